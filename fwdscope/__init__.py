@@ -1,0 +1,3 @@
+"""fwdscope: a command-line inspector of forward passes."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,27 @@
+"""The vocabulary of layers: one small frozen dataclass for each layer type of torch.nn, a family per file."""
+
+# Importing a family registers its layers, in this order.
+# isort: off
+from . import linear as linear
+from . import convolution as convolution
+from . import pooling as pooling
+from . import pooling_adaptive as pooling_adaptive
+from . import padding as padding
+from . import activation as activation
+from . import normalization as normalization
+from . import dropout as dropout
+from . import embedding as embedding
+from . import recurrent as recurrent
+from . import attention as attention
+from . import transformer as transformer
+from . import mixture as mixture
+from . import shape as shape
+from . import distance as distance
+from . import loss as loss
+from . import loss_classes as loss_classes
+from . import loss_ranking as loss_ranking
+# isort: on
+
+from .base import LAYERS, Buildable, Layer, LayerError, Setting, describe, matches, page, settings
+
+__all__ = ["LAYERS", "Buildable", "Layer", "LayerError", "Setting", "describe", "matches", "page", "settings"]

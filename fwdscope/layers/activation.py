@@ -1,0 +1,345 @@
+"""Activations: functions of each value alone, gates, and the softmaxes, which compare values with one another."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, ClassVar, Literal
+
+from .base import Count, Layer, LayerError, NonNegative, check_dimension, check_dimensions, shape_text
+
+
+class ReLU(Layer):
+    """The value where it is positive, else 0: max(0, x).
+
+    input → output:  any shape, the same. No parameters. Nair and Hinton 2010.
+    """
+
+    also: ClassVar[tuple[str, ...]] = ("int", "uint8")
+
+
+class ReLU6(Layer):
+    """ReLU cut off at 6: min(max(0, x), 6); the bound suits numbers of few bits.
+
+    input → output:  any shape, the same. No parameters. Howard et al. 2017 (MobileNet).
+    """
+
+    also: ClassVar[tuple[str, ...]] = ("int", "uint8")
+
+
+class LeakyReLU(Layer):
+    """ReLU that keeps a small slope for negative values: x if x > 0 else negative_slope · x.
+
+    A unit that is never positive still learns. input → output: any shape, the same. No parameters. Maas et al. 2013.
+    """
+
+    told: ClassVar[Mapping[str, str]] = {"negative_slope": "{}"}
+
+    negative_slope: float = 0.01
+
+
+class PReLU(Layer):
+    """LeakyReLU with a learned slope a: x if x > 0 else a · x.
+
+    input → output:  any shape, the same
+    weight:          (num_parameters), the slopes: 1 for all, or the number of channels for one each
+    init is the slope at the start. He et al. 2015.
+    """
+
+    mixing: ClassVar[Literal["any", "same", "narrower"]] = "same"
+    told: ClassVar[Mapping[str, str]] = {"num_parameters": "{}"}
+
+    num_parameters: Count = 1
+    init: float = 0.25
+
+    def check(self, *inputs: Any) -> None:
+        """Refuse another number of slopes than 1 or the number of channels."""
+        super().check(*inputs)
+        x = inputs[0]
+        channels = int(x.shape[1]) if x.dim() > 1 else 1
+        if self.num_parameters not in (1, channels):
+            raise LayerError(
+                f"PReLU has {self.num_parameters} slopes, but the input has {channels} channels: {shape_text(x.shape)}",
+                f"num_parameters may be 1 or {channels} here",
+            )
+
+
+class RReLU(Layer):
+    """LeakyReLU whose slope is drawn at random between lower and upper while training, and is their mean else.
+
+    input → output:  any shape, the same. No parameters. Xu et al. 2015.
+    """
+
+    lower: float = 1 / 8
+    upper: float = 1 / 3
+
+    def check(self, *inputs: Any) -> None:
+        """Refuse bounds in the wrong order."""
+        super().check(*inputs)
+        if self.lower > self.upper:
+            raise LayerError(f"lower ({self.lower}) is above upper ({self.upper})")
+
+
+class ELU(Layer):
+    """x where it is positive, else alpha · (eˣ − 1), which runs smoothly into −alpha.
+
+    input → output:  any shape, the same. No parameters. Clevert et al. 2016.
+    """
+
+    told: ClassVar[Mapping[str, str]] = {"alpha": "{}"}
+
+    alpha: float = 1.0
+
+
+class CELU(Layer):
+    """ELU with a smooth slope for every alpha: max(0, x) + min(0, alpha · (exp(x / alpha) − 1)).
+
+    input → output:  any shape, the same. No parameters. Barron 2017.
+    """
+
+    told: ClassVar[Mapping[str, str]] = {"alpha": "{}"}
+
+    alpha: float = 1.0
+
+    def check(self, *inputs: Any) -> None:
+        """Refuse to divide by zero."""
+        super().check(*inputs)
+        if self.alpha == 0:
+            raise LayerError("CELU divides by alpha, which is 0", "ReLU is what alpha near 0 comes to")
+
+
+class SELU(Layer):
+    """ELU scaled so that mean 0 and variance 1 keep themselves from layer to layer.
+
+    1.0507 · (max(0, x) + min(0, 1.6733 · (eˣ − 1))). With AlphaDropout and LeCun initialisation.
+    input → output:  any shape, the same. No parameters. Klambauer et al. 2017.
+    """
+
+
+class GELU(Layer):
+    """The value times the chance that a normal variable lies below it: x · Φ(x).
+
+    A smooth ReLU; the activation of BERT, GPT and most transformers. Φ(x) = (1 + erf(x / √2)) / 2, or, with
+    approximate='tanh' (as in GPT-2), (1 + tanh(√(2/π) · (x + 0.044715 · x³))) / 2.
+    input → output:  any shape, the same. No parameters. Hendrycks and Gimpel 2016.
+    """
+
+    told: ClassVar[Mapping[str, str]] = {"approximate": "{}"}
+
+    approximate: Literal["none", "tanh"] = "none"
+
+
+class SiLU(Layer):
+    """The value times its sigmoid, also called swish: x · σ(x) = x / (1 + e⁻ˣ).
+
+    input → output:  any shape, the same. No parameters. Elfwing et al. 2018; Ramachandran et al. 2017.
+    """
+
+    also: ClassVar[tuple[str, ...]] = ("complex",)
+
+
+class Mish(Layer):
+    """The value times the tanh of its softplus: x · tanh(ln(1 + eˣ)).
+
+    input → output:  any shape, the same. No parameters. Misra 2019.
+    """
+
+
+class Sigmoid(Layer):
+    """Any number brought between 0 and 1: σ(x) = 1 / (1 + e⁻ˣ).
+
+    A probability from a logit, or a gate. input → output: any shape, the same. No parameters.
+    """
+
+    floating: ClassVar[bool] = False
+
+
+class LogSigmoid(Layer):
+    """The logarithm of the sigmoid, computed without overflow: ln(1 / (1 + e⁻ˣ)).
+
+    input → output:  any shape, the same. No parameters.
+    """
+
+
+class Hardsigmoid(Layer):
+    """The sigmoid as three straight lines: min(max(0, x / 6 + 1/2), 1).
+
+    input → output:  any shape, the same. No parameters. From MobileNetV3 (Howard et al. 2019).
+    """
+
+
+class Hardswish(Layer):
+    """SiLU with Hardsigmoid for the sigmoid: x · min(max(0, x + 3), 6) / 6.
+
+    input → output:  any shape, the same. No parameters. From MobileNetV3 (Howard et al. 2019).
+    """
+
+
+class Tanh(Layer):
+    """Any number brought between −1 and 1: (eˣ − e⁻ˣ) / (eˣ + e⁻ˣ).
+
+    input → output:  any shape, the same. No parameters.
+    """
+
+    floating: ClassVar[bool] = False
+
+
+class Hardtanh(Layer):
+    """The value held between min_val and max_val: min(max(min_val, x), max_val).
+
+    input → output:  any shape, the same. No parameters.
+    """
+
+    also: ClassVar[tuple[str, ...]] = ("int",)
+
+    min_val: float = -1.0
+    max_val: float = 1.0
+
+    def check(self, *inputs: Any) -> None:
+        """Refuse bounds in the wrong order."""
+        super().check(*inputs)
+        if self.min_val >= self.max_val:
+            raise LayerError(f"min_val ({self.min_val}) must be below max_val ({self.max_val})")
+
+    def details(self) -> Iterable[str]:
+        """The bounds where they are not −1 and 1."""
+        if (self.min_val, self.max_val) != (-1, 1):
+            yield f"{self.min_val:g}…{self.max_val:g}"
+
+
+class Tanhshrink(Layer):
+    """The value less its tanh: x − tanh(x), which takes small values to almost 0.
+
+    input → output:  any shape, the same. No parameters.
+    """
+
+    also: ClassVar[tuple[str, ...]] = ("int", "uint8", "complex")
+
+
+class Hardshrink(Layer):
+    """The value, or 0 where it lies between −lambd and lambd.
+
+    input → output:  any shape, the same. No parameters.
+    """
+
+    told: ClassVar[Mapping[str, str]] = {"lambd": "{}"}
+
+    lambd: float = 0.5
+
+
+class Softshrink(Layer):
+    """The value drawn towards 0 by lambd, and 0 where it is nearer: sign(x) · max(|x| − lambd, 0).
+
+    input → output:  any shape, the same. No parameters.
+    """
+
+    told: ClassVar[Mapping[str, str]] = {"lambd": "{}"}
+
+    lambd: NonNegative = 0.5
+
+
+class Softplus(Layer):
+    """A smooth ReLU, always positive: ln(1 + exp(beta · x)) / beta; x itself where beta · x > threshold.
+
+    input → output:  any shape, the same. No parameters.
+    """
+
+    told: ClassVar[Mapping[str, str]] = {"beta": "beta {}"}
+
+    beta: float = 1.0
+    threshold: float = 20.0
+
+
+class Softsign(Layer):
+    """Any number brought between −1 and 1, slower than tanh does: x / (1 + |x|).
+
+    input → output:  any shape, the same. No parameters.
+    """
+
+    also: ClassVar[tuple[str, ...]] = ("int", "uint8", "complex")
+
+
+class Threshold(Layer):
+    """The value where it is above threshold, else ``value``.
+
+    input → output:  any shape, the same. No parameters.
+    """
+
+    also: ClassVar[tuple[str, ...]] = ("int", "uint8")
+    told: ClassVar[Mapping[str, str]] = {"threshold": "{}"}
+
+    threshold: float
+    value: float
+
+
+class GLU(Layer):
+    """A gated linear unit: one half of the features, times the sigmoid of the other half.
+
+    y = a · σ(b), a and b the two halves of the input along dim.
+    input → output:  (…, 2 · d) → (…, d) for dim=-1. No parameters. Dauphin et al. 2017.
+    """
+
+    told: ClassVar[Mapping[str, str]] = {"dim": "dim {}"}
+
+    dim: int = -1
+
+    def check(self, *inputs: Any) -> None:
+        """Refuse an odd size, which has no halves."""
+        super().check(*inputs)
+        x = inputs[0]
+        check_dimensions(self, x, "(…, d)")
+        size = int(x.shape[check_dimension(self, x, "dim", self.dim)])
+        if size % 2:
+            raise LayerError(
+                f"GLU halves dimension {self.dim}, which has an odd size ({size})",
+                f"{size - 1} or {size + 1} would fit",
+            )
+
+
+class _Softmax(Layer, abstract=True):
+    dim: int | None = None
+
+    def check(self, *inputs: Any) -> None:
+        """Refuse a dimension that the input does not have."""
+        super().check(*inputs)
+        if self.dim is not None:
+            check_dimension(self, inputs[0], "dim", self.dim)
+
+    def details(self) -> Iterable[str]:
+        """The dimension."""
+        if self.dim is not None:
+            yield f"dim {self.dim}"
+
+
+class Softmax(_Softmax):
+    """Scores turned into probabilities along dim: positive, and 1 in sum.
+
+    y[i] = exp(x[i]) / Σⱼ exp(x[j]). The largest score wins the more, the further it is ahead.
+    input → output:  any shape, the same. No parameters. Bridle 1990.
+    Give dim: torch's guess for dim=None is deprecated. CrossEntropyLoss takes the scores, without Softmax.
+    """
+
+
+class LogSoftmax(_Softmax):
+    """The logarithm of Softmax, computed without overflow: x[i] − ln Σⱼ exp(x[j]).
+
+    input → output:  any shape, the same. No parameters. What NLLLoss takes.
+    """
+
+
+class Softmin(_Softmax):
+    """Softmax of −x: the smallest value gets the largest probability.
+
+    input → output:  any shape, the same. No parameters.
+    """
+
+
+class Softmax2d(Layer):
+    """Softmax over the channels at every pixel.
+
+    input → output:  (N, C, H, W) or (C, H, W), the same shape. No parameters.
+    """
+
+    def check(self, *inputs: Any) -> None:
+        """Refuse all but images."""
+        super().check(*inputs)
+        check_dimensions(self, inputs[0], "(N, C, H, W)", "(C, H, W)")

@@ -1,0 +1,124 @@
+"""Attention as one layer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import KW_ONLY
+from typing import Any, ClassVar, Literal
+
+from .base import (
+    Count,
+    Layer,
+    LayerError,
+    Probability,
+    check_dimensions,
+    check_divisible,
+    inferred,
+    number_kind,
+    shape_text,
+)
+
+
+def check_mask(layer: Layer, name: str, mask: Any, *shapes: tuple[int, ...]) -> None:
+    """Whether a mask, where there is one, is boolean or floating-point and has one of the shapes."""
+    if mask is None:
+        return
+    if number_kind(mask) not in ("bool", "float"):
+        raise LayerError(
+            f"{type(layer).__name__} takes {name} as booleans or floating-point numbers, found {mask.dtype}".replace(
+                "torch.", ""
+            ),
+            f"write {name}.bool(); True is what may not be attended to",
+        )
+    if tuple(mask.shape) not in shapes:
+        expected = " or ".join(map(str, shapes))
+        raise LayerError(
+            f"{type(layer).__name__}'s {name} must have the shape {expected}, found {shape_text(mask.shape)}"
+        )
+
+
+class MultiheadAttention(Layer):
+    """Every query takes the mean of all values, weighted by how well it matches their keys; in several heads.
+
+    head = softmax(Q Kᵀ / √d_head + mask) V, with Q, K, V linear maps of query, key and value, cut into num_heads parts
+    of d_head = E / num_heads; the heads side by side go through a last linear map.
+
+    inputs:  query (L, N, E), key (S, N, E), value (S, N, E); (N, L, E) and so on with batch_first=True; or without N.
+             Self-attention is MultiheadAttention(8)(x, x, x).
+    output:  (L, N, E), and the weights (N, L, S), mean of the heads, None with need_weights=False:
+             attn = MultiheadAttention(8)(x, x, x) / y, w = attn
+    weights: in_proj_weight (3E, E), in_proj_bias (3E), out_proj.weight (E, E), out_proj.bias (E): 4E · (E + 1);
+             q_proj_weight, k_proj_weight, v_proj_weight apart where key or value have another size (kdim, vdim)
+    masks:   attn_mask (L, S) or (N · heads, L, S), key_padding_mask (N, S). In a boolean one True may NOT be attended
+             to: the opposite of scaled_dot_product_attention and causal_mask. Write attn_mask=~causal_mask(T).
+    Vaswani et al. 2017.
+    """
+
+    forward: ClassVar[str] = (
+        "(query, key, value, key_padding_mask=None, need_weights=True, attn_mask=None, average_attn_weights=True, "
+        "is_causal=False)"
+    )
+    mixing: ClassVar[Literal["any", "same", "narrower"]] = "same"
+
+    embed_dim: Count = inferred()
+    num_heads: Count
+    dropout: Probability = 0.0
+    bias: bool = True
+    add_bias_kv: bool = False
+    add_zero_attn: bool = False
+    _: KW_ONLY
+    kdim: Count = inferred()
+    vdim: Count = inferred()
+    batch_first: bool = False
+
+    def check(self, *inputs: Any) -> None:
+        """Refuse heads that do not divide the features, and keys, values and masks that do not fit together."""
+        super().check(*inputs)
+        query, key, value, padding, _, mask, _, causal = (*inputs, *(None,) * 8)[:8]
+        batched = "(N, L, E)" if self.batch_first else "(L, N, E)"
+        for label, x in (("query", query), ("key", key), ("value", value)):
+            check_dimensions(self, x, batched, "(L, E)", label=f"a {label}")
+        if not query.dim() == key.dim() == value.dim():
+            raise LayerError(
+                "MultiheadAttention takes query, key and value all with a batch or all without one, found "
+                f"{shape_text(query.shape)}, {shape_text(key.shape)}, {shape_text(value.shape)}"
+            )
+        check_divisible("embed_dim", int(query.shape[-1]), "num_heads", self.num_heads)
+        if key.shape[:-1] != value.shape[:-1]:
+            raise LayerError(
+                f"key {shape_text(key.shape)} and value {shape_text(value.shape)} must be as many",
+                "they may differ in the last dimension only",
+            )
+        self._check_batch(query, key, padding, mask)
+        if causal and mask is None:
+            raise LayerError("is_causal=True needs attn_mask", "write attn_mask=~causal_mask(T)")
+
+    def sizes(self, *inputs: Any) -> dict[str, Any]:
+        """embed_dim is the query's last dimension; kdim and vdim are the key's and the value's where they differ."""
+        embed, keys, values = (int(x.shape[-1]) for x in inputs[:3])
+        return {
+            "embed_dim": embed,
+            "kdim": keys if keys != embed or self.kdim is not None else None,
+            "vdim": values if values != embed or self.vdim is not None else None,
+        }
+
+    def details(self) -> Iterable[str]:
+        """The number of heads."""
+        yield f"{self.num_heads} head{'s' * (self.num_heads != 1)}"
+
+    def _check_batch(self, query: Any, key: Any, padding: Any, mask: Any) -> None:
+        if query.dim() == 2:
+            length, source = int(query.shape[0]), int(key.shape[0])
+            check_mask(self, "key_padding_mask", padding, (source,))
+            check_mask(self, "attn_mask", mask, (length, source), (self.num_heads, length, source))
+            return
+        across, along = (0, 1) if self.batch_first else (1, 0)
+        batch, length, source = int(query.shape[across]), int(query.shape[along]), int(key.shape[along])
+        if batch != key.shape[across]:
+            raise LayerError(
+                f"query {shape_text(query.shape)} and key {shape_text(key.shape)} differ in the batch "
+                f"(dimension {across}): {batch} and {int(key.shape[across])}",
+                "write batch_first=True where the batch comes first" if not self.batch_first else None,
+            )
+        check_mask(self, "key_padding_mask", padding, (batch, source))
+        check_mask(self, "attn_mask", mask, (length, source), (batch * self.num_heads, length, source))

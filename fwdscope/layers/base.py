@@ -1,0 +1,459 @@
+"""What all layer objects share: settings read from type annotations, and the contract of ``check`` and ``build``.
+
+A layer type is a class that derives from :class:`Layer`, which makes it a frozen dataclass and registers it:
+
+- its **fields** are the settings, with torch's names, order, types and defaults. A size that the shapes tell
+  (``in_features``) is a field too, marked by ``= inferred()``; it may be given by keyword and is then checked;
+- its **annotations** are the validation (:func:`matches` reads them): ``Count``, ``Size2``, ``Probability``,
+  ``Literal["zeros", "reflect"]``, ``Buildable``, and unions and tuples of these;
+- its **docstring** is its page in ``fwdscope layers``: the first line says what it computes, the rest gives formula
+  and shapes;
+- its **forward** is the signature of a call, as text: ``"(query, key, value, attn_mask=None)"``;
+- its **check(*inputs)** refuses what torch's CPU kernels would refuse, in words; it holds for every call;
+- its **sizes(*inputs)** says what the inputs of a call tell about the settings marked ``inferred``;
+- its **build(*inputs)** makes torch's module for the first call, of the settings and these sizes.
+
+The values of a call are tensors (on the meta device, mostly), ``None`` and tuples, in the order of ``forward``. torch
+is imported inside methods alone, so that the vocabulary, its validation and its pages cost nothing to load.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import types
+import typing
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import MISSING, dataclass
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Protocol, dataclass_transform, runtime_checkable
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+
+class LayerError(Exception):
+    """A fact about one layer that keeps it from being built; the caller adds where and in which call.
+
+    ``message`` says what was found and what was expected, ``help`` what to write instead.
+    """
+
+    def __init__(self, message: str, help: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.help = help
+
+
+# --- annotations of settings -----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Range:
+    """Bounds of a number, as metadata of an annotation: ``Annotated[int, Range(low=1)]``."""
+
+    low: float | None = None
+    high: float | None = None
+
+    def __str__(self) -> str:
+        if self.high is None:
+            return f"at least {self.low:g}"
+        return f"at most {self.high:g}" if self.low is None else f"from {self.low:g} to {self.high:g}"
+
+
+Count = Annotated[int, Range(low=1)]
+Whole = Annotated[int, Range(low=0)]
+Probability = Annotated[float, Range(low=0, high=1)]
+NonNegative = Annotated[float, Range(low=0)]
+
+# One number for all dimensions, or one for each.
+Size1 = Count | tuple[Count]
+Size2 = Count | tuple[Count, Count]
+Size3 = Count | tuple[Count, Count, Count]
+Pad1 = Whole | tuple[Whole]
+Pad2 = Whole | tuple[Whole, Whole]
+Pad3 = Whole | tuple[Whole, Whole, Whole]
+
+
+@runtime_checkable
+class Buildable(Protocol):
+    """A layer not yet applied: a :class:`Layer`, or a block of the file standing in for one."""
+
+    def build(self, *inputs: Any) -> nn.Module:
+        """Make the module for these inputs."""
+
+
+_PLAIN = {int: "a whole number", float: "a number", bool: "True or False", str: "a string", types.NoneType: "None"}
+
+
+def describe(annotation: Any) -> str:
+    """An annotation in words, for messages: ``a whole number, at least 1, or a tuple of 2 such``."""
+    if annotation in _PLAIN:
+        return _PLAIN[annotation]
+    if annotation is Layer or annotation is Buildable:
+        return "a layer, as in ReLU or GELU(approximate='tanh')"
+    if annotation is Any:
+        return "any value"
+    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin is Annotated:
+        return f"{describe(arguments[0])} {arguments[1]}"
+    if origin is Literal:
+        return " or ".join(repr(value) for value in arguments)
+    if origin is tuple:
+        if arguments[-1] is ...:
+            return f"a tuple, each {describe(arguments[0])}"
+        same = len(set(arguments)) == 1
+        inside = f"each {describe(arguments[0])}" if same else ", ".join(describe(a) for a in arguments)
+        return f"a tuple of {len(arguments)}, {inside}"
+    if origin in (typing.Union, types.UnionType):
+        return ", or ".join(describe(a) for a in arguments)
+    return str(annotation)
+
+
+def matches(annotation: Any, value: Any) -> bool:
+    """Whether a setting's value fits its annotation. A whole number is a number; a boolean is neither."""
+    if annotation is Any:
+        return True
+    if annotation in (Layer, Buildable):
+        return isinstance(value, Buildable)
+    if annotation is float:
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    if annotation is int:
+        return isinstance(value, int) and not isinstance(value, bool)
+    if isinstance(annotation, type) and typing.get_origin(annotation) is None:
+        return isinstance(value, annotation)
+    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin is Annotated:
+        return matches(arguments[0], value) and _within(arguments[1], value)
+    if origin is Literal:
+        return any(value == allowed and type(value) is type(allowed) for allowed in arguments)
+    if origin is tuple:
+        if not isinstance(value, tuple | list):
+            return False
+        if arguments[-1] is ...:
+            return all(matches(arguments[0], item) for item in value)
+        return len(value) == len(arguments) and all(map(matches, arguments, value))
+    return any(matches(argument, value) for argument in arguments)
+
+
+def _within(bounds: Range, value: Any) -> bool:
+    above = bounds.low is None or value >= bounds.low
+    return above and (bounds.high is None or value <= bounds.high)
+
+
+# --- settings and the registry ---------------------------------------------------------------------------------------
+
+
+def inferred() -> Any:
+    """The default of a size that ``build`` reads from the inputs; never given by position."""
+    return dataclasses.field(default=None, kw_only=True, metadata={"inferred": True})
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One setting of a layer type: what :func:`settings` reads from the dataclass."""
+
+    name: str
+    annotation: Any
+    default: Any
+    positional: bool
+    inferred: bool
+
+    @property
+    def required(self) -> bool:
+        """Whether a call must give it."""
+        return self.default is MISSING
+
+    def mismatch(self, value: Any) -> str | None:
+        """What was expected, where ``value`` does not fit; else None."""
+        return None if matches(self.annotation, value) else describe(self.annotation)
+
+
+LAYERS: dict[str, type[Layer]] = {}
+
+
+@dataclass_transform(frozen_default=True, field_specifiers=(inferred,))
+class Layer:
+    """The base of all layer types; see the module's docstring for what a subclass states."""
+
+    forward: ClassVar[str] = "(input)"
+    # Whether the layer computes on real numbers alone, so that whole ones (token ids, say) are refused at its inputs.
+    floating: ClassVar[bool] = True
+    # Kinds of numbers that it takes beside floating-point ones on a CPU; see number_kind.
+    also: ClassVar[tuple[str, ...]] = ()
+    # Inputs that may hold whole numbers all the same: class indices, lengths, masks.
+    whole: ClassVar[tuple[str, ...]] = ()
+    # Which inputs go with weights of the default dtype on a CPU: any, the same dtype, or narrower ones too.
+    mixing: ClassVar[Literal["any", "same", "narrower"]] = "any"
+    # What the layer decides by the values of its inputs, where that keeps its module from running on meta tensors.
+    decides: ClassVar[str | None] = None
+    # The settings that the report's type column shows where they differ from the default, and how: "groups {}".
+    told: ClassVar[Mapping[str, str]] = {}
+
+    def __init_subclass__(cls, abstract: bool = False, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        # Comparing and showing are written out below, once: generated for each type they would double the import time.
+        dataclass(frozen=True, eq=False, repr=False)(cls)
+        if not abstract:
+            LAYERS[cls.__name__] = cls
+
+    def __eq__(self, other: object) -> bool:
+        return type(self) is type(other) and vars(self) == vars(other)
+
+    def __hash__(self) -> int:
+        return hash((type(self), *vars(self).values()))
+
+    def __repr__(self) -> str:
+        """The layer as a spec writes it: ``Conv2d(64, 7, stride=2)``."""
+        positional = [repr(getattr(self, s.name)) for s in settings(type(self)) if s.required and s.positional]
+        keywords = [
+            f"{s.name}={getattr(self, s.name)!r}"
+            for s in settings(type(self))
+            if not (s.required and s.positional) and getattr(self, s.name) != s.default
+        ]
+        return f"{type(self).__name__}({', '.join([*positional, *keywords])})"
+
+    def check(self, *inputs: Any) -> None:
+        """Refuse inputs that torch's CPU kernels would refuse, where meta kernels are more lenient or say it badly.
+
+        Raises LayerError. It is to be called before ``build`` and before every later call while building.
+        """
+        check_inputs(self, inputs)
+
+    def sizes(self, *inputs: Any) -> dict[str, Any]:
+        """The inferred settings that these inputs tell, by name; equal for all calls that one module can take."""
+        return {}
+
+    def build(self, *inputs: Any) -> nn.Module:
+        """Make torch's module for the inputs of its first call. Raises LayerError with a fact and a way out."""
+        return self.construct(**self.arguments(*inputs))
+
+    def arguments(self, *inputs: Any) -> dict[str, Any]:
+        """The arguments of torch's constructor: the sizes found, and the settings that differ from torch's default.
+
+        Defaults are left out so that a setting torch gained lately does not keep an older torch from building.
+        """
+        found = {name: agree(name, getattr(self, name), size) for name, size in self.sizes(*inputs).items()}
+        given = {
+            s.name: _frozen(getattr(self, s.name))
+            for s in settings(type(self))
+            if s.required or getattr(self, s.name) != s.default
+        }
+        return given | {name: size for name, size in found.items() if size is not None}
+
+    def construct(self, **arguments: Any) -> nn.Module:
+        """Call torch's class of this layer's name; what its constructor refuses becomes a LayerError."""
+        import torch
+
+        name = type(self).__name__
+        module_type = getattr(torch.nn, name, None)
+        if module_type is None:
+            raise LayerError(f"torch {torch.__version__} has no {name}", "a newer torch has it")
+        try:
+            module: nn.Module = module_type(**arguments)
+        except (TypeError, ValueError, RuntimeError, AssertionError) as refusal:
+            raise LayerError(f"torch {torch.__version__} refuses {name}: {refusal}") from refusal
+        return module
+
+    def brief(self) -> str:
+        """The layer in a few words for the report's type column: its name and the settings that matter."""
+        return " ".join([type(self).__name__, *self.details()])
+
+    def details(self) -> Iterable[str]:
+        """What the type column says behind the name: the settings in ``told`` that differ from their default."""
+        for setting in settings(type(self)):
+            value = getattr(self, setting.name)
+            if setting.name in self.told and (setting.required or value != setting.default):
+                yield self.told[setting.name].format(by(value))
+
+    @classmethod
+    def family(cls) -> str:
+        """The family of this layer, as ``fwdscope layers`` groups them: the name of its file, before an underscore."""
+        return cls.__module__.rpartition(".")[2].partition("_")[0]
+
+
+_SETTINGS: dict[type[Layer], tuple[Setting, ...]] = {}
+
+
+def settings(layer: type[Layer]) -> tuple[Setting, ...]:
+    """The settings of a layer type, in torch's order.
+
+    Of a layer with an inferred size only the settings without default stand by position; of the others all do but those
+    that torch takes by keyword alone.
+    """
+    if layer not in _SETTINGS:
+        hints = typing.get_type_hints(layer, include_extras=True)
+        fields = dataclasses.fields(layer)  # type: ignore[arg-type]  # every layer type is a dataclass
+        sized = any(field.metadata.get("inferred") for field in fields)
+        _SETTINGS[layer] = tuple(
+            Setting(
+                name=field.name,
+                annotation=hints[field.name],
+                default=field.default,
+                positional=not field.kw_only and (field.default is MISSING or not sized),
+                inferred=bool(field.metadata.get("inferred")),
+            )
+            for field in fields
+        )
+    return _SETTINGS[layer]
+
+
+def page(layer: type[Layer]) -> str:
+    """The docstring of a layer type, unindented."""
+    return inspect.getdoc(layer) or ""
+
+
+def _frozen(value: Any) -> Any:
+    return tuple(map(_frozen, value)) if isinstance(value, tuple | list) else value
+
+
+# --- what check and build methods share -------------------------------------------------------------------------------
+
+
+def input_names(layer: type[Layer]) -> tuple[str, ...]:
+    """The names of all inputs of a call, in order."""
+    return tuple(part.split("=")[0].strip() for part in layer.forward.strip("()").split(",") if part.strip())
+
+
+def required_inputs(layer: type[Layer]) -> tuple[str, ...]:
+    """The names of the inputs that a call must give."""
+    return tuple(part.strip() for part in layer.forward.strip("()").split(",") if part.strip() and "=" not in part)
+
+
+def check_inputs(layer: Layer, inputs: Sequence[Any]) -> None:
+    """Whether the required inputs are there, are tensors, and have a dtype that the layer computes on."""
+    name, required = type(layer).__name__, required_inputs(type(layer))
+    if len(inputs) < len(required):
+        raise LayerError(
+            f"{name} needs {len(required)} inputs ({', '.join(required)}), found {len(inputs)}",
+            f"write {name}(…)({', '.join(required)})",
+        )
+    for label, value in zip(required, inputs, strict=False):
+        if not is_tensor(value):
+            found = type(value).__name__
+            raise LayerError(f"{name} takes a tensor as {label}, found {'None' if value is None else f'a {found}'}")
+        if layer.floating and label not in layer.whole:
+            check_floating(layer, value, label if len(required) > 1 else "")
+
+
+def check_floating(layer: Layer, x: Tensor, label: str = "") -> None:
+    """Whether x is of a floating-point dtype, and of one that goes with the layer's weights."""
+    import torch
+
+    name, where = type(layer).__name__, f" as {label}" if label else ""
+    kind = number_kind(x)
+    if kind != "float" and kind not in layer.also:
+        way = "write x.real, x.imag or view_as_real(x)" if kind == "complex" else "write x.float()"
+        way += "; token ids go through Embedding first" if kind == "int" else ""
+        raise LayerError(f"{name} computes on floating-point numbers, found {dtype_text(x)}{where}", way)
+    weights = torch.get_default_dtype()
+    narrow = layer.mixing == "narrower" and weights == torch.float32 and x.dtype in (torch.float16, torch.bfloat16)
+    if layer.mixing != "any" and x.dtype != weights and not narrow:
+        wanted = str(weights).removeprefix("torch.")
+        raise LayerError(
+            f"{name} has weights of {wanted}, found an input of {dtype_text(x)}{where}",
+            f"write x.to({wanted}), or make the input with dtype={wanted}",
+        )
+
+
+def number_kind(x: Tensor) -> str:
+    """The kind of numbers in x: ``float``, ``complex``, ``bool``, ``uint8`` (as in images) or ``int``."""
+    if x.is_floating_point():
+        return "float"
+    if x.is_complex():
+        return "complex"
+    name = dtype_text(x)
+    return name if name in ("bool", "uint8") else "int"
+
+
+def is_tensor(value: Any) -> bool:
+    """Whether a value is a tensor."""
+    import torch
+
+    return isinstance(value, torch.Tensor)
+
+
+def dtype_text(x: Tensor) -> str:
+    """The dtype's name without torch's prefix: ``int64``."""
+    return str(x.dtype).removeprefix("torch.")
+
+
+def expand(value: Any, dimensions: int) -> tuple[Any, ...]:
+    """One setting for each dimension: ``3`` becomes ``(3, 3)``."""
+    return tuple(value) if isinstance(value, tuple | list) else (value,) * dimensions
+
+
+def by(values: Any) -> str:
+    """Sizes as people say them: ``7×7``, ``3``."""
+    return "×".join(map(str, values)) if isinstance(values, tuple | list) else str(values)
+
+
+def agree(name: str, given: Any, found: Any) -> Any:
+    """The inferred size ``found``, held against the one that was given by keyword, if any."""
+    if given is None:
+        return found
+    given = _frozen(given)
+    if given != found and (given,) != found:
+        raise LayerError(f"{name} is given as {given}, but the input has {found}", f"leave {name} out; it is inferred")
+    return found
+
+
+def shape_text(shape: Iterable[int]) -> str:
+    """A shape as Python writes it: ``(1, 3, 224, 224)``."""
+    return str(tuple(int(size) for size in shape))
+
+
+def check_dimensions(layer: Layer, x: Tensor, *shapes: str, label: str = "an input") -> None:
+    """Whether x has as many dimensions as one of the shapes in words, ``"(N, C, L)"``; ``…`` is any number."""
+    for shape in shapes:
+        sizes = shape.count(",") + (not shape.endswith(",)"))
+        if x.dim() == sizes or ("…" in shape and x.dim() >= sizes - 1):
+            return
+    raise LayerError(
+        f"{type(layer).__name__} expects {label} of shape {' or '.join(shapes)}, "
+        f"found {x.dim()} dimension{'s' * (x.dim() != 1)}: {shape_text(x.shape)}"
+    )
+
+
+SPATIAL = {1: "L", 2: "H, W", 3: "D, H, W"}
+
+
+def check_spatial(layer: Layer, x: Tensor, dimensions: int, label: str = "an input") -> None:
+    """Whether x is batched (N, C, …) or unbatched (C, …) with so many spatial dimensions."""
+    check_dimensions(layer, x, f"(N, C, {SPATIAL[dimensions]})", f"(C, {SPATIAL[dimensions]})", label=label)
+
+
+def check_dimension(layer: Layer, x: Tensor, name: str, dim: int) -> int:
+    """The dimension ``dim`` of x counted from the left, if x has it."""
+    if not -x.dim() <= dim < max(x.dim(), 1):
+        raise LayerError(
+            f"{type(layer).__name__} has {name}={dim}, but the input has {x.dim()} dimension"
+            f"{'s' * (x.dim() != 1)}: {shape_text(x.shape)}",
+            f"{name} may be from {-x.dim()} to {x.dim() - 1}",
+        )
+    return dim % max(x.dim(), 1)
+
+
+def check_divisible(what: str, size: int, name: str, divisor: int) -> None:
+    """Whether ``divisor`` divides ``size``; if not, the help gives the nearest that does on either side."""
+    if size % divisor == 0:
+        return
+    fitting = [d for d in range(1, size + 1) if size % d == 0]
+    near = sorted({max(d for d in fitting if d < divisor), min((d for d in fitting if d > divisor), default=size)})
+    raise LayerError(
+        f"{what} ({size}) is not divisible by {name} ({divisor})",
+        f"{name}={' or '.join(map(str, near))} would fit, or "
+        f"{' or '.join(str(s) for s in (size - size % divisor, size - size % divisor + divisor) if s)} "
+        f"instead of {size}",
+    )
+
+
+def check_broadcast(layer: Layer, *shapes: Sequence[int]) -> None:
+    """Whether the shapes broadcast to one another, as in an element-wise operator."""
+    for sizes in zip(*(tuple(reversed(shape)) for shape in _aligned(shapes)), strict=True):
+        if len(set(sizes) - {1}) > 1:
+            found = " and ".join(shape_text(shape) for shape in shapes)
+            raise LayerError(f"{type(layer).__name__}: shapes {found} do not fit together")
+
+
+def _aligned(shapes: Sequence[Sequence[int]]) -> list[tuple[int, ...]]:
+    rank = max(map(len, shapes))
+    return [(1,) * (rank - len(shape)) + tuple(int(size) for size in shape) for shape in shapes]

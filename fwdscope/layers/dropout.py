@@ -1,0 +1,72 @@
+"""Dropout: while training, values are set to zero at random and the rest scaled up; in evaluation nothing happens."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, ClassVar
+
+from .base import Layer, Probability, check_dimensions
+
+
+class _Dropout(Layer, abstract=True):
+    also: ClassVar[tuple[str, ...]] = ("complex",)
+
+    p: Probability = 0.5
+
+    def details(self) -> Iterable[str]:
+        """The probability, always."""
+        yield f"{self.p:g}"
+
+
+class Dropout(_Dropout):
+    """While training, each value becomes 0 with probability p, and the rest is divided by 1 − p; else the identity.
+
+    The division keeps the expected value, so that evaluation needs no correction.
+    input → output:  any shape, the same. No parameters. Srivastava et al. 2014.
+    """
+
+
+class Dropout1d(_Dropout):
+    """While training, whole channels of a sequence become 0 with probability p; else the identity.
+
+    input → output:  (N, C, L) or (C, L), the same shape. No parameters. Tompson et al. 2015.
+    """
+
+    def check(self, *inputs: Any) -> None:
+        """Refuse other numbers of dimensions."""
+        super().check(*inputs)
+        check_dimensions(self, inputs[0], "(N, C, L)", "(C, L)")
+
+
+class Dropout2d(_Dropout):
+    """While training, whole channels of an image become 0 with probability p; else the identity.
+
+    Neighbouring pixels say much the same, so that dropping single ones would leave the information in.
+    input → output:  (N, C, H, W), the same shape. No parameters. Tompson et al. 2015.
+    """
+
+
+class Dropout3d(_Dropout):
+    """While training, whole channels of a volume become 0 with probability p; else the identity.
+
+    input → output:  (N, C, D, H, W), the same shape. No parameters.
+    """
+
+
+class AlphaDropout(_Dropout):
+    """Dropout that keeps mean and variance: dropped values become SELU's lower limit, and all is rescaled.
+
+    input → output:  any shape, the same. No parameters. For networks of SELU (Klambauer et al. 2017).
+    """
+
+
+class FeatureAlphaDropout(_Dropout):
+    """AlphaDropout of whole channels.
+
+    input → output:  (N, C, …), the same shape. No parameters.
+    """
+
+    def check(self, *inputs: Any) -> None:
+        """Refuse inputs without channels."""
+        super().check(*inputs)
+        check_dimensions(self, inputs[0], "(N, C, …)")

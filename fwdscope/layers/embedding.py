@@ -1,0 +1,119 @@
+"""Embeddings: rows of a table looked up by whole numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, ClassVar, Literal
+
+from .base import Count, Layer, LayerError, check_dimensions, dtype_text, shape_text
+
+
+class _Table(Layer, abstract=True):
+    floating: ClassVar[bool] = False
+
+    num_embeddings: Count
+    embedding_dim: Count
+
+    def check_numbers(self, x: Any, label: str) -> None:
+        """Refuse all but whole numbers."""
+        if dtype_text(x) not in ("int64", "int32"):
+            name = type(self).__name__
+            raise LayerError(
+                f"{name} looks up whole numbers (int64 or int32), found {dtype_text(x)} as {label}",
+                f"make the input with randint(0, {self.num_embeddings}, shape), or write x.long()",
+            )
+
+    def check_padding(self, padding_idx: int | None) -> None:
+        """Refuse a row that the table does not have."""
+        rows = self.num_embeddings
+        if padding_idx is not None and not -rows <= padding_idx < rows:
+            raise LayerError(
+                f"padding_idx ({padding_idx}) is no row of a table of {rows}", f"it may be from {-rows} to {rows - 1}"
+            )
+
+
+class Embedding(_Table):
+    """A table with a learned vector for each whole number: y[…] = weight[x[…]].
+
+    The first layer of most language models: tokens in, vectors out. Nothing is computed, rows are copied.
+
+    input:   (…), whole numbers from 0 to num_embeddings − 1
+    output:  (…, embedding_dim)
+    weight:  (num_embeddings, embedding_dim), all of the parameters
+
+    padding_idx names a row that is zero and is not trained; max_norm shortens the rows it looks up to that length.
+    Often tied to the last layer: linear(x, wte.weight).
+    """
+
+    padding_idx: int | None = None
+    max_norm: float | None = None
+    norm_type: float = 2.0
+    scale_grad_by_freq: bool = False
+    sparse: bool = False
+
+    def check(self, *inputs: Any) -> None:
+        """Refuse all but whole numbers, and a padding_idx outside the table."""
+        super().check(*inputs)
+        self.check_numbers(inputs[0], "input")
+        self.check_padding(self.padding_idx)
+
+
+class EmbeddingBag(_Table):
+    """The sum, mean or largest value of several rows of an Embedding, without making the rows first.
+
+    input:   (B, n), whole numbers: n rows for each of B bags; or (n), cut into bags that begin at ``offsets`` (B)
+    output:  (B, embedding_dim)
+    weight:  (num_embeddings, embedding_dim), all of the parameters
+
+    per_sample_weights, of the input's shape, weigh the rows of a sum. With include_last_offset=True the last offset is
+    the input's length.
+    """
+
+    forward: ClassVar[str] = "(input, offsets=None, per_sample_weights=None)"
+
+    max_norm: float | None = None
+    norm_type: float = 2.0
+    scale_grad_by_freq: bool = False
+    mode: Literal["sum", "mean", "max"] = "mean"
+    sparse: bool = False
+    include_last_offset: bool = False
+    padding_idx: int | None = None
+
+    def check(self, *inputs: Any) -> None:
+        """Refuse all but whole numbers, bags without offsets, and weights that do not fit."""
+        super().check(*inputs)
+        x, offsets, weights = (*inputs, None, None)[:3]
+        self.check_numbers(x, "input")
+        self.check_padding(self.padding_idx)
+        check_dimensions(self, x, "(B, n)", "(n)")
+        if x.dim() == 2 and offsets is not None:
+            raise LayerError(
+                "EmbeddingBag takes offsets with an input of 1 dimension only", "each row is a bag already"
+            )
+        if x.dim() == 1:
+            self._check_offsets(x, offsets)
+        if weights is not None:
+            self._check_weights(x, weights)
+
+    def details(self) -> Iterable[str]:
+        """The mode."""
+        yield self.mode
+
+    def _check_offsets(self, x: Any, offsets: Any) -> None:
+        if offsets is None:
+            raise LayerError(
+                "EmbeddingBag needs offsets with an input of 1 dimension",
+                "write EmbeddingBag(…)(input, offsets), or give an input of shape (B, n)",
+            )
+        check_dimensions(self, offsets, "(B)", label="offsets")
+        self.check_numbers(offsets, "offsets")
+        if self.include_last_offset and offsets.shape[0] < 1:
+            raise LayerError("include_last_offset needs at least one offset, found none")
+
+    def _check_weights(self, x: Any, weights: Any) -> None:
+        if self.mode != "sum":
+            raise LayerError(f"per_sample_weights need mode='sum', found mode='{self.mode}'", "write mode='sum'")
+        if weights.shape != x.shape:
+            raise LayerError(
+                f"per_sample_weights {shape_text(weights.shape)} must have the input's shape {shape_text(x.shape)}"
+            )

@@ -1,0 +1,84 @@
+"""Linear maps of the last dimension."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Literal
+
+from .base import Count, Layer, LayerError, check_dimensions, inferred, shape_text
+
+
+class Linear(Layer):
+    """A learned linear map of the last dimension: y = x Wᵀ + b.
+
+    Each output feature is a weighted sum of all input features plus a bias, the same at every position:
+    y[…, j] = Σᵢ W[j, i] · x[…, i] + b[j]. Also called a fully connected or dense layer.
+
+    input:   (…, in_features), any number of dimensions before the last
+    output:  (…, out_features)
+    weight:  (out_features, in_features)
+    bias:    (out_features), absent with bias=False
+    in all:  out_features · (in_features + 1) parameters
+
+    Linear(10) on (32, 128) gives (32, 10) and has 10 · (128 + 1) = 1,290 parameters.
+    """
+
+    mixing: ClassVar[Literal["any", "same", "narrower"]] = "same"
+
+    in_features: Count = inferred()
+    out_features: Count
+    bias: bool = True
+
+    def check(self, *inputs: Any) -> None:
+        """Refuse a single number, which has no last dimension."""
+        super().check(*inputs)
+        check_dimensions(self, inputs[0], "(…, in_features)")
+
+    def sizes(self, *inputs: Any) -> dict[str, Any]:
+        """in_features is the input's last dimension."""
+        return {"in_features": int(inputs[0].shape[-1])}
+
+
+class Bilinear(Layer):
+    """A learned product of two inputs: every output is a weighted sum of all pairs of their features.
+
+    y[…, k] = Σᵢⱼ x₁[…, i] · W[k, i, j] · x₂[…, j] + b[k]
+
+    inputs:  (…, in1_features) and (…, in2_features), the same sizes before the last
+    output:  (…, out_features)
+    weight:  (out_features, in1_features, in2_features)
+    bias:    (out_features), absent with bias=False
+    in all:  out_features · (in1_features · in2_features + 1) parameters
+    """
+
+    forward: ClassVar[str] = "(input1, input2)"
+    mixing: ClassVar[Literal["any", "same", "narrower"]] = "same"
+
+    in1_features: Count = inferred()
+    in2_features: Count = inferred()
+    out_features: Count
+    bias: bool = True
+
+    def check(self, *inputs: Any) -> None:
+        """Refuse inputs that differ before the last dimension."""
+        super().check(*inputs)
+        first, second = inputs[:2]
+        check_dimensions(self, first, "(…, in1_features)")
+        check_dimensions(self, second, "(…, in2_features)")
+        if first.shape[:-1] != second.shape[:-1]:
+            raise LayerError(
+                f"Bilinear's inputs differ before the last dimension: "
+                f"{shape_text(first.shape)} and {shape_text(second.shape)}"
+            )
+
+    def sizes(self, *inputs: Any) -> dict[str, Any]:
+        """The last dimension of either input."""
+        return {"in1_features": int(inputs[0].shape[-1]), "in2_features": int(inputs[1].shape[-1])}
+
+
+class Identity(Layer):
+    """Its input, unchanged; stands where a layer may be left out.
+
+    input → output: any shape, any dtype. No parameters.
+    """
+
+    floating: ClassVar[bool] = False

@@ -1,0 +1,185 @@
+"""What a call may be given, as text: ``"(input, dim=None, *, keepdim=False)"``, and how a call falls short of it.
+
+A signature is written as Python writes one. It is checked from the text of a call alone (how many arguments, which
+keywords), before torch is loaded and before any value is known.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Literal
+
+Kind = Literal["positional-only", "positional", "keyword", "variadic"]
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One parameter: ``positional`` ones go by position or by name, ``keyword`` ones by name alone."""
+
+    name: str
+    kind: Kind
+    default: str | None = None
+
+    @property
+    def required(self) -> bool:
+        """Whether a call must give it."""
+        return self.default is None and self.kind != "variadic"
+
+    def __str__(self) -> str:
+        if self.kind == "variadic":
+            return f"*{self.name}"
+        return self.name if self.default is None else f"{self.name}={self.default}"
+
+
+@dataclass(frozen=True)
+class Mismatch:
+    """One way in which a call does not fit. ``message`` follows the callee's name: ``topk takes at most …``.
+
+    ``keyword`` is the keyword to blame and ``argument`` the index of the first positional argument too many; both are
+    None where something is missing, which only the call as a whole can be blamed for.
+    """
+
+    message: str
+    keyword: str | None = None
+    argument: int | None = None
+
+
+@dataclass(frozen=True)
+class Signature:
+    """The parameters of a callable, in order."""
+
+    parameters: tuple[Parameter, ...]
+
+    @staticmethod
+    def parse(text: str) -> Signature:
+        """Read a signature from its text. Raises ValueError where the text is not one (our own lists are at fault)."""
+        return _parse(text)
+
+    def __str__(self) -> str:
+        parts: list[str] = []
+        before: Kind | None = None
+        for parameter in self.parameters:
+            if before == "positional-only" and parameter.kind != "positional-only":
+                parts.append("/")
+            if parameter.kind == "keyword" and before not in ("keyword", "variadic"):
+                parts.append("*")
+            parts.append(str(parameter))
+            before = parameter.kind
+        if before == "positional-only":
+            parts.append("/")
+        return f"({', '.join(parts)})"
+
+    @property
+    def by_position(self) -> tuple[Parameter, ...]:
+        """The parameters that positional arguments fill, the variadic one left out."""
+        return tuple(p for p in self.parameters if p.kind in ("positional-only", "positional"))
+
+    @property
+    def variadic(self) -> Parameter | None:
+        """The parameter that takes all further positional arguments, if there is one."""
+        return next((p for p in self.parameters if p.kind == "variadic"), None)
+
+    @property
+    def keywords(self) -> tuple[str, ...]:
+        """The names that may be given by keyword, in order."""
+        return tuple(p.name for p in self.parameters if p.kind in ("positional", "keyword"))
+
+    def parameter_of(self, index: int) -> Parameter | None:
+        """The parameter that the positional argument ``index`` goes to; None where there is one too many."""
+        names = self.by_position
+        return names[index] if index < len(names) else self.variadic
+
+    def resolve(self, keyword: str) -> str | None:
+        """The parameter that a keyword means: itself, or ``dim`` for NumPy's ``axis``; None where there is none."""
+        names = self.keywords
+        if keyword in names:
+            return keyword
+        return "dim" if keyword == "axis" and "dim" in names else None
+
+    def bind(self, positional: int, keywords: Sequence[str], starred: bool = False) -> list[Mismatch]:
+        """Every way in which a call with so many positional arguments and these keywords does not fit.
+
+        With ``starred`` (a ``*row`` among the arguments) nobody knows how many there are: only keywords are checked.
+        """
+        surplus = [] if starred else self._surplus(positional)
+        filled = () if starred else tuple(p.name for p in self.by_position[:positional])
+        return [
+            *surplus,
+            *self._wrong_keywords(filled, keywords),
+            *([] if starred else self._missing(filled, keywords)),
+        ]
+
+    def _surplus(self, positional: int) -> list[Mismatch]:
+        most = len(self.by_position)
+        if positional <= most or self.variadic is not None:
+            return []
+        named = any(p.kind == "keyword" for p in self.parameters)
+        optional = any(not p.required for p in self.by_position)
+        count = f"{'at most ' if optional and most else ''}{most or 'no'} argument{'' if most == 1 else 's'}"
+        return [Mismatch(f"takes {count}{' by position' if named else ''}, found {positional}", argument=most)]
+
+    def _wrong_keywords(self, filled: tuple[str, ...], keywords: Sequence[str]) -> Iterator[Mismatch]:
+        given = set(filled)
+        for keyword in keywords:
+            name = self.resolve(keyword)
+            if name is None:
+                yield Mismatch(f"has no keyword '{keyword}'", keyword=keyword)
+            elif name in given:
+                also = "" if name == keyword else f" (axis is {name})"
+                yield Mismatch(f"{name} is given twice{also}", keyword=keyword)
+            else:
+                given.add(name)
+
+    def _missing(self, filled: tuple[str, ...], keywords: Sequence[str]) -> Iterator[Mismatch]:
+        given = {*filled, *map(self.resolve, keywords)}
+        for parameter in self.parameters:
+            if parameter.required and parameter.name not in given:
+                yield Mismatch(f"{parameter.name} is missing")
+
+
+@cache
+def _parse(text: str) -> Signature:
+    try:
+        definition = ast.parse(f"def f{text}: pass").body
+    except SyntaxError as error:
+        raise ValueError(f"not a signature: {text!r}") from error
+    if len(definition) != 1 or not isinstance(definition[0], ast.FunctionDef) or definition[0].args.kwarg is not None:
+        raise ValueError(f"not a signature: {text!r}")
+    return Signature(tuple(_parameters(definition[0].args)))
+
+
+def _parameters(arguments: ast.arguments) -> Iterator[Parameter]:
+    plain = [*arguments.posonlyargs, *arguments.args]
+    defaults: list[ast.expr | None] = [None] * (len(plain) - len(arguments.defaults))
+    for index, (argument, default) in enumerate(zip(plain, [*defaults, *arguments.defaults], strict=True)):
+        kind: Kind = "positional-only" if index < len(arguments.posonlyargs) else "positional"
+        yield Parameter(argument.arg, kind, _text(default))
+    if arguments.vararg is not None:
+        yield Parameter(arguments.vararg.arg, "variadic")
+    for argument, default in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True):
+        yield Parameter(argument.arg, "keyword", _text(default))
+
+
+def _text(default: ast.expr | None) -> str | None:
+    return None if default is None else ast.unparse(default)
+
+
+@dataclass(frozen=True)
+class Fit:
+    """An overload, and every way in which a call does not fit it."""
+
+    signature: Signature
+    mismatches: tuple[Mismatch, ...]
+
+
+def closest(signatures: Sequence[Signature], positional: int, keywords: Sequence[str], starred: bool = False) -> Fit:
+    """How a call fits the one of several overloads that it fits best; the first of equals.
+
+    An overload that knows the keywords wins over one with fewer mismatches, so that a keyword is never called unknown
+    because another overload was the nearer by count.
+    """
+    fits = [Fit(one, tuple(one.bind(positional, keywords, starred))) for one in signatures]
+    return min(fits, key=lambda fit: (sum(m.keyword is not None for m in fit.mismatches), len(fit.mismatches)))

@@ -1,0 +1,327 @@
+"""The transformer of Vaswani et al. 2017: its layers, its stacks and the whole."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from .attention import check_mask
+from .base import (
+    Buildable,
+    Count,
+    Layer,
+    LayerError,
+    Probability,
+    check_dimensions,
+    check_divisible,
+    inferred,
+    shape_text,
+)
+
+if TYPE_CHECKING:
+    from torch import nn
+
+Activation = Literal["relu", "gelu"] | Buildable
+
+
+class _Block(Layer, abstract=True):
+    """What the encoder's and the decoder's layer share."""
+
+    mixing: ClassVar[Literal["any", "same", "narrower"]] = "same"
+
+    d_model: Count = inferred()
+    nhead: Count
+    dim_feedforward: Count = 2048
+    dropout: Probability = 0.1
+    activation: Activation = "relu"
+    layer_norm_eps: float = 1e-5
+    batch_first: bool = False
+    norm_first: bool = False
+    bias: bool = True
+
+    def check_stream(self, x: Any, label: str) -> None:
+        """Refuse all but sequences whose features the heads divide."""
+        check_sequence(self, x, self.batch_first, label)
+        check_divisible("d_model", int(x.shape[-1]), "nhead", self.nhead)
+
+    def sizes(self, *inputs: Any) -> dict[str, Any]:
+        """d_model is the last dimension."""
+        return {"d_model": int(inputs[0].shape[-1])}
+
+    def arguments(self, *inputs: Any) -> dict[str, Any]:
+        """torch's arguments, the activation built where it is a layer."""
+        return super().arguments(*inputs) | built_activation(self.activation, inputs[0], self.dim_feedforward)
+
+    def details(self) -> Iterable[str]:
+        """The number of heads."""
+        yield f"{self.nhead} head{'s' * (self.nhead != 1)}"
+
+
+def built_activation(activation: Activation, x: Any, width: int) -> dict[str, Any]:
+    """The activation as torch takes it, where it is a layer: a module, made for the wide middle of the feed-forward."""
+    if isinstance(activation, str):
+        return {}
+    return {"activation": activation.build(x.new_empty((*x.shape[:-1], width)))}
+
+
+def check_sequence(layer: Layer, x: Any, batch_first: bool, label: str) -> None:
+    """Whether x is a sequence of vectors or a batch of them."""
+    check_dimensions(layer, x, "(N, T, d)" if batch_first else "(T, N, d)", "(T, d)", label=f"a {label}")
+
+
+def check_pair(layer: Layer, one: Any, other: Any, batch_first: bool, names: tuple[str, str]) -> None:
+    """Whether two sequences have the same features and the same batch."""
+    shapes = f"{names[0]} {shape_text(one.shape)} and {names[1]} {shape_text(other.shape)}"
+    if one.dim() != other.dim():
+        raise LayerError(f"{type(layer).__name__} takes both sequences with a batch or both without, found {shapes}")
+    if one.shape[-1] != other.shape[-1]:
+        raise LayerError(
+            f"{type(layer).__name__} takes sequences with the same features, found {shapes}",
+            f"a Linear({int(one.shape[-1])}) makes {names[1]} fit",
+        )
+    across = 0 if batch_first else 1
+    if one.dim() == 3 and one.shape[across] != other.shape[across]:
+        raise LayerError(f"{shapes} differ in the batch (dimension {across})")
+
+
+def lengths(x: Any, batch_first: bool) -> tuple[int, ...]:
+    """Batch and length of a sequence: (N, T), or (T,) without a batch."""
+    if x.dim() == 2:
+        return (int(x.shape[0]),)
+    return (int(x.shape[0]), int(x.shape[1])) if batch_first else (int(x.shape[1]), int(x.shape[0]))
+
+
+def check_masks(
+    layer: Layer, masks: tuple[tuple[str, Any], tuple[str, Any]], query: Any, key: Any, batch_first: bool, heads: int
+) -> None:
+    """Whether the masks of an attention have its shape: pairs of (name, mask), for positions and for padding."""
+    (name, mask), (padding_name, padding) = masks
+    rows, columns = lengths(query, batch_first), lengths(key, batch_first)
+    batch = rows[0] if len(rows) == 2 else 1
+    check_mask(layer, name, mask, (rows[-1], columns[-1]), (batch * heads, rows[-1], columns[-1]))
+    check_mask(layer, padding_name, padding, columns)
+
+
+class TransformerEncoderLayer(_Block):
+    """Self-attention and a feed-forward network, each with a skip around it and a LayerNorm.
+
+    x = norm1(x + attention(x));  x = norm2(x + linear2(act(linear1(x)))); with norm_first=True the norms stand before
+    attention and feed-forward: x = x + attention(norm1(x)).
+
+    input → output:  (T, N, d), (N, T, d) with batch_first=True, or (T, d), the same shape
+    modules:         self_attn (4d · (d + 1)), linear1 and linear2 (2 · d · f + f + d), norm1 and norm2 (4d),
+                     f = dim_feedforward
+    masks:           src_mask (T, T), src_key_padding_mask (N, T); True may not be attended to
+    activation is 'relu', 'gelu' or a layer, as in GELU(approximate='tanh'). Vaswani et al. 2017.
+    """
+
+    forward: ClassVar[str] = "(src, src_mask=None, src_key_padding_mask=None, is_causal=False)"
+
+    def check(self, *inputs: Any) -> None:
+        """Refuse heads that do not divide the features, and masks that do not fit."""
+        super().check(*inputs)
+        src, mask, padding, _ = (*inputs, None, None, None)[:4]
+        self.check_stream(src, "sequence")
+        masks = (("src_mask", mask), ("src_key_padding_mask", padding))
+        check_masks(self, masks, src, src, self.batch_first, self.nhead)
+
+
+class TransformerDecoderLayer(_Block):
+    """Self-attention, attention to the encoder's output, and a feed-forward network, each with a skip and a LayerNorm.
+
+    x = norm1(x + self_attn(x));  x = norm2(x + multihead_attn(x, memory));  x = norm3(x + linear2(act(linear1(x))))
+
+    inputs:   tgt (T, N, d), memory (S, N, d); (N, T, d), (N, S, d) with batch_first=True; or without N
+    output:   tgt's shape
+    modules:  self_attn and multihead_attn (4d · (d + 1) each), linear1 and linear2 (2 · d · f + f + d),
+              norm1 to norm3 (6d), f = dim_feedforward
+    masks:    tgt_mask (T, T), memory_mask (T, S), tgt_key_padding_mask (N, T), memory_key_padding_mask (N, S); True
+              may not be attended to. Decoding: TransformerDecoderLayer(8)(x, memory, tgt_mask=~causal_mask(T))
+    Vaswani et al. 2017.
+    """
+
+    forward: ClassVar[str] = (
+        "(tgt, memory, tgt_mask=None, memory_mask=None, tgt_key_padding_mask=None, memory_key_padding_mask=None, "
+        "tgt_is_causal=False, memory_is_causal=False)"
+    )
+
+    def check(self, *inputs: Any) -> None:
+        """Refuse heads that do not divide the features, and a memory and masks that do not fit."""
+        super().check(*inputs)
+        tgt, memory, mask, memory_mask, padding, memory_padding = (*inputs, *(None,) * 6)[:6]
+        self.check_stream(tgt, "target")
+        check_sequence(self, memory, self.batch_first, "memory")
+        check_pair(self, tgt, memory, self.batch_first, ("tgt", "memory"))
+        masks = (("tgt_mask", mask), ("tgt_key_padding_mask", padding))
+        check_masks(self, masks, tgt, tgt, self.batch_first, self.nhead)
+        memory_masks = (("memory_mask", memory_mask), ("memory_key_padding_mask", memory_padding))
+        check_masks(self, memory_masks, tgt, memory, self.batch_first, self.nhead)
+
+
+class _Whole(Layer, abstract=True):
+    """What is made of layers that are settings; torch builds one and copies it, so that all begin equal."""
+
+    def check_copied(self, layer: Buildable, inputs: tuple[Any, ...]) -> None:
+        """Refuse what the layer itself refuses."""
+        if isinstance(layer, Layer):
+            layer.check(*inputs)
+
+    def build_kind(self, kind: str, layer: Buildable, *inputs: Any) -> nn.Module:
+        """Build the layer, which must make torch's module of this kind: its forward is called with torch's keywords."""
+        import torch
+
+        module, expected = layer.build(*inputs), getattr(torch.nn, kind)
+        if not issubclass(type(module), expected):
+            raise LayerError(
+                f"{type(self).__name__} takes a {kind}, found a {type(module).__name__}",
+                "a stack of other layers is written 6 * Block(…)",
+            )
+        return module
+
+    def construct(self, **arguments: Any) -> nn.Module:
+        """Call torch's class, without its remarks on nested tensors, which no spec asks for."""
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="enable_nested_tensor is True")
+            return super().construct(**arguments)
+
+
+class TransformerEncoder(_Whole):
+    """num_layers copies of an encoder layer in series, and a last norm where one is given.
+
+    TransformerEncoder(TransformerEncoderLayer(8), 6) repeats the layer six times, each copy with weights of its own;
+    norm=LayerNorm() is applied at the end.
+
+    input → output:  (T, N, d), (N, T, d) with batch_first=True in the layer, or (T, d), the same shape
+    parameters:      num_layers times those of the layer, and the norm's
+    masks:           mask (T, T), src_key_padding_mask (N, T); True may not be attended to
+    Vaswani et al. 2017.
+    """
+
+    forward: ClassVar[str] = "(src, mask=None, src_key_padding_mask=None, is_causal=None)"
+
+    encoder_layer: Buildable
+    num_layers: Count
+    norm: Buildable | None = None
+    enable_nested_tensor: bool = True
+    mask_check: bool = True
+
+    def check(self, *inputs: Any) -> None:
+        """Refuse what the layer refuses."""
+        super().check(*inputs)
+        self.check_copied(self.encoder_layer, inputs[:3])
+
+    def arguments(self, *inputs: Any) -> dict[str, Any]:
+        """torch's arguments, layer and norm built."""
+        layer = self.build_kind("TransformerEncoderLayer", self.encoder_layer, inputs[0])
+        norm = None if self.norm is None else self.norm.build(inputs[0])
+        return super().arguments(*inputs) | {"encoder_layer": layer, "norm": norm}
+
+    def details(self) -> Iterable[str]:
+        """The number of layers."""
+        yield f"{self.num_layers} layer{'s' * (self.num_layers != 1)}"
+
+
+class TransformerDecoder(_Whole):
+    """num_layers copies of a decoder layer in series, and a last norm where one is given.
+
+    TransformerDecoder(TransformerDecoderLayer(8), 6)(x, memory): the memory is handed to every copy.
+
+    inputs:      tgt (T, N, d), memory (S, N, d); (N, T, d), (N, S, d) with batch_first=True in the layer
+    output:      tgt's shape
+    parameters:  num_layers times those of the layer, and the norm's
+    masks:       as of TransformerDecoderLayer
+    Vaswani et al. 2017.
+    """
+
+    forward: ClassVar[str] = (
+        "(tgt, memory, tgt_mask=None, memory_mask=None, tgt_key_padding_mask=None, memory_key_padding_mask=None, "
+        "tgt_is_causal=None, memory_is_causal=False)"
+    )
+
+    decoder_layer: Buildable
+    num_layers: Count
+    norm: Buildable | None = None
+
+    def check(self, *inputs: Any) -> None:
+        """Refuse what the layer refuses."""
+        super().check(*inputs)
+        self.check_copied(self.decoder_layer, inputs[:6])
+
+    def arguments(self, *inputs: Any) -> dict[str, Any]:
+        """torch's arguments, layer and norm built."""
+        layer = self.build_kind("TransformerDecoderLayer", self.decoder_layer, *inputs[:2])
+        norm = None if self.norm is None else self.norm.build(inputs[0])
+        return super().arguments(*inputs) | {"decoder_layer": layer, "norm": norm}
+
+    def details(self) -> Iterable[str]:
+        """The number of layers."""
+        yield f"{self.num_layers} layer{'s' * (self.num_layers != 1)}"
+
+
+class Transformer(_Whole):
+    """The whole: an encoder reads the source, a decoder writes the target; without embeddings and output layer.
+
+    Transformer()(src, tgt) is six encoder layers on src, six decoder layers on tgt that attend to their output, and a
+    LayerNorm at the end of both.
+
+    inputs:      src (S, N, d), tgt (T, N, d); (N, S, d), (N, T, d) with batch_first=True; or without N
+    output:      tgt's shape
+    parameters:  those of encoder and decoder layers, and 4d of the last norms: 44,140,544 for d = 512 and the defaults
+    masks:       src_mask (S, S), tgt_mask (T, T), memory_mask (T, S) and padding masks; True may not be attended to
+    custom_encoder, a TransformerEncoder, and custom_decoder, a TransformerDecoder, take the place of either.
+    Vaswani et al. 2017.
+    """
+
+    forward: ClassVar[str] = (
+        "(src, tgt, src_mask=None, tgt_mask=None, memory_mask=None, src_key_padding_mask=None, "
+        "tgt_key_padding_mask=None, memory_key_padding_mask=None, src_is_causal=None, tgt_is_causal=None, "
+        "memory_is_causal=False)"
+    )
+    mixing: ClassVar[Literal["any", "same", "narrower"]] = "same"
+
+    d_model: Count = inferred()
+    nhead: Count = 8
+    num_encoder_layers: Count = 6
+    num_decoder_layers: Count = 6
+    dim_feedforward: Count = 2048
+    dropout: Probability = 0.1
+    activation: Activation = "relu"
+    custom_encoder: Buildable | None = None
+    custom_decoder: Buildable | None = None
+    layer_norm_eps: float = 1e-5
+    batch_first: bool = False
+    norm_first: bool = False
+    bias: bool = True
+
+    def check(self, *inputs: Any) -> None:
+        """Refuse heads that do not divide the features, and masks that do not fit."""
+        super().check(*inputs)
+        src, tgt, src_mask, tgt_mask, memory_mask, *paddings = (*inputs, *(None,) * 8)[:8]
+        for x, label in ((src, "source"), (tgt, "target")):
+            check_sequence(self, x, self.batch_first, label)
+        check_pair(self, src, tgt, self.batch_first, ("src", "tgt"))
+        check_divisible("d_model", int(src.shape[-1]), "nhead", self.nhead)
+        kinds = (("src", src_mask, src, src), ("tgt", tgt_mask, tgt, tgt), ("memory", memory_mask, tgt, src))
+        for (name, mask, query, key), padding in zip(kinds, paddings, strict=True):
+            masks = ((f"{name}_mask", mask), (f"{name}_key_padding_mask", padding))
+            check_masks(self, masks, query, key, self.batch_first, self.nhead)
+
+    def sizes(self, *inputs: Any) -> dict[str, Any]:
+        """d_model is the last dimension."""
+        return {"d_model": int(inputs[0].shape[-1])}
+
+    def arguments(self, *inputs: Any) -> dict[str, Any]:
+        """torch's arguments, activation, encoder and decoder built where they are layers."""
+        src, tgt = inputs[:2]
+        custom: dict[str, Any] = built_activation(self.activation, src, self.dim_feedforward)
+        if self.custom_encoder is not None:
+            custom["custom_encoder"] = self.build_kind("TransformerEncoder", self.custom_encoder, src)
+        if self.custom_decoder is not None:
+            # What the encoder makes of the source has the source's shape.
+            custom["custom_decoder"] = self.build_kind("TransformerDecoder", self.custom_decoder, tgt, src)
+        return super().arguments(*inputs) | custom
+
+    def details(self) -> Iterable[str]:
+        """Layers and heads."""
+        yield f"{self.num_encoder_layers}+{self.num_decoder_layers} layers, {self.nhead} heads"

@@ -1,0 +1,167 @@
+"""Weights on a device: torch's own initialisation, or the spec's ``init``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from fwdscope.model.network import Network, Scope, default_dtype
+from fwdscope.model.run import Run
+from fwdscope.spec import tree
+from fwdscope.spec.expression import Name
+from fwdscope.spec.names import suggestion
+from fwdscope.spec.problems import Cause, Problem, Span
+
+
+def materialise(network: Network, device: str | torch.device = "cpu", seed: int = 0) -> Network:
+    """Give a network built on meta its weights on a device: layers by torch's own initialisation, Parameters and Buffers of the
+    file by their expressions, then the spec's ``init``. The generators of torch are left as they were.
+    """
+    device = torch.device(device)
+    devices = [device] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices=devices), torch.no_grad(), default_dtype(network.blueprint.dtype):
+        torch.manual_seed(seed)
+        tied = _own_tensors(network)
+        network.to_empty(device=device)
+        network.blueprint.device = device
+        for module in network.modules():
+            reset = getattr(module, "reset_parameters", None) or getattr(module, "_reset_parameters", None)
+            if callable(reset):
+                reset()
+            elif not isinstance(module, Scope):
+                _fill_rest(module)
+        for scope, name in tied:
+            _make(scope, name, device)
+        for one, tensors in matched(network)[0]:
+            for _, tensor in tensors:
+                initialise(one, tensor, network)
+    return network
+
+
+def _own_tensors(network: Network) -> list[tuple[Scope, str]]:
+    return [(module, name) for module in network.modules() if isinstance(module, Scope) for name in module.makers]
+
+
+def _fill_rest(module: nn.Module) -> None:
+    """Tensors of modules that have no initialisation of their own: buffers of theirs are zeros until something writes them."""
+    for tensor in (*module._parameters.values(), *module._buffers.values()):
+        if tensor is not None:
+            tensor.zero_()
+
+
+def _make(scope: Scope, name: str, device: torch.device) -> None:
+    """Run the expression of a Parameter or Buffer again, on the device."""
+    maker = scope.makers[name]
+    run = Run(scope)
+    run.frames[0].names.update(maker.names)
+    own = {n: t for n in scope.makers for t in (scope._parameters.get(n), scope._buffers.get(n)) if t is not None}
+    run.frames[0].names.update({n: own[n] for n in maker.names if n in own})
+    made = run.evaluate(maker.value)
+    home: Any = scope._parameters.get(name)
+    if home is None:
+        home = scope._buffers[name]
+    assert isinstance(home, Tensor)
+    home.copy_(made.to(device))
+
+
+def initialise(one: tree.Initialiser, tensor: Tensor, network: Network) -> None:
+    """Fill a tensor as an entry of ``init`` says."""
+    assert isinstance(one.call.function, Name)
+    run = Run(Scope(network.blueprint, Span(0, 0)))
+    arguments = run.items(one.call.arguments)
+    keywords = {k.name: run.evaluate(k.value) for k in one.call.keywords}
+    getattr(nn.init, one.call.function.id + "_")(tensor, *arguments, **keywords)
+
+
+def matched(network: Network) -> tuple[list[tuple[tree.Initialiser, list[tuple[str, Tensor]]]], list[tuple[str, list[tree.Initialiser]]]]:
+    """Which entry of ``init`` fills which tensors, and the tensors that two entries claim with equal right.
+
+    A path wins over a type, a longer end over a shorter.
+    """
+    winners: dict[int, list[tuple[str, Tensor]]] = {i: [] for i in range(len(network.spec.init))}
+    ties: list[tuple[str, list[tree.Initialiser]]] = []
+    for module, path, name, tensor in _tensors(network):
+        full = f"{path}.{name}" if path else name
+        ranked = [(_rank(one.key, full, module, name), i) for i, one in enumerate(network.spec.init)]
+        claims = [(rank, i) for rank, i in ranked if rank is not None]
+        if not claims:
+            continue
+        best = max(rank for rank, _ in claims)
+        first = [i for rank, i in claims if rank == best]
+        if len(first) > 1:
+            ties.append((full, [network.spec.init[i] for i in first]))
+        winners[first[0]].append((full, tensor))
+    return [(one, winners[i]) for i, one in enumerate(network.spec.init)], ties
+
+
+def _tensors(network: Network) -> Iterator[tuple[nn.Module, str, str, Tensor]]:
+    for path, module in network.named_modules():
+        for name, parameter in module._parameters.items():
+            if parameter is not None:
+                yield module, path, name, parameter
+
+
+def _rank(key: str, full: str, module: nn.Module, name: str) -> tuple[int, int] | None:
+    """How well a key fits a tensor: (1, pieces) for the end of its path, (0, 1) for its layer's type; None for not at all."""
+    pieces = key.split(".")
+    if len(pieces) == 2 and pieces[0][:1].isupper():
+        return (0, 1) if type(module).__name__ == pieces[0] and name == pieces[1] else None
+    path = full.split(".")
+    return (1, len(pieces)) if path[-len(pieces) :] == pieces else None
+
+
+def check_initialisers(network: Network) -> None:
+    """Hold ``init`` against the model: keys that match nothing, ties, default paths, initialisers that do not fit a shape."""
+    blueprint, source = network.blueprint, network.spec.source
+    pairs, ties = matched(network)
+    given = set().union(*blueprint.checked.given.values()) if blueprint.checked.given else set()
+    known = [name for name, _ in network.named_parameters()]
+    for one, tensors in pairs:
+        path = [p for p in one.key.split(".")[:-1] if not p.isdigit()]
+        by_default = [p for p in path if p not in given and not p[:1].isupper()]
+        if not any(_claims(one, network)):
+            help = suggestion(one.key, [*_ends(known)], what="among the ends of paths:")
+            blueprint.problems.append(Problem(source, one.span, "name", f"init: {one.key} matches no tensor", help))
+        elif by_default and any(p in part.split(".") for p in by_default for part in known):
+            help = f"give the layer a name, or use its type: `Linear.{one.key.rpartition('.')[2]}`"
+            message = f"init: {by_default[0]} is a default path, which moves when a layer of its kind is put in"
+            blueprint.problems.append(Problem(source, one.span, "name", message, help))
+        else:
+            _check_fit(one, tensors, network)
+    for full, entries in ties[:1]:
+        cause = Cause(f"{entries[0].key} matches it too", entries[0].span)
+        message = f"init: {entries[1].key} and {entries[0].key} both match {full}"
+        blueprint.problems.append(Problem(source, entries[1].span, "name", message, "make one of them longer", (cause,)))
+
+
+def _claims(one: tree.Initialiser, network: Network) -> Iterator[bool]:
+    for module, path, name, _ in _tensors(network):
+        yield _rank(one.key, f"{path}.{name}" if path else name, module, name) is not None
+
+
+def _ends(paths: list[str]) -> list[str]:
+    return list(dict.fromkeys(".".join(path.split(".")[-2:]) for path in paths))
+
+
+def _check_fit(one: tree.Initialiser, tensors: list[tuple[str, Tensor]], network: Network) -> None:
+    """Try an initialiser on each shape it is to fill, on meta."""
+    tried: set[tuple[int, ...]] = set()
+    for full, tensor in tensors:
+        if tuple(tensor.shape) in tried:
+            continue
+        tried.add(tuple(tensor.shape))
+        try:
+            with torch.no_grad():
+                initialise(one, torch.empty_like(tensor, device="meta"), network)
+        except NotImplementedError:
+            continue
+        except Exception as error:
+            text = str(error).split("\n")[0]
+            assert isinstance(one.call.function, Name)
+            message = f"init: {one.call.function.id} does not fit {full} {tuple(tensor.shape)}: {text}"
+            help = "name the layers it is for: `Linear.weight`, or the end of a path" if "." not in one.key else None
+            network.blueprint.problems.append(Problem(network.spec.source, one.call.span, "shape", message, help))
+            return

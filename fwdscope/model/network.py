@@ -1,0 +1,300 @@
+"""The modules that a spec becomes: the network, its blocks, parts and series.
+
+They are ``nn.Module``s whose ``forward`` runs the lines of the file (:mod:`fwdscope.model.run`). Layers are made by the first run, on
+the meta device, from the shapes that arrive; every later run finds them by the place of the call that made them. Their paths are
+``state_dict`` keys.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from fwdscope.model.templates import BlockTemplate, SeriesTemplate, Shared, Template
+from fwdscope.spec import arithmetic, tree
+from fwdscope.spec.check import Checked
+from fwdscope.spec.expression import Expression
+from fwdscope.spec.problems import Cause, Problem, Span, SpecError
+
+MAX_LAYERS = 1_000_000
+MAX_DEPTH = 64
+
+
+class Poison:
+    """The value of a line that failed while building: what reads it is left out, so that one mistake is told once."""
+
+
+POISON = Poison()
+
+
+class Results(tuple[Any, ...]):
+    """The several results of one layer. Where one tensor is wanted, it is the first."""
+
+    __slots__ = ()
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Which line made a value, for messages."""
+
+    text: str
+    span: Span
+
+
+@dataclass(frozen=True)
+class Step:
+    """One call of a layer or a function while building: what came in first and what came out first."""
+
+    text: str
+    span: Span
+    before: tuple[int, ...]
+    after: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Maker:
+    """How a Parameter or Buffer of the file is made anew on a device: its expression and the names it saw."""
+
+    value: Expression
+    names: Mapping[str, Any]
+
+
+class Observer(Protocol):
+    """Who watches a run: the trace. See :class:`fwdscope.trace.Recorder`."""
+
+    def begin(self, kind: str, path: str, type: str, text: str, label: str, span: Span | None, module: nn.Module | None, inputs: Any) -> None:
+        """A layer, block, stack, part or loop begins."""
+
+    def end(self, outputs: Any) -> None:
+        """It ends."""
+
+    def turn(self) -> None:
+        """A round of the loop begins."""
+
+    def line(self) -> None:
+        """A line begins."""
+
+    def line_end(self, path: str, label: str, line: tree.Statement, value: Any, called: bool, reads: tuple[str, ...], promise: Any) -> None:
+        """A line ends."""
+
+    def note(self, text: str) -> None:
+        """What the reader has to know of the thing now running."""
+
+
+@dataclass(eq=False)
+class Blueprint:
+    """What all modules of one network share: the spec, what building found, and who watches."""
+
+    checked: Checked
+    device: torch.device = field(default_factory=lambda: torch.device("meta"))
+    dtype: torch.dtype = torch.float32
+    building: bool = False
+    hold_promises: bool = True
+    problems: list[Problem] = field(default_factory=list)
+    broken: dict[Span, Problem] = field(default_factory=dict)
+    steps: list[Step] = field(default_factory=list)
+    # Lines whose number of rounds the data decide, with what was run instead.
+    data_dependent: dict[Span, str] = field(default_factory=dict)
+    # Where each layer was made, by its module: path, template, place of its line.
+    paths: dict[nn.Module, str] = field(default_factory=dict)
+    templates: dict[nn.Module, Template] = field(default_factory=dict)
+    places: dict[nn.Module, Span] = field(default_factory=dict)
+    entering: tuple[Origin | None, ...] = ()
+    depth: int = 0
+    observer: Observer | None = None
+
+    @property
+    def spec(self) -> tree.ModelSpec:
+        """The spec."""
+        return self.checked.spec
+
+    def block(self, template: BlockTemplate) -> Body:
+        """A block's module, its layers still to be made."""
+        block = template.block
+        return Body(self, block.body, block.span, dict(template.settings), block.inputs)
+
+    def series(self, template: SeriesTemplate) -> Series:
+        """A series' module, its layers still to be made."""
+        return Series(self, template)
+
+    def register(self, parent: nn.Module, name: str, module: nn.Module, template: Template, span: Span) -> None:
+        """Put a new layer in its place. Names like ``type`` and ``keys`` are allowed, which ``add_module`` refuses."""
+        if len(self.paths) >= MAX_LAYERS:
+            raise arithmetic.ArithmeticProblem(f"more than {MAX_LAYERS:,} layers", None, "limit")
+        parent._modules[name] = module
+        prefix = self.paths.get(parent, "")
+        self.paths[module] = f"{prefix}.{name}" if prefix else name
+        self.templates[module] = template
+        self.places[module] = span
+
+    @contextlib.contextmanager
+    def deeper(self, span: Span) -> Iterator[None]:
+        """One block inside another; at most 64."""
+        self.depth += 1
+        try:
+            if self.depth > MAX_DEPTH:
+                help = "a block that uses itself ends under an `if:` on one of its settings"
+                raise arithmetic.ArithmeticProblem(f"blocks are nested deeper than {MAX_DEPTH}", help, "limit")
+            yield
+        finally:
+            self.depth -= 1
+
+
+class Scope(nn.Module):
+    """A module with lines: a block, or a part of one. It keeps the layers made at each call of its lines."""
+
+    def __init__(self, blueprint: Blueprint, span: Span) -> None:
+        super().__init__()
+        self.blueprint = blueprint
+        self.span = span
+        # Layers by the place of the call that made them and the turns of the comprehensions around it.
+        self.sites: dict[tuple[Span, tuple[int, ...]], tuple[nn.Module, Template]] = {}
+        self.named: dict[str, nn.Module] = {}
+        self.makers: dict[str, Maker] = {}
+
+    def free_name(self, kind: str) -> str:
+        """The default name of one more layer of a kind: ``relu``, ``relu_2``, around the names that are given."""
+        given = self.blueprint.checked.given.get(self.span, frozenset())
+        number = 1
+        while (name := kind if number == 1 else f"{kind}_{number}") in given or name in self._modules:
+            number += 1
+        return name
+
+    def _get_name(self) -> str:
+        template = self.blueprint.templates.get(self)
+        return template.name if template else type(self).__name__
+
+
+class Body(Scope):
+    """A block of the file, or the whole model: settings fixed, inputs to come."""
+
+    def __init__(
+        self,
+        blueprint: Blueprint,
+        lines: tuple[tree.Line, ...],
+        span: Span,
+        settings: dict[str, Any],
+        inputs: tuple[tree.Parameter, ...],
+    ) -> None:
+        super().__init__(blueprint, span)
+        self.lines = lines
+        self.settings = settings
+        self.inputs = inputs
+
+    def forward(self, *inputs: Any, **keywords: Any) -> Any:
+        """Run the lines. Values are those of the block's inputs, in order."""
+        from fwdscope.model.run import Run
+
+        entering, self.blueprint.entering = self.blueprint.entering, ()
+        return Run(self).body(inputs, keywords, entering)
+
+
+class Part(Scope):
+    """A named part of a body: it holds layers; the body runs its lines."""
+
+
+class Series(Scope):
+    """Layers in series. The first input is handed along, the others stay."""
+
+    def __init__(self, blueprint: Blueprint, template: SeriesTemplate) -> None:
+        super().__init__(blueprint, Span(0, 0))
+        self.template = template
+
+    def forward(self, x: Any, *others: Any, **keywords: Any) -> Any:
+        """Run the layers one after the other."""
+        from fwdscope.model.run import call_layer
+
+        blueprint = self.blueprint
+        value: Any = x
+        entering = blueprint.entering
+        origin = entering[0] if entering else None
+        span = blueprint.places[self]
+        for i, item in enumerate(self.template.items):
+            blueprint.entering = (origin, *entering[1:])
+            module = self._modules.get(str(i)) or (item.module if isinstance(item, Shared) else None)
+            value = call_layer(self, span, item, module, str(i), (one(value), *others), keywords)
+            origin = Origin(f"copy {i} of {item.name}" if self.template.name == item.name else item.brief, span)
+            if value is POISON:
+                return POISON
+        blueprint.entering = ()
+        return value
+
+
+def one(value: Any) -> Any:
+    """One tensor: the first, where a layer returned several."""
+    while isinstance(value, Results):
+        value = value[0]
+    return value
+
+
+class Network(Body):
+    """The whole model of a spec. ``forward`` takes its inputs in the file's order; ``example`` holds inputs of its own."""
+
+    def __init__(self, blueprint: Blueprint, example: dict[str, Tensor]) -> None:
+        spec = blueprint.spec
+        inputs = tuple(tree.Parameter(one.name, one.span) for one in spec.inputs)
+        super().__init__(blueprint, blueprint.checked.layers, spec.layers_span, {}, inputs)
+        self.example = example
+        blueprint.paths[self] = ""
+
+    @property
+    def spec(self) -> tree.ModelSpec:
+        """The spec it was built from."""
+        return self.blueprint.spec
+
+    def forward(self, *inputs: Any, **keywords: Any) -> Any:
+        """Run the network. Raises SpecError where a line cannot run, placed."""
+        tensors = [value for value in (*inputs, *keywords.values()) if isinstance(value, Tensor)]
+        self.blueprint.device = tensors[0].device if tensors else torch.device("meta")
+        with default_dtype(self.blueprint.dtype):
+            return super().forward(*inputs, **keywords)
+
+    @property
+    def broken_promises(self) -> tuple[Problem, ...]:
+        """Promised shapes that did not come, in the file's order."""
+        return tuple(self.blueprint.broken[span] for span in sorted(self.blueprint.broken))
+
+
+@contextlib.contextmanager
+def default_dtype(dtype: torch.dtype) -> Iterator[None]:
+    """torch's default dtype for a while; put back also after an exception."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
+
+
+def build(checked: Checked, replaced: Mapping[str, Tensor] | None = None, dtype: torch.dtype = torch.float32) -> Network:
+    """The network of a checked spec, on meta, in evaluation mode, run once on its example inputs.
+
+    ``replaced`` are meta tensors that stand for inputs of the spec (``--input``); promised shapes are then not held.
+    Raises SpecError with every shape that does not fit, and every broken promise beside them.
+    """
+    from fwdscope.model.initialise import check_initialisers
+    from fwdscope.model.inputs import example_inputs
+
+    replaced = dict(replaced or {})
+    blueprint = Blueprint(checked, dtype=dtype, building=True)
+    with default_dtype(dtype), torch.no_grad():
+        example = example_inputs(checked, replaced)
+        blueprint.hold_promises = all(n not in replaced or replaced[n].shape == t.shape for n, t in example.items())
+        example |= replaced
+        network = Network(blueprint, example)
+        network(*example.values())
+    blueprint.building = False
+    blueprint.steps.clear()
+    if not blueprint.problems:
+        check_initialisers(network)
+    if blueprint.problems:
+        raise SpecError([*blueprint.problems, *blueprint.broken.values()])
+    return network.eval()
+
+
+__all__ = ["Cause", "Network", "build"]

@@ -1,0 +1,65 @@
+"""Promised shapes: ``-> (B, 10)``, held against what came."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from torch import Tensor
+
+from fwdscope.report import Promise
+from fwdscope.spec import expression as ex
+from fwdscope.spec import tree
+from fwdscope.spec.expression import Expression, Name
+
+Evaluate = Callable[[Expression], Any]
+
+
+def hold(promise: tree.Promise, value: Any, evaluate: Evaluate) -> Promise:
+    """Whether a value has the promised shape; what it has instead, where not."""
+    if _matches(promise.shape, value, evaluate):
+        return Promise(promise.text, True)
+    return Promise(promise.text, False, shape_of(value))
+
+
+def sizes(shape: Expression, evaluate: Evaluate) -> tuple[int, ...] | None:
+    """The sizes of a promised shape of one tensor, where it says them all."""
+    if not isinstance(shape, ex.Sequence) or any(_is_any(i) or isinstance(i, ex.Sequence) for i in shape.items):
+        return None
+    values = tuple(evaluate(item) for item in shape.items)
+    return values if all(isinstance(v, int) and 0 <= v < 2**40 for v in values) else None
+
+
+def shape_of(value: Any) -> str:
+    """The shape of a tensor, or of all in a tuple, as text."""
+    if isinstance(value, Tensor):
+        return str(tuple(value.shape))
+    if isinstance(value, tuple | list):
+        inside = ", ".join(shape_of(item) for item in value)
+        return f"({inside},)" if len(value) == 1 else f"({inside})"
+    return repr(value)
+
+
+def _is_any(node: Expression) -> bool:
+    return isinstance(node, Name) and node.id == "_"
+
+
+def _matches(shape: Expression, value: Any, evaluate: Evaluate) -> bool:
+    if _is_any(shape):
+        return True
+    assert isinstance(shape, ex.Sequence)
+    several = any(isinstance(item, ex.Sequence) for item in shape.items)
+    if isinstance(value, tuple | list):
+        if several or (len(shape.items) == len(value) and shape.items and all(_is_any(i) for i in shape.items)):
+            return len(shape.items) == len(value) and all(_matches(s, v, evaluate) for s, v in zip(shape.items, value, strict=True))
+        return bool(value) and _matches(shape, value[0], evaluate)
+    if not isinstance(value, Tensor):
+        return False
+    if several and len(shape.items) == 1:
+        return _matches(shape.items[0], value, evaluate)
+    if several:
+        # One tensor over whose first dimension the shapes run: `q, k, v = qkv.permute(2, 0, 3, 1, 4)`.
+        return len(shape.items) == value.shape[0] and all(_matches(s, v, evaluate) for s, v in zip(shape.items, value, strict=True))
+    return len(shape.items) == value.dim() and all(
+        _is_any(item) or evaluate(item) == size for item, size in zip(shape.items, value.shape, strict=True)
+    )

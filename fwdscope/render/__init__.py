@@ -1,0 +1,48 @@
+"""A report as text: one function a format, all of them in :data:`FORMATS`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from fwdscope.render import csv, json, markdown, tree
+from fwdscope.render.rows import COLUMNS, DEFAULT_COLUMNS, Column, Options, view
+from fwdscope.report import Report
+
+__all__ = ["COLUMNS", "DEFAULT_COLUMNS", "FORMATS", "Column", "Format", "Options", "render", "view"]
+
+
+@dataclass(frozen=True)
+class Format:
+    """A form of the report: a line about it, the function that writes it, and the options that mean something to it."""
+
+    name: str
+    doc: str
+    render: Callable[[Report, Options], str]
+    heeds: frozenset[str]
+
+
+def _table(report: Report, options: Options) -> str:
+    # Rich takes a while to load, and the other formats do without.
+    from fwdscope.render import terminal
+
+    return terminal.render(report, options)
+
+
+FORMATS: dict[str, Format] = {
+    form.name: form
+    for form in (
+        Format("table", "a tree-table for reading", _table, frozenset({"depth", "columns", "width"})),
+        Format("tree", "indented plain text, for pasting", tree.render, frozenset({"depth"})),
+        Format("json", "the whole report as data, loads back", json.render, frozenset()),
+        Format("csv", "one row a layer, all fields", csv.render, frozenset({"depth"})),
+        Format("markdown", "a table for pull requests and READMEs", markdown.render, frozenset({"depth", "columns"})),
+    )
+}
+
+
+def render(report: Report, format: str, options: Options | None = None) -> str:
+    """The report in one of :data:`FORMATS`. Raises ValueError for an unknown format or column."""
+    if format not in FORMATS:
+        raise ValueError(f"unknown format {format!r}; there are: {', '.join(FORMATS)}")
+    return FORMATS[format].render(report, options or Options())

@@ -1,0 +1,52 @@
+"""The rows as CSV: one a layer, a column for every field of :class:`LayerRow`, all rows unless a depth is asked for."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+from typing import Any
+
+from fwdscope.render.rows import Options, view
+from fwdscope.report import LayerRow, Promise, Report, TensorInfo
+
+
+def render(report: Report, options: Options) -> str:
+    """The rows with a heading. Shapes are ``1x64x112x112``; several things in one field are joined by ``;``."""
+    shown = report.layers if options.depth is None else [each.row for each in view(report, options.depth).rows]
+    out = io.StringIO()
+    writer = csv.DictWriter(
+        out, [name for field in dataclasses.fields(LayerRow) for name in _headings(field.name)], lineterminator="\n"
+    )
+    writer.writeheader()
+    for row in shown:
+        writer.writerow(_record(row))
+    return out.getvalue()
+
+
+def _headings(name: str) -> tuple[str, ...]:
+    return ("promise", "promise_held", "promise_got") if name == "promise" else (name,)
+
+
+def _record(row: LayerRow) -> dict[str, str]:
+    record = {field.name: _field(field.name, getattr(row, field.name)) for field in dataclasses.fields(row)}
+    promise = row.promise or Promise("", held=False)
+    held = "" if row.promise is None else _field("promise_held", promise.held)
+    return record | {"promise": promise.text, "promise_held": held, "promise_got": promise.got or ""}
+
+
+def _field(name: str, value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, TensorInfo):
+        return f"{value.name}:{_shape(value.shape)}"
+    if isinstance(value, tuple):
+        # A field of shapes holds tuples of sizes; every other tuple holds things that are fields themselves.
+        return ";".join(_shape(item) if name.endswith("_shapes") else _field(name, item) for item in value)
+    return str(value)
+
+
+def _shape(sizes: tuple[int, ...]) -> str:
+    return "x".join(map(str, sizes)) or "()"

@@ -1,0 +1,149 @@
+"""The sentences around the table, the same in every format: what goes in and out, totals, shortfalls, what next."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import PurePath
+
+from fwdscope import units
+from fwdscope.render.rows import AGAIN, BROKEN, VARIES, Options, ShownRow, View, again, is_broken, named, printable
+from fwdscope.report import Promise, Report, TensorInfo
+
+
+def title_parts(report: Report) -> tuple[str, ...]:
+    """Name, dtype, device, version: ``resnet50``, ``float32``, ``meta``, ``torch 2.13.0``."""
+    return (printable(report.name), report.dtype, report.device, f"torch {report.environment.torch.partition('+')[0]}")
+
+
+def description(report: Report) -> str:
+    """What the file says of itself, its first line; empty where it says nothing."""
+    lines = (report.doc or "").strip().splitlines()
+    return printable(lines[0]) if lines else ""
+
+
+def flow(report: Report) -> str:
+    """``image (1, 3, 224, 224)  →  (1, 1000)``; dtypes only where they are not the report's."""
+    return f"{_tensors(report.inputs, report.dtype)}  →  {_tensors(report.outputs, report.dtype)}"
+
+
+def _tensors(tensors: Sequence[TensorInfo], dtype: str) -> str:
+    return ", ".join(_tensor(tensor, dtype) for tensor in tensors) or "nothing"
+
+
+def _tensor(tensor: TensorInfo, dtype: str) -> str:
+    name = f"{printable(tensor.name)} " if tensor.name else ""
+    return f"{name}{units.shape(tensor.shape)}{'' if tensor.dtype == dtype else f' {tensor.dtype}'}"
+
+
+def totals(report: Report) -> tuple[str, ...]:
+    """``25,557,032 parameters (97.5 MiB)``, ``all trainable``, and buffers where there are some."""
+    sums = report.totals
+    size = f" ({units.byte_size(sums.param_bytes)})" if sums.params else ""
+    texts = [f"{units.plural(sums.params, 'parameter')}{size}"]
+    if sums.params:
+        frozen = sums.params - sums.trainable_params
+        some = f"{units.exact(sums.trainable_params)} trainable, {units.exact(frozen)} frozen"
+        texts.append("all trainable" if not frozen else some if sums.trainable_params else "all frozen")
+    if sums.buffers:
+        texts.append(f"{units.exact(sums.buffers)} in buffers ({units.byte_size(sums.buffer_bytes)})")
+    return tuple(texts)
+
+
+def legend(view: View) -> tuple[str, ...]:
+    """The meaning of each sign that the rows shown use."""
+    rows = [shown.row for shown in view.rows]
+    lines = []
+    if any(row.repeat > 1 for row in rows):
+        lines.append("× n  figures of one copy, share of all n")
+    if any(again(row) for row in rows):
+        lines.append(f"{AGAIN}  weights met before, counted once")
+    if any(row.varies for row in rows):
+        lines.append(f"{VARIES}  differs from call to call, here the last")
+    return tuple(lines)
+
+
+def depth_text(view: View) -> str:
+    """How much of the tree is folded and how to see it; empty where all is shown."""
+    if not view.folded:
+        return ""
+    folded = units.plural(len(view.folded), "row")
+    return f"depth {view.depth} of {view.deepest}  ·  {folded} folded  ·  --depth {view.deepest} shows all"
+
+
+def broken_promise(promise: Promise) -> str:
+    """``✗ promised (B, 64, 56, 56), got (1, 64, 57, 57)``."""
+    got = f", got {printable(promise.got)}" if promise.got else ""
+    return f"{BROKEN} promised {printable(promise.text)}{got}"
+
+
+def shortfalls(report: Report) -> tuple[str, ...]:
+    """What the file expects and did not get: ``✗ params: expected 25_557_032, got 25,557,033  (line 34)``."""
+    return tuple(
+        f"{BROKEN} {printable(s.what)}: expected {printable(s.expected)}, got {printable(s.got)}"
+        + (f"  (line {s.line})" if s.line is not None else "")
+        for s in report.shortfalls
+    )
+
+
+def folded_promises(view: View) -> tuple[str, ...]:
+    """The broken promises of rows that the table does not show; nothing that failed is hidden by a depth."""
+    return tuple(
+        f"{broken_promise(s.row.promise)}: {_place(s)}" for s in view.folded if is_broken(s.row) and s.row.promise
+    )
+
+
+def _place(shown: ShownRow) -> str:
+    return named(shown.row) + (f"  (line {shown.row.line})" if shown.row.line is not None else "")
+
+
+def notes(report: Report, rows: Iterable[ShownRow]) -> tuple[str, ...]:
+    """What one has to know to trust the figures: the report's notes, then those of these rows with their place."""
+    said = dict.fromkeys(printable(note) for note in report.notes)
+    said.update(dict.fromkeys(f"{_place(s)}: {printable(s.row.note)}" for s in rows if s.row.note))
+    return tuple(said)
+
+
+# --- what to do next -------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Situation:
+    report: Report
+    view: View
+    options: Options
+
+    @property
+    def target(self) -> str:
+        typed = self.options.target or shlex.quote(self.report.source or self.report.name)
+        return printable(typed)
+
+
+def next_steps(report: Report, view: View, options: Options) -> tuple[str, ...]:
+    """Commands worth trying from here, the most useful first; none does what was done already."""
+    situation = _Situation(report, view, options)
+    return tuple(step for suggest in (_deeper, _save, _read_up) if (step := suggest(situation)))
+
+
+def _deeper(now: _Situation) -> str | None:
+    return f"fwdscope inspect {now.target} --depth {now.view.depth + 1}" if now.view.folded else None
+
+
+def _save(now: _Situation) -> str | None:
+    if now.options.saved:
+        return None
+    stem = re.sub(r"[^\w.-]+", "-", PurePath(now.report.name).name).strip("-.") or "report"
+    return f"fwdscope inspect {now.target} --format json -o {stem}.json"
+
+
+def _read_up(now: _Situation) -> str | None:
+    """The page of the layer type that holds the most parameters."""
+    held: dict[str, int] = {}
+    for shown in (*now.view.rows, *now.view.folded):
+        row = shown.row
+        # A dotted type is a class of the reader's own, which has no page.
+        if row.kind == "layer" and row.params and row.type.isidentifier():
+            held[row.type] = held.get(row.type, 0) + row.params * shown.times
+    return f"fwdscope layers {max(held, key=held.__getitem__)}" if held else None

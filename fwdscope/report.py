@@ -1,0 +1,254 @@
+"""The report of a forward pass as plain data, to and from JSON.
+
+Findings, expectations and every renderer read a :class:`Report` and nothing else, so they work on a saved report on a
+machine without torch. Units are elements and bytes; text is made at the edge (:mod:`fwdscope.units`).
+
+**Rows** stand in order of execution, a parent before what it contains (``depth`` 1 is the top level). They conserve:
+
+    row.params == own parameters + sum(child.params * child.repeat for child in its children)
+
+A row with ``repeat`` n stands for n equal copies side by side and its figures are those of ONE copy. ``calls`` is the
+number of calls a row stands for (the rounds of a loop); a layer called again further down has a row of its own with
+``call`` 2 and no parameters.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import types
+import typing
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any, Literal, TypeVar
+
+VERSION = 1
+
+Shape = tuple[int, ...]
+Kind = Literal["layer", "block", "stack", "copies", "part", "loop", "parameter", "expression"]
+
+
+class ReportError(ValueError):
+    """A text that is not a report of a version this program reads."""
+
+
+@dataclass(frozen=True)
+class TensorInfo:
+    """A tensor at the rim of the network: an input or a result."""
+
+    name: str
+    shape: Shape
+    dtype: str
+    # The expression of the spec that makes it (``randint(0, vocab, (B, T))``), or the file it came from.
+    made_by: str | None = None
+
+
+@dataclass(frozen=True)
+class Promise:
+    """A shape promised behind a line by ``->``."""
+
+    text: str
+    held: bool
+    # What came instead, as text, where it was not held.
+    got: str | None = None
+
+
+@dataclass(frozen=True)
+class LayerRow:
+    """One step of the forward pass: a layer, a block, a stack, or an expression between them.
+
+    ``kind`` says what it is: ``copies`` stands for equal members of a stack, ``loop`` for the rounds of a ``for`` or
+    ``while``, ``parameter`` for a ``Parameter`` or ``Buffer`` of the file. ``type`` is the layer's class, the block's
+    name or the outermost function of an expression; ``text`` the same with what matters of it (``Conv2d 7×7 /2``,
+    ``cat([skip, prev], dim=1)``).
+    """
+
+    path: str
+    type: str
+    kind: Kind
+    depth: int
+    text: str = ""
+    # How the file names this row: the last piece of the path, or ``0–11`` for copies. Empty for an unnamed expression.
+    label: str = ""
+    line: int | None = None
+    column: int | None = None
+    input_shapes: tuple[Shape, ...] = ()
+    output_shapes: tuple[Shape, ...] = ()
+    output_dtypes: tuple[str, ...] = ()
+    # Elements of parameters met for the first time in this row, of one copy; of those, the trainable ones.
+    params: int = 0
+    trainable_params: int = 0
+    buffers: int = 0
+    calls: int = 1
+    repeat: int = 1
+    # Which call of its layer this row begins with: 2 where a layer is used again.
+    call: int = 1
+    # Whether the shapes differ between the calls that the row stands for; those given are the last call's.
+    varies: bool = False
+    # Tensors of layers elsewhere that this row reads: ``wte.weight`` of a tied head.
+    reads: tuple[str, ...] = ()
+    # The layer's own parameters, named within it: ``weight``, ``bias``. Empty where it is called again.
+    parameters: tuple[TensorInfo, ...] = ()
+    # Indices in ``Report.layers`` of the childless rows whose results this row takes, in the order of its inputs;
+    # what does not come from a row (an input of the network) is left out. None where it is not known.
+    sources: tuple[int, ...] | None = None
+    promise: Promise | None = None
+    note: str | None = None
+
+
+@dataclass(frozen=True)
+class Totals:
+    """Sums over the whole network. Shared parameters count once; ``None`` is what was not or cannot be counted."""
+
+    params: int
+    trainable_params: int
+    buffers: int
+    param_bytes: int
+    buffer_bytes: int
+
+
+@dataclass(frozen=True)
+class Environment:
+    """What made the report."""
+
+    fwdscope: str
+    python: str
+    torch: str
+    platform: str
+
+
+@dataclass(frozen=True)
+class Shortfall:
+    """An expectation of the file that does not hold."""
+
+    what: str
+    expected: str
+    got: str
+    line: int | None = None
+    column: int | None = None
+
+
+@dataclass(frozen=True)
+class Report:
+    """A forward pass, row by row. See the module's docstring for what the rows mean."""
+
+    name: str
+    inputs: tuple[TensorInfo, ...]
+    outputs: tuple[TensorInfo, ...]
+    layers: tuple[LayerRow, ...]
+    totals: Totals
+    environment: Environment
+    source: str | None = None
+    doc: str | None = None
+    device: str = "meta"
+    dtype: str = "float32"
+    # What the reader has to know to trust the figures: data-dependent lines, replaced inputs.
+    notes: tuple[str, ...] = ()
+    shortfalls: tuple[Shortfall, ...] = field(default=())
+
+    def to_json(self) -> dict[str, Any]:
+        """The report as JSON's own types, with ``version`` first."""
+        return {"version": VERSION, **typing.cast("dict[str, Any]", _plain(self))}
+
+    @classmethod
+    def from_json(cls, data: Any) -> Report:
+        """The report that :meth:`to_json` gave. Raises ReportError, naming the place, where it is none."""
+        if not isinstance(data, dict) or "version" not in data:
+            raise ReportError("this is no fwdscope report: it has no version")
+        if data["version"] != VERSION:
+            raise ReportError(f"this report has version {data['version']!r}; this fwdscope reads version {VERSION}")
+        return _read_dataclass(cls, {key: value for key, value in data.items() if key != "version"}, "report")
+
+    def dumps(self) -> str:
+        """The report as JSON text, one row a line, so that it diffs well."""
+        data = self.to_json()
+        rows = ",\n    ".join(json.dumps(row, ensure_ascii=False) for row in data.pop("layers"))
+        head = json.dumps(data, indent=2, ensure_ascii=False)[:-2]
+        return f'{head},\n  "layers": [\n    {rows}\n  ]\n}}\n' if rows else f'{head},\n  "layers": []\n}}\n'
+
+    @classmethod
+    def loads(cls, text: str) -> Report:
+        """The report in a JSON text. Raises ReportError where it is none."""
+        try:
+            data = json.loads(text)
+        except ValueError as error:
+            raise ReportError(f"this is not JSON: {error}") from None
+        except RecursionError:
+            raise ReportError("this is no fwdscope report: it is nested too deeply") from None
+        return cls.from_json(data)
+
+
+# --- the rows as a tree ----------------------------------------------------------------------------------------------
+
+
+def parents(rows: Sequence[LayerRow]) -> tuple[int | None, ...]:
+    """For each row the index of the row that contains it; None at the top level."""
+    found: list[int | None] = []
+    open_rows: list[int] = []
+    for index, row in enumerate(rows):
+        while open_rows and rows[open_rows[-1]].depth >= row.depth:
+            open_rows.pop()
+        found.append(open_rows[-1] if open_rows else None)
+        open_rows.append(index)
+    return tuple(found)
+
+
+def multiplicities(rows: Sequence[LayerRow]) -> tuple[int, ...]:
+    """For each row how many equal ones it stands for: its ``repeat`` times that of every row around it."""
+    found: list[int] = []
+    for row, parent in zip(rows, parents(rows), strict=True):
+        found.append(row.repeat * (1 if parent is None else found[parent]))
+    return tuple(found)
+
+
+T = TypeVar("T")
+
+
+def _plain(value: Any) -> Any:
+    if dataclasses.is_dataclass(value):
+        return {f.name: _plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if isinstance(value, tuple | list):
+        return [_plain(item) for item in value]
+    return value
+
+
+@cache
+def _hints(cls: type) -> dict[str, Any]:
+    return typing.get_type_hints(cls)
+
+
+def _read(annotation: Any, value: Any, where: str) -> Any:
+    """``value`` from JSON as the annotated type, recursively."""
+    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin in (types.UnionType, typing.Union):
+        if value is None:
+            return None
+        return _read(next(a for a in arguments if a is not types.NoneType), value, where)
+    if origin is tuple:
+        if not isinstance(value, list):
+            raise ReportError(f"{where}: expected a list, found {value!r}")
+        return tuple(_read(arguments[0], item, f"{where}[{i}]") for i, item in enumerate(value))
+    if origin is Literal:
+        if value not in arguments:
+            raise ReportError(f"{where}: expected one of {', '.join(map(repr, arguments))}, found {value!r}")
+        return value
+    if dataclasses.is_dataclass(annotation) and isinstance(annotation, type):
+        return _read_dataclass(annotation, value, where)
+    if not isinstance(value, annotation) or (annotation is int and isinstance(value, bool)):
+        raise ReportError(f"{where}: expected {annotation.__name__}, found {value!r}")
+    return value
+
+
+def _read_dataclass(cls: type[T], value: Any, where: str) -> T:
+    if not isinstance(value, dict):
+        raise ReportError(f"{where}: expected an object, found {value!r}")
+    fields = {f.name: f for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
+    unknown = sorted(value.keys() - fields.keys())
+    if unknown:
+        raise ReportError(f"{where}: unknown key {unknown[0]!r}")
+    missing = [name for name, f in fields.items() if name not in value and f.default is dataclasses.MISSING]
+    if missing:
+        raise ReportError(f"{where}: missing {missing[0]!r}")
+    hints = _hints(typing.cast(type, cls))
+    return cls(**{name: _read(hints[name], item, f"{where}.{name}") for name, item in value.items()})

@@ -1,0 +1,124 @@
+"""What the operators of expressions do, on numbers, strings and lists here and on tensors later, within the language's limits.
+
+The same functions serve the reading of a file, where values of the text are known, and the running of the network.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+MAX_EXPONENT = 64
+MAX_INTEGER = 2**63
+MAX_ITEMS = 1_000_000
+MAX_CHARACTERS = 10_000
+MAX_TURNS = 10_000
+
+
+class ArithmeticProblem(Exception):
+    """An operation that has no result, or none within the limits: a short fact, and help."""
+
+    def __init__(self, message: str, help: str | None = None, code: str = "value") -> None:
+        super().__init__(message)
+        self.message = message
+        self.help = help
+        self.code = code
+
+
+_BINARY: dict[str, Callable[[Any, Any], Any]] = {
+    "+": operator.add, "-": operator.sub, "*": operator.mul, "/": operator.truediv, "//": operator.floordiv,
+    "%": operator.mod, "**": operator.pow, "@": operator.matmul, "&": operator.and_, "|": operator.or_,
+}  # fmt: skip
+
+_COMPARE: dict[str, Callable[[Any, Any], Any]] = {
+    "==": operator.eq, "!=": operator.ne, "<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge,
+    "is": operator.is_, "is not": operator.is_not, "in": lambda a, b: a in b, "not in": lambda a, b: a not in b,
+}  # fmt: skip
+
+_UNARY: dict[str, Callable[[Any], Any]] = {
+    "-": operator.neg, "+": operator.pos, "~": operator.invert, "not": operator.not_,
+}  # fmt: skip
+
+_SIMPLE = (bool, int, float, str, tuple, list)
+
+
+def binary(sign: str, left: Any, right: Any) -> Any:
+    """``left sign right``. Raises ArithmeticProblem for plain values; what tensors raise passes through."""
+    if isinstance(left, _SIMPLE) and isinstance(right, _SIMPLE):
+        _refuse_growth(sign, left, right)
+        return within(_plain(lambda: _BINARY[sign](left, right), f"{_shown(left)} {sign} {_shown(right)}"))
+    return _BINARY[sign](left, right)
+
+
+def unary(sign: str, value: Any) -> Any:
+    """``sign value``."""
+    if isinstance(value, _SIMPLE):
+        return _plain(lambda: _UNARY[sign](value), f"{sign} {_shown(value)}")
+    return _UNARY[sign](value)
+
+
+def compare(sign: str, left: Any, right: Any) -> Any:
+    """``left sign right`` for a comparison. A shape is a tuple."""
+    if isinstance(left, list) and isinstance(right, tuple) and sign in ("==", "!="):
+        left = tuple(left)
+    elif isinstance(right, list) and isinstance(left, tuple) and sign in ("==", "!="):
+        right = tuple(right)
+    if isinstance(left, _SIMPLE) or isinstance(right, str | tuple | list):
+        return _plain(lambda: _COMPARE[sign](left, right), f"{_shown(left)} {sign} {_shown(right)}")
+    return _COMPARE[sign](left, right)
+
+
+def within(value: Any) -> Any:
+    """The value, if it is within the limits of numbers, strings and lists."""
+    if isinstance(value, int) and not isinstance(value, bool) and abs(value) >= MAX_INTEGER:
+        raise ArithmeticProblem("the result is too large", "whole numbers stay below 2**63", "limit")
+    if isinstance(value, str) and len(value) > MAX_CHARACTERS:
+        raise ArithmeticProblem(f"the string is longer than {MAX_CHARACTERS:,} characters", None, "limit")
+    if isinstance(value, tuple | list | range) and len(value) > MAX_ITEMS:
+        raise ArithmeticProblem(f"the list has more than {MAX_ITEMS:,} items", None, "limit")
+    return value
+
+
+def items(value: Any) -> list[Any]:
+    """The items of something to go through, at most a million of them."""
+    if isinstance(value, range):
+        within(value)
+    if not isinstance(value, Iterable):
+        raise ArithmeticProblem(f"{_shown(value)} cannot be gone through", "write `range(n)`, or a list")
+    return list(_limited(value))
+
+
+def _limited(values: Iterable[Any]) -> Iterator[Any]:
+    for i, value in enumerate(values):
+        if i >= MAX_ITEMS:
+            raise ArithmeticProblem(f"there are more than {MAX_ITEMS:,} items", None, "limit")
+        yield value
+
+
+def _refuse_growth(sign: str, left: Any, right: Any) -> None:
+    """Limits that have to be held before the operation, which would hang or fill the memory."""
+    if sign == "**" and isinstance(right, int | float) and abs(right) > MAX_EXPONENT and isinstance(left, int):
+        raise ArithmeticProblem(f"the exponent {right} is too large", f"exponents stay within {MAX_EXPONENT}", "limit")
+    if sign == "*":
+        for sequence, times in ((left, right), (right, left)):
+            if isinstance(sequence, str | tuple | list) and isinstance(times, int) and len(sequence) * times > MAX_ITEMS:
+                raise ArithmeticProblem(f"the list has more than {MAX_ITEMS:,} items", None, "limit")
+    if sign == "%" and isinstance(left, str):
+        raise ArithmeticProblem("strings are not formatted with %", "write the string out")
+
+
+def _plain(operation: Callable[[], Any], what: str) -> Any:
+    try:
+        return operation()
+    except ZeroDivisionError:
+        raise ArithmeticProblem(f"{what} divides by zero") from None
+    except OverflowError:
+        raise ArithmeticProblem(f"{what} is too large", None, "limit") from None
+    except (TypeError, ValueError) as error:
+        raise ArithmeticProblem(f"{what} has no result: {error}") from None
+
+
+def _shown(value: Any) -> str:
+    text = repr(value) if isinstance(value, (*_SIMPLE, type(None))) else type(value).__name__
+    return text if len(text) < 40 else text[:37] + "…"

@@ -1,0 +1,245 @@
+"""Counts, bytes, shares and shapes to text, and back.
+
+Everything inside is elements, bytes and seconds; units are put on here and nowhere else. ``K M G T`` are powers of
+1000, ``KiB MiB GiB TiB`` powers of 1024.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+
+_DECIMAL = ("", "K", "M", "G", "T", "P", "E")
+_BINARY = ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
+
+# Columns of whole numbers stay exact up to this many characters (999,999,999,999); beyond, they have three digits.
+_EXACT_WIDTH = 15
+
+
+# --- to text ---------------------------------------------------------------------------------------------------------
+
+
+def count(value: float) -> str:
+    """A count in three significant digits: ``25.6 M``, ``4.09 G``, ``128``."""
+    return _scaled(value, 1000, _DECIMAL)
+
+
+def exact(value: int) -> str:
+    """A count to the last digit: ``25,557,032``."""
+    return f"{value:,}"
+
+
+def byte_size(value: float) -> str:
+    """A number of bytes in three significant digits: ``97.5 MiB``."""
+    return _scaled(value, 1024, _BINARY)
+
+
+def share(fraction: float) -> str:
+    """A part of a whole: ``16.3 %``; never nothing for something (``<0.1 %``), nor all for a part (``>99.9 %``)."""
+    if 0 < fraction < 0.0005:
+        return "<0.1 %"
+    if 0.9995 <= fraction < 1:
+        return ">99.9 %"
+    return f"{100 * fraction:.1f} %"
+
+
+def shape(sizes: Iterable[int]) -> str:
+    """A shape as Python writes it: ``(1, 64, 112, 112)``."""
+    return str(tuple(sizes))
+
+
+def shape_cell(sizes: Iterable[int]) -> str:
+    """A shape in a table, where the parentheses would be noise: ``1 64 112 112``; a single number's is ``()``."""
+    return " ".join(map(str, sizes)) or "()"
+
+
+def plural(number: int, noun: str) -> str:
+    """``1 layer``, ``1,200 layers``."""
+    return f"{exact(number)} {noun}{'s' * (number != 1)}"
+
+
+def count_column(values: Sequence[int]) -> list[str]:
+    """Counts that are read under one another; right-aligned, their digits line up. Zero is empty.
+
+    All are exact where that fits, so that the length of a number is its size; otherwise all have three digits, their
+    decimal points and units aligned.
+    """
+    if all(len(exact(value)) <= _EXACT_WIDTH for value in values):
+        return [exact(value) if value else "" for value in values]
+    parts = [count(value).partition(" ") for value in values]
+    decimals = [number.partition(".")[2] for number, _, _ in parts]
+    room = max(map(len, decimals))
+    return [
+        f"{number}{'' if has else ' ' * bool(room)}{' ' * (room - len(has))} {unit or ' '}" if value else ""
+        for value, (number, _, unit), has in zip(values, parts, decimals, strict=True)
+    ]
+
+
+def _scaled(value: float, base: int, units: Sequence[str]) -> str:
+    sign, scaled, step = "-" * (value < 0), abs(value), 0
+    while step + 1 < len(units) and round(scaled, 0 if step else 3) >= base:
+        scaled, step = scaled / base, step + 1
+    whole = step == 0 and scaled == int(scaled)
+    digits = f"{int(scaled)}" if whole else _three_digits(scaled)
+    return f"{sign}{digits} {units[step]}".rstrip()
+
+
+def _three_digits(value: float) -> str:
+    if round(value, 2) < 10:
+        return f"{value:.2f}"
+    return f"{value:.1f}" if round(value, 1) < 100 else f"{value:.0f}"
+
+
+# --- and back --------------------------------------------------------------------------------------------------------
+
+_COUNTS = {"": 1, "K": 1000, "k": 1000, "M": 1000**2, "G": 1000**3, "T": 1000**4, "P": 1000**5}
+_BYTES = {unit: 1024**power for power, unit in enumerate(_BINARY)} | {
+    "kB": 1000,
+    "KB": 1000,
+    "MB": 1000**2,
+    "GB": 1000**3,
+    "TB": 1000**4,
+}
+_SECONDS = {
+    "s": Fraction(1),
+    "ms": Fraction(1, 1000),
+    "us": Fraction(1, 10**6),
+    "µs": Fraction(1, 10**6),
+    "ns": Fraction(1, 10**9),
+}
+
+_NUMBER = re.compile(r"(?P<digits>[0-9]+(?:_[0-9]+)*(?:\.[0-9]+(?:_[0-9]+)*)?)\s*(?P<unit>[^\W\d_]*)\Z")
+
+
+def parse_count(text: str) -> int:
+    """``'4.09G'`` as 4_090_000_000. Raises ValueError where the text is no count, or not a whole one."""
+    number = _number(text)
+    if number.measure is not None:
+        raise ValueError(f"{text.strip()!r} is no count: write it with K, M, G or T, or without a unit")
+    return _whole(number, text)
+
+
+def parse_bytes(text: str) -> int:
+    """``'250 MiB'`` as bytes; a number alone is bytes. Raises ValueError where the text is no size."""
+    stripped = text.strip()
+    bare = stripped.removesuffix("B").rstrip()
+    number = _number(bare if bare[-1:].isdigit() else stripped)
+    if number.measure == "seconds" or (number.measure is None and number.unit):
+        raise ValueError(f"{stripped!r} is no number of bytes: write it with KiB, MiB or GiB")
+    return _whole(number, text)
+
+
+@dataclass(frozen=True)
+class _Number:
+    value: Fraction
+    # What one more in the last digit given would add: 0.01G in ``4.09G``.
+    step: Fraction
+    unit: str
+    measure: str | None
+
+
+def _number(text: str) -> _Number:
+    stripped = text.strip()
+    match = _NUMBER.match(stripped)
+    if not match:
+        raise ValueError(_not_a_number(stripped))
+    digits, unit = match["digits"].replace("_", ""), match["unit"]
+    factor, measure = _factor(unit, stripped)
+    decimals = len(digits.partition(".")[2])
+    return _Number(Fraction(digits) * factor, factor / 10**decimals, unit, measure)
+
+
+def _factor(unit: str, text: str) -> tuple[Fraction, str | None]:
+    if unit in _COUNTS:
+        return Fraction(_COUNTS[unit]), None
+    if unit == "B":
+        raise ValueError(
+            f"{text!r} may mean bytes or billions: write G for billions, and bytes with KiB or MiB or as a bare number"
+        )
+    if unit in _BYTES:
+        return Fraction(_BYTES[unit]), "bytes"
+    if unit in _SECONDS:
+        return _SECONDS[unit], "seconds"
+    near = [known for known in (*_COUNTS, *_BYTES, *_SECONDS) if known.lower() == unit.lower()]
+    help = f"did you mean {near[0]}?" if near else "known are K M G T, KiB MiB GiB TiB, s ms us ns"
+    raise ValueError(f"unknown unit {unit!r} in {text!r}: {help}")
+
+
+def _not_a_number(text: str) -> str:
+    if not text:
+        return "a number is missing; numbers look like 25_557_032, 4.09G or 250 MiB"
+    if re.fullmatch(r"\d{1,3}(,\d{3})+", text):
+        return f"{text!r} has commas: write {text.replace(',', '_')}"
+    if re.fullmatch(r"\d+(\.\d+)?[eE][+-]?\d+", text):
+        return f"{text!r} has an exponent: write it out, or with K, M, G or T"
+    return f"{text!r} is no number; numbers look like 25_557_032, 4.09G or 250 MiB"
+
+
+def _whole(number: _Number, text: str) -> int:
+    if number.value.denominator != 1:
+        raise ValueError(f"{text.strip()!r} is no whole number")
+    return int(number.value)
+
+
+# --- what a figure promises ------------------------------------------------------------------------------------------
+
+_BOUND = re.compile(r"(?P<sign><=|>=|≤|≥|<|>)(?P<number>.*)\Z", re.DOTALL)
+_TOLERANCE = re.compile(r"(?P<middle>.*?)(?:\+-|\+/-|±)(?P<width>.*)\Z", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A number as a person states it: the interval of values that the statement is true of.
+
+    ``25_557_032`` is that number alone; ``4.09G`` all that round to it; ``100 +- 5`` and ``100 +- 5%`` a tolerance;
+    ``<= 250 MiB``, ``>= 10``, ``< 5`` and ``> 5`` a bound: an end is None where there is none, and ``strict`` leaves
+    the ends out. ``measure`` is ``bytes`` or ``seconds`` where the unit says so.
+    """
+
+    text: str
+    low: Fraction | None
+    high: Fraction | None
+    strict: bool = False
+    measure: str | None = None
+
+    def holds(self, value: float) -> bool:
+        """Whether a value (elements, bytes, seconds) is one that the figure is true of."""
+        if isinstance(value, float) and not math.isfinite(value):
+            return False
+        if self.strict:
+            return (self.low is None or self.low < value) and (self.high is None or value < self.high)
+        return (self.low is None or self.low <= value) and (self.high is None or value <= self.high)
+
+    @classmethod
+    def parse(cls, text: str) -> Figure:
+        """The figure in a text. Raises ValueError with what is wrong and what to write."""
+        stripped = " ".join(text.split())
+        if not stripped:
+            raise ValueError("a figure is missing: write a number, as in 25_557_032, 4.09G or <= 250 MiB")
+        if bound := _BOUND.match(stripped):
+            return cls._bound(stripped, bound["sign"], _number(bound["number"]))
+        if tolerance := _TOLERANCE.match(stripped):
+            return cls._tolerance(stripped, _number(tolerance["middle"]), tolerance["width"].strip())
+        number = _number(stripped)
+        # A whole number without a unit has all its digits; any other is rounded at the last digit it gives.
+        slack = Fraction(0) if number.step == 1 and not number.unit else number.step / 2
+        return cls(stripped, number.value - slack, number.value + slack, measure=number.measure)
+
+    @classmethod
+    def _bound(cls, text: str, sign: str, number: _Number) -> Figure:
+        low, high = (None, number.value) if sign in ("<", "<=", "≤") else (number.value, None)
+        return cls(text, low, high, strict=sign in ("<", ">"), measure=number.measure)
+
+    @classmethod
+    def _tolerance(cls, text: str, middle: _Number, width: str) -> Figure:
+        if width.endswith("%"):
+            slack = middle.value * _number(width[:-1]).value / 100
+        else:
+            number = _number(width)
+            if number.measure != middle.measure:
+                raise ValueError(f"{text!r} mixes two kinds of units")
+            slack = number.value
+        return cls(text, middle.value - slack, middle.value + slack, measure=middle.measure)

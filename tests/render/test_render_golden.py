@@ -1,0 +1,72 @@
+"""Whole reports, held against ``golden/``. To accept new ones, run with UPDATE_GOLDEN=1 and read the difference."""
+
+from __future__ import annotations
+
+import os
+from io import StringIO
+from pathlib import Path
+
+import pytest
+import sample_reports
+from rich.console import Console
+
+from fwdscope.render import Options, render, terminal
+
+GOLDEN = Path(__file__).parent / "golden"
+ALL_COLUMNS = ("layer", "type", "input", "output", "dtype", "params", "trainable", "buffers", "share", "calls", "line")
+
+REPORTS = {
+    "resnet50": sample_reports.resnet50(),
+    "gpt2": sample_reports.gpt2(),
+    "mlp": sample_reports.mlp(),
+    "troubled": sample_reports.troubled(),
+}
+
+# What is drawn, at which width, with which options.
+DRAWN = {
+    "resnet50-80": ("resnet50", 80, Options()),
+    "resnet50-100": ("resnet50", 100, Options(target="resnet50 --set B=1")),
+    "resnet50-100-depth-3": ("resnet50", 100, Options(depth=3)),
+    "resnet50-80-all-columns": ("resnet50", 80, Options(columns=ALL_COLUMNS)),
+    "gpt2-60": ("gpt2", 60, Options()),
+    "gpt2-80": ("gpt2", 80, Options()),
+    "gpt2-160": ("gpt2", 160, Options(saved=True)),
+    "gpt2-100-depth-1": ("gpt2", 100, Options(depth=1)),
+    "mlp-80": ("mlp", 80, Options()),
+    "mlp-140-columns": ("mlp", 140, Options(columns=("layer", "input", "output", "trainable"))),
+    "troubled-80": ("troubled", 80, Options()),
+    "troubled-50": ("troubled", 50, Options()),
+    "troubled-80-depth-1": ("troubled", 80, Options(depth=1)),
+}
+WRITTEN = {
+    f"{name}.{ending}": (name, form)
+    for name in ("mlp", "gpt2", "troubled")
+    for form, ending in (("table", "txt"), ("tree", "tree"), ("markdown", "md"), ("csv", "csv"))
+}
+
+
+def _hold(text: str, name: str) -> None:
+    path = GOLDEN / name
+    if os.environ.get("UPDATE_GOLDEN"):
+        path.write_text(text, encoding="utf-8", newline="")
+    assert text == path.read_bytes().decode()
+
+
+@pytest.mark.parametrize("case", DRAWN)
+def test_the_terminal_draws_as_it_did(case: str) -> None:
+    name, width, options = DRAWN[case]
+    console = Console(width=width, file=StringIO(), color_system=None)
+    terminal.print_report(REPORTS[name], console, options)
+    drawn: StringIO = console.file  # type: ignore[assignment]
+    text = "".join(f"{line.rstrip()}\n" for line in drawn.getvalue().splitlines())
+    _hold(text, f"{case}.drawn")
+
+
+@pytest.mark.parametrize("case", WRITTEN)
+def test_every_format_writes_as_it_did(case: str) -> None:
+    name, form = WRITTEN[case]
+    _hold(render(REPORTS[name], form, Options()), case)
+
+
+def test_every_golden_file_belongs_to_a_case() -> None:
+    assert {path.name for path in GOLDEN.iterdir()} == {f"{case}.drawn" for case in DRAWN} | set(WRITTEN)

@@ -1,0 +1,151 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from io import StringIO
+
+import pytest
+import sample_reports
+from rich.cells import cell_len
+from rich.console import Console
+
+from fwdscope.render import Options, terminal
+from fwdscope.report import LayerRow, Report, Totals
+
+ALL = {
+    "resnet50": sample_reports.resnet50(),
+    "gpt2": sample_reports.gpt2(),
+    "mlp": sample_reports.mlp(),
+    "troubled": sample_reports.troubled(),
+}
+
+
+def _drawn(report: Report, width: int, options: Options | None = None, color: str | None = None) -> str:
+    file = StringIO()
+    console = Console(width=width, file=file, color_system=color, force_terminal=color is not None)  # type: ignore[arg-type]
+    terminal.print_report(report, console, options or Options())
+    return file.getvalue()
+
+
+def _table(text: str) -> list[str]:
+    """The lines from the titles of the columns to the blank line after the rows."""
+    lines = text.splitlines()
+    rule = next(i for i, line in enumerate(lines) if line.strip().startswith("───"))
+    return lines[rule - 1 : lines.index("", rule)] if "" in lines[rule:] else lines[rule - 1 :]
+
+
+@pytest.mark.parametrize("width", [30, 40, 60, 80, 100, 160])
+@pytest.mark.parametrize("name", ALL)
+def test_no_row_is_wider_than_the_terminal(name: str, width: int) -> None:
+    report = ALL[name]
+    table = _table("\n".join(line.rstrip() for line in _drawn(report, width, Options(depth=9)).splitlines()))
+    assert len(table) >= 2 + len(report.layers)
+    assert max(map(cell_len, table)) <= width
+
+
+@pytest.mark.parametrize("name", ["resnet50", "gpt2", "mlp"])
+def test_a_line_a_row_and_no_more(name: str) -> None:
+    table = _table("\n".join(line.rstrip() for line in _drawn(ALL[name], 60, Options(depth=9)).splitlines()))
+    assert len(table) == 2 + len(ALL[name].layers)
+
+
+def test_colour_changes_nothing_but_colour() -> None:
+    plain = _drawn(ALL["gpt2"], 100)
+    console = Console(width=100, file=StringIO(), record=True, force_terminal=True, color_system="truecolor")
+    terminal.print_report(ALL["gpt2"], console, Options())
+    assert console.export_text(styles=False) == plain
+    assert "\x1b[" in _drawn(ALL["gpt2"], 100, color="truecolor")
+
+
+def test_a_file_gets_no_colour_and_the_width_it_needs() -> None:
+    text = terminal.render(ALL["gpt2"], Options())
+    assert "\x1b" not in text
+    assert "scaled_dot_product_attention(q, k, v, is_causal=True)" in text
+    assert not [line for line in text.splitlines() if line != line.rstrip()]
+    narrow = terminal.render(ALL["gpt2"], Options(width=60))
+    assert max(map(cell_len, _table(narrow))) <= 60
+
+
+def test_what_a_stranger_wrote_cannot_command_the_terminal() -> None:
+    nasty = "\x1b]0;owned\x07[bold]x[/bold]\r\u202e"
+    report = ALL["troubled"]
+    rows = tuple(replace(row, label=nasty, text=nasty, note=nasty, path=nasty) for row in report.layers)
+    shortfalls = tuple(replace(s, what=nasty, expected=nasty, got=nasty) for s in report.shortfalls)
+    report = replace(report, name=nasty, doc=nasty, source=nasty, notes=(nasty,), layers=rows, shortfalls=shortfalls)
+    for text in (_drawn(report, 100), terminal.render(report, Options())):
+        assert not {"\x1b", "\x07", "\r", "\u202e"} & set(text)
+    # Square brackets are text and no markup.
+    assert "[bold]x[/bold]" in _drawn(report, 200)
+
+
+def test_the_bar_is_as_long_as_the_share_and_never_gone() -> None:
+    assert terminal._bar(1.0, 10) == "█" * 10
+    assert terminal._bar(0.5, 10) == "█" * 5
+    assert terminal._bar(0.55, 10) == "█████▌"
+    assert terminal._bar(1e-9, 10) == "▏"
+    assert terminal._bar(1.5, 10) == "█" * 10
+
+
+@pytest.mark.parametrize(
+    ("share", "style"), [(0.31, "bold magenta"), (0.1, "yellow"), (0.02, "cyan"), (0.019, "dim"), (0, "dim")]
+)
+def test_the_colour_goes_by_share_in_four_steps(share: float, style: str) -> None:
+    assert terminal.share_style(share) == style
+
+
+def test_red_marks_what_is_broken_and_nothing_else() -> None:
+    red = "\x1b[31m"
+    assert red not in _drawn(ALL["resnet50"], 100, color="standard")
+    lines = [line for line in _drawn(ALL["troubled"], 100, color="standard").splitlines() if red in line]
+    assert [("promised" in line, "expected" in line, "4 128" in line) for line in lines] == [
+        (False, False, True),
+        (True, False, False),
+        (False, True, False),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "width", "cut", "short"),
+    [
+        ("adaptiveavgpool2d", 9, "middle", "adap…ol2d"),
+        ("adaptiveavgpool2d", 17, "middle", "adaptiveavgpool2d"),
+        ("scaled_dot_product", 7, "end", "scaled…"),
+        ("cat(a, b)", 8, "end", "cat(a,…"),
+        ("ab", 1, "end", "…"),
+        ("漢字漢字漢字", 7, "middle", "漢字…字"),
+    ],
+)
+def test_what_is_too_long_is_shortened_where_it_tells_least(text: str, width: int, cut: str, short: str) -> None:
+    got = terminal._shorten(text, width, cut)
+    assert cell_len(got) <= width
+    assert got.replace(" ", "") == short.replace(" ", "")
+
+
+def test_deep_rows_keep_their_names_before_their_guides() -> None:
+    rows = tuple(LayerRow(f"r{i}", "Linear", "layer", i + 1, label=f"name{i}", params=1) for i in range(20))
+    report = replace(ALL["mlp"], layers=rows, totals=Totals(1, 1, 0, 4, 0))
+    table = _table(_drawn(report, 60, Options(depth=20)))
+    assert "name19" in table[-1]
+
+
+def test_columns_without_room_are_named() -> None:
+    text = _drawn(ALL["gpt2"], 40)
+    assert "no room for params, share" in text
+    assert "no room" not in _drawn(ALL["gpt2"], 60)
+
+
+def test_a_report_without_rows_is_drawn() -> None:
+    empty = replace(ALL["mlp"], layers=(), totals=Totals(0, 0, 0, 0, 0))
+    assert "0 parameters" in _drawn(empty, 80)
+
+
+def test_at_most_five_findings_are_shown_and_the_rest_counted() -> None:
+    report = ALL["mlp"]
+    wide = LayerRow(
+        "emb", "Embedding", "layer", 1, params=4, parameters=(sample_reports.TensorInfo("weight", (4,), "f"),)
+    )
+    readers = tuple(LayerRow(f"r{i}", "linear", "expression", 1, reads=(f"t{i}.weight",)) for i in range(7))
+    tables = tuple(replace(wide, path=f"t{i}") for i in range(7))
+    crowded = replace(report, layers=tables + readers, totals=Totals(28, 28, 0, 112, 0))
+    text = _drawn(crowded, 100)
+    assert text.count("tied weights") == 5
+    assert "and 2 more" in text

@@ -1,0 +1,176 @@
+from __future__ import annotations
+
+import json
+from dataclasses import fields, replace
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from fwdscope.report import (
+    VERSION,
+    Environment,
+    LayerRow,
+    Promise,
+    Report,
+    ReportError,
+    Shortfall,
+    TensorInfo,
+    Totals,
+    multiplicities,
+    parents,
+)
+
+_texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
+_counts = st.integers(0, 2**62)
+_shapes = st.lists(st.integers(0, 2**40), max_size=4).map(tuple)
+_maybe = st.one_of(st.none(), st.integers(1, 10**6))
+
+
+def _tuples(of: st.SearchStrategy[Any]) -> st.SearchStrategy[tuple[Any, ...]]:
+    return st.lists(of, max_size=3).map(tuple)
+
+
+_tensors = st.builds(TensorInfo, _texts, _shapes, _texts, st.one_of(st.none(), _texts))
+_promises = st.builds(Promise, _texts, st.booleans(), st.one_of(st.none(), _texts))
+_rows = st.builds(
+    LayerRow,
+    path=_texts,
+    type=_texts,
+    kind=st.sampled_from(["layer", "block", "stack", "copies", "part", "loop", "parameter", "expression"]),
+    depth=st.integers(1, 9),
+    text=_texts,
+    label=_texts,
+    line=_maybe,
+    column=_maybe,
+    input_shapes=_tuples(_shapes),
+    output_shapes=_tuples(_shapes),
+    output_dtypes=_tuples(_texts),
+    params=_counts,
+    trainable_params=_counts,
+    buffers=_counts,
+    calls=_counts,
+    repeat=_counts,
+    call=_counts,
+    varies=st.booleans(),
+    reads=_tuples(_texts),
+    parameters=_tuples(_tensors),
+    sources=st.one_of(st.none(), _tuples(_counts)),
+    promise=st.one_of(st.none(), _promises),
+    note=st.one_of(st.none(), _texts),
+)
+_reports = st.builds(
+    Report,
+    name=_texts,
+    inputs=_tuples(_tensors),
+    outputs=_tuples(_tensors),
+    layers=_tuples(_rows),
+    totals=st.builds(Totals, _counts, _counts, _counts, _counts, _counts),
+    environment=st.builds(Environment, _texts, _texts, _texts, _texts),
+    source=st.one_of(st.none(), _texts),
+    doc=st.one_of(st.none(), _texts),
+    device=_texts,
+    dtype=_texts,
+    notes=_tuples(_texts),
+    shortfalls=_tuples(st.builds(Shortfall, _texts, _texts, _texts, _maybe, _maybe)),
+)
+
+ROW = LayerRow("fc", "Linear", "layer", 1, output_shapes=((1, 10),), params=7850)
+REPORT = Report(
+    name="net",
+    inputs=(TensorInfo("x", (1, 784), "float32"),),
+    outputs=(TensorInfo("", (1, 10), "float32"),),
+    layers=(ROW, replace(ROW, path="relu", type="ReLU", params=0)),
+    totals=Totals(7850, 7850, 0, 31400, 0),
+    environment=Environment("0.1.0", "3.11", "2.13.0", "linux"),
+)
+
+
+@settings(suppress_health_check=[HealthCheck.too_slow], max_examples=60)
+@given(_reports)
+def test_every_report_loads_back_into_the_same_report(report: Report) -> None:
+    assert Report.loads(report.dumps()) == report
+
+
+def test_the_strategy_covers_every_field() -> None:
+    # A field added to a row or a report has to be in the round trip above.
+    for cls, strategy in ((LayerRow, _rows), (Report, _reports)):
+        given_names = set(strategy.wrapped_strategy.kwargs)  # type: ignore[attr-defined]
+        assert given_names == {field.name for field in fields(cls)}
+
+
+def test_the_json_has_the_version_first_and_one_row_a_line() -> None:
+    text = REPORT.dumps()
+    assert text.startswith(f'{{\n  "version": {VERSION},\n')
+    assert sum('"path"' in line for line in text.splitlines()) == 2
+    assert json.loads(text) == REPORT.to_json()
+    empty = replace(REPORT, layers=())
+    assert Report.loads(empty.dumps()) == empty
+
+
+def _changed(**changes: Any) -> dict[str, Any]:
+    return REPORT.to_json() | changes
+
+
+def _changed_row(**changes: Any) -> dict[str, Any]:
+    data = REPORT.to_json()
+    data["layers"][1].update(changes)
+    return data
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ([], "this is no fwdscope report: it has no version"),
+        ({}, "this is no fwdscope report: it has no version"),
+        (_changed(version=99), "this report has version 99; this fwdscope reads version 1"),
+        (_changed(name=3), "report.name: expected str, found 3"),
+        (_changed(colour="red"), "report: unknown key 'colour'"),
+        (_changed(layers={}), "report.layers: expected a list, found {}"),
+        (_changed(totals=[]), "report.totals: expected an object, found []"),
+        (_changed_row(params="7850"), "report.layers[1].params: expected int, found '7850'"),
+        (_changed_row(params=True), "report.layers[1].params: expected int, found True"),
+        (_changed_row(varies=1), "report.layers[1].varies: expected bool, found 1"),
+        (_changed_row(kind="leaf"), "report.layers[1].kind: expected one of 'layer', "),
+        (_changed_row(output_shapes=[[1, "C"]]), "report.layers[1].output_shapes[0][1]: expected int, found 'C'"),
+        (_changed_row(promise={"text": "(B,)"}), "report.layers[1].promise: missing 'held'"),
+        (_changed_row(sources=[None]), "report.layers[1].sources[0]: expected int, found None"),
+    ],
+)
+def test_what_is_no_report_is_told_with_its_place(data: Any, message: str) -> None:
+    with pytest.raises(ReportError) as caught:
+        Report.loads(json.dumps(data))
+    assert str(caught.value).startswith(message)
+
+
+def test_a_missing_key_is_named() -> None:
+    data = REPORT.to_json()
+    del data["totals"]
+    with pytest.raises(ReportError, match="report: missing 'totals'"):
+        Report.from_json(data)
+
+
+@pytest.mark.parametrize("text", ["", "{", "net.yaml", '{"version": 1'])
+def test_what_is_no_json_is_told(text: str) -> None:
+    with pytest.raises(ReportError, match="this is not JSON: "):
+        Report.loads(text)
+
+
+def test_a_text_nested_too_deeply_is_an_error_and_no_crash() -> None:
+    with pytest.raises(ReportError):
+        Report.loads("[" * 100_000)
+
+
+def _at(depth: int, repeat: int = 1) -> LayerRow:
+    return LayerRow("", "Linear", "layer", depth, repeat=repeat)
+
+
+def test_parents_are_the_nearest_rows_above_of_a_lesser_depth() -> None:
+    rows = [_at(1), _at(1), _at(2), _at(3), _at(3), _at(2), _at(1)]
+    assert parents(rows) == (None, None, 1, 2, 2, 1, None)
+
+
+def test_a_row_stands_for_its_repeats_times_those_around_it() -> None:
+    rows = [_at(1), _at(2, repeat=12), _at(3, repeat=2), _at(3), _at(1)]
+    assert multiplicities(rows) == (1, 12, 24, 12, 1)

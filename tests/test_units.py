@@ -1,0 +1,181 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fwdscope import units
+from fwdscope.units import Figure
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0, "0"),
+        (128, "128"),
+        (999, "999"),
+        (1000, "1.00 K"),
+        (9_408, "9.41 K"),
+        (75_008, "75.0 K"),
+        (25_557_032, "25.6 M"),
+        (117_964_800, "118 M"),
+        (4_089_184_256, "4.09 G"),
+        (405_853_388_800, "406 G"),
+        (999_499, "999 K"),
+        (999_500, "1.00 M"),  # not "1000 K"
+        (9_996, "10.0 K"),  # not "10.00 K"
+        (-1500, "-1.50 K"),
+    ],
+)
+def test_a_count_has_three_significant_digits(value: int, text: str) -> None:
+    assert units.count(value) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0, "0 B"),
+        (1023, "1023 B"),
+        (1024, "1.00 KiB"),
+        (102_228_128, "97.5 MiB"),
+        (1023.7 * 1024, "1.00 MiB"),  # not "1024 KiB"
+        (551 * 2**30, "551 GiB"),
+    ],
+)
+def test_bytes_are_in_powers_of_1024(value: float, text: str) -> None:
+    assert units.byte_size(value) == text
+
+
+@pytest.mark.parametrize(
+    ("fraction", "text"),
+    [(0.163, "16.3 %"), (1, "100.0 %"), (0, "0.0 %"), (1e-9, "<0.1 %"), (1 - 1e-9, ">99.9 %"), (0.0005, "0.1 %")],
+)
+def test_a_share_never_rounds_to_nothing_nor_to_all(fraction: float, text: str) -> None:
+    assert units.share(fraction) == text
+
+
+def test_shapes_are_written_as_python_does_and_bare_in_tables() -> None:
+    assert units.shape((1, 64, 112, 112)) == "(1, 64, 112, 112)"
+    assert units.shape((5,)) == "(5,)"
+    assert units.shape_cell((1, 64, 112, 112)) == "1 64 112 112"
+    assert units.shape_cell(()) == "()"
+
+
+def test_a_column_of_counts_is_exact_while_it_fits_and_zero_is_empty() -> None:
+    assert units.count_column([9_408, 0, 405_853_388_800]) == ["9,408", "", "405,853,388,800"]
+    assert units.count_column([]) == []
+
+
+def test_a_column_too_wide_to_be_exact_aligns_points_and_units() -> None:
+    cells = units.count_column([1_800_000_000_000, 144_000_000_000, 16_384, 128, 0])
+    assert [cell.rjust(9) for cell in cells] == [
+        "   1.80 T",
+        " 144    G",
+        "  16.4  K",
+        " 128     ",
+        "         ",
+    ]
+
+
+def test_plural_counts_one_alone() -> None:
+    assert [units.plural(n, "row") for n in (0, 1, 1200)] == ["0 rows", "1 row", "1,200 rows"]
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("4.09G", 4_090_000_000), ("25_557_032", 25_557_032), ("3 K", 3000), ("3k", 3000), ("2T", 2 * 10**12), ("0", 0)],
+)
+def test_counts_are_read_with_powers_of_1000(text: str, value: int) -> None:
+    assert units.parse_count(text) == value
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("250 MiB", 250 * 2**20), ("1.5KiB", 1536), ("512 B", 512), ("512", 512), ("2 GB", 2 * 10**9), ("1 kB", 1000)],
+)
+def test_bytes_are_read_with_both_kinds_of_units(text: str, value: int) -> None:
+    assert units.parse_bytes(text) == value
+
+
+@pytest.mark.parametrize(
+    ("read", "text", "message"),
+    [
+        (units.parse_count, "2 MiB", "is no count"),
+        (units.parse_count, "1.5", "is no whole number"),
+        (units.parse_bytes, "2 M", "is no number of bytes: write it with KiB, MiB or GiB"),
+        (units.parse_bytes, "2 ms", "is no number of bytes"),
+        (units.parse_bytes, "", "a number is missing"),
+        (Figure.parse, "", "a figure is missing"),
+        (Figure.parse, "<=", "a number is missing"),
+        (Figure.parse, "25,557,032", "has commas: write 25_557_032"),
+        (Figure.parse, "1e9", "has an exponent"),
+        (Figure.parse, "8B", "may mean bytes or billions"),
+        (Figure.parse, "4 mib", "unknown unit 'mib' in '4 mib': did you mean MiB?"),
+        (Figure.parse, "4 apples", "known are K M G T, KiB MiB GiB TiB"),
+        (Figure.parse, "about 4", "'about 4' is no number; numbers look like 25_557_032, 4.09G or 250 MiB"),
+        (Figure.parse, "1__0", "is no number"),
+        (Figure.parse, "-3", "is no number"),
+        (Figure.parse, "5 MiB +- 3", "mixes two kinds of units"),
+    ],
+)
+def test_what_is_no_number_is_told_with_what_to_write(read: object, text: str, message: str) -> None:
+    with pytest.raises(ValueError) as caught:  # noqa: PT011
+        read(text)  # type: ignore[operator]
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "inside", "outside"),
+    [
+        ("25_557_032", [25_557_032], [25_557_031, 25_557_033]),
+        ("0", [0], [1]),
+        # 4.09G is 4.085G up to 4.095G, both ends in: halves may round either way.
+        ("4.09G", [4_085_000_000, 4_089_184_256, 4_095_000_000], [4_084_999_999, 4_095_000_001]),
+        ("4G", [3_500_000_000, 4_499_999_999], [3_499_999_999, 4_500_000_001]),
+        ("4.00G", [4_004_000_000], [4_006_000_000]),
+        ("97.5 MiB", [102_228_128], [97_500_000]),
+        ("4.5", [4.46, 4.55], [4.56]),
+        ("100 +- 5", [95, 100, 105], [94, 106]),
+        ("1M +- 1K", [999_000, 1_001_000], [998_999, 1_001_001]),
+        ("100 +- 5%", [95, 105], [94.9, 105.1]),
+        ("100 ± 5 %", [95, 105], [94.9, 105.1]),
+        ("<= 250 MiB", [0, 250 * 2**20], [250 * 2**20 + 1]),
+        (">= 10", [10, 11], [9]),
+        ("< 10", [9], [10]),
+        (">10", [11], [10]),
+        ("≤ 10", [10], [11]),
+        ("40 ms", [0.0395, 0.0404], [0.0394, 0.0406]),
+    ],
+)
+def test_a_figure_holds_inside_what_it_states_and_not_outside(text: str, inside: list, outside: list) -> None:
+    figure = Figure.parse(text)
+    assert [value for value in inside if not figure.holds(value)] == []
+    assert [value for value in outside if figure.holds(value)] == []
+
+
+def test_a_figure_knows_what_it_measures() -> None:
+    assert [Figure.parse(text).measure for text in ("4", "4G", "<= 4 MiB", "4 ms +- 1 ms")] == [
+        None,
+        None,
+        "bytes",
+        "seconds",
+    ]
+
+
+def test_no_figure_holds_for_what_is_no_number() -> None:
+    assert not Figure.parse(">= 0").holds(float("nan"))
+    assert not Figure.parse(">= 0").holds(float("inf"))
+
+
+@given(st.integers(0, 10**20))
+def test_every_whole_number_holds_for_itself_alone(value: int) -> None:
+    figure = Figure.parse(f"{value:_}")
+    assert figure.holds(value)
+    assert not figure.holds(value + 1)
+    assert not figure.holds(value - 1)
+
+
+@given(st.integers(1, 10**15))
+def test_a_rounded_count_holds_for_what_it_was_rounded_from(value: int) -> None:
+    figure = Figure.parse(units.count(value))
+    assert figure.holds(value)
