@@ -218,6 +218,10 @@ class Layer:
         """
         check_inputs(self, inputs)
 
+    def weighted(self) -> bool:
+        """Whether there are weights, where ``mixing`` says what goes with them."""
+        return True
+
     def sizes(self, *inputs: Any) -> dict[str, Any]:
         """The inferred settings that these inputs tell, by name; equal for all calls that one module can take."""
         return {}
@@ -328,8 +332,7 @@ def check_inputs(layer: Layer, inputs: Sequence[Any]) -> None:
         )
     for label, value in zip(required, inputs, strict=False):
         if not is_tensor(value):
-            found = type(value).__name__
-            raise LayerError(f"{name} takes a tensor as {label}, found {'None' if value is None else f'a {found}'}")
+            raise LayerError(f"{name} takes a tensor as {label}, found {value_text(value)}")
         if layer.floating and label not in layer.whole:
             check_floating(layer, value, label if len(required) > 1 else "")
 
@@ -346,7 +349,7 @@ def check_floating(layer: Layer, x: Tensor, label: str = "") -> None:
         raise LayerError(f"{name} computes on floating-point numbers, found {dtype_text(x)}{where}", way)
     weights = torch.get_default_dtype()
     narrow = layer.mixing == "narrower" and weights == torch.float32 and x.dtype in (torch.float16, torch.bfloat16)
-    if layer.mixing != "any" and x.dtype != weights and not narrow:
+    if layer.mixing != "any" and x.dtype != weights and not narrow and layer.weighted():
         wanted = str(weights).removeprefix("torch.")
         raise LayerError(
             f"{name} has weights of {wanted}, found an input of {dtype_text(x)}{where}",
@@ -369,6 +372,17 @@ def is_tensor(value: Any) -> bool:
     import torch
 
     return isinstance(value, torch.Tensor)
+
+
+def value_text(value: Any) -> str:
+    """What a value that is no tensor is, in words: ``the number 3``, ``a tuple of 2``."""
+    if value is None or isinstance(value, bool):
+        return str(value)
+    if isinstance(value, int | float):
+        return f"the number {value}"
+    if isinstance(value, tuple | list):
+        return f"a {type(value).__name__} of {len(value)}"
+    return f"a {'tensor' if is_tensor(value) else type(value).__name__}"
 
 
 def dtype_text(x: Tensor) -> str:
@@ -423,13 +437,14 @@ def check_spatial(layer: Layer, x: Tensor, dimensions: int, label: str = "an inp
 
 def check_dimension(layer: Layer, x: Tensor, name: str, dim: int) -> int:
     """The dimension ``dim`` of x counted from the left, if x has it."""
-    if not -x.dim() <= dim < max(x.dim(), 1):
+    rank = max(x.dim(), 1)  # a single number counts as one dimension, as in torch
+    if not -rank <= dim < rank:
         raise LayerError(
             f"{type(layer).__name__} has {name}={dim}, but the input has {x.dim()} dimension"
             f"{'s' * (x.dim() != 1)}: {shape_text(x.shape)}",
-            f"{name} may be from {-x.dim()} to {x.dim() - 1}",
+            f"{name} may be from {-rank} to {rank - 1}",
         )
-    return dim % max(x.dim(), 1)
+    return dim % rank
 
 
 def check_divisible(what: str, size: int, name: str, divisor: int) -> None:

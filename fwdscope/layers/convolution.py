@@ -50,11 +50,18 @@ class _Convolution(Layer, abstract=True):
         """A setting for each spatial dimension."""
         return expand(value, self.dimensions)
 
+    def spatial(self, x: Any) -> tuple[int, ...]:
+        """The spatial sizes of the input, none of which may be 0."""
+        sizes = tuple(int(size) for size in x.shape[-self.dimensions :])
+        if 0 in sizes:
+            raise LayerError(f"{type(self).__name__} needs an input that is not empty, found {shape_text(x.shape)}")
+        return sizes
+
     def groups_fit(self, x: Any, groups: int) -> None:
         """Refuse numbers of channels that the groups do not divide, and none."""
         if x.shape[-self.dimensions - 1] == 0:
             raise LayerError(f"{type(self).__name__} needs channels, found none: {shape_text(x.shape)}")
-        check_divisible("the input's channels", int(x.shape[-self.dimensions - 1]), "groups", groups)
+        check_divisible("the input's number of channels", int(x.shape[-self.dimensions - 1]), "groups", groups)
         check_divisible("out_channels", self.out_channels, "groups", groups)
 
     def details_with(self, groups: int, dilation: Any) -> Iterable[str]:
@@ -91,7 +98,7 @@ class _Conv(_Convolution, abstract=True):
                 f"padding='same' needs a stride of 1, found stride={self.stride}",
                 "write the padding as a number: kernel_size // 2 halves the size at stride=2",
             )
-        sizes = tuple(int(size) for size in x.shape[-self.dimensions :])
+        sizes = self.spatial(x)
         pads = self._pads()
         self._check_mode(sizes, pads)
         check_kernel(self.each(self.kernel_size), self.each(self.dilation), sizes, pads)
@@ -226,13 +233,13 @@ class _ConvTranspose(_Convolution, abstract=True):
         x = inputs[0]
         check_spatial(self, x, self.dimensions)
         self.groups_fit(x, self.groups)
-        sizes = tuple(int(size) for size in x.shape[-self.dimensions :])
-        if 0 in sizes:
-            raise LayerError(f"{type(self).__name__} needs an input that is not empty, found a size of {by(sizes)}")
+        sizes = self.spatial(x)
         least = self._least(sizes)
         wanted = inputs[1] if len(inputs) > 1 else None
         if wanted is not None:
-            self._check_wanted(least, tuple(wanted))
+            # torch takes the whole shape as well and looks at its end.
+            wanted = tuple(wanted)
+            self._check_wanted(least, wanted[-self.dimensions :] if len(wanted) == x.dim() else wanted)
             return
         extra = self.each(self.output_padding)
         for pad, stride, dilation in zip(extra, self.each(self.stride), self.each(self.dilation), strict=True):
@@ -262,8 +269,6 @@ class _ConvTranspose(_Convolution, abstract=True):
         return tuple((size - 1) * s - 2 * p + d * (k - 1) + 1 for size, k, s, p, d in settings)
 
     def _check_wanted(self, least: tuple[int, ...], wanted: tuple[int, ...]) -> None:
-        # torch takes the whole shape as well and looks at its end.
-        wanted = wanted[-self.dimensions :] if len(wanted) == self.dimensions + 2 else wanted
         most = tuple(size + stride - 1 for size, stride in zip(least, self.each(self.stride), strict=True))
         if len(wanted) != self.dimensions:
             raise LayerError(

@@ -20,6 +20,10 @@ class _BatchNorm(Layer, abstract=True):
     affine: bool = True
     track_running_stats: bool = True
 
+    def weighted(self) -> bool:
+        """Not where affine and running statistics are switched off."""
+        return self.affine or self.track_running_stats
+
     def check(self, *inputs: Any) -> None:
         """Refuse other numbers of dimensions."""
         super().check(*inputs)
@@ -107,6 +111,10 @@ class _InstanceNorm(Layer, abstract=True):
     momentum: float = 0.1
     affine: bool = False
     track_running_stats: bool = False
+
+    def weighted(self) -> bool:
+        """Not where affine and running statistics are switched off."""
+        return self.affine or self.track_running_stats
 
     def check(self, *inputs: Any) -> None:
         """Refuse other numbers of dimensions, and a single position, whose variance is 0."""
@@ -218,6 +226,10 @@ class LayerNorm(_LastDimensions):
     elementwise_affine: bool = True
     bias: bool = True
 
+    def weighted(self) -> bool:
+        """Not with elementwise_affine=False."""
+        return self.elementwise_affine
+
 
 class RMSNorm(_LastDimensions):
     """Each position divided by the root mean square of its features, then scaled.
@@ -255,6 +267,10 @@ class GroupNorm(Layer):
     affine: bool = True
     _: KW_ONLY
     bias: bool = True
+
+    def weighted(self) -> bool:
+        """Not with affine=False."""
+        return self.affine
 
     def check(self, *inputs: Any) -> None:
         """Refuse channels that do not divide into the groups, and groups of a single value."""
@@ -309,6 +325,7 @@ class CrossMapLRN2d(Layer):
     input → output:  (N, C, H, W), the same shape. No parameters.
     """
 
+    also: ClassVar[tuple[str, ...]] = ("complex",)
     told: ClassVar[Mapping[str, str]] = {"size": "{}"}
 
     size: Count

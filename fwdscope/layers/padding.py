@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, ClassVar
 
-from .base import Layer, LayerError, by, check_dimensions, check_spatial, expand
+from .base import Layer, LayerError, by, check_dimensions, check_spatial, expand, shape_text
 
 Around1 = int | tuple[int, int]
 Around2 = int | tuple[int, int, int, int]
@@ -17,8 +17,8 @@ class _Pad(Layer, abstract=True):
 
     also: ClassVar[tuple[str, ...]] = ("int", "uint8", "complex")
     dimensions: ClassVar[int]
-    # The largest padding of a dimension, as its size plus this; None where there is no limit.
-    reach: ClassVar[int | None] = None
+    # The smallest output.
+    least: ClassVar[int] = 1
 
     padding: int | tuple[int, ...]
 
@@ -31,22 +31,29 @@ class _Pad(Layer, abstract=True):
         around = expand(self.padding, 2 * self.dimensions)
         name = type(self).__name__
         for size, before, behind in zip(sizes, around[::2], around[1::2], strict=True):
-            most = max(before, behind)
-            if self.reach is not None and most > size + self.reach:
+            limit = self.limit(size, before, behind)
+            if limit is not None and max(before, behind) > max(limit, 0):
                 raise LayerError(
-                    f"{name}({most}) takes more values than an input of size {size} has",
-                    f"the padding may be at most {max(size + self.reach, 0)} here",
+                    f"{name} takes {max(before, behind)} values from an input of size {size}",
+                    f"the padding may be at most {max(limit, 0)} here",
                 )
-            self.check_rest(size, size + before + behind)
+            rest = self.rest(size, before, behind)
+            if rest < self.least:
+                raise LayerError(f"{name} cuts a size of {size} to {rest}", "cut less than there is")
+
+    def limit(self, size: int, before: int, behind: int) -> int | None:
+        """The largest padding of a dimension; None where there is no limit."""
+        return None
+
+    def rest(self, size: int, before: int, behind: int) -> int:
+        """The size that comes out."""
+        return size + before + behind
 
     def check_shape(self, x: Any) -> None:
-        """Refuse other numbers of dimensions than batched and unbatched."""
+        """Refuse other numbers of dimensions than batched and unbatched, and empty inputs."""
         check_spatial(self, x, self.dimensions)
-
-    def check_rest(self, size: int, rest: int) -> None:
-        """Refuse an empty output."""
-        if rest < 1:
-            raise LayerError(f"{type(self).__name__} cuts a size of {size} to {rest}", "cut less than there is")
+        if 0 in x.shape[-self.dimensions - 1 :]:
+            raise LayerError(f"{type(self).__name__} needs an input that is not empty, found {shape_text(x.shape)}")
 
     def details(self) -> Iterable[str]:
         """The padding: ``1`` or ``1,1,2,2``."""
@@ -57,15 +64,15 @@ class _ConstantPad(_Pad, abstract=True):
     """Padding with one value takes any number of dimensions and any dtype."""
 
     floating: ClassVar[bool] = False
+    least: ClassVar[int] = 0
 
     def check_shape(self, x: Any) -> None:
         """Refuse fewer dimensions than are padded."""
         check_dimensions(self, x, f"(…, {', '.join(('D', 'H', 'W')[-self.dimensions :])})")
 
-    def check_rest(self, size: int, rest: int) -> None:
-        """Refuse an output of negative size."""
-        if rest < 0:
-            raise LayerError(f"{type(self).__name__} cuts a size of {size} to {rest}", "cut less than there is")
+    def rest(self, size: int, before: int, behind: int) -> int:
+        """What is left by the cuts, which come first, and then the size that comes out."""
+        return min(size + min(before, 0) + min(behind, 0), size + before + behind)
 
 
 class ConstantPad1d(_ConstantPad):
@@ -141,19 +148,24 @@ class ZeroPad3d(_ConstantPad):
     padding: Around3
 
 
-class ReflectionPad1d(_Pad):
+class _ReflectionPad(_Pad, abstract=True):
+    def limit(self, size: int, before: int, behind: int) -> int | None:
+        """All values but the one at the edge."""
+        return size - 1
+
+
+class ReflectionPad1d(_ReflectionPad):
     """A sequence continued by its mirror image, the end itself not repeated: c b | a b c | b a.
 
     input → output:  (N, C, L) → (N, C, left + L + right); padding must be smaller than L. No parameters.
     """
 
     dimensions: ClassVar[int] = 1
-    reach: ClassVar[int | None] = -1
 
     padding: Around1
 
 
-class ReflectionPad2d(_Pad):
+class ReflectionPad2d(_ReflectionPad):
     """An image continued by its mirror image on all sides, the edge itself not repeated.
 
     input → output:  (N, C, H, W) → (N, C, top + H + bottom, left + W + right).
@@ -161,12 +173,11 @@ class ReflectionPad2d(_Pad):
     """
 
     dimensions: ClassVar[int] = 2
-    reach: ClassVar[int | None] = -1
 
     padding: Around2
 
 
-class ReflectionPad3d(_Pad):
+class ReflectionPad3d(_ReflectionPad):
     """A volume continued by its mirror image on all sides, the face itself not repeated.
 
     input → output:  (N, C, D, H, W) → (N, C, front + D + back, top + H + bottom, left + W + right).
@@ -174,7 +185,6 @@ class ReflectionPad3d(_Pad):
     """
 
     dimensions: ClassVar[int] = 3
-    reach: ClassVar[int | None] = -1
 
     padding: Around3
 
@@ -216,7 +226,10 @@ class ReplicationPad3d(_Pad):
 
 class _CircularPad(_Pad, abstract=True):
     floating: ClassVar[bool] = False
-    reach: ClassVar[int | None] = 0
+
+    def limit(self, size: int, before: int, behind: int) -> int | None:
+        """All values that are left by the cuts: torch reads memory that nobody wrote, where it asks for more."""
+        return size + min(before, 0) + min(behind, 0)
 
 
 class CircularPad1d(_CircularPad):

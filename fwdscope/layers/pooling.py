@@ -62,7 +62,8 @@ class Pool(Layer, abstract=True):
                 around = "padded input" if padded != list(sizes) else "input"
                 raise LayerError(
                     f"kernel {by(self.each(kernel))} is larger than the {around} {by(padded)}",
-                    "fewer poolings or strides above leave a larger input; AdaptiveAvgPool2d takes any size",
+                    "fewer poolings or strides above leave a larger input; "
+                    f"AdaptiveAvgPool{self.dimensions}d takes any size",
                 )
 
     def window(self, kernel: Any, stride: Any) -> Iterable[str]:

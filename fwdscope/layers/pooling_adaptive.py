@@ -127,10 +127,11 @@ class _FractionalMaxPool(Pool, abstract=True):
             raise LayerError(f"output_ratio ({by(self.output_ratio)}) must lie between 0 and 1, both excluded")
         sizes = self.spatial(inputs[0])
         for size, made, kernel in zip(sizes, self._made(sizes), self.each(self.kernel_size), strict=True):
-            if made < 1 or made + kernel - 1 > size:
+            # fractional_max_pool3d alone wants one value more than its windows cover.
+            if made < 1 or made + kernel - 1 + (self.dimensions == 3) > size:
                 raise LayerError(
                     f"{made} windows of kernel {kernel} do not fit into a size of {size}",
-                    f"an output of at most {size - kernel + 1} would" if size >= kernel else "write a smaller kernel",
+                    "write a smaller output_size or kernel_size",
                 )
 
     def details(self) -> Iterable[str]:

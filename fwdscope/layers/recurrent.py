@@ -16,6 +16,7 @@ from .base import (
     inferred,
     is_tensor,
     shape_text,
+    value_text,
 )
 
 Nonlinearity = Literal["tanh", "relu"]
@@ -53,7 +54,7 @@ class _Recurrent(Layer, abstract=True):
         """Refuse a state of another shape."""
         name = type(self).__name__
         if not is_tensor(state):
-            raise LayerError(f"{name} takes a tensor as {label}, found a {type(state).__name__}")
+            raise LayerError(f"{name} takes a tensor as {label}, found {value_text(state)}")
         if tuple(state.shape) != expected:
             raise LayerError(
                 f"{name}'s {label} must have the shape {expected}, found {shape_text(state.shape)}",
@@ -147,8 +148,7 @@ class LSTM(_Recurrent):
 def _pair(layer: Layer, hx: Any) -> tuple[Any, Any]:
     name = type(layer).__name__
     if not isinstance(hx, tuple | list) or len(hx) != 2:
-        found = f"a tuple of {len(hx)}" if isinstance(hx, tuple | list) else f"a {type(hx).__name__}"
-        raise LayerError(f"{name} takes two states as hx, found {found}", f"write {name}(…)(x, (h, c))")
+        raise LayerError(f"{name} takes two states as hx, found {value_text(hx)}", f"write {name}(…)(x, (h, c))")
     return hx[0], hx[1]
 
 
@@ -203,7 +203,7 @@ class _Cell(Layer, abstract=True):
         hx = inputs[1] if len(inputs) > 1 else None
         for label, state in self.states(hx):
             if not is_tensor(state):
-                raise LayerError(f"{type(self).__name__} takes a tensor as {label}, found a {type(state).__name__}")
+                raise LayerError(f"{type(self).__name__} takes a tensor as {label}, found {value_text(state)}")
             if tuple(state.shape) != expected:
                 raise LayerError(
                     f"{type(self).__name__}'s {label} must have the shape {expected}, found {shape_text(state.shape)}"

@@ -220,7 +220,7 @@ class ChannelShuffle(Layer):
         """Refuse channels that do not divide into the groups."""
         super().check(*inputs)
         check_dimensions(self, inputs[0], "(N, C, L, …)")
-        check_divisible("the input's channels", int(inputs[0].shape[1]), "groups", self.groups)
+        check_divisible("the input's number of channels", int(inputs[0].shape[1]), "groups", self.groups)
 
 
 class _Upsample(Layer, abstract=True):

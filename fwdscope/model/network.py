@@ -79,7 +79,7 @@ class Observer(Protocol):
     def line(self) -> None:
         """A line begins."""
 
-    def line_end(self, path: str, label: str, line: tree.Statement, value: Any, called: bool, reads: tuple[str, ...], promise: Any) -> None:
+    def line_end(self, path: str, label: str, line: tree.Statement, value: Any, arguments: str, reads: tuple[str, ...], promise: Any) -> None:
         """A line ends."""
 
     def note(self, text: str) -> None:
@@ -116,7 +116,9 @@ class Blueprint:
     def block(self, template: BlockTemplate) -> Body:
         """A block's module, its layers still to be made."""
         block = template.block
-        return Body(self, block.body, block.span, dict(template.settings), block.inputs)
+        body = Body(self, block.body, block.span, dict(template.settings), block.inputs)
+        self.templates[body] = template
+        return body
 
     def series(self, template: SeriesTemplate) -> Series:
         """A series' module, its layers still to be made."""
@@ -131,6 +133,10 @@ class Blueprint:
         self.paths[module] = f"{prefix}.{name}" if prefix else name
         self.templates[module] = template
         self.places[module] = span
+        # Blocks that a layer of torch's took as a setting, as the experts of a mixture.
+        for inner, held in module.named_modules():
+            if isinstance(held, Body) and held not in self.paths:
+                self.paths[held], self.places[held] = f"{self.paths[module]}.{inner}", span
 
     @contextlib.contextmanager
     def deeper(self, span: Span) -> Iterator[None]:

@@ -144,9 +144,9 @@ class Run(Evaluator):
             self.give_all(line, value)
         if observer:
             label = _label(line.target)
-            called = isinstance(line.value, Call) and (line.value.span, ()) in self.scope.sites
-            called = called or (line.value.span, ()) in self.scope.sites
-            observer.line_end(self.path(label), label, line, value, called, tuple(dict.fromkeys(self.reads)), promise)
+            arguments = line.value.arguments if isinstance(line.value, Call) else ()
+            texts = ", ".join(self.text(a) for a in arguments)
+            observer.line_end(self.path(label), label, line, value, texts, tuple(dict.fromkeys(self.reads)), promise)
         if line.span not in self.blueprint.checked.beside:
             self.prev = value
             self.prev_origin = Origin(_shown(line), line.span)

@@ -147,3 +147,8 @@ def _visible(line: str) -> str:
 def count(number: int, noun: str) -> str:
     """``1 problem``, ``3 problems``."""
     return f"{number:,} {noun}" + ("" if number == 1 else "s")
+
+
+def summary(problems: Iterable[Problem]) -> str:
+    """The last line of a run: ``1 problem``, ``3 problems``."""
+    return count(len(tuple(problems)), "problem")

@@ -146,7 +146,11 @@ DROPOUTS = [
 ]
 TABLES = [
     Example("Embedding", lambda: (whole(2, 5),), {"num_embeddings": 3, "embedding_dim": 4}),
-    Example("Embedding", lambda: (whole(2, 5, dtype=torch.int32),), {"num_embeddings": 9, "embedding_dim": 4, "padding_idx": -1}),
+    Example(
+        "Embedding",
+        lambda: (whole(2, 5, dtype=torch.int32),),
+        {"num_embeddings": 9, "embedding_dim": 4, "padding_idx": -1},
+    ),
     Example("EmbeddingBag", lambda: (whole(2, 5),), {"num_embeddings": 3, "embedding_dim": 4}),
     Example(
         "EmbeddingBag",
@@ -166,7 +170,9 @@ def recurrent() -> list[Example]:
             Example(name, of((7, 4)), {"hidden_size": 5, "bias": False}, {"input_size": 4}),
             Example(name, lambda state=state: (torch.rand(2, 7, 4), state(4, 2, 5)), two, {"input_size": 4}),
             Example(f"{name}Cell", of((2, 4)), {"hidden_size": 5}, {"input_size": 4}),
-            Example(f"{name}Cell", lambda state=state: (torch.rand(4), state(5)), {"hidden_size": 5}, {"input_size": 4}),
+            Example(
+                f"{name}Cell", lambda state=state: (torch.rand(4), state(5)), {"hidden_size": 5}, {"input_size": 4}
+            ),
         ]
     made.append(Example("LSTM", of((7, 2, 4)), {"hidden_size": 5, "proj_size": 3}, {"input_size": 4}))
     made.append(Example("RNN", of((7, 2, 4)), {"hidden_size": 5, "nonlinearity": "relu"}, {"input_size": 4}))

@@ -166,7 +166,9 @@ def test_every_layer_has_a_page(name: str) -> None:
 
 
 def test_loading_the_vocabulary_does_not_load_torch() -> None:
-    code = "import sys, fwdscope.layers as l; [l.settings(t) for t in l.LAYERS.values()]; sys.exit('torch' in sys.modules)"
+    code = (
+        "import sys, fwdscope.layers as l; [l.settings(t) for t in l.LAYERS.values()]; sys.exit('torch' in sys.modules)"
+    )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

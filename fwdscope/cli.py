@@ -1,0 +1,268 @@
+"""The commands: options in, text out, exit code back.
+
+Reports go to stdout, problems to stderr. Exit codes: 0 fine, 1 something fell short, 2 the input is wrong, 3 a defect of ours.
+torch is loaded by what needs it, never by this file: help, ``layers``, ``schema`` and every spec error come at once.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+import fwdscope
+from fwdscope import feeds
+from fwdscope.inspection import find_spec, inspect_spec, shipped
+from fwdscope.render import FORMATS, Options, render
+from fwdscope.report import Report, ReportError
+from fwdscope.spec import load
+from fwdscope.spec.names import listed, nearest
+from fwdscope.spec.problems import SpecError
+
+FELL_SHORT, WRONG_INPUT, DEFECT, INTERRUPTED = 1, 2, 3, 130
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    help="Inspect the forward pass of a neural network: every layer's shapes and parameters, from a YAML spec.",
+    epilog="A first look: fwdscope inspect resnet50   ·   The layers there are: fwdscope layers",
+)
+
+
+class InputError(Exception):
+    """What the user gave is wrong in a way that has no place in a file."""
+
+
+def run() -> int:
+    """The whole program: parse the arguments, run a command, give its exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        # The report draws with signs beyond ASCII; a pipe whose locale has none shows them as question marks rather than fail.
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")
+    try:
+        app(standalone_mode=True)
+    except SystemExit as stop:
+        return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
+    return 0
+
+
+def _boundary(command: Callable[[], None]) -> None:
+    """Run a command; what goes wrong becomes a message and an exit code, here and nowhere else."""
+    try:
+        command()
+        sys.stdout.flush()
+    except SpecError as error:
+        from fwdscope.render.problems import write_problems
+
+        write_problems(error, sys.stderr)
+        raise typer.Exit(WRONG_INPUT) from None
+    except (InputError, feeds.FeedError, ReportError) as error:
+        _complain(str(error))
+        raise typer.Exit(WRONG_INPUT) from None
+    except KeyboardInterrupt:
+        raise typer.Exit(INTERRUPTED) from None
+    except BrokenPipeError:
+        # Whoever read has seen enough (`| head`). Python would complain once more when it closes stdout.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise typer.Exit(0) from None
+    except (typer.Exit, typer.Abort):
+        raise
+    except Exception as error:
+        _complain(f"this is a defect of fwdscope {fwdscope.__version__}, not of your spec: {type(error).__name__}: {error}")
+        if os.environ.get("FWDSCOPE_DEBUG"):
+            traceback.print_exc()
+        else:
+            sys.stderr.write("Set FWDSCOPE_DEBUG=1 to see where, and please report it with the spec.\n")
+        raise typer.Exit(DEFECT) from None
+
+
+def _complain(message: str) -> None:
+    sys.stderr.write(f"error: {message}\n")
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"fwdscope {fwdscope.__version__}")
+        raise typer.Exit(0)
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", help="Show the version.", is_eager=True, callback=_show_version)
+    ] = False,
+) -> None:
+    """Options of the program itself."""
+
+
+@app.command()
+def inspect(
+    target: Annotated[str, typer.Argument(help="A spec file, the name of a spec that ships with fwdscope, or a saved report (.json).")],
+    depth: Annotated[int | None, typer.Option(min=1, help="Levels of nesting to show; what is hidden counts in the row above it.")] = None,
+    columns: Annotated[str | None, typer.Option(help="Columns of the table, with commas: layer,type,input,output,params,share,…")] = None,
+    set_: Annotated[list[str] | None, typer.Option("--set", help="Replace a var of the spec: --set B=8.")] = None,
+    input_: Annotated[list[str] | None, typer.Option("--input", help="Replace an input: image=8,3,224,224 or image=batch.npy (.npz, .pt).")] = None,
+    dtype: Annotated[Literal["float32", "float64", "float16", "bfloat16"], typer.Option(help="Of weights, and of inputs that name none.")] = "float32",
+    format_: Annotated[str | None, typer.Option("--format", help=f"{', '.join(FORMATS)}.", show_default="table")] = None,
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="Write to a file; its ending chooses the format.")] = None,
+    allow_import: Annotated[bool, typer.Option(help="Import classes of your own that the spec names. This runs their code.")] = False,
+) -> None:
+    """Show every layer's shapes and parameters."""
+
+    def command() -> None:
+        form = _format(format_, output)
+        _refuse_unheeded(form, depth=depth, columns=columns)
+        report = _report(target, set_ or [], input_ or [], dtype, allow_import)
+        extra = [f"--set {item}" for item in set_ or []] + [f"--input {item}" for item in input_ or []]
+        extra += [f"--dtype {dtype}"] * (dtype != "float32") + ["--allow-import"] * allow_import
+        names = tuple(name.strip() for name in columns.split(",")) if columns else None
+        shown = Options(depth=depth, columns=names, target=" ".join([target, *extra]), saved=output is not None and form == "json")
+        _write(report, form, shown, output)
+
+    _boundary(command)
+
+
+@app.command()
+def layers(
+    name: Annotated[str | None, typer.Argument(help="A layer, function, method or attribute; or a word to look for.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="The whole vocabulary as data.")] = False,
+) -> None:
+    """List the layers and functions that specs may use, or show one with its settings."""
+
+    def command() -> None:
+        from fwdscope.render import vocabulary
+
+        width, colour = _terminal()
+        if as_json:
+            sys.stdout.write(vocabulary.as_json())
+            return
+        try:
+            text = vocabulary.page_of(name, width, colour) if name else vocabulary.listing(None, width, colour)
+        except LookupError as error:
+            raise InputError(str(error.args[0])) from None
+        sys.stdout.write(text if text.endswith("\n") else text + "\n")
+
+    _boundary(command)
+
+
+@app.command()
+def schema(output: Annotated[Path | None, typer.Option("-o", "--output", help="Write to a file.")] = None) -> None:
+    """Print the JSON Schema of specs, for editors."""
+
+    def command() -> None:
+        from fwdscope.spec.schema import dumps
+
+        _put(dumps(), output)
+
+    _boundary(command)
+
+
+# --- what the commands are made of -------------------------------------------------------------------------------------------
+
+
+def _report(target: str, sets: list[str], inputs: list[str], dtype: str, allow_import: bool) -> Report:
+    """The report of a target: built and traced, or read where it was saved."""
+    if target.endswith(".json"):
+        if sets or inputs or dtype != "float32":
+            raise InputError(f"{target} is a saved report; --set, --input and --dtype are for specs")
+        try:
+            return Report.loads(Path(target).read_text(encoding="utf-8"))
+        except OSError as error:
+            raise InputError(f"{target} cannot be read: {error.strerror}") from None
+        except UnicodeDecodeError:
+            raise InputError(f"{target} is not a report: it is not UTF-8") from None
+    path = find_spec(target)
+    if path is None:
+        raise InputError(_no_target(target))
+    variables = dict(_pair(item, "--set", "B=8") for item in sets)
+    try:
+        checked = load(path, str(path) if path == Path(target) else f"{path.stem}.yaml", variables, allow_import)
+    except OSError as error:
+        raise InputError(f"{target} cannot be read: {error.strerror}") from None
+    if allow_import:
+        sys.path.insert(0, str(Path.cwd()))
+    replaced = {feed.name: feed for feed in map(feeds.parse, inputs)}
+    for name in replaced:
+        known = [one.name for one in checked.spec.inputs]
+        if name not in known:
+            meant = nearest(name, known)
+            raise InputError(f"--input {name}: there is no input {name}; {f'did you mean {meant}?' if meant else f'there is {listed(known)}'}")
+    return inspect_spec(checked, replaced, dtype)
+
+
+def _no_target(target: str) -> str:
+    if Path(target).is_dir():
+        return f"{target} is a folder; inspect takes one spec, as in: fwdscope inspect {target.rstrip('/')}/NAME.yaml"
+    known = shipped()
+    if ":" in target:
+        return f"{target}: inspect reads specs; a module and factory cannot be inspected yet"
+    meant = nearest(Path(target).stem, known)
+    help = f"did you mean {meant}?" if meant else f"specs that ship with fwdscope: {listed(known, 100)}"
+    return f"there is no file {target}" + ("" if target.endswith((".yaml", ".yml")) and not meant else f", and no spec of that name; {help}")
+
+
+def _pair(text: str, option: str, example: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals or not name.strip() or not value.strip():
+        raise InputError(f"{option} {text}: write {option} {example}")
+    return name.strip(), value.strip()
+
+
+_ENDINGS = {".json": "json", ".csv": "csv", ".md": "markdown", ".txt": "table"}
+
+
+def _format(given: str | None, output: Path | None) -> str:
+    form = given or (_ENDINGS.get(output.suffix, "table") if output else "table")
+    if form not in FORMATS:
+        meant = nearest(form, FORMATS)
+        raise InputError(f"unknown format {form}; " + (f"did you mean {meant}?" if meant else f"there are: {', '.join(FORMATS)}"))
+    return form
+
+
+def _refuse_unheeded(form: str, **given: object) -> None:
+    """Options that mean nothing to a format are refused rather than left unsaid."""
+    for name, value in given.items():
+        if value is not None and name not in FORMATS[form].heeds:
+            raise InputError(f"--{name} means nothing to the format {form}")
+
+
+def _terminal() -> tuple[int, bool]:
+    """The width of stdout, and whether it takes colour."""
+    if not sys.stdout.isatty():
+        return 100, False
+    return os.get_terminal_size(sys.stdout.fileno()).columns, "NO_COLOR" not in os.environ
+
+
+def _write(report: Report, form: str, options: Options, output: Path | None) -> None:
+    try:
+        if form == "table" and output is None and sys.stdout.isatty():
+            from rich.console import Console
+
+            from fwdscope.render.terminal import print_report
+
+            print_report(report, Console(), options)
+        else:
+            _put(render(report, form, options), output)
+    except ValueError as error:
+        # An unknown column: the renderer names those there are.
+        raise InputError(str(error)) from None
+
+
+def _put(text: str, output: Path | None) -> None:
+    text = text if text.endswith("\n") else text + "\n"
+    if output is None:
+        sys.stdout.write(text)
+        return
+    try:
+        output.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"{output} cannot be written: {error.strerror}") from None
+    sys.stderr.write(f"wrote {output}\n")
+

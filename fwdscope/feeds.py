@@ -1,0 +1,92 @@
+"""``--input name=…``: a shape, or a file of real data, in place of what the spec makes."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+SUFFIXES = (".npy", ".npz", ".pt")
+
+
+class FeedError(ValueError):
+    """An ``--input`` that is neither a shape nor a readable file."""
+
+
+@dataclass(frozen=True)
+class Feed:
+    """What stands for an input: its shape and dtype (None for the spec's own), and where it came from."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str | None
+    made_by: str
+
+    def meta(self) -> Tensor:
+        """A tensor of this shape on meta."""
+        import torch
+
+        return torch.empty(self.shape, dtype=getattr(torch, self.dtype) if self.dtype else None, device="meta")
+
+
+def parse(text: str) -> Feed:
+    """``image=1,3,224,224``, ``image=(1, 3, 224, 224)`` or ``image=batch.npy``. Raises FeedError."""
+    name, equals, value = (piece.strip() for piece in text.partition("="))
+    if not equals or not name or not value:
+        raise FeedError(f"{text!r} is not name=shape or name=file: write image=1,3,224,224 or image=batch.npy")
+    if re.fullmatch(r"[(\[]?[\d\s,x×]*[)\]]?", value):
+        sizes = re.split(r"[,x×\s]+", value.strip("()[] ").strip(", "))
+        return Feed(name, tuple(int(size) for size in sizes if size), None, "--input")
+    path = Path(value)
+    if path.suffix not in SUFFIXES:
+        raise FeedError(f"{value} is neither a shape (1,3,224,224) nor a file that ends in {', '.join(SUFFIXES)}")
+    if not path.is_file():
+        raise FeedError(f"there is no file {value}")
+    return _from_torch(name, path) if path.suffix == ".pt" else _from_numpy(name, path)
+
+
+def _from_torch(name: str, path: Path) -> Feed:
+    """A tensor, or a dictionary of tensors that holds one of this name; nothing in the file is run."""
+    import torch
+
+    try:
+        loaded = torch.load(path, weights_only=True, map_location="meta")
+    except Exception as error:
+        raise FeedError(f"{path} cannot be read: {str(error).splitlines()[0]}") from None
+    tensor = loaded.get(name) if isinstance(loaded, dict) else loaded
+    if not isinstance(tensor, torch.Tensor):
+        known = f": it holds {', '.join(map(str, loaded))}" if isinstance(loaded, dict) else ""
+        raise FeedError(f"{path} holds no tensor {name}{known}")
+    return Feed(name, tuple(tensor.shape), str(tensor.dtype).removeprefix("torch."), str(path))
+
+
+def _from_numpy(name: str, path: Path) -> Feed:
+    try:
+        import numpy
+    except ImportError:
+        raise FeedError(f"{path} needs NumPy: pip install 'fwdscope[numpy]'") from None
+    try:
+        # Only the header is read of an array in a file of its own; objects, which could run code, are refused.
+        loaded = numpy.load(path, mmap_mode="r", allow_pickle=False)
+        if path.suffix == ".npz":
+            names = list(loaded)
+            if name not in names and len(names) != 1:
+                raise FeedError(f"{path} holds no array {name}: it holds {', '.join(names)}")
+            loaded = loaded[name if name in names else names[0]]
+    except FeedError:
+        raise
+    except Exception as error:
+        raise FeedError(f"{path} cannot be read: {str(error).splitlines()[0]}") from None
+    return Feed(name, tuple(int(size) for size in loaded.shape), _torch_name(str(loaded.dtype), path), str(path))
+
+
+def _torch_name(dtype: str, path: Path) -> str:
+    import torch
+
+    if not isinstance(getattr(torch, dtype, None), torch.dtype):
+        raise FeedError(f"{path} holds {dtype}, which torch has no dtype for")
+    return dtype

@@ -1,0 +1,106 @@
+"""A spec, read, built and traced: the whole way from text to Report."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import fwdscope
+from fwdscope.report import Environment, Report, TensorInfo, Totals
+
+if TYPE_CHECKING:
+    from fwdscope.feeds import Feed
+    from fwdscope.model import Network
+    from fwdscope.spec.check import Checked
+    from fwdscope.trace import Trace
+
+
+def inspect_spec(checked: Checked, feeds: Mapping[str, Feed] | None = None, dtype: str = "float32") -> Report:
+    """Build a checked spec on meta and run it once.
+
+    ``feeds`` stand for inputs of the spec (``--input``); ``dtype`` is that of weights and of inputs that name none. Raises SpecError
+    where shapes do not fit.
+    """
+    import torch
+
+    from fwdscope.expectations import with_shortfalls
+    from fwdscope.model import build
+    from fwdscope.trace import rows, trace
+
+    feeds = feeds or {}
+    network = build(checked, {name: feed.meta() for name, feed in feeds.items()}, getattr(torch, dtype))
+    traced = trace(network)
+    report = Report(
+        name=checked.spec.name,
+        inputs=_inputs(checked, network, feeds),
+        outputs=tuple(TensorInfo(name, tuple(t.shape), _dtype(t.dtype)) for name, t in traced.outputs),
+        layers=rows(traced),
+        totals=_totals(network),
+        environment=environment(),
+        source=checked.spec.source.name,
+        doc=checked.spec.doc,
+        device="meta",
+        dtype=dtype,
+        notes=tuple(_notes(checked, traced, feeds)),
+    )
+    return with_shortfalls(checked, report, hold_outputs=network.blueprint.hold_promises)
+
+
+def environment() -> Environment:
+    """What this runs on."""
+    import torch
+
+    return Environment(fwdscope.__version__, platform.python_version(), torch.__version__, f"{platform.system()} {platform.machine()}")
+
+
+def find_spec(target: str) -> Path | None:
+    """The file of a target: a path, or the name of a spec that ships with fwdscope. None where there is neither."""
+    path = Path(target)
+    if path.is_file():
+        return path
+    return shipped().get(target.removesuffix(".yaml"))
+
+
+def shipped() -> dict[str, Path]:
+    """The specs that ship with fwdscope, by name."""
+    here = Path(__file__).parent
+    # In a wheel they lie inside the package, in a checkout beside it.
+    folder = here / "specs" if (here / "specs").is_dir() else here.parent / "specs"
+    return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+
+
+def _inputs(checked: Checked, network: Network, feeds: Mapping[str, Feed]) -> tuple[TensorInfo, ...]:
+    texts = {one.name: one.text for one in checked.spec.inputs}
+    return tuple(
+        TensorInfo(name, tuple(t.shape), _dtype(t.dtype), feeds[name].made_by if name in feeds else texts[name])
+        for name, t in network.example.items()
+    )
+
+
+def _totals(network: Network) -> Totals:
+    parameters = list(network.parameters())
+    buffers = list(network.buffers())
+    return Totals(
+        params=sum(p.numel() for p in parameters),
+        trainable_params=sum(p.numel() for p in parameters if p.requires_grad),
+        buffers=sum(b.numel() for b in buffers),
+        param_bytes=sum(p.numel() * p.element_size() for p in parameters),
+        buffer_bytes=sum(b.numel() * b.element_size() for b in buffers),
+    )
+
+
+def _notes(checked: Checked, traced: Trace, feeds: Mapping[str, Feed]) -> list[str]:
+    source, blueprint = checked.spec.source, traced.network.blueprint
+    notes = [f"line {source.place(span.start)[0]}: {text}" for span, text in sorted(blueprint.data_dependent.items())]
+    for name, feed in feeds.items():
+        notes.append(f"{name} is {feed.shape} from {feed.made_by}, in place of the spec's")
+    if not blueprint.hold_promises:
+        notes.append("promised shapes are not held, since an input has another shape than the spec's")
+    notes += [f"line {source.place(note.span.start)[0]}: {note.text}" for note in checked.notes]
+    return notes
+
+
+def _dtype(dtype: object) -> str:
+    return str(dtype).removeprefix("torch.")

@@ -1,0 +1,318 @@
+"""What happens in one forward, as a tree: layers, blocks and the expressions between them, with the operators each ran.
+
+A :class:`Recorder` is told by the network where lines, layers, parts and loops begin and end
+(:class:`fwdscope.model.network.Observer`), by hooks where the modules inside torch's own composite layers do, and by a dispatch mode
+of every ATen operator. Nothing stays changed: hooks and modes go also after an exception.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from fwdscope.model.network import Body, Network, Scope, one
+from fwdscope.model.templates import BlockTemplate
+from fwdscope.report import Promise, Shape
+from fwdscope.spec import expression as ex
+from fwdscope.spec import tree
+from fwdscope.spec.expression import Expression
+from fwdscope.spec.problems import Span
+
+
+@dataclass(frozen=True)
+class OpRecord:
+    """One ATen operator as it ran: ``aten.addmm.default``, the shapes it read and made."""
+
+    name: str
+    inputs: tuple[Shape, ...]
+    outputs: tuple[Shape, ...]
+
+
+@dataclass(eq=False)
+class Node:
+    """A step of the forward pass and what it contains, in order. ``rounds`` are a loop's, its children one after the other."""
+
+    kind: str
+    path: str
+    type: str
+    text: str
+    label: str = ""
+    span: Span | None = None
+    module: nn.Module | None = None
+    tensor: Tensor | None = None
+    inputs: tuple[Tensor, ...] = ()
+    outputs: tuple[Tensor, ...] = ()
+    children: list[Node] = field(default_factory=list)
+    rounds: list[list[Node]] | None = None
+    ops: list[OpRecord] = field(default_factory=list)
+    # The childless nodes whose results come in, in the order of the inputs.
+    sources: tuple[Node, ...] = ()
+    call: int = 1
+    reads: tuple[str, ...] = ()
+    promise: Promise | None = None
+    note: str | None = None
+
+
+@dataclass(eq=False)
+class _Line:
+    """A line being run: its operators outside any layer, and where among its layers the last of them ran."""
+
+    ops: list[OpRecord] = field(default_factory=list)
+    inputs: dict[int, Tensor] = field(default_factory=dict)
+    made: set[int] = field(default_factory=set)
+    last: Tensor | None = None
+    position: int = 0
+    first_child: int = 0
+    node: Node | None = None
+
+
+@dataclass(frozen=True)
+class Trace:
+    """One forward: the tree under ``root``, what came out, and the lines whose cost the data decide."""
+
+    root: Node
+    outputs: tuple[tuple[str, Tensor], ...]
+    network: Network
+
+
+class Recorder:
+    """Builds the tree while the network runs."""
+
+    def __init__(self) -> None:
+        self.root = Node("block", "", "", "")
+        self.stack: list[Node | _Line] = [self.root]
+        self.calls: dict[nn.Module, int] = {}
+        # Which childless node made a tensor. The tensors are kept, so that no other can take their identity.
+        self.makers: dict[int, tuple[Tensor, Node]] = {}
+
+    # -- told by the network ------------------------------------------------------------------------------------------
+
+    def begin(self, kind: str, path: str, type: str, text: str, label: str, span: Span | None, module: nn.Module | None, inputs: Any) -> None:
+        """A layer, block, stack, part, loop or Parameter begins."""
+        node = Node(kind, path, type, text, label, span, module, inputs=tuple(tensors(inputs)))
+        if module is not None:
+            node.call = self.calls[module] = self.calls.get(module, 0) + 1
+        if kind == "loop":
+            node.rounds = []
+        node.sources = self.sources(node.inputs)
+        self.parent().append(node)
+        self.stack.append(node)
+
+    def end(self, outputs: Any) -> None:
+        """It ends."""
+        node = self.stack.pop()
+        assert isinstance(node, Node)
+        node.outputs = tuple(tensors(outputs))
+        if node.kind == "parameter":
+            node.tensor = node.outputs[0]
+        if not node.children and not node.rounds:
+            self.makers |= {id(t): (t, node) for t in node.outputs}
+
+    def turn(self) -> None:
+        """A round of the innermost loop begins."""
+        loop = self.stack[-1]
+        assert isinstance(loop, Node) and loop.rounds is not None
+        loop.rounds.append([])
+
+    def line(self) -> None:
+        """A line begins."""
+        self.stack.append(_Line(first_child=len(self.parent())))
+
+    def line_end(self, path: str, label: str, line: tree.Statement, value: Any, arguments: str, reads: tuple[str, ...], promise: Promise | None) -> None:
+        """A line ends: what it computed outside layers becomes a row of its own, before or after those of its layers."""
+        pending = self.stack.pop()
+        assert isinstance(pending, _Line)
+        siblings = self.parent()
+        called = self.called(siblings[pending.first_child :], value)
+        if pending.node is not None:
+            node = pending.node
+            kind = _outermost(line.value)
+            node.type, node.text, node.label, node.span = kind, line.text, label, line.span
+            node.path = path if label else ".".join(filter(None, (path, kind)))
+            node.outputs = tuple(tensors(value))
+            if called is not None:
+                node.text, node.label = arguments, ""
+                node.path = ".".join(filter(None, (path.removesuffix(label).rstrip("."), kind)))
+                node.outputs = (pending.last,) if pending.last is not None else ()
+            node.inputs = tuple(pending.inputs.values())
+            node.sources = self.sources(node.inputs)
+            node.ops = pending.ops
+            siblings.insert(pending.position, node)
+        home = called or pending.node
+        if home is None and promise is not None:
+            home = Node("expression", path, _outermost(line.value), line.text, label, line.span, outputs=tuple(tensors(value)))
+            siblings.append(home)
+        if home is not None:
+            home.promise, home.reads = promise, reads
+            home.span = home.span or line.span
+
+    def called(self, nodes: Sequence[Node], value: Any) -> Node | None:
+        """The layer among a line's nodes whose result is the line's value."""
+        first = next(iter(tensors(value)), None)
+        for node in reversed(nodes):
+            if node.kind != "expression" and first is not None and node.outputs and node.outputs[0] is first:
+                return node
+        return None
+
+    def note(self, text: str) -> None:
+        """What the reader has to know of the thing now running."""
+        node = next(n for n in reversed(self.stack) if isinstance(n, Node))
+        node.note = text
+
+    # -- told by the dispatcher ---------------------------------------------------------------------------------------
+
+    def op(self, name: str, arguments: Any, result: Any) -> None:
+        """An operator ran: it belongs to what is running now."""
+        inputs, outputs = tuple(tensors(arguments)), tuple(tensors(result))
+        record = OpRecord(name, tuple(tuple(t.shape) for t in inputs), tuple(tuple(t.shape) for t in outputs))
+        here = self.stack[-1]
+        if isinstance(here, Node):
+            here.ops.append(record)
+            node = here
+        else:
+            here.ops.append(record)
+            here.position = len(self.parent())
+            here.node = node = here.node or Node("expression", "", "", "")
+            here.inputs |= {id(t): t for t in inputs if id(t) not in here.made}
+            here.made |= {id(t) for t in outputs}
+            here.last = outputs[0] if outputs else here.last
+        self.makers |= {id(t): (t, node) for t in outputs}
+
+    # -- the tree -----------------------------------------------------------------------------------------------------
+
+    def parent(self) -> list[Node]:
+        """Where the next node goes: the children of the innermost node, of a loop those of its round."""
+        node = next(n for n in reversed(self.stack) if isinstance(n, Node))
+        return node.rounds[-1] if node.rounds else node.children
+
+    def sources(self, inputs: Sequence[Tensor]) -> tuple[Node, ...]:
+        """The nodes that made these tensors, each once."""
+        found = [self.makers[id(t)][1] for t in inputs if id(t) in self.makers]
+        return tuple(dict.fromkeys(found))
+
+
+class _Dispatch(TorchDispatchMode):
+    """Tells a recorder of every ATen operator."""
+
+    def __init__(self, recorder: Recorder) -> None:
+        super().__init__()
+        self.recorder = recorder
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        # True, torch's default, wraps the handler in a guard of dynamo's and so imports dynamo: a second of nothing.
+        return False
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        self.recorder.op(str(func), (args, kwargs), result)
+        return result
+
+
+def trace(network: Network) -> Trace:
+    """Run a network once on its example inputs and record it. The network is left as it was, also after an exception."""
+    recorder = Recorder()
+    blueprint = network.blueprint
+    inputs = tuple(network.example.values())
+    blueprint.observer = recorder
+    with contextlib.ExitStack() as stack:
+        stack.callback(lambda: setattr(blueprint, "observer", None))
+        stack.enter_context(no_fast_path())
+        for handle in _hook_composites(network, recorder):
+            stack.callback(handle.remove)
+        stack.enter_context(torch.no_grad())
+        stack.enter_context(_Dispatch(recorder))
+        value = network(*inputs)
+    return Trace(recorder.root, _named_outputs(network, value), network)
+
+
+@contextlib.contextmanager
+def no_fast_path() -> Iterator[None]:
+    """Attention and transformer layers by their operators, not by one fused for inference."""
+    before = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(before)
+
+
+def _hook_composites(network: Network, recorder: Recorder) -> Iterator[Any]:
+    """Hooks on the modules inside torch's composite layers, of which the network itself says nothing."""
+    blueprint = network.blueprint
+    hooked: set[nn.Module] = set()
+    for module, path in list(blueprint.paths.items()):
+        if isinstance(module, Scope) or module in hooked or isinstance(blueprint.templates.get(module), BlockTemplate):
+            continue
+        for name, inner in module.named_modules():
+            if inner is module or inner in hooked or (isinstance(inner, Scope) and not isinstance(inner, Body)):
+                continue
+            if inner in blueprint.paths and not isinstance(inner, Body):
+                continue
+            hooked.add(inner)
+            yield from _hook(inner, f"{path}.{name}", blueprint.places.get(module), recorder)
+
+
+def _hook(module: nn.Module, path: str, span: Span | None, recorder: Recorder) -> Iterator[Any]:
+    kind = "block" if isinstance(module, Body) else "layer"
+    label, type_name = path.rpartition(".")[2], module._get_name()
+
+    def before(_: nn.Module, args: Any, kwargs: Any) -> None:
+        recorder.begin(kind, path, type_name, type_name, label, span, module, (args, kwargs))
+
+    def after(_: nn.Module, args: Any, output: Any) -> None:
+        recorder.end(output)
+
+    yield module.register_forward_pre_hook(before, with_kwargs=True)
+    yield module.register_forward_hook(after)
+
+
+def _named_outputs(network: Network, value: Any) -> tuple[tuple[str, Tensor], ...]:
+    """The results with names: that of the last line where it has one, else ``output``; pieces are numbered."""
+    last = network.lines[-1]
+    target = last.target if isinstance(last, tree.Statement) else None
+    name = last.name if isinstance(last, tree.Part) else target.name if isinstance(target, ex.Named) else "output"
+    pieces = list(tensors(one(value) if isinstance(value, Tensor) else value))
+    return tuple((name if len(pieces) == 1 else f"{name}.{i}", t) for i, t in enumerate(pieces))
+
+
+def tensors(value: Any) -> Iterator[Tensor]:
+    """All tensors in a value, in order."""
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, dict):
+        for item in value.values():
+            yield from tensors(item)
+    elif isinstance(value, tuple | list):
+        for item in value:
+            yield from tensors(item)
+
+
+_OPERATOR_NAMES = {"+": "add", "-": "sub", "*": "mul", "/": "div", "//": "floor_div", "%": "remainder", "**": "pow", "@": "matmul",
+                   "&": "and", "|": "or", "~": "not"}  # fmt: skip
+
+
+def _outermost(node: Expression) -> str:
+    """The word for what an expression does last: ``add``, ``cat``, ``transpose``."""
+    match node:
+        case ex.Binary(operator=sign):
+            return _OPERATOR_NAMES[sign]
+        case ex.Unary(operator=sign):
+            return {"-": "neg", "~": "not"}.get(sign, "pos")
+        case ex.Call(function=ex.Name(id=name)) | ex.Call(function=ex.Attribute(name=name)) if name[:1].islower():
+            return name
+        case ex.Call(arguments=(first, *_)):
+            return _outermost(first)
+        case ex.Subscript():
+            return "index"
+        case ex.Compare():
+            return "compare"
+        case ex.Attribute(name=name):
+            return name
+    return "expression"

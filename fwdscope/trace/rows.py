@@ -1,0 +1,200 @@
+"""Trace → rows of the report: equal copies folded, rounds of a loop merged, parameters counted once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor, nn
+
+from fwdscope.report import Kind, LayerRow, Shape, TensorInfo
+from fwdscope.spec.problems import Source
+from fwdscope.trace.record import Node, Trace
+
+
+@dataclass(eq=False)
+class _Step:
+    """A node on its way to a row: what it stands for, and its figures with those of all inside it."""
+
+    node: Node
+    kind: str
+    label: str
+    children: list[_Step] = field(default_factory=list)
+    own: list[tuple[str, Tensor]] = field(default_factory=list)
+    own_buffers: list[tuple[str, Tensor]] = field(default_factory=list)
+    calls: int = 1
+    repeat: int = 1
+    varies: bool = False
+    # Nodes that this step stands for beside its own.
+    others: list[Node] = field(default_factory=list)
+
+    def total(self, of: str) -> int:
+        """Elements in this step and all inside it, of one copy."""
+        tensors = self.own_buffers if of == "buffers" else self.own
+        wanted = (t for _, t in tensors if of != "trainable" or t.requires_grad)
+        return sum(t.numel() for t in wanted) + sum(c.total(of) * c.repeat for c in self.children)
+
+
+def rows(trace: Trace) -> tuple[LayerRow, ...]:
+    """The rows of a trace, in order of execution, a parent before what it contains."""
+    seen: set[int] = set()
+    steps = [_step(child, seen) for child in trace.root.children]
+    flat = [(step, depth) for step in steps for step, depth in _flat(step, 1)]
+    index: dict[Node, int] = {}
+    for i, (step, _) in enumerate(flat):
+        for node in (step.node, *step.others):
+            index.setdefault(node, i)
+    source = trace.network.spec.source
+    return tuple(_row(step, depth, index, source) for step, depth in flat)
+
+
+def _step(node: Node, seen: set[int]) -> _Step:
+    """A node and all inside it, in order of execution; ``seen`` are the tensors counted so far."""
+    step = _Step(node, node.kind, node.label)
+    if node.rounds is not None:
+        rounds = [[_step(child, seen) for child in turn] for turn in node.rounds]
+        step.children, step.calls = _merged_rounds(rounds), len(rounds)
+    else:
+        step.children = _folded([_step(child, seen) for child in node.children])
+    step.own = _unseen(_own(node, "parameters"), seen)
+    step.own_buffers = _unseen(_own(node, "buffers"), seen)
+    return step
+
+
+def _own(node: Node, what: str) -> Iterable[tuple[str, Tensor]]:
+    """The tensors of a node's module, those of inner modules that had no row of their own among them."""
+    if node.tensor is not None:
+        return [(node.label, node.tensor)] if isinstance(node.tensor, nn.Parameter) == (what == "parameters") else []
+    if node.module is None:
+        return []
+    named = node.module.named_parameters if what == "parameters" else node.module.named_buffers
+    return list(named())
+
+
+def _unseen(tensors: Iterable[tuple[str, Tensor]], seen: set[int]) -> list[tuple[str, Tensor]]:
+    fresh = []
+    for name, tensor in tensors:
+        if id(tensor) not in seen:
+            seen.add(id(tensor))
+            fresh.append((name, tensor))
+    return fresh
+
+
+# --- folding -------------------------------------------------------------------------------------------------------------
+
+
+def _signature(step: _Step) -> Any:
+    """What two copies have to share to be one row."""
+    node = step.node
+    return (
+        node.kind, node.type, node.text, _shapes(node.inputs), _shapes(node.outputs), node.reads, node.promise, node.note, node.call,
+        step.calls, step.repeat, tuple((n, tuple(t.shape), t.requires_grad) for n, t in (*step.own, *step.own_buffers)),
+        tuple(_signature(child) for child in step.children),
+    )  # fmt: skip
+
+
+def _folded(steps: list[_Step]) -> list[_Step]:
+    """Equal neighbours of a series, which its numbers tell, made one row with ``repeat``."""
+    result: list[_Step] = []
+    previous: Any = None
+    for step in steps:
+        signature = _signature(step) if step.label.isdigit() else None
+        if result and signature is not None and signature == previous:
+            _absorb(result[-1], step)
+            result[-1].repeat += 1
+        else:
+            result.append(step)
+        previous = signature
+    for step in result:
+        if step.repeat > 1:
+            first = int(step.label)
+            step.kind, step.label = "copies", f"{first}–{first + step.repeat - 1}"
+    return result
+
+
+def _absorb(kept: _Step, other: _Step) -> None:
+    """One step stands for another of the same structure."""
+    kept.others += [other.node, *other.others]
+    for mine, theirs in zip(kept.children, other.children, strict=True):
+        _absorb(mine, theirs)
+
+
+def _merged_rounds(rounds: list[list[_Step]]) -> list[_Step]:
+    """The rounds of a loop as one list: what stands at the same path is one row, its calls counted."""
+    merged: dict[tuple[str, str, int], _Step] = {}
+    for turn in rounds:
+        numbers: dict[tuple[str, str], int] = {}
+        for step in turn:
+            place = (step.node.path, step.node.type)
+            numbers[place] = numbers.get(place, -1) + 1
+            key = (*place, numbers[place])
+            if key in merged:
+                _join_rounds(merged[key], step)
+            else:
+                merged[key] = step
+    return list(merged.values())
+
+
+def _join_rounds(kept: _Step, later: _Step) -> None:
+    kept.varies |= later.varies or _shapes(kept.node.outputs) != _shapes(later.node.outputs)
+    kept.calls += later.calls
+    kept.own += later.own
+    kept.own_buffers += later.own_buffers
+    kept.others += [kept.node, *later.others]
+    later.node.call = kept.node.call
+    kept.node = later.node
+    kept.children = _merged_rounds([kept.children, later.children])
+
+
+# --- rows ----------------------------------------------------------------------------------------------------------------
+
+
+def _flat(step: _Step, depth: int) -> Iterator[tuple[_Step, int]]:
+    yield step, depth
+    for child in step.children:
+        yield from _flat(child, depth + 1)
+
+
+def _row(step: _Step, depth: int, index: dict[Node, int], source: Source) -> LayerRow:
+    node = step.node
+    line, column = source.place(node.span.start) if node.span else (None, None)
+    sources = None if step.children else tuple(dict.fromkeys(index[n] for n in node.sources if n in index))
+    copies = len(node.children) if node.kind == "stack" else 0
+    return LayerRow(
+        path=node.path,
+        type=node.type,
+        kind=_kind(step.kind),
+        depth=depth,
+        text=f"{copies} × {node.text}" if copies and len({c.node.type for c in step.children}) == 1 else node.text,
+        label=step.label,
+        line=line,
+        column=column,
+        input_shapes=_shapes(node.inputs),
+        output_shapes=_shapes(node.outputs),
+        output_dtypes=tuple(str(t.dtype).removeprefix("torch.") for t in node.outputs),
+        params=step.total("params"),
+        trainable_params=step.total("trainable"),
+        buffers=step.total("buffers"),
+        calls=step.calls,
+        repeat=step.repeat,
+        call=node.call,
+        varies=step.varies,
+        reads=node.reads,
+        parameters=tuple(TensorInfo(n, tuple(t.shape), str(t.dtype).removeprefix("torch.")) for n, t in step.own),
+        sources=sources,
+        promise=node.promise,
+        note=node.note,
+    )
+
+
+def _kind(kind: str) -> Kind:
+    known: dict[str, Kind] = {
+        "layer": "layer", "block": "block", "stack": "stack", "copies": "copies", "part": "part", "loop": "loop",
+        "parameter": "parameter", "expression": "expression",
+    }  # fmt: skip
+    return known[kind]
+
+
+def _shapes(tensors: Iterable[Tensor]) -> tuple[Shape, ...]:
+    return tuple(tuple(t.shape) for t in tensors)
