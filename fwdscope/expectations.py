@@ -63,6 +63,8 @@ def folded_paths(report: Report, row: LayerRow) -> set[str]:
         if copies.kind != "copies" or not (row.path == copies.path or row.path.startswith(copies.path + ".")):
             continue
         stem, _, first = copies.path.rpartition(".")
+        if not first.isdigit():  # copies by default paths, which no expectation may name
+            continue
         rests = {path[len(copies.path) :] for path in paths if path.startswith(copies.path)}
         paths |= {f"{stem}.{int(first) + i}{rest}".lstrip(".") for i in range(copies.repeat) for rest in rests}
     return paths

@@ -13,9 +13,12 @@ from .base import (
     Probability,
     check_dimensions,
     check_divisible,
+    dtype_text,
     inferred,
+    is_tensor,
     number_kind,
     shape_text,
+    value_text,
 )
 
 
@@ -23,11 +26,11 @@ def check_mask(layer: Layer, name: str, mask: Any, *shapes: tuple[int, ...]) -> 
     """Whether a mask, where there is one, is boolean or floating-point and has one of the shapes."""
     if mask is None:
         return
+    if not is_tensor(mask):
+        raise LayerError(f"{type(layer).__name__} takes a tensor as {name}, found {value_text(mask)}")
     if number_kind(mask) not in ("bool", "float"):
         raise LayerError(
-            f"{type(layer).__name__} takes {name} as booleans or floating-point numbers, found {mask.dtype}".replace(
-                "torch.", ""
-            ),
+            f"{type(layer).__name__} takes {name} as booleans or floating-point numbers, found {dtype_text(mask)}",
             f"write {name}.bool(); True is what may not be attended to",
         )
     if tuple(mask.shape) not in shapes:
@@ -46,7 +49,7 @@ class MultiheadAttention(Layer):
     inputs:  query (L, N, E), key (S, N, E), value (S, N, E); (N, L, E) and so on with batch_first=True; or without N.
              Self-attention is MultiheadAttention(8)(x, x, x).
     output:  (L, N, E), and the weights (N, L, S), mean of the heads, None with need_weights=False:
-             attn = MultiheadAttention(8)(x, x, x) / y, w = attn
+             attn = MultiheadAttention(8)(x, x, x), and below it y, w = attn
     weights: in_proj_weight (3E, E), in_proj_bias (3E), out_proj.weight (E, E), out_proj.bias (E): 4E · (E + 1);
              q_proj_weight, k_proj_weight, v_proj_weight apart where key or value have another size (kdim, vdim)
     masks:   attn_mask (L, S) or (N · heads, L, S), key_padding_mask (N, S). In a boolean one True may NOT be attended

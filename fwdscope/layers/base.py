@@ -390,6 +390,16 @@ def dtype_text(x: Tensor) -> str:
     return str(x.dtype).removeprefix("torch.")
 
 
+def output_size_of(layer: Layer, value: Any) -> tuple[int, ...]:
+    """An output_size given with the inputs of a call: whole numbers in a row."""
+    if not isinstance(value, tuple | list) or not all(matches(int, size) for size in value):
+        raise LayerError(
+            f"{type(layer).__name__} takes a tuple of sizes as output_size, found {value_text(value)}",
+            "write output_size=x.shape[2:], or (h, w) in numbers",
+        )
+    return tuple(value)
+
+
 def expand(value: Any, dimensions: int) -> tuple[Any, ...]:
     """One setting for each dimension: ``3`` becomes ``(3, 3)``."""
     return tuple(value) if isinstance(value, tuple | list) else (value,) * dimensions

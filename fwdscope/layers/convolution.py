@@ -22,6 +22,7 @@ from .base import (
     check_spatial,
     expand,
     inferred,
+    output_size_of,
     shape_text,
 )
 
@@ -238,7 +239,7 @@ class _ConvTranspose(_Convolution, abstract=True):
         wanted = inputs[1] if len(inputs) > 1 else None
         if wanted is not None:
             # torch takes the whole shape as well and looks at its end.
-            wanted = tuple(wanted)
+            wanted = output_size_of(self, wanted)
             self._check_wanted(least, wanted[-self.dimensions :] if len(wanted) == x.dim() else wanted)
             return
         extra = self.each(self.output_padding)

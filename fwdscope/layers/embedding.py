@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, ClassVar, Literal
 
-from .base import Count, Layer, LayerError, check_dimensions, dtype_text, shape_text
+from .base import Count, Layer, LayerError, check_dimensions, dtype_text, is_tensor, shape_text, value_text
 
 
 class _Table(Layer, abstract=True):
@@ -16,6 +16,8 @@ class _Table(Layer, abstract=True):
 
     def check_numbers(self, x: Any, label: str) -> None:
         """Refuse all but whole numbers."""
+        if not is_tensor(x):
+            raise LayerError(f"{type(self).__name__} takes a tensor as {label}, found {value_text(x)}")
         if dtype_text(x) not in ("int64", "int32"):
             name = type(self).__name__
             raise LayerError(
@@ -105,15 +107,16 @@ class EmbeddingBag(_Table):
                 "EmbeddingBag needs offsets with an input of 1 dimension",
                 "write EmbeddingBag(…)(input, offsets), or give an input of shape (B, n)",
             )
-        check_dimensions(self, offsets, "(B)", label="offsets")
         self.check_numbers(offsets, "offsets")
+        check_dimensions(self, offsets, "(B)", label="offsets")
         if self.include_last_offset and offsets.shape[0] < 1:
             raise LayerError("include_last_offset needs at least one offset, found none")
 
     def _check_weights(self, x: Any, weights: Any) -> None:
         if self.mode != "sum":
             raise LayerError(f"per_sample_weights need mode='sum', found mode='{self.mode}'", "write mode='sum'")
-        if weights.shape != x.shape:
+        if not is_tensor(weights) or weights.shape != x.shape:
+            found = shape_text(weights.shape) if is_tensor(weights) else value_text(weights)
             raise LayerError(
-                f"per_sample_weights {shape_text(weights.shape)} must have the input's shape {shape_text(x.shape)}"
+                f"per_sample_weights must be a tensor of the input's shape {shape_text(x.shape)}, found {found}"
             )

@@ -6,6 +6,7 @@ Weights that torch takes as tensors are tuples of numbers here, and buffers of t
 from __future__ import annotations
 
 from dataclasses import KW_ONLY
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from .base import (
@@ -41,7 +42,9 @@ class Loss(Layer, abstract=True):
         dtype = torch.get_default_dtype()
         module = self.construct(**arguments | {name: torch.tensor(list(w), dtype=dtype) for name, w in weights.items()})
         if weights:
-            _refill(module, weights)
+            # Buffers made on the meta device have lost their values. A partial, unlike a function, is copied with the
+            # module, and then fills the copy.
+            module.reset_parameters = partial(fill_weights, module, weights)  # type: ignore[assignment]
         return module
 
     def same_shape(self, x: Any, target: Any) -> None:
@@ -66,16 +69,13 @@ class Loss(Layer, abstract=True):
             )
 
 
-def _refill(module: nn.Module, weights: dict[str, tuple[float, ...]]) -> None:
-    """Give the module a ``reset_parameters``, since buffers made on the meta device have lost their values."""
+def fill_weights(module: nn.Module, weights: dict[str, tuple[float, ...]]) -> None:
+    """Write the numbers into the module's buffers, as torch's layers do in their ``reset_parameters``."""
     import torch
 
-    def reset_parameters() -> None:
-        for name, values in weights.items():
-            buffer = getattr(module, name)
-            buffer.copy_(torch.tensor(list(values), dtype=buffer.dtype))
-
-    module.reset_parameters = reset_parameters  # type: ignore[assignment]  # torch's own layers have it as a method
+    for name, values in weights.items():
+        buffer = getattr(module, name)
+        buffer.copy_(torch.tensor(list(values), dtype=buffer.dtype))
 
 
 class Elementwise(Loss, abstract=True):

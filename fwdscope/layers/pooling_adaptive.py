@@ -17,6 +17,7 @@ from .base import (
     Size3,
     by,
     dtype_text,
+    output_size_of,
     shape_text,
 )
 from .pooling import Pads, Pool, Sizes
@@ -198,7 +199,7 @@ class _MaxUnpool(Pool, abstract=True):
             )
         made = self._made(sizes)
         if len(inputs) > 2 and inputs[2] is not None:
-            made = self._wanted(made, tuple(inputs[2]))
+            made = self._wanted(made, output_size_of(self, inputs[2]))
         if min(made) < 1:
             raise LayerError(f"an input of {by(sizes)} gives an output of {by(made)}", "write a smaller padding")
 

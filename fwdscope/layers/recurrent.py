@@ -78,7 +78,7 @@ class RNN(_Recurrent):
 
     input:   (L, N, H_in), (N, L, H_in) with batch_first=True, or (L, H_in); hx: (layers · D, N, H), D directions
     output:  the last layer's states (L, N, D · H), and the last state of each layer (layers · D, N, H):
-             rnn = RNN(64) / out, h = rnn
+             rnn = RNN(64), and below it out, h = rnn
     weights: for each layer and direction weight_ih (H, inputs), weight_hh (H, H), bias_ih and bias_hh (H):
              H · (inputs + H + 2) parameters; inputs is H_in, from the second layer on D · H
     Elman 1990.
@@ -114,7 +114,7 @@ class LSTM(_Recurrent):
 
     input:   (L, N, H_in), (N, L, H_in) with batch_first=True, or (L, H_in); hx: (h, c), each (layers · D, N, H)
     output:  the last layer's h (L, N, D · H), and the last (h, c) of each layer:
-             lstm = LSTM(256) / out, (h, c) = lstm
+             lstm = LSTM(256), and below it out, (h, c) = lstm
     weights: for each layer and direction weight_ih (4H, inputs), weight_hh (4H, H), bias_ih and bias_hh (4H):
              4H · (inputs + H + 2) parameters; inputs is H_in, from the second layer on D · H
     With proj_size P > 0, h is mapped to size P by weight_hr (P, H). Hochreiter and Schmidhuber 1997.
@@ -159,7 +159,7 @@ class GRU(_Recurrent):
     h[t] = (1 − z) · n + z · h[t−1]
 
     input:   (L, N, H_in), (N, L, H_in) with batch_first=True, or (L, H_in); hx: (layers · D, N, H), D directions
-    output:  the last layer's states (L, N, D · H), and the last state of each layer: gru = GRU(64) / out, h = gru
+    output:  the last layer's states (L, N, D · H), and the last state of each layer: out, h = GRU(64)
     weights: for each layer and direction weight_ih (3H, inputs), weight_hh (3H, H), bias_ih and bias_hh (3H):
              3H · (inputs + H + 2) parameters; inputs is H_in, from the second layer on D · H
     Cho et al. 2014.

@@ -145,7 +145,7 @@ class Run(Evaluator):
         if observer:
             label = _label(line.target)
             arguments = line.value.arguments if isinstance(line.value, Call) else ()
-            texts = ", ".join(self.text(a) for a in arguments)
+            texts = ", ".join(self.text(a) for a in arguments if not isinstance(a, Name))
             observer.line_end(self.path(label), label, line, value, texts, tuple(dict.fromkeys(self.reads)), promise)
         if line.span not in self.blueprint.checked.beside:
             self.prev = value

@@ -165,12 +165,17 @@ def _type_tone(row: LayerRow) -> Tone:
 
 
 def again(row: LayerRow) -> str:
-    """The sign of weights met before: `` ↺ call 2``, `` ↺ 25 calls``, `` ↺ wte.weight``; else nothing."""
+    """The sign of weights met before: `` ↺ call 2``, `` ↺ 25 calls``, `` ↺ wte.weight``; else nothing.
+
+    A loop says its rounds; the expressions in it, which have no weights, need not say them again.
+    """
+    if row.kind == "loop":
+        return f"  {units.plural(row.calls, 'round')}" if row.calls > 1 else ""
     signs = [printable(", ".join(row.reads))] if row.reads else []
     if row.call > 1:
         last = row.call + row.calls - 1
         signs.append(f"call {row.call}" if row.calls == 1 else f"calls {row.call}–{last}")
-    elif row.calls > 1:
+    elif row.calls > 1 and row.kind != "expression":
         signs.append(units.plural(row.calls, "call"))
     return "".join(f" {AGAIN} {sign}" for sign in signs)
 

@@ -58,7 +58,7 @@ def legend(view: View) -> tuple[str, ...]:
     lines = []
     if any(row.repeat > 1 for row in rows):
         lines.append("× n  figures of one copy, share of all n")
-    if any(again(row) for row in rows):
+    if any(again(row) for row in rows if row.kind != "loop"):
         lines.append(f"{AGAIN}  weights met before, counted once")
     if any(row.varies for row in rows):
         lines.append(f"{VARIES}  differs from call to call, here the last")

@@ -95,27 +95,36 @@ def _signature(step: _Step) -> Any:
 
 
 def _folded(steps: list[_Step]) -> list[_Step]:
-    """Equal neighbours of a series, which its numbers tell, made one row with ``repeat``."""
+    """Neighbours made at one place of the text made one row: equal copies with ``repeat``, calls of one layer with ``calls``."""
     result: list[_Step] = []
     previous: Any = None
     for step in steps:
-        signature = _signature(step) if step.label.isdigit() else None
-        if result and signature is not None and signature == previous:
-            _absorb(result[-1], step)
-            result[-1].repeat += 1
+        last = result[-1] if result else None
+        if last is not None and _same_layer(last, step):
+            _join_rounds(last, step)
+            continue
+        signature = (step.node.span, _signature(step)) if step.node.module is not None and step.node.span else None
+        if last is not None and signature is not None and signature == previous:
+            _absorb(last, step)
+            last.repeat += 1
         else:
             result.append(step)
         previous = signature
     for step in result:
         if step.repeat > 1:
-            first = int(step.label)
-            step.kind, step.label = "copies", f"{first}–{first + step.repeat - 1}"
+            step.kind, step.label = "copies", f"{step.label}–{step.others[step.repeat - 2].label}"
     return result
+
+
+def _same_layer(one: _Step, other: _Step) -> bool:
+    """Whether two neighbours are calls of one layer from one place, as in ``[fc(x[:, t]) for t in range(T)]``."""
+    first, second = one.node, other.node
+    return first.module is not None and first.module is second.module and first.span == second.span
 
 
 def _absorb(kept: _Step, other: _Step) -> None:
     """One step stands for another of the same structure."""
-    kept.others += [other.node, *other.others]
+    kept.others = [*kept.others[: kept.repeat - 1], other.node, *kept.others[kept.repeat - 1 :], *other.others]
     for mine, theirs in zip(kept.children, other.children, strict=True):
         _absorb(mine, theirs)
 

@@ -186,6 +186,20 @@ REFUSALS: list[tuple[str, dict[str, Any], tuple[Any, ...], str, str | None]] = [
         "an input of 4 gives an output of -1",
         "write a smaller padding",
     ),
+    (
+        "ConvTranspose2d",
+        {"out_channels": 3, "kernel_size": 2},
+        (meta(1, 3, 8, 8), 9),
+        "ConvTranspose2d takes a tuple of sizes as output_size, found the number 9",
+        "write output_size=x.shape[2:], or (h, w) in numbers",
+    ),
+    (
+        "Conv2d",
+        {"out_channels": 3, "kernel_size": 1, "padding": 1},
+        (meta(1, 3, 0, 8),),
+        "Conv2d needs an input that is not empty, found (1, 3, 0, 8)",
+        None,
+    ),
     # pooling
     (
         "MaxPool2d",
@@ -261,13 +275,7 @@ REFUSALS: list[tuple[str, dict[str, Any], tuple[Any, ...], str, str | None]] = [
         "leave normalized_shape out; it is inferred",
     ),
     # activations
-    (
-        "GLU",
-        {},
-        (meta(2, 5),),
-        "GLU halves dimension -1, which has an odd size (5)",
-        "4 or 6 would fit",
-    ),
+    ("GLU", {}, (meta(2, 5),), "GLU halves dimension -1, which has an odd size (5)", "4 or 6 would fit"),
     (
         "PReLU",
         {"num_parameters": 3},
@@ -390,6 +398,13 @@ REFUSALS: list[tuple[str, dict[str, Any], tuple[Any, ...], str, str | None]] = [
         (meta(5, 2, 8),),
         "TransformerEncoder takes a TransformerEncoderLayer, found a Linear",
         "a stack of other layers is written 6 * Block(…)",
+    ),
+    (
+        "TransformerEncoderLayer",
+        {"nhead": 2},
+        (meta(5, 2, 8), True),
+        "TransformerEncoderLayer takes a tensor as src_mask, found True",
+        None,
     ),
     # shapes
     (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 import subprocess
 import sys
@@ -347,6 +348,16 @@ def test_weights_of_a_loss_come_back_after_the_meta_device() -> None:
     module.to_empty(device="cpu")
     module.reset_parameters()
     assert module.weight.tolist() == [1.0, 2.0, 3.0, 0.5]
+
+
+def test_a_copy_of_a_loss_fills_its_own_weights() -> None:
+    loss = LAYERS["CrossEntropyLoss"](weight=(1.0, 2.0))
+    module = loss.build(torch.rand(3, 2), torch.zeros(3, dtype=torch.int64))
+    twin = copy.deepcopy(module)
+    for each in (module, twin):
+        each.weight.zero_()
+    twin.reset_parameters()
+    assert (module.weight.tolist(), twin.weight.tolist()) == ([0.0, 0.0], [1.0, 2.0])
 
 
 def test_cross_entropy_is_stable_for_large_scores() -> None:
