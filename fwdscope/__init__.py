@@ -18,7 +18,9 @@ __version__ = "0.1.0"
 __all__ = ["__version__", "inspect", "load"]
 
 
-def inspect(spec: str | os.PathLike[str], variables: Mapping[str, object] | None = None, dtype: str = "float32") -> Report:
+def inspect(
+    spec: str | os.PathLike[str], variables: Mapping[str, object] | None = None, dtype: str = "float32"
+) -> Report:
     """The report of a spec: a file, or the name of one that ships with fwdscope.
 
     ``variables`` replace entries of the spec's ``vars``. Raises ``fwdscope.spec.problems.SpecError``, with every problem and its

@@ -75,7 +75,9 @@ def _boundary(command: Callable[[], None]) -> None:
     except (typer.Exit, typer.Abort):
         raise
     except Exception as error:
-        _complain(f"this is a defect of fwdscope {fwdscope.__version__}, not of your spec: {type(error).__name__}: {error}")
+        _complain(
+            f"this is a defect of fwdscope {fwdscope.__version__}, not of your spec: {type(error).__name__}: {error}"
+        )
         if os.environ.get("FWDSCOPE_DEBUG"):
             traceback.print_exc()
         else:
@@ -104,15 +106,33 @@ def options(
 
 @app.command()
 def inspect(
-    target: Annotated[str, typer.Argument(help="A spec file, the name of a spec that ships with fwdscope, or a saved report (.json).")],
-    depth: Annotated[int | None, typer.Option(min=1, help="Levels of nesting to show; what is hidden counts in the row above it.")] = None,
-    columns: Annotated[str | None, typer.Option(help="Columns of the table, with commas: layer,type,input,output,params,share,…")] = None,
+    target: Annotated[
+        str, typer.Argument(help="A spec file, the name of a spec that ships with fwdscope, or a saved report (.json).")
+    ],
+    depth: Annotated[
+        int | None, typer.Option(min=1, help="Levels of nesting to show; what is hidden counts in the row above it.")
+    ] = None,
+    columns: Annotated[
+        str | None, typer.Option(help="Columns of the table, with commas: layer,type,input,output,params,share,…")
+    ] = None,
     set_: Annotated[list[str] | None, typer.Option("--set", help="Replace a var of the spec: --set B=8.")] = None,
-    input_: Annotated[list[str] | None, typer.Option("--input", help="Replace an input: image=8,3,224,224 or image=batch.npy (.npz, .pt).")] = None,
-    dtype: Annotated[Literal["float32", "float64", "float16", "bfloat16"], typer.Option(help="Of weights, and of inputs that name none.")] = "float32",
-    format_: Annotated[str | None, typer.Option("--format", help=f"{', '.join(FORMATS)}.", show_default="table")] = None,
-    output: Annotated[Path | None, typer.Option("-o", "--output", help="Write to a file; its ending chooses the format.")] = None,
-    allow_import: Annotated[bool, typer.Option(help="Import classes of your own that the spec names. This runs their code.")] = False,
+    input_: Annotated[
+        list[str] | None,
+        typer.Option("--input", help="Replace an input: image=8,3,224,224 or image=batch.npy (.npz, .pt)."),
+    ] = None,
+    dtype: Annotated[
+        Literal["float32", "float64", "float16", "bfloat16"],
+        typer.Option(help="Of weights, and of inputs that name none."),
+    ] = "float32",
+    format_: Annotated[
+        str | None, typer.Option("--format", help=f"{', '.join(FORMATS)}.", show_default="table")
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="Write to a file; its ending chooses the format.")
+    ] = None,
+    allow_import: Annotated[
+        bool, typer.Option(help="Import classes of your own that the spec names. This runs their code.")
+    ] = False,
 ) -> None:
     """Show every layer's shapes and parameters."""
 
@@ -123,7 +143,9 @@ def inspect(
         extra = [f"--set {item}" for item in set_ or []] + [f"--input {item}" for item in input_ or []]
         extra += [f"--dtype {dtype}"] * (dtype != "float32") + ["--allow-import"] * allow_import
         names = tuple(name.strip() for name in columns.split(",")) if columns else None
-        shown = Options(depth=depth, columns=names, target=" ".join([target, *extra]), saved=output is not None and form == "json")
+        shown = Options(
+            depth=depth, columns=names, target=" ".join([target, *extra]), saved=output is not None and form == "json"
+        )
         _write(report, form, shown, output)
 
     _boundary(command)
@@ -131,7 +153,9 @@ def inspect(
 
 @app.command()
 def layers(
-    name: Annotated[str | None, typer.Argument(help="A layer, function, method or attribute; or a word to look for.")] = None,
+    name: Annotated[
+        str | None, typer.Argument(help="A layer, function, method or attribute; or a word to look for.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="The whole vocabulary as data.")] = False,
 ) -> None:
     """List the layers and functions that specs may use, or show one with its settings."""
@@ -193,7 +217,9 @@ def _report(target: str, sets: list[str], inputs: list[str], dtype: str, allow_i
         known = [one.name for one in checked.spec.inputs]
         if name not in known:
             meant = nearest(name, known)
-            raise InputError(f"--input {name}: there is no input {name}; {f'did you mean {meant}?' if meant else f'there is {listed(known)}'}")
+            raise InputError(
+                f"--input {name}: there is no input {name}; {f'did you mean {meant}?' if meant else f'there is {listed(known)}'}"
+            )
     return inspect_spec(checked, replaced, dtype)
 
 
@@ -205,7 +231,9 @@ def _no_target(target: str) -> str:
         return f"{target}: inspect reads specs; a module and factory cannot be inspected yet"
     meant = nearest(Path(target).stem, known)
     help = f"did you mean {meant}?" if meant else f"specs that ship with fwdscope: {listed(known, 100)}"
-    return f"there is no file {target}" + ("" if target.endswith((".yaml", ".yml")) and not meant else f", and no spec of that name; {help}")
+    return f"there is no file {target}" + (
+        "" if target.endswith((".yaml", ".yml")) and not meant else f", and no spec of that name; {help}"
+    )
 
 
 def _pair(text: str, option: str, example: str) -> tuple[str, str]:
@@ -222,7 +250,9 @@ def _format(given: str | None, output: Path | None) -> str:
     form = given or (_ENDINGS.get(output.suffix, "table") if output else "table")
     if form not in FORMATS:
         meant = nearest(form, FORMATS)
-        raise InputError(f"unknown format {form}; " + (f"did you mean {meant}?" if meant else f"there are: {', '.join(FORMATS)}"))
+        raise InputError(
+            f"unknown format {form}; " + (f"did you mean {meant}?" if meant else f"there are: {', '.join(FORMATS)}")
+        )
     return form
 
 
@@ -265,4 +295,3 @@ def _put(text: str, output: Path | None) -> None:
     except OSError as error:
         raise InputError(f"{output} cannot be written: {error.strerror}") from None
     sys.stderr.write(f"wrote {output}\n")
-

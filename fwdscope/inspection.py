@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -30,8 +31,11 @@ def inspect_spec(checked: Checked, feeds: Mapping[str, Feed] | None = None, dtyp
     from fwdscope.trace import rows, trace
 
     feeds = feeds or {}
-    network = build(checked, {name: feed.meta() for name, feed in feeds.items()}, getattr(torch, dtype))
-    traced = trace(network)
+    with warnings.catch_warnings():
+        # torch's advice about its own calls is not about the spec.
+        warnings.simplefilter("ignore")
+        network = build(checked, {name: feed.meta() for name, feed in feeds.items()}, getattr(torch, dtype))
+        traced = trace(network)
     report = Report(
         name=checked.spec.name,
         inputs=_inputs(checked, network, feeds),
@@ -52,7 +56,9 @@ def environment() -> Environment:
     """What this runs on."""
     import torch
 
-    return Environment(fwdscope.__version__, platform.python_version(), torch.__version__, f"{platform.system()} {platform.machine()}")
+    return Environment(
+        fwdscope.__version__, platform.python_version(), torch.__version__, f"{platform.system()} {platform.machine()}"
+    )
 
 
 def find_spec(target: str) -> Path | None:

@@ -104,6 +104,8 @@ class Blueprint:
     paths: dict[nn.Module, str] = field(default_factory=dict)
     templates: dict[nn.Module, Template] = field(default_factory=dict)
     places: dict[nn.Module, Span] = field(default_factory=dict)
+    # The inferred sizes that each layer was built with.
+    sizes: dict[nn.Module, dict[str, Any]] = field(default_factory=dict)
     entering: tuple[Origin | None, ...] = ()
     depth: int = 0
     observer: Observer | None = None
@@ -256,6 +258,8 @@ class Network(Body):
     def forward(self, *inputs: Any, **keywords: Any) -> Any:
         """Run the network. Raises SpecError where a line cannot run, placed."""
         tensors = [value for value in (*inputs, *keywords.values()) if isinstance(value, Tensor)]
+        spec = self.blueprint.spec
+        self.blueprint.entering = tuple(Origin(f"{one.name}: {one.text}", one.span) for one in spec.inputs)
         self.blueprint.device = tensors[0].device if tensors else torch.device("meta")
         with default_dtype(self.blueprint.dtype):
             return super().forward(*inputs, **keywords)

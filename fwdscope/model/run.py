@@ -788,20 +788,24 @@ def call_layer(
     blueprint = scope.blueprint
     layer = template.layer if isinstance(template, LayerTemplate) else None
     if blueprint.building and layer is not None:
-        layer.check(*_in_order(layer, arguments, keywords))
+        inputs = _in_order(layer, arguments, keywords)
+        layer.check(*inputs)
+        _check_sizes(blueprint, layer, module, inputs)
     if module is None:
         with torch.device("meta"), shapes.without_initialisation():
             module = template.build(*(_in_order(layer, arguments, keywords) if layer else arguments))
         if not isinstance(template, Shared):
             blueprint.register(scope, name, module, template, span)
             module.train(scope.training)
+            if layer is not None:
+                blueprint.sizes[module] = layer.sizes(*_in_order(layer, arguments, keywords))
     observer = blueprint.observer
     if observer:
         kind = "stack" if isinstance(template, SeriesTemplate) else "block" if isinstance(template, BlockTemplate) else "layer"
         path = blueprint.paths.get(module, name)
         observer.begin(kind, path, template.name, template.brief, path.rpartition(".")[2], span, module, (arguments, keywords))
     with blueprint.deeper(span):
-        value = module(*arguments, **keywords)
+        value = _called(blueprint, layer, module, arguments, keywords)
     if value is POISON:
         raise Poisoned
     if observer:
@@ -809,6 +813,31 @@ def call_layer(
     if blueprint.building:
         log_step(blueprint, template.brief, span, arguments, value)
     return Results(value) if isinstance(value, tuple) and not isinstance(template, BlockTemplate | SeriesTemplate) else value
+
+
+def _called(
+    blueprint: Blueprint, layer: Layer | None, module: nn.Module, arguments: tuple[Any, ...], keywords: dict[str, Any]
+) -> Any:
+    """Run a module. One that its data decide cannot run on meta, and says why."""
+    try:
+        return module(*arguments, **keywords)
+    except (RuntimeError, NotImplementedError) as error:
+        if layer is None or layer.decides is None or blueprint.device.type != "meta":
+            raise
+        message = f"{type(layer).__name__} cannot run without data, which decide {layer.decides}"
+        raise ArithmeticProblem(message, "leave it out of what is inspected on meta", "shape") from error
+
+
+def _check_sizes(blueprint: Blueprint, layer: Layer, module: nn.Module | None, inputs: list[Any]) -> None:
+    """A layer called again has the sizes of its first call."""
+    sizes = layer.sizes(*inputs)
+    if module is None:
+        return
+    for name, size in blueprint.sizes.setdefault(module, sizes).items():
+        if size != sizes.get(name):
+            message = f"{type(layer).__name__} was built with {name}={size}, and this input has {sizes.get(name)}"
+            help = "one layer has one size; write another layer, or bring the input to that size"
+            raise LayerError(message, help)
 
 
 def _in_order(layer: Layer, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> list[Any]:

@@ -10,7 +10,9 @@ if TYPE_CHECKING:
     from fwdscope.spec.check import Checked
 
 
-def load(path: Path, name: str | None = None, variables: Mapping[str, str] | None = None, allow_import: bool = False) -> Checked:
+def load(
+    path: Path, name: str | None = None, variables: Mapping[str, str] | None = None, allow_import: bool = False
+) -> Checked:
     """A spec file, read and checked; ``variables`` replace entries of ``vars``.
 
     Raises SpecError with every problem that the text shows, OSError where the file cannot be read.

@@ -102,7 +102,11 @@ def _refuse_growth(sign: str, left: Any, right: Any) -> None:
         raise ArithmeticProblem(f"the exponent {right} is too large", f"exponents stay within {MAX_EXPONENT}", "limit")
     if sign == "*":
         for sequence, times in ((left, right), (right, left)):
-            if isinstance(sequence, str | tuple | list) and isinstance(times, int) and len(sequence) * times > MAX_ITEMS:
+            if (
+                isinstance(sequence, str | tuple | list)
+                and isinstance(times, int)
+                and len(sequence) * times > MAX_ITEMS
+            ):
                 raise ArithmeticProblem(f"the list has more than {MAX_ITEMS:,} items", None, "limit")
     if sign == "%" and isinstance(left, str):
         raise ArithmeticProblem("strings are not formatted with %", "write the string out")

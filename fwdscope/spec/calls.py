@@ -31,7 +31,15 @@ from fwdscope.spec.tree import ModelSpec
 OWN_TENSORS = ("Parameter", "Buffer")
 SERIES = "Sequential"
 _PREFIXES = ("nn", "F", "torch", "self", "np", "functional")
-_BOOLEANS = {"yes": "True", "no": "False", "on": "True", "off": "False", "TRUE": "True", "FALSE": "False", "NULL": "None"}
+_BOOLEANS = {
+    "yes": "True",
+    "no": "False",
+    "on": "True",
+    "off": "False",
+    "TRUE": "True",
+    "FALSE": "False",
+    "NULL": "None",
+}
 _SHAPE_METHODS = ("size", "dim", "numel", "ndimension", "nelement")
 _SHAPE_ATTRIBUTES = ("shape", "ndim", "dtype")
 
@@ -54,7 +62,9 @@ class Expressions:
         self.always_used: set[str] = set()
         self.default_paths: dict[str, Span] = {}
 
-    def problem(self, span: Span, message: str, help: str | None = None, code: str = "name", causes: tuple[Cause, ...] = ()) -> Value:
+    def problem(
+        self, span: Span, message: str, help: str | None = None, code: str = "name", causes: tuple[Cause, ...] = ()
+    ) -> Value:
         """Collect a problem; the value of what has one is not known."""
         self.problems.append(Problem(self.spec.source, span, code, message, help, causes))
         return NOTHING
@@ -132,7 +142,11 @@ class Expressions:
             return self.problem(node.span, "the number of a stack stands on its left", f"write `{shown}`", "type")
         if right.kind == "template":
             return self.stack(node, left, right)
-        if left.kind == "plain" and self.is_fresh_result(node.right) and (type(left.constant) is int or isinstance(node.left, Name)):
+        if (
+            left.kind == "plain"
+            and self.is_fresh_result(node.right)
+            and (type(left.constant) is int or isinstance(node.left, Name))
+        ):
             if left.known and type(left.constant) is not int:
                 return right
             call = node.right
@@ -160,7 +174,9 @@ class Expressions:
             return self.problem(node.left.span, f"a stack of {times.constant:,} copies", f"at most {most}", "limit")
         template = layer.template
         signature = template.signature if template else None
-        return Value("template", template=Template(template.name if template else "stack", signature=signature, series=True))
+        return Value(
+            "template", template=Template(template.name if template else "stack", signature=signature, series=True)
+        )
 
     def compare(self, node: ex.Compare) -> Value:
         signs = node.operators
@@ -183,7 +199,9 @@ class Expressions:
     def boolean(self, node: ex.Boolean, values: list[Value]) -> Value:
         if any(v.kind == "tensor" for v in values):
             sign = {"and": "&", "or": "|"}[node.operator]
-            return self.problem(node.span, f"`{node.operator}` of tensors depends on their data", f"write {sign} for masks", "type")
+            return self.problem(
+                node.span, f"`{node.operator}` of tensors depends on their data", f"write {sign} for masks", "type"
+            )
         if not all(v.known for v in values):
             return PLAIN
         result = values[0].constant
@@ -211,7 +229,9 @@ class Expressions:
         values = [self.visit(item) for item in node.items]
         if any(v.kind == "tensor" for v in values):
             return tensor(any(v.reached for v in values))
-        if all(v.kind == "plain" and v.known for v in values) and not any(isinstance(i, ex.Starred) for i in node.items):
+        if all(v.kind == "plain" and v.known for v in values) and not any(
+            isinstance(i, ex.Starred) for i in node.items
+        ):
             constants = [v.constant for v in values]
             return Value("plain", constant=tuple(constants) if node.kind == "tuple" else constants)
         return NOTHING if any(v.kind == "unknown" for v in values) else PLAIN
@@ -223,7 +243,9 @@ class Expressions:
         known: list[Any] | None = []
         for clause in node.clauses:
             iterable = self.operand(clause.iterable)
-            if iterable.kind == "tensor" and not isinstance(clause.iterable, ex.Sequence | ex.Comprehension | Call | Name | ex.Subscript):
+            if iterable.kind == "tensor" and not isinstance(
+                clause.iterable, ex.Sequence | ex.Comprehension | Call | Name | ex.Subscript
+            ):
                 self.problem(clause.iterable.span, "a tensor cannot be gone through", "write `unbind(x)`", "type")
             known = None
             self.bind_turns(clause.target, iterable)
@@ -266,7 +288,9 @@ class Expressions:
 
     def previous(self, span: Span) -> Value:
         if self.in_graph:
-            return self.problem(span, "a graph has no line above, so no prev", "use the name of the line that is meant", "flow")
+            return self.problem(
+                span, "a graph has no line above, so no prev", "use the name of the line that is meant", "flow"
+            )
         if self.state.prev is None:
             return self.problem(span, "there is no line above", "begin with a line that reads an input by name", "flow")
         self.read(self.state.flow)
@@ -287,7 +311,13 @@ class Expressions:
         if name in self.later:
             line = self.spec.source.place(self.later[name].start)[0]
             help = "move the line up, or use `graph:`, where order does not matter"
-            return self.problem(span, f"{name} is made further down, at line {line}", help, "name", (Cause("made here", self.later[name]),))
+            return self.problem(
+                span,
+                f"{name} is made further down, at line {line}",
+                help,
+                "name",
+                (Cause("made here", self.later[name]),),
+            )
         if name in self.default_paths and not called:
             help = f"give the layer a name: `{name}_1 = …`; a default path is for reading"
             cause = Cause("the layer that has this default path", self.default_paths[name])
@@ -309,7 +339,9 @@ class Expressions:
         elif called:
             help = "`fwdscope layers` lists the functions"
         else:
-            help = f"names here: {listed(self.state.names)}" if self.state.names else "no names are made before this line"
+            help = (
+                f"names here: {listed(self.state.names)}" if self.state.names else "no names are made before this line"
+            )
         return self.problem(span, f"unknown {what} {name}", help)
 
     # -- attributes and subscripts --------------------------------------------------------------------------------------
@@ -333,7 +365,9 @@ class Expressions:
             help = EXCLUDED.get(name, "in place changes what a skip holds")
             return self.problem(node.name_span, f".{name} is not part of the language", help)
         if name in METHODS:
-            return self.problem(node.name_span, f".{name} is a method", f"call it: `.{name}{METHODS[name].signatures[0]}`", "type")
+            return self.problem(
+                node.name_span, f".{name} is a method", f"call it: `.{name}{METHODS[name].signatures[0]}`", "type"
+            )
         help = suggestion(name, ATTRIBUTES, what="of tensors")
         return self.problem(node.name_span, f"unknown attribute .{name}", help)
 
@@ -343,7 +377,12 @@ class Expressions:
         if path is None:
             dotted = ex.spelled(node)
             base = dotted.split(".")[0] if dotted else None
-            if isinstance(node, ex.Attribute) and base and self.state.find(base) is None and base not in (*self.blocks, *LAYERS, "prev"):
+            if (
+                isinstance(node, ex.Attribute)
+                and base
+                and self.state.find(base) is None
+                and base not in (*self.blocks, *LAYERS, "prev")
+            ):
                 assert dotted is not None
                 return self.dotted(node, dotted, base)
             return None
@@ -370,7 +409,12 @@ class Expressions:
             if isinstance(node, ex.Attribute):
                 names.insert(0, (node.name, node.name_span))
                 node = node.value
-            elif isinstance(node, ex.Subscript) and names and isinstance(node.index, ex.Constant) and type(node.index.value) is int:
+            elif (
+                isinstance(node, ex.Subscript)
+                and names
+                and isinstance(node.index, ex.Constant)
+                and type(node.index.value) is int
+            ):
                 node = node.value
             else:
                 return None
@@ -381,7 +425,9 @@ class Expressions:
         """A tensor of a layer by its name. Which tensors a layer has is known for blocks alone; the model checks the rest."""
         name, span = names[0]
         if name.endswith("_") or name in EXCLUDED:
-            return self.problem(span, f".{name} is not part of the language", EXCLUDED.get(name, "in place changes what a skip holds"))
+            return self.problem(
+                span, f".{name} is not part of the language", EXCLUDED.get(name, "in place changes what a skip holds")
+            )
         return tensor(False)
 
     def dotted(self, node: ex.Attribute, dotted: str, base: str) -> Value:
@@ -389,7 +435,11 @@ class Expressions:
         if base in _PREFIXES or base in ("keras", "tf", "jax"):
             known = [*LAYERS, *FUNCTIONS, *METHODS, *CONSTANTS, SERIES]
             help = suggestion(last, known, {**OTHER_LAYERS, **OTHER_FUNCTIONS})
-            return self.problem(node.span, f"{dotted}: names stand without `{dotted[: -len(last)]}`", help if last not in known else f"write {last}")
+            return self.problem(
+                node.span,
+                f"{dotted}: names stand without `{dotted[: -len(last)]}`",
+                help if last not in known else f"write {last}",
+            )
         if last[:1].isupper():
             if self.allow_import:
                 return Value("template", template=Template(last))
@@ -401,6 +451,7 @@ class Expressions:
         value = self.operand(node.value)
         index = self.operand(node.index)
         if value.known and index.known and not isinstance(node.index, ex.Slice):
+
             def pick(a: Any, i: Any) -> Any:
                 try:
                     return a[i]
@@ -430,7 +481,12 @@ class Expressions:
             return self.call_binding(node, function, binding)
         if name in OWN_TENSORS:
             self.arguments(node)
-            return self.problem(node.span, f"{name} stands on a line of its own", f"write `table = {self.text(node)}` on a line above", "type")
+            return self.problem(
+                node.span,
+                f"{name} stands on a line of its own",
+                f"write `table = {self.text(node)}` on a line above",
+                "type",
+            )
         if name == SERIES:
             return self.series(node)
         if name in self.blocks or name in LAYERS:
@@ -457,7 +513,11 @@ class Expressions:
         what = "a tensor" if binding.value.kind == "tensor" else "a value"
         hidden = f"; it hides the function {name}" if name in FUNCTIONS else ""
         cause = (Cause(f"{name} is made here", binding.span),)
-        help = "a layer is called by the name of its line: `fc = Linear(8)`, then `fc(y)`" if not hidden else "give the line another name"
+        help = (
+            "a layer is called by the name of its line: `fc = Linear(8)`, then `fc(y)`"
+            if not hidden
+            else "give the line another name"
+        )
         return self.problem(function.span, f"{name} is {what}, not a layer{hidden}", help, "type", cause)
 
     def call_attribute(self, node: Call, function: ex.Attribute) -> Value:
@@ -487,7 +547,9 @@ class Expressions:
             return self.unknown_method(function, value)
         if value.kind == "plain" and not isinstance(value.constant, str):
             self.arguments(node)
-            return self.problem(function.name_span, f".{name} is a method of tensors; {self.text(function.value)} is none", None, "type")
+            return self.problem(
+                function.name_span, f".{name} is a method of tensors; {self.text(function.value)} is none", None, "type"
+            )
         return self.checked_call(node, f".{name}", method, [value])
 
     def unknown_method(self, function: ex.Attribute, value: Value) -> Value:
@@ -496,7 +558,11 @@ class Expressions:
             self.problem(function.name_span, f".{name}() is not part of the language", EXCLUDED[name])
         elif name.endswith("_"):
             plain = name.rstrip("_")
-            help = f"in place changes what a skip holds: write `.{plain}(…)`" if plain in METHODS else "nothing acts in place here"
+            help = (
+                f"in place changes what a skip holds: write `.{plain}(…)`"
+                if plain in METHODS
+                else "nothing acts in place here"
+            )
             self.problem(function.name_span, f".{name}() is not part of the language", help)
         elif name in FUNCTIONS:
             shown = self.text(function.value)
@@ -524,7 +590,9 @@ class Expressions:
         signature = self.bind(node, shown, known.overloads, known.keywords)
         reached = any(v.reached for v in values)
         has_tensor = any(v.kind == "tensor" for v in values)
-        if known.gives == "tensor" or (known.gives in ("like", "other") and has_tensor and known.name not in ("range",)):
+        if known.gives == "tensor" or (
+            known.gives in ("like", "other") and has_tensor and known.name not in ("range",)
+        ):
             return tensor(reached)
         if any(v.kind == "unknown" for v in values):
             return NOTHING
@@ -552,7 +620,9 @@ class Expressions:
                 return self.problem(node.span, error.message, error.help, error.code)
         return PLAIN
 
-    def bind(self, node: Call, shown: str, overloads: tuple[Signature, ...], keywords: Iterable[str]) -> Signature | None:
+    def bind(
+        self, node: Call, shown: str, overloads: tuple[Signature, ...], keywords: Iterable[str]
+    ) -> Signature | None:
         """Hold a call against its signatures; the one that fits, or None with its problems told."""
         given = [k.name for k in node.keywords]
         fit = closest(overloads, len(node.arguments), given, node.starred)
@@ -568,7 +638,12 @@ class Expressions:
                     help = "nothing acts in place here: leave it out"
             elif mismatch.argument is not None:
                 span = node.arguments[mismatch.argument].span.to(node.arguments[-1].span)
-            self.problem(span, f"{shown} {mismatch.message}" if " is " not in mismatch.message else f"{shown}: {mismatch.message}", help, "type")
+            self.problem(
+                span,
+                f"{shown} {mismatch.message}" if " is " not in mismatch.message else f"{shown}: {mismatch.message}",
+                help,
+                "type",
+            )
         return None if fit.mismatches else fit.signature
 
     # -- layers -------------------------------------------------------------------------------------------------------
@@ -580,18 +655,31 @@ class Expressions:
             values.append(self.operand(argument))
         reached = any(v.reached for v in values)
         if callee.kind == "tensor":
-            return self.problem(node.function.span, "this is a tensor and cannot be called", "a layer's first parentheses hold settings, its second inputs", "type")
+            return self.problem(
+                node.function.span,
+                "this is a tensor and cannot be called",
+                "a layer's first parentheses hold settings, its second inputs",
+                "type",
+            )
         if callee.kind == "plain":
             return self.problem(node.function.span, "this is a value and cannot be called", None, "type")
         template = callee.template
         if template is not None and template.signature is not None and not (template.series and not node.arguments):
             self.bind(node, template.name, (template.signature,), template.signature.keywords)
         elif template is not None and not node.arguments:
-            self.problem(node.span, f"{template.name} is called on nothing", "put its input between the parentheses", "type")
+            self.problem(
+                node.span, f"{template.name} is called on nothing", "put its input between the parentheses", "type"
+            )
         return tensor(reached)
 
     def template(
-        self, name: str, function: Name, arguments: tuple[Expression, ...], keywords: tuple[ex.Keyword, ...], called: bool, node: Call | None = None
+        self,
+        name: str,
+        function: Name,
+        arguments: tuple[Expression, ...],
+        keywords: tuple[ex.Keyword, ...],
+        called: bool,
+        node: Call | None = None,
     ) -> Value:
         """A layer type or a block with its settings. Without parentheses, the settings are those of the defaults."""
         block = self.blocks.get(name)
@@ -613,8 +701,14 @@ class Expressions:
             if value.kind == "tensor":
                 name = self.text(call.function)
                 inputs = ", ".join(self.text(a) for a in call.arguments)
-                help = f"inputs go in second parentheses: `{name}(…)({inputs})`" if call.arguments else "inputs go in second parentheses"
-                self.problem(argument.span, f"{self.text(argument)} is a tensor, and these are {name}'s settings", help, "type")
+                help = (
+                    f"inputs go in second parentheses: `{name}(…)({inputs})`"
+                    if call.arguments
+                    else "inputs go in second parentheses"
+                )
+                self.problem(
+                    argument.span, f"{self.text(argument)} is a tensor, and these are {name}'s settings", help, "type"
+                )
                 value = NOTHING
             values.append(value)
         return values
@@ -627,7 +721,12 @@ class Expressions:
                 self.read(binding.definitions)
                 return Value("template", template=binding.layer or Template(argument.id))
         value = self.visit(argument)
-        if value.kind == "tensor" and isinstance(argument, ex.Attribute) and (path := self.path(argument)) and path[0].layer:
+        if (
+            value.kind == "tensor"
+            and isinstance(argument, ex.Attribute)
+            and (path := self.path(argument))
+            and path[0].layer
+        ):
             return NOTHING
         return value
 
@@ -637,7 +736,9 @@ class Expressions:
         signature = settings_signature(block)
         if not block.settings and call.arguments:
             shown = ", ".join(self.text(a) for a in call.arguments)
-            self.problem(call.span, f"{name} has no settings", f"inputs go in second parentheses: `{name}()({shown})`", "type")
+            self.problem(
+                call.span, f"{name} has no settings", f"inputs go in second parentheses: `{name}()({shown})`", "type"
+            )
             return
         self.bind(call, name, (signature,), signature.keywords)
 
@@ -660,7 +761,9 @@ class Expressions:
                 assert keyword is not None
                 self.unknown_setting(keyword, layer, known)
             elif name in given:
-                self.problem(keyword.span if keyword else argument.span, f"{layer.__name__}: {name} is given twice", None, "type")
+                self.problem(
+                    keyword.span if keyword else argument.span, f"{layer.__name__}: {name} is given twice", None, "type"
+                )
             else:
                 given[name] = value
                 constant = value.template if value.kind == "template" else value.constant
@@ -700,7 +803,9 @@ class Expressions:
         elif keyword.name in ("device", "dtype"):
             help = f"leave it out: --{keyword.name} says it for the whole network"
         else:
-            help = suggestion(keyword.name, known, OTHER_SETTINGS, f"in {name}:") if known else f"{name} has no settings"
+            help = (
+                suggestion(keyword.name, known, OTHER_SETTINGS, f"in {name}:") if known else f"{name} has no settings"
+            )
         self.problem(keyword.span, f"{name} has no setting {keyword.name}", help)
 
     def missing_settings(self, call: Call, layer: type[Layer], missing: list[str]) -> None:
@@ -721,7 +826,11 @@ class Expressions:
     def series(self, node: Call) -> Value:
         """``Sequential(…)``: layers, stacks, and generators of such."""
         for keyword in node.keywords:
-            self.problem(keyword.span, f"Sequential has no setting {keyword.name}", "it holds layers: `Sequential(Linear(8), ReLU)`")
+            self.problem(
+                keyword.span,
+                f"Sequential has no setting {keyword.name}",
+                "it holds layers: `Sequential(Linear(8), ReLU)`",
+            )
         if not node.arguments:
             self.problem(node.span, "Sequential holds no layers", "write `Sequential(Linear(8), ReLU)`", "type")
         signature = None
@@ -732,5 +841,10 @@ class Expressions:
                 signature = template.signature
             if value.kind not in ("template", "unknown") and not isinstance(argument, ex.Starred):
                 found = "a tensor" if value.kind == "tensor" else self.text(argument)
-                self.problem(argument.span, f"Sequential holds layers, found {found}", "inputs go in second parentheses: `Sequential(…)(x)`", "type")
+                self.problem(
+                    argument.span,
+                    f"Sequential holds layers, found {found}",
+                    "inputs go in second parentheses: `Sequential(…)(x)`",
+                    "type",
+                )
         return Value("template", template=Template(SERIES, signature=signature, series=True))

@@ -109,7 +109,9 @@ class _Checker(Expressions):
             raise SpecError(self.problems)
         for block in spec.blocks:
             if block.name in LAYERS:
-                self.notes.append(Note(block.span, f"the block {block.name} stands for torch's layer of that name in this file"))
+                self.notes.append(
+                    Note(block.span, f"the block {block.name} stands for torch's layer of that name in this file")
+                )
         given = {span: frozenset(names) for span, names in self.given.items()}
         return Checked(spec, constants, order, frozenset(self.beside), given, tuple(self.notes), self.allow_import)
 
@@ -141,7 +143,12 @@ class _Checker(Expressions):
         self.state = State([{n: Binding("var", by_name[n].span, v) for n, v in values.items()}])
         value = self.operand(variable.value)
         if value.kind == "tensor" or value.kind == "template":
-            self.problem(variable.value.span, f"the var {name} is a tensor", "vars are numbers, strings, booleans and lists; a tensor is an input or a Buffer", "type")
+            self.problem(
+                variable.value.span,
+                f"the var {name} is a tensor",
+                "vars are numbers, strings, booleans and lists; a tensor is an input or a Buffer",
+                "type",
+            )
             value = NOTHING
         elif not value.known and value.kind == "plain":
             value = self.listed_value(variable.value)
@@ -162,7 +169,11 @@ class _Checker(Expressions):
         uses = list(self.block_calls())
         found: set[tuple[str, str]] = set()
         for block in self.spec.blocks:
-            found |= {(block.name, p.name) for p in block.settings if p.default is not None and self.looks_like_layer(p.default)}
+            found |= {
+                (block.name, p.name)
+                for p in block.settings
+                if p.default is not None and self.looks_like_layer(p.default)
+            }
         while True:
             more = {
                 (name, setting)
@@ -205,7 +216,12 @@ class _Checker(Expressions):
             assert isinstance(call.function, Name)
             name = call.function.id
             if name in self.blocks:
-                self.problem(call.function.span, f"{name} is a block of this file", f"give its settings defaults in its head: `{name}(width=64):`", "type")
+                self.problem(
+                    call.function.span,
+                    f"{name} is a block of this file",
+                    f"give its settings defaults in its head: `{name}(width=64):`",
+                    "type",
+                )
                 for keyword in call.keywords:
                     self.operand(keyword.value)
             elif name not in LAYERS:
@@ -234,7 +250,12 @@ class _Checker(Expressions):
                 self.operand(parameter.default)
             inputs[parameter.name] = self.input(parameter.name, parameter.span)
         first = inputs[block.inputs[0].name] if block.inputs else None
-        self.state = State([inputs, settings, dict(top)], first.value if first else None, first.definitions if first else frozenset(), [{}, {}, {}])
+        self.state = State(
+            [inputs, settings, dict(top)],
+            first.value if first else None,
+            first.definitions if first else frozenset(),
+            [{}, {}, {}],
+        )
         self.lines(block.body)
         self.close(block.body, block.span)
 
@@ -255,7 +276,12 @@ class _Checker(Expressions):
                 circle = [*path[path.index(name) :], name]
                 if not told & set(circle):
                     told.update(circle)
-                    self.problem(self.blocks[name].span, f"blocks in a circle: {' → '.join(circle)}", "a block may use itself under an `if:` that ends it", "name")
+                    self.problem(
+                        self.blocks[name].span,
+                        f"blocks in a circle: {' → '.join(circle)}",
+                        "a block may use itself under an `if:` that ends it",
+                        "name",
+                    )
                 return
             for used in uses[name]:
                 follow(used, [*path, name])
@@ -287,7 +313,9 @@ class _Checker(Expressions):
             self.input_value(one)
             if one.name in top:
                 cause = Cause("the var", top[one.name].span)
-                self.problem(one.span, f"{one.name} is a var and an input", "give one of them another name", "name", (cause,))
+                self.problem(
+                    one.span, f"{one.name} is a var and an input", "give one of them another name", "name", (cause,)
+                )
             inputs[one.name] = self.input(one.name, one.span)
         first = inputs[spec.inputs[0].name] if spec.inputs else None
         flow = first.definitions if first else frozenset()
@@ -316,7 +344,9 @@ class _Checker(Expressions):
         for line in self.spec.layers:
             if not isinstance(line, tree.Statement):
                 word = line.text.split()[0] + ":" if not isinstance(line, tree.Part) else f"the part {line.name}"
-                self.problem(line.span, f"{word} has no place in a graph", "write it under `layers:`, or make it a block", "flow")
+                self.problem(
+                    line.span, f"{word} has no place in a graph", "write it under `layers:`, or make it a block", "flow"
+                )
                 continue
             names = list(ex.targets(line.target))
             if not names:
@@ -327,7 +357,13 @@ class _Checker(Expressions):
                 if named.name in made or self.state.find(named.name):
                     place = made[named.name].span if named.name in made else self.state.find(named.name).span  # type: ignore[union-attr]
                     cause = Cause("first given here", place)
-                    self.problem(named.span, f"{named.name} is given twice", "in a graph each name is given once", "name", (cause,))
+                    self.problem(
+                        named.span,
+                        f"{named.name} is given twice",
+                        "in a graph each name is given once",
+                        "name",
+                        (cause,),
+                    )
                 made.setdefault(named.name, line)
         order = self.sorted_lines(lines, made)
         for line in order:
@@ -347,7 +383,12 @@ class _Checker(Expressions):
             if state.get(line.span) == "open":
                 first = next(i for i, (_, span) in enumerate(path) if span == line.span)
                 circle = [*(n for n, _ in path[first:]), path[first][0]]
-                self.problem(line.span, f"a circle: {' → '.join(circle)}", "each arrow reads the next; let one of them read something else", "flow")
+                self.problem(
+                    line.span,
+                    f"a circle: {' → '.join(circle)}",
+                    "each arrow reads the next; let one of them read something else",
+                    "flow",
+                )
                 return
             state[line.span] = "open"
             path.append((name, line.span))
@@ -366,7 +407,9 @@ class _Checker(Expressions):
         """Exactly one line is read by nothing, and is the result."""
         ends = []
         for line in order:
-            definitions = [d for (span, _), d in self.body.definitions.items() if line.span.start <= span.start < line.span.end]
+            definitions = [
+                d for (span, _), d in self.body.definitions.items() if line.span.start <= span.start < line.span.end
+            ]
             if definitions and all(d.lost for d in definitions):
                 ends.append(line)
             else:
@@ -376,14 +419,24 @@ class _Checker(Expressions):
             names = [next(ex.targets(line.target)).name for line in ends]
             causes = tuple(Cause(name, line.span) for name, line in zip(names, ends, strict=True))
             help = "the result is what no other line reads: let a line read the others, or take them out"
-            self.problem(ends[0].span, f"{len(ends)} lines are read by nothing: {', '.join(names)}", help, "flow", causes)
+            self.problem(
+                ends[0].span, f"{len(ends)} lines are read by nothing: {', '.join(names)}", help, "flow", causes
+            )
 
     # -- lines --------------------------------------------------------------------------------------------------------
 
     def lines(self, lines: tuple[tree.Line, ...]) -> None:
         """Read the lines of one scope, in order."""
         outer = self.later
-        self.later = {**outer, **{n.name: n.span for line in tree.statements(lines) if isinstance(line, tree.Statement) for n in ex.targets(line.target)}}
+        self.later = {
+            **outer,
+            **{
+                n.name: n.span
+                for line in tree.statements(lines)
+                if isinstance(line, tree.Statement)
+                for n in ex.targets(line.target)
+            },
+        }
         for line in lines:
             self.line(line)
         self.later = outer
@@ -398,8 +451,17 @@ class _Checker(Expressions):
                 self.branch(line)
             case tree.For():
                 iterable = self.operand(line.iterable)
-                if iterable.known and iterable.kind == "plain" and not isinstance(iterable.constant, tuple | list | range | str):
-                    self.problem(line.iterable.span, f"{self.text(line.iterable)} cannot be gone through", "write `range(n)`, or a list", "type")
+                if (
+                    iterable.known
+                    and iterable.kind == "plain"
+                    and not isinstance(iterable.constant, tuple | list | range | str)
+                ):
+                    self.problem(
+                        line.iterable.span,
+                        f"{self.text(line.iterable)} cannot be gone through",
+                        "write `range(n)`, or a list",
+                        "type",
+                    )
                 self.bind_turns(line.target, iterable)
                 self.loop(line.body)
             case tree.While():
@@ -411,8 +473,12 @@ class _Checker(Expressions):
 
     def while_limit(self, node: Expression) -> None:
         value = self.operand(node)
-        if value.kind == "tensor" or (value.known and (type(value.constant) is not int or not 0 < value.constant <= arithmetic.MAX_ITEMS)):
-            self.problem(node.span, f"limit: is {self.text(node)}", f"a whole number from 1 to {arithmetic.MAX_ITEMS:,}", "type")
+        if value.kind == "tensor" or (
+            value.known and (type(value.constant) is not int or not 0 < value.constant <= arithmetic.MAX_ITEMS)
+        ):
+            self.problem(
+                node.span, f"limit: is {self.text(node)}", f"a whole number from 1 to {arithmetic.MAX_ITEMS:,}", "type"
+            )
 
     def loop(self, body: tuple[tree.Line, ...]) -> None:
         """A body that runs any number of times: what its end makes may be read at its beginning."""
@@ -427,7 +493,9 @@ class _Checker(Expressions):
         for frame in self.state.frames:  # made in every round
             for name, binding in frame.items():
                 if binding.branch == "do":
-                    frame[name] = Binding(binding.kind, binding.span, binding.value, binding.definitions, binding.layer, binding.inner)
+                    frame[name] = Binding(
+                        binding.kind, binding.span, binding.value, binding.definitions, binding.layer, binding.inner
+                    )
 
     def branch(self, line: tree.If) -> None:
         test = self.operand(line.test)
@@ -450,7 +518,12 @@ class _Checker(Expressions):
         if line.inputs is not None:
             values = [self.operand(node) for node in line.inputs]
             if len(values) != 1:
-                self.problem(line.span, f"a part takes one input, found {len(values)}", "make it a block: `Branch()(x, y):`", "type")
+                self.problem(
+                    line.span,
+                    f"a part takes one input, found {len(values)}",
+                    "make it a block: `Branch()(x, y):`",
+                    "type",
+                )
             prev = values[0] if values else None
             entering = Definition(line.span, f"the input of {line.name}", False, input=True, read=True)
             flow = frozenset([entering])
@@ -477,7 +550,13 @@ class _Checker(Expressions):
         binding = self.state.find(name)
         if binding is not None and binding.kind in ("input", "setting", "var"):
             cause = Cause(f"the {binding.kind} {name}", binding.span)
-            self.problem(span, f"the {what} {name} is called like {'an input' if binding.kind == 'input' else 'a ' + binding.kind}", "give it another name", "name", (cause,))
+            self.problem(
+                span,
+                f"the {what} {name} is called like {'an input' if binding.kind == 'input' else 'a ' + binding.kind}",
+                "give it another name",
+                "name",
+                (cause,),
+            )
             return True
         if self.state.layers:
             self.state.layers[0][name] = span
@@ -503,7 +582,12 @@ class _Checker(Expressions):
             self.beside.add(line.span)
             if line.target is None:
                 what = "makes a number" if value.kind == "plain" else "is reached by no input"
-                self.problem(line.span, f"this line {what}, so it stands beside the flow and nothing can read it", f"give it a name: `name = {line.text}`", "flow")
+                self.problem(
+                    line.span,
+                    f"this line {what}, so it stands beside the flow and nothing can read it",
+                    f"give it a name: `name = {line.text}`",
+                    "flow",
+                )
 
     def own_tensor(self, line: tree.Statement) -> bool:
         """``table = Buffer(rand(20, 20))``: a tensor of the block's own. Whether the line is one."""
@@ -521,9 +605,19 @@ class _Checker(Expressions):
             self.problem(call.span, f"{kind} takes one tensor", f"write `{kind}(zeros(8))`", "type")
         values = self.arguments(call)
         if any(v.reached for v in values):
-            self.problem(call.span, f"a {kind} cannot be made from an input's values", "its shape may use sizes: `zeros(x.shape[1])`", "flow")
+            self.problem(
+                call.span,
+                f"a {kind} cannot be made from an input's values",
+                "its shape may use sizes: `zeros(x.shape[1])`",
+                "flow",
+            )
         if values and values[0].kind == "plain":
-            self.problem(call.arguments[0].span if call.arguments else call.span, f"a {kind} holds a tensor, found {self.text(call.arguments[0])}", "write `zeros(8)`, `ones(8)`, `randn(8, 8)`, `full((8,), 0.5)` or `tensor([1.0, 2.0])`", "type")
+            self.problem(
+                call.arguments[0].span if call.arguments else call.span,
+                f"a {kind} holds a tensor, found {self.text(call.arguments[0])}",
+                "write `zeros(8)`, `ones(8)`, `randn(8, 8)`, `full((8,), 0.5)` or `tensor([1.0, 2.0])`",
+                "type",
+            )
         if line.promise is not None:
             self.promise(line.promise.shape)
         self.conflict(line.target.name, line.target.span, kind)
@@ -590,7 +684,12 @@ class _Checker(Expressions):
                 call = f"({call})" if isinstance(node, ex.Binary) else call
                 names = [p.name for p in template.signature.parameters if p.required]
                 example = ", ".join(["x"] * len(names)) if template.layer else ", ".join(names)
-                self.problem(node.span, f"{template.name} wants {', '.join(names)}; the line above is one value", f"write `{call}({example})`", "type")
+                self.problem(
+                    node.span,
+                    f"{template.name} wants {', '.join(names)}; the line above is one value",
+                    f"write `{call}({example})`",
+                    "type",
+                )
         return tensor(self.state.prev.reached)
 
     def define(self, line: tree.Statement, value: Value, layer: Template | None, flows: bool) -> frozenset[Definition]:
@@ -600,7 +699,12 @@ class _Checker(Expressions):
         if target is None or isinstance(target, ex.Indexed | ex.Discard):
             if isinstance(target, ex.Indexed):
                 if layer is None and value.kind != "unknown":
-                    self.problem(target.span, "a number makes a path, and this line makes no layer", "give the line a name", "type")
+                    self.problem(
+                        target.span,
+                        "a number makes a path, and this line makes no layer",
+                        "give the line a name",
+                        "type",
+                    )
                 elif layer is not None:
                     self.conflict(str(target.number), target.span, "layer")
             definition = self.definition(line.span, "", what, named=False)
@@ -619,7 +723,9 @@ class _Checker(Expressions):
             self.problem(target.span, f"{what} is one value and cannot be taken apart", "give it one name", "type")
         return self.define_several(line, target, value, flows)
 
-    def define_several(self, line: tree.Statement, target: ex.Several, value: Value, flows: bool) -> frozenset[Definition]:
+    def define_several(
+        self, line: tree.Statement, target: ex.Several, value: Value, flows: bool
+    ) -> frozenset[Definition]:
         first: frozenset[Definition] | None = None
         for named in ex.targets(target):
             definition = self.definition(named.span, named.name, named.name, named=True)
@@ -645,7 +751,12 @@ class _Checker(Expressions):
             return
         value = self.operand(shape)
         if value.kind == "tensor" or (value.known and type(value.constant) is not int):
-            self.problem(shape.span, f"{self.text(shape)} is not a size", "a shape holds whole numbers, vars, settings and _", "type")
+            self.problem(
+                shape.span,
+                f"{self.text(shape)} is not a size",
+                "a shape holds whole numbers, vars, settings and _",
+                "type",
+            )
 
     # -- the end of a body --------------------------------------------------------------------------------------------
 
@@ -667,17 +778,27 @@ class _Checker(Expressions):
             if not definition.lost or definition.span in spans:
                 continue
             if definition.input:
-                self.problem(definition.span, f"nothing reads {definition.what}", "read it by its name on some line, or take it out", "flow")
+                self.problem(
+                    definition.span,
+                    f"nothing reads {definition.what}",
+                    "read it by its name on some line, or take it out",
+                    "flow",
+                )
                 continue
             if definition.shape_read:
-                message, help = "nothing reads the values of this line, only their shape", "read it by `prev` or by its name, or take it out"
+                message, help = (
+                    "nothing reads the values of this line, only their shape",
+                    "read it by `prev` or by its name, or take it out",
+                )
             elif definition.named and definition.beside:
                 message, help = "nothing reads this line", "read it by its name, or take it out"
             elif definition.what.isidentifier():
                 message, help = f"nothing reads {definition.what}", "write _ in its place"
             else:
                 message = "nothing reads this line: the next one does not go on with it"
-                help = "let the next line read `prev`" + ("" if definition.named else ", or give this one a name that a later line reads")
+                help = "let the next line read `prev`" + (
+                    "" if definition.named else ", or give this one a name that a later line reads"
+                )
             self.problem(definition.span, message, help, "flow")
 
     # -- init ---------------------------------------------------------------------------------------------------------
@@ -692,14 +813,27 @@ class _Checker(Expressions):
             known = INITIALISERS.get(name.removesuffix("_"))
             values = self.arguments(call)
             if known is None or name.endswith("_"):
-                help = f"write {name.removesuffix('_')}" if known is not None else suggestion(name, INITIALISERS, what="initialisers:")
+                help = (
+                    f"write {name.removesuffix('_')}"
+                    if known is not None
+                    else suggestion(name, INITIALISERS, what="initialisers:")
+                )
                 self.problem(call.function.span, f"unknown initialiser {name}", help)
                 continue
             for keyword in call.keywords:
                 if keyword.name not in known:
-                    self.problem(keyword.span, f"{name} has no setting {keyword.name}", suggestion(keyword.name, known, what=f"{name}'s:") if known else "it has none")
+                    self.problem(
+                        keyword.span,
+                        f"{name} has no setting {keyword.name}",
+                        suggestion(keyword.name, known, what=f"{name}'s:") if known else "it has none",
+                    )
             if len(call.arguments) > len(known):
-                self.problem(call.span, f"{name} takes {listed(known) if known else 'nothing'}, found {len(call.arguments)} values", None, "type")
+                self.problem(
+                    call.span,
+                    f"{name} takes {listed(known) if known else 'nothing'}, found {len(call.arguments)} values",
+                    None,
+                    "type",
+                )
             if any(v.kind == "tensor" for v in values):
                 self.problem(call.span, f"{name} takes numbers", None, "type")
 

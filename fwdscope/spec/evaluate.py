@@ -155,7 +155,9 @@ class Evaluator:
         ex.Binary: lambda self, node: self.binary(node),
         ex.Compare: lambda self, node: self.compare(node),
         ex.Boolean: lambda self, node: self.boolean(node),
-        ex.Conditional: lambda self, node: self.evaluate(node.body if self.test(self.evaluate(node.test)) else node.orelse),
+        ex.Conditional: lambda self, node: self.evaluate(
+            node.body if self.test(self.evaluate(node.test)) else node.orelse
+        ),
         ex.Sequence: lambda self, node: self.sequence(node),
         ex.Comprehension: lambda self, node: self.comprehension(node),
     }

@@ -328,7 +328,9 @@ class _Parser:
         if not text:
             self.fail(0, 0, "an expression is missing here")
         if len(text) > MAX_CHARACTERS:
-            self.fail(0, 1, f"this expression has {len(text):,} characters", f"at most {MAX_CHARACTERS:,}: split it", "limit")
+            self.fail(
+                0, 1, f"this expression has {len(text):,} characters", f"at most {MAX_CHARACTERS:,}: split it", "limit"
+            )
         check_characters(self.source, self.text)
         check_brackets(self.source, self.text)
         try:
@@ -348,7 +350,9 @@ class _Parser:
         for pattern, message, help in _SYNTAX_HINTS:
             if found := re.search(pattern, text):
                 self.fail(found.start(), found.end(), message, help)
-        message = error.msg.removesuffix(". Perhaps you forgot a comma?").removesuffix(". Maybe you meant '==' or ':=' instead of '='?")
+        message = error.msg.removesuffix(". Perhaps you forgot a comma?").removesuffix(
+            ". Maybe you meant '==' or ':=' instead of '='?"
+        )
         stop = max(at + 1, min((error.end_offset or 0) - 1, len(text)))
         forgot = "perhaps a comma is missing" if "forgot a comma" in error.msg else None
         self.fail(at, stop, f"this is not an expression: {message}", forgot)
@@ -423,7 +427,9 @@ class _Parser:
 
     def _compare(self, node: Any, span: Span, depth: int) -> Expression:
         operators = tuple(_OPERATORS[type(op)] for op in node.ops)
-        return Compare(span, self.convert(node.left, depth), operators, tuple(self.convert(r, depth) for r in node.comparators))
+        return Compare(
+            span, self.convert(node.left, depth), operators, tuple(self.convert(r, depth) for r in node.comparators)
+        )
 
     def _boolean(self, node: Any, span: Span, depth: int) -> Expression:
         operator: Literal["and", "or"] = "and" if isinstance(node.op, ast.And) else "or"
@@ -467,7 +473,9 @@ class _Parser:
             if found[0] == ":":
                 help = f"leave the type out: `{text[: found.start()].strip()} = …`"
                 self.fail(found.start(), len(text), "a name takes no type", help)
-            self.fail(0, len(text), f"{text} cannot be given a value", "on the left of = stand names: `a` or `a, (b, c)`")
+            self.fail(
+                0, len(text), f"{text} cannot be given a value", "on the left of = stand names: `a` or `a, (b, c)`"
+            )
         return self._target(0, len(text))
 
     def _target(self, start: int, stop: int) -> Target:
@@ -495,11 +503,17 @@ class _Parser:
         if word == "_":
             return Discard(span)
         if word == "prev":
-            self.fail(start, stop, "prev is the value of the line above and cannot be given another", "choose another name")
+            self.fail(
+                start, stop, "prev is the value of the line above and cannot be given another", "choose another name"
+            )
         if keyword.iskeyword(word) or word in _CONSTANTS:
-            self.fail(start, stop, f"{word} is a word of the language and cannot be a name", f"choose another, as {word}_1")
+            self.fail(
+                start, stop, f"{word} is a word of the language and cannot be a name", f"choose another, as {word}_1"
+            )
         if not word.isidentifier():
-            self.fail(start, max(stop, start + 1), f"{word or 'nothing'} is not a name", "a name is letters, digits and _")
+            self.fail(
+                start, max(stop, start + 1), f"{word or 'nothing'} is not a name", "a name is letters, digits and _"
+            )
         return Named(word, span)
 
 
@@ -600,7 +614,11 @@ def check_brackets(source: Source, text: Text) -> None:
             if not opened:
                 fail(i, f"this {c} closes nothing", _cut(source, text) or "take it out")
             if opened[-1][1] != _CLOSING[c]:
-                fail(i, f"this {c} closes a {opened[-1][1]}", "brackets close in the order they were opened, the last one first")
+                fail(
+                    i,
+                    f"this {c} closes a {opened[-1][1]}",
+                    "brackets close in the order they were opened, the last one first",
+                )
             opened.pop()
     if len(quotes) % 2:
         fail(quotes[-1], "this quote is never closed", _cut(source, text) or "close it")

@@ -72,7 +72,9 @@ def listed(names: Iterable[str], most: int = 8) -> str:
     return ", ".join(known[:most]) + more
 
 
-def suggestion(name: str, names: Iterable[str], words: Mapping[str, str | tuple[str, ...]] | None = None, what: str = "") -> str:
+def suggestion(
+    name: str, names: Iterable[str], words: Mapping[str, str | tuple[str, ...]] | None = None, what: str = ""
+) -> str:
     """Help for an unknown name: the one that was meant, or what there is."""
     known = list(names)
     if meant := nearest(name, known, words):

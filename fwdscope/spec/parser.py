@@ -71,15 +71,27 @@ class _Parser:
             span = root.span if root else Span(0, 0)
             span = Span(span.start, min(span.end, span.start + len(self.source.line(self.source.place(span.start)[0]))))
             what = "the file is empty" if root is None else "this is not a spec"
-            self.problem(span, f"{what}: expected the sections `inputs:` and `layers:`", "start with `inputs:`, then `layers:`", "key")
+            self.problem(
+                span,
+                f"{what}: expected the sections `inputs:` and `layers:`",
+                "start with `inputs:`, then `layers:`",
+                "key",
+            )
             return None
         found = {key.value: (key, value) for key, value in root.entries}
         for key, _ in root.entries:
             if key.value not in SECTIONS:
-                self.problem(key.span, f"unknown section {key.value}", suggestion(key.value, SECTIONS, _OTHER_SECTIONS), "key")
+                self.problem(
+                    key.span, f"unknown section {key.value}", suggestion(key.value, SECTIONS, _OTHER_SECTIONS), "key"
+                )
         self.layers_or_graph(root, found)
         if "inputs" not in found:
-            self.problem(Span(root.span.start, root.span.start + 1), "there are no inputs", "add `inputs:` and `image: randn(1, 3, 224, 224)`", "key")
+            self.problem(
+                Span(root.span.start, root.span.start + 1),
+                "there are no inputs",
+                "add `inputs:` and `image: randn(1, 3, 224, 224)`",
+                "key",
+            )
         if "version" in found:
             self.version(found["version"][1])
         body_key = "graph" if "graph" in found else "layers"
@@ -87,7 +99,8 @@ class _Parser:
         get = {name: value for name, (_, value) in found.items()}
         return tree.ModelSpec(
             source=self.source,
-            name=self.plain(get.get("name")) or re.sub(r"\.ya?ml$", "", self.source.name.replace("\\", "/").rsplit("/", 1)[-1]),
+            name=self.plain(get.get("name"))
+            or re.sub(r"\.ya?ml$", "", self.source.name.replace("\\", "/").rsplit("/", 1)[-1]),
             doc=self.plain(get.get("doc")),
             variables=self.variables(get.get("vars"), variables),
             inputs=self.inputs(get.get("inputs")),
@@ -107,12 +120,22 @@ class _Parser:
             help = "keep `layers:` for lines that run from top to bottom, `graph:` for lines in any order"
             self.problems.append(Problem(self.source, found["graph"][0].span, "key", message, help, (cause,)))
         if "layers" not in found and "graph" not in found:
-            self.problem(Span(root.span.start, root.span.start + 1), "there are no layers", "add `layers:` and a list of lines", "key")
+            self.problem(
+                Span(root.span.start, root.span.start + 1),
+                "there are no layers",
+                "add `layers:` and a list of lines",
+                "key",
+            )
 
     def version(self, node: Node) -> None:
         if not isinstance(node, Scalar) or node.value != str(LANGUAGE_VERSION):
             found = f" {node.value}" if isinstance(node, Scalar) else ""
-            self.problem(node.span, f"version{found} of the language is not known", f"this fwdscope reads version {LANGUAGE_VERSION}", "key")
+            self.problem(
+                node.span,
+                f"version{found} of the language is not known",
+                f"this fwdscope reads version {LANGUAGE_VERSION}",
+                "key",
+            )
 
     def plain(self, node: Node | None) -> str | None:
         if node is None:
@@ -125,7 +148,11 @@ class _Parser:
     def scalar(self, node: Node, what: str, help: str) -> Scalar | None:
         """A node that has to be one piece of text on a line."""
         if isinstance(node, Scalar) and node.style in ("literal", "folded"):
-            self.problem(node.span, "| and > begin a text of several lines", "they are for doc; a line may go on over several lines without them")
+            self.problem(
+                node.span,
+                "| and > begin a text of several lines",
+                "they are for doc; a line may go on over several lines without them",
+            )
             return None
         if not isinstance(node, Scalar):
             found = "a list" if isinstance(node, Listing) else "keys"
@@ -166,7 +193,9 @@ class _Parser:
         for name in given:
             if name not in known:
                 span = Span(0, 0) if node is None else _first_line(node.span, self.source)
-                self.problem(span, f"--set {name}: there is no var {name}", suggestion(name, known, what="the var"), "name")
+                self.problem(
+                    span, f"--set {name}: there is no var {name}", suggestion(name, known, what="the var"), "name"
+                )
         return tuple(result)
 
     def _given(self, key: Scalar, text: str) -> Expression:
@@ -207,7 +236,9 @@ class _Parser:
             if not parsed:
                 continue
             if not (isinstance(parsed, Call) and isinstance(parsed.function, Name)) or parsed.arguments:
-                self.problem(parsed.span, "a default is a layer with settings by keyword", "write `- Conv2d(bias=False)`")
+                self.problem(
+                    parsed.span, "a default is a layer with settings by keyword", "write `- Conv2d(bias=False)`"
+                )
             else:
                 result.append(parsed)
         return tuple(result)
@@ -235,7 +266,9 @@ class _Parser:
             name, settings, inputs = head
             if name in result:
                 cause = Cause("first given here", result[name].span)
-                self.problems.append(Problem(self.source, key.span, "key", f"the block {name} is given twice", None, (cause,)))
+                self.problems.append(
+                    Problem(self.source, key.span, "key", f"the block {name} is given twice", None, (cause,))
+                )
             else:
                 result[name] = tree.Block(name, key.span, settings, inputs, body)
         return tuple(result.values())
@@ -253,14 +286,18 @@ class _Parser:
         if not parsed.id[0].isupper():
             capital = parsed.id[0].upper() + parsed.id[1:]
             help = f"write {capital}: types begin with a capital, functions with a small letter"
-            raise SpecError([Problem(self.source, parsed.span, "name", f"the block {parsed.id} begins with a small letter", help)])
+            raise SpecError(
+                [Problem(self.source, parsed.span, "name", f"the block {parsed.id} begins with a small letter", help)]
+            )
         settings = self.parameters(calls[0], "setting") if calls else ()
         inputs = self.parameters(calls[1], "input") if len(calls) > 1 else (tree.Parameter("x", key.span),)
         both = [p.name for p in settings]
         for parameter in inputs:
             if parameter.name in both:
                 message = f"{parameter.name} is a setting and an input"
-                raise SpecError([Problem(self.source, parameter.span, "name", message, "give one of them another name")])
+                raise SpecError(
+                    [Problem(self.source, parameter.span, "name", message, "give one of them another name")]
+                )
         return parsed.id, settings, inputs
 
     def parameters(self, call: Call, what: str) -> tuple[tree.Parameter, ...]:
@@ -268,14 +305,28 @@ class _Parser:
         for argument in call.arguments:
             if not isinstance(argument, Name):
                 message = f"{self.source[argument.span]} is not the name of a{'n' * (what == 'input')} {what}"
-                raise SpecError([Problem(self.source, argument.span, "syntax", message, f"the head names the {what}s: `Block(width, stride=1)`")])
+                raise SpecError(
+                    [
+                        Problem(
+                            self.source,
+                            argument.span,
+                            "syntax",
+                            message,
+                            f"the head names the {what}s: `Block(width, stride=1)`",
+                        )
+                    ]
+                )
             result.append(tree.Parameter(argument.id, argument.span))
         result += [tree.Parameter(k.name, k.span, k.value) for k in call.keywords]
         for i, parameter in enumerate(result):
             if parameter.name in ("prev", "_"):
-                raise SpecError([Problem(self.source, parameter.span, "name", f"{parameter.name} cannot be the name of a {what}")])
+                raise SpecError(
+                    [Problem(self.source, parameter.span, "name", f"{parameter.name} cannot be the name of a {what}")]
+                )
             if any(other.name == parameter.name for other in result[:i]):
-                raise SpecError([Problem(self.source, parameter.span, "name", f"the {what} {parameter.name} is given twice")])
+                raise SpecError(
+                    [Problem(self.source, parameter.span, "name", f"the {what} {parameter.name} is given twice")]
+                )
         return tuple(result)
 
     # -- lines --------------------------------------------------------------------------------------------------------
@@ -300,7 +351,17 @@ class _Parser:
     def statement(self, scalar: Scalar) -> tree.Statement:
         text = scalar.text.strip()
         if not text.value:
-            raise SpecError([Problem(self.source, scalar.span, "syntax", "this line is empty", "write a layer or an expression, or take the line out")])
+            raise SpecError(
+                [
+                    Problem(
+                        self.source,
+                        scalar.span,
+                        "syntax",
+                        "this line is empty",
+                        "write a layer or an expression, or take the line out",
+                    )
+                ]
+            )
         ex.check_characters(self.source, text)
         ex.check_brackets(self.source, text)
         left, right, arrow = _split(self.source, text)
@@ -317,7 +378,9 @@ class _Parser:
         """A shape, or a tuple of shapes: ``(B, 10)``, ``((B, T, h), _)``, ``2, 4``. Raises SpecError."""
         text = text.strip()
         if not text.value:
-            raise SpecError([Problem(self.source, text.span(0, 0), "syntax", "a shape is missing behind ->", "write `-> (B, 10)`")])
+            raise SpecError(
+                [Problem(self.source, text.span(0, 0), "syntax", "a shape is missing behind ->", "write `-> (B, 10)`")]
+            )
         shape = ex.parse(self.source, text)
         one = isinstance(shape, Name) and shape.id == "_"
         if not isinstance(shape, Sequence) and text.value.startswith("(") and text.value.endswith(")") and not one:
@@ -342,19 +405,38 @@ class _Parser:
         head, value = node.entries[0]
         control = next((key for key, _ in node.entries if key.value in _CONTROL), None)
         if control is not None or head.value in ("do", "then", "else", "limit"):
-            self.problem(head.span, f"{head.value}: stands where `for:`, `if:` or `while:` is expected", "begin with `- for: …`, then `do:` below", "key")
-        elif not (isinstance(value, Scalar) and value.value) and (not isinstance(value, Scalar) or re.fullmatch(r"\w+(\(.*\))?", head.value)):
+            self.problem(
+                head.span,
+                f"{head.value}: stands where `for:`, `if:` or `while:` is expected",
+                "begin with `- for: …`, then `do:` below",
+                "key",
+            )
+        elif not (isinstance(value, Scalar) and value.value) and (
+            not isinstance(value, Scalar) or re.fullmatch(r"\w+(\(.*\))?", head.value)
+        ):
             if isinstance(value, Scalar):
                 self.problem(head.span, f"the part {head.value} is empty", "list its lines below it, indented", "key")
             else:
                 other = node.entries[1][0]
-                self.problem(other.span, f"{other.value}: has no place beside {head.value}:", "begin each line of a list with `- `", "key")
+                self.problem(
+                    other.span,
+                    f"{other.value}: has no place beside {head.value}:",
+                    "begin each line of a list with `- `",
+                    "key",
+                )
         elif head.value.isidentifier():
             span = Span(head.span.end, head.span.end + 1)
-            self.problem(span, "a colon stands where an equals sign makes a name", f"write `{head.value} = {self.shown(value)}`")
+            self.problem(
+                span, "a colon stands where an equals sign makes a name", f"write `{head.value} = {self.shown(value)}`"
+            )
         else:
             span = Span(head.span.end, head.span.end + 1)
-            self.problem(span, "a colon and a space make a key, here inside a line", "take the space after the colon away, or quote the line", "yaml")
+            self.problem(
+                span,
+                "a colon and a space make a key, here inside a line",
+                "take the space after the colon away, or quote the line",
+                "yaml",
+            )
 
     def shown(self, node: Node) -> str:
         return self.source[_first_line(node.span, self.source)].strip()
@@ -378,9 +460,13 @@ class _Parser:
         bodies = {key.value: node for key, node in rest}
         for key, _ in rest:
             if key.value not in allowed:
-                self.problem(key.span, f"{key.value}: has no place under {word}:", suggestion(key.value, allowed), "key")
+                self.problem(
+                    key.span, f"{key.value}: has no place under {word}:", suggestion(key.value, allowed), "key"
+                )
         if allowed[0] not in bodies:
-            self.problem(head.span, f"{word}: has no {allowed[0]}:", f"write `{allowed[0]}:` below it and a list of lines", "key")
+            self.problem(
+                head.span, f"{word}: has no {allowed[0]}:", f"write `{allowed[0]}:` below it and a list of lines", "key"
+            )
         scalar = self.scalar(value, "an expression", f"write `- {word}: …`")
         if scalar is None:
             return None
@@ -405,7 +491,9 @@ class _Parser:
         text = scalar.text.strip()
         found = re.search(r"\sin\s", text.value)
         if not found:
-            raise SpecError([Problem(self.source, scalar.span, "syntax", f"{text.value} has no `in`", "write `for: t in range(T)`")])
+            raise SpecError(
+                [Problem(self.source, scalar.span, "syntax", f"{text.value} has no `in`", "write `for: t in range(T)`")]
+            )
         target = ex.parse_target(self.source, text[: found.start()])
         return target, ex.parse(self.source, text[found.end() :])
 
@@ -439,13 +527,20 @@ class _Parser:
         return tree.Expectations(tuple(figures), tuple(outputs))
 
     def expected(
-        self, key: Scalar, value: Node, layer: str | None, figures: list[tree.ExpectedFigure], outputs: list[tree.ExpectedOutput]
+        self,
+        key: Scalar,
+        value: Node,
+        layer: str | None,
+        figures: list[tree.ExpectedFigure],
+        outputs: list[tree.ExpectedOutput],
     ) -> None:
         known = ("output", *FIGURES) if layer else ("output", "layers", *FIGURES)
         if key.value not in known:
             self.problem(key.span, f"unknown expectation {key.value}", suggestion(key.value, known), "key")
             return
-        scalar = self.scalar(value, "a shape" if key.value == "output" else "a figure", "write `output: (B, 10)` or `params: 25_557_032`")
+        scalar = self.scalar(
+            value, "a shape" if key.value == "output" else "a figure", "write `output: (B, 10)` or `params: 25_557_032`"
+        )
         if scalar is None:
             return
         if key.value == "output":
@@ -503,7 +598,12 @@ def _split(source: Source, text: Text) -> tuple[Text | None, Text, Text | None]:
     depth, equals, arrow = 0, [], None
     for i, c in ex.outside_strings(value):
         depth += (c in "([{") - (c in ")]}")
-        if c == "=" and depth == 0 and value[i + 1 : i + 2] not in ("=", ">") and value[i - 1 : i] not in tuple("=<>!:"):
+        if (
+            c == "="
+            and depth == 0
+            and value[i + 1 : i + 2] not in ("=", ">")
+            and value[i - 1 : i] not in tuple("=<>!:")
+        ):
             equals.append(i)
         if c == "-" and value[i + 1 : i + 2] == ">" and depth == 0:
             arrow = i
@@ -516,7 +616,12 @@ def _split(source: Source, text: Text) -> tuple[Text | None, Text, Text | None]:
         fail(equals[0] - 1, equals[0] + 1, f"{sign}= is not part of the language", f"write `{name} = {name} {sign} …`")
     if len(equals) > 1:
         first, second = value[: equals[0]].strip(), value[equals[0] + 1 : equals[1]].strip()
-        fail(equals[1], equals[1] + 1, "a line gives its value one name", f"write `{second} = …`, and `{first} = {second}` on a line below")
+        fail(
+            equals[1],
+            equals[1] + 1,
+            "a line gives its value one name",
+            f"write `{second} = …`, and `{first} = {second}` on a line below",
+        )
     promise = None if arrow is None else text[arrow + 2 :]
     if not equals:
         return None, text[:end].strip(), promise

@@ -138,7 +138,9 @@ class State:
 
     def copy(self) -> State:
         """A state of its own, for a branch."""
-        return State([dict(frame) for frame in self.frames], self.prev, self.flow, [dict(frame) for frame in self.layers])
+        return State(
+            [dict(frame) for frame in self.frames], self.prev, self.flow, [dict(frame) for frame in self.layers]
+        )
 
     def find(self, name: str) -> Binding | None:
         """The nearest meaning of a name."""
@@ -171,7 +173,13 @@ def _joined(one: Binding | None, two: Binding | None, words: tuple[str, str]) ->
         only = one or two
         assert only is not None
         return Binding(
-            only.kind, only.span, only.value, only.definitions, only.layer, only.inner, only.branch or words[0 if one else 1]
+            only.kind,
+            only.span,
+            only.value,
+            only.definitions,
+            only.layer,
+            only.inner,
+            only.branch or words[0 if one else 1],
         )
     if one == two:
         return one

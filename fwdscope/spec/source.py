@@ -108,7 +108,9 @@ def read(path: Path, name: str | None = None) -> Source:
 def decode(data: bytes, name: str) -> Source:
     """Bytes as UTF-8 text, with or without a mark. Raises SpecError."""
     if len(data) > MAX_BYTES:
-        raise SpecError([Problem(Source(name, ""), Span(0, 0), "limit", f"the file is larger than {MAX_BYTES:,} bytes")])
+        raise SpecError(
+            [Problem(Source(name, ""), Span(0, 0), "limit", f"the file is larger than {MAX_BYTES:,} bytes")]
+        )
     try:
         return Source(name, data.decode("utf-8-sig"))
     except UnicodeDecodeError as error:
@@ -183,7 +185,9 @@ class _Composer:
             return
         if getattr(event, "anchor", None) is not None:
             text = f"anchors (&{event.anchor}) are not part of the language"  # type: ignore[attr-defined]
-            self.problem(Span(span.start, span.start + 1), text, "make what repeats a block; quote a line that begins with &")
+            self.problem(
+                Span(span.start, span.start + 1), text, "make what repeats a block; quote a line that begins with &"
+            )
         if getattr(event, "tag", None) is not None:
             tag = self.source.text[span.start :].split(maxsplit=1)[0]
             mark = Span(span.start, span.start + len(tag))
@@ -238,7 +242,9 @@ class _Composer:
         for line in re.finditer(r"(?:\r\n|\r|\n)[ \t]*(-(?=\s|$)[^\r\n]*)", raw):
             place = Span(span.start + line.start(1), span.start + line.end(1))
             message = "this line is indented under the one before, so YAML joins both to one"
-            self.problem(place, message, "give it the indentation of the line before, or a name with a colon to nest under")
+            self.problem(
+                place, message, "give it the indentation of the line before, or a name with a colon to nest under"
+            )
 
     def tabs(self) -> Iterator[Problem]:
         """Tabs outside comments and ``doc`` texts."""
@@ -257,7 +263,9 @@ class _Composer:
 
 def _fold(raw: str, start: int, plain: bool) -> list[tuple[str, int]]:
     """The characters of a flow scalar with their offsets, its lines folded as YAML does: one break is a space, more are breaks less one."""
-    lines = list(re.finditer(r"([^\r\n]*)(\r\n|\r|\n|$)", raw))[: raw.count("\n") + len(re.findall(r"\r(?!\n)", raw)) + 1]
+    lines = list(re.finditer(r"([^\r\n]*)(\r\n|\r|\n|$)", raw))[
+        : raw.count("\n") + len(re.findall(r"\r(?!\n)", raw)) + 1
+    ]
     pairs: list[tuple[str, int]] = []
     breaks: list[int] = []
     for number, line in enumerate(lines):
@@ -304,7 +312,7 @@ def _unescape(pairs: list[tuple[str, int]], style: str) -> list[tuple[str, int]]
 
 # --- YAML's complaints in the language's words ---------------------------------------------------------------------------
 
-_CANNOT_BEGIN = "[{*&!@%>|?,`\""
+_CANNOT_BEGIN = '[{*&!@%>|?,`"'
 
 
 def _translate(source: Source, error: yaml.YAMLError) -> Problem:
@@ -349,29 +357,48 @@ def _as_known(source: Source, error: yaml.MarkedYAMLError, at: int) -> Problem:
         span = Span(at, at + 1)
         if re.match(r"\s*(doc|name)\s*:", line):
             key = line.split(":")[0].strip()
-            return problem("a colon and a space make a key, and one stands inside this text", f"use `{key}: |` and the text below", span)
-        return problem("a colon and a space make a key, here inside a line", "take the space after the colon away, or quote the line", span)
+            return problem(
+                "a colon and a space make a key, and one stands inside this text",
+                f"use `{key}: |` and the text below",
+                span,
+            )
+        return problem(
+            "a colon and a space make a key, here inside a line",
+            "take the space after the colon away, or quote the line",
+            span,
+        )
     if "'\\t'" in text:
         return problem("a tab stands here", "indent with spaces", Span(at, at + 1))
     if number > 1 and re.search(r"\s#", source.line(number - 1)) and "block end" in text:
         previous = source.line(number - 1)
         hash_at = start - len(previous) - 1 + re.search(r"\s#", previous).start() + 1  # type: ignore[union-attr]
         span = Span(hash_at, hash_at + len(previous) - previous.index("#"))
-        return problem("a comment ends the line, so the next one cannot go on with it", "move the comment above the line", span)
+        return problem(
+            "a comment ends the line, so the next one cannot go on with it", "move the comment above the line", span
+        )
     if "unexpected end of stream" in text and error.context and "quoted" in error.context and error.context_mark:
         opened = error.context_mark.index
-        return problem("this quote is never closed", "close it, or double it inside single quotes", Span(opened, opened + 1))
+        return problem(
+            "this quote is never closed", "close it, or double it inside single quotes", Span(opened, opened + 1)
+        )
     if "expected ',' or" in text and error.context_mark:
         opened = error.context_mark.index
         sign = source.text[opened]
-        return problem(f"this {sign} is never closed", f"close it with {']' if sign == '[' else '}'}", Span(opened, opened + 1))
+        return problem(
+            f"this {sign} is never closed", f"close it with {']' if sign == '[' else '}'}", Span(opened, opened + 1)
+        )
     if "could not find expected ':'" in text:
         help = "a line of a list begins with `- `; a section ends with a colon"
         if error.context_mark:
             begun = error.context_mark.index
             rest = source.line(source.place(begun)[0])[source.place(begun)[1] - 1 :]
-            return problem("this is neither a line of a list nor a key", help, Span(begun, begun + max(1, len(rest.rstrip()))))
+            return problem(
+                "this is neither a line of a list nor a key", help, Span(begun, begun + max(1, len(rest.rstrip())))
+            )
         return problem("this is neither a line of a list nor a key", help)
     if "block end" in text or "block collection" in text or "expected the node content" in text:
-        return problem("this does not fit in with the lines around it", "indent lines of one list alike, each with `- `; quote a line that begins with a quote")
+        return problem(
+            "this does not fit in with the lines around it",
+            "indent lines of one list alike, each with `- `; quote a line that begins with a quote",
+        )
     return problem(f"this is not YAML: {text}", None, Span(at, at + 1))

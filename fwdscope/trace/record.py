@@ -93,7 +93,17 @@ class Recorder:
 
     # -- told by the network ------------------------------------------------------------------------------------------
 
-    def begin(self, kind: str, path: str, type: str, text: str, label: str, span: Span | None, module: nn.Module | None, inputs: Any) -> None:
+    def begin(
+        self,
+        kind: str,
+        path: str,
+        type: str,
+        text: str,
+        label: str,
+        span: Span | None,
+        module: nn.Module | None,
+        inputs: Any,
+    ) -> None:
         """A layer, block, stack, part, loop or Parameter begins."""
         node = Node(kind, path, type, text, label, span, module, inputs=tuple(tensors(inputs)))
         if module is not None:
@@ -124,7 +134,16 @@ class Recorder:
         """A line begins."""
         self.stack.append(_Line(first_child=len(self.parent())))
 
-    def line_end(self, path: str, label: str, line: tree.Statement, value: Any, arguments: str, reads: tuple[str, ...], promise: Promise | None) -> None:
+    def line_end(
+        self,
+        path: str,
+        label: str,
+        line: tree.Statement,
+        value: Any,
+        arguments: str,
+        reads: tuple[str, ...],
+        promise: Promise | None,
+    ) -> None:
         """A line ends: what it computed outside layers becomes a row of its own, before or after those of its layers."""
         pending = self.stack.pop()
         assert isinstance(pending, _Line)
@@ -146,7 +165,9 @@ class Recorder:
             siblings.insert(pending.position, node)
         home = called or pending.node
         if home is None and promise is not None:
-            home = Node("expression", path, _outermost(line.value), line.text, label, line.span, outputs=tuple(tensors(value)))
+            home = Node(
+                "expression", path, _outermost(line.value), line.text, label, line.span, outputs=tuple(tensors(value))
+            )
             siblings.append(home)
         if home is not None:
             home.promise, home.reads = promise, reads

@@ -39,7 +39,7 @@ class _Step:
 def rows(trace: Trace) -> tuple[LayerRow, ...]:
     """The rows of a trace, in order of execution, a parent before what it contains."""
     seen: set[int] = set()
-    steps = [_step(child, seen) for child in trace.root.children]
+    steps = _folded([_step(child, seen) for child in trace.root.children])
     flat = [(step, depth) for step in steps for step, depth in _flat(step, 1)]
     index: dict[Node, int] = {}
     for i, (step, _) in enumerate(flat):

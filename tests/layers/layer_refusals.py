@@ -17,7 +17,6 @@ def meta(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
 INT, BOOL = torch.int64, torch.bool
 ENCODER = LAYERS["TransformerEncoderLayer"]
 
-# name, settings, inputs, message, help; both as they are shown, the help None where there is nothing to add.
 REFUSALS: list[tuple[str, dict[str, Any], tuple[Any, ...], str, str | None]] = [
     # dtypes
     (
@@ -46,13 +45,6 @@ REFUSALS: list[tuple[str, dict[str, Any], tuple[Any, ...], str, str | None]] = [
         {"out_features": 3},
         (meta(2, 4, dtype=torch.float64),),
         "Linear has weights of float32, found an input of float64",
-        "write x.to(float32), or make the input with dtype=float32",
-    ),
-    (
-        "LayerNorm",
-        {},
-        (meta(2, 4, dtype=torch.float64),),
-        "LayerNorm has weights of float32, found an input of float64",
         "write x.to(float32), or make the input with dtype=float32",
     ),
     (

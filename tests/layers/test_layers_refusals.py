@@ -170,3 +170,9 @@ def test_a_custom_encoder_must_be_one() -> None:
     x = meta(5, 2, 8)
     with pytest.raises(LayerError, match="Transformer takes a TransformerEncoder, found a Identity"):
         LAYERS["Transformer"](nhead=2, custom_encoder=LAYERS["Identity"]()).build(x, x)
+
+
+def test_norms_refuse_a_dtype_that_their_weights_do_not_have() -> None:
+    with pytest.raises(LayerError, match="LayerNorm has weights of float32, found an input of float64"):
+        LAYERS["LayerNorm"]().check(meta(2, 4, dtype=torch.float64))
+    LAYERS["LayerNorm"](elementwise_affine=False).check(meta(2, 4, dtype=torch.float64))

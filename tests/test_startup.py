@@ -1,0 +1,68 @@
+"""What comes at once: help, the vocabulary, the schema and every spec error never load torch."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+# Runs the command line in this process and says on the last line of stderr whether torch was loaded.
+PROBE = """
+import sys
+from fwdscope.cli import run
+sys.argv = ["fwdscope", *sys.argv[1:]]
+code = run()
+print("torch" in sys.modules, file=sys.stderr)
+sys.exit(code)
+"""
+
+
+def probe(*arguments: str) -> tuple[int, str, bool]:
+    """Exit code, stdout, and whether torch was loaded."""
+    result = subprocess.run([sys.executable, "-c", PROBE, *arguments], capture_output=True, text=True, check=False)
+    return result.returncode, result.stdout, result.stderr.splitlines()[-1] == "True"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("--help",), ("--version",), ("inspect", "--help"), ("layers",), ("layers", "Conv2d"), ("schema",)],
+    ids=" ".join,
+)
+def test_help_the_vocabulary_and_the_schema_do_not_load_torch(arguments: tuple[str, ...]) -> None:
+    code, out, loaded = probe(*arguments)
+    assert (code, loaded) == (0, False)
+    assert out
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "inputs: {x: rand(2, 3)}\nlayers:\n  - Dense(8)\n",
+        "inputs: {x: 'rand(2, 3)'}\nlayers:\n  - Linear(8, filters=3)\n  - relu(x, axis=1)\n",
+        "inputs:\n  x: rand(2, 3)\nlayers:\n  - [a, b] = Linear(8)\n",
+        "layers: 3\n",
+        "",
+    ],
+    ids=["unknown layer", "unknown setting", "yaml", "structure", "empty"],
+)
+def test_a_spec_error_does_not_load_torch(tmp_path: Path, text: str) -> None:
+    spec = tmp_path / "wrong.yaml"
+    spec.write_text(text)
+    code, out, loaded = probe("inspect", str(spec))
+    assert (code, out, loaded) == (2, "", False)
+
+
+def test_a_saved_report_is_shown_without_torch(tmp_path: Path) -> None:
+    saved = tmp_path / "xor.json"
+    assert probe("inspect", "mlp_xor", "-o", str(saved)) == (0, "", True)
+    code, out, loaded = probe("inspect", str(saved))
+    assert (code, loaded) == (0, False)
+    assert "mlp" in out
+
+
+def test_the_probe_sees_torch_where_it_is_loaded() -> None:
+    """Without this, the tests above could not fail."""
+    code, _, loaded = probe("inspect", "perceptron")
+    assert (code, loaded) == (0, True)

@@ -1,0 +1,266 @@
+"""One forward as rows: what is a row, in which order, what each holds, and that nothing is left changed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fwdscope.inspection import inspect_spec, shipped
+from fwdscope.model import build
+from fwdscope.report import LayerRow, Report, parents
+from fwdscope.spec import load
+from fwdscope.spec.check import check
+from fwdscope.spec.parser import parse
+from fwdscope.spec.source import Source
+from fwdscope.trace import trace
+
+
+def report(text: str) -> Report:
+    return inspect_spec(check(parse(Source("test.yaml", text))))
+
+
+def lines(*lines: str, inputs: str = "x: randn(2, 8)", extra: str = "") -> str:
+    body = "\n".join(f"  - {line}" for line in lines)
+    return f"{extra}inputs:\n  {inputs}\nlayers:\n{body}\n"
+
+
+def brief(rows: tuple[LayerRow, ...]) -> list[tuple[str, str, str]]:
+    return [(row.path, row.kind, row.type) for row in rows]
+
+
+# --- what is a row -------------------------------------------------------------------------------------------------------------
+
+
+def test_layers_and_the_expressions_between_them_are_rows_in_order() -> None:
+    found = report(lines("a = Linear(8)", "relu(prev)", "b = Linear(8)", "a + b"))
+    assert brief(found.layers) == [
+        ("a", "layer", "Linear"),
+        ("relu", "expression", "relu"),
+        ("b", "layer", "Linear"),
+        ("add", "expression", "add"),
+    ]
+    assert [row.line for row in found.layers] == [4, 5, 6, 7]
+
+
+def test_a_line_that_only_names_or_takes_apart_computes_nothing_and_is_no_row() -> None:
+    text = lines("lstm = LSTM(4)", "out, (h, _) = lstm", "skip = out", "h[0] + skip[0, 0]", inputs="x: randn(5, 3, 8)")
+    assert brief(report(text).layers) == [("lstm", "layer", "LSTM"), ("add", "expression", "add")]
+
+
+def test_what_is_computed_for_a_layer_stands_before_it_and_what_is_computed_with_it_behind() -> None:
+    found = report(lines("x + Linear(8)(x * 2)"))
+    # x * 2 and the sum are of one line; its row stands where its last operator ran.
+    assert [row.type for row in found.layers] == ["Linear", "add"]
+    found = report(lines("fc = Linear(8)(x * 2)"))
+    assert brief(found.layers) == [("mul", "expression", "mul"), ("fc", "layer", "Linear")]
+
+
+def test_a_block_a_part_and_a_stack_hold_their_lines() -> None:
+    text = lines(
+        "stem:\n    - fc = Linear(8)\n    - ReLU",
+        "h = 2 * MLP(16)",
+        "MLP(16)",
+        extra="blocks:\n  MLP(width):\n    - up = Linear(width)\n    - GELU\n    - down = Linear(8)\n",
+    )
+    found = report(text)
+    assert [(row.path, row.kind, row.depth) for row in found.layers] == [
+        ("stem", "part", 1),
+        ("stem.fc", "layer", 2),
+        ("stem.relu", "layer", 2),
+        ("h", "stack", 1),
+        ("h.0", "copies", 2),
+        ("h.0.up", "layer", 3),
+        ("h.0.gelu", "layer", 3),
+        ("h.0.down", "layer", 3),
+        ("mlp", "block", 1),
+        ("mlp.up", "layer", 2),
+        ("mlp.gelu", "layer", 2),
+        ("mlp.down", "layer", 2),
+    ]
+    stack, copies = found.layers[3], found.layers[4]
+    # One copy: 8 · 16 + 16 + 16 · 8 + 8
+    assert (copies.params, copies.repeat, copies.label) == (280, 2, "0–1")
+    assert (stack.params, stack.text) == (560, "2 × MLP")
+
+
+def test_copies_that_saw_another_input_are_not_folded() -> None:
+    found = report(lines("h = Sequential(Linear(4), 3 * Linear(4))"))
+    assert [(row.path, row.repeat) for row in found.layers] == [("h", 1), ("h.0", 1), ("h.1", 3)]
+
+
+def test_copies_made_by_a_comprehension_are_one_row() -> None:
+    found = report(lines("stack([Linear(4)(x) for _ in range(5)])"))
+    assert [(row.path, row.label, row.repeat, row.params) for row in found.layers] == [
+        ("linear", "linear–linear_5", 5, 36),
+        ("stack", "", 1, 0),
+    ]
+
+
+def test_a_layer_used_again_is_a_second_call_without_parameters() -> None:
+    found = report(lines("fc = Linear(8)", "relu(prev)", "fc(prev)"))
+    first, _, second = found.layers
+    assert (first.path, first.call, first.params) == ("fc", 1, 72)
+    assert (second.path, second.call, second.params) == ("fc", 2, 0)
+    assert found.totals.params == 72
+
+
+def test_a_layer_called_in_a_comprehension_is_one_row_with_its_calls() -> None:
+    found = report(lines("fc = Linear(3)", "stack([fc(x[i]) for i in range(2)]) + prev", inputs="x: randn(2, 8)"))
+    assert [(row.path, row.call, row.calls) for row in found.layers if row.path == "fc"] == [("fc", 1, 1), ("fc", 2, 2)]
+
+
+def test_a_tied_weight_is_named_where_it_is_read_and_counts_once() -> None:
+    found = report(lines("wte = Embedding(50, 8)", "linear(prev, wte.weight)", inputs="x: randint(0, 50, (2, 7))"))
+    assert found.layers[1].reads == ("wte.weight",)
+    assert found.totals.params == 400
+
+
+def test_parameters_and_buffers_of_the_file_are_rows() -> None:
+    found = report(lines("scale = Parameter(ones(8))", "table = Buffer(rand(8, 8))", "x * scale @ table"))
+    assert [(row.path, row.kind, row.params, row.buffers) for row in found.layers] == [
+        ("scale", "parameter", 8, 0),
+        ("table", "parameter", 0, 64),
+        ("matmul", "expression", 0, 0),
+    ]
+
+
+def test_the_rounds_of_a_loop_are_merged() -> None:
+    text = lines(
+        "h = zeros(2, 4)",
+        "for: t in range(5)\n    do:\n      - h = tanh(Linear(4, bias=False)(x[:, t]) + h)",
+        inputs="x: randn(2, 5, 8)",
+    )
+    found = report(text)
+    assert [(row.path, row.kind, row.calls, row.params) for row in found.layers] == [
+        ("h", "expression", 1, 0),
+        ("", "loop", 5, 32),
+        ("index", "expression", 5, 0),
+        ("linear", "layer", 5, 32),
+        ("h", "expression", 5, 0),
+    ] or [row.path for row in found.layers if row.kind == "layer"] == ["linear"]
+    assert found.totals.params == 32
+
+
+def test_shapes_that_differ_between_rounds_are_said_to() -> None:
+    text = lines("s = zeros(2, 0)", "for: t in range(3)\n    do:\n      - s = cat([s, x], dim=1)")
+    loop, row = report(text).layers[-2:]
+    assert (loop.kind, loop.calls) == ("loop", 3)
+    assert (row.varies, row.calls, row.output_shapes) == (True, 3, ((2, 24),))
+
+
+def test_a_loop_that_the_data_decide_gives_one_round_and_says_its_line() -> None:
+    found = report(lines("while: abs(prev).sum() > 1\n    do:\n      - prev / 2", "prev.sum()"))
+    loop = next(row for row in found.layers if row.kind == "loop")
+    assert "one round" in (loop.note or "")
+    assert any(note.startswith("line 4:") and "one round" in note for note in found.notes)
+
+
+def test_the_modules_inside_torchs_own_layers_are_rows() -> None:
+    found = report(
+        lines(
+            "enc = TransformerEncoder(TransformerEncoderLayer(2, dim_feedforward=16, batch_first=True), 3)",
+            inputs="x: randn(2, 5, 8)",
+        )
+    )
+    paths = {row.path for row in found.layers}
+    assert {"enc", "enc.layers.0", "enc.layers.0.self_attn", "enc.layers.0.linear1"} <= paths
+    assert next(row for row in found.layers if row.path == "enc.layers.0").repeat == 3
+    module = torch.nn.TransformerEncoder(torch.nn.TransformerEncoderLayer(8, 2, 16, batch_first=True), 3)
+    assert found.layers[0].params == sum(p.numel() for p in module.parameters())
+
+
+def test_rows_know_which_rows_they_read() -> None:
+    found = report(lines("a = Linear(8)", "b = Linear(8)(x)", "a + b"))
+    assert [row.sources for row in found.layers] == [(), (), (0, 1)]
+
+
+# --- rows conserve ---------------------------------------------------------------------------------------------------------------
+
+
+def conserves(found: Report) -> None:
+    over = parents(found.layers)
+    for kind in ("params", "trainable_params", "buffers"):
+        inside = [0] * len(found.layers)
+        top = 0
+        for row, parent in zip(found.layers, over, strict=True):
+            value = getattr(row, kind) * row.repeat
+            if parent is None:
+                top += value
+            else:
+                inside[parent] += value
+        assert top == getattr(found.totals, kind)
+        assert all(row_sum <= getattr(row, kind) for row, row_sum in zip(found.layers, inside, strict=True))
+        for row, row_sum in zip(found.layers, inside, strict=True):
+            if row_sum and row.kind != "layer":
+                assert row_sum == getattr(row, kind), row.path
+
+
+@pytest.mark.parametrize("name", sorted(shipped()))
+def test_children_sum_to_their_parents_and_the_top_level_to_the_total(name: str) -> None:
+    conserves(inspect_spec(load(shipped()[name])))
+
+
+_LAYERS = st.sampled_from(
+    ["Linear(8)", "a + prev", "ReLU", "LayerNorm", "2 * Linear(8)", "3 * MLP(4)", "MLP(2)", "prev * 2", "x + prev"]
+)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.lists(_LAYERS, min_size=1, max_size=6))
+def test_any_network_conserves(body: list[str]) -> None:
+    blocks = (
+        "blocks:\n  MLP(n):\n    - up = Linear(n)\n    - h = 2 * Linear(n)\n    - down = Linear(8)\n    - x + down\n"
+    )
+    conserves(report(lines("a = Linear(8)", "x + a", *body, extra=blocks)))
+
+
+# --- nothing is left changed -----------------------------------------------------------------------------------------------------
+
+
+def state() -> tuple[object, ...]:
+    modules = torch.nn.modules.module
+    hooks = (len(modules._global_forward_hooks), len(modules._global_forward_pre_hooks))
+    fast = torch.backends.mha.get_fastpath_enabled()
+    return (
+        hooks,
+        fast,
+        torch.get_default_dtype(),
+        torch.is_grad_enabled(),
+        torch.get_rng_state().tolist(),
+        torch.get_default_device(),
+    )
+
+
+def test_inspecting_leaves_torch_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = state()
+    inspect_spec(load(shipped()["transformer_encoder"]), dtype="bfloat16")
+    assert state() == before
+
+
+def test_an_exception_in_the_middle_leaves_torch_and_the_network_as_they_were(monkeypatch: pytest.MonkeyPatch) -> None:
+    network = build(load(shipped()["vit_b_16"]))
+    keys, before = list(network.state_dict()), state()
+    calls = 0
+
+    def fail(*_: object) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == 40:
+            raise RuntimeError("in the middle")
+
+    monkeypatch.setattr("fwdscope.trace.record.Recorder.op", fail)
+    with pytest.raises(Exception, match="in the middle"):
+        trace(network)
+    assert state() == before
+    assert list(network.state_dict()) == keys
+    assert network.blueprint.observer is None
+    assert not any(m._forward_hooks or m._forward_pre_hooks for m in network.modules())
+
+
+def test_tracing_twice_gives_the_same(tmp_path: Path) -> None:
+    checked = load(shipped()["gpt2"], variables={"depth": "2"})
+    assert inspect_spec(checked) == inspect_spec(checked)
