@@ -23,8 +23,8 @@ def inspect(
 ) -> Report:
     """The report of a spec: a file, or the name of one that ships with fwdscope.
 
-    ``variables`` replace entries of the spec's ``vars``. Raises ``fwdscope.spec.problems.SpecError``, with every problem and its
-    place, where the spec is wrong, and FileNotFoundError where there is none.
+    ``variables`` replace entries of the spec's ``vars``. Raises ``fwdscope.spec.problems.SpecError``, with every
+    problem and its place, where the spec is wrong, and FileNotFoundError where there is none.
     """
     from fwdscope import spec as language
     from fwdscope.inspection import find_spec, inspect_spec

@@ -1,7 +1,8 @@
 """The commands: options in, text out, exit code back.
 
-Reports go to stdout, problems to stderr. Exit codes: 0 fine, 1 something fell short, 2 the input is wrong, 3 a defect of ours.
-torch is loaded by what needs it, never by this file: help, ``layers``, ``schema`` and every spec error come at once.
+Reports go to stdout, problems to stderr. Exit codes: 0 fine, 1 something fell short, 2 the input is wrong, 3 a defect
+of ours. torch is loaded by what needs it, never by this file: help, ``layers``, ``schema`` and every spec error come
+at once.
 """
 
 from __future__ import annotations
@@ -43,7 +44,8 @@ class InputError(Exception):
 def run() -> int:
     """The whole program: parse the arguments, run a command, give its exit code."""
     for stream in (sys.stdout, sys.stderr):
-        # The report draws with signs beyond ASCII; a pipe whose locale has none shows them as question marks rather than fail.
+        # The report draws with signs beyond ASCII; a pipe whose locale has none shows them as question marks rather
+        # than fail.
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")
     try:
@@ -188,7 +190,7 @@ def schema(output: Annotated[Path | None, typer.Option("-o", "--output", help="W
     _boundary(command)
 
 
-# --- what the commands are made of -------------------------------------------------------------------------------------------
+# --- what the commands are made of -----------------------------------------------------------------------------------
 
 
 def _report(target: str, sets: list[str], inputs: list[str], dtype: str, allow_import: bool) -> Report:
@@ -217,9 +219,8 @@ def _report(target: str, sets: list[str], inputs: list[str], dtype: str, allow_i
         known = [one.name for one in checked.spec.inputs]
         if name not in known:
             meant = nearest(name, known)
-            raise InputError(
-                f"--input {name}: there is no input {name}; {f'did you mean {meant}?' if meant else f'there is {listed(known)}'}"
-            )
+            help = f"did you mean {meant}?" if meant else f"there is {listed(known)}"
+            raise InputError(f"--input {name}: there is no input {name}; {help}")
     return inspect_spec(checked, replaced, dtype)
 
 

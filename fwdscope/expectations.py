@@ -19,7 +19,10 @@ if TYPE_CHECKING:
 
 
 def with_shortfalls(checked: Checked, report: Report, hold_outputs: bool = True) -> Report:
-    """The report with what it falls short of. ``hold_outputs`` is False where an input has another shape than the spec's."""
+    """The report with what it falls short of.
+
+    ``hold_outputs`` is False where an input has another shape than the spec's.
+    """
     return dataclasses.replace(report, shortfalls=tuple(shortfalls(checked, report, hold_outputs)))
 
 

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 def inspect_spec(checked: Checked, feeds: Mapping[str, Feed] | None = None, dtype: str = "float32") -> Report:
     """Build a checked spec on meta and run it once.
 
-    ``feeds`` stand for inputs of the spec (``--input``); ``dtype`` is that of weights and of inputs that name none. Raises SpecError
-    where shapes do not fit.
+    ``feeds`` stand for inputs of the spec (``--input``); ``dtype`` is that of weights and of inputs that name
+    none. Raises SpecError where shapes do not fit.
     """
     import torch
 

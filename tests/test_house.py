@@ -14,7 +14,8 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "fwdscope"
 FILES = sorted(PACKAGE.rglob("*.py"))
 
-# The rooms, and which others each may import at module level. Imports point one way: cli → render → (findings, expectations) →
+# The rooms, and which others each may import at module level. Imports point one way: cli → render → (findings,
+# expectations) →
 # report, and model → layers, spec. `layers` and `spec` know nothing of what is built from them.
 MAY_IMPORT = {
     "__init__": set(),

@@ -17,8 +17,10 @@ from fwdscope.spec.problems import Cause, Problem, Span
 
 
 def materialise(network: Network, device: str | torch.device = "cpu", seed: int = 0) -> Network:
-    """Give a network built on meta its weights on a device: layers by torch's own initialisation, Parameters and Buffers of the
-    file by their expressions, then the spec's ``init``. The generators of torch are left as they were.
+    """Give a network built on meta its weights on a device.
+
+    Layers by torch's own initialisation, Parameters and Buffers of the file by their expressions, then the spec's
+    ``init``. torch's generators are left as they were.
     """
     device = torch.device(device)
     devices = [device] if device.type == "cuda" else []
@@ -46,7 +48,7 @@ def _own_tensors(network: Network) -> list[tuple[Scope, str]]:
 
 
 def _fill_rest(module: nn.Module) -> None:
-    """Tensors of modules that have no initialisation of their own: buffers of theirs are zeros until something writes them."""
+    """Zeros for the tensors of modules that have no initialisation of their own."""
     for tensor in (*module._parameters.values(), *module._buffers.values()):
         if tensor is not None:
             tensor.zero_()
@@ -76,7 +78,9 @@ def initialise(one: tree.Initialiser, tensor: Tensor, network: Network) -> None:
     getattr(nn.init, one.call.function.id + "_")(tensor, *arguments, **keywords)
 
 
-def matched(network: Network) -> tuple[list[tuple[tree.Initialiser, list[tuple[str, Tensor]]]], list[tuple[str, list[tree.Initialiser]]]]:
+def matched(
+    network: Network,
+) -> tuple[list[tuple[tree.Initialiser, list[tuple[str, Tensor]]]], list[tuple[str, list[tree.Initialiser]]]]:
     """Which entry of ``init`` fills which tensors, and the tensors that two entries claim with equal right.
 
     A path wins over a type, a longer end over a shorter.
@@ -105,7 +109,7 @@ def _tensors(network: Network) -> Iterator[tuple[nn.Module, str, str, Tensor]]:
 
 
 def _rank(key: str, full: str, module: nn.Module, name: str) -> tuple[int, int] | None:
-    """How well a key fits a tensor: (1, pieces) for the end of its path, (0, 1) for its layer's type; None for not at all."""
+    """How well a key fits a tensor: (1, pieces) for the end of its path, (0, 1) for its layer's type, else None."""
     pieces = key.split(".")
     if len(pieces) == 2 and pieces[0][:1].isupper():
         return (0, 1) if type(module).__name__ == pieces[0] and name == pieces[1] else None
@@ -114,7 +118,7 @@ def _rank(key: str, full: str, module: nn.Module, name: str) -> tuple[int, int] 
 
 
 def check_initialisers(network: Network) -> None:
-    """Hold ``init`` against the model: keys that match nothing, ties, default paths, initialisers that do not fit a shape."""
+    """Hold ``init`` against the model: keys that match nothing, ties, default paths, shapes that do not fit."""
     blueprint, source = network.blueprint, network.spec.source
     pairs, ties = matched(network)
     given = set().union(*blueprint.checked.given.values()) if blueprint.checked.given else set()
@@ -134,7 +138,9 @@ def check_initialisers(network: Network) -> None:
     for full, entries in ties[:1]:
         cause = Cause(f"{entries[0].key} matches it too", entries[0].span)
         message = f"init: {entries[1].key} and {entries[0].key} both match {full}"
-        blueprint.problems.append(Problem(source, entries[1].span, "name", message, "make one of them longer", (cause,)))
+        blueprint.problems.append(
+            Problem(source, entries[1].span, "name", message, "make one of them longer", (cause,))
+        )
 
 
 def _claims(one: tree.Initialiser, network: Network) -> Iterator[bool]:

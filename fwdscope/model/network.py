@@ -1,8 +1,8 @@
 """The modules that a spec becomes: the network, its blocks, parts and series.
 
-They are ``nn.Module``s whose ``forward`` runs the lines of the file (:mod:`fwdscope.model.run`). Layers are made by the first run, on
-the meta device, from the shapes that arrive; every later run finds them by the place of the call that made them. Their paths are
-``state_dict`` keys.
+They are ``nn.Module``s whose ``forward`` runs the lines of the file (:mod:`fwdscope.model.run`). Layers are made by the
+first run, on the meta device, from the shapes that arrive; every later run finds them by the place of the call that
+made them. Their paths are ``state_dict`` keys.
 """
 
 from __future__ import annotations
@@ -67,7 +67,17 @@ class Maker:
 class Observer(Protocol):
     """Who watches a run: the trace. See :class:`fwdscope.trace.Recorder`."""
 
-    def begin(self, kind: str, path: str, type: str, text: str, label: str, span: Span | None, module: nn.Module | None, inputs: Any) -> None:
+    def begin(
+        self,
+        kind: str,
+        path: str,
+        type: str,
+        text: str,
+        label: str,
+        span: Span | None,
+        module: nn.Module | None,
+        inputs: Any,
+    ) -> None:
         """A layer, block, stack, part or loop begins."""
 
     def end(self, outputs: Any) -> None:
@@ -79,7 +89,16 @@ class Observer(Protocol):
     def line(self) -> None:
         """A line begins."""
 
-    def line_end(self, path: str, label: str, line: tree.Statement, value: Any, arguments: str, reads: tuple[str, ...], promise: Any) -> None:
+    def line_end(
+        self,
+        path: str,
+        label: str,
+        line: tree.Statement,
+        value: Any,
+        arguments: str,
+        reads: tuple[str, ...],
+        promise: Any,
+    ) -> None:
         """A line ends."""
 
     def note(self, text: str) -> None:
@@ -215,7 +234,7 @@ class Series(Scope):
 
     def forward(self, x: Any, *others: Any, **keywords: Any) -> Any:
         """Run the layers one after the other."""
-        from fwdscope.model.run import call_layer
+        from fwdscope.model.applying import call_layer
 
         blueprint = self.blueprint
         value: Any = x
@@ -241,7 +260,10 @@ def one(value: Any) -> Any:
 
 
 class Network(Body):
-    """The whole model of a spec. ``forward`` takes its inputs in the file's order; ``example`` holds inputs of its own."""
+    """The whole model of a spec.
+
+    ``forward`` takes its inputs in the file's order; ``example`` holds inputs of its own.
+    """
 
     def __init__(self, blueprint: Blueprint, example: dict[str, Tensor]) -> None:
         spec = blueprint.spec
@@ -281,7 +303,9 @@ def default_dtype(dtype: torch.dtype) -> Iterator[None]:
         torch.set_default_dtype(before)
 
 
-def build(checked: Checked, replaced: Mapping[str, Tensor] | None = None, dtype: torch.dtype = torch.float32) -> Network:
+def build(
+    checked: Checked, replaced: Mapping[str, Tensor] | None = None, dtype: torch.dtype = torch.float32
+) -> Network:
     """The network of a checked spec, on meta, in evaluation mode, run once on its example inputs.
 
     ``replaced`` are meta tensors that stand for inputs of the spec (``--input``); promised shapes are then not held.

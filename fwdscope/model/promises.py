@@ -51,7 +51,9 @@ def _matches(shape: Expression, value: Any, evaluate: Evaluate) -> bool:
     several = any(isinstance(item, ex.Sequence) for item in shape.items)
     if isinstance(value, tuple | list):
         if several or (len(shape.items) == len(value) and shape.items and all(_is_any(i) for i in shape.items)):
-            return len(shape.items) == len(value) and all(_matches(s, v, evaluate) for s, v in zip(shape.items, value, strict=True))
+            return len(shape.items) == len(value) and all(
+                _matches(s, v, evaluate) for s, v in zip(shape.items, value, strict=True)
+            )
         return bool(value) and _matches(shape, value[0], evaluate)
     if not isinstance(value, Tensor):
         return False
@@ -59,7 +61,9 @@ def _matches(shape: Expression, value: Any, evaluate: Evaluate) -> bool:
         return _matches(shape.items[0], value, evaluate)
     if several:
         # One tensor over whose first dimension the shapes run: `q, k, v = qkv.permute(2, 0, 3, 1, 4)`.
-        return len(shape.items) == value.shape[0] and all(_matches(s, v, evaluate) for s, v in zip(shape.items, value, strict=True))
+        return len(shape.items) == value.shape[0] and all(
+            _matches(s, v, evaluate) for s, v in zip(shape.items, value, strict=True)
+        )
     return len(shape.items) == value.dim() and all(
         _is_any(item) or evaluate(item) == size for item, size in zip(shape.items, value.shape, strict=True)
     )

@@ -27,7 +27,9 @@ if TYPE_CHECKING:
 class ShapeError(Exception):
     """A fact about operands that do not fit: ``message``, help, and the sizes that clash, if two do."""
 
-    def __init__(self, message: str, help: str | None = None, clash: tuple[int, int] | None = None, code: str = "shape") -> None:
+    def __init__(
+        self, message: str, help: str | None = None, clash: tuple[int, int] | None = None, code: str = "shape"
+    ) -> None:
         super().__init__(message)
         self.message = message
         self.help = help
@@ -86,7 +88,11 @@ def check_call(name: str, arguments: Sequence[Any], keywords: Mapping[str, Any])
 
 def _check_matmul_call(name: str, arguments: Sequence[Any], keywords: Mapping[str, Any]) -> None:
     left = arguments[0]
-    right = arguments[1] if len(arguments) > 1 else next((keywords[k] for k in ("other", "mat2", "vec") if k in keywords), None)
+    right = (
+        arguments[1]
+        if len(arguments) > 1
+        else next((keywords[k] for k in ("other", "mat2", "vec") if k in keywords), None)
+    )
     if isinstance(left, Tensor) and isinstance(right, Tensor):
         check_matmul(left, right, name)
 
@@ -136,9 +142,17 @@ def _check_attention(name: str, arguments: Sequence[Any], keywords: Mapping[str,
         return
     q, k, v = given
     if q.shape[-1] != k.shape[-1]:
-        raise ShapeError(f"attention: query has {q.shape[-1]} features a head and key {k.shape[-1]}: {_shape(q)} and {_shape(k)}", None, (q.shape[-1], k.shape[-1]))
+        raise ShapeError(
+            f"attention: query has {q.shape[-1]} features a head and key {k.shape[-1]}: {_shape(q)} and {_shape(k)}",
+            None,
+            (q.shape[-1], k.shape[-1]),
+        )
     if k.shape[-2] != v.shape[-2]:
-        raise ShapeError(f"attention: key has {k.shape[-2]} positions and value {v.shape[-2]}: {_shape(k)} and {_shape(v)}", None, (k.shape[-2], v.shape[-2]))
+        raise ShapeError(
+            f"attention: key has {k.shape[-2]} positions and value {v.shape[-2]}: {_shape(k)} and {_shape(v)}",
+            None,
+            (k.shape[-2], v.shape[-2]),
+        )
     heads, groups = (q.shape[-3], k.shape[-3]) if q.dim() > 2 and k.dim() > 2 else (1, 1)
     if heads != groups and 1 not in (heads, groups) and not keywords.get("enable_gqa"):
         help = "grouped-query attention is `enable_gqa=True`" if heads % groups == 0 else None
@@ -181,7 +195,11 @@ def problem(run: Run, error: Located) -> Problem:
         return Problem(source, node.span, "shape", fact.message, fact.help, causes)
     if isinstance(fact, ShapeError):
         names = [cause.text.split(" (")[0] for cause in causes] or ["the first", "the second"]
-        message = fact.message.format(names[0], names[1] if len(names) > 1 else "the other") if "{0}" in fact.message else fact.message
+        message = (
+            fact.message.format(names[0], names[1] if len(names) > 1 else "the other")
+            if "{0}" in fact.message
+            else fact.message
+        )
         lost, help = _dropped_row(run, fact.clash)
         return Problem(source, node.span, fact.code, message, help or fact.help, (*causes, *lost))
     return Problem(source, node.span, "shape", f"{_what(node, run)}: {_first_line(fact)}", None, causes)
@@ -273,7 +291,13 @@ def _divisible(run: Run, size: int) -> str | None:
         return None
     here, halvings = int(first.shape[-1]), 0
     for step in steps:
-        if len(step.before) > 2 and len(step.after) == len(step.before) and step.before[-1] == here and step.after[-1] == here // 2 and here > 1:
+        if (
+            len(step.before) > 2
+            and len(step.after) == len(step.before)
+            and step.before[-1] == here
+            and step.after[-1] == here // 2
+            and here > 1
+        ):
             here, halvings = here // 2, halvings + 1
     return f"an image size divisible by {2**halvings} fits; here it is {first.shape[-1]}" if halvings else None
 

@@ -1,4 +1,4 @@
-"""Layers not yet applied, with all their settings: what an expression like ``Conv2d(64, 3)`` is worth until it is called."""
+"""Layers not yet applied, with all their settings: the worth of ``Conv2d(64, 3)`` until it is called."""
 
 from __future__ import annotations
 

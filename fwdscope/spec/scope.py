@@ -14,6 +14,10 @@ from fwdscope.layers.signature import Parameter, Signature
 from fwdscope.spec import tree
 from fwdscope.spec.problems import Span
 
+# Makers of a block's own tensors; not layers, not functions: a line of their own with a name.
+OWN_TENSORS = ("Parameter", "Buffer")
+SERIES = "Sequential"
+
 
 class Unknown:
     """The value of what the text does not tell."""

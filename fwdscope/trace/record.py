@@ -1,8 +1,8 @@
 """What happens in one forward, as a tree: layers, blocks and the expressions between them, with the operators each ran.
 
 A :class:`Recorder` is told by the network where lines, layers, parts and loops begin and end
-(:class:`fwdscope.model.network.Observer`), by hooks where the modules inside torch's own composite layers do, and by a dispatch mode
-of every ATen operator. Nothing stays changed: hooks and modes go also after an exception.
+(:class:`fwdscope.model.network.Observer`), by hooks where the modules inside torch's own composite layers do, and by
+a dispatch mode of every ATen operator. Nothing stays changed: hooks and modes go also after an exception.
 """
 
 from __future__ import annotations
@@ -36,7 +36,10 @@ class OpRecord:
 
 @dataclass(eq=False)
 class Node:
-    """A step of the forward pass and what it contains, in order. ``rounds`` are a loop's, its children one after the other."""
+    """A step of the forward pass and what it contains, in order.
+
+    ``rounds`` are a loop's, its children one after the other.
+    """
 
     kind: str
     path: str
@@ -127,7 +130,8 @@ class Recorder:
     def turn(self) -> None:
         """A round of the innermost loop begins."""
         loop = self.stack[-1]
-        assert isinstance(loop, Node) and loop.rounds is not None
+        assert isinstance(loop, Node)
+        assert loop.rounds is not None
         loop.rounds.append([])
 
     def line(self) -> None:
@@ -144,7 +148,7 @@ class Recorder:
         reads: tuple[str, ...],
         promise: Promise | None,
     ) -> None:
-        """A line ends: what it computed outside layers becomes a row of its own, before or after those of its layers."""
+        """A line ends: what it computed outside layers becomes a row, before or after those of its layers."""
         pending = self.stack.pop()
         assert isinstance(pending, _Line)
         siblings = self.parent()
@@ -237,7 +241,10 @@ class _Dispatch(TorchDispatchMode):
 
 
 def trace(network: Network) -> Trace:
-    """Run a network once on its example inputs and record it. The network is left as it was, also after an exception."""
+    """Run a network once on its example inputs and record it.
+
+    The network is left as it was, also after an exception.
+    """
     recorder = Recorder()
     blueprint = network.blueprint
     inputs = tuple(network.example.values())
@@ -315,8 +322,8 @@ def tensors(value: Any) -> Iterator[Tensor]:
             yield from tensors(item)
 
 
-_OPERATOR_NAMES = {"+": "add", "-": "sub", "*": "mul", "/": "div", "//": "floor_div", "%": "remainder", "**": "pow", "@": "matmul",
-                   "&": "and", "|": "or", "~": "not"}  # fmt: skip
+_OPERATOR_NAMES = {"+": "add", "-": "sub", "*": "mul", "/": "div", "//": "floor_div", "%": "remainder", "**": "pow",
+"@": "matmul", "&": "and", "|": "or", "~": "not"}  # fmt: skip
 
 
 def _outermost(node: Expression) -> str:

@@ -81,21 +81,22 @@ def _unseen(tensors: Iterable[tuple[str, Tensor]], seen: set[int]) -> list[tuple
     return fresh
 
 
-# --- folding -------------------------------------------------------------------------------------------------------------
+# --- folding ---------------------------------------------------------------------------------------------------------
 
 
 def _signature(step: _Step) -> Any:
     """What two copies have to share to be one row."""
     node = step.node
     return (
-        node.kind, node.type, node.text, _shapes(node.inputs), _shapes(node.outputs), node.reads, node.promise, node.note, node.call,
-        step.calls, step.repeat, tuple((n, tuple(t.shape), t.requires_grad) for n, t in (*step.own, *step.own_buffers)),
-        tuple(_signature(child) for child in step.children),
+        node.kind, node.type, node.text, _shapes(node.inputs), _shapes(node.outputs), node.reads,
+        node.promise, node.note, node.call, step.calls, step.repeat, tuple((n, tuple(t.shape),
+        t.requires_grad) for n, t in (*step.own, *step.own_buffers)), tuple(_signature(child) for child in
+        step.children),
     )  # fmt: skip
 
 
 def _folded(steps: list[_Step]) -> list[_Step]:
-    """Neighbours made at one place of the text made one row: equal copies with ``repeat``, calls of one layer with ``calls``."""
+    """Neighbours of one place of the text as one row: equal copies with ``repeat``, calls of a layer with ``calls``."""
     result: list[_Step] = []
     previous: Any = None
     for step in steps:
@@ -156,7 +157,7 @@ def _join_rounds(kept: _Step, later: _Step) -> None:
     kept.children = _merged_rounds([kept.children, later.children])
 
 
-# --- rows ----------------------------------------------------------------------------------------------------------------
+# --- rows ------------------------------------------------------------------------------------------------------------
 
 
 def _flat(step: _Step, depth: int) -> Iterator[tuple[_Step, int]]:

@@ -32,7 +32,7 @@ def brief(rows: tuple[LayerRow, ...]) -> list[tuple[str, str, str]]:
     return [(row.path, row.kind, row.type) for row in rows]
 
 
-# --- what is a row -------------------------------------------------------------------------------------------------------------
+# --- what is a row ---------------------------------------------------------------------------------------------------
 
 
 def test_layers_and_the_expressions_between_them_are_rows_in_order() -> None:
@@ -178,7 +178,7 @@ def test_rows_know_which_rows_they_read() -> None:
     assert [row.sources for row in found.layers] == [(), (), (0, 1)]
 
 
-# --- rows conserve ---------------------------------------------------------------------------------------------------------------
+# --- rows conserve ---------------------------------------------------------------------------------------------------
 
 
 def conserves(found: Report) -> None:
@@ -218,7 +218,7 @@ def test_any_network_conserves(body: list[str]) -> None:
     conserves(report(lines("a = Linear(8)", "x + a", *body, extra=blocks)))
 
 
-# --- nothing is left changed -----------------------------------------------------------------------------------------------------
+# --- nothing is left changed -----------------------------------------------------------------------------------------
 
 
 def state() -> tuple[object, ...]:

@@ -1,0 +1,118 @@
+"""A layer called: made where it is not there yet, checked as a CPU would check it, watched by the trace."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from fwdscope.layers import Layer, LayerError
+from fwdscope.layers.signature import Signature
+from fwdscope.model.names import Poisoned
+from fwdscope.model.network import POISON, Blueprint, Results, Scope, Step, one
+from fwdscope.model.shapes import without_initialisation
+from fwdscope.model.templates import BlockTemplate, LayerTemplate, SeriesTemplate, Shared, Template
+from fwdscope.spec.arithmetic import ArithmeticProblem
+from fwdscope.spec.problems import Span
+
+
+def call_layer(
+    scope: Scope,
+    span: Span,
+    template: Template,
+    module: nn.Module | None,
+    name: str,
+    arguments: tuple[Any, ...],
+    keywords: dict[str, Any],
+) -> Any:
+    """Call a layer, made and registered in ``scope`` where it is not there yet.
+
+    Several results come back as Results.
+    """
+    blueprint = scope.blueprint
+    layer = template.layer if isinstance(template, LayerTemplate) else None
+    if blueprint.building and layer is not None:
+        inputs = _in_order(layer, arguments, keywords)
+        layer.check(*inputs)
+        _check_sizes(blueprint, layer, module, inputs)
+    if module is None:
+        with torch.device("meta"), without_initialisation():
+            module = template.build(*(_in_order(layer, arguments, keywords) if layer else arguments))
+        if not isinstance(template, Shared):
+            blueprint.register(scope, name, module, template, span)
+            module.train(scope.training)
+            if layer is not None:
+                blueprint.sizes[module] = layer.sizes(*_in_order(layer, arguments, keywords))
+    observer = blueprint.observer
+    if observer:
+        kind = (
+            "stack"
+            if isinstance(template, SeriesTemplate)
+            else "block"
+            if isinstance(template, BlockTemplate)
+            else "layer"
+        )
+        path = blueprint.paths.get(module, name)
+        observer.begin(
+            kind, path, template.name, template.brief, path.rpartition(".")[2], span, module, (arguments, keywords)
+        )
+    with blueprint.deeper(span):
+        value = _called(blueprint, layer, module, arguments, keywords)
+    if value is POISON:
+        raise Poisoned
+    if observer:
+        observer.end(value)
+    if blueprint.building:
+        log_step(blueprint, template.brief, span, arguments, value)
+    return (
+        Results(value)
+        if isinstance(value, tuple) and not isinstance(template, BlockTemplate | SeriesTemplate)
+        else value
+    )
+
+
+def _called(
+    blueprint: Blueprint, layer: Layer | None, module: nn.Module, arguments: tuple[Any, ...], keywords: dict[str, Any]
+) -> Any:
+    """Run a module. One that its data decide cannot run on meta, and says why."""
+    try:
+        return module(*arguments, **keywords)
+    except (RuntimeError, NotImplementedError) as error:
+        if layer is None or layer.decides is None or blueprint.device.type != "meta":
+            raise
+        message = f"{type(layer).__name__} cannot run without data, which decide {layer.decides}"
+        raise ArithmeticProblem(message, "leave it out of what is inspected on meta", "shape") from error
+
+
+def _check_sizes(blueprint: Blueprint, layer: Layer, module: nn.Module | None, inputs: list[Any]) -> None:
+    """A layer called again has the sizes of its first call."""
+    sizes = layer.sizes(*inputs)
+    if module is None:
+        return
+    for name, size in blueprint.sizes.setdefault(module, sizes).items():
+        if size != sizes.get(name):
+            message = f"{type(layer).__name__} was built with {name}={size}, and this input has {sizes.get(name)}"
+            help = "one layer has one size; write another layer, or bring the input to that size"
+            raise LayerError(message, help)
+
+
+def _in_order(layer: Layer, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> list[Any]:
+    """The inputs of a call in the order of the layer's signature, as far as they are given."""
+    values = list(arguments)
+    if keywords:
+        parameters = Signature.parse(layer.forward).parameters
+        last = max((i for i, p in enumerate(parameters) if p.name in keywords), default=-1)
+        for parameter in parameters[len(values) : last + 1]:
+            default = {"True": True, "False": False}.get(parameter.default or "")
+            values.append(keywords.get(parameter.name, default))
+    return values
+
+
+def log_step(blueprint: Blueprint, text: str, span: Span, arguments: Sequence[Any], value: Any) -> None:
+    """Keep what a call did to a shape."""
+    before = next((a for a in arguments if isinstance(a, Tensor)), None)
+    after = one(value)
+    if before is not None and isinstance(after, Tensor) and len(blueprint.steps) < 100_000:
+        blueprint.steps.append(Step(text, span, tuple(before.shape), tuple(after.shape)))

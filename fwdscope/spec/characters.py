@@ -1,0 +1,104 @@
+"""What the text of a line shows before it is parsed: characters that only look like Python's, brackets that do not match."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterator
+from typing import NoReturn
+
+from fwdscope.spec.problems import Problem, Source, SpecError
+from fwdscope.spec.source import Text
+
+_ALIKE = {
+    "\u00a0": ("a no-break space", "a space"),
+    "\u2018": ("a typographic quote", "'"),
+    "\u2019": ("a typographic quote", "'"),
+    "\u201c": ("a typographic quote", '"'),
+    "\u201d": ("a typographic quote", '"'),
+    "\u2212": ("a minus sign of typography", "-"),
+    "\u2013": ("a dash", "-"),
+    "\u2014": ("a dash", "-"),
+    "\u00d7": ("a multiplication sign", "*"),
+    "\u2192": ("an arrow sign", "->"),
+    "\uff08": ("a full-width parenthesis", "("),
+    "\uff09": ("a full-width parenthesis", ")"),
+    "\uff0c": ("a full-width comma", ","),
+}
+
+
+def outside_strings(text: str) -> Iterator[tuple[int, str]]:
+    """Characters that stand in no string, with their index; the quotes themselves count as outside."""
+    quote = ""
+    i = 0
+    while i < len(text):
+        c = text[i]
+        if quote:
+            if c == "\\":
+                i += 1
+            elif c == quote:
+                quote = ""
+                yield i, c
+        else:
+            if c in "'\"":
+                quote = c
+            yield i, c
+        i += 1
+
+
+def check_characters(source: Source, text: Text) -> None:
+    """Characters that look like Python's and are not. Raises SpecError."""
+    for i, c in outside_strings(text.value):
+        if c.isascii() and (c.isprintable() or c in "\n\r"):
+            continue
+        if c in _ALIKE:
+            name, instead = _ALIKE[c]
+            message, help = f"{name} stands here (U+{ord(c):04X})", f"write {instead}"
+        elif not c.isidentifier() and not ("a" + c).isidentifier():
+            message, help = f"{unicodedata.name(c, 'a character').lower()} stands here (U+{ord(c):04X})", "take it out"
+        else:
+            continue
+        raise SpecError([Problem(source, text.span(i, i + 1), "syntax", message, help)])
+
+
+_CLOSING = {")": "(", "]": "[", "}": "{"}
+
+
+def check_brackets(source: Source, text: Text) -> None:
+    """Brackets and quotes that do not match, and what of YAML cut them off. Raises SpecError."""
+
+    def fail(i: int, message: str, help: str) -> NoReturn:
+        raise SpecError([Problem(source, text.span(i, i + 1), "syntax", message, help)])
+
+    opened: list[tuple[int, str]] = []
+    quotes: list[int] = []
+    for i, c in outside_strings(text.value):
+        if c in "'\"":
+            quotes.append(i)
+        elif c in "([{":
+            opened.append((i, c))
+        elif c in _CLOSING:
+            if not opened:
+                fail(i, f"this {c} closes nothing", _cut(source, text) or "take it out")
+            if opened[-1][1] != _CLOSING[c]:
+                fail(
+                    i,
+                    f"this {c} closes a {opened[-1][1]}",
+                    "brackets close in the order they were opened, the last one first",
+                )
+            opened.pop()
+    if len(quotes) % 2:
+        fail(quotes[-1], "this quote is never closed", _cut(source, text) or "close it")
+    if opened:
+        i, c = opened[-1]
+        fail(i, f"this {c} is never closed", _cut(source, text) or "close it")
+
+
+def _cut(source: Source, text: Text) -> str | None:
+    """Why YAML may have ended a text too early: a comment, or a comma of a list in brackets."""
+    rest = source.text[text.end :].split("\n", 1)[0]
+    if re.match(r"\s+#", rest):
+        return "a # behind a space begins a comment and cut the line: quote the whole line, or take the space away"
+    if re.match(r"\s*[,\]}]", rest) or re.match(r".*[\[{,]\s*$", source.text[: text.offset(0)].rsplit("\n", 1)[-1]):
+        return "inside [ ] and { } YAML cuts at every comma: write one entry a line, or quote the entry"
+    return None

@@ -1,0 +1,212 @@
+"""The network that a spec becomes: built on meta, run with real numbers, left as it was."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from fwdscope.model import Network, build
+from fwdscope.model.initialise import materialise
+from fwdscope.spec.check import check
+from fwdscope.spec.parser import parse
+from fwdscope.spec.problems import SpecError
+from fwdscope.spec.source import Source
+
+
+def network(text: str, allow_import: bool = False, dtype: torch.dtype = torch.float32) -> Network:
+    return build(check(parse(Source("net.yaml", text)), allow_import), dtype=dtype)
+
+
+def lines(*lines: str, inputs: str = "x: randn(2, 8)", extra: str = "") -> str:
+    body = "\n".join(f"  - {line}" for line in lines)
+    return f"{extra}inputs:\n  {inputs}\nlayers:\n{body}\n"
+
+
+def problems(text: str) -> list[str]:
+    with pytest.raises(SpecError) as error:
+        network(text)
+    return [problem.message for problem in error.value.problems]
+
+
+# --- building --------------------------------------------------------------------------------------------------------
+
+
+def test_building_allocates_nothing() -> None:
+    built = network(lines("Linear(100_000_000)", "Linear(100_000_000)"))
+    assert all(p.is_meta for p in built.parameters())
+    assert sum(p.numel() for p in built.parameters()) == 8 * 10**8 + 10**8 + 10**16 + 10**8
+
+
+def test_a_network_is_in_evaluation_mode_and_a_spec_cannot_leave_it() -> None:
+    built = network(lines("Dropout(0.5)", "h = 2 * Linear(8)"))
+    assert not any(module.training for module in built.modules())
+
+
+def test_problems_of_lines_that_do_not_depend_on_one_another_are_told_together() -> None:
+    found = problems(
+        lines(
+            "a = Linear(4, in_features=9)(x)",
+            "b = x.view(3, 5)",
+            "c = a + b",
+            "d = cat([x, x.T], dim=1)",
+            "c + d",
+        )
+    )
+    assert len(found) == 3
+
+
+def test_a_promised_shape_lets_the_lines_behind_a_mistake_be_checked() -> None:
+    text = lines("fc = Linear(4, in_features=9)   -> (2, 4)", "prev.view(3, 5)")
+    assert len(problems(text)) == 2
+    assert len(problems(text.replace("   -> (2, 4)", ""))) == 1
+
+
+def test_a_mistake_in_a_stack_is_told_once() -> None:
+    blocks = "blocks:\n  Block:\n    - cat([x, x[:1]], dim=1)\n"
+    assert len(problems(lines("12 * Block", extra=blocks))) == 1
+
+
+def test_a_layer_called_again_on_another_size_says_what_it_was_built_for() -> None:
+    (found,) = problems(lines("fc = Linear(4)", "fc(prev)"))
+    assert found == "Linear was built with in_features=8, and this input has 4"
+
+
+def test_what_meta_is_lenient_about_is_refused_as_on_a_cpu() -> None:
+    assert "int64" in problems(lines("Linear(4)", inputs="x: randint(0, 5, (2, 8))"))[0]
+    assert "dtypes do not mix" in problems(lines("x @ ones(8, 8, dtype=float16)"))[0]
+    assert problems(lines("ConvTranspose2d(4, 3, output_padding=2)", inputs="x: randn(1, 3, 8, 8)"))
+
+
+def test_a_name_made_in_a_branch_that_was_not_taken_says_which() -> None:
+    text = lines(
+        "if: n > 1\n    then:\n      - a = Linear(8)\n    else:\n      - b = Linear(8)",
+        "a + prev",
+        extra="vars: {n: 1}\n",
+    )
+    (found,) = problems(text)
+    assert found == "a is made in a branch that was not taken, at line 7"
+
+
+def test_a_layer_that_its_data_decide_says_so() -> None:
+    (found,) = problems(lines("GaussianNLLLoss()(x, x, x)"))
+    assert "cannot run without data" in found
+
+
+def test_torchs_defaults_are_left_alone(recwarn: pytest.WarningsRecorder) -> None:
+    before = torch.get_default_dtype(), torch.get_rng_state()
+    network(lines("Linear(4)", "relu(prev)"), dtype=torch.float64)
+    assert torch.get_default_dtype() == before[0]
+    assert torch.equal(torch.get_rng_state(), before[1])
+
+
+def test_dtype_is_that_of_the_weights() -> None:
+    built = network(lines("Linear(4)"), dtype=torch.float16)
+    assert {p.dtype for p in built.parameters()} == {torch.float16}
+
+
+# --- imports ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def own_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "ownlayers.py").write_text(
+        "import torch\n"
+        "class Gate(torch.nn.Module):\n"
+        "    def __init__(self, d, scale=1.0):\n"
+        "        super().__init__()\n"
+        "        self.w = torch.nn.Parameter(torch.ones(d) * scale)\n"
+        "    def forward(self, x):\n"
+        "        return x * self.w\n"
+        "def factory():\n"
+        "    pass\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    yield
+    sys.modules.pop("ownlayers", None)
+
+
+@pytest.mark.usefixtures("own_module")
+def test_a_class_of_ones_own_is_imported_only_where_it_is_allowed() -> None:
+    text = lines("gate = ownlayers.Gate(8, scale=2.0)", "Linear(2)")
+    with pytest.raises(SpecError, match="a class of your own"):
+        network(text)
+    assert "ownlayers" not in sys.modules
+    built = network(text, allow_import=True)
+    assert list(built.state_dict()) == ["gate.w", "linear.weight", "linear.bias"]
+
+
+@pytest.mark.usefixtures("own_module")
+@pytest.mark.parametrize("line", ["ownlayers.Missing(8)", "nosuchmodule.Gate(8)"])
+def test_what_cannot_be_imported_is_a_problem_at_its_place(line: str) -> None:
+    with pytest.raises(SpecError) as error:
+        network(lines(line), allow_import=True)
+    (found,) = error.value.problems
+    assert "cannot be imported" in found.message
+
+
+# --- running ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_while_runs_until_the_data_say_stop() -> None:
+    built = materialise(network(lines("while: abs(prev).sum() > 1\n    do:\n      - prev / 2", "prev.sum()")))
+    x = torch.full((2, 8), 3.0)
+    # 48 halves to 24, 12, 6, 3, 1.5, 0.75: six rounds.
+    assert built(x).item() == pytest.approx(48 / 2**6)
+
+
+def test_a_while_that_never_ends_stops_at_its_limit_at_its_line() -> None:
+    text = lines("while: abs(prev).sum() > 1\n    do:\n      - prev * 2\n    limit: 5 * 2", "prev.sum()")
+    built = materialise(network(text))
+    with pytest.raises(SpecError) as error:
+        built(torch.ones(2, 8))
+    (found,) = error.value.problems
+    assert (found.message, found.line) == ("the loop ran 10 rounds, its limit", 4)
+
+
+def test_a_while_whose_round_changes_a_shape_is_refused() -> None:
+    (found,) = problems(lines("while: prev.sum() > 1\n    do:\n      - cat([prev, prev])", "prev.sum()"))
+    assert found == "a round changes the shape of prev from (2, 8) to (4, 8)"
+
+
+def test_weights_are_made_on_a_device_from_a_seed_and_leave_torchs_generator_alone() -> None:
+    text = lines(
+        "fc = Linear(4)", "scale = Parameter(0.02 * randn(4))", "table = Buffer(rand(4) + 1)", "fc * scale + table"
+    )
+    state = torch.get_rng_state()
+    one, two, other = (materialise(network(text), seed=seed).state_dict() for seed in (1, 1, 2))
+    assert torch.equal(torch.get_rng_state(), state)
+    assert all(torch.equal(one[key], two[key]) for key in one)
+    assert not torch.equal(one["fc.weight"], other["fc.weight"])
+    # torch's own default: uniform within 1 / sqrt(in_features) = 0.354
+    assert 0 < one["fc.weight"].abs().max() <= 8**-0.5
+    assert 0 < one["scale"].abs().max() < 0.2
+    assert 1 <= one["table"].min() <= one["table"].max() < 2
+
+
+def test_a_buffer_made_from_a_buffer_is_made_from_its_new_values() -> None:
+    built = materialise(network(lines("a = Buffer(rand(8))", "b = Buffer(a * 2)", "x + a + b")))
+    state = built.state_dict()
+    assert torch.equal(state["b"], state["a"] * 2)
+
+
+def test_tensors_that_a_line_makes_are_on_the_device_of_the_run() -> None:
+    built = materialise(network(lines("x + arange(8) + causal_mask(8)[0] + zeros(8)")))
+    assert torch.equal(built(torch.zeros(2, 8))[0], torch.arange(8.0) + torch.eye(8)[0])
+
+
+def test_a_run_of_another_batch_is_the_same_network() -> None:
+    built = materialise(network(lines("fc = Linear(4)", "relu(prev)")))
+    x = torch.randn(5, 8)
+    assert torch.equal(
+        built(x),
+        torch.relu(torch.nn.functional.linear(x, built.state_dict()["fc.weight"], built.state_dict()["fc.bias"])),
+    )
+
+
+def test_gradients_reach_the_parameters() -> None:
+    built = materialise(network(lines("fc = Linear(4)", "scale = Parameter(ones(4))", "fc * scale")))
+    built(torch.randn(2, 8)).sum().backward()
+    assert all(p.grad is not None for p in built.parameters())
