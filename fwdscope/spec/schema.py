@@ -304,11 +304,19 @@ def example(layer: type[Layer]) -> str:
         for s in settings(layer)
         if s.required
     ]
+    given += [_ALSO[layer.__name__]] if layer.__name__ in _ALSO else []
     inputs = required_inputs(layer)
     called = f"({', '.join(inputs)})" if len(inputs) > 1 else ""
     configured = f"({', '.join(given)})" if given or called else ""
     return f"{layer.__name__}{configured}{called}"
 
+
+# Settings with a default that leaves a line without meaning: one of two has to be given, or which dimension is meant.
+_ALSO = {
+    "FractionalMaxPool2d": "output_size=7", "FractionalMaxPool3d": "output_size=7", "Softmax": "dim=-1", "LogSoftmax": "dim=-1",
+    "Softmin": "dim=-1", "Upsample": "scale_factor=2", "UpsamplingNearest2d": "scale_factor=2",
+    "UpsamplingBilinear2d": "scale_factor=2",
+}  # fmt: skip
 
 # Values that people give; a setting that is not here gets the first that fits its annotation.
 _TYPICAL = {
@@ -316,7 +324,8 @@ _TYPICAL = {
     "num_embeddings": "10_000", "embedding_dim": "512", "num_groups": "32", "num_layers": "6", "num_experts": "8",
     "size": "5", "num_classes": "10", "n_classes": "10_000", "cutoffs": "(100, 1_000)", "unflattened_size": "(8, 16)",
     "encoder_layer": "TransformerEncoderLayer(8)", "decoder_layer": "TransformerDecoderLayer(8)", "expert": "Linear(512)",
-    "upscale_factor": "2", "downscale_factor": "2", "groups": "4",
+    "upscale_factor": "2", "downscale_factor": "2", "groups": "4", "norm_type": "2", "output_size": "7",
+    "threshold": "0.1", "value": "0",
 }  # fmt: skip
 
 
