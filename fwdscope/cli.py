@@ -19,7 +19,7 @@ import typer
 import fwdscope
 from fwdscope import feeds
 from fwdscope.inspection import find_spec, inspect_spec, shipped
-from fwdscope.render import FORMATS, Options, render
+from fwdscope.render import COLUMNS, FORMATS, Options, render
 from fwdscope.report import Report, ReportError
 from fwdscope.spec import load
 from fwdscope.spec.names import listed, nearest
@@ -77,6 +77,8 @@ def _boundary(command: Callable[[], None]) -> None:
     except (typer.Exit, typer.Abort):
         raise
     except Exception as error:
+        if _interrupted(error):
+            raise typer.Exit(INTERRUPTED) from None
         _complain(
             f"this is a defect of fwdscope {fwdscope.__version__}, not of your spec: {type(error).__name__}: {error}"
         )
@@ -87,8 +89,25 @@ def _boundary(command: Callable[[], None]) -> None:
         raise typer.Exit(DEFECT) from None
 
 
+def _interrupted(error: BaseException | None) -> bool:
+    """Whether Ctrl-C is behind an exception: in the middle of an import it comes out as another."""
+    while error is not None:
+        if isinstance(error, KeyboardInterrupt):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
 def _complain(message: str) -> None:
     sys.stderr.write(f"error: {message}\n")
+
+
+_TARGET = "A spec file, the name of a spec that ships with fwdscope, or a saved report (.json)."
+_DEPTH = "Levels of nesting to show; what is hidden counts in the row above it."
+_COLUMNS = f"Columns of the table, with commas: {', '.join(COLUMNS)}."
+_INPUT = "Replace an input: image=8,3,224,224, or image=batch.npy (.npz, .pt)."
+_IMPORT = "Import classes of your own that the spec names. This runs their code."
+_Dtype = Literal["float32", "float64", "float16", "bfloat16"]
 
 
 def _show_version(wanted: bool) -> None:
@@ -108,33 +127,21 @@ def options(
 
 @app.command()
 def inspect(
-    target: Annotated[
-        str, typer.Argument(help="A spec file, the name of a spec that ships with fwdscope, or a saved report (.json).")
-    ],
-    depth: Annotated[
-        int | None, typer.Option(min=1, help="Levels of nesting to show; what is hidden counts in the row above it.")
+    target: Annotated[str, typer.Argument(metavar="TARGET", help=_TARGET)],
+    depth: Annotated[int | None, typer.Option(min=1, metavar="N", help=_DEPTH)] = None,
+    columns: Annotated[str | None, typer.Option(metavar="NAMES", help=_COLUMNS)] = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", metavar="VAR=VALUE", help="Replace a var of the spec: B=8.")
     ] = None,
-    columns: Annotated[
-        str | None, typer.Option(help="Columns of the table, with commas: layer,type,input,output,params,share,…")
-    ] = None,
-    set_: Annotated[list[str] | None, typer.Option("--set", help="Replace a var of the spec: --set B=8.")] = None,
-    input_: Annotated[
-        list[str] | None,
-        typer.Option("--input", help="Replace an input: image=8,3,224,224 or image=batch.npy (.npz, .pt)."),
-    ] = None,
-    dtype: Annotated[
-        Literal["float32", "float64", "float16", "bfloat16"],
-        typer.Option(help="Of weights, and of inputs that name none."),
-    ] = "float32",
+    input_: Annotated[list[str] | None, typer.Option("--input", metavar="NAME=…", help=_INPUT)] = None,
+    dtype: Annotated[_Dtype, typer.Option(help="Of weights, and of inputs that name none.")] = "float32",
     format_: Annotated[
-        str | None, typer.Option("--format", help=f"{', '.join(FORMATS)}.", show_default="table")
+        str | None, typer.Option("--format", metavar="FORMAT", help=f"{', '.join(FORMATS)}; table if not given.")
     ] = None,
     output: Annotated[
-        Path | None, typer.Option("-o", "--output", help="Write to a file; its ending chooses the format.")
+        Path | None, typer.Option("-o", "--output", metavar="FILE", help="Write to a file; its ending says the format.")
     ] = None,
-    allow_import: Annotated[
-        bool, typer.Option(help="Import classes of your own that the spec names. This runs their code.")
-    ] = False,
+    allow_import: Annotated[bool, typer.Option("--allow-import", help=_IMPORT)] = False,
 ) -> None:
     """Show every layer's shapes and parameters."""
 
@@ -155,9 +162,7 @@ def inspect(
 
 @app.command()
 def layers(
-    name: Annotated[
-        str | None, typer.Argument(help="A layer, function, method or attribute; or a word to look for.")
-    ] = None,
+    name: Annotated[str | None, typer.Argument(metavar="NAME", help="A layer, function, method or attribute.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="The whole vocabulary as data.")] = False,
 ) -> None:
     """List the layers and functions that specs may use, or show one with its settings."""
@@ -179,7 +184,9 @@ def layers(
 
 
 @app.command()
-def schema(output: Annotated[Path | None, typer.Option("-o", "--output", help="Write to a file.")] = None) -> None:
+def schema(
+    output: Annotated[Path | None, typer.Option("-o", "--output", metavar="FILE", help="Write to a file.")] = None,
+) -> None:
     """Print the JSON Schema of specs, for editors."""
 
     def command() -> None:

@@ -281,13 +281,19 @@ def _channels_are_features(row: LayerRow) -> bool:
     return row.type in _CONVOLUTIONS | _TRANSPOSES or (row.type == "Linear" and len(row.output_shapes[0]) == 2)
 
 
+# Functions that map an input by a weight.
+_MAPS = frozenset({"linear", "bilinear", "matmul", "embedding", "embedding_bag", *(f"conv{d}d" for d in (1, 2, 3)),
+                   *(f"conv_transpose{d}d" for d in (1, 2, 3))})  # fmt: skip
+
+
 @_check
 def _tied(network: _Network) -> Iterator[Finding]:
     """Tensors of one layer that another one reads."""
     sizes = {f"{row.path}.{tensor.name}": math.prod(tensor.shape) for row in network.rows for tensor in row.parameters}
     readers: dict[str, list[str]] = {}
     for row in network.rows:
-        for tensor in row.reads:
+        # A sum over a weight, as of weight decay, is no second use of it: only what maps an input by it is.
+        for tensor in row.reads if row.type in _MAPS else ():
             # A Parameter of the file stands there to be read; only a layer's own tensor is tied by it.
             if tensor in sizes:
                 readers.setdefault(tensor, []).append(_name(row))

@@ -257,12 +257,6 @@ class Names(Evaluator):
             raise ArithmeticProblem(f"{self.text(node.value)} is {value!r} and cannot be indexed", None, "type")
         return value[index]
 
-    def root_inputs(self) -> list[Tensor]:
-        """The tensors that came into this body."""
-        inputs = self.root.inputs if isinstance(self.root, Body) else ()
-        found = (self.frames[-1].names.get(p.name) for p in inputs)
-        return [value for value in found if isinstance(value, Tensor)]
-
     def text(self, node: Expression) -> str:
         """An expression as the file has it."""
         return " ".join(self.blueprint.spec.source[node.span].split())

@@ -117,6 +117,8 @@ class Blueprint:
     problems: list[Problem] = field(default_factory=list)
     broken: dict[Span, Problem] = field(default_factory=dict)
     steps: list[Step] = field(default_factory=list)
+    # Shapes of the network's inputs in the run that is going on.
+    input_shapes: tuple[tuple[int, ...], ...] = ()
     # Lines whose number of rounds the data decide, with what was run instead.
     data_dependent: dict[Span, str] = field(default_factory=dict)
     # Where each layer was made, by its module: path, template, place of its line.
@@ -282,6 +284,7 @@ class Network(Body):
         tensors = [value for value in (*inputs, *keywords.values()) if isinstance(value, Tensor)]
         spec = self.blueprint.spec
         self.blueprint.entering = tuple(Origin(f"{one.name}: {one.text}", one.span) for one in spec.inputs)
+        self.blueprint.input_shapes = tuple(tuple(t.shape) for t in tensors)
         self.blueprint.device = tensors[0].device if tensors else torch.device("meta")
         with default_dtype(self.blueprint.dtype):
             return super().forward(*inputs, **keywords)

@@ -275,21 +275,21 @@ def _dropped_row(run: Run, clash: tuple[int, int] | None) -> tuple[tuple[Cause, 
     if clash is None:
         return (), None
     large, small = max(clash), min(clash)
-    for step in reversed(run.blueprint.steps):
+    for step in run.blueprint.steps:  # a layer's stands before that of the block around it
         for before, after in zip(step.before[2:], step.after[2:], strict=False):
             if before == large and after == large // 2 and 2 * after == small and large % 2:
                 text = f"{large} became {after}: floor({large} / 2) drops a row, and 2 * {after} = {small}"
-                return (Cause(f"{text}  {step.text}", step.span),), _divisible(run, large)
+                return (Cause(f"{text}  {step.text}", step.span),), _divisible(run)
     return (), None
 
 
-def _divisible(run: Run, size: int) -> str | None:
+def _divisible(run: Run) -> str | None:
     """The image sizes that fit: divisible by 2 as often as the network halves them."""
     steps: Sequence[Step] = run.blueprint.steps
-    first = next((t for t in run.root_inputs() if t.dim() > 2), None)
-    if first is None:
+    image = next((shape for shape in run.blueprint.input_shapes if len(shape) > 2), None)
+    if image is None:
         return None
-    here, halvings = int(first.shape[-1]), 0
+    here, halvings = image[-1], 0
     for step in steps:
         if (
             len(step.before) > 2
@@ -299,7 +299,7 @@ def _divisible(run: Run, size: int) -> str | None:
             and here > 1
         ):
             here, halvings = here // 2, halvings + 1
-    return f"an image size divisible by {2**halvings} fits; here it is {first.shape[-1]}" if halvings else None
+    return f"an image size divisible by {2**halvings} fits; here it is {image[-1]}" if halvings else None
 
 
 def _shape(x: Tensor) -> str:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from fwdscope.layers import LAYERS, LayerError
 from fwdscope.layers.functions import FUNCTIONS
-from fwdscope.layers.methods import METHODS
-from fwdscope.layers.refusals import EXCLUDED
+from fwdscope.layers.methods import ATTRIBUTES, METHODS
+from fwdscope.layers.refusals import method_refusal
 from fwdscope.layers.vocabulary import Function
 from fwdscope.spec import arithmetic
 from fwdscope.spec import expression as ex
@@ -24,6 +24,7 @@ class Calls(LayerSettings):
     """Everything with parentheses."""
 
     def call(self, node: Call) -> Value:
+        """A layer with settings, a layer called, a function, a method."""
         function = node.function
         if isinstance(function, Name):
             return self.call_name(node, function)
@@ -33,125 +34,110 @@ class Calls(LayerSettings):
         return self.apply(node, callee)
 
     def call_name(self, node: Call, function: Name) -> Value:
+        """``name(…)``"""
         name = function.id
         binding = self.state.find(name)
         if binding is not None:
             return self.call_binding(node, function, binding)
         if name in OWN_TENSORS:
             self.arguments(node)
-            return self.problem(
-                node.span,
-                f"{name} stands on a line of its own",
-                f"write `table = {self.text(node)}` on a line above",
-                "type",
-            )
+            help = f"write `table = {self.text(node)}` on a line above"
+            return self.problem(node.span, f"{name} stands on a line of its own", help, "type")
         if name == SERIES:
             return self.series(node)
         if name in self.blocks or name in LAYERS:
             return self.template(name, function, node.arguments, node.keywords, node)
         if name in FUNCTIONS:
-            return self.call_function(node, function, FUNCTIONS[name])
+            return self.checked_call(node, name, FUNCTIONS[name], [])
         self.arguments(node)
         return self.unknown(name, function.span, called=True)
 
     def call_binding(self, node: Call, function: Name, binding: Binding) -> Value:
+        """A call of a name that the file gives: of a layer, or a mistake."""
         name = function.id
         if binding.layer is not None or binding.kind == "part":
             return self.apply(node, Value("template", template=binding.layer or Template(name)))
         values = self.arguments(node)
+        reached = any(v.reached for v in values)
         if binding.value.kind == "template":
             self.read(binding.definitions)
             if not node.arguments and not node.keywords:
-                help = f"write `{name}` alone for a line, or `{name}(x)`"
+                help = f"write `{name}` alone on a line, or `{name}({self.an_input()})`"
                 return self.problem(node.span, f"{name} is complete already: its parentheses take inputs", help, "type")
-            return tensor(any(v.reached for v in values))
+            return tensor(reached)
         if binding.value.kind == "unknown":
             self.read(binding.definitions)
-            return tensor(any(v.reached for v in values)) if any(v.kind == "tensor" for v in values) else NOTHING
+            return tensor(reached) if any(v.kind == "tensor" for v in values) else NOTHING
         what = "a tensor" if binding.value.kind == "tensor" else "a value"
-        hidden = f"; it hides the function {name}" if name in FUNCTIONS else ""
+        help = "a layer is called by the name of its line: `fc = Linear(8)`, then `fc(y)`"
+        if name in FUNCTIONS:
+            what, help = f"{what} here and hides the function", f"give {name} another name"
         cause = (Cause(f"{name} is made here", binding.span),)
-        help = (
-            "a layer is called by the name of its line: `fc = Linear(8)`, then `fc(y)`"
-            if not hidden
-            else "give the line another name"
-        )
-        return self.problem(function.span, f"{name} is {what}, not a layer{hidden}", help, "type", cause)
+        return self.problem(function.span, f"{name} is {what}, not a layer", help, "type", cause)
 
     def call_attribute(self, node: Call, function: ex.Attribute) -> Value:
+        """``value.name(…)``: a method, a layer inside a part, a class of the user's own."""
         name = function.name
         inner = self.path(function)
-        if inner is not None and inner[0].inner is not None and name not in METHODS:
+        if inner is not None and inner[0].inner is not None and name not in METHODS and name not in ATTRIBUTES:
             target = self.inside(function)
-            path_binding = inner[0].inner.get(inner[1][0][0]) if inner[0].inner else None
-            if path_binding is not None and target is not None:
-                return self.apply(node, Value("template", template=path_binding.layer or Template(name)))
+            if target is not None:
+                return self.apply(node, Value("template", template=Template(name)))
         dotted = ex.spelled(function)
         base = dotted.split(".")[0] if dotted else ""
         if dotted and self.state.find(base) is None and base not in ("prev", *self.blocks, *LAYERS):
             value = self.dotted(function, dotted, base)
             self.arguments(node)
             return value
-        if name in _SHAPE_METHODS:
-            self.shape_only += 1
+        shape = name in _SHAPE_METHODS
+        self.shape_only += shape
         value = self.operand(function.value)
-        if name in _SHAPE_METHODS:
-            self.shape_only -= 1
+        self.shape_only -= shape
         method = METHODS.get(name)
         if method is None:
             self.arguments(node)
-            if value.kind == "unknown":
-                return NOTHING
             return self.unknown_method(function, value)
-        if value.kind == "plain" and not isinstance(value.constant, str):
+        if value.kind == "plain":
             self.arguments(node)
-            return self.problem(
-                function.name_span, f".{name} is a method of tensors; {self.text(function.value)} is none", None, "type"
-            )
+            help = f"the function is `{name}(…)`" if name in FUNCTIONS else None
+            message = f".{name} is a method of tensors; {self.text(function.value)} is none"
+            return self.problem(function.name_span, message, help, "type")
         return self.checked_call(node, f".{name}", method, [value])
 
     def unknown_method(self, function: ex.Attribute, value: Value) -> Value:
-        name = function.name
-        if name in EXCLUDED:
-            self.problem(function.name_span, f".{name}() is not part of the language", EXCLUDED[name])
-        elif name.endswith("_"):
-            plain = name.rstrip("_")
-            help = (
-                f"in place changes what a skip holds: write `.{plain}(…)`"
-                if plain in METHODS
-                else "nothing acts in place here"
-            )
-            self.problem(function.name_span, f".{name}() is not part of the language", help)
+        """A method that is on no list."""
+        name, span = function.name, function.name_span
+        shown = self.text(function.value)
+        if reason := method_refusal(name):
+            self.problem(span, f".{name}() is not part of the language", reason)
+        elif value.kind == "unknown":
+            return NOTHING
+        elif name in ATTRIBUTES:
+            self.problem(span, f".{name} is no method", f"write `{shown}.{name}`", "type")
         elif name in FUNCTIONS:
-            shown = self.text(function.value)
-            self.problem(function.name_span, f"{name} is a function, not a method here", f"write `{name}({shown}, …)`")
+            self.problem(span, f"{name} is a function, not a method here", f"write `{name}({shown}, …)`")
         else:
             help = suggestion(name, METHODS, OTHER_FUNCTIONS, "methods of tensors:")
-            self.problem(function.name_span, f"unknown method .{name}()", help)
+            self.problem(span, f"unknown method .{name}()", help)
         return tensor(value.reached)
 
     def arguments(self, node: Call) -> list[Value]:
         """The values of all arguments, a layer not yet called among them refused."""
         return [self.operand(a) for a in (*node.arguments, *(k.value for k in node.keywords))]
 
-    def call_function(self, node: Call, function: Name, known: Function) -> Value:
-        value = self.checked_call(node, known.name, known, [])
-        return value
-
     def checked_call(self, node: Call, shown: str, known: Function, before: list[Value]) -> Value:
-        """A call of a listed function or method: its arguments' number and names, and what it gives."""
-        if known.name == "len":
-            self.shape_only += 1
+        """A call of a listed function or method: its arguments' number and names, and what it gives.
+
+        ``before`` holds the tensor that a method is of.
+        """
+        shape = known.name == "len"
+        self.shape_only += shape
         values = [*before, *self.arguments(node)]
-        if known.name == "len":
-            self.shape_only -= 1
+        self.shape_only -= shape
         signature = self.bind(node, shown, known.overloads, known.keywords)
-        reached = any(v.reached for v in values)
         has_tensor = any(v.kind == "tensor" for v in values)
-        if known.gives == "tensor" or (
-            known.gives in ("like", "other") and has_tensor and known.name not in ("range",)
-        ):
-            return tensor(reached)
+        if known.gives == "tensor" or (known.gives in ("like", "other") and has_tensor and known.name != "range"):
+            return tensor(any(v.reached for v in values))
         if any(v.kind == "unknown" for v in values):
             return NOTHING
         if signature and not node.starred and all(v.known for v in values) and not before:
@@ -180,24 +166,19 @@ class Calls(LayerSettings):
 
     def apply(self, node: Call, callee: Value) -> Value:
         """A layer called on values."""
-        values = []
-        for argument in (*node.arguments, *(k.value for k in node.keywords)):
-            values.append(self.operand(argument))
-        reached = any(v.reached for v in values)
+        values = self.arguments(node)
         if callee.kind == "tensor":
-            return self.problem(
-                node.function.span,
-                "this is a tensor and cannot be called",
-                "a layer's first parentheses hold settings, its second inputs",
-                "type",
-            )
+            help = "a layer's first parentheses hold settings, its second inputs"
+            return self.problem(node.function.span, "this is a tensor and cannot be called", help, "type")
         if callee.kind == "plain":
             return self.problem(node.function.span, "this is a value and cannot be called", None, "type")
         template = callee.template
-        if template is not None and template.signature is not None and not (template.series and not node.arguments):
-            self.bind(node, template.name, (template.signature,), template.signature.keywords)
-        elif template is not None and not node.arguments:
-            self.problem(
-                node.span, f"{template.name} is called on nothing", "put its input between the parentheses", "type"
-            )
-        return tensor(reached)
+        if template is not None and not node.arguments and not node.keywords:
+            shown = self.text(node.function)
+            message = f"{template.name} is called on nothing"
+            help = f"put its input between the parentheses: `{shown}({self.an_input()})`"
+            self.problem(node.span, message, help, "type")
+        elif template is not None and template.signature is not None:
+            form = f"{template.name}(…)" if isinstance(node.function, Call) else self.text(node.function)
+            self.bind(node, template.name, (template.signature,), template.signature.keywords, "input", form)
+        return tensor(any(v.reached for v in values))

@@ -17,7 +17,8 @@ from fwdscope.spec.evaluate import Plain
 from fwdscope.spec.expression import Call, Expression, Name
 from fwdscope.spec.flow import Body
 from fwdscope.spec.graph import Graphs
-from fwdscope.spec.names import listed, suggestion
+from fwdscope.spec.names import nearest, suggestion
+from fwdscope.spec.order import sorted_by_use
 from fwdscope.spec.problems import Cause, Span, SpecError
 from fwdscope.spec.scope import NOTHING, PLAIN, Binding, Definition, State, Template, Value, tensor
 
@@ -90,64 +91,61 @@ class _Checker(Graphs):
             self.block(block, top)
         self.refuse_endless_blocks()
         order = self.model(top)
-        self.initialisers(top)
+        self.state, self.in_graph = State([dict(top)]), False
+        self.initialisers()
+        for output in spec.expect.outputs:
+            self.promise(output.shape)
         if self.problems:
             raise SpecError(self.problems)
         for block in spec.blocks:
             if block.name in LAYERS:
-                self.notes.append(
-                    Note(block.span, f"the block {block.name} stands for torch's layer of that name in this file")
-                )
+                text = f"the block {block.name} stands for torch's layer of that name in this file"
+                self.notes.append(Note(block.span, text))
         given = {span: frozenset(names) for span, names in self.given.items()}
         return Checked(spec, constants, order, frozenset(self.beside), given, tuple(self.notes), self.allow_import)
+
+    # -- vars ---------------------------------------------------------------------------------------------------------
 
     def variables(self) -> dict[str, Value]:
         """The values of vars, each computed after those it uses; a circle is named with its path."""
         by_name = {v.name: v for v in self.spec.variables}
-        values: dict[str, Value] = {}
-        for name in by_name:
-            self.variable(name, by_name, values, [])
-        return values
 
-    def variable(self, name: str, by_name: dict[str, tree.Variable], values: dict[str, Value], path: list[str]) -> None:
-        if name in values:
-            return
-        if name in path:
-            circle = [*path[path.index(name) :], name]
+        def uses(name: str) -> list[str]:
+            return [n.id for n in ex.walk(by_name[name].value) if isinstance(n, Name) and n.id in by_name]
+
+        order, circles = sorted_by_use(by_name, uses)
+        values: dict[str, Value] = {}
+        for circle in circles:
             span = by_name[circle[0]].span
             self.problem(span, f"vars in a circle: {' → '.join(circle)}", "give one of them a number", "name")
             values.update(dict.fromkeys(circle, NOTHING))
-            return
-        variable = by_name[name]
-        for node in ex.walk(variable.value):
-            if isinstance(node, Name) and node.id in by_name:
-                self.variable(node.id, by_name, values, [*path, name])
-        if name in values:
-            return
-        self.state = State([{n: Binding("var", by_name[n].span, v) for n, v in values.items()}])
-        value = self.operand(variable.value)
-        if value.kind == "tensor" or value.kind == "template":
-            self.problem(
-                variable.value.span,
-                f"the var {name} is a tensor",
-                "vars are numbers, strings, booleans and lists; a tensor is an input or a Buffer",
-                "type",
-            )
-            value = NOTHING
-        elif not value.known and value.kind == "plain":
-            value = self.listed_value(variable.value)
-        values[name] = value
+        bindings = {name: Binding("var", by_name[name].span, value) for name, value in values.items()}
+        self.state = State([bindings])
+        for name in order:
+            if name not in values:
+                values[name] = self.variable(by_name[name])
+                bindings[name] = Binding("var", by_name[name].span, values[name])
+        return values
 
-    def listed_value(self, node: Expression) -> Value:
-        """The value of a comprehension or another expression that is not folded on the way."""
-        names = {n: b.value.constant for frame in self.state.frames for n, b in frame.items() if b.value.known}
+    def variable(self, variable: tree.Variable) -> Value:
+        """The value of one var."""
+        value = self.operand(variable.value)
+        if value.kind == "tensor":
+            help = "vars are numbers, strings, booleans and lists; a tensor is an input or a Buffer"
+            return self.problem(variable.value.span, f"the var {variable.name} is a tensor", help, "type")
+        if value.known or value.kind != "plain":
+            return value
+        # A comprehension, or another expression that is not folded on the way.
+        names = {n: b.value.constant for n, b in self.state.frames[0].items() if b.value.known}
         try:
-            return Value("plain", constant=Plain(names).evaluate(node))
+            return Value("plain", constant=Plain(names).evaluate(variable.value))
         except arithmetic.ArithmeticProblem as error:
-            return self.problem(node.span, error.message, error.help, error.code)
+            return self.problem(variable.value.span, error.message, error.help, error.code)
+
+    # -- defaults and blocks ------------------------------------------------------------------------------------------
 
     def find_layer_settings(self) -> None:
-        """Which settings of blocks are layers, by their defaults and by what calls hand them, through any number of blocks."""
+        """Which settings of blocks are layers: by their defaults, and by what calls hand them through blocks."""
         uses = list(self.block_calls())
         found: set[tuple[str, str]] = set()
         for block in self.spec.blocks:
@@ -180,6 +178,7 @@ class _Checker(Graphs):
         return uses
 
     def looks_like_layer(self, node: Expression) -> bool:
+        """Whether a setting is a layer not yet applied, by its looks."""
         match node:
             case Name(id=name):
                 return name in self.blocks or name in LAYERS
@@ -193,29 +192,21 @@ class _Checker(Graphs):
         return False
 
     def defaults(self, top: dict[str, Binding]) -> None:
+        """The section ``defaults``. A default need not give all settings of its layer."""
         self.state = State([dict(top)])
         for call in self.spec.defaults:
             assert isinstance(call.function, Name)
-            name = call.function.id
+            name, span = call.function.id, call.function.span
             if name in self.blocks:
-                self.problem(
-                    call.function.span,
-                    f"{name} is a block of this file",
-                    f"give its settings defaults in its head: `{name}(width=64):`",
-                    "type",
-                )
-                for keyword in call.keywords:
-                    self.operand(keyword.value)
+                help = f"give its settings defaults in its head: `{name}(width=64):`"
+                self.problem(span, f"{name} is a block of this file", help, "type")
             elif name not in LAYERS:
-                self.unknown(name, call.function.span)
+                self.unknown(name, span)
             else:
-                before = len(self.problems)
-                self.layer_settings(call, LAYERS[name])
-                # A default need not give all settings.
-                kept = [p for p in self.problems[before:] if not p.message.startswith(f"{name} wants ")]
-                self.problems[before:] = kept
+                self.layer_settings(call, LAYERS[name], complete=False)
 
     def block(self, block: tree.Block, top: dict[str, Binding]) -> None:
+        """One block: its settings, its inputs, its lines."""
         settings: dict[str, Binding] = {}
         self.state = State([settings, dict(top)])
         for parameter in block.settings:
@@ -224,7 +215,7 @@ class _Checker(Graphs):
             layer = (block.name, parameter.name) in self.layer_settings_of
             value = Value("template", template=Template(parameter.name)) if layer else PLAIN
             settings[parameter.name] = Binding("setting", parameter.span, value)
-        self.body = Body()
+        self.body, self.unnamed, self.awaited = Body(), {}, set()
         self.owner = block.span
         inputs: dict[str, Binding] = {}
         for parameter in block.inputs:
@@ -239,38 +230,21 @@ class _Checker(Graphs):
             [{}, {}, {}],
         )
         self.lines(block.body)
-        self.close(block.body, block.span)
+        self.close(block.body)
 
     def input(self, name: str, span: Span) -> Binding:
-        definition = Definition(span, f"the input {name}", True, input=True)
+        """An input, which something has to read."""
+        definition = Definition(span, f"the input {name}", span, named=True, input=True)
         self.body.definitions[span, name] = definition
         return Binding("input", span, tensor(True), frozenset([definition]))
 
     def refuse_endless_blocks(self) -> None:
         """Blocks that use one another outside any choice never end."""
-        uses: dict[str, list[str]] = {}
-        for block in self.spec.blocks:
-            uses[block.name] = sorted(self.unconditional(block.body))
-        told: set[str] = set()
-
-        def follow(name: str, path: list[str]) -> None:
-            if name in path:
-                circle = [*path[path.index(name) :], name]
-                if not told & set(circle):
-                    told.update(circle)
-                    self.problem(
-                        self.blocks[name].span,
-                        f"blocks in a circle: {' → '.join(circle)}",
-                        "a block may use itself under an `if:` that ends it",
-                        "name",
-                    )
-                return
-            for used in uses[name]:
-                follow(used, [*path, name])
-
-        for name in uses:
-            if name not in told:
-                follow(name, [])
+        uses = {block.name: sorted(self.unconditional(block.body)) for block in self.spec.blocks}
+        for circle in sorted_by_use(uses, lambda name: uses[name])[1]:
+            message = f"blocks in a circle: {' → '.join(circle)}"
+            help = "a block may use itself under an `if:` that ends it"
+            self.problem(self.blocks[circle[0]].span, message, help)
 
     def unconditional(self, lines: tuple[tree.Line, ...]) -> set[str]:
         """Blocks that a body uses whatever is chosen."""
@@ -283,19 +257,21 @@ class _Checker(Graphs):
                     found |= self.unconditional(body)
         return found
 
+    # -- the model ----------------------------------------------------------------------------------------------------
+
     def model(self, top: dict[str, Binding]) -> tuple[tree.Line, ...]:
+        """The inputs and the lines; the lines in running order."""
         spec = self.spec
         inputs: dict[str, Binding] = {}
-        self.body = Body()
+        self.body, self.unnamed, self.awaited = Body(), {}, set()
         self.owner = spec.layers_span
         for one in spec.inputs:
             self.state = State([dict(top)])
             self.input_value(one)
             if one.name in top:
-                cause = Cause("the var", top[one.name].span)
-                self.problem(
-                    one.span, f"{one.name} is a var and an input", "give one of them another name", "name", (cause,)
-                )
+                cause = Cause(f"the var {one.name}", top[one.name].span)
+                message = f"{one.name} is a var and an input"
+                self.problem(one.span, message, "give one of them another name", "name", (cause,))
             inputs[one.name] = self.input(one.name, one.span)
         first = inputs[spec.inputs[0].name] if spec.inputs else None
         flow = first.definitions if first else frozenset()
@@ -304,10 +280,11 @@ class _Checker(Graphs):
             return self.graph()
         self.lines(spec.layers)
         if spec.layers:
-            self.close(spec.layers, spec.layers_span)
+            self.close(spec.layers)
         return spec.layers
 
     def input_value(self, one: tree.Input) -> None:
+        """The expression of an input, which makes a tensor."""
         before = len(self.problems)
         value = self.operand(one.value)
         if value.kind == "plain" and len(self.problems) == before:
@@ -315,53 +292,49 @@ class _Checker(Graphs):
             help = "write `randn(1, 3, 224, 224)`, `rand(…)`, `randint(0, 10, (B, T))`, `zeros(…)` or `ones(…)`"
             self.problem(one.value.span, f"the input {one.name} is {text}, not a tensor", help, "type")
 
-    def initialisers(self, top: dict[str, Binding]) -> None:
-        self.state = State([dict(top)])
-        self.in_graph = False
+    def initialisers(self) -> None:
+        """The section ``init``: names and settings. What the keys match is known once the model is built."""
         for one in self.spec.init:
             call = one.call
             assert isinstance(call.function, Name)
-            name = call.function.id
-            known = INITIALISERS.get(name.removesuffix("_"))
-            values = self.arguments(call)
-            if known is None or name.endswith("_"):
-                help = (
-                    f"write {name.removesuffix('_')}"
-                    if known is not None
-                    else suggestion(name, INITIALISERS, what="initialisers:")
-                )
+            name, values = call.function.id, self.arguments(call)
+            known = INITIALISERS.get(name)
+            if known is None:
+                plain = name.removesuffix("_")
+                help = f"write `{plain}`" if plain in INITIALISERS else suggestion(name, INITIALISERS)
                 self.problem(call.function.span, f"unknown initialiser {name}", help)
                 continue
+            form = f"it is `{name}({', '.join(known)})`"
             for keyword in call.keywords:
                 if keyword.name not in known:
-                    self.problem(
-                        keyword.span,
-                        f"{name} has no setting {keyword.name}",
-                        suggestion(keyword.name, known, what=f"{name}'s:") if known else "it has none",
-                    )
+                    help = f"write `{meant}`" if (meant := nearest(keyword.name, known)) else form
+                    self.problem(keyword.span, f"{name} has no setting {keyword.name}", help)
             if len(call.arguments) > len(known):
-                self.problem(
-                    call.span,
-                    f"{name} takes {listed(known) if known else 'nothing'}, found {len(call.arguments)} values",
-                    None,
-                    "type",
-                )
-            if any(v.kind == "tensor" for v in values):
-                self.problem(call.span, f"{name} takes numbers", None, "type")
+                span = call.arguments[len(known)].span.to(call.arguments[-1].span)
+                message = f"{name} takes {', '.join(known) or 'nothing'}, found {len(call.arguments)} values"
+                self.problem(span, message, form, "type")
+            nodes = (*call.arguments, *(k.value for k in call.keywords))
+            for node, value in zip(nodes, values, strict=True):
+                if value.kind == "tensor":
+                    self.problem(node.span, f"{name} takes numbers, found a tensor", form, "type")
+            missing = [
+                n for n in known[len(call.arguments) :] if n == "val" and n not in {k.name for k in call.keywords}
+            ]
+            if missing:
+                self.problem(call.span, f"{name} wants {missing[0]}", f"write `{name}(0.5)`", "type")
 
 
-def _expressions(line: tree.Line) -> list[Expression]:
+def _expressions(line: tree.Line) -> tuple[Expression, ...]:
     """The expressions that stand on a line itself."""
     match line:
         case tree.Statement(value=value):
-            return [value]
+            return (value,)
         case tree.Part(inputs=inputs):
-            return list(inputs or ())
+            return inputs or ()
         case tree.For(iterable=iterable):
-            return [iterable]
+            return (iterable,)
         case tree.If(test=test) | tree.While(test=test):
-            return [test]
-    return []
+            return (test,)
 
 
 def _mentioned(node: Expression, blocks: Mapping[str, tree.Block]) -> set[str]:

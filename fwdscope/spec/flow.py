@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from fwdscope.spec import arithmetic, tree
@@ -12,7 +13,6 @@ from fwdscope.spec.problems import Cause, Span
 from fwdscope.spec.scope import (
     NOTHING,
     OWN_TENSORS,
-    SERIES,
     Binding,
     Definition,
     State,
@@ -37,26 +37,21 @@ class Flow(Expressions):
         super().__init__(spec, allow_import)
         self.beside: set[Span] = set()
         self.body = Body()
+        # Lines with a problem of their own: nobody is told besides that nothing reads them.
+        self.wrong: set[Span] = set()
         self.given: dict[Span, set[str]] = {}
         self.owner = spec.layers_span
 
     def lines(self, lines: tuple[tree.Line, ...]) -> None:
         """Read the lines of one scope, in order."""
         outer = self.later
-        self.later = {
-            **outer,
-            **{
-                n.name: n.span
-                for line in tree.statements(lines)
-                if isinstance(line, tree.Statement)
-                for n in ex.targets(line.target)
-            },
-        }
+        self.later = {**outer, **{named.name: named.span for named in _made(lines)}}
         for line in lines:
             self.line(line)
         self.later = outer
 
     def line(self, line: tree.Line) -> None:
+        """One line of any kind."""
         match line:
             case tree.Statement():
                 self.statement(line)
@@ -65,57 +60,43 @@ class Flow(Expressions):
             case tree.If():
                 self.branch(line)
             case tree.For():
-                iterable = self.operand(line.iterable)
-                if (
-                    iterable.known
-                    and iterable.kind == "plain"
-                    and not isinstance(iterable.constant, tuple | list | range | str)
-                ):
-                    self.problem(
-                        line.iterable.span,
-                        f"{self.text(line.iterable)} cannot be gone through",
-                        "write `range(n)`, or a list",
-                        "type",
-                    )
-                self.bind_turns(line.target, iterable)
+                self.bind_turns(line.target, self.items_of(line.iterable))
                 self.loop(line.body)
             case tree.While():
-                if line.limit is not None:
-                    self.while_limit(line.limit)
+                self.while_limit(line.limit)
                 self.operand(line.test)
                 self.loop(line.body)
                 self.operand(line.test)
 
-    def while_limit(self, node: Expression) -> None:
-        value = self.operand(node)
-        if value.kind == "tensor" or (
-            value.known and (type(value.constant) is not int or not 0 < value.constant <= arithmetic.MAX_ITEMS)
-        ):
-            self.problem(
-                node.span, f"limit: is {self.text(node)}", f"a whole number from 1 to {arithmetic.MAX_ITEMS:,}", "type"
-            )
+    # -- lines that nest others ---------------------------------------------------------------------------------------
+
+    def while_limit(self, node: Expression | None) -> None:
+        """``limit:`` of a while."""
+        if node is None:
+            return
+        value, most = self.operand(node), arithmetic.MAX_ITEMS
+        whole = not value.known or (type(value.constant) is int and 0 < value.constant <= most)
+        if value.kind == "tensor" or not whole:
+            help = f"write a whole number from 1 to {most:_}"
+            self.problem(node.span, f"limit: is {self.text(node)}", help, "type")
 
     def loop(self, body: tuple[tree.Line, ...]) -> None:
         """A body that runs any number of times: what its end makes may be read at its beginning."""
         before = self.state.copy()
         self.lines(body)
-        again = joined(before, self.state, ("", ""))
+        self.state = joined(before, self.state, ("", ""))
         told = len(self.problems)
-        self.state = again
         self.lines(body)
         del self.problems[told:]  # the first reading told them
         self.state = joined(before, self.state, ("do", "do"))
         for frame in self.state.frames:  # made in every round
             for name, binding in frame.items():
                 if binding.branch == "do":
-                    frame[name] = Binding(
-                        binding.kind, binding.span, binding.value, binding.definitions, binding.layer, binding.inner
-                    )
+                    frame[name] = binding.certain()
 
     def branch(self, line: tree.If) -> None:
-        test = self.operand(line.test)
-        self.refuse_data(test, line.test, "if:")
-        self.choices += 1
+        """``if:``, ``then:``, ``else:``"""
+        self.refuse_data(self.operand(line.test), line.test, "if:")
         before = self.state
         self.state = before.copy()
         self.lines(line.then)
@@ -123,154 +104,125 @@ class Flow(Expressions):
         self.state = before.copy()
         self.lines(line.orelse)
         self.state = joined(then, self.state, ("then", "else"))
-        self.choices -= 1
 
     def part(self, line: tree.Part) -> None:
-        if self.conflict(line.name, line.span, "part"):
-            return
+        """``stem:`` and its lines."""
+        self.conflict(line.name, line.span, "part")
         outer = self.state
         prev, flow = outer.prev, outer.flow
         if line.inputs is not None:
             values = [self.operand(node) for node in line.inputs]
             if len(values) != 1:
-                self.problem(
-                    line.span,
-                    f"a part takes one input, found {len(values)}",
-                    "make it a block: `Branch()(x, y):`",
-                    "type",
-                )
+                help = "make it a block: `Branch()(x, y):`"
+                self.problem(line.span, f"a part takes one input, found {len(values)}", help, "type")
             prev = values[0] if values else None
-            entering = Definition(line.span, f"the input of {line.name}", False, input=True, read=True)
-            flow = frozenset([entering])
-        inner = State([{}, *outer.frames], prev, flow, [{}, *outer.layers])
-        self.state = inner
+            flow = frozenset([Definition(line.span, f"the input of {line.name}", line.span, input=True, read=True)])
+        self.state = State([{}, *outer.frames], prev, flow, [{}, *outer.layers])
         outer_owner, self.owner = self.owner, line.span
         self.lines(line.body)
         self.owner = outer_owner
         self.refuse_beside_end(line.body)
         inner = self.state
-        value = inner.prev or NOTHING
-        names = inner.frames[0]
         self.state = State(inner.frames[1:], inner.prev, inner.flow, inner.layers[1:])
+        value, names = inner.prev or NOTHING, inner.frames[0]
         self.state.frames[0][line.name] = Binding("part", line.span, value, inner.flow, Template(line.name), names)
 
     def conflict(self, name: str, span: Span, what: str) -> bool:
         """A layer's or part's name that is already another layer's, an input's, a setting's or a var's."""
-        first = self.state.layers[0].get(name) if self.state.layers else None
+        first = self.state.layers[0].get(name)
         if first is not None and first != span:
+            help = f"a layer's name is given once; to apply the same layer again, call it: `{name}({self.an_input()})`"
             cause = Cause("first given here", first)
-            self.problem(span, f"{name} names two layers", "a layer's name is given once; to apply the same layer again, call it: "
-                         f"`{name}(x)`", "name", (cause,))  # fmt: skip
+            self.problem(span, f"{name} names two layers", help, "name", (cause,))
             return True
         binding = self.state.find(name)
         if binding is not None and binding.kind in ("input", "setting", "var"):
+            kind = f"{'an' if binding.kind == 'input' else 'a'} {binding.kind}"
             cause = Cause(f"the {binding.kind} {name}", binding.span)
-            self.problem(
-                span,
-                f"the {what} {name} is called like {'an input' if binding.kind == 'input' else 'a ' + binding.kind}",
-                "give it another name",
-                "name",
-                (cause,),
-            )
+            self.problem(span, f"the {what} {name} is called like {kind}", "give it another name", "name", (cause,))
             return True
-        if self.state.layers:
-            self.state.layers[0][name] = span
+        self.state.layers[0][name] = span
         self.given.setdefault(self.owner, set()).add(name)
         return False
 
+    # -- statements ---------------------------------------------------------------------------------------------------
+
     def statement(self, line: tree.Statement) -> None:
-        """One line: what it is, what it names, whether it flows."""
-        if self.own_tensor(line):
-            return
+        """One line that computes: what it is, what it names, whether it flows."""
+        told, flow = len(self.problems), self.state.flow
+        if self.is_own_tensor(line.value):
+            self.own_tensor(line)
+        else:
+            self.computed_line(line)
+        if len(self.problems) > told:
+            self.wrong.add(line.span)
+            self.read(flow)  # what is wrong here may well have been meant to read it
+
+    def computed_line(self, line: tree.Statement) -> None:
+        """A layer, a stack, an expression."""
         value, layer = self.line_value(line)
-        if value.kind == "unknown":
-            self.read(self.state.flow)  # what is wrong here may well have read it
         if line.promise is not None:
             self.promise(line.promise.shape)
-        flows = value.kind in ("tensor", "unknown") and (value.reached or value.kind == "unknown")
+        flows = value.kind == "unknown" or (value.kind == "tensor" and value.reached)
         definitions = self.define(line, value, layer, flows)
         if self.in_graph:
             return
         if flows:
-            self.state.prev, self.state.flow = value, definitions
-        else:
-            self.beside.add(line.span)
-            if line.target is None:
-                what = "makes a number" if value.kind == "plain" else "is reached by no input"
-                self.problem(
-                    line.span,
-                    f"this line {what}, so it stands beside the flow and nothing can read it",
-                    f"give it a name: `name = {line.text}`",
-                    "flow",
-                )
+            # The flow is a tensor, whatever is wrong with the line that makes it.
+            self.state.prev = tensor(True) if value.kind == "unknown" else value
+            self.state.flow = definitions
+            return
+        self.beside.add(line.span)
+        if line.target is None:
+            what = "makes a number" if value.kind == "plain" else "is reached by no input"
+            message = f"this line {what}, so it stands beside the flow and nothing can read it"
+            self.problem(line.span, message, f"give it a name: `name = {line.text}`", "flow")
 
-    def own_tensor(self, line: tree.Statement) -> bool:
-        """``table = Buffer(rand(20, 20))``: a tensor of the block's own. Whether the line is one."""
+    def is_own_tensor(self, node: Expression) -> bool:
+        """Whether this is ``Parameter(…)`` or ``Buffer(…)``."""
+        name = node.function.id if isinstance(node, Call) and isinstance(node.function, Name) else ""
+        return name in OWN_TENSORS and name not in self.blocks
+
+    def own_tensor(self, line: tree.Statement) -> None:
+        """``table = Buffer(rand(20, 20))``: a tensor of the block's own."""
         call = line.value
-        if not (isinstance(call, Call) and isinstance(call.function, Name) and call.function.id in OWN_TENSORS):
-            return False
-        kind = call.function.id
-        if kind in self.blocks:
-            return False
+        assert isinstance(call, Call) and isinstance(call.function, Name)
+        kind, values = call.function.id, self.arguments(call)
         if not isinstance(line.target, ex.Named):
             self.problem(line.span, f"a {kind} needs a name", f"write `name = {line.text}`", "flow")
-            self.arguments(call)
-            return True
+            return
         if len(call.arguments) != 1 or call.keywords:
             self.problem(call.span, f"{kind} takes one tensor", f"write `{kind}(zeros(8))`", "type")
-        values = self.arguments(call)
-        if any(v.reached for v in values):
-            self.problem(
-                call.span,
-                f"a {kind} cannot be made from an input's values",
-                "its shape may use sizes: `zeros(x.shape[1])`",
-                "flow",
-            )
-        if values and values[0].kind == "plain":
-            self.problem(
-                call.arguments[0].span if call.arguments else call.span,
-                f"a {kind} holds a tensor, found {self.text(call.arguments[0])}",
-                "write `zeros(8)`, `ones(8)`, `randn(8, 8)`, `full((8,), 0.5)` or `tensor([1.0, 2.0])`",
-                "type",
-            )
+        elif values[0].kind == "plain":
+            shown = self.text(call.arguments[0])
+            size = shown if type(values[0].constant) is int else 8
+            help = f"write `zeros({size})`, `ones({size})`, `randn({size})` or `tensor([1.0, 2.0])`"
+            self.problem(call.arguments[0].span, f"a {kind} holds a tensor, found {shown}", help, "type")
+        elif values[0].kind == "tensor" and values[0].reached:
+            help = "its shape may use sizes: `zeros(x.shape[1])`"
+            self.problem(call.span, f"a {kind} cannot be made from an input's values", help, "flow")
         if line.promise is not None:
             self.promise(line.promise.shape)
         self.conflict(line.target.name, line.target.span, kind)
         self.define(line, tensor(False), None, False)
         if not self.in_graph:
             self.beside.add(line.span)
-        return True
 
     def line_value(self, line: tree.Statement) -> tuple[Value, Template | None]:
         """The value of a line, and the layer that its name names."""
         node = line.value
-        value = self.shared_layer(node) or self.visit(node)
+        value = self.visit(node)
         if value.kind == "template":
             if self.in_graph:
-                name = self.text(node)
-                call = name if name.endswith(")") else f"{name}()"
-                self.problem(node.span, "a line of a graph says its inputs", f"write `{call}(x)`", "flow")
-                return NOTHING, value.template
+                help = f"write `{self.settled(node)}({self.an_input()})`"
+                return self.problem(node.span, "a line of a graph says its inputs", help, "flow"), value.template
             return self.flow_into(node, value), value.template
-        makes = isinstance(node, Call) and self.makes_layer(node.function)
-        template = None
-        if makes:
-            before = len(self.problems)
-            assert isinstance(node, Call)
-            reads = self.state
-            made = self.visit(node.function)
-            self.state = reads
-            del self.problems[before:]
-            template = made.template
-        return value, template
-
-    def shared_layer(self, node: Expression) -> Value | None:
-        """A line that is only a layer's name reads its value, not the layer; nothing special, unless it is a setting."""
-        if isinstance(node, Name):
-            binding = self.state.find(node.id)
-            if binding is not None and binding.kind == "setting" and binding.value.kind == "template":
-                return binding.value
-        return None
+        if not (isinstance(node, Call) and self.makes_layer(node.function)):
+            return value, None
+        told = len(self.problems)
+        made = self.visit(node.function)
+        del self.problems[told:]
+        return value, made.template
 
     def makes_layer(self, function: Expression) -> bool:
         """Whether calling this makes a layer of its own: ``Linear(8)``, ``(6 * Block())``, a setting ``act``."""
@@ -291,60 +243,55 @@ class Flow(Expressions):
         if self.state.prev is None:
             return self.previous(node.span)
         self.read(self.state.flow)
-        if template is not None and template.signature is not None and not (template.name == SERIES):
-            missing = [m for m in template.signature.bind(1, [])]
-            if missing:
-                shown = self.text(node)
-                call = shown if shown.endswith(")") else f"{shown}()"
-                call = f"({call})" if isinstance(node, ex.Binary) else call
-                names = [p.name for p in template.signature.parameters if p.required]
-                example = ", ".join(["x"] * len(names)) if template.layer else ", ".join(names)
-                self.problem(
-                    node.span,
-                    f"{template.name} wants {', '.join(names)}; the line above is one value",
-                    f"write `{call}({example})`",
-                    "type",
-                )
+        signature = template.signature if template is not None else None
+        if template is not None and signature is not None and signature.bind(1, []):
+            names = [p.name for p in signature.parameters if p.required]
+            inputs = names if template.layer is None else [self.an_input()] * len(names)
+            help = f"write `{self.settled(node)}({', '.join(inputs)})`"
+            message = f"{template.name} wants {', '.join(names)}; the line above is one value"
+            self.problem(node.span, message, help, "type")
         return tensor(self.state.prev.reached)
+
+    # -- names --------------------------------------------------------------------------------------------------------
 
     def define(self, line: tree.Statement, value: Value, layer: Template | None, flows: bool) -> frozenset[Definition]:
         """Bind a line's names; what the next line reads of it."""
         target = line.target
-        what = line.text if len(line.text) < 50 else line.text[:49] + "…"
-        if target is None or isinstance(target, ex.Indexed | ex.Discard):
-            if isinstance(target, ex.Indexed):
-                if layer is None and value.kind != "unknown":
-                    self.problem(
-                        target.span,
-                        "a number makes a path, and this line makes no layer",
-                        "give the line a name",
-                        "type",
-                    )
-                elif layer is not None:
-                    self.conflict(str(target.number), target.span, "layer")
-            definition = self.definition(line.span, "", what, named=False)
-            definition.read |= isinstance(target, ex.Discard)
-            return frozenset([definition])
+        if isinstance(target, ex.Several):
+            if value.kind == "plain" and value.known and not isinstance(value.constant, tuple | list):
+                self.problem(line.value.span, f"{line.text} is one value and cannot be taken apart", code="type")
+            return self.define_several(line, target, value, flows)
         if isinstance(target, ex.Named):
             if layer is not None:
                 self.conflict(target.name, target.span, "layer")
-            definition = self.definition(line.span, target.name, f"{target.name} = {what}", named=True)
+            definition = self.definition(line.span, target.name, target.name, line.span)
             definition.beside = not flows
+            definition.read |= target.name in self.awaited
             before = self.state.frames[0].get(target.name)
             kept = layer or (before.layer if before else None)
             self.state.frames[0][target.name] = Binding("value", target.span, value, frozenset([definition]), kept)
             return frozenset([definition])
-        if value.kind == "plain" and value.known and not isinstance(value.constant, tuple | list):
-            self.problem(target.span, f"{what} is one value and cannot be taken apart", "give it one name", "type")
-        return self.define_several(line, target, value, flows)
+        if isinstance(target, ex.Indexed):
+            if layer is not None:
+                self.conflict(str(target.number), target.span, "layer")
+            elif value.kind != "unknown":
+                message = "a number makes a path, and this line makes no layer"
+                self.problem(target.span, message, "give the line a name", "type")
+        if target is None and layer is not None:
+            self.unnamed.setdefault(layer.name.lower(), []).append(line.span)
+        definition = self.definition(line.span, "", "this line", line.span)
+        definition.read |= isinstance(target, ex.Discard)
+        return frozenset([definition])
 
     def define_several(
         self, line: tree.Statement, target: ex.Several, value: Value, flows: bool
     ) -> frozenset[Definition]:
+        """Bind the names of a value taken apart; the first result flows on."""
         first: frozenset[Definition] | None = None
         for named in ex.targets(target):
-            definition = self.definition(named.span, named.name, named.name, named=True)
-            definition.beside = not flows
+            definition = self.definition(named.span, named.name, named.name, line.span)
+            definition.piece, definition.beside = True, not flows
+            definition.read |= named.name in self.awaited
             self.state.frames[0][named.name] = Binding("value", named.span, value, frozenset([definition]))
             first = first or frozenset([definition])
         leaf: ex.Target = target
@@ -352,9 +299,9 @@ class Flow(Expressions):
             leaf = leaf.items[0]
         return first if first is not None and isinstance(leaf, ex.Named) else frozenset()
 
-    def definition(self, span: Span, name: str, what: str, named: bool) -> Definition:
+    def definition(self, span: Span, name: str, what: str, line: Span) -> Definition:
         """The definition at a place: one, however often a loop's body is read."""
-        return self.body.definitions.setdefault((span, name), Definition(span, what, named))
+        return self.body.definitions.setdefault((span, name), Definition(span, what, line, named=bool(name)))
 
     def promise(self, shape: Expression) -> None:
         """A promised shape: numbers, vars, settings, ``_``."""
@@ -365,51 +312,57 @@ class Flow(Expressions):
                 self.promise(item)
             return
         value = self.operand(shape)
-        if value.kind == "tensor" or (value.known and type(value.constant) is not int):
-            self.problem(
-                shape.span,
-                f"{self.text(shape)} is not a size",
-                "a shape holds whole numbers, vars, settings and _",
-                "type",
-            )
+        if value.kind == "tensor" or (value.known and (type(value.constant) is not int or value.constant < 0)):
+            help = "a shape holds whole numbers, vars, settings and _"
+            self.problem(shape.span, f"{self.text(shape)} is not a size", help, "type")
+
+    # -- the end of a body --------------------------------------------------------------------------------------------
 
     def refuse_beside_end(self, lines: tuple[tree.Line, ...]) -> None:
+        """The last line's value is the result, so it must not stand beside the flow."""
         last = lines[-1] if lines else None
-        if isinstance(last, tree.Statement) and last.span in self.beside and last.target is not None:
+        if isinstance(last, tree.Statement) and last.span in self.beside and last.span not in self.wrong:
             message = "the last line stands beside the flow, and the last line's value is the result"
             self.problem(last.span, message, "end with a line that an input reaches", "flow")
+            self.wrong.add(last.span)
 
-    def close(self, lines: tuple[tree.Line, ...], span: Span) -> None:
+    def close(self, lines: tuple[tree.Line, ...]) -> None:
         """The result of a body, and what nothing reads."""
         self.refuse_beside_end(lines)
         self.read(self.state.flow)
-        self.report_lost(list(self.body.definitions.values()))
+        self.report_lost(self.body.definitions.values())
 
-    def report_lost(self, definitions: list[Definition]) -> None:
-        spans = {p.span for p in self.problems}
+    def report_lost(self, definitions: Iterable[Definition]) -> None:
+        """Tell what nothing reads."""
         for definition in definitions:
-            if not definition.lost or definition.span in spans:
+            if not definition.lost or definition.line in self.wrong:
                 continue
+            what = definition.what
             if definition.input:
-                self.problem(
-                    definition.span,
-                    f"nothing reads {definition.what}",
-                    "read it by its name on some line, or take it out",
-                    "flow",
-                )
-                continue
-            if definition.shape_read:
-                message, help = (
-                    "nothing reads the values of this line, only their shape",
-                    "read it by `prev` or by its name, or take it out",
-                )
-            elif definition.named and definition.beside:
-                message, help = "nothing reads this line", "read it by its name, or take it out"
-            elif definition.what.isidentifier():
-                message, help = f"nothing reads {definition.what}", "write _ in its place"
+                message, help = f"nothing reads {what}", "read it by its name on some line, or take it out"
+            elif definition.shape_read:
+                message = f"nothing reads the values of {what}, only their shape"
+                help = "read it by `prev` or by its name, or take it out"
+            elif definition.piece:
+                message, help = f"nothing reads {what}", "write `_` in its place"
+            elif definition.beside:
+                message, help = f"nothing reads {what}", "read it by its name on a later line, or take it out"
+            elif definition.named:
+                message = f"nothing reads {what}: the next line does not go on with it"
+                help = f"let the next line read `prev`, or a later one `{what}`"
             else:
                 message = "nothing reads this line: the next one does not go on with it"
-                help = "let the next line read `prev`" + (
-                    "" if definition.named else ", or give this one a name that a later line reads"
-                )
+                help = "let the next line read `prev`, or give this one a name that a later line reads"
             self.problem(definition.span, message, help, "flow")
+
+
+def _made(lines: tuple[tree.Line, ...]) -> Iterable[ex.Named]:
+    """The names that the lines of one scope make; those inside a part are the part's."""
+    for line in lines:
+        match line:
+            case tree.Statement(target=target):
+                yield from ex.targets(target)
+            case tree.For(body=body) | tree.While(body=body):
+                yield from _made(body)
+            case tree.If(then=then, orelse=orelse):
+                yield from _made((*then, *orelse))

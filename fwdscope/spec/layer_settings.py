@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import re
+import typing
+from collections.abc import Iterable, Sequence
 from typing import Any
 
-from fwdscope.layers import LAYERS, Layer, settings
-from fwdscope.layers.signature import Signature, closest
+from fwdscope.layers import LAYERS, Layer, Setting, settings
+from fwdscope.layers.signature import Mismatch, Signature, closest
 from fwdscope.spec import expression as ex
 from fwdscope.spec.expression import Call, Expression, Name
 from fwdscope.spec.lookup import Lookup
 from fwdscope.spec.names import OTHER_SETTINGS, nearest, suggestion
-from fwdscope.spec.scope import NOTHING, SERIES, UNKNOWN, Template, Value, block_signature, settings_signature
+from fwdscope.spec.problems import Span
+from fwdscope.spec.scope import (
+    NOTHING,
+    SERIES,
+    UNKNOWN,
+    Template,
+    Value,
+    block_signature,
+    settings_signature,
+)
+
+_ANY_LAYER = Template("layer")
 
 
 class LayerSettings(Lookup):
@@ -29,135 +42,156 @@ class LayerSettings(Lookup):
         block = self.blocks.get(name)
         call = node or Call(function.span, function, arguments, keywords)
         if block is not None:
-            if not self.choices:
-                self.always_used.add(name)
-            self.block_settings(call, name)
+            if not self.block_settings(call, name):
+                return NOTHING
             return Value("template", template=Template(name, block=block, signature=block_signature(block)))
         layer = LAYERS[name]
-        self.layer_settings(call, layer)
+        if not self.layer_settings(call, layer):
+            return NOTHING
         return Value("template", template=Template(name, layer=layer, signature=Signature.parse(layer.forward)))
 
-    def setting_values(self, call: Call) -> list[Value]:
-        """Values of settings; a tensor among them is a sure mistake, since settings never are."""
-        values = []
-        for argument in (*call.arguments, *(k.value for k in call.keywords)):
-            value = self.visit_setting(argument)
-            if value.kind == "tensor":
-                name = self.text(call.function)
-                inputs = ", ".join(self.text(a) for a in call.arguments)
-                help = (
-                    f"inputs go in second parentheses: `{name}(…)({inputs})`"
-                    if call.arguments
-                    else "inputs go in second parentheses"
-                )
-                self.problem(
-                    argument.span, f"{self.text(argument)} is a tensor, and these are {name}'s settings", help, "type"
-                )
-                value = NOTHING
-            values.append(value)
-        return values
+    def setting_values(self, call: Call, takes_layers: bool) -> list[Value] | None:
+        """Values of settings; None where a tensor is among them, a sure mistake, since settings never are."""
+        arguments = (*call.arguments, *(k.value for k in call.keywords))
+        values = [self.visit_setting(argument, takes_layers) for argument in arguments]
+        tensors = [a for a, value in zip(arguments, values, strict=True) if value.kind == "tensor"]
+        if not tensors:
+            return values
+        name, shown = self.text(call.function), ", ".join(map(self.text, tensors))
+        message = f"{shown} {'is a tensor' if len(tensors) == 1 else 'are tensors'}, and these are {name}'s settings"
+        inputs = [self.text(a) for a in call.arguments if a in tensors]
+        others = [self.text(a) for a in call.arguments if a not in tensors]
+        others += [f"{k.name}={self.text(k.value)}" for k in call.keywords if k.value not in tensors]
+        help = "a setting is a number, a string, True, False, None, a tuple or a layer"
+        if inputs:
+            inside = ", ".join(others) or ("…" if self.wants_settings(name) else "")
+            help = f"inputs go in second parentheses: `{name}({inside})({', '.join(inputs)})`"
+        self.problem(tensors[0].span, message, help, "type")
+        return None
 
-    def visit_setting(self, argument: Expression) -> Value:
-        """A setting. The name of a layer hands the layer itself on, shared."""
-        if isinstance(argument, Name):
+    def wants_settings(self, name: str) -> bool:
+        """Whether a layer type or block has settings that must be given."""
+        if name in self.blocks:
+            return any(p.default is None for p in self.blocks[name].settings)
+        return name in LAYERS and any(s.required for s in settings(LAYERS[name]))
+
+    def visit_setting(self, argument: Expression, takes_layers: bool = True) -> Value:
+        """A setting. The name of a layer hands the layer itself on, shared, to what takes layers."""
+        if isinstance(argument, Name) and takes_layers:
             binding = self.state.find(argument.id)
             if binding is not None and (binding.layer is not None or binding.kind == "part"):
                 self.read(binding.definitions)
                 return Value("template", template=binding.layer or Template(argument.id))
         value = self.visit(argument)
-        if (
-            value.kind == "tensor"
-            and isinstance(argument, ex.Attribute)
-            and (path := self.path(argument))
-            and path[0].layer
-        ):
-            return NOTHING
+        if value.kind == "tensor" and takes_layers and isinstance(argument, ex.Attribute):
+            path = self.path(argument)
+            if path is not None and path[0].layer is not None:
+                return NOTHING  # a layer inside a layer, or a tensor of one: the model knows which
         return value
 
-    def block_settings(self, call: Call, name: str) -> None:
-        block = self.blocks[name]
-        self.setting_values(call)
-        signature = settings_signature(block)
-        if not block.settings and call.arguments:
-            shown = ", ".join(self.text(a) for a in call.arguments)
-            self.problem(
-                call.span, f"{name} has no settings", f"inputs go in second parentheses: `{name}()({shown})`", "type"
-            )
-            return
-        self.bind(call, name, (signature,), signature.keywords)
+    # -- blocks -------------------------------------------------------------------------------------------------------
 
-    def layer_settings(self, call: Call, layer: type[Layer]) -> None:
+    def block_settings(self, call: Call, name: str) -> bool:
+        """Hold the settings of a block against its head; False where they were meant as inputs."""
+        block = self.blocks[name]
+        if self.setting_values(call, bool(block.settings)) is None:
+            return False
+        if not block.settings and (call.arguments or call.keywords):
+            help = f"write `{name}`, or give its head some: `{name}(width):`"
+            self.problem(call.span, f"{name} has no settings", help, "type")
+            return True
+        signature = settings_signature(block, self.text)
+        self.bind(call, name, (signature,), signature.keywords, "setting")
+        return True
+
+    # -- layers -------------------------------------------------------------------------------------------------------
+
+    def layer_settings(self, call: Call, layer: type[Layer], complete: bool = True) -> bool:
+        """Hold the settings of a layer against its type; False where they were meant as inputs."""
         known = {s.name: s for s in settings(layer)}
-        values = self.setting_values(call)
-        positional = [s for s in known.values() if s.positional]
+        values = self.setting_values(call, any(s.mismatch(_ANY_LAYER) is None for s in known.values()))
+        if values is None:
+            return False
+        positional = [s.name for s in known.values() if s.positional]
         surplus = call.arguments[len(positional) :]
         if surplus and not call.starred:
             self.too_many_settings(call, layer, surplus)
-        given: dict[str, Any] = {}
-        pairs: Iterator[tuple[str, Value, Expression]] = iter(())
-        if not call.starred:
-            pairs = ((s.name, v, a) for s, v, a in zip(positional, values, call.arguments, strict=False))
-        keyword_values = zip(call.keywords, values[len(call.arguments) :], strict=True)
-        for name, value, argument in [*pairs, *((k.name, v, k.value) for k, v in keyword_values)]:
-            setting = known.get(name)
-            keyword = next((k for k in call.keywords if k.value is argument), None)
-            if setting is None:
-                assert keyword is not None
-                self.unknown_setting(keyword, layer, known)
-            elif name in given:
-                self.problem(
-                    keyword.span if keyword else argument.span, f"{layer.__name__}: {name} is given twice", None, "type"
-                )
-            else:
-                given[name] = value
-                constant = value.template if value.kind == "template" else value.constant
-                if constant is not UNKNOWN and (expected := setting.mismatch(constant)):
-                    found = self.text(argument)
-                    self.problem(argument.span, f"{layer.__name__}: {name} is {found}", f"expected {expected}", "type")
-        defaults = self.defaults_of(layer.__name__)
-        missing = [s.name for s in known.values() if s.required and s.name not in given and s.name not in defaults]
-        if missing and not call.starred and not surplus:
+        given = [] if call.starred else list(zip(positional, call.arguments, values, strict=False))
+        keywords = zip(call.keywords, values[len(call.arguments) :], strict=True)
+        given += [(k.name, k.value, value) for k, value in keywords]
+        meant = self.unknown_settings(call, layer, known)
+        seen: set[str] = set()
+        for name, argument, value in given:
+            if name in seen:
+                span = next((k.span for k in call.keywords if k.value is argument), argument.span)
+                self.problem(span, f"{layer.__name__}: {name} is given twice", "leave one of them out", "type")
+            elif name in known:
+                self.one_setting(layer, known[name], argument, value)
+            seen.add(name)
+        seen |= {*meant, *self.defaults_of(layer.__name__)}
+        missing = [s.name for s in known.values() if s.required and s.name not in seen]
+        if missing and complete and not call.starred and not surplus:
             self.missing_settings(call, layer, missing)
+        return True
 
-    def too_many_settings(self, call: Call, layer: type[Layer], surplus: tuple[Expression, ...]) -> None:
-        name = layer.__name__
-        known = settings(layer)
-        positional = [s for s in known if s.positional]
+    def one_setting(self, layer: type[Layer], setting: Setting, argument: Expression, value: Value) -> None:
+        """Hold one setting against its type, where the text tells its value."""
+        constant = value.template if value.kind == "template" else value.constant
+        if constant is not UNKNOWN and setting.mismatch(constant):
+            message, help = wrong_setting(layer.__name__, setting, constant, self.text(argument))
+            self.problem(argument.span, message, help, "type")
+
+    def too_many_settings(self, call: Call, layer: type[Layer], surplus: Sequence[Expression]) -> None:
+        """More settings by position than there are places. With its input size first, as in torch, a call is known."""
+        name, known = layer.__name__, settings(layer)
+        positional = [s.name for s in known if s.positional]
         inferred = [s.name for s in known if s.inferred]
-        span = surplus[0].span.to(surplus[-1].span)
-        takes = f"{name} takes {'no setting' if not positional else ', '.join(s.name for s in positional)} by position"
         shown = [self.text(a) for a in call.arguments]
-        help = None
         if name == "LayerNorm":
-            help = f"write `LayerNorm(normalized_shape={shown[0]})`, or leave it out: it is inferred"
-        elif inferred and len(surplus) == 1:
-            rest = shown[1:]
-            keywords = [f"{k.name}={self.text(k.value)}" for k in call.keywords]
-            settings_text = ", ".join([*rest, *keywords])
-            help = f"{' and '.join(inferred)} {'is' if len(inferred) == 1 else 'are'} inferred: write `{name}{f'({settings_text})' if settings_text else ''}`"
+            help = f"write `LayerNorm(normalized_shape={shown[0]})`, or `LayerNorm`: it is inferred"
+        elif inferred and len(shown) <= len(known):
+            as_in_torch = list(zip((s.name for s in known), shown, strict=False))
+            rest = [text for n, text in as_in_torch if n in positional]
+            rest += [f"{n}={text}" for n, text in as_in_torch if n not in positional and n not in inferred]
+            rest += [f"{k.name}={self.text(k.value)}" for k in call.keywords]
+            verb = "is" if len(inferred) == 1 else "are"
+            call_text = f"{name}({', '.join(rest)})" if rest else name
+            help = f"{' and '.join(inferred)} {verb} inferred: write `{call_text}`"
             help += "; every other setting goes by keyword" if positional else ""
-        elif inferred:
-            help = f"{' and '.join(inferred)} {'is' if len(inferred) == 1 else 'are'} inferred; every other setting goes by keyword"
-        self.problem(span, f"{takes}, found {len(call.arguments)}", help, "type")
-
-    def unknown_setting(self, keyword: ex.Keyword, layer: type[Layer], known: dict[str, Any]) -> None:
-        name = layer.__name__
-        if keyword.name == "inplace":
-            help = "nothing acts in place here: leave it out"
-        elif keyword.name in ("device", "dtype"):
-            help = f"leave it out: --{keyword.name} says it for the whole network"
         else:
-            help = (
-                suggestion(keyword.name, known, OTHER_SETTINGS, f"in {name}:") if known else f"{name} has no settings"
-            )
-        self.problem(keyword.span, f"{name} has no setting {keyword.name}", help)
+            last = [f"`{self.text(a)}`" for a in surplus]
+            kept = shown[: len(positional)] + [f"{k.name}={self.text(k.value)}" for k in call.keywords]
+            help = f"write `{name}({', '.join(kept)})`" if kept else f"write `{name}`"
+            help += ": nothing acts in place here" if last in (["`True`"], ["`False`"]) else ""
+        takes = f"{name} takes {', '.join(positional) or 'no setting'} by position, found {len(shown)}"
+        self.problem(surplus[0].span.to(surplus[-1].span), takes, help, "type")
+
+    def unknown_settings(self, call: Call, layer: type[Layer], known: dict[str, Setting]) -> set[str]:
+        """Keywords that the layer has no setting for; the settings that were meant by them."""
+        name, meant = layer.__name__, set()
+        for keyword in call.keywords:
+            if keyword.name in known:
+                continue
+            if keyword.name == "inplace":
+                help = "nothing acts in place here: leave it out"
+            elif keyword.name in ("device", "dtype"):
+                help = f"leave it out: --{keyword.name} says it for the whole network"
+            elif not known:
+                help = f"{name} has no settings: write `{name}`"
+            else:
+                help = suggestion(keyword.name, known, OTHER_SETTINGS, f"{name} has")
+                meant.add(nearest(keyword.name, known, OTHER_SETTINGS) or "")
+            self.problem(keyword.span, f"{name} has no setting {keyword.name}", help)
+        return meant
 
     def missing_settings(self, call: Call, layer: type[Layer], missing: list[str]) -> None:
+        """Settings that must be given and are not."""
         name = layer.__name__
-        required = [s.name for s in settings(layer) if s.required]
-        span = call.span
-        message = f"{name} wants {' and '.join(missing)}"
-        self.problem(span, message, f"write `{name}({', '.join(required)})` with numbers for the names", "type")
+        shown = [self.text(a) for a in call.arguments]
+        shown += missing + [f"{k.name}={self.text(k.value)}" for k in call.keywords]
+        wanted = " and ".join(missing)
+        help = f"write `{name}({', '.join(shown)})` with a number for {wanted}"
+        self.problem(call.span, f"{name} wants {wanted}", help, "type")
 
     def defaults_of(self, name: str) -> dict[str, Expression]:
         """The settings that the section ``defaults`` lays under a layer type."""
@@ -169,52 +203,101 @@ class LayerSettings(Lookup):
 
     def series(self, node: Call) -> Value:
         """``Sequential(…)``: layers, stacks, and generators of such."""
+        example = "it holds layers: `Sequential(Linear(8), ReLU)`"
         for keyword in node.keywords:
-            self.problem(
-                keyword.span,
-                f"Sequential has no setting {keyword.name}",
-                "it holds layers: `Sequential(Linear(8), ReLU)`",
-            )
+            self.problem(keyword.span, f"Sequential has no setting {keyword.name}", example)
         if not node.arguments:
             self.problem(node.span, "Sequential holds no layers", "write `Sequential(Linear(8), ReLU)`", "type")
         signature = None
         for i, argument in enumerate(node.arguments):
             value = self.visit_setting(argument)
-            template = value.template
-            if i == 0 and template is not None and len(node.arguments) >= 1:
-                signature = template.signature
-            if value.kind not in ("template", "unknown") and not isinstance(argument, ex.Starred):
-                found = "a tensor" if value.kind == "tensor" else self.text(argument)
-                self.problem(
-                    argument.span,
-                    f"Sequential holds layers, found {found}",
-                    "inputs go in second parentheses: `Sequential(…)(x)`",
-                    "type",
-                )
+            if i == 0 and value.template is not None:
+                signature = value.template.signature
+            if value.kind in ("template", "unknown") or isinstance(argument, ex.Starred):
+                continue
+            found = "a tensor" if value.kind == "tensor" else self.text(argument)
+            help = f"inputs go in second parentheses: `Sequential(…)({self.text(argument)})`"
+            help = help if value.kind == "tensor" else example
+            self.problem(argument.span, f"Sequential holds layers, found {found}", help, "type")
         return Value("template", template=Template(SERIES, signature=signature, series=True))
 
+    # -- signatures ---------------------------------------------------------------------------------------------------
+
     def bind(
-        self, node: Call, shown: str, overloads: tuple[Signature, ...], keywords: Iterable[str]
+        self,
+        node: Call,
+        shown: str,
+        overloads: tuple[Signature, ...],
+        keywords: Iterable[str],
+        what: str = "argument",
+        form: str = "",
     ) -> Signature | None:
-        """Hold a call against its signatures; the one that fits, or None with its problems told."""
-        given = [k.name for k in node.keywords]
-        fit = closest(overloads, len(node.arguments), given, node.starred)
+        """Hold a call against its signatures; the one that fits, or None with its problems told.
+
+        ``what`` is the word for what the parentheses hold, ``form`` what stands before them where that is not ``shown``.
+        """
+        known = tuple(keywords)
+        fit = closest(overloads, len(node.arguments), [k.name for k in node.keywords], node.starred)
+        meant = {nearest(k.name, known, OTHER_SETTINGS) for k in node.keywords if k.name not in known}
         for mismatch in fit.mismatches:
-            span, help = node.span, f"it is `{shown}{fit.signature}`"
-            if mismatch.keyword is not None:
-                keyword = next(k for k in reversed(node.keywords) if k.name == mismatch.keyword)
-                span = keyword.span
-                if keyword.name not in keywords:
-                    meant = nearest(keyword.name, keywords, OTHER_SETTINGS)
-                    help = f"write {meant}" if meant else help
-                if keyword.name == "inplace":
-                    help = "nothing acts in place here: leave it out"
-            elif mismatch.argument is not None:
-                span = node.arguments[mismatch.argument].span.to(node.arguments[-1].span)
-            self.problem(
-                span,
-                f"{shown} {mismatch.message}" if " is " not in mismatch.message else f"{shown}: {mismatch.message}",
-                help,
-                "type",
-            )
+            if mismatch.message.removesuffix(" is missing") in meant:
+                continue  # it is there, under another name
+            span, help = self.mismatch(node, mismatch, known)
+            message = _in_words_of(what, mismatch.message)
+            message = f"{shown}: {message}" if " is " in message else f"{shown} {message}"
+            self.problem(span, message, help or f"it is `{form or shown}{fit.signature}`", "type")
         return None if fit.mismatches else fit.signature
+
+    def mismatch(self, node: Call, mismatch: Mismatch, known: tuple[str, ...]) -> tuple[Span, str | None]:
+        """The place of a mismatch and help for it, where there is better than the signature."""
+        if mismatch.keyword is not None:
+            keyword = next(k for k in reversed(node.keywords) if k.name == mismatch.keyword)
+            if keyword.name == "inplace":
+                return keyword.span, "nothing acts in place here: leave it out"
+            meant = nearest(keyword.name, known, OTHER_SETTINGS) if keyword.name not in known else None
+            return keyword.span, f"write `{meant}`" if meant else None
+        if mismatch.argument is not None:
+            return node.arguments[mismatch.argument].span.to(node.arguments[-1].span), None
+        return node.span, None
+
+
+def _in_words_of(what: str, message: str) -> str:
+    """A signature's message with ``setting`` or ``input`` for ``argument``."""
+    if what == "argument":
+        return message
+    message = re.sub(r"argument(s?)", rf"{what}\1", message)
+    return re.sub(r"has no keyword '(\w+)'", rf"has no {what} \1", message)
+
+
+def wrong_setting(layer: str, setting: Setting, value: Any, shown: str) -> tuple[str, str | None]:
+    """Message and help for a setting's value that does not fit its type."""
+    message = f"{layer}: {setting.name} is {shown}, expected {setting.mismatch(value)}"
+    better = next((one for one in _alternatives(setting, value) if setting.mismatch(one) is None), None)
+    return message, None if better is None else f"write `{better!r}`"
+
+
+def _alternatives(setting: Setting, value: Any) -> Iterable[Any]:
+    """Values that may have been meant by one that does not fit."""
+    if isinstance(value, str):
+        for kind in (int, float):
+            try:
+                yield kind(value)
+            except ValueError:
+                continue
+        choices = [choice for choice in _choices(setting.annotation) if isinstance(choice, str)]
+        yield nearest(value, choices)
+    elif isinstance(value, float) and value.is_integer():
+        yield int(value)
+    elif isinstance(value, int) and value in (0, 1):
+        yield bool(value)
+    elif isinstance(value, tuple | list) and len(set(map(repr, value))) == 1:
+        yield value[0]
+
+
+def _choices(annotation: Any) -> Iterable[Any]:
+    """The values that the literals in an annotation allow."""
+    for argument in typing.get_args(annotation):
+        if typing.get_origin(annotation) is typing.Literal:
+            yield argument
+        else:
+            yield from _choices(argument)

@@ -7,23 +7,33 @@ The classes of this file and of the next three read one expression after the oth
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
-from typing import Any
 
 from fwdscope.layers import LAYERS
 from fwdscope.layers.functions import CONSTANTS, DTYPES, FUNCTIONS
 from fwdscope.layers.methods import ATTRIBUTES, METHODS
-from fwdscope.layers.refusals import EXCLUDED
+from fwdscope.layers.refusals import EXCLUDED_ATTRIBUTES, function_refusal, method_refusal
 from fwdscope.spec import expression as ex
 from fwdscope.spec.expression import Expression, Name
 from fwdscope.spec.names import OTHER_FUNCTIONS, OTHER_LAYERS, listed, nearest, suggestion
 from fwdscope.spec.problems import Cause, Problem, Span
-from fwdscope.spec.scope import NOTHING, OWN_TENSORS, PLAIN, SERIES, Binding, State, Template, Value, tensor
+from fwdscope.spec.scope import (
+    NOTHING,
+    OWN_TENSORS,
+    PLAIN,
+    SERIES,
+    Binding,
+    Definition,
+    State,
+    Template,
+    Value,
+    tensor,
+)
 from fwdscope.spec.tree import ModelSpec
 
-_PREFIXES = ("nn", "F", "torch", "self", "np", "functional")
-
-
+# What stands before the dot in other people's code.
+_PREFIXES = ("nn", "F", "torch", "self", "np", "numpy", "functional", "keras", "tf", "jax", "jnp")
 _BOOLEANS = {
     "yes": "True",
     "no": "False",
@@ -33,13 +43,11 @@ _BOOLEANS = {
     "FALSE": "False",
     "NULL": "None",
 }
-
-
 _SHAPE_ATTRIBUTES = ("shape", "ndim", "dtype")
 
 
 class Lookup:
-    """Names, attributes and subscripts. ``state`` is the point of the body that is read."""
+    """Names and attributes. ``state`` is the point of the body that is read."""
 
     def __init__(self, spec: ModelSpec, allow_import: bool = False) -> None:
         self.spec = spec
@@ -47,14 +55,15 @@ class Lookup:
         self.problems: list[Problem] = []
         self.blocks = {block.name: block for block in spec.blocks}
         self.state = State([{}])
-        # Lines further down, for the message of a use before the line; the line now being read.
+        # Names that lines further down make, for the message of a use before the line.
         self.later: dict[str, Span] = {}
+        # Lines of this body whose layer has no name, by the kind that its default path begins with.
+        self.unnamed: dict[str, list[Span]] = {}
+        # Names that were read before the line that makes them.
+        self.awaited: set[str] = set()
         self.in_graph = False
+        # Above 0 while only the shape of what is read matters.
         self.shape_only = 0
-        # How deep inside a choice (`if`, `a if c else b`) the walk is, and which blocks are mentioned outside any.
-        self.choices = 0
-        self.always_used: set[str] = set()
-        self.default_paths: dict[str, Span] = {}
 
     def problem(
         self, span: Span, message: str, help: str | None = None, code: str = "name", causes: tuple[Cause, ...] = ()
@@ -82,43 +91,69 @@ class Lookup:
         value = self.visit(node)
         if value.kind != "template":
             return value
-        shown = self.text(node)
-        call = shown if shown.endswith(")") else f"{shown}()"
         name = value.template.name if value.template else "this"
-        return self.problem(node.span, f"{name} is not called on anything here", f"call it: `{call}(x)`", "type")
+        help = f"call it: `{self.settled(node)}({self.an_input()})`"
+        return self.problem(node.span, f"{name} is not called on anything here", help, "type")
+
+    def settled(self, node: Expression) -> str:
+        """A layer not yet called, as text to which inputs in parentheses can be added."""
+        shown = self.text(node)
+        if isinstance(node, ex.Binary):
+            return f"({shown})"
+        binding = self.state.find(node.id) if isinstance(node, Name) else None
+        return shown if shown.endswith(")") or binding is not None else f"{shown}()"
+
+    def an_input(self) -> str:
+        """A name of a tensor that a line here may read, for messages."""
+        inputs = [name for frame in self.state.frames for name, b in frame.items() if b.kind == "input"]
+        if "x" in inputs or (self.state.prev is None and not inputs):
+            return "x"
+        return "prev" if self.state.prev is not None and not self.in_graph else inputs[0]
+
+    # -- names --------------------------------------------------------------------------------------------------------
 
     def name(self, node: Name) -> Value:
-        if node.id == "prev":
+        """The value of a name."""
+        name = node.id
+        if name == "prev":
             return self.previous(node.span)
-        binding = self.state.find(node.id)
+        binding = self.state.find(name)
         if binding is not None:
             self.read(binding.definitions)
             return binding.value
-        if node.id in self.blocks or node.id in LAYERS:
-            return self.template(node.id, node, (), ())
-        if node.id in CONSTANTS:
-            return Value("plain", constant=CONSTANTS[node.id])
-        if node.id in DTYPES:
+        if name in self.blocks or name in LAYERS:
+            return self.template(name, node, (), ())
+        if name in CONSTANTS:
+            return Value("plain", constant=CONSTANTS[name])
+        if name in DTYPES:
             return PLAIN
-        if node.id in FUNCTIONS:
-            signature = FUNCTIONS[node.id].signatures[0]
-            return self.problem(node.span, f"{node.id} is a function", f"call it: `{node.id}{signature}`", "type")
-        if node.id in (*OWN_TENSORS, SERIES):
-            form = "Sequential(Linear(8), ReLU)" if node.id == SERIES else f"name = {node.id}(zeros(8))"
-            return self.problem(node.span, f"{node.id} wants something in parentheses", f"write `{form}`", "type")
-        return self.unknown(node.id, node.span)
+        if (name in self.later and name not in FUNCTIONS) or self.is_default_path(name):
+            return self.unknown(name, node.span)
+        if name in FUNCTIONS:
+            return self.problem(node.span, f"{name} is a function", self.how_to_call(name), "type")
+        if name in (*OWN_TENSORS, SERIES):
+            form = "Sequential(Linear(8), ReLU)" if name == SERIES else f"name = {name}(zeros(8))"
+            return self.problem(node.span, f"{name} wants something in parentheses", f"write `{form}`", "type")
+        return self.unknown(name, node.span)
+
+    def how_to_call(self, name: str) -> str:
+        """Help for a function that stands without its parentheses."""
+        required = [p.name for p in FUNCTIONS[name].overloads[0].parameters if p.required]
+        shown = ", ".join([self.an_input(), *required[1:]]) if required else ""
+        layer = next((one for one in LAYERS if one.lower() == name.replace("_", "")), None)
+        return f"call it: `{name}({shown})`" + (f"; the layer is `{layer}`" if layer else "")
 
     def previous(self, span: Span) -> Value:
+        """The value of the line above."""
         if self.in_graph:
-            return self.problem(
-                span, "a graph has no line above, so no prev", "use the name of the line that is meant", "flow"
-            )
+            help = "use the name of the line that is meant"
+            return self.problem(span, "a graph has no line above, so no prev", help, "flow")
         if self.state.prev is None:
             return self.problem(span, "there is no line above", "begin with a line that reads an input by name", "flow")
         self.read(self.state.flow)
         return self.state.prev
 
-    def read(self, definitions: Iterable[Any]) -> None:
+    def read(self, definitions: Iterable[Definition]) -> None:
         """Mark definitions as read, or as read for their shape alone."""
         for definition in definitions:
             if self.shape_only:
@@ -129,83 +164,110 @@ class Lookup:
     def unknown(self, name: str, span: Span, called: bool = False) -> Value:
         """A name that means nothing here."""
         if name in _BOOLEANS:
-            return self.problem(span, f"{name} is not part of the language", f"write {_BOOLEANS[name]}", "syntax")
-        if name in self.later:
-            line = self.spec.source.place(self.later[name].start)[0]
-            help = "move the line up, or use `graph:`, where order does not matter"
-            return self.problem(
-                span,
-                f"{name} is made further down, at line {line}",
-                help,
-                "name",
-                (Cause("made here", self.later[name]),),
-            )
-        if name in self.default_paths and not called:
-            help = f"give the layer a name: `{name}_1 = …`; a default path is for reading"
-            cause = Cause("the layer that has this default path", self.default_paths[name])
-            return self.problem(span, f"unknown name {name}", help, "name", (cause,))
-        if name in EXCLUDED and called:
-            return self.problem(span, f"{name} is not part of the language", EXCLUDED[name])
-        known = [*self.state.names, "prev", *self.blocks, *LAYERS, *FUNCTIONS, *CONSTANTS]
-        if name[:1].isupper():
-            known = [*self.blocks, *LAYERS, SERIES, *OWN_TENSORS, *(n for n in self.state.names if n[:1].isupper())]
-        what = "layer or block" if name[:1].isupper() else "function" if called else "name"
-        words: dict[str, str | tuple[str, ...]] = {**OTHER_LAYERS, **OTHER_FUNCTIONS}
-        meant = nearest(name, known, words)
-        if meant in ("+", "*"):
-            help = f"write `a {meant} b`"
-        elif meant:
-            help = f"write {meant}"
-        elif name[:1].isupper():
+            return self.problem(span, f"{name} is not part of the language", f"write `{_BOOLEANS[name]}`", "syntax")
+        if name in self.later and self.later[name].start > span.end:
+            self.awaited.add(name)
+            message = f"{name} is made further down, at line {self.spec.source.place(self.later[name].start)[0]}"
+            help = "move that line up, or use `graph:`, where order does not matter"
+            return self.problem(span, message, help, "name", (Cause("made here", self.later[name]),))
+        if not called and self.is_default_path(name):
+            return self.default_path(name, span)
+        if called and (reason := function_refusal(name)):
+            return self.problem(span, f"{name} is not part of the language", reason)
+        capital = name[:1].isupper()
+        what = "layer or block" if capital else "function" if called else "name"
+        if part := self.part_with(name):
+            help = f"it is inside the part {part}: write `{part}.{name}`"
+        elif meant := self.nearest_name(name, called):
+            help = f"write `{meant}`"
+            if binding := self.state.find(meant):
+                self.read(binding.definitions)
+        elif capital:
             help = "`fwdscope layers` lists the layers; a block of your own stands under `blocks:`"
         elif called:
             help = "`fwdscope layers` lists the functions"
         else:
-            help = (
-                f"names here: {listed(self.state.names)}" if self.state.names else "no names are made before this line"
-            )
+            names = self.state.names
+            help = f"names here: {listed(names)}" if names else "no names are made before this line"
         return self.problem(span, f"unknown {what} {name}", help)
 
+    def nearest_name(self, name: str, called: bool) -> str | None:
+        """The name that was meant. Looking for it takes time, which a file of a thousand mistakes is not worth."""
+        if len(self.problems) > 200:
+            return None
+        return nearest(name, self.candidates(name, called), OTHER_LAYERS if name[:1].isupper() else OTHER_FUNCTIONS)
+
+    def part_with(self, name: str) -> str | None:
+        """A part of these lines that makes a name inside."""
+        parts = ((n, b) for frame in self.state.frames for n, b in frame.items() if b.inner)
+        return next((part for part, binding in parts if binding.inner and name in binding.inner), None)
+
+    def candidates(self, name: str, called: bool) -> list[str]:
+        """Names that may have been meant, the likely ones first."""
+        types = [*self.blocks, *LAYERS, SERIES, *OWN_TENSORS]
+        if name[:1].isupper():
+            return [*types, *self.state.names]
+        if called:
+            return [*self.state.names, *FUNCTIONS, *types]
+        return [*self.state.names, "prev", *types, *CONSTANTS, *FUNCTIONS]
+
+    def is_default_path(self, name: str) -> bool:
+        """Whether a name is the default path of a layer on a line above."""
+        return re.sub(r"_\d+$", "", name) in self.unnamed
+
+    def default_path(self, name: str, span: Span) -> Value:
+        """A default path where a name is wanted: putting in a layer of the same kind would move it."""
+        kind, _, number = name.partition("_")
+        lines = self.unnamed[re.sub(r"_\d+$", "", name)]
+        line = lines[min(int(number), len(lines)) - 1] if number.isdigit() else lines[0]
+        message = f"{name} is a default path, which moves when a {kind} is put in before it"
+        shown = " ".join(self.spec.source[line].split())
+        help = f"give the layer a name and use that: `{name}_a = {shown}`"
+        return self.problem(span, message, help, "name", (Cause("the layer", line),))
+
+    # -- attributes ---------------------------------------------------------------------------------------------------
+
     def attribute(self, node: ex.Attribute) -> Value:
+        """The value of ``value.name``: of a tensor, or a name inside a part or layer."""
         if (inside := self.inside(node)) is not None:
             return inside
-        if node.name in _SHAPE_ATTRIBUTES:
-            self.shape_only += 1
+        shape = node.name in _SHAPE_ATTRIBUTES
+        self.shape_only += shape
         value = self.operand(node.value)
-        if node.name in _SHAPE_ATTRIBUTES:
-            self.shape_only -= 1
+        self.shape_only -= shape
         attribute = ATTRIBUTES.get(node.name)
         if attribute is None:
-            return NOTHING if value.kind == "unknown" else self.no_attribute(node)
+            return self.no_attribute(node, value)
+        if value.kind == "plain":
+            help = "a size is `x.shape[1]`" if shape else None
+            message = f".{node.name} is of tensors; {self.text(node.value)} is none"
+            return self.problem(node.name_span, message, help, "type")
         return tensor(value.reached) if attribute.gives == "tensor" else PLAIN
 
-    def no_attribute(self, node: ex.Attribute) -> Value:
+    def no_attribute(self, node: ex.Attribute, value: Value) -> Value:
+        """An attribute that is on no list."""
         name = node.name
-        if name in EXCLUDED or name.endswith("_"):
-            help = EXCLUDED.get(name, "in place changes what a skip holds")
-            return self.problem(node.name_span, f".{name} is not part of the language", help)
+        if reason := EXCLUDED_ATTRIBUTES.get(name) or method_refusal(name):
+            return self.problem(node.name_span, f".{name} is not part of the language", reason)
+        if value.kind == "unknown":
+            return NOTHING
         if name in METHODS:
-            return self.problem(
-                node.name_span, f".{name} is a method", f"call it: `.{name}{METHODS[name].signatures[0]}`", "type"
-            )
-        help = suggestion(name, ATTRIBUTES, what="of tensors")
+            help = f"call it: `{self.text(node)}{METHODS[name].signatures[0]}`"
+            return self.problem(node.name_span, f".{name} is a method", help, "type")
+        help = suggestion(name, [*ATTRIBUTES, *METHODS])
         return self.problem(node.name_span, f"unknown attribute .{name}", help)
 
-    def inside(self, node: Expression) -> Value | None:
-        """A name inside a part, or a tensor or layer inside a layer: ``stem.conv1``, ``wte.weight``, ``h[0].attn.weight``."""
+    def inside(self, node: ex.Attribute) -> Value | None:
+        """A name inside a part, a tensor or layer inside a layer: ``stem.conv1``, ``wte.weight``, ``h[0].attn.weight``.
+
+        None where it is an attribute of a tensor.
+        """
         path = self.path(node)
         if path is None:
             dotted = ex.spelled(node)
-            base = dotted.split(".")[0] if dotted else None
-            if (
-                isinstance(node, ex.Attribute)
-                and base
-                and self.state.find(base) is None
-                and base not in (*self.blocks, *LAYERS, "prev")
-            ):
-                assert dotted is not None
-                return self.dotted(node, dotted, base)
-            return None
+            base = dotted.split(".")[0] if dotted else ""
+            known = self.state.find(base) is not None or base in (*self.blocks, *LAYERS, "prev")
+            return self.dotted(node, dotted, base) if dotted and not known else None
         binding, names = path
         for i, (name, span) in enumerate(names):
             if binding.inner is not None and name in binding.inner:
@@ -213,12 +275,10 @@ class Lookup:
                 continue
             if name in ATTRIBUTES or name in METHODS:
                 return None
-            if binding.inner is not None and binding.layer is None:
+            if binding.inner is not None:
                 help = suggestion(name, binding.inner, what="in this part:")
                 return self.problem(span, f"unknown name {name} in the part", help)
-            if binding.layer is None:
-                return None
-            return self.weight(binding.layer, names[i:])
+            return self.weight(names[i:]) if binding.layer is not None else None
         self.read(binding.definitions)
         return binding.value
 
@@ -229,40 +289,41 @@ class Lookup:
             if isinstance(node, ex.Attribute):
                 names.insert(0, (node.name, node.name_span))
                 node = node.value
-            elif (
-                isinstance(node, ex.Subscript)
-                and names
-                and isinstance(node.index, ex.Constant)
-                and type(node.index.value) is int
-            ):
+            elif names and isinstance(node, ex.Subscript) and _is_whole(node.index):
                 node = node.value
             else:
                 return None
         binding = self.state.find(node.id)
         return (binding, names) if binding is not None and names else None
 
-    def weight(self, layer: Template, names: list[tuple[str, Span]]) -> Value:
-        """A tensor of a layer by its name. Which tensors a layer has is known for blocks alone; the model checks the rest."""
+    def weight(self, names: list[tuple[str, Span]]) -> Value:
+        """A tensor of a layer by its name. Which tensors a layer has is known once it is built."""
         name, span = names[0]
-        if name.endswith("_") or name in EXCLUDED:
-            return self.problem(
-                span, f".{name} is not part of the language", EXCLUDED.get(name, "in place changes what a skip holds")
-            )
+        if reason := EXCLUDED_ATTRIBUTES.get(name) or method_refusal(name):
+            return self.problem(span, f".{name} is not part of the language", reason)
         return tensor(False)
 
     def dotted(self, node: ex.Attribute, dotted: str, base: str) -> Value:
+        """``nn.Linear``, ``self.fc``, ``mypackage.layers.Gate``: a name behind one that means nothing here."""
         last = node.name
-        if base in _PREFIXES or base in ("keras", "tf", "jax"):
-            known = [*LAYERS, *FUNCTIONS, *METHODS, *CONSTANTS, SERIES]
-            help = suggestion(last, known, {**OTHER_LAYERS, **OTHER_FUNCTIONS})
-            return self.problem(
-                node.span,
-                f"{dotted}: names stand without `{dotted[: -len(last)]}`",
-                help if last not in known else f"write {last}",
-            )
-        if last[:1].isupper():
+        if base == "self":
+            layer = dotted.split(".")[1]
+            known = layer in (*self.state.names, *self.later)
+            help = f"write `{layer}`" if known else f"make the layer where it is used: `{layer} = Linear(8)`"
+            return self.problem(node.span, f"{dotted}: there is no self here; a layer has the name of its line", help)
+        if base in _PREFIXES:
+            known_names = [*LAYERS, *FUNCTIONS, *METHODS, *CONSTANTS, *DTYPES, SERIES, *OWN_TENSORS]
+            meant = last if last in known_names else nearest(last, known_names, {**OTHER_LAYERS, **OTHER_FUNCTIONS})
+            help = f"write `{meant}`" if meant else "`fwdscope layers` lists what there is"
+            message = f"{dotted}: names stand without `{dotted[: -len(last)]}`"
+            return self.problem(node.span, message, help)
+        if last[:1].isupper() and last not in ATTRIBUTES:
             if self.allow_import:
                 return Value("template", template=Template(last))
             help = f"run with --allow-import if you trust {dotted}: importing runs its code"
             return self.problem(node.span, f"{dotted} is a class of your own", help)
         return self.unknown(base, Span(node.span.start, node.span.start + len(base)))
+
+
+def _is_whole(node: Expression) -> bool:
+    return isinstance(node, ex.Constant) and type(node.value) is int

@@ -5,48 +5,108 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Mapping
 
-# Other frameworks' words for torch's layers and functions; values with a capital are layers.
+from fwdscope.layers.refusals import OTHER_KEYWORDS, OTHER_WORDS
+
+# Other frameworks' words for torch's layers, and what to write for them.
 OTHER_LAYERS = {
-    "Dense": "Linear", "FullyConnected": "Linear", "FC": "Linear", "Conv1D": "Conv1d", "Conv2D": "Conv2d", "Conv3D": "Conv3d",
-    "Convolution2D": "Conv2d", "Conv2DTranspose": "ConvTranspose2d", "Conv1DTranspose": "ConvTranspose1d",
-    "Deconv2d": "ConvTranspose2d", "Deconvolution2D": "ConvTranspose2d", "DepthwiseConv2D": "Conv2d",
-    "SeparableConv2D": "Conv2d", "BatchNormalization": "BatchNorm2d", "BatchNorm": "BatchNorm2d",
-    "LayerNormalization": "LayerNorm", "GroupNormalization": "GroupNorm", "RMSNormalization": "RMSNorm",
-    "MaxPooling1D": "MaxPool1d", "MaxPooling2D": "MaxPool2d", "MaxPooling3D": "MaxPool3d", "MaxPool": "MaxPool2d",
-    "AveragePooling2D": "AvgPool2d", "AvgPool": "AvgPool2d", "GlobalAveragePooling2D": "AdaptiveAvgPool2d",
-    "GlobalAvgPool2d": "AdaptiveAvgPool2d", "GlobalMaxPooling2D": "AdaptiveMaxPool2d", "ZeroPadding2D": "ZeroPad2d",
-    "UpSampling2D": "Upsample", "SpatialDropout2D": "Dropout2d", "MultiHeadAttention": "MultiheadAttention",
-    "SimpleRNN": "RNN", "Swish": "SiLU", "Activation": "ReLU", "Lambda": "Identity", "Concatenate": "cat", "Concat": "cat",
-    "Add": "+", "Multiply": "*", "Reshape": "reshape", "Permute": "permute", "Input": "inputs", "InputLayer": "inputs",
-    "Bidirectional": "LSTM(…, bidirectional=True)", "TimeDistributed": "Linear", "ModuleList": "Sequential",
-}  # fmt: skip
+    "Dense": "Linear",
+    "FullyConnected": "Linear",
+    "FC": "Linear",
+    "TimeDistributed": "Linear",
+    "Convolution2D": "Conv2d",
+    "DepthwiseConv2D": "Conv2d(…, groups=channels)",
+    "SeparableConv2D": "Conv2d(…, groups=channels)",
+    "Conv1DTranspose": "ConvTranspose1d",
+    "Conv2DTranspose": "ConvTranspose2d",
+    "Conv3DTranspose": "ConvTranspose3d",
+    "Deconv2d": "ConvTranspose2d",
+    "Deconvolution2D": "ConvTranspose2d",
+    "BatchNormalization": "BatchNorm2d",
+    "BatchNorm": "BatchNorm2d",
+    "LayerNormalization": "LayerNorm",
+    "GroupNormalization": "GroupNorm",
+    "RMSNormalization": "RMSNorm",
+    "MaxPooling1D": "MaxPool1d",
+    "MaxPooling2D": "MaxPool2d",
+    "MaxPooling3D": "MaxPool3d",
+    "MaxPool": "MaxPool2d",
+    "AveragePooling1D": "AvgPool1d",
+    "AveragePooling2D": "AvgPool2d",
+    "AvgPool": "AvgPool2d",
+    "GlobalAveragePooling2D": "AdaptiveAvgPool2d(1)",
+    "GlobalAvgPool2d": "AdaptiveAvgPool2d(1)",
+    "GlobalMaxPooling2D": "AdaptiveMaxPool2d(1)",
+    "ZeroPadding2D": "ZeroPad2d",
+    "UpSampling2D": "Upsample",
+    "SpatialDropout2D": "Dropout2d",
+    "SimpleRNN": "RNN",
+    "Bidirectional": "LSTM(…, bidirectional=True)",
+    "Swish": "SiLU",
+    "Activation": "ReLU",
+    "Lambda": "Identity",
+    "ModuleList": "Sequential",
+    "Concatenate": "cat([a, b], dim=1)",
+    "Concat": "cat([a, b], dim=1)",
+    "Add": "a + b",
+    "Multiply": "a * b",
+    "Reshape": "x.reshape(…)",
+    "Permute": "x.permute(…)",
+}
 
+# The same for functions and methods, beside those that the functions' own list of other words has.
 OTHER_FUNCTIONS = {
-    "concat": "cat", "concatenate": "cat", "expand_dims": "unsqueeze", "einsum_path": "einsum", "conv": "conv2d",
-    "dense": "linear", "swish": "silu", "attention": "scaled_dot_product_attention", "sdpa": "scaled_dot_product_attention",
-    "dot_product_attention": "scaled_dot_product_attention", "reduce_mean": "mean", "reduce_sum": "sum",
-    "reduce_max": "amax", "power": "pow", "multiply": "mul", "add_n": "sum", "upsample": "interpolate",
-    "resize": "interpolate", "tile_like": "expand_as",
-}  # fmt: skip
+    **OTHER_WORDS,
+    "dense": "linear",
+    "conv": "conv2d",
+    "attention": "scaled_dot_product_attention",
+    "sdpa": "scaled_dot_product_attention",
+    "add_n": "sum",
+    "resize": "interpolate",
+}
 
-OTHER_SETTINGS = {
-    "units": ("out_features", "hidden_size"), "filters": ("out_channels",), "strides": ("stride",), "kernel": ("kernel_size",),
-    "ksize": ("kernel_size",), "pool_size": ("kernel_size",), "pad": ("padding",), "dilation_rate": ("dilation",),
-    "rate": ("p", "dilation"), "use_bias": ("bias",), "epsilon": ("eps",), "output_dim": ("embedding_dim", "out_features"),
-    "input_dim": ("num_embeddings", "in_features"), "input_size": ("in_features",), "output_size": ("out_features",),
-    "out": ("out_features", "out_channels"), "features": ("out_features", "num_features"), "channels": ("out_channels",),
-    "heads": ("num_heads", "nhead"), "n_heads": ("num_heads", "nhead"), "n_head": ("num_heads", "nhead"),
-    "num_heads": ("nhead",), "nhead": ("num_heads",), "layers": ("num_layers",), "hidden": ("hidden_size",),
-    "hidden_dim": ("hidden_size",), "slope": ("negative_slope",), "alpha": ("negative_slope", "alpha"), "drop": ("p", "dropout"),
-    "dropout_rate": ("p", "dropout"), "groups_count": ("groups",), "axis": ("dim",), "axes": ("dim", "dims"),
-    "keepdims": ("keepdim",), "perm": ("dims",), "size_factor": ("scale_factor",), "mask": ("attn_mask",), "causal": ("is_causal",),
-    "d_ff": ("dim_feedforward",), "dim": ("embedding_dim", "normalized_shape"), "n": ("num_layers",),
-}  # fmt: skip
+# The same for settings and keywords: what was meant, the first that the layer or function has.
+OTHER_SETTINGS: dict[str, tuple[str, ...]] = {
+    **{word: (meant,) for word, meant in OTHER_KEYWORDS.items()},
+    "units": ("out_features", "hidden_size"),
+    "filters": ("out_channels",),
+    "kernel": ("kernel_size",),
+    "pad": ("padding",),
+    "dilation_rate": ("dilation",),
+    "rate": ("p", "dilation"),
+    "drop": ("p", "dropout"),
+    "dropout_rate": ("p", "dropout"),
+    "use_bias": ("bias",),
+    "output_dim": ("embedding_dim", "out_features"),
+    "input_dim": ("num_embeddings", "in_features"),
+    "input_size": ("in_features",),
+    "output_size": ("out_features",),
+    "out": ("out_features", "out_channels"),
+    "features": ("out_features", "num_features"),
+    "channels": ("out_channels",),
+    "heads": ("num_heads", "nhead"),
+    "n_heads": ("num_heads", "nhead"),
+    "n_head": ("num_heads", "nhead"),
+    "num_heads": ("nhead",),
+    "nhead": ("num_heads",),
+    "layers": ("num_layers",),
+    "n": ("num_layers",),
+    "hidden": ("hidden_size",),
+    "hidden_dim": ("hidden_size",),
+    "slope": ("negative_slope",),
+    "alpha": ("negative_slope", "alpha"),
+    "axis": ("dim",),
+    "axes": ("dim", "dims"),
+    "perm": ("dims",),
+    "mask": ("attn_mask",),
+    "causal": ("is_causal",),
+    "d_ff": ("dim_feedforward",),
+    "dim": ("embedding_dim", "normalized_shape"),
+}
 
 
 def nearest(name: str, names: Iterable[str], words: Mapping[str, str | tuple[str, ...]] | None = None) -> str | None:
-    """The name that was meant, if one can be guessed: the same letters but for case and underscores; another framework's word;
-    the nearest by edit distance.
+    """The name that was meant, if one can be guessed: the same letters but for case and underscores; another
+    framework's word; the nearest by edit distance.
     """
     candidates = list(dict.fromkeys(names))
     folded = _fold(name)
@@ -57,7 +117,8 @@ def nearest(name: str, names: Iterable[str], words: Mapping[str, str | tuple[str
     for meant in (word,) if isinstance(word, str) else word:
         if isinstance(word, str) or meant in candidates:
             return meant
-    close = difflib.get_close_matches(name.lower(), [c.lower() for c in candidates], 1, 0.72 if len(name) > 3 else 0.8)
+    cutoff = 0.72 if len(name) > 3 else 0.8
+    close = difflib.get_close_matches(name.lower(), [c.lower() for c in candidates], 1, cutoff)
     return next((c for c in candidates if close and c.lower() == close[0]), None)
 
 
@@ -73,10 +134,13 @@ def listed(names: Iterable[str], most: int = 8) -> str:
 
 
 def suggestion(
-    name: str, names: Iterable[str], words: Mapping[str, str | tuple[str, ...]] | None = None, what: str = ""
+    name: str,
+    names: Iterable[str],
+    words: Mapping[str, str | tuple[str, ...]] | None = None,
+    what: str = "one of",
 ) -> str:
-    """Help for an unknown name: the one that was meant, or what there is."""
+    """Help for an unknown name: the one that was meant, or what there is, with ``what`` before the list."""
     known = list(names)
     if meant := nearest(name, known, words):
-        return f"write {meant}"
-    return f"there is {what + ' ' if what else ''}{listed(known)}" if known else f"there is no {what}".rstrip()
+        return f"write `{meant}`"
+    return f"{what} {listed(known)}" if known else "there are none"

@@ -20,7 +20,13 @@ class Expressions(Calls):
         """What an expression is; a template may be the answer."""
         return self._VISIT[type(node)](self, node)
 
-    def computed(self, values: list[Value], function: Any, node: Expression) -> Value:
+    def operand(self, node: Expression) -> Value:
+        """What an expression is where a value is wanted: a layer not yet called is a problem, in a list too."""
+        if isinstance(node, ex.Sequence):
+            return self.sequence(node, [self.operand(item) for item in node.items])
+        return super().operand(node)
+
+    def computed(self, values: list[Value], function: Callable[..., Any], node: Expression) -> Value:
         """The result of an operation on values: its value where the text tells all of them."""
         if any(v.kind == "tensor" for v in values):
             return tensor(any(v.reached for v in values))
@@ -33,130 +39,152 @@ class Expressions(Calls):
         except ArithmeticProblem as error:
             return self.problem(node.span, error.message, error.help, error.code)
 
+    # -- operators ----------------------------------------------------------------------------------------------------
+
+    def unary(self, node: ex.Unary) -> Value:
+        """``-x``, ``not x``"""
+        value = self.operand(node.operand)
+        if node.operator == "not" and value.kind == "tensor":
+            return self.problem(node.span, "`not` of a tensor depends on its data", "write `~` for masks", "type")
+        return self.computed([value], lambda a: arithmetic.unary(node.operator, a), node)
+
     def binary(self, node: ex.Binary) -> Value:
+        """``left operator right``; a whole number times a layer is a stack."""
         if node.operator != "*":
             left, right = self.operand(node.left), self.operand(node.right)
-            return self.computed([left, right], lambda a, b: arithmetic.binary(node.operator, a, b), node)
-        left, right = self.visit(node.left), self.visit(node.right)
+        else:
+            left, right = self.visit(node.left), self.visit(node.right)
+            if "template" in (left.kind, right.kind):
+                return self.stack(node, left, right)
+            if self.is_doubtful_stack(node, left):
+                return self.doubtful_stack(node)
+        return self.computed([left, right], lambda a, b: arithmetic.binary(node.operator, a, b), node)
+
+    def is_doubtful_stack(self, node: ex.Binary, times: Value) -> bool:
+        """Whether this is ``6 * Layer(settings)(inputs)``, which Python reads as 6 times a tensor."""
+        call = node.right
+        if not (isinstance(call, Call) and isinstance(call.function, Call)) or times.kind != "plain":
+            return False
+        name = ex.spelled(call.function.function)
+        whole = type(times.constant) is int if times.known else isinstance(node.left, Name)
+        return whole and name is not None and name.rpartition(".")[2][:1].isupper()
+
+    def doubtful_stack(self, node: ex.Binary) -> Value:
+        """Both readings of ``6 * Layer(settings)(inputs)``."""
+        assert isinstance(node.right, Call)
+        times, layer, result = map(self.text, (node.left, node.right.function, node.right))
+        stack = f"({times} * {layer}){result[len(layer) :]}"
+        help = f"a stack of {times}: `{stack}`; one layer's result, scaled: `{result} * {times}`"
+        return self.problem(node.span, "a whole number stands before the result of one layer", help, "type")
+
+    def stack(self, node: ex.Binary, left: Value, right: Value) -> Value:
+        """``3 * Block(d)``: so many in series."""
         if left.kind == "template":
+            if right.kind != "plain":
+                return self.operand(node.left)
             shown = f"{self.text(node.right)} * {self.text(node.left)}"
             return self.problem(node.span, "the number of a stack stands on its left", f"write `{shown}`", "type")
-        if right.kind == "template":
-            return self.stack(node, left, right)
-        if (
-            left.kind == "plain"
-            and self.is_fresh_result(node.right)
-            and (type(left.constant) is int or isinstance(node.left, Name))
-        ):
-            if left.known and type(left.constant) is not int:
-                return right
-            call = node.right
-            assert isinstance(call, Call)
-            times, layer = self.text(node.left), self.text(call.function)
-            inputs = self.text(call)[len(layer) :]
-            message = "a whole number stands before the result of one layer"
-            help = f"a stack of {times}: `({times} * {layer}){inputs}`; one layer's result, scaled: `{self.text(call)} * {times}`"
-            return self.problem(node.span, message, help, "type")
-        return self.computed([left, right], lambda a, b: arithmetic.binary("*", a, b), node)
-
-    def is_fresh_result(self, node: Expression) -> bool:
-        """Whether an expression is ``Layer(settings)(inputs)``, a layer made and called."""
-        if not (isinstance(node, Call) and isinstance(node.function, Call)):
-            return False
-        name = ex.spelled(node.function.function)
-        return name is not None and name.rpartition(".")[2][:1].isupper()
-
-    def stack(self, node: ex.Binary, times: Value, layer: Value) -> Value:
-        if times.kind == "tensor" or (times.known and (not isinstance(times.constant, int) or times.constant < 0)):
-            found = "a tensor" if times.kind == "tensor" else repr(times.constant)
-            return self.problem(node.left.span, f"a stack wants a whole number of copies, found {found}", None, "type")
-        if times.known and times.constant > arithmetic.MAX_TURNS:
-            most = f"{arithmetic.MAX_TURNS:,}"
-            return self.problem(node.left.span, f"a stack of {times.constant:,} copies", f"at most {most}", "limit")
-        template = layer.template
-        signature = template.signature if template else None
-        return Value(
-            "template", template=Template(template.name if template else "stack", signature=signature, series=True)
-        )
+        if left.kind == "tensor":
+            return self.operand(node.right)
+        if left.known and (type(left.constant) is not int or left.constant < 0):
+            message = f"a stack wants a whole number of copies, found {self.text(node.left)}"
+            help = (
+                f"to scale a layer's result: `{self.settled(node.right)}({self.an_input()}) * {self.text(node.left)}`"
+            )
+            return self.problem(node.left.span, message, help, "type")
+        if left.known and left.constant > arithmetic.MAX_TURNS:
+            most = f"at most {arithmetic.MAX_TURNS:,}"
+            return self.problem(node.left.span, f"a stack of {left.constant:,} copies", most, "limit")
+        template = right.template
+        name, signature = (template.name, template.signature) if template else ("stack", None)
+        return Value("template", template=Template(name, signature=signature, series=True))
 
     def compare(self, node: ex.Compare) -> Value:
-        signs = node.operators
+        """A chain of comparisons."""
         values = [self.operand(node.left), *(self.operand(right) for right in node.rights)]
-        if any(sign in ("is", "is not", "in", "not in") for sign in signs):
-            return PLAIN if not all(v.known for v in values) else self._folded_comparison(node, values)
-        if any(v.kind == "tensor" for v in values):
-            if len(signs) > 1:
-                return self.problem(node.span, "a chain of comparisons of tensors", "write `(a < x) & (x < b)`", "type")
+        if any(v.kind == "tensor" for v in values) and node.operators[0] not in ("is", "is not", "in", "not in"):
+            if len(values) > 2:
+                a, b, c = map(self.text, (node.left, *node.rights[:2]))
+                help = f"write `({a} {node.operators[0]} {b}) & ({b} {node.operators[1]} {c})`"
+                return self.problem(node.span, "a chain of comparisons of tensors depends on their data", help, "type")
             return tensor(any(v.reached for v in values))
-        return self._folded_comparison(node, values) if all(v.known for v in values) else PLAIN
+        if not all(v.known for v in values):
+            return NOTHING if any(v.kind == "unknown" for v in values) else PLAIN
 
-    def _folded_comparison(self, node: ex.Compare, values: list[Value]) -> Value:
         def fold(*constants: Any) -> bool:
             pairs = zip(node.operators, constants, constants[1:], strict=False)
             return all(arithmetic.compare(sign, a, b) for sign, a, b in pairs)
 
         return self.computed(values, fold, node)
 
-    def boolean(self, node: ex.Boolean, values: list[Value]) -> Value:
+    def boolean(self, node: ex.Boolean) -> Value:
+        """``and``, ``or``"""
+        values = [self.operand(v) for v in node.values]
         if any(v.kind == "tensor" for v in values):
             sign = {"and": "&", "or": "|"}[node.operator]
-            return self.problem(
-                node.span, f"`{node.operator}` of tensors depends on their data", f"write {sign} for masks", "type"
-            )
+            message = f"`{node.operator}` of tensors depends on their data"
+            return self.problem(node.span, message, f"write `{sign}` for masks", "type")
         if not all(v.known for v in values):
-            return PLAIN
+            return NOTHING if any(v.kind == "unknown" for v in values) else PLAIN
         result = values[0].constant
         for value in values[1:]:
             result = (result and value.constant) if node.operator == "and" else (result or value.constant)
         return Value("plain", constant=result)
 
-    def conditional(self, node: ex.Conditional) -> Value:
-        test = self.operand(node.test)
-        self.refuse_data(test, node.test, "`a if c else b`")
-        self.choices += 1
-        body, orelse = self.visit(node.body), self.visit(node.orelse)
-        self.choices -= 1
-        if test.known:
-            return body if test.constant else orelse
-        return merged(body, orelse)
+    # -- choices ------------------------------------------------------------------------------------------------------
 
-    def refuse_data(self, test: Value, node: Expression, what: str) -> None:
+    def conditional(self, node: ex.Conditional) -> Value:
+        """``a if c else b``, chosen while building."""
+        test = self.operand(node.test)
+        if test.kind == "tensor":
+            body, orelse, condition = map(self.text, (node.body, node.orelse, node.test))
+            self.refuse_data(test, node.test, "`if … else`", f"write `where({condition}, {body}, {orelse})`")
+        body_value, else_value = self.visit(node.body), self.visit(node.orelse)
+        if test.known:
+            return body_value if test.constant else else_value
+        return merged(body_value, else_value)
+
+    def refuse_data(self, test: Value, node: Expression, what: str, help: str | None = None) -> None:
         """A choice made while building cannot depend on data."""
         if test.kind == "tensor":
-            help = "write `where(condition, a, b)`; what is chosen while building depends on vars, settings and shapes"
-            self.problem(node.span, f"{what} would depend on data", help, "type")
+            help = help or "write `where(condition, a, b)`; `if:` chooses by vars, settings and shapes"
+            self.problem(node.span, f"{what} depends on data here, which no shape tells", help, "type")
 
-    def sequence(self, node: ex.Sequence) -> Value:
-        values = [self.visit(item) for item in node.items]
+    # -- lists --------------------------------------------------------------------------------------------------------
+
+    def sequence(self, node: ex.Sequence, values: list[Value] | None = None) -> Value:
+        """A tuple or a list."""
+        values = [self.visit(item) for item in node.items] if values is None else values
         if any(v.kind == "tensor" for v in values):
             return tensor(any(v.reached for v in values))
-        if all(v.kind == "plain" and v.known for v in values) and not any(
-            isinstance(i, ex.Starred) for i in node.items
-        ):
+        if any(v.kind in ("unknown", "template") for v in values):
+            return NOTHING
+        if all(v.known for v in values) and not any(isinstance(i, ex.Starred) for i in node.items):
             constants = [v.constant for v in values]
             return Value("plain", constant=tuple(constants) if node.kind == "tuple" else constants)
-        return NOTHING if any(v.kind == "unknown" for v in values) else PLAIN
+        return PLAIN
 
     def comprehension(self, node: ex.Comprehension) -> Value:
+        """``[element for …]``"""
         outer = self.state
         self.state = outer.copy()
         self.state.frames.insert(0, {})
-        known: list[Any] | None = []
         for clause in node.clauses:
-            iterable = self.operand(clause.iterable)
-            if iterable.kind == "tensor" and not isinstance(
-                clause.iterable, ex.Sequence | ex.Comprehension | Call | Name | ex.Subscript
-            ):
-                self.problem(clause.iterable.span, "a tensor cannot be gone through", "write `unbind(x)`", "type")
-            known = None
-            self.bind_turns(clause.target, iterable)
+            self.bind_turns(clause.target, self.items_of(clause.iterable))
             for condition in clause.conditions:
-                self.refuse_data(self.operand(condition), condition, "the condition of a comprehension")
+                help = "what a list holds is known while building: choose by numbers and shapes"
+                self.refuse_data(self.operand(condition), condition, "the condition", help)
         element = self.visit(node.element)
         self.state = outer
-        if element.kind == "plain":
-            return PLAIN if known is None else element
-        return Value(element.kind, element.reached, template=element.template)
+        return PLAIN if element.kind == "plain" else Value(element.kind, element.reached, template=element.template)
+
+    def items_of(self, node: Expression) -> Value:
+        """What is gone through; a single number is a problem."""
+        value = self.operand(node)
+        if value.kind == "plain" and value.known and not isinstance(value.constant, tuple | list | range | str):
+            help = f"write `range({self.text(node)})`" if type(value.constant) is int else "write `range(n)`, or a list"
+            return self.problem(node.span, f"{self.text(node)} cannot be gone through", help, "type")
+        return value
 
     def bind_turns(self, target: ex.Target, iterable: Value) -> None:
         """Names that go through the items of something."""
@@ -165,13 +193,17 @@ class Expressions(Calls):
             self.state.frames[0][named.name] = Binding("turn", named.span, value)
 
     def subscript(self, node: ex.Subscript) -> Value:
+        """``value[index]``"""
         value = self.operand(node.value)
         index = self.operand(node.index)
+        if value.kind == "plain" and value.known and not isinstance(value.constant, tuple | list | range | str):
+            message = f"{self.text(node.value)} is {value.constant!r}, which has no items"
+            return self.problem(node.span, message, None, "type")
         if value.known and index.known and not isinstance(node.index, ex.Slice):
 
-            def pick(a: Any, i: Any) -> Any:
+            def pick(items: Any, i: Any) -> Any:
                 try:
-                    return a[i]
+                    return items[i]
                 except (IndexError, KeyError, TypeError) as error:
                     raise ArithmeticProblem(f"{self.text(node)} has no value: {error}") from None
 
@@ -180,19 +212,11 @@ class Expressions(Calls):
             return tensor(value.reached)
         return value if value.kind == "unknown" else PLAIN
 
-    def starred(self, node: ex.Starred) -> Value:
-        """``*row``"""
-        return self.operand(node.value)
-
     def slice(self, node: ex.Slice) -> Value:
         """``lower:upper:step``"""
         for part in ex.children(node):
             self.operand(part)
         return PLAIN
-
-    def unary(self, node: ex.Unary) -> Value:
-        """``-x``, ``not x``"""
-        return self.computed([self.operand(node.operand)], lambda a: arithmetic.unary(node.operator, a), node)
 
     _VISIT: ClassVar[dict[type[Expression], Callable[[Any, Any], Value]]] = {
         ex.Constant: lambda self, node: Value("plain", constant=node.value),
@@ -204,9 +228,9 @@ class Expressions(Calls):
         ex.Unary: lambda self, node: self.unary(node),
         ex.Binary: lambda self, node: self.binary(node),
         ex.Compare: lambda self, node: self.compare(node),
-        ex.Boolean: lambda self, node: self.boolean(node, [self.operand(v) for v in node.values]),
+        ex.Boolean: lambda self, node: self.boolean(node),
         ex.Conditional: lambda self, node: self.conditional(node),
         ex.Sequence: lambda self, node: self.sequence(node),
-        ex.Starred: lambda self, node: self.starred(node),
+        ex.Starred: lambda self, node: self.operand(node.value),
         ex.Comprehension: lambda self, node: self.comprehension(node),
     }

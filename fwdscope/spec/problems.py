@@ -141,7 +141,7 @@ def _aligned(problem: Problem) -> Iterable[tuple[str, str]]:
 
 def _visible(line: str) -> str:
     """A line with one printable character for each of its own, so that carets stay under what they mean."""
-    return "".join(" " if c == "\t" else c if c.isprintable() else "�" for c in line)
+    return "".join(" " if c.isspace() else c if c.isprintable() else "�" for c in line)
 
 
 def count(number: int, noun: str) -> str:

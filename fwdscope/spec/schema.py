@@ -1,11 +1,12 @@
 """The JSON Schema of specs: what an editor completes, explains and checks while a spec is written.
 
-It is made from the parser's own tables, so that a section, a figure or a layer stands in one place. The parser stays the judge:
-what the schema refuses the parser refuses too, and much that the schema lets pass (names, settings, shapes) it does not.
+It is made from the parser's own tables, so that a section, a figure or a layer stands in one place. The parser stays
+the judge: what the schema refuses the parser refuses too, and much that the schema lets pass (names, settings, shapes)
+it does not.
 
-Values are as a YAML reader of JSON's types gives them (``B: 8`` a number), or all text: the language itself reads every scalar
-as text, and both must pass. Patterns keep to what Python's and ECMAScript's regular expressions read alike, and each key is
-checked by ``propertyNames``, since a key such as ``0`` may arrive as a number.
+Values are as a YAML reader of JSON's types gives them (``B: 8`` a number), or all text: the language itself reads every
+scalar as text, and both must pass. Patterns keep to what Python's and ECMAScript's regular expressions read alike, and
+each key is checked by ``propertyNames``, since a key such as ``0`` may arrive as a number.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import json
 import types
 import typing
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from fwdscope.layers import LAYERS, Buildable, Layer, page, settings
@@ -22,13 +24,14 @@ from fwdscope.layers.signature import Parameter, Signature
 from fwdscope.spec.bodies import CONTROL
 from fwdscope.spec.check import INITIALISERS
 from fwdscope.spec.parser import FIGURES, LANGUAGE_VERSION, SECTIONS
+from fwdscope.spec.scope import SERIES
 
 Schema = dict[str, Any]
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 ID = f"urn:fwdscope:spec:{LANGUAGE_VERSION}"
 
-# A letter, digit or _ (of ASCII, and whatever lies beyond: ``größe`` is a name), one that may begin a name, and a capital.
+# A letter, digit or _ (of ASCII, and whatever lies beyond: ``größe`` is a name); one that may begin a name; a capital.
 _WORD = r"[^\x00-\x2f\x3a-\x40\x5b-\x5e\x60\x7b-\x7f]"
 _FIRST = r"[^\x00-\x40\x5b-\x5e\x60\x7b-\x7f]"
 _CAPITAL = r"[^\x00-\x40\x5b-\x7f]"
@@ -48,76 +51,81 @@ _TARGET = rf"^(?:{_WORD}|[\s,()])+=(?!=)"
 # A layer's name where a line's call begins: behind the line's name, and behind the count of a stack.
 _CALLED = rf"^(?:[^=]*=)?[\s(]*(?:{_WORD}+\s*\*\s*)?"
 
-# What each key is, and values to begin with. The words of the language's description, shortened.
-_HELP: dict[str, tuple[str, list[Any]]] = {
-    "version": ("The version of the language.", [LANGUAGE_VERSION]),
-    "name": ("The model's name. Left out, it is the file's.", ["resnet50"]),
-    "doc": ("What the model is and where it comes from.", ["He et al. 2015, version 1.5."]),
-    "vars": (
+
+def _explained(text: str, *examples: Any) -> Schema:
+    """The annotations of a key: what it is in a sentence or two, and values to begin with."""
+    return {"description": text} | ({"examples": list(examples)} if examples else {})
+
+
+# What each key is, and values to begin with: the language's description, shortened.
+_HELP: dict[str, Schema] = {
+    "version": _explained("The version of the language.", LANGUAGE_VERSION),
+    "name": _explained("The model's name. Left out, it is the file's.", "resnet50"),
+    "doc": _explained("What the model is and where it comes from.", "He et al. 2015, version 1.5."),
+    "vars": _explained(
         "Named numbers, strings, booleans and lists. Each may be an expression over others, in any order. "
         "--set B=8 replaces one.",
-        [{"B": 1, "d": 768, "heads": 12, "head_dim": "d // heads"}],
+        {"B": 1, "d": 768, "heads": 12, "head_dim": "d // heads"},
     ),
-    "inputs": (
+    "inputs": _explained(
         "The inputs: a name, and an expression that makes a tensor and so says its shape, dtype and range. "
         "The first one enters the first line. --input image=batch.npy feeds real data.",
-        [{"image": "randn(B, 3, 224, 224)"}, {"tokens": "randint(0, vocab, (B, T))"}],
+        {"image": "randn(B, 3, 224, 224)"},
+        {"tokens": "randint(0, vocab, (B, T))"},
     ),
-    "defaults": (
-        "Layer calls by keyword, laid under every later use of that type.",
-        [["Conv2d(bias=False)"]],
+    "defaults": _explained("Layer calls by keyword, laid under every later use of that type.", ["Conv2d(bias=False)"]),
+    "blocks": _explained(
+        "Reusable parts: Name(settings)(inputs) and a list of lines. Without a second pair of parentheses "
+        "there is one input, x. A block is used as a layer is.",
+        {"Block(width)": ["conv = Conv2d(width, 3, padding=1)", "x + relu(conv)"]},
     ),
-    "blocks": (
-        "Reusable parts: Name(settings)(inputs) and a list of lines. Without a second pair of parentheses there is one "
-        "input, x. A block is used as a layer is.",
-        [{"Block(width)": ["conv = Conv2d(width, 3, padding=1)", "x + relu(conv)"]}],
+    "layers": _explained(
+        "The model: lines run from top to bottom. The line above flows into the next, and is prev in an "
+        "expression; the last line's value is the result.",
+        ["fc1 = Linear(128)", "ReLU", "fc2 = Linear(10)"],
     ),
-    "layers": (
-        "The model: lines run from top to bottom. The line above flows into the next, and is prev in an expression; "
-        "the last line's value is the result.",
-        [["fc1 = Linear(128)", "ReLU", "fc2 = Linear(10)"]],
+    "graph": _explained(
+        "Instead of layers: lines in any order, each with one name, given once, and its inputs said. The "
+        "result is what no other line reads.",
+        ["out = h + Linear(64)(h)", "h = relu(x)"],
     ),
-    "graph": (
-        "Instead of layers: lines in any order, each with one name, given once, and its inputs said. "
-        "The result is what no other line reads.",
-        [["out = h + Linear(64)(h)", "h = relu(x)"]],
+    "init": _explained(
+        "How weights begin. The key is the end of a path, or a layer type and its tensor; the value a "
+        "function of torch.nn.init without the underscore. A path wins over a type, a longer end over a "
+        "shorter.",
+        {"Linear.weight": "xavier_uniform()", "bias": "zeros()"},
     ),
-    "init": (
-        "How weights begin. The key is the end of a path, or a layer type and its tensor; the value a function of "
-        "torch.nn.init without the underscore. A path wins over a type, a longer end over a shorter.",
-        [{"Linear.weight": "xavier_uniform()", "bias": "zeros()"}],
+    "expect": _explained(
+        "What must hold, for fwdscope check. A whole number is exact, a rounded one (4.09G) holds where the "
+        "value rounds to it; 100 +- 5% is a tolerance, <= 250 MiB a bound. '>= 10' goes in quotes.",
+        {"output": "(B, 10)", "params": 101770},
     ),
-    "expect": (
-        "What must hold, for fwdscope check. A whole number is exact, a rounded one (4.09G) holds where the value "
-        "rounds to it; 100 +- 5% is a tolerance, <= 250 MiB a bound. '>= 10' goes in quotes.",
-        [{"output": "(B, 10)", "params": 101770}],
-    ),
-    "expect.output": (
+    "expect.output": _explained(
         "The shape of the result, or a tuple of shapes. _ is any size, or any shape.",
-        ["(B, 1000)", "((B, T, vocab), (2, B, h))"],
+        "(B, 1000)",
+        "((B, T, vocab), (2, B, h))",
     ),
-    "expect.layers": (
-        "Figures of single layers, by their path.",
-        [{"layer4.0.conv2": {"macs": "115.6M"}}],
+    "expect.layers": _explained("Figures of single layers, by their path.", {"layer4.0.conv2": {"macs": "115.6M"}}),
+    "expect.params": _explained("Parameters, each counted once however often it is used.", 25557032),
+    "expect.trainable_params": _explained("Parameters that are trained.", 25557032),
+    "expect.buffers": _explained("Elements of buffers: running statistics, constants.", 53120),
+    "expect.param_bytes": _explained("Bytes of all parameters.", "<= 100 MiB"),
+    "expect.buffer_bytes": _explained("Bytes of all buffers.", "<= 1 MiB"),
+    "expect.macs": _explained("Multiply-accumulates of matrix products and convolutions.", "4.09G"),
+    "expect.flops": _explained("2 for each MAC, and 1 for every other arithmetic result.", "8.2G"),
+    "expect.bytes_read": _explained("Bytes that operators read: each operand once.", "<= 400 MB"),
+    "expect.bytes_written": _explained("Bytes that operators write: each result once.", "<= 200 MB"),
+    "expect.peak_memory": _explained("The most that is alive at once during the forward pass.", "<= 250 MiB"),
+    "expect.latency": _explained("The time of one forward pass, on a device.", "<= 40 ms on cpu"),
+    "for": _explained("A loop, unrolled while building: each round uses the same weights.", "t in range(T)"),
+    "if": _explained("A choice made while building, from vars, settings and shapes.", "stride > 1"),
+    "while": _explained(
+        "A loop that the data decides. A static report gives one round and says so.", "abs(x).sum() > 1"
     ),
-    "expect.params": ("Parameters, each counted once however often it is used.", [25557032]),
-    "expect.trainable_params": ("Parameters that are trained.", [25557032]),
-    "expect.buffers": ("Elements of buffers: running statistics, constants.", [53120]),
-    "expect.param_bytes": ("Bytes of all parameters.", ["<= 100 MiB"]),
-    "expect.buffer_bytes": ("Bytes of all buffers.", ["<= 1 MiB"]),
-    "expect.macs": ("Multiply-accumulates of matrix products and convolutions.", ["4.09G"]),
-    "expect.flops": ("2 for each MAC, and 1 for every other arithmetic result.", ["8.2G"]),
-    "expect.bytes_read": ("Bytes that operators read: each operand once.", ["<= 400 MB"]),
-    "expect.bytes_written": ("Bytes that operators write: each result once.", ["<= 200 MB"]),
-    "expect.peak_memory": ("The most that is alive at once during the forward pass.", ["<= 250 MiB"]),
-    "expect.latency": ("The time of one forward pass, on a device.", ["<= 40 ms on cpu"]),
-    "for": ("A loop, unrolled while building: each round uses the same weights.", ["t in range(T)"]),
-    "if": ("A choice made while building, from vars, settings and shapes.", ["stride > 1"]),
-    "while": ("A loop that the data decides. A static report gives one round and says so.", ["abs(x).sum() > 1"]),
-    "do": ("The lines of a round.", [["h = cell(x[:, t], h)"]]),
-    "then": ("The lines where the condition holds.", [["Conv2d(64, 1, stride=stride)"]]),
-    "else": ("The lines where it does not hold.", [["Identity"]]),
-    "limit": ("The most rounds; reaching it is an error.", [1000]),
+    "do": _explained("The lines of a round.", ["h = cell(x[:, t], h)"]),
+    "then": _explained("The lines where the condition holds.", ["Conv2d(64, 1, stride=stride)"]),
+    "else": _explained("The lines where it does not hold.", ["Identity"]),
+    "limit": _explained("The most rounds; reaching it is an error.", 1000),
 }
 
 
@@ -157,8 +165,7 @@ def _ref(name: str) -> Schema:
 
 def _help(key: str) -> Schema:
     name = key.rpartition(".")[2]
-    text, examples = _HELP.get(key, (f"The model's {name.replace('_', ' ')}.", []))
-    return {"description": text} | ({"examples": examples} if examples else {})
+    return _HELP.get(key) or _explained(f"The model's {name.replace('_', ' ')}.")
 
 
 def _sections() -> dict[str, Schema]:
@@ -205,7 +212,7 @@ def _expectations() -> Schema:
     return {"type": "object", "properties": output | layers | figures, "additionalProperties": False}
 
 
-# --- lines ---------------------------------------------------------------------------------------------------------------
+# --- lines ------------------------------------------------------------------------------------------------------------
 
 
 def _control(word: str) -> Schema:
@@ -235,60 +242,85 @@ def _part() -> Schema:
 
 
 def _text() -> Schema:
-    """A line. A branch for each layer type lets an editor offer it, and explain it where it stands; the last one takes the rest."""
+    """A line. A branch for each layer type lets an editor offer it, and explain it where it stands.
+
+    The branch that takes any line comes first, so that a validator need not try the others, and explains nothing, so
+    that an editor shows what the layer's own branch says.
+    """
     return {
+        "title": "line",
+        "description": "A layer, a stack, or an expression in PyTorch's words. The line above is prev. A shape behind "
+        "-> is a promise that fwdscope check holds.",
         "type": "string",
         "pattern": _SOMETHING,
-        "anyOf": [*map(_layer, LAYERS.values()), *_OTHER_LINES],
+        "anyOf": [_ANY_LINE, *map(_layer, LAYERS.values()), *map(_construct, CONSTRUCTS)],
     }
 
 
-_OTHER_LINES: list[Schema] = [
-    {
-        "title": "Sequential",
-        "pattern": rf"{_CALLED}Sequential(?!{_WORD})",
-        "description": "Layers in series, from a list or a table. A stack or a Sequential inside is laid flat.",
-        "examples": ["Sequential(Linear(128), ReLU, Linear(10))", "Sequential(Block(w) for w in widths)"],
-    },
-    {
-        "title": "Parameter or Buffer",
-        "pattern": rf"{_CALLED}(?:Parameter|Buffer)(?!{_WORD})",
-        "description": "A trained tensor, or a constant one that is saved with the weights. It needs a name, and stands "
-        "beside the flow.",
-        "examples": ["scale = Parameter(ones(d))", "table = Buffer(rand(20, 20))"],
-    },
-    {
-        "title": "line",
-        "pattern": _SOMETHING,
-        "description": "A layer, a stack, or an expression in PyTorch's words. The line above is prev. A shape behind "
-        "-> is a promise that fwdscope check holds.",
-        "examples": [
-            "x + prev",
-            "h = 3 * Block(d)",
-            "q, k, v = prev.chunk(3, dim=-1)",
-            "cat([skip, prev], dim=1)",
-            "scaled_dot_product_attention(q, k, v, is_causal=True)",
-            "fc = Linear(10)   -> (B, 10)",
-        ],
-    },
-]
+_ANY_LINE: Schema = {
+    "examples": [
+        "x + prev",
+        "h = 3 * Block(d)",
+        "q, k, v = prev.chunk(3, dim=-1)",
+        "cat([skip, prev], dim=1)",
+        "scaled_dot_product_attention(q, k, v, is_causal=True)",
+        "fc = Linear(10)   -> (B, 10)",
+    ]
+}
 
 
-def _layer(layer: type[Layer]) -> Schema:
-    name = layer.__name__
+@dataclass(frozen=True)
+class Construct:
+    """What begins with a capital and is no layer type: its forms, what it is, and lines with it."""
+
+    forms: tuple[str, ...]
+    doc: str
+    examples: tuple[str, ...]
+
+
+_TENSOR_NOTE = "It needs a name, and stands beside the flow: the line below it still takes the line above it."
+
+CONSTRUCTS: dict[str, Construct] = {
+    SERIES: Construct(
+        (f"{SERIES}(layer, layer, …)", f"{SERIES}(layer for name in table)"),
+        "Layers in series, from a list or a table.\n\nA stack or a Sequential inside is laid flat: h.0 … h.3.",
+        (f"{SERIES}(Linear(128), ReLU, Linear(10))", f"stages = {SERIES}(Stage(*row) for row in table)"),
+    ),
+    "Parameter": Construct(
+        ("name = Parameter(tensor)",), f"A trained tensor.\n\n{_TENSOR_NOTE}", ("scale = Parameter(ones(d))",)
+    ),
+    "Buffer": Construct(
+        ("name = Buffer(tensor)",),
+        f"A constant tensor that is saved with the weights and not trained.\n\n{_TENSOR_NOTE}",
+        ("table = Buffer(rand(20, 20))",),
+    ),
+}
+
+
+def _construct(name: str) -> Schema:
+    one = CONSTRUCTS[name]
+    description = "\n".join(one.forms) + f"\n\n{one.doc}"
+    return _branch(name, description, list(one.examples))
+
+
+def _branch(name: str, description: str, examples: list[str]) -> Schema:
     return {
         "title": name,
         "pattern": rf"{_CALLED}{name}(?!{_WORD})",
-        "description": f"{call(layer)}\n\n{page(layer)}",
-        "examples": [example(layer)],
+        "description": description,
+        "examples": examples,
     }
 
 
-# --- a layer's call, as text -----------------------------------------------------------------------------------------------
+def _layer(layer: type[Layer]) -> Schema:
+    return _branch(layer.__name__, f"{call(layer)}\n\n{page(layer)}", [example(layer)])
+
+
+# --- a layer's call, as text ------------------------------------------------------------------------------------------
 
 
 def call(layer: type[Layer]) -> str:
-    """How a spec calls a layer: ``Conv2d(out_channels, kernel_size, *, stride=1, …)(input)``; inferred sizes come last."""
+    """How a spec calls a layer: ``Conv2d(out_channels, kernel_size, *, stride=1, …)(input)``, inferred sizes last."""
     declared = [s for s in settings(layer) if not s.inferred] + [s for s in settings(layer) if s.inferred]
     parameters = (
         Parameter(s.name, "positional" if s.positional else "keyword", None if s.required else repr(s.default))
@@ -298,7 +330,7 @@ def call(layer: type[Layer]) -> str:
 
 
 def example(layer: type[Layer]) -> str:
-    """A line with the layer, its required settings given: ``Conv2d(64, 3)``, ``MultiheadAttention(8)(query, key, value)``."""
+    """A line with the layer and what it must be given: ``Conv2d(64, 3)``, ``Bilinear(128)(input1, input2)``."""
     given = [
         f"{'' if s.positional else f'{s.name}='}{_TYPICAL.get(s.name) or _fitting(s.annotation)}"
         for s in settings(layer)
@@ -313,19 +345,19 @@ def example(layer: type[Layer]) -> str:
 
 # Settings with a default that leaves a line without meaning: one of two has to be given, or which dimension is meant.
 _ALSO = {
-    "FractionalMaxPool2d": "output_size=7", "FractionalMaxPool3d": "output_size=7", "Softmax": "dim=-1", "LogSoftmax": "dim=-1",
-    "Softmin": "dim=-1", "Upsample": "scale_factor=2", "UpsamplingNearest2d": "scale_factor=2",
+    "FractionalMaxPool2d": "output_size=7", "FractionalMaxPool3d": "output_size=7", "Softmax": "dim=-1",
+    "LogSoftmax": "dim=-1", "Softmin": "dim=-1", "Upsample": "scale_factor=2", "UpsamplingNearest2d": "scale_factor=2",
     "UpsamplingBilinear2d": "scale_factor=2",
 }  # fmt: skip
 
 # Values that people give; a setting that is not here gets the first that fits its annotation.
 _TYPICAL = {
-    "out_features": "128", "out_channels": "64", "kernel_size": "3", "hidden_size": "256", "num_heads": "8", "nhead": "8",
-    "num_embeddings": "10_000", "embedding_dim": "512", "num_groups": "32", "num_layers": "6", "num_experts": "8",
-    "size": "5", "num_classes": "10", "n_classes": "10_000", "cutoffs": "(100, 1_000)", "unflattened_size": "(8, 16)",
-    "encoder_layer": "TransformerEncoderLayer(8)", "decoder_layer": "TransformerDecoderLayer(8)", "expert": "Linear(512)",
-    "upscale_factor": "2", "downscale_factor": "2", "groups": "4", "norm_type": "2", "output_size": "7",
-    "threshold": "0.1", "value": "0",
+    "out_features": "128", "out_channels": "64", "kernel_size": "3", "hidden_size": "256", "num_heads": "8",
+    "nhead": "8", "num_embeddings": "10_000", "embedding_dim": "512", "num_groups": "32", "num_layers": "6",
+    "num_experts": "8", "size": "5", "num_classes": "10", "n_classes": "10_000", "cutoffs": "(100, 1_000)",
+    "unflattened_size": "(8, 16)", "encoder_layer": "TransformerEncoderLayer(8)", "expert": "Linear(512)",
+    "decoder_layer": "TransformerDecoderLayer(8)", "upscale_factor": "2", "downscale_factor": "2", "groups": "4",
+    "norm_type": "2", "output_size": "7", "threshold": "0.1", "value": "0",
 }  # fmt: skip
 
 

@@ -6,12 +6,14 @@ reaches it; that is enough to say what flows and what nobody reads.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from fwdscope.layers import Layer
 from fwdscope.layers.signature import Parameter, Signature
 from fwdscope.spec import tree
+from fwdscope.spec.expression import Expression
 from fwdscope.spec.problems import Span
 
 # Makers of a block's own tensors; not layers, not functions: a line of their own with a name.
@@ -46,11 +48,6 @@ class Template:
     def build(self, *inputs: Any) -> Any:
         """Never called: the text builds nothing."""
         raise AssertionError("a template of the text is not built")
-
-    @property
-    def article(self) -> str:
-        """``a Linear``, ``an LSTM``."""
-        return f"{'an' if self.name[:1] in 'AEIOULRM' and (self.name.isupper() or self.name[:1] in 'AEIOU') else 'a'} {self.name}"
 
 
 @dataclass(frozen=True)
@@ -96,13 +93,16 @@ def merged(first: Value, second: Value) -> Value:
 class Definition:
     """A value that a line, an input or a part makes, and whether anything reads it.
 
-    ``shape_read`` is a read of the shape alone: enough for an input, not for a line, whose result would be lost.
+    ``line`` is the line that makes it; a ``piece`` is one of several names of a value taken apart. ``shape_read`` is a
+    read of the shape alone: enough for an input, not for a line, whose result would be lost.
     """
 
     span: Span
     what: str
-    named: bool
+    line: Span
+    named: bool = False
     input: bool = False
+    piece: bool = False
     read: bool = False
     shape_read: bool = False
     beside: bool = False
@@ -128,6 +128,10 @@ class Binding:
     layer: Template | None = None
     inner: dict[str, Binding] | None = None
     branch: str | None = None
+
+    def certain(self) -> Binding:
+        """The same, made in any case."""
+        return replace(self, branch=None)
 
 
 @dataclass
@@ -176,15 +180,7 @@ def _joined(one: Binding | None, two: Binding | None, words: tuple[str, str]) ->
     if one is None or two is None:
         only = one or two
         assert only is not None
-        return Binding(
-            only.kind,
-            only.span,
-            only.value,
-            only.definitions,
-            only.layer,
-            only.inner,
-            only.branch or words[0 if one else 1],
-        )
+        return replace(only, branch=only.branch or words[0 if one else 1])
     if one == two:
         return one
     layer = one.layer if one.layer is not None else two.layer
@@ -197,6 +193,8 @@ def block_signature(block: tree.Block) -> Signature:
     return Signature(tuple(Parameter(p.name, "positional", None if p.default is None else "…") for p in block.inputs))
 
 
-def settings_signature(block: tree.Block) -> Signature:
-    """The settings of a block as a signature."""
-    return Signature(tuple(Parameter(p.name, "positional", None if p.default is None else "…") for p in block.settings))
+def settings_signature(block: tree.Block, text: Callable[[Expression], str]) -> Signature:
+    """The settings of a block as a signature; ``text`` gives the text of a default."""
+    return Signature(
+        tuple(Parameter(p.name, "positional", None if p.default is None else text(p.default)) for p in block.settings)
+    )

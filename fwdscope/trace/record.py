@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from fwdscope.model.network import Body, Network, Scope, one
+from fwdscope.model.network import Body, Network, Scope
 from fwdscope.model.templates import BlockTemplate
 from fwdscope.report import Promise, Shape
 from fwdscope.spec import expression as ex
@@ -302,11 +302,21 @@ def _hook(module: nn.Module, path: str, span: Span | None, recorder: Recorder) -
 
 
 def _named_outputs(network: Network, value: Any) -> tuple[tuple[str, Tensor], ...]:
-    """The results with names: that of the last line where it has one, else ``output``; pieces are numbered."""
+    """The results with names: those of the last line where it has some, else ``output``; pieces are numbered."""
     last = network.lines[-1]
-    target = last.target if isinstance(last, tree.Statement) else None
-    name = last.name if isinstance(last, tree.Part) else target.name if isinstance(target, ex.Named) else "output"
-    pieces = list(tensors(one(value) if isinstance(value, Tensor) else value))
+    pieces = list(tensors(value))
+    match last:
+        case tree.Part(name=name) | tree.Statement(target=ex.Named(name=name)):
+            pass
+        case tree.Statement(value=ex.Name(id=name)):
+            pass
+        case tree.Statement(value=ex.Sequence(items=items)) if len(items) == len(pieces):
+            names = [item.id if isinstance(item, ex.Name) else f"output.{i}" for i, item in enumerate(items)]
+            return tuple(zip(names, pieces, strict=True))
+        case _:
+            name = "output"
+    if name == "prev":
+        name = "output"
     return tuple((name if len(pieces) == 1 else f"{name}.{i}", t) for i, t in enumerate(pieces))
 
 

