@@ -162,7 +162,10 @@ def inspect(
 
 @app.command()
 def layers(
-    name: Annotated[str | None, typer.Argument(metavar="NAME", help="A layer, function, method or attribute.")] = None,
+    name: Annotated[
+        str | None,
+        typer.Argument(metavar="NAME", help="A layer, function, method or attribute; or a word to look for."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="The whole vocabulary as data.")] = False,
 ) -> None:
     """List the layers and functions that specs may use, or show one with its settings."""

@@ -12,6 +12,9 @@ from fwdscope import units
 from fwdscope.render.rows import AGAIN, BROKEN, VARIES, Options, ShownRow, View, again, is_broken, named, printable
 from fwdscope.report import Promise, Report, TensorInfo
 
+# A full stop behind a word of two letters or more, but for `et al.`, with a capital behind it.
+_SENTENCE_END = re.compile(r"(?<=[\w)\]\"'][\w)\]\"'][.])(?<!al[.])\s+(?=[A-Z])")
+
 
 def title_parts(report: Report) -> tuple[str, ...]:
     """Name, dtype, device, version: ``resnet50``, ``float32``, ``meta``, ``torch 2.13.0``."""
@@ -19,9 +22,9 @@ def title_parts(report: Report) -> tuple[str, ...]:
 
 
 def description(report: Report) -> str:
-    """What the file says of itself, its first line; empty where it says nothing."""
-    lines = (report.doc or "").strip().splitlines()
-    return printable(lines[0]) if lines else ""
+    """What the file says of itself, its first sentence; empty where it says nothing."""
+    paragraph = (report.doc or "").strip().split("\n\n")[0]
+    return printable(_SENTENCE_END.split(" ".join(paragraph.split()), maxsplit=1)[0])
 
 
 def flow(report: Report) -> str:

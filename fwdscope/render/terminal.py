@@ -108,7 +108,11 @@ def _header(report: Report, width: int) -> Iterator[Text]:
     if source and room < _GAP:
         yield Text(_shorten(source, width, "middle"), style="dim")
     if said := summary.description(report):
-        yield Text(_shorten(said, width, "end"), style="dim italic")
+        # Two lines at most: the table is what one came for.
+        first, *rest = _wrapped(said, width)
+        yield Text(first, style="dim italic")
+        if rest:
+            yield Text(_shorten(" ".join(rest), width, "end"), style="dim italic")
     for line in _wrapped(summary.flow(report), width):
         yield Text(line)
 

@@ -1,0 +1,288 @@
+"""Operators, what they cost, and the table of rules.
+
+An :class:`Op` is one call of an ATen operator as plain data: shapes, dtypes, strides and settings, no tensor. A rule is
+a small pure function of it, registered under the operator's name by :func:`rule`, whatever the overload, in place or
+not. It gives the :class:`Term` s of the operator's arithmetic; beside it may stand what the operator returns, for a
+tracer that need not ask torch. The convention of counting is that of the whole package: a MAC is two FLOPs, one FLOP
+for every other arithmetic result, none for moving data.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, NamedTuple, TypeAlias
+
+from . import formula as formulas
+from .layout import Shape, contiguous, distinct
+from .promotion import DEFAULT, ITEMSIZE, is_complex
+
+
+# Operands and operators are tuples and not dataclasses: they are keys that are made and hashed for every operator of a
+# trace, and a tuple's hash and comparison are C's.
+class Operand(NamedTuple):
+    """A tensor that an operator reads or makes. The stride counts elements; an element has ``itemsize`` bytes."""
+
+    shape: Shape
+    dtype: str
+    itemsize: int
+    stride: tuple[int, ...]
+
+    @property
+    def numel(self) -> int:
+        """How many elements it has."""
+        return math.prod(self.shape)
+
+    @property
+    def nbytes(self) -> int:
+        """How many bytes of memory it covers: an element that broadcasting repeats is there once."""
+        return self.itemsize * distinct(self.shape, self.stride)
+
+
+Value: TypeAlias = "Operand | tuple[Value, ...] | bool | int | float | complex | str | None"
+
+
+class Op(NamedTuple):
+    """One call: ``aten.addmm``, ``default``, its positional arguments, its keywords in order of name, its results.
+
+    Positions are those of the operator's schema; of what was left at its default the trailing ones are missing.
+    """
+
+    name: str
+    overload: str
+    arguments: tuple[Value, ...]
+    keywords: tuple[tuple[str, Value], ...] = ()
+    outputs: tuple[Operand, ...] = ()
+
+    @classmethod
+    def of(cls, func: Any, args: Any, kwargs: Any, result: Any) -> Op:
+        """The call that a dispatch or function mode saw, as plain data."""
+        from .dispatch import read
+
+        return read(func, args, kwargs, result)
+
+    def at(self, position: int, default: Any = None) -> Any:
+        """The argument at a position, or its default."""
+        return self.arguments[position] if position < len(self.arguments) else default
+
+    def keyword(self, name: str, default: Any = None) -> Any:
+        """The keyword argument of a name, or its default."""
+        for key, value in self.keywords:
+            if key == name:
+                return value
+        return default
+
+    def operand(self, position: int = 0) -> Operand:
+        """The tensor at a position."""
+        found = self.arguments[position]
+        assert isinstance(found, Operand), f"{self.name}: argument {position} is no tensor"
+        return found
+
+    @property
+    def output(self) -> Operand:
+        """The first result."""
+        return self.outputs[0]
+
+    @property
+    def operands(self) -> Iterator[Operand]:
+        """All tensors that go in, those inside lists too, but for the ``out`` of an out variant."""
+        yield from _operands(self.arguments)
+        for name, value in self.keywords:
+            if name != "out":
+                yield from _operands((value,))
+
+    @property
+    def in_place(self) -> bool:
+        """Whether it writes its result onto its first argument: ``aten.relu_``."""
+        return self.name[-1] == "_" and self.name[-2] != "_"
+
+
+def _operands(values: Iterable[Value]) -> Iterator[Operand]:
+    for value in values:
+        if isinstance(value, Operand):
+            yield value
+        elif isinstance(value, tuple):
+            yield from _operands(value)
+
+
+@dataclass(frozen=True, slots=True)
+class Term:
+    """A part of an operator's arithmetic: what it is, its formula, and the numbers to put in.
+
+    The formula is that of the MACs where ``macs`` is not zero, else that of the FLOPs.
+    """
+
+    what: str
+    formula: str
+    numbers: Mapping[str, int]
+    macs: int
+    flops: int
+
+    @property
+    def flops_formula(self) -> str:
+        """The formula of its FLOPs."""
+        return formulas.doubled(self.formula) if self.macs else self.formula
+
+
+def macs(what: str, formula: str, **numbers: int) -> Term:
+    """A term of multiply-accumulates, each two FLOPs."""
+    count = formulas.value(formula, numbers)
+    return Term(what, formula, numbers, count, 2 * count)
+
+
+def flops(what: str, formula: str, **numbers: int) -> Term:
+    """A term of other arithmetic results."""
+    return Term(what, formula, numbers, 0, formulas.value(formula, numbers))
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What one operator costs: its arithmetic term by term, and the bytes that it reads and writes."""
+
+    terms: tuple[Term, ...]
+    bytes_read: int
+    bytes_written: int
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates of matrix products and convolutions."""
+        return sum(term.macs for term in self.terms)
+
+    @property
+    def flops(self) -> int:
+        """Two for each MAC, and one for every other arithmetic result."""
+        return sum(term.flops for term in self.terms)
+
+    @property
+    def formula(self) -> str:
+        """The FLOPs in symbols: ``2·M·K·N + M·N``; empty where nothing is computed."""
+        return " + ".join(term.flops_formula for term in self.terms)
+
+    @property
+    def text(self) -> str:
+        """The FLOPs in symbols, with the numbers put in, and the sum: ``2·M·K·N + M·N = 2·4·5·6 + 4·6 = 264``."""
+        if not self.terms:
+            return "0"
+        numbers = " + ".join(formulas.with_numbers(term.flops_formula, term.numbers) for term in self.terms)
+        steps = (self.formula, numbers, f"{self.flops:,}")
+        return " = ".join(step for i, step in enumerate(steps) if i == 0 or step != steps[i - 1])
+
+
+Terms: TypeAlias = "Iterable[Term] | None"
+Traffic: TypeAlias = Callable[[Op], tuple[int, int]]
+Output: TypeAlias = "Callable[[Op], tuple[Operand, ...] | None]"
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What is known of an operator. Terms of ``None`` say that this call of it is beyond the rule."""
+
+    terms: Callable[[Op], Terms]
+    output: Output | None = None
+    traffic: Traffic | None = None
+
+
+RULES: dict[str, Rule] = {}
+
+
+def register(names: Iterable[str], found: Rule) -> None:
+    """Put a rule into the table, under ATen's names where no other library's is given."""
+    for name in names:
+        name = name if "." in name else f"aten.{name}"
+        assert name not in RULES, f"{name} has two rules"
+        RULES[name] = found
+
+
+def rule(
+    *names: str, output: Output | None = None, traffic: Traffic | None = None
+) -> Callable[[Callable[[Op], Terms]], Callable[[Op], Terms]]:
+    """Register a function from an operator to its terms.
+
+    ``output`` gives the results from the arguments, or None where torch has to be asked. ``traffic`` gives the bytes
+    read and written where they are not those of every operand and every result.
+    """
+
+    def decorate(terms: Callable[[Op], Terms]) -> Callable[[Op], Terms]:
+        register(names, Rule(terms, output, traffic))
+        return terms
+
+    return decorate
+
+
+def find(name: str) -> Rule | None:
+    """The rule of an operator; one in place has that of the other unless it has its own."""
+    found = RULES.get(name)
+    if found is None and name[-1] == "_":
+        return RULES.get(name[:-1])
+    return found
+
+
+def all_operands_and_results(op: Op) -> tuple[int, int]:
+    """Each operand once, each result once: the rule of bytes for all that is not a view or a look-up."""
+    return sum(x.nbytes for x in op.operands), sum(x.nbytes for x in op.outputs)
+
+
+@lru_cache(maxsize=65536)
+def cost(op: Op) -> Cost | None:
+    """What an operator costs, or None where no rule knows: uncounted, which is not zero."""
+    found = find(op.name)
+    if found is None:
+        return None
+    terms = found.terms(op)
+    if terms is None:
+        return None
+    read, written = (found.traffic or all_operands_and_results)(op)
+    return Cost(tuple(term for term in terms if term.flops), read, written)
+
+
+def infer(op: Op, default_dtype: str = "float32") -> tuple[Operand, ...] | None:
+    """What an operator returns, from its arguments alone; None where torch has to be asked.
+
+    ``default_dtype`` is what whole numbers become where an operator needs floating point. An operator in place returns
+    its argument and is not asked here. Arguments that do not fit give None: torch's own error is the better one.
+    """
+    return _infer(op.name, op.overload, op.keywords, default_dtype, *op.arguments)
+
+
+# Typed, since 1 and 1.0 are one key to a dict but promote differently.
+@lru_cache(maxsize=65536, typed=True)
+def _infer(
+    name: str, overload: str, keywords: tuple[tuple[str, Value], ...], default_dtype: str, *arguments: Value
+) -> tuple[Operand, ...] | None:
+    found = RULES.get(name)
+    if found is None or found.output is None or any(key == "out" for key, _ in keywords):
+        return None
+    outputs = found.output(Op(name, overload, arguments, keywords))
+    if outputs is None:
+        return None
+    size = ITEMSIZE[default_dtype]
+    return tuple(x._replace(dtype=default_dtype, itemsize=size) if x.dtype == DEFAULT else x for x in outputs)
+
+
+def tensor(shape: Iterable[int], dtype: str, stride: tuple[int, ...] | None = None) -> Operand:
+    """A result of a shape and dtype, contiguous unless a stride is given."""
+    shape = tuple(shape)
+    return Operand(shape, dtype, ITEMSIZE[dtype], contiguous(shape) if stride is None else stride)
+
+
+def like(x: Operand, shape: Iterable[int] | None = None) -> Operand:
+    """A contiguous result of the dtype of another tensor, and of its shape unless one is given."""
+    shape = x.shape if shape is None else tuple(shape)
+    return Operand(shape, x.dtype, x.itemsize, contiguous(shape))
+
+
+def is_dense(*operands: Operand | None) -> bool:
+    """Whether all are contiguous: the case in which every kernel makes a contiguous result."""
+    return all(x is None or x.stride == contiguous(x.shape) for x in operands)
+
+
+def complex_factor(*operands: Operand | None) -> int:
+    """How many real MACs a MAC of these operands is: four where one is complex and both are made so."""
+    return 4 if any(x is not None and is_complex(x.dtype) for x in operands) else 1
+
+
+def dimension(dim: int, ndim: int) -> int:
+    """A dimension counted from the front."""
+    return dim % ndim if ndim else 0

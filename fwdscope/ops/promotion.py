@@ -1,0 +1,136 @@
+"""Number types as torch promotes them, by name: ``float32``, ``int64``.
+
+After c10/core/ScalarType.cpp (``promoteTypes``) and ATen/native/TypeProperties.cpp (``result_type``): a tensor with
+dimensions outweighs one without, which outweighs a number of Python, unless the lighter one is of a higher category.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+# The dtype that whole numbers take where floating point is needed; the program sets it, so a rule cannot know it.
+DEFAULT = "default"
+
+ITEMSIZE = {
+    "bool": 1, "uint8": 1, "int8": 1, "int16": 2, "int32": 4, "int64": 8, "uint16": 2, "uint32": 4, "uint64": 8,
+    "float16": 2, "bfloat16": 2, "float32": 4, "float64": 8, "complex32": 4, "complex64": 8, "complex128": 16,
+    "float8_e4m3fn": 1, "float8_e5m2": 1, DEFAULT: 0,
+}  # fmt: skip
+_WHOLE = ("uint8", "int8", "int16", "int32", "int64")
+_FLOATS = ("float16", "bfloat16", "float32", "float64")
+_COMPLEX_OF = {"float16": "complex32", "float32": "complex64", "float64": "complex128"}
+_REAL_OF = {value: key for key, value in _COMPLEX_OF.items()}
+
+
+class Unpromoted(Exception):
+    """A number type whose promotion is torch's to decide."""
+
+
+def is_complex(dtype: str) -> bool:
+    """Whether its numbers have an imaginary part."""
+    return dtype.startswith("complex")
+
+
+def is_floating(dtype: str) -> bool:
+    """Whether it is a real floating-point type."""
+    return dtype in _FLOATS or dtype == DEFAULT
+
+
+def is_whole(dtype: str) -> bool:
+    """Whether its numbers are whole, or true and false."""
+    return dtype == "bool" or dtype in _WHOLE
+
+
+def real_of(dtype: str) -> str:
+    """The type of the parts of a complex type; itself for others."""
+    return _REAL_OF.get(dtype, dtype)
+
+
+def complex_of(dtype: str) -> str:
+    """The complex type with parts of a real one."""
+    if dtype not in _COMPLEX_OF:
+        raise Unpromoted(dtype)
+    return _COMPLEX_OF[dtype]
+
+
+def _rank(dtype: str) -> int:
+    if dtype == "bool":
+        return 0
+    if dtype in _WHOLE:
+        return 1
+    if is_floating(dtype):
+        return 2
+    if dtype in _REAL_OF:
+        return 3
+    raise Unpromoted(dtype)
+
+
+def promote(a: str, b: str) -> str:
+    """The type that holds the numbers of both."""
+    if a == b:
+        return a
+    ranks = _rank(a), _rank(b)
+    if 3 in ranks:
+        return _promote_complex(a, b)
+    if ranks[0] != ranks[1]:
+        return a if ranks[0] > ranks[1] else b
+    if DEFAULT in (a, b):
+        raise Unpromoted(f"{a} and {b}")
+    if ranks[0] == 1:
+        # uint8 and a signed type: the next that holds both.
+        if {a, b} == {"uint8", "int8"}:
+            return "int16"
+        return max(a, b, key=_WHOLE.index)
+    if {a, b} == {"float16", "bfloat16"}:
+        return "float32"
+    return max(a, b, key=_FLOATS.index)
+
+
+def _promote_complex(a: str, b: str) -> str:
+    if "bfloat16" in (a, b):
+        raise Unpromoted("bfloat16")
+    parts = [real_of(dtype) for dtype in (a, b) if not is_whole(dtype)]
+    return complex_of(parts[0] if len(parts) == 1 else promote(*parts))
+
+
+def _of_number(number: bool | int | float | complex) -> str:
+    if isinstance(number, bool):
+        return "bool"
+    if isinstance(number, int):
+        return "int64"
+    if isinstance(number, float):
+        return DEFAULT
+    raise Unpromoted("complex")
+
+
+def _combine(higher: str | None, lower: str | None) -> str | None:
+    if higher is None or lower is None:
+        return higher or lower
+    if is_complex(higher):
+        return higher
+    if is_floating(higher):
+        return complex_of(higher) if is_complex(lower) else higher
+    if higher == "bool" or not is_whole(lower):
+        return promote(higher, lower)
+    return higher
+
+
+def result_type(values: Iterable[Any]) -> str:
+    """The type of a result of tensors and numbers; tensors are known by their shape and dtype.
+
+    Raises Unpromoted where torch has to be asked.
+    """
+    weights: list[str | None] = [None, None, None]
+    for value in values:
+        if isinstance(value, bool | int | float | complex):
+            weight, dtype = 2, _of_number(value)
+        else:
+            weight, dtype = (0 if value.shape else 1), value.dtype
+            _rank(dtype)
+        present = weights[weight]
+        weights[weight] = dtype if present is None else promote(present, dtype)
+    found = _combine(weights[0], _combine(weights[1], weights[2]))
+    if found is None:
+        raise Unpromoted("nothing")
+    return found
