@@ -18,7 +18,7 @@ import typer
 
 import fwdscope
 from fwdscope import feeds
-from fwdscope.inspection import find_spec, inspect_spec, shipped
+from fwdscope.inspection import find_spec, inspect_module, inspect_spec, shipped
 from fwdscope.render import COLUMNS, FORMATS, Options, render
 from fwdscope.report import Report, ReportError
 from fwdscope.spec import load
@@ -102,7 +102,7 @@ def _complain(message: str) -> None:
     sys.stderr.write(f"error: {message}\n")
 
 
-_TARGET = "A spec file, the name of a spec that ships with fwdscope, or a saved report (.json)."
+_TARGET = "A spec file, the name of a spec that ships with fwdscope, package.module:factory, or a saved report (.json)."
 _DEPTH = "Levels of nesting to show; what is hidden counts in the row above it."
 _COLUMNS = f"Columns of the table, with commas: {', '.join(COLUMNS)}."
 _INPUT = "Replace an input: image=8,3,224,224, or image=batch.npy (.npz, .pt)."
@@ -215,6 +215,8 @@ def _report(target: str, sets: list[str], inputs: list[str], dtype: str, allow_i
         except UnicodeDecodeError:
             raise InputError(f"{target} is not a report: it is not UTF-8") from None
     path = find_spec(target)
+    if path is None and ":" in target:
+        return _module_report(target, sets, inputs, dtype)
     if path is None:
         raise InputError(_no_target(target))
     variables = dict(_pair(item, "--set", "B=8") for item in sets)
@@ -234,12 +236,28 @@ def _report(target: str, sets: list[str], inputs: list[str], dtype: str, allow_i
     return inspect_spec(checked, replaced, dtype)
 
 
+def _module_report(target: str, sets: list[str], inputs: list[str], dtype: str) -> Report:
+    """The report of ``package.module:factory``. Its code is run, since the user named it."""
+    if sets or dtype != "float32":
+        raise InputError(f"{target} is code of your own; --set and --dtype are for specs")
+    replaced = {feed.name: feed for feed in map(feeds.parse, inputs)}
+    sys.path.insert(0, str(Path.cwd()))
+    from fwdscope.target import TargetError, load_target
+
+    try:
+        module, args, kwargs = load_target(target, replaced)
+    except TargetError as error:
+        raise InputError(str(error)) from None
+    try:
+        return inspect_module(module, args, kwargs)
+    except Exception as error:
+        raise InputError(f"{target} cannot run on these inputs: {type(error).__name__}: {error}") from error
+
+
 def _no_target(target: str) -> str:
     if Path(target).is_dir():
         return f"{target} is a folder; inspect takes one spec, as in: fwdscope inspect {target.rstrip('/')}/NAME.yaml"
     known = shipped()
-    if ":" in target:
-        return f"{target}: inspect reads specs; a module and factory cannot be inspected yet"
     meant = nearest(Path(target).stem, known)
     help = f"did you mean {meant}?" if meant else f"specs that ship with fwdscope: {listed(known, 100)}"
     return f"there is no file {target}" + (

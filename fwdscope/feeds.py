@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from fwdscope.layers.functions import DTYPES
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -34,13 +36,16 @@ class Feed:
 
 
 def parse(text: str) -> Feed:
-    """``image=1,3,224,224``, ``image=(1, 3, 224, 224)`` or ``image=batch.npy``. Raises FeedError."""
+    """``image=1,3,224,224``, ``ids=(2, 128):int64`` or ``image=batch.npy``. Raises FeedError."""
     name, equals, value = (piece.strip() for piece in text.partition("="))
     if not equals or not name or not value:
         raise FeedError(f"{text!r} is not name=shape or name=file: write image=1,3,224,224 or image=batch.npy")
-    if re.fullmatch(r"[(\[]?[\d\s,x×]*[)\]]?", value):
-        sizes = re.split(r"[,x×\s]+", value.strip("()[] ").strip(", "))
-        return Feed(name, tuple(int(size) for size in sizes if size), None, "--input")
+    if shape := re.fullmatch(r"[(\[]?(?P<sizes>[\d\s,x×]*)[)\]]?(?::(?P<dtype>\w+))?", value):
+        sizes = re.split(r"[,x×\s]+", shape["sizes"].strip(", "))
+        if shape["dtype"] and shape["dtype"] not in DTYPES:
+            raise FeedError(f"{shape['dtype']} is no dtype: write one of {', '.join(dict.fromkeys(DTYPES.values()))}")
+        dtype = DTYPES[shape["dtype"]] if shape["dtype"] else None
+        return Feed(name, tuple(int(size) for size in sizes if size), dtype, "--input")
     path = Path(value)
     if path.suffix not in SUFFIXES:
         raise FeedError(f"{value} is neither a shape (1,3,224,224) nor a file that ends in {', '.join(SUFFIXES)}")

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import inspect
 import platform
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import fwdscope
 from fwdscope.report import Environment, Report, TensorInfo, Totals
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from fwdscope.feeds import Feed
     from fwdscope.model import Network
     from fwdscope.spec.check import Checked
-    from fwdscope.trace import Trace
 
 
 def inspect_spec(checked: Checked, feeds: Mapping[str, Feed] | None = None, dtype: str = "float32") -> Report:
@@ -47,9 +49,48 @@ def inspect_spec(checked: Checked, feeds: Mapping[str, Feed] | None = None, dtyp
         doc=checked.spec.doc,
         device="meta",
         dtype=dtype,
-        notes=tuple(_notes(checked, traced, feeds)),
+        notes=tuple(_notes(checked, network, feeds)),
     )
     return with_shortfalls(checked, report, hold_outputs=network.blueprint.hold_promises)
+
+
+def inspect_module(module: nn.Module, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None) -> Report:
+    """Run a module once on example inputs and report it.
+
+    It runs on meta, with stand-ins for weights and inputs, or where it lives when it cannot; ``Report.device``
+    says which. The module is left as it was. Raises what the module raises on these inputs.
+    """
+    from fwdscope.trace import rows, trace_module
+
+    kwargs = dict(kwargs or {})
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        traced, device = trace_module(module, args, kwargs)
+    parameters = list(module.parameters())
+    return Report(
+        name=type(module).__name__,
+        inputs=tuple(_named_inputs(module, args, kwargs)),
+        outputs=tuple(TensorInfo(name, tuple(t.shape), _dtype(t.dtype)) for name, t in traced.outputs),
+        layers=rows(traced),
+        totals=_totals(module),
+        environment=environment(),
+        device=device,
+        dtype=_dtype(parameters[0].dtype) if parameters else "float32",
+    )
+
+
+def _named_inputs(module: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Iterator[TensorInfo]:
+    """Tensors of a call by the names of ``forward``'s parameters; those inside lists are numbered."""
+    from fwdscope.trace.record import tensors
+
+    try:
+        bound = inspect.signature(module.forward).bind(*args, **kwargs).arguments
+    except (TypeError, ValueError):
+        bound = {**{f"input.{i}": value for i, value in enumerate(args)}, **kwargs}
+    for name, value in bound.items():
+        found = list(tensors(value))
+        for i, tensor in enumerate(found):
+            yield TensorInfo(name if len(found) == 1 else f"{name}.{i}", tuple(tensor.shape), _dtype(tensor.dtype))
 
 
 def environment() -> Environment:
@@ -85,7 +126,7 @@ def _inputs(checked: Checked, network: Network, feeds: Mapping[str, Feed]) -> tu
     )
 
 
-def _totals(network: Network) -> Totals:
+def _totals(network: nn.Module) -> Totals:
     parameters = list(network.parameters())
     buffers = list(network.buffers())
     return Totals(
@@ -97,8 +138,8 @@ def _totals(network: Network) -> Totals:
     )
 
 
-def _notes(checked: Checked, traced: Trace, feeds: Mapping[str, Feed]) -> list[str]:
-    source, blueprint = checked.spec.source, traced.network.blueprint
+def _notes(checked: Checked, network: Network, feeds: Mapping[str, Feed]) -> list[str]:
+    source, blueprint = checked.spec.source, network.blueprint
     notes = [f"line {source.place(span.start)[0]}: {text}" for span, text in sorted(blueprint.data_dependent.items())]
     for name, feed in feeds.items():
         notes.append(f"{name} is {feed.shape} from {feed.made_by}, in place of the spec's")

@@ -22,7 +22,9 @@ MAY_IMPORT = {
     "__main__": set(),
     "cli": {"", "feeds", "inspection", "render", "report", "spec"},
     "inspection": {"", "report"},
-    "feeds": set(),
+    "feeds": {"layers"},
+    "target": {"feeds"},
+    "ops": set(),
     "expectations": {"report", "spec"},
     "findings": {"report", "units"},
     "render": {"", "findings", "layers", "report", "spec", "units"},
@@ -31,10 +33,10 @@ MAY_IMPORT = {
     "layers": set(),
     "spec": {"layers", "units"},
     "model": {"layers", "report", "spec"},
-    "trace": {"model", "report", "spec"},
+    "trace": {"layers", "model", "report", "spec"},
 }
 # Where torch may stand at module level. Everywhere else it is imported by the function that needs it.
-MAY_LOAD_TORCH = {"model", "trace"}
+MAY_LOAD_TORCH = {"model", "ops", "target", "trace"}
 
 
 def room(file: Path) -> str:

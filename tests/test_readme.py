@@ -46,8 +46,9 @@ def test_the_specs_of_the_readme_are_right(text: str) -> None:
 
 
 def test_the_python_of_the_readme_runs(capsys: pytest.CaptureFixture[str]) -> None:
-    (code,) = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.S)
+    code = "\n".join(re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.S))
     exec(compile(code, "README.md", "exec"), {})
-    first, second = capsys.readouterr().out.splitlines()
+    first, second, third = capsys.readouterr().out.splitlines()
+    assert third == "(1, 7200)"
     assert first == str(fwdscope.inspect("resnet50").totals.params) == "25557032"
     assert "layer4.0.conv2" in second

@@ -23,5 +23,18 @@ from . import loss_ranking as loss_ranking
 # isort: on
 
 from .base import LAYERS, Buildable, Layer, LayerError, Setting, describe, matches, page, settings
+from .modules import describe_module, layer_of
 
-__all__ = ["LAYERS", "Buildable", "Layer", "LayerError", "Setting", "describe", "matches", "page", "settings"]
+__all__ = [
+    "LAYERS",
+    "Buildable",
+    "Layer",
+    "LayerError",
+    "Setting",
+    "describe",
+    "describe_module",
+    "layer_of",
+    "matches",
+    "page",
+    "settings",
+]

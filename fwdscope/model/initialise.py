@@ -8,9 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fwdscope.model.network import Network, Scope, default_dtype
+from fwdscope.model.network import Made, Network, Scope, default_dtype
 from fwdscope.model.run import Run
 from fwdscope.spec import tree
+from fwdscope.spec.evaluate import assign
 from fwdscope.spec.expression import Name
 from fwdscope.spec.names import suggestion
 from fwdscope.spec.problems import Cause, Problem, Span
@@ -26,7 +27,6 @@ def materialise(network: Network, device: str | torch.device = "cpu", seed: int 
     devices = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices), torch.no_grad(), default_dtype(network.blueprint.dtype):
         torch.manual_seed(seed)
-        tied = _own_tensors(network)
         network.to_empty(device=device)
         network.blueprint.device = device
         for module in network.modules():
@@ -35,16 +35,13 @@ def materialise(network: Network, device: str | torch.device = "cpu", seed: int 
                 reset()
             elif not isinstance(module, Scope):
                 _fill_rest(module)
-        for scope, name in tied:
-            _make(scope, name, device)
+        for made in network.blueprint.made:
+            if made.target is None and (tensor := made.scope.own(made.name)) is not None:
+                tensor.copy_(_Again(made).result())
         for one, tensors in matched(network)[0]:
             for _, tensor in tensors:
                 initialise(one, tensor, network)
     return network
-
-
-def _own_tensors(network: Network) -> list[tuple[Scope, str]]:
-    return [(module, name) for module in network.modules() if isinstance(module, Scope) for name in module.makers]
 
 
 def _fill_rest(module: nn.Module) -> None:
@@ -54,19 +51,35 @@ def _fill_rest(module: nn.Module) -> None:
             tensor.zero_()
 
 
-def _make(scope: Scope, name: str, device: torch.device) -> None:
-    """Run the expression of a Parameter or Buffer again, on the device."""
-    maker = scope.makers[name]
-    run = Run(scope)
-    run.frames[0].names.update(maker.names)
-    own = {n: t for n in scope.makers for t in (scope._parameters.get(n), scope._buffers.get(n)) if t is not None}
-    run.frames[0].names.update({n: own[n] for n in maker.names if n in own})
-    made = run.evaluate(maker.value)
-    home: Any = scope._parameters.get(name)
-    if home is None:
-        home = scope._buffers[name]
-    assert isinstance(home, Tensor)
-    home.copy_(made.to(device))
+class _Again(Run):
+    """A line that no input reaches, run once more, on the device.
+
+    The names that it saw while building hold meta tensors. In place of the file's own stand those of the device; what
+    other lines made is made again.
+    """
+
+    def __init__(self, made: Made) -> None:
+        super().__init__(made.scope)
+        self.made = made
+        self.frames[0].names.update(made.names)
+
+    def result(self) -> Any:
+        """What the line makes now."""
+        value = self.evaluate(self.made.expression)
+        if self.made.target is None:
+            return value
+        names: dict[str, Any] = {}
+        assign(self.made.target, value, names)
+        return names[self.made.name]
+
+    def find(self, name: str) -> Any:
+        """The nearest value of a name, with numbers in it."""
+        value = super().find(name)
+        if isinstance(value, Tensor | tuple | list):
+            for made in self.blueprint.made:
+                if made.value is value:
+                    return made.scope.own(made.name) if made.target is None else _Again(made).result()
+        return value
 
 
 def initialise(one: tree.Initialiser, tensor: Tensor, network: Network) -> None:

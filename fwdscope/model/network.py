@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from fwdscope.model.templates import BlockTemplate, SeriesTemplate, Shared, Template
 from fwdscope.spec import arithmetic, tree
 from fwdscope.spec.check import Checked
-from fwdscope.spec.expression import Expression
+from fwdscope.spec.expression import Expression, Target
 from fwdscope.spec.problems import Cause, Problem, Span, SpecError
 
 MAX_LAYERS = 1_000_000
@@ -57,11 +57,18 @@ class Step:
 
 
 @dataclass(frozen=True)
-class Maker:
-    """How a Parameter or Buffer of the file is made anew on a device: its expression and the names it saw."""
+class Made:
+    """What a line that no input reaches made while building, and how it is made anew on a device.
 
-    value: Expression
+    ``names`` are those that its expression saw. A Parameter or Buffer has no target: its scope holds it.
+    """
+
+    value: Any
+    scope: Scope
+    name: str
+    expression: Expression
     names: Mapping[str, Any]
+    target: Target | None = None
 
 
 class Observer(Protocol):
@@ -121,6 +128,8 @@ class Blueprint:
     input_shapes: tuple[tuple[int, ...], ...] = ()
     # Lines whose number of rounds the data decide, with what was run instead.
     data_dependent: dict[Span, str] = field(default_factory=dict)
+    # Values that no input reaches, in the order of their lines.
+    made: list[Made] = field(default_factory=list)
     # Where each layer was made, by its module: path, template, place of its line.
     paths: dict[nn.Module, str] = field(default_factory=dict)
     templates: dict[nn.Module, Template] = field(default_factory=dict)
@@ -184,7 +193,11 @@ class Scope(nn.Module):
         # Layers by the place of the call that made them and the turns of the comprehensions around it.
         self.sites: dict[tuple[Span, tuple[int, ...]], tuple[nn.Module, Template]] = {}
         self.named: dict[str, nn.Module] = {}
-        self.makers: dict[str, Maker] = {}
+
+    def own(self, name: str) -> Tensor | None:
+        """The Parameter or Buffer that a line made."""
+        parameter = self._parameters.get(name)
+        return self._buffers.get(name) if parameter is None else parameter
 
     def free_name(self, kind: str) -> str:
         """The default name of one more layer of a kind: ``relu``, ``relu_2``, around the names that are given."""

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from fwdscope.model import promises, shapes
 from fwdscope.model.calls import Calls
 from fwdscope.model.names import Frame, Poisoned
-from fwdscope.model.network import POISON, Body, Maker, Origin, Part, one
+from fwdscope.model.network import POISON, Body, Made, Origin, Part, one
 from fwdscope.model.templates import TEMPLATES, Shared
 from fwdscope.spec import arithmetic, tree
 from fwdscope.spec import expression as ex
@@ -93,10 +93,15 @@ class Run(Calls):
         self.reads = []
         if observer:
             observer.line()
+        own = self.is_own_tensor(line)
+        beside = line.span in self.blueprint.checked.beside
+        before = self.snapshot() if self.blueprint.building and beside and not own and line.target else None
         try:
-            value = self.own_tensor(line) if self.is_own_tensor(line) else self.line_value(line)
+            value = self.own_tensor(line) if own else self.line_value(line)
             promise = self.promise(line, value)
             self.give(line, value)
+            if before is not None:
+                self.remember(line, before)
         except Poisoned:
             value, promise = self.fallback(line), None
             self.give_all(line, value)
@@ -109,7 +114,7 @@ class Run(Calls):
             arguments = line.value.arguments if isinstance(line.value, Call) else ()
             texts = ", ".join(self.text(a) for a in arguments if not isinstance(a, Name))
             observer.line_end(self.path(label), label, line, value, texts, tuple(dict.fromkeys(self.reads)), promise)
-        if line.span not in self.blueprint.checked.beside:
+        if not beside:
             self.prev = value
             self.prev_origin = Origin(_shown(line), line.span)
 
@@ -133,6 +138,15 @@ class Run(Calls):
             raise Located(line.value, error) from error
         for named in ex.targets(line.target):
             self.frame.origins[named.name] = Origin(_shown(line), line.span)
+
+    def remember(self, line: tree.Statement, before: dict[str, Any]) -> None:
+        """Keep how a line beside the flow made its values, for the Parameters and Buffers that are made from them."""
+        seen = {id(value) for value in before.values()}
+        for named in ex.targets(line.target):
+            value = self.frame.names[named.name]
+            if isinstance(value, Tensor | tuple | list) and id(value) not in seen:
+                made = Made(value, self.scope, named.name, line.value, before, line.target)
+                self.blueprint.made.append(made)
 
     def give_all(self, line: tree.Statement, value: Any) -> None:
         """Bind all names of a line that failed to what stands for its value."""
@@ -189,16 +203,14 @@ class Run(Calls):
         assert isinstance(line.value, Call)
         assert isinstance(line.value.function, Name)
         name, scope = line.target.name, self.scope
-        tensor: Tensor | None = scope._parameters.get(name)
-        if tensor is None:
-            tensor = scope._buffers.get(name)
+        tensor = scope.own(name)
         if tensor is None:
             tensor = self.made_tensor(line.value, line.value.function.id)
             if isinstance(tensor, nn.Parameter):
                 scope._parameters[name] = tensor
             else:
                 scope._buffers[name] = tensor
-            scope.makers[name] = Maker(line.value.arguments[0], self.snapshot())
+            self.blueprint.made.append(Made(tensor, scope, name, line.value.arguments[0], self.snapshot()))
         if self.blueprint.observer:
             kind = line.value.function.id
             self.blueprint.observer.begin("parameter", self.path(name), kind, line.text, name, line.span, None, ())

@@ -240,8 +240,9 @@ def cost(op: Op) -> Cost | None:
 def infer(op: Op, default_dtype: str = "float32") -> tuple[Operand, ...] | None:
     """What an operator returns, from its arguments alone; None where torch has to be asked.
 
-    ``default_dtype`` is what whole numbers become where an operator needs floating point. An operator in place returns
-    its argument and is not asked here. Arguments that do not fit give None: torch's own error is the better one.
+    ``default_dtype`` is what whole numbers become where an operator needs floating point. Of an operator in place it is
+    what the other would return: what it writes, if shape and dtype are those of its first argument. Arguments that do
+    not fit give None: torch's own error is the better one.
     """
     return _infer(op.name, op.overload, op.keywords, default_dtype, *op.arguments)
 
@@ -251,7 +252,7 @@ def infer(op: Op, default_dtype: str = "float32") -> tuple[Operand, ...] | None:
 def _infer(
     name: str, overload: str, keywords: tuple[tuple[str, Value], ...], default_dtype: str, *arguments: Value
 ) -> tuple[Operand, ...] | None:
-    found = RULES.get(name)
+    found = find(name)
     if found is None or found.output is None or any(key == "out" for key, _ in keywords):
         return None
     outputs = found.output(Op(name, overload, arguments, keywords))

@@ -10,6 +10,8 @@ from typing import NoReturn
 from fwdscope.spec.problems import Problem, Source, SpecError
 from fwdscope.spec.source import Text
 
+MAX_NESTING = 64
+
 _ALIKE = {
     "\u00a0": ("a no-break space", "a space"),
     "\u2018": ("a typographic quote", "'"),
@@ -46,6 +48,14 @@ def outside_strings(text: str) -> Iterator[tuple[int, str]]:
         i += 1
 
 
+def without_strings(text: str) -> str:
+    """The same text with spaces for all that stands inside strings."""
+    kept = [" "] * len(text)
+    for i, c in outside_strings(text):
+        kept[i] = c
+    return "".join(kept)
+
+
 def check_characters(source: Source, text: Text) -> None:
     """Characters that look like Python's and are not. Raises SpecError."""
     for i, c in outside_strings(text.value):
@@ -77,6 +87,9 @@ def check_brackets(source: Source, text: Text) -> None:
             quotes.append(i)
         elif c in "([{":
             opened.append((i, c))
+            if len(opened) > MAX_NESTING:
+                message = f"brackets are nested deeper than {MAX_NESTING}"
+                raise SpecError([Problem(source, text.span(i, i + 1), "limit", message, "use several lines")])
         elif c in _CLOSING:
             if not opened:
                 fail(i, f"this {c} closes nothing", _cut(source, text) or "take it out")

@@ -7,13 +7,16 @@ the form to write instead.
 from __future__ import annotations
 
 import ast
-import keyword
+import math
 import re
+import unicodedata
 import warnings
 from collections.abc import Callable
-from typing import Any, Literal, NoReturn
+from itertools import pairwise
+from keyword import iskeyword
+from typing import Any, ClassVar, Literal, NoReturn
 
-from fwdscope.spec.characters import check_brackets, check_characters
+from fwdscope.spec.characters import MAX_NESTING, check_brackets, check_characters, without_strings
 from fwdscope.spec.expression import (
     Attribute,
     Binary,
@@ -42,7 +45,6 @@ from fwdscope.spec.problems import Problem, Source, Span, SpecError
 from fwdscope.spec.source import Text
 
 MAX_CHARACTERS = 2_000
-MAX_NESTING = 64
 MAX_STRING = 10_000
 
 _REFUSED: dict[type[ast.AST], tuple[str, str]] = {
@@ -98,38 +100,51 @@ class _Parser:
     # -- what text alone tells ----------------------------------------------------------------------------------------
 
     def expression(self) -> Expression:
+        """The whole text as one expression."""
         text = self.text.value
         if not text:
-            self.fail(0, 0, "an expression is missing here")
-        if len(text) > MAX_CHARACTERS:
-            self.fail(
-                0, 1, f"this expression has {len(text):,} characters", f"at most {MAX_CHARACTERS:,}: split it", "limit"
-            )
-        check_characters(self.source, self.text)
-        check_brackets(self.source, self.text)
+            self.fail(0, 0, "an expression is missing here", "write a number, a name, a call, …")
+        self.hold_limits()
+        code = without_strings(text)
+        for pattern, message, help in _REFUSED_TEXT:
+            if found := re.search(pattern, code):
+                self.fail(found.start(), found.end(), message.format(found[0]), help.format(found[0].replace(",", "_")))
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 tree = ast.parse(text.replace("\n", " "), mode="eval").body
         except SyntaxError as error:
-            self.syntax(error)
+            self.syntax(error, code)
         except (RecursionError, MemoryError, ValueError):
             self.fail(0, len(text), f"this is nested deeper than {MAX_NESTING}", "split it over several lines", "limit")
         self.columns = _characters_of_bytes(text)
         return self.convert(tree, 0)
 
-    def syntax(self, error: SyntaxError) -> NoReturn:
-        text = self.text.value
-        at = max(0, min((error.offset or 1) - 1, len(text) - 1))
+    def hold_limits(self) -> None:
+        """Length, characters, brackets."""
+        if len(self.text) > MAX_CHARACTERS:
+            message = f"this expression has {len(self.text):,} characters"
+            self.fail(0, 1, message, f"at most {MAX_CHARACTERS:,}: split it over several lines", "limit")
+        check_characters(self.source, self.text)
+        check_brackets(self.source, self.text)
+
+    def syntax(self, error: SyntaxError, code: str) -> NoReturn:
+        """What Python cannot read, in words of our own, since Python's differ between versions."""
         for pattern, message, help in _SYNTAX_HINTS:
-            if found := re.search(pattern, text):
-                self.fail(found.start(), found.end(), message, help)
-        message = error.msg.removesuffix(". Perhaps you forgot a comma?").removesuffix(
-            ". Maybe you meant '==' or ':=' instead of '='?"
-        )
+            if found := re.search(pattern, code):
+                self.fail(found.start(), found.end(), message.format(found[0]), help)
+        text = self.text.value
+        at = (error.offset or 1) - 1
+        if at >= len(text.rstrip()):
+            last = re.search(r"\w+$|\S$", text)
+            start = last.start() if last else 0
+            self.fail(start, len(text), "the expression ends too soon", f"write what stands behind {text[start:]}")
         stop = max(at + 1, min((error.end_offset or 0) - 1, len(text)))
-        forgot = "perhaps a comma is missing" if "forgot a comma" in error.msg else None
-        self.fail(at, stop, f"this is not an expression: {message}", forgot)
+        found_text = text[at:stop].strip() or text[at]
+        if "forgot a comma" in error.msg:
+            help = f"write `{', '.join(found_text.split())}`" if len(found_text.split()) == 2 else None
+            self.fail(at, stop, "two values stand here with nothing between them", help)
+        self.fail(at, stop, f"`{found_text}` does not fit here")
 
     # -- ast → nodes --------------------------------------------------------------------------------------------------
 
@@ -150,10 +165,17 @@ class _Parser:
 
     def _constant(self, node: Any, span: Span, depth: int) -> Expression:
         value, place = node.value, self.place(node)
-        if isinstance(value, bytes | complex) or (value is ... and depth < 2):
-            self.fail(*place, f"{self.text.value[slice(*place)]} is not part of the language")
+        shown = self.text.value[slice(*place)]
+        if isinstance(value, bytes):
+            self.fail(*place, f"{shown} is not part of the language", f"write `{shown[1:]}`")
+        if isinstance(value, complex):
+            self.fail(*place, f"{shown} is not part of the language", "complex tensors: `complex(real, imag)`")
+        if value is ... and depth < 2:
+            self.fail(*place, "... stands in subscripts alone", "write `x[..., -1]`")
         if isinstance(value, int) and abs(value) >= 2**63:
             self.fail(*place, "this whole number is too large", "whole numbers stay below 2**63", "limit")
+        if isinstance(value, float) and math.isinf(value):
+            self.fail(*place, "this number is too large", "numbers stay below 1.8e308; infinity is `inf`", "limit")
         if isinstance(value, str) and len(value) > MAX_STRING:
             self.fail(*place, f"this string is longer than {MAX_STRING:,}", None, "limit")
         return Constant(span, value)
@@ -183,12 +205,6 @@ class _Parser:
             keywords.append(Keyword(keyword.arg, self.convert(keyword.value, depth), word))
         return Call(span, function, arguments, tuple(keywords))
 
-    def _operator(self, node: Any, start: int, stop: int) -> str:
-        if type(node) in _OTHER_OPERATORS:
-            sign, instead = _OTHER_OPERATORS[type(node)]
-            self.fail(start, stop, f"{sign} is not part of the language", instead)
-        return _OPERATORS[type(node)]
-
     def _unary(self, node: Any, span: Span, depth: int) -> Expression:
         operand = self.convert(node.operand, depth)
         if isinstance(node.op, ast.USub) and isinstance(operand, Constant) and type(operand.value) in (int, float):
@@ -196,7 +212,11 @@ class _Parser:
         return Unary(span, _OPERATORS[type(node.op)], operand)
 
     def _binary(self, node: Any, span: Span, depth: int) -> Expression:
-        operator = self._operator(node.op, *self.place(node))
+        if type(node.op) in _OTHER_OPERATORS:
+            sign, instead = _OTHER_OPERATORS[type(node.op)]
+            at = self.text.value.index(sign, self.place(node.left)[1])
+            self.fail(at, at + len(sign), f"{sign} is not part of the language", instead)
+        operator = _OPERATORS[type(node.op)]
         return Binary(span, operator, self.convert(node.left, depth), self.convert(node.right, depth))
 
     def _compare(self, node: Any, span: Span, depth: int) -> Expression:
@@ -230,26 +250,37 @@ class _Parser:
         kind: Literal["list", "generator"] = "list" if isinstance(node, ast.ListComp) else "generator"
         return Comprehension(span, kind, self.convert(node.elt, depth), tuple(clauses))
 
-    _CONVERT: dict[type[ast.AST], Callable[[_Parser, Any, Span, int], Expression]] = {
-        ast.Constant: _constant, ast.Name: _name, ast.Attribute: _attribute, ast.Subscript: _subscript, ast.Slice: _slice,
-        ast.Call: _call, ast.UnaryOp: _unary, ast.BinOp: _binary, ast.Compare: _compare, ast.BoolOp: _boolean,
-        ast.IfExp: _conditional, ast.Tuple: _sequence, ast.List: _sequence, ast.Starred: _starred,
-        ast.ListComp: _comprehension, ast.GeneratorExp: _comprehension,
-    }  # fmt: skip
+    _CONVERT: ClassVar[dict[type[ast.AST], Callable[[_Parser, Any, Span, int], Expression]]] = {
+        ast.Constant: _constant,
+        ast.Name: _name,
+        ast.Attribute: _attribute,
+        ast.Subscript: _subscript,
+        ast.Slice: _slice,
+        ast.Call: _call,
+        ast.UnaryOp: _unary,
+        ast.BinOp: _binary,
+        ast.Compare: _compare,
+        ast.BoolOp: _boolean,
+        ast.IfExp: _conditional,
+        ast.Tuple: _sequence,
+        ast.List: _sequence,
+        ast.Starred: _starred,
+        ast.ListComp: _comprehension,
+        ast.GeneratorExp: _comprehension,
+    }
 
     # -- the left of a line -------------------------------------------------------------------------------------------
 
     def target(self) -> Target:
-        check_characters(self.source, self.text)
-        check_brackets(self.source, self.text)
+        """The whole text as names."""
+        self.hold_limits()
         text = self.text.value
         if found := re.search(r"[^\w\s,()]", text):
             if found[0] == ":":
                 help = f"leave the type out: `{text[: found.start()].strip()} = …`"
                 self.fail(found.start(), len(text), "a name takes no type", help)
-            self.fail(
-                0, len(text), f"{text} cannot be given a value", "on the left of = stand names: `a` or `a, (b, c)`"
-            )
+            help = "on the left of = stand names: `a` or `a, (b, c)`"
+            self.fail(0, len(text), f"{text} cannot be given a value", help)
         return self._target(0, len(text))
 
     def _target(self, start: int, stop: int) -> Target:
@@ -264,44 +295,58 @@ class _Parser:
             return inside if isinstance(inside, Several) else Several((inside,), self.text.span(start, stop))
         cuts = [start - 1, *_commas(text, start, stop), stop]
         if len(cuts) > 2:
-            pieces = [(a + 1, b) for a, b in zip(cuts, cuts[1:], strict=False) if text[a + 1 : b].strip() or b != stop]
+            pieces = [(a + 1, b) for a, b in pairwise(cuts) if text[a + 1 : b].strip() or b != stop]
             return Several(tuple(self._target(a, b) for a, b in pieces), self.text.span(start, stop))
         return self._single(word, start, stop)
 
     def _single(self, word: str, start: int, stop: int) -> Target:
-
         span = self.text.span(start, stop)
-        if re.fullmatch(r"\d+", word):
+        if re.fullmatch(r"[0-9]+", word):
             return Indexed(int(word[:9]), span)
         if word == "_":
             return Discard(span)
         if word == "prev":
-            self.fail(
-                start, stop, "prev is the value of the line above and cannot be given another", "choose another name"
-            )
-        if keyword.iskeyword(word) or word in _CONSTANTS:
-            self.fail(
-                start, stop, f"{word} is a word of the language and cannot be a name", f"choose another, as {word}_1"
-            )
+            message = "prev is the value of the line above and cannot be given another"
+            self.fail(start, stop, message, "choose another name")
+        if iskeyword(word) or word in _CONSTANTS:
+            message = f"{word} is a word of the language and cannot be a name"
+            self.fail(start, stop, message, f"choose another, as {word}_1")
         if not word.isidentifier():
-            self.fail(
-                start, max(stop, start + 1), f"{word or 'nothing'} is not a name", "a name is letters, digits and _"
-            )
-        return Named(word, span)
+            help = "a name is letters, digits and _, and begins with no digit"
+            self.fail(start, max(stop, start + 1), f"{word or 'nothing'} is not a name", help)
+        return Named(unicodedata.normalize("NFKC", word), span)  # as Python reads names in expressions
 
+
+# What Python would read, and read as something else than was meant.
+_REFUSED_TEXT = [
+    (
+        r"(?<![\w.])0[0-9_]+(?![\w.])",
+        "{0}: a number cannot begin with 0",
+        "write it without the 0; octal numbers are 0o17",
+    ),
+    (r"^\d{1,3}(,\d{3})+$", "{0}: a comma cuts a number in two", "write `{0}`"),
+]
 
 _SYNTAX_HINTS = [
     (r":=", "the walrus := is not part of the language", "give the value a line of its own: `name = …`"),
-    (r"(?<![\w.])0\d+(?![\w.])", "a number cannot begin with 0", "write it without the 0; octal numbers are 0o17"),
+    (r"\blambda\b", "lambda is not part of the language", "write the expression where it is used, or make it a block"),
+    (r"\b(def|class)\b", "{0} is not part of the language", "reusable parts stand under `blocks:`"),
+    (r"\b(import|from)\b", "{0} is not part of the language", "write `mypackage.layers.MyLayer(8)`"),
+    (r"\breturn\b", "return is not part of the language", "the last line's value is the result"),
+    (r"\b(del|global|nonlocal|assert|raise|with|pass|break|continue)\b", "{0} is not part of the language", None),
+    (r"^\s*(for|while|if)\b", "{0} stands before a colon here", "write `- {0}: …`, and below it `do:` or `then:`"),
+    (r"\bif\b(?!.*\belse\b)", "this `if` has no `else`", "write `a if c else b`"),
+    (r"[^\W\d]\w*\.\d\w*", "{0}: a number cannot stand behind a dot", "a copy of a stack is `h[0]`"),
+    (r"(?<![\w.])\d\w*[^\W\d]\w*(?![\w.])", "{0} is neither a number nor a name", None),
     (r"\w+\s*:\s*[A-Za-z]\w*\s*(\(|$)", "a colon stands where an equals sign makes a name", "write `name = Layer(…)`"),
     (r";", "a line holds one expression", "give the second a line of its own"),
-    (r"&&", "&& is not Python", "write `and` for numbers, & for masks"),
-    (r"\|\|", "|| is not Python", "write `or` for numbers, | for masks"),
-    (r"(?<![\w])!(?!=)", "! is not Python", "write `not` for numbers, ~ for masks"),
-    (r"=>", "=> is not part of the language", "a promised shape stands behind ->"),
-    (r"->", "an arrow stands here once more", "one promised shape, at the end of the line: `… -> (B, 10)`"),
-    (r"\breturn\b", "return is not part of the language", "the last line's value is the result"),
-    (r"\bself\b", "there is no self here", "use the bare name"),
+    (r"&&", "&& is not Python", "write `and` for numbers, `&` for masks"),
+    (r"\|\|", "|| is not Python", "write `or` for numbers, `|` for masks"),
+    (r"<>", "<> is not Python", "write `!=`"),
+    (r"(?<![\w])!(?!=)", "! is not Python", "write `not` for numbers, `~` for masks"),
+    (r"\+\+|--(?!>)", "{0} is not Python", "write `name = name + 1` on a line of its own"),
+    (r"=>", "=> is not part of the language", "a promised shape stands behind `->`"),
+    (r"->", "a line promises one shape, and here is one more", "write one, at the end of the line: `… -> (B, 10)`"),
 ]
 
 

@@ -13,10 +13,11 @@ from dataclasses import fields, is_dataclass
 from fwdscope.spec import expression as ex
 from fwdscope.spec import grammar, tree
 from fwdscope.spec.bodies import BodyParser, first_line
+from fwdscope.spec.composer import compose
 from fwdscope.spec.expression import Call, Constant, Expression, Name, Sequence
 from fwdscope.spec.names import suggestion
 from fwdscope.spec.problems import Cause, Problem, Source, Span, SpecError
-from fwdscope.spec.source import Listing, Node, Scalar, Text, compose
+from fwdscope.spec.source import Listing, Node, Scalar, Text
 from fwdscope.spec.source import Mapping as YamlMapping
 from fwdscope.units import Figure
 
@@ -77,7 +78,7 @@ class _Parser(BodyParser):
         if "version" in found:
             self.version(found["version"][1])
         body_key = "graph" if "graph" in found else "layers"
-        key, body = found.get(body_key, (None, None))
+        key, body = found[body_key] if body_key in found else (None, None)
         get = {name: value for name, (_, value) in found.items()}
         return tree.ModelSpec(
             source=self.source,

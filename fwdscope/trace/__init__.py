@@ -1,6 +1,8 @@
 """One forward on meta → Trace → rows: each operator filed under the layer that called it."""
 
-from fwdscope.trace.record import Node, OpRecord, Recorder, Trace, trace
+from fwdscope.trace.module import trace_module
+from fwdscope.trace.network import trace
+from fwdscope.trace.record import Node, OpRecord, Recorder, Trace
 from fwdscope.trace.rows import rows
 
-__all__ = ["Node", "OpRecord", "Recorder", "Trace", "rows", "trace"]
+__all__ = ["Node", "OpRecord", "Recorder", "Trace", "rows", "trace", "trace_module"]

@@ -16,13 +16,11 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from fwdscope.model.network import Body, Network, Scope
-from fwdscope.model.templates import BlockTemplate
 from fwdscope.report import Promise, Shape
 from fwdscope.spec import expression as ex
 from fwdscope.spec import tree
 from fwdscope.spec.expression import Expression
-from fwdscope.spec.problems import Span
+from fwdscope.spec.problems import Source, Span
 
 
 @dataclass(frozen=True)
@@ -81,7 +79,8 @@ class Trace:
 
     root: Node
     outputs: tuple[tuple[str, Tensor], ...]
-    network: Network
+    # The file that the rows' places are in; None for a module of Python's.
+    source: Source | None
 
 
 class Recorder:
@@ -240,84 +239,31 @@ class _Dispatch(TorchDispatchMode):
         return result
 
 
-def trace(network: Network) -> Trace:
-    """Run a network once on its example inputs and record it.
-
-    The network is left as it was, also after an exception.
-    """
-    recorder = Recorder()
-    blueprint = network.blueprint
-    inputs = tuple(network.example.values())
-    blueprint.observer = recorder
-    with contextlib.ExitStack() as stack:
-        stack.callback(lambda: setattr(blueprint, "observer", None))
-        stack.enter_context(no_fast_path())
-        for handle in _hook_composites(network, recorder):
-            stack.callback(handle.remove)
-        stack.enter_context(torch.no_grad())
-        stack.enter_context(_Dispatch(recorder))
-        value = network(*inputs)
-    return Trace(recorder.root, _named_outputs(network, value), network)
-
-
 @contextlib.contextmanager
-def no_fast_path() -> Iterator[None]:
-    """Attention and transformer layers by their operators, not by one fused for inference."""
-    before = torch.backends.mha.get_fastpath_enabled()
+def recording(recorder: Recorder) -> Iterator[None]:
+    """Record what runs inside, without gradients and by operators rather than by paths fused for inference."""
+    fast = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     try:
-        yield
+        with torch.no_grad(), _Dispatch(recorder):
+            yield
     finally:
-        torch.backends.mha.set_fastpath_enabled(before)
+        torch.backends.mha.set_fastpath_enabled(fast)
 
 
-def _hook_composites(network: Network, recorder: Recorder) -> Iterator[Any]:
-    """Hooks on the modules inside torch's composite layers, of which the network itself says nothing."""
-    blueprint = network.blueprint
-    hooked: set[nn.Module] = set()
-    for module, path in list(blueprint.paths.items()):
-        if isinstance(module, Scope) or module in hooked or isinstance(blueprint.templates.get(module), BlockTemplate):
-            continue
-        for name, inner in module.named_modules():
-            if inner is module or inner in hooked or (isinstance(inner, Scope) and not isinstance(inner, Body)):
-                continue
-            if inner in blueprint.paths and not isinstance(inner, Body):
-                continue
-            hooked.add(inner)
-            yield from _hook(inner, f"{path}.{name}", blueprint.places.get(module), recorder)
-
-
-def _hook(module: nn.Module, path: str, span: Span | None, recorder: Recorder) -> Iterator[Any]:
-    kind = "block" if isinstance(module, Body) else "layer"
-    label, type_name = path.rpartition(".")[2], module._get_name()
+def hook(
+    module: nn.Module, path: str, label: str, kind: str, text: str, recorder: Recorder, span: Span | None = None
+) -> Iterator[Any]:
+    """Hooks that make a row of each call of a module; what they give is to be removed afterwards."""
 
     def before(_: nn.Module, args: Any, kwargs: Any) -> None:
-        recorder.begin(kind, path, type_name, type_name, label, span, module, (args, kwargs))
+        recorder.begin(kind, path, module._get_name(), text, label, span, module, (args, kwargs))
 
     def after(_: nn.Module, args: Any, output: Any) -> None:
         recorder.end(output)
 
     yield module.register_forward_pre_hook(before, with_kwargs=True)
     yield module.register_forward_hook(after)
-
-
-def _named_outputs(network: Network, value: Any) -> tuple[tuple[str, Tensor], ...]:
-    """The results with names: those of the last line where it has some, else ``output``; pieces are numbered."""
-    last = network.lines[-1]
-    pieces = list(tensors(value))
-    match last:
-        case tree.Part(name=name) | tree.Statement(target=ex.Named(name=name)):
-            pass
-        case tree.Statement(value=ex.Name(id=name)):
-            pass
-        case tree.Statement(value=ex.Sequence(items=items)) if len(items) == len(pieces):
-            names = [item.id if isinstance(item, ex.Name) else f"output.{i}" for i, item in enumerate(items)]
-            return tuple(zip(names, pieces, strict=True))
-        case _:
-            name = "output"
-    if name == "prev":
-        name = "output"
-    return tuple((name if len(pieces) == 1 else f"{name}.{i}", t) for i, t in enumerate(pieces))
 
 
 def tensors(value: Any) -> Iterator[Tensor]:

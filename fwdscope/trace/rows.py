@@ -45,8 +45,7 @@ def rows(trace: Trace) -> tuple[LayerRow, ...]:
     for i, (step, _) in enumerate(flat):
         for node in (step.node, *step.others):
             index.setdefault(node, i)
-    source = trace.network.spec.source
-    return tuple(_row(step, depth, index, source) for step, depth in flat)
+    return tuple(_row(step, depth, index, trace.source) for step, depth in flat)
 
 
 def _step(node: Node, seen: set[int]) -> _Step:
@@ -104,7 +103,9 @@ def _folded(steps: list[_Step]) -> list[_Step]:
         if last is not None and _same_layer(last, step):
             _join_rounds(last, step)
             continue
-        signature = (step.node.span, _signature(step)) if step.node.module is not None and step.node.span else None
+        # Modules of Python's have no place; they are copies where they are numbered.
+        place = step.node.span or (step.label.rpartition(".")[0] if step.label[-1:].isdigit() else None)
+        signature = (place, _signature(step)) if step.node.module is not None and place is not None else None
         if last is not None and signature is not None and signature == previous:
             _absorb(last, step)
             last.repeat += 1
@@ -113,14 +114,16 @@ def _folded(steps: list[_Step]) -> list[_Step]:
         previous = signature
     for step in result:
         if step.repeat > 1:
-            step.kind, step.label = "copies", f"{step.label}–{step.others[step.repeat - 2].label}"
+            last_label = step.others[step.repeat - 2].label
+            step.kind, step.label = "copies", f"{step.label}–{last_label.rpartition('.')[2]}"
     return result
 
 
 def _same_layer(one: _Step, other: _Step) -> bool:
     """Whether two neighbours are calls of one layer from one place, as in ``[fc(x[:, t]) for t in range(T)]``."""
     first, second = one.node, other.node
-    return first.module is not None and first.module is second.module and first.span == second.span
+    same = first.module is not None and first.module is second.module
+    return same and first.span is not None and first.span == second.span
 
 
 def _absorb(kept: _Step, other: _Step) -> None:
@@ -166,9 +169,9 @@ def _flat(step: _Step, depth: int) -> Iterator[tuple[_Step, int]]:
         yield from _flat(child, depth + 1)
 
 
-def _row(step: _Step, depth: int, index: dict[Node, int], source: Source) -> LayerRow:
+def _row(step: _Step, depth: int, index: dict[Node, int], source: Source | None) -> LayerRow:
     node = step.node
-    line, column = source.place(node.span.start) if node.span else (None, None)
+    line, column = source.place(node.span.start) if node.span and source else (None, None)
     sources = None if step.children else tuple(dict.fromkeys(index[n] for n in node.sources if n in index))
     copies = len(node.children) if node.kind == "stack" else 0
     return LayerRow(

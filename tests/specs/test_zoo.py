@@ -107,7 +107,10 @@ def test_keys_and_shapes_are_those_of_torchvisions_weights(name: str) -> None:
 
 
 def test_unet_has_the_keys_of_the_published_pytorch_unet() -> None:
-    """The modules as milesial/Pytorch-UNet names them, unet/unet_parts.py and unet/unet_model.py."""
+    """Modules as milesial/Pytorch-UNet names them in unet_parts.py and unet_model.py.
+
+    Without biases before the norms, as from its release 3.0 on (its issue 333).
+    """
     norm = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
     double = ["double_conv.0.weight", "double_conv.3.weight", *(f"double_conv.{i}.{t}" for i in (1, 4) for t in norm)]
     expected = {f"inc.{key}" for key in double} | {"outc.conv.weight", "outc.conv.bias"}

@@ -1,0 +1,45 @@
+"""A module of torch's in the words of its layer object: ``Conv2d 7×7 /2``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from .base import LAYERS, Layer, settings
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+def layer_of(module: nn.Module) -> Layer | None:
+    """The layer object with the settings that a module keeps; None for a class that is not torch's own."""
+    layer = LAYERS.get(type(module).__name__)
+    if layer is None or not type(module).__module__.startswith("torch.nn."):
+        return None
+    given = {}
+    for setting in settings(layer):
+        value = _kept(module, setting.name)
+        if not setting.inferred and value is not _GONE and setting.mismatch(value) is None:
+            given[setting.name] = value
+        elif setting.required:
+            return None
+    return layer(**given)
+
+
+def describe_module(module: nn.Module) -> str:
+    """A module in a few words for the report's type column; its class's name where nothing more is known."""
+    layer = layer_of(module)
+    return type(module).__name__ if layer is None else layer.brief()
+
+
+_GONE = object()
+
+
+def _kept(module: nn.Module, name: str) -> Any:
+    """What a module keeps of a setting: torch keeps a bias as a tensor, sizes as tuples."""
+    if name == "bias" and "bias" in module._parameters:
+        return module._parameters["bias"] is not None
+    value = getattr(module, name, _GONE)
+    if isinstance(value, tuple) and len(set(value)) == 1 and all(isinstance(item, int) for item in value):
+        # (3, 3) was most likely written 3, and is the same.
+        return value if name in ("kernel_size", "output_size", "normalized_shape") else value[0]
+    return value

@@ -1,0 +1,120 @@
+"""Scaled dot-product attention in every variant: one record with one rule, whatever kernel a device would pick.
+
+softmax(QKᵀ·scale + mask)·V: two products, a scale for each score, a sum for each score that a floating-point mask is
+added to, and a softmax over the keys. A causal mask and one of true and false only choose, and all scores are counted,
+also those that are masked. No kernel that is fused writes the scores, so they cost no memory.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+from .base import Op, Operand, Term, Terms, flops, like, macs, rule
+from .layout import broadcast, permuted
+
+
+def _attention(
+    q: Operand, batch: int, heads: int, queries: int, keys: int, v_width: int, mask: Operand | None, op: Op
+) -> Iterator[Term]:
+    """The terms of B·H score matrices of L queries and S keys, of key width E and value width V."""
+    scores = {"B": batch, "H": heads, "L": queries, "S": keys}
+    yield macs("query · key", "B·H·L·S·E", **scores, E=q.shape[-1])
+    if op.keyword("scale") != 1.0:
+        yield flops("scale", "B·H·L·S", **scores)
+    if mask is not None and mask.dtype != "bool":
+        yield flops("mask", "B·H·L·S", **scores)
+    yield flops("softmax", "B·H·L·(5·S - 2)", **scores)
+    yield macs("weights · value", "B·H·L·S·V", **scores, V=v_width)
+
+
+def _traffic(op: Op) -> tuple[int, int]:
+    """Query, key, value and mask once, and the attended values: what a kernel keeps for a backward pass is its own."""
+    return sum(x.nbytes for x in op.operands), op.output.nbytes
+
+
+def _fits(q: Operand, k: Operand, v: Operand, gqa: bool) -> bool:
+    same = q.dtype == k.dtype == v.dtype and len(q.shape) == len(k.shape) == len(v.shape) >= 3
+    if not same or q.shape[-1] != k.shape[-1] or k.shape[:-1] != v.shape[:-1] or 0 in (*q.shape, *k.shape):
+        return False
+    if not gqa or len(q.shape) < 4:
+        return not gqa and q.shape[:-2] == k.shape[:-2]
+    return q.shape[:-3] == k.shape[:-3] and q.shape[-3] % k.shape[-3] == 0
+
+
+def _output(op: Op) -> tuple[Operand, ...] | None:
+    q, k, v, mask = op.operand(0), op.operand(1), op.operand(2), op.at(3)
+    if not _fits(q, k, v, bool(op.keyword("enable_gqa"))):
+        return None
+    shape = (*q.shape[:-1], v.shape[-1])
+    scores = (*q.shape[:-1], k.shape[-2])
+    if mask is not None:
+        if op.at(5) or mask.dtype not in ("bool", q.dtype) or broadcast((mask.shape, scores)) != scores:
+            return None
+    # With four dimensions the fused kernels make heads the third in memory, as the next layer wants them.
+    order = (0, 2, 1, 3) if len(shape) == 4 else tuple(range(len(shape)))
+    return (like(q, shape)._replace(stride=permuted(shape, order)),)
+
+
+def _dense(op: Op, mask: Operand | None) -> Iterator[Term]:
+    """Query (…, L, E), key (…, S, E), value (…, S, V); grouped queries share the heads of key and value."""
+    q, k, v = op.operand(0), op.operand(1), op.operand(2)
+    lead = q.shape[:-2]
+    heads = lead[-1] if lead else 1
+    return _attention(q, math.prod(lead[:-1]), heads, q.shape[-2], k.shape[-2], v.shape[-1], mask, op)
+
+
+@rule("scaled_dot_product_attention", output=_output, traffic=_traffic)
+def scaled_dot_product_attention(op: Op) -> Terms:
+    """torch.nn.functional's, before a kernel is chosen."""
+    return _dense(op, op.at(3))
+
+
+@rule("_scaled_dot_product_attention_math", "_scaled_dot_product_attention_math_for_mps", traffic=_traffic)
+def by_parts(op: Op) -> Terms:
+    """The one written out in other operators, where it is seen as a whole."""
+    return _dense(op, op.at(3))
+
+
+@rule("_scaled_dot_product_flash_attention", "_scaled_dot_product_flash_attention_for_cpu", traffic=_traffic)
+def flash(op: Op) -> Terms:
+    """FlashAttention (Dao et al. 2022); on a CPU with a mask."""
+    return _dense(op, op.keyword("attn_mask"))
+
+
+@rule("_scaled_dot_product_efficient_attention", "_scaled_dot_product_cudnn_attention", traffic=_traffic)
+def efficient(op: Op) -> Terms:
+    """The memory-efficient kernel (Rabe and Staats 2021), and cuDNN's."""
+    return _dense(op, op.at(3))
+
+
+@rule("_scaled_dot_product_fused_attention_overrideable", traffic=_traffic)
+def overrideable(op: Op) -> Terms:
+    """That of a device outside of torch."""
+    return _dense(op, op.at(3))
+
+
+def _by_position(op: Op, mask: Operand | None, packed: bool, longest: int | None) -> Terms:
+    """Query (B, L, H, E), key and value (B, S, H, …): position before head.
+
+    Packed sequences (total, H, E) are counted as if each had the longest one's keys, which no shape says better.
+    """
+    q, k, v = op.operand(0), op.operand(1), op.operand(2)
+    if not packed:
+        return _attention(q, q.shape[0], q.shape[2], q.shape[1], k.shape[1], v.shape[-1], mask, op)
+    if longest is None:
+        return None
+    queries = math.prod(q.shape[:-2])
+    return _attention(q, 1, q.shape[-2], queries, longest, v.shape[-1], mask, op)
+
+
+@rule("_flash_attention_forward", traffic=_traffic)
+def flash_forward(op: Op) -> Terms:
+    """The kernel below, (B, L, H, E)."""
+    return _by_position(op, None, op.at(3) is not None, op.at(6))
+
+
+@rule("_efficient_attention_forward", traffic=_traffic)
+def efficient_forward(op: Op) -> Terms:
+    """The kernel below, (B, L, H, E)."""
+    return _by_position(op, op.at(3), op.at(4) is not None, op.at(7))

@@ -1,0 +1,111 @@
+"""Convolutions: every tap of the kernel counts, on padding too; of a transposed one, each input meets each tap.
+
+A MAC is a tap times an input channel that the output sees; the bias is one sum per output.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+
+from .base import Op, Operand, Term, Terms, complex_factor, flops, is_dense, like, macs, rule
+
+_AXES = {1: ("L",), 2: ("H", "W"), 3: ("D", "H", "W")}
+_SPATIAL = {1: "L_{}", 2: "H_{}·W_{}", 3: "D_{}·H_{}·W_{}"}
+_KERNEL = {1: "k", 2: "k_h·k_w", 3: "k_d·k_h·k_w"}
+
+
+def _terms(x: Operand, weight: Operand, bias: Operand | None, out: Operand, groups: int, transposed: bool) -> Terms:
+    """Of a batch or a single sample; the weight is (C_out, C_in/groups, …), transposed (C_in, C_out/groups, …)."""
+    d = len(weight.shape) - 2
+    side, seen = (x, out) if transposed else (out, x)
+    name, other = ("in", "out") if transposed else ("out", "in")
+    batch = math.prod(side.shape[: -d - 1])
+    numbers = {"N": batch, f"C_{name}": side.shape[-d - 1], f"C_{other}": seen.shape[-d - 1]}
+    numbers |= {f"{axis}_{name}": size for axis, size in zip(_AXES[d], side.shape[-d:], strict=True)}
+    numbers |= dict(zip(_KERNEL[d].split("·"), weight.shape[2:], strict=True))
+    formula = f"N·C_{name}·{_SPATIAL[d].replace('{}', name)}·C_{other}·{_KERNEL[d]}"
+    if groups != 1:
+        formula, numbers["groups"] = f"{formula}/groups", groups
+    parts = complex_factor(x, weight)
+    yield macs("convolution", f"{parts}·{formula}" if parts > 1 else formula, **numbers)
+    if bias is not None:
+        yield _bias(out, d, parts)
+
+
+def _bias(out: Operand, d: int, parts: int) -> Term:
+    sizes = {f"{axis}_out": size for axis, size in zip(_AXES[d], out.shape[-d:], strict=True)}
+    formula = f"N·C_out·{_SPATIAL[d].replace('{}', 'out')}"
+    formula = formula if parts == 1 else f"2·{formula}"
+    return flops("bias", formula, N=math.prod(out.shape[: -d - 1]), C_out=out.shape[-d - 1], **sizes)
+
+
+def _full(sizes: Sequence[int], d: int) -> Sequence[int]:
+    """One size for all dimensions may be given once."""
+    return tuple(sizes) * d if len(sizes) == 1 else sizes
+
+
+def _lengths(op: Op, d: int) -> Iterator[int]:
+    """⌊(n + 2·padding - dilation·(k - 1) - 1) / stride⌋ + 1; its inverse plus the output padding where transposed."""
+    x, weight = op.operand(0), op.operand(1)
+    settings = zip(*(_full(op.at(i), d) for i in (3, 4, 5, 7)), strict=True)
+    for n, k, (stride, padding, dilation, more) in zip(x.shape[2:], weight.shape[2:], settings, strict=True):
+        if op.at(6):
+            yield (n - 1) * stride - 2 * padding + dilation * (k - 1) + more + 1
+        else:
+            yield (n + 2 * padding - dilation * (k - 1) - 1) // stride + 1
+
+
+def _output(op: Op) -> tuple[Operand, ...] | None:
+    x, weight, bias = op.operand(0), op.operand(1), op.at(2)
+    d, groups, transposed = len(weight.shape) - 2, op.at(8), op.at(6)
+    channels = weight.shape[1] * groups if transposed else weight.shape[0]
+    fits = (
+        len(x.shape) == d + 2
+        and d in _AXES
+        and x.shape[1] == (weight.shape[0] if transposed else weight.shape[1] * groups)
+        and weight.shape[0] % groups == 0
+        and x.dtype == weight.dtype
+        and (bias is None or (bias.shape == (channels,) and bias.dtype == x.dtype))
+        and is_dense(x, weight)
+    )
+    if not fits or 0 in x.shape or 0 in weight.shape:
+        return None
+    lengths = tuple(_lengths(op, d))
+    return (like(x, (x.shape[0], channels, *lengths)),) if min(lengths) > 0 else None
+
+
+@rule("convolution", "_convolution", "convolution_overrideable", output=_output)
+def convolution(op: Op) -> Terms:
+    """Any convolution as torch's dispatcher has it: one, two or three dimensions, grouped, dilated, transposed."""
+    return _terms(op.operand(0), op.operand(1), op.at(2), op.output, op.at(8), op.at(6))
+
+
+@rule("mkldnn_convolution")
+def mkldnn(op: Op) -> Terms:
+    """oneDNN's, with padding before stride."""
+    return _terms(op.operand(0), op.operand(1), op.at(2), op.output, op.at(6), False)
+
+
+@rule("cudnn_convolution")
+def cudnn(op: Op) -> Terms:
+    """cuDNN's, which leaves the bias to a sum of its own."""
+    return _terms(op.operand(0), op.operand(1), None, op.output, op.at(5), False)
+
+
+@rule("cudnn_convolution_transpose")
+def cudnn_transposed(op: Op) -> Terms:
+    """cuDNN's transposed one."""
+    return _terms(op.operand(0), op.operand(1), None, op.output, op.at(6), True)
+
+
+@rule("conv_depthwise3d", "_conv_depthwise2d")
+def depthwise(op: Op) -> Terms:
+    """Each channel by itself: the weight has one input channel, and there are as many groups as channels."""
+    return _terms(op.operand(0), op.operand(1), op.at(3), op.output, op.operand(0).shape[1], False)
+
+
+@rule("slow_conv3d_forward", "_slow_conv2d_forward", "thnn_conv2d", "slow_conv3d")
+def slow(op: Op) -> Terms:
+    """The one without a library."""
+    return _terms(op.operand(0), op.operand(1), op.at(3), op.output, 1, False)

@@ -1,0 +1,131 @@
+"""Between torch's dispatcher and the rules: a call read as plain data, and run on meta without torch's slow references.
+
+The first element-wise operator, convolution or pooling on meta makes torch import dynamo and sympy, a second of nothing.
+Where a rule states what its operator returns, :func:`run` makes it by ``empty_strided`` and torch is not asked.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .base import Op, Operand, Value, infer
+from .promotion import ITEMSIZE
+
+_DTYPES = {value: name for name in ITEMSIZE if isinstance(value := getattr(torch, name, None), torch.dtype)}
+_NAMES: dict[Any, tuple[str, str]] = {}
+
+# What a function mode sees is called with keywords as its caller likes; these are the positions of the ATen schema.
+_PARAMETERS = {
+    "scaled_dot_product_attention": ("query", "key", "value", "attn_mask", "dropout_p", "is_causal"),
+    "lstm_cell": ("input", "hx", "w_ih", "w_hh", "b_ih", "b_hh"),
+    **dict.fromkeys(("gru_cell", "rnn_tanh_cell", "rnn_relu_cell"), ("input", "hx", "w_ih", "w_hh", "b_ih", "b_hh")),
+}
+_DEFAULTS = {"dropout_p": 0.0, "is_causal": False}
+
+
+def read(func: Any, args: Any, kwargs: Any, result: Any) -> Op:
+    """One call as plain data. ``func`` is an operator of the dispatcher or a function such as ``torch.lstm``."""
+    if func not in _NAMES:
+        _NAMES[func] = _name(func)
+    name, overload = _NAMES[func]
+    kwargs = dict(kwargs or {})
+    if overload == "function":
+        args, overload = _by_position(func.__name__, args, kwargs), _overload(func.__name__, args)
+    keywords = tuple((key, plain(kwargs[key])) for key in sorted(kwargs)) if kwargs else ()
+    return Op(name, overload, tuple(map(plain, args)), keywords, _outputs(result))
+
+
+def _name(func: Any) -> tuple[str, str]:
+    if isinstance(func, torch._ops.OpOverload):
+        return f"{func.namespace}.{func._schema.name.split('::')[1]}", func._overloadname
+    return f"aten.{func.__name__}", "function"
+
+
+def _by_position(name: str, args: Any, kwargs: dict[str, Any]) -> tuple[Any, ...]:
+    """The arguments in the order of the schema; those given by name leave ``kwargs``."""
+    names = _PARAMETERS.get(name, ())[len(args) :]
+    last = max((i for i, key in enumerate(names) if key in kwargs), default=-1)
+    return (*args, *(kwargs.pop(key, _DEFAULTS.get(key)) for key in names[: last + 1]))
+
+
+def _overload(name: str, args: Any) -> str:
+    """Of lstm, gru and rnn the overload by what is given: in ``data`` batch sizes follow the packed input."""
+    if name not in ("lstm", "gru", "rnn_tanh", "rnn_relu"):
+        return "default"
+    return "data" if isinstance(args[3], tuple | list) else "input"
+
+
+def plain(value: Any) -> Value:
+    """A value of a call without torch in it."""
+    if isinstance(value, Tensor):
+        return operand(value)
+    if value is None or isinstance(value, bool | int | float | complex | str):
+        return value
+    if isinstance(value, tuple | list):
+        return tuple(map(plain, value))
+    if isinstance(value, torch.dtype):
+        return _DTYPES.get(value) or str(value).removeprefix("torch.")
+    # Devices, layouts, memory formats, generators: their names; of what has none, its type, for an address would make
+    # two equal calls different.
+    return re.sub(r"^torch\.| at 0x\w+", "", str(value)) if type(value).__module__ == "torch" else type(value).__name__
+
+
+def operand(x: Tensor) -> Operand:
+    """A tensor's shape, dtype and strides."""
+    dtype = x.dtype
+    name = _DTYPES.get(dtype) or str(dtype).removeprefix("torch.")
+    stride = x.stride() if x.layout is torch.strided else (0,) * x.dim()
+    return Operand(tuple(x.shape), name, dtype.itemsize, stride)
+
+
+def _outputs(result: Any) -> tuple[Operand, ...]:
+    if isinstance(result, Tensor):
+        return (operand(result),)
+    if isinstance(result, tuple | list):
+        return tuple(x for item in result for x in _outputs(item))
+    return ()
+
+
+def run(func: Any, args: Any, kwargs: Any) -> tuple[Any, Op]:
+    """Run one operator of the dispatcher: its result, and the call as plain data.
+
+    Gives what ``func(*args, **kwargs)`` gives, and raises what it raises; on meta tensors without asking torch where a
+    rule knows the result.
+    """
+    op = read(func, args, kwargs, None)
+    outputs = infer(op, _DTYPES[torch.get_default_dtype()]) if _on_meta(args, kwargs) else None
+    if outputs is not None and op.in_place:
+        this = op.operand()
+        if (outputs[0].shape, outputs[0].dtype) == (this.shape, this.dtype):
+            return args[0], op._replace(outputs=(this,))
+        outputs = None
+    if outputs is None:
+        result = func(*args, **(kwargs or {}))
+        return result, op._replace(outputs=_outputs(result))
+    made = tuple(torch.empty_strided(x.shape, x.stride, dtype=getattr(torch, x.dtype), device="meta") for x in outputs)
+    return (made if len(func._schema.returns) > 1 else made[0]), op._replace(outputs=outputs)
+
+
+def _on_meta(args: Any, kwargs: Any) -> bool:
+    """Whether what an operator makes is on meta: it is asked for there, or all tensors are there.
+
+    A tensor without dimensions may be elsewhere, as in all of torch.
+    """
+    if kwargs and (device := kwargs.get("device")) is not None:
+        return torch.device(device).type == "meta"
+    return _places(args) == {True}
+
+
+def _places(values: Any) -> set[bool]:
+    found: set[bool] = set()
+    for value in values:
+        if isinstance(value, Tensor):
+            if value.is_meta or value.dim():
+                found.add(value.is_meta)
+        elif isinstance(value, tuple | list):
+            found |= _places(value)
+    return found

@@ -1,0 +1,130 @@
+"""Normalisations, by two passes: the mean, the differences from it, their squares, the mean of these, eps and root."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+from .base import Op, Operand, Term, Terms, flops, is_dense, like, rule
+from .pointwise import made
+from .promotion import is_floating
+
+
+def _standardised(rows: int, n: int) -> Term:
+    """Of each of R rows of n: mean n, difference n, square n, mean n, +eps, rsqrt, product n."""
+    return flops("mean, difference, square, mean, +eps, rsqrt, product", "R·(5·n + 2)", R=rows, n=n)
+
+
+def _affine(op: Op, n: int, weight: int = 2, bias: int = 3) -> Iterator[Term]:
+    for what, position in (("weight", weight), ("bias", bias)):
+        if op.at(position) is not None:
+            yield flops(what, "N", N=n)
+
+
+def _same_type(*operands: Operand | None) -> bool:
+    given = [x for x in operands if x is not None]
+    return is_floating(given[0].dtype) and len({x.dtype for x in given}) == 1 and is_dense(given[0])
+
+
+def _layer_norm_output(op: Op) -> tuple[Operand, ...] | None:
+    x, shape, weight, bias = op.operand(), op.at(1), op.at(2), op.at(3)
+    fits = shape and x.shape[-len(shape) :] == shape and all(w is None or w.shape == shape for w in (weight, bias))
+    if not fits or not _same_type(x, weight, bias) or x.dtype in ("float16", "bfloat16"):
+        return None
+    statistics = like(x, (*x.shape[: -len(shape)], *(1,) * len(shape)))
+    return like(x), statistics, statistics
+
+
+@rule("native_layer_norm", output=_layer_norm_output)
+def layer_norm(op: Op) -> Terms:
+    """Over the last dimensions, then weight and bias."""
+    x, n = op.operand(), math.prod(op.at(1))
+    yield _standardised(x.numel // n if n else 0, n)
+    yield from _affine(op, x.numel)
+
+
+@rule("layer_norm")
+def whole_layer_norm(op: Op) -> Terms:
+    """The same, where it is seen before its kernel."""
+    return layer_norm(op)
+
+
+@rule("rms_norm", "_fused_rms_norm")
+def rms_norm(op: Op) -> Terms:
+    """x / √(mean(x²) + eps): square n, mean n, +eps, rsqrt, product n, and the weight (Zhang and Sennrich 2019)."""
+    x, n = op.operand(), math.prod(op.at(1))
+    yield flops("square, mean, +eps, rsqrt, product", "R·(3·n + 2)", R=x.numel // n if n else 0, n=n)
+    if op.at(2) is not None:
+        yield flops("weight", "N", N=x.numel)
+
+
+@rule("native_group_norm")
+def group_norm(op: Op) -> Terms:
+    """Over the channels and positions of each group, then weight and bias for each channel."""
+    x = op.operand()
+    rows = op.at(3) * op.at(6)
+    yield _standardised(rows, x.numel // rows if rows else 0)
+    yield from _affine(op, x.numel, 1, 2)
+
+
+def _batch_norm(op: Op, training: bool, running: bool) -> Iterator[Term]:
+    x = op.operand()
+    channels = x.shape[1]
+    if training:
+        yield _standardised(channels, x.numel // channels if channels else 0)
+        if running:
+            yield flops("running mean and variance: two products and a sum each", "6·C", C=channels)
+    else:
+        yield flops("difference, product", "2·N", N=x.numel)
+        yield flops("+eps, rsqrt", "2·C", C=channels)
+    yield from _affine(op, x.numel, 1, 2)
+
+
+def _batch_norm_output(op: Op) -> tuple[Operand, ...] | None:
+    """In evaluation the saved statistics are empty on a CPU and on meta."""
+    x, settings = op.operand(), op.arguments[1:5]
+    if op.name != "aten._native_batch_norm_legit_no_training" and op.at(5) is not False:
+        return None
+    given = [s for s in settings if isinstance(s, Operand)]
+    if len(x.shape) < 2 or not _same_type(x, *given) or any(s.shape != x.shape[1:2] for s in given):
+        return None
+    empty = like(x, (0,))
+    out = made((x,), x.dtype)
+    return None if out is None else (*out, empty, empty)
+
+
+@rule("native_batch_norm", "_native_batch_norm_legit", "cudnn_batch_norm", "batch_norm", output=_batch_norm_output)
+def batch_norm(op: Op) -> Terms:
+    """In evaluation by the running statistics: difference and product, and +eps and rsqrt for each channel."""
+    if op.overload == "no_stats":
+        return _batch_norm(op, op.at(3), False)
+    return _batch_norm(op, op.at(5), op.at(3) is not None)
+
+
+@rule("_native_batch_norm_legit_no_training", output=_batch_norm_output)
+def batch_norm_in_evaluation(op: Op) -> Terms:
+    """By the running statistics."""
+    return _batch_norm(op, False, True)
+
+
+@rule("_batch_norm_with_update")
+def batch_norm_in_training(op: Op) -> Terms:
+    """By the statistics of the batch, with the running ones brought up to date."""
+    return _batch_norm(op, True, True)
+
+
+@rule("_weight_norm_interface")
+def weight_norm(op: Op) -> Terms:
+    """g·v / ‖v‖: squares, sums and root of each row, a quotient, and a product for each weight."""
+    v, rows = op.operand(0), op.operand(1).numel
+    n = v.numel // rows if rows else 0
+    yield flops("norm: squares, sums, root", "R·2·n", R=rows, n=n)
+    yield flops("quotient, product", "R·(n + 1)", R=rows, n=n)
+
+
+@rule("renorm")
+def renorm(op: Op) -> Terms:
+    """Each row above a norm is scaled down to it: norm, comparison, quotient, product."""
+    x = op.operand()
+    rows = x.shape[op.at(2)]
+    return (flops("norm, comparison, +eps, quotient, product", "R·(3·n + 3)", R=rows, n=x.numel // max(rows, 1)),)

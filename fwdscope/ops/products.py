@@ -1,0 +1,236 @@
+"""Matrix products: M·K·N multiply-accumulates, four times as many where the numbers are complex."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+from .base import Op, Operand, Term, Terms, complex_factor, flops, like, macs, rule
+from .layout import broadcast
+
+
+def product(a: Operand, b: Operand, sizes: str, **numbers: int) -> Term:
+    """A matrix product with a formula in these symbols."""
+    parts = complex_factor(a, b)
+    return macs("matrix product", f"{parts}·{sizes}" if parts > 1 else sizes, **numbers)
+
+
+def _added(op: Op, sizes: str, **numbers: int) -> Iterator[Term]:
+    """beta·c + alpha·(the product): one sum for each result, and a product with each factor that is not 1."""
+    parts = "2·" if complex_factor(*op.operands) > 1 else ""
+    if op.keyword("alpha", 1) != 1:
+        yield flops("product with alpha", parts + sizes, **numbers)
+    beta = op.keyword("beta", 1)
+    if beta == 0:
+        return
+    if beta != 1:
+        yield flops("product with beta", parts + sizes, **numbers)
+    yield flops("sum", parts + sizes, **numbers)
+
+
+def _matrices(a: Operand, b: Operand) -> bool:
+    """Whether two matrices, or two batches of as many, can be multiplied."""
+    same = a.dtype == b.dtype and len(a.shape) == len(b.shape) and a.shape[:-2] == b.shape[:-2]
+    return same and len(a.shape) > 1 and a.shape[-1] == b.shape[-2]
+
+
+def _product_output(op: Op) -> tuple[Operand, ...] | None:
+    a, b = op.operand(0), op.operand(1)
+    dims = 3 if op.name == "aten.bmm" else 2
+    if len(a.shape) != dims or not _matrices(a, b) or op.keywords or len(op.arguments) > 2:
+        return None
+    return (like(a, (*a.shape[:-1], b.shape[-1])),)
+
+
+def _added_output(op: Op) -> tuple[Operand, ...] | None:
+    c, a, b = op.operand(0), op.operand(1), op.operand(2)
+    dims = 3 if op.name == "aten.baddbmm" else 2
+    if len(a.shape) != dims or not _matrices(a, b) or c.dtype != a.dtype:
+        return None
+    shape = (*a.shape[:-1], b.shape[-1])
+    return (like(a, shape),) if broadcast((c.shape, shape)) == shape else None
+
+
+@rule("mm", output=_product_output)
+def mm(op: Op) -> Terms:
+    """Two matrices."""
+    a, b = op.operand(0), op.operand(1)
+    return (product(a, b, "M·K·N", M=a.shape[0], K=a.shape[1], N=b.shape[1]),)
+
+
+@rule("_int_mm")
+def int_mm(op: Op) -> Terms:
+    """Two matrices of eight-bit numbers, summed in 32 bits."""
+    return mm(op)
+
+
+@rule("_scaled_mm")
+def scaled_mm(op: Op) -> Terms:
+    """Two matrices in eight-bit floating point, each with a scale, and a bias."""
+    a, b = op.operand(0), op.operand(1)
+    numbers = {"M": a.shape[0], "K": a.shape[1], "N": b.shape[1]}
+    yield product(a, b, "M·K·N", **numbers)
+    yield flops("two scales", "2·M·N", M=numbers["M"], N=numbers["N"])
+    if op.at(4) is not None:
+        yield flops("bias", "M·N", M=numbers["M"], N=numbers["N"])
+
+
+@rule("bmm", output=_product_output)
+def bmm(op: Op) -> Terms:
+    """Two batches of matrices."""
+    a, b = op.operand(0), op.operand(1)
+    return (product(a, b, "B·M·K·N", B=a.shape[0], M=a.shape[1], K=a.shape[2], N=b.shape[2]),)
+
+
+@rule("addmm", output=_added_output)
+def addmm(op: Op) -> Terms:
+    """A matrix product added to a matrix or a row: a linear layer with its bias."""
+    a, b = op.operand(1), op.operand(2)
+    m, k, n = *a.shape, b.shape[1]
+    yield product(a, b, "M·K·N", M=m, K=k, N=n)
+    yield from _added(op, "M·N", M=m, N=n)
+
+
+@rule("_addmm_activation")
+def addmm_activation(op: Op) -> Terms:
+    """The same with a relu, or a gelu by tanh, behind it."""
+    yield from addmm(op) or ()
+    m, n = op.output.shape
+    yield flops("gelu" if op.keyword("use_gelu") else "relu", "9·M·N" if op.keyword("use_gelu") else "M·N", M=m, N=n)
+
+
+@rule("baddbmm", output=_added_output)
+def baddbmm(op: Op) -> Terms:
+    """Products of a batch of matrices added to others."""
+    a, b = op.operand(1), op.operand(2)
+    batch, m, k, n = *a.shape, b.shape[2]
+    yield product(a, b, "B·M·K·N", B=batch, M=m, K=k, N=n)
+    yield from _added(op, "B·M·N", B=batch, M=m, N=n)
+
+
+@rule("addbmm")
+def addbmm(op: Op) -> Terms:
+    """Products of a batch of matrices, all summed and added to a matrix: one long inner dimension."""
+    a, b = op.operand(1), op.operand(2)
+    batch, m, k, n = *a.shape, b.shape[2]
+    yield product(a, b, "B·M·K·N", B=batch, M=m, K=k, N=n)
+    yield from _added(op, "M·N", M=m, N=n)
+
+
+def _mv_output(op: Op) -> tuple[Operand, ...] | None:
+    a, v = op.operand(0), op.operand(1)
+    fits = len(a.shape) == 2 and v.shape == a.shape[1:] and a.dtype == v.dtype
+    return (like(a, a.shape[:1]),) if fits else None
+
+
+@rule("mv", output=_mv_output)
+def mv(op: Op) -> Terms:
+    """A matrix and a vector."""
+    a = op.operand(0)
+    return (product(a, op.operand(1), "M·K", M=a.shape[0], K=a.shape[1]),)
+
+
+@rule("addmv")
+def addmv(op: Op) -> Terms:
+    """A matrix times a vector added to a vector."""
+    a = op.operand(1)
+    yield product(a, op.operand(2), "M·K", M=a.shape[0], K=a.shape[1])
+    yield from _added(op, "M", M=a.shape[0])
+
+
+def _dot_output(op: Op) -> tuple[Operand, ...] | None:
+    a, b = op.operand(0), op.operand(1)
+    return (like(a, ()),) if a.shape == b.shape and len(a.shape) == 1 and a.dtype == b.dtype else None
+
+
+@rule("dot", "vdot", output=_dot_output)
+def dot(op: Op) -> Terms:
+    """Two vectors: K products and K sums, the first of them onto nothing."""
+    return (product(op.operand(0), op.operand(1), "K", K=op.operand(0).numel),)
+
+
+@rule("addr")
+def addr(op: Op) -> Terms:
+    """An outer product added to a matrix: one product for each element, which is no inner product and so no MAC."""
+    m, n = op.operand(1).numel, op.operand(2).numel
+    yield flops("outer product", "M·N", M=m, N=n)
+    yield from _added(op, "M·N", M=m, N=n)
+
+
+@rule("linear")
+def linear(op: Op) -> Terms:
+    """x·Wᵀ + b over the last dimension."""
+    x, weight, bias = op.operand(0), op.operand(1), op.at(2)
+    n, m = (weight.shape[0] if len(weight.shape) == 2 else 1), math.prod(x.shape[:-1])
+    yield product(x, weight, "M·K·N", M=m, K=x.shape[-1], N=n)
+    if bias is not None:
+        yield flops("bias", "M·N", M=m, N=n)
+
+
+@rule("matmul")
+def matmul(op: Op) -> Terms:
+    """``a @ b``, whatever their dimensions: a vector is a matrix of one row or column, batches broadcast."""
+    a, b = op.operand(0), op.operand(1)
+    left = a.shape if len(a.shape) > 1 else (1, *a.shape)
+    right = b.shape if len(b.shape) > 1 else (*b.shape, 1)
+    batch = broadcast((left[:-2], right[:-2]))
+    if batch is None:
+        return None
+    numbers = {"B": math.prod(batch), "M": left[-2], "K": left[-1], "N": right[-1]}
+    return (product(a, b, "B·M·K·N", **numbers),)
+
+
+@rule("_trilinear")
+def trilinear(op: Op) -> Terms:
+    """Three tensors multiplied and summed, as nn.Bilinear does: the first two are contracted, then the third.
+
+    Each is expanded by the dimensions that it lacks; a dimension that is summed and that the third lacks is gone after
+    the first contraction.
+    """
+    sides = [_expanded(op.operand(i), op.at(3 + i)) for i in range(3)]
+    present = [{d for d in range(len(side)) if d not in op.at(3 + i)} for i, side in enumerate(sides)]
+    sizes = [max(column) for column in zip(*sides, strict=True)]
+    both = present[0] | present[1]
+    gone = {d for d in op.at(6) if d not in present[2]}
+    first, second = (math.prod(sizes[d] for d in dims) for dims in (both, (both - gone) | present[2]))
+    parts = complex_factor(*op.operands)
+    yield macs("first contraction", f"{parts}·P" if parts > 1 else "P", P=first)
+    yield macs("second contraction", f"{parts}·Q" if parts > 1 else "Q", Q=second)
+
+
+def _expanded(x: Operand, dims: tuple[int, ...]) -> list[int]:
+    shape = list(x.shape)
+    for dim in sorted(dims):
+        shape.insert(dim, 1)
+    return shape
+
+
+@rule("_weight_int8pack_mm")
+def int8_weight(op: Op) -> Terms:
+    """x·Wᵀ with weights in eight bits, and a scale for each column."""
+    x, weight = op.operand(0), op.operand(1)
+    m, k, n = x.shape[0], x.shape[1], weight.shape[0]
+    yield product(x, x, "M·K·N", M=m, K=k, N=n)
+    yield flops("scale", "M·N", M=m, N=n)
+
+
+@rule("_grouped_mm")
+def grouped_mm(op: Op) -> Terms:
+    """Rows in groups, each group with a matrix of its own, as in a mixture of experts: every row meets one matrix."""
+    a, b = op.operand(0), op.operand(1)
+    if len(b.shape) != 3:
+        return None
+    rows, n = math.prod(a.shape[:-1]), b.shape[-1]
+    terms = [product(a, b, "M·K·N", M=rows, K=a.shape[-1], N=n)]
+    return terms if op.at(3) is None else [*terms, flops("bias", "M·N", M=rows, N=n)]
+
+
+@rule("quantized.linear_dynamic", "quantized.linear", "quantized.linear_relu", "quantized.linear_relu_dynamic")
+def quantized_linear(op: Op) -> Terms:
+    """A linear layer in eight bits. Its weight and bias are packed away, so the bias is taken to be there."""
+    x, out = op.operand(0), op.output
+    m, n = math.prod(x.shape[:-1]), out.shape[-1]
+    yield product(x, out, "M·K·N", M=m, K=x.shape[-1], N=n)
+    yield flops("bias", "M·N", M=m, N=n)
+    if "relu" in op.name:
+        yield flops("relu", "M·N", M=m, N=n)

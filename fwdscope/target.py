@@ -1,0 +1,73 @@
+"""``package.module:factory`` → a PyTorch model and its example inputs."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from fwdscope.feeds import Feed
+
+
+class TargetError(ValueError):
+    """A target that gives no model, or a model without inputs."""
+
+
+def load_target(text: str, feeds: Mapping[str, Feed]) -> tuple[nn.Module, tuple[Any, ...], dict[str, Any]]:
+    """The model of ``package.module:name``, and what to call it on.
+
+    The name is a module, a class of modules, or a function that gives a module, perhaps with its inputs:
+    ``module, (x, y)`` or ``module, {"ids": x}``. ``feeds`` (``--input``) name inputs by ``forward``'s parameters.
+    Importing runs the code of the package.
+    """
+    path, _, name = text.partition(":")
+    made = _made(_imported(path, name), text)
+    module, given = made if isinstance(made, tuple) and len(made) == 2 else (made, ())
+    if not isinstance(module, nn.Module):
+        raise TargetError(f"{text} gives {type(module).__name__}; expected a torch.nn.Module, or one and its inputs")
+    kwargs = dict(given) if isinstance(given, Mapping) else {}
+    args = () if isinstance(given, Mapping) else (given,) if isinstance(given, Tensor) else tuple(given)
+    known = [name for name, p in inspect.signature(module.forward).parameters.items() if p.kind is not p.VAR_KEYWORD]
+    for feed in feeds.values():
+        if feed.name not in known:
+            raise TargetError(f"--input {feed.name}: forward takes {', '.join(known) or 'nothing'}")
+        kwargs[feed.name] = feed.meta()
+        if feed.name in known[: len(args)]:
+            raise TargetError(f"--input {feed.name}: {text} gives that input itself")
+    if not args and not kwargs and known:
+        raise TargetError(f"{text} needs inputs: --input {known[0]}=1,3,224,224 (forward takes {', '.join(known)})")
+    return module, args, kwargs
+
+
+def _imported(path: str, name: str) -> Any:
+    try:
+        found: Any = importlib.import_module(path)
+    except ImportError as error:
+        raise TargetError(f"{path} cannot be imported: {error}") from None
+    for piece in name.split("."):
+        if not hasattr(found, piece):
+            known = [key for key, value in vars(found).items() if callable(value) and not key.startswith("_")]
+            raise TargetError(f"{path} has no {name}; it has {', '.join(known[:8]) or 'nothing to call'}")
+        found = getattr(found, piece)
+    return found
+
+
+def _made(found: Any, text: str) -> Any:
+    """What a name stands for: a module as it is, a class or function called without arguments, on meta if it can be."""
+    if isinstance(found, nn.Module | tuple) or not callable(found):
+        return found
+    try:
+        inspect.signature(found).bind()
+    except TypeError as error:
+        raise TargetError(f"{text} cannot be called without arguments ({error}): name a function that can") from None
+    except ValueError:
+        pass  # a callable of C's says nothing of its parameters
+    try:
+        with torch.device("meta"):
+            return found()
+    except NotImplementedError:
+        return found()

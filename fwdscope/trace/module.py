@@ -1,0 +1,103 @@
+"""The forward pass of any nn.Module, recorded.
+
+Rows follow the module tree; what is computed between modules is filed under the one around it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from fwdscope.layers import describe_module
+from fwdscope.trace.record import Node, Recorder, Trace, hook, recording, tensors
+
+
+def trace_module(module: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[Trace, str]:
+    """Run a module once and record it; also the device it ran on.
+
+    It runs on meta, with stand-ins for its weights, in evaluation mode; where that cannot be (it looks at data,
+    or holds tensors that are no parameters), where it lives. Weights, modes, hooks and torch's generator are left
+    as they were, also after an exception.
+    """
+    try:
+        return _recorded(module, *_on_meta(args, kwargs), _meta_tensors(module)), "meta"
+    except Exception:
+        if any(t.is_meta for t in tensors([args, kwargs])):
+            raise  # there are no data to run it on elsewhere
+        devices = {str(t.device) for t in (*module.parameters(), *module.buffers())} or {"cpu"}
+        with torch.random.fork_rng():
+            return _recorded(module, tuple(args), dict(kwargs), {}), sorted(devices)[0]
+
+
+def _recorded(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], stand_ins: dict[str, Tensor]) -> Trace:
+    recorder = Recorder()
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(_evaluating(module))
+        for handle in _hooks(module, recorder):
+            stack.callback(handle.remove)
+        stack.enter_context(recording(recorder))
+        if stand_ins:
+            value = torch.func.functional_call(module, stand_ins, args, kwargs)
+        else:
+            value = module(*args, **kwargs)
+    pieces = list(tensors(value))
+    names = ["output"] if len(pieces) == 1 else [f"output.{i}" for i in range(len(pieces))]
+    return Trace(_unwrapped(recorder.root), tuple(zip(names, pieces, strict=True)), None)
+
+
+def _unwrapped(root: Node) -> Node:
+    """The tree below the module itself, which is the whole; of a single layer, that layer."""
+    (whole,) = root.children
+    return whole if whole.children else root
+
+
+def _on_meta(args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    return tuple(map(_moved, args)), {name: _moved(value) for name, value in kwargs.items()}
+
+
+def _moved(value: Any) -> Any:
+    """A value with all its tensors on meta. A tensor met twice stays one."""
+    if isinstance(value, Tensor):
+        return value.to("meta")
+    if type(value) in (tuple, list):
+        return type(value)(map(_moved, value))
+    if type(value) is dict:
+        return {key: _moved(item) for key, item in value.items()}
+    return value
+
+
+def _meta_tensors(module: nn.Module) -> dict[str, Tensor]:
+    """A tensor on meta for each parameter and buffer; tied ones share theirs."""
+    made: dict[int, Tensor] = {}
+    named = (*module.named_parameters(remove_duplicate=False), *module.named_buffers(remove_duplicate=False))
+    return {name: made.setdefault(id(tensor), tensor.detach().to("meta")) for name, tensor in named}
+
+
+@contextlib.contextmanager
+def _evaluating(module: nn.Module) -> Iterator[None]:
+    """In evaluation mode, each module put back to its own afterwards."""
+    modes = [(inner, inner.training) for inner in module.modules()]
+    try:
+        module.eval()
+        yield
+    finally:
+        for inner, training in modes:
+            inner.training = training
+
+
+def _hooks(module: nn.Module, recorder: Recorder) -> Iterator[Any]:
+    for path, inner in module.named_modules():
+        leaf = not any(True for _ in inner.children())
+        kind = "layer" if leaf else "stack" if isinstance(inner, nn.Sequential) else "block"
+        # A list of modules is never called, so its members are named from the module that calls them.
+        above = path
+        while above:
+            above = above.rpartition(".")[0]
+            if not isinstance(module.get_submodule(above), nn.ModuleList | nn.ModuleDict):
+                break
+        label = path[len(above) + 1 :] if above else path
+        yield from hook(inner, path, label or inner._get_name(), kind, describe_module(inner), recorder)

@@ -1,0 +1,69 @@
+"""The forward pass of a spec's network, recorded."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+from torch import Tensor, nn
+
+from fwdscope.model.network import Body, Network, Scope
+from fwdscope.model.templates import BlockTemplate
+from fwdscope.spec import expression as ex
+from fwdscope.spec import tree
+from fwdscope.trace.record import Recorder, Trace, hook, recording, tensors
+
+
+def trace(network: Network) -> Trace:
+    """Run a network once on its example inputs and record it.
+
+    The network is left as it was, also after an exception.
+    """
+    recorder = Recorder()
+    blueprint = network.blueprint
+    blueprint.observer = recorder
+    with contextlib.ExitStack() as stack:
+        stack.callback(lambda: setattr(blueprint, "observer", None))
+        for handle in _hook_composites(network, recorder):
+            stack.callback(handle.remove)
+        stack.enter_context(recording(recorder))
+        value = network(*network.example.values())
+    return Trace(recorder.root, _named_outputs(network, value), network.spec.source)
+
+
+def _hook_composites(network: Network, recorder: Recorder) -> Iterator[Any]:
+    """Hooks on the modules inside torch's composite layers, of which the network itself says nothing."""
+    blueprint = network.blueprint
+    hooked: set[nn.Module] = set()
+    for module, path in list(blueprint.paths.items()):
+        if isinstance(module, Scope) or module in hooked or isinstance(blueprint.templates.get(module), BlockTemplate):
+            continue
+        for name, inner in module.named_modules():
+            if inner is module or inner in hooked or (isinstance(inner, Scope) and not isinstance(inner, Body)):
+                continue
+            if inner in blueprint.paths and not isinstance(inner, Body):
+                continue
+            hooked.add(inner)
+            kind, label = "block" if isinstance(inner, Body) else "layer", name.rpartition(".")[2]
+            span = blueprint.places.get(module)
+            yield from hook(inner, f"{path}.{name}", label, kind, inner._get_name(), recorder, span)
+
+
+def _named_outputs(network: Network, value: Any) -> tuple[tuple[str, Tensor], ...]:
+    """The results with names: those of the last line where it has some, else ``output``; pieces are numbered."""
+    last = network.lines[-1]
+    pieces = list(tensors(value))
+    match last:
+        case tree.Part(name=name) | tree.Statement(target=ex.Named(name=name)):
+            pass
+        case tree.Statement(value=ex.Name(id=name)):
+            pass
+        case tree.Statement(value=ex.Sequence(items=items)) if len(items) == len(pieces):
+            names = [item.id if isinstance(item, ex.Name) else f"output.{i}" for i, item in enumerate(items)]
+            return tuple(zip(names, pieces, strict=True))
+        case _:
+            name = "output"
+    if name == "prev":
+        name = "output"
+    return tuple((name if len(pieces) == 1 else f"{name}.{i}", t) for i, t in enumerate(pieces))

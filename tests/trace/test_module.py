@@ -1,0 +1,159 @@
+"""Any nn.Module from Python: rows follow the module tree, on meta where it can be, and nothing is left changed."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+
+import fwdscope
+from fwdscope.report import Report
+
+
+class Block(nn.Module):
+    def __init__(self, d: int) -> None:
+        super().__init__()
+        self.ln = nn.LayerNorm(d)
+        self.attn = nn.MultiheadAttention(d, 4, batch_first=True)
+        self.mlp = nn.Sequential(nn.Linear(d, 4 * d), nn.GELU(approximate="tanh"), nn.Linear(4 * d, d))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        h = self.ln(x)
+        x = x + self.attn(h, h, h, need_weights=False)[0]
+        return x + self.mlp(x)
+
+
+class Language(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.emb = nn.Embedding(100, 32)
+        self.h = nn.ModuleList(Block(32) for _ in range(4))
+        self.head = nn.Linear(32, 100, bias=False)
+        self.head.weight = self.emb.weight
+
+    def forward(self, ids: torch.Tensor, scale: float = 1.0) -> torch.Tensor:
+        x = self.emb(ids) * scale
+        for block in self.h:
+            x = block(x)
+        return self.head(x)
+
+
+def names(report: Report) -> list[tuple[str, str, str, int, int]]:
+    return [(row.path, row.label, row.text, row.params, row.repeat) for row in report.layers]
+
+
+def test_rows_follow_the_module_tree_and_copies_are_folded() -> None:
+    report = fwdscope.inspect(Language(), torch.randint(0, 100, (2, 7)))
+    assert (report.name, report.device) == ("Language", "meta")
+    assert (report.inputs[0].name, report.inputs[0].shape, report.inputs[0].dtype) == ("ids", (2, 7), "int64")
+    # A block: 2 · 32 + (4 · 32² + 4 · 32) + (2 · 4 · 32² + 4 · 32 + 32)
+    assert names(report) == [
+        ("emb", "emb", "Embedding", 3200, 1),
+        ("h.0", "h.0–3", "Block", 12_640, 4),
+        ("h.0.ln", "ln", "LayerNorm", 64, 1),
+        ("h.0.attn", "attn", "MultiheadAttention 4 heads", 4224, 1),
+        ("h.0.mlp", "mlp", "Sequential", 8352, 1),
+        ("h.0.mlp.0", "0", "Linear", 4224, 1),
+        ("h.0.mlp.1", "1", "GELU tanh", 0, 1),
+        ("h.0.mlp.2", "2", "Linear", 4128, 1),
+        ("head", "head", "Linear", 0, 1),  # tied to emb
+    ]
+    assert report.totals.params == sum(p.numel() for p in Language().parameters())
+
+
+def test_inputs_may_go_by_keyword_and_hold_more_than_tensors() -> None:
+    report = fwdscope.inspect(Language(), ids=torch.randint(0, 100, (2, 7)), scale=0.5)
+    assert [one.name for one in report.inputs] == ["ids"]
+
+
+def test_a_single_layer_is_its_own_row() -> None:
+    report = fwdscope.inspect(nn.Linear(3, 4), torch.randn(5, 3))
+    assert names(report) == [("", "Linear", "Linear", 16, 1)]
+
+
+def test_a_subclass_of_a_layer_is_named_as_its_own_class() -> None:
+    class MyLinear(nn.Linear):
+        pass
+
+    report = fwdscope.inspect(nn.Sequential(MyLinear(8, 8)), torch.randn(4, 8))
+    assert names(report) == [("0", "0", "MyLinear", 72, 1)]
+
+
+def test_a_parameter_of_the_module_itself_counts() -> None:
+    class Position(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.pos = nn.Parameter(torch.randn(1, 10, 8))
+            self.fc = nn.Linear(8, 8)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.fc(x + self.pos)
+
+    assert fwdscope.inspect(Position(), torch.randn(2, 10, 8)).totals.params == 152
+
+
+def test_outputs_of_every_kind_are_named() -> None:
+    class Dictionary(nn.Module):
+        def forward(self, x: torch.Tensor) -> dict[str, object]:
+            return {"loss": None, "y": x * 2, "n": 3, "more": (x, [x])}
+
+    report = fwdscope.inspect(Dictionary(), torch.randn(2, 3))
+    assert [one.shape for one in report.outputs] == [(2, 3)] * 3
+
+
+class LooksAtData(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc = nn.Linear(8, 8)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        while x.abs().sum() > 1:
+            x = self.fc(x) / 1000
+        return x
+
+
+def test_a_module_that_looks_at_its_data_runs_where_it_lives() -> None:
+    report = fwdscope.inspect(LooksAtData(), torch.randn(2, 8))
+    assert report.device == "cpu"
+    assert report.totals.params == 72
+
+
+def test_a_module_that_cannot_run_says_what_it_said() -> None:
+    with pytest.raises(RuntimeError, match="cannot be multiplied"):
+        fwdscope.inspect(nn.Linear(3, 4), torch.randn(5, 7))
+
+
+@pytest.fixture
+def fragile() -> nn.Module:
+    return nn.Sequential(nn.Linear(8, 8), nn.BatchNorm1d(8), nn.Dropout(0.5), nn.Linear(8, 7))
+
+
+@pytest.mark.parametrize("inputs", [(2, 8), (2, 9)], ids=["that fits", "that does not"])
+def test_nothing_is_left_changed(fragile: nn.Module, inputs: tuple[int, int]) -> None:
+    fragile[0].eval()
+    modes = [module.training for module in fragile.modules()]
+    weights = {name: tensor.clone() for name, tensor in fragile.state_dict().items()}
+    identities = [id(p) for p in fragile.parameters()]
+    rng, fast, relu = torch.get_rng_state(), torch.backends.mha.get_fastpath_enabled(), functional.relu
+    x = torch.randn(*inputs)
+    rng = torch.get_rng_state()
+    try:
+        fwdscope.inspect(fragile, x)
+    except RuntimeError:
+        assert inputs == (2, 9)
+    assert [module.training for module in fragile.modules()] == modes
+    assert all(torch.equal(weights[name], tensor) for name, tensor in fragile.state_dict().items())
+    assert [id(p) for p in fragile.parameters()] == identities
+    assert torch.equal(torch.get_rng_state(), rng)
+    assert torch.backends.mha.get_fastpath_enabled() == fast
+    assert functional.relu is relu
+    assert not any(m._forward_hooks or m._forward_pre_hooks for m in fragile.modules())
+    assert x.device.type == "cpu"
+
+
+def test_a_spec_takes_no_inputs_and_a_file_that_is_not_there_says_so() -> None:
+    with pytest.raises(TypeError, match="variables="):
+        fwdscope.inspect("mlp_xor", torch.randn(2, 2))
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        fwdscope.inspect("nowhere.yaml")
