@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from fwdscope.layers import Layer, LayerError
 from fwdscope.layers.signature import Signature
 from fwdscope.model.names import Poisoned
-from fwdscope.model.network import POISON, Blueprint, Results, Scope, Step, one
+from fwdscope.model.network import POISON, Blueprint, Observer, Results, Scope, Step, one
 from fwdscope.model.shapes import without_initialisation
 from fwdscope.model.templates import BlockTemplate, LayerTemplate, SeriesTemplate, Shared, Template
 from fwdscope.spec.arithmetic import ArithmeticProblem
@@ -47,17 +47,7 @@ def call_layer(
                 blueprint.sizes[module] = layer.sizes(*_in_order(layer, arguments, keywords))
     observer = blueprint.observer
     if observer:
-        kind = (
-            "stack"
-            if isinstance(template, SeriesTemplate)
-            else "block"
-            if isinstance(template, BlockTemplate)
-            else "layer"
-        )
-        path = blueprint.paths.get(module, name)
-        observer.begin(
-            kind, path, template.name, template.brief, path.rpartition(".")[2], span, module, (arguments, keywords)
-        )
+        _announce(observer, scope, span, template, module, name, (arguments, keywords))
     with blueprint.deeper(span):
         value = _called(blueprint, layer, module, arguments, keywords)
     if value is POISON:
@@ -66,11 +56,20 @@ def call_layer(
         observer.end(value)
     if blueprint.building:
         log_step(blueprint, template.brief, span, arguments, value)
-    return (
-        Results(value)
-        if isinstance(value, tuple) and not isinstance(template, BlockTemplate | SeriesTemplate)
-        else value
-    )
+    several = isinstance(value, tuple) and not isinstance(template, BlockTemplate | SeriesTemplate)
+    return Results(value) if several else value
+
+
+def _announce(
+    observer: Observer, scope: Scope, span: Span, template: Template, module: nn.Module, name: str, inputs: Any
+) -> None:
+    """Tell who watches that a layer begins; one that stands elsewhere is named by its path from here."""
+    blueprint = scope.blueprint
+    made = blueprint.templates.get(module, template) if isinstance(template, Shared) else template
+    kind = {SeriesTemplate: "stack", BlockTemplate: "block"}.get(type(made), "layer")
+    path, here = blueprint.paths.get(module, name), blueprint.paths.get(scope, "")
+    label = path.removeprefix(f"{here}.") if here else path
+    observer.begin(kind, path, made.name, made.brief, label, span, module, inputs)
 
 
 def _called(

@@ -251,7 +251,7 @@ class Run(Calls):
             raise Poisoned
         observer = blueprint.observer
         if observer:
-            observer.begin("part", blueprint.paths[part], line.name, "", line.name, line.span, part, self.prev)
+            observer.begin("part", blueprint.paths[part], "part", "", line.name, line.span, part, self.prev)
         frame = Frame(part, {})
         self.frames.insert(0, frame)
         try:

@@ -10,7 +10,8 @@ RNN   the sum of both products, tanh or relu                                    
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from dataclasses import replace
 
 from .base import Op, Operand, Term, Terms, flops, is_dense, like, macs, rule
 from .base import tensor as contiguous_tensor
@@ -33,33 +34,23 @@ def _cell(kind: str, steps: int, w_ih: Operand, w_hh: Operand, biases: int, w_hr
     yield flops(kind, f"{results}·T·H", T=steps, H=hidden)
 
 
-def _cells(params: Sequence[Operand], biased: bool, directions: int) -> list[list[Operand]]:
-    """The flat list of weights cut into cells: layer by layer, forward and backward.
+def _layers(op: Op, first: int) -> Iterator[Term]:
+    """All cells of a call whose weights are at position ``first``: layer by layer, forward and backward.
 
-    An LSTM with a projection has one weight more in each cell; the number of columns of the second says so.
+    Behind the weights stand has_biases, num_layers, dropout, train and bidirectional.
     """
-    projected = len(params) > 2 and params[1].shape[1] != params[0].shape[0] // 4 and params[0].shape[0] % 4 == 0
-    size = 2 + 2 * biased
-    if projected and len(params) % (size + 1) == 0 and params[size].shape[0] == params[1].shape[1]:
-        size += 1
-    return [list(params[i : i + size]) for i in range(0, len(params), size)]
-
-
-def _layers(op: Op, steps: int, params: Sequence[Operand], biased: bool, dropped: float) -> Terms:
-    kind = op.name.removeprefix("aten.")
-    found = _cells(params, biased, 1)
-    for i, cell in enumerate(found):
-        for term in _cell(kind, steps, cell[0], cell[1], 2 * biased, cell[-1] if len(cell) % 2 else None):
-            yield _of_layer(term, i, len(found))
-    if dropped:
-        width = op.output.shape[-1]
-        layers = op.at(4) if op.overload != "data" else op.at(5)
-        yield flops("dropout between layers", "2·T·D·(layers - 1)", T=steps, D=width, layers=layers)
-
-
-def _of_layer(term: Term, i: int, cells: int) -> Term:
-    what = term.what if cells == 1 else f"{term.what}, cell {i + 1} of {cells}"
-    return Term(what, term.formula, term.numbers, term.macs, term.flops)
+    params, biased, layers, dropout, train, bidirectional = op.arguments[first : first + 6]
+    assert isinstance(params, tuple)
+    assert isinstance(layers, int)
+    kind, cells = op.name.removeprefix("aten."), layers * (2 if bidirectional else 1)
+    steps = math.prod(op.operand(0).shape[:-1])
+    size = len(params) // cells
+    for i in range(cells):
+        w_ih, w_hh, *rest = (w for w in params[i * size : (i + 1) * size] if isinstance(w, Operand))
+        for term in _cell(kind, steps, w_ih, w_hh, 2 * bool(biased), rest[-1] if size % 2 else None):
+            yield term if cells == 1 else replace(term, what=f"{term.what}, cell {i + 1} of {cells}")
+    if dropout and train and layers > 1:
+        yield flops("dropout between layers", "2·T·D·(layers - 1)", T=steps, D=op.output.shape[-1], layers=layers)
 
 
 def _padded_output(op: Op) -> tuple[Operand, ...] | None:
@@ -92,9 +83,7 @@ def recurrent(op: Op) -> Terms:
 
     Padded sequences count every step, also the padding; packed ones the steps that are there.
     """
-    if op.overload == "data":
-        return _layers(op, op.operand(0).shape[0], op.at(3), op.at(4), op.at(6) if op.at(7) else 0.0)
-    return _layers(op, math.prod(op.operand(0).shape[:-1]), op.at(2), op.at(3), op.at(5) if op.at(6) else 0.0)
+    return _layers(op, 3 if op.overload == "data" else 2)
 
 
 @rule("lstm_cell", "gru_cell", "rnn_tanh_cell", "rnn_relu_cell")

@@ -6,7 +6,7 @@ beside the flow), or raises SpecError with all that is wrong.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -147,6 +147,7 @@ class _Checker(Graphs):
     def find_layer_settings(self) -> None:
         """Which settings of blocks are layers: by their defaults, and by what calls hand them through blocks."""
         uses = list(self.block_calls())
+        named = set(self.named_layers())
         found: set[tuple[str, str]] = set()
         for block in self.spec.blocks:
             found |= {
@@ -158,12 +159,24 @@ class _Checker(Graphs):
             more = {
                 (name, setting)
                 for inside, name, setting, node in uses
-                if self.looks_like_layer(node) or (isinstance(node, Name) and (inside, node.id) in found)
+                if self.looks_like_layer(node) or (isinstance(node, Name) and (inside, node.id) in found | named)
             }
             if more <= found:
                 break
             found |= more
         self.layer_settings_of = found
+
+    def named_layers(self) -> Iterator[tuple[str, str]]:
+        """(block, name) for every line that names a layer, and every part: handed to a block, it is shared."""
+        for inside, lines in [("", self.spec.layers), *((b.name, b.body) for b in self.spec.blocks)]:
+            for line in tree.statements(lines):
+                if isinstance(line, tree.Part):
+                    yield inside, line.name
+                elif isinstance(line, tree.Statement) and isinstance(line.target, ex.Named):
+                    value = line.value
+                    applied = isinstance(value, Call) and self.looks_like_layer(value.function)
+                    if applied or self.looks_like_layer(value):
+                        yield inside, line.target.name
 
     def block_calls(self) -> list[tuple[str, str, str, Expression]]:
         """(calling block, called block, setting, what it is given), for every call of a block in the file."""

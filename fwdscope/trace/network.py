@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from fwdscope.layers import describe_module
 from fwdscope.model.network import Body, Network, Scope
 from fwdscope.model.templates import BlockTemplate
 from fwdscope.spec import expression as ex
@@ -47,7 +48,7 @@ def _hook_composites(network: Network, recorder: Recorder) -> Iterator[Any]:
             hooked.add(inner)
             kind, label = "block" if isinstance(inner, Body) else "layer", name.rpartition(".")[2]
             span = blueprint.places.get(module)
-            yield from hook(inner, f"{path}.{name}", label, kind, inner._get_name(), recorder, span)
+            yield from hook(inner, f"{path}.{name}", label, kind, describe_module(inner), recorder, span)
 
 
 def _named_outputs(network: Network, value: Any) -> tuple[tuple[str, Tensor], ...]:
@@ -60,7 +61,8 @@ def _named_outputs(network: Network, value: Any) -> tuple[tuple[str, Tensor], ..
         case tree.Statement(value=ex.Name(id=name)):
             pass
         case tree.Statement(value=ex.Sequence(items=items)) if len(items) == len(pieces):
-            names = [item.id if isinstance(item, ex.Name) else f"output.{i}" for i, item in enumerate(items)]
+            said = [item.id if isinstance(item, ex.Name) and item.id != "prev" else None for item in items]
+            names = [name or f"output.{i}" for i, name in enumerate(said)]
             return tuple(zip(names, pieces, strict=True))
         case _:
             name = "output"

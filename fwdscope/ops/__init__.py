@@ -1,0 +1,34 @@
+"""What each ATen operator costs and returns: one rule per operator, a family per file.
+
+``cost(op)`` is what a call costs, None where no rule knows; ``infer(op)`` what it returns, None where torch has to be
+asked. Both are functions of plain data. :mod:`fwdscope.ops.dispatch`, which alone loads torch, reads calls of the
+dispatcher as such data and runs them on meta.
+"""
+
+from . import (
+    attention,
+    convolution,
+    cumulative,
+    embedding,
+    fft,
+    interpolation,
+    losses,
+    movement,
+    norms,
+    pointwise,
+    pooling,
+    products,
+    random,
+    recurrent,
+    reductions,
+    softmax,
+    sorting,
+)
+from .base import RULES, Cost, Op, Operand, Rule, Term, cost, infer, rule
+
+FAMILIES = (
+    attention, convolution, cumulative, embedding, fft, interpolation, losses, movement, norms, pointwise, pooling,
+    products, random, recurrent, reductions, softmax, sorting,
+)  # fmt: skip
+
+__all__ = ["FAMILIES", "RULES", "Cost", "Op", "Operand", "Rule", "Term", "cost", "infer", "rule"]

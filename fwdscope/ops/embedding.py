@@ -1,0 +1,45 @@
+"""Look-ups: rows of a table, which are moved, not computed. The bytes read are the indices and the rows looked up."""
+
+from __future__ import annotations
+
+from .base import Op, Operand, Terms, flops, like, rule
+
+
+def looked_up(op: Op) -> tuple[int, int]:
+    """The indices, and of the table as much as comes out of it; what is looked up twice is read twice."""
+    table, *indices = op.operands
+    found = op.output.numel * table.itemsize
+    return found + sum(x.nbytes for x in indices), sum(x.nbytes for x in op.outputs)
+
+
+def _output(op: Op) -> tuple[Operand, ...] | None:
+    weight, indices = op.operand(0), op.operand(1)
+    if len(weight.shape) != 2 or indices.dtype not in ("int64", "int32"):
+        return None
+    return (like(weight, (*indices.shape, weight.shape[1])),)
+
+
+@rule("embedding", output=_output, traffic=looked_up)
+def embedding(op: Op) -> Terms:
+    """A look-up moves data."""
+    return ()
+
+
+@rule("_embedding_bag", "_embedding_bag_forward_only", "embedding_bag", traffic=lambda op: _bag_traffic(op))
+def embedding_bag(op: Op) -> Terms:
+    """The rows of a bag are summed (0), averaged (1) or compared (2): one result less than rows in every bag."""
+    indices, out, mode = op.operand(1), op.output, op.at(4, 0)
+    numbers = {"n": indices.numel, "bags": out.shape[0], "D": out.shape[1]}
+    # Bags that are empty need nothing, and how many are is not in the shapes.
+    if numbers["n"] > numbers["bags"]:
+        yield flops("comparisons" if mode == 2 else "sums", "(n - bags)·D", **numbers)
+    if mode == 1:
+        yield flops("quotient", "bags·D", bags=out.shape[0], D=out.shape[1])
+    if op.at(6) is not None:
+        yield flops("weights", "n·D", n=indices.numel, D=out.shape[1])
+
+
+def _bag_traffic(op: Op) -> tuple[int, int]:
+    table, *indices = op.operands
+    rows = op.operand(1).numel * table.shape[1] * table.itemsize
+    return rows + sum(x.nbytes for x in indices), sum(x.nbytes for x in op.outputs)

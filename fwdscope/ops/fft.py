@@ -1,0 +1,38 @@
+"""Fourier transforms: 5·n·log2(n) by convention (Frigo and Johnson 2005), half of it where one side is real.
+
+Over several dimensions n is the product of their lengths; N counts all elements.
+"""
+
+from __future__ import annotations
+
+import math
+
+from .base import Op, Operand, Terms, flops, rule
+
+
+def _terms(op: Op, side: Operand, factor: str) -> Terms:
+    dims = op.at(1)
+    n = math.prod(side.shape[d] for d in dims)
+    yield flops("transform", f"round({factor}·N·log2(n))", N=side.numel, n=n)
+    # A norm of 0 scales by nothing.
+    if op.at(2):
+        parts = 2 if "complex" in op.output.dtype else 1
+        yield flops("normalisation", f"{parts}·M" if parts > 1 else "M", M=op.output.numel)
+
+
+@rule("_fft_c2c")
+def complex_to_complex(op: Op) -> Terms:
+    """5·N·log2(n)."""
+    return _terms(op, op.operand(), "5")
+
+
+@rule("_fft_r2c")
+def real_to_complex(op: Op) -> Terms:
+    """2.5·N·log2(n), for half of the result is the mirror image of the other."""
+    return _terms(op, op.operand(), "2.5")
+
+
+@rule("_fft_c2r")
+def complex_to_real(op: Op) -> Terms:
+    """2.5·N·log2(n), of the real elements that come out."""
+    return _terms(op, op.output, "2.5")

@@ -1,0 +1,83 @@
+"""Resizing and sampling: the weighted sums of neighbours. Where the neighbours lie is index arithmetic and not counted.
+
+Linear interpolation is two products and a sum along each dimension in turn: 3 for one, 9 for two, 21 for three; cubic
+four products and three sums: 7 for each of four rows and once across them, 35. The nearest neighbour moves data.
+"""
+
+from __future__ import annotations
+
+import math
+
+from .base import Op, Operand, Terms, flops, is_dense, like, macs, rule
+
+_RESULTS = {
+    "upsample_linear1d": (3, "two products, sum"),
+    "upsample_bilinear2d": (9, "six products, three sums"),
+    "upsample_trilinear3d": (21, "fourteen products, seven sums"),
+    "upsample_bicubic2d": (35, "twenty products, fifteen sums"),
+}
+
+
+def _output(op: Op) -> tuple[Operand, ...] | None:
+    x, sizes = op.operand(), op.at(1)
+    if op.overload != "default" or not isinstance(sizes, tuple) or len(x.shape) != len(sizes) + 2 or not is_dense(x):
+        return None
+    # A batch of one channel is laid out both ways at once, and torch prefers the channels last.
+    if 0 in x.shape or min(sizes) < 1 or 1 in x.shape or "float" not in x.dtype:
+        return None
+    return (like(x, (*x.shape[:2], *sizes)),)
+
+
+@rule(*_RESULTS, output=_output)
+def interpolate(op: Op) -> Terms:
+    """So many results for each element that comes out."""
+    count, what = _RESULTS[op.name.removeprefix("aten.")]
+    return (flops(what, f"{count}·N", N=op.output.numel),)
+
+
+@rule(
+    *(f"upsample_nearest{d}d" for d in (1, 2, 3)), *(f"_upsample_nearest_exact{d}d" for d in (1, 2, 3)),
+    output=_output,
+)  # fmt: skip
+def nearest(op: Op) -> Terms:
+    """Copies of the nearest neighbour."""
+    return ()
+
+
+@rule("_upsample_bilinear2d_aa", "_upsample_bicubic2d_aa", "_upsample_lanczos2d_aa")
+def antialiased(op: Op) -> Terms:
+    """Two passes, along the width and then the height, with a filter as wide as the scale makes it."""
+    x, out = op.operand(), op.output
+    reach = {"bilinear": 2, "bicubic": 4, "lanczos": 6}[op.name.split("_")[2].removesuffix("2d")]
+    (h, w), (tall, wide) = x.shape[-2:], out.shape[-2:]
+    taps_h, taps_w = (2 * math.ceil(reach / 2 * max(n / m, 1.0)) + 1 for n, m in ((h, tall), (w, wide)))
+    channels = math.prod(out.shape[:-2])
+    yield flops("along the width", "C·H_in·W_out·(2·t_w - 1)", C=channels, H_in=h, W_out=wide, t_w=taps_w)
+    yield flops("along the height", "C·H_out·W_out·(2·t_h - 1)", C=channels, H_out=tall, W_out=wide, t_h=taps_h)
+
+
+@rule("grid_sampler_2d", "grid_sampler_3d", "_grid_sampler_2d_cpu_fallback", "cudnn_grid_sampler")
+def grid_sample(op: Op) -> Terms:
+    """For each point its coordinates; then, where it is linear, a weight for each corner and the weighted sum of them.
+
+    A coordinate is scaled by a sum, a product and a quotient. The weights of 2ᵈ corners are d differences to each side
+    and d - 1 products each.
+    """
+    d = int(op.name.split("grid_sampler_")[1][0]) if op.name != "aten.cudnn_grid_sampler" else 2
+    mode = op.at(2, 0)
+    if mode not in (0, 1):
+        return None
+    points, corners = math.prod(op.operand(1).shape[:-1]), 2**d
+    terms = [flops("coordinates", "3·d·points", d=d, points=points)]
+    if mode == 0:
+        terms.append(flops("weights", "points·(2·d + (d - 1)·corners)", points=points, d=d, corners=corners))
+        terms.append(flops("weighted sum", "N·(2·corners - 1)", N=op.output.numel, corners=corners))
+    return terms
+
+
+@rule("affine_grid_generator")
+def affine_grid(op: Op) -> Terms:
+    """Each point of a regular grid, (x, y, 1), times a matrix."""
+    theta, out = op.operand(), op.output
+    d = theta.shape[-2]
+    return (macs("matrix product", "points·d·(d + 1)", points=math.prod(out.shape[:-1]), d=d),)

@@ -1,0 +1,135 @@
+"""Losses: results for each element, then the sum or mean over all of them, as ``reduction`` says."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+from .base import Op, Operand, Term, Terms, flops, like, rule
+from .layout import broadcast
+from .promotion import is_floating
+
+_NONE, _MEAN, _SUM = 0, 1, 2
+
+
+def _reduction(kind: int, n: int) -> Iterator[Term]:
+    if kind == _MEAN:
+        yield flops("mean", "N", N=n)
+    elif kind == _SUM and n:
+        yield flops("sum", "N - 1", N=n)
+
+
+def _each(what: str, count: int, n: int) -> Term:
+    return flops(what, f"{count}·N" if count > 1 else "N", N=n)
+
+
+def _n(op: Op) -> int:
+    """How many elements the losses have: those of input and target, broadcast."""
+    return math.prod(broadcast((op.operand(0).shape, op.operand(1).shape)) or ())
+
+
+def _output(op: Op, position: int) -> tuple[Operand, ...] | None:
+    x, target = op.operand(0), op.operand(1)
+    fits = x.shape == target.shape and x.dtype == target.dtype and is_floating(x.dtype)
+    return (like(x, ()),) if fits and op.at(position, _MEAN) in (_MEAN, _SUM) else None
+
+
+@rule("mse_loss", output=lambda op: _output(op, 2))
+def mse_loss(op: Op) -> Terms:
+    """(x - y)²."""
+    yield _each("difference, square", 2, _n(op))
+    yield from _reduction(op.at(2, _MEAN), _n(op))
+
+
+@rule("smooth_l1_loss", output=lambda op: _output(op, 2))
+def smooth_l1_loss(op: Op) -> Terms:
+    """½·d²/β below β, |d| - ½·β above: both sides are counted, and the quotient only where β is not 1."""
+    scaled = op.at(3, 1.0) != 1
+    yield _each("difference, abs, comparison, square, ·½, -" + ", /β" * scaled, 6 + scaled, _n(op))
+    yield from _reduction(op.at(2, _MEAN), _n(op))
+
+
+@rule("huber_loss", output=lambda op: _output(op, 2))
+def huber_loss(op: Op) -> Terms:
+    """½·d² below δ, δ·(|d| - ½·δ) above."""
+    scaled = op.at(3, 1.0) != 1
+    yield _each("difference, abs, comparison, square, ·½, -" + ", ·δ" * scaled, 6 + scaled, _n(op))
+    yield from _reduction(op.at(2, _MEAN), _n(op))
+
+
+@rule("soft_margin_loss", output=lambda op: _output(op, 2))
+def soft_margin_loss(op: Op) -> Terms:
+    """log1p(exp(-y·x))."""
+    yield _each("product, negation, exp, log1p", 4, _n(op))
+    yield from _reduction(op.at(2, _MEAN), _n(op))
+
+
+@rule("binary_cross_entropy")
+def binary_cross_entropy(op: Op) -> Terms:
+    """-(y·log(x) + (1 - y)·log(1 - x)), each logarithm kept above -100."""
+    weighted = op.at(2) is not None
+    yield _each("two logs, two bounds, 1-x, 1-y, two products, sum, negation", 10, _n(op))
+    if weighted:
+        yield _each("weight", 1, _n(op))
+    yield from _reduction(op.at(3, _MEAN), _n(op))
+
+
+@rule("binary_cross_entropy_with_logits")
+def binary_cross_entropy_with_logits(op: Op) -> Terms:
+    """(1 - y)·x - logsigmoid(x), the latter times 1 + (w - 1)·y with a weight of the positive ones."""
+    yield _each("1-y, product, logsigmoid 4, difference", 7, _n(op))
+    if op.at(3) is not None:
+        yield _each("w-1, product, 1+, product", 4, _n(op))
+    if op.at(2) is not None:
+        yield _each("weight", 1, _n(op))
+    yield from _reduction(op.at(4, _MEAN), _n(op))
+
+
+@rule("nll_loss_forward", "nll_loss2d_forward", "nll_loss", "nll_loss2d")
+def nll_loss(op: Op) -> Terms:
+    """A look-up, and a negation for each target; with weights a product, and the sum of the weights for the mean."""
+    n, kind, weighted = op.operand(1).numel, op.at(3, _MEAN), op.at(2) is not None
+    yield _each("negation, weight" if weighted else "negation", 1 + weighted, n)
+    if weighted and kind == _MEAN and n:
+        yield flops("sum of weights", "N - 1", N=n)
+    yield from _reduction(kind, n)
+
+
+@rule("multi_margin_loss")
+def multi_margin_loss(op: Op) -> Terms:
+    """For each class but the right one max(0, margin - x[y] + x[c]), powers and weights of it, their sum over C."""
+    x, power, weighted = op.operand(), op.at(2, 1), op.at(4) is not None
+    rows, classes = op.operand(1).numel, x.shape[-1] if x.shape else 1
+    count = 4 + (power == 2) + weighted
+    yield flops("difference, sum, max, sum", f"{count}·R·(C - 1)", R=rows, C=classes)
+    yield flops("quotient", "R", R=rows)
+    if op.at(5, _MEAN) != _NONE:
+        yield from _reduction(op.at(5, _MEAN), rows)
+
+
+@rule("multilabel_margin_loss_forward")
+def multilabel_margin_loss(op: Op) -> Terms:
+    """For each target and each other class max(0, 1 - x[t] + x[c]); how many targets there are, the data say.
+
+    Counted is one target a row.
+    """
+    x = op.operand()
+    classes = x.shape[-1] if x.shape else 1
+    rows = x.numel // classes if classes else 0
+    yield flops("one target: difference, sum, max, sum", "4·R·(C - 1)", R=rows, C=classes)
+    yield flops("quotient", "R", R=rows)
+    yield from _reduction(op.at(2, _MEAN), rows)
+
+
+@rule("_ctc_loss", "_cudnn_ctc_loss")
+def ctc_loss(op: Op) -> Terms:
+    """The forward variables of Graves et al. 2006: at each step of T, for each of 2·S + 1 labels with blanks, a log-sum-
+    exp of three and a log-probability: two comparisons, three differences, three exps, two sums, a log, two sums.
+    """
+    steps, batch = op.operand(0).shape[0], op.operand(0).shape[1] if len(op.operand(0).shape) > 2 else 1
+    lengths, targets = op.at(3), op.operand(1)
+    if isinstance(lengths, tuple) and not isinstance(lengths, Operand):
+        longest = max(lengths, default=0)
+    else:
+        longest = targets.shape[-1]
+    return (flops("log-sum-exp of three, log-probability", "13·T·B·(2·S + 1)", T=steps, B=batch, S=longest),)

@@ -1,0 +1,126 @@
+"""Pooling: of a window of k taps, k - 1 comparisons for a maximum, k - 1 sums and a quotient for a mean."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+
+from .base import Op, Operand, Output, Term, Terms, flops, is_dense, like, rule, tensor
+
+
+def _sizes(value: int | Sequence[int], d: int) -> tuple[int, ...]:
+    """One size for all dimensions may be given once."""
+    given = (value,) if isinstance(value, int) else tuple(value)
+    return given * d if len(given) == 1 else given
+
+
+def _dimensions(op: Op) -> int:
+    """How many dimensions the window has: 2 for ``max_pool2d``."""
+    return int(op.name[op.name.index("d", op.name.index("pool")) - 1])
+
+
+def _lengths(op: Op, kernel: object, stride: object, padding: object, dilation: object, ceil: bool) -> Iterator[int]:
+    d = _dimensions(op)
+    given = [_sizes(x, d) for x in (kernel, stride or kernel, padding, dilation)]  # type: ignore[arg-type]
+    for n, k, s, p, e in zip(op.operand().shape[-d:], *given, strict=True):
+        if not 0 <= 2 * p <= k or s < 1:
+            yield 0
+            continue
+        reach = n + 2 * p - e * (k - 1) - 1
+        count = (reach + (s - 1 if ceil else 0)) // s + 1
+        # With ceil_mode the last window must begin inside the input or its left padding.
+        yield count - 1 if ceil and (count - 1) * s >= n + p else count
+
+
+def _output(places: bool, average: bool = False) -> Output:
+    def output(op: Op) -> tuple[Operand, ...] | None:
+        x, d = op.operand(), _dimensions(op)
+        dilation, ceil = (1, op.at(4, False)) if average else (op.at(4, 1), op.at(5, False))
+        if len(x.shape) not in (d + 1, d + 2) or 0 in x.shape or not is_dense(x) or (average and not _is_float(x)):
+            return None
+        if not all(isinstance(s, int | tuple) for s in (op.at(1), op.at(2, ()), op.at(3, 0), dilation)):
+            return None
+        lengths = tuple(_lengths(op, op.at(1), op.at(2, ()), op.at(3, 0), dilation, ceil))
+        if min(lengths) < 1 or x.dtype == "bool":
+            return None
+        out = like(x, (*x.shape[:-d], *lengths))
+        return (out, tensor(out.shape, "int64")) if places else (out,)
+
+    return output
+
+
+def _is_float(x: Operand) -> bool:
+    return "float" in x.dtype
+
+
+def _taps(op: Op) -> int:
+    return math.prod(_sizes(op.at(1), _dimensions(op)))
+
+
+@rule("max_pool2d_with_indices", "max_pool3d_with_indices", output=_output(places=True))
+def max_pool(op: Op) -> Terms:
+    """A maximum over each window, and its place."""
+    return (flops("comparisons", "N·(k - 1)", N=op.output.numel, k=_taps(op)),)
+
+
+@rule("max_pool1d", "max_pool2d", "max_pool3d", "mkldnn_max_pool2d", "mkldnn_max_pool3d", "quantized_max_pool2d")
+def max_pool_alone(op: Op) -> Terms:
+    """A maximum over each window."""
+    return max_pool(op)
+
+
+@rule("fractional_max_pool2d", "fractional_max_pool3d")
+def fractional_max_pool(op: Op) -> Terms:
+    """A maximum over windows whose places are drawn."""
+    return max_pool(op)
+
+
+@rule("avg_pool1d", "avg_pool2d", "avg_pool3d", output=_output(places=False, average=True))
+def avg_pool(op: Op) -> Terms:
+    """A mean over each window, by whatever divisor."""
+    return (flops("sums, quotient", "N·k", N=op.output.numel, k=_taps(op)),)
+
+
+def _adaptive_taps(size: int, windows: int) -> int:
+    """The lengths of adaptive windows, summed: the i-th goes from ⌊i·n/m⌋ to ⌈(i+1)·n/m⌉."""
+    return sum(-((i + 1) * size // -windows) - i * size // windows for i in range(windows))
+
+
+def _adaptive(op: Op, what: str, less: bool) -> list[Term]:
+    x, out = op.operand(), op.output
+    d = _dimensions(op)
+    if 0 in out.shape:
+        return []
+    taps = math.prod(_adaptive_taps(n, m) for n, m in zip(x.shape[-d:], out.shape[-d:], strict=True))
+    numbers = {"C": math.prod(out.shape[:-d]), "taps": taps}
+    if less:
+        return [flops(what, "C·(taps - windows)", **numbers, windows=math.prod(out.shape[-d:]))]
+    return [flops(what, "C·taps", **numbers)]
+
+
+def _adaptive_output(places: bool) -> Output:
+    def output(op: Op) -> tuple[Operand, ...] | None:
+        x, d = op.operand(), _dimensions(op)
+        sizes = op.at(1)
+        fits = len(x.shape) in (d + 1, d + 2) and is_dense(x) and _is_float(x) and isinstance(sizes, tuple)
+        if not fits or len(sizes) != d or 0 in x.shape or min(sizes) < 1:
+            return None
+        out = like(x, (*x.shape[:-d], *sizes))
+        return (out, tensor(out.shape, "int64")) if places else (out,)
+
+    return output
+
+
+@rule(
+    "_adaptive_avg_pool2d", "_adaptive_avg_pool3d", "adaptive_avg_pool1d", "mkldnn_adaptive_avg_pool2d",
+    output=_adaptive_output(places=False),
+)  # fmt: skip
+def adaptive_avg_pool(op: Op) -> Terms:
+    """A mean over windows that divide the input as evenly as they can; the taps of all windows are counted."""
+    return _adaptive(op, "sums, quotient", False)
+
+
+@rule("adaptive_max_pool1d", "adaptive_max_pool2d", "adaptive_max_pool3d", output=_adaptive_output(places=True))
+def adaptive_max_pool(op: Op) -> Terms:
+    """A maximum over such windows."""
+    return _adaptive(op, "comparisons", True)

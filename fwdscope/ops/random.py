@@ -1,0 +1,53 @@
+"""Random numbers: not counted as arithmetic, whatever a generator does for them. They are written."""
+
+from __future__ import annotations
+
+from .base import Op, Operand, Rule, Terms, flops, register, rule
+from .layout import is_dense
+from .pointwise import made
+from .promotion import is_floating
+
+_DRAWN = """
+bernoulli multinomial normal poisson binomial rand rand_like randint randint_like randn randn_like randperm _sample_dirichlet
+_standard_gamma
+"""
+_FILLED = "bernoulli_ cauchy_ exponential_ geometric_ log_normal_ normal_ random_ uniform_"
+
+
+def _nothing(op: Op) -> Terms:
+    return ()
+
+
+def _filled_output(op: Op) -> tuple[Operand, ...] | None:
+    this, *others = op.operands
+    return (this,) if not others and is_floating(this.dtype) and is_dense(this.shape, this.stride) else None
+
+
+def _filled_traffic(op: Op) -> tuple[int, int]:
+    """Of another tensor the probabilities are read; what is filled is only written."""
+    _, *others = op.operands
+    return sum(x.nbytes for x in others), op.output.nbytes
+
+
+register(_DRAWN.split(), Rule(_nothing))
+register(_FILLED.split(), Rule(_nothing, _filled_output, _filled_traffic))
+
+
+def _dropout_output(op: Op) -> tuple[Operand, ...] | None:
+    x = op.operand()
+    found = made((x,), x.dtype)
+    mask = made((x,), "bool")
+    both = found is not None and mask is not None and is_floating(x.dtype) and op.at(2) is True and op.at(1) < 1
+    return (*found, *mask) if both and found and mask else None
+
+
+@rule("native_dropout", output=_dropout_output)
+def native_dropout(op: Op) -> Terms:
+    """In training a product with the mask and one with the scale."""
+    return (flops("mask, scale", "2·N", N=op.output.numel),) if op.at(2) is not False and op.at(1) else ()
+
+
+@rule("dropout", "feature_dropout", "alpha_dropout", "feature_alpha_dropout")
+def dropout(op: Op) -> Terms:
+    """Seen before its kernel: the same."""
+    return (flops("mask, scale", "2·N", N=op.output.numel),) if op.at(2) and op.at(1) else ()

@@ -1,0 +1,211 @@
+"""Reductions of n elements to one: n - 1 results, and what is done to each element before and to the result behind."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+from .base import Op, Operand, Output, Rule, Term, Terms, dimension, flops, is_dense, register, rule, tensor
+from .promotion import is_complex, is_floating, is_whole
+
+_EACH = "R·(n - 1)"
+
+
+def rows(op: Op) -> dict[str, int]:
+    """R rows of n elements, from what goes in and what comes out."""
+    n, results = op.operand().numel, op.output.numel
+    return {"R": results, "n": n // results if results else 0}
+
+
+def _reduce(what: str, formula: str, complex_formula: str = "") -> Callable[[Op], Terms]:
+    def terms(op: Op) -> Terms:
+        numbers = rows(op)
+        if not numbers["n"]:
+            return ()
+        if is_complex(op.operand().dtype):
+            return (flops(f"{what}, of both parts", complex_formula, **numbers),) if complex_formula else None
+        return (flops(what, formula, **numbers),)
+
+    return terms
+
+
+# -- what they return -------------------------------------------------------------------------------------------------
+
+
+def _dims(dim: object, ndim: int) -> set[int] | None:
+    """The dimensions that go: those that are named, or all."""
+    if dim is None or dim == ():
+        return set(range(ndim))
+    named = dim if isinstance(dim, tuple) else (dim,)
+    if not all(isinstance(d, int) and -max(ndim, 1) <= d < max(ndim, 1) for d in named):
+        return None
+    found = {dimension(d, ndim) for d in named if isinstance(d, int)}
+    return found if len(found) == len(named) else None
+
+
+def _reduced(x: Operand, dim: object, keepdim: bool) -> tuple[int, ...] | None:
+    gone = _dims(dim, len(x.shape))
+    # Of nothing, torch knows which reductions have a value.
+    if gone is None or 0 in x.shape or not is_dense(x):
+        return None
+    if not x.shape:
+        return ()
+    return tuple(1 if i in gone else size for i, size in enumerate(x.shape) if keepdim or i not in gone)
+
+
+def _output(dtype: Callable[[Operand], str | None], results: int = 1) -> Output:
+    """Results of a number type, with ``dim`` and ``keepdim`` in the two places behind the tensor."""
+
+    def output(op: Op) -> tuple[Operand, ...] | None:
+        x, given = op.operand(), op.keyword("dtype")
+        if (
+            is_complex(x.dtype)
+            or len(op.arguments) > 3
+            or any(name not in ("dtype", "correction", "keepdim") for name, _ in op.keywords)
+        ):
+            return None
+        found = given or dtype(x)
+        shape = _reduced(x, op.at(1), bool(op.keyword("keepdim", op.at(2, False))))
+        if not isinstance(found, str) or shape is None or not (is_whole(found) or is_floating(found)):
+            return None
+        return (tensor(shape, found),) * results
+
+    return output
+
+
+def _same(x: Operand) -> str | None:
+    return x.dtype
+
+
+def _sum_type(x: Operand) -> str | None:
+    return "int64" if is_whole(x.dtype) else x.dtype
+
+
+def _float_type(x: Operand) -> str | None:
+    return x.dtype if is_floating(x.dtype) else None
+
+
+def _boolean(x: Operand) -> str | None:
+    return None if x.dtype == "uint8" else "bool"
+
+
+def _index(x: Operand) -> str | None:
+    return None if x.dtype == "bool" else "int64"
+
+
+# -- the table --------------------------------------------------------------------------------------------------------
+
+
+def _register(names: str, what: str, formula: str, output: Output | None = None, complex_formula: str = "") -> None:
+    register(names.split(), Rule(_reduce(what, formula, complex_formula), output))
+
+
+_register("sum", "sums", _EACH, _output(_sum_type), "2·R·(n - 1)")
+_register("nansum", "comparisons, sums", "R·(2·n - 1)")
+_register("mean", "sums, quotient", "R·n", _output(_float_type), "2·R·n")
+_register("prod", "products", _EACH, None, "6·R·(n - 1)")
+_register("amax amin", "comparisons", _EACH, _output(_same))
+_register("argmax argmin", "comparisons", _EACH, _output(_index))
+_register("all any", "logic", _EACH, _output(_boolean))
+_register("aminmax _aminmax", "comparisons", "2·R·(n - 1)")
+_register("count_nonzero", "comparisons, sums", "R·(2·n - 1)")
+# A median or the k-th value is found without sorting; as of top-k, at least every element is looked at.
+_register("median nanmedian kthvalue", "comparisons, at least", _EACH)
+_register("logsumexp", "max, difference, exp, sum, log, sum", "R·4·n", _output(_float_type))
+_register("var", "mean, difference, square, sum, quotient", "R·4·n", _output(_float_type))
+_register("std", "mean, difference, square, sum, quotient, root", "R·(4·n + 1)", _output(_float_type))
+_register("var_mean", "mean, difference, square, sum, quotient", "R·4·n", _output(_float_type, 2))
+_register("std_mean", "mean, difference, square, sum, quotient, root", "R·(4·n + 1)", _output(_float_type, 2))
+
+
+def _extreme_output(op: Op) -> tuple[Operand, ...] | None:
+    """The maximum alone, or along a dimension with its place; of two tensors, element by element."""
+    if op.overload == "default":
+        return _output(_same)(op)
+    found = _output(_same)(op) if op.overload == "dim" else None
+    return None if found is None else (found[0], tensor(found[0].shape, "int64"))
+
+
+@rule("max", "min", output=_extreme_output)
+def extreme(op: Op) -> Terms:
+    """n - 1 comparisons a row; of two tensors one for each element."""
+    if op.overload in ("other", "out") and isinstance(op.at(1), Operand):
+        return (flops("comparison", "N", N=op.output.numel),)
+    return _reduce("comparisons", _EACH)(op)
+
+
+@rule("linalg_vector_norm", "norm", output=lambda op: _norm_output(op))
+def norm(op: Op) -> Terms:
+    """‖x‖ₚ: squares, sums and a root for 2; absolute values before sums or comparisons for 1 and ∞."""
+    order = op.at(1, 2)
+    return _norm_terms(2.0 if order is None else order, **rows(op))
+
+
+def _norm_output(op: Op) -> tuple[Operand, ...] | None:
+    if op.overload == "Scalar" or isinstance(op.at(1), str) or op.keyword("dtype") is not None:
+        return None
+    shifted = op._replace(arguments=(op.arguments[0], *op.arguments[2:]))
+    return _output(_float_type)(shifted)
+
+
+# Squares n, sums n - 1, root; |x| n, sums or comparisons n - 1; comparisons with 0 and their sum.
+_NORMS = {
+    2.0: ("squares, sums, root", "R·2·n"),
+    1.0: ("abs, sums", "R·(2·n - 1)"),
+    math.inf: ("abs, comparisons", "R·(2·n - 1)"),
+    -math.inf: ("abs, comparisons", "R·(2·n - 1)"),
+    0.0: ("comparisons, sums", "R·(2·n - 1)"),
+}
+
+
+def _norm_terms(order: float, **numbers: int) -> list[Term]:
+    what, formula = _NORMS.get(float(order), ("abs, powers, sums, root", "R·3·n"))
+    return [flops(what, formula, **numbers)] if numbers["n"] else []
+
+
+@rule("dist")
+def dist(op: Op) -> Terms:
+    """The norm of a difference."""
+    n = op.operand().numel
+    return [flops("difference", "n", n=n), *_norm_terms(op.at(2, 2), R=1, n=n)]
+
+
+@rule("trace")
+def trace(op: Op) -> Terms:
+    """The sum of the diagonal."""
+    return (flops("sums", "n - 1", n=max(min(op.operand().shape), 1)),)
+
+
+@rule("equal")
+def equal(op: Op) -> Terms:
+    """A comparison for each element."""
+    return (flops("comparisons", "N", N=op.operand().numel),)
+
+
+@rule("nonzero", "nonzero_static")
+def nonzero(op: Op) -> Terms:
+    """A comparison with 0 for each element."""
+    return (flops("comparisons", "N", N=op.operand().numel),)
+
+
+@rule("linalg_cross")
+def cross(op: Op) -> Terms:
+    """Two products and a difference for each of the three components."""
+    return (flops("two products, difference", "3·N", N=op.output.numel),)
+
+
+@rule("_cdist_forward", "cdist")
+def cdist(op: Op) -> Terms:
+    """For each pair of points of width M: M differences and the norm of them."""
+    return _distances(op, op.output.numel, op.at(2, 2.0))
+
+
+@rule("_pdist_forward")
+def pdist(op: Op) -> Terms:
+    """The same for each pair of the rows of one matrix."""
+    return _distances(op, op.output.numel, op.at(1, 2.0))
+
+
+def _distances(op: Op, pairs: int, order: float) -> Terms:
+    n = op.operand().shape[-1]
+    return [flops("differences", "R·n", R=pairs, n=n), *_norm_terms(order, R=pairs, n=n)]

@@ -1,0 +1,57 @@
+"""Sorting and selecting: n·log2(n) comparisons a row, rounded; the k largest take at least n - 1."""
+
+from __future__ import annotations
+
+from .base import Op, Operand, Terms, dimension, flops, is_dense, rule, tensor
+
+
+def _rows(x: Operand, dim: int) -> dict[str, int]:
+    n = x.shape[dimension(dim, len(x.shape))] if x.shape else 1
+    return {"R": x.numel // n if n else 0, "n": n}
+
+
+@rule("sort", "argsort", "msort")
+def sort(op: Op) -> Terms:
+    """Each row by comparisons."""
+    dim = op.keyword("dim", op.at(1, -1))
+    return (flops("comparisons", "R·round(n·log2(n))", **_rows(op.operand(), dim)),)
+
+
+def _topk_output(op: Op) -> tuple[Operand, ...] | None:
+    x, k, dim = op.operand(), op.at(1), op.at(2, -1)
+    if not x.shape or not -len(x.shape) <= dim < len(x.shape) or not is_dense(x):
+        return None
+    dim = dimension(dim, len(x.shape))
+    if not 0 <= k <= x.shape[dim]:
+        return None
+    shape = (*x.shape[:dim], k, *x.shape[dim + 1 :])
+    return tensor(shape, x.dtype), tensor(shape, "int64")
+
+
+@rule("topk", output=_topk_output)
+def topk(op: Op) -> Terms:
+    """At least n - 1 comparisons a row."""
+    rows = _rows(op.operand(), op.at(2, -1))
+    return (flops("comparisons, at least", "R·(n - 1)", **rows),) if rows["n"] else ()
+
+
+@rule("mode")
+def mode(op: Op) -> Terms:
+    """A sort, and a comparison of neighbours."""
+    rows = _rows(op.operand(), op.at(1, -1))
+    return (flops("comparisons", "R·(round(n·log2(n)) + n - 1)", **rows),) if rows["n"] else ()
+
+
+@rule("_unique", "_unique2", "unique_dim", "unique_consecutive")
+def unique(op: Op) -> Terms:
+    """A sort, and a comparison of neighbours."""
+    n = op.operand().numel
+    return (flops("comparisons", "round(n·log2(n)) + n - 1", n=n),) if n else ()
+
+
+@rule("searchsorted", "bucketize")
+def search(op: Op) -> Terms:
+    """A binary search for each value: ⌈log2(n + 1)⌉ comparisons."""
+    boundaries = op.operand(0 if "searchsorted" in op.name else 1)
+    n = boundaries.shape[-1] if boundaries.shape else 1
+    return (flops("comparisons", "N·ceil(log2(n + 1))", N=op.output.numel, n=n),)
