@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import platform
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,11 +13,12 @@ import fwdscope
 from fwdscope.report import Environment, Report, TensorInfo, Totals
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
     from fwdscope.feeds import Feed
     from fwdscope.model import Network
     from fwdscope.spec.check import Checked
+    from fwdscope.trace import Trace
 
 
 def inspect_spec(checked: Checked, feeds: Mapping[str, Feed] | None = None, dtype: str = "float32") -> Report:
@@ -43,7 +44,8 @@ def inspect_spec(checked: Checked, feeds: Mapping[str, Feed] | None = None, dtyp
         inputs=_inputs(checked, network, feeds),
         outputs=tuple(TensorInfo(name, tuple(t.shape), _dtype(t.dtype)) for name, t in traced.outputs),
         layers=rows(traced),
-        totals=_totals(network),
+        totals=_totals(network, traced, network.example.values()),
+        uncounted=tuple(_uncounted(traced)),
         environment=environment(),
         source=checked.spec.source.name,
         doc=checked.spec.doc,
@@ -61,6 +63,7 @@ def inspect_module(module: nn.Module, args: Sequence[Any] = (), kwargs: Mapping[
     says which. The module is left as it was. Raises what the module raises on these inputs.
     """
     from fwdscope.trace import rows, trace_module
+    from fwdscope.trace.record import tensors
 
     kwargs = dict(kwargs or {})
     with warnings.catch_warnings():
@@ -72,7 +75,8 @@ def inspect_module(module: nn.Module, args: Sequence[Any] = (), kwargs: Mapping[
         inputs=tuple(_named_inputs(module, args, kwargs)),
         outputs=tuple(TensorInfo(name, tuple(t.shape), _dtype(t.dtype)) for name, t in traced.outputs),
         layers=rows(traced),
-        totals=_totals(module),
+        totals=_totals(module, traced, tensors([args, kwargs])),
+        uncounted=tuple(_uncounted(traced)),
         environment=environment(),
         device=device,
         dtype=_dtype(parameters[0].dtype) if parameters else "float32",
@@ -126,16 +130,32 @@ def _inputs(checked: Checked, network: Network, feeds: Mapping[str, Feed]) -> tu
     )
 
 
-def _totals(network: nn.Module) -> Totals:
+def _totals(network: nn.Module, traced: Trace, inputs: Iterable[Tensor]) -> Totals:
     parameters = list(network.parameters())
     buffers = list(network.buffers())
+    param_bytes = sum(p.numel() * p.element_size() for p in parameters)
+    buffer_bytes = sum(b.numel() * b.element_size() for b in buffers)
+    input_bytes = sum(t.numel() * t.element_size() for t in inputs)
+    costs = [record.cost for record in traced.root.records() if record.cost is not None]
     return Totals(
         params=sum(p.numel() for p in parameters),
         trainable_params=sum(p.numel() for p in parameters if p.requires_grad),
         buffers=sum(b.numel() for b in buffers),
-        param_bytes=sum(p.numel() * p.element_size() for p in parameters),
-        buffer_bytes=sum(b.numel() * b.element_size() for b in buffers),
+        param_bytes=param_bytes,
+        buffer_bytes=buffer_bytes,
+        macs=sum(cost.macs for cost in costs),
+        flops=sum(cost.flops for cost in costs),
+        bytes_read=sum(cost.bytes_read for cost in costs),
+        bytes_written=sum(cost.bytes_written for cost in costs),
+        peak_memory=param_bytes + buffer_bytes + input_bytes + traced.peak,
+        peak_activations=traced.peak,
+        input_bytes=input_bytes,
     )
+
+
+def _uncounted(traced: Trace) -> dict[str, None]:
+    """Names of the operators that no rule knows, in the order they ran."""
+    return dict.fromkeys(record.op.name for record in traced.root.records() if record.cost is None)
 
 
 def _notes(checked: Checked, network: Network, feeds: Mapping[str, Feed]) -> list[str]:

@@ -25,6 +25,12 @@ from typing import Any, Literal, TypeVar
 
 VERSION = 1
 
+CONVENTION = (
+    "MACs are the multiply-accumulates of matrix products and convolutions, bias excluded. "
+    "FLOPs are two for each MAC and one for every other arithmetic result. "
+    "Bytes: each operand read once, each result written once, views free. Parameters count once."
+)
+
 Shape = tuple[int, ...]
 Kind = Literal["layer", "block", "stack", "copies", "part", "loop", "parameter", "expression"]
 
@@ -80,6 +86,17 @@ class LayerRow:
     params: int = 0
     trainable_params: int = 0
     buffers: int = 0
+    # What one copy costs, all its calls together; None in a report that did not count. Where operators without a rule
+    # ran
+    # (``uncounted``), the figures are what is known: at least so much.
+    macs: int | None = None
+    flops: int | None = None
+    bytes_read: int | None = None
+    bytes_written: int | None = None
+    # Bytes of the results of one call.
+    output_bytes: int | None = None
+    # Operators that ran here or inside and that no rule knows, by ATen's names.
+    uncounted: tuple[str, ...] = ()
     calls: int = 1
     repeat: int = 1
     # Which call of its layer this row begins with: 2 where a layer is used again.
@@ -106,6 +123,15 @@ class Totals:
     buffers: int
     param_bytes: int
     buffer_bytes: int
+    macs: int | None = None
+    flops: int | None = None
+    bytes_read: int | None = None
+    bytes_written: int | None = None
+    # The most bytes alive at once in an inference forward: weights, buffers and inputs throughout, and the
+    # activations apart.
+    peak_memory: int | None = None
+    peak_activations: int | None = None
+    input_bytes: int | None = None
 
 
 @dataclass(frozen=True)
@@ -146,6 +172,9 @@ class Report:
     # What the reader has to know to trust the figures: data-dependent lines, replaced inputs.
     notes: tuple[str, ...] = ()
     shortfalls: tuple[Shortfall, ...] = field(default=())
+    # Operators without a rule: they are not counted, and the totals are "at least".
+    uncounted: tuple[str, ...] = ()
+    convention: str = CONVENTION
 
     def to_json(self) -> dict[str, Any]:
         """The report as JSON's own types, with ``version`` first."""

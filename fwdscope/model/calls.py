@@ -16,7 +16,7 @@ from fwdscope.model.applying import call_layer, log_step
 from fwdscope.model.names import MISSING, Frame, Poisoned
 from fwdscope.model.network import POISON, Origin, Part, one
 from fwdscope.model.settings import Settings
-from fwdscope.model.templates import TEMPLATES, SeriesTemplate, Shared, Template, flat
+from fwdscope.model.templates import TEMPLATES, SeriesTemplate, Shared, Template, flat, written
 from fwdscope.spec import arithmetic
 from fwdscope.spec import expression as ex
 from fwdscope.spec.arithmetic import ArithmeticProblem
@@ -177,7 +177,7 @@ class Calls(Settings):
         known = scope.sites.get(key)
         module, made = known or (None, template)
         if module is not None and made != template and self.blueprint.building:
-            message = f"{template.name} changes between the rounds: {made.brief} became {template.brief}"
+            message = f"{template.name} changes between the rounds: {written(made)} became {written(template)}"
             help = (
                 "in a loop a line is one layer; for a layer of its own each round, use a stack or `Sequential(… for …)`"
             )

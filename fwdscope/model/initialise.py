@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from fwdscope.model.network import Made, Network, Scope, default_dtype
+from fwdscope.model.paths import default_piece, given_paths
 from fwdscope.model.run import Run
 from fwdscope.spec import tree
 from fwdscope.spec.evaluate import assign
@@ -134,17 +135,18 @@ def check_initialisers(network: Network) -> None:
     """Hold ``init`` against the model: keys that match nothing, ties, default paths, shapes that do not fit."""
     blueprint, source = network.blueprint, network.spec.source
     pairs, ties = matched(network)
-    given = set().union(*blueprint.checked.given.values()) if blueprint.checked.given else set()
-    known = [name for name, _ in network.named_parameters()]
     for one, tensors in pairs:
-        path = [p for p in one.key.split(".")[:-1] if not p.isdigit()]
-        by_default = [p for p in path if p not in given and not p[:1].isupper()]
-        if not any(_claims(one, network)):
-            help = suggestion(one.key, [*_ends(known)], what="among the ends of paths:")
+        claimed = list(_claims(one, network))
+        pieces = 0 if one.key[:1].isupper() else one.key.count(".") + 1
+        by_default = next((p for path, _ in claimed if (p := default_piece(network, path, pieces))), None)
+        if not claimed:
+            known = (f"{path}.{n}" for path in given_paths(network) for n in network.get_submodule(path)._parameters)
+            help = suggestion(one.key, _ends(known), what="ends of paths:")
             blueprint.problems.append(Problem(source, one.span, "name", f"init: {one.key} matches no tensor", help))
-        elif by_default and any(p in part.split(".") for p in by_default for part in known):
-            help = f"give the layer a name, or use its type: `Linear.{one.key.rpartition('.')[2]}`"
-            message = f"init: {by_default[0]} is a default path, which moves when a layer of its kind is put in"
+        elif by_default:
+            layer = type(claimed[0][1]).__name__
+            help = f"give the layer a name, or use its type: `{layer}.{one.key.rpartition('.')[2]}`"
+            message = f"init: {by_default} is a default path, which moves when a layer of its kind is put in"
             blueprint.problems.append(Problem(source, one.span, "name", message, help))
         else:
             _check_fit(one, tensors, network)
@@ -156,12 +158,15 @@ def check_initialisers(network: Network) -> None:
         )
 
 
-def _claims(one: tree.Initialiser, network: Network) -> Iterator[bool]:
+def _claims(one: tree.Initialiser, network: Network) -> Iterator[tuple[str, nn.Module]]:
+    """The tensors that an entry fits, whether another wins them or not: path and layer."""
     for module, path, name, _ in _tensors(network):
-        yield _rank(one.key, f"{path}.{name}" if path else name, module, name) is not None
+        full = f"{path}.{name}" if path else name
+        if _rank(one.key, full, module, name) is not None:
+            yield full, module
 
 
-def _ends(paths: list[str]) -> list[str]:
+def _ends(paths: Iterable[str]) -> list[str]:
     return list(dict.fromkeys(".".join(path.split(".")[-2:]) for path in paths))
 
 

@@ -6,19 +6,18 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from fwdscope.model import shapes
+from fwdscope.model.shapes import MAX_ELEMENTS
 from fwdscope.spec.arithmetic import ArithmeticProblem
 from fwdscope.spec.check import Checked
 from fwdscope.spec.evaluate import Located
 from fwdscope.spec.problems import Problem, Span, SpecError
-
-MAX_ELEMENTS = 10**13
 
 
 def example_inputs(checked: Checked, replaced: Mapping[str, Tensor], device: str = "meta") -> dict[str, Tensor]:
     """A tensor for each input of the spec, in the file's order. Raises SpecError where an expression makes none."""
     import torch
 
+    from fwdscope.model.causes import problem
     from fwdscope.model.network import Blueprint, Scope
     from fwdscope.model.run import Run
 
@@ -33,11 +32,11 @@ def example_inputs(checked: Checked, replaced: Mapping[str, Tensor], device: str
                 error = ArithmeticProblem(f"the input {one.name} is no tensor", "write `randn(1, 3, 224, 224)`", "type")
                 raise Located(one.value, error)
             if value.numel() > MAX_ELEMENTS:
-                error = ArithmeticProblem(f"{value.numel():,} elements", f"at most {MAX_ELEMENTS:,}", "limit")
-                raise Located(one.value, error)
+                message = f"the input {one.name} has {value.numel():,} elements"
+                raise Located(one.value, ArithmeticProblem(message, f"at most {MAX_ELEMENTS:,}", "limit"))
             tensors[one.name] = value
         except Located as error:
-            problems.append(shapes.problem(run, error))
+            problems.append(problem(run, error))
     if problems:
         raise SpecError(problems)
     return tensors

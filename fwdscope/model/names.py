@@ -15,7 +15,7 @@ from fwdscope.model.templates import ImportedTemplate, Template
 from fwdscope.spec import expression as ex
 from fwdscope.spec import tree
 from fwdscope.spec.arithmetic import ArithmeticProblem
-from fwdscope.spec.evaluate import Evaluator, Located
+from fwdscope.spec.evaluate import Evaluator, Located, pattern
 from fwdscope.spec.expression import Expression, Name
 from fwdscope.spec.names import suggestion
 from fwdscope.spec.problems import SpecError
@@ -242,12 +242,10 @@ class Names(Evaluator):
         """``value[index]``; several results are taken by their number."""
         value, index = self.evaluate(node.value), self.evaluate(node.index)
         if isinstance(value, Results) and type(index) is not int:
-            names = ", ".join(f"r{i + 1}" for i in range(len(value)))
             text = self.text(node.value)
             message = f"{text} is the {len(value)} results of a layer, not one tensor"
-            raise ArithmeticProblem(
-                message, f"take them apart: `{names} = {text}`, then index the one that is meant", "type"
-            )
+            help = f"take them apart: `{pattern(value)} = {text}`, then `a{self.text(node)[len(text) :]}`"
+            raise ArithmeticProblem(message, help, "type")
         if isinstance(value, tuple | list | str):
             try:
                 return value[index]

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from fwdscope.model.templates import BlockTemplate, SeriesTemplate, Shared, Template
+from fwdscope.ops.watch import watching
 from fwdscope.spec import arithmetic, tree
 from fwdscope.spec.check import Checked
 from fwdscope.spec.expression import Expression, Target
@@ -329,10 +330,11 @@ def build(
     """
     from fwdscope.model.initialise import check_initialisers
     from fwdscope.model.inputs import example_inputs
+    from fwdscope.model.paths import check_expectations
 
     replaced = dict(replaced or {})
     blueprint = Blueprint(checked, dtype=dtype, building=True)
-    with default_dtype(dtype), torch.no_grad():
+    with default_dtype(dtype), torch.no_grad(), watching():
         example = example_inputs(checked, replaced)
         blueprint.hold_promises = all(n not in replaced or replaced[n].shape == t.shape for n, t in example.items())
         example |= replaced
@@ -342,6 +344,7 @@ def build(
     blueprint.steps.clear()
     if not blueprint.problems:
         check_initialisers(network)
+        check_expectations(network)
     if blueprint.problems:
         raise SpecError([*blueprint.problems, *blueprint.broken.values()])
     return network.eval()

@@ -11,6 +11,7 @@ from fwdscope.report import Promise
 from fwdscope.spec import expression as ex
 from fwdscope.spec import tree
 from fwdscope.spec.expression import Expression, Name
+from fwdscope.spec.problems import Problem, Source
 
 Evaluate = Callable[[Expression], Any]
 
@@ -20,6 +21,29 @@ def hold(promise: tree.Promise, value: Any, evaluate: Evaluate) -> Promise:
     if _matches(promise.shape, value, evaluate):
         return Promise(promise.text, True)
     return Promise(promise.text, False, shape_of(value))
+
+
+def broken(source: Source, promise: tree.Promise, value: Any, evaluate: Evaluate) -> Problem:
+    """The problem of a promise that does not hold, with the promise that would."""
+    promised, got = promise.text, shape_of(value)
+    known = sizes(promise.shape, evaluate)
+    meaning = f" = {known}" if known is not None and str(known) != promised else ""
+    better = _better(promise.shape, value, known, source)
+    help = f"if that shape is right, write `-> {better}`" if better else None
+    return Problem(source, promise.span, "promise", f"promised {promised}{meaning}, got {got}", help)
+
+
+def _better(shape: Expression, value: Any, known: tuple[int, ...] | None, source: Source) -> str | None:
+    """The shape of a tensor, its sizes written as in the promise where they agree."""
+    if not isinstance(value, Tensor):
+        return None
+    if known is None or not isinstance(shape, ex.Sequence) or len(known) != value.dim():
+        return shape_of(value)
+    texts = (
+        source[item.span] if a == b else str(b) for item, a, b in zip(shape.items, known, value.shape, strict=True)
+    )
+    inside = ", ".join(texts)
+    return f"({inside},)" if value.dim() == 1 else f"({inside})"
 
 
 def sizes(shape: Expression, evaluate: Evaluate) -> tuple[int, ...] | None:

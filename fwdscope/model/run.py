@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fwdscope.model import promises, shapes
+from fwdscope.model import causes, promises, shapes
 from fwdscope.model.calls import Calls
 from fwdscope.model.names import Frame, Poisoned
 from fwdscope.model.network import POISON, Body, Made, Origin, Part, one
@@ -21,8 +21,8 @@ from fwdscope.spec import arithmetic, tree
 from fwdscope.spec import expression as ex
 from fwdscope.spec.arithmetic import ArithmeticProblem
 from fwdscope.spec.evaluate import Located, assign
-from fwdscope.spec.expression import Call, Name
-from fwdscope.spec.problems import Problem, SpecError
+from fwdscope.spec.expression import Call, Expression, Name
+from fwdscope.spec.problems import SpecError
 from fwdscope.spec.scope import OWN_TENSORS
 
 MAX_ROUNDS = 1_000
@@ -82,7 +82,7 @@ class Run(Calls):
 
     def failed(self, error: Located) -> None:
         """Keep a problem while building; end the run with it otherwise."""
-        problem = shapes.problem(self, error)
+        problem = causes.problem(self, error)
         if not self.blueprint.building:
             raise SpecError([problem]) from error
         self.blueprint.problems.append(problem)
@@ -91,6 +91,7 @@ class Run(Calls):
         """One line: its value, its names, its promise, the flow."""
         observer = self.blueprint.observer
         self.reads = []
+        self.values = {} if self.blueprint.building else None
         if observer:
             observer.line()
         own = self.is_own_tensor(line)
@@ -172,7 +173,15 @@ class Run(Calls):
         self.naming = None
         if value is POISON:
             raise Poisoned
+        self.hold_size(node, value)
         return value
+
+    def hold_size(self, node: Expression, value: Any) -> None:
+        """A line's value within the limit of elements."""
+        try:
+            shapes.hold_size(value)
+        except shapes.ShapeError as error:
+            raise Located(node, error) from error
 
     def promise(self, line: tree.Statement, value: Any) -> Any:
         """Hold a promised shape against what came."""
@@ -180,8 +189,7 @@ class Run(Calls):
             return None
         kept = promises.hold(line.promise, value, self.evaluate)
         if not kept.held and self.blueprint.building:
-            message = f"promised {line.promise.text}, got {kept.got}"
-            problem = Problem(self.blueprint.spec.source, line.promise.span, "promise", message)
+            problem = promises.broken(self.blueprint.spec.source, line.promise, value, self.evaluate)
             self.blueprint.broken.setdefault(line.span, problem)
         return kept
 

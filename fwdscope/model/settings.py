@@ -24,6 +24,7 @@ from fwdscope.spec import arithmetic, tree
 from fwdscope.spec import expression as ex
 from fwdscope.spec.arithmetic import ArithmeticProblem
 from fwdscope.spec.expression import Call, Expression, Name
+from fwdscope.spec.layer_settings import wrong_setting
 from fwdscope.spec.problems import Span
 
 
@@ -35,8 +36,11 @@ class Settings(Names):
         if not isinstance(times, int) or times < 0:
             raise ArithmeticProblem(f"a stack wants a whole number of copies, found {times!r}", None, "type")
         items = tuple(flat(layer))
-        if times > arithmetic.MAX_TURNS or times * len(items) > arithmetic.MAX_ITEMS:
+        if times > arithmetic.MAX_TURNS:
             raise ArithmeticProblem(f"a stack of {times:,} copies", f"at most {arithmetic.MAX_TURNS:,}", "limit")
+        if times * len(items) > arithmetic.MAX_ITEMS:
+            message = f"{times:,} copies of {len(items):,} layers are {times * len(items):,}"
+            raise ArithmeticProblem(message, f"at most {arithmetic.MAX_ITEMS:,}", "limit")
         return SeriesTemplate(items * times, self.blueprint)
 
     def as_template(self, node: Call, value: Any) -> Template:
@@ -90,9 +94,9 @@ class Settings(Names):
             value = value.layer if isinstance(value, LayerTemplate) else _frozen(value)
             if name not in known:
                 raise ArithmeticProblem(f"{layer.__name__} has no setting {name}", None, "name")
-            if expected := known[name].mismatch(value):
+            if known[name].mismatch(value):
                 shown = value.name if isinstance(value, TEMPLATES) else repr(value)
-                raise ArithmeticProblem(f"{layer.__name__}: {name} is {shown}", f"expected {expected}", "type")
+                raise ArithmeticProblem(*wrong_setting(layer.__name__, known[name], value, shown), "type")
             result[name] = value
         missing = [s.name for s in known.values() if s.required and s.name not in result]
         if missing:

@@ -127,6 +127,16 @@ Template = LayerTemplate | BlockTemplate | ImportedTemplate | Shared | SeriesTem
 TEMPLATES = (LayerTemplate, BlockTemplate, ImportedTemplate, Shared, SeriesTemplate)
 
 
+def written(template: Template) -> str:
+    """A template as a spec writes it, ``Linear(8)``."""
+    if isinstance(template, LayerTemplate):
+        return repr(template.layer)
+    if isinstance(template, BlockTemplate):
+        values = (f"{name}={value.name if isinstance(value, TEMPLATES) else repr(value)}" for name, value in template.settings)
+        return f"{template.name}({', '.join(values)})"
+    return template.brief
+
+
 def flat(template: Template) -> Iterator[Template]:
     """The layers of a template, series laid flat."""
     if isinstance(template, SeriesTemplate):

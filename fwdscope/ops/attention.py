@@ -11,7 +11,8 @@ import math
 from collections.abc import Iterator
 
 from .base import Op, Operand, Term, Terms, flops, like, macs, rule
-from .layout import broadcast, permuted
+from .layout import broadcast
+from .pointwise import made
 
 
 def _attention(
@@ -48,12 +49,11 @@ def _output(op: Op) -> tuple[Operand, ...] | None:
         return None
     shape = (*q.shape[:-1], v.shape[-1])
     scores = (*q.shape[:-1], k.shape[-2])
-    if mask is not None:
-        if op.at(5) or mask.dtype not in ("bool", q.dtype) or broadcast((mask.shape, scores)) != scores:
-            return None
-    # With four dimensions the fused kernels make heads the third in memory, as the next layer wants them.
-    order = (0, 2, 1, 3) if len(shape) == 4 else tuple(range(len(shape)))
-    return (like(q, shape)._replace(stride=permuted(shape, order)),)
+    masked = mask is not None and not op.at(5) and mask.dtype in ("bool", q.dtype)
+    if mask is not None and not (masked and broadcast((mask.shape, scores)) == scores):
+        return None
+    # The fused kernels lay their result out as the query is; values of another width go through plain products.
+    return made((q,), q.dtype) if shape == q.shape else (like(q, shape),)
 
 
 def _dense(op: Op, mask: Operand | None) -> Iterator[Term]:

@@ -13,7 +13,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 from . import formula as formulas
 from .layout import Shape, contiguous, distinct
@@ -195,16 +195,17 @@ def register(names: Iterable[str], found: Rule) -> None:
         RULES[name] = found
 
 
-def rule(
-    *names: str, output: Output | None = None, traffic: Traffic | None = None
-) -> Callable[[Callable[[Op], Terms]], Callable[[Op], Terms]]:
+_Function = TypeVar("_Function", bound=Callable[[Op], Terms])
+
+
+def rule(*names: str, output: Output | None = None, traffic: Traffic | None = None) -> Callable[[_Function], _Function]:
     """Register a function from an operator to its terms.
 
     ``output`` gives the results from the arguments, or None where torch has to be asked. ``traffic`` gives the bytes
     read and written where they are not those of every operand and every result.
     """
 
-    def decorate(terms: Callable[[Op], Terms]) -> Callable[[Op], Terms]:
+    def decorate(terms: _Function) -> _Function:
         register(names, Rule(terms, output, traffic))
         return terms
 

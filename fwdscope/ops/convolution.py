@@ -15,7 +15,9 @@ _SPATIAL = {1: "L_{}", 2: "H_{}·W_{}", 3: "D_{}·H_{}·W_{}"}
 _KERNEL = {1: "k", 2: "k_h·k_w", 3: "k_d·k_h·k_w"}
 
 
-def _terms(x: Operand, weight: Operand, bias: Operand | None, out: Operand, groups: int, transposed: bool) -> Terms:
+def _terms(
+    x: Operand, weight: Operand, bias: Operand | None, out: Operand, groups: int, transposed: bool
+) -> Iterator[Term]:
     """Of a batch or a single sample; the weight is (C_out, C_in/groups, …), transposed (C_in, C_out/groups, …)."""
     d = len(weight.shape) - 2
     side, seen = (x, out) if transposed else (out, x)

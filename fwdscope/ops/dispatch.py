@@ -1,6 +1,6 @@
-"""Between torch's dispatcher and the rules: a call read as plain data, and run on meta without torch's slow references.
+"""Between torch's dispatcher and the rules: calls read as plain data, and run on meta without torch's slow references.
 
-The first element-wise operator, convolution or pooling on meta makes torch import dynamo and sympy, a second of nothing.
+The first element-wise operator, convolution or pooling on meta makes torch import dynamo or sympy, a second of nothing.
 Where a rule states what its operator returns, :func:`run` makes it by ``empty_strided`` and torch is not asked.
 """
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from .base import Op, Operand, Terms, flops, like, rule
+from collections.abc import Iterator
+
+from .base import Op, Operand, Term, Terms, flops, like, rule
 
 
 def looked_up(op: Op) -> tuple[int, int]:
@@ -26,7 +28,7 @@ def embedding(op: Op) -> Terms:
 
 
 @rule("_embedding_bag", "_embedding_bag_forward_only", "embedding_bag", traffic=lambda op: _bag_traffic(op))
-def embedding_bag(op: Op) -> Terms:
+def embedding_bag(op: Op) -> Iterator[Term]:
     """The rows of a bag are summed (0), averaged (1) or compared (2): one result less than rows in every bag."""
     indices, out, mode = op.operand(1), op.output, op.at(4, 0)
     numbers = {"n": indices.numel, "bags": out.shape[0], "D": out.shape[1]}
@@ -42,4 +44,5 @@ def embedding_bag(op: Op) -> Terms:
 def _bag_traffic(op: Op) -> tuple[int, int]:
     table, *indices = op.operands
     rows = op.operand(1).numel * table.shape[1] * table.itemsize
-    return rows + sum(x.nbytes for x in indices), sum(x.nbytes for x in op.outputs)
+    # What else comes out is a kernel's own book-keeping, and other on every device.
+    return rows + sum(x.nbytes for x in indices), op.output.nbytes

@@ -6,11 +6,12 @@ Over several dimensions n is the product of their lengths; N counts all elements
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
-from .base import Op, Operand, Terms, flops, rule
+from .base import Op, Operand, Term, Terms, flops, rule
 
 
-def _terms(op: Op, side: Operand, factor: str) -> Terms:
+def _terms(op: Op, side: Operand, factor: str) -> Iterator[Term]:
     dims = op.at(1)
     n = math.prod(side.shape[d] for d in dims)
     yield flops("transform", f"round({factor}·N·log2(n))", N=side.numel, n=n)

@@ -27,7 +27,7 @@ def value(formula: str, numbers: Mapping[str, int]) -> int:
 
     Formulas are literals of this package, never text of a user.
     """
-    return int(eval(_code(formula), _WORDS, numbers))  # type: ignore[arg-type]
+    return int(eval(_code(formula), _WORDS, numbers))
 
 
 @cache

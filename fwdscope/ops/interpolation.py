@@ -7,8 +7,9 @@ four products and three sums: 7 for each of four rows and once across them, 35. 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
-from .base import Op, Operand, Terms, flops, is_dense, like, macs, rule
+from .base import Op, Operand, Term, Terms, flops, is_dense, like, macs, rule
 
 _RESULTS = {
     "upsample_linear1d": (3, "two products, sum"),
@@ -45,7 +46,7 @@ def nearest(op: Op) -> Terms:
 
 
 @rule("_upsample_bilinear2d_aa", "_upsample_bicubic2d_aa", "_upsample_lanczos2d_aa")
-def antialiased(op: Op) -> Terms:
+def antialiased(op: Op) -> Iterator[Term]:
     """Two passes, along the width and then the height, with a filter as wide as the scale makes it."""
     x, out = op.operand(), op.output
     reach = {"bilinear": 2, "bicubic": 4, "lanczos": 6}[op.name.split("_")[2].removesuffix("2d")]

@@ -35,14 +35,14 @@ def _output(op: Op, position: int) -> tuple[Operand, ...] | None:
 
 
 @rule("mse_loss", output=lambda op: _output(op, 2))
-def mse_loss(op: Op) -> Terms:
+def mse_loss(op: Op) -> Iterator[Term]:
     """(x - y)²."""
     yield _each("difference, square", 2, _n(op))
     yield from _reduction(op.at(2, _MEAN), _n(op))
 
 
 @rule("smooth_l1_loss", output=lambda op: _output(op, 2))
-def smooth_l1_loss(op: Op) -> Terms:
+def smooth_l1_loss(op: Op) -> Iterator[Term]:
     """½·d²/β below β, |d| - ½·β above: both sides are counted, and the quotient only where β is not 1."""
     scaled = op.at(3, 1.0) != 1
     yield _each("difference, abs, comparison, square, ·½, -" + ", /β" * scaled, 6 + scaled, _n(op))
@@ -50,7 +50,7 @@ def smooth_l1_loss(op: Op) -> Terms:
 
 
 @rule("huber_loss", output=lambda op: _output(op, 2))
-def huber_loss(op: Op) -> Terms:
+def huber_loss(op: Op) -> Iterator[Term]:
     """½·d² below δ, δ·(|d| - ½·δ) above."""
     scaled = op.at(3, 1.0) != 1
     yield _each("difference, abs, comparison, square, ·½, -" + ", ·δ" * scaled, 6 + scaled, _n(op))
@@ -58,14 +58,14 @@ def huber_loss(op: Op) -> Terms:
 
 
 @rule("soft_margin_loss", output=lambda op: _output(op, 2))
-def soft_margin_loss(op: Op) -> Terms:
+def soft_margin_loss(op: Op) -> Iterator[Term]:
     """log1p(exp(-y·x))."""
     yield _each("product, negation, exp, log1p", 4, _n(op))
     yield from _reduction(op.at(2, _MEAN), _n(op))
 
 
 @rule("binary_cross_entropy")
-def binary_cross_entropy(op: Op) -> Terms:
+def binary_cross_entropy(op: Op) -> Iterator[Term]:
     """-(y·log(x) + (1 - y)·log(1 - x)), each logarithm kept above -100."""
     weighted = op.at(2) is not None
     yield _each("two logs, two bounds, 1-x, 1-y, two products, sum, negation", 10, _n(op))
@@ -75,7 +75,7 @@ def binary_cross_entropy(op: Op) -> Terms:
 
 
 @rule("binary_cross_entropy_with_logits")
-def binary_cross_entropy_with_logits(op: Op) -> Terms:
+def binary_cross_entropy_with_logits(op: Op) -> Iterator[Term]:
     """(1 - y)·x - logsigmoid(x), the latter times 1 + (w - 1)·y with a weight of the positive ones."""
     yield _each("1-y, product, logsigmoid 4, difference", 7, _n(op))
     if op.at(3) is not None:
@@ -86,7 +86,7 @@ def binary_cross_entropy_with_logits(op: Op) -> Terms:
 
 
 @rule("nll_loss_forward", "nll_loss2d_forward", "nll_loss", "nll_loss2d")
-def nll_loss(op: Op) -> Terms:
+def nll_loss(op: Op) -> Iterator[Term]:
     """A look-up, and a negation for each target; with weights a product, and the sum of the weights for the mean."""
     n, kind, weighted = op.operand(1).numel, op.at(3, _MEAN), op.at(2) is not None
     yield _each("negation, weight" if weighted else "negation", 1 + weighted, n)
@@ -96,7 +96,7 @@ def nll_loss(op: Op) -> Terms:
 
 
 @rule("multi_margin_loss")
-def multi_margin_loss(op: Op) -> Terms:
+def multi_margin_loss(op: Op) -> Iterator[Term]:
     """For each class but the right one max(0, margin - x[y] + x[c]), powers and weights of it, their sum over C."""
     x, power, weighted = op.operand(), op.at(2, 1), op.at(4) is not None
     rows, classes = op.operand(1).numel, x.shape[-1] if x.shape else 1
@@ -108,7 +108,7 @@ def multi_margin_loss(op: Op) -> Terms:
 
 
 @rule("multilabel_margin_loss_forward")
-def multilabel_margin_loss(op: Op) -> Terms:
+def multilabel_margin_loss(op: Op) -> Iterator[Term]:
     """For each target and each other class max(0, 1 - x[t] + x[c]); how many targets there are, the data say.
 
     Counted is one target a row.
@@ -123,8 +123,10 @@ def multilabel_margin_loss(op: Op) -> Terms:
 
 @rule("_ctc_loss", "_cudnn_ctc_loss")
 def ctc_loss(op: Op) -> Terms:
-    """The forward variables of Graves et al. 2006: at each step of T, for each of 2·S + 1 labels with blanks, a log-sum-
-    exp of three and a log-probability: two comparisons, three differences, three exps, two sums, a log, two sums.
+    """The forward variables of Graves et al. 2006, at each of T steps for each of 2·S + 1 labels with blanks.
+
+    Each is a log-sum-exp of three, which is two comparisons, three differences, three exps, two sums, a log and a sum,
+    and the sum with a log-probability.
     """
     steps, batch = op.operand(0).shape[0], op.operand(0).shape[1] if len(op.operand(0).shape) > 2 else 1
     lengths, targets = op.at(3), op.operand(1)

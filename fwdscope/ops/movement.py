@@ -1,17 +1,20 @@
 """What computes nothing: views, which do not even touch memory, and all that copies, selects, pads and fills.
 
-A table's names are ATen's. Views are called, never inferred: only torch can make a tensor that shares another's storage.
+Views have no stated result: only torch can make a tensor that shares another's storage.
 """
 
 from __future__ import annotations
 
-from .base import Op, Operand, Output, Rule, Terms, dimension, flops, is_dense, like, register, rule, tensor
+from collections.abc import Iterator
+
+from .base import Op, Operand, Output, Rule, Term, Terms, dimension, flops, is_dense, like, register, rule, tensor
 from .embedding import looked_up
-from .layout import Shape, broadcast, contiguous, elementwise, is_channels_last, is_contiguous, is_dense as gapless
-from .promotion import DEFAULT, ITEMSIZE, Unpromoted, promote
+from .layout import Shape, broadcast, contiguous, elementwise, is_channels_last, is_contiguous
+from .layout import is_dense as gapless
+from .promotion import DEFAULT, ITEMSIZE, UnpromotedError, promote
 
 _VIEWS = """
-_conj _neg_view _reshape_alias _reshape_copy_alias _unsafe_view alias as_strided broadcast_to chunk contiguous detach
+_conj _neg_view _reshape_alias _unsafe_view alias as_strided broadcast_to chunk contiguous detach
 diagonal expand expand_as flatten imag lift lift_fresh movedim narrow numpy_T permute real reshape resolve_conj
 resolve_neg select set_data slice split split_with_sizes squeeze swapaxes t tensor_split transpose unbind unflatten
 unfold unsafe_chunk unsafe_split unsafe_split_with_sizes unsqueeze view view_as view_as_complex view_as_real
@@ -56,7 +59,6 @@ def _from_source(op: Op) -> tuple[int, int]:
 
 register(_VIEWS.split(), Rule(_nothing, traffic=_untouched))
 register(_EMPTY.split(), Rule(_nothing, traffic=_untouched))
-register(_LOOK_UPS.split(), Rule(_nothing, traffic=looked_up))
 register(("_local_scalar_dense", "item"), Rule(_nothing))
 
 
@@ -95,7 +97,7 @@ def _cat_output(op: Op) -> tuple[Operand, ...] | None:
     dim = dimension(dim, ndim)
     # One-dimensional empty tensors are skipped by torch, whatever the others are.
     rests = {x.shape[:dim] + x.shape[dim + 1 :] for x in tensors}
-    same = len(rests) == 1 and all(len(x.shape) == ndim and (0,) != x.shape for x in tensors)
+    same = len(rests) == 1 and all(len(x.shape) == ndim and x.shape != (0,) for x in tensors)
     if not same or not all(is_contiguous(x.shape, x.stride) for x in tensors):
         return None
     if ndim > 3 and any(is_channels_last(x.shape, x.stride) for x in tensors):
@@ -104,7 +106,7 @@ def _cat_output(op: Op) -> tuple[Operand, ...] | None:
         dtype = first.dtype
         for x in tensors[1:]:
             dtype = promote(dtype, x.dtype)
-    except Unpromoted:
+    except UnpromotedError:
         return None
     shape = (*first.shape[:dim], sum(x.shape[dim] for x in tensors), *first.shape[dim + 1 :])
     return (tensor(shape, dtype),)
@@ -181,22 +183,17 @@ _OUTPUTS: dict[str, Output] = {
     "triu": _same_output,
     "repeat": _repeat_output,
     "constant_pad_nd": _pad_output,
+    "index_select": _index_select_output,
+    "gather": _gather_output,
+    "index": _index_output,
 }
 
 for _name in _COPIES.split():
     register((_name,), Rule(_nothing, _OUTPUTS.get(_name)))
 
 
-# The look-ups were registered without a result; these say theirs.
-def _restate(name: str, output: Output) -> None:
-    from .base import RULES
-
-    RULES[f"aten.{name}"] = Rule(_nothing, output, looked_up)
-
-
-_restate("index_select", _index_select_output)
-_restate("gather", _gather_output)
-_restate("index", _index_output)
+for _name in _LOOK_UPS.split():
+    register((_name,), Rule(_nothing, _OUTPUTS.get(_name), looked_up))
 
 
 # -- what makes tensors out of nothing --------------------------------------------------------------------------------
@@ -284,7 +281,7 @@ def scatter_add(op: Op) -> Terms:
 
 
 @rule("scatter_reduce", "index_reduce")
-def scatter_reduce(op: Op) -> Terms:
+def scatter_reduce(op: Op) -> Iterator[Term]:
     """Each element of the source is a sum, product or comparison; a mean divides each result."""
     reduction = op.at(4)
     yield flops("sums, products or comparisons", "N", N=op.operand(3).numel)

@@ -36,7 +36,7 @@ def _layer_norm_output(op: Op) -> tuple[Operand, ...] | None:
 
 
 @rule("native_layer_norm", output=_layer_norm_output)
-def layer_norm(op: Op) -> Terms:
+def layer_norm(op: Op) -> Iterator[Term]:
     """Over the last dimensions, then weight and bias."""
     x, n = op.operand(), math.prod(op.at(1))
     yield _standardised(x.numel // n if n else 0, n)
@@ -50,7 +50,7 @@ def whole_layer_norm(op: Op) -> Terms:
 
 
 @rule("rms_norm", "_fused_rms_norm")
-def rms_norm(op: Op) -> Terms:
+def rms_norm(op: Op) -> Iterator[Term]:
     """x / √(mean(x²) + eps): square n, mean n, +eps, rsqrt, product n, and the weight (Zhang and Sennrich 2019)."""
     x, n = op.operand(), math.prod(op.at(1))
     yield flops("square, mean, +eps, rsqrt, product", "R·(3·n + 2)", R=x.numel // n if n else 0, n=n)
@@ -59,7 +59,7 @@ def rms_norm(op: Op) -> Terms:
 
 
 @rule("native_group_norm")
-def group_norm(op: Op) -> Terms:
+def group_norm(op: Op) -> Iterator[Term]:
     """Over the channels and positions of each group, then weight and bias for each channel."""
     x = op.operand()
     rows = op.at(3) * op.at(6)
@@ -114,7 +114,7 @@ def batch_norm_in_training(op: Op) -> Terms:
 
 
 @rule("_weight_norm_interface")
-def weight_norm(op: Op) -> Terms:
+def weight_norm(op: Op) -> Iterator[Term]:
     """g·v / ‖v‖: squares, sums and root of each row, a quotient, and a product for each weight."""
     v, rows = op.operand(0), op.operand(1).numel
     n = v.numel // rows if rows else 0

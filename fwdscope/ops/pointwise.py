@@ -1,96 +1,32 @@
 """Element-wise operators: so many arithmetic results for each element of the result.
 
 Both sides of a choice are counted, as a machine without branches computes them; the choice itself moves data. A complex
-result is counted in real arithmetic where that is settled (a product is four products, a sum and a difference) and is
+result is counted in real arithmetic where that is settled (a product is four products, a difference and a sum) and is
 beyond the rule elsewhere.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
+from enum import Enum, auto
 
-from .base import Op, Operand, Output, Rule, Terms, flops, register, rule
+from .base import Op, Operand, Rule, Terms, flops, register, rule
 from .layout import broadcast, elementwise
-from .promotion import DEFAULT, ITEMSIZE, Unpromoted, is_complex, is_whole, result_type
+from .promotion import DEFAULT, ITEMSIZE, UnpromotedError, is_complex, is_floating, is_whole, result_type
 
-# One operator a line: how many results an element takes, and which they are.
-UNARY: dict[int, dict[str, str]] = {
-    0: {"positive": "nothing"},
-    1: {
-        **dict.fromkeys(
-            "neg abs sign sgn signbit ceil floor round trunc square reciprocal relu logical_not bitwise_not "
-            "isnan isinf isposinf isneginf threshold angle conj_physical".split(),
-            "one result",
-        ),
-        **dict.fromkeys(
-            "sqrt rsqrt exp exp2 expm1 log log2 log10 log1p sin cos tan asin acos atan sinh cosh tanh asinh acosh "
-            "atanh erf erfc erfinv lgamma digamma polygamma i0 special_i0 special_i0e special_i1 special_i1e "
-            "special_ndtri special_log_ndtr special_erfcx special_bessel_j0 special_bessel_j1".split(),
-            "one transcendental",
-        ),
-    },
-    2: {
-        "frac": "truncation, difference",
-        "relu6": "max, min",
-        "hardtanh": "max, min",
-        "hardshrink": "two comparisons",
-        "leaky_relu": "comparison, product",
-        "special_entr": "log, product",
-        "deg2rad": "product, rounding",
-        "rad2deg": "product, rounding",
-    },
-    3: {"nan_to_num": "three comparisons", "sinc": "·π, sin, quotient"},
-    4: {
-        "sigmoid": "negation, exp, 1+, 1/",
-        "hardsigmoid": "+3, max, min, /6",
-        "log_sigmoid_forward": "negation, exp, log1p, negation",
-        "mish": "exp, log1p, tanh, product",
-        "softshrink": "two comparisons, difference, sum",
-        "special_ndtr": "/√2, erf, 1+, ·½",
-    },
-    5: {"silu": "sigmoid 4, product", "hardswish": "hardsigmoid 4, product"},
-}  # fmt: skip
-BINARY: dict[int, dict[str, str]] = {
-    1: dict.fromkeys(
-        "maximum minimum fmax fmin atan2 fmod remainder eq ne lt le gt ge logical_and logical_or logical_xor "
-        "bitwise_and bitwise_or bitwise_xor bitwise_left_shift bitwise_right_shift __and__ __or__ __xor__ __lshift__ "
-        "__rshift__ copysign nextafter igamma igammac special_zeta clamp_min clamp_max".split(),
-        "one result",
-    ),
-    2: {
-        "xlogy": "log, product",
-        "special_xlog1py": "log1p, product",
-        "heaviside": "two comparisons",
-        "floor_divide": "quotient, rounding",
-        "_prelu_kernel": "comparison, product",
-    },
-    4: {"hypot": "two squares, sum, root"},
-    7: {
-        "logaddexp": "max, difference, abs, negation, exp, log1p, sum",
-        "logaddexp2": "max, difference, abs, negation, exp2, log, sum",
-    },
-}
-# Euclid's algorithm takes as many rounds as the numbers say; one is what all need.
-_ROUNDS = {"gcd": (1, "a round of Euclid's algorithm"), "lcm": (3, "a round of Euclid's algorithm, product, quotient")}
 
-# Real arithmetic of a complex element: (a + bi)(c + di) is four products, a difference and a sum.
-_COMPLEX = {"add": 2, "sub": 2, "rsub": 2, "neg": 2, "mul": 6, "div": 11, "reciprocal": 6, "abs": 4, "angle": 1,
-            "exp": 5, "conj_physical": 1, "sgn": 6, "eq": 3, "ne": 3, "positive": 0, "square": 6}  # fmt: skip
+class Numbers(Enum):
+    """Which numbers an operator takes and makes. What is not listed for an operator, torch is asked."""
 
-# Operators whose result is true or false, and those that turn whole numbers into floating point.
-_BOOLEAN = frozenset(
-    "eq ne lt le gt ge logical_and logical_or logical_xor logical_not isnan isinf isposinf isneginf signbit".split()
-)
-_WHOLE_STAYS = frozenset(
-    "neg abs sign sgn ceil floor round trunc square relu bitwise_not positive threshold relu6 hardtanh nan_to_num "
-    "leaky_relu conj_physical".split()
-)
-# Operators that torch refuses for whole numbers or true and false, or treats in a way of their own: torch is asked.
-_FLOATS_ONLY = frozenset(
-    "gelu silu mish hardsigmoid hardswish softplus elu celu leaky_relu hardshrink softshrink log_sigmoid_forward "
-    "_prelu_kernel glu rrelu_with_noise lerp frac relu6".split()
-)
+    SAME = auto()  # whole numbers stay whole
+    ALL = auto()  # so do true and false
+    FLOAT = auto()  # whole numbers, true and false become floating point
+    FLOATS = auto()  # only floating point is taken
+    BOOLEAN = auto()  # the result is true or false
+
+
+# -- what they return -------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -98,46 +34,35 @@ class Result:
     """The result of an element-wise operator of its first ``operands`` arguments, all broadcast and promoted."""
 
     operands: int
-    name: str
+    numbers: Numbers
 
     def __call__(self, op: Op) -> tuple[Operand, ...] | None:
         """Shape, dtype and strides of the result."""
         values = [value for value in op.arguments[: self.operands] if value is not None]
         tensors = [value for value in values if isinstance(value, Operand)]
-        if not tensors or any(isinstance(v, tuple) and not isinstance(v, Operand) for v in values):
+        if not tensors or any(is_complex(x.dtype) for x in tensors):
             return None
         try:
-            dtype = self.dtype(tensors, values)
-        except Unpromoted:
+            found = result_type(values)
+        except UnpromotedError:
             return None
-        return made(tensors, dtype)
+        dtype = self.dtype(found)
+        return None if dtype is None else made(tensors, dtype)
 
-    def dtype(self, tensors: Iterable[Operand], values: Iterable[object]) -> str:
-        """The number type of the result."""
-        if any(is_complex(x.dtype) for x in tensors) or any(x.dtype not in ITEMSIZE for x in tensors):
-            raise Unpromoted("complex")
-        found = result_type(values)
-        if self.name in _BOOLEAN:
+    def dtype(self, promoted: str) -> str | None:
+        """The number type of the result, from what the arguments are promoted to."""
+        if self.numbers is Numbers.BOOLEAN:
             return "bool"
-        if self.name in _FLOATS_ONLY and is_whole(found):
-            raise Unpromoted(self.name)
-        if found == "bool" and self.name not in _ON_BOOLEANS:
-            raise Unpromoted(self.name)
-        if is_whole(found) and self.name in _TO_FLOAT:
+        if is_floating(promoted):
+            return promoted
+        if self.numbers is Numbers.FLOAT:
             return DEFAULT
-        return found
-
-
-# What true and false may be given to; for all others torch decides, often with an error.
-_ON_BOOLEANS = frozenset("add mul maximum minimum bitwise_and bitwise_or bitwise_xor bitwise_not where".split())
-_TO_FLOAT = frozenset(
-    name for rows in (UNARY, BINARY) for row in rows.values() for name, what in row.items()
-    if what == "one transcendental"
-) | {"sigmoid", "div", "reciprocal", "atan2", "xlogy", "sinc"} - _FLOATS_ONLY  # fmt: skip
+        taken = self.numbers is Numbers.ALL or (self.numbers is Numbers.SAME and promoted != "bool")
+        return promoted if taken else None
 
 
 def made(tensors: Iterable[Operand], dtype: str) -> tuple[Operand, ...] | None:
-    """The element-wise result of tensors, in a number type."""
+    """The element-wise result of tensors, in a number type; None where they do not broadcast."""
     tensors = tuple(tensors)
     first = tensors[0]
     if all(x.shape == first.shape and x.stride == first.stride for x in tensors[1:]):
@@ -151,9 +76,17 @@ def made(tensors: Iterable[Operand], dtype: str) -> tuple[Operand, ...] | None:
     return (Operand(shape, dtype, ITEMSIZE[dtype], stride),)
 
 
+# -- what they compute ------------------------------------------------------------------------------------------------
+
+# Real arithmetic of a complex element: (a + bi)(c + di) is four products, a difference and a sum; a quotient is six of
+# these, three for |z|² and two divisions; a power of e is exp, cos, sin and two products.
+_COMPLEX = {"add": 2, "sub": 2, "rsub": 2, "neg": 2, "mul": 6, "square": 6, "div": 11, "reciprocal": 6, "abs": 4,
+            "sgn": 6, "angle": 1, "exp": 5, "eq": 3, "ne": 3, "conj_physical": 1, "positive": 0}  # fmt: skip
+
+
 def each(op: Op, count: int, what: str) -> Terms:
     """So many results for each element that comes out."""
-    if any(is_complex(x.dtype) for x in op.operands) or (op.outputs and is_complex(op.output.dtype)):
+    if any(is_complex(x.dtype) for x in op.operands) or is_complex(op.output.dtype):
         return _complex(op)
     return (flops(what, f"{count}·N" if count != 1 else "N", N=op.output.numel),)
 
@@ -162,36 +95,75 @@ def _complex(op: Op) -> Terms:
     name = op.name.removeprefix("aten.").rstrip("_")
     if name not in _COMPLEX:
         return None
-    complexes = sum(is_complex(x.dtype) for x in op.operands)
     # A real factor or divisor acts on each part by itself.
-    alone = complexes == 1 and not isinstance(op.at(1), complex)
+    alone = sum(is_complex(x.dtype) for x in op.operands) == 1 and not isinstance(op.at(1), complex)
     by_parts = alone and (name == "mul" or (name == "div" and is_complex(op.operand(0).dtype)))
     count = 2 if by_parts else _COMPLEX[name]
     return (flops("real arithmetic of complex numbers", f"{count}·N", N=op.output.numel),)
 
 
-def _table(rows: dict[int, dict[str, str]], operands: int) -> None:
-    for count, row in rows.items():
-        for name, what in row.items():
-            register((name,), Rule(_counter(count, what), _output(name, operands)))
+def _table(operands: int, count: int, what: str, names: str, numbers: Numbers | None) -> None:
+    """The rules of all these operators of so many tensors; without ``numbers`` torch is asked what they return."""
+
+    def terms(op: Op) -> Terms:
+        return each(op, count, what)
+
+    register(names.split(), Rule(terms, None if numbers is None else Result(operands, numbers)))
 
 
-def _counter(count: int, what: str) -> Callable[[Op], Terms]:
-    return lambda op: each(op, count, what)
+_SAME, _ALL, _FLOAT, _FLOATS, _BOOLEAN = Numbers
+_TRANSCENDENTAL = "one transcendental"
 
+_table(1, 0, "nothing", "positive", None)
+_table(1, 1, "one result", "neg abs sign ceil floor trunc square relu threshold", _SAME)
+_table(1, 1, "one result", "bitwise_not", _ALL)
+_table(1, 1, "one result", "logical_not isnan isinf isposinf isneginf signbit", _BOOLEAN)
+_table(1, 1, "one result", "reciprocal", _FLOAT)
+_table(1, 1, "one result", "round sgn angle conj_physical", None)
+_table(1, 1, _TRANSCENDENTAL, "sqrt rsqrt exp exp2 expm1 log log2 log10 log1p sin cos tan asin acos atan", _FLOAT)
+_table(1, 1, _TRANSCENDENTAL, "sinh cosh tanh asinh acosh atanh erf erfc erfinv lgamma digamma", _FLOAT)
+_table(1, 1, _TRANSCENDENTAL, "polygamma i0 special_i0 special_i0e special_i1 special_i1e special_ndtri", None)
+_table(1, 1, _TRANSCENDENTAL, "special_log_ndtr special_erfcx special_bessel_j0 special_bessel_j1", None)
+_table(1, 2, "truncation, difference", "frac", None)
+_table(1, 2, "max, min", "relu6 hardtanh", _FLOATS)
+_table(1, 2, "two comparisons", "hardshrink", _FLOATS)
+_table(1, 2, "comparison, product", "leaky_relu", _FLOATS)
+_table(1, 2, "comparison, product", "rrelu_with_noise", None)
+_table(1, 2, "log, product", "special_entr", None)
+_table(1, 2, "product, quotient", "deg2rad rad2deg", None)
+_table(1, 3, "three comparisons", "nan_to_num", None)
+_table(1, 3, "·π, sin, quotient", "sinc", _FLOAT)
+_table(1, 4, "negation, exp, 1+, 1/", "sigmoid", _FLOAT)
+_table(1, 4, "+3, max, min, /6", "hardsigmoid", _FLOATS)
+_table(1, 4, "negation, exp, log1p, negation", "log_sigmoid_forward", None)
+_table(1, 4, "exp, log1p, tanh, product", "mish", _FLOATS)
+_table(1, 4, "two comparisons, difference, sum", "softshrink", _FLOATS)
+_table(1, 4, "/√2, erf, 1+, ·½", "special_ndtr", None)
+_table(1, 5, "sigmoid 4, product", "silu", _FLOATS)
+_table(1, 5, "hardsigmoid 4, product", "hardswish", _FLOATS)
 
-# Of a second result (log_sigmoid_forward's buffer), of other numbers of digits or of real parts torch knows more.
-_ASKED = frozenset("log_sigmoid_forward angle polygamma round sgn positive copysign nextafter fmod remainder "
-                   "floor_divide heaviside special_zeta igamma igammac special_xlog1py logaddexp logaddexp2 hypot "
-                   "bitwise_left_shift bitwise_right_shift frac deg2rad rad2deg nan_to_num special_entr".split())  # fmt: skip
-
-
-def _output(name: str, operands: int) -> Output | None:
-    return None if name in _ASKED or name.startswith(("special_", "__")) else Result(operands, name)
-
-
-_table(UNARY, 1)
-_table(BINARY, 2)
+_table(2, 1, "comparison", "maximum minimum", _ALL)
+_table(2, 1, "comparison", "clamp_min clamp_max", _SAME)
+_table(2, 1, "comparison", "fmax fmin", None)
+_table(2, 1, "comparison", "eq ne lt le gt ge", _BOOLEAN)
+_table(2, 1, "logic", "logical_and logical_or logical_xor", _BOOLEAN)
+_table(2, 1, "logic", "bitwise_and bitwise_or bitwise_xor", _ALL)
+_table(2, 1, "one result", "bitwise_left_shift bitwise_right_shift copysign nextafter", None)
+_table(2, 1, "one result", "__and__ __or__ __xor__ __lshift__ __rshift__ __iand__ __ior__ __ixor__", None)
+_table(2, 1, "remainder", "fmod remainder", None)
+_table(2, 1, _TRANSCENDENTAL, "atan2", _FLOAT)
+_table(2, 1, _TRANSCENDENTAL, "igamma igammac special_zeta", None)
+_table(2, 2, "log, product", "xlogy", _FLOAT)
+_table(2, 2, "log1p, product", "special_xlog1py", None)
+_table(2, 2, "two comparisons", "heaviside", None)
+_table(2, 2, "quotient, rounding", "floor_divide", None)
+_table(2, 2, "comparison, product", "_prelu_kernel", None)
+# Euclid's algorithm takes as many rounds as the numbers say; one is what all need.
+_table(2, 1, "a round of Euclid's algorithm", "gcd", None)
+_table(2, 3, "a round of Euclid's algorithm, product, quotient", "lcm", None)
+_table(2, 4, "two squares, sum, root", "hypot", None)
+_table(2, 7, "max, difference, abs, negation, exp, log1p, sum", "logaddexp", None)
+_table(2, 7, "max, difference, abs, negation, exp2, log, sum", "logaddexp2", None)
 
 
 def _scaled(op: Op, position: int) -> int:
@@ -199,26 +171,26 @@ def _scaled(op: Op, position: int) -> int:
     return int(op.keyword("alpha", op.at(position, 1)) != 1)
 
 
-@rule("add", output=Result(2, "add"))
+@rule("add", output=Result(2, _ALL))
 def add(op: Op) -> Terms:
     """A sum, and a product where alpha is given."""
     return each(op, 1 + _scaled(op, 2), "product with alpha, sum" if _scaled(op, 2) else "sum")
 
 
-@rule("sub", "rsub", output=Result(2, "sub"))
+@rule("sub", "rsub", output=Result(2, _SAME))
 def sub(op: Op) -> Terms:
     """A difference, and a product where alpha is given."""
     return each(op, 1 + _scaled(op, 2), "product with alpha, difference" if _scaled(op, 2) else "difference")
 
 
-@rule("mul", output=Result(2, "mul"))
+@rule("mul", output=Result(2, _ALL))
 def mul(op: Op) -> Terms:
     """A product."""
     return each(op, 1, "product")
 
 
 def _div_output(op: Op) -> tuple[Operand, ...] | None:
-    return None if op.keyword("rounding_mode") is not None else Result(2, "div")(op)
+    return None if op.keyword("rounding_mode") is not None else Result(2, _FLOAT)(op)
 
 
 @rule("div", "true_divide", output=_div_output)
@@ -228,16 +200,9 @@ def div(op: Op) -> Terms:
     return each(op, 1 + rounded, "quotient, rounding" if rounded else "quotient")
 
 
-@rule("gcd", "lcm")
-def euclid(op: Op) -> Terms:
-    """The greatest common divisor and the least common multiple, with one round of the loop that the data decide."""
-    count, what = _ROUNDS[op.name.removeprefix("aten.").rstrip("_")]
-    return each(op, count, what)
-
-
 def _pow_output(op: Op) -> tuple[Operand, ...] | None:
     whole = any(isinstance(x, Operand) and is_whole(x.dtype) for x in op.arguments)
-    return None if whole else Result(2, "pow")(op)
+    return None if whole else Result(2, _FLOATS)(op)
 
 
 @rule("pow", output=_pow_output)
@@ -250,7 +215,7 @@ def power(op: Op) -> Terms:
     return each(op, 1, "power")
 
 
-@rule("gelu", output=Result(1, "gelu"))
+@rule("gelu", output=Result(1, _FLOATS))
 def gelu(op: Op) -> Terms:
     """Exact: x/√2, erf, 1+, ·½, ·x. By tanh: x·x·x 2, ·c, +x, ·√(2/π), tanh, 1+, ·½, ·x."""
     if op.keyword("approximate", op.at(1, "none")) == "tanh":
@@ -258,14 +223,14 @@ def gelu(op: Op) -> Terms:
     return each(op, 5, "x/√2, erf, 1+, ·½, ·x")
 
 
-@rule("softplus", output=Result(1, "softplus"))
+@rule("softplus", output=Result(1, _FLOATS))
 def softplus(op: Op) -> Terms:
     """exp and log1p; with a beta a product before and a quotient behind. The threshold only guards overflow."""
     plain = op.at(1, 1) == 1
     return each(op, 2 if plain else 4, "exp, log1p" if plain else "·β, exp, log1p, /β")
 
 
-@rule("elu", output=Result(1, "elu"))
+@rule("elu", output=Result(1, _FLOATS))
 def elu(op: Op) -> Terms:
     """Comparison and expm1, and a product with each of alpha, scale (SELU's) and input scale that is not 1."""
     factors = sum(op.at(i, 1) != 1 for i in (1, 2, 3))
@@ -278,17 +243,11 @@ def selu(op: Op) -> Terms:
     return each(op, 4, "comparison, expm1, ·α, ·scale")
 
 
-@rule("celu", output=Result(1, "celu"))
+@rule("celu", output=Result(1, _FLOATS))
 def celu(op: Op) -> Terms:
     """Comparison and expm1(x/α)·α."""
     plain = op.at(1, 1) == 1
     return each(op, 2 if plain else 4, "comparison, expm1" if plain else "comparison, x/α, expm1, ·α")
-
-
-@rule("rrelu_with_noise")
-def rrelu(op: Op) -> Terms:
-    """A comparison and a product, with a slope that is drawn or the mean one."""
-    return each(op, 2, "comparison, product")
 
 
 def _glu_output(op: Op) -> tuple[Operand, ...] | None:
@@ -296,7 +255,7 @@ def _glu_output(op: Op) -> tuple[Operand, ...] | None:
     dim = op.at(1, -1) % len(x.shape) if x.shape else 0
     if not x.shape or x.shape[dim] % 2 or is_whole(x.dtype):
         return None
-    half = x.shape[:dim] + (x.shape[dim] // 2,) + x.shape[dim + 1 :]
+    half = (*x.shape[:dim], x.shape[dim] // 2, *x.shape[dim + 1 :])
     # The halves keep the strides of the whole.
     return made((x._replace(shape=half),), x.dtype)
 
@@ -314,7 +273,7 @@ def logit(op: Op) -> Terms:
     return each(op, 5 if bounded else 3, "max, min, 1-x, quotient, log" if bounded else "1-x, quotient, log")
 
 
-@rule("addcmul", output=Result(3, "add"))
+@rule("addcmul", output=Result(3, _ALL))
 def addcmul(op: Op) -> Terms:
     """A product and a sum, and a product with a value that is not 1."""
     scaled = op.keyword("value", op.at(3, 1)) != 1
@@ -324,7 +283,7 @@ def addcmul(op: Op) -> Terms:
 def _addcdiv_output(op: Op) -> tuple[Operand, ...] | None:
     # Whole numbers are refused.
     whole = any(is_whole(x.dtype) for x in op.operands)
-    return None if whole else Result(3, "add")(op)
+    return None if whole else Result(3, _ALL)(op)
 
 
 @rule("addcdiv", output=_addcdiv_output)
@@ -336,7 +295,7 @@ def addcdiv(op: Op) -> Terms:
 
 def _lerp_output(op: Op) -> tuple[Operand, ...] | None:
     same = len({x.dtype for x in op.operands}) == 1
-    return Result(3 if isinstance(op.at(2), Operand) else 2, "lerp")(op) if same else None
+    return Result(3 if isinstance(op.at(2), Operand) else 2, _FLOATS)(op) if same else None
 
 
 @rule("lerp", output=_lerp_output)
@@ -345,7 +304,7 @@ def lerp(op: Op) -> Terms:
     return each(op, 3, "difference, product, sum")
 
 
-@rule("clamp", "clip", output=Result(3, "clamp"))
+@rule("clamp", "clip", output=Result(3, _SAME))
 def clamp(op: Op) -> Terms:
     """A max with the lower bound and a min with the upper one, of those that are given."""
     given = sum(op.keyword(name, op.at(i)) is not None for i, name in ((1, "min"), (2, "max")))
@@ -360,7 +319,7 @@ def _where_output(op: Op) -> tuple[Operand, ...] | None:
         return None
     try:
         dtype = result_type(sides)
-    except Unpromoted:
+    except UnpromotedError:
         return None
     return made(op.operands, dtype)
 

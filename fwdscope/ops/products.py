@@ -65,7 +65,7 @@ def int_mm(op: Op) -> Terms:
 
 
 @rule("_scaled_mm")
-def scaled_mm(op: Op) -> Terms:
+def scaled_mm(op: Op) -> Iterator[Term]:
     """Two matrices in eight-bit floating point, each with a scale, and a bias."""
     a, b = op.operand(0), op.operand(1)
     numbers = {"M": a.shape[0], "K": a.shape[1], "N": b.shape[1]}
@@ -83,7 +83,7 @@ def bmm(op: Op) -> Terms:
 
 
 @rule("addmm", output=_added_output)
-def addmm(op: Op) -> Terms:
+def addmm(op: Op) -> Iterator[Term]:
     """A matrix product added to a matrix or a row: a linear layer with its bias."""
     a, b = op.operand(1), op.operand(2)
     m, k, n = *a.shape, b.shape[1]
@@ -92,7 +92,7 @@ def addmm(op: Op) -> Terms:
 
 
 @rule("_addmm_activation")
-def addmm_activation(op: Op) -> Terms:
+def addmm_activation(op: Op) -> Iterator[Term]:
     """The same with a relu, or a gelu by tanh, behind it."""
     yield from addmm(op) or ()
     m, n = op.output.shape
@@ -100,7 +100,7 @@ def addmm_activation(op: Op) -> Terms:
 
 
 @rule("baddbmm", output=_added_output)
-def baddbmm(op: Op) -> Terms:
+def baddbmm(op: Op) -> Iterator[Term]:
     """Products of a batch of matrices added to others."""
     a, b = op.operand(1), op.operand(2)
     batch, m, k, n = *a.shape, b.shape[2]
@@ -109,7 +109,7 @@ def baddbmm(op: Op) -> Terms:
 
 
 @rule("addbmm")
-def addbmm(op: Op) -> Terms:
+def addbmm(op: Op) -> Iterator[Term]:
     """Products of a batch of matrices, all summed and added to a matrix: one long inner dimension."""
     a, b = op.operand(1), op.operand(2)
     batch, m, k, n = *a.shape, b.shape[2]
@@ -131,7 +131,7 @@ def mv(op: Op) -> Terms:
 
 
 @rule("addmv")
-def addmv(op: Op) -> Terms:
+def addmv(op: Op) -> Iterator[Term]:
     """A matrix times a vector added to a vector."""
     a = op.operand(1)
     yield product(a, op.operand(2), "M·K", M=a.shape[0], K=a.shape[1])
@@ -150,7 +150,7 @@ def dot(op: Op) -> Terms:
 
 
 @rule("addr")
-def addr(op: Op) -> Terms:
+def addr(op: Op) -> Iterator[Term]:
     """An outer product added to a matrix: one product for each element, which is no inner product and so no MAC."""
     m, n = op.operand(1).numel, op.operand(2).numel
     yield flops("outer product", "M·N", M=m, N=n)
@@ -158,7 +158,7 @@ def addr(op: Op) -> Terms:
 
 
 @rule("linear")
-def linear(op: Op) -> Terms:
+def linear(op: Op) -> Iterator[Term]:
     """x·Wᵀ + b over the last dimension."""
     x, weight, bias = op.operand(0), op.operand(1), op.at(2)
     n, m = (weight.shape[0] if len(weight.shape) == 2 else 1), math.prod(x.shape[:-1])
@@ -181,7 +181,7 @@ def matmul(op: Op) -> Terms:
 
 
 @rule("_trilinear")
-def trilinear(op: Op) -> Terms:
+def trilinear(op: Op) -> Iterator[Term]:
     """Three tensors multiplied and summed, as nn.Bilinear does: the first two are contracted, then the third.
 
     Each is expanded by the dimensions that it lacks; a dimension that is summed and that the third lacks is gone after
@@ -206,7 +206,7 @@ def _expanded(x: Operand, dims: tuple[int, ...]) -> list[int]:
 
 
 @rule("_weight_int8pack_mm")
-def int8_weight(op: Op) -> Terms:
+def int8_weight(op: Op) -> Iterator[Term]:
     """x·Wᵀ with weights in eight bits, and a scale for each column."""
     x, weight = op.operand(0), op.operand(1)
     m, k, n = x.shape[0], x.shape[1], weight.shape[0]
@@ -226,7 +226,7 @@ def grouped_mm(op: Op) -> Terms:
 
 
 @rule("quantized.linear_dynamic", "quantized.linear", "quantized.linear_relu", "quantized.linear_relu_dynamic")
-def quantized_linear(op: Op) -> Terms:
+def quantized_linear(op: Op) -> Iterator[Term]:
     """A linear layer in eight bits. Its weight and bias are packed away, so the bias is taken to be there."""
     x, out = op.operand(0), op.output
     m, n = math.prod(x.shape[:-1]), out.shape[-1]

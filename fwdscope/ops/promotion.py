@@ -23,7 +23,7 @@ _COMPLEX_OF = {"float16": "complex32", "float32": "complex64", "float64": "compl
 _REAL_OF = {value: key for key, value in _COMPLEX_OF.items()}
 
 
-class Unpromoted(Exception):
+class UnpromotedError(Exception):
     """A number type whose promotion is torch's to decide."""
 
 
@@ -50,7 +50,7 @@ def real_of(dtype: str) -> str:
 def complex_of(dtype: str) -> str:
     """The complex type with parts of a real one."""
     if dtype not in _COMPLEX_OF:
-        raise Unpromoted(dtype)
+        raise UnpromotedError(dtype)
     return _COMPLEX_OF[dtype]
 
 
@@ -63,7 +63,7 @@ def _rank(dtype: str) -> int:
         return 2
     if dtype in _REAL_OF:
         return 3
-    raise Unpromoted(dtype)
+    raise UnpromotedError(dtype)
 
 
 def promote(a: str, b: str) -> str:
@@ -76,7 +76,7 @@ def promote(a: str, b: str) -> str:
     if ranks[0] != ranks[1]:
         return a if ranks[0] > ranks[1] else b
     if DEFAULT in (a, b):
-        raise Unpromoted(f"{a} and {b}")
+        raise UnpromotedError(f"{a} and {b}")
     if ranks[0] == 1:
         # uint8 and a signed type: the next that holds both.
         if {a, b} == {"uint8", "int8"}:
@@ -89,7 +89,7 @@ def promote(a: str, b: str) -> str:
 
 def _promote_complex(a: str, b: str) -> str:
     if "bfloat16" in (a, b):
-        raise Unpromoted("bfloat16")
+        raise UnpromotedError("bfloat16")
     parts = [real_of(dtype) for dtype in (a, b) if not is_whole(dtype)]
     return complex_of(parts[0] if len(parts) == 1 else promote(*parts))
 
@@ -101,7 +101,7 @@ def _of_number(number: bool | int | float | complex) -> str:
         return "int64"
     if isinstance(number, float):
         return DEFAULT
-    raise Unpromoted("complex")
+    raise UnpromotedError("complex")
 
 
 def _combine(higher: str | None, lower: str | None) -> str | None:
@@ -119,7 +119,7 @@ def _combine(higher: str | None, lower: str | None) -> str | None:
 def result_type(values: Iterable[Any]) -> str:
     """The type of a result of tensors and numbers; tensors are known by their shape and dtype.
 
-    Raises Unpromoted where torch has to be asked.
+    Raises UnpromotedError where torch has to be asked.
     """
     weights: list[str | None] = [None, None, None]
     for value in values:
@@ -132,5 +132,5 @@ def result_type(values: Iterable[Any]) -> str:
         weights[weight] = dtype if present is None else promote(present, dtype)
     found = _combine(weights[0], _combine(weights[1], weights[2]))
     if found is None:
-        raise Unpromoted("nothing")
+        raise UnpromotedError("nothing")
     return found

@@ -8,8 +8,8 @@ from .pointwise import made
 from .promotion import is_floating
 
 _DRAWN = """
-bernoulli multinomial normal poisson binomial rand rand_like randint randint_like randn randn_like randperm _sample_dirichlet
-_standard_gamma
+bernoulli multinomial normal poisson binomial rand rand_like randint randint_like randn randn_like randperm
+_sample_dirichlet _standard_gamma
 """
 _FILLED = "bernoulli_ cauchy_ exponential_ geometric_ log_normal_ normal_ random_ uniform_"
 

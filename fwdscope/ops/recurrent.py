@@ -95,7 +95,7 @@ def cell(op: Op) -> Terms:
 
 
 @rule("_thnn_fused_lstm_cell", "_thnn_fused_gru_cell")
-def fused_cell(op: Op) -> Terms:
+def fused_cell(op: Op) -> Iterator[Term]:
     """What follows the two products of a cell, in one kernel of CUDA's."""
     kind = "lstm" if "lstm" in op.name else "gru"
     gates, results = _GATES[kind]
@@ -115,7 +115,7 @@ def mkldnn(op: Op) -> Terms:
 
 
 @rule("_cudnn_rnn")
-def cudnn(op: Op) -> Terms:
+def cudnn(op: Op) -> Iterator[Term]:
     """cuDNN's: all layers and directions."""
     weights, stride, kind = op.at(1), op.at(2), _MODES[op.at(6)]
     biases = 2 if stride >= 4 else 0

@@ -84,6 +84,9 @@ def items(value: Any) -> list[Any]:
     """The items of something to go through, at most a million of them."""
     if isinstance(value, range):
         within(value)
+    shape = getattr(value, "shape", None)
+    if shape is not None and len(shape) and shape[0] > MAX_ITEMS:
+        raise ArithmeticProblem(f"there are more than {MAX_ITEMS:,} items", None, "limit")
     if not isinstance(value, Iterable):
         raise ArithmeticProblem(f"{_shown(value)} cannot be gone through", "write `range(n)`, or a list")
     return list(_limited(value))

@@ -11,7 +11,7 @@ from fwdscope.spec import tree
 from fwdscope.spec.characters import check_brackets, check_characters, outside_strings
 from fwdscope.spec.expression import Call, Constant, Expression, Name, Sequence
 from fwdscope.spec.grammar import parse, parse_target
-from fwdscope.spec.names import suggestion
+from fwdscope.spec.names import nearest
 from fwdscope.spec.problems import Problem, Source, Span, SpecError
 from fwdscope.spec.source import Listing, Node, Scalar, Text
 from fwdscope.spec.source import Mapping as YamlMapping
@@ -203,11 +203,12 @@ class BodyParser:
         """``for:``, ``if:`` or ``while:``, and what stands below."""
         word, allowed = head.value, CONTROL[head.value]
         bodies = {key.value: node for key, node in rest}
-        for key, _ in rest:
-            if key.value not in allowed:
-                help = suggestion(key.value, allowed, what="below it stands")
-                self.problem(key.span, f"{key.value}: has no place under {word}:", help, "key")
-        if allowed[0] not in bodies:
+        wrong = [key for key, _ in rest if key.value not in allowed]
+        for key in wrong:
+            meant = allowed[0] if allowed[0] not in bodies else nearest(key.value, allowed)
+            help = f"write `{meant}:`" if meant else f"below it stands {' or '.join(allowed)}"
+            self.problem(key.span, f"{key.value}: has no place under {word}:", help, "key")
+        if allowed[0] not in bodies and not wrong:
             help = f"write `{allowed[0]}:` below it and a list of lines"
             self.problem(head.span, f"{word}: has no {allowed[0]}:", help, "key")
         scalar = self.scalar(value, "an expression", f"write `- {word}: …`")

@@ -39,6 +39,10 @@ class Calls(LayerSettings):
         binding = self.state.find(name)
         if binding is not None:
             return self.call_binding(node, function, binding)
+        if name == "prev":
+            self.arguments(node)
+            help = "a layer is called by the name of its line: `fc = Linear(8)`, then `fc(prev)`"
+            return self.problem(function.span, "prev is a tensor, not a layer", help, "type")
         if name in OWN_TENSORS:
             self.arguments(node)
             help = f"write `table = {self.text(node)}` on a line above"
@@ -178,7 +182,8 @@ class Calls(LayerSettings):
             message = f"{template.name} is called on nothing"
             help = f"put its input between the parentheses: `{shown}({self.an_input()})`"
             self.problem(node.span, message, help, "type")
-        elif template is not None and template.signature is not None:
-            form = f"{template.name}(…)" if isinstance(node.function, Call) else self.text(node.function)
+            return tensor(True)
+        if template is not None and template.signature is not None:
+            form = self.text(node.function)
             self.bind(node, template.name, (template.signature,), template.signature.keywords, "input", form)
         return tensor(any(v.reached for v in values))

@@ -56,6 +56,10 @@ def without_strings(text: str) -> str:
     return "".join(kept)
 
 
+def _quoted(text: str) -> str:
+    return text if text == "a space" else f"`{text}`"
+
+
 def check_characters(source: Source, text: Text) -> None:
     """Characters that look like Python's and are not. Raises SpecError."""
     for i, c in outside_strings(text.value):
@@ -63,7 +67,10 @@ def check_characters(source: Source, text: Text) -> None:
             continue
         if c in _ALIKE:
             name, instead = _ALIKE[c]
-            message, help = f"{name} stands here (U+{ord(c):04X})", f"write {instead}"
+            message, help = (
+                f"{name} stands here (U+{ord(c):04X})",
+                f"write {instead if instead.isalpha() or ' ' in instead else f'`{instead}`'}",
+            )
         elif not c.isidentifier() and not ("a" + c).isidentifier():
             message, help = f"{unicodedata.name(c, 'a character').lower()} stands here (U+{ord(c):04X})", "take it out"
         else:

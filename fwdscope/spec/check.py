@@ -7,7 +7,7 @@ beside the flow), or raises SpecError with all that is wrong.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from fwdscope.layers import LAYERS
@@ -129,10 +129,16 @@ class _Checker(Graphs):
 
     def variable(self, variable: tree.Variable) -> Value:
         """The value of one var."""
-        value = self.operand(variable.value)
-        if value.kind == "tensor":
-            help = "vars are numbers, strings, booleans and lists; a tensor is an input or a Buffer"
-            return self.problem(variable.value.span, f"the var {variable.name} is a tensor", help, "type")
+        node, told = variable.value, len(self.problems)
+        value = self.visit(node)
+        if value.kind in ("tensor", "template"):
+            what = "a tensor" if value.kind == "tensor" else "a layer"
+            help = "vars are numbers, strings, booleans and lists"
+            help += "; a tensor is an input or a Buffer" if value.kind == "tensor" else "; a setting may be a layer"
+            return self.problem(node.span, f"the var {variable.name} is {what}", help, "type")
+        if isinstance(node, Name) and len(self.problems) > told and self.nearest_name(node.id, False) is None:
+            last = self.problems[-1]
+            self.problems[-1] = replace(last, help=f"a string stands in quotes: `'{node.id}'`")
         if value.known or value.kind != "plain":
             return value
         # A comprehension, or another expression that is not folded on the way.
@@ -196,8 +202,7 @@ class _Checker(Graphs):
             case Name(id=name):
                 return name in self.blocks or name in LAYERS
             case Call(function=function):
-                name = ex.spelled(function)
-                return name is not None and name.rpartition(".")[2][:1].isupper()
+                return (ex.spelled(function) or "").rpartition(".")[2][:1].isupper()
             case ex.Binary(operator="*", right=right):
                 return self.looks_like_layer(right)
             case ex.Conditional(body=body, orelse=orelse):
@@ -299,9 +304,9 @@ class _Checker(Graphs):
     def input_value(self, one: tree.Input) -> None:
         """The expression of an input, which makes a tensor."""
         before = len(self.problems)
-        value = self.operand(one.value)
-        if value.kind == "plain" and len(self.problems) == before:
-            text = self.text(one.value)
+        value = self.visit(one.value)
+        if value.kind in ("plain", "template") and len(self.problems) == before:
+            text = f"the layer {self.text(one.value)}" if value.kind == "template" else self.text(one.value)
             help = "write `randn(1, 3, 224, 224)`, `rand(…)`, `randint(0, 10, (B, T))`, `zeros(…)` or `ones(…)`"
             self.problem(one.value.span, f"the input {one.name} is {text}, not a tensor", help, "type")
 

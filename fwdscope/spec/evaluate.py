@@ -6,7 +6,7 @@ who derive from it. :class:`Plain` is the one for numbers. What goes wrong carri
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 from fwdscope.layers.base import LayerError
@@ -35,11 +35,16 @@ class Evaluator:
 
     def __init__(self) -> None:
         self.turns: tuple[int, ...] = ()
+        # The values of nodes by their id, where somebody wants to look at them when one fails.
+        self.values: dict[int, Any] | None = None
 
     def evaluate(self, node: Expression) -> Any:
         """The value of an expression. Raises Located."""
         try:
-            return self._EVALUATE[type(node)](self, node)
+            value = self._EVALUATE[type(node)](self, node)
+            if self.values is not None:
+                self.values[id(node)] = value
+            return value
         except self.PASSING:
             raise
         except Exception as error:
@@ -168,15 +173,37 @@ def assign(target: ex.Target, value: Any, names: dict[str, Any]) -> None:
     if isinstance(target, ex.Named):
         names[target.name] = value
     elif isinstance(target, ex.Several):
-        try:
-            pieces = list(value)
-        except TypeError:
-            raise ArithmeticProblem("this is one value and cannot be taken apart", "give it one name", "type") from None
-        if len(pieces) != len(target.items):
-            message = f"{len(target.items)} names for {len(pieces)} values"
-            raise ArithmeticProblem(message, "write _ for each value that is not wanted", "type")
+        pieces = _pieces(target, value)
         for item, piece in zip(target.items, pieces, strict=True):
             assign(item, piece, names)
+
+
+def _pieces(target: ex.Several, value: Any) -> list[Any]:
+    """The pieces of a value taken apart, as many as there are names."""
+    names, shape = len(target.items), getattr(value, "shape", None)
+    if shape is not None and len(shape) and shape[0] != names:  # said before so many tensors are made
+        message = f"{names} names for {shape[0]} values: dimension 0 of {tuple(shape)} is gone through"
+        raise ArithmeticProblem(message, "chunk, split and unbind take a tensor apart along any dimension", "type")
+    try:
+        pieces = list(value)
+    except TypeError:
+        raise ArithmeticProblem("this is one value and cannot be taken apart", "give it one name", "type") from None
+    if len(pieces) != names:
+        help = f"write `{pattern(pieces)} = …`" + (", with `_` for what is not wanted" if len(pieces) > names else "")
+        raise ArithmeticProblem(f"{names} names for {len(pieces)} values", help if len(pieces) < 10 else None, "type")
+    return pieces
+
+
+def pattern(pieces: Sequence[Any]) -> str:
+    """How to take several results apart: ``a, (b, c)``."""
+    letters = iter("abcdefghijklmnopqrstuvwxyz")
+
+    def written(item: Any) -> str:
+        if not isinstance(item, tuple | list):
+            return next(letters, "_")
+        return f"({', '.join(map(written, item))})"
+
+    return ", ".join(map(written, pieces))
 
 
 def number_function(name: str) -> Callable[..., Any] | None:

@@ -131,7 +131,8 @@ class Flow(Expressions):
         """A layer's or part's name that is already another layer's, an input's, a setting's or a var's."""
         first = self.state.layers[0].get(name)
         if first is not None and first != span:
-            help = f"a layer's name is given once; to apply the same layer again, call it: `{name}({self.an_input()})`"
+            again = "" if name.isdigit() else f"; to apply the same layer again, call it: `{name}({self.an_input()})`"
+            help = f"a layer's name is given once{again}"
             cause = Cause("first given here", first)
             self.problem(span, f"{name} names two layers", help, "name", (cause,))
             return True

@@ -135,7 +135,7 @@ class _Parser:
                 self.fail(found.start(), found.end(), message.format(found[0]), help)
         text = self.text.value
         at = (error.offset or 1) - 1
-        if at >= len(text.rstrip()):
+        if re.search(r"([-+*/%@&|=<>,.(~]|\b(and|or|not|in|is|else|for))$", code.rstrip()):
             last = re.search(r"\w+$|\S$", text)
             start = last.start() if last else 0
             self.fail(start, len(text), "the expression ends too soon", f"write what stands behind {text[start:]}")
@@ -319,12 +319,8 @@ class _Parser:
 
 # What Python would read, and read as something else than was meant.
 _REFUSED_TEXT = [
-    (
-        r"(?<![\w.])0[0-9_]+(?![\w.])",
-        "{0}: a number cannot begin with 0",
-        "write it without the 0; octal numbers are 0o17",
-    ),
     (r"^\d{1,3}(,\d{3})+$", "{0}: a comma cuts a number in two", "write `{0}`"),
+    (r"(?<![\w.])0[0-9_]+(?![\w.])", "{0}: a number cannot begin with 0", "leave the 0 out; octal numbers are 0o17"),
 ]
 
 _SYNTAX_HINTS = [

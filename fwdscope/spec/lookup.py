@@ -16,7 +16,7 @@ from fwdscope.layers.methods import ATTRIBUTES, METHODS
 from fwdscope.layers.refusals import EXCLUDED_ATTRIBUTES, function_refusal, method_refusal
 from fwdscope.spec import expression as ex
 from fwdscope.spec.expression import Expression, Name
-from fwdscope.spec.names import OTHER_FUNCTIONS, OTHER_LAYERS, listed, nearest, suggestion
+from fwdscope.spec.names import OTHER_FUNCTIONS, OTHER_LAYERS, listed, nearest, same_letters, suggestion
 from fwdscope.spec.problems import Cause, Problem, Span
 from fwdscope.spec.scope import (
     NOTHING,
@@ -195,7 +195,11 @@ class Lookup:
         """The name that was meant. Looking for it takes time, which a file of a thousand mistakes is not worth."""
         if len(self.problems) > 200:
             return None
-        return nearest(name, self.candidates(name, called), OTHER_LAYERS if name[:1].isupper() else OTHER_FUNCTIONS)
+        words = OTHER_LAYERS if name[:1].isupper() else OTHER_FUNCTIONS
+        meant = nearest(name, self.candidates(name, called), words)
+        if meant is None or name in words or same_letters(name, meant):
+            return meant
+        return nearest(name, self.state.names) or meant  # of names that are merely near, one of the file's own
 
     def part_with(self, name: str) -> str | None:
         """A part of these lines that makes a name inside."""
@@ -238,6 +242,8 @@ class Lookup:
         attribute = ATTRIBUTES.get(node.name)
         if attribute is None:
             return self.no_attribute(node, value)
+        if value.kind == "unknown":
+            return NOTHING
         if value.kind == "plain":
             help = "a size is `x.shape[1]`" if shape else None
             message = f".{node.name} is of tensors; {self.text(node.value)} is none"
@@ -254,7 +260,12 @@ class Lookup:
         if name in METHODS:
             help = f"call it: `{self.text(node)}{METHODS[name].signatures[0]}`"
             return self.problem(node.name_span, f".{name} is a method", help, "type")
-        help = suggestion(name, [*ATTRIBUTES, *METHODS])
+        binding = self.state.find(name)
+        if name in FUNCTIONS or (binding is not None and binding.layer is not None):
+            help = f"write `{name}({self.text(node.value)})`"
+        else:
+            meant = nearest(name, [*ATTRIBUTES, *METHODS], OTHER_FUNCTIONS)
+            help = f"write `{meant}`" if meant else f"attributes of tensors: {listed(ATTRIBUTES, 20)}"
         return self.problem(node.name_span, f"unknown attribute .{name}", help)
 
     def inside(self, node: ex.Attribute) -> Value | None:

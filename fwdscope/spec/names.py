@@ -122,6 +122,11 @@ def nearest(name: str, names: Iterable[str], words: Mapping[str, str | tuple[str
     return next((c for c in candidates if close and c.lower() == close[0]), None)
 
 
+def same_letters(one: str, two: str) -> bool:
+    """Whether two names differ in case and underscores alone."""
+    return _fold(one) == _fold(two)
+
+
 def _fold(name: str) -> str:
     return name.replace("_", "").lower()
 

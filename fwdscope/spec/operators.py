@@ -88,9 +88,8 @@ class Expressions(Calls):
             return self.operand(node.right)
         if left.known and (type(left.constant) is not int or left.constant < 0):
             message = f"a stack wants a whole number of copies, found {self.text(node.left)}"
-            help = (
-                f"to scale a layer's result: `{self.settled(node.right)}({self.an_input()}) * {self.text(node.left)}`"
-            )
+            scaled = f"{self.settled(node.right)}({self.an_input()}) * {self.text(node.left)}"
+            help = f"to scale a layer's result: `{scaled}`" if type(left.constant) is float else None
             return self.problem(node.left.span, message, help, "type")
         if left.known and left.constant > arithmetic.MAX_TURNS:
             most = f"at most {arithmetic.MAX_TURNS:,}"

@@ -15,7 +15,7 @@ from fwdscope.spec import grammar, tree
 from fwdscope.spec.bodies import BodyParser, first_line
 from fwdscope.spec.composer import compose
 from fwdscope.spec.expression import Call, Constant, Expression, Name, Sequence
-from fwdscope.spec.names import suggestion
+from fwdscope.spec.names import nearest, suggestion
 from fwdscope.spec.problems import Cause, Problem, Source, Span, SpecError
 from fwdscope.spec.source import Listing, Node, Scalar, Text
 from fwdscope.spec.source import Mapping as YamlMapping
@@ -30,9 +30,18 @@ SECTIONS = ("version", "name", "doc", "vars", "inputs", "defaults", "blocks", "l
 
 # Figures that ``expect`` may name, beside ``output`` and ``layers``.
 FIGURES = (
-    "params", "trainable_params", "buffers", "param_bytes", "buffer_bytes", "macs", "flops", "bytes_read", "bytes_written",
-    "peak_memory", "latency",
-)  # fmt: skip
+    "params",
+    "trainable_params",
+    "buffers",
+    "param_bytes",
+    "buffer_bytes",
+    "macs",
+    "flops",
+    "bytes_read",
+    "bytes_written",
+    "peak_memory",
+    "latency",
+)
 
 
 def parse(source: Source, variables: Mapping[str, str] | None = None) -> tree.ModelSpec:
@@ -49,115 +58,103 @@ def parse(source: Source, variables: Mapping[str, str] | None = None) -> tree.Mo
 
 
 class _Parser(BodyParser):
+    # -- sections -----------------------------------------------------------------------------------------------------
+
     def spec(self, root: Node | None, variables: Mapping[str, str]) -> tree.ModelSpec | None:
+        """The whole file."""
         if not isinstance(root, YamlMapping):
-            span = root.span if root else Span(0, 0)
-            span = Span(span.start, min(span.end, span.start + len(self.source.line(self.source.place(span.start)[0]))))
             what = "the file is empty" if root is None else "this is not a spec"
-            self.problem(
-                span,
-                f"{what}: expected the sections `inputs:` and `layers:`",
-                "start with `inputs:`, then `layers:`",
-                "key",
-            )
+            span = first_line(root.span, self.source) if root else Span(0, 0)
+            message = f"{what}: expected the sections `inputs:` and `layers:`"
+            self.problem(span, message, "start with `inputs:`, then `layers:`", "key")
             return None
         found = {key.value: (key, value) for key, value in root.entries}
-        for key, _ in root.entries:
-            if key.value not in SECTIONS:
-                self.problem(
-                    key.span, f"unknown section {key.value}", suggestion(key.value, SECTIONS, _OTHER_SECTIONS), "key"
-                )
-        self.layers_or_graph(root, found)
-        if "inputs" not in found:
-            self.problem(
-                Span(root.span.start, root.span.start + 1),
-                "there are no inputs",
-                "add `inputs:` and `image: randn(1, 3, 224, 224)`",
-                "key",
-            )
-        if "version" in found:
-            self.version(found["version"][1])
-        body_key = "graph" if "graph" in found else "layers"
-        key, body = found[body_key] if body_key in found else (None, None)
+        self.hold_sections(root, found)
+        graph = "graph" in found
+        key, body = found.get("graph" if graph else "layers", (None, None))
         get = {name: value for name, (_, value) in found.items()}
+        file = self.source.name.replace("\\", "/").rsplit("/", 1)[-1]
         return tree.ModelSpec(
             source=self.source,
-            name=self.plain(get.get("name"))
-            or re.sub(r"\.ya?ml$", "", self.source.name.replace("\\", "/").rsplit("/", 1)[-1]),
+            name=self.plain(get.get("name")) or re.sub(r"\.ya?ml$", "", file),
             doc=self.plain(get.get("doc")),
             variables=self.variables(get.get("vars"), variables),
             inputs=self.inputs(get.get("inputs")),
             defaults=self.defaults(get.get("defaults")),
             blocks=self.blocks(get.get("blocks")),
-            layers=self.body(body, f"the section {body_key}") if body else (),
+            layers=self.body(body, f"the section {'graph' if graph else 'layers'}"),
             layers_span=key.span if key else Span(0, 0),
-            graph="graph" in found,
+            graph=graph,
             init=self.init(get.get("init")),
             expect=self.expect(get.get("expect")),
         )
 
-    def layers_or_graph(self, root: YamlMapping, found: dict[str, tuple[Scalar, Node]]) -> None:
+    def hold_sections(self, root: YamlMapping, found: Mapping[str, tuple[Scalar, Node]]) -> None:
+        """Sections that there are not, that are missing, that exclude one another; the language's version."""
+        there = set(found)
+        for name, (key, _) in found.items():
+            if name not in SECTIONS:
+                help = suggestion(name, SECTIONS, _OTHER_SECTIONS)
+                self.problem(key.span, f"unknown section {name}", help, "key")
+                there.add(nearest(name, SECTIONS, _OTHER_SECTIONS) or "")
         if "layers" in found and "graph" in found:
             cause = Cause("layers stands here", found["layers"][0].span)
             message = "a spec has layers or a graph, not both"
             help = "keep `layers:` for lines that run from top to bottom, `graph:` for lines in any order"
             self.problems.append(Problem(self.source, found["graph"][0].span, "key", message, help, (cause,)))
-        if "layers" not in found and "graph" not in found:
-            self.problem(
-                Span(root.span.start, root.span.start + 1),
-                "there are no layers",
-                "add `layers:` and a list of lines",
-                "key",
-            )
-
-    def version(self, node: Node) -> None:
-        if not isinstance(node, Scalar) or node.value != str(LANGUAGE_VERSION):
-            found = f" {node.value}" if isinstance(node, Scalar) else ""
-            self.problem(
-                node.span,
-                f"version{found} of the language is not known",
-                f"this fwdscope reads version {LANGUAGE_VERSION}",
-                "key",
-            )
+        start = Span(root.span.start, root.span.start + 1)
+        if not there & {"layers", "graph"}:
+            self.problem(start, "there are no layers", "add `layers:` and a list of lines", "key")
+        inputs = found["inputs"][1] if "inputs" in found else None
+        if isinstance(inputs, YamlMapping) and not inputs.entries and not inputs.broken:
+            self.problem(inputs.span, "there are no inputs", _AN_INPUT, "key")
+        elif "inputs" not in there:
+            self.problem(start, "there are no inputs", _AN_INPUT, "key")
+        version = found["version"][1] if "version" in found else None
+        if version is not None and not (isinstance(version, Scalar) and version.value == str(LANGUAGE_VERSION)):
+            shown = f" {version.value}" if isinstance(version, Scalar) else ""
+            help = f"write `version: {LANGUAGE_VERSION}`, or leave it out"
+            self.problem(version.span, f"version{shown} of the language is not known", help, "key")
 
     def plain(self, node: Node | None) -> str | None:
-        if node is None:
-            return None
-        if not isinstance(node, Scalar):
-            self.problem(node.span, "expected a text", "use `doc: |` and the text below", "key")
-            return None
-        return node.value.strip()
+        """``name`` and ``doc``: a text as it stands."""
+        if node is None or isinstance(node, Scalar):
+            return None if node is None else node.value.strip()
+        help = "write `doc: |` and the text on the lines below, indented"
+        self.problem(first_line(node.span, self.source), "expected a text", help, "key")
+        return None
 
-    def named(self, key: Scalar, what: str) -> bool:
-        """Whether a key is a name, told where it is not."""
+    def named(self, key: Scalar, what: str) -> str | None:
+        """The name that a key gives, None where it is none, which is told."""
         target = self.attempt(grammar.parse_target, self.source, key.text)
-        if target is None:
-            return False
-        if not isinstance(target, ex.Named):
-            self.problem(key.span, f"{key.value} cannot be the name of {what}", "a name is letters, digits and _")
-            return False
-        return True
+        if target is not None and not isinstance(target, ex.Named):
+            help = "a name is letters, digits and _, and begins with no digit"
+            self.problem(key.span, f"{key.value} cannot be the name of {what}", help)
+        return target.name if isinstance(target, ex.Named) else None
+
+    # -- vars, inputs, defaults ---------------------------------------------------------------------------------------
 
     def variables(self, node: Node | None, given: Mapping[str, str]) -> tuple[tree.Variable, ...]:
-        result = []
-        entries = self.mapping(node, "vars", "write `vars: {B: 1, d: 64}`") if node else ()
-        for key, value in entries:
-            if self.named(key, "a var"):
-                text = given.get(key.value)
-                source_value = self.attempt(self._given, key, text) if text is not None else self.variable_value(value)
-                if source_value is not None:
-                    result.append(tree.Variable(key.value, key.span, source_value, text is not None))
-        known = [key.value for key, _ in entries]
+        """The section ``vars``, and what the command line puts in place of its entries."""
+        result, known = [], []
+        for key, node_value in self.mapping(node, "vars", "write `vars: {B: 1, d: 64}`") if node else ():
+            name = self.named(key, "a var")
+            if name is None:
+                continue
+            known.append(name)
+            replaced = name in given
+            value = self.attempt(self.given, key, given[name]) if replaced else self.variable_value(node_value)
+            if value is not None:
+                result.append(tree.Variable(name, key.span, value, replaced))
         for name in given:
             if name not in known:
                 span = Span(0, 0) if node is None else first_line(node.span, self.source)
-                self.problem(
-                    span, f"--set {name}: there is no var {name}", suggestion(name, known, what="the var"), "name"
-                )
+                help = suggestion(name, known, what="there is") if known else "the spec has no vars"
+                self.problem(span, f"--set {name}: there is no var {name}", help, "name")
         return tuple(result)
 
-    def _given(self, key: Scalar, text: str) -> Expression:
-        """A value of --set. Its places are those of its own text."""
+    def given(self, key: Scalar, text: str) -> Expression:
+        """A value of --set. What is wrong with it has its place in its own text; later it stands at the var."""
         source = Source(f"--set {key.value}", text)
         value = grammar.parse(source, Text(text, tuple(range(len(text))), len(text)))
         return _moved(value, key.span)
@@ -167,8 +164,8 @@ class _Parser(BodyParser):
         if isinstance(node, Listing):
             items = [self.variable_value(item) for item in node.items]
             known = tuple(item for item in items if item is not None)
-            return Sequence(node.span, "list", known) if len(known) == len(items) else None
-        scalar = self.scalar(node, "a number, a string, a boolean or a list", "vars are no nested keys")
+            return None if node.broken or len(known) != len(items) else Sequence(node.span, "list", known)
+        scalar = self.scalar(node, "a number, a string, a boolean or a list", "write each var on its own: `d: 64`")
         if scalar is None:
             return None
         if scalar.quoted:
@@ -176,32 +173,37 @@ class _Parser(BodyParser):
         return self.attempt(grammar.parse, self.source, scalar.text)
 
     def inputs(self, node: Node | None) -> tuple[tree.Input, ...]:
+        """The section ``inputs``."""
         result = []
-        help = "write `inputs:` and `image: randn(1, 3, 224, 224)`"
-        for key, value in self.mapping(node, "inputs", help) if node else ():
+        for key, value in self.mapping(node, "inputs", _AN_INPUT) if node else ():
+            name = self.named(key, "an input")
             scalar = self.scalar(value, "an expression that makes a tensor", "write `image: randn(1, 3, 224, 224)`")
-            if scalar is None or not self.named(key, "an input"):
-                continue
-            if parsed := self.attempt(grammar.parse, self.source, scalar.text):
-                result.append(tree.Input(key.value, key.span, parsed, scalar.value))
+            parsed = self.attempt(grammar.parse, self.source, scalar.text) if scalar else None
+            if name is not None and scalar is not None and parsed is not None:
+                result.append(tree.Input(name, key.span, parsed, scalar.value))
         return tuple(result)
 
     def defaults(self, node: Node | None) -> tuple[Call, ...]:
+        """The section ``defaults``."""
         result = []
         for item in self.listing(node, "defaults", "write `defaults:` and `- Conv2d(bias=False)`"):
             scalar = self.scalar(item, "a layer with settings", "write `- Conv2d(bias=False)`")
-            parsed = scalar and self.attempt(grammar.parse, self.source, scalar.text)
-            if not parsed:
+            parsed = self.attempt(grammar.parse, self.source, scalar.text) if scalar else None
+            if parsed is None:
                 continue
-            if not (isinstance(parsed, Call) and isinstance(parsed.function, Name)) or parsed.arguments:
-                self.problem(
-                    parsed.span, "a default is a layer with settings by keyword", "write `- Conv2d(bias=False)`"
-                )
-            else:
+            function = parsed.function if isinstance(parsed, Call) else parsed
+            if isinstance(parsed, Call) and isinstance(function, Name) and not parsed.arguments:
                 result.append(parsed)
+                continue
+            layer = function.id if isinstance(function, Name) else "Conv2d"
+            help = f"write `- {layer}(bias=False)`"
+            self.problem(parsed.span, "a default is a layer with settings by keyword", help)
         return tuple(result)
 
+    # -- blocks -------------------------------------------------------------------------------------------------------
+
     def blocks(self, node: Node | None) -> tuple[tree.Block, ...]:
+        """The section ``blocks``."""
         result: dict[str, tree.Block] = {}
         help = "write `blocks:`, below it `Block(width):`, below that a list of lines"
         for key, value in self.mapping(node, "blocks", help) if node else ():
@@ -212,9 +214,8 @@ class _Parser(BodyParser):
             name, settings, inputs = head
             if name in result:
                 cause = Cause("first given here", result[name].span)
-                self.problems.append(
-                    Problem(self.source, key.span, "key", f"the block {name} is given twice", None, (cause,))
-                )
+                message = f"the block {name} is given twice"
+                self.problems.append(Problem(self.source, key.span, "key", message, "rename one of them", (cause,)))
             else:
                 result[name] = tree.Block(name, key.span, settings, inputs, body)
         return tuple(result.values())
@@ -226,118 +227,128 @@ class _Parser(BodyParser):
         while isinstance(parsed, Call):
             calls.insert(0, parsed)
             parsed = parsed.function
-        form = "write `Block:`, `Block(width, stride=1):` or `Block(width)(x, skip):`"
         if not isinstance(parsed, Name) or len(calls) > 2:
-            raise SpecError([Problem(self.source, key.span, "syntax", "this is not the head of a block", form)])
+            help = "write `Block:`, `Block(width, stride=1):` or `Block(width)(x, skip):`"
+            self.fail(key.span, "this is not the head of a block", help)
         if not parsed.id[0].isupper():
             capital = parsed.id[0].upper() + parsed.id[1:]
-            help = f"write {capital}: types begin with a capital, functions with a small letter"
-            raise SpecError(
-                [Problem(self.source, parsed.span, "name", f"the block {parsed.id} begins with a small letter", help)]
-            )
+            help = f"write `{capital}`: types begin with a capital, functions with a small letter"
+            self.fail(parsed.span, f"the block {parsed.id} begins with a small letter", help, "name")
         settings = self.parameters(calls[0], "setting") if calls else ()
         inputs = self.parameters(calls[1], "input") if len(calls) > 1 else (tree.Parameter("x", key.span),)
-        both = [p.name for p in settings]
         for parameter in inputs:
-            if parameter.name in both:
+            first = next((p for p in settings if p.name == parameter.name), None)
+            if first is not None:
+                span = parameter.span if len(calls) > 1 else first.span
                 message = f"{parameter.name} is a setting and an input"
-                raise SpecError(
-                    [Problem(self.source, parameter.span, "name", message, "give one of them another name")]
-                )
+                message += "" if len(calls) > 1 else "; the one input of a block is called x where it has no name"
+                self.fail(span, message, "give one of them another name", "name")
         return parsed.id, settings, inputs
 
     def parameters(self, call: Call, what: str) -> tuple[tree.Parameter, ...]:
+        """The settings or the inputs in a block's head. Raises SpecError."""
         result: list[tree.Parameter] = []
+        article = "an" if what == "input" else "a"
         for argument in call.arguments:
             if not isinstance(argument, Name):
-                message = f"{self.source[argument.span]} is not the name of a{'n' * (what == 'input')} {what}"
-                raise SpecError(
-                    [
-                        Problem(
-                            self.source,
-                            argument.span,
-                            "syntax",
-                            message,
-                            f"the head names the {what}s: `Block(width, stride=1)`",
-                        )
-                    ]
+                help = (
+                    f"the head names the {what}s: `{'Block()(x, y)' if what == 'input' else 'Block(width, stride=1)'}`"
                 )
+                self.fail(argument.span, f"{self.source[argument.span]} is not the name of {article} {what}", help)
             result.append(tree.Parameter(argument.id, argument.span))
         result += [tree.Parameter(k.name, k.span, k.value) for k in call.keywords]
         for i, parameter in enumerate(result):
             if parameter.name in ("prev", "_"):
-                raise SpecError(
-                    [Problem(self.source, parameter.span, "name", f"{parameter.name} cannot be the name of a {what}")]
-                )
+                message = f"{parameter.name} cannot be the name of {article} {what}"
+                self.fail(parameter.span, message, "choose another name", "name")
             if any(other.name == parameter.name for other in result[:i]):
-                raise SpecError(
-                    [Problem(self.source, parameter.span, "name", f"the {what} {parameter.name} is given twice")]
-                )
+                message = f"the {what} {parameter.name} is given twice"
+                self.fail(parameter.span, message, "leave one of them out", "name")
         return tuple(result)
 
+    # -- init and expect ----------------------------------------------------------------------------------------------
+
     def init(self, node: Node | None) -> tuple[tree.Initialiser, ...]:
+        """The section ``init``."""
         result = []
         form = "write `Linear.weight: xavier_uniform()`"
         for key, value in self.mapping(node, "init", form) if node else ():
             if not re.fullmatch(r"\w+(\.\w+)*", key.value):
-                help = "the key is the end of a path (`c_proj.weight`), or a layer type and its tensor (`Linear.weight`); there is no *"
+                help = (
+                    "a key is the end of a path, as `c_proj.weight`, or a layer type and its tensor, as `Linear.weight`"
+                )
+                help += "; there is no *" if "*" in key.value else ""
                 self.problem(key.span, f"{key.value} is not a path", help, "key")
             scalar = self.scalar(value, "a call of torch.nn.init", form)
-            parsed = scalar and self.attempt(grammar.parse, self.source, scalar.text)
+            parsed = self.attempt(grammar.parse, self.source, scalar.text) if scalar else None
             if isinstance(parsed, Call) and isinstance(parsed.function, Name):
                 result.append(tree.Initialiser(key.value, key.span, parsed))
-            elif parsed:
-                self.problem(parsed.span, "an initialiser is a call", form)
+            elif parsed is not None:
+                shown = self.source[parsed.span]
+                help = f"write `constant({shown})`" if re.fullmatch(r"-?[\d.e-]+", shown) else form
+                self.problem(parsed.span, f"an initialiser is a call, found {shown}", help)
         return tuple(result)
 
     def expect(self, node: Node | None) -> tree.Expectations:
+        """The section ``expect``."""
         figures: list[tree.ExpectedFigure] = []
         outputs: list[tree.ExpectedOutput] = []
+        form = "write `layer4.0.conv2: {macs: 115.6M}`"
+        entries: list[tuple[Scalar, Node, Scalar | None]] = []
         for key, value in self.mapping(node, "expect", "write `expect:` and `params: 25_557_032`") if node else ():
             if key.value == "layers":
-                for path, inner in self.mapping(value, "layers", "write `layer4.0.conv2: {macs: 115.6M}`"):
-                    for name, item in self.mapping(inner, path.value, "write `layer4.0.conv2: {macs: 115.6M}`"):
-                        self.expected(name, item, path.value, figures, outputs)
+                for path, inner in self.mapping(value, "layers", form):
+                    entries += [(*entry, path) for entry in self.mapping(inner, path.value, form)]
             else:
-                self.expected(key, value, None, figures, outputs)
+                entries.append((key, value, None))
+        for name, item, layer in entries:
+            found = self.expected(name, item, layer)
+            if isinstance(found, tree.ExpectedFigure):
+                figures.append(found)
+            elif found is not None:
+                outputs.append(found)
         return tree.Expectations(tuple(figures), tuple(outputs))
 
     def expected(
-        self,
-        key: Scalar,
-        value: Node,
-        layer: str | None,
-        figures: list[tree.ExpectedFigure],
-        outputs: list[tree.ExpectedOutput],
-    ) -> None:
+        self, key: Scalar, value: Node, layer: Scalar | None
+    ) -> tree.ExpectedFigure | tree.ExpectedOutput | None:
+        """One expectation, of a layer or of the whole."""
+        name = key.value
         known = ("output", *FIGURES) if layer else ("output", "layers", *FIGURES)
-        if key.value not in known:
-            self.problem(key.span, f"unknown expectation {key.value}", suggestion(key.value, known), "key")
-            return
-        scalar = self.scalar(
-            value, "a shape" if key.value == "output" else "a figure", "write `output: (B, 10)` or `params: 25_557_032`"
-        )
+        if name not in known:
+            self.problem(key.span, f"unknown expectation {name}", suggestion(name, known), "key")
+            return None
+        form = "write `output: (B, 10)`" if name == "output" else f"write `{name}: 25_557_032`"
+        scalar = self.scalar(value, "a shape" if name == "output" else "a figure", form)
+        path, place = (layer.value, layer.span) if layer else (None, None)
         if scalar is None:
-            return
-        if key.value == "output":
-            if shape := self.attempt(self.shape, scalar.text):
-                outputs.append(tree.ExpectedOutput(shape.span, shape, scalar.value, layer))
-            return
-        text, _, device = scalar.value.partition(" on ")
+            return None
+        if name == "output":
+            shape = self.attempt(self.shape, scalar.text)
+            return tree.ExpectedOutput(shape.span, shape, scalar.value, path, place) if shape else None
+        text, _, device = (part.strip() for part in scalar.value.partition(" on "))
         try:
-            figure = Figure.parse(text.strip())
+            figure = Figure.parse(text)
         except ValueError as error:
-            help = "write 25_557_032 (exact), 4.09G (rounded), 100 +- 5%, <= 250 MiB, or '>= 10' in quotes"
-            self.problem(scalar.span, f"{text.strip() or 'nothing'} is not a figure: {error}", help, "value")
-            return
-        if device and key.value != "latency":
-            self.problem(scalar.span, f"{key.value} is the same on every device", f"take ` on {device}` away", "value")
-        figures.append(tree.ExpectedFigure(key.value, scalar.span, figure, scalar.value, layer, device.strip() or None))
+            self.problem(scalar.span, f"{text or 'nothing'} is not a figure", str(error), "value")
+            return None
+        if device and name != "latency":
+            self.problem(scalar.span, f"{name} is the same on every device", f"write `{name}: {text}`", "value")
+        return tree.ExpectedFigure(name, scalar.span, figure, scalar.value, path, device or None, place)
 
 
-_OTHER_SECTIONS = {"model": "layers", "network": "layers", "modules": "layers", "backbone": "layers", "input": "inputs", "var": "vars",
-                   "variables": "vars", "params": "vars", "description": "doc", "default": "defaults", "initializers": "init",
-                   "checks": "expect", "expected": "expect", "outputs": "expect"}  # fmt: skip
+_AN_INPUT = "write `inputs:` and below it `image: randn(1, 3, 224, 224)`"
+
+# Other words for sections.
+_OTHER_SECTIONS = {
+    **dict.fromkeys(("model", "network", "modules", "backbone", "forward"), "layers"),
+    **dict.fromkeys(("var", "variables", "params", "constants"), "vars"),
+    **dict.fromkeys(("checks", "expected", "outputs", "output"), "expect"),
+    "input": "inputs",
+    "default": "defaults",
+    "initializers": "init",
+    "description": "doc",
+}
 
 
 def _moved(value: Expression, span: Span) -> Expression:

@@ -128,7 +128,7 @@ class Initialiser:
 
 @dataclass(frozen=True)
 class ExpectedFigure:
-    """``params: 25_557_032`` under ``expect``, perhaps of one layer; ``on`` names the device of a latency."""
+    """``params: 25_557_032`` under ``expect``, perhaps of one layer, at ``place``; ``on`` names a latency's device."""
 
     name: str
     span: Span
@@ -136,6 +136,7 @@ class ExpectedFigure:
     text: str
     layer: str | None = None
     on: str | None = None
+    place: Span | None = None
 
 
 @dataclass(frozen=True)
@@ -146,6 +147,7 @@ class ExpectedOutput:
     shape: Expression
     text: str
     layer: str | None = None
+    place: Span | None = None
 
 
 @dataclass(frozen=True)

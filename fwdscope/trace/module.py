@@ -39,14 +39,15 @@ def _recorded(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], 
         stack.enter_context(_evaluating(module))
         for handle in _hooks(module, recorder):
             stack.callback(handle.remove)
-        stack.enter_context(recording(recorder))
+        held = (*(stand_ins or dict(_named_tensors(module))).values(), *tensors([args, kwargs]))
+        stack.enter_context(recording(recorder, held))
         if stand_ins:
             value = torch.func.functional_call(module, stand_ins, args, kwargs)
         else:
             value = module(*args, **kwargs)
     pieces = list(tensors(value))
     names = ["output"] if len(pieces) == 1 else [f"output.{i}" for i in range(len(pieces))]
-    return Trace(_unwrapped(recorder.root), tuple(zip(names, pieces, strict=True)), None)
+    return Trace(_unwrapped(recorder.root), tuple(zip(names, pieces, strict=True)), None, recorder.memory.peak)
 
 
 def _unwrapped(root: Node) -> Node:
@@ -73,8 +74,13 @@ def _moved(value: Any) -> Any:
 def _meta_tensors(module: nn.Module) -> dict[str, Tensor]:
     """A tensor on meta for each parameter and buffer; tied ones share theirs."""
     made: dict[int, Tensor] = {}
-    named = (*module.named_parameters(remove_duplicate=False), *module.named_buffers(remove_duplicate=False))
-    return {name: made.setdefault(id(tensor), tensor.detach().to("meta")) for name, tensor in named}
+    return {name: made.setdefault(id(t), t.detach().to("meta")) for name, t in _named_tensors(module)}
+
+
+def _named_tensors(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    """All parameters and buffers by all their names."""
+    yield from module.named_parameters(remove_duplicate=False)
+    yield from module.named_buffers(remove_duplicate=False)
 
 
 @contextlib.contextmanager

@@ -28,9 +28,10 @@ def trace(network: Network) -> Trace:
         stack.callback(lambda: setattr(blueprint, "observer", None))
         for handle in _hook_composites(network, recorder):
             stack.callback(handle.remove)
-        stack.enter_context(recording(recorder))
+        held = (*network.parameters(), *network.buffers(), *network.example.values())
+        stack.enter_context(recording(recorder, held))
         value = network(*network.example.values())
-    return Trace(recorder.root, _named_outputs(network, value), network.spec.source)
+    return Trace(recorder.root, _named_outputs(network, value), network.spec.source, recorder.memory.peak)
 
 
 def _hook_composites(network: Network, recorder: Recorder) -> Iterator[Any]:

@@ -8,28 +8,29 @@ a dispatch mode of every ATen operator. Nothing stays changed: hooks and modes g
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
 
-from fwdscope.report import Promise, Shape
+from fwdscope.ops import Cost, Op, cost
+from fwdscope.ops.watch import watching
+from fwdscope.report import Promise
 from fwdscope.spec import expression as ex
 from fwdscope.spec import tree
 from fwdscope.spec.expression import Expression
 from fwdscope.spec.problems import Source, Span
+from fwdscope.trace.memory import Mark, Memory, mark
 
 
 @dataclass(frozen=True)
 class OpRecord:
-    """One ATen operator as it ran: ``aten.addmm.default``, the shapes it read and made."""
+    """One operator as it ran, and what it cost; None where no rule knows."""
 
-    name: str
-    inputs: tuple[Shape, ...]
-    outputs: tuple[Shape, ...]
+    op: Op
+    cost: Cost | None
 
 
 @dataclass(eq=False)
@@ -47,8 +48,8 @@ class Node:
     span: Span | None = None
     module: nn.Module | None = None
     tensor: Tensor | None = None
-    inputs: tuple[Tensor, ...] = ()
-    outputs: tuple[Tensor, ...] = ()
+    inputs: tuple[Mark, ...] = ()
+    outputs: tuple[Mark, ...] = ()
     children: list[Node] = field(default_factory=list)
     rounds: list[list[Node]] | None = None
     ops: list[OpRecord] = field(default_factory=list)
@@ -59,15 +60,22 @@ class Node:
     promise: Promise | None = None
     note: str | None = None
 
+    def records(self) -> Iterator[OpRecord]:
+        """All operators that ran here and inside."""
+        yield from self.ops
+        for child in (*self.children, *(child for turn in self.rounds or () for child in turn)):
+            yield from child.records()
+
 
 @dataclass(eq=False)
 class _Line:
     """A line being run: its operators outside any layer, and where among its layers the last of them ran."""
 
     ops: list[OpRecord] = field(default_factory=list)
-    inputs: dict[int, Tensor] = field(default_factory=dict)
-    made: set[int] = field(default_factory=set)
-    last: Tensor | None = None
+    inputs: dict[int, Mark] = field(default_factory=dict)
+    made: dict[int, Mark] = field(default_factory=dict)
+    last: Mark | None = None
+    sources: dict[Node, None] = field(default_factory=dict)
     position: int = 0
     first_child: int = 0
     node: Node | None = None
@@ -81,6 +89,8 @@ class Trace:
     outputs: tuple[tuple[str, Tensor], ...]
     # The file that the rows' places are in; None for a module of Python's.
     source: Source | None
+    # The most bytes of activations alive at once.
+    peak: int
 
 
 class Recorder:
@@ -90,8 +100,9 @@ class Recorder:
         self.root = Node("block", "", "", "")
         self.stack: list[Node | _Line] = [self.root]
         self.calls: dict[nn.Module, int] = {}
-        # Which childless node made a tensor. The tensors are kept, so that no other can take their identity.
-        self.makers: dict[int, tuple[Tensor, Node]] = {}
+        self.memory = Memory()
+        # Which childless node made a tensor, by the tensor's identity while it lives.
+        self.makers: dict[int, tuple[Mark, Node]] = {}
 
     # -- told by the network ------------------------------------------------------------------------------------------
 
@@ -107,12 +118,12 @@ class Recorder:
         inputs: Any,
     ) -> None:
         """A layer, block, stack, part, loop or Parameter begins."""
-        node = Node(kind, path, type, text, label, span, module, inputs=tuple(tensors(inputs)))
+        node = Node(kind, path, type, text, label, span, module, inputs=marks(inputs))
         if module is not None:
             node.call = self.calls[module] = self.calls.get(module, 0) + 1
         if kind == "loop":
             node.rounds = []
-        node.sources = self.sources(node.inputs)
+        node.sources = self.sources(tensors(inputs))
         self.parent().append(node)
         self.stack.append(node)
 
@@ -120,11 +131,12 @@ class Recorder:
         """It ends."""
         node = self.stack.pop()
         assert isinstance(node, Node)
-        node.outputs = tuple(tensors(outputs))
+        node.outputs = marks(outputs)
         if node.kind == "parameter":
-            node.tensor = node.outputs[0]
+            node.tensor = outputs
+            self.memory.hold(outputs)
         if not node.children and not node.rounds:
-            self.makers |= {id(t): (t, node) for t in node.outputs}
+            self.makers |= {id(t): (mark(t), node) for t in tensors(outputs)}
 
     def turn(self) -> None:
         """A round of the innermost loop begins."""
@@ -157,20 +169,18 @@ class Recorder:
             kind = _outermost(line.value)
             node.type, node.text, node.label, node.span = kind, line.text, label, line.span
             node.path = path if label else ".".join(filter(None, (path, kind)))
-            node.outputs = tuple(tensors(value))
+            node.outputs = marks(value)
             if called is not None:
                 node.text, node.label = arguments, ""
                 node.path = ".".join(filter(None, (path.removesuffix(label).rstrip("."), kind)))
                 node.outputs = (pending.last,) if pending.last is not None else ()
             node.inputs = tuple(pending.inputs.values())
-            node.sources = self.sources(node.inputs)
+            node.sources = tuple(pending.sources)
             node.ops = pending.ops
             siblings.insert(pending.position, node)
         home = called or pending.node
         if home is None and promise is not None:
-            home = Node(
-                "expression", path, _outermost(line.value), line.text, label, line.span, outputs=tuple(tensors(value))
-            )
+            home = Node("expression", path, _outermost(line.value), line.text, label, line.span, outputs=marks(value))
             siblings.append(home)
         if home is not None:
             home.promise, home.reads = promise, reads
@@ -180,7 +190,7 @@ class Recorder:
         """The layer among a line's nodes whose result is the line's value."""
         first = next(iter(tensors(value)), None)
         for node in reversed(nodes):
-            if node.kind != "expression" and first is not None and node.outputs and node.outputs[0] is first:
+            if node.kind != "expression" and first is not None and node.outputs and node.outputs[0].marks(first):
                 return node
         return None
 
@@ -191,22 +201,28 @@ class Recorder:
 
     # -- told by the dispatcher ---------------------------------------------------------------------------------------
 
-    def op(self, name: str, arguments: Any, result: Any) -> None:
+    def op(self, op: Op, arguments: Any, result: Any) -> None:
         """An operator ran: it belongs to what is running now."""
-        inputs, outputs = tuple(tensors(arguments)), tuple(tensors(result))
-        record = OpRecord(name, tuple(tuple(t.shape) for t in inputs), tuple(tuple(t.shape) for t in outputs))
         here = self.stack[-1]
-        if isinstance(here, Node):
-            here.ops.append(record)
-            node = here
-        else:
-            here.ops.append(record)
-            here.position = len(self.parent())
-            here.node = node = here.node or Node("expression", "", "", "")
-            here.inputs |= {id(t): t for t in inputs if id(t) not in here.made}
-            here.made |= {id(t) for t in outputs}
-            here.last = outputs[0] if outputs else here.last
-        self.makers |= {id(t): (t, node) for t in outputs}
+        here.ops.append(OpRecord(op, cost(op)))
+        node = here if isinstance(here, Node) else self.computed(here, arguments, result)
+        for tensor in tensors(result):
+            self.memory.meet(tensor)
+            self.makers[id(tensor)] = (mark(tensor), node)
+
+    def computed(self, line: _Line, arguments: Any, result: Any) -> Node:
+        """What a line computes outside its layers is one node."""
+        line.position = len(self.parent())
+        line.node = line.node or Node("expression", "", "", "")
+        for tensor in tensors(arguments):
+            known = line.made.get(id(tensor))
+            if known is None or not known.marks(tensor):
+                line.inputs[id(tensor)] = mark(tensor)
+                line.sources |= dict.fromkeys(self.sources([tensor]))
+        made = {id(tensor): mark(tensor) for tensor in tensors(result)}
+        line.made |= made
+        line.last = next(iter(made.values()), line.last)
+        return line.node
 
     # -- the tree -----------------------------------------------------------------------------------------------------
 
@@ -215,40 +231,19 @@ class Recorder:
         node = next(n for n in reversed(self.stack) if isinstance(n, Node))
         return node.rounds[-1] if node.rounds else node.children
 
-    def sources(self, inputs: Sequence[Tensor]) -> tuple[Node, ...]:
+    def sources(self, inputs: Iterable[Tensor]) -> tuple[Node, ...]:
         """The nodes that made these tensors, each once."""
-        found = [self.makers[id(t)][1] for t in inputs if id(t) in self.makers]
-        return tuple(dict.fromkeys(found))
-
-
-class _Dispatch(TorchDispatchMode):
-    """Tells a recorder of every ATen operator."""
-
-    def __init__(self, recorder: Recorder) -> None:
-        super().__init__()
-        self.recorder = recorder
-
-    @classmethod
-    def _should_skip_dynamo(cls) -> bool:
-        # True, torch's default, wraps the handler in a guard of dynamo's and so imports dynamo: a second of nothing.
-        return False
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        result = func(*args, **(kwargs or {}))
-        self.recorder.op(str(func), (args, kwargs), result)
-        return result
+        known = [(self.makers.get(id(tensor)), tensor) for tensor in inputs]
+        return tuple(dict.fromkeys(maker[1] for maker, tensor in known if maker and maker[0].marks(tensor)))
 
 
 @contextlib.contextmanager
-def recording(recorder: Recorder) -> Iterator[None]:
-    """Record what runs inside, without gradients and by operators rather than by paths fused for inference."""
-    fast = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)
-    try:
-        with torch.no_grad(), _Dispatch(recorder):
-            yield
-    finally:
-        torch.backends.mha.set_fastpath_enabled(fast)
+def recording(recorder: Recorder, held: Iterable[Tensor]) -> Iterator[None]:
+    """Record what runs inside, without gradients; ``held`` are the weights and inputs, which are no activations."""
+    for tensor in held:
+        recorder.memory.hold(tensor)
+    with torch.no_grad(), watching(recorder.op):
+        yield
 
 
 def hook(
@@ -264,6 +259,11 @@ def hook(
 
     yield module.register_forward_pre_hook(before, with_kwargs=True)
     yield module.register_forward_hook(after)
+
+
+def marks(value: Any) -> tuple[Mark, ...]:
+    """Marks of all tensors in a value, in order."""
+    return tuple(map(mark, tensors(value)))
 
 
 def tensors(value: Any) -> Iterator[Tensor]:

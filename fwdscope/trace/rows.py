@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from fwdscope.report import Kind, LayerRow, Shape, TensorInfo
 from fwdscope.spec.problems import Source
-from fwdscope.trace.record import Node, Trace
+from fwdscope.trace.memory import Mark
+from fwdscope.trace.record import Node, OpRecord, Trace
 
 
 @dataclass(eq=False)
@@ -23,11 +24,24 @@ class _Step:
     children: list[_Step] = field(default_factory=list)
     own: list[tuple[str, Tensor]] = field(default_factory=list)
     own_buffers: list[tuple[str, Tensor]] = field(default_factory=list)
+    ops: list[OpRecord] = field(default_factory=list)
     calls: int = 1
     repeat: int = 1
     varies: bool = False
     # Nodes that this step stands for beside its own.
     others: list[Node] = field(default_factory=list)
+
+    def cost(self, of: str) -> int:
+        """What the operators here and inside cost, of one copy, all calls together."""
+        own = sum(getattr(record.cost, of) for record in self.ops if record.cost is not None)
+        return own + sum(child.cost(of) * child.repeat for child in self.children)
+
+    def uncounted(self) -> dict[str, None]:
+        """Names of operators here and inside that no rule knows."""
+        names = dict.fromkeys(record.op.name for record in self.ops if record.cost is None)
+        for child in self.children:
+            names |= child.uncounted()
+        return names
 
     def total(self, of: str) -> int:
         """Elements in this step and all inside it, of one copy."""
@@ -50,7 +64,7 @@ def rows(trace: Trace) -> tuple[LayerRow, ...]:
 
 def _step(node: Node, seen: set[int]) -> _Step:
     """A node and all inside it, in order of execution; ``seen`` are the tensors counted so far."""
-    step = _Step(node, node.kind, node.label)
+    step = _Step(node, node.kind, node.label, ops=list(node.ops))
     if node.rounds is not None:
         rounds = [[_step(child, seen) for child in turn] for turn in node.rounds]
         step.children, step.calls = _merged_rounds(rounds), len(rounds)
@@ -152,6 +166,7 @@ def _merged_rounds(rounds: list[list[_Step]]) -> list[_Step]:
 def _join_rounds(kept: _Step, later: _Step) -> None:
     kept.varies |= later.varies or _shapes(kept.node.outputs) != _shapes(later.node.outputs)
     kept.calls += later.calls
+    kept.ops += later.ops
     kept.own += later.own
     kept.own_buffers += later.own_buffers
     kept.others += [kept.node, *later.others]
@@ -185,10 +200,16 @@ def _row(step: _Step, depth: int, index: dict[Node, int], source: Source | None)
         column=column,
         input_shapes=_shapes(node.inputs),
         output_shapes=_shapes(node.outputs),
-        output_dtypes=tuple(str(t.dtype).removeprefix("torch.") for t in node.outputs),
+        output_dtypes=tuple(t.dtype for t in node.outputs),
         params=step.total("params"),
         trainable_params=step.total("trainable"),
         buffers=step.total("buffers"),
+        macs=step.cost("macs"),
+        flops=step.cost("flops"),
+        bytes_read=step.cost("bytes_read"),
+        bytes_written=step.cost("bytes_written"),
+        output_bytes=sum(t.nbytes for t in node.outputs),
+        uncounted=tuple(step.uncounted()),
         calls=step.calls,
         repeat=step.repeat,
         call=node.call,
@@ -209,5 +230,5 @@ def _kind(kind: str) -> Kind:
     return known[kind]
 
 
-def _shapes(tensors: Iterable[Tensor]) -> tuple[Shape, ...]:
-    return tuple(tuple(t.shape) for t in tensors)
+def _shapes(tensors: Iterable[Mark]) -> tuple[Shape, ...]:
+    return tuple(t.shape for t in tensors)

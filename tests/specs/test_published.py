@@ -48,8 +48,9 @@ def on_meta(name: str) -> Network:
 @cache
 def macs(name: str) -> int:
     """Multiply-accumulates of one forward on meta, as torch's own counter sees them: convolutions and products."""
+    net = on_meta(name)
     with FlopCounterMode(display=False) as counter, torch.no_grad():
-        on_meta(name)(*on_meta(name).example.values())
+        net(*net.example.values())
     flops: int = counter.get_total_flops()
     assert flops % 2 == 0
     return flops // 2

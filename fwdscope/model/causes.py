@@ -1,0 +1,171 @@
+"""What went wrong at a node → a problem in the spec's words: which operand has which size, and which line made it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from fwdscope.layers import LayerError
+from fwdscope.model.network import one
+from fwdscope.model.shapes import ShapeError, dtype_text, shape_text
+from fwdscope.spec import expression as ex
+from fwdscope.spec.arithmetic import ArithmeticProblem
+from fwdscope.spec.evaluate import Located
+from fwdscope.spec.expression import Call, Expression, Name
+from fwdscope.spec.problems import Cause, Problem
+
+if TYPE_CHECKING:
+    from fwdscope.model.network import Origin, Step
+    from fwdscope.model.run import Run
+
+# Operands shown under a problem, and characters of one's text.
+_MOST = 6
+_LONGEST = 40
+
+
+def problem(run: Run, error: Located) -> Problem:
+    """What went wrong at a node, with the shapes that arrived and the lines that made them."""
+    source, node, fact = run.blueprint.spec.source, error.node, error.error
+    if isinstance(fact, ArithmeticProblem):
+        return Problem(source, node.span, fact.code, fact.message, fact.help)
+    operands = list(_operands(run, node))
+    causes = tuple(_cause(run, item, value) for item, value in operands)
+    if not causes and isinstance(run.prev, Tensor):
+        causes = (_shown("prev", run.prev, run.prev_origin),)
+    if isinstance(fact, LayerError):
+        layer = _layer(run, node)
+        message = fact.message if layer is None or layer in fact.message else f"{layer}: {fact.message}"
+        return Problem(source, node.span, "shape", message, fact.help, causes)
+    if isinstance(fact, ShapeError):
+        texts = {id(value): _text(run, item) for item, value in reversed(operands)}
+        fallback = ("the first", "the second")
+        names = [texts.get(id(t), name) for t, name in zip(fact.operands, fallback, strict=False)]
+        lost, help = _dropped_row(run, fact.clash)
+        message = fact.message.format(*names) if names else fact.message
+        return Problem(source, node.span, fact.code, message, help or fact.help, (*causes, *lost))
+    message, help = _in_our_words(fact)
+    return Problem(source, node.span, "shape", f"{_what(run, node)}: {message}", help, causes)
+
+
+# --- whom it happened to ---------------------------------------------------------------------------------------------
+
+
+def _layer(run: Run, node: Expression) -> str | None:
+    """The type of the layer at a node, ``Conv2d`` of ``Conv2d(8, 3)(x)``; None where it stands under a name."""
+    while isinstance(node, Call):
+        node = node.function
+    return node.id if isinstance(node, Name) and node.id[:1].isupper() else None
+
+
+def _what(run: Run, node: Expression) -> str:
+    """A function, method, layer or operator as messages begin with it."""
+    if isinstance(node, Call):
+        if isinstance(node.function, ex.Attribute):
+            return node.function.name
+        return _layer(run, node) or run.text(node.function)
+    if isinstance(node, ex.Binary | ex.Unary):
+        return node.operator
+    return _text(run, node)
+
+
+def _text(run: Run, node: Expression) -> str:
+    text = run.text(node)
+    return text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"
+
+
+def _operands(run: Run, node: Expression) -> Iterator[tuple[Expression, Tensor]]:
+    """The tensors that an operation was given, each once, with the expressions that made them."""
+    seen: set[str] = set()
+    for item in _parts(node):
+        value = one(run.values.get(id(item))) if run.values is not None else None
+        text = run.text(item)
+        if isinstance(value, Tensor) and text not in seen and len(seen) < _MOST:
+            seen.add(text)
+            yield item, value
+
+
+def _parts(node: Expression) -> Iterator[Expression]:
+    """The operands of the outermost operation of a node, lists laid out."""
+    match node:
+        case Call(function=ex.Attribute(value=value), arguments=arguments, keywords=keywords):
+            found: tuple[Expression, ...] = (value, *arguments, *(k.value for k in keywords))
+        case Call(arguments=arguments, keywords=keywords):
+            found = (*arguments, *(k.value for k in keywords))
+        case _:
+            found = tuple(ex.children(node))
+    for item in found:
+        if isinstance(item, ex.Sequence):
+            yield from _parts(item)
+        else:
+            yield item
+
+
+def _cause(run: Run, item: Expression, value: Tensor) -> Cause:
+    return _shown(_text(run, item), value, run.origin(item))
+
+
+def _shown(text: str, value: Tensor, origin: Origin | None) -> Cause:
+    dtype = "" if value.dtype == torch.get_default_dtype() else f" {dtype_text(value)}"
+    made = f"  {origin.text}" if origin else ""
+    return Cause(f"{text} {shape_text(value)}{dtype}{made}", origin.span if origin else None)
+
+
+# --- torch's own refusals --------------------------------------------------------------------------------------------
+
+_TORCH_WORDS = (
+    (
+        r"Dimension out of range \(expected to be in range of \[(-?\d+), (-?\d+)\], but got (-?\d+)\)",
+        "there is no dimension {2}: it may be from {0} to {1}",
+        None,
+    ),
+    (r"index (-?\d+) is out of bounds for dimension (\d+) with size (\d+)", "index {0}: dimension {1} has {2}", None),
+    (r"too many indices for tensor of dimension (\d+)", "more indices than the {0} dimensions there are", None),
+    (
+        r"view size is not compatible",
+        "the elements do not stand in the order of their dimensions, which a view needs",
+        "write `.reshape(…)`, which copies where it has to",
+    ),
+)
+
+
+def _in_our_words(error: Exception) -> tuple[str, str | None]:
+    """What torch says, without its advice about itself."""
+    text = str(error).strip().split("\n")[0] or type(error).__name__
+    for pattern, message, help in _TORCH_WORDS:
+        if found := re.search(pattern, text):
+            return message.format(*found.groups()), help
+    return re.sub(r"^(?:[\w.]*Error: |\w+(?:\(\))?: )", "", text), None
+
+
+# --- sizes that an odd one lost on the way ---------------------------------------------------------------------------
+
+
+def _dropped_row(run: Run, clash: tuple[int, int] | None) -> tuple[tuple[Cause, ...], str | None]:
+    """Where an odd size was halved on the way, which is why two sizes that should meet do not."""
+    if clash is None:
+        return (), None
+    large, small = max(clash), min(clash)
+    for step in run.blueprint.steps:  # a layer's stands before that of the block around it
+        for before, after in zip(step.before[2:], step.after[2:], strict=False):
+            if before == large and after == large // 2 and 2 * after == small and large % 2:
+                text = f"{large} became {after}: floor({large} / 2) drops a row, and 2 * {after} = {small}"
+                return (Cause(f"{text}  {step.text}", step.span),), _divisible(run)
+    return (), None
+
+
+def _divisible(run: Run) -> str | None:
+    """The image sizes that fit: divisible by 2 as often as the network halves them."""
+    steps: Sequence[Step] = run.blueprint.steps
+    image = next((shape for shape in run.blueprint.input_shapes if len(shape) > 2), None)
+    if image is None:
+        return None
+    here, halvings = image[-1], 0
+    for step in steps:
+        spatial = len(step.before) > 2 and len(step.after) == len(step.before)
+        if spatial and step.before[-1] == here and step.after[-1] == here // 2 and here > 1:
+            here, halvings = here // 2, halvings + 1
+    return f"an image size divisible by {2**halvings} fits; here it is {image[-1]}" if halvings else None

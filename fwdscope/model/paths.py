@@ -1,0 +1,55 @@
+"""Paths that a file names in ``init`` and ``expect``: held against the model, and default paths refused."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from torch import nn
+
+from fwdscope.model.network import Network, Scope, Series
+from fwdscope.spec.names import suggestion
+from fwdscope.spec.problems import Problem
+
+
+def default_piece(network: Network, path: str, within: int | None = None) -> str | None:
+    """The first default name in a path, which no line gave; ``within`` looks at so many last pieces alone."""
+    pieces = path.split(".")
+    module: nn.Module | None = network
+    for i, piece in enumerate(pieces):
+        inner = module._modules.get(piece) if module is not None else None
+        given = network.blueprint.checked.given.get(module.span, ()) if isinstance(module, Scope) else (piece,)
+        looked_at = within is None or i >= len(pieces) - within
+        if inner is not None and piece not in given and looked_at and not isinstance(module, Series):
+            return piece
+        module = inner
+    return None
+
+
+def check_expectations(network: Network) -> None:
+    """The layers under ``expect: layers``: each is there, by names that the file gives."""
+    expect, source = network.spec.expect, network.spec.source
+    named = [(one.layer, one.place) for one in expect.figures] + [(one.layer, one.place) for one in expect.outputs]
+    for path, place in dict(named).items():
+        if path is None or place is None:
+            continue
+        message = None
+        if _layer(network, path) is None:
+            message = f"expect: there is no layer {path}"
+            help = suggestion(path, given_paths(network), what="layers:")
+        elif piece := default_piece(network, path):
+            message = f"expect: {piece} is a default path, which moves when a layer of its kind is put in"
+            help = "give the layer a name and use that"
+        if message:
+            network.blueprint.problems.append(Problem(source, place, "name", message, help))
+
+
+def _layer(network: Network, path: str) -> nn.Module | None:
+    module: nn.Module | None = network
+    for piece in path.split("."):
+        module = module._modules.get(piece) if module is not None else None
+    return module
+
+
+def given_paths(network: Network) -> Iterable[str]:
+    """The paths of layers by names that the file gives."""
+    return [path for path, _ in network.named_modules() if path and default_piece(network, path) is None]

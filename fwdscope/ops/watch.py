@@ -1,0 +1,121 @@
+"""Watch every operator that runs: by ATen's names, and whole where torch would take apart what has a rule of its own.
+
+``scaled_dot_product_attention`` and the recurrent functions are caught one level above the dispatcher, before torch
+chooses a kernel or unrolls the steps, so that they are one record with one rule on every device. On meta, an operator
+whose rule states its result is not run at all.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import types
+from collections.abc import Callable, Iterator
+from functools import cache
+from typing import Any
+
+import torch
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from .base import Op, infer
+from .dispatch import _DTYPES, _on_meta, _outputs, read, run
+
+# What is told of an operator: the call as data, its arguments, its result.
+Tell = Callable[[Op, Any, Any], None]
+
+_WHOLE = frozenset(
+    {torch.nn.functional.scaled_dot_product_attention}
+    | {getattr(torch, name) for name in ("lstm", "gru", "rnn_tanh", "rnn_relu")}
+    | {getattr(torch, f"{name}_cell") for name in ("lstm", "gru", "rnn_tanh", "rnn_relu")}
+)
+
+
+@cache
+def _unasked(function: Any) -> Callable[..., Any]:
+    """A copy of a Python function of torch's that does not ask for modes once more, which would never end."""
+    names = {**function.__globals__, "has_torch_function": lambda _: False}
+    copy = types.FunctionType(function.__code__, names, function.__name__, function.__defaults__, function.__closure__)
+    copy.__kwdefaults__ = function.__kwdefaults__
+    return copy
+
+
+class _Watch:
+    """What both modes share: whom to tell, and whether the operators now running belong to one told already."""
+
+    def __init__(self, tell: Tell | None) -> None:
+        self.tell = tell
+        self.inside = 0
+
+    def told(self, op: Op, arguments: Any, result: Any) -> None:
+        if self.tell is not None and not self.inside:
+            self.tell(op, arguments, result)
+
+
+class _Dispatch(TorchDispatchMode):
+    """Sees every ATen operator."""
+
+    def __init__(self, watch: _Watch) -> None:
+        super().__init__()
+        self.watch = watch
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        # True, torch's default, wraps the handler in a guard of dynamo's and so imports dynamo: a second of nothing.
+        return False
+
+    def __torch_dispatch__(self, func: Any, classes: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result, op = run(func, args, kwargs)
+        self.watch.told(op, (args, kwargs), result)
+        return result
+
+
+class _Functions(TorchFunctionMode):
+    """Sees functions of torch before they are taken apart."""
+
+    def __init__(self, watch: _Watch) -> None:
+        super().__init__()
+        self.watch = watch
+
+    def __torch_function__(self, func: Any, classes: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if func is torch.nn.functional.multi_head_attention_forward:
+            # torch turns a mode off inside the function it was called for, and this one calls attention.
+            with self:
+                return _unasked(func)(*args, **kwargs)
+        if func not in _WHOLE:
+            return func(*args, **kwargs)
+        op = read(func, args, kwargs, None)
+        outputs = infer(op, _DTYPES[torch.get_default_dtype()]) if _on_meta(args, kwargs) else None
+        if outputs is None:
+            self.watch.inside += 1
+            try:
+                result = func(*args, **kwargs)
+            finally:
+                self.watch.inside -= 1
+            op = op._replace(outputs=_outputs(result))
+        else:
+            self.watch.inside += 1  # making the result is no operator of the network's
+            made = tuple(
+                torch.empty_strided(x.shape, x.stride, dtype=getattr(torch, x.dtype), device="meta") for x in outputs
+            )
+            self.watch.inside -= 1
+            result = made if len(made) > 1 else made[0]
+            op = op._replace(outputs=outputs)
+        self.watch.told(op, (args, kwargs), result)
+        return result
+
+
+@contextlib.contextmanager
+def watching(tell: Tell | None = None) -> Iterator[None]:
+    """Run what is inside under watch, by operators rather than by paths fused for inference.
+
+    Without ``tell`` nobody is told, and meta tensors still take the short way.
+    """
+    watch = _Watch(tell)
+    fast = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with _Functions(watch), _Dispatch(watch):
+            yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast)

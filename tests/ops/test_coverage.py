@@ -1,0 +1,113 @@
+"""Every operator that a layer or function of the language runs has a rule, and costs the same on a CPU and on meta."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from counting import on_meta, traced
+from torch import nn
+
+from fwdscope.ops import FAMILIES, RULES, Op, cost
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "layers"))
+
+from layer_examples import EXAMPLES, Example
+from test_functions import EXAMPLES as CALLS
+from test_functions import Example as Call
+
+# Layers that ask for values, which meta tensors do not have.
+NEED_DATA = {"GaussianNLLLoss", "AdaptiveLogSoftmaxWithLoss", "MixtureOfExperts"}
+# Layers and functions whose operators differ by device, each with the reason.
+BY_DEVICE = {
+    "GaussianNLLLoss": "looks at its variances on a CPU alone",
+    "CTCLoss": "on a CPU the lengths are read",
+}
+
+
+def modules(example: Example) -> tuple[nn.Module, tuple[Any, ...]]:
+    torch.manual_seed(0)
+    inputs = example.inputs()
+    return example.layer().build(*inputs).eval(), inputs
+
+
+def uncounted(ops: list[Op]) -> list[str]:
+    return sorted({f"{op.name}.{op.overload}" for op in ops if cost(op) is None})
+
+
+def ops_of(example: Example, device: str) -> list[Op]:
+    module, inputs = modules(example)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return traced(on_meta(module), *on_meta(inputs)) if device == "meta" else traced(module, *inputs)
+
+
+def runs_on_meta(example: Example) -> bool:
+    lengths = example.name == "CTCLoss" and isinstance(example.inputs()[-1], torch.Tensor)
+    return example.name not in NEED_DATA and not lengths
+
+
+ON_META = [example for example in EXAMPLES if runs_on_meta(example)]
+
+
+@pytest.mark.parametrize("example", ON_META, ids=str)
+def test_every_operator_of_a_layer_has_a_rule(example: Example) -> None:
+    ops = ops_of(example, "meta")
+    assert uncounted(ops) == []
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=str)
+def test_every_operator_of_a_layer_on_a_cpu_has_a_rule(example: Example) -> None:
+    assert uncounted(ops_of(example, "cpu")) == []
+
+
+@pytest.mark.parametrize("example", ON_META, ids=str)
+def test_a_layer_costs_the_same_on_meta_and_on_a_cpu(example: Example) -> None:
+    found = [[(c.macs, c.flops) for op in ops_of(example, d) if (c := cost(op)) and c.flops] for d in ("cpu", "meta")]
+    assert Counter(found[0]) == Counter(found[1])
+
+
+@pytest.mark.parametrize("call", CALLS, ids=repr)
+def test_every_operator_of_a_function_has_a_rule(call: Call) -> None:
+    assert uncounted(traced(call.run, "meta")) == []
+
+
+@pytest.mark.parametrize("call", CALLS, ids=repr)
+def test_a_function_costs_the_same_on_meta_and_on_a_cpu(call: Call) -> None:
+    found = [[(c.macs, c.flops) for op in traced(call.run, d) if (c := cost(op)) and c.flops] for d in ("cpu", "meta")]
+    assert Counter(found[0]) == Counter(found[1])
+
+
+def test_an_operator_without_a_rule_is_not_zero() -> None:
+    op = Op("aten.unheard_of", "default", ())
+    assert cost(op) is None
+
+
+def test_every_family_has_rules() -> None:
+    assert len(FAMILIES) == 17
+    homes = {rule.terms.__module__ for rule in RULES.values()}
+    assert {family.__name__ for family in FAMILIES} <= homes
+
+
+def test_the_names_of_the_rules_are_torchs() -> None:
+    """A misspelt name would be a rule that nothing reaches."""
+    unknown = [name for name in RULES if not _exists(*name.split(".", 1)) and name not in NOT_DISPATCHED]
+    assert unknown == []
+
+
+# Rules for what a function mode sees, or other versions and builds of torch dispatch.
+NOT_DISPATCHED: dict[str, str] = {}
+
+
+def _exists(namespace: str, name: str) -> bool:
+    found = getattr(torch.ops, namespace)
+    return any(schema.name == f"{namespace}::{name}" for schema in _schemas()) or hasattr(found, name)
+
+
+def _schemas() -> list[Any]:
+    return torch._C._jit_get_all_schemas()
