@@ -150,7 +150,18 @@ def _totals(network: nn.Module, traced: Trace, inputs: Iterable[Tensor]) -> Tota
         peak_memory=param_bytes + buffer_bytes + input_bytes + traced.peak,
         peak_activations=traced.peak,
         input_bytes=input_bytes,
+        active_params=_active(network),
     )
+
+
+def _active(network: nn.Module) -> int:
+    """Parameters that one position meets: of a mixture's experts those of the top k, which are as large as any k."""
+    idle = 0
+    for module in network.modules():
+        experts, top_k = getattr(module, "experts", None), getattr(module, "top_k", None)
+        if type(module).__name__ == "MixtureOfExperts" and experts is not None and isinstance(top_k, int):
+            idle += sum(p.numel() for p in experts.parameters()) * (len(experts) - top_k) // len(experts)
+    return sum(p.numel() for p in network.parameters()) - idle
 
 
 def _uncounted(traced: Trace) -> dict[str, None]:

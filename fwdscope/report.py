@@ -132,6 +132,8 @@ class Totals:
     peak_memory: int | None = None
     peak_activations: int | None = None
     input_bytes: int | None = None
+    # Parameters that one position meets, where a mixture of experts leaves some aside; else all of them.
+    active_params: int | None = None
 
 
 @dataclass(frozen=True)
@@ -174,6 +176,8 @@ class Report:
     shortfalls: tuple[Shortfall, ...] = field(default=())
     # Operators without a rule: they are not counted, and the totals are "at least".
     uncounted: tuple[str, ...] = ()
+    # Parameters declared but read by no operator.
+    unused: tuple[str, ...] = ()
     convention: str = CONVENTION
 
     def to_json(self) -> dict[str, Any]:

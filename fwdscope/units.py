@@ -78,6 +78,53 @@ def count_column(values: Sequence[int]) -> list[str]:
     ]
 
 
+def shared_counts(values: Sequence[int], digits: int = 5) -> list[str]:
+    """Counts that are read under one another, in one unit: ``1,468.9 M`` over ``2.1 M``. See :func:`_shared`."""
+    return _shared(values, 1000, _DECIMAL, digits)
+
+
+def shared_bytes(values: Sequence[int], digits: int = 5) -> list[str]:
+    """Numbers of bytes that are read under one another, in one unit: ``97.5 MiB`` over ``0.2 MiB``."""
+    return _shared(values, 1024, _BINARY, digits)
+
+
+def byte_sum(total: int, parts: Sequence[tuple[str, int]]) -> str:
+    """A sum with its parts in its unit: ``123 MiB (weights 97.5, activations 25.3)``; parts under 1 % are left out."""
+    step = max((power for power in range(len(_BINARY)) if total >= 1024**power), default=0)
+    said = ", ".join(
+        f"{name} {_three_digits(part / 1024**step) if step else part}" for name, part in parts if part * 100 >= total
+    )
+    return byte_size(total) + (f" ({said})" if said and total else "")
+
+
+def decimal_column(values: Sequence[float | None], digits: int = 1) -> list[str]:
+    """Numbers with so many decimals, which line up right-aligned; None is empty, and little is not nothing."""
+    least = 0.5 * 10**-digits
+    return [
+        "" if value is None else f"<{10**-digits:.{digits}f}" if 0 < value < least else f"{value:,.{digits}f}"
+        for value in values
+    ]
+
+
+def _shared(values: Sequence[int], base: int, units: Sequence[str], digits: int) -> list[str]:
+    """Numbers in one unit and with the same decimals, so that right-aligned the length of a number is its size.
+
+    The unit is the largest number's, or the smallest of those below in which it still fits into ``digits`` before the
+    point, if other numbers would say nothing otherwise. Zero is empty, and little is not nothing: ``<0.1 M``.
+    """
+    sizes = [value for value in values if value]
+    if not sizes:
+        return [""] * len(values)
+    largest, smallest = max(sizes), min(sizes)
+    step = max((power for power in range(len(units)) if largest >= base**power), default=0)
+    while step and smallest * 10 < base**step and largest < base ** (step - 1) * 10**digits:
+        step -= 1
+    unit, scale = units[step], base**step
+    decimals = max(0, min(2, digits - 1 - len(str(largest // scale)))) if step else 0
+    texts = decimal_column([value / scale for value in values], decimals)
+    return [f"{text} {unit}".rstrip() if value else "" for text, value in zip(texts, values, strict=True)]
+
+
 def _scaled(value: float, base: int, units: Sequence[str]) -> str:
     sign, scaled, step = "-" * (value < 0), abs(value), 0
     while step + 1 < len(units) and round(scaled, 0 if step else 3) >= base:

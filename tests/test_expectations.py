@@ -69,7 +69,6 @@ def test_what_holds_is_silent(expect: str) -> None:
         ("output: (B, T)", "output", "((4, 6, 5), (1, 4, 5))"),
         ("layers: {h.2: {params: 73}}", "h.2 params", "72"),
         ("layers: {h.1: {output: '(B, T)'}}", "h.1 output", "(4, 6, 8)"),
-        ("layers: {h.3: {params: 72}}", "h.3 params", "no layer h.3"),
     ],
 )
 def test_what_does_not_hold_is_named_with_what_came(expect: str, what: str, got: str) -> None:
@@ -77,8 +76,23 @@ def test_what_does_not_hold_is_named_with_what_came(expect: str, what: str, got:
     assert (found.what, found.got, found.line) == (what, got, 9)
 
 
-def test_figures_not_counted_yet_are_neither_held_nor_broken() -> None:
-    assert shortfalls("macs: 1G", "latency: <= 1 ms on cpu") == ()
+def test_costs_are_held() -> None:
+    # 3 · 24 · 8 · 8 + LSTM: 24 steps · 4 · 5 · (8 + 5)
+    assert shortfalls("macs: 10_848", "layers: {h.1: {macs: 1536}}") == ()
+    (found,) = shortfalls("macs: <= 10K")
+    assert (found.what, found.got) == ("macs", "10,848")
+
+
+def test_figures_not_measured_are_neither_held_nor_broken() -> None:
+    assert shortfalls("latency: <= 1 ms on cpu") == ()
+
+
+def test_a_layer_that_a_replaced_var_took_away_falls_short() -> None:
+    text = SPEC.format(expect="  layers: {h.2: {params: 72}}").replace("3 * Linear", "n * Linear")
+    text = text.replace("{B: 4,", "{n: 3, B: 4,")
+    checked = check(parse(Source("e.yaml", text), {"n": "2"}))
+    (found,) = inspect_spec(checked).shortfalls
+    assert (found.what, found.got) == ("h.2 params", "no layer h.2")
 
 
 def test_several_fall_short_in_the_files_order() -> None:

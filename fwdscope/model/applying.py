@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -48,7 +49,7 @@ def call_layer(
     observer = blueprint.observer
     if observer:
         _announce(observer, scope, span, template, module, name, (arguments, keywords))
-    with blueprint.deeper(span):
+    with blueprint.deeper(span) if isinstance(template, BlockTemplate) else contextlib.nullcontext():
         value = _called(blueprint, layer, module, arguments, keywords)
     if value is POISON:
         raise Poisoned

@@ -122,8 +122,25 @@ _TORCH_WORDS = (
         "there is no dimension {2}: it may be from {0} to {1}",
         None,
     ),
-    (r"index (-?\d+) is out of bounds for dimension (\d+) with size (\d+)", "index {0}: dimension {1} has {2}", None),
+    (
+        r"index (-?\d+) is out of bounds for dimension (\d+) with size (\d+)",
+        "index {0} is out of range: dimension {1} has {2}",
+        None,
+    ),
     (r"too many indices for tensor of dimension (\d+)", "more indices than the {0} dimensions there are", None),
+    (
+        r"expanded size of the tensor \((\d+)\) must match the existing size \((\d+)\) at non-singleton dimension (\d+)",
+        "dimension {2} has {1} and cannot become {0}: only a size of 1 grows",
+        None,
+    ),
+    (r"input\.dim\(\) = (\d+) is not equal to len\(dims\) = (\d+)", "{1} dimensions for the {0} there are", None),
+    (
+        r"expected predicate to be bool, got torch\.(\w+)",
+        "the mask is {0}, and masks are bool",
+        "a comparison makes a mask: `x > 0`",
+    ),
+    (r"only implemented on integer and Boolean-type", "for masks and whole numbers alone", "write `-x`, or `~(x > 0)`"),
+    (r"'float' object cannot be interpreted as an integer", "a whole number is wanted", "// divides without rest"),
     (
         r"view size is not compatible",
         "the elements do not stand in the order of their dimensions, which a view needs",

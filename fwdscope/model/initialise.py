@@ -179,7 +179,7 @@ def _check_fit(one: tree.Initialiser, tensors: list[tuple[str, Tensor]], network
         tried.add(tuple(tensor.shape))
         try:
             with torch.no_grad():
-                initialise(one, torch.empty_like(tensor, device="meta"), network)
+                initialise(one, torch.empty(tensor.shape, dtype=tensor.dtype, device="meta"), network)
         except NotImplementedError:
             continue
         except Exception as error:

@@ -8,6 +8,7 @@ made them. Their paths are ``state_dict`` keys.
 from __future__ import annotations
 
 import contextlib
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -300,13 +301,24 @@ class Network(Body):
         self.blueprint.entering = tuple(Origin(f"{one.name}: {one.text}", one.span) for one in spec.inputs)
         self.blueprint.input_shapes = tuple(tuple(t.shape) for t in tensors)
         self.blueprint.device = tensors[0].device if tensors else torch.device("meta")
-        with default_dtype(self.blueprint.dtype):
+        with default_dtype(self.blueprint.dtype), deep_recursion():
             return super().forward(*inputs, **keywords)
 
     @property
     def broken_promises(self) -> tuple[Problem, ...]:
         """Promised shapes that did not come, in the file's order."""
         return tuple(self.blueprint.broken[span] for span in sorted(self.blueprint.broken))
+
+
+@contextlib.contextmanager
+def deep_recursion() -> Iterator[None]:
+    """Room for blocks in blocks, MAX_DEPTH deep: each takes some 50 calls of Python, whose limit is 1,000 of them."""
+    before = sys.getrecursionlimit()
+    sys.setrecursionlimit(max(before, 200 * MAX_DEPTH))
+    try:
+        yield
+    finally:
+        sys.setrecursionlimit(before)
 
 
 @contextlib.contextmanager
@@ -339,11 +351,13 @@ def build(
         blueprint.hold_promises = all(n not in replaced or replaced[n].shape == t.shape for n, t in example.items())
         example |= replaced
         network = Network(blueprint, example)
+        network.eval()
         network(*example.values())
     blueprint.building = False
     blueprint.steps.clear()
     if not blueprint.problems:
-        check_initialisers(network)
+        with watching():
+            check_initialisers(network)
         check_expectations(network)
     if blueprint.problems:
         raise SpecError([*blueprint.problems, *blueprint.broken.values()])

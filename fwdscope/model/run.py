@@ -99,6 +99,7 @@ class Run(Calls):
         before = self.snapshot() if self.blueprint.building and beside and not own and line.target else None
         try:
             value = self.own_tensor(line) if own else self.line_value(line)
+            self.hold_size(line.value, value)
             promise = self.promise(line, value)
             self.give(line, value)
             if before is not None:
@@ -173,7 +174,6 @@ class Run(Calls):
         self.naming = None
         if value is POISON:
             raise Poisoned
-        self.hold_size(node, value)
         return value
 
     def hold_size(self, node: Expression, value: Any) -> None:
@@ -249,6 +249,7 @@ class Run(Calls):
         part = scope._modules.get(line.name)
         if part is None:
             part = Part(blueprint, line.span)
+            part.train(scope.training)
             blueprint.register(scope, line.name, part, Shared(part, line.name), line.span)
             scope.named[line.name] = part
         assert isinstance(part, Part)

@@ -14,6 +14,8 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
+from fwdscope.layers.functions import FUNCTIONS
+
 # Elements of a tensor.
 MAX_ELEMENTS = 10**13
 
@@ -109,6 +111,25 @@ def check_call(name: str, arguments: Sequence[Any], keywords: Mapping[str, Any])
     check = _CHECKS.get(name)
     if check is not None and arguments:
         check(name, arguments, keywords)
+    if name in FUNCTIONS and name not in _NEW_DIMENSION:
+        _check_dim(name, arguments, keywords)
+
+
+# What puts in a dimension takes one number more.
+_NEW_DIMENSION = ("unsqueeze", "stack", "unflatten", "diag_embed")
+
+
+def _check_dim(name: str, arguments: Sequence[Any], keywords: Mapping[str, Any]) -> None:
+    """A dimension that is there; not all of torch's meta kernels look."""
+    names = FUNCTIONS[name].fit(len(arguments), tuple(keywords)).signature.by_position
+    given = {p.name: value for p, value in zip(names, arguments, strict=False)} | dict(keywords)
+    dim, x = given.get("dim", given.get("axis")), next(iter(given.values()), None)
+    x = x[0] if isinstance(x, list | tuple) and x else x
+    if not isinstance(x, Tensor) or type(dim) is not int:
+        return
+    rank = max(x.dim(), 1)
+    if not -rank <= dim < rank:
+        raise ShapeError(f"{name}: there is no dimension {dim}: it may be from {-rank} to {rank - 1}")
 
 
 def hold_size(value: Any) -> None:
@@ -185,9 +206,8 @@ def _check_unflatten(name: str, arguments: Sequence[Any], keywords: Mapping[str,
     size, known, free = x.shape[dim], math.prod(s for s in sizes if s != -1), sum(s == -1 for s in sizes)
     if free > 1 or known == 0 or size % known or (not free and size != known):
         message = f"unflatten: dimension {dim % x.dim()} has {size}, which {tuple(sizes)} does not divide"
-        raise ShapeError(
-            message, f"{known} divides {size - size % known} and {size - size % known + known}" if known else None
-        )
+        fitting = [n for n in (size - size % known, size - size % known + known) if n] if known and free else []
+        raise ShapeError(message, f"{' or '.join(map(str, fitting))} would fit" if fitting else None)
 
 
 def _check_attention(name: str, arguments: Sequence[Any], keywords: Mapping[str, Any]) -> None:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from .base import Op, Operand, Output, Rule, Terms, dimension, flops, register
-from .pointwise import made
+from .base import Op, Operand, Output, Rule, Terms, dimension, flops, register, tensor
 from .promotion import is_complex, is_floating, is_whole
 
 # Results of each step.
@@ -41,7 +40,7 @@ def _output(op: Op) -> tuple[Operand, ...] | None:
     found = dtype or ("int64" if is_whole(x.dtype) else x.dtype)
     if not isinstance(dim, int) or not -ndim <= dim < ndim or is_complex(found) or is_complex(x.dtype):
         return None
-    return made((x,), found) if is_whole(found) or is_floating(found) else None
+    return (tensor(x.shape, found),) if is_whole(found) or is_floating(found) else None
 
 
 _OUTPUTS: dict[str, Output] = {"cumsum": _output, "cumprod": _output}

@@ -102,12 +102,15 @@ def is_dense(shape: Shape, stride: Stride) -> bool:
 def elementwise(shape: Shape, operands: tuple[tuple[Shape, Stride], ...]) -> Stride:
     """The strides of an element-wise result: the order of dimensions in memory is that of the operands.
 
-    After torch's ``compute_elementwise_output_strides`` (torch/_prims_common), whose algorithm is TensorIterator's.
+    After TensorIterator (aten/src/ATen/TensorIterator.cpp) and ``compute_elementwise_output_strides``
+    (torch/_prims_common), which agree but for the strides of dimensions of size 1; these are TensorIterator's.
     """
-    if len(shape) < 2:
-        return (1,) * len(shape)
     strides = [expand(own, stride, shape) for own, stride in operands]
-    if len(strides) == 1 and is_dense(shape, strides[0]):
+    if all(is_contiguous(shape, s) for s in strides):
+        return contiguous(shape)
+    if all(is_channels_last(shape, s) for s in strides):
+        return permuted(shape, (0, 2, 3, 1))
+    if len(set(strides)) == 1 and is_dense(shape, strides[0]):
         return strides[0]
     return permuted(shape, _memory_order(shape, strides))
 
@@ -123,12 +126,6 @@ def permuted(shape: Shape, order: Sequence[int]) -> Stride:
 
 def _memory_order(shape: Shape, strides: Sequence[Stride]) -> Sequence[int]:
     """The dimensions from the outermost in memory to the innermost."""
-    rows = all(is_contiguous(shape, s) for s in strides)
-    channels = all(is_channels_last(shape, s) for s in strides)
-    if rows and not channels:
-        return range(len(shape))
-    if channels and not rows:
-        return (0, 2, 3, 1)
     order = list(reversed(range(len(shape))))
     # Insertion sort, since the comparison is no total order: where it is silent, the order stays.
     for i in range(1, len(shape)):

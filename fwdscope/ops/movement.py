@@ -124,7 +124,8 @@ def _stack_output(op: Op) -> tuple[Operand, ...] | None:
 
 
 def _same_output(op: Op) -> tuple[Operand, ...] | None:
-    return (like(op.operand()),) if is_dense(op.operand()) else None
+    x = op.operand()
+    return (like(x),) if is_dense(x) and len(x.shape) > 1 else None
 
 
 def _repeat_output(op: Op) -> tuple[Operand, ...] | None:

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum, auto
 
-from .base import Op, Operand, Rule, Terms, flops, register, rule
+from .base import Op, Operand, Rule, Terms, flops, like, register, rule
 from .layout import broadcast, elementwise
 from .promotion import DEFAULT, ITEMSIZE, UnpromotedError, is_complex, is_floating, is_whole, result_type
 
@@ -332,7 +332,9 @@ def where(op: Op) -> Terms:
 
 def _masked_fill_output(op: Op) -> tuple[Operand, ...] | None:
     x, mask = op.operand(0), op.operand(1)
-    return made((x, mask), x.dtype) if mask.dtype == "bool" and not is_complex(x.dtype) else None
+    shape = broadcast((x.shape, mask.shape))
+    # Row by row whatever the tensors are: torch fills a contiguous copy.
+    return None if shape is None or mask.dtype != "bool" else (like(x, shape),)
 
 
 @rule("masked_fill", output=_masked_fill_output)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from .base import Op, Operand, Rule, Terms, flops, register, rule
+from .base import Op, Operand, Rule, Terms, flops, register, rule, tensor
 from .layout import is_dense
 from .pointwise import made
-from .promotion import is_floating
+from .promotion import DEFAULT, is_floating
 
 _DRAWN = """
-bernoulli multinomial normal poisson binomial rand rand_like randint randint_like randn randn_like randperm
-_sample_dirichlet _standard_gamma
+bernoulli multinomial normal poisson binomial rand_like randint_like randn_like randperm _sample_dirichlet
+_standard_gamma
 """
 _FILLED = "bernoulli_ cauchy_ exponential_ geometric_ log_normal_ normal_ random_ uniform_"
 
@@ -29,7 +29,18 @@ def _filled_traffic(op: Op) -> tuple[int, int]:
     return sum(x.nbytes for x in others), op.output.nbytes
 
 
+def _sized_output(op: Op) -> tuple[Operand, ...] | None:
+    """rand, randn, randint: a shape behind the bounds, and a number type. No tensor tells where they are made."""
+    bounds = {"low": 2, "low_generator": 2}.get(op.overload, 1) if op.name == "aten.randint" else 0
+    shape = op.at(bounds)
+    if not isinstance(shape, tuple) or op.keyword("layout") not in (None, "strided") or op.overload == "names":
+        return None
+    dtype = op.keyword("dtype") or ("int64" if op.name == "aten.randint" else DEFAULT)
+    return (tensor(shape, dtype),)
+
+
 register(_DRAWN.split(), Rule(_nothing))
+register(("rand", "randn", "randint"), Rule(_nothing, _sized_output))
 register(_FILLED.split(), Rule(_nothing, _filled_output, _filled_traffic))
 
 

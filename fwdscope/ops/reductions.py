@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from .base import Op, Operand, Output, Rule, Term, Terms, dimension, flops, is_dense, register, rule, tensor
+from .base import Op, Operand, Output, Rule, Term, Terms, dimension, flops, register, rule, tensor
 from .promotion import is_complex, is_floating, is_whole
 
 _EACH = "R·(n - 1)"
@@ -46,7 +46,7 @@ def _dims(dim: object, ndim: int) -> set[int] | None:
 def _reduced(x: Operand, dim: object, keepdim: bool) -> tuple[int, ...] | None:
     gone = _dims(dim, len(x.shape))
     # Of nothing, torch knows which reductions have a value.
-    if gone is None or 0 in x.shape or not is_dense(x):
+    if gone is None or 0 in x.shape:
         return None
     if not x.shape:
         return ()
@@ -71,6 +71,11 @@ def _output(dtype: Callable[[Operand], str | None], results: int = 1) -> Output:
         return (tensor(shape, found),) * results
 
     return output
+
+
+def _named_output(op: Op) -> tuple[Operand, ...] | None:
+    """Of no dimension at all, torch's kernels are not of one mind."""
+    return None if op.at(1) == () else _output(_float_type)(op)
 
 
 def _same(x: Operand) -> str | None:
@@ -111,7 +116,7 @@ _register("aminmax _aminmax", "comparisons", "2·R·(n - 1)")
 _register("count_nonzero", "comparisons, sums", "R·(2·n - 1)")
 # A median or the k-th value is found without sorting; as of top-k, at least every element is looked at.
 _register("median nanmedian kthvalue", "comparisons, at least", _EACH)
-_register("logsumexp", "max, difference, exp, sum, log, sum", "R·4·n", _output(_float_type))
+_register("logsumexp", "max, difference, exp, sum, log, sum", "R·4·n", _named_output)
 _register("var", "mean, difference, square, sum, quotient", "R·4·n", _output(_float_type))
 _register("std", "mean, difference, square, sum, quotient, root", "R·(4·n + 1)", _output(_float_type))
 _register("var_mean", "mean, difference, square, sum, quotient", "R·4·n", _output(_float_type, 2))

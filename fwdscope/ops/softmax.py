@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from .base import Op, Operand, Terms, dimension, flops, is_dense, rule
-from .pointwise import made
-from .promotion import DEFAULT, ITEMSIZE, is_floating
+from .base import Op, Operand, Terms, dimension, flops, rule, tensor
+from .promotion import is_floating
 
 
 def _rows(op: Op) -> dict[str, int]:
@@ -19,7 +18,7 @@ def _output(op: Op) -> tuple[Operand, ...] | None:
     ndim = max(len(x.shape), 1)
     if not is_floating(dtype) or not is_floating(x.dtype) or not -ndim <= dim < ndim or op.at(2) is True:
         return None
-    return made((x,), dtype) if is_dense(x) and dtype != DEFAULT and dtype in ITEMSIZE else None
+    return (tensor(x.shape, dtype),)
 
 
 @rule("_softmax", "softmax", "_safe_softmax", output=_output)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Iterable, Iterator
+from types import EllipsisType, NoneType
 from typing import Any
 
 MAX_EXPONENT = 64
@@ -40,7 +41,8 @@ _UNARY: dict[str, Callable[[Any], Any]] = {
     "-": operator.neg, "+": operator.pos, "~": operator.invert, "not": operator.not_,
 }  # fmt: skip
 
-_SIMPLE = (bool, int, float, str, tuple, list)
+# What the text alone can hold; anything else is a tensor.
+_SIMPLE = (bool, int, float, str, tuple, list, range, slice, EllipsisType, NoneType)
 
 
 def binary(sign: str, left: Any, right: Any) -> Any:
@@ -127,5 +129,5 @@ def _plain(operation: Callable[[], Any], what: str) -> Any:
 
 
 def _shown(value: Any) -> str:
-    text = repr(value) if isinstance(value, (*_SIMPLE, type(None))) else type(value).__name__
+    text = repr(value) if isinstance(value, _SIMPLE) else type(value).__name__
     return text if len(text) < 40 else text[:37] + "…"

@@ -73,11 +73,11 @@ class Calls(LayerSettings):
             self.read(binding.definitions)
             return tensor(reached) if any(v.kind == "tensor" for v in values) else NOTHING
         what = "a tensor" if binding.value.kind == "tensor" else "a value"
+        message = f"{name} is {what}, not a layer"
         help = "a layer is called by the name of its line: `fc = Linear(8)`, then `fc(y)`"
         if name in FUNCTIONS:
-            what, help = f"{what} here and hides the function", f"give {name} another name"
-        cause = (Cause(f"{name} is made here", binding.span),)
-        return self.problem(function.span, f"{name} is {what}, not a layer", help, "type", cause)
+            message, help = f"{name} is {what} here, which hides the function", f"give {name} another name"
+        return self.problem(function.span, message, help, "type", (Cause(f"{name} is made here", binding.span),))
 
     def call_attribute(self, node: Call, function: ex.Attribute) -> Value:
         """``value.name(…)``: a method, a layer inside a part, a class of the user's own."""

@@ -177,13 +177,19 @@ class _Composer:
         if style == "plain":
             self.refuse_swallowed_line(raw, span)
         if style == "double":
-            for bad in re.finditer(r'\\(["\\\r\n]|.)', raw, re.S):
-                if bad[1] not in '"\\\r\n':
-                    place = Span(span.start + bad.start(), span.start + bad.end())
-                    help = "the character itself may stand in the text; in single quotes a \\ is only itself"
-                    self.problem(place, f"the escape {bad[0]} is not part of the language", help)
-                    break
+            self.refuse_escapes(raw, span)
         return Scalar(scalar_text(raw, value, span, style), span, style)
+
+    def refuse_escapes(self, raw: str, span: Span) -> None:
+        """Escapes in double quotes but those of the quote and of the backslash itself; the first is told."""
+        for found in re.finditer(r"\\(.)", raw, re.S):
+            if found[1] in '"\\':
+                continue
+            place = Span(span.start + found.start(), span.start + found.end())
+            what = "a backslash at the end of a line" if found[1] in "\r\n" else f"the escape {found[0]}"
+            help = "the character itself may stand in the text; in single quotes a \\ is only itself"
+            self.problem(place, f"{what} is not part of the language", help)
+            break
 
     def refuse_swallowed_line(self, raw: str, span: Span) -> None:
         """``- ReLU`` and, indented under it, ``- Linear(3)``, which YAML reads as ``ReLU - Linear(3)``."""

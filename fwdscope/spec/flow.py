@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from fwdscope.spec import arithmetic, tree
 from fwdscope.spec import expression as ex
 from fwdscope.spec.expression import Call, Expression, Name
+from fwdscope.spec.names import suggestion
 from fwdscope.spec.operators import Expressions
 from fwdscope.spec.problems import Cause, Span
 from fwdscope.spec.scope import (
@@ -311,6 +312,11 @@ class Flow(Expressions):
         if isinstance(shape, ex.Sequence):
             for item in shape.items:
                 self.promise(item)
+            return
+        sizes = [name for frame in self.state.frames for name, b in frame.items() if b.value.kind == "plain"]
+        if isinstance(shape, Name) and self.state.find(shape.id) is None and shape.id not in self.later:
+            help = suggestion(shape.id, sizes, what="sizes here:") if sizes else "write whole numbers and _"
+            self.problem(shape.span, f"unknown size {shape.id}", help)
             return
         value = self.operand(shape)
         if value.kind == "tensor" or (value.known and (type(value.constant) is not int or value.constant < 0)):

@@ -198,6 +198,9 @@ class Expressions(Calls):
         if value.kind == "plain" and value.known and not isinstance(value.constant, tuple | list | range | str):
             message = f"{self.text(node.value)} is {value.constant!r}, which has no items"
             return self.problem(node.span, message, None, "type")
+        if value.kind == "tensor" and isinstance(index.constant, str | float):
+            help = "an index is a whole number, a slice, ..., None, or a tensor of indices"
+            return self.problem(node.index.span, f"{self.text(node.index)} is no index", help, "type")
         if value.known and index.known and not isinstance(node.index, ex.Slice):
 
             def pick(items: Any, i: Any) -> Any:

@@ -100,7 +100,7 @@ class SpecError(Exception):
     def __init__(self, problems: Iterable[Problem]) -> None:
         unique = {(p.span, p.message): p for p in problems}
         self.problems = tuple(sorted(unique.values(), key=lambda p: (p.source.name, p.span, p.message)))
-        super().__init__(f"{len(self.problems)} problems")
+        super().__init__(count(len(self.problems), "problem"))
 
     def __str__(self) -> str:
         return "\n\n".join(str(problem) for problem in self.problems)

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from fwdscope.ops import infer
+from fwdscope.ops import Operand, infer
 from fwdscope.ops.dispatch import operand, read
 
 aten = torch.ops.aten
@@ -30,7 +30,13 @@ DTYPES = [
 ]
 FLOATS = DTYPES[:4]
 SIZES = st.integers(1, 4)
-quick = settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+quick = settings(max_examples=40, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+
+
+# Operators that on meta are put together from others, with strides or statistics that no kernel gives: a CPU's kernels
+# are the measure.
+OTHER_ON_META = {"logical_and", "logical_or", "logical_xor", "xlogy", "native_batch_norm",
+                 "_native_batch_norm_legit_no_training"}  # fmt: skip
 
 
 def agrees(func: Any, *args: Any, **kwargs: Any) -> bool:
@@ -38,13 +44,23 @@ def agrees(func: Any, *args: Any, **kwargs: Any) -> bool:
     said = infer(read(func, args, kwargs, None))
     if said is None:
         return False
+    if func._schema.name.removeprefix("aten::") in OTHER_ON_META:
+        args = tuple(_on_cpu(x) if isinstance(x, Tensor) else x for x in args)
     found = func(*args, **kwargs)
-    assert [x for x in _operands(found)] == list(said), (func, args, kwargs)
+    given = [operand(x) for x in ([found] if isinstance(found, Tensor) else found)]
+    assert list(map(_addressed, given)) == list(map(_addressed, said)), (func, args, kwargs)
     return True
 
 
-def _operands(found: Any) -> Any:
-    return map(operand, [found] if isinstance(found, Tensor) else found)
+def _on_cpu(x: Tensor) -> Tensor:
+    """A tensor of the same strides with values."""
+    size = 1 + sum((n - 1) * step for n, step in zip(x.shape, x.stride(), strict=True))
+    return torch.ones(size, dtype=x.dtype).as_strided(x.shape, x.stride())
+
+
+def _addressed(x: Operand) -> Operand:
+    """The stride of a dimension of size 1 addresses nothing, and torch's meta kernels differ in it among themselves."""
+    return x._replace(stride=tuple(0 if size == 1 else own for size, own in zip(x.shape, x.stride, strict=True)))
 
 
 @st.composite
@@ -105,10 +121,10 @@ def overload(name: str) -> Any:
 
 
 def torch_takes(func: Any, *args: Any, **kwargs: Any) -> None:
-    """Leave out what torch refuses on a CPU, on which meta kernels are more lenient."""
+    """Leave out what torch refuses."""
     try:
         func(*args, **kwargs)
-    except (RuntimeError, NotImplementedError):
+    except Exception:
         assume(False)
 
 
@@ -118,7 +134,6 @@ def torch_takes(func: Any, *args: Any, **kwargs: Any) -> None:
 def test_unary(name: str, x: Tensor) -> None:
     torch_takes(overload(name), x)
     answered = agrees(overload(name), x)
-    # Complex numbers, and what a number type may not be given to, are torch's.
     assert answered or not x.dtype.is_floating_point
 
 
@@ -175,8 +190,8 @@ def test_masked_fill(pair: list[Tensor]) -> None:
 @quick
 @given(x=tensors(dtypes=FLOATS), dim=st.integers(-5, 4))
 def test_softmax(name: str, x: Tensor, dim: int) -> None:
-    torch_takes(overload(name), x, dim, False)
-    assert agrees(overload(name), x, dim, False) or not x.is_contiguous()
+    assume(-max(x.dim(), 1) <= dim < max(x.dim(), 1))
+    assert agrees(overload(name), x, dim, False)
 
 
 @st.composite
@@ -195,7 +210,7 @@ def test_reductions(name: str, case: tuple[Tensor, list[int], bool]) -> None:
     arguments, named = ((x, dims), {"keepdim": keepdim}) if name.startswith("var") else ((x, dims, keepdim), {})
     torch_takes(func, *arguments, **named)
     answered = agrees(func, *arguments, **named)
-    assert answered or not x.is_contiguous() or not x.dtype.is_floating_point
+    assert answered or not x.dtype.is_floating_point or (name == "logsumexp" and not dims)
 
 
 @pytest.mark.parametrize("name", ["argmax", "argmin", "max.dim", "min.dim", "any.dim", "all.dim"])
@@ -204,7 +219,7 @@ def test_reductions(name: str, case: tuple[Tensor, list[int], bool]) -> None:
 def test_reductions_of_one_dimension(name: str, case: tuple[Tensor, Any, bool], dim: int) -> None:
     x, _, keepdim = case
     torch_takes(overload(name), x, dim, keepdim)
-    assert agrees(overload(name), x, dim, keepdim) or not x.is_contiguous() or not x.dtype.is_floating_point
+    assert agrees(overload(name), x, dim, keepdim) or not x.dtype.is_floating_point
 
 
 @pytest.mark.parametrize("name", ["sum", "mean", "max", "min", "any", "all", "argmax"])
@@ -212,14 +227,14 @@ def test_reductions_of_one_dimension(name: str, case: tuple[Tensor, Any, bool], 
 @given(x=tensors())
 def test_reductions_of_all(name: str, x: Tensor) -> None:
     torch_takes(overload(name), x)
-    assert agrees(overload(name), x) or not x.is_contiguous() or not x.dtype.is_floating_point
+    assert agrees(overload(name), x) or not x.dtype.is_floating_point
 
 
 @quick
 @given(x=tensors(dtypes=FLOATS), order=st.sampled_from([1, 2, 2.0, float("inf"), 3]), keepdim=st.booleans())
 def test_vector_norm(x: Tensor, order: float, keepdim: bool) -> None:
     dims = [x.dim() - 1] if x.dim() else None
-    assert agrees(aten.linalg_vector_norm.default, x, order, dims, keepdim) or not x.is_contiguous()
+    assert agrees(aten.linalg_vector_norm.default, x, order, dims, keepdim)
 
 
 @pytest.mark.parametrize("name", ["cumsum", "cumprod"])

@@ -1,6 +1,7 @@
-"""Golden errors: each ``err/NAME.yaml`` with what is said of it in ``err/NAME.out``. A new case is two files and no code.
+"""Golden errors: each ``err/NAME.yaml`` with what is said of it in ``err/NAME.out``. A new case is two files, no code.
 
-``UPDATE_GOLDEN=1 pytest tests/specs/test_errors.py`` writes the ``.out`` files anew; read each as the person who made the mistake.
+``UPDATE_GOLDEN=1 pytest tests/specs/test_errors.py`` writes the ``.out`` files anew; read each as the person who made
+the mistake.
 """
 
 from __future__ import annotations

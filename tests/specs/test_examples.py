@@ -1,0 +1,37 @@
+"""The language's eighteen examples, as they stand: read without a mistake, with the parameters that each expects."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from fwdscope.model import build
+from fwdscope.spec import load
+
+EXAMPLES = sorted((Path(__file__).parent / "ok").glob("*.yaml"))
+
+
+def test_there_are_eighteen() -> None:
+    assert len(EXAMPLES) == 18
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+def test_an_example_has_the_parameters_that_it_expects(path: Path) -> None:
+    checked = load(path, path.name)
+    network = build(checked)
+    expected = next(one for one in checked.spec.expect.figures if one.name == "params" and one.layer is None)
+    assert expected.text.replace("_", "").isdigit()  # exact, so that one parameter more or less fails
+    assert sum(p.numel() for p in network.parameters()) == int(expected.text.replace("_", ""))
+    assert network.broken_promises == ()
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+def test_another_var_of_the_batch_changes_no_parameter(path: Path) -> None:
+    checked = load(path, path.name)
+    if "B" not in checked.variables:
+        pytest.skip("no var B")
+    other = load(path, path.name, {"B": "3"})
+    assert other.variables["B"] == 3
+    names = {name: tuple(p.shape) for name, p in build(checked).named_parameters()}
+    assert {name: tuple(p.shape) for name, p in build(other).named_parameters()} == names
