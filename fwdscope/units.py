@@ -90,7 +90,7 @@ def shared_bytes(values: Sequence[int], digits: int = 5) -> list[str]:
 
 def byte_sum(total: int, parts: Sequence[tuple[str, int]]) -> str:
     """A sum with its parts in its unit: ``123 MiB (weights 97.5, activations 25.3)``; parts under 1 % are left out."""
-    step = max((power for power in range(len(_BINARY)) if total >= 1024**power), default=0)
+    step = _BINARY.index(byte_size(total).split()[1])
     said = ", ".join(
         f"{name} {_three_digits(part / 1024**step) if step else part}" for name, part in parts if part * 100 >= total
     )
@@ -116,11 +116,11 @@ def _shared(values: Sequence[int], base: int, units: Sequence[str], digits: int)
     if not sizes:
         return [""] * len(values)
     largest, smallest = max(sizes), min(sizes)
-    step = max((power for power in range(len(units)) if largest >= base**power), default=0)
+    step = max((power for power in range(len(units)) if round(largest / base**power, 2) >= 1), default=0)
     while step and smallest * 10 < base**step and largest < base ** (step - 1) * 10**digits:
         step -= 1
     unit, scale = units[step], base**step
-    decimals = max(0, min(2, digits - 1 - len(str(largest // scale)))) if step else 0
+    decimals = max(0, min(2, digits - len(str(largest // scale)))) if step else 0
     texts = decimal_column([value / scale for value in values], decimals)
     return [f"{text} {unit}".rstrip() if value else "" for text, value in zip(texts, values, strict=True)]
 

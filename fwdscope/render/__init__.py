@@ -6,10 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from fwdscope.render import csv, json, markdown, tree
-from fwdscope.render.rows import COLUMNS, DEFAULT_COLUMNS, Column, Options, view
+from fwdscope.render.rows import COLUMNS, DEFAULT_COLUMNS, FIGURES, Column, Options, view
 from fwdscope.report import Report
 
-__all__ = ["COLUMNS", "DEFAULT_COLUMNS", "FORMATS", "Column", "Format", "Options", "render", "view"]
+__all__ = ["COLUMNS", "DEFAULT_COLUMNS", "FIGURES", "FORMATS", "Column", "Format", "Options", "render", "view"]
 
 
 @dataclass(frozen=True)
@@ -29,14 +29,17 @@ def _table(report: Report, options: Options) -> str:
     return terminal.render(report, options)
 
 
+# Which rows are shown, and in what order.
+_SHAPE = frozenset({"depth", "sort", "top"})
+
 FORMATS: dict[str, Format] = {
     form.name: form
     for form in (
-        Format("table", "a tree-table for reading", _table, frozenset({"depth", "columns", "width"})),
-        Format("tree", "indented plain text, for pasting", tree.render, frozenset({"depth"})),
+        Format("table", "a tree-table for reading", _table, _SHAPE | {"columns", "width"}),
+        Format("tree", "indented plain text, for pasting", tree.render, _SHAPE),
         Format("json", "the whole report as data, loads back", json.render, frozenset()),
-        Format("csv", "one row a layer, all fields", csv.render, frozenset({"depth"})),
-        Format("markdown", "a table for pull requests and READMEs", markdown.render, frozenset({"depth", "columns"})),
+        Format("csv", "one row a layer, all fields", csv.render, _SHAPE),
+        Format("markdown", "a table for pull requests and READMEs", markdown.render, _SHAPE | {"columns"}),
     )
 }
 

@@ -47,13 +47,26 @@ def _recorded(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], 
             value = module(*args, **kwargs)
     pieces = list(tensors(value))
     names = ["output"] if len(pieces) == 1 else [f"output.{i}" for i in range(len(pieces))]
-    return Trace(_unwrapped(recorder.root), tuple(zip(names, pieces, strict=True)), None, recorder.memory.peak)
+    unused = recorder.unread((name, stand_ins.get(name, p)) for name, p in module.named_parameters())
+    outputs = tuple(zip(names, pieces, strict=True))
+    return Trace(_unwrapped(recorder.root), outputs, None, recorder.memory.peak, unused)
 
 
 def _unwrapped(root: Node) -> Node:
-    """The tree below the module itself, which is the whole; of a single layer, that layer."""
+    """The tree below the module itself, which is the whole; of a single layer, that layer.
+
+    What the whole computes between its modules, and parameters of its own, stand in a row behind them.
+    """
     (whole,) = root.children
-    return whole if whole.children else root
+    if not whole.children:
+        return root
+    assert whole.module is not None
+    if whole.ops or any(True for _ in whole.module.parameters(recurse=False)):
+        text = f"{whole.type}.forward itself"
+        own = Node("expression", "forward", "forward", text, module=whole.module, outputs=whole.outputs, ops=whole.ops)
+        whole.children.append(own)
+        whole.ops = []
+    return whole
 
 
 def _on_meta(args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:

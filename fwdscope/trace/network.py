@@ -31,7 +31,8 @@ def trace(network: Network) -> Trace:
         held = (*network.parameters(), *network.buffers(), *network.example.values())
         stack.enter_context(recording(recorder, held))
         value = network(*network.example.values())
-    return Trace(recorder.root, _named_outputs(network, value), network.spec.source, recorder.memory.peak)
+    unused = recorder.unread(network.named_parameters())
+    return Trace(recorder.root, _named_outputs(network, value), network.spec.source, recorder.memory.peak, unused)
 
 
 def _hook_composites(network: Network, recorder: Recorder) -> Iterator[Any]:

@@ -91,6 +91,8 @@ class Trace:
     source: Source | None
     # The most bytes of activations alive at once.
     peak: int
+    # Parameters that no operator read.
+    unused: tuple[str, ...] = ()
 
 
 class Recorder:
@@ -101,6 +103,8 @@ class Recorder:
         self.stack: list[Node | _Line] = [self.root]
         self.calls: dict[nn.Module, int] = {}
         self.memory = Memory()
+        # Storages that operators read.
+        self.read: set[int] = set()
         # Which childless node made a tensor, by the tensor's identity while it lives.
         self.makers: dict[int, tuple[Mark, Node]] = {}
 
@@ -205,6 +209,7 @@ class Recorder:
         """An operator ran: it belongs to what is running now."""
         here = self.stack[-1]
         here.ops.append(OpRecord(op, cost(op)))
+        self.read |= {tensor.untyped_storage()._cdata for tensor in tensors(arguments)}
         node = here if isinstance(here, Node) else self.computed(here, arguments, result)
         for tensor in tensors(result):
             self.memory.meet(tensor)
@@ -230,6 +235,10 @@ class Recorder:
         """Where the next node goes: the children of the innermost node, of a loop those of its round."""
         node = next(n for n in reversed(self.stack) if isinstance(n, Node))
         return node.rounds[-1] if node.rounds else node.children
+
+    def unread(self, parameters: Iterable[tuple[str, Tensor]]) -> tuple[str, ...]:
+        """The names of parameters that no operator read."""
+        return tuple(name for name, tensor in parameters if tensor.untyped_storage()._cdata not in self.read)
 
     def sources(self, inputs: Iterable[Tensor]) -> tuple[Node, ...]:
         """The nodes that made these tensors, each once."""

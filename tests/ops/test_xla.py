@@ -1,7 +1,7 @@
-"""FLOPs against XLA's cost analysis: its flops and transcendentals of the lowering before any optimisation, through jax.
+"""FLOPs against XLA's cost analysis: flops and transcendentals of the lowering before any optimisation, through jax.
 
-XLA counts by the same convention: one for every result of floating-point arithmetic, two for a multiply-accumulate. What
-torch and jax compute by other formulas is written out here by torch's, so that the two engines count the same thing.
+XLA counts by the same convention: one for every result of floating-point arithmetic, two for a multiply-accumulate.
+What torch and jax compute by other formulas is written out here by torch's, so that both engines count the same thing.
 """
 
 from __future__ import annotations
@@ -207,7 +207,7 @@ PAIRS = [
     Pair("rms_norm", lambda x, w: F.rms_norm(x, (6,), w, 1e-6), rms_norm, ((4, 6), (6,))),
     Pair("group_norm", lambda x, w, b: F.group_norm(x, 2, w, b), group_norm, ((2, 4, 3, 3), (4,), (4,))),
     Pair("batch_norm", F.batch_norm, batch_norm, ((2, 3, 4, 4), *((3,),) * 4)),
-    Pair("mse_loss", F.mse_loss, lambda x, y: lax.reduce_sum((x - y) * (x - y), (0, 1)) / 24, XY),
+    Pair("mse_loss", F.mse_loss, lambda x, y: lax.reduce_sum(lax.integer_pow(x - y, 2), (0, 1)) / 24, XY),
     Pair("l1_loss", F.l1_loss, lambda x, y: lax.reduce_sum(jnp.abs(x - y), (0, 1)) / 24, XY),
     Pair("attention", F.scaled_dot_product_attention, attention, ((2, 3, 4, 5), (2, 3, 6, 5), (2, 3, 6, 5))),
     Pair("lstm_cell", lambda x, h, c, *w: torch.lstm_cell(x, (h, c), *w), lstm_cell, CELL),

@@ -19,7 +19,7 @@ from fwdscope.spec.source import MAX_BYTES, Listing, Mapping, Node, Scalar, deco
 
 OK = [path.read_text(encoding="utf-8") for path in sorted((Path(__file__).parent / "ok").glob("*.yaml"))]
 ERR = [path.read_bytes() for path in sorted((Path(__file__).parent / "err").glob("*.yaml"))]
-QUICK = settings(max_examples=50000, deadline=None, suppress_health_check=list(HealthCheck))
+QUICK = settings(max_examples=30000, deadline=None, suppress_health_check=list(HealthCheck))
 
 # Pieces that specs are made of, and what trips readers of YAML and Python. One a line, `⏎` for a line break.
 FRAGMENTS = [
@@ -144,16 +144,24 @@ Parameter(ones(8))
 ] + ["\r\n", "\r", "\u2028", "\x85", "\ufeff", "\u00a0", "\x00"]
 
 
-def read(data: bytes) -> None:
-    """Read bytes as a spec; hold what comes to the contract."""
+def seconds(data: bytes) -> tuple[float, SpecError | None]:
+    """The time that reading bytes as a spec takes, and what it refuses."""
     begun = time.process_time()
     try:
         check(parse(decode(data, "fuzz.yaml")))
     except SpecError as error:
-        problems, drawn = error.problems, str(error)
-    else:
+        return time.process_time() - begun, error
+    return time.process_time() - begun, None
+
+
+def read(data: bytes) -> None:
+    """Read bytes as a spec; hold what comes to the contract."""
+    took, error = seconds(data)
+    # A collection of garbage may fall into one reading, not into each of three.
+    assert took < 1 or min(seconds(data)[0] for _ in range(2)) < 1
+    if error is None:
         return
-    assert time.process_time() - begun < 1
+    problems, drawn = error.problems, str(error)
     assert problems
     text = data.decode("utf-8-sig", errors="replace")
     for problem in problems:
@@ -308,7 +316,7 @@ def written(words: list[str], style: str, ends: str) -> str:
     return f"é: 1{ends}layers:{ends}  - {text}{ends}  - end{ends}"
 
 
-@settings(max_examples=5000, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=3000, deadline=None, suppress_health_check=list(HealthCheck))
 @given(
     st.lists(WORDS, min_size=1, max_size=4),
     st.sampled_from(["plain", "single", "double"]),

@@ -58,7 +58,9 @@ def test_rows_follow_the_module_tree_and_copies_are_folded() -> None:
         ("h.0.mlp.1", "1", "GELU tanh", 0, 1),
         ("h.0.mlp.2", "2", "Linear", 4128, 1),
         ("head", "head", "Linear", 0, 1),  # tied to emb
+        ("forward", "", "Language.forward itself", 0, 1),  # emb * scale
     ]
+    assert report.layers[-1].flops == 2 * 7 * 32
     assert report.totals.params == sum(p.numel() for p in Language().parameters())
 
 
@@ -90,7 +92,25 @@ def test_a_parameter_of_the_module_itself_counts() -> None:
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             return self.fc(x + self.pos)
 
-    assert fwdscope.inspect(Position(), torch.randn(2, 10, 8)).totals.params == 152
+    report = fwdscope.inspect(Position(), torch.randn(2, 10, 8))
+    assert report.totals.params == 152
+    # What the module does itself has a row, so that rows sum to the totals.
+    assert [(row.path, row.params, row.flops) for row in report.layers] == [("fc", 72, 2_720), ("forward", 80, 160)]
+
+
+def test_parameters_that_nothing_reads_are_named() -> None:
+    class Forgetful(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.used, self.unused = nn.Linear(8, 8), nn.Linear(8, 8)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.used(x)
+
+    report = fwdscope.inspect(Forgetful(), torch.randn(2, 8))
+    assert report.unused == ("unused.weight", "unused.bias")
+    assert fwdscope.inspect(Language(), torch.randint(0, 100, (2, 7))).unused == ()
+    assert fwdscope.inspect("gpt2", variables={"depth": 1}).unused == ()
 
 
 def test_outputs_of_every_kind_are_named() -> None:
