@@ -105,6 +105,9 @@ def _complain(message: str) -> None:
 _TARGET = "A spec file, the name of a spec that ships with fwdscope, package.module:factory, or a saved report (.json)."
 _DEPTH = "Levels of nesting to show; what is hidden counts in the row above it."
 _COLUMNS = f"Columns of the table, with commas: {', '.join(COLUMNS)}."
+_SORT = "List single layers, the largest of a column first: macs, params, memory, …"
+_TOP = "List the N single layers that cost most."
+_STRICT = "Exit with 1 where an operator ran that no rule counts."
 _INPUT = "Replace an input: image=8,3,224,224, or image=batch.npy (.npz, .pt)."
 _IMPORT = "Import classes of your own that the spec names. This runs their code."
 _Dtype = Literal["float32", "float64", "float16", "bfloat16"]
@@ -130,6 +133,9 @@ def inspect(
     target: Annotated[str, typer.Argument(metavar="TARGET", help=_TARGET)],
     depth: Annotated[int | None, typer.Option(min=1, metavar="N", help=_DEPTH)] = None,
     columns: Annotated[str | None, typer.Option(metavar="NAMES", help=_COLUMNS)] = None,
+    sort: Annotated[str | None, typer.Option(metavar="NAME", help=_SORT)] = None,
+    top: Annotated[int | None, typer.Option(min=1, metavar="N", help=_TOP)] = None,
+    strict: Annotated[bool, typer.Option("--strict", help=_STRICT)] = False,
     set_: Annotated[
         list[str] | None, typer.Option("--set", metavar="VAR=VALUE", help="Replace a var of the spec: B=8.")
     ] = None,
@@ -147,15 +153,16 @@ def inspect(
 
     def command() -> None:
         form = _format(format_, output)
-        _refuse_unheeded(form, depth=depth, columns=columns)
+        _refuse_unheeded(form, depth=depth, columns=columns, sort=sort, top=top)
         report = _report(target, set_ or [], input_ or [], dtype, allow_import)
         extra = [f"--set {item}" for item in set_ or []] + [f"--input {item}" for item in input_ or []]
         extra += [f"--dtype {dtype}"] * (dtype != "float32") + ["--allow-import"] * allow_import
         names = tuple(name.strip() for name in columns.split(",")) if columns else None
-        shown = Options(
-            depth=depth, columns=names, target=" ".join([target, *extra]), saved=output is not None and form == "json"
-        )
-        _write(report, form, shown, output)
+        saved = output is not None and form == "json"
+        _write(report, form, Options(depth, names, None, " ".join([target, *extra]), saved, sort, top), output)
+        if strict and report.uncounted:
+            _complain(f"no rule counts {', '.join(report.uncounted)}")
+            raise typer.Exit(FELL_SHORT)
 
     _boundary(command)
 

@@ -50,13 +50,23 @@ def _formula(*names: str) -> Callable[[Formula], Formula]:
     return decorate
 
 
+# Types whose shapes follow from those that came in, whatever the settings: torch keeps theirs in modules inside.
+WITHOUT_SETTINGS = frozenset({
+    "TransformerEncoderLayer", "TransformerDecoderLayer", "TransformerEncoder", "TransformerDecoder", "Transformer",
+    "MixtureOfExperts",
+})  # fmt: skip
+
+
 def layer_shapes(
-    layer: Layer, inputs: Sequence[Shape], outputs: Sequence[Shape]
+    type_name: str, layer: Layer | None, inputs: Sequence[Shape], outputs: Sequence[Shape]
 ) -> tuple[Sizes | None, ...]:
-    """For each result the formulas of its sizes; None where there are none that give the shape that came out."""
-    formula = FORMULAS.get(type(layer).__name__)
+    """For each result the formulas of its sizes; None where there are none that give the shape that came out.
+
+    ``layer`` is None where a module does not keep its settings.
+    """
+    formula = FORMULAS.get(type_name)
     found: Sequence[Sizes] = ()
-    if formula is not None and inputs:
+    if formula is not None and inputs and (layer is not None or type_name in WITHOUT_SETTINGS):
         found = formula(Call(layer, tuple(inputs), tuple(outputs)))
     padded = [*found, *[None] * len(outputs)]
     return tuple(
@@ -146,12 +156,11 @@ def windows(name: str, size: int, kernel: int, stride: int, padding: int = 0, di
     pads = " + 2·padding" if padding else ""
     inside = f"{name}{pads} − {reach}"
     formula = f"{inside} + 1" if stride == 1 else f"⌊({inside}) / stride⌋ + 1"
-    return Size(name, formula, _window_numbers(name, size, kernel, stride, padding, dilation))
+    return Size(name, formula, _numbers(name, size, kernel, stride, padding, dilation))
 
 
-def _window_numbers(name: str, size: int, kernel: int, stride: int, padding: int, dilation: int) -> dict[str, int]:
-    numbers = {name: size, "kernel_size": kernel, "stride": stride, "padding": padding, "dilation": dilation}
-    return {key: value for key, value in numbers.items()}
+def _numbers(name: str, size: int, kernel: int, stride: int, padding: int, dilation: int) -> dict[str, int]:
+    return {name: size, "kernel_size": kernel, "stride": stride, "padding": padding, "dilation": dilation}
 
 
 @_formula("Conv1d-3d")
@@ -182,7 +191,7 @@ def _spread(name: str, size: int, kernel: int, stride: int, padding: int, dilati
     reach = "kernel_size" if dilation == 1 else "dilation·(kernel_size − 1) + 1"
     formula = f"({name} − 1)·stride" + " − 2·padding" * bool(padding) + f" + {reach}" + " + output_padding" * bool(extra)
     return Size(
-        name, formula, {**_window_numbers(name, size, kernel, stride, padding, dilation), "output_padding": extra}
+        name, formula, {**_numbers(name, size, kernel, stride, padding, dilation), "output_padding": extra}
     )
 
 
@@ -417,9 +426,7 @@ def _distance(call: Call) -> Sequence[Sizes]:
     return ((*common[:-1], *((given("last", "one", 1, "keepdim=True"),) * call.layer.keepdim)),)
 
 
-@_formula("LinearCrossEntropyLoss", "AdaptiveLogSoftmaxWithLoss",
-          *(name for name, layer in LAYERS.items() if layer.family() == "loss"
-            and name not in ("LinearCrossEntropyLoss", "AdaptiveLogSoftmaxWithLoss")))  # fmt: skip
+@_formula(*(name for name, layer in LAYERS.items() if layer.family() == "loss"))
 def _loss(call: Call) -> Sequence[Sizes]:
     """A number where the loss is reduced to one; else a value for each element, row or sample."""
     if call.outputs[-1] == ():

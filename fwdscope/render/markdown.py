@@ -7,19 +7,19 @@ from collections.abc import Iterator
 
 from fwdscope.findings import findings
 from fwdscope.render import summary
-from fwdscope.render.rows import Cell, Column, Options, View, chosen_columns, is_broken, named, printable, view
+from fwdscope.render.rows import Cell, Column, Options, View, chosen_columns, is_broken, named, printable, view_for
 from fwdscope.report import Report
 
 
 def render(report: Report, options: Options) -> str:
     """Title, table, totals, and everything that stands out or fell short."""
-    seen = view(report, options.depth)
+    seen = view_for(report, options)
     blocks = (
         [f"### {_escaped(printable(report.name))}"],
         [_escaped("  ·  ".join((summary.flow(report), *summary.title_parts(report)[1:])))],
         list(_table(seen, chosen_columns(options, seen))),
         [f"**{first}**{others}" for first, others in [_sums(report)]],
-        [_escaped(line) for line in (*summary.legend(seen), summary.depth_text(seen)) if line],
+        [_escaped(line) for line in _small_print(report, seen) if line],
         [f"- {_escaped(line)}" for line in _points(report, seen)],
     )
     separators = ("\n", "\n", "\n", "\n", "  \n", "\n")
@@ -27,8 +27,15 @@ def render(report: Report, options: Options) -> str:
 
 
 def _sums(report: Report) -> tuple[str, str]:
-    first, *others = summary.totals(report)
+    first, *others = filter(
+        None,
+        (*summary.totals(report), summary.active(report), *summary.costs(report), summary.memory(report)),
+    )
     return first, "".join(f"  ·  {other}" for other in others)
+
+
+def _small_print(report: Report, seen: View) -> tuple[str, ...]:
+    return (*summary.legend(seen), summary.extent(seen), summary.convention(report))
 
 
 def _table(seen: View, columns: tuple[Column, ...]) -> Iterator[str]:
@@ -66,7 +73,7 @@ def _escaped(text: str) -> str:
 
 
 def _points(report: Report, seen: View) -> Iterator[str]:
-    yield from summary.shortfalls(report)
+    yield from filter(None, (summary.uncounted(report), *summary.shortfalls(report)))
     for shown in seen.rows:
         if shown.row.promise and is_broken(shown.row):
             yield f"{summary.broken_promise(shown.row.promise)}: {named(shown.row)}"

@@ -209,18 +209,20 @@ def _flat(report: Report, depth: int | None, sort: str, top: int | None, measure
 def _ends(rows: Sequence[LayerRow], depth: int) -> list[tuple[LayerRow, int]]:
     """Rows that contain no other down to ``depth``, and what containers do by themselves, so that nothing is lost."""
     times, inside = multiplicities(rows), [dict.fromkeys(_ADDING, 0) for _ in rows]
-    containers = set()
+    containers: dict[int, set[str]] = {}
     for row, around in zip(rows, parents(rows), strict=True):
         if around is not None and row.depth <= depth:
-            containers.add(around)
+            containers.setdefault(around, set()).update(row.uncounted)
             for name in _ADDING:
                 inside[around][name] += (getattr(row, name) or 0) * row.repeat
     found = []
     for index, row in enumerate(rows):
         if index in containers:
             own = {name: getattr(row, name) - part for name, part in inside[index].items() if getattr(row, name)}
-            if any(value > 0 for value in own.values()):
-                itself = replace(row, text=f"{row.text or row.type}, itself", output_bytes=None, uncounted=(), **own)
+            unknown = tuple(name for name in row.uncounted if name not in containers[index])
+            if unknown or any(value > 0 for value in own.values()):
+                text = f"{row.text or row.type}, itself"
+                itself = replace(row, text=text, output_bytes=None, uncounted=unknown, **own)
                 found.append((itself, times[index]))
         elif row.depth <= depth:
             found.append((row, times[index]))

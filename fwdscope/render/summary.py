@@ -9,8 +9,27 @@ from dataclasses import dataclass
 from pathlib import PurePath
 
 from fwdscope import units
-from fwdscope.render.rows import AGAIN, BROKEN, VARIES, Options, ShownRow, View, again, is_broken, named, printable
-from fwdscope.report import Promise, Report, TensorInfo
+from fwdscope.render.rows import (
+    AGAIN,
+    AT_LEAST,
+    BROKEN,
+    FIGURES,
+    VARIES,
+    Options,
+    ShownRow,
+    View,
+    again,
+    is_broken,
+    named,
+    printable,
+)
+from fwdscope.report import CONVENTION, Promise, Report, TensorInfo, parents
+
+_SHORT_LIST = 10
+_SHORT_CONVENTION = (
+    "MACs: multiply-accumulates, bias excluded",
+    "FLOPs: 2 per MAC + 1 per other result",
+)
 
 # A full stop behind a word of two letters or more, but for `et al.`, with a capital behind it.
 _SENTENCE_END = re.compile(r"(?<=[\w)\]\"'][\w)\]\"'][.])(?<!al[.])\s+(?=[A-Z])")
@@ -55,12 +74,71 @@ def totals(report: Report) -> tuple[str, ...]:
     return tuple(texts)
 
 
+def active(report: Report) -> str:
+    """``12.9 G of 46.7 G parameters active per token``; empty where all are."""
+    active, params = report.totals.active_params, report.totals.params
+    if active is None or active >= params:
+        return ""
+    return f"{units.count(active)} of {units.count(params)} parameters active per token"
+
+
+def costs(report: Report) -> tuple[str, ...]:
+    """``4.09 G MACs``, ``8.24 G FLOPs``, bytes and their intensity: what one pass computes and moves."""
+    sums, sign = report.totals, f"{AT_LEAST} " * bool(report.uncounted)
+    texts = [
+        f"{sign}{units.count(value)} {what}"
+        for value, what in ((sums.macs, "MACs"), (sums.flops, "FLOPs"))
+        if value is not None
+    ]
+    if sums.bytes_read is not None and sums.bytes_written is not None:
+        read, written = units.byte_size(sums.bytes_read), units.byte_size(sums.bytes_written)
+        texts.append(f"{sign}{read} read, {written} written")
+        moved = sums.bytes_read + sums.bytes_written
+        if moved and sums.flops is not None and not report.uncounted:
+            texts.append(f"{units.decimal_column([sums.flops / moved])[0]} FLOPs per byte")
+    return tuple(texts)
+
+
+def memory(report: Report) -> str:
+    """``peak memory 123 MiB (weights 97.5, activations 25.3)``; empty where it was not traced."""
+    sums = report.totals
+    if sums.peak_memory is None:
+        return ""
+    parts = (
+        ("weights", sums.param_bytes),
+        ("buffers", sums.buffer_bytes),
+        ("inputs", sums.input_bytes or 0),
+        ("activations", sums.peak_activations or 0),
+    )
+    return f"peak memory {units.byte_sum(sums.peak_memory, parts)}"
+
+
+def uncounted(report: Report) -> str:
+    """The operators that no rule counts, with the number of rows they ran in; empty where all are counted."""
+    if not report.uncounted:
+        return ""
+    around = set(parents(report.layers))
+    ends = [row for index, row in enumerate(report.layers) if index not in around]
+    rows = {name: sum(name in row.uncounted for row in ends) for name in report.uncounted}
+    names = ", ".join(printable(name) + (f" in {units.plural(n, 'row')}" if n else "") for name, n in rows.items())
+    return f"{AT_LEAST} not counted, for want of a rule: {names}"
+
+
+def convention(report: Report) -> str:
+    """How the figures are counted, in one line; a report that counts otherwise says it in its own words."""
+    if report.totals.macs is None:
+        return ""
+    return "  ·  ".join(_SHORT_CONVENTION) if report.convention == CONVENTION else printable(report.convention)
+
+
 def legend(view: View) -> tuple[str, ...]:
     """The meaning of each sign that the rows shown use."""
     rows = [shown.row for shown in view.rows]
     lines = []
-    if any(row.repeat > 1 for row in rows):
+    if view.sort is None and any(row.repeat > 1 for row in rows):
         lines.append("× n  figures of one copy, share of all n")
+    if view.sort is not None and any(shown.times > 1 for shown in view.rows):
+        lines.append("× n  figures of all n together")
     if any(again(row) for row in rows if row.kind != "loop"):
         lines.append(f"{AGAIN}  weights met before, counted once")
     if any(row.varies for row in rows):
@@ -68,12 +146,26 @@ def legend(view: View) -> tuple[str, ...]:
     return tuple(lines)
 
 
-def depth_text(view: View) -> str:
-    """How much of the tree is folded and how to see it; empty where all is shown."""
+def extent(view: View) -> str:
+    """How much of the network the rows are and how to see the rest; empty where all is shown as a tree."""
+    if view.sort is not None:
+        return _extent_of_list(view)
     if not view.folded:
         return ""
     folded = units.plural(len(view.folded), "row")
     return f"depth {view.depth} of {view.deepest}  ·  {folded} folded  ·  --depth {view.deepest} shows all"
+
+
+def _extent_of_list(view: View) -> str:
+    title = FIGURES[view.sort or view.measure].title
+    rows = len(view.rows)
+    of = f"{rows} of {units.plural(rows + view.below, 'row')}" if view.below else units.plural(rows, "row")
+    shares = [shown.share for shown in view.rows if shown.share is not None]
+    part = f", {units.share(min(1.0, sum(shares)))} of all {FIGURES[view.measure].title}" if view.below else ""
+    texts = [f"sorted by {title}", f"{of}{part if shares else ''}"]
+    if view.without:
+        texts.append(f"{units.plural(view.without, 'row')} without {title} left out")
+    return "  ·  ".join(texts)
 
 
 def broken_promise(promise: Promise) -> str:
@@ -127,15 +219,25 @@ class _Situation:
 def next_steps(report: Report, view: View, options: Options) -> tuple[str, ...]:
     """Commands worth trying from here, the most useful first; none does what was done already."""
     situation = _Situation(report, view, options)
-    return tuple(step for suggest in (_deeper, _save, _read_up) if (step := suggest(situation)))
+    steps = (suggest(situation) for suggest in (_deeper, _costliest, _save, _read_up))
+    return tuple(step for step in steps if step)[:3]
 
 
 def _deeper(now: _Situation) -> str | None:
-    return f"fwdscope inspect {now.target} --depth {now.view.depth + 1}" if now.view.folded else None
+    if not now.view.folded or now.view.sort is not None:
+        return None
+    return f"fwdscope inspect {now.target} --depth {now.view.depth + 1}"
+
+
+def _costliest(now: _Situation) -> str | None:
+    """The list of the most costly rows, where the tree is long enough to look for them."""
+    if now.view.sort is not None or len(now.view.rows) + len(now.view.folded) <= _SHORT_LIST:
+        return None
+    return f"fwdscope inspect {now.target} --top {_SHORT_LIST}"
 
 
 def _save(now: _Situation) -> str | None:
-    if now.options.saved:
+    if now.options.saved or now.target.partition(" ")[0].endswith(".json"):
         return None
     stem = re.sub(r"[^\w.-]+", "-", PurePath(now.report.name).name).strip("-.") or "report"
     return f"fwdscope inspect {now.target} --format json -o {stem}.json"

@@ -27,7 +27,7 @@ from fwdscope.render.rows import (
     chosen_columns,
     is_broken,
     printable,
-    view,
+    view_for,
 )
 from fwdscope.report import Report
 
@@ -39,7 +39,9 @@ _MOST_FINDINGS = 5
 
 # Each step names a column, or the bar in one, and how narrow it may get; they are taken in turn until the table fits.
 _BAR = 14
-_YIELDING = (("type", 44), ("bar", 8), ("type", 24), ("bar", 5), ("input", 16), ("type", 16), ("layer", 20), ("bar", 0))
+# ``brief`` lets columns say their numbers in fewer digits.
+_YIELDING = (("type", 44), ("bar", 8), ("type", 32), ("brief", 0), ("type", 24), ("bar", 5), ("input", 16), ("type", 16),
+             ("layer", 20), ("bar", 0))  # fmt: skip
 # An expression may be as long as its line in the file; a table that follows it would have its numbers far away.
 _LONGEST_TYPE = 64
 _LONGEST_LAYER = 48
@@ -70,14 +72,14 @@ def render(report: Report, options: Options) -> str:
 
 
 def _lines(report: Report, options: Options, width: int) -> Iterator[Text]:
-    seen = view(report, options.depth)
+    seen = view_for(report, options)
     table = _layout(seen, chosen_columns(options, seen), width - 2 * _MARGIN)
     # Sentences stay readable on a wide screen, and are not squeezed beside a narrow table.
     prose = min(width - 2 * _MARGIN, max(table.width, 78))
     blocks = (
         _header(report, prose),
         _table(seen, table, prose),
-        _under(seen, table.left_out, prose),
+        _under(report, seen, table.left_out, prose),
         _sums(report, prose),
         _problems(report, seen, prose),
         _stands_out(findings(report), prose),
@@ -147,7 +149,12 @@ def _layout(seen: View, columns: tuple[Column, ...], room: int) -> _Table:
         return sum(widths[column.name] for column in kept) + widths["bar"] + _GAP * max(0, len(kept) - 1)
 
     for name, least in (*_YIELDING, *((column.name, column.least) for column in columns if column.cut)):
-        if total() > room and name in widths:
+        if name == "brief" and total() > room:
+            for column in columns:
+                if column.brief:
+                    cells[column.name] = column.brief(seen.rows)
+                    widths[column.name] = _need(column, cells[column.name])
+        elif total() > room and name in widths:
             floor = min(widths[name], least + 1 if name == "bar" and least else least)
             widths[name] = max(floor, widths[name] - (total() - room))
     if total() > room:
@@ -170,7 +177,7 @@ def _layout(seen: View, columns: tuple[Column, ...], room: int) -> _Table:
 def _need(column: Column, cells: Sequence[Cell]) -> int:
     longest = max((cell_len(str(cell)) for cell in cells), default=0)
     limit = {"type": _LONGEST_TYPE, "layer": _LONGEST_LAYER}.get(column.name, longest)
-    return max(cell_len(column.title), min(longest, limit))
+    return max(cell_len(column.short or column.title), min(longest, limit))
 
 
 def _has_bar(cells: Sequence[Cell]) -> bool:
@@ -196,7 +203,8 @@ def _title(column: Column, given: tuple[list[Cell], int]) -> Text:
     cells, width = given
     # A bar begins at the left of its column, and so does its title.
     left = column.align == "left" or _has_bar(cells)
-    return Text(column.title.ljust(width) if left else column.title.rjust(width), style="bold")
+    title = column.title if cell_len(column.title) <= width else column.short or column.title
+    return Text(title.ljust(width) if left else title.rjust(width), style="bold")
 
 
 def _joined(parts: Iterable[Text]) -> Text:
@@ -264,22 +272,38 @@ def _remarks(shown: ShownRow, width: int) -> Iterator[Text]:
 # --- below the table -------------------------------------------------------------------------------------------------
 
 
-def _under(seen: View, left_out: Sequence[str], width: int) -> Iterator[Text]:
+def _under(report: Report, seen: View, left_out: Sequence[str], width: int) -> Iterator[Text]:
     narrow = f"no room for {', '.join(left_out)}" if left_out else ""
-    for line in (*summary.legend(seen), summary.depth_text(seen), narrow):
+    for line in (*summary.legend(seen), summary.extent(seen), narrow, summary.convention(report)):
         for part in _wrapped(line, width) if line else ():
             yield Text(part, style="dim")
 
 
 def _sums(report: Report, width: int) -> Iterator[Text]:
-    first, *others = (Text(text) for text in summary.totals(report))
-    first.stylize("bold")
-    in_one = Text("  ·  ", style="dim").join([first, *others])
-    yield from [in_one] if in_one.cell_len <= width else [first, *others]
+    held = [*summary.totals(report), *filter(None, [summary.active(report)])]
+    first = True
+    for texts in (held, [*summary.costs(report)], [*filter(None, [summary.memory(report)])]):
+        lines = _packed(texts, width)
+        for line in lines:
+            if first:
+                line.stylize("bold", 0, len(texts[0]))
+            yield line
+            first = False
+
+
+def _packed(texts: Sequence[str], width: int) -> list[Text]:
+    """Short texts in lines, as many in each as fit."""
+    lines: list[Text] = []
+    for text in texts:
+        if lines and lines[-1].cell_len + 5 + cell_len(text) <= width:
+            lines[-1].append("  ·  ", style="dim").append(text)
+        else:
+            lines += [Text(part) for part in _wrapped(text, width)]
+    return lines
 
 
 def _problems(report: Report, seen: View, width: int) -> Iterator[Text]:
-    for line in (*summary.shortfalls(report), *summary.folded_promises(seen)):
+    for line in filter(None, (summary.uncounted(report), *summary.shortfalls(report), *summary.folded_promises(seen))):
         yield from _hanging("", line, width, "red")
     for note in summary.notes(report, seen.folded):
         yield from _hanging("", f"note: {note}", width, "yellow")

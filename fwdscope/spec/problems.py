@@ -6,6 +6,7 @@ Detecting, locating and wording are three things: a stage raises or collects :cl
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from bisect import bisect_right
 from collections.abc import Iterable
@@ -15,6 +16,8 @@ from typing import NamedTuple
 
 # An excerpt shows at most so many columns of a line, around the place.
 EXCERPT = 110
+# Characters of a message or a help line.
+LONGEST = 400
 
 
 class Span(NamedTuple):
@@ -85,6 +88,11 @@ class Problem:
     help: str | None = None
     causes: tuple[Cause, ...] = ()
 
+    def __post_init__(self) -> None:
+        # Both may quote the file, whose texts have any length and line breaks in them.
+        object.__setattr__(self, "message", _one_line(self.message))
+        object.__setattr__(self, "help", self.help and _one_line(self.help))
+
     def __str__(self) -> str:
         return "\n".join(_draw(self))
 
@@ -137,6 +145,11 @@ def _aligned(problem: Problem) -> Iterable[tuple[str, str]]:
     for cause in problem.causes:
         place = problem.source.at(cause.span.start) if cause.span else ""
         yield cause.text + " " * (longest - width(cause.text) + 2 if place else 0), place
+
+
+def _one_line(text: str) -> str:
+    line = re.sub(r"\s*[\r\n]\s*", " ", text)
+    return line if len(line) <= LONGEST else line[: LONGEST - 1] + "…"
 
 
 def _visible(line: str) -> str:
