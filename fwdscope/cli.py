@@ -12,18 +12,24 @@ import sys
 import traceback
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 import typer
 
 import fwdscope
 from fwdscope import feeds
-from fwdscope.inspection import find_spec, inspect_module, inspect_spec, shipped
+from fwdscope.inspection import find_spec, inspect_module, inspect_spec, shipped, trace_spec
 from fwdscope.render import COLUMNS, FORMATS, Options, render
 from fwdscope.report import Report, ReportError
 from fwdscope.spec import load
 from fwdscope.spec.names import listed, nearest
 from fwdscope.spec.problems import SpecError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from fwdscope.spec.check import Checked
+    from fwdscope.trace import Trace
 
 FELL_SHORT, WRONG_INPUT, DEFECT, INTERRUPTED = 1, 2, 3, 130
 
@@ -105,6 +111,7 @@ def _complain(message: str) -> None:
 _TARGET = "A spec file, the name of a spec that ships with fwdscope, package.module:factory, or a saved report (.json)."
 _DEPTH = "Levels of nesting to show; what is hidden counts in the row above it."
 _COLUMNS = f"Columns of the table, with commas: {', '.join(COLUMNS)}."
+_LAYER = "A path as in the report (layer1.0.conv2), or a line of the spec (:17)."
 _SORT = "List single layers, the largest of a column first: macs, params, memory, …"
 _TOP = "List the N single layers that cost most."
 _STRICT = "Exit with 1 where an operator ran that no rule counts."
@@ -168,6 +175,34 @@ def inspect(
 
 
 @app.command()
+def explain(
+    target: Annotated[str, typer.Argument(metavar="TARGET", help=_TARGET)],
+    layer: Annotated[str, typer.Argument(metavar="LAYER", help=_LAYER)],
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", metavar="VAR=VALUE", help="Replace a var of the spec: B=8.")
+    ] = None,
+    input_: Annotated[list[str] | None, typer.Option("--input", metavar="NAME=…", help=_INPUT)] = None,
+    dtype: Annotated[_Dtype, typer.Option(help="Of weights, and of inputs that name none.")] = "float32",
+    as_json: Annotated[bool, typer.Option("--json", help="As data.")] = False,
+    allow_import: Annotated[bool, typer.Option("--allow-import", help=_IMPORT)] = False,
+) -> None:
+    """Show the arithmetic of one layer: its shape, parameters and costs as formulas with the numbers put in."""
+
+    def command() -> None:
+        from fwdscope.explain import explain as explained
+        from fwdscope.render import explanation
+
+        trace = _trace(target, set_ or [], input_ or [], dtype, allow_import)
+        try:
+            found = explained(trace, layer)
+        except LookupError as error:
+            raise InputError(str(error.args[0])) from None
+        _put(explanation.as_json(found) if as_json else explanation.draw(found, *_terminal()), None)
+
+    _boundary(command)
+
+
+@app.command()
 def layers(
     name: Annotated[
         str | None,
@@ -221,9 +256,31 @@ def _report(target: str, sets: list[str], inputs: list[str], dtype: str, allow_i
             raise InputError(f"{target} cannot be read: {error.strerror}") from None
         except UnicodeDecodeError:
             raise InputError(f"{target} is not a report: it is not UTF-8") from None
+    if _is_module(target):
+        module, args, kwargs = _module(target, sets, inputs, dtype)
+        return _run_module(target, lambda: inspect_module(module, args, kwargs))
+    return inspect_spec(*_spec(target, sets, inputs, allow_import), dtype)
+
+
+def _trace(target: str, sets: list[str], inputs: list[str], dtype: str, allow_import: bool) -> Trace:
+    """The forward pass of a target, operator by operator."""
+    if target.endswith(".json"):
+        raise InputError(f"{target} is a saved report, which holds no operators: explain the spec or the module itself")
+    if _is_module(target):
+        from fwdscope.trace import trace_module
+
+        module, args, kwargs = _module(target, sets, inputs, dtype)
+        return _run_module(target, lambda: trace_module(module, args, kwargs)[0])
+    return trace_spec(*_spec(target, sets, inputs, allow_import), dtype)[1]
+
+
+def _is_module(target: str) -> bool:
+    return ":" in target and find_spec(target) is None
+
+
+def _spec(target: str, sets: list[str], inputs: list[str], allow_import: bool) -> tuple[Checked, dict[str, feeds.Feed]]:
+    """A spec, checked, and what stands for its inputs."""
     path = find_spec(target)
-    if path is None and ":" in target:
-        return _module_report(target, sets, inputs, dtype)
     if path is None:
         raise InputError(_no_target(target))
     variables = dict(_pair(item, "--set", "B=8") for item in sets)
@@ -240,11 +297,11 @@ def _report(target: str, sets: list[str], inputs: list[str], dtype: str, allow_i
             meant = nearest(name, known)
             help = f"did you mean {meant}?" if meant else f"there is {listed(known)}"
             raise InputError(f"--input {name}: there is no input {name}; {help}")
-    return inspect_spec(checked, replaced, dtype)
+    return checked, replaced
 
 
-def _module_report(target: str, sets: list[str], inputs: list[str], dtype: str) -> Report:
-    """The report of ``package.module:factory``. Its code is run, since the user named it."""
+def _module(target: str, sets: list[str], inputs: list[str], dtype: str) -> tuple[nn.Module, Any, Any]:
+    """The model of ``package.module:factory`` and its inputs. Its code is run, since the user named it."""
     if sets or dtype != "float32":
         raise InputError(f"{target} is code of your own; --set and --dtype are for specs")
     replaced = {feed.name: feed for feed in map(feeds.parse, inputs)}
@@ -252,11 +309,18 @@ def _module_report(target: str, sets: list[str], inputs: list[str], dtype: str) 
     from fwdscope.target import TargetError, load_target
 
     try:
-        module, args, kwargs = load_target(target, replaced)
+        return load_target(target, replaced)
     except TargetError as error:
         raise InputError(str(error)) from None
+
+
+T = TypeVar("T")
+
+
+def _run_module(target: str, run: Callable[[], T]) -> T:
+    """Run a model of the user's; what goes wrong in it is no defect of ours."""
     try:
-        return inspect_module(module, args, kwargs)
+        return run()
     except Exception as error:
         raise InputError(f"{target} cannot run on these inputs: {type(error).__name__}: {error}") from error
 

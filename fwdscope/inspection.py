@@ -21,24 +21,31 @@ if TYPE_CHECKING:
     from fwdscope.trace import Trace
 
 
+def trace_spec(checked: Checked, feeds: Mapping[str, Feed], dtype: str) -> tuple[Network, Trace]:
+    """The network of a checked spec on meta, and its forward pass. Raises SpecError where shapes do not fit."""
+    import torch
+
+    from fwdscope.model import build
+    from fwdscope.trace import trace
+
+    with warnings.catch_warnings():
+        # torch's advice about its own calls is not about the spec.
+        warnings.simplefilter("ignore")
+        network = build(checked, {name: feed.meta() for name, feed in feeds.items()}, getattr(torch, dtype))
+        return network, trace(network)
+
+
 def inspect_spec(checked: Checked, feeds: Mapping[str, Feed] | None = None, dtype: str = "float32") -> Report:
     """Build a checked spec on meta and run it once.
 
     ``feeds`` stand for inputs of the spec (``--input``); ``dtype`` is that of weights and of inputs that name
     none. Raises SpecError where shapes do not fit.
     """
-    import torch
-
     from fwdscope.expectations import with_shortfalls
-    from fwdscope.model import build
-    from fwdscope.trace import rows, trace
+    from fwdscope.trace import rows
 
     feeds = feeds or {}
-    with warnings.catch_warnings():
-        # torch's advice about its own calls is not about the spec.
-        warnings.simplefilter("ignore")
-        network = build(checked, {name: feed.meta() for name, feed in feeds.items()}, getattr(torch, dtype))
-        traced = trace(network)
+    network, traced = trace_spec(checked, feeds, dtype)
     report = Report(
         name=checked.spec.name,
         inputs=_inputs(checked, network, feeds),

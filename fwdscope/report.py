@@ -95,6 +95,9 @@ class LayerRow:
     bytes_written: int | None = None
     # Bytes of the results of one call.
     output_bytes: int | None = None
+    # How many places of the input a place of the output depends on, along each axis that windows went over: height and
+    # width, or length. Of copies the last one's. None off the paths of convolutions and poolings.
+    receptive_field: tuple[int, ...] | None = None
     # Operators that ran here or inside and that no rule knows, by ATen's names.
     uncounted: tuple[str, ...] = ()
     calls: int = 1

@@ -89,19 +89,23 @@ def shared_bytes(values: Sequence[int], digits: int = 5) -> list[str]:
 
 
 def byte_sum(total: int, parts: Sequence[tuple[str, int]]) -> str:
-    """A sum with its parts in its unit: ``123 MiB (weights 97.5, activations 25.3)``; parts under 1 % are left out."""
-    step = _BINARY.index(byte_size(total).split()[1])
-    said = ", ".join(
-        f"{name} {_three_digits(part / 1024**step) if step else part}" for name, part in parts if part * 100 >= total
-    )
-    return byte_size(total) + (f" ({said})" if said and total else "")
+    """A sum with its parts in its unit: ``123 MiB (weights 97.5, activations 25.3)``; parts of nothing are left out."""
+    scale = 1024 ** _BINARY.index(byte_size(total).split()[1])
+    said = ", ".join(f"{name} {_part(part, scale)}" for name, part in parts if part)
+    return byte_size(total) + (f" ({said})" if said else "")
+
+
+def _part(value: int, scale: int) -> str:
+    if scale == 1:
+        return exact(value)
+    return _three_digits(value / scale) if value >= 0.005 * scale else "<0.01"
 
 
 def decimal_column(values: Sequence[float | None], digits: int = 1) -> list[str]:
-    """Numbers with so many decimals, which line up right-aligned; None is empty, and little is not nothing."""
+    """Numbers with so many decimals, which line up right-aligned; nothing is empty, and little is not nothing."""
     least = 0.5 * 10**-digits
     return [
-        "" if value is None else f"<{10**-digits:.{digits}f}" if 0 < value < least else f"{value:,.{digits}f}"
+        "" if not value else f"<{10**-digits:.{digits}f}" if 0 < value < least else f"{value:,.{digits}f}"
         for value in values
     ]
 
@@ -122,7 +126,7 @@ def _shared(values: Sequence[int], base: int, units: Sequence[str], digits: int)
     unit, scale = units[step], base**step
     decimals = max(0, min(2, digits - len(str(largest // scale)))) if step else 0
     texts = decimal_column([value / scale for value in values], decimals)
-    return [f"{text} {unit}".rstrip() if value else "" for text, value in zip(texts, values, strict=True)]
+    return [f"{text} {unit}".rstrip() if text else "" for text in texts]
 
 
 def _scaled(value: float, base: int, units: Sequence[str]) -> str:

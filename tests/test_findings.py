@@ -347,10 +347,10 @@ def test_a_kernel_on_a_single_pixel_meets_padding_only() -> None:
 
 
 def test_a_result_of_a_gibibyte_is_told() -> None:
-    finding = said(linear("head", (1, 8192, 16), 2**15), about="largest")
+    finding = said(linear("head", (1, 8192, 16), 2**15, output_bytes=2**30), about="largest")
     assert finding is not None
     assert finding.text == "head gives the largest result: (1, 8192, 32768), 1.00 GiB"  # 2^13 · 2^15 · 4
-    assert said(linear("head", (1, 8192, 16), 2**15 - 1), about="largest") is None
+    assert said(linear("head", (1, 8192, 16), 2**15 - 1, output_bytes=2**30 - 2**15), about="largest") is None
 
 
 def test_dropout_behind_a_classifier_is_told() -> None:

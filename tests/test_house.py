@@ -20,20 +20,21 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 MAY_IMPORT = {
     "__init__": set(),
     "__main__": set(),
-    "cli": {"", "feeds", "inspection", "render", "report", "spec"},
+    "cli": {"", "explain", "feeds", "inspection", "render", "report", "spec"},
     "inspection": {"", "report"},
     "feeds": {"layers"},
     "target": {"feeds"},
     "ops": set(),
+    "explain": {"layers", "ops", "report", "spec", "trace"},
     "expectations": {"report", "spec"},
     "findings": {"report", "units"},
-    "render": {"", "findings", "layers", "report", "spec", "units"},
+    "render": {"", "explain", "findings", "layers", "report", "spec", "units"},
     "report": set(),
     "units": set(),
     "layers": set(),
     "spec": {"layers", "units"},
-    "model": {"layers", "report", "spec"},
-    "trace": {"layers", "model", "report", "spec"},
+    "model": {"layers", "ops", "report", "spec"},
+    "trace": {"layers", "model", "ops", "report", "spec"},
 }
 # Where torch may stand at module level. Everywhere else it is imported by the function that needs it.
 MAY_LOAD_TORCH = {"model", "ops", "target", "trace"}

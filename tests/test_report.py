@@ -25,6 +25,7 @@ from fwdscope.report import (
 _texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
 _counts = st.integers(0, 2**62)
 _shapes = st.lists(st.integers(0, 2**40), max_size=4).map(tuple)
+_unknown = st.one_of(st.none(), _counts)
 _maybe = st.one_of(st.none(), st.integers(1, 10**6))
 
 
@@ -50,6 +51,12 @@ _rows = st.builds(
     params=_counts,
     trainable_params=_counts,
     buffers=_counts,
+    macs=_unknown,
+    flops=_unknown,
+    bytes_read=_unknown,
+    bytes_written=_unknown,
+    output_bytes=_unknown,
+    uncounted=_tuples(_texts),
     calls=_counts,
     repeat=_counts,
     call=_counts,
@@ -66,7 +73,7 @@ _reports = st.builds(
     inputs=_tuples(_tensors),
     outputs=_tuples(_tensors),
     layers=_tuples(_rows),
-    totals=st.builds(Totals, _counts, _counts, _counts, _counts, _counts),
+    totals=st.builds(Totals, *[_counts] * 5, *[_unknown] * (len(fields(Totals)) - 5)),
     environment=st.builds(Environment, _texts, _texts, _texts, _texts),
     source=st.one_of(st.none(), _texts),
     doc=st.one_of(st.none(), _texts),
@@ -74,6 +81,9 @@ _reports = st.builds(
     dtype=_texts,
     notes=_tuples(_texts),
     shortfalls=_tuples(st.builds(Shortfall, _texts, _texts, _texts, _maybe, _maybe)),
+    uncounted=_tuples(_texts),
+    unused=_tuples(_texts),
+    convention=_texts,
 )
 
 ROW = LayerRow("fc", "Linear", "layer", 1, output_shapes=((1, 10),), params=7850)

@@ -77,6 +77,48 @@ def test_a_column_too_wide_to_be_exact_aligns_points_and_units() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("values", "digits", "texts"),
+    [
+        # The smallest is less than a tenth of the largest one's unit: one unit below.
+        ([118_013_952, 1_468_006_400, 2_048_000, 0], 5, ["118.0 M", "1,468.0 M", "2.0 M", ""]),
+        ([118_013_952, 1_468_006_400, 2_048_000, 0], 4, ["118 M", "1,468 M", "2 M", ""]),
+        ([102_330_531_840, 603_979_776], 5, ["102.33 G", "0.60 G"]),
+        ([38_597_376, 1_536], 4, ["38.60 M", "<0.01 M"]),
+        ([999_999], 5, ["1.00 M"]),
+        ([128, 9], 5, ["128", "9"]),
+        ([0, 0], 5, ["", ""]),
+        ([], 5, []),
+    ],
+)
+def test_counts_in_one_unit_have_lengths_that_tell_their_size(values: list, digits: int, texts: list) -> None:
+    assert units.shared_counts(values, digits) == texts
+
+
+@given(st.lists(st.integers(0, 10**18), max_size=8), st.integers(4, 6))
+def test_a_column_in_one_unit_is_never_nothing_for_something(values: list[int], digits: int) -> None:
+    texts = units.shared_counts(values, digits)
+    assert [bool(text) for text in texts] == [bool(value) for value in values]
+    assert len({text.partition(" ")[2] for text in texts if text}) <= 1
+    assert "0" not in {text.partition(" ")[0] for text in texts}
+
+
+def test_bytes_share_a_unit_too() -> None:
+    assert units.shared_bytes([3 * 2**20, 1000, 2**30]) == ["3.0 MiB", "<0.1 MiB", "1,024.0 MiB"]
+
+
+def test_a_sum_of_bytes_has_its_parts_in_its_unit() -> None:
+    parts = [("weights", 102_228_128), ("buffers", 1000), ("inputs", 0), ("activations", 25 * 2**20)]
+    whole = sum(size for _, size in parts)
+    assert units.byte_sum(whole, parts) == "122 MiB (weights 97.5, buffers <0.01, activations 25.0)"
+    assert units.byte_sum(12, [("weights", 12)]) == "12 B (weights 12)"
+    assert units.byte_sum(0, [("weights", 0)]) == "0 B"
+
+
+def test_decimals_line_up_and_nothing_is_empty() -> None:
+    assert units.decimal_column([1234.56, 0.01, 0.25, 0, None]) == ["1,234.6", "<0.1", "0.2", "", ""]
+
+
 def test_plural_counts_one_alone() -> None:
     assert [units.plural(n, "row") for n in (0, 1, 1200)] == ["0 rows", "1 row", "1,200 rows"]
 

@@ -190,10 +190,24 @@ class Layer:
 
     def __init_subclass__(cls, abstract: bool = False, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        # Comparing and showing are written out below, once: generated for each type they would double the import time.
-        dataclass(frozen=True, eq=False, repr=False)(cls)
+        # Making, freezing, comparing and showing are written out below, once: generated for each type they would cost
+        # more than all the rest of the import.
+        dataclass(init=False, eq=False, repr=False)(cls)
         if not abstract:
             LAYERS[cls.__name__] = cls
+
+    def __init__(self, *values: Any, **named: Any) -> None:
+        """Take the settings as a dataclass does: by position in their order, those with a default may be left out."""
+        fields = {field.name: field for field in dataclasses.fields(self)}  # type: ignore[arg-type]  # see above
+        by_position = [name for name, field in fields.items() if not field.kw_only]
+        given = dict(zip(by_position, values, strict=False)) | named
+        missing = [name for name, field in fields.items() if name not in given and field.default is MISSING]
+        if missing or given.keys() - fields.keys() or len(given) < len(values) + len(named):
+            raise TypeError(f"{type(self).__name__} takes {', '.join(fields)}; found {values} and {named}")
+        vars(self).update((name, given.get(name, field.default)) for name, field in fields.items())
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        raise dataclasses.FrozenInstanceError(f"{type(self).__name__} is frozen")
 
     def __eq__(self, other: object) -> bool:
         return type(self) is type(other) and vars(self) == vars(other)

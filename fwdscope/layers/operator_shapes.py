@@ -1,7 +1,7 @@
 """The shape of each operator's results as formulas, for what a spec computes between its layers.
 
-As in :mod:`shape_formulas`, a formula is held against the shapes that came out before it is shown. Where an operator has
-none of its own, its result may still have the shape of its first operand, or the common one of all of them.
+As in :mod:`shape_formulas`, a formula is held against the shapes that came out before it is shown. Where an operator
+has none of its own, its result may still have the shape of its first operand, or the common one of all of them.
 """
 
 from __future__ import annotations
@@ -109,7 +109,12 @@ def _view(op: Operator) -> Sequence[Sequence[Size]]:
     before, after = _tensor(op), _out(op)
     if math.prod(before) != math.prod(after):
         return ()
-    return ([Size(f"size_{i}", text) for i, text in enumerate(regrouped(before, after))],)
+    texts = regrouped(before, after)
+    # What is neither merged nor cut stays, though perhaps not in its place.
+    return ([
+        kept(f"size_{i}", size) if "·" not in text and "/" not in text and size in before else Size(f"size_{i}", text)
+        for i, (text, size) in enumerate(zip(texts, after, strict=True))
+    ],)  # fmt: skip
 
 
 @_formula("permute", "permute_copy")
@@ -349,9 +354,7 @@ def _convolution(op: Operator) -> Sequence[Sequence[Size]]:
     columns = zip(_SPATIAL[dimensions], x[-dimensions:], weight[2:], stride, padding, dilation, extra, strict=True)
     if op.at(6):
         channels = Size("C", f"{weight[1]:,}·groups", {"groups": op.at(8)})
-        spread = [
-            Size(n, f"({s} − 1)·{st} − 2·{p} + {d}·({k} − 1) + 1 + {e}") for n, s, k, st, p, d, e in columns
-        ]
+        spread = [Size(n, f"({s} − 1)·{st} − 2·{p} + {d}·({k} − 1) + 1 + {e}") for n, s, k, st, p, d, e in columns]
         return ([*batch, channels, *spread],)
     channels = given("C", "filters", weight[0])
     return ([*batch, channels, *(windows(n, s, k, st, p, d) for n, s, k, st, p, d, _ in columns)],)
@@ -400,7 +403,11 @@ def _upsample(op: Operator) -> Sequence[Sequence[Size]]:
 @_formula("pixel_shuffle", "pixel_unshuffle")
 def _pixels(op: Operator) -> Sequence[Sequence[Size]]:
     (*front, channels, height, width), r = _tensor(op), op.at(1)
-    forms = ("{} / ({r}·{r})", "{}·{r}", "{}·{r}") if op.name.endswith("_shuffle") else ("{}·{r}·{r}", "{} / {r}", "{} / {r}")
+    forms = (
+        ("{} / ({r}·{r})", "{}·{r}", "{}·{r}")
+        if op.name.endswith("_shuffle")
+        else ("{}·{r}·{r}", "{} / {r}", "{} / {r}")
+    )
     sizes = [Size(n, form.format(s, r=r)) for n, form, s in zip("CHW", forms, (channels, height, width), strict=True)]
     return ([*_same(front), *sizes],)
 

@@ -111,7 +111,8 @@ def _glu(call: Call) -> Sequence[Sizes]:
 @_formula("MixtureOfExperts")
 def _mixture(call: Call) -> Sequence[Sizes]:
     before = len(call.x) - 1
-    return ((*_numbered(call.x[:before]), *(given("d", "d_expert", s, "the expert's") for s in call.outputs[0][before:])),)
+    features = (given("features", "expert_features", size) for size in call.outputs[0][before:])
+    return ((*_numbered(call.x[:before]), *features),)
 
 
 # --- linear maps and tables ------------------------------------------------------------------------------------------
@@ -189,10 +190,10 @@ def _transposed(call: Call) -> Sequence[Sizes]:
 
 def _spread(name: str, size: int, kernel: int, stride: int, padding: int, dilation: int, extra: int) -> Size:
     reach = "kernel_size" if dilation == 1 else "dilation·(kernel_size − 1) + 1"
-    formula = f"({name} − 1)·stride" + " − 2·padding" * bool(padding) + f" + {reach}" + " + output_padding" * bool(extra)
-    return Size(
-        name, formula, {**_numbers(name, size, kernel, stride, padding, dilation), "output_padding": extra}
+    formula = (
+        f"({name} − 1)·stride" + " − 2·padding" * bool(padding) + f" + {reach}" + " + output_padding" * bool(extra)
     )
+    return Size(name, formula, {**_numbers(name, size, kernel, stride, padding, dilation), "output_padding": extra})
 
 
 @_formula("MaxPool1d-3d", "AvgPool1d-3d", "LPPool1d-3d")
@@ -201,31 +202,36 @@ def _pool(call: Call) -> Sequence[Sizes]:
     padding, dilation = getattr(layer, "padding", 0), getattr(layer, "dilation", 1)
     stride = layer.kernel_size if layer.stride is None else layer.stride
     columns = zip(*map(layer.each, (layer.kernel_size, stride, padding, dilation)), strict=True)
-    sizes = [_pooled(*at, *of, layer.ceil_mode) for at, of in zip(_spatial(call, dimensions), columns, strict=True)]
+    at = zip(_spatial(call, dimensions), columns, strict=True)
+    sizes = [_pooled(windows(name, size, *of), size, of, layer.ceil_mode) for (name, size), of in at]
     return [(*_front(call, dimensions), *sizes)] * len(call.outputs)
 
 
-def _pooled(name: str, size: int, kernel: int, stride: int, padding: int, dilation: int, ceil_mode: bool) -> Size:
-    found = windows(name, size, kernel, stride, padding, dilation)
+def _pooled(found: Size, size: int, of: Sequence[int], ceil_mode: bool) -> Size:
+    """With ceil_mode a last window that hangs over the end counts; ``of`` are kernel, stride, padding and dilation."""
+    _, stride, padding, _ = of
     if not ceil_mode or stride == 1:
         return found
-    up = Size(name, found.formula.replace("⌊", "⌈").replace("⌋", "⌉"), found.numbers, "ceil_mode keeps the last window")
+    rounded = found.formula.replace("⌊", "⌈").replace("⌋", "⌉")
+    up = Size(found.name, rounded, found.numbers, "ceil_mode keeps the last window")
     if (up.value - 1) * stride >= size + padding:
         # torch's pooling_output_shape (ATen/native/Pool.h): a window must begin inside the input or before it.
-        return Size(name, up.formula.removesuffix(" + 1"), up.numbers, "the last window would begin behind the input")
+        return Size(
+            found.name, rounded.removesuffix(" + 1"), found.numbers, "the last window would begin behind the end"
+        )
     return up
 
 
 @_formula("AdaptiveMaxPool1d-3d", "AdaptiveAvgPool1d-3d", "FractionalMaxPool1d-3d")
 def _adaptive(call: Call) -> Sequence[Sizes]:
     layer, dimensions = call.layer, call.layer.dimensions
+    at = _spatial(call, dimensions)
     if layer.output_size is not None:
-        wanted = layer.each(layer.output_size)
-        sizes = [kept(n, s) if w is None else given(n, "output_size", w)
-                 for (n, s), w in zip(_spatial(call, dimensions), wanted, strict=True)]  # fmt: skip
+        wanted = zip(at, layer.each(layer.output_size), strict=True)
+        sizes = [kept(n, s) if w is None else given(n, "output_size", w) for (n, s), w in wanted]
     else:
-        sizes = [Size(n, f"⌊{n}·output_ratio⌋", {n: s, "output_ratio": r})
-                 for (n, s), r in zip(_spatial(call, dimensions), layer.each(layer.output_ratio), strict=True)]  # fmt: skip
+        ratios = zip(at, layer.each(layer.output_ratio), strict=True)
+        sizes = [Size(n, f"⌊{n}·output_ratio⌋", {n: s, "output_ratio": ratio}) for (n, s), ratio in ratios]
     return [(*_front(call, dimensions), *sizes)] * len(call.outputs)
 
 
@@ -394,7 +400,7 @@ def _weights(call: Call, query: Shape, key: Shape, batched: bool) -> Sizes:
     extra = int(layer.add_bias_kv) + int(layer.add_zero_attn)
     source = kept("S", key[along])
     if extra:
-        source = Size("S", "S + added", {"S": key[along], "added": extra}, "add_bias_kv and add_zero_attn add a key each")
+        source = Size("S", "S + added", {"S": key[along], "added": extra}, "add_bias_kv, add_zero_attn: a key each")
     batch = (kept("N", query[1 - along]),) if batched else ()
     heads = (given("heads", "num_heads", layer.num_heads),) if len(call.outputs[1]) == len(batch) + 3 else ()
     return (*batch, *heads, kept("L", query[along]), source)

@@ -1,4 +1,4 @@
-"""Formulas of sizes, ``⌊(H + 2·padding − kernel_size) / stride⌋ + 1``: evaluated exactly, shown with the numbers put in.
+"""Formulas of sizes, ``⌊(H + 2·padding − kernel_size) / stride⌋ + 1``: evaluated exactly, shown with numbers put in.
 
 The text of a formula is its only definition: what is said of a size is computed from the very text that is printed, and
 can be held against the size that came out. ``·`` is a product, ``−`` a difference, ``/`` an exact division, ``⌊ ⌋`` and

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -129,7 +129,7 @@ _TORCH_WORDS = (
     ),
     (r"too many indices for tensor of dimension (\d+)", "more indices than the {0} dimensions there are", None),
     (
-        r"expanded size of the tensor \((\d+)\) must match the existing size \((\d+)\) at non-singleton dimension (\d+)",
+        r"expanded size of the tensor \((\d+)\) must match the existing size \((\d+)\) .* dimension (\d+)",
         "dimension {2} has {1} and cannot become {0}: only a size of 1 grows",
         None,
     ),

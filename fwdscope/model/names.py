@@ -36,6 +36,12 @@ class Frame:
         self.parts: dict[str, Frame] = {}
         self.origins: dict[str, Origin] = {}
 
+    def release(self, name: str) -> None:
+        """Forget a name, here and in the parts inside."""
+        self.names.pop(name, None)
+        for part in self.parts.values():
+            part.release(name)
+
 
 class Names(Evaluator):
     """An evaluator that stands in a body: its frames from near to far, and the value that flows."""

@@ -11,7 +11,7 @@ import contextlib
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +21,7 @@ from fwdscope.ops.watch import watching
 from fwdscope.spec import arithmetic, tree
 from fwdscope.spec.check import Checked
 from fwdscope.spec.expression import Expression, Target
+from fwdscope.spec.lifetimes import last_uses
 from fwdscope.spec.problems import Cause, Problem, Span, SpecError
 
 MAX_LAYERS = 1_000_000
@@ -141,6 +142,8 @@ class Blueprint:
     entering: tuple[Origin | None, ...] = ()
     depth: int = 0
     observer: Observer | None = None
+    # Where names of a body are read for the last time, by the body's place.
+    lifetimes: dict[Span, Mapping[Span, tuple[str, ...]]] = field(default_factory=dict)
 
     @property
     def spec(self) -> tree.ModelSpec:
@@ -153,6 +156,12 @@ class Blueprint:
         body = Body(self, block.body, block.span, dict(template.settings), block.inputs)
         self.templates[body] = template
         return body
+
+    def last_uses(self, body: Body) -> Mapping[Span, tuple[str, ...]]:
+        """For the lines of a body the names that no later line speaks of."""
+        if body.span not in self.lifetimes:
+            self.lifetimes[body.span] = last_uses(body.lines)
+        return self.lifetimes[body.span]
 
     def series(self, template: SeriesTemplate) -> Series:
         """A series' module, its layers still to be made."""
@@ -195,6 +204,13 @@ class Scope(nn.Module):
         # Layers by the place of the call that made them and the turns of the comprehensions around it.
         self.sites: dict[tuple[Span, tuple[int, ...]], tuple[nn.Module, Template]] = {}
         self.named: dict[str, nn.Module] = {}
+
+    def train(self, mode: bool = True) -> Self:
+        """As every module's, also where a layer is called ``training``."""
+        self.__dict__["training"] = mode
+        for child in self.children():
+            child.train(mode)
+        return self
 
     def own(self, name: str) -> Tensor | None:
         """The Parameter or Buffer that a line made."""

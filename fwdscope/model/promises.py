@@ -71,7 +71,8 @@ def _is_any(node: Expression) -> bool:
 def _matches(shape: Expression, value: Any, evaluate: Evaluate) -> bool:
     if _is_any(shape):
         return True
-    assert isinstance(shape, ex.Sequence)
+    if not isinstance(shape, ex.Sequence):
+        return False
     several = any(isinstance(item, ex.Sequence) for item in shape.items)
     if isinstance(value, tuple | list):
         if several or (len(shape.items) == len(value) and shape.items and all(_is_any(i) for i in shape.items)):

@@ -6,7 +6,8 @@ so that all problems are told at once.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -22,7 +23,7 @@ from fwdscope.spec import expression as ex
 from fwdscope.spec.arithmetic import ArithmeticProblem
 from fwdscope.spec.evaluate import Located, assign
 from fwdscope.spec.expression import Call, Expression, Name
-from fwdscope.spec.problems import SpecError
+from fwdscope.spec.problems import Span, SpecError
 from fwdscope.spec.scope import OWN_TENSORS
 
 MAX_ROUNDS = 1_000
@@ -30,6 +31,9 @@ MAX_ROUNDS = 1_000
 
 class Run(Calls):
     """A run of one body."""
+
+    # Names that no line speaks of after the line at this place.
+    last_uses: Mapping[Span, tuple[str, ...]] = MappingProxyType({})
 
     # -- bodies and lines ---------------------------------------------------------------------------------------------
 
@@ -52,6 +56,9 @@ class Run(Calls):
         if body.inputs and not self.blueprint.spec.graph:
             first = body.inputs[0].name
             self.prev, self.prev_origin = names[first], frame.origins.get(first)
+        # While building, problems may be explained by values of earlier lines.
+        if not self.blueprint.building:
+            self.last_uses = self.blueprint.last_uses(body)
         self.lines(body.lines)
         return self.prev
 
@@ -69,16 +76,25 @@ class Run(Calls):
                     self.guarded(line, self.for_loop)
                 case tree.While():
                     self.guarded(line, self.while_loop)
+            if not self.blueprint.building:
+                for name in self.last_uses.get(line.span, ()):
+                    self.frame.release(name)
 
     def guarded(self, line: Any, run: Any) -> None:
         """Run a line that nests others; what goes wrong in its head is told at its place."""
         try:
             run(line)
+            return
         except Poisoned:
-            self.prev = POISON
+            pass
         except Located as error:
             self.failed(error)
-            self.prev = POISON
+        except ArithmeticProblem as error:
+            self.failed(Located(_head(line), error))
+        self.prev = POISON
+        for inner in tree.statements((line,)):
+            for named in ex.targets(inner.target) if isinstance(inner, tree.Statement) else ():
+                self.frame.names[named.name] = POISON
 
     def failed(self, error: Located) -> None:
         """Keep a problem while building; end the run with it otherwise."""
@@ -254,10 +270,7 @@ class Run(Calls):
             scope.named[line.name] = part
         assert isinstance(part, Part)
         if line.inputs:
-            self.prev = self.evaluate(line.inputs[0])
-            self.prev_origin = self.origin(line.inputs[0])
-        if self.prev is POISON:
-            raise Poisoned
+            self.prev, self.prev_origin = self.entering(line.inputs[0]), self.origin(line.inputs[0])
         observer = blueprint.observer
         if observer:
             observer.begin("part", blueprint.paths[part], "part", "", line.name, line.span, part, self.prev)
@@ -272,6 +285,16 @@ class Run(Calls):
         self.frame.names[line.name] = self.prev
         self.frame.parts[line.name] = frame
         self.frame.origins[line.name] = Origin(f"{line.name}:", line.span)
+
+    def entering(self, node: Expression) -> Any:
+        """What a part is called on. Where that failed, its lines run all the same: some may read other names."""
+        try:
+            return self.evaluate(node)
+        except Poisoned:
+            return POISON
+        except Located as error:
+            self.failed(error)
+            return POISON
 
     def branch(self, line: tree.If) -> None:
         """The lines of the branch that is chosen."""
@@ -341,6 +364,16 @@ class Run(Calls):
                 message = f"a round changes the shape of {name} from {tuple(old.shape)} to {tuple(value.shape)}"
                 help = "the number of rounds is not known while building, so each has to keep the shapes"
                 raise Located(line.test, ArithmeticProblem(message, help, "shape"))
+
+
+def _head(line: tree.Line) -> Expression:
+    """The expression that decides about the lines below it."""
+    match line:
+        case tree.For(iterable=iterable):
+            return iterable
+        case tree.If(test=test) | tree.While(test=test):
+            return test
+    raise AssertionError("only lines that nest others have a head")
 
 
 def _label(target: ex.Target | None) -> str:

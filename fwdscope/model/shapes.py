@@ -10,7 +10,6 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
@@ -272,10 +271,22 @@ class _NoInitialisation(TorchFunctionMode):
     """Leaves out what fills weights with numbers: on meta there are none, and torch's references are slow to load."""
 
     _FILLS = frozenset(
-        """
-        uniform_ normal_ fill_ zero_ trunc_normal_ constant_ kaiming_uniform_ xavier_uniform_ xavier_normal_
-        kaiming_normal_ ones_ zeros_ bernoulli_ exponential_
-        """.split()
+        [
+            "uniform_",
+            "normal_",
+            "fill_",
+            "zero_",
+            "trunc_normal_",
+            "constant_",
+            "kaiming_uniform_",
+            "xavier_uniform_",
+            "xavier_normal_",
+            "kaiming_normal_",
+            "ones_",
+            "zeros_",
+            "bernoulli_",
+            "exponential_",
+        ]
     )
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:

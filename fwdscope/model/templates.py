@@ -132,8 +132,8 @@ def written(template: Template) -> str:
     if isinstance(template, LayerTemplate):
         return repr(template.layer)
     if isinstance(template, BlockTemplate):
-        values = (f"{name}={value.name if isinstance(value, TEMPLATES) else repr(value)}" for name, value in template.settings)
-        return f"{template.name}({', '.join(values)})"
+        values = ((name, v.name if isinstance(v, TEMPLATES) else repr(v)) for name, v in template.settings)
+        return f"{template.name}({', '.join(f'{name}={shown}' for name, shown in values)})"
     return template.brief
 
 

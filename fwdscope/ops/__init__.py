@@ -10,6 +10,7 @@ from . import (
     convolution,
     cumulative,
     embedding,
+    factorisation,
     fft,
     interpolation,
     losses,
@@ -26,9 +27,10 @@ from . import (
 )
 from .base import RULES, Cost, Op, Operand, Rule, Term, cost, infer, rule
 
+# One for each kind of operator; a family that is not imported has no rules.
 FAMILIES = (
-    attention, convolution, cumulative, embedding, fft, interpolation, losses, movement, norms, pointwise, pooling,
-    products, random, recurrent, reductions, softmax, sorting,
+    attention, convolution, cumulative, embedding, factorisation, fft, interpolation, losses, movement, norms,
+    pointwise, pooling, products, random, recurrent, reductions, softmax, sorting,
 )  # fmt: skip
 
 __all__ = ["FAMILIES", "RULES", "Cost", "Op", "Operand", "Rule", "Term", "cost", "infer", "rule"]

@@ -16,9 +16,10 @@ from .pointwise import made
 
 
 def _attention(
-    q: Operand, batch: int, heads: int, queries: int, keys: int, v_width: int, mask: Operand | None, op: Op
+    op: Op, batch: int, heads: int, queries: int, keys: int, mask: Operand | None, dropped: float
 ) -> Iterator[Term]:
     """The terms of B·H score matrices of L queries and S keys, of key width E and value width V."""
+    q, v = op.operand(0), op.operand(2)
     scores = {"B": batch, "H": heads, "L": queries, "S": keys}
     yield macs("query · key", "B·H·L·S·E", **scores, E=q.shape[-1])
     if op.keyword("scale") != 1.0:
@@ -26,7 +27,39 @@ def _attention(
     if mask is not None and mask.dtype != "bool":
         yield flops("mask", "B·H·L·S", **scores)
     yield flops("softmax", "B·H·L·(5·S - 2)", **scores)
-    yield macs("weights · value", "B·H·L·S·V", **scores, V=v_width)
+    if dropped:
+        yield flops("dropout", "2·B·H·L·S", **scores)
+    yield macs("weights · value", "B·H·L·S·V", **scores, V=v.shape[-1])
+
+
+# Where the settings of each variant say that it is causal.
+_CAUSAL = {
+    "aten.scaled_dot_product_attention": 5,
+    "aten._scaled_dot_product_attention_math": 5,
+    "aten._scaled_dot_product_flash_attention": 4,
+    "aten._scaled_dot_product_flash_attention_for_cpu": 4,
+    "aten._scaled_dot_product_efficient_attention": 6,
+    "aten._scaled_dot_product_cudnn_attention": 6,
+    "aten._scaled_dot_product_fused_attention_overrideable": 5,
+}
+
+
+def causal(op: Op) -> tuple[Term, ...] | None:
+    """What is left of an attention's terms without the scores that its causal mask hides; None where it has none.
+
+    A query sees itself and what is before it: A of the L·S scores. ``cost`` counts all, as kernels without blocks do.
+    """
+    if op.name not in _CAUSAL or not op.at(_CAUSAL[op.name], False):
+        return None
+    q, k, v = op.operand(0), op.operand(1), op.operand(2)
+    queries, keys = q.shape[-2], k.shape[-2]
+    seen = {"B": math.prod(q.shape[:-2]), "A": sum(min(i + 1, keys) for i in range(queries))}
+    terms = [
+        macs("query · key", "B·A·E", **seen, E=q.shape[-1]),
+        flops("softmax", "B·(5·A - 2·L)", **seen, L=queries),
+        macs("weights · value", "B·A·V", **seen, V=v.shape[-1]),
+    ]
+    return tuple(terms if op.keyword("scale") == 1.0 else [*terms, flops("scale", "B·A", **seen)])
 
 
 def _traffic(op: Op) -> tuple[int, int]:
@@ -56,65 +89,64 @@ def _output(op: Op) -> tuple[Operand, ...] | None:
     return made((q,), q.dtype) if shape == q.shape else (like(q, shape),)
 
 
-def _dense(op: Op, mask: Operand | None) -> Iterator[Term]:
+def _dense(op: Op, mask: Operand | None, dropped: float) -> Iterator[Term]:
     """Query (…, L, E), key (…, S, E), value (…, S, V); grouped queries share the heads of key and value."""
-    q, k, v = op.operand(0), op.operand(1), op.operand(2)
+    q, k = op.operand(0), op.operand(1)
     lead = q.shape[:-2]
     heads = lead[-1] if lead else 1
-    return _attention(q, math.prod(lead[:-1]), heads, q.shape[-2], k.shape[-2], v.shape[-1], mask, op)
+    return _attention(op, math.prod(lead[:-1]), heads, q.shape[-2], k.shape[-2], mask, dropped)
 
 
 @rule("scaled_dot_product_attention", output=_output, traffic=_traffic)
 def scaled_dot_product_attention(op: Op) -> Terms:
     """torch.nn.functional's, before a kernel is chosen."""
-    return _dense(op, op.at(3))
+    return _dense(op, op.at(3), op.at(4, 0.0))
 
 
 @rule("_scaled_dot_product_attention_math", "_scaled_dot_product_attention_math_for_mps", traffic=_traffic)
 def by_parts(op: Op) -> Terms:
     """The one written out in other operators, where it is seen as a whole."""
-    return _dense(op, op.at(3))
+    return _dense(op, op.at(3), op.at(4, 0.0))
 
 
 @rule("_scaled_dot_product_flash_attention", "_scaled_dot_product_flash_attention_for_cpu", traffic=_traffic)
 def flash(op: Op) -> Terms:
     """FlashAttention (Dao et al. 2022); on a CPU with a mask."""
-    return _dense(op, op.keyword("attn_mask"))
+    return _dense(op, op.keyword("attn_mask"), op.at(3, 0.0))
 
 
 @rule("_scaled_dot_product_efficient_attention", "_scaled_dot_product_cudnn_attention", traffic=_traffic)
 def efficient(op: Op) -> Terms:
     """The memory-efficient kernel (Rabe and Staats 2021), and cuDNN's."""
-    return _dense(op, op.at(3))
+    return _dense(op, op.at(3), op.at(5, 0.0))
 
 
 @rule("_scaled_dot_product_fused_attention_overrideable", traffic=_traffic)
 def overrideable(op: Op) -> Terms:
     """That of a device outside of torch."""
-    return _dense(op, op.at(3))
+    return _dense(op, op.at(3), op.at(4, 0.0))
 
 
-def _by_position(op: Op, mask: Operand | None, packed: bool, longest: int | None) -> Terms:
+def _by_position(op: Op, mask: Operand | None, packed: bool, longest: int | None, dropped: float) -> Terms:
     """Query (B, L, H, E), key and value (B, S, H, …): position before head.
 
     Packed sequences (total, H, E) are counted as if each had the longest one's keys, which no shape says better.
     """
-    q, k, v = op.operand(0), op.operand(1), op.operand(2)
+    q, k = op.operand(0), op.operand(1)
     if not packed:
-        return _attention(q, q.shape[0], q.shape[2], q.shape[1], k.shape[1], v.shape[-1], mask, op)
+        return _attention(op, q.shape[0], q.shape[2], q.shape[1], k.shape[1], mask, dropped)
     if longest is None:
         return None
-    queries = math.prod(q.shape[:-2])
-    return _attention(q, 1, q.shape[-2], queries, longest, v.shape[-1], mask, op)
+    return _attention(op, 1, q.shape[-2], math.prod(q.shape[:-2]), longest, mask, dropped)
 
 
 @rule("_flash_attention_forward", traffic=_traffic)
 def flash_forward(op: Op) -> Terms:
     """The kernel below, (B, L, H, E)."""
-    return _by_position(op, None, op.at(3) is not None, op.at(6))
+    return _by_position(op, None, op.at(3) is not None, op.at(6), op.at(7, 0.0))
 
 
 @rule("_efficient_attention_forward", traffic=_traffic)
 def efficient_forward(op: Op) -> Terms:
     """The kernel below, (B, L, H, E)."""
-    return _by_position(op, op.at(3), op.at(4) is not None, op.at(7))
+    return _by_position(op, op.at(3), op.at(4) is not None, op.at(7), op.at(8, 0.0))

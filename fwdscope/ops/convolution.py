@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 
-from .base import Op, Operand, Term, Terms, complex_factor, flops, is_dense, like, macs, rule
+from .base import Op, Operand, Term, Terms, complex_factor, flops, like, macs, rule
 
 _AXES = {1: ("L",), 2: ("H", "W"), 3: ("D", "H", "W")}
 _SPATIAL = {1: "L_{}", 2: "H_{}·W_{}", 3: "D_{}·H_{}·W_{}"}
@@ -69,7 +69,6 @@ def _output(op: Op) -> tuple[Operand, ...] | None:
         and weight.shape[0] % groups == 0
         and x.dtype == weight.dtype
         and (bias is None or (bias.shape == (channels,) and bias.dtype == x.dtype))
-        and is_dense(x, weight)
     )
     if not fits or 0 in x.shape or 0 in weight.shape:
         return None

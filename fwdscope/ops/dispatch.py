@@ -100,7 +100,9 @@ def run(func: Any, args: Any, kwargs: Any) -> tuple[Any, Op]:
     outputs = infer(op, _DTYPES[torch.get_default_dtype()]) if _on_meta(args, kwargs) else None
     if outputs is not None and op.in_place:
         this = op.operand()
-        if (outputs[0].shape, outputs[0].dtype) == (this.shape, this.dtype):
+        # What broadcasting repeats cannot be written, and torch says so.
+        repeated = any(step == 0 and size > 1 for step, size in zip(this.stride, this.shape, strict=True))
+        if (outputs[0].shape, outputs[0].dtype) == (this.shape, this.dtype) and not repeated:
             return args[0], op._replace(outputs=(this,))
         outputs = None
     if outputs is None:

@@ -74,6 +74,19 @@ def is_channels_last(shape: Shape, stride: Stride) -> bool:
     return len(shape) == 4 and _in_order(shape, stride, (0, 2, 3, 1))
 
 
+def looks_channels_last(shape: Shape, stride: Stride) -> bool:
+    """What torch takes for channels last from the strides, also of a view with gaps (c10/core/MemoryFormat.h)."""
+    order = {4: (1, 3, 2, 0), 5: (1, 4, 3, 2, 0)}.get(len(shape), ())
+    if not order or stride[1] == 0 or 0 in shape:
+        return False
+    least = 0
+    for i in order:
+        if stride[i] < least or (i == 0 and least == stride[1]):
+            return False
+        least = stride[i] * max(shape[i], 1)
+    return True
+
+
 def _in_order(shape: Shape, stride: Stride, order: Sequence[int]) -> bool:
     if 0 in shape:
         return True

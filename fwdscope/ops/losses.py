@@ -85,7 +85,17 @@ def binary_cross_entropy_with_logits(op: Op) -> Iterator[Term]:
     yield from _reduction(op.at(4, _MEAN), _n(op))
 
 
-@rule("nll_loss_forward", "nll_loss2d_forward", "nll_loss", "nll_loss2d")
+def _nll_output(op: Op) -> tuple[Operand, ...] | None:
+    """The loss, and the sum of the weights of the targets."""
+    x, target, weight, kind = op.operand(0), op.operand(1), op.at(2), op.at(3)
+    fits = target.shape == x.shape[:-1] and target.dtype == "int64" and is_floating(x.dtype) and x.shape
+    if op.name != "aten.nll_loss_forward" or not fits or kind == _NONE:
+        return None
+    weighted = weight is None or (weight.shape == x.shape[-1:] and weight.dtype == x.dtype)
+    return (like(x, ()), like(x, ())) if weighted else None
+
+
+@rule("nll_loss_forward", "nll_loss2d_forward", "nll_loss", "nll_loss2d", output=_nll_output)
 def nll_loss(op: Op) -> Iterator[Term]:
     """A look-up, and a negation for each target; with weights a product, and the sum of the weights for the mean."""
     n, kind, weighted = op.operand(1).numel, op.at(3, _MEAN), op.at(2) is not None

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from .base import Op, Operand, Output, Rule, Term, Terms, dimension, flops, is_dense, like, register, rule, tensor
 from .embedding import looked_up
-from .layout import Shape, broadcast, contiguous, elementwise, is_channels_last, is_contiguous
+from .layout import Shape, broadcast, contiguous, elementwise, looks_channels_last
 from .layout import is_dense as gapless
 from .promotion import DEFAULT, ITEMSIZE, UnpromotedError, promote
 
@@ -18,7 +18,7 @@ _conj _neg_view _reshape_alias _unsafe_view alias as_strided broadcast_to chunk 
 diagonal expand expand_as flatten imag lift lift_fresh movedim narrow numpy_T permute real reshape resolve_conj
 resolve_neg select set_data slice split split_with_sizes squeeze swapaxes t tensor_split transpose unbind unflatten
 unfold unsafe_chunk unsafe_split unsafe_split_with_sizes unsqueeze view view_as view_as_complex view_as_real
-_assert_async _assert_tensor_metadata _nested_tensor_from_mask_left_aligned is_same_size
+_linalg_check_errors _assert_async _assert_tensor_metadata _nested_tensor_from_mask_left_aligned is_same_size
 _fused_sdp_choice _has_compatible_shallow_copy_type sym_size sym_numel sym_stride sym_storage_offset
 """
 _CREATIONS = """
@@ -58,7 +58,6 @@ def _from_source(op: Op) -> tuple[int, int]:
 
 
 register(_VIEWS.split(), Rule(_nothing, traffic=_untouched))
-register(_EMPTY.split(), Rule(_nothing, traffic=_untouched))
 register(("_local_scalar_dense", "item"), Rule(_nothing))
 
 
@@ -84,7 +83,7 @@ def _clone_output(op: Op) -> tuple[Operand, ...] | None:
 
 def _to_copy_output(op: Op) -> tuple[Operand, ...] | None:
     dtype = op.keyword("dtype") or op.operand().dtype
-    others = any(op.keyword(name) is not None for name in ("layout", "device", "pin_memory"))
+    others = op.keyword("layout") not in (None, "strided") or op.keyword("pin_memory")
     return None if others or dtype not in ITEMSIZE else _formatted(op, dtype)
 
 
@@ -98,9 +97,8 @@ def _cat_output(op: Op) -> tuple[Operand, ...] | None:
     # One-dimensional empty tensors are skipped by torch, whatever the others are.
     rests = {x.shape[:dim] + x.shape[dim + 1 :] for x in tensors}
     same = len(rests) == 1 and all(len(x.shape) == ndim and x.shape != (0,) for x in tensors)
-    if not same or not all(is_contiguous(x.shape, x.stride) for x in tensors):
-        return None
-    if ndim > 3 and any(is_channels_last(x.shape, x.stride) for x in tensors):
+    # Where all have their channels last, so has the result.
+    if not same or all(looks_channels_last(x.shape, x.stride) for x in tensors):
         return None
     try:
         dtype = first.dtype
@@ -116,7 +114,7 @@ def _stack_output(op: Op) -> tuple[Operand, ...] | None:
     tensors, dim = op.at(0), op.at(1, 0)
     ndim = len(tensors[0].shape) + 1
     same = len({(x.shape, x.dtype) for x in tensors}) == 1 and all(is_dense(x) for x in tensors)
-    if not same or not -ndim <= dim < ndim or ndim > 3:
+    if not same or not -ndim <= dim < ndim:
         return None
     dim = dimension(dim, ndim)
     shape: Shape = tensors[0].shape
@@ -164,15 +162,38 @@ def _gather_output(op: Op) -> tuple[Operand, ...] | None:
 
 
 def _index_output(op: Op) -> tuple[Operand, ...] | None:
-    """A single index tensor in one place, the others whole: ``table[ids]``."""
+    """Index tensors for the first dimensions, the others whole: ``table[ids]``."""
     x, indices = op.operand(), op.at(1)
-    given = [(i, index) for i, index in enumerate(indices) if index is not None]
-    if len(given) != 1 or not is_dense(x):
+    if None in indices or not 0 < len(indices) <= len(x.shape) or not is_dense(x, *indices) or 0 in x.shape:
         return None
-    i, index = given[0]
-    if index.dtype not in ("int64", "int32") or i >= len(x.shape) or 0 in x.shape:
+    found = broadcast(index.shape for index in indices)
+    if found is None or any(index.dtype not in ("int64", "int32") for index in indices):
         return None
-    return (like(x, (*x.shape[:i], *index.shape, *x.shape[i + 1 :])),) if i == 0 else None
+    return (like(x, (*found, *x.shape[len(indices) :])),)
+
+
+def _index_add_output(op: Op) -> tuple[Operand, ...] | None:
+    x, dim, index, source = op.operand(0), op.at(1), op.operand(2), op.operand(3)
+    ndim = len(x.shape)
+    if not ndim or not -ndim <= dim < ndim or len(index.shape) != 1 or len(source.shape) != ndim or not is_dense(x):
+        return None
+    dim = dimension(dim, ndim)
+    fits = source.shape == (*x.shape[:dim], index.shape[0], *x.shape[dim + 1 :]) and source.dtype == x.dtype
+    return (like(x),) if fits and index.dtype in ("int64", "int32") else None
+
+
+def _shuffle_output(op: Op) -> tuple[Operand, ...] | None:
+    x, groups = op.operand(), op.at(1)
+    fits = len(x.shape) > 2 and groups > 0 and x.shape[1] % groups == 0 and 0 not in x.shape
+    return (like(x),) if fits and is_dense(x) else None
+
+
+def _pixel_shuffle_output(op: Op) -> tuple[Operand, ...] | None:
+    x, factor = op.operand(), op.at(1)
+    if len(x.shape) < 3 or factor < 1 or x.shape[-3] % factor**2 or 0 in x.shape or not is_dense(x):
+        return None
+    *lead, c, h, w = x.shape
+    return (like(x, (*lead, c // factor**2, h * factor, w * factor)),)
 
 
 _OUTPUTS: dict[str, Output] = {
@@ -187,6 +208,10 @@ _OUTPUTS: dict[str, Output] = {
     "index_select": _index_select_output,
     "gather": _gather_output,
     "index": _index_output,
+    "roll": _same_output,
+    "channel_shuffle": _shuffle_output,
+    "native_channel_shuffle": _shuffle_output,
+    "pixel_shuffle": _pixel_shuffle_output,
 }
 
 for _name in _COPIES.split():
@@ -205,14 +230,35 @@ def _shaped_output(op: Op) -> tuple[Operand, ...] | None:
     prototype = op.at(0) if isinstance(op.at(0), Operand) else None
     shape = op.at(0 if prototype is None else 1)
     dtype = op.keyword("dtype") or (DEFAULT if prototype is None else prototype.dtype)
-    if not isinstance(shape, tuple) or dtype not in ITEMSIZE or any(s < 0 for s in shape):
+    plain = op.keyword("memory_format") in (None, "contiguous_format") and op.keyword("layout") in (None, "strided")
+    if not plain or not isinstance(shape, tuple) or dtype not in ITEMSIZE or any(s < 0 for s in shape):
         return None
     return (Operand(shape, dtype, ITEMSIZE[dtype], contiguous(shape)),)
 
 
 def _like_output(op: Op) -> tuple[Operand, ...] | None:
     dtype = op.keyword("dtype") or op.operand().dtype
-    return _formatted(op, dtype) if dtype in ITEMSIZE and op.keyword("layout") is None else None
+    return _formatted(op, dtype) if dtype in ITEMSIZE and op.keyword("layout") in (None, "strided") else None
+
+
+def _full_output(op: Op) -> tuple[Operand, ...] | None:
+    """full: without a number type, that of the number it is filled with."""
+    shape, number = op.at(0), op.at(1)
+    kinds = {bool: "bool", int: "int64", float: DEFAULT}
+    dtype = op.keyword("dtype") or kinds.get(type(number), "")
+    return (tensor(shape, dtype),) if dtype in ITEMSIZE and min(shape, default=0) >= 0 else None
+
+
+def _number_output(op: Op) -> tuple[Operand, ...] | None:
+    dtype = op.keyword("dtype") or DEFAULT
+    return (tensor((), dtype),) if dtype in ITEMSIZE else None
+
+
+def _linspace_output(op: Op) -> tuple[Operand, ...] | None:
+    start, end, steps = op.arguments[:3]
+    dtype = op.keyword("dtype") or DEFAULT
+    numbers = all(isinstance(x, int | float) for x in (start, end)) and isinstance(steps, int) and steps >= 0
+    return (tensor((steps,), dtype),) if numbers and dtype in ITEMSIZE and isinstance(steps, int) else None
 
 
 def _arange_output(op: Op) -> tuple[Operand, ...] | None:
@@ -230,14 +276,21 @@ def _arange_output(op: Op) -> tuple[Operand, ...] | None:
 _MADE: dict[str, Output] = {
     **dict.fromkeys(("zeros", "ones", "new_zeros", "new_ones"), _shaped_output),
     **dict.fromkeys(("zeros_like", "ones_like", "full_like"), _like_output),
+    **dict.fromkeys(("empty", "new_empty"), _shaped_output),
+    "empty_like": _like_output,
     "arange": _arange_output,
+    "full": _full_output,
+    "scalar_tensor": _number_output,
 }
+
+for _name in _EMPTY.split():
+    register((_name,), Rule(_nothing, _MADE.get(_name), _untouched))
 
 for _name in _CREATIONS.split():
     register((_name,), Rule(_nothing, _MADE.get(_name), _written))
 
 
-@rule("linspace", traffic=_written)
+@rule("linspace", output=_linspace_output, traffic=_written)
 def linspace(op: Op) -> Terms:
     """A product and a sum for each step."""
     return (flops("product, sum", "2·N", N=op.output.numel),)
@@ -273,8 +326,14 @@ def index_put(op: Op) -> Terms:
     return (flops("sums", "N", N=values),) if op.at(3, False) else ()
 
 
-@rule("index_add", "scatter_add")
+@rule("scatter_add")
 def scatter_add(op: Op) -> Terms:
+    """Each element of the source is a sum."""
+    return (flops("sums", "N", N=op.operand(3).numel),)
+
+
+@rule("index_add", output=_index_add_output)
+def index_add(op: Op) -> Terms:
     """Each element of the source is a sum, and a product with an alpha that is not 1."""
     n = op.operand(3).numel
     scaled = op.keyword("alpha", 1) != 1

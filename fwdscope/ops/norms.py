@@ -23,7 +23,7 @@ def _affine(op: Op, n: int, weight: int = 2, bias: int = 3) -> Iterator[Term]:
 
 def _same_type(*operands: Operand | None) -> bool:
     given = [x for x in operands if x is not None]
-    return is_floating(given[0].dtype) and len({x.dtype for x in given}) == 1 and is_dense(given[0])
+    return is_floating(given[0].dtype) and len({x.dtype for x in given}) == 1
 
 
 def _layer_norm_output(op: Op) -> tuple[Operand, ...] | None:
@@ -58,7 +58,18 @@ def rms_norm(op: Op) -> Iterator[Term]:
         yield flops("weight", "N", N=x.numel)
 
 
-@rule("native_group_norm")
+def _group_norm_output(op: Op) -> tuple[Operand, ...] | None:
+    x, weight, bias = op.operand(), op.at(1), op.at(2)
+    batch, channels, groups = op.at(3), op.at(4), op.at(6)
+    fits = x.shape[:2] == (batch, channels) and channels % groups == 0 and is_dense(x) and 0 not in x.shape
+    if not fits or any(w is not None and w.shape != (channels,) for w in (weight, bias)):
+        return None
+    if not _same_type(x, weight, bias) or x.dtype in ("float16", "bfloat16"):
+        return None
+    return like(x), like(x, (batch, groups)), like(x, (batch, groups))
+
+
+@rule("native_group_norm", output=_group_norm_output)
 def group_norm(op: Op) -> Iterator[Term]:
     """Over the channels and positions of each group, then weight and bias for each channel."""
     x = op.operand()

@@ -24,6 +24,7 @@ class Numbers(Enum):
     FLOAT = auto()  # whole numbers, true and false become floating point
     FLOATS = auto()  # only floating point is taken
     BOOLEAN = auto()  # the result is true or false
+    ALIKE = auto()  # floating point, all of one type
 
 
 # -- what they return -------------------------------------------------------------------------------------------------
@@ -45,6 +46,8 @@ class Result:
         try:
             found = result_type(values)
         except UnpromotedError:
+            return None
+        if self.numbers is Numbers.ALIKE and any(x.dtype != found for x in tensors):
             return None
         dtype = self.dtype(found)
         return None if dtype is None else made(tensors, dtype)
@@ -111,7 +114,7 @@ def _table(operands: int, count: int, what: str, names: str, numbers: Numbers | 
     register(names.split(), Rule(terms, None if numbers is None else Result(operands, numbers)))
 
 
-_SAME, _ALL, _FLOAT, _FLOATS, _BOOLEAN = Numbers
+_SAME, _ALL, _FLOAT, _FLOATS, _BOOLEAN, _ALIKE = Numbers
 _TRANSCENDENTAL = "one transcendental"
 
 _table(1, 0, "nothing", "positive", None)
@@ -130,7 +133,7 @@ _table(1, 2, "two comparisons", "hardshrink", _FLOATS)
 _table(1, 2, "comparison, product", "leaky_relu", _FLOATS)
 _table(1, 2, "comparison, product", "rrelu_with_noise", None)
 _table(1, 2, "log, product", "special_entr", None)
-_table(1, 2, "product, quotient", "deg2rad rad2deg", None)
+_table(1, 1, "product", "deg2rad rad2deg", None)
 _table(1, 3, "three comparisons", "nan_to_num", None)
 _table(1, 3, "·π, sin, quotient", "sinc", _FLOAT)
 _table(1, 4, "negation, exp, 1+, 1/", "sigmoid", _FLOAT)
@@ -150,18 +153,18 @@ _table(2, 1, "logic", "logical_and logical_or logical_xor", _BOOLEAN)
 _table(2, 1, "logic", "bitwise_and bitwise_or bitwise_xor", _ALL)
 _table(2, 1, "one result", "bitwise_left_shift bitwise_right_shift copysign nextafter", None)
 _table(2, 1, "one result", "__and__ __or__ __xor__ __lshift__ __rshift__ __iand__ __ior__ __ixor__", None)
-_table(2, 1, "remainder", "fmod remainder", None)
+_table(2, 1, "remainder", "fmod remainder", _SAME)
 _table(2, 1, _TRANSCENDENTAL, "atan2", _FLOAT)
 _table(2, 1, _TRANSCENDENTAL, "igamma igammac special_zeta", None)
 _table(2, 2, "log, product", "xlogy", _FLOAT)
 _table(2, 2, "log1p, product", "special_xlog1py", None)
-_table(2, 2, "two comparisons", "heaviside", None)
-_table(2, 2, "quotient, rounding", "floor_divide", None)
-_table(2, 2, "comparison, product", "_prelu_kernel", None)
+_table(2, 2, "two comparisons", "heaviside", _ALIKE)
+_table(2, 2, "quotient, rounding", "floor_divide", _SAME)
+_table(2, 2, "comparison, product", "_prelu_kernel", _FLOATS)
 # Euclid's algorithm takes as many rounds as the numbers say; one is what all need.
 _table(2, 1, "a round of Euclid's algorithm", "gcd", None)
 _table(2, 3, "a round of Euclid's algorithm, product, quotient", "lcm", None)
-_table(2, 4, "two squares, sum, root", "hypot", None)
+_table(2, 4, "two squares, sum, root", "hypot", _FLOATS)
 _table(2, 7, "max, difference, abs, negation, exp, log1p, sum", "logaddexp", None)
 _table(2, 7, "max, difference, abs, negation, exp2, log, sum", "logaddexp2", None)
 
@@ -266,7 +269,7 @@ def glu(op: Op) -> Terms:
     return each(op, 5, "sigmoid 4, product")
 
 
-@rule("logit")
+@rule("logit", output=Result(1, _FLOATS))
 def logit(op: Op) -> Terms:
     """log(x / (1 - x)), and two comparisons where eps bounds x."""
     bounded = op.at(1) is not None
@@ -304,7 +307,11 @@ def lerp(op: Op) -> Terms:
     return each(op, 3, "difference, product, sum")
 
 
-@rule("clamp", "clip", output=Result(3, _SAME))
+def _clamp_output(op: Op) -> tuple[Operand, ...] | None:
+    return Result(3, _SAME)(op) if any(bound is not None for bound in op.arguments[1:3]) else None
+
+
+@rule("clamp", "clip", output=_clamp_output)
 def clamp(op: Op) -> Terms:
     """A max with the lower bound and a min with the upper one, of those that are given."""
     given = sum(op.keyword(name, op.at(i)) is not None for i, name in ((1, "min"), (2, "max")))

@@ -214,3 +214,15 @@ def pdist(op: Op) -> Terms:
 def _distances(op: Op, pairs: int, order: float) -> Terms:
     n = op.operand().shape[-1]
     return [flops("differences", "R·n", R=pairs, n=n), *_norm_terms(order, R=pairs, n=n)]
+
+
+@rule("bincount")
+def bincount(op: Op) -> Terms:
+    """A sum for each element, of ones or of weights."""
+    return (flops("sums", "N", N=op.operand().numel),)
+
+
+@rule("histc")
+def histc(op: Op) -> Terms:
+    """Each element is placed by a difference, a product and a rounding, and counted by a sum."""
+    return (flops("difference, product, rounding, sum", "4·N", N=op.operand().numel),)

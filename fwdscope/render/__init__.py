@@ -6,7 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from fwdscope.render import csv, json, markdown, tree
-from fwdscope.render.rows import COLUMNS, DEFAULT_COLUMNS, FIGURES, Column, Options, view
+from fwdscope.render.columns import COLUMNS, DEFAULT_COLUMNS, Column
+from fwdscope.render.rows import FIGURES, Options, view
 from fwdscope.report import Report
 
 __all__ = ["COLUMNS", "DEFAULT_COLUMNS", "FIGURES", "FORMATS", "Column", "Format", "Options", "render", "view"]

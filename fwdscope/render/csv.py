@@ -1,4 +1,8 @@
-"""The rows as CSV: one a layer, a column for every field of :class:`LayerRow`, all rows unless a depth is asked for."""
+"""The rows as CSV: one a layer, a column for every field of :class:`LayerRow`, all rows unless fewer are asked for.
+
+Figures are those of one copy. The last column, ``times``, is how many equal rows the row stands for: over the rows
+that contain no other, the sum of a figure times that is the network's.
+"""
 
 from __future__ import annotations
 
@@ -7,21 +11,25 @@ import dataclasses
 import io
 from typing import Any
 
-from fwdscope.render.rows import Options, view
-from fwdscope.report import LayerRow, Promise, Report, TensorInfo
+from fwdscope.render.rows import Options, view_for
+from fwdscope.report import LayerRow, Promise, Report, TensorInfo, multiplicities
 
 
 def render(report: Report, options: Options) -> str:
     """The rows with a heading. Shapes are ``1x64x112x112``; several things in one field are joined by ``;``."""
-    shown = report.layers if options.depth is None else [each.row for each in view(report, options.depth).rows]
     out = io.StringIO()
-    writer = csv.DictWriter(
-        out, [name for field in dataclasses.fields(LayerRow) for name in _headings(field.name)], lineterminator="\n"
-    )
+    names = [name for field in dataclasses.fields(LayerRow) for name in _headings(field.name)]
+    writer = csv.DictWriter(out, [*names, "times"], lineterminator="\n")
     writer.writeheader()
-    for row in shown:
-        writer.writerow(_record(row))
+    for row, times in _rows(report, options):
+        writer.writerow(_record(row) | {"times": str(times)})
     return out.getvalue()
+
+
+def _rows(report: Report, options: Options) -> list[tuple[LayerRow, int]]:
+    if options.depth is None and options.sort is None and options.top is None:
+        return list(zip(report.layers, multiplicities(report.layers), strict=True))
+    return [(shown.row, shown.times) for shown in view_for(report, options).rows]
 
 
 def _headings(name: str) -> tuple[str, ...]:

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 
 from fwdscope.findings import findings
 from fwdscope.render import summary
-from fwdscope.render.rows import Cell, Column, Options, View, chosen_columns, is_broken, named, printable, view_for
+from fwdscope.render.columns import Cell, Column, chosen_columns
+from fwdscope.render.rows import Options, View, is_broken, named, printable, view_for
 from fwdscope.report import Report
 
 

@@ -27,7 +27,7 @@ from fwdscope.report import CONVENTION, Promise, Report, TensorInfo, parents
 
 _SHORT_LIST = 10
 _SHORT_CONVENTION = (
-    "MACs: multiply-accumulates, bias excluded",
+    "MACs: multiply-adds, bias excluded",
     "FLOPs: 2 per MAC + 1 per other result",
 )
 
@@ -95,7 +95,7 @@ def costs(report: Report) -> tuple[str, ...]:
         texts.append(f"{sign}{read} read, {written} written")
         moved = sums.bytes_read + sums.bytes_written
         if moved and sums.flops is not None and not report.uncounted:
-            texts.append(f"{units.decimal_column([sums.flops / moved])[0]} FLOPs per byte")
+            texts.append(f"{units.count(sums.flops / moved)} FLOPs per byte")
     return tuple(texts)
 
 
@@ -104,10 +104,11 @@ def memory(report: Report) -> str:
     sums = report.totals
     if sums.peak_memory is None:
         return ""
+    # Buffers and inputs are rarely enough of it to be worth a word.
+    others = (("buffers", sums.buffer_bytes), ("inputs", sums.input_bytes or 0))
     parts = (
         ("weights", sums.param_bytes),
-        ("buffers", sums.buffer_bytes),
-        ("inputs", sums.input_bytes or 0),
+        *((name, size) for name, size in others if size * 100 >= sums.peak_memory),
         ("activations", sums.peak_activations or 0),
     )
     return f"peak memory {units.byte_sum(sums.peak_memory, parts)}"
@@ -138,7 +139,8 @@ def legend(view: View) -> tuple[str, ...]:
     if view.sort is None and any(row.repeat > 1 for row in rows):
         lines.append("× n  figures of one copy, share of all n")
     if view.sort is not None and any(shown.times > 1 for shown in view.rows):
-        lines.append("× n  figures of all n together")
+        alone = ", but memory and intensity" if FIGURES[view.sort].total is None else ""
+        lines.append(f"× n  figures of all n together{alone}")
     if any(again(row) for row in rows if row.kind != "loop"):
         lines.append(f"{AGAIN}  weights met before, counted once")
     if any(row.varies for row in rows):
@@ -161,8 +163,10 @@ def _extent_of_list(view: View) -> str:
     rows = len(view.rows)
     of = f"{rows} of {units.plural(rows + view.below, 'row')}" if view.below else units.plural(rows, "row")
     shares = [shown.share for shown in view.rows if shown.share is not None]
-    part = f", {units.share(min(1.0, sum(shares)))} of all {FIGURES[view.measure].title}" if view.below else ""
-    texts = [f"sorted by {title}", f"{of}{part if shares else ''}"]
+    # Shares of another figure than the one sorted by say nothing about the list.
+    tells = view.below and view.measure == view.sort
+    part = f", {units.share(min(1.0, sum(shares)))} of all {title}" if tells else ""
+    texts = [f"sorted by {title}", f"{of}{part}"]
     if view.without:
         texts.append(f"{units.plural(view.without, 'row')} without {title} left out")
     return "  ·  ".join(texts)

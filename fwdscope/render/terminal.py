@@ -6,6 +6,7 @@ an order that keeps what matters (:data:`_YIELDING`). Without colours the text i
 
 from __future__ import annotations
 
+import re
 import textwrap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,19 +17,8 @@ from rich.text import Text
 
 from fwdscope.findings import Finding, findings
 from fwdscope.render import summary
-from fwdscope.render.rows import (
-    AGAIN,
-    GUIDE,
-    Cell,
-    Column,
-    Options,
-    ShownRow,
-    View,
-    chosen_columns,
-    is_broken,
-    printable,
-    view_for,
-)
+from fwdscope.render.columns import Cell, Column, chosen_columns
+from fwdscope.render.rows import AGAIN, GUIDE, Options, ShownRow, View, is_broken, printable, view_for
 from fwdscope.report import Report
 
 # A file or a pipe has no width of its own; longer lines help nobody.
@@ -39,9 +29,13 @@ _MOST_FINDINGS = 5
 
 # Each step names a column, or the bar in one, and how narrow it may get; they are taken in turn until the table fits.
 _BAR = 14
+_LEAST_BAR = 3
 # ``brief`` lets columns say their numbers in fewer digits.
-_YIELDING = (("type", 44), ("bar", 8), ("type", 32), ("brief", 0), ("type", 24), ("bar", 5), ("input", 16), ("type", 16),
-             ("layer", 20), ("bar", 0))  # fmt: skip
+_YIELDING = (("type", 44), ("bar", 8), ("type", 32), ("brief", 0), ("type", 24), ("bar", 5), ("input", 16),
+             ("type", 16), ("layer", 20), ("bar", 0))  # fmt: skip
+# In a flat list a row is its path, and keeps it longer.
+_YIELDING_FLAT = (("type", 44), ("bar", 8), ("type", 32), ("brief", 0), ("type", 24), ("bar", 5), ("type", 14),
+                  ("bar", 0), ("layer", 28))  # fmt: skip
 # An expression may be as long as its line in the file; a table that follows it would have its numbers far away.
 _LONGEST_TYPE = 64
 _LONGEST_LAYER = 48
@@ -148,7 +142,8 @@ def _layout(seen: View, columns: tuple[Column, ...], room: int) -> _Table:
     def total() -> int:
         return sum(widths[column.name] for column in kept) + widths["bar"] + _GAP * max(0, len(kept) - 1)
 
-    for name, least in (*_YIELDING, *((column.name, column.least) for column in columns if column.cut)):
+    yielding = _YIELDING if seen.sort is None else _YIELDING_FLAT
+    for name, least in (*yielding, *((column.name, column.least) for column in columns if column.cut)):
         if name == "brief" and total() > room:
             for column in columns:
                 if column.brief:
@@ -164,6 +159,10 @@ def _layout(seen: View, columns: tuple[Column, ...], room: int) -> _Table:
             if column.expendable and total() > room:
                 kept.remove(column)
         kept.sort(key=columns.index)
+    if widths["bar"] <= _LEAST_BAR and "type" in widths:
+        # A bar this short tells nothing apart; its room does more for words.
+        widths["type"] = min(needs["type"], widths["type"] + widths["bar"])
+        widths["bar"] = 0
     bar = widths["bar"]
     return _Table(
         tuple(kept),
@@ -338,5 +337,12 @@ def _hanging(lead: str, text: str, width: int, style: str, lead_style: str = "di
         yield Text().append(indent, style=lead_style).append(line, style=style)
 
 
+# A number and its unit, or its percent sign, stay on one line.
+_BEFORE_UNIT = re.compile(r"(?<=\d) (?=(?:[KMGTPE]i?B?|%)(?:\W|$))")
+_JOINT = "\N{NO-BREAK SPACE}"
+
+
 def _wrapped(text: str, width: int) -> list[str]:
-    return textwrap.wrap(text, max(20, width), break_long_words=False, break_on_hyphens=False)
+    joined = _BEFORE_UNIT.sub(_JOINT, text)
+    lines = textwrap.wrap(joined, max(20, width), break_long_words=False, break_on_hyphens=False)
+    return [line.replace(_JOINT, " ") for line in lines]

@@ -4,7 +4,18 @@ from __future__ import annotations
 
 from fwdscope import units
 from fwdscope.render import summary
-from fwdscope.render.rows import AT_LEAST, FIGURES, Options, ShownRow, again, described, is_broken, named, printable, view_for
+from fwdscope.render.rows import (
+    AT_LEAST,
+    FIGURES,
+    Options,
+    ShownRow,
+    again,
+    described,
+    is_broken,
+    named,
+    printable,
+    view_for,
+)
 from fwdscope.report import Report
 
 

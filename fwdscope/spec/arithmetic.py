@@ -1,4 +1,4 @@
-"""What the operators of expressions do, on numbers, strings and lists here and on tensors later, within the language's limits.
+"""What the operators of expressions do, on numbers, strings and lists here and on tensors later, within limits.
 
 The same functions serve the reading of a file, where values of the text are known, and the running of the network.
 """
@@ -17,7 +17,7 @@ MAX_CHARACTERS = 10_000
 MAX_TURNS = 10_000
 
 
-class ArithmeticProblem(Exception):
+class ArithmeticProblem(Exception):  # noqa: N818 - a fact for a message, no error of ours
     """An operation that has no result, or none within the limits: a short fact, and help."""
 
     def __init__(self, message: str, help: str | None = None, code: str = "value") -> None:

@@ -133,12 +133,11 @@ class BodyParser:
         shape = parse(self.source, text)
         if isinstance(shape, Sequence) or (isinstance(shape, Name) and shape.id == "_"):
             return shape
-        whole = len(text) > 2 and text[1:-1].span() != shape.span and _enclosed(text.value)
-        if whole:  # `(B)` is one dimension
+        if _enclosed(text.value):  # `(B)` is one dimension
             return Sequence(text.span(), "tuple", (shape,))
         simple = not text.value.startswith("(")
         help = f"write `({text.value},)` for one dimension" if simple else "write it in parentheses: `(B, 10)`"
-        self.fail(text.span(), f"{text.value} is not a shape", help)
+        return self.fail(text.span(), f"{text.value} is not a shape", help)
 
     # -- lines that nest others ---------------------------------------------------------------------------------------
 
@@ -197,7 +196,7 @@ class BodyParser:
         if isinstance(parsed, Call) and isinstance(parsed.function, Name) and not parsed.keywords:
             return parsed.function.id, parsed.arguments
         help = "a part is `stem:` or `branch(x):`; a line with a colon and a space goes in quotes"
-        self.fail(key.span, f"{key.value} is not the head of a part", help)
+        return self.fail(key.span, f"{key.value} is not the head of a part", help)
 
     def control(self, head: Scalar, value: Node, rest: tuple[tuple[Scalar, Node], ...]) -> tree.Line | None:
         """``for:``, ``if:`` or ``while:``, and what stands below."""

@@ -1,4 +1,4 @@
-"""What the text of a line shows before it is parsed: characters that only look like Python's, brackets that do not match."""
+"""What the text of a line shows before it is parsed: characters that only look like Python's, unmatched brackets."""
 
 from __future__ import annotations
 

@@ -60,8 +60,8 @@ class Checked:
     layers: tuple[tree.Line, ...]
     # Lines whose value stands beside the flow.
     beside: frozenset[Span]
-    # Names given to layers, parts, Parameters and Buffers, by the place of the block or part that they stand in (the section
-    # ``layers`` for the model): default paths are numbered around them.
+    # Names given to layers, parts, Parameters and Buffers, by the place of the block or part that they stand in (the
+    # section ``layers`` for the model): default paths are numbered around them.
     given: Mapping[Span, frozenset[str]] = field(default_factory=dict)
     notes: tuple[Note, ...] = ()
     allow_import: bool = False
@@ -139,6 +139,9 @@ class _Checker(Graphs):
         if isinstance(node, Name) and len(self.problems) > told and self.nearest_name(node.id, False) is None:
             last = self.problems[-1]
             self.problems[-1] = replace(last, help=f"a string stands in quotes: `'{node.id}'`")
+        if value.kind == "unknown" and len(self.problems) == told and not self.uses_unknown(node):
+            help = "vars are numbers, strings, booleans and lists of such; a setting may be a layer"
+            return self.problem(node.span, f"the var {variable.name} holds a layer", help, "type")
         if value.known or value.kind != "plain":
             return value
         # A comprehension, or another expression that is not folded on the way.
@@ -147,6 +150,11 @@ class _Checker(Graphs):
             return Value("plain", constant=Plain(names).evaluate(variable.value))
         except arithmetic.ArithmeticProblem as error:
             return self.problem(variable.value.span, error.message, error.help, error.code)
+
+    def uses_unknown(self, node: Expression) -> bool:
+        """Whether an expression reads a var that has a problem itself."""
+        names = (self.state.find(n.id) for n in ex.walk(node) if isinstance(n, Name))
+        return any(binding is not None and binding.value.kind == "unknown" for binding in names)
 
     # -- defaults and blocks ------------------------------------------------------------------------------------------
 

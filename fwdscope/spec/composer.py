@@ -1,7 +1,7 @@
 """Text → a tree of YAML nodes with their places.
 
-One pass over ``yaml.parse`` events, so that aliases, tags, depth and duplicate keys are seen where they stand, and every
-scalar stays text: YAML's own types (``1e-5`` a string, ``no`` a boolean, ``010`` an octal) are never used.
+One pass over ``yaml.parse`` events, so that aliases, tags, depth and duplicate keys are seen where they stand, and
+every scalar stays text: YAML's own types (``1e-5`` a string, ``no`` a boolean, ``010`` an octal) are never used.
 """
 
 from __future__ import annotations
@@ -154,9 +154,9 @@ class _Composer:
             for scalar in (key, value):
                 if isinstance(scalar, Scalar) and _balance(scalar) > 0:
                     piece = self.source.text[scalar.span.start : self.end_of_piece(scalar.span.start, span.end)]
-                    prefix = f"{key.value}: " if key is not None and scalar is value else ""
+                    prefix = f"{key.value}: " if key is not None and scalar is value else "- "
                     message = f"YAML cuts {'{ }' if signs == '{' else '[ ]'} at every comma, and one stands inside this"
-                    help = f"write one entry a line, or quote it: `{prefix}'{piece}'`"
+                    help = f"write it on a line of its own: `{prefix}{piece}`"
                     self.problem(Span(scalar.span.start, scalar.span.start + len(piece)), message, help)
                     return True
         return False

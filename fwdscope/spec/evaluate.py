@@ -1,7 +1,8 @@
 """Expressions → values: one walk for numbers of the text and for tensors of a running network.
 
-:class:`Evaluator` knows operators, subscripts, comprehensions and choices; what a name means and what a call does is left to those
-who derive from it. :class:`Plain` is the one for numbers. What goes wrong carries the node it went wrong at (:class:`Located`).
+:class:`Evaluator` knows operators, subscripts, comprehensions and choices; what a name means and what a call does is
+left to those who derive from it. :class:`Plain` is the one for numbers. What goes wrong carries the node it went wrong
+at (:class:`Located`).
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from fwdscope.spec.arithmetic import ArithmeticProblem
 from fwdscope.spec.expression import Expression
 
 
-class Located(Exception):
+class Located(Exception):  # noqa: N818 - what carries an error to its place
     """An exception with the node that it was raised at, the innermost one."""
 
     def __init__(self, node: Expression, error: Exception) -> None:

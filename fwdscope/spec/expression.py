@@ -1,4 +1,7 @@
-"""The lines that compute, as frozen nodes with places. :mod:`fwdscope.spec.grammar` makes them; Python never evaluates them."""
+"""The lines that compute, as frozen nodes with places.
+
+:mod:`fwdscope.spec.grammar` makes them; Python never evaluates them.
+"""
 
 from __future__ import annotations
 
@@ -200,31 +203,31 @@ def targets(target: Target | None) -> Iterator[Named]:
 
 def children(node: Expression) -> Iterator[Expression]:
     """The expressions directly inside one, in the order of the text; comprehension clauses before their element."""
-    match node:
-        case Attribute(value=value) | Starred(value=value):
-            yield value
-        case Subscript(value=value, index=index):
-            yield from (value, index)
-        case Slice(lower=lower, upper=upper, step=step):
-            yield from (part for part in (lower, upper, step) if part is not None)
-        case Call(function=function, arguments=arguments, keywords=keywords):
-            yield from (function, *arguments, *(k.value for k in keywords))
-        case Unary(operand=operand):
-            yield operand
-        case Binary(left=left, right=right):
-            yield from (left, right)
-        case Compare(left=left, rights=rights):
-            yield from (left, *rights)
-        case Boolean(values=values):
-            yield from values
-        case Conditional(test=test, body=body, orelse=orelse):
-            yield from (test, body, orelse)
-        case Sequence(items=items):
-            yield from items
-        case Comprehension(element=element, clauses=clauses):
-            for clause in clauses:
-                yield from (clause.iterable, *clause.conditions)
-            yield element
+    if isinstance(node, Comprehension):
+        for clause in node.clauses:
+            yield from (clause.iterable, *clause.conditions)
+        yield node.element
+    elif isinstance(node, Call):
+        yield from (node.function, *node.arguments, *(k.value for k in node.keywords))
+    else:
+        for name in _PARTS.get(type(node), ()):
+            part = getattr(node, name)
+            yield from part if isinstance(part, tuple) else () if part is None else (part,)
+
+
+# The fields of a node that hold expressions, in the order of the text.
+_PARTS: dict[type[Expression], tuple[str, ...]] = {
+    Attribute: ("value",),
+    Starred: ("value",),
+    Subscript: ("value", "index"),
+    Slice: ("lower", "upper", "step"),
+    Unary: ("operand",),
+    Binary: ("left", "right"),
+    Compare: ("left", "rights"),
+    Boolean: ("values",),
+    Conditional: ("test", "body", "orelse"),
+    Sequence: ("items",),
+}
 
 
 def walk(node: Expression) -> Iterator[Expression]:

@@ -188,7 +188,8 @@ class Flow(Expressions):
     def own_tensor(self, line: tree.Statement) -> None:
         """``table = Buffer(rand(20, 20))``: a tensor of the block's own."""
         call = line.value
-        assert isinstance(call, Call) and isinstance(call.function, Name)
+        assert isinstance(call, Call)
+        assert isinstance(call.function, Name)
         kind, values = call.function.id, self.arguments(call)
         if not isinstance(line.target, ex.Named):
             self.problem(line.span, f"a {kind} needs a name", f"write `name = {line.text}`", "flow")
@@ -310,6 +311,10 @@ class Flow(Expressions):
         if isinstance(shape, Name) and shape.id == "_":
             return
         if isinstance(shape, ex.Sequence):
+            kinds = {isinstance(i, ex.Sequence) for i in shape.items if not (isinstance(i, Name) and i.id == "_")}
+            if len(kinds) == 2:
+                help = "one tensor's is `(B, 10)`, those of several results are `((B, 10), (B, 3))`"
+                self.problem(shape.span, f"{self.text(shape)} mixes sizes and shapes", help, "type")
             for item in shape.items:
                 self.promise(item)
             return

@@ -1,7 +1,7 @@
 """Lines of text → expressions: parsed with ``ast`` and turned into frozen nodes with places.
 
-What the language has no use for (lambdas, assignments inside, strings that format themselves) is refused here, each with
-the form to write instead.
+What the language has no use for (lambdas, assignments inside, strings that format themselves) is refused here, each
+with the form to write instead.
 """
 
 from __future__ import annotations

@@ -234,7 +234,7 @@ class LayerSettings(Lookup):
     ) -> Signature | None:
         """Hold a call against its signatures; the one that fits, or None with its problems told.
 
-        ``what`` is the word for what the parentheses hold, ``form`` what stands before them where that is not ``shown``.
+        ``what`` is the word for what the parentheses hold; ``form`` stands before them where that is not ``shown``.
         """
         known = tuple(keywords)
         fit = closest(overloads, len(node.arguments), [k.name for k in node.keywords], node.starred)

@@ -66,7 +66,8 @@ OTHER_FUNCTIONS = {
 
 # The same for settings and keywords: what was meant, the first that the layer or function has.
 OTHER_SETTINGS: dict[str, tuple[str, ...]] = {
-    **{word: (meant,) for word, meant in OTHER_KEYWORDS.items()},
+    # `axes` means `dims`, or `dim` where there is one only.
+    **{word: (meant, meant.removesuffix("s")) for word, meant in OTHER_KEYWORDS.items()},
     "units": ("out_features", "hidden_size"),
     "filters": ("out_channels",),
     "kernel": ("kernel_size",),
@@ -95,7 +96,6 @@ OTHER_SETTINGS: dict[str, tuple[str, ...]] = {
     "slope": ("negative_slope",),
     "alpha": ("negative_slope", "alpha"),
     "axis": ("dim",),
-    "axes": ("dim", "dims"),
     "perm": ("dims",),
     "mask": ("attn_mask",),
     "causal": ("is_causal",),

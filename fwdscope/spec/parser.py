@@ -45,7 +45,10 @@ FIGURES = (
 
 
 def parse(source: Source, variables: Mapping[str, str] | None = None) -> tree.ModelSpec:
-    """The spec in a file; ``variables`` replace entries of ``vars`` (``--set``). Raises SpecError with all structural problems."""
+    """The spec in a file; ``variables`` replace entries of ``vars`` (``--set``).
+
+    Raises SpecError with all structural problems.
+    """
     root, problems = compose(source)
     if problems and root is None:
         raise SpecError(problems)
@@ -161,6 +164,9 @@ class _Parser(BodyParser):
 
     def variable_value(self, node: Node) -> Expression | None:
         """A var: an expression, a quoted string, or a list of such, nested."""
+        if isinstance(node, Listing) and _is_comprehension(node):
+            raw = self.source[node.span]
+            return self.attempt(grammar.parse, self.source, Text(raw, tuple(range(*node.span)), node.span.end))
         if isinstance(node, Listing):
             items = [self.variable_value(item) for item in node.items]
             known = tuple(item for item in items if item is not None)
@@ -349,6 +355,12 @@ _OTHER_SECTIONS = {
     "initializers": "init",
     "description": "doc",
 }
+
+
+def _is_comprehension(node: Listing) -> bool:
+    """``[2 * i for i in range(4)]``, which is a list of one text to YAML."""
+    item = node.items[0] if len(node.items) == 1 else None
+    return isinstance(item, Scalar) and not item.quoted and re.search(r"\sfor\s.*\sin\s", item.value, re.S) is not None
 
 
 def _moved(value: Expression, span: Span) -> Expression:

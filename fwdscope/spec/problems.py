@@ -1,7 +1,7 @@
 """What is wrong with a spec: where, what was found, what was expected, what to write.
 
-Detecting, locating and wording are three things: a stage raises or collects :class:`Problem`; :class:`Source` knows places;
-:func:`Problem.__str__` draws the excerpt. A stage collects all it can see and raises :class:`SpecError` once.
+Detecting, locating and wording are three things: a stage raises or collects :class:`Problem`; :class:`Source` knows
+places; :func:`Problem.__str__` draws the excerpt. A stage collects all it can see and raises :class:`SpecError` once.
 """
 
 from __future__ import annotations

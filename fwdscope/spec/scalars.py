@@ -26,7 +26,10 @@ def scalar_text(raw: str, value: str, span: Span, style: str) -> Text:
 
 
 def _folded(raw: str, start: int, plain: bool) -> list[tuple[str, int]]:
-    """The characters of a flow scalar with their offsets, its lines folded as YAML does: one break is a space, more are breaks less one."""
+    """The characters of a flow scalar with their offsets, its lines folded as YAML does.
+
+    One line break is a space; several are as many breaks, less one.
+    """
     lines = list(re.finditer(r"([^\r\n]*)(\r\n|\r|\n|$)", raw))[
         : raw.count("\n") + len(re.findall(r"\r(?!\n)", raw)) + 1
     ]

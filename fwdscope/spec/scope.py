@@ -1,7 +1,7 @@
 """What names mean while a file is read: abstract values, definitions that have to be read, and scopes.
 
-Nothing is computed here but numbers of the text. Of a tensor only two things are known: that it is one, and whether an input
-reaches it; that is enough to say what flows and what nobody reads.
+Nothing is computed here but numbers of the text. Of a tensor only two things are known: that it is one, and whether an
+input reaches it; that is enough to say what flows and what nobody reads.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ UNKNOWN = Unknown()
 class Template:
     """A layer not yet applied: a layer type or a block with its settings, or several in series.
 
-    ``signature`` is that of its inputs, where known. It stands in for the layer among settings, so it looks like one; only the
-    model builds.
+    ``signature`` is that of its inputs, where known. It stands in for the layer among settings, so it looks like one;
+    only the model builds.
     """
 
     name: str
@@ -54,8 +54,8 @@ class Template:
 class Value:
     """What the text tells of a value.
 
-    ``plain`` is a number, a string, a list of such; ``tensor`` a tensor or something that holds tensors; ``template`` a layer not
-    yet applied. ``reached`` says that an input reaches it.
+    ``plain`` is a number, a string, a list of such; ``tensor`` a tensor or something that holds tensors; ``template`` a
+    layer not yet applied. ``reached`` says that an input reaches it.
     """
 
     kind: Literal["plain", "tensor", "template", "unknown"]
@@ -117,8 +117,8 @@ class Definition:
 class Binding:
     """What a name means: an input, a setting, a var, the value of a line, a part or a loop's count.
 
-    ``layer`` is set where the name is also that of a layer; ``inner`` holds the names inside a part; ``branch`` says that only one
-    branch of an ``if`` makes it.
+    ``layer`` is set where the name is also that of a layer; ``inner`` holds the names inside a part; ``branch`` says
+    that only one branch of an ``if`` makes it.
     """
 
     kind: Literal["input", "setting", "var", "value", "part", "turn"]
@@ -136,7 +136,10 @@ class Binding:
 
 @dataclass
 class State:
-    """Names and the flow at one point of a body. Frames stand from near to far: the part's lines, the block's, settings, vars."""
+    """Names and the flow at one point of a body.
+
+    Frames stand from near to far: the part's lines, the block's, settings, vars.
+    """
 
     frames: list[dict[str, Binding]]
     prev: Value | None = None

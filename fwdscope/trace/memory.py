@@ -14,7 +14,10 @@ from fwdscope.report import Shape
 
 
 class Mark(NamedTuple):
-    """A tensor that was met, without keeping it alive."""
+    """A tensor that was met, without keeping it alive.
+
+    Python makes one plain weak reference for an object, so ``ref`` is the same one in every mark of a tensor.
+    """
 
     shape: Shape
     dtype: str

@@ -39,8 +39,8 @@ def _recorded(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], 
         stack.enter_context(_evaluating(module))
         for handle in _hooks(module, recorder):
             stack.callback(handle.remove)
-        held = (*(stand_ins or dict(_named_tensors(module))).values(), *tensors([args, kwargs]))
-        stack.enter_context(recording(recorder, held))
+        weights = (stand_ins or dict(_named_tensors(module))).values()
+        stack.enter_context(recording(recorder, weights, list(tensors([args, kwargs]))))
         if stand_ins:
             value = torch.func.functional_call(module, stand_ins, args, kwargs)
         else:
@@ -49,7 +49,7 @@ def _recorded(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], 
     names = ["output"] if len(pieces) == 1 else [f"output.{i}" for i in range(len(pieces))]
     unused = recorder.unread((name, stand_ins.get(name, p)) for name, p in module.named_parameters())
     outputs = tuple(zip(names, pieces, strict=True))
-    return Trace(_unwrapped(recorder.root), outputs, None, recorder.memory.peak, unused)
+    return Trace(_unwrapped(recorder.root), outputs, None, recorder.memory.peak, unused, recorder.fields())
 
 
 def _unwrapped(root: Node) -> Node:

@@ -28,11 +28,11 @@ def trace(network: Network) -> Trace:
         stack.callback(lambda: setattr(blueprint, "observer", None))
         for handle in _hook_composites(network, recorder):
             stack.callback(handle.remove)
-        held = (*network.parameters(), *network.buffers(), *network.example.values())
-        stack.enter_context(recording(recorder, held))
+        weights = (*network.parameters(), *network.buffers())
+        stack.enter_context(recording(recorder, weights, list(network.example.values())))
         value = network(*network.example.values())
     unused = recorder.unread(network.named_parameters())
-    return Trace(recorder.root, _named_outputs(network, value), network.spec.source, recorder.memory.peak, unused)
+    return Trace(recorder.root, _named_outputs(network, value), network.spec.source, recorder.memory.peak, unused, recorder.fields())
 
 
 def _hook_composites(network: Network, recorder: Recorder) -> Iterator[Any]:

@@ -8,7 +8,8 @@ a dispatch mode of every ATen operator. Nothing stays changed: hooks and modes g
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator, Sequence
+import weakref
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,6 +24,8 @@ from fwdscope.spec import tree
 from fwdscope.spec.expression import Expression
 from fwdscope.spec.problems import Source, Span
 from fwdscope.trace.memory import Mark, Memory, mark
+from fwdscope.trace.receptive import Flow, receptive_fields
+from fwdscope.trace.windows import Axis
 
 
 @dataclass(frozen=True)
@@ -93,6 +96,8 @@ class Trace:
     peak: int
     # Parameters that no operator read.
     unused: tuple[str, ...] = ()
+    # The receptive fields' axes of tensors, by the identity of :attr:`Mark.ref`.
+    fields: Mapping[int, tuple[Axis, ...] | None] = field(default_factory=dict)
 
 
 class Recorder:
@@ -107,6 +112,13 @@ class Recorder:
         self.read: set[int] = set()
         # Which childless node made a tensor, by the tensor's identity while it lives.
         self.makers: dict[int, tuple[Mark, Node]] = {}
+        # The operators in the order they ran, with the tensors that went in and came out.
+        self.flows: list[Flow] = []
+        self.inputs: tuple[Mark, ...] = ()
+
+    def fields(self) -> dict[int, tuple[Axis, ...] | None]:
+        """The receptive fields of all that ran."""
+        return receptive_fields(self.flows, [(one.ref, one.shape) for one in self.inputs])
 
     # -- told by the network ------------------------------------------------------------------------------------------
 
@@ -209,6 +221,7 @@ class Recorder:
         """An operator ran: it belongs to what is running now."""
         here = self.stack[-1]
         here.ops.append(OpRecord(op, cost(op)))
+        self.flows.append(Flow(op, tuple(map(weakref.ref, tensors(arguments))), tuple(map(weakref.ref, tensors(result)))))
         self.read |= {tensor.untyped_storage()._cdata for tensor in tensors(arguments)}
         node = here if isinstance(here, Node) else self.computed(here, arguments, result)
         for tensor in tensors(result):
@@ -247,10 +260,11 @@ class Recorder:
 
 
 @contextlib.contextmanager
-def recording(recorder: Recorder, held: Iterable[Tensor]) -> Iterator[None]:
-    """Record what runs inside, without gradients; ``held`` are the weights and inputs, which are no activations."""
-    for tensor in held:
+def recording(recorder: Recorder, weights: Iterable[Tensor], inputs: Sequence[Tensor]) -> Iterator[None]:
+    """Record what runs inside, without gradients; weights and inputs are no activations."""
+    for tensor in (*weights, *inputs):
         recorder.memory.hold(tensor)
+    recorder.inputs = marks(inputs)
     with torch.no_grad(), watching(recorder.op):
         yield
 

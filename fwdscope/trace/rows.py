@@ -9,7 +9,6 @@ from typing import Any
 from torch import Tensor, nn
 
 from fwdscope.report import Kind, LayerRow, Shape, TensorInfo
-from fwdscope.spec.problems import Source
 from fwdscope.trace.memory import Mark
 from fwdscope.trace.record import Node, OpRecord, Trace
 
@@ -33,7 +32,7 @@ class _Step:
 
     def cost(self, of: str) -> int:
         """What the operators here and inside cost, of one copy, all calls together."""
-        own = sum(getattr(record.cost, of) for record in self.ops if record.cost is not None)
+        own: int = sum(getattr(record.cost, of) for record in self.ops if record.cost is not None)
         return own + sum(child.cost(of) * child.repeat for child in self.children)
 
     def uncounted(self) -> dict[str, None]:
@@ -59,7 +58,7 @@ def rows(trace: Trace) -> tuple[LayerRow, ...]:
     for i, (step, _) in enumerate(flat):
         for node in (step.node, *step.others):
             index.setdefault(node, i)
-    return tuple(_row(step, depth, index, trace.source) for step, depth in flat)
+    return tuple(_row(step, depth, index, trace) for step, depth in flat)
 
 
 def _step(node: Node, seen: set[int]) -> _Step:
@@ -184,8 +183,8 @@ def _flat(step: _Step, depth: int) -> Iterator[tuple[_Step, int]]:
         yield from _flat(child, depth + 1)
 
 
-def _row(step: _Step, depth: int, index: dict[Node, int], source: Source | None) -> LayerRow:
-    node = step.node
+def _row(step: _Step, depth: int, index: dict[Node, int], trace: Trace) -> LayerRow:
+    node, source = step.node, trace.source
     line, column = source.place(node.span.start) if node.span and source else (None, None)
     sources = None if step.children else tuple(dict.fromkeys(index[n] for n in node.sources if n in index))
     copies = len(node.children) if node.kind == "stack" else 0
@@ -209,6 +208,7 @@ def _row(step: _Step, depth: int, index: dict[Node, int], source: Source | None)
         bytes_read=step.cost("bytes_read"),
         bytes_written=step.cost("bytes_written"),
         output_bytes=sum(t.nbytes for t in node.outputs),
+        receptive_field=_receptive_field(step, trace),
         uncounted=tuple(step.uncounted()),
         calls=step.calls,
         repeat=step.repeat,
@@ -220,6 +220,16 @@ def _row(step: _Step, depth: int, index: dict[Node, int], source: Source | None)
         promise=node.promise,
         note=node.note,
     )
+
+
+def _receptive_field(step: _Step, trace: Trace) -> tuple[int, ...] | None:
+    """The largest of all that the step stands for, which is the last one's."""
+    nodes = (step.node, *step.others)
+    found = [trace.fields.get(id(node.outputs[0].ref)) if node.outputs else None for node in nodes]
+    sizes = [tuple(axis.size for axis in axes) for axes in found if axes is not None]
+    if len(sizes) < len(found) or len({len(size) for size in sizes}) != 1:
+        return None
+    return tuple(map(max, zip(*sizes, strict=True)))
 
 
 def _kind(kind: str) -> Kind:

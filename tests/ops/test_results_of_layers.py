@@ -19,6 +19,7 @@ from torch.nn import functional as F  # noqa: N812
 
 from fwdscope.ops import infer
 from fwdscope.ops.dispatch import operand, read
+from fwdscope.ops.layout import looks_channels_last
 
 aten = torch.ops.aten
 
@@ -40,7 +41,7 @@ def test_matrix_products(sizes: tuple[int, int, int], fits: bool, dtype: Any, da
         if fits:
             assert agrees(func, *arguments)
         else:
-            assert infer(read(func, arguments, {}, None)) is None
+            torch_takes(func, *arguments)
 
 
 @quick
@@ -73,8 +74,9 @@ def test_convolution(d: int, transposed: bool, data: st.DataObject) -> None:
     w = data.draw(windows(d))
     groups, per_in, per_out, batch = (data.draw(st.integers(1, 3)) for _ in range(4))
     more = [data.draw(st.integers(0, stride - 1)) for stride in w["stride"]] if transposed else [0] * d
-    x = meta(batch, groups * per_in, *w["n"])
-    weight = meta(groups * (per_in if transposed else per_out), per_out if transposed else per_in, *w["k"])
+    x = data.draw(tensors((batch, groups * per_in, *w["n"]), FLOATS[:1]))
+    filters = (groups * (per_in if transposed else per_out), per_out if transposed else per_in, *w["k"])
+    weight = data.draw(tensors(filters, FLOATS[:1]))
     bias = meta(groups * per_out) if data.draw(st.booleans()) else None
     arguments = (x, weight, bias, w["stride"], w["padding"], w["dilation"], transposed, more, groups)
     torch_takes(aten.convolution.default, *arguments)
@@ -123,12 +125,22 @@ def test_interpolation(name: str, n: tuple[int, int], out: tuple[int, int]) -> N
 
 
 @quick
-@given(shape=st.lists(SIZES, min_size=1, max_size=4), dims=st.integers(1, 4), affine=st.booleans())
-def test_layer_norm(shape: list[int], dims: int, affine: bool) -> None:
+@given(shape=st.lists(SIZES, min_size=1, max_size=4), dims=st.integers(1, 4), affine=st.booleans(), data=st.data())
+def test_layer_norm(shape: list[int], dims: int, affine: bool, data: st.DataObject) -> None:
     assume(dims <= len(shape))
     normal = shape[-dims:]
     weights = (meta(*normal), meta(*normal)) if affine else (None, None)
-    assert agrees(aten.native_layer_norm.default, meta(*shape), normal, *weights, 1e-5)
+    x = data.draw(tensors(tuple(shape), FLOATS[:1]))
+    assert agrees(aten.native_layer_norm.default, x, normal, *weights, 1e-5)
+
+
+@quick
+@given(groups=SIZES, size=SIZES, n=SIZES, affine=st.booleans())
+def test_group_norm(groups: int, size: int, n: int, affine: bool) -> None:
+    channels = groups * size
+    weights = (meta(channels), meta(channels)) if affine else (None, None)
+    x = meta(2, channels, n, 3)
+    assert agrees(aten.native_group_norm.default, x, *weights, 2, channels, 3 * n, groups, 1e-5)
 
 
 @quick
@@ -160,12 +172,25 @@ def test_look_ups(x: Tensor, ids: Tensor, dim: int) -> None:
 @given(data=st.data(), count=st.integers(1, 3), dim=st.integers(-4, 3))
 def test_cat_and_stack(data: st.DataObject, count: int, dim: int) -> None:
     shape = tuple(data.draw(st.lists(SIZES, min_size=1, max_size=4)))
+    assume(-len(shape) <= dim < len(shape))
     many = [data.draw(tensors(shape, DTYPES)) for _ in range(count)]
-    for func in (aten.cat.default, aten.stack.default):
-        torch_takes(func, many, dim)
-        agrees(func, many, dim)
-    if -len(shape) <= dim < len(shape):
-        assert agrees(aten.cat.default, [meta(*shape[:1], 3, 2, 2)[:, :2] + 0] * count, dim % 4 if dim >= 0 else dim)
+    channels_last = len(shape) == 4 and all(looks_channels_last(shape, x.stride()) for x in many)
+    assert agrees(aten.cat.default, many, dim) or channels_last
+    alike = [data.draw(tensors(shape, FLOATS[:1], dense=True)) for _ in range(count)]
+    assert agrees(aten.stack.default, alike, dim)
+
+
+@quick
+@given(data=st.data(), dim=st.integers(-3, 2), n=SIZES)
+def test_indices_of_many_dimensions(data: st.DataObject, dim: int, n: int) -> None:
+    x = meta(*data.draw(st.lists(SIZES, min_size=3, max_size=4)))
+    index = meta(n, dtype=torch.int64)
+    assert agrees(aten.index.Tensor, x, [index, meta(2, 1, dtype=torch.int64)])
+    source = meta(*x.shape[: dim % x.dim()], n, *x.shape[dim % x.dim() + 1 :])
+    assert agrees(aten.index_add.default, x, dim, index, source)
+    assert agrees(aten.roll.default, x, [1], [dim])
+    assert agrees(aten.channel_shuffle.default, x, x.shape[1])
+    assert agrees(aten.pixel_shuffle.default, meta(2, 4 * n, 3, 3), 2)
 
 
 @quick
@@ -173,7 +198,7 @@ def test_cat_and_stack(data: st.DataObject, count: int, dim: int) -> None:
 def test_copies(x: Tensor, form: Any, data: st.DataObject) -> None:
     assert agrees(aten.clone.default, x, memory_format=form)
     assert agrees(aten._to_copy.default, x, dtype=data.draw(st.sampled_from(DTYPES)))
-    for name in ("zeros_like", "ones_like"):
+    for name in ("zeros_like", "ones_like", "empty_like"):
         assert agrees(overload(name), x)
     for name in ("tril", "triu") if x.dim() > 1 else ():
         assert agrees(overload(name), x) or not x.is_contiguous()
@@ -197,6 +222,11 @@ def test_creation(bounds: list[int], dtype: Any) -> None:
     torch_takes(func, *bounds, dtype=dtype, device="meta")
     assert agrees(func, *bounds, dtype=dtype, device="meta")
     assert agrees(aten.zeros.default, [abs(b) for b in bounds], dtype=dtype, device="meta")
+    for number in (1, 0.5, True):
+        assert agrees(aten.full.default, [abs(b) for b in bounds], number, dtype=dtype, device="meta")
+        assert agrees(aten.scalar_tensor.default, number, dtype=dtype, device="meta")
+        assert agrees(aten.linspace.default, number, 4, 7, dtype=dtype, device="meta") or dtype is torch.bool
+    assert agrees(aten.empty.memory_format, [abs(b) for b in bounds], dtype=dtype, device="meta")
     assert agrees(aten.new_zeros.default, meta(2, dtype=dtype or torch.int64), [abs(b) for b in bounds])
 
 
@@ -211,6 +241,14 @@ def test_dropout(x: Tensor, share: float) -> None:
 @given(x=tensors(dtypes=FLOATS[:2]), reduction=st.integers(0, 2))
 def test_losses(name: str, x: Tensor, reduction: int) -> None:
     assert agrees(overload(name), x, x, reduction) or reduction == 0
+
+
+@quick
+@given(lead=st.lists(SIZES, max_size=1), classes=SIZES, reduction=st.integers(0, 2), weighted=st.booleans())
+def test_nll_loss(lead: list[int], classes: int, reduction: int, weighted: bool) -> None:
+    x, target = meta(*lead, classes), meta(*lead, dtype=torch.int64)
+    weight = meta(classes) if weighted else None
+    assert agrees(aten.nll_loss_forward.default, x, target, weight, reduction, -100) or reduction == 0
 
 
 # -- whole: attention and recurrent layers, against a CPU's kernels, which are those that fuse ------------------------

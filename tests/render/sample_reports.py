@@ -38,7 +38,31 @@ def layer(path: str, text: str, shape: Shape, weights: dict[str, Shape] | None =
         "trainable_params": params,
         "parameters": own,
     }
-    return LayerRow(**(given | fields))
+    return costed(LayerRow(**(given | fields)))
+
+
+_MATRICES = {"Linear", "Conv2d", "LSTMCell"}
+_MOVING = {"Flatten", "Embedding", "cat", "unflatten", "transpose", "flatten"}
+
+
+def costed(row: LayerRow) -> LayerRow:
+    """The row with costs, those of matrix products by their formula; of the rest one FLOP for each result."""
+    results = sum(map(math.prod, row.output_shapes))
+    macs = row.macs or 0
+    if row.type in _MATRICES:
+        # Each weight meets every result of its feature: results / out · (out · in · kernel).
+        out = row.output_shapes[0][1 if row.type == "Conv2d" else -1]
+        weights = sum(math.prod(tensor.shape) for tensor in row.parameters if len(tensor.shape) > 1)
+        macs = results // out * weights * row.calls
+    read = 4 * (results + row.params) * row.calls
+    return replace(
+        row,
+        macs=macs,
+        flops=2 * macs + (0 if row.type in _MOVING else results * row.calls),
+        bytes_read=read,
+        bytes_written=4 * results * row.calls,
+        output_bytes=4 * results,
+    )
 
 
 def expression(text: str, depth: int, *shapes: Shape, **fields: Any) -> LayerRow:
@@ -46,7 +70,10 @@ def expression(text: str, depth: int, *shapes: Shape, **fields: Any) -> LayerRow
     dtypes = ("float32",) * len(shapes)
     function = text.partition("(")[0].rpartition(".")[2]
     given = {"path": "", "type": function, "kind": "expression", "depth": depth, "text": text}
-    return LayerRow(**(given | {"output_shapes": shapes, "output_dtypes": dtypes} | fields))
+    return costed(LayerRow(**(given | {"output_shapes": shapes, "output_dtypes": dtypes} | fields)))
+
+
+_ADDING = ("params", "trainable_params", "buffers", "macs", "flops", "bytes_read", "bytes_written")
 
 
 def around(path: str, text: str, inside: Iterable[LayerRow], **fields: Any) -> list[LayerRow]:
@@ -54,10 +81,7 @@ def around(path: str, text: str, inside: Iterable[LayerRow], **fields: Any) -> l
     rows = list(inside)
     depth = min(row.depth for row in rows) - 1
     children = [row for row in rows if row.depth == depth + 1]
-    sums = {
-        name: sum(getattr(row, name) * row.repeat for row in children)
-        for name in ("params", "trainable_params", "buffers")
-    }
+    sums = {name: sum((getattr(row, name) or 0) * row.repeat for row in children) for name in _ADDING}
     given = {
         "path": path,
         "type": text.split(" ")[-1],
@@ -67,7 +91,12 @@ def around(path: str, text: str, inside: Iterable[LayerRow], **fields: Any) -> l
         "label": path.rpartition(".")[2],
     }
     last = children[-1]
-    results = {"output_shapes": last.output_shapes, "output_dtypes": last.output_dtypes}
+    results = {
+        "output_shapes": last.output_shapes,
+        "output_dtypes": last.output_dtypes,
+        "output_bytes": last.output_bytes,
+        "uncounted": tuple(dict.fromkeys(name for row in children for name in row.uncounted)),
+    }
     return [LayerRow(**(given | sums | results | fields)), *rows]
 
 
@@ -75,8 +104,12 @@ def report(name: str, inputs: Iterable[TensorInfo], rows: Iterable[LayerRow], **
     """A report whose totals are the sums of its rows."""
     rows = tuple(rows)
     top = [row for row in rows if row.depth == 1]
-    params, trainable, buffers = (
-        sum(getattr(row, field) * row.repeat for row in top) for field in ("params", "trainable_params", "buffers")
+    sums = {name: sum((getattr(row, name) or 0) * row.repeat for row in top) for name in _ADDING}
+    weights, kept = 4 * sums["params"], 4 * sums["buffers"]
+    # What one layer reads and makes, at the most.
+    peak = 2 * max(row.output_bytes or 0 for row in rows)
+    totals = Totals(
+        **sums, param_bytes=weights, buffer_bytes=kept, peak_memory=weights + kept + peak, peak_activations=peak
     )
     last = top[-1]
     outputs = tuple(
@@ -87,7 +120,7 @@ def report(name: str, inputs: Iterable[TensorInfo], rows: Iterable[LayerRow], **
         inputs=tuple(inputs),
         outputs=outputs,
         layers=rows,
-        totals=Totals(params, trainable, buffers, 4 * params, 4 * buffers),
+        totals=totals,
         environment=ENVIRONMENT,
         source=f"specs/{name}.yaml",
     )
@@ -178,7 +211,14 @@ def gpt2(t: int = 1024, d: int = 768, heads: int = 12, depth: int = 12, vocab: i
     attention = [
         _linear("h.0.attn.c_attn", d, 3 * d, t),
         expression("c_attn.unflatten(-1, (3, heads, -1)).permute(2, 0, 3, 1, 4)", 4, *[heads_shape] * 3),
-        expression("scaled_dot_product_attention(q, k, v, is_causal=True)", 4, heads_shape),
+        expression(
+            "scaled_dot_product_attention(q, k, v, is_causal=True)",
+            4,
+            heads_shape,
+            input_shapes=(heads_shape,) * 3,
+            # heads · T · T · d/heads, for the scores and for the sums of values
+            macs=2 * t * t * d,
+        ),
         expression("prev.transpose(1, 2).flatten(2)", 4, (1, t, d)),
         _linear("h.0.attn.c_proj", d, d, t),
     ]
@@ -197,7 +237,7 @@ def gpt2(t: int = 1024, d: int = 768, heads: int = 12, depth: int = 12, vocab: i
     ]
     label = f"0–{depth - 1}"
     copies = around(f"h.{label}", "Block", block, kind="copies", repeat=depth)
-    head = expression("linear(ln_f, wte.weight)", 1, (1, t, vocab), reads=("wte.weight",))
+    head = expression("linear(ln_f, wte.weight)", 1, (1, t, vocab), reads=("wte.weight",), macs=t * d * vocab)
     rows = [
         layer("wte", "Embedding", (1, t, d), {"weight": (vocab, d)}),
         layer("wpe", "Embedding", (t, d), {"weight": (1024, d)}),
@@ -211,6 +251,14 @@ def gpt2(t: int = 1024, d: int = 768, heads: int = 12, depth: int = 12, vocab: i
 
 
 # --- small ones ------------------------------------------------------------------------------------------------------
+
+
+def uncounted(report: Report) -> Report:
+    """The same without costs, as a program that does not count writes it."""
+    none = dict.fromkeys(("macs", "flops", "bytes_read", "bytes_written"))
+    rows = tuple(replace(row, output_bytes=None, uncounted=(), **none) for row in report.layers)
+    totals = replace(report.totals, peak_memory=None, peak_activations=None, **none)
+    return replace(report, layers=rows, totals=totals, uncounted=())
 
 
 def mlp(**fields: Any) -> Report:
@@ -234,7 +282,19 @@ def troubled() -> Report:
     rows = [
         layer("emb", "Embedding", (4, 25, 32), {"weight": (1000, 32)}, line=8),
         LayerRow(
-            "scale", "Parameter", "parameter", 1, "Parameter(ones(d))", "scale", output_shapes=((32,),), params=32
+            "scale",
+            "Parameter",
+            "parameter",
+            1,
+            "Parameter(ones(d))",
+            "scale",
+            output_shapes=((32,),),
+            params=32,
+            macs=0,
+            flops=0,
+            bytes_read=0,
+            bytes_written=0,
+            output_bytes=128,
         ),
         *around("loop", "for t in range(25)", body, kind="loop"),
         expression(
@@ -242,6 +302,13 @@ def troubled() -> Report:
         ),
         layer("out", "Linear", (4, 1000), {"weight": (1000, 128)}, line=15),
         layer("emb", "Embedding", (4, 25, 32), call=2, note="indices of a second table would be safer", line=16),
+        replace(
+            expression("special.zeta(prev, 2)", 1, (4, 1000), line=17),
+            flops=0,
+            bytes_read=0,
+            bytes_written=0,
+            uncounted=("aten.special_zeta.default",),
+        ),
         LayerRow(
             "", "halve", "loop", 1, "while abs(x).sum() > 1", note="the data decides how often; one round is shown"
         ),
@@ -252,4 +319,5 @@ def troubled() -> Report:
         rows,
         notes=("the shape of image was replaced by --input; promises were not checked",),
         shortfalls=(Shortfall("params", "184_320", "184,608", line=21),),
+        uncounted=("aten.special_zeta.default",),
     )

@@ -71,9 +71,48 @@ def test_csv_folds_only_where_asked() -> None:
 def test_the_tree_is_indented_by_two_spaces_a_level() -> None:
     lines = render(REPORTS["gpt2"], "tree").splitlines()
     assert lines[0] == "gpt2: tokens (1, 1024) int64  →  (1, 1024, 50257)"
-    assert "    0–11 × 12: Block  (1, 1024, 768)  7,087,872 each" in lines
-    assert "        c_attn: Linear  (1, 1024, 2304)  1,771,776" in lines
-    assert "  linear(ln_f, wte.weight) ↺ wte.weight  (1, 1024, 50257)" in lines
+    # 12 · 768 · 768 · 1024 of the matrices and 2 · 1024 · 1024 · 768 of the attention
+    assert "    0–11 × 12: Block  (1, 1024, 768)  7,087,872 params, 8.86 G MACs each" in lines
+    assert "        c_attn: Linear  (1, 1024, 2304)  1,771,776 params, 1.81 G MACs" in lines
+    assert "  linear(ln_f, wte.weight) ↺ wte.weight  (1, 1024, 50257)  39.5 G MACs" in lines
+
+
+def test_csv_rows_times_how_many_they_stand_for_are_the_totals() -> None:
+    report = REPORTS["gpt2"]
+    records = _records(render(report, "csv"))
+    depths = [int(r["depth"]) for r in records]
+    ends = [r for r, here, after in zip(records, depths, [*depths[1:], 0], strict=True) if after <= here]
+    for name in ("params", "macs", "flops", "bytes_read", "bytes_written"):
+        assert sum(int(r[name]) * int(r["times"]) for r in ends) == getattr(report.totals, name)
+
+
+def test_csv_of_the_most_costly_rows_keeps_the_figures_of_one_copy() -> None:
+    records = _records(render(REPORTS["gpt2"], "csv", Options(sort="macs", top=2)))
+    # 1024 · 768 · 50257, and of each of twelve 1024 · 768 · 3072
+    assert [(r["macs"], r["times"]) for r in records] == [("39523713024", "1"), ("2415919104", "12")]
+
+
+@pytest.mark.parametrize("form", ["table", "tree", "markdown"])
+def test_operators_without_a_rule_are_told_and_make_the_totals_a_lower_bound(form: str) -> None:
+    text = render(REPORTS["troubled"], form).replace("\\", "")
+    assert "≥ 2.97 M MACs" in text
+    assert "≥ not counted, for want of a rule: aten.special_zeta.default in 1 row" in text
+    assert "≥" not in render(REPORTS["gpt2"], form)
+
+
+@pytest.mark.parametrize("form", ["table", "tree", "markdown"])
+def test_a_report_that_did_not_count_shows_no_costs(form: str) -> None:
+    text = render(sample_reports.uncounted(sample_reports.mlp()), form)
+    assert "MACs" not in text
+    assert "peak memory" not in text
+    assert "101,770 parameters" in text
+
+
+@pytest.mark.parametrize("form", ["table", "tree", "markdown"])
+def test_a_flat_list_names_rows_by_path(form: str) -> None:
+    text = render(REPORTS["gpt2"], form, Options(top=3)).replace("`", "")
+    assert "h.0.mlp.c_fc × 12" in text
+    assert "sorted by MACs  ·  3 of 6 rows, 66.9 % of all MACs  ·  11 rows without MACs left out" in text
 
 
 def test_broken_promises_and_shortfalls_are_in_every_text() -> None:
@@ -101,7 +140,7 @@ def test_a_markdown_table_has_as_many_cells_in_every_line() -> None:
     text = render(replace(report, layers=(tricky, *report.layers[1:])), "markdown")
     table = [line for line in text.splitlines() if line.startswith("|")]
     assert len(table) == 2 + len(view(report).rows)
-    assert {len(_cells(line)) for line in table} == {5}
+    assert {len(_cells(line)) for line in table} == {6}
     assert "`` x \\| y `z` ``" in text
 
 

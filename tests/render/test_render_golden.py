@@ -10,16 +10,17 @@ import pytest
 import sample_reports
 from rich.console import Console
 
-from fwdscope.render import Options, render, terminal
+from fwdscope.render import COLUMNS, Options, render, terminal
 
 GOLDEN = Path(__file__).parent / "golden"
-ALL_COLUMNS = ("layer", "type", "input", "output", "dtype", "params", "trainable", "buffers", "share", "calls", "line")
+COSTS = ("layer", "flops", "read", "written", "intensity", "memory", "uncounted", "share")
 
 REPORTS = {
     "resnet50": sample_reports.resnet50(),
     "gpt2": sample_reports.gpt2(),
     "mlp": sample_reports.mlp(),
     "troubled": sample_reports.troubled(),
+    "mlp-not-counted": sample_reports.uncounted(sample_reports.mlp()),
 }
 
 # What is drawn, at which width, with which options.
@@ -27,13 +28,19 @@ DRAWN = {
     "resnet50-80": ("resnet50", 80, Options()),
     "resnet50-100": ("resnet50", 100, Options(target="resnet50 --set B=1")),
     "resnet50-100-depth-3": ("resnet50", 100, Options(depth=3)),
-    "resnet50-80-all-columns": ("resnet50", 80, Options(columns=ALL_COLUMNS)),
+    "resnet50-80-all-columns": ("resnet50", 80, Options(columns=tuple(COLUMNS))),
     "gpt2-60": ("gpt2", 60, Options()),
     "gpt2-80": ("gpt2", 80, Options()),
     "gpt2-160": ("gpt2", 160, Options(saved=True)),
     "gpt2-100-depth-1": ("gpt2", 100, Options(depth=1)),
     "mlp-80": ("mlp", 80, Options()),
     "mlp-140-columns": ("mlp", 140, Options(columns=("layer", "input", "output", "trainable"))),
+    "resnet50-100-top": ("resnet50", 100, Options(top=8)),
+    "resnet50-120-costs": ("resnet50", 120, Options(depth=1, columns=COSTS)),
+    "gpt2-80-sorted-by-memory": ("gpt2", 80, Options(sort="memory", top=6)),
+    "gpt2-140-sorted-by-params": ("gpt2", 140, Options(sort="params")),
+    "mlp-80-not-counted": ("mlp-not-counted", 80, Options()),
+    "troubled-100-costs": ("troubled", 100, Options(columns=COSTS)),
     "troubled-80": ("troubled", 80, Options()),
     "troubled-50": ("troubled", 50, Options()),
     "troubled-80-depth-1": ("troubled", 80, Options(depth=1)),

@@ -1,0 +1,342 @@
+"""The explanation of one layer as text: what comes in, the formulas with the numbers put in, the cost of each operator.
+
+A text is laid out once, as lines of words with a style (:data:`Line`), so that it is the same with colours and without.
+Rich is loaded only where there are colours; torch never is.
+"""
+
+from __future__ import annotations
+
+import io
+import textwrap
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Literal
+
+from fwdscope.explain import Explanation, Formula, OperatorCost, Weight
+from fwdscope.render.rows import printable
+from fwdscope.report import Shape
+from fwdscope.units import byte_size, count_column, exact, plural, shape
+
+Style = Literal["", "name", "heading", "dim", "number", "warning"]
+# Pieces of a line, each with its style.
+Line = tuple[tuple[str, Style], ...]
+
+_COLOURS: Mapping[Style, str] = {
+    "": "", "name": "bold cyan", "heading": "bold", "dim": "dim", "number": "green", "warning": "red",
+}  # fmt: skip
+_INDENT = 2
+# Sentences are not drawn wider than they read well.
+_PROSE = 100
+# So many operators are told in full; of a layer that unrolls into more, the rest is summed.
+MOST_OPERATORS = 40
+# Sums of more terms are not written out.
+_MOST_TERMS = 4
+
+
+def draw(explanation: Explanation, width: int, color: bool) -> str:
+    """The explanation as text of a width; with ``color`` the terminal's colours are put in."""
+    width = max(width, 40)
+    blocks = (
+        _head(explanation, width),
+        _incoming(explanation),
+        _results(explanation, width),
+        _weights(explanation, width),
+        _parts(explanation, width),
+        _operators(explanation, width),
+        _totals(explanation, width),
+    )
+    lines: list[Line] = []
+    for block in map(list, blocks):
+        lines += [*([()] if lines and block else []), *block]
+    return _drawn(lines, width, color)
+
+
+# --- what it is ------------------------------------------------------------------------------------------------------
+
+
+def _head(one: Explanation, width: int) -> Iterator[Line]:
+    place = f"{one.source}:{one.line}:{one.column}" if one.line is not None else ""
+    path, text = printable(one.path), printable(one.text or one.type)
+    title: Line = ((path, "name"), ("  ·  " if path else "", "dim"), (text if text != path else "", ""))
+    taken = sum(len(piece) for piece, _ in title)
+    room = width - taken - len(place)
+    if place and room >= _INDENT:
+        yield (*title, (" " * room, ""), (place, "dim"))
+    else:
+        yield title
+        if place:
+            yield ((place, "dim"),)
+    for text in textwrap.wrap(printable(one.sentence), min(width, _PROSE)):
+        yield ((text, ""),)
+    if one.note:
+        for text in textwrap.wrap(printable(one.note), min(width, _PROSE)):
+            yield ((text, "warning"),)
+    if one.beside:
+        text = f"On the same line: {', '.join(map(printable, one.beside))}"
+        yield from (((piece, "dim"),) for piece in textwrap.wrap(text, min(width, _PROSE)))
+
+
+# --- in and out ------------------------------------------------------------------------------------------------------
+
+
+def _incoming(one: Explanation) -> Iterator[Line]:
+    if not one.inputs:
+        return
+    yield (("IN", "heading"),)
+    names = [incoming.name for incoming in one.inputs]
+    column = max(map(len, names))
+    shapes = [shape(incoming.shape) for incoming in one.inputs]
+    wide = max(map(len, shapes))
+    for incoming, name, sizes in zip(one.inputs, names, shapes, strict=True):
+        label = f"{name.ljust(column)}  " if column else ""
+        origin = f"  from {printable(incoming.source)}" if incoming.source else ""
+        yield ((" " * _INDENT, ""), (label, "dim"), (sizes.ljust(wide), ""), (f"  {incoming.dtype}{origin}", "dim"))
+    if one.sources and any(incoming.source is None for incoming in one.inputs):
+        yield ((f"{' ' * _INDENT}made by {', '.join(map(printable, one.sources))}", "dim"),)
+    if one.reads:
+        yield ((f"{' ' * _INDENT}reads {', '.join(map(printable, one.reads))}", "dim"),)
+
+
+def _results(one: Explanation, width: int) -> Iterator[Line]:
+    if not one.outputs:
+        return
+    yield (("OUT", "heading"),)
+    known = {incoming.shape for incoming in one.inputs}
+    told: list[tuple[str, ...]] = []
+    for result in one.outputs:
+        yield (
+            (" " * _INDENT, ""),
+            (shape(result.shape), "number"),
+            (f"  {result.dtype}  {byte_size(result.bytes)}", "dim"),
+        )
+        lines = tuple(_sizes(result.sizes, result.shape in known)) if result.sizes is not None else ()
+        if lines not in told:
+            yield from _formulas(lines, width)
+        told.append(lines)
+
+
+def _sizes(sizes: Sequence[Formula], same_shape: bool = False) -> Iterator[str]:
+    """Formulas of a shape as texts: what stays in one line, then a line for each size that is computed or given."""
+    staying = [size for size in sizes if size.plain and _stays(size)]
+    if sizes and len(staying) == len(sizes) and same_shape and not any(size.note for size in sizes):
+        yield "the shape that came in"
+        return
+    if staying:
+        yield f"as it came in: {', '.join(f'{size.name} = {exact(size.value)}' for size in staying)}{_notes(staying)}"
+    last: Formula | None = None
+    for size in sizes:
+        if size in staying:
+            continue
+        if last is not None and not size.plain and (size.numbers, size.value, size.note) == _arithmetic(last):
+            yield f"{size.name}′ = {exact(size.value)}, as {last.name}′"
+            continue
+        name = size.name if size.plain or size.name not in size.symbols else f"{size.name}′"
+        yield f"{name} = {size.text}" + (f"  ({size.note})" if size.note else "")
+        last = size
+
+
+def _arithmetic(size: Formula) -> tuple[str, int, str]:
+    return size.numbers, size.value, size.note
+
+
+def _stays(size: Formula) -> bool:
+    """Whether a plain size is one of the input's, and not one that a setting gives."""
+    return size.symbols in (size.name, "size") or size.symbols.startswith(("index_", "grid_"))
+
+
+def _notes(sizes: Iterable[Formula]) -> str:
+    notes = list(dict.fromkeys(size.note for size in sizes if size.note))
+    return f"  ({'; '.join(notes)})" if notes else ""
+
+
+def _formulas(texts: Iterable[str], width: int, indent: int = 2 * _INDENT) -> Iterator[Line]:
+    for text in texts:
+        yield from _equation((), text, width, indent)
+
+
+def _equation(before: Line, text: str, width: int, indent: int) -> Iterator[Line]:
+    """A formula, its steps put on lines of their own where it is too long for one; ``before`` stands in front."""
+    taken = sum(len(piece) for piece, _ in before)
+    room = max(width - indent - taken, 20)
+    lines = [text] if len(text) <= room else _broken(text, room)
+    for i, line in enumerate(lines):
+        front = before if i == 0 else ((" " * taken, ""),)
+        yield ((" " * indent, ""), *front, (line, ""))
+
+
+def _broken(text: str, room: int) -> list[str]:
+    """The steps of an equation, as many on a line as go; a step that is too long itself breaks at its sums."""
+    lines: list[str] = []
+    for i, step in enumerate(text.split(" = ")):
+        piece = f"= {step}" if i else step
+        if i > 1 and len(lines[-1]) + 1 + len(piece) <= room:
+            lines[-1] += f" {piece}"
+        else:
+            lines += textwrap.wrap(
+                piece, room, subsequent_indent="    ", break_long_words=False, break_on_hyphens=False
+            ) or [""]
+    return lines
+
+
+# --- weights ---------------------------------------------------------------------------------------------------------
+
+
+def _weights(one: Explanation, width: int) -> Iterator[Line]:
+    for title, weights in (("PARAMETERS", one.parameters), ("BUFFERS", one.buffers)):
+        if not weights:
+            continue
+        size = sum(weight.bytes for weight in weights)
+        counts = [exact(weight.count.value) for weight in weights]
+        whole = exact(sum(weight.count.value for weight in weights))
+        terms = f"{' + '.join(counts)} = {whole}" if 1 < len(counts) <= _MOST_TERMS else whole
+        yield ((title, "heading"), (f"  {terms}, {byte_size(size)}", "dim"))
+        column, wide = (max(map(len, texts)) for texts in zip(*map(_weight_texts, weights), strict=True))
+        for weight in weights:
+            name, sizes = _weight_texts(weight)
+            yield ((" " * _INDENT, ""), (name.ljust(column), "name"), (f"  {sizes.ljust(wide)}  ", ""),
+                   (f"{weight.dtype}  {byte_size(weight.bytes)}{_remarks(weight)}", "dim"))  # fmt: skip
+            if len(weight.shape) > 1 or weight.count.symbols != weight.count.numbers:
+                yield from _formulas([weight.count.text], width)
+
+
+def _weight_texts(weight: Weight) -> tuple[str, str]:
+    return printable(weight.name), shape(weight.shape)
+
+
+def _remarks(weight: Weight) -> str:
+    frozen = "" if weight.trainable else "  not trained"
+    return f"{frozen}  shared with {', '.join(map(printable, weight.shared))}" if weight.shared else frozen
+
+
+# --- what runs -------------------------------------------------------------------------------------------------------
+
+
+def _parts(one: Explanation, width: int) -> Iterator[Line]:
+    if not one.parts:
+        return
+    equal = "  figures of one each; × n stands for n equal ones" if any(part.times > 1 for part in one.parts) else ""
+    yield ((f"INSIDE {printable(one.path)}", "heading"), (equal, "dim"))
+    # Paths begin alike; what differs is enough, as the heading says.
+    within = f"{one.path}."
+    names = [printable(part.path.removeprefix(within) or part.text) for part in one.parts]
+    times = [f"× {exact(part.times)}" if part.times > 1 else "" for part in one.parts]
+    texts = [printable(part.text) if part.path else "" for part in one.parts]
+    numbers = [
+        ["params", *count_column([part.params for part in one.parts])],
+        ["MACs", *count_column([part.macs for part in one.parts])],
+        ["FLOPs", *count_column([part.flops for part in one.parts])],
+    ]
+    widths = [max(map(len, column)) for column in numbers]
+    right = sum(size + 2 for size in widths)
+    left = max(len(name) for name in names)
+    counted = max(map(len, times))
+    room = max(width - _INDENT - left - counted - 4 - right, 8)
+    wide = min(room, max(map(len, texts)))
+    rows = zip(["", *names], ["", *times], ["", *texts], *numbers, strict=True)
+    for i, (name, many, text, *figures) in enumerate(rows):
+        shown = text if len(text) <= wide else text[: wide - 1] + "…"
+        aligned = "".join(f"  {figure:>{size}}" for figure, size in zip(figures, widths, strict=True))
+        yield (
+            (" " * _INDENT, ""),
+            (name.ljust(left), "name"),
+            (f"  {many.ljust(counted)}  {shown.ljust(wide)}", "dim"),
+            (aligned, "" if i else "dim"),
+        )
+
+
+def _operators(one: Explanation, width: int) -> Iterator[Line]:
+    if not one.operators:
+        return
+    what = "OPERATORS" if not one.parts else "OPERATORS BETWEEN THEM"
+    yield ((what, "heading"), ("  what ran, by ATen's names", "dim"))
+    told = {text for result in one.outputs for text in _sizes(result.sizes or ())}
+    for operator in one.operators[:MOST_OPERATORS]:
+        yield from _operator(operator, told, width)
+    rest = one.operators[MOST_OPERATORS:]
+    if rest:
+        number = sum(operator.times for operator in rest)
+        flops = sum((operator.flops or 0) * operator.times for operator in rest)
+        yield ((f"{' ' * _INDENT}and {plural(number, 'more operator')}: {exact(flops)} FLOPs", "dim"),)
+
+
+def _operator(one: OperatorCost, told: set[str], width: int) -> Iterator[Line]:
+    """An operator and its arithmetic; formulas of sizes that the result has ``told`` are not said again."""
+    came, went = " ".join(map(shape, one.inputs)), " ".join(map(shape, one.outputs))
+    flow = f"{came} → {went}" if one.inputs else f"→ {went}"
+    times = f"  × {exact(one.times)}" if one.times > 1 else ""
+    for i, text in enumerate(textwrap.wrap(flow, max(width - _INDENT - len(one.name) - len(times) - 2, 30)) or [""]):
+        name = one.name if i == 0 else " " * len(one.name)
+        yield ((" " * _INDENT, ""), (name, "name"), (f"  {text}", ""), (times if i == 0 else "", "dim"))
+    if one.sizes is not None:
+        computed = [size for size in one.sizes if not size.plain and (size.note or size.numbers != exact(size.value))]
+        yield from _formulas((text for text in _sizes(computed) if text not in told), width)
+    if one.flops is None:
+        yield ((" " * 2 * _INDENT, ""), ("not counted: no rule knows this operator", "warning"))
+        return
+    if one.macs_formula:
+        yield from _equation((("MACs   ", "dim"),), one.macs_formula, width, 2 * _INDENT)
+    if one.flops_formula:
+        yield from _equation((("FLOPs  ", "dim"),), one.flops_formula, width, 2 * _INDENT)
+    moved = f"{exact(one.bytes_read or 0)} read, {exact(one.bytes_written or 0)} written"
+    if one.bytes_read or one.bytes_written:
+        nothing = "" if one.flops else "; nothing is computed"
+        yield ((" " * 2 * _INDENT, ""), ("bytes  ", "dim"), (moved, ""), (nothing, "dim"))
+    elif not one.flops:
+        yield ((" " * 2 * _INDENT, ""), ("free: nothing is computed or moved", "dim"))
+
+
+# --- in all ----------------------------------------------------------------------------------------------------------
+
+
+def _totals(one: Explanation, width: int) -> Iterator[Line]:
+    yield (("IN ALL", "heading"),)
+    least = "≥ " if one.uncounted else ""
+    moved = one.bytes_read + one.bytes_written
+    rows = [
+        ("parameters", exact(one.params)),
+        ("MACs", f"{least}{exact(one.macs)}"),
+        ("FLOPs", f"{least}{exact(one.flops)}"),
+        ("bytes", f"{least}{exact(one.bytes_read)} read, {exact(one.bytes_written)} written"),
+        ("intensity", f"{one.flops / moved:.3g} FLOPs a byte" if moved else ""),
+        ("output", f"{exact(one.output_bytes)} bytes, {byte_size(one.output_bytes)}"),
+        ("receptive field", _sees(one.receptive_field)),
+        ("calls", _calls(one)),
+        ("not counted", ", ".join(one.uncounted)),
+    ]
+    shown = [(name, text) for name, text in rows if text]
+    column = max(len(name) for name, _ in shown)
+    for name, text in shown:
+        pieces = textwrap.wrap(text, max(width - _INDENT - column - 2, 20)) or [""]
+        for i, piece in enumerate(pieces):
+            label = (name if i == 0 else "").ljust(column)
+            yield ((" " * _INDENT, ""), (label, "dim"), (f"  {piece}", "warning" if name == "not counted" else ""))
+
+
+def _sees(field: Shape | None) -> str:
+    return "" if field is None else f"{' × '.join(map(exact, field))} of the input, for each output"
+
+
+def _calls(one: Explanation) -> str:
+    if one.calls == 1:
+        return ""
+    return (
+        f"{exact(one.calls)}, of which this is one; together "
+        f"{exact(one.macs_of_calls)} MACs, {exact(one.flops_of_calls)} FLOPs"
+    )
+
+
+def _drawn(lines: Iterable[Line], width: int, color: bool) -> str:
+    if not color:
+        return "".join("".join(text for text, _ in line).rstrip() + "\n" for line in lines)
+    from rich.console import Console
+    from rich.text import Text
+
+    file = io.StringIO()
+    console = Console(file=file, width=width, force_terminal=True, color_system="standard", highlight=False)
+    for line in lines:
+        console.print(Text.assemble(*((text, _COLOURS[style]) for text, style in line)), no_wrap=True, crop=False)
+    return file.getvalue()
+
+
+def as_json(explanation: Explanation) -> str:
+    """The explanation as data."""
+    return explanation.dumps()

@@ -1,0 +1,90 @@
+"""Where a body's names are read for the last time, so that a run keeps no tensor longer than the lines need it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from fwdscope.spec import expression as ex
+from fwdscope.spec import tree
+from fwdscope.spec.expression import Expression
+from fwdscope.spec.problems import Span
+
+
+def last_uses(lines: tuple[tree.Line, ...]) -> Mapping[Span, tuple[str, ...]]:
+    """For the lines of a body the names that no line after them speaks of, by the line's place.
+
+    What is spoken of in a loop lives until the loop ends, for another round may read it. A line that nests others
+    repeats their names, since a choice runs only some of them. An attribute counts as a name: ``stem.h`` is the ``h``
+    of the part ``stem``.
+    """
+    ends: dict[str, int] = {}
+    spans: list[tuple[int, int, Span]] = []
+    _number(lines, 0, None, ends, spans)
+    by_end: dict[int, list[str]] = {}
+    for name, end in ends.items():
+        by_end.setdefault(end, []).append(name)
+    found = {span: tuple(n for i in range(start, end + 1) for n in by_end.get(i, ())) for start, end, span in spans}
+    return {span: names for span, names in found.items() if names}
+
+
+def _number(
+    lines: tuple[tree.Line, ...],
+    start: int,
+    loop: int | None,
+    ends: dict[str, int],
+    spans: list[tuple[int, int, Span]],
+) -> int:
+    """Number lines from ``start`` on, nested ones behind their own; the next free number.
+
+    ``ends`` gets the number after which a name is no longer spoken of, ``loop`` being that of the loop around.
+    """
+    for line in lines:
+        number, inner = start, tuple(_nested(line))
+        size = sum(1 for _ in tree.statements((line,)))
+        looped = loop if loop is not None else start + size - 1 if isinstance(line, tree.For | tree.While) else None
+        for name in _names(line):
+            ends[name] = max(ends.get(name, 0), number if looped is None else looped)
+        start = _number(inner, start + 1, looped, ends, spans)
+        spans.append((number, start - 1, line.span))
+    return start
+
+
+def _nested(line: tree.Line) -> Iterator[tree.Line]:
+    match line:
+        case tree.Part(body=body) | tree.For(body=body) | tree.While(body=body):
+            yield from body
+        case tree.If(then=then, orelse=orelse):
+            yield from (*then, *orelse)
+
+
+def _names(line: tree.Line) -> Iterator[str]:
+    """The names that a line makes or speaks of itself, not those of the lines it nests."""
+    for top in _expressions(line):
+        for node in ex.walk(top):
+            if isinstance(node, ex.Name):
+                yield node.id
+            elif isinstance(node, ex.Attribute):
+                yield node.name
+    match line:
+        case tree.Statement(target=target) | tree.For(target=target):
+            yield from (named.name for named in ex.targets(target))
+        case tree.Part(name=name):
+            yield name
+
+
+def _expressions(line: tree.Line) -> Iterator[Expression]:
+    match line:
+        case tree.Statement(value=value, promise=promise):
+            yield value
+            if promise is not None:
+                yield promise.shape
+        case tree.Part(inputs=inputs):
+            yield from inputs or ()
+        case tree.For(iterable=iterable):
+            yield iterable
+        case tree.If(test=test):
+            yield test
+        case tree.While(test=test, limit=limit):
+            yield test
+            if limit is not None:
+                yield limit

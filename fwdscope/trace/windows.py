@@ -1,0 +1,129 @@
+"""Which places of the input a place along one axis of a tensor depends on, exactly, also after upsampling.
+
+Along a convolutional path the window of input pixels repeats: P places further on it lies A pixels further on. An
+:class:`Axis` holds A and the windows of P neighbouring places, as if the input went on beyond its borders. Every
+operator here is said by its taps: which places of its input a place of its output reads.
+
+The arithmetic for strides alone is that of Araujo, Norris and Sim, "Computing receptive fields of convolutional neural
+networks", Distill 2019; several windows in a period are what a transposed convolution or a resize needs beside it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from fractions import Fraction
+from typing import NamedTuple
+
+Window = tuple[int, int]
+Taps = Callable[[int], Iterable[int]]
+
+# A period longer than this comes from sizes that share no factor: a resize of 224 to 225, again and again.
+MAX_PERIOD = 1024
+
+
+class Axis(NamedTuple):
+    """The first and last input pixel of each place in a period, and how far the next period lies ahead.
+
+    A place that reads nothing (between the taps of a transposed convolution) has no window.
+    """
+
+    advance: int
+    windows: tuple[Window | None, ...]
+
+    @property
+    def size(self) -> int:
+        """The receptive field: pixels from the first to the last, where they are most."""
+        return max((window[1] - window[0] + 1 for window in self.windows if window is not None), default=0)
+
+    @property
+    def jump(self) -> Fraction:
+        """How many input pixels lie between neighbouring places."""
+        return Fraction(self.advance, len(self.windows))
+
+    def at(self, place: int) -> Window | None:
+        """The window of a place."""
+        turns, phase = divmod(place, len(self.windows))
+        window = self.windows[phase]
+        return window and (window[0] + turns * self.advance, window[1] + turns * self.advance)
+
+
+PIXELS = Axis(1, ((0, 0),))
+
+
+def through(axis: Axis, taps: Taps, period: int = 1, step: int = 1) -> Axis | None:
+    """The axis behind an operator whose place i + period reads what place i reads, ``step`` places further on."""
+    turns = len(axis.windows) // math.gcd(len(axis.windows), step)
+    if period * turns > MAX_PERIOD:
+        return None
+    windows = tuple(_hull(axis.at(tap) for tap in taps(place)) for place in range(period * turns))
+    return _shortest(Axis(axis.advance * step * turns // len(axis.windows), windows))
+
+
+def union(one: Axis, other: Axis) -> Axis | None:
+    """What depends on both; None where they do not advance alike."""
+    if one == other:
+        return one
+    period = math.lcm(len(one.windows), len(other.windows))
+    if one.jump != other.jump or period > MAX_PERIOD:
+        return None
+    windows = tuple(_hull((one.at(place), other.at(place))) for place in range(period))
+    return _shortest(Axis(int(one.jump * period), windows))
+
+
+def _hull(windows: Iterable[Window | None]) -> Window | None:
+    found = [window for window in windows if window is not None]
+    return (min(w[0] for w in found), max(w[1] for w in found)) if found else None
+
+
+def _shortest(axis: Axis) -> Axis:
+    """The same with the shortest period."""
+    n = len(axis.windows)
+    for period in range(1, n):
+        if n % period == 0 and axis.advance % (n // period) == 0:
+            short = Axis(axis.advance * period // n, axis.windows[:period])
+            if all(short.at(place) == axis.windows[place] for place in range(period, n)):
+                return short
+    return axis
+
+
+# --- operators -------------------------------------------------------------------------------------------------------
+
+
+def convolved(axis: Axis, kernel: int, stride: int = 1, padding: int = 0, dilation: int = 1) -> Axis | None:
+    """A kernel over the axis: place i reads i·stride - padding + dilation·t."""
+    return through(axis, lambda i: (i * stride - padding + dilation * t for t in range(kernel)), 1, stride)
+
+
+def transposed(axis: Axis, kernel: int, stride: int = 1, padding: int = 0, dilation: int = 1) -> Axis | None:
+    """The other way round: place i is written by j where i = j·stride - padding + dilation·t."""
+
+    def taps(place: int) -> Iterable[int]:
+        reached = (divmod(place + padding - dilation * t, stride) for t in range(kernel))
+        return (j for j, rest in reached if rest == 0)
+
+    return through(axis, taps, stride)
+
+
+def resized(axis: Axis, ratio: Fraction, offset: Fraction, reach: tuple[int, int]) -> Axis | None:
+    """Place i reads around i·ratio + offset: from ⌊…⌋ - reach[0] to ⌊…⌋ + reach[1]; of a whole number, that alone."""
+
+    def taps(place: int) -> Iterable[int]:
+        source = place * ratio + offset
+        below = math.floor(source)
+        return (below,) if source == below else range(below - reach[0], below + reach[1] + 1)
+
+    return through(axis, taps, ratio.denominator, ratio.numerator)
+
+
+def adaptive(axis: Axis, size: int, windows: int) -> Axis | None:
+    """Windows as even as can be: the i-th goes from ⌊i·n/m⌋ to ⌈(i+1)·n/m⌉. None for one window, which is everything."""
+    if windows == 1:
+        return None
+    shared = math.gcd(size, windows)
+    return through(
+        axis,
+        lambda i: range(i * size // windows, -((i + 1) * size // -windows)),
+        windows // shared,
+        size // shared,
+    )

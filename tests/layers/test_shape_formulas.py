@@ -1,0 +1,292 @@
+"""Formulas of shapes and of parameters: each gives what torch gives, for every layer type and every listed function."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import subprocess
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from layer_examples import EXAMPLES, Example
+from test_functions import EXAMPLES as CALLS
+from test_functions import Example as FunctionExample
+from torch import Tensor
+
+from fwdscope.layers import LAYERS, layer_of
+from fwdscope.layers.operator_shapes import operator_shapes
+from fwdscope.layers.parameter_formulas import parameter_formula
+from fwdscope.layers.shape_formulas import FORMULAS, WITHOUT_SETTINGS, layer_shapes
+from fwdscope.layers.size_formulas import Size, evaluated, regrouped
+from fwdscope.ops import Op
+from fwdscope.ops.watch import watching
+
+each_example = pytest.mark.parametrize("example", EXAMPLES, ids=str)
+
+
+def tensors(value: Any) -> Iterator[Tensor]:
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, tuple | list):
+        for item in value:
+            yield from tensors(item)
+
+
+def shapes(value: Any) -> list[tuple[int, ...]]:
+    return [tuple(tensor.shape) for tensor in tensors(value)]
+
+
+def operators(run: Any) -> list[Op]:
+    """What runs, by ATen's names."""
+    found: list[Op] = []
+    with torch.no_grad(), watching(lambda op, arguments, result: found.append(op)):
+        run()
+    return found
+
+
+# --- formulas --------------------------------------------------------------------------------------------------------
+
+
+def test_a_formula_is_shown_in_symbols_with_numbers_and_with_its_value() -> None:
+    numbers = {"H": 224, "padding": 3, "kernel_size": 7, "stride": 2}
+    size = Size("H", "⌊(H + 2·padding − kernel_size) / stride⌋ + 1", numbers)
+    # ⌊223 / 2⌋ + 1
+    assert size.value == 112
+    assert size.text == "⌊(H + 2·padding − kernel_size) / stride⌋ + 1 = ⌊(224 + 2·3 − 7) / 2⌋ + 1 = 112"
+
+
+def test_rounding_is_down_and_up_and_division_is_exact() -> None:
+    assert Size("a", "⌊7 / 2⌋").value == 3
+    assert Size("a", "⌈7 / 2⌉").value == 4
+    assert Size("a", "⌊0 − 7 / 2⌋").value == -4
+    # As a float this would be off by one.
+    assert Size("a", "n / 3", {"n": 3 * (2**60 + 1)}).value == 2**60 + 1
+    with pytest.raises(ValueError, match="no whole number"):
+        _ = Size("a", "7 / 2").value
+
+
+def test_a_number_below_zero_stands_in_parentheses_and_a_large_one_has_its_commas() -> None:
+    assert Size("H", "H + before", {"H": 4096, "before": -1}).text == "H + before = 4,096 + (−1) = 4,095"
+    assert Size("rows", "12·1,024").text == "12·1,024 = 12,288"
+
+
+@given(st.lists(st.integers(1, 6), min_size=1, max_size=6), st.data())
+def test_a_view_is_explained_whatever_it_merges_and_cuts(factors: list[int], data: st.DataObject) -> None:
+    def grouped() -> list[int]:
+        cuts = sorted(data.draw(st.sets(st.integers(1, max(len(factors) - 1, 1)))))
+        edges = [0, *(c for c in cuts if c < len(factors)), len(factors)]
+        ones = data.draw(st.integers(0, 2))
+        return [math.prod(factors[a:b]) for a, b in itertools.pairwise(edges)] + [1] * ones
+
+    before, after = grouped(), grouped()
+    assert [Size("", text).value for text in regrouped(before, after)] == after
+
+
+def test_a_view_says_what_it_merges_and_what_it_cuts() -> None:
+    assert regrouped((1, 1024, 12, 64), (1, 1024, 768)) == ["1", "1,024", "12·64"]
+    assert regrouped((1, 1024, 2304), (1, 1024, 3, 12, 64)) == ["1", "1,024", "3", "12", "2,304 / (3·12)"]
+
+
+# --- layers ----------------------------------------------------------------------------------------------------------
+
+
+def test_every_layer_type_has_a_formula_of_its_shapes() -> None:
+    assert set(FORMULAS) == set(LAYERS)
+
+
+def settings_of(example: Example, module: torch.nn.Module) -> Any:
+    layer = layer_of(module)
+    assert layer is not None or example.name in WITHOUT_SETTINGS
+    return layer
+
+
+# oneDNN says that it leaves projections to another kernel, which is not what is looked at here.
+@pytest.mark.filterwarnings("ignore:LSTM with projections")
+@each_example
+def test_a_layers_formulas_give_the_shapes_that_torch_gives(example: Example) -> None:
+    inputs = example.inputs()
+    module = example.layer().build(*inputs)
+    found = shapes(module(*inputs))
+    explained = layer_shapes(example.name, settings_of(example, module), shapes(inputs), found)
+    assert None not in explained
+    assert [evaluated(sizes or ()) for sizes in explained] == found
+    for size in (size for sizes in explained for size in sizes or ()):
+        # The numbers shown give the value as well as the symbols do.
+        assert Size(size.name, size.inserted.replace("(−", "(0−").replace(",", "")).value == size.value
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "came", "expected"),
+    [
+        # 224 + 2·3 − 7 = 223
+        ("Conv2d", {"out_channels": 64, "kernel_size": 7, "stride": 2, "padding": 3}, (1, 3, 224, 224),
+         "⌊(H + 2·padding − kernel_size) / stride⌋ + 1 = ⌊(224 + 2·3 − 7) / 2⌋ + 1 = 112"),
+        ("Conv2d", {"out_channels": 8, "kernel_size": 3, "dilation": 2}, (1, 3, 9, 9),
+         "H − dilation·(kernel_size − 1) − 1 + 1 = 9 − 2·(3 − 1) − 1 + 1 = 5"),
+        ("ConvTranspose2d", {"out_channels": 8, "kernel_size": 2, "stride": 2}, (1, 3, 28, 28),
+         "(H − 1)·stride + kernel_size = (28 − 1)·2 + 2 = 56"),
+        ("MaxPool2d", {"kernel_size": 2}, (1, 3, 57, 57),
+         "⌊(H − kernel_size) / stride⌋ + 1 = ⌊(57 − 2) / 2⌋ + 1 = 28"),
+        ("MaxPool2d", {"kernel_size": 2, "ceil_mode": True}, (1, 3, 57, 57),
+         "⌈(H − kernel_size) / stride⌉ + 1 = ⌈(57 − 2) / 2⌉ + 1 = 29"),
+        ("Upsample", {"scale_factor": 1.5}, (1, 3, 5, 5), "⌊H·scale_factor⌋ = ⌊5·1.5⌋ = 7"),
+        ("ZeroPad2d", {"padding": (1, 2, 3, 4)}, (1, 3, 8, 8), "H + before + after = 8 + 3 + 4 = 15"),
+        ("PixelShuffle", {"upscale_factor": 2}, (1, 12, 8, 8), "H·r = 8·2 = 16"),
+    ],
+)  # fmt: skip
+def test_the_height_is_told_as_a_textbook_does(
+    name: str, settings: dict[str, Any], came: tuple[int, ...], expected: str
+) -> None:
+    x = torch.empty(came, device="meta")
+    layer = LAYERS[name](**settings)
+    with torch.device("meta"):
+        module = layer.build(x)
+    (sizes,) = layer_shapes(name, layer, [came], [tuple(module(x).shape)])
+    assert sizes is not None
+    assert sizes[2].text == expected
+
+
+def test_heads_make_the_features_of_attention_and_directions_those_of_an_lstm() -> None:
+    attention = LAYERS["MultiheadAttention"](12)
+    first, weights = layer_shapes("MultiheadAttention", attention, [(5, 2, 768)] * 3, [(5, 2, 768), (2, 5, 5)])
+    assert first is not None
+    assert first[-1].text == "num_heads·head_dim = 12·64 = 768"
+    assert weights is not None
+    lstm = LAYERS["LSTM"](16, num_layers=3, bidirectional=True)
+    out, h, _ = layer_shapes("LSTM", lstm, [(5, 2, 8)], [(5, 2, 32), (6, 2, 16), (6, 2, 16)])
+    assert out is not None
+    assert h is not None
+    assert out[-1].text == "directions·hidden_size = 2·16 = 32"
+    assert h[0].text == "num_layers·directions = 3·2 = 6"
+
+
+def test_a_formula_that_does_not_give_what_came_out_is_not_shown() -> None:
+    layer = LAYERS["Linear"](5)
+    assert layer_shapes("Linear", layer, [(2, 8)], [(2, 5)]) != (None,)
+    assert layer_shapes("Linear", layer, [(2, 8)], [(2, 6)]) == (None,)
+    assert layer_shapes("Linear", None, [(2, 8)], [(2, 5)]) == (None,)
+
+
+# --- parameters ------------------------------------------------------------------------------------------------------
+
+
+@each_example
+def test_formulas_of_parameters_sum_to_what_the_module_has(example: Example) -> None:
+    module = example.layer().build(*example.inputs())
+    found = [
+        parameter_formula(example.name, layer_of(module), name, p.shape).value for name, p in module.named_parameters()
+    ]
+    assert sum(found) == sum(p.numel() for p in module.parameters())
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "came", "expected"),
+    [
+        ("Conv2d", {"out_channels": 64, "kernel_size": 7}, (1, 3, 224, 224),
+         ["out_channels·in_channels·kernel_height·kernel_width = 64·3·7·7 = 9,408", "out_channels = 64"]),
+        ("Conv2d", {"out_channels": 64, "kernel_size": 3, "groups": 32, "bias": False}, (1, 64, 8, 8),
+         ["out_channels·(in_channels / groups)·kernel_height·kernel_width = 64·(64 / 32)·3·3 = 1,152"]),
+        ("ConvTranspose1d", {"out_channels": 6, "kernel_size": 4, "bias": False}, (1, 3, 8),
+         ["in_channels·out_channels·kernel_size = 3·6·4 = 72"]),
+        ("Linear", {"out_features": 10}, (1, 128), ["out_features·in_features = 10·128 = 1,280", "out_features = 10"]),
+        ("GRU", {"hidden_size": 5}, (7, 2, 4),
+         ["3·hidden_size·input_size = 3·5·4 = 60", "3·hidden_size·hidden_size = 3·5·5 = 75",
+          "3·hidden_size = 3·5 = 15", "3·hidden_size = 3·5 = 15"]),
+        ("LSTM", {"hidden_size": 5, "proj_size": 2, "bias": False}, (7, 2, 4),
+         ["4·hidden_size·input_size = 4·5·4 = 80", "4·hidden_size·proj_size = 4·5·2 = 40",
+          "proj_size·hidden_size = 2·5 = 10"]),
+        ("LayerNorm", {}, (2, 8), ["8", "8"]),
+    ],
+)  # fmt: skip
+def test_parameters_are_told_by_what_their_dimensions_stand_for(
+    name: str, settings: dict[str, Any], came: tuple[int, ...], expected: list[str]
+) -> None:
+    layer = LAYERS[name](**settings)
+    module = layer.build(torch.rand(came))
+    assert [parameter_formula(name, layer, n, p.shape).text for n, p in module.named_parameters()] == expected
+
+
+# --- operators -------------------------------------------------------------------------------------------------------
+
+# Operators of these examples whose first result has no formula. A layer's own formula tells those of the layers;
+# of the others the shapes are told as they are.
+WITHOUT_FORMULA = {
+    "_ctc_loss", "_embedding_bag", "_embedding_bag_forward_only", "_fft_c2r", "_trilinear", "affine_grid_generator",
+    "diag_embed", "diagonal", "diagonal_copy", "fractional_max_pool2d", "fractional_max_pool3d", "glu", "gru",
+    "gru_cell", "index", "lstm", "lstm_cell", "max_unpool2d", "max_unpool3d", "multinomial", "nll_loss2d_forward",
+    "nll_loss_forward", "nonzero", "resize_as_", "rnn_relu", "rnn_tanh", "rnn_tanh_cell", "rot90", "tril_indices",
+    "triu_indices", "view_as_complex", "view_as_real",
+}  # fmt: skip
+
+
+def explained(op: Op) -> bool:
+    """Whether the first result is explained; what is said of any must be right."""
+    found = operator_shapes(op)
+    assert len(found) == len(op.outputs)
+    for sizes, output in zip(found, op.outputs, strict=True):
+        assert sizes is None or evaluated(sizes) == output.shape
+    return not found or found[0] is not None
+
+
+@pytest.mark.parametrize("call", CALLS, ids=repr)
+def test_what_is_said_of_a_functions_operators_is_what_they_give(call: FunctionExample) -> None:
+    unexplained = {op.name for op in operators(lambda: call.run("meta")) if not explained(op)}
+    assert {name.rpartition(".")[2] for name in unexplained} <= WITHOUT_FORMULA
+
+
+@pytest.mark.filterwarnings("ignore:LSTM with projections")
+@each_example
+def test_what_is_said_of_a_layers_operators_is_what_they_give(example: Example) -> None:
+    inputs = example.inputs()
+    module = example.layer().build(*inputs)
+    unexplained = {op.name for op in operators(lambda: module(*inputs)) if not explained(op)}
+    assert {name.rpartition(".")[2] for name in unexplained} <= WITHOUT_FORMULA
+
+
+def told(run: Any) -> list[str]:
+    """The formulas of the last operator's first result that compute something."""
+    sizes = operator_shapes(operators(run)[-1])[0]
+    assert sizes is not None
+    return [size.text for size in sizes if not size.plain]
+
+
+@pytest.mark.parametrize(
+    ("run", "expected"),
+    [
+        (lambda x: torch.cat([x, x, x[:, :1]], dim=1), ["3 + 3 + 1 = 7"]),
+        (lambda x: x.flatten(1), ["3·4 = 12"]),
+        (lambda x: x.unflatten(2, (2, 2)), ["4 / 2 = 2"]),
+        (lambda x: x[:, :, 1::2], ["⌈(4 − 1) / 2⌉ = 2"]),
+        (lambda x: x.unfold(2, 2, 1), ["⌊(4 − 2) / 1⌋ + 1 = 3"]),
+        (lambda x: x.repeat(1, 1, 3), ["4·3 = 12"]),
+        (lambda x: x.split(3, dim=2)[0], []),
+        (lambda x: torch.fft.rfft(x), ["⌊4 / 2⌋ + 1 = 3"]),
+        (lambda x: torch.nn.functional.pad(x, (1, 2)), ["4 + before + after = 4 + 1 + 2 = 7"]),
+        (lambda x: torch.pdist(x[0]), ["N·(N − 1) / 2 = 3·(3 − 1) / 2 = 3"]),
+    ],
+)
+def test_an_operator_is_told_by_its_arithmetic(run: Any, expected: list[str]) -> None:
+    x = torch.empty(2, 3, 4, device="meta")
+    texts = told(lambda: run(x))
+    assert [text for text in texts if " = " in text] == expected
+
+
+def test_of_a_product_the_inner_size_is_summed_over() -> None:
+    a, b = torch.empty(3, 4, device="meta"), torch.empty(4, 5, device="meta")
+    sizes = operator_shapes(operators(lambda: a @ b)[-1])[0]
+    assert sizes is not None
+    assert [(size.name, size.value, size.note) for size in sizes] == [
+        ("M", 3, "K = 4 is summed over"),
+        ("N", 5, ""),
+    ]
+
+
+def test_formulas_are_read_without_torch() -> None:
+    modules = "shape_formulas, operator_shapes, parameter_formulas"
+    script = f"import sys; from fwdscope.layers import {modules}; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
