@@ -140,7 +140,9 @@ def _inputs(checked: Checked, network: Network, feeds: Mapping[str, Feed]) -> tu
 
 
 def _totals(network: nn.Module, traced: Trace, inputs: Iterable[Tensor]) -> Totals:
-    parameters = list(network.parameters())
+    from fwdscope.trace.parameters import named_parameters
+
+    parameters = [tensor for _, tensor in named_parameters(network)]
     buffers = list(network.buffers())
     param_bytes = sum(p.numel() * p.element_size() for p in parameters)
     buffer_bytes = sum(b.numel() * b.element_size() for b in buffers)
@@ -159,18 +161,18 @@ def _totals(network: nn.Module, traced: Trace, inputs: Iterable[Tensor]) -> Tota
         peak_memory=param_bytes + buffer_bytes + input_bytes + traced.peak,
         peak_activations=traced.peak,
         input_bytes=input_bytes,
-        active_params=_active(network),
+        active_params=_active(network, sum(p.numel() for p in parameters)),
     )
 
 
-def _active(network: nn.Module) -> int:
-    """Parameters that one position meets: of a mixture's experts those of the top k, which are as large as any k."""
+def _active(network: nn.Module, params: int) -> int:
+    """Of all parameters those that one position meets: of a mixture's experts those of the top k, which are as large as any k."""
     idle = 0
     for module in network.modules():
         experts, top_k = getattr(module, "experts", None), getattr(module, "top_k", None)
         if type(module).__name__ == "MixtureOfExperts" and experts is not None and isinstance(top_k, int):
             idle += sum(p.numel() for p in experts.parameters()) * (len(experts) - top_k) // len(experts)
-    return sum(p.numel() for p in network.parameters()) - idle
+    return params - idle
 
 
 def _uncounted(traced: Trace) -> dict[str, None]:

@@ -66,3 +66,25 @@ def test_the_probe_sees_torch_where_it_is_loaded() -> None:
     """Without this, the tests above could not fail."""
     code, _, loaded = probe("inspect", "perceptron")
     assert (code, loaded) == (0, True)
+
+
+def test_an_inspect_on_meta_loads_neither_dynamo_nor_sympy() -> None:
+    """Either would cost as much as torch itself; a rule that states its result saves torch's slow references."""
+    code = (
+        "import sys, fwdscope\n"
+        "from fwdscope.inspection import shipped\n"
+        "for name in shipped():\n"
+        "    fwdscope.inspect(name)\n"
+        "    found = [module for module in ('torch._dynamo', 'sympy') if module in sys.modules]\n"
+        "    if found:\n"
+        "        sys.exit(f'{name} loads {found}')\n"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    seen = subprocess.run(
+        [sys.executable, "-c", "import sys, torch; torch.empty(2, device='meta').exp(); print('sympy' in sys.modules)"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert seen.stdout == "True\n", "without our rules torch loads it; if it no longer does, this test proves nothing"

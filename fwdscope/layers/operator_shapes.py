@@ -236,16 +236,23 @@ def _slice(op: Operator) -> Sequence[Sequence[Size]]:
     return (_with(x, dim, Size(name, inside if step == 1 else f"⌈({inside}) / {step}⌉")),)
 
 
-@_formula("narrow")
-def _narrow(op: Operator) -> Sequence[Sequence[Size]]:
-    dim = op.at(1) % len(_tensor(op))
-    return (_with(_tensor(op), dim, given(f"size_{dim}", "length", op.at(3))),)
-
-
 @_formula("index_select")
 def _index_select(op: Operator) -> Sequence[Sequence[Size]]:
     index, dim = _tensor(op, 2), op.at(1)
     return (_with(_tensor(op), dim, given(f"size_{dim}", "indices", index[0] if index else 1)),)
+
+
+@_formula("index", "_unsafe_index")
+def _index(op: Operator) -> Sequence[Sequence[Size]]:
+    """Indices that stand side by side are put in the place of theirs, others in front; masks are decided by the data."""
+    x, indices = _tensor(op), op.at(1)
+    dims = [dim for dim, index in enumerate(indices) if index is not None]
+    if not dims or any(indices[dim].dtype in ("bool", "uint8") for dim in dims):
+        return ()
+    put = [kept(f"index_{i}", s.value) for i, s in enumerate(broadcast(*(indices[dim].shape for dim in dims)))]
+    rest = [size for dim, size in enumerate(_same(x)) if dim not in dims]
+    place = dims[0] if dims[-1] - dims[0] == len(dims) - 1 else 0
+    return ([*rest[:place], *put, *rest[place:]],)
 
 
 @_formula("gather", "take_along_dim")

@@ -31,7 +31,7 @@ def parameter_formula(type_name: str, layer: Layer | None, name: str, shape: Seq
     shape = tuple(shape)
     plain = Size(name, product(shape) if shape else "1", {})
     factors = _FACTORS.get(type_name, _no_factors)(layer, name, shape)
-    if factors is None or len(factors) != len(shape):
+    if not factors or len(factors) != len(shape):
         return plain
     numbers = {key: value for _, used in factors for key, value in used.items()}
     found = Size(name, "·".join(text for text, _ in factors), numbers)

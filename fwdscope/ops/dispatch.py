@@ -76,10 +76,9 @@ def plain(value: Any) -> Value:
 
 def operand(x: Tensor) -> Operand:
     """A tensor's shape, dtype and strides."""
-    dtype = x.dtype
-    name = _DTYPES.get(dtype) or str(dtype).removeprefix("torch.")
+    name = _DTYPES.get(x.dtype) or str(x.dtype).removeprefix("torch.")
     stride = x.stride() if x.layout is torch.strided else (0,) * x.dim()
-    return Operand(tuple(x.shape), name, dtype.itemsize, stride)
+    return Operand(tuple(x.shape), name, x.itemsize, stride)
 
 
 def _outputs(result: Any) -> tuple[Operand, ...]:
@@ -100,9 +99,7 @@ def run(func: Any, args: Any, kwargs: Any) -> tuple[Any, Op]:
     outputs = infer(op, _DTYPES[torch.get_default_dtype()]) if _on_meta(args, kwargs) else None
     if outputs is not None and op.in_place:
         this = op.operand()
-        # What broadcasting repeats cannot be written, and torch says so.
-        repeated = any(step == 0 and size > 1 for step, size in zip(this.stride, this.shape, strict=True))
-        if (outputs[0].shape, outputs[0].dtype) == (this.shape, this.dtype) and not repeated:
+        if (outputs[0].shape, outputs[0].dtype) == (this.shape, this.dtype):
             return args[0], op._replace(outputs=(this,))
         outputs = None
     if outputs is None:

@@ -30,6 +30,8 @@ _PROSE = 100
 MOST_OPERATORS = 40
 # Sums of more terms are not written out.
 _MOST_TERMS = 4
+# A name or a description is not cut shorter than this.
+_LEAST = 10
 
 
 def draw(explanation: Explanation, width: int, color: bool) -> str:
@@ -37,7 +39,7 @@ def draw(explanation: Explanation, width: int, color: bool) -> str:
     width = max(width, 40)
     blocks = (
         _head(explanation, width),
-        _incoming(explanation),
+        _incoming(explanation, width),
         _results(explanation, width),
         _weights(explanation, width),
         _parts(explanation, width),
@@ -55,16 +57,7 @@ def draw(explanation: Explanation, width: int, color: bool) -> str:
 
 def _head(one: Explanation, width: int) -> Iterator[Line]:
     place = f"{one.source}:{one.line}:{one.column}" if one.line is not None else ""
-    path, text = printable(one.path), printable(one.text or one.type)
-    title: Line = ((path, "name"), ("  ·  " if path else "", "dim"), (text if text != path else "", ""))
-    taken = sum(len(piece) for piece, _ in title)
-    room = width - taken - len(place)
-    if place and room >= _INDENT:
-        yield (*title, (" " * room, ""), (place, "dim"))
-    else:
-        yield title
-        if place:
-            yield ((place, "dim"),)
+    yield from _title(one, width)
     for text in textwrap.wrap(printable(one.sentence), min(width, _PROSE)):
         yield ((text, ""),)
     if one.note:
@@ -75,10 +68,32 @@ def _head(one: Explanation, width: int) -> Iterator[Line]:
         yield from (((piece, "dim"),) for piece in textwrap.wrap(text, min(width, _PROSE)))
 
 
+def _title(one: Explanation, width: int) -> Iterator[Line]:
+    """The path, what it is and its place on one line, where they fit; else one below the other."""
+    path, text = printable(one.path), printable(one.text or one.type)
+    place = f"{one.source}:{one.line}:{one.column}" if one.line is not None else ""
+    text = "" if text == path else text
+    between = "  ·  " if path and text else ""
+    title: Line = ((path, "name"), (between, "dim"), (text, ""))
+    room = width - sum(len(piece) for piece, _ in title) - len(place)
+    if room >= _INDENT * bool(place):
+        yield (*title, (" " * room if place else "", ""), (place, "dim"))
+        return
+    yield from _below(path, width, "name")
+    yield from _below(text, width, "")
+    yield from _below(place, width, "dim")
+
+
+def _below(text: str, width: int, style: Style, indent: int = 0) -> Iterator[Line]:
+    """A text on lines of its own; a word longer than a line is broken, so that nothing is lost."""
+    for piece in textwrap.wrap(text, width - indent, break_on_hyphens=False):
+        yield ((" " * indent, ""), (piece, style))
+
+
 # --- in and out ------------------------------------------------------------------------------------------------------
 
 
-def _incoming(one: Explanation) -> Iterator[Line]:
+def _incoming(one: Explanation, width: int) -> Iterator[Line]:
     if not one.inputs:
         return
     yield (("IN", "heading"),)
@@ -88,12 +103,17 @@ def _incoming(one: Explanation) -> Iterator[Line]:
     wide = max(map(len, shapes))
     for incoming, name, sizes in zip(one.inputs, names, shapes, strict=True):
         label = f"{name.ljust(column)}  " if column else ""
-        origin = f"  from {printable(incoming.source)}" if incoming.source else ""
-        yield ((" " * _INDENT, ""), (label, "dim"), (sizes.ljust(wide), ""), (f"  {incoming.dtype}{origin}", "dim"))
+        origin = f"from {printable(incoming.source)}" if incoming.source else ""
+        line: Line = ((" " * _INDENT, ""), (label, "dim"), (sizes.ljust(wide), ""), (f"  {incoming.dtype}", "dim"))
+        if origin and sum(len(piece) for piece, _ in line) + len(origin) + 2 <= width:
+            yield (*line, (f"  {origin}", "dim"))
+        else:
+            yield line
+            yield from _below(origin, width, "dim", 2 * _INDENT)
     if one.sources and any(incoming.source is None for incoming in one.inputs):
-        yield ((f"{' ' * _INDENT}made by {', '.join(map(printable, one.sources))}", "dim"),)
+        yield from _below(f"made by {', '.join(map(printable, one.sources))}", width, "dim", _INDENT)
     if one.reads:
-        yield ((f"{' ' * _INDENT}reads {', '.join(map(printable, one.reads))}", "dim"),)
+        yield from _below(f"reads {', '.join(map(printable, one.reads))}", width, "dim", _INDENT)
 
 
 def _results(one: Explanation, width: int) -> Iterator[Line]:
@@ -214,33 +234,43 @@ def _parts(one: Explanation, width: int) -> Iterator[Line]:
     if not one.parts:
         return
     equal = "  figures of one each; × n stands for n equal ones" if any(part.times > 1 for part in one.parts) else ""
-    yield ((f"INSIDE {printable(one.path)}", "heading"), (equal, "dim"))
+    yield ((f"INSIDE {printable(one.path)}".rstrip(), "heading"), (equal, "dim"))
     # Paths begin alike; what differs is enough, as the heading says.
     within = f"{one.path}."
     names = [printable(part.path.removeprefix(within) or part.text) for part in one.parts]
     times = [f"× {exact(part.times)}" if part.times > 1 else "" for part in one.parts]
     texts = [printable(part.text) if part.path else "" for part in one.parts]
-    numbers = [
+    figures = [
         ["params", *count_column([part.params for part in one.parts])],
         ["MACs", *count_column([part.macs for part in one.parts])],
         ["FLOPs", *count_column([part.flops for part in one.parts])],
     ]
-    widths = [max(map(len, column)) for column in numbers]
-    right = sum(size + 2 for size in widths)
-    left = max(len(name) for name in names)
-    counted = max(map(len, times))
-    room = max(width - _INDENT - left - counted - 4 - right, 8)
-    wide = min(room, max(map(len, texts)))
-    rows = zip(["", *names], ["", *times], ["", *texts], *numbers, strict=True)
-    for i, (name, many, text, *figures) in enumerate(rows):
-        shown = text if len(text) <= wide else text[: wide - 1] + "…"
-        aligned = "".join(f"  {figure:>{size}}" for figure, size in zip(figures, widths, strict=True))
+    columns = [["", *names], ["", *times], ["", *texts]]
+    # Where room is short, what it is gives way first, then the end of its name, then the last figures.
+    rest = width - _INDENT - _room(columns[1]) - 4
+    while len(figures) > 1 and rest - sum(_room(column) + 2 for column in figures) < 2 * _LEAST:
+        figures.pop()
+    rest -= sum(_room(column) + 2 for column in figures)
+    name_room = min(_room(columns[0]), max(rest - min(_LEAST, _room(columns[2])), _LEAST))
+    rooms = (name_room, _room(columns[1]), min(_room(columns[2]), max(rest - name_room, 0)))
+    for i, (name, many, text) in enumerate(zip(*columns, strict=True)):
+        shown = [_cut(cell, room) for cell, room in zip((name, many, text), rooms, strict=True)]
+        aligned = "".join(f"  {column[i]:>{_room(column)}}" for column in figures)
         yield (
             (" " * _INDENT, ""),
-            (name.ljust(left), "name"),
-            (f"  {many.ljust(counted)}  {shown.ljust(wide)}", "dim"),
+            (shown[0], "name"),
+            (f"  {shown[1]}  {shown[2]}", "dim"),
             (aligned, "" if i else "dim"),
         )
+
+
+def _room(column: Sequence[str]) -> int:
+    return max(map(len, column), default=0)
+
+
+def _cut(text: str, room: int) -> str:
+    """A text as wide as its column, its end left out where it is longer."""
+    return text.ljust(room) if len(text) <= room else f"{text[: room - 1]}…"[:room]
 
 
 def _operators(one: Explanation, width: int) -> Iterator[Line]:

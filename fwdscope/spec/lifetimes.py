@@ -36,17 +36,22 @@ def _number(
 ) -> int:
     """Number lines from ``start`` on, nested ones behind their own; the next free number.
 
-    ``ends`` gets the number after which a name is no longer spoken of, ``loop`` being that of the loop around.
+    ``ends`` gets the number after which a name is no longer spoken of, ``loop`` being that of the loop around: one more
+    than its last line has, since that line runs in every round.
     """
     for line in lines:
-        number, inner = start, tuple(_nested(line))
-        size = sum(1 for _ in tree.statements((line,)))
-        looped = loop if loop is not None else start + size - 1 if isinstance(line, tree.For | tree.While) else None
+        number, is_loop = start, isinstance(line, tree.For | tree.While)
+        looped = loop if loop is not None else number + _size(line) - 1 if is_loop else None
         for name in _names(line):
             ends[name] = max(ends.get(name, 0), number if looped is None else looped)
-        start = _number(inner, start + 1, looped, ends, spans)
+        start = _number(tuple(_nested(line)), number + 1, looped, ends, spans) + is_loop
         spans.append((number, start - 1, line.span))
     return start
+
+
+def _size(line: tree.Line) -> int:
+    """How many numbers a line takes: its own, those of the lines it nests, and one for the end of a loop."""
+    return 1 + sum(map(_size, _nested(line))) + isinstance(line, tree.For | tree.While)
 
 
 def _nested(line: tree.Line) -> Iterator[tree.Line]:

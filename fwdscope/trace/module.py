@@ -16,11 +16,13 @@ from fwdscope.layers import describe_module
 from fwdscope.trace.record import Node, Recorder, Trace, hook, recording, tensors
 
 
-def trace_module(module: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[Trace, str]:
+def trace_module(
+    module: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any], where_it_lives: bool = False
+) -> tuple[Trace, str]:
     """Run a module once and record it; also the device it ran on.
 
     It runs on meta, with stand-ins for its weights, in evaluation mode; where that cannot be (it looks at data,
-    or holds tensors that are no parameters), where it lives. Weights, modes, hooks and torch's generator are left
+    or holds tensors that are no parameters), or is not wanted, ``where_it_lives``. Weights, modes, hooks and torch's generator are left
     as they were, also after an exception.
     """
     try:

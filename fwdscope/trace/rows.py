@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from fwdscope.report import Kind, LayerRow, Shape, TensorInfo
 from fwdscope.trace.memory import Mark
+from fwdscope.trace.parameters import named_parameters
 from fwdscope.trace.record import Node, OpRecord, Trace
 
 
@@ -80,8 +81,7 @@ def _own(node: Node, what: str) -> Iterable[tuple[str, Tensor]]:
         return [(node.label, node.tensor)] if isinstance(node.tensor, nn.Parameter) == (what == "parameters") else []
     if node.module is None:
         return []
-    named = node.module.named_parameters if what == "parameters" else node.module.named_buffers
-    return list(named())
+    return list(named_parameters(node.module) if what == "parameters" else node.module.named_buffers())
 
 
 def _unseen(tensors: Iterable[tuple[str, Tensor]], seen: set[int]) -> list[tuple[str, Tensor]]:

@@ -211,6 +211,12 @@ def test_parameters_are_told_by_what_their_dimensions_stand_for(
     assert [parameter_formula(name, layer, n, p.shape).text for n, p in module.named_parameters()] == expected
 
 
+def test_a_buffer_that_is_a_single_number_counts_one() -> None:
+    norm = LAYERS["BatchNorm2d"]()
+    assert parameter_formula("BatchNorm2d", norm, "num_batches_tracked", ()).value == 1
+    assert parameter_formula("Conv2d", LAYERS["Conv2d"](4, 3), "scale", ()).value == 1
+
+
 # --- operators -------------------------------------------------------------------------------------------------------
 
 # Operators of these examples whose first result has no formula. A layer's own formula tells those of the layers;
@@ -218,7 +224,7 @@ def test_parameters_are_told_by_what_their_dimensions_stand_for(
 WITHOUT_FORMULA = {
     "_ctc_loss", "_embedding_bag", "_embedding_bag_forward_only", "_fft_c2r", "_trilinear", "affine_grid_generator",
     "diag_embed", "diagonal", "diagonal_copy", "fractional_max_pool2d", "fractional_max_pool3d", "glu", "gru",
-    "gru_cell", "index", "lstm", "lstm_cell", "max_unpool2d", "max_unpool3d", "multinomial", "nll_loss2d_forward",
+    "gru_cell", "lstm", "lstm_cell", "max_unpool2d", "max_unpool3d", "multinomial", "nll_loss2d_forward",
     "nll_loss_forward", "nonzero", "resize_as_", "rnn_relu", "rnn_tanh", "rnn_tanh_cell", "rot90", "tril_indices",
     "triu_indices", "view_as_complex", "view_as_real",
 }  # fmt: skip
@@ -250,8 +256,10 @@ def test_what_is_said_of_a_layers_operators_is_what_they_give(example: Example) 
 
 def told(run: Any) -> list[str]:
     """The formulas of the last operator's first result that compute something."""
-    sizes = operator_shapes(operators(run)[-1])[0]
+    op = operators(run)[-1]
+    sizes = operator_shapes(op)[0]
     assert sizes is not None
+    assert evaluated(sizes) == op.output.shape
     return [size.text for size in sizes if not size.plain]
 
 
@@ -267,6 +275,7 @@ def told(run: Any) -> list[str]:
         (lambda x: x.split(3, dim=2)[0], []),
         (lambda x: torch.fft.rfft(x), ["⌊4 / 2⌋ + 1 = 3"]),
         (lambda x: torch.nn.functional.pad(x, (1, 2)), ["4 + before + after = 4 + 1 + 2 = 7"]),
+        (lambda x: x[:, torch.zeros(5, 6, dtype=torch.int64, device="meta")], []),
         (lambda x: torch.pdist(x[0]), ["N·(N − 1) / 2 = 3·(3 − 1) / 2 = 3"]),
     ],
 )

@@ -179,6 +179,30 @@ def test_a_line_of_a_loop_is_one_layer_however_often_it_runs() -> None:
     assert keys(built) == ["cell.weight", "cell.bias"]
 
 
+def test_every_round_of_a_loop_reads_the_names_outside() -> None:
+    """A run keeps no value longer than its last reader needs it; in a loop that is the last round."""
+    built = network(
+        """
+        - table = 2 * x
+        - y = x
+        - for: i in range(3)
+          do:
+            - for: j in range(2)
+              do:
+                - y = y + table
+            - if: i > 1
+              then:
+                - y = y + x
+            - y * 1
+        - y + prev
+        """
+    )
+    x = torch.ones(2, 8)
+    for _ in range(2):
+        # y = x + 3 · 2 · 2x + x = 14x, and the last line adds what flows, which is y again
+        assert torch.equal(materialise(built)(x), 28 * x)
+
+
 def test_a_comprehension_makes_a_layer_each_turn() -> None:
     built = network("- stack([Linear(8)(x) for _ in range(3)], dim=1)  -> (2, 3, 8)")
     assert weights(built) == ["linear", "linear_2", "linear_3"]
@@ -341,9 +365,7 @@ def test_a_loop_that_the_data_never_end_stops_at_its_limit() -> None:
 
 
 def test_the_lines_of_a_graph_stand_in_any_order() -> None:
-    text = (
-        "inputs: {'x': 'randn(2, 8)'}\ngraph:\n  - out = relu(b + a)\n  - b = Linear(4)(a)\n  - a = Linear(4)(x)\n"
-    )
+    text = "inputs: {'x': 'randn(2, 8)'}\ngraph:\n  - out = relu(b + a)\n  - b = Linear(4)(a)\n  - a = Linear(4)(x)\n"
     one = check(parse(Source("graph.yaml", text)))
     assert [line.text for line in one.layers] == ["Linear(4)(x)", "Linear(4)(a)", "relu(b + a)"]  # type: ignore[union-attr]
     assert weights(build(one)) == ["a", "b"]
