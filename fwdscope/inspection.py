@@ -166,7 +166,7 @@ def _totals(network: nn.Module, traced: Trace, inputs: Iterable[Tensor]) -> Tota
 
 
 def _active(network: nn.Module, params: int) -> int:
-    """Of all parameters those that one position meets: of a mixture's experts those of the top k, which are as large as any k."""
+    """Of all parameters those that one position meets: of a mixture's experts those of any top k."""
     idle = 0
     for module in network.modules():
         experts, top_k = getattr(module, "experts", None), getattr(module, "top_k", None)

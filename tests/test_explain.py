@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import nn
 
-from fwdscope.explain import Explanation, Formula, OperatorCost, explain
+from fwdscope.explain import Explanation, Formula, OperatorCost, Weight, explain
 from fwdscope.inspection import shipped
 from fwdscope.model import build
 from fwdscope.render.explanation import MOST_OPERATORS, as_json, draw
@@ -58,6 +58,7 @@ layers:
 def test_a_convolution_is_explained_to_the_last_number() -> None:
     found = explain(spec("resnet50"), "conv1")
     assert (found.path, found.text, found.source, found.line) == ("conv1", "Conv2d 7×7 /2", "resnet50.yaml", 28)
+    assert found.title == "conv1  ·  Conv2d 7×7 /2"
     assert found.sentence.startswith("Learned filters slid over an image")
     (incoming,) = found.inputs
     assert (incoming.name, incoming.shape, incoming.dtype) == ("input", (1, 3, 224, 224), "float32")
@@ -132,6 +133,17 @@ def test_a_tied_weight_is_said_to_be_read_and_to_be_shared() -> None:
     found, _ = trace_module(Tied(), (torch.zeros(2, 3, dtype=torch.int64),), {})
     (weight,) = explain(found, "head").parameters
     assert weight.shared == ("emb.weight",)
+
+
+def test_a_parameter_that_is_not_trained_and_one_that_is_shared_say_so() -> None:
+    count = Formula("weight", "n", "8", 8)
+    frozen = Weight("weight", (8,), "float32", count, 32, trainable=False, shared=("emb.weight",))
+    drawn = draw(
+        made(parameters=(frozen,), buffers=(Weight("mean", (8,), "float32", count, 32, trainable=False),)), 90, False
+    )
+    assert "  weight  (8,)  float32  32 B  not trained; shared with emb.weight\n" in drawn
+    assert "  mean  (8,)  float32  32 B\n" in drawn
+    assert "\n    not trained; shared with emb.weight\n" in draw(made(parameters=(frozen,)), 50, False)
 
 
 def test_calls_of_one_layer_are_counted_and_summed() -> None:

@@ -244,7 +244,7 @@ def _index_select(op: Operator) -> Sequence[Sequence[Size]]:
 
 @_formula("index", "_unsafe_index")
 def _index(op: Operator) -> Sequence[Sequence[Size]]:
-    """Indices that stand side by side are put in the place of theirs, others in front; masks are decided by the data."""
+    """Indices side by side are put in the place of theirs, others in front; what a mask takes the data decide."""
     x, indices = _tensor(op), op.at(1)
     dims = [dim for dim, index in enumerate(indices) if index is not None]
     if not dims or any(indices[dim].dtype in ("bool", "uint8") for dim in dims):

@@ -56,7 +56,6 @@ def draw(explanation: Explanation, width: int, color: bool) -> str:
 
 
 def _head(one: Explanation, width: int) -> Iterator[Line]:
-    place = f"{one.source}:{one.line}:{one.column}" if one.line is not None else ""
     yield from _title(one, width)
     for text in textwrap.wrap(printable(one.sentence), min(width, _PROSE)):
         yield ((text, ""),)
@@ -212,8 +211,13 @@ def _weights(one: Explanation, width: int) -> Iterator[Line]:
         column, wide = (max(map(len, texts)) for texts in zip(*map(_weight_texts, weights), strict=True))
         for weight in weights:
             name, sizes = _weight_texts(weight)
-            yield ((" " * _INDENT, ""), (name.ljust(column), "name"), (f"  {sizes.ljust(wide)}  ", ""),
-                   (f"{weight.dtype}  {byte_size(weight.bytes)}{_remarks(weight)}", "dim"))  # fmt: skip
+            line: Line = ((" " * _INDENT, ""), (name.ljust(column), "name"), (f"  {sizes.ljust(wide)}", ""))
+            facts = f"{weight.dtype}  {byte_size(weight.bytes)}"
+            room = width - _INDENT - column - wide - 2 * 2
+            remarks = _remarks(weight, title)
+            beside = f"{facts}  {remarks}" if remarks and len(facts) + 2 + len(remarks) <= room else facts
+            yield (*line, (f"  {beside}" if len(beside) <= room else "", "dim"))
+            yield from _below(remarks if beside == facts else "", width, "dim", 2 * _INDENT)
             if len(weight.shape) > 1 or weight.count.symbols != weight.count.numbers:
                 yield from _formulas([weight.count.text], width)
 
@@ -222,9 +226,10 @@ def _weight_texts(weight: Weight) -> tuple[str, str]:
     return printable(weight.name), shape(weight.shape)
 
 
-def _remarks(weight: Weight) -> str:
-    frozen = "" if weight.trainable else "  not trained"
-    return f"{frozen}  shared with {', '.join(map(printable, weight.shared))}" if weight.shared else frozen
+def _remarks(weight: Weight, title: str) -> str:
+    shared = f"shared with {', '.join(map(printable, weight.shared))}" if weight.shared else ""
+    frozen = "not trained" if title == "PARAMETERS" and not weight.trainable else ""
+    return "; ".join(filter(None, (frozen, shared)))
 
 
 # --- what runs -------------------------------------------------------------------------------------------------------
@@ -234,7 +239,9 @@ def _parts(one: Explanation, width: int) -> Iterator[Line]:
     if not one.parts:
         return
     equal = "  figures of one each; × n stands for n equal ones" if any(part.times > 1 for part in one.parts) else ""
-    yield ((f"INSIDE {printable(one.path)}".rstrip(), "heading"), (equal, "dim"))
+    title = f"INSIDE {printable(one.path)}".rstrip()
+    title = title if len(title) + len(equal) <= width else "INSIDE"
+    yield ((title, "heading"), (equal if len(title) + len(equal) <= width else "", "dim"))
     # Paths begin alike; what differs is enough, as the heading says.
     within = f"{one.path}."
     names = [printable(part.path.removeprefix(within) or part.text) for part in one.parts]

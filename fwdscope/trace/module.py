@@ -22,17 +22,18 @@ def trace_module(
     """Run a module once and record it; also the device it ran on.
 
     It runs on meta, with stand-ins for its weights, in evaluation mode; where that cannot be (it looks at data,
-    or holds tensors that are no parameters), or is not wanted, ``where_it_lives``. Weights, modes, hooks and torch's generator are left
-    as they were, also after an exception.
+    or holds tensors that are no parameters), or is not wanted, ``where_it_lives``. Weights, modes, hooks and torch's
+    generator are left as they were, also after an exception.
     """
     try:
-        return _recorded(module, *_on_meta(args, kwargs), _meta_tensors(module)), "meta"
+        if not where_it_lives:
+            return _recorded(module, *_on_meta(args, kwargs), _meta_tensors(module)), "meta"
     except Exception:
         if any(t.is_meta for t in tensors([args, kwargs])):
             raise  # there are no data to run it on elsewhere
-        devices = {str(t.device) for t in (*module.parameters(), *module.buffers())} or {"cpu"}
-        with torch.random.fork_rng():
-            return _recorded(module, tuple(args), dict(kwargs), {}), sorted(devices)[0]
+    devices = {str(t.device) for t in (*module.parameters(), *module.buffers())} or {"cpu"}
+    with torch.random.fork_rng():
+        return _recorded(module, tuple(args), dict(kwargs), {}), sorted(devices)[0]
 
 
 def _recorded(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], stand_ins: dict[str, Tensor]) -> Trace:

@@ -220,11 +220,11 @@ def test_a_buffer_that_is_a_single_number_counts_one() -> None:
 # --- operators -------------------------------------------------------------------------------------------------------
 
 # Operators of these examples whose first result has no formula. A layer's own formula tells those of the layers;
-# of the others the shapes are told as they are.
+# of the others the shapes are told as they are. What an index takes by a mask is decided by the data.
 WITHOUT_FORMULA = {
     "_ctc_loss", "_embedding_bag", "_embedding_bag_forward_only", "_fft_c2r", "_trilinear", "affine_grid_generator",
     "diag_embed", "diagonal", "diagonal_copy", "fractional_max_pool2d", "fractional_max_pool3d", "glu", "gru",
-    "gru_cell", "lstm", "lstm_cell", "max_unpool2d", "max_unpool3d", "multinomial", "nll_loss2d_forward",
+    "gru_cell", "index", "lstm", "lstm_cell", "max_unpool2d", "max_unpool3d", "multinomial", "nll_loss2d_forward",
     "nll_loss_forward", "nonzero", "resize_as_", "rnn_relu", "rnn_tanh", "rnn_tanh_cell", "rot90", "tril_indices",
     "triu_indices", "view_as_complex", "view_as_real",
 }  # fmt: skip

@@ -1,0 +1,68 @@
+"""What is true of the counts of every layer type: the same on meta and a CPU, in training, with gradients, twice."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from layer_examples import EXAMPLES, Example
+from torch import nn
+
+from fwdscope.ops import cost
+from fwdscope.ops.watch import watching
+from fwdscope.trace import Trace, trace_module
+
+# A mixture of experts on a CPU runs the experts that were chosen; on meta it is what is expected.
+OF_TORCH = [e for e in EXAMPLES if e.reference is not None or hasattr(nn, e.name)]
+
+COSTS = ("macs", "flops", "bytes_read", "bytes_written")
+
+
+def counts(trace: Trace) -> tuple[int, ...]:
+    records = list(trace.root.records())
+    assert all(record.cost is not None for record in records), [r.op.name for r in records if r.cost is None]
+    return tuple(sum(getattr(record.cost, of) for record in records) for of in COSTS)
+
+
+def macs(run: Callable[[], Any]) -> int:
+    """The MACs of a call as it stands, its modes and gradients included."""
+    ops: list[Any] = []
+    with watching(lambda op, arguments, result: ops.append(op)):
+        run()
+    found = [cost(op) for op in ops]
+    return sum(c.macs for c in found if c is not None)
+
+
+def made(example: Example) -> tuple[nn.Module, tuple[Any, ...]]:
+    torch.manual_seed(0)
+    return example.torch_module(), example.inputs()
+
+
+@pytest.mark.parametrize("example", OF_TORCH, ids=str)
+def test_counts_are_the_same_on_meta_and_on_a_cpu(example: Example) -> None:
+    module, inputs = made(example)
+    on_meta, device = trace_module(module, inputs, {})
+    if device != "meta":
+        pytest.skip("the data decide what this layer returns")
+    on_cpu, device = trace_module(module, inputs, {}, where_it_lives=True)
+    assert device == "cpu"
+    assert counts(on_meta) == counts(on_cpu)
+    assert on_meta.peak == on_cpu.peak
+
+
+@pytest.mark.parametrize("example", OF_TORCH, ids=str)
+def test_counting_twice_gives_the_same(example: Example) -> None:
+    module, inputs = made(example)
+    assert counts(trace_module(module, inputs, {})[0]) == counts(trace_module(module, inputs, {})[0])
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("example", OF_TORCH, ids=str)
+def test_training_and_gradients_leave_the_macs_alone(example: Example) -> None:
+    module, inputs = made(example)
+    with torch.no_grad():
+        expected = macs(lambda: module.eval()(*inputs))
+    assert macs(lambda: module.eval()(*inputs)) == expected
+    assert macs(lambda: module.train()(*inputs)) == expected
