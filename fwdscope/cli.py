@@ -19,6 +19,7 @@ import typer
 import fwdscope
 from fwdscope import feeds
 from fwdscope.inspection import find_spec, inspect_module, inspect_spec, shipped, trace_spec
+from fwdscope.limits import LIMITS, raised
 from fwdscope.render import COLUMNS, FORMATS, Options, render
 from fwdscope.report import Report, ReportError
 from fwdscope.spec import load
@@ -61,10 +62,11 @@ def run() -> int:
     return 0
 
 
-def _boundary(command: Callable[[], None]) -> None:
+def _boundary(command: Callable[[], None], limits: list[str] | None = None) -> None:
     """Run a command; what goes wrong becomes a message and an exit code, here and nowhere else."""
     try:
-        command()
+        with raised(dict(map(_limit, limits or ()))):
+            command()
         sys.stdout.flush()
     except SpecError as error:
         from fwdscope.render.problems import write_problems
@@ -82,6 +84,9 @@ def _boundary(command: Callable[[], None]) -> None:
         raise typer.Exit(0) from None
     except (typer.Exit, typer.Abort):
         raise
+    except RecursionError:
+        _complain("this is nested deeper than Python can follow: keep --limit nesting and --limit blocks lower")
+        raise typer.Exit(WRONG_INPUT) from None
     except Exception as error:
         if _interrupted(error):
             raise typer.Exit(INTERRUPTED) from None
@@ -112,6 +117,7 @@ _TARGET = "A spec file, the name of a spec that ships with fwdscope, package.mod
 _DEPTH = "Levels of nesting to show; what is hidden counts in the row above it."
 _COLUMNS = f"Columns of the table, with commas: {', '.join(COLUMNS)}."
 _LAYER = "A path as in the report (layer1.0.conv2), or a line of the spec (:17)."
+_LIMIT = f"Raise a bound on what a spec may ask for: {', '.join(LIMITS)}."
 _SORT = "List single layers, the largest of a column first: macs, params, memory, …"
 _TOP = "List the N single layers that cost most."
 _STRICT = "Exit with 1 where an operator ran that no rule counts."
@@ -155,8 +161,9 @@ def inspect(
         Path | None, typer.Option("-o", "--output", metavar="FILE", help="Write to a file; its ending says the format.")
     ] = None,
     allow_import: Annotated[bool, typer.Option("--allow-import", help=_IMPORT)] = False,
+    limit: Annotated[list[str] | None, typer.Option("--limit", metavar="NAME=N", help=_LIMIT)] = None,
 ) -> None:
-    """Show every layer's shapes and parameters."""
+    """Show every layer's shapes, parameters and costs."""
 
     def command() -> None:
         form = _format(format_, output)
@@ -171,7 +178,7 @@ def inspect(
             _complain(f"no rule counts {', '.join(report.uncounted)}")
             raise typer.Exit(FELL_SHORT)
 
-    _boundary(command)
+    _boundary(command, limit)
 
 
 @app.command()
@@ -185,6 +192,7 @@ def explain(
     dtype: Annotated[_Dtype, typer.Option(help="Of weights, and of inputs that name none.")] = "float32",
     as_json: Annotated[bool, typer.Option("--json", help="As data.")] = False,
     allow_import: Annotated[bool, typer.Option("--allow-import", help=_IMPORT)] = False,
+    limit: Annotated[list[str] | None, typer.Option("--limit", metavar="NAME=N", help=_LIMIT)] = None,
 ) -> None:
     """Show the arithmetic of one layer: its shape, parameters and costs as formulas with the numbers put in."""
 
@@ -199,7 +207,7 @@ def explain(
             raise InputError(str(error.args[0])) from None
         _put(explanation.as_json(found) if as_json else explanation.draw(found, *_terminal()), None)
 
-    _boundary(command)
+    _boundary(command, limit)
 
 
 @app.command()
@@ -334,6 +342,15 @@ def _no_target(target: str) -> str:
     return f"there is no file {target}" + (
         "" if target.endswith((".yaml", ".yml")) and not meant else f", and no spec of that name; {help}"
     )
+
+
+def _limit(text: str) -> tuple[str, int]:
+    name, value = _pair(text, "--limit", "items=2000000")
+    if name not in LIMITS:
+        raise InputError(f"--limit {name}: there is no such bound; there are {listed(LIMITS, 20)}")
+    if not value.replace("_", "").isdigit():
+        raise InputError(f"--limit {text}: a bound is a whole number")
+    return name, int(value)
 
 
 def _pair(text: str, option: str, example: str) -> tuple[str, str]:

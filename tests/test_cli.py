@@ -238,6 +238,24 @@ def test_wrong_use_exits_2_and_says_what_to_do(arguments: tuple[str, ...], said:
     assert said in result.stderr
 
 
+def test_a_bound_can_be_raised(tmp_path: Path) -> None:
+    spec = tmp_path / "long.yaml"
+    spec.write_text("inputs: {x: 'rand(2, 3)'}\nlayers:\n  - h = 70 * Linear(3)\n")
+    assert run("inspect", str(spec), "--limit", "turns=69").exit_code == 2
+    result = run("inspect", str(spec), "--limit", "turns=70", "--limit", "items=2_000_000")
+    assert result.exit_code == 0, result.stderr
+    # Only for that run.
+    assert run("inspect", str(spec)).exit_code == 0
+    for wrong, said in (
+        ("turn=3", "there is no such bound"),
+        ("turns=x", "a whole number"),
+        ("turns", "write --limit"),
+    ):
+        refused = run("inspect", str(spec), "--limit", wrong)
+        assert refused.exit_code == 2
+        assert said in refused.stderr
+
+
 def test_problems_are_all_told_and_counted(tmp_path: Path) -> None:
     spec = tmp_path / "bad.yaml"
     spec.write_text("inputs: {x: 'rand(2, 3)'}\nlayers:\n  - Dense(8)\n  - Linear(8, use_bias=False)\n  - relu(y)\n")

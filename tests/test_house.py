@@ -20,7 +20,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 MAY_IMPORT = {
     "__init__": set(),
     "__main__": set(),
-    "cli": {"", "explain", "feeds", "inspection", "render", "report", "spec"},
+    "cli": {"", "explain", "feeds", "inspection", "limits", "render", "report", "spec"},
     "inspection": {"", "report"},
     "feeds": {"layers"},
     "target": {"feeds"},
@@ -31,9 +31,10 @@ MAY_IMPORT = {
     "render": {"", "explain", "findings", "layers", "report", "spec", "units"},
     "report": set(),
     "units": set(),
-    "layers": set(),
-    "spec": {"layers", "units"},
-    "model": {"layers", "ops", "report", "spec"},
+    "layers": {"limits"},
+    "limits": set(),
+    "spec": {"layers", "limits", "units"},
+    "model": {"layers", "limits", "ops", "report", "spec"},
     "trace": {"layers", "model", "ops", "report", "spec"},
 }
 # Where torch may stand at module level. Everywhere else it is imported by the function that needs it.

@@ -321,8 +321,8 @@ def test_a_spec_keeps_nothing_longer_than_the_module_it_describes() -> None:
     assert peak == fwdscope.inspect(resnet50(), torch.rand(1, 3, 224, 224)).totals.peak_activations
 
 
-# Kernels that take scratch: a convolution lays its windows out as a matrix, or with oneDNN reorders pictures and weights
-# into blocks of channels. What others take for themselves is no more than what they return.
+# Kernels that take scratch: a convolution lays its windows out as a matrix, or with oneDNN reorders pictures and
+# weights into blocks of channels. What others take for themselves is no more than what they return.
 SCRATCH = {"aten::conv2d", "aten::conv_transpose2d"}
 
 

@@ -56,6 +56,7 @@ _rows = st.builds(
     bytes_read=_unknown,
     bytes_written=_unknown,
     output_bytes=_unknown,
+    receptive_field=st.one_of(st.none(), _shapes),
     uncounted=_tuples(_texts),
     calls=_counts,
     repeat=_counts,

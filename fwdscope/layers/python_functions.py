@@ -13,10 +13,9 @@ from collections.abc import Callable, Iterable, Sized
 from typing import Any
 
 from fwdscope.layers.base import LayerError
+from fwdscope.limits import limit
 
 # Limits of the language: elements of a list, exponents, and the whole numbers below which an expression stays.
-LIST_LIMIT = 1_000_000
-EXPONENT_LIMIT = 64
 WHOLE_LIMIT = 2**63
 
 
@@ -53,8 +52,8 @@ def multiply_up(items: Iterable[Any]) -> Any:
 
 def power(base: float, exponent: float) -> Any:
     """``base ** exponent`` of numbers."""
-    if isinstance(base, int) and isinstance(exponent, int) and abs(exponent) > EXPONENT_LIMIT:
-        raise LayerError(f"the exponent {exponent} is beyond the limit of {EXPONENT_LIMIT}")
+    if isinstance(base, int) and isinstance(exponent, int) and abs(exponent) > limit("exponent"):
+        raise LayerError(f"the exponent {exponent} is beyond the limit of {limit('exponent')}")
     return base**exponent
 
 
@@ -67,8 +66,8 @@ def _bounded(items: Any) -> Any:
         count = len(elements)
     except OverflowError:
         count = sys.maxsize
-    if count > LIST_LIMIT:
-        raise LayerError(f"{count:_} elements are beyond the limit of {LIST_LIMIT:_}")
+    if count > limit("items"):
+        raise LayerError(f"{count:_} elements are beyond the limit of {limit('items'):_}")
     return elements
 
 

@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any
 from fwdscope.layers import own_functions
 from fwdscope.layers.base import LayerError
 from fwdscope.layers.functions import DTYPES
-from fwdscope.layers.python_functions import LIST_LIMIT, PYTHON, add_up, holds_tensor, is_tensor
+from fwdscope.layers.python_functions import PYTHON, add_up, holds_tensor, is_tensor
 from fwdscope.layers.vocabulary import Attribute, Function
+from fwdscope.limits import limit
 
 if TYPE_CHECKING:
     import torch
@@ -132,8 +133,8 @@ def _in_pieces(function: Function, split: Callable[..., Any]) -> Callable[..., A
 
     def call(*args: Any, **kwargs: Any) -> Any:
         count = _pieces(function, args, kwargs)
-        if count > LIST_LIMIT:
-            raise LayerError(f"{function.name} would give {count:_} tensors, beyond the limit of {LIST_LIMIT:_}")
+        if count > limit("items"):
+            raise LayerError(f"{function.name} would give {count:_} tensors, beyond the limit of {limit('items'):_}")
         return split(*args, **kwargs)
 
     return call

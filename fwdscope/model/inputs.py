@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from fwdscope.model.shapes import MAX_ELEMENTS
+from fwdscope.limits import limit
 from fwdscope.spec.arithmetic import ArithmeticProblem
 from fwdscope.spec.check import Checked
 from fwdscope.spec.evaluate import Located
@@ -31,9 +31,9 @@ def example_inputs(checked: Checked, replaced: Mapping[str, Tensor], device: str
             if not isinstance(value, Tensor):
                 error = ArithmeticProblem(f"the input {one.name} is no tensor", "write `randn(1, 3, 224, 224)`", "type")
                 raise Located(one.value, error)
-            if value.numel() > MAX_ELEMENTS:
+            if value.numel() > limit("elements"):
                 message = f"the input {one.name} has {value.numel():,} elements"
-                raise Located(one.value, ArithmeticProblem(message, f"at most {MAX_ELEMENTS:,}", "limit"))
+                raise Located(one.value, ArithmeticProblem(message, f"at most {limit('elements'):,}", "limit"))
             tensors[one.name] = value
         except Located as error:
             problems.append(problem(run, error))

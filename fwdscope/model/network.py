@@ -16,6 +16,7 @@ from typing import Any, Protocol, Self
 import torch
 from torch import Tensor, nn
 
+from fwdscope.limits import limit
 from fwdscope.model.templates import BlockTemplate, SeriesTemplate, Shared, Template
 from fwdscope.ops.watch import watching
 from fwdscope.spec import arithmetic, tree
@@ -23,9 +24,6 @@ from fwdscope.spec.check import Checked
 from fwdscope.spec.expression import Expression, Target
 from fwdscope.spec.lifetimes import last_uses
 from fwdscope.spec.problems import Cause, Problem, Span, SpecError
-
-MAX_LAYERS = 1_000_000
-MAX_DEPTH = 64
 
 
 class Poison:
@@ -169,8 +167,8 @@ class Blueprint:
 
     def register(self, parent: nn.Module, name: str, module: nn.Module, template: Template, span: Span) -> None:
         """Put a new layer in its place. Names like ``type`` and ``keys`` are allowed, which ``add_module`` refuses."""
-        if len(self.paths) >= MAX_LAYERS:
-            raise arithmetic.ArithmeticProblem(f"more than {MAX_LAYERS:,} layers", None, "limit")
+        if len(self.paths) >= limit("layers"):
+            raise arithmetic.ArithmeticProblem(f"more than {limit('layers'):,} layers", None, "limit")
         parent._modules[name] = module
         prefix = self.paths.get(parent, "")
         self.paths[module] = f"{prefix}.{name}" if prefix else name
@@ -186,9 +184,9 @@ class Blueprint:
         """One block inside another; at most 64."""
         self.depth += 1
         try:
-            if self.depth > MAX_DEPTH:
+            if self.depth > limit("blocks"):
                 help = "a block that uses itself ends under an `if:` on one of its settings"
-                raise arithmetic.ArithmeticProblem(f"blocks are nested deeper than {MAX_DEPTH}", help, "limit")
+                raise arithmetic.ArithmeticProblem(f"blocks are nested deeper than {limit('blocks')}", help, "limit")
             yield
         finally:
             self.depth -= 1
@@ -330,7 +328,7 @@ class Network(Body):
 def deep_recursion() -> Iterator[None]:
     """Room for blocks in blocks, MAX_DEPTH deep: each takes some 50 calls of Python, whose limit is 1,000 of them."""
     before = sys.getrecursionlimit()
-    sys.setrecursionlimit(max(before, 200 * MAX_DEPTH))
+    sys.setrecursionlimit(max(before, 200 * limit("blocks")))
     try:
         yield
     finally:

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from fwdscope.limits import limit
 from fwdscope.model import causes, promises, shapes
 from fwdscope.model.calls import Calls
 from fwdscope.model.names import Frame, Poisoned
@@ -25,8 +26,6 @@ from fwdscope.spec.evaluate import Located, assign
 from fwdscope.spec.expression import Call, Expression, Name
 from fwdscope.spec.problems import Span, SpecError
 from fwdscope.spec.scope import OWN_TENSORS
-
-MAX_ROUNDS = 1_000
 
 
 class Run(Calls):
@@ -303,8 +302,8 @@ class Run(Calls):
     def for_loop(self, line: tree.For) -> None:
         """A loop unrolled; each round uses the same layers."""
         turns = arithmetic.items(self.evaluate(line.iterable))
-        if len(turns) > arithmetic.MAX_TURNS:
-            error = ArithmeticProblem(f"{len(turns):,} rounds", f"at most {arithmetic.MAX_TURNS:,}", "limit")
+        if len(turns) > limit("turns"):
+            error = ArithmeticProblem(f"{len(turns):,} rounds", f"at most {limit('turns'):,}", "limit")
             raise Located(line.iterable, error)
         observer = self.blueprint.observer
         if observer:
@@ -321,7 +320,7 @@ class Run(Calls):
 
     def while_loop(self, line: tree.While) -> None:
         """A loop that the data decide: on meta one round, on a device until the condition is false."""
-        limit = MAX_ROUNDS if line.limit is None else self.evaluate(line.limit)
+        most = limit("rounds") if line.limit is None else self.evaluate(line.limit)
         observer = self.blueprint.observer
         if observer:
             observer.begin("loop", self.path(""), "while", line.text, "", line.span, None, self.prev)
@@ -331,10 +330,10 @@ class Run(Calls):
             rounds = 0
             while bool(self.evaluate(line.test)):
                 rounds += 1
-                if rounds > limit:
+                if rounds > most:
                     help = "the condition never came false; let the lines change what it reads, or raise `limit:`"
                     raise Located(
-                        line.test, ArithmeticProblem(f"the loop ran {limit:,} rounds, its limit", help, "limit")
+                        line.test, ArithmeticProblem(f"the loop ran {most:,} rounds, its limit", help, "limit")
                     )
                 if observer:
                     observer.turn()

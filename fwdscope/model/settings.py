@@ -8,6 +8,7 @@ from typing import Any
 from torch import nn
 
 from fwdscope.layers import LAYERS, Layer, settings
+from fwdscope.limits import limit
 from fwdscope.model.names import Names
 from fwdscope.model.network import Scope
 from fwdscope.model.templates import (
@@ -36,11 +37,11 @@ class Settings(Names):
         if not isinstance(times, int) or times < 0:
             raise ArithmeticProblem(f"a stack wants a whole number of copies, found {times!r}", None, "type")
         items = tuple(flat(layer))
-        if times > arithmetic.MAX_TURNS:
-            raise ArithmeticProblem(f"a stack of {times:,} copies", f"at most {arithmetic.MAX_TURNS:,}", "limit")
-        if times * len(items) > arithmetic.MAX_ITEMS:
+        if times > limit("turns"):
+            raise ArithmeticProblem(f"a stack of {times:,} copies", f"at most {limit('turns'):,}", "limit")
+        if times * len(items) > limit("layers"):
             message = f"{times:,} copies of {len(items):,} layers are {times * len(items):,}"
-            raise ArithmeticProblem(message, f"at most {arithmetic.MAX_ITEMS:,}", "limit")
+            raise ArithmeticProblem(message, f"at most {limit('layers'):,}", "limit")
         return SeriesTemplate(items * times, self.blueprint)
 
     def as_template(self, node: Call, value: Any) -> Template:

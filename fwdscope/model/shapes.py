@@ -14,9 +14,9 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from fwdscope.layers.functions import FUNCTIONS
+from fwdscope.limits import limit
 
 # Elements of a tensor.
-MAX_ELEMENTS = 10**13
 
 
 class ShapeError(Exception):
@@ -133,9 +133,9 @@ def _check_dim(name: str, arguments: Sequence[Any], keywords: Mapping[str, Any])
 
 def hold_size(value: Any) -> None:
     """A tensor within the limit of elements. Raises ShapeError."""
-    if isinstance(value, Tensor) and value.numel() > MAX_ELEMENTS:
+    if isinstance(value, Tensor) and value.numel() > limit("elements"):
         message = f"a tensor of {value.numel():,} elements: {shape_text(value)}"
-        raise ShapeError(message, f"at most {MAX_ELEMENTS:,}", code="limit")
+        raise ShapeError(message, f"at most {limit('elements'):,}", code="limit")
 
 
 def _check_creation(name: str, arguments: Sequence[Any], keywords: Mapping[str, Any]) -> None:

@@ -10,11 +10,9 @@ from collections.abc import Callable, Iterable, Iterator
 from types import EllipsisType, NoneType
 from typing import Any
 
-MAX_EXPONENT = 64
+from fwdscope.limits import limit
+
 MAX_INTEGER = 2**63
-MAX_ITEMS = 1_000_000
-MAX_CHARACTERS = 10_000
-MAX_TURNS = 10_000
 
 
 class ArithmeticProblem(Exception):  # noqa: N818 - a fact for a message, no error of ours
@@ -75,10 +73,10 @@ def within(value: Any) -> Any:
     """The value, if it is within the limits of numbers, strings and lists."""
     if isinstance(value, int) and not isinstance(value, bool) and abs(value) >= MAX_INTEGER:
         raise ArithmeticProblem("the result is too large", "whole numbers stay below 2**63", "limit")
-    if isinstance(value, str) and len(value) > MAX_CHARACTERS:
-        raise ArithmeticProblem(f"the string is longer than {MAX_CHARACTERS:,} characters", None, "limit")
-    if isinstance(value, tuple | list | range) and len(value) > MAX_ITEMS:
-        raise ArithmeticProblem(f"the list has more than {MAX_ITEMS:,} items", None, "limit")
+    if isinstance(value, str) and len(value) > limit("string"):
+        raise ArithmeticProblem(f"the string is longer than {limit('string'):,} characters", None, "limit")
+    if isinstance(value, tuple | list | range) and len(value) > limit("items"):
+        raise ArithmeticProblem(f"the list has more than {limit('items'):,} items", None, "limit")
     return value
 
 
@@ -87,8 +85,8 @@ def items(value: Any) -> list[Any]:
     if isinstance(value, range):
         within(value)
     shape = getattr(value, "shape", None)
-    if shape is not None and len(shape) and shape[0] > MAX_ITEMS:
-        raise ArithmeticProblem(f"there are more than {MAX_ITEMS:,} items", None, "limit")
+    if shape is not None and len(shape) and shape[0] > limit("items"):
+        raise ArithmeticProblem(f"there are more than {limit('items'):,} items", None, "limit")
     if not isinstance(value, Iterable):
         raise ArithmeticProblem(f"{_shown(value)} cannot be gone through", "write `range(n)`, or a list")
     return list(_limited(value))
@@ -96,23 +94,25 @@ def items(value: Any) -> list[Any]:
 
 def _limited(values: Iterable[Any]) -> Iterator[Any]:
     for i, value in enumerate(values):
-        if i >= MAX_ITEMS:
-            raise ArithmeticProblem(f"there are more than {MAX_ITEMS:,} items", None, "limit")
+        if i >= limit("items"):
+            raise ArithmeticProblem(f"there are more than {limit('items'):,} items", None, "limit")
         yield value
 
 
 def _refuse_growth(sign: str, left: Any, right: Any) -> None:
     """Limits that have to be held before the operation, which would hang or fill the memory."""
-    if sign == "**" and isinstance(right, int | float) and abs(right) > MAX_EXPONENT and isinstance(left, int):
-        raise ArithmeticProblem(f"the exponent {right} is too large", f"exponents stay within {MAX_EXPONENT}", "limit")
+    if sign == "**" and isinstance(right, int | float) and abs(right) > limit("exponent") and isinstance(left, int):
+        raise ArithmeticProblem(
+            f"the exponent {right} is too large", f"exponents stay within {limit('exponent')}", "limit"
+        )
     if sign == "*":
         for sequence, times in ((left, right), (right, left)):
             if (
                 isinstance(sequence, str | tuple | list)
                 and isinstance(times, int)
-                and len(sequence) * times > MAX_ITEMS
+                and len(sequence) * times > limit("items")
             ):
-                raise ArithmeticProblem(f"the list has more than {MAX_ITEMS:,} items", None, "limit")
+                raise ArithmeticProblem(f"the list has more than {limit('items'):,} items", None, "limit")
     if sign == "%" and isinstance(left, str):
         raise ArithmeticProblem("strings are not formatted with %", "write the string out")
 

@@ -7,10 +7,9 @@ import unicodedata
 from collections.abc import Iterator
 from typing import NoReturn
 
+from fwdscope.limits import limit
 from fwdscope.spec.problems import Problem, Source, SpecError
 from fwdscope.spec.source import Text
-
-MAX_NESTING = 64
 
 _ALIKE = {
     "\u00a0": ("a no-break space", "a space"),
@@ -94,8 +93,8 @@ def check_brackets(source: Source, text: Text) -> None:
             quotes.append(i)
         elif c in "([{":
             opened.append((i, c))
-            if len(opened) > MAX_NESTING:
-                message = f"brackets are nested deeper than {MAX_NESTING}"
+            if len(opened) > limit("nesting"):
+                message = f"brackets are nested deeper than {limit('nesting')}"
                 raise SpecError([Problem(source, text.span(i, i + 1), "limit", message, "use several lines")])
         elif c in _CLOSING:
             if not opened:

@@ -12,14 +12,12 @@ from collections.abc import Iterable, Iterator
 
 import yaml
 
+from fwdscope.limits import limit
 from fwdscope.spec.characters import outside_strings
 from fwdscope.spec.problems import Cause, Problem, Source, Span, SpecError
 from fwdscope.spec.scalars import scalar_text
 from fwdscope.spec.source import Listing, Mapping, Node, Scalar, Text
 from fwdscope.spec.yaml_errors import in_our_words
-
-MAX_NODES = 50_000
-MAX_DEPTH = 64
 
 _STYLES = {None: "plain", "": "plain", "'": "single", '"': "double", "|": "literal", ">": "folded"}
 
@@ -66,8 +64,9 @@ class _Composer:
     def node(self, event: yaml.Event, depth: int) -> Node:
         span = _span(event)
         self.nodes += 1
-        if self.nodes > MAX_NODES or depth > MAX_DEPTH:
-            what = f"more than {MAX_NODES:,} nodes" if self.nodes > MAX_NODES else f"nested deeper than {MAX_DEPTH}"
+        if self.nodes > limit("nodes") or depth > limit("nesting"):
+            many = self.nodes > limit("nodes")
+            what = f"more than {limit('nodes'):,} nodes" if many else f"nested deeper than {limit('nesting')}"
             raise SpecError([Problem(self.source, span, "limit", f"the file has {what}")])
         self.refuse_marks(event, span)
         if isinstance(event, yaml.SequenceStartEvent):

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from fwdscope.spec import arithmetic, tree
+from fwdscope.limits import limit
 from fwdscope.spec import expression as ex
+from fwdscope.spec import tree
 from fwdscope.spec.expression import Call, Expression, Name
 from fwdscope.spec.names import suggestion
 from fwdscope.spec.operators import Expressions
@@ -75,7 +76,7 @@ class Flow(Expressions):
         """``limit:`` of a while."""
         if node is None:
             return
-        value, most = self.operand(node), arithmetic.MAX_ITEMS
+        value, most = self.operand(node), limit("items")
         whole = not value.known or (type(value.constant) is int and 0 < value.constant <= most)
         if value.kind == "tensor" or not whole:
             help = f"write a whole number from 1 to {most:_}"

@@ -16,7 +16,8 @@ from itertools import pairwise
 from keyword import iskeyword
 from typing import Any, ClassVar, Literal, NoReturn
 
-from fwdscope.spec.characters import MAX_NESTING, check_brackets, check_characters, without_strings
+from fwdscope.limits import limit
+from fwdscope.spec.characters import check_brackets, check_characters, without_strings
 from fwdscope.spec.expression import (
     Attribute,
     Binary,
@@ -43,9 +44,6 @@ from fwdscope.spec.expression import (
 )
 from fwdscope.spec.problems import Problem, Source, Span, SpecError
 from fwdscope.spec.source import Text
-
-MAX_CHARACTERS = 2_000
-MAX_STRING = 10_000
 
 _REFUSED: dict[type[ast.AST], tuple[str, str]] = {
     ast.Lambda: ("lambda", "make it a block, or write the expression where it is used"),
@@ -116,15 +114,17 @@ class _Parser:
         except SyntaxError as error:
             self.syntax(error, code)
         except (RecursionError, MemoryError, ValueError):
-            self.fail(0, len(text), f"this is nested deeper than {MAX_NESTING}", "split it over several lines", "limit")
+            self.fail(
+                0, len(text), f"this is nested deeper than {limit('nesting')}", "split it over several lines", "limit"
+            )
         self.columns = _characters_of_bytes(text)
         return self.convert(tree, 0)
 
     def hold_limits(self) -> None:
         """Length, characters, brackets."""
-        if len(self.text) > MAX_CHARACTERS:
+        if len(self.text) > limit("expression"):
             message = f"this expression has {len(self.text):,} characters"
-            self.fail(0, 1, message, f"at most {MAX_CHARACTERS:,}: split it over several lines", "limit")
+            self.fail(0, 1, message, f"at most {limit('expression'):,}: split it over several lines", "limit")
         check_characters(self.source, self.text)
         check_brackets(self.source, self.text)
 
@@ -153,8 +153,10 @@ class _Parser:
 
     def convert(self, node: Any, depth: int) -> Expression:
         start, stop = self.place(node)
-        if depth > MAX_NESTING:
-            self.fail(start, stop, f"this is nested deeper than {MAX_NESTING}", "split it over several lines", "limit")
+        if depth > limit("nesting"):
+            self.fail(
+                start, stop, f"this is nested deeper than {limit('nesting')}", "split it over several lines", "limit"
+            )
         for kind, (what, instead) in _REFUSED.items():
             if isinstance(node, kind):
                 self.fail(start, stop, f"{what} is not part of the language", instead)
@@ -176,8 +178,8 @@ class _Parser:
             self.fail(*place, "this whole number is too large", "whole numbers stay below 2**63", "limit")
         if isinstance(value, float) and math.isinf(value):
             self.fail(*place, "this number is too large", "numbers stay below 1.8e308; infinity is `inf`", "limit")
-        if isinstance(value, str) and len(value) > MAX_STRING:
-            self.fail(*place, f"this string is longer than {MAX_STRING:,}", None, "limit")
+        if isinstance(value, str) and len(value) > limit("string"):
+            self.fail(*place, f"this string is longer than {limit('string'):,}", None, "limit")
         return Constant(span, value)
 
     def _name(self, node: Any, span: Span, depth: int) -> Expression:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, ClassVar
 
+from fwdscope.limits import limit
 from fwdscope.spec import arithmetic
 from fwdscope.spec import expression as ex
 from fwdscope.spec.arithmetic import ArithmeticProblem
@@ -91,8 +92,8 @@ class Expressions(Calls):
             scaled = f"{self.settled(node.right)}({self.an_input()}) * {self.text(node.left)}"
             help = f"to scale a layer's result: `{scaled}`" if type(left.constant) is float else None
             return self.problem(node.left.span, message, help, "type")
-        if left.known and left.constant > arithmetic.MAX_TURNS:
-            most = f"at most {arithmetic.MAX_TURNS:,}"
+        if left.known and left.constant > limit("turns"):
+            most = f"at most {limit('turns'):,}"
             return self.problem(node.left.span, f"a stack of {left.constant:,} copies", most, "limit")
         template = right.template
         name, signature = (template.name, template.signature) if template else ("stack", None)

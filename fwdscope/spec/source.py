@@ -8,9 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from fwdscope.limits import limit
 from fwdscope.spec.problems import Problem, Source, Span, SpecError
-
-MAX_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -89,15 +88,15 @@ Node = Scalar | Listing | Mapping
 def read(path: Path, name: str | None = None) -> Source:
     """The text of a spec file. Raises SpecError for one too large or not UTF-8, OSError for one that cannot be read."""
     with path.open("rb") as file:
-        data = file.read(MAX_BYTES + 1)
+        data = file.read(limit("bytes") + 1)
     return decode(data, name or str(path))
 
 
 def decode(data: bytes, name: str) -> Source:
     """Bytes as UTF-8 text, with or without a mark. Raises SpecError."""
-    if len(data) > MAX_BYTES:
+    if len(data) > limit("bytes"):
         raise SpecError(
-            [Problem(Source(name, ""), Span(0, 0), "limit", f"the file is larger than {MAX_BYTES:,} bytes")]
+            [Problem(Source(name, ""), Span(0, 0), "limit", f"the file is larger than {limit('bytes'):,} bytes")]
         )
     try:
         return Source(name, data.decode("utf-8-sig"))

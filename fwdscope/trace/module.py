@@ -90,7 +90,11 @@ def _moved(value: Any) -> Any:
 def _meta_tensors(module: nn.Module) -> dict[str, Tensor]:
     """A tensor on meta for each parameter and buffer; tied ones share theirs."""
     made: dict[int, Tensor] = {}
-    return {name: made.setdefault(id(t), t.detach().to("meta")) for name, t in _named_tensors(module)}
+    for _, tensor in _named_tensors(module):
+        if id(tensor) not in made:
+            # matmul folds its batch or not by whether the weight wants a gradient, also where none is taken.
+            made[id(tensor)] = tensor.detach().to("meta").requires_grad_(tensor.requires_grad)
+    return {name: made[id(tensor)] for name, tensor in _named_tensors(module)}
 
 
 def _named_tensors(module: nn.Module) -> Iterator[tuple[str, Tensor]]:

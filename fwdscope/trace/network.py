@@ -32,7 +32,8 @@ def trace(network: Network) -> Trace:
         stack.enter_context(recording(recorder, weights, list(network.example.values())))
         value = network(*network.example.values())
     unused = recorder.unread(network.named_parameters())
-    return Trace(recorder.root, _named_outputs(network, value), network.spec.source, recorder.memory.peak, unused, recorder.fields())
+    outputs = _named_outputs(network, value)
+    return Trace(recorder.root, outputs, network.spec.source, recorder.memory.peak, unused, recorder.fields())
 
 
 def _hook_composites(network: Network, recorder: Recorder) -> Iterator[Any]:

@@ -9,7 +9,7 @@ known here) there is no field from there on.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import NamedTuple
@@ -112,7 +112,7 @@ def _results(op: Op, known: list[Field | None]) -> list[Field]:
     return [Field(found) if out.shape == first else LOST for out in op.outputs]
 
 
-def _transfer(op: Op, given: list[Dimensions | None]) -> Dimensions | None | list[Dimensions]:
+def _transfer(op: Op, given: list[Dimensions | None]) -> Dimensions | list[Dimensions] | None:
     """The dimensions of the first result, or of each; None where positions are mixed."""
     short = name(op)
     if short in _BROADCAST or f"aten.{short}" in _POINTWISE:
@@ -417,19 +417,21 @@ _WINDOWED: dict[str, Callable[[Op, Dimensions], Dimensions]] = {
     **dict.fromkeys((f"{head}adaptive_avg_pool{d}d" for d in (1, 2, 3) for head in ("", "_")), _adaptive_pool),
     **dict.fromkeys((f"adaptive_max_pool{d}d" for d in (1, 2, 3)), _adaptive_pool),
 }
-_RULES: dict[str, Callable[[Op, Dimensions], Dimensions | None | list[Dimensions]]] = {
+_RULES: dict[str, Callable[[Op, Dimensions], Dimensions | list[Dimensions] | None]] = {
     **_WINDOWED,
-    **dict.fromkeys((f"{head}{d}d" for d in (1, 2, 3) for head in ("upsample_nearest", "_upsample_nearest_exact")), _resize),
-    **dict.fromkeys(("upsample_linear1d", "upsample_bilinear2d", "upsample_trilinear3d", "upsample_bicubic2d"), _resize),
+    **dict.fromkeys((f"{kind}{d}d" for d in (1, 2, 3) for kind in ("upsample_nearest", "_upsample_nearest_exact")),
+                    _resize),
+    **dict.fromkeys((f"upsample_{kind}" for kind in ("linear1d", "bilinear2d", "trilinear3d", "bicubic2d")), _resize),
     **dict.fromkeys(("pixel_shuffle", "pixel_unshuffle"), _shuffled),
-    **dict.fromkeys(("view", "reshape", "_unsafe_view", "_reshape_alias", "flatten", "unflatten", "view_as"), _reshaped),
-    **dict.fromkeys(("squeeze", "unsqueeze"), _reshaped),
+    **dict.fromkeys(("view", "view_as", "reshape", "_unsafe_view", "_reshape_alias"), _reshaped),
+    **dict.fromkeys(("flatten", "unflatten", "squeeze", "unsqueeze"), _reshaped),
     "permute": _permuted,
     **dict.fromkeys(("transpose", "swapaxes"), _transposed),
     "t": lambda op, x: x[::-1],
     **dict.fromkeys(("select", "unbind"), _without),
     "slice": _sliced,
-    **dict.fromkeys(("split", "split_with_sizes", "chunk", "unsafe_split", "unsafe_split_with_sizes", "unsafe_chunk"), _pieces),
+    **dict.fromkeys((f"{head}{kind}" for kind in ("split", "split_with_sizes", "chunk") for head in ("", "unsafe_")),
+                    _pieces),
     **dict.fromkeys(("mean", "sum", "amax", "amin", "max", "min", "var", "std", "prod", "logsumexp"), _reduced),
     **dict.fromkeys(("_softmax", "_log_softmax", "flip", "roll", "sort", "topk", "cumsum", "index_select"), _mixed),
     **dict.fromkeys(("native_channel_shuffle", "channel_shuffle"), lambda op, x: x),
@@ -445,14 +447,17 @@ _JOINS: dict[str, Callable[[Op, list[Dimensions | None]], Dimensions | None]] = 
     **dict.fromkeys(("batch_norm", "native_layer_norm", "layer_norm", "rms_norm", "_fused_rms_norm"), _normed),
     **dict.fromkeys(("native_group_norm", "native_dropout", "dropout", "feature_dropout", "alpha_dropout"), _normed),
 }
-_BROADCAST = frozenset("clone contiguous _to_copy to copy detach alias lift lift_fresh expand expand_as fill zero".split())
+_BROADCAST = frozenset((
+    "clone", "contiguous", "_to_copy", "to", "copy", "detach", "alias", "lift", "lift_fresh", "expand", "expand_as",
+    "fill", "zero",
+))  # fmt: skip
 _POINTWISE = frozenset(key for key, rule in RULES.items() if rule.terms.__module__ == pointwise.__name__)
-_VIEWS = frozenset(
-    "view _unsafe_view _reshape_alias unflatten squeeze unsqueeze permute transpose t select unbind slice split "
-    "split_with_sizes chunk expand detach alias".split()
-)
+_VIEWS = frozenset((
+    "view", "_unsafe_view", "_reshape_alias", "unflatten", "squeeze", "unsqueeze", "permute", "transpose", "t",
+    "select", "unbind", "slice", "split", "split_with_sizes", "chunk", "expand", "detach", "alias",
+))  # fmt: skip
 # Operators that take only a shape.
-_FRESH = frozenset(
-    "zeros_like ones_like full_like empty_like rand_like randn_like randint_like new_zeros new_ones new_full new_empty "
-    "new_empty_strided".split()
-)
+_FRESH = frozenset((
+    "zeros_like", "ones_like", "full_like", "empty_like", "rand_like", "randn_like", "randint_like", "new_zeros",
+    "new_ones", "new_full", "new_empty", "new_empty_strided",
+))  # fmt: skip

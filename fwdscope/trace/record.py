@@ -221,7 +221,8 @@ class Recorder:
         """An operator ran: it belongs to what is running now."""
         here = self.stack[-1]
         here.ops.append(OpRecord(op, cost(op)))
-        self.flows.append(Flow(op, tuple(map(weakref.ref, tensors(arguments))), tuple(map(weakref.ref, tensors(result)))))
+        taken, given = (tuple(map(weakref.ref, tensors(value))) for value in (arguments, result))
+        self.flows.append(Flow(op, taken, given))
         self.read |= {tensor.untyped_storage()._cdata for tensor in tensors(arguments)}
         node = here if isinstance(here, Node) else self.computed(here, arguments, result)
         for tensor in tensors(result):

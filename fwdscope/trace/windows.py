@@ -117,7 +117,7 @@ def resized(axis: Axis, ratio: Fraction, offset: Fraction, reach: tuple[int, int
 
 
 def adaptive(axis: Axis, size: int, windows: int) -> Axis | None:
-    """Windows as even as can be: the i-th goes from ⌊i·n/m⌋ to ⌈(i+1)·n/m⌉. None for one window, which is everything."""
+    """Windows as even as can be: the i-th goes from ⌊i·n/m⌋ to ⌈(i+1)·n/m⌉. None for one, which is all."""
     if windows == 1:
         return None
     shared = math.gcd(size, windows)

@@ -11,11 +11,12 @@ import yaml
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from fwdscope.limits import LIMITS
 from fwdscope.spec.check import check
 from fwdscope.spec.composer import compose
 from fwdscope.spec.parser import parse
 from fwdscope.spec.problems import Source, SpecError
-from fwdscope.spec.source import MAX_BYTES, Listing, Mapping, Node, Scalar, decode
+from fwdscope.spec.source import Listing, Mapping, Node, Scalar, decode
 
 OK = [path.read_text(encoding="utf-8") for path in sorted((Path(__file__).parent / "ok").glob("*.yaml"))]
 ERR = [path.read_bytes() for path in sorted((Path(__file__).parent / "err").glob("*.yaml"))]
@@ -265,8 +266,8 @@ def test_what_is_too_large_is_refused_soon(text: str, message: str) -> None:
 
 def test_a_file_too_large_is_refused() -> None:
     with pytest.raises(SpecError, match="larger than 1,048,576 bytes"):
-        decode(b"#" * (MAX_BYTES + 1), "large.yaml")
-    assert decode(b"#" * MAX_BYTES, "large.yaml").text
+        decode(b"#" * (LIMITS["bytes"] + 1), "large.yaml")
+    assert decode(b"#" * LIMITS["bytes"], "large.yaml").text
 
 
 def test_bytes_that_are_no_text_are_placed() -> None:
