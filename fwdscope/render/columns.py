@@ -175,11 +175,11 @@ def _intensity_cells(rows: Sequence[ShownRow]) -> list[Cell]:
 
 
 def _receptive_cells(rows: Sequence[ShownRow]) -> list[Cell]:
-    return [Cell(_sizes(getattr(s.row, "receptive_field", None))) for s in rows]
+    return [Cell(_sizes(s.row.receptive_field)) for s in rows]
 
 
-def _sizes(field: object) -> str:
-    return "×".join(map(str, field)) if isinstance(field, tuple) else printable(str(field or ""))
+def _sizes(sizes: Shape | None) -> str:
+    return "×".join(map(str, sizes or ()))
 
 
 def _uncounted_cells(rows: Sequence[ShownRow]) -> list[Cell]:

@@ -298,15 +298,10 @@ def test_nothing_is_empty_unknown_a_dash_and_part_of_it_a_bound() -> None:
     assert [cell.tone for cell in COLUMNS["macs"].cells(seen.rows)][1:3] == ["broken", "broken"]
 
 
-def test_a_receptive_field_is_sizes_or_words() -> None:
-    class Seeing(LayerRow):
-        receptive_field: object = (7, 7)
-
-    class Told(LayerRow):
-        receptive_field: object = "all"
-
-    rows = [ShownRow(kind("p", "Conv2d", "layer", 1), 0, 1, None) for kind in (Seeing, Told)]
-    assert [str(cell) for cell in COLUMNS["receptive"].cells(rows)] == ["7×7", "all"]
+def test_a_receptive_field_is_sizes_and_empty_where_none_is_known() -> None:
+    fields = ((7, 5), (3,), None)
+    rows = [ShownRow(LayerRow("p", "Conv2d", "layer", 1, receptive_field=field), 0, 1, None) for field in fields]
+    assert [str(cell) for cell in COLUMNS["receptive"].cells(rows)] == ["7×5", "3", ""]
 
 
 # --- flat lists ------------------------------------------------------------------------------------------------------
