@@ -238,7 +238,7 @@ class LayerSettings(Lookup):
         """
         known = tuple(keywords)
         fit = closest(overloads, len(node.arguments), [k.name for k in node.keywords], node.starred)
-        meant = {nearest(k.name, known, OTHER_SETTINGS) for k in node.keywords if k.name not in known}
+        meant = {_meant(k.name, known) for k in node.keywords if k.name not in known}
         for mismatch in fit.mismatches:
             if mismatch.message.removesuffix(" is missing") in meant:
                 continue  # it is there, under another name
@@ -254,11 +254,18 @@ class LayerSettings(Lookup):
             keyword = next(k for k in reversed(node.keywords) if k.name == mismatch.keyword)
             if keyword.name == "inplace":
                 return keyword.span, "nothing acts in place here: leave it out"
-            meant = nearest(keyword.name, known, OTHER_SETTINGS) if keyword.name not in known else None
+            meant = _meant(keyword.name, known) if keyword.name not in known else None
             return keyword.span, f"write `{meant}`" if meant else None
         if mismatch.argument is not None:
             return node.arguments[mismatch.argument].span.to(node.arguments[-1].span), None
         return node.span, None
+
+
+def _meant(keyword: str, known: tuple[str, ...]) -> str | None:
+    """The keyword that a wrong one stands for; NumPy's axis is dim."""
+    also = ("axis",) if "dim" in known else ()
+    found = nearest(keyword, (*known, *also), OTHER_SETTINGS)
+    return "dim" if found == "axis" and "axis" not in known else found
 
 
 def _in_words_of(what: str, message: str) -> str:
