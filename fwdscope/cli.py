@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import sys
 import traceback
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
@@ -55,6 +56,9 @@ def run() -> int:
         # than fail.
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")
+    # torch says so on import where NumPy is missing; nothing here needs it but --input of NumPy's files, which says
+    # so itself.
+    warnings.filterwarnings("ignore", message="Failed to initialize NumPy")
     try:
         app(standalone_mode=True)
     except SystemExit as stop:

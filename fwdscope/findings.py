@@ -262,7 +262,7 @@ def _most_work_in_one(network: _Network) -> Iterator[Finding]:
 def _tables(network: _Network) -> Iterator[Finding]:
     """Embedding tables that are a good part of the parameters, and compute nothing."""
     total = network.report.totals.params
-    tied = {tensor for row in network.rows if row.type in _MAPS for tensor in row.reads}
+    tied = {tensor for row in network.rows if row.type in _MAPS or row.kind == "layer" for tensor in row.reads}
     tables = [
         i
         for i, row in network.of_type("Embedding", "EmbeddingBag")
@@ -410,7 +410,7 @@ def _tied(network: _Network) -> Iterator[Finding]:
     readers: dict[str, list[str]] = {}
     for row in network.rows:
         # A sum over a weight, as of weight decay, is no second use of it: only what maps an input by it is.
-        for tensor in row.reads if row.type in _MAPS else ():
+        for tensor in row.reads if row.type in _MAPS or row.kind == "layer" else ():
             # A Parameter of the file stands there to be read; only a layer's own tensor is tied by it.
             if tensor in sizes:
                 readers.setdefault(tensor, []).append(_name(row))

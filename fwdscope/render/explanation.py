@@ -6,13 +6,13 @@ Rich is loaded only where there are colours; torch never is.
 
 from __future__ import annotations
 
-import io
 import textwrap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Literal
 
 from fwdscope.explain import Explanation, Formula, OperatorCost, Weight
 from fwdscope.render.rows import printable
+from fwdscope.render.styled import drawn
 from fwdscope.report import Shape
 from fwdscope.units import byte_size, count_column, exact, plural, shape
 
@@ -20,7 +20,7 @@ Style = Literal["", "name", "heading", "dim", "number", "warning"]
 # Pieces of a line, each with its style.
 Line = tuple[tuple[str, Style], ...]
 
-_COLOURS: Mapping[Style, str] = {
+_COLOURS: Mapping[str, str] = {
     "": "", "name": "bold cyan", "heading": "bold", "dim": "dim", "number": "green", "warning": "red",
 }  # fmt: skip
 _INDENT = 2
@@ -49,7 +49,7 @@ def draw(explanation: Explanation, width: int, color: bool) -> str:
     lines: list[Line] = []
     for block in map(list, blocks):
         lines += [*([()] if lines and block else []), *block]
-    return _drawn(lines, width, color)
+    return drawn(lines, _COLOURS, width, color)
 
 
 # --- what it is ------------------------------------------------------------------------------------------------------
@@ -359,19 +359,6 @@ def _calls(one: Explanation) -> str:
         f"{exact(one.calls)}, of which this is one; together "
         f"{exact(one.macs_of_calls)} MACs, {exact(one.flops_of_calls)} FLOPs"
     )
-
-
-def _drawn(lines: Iterable[Line], width: int, color: bool) -> str:
-    if not color:
-        return "".join("".join(text for text, _ in line).rstrip() + "\n" for line in lines)
-    from rich.console import Console
-    from rich.text import Text
-
-    file = io.StringIO()
-    console = Console(file=file, width=width, force_terminal=True, color_system="standard", highlight=False)
-    for line in lines:
-        console.print(Text.assemble(*((text, _COLOURS[style]) for text, style in line)), no_wrap=True, crop=False)
-    return file.getvalue()
 
 
 def as_json(explanation: Explanation) -> str:

@@ -223,7 +223,10 @@ class _Situation:
 def next_steps(report: Report, view: View, options: Options) -> tuple[str, ...]:
     """Commands worth trying from here, the most useful first; none does what was done already."""
     situation = _Situation(report, view, options)
-    steps = (suggest(situation) for suggest in (_deeper, _costliest, _save, _read_up))
+    # A module inspected from Python has no name that the command line could take.
+    named = options.target or report.source
+    suggestions = (_deeper, _costliest, _save, _read_up) if named else (_read_up,)
+    steps = (suggest(situation) for suggest in suggestions)
     return tuple(step for step in steps if step)[:3]
 
 

@@ -6,7 +6,6 @@ Rich is loaded only where there are colours; torch never is.
 
 from __future__ import annotations
 
-import io
 import json
 import re
 import textwrap
@@ -22,6 +21,7 @@ from fwdscope.layers.functions import CONSTANTS, DTYPES, FUNCTIONS
 from fwdscope.layers.methods import ATTRIBUTES, METHODS
 from fwdscope.layers.refusals import function_refusal, method_refusal
 from fwdscope.layers.vocabulary import Function
+from fwdscope.render.styled import drawn
 from fwdscope.spec.check import INITIALISERS
 from fwdscope.spec.names import OTHER_FUNCTIONS, OTHER_LAYERS, nearest
 from fwdscope.spec.problems import width as cells
@@ -34,7 +34,7 @@ Line = tuple[tuple[str, Style], ...]
 _INDENT = 2
 # Docstrings are written to this width; a line that was filled up to it goes on in the next one.
 _WRITTEN_WIDTH = 100
-_COLOURS: Mapping[Style, str] = {"": "", "name": "bold cyan", "heading": "bold", "dim": "dim", "code": "green"}
+_COLOURS: Mapping[str, str] = {"": "", "name": "bold cyan", "heading": "bold", "dim": "dim", "code": "green"}
 _GIVES = {
     "tensor": "",
     "number": "It gives a number, never a tensor.",
@@ -106,7 +106,7 @@ def listing(filter: str | None, width: int, color: bool) -> str:
     chosen = [entry for entry in entries() if filter is None or entry.tells_of(filter)]
     if not chosen:
         raise LookupError(f"nothing speaks of {filter}")
-    return _drawn([*_introduction(chosen, filter), *_parts(chosen, width, filter is None)], width, color)
+    return drawn([*_introduction(chosen, filter), *_parts(chosen, width, filter is None)], _COLOURS, width, color)
 
 
 def page_of(name: str, width: int, color: bool) -> str:
@@ -117,7 +117,7 @@ def page_of(name: str, width: int, color: bool) -> str:
     """
     bare = re.sub(r"\(.*", "", name).rpartition(".")[2] or name  # nn.Linear, x.view(…)
     if found := [entry for entry in entries() if entry.name == bare]:
-        return _drawn(_pages(found, width), width, color)
+        return drawn(_pages(found, width), _COLOURS, width, color)
     if refusal := function_refusal(bare) or method_refusal(bare):
         raise LookupError(f"{bare} is left out: {refusal}")
     meant = nearest(bare, [entry.name for entry in entries()], OTHER_FUNCTIONS | OTHER_LAYERS)
@@ -430,19 +430,6 @@ def _wrapped(text: str, width: int, indent: int, hang: int | None = None, keep: 
         replace_whitespace=not keep,
         drop_whitespace=True,
     )
-
-
-def _drawn(lines: Iterable[Line], width: int, color: bool) -> str:
-    if not color:
-        return "".join("".join(text for text, _ in line).rstrip() + "\n" for line in lines)
-    from rich.console import Console
-    from rich.text import Text
-
-    file = io.StringIO()
-    console = Console(file=file, width=width, force_terminal=True, color_system="standard", highlight=False)
-    for line in lines:
-        console.print(Text.assemble(*((text, _COLOURS[style]) for text, style in line)), no_wrap=True, crop=False)
-    return file.getvalue()
 
 
 # --- for programs -----------------------------------------------------------------------------------------------------

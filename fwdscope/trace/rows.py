@@ -24,6 +24,8 @@ class _Step:
     children: list[_Step] = field(default_factory=list)
     own: list[tuple[str, Tensor]] = field(default_factory=list)
     own_buffers: list[tuple[str, Tensor]] = field(default_factory=list)
+    # Tensors of layers elsewhere that it reads.
+    reads: tuple[str, ...] = ()
     ops: list[OpRecord] = field(default_factory=list)
     calls: int = 1
     repeat: int = 1
@@ -52,7 +54,7 @@ class _Step:
 
 def rows(trace: Trace) -> tuple[LayerRow, ...]:
     """The rows of a trace, in order of execution, a parent before what it contains."""
-    seen: set[int] = set()
+    seen: dict[int, str] = {}
     steps = _folded([_step(child, seen) for child in trace.root.children])
     flat = [(step, depth) for step in steps for step, depth in _flat(step, 1)]
     index: dict[Node, int] = {}
@@ -62,16 +64,20 @@ def rows(trace: Trace) -> tuple[LayerRow, ...]:
     return tuple(_row(step, depth, index, trace) for step, depth in flat)
 
 
-def _step(node: Node, seen: set[int]) -> _Step:
-    """A node and all inside it, in order of execution; ``seen`` are the tensors counted so far."""
+def _step(node: Node, seen: dict[int, str]) -> _Step:
+    """A node and all inside it, in order of execution; ``seen`` are the tensors counted so far, by first names."""
     step = _Step(node, node.kind, node.label, ops=list(node.ops))
     if node.rounds is not None:
         rounds = [[_step(child, seen) for child in turn] for turn in node.rounds]
         step.children, step.calls = _merged_rounds(rounds), len(rounds)
     else:
         step.children = _folded([_step(child, seen) for child in node.children])
-    step.own = _unseen(_own(node, "parameters"), seen)
-    step.own_buffers = _unseen(_own(node, "buffers"), seen)
+    own = list(_own(node, "parameters"))
+    # A layer of its own that has another's tensor is tied to it; one that is called again is the same layer.
+    tied = [seen[id(t)] for _, t in own if id(t) in seen] if node.call == 1 and not step.children else []
+    step.reads = (*node.reads, *tied)
+    step.own = _unseen(own, node.path, seen)
+    step.own_buffers = _unseen(_own(node, "buffers"), node.path, seen)
     return step
 
 
@@ -84,11 +90,11 @@ def _own(node: Node, what: str) -> Iterable[tuple[str, Tensor]]:
     return list(named_parameters(node.module) if what == "parameters" else node.module.named_buffers())
 
 
-def _unseen(tensors: Iterable[tuple[str, Tensor]], seen: set[int]) -> list[tuple[str, Tensor]]:
+def _unseen(tensors: Iterable[tuple[str, Tensor]], path: str, seen: dict[int, str]) -> list[tuple[str, Tensor]]:
     fresh = []
     for name, tensor in tensors:
         if id(tensor) not in seen:
-            seen.add(id(tensor))
+            seen[id(tensor)] = f"{path}.{name}" if path else name
             fresh.append((name, tensor))
     return fresh
 
@@ -100,7 +106,7 @@ def _signature(step: _Step) -> Any:
     """What two copies have to share to be one row."""
     node = step.node
     return (
-        node.kind, node.type, node.text, _shapes(node.inputs), _shapes(node.outputs), node.reads,
+        node.kind, node.type, node.text, _shapes(node.inputs), _shapes(node.outputs), step.reads,
         node.promise, node.note, node.call, step.calls, step.repeat, tuple((n, tuple(t.shape),
         t.requires_grad) for n, t in (*step.own, *step.own_buffers)), tuple(_signature(child) for child in
         step.children),
@@ -214,7 +220,7 @@ def _row(step: _Step, depth: int, index: dict[Node, int], trace: Trace) -> Layer
         repeat=step.repeat,
         call=node.call,
         varies=step.varies,
-        reads=node.reads,
+        reads=step.reads,
         parameters=tuple(TensorInfo(n, tuple(t.shape), str(t.dtype).removeprefix("torch.")) for n, t in step.own),
         sources=sources,
         promise=node.promise,

@@ -219,6 +219,11 @@ def test_next_steps_never_advise_what_was_done() -> None:
     )
 
 
+def test_a_report_without_a_name_on_the_command_line_suggests_no_command_for_it() -> None:
+    report = replace(sample_reports.resnet50(), source=None)
+    assert summary.next_steps(report, view(report), Options()) == ("fwdscope layers Conv2d",)
+
+
 def test_next_steps_quote_what_a_shell_would_take_apart() -> None:
     report = replace(sample_reports.mlp(), name="my net/v2", source="my specs/net.yaml")
     steps = summary.next_steps(report, view(report), Options())

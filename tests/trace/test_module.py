@@ -61,6 +61,7 @@ def test_rows_follow_the_module_tree_and_copies_are_folded() -> None:
         ("forward", "", "Language.forward itself", 0, 1),  # emb * scale
     ]
     assert report.layers[-1].flops == 2 * 7 * 32
+    assert report.layers[-2].reads == ("emb.weight",)
     assert report.totals.params == sum(p.numel() for p in Language().parameters())
 
 
