@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import gc
+import signal
 import sys
 
 
 def main() -> None:
-    """Run the command line; Ctrl-C and a closed pipe leave no traceback, wherever they come."""
+    """Run the command line."""
+    # Ctrl-C ends the program at once, as it does a program in C. A KeyboardInterrupt could come out anywhere in torch's
+    # import, where Python prints it as "ignored", with a traceback.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     # A command ends before circles of garbage could matter, and looking for them among all that torch loads costs a
     # fifth of the whole run.
     gc.disable()
-    try:
-        from fwdscope.cli import run
+    from fwdscope.cli import run
 
-        code = run()
-    except KeyboardInterrupt:
-        # 128 + SIGINT, as shells have it.
-        code = 130
-    sys.exit(code)
+    sys.exit(run())
 
 
 if __name__ == "__main__":
