@@ -40,6 +40,34 @@ class ReportError(ValueError):
 
 
 @dataclass(frozen=True)
+class Histogram:
+    """How many values lie in each of equal bins from ``low`` to ``high``; the last bin holds ``high`` too."""
+
+    low: float
+    high: float
+    counts: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class ActivationStats:
+    """The values of tensors that a run made.
+
+    ``mean``, ``std`` (of the population, as numpy's), ``min``, ``max`` and the histogram are those of the finite
+    values, so that one NaN does not hide the rest; None where there is no finite value.
+    """
+
+    elements: int
+    mean: float | None
+    std: float | None
+    min: float | None
+    max: float | None
+    zeros: int
+    nans: int = 0
+    infs: int = 0
+    histogram: Histogram | None = None
+
+
+@dataclass(frozen=True)
 class TensorInfo:
     """A tensor at the rim of the network: an input or a result."""
 
@@ -48,6 +76,7 @@ class TensorInfo:
     dtype: str
     # The expression of the spec that makes it (``randint(0, vocab, (B, T))``), or the file it came from.
     made_by: str | None = None
+    stats: ActivationStats | None = None
 
 
 @dataclass(frozen=True)
@@ -115,6 +144,12 @@ class LayerRow:
     sources: tuple[int, ...] | None = None
     promise: Promise | None = None
     note: str | None = None
+    # What a run on a device saw in the results: of all copies and calls together, and the std of each copy's in order
+    # where the row stands for several.
+    stats: ActivationStats | None = None
+    copy_stds: tuple[float | None, ...] = ()
+    # Seconds on the device, the median of a few passes: of one copy, all its calls together.
+    latency: float | None = None
 
 
 @dataclass(frozen=True)
@@ -137,6 +172,104 @@ class Totals:
     input_bytes: int | None = None
     # Parameters that one position meets, where a mixture of experts leaves some aside; else all of them.
     active_params: int | None = None
+
+
+@dataclass(frozen=True)
+class Latency:
+    """How long something took, in seconds; the figures beside ``times`` are derived from it by :meth:`of`."""
+
+    # Each repeat, in the order they ran.
+    times: tuple[float, ...]
+    median: float
+    # The width of the middle half, and what 90 and 99 of 100 repeats stayed within.
+    iqr: float
+    p90: float
+    p99: float
+
+    @classmethod
+    def of(cls, times: Sequence[float]) -> Latency:
+        """The figures of some times, at least one; quantiles between two repeats are interpolated."""
+        ordered = sorted(times)
+        quarter, three = quantile(ordered, 0.25), quantile(ordered, 0.75)
+        middle, p90, p99 = (quantile(ordered, q) for q in (0.5, 0.9, 0.99))
+        return cls(tuple(times), middle, three - quarter, p90, p99)
+
+
+def quantile(ordered: Sequence[float], q: float) -> float:
+    """The q-quantile of sorted values, linear between two of them (numpy's default)."""
+    place = q * (len(ordered) - 1)
+    low = int(place)
+    high = min(low + 1, len(ordered) - 1)
+    return ordered[low] + (ordered[high] - ordered[low]) * (place - low)
+
+
+@dataclass(frozen=True)
+class Peaks:
+    """The most a device can do: FLOP/s at a dtype, bytes a second, bytes of memory. None is not known."""
+
+    name: str
+    dtype: str
+    flops: float | None
+    bandwidth: float | None
+    memory: int | None
+    # Where they come from: the table of published figures, or a large product and a large copy on the device itself.
+    source: Literal["table", "measured"]
+
+
+@dataclass(frozen=True)
+class NonFinite:
+    """The first step that made a NaN or an infinity, and what went into it."""
+
+    path: str
+    text: str
+    line: int | None
+    nans: int
+    infs: int
+    inputs: tuple[ActivationStats, ...]
+
+
+@dataclass(frozen=True)
+class Run:
+    """A forward with real numbers on a device: how it was run, and what it took."""
+
+    # ``cpu``, ``cuda:0``; and what that is, ``NVIDIA H100 80GB HBM3``.
+    device: str
+    device_name: str
+    dtype: str
+    seed: int
+    # The file the weights came from; None where they were initialised.
+    weights: str | None = None
+    mode: Literal["eval", "train"] = "eval"
+    # The whole model, untouched, and the sum of its layers measured in passes of their own.
+    latency: Latency | None = None
+    layers_latency: float | None = None
+    # Bytes at the peak, measured by the device's allocator; None where nothing measures it.
+    peak_memory: int | None = None
+    first_nonfinite: NonFinite | None = None
+    peaks: Peaks | None = None
+    # How ``dtype`` came about: weights and inputs cast, or autocast; None where it is the model's own.
+    precision: Literal["cast", "autocast"] | None = None
+    compiled: bool = False
+    channels_last: bool = False
+    threads: int | None = None
+    # Items of the first input's batch in one forward; None where it has no batch.
+    batch: int | None = None
+    # What the reader has to know to trust the times: noise, launch gaps, a budget that ran out.
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a forward would take at least on a device that is not here, from its peaks: no operator is faster."""
+
+    peaks: Peaks
+    # Every layer at the slower of its arithmetic and its traffic, summed; then all arithmetic and all traffic alone.
+    seconds: float | None
+    compute_seconds: float | None
+    memory_seconds: float | None
+    # Bytes needed at the peak, and whether the device has them.
+    needed: int | None
+    fits: bool | None
 
 
 @dataclass(frozen=True)
@@ -181,6 +314,9 @@ class Report:
     uncounted: tuple[str, ...] = ()
     # Parameters declared but read by no operator.
     unused: tuple[str, ...] = ()
+    # A run on a device, where one was asked for; estimates for devices that are not here.
+    run: Run | None = None
+    estimates: tuple[Estimate, ...] = ()
     convention: str = CONVENTION
 
     def to_json(self) -> dict[str, Any]:
@@ -271,6 +407,8 @@ def _read(annotation: Any, value: Any, where: str) -> Any:
         return value
     if dataclasses.is_dataclass(annotation) and isinstance(annotation, type):
         return _read_dataclass(annotation, value, where)
+    if annotation is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
     if not isinstance(value, annotation) or (annotation is int and isinstance(value, bool)):
         raise ReportError(f"{where}: expected {annotation.__name__}, found {value!r}")
     return value

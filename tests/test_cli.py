@@ -271,7 +271,7 @@ def test_a_defect_of_ours_exits_3_and_asks_for_a_report(monkeypatch: pytest.Monk
     def broken(*_: object) -> None:
         raise RuntimeError("boom")
 
-    monkeypatch.setattr("fwdscope.cli.load", broken)
+    monkeypatch.setattr("fwdscope.cli.targets.load", broken)
     result = run("inspect", "mlp_xor")
     assert result.exit_code == 3
     assert "defect of fwdscope" in result.stderr

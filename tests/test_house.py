@@ -20,15 +20,24 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 MAY_IMPORT = {
     "__init__": set(),
     "__main__": set(),
-    "cli": {"", "explain", "feeds", "inspection", "limits", "render", "report", "spec"},
+    "cli": {"", "explain", "feeds", "inspection", "limits", "render", "report", "spec", "units"},
     "inspection": {"", "report"},
+    "checking": {"", "inspection", "report", "expectations", "baselines", "limits", "spec", "units"},
+    "baselines": {"report", "units"},
+    "diff": {"report", "units"},
+    "annotation": {"inspection", "report", "spec", "units"},
+    "bench": {"", "device", "inspection", "model", "report", "roofline", "run", "spec", "timing", "trace", "units"},
+    "timing": {"layers", "model", "report", "spec", "trace"},
+    "run": {"device", "layers", "limits", "model", "ops", "report", "spec", "trace", "units"},
+    "device": {"report"},
+    "roofline": {"report"},
     "feeds": {"layers"},
     "target": {"feeds"},
     "ops": set(),
     "explain": {"layers", "ops", "report", "spec", "trace"},
     "expectations": {"report", "spec"},
-    "findings": {"report", "units"},
-    "render": {"", "explain", "findings", "layers", "report", "spec", "units"},
+    "findings": {"report", "roofline", "units"},
+    "render": {"", "checking", "diff", "explain", "findings", "layers", "report", "roofline", "spec", "units"},
     "report": set(),
     "units": set(),
     "layers": {"limits"},
@@ -38,7 +47,7 @@ MAY_IMPORT = {
     "trace": {"layers", "model", "ops", "report", "spec"},
 }
 # Where torch may stand at module level. Everywhere else it is imported by the function that needs it.
-MAY_LOAD_TORCH = {"model", "ops", "target", "trace"}
+MAY_LOAD_TORCH = {"bench", "device", "model", "ops", "run", "target", "timing", "trace"}
 
 
 def room(file: Path) -> str:

@@ -10,11 +10,18 @@ from hypothesis import strategies as st
 
 from fwdscope.report import (
     VERSION,
+    ActivationStats,
     Environment,
+    Estimate,
+    Histogram,
+    Latency,
     LayerRow,
+    NonFinite,
+    Peaks,
     Promise,
     Report,
     ReportError,
+    Run,
     Shortfall,
     TensorInfo,
     Totals,
@@ -33,7 +40,37 @@ def _tuples(of: st.SearchStrategy[Any]) -> st.SearchStrategy[tuple[Any, ...]]:
     return st.lists(of, max_size=3).map(tuple)
 
 
-_tensors = st.builds(TensorInfo, _texts, _shapes, _texts, st.one_of(st.none(), _texts))
+_numbers = st.floats(allow_nan=False, allow_infinity=False)
+_perhaps = st.one_of(st.none(), _numbers)
+_histograms = st.builds(Histogram, _numbers, _numbers, _shapes)
+_stats = st.builds(ActivationStats, _counts, *[_perhaps] * 4, *[_counts] * 3, st.one_of(st.none(), _histograms))
+_times = st.lists(st.floats(0, 1e6), min_size=1, max_size=5).map(Latency.of)
+_peaks = st.builds(Peaks, _texts, _texts, _perhaps, _perhaps, _unknown, st.sampled_from(["table", "measured"]))
+_nonfinite = st.builds(NonFinite, _texts, _texts, _maybe, _counts, _counts, _tuples(_stats))
+_runs = st.builds(
+    Run,
+    device=_texts,
+    device_name=_texts,
+    dtype=_texts,
+    seed=_counts,
+    weights=st.one_of(st.none(), _texts),
+    mode=st.sampled_from(["eval", "train"]),
+    latency=st.one_of(st.none(), _times),
+    layers_latency=_perhaps,
+    peak_memory=_unknown,
+    first_nonfinite=st.one_of(st.none(), _nonfinite),
+    peaks=st.one_of(st.none(), _peaks),
+    precision=st.sampled_from([None, "cast", "autocast"]),
+    compiled=st.booleans(),
+    channels_last=st.booleans(),
+    threads=_maybe,
+    batch=_maybe,
+    notes=_tuples(_texts),
+)
+_estimates = st.builds(Estimate, _peaks, *[_perhaps] * 3, _unknown, st.sampled_from([None, True, False]))
+_tensors = st.builds(
+    TensorInfo, _texts, _shapes, _texts, st.one_of(st.none(), _texts), stats=st.one_of(st.none(), _stats)
+)
 _promises = st.builds(Promise, _texts, st.booleans(), st.one_of(st.none(), _texts))
 _rows = st.builds(
     LayerRow,
@@ -67,6 +104,9 @@ _rows = st.builds(
     sources=st.one_of(st.none(), _tuples(_counts)),
     promise=st.one_of(st.none(), _promises),
     note=st.one_of(st.none(), _texts),
+    stats=st.one_of(st.none(), _stats),
+    copy_stds=_tuples(_perhaps),
+    latency=_perhaps,
 )
 _reports = st.builds(
     Report,
@@ -84,6 +124,8 @@ _reports = st.builds(
     shortfalls=_tuples(st.builds(Shortfall, _texts, _texts, _texts, _maybe, _maybe)),
     uncounted=_tuples(_texts),
     unused=_tuples(_texts),
+    run=st.one_of(st.none(), _runs),
+    estimates=_tuples(_estimates),
     convention=_texts,
 )
 
@@ -106,7 +148,7 @@ def test_every_report_loads_back_into_the_same_report(report: Report) -> None:
 
 def test_the_strategy_covers_every_field() -> None:
     # A field added to a row or a report has to be in the round trip above.
-    for cls, strategy in ((LayerRow, _rows), (Report, _reports)):
+    for cls, strategy in ((LayerRow, _rows), (Report, _reports), (Run, _runs)):
         given_names = set(strategy.wrapped_strategy.kwargs)  # type: ignore[attr-defined]
         assert given_names == {field.name for field in fields(cls)}
 

@@ -3,6 +3,6 @@
 from fwdscope.trace.module import trace_module
 from fwdscope.trace.network import trace
 from fwdscope.trace.record import Node, OpRecord, Recorder, Trace
-from fwdscope.trace.rows import rows
+from fwdscope.trace.rows import rows, rows_with_nodes
 
-__all__ = ["Node", "OpRecord", "Recorder", "Trace", "rows", "trace", "trace_module"]
+__all__ = ["Node", "OpRecord", "Recorder", "Trace", "rows", "rows_with_nodes", "trace", "trace_module"]

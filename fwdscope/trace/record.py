@@ -62,6 +62,9 @@ class Node:
     reads: tuple[str, ...] = ()
     promise: Promise | None = None
     note: str | None = None
+    # Where in the order of the run it stands: the n-th thing that began, or of an expression the n-th line. Another
+    # run of the same network counts alike.
+    step: int = -1
 
     def records(self) -> Iterator[OpRecord]:
         """All operators that ran here and inside."""
@@ -82,6 +85,7 @@ class _Line:
     position: int = 0
     first_child: int = 0
     node: Node | None = None
+    step: int = -1
 
 
 @dataclass(frozen=True)
@@ -107,6 +111,9 @@ class Recorder:
         self.root = Node("block", "", "", "")
         self.stack: list[Node | _Line] = [self.root]
         self.calls: dict[nn.Module, int] = {}
+        # How many things and lines have begun.
+        self.begun = 0
+        self.lines = 0
         self.memory = Memory()
         # Storages that operators read.
         self.read: set[int] = set()
@@ -137,6 +144,8 @@ class Recorder:
         node = Node(kind, path, type, text, label, span, module, inputs=marks(inputs))
         if module is not None:
             node.call = self.calls[module] = self.calls.get(module, 0) + 1
+        node.step = self.begun
+        self.begun += 1
         if kind == "loop":
             node.rounds = []
         node.sources = self.sources(tensors(inputs))
@@ -163,7 +172,8 @@ class Recorder:
 
     def line(self) -> None:
         """A line begins."""
-        self.stack.append(_Line(first_child=len(self.parent())))
+        self.stack.append(_Line(first_child=len(self.parent()), step=self.lines))
+        self.lines += 1
 
     def line_end(
         self,
@@ -197,6 +207,7 @@ class Recorder:
         home = called or pending.node
         if home is None and promise is not None:
             home = Node("expression", path, _outermost(line.value), line.text, label, line.span, outputs=marks(value))
+            home.step = pending.step
             siblings.append(home)
         if home is not None:
             home.promise, home.reads = promise, reads
@@ -232,7 +243,7 @@ class Recorder:
     def computed(self, line: _Line, arguments: Any, result: Any) -> Node:
         """What a line computes outside its layers is one node."""
         line.position = len(self.parent())
-        line.node = line.node or Node("expression", "", "", "")
+        line.node = line.node or Node("expression", "", "", "", step=line.step)
         for tensor in tensors(arguments):
             known = line.made.get(id(tensor))
             if known is None or not known.marks(tensor):

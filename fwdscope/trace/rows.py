@@ -54,6 +54,11 @@ class _Step:
 
 def rows(trace: Trace) -> tuple[LayerRow, ...]:
     """The rows of a trace, in order of execution, a parent before what it contains."""
+    return tuple(row for row, _ in rows_with_nodes(trace))
+
+
+def rows_with_nodes(trace: Trace) -> tuple[tuple[LayerRow, tuple[Node, ...]], ...]:
+    """The rows of a trace, and with each the nodes that it stands for: copies and calls, in the order they ran."""
     seen: dict[int, str] = {}
     steps = _folded([_step(child, seen) for child in trace.root.children])
     flat = [(step, depth) for step in steps for step, depth in _flat(step, 1)]
@@ -61,7 +66,10 @@ def rows(trace: Trace) -> tuple[LayerRow, ...]:
     for i, (step, _) in enumerate(flat):
         for node in (step.node, *step.others):
             index.setdefault(node, i)
-    return tuple(_row(step, depth, index, trace) for step, depth in flat)
+    return tuple(
+        (_row(step, depth, index, trace), tuple(sorted((step.node, *step.others), key=lambda node: node.step)))
+        for step, depth in flat
+    )
 
 
 def _step(node: Node, seen: dict[int, str]) -> _Step:

@@ -1,0 +1,113 @@
+"""Where a command's failures become messages and exit codes, and its results text on stdout or in a file."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+
+import typer
+
+import fwdscope
+from fwdscope import feeds
+from fwdscope.limits import LIMITS, raised
+from fwdscope.report import ReportError
+from fwdscope.spec.names import listed
+from fwdscope.spec.problems import SpecError
+
+FELL_SHORT, WRONG_INPUT, DEFECT, INTERRUPTED = 1, 2, 3, 130
+
+
+class InputError(Exception):
+    """What the user gave is wrong in a way that has no place in a file."""
+
+
+def boundary(command: Callable[[], None], limits: list[str] | None = None) -> None:
+    """Run a command; what goes wrong becomes a message and an exit code, here and nowhere else."""
+    try:
+        with raised(dict(map(_limit, limits or ()))):
+            command()
+        sys.stdout.flush()
+    except SpecError as error:
+        from fwdscope.render.problems import write_problems
+
+        write_problems(error, sys.stderr)
+        raise typer.Exit(WRONG_INPUT) from None
+    except (InputError, feeds.FeedError, ReportError) as error:
+        complain(str(error))
+        raise typer.Exit(WRONG_INPUT) from None
+    except KeyboardInterrupt:
+        raise typer.Exit(INTERRUPTED) from None
+    except BrokenPipeError:
+        # Whoever read has seen enough (`| head`). Python would complain once more when it closes stdout.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise typer.Exit(0) from None
+    except (typer.Exit, typer.Abort):
+        raise
+    except RecursionError:
+        complain("this is nested deeper than Python can follow: keep --limit nesting and --limit blocks lower")
+        raise typer.Exit(WRONG_INPUT) from None
+    except Exception as error:
+        if _interrupted(error):
+            raise typer.Exit(INTERRUPTED) from None
+        complain(
+            f"this is a defect of fwdscope {fwdscope.__version__}, not of your spec: {type(error).__name__}: {error}"
+        )
+        if os.environ.get("FWDSCOPE_DEBUG"):
+            traceback.print_exc()
+        else:
+            sys.stderr.write("Set FWDSCOPE_DEBUG=1 to see where, and please report it with the spec.\n")
+        raise typer.Exit(DEFECT) from None
+
+
+def _interrupted(error: BaseException | None) -> bool:
+    """Whether Ctrl-C is behind an exception: in the middle of an import it comes out as another."""
+    while error is not None:
+        if isinstance(error, KeyboardInterrupt):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def complain(message: str) -> None:
+    """One message on stderr."""
+    sys.stderr.write(f"error: {message}\n")
+
+
+def _limit(text: str) -> tuple[str, int]:
+    name, value = pair(text, "--limit", "items=2000000")
+    if name not in LIMITS:
+        raise InputError(f"--limit {name}: there is no such bound; there are {listed(LIMITS, 20)}")
+    if not value.replace("_", "").isdigit():
+        raise InputError(f"--limit {text}: a bound is a whole number")
+    return name, int(value)
+
+
+def pair(text: str, option: str, example: str) -> tuple[str, str]:
+    """NAME=VALUE in two."""
+    name, equals, value = text.partition("=")
+    if not equals or not name.strip() or not value.strip():
+        raise InputError(f"{option} {text}: write {option} {example}")
+    return name.strip(), value.strip()
+
+
+def terminal_of() -> tuple[int, bool]:
+    """The width of stdout, and whether it takes colour."""
+    if not sys.stdout.isatty():
+        return 100, False
+    return os.get_terminal_size(sys.stdout.fileno()).columns, "NO_COLOR" not in os.environ
+
+
+def put(text: str, output: Path | None) -> None:
+    """Text on stdout, or into a file, which is then said on stderr. Raises InputError where it cannot be written."""
+    text = text if text.endswith("\n") else text + "\n"
+    if output is None:
+        sys.stdout.write(text)
+        return
+    try:
+        output.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"{output} cannot be written: {error.strerror}") from None
+    sys.stderr.write(f"wrote {output}\n")

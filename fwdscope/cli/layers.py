@@ -1,0 +1,35 @@
+"""``fwdscope layers``: the vocabulary."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from fwdscope.cli.boundary import InputError, boundary, terminal_of
+
+
+def layers(
+    name: Annotated[
+        str | None,
+        typer.Argument(metavar="NAME", help="A layer, function, method or attribute; or a word to look for."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="The whole vocabulary as data.")] = False,
+) -> None:
+    """List the layers and functions that specs may use, or show one with its settings."""
+
+    def command() -> None:
+        from fwdscope.render import vocabulary
+
+        width, colour = terminal_of()
+        if as_json:
+            sys.stdout.write(vocabulary.as_json())
+            return
+        try:
+            text = vocabulary.page_of(name, width, colour) if name else vocabulary.listing(None, width, colour)
+        except LookupError as error:
+            raise InputError(str(error.args[0])) from None
+        sys.stdout.write(text if text.endswith("\n") else text + "\n")
+
+    boundary(command)

@@ -1,0 +1,115 @@
+"""What a command is pointed at: a spec, a module of Python's, or a saved report."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from fwdscope import feeds
+from fwdscope.cli.boundary import InputError, pair
+from fwdscope.inspection import find_spec, inspect_module, inspect_spec, shipped, trace_spec
+from fwdscope.report import Report
+from fwdscope.spec import load
+from fwdscope.spec.names import listed, nearest
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from fwdscope.spec.check import Checked
+    from fwdscope.trace import Trace
+
+
+def report_of(target: str, sets: list[str], inputs: list[str], dtype: str, allow_import: bool) -> Report:
+    """The report of a target: built and traced, or read where it was saved."""
+    if target.endswith(".json"):
+        if sets or inputs or dtype != "float32":
+            raise InputError(f"{target} is a saved report; --set, --input and --dtype are for specs")
+        try:
+            return Report.loads(Path(target).read_text(encoding="utf-8"))
+        except OSError as error:
+            raise InputError(f"{target} cannot be read: {error.strerror}") from None
+        except UnicodeDecodeError:
+            raise InputError(f"{target} is not a report: it is not UTF-8") from None
+    if is_module(target):
+        module, args, kwargs = module_of(target, sets, inputs, dtype)
+        return run_module(target, lambda: inspect_module(module, args, kwargs))
+    return inspect_spec(*spec_of(target, sets, inputs, allow_import), dtype)
+
+
+def trace_of(target: str, sets: list[str], inputs: list[str], dtype: str, allow_import: bool) -> Trace:
+    """The forward pass of a target, operator by operator."""
+    if target.endswith(".json"):
+        raise InputError(f"{target} is a saved report, which holds no operators: explain the spec or the module itself")
+    if is_module(target):
+        from fwdscope.trace import trace_module
+
+        module, args, kwargs = module_of(target, sets, inputs, dtype)
+        return run_module(target, lambda: trace_module(module, args, kwargs)[0])
+    return trace_spec(*spec_of(target, sets, inputs, allow_import), dtype)[1]
+
+
+def is_module(target: str) -> bool:
+    """Whether a target is ``package.module:factory``."""
+    return ":" in target and find_spec(target) is None
+
+
+def spec_of(
+    target: str, sets: list[str], inputs: list[str], allow_import: bool
+) -> tuple[Checked, dict[str, feeds.Feed]]:
+    """A spec, checked, and what stands for its inputs."""
+    path = find_spec(target)
+    if path is None:
+        raise InputError(_no_target(target))
+    variables = dict(pair(item, "--set", "B=8") for item in sets)
+    try:
+        checked = load(path, str(path) if path == Path(target) else f"{path.stem}.yaml", variables, allow_import)
+    except OSError as error:
+        raise InputError(f"{target} cannot be read: {error.strerror}") from None
+    if allow_import:
+        sys.path.insert(0, str(Path.cwd()))
+    replaced = {feed.name: feed for feed in map(feeds.parse, inputs)}
+    for name in replaced:
+        known = [one.name for one in checked.spec.inputs]
+        if name not in known:
+            meant = nearest(name, known)
+            help = f"did you mean {meant}?" if meant else f"there is {listed(known)}"
+            raise InputError(f"--input {name}: there is no input {name}; {help}")
+    return checked, replaced
+
+
+def module_of(target: str, sets: list[str], inputs: list[str], dtype: str) -> tuple[nn.Module, Any, Any]:
+    """The model of ``package.module:factory`` and its inputs. Its code is run, since the user named it."""
+    if sets or dtype != "float32":
+        raise InputError(f"{target} is code of your own; --set and --dtype are for specs")
+    replaced = {feed.name: feed for feed in map(feeds.parse, inputs)}
+    sys.path.insert(0, str(Path.cwd()))
+    from fwdscope.target import TargetError, load_target
+
+    try:
+        return load_target(target, replaced)
+    except TargetError as error:
+        raise InputError(str(error)) from None
+
+
+T = TypeVar("T")
+
+
+def run_module(target: str, run: Callable[[], T]) -> T:
+    """Run a model of the user's; what goes wrong in it is no defect of ours."""
+    try:
+        return run()
+    except Exception as error:
+        raise InputError(f"{target} cannot run on these inputs: {type(error).__name__}: {error}") from error
+
+
+def _no_target(target: str) -> str:
+    if Path(target).is_dir():
+        return f"{target} is a folder; inspect takes one spec, as in: fwdscope inspect {target.rstrip('/')}/NAME.yaml"
+    known = shipped()
+    meant = nearest(Path(target).stem, known)
+    help = f"did you mean {meant}?" if meant else f"specs that ship with fwdscope: {listed(known, 100)}"
+    return f"there is no file {target}" + (
+        "" if target.endswith((".yaml", ".yml")) and not meant else f", and no spec of that name; {help}"
+    )
