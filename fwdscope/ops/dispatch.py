@@ -7,6 +7,7 @@ Where a rule states what its operator returns, :func:`run` makes it by ``empty_s
 from __future__ import annotations
 
 import re
+from functools import cache, lru_cache
 from typing import Any
 
 import torch
@@ -16,7 +17,9 @@ from .base import Op, Operand, Value, infer
 from .promotion import ITEMSIZE
 
 _DTYPES = {value: name for name in ITEMSIZE if isinstance(value := getattr(torch, name, None), torch.dtype)}
-_NAMES: dict[Any, tuple[str, str]] = {}
+_TORCH = {name: dtype for dtype, name in _DTYPES.items()}
+META = torch.device("meta")
+_PLAIN = (bool, int, float, complex, str)
 
 # What a function mode sees is called with keywords as its caller likes; these are the positions of the ATen schema.
 _PARAMETERS = {
@@ -29,9 +32,7 @@ _DEFAULTS = {"dropout_p": 0.0, "is_causal": False}
 
 def read(func: Any, args: Any, kwargs: Any, result: Any) -> Op:
     """One call as plain data. ``func`` is an operator of the dispatcher or a function such as ``torch.lstm``."""
-    if func not in _NAMES:
-        _NAMES[func] = _name(func)
-    name, overload = _NAMES[func]
+    name, overload = _named(func)
     kwargs = dict(kwargs or {})
     if overload == "function":
         args, overload = _by_position(func.__name__, args, kwargs), _overload(func.__name__, args)
@@ -39,7 +40,8 @@ def read(func: Any, args: Any, kwargs: Any, result: Any) -> Op:
     return Op(name, overload, tuple(map(plain, args)), keywords, _outputs(result))
 
 
-def _name(func: Any) -> tuple[str, str]:
+@cache
+def _named(func: Any) -> tuple[str, str]:
     if isinstance(func, torch._ops.OpOverload):
         return f"{func.namespace}.{func._schema.name.split('::')[1]}", func._overloadname
     return f"aten.{func.__name__}", "function"
@@ -63,8 +65,8 @@ def plain(value: Any) -> Value:
     """A value of a call without torch in it."""
     if isinstance(value, Tensor):
         return operand(value)
-    if value is None or isinstance(value, bool | int | float | complex | str):
-        return value
+    if value is None or isinstance(value, _PLAIN):
+        return value  # type: ignore[no-any-return]
     if isinstance(value, tuple | list):
         return tuple(map(plain, value))
     if isinstance(value, torch.dtype):
@@ -89,24 +91,59 @@ def _outputs(result: Any) -> tuple[Operand, ...]:
     return ()
 
 
+def make(outputs: tuple[Operand, ...]) -> tuple[Tensor, ...]:
+    """Tensors on meta, as a rule states them."""
+    return tuple(
+        torch.empty_strided(shape, stride, dtype=_TORCH[dtype], device=META) for shape, dtype, _, stride in outputs
+    )
+
+
 def run(func: Any, args: Any, kwargs: Any) -> tuple[Any, Op]:
     """Run one operator of the dispatcher: its result, and the call as plain data.
 
     Gives what ``func(*args, **kwargs)`` gives, and raises what it raises; on meta tensors without asking torch where a
-    rule knows the result.
+    rule knows the result. The call is the same object for equal calls that a rule knows.
     """
-    op = read(func, args, kwargs, None)
-    outputs = infer(op, _DTYPES[torch.get_default_dtype()]) if _on_meta(args, kwargs) else None
+    if kwargs or not _are_on_meta(args):
+        op = read(func, args, kwargs, None)
+        known = _stated(op, default_dtype()) if _on_meta(args, kwargs) else None
+    else:
+        # Hashed as they are, the arguments find what was worked out for an equal call; it is what most operators do.
+        known = _remembered(func, default_dtype(), *map(plain, args))
+        op = None
+    if known is None:
+        result = func(*args, **(kwargs or {}))
+        return result, (op or read(func, args, kwargs, None))._replace(outputs=_outputs(result))
+    if known.in_place:
+        return args[0], known
+    made = make(known.outputs)
+    return (made if _returns_several(func) else made[0]), known
+
+
+# Typed, since 1 and 1.0 are one key to a dict but promote differently.
+@lru_cache(maxsize=65536, typed=True)
+def _remembered(func: Any, default: str, *arguments: Value) -> Op | None:
+    name, overload = _named(func)
+    return _stated(Op(name, overload, arguments), default)
+
+
+def _stated(op: Op, default: str) -> Op | None:
+    """A call with the results that its rule states, where there is one."""
+    outputs = infer(op, default)
     if outputs is not None and op.in_place:
         this = op.operand()
-        if (outputs[0].shape, outputs[0].dtype) == (this.shape, this.dtype):
-            return args[0], op._replace(outputs=(this,))
-        outputs = None
-    if outputs is None:
-        result = func(*args, **(kwargs or {}))
-        return result, op._replace(outputs=_outputs(result))
-    made = tuple(torch.empty_strided(x.shape, x.stride, dtype=getattr(torch, x.dtype), device="meta") for x in outputs)
-    return (made if len(func._schema.returns) > 1 else made[0]), op._replace(outputs=outputs)
+        outputs = (this,) if (outputs[0].shape, outputs[0].dtype) == (this.shape, this.dtype) else None
+    return None if outputs is None else op._replace(outputs=outputs)
+
+
+@cache
+def _returns_several(func: Any) -> bool:
+    return len(func._schema.returns) > 1
+
+
+def default_dtype() -> str:
+    """The name of torch's default dtype."""
+    return _DTYPES[torch.get_default_dtype()]
 
 
 def _on_meta(args: Any, kwargs: Any) -> bool:
@@ -116,15 +153,26 @@ def _on_meta(args: Any, kwargs: Any) -> bool:
     """
     if kwargs and (device := kwargs.get("device")) is not None:
         return torch.device(device).type == "meta"
-    return _places(args) == {True}
+    return _are_on_meta(args)
 
 
-def _places(values: Any) -> set[bool]:
-    found: set[bool] = set()
+def _are_on_meta(values: Any) -> bool:
+    found = _place(values)
+    return found is True
+
+
+def _place(values: Any) -> bool | None:
+    """Whether tensors are on meta; False as soon as one is elsewhere, None where there is none."""
+    found: bool | None = None
     for value in values:
         if isinstance(value, Tensor):
-            if value.is_meta or value.dim():
-                found.add(value.is_meta)
+            if value.is_meta:
+                found = True
+            elif value.dim():
+                return False
         elif isinstance(value, tuple | list):
-            found |= _places(value)
+            inner = _place(value)
+            if inner is False:
+                return False
+            found = found or inner
     return found

@@ -19,7 +19,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from .base import Op, infer
-from .dispatch import _DTYPES, _on_meta, _outputs, read, run
+from .dispatch import _on_meta, _outputs, default_dtype, make, read, run
 
 # What is told of an operator: the call as data, its arguments, its result.
 Tell = Callable[[Op, Any, Any], None]
@@ -86,7 +86,7 @@ class _Functions(TorchFunctionMode):
         if func not in _WHOLE:
             return func(*args, **kwargs)
         op = read(func, args, kwargs, None)
-        outputs = infer(op, _DTYPES[torch.get_default_dtype()]) if _on_meta(args, kwargs) else None
+        outputs = infer(op, default_dtype()) if _on_meta(args, kwargs) else None
         if outputs is None:
             self.watch.inside += 1
             try:
@@ -96,9 +96,7 @@ class _Functions(TorchFunctionMode):
             op = op._replace(outputs=_outputs(result))
         else:
             self.watch.inside += 1  # making the result is no operator of the network's
-            made = tuple(
-                torch.empty_strided(x.shape, x.stride, dtype=getattr(torch, x.dtype), device="meta") for x in outputs
-            )
+            made = make(outputs)
             self.watch.inside -= 1
             result = made if len(made) > 1 else made[0]
             op = op._replace(outputs=outputs)
