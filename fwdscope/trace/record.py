@@ -8,10 +8,10 @@ a dispatch mode of every ATen operator. Nothing stays changed: hooks and modes g
 from __future__ import annotations
 
 import contextlib
-import weakref
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+from weakref import ref
 
 import torch
 from torch import Tensor, nn
@@ -117,8 +117,10 @@ class Recorder:
         self.memory = Memory()
         # Storages that operators read.
         self.read: set[int] = set()
-        # Which childless node made a tensor, by the tensor's identity while it lives.
-        self.makers: dict[int, tuple[Mark, Node]] = {}
+        # Tensors that were met, by their identity while they live, and which childless node made them.
+        self.met: dict[int, tuple[Mark, Node | None]] = {}
+        # One record for all calls that are the same object, by its identity.
+        self.records: dict[int, OpRecord] = {}
         # The operators in the order they ran, with the tensors that went in and came out.
         self.flows: list[Flow] = []
         self.inputs: tuple[Mark, ...] = ()
@@ -141,14 +143,15 @@ class Recorder:
         inputs: Any,
     ) -> None:
         """A layer, block, stack, part, loop or Parameter begins."""
-        node = Node(kind, path, type, text, label, span, module, inputs=marks(inputs))
+        taken = tensors(inputs)
+        node = Node(kind, path, type, text, label, span, module, inputs=self.marks(taken))
         if module is not None:
             node.call = self.calls[module] = self.calls.get(module, 0) + 1
         node.step = self.begun
         self.begun += 1
         if kind == "loop":
             node.rounds = []
-        node.sources = self.sources(tensors(inputs))
+        node.sources = self.sources(taken)
         self.parent().append(node)
         self.stack.append(node)
 
@@ -156,12 +159,14 @@ class Recorder:
         """It ends."""
         node = self.stack.pop()
         assert isinstance(node, Node)
-        node.outputs = marks(outputs)
+        given = tensors(outputs)
+        node.outputs = self.marks(given)
         if node.kind == "parameter":
             node.tensor = outputs
             self.memory.hold(outputs)
         if not node.children and not node.rounds:
-            self.makers |= {id(t): (mark(t), node) for t in tensors(outputs)}
+            for tensor, mark in zip(given, node.outputs, strict=True):
+                self.met[id(tensor)] = mark, node
 
     def turn(self) -> None:
         """A round of the innermost loop begins."""
@@ -195,7 +200,7 @@ class Recorder:
             kind = _outermost(line.value)
             node.type, node.text, node.label, node.span = kind, line.text, label, line.span
             node.path = path if label else ".".join(filter(None, (path, kind)))
-            node.outputs = marks(value)
+            node.outputs = self.marks(tensors(value))
             if called is not None:
                 node.text, node.label = arguments, ""
                 node.path = ".".join(filter(None, (path.removesuffix(label).rstrip("."), kind)))
@@ -206,8 +211,8 @@ class Recorder:
             siblings.insert(pending.position, node)
         home = called or pending.node
         if home is None and promise is not None:
-            home = Node("expression", path, _outermost(line.value), line.text, label, line.span, outputs=marks(value))
-            home.step = pending.step
+            home = Node("expression", path, _outermost(line.value), line.text, label, line.span)
+            home.outputs, home.step = self.marks(tensors(value)), pending.step
             siblings.append(home)
         if home is not None:
             home.promise, home.reads = promise, reads
@@ -231,27 +236,35 @@ class Recorder:
     def op(self, op: Op, arguments: Any, result: Any) -> None:
         """An operator ran: it belongs to what is running now."""
         here = self.stack[-1]
-        here.ops.append(OpRecord(op, cost(op)))
-        taken, given = (tuple(map(weakref.ref, tensors(value))) for value in (arguments, result))
-        self.flows.append(Flow(op, taken, given))
-        self.read |= {tensor.untyped_storage()._cdata for tensor in tensors(arguments)}
-        node = here if isinstance(here, Node) else self.computed(here, arguments, result)
-        for tensor in tensors(result):
+        known = self.records.get(id(op))
+        if known is None:
+            known = self.records[id(op)] = OpRecord(op, cost(op))
+        here.ops.append(known)
+        taken, given = tensors(arguments), tensors(result)
+        flow = Flow(op, tuple(map(ref, taken)), tuple(map(ref, given)))
+        self.flows.append(flow)
+        for tensor in taken:
+            self.read.add(tensor.untyped_storage()._cdata)
+        if len(given) == len(op.outputs):
+            made = [Mark(x.shape, x.dtype, x.numel * x.itemsize, one) for x, one in zip(op.outputs, flow.given)]
+        else:
+            made = list(map(mark, given))
+        node = here if isinstance(here, Node) else self.computed(here, taken, made)
+        for tensor, one in zip(given, made):
             self.memory.meet(tensor)
-            self.makers[id(tensor)] = (mark(tensor), node)
+            self.met[id(tensor)] = one, node
 
-    def computed(self, line: _Line, arguments: Any, result: Any) -> Node:
+    def computed(self, line: _Line, taken: Sequence[Tensor], made: Sequence[Mark]) -> Node:
         """What a line computes outside its layers is one node."""
         line.position = len(self.parent())
         line.node = line.node or Node("expression", "", "", "", step=line.step)
-        for tensor in tensors(arguments):
+        for tensor in taken:
             known = line.made.get(id(tensor))
             if known is None or not known.marks(tensor):
-                line.inputs[id(tensor)] = mark(tensor)
+                line.inputs[id(tensor)] = self.mark(tensor)
                 line.sources |= dict.fromkeys(self.sources([tensor]))
-        made = {id(tensor): mark(tensor) for tensor in tensors(result)}
-        line.made |= made
-        line.last = next(iter(made.values()), line.last)
+        line.made |= {id(one.ref()): one for one in made}
+        line.last = made[0] if made else line.last
         return line.node
 
     # -- the tree -----------------------------------------------------------------------------------------------------
@@ -267,8 +280,21 @@ class Recorder:
 
     def sources(self, inputs: Iterable[Tensor]) -> tuple[Node, ...]:
         """The nodes that made these tensors, each once."""
-        known = [(self.makers.get(id(tensor)), tensor) for tensor in inputs]
-        return tuple(dict.fromkeys(maker[1] for maker, tensor in known if maker and maker[0].marks(tensor)))
+        known = [(self.met.get(id(tensor)), tensor) for tensor in inputs]
+        return tuple(dict.fromkeys(met[1] for met, tensor in known if met and met[1] and met[0].marks(tensor)))
+
+    def mark(self, tensor: Tensor) -> Mark:
+        """The mark of a tensor, made once: to ask a tensor costs more than to look it up."""
+        met = self.met.get(id(tensor))
+        if met is not None and met[0].ref() is tensor:
+            return met[0]
+        made = mark(tensor)
+        self.met[id(tensor)] = made, None
+        return made
+
+    def marks(self, given: Sequence[Tensor]) -> tuple[Mark, ...]:
+        """The marks of tensors, in order."""
+        return tuple(map(self.mark, given))
 
 
 @contextlib.contextmanager
@@ -301,16 +327,21 @@ def marks(value: Any) -> tuple[Mark, ...]:
     return tuple(map(mark, tensors(value)))
 
 
-def tensors(value: Any) -> Iterator[Tensor]:
+def tensors(value: Any) -> list[Tensor]:
     """All tensors in a value, in order."""
     if isinstance(value, Tensor):
-        yield value
-    elif isinstance(value, dict):
-        for item in value.values():
-            yield from tensors(item)
-    elif isinstance(value, tuple | list):
-        for item in value:
-            yield from tensors(item)
+        return [value]
+    if isinstance(value, dict):
+        value = value.values()
+    elif not isinstance(value, tuple | list):
+        return []
+    found: list[Tensor] = []
+    for item in value:
+        if isinstance(item, Tensor):
+            found.append(item)
+        elif isinstance(item, tuple | list | dict):
+            found += tensors(item)
+    return found
 
 
 _OPERATOR_NAMES = {"+": "add", "-": "sub", "*": "mul", "/": "div", "//": "floor_div", "%": "remainder", "**": "pow",
