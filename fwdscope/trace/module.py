@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from fwdscope.layers import describe_module
+from fwdscope.trace.parameters import named_modules, named_tensors
 from fwdscope.trace.record import Node, Recorder, Trace, hook, recording, tensors
 
 
@@ -36,21 +37,19 @@ def trace_module(
         return _recorded(module, tuple(args), dict(kwargs), {}), sorted(devices)[0]
 
 
-def _recorded(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], stand_ins: dict[str, Tensor]) -> Trace:
+def _recorded(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], stand_ins: dict[int, Tensor]) -> Trace:
     recorder = Recorder()
     with contextlib.ExitStack() as stack:
         stack.enter_context(_evaluating(module))
         for handle in _hooks(module, recorder):
             stack.callback(handle.remove)
-        weights = (stand_ins or dict(_named_tensors(module))).values()
+        weights = stand_ins.values() if stand_ins else [tensor for _, _, tensor in _held(module)]
         stack.enter_context(recording(recorder, weights, list(tensors([args, kwargs]))))
-        if stand_ins:
-            value = torch.func.functional_call(module, stand_ins, args, kwargs)
-        else:
-            value = module(*args, **kwargs)
+        stack.enter_context(_standing_in(module, stand_ins))
+        value = module(*args, **kwargs)
     pieces = list(tensors(value))
     names = ["output"] if len(pieces) == 1 else [f"output.{i}" for i in range(len(pieces))]
-    unused = recorder.unread((name, stand_ins.get(name, p)) for name, p in module.named_parameters())
+    unused = recorder.unread((name, stand_ins.get(id(p), p)) for name, p in named_tensors(module, "parameters"))
     outputs = tuple(zip(names, pieces, strict=True))
     return Trace(_unwrapped(recorder.root), outputs, None, recorder.memory.peak, unused, recorder.fields())
 
@@ -87,20 +86,38 @@ def _moved(value: Any) -> Any:
     return value
 
 
-def _meta_tensors(module: nn.Module) -> dict[str, Tensor]:
-    """A tensor on meta for each parameter and buffer; tied ones share theirs."""
+def _meta_tensors(module: nn.Module) -> dict[int, Tensor]:
+    """A tensor on meta for each parameter and buffer, by the identity of what it stands for."""
+    if any(isinstance(inner, torch.jit.ScriptModule | nn.DataParallel) for _, inner in named_modules(module)):
+        raise TypeError("a compiled module, or one of several devices, keeps its own weights")
     made: dict[int, Tensor] = {}
-    for _, tensor in _named_tensors(module):
+    for _, _, tensor in _held(module):
         if id(tensor) not in made:
             # matmul folds its batch or not by whether the weight wants a gradient, also where none is taken.
             made[id(tensor)] = tensor.detach().to("meta").requires_grad_(tensor.requires_grad)
-    return {name: made[id(tensor)] for name, tensor in _named_tensors(module)}
+    return made
 
 
-def _named_tensors(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
-    """All parameters and buffers by all their names."""
-    yield from module.named_parameters(remove_duplicate=False)
-    yield from module.named_buffers(remove_duplicate=False)
+def _held(module: nn.Module) -> Iterator[tuple[dict[str, Tensor | None], str, Tensor]]:
+    """All parameters and buffers by all their names, with the dictionaries that hold them."""
+    for _, inner in named_modules(module):
+        for held in (inner._parameters, inner._buffers):
+            for name, tensor in held.items():
+                if tensor is not None:
+                    yield held, name, tensor  # type: ignore[misc]  # a Parameter is a Tensor
+
+
+@contextlib.contextmanager
+def _standing_in(module: nn.Module, stand_ins: Mapping[int, Tensor]) -> Iterator[None]:
+    """Other tensors in place of the parameters and buffers; as ``torch.func.functional_call``, but in one sweep."""
+    held = list(_held(module)) if stand_ins else []
+    try:
+        for home, name, tensor in held:
+            home[name] = stand_ins[id(tensor)]
+        yield
+    finally:
+        for home, name, tensor in held:
+            home[name] = tensor
 
 
 @contextlib.contextmanager

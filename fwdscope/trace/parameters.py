@@ -13,11 +13,46 @@ _UNPACKED: WeakKeyDictionary[nn.Module, dict[str, Tensor]] = WeakKeyDictionary()
 
 def named_parameters(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
     """Parameters by their paths, each once; those packed by torch's quantized layers last, as the tensors they hold."""
-    yield from module.named_parameters()
-    for path, inner in module.named_modules():
-        if _packs(inner) and not any(_packs(child) for child in inner.children()):
+    packing = []
+    for path, inner in named_modules(module):
+        if _packs(inner):
+            packing.append((path, inner))
+    yield from named_tensors(module, "parameters")
+    for path, inner in packing:
+        if not any(_packs(child) for child in inner.children()):
             for name, tensor in _unpacked(inner).items():
                 yield f"{path}.{name}" if path else name, tensor
+
+
+def named_tensors(module: nn.Module, what: str) -> Iterator[tuple[str, Tensor]]:
+    """The ``parameters`` or ``buffers`` of a module and of all inside it by their paths, each once.
+
+    As ``module.named_parameters()`` and ``module.named_buffers()``, which take ten times as long.
+    """
+    seen: set[int] = set()
+    for path, inner in named_modules(module):
+        for name, tensor in (inner._parameters if what == "parameters" else inner._buffers).items():
+            if tensor is not None and id(tensor) not in seen:
+                seen.add(id(tensor))
+                yield f"{path}.{name}" if path else name, tensor
+
+
+def named_modules(module: nn.Module) -> list[tuple[str, nn.Module]]:
+    """A module and all inside it by their paths, each once, in torch's order."""
+    if not module._modules:
+        return [("", module)]
+    found: list[tuple[str, nn.Module]] = []
+    seen: set[int] = set()
+    _gather(module, "", seen, found)
+    return found
+
+
+def _gather(module: nn.Module, path: str, seen: set[int], found: list[tuple[str, nn.Module]]) -> None:
+    seen.add(id(module))
+    found.append((path, module))
+    for name, child in module._modules.items():
+        if child is not None and id(child) not in seen:
+            _gather(child, f"{path}.{name}" if path else name, seen, found)
 
 
 def _packs(module: nn.Module) -> bool:

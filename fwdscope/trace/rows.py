@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from fwdscope.report import Kind, LayerRow, Shape, TensorInfo
 from fwdscope.trace.memory import Mark
-from fwdscope.trace.parameters import named_parameters
+from fwdscope.trace.parameters import named_parameters, named_tensors
 from fwdscope.trace.record import Node, OpRecord, Trace
 
 
@@ -95,7 +95,7 @@ def _own(node: Node, what: str) -> Iterable[tuple[str, Tensor]]:
         return [(node.label, node.tensor)] if isinstance(node.tensor, nn.Parameter) == (what == "parameters") else []
     if node.module is None:
         return []
-    return list(named_parameters(node.module) if what == "parameters" else node.module.named_buffers())
+    return list(named_parameters(node.module) if what == "parameters" else named_tensors(node.module, what))
 
 
 def _unseen(tensors: Iterable[tuple[str, Tensor]], path: str, seen: dict[int, str]) -> list[tuple[str, Tensor]]:
