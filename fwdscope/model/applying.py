@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from fwdscope.layers import Layer, LayerError
 from fwdscope.layers.signature import Signature
 from fwdscope.model.names import Poisoned
-from fwdscope.model.network import POISON, Blueprint, Observer, Results, Scope, Step, one
+from fwdscope.model.network import MOST_STEPS, POISON, Blueprint, Observer, Results, Scope, Step, one
 from fwdscope.model.shapes import without_initialisation
 from fwdscope.model.templates import BlockTemplate, LayerTemplate, SeriesTemplate, Shared, Template
 from fwdscope.spec.arithmetic import ArithmeticProblem
@@ -114,5 +114,5 @@ def log_step(blueprint: Blueprint, text: str, span: Span, arguments: Sequence[An
     """Keep what a call did to a shape."""
     before = next((a for a in arguments if isinstance(a, Tensor)), None)
     after = one(value)
-    if before is not None and isinstance(after, Tensor) and len(blueprint.steps) < 100_000:
+    if before is not None and isinstance(after, Tensor) and len(blueprint.steps) < MOST_STEPS:
         blueprint.steps.append(Step(text, span, tuple(before.shape), tuple(after.shape)))

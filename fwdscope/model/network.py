@@ -32,6 +32,9 @@ class Poison:
 
 POISON = Poison()
 
+# Steps that are kept for messages.
+MOST_STEPS = 100_000
+
 
 class Results(tuple[Any, ...]):
     """The several results of one layer. Where one tensor is wanted, it is the first."""
@@ -266,8 +269,10 @@ class Series(Scope):
     def forward(self, x: Any, *others: Any, **keywords: Any) -> Any:
         """Run the layers one after the other."""
         from fwdscope.model.applying import call_layer
+        from fwdscope.model.copies import Copies
 
         blueprint = self.blueprint
+        copies = Copies(self, (*others, *keywords.values()))
         value: Any = x
         entering = blueprint.entering
         origin = entering[0] if entering else None
@@ -275,7 +280,12 @@ class Series(Scope):
         for i, item in enumerate(self.template.items):
             blueprint.entering = (origin, *entering[1:])
             module = self._modules.get(str(i)) or (item.module if isinstance(item, Shared) else None)
-            value = call_layer(self, span, item, module, str(i), (one(value), *others), keywords)
+            given = one(value)
+            value = copies.repeated(i, item, given)
+            if value is None:
+                copies.begins()
+                value = call_layer(self, span, item, module, str(i), (given, *others), keywords)
+                copies.ended(i, item, given, value)
             origin = Origin(f"copy {i} of {item.name}" if self.template.name == item.name else item.brief, span)
             if value is POISON:
                 return POISON

@@ -66,7 +66,7 @@ def plain(value: Any) -> Value:
     if isinstance(value, Tensor):
         return operand(value)
     if value is None or isinstance(value, _PLAIN):
-        return value  # type: ignore[no-any-return]
+        return value
     if isinstance(value, tuple | list):
         return tuple(map(plain, value))
     if isinstance(value, torch.dtype):

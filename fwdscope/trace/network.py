@@ -13,6 +13,7 @@ from fwdscope.model.network import Body, Network, Scope
 from fwdscope.model.templates import BlockTemplate
 from fwdscope.spec import expression as ex
 from fwdscope.spec import tree
+from fwdscope.trace.copies import CopyingRecorder
 from fwdscope.trace.record import Recorder, Trace, hook, recording, tensors
 
 
@@ -21,7 +22,7 @@ def trace(network: Network) -> Trace:
 
     The network is left as it was, also after an exception.
     """
-    recorder = Recorder()
+    recorder = CopyingRecorder()
     blueprint = network.blueprint
     blueprint.observer = recorder
     with contextlib.ExitStack() as stack:

@@ -67,13 +67,18 @@ def receptive_fields(
 
     Nothing is followed where no operator has a window.
     """
-    if not any(name(flow.op) in _WINDOWED for flow in flows):
+    if not has_windows(flows):
         return {}
     fields = {id(key): Field(tuple((Factor(n, PIXELS),) for n in shape)) for key, shape in inputs}
     bases: dict[int, int] = {}
     for flow in flows:
         _step(flow, fields, bases)
     return {key: field.axes for key, field in fields.items()}
+
+
+def has_windows(flows: Iterable[Flow]) -> bool:
+    """Whether any operator has a window."""
+    return any(name(op) in _WINDOWED for op in {flow.op for flow in flows})
 
 
 def _step(flow: Flow, fields: dict[int, Field], bases: dict[int, int]) -> None:

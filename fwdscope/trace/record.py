@@ -241,16 +241,16 @@ class Recorder:
             known = self.records[id(op)] = OpRecord(op, cost(op))
         here.ops.append(known)
         taken, given = tensors(arguments), tensors(result)
-        flow = Flow(op, tuple(map(ref, taken)), tuple(map(ref, given)))
-        self.flows.append(flow)
+        refs = tuple(map(ref, given))
+        self.flows.append(Flow(op, tuple(map(ref, taken)), refs))
         for tensor in taken:
             self.read.add(tensor.untyped_storage()._cdata)
         if len(given) == len(op.outputs):
-            made = [Mark(x.shape, x.dtype, x.numel * x.itemsize, one) for x, one in zip(op.outputs, flow.given)]
+            made = [Mark(x.shape, x.dtype, x.numel * x.itemsize, one) for x, one in zip(op.outputs, refs, strict=True)]
         else:
             made = list(map(mark, given))
         node = here if isinstance(here, Node) else self.computed(here, taken, made)
-        for tensor, one in zip(given, made):
+        for tensor, one in zip(given, made, strict=True):
             self.memory.meet(tensor)
             self.met[id(tensor)] = one, node
 

@@ -1,0 +1,178 @@
+"""Equal copies of a stack run once, and nobody can tell: the same record, the same modules, the same memory."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from fwdscope.inspection import shipped
+from fwdscope.model import build
+from fwdscope.model.initialise import materialise
+from fwdscope.model.network import Network
+from fwdscope.spec import load
+from fwdscope.trace import Node, Recorder, Trace, rows, trace
+
+STACKED = [
+    "bert_base", "convnext_tiny", "densenet121", "gpt2", "llama3_8b", "mixtral_8x7b", "moe_small", "resnet50",
+    "shufflenet_v2_x1_0", "swin_t", "transformer_base", "transformer_encoder", "vit_b_16",
+]  # fmt: skip
+
+NESTED = """
+inputs:
+  x: randn(1, 8, 32, 32)
+blocks:
+  Inner:
+    - conv = Conv2d(8, 3, padding=1)
+    - ReLU
+  Outer(n=2):
+    - start = x * 2
+    - inner = n * Inner
+    - pool = AvgPool2d(3, stride=1, padding=1)
+    - start + prev
+layers:
+  - first = Conv2d(8, 3, padding=1)
+  - stack = 3 * Outer
+  - again = stack
+  - tall = Sequential(2 * Outer(3), Conv2d(8, 1), 2 * Outer(1))
+"""
+
+OWN = """
+inputs:
+  x: randn(2, 4, 8)
+blocks:
+  Scaled:
+    - scale = Parameter(ones(8))
+    - table = Buffer(arange(8) / 8)
+    - fc = Linear(8)
+    - x + scale * fc + table
+layers:
+  - 3 * Scaled
+"""
+
+STATES = """
+inputs:
+  x: randn(2, 4, 8)
+  y: randn(2, 4, 8)
+blocks:
+  Twice()(x, y):
+    - fc = Linear(8)
+    - fc(fc) + y
+  Same:
+    - x
+  Looped:
+    - for: i in range(3)
+      do:
+        - fc = Linear(8)
+        - prev + fc.weight[0]
+layers:
+  - start = Linear(8)
+  - a = (3 * Twice())(start, y)
+  - b = 3 * Looped
+  - c = 3 * Same
+  - d = (2 * Twice())(c, c)
+  - e = 3 * TransformerEncoderLayer(2, dim_feedforward=16, batch_first=True)
+  - f = 2 * Sequential(2 * Linear(8), Dropout(0.5))
+"""
+
+
+def told(node: Node, homes: dict[Any, str], everyone: dict[Node, int]) -> Any:
+    """All that a node says, its modules and sources by what they are called."""
+    return (
+        node.kind, node.path, node.type, node.text, node.label, node.span, homes.get(node.module), node.call,
+        node.step, node.reads, node.promise, node.note, [one[:3] for one in (*node.inputs, *node.outputs)],
+        [everyone.get(source) for source in node.sources], node.ops,
+    )  # fmt: skip
+
+
+def everything(network: Network, traced: Trace) -> Any:
+    nodes = list(walk(traced.root))
+    numbers = {node: i for i, node in enumerate(nodes)}
+    homes = {module: path for path, module in network.named_modules()}
+    fields = [[traced.fields.get(id(one.ref)) for one in (*node.inputs, *node.outputs)] for node in nodes]
+    blueprint = network.blueprint
+    return {
+        "nodes": [told(node, homes, numbers) for node in nodes],
+        "fields": fields,
+        "rows": rows(traced),
+        "peak": traced.peak,
+        "unused": traced.unused,
+        "state": [(name, t.shape, t.dtype) for name, t in network.state_dict().items()],
+        "paths": {homes[module]: path for module, path in blueprint.paths.items() if module in homes},
+        "templates": {homes[module]: one.name for module, one in blueprint.templates.items() if module in homes},
+        "places": {homes[module]: place for module, place in blueprint.places.items() if module in homes},
+        "sizes": {homes[module]: sizes for module, sizes in blueprint.sizes.items() if module in homes},
+    }
+
+
+def walk(node: Node) -> Any:
+    yield node
+    for child in (*node.children, *(child for turn in node.rounds or () for child in turn)):
+        yield from walk(child)
+
+
+def both(path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Any, Any]:
+    """What a spec becomes with copies repeated, and with all of them run."""
+    checked = load(path)
+    network = build(checked)
+    repeated = everything(network, trace(network))
+    with monkeypatch.context() as patch:
+        patch.setattr("fwdscope.model.copies.copied", lambda *_: None)
+        patch.setattr("fwdscope.trace.network.CopyingRecorder", Recorder)
+        network = build(checked)
+        return repeated, everything(network, trace(network))
+
+
+@pytest.mark.parametrize("name", STACKED)
+def test_a_repeated_copy_is_recorded_as_if_it_had_run(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    repeated, run = both(shipped()[name], monkeypatch)
+    for key in run:
+        assert repeated[key] == run[key], key
+
+
+@pytest.mark.parametrize("text", [NESTED, OWN, STATES], ids=["nested", "own tensors", "states"])
+def test_copies_that_can_be_told_apart_are_not_mixed_up(
+    text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "stack.yaml"
+    path.write_text(text)
+    repeated, run = both(path, monkeypatch)
+    for key in run:
+        assert repeated[key] == run[key], key
+
+
+def test_equal_copies_are_run_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the 12 blocks of GPT-2 the first two run in a trace: the first has an input of another line's."""
+    shown: list[str] = []
+    begin = Recorder.begin
+
+    def counted(self: Recorder, kind: str, path: str, *rest: Any) -> None:
+        shown.append(path)
+        begin(self, kind, path, *rest)
+
+    network = build(load(shipped()["gpt2"]))
+    monkeypatch.setattr(Recorder, "begin", counted)
+    trace(network)
+    assert sum(path in {f"h.{i}" for i in range(12)} for path in shown) <= 2
+
+
+def test_every_copy_has_weights_of_its_own(tmp_path: Path) -> None:
+    path = tmp_path / "stack.yaml"
+    path.write_text(
+        "inputs:\n  x: randn(2, 8)\nblocks:\n  Layer:\n    - fc = Linear(8)\n    - Tanh\nlayers:\n  - 4 * Layer\n"
+    )
+    network = materialise(build(load(path)))
+    weights = [tensor for name, tensor in network.state_dict().items() if name.endswith("fc.weight")]
+    assert len(weights) == 4
+    assert len({tensor.data_ptr() for tensor in weights}) == 4
+    # Each was filled with numbers of its own: they are drawn one after the other.
+    assert all(not torch.equal(weights[0], other) for other in weights[1:])
+    x = torch.randn(2, 8)
+    expected = x
+    for tensor, bias in zip(
+        weights, [t for n, t in network.state_dict().items() if n.endswith("fc.bias")], strict=True
+    ):
+        expected = torch.tanh(expected @ tensor.T + bias)
+    assert torch.allclose(network(x), expected, atol=1e-6)
