@@ -247,7 +247,8 @@ def test_a_place_depends_on_the_window_that_its_axis_says(layers: list[nn.Module
     middle = y.shape[-1] // 2
     for place in range(max(middle - 6, 0), min(middle + 6, y.shape[-1])):
         window = axis.at(place)
-        if window is None or not 0 <= window[0] <= window[1] < 240:
+        # Windows go on beyond the borders, also where a slice cut something off that padding then stands for.
+        if window is None or not 40 <= window[0] <= window[1] < 200:
             continue
         (gradient,) = torch.autograd.grad(y[0, 0, place], x, retain_graph=True)
         seen = gradient[0, 0].nonzero().flatten()
