@@ -34,18 +34,23 @@ def call_layer(
     """
     blueprint = scope.blueprint
     layer = template.layer if isinstance(template, LayerTemplate) else None
-    if blueprint.building and layer is not None:
+    inputs: Sequence[Any] = arguments
+    sizes: dict[str, Any] = {}
+    if layer is not None and (blueprint.building or module is None):
         inputs = _in_order(layer, arguments, keywords)
-        layer.check(*inputs)
-        _check_sizes(blueprint, layer, module, inputs)
+        if blueprint.building:
+            layer.check(*inputs)
+        sizes = layer.sizes(*inputs)
+        if module is not None:
+            _check_sizes(blueprint, layer, module, sizes)
     if module is None:
         with torch.device("meta"), without_initialisation():
-            module = template.build(*(_in_order(layer, arguments, keywords) if layer else arguments))
+            module = template.build(*inputs)
         if not isinstance(template, Shared):
             blueprint.register(scope, name, module, template, span)
             module.train(scope.training)
             if layer is not None:
-                blueprint.sizes[module] = layer.sizes(*_in_order(layer, arguments, keywords))
+                blueprint.sizes[module] = sizes
     observer = blueprint.observer
     if observer:
         _announce(observer, scope, span, template, module, name, (arguments, keywords))
@@ -86,11 +91,8 @@ def _called(
         raise ArithmeticProblem(message, "leave it out of what is inspected on meta", "shape") from error
 
 
-def _check_sizes(blueprint: Blueprint, layer: Layer, module: nn.Module | None, inputs: list[Any]) -> None:
+def _check_sizes(blueprint: Blueprint, layer: Layer, module: nn.Module, sizes: dict[str, Any]) -> None:
     """A layer called again has the sizes of its first call."""
-    sizes = layer.sizes(*inputs)
-    if module is None:
-        return
     for name, size in blueprint.sizes.setdefault(module, sizes).items():
         if size != sizes.get(name):
             message = f"{type(layer).__name__} was built with {name}={size}, and this input has {sizes.get(name)}"

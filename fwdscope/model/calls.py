@@ -183,7 +183,7 @@ class Calls(Settings):
             )
             raise ArithmeticProblem(message, help, "shape")
         self.blueprint.entering = origins
-        name = label or scope.free_name(template.name.lower())
+        name = label or (scope.free_name(template.name.lower()) if module is None else "")
         value = call_layer(scope, span, template, module, name, arguments, keywords)
         if module is None:
             fresh = template.module if isinstance(template, Shared) else scope._modules[name]

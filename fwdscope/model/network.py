@@ -178,7 +178,7 @@ class Blueprint:
         self.templates[module] = template
         self.places[module] = span
         # Blocks that a layer of torch's took as a setting, as the experts of a mixture.
-        for inner, held in module.named_modules():
+        for inner, held in module.named_modules() if module._modules else ():
             if isinstance(held, Body) and held not in self.paths:
                 self.paths[held], self.places[held] = f"{self.paths[module]}.{inner}", span
 
@@ -205,6 +205,8 @@ class Scope(nn.Module):
         # Layers by the place of the call that made them and the turns of the comprehensions around it.
         self.sites: dict[tuple[Span, tuple[int, ...]], tuple[nn.Module, Template]] = {}
         self.named: dict[str, nn.Module] = {}
+        # How many default names of each kind are taken.
+        self.numbers: dict[str, int] = {}
 
     def train(self, mode: bool = True) -> Self:
         """As every module's, also where a layer is called ``training``."""
@@ -221,9 +223,10 @@ class Scope(nn.Module):
     def free_name(self, kind: str) -> str:
         """The default name of one more layer of a kind: ``relu``, ``relu_2``, around the names that are given."""
         given = self.blueprint.checked.given.get(self.span, frozenset())
-        number = 1
+        number = self.numbers.get(kind, 1)
         while (name := kind if number == 1 else f"{kind}_{number}") in given or name in self._modules:
             number += 1
+        self.numbers[kind] = number
         return name
 
     def _get_name(self) -> str:

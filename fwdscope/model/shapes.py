@@ -10,6 +10,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
@@ -289,10 +290,27 @@ class _NoInitialisation(TorchFunctionMode):
         ]
     )
 
+    # What constructors ask most, of which no mode below this one wants to know.
+    _ASKED = frozenset([torch.Tensor.dim, torch.Tensor.size])
+
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if getattr(func, "__name__", "") in self._FILLS and args and isinstance(args[0], Tensor) and args[0].is_meta:
-            return args[0]
+        if func is torch.empty:
+            keywords = dict(kwargs or {})
+            if keywords.get("device") is None:
+                keywords["device"] = _META
+            with torch._C.DisableTorchFunction(), torch._C._DisableTorchDispatch():
+                return func(*args, **keywords)
+        if func in self._ASKED:
+            with torch._C.DisableTorchFunction():
+                return func(*args, **(kwargs or {}))
+        if getattr(func, "__name__", "") in self._FILLS:
+            filled = args[0] if args else (kwargs or {}).get("tensor")
+            if isinstance(filled, Tensor) and filled.is_meta:
+                return filled
         return func(*args, **(kwargs or {}))
+
+
+_META = torch.device("meta")
 
 
 @contextlib.contextmanager

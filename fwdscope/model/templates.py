@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from torch import nn
@@ -26,7 +27,7 @@ class LayerTemplate:
         """The layer's type."""
         return type(self.layer).__name__
 
-    @property
+    @cached_property
     def brief(self) -> str:
         """The layer in a few words."""
         return self.layer.brief()
@@ -106,13 +107,13 @@ class SeriesTemplate:
     items: tuple[Template, ...]
     blueprint: Blueprint = field(compare=False, repr=False)
 
-    @property
+    @cached_property
     def name(self) -> str:
         """What it repeats, or ``Sequential`` where the layers differ."""
         names = {item.name for item in self.items}
         return names.pop() if len(names) == 1 else "Sequential"
 
-    @property
+    @cached_property
     def brief(self) -> str:
         """What it repeats."""
         briefs = {item.brief for item in self.items}
