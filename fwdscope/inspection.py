@@ -140,24 +140,25 @@ def _inputs(checked: Checked, network: Network, feeds: Mapping[str, Feed]) -> tu
 
 
 def _totals(network: nn.Module, traced: Trace, inputs: Iterable[Tensor]) -> Totals:
-    from fwdscope.trace.parameters import named_parameters
+    from fwdscope.trace.parameters import named_parameters, named_tensors
 
     parameters = [tensor for _, tensor in named_parameters(network)]
-    buffers = list(network.buffers())
+    buffers = [tensor for _, tensor in named_tensors(network, "buffers")]
     param_bytes = sum(p.numel() * p.element_size() for p in parameters)
     buffer_bytes = sum(b.numel() * b.element_size() for b in buffers)
     input_bytes = sum(t.numel() * t.element_size() for t in inputs)
-    costs = [record.cost for record in traced.root.records() if record.cost is not None]
+    costs = [record.figures for record in traced.root.records()] or [(0, 0, 0, 0)]
+    macs, flops, read, written = map(sum, zip(*costs, strict=True))
     return Totals(
         params=sum(p.numel() for p in parameters),
         trainable_params=sum(p.numel() for p in parameters if p.requires_grad),
         buffers=sum(b.numel() for b in buffers),
         param_bytes=param_bytes,
         buffer_bytes=buffer_bytes,
-        macs=sum(cost.macs for cost in costs),
-        flops=sum(cost.flops for cost in costs),
-        bytes_read=sum(cost.bytes_read for cost in costs),
-        bytes_written=sum(cost.bytes_written for cost in costs),
+        macs=macs,
+        flops=flops,
+        bytes_read=read,
+        bytes_written=written,
         peak_memory=param_bytes + buffer_bytes + input_bytes + traced.peak,
         peak_activations=traced.peak,
         input_bytes=input_bytes,

@@ -15,7 +15,7 @@ def layer_of(module: nn.Module) -> Layer | None:
     layer = LAYERS.get(type(module).__name__)
     if layer is None or not type(module).__module__.startswith("torch.nn."):
         return None
-    given = {}
+    given: dict[str, Any] = {}
     for setting in settings(layer):
         value = _kept(module, setting.name)
         if not setting.inferred and value is not _GONE and setting.mismatch(value) is None:

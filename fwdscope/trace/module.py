@@ -123,24 +123,25 @@ def _standing_in(module: nn.Module, stand_ins: Mapping[int, Tensor]) -> Iterator
 @contextlib.contextmanager
 def _evaluating(module: nn.Module) -> Iterator[None]:
     """In evaluation mode, each module put back to its own afterwards."""
-    modes = [(inner, inner.training) for inner in module.modules()]
+    modes = [(inner, inner.training) for _, inner in named_modules(module)]
     try:
         module.eval()
         yield
     finally:
         for inner, training in modes:
-            inner.training = training
+            if inner.training is not training:
+                inner.training = training
 
 
 def _hooks(module: nn.Module, recorder: Recorder) -> Iterator[Any]:
-    for path, inner in module.named_modules():
+    modules = named_modules(module)
+    # A list of modules is never called, so its members are named from the module that calls them.
+    lists = {path for path, inner in modules if isinstance(inner, nn.ModuleList | nn.ModuleDict)}
+    for path, inner in modules:
         leaf = not any(True for _ in inner.children())
         kind = "layer" if leaf else "stack" if isinstance(inner, nn.Sequential) else "block"
-        # A list of modules is never called, so its members are named from the module that calls them.
-        above = path
-        while above:
+        above = path.rpartition(".")[0]
+        while above in lists and above:
             above = above.rpartition(".")[0]
-            if not isinstance(module.get_submodule(above), nn.ModuleList | nn.ModuleDict):
-                break
         label = path[len(above) + 1 :] if above else path
         yield from hook(inner, path, label or inner._get_name(), kind, describe_module(inner), recorder)

@@ -14,6 +14,7 @@ from fwdscope.model.templates import BlockTemplate
 from fwdscope.spec import expression as ex
 from fwdscope.spec import tree
 from fwdscope.trace.copies import CopyingRecorder
+from fwdscope.trace.parameters import named_tensors
 from fwdscope.trace.record import Recorder, Trace, hook, recording, tensors
 
 
@@ -29,10 +30,10 @@ def trace(network: Network) -> Trace:
         stack.callback(lambda: setattr(blueprint, "observer", None))
         for handle in _hook_composites(network, recorder):
             stack.callback(handle.remove)
-        weights = (*network.parameters(), *network.buffers())
+        weights = [tensor for what in ("parameters", "buffers") for _, tensor in named_tensors(network, what)]
         stack.enter_context(recording(recorder, weights, list(network.example.values())))
         value = network(*network.example.values())
-    unused = recorder.unread(network.named_parameters())
+    unused = recorder.unread(named_tensors(network, "parameters"))
     outputs = _named_outputs(network, value)
     return Trace(recorder.root, outputs, network.spec.source, recorder.memory.peak, unused, recorder.fields())
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from weakref import WeakKeyDictionary
 
 from torch import Tensor, nn
@@ -11,30 +10,26 @@ from torch import Tensor, nn
 _UNPACKED: WeakKeyDictionary[nn.Module, dict[str, Tensor]] = WeakKeyDictionary()
 
 
-def named_parameters(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
+def named_parameters(module: nn.Module) -> list[tuple[str, Tensor]]:
     """Parameters by their paths, each once; those packed by torch's quantized layers last, as the tensors they hold."""
-    packing = []
+    found = named_tensors(module, "parameters")
     for path, inner in named_modules(module):
-        if _packs(inner):
-            packing.append((path, inner))
-    yield from named_tensors(module, "parameters")
-    for path, inner in packing:
-        if not any(_packs(child) for child in inner.children()):
-            for name, tensor in _unpacked(inner).items():
-                yield f"{path}.{name}" if path else name, tensor
+        if _packs(inner) and not any(_packs(child) for child in inner.children()):
+            found += [(f"{path}.{name}" if path else name, tensor) for name, tensor in _unpacked(inner).items()]
+    return found
 
 
-def named_tensors(module: nn.Module, what: str) -> Iterator[tuple[str, Tensor]]:
+def named_tensors(module: nn.Module, what: str) -> list[tuple[str, Tensor]]:
     """The ``parameters`` or ``buffers`` of a module and of all inside it by their paths, each once.
 
     As ``module.named_parameters()`` and ``module.named_buffers()``, which take ten times as long.
     """
-    seen: set[int] = set()
+    found: dict[int, tuple[str, Tensor]] = {}
     for path, inner in named_modules(module):
         for name, tensor in (inner._parameters if what == "parameters" else inner._buffers).items():
-            if tensor is not None and id(tensor) not in seen:
-                seen.add(id(tensor))
-                yield f"{path}.{name}" if path else name, tensor
+            if tensor is not None and id(tensor) not in found:
+                found[id(tensor)] = f"{path}.{name}" if path else name, tensor
+    return list(found.values())
 
 
 def named_modules(module: nn.Module) -> list[tuple[str, nn.Module]]:

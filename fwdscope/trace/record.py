@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 from weakref import ref
 
@@ -34,6 +35,12 @@ class OpRecord:
 
     op: Op
     cost: Cost | None
+
+    @cached_property
+    def figures(self) -> tuple[int, int, int, int]:
+        """MACs, FLOPs, bytes read and bytes written; of an operator that no rule knows, none are known."""
+        cost = self.cost
+        return (0, 0, 0, 0) if cost is None else (cost.macs, cost.flops, cost.bytes_read, cost.bytes_written)
 
 
 @dataclass(eq=False)

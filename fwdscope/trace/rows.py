@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from torch import Tensor, nn
@@ -33,10 +34,15 @@ class _Step:
     # Nodes that this step stands for beside its own.
     others: list[Node] = field(default_factory=list)
 
-    def cost(self, of: str) -> int:
-        """What the operators here and inside cost, of one copy, all calls together."""
-        own: int = sum(getattr(record.cost, of) for record in self.ops if record.cost is not None)
-        return own + sum(child.cost(of) * child.repeat for child in self.children)
+    @cached_property
+    def cost(self) -> tuple[int, ...]:
+        """MACs, FLOPs, bytes read and written of the operators here and inside, of one copy, all calls together.
+
+        To be asked when nothing is folded any more.
+        """
+        own = [record.figures for record in self.ops]
+        inside = [tuple(child.repeat * figure for figure in child.cost) for child in self.children]
+        return tuple(map(sum, zip(*own, *inside, strict=True))) or (0, 0, 0, 0)
 
     def uncounted(self) -> dict[str, None]:
         """Names of operators here and inside that no rule knows."""
@@ -45,11 +51,15 @@ class _Step:
             names |= child.uncounted()
         return names
 
-    def total(self, of: str) -> int:
-        """Elements in this step and all inside it, of one copy."""
-        tensors = self.own_buffers if of == "buffers" else self.own
-        wanted = (t for _, t in tensors if of != "trainable" or t.requires_grad)
-        return sum(t.numel() for t in wanted) + sum(c.total(of) * c.repeat for c in self.children)
+    @cached_property
+    def elements(self) -> tuple[int, int, int]:
+        """Elements of parameters, of those that are trained and of buffers, here and inside, of one copy."""
+        params = [(t.numel(), t.requires_grad) for _, t in self.own]
+        found = [sum(n for n, _ in params), sum(n for n, trained in params if trained)]
+        found.append(sum(t.numel() for _, t in self.own_buffers))
+        for child in self.children:
+            found = [mine + child.repeat * more for mine, more in zip(found, child.elements, strict=True)]
+        return found[0], found[1], found[2]
 
 
 def rows(trace: Trace) -> tuple[LayerRow, ...]:
@@ -95,7 +105,7 @@ def _own(node: Node, what: str) -> Iterable[tuple[str, Tensor]]:
         return [(node.label, node.tensor)] if isinstance(node.tensor, nn.Parameter) == (what == "parameters") else []
     if node.module is None:
         return []
-    return list(named_parameters(node.module) if what == "parameters" else named_tensors(node.module, what))
+    return named_parameters(node.module) if what == "parameters" else named_tensors(node.module, what)
 
 
 def _unseen(tensors: Iterable[tuple[str, Tensor]], path: str, seen: dict[int, str]) -> list[tuple[str, Tensor]]:
@@ -121,24 +131,46 @@ def _signature(step: _Step) -> Any:
     )  # fmt: skip
 
 
+@dataclass(eq=False)
+class _Copy:
+    """A step that may be a copy of its neighbour. Most are not, and then a look at their texts is enough."""
+
+    step: _Step
+    place: Any
+
+    @cached_property
+    def signature(self) -> Any:
+        """All that two copies share."""
+        return _signature(self.step)
+
+    def equals(self, other: _Copy) -> bool:
+        """Whether both are copies of one."""
+        mine, theirs = self.step.node, other.step.node
+        if self.place != other.place or mine.type != theirs.type or mine.text != theirs.text:
+            return False
+        return bool(self.signature == other.signature)
+
+
 def _folded(steps: list[_Step]) -> list[_Step]:
     """Neighbours of one place of the text as one row: equal copies with ``repeat``, calls of a layer with ``calls``."""
     result: list[_Step] = []
-    previous: Any = None
+    previous: _Copy | None = None
     for step in steps:
         last = result[-1] if result else None
         if last is not None and _same_layer(last, step):
+            if previous is not None:
+                _ = previous.signature  # as it was before its calls were joined
             _join_rounds(last, step)
             continue
         # Modules of Python's have no place; they are copies where they are numbered.
         place = step.node.span or (step.label.rpartition(".")[0] if step.label[-1:].isdigit() else None)
-        signature = (place, _signature(step)) if step.node.module is not None and place is not None else None
-        if last is not None and signature is not None and signature == previous:
+        copy = _Copy(step, place) if step.node.module is not None and place is not None else None
+        if last is not None and copy is not None and previous is not None and copy.equals(previous):
             _absorb(last, step)
             last.repeat += 1
         else:
             result.append(step)
-        previous = signature
+        previous = copy
     for step in result:
         if step.repeat > 1:
             last_label = step.others[step.repeat - 2].label
@@ -202,6 +234,8 @@ def _row(step: _Step, depth: int, index: dict[Node, int], trace: Trace) -> Layer
     line, column = source.place(node.span.start) if node.span and source else (None, None)
     sources = None if step.children else tuple(dict.fromkeys(index[n] for n in node.sources if n in index))
     copies = len(node.children) if node.kind == "stack" else 0
+    macs, flops, read, written = step.cost
+    params, trained, buffers = step.elements
     return LayerRow(
         path=node.path,
         type=node.type,
@@ -214,13 +248,13 @@ def _row(step: _Step, depth: int, index: dict[Node, int], trace: Trace) -> Layer
         input_shapes=_shapes(node.inputs),
         output_shapes=_shapes(node.outputs),
         output_dtypes=tuple(t.dtype for t in node.outputs),
-        params=step.total("params"),
-        trainable_params=step.total("trainable"),
-        buffers=step.total("buffers"),
-        macs=step.cost("macs"),
-        flops=step.cost("flops"),
-        bytes_read=step.cost("bytes_read"),
-        bytes_written=step.cost("bytes_written"),
+        params=params,
+        trainable_params=trained,
+        buffers=buffers,
+        macs=macs,
+        flops=flops,
+        bytes_read=read,
+        bytes_written=written,
         output_bytes=sum(t.nbytes for t in node.outputs),
         receptive_field=_receptive_field(step, trace),
         uncounted=tuple(step.uncounted()),
@@ -238,6 +272,8 @@ def _row(step: _Step, depth: int, index: dict[Node, int], trace: Trace) -> Layer
 
 def _receptive_field(step: _Step, trace: Trace) -> tuple[int, ...] | None:
     """The largest of all that the step stands for, which is the last one's."""
+    if not trace.fields:
+        return None
     nodes = (step.node, *step.others)
     found = [trace.fields.get(id(node.outputs[0].ref)) if node.outputs else None for node in nodes]
     sizes = [tuple(axis.size for axis in axes) for axes in found if axes is not None]
