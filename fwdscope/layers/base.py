@@ -187,24 +187,26 @@ class Layer:
     decides: ClassVar[str | None] = None
     # The settings that the report's type column shows where they differ from the default, and how: "groups {}".
     told: ClassVar[Mapping[str, str]] = {}
+    _signature: ClassVar[tuple[Mapping[str, Any], Sequence[str]]] = ({}, ())
 
     def __init_subclass__(cls, abstract: bool = False, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        # Making, freezing, comparing and showing are written out below, once: generated for each type they would cost
-        # more than all the rest of the import.
+        # What a dataclass has is written out below: generated for each type it would cost more than all the import.
         dataclass(init=False, eq=False, repr=False)(cls)
+        fields = dataclasses.fields(cls)  # type: ignore[arg-type]  # see above
+        cls._signature = {one.name: one.default for one in fields}, [one.name for one in fields if not one.kw_only]
         if not abstract:
             LAYERS[cls.__name__] = cls
 
     def __init__(self, *values: Any, **named: Any) -> None:
         """Take the settings as a dataclass does: by position in their order, those with a default may be left out."""
-        fields = {field.name: field for field in dataclasses.fields(self)}  # type: ignore[arg-type]  # see above
-        by_position = [name for name, field in fields.items() if not field.kw_only]
+        defaults, by_position = self._signature
         given = dict(zip(by_position, values, strict=False)) | named
-        missing = [name for name, field in fields.items() if name not in given and field.default is MISSING]
-        if missing or given.keys() - fields.keys() or len(given) < len(values) + len(named):
-            raise TypeError(f"{type(self).__name__} takes {', '.join(fields)}; found {values} and {named}")
-        vars(self).update((name, given.get(name, field.default)) for name, field in fields.items())
+        taken = {**defaults, **given}
+        surplus = len(taken) > len(defaults) or len(given) < len(values) + len(named)
+        if surplus or any(value is MISSING for value in taken.values()):
+            raise TypeError(f"{type(self).__name__} takes {', '.join(defaults)}; found {values} and {named}")
+        vars(self).update(taken)
 
     def __setattr__(self, name: str, value: Any) -> None:
         raise dataclasses.FrozenInstanceError(f"{type(self).__name__} is frozen")

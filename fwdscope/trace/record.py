@@ -334,6 +334,9 @@ def marks(value: Any) -> tuple[Mark, ...]:
     return tuple(map(mark, tensors(value)))
 
 
+_HOLDING = (tuple, list, dict)
+
+
 def tensors(value: Any) -> list[Tensor]:
     """All tensors in a value, in order."""
     if isinstance(value, Tensor):
@@ -346,7 +349,7 @@ def tensors(value: Any) -> list[Tensor]:
     for item in value:
         if isinstance(item, Tensor):
             found.append(item)
-        elif isinstance(item, tuple | list | dict):
+        elif item and isinstance(item, _HOLDING):
             found += tensors(item)
     return found
 

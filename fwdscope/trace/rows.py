@@ -146,7 +146,9 @@ class _Copy:
     def equals(self, other: _Copy) -> bool:
         """Whether both are copies of one."""
         mine, theirs = self.step.node, other.step.node
-        if self.place != other.place or mine.type != theirs.type or mine.text != theirs.text:
+        if (self.place, mine.type, mine.text) != (other.place, theirs.type, theirs.text):
+            return False
+        if _shapes(mine.outputs) != _shapes(theirs.outputs):
             return False
         return bool(self.signature == other.signature)
 
