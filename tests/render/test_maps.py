@@ -22,7 +22,7 @@ from fwdscope.render.images import png, svg
 from fwdscope.render.maps import lines, print_picture
 from fwdscope.run.maps import picture
 
-GOLDEN = Path(__file__).parent / "golden"
+GOLDEN = Path(__file__).parent / "golden_pictures"
 
 STAIRS = Picture(
     "map", "blocks.0.attn", (Panel(((0.0, 1.0, 2.0, 3.0), (4.0, 5.0, None, 7.0))),), 0.0, 7.0,
