@@ -3,19 +3,56 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import TYPE_CHECKING, Literal
 
 from fwdscope.report import LayerRow, Report, Shape, Shortfall
 from fwdscope.spec import expression as ex
 from fwdscope.spec.arithmetic import ArithmeticProblem
 from fwdscope.spec.evaluate import Plain
 from fwdscope.spec.expression import Expression, Name
-from fwdscope.spec.problems import Source, Span
+from fwdscope.spec.problems import Span
 
 if TYPE_CHECKING:
     from fwdscope.spec.check import Checked
     from fwdscope.spec.tree import ExpectedFigure, ExpectedOutput
+    from fwdscope.units import Figure
+
+# Figures that are only known in part where an operator without a rule ran.
+_COUNTED = frozenset({"macs", "flops", "bytes_read", "bytes_written"})
+
+
+@dataclass(frozen=True)
+class Latencies:
+    """Seconds of a forward on one device: of the whole, and of each row of the report.
+
+    ``missing`` says why there are none; ``failed``, why the network cannot run on a device that is there.
+    """
+
+    whole: float | None = None
+    rows: tuple[LayerRow, ...] = ()
+    missing: str | None = None
+    failed: str | None = None
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What became of one expectation.
+
+    ``got`` is the value as text, ``by`` how far it lies outside; ``reason`` says why it was not held at all.
+    """
+
+    what: str
+    expected: str
+    span: Span
+    state: Literal["held", "short", "skipped"]
+    layer: str | None = None
+    got: str = ""
+    by: str | None = None
+    reason: str | None = None
 
 
 def with_shortfalls(checked: Checked, report: Report, hold_outputs: bool = True) -> Report:
@@ -27,42 +64,109 @@ def with_shortfalls(checked: Checked, report: Report, hold_outputs: bool = True)
 
 
 def shortfalls(checked: Checked, report: Report, hold_outputs: bool = True) -> Iterator[Shortfall]:
-    """Expectations that do not hold, in the file's order. Figures that the report does not count are left out."""
+    """Expectations that do not hold, in the file's order. Latencies, which no report on meta has, are left out."""
+    for verdict in verdicts(checked, report, hold_outputs):
+        if verdict.state == "short":
+            line, column = checked.spec.source.place(verdict.span.start)
+            yield Shortfall(verdict.what, verdict.expected, verdict.got, line, column)
+
+
+def verdicts(
+    checked: Checked, report: Report, hold_outputs: bool = True, latencies: Mapping[str | None, Latencies] | None = None
+) -> tuple[Verdict, ...]:
+    """What became of every expectation, in the file's order; ``latencies`` were measured, by the device's name."""
     found = [*_outputs(checked, report)] if hold_outputs else []
-    found += _figures(checked, report)
-    for _, shortfall in sorted(found, key=lambda pair: pair[0]):
-        yield shortfall
-
-
-def _figures(checked: Checked, report: Report) -> Iterator[tuple[Span, Shortfall]]:
     for one in checked.spec.expect.figures:
-        value, missing = _figure(one, report)
-        if missing is not None:
-            yield one.span, _shortfall(checked.spec.source, one.span, _what(one), one.text, missing)
-        elif value is not None and not one.figure.holds(value):
-            yield one.span, _shortfall(checked.spec.source, one.span, _what(one), one.text, f"{value:,}")
+        if one.name == "latency":
+            found.append(_latency(one, (latencies or {}).get(one.on, Latencies(missing="not measured"))))
+        else:
+            found.append(_figure(one, report))
+    return tuple(sorted(found, key=lambda verdict: verdict.span))
 
 
-def _figure(one: ExpectedFigure, report: Report) -> tuple[int | None, str | None]:
-    """The value of a figure, None where the report does not count it; or why there is none."""
-    if one.layer is None:
-        return getattr(report.totals, one.name, None), None
-    row = _row(report, one.layer)
-    if row is None:
-        return None, f"no layer {one.layer}"
-    return getattr(row, one.name, None), None
+# --- figures ---------------------------------------------------------------------------------------------------------
 
 
-def _row(report: Report, path: str) -> LayerRow | None:
+def _figure(one: ExpectedFigure, report: Report) -> Verdict:
+    """What became of a figure that the report counts."""
+    what = _what(one.name, one.layer)
+    row = _row(report.layers, one.layer) if one.layer is not None else None
+    if one.layer is not None and row is None:
+        return Verdict(what, one.text, one.span, "short", one.layer, f"no layer {one.layer}")
+    value: int | None = getattr(row or report.totals, one.name, None)
+    if value is None:
+        return Verdict(what, one.text, one.span, "short", one.layer, "nothing: it is not counted here")
+    uncounted = (row or report).uncounted if one.name in _COUNTED else ()
+    if uncounted and not _certain(one.figure, value):
+        got = f"at least {value:,}: no rule counts {', '.join(uncounted)}"
+        return Verdict(what, one.text, one.span, "short", one.layer, got)
+    if one.figure.holds(value):
+        return Verdict(what, one.text, one.span, "held", one.layer, f"{value:,}")
+    return Verdict(what, one.text, one.span, "short", one.layer, f"{value:,}", distance(one.figure, value))
+
+
+def _certain(figure: Figure, value: int) -> bool:
+    """Whether a figure is settled by a value that is known to be at least so large."""
+    beyond = figure.high is not None and value > figure.high
+    return beyond or (figure.high is None and figure.holds(value))
+
+
+def _latency(one: ExpectedFigure, measured: Latencies) -> Verdict:
+    what = _what(one.name, one.layer)
+    if measured.failed is not None:
+        return Verdict(what, one.text, one.span, "short", one.layer, f"nothing: {measured.failed}")
+    row = _row(measured.rows, one.layer) if one.layer is not None else None
+    seconds = measured.whole if one.layer is None else row.latency if row is not None else None
+    if seconds is None:
+        reason = measured.missing or f"no latency of {one.layer or 'the whole'} was measured"
+        return Verdict(what, one.text, one.span, "skipped", one.layer, reason=reason)
+    got = _seconds(seconds)
+    if one.figure.holds(seconds):
+        return Verdict(what, one.text, one.span, "held", one.layer, got)
+    return Verdict(what, one.text, one.span, "short", one.layer, got, distance(one.figure, seconds))
+
+
+def distance(figure: Figure, value: float) -> str:
+    """How far a value lies outside a figure: ``1 too many``, ``2.1 ms (5.3 %) too much``."""
+    if figure.high is not None and value >= figure.high:
+        end, whole, word = figure.high, "too many", "too much"
+    else:
+        end, whole, word = figure.low or Fraction(0), "too few", "too little"
+    gap = abs(Fraction(value) - end)
+    # A strict bound keeps its own end out: what stands on it lies outside by one, or by nothing that can be told.
+    counted = isinstance(value, int) and gap.denominator == 1
+    gap += int(figure.strict and counted)
+    part = f" ({share})" if end and (share := _percent(gap / end)) else ""
+    if counted and figure.measure != "bytes":
+        return f"{int(gap):,}{part} {whole}"
+    if figure.measure == "seconds":
+        return f"{_seconds(float(gap))}{part} {word}"
+    unit = " bytes" if figure.measure == "bytes" else ""
+    return f"{math.ceil(gap):,}{unit}{part} {word if unit else whole}"
+
+
+def _percent(share: Fraction) -> str:
+    percent = float(100 * share)
+    return f"{percent:,.1f} %" if percent >= 0.05 else ""
+
+
+def _seconds(value: float) -> str:
+    for unit, size in (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6)):
+        if value >= size:
+            return f"{value / size:.3g} {unit}"
+    return f"{value / 1e-9:.3g} ns"
+
+
+def _row(rows: Sequence[LayerRow], path: str) -> LayerRow | None:
     """The row of a layer; a copy that stands for others answers for each."""
-    exact = next((row for row in report.layers if row.path == path and row.kind != "expression"), None)
-    return exact or next((row for row in report.layers if path in folded_paths(report, row)), None)
+    exact = next((row for row in rows if row.path == path and row.kind != "expression"), None)
+    return exact or next((row for row in rows if path in folded_paths(rows, row)), None)
 
 
-def folded_paths(report: Report, row: LayerRow) -> set[str]:
+def folded_paths(rows: Sequence[LayerRow], row: LayerRow) -> set[str]:
     """All paths that a row stands for, those of the equal copies around it among them."""
     paths = {row.path}
-    for copies in report.layers:
+    for copies in rows:
         if copies.kind != "copies" or not (row.path == copies.path or row.path.startswith(copies.path + ".")):
             continue
         stem, _, first = copies.path.rpartition(".")
@@ -73,21 +177,22 @@ def folded_paths(report: Report, row: LayerRow) -> set[str]:
     return paths
 
 
-def _outputs(checked: Checked, report: Report) -> Iterator[tuple[Span, Shortfall]]:
+# --- outputs ---------------------------------------------------------------------------------------------------------
+
+
+def _outputs(checked: Checked, report: Report) -> Iterator[Verdict]:
     evaluate = Plain(checked.variables).evaluate
     for one in checked.spec.expect.outputs:
         got, missing = _output_shapes(one, report)
-        if missing is None and _matches(one.shape, got, evaluate):
-            continue
         shown = missing or (str(got[0]) if len(got) == 1 else str(got))
-        what = "output" if one.layer is None else f"{one.layer} output"
-        yield one.span, _shortfall(checked.spec.source, one.span, what, one.text, shown)
+        held = missing is None and _matches(one.shape, got, evaluate)
+        yield Verdict(_what("output", one.layer), one.text, one.span, "held" if held else "short", one.layer, shown)
 
 
 def _output_shapes(one: ExpectedOutput, report: Report) -> tuple[tuple[Shape, ...], str | None]:
     if one.layer is None:
         return tuple(output.shape for output in report.outputs), None
-    row = _row(report, one.layer)
+    row = _row(report.layers, one.layer)
     return (row.output_shapes, None) if row else ((), f"no layer {one.layer}")
 
 
@@ -126,10 +231,5 @@ def _one(shape: Expression, got: Shape, evaluate: object) -> bool:
         return False
 
 
-def _what(one: ExpectedFigure) -> str:
-    return one.name if one.layer is None else f"{one.layer} {one.name}"
-
-
-def _shortfall(source: Source, span: Span, what: str, expected: str, got: str) -> Shortfall:
-    line, column = source.place(span.start)
-    return Shortfall(what, expected, got, line, column)
+def _what(name: str, layer: str | None) -> str:
+    return name if layer is None else f"{layer} {name}"

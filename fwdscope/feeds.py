@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fwdscope.layers.functions import DTYPES
 
@@ -27,12 +27,35 @@ class Feed:
     shape: tuple[int, ...]
     dtype: str | None
     made_by: str
+    # The file that holds its values; None where a shape is all there is.
+    path: Path | None = None
 
     def meta(self) -> Tensor:
         """A tensor of this shape on meta."""
         import torch
 
         return torch.empty(self.shape, dtype=getattr(torch, self.dtype) if self.dtype else None, device="meta")
+
+    def values(self) -> Tensor | None:
+        """The tensor in the file; None where there is none. Raises FeedError where it cannot be read."""
+        if self.path is None:
+            return None
+        if self.path.suffix == ".pt":
+            return _torch_tensor(self.name, self.path, "cpu")
+        import torch
+
+        return torch.from_numpy(_array(self.name, self.path).copy())
+
+    def drawn(self) -> Tensor:
+        """The tensor in the file; where there is none random numbers: normal ones, or zeros and ones if whole."""
+        import torch
+
+        if (values := self.values()) is not None:
+            return values
+        dtype = getattr(torch, self.dtype) if self.dtype else torch.get_default_dtype()
+        if dtype.is_floating_point or dtype.is_complex:
+            return torch.randn(self.shape, dtype=dtype)
+        return torch.randint(0, 2, self.shape).to(dtype)
 
 
 def parse(text: str) -> Feed:
@@ -55,21 +78,33 @@ def parse(text: str) -> Feed:
 
 
 def _from_torch(name: str, path: Path) -> Feed:
+    tensor = _torch_tensor(name, path, "meta")
+    return Feed(name, tuple(tensor.shape), str(tensor.dtype).removeprefix("torch."), str(path), path)
+
+
+def _torch_tensor(name: str, path: Path, device: str) -> Tensor:
     """A tensor, or a dictionary of tensors that holds one of this name; nothing in the file is run."""
     import torch
 
     try:
-        loaded = torch.load(path, weights_only=True, map_location="meta")
+        loaded = torch.load(path, weights_only=True, map_location=device)
     except Exception as error:
         raise FeedError(f"{path} cannot be read: {str(error).splitlines()[0]}") from None
     tensor = loaded.get(name) if isinstance(loaded, dict) else loaded
     if not isinstance(tensor, torch.Tensor):
         known = f": it holds {', '.join(map(str, loaded))}" if isinstance(loaded, dict) else ""
         raise FeedError(f"{path} holds no tensor {name}{known}")
-    return Feed(name, tuple(tensor.shape), str(tensor.dtype).removeprefix("torch."), str(path))
+    return tensor.detach()
 
 
 def _from_numpy(name: str, path: Path) -> Feed:
+    array = _array(name, path)
+    dtype = _torch_name(str(array.dtype), path)
+    return Feed(name, tuple(int(size) for size in array.shape), dtype, str(path), path)
+
+
+def _array(name: str, path: Path) -> Any:
+    """NumPy's array of a file, of its own file still on disk."""
     try:
         import numpy
     except ImportError:
@@ -86,7 +121,7 @@ def _from_numpy(name: str, path: Path) -> Feed:
         raise
     except Exception as error:
         raise FeedError(f"{path} cannot be read: {str(error).splitlines()[0]}") from None
-    return Feed(name, tuple(int(size) for size in loaded.shape), _torch_name(str(loaded.dtype), path), str(path))
+    return loaded
 
 
 def _torch_name(dtype: str, path: Path) -> str:

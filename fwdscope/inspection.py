@@ -7,18 +7,21 @@ import gc
 import inspect
 import platform
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import fwdscope
 from fwdscope.report import Environment, Report, TensorInfo, Totals
+from fwdscope.run_settings import META, RunSettings
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from fwdscope.feeds import Feed
     from fwdscope.model import Network
+    from fwdscope.pictures import Picture
+    from fwdscope.run.module import Call
     from fwdscope.spec.check import Checked
     from fwdscope.trace import Trace
 
@@ -35,6 +38,7 @@ def _without_collecting() -> Iterator[None]:
             gc.enable()
 
 
+@_without_collecting()
 def trace_spec(checked: Checked, feeds: Mapping[str, Feed], dtype: str) -> tuple[Network, Trace]:
     """The network of a checked spec on meta, and its forward pass. Raises SpecError where shapes do not fit."""
     import torch
@@ -49,18 +53,46 @@ def trace_spec(checked: Checked, feeds: Mapping[str, Feed], dtype: str) -> tuple
         return network, trace(network)
 
 
-@_without_collecting()
-def inspect_spec(checked: Checked, feeds: Mapping[str, Feed] | None = None, dtype: str = "float32") -> Report:
-    """Build a checked spec on meta and run it once.
+def inspect_spec(
+    checked: Checked, feeds: Mapping[str, Feed] | None = None, dtype: str = "float32", settings: RunSettings = META
+) -> Report:
+    """Build a checked spec on meta and run it there; then once more on a device, where ``settings`` name one.
 
     ``feeds`` stand for inputs of the spec (``--input``); ``dtype`` is that of weights and of inputs that name
-    none. Raises SpecError where shapes do not fit.
+    none. Raises SpecError where shapes do not fit, RunError where it cannot be run as asked.
     """
+    return run_spec(checked, feeds or {}, dtype, settings)[0]
+
+
+def run_spec(
+    checked: Checked, feeds: Mapping[str, Feed], dtype: str, settings: RunSettings
+) -> tuple[Report, Picture | None]:
+    """The report of a checked spec, and the picture that ``settings.show`` asks for, where it was run."""
+    network, traced = trace_spec(checked, feeds, dtype)
+    if settings.train:
+        from fwdscope.trace import trace
+
+        network.train()
+        traced = trace(network)
+    report = traced_report(checked, network, traced, feeds, dtype)
+    if settings.device == "meta":
+        return report, None
+    from fwdscope.run.spec import run_network
+
+    given = network.example.values()
+    ran = run_network(network, traced, report, feeds, settings, lambda one: _totals(network, one, given))
+    return ran.report, ran.shown
+
+
+@_without_collecting()
+def traced_report(
+    checked: Checked, network: Network, traced: Trace, feeds: Mapping[str, Feed] | None = None, dtype: str = "float32"
+) -> Report:
+    """The report of a network and its forward pass, as :func:`trace_spec` gave them."""
     from fwdscope.expectations import with_shortfalls
     from fwdscope.trace import rows
 
     feeds = feeds or {}
-    network, traced = trace_spec(checked, feeds, dtype)
     report = Report(
         name=checked.spec.name,
         inputs=_inputs(checked, network, feeds),
@@ -79,22 +111,59 @@ def inspect_spec(checked: Checked, feeds: Mapping[str, Feed] | None = None, dtyp
     return with_shortfalls(checked, report, hold_outputs=network.blueprint.hold_promises)
 
 
-@_without_collecting()
-def inspect_module(module: nn.Module, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None) -> Report:
-    """Run a module once on example inputs and report it.
+def inspect_module(
+    module: nn.Module,
+    args: Sequence[Any] = (),
+    kwargs: Mapping[str, Any] | None = None,
+    settings: RunSettings = META,
+) -> Report:
+    """Run a module once on example inputs and report it; then once more on a device, where ``settings`` name one.
 
     It runs on meta, with stand-ins for weights and inputs, or where it lives when it cannot; ``Report.device``
-    says which. The module is left as it was. Raises what the module raises on these inputs.
+    says which. The module is left as it was: on a device a copy of it runs. Raises what the module raises on these
+    inputs, RunError where it cannot be run as asked.
     """
+    return run_module(module, args, dict(kwargs or {}), settings)[0]
+
+
+def run_module(
+    module: nn.Module,
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any],
+    settings: RunSettings,
+    make: Callable[[], Call] | None = None,
+) -> tuple[Report, Picture | None]:
+    """The report of a module, and the picture that ``settings.show`` asks for, where it was run.
+
+    ``make`` makes the module and its inputs anew, with numbers in them, where these are on meta.
+    """
+    from fwdscope.trace.record import tensors
+
+    traced, report = _traced_module(module, args, kwargs, settings.train)
+    if settings.device == "meta":
+        return report, None
+    from fwdscope.run import module as on_device
+
+    call, given = (module, tuple(args), dict(kwargs)), list(tensors([args, kwargs]))
+    ran = on_device.run_module(
+        call, make, traced, report, settings, lambda one: _totals(module, one, given), lambda one: dict(_named(*one))
+    )
+    return ran.report, ran.shown
+
+
+@_without_collecting()
+def _traced_module(
+    module: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any], training: bool
+) -> tuple[Trace, Report]:
+    """One forward pass of a module, and its report."""
     from fwdscope.trace import rows, trace_module
     from fwdscope.trace.record import tensors
 
-    kwargs = dict(kwargs or {})
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        traced, device = trace_module(module, args, kwargs)
+        traced, device = trace_module(module, args, kwargs, training=training)
     parameters = list(module.parameters())
-    return Report(
+    return traced, Report(
         name=type(module).__name__,
         inputs=tuple(_named_inputs(module, args, kwargs)),
         outputs=tuple(TensorInfo(name, tuple(t.shape), _dtype(t.dtype)) for name, t in traced.outputs),
@@ -109,6 +178,11 @@ def inspect_module(module: nn.Module, args: Sequence[Any] = (), kwargs: Mapping[
 
 
 def _named_inputs(module: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Iterator[TensorInfo]:
+    for name, tensor in _named(module, args, kwargs):
+        yield TensorInfo(name, tuple(tensor.shape), _dtype(tensor.dtype))
+
+
+def _named(module: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Iterator[tuple[str, Tensor]]:
     """Tensors of a call by the names of ``forward``'s parameters; those inside lists are numbered."""
     from fwdscope.trace.record import tensors
 
@@ -119,7 +193,7 @@ def _named_inputs(module: nn.Module, args: Sequence[Any], kwargs: Mapping[str, A
     for name, value in bound.items():
         found = list(tensors(value))
         for i, tensor in enumerate(found):
-            yield TensorInfo(name if len(found) == 1 else f"{name}.{i}", tuple(tensor.shape), _dtype(tensor.dtype))
+            yield name if len(found) == 1 else f"{name}.{i}", tensor
 
 
 def environment() -> Environment:

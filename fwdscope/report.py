@@ -214,6 +214,8 @@ class Peaks:
     memory: int | None
     # Where they come from: the table of published figures, or a large product and a large copy on the device itself.
     source: Literal["table", "measured"]
+    # FLOP/s of convolutions where torch computes them faster than products of the dtype: in TF32 where it is float32.
+    convolution_flops: float | None = None
 
 
 @dataclass(frozen=True)

@@ -17,15 +17,18 @@ class TargetError(ValueError):
     """A target that gives no model, or a model without inputs."""
 
 
-def load_target(text: str, feeds: Mapping[str, Feed]) -> tuple[nn.Module, tuple[Any, ...], dict[str, Any]]:
+def load_target(
+    text: str, feeds: Mapping[str, Feed], numbers: bool = False
+) -> tuple[nn.Module, tuple[Any, ...], dict[str, Any]]:
     """The model of ``package.module:name``, and what to call it on.
 
     The name is a module, a class of modules, or a function that gives a module, perhaps with its inputs:
     ``module, (x, y)`` or ``module, {"ids": x}``. ``feeds`` (``--input``) name inputs by ``forward``'s parameters.
-    Importing runs the code of the package.
+    With ``numbers`` weights and inputs hold some, else they are made on meta where that can be. Importing runs the
+    code of the package.
     """
     path, _, name = text.partition(":")
-    made = _made(_imported(path, name), text)
+    made = _made(_imported(path, name), text, numbers)
     module, given = made if isinstance(made, tuple) and len(made) == 2 else (made, ())
     if not isinstance(module, nn.Module):
         raise TargetError(f"{text} gives {type(module).__name__}; expected a torch.nn.Module, or one and its inputs")
@@ -35,7 +38,7 @@ def load_target(text: str, feeds: Mapping[str, Feed]) -> tuple[nn.Module, tuple[
     for feed in feeds.values():
         if feed.name not in known:
             raise TargetError(f"--input {feed.name}: forward takes {', '.join(known) or 'nothing'}")
-        kwargs[feed.name] = feed.meta()
+        kwargs[feed.name] = feed.drawn() if numbers else feed.meta()
         if feed.name in known[: len(args)]:
             raise TargetError(f"--input {feed.name}: {text} gives that input itself")
     if not args and not kwargs and known:
@@ -56,8 +59,8 @@ def _imported(path: str, name: str) -> Any:
     return found
 
 
-def _made(found: Any, text: str) -> Any:
-    """What a name stands for: a module as it is, a class or function called without arguments, on meta if it can be."""
+def _made(found: Any, text: str, numbers: bool) -> Any:
+    """What a name stands for: a module as it is, a class or function called without arguments, on meta if it may be."""
     if isinstance(found, nn.Module | tuple) or not callable(found):
         return found
     try:
@@ -66,6 +69,8 @@ def _made(found: Any, text: str) -> Any:
         raise TargetError(f"{text} cannot be called without arguments ({error}): name a function that can") from None
     except ValueError:
         pass  # a callable of C's says nothing of its parameters
+    if numbers:
+        return found()
     try:
         with torch.device("meta"):
             return found()

@@ -14,6 +14,7 @@ from fractions import Fraction
 
 _DECIMAL = ("", "K", "M", "G", "T", "P", "E")
 _BINARY = ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
+_TIME = ("ns", "µs", "ms", "s")
 
 # Columns of whole numbers stay exact up to this many characters (999,999,999,999); beyond, they have three digits.
 _EXACT_WIDTH = 15
@@ -35,6 +36,11 @@ def exact(value: int) -> str:
 def byte_size(value: float) -> str:
     """A number of bytes in three significant digits: ``97.5 MiB``."""
     return _scaled(value, 1024, _BINARY)
+
+
+def seconds(value: float) -> str:
+    """A time in three significant digits: ``12.3 ms``, ``850 ns``."""
+    return _scaled(value * 1e9, 1000, _TIME)
 
 
 def share(fraction: float) -> str:
@@ -88,6 +94,11 @@ def shared_bytes(values: Sequence[int], digits: int = 5) -> list[str]:
     return _shared(values, 1024, _BINARY, digits)
 
 
+def shared_seconds(values: Sequence[float], digits: int = 4) -> list[str]:
+    """Times that are read under one another, in one unit: ``12.30 ms`` over ``0.04 ms``."""
+    return _shared([round(value * 1e9) for value in values], 1000, _TIME, digits)
+
+
 def byte_sum(total: int, parts: Sequence[tuple[str, int]]) -> str:
     """A sum with its parts in its unit: ``123 MiB (weights 97.5, activations 25.3)``; parts of nothing are left out."""
     scale = 1024 ** _BINARY.index(byte_size(total).split()[1])
@@ -108,6 +119,55 @@ def decimal_column(values: Sequence[float | None], digits: int = 1) -> list[str]
         "" if not value else f"<{10**-digits:.{digits}f}" if 0 < value < least else f"{value:,.{digits}f}"
         for value in values
     ]
+
+
+def value(number: float) -> str:
+    """A value of a tensor in three significant digits: ``−0.0123``, ``65,504``, ``1.23e−8``, ``∞``."""
+    if not math.isfinite(number):
+        return "NaN" if math.isnan(number) else "∞" if number > 0 else "−∞"
+    size = abs(number)
+    if size and not 1e-3 <= size < 1e6:
+        return _exponential(number, 2)
+    decimals = 0 if size >= 100 else 1 if size >= 10 else 2 if size >= 1 else 3 if size >= 0.1 else 4
+    return _minus(f"{number:,.{decimals}f}") if size else "0"
+
+
+def value_column(numbers: Sequence[float | None], scales: Sequence[float] | None = None, fewer: int = 0) -> list[str]:
+    """Values of tensors that are read under one another, with as many decimals, or so many ``fewer``; None is empty.
+
+    What those decimals would hide has an exponent, unless it is as good as zero beside its row's scale: a mean of
+    1e-9 where values spread by 1 is ``0.000``.
+    """
+    largest = max((abs(n) for n in numbers if n is not None and abs(n) < _EXPONENTIAL), default=0.0)
+    decimals = next((d for bound, d in ((1000, 1), (100, 2), (0.1, 3), (0.01, 4)) if largest >= bound), 5)
+    decimals = max(1, decimals - fewer)
+    return [
+        "" if number is None else _decimal(number, decimals, scale)
+        for number, scale in zip(numbers, scales or [0.0] * len(numbers), strict=True)
+    ]
+
+
+# Values from here on are written with an exponent.
+_EXPONENTIAL = 1e5
+
+
+def _decimal(number: float, decimals: int, scale: float) -> str:
+    size = abs(number)
+    if not math.isfinite(number):
+        return value(number)
+    if size >= _EXPONENTIAL or (0 < size < 10**-decimals and size * 100 > scale):
+        return _exponential(number, 1)
+    text = f"{number:,.{decimals}f}"
+    return _minus(text if text.strip("-0.") else text.removeprefix("-"))
+
+
+def _exponential(number: float, digits: int) -> str:
+    mantissa, _, exponent = f"{number:.{digits}e}".partition("e")
+    return _minus(f"{mantissa}e{int(exponent)}")
+
+
+def _minus(text: str) -> str:
+    return text.replace("-", "−")
 
 
 def _shared(values: Sequence[int], base: int, units: Sequence[str], digits: int) -> list[str]:

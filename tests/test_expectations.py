@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 
+from fwdscope.expectations import Latencies, Verdict, distance, verdicts
 from fwdscope.inspection import inspect_spec
 from fwdscope.report import Shortfall
 from fwdscope.spec.check import check
 from fwdscope.spec.parser import parse
+from fwdscope.spec.problems import SpecError
 from fwdscope.spec.source import Source
+from fwdscope.units import Figure
 
 SPEC = """\
 vars: {{B: 4, T: 6, d: 8}}
@@ -74,6 +79,73 @@ def test_what_holds_is_silent(expect: str) -> None:
 def test_what_does_not_hold_is_named_with_what_came(expect: str, what: str, got: str) -> None:
     (found,) = shortfalls(expect)
     assert (found.what, found.got, found.line) == (what, got, 9)
+
+
+def test_all_totals_may_be_named() -> None:
+    expect = ("input_bytes: 768", "active_params: 516", "peak_activations: <= 10 KiB", "buffer_bytes: 0")
+    assert shortfalls(*expect) == ()  # 4 · 6 · 8 · 4 bytes
+    assert [one.what for one in shortfalls("input_bytes: 767", "active_params: 515")] == [
+        "input_bytes",
+        "active_params",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("expect", "message"),
+    [
+        ("params: <= 3 MiB", "params is a count, found a number of bytes: <= 3 MiB"),
+        ("latency: <= 40 on cpu", "latency is a time, found a number without a unit: <= 40"),
+        ("peak_memory: 40 ms", "peak_memory is bytes, found a time: 40 ms"),
+        ("layers: {h.0: {peak_memory: 40}}", "peak_memory is the whole network's, not a layer's"),
+    ],
+)
+def test_a_figure_of_another_kind_is_refused(expect: str, message: str) -> None:
+    with pytest.raises(SpecError) as error:
+        shortfalls(expect)
+    assert [problem.message for problem in error.value.problems] == [message]
+
+
+@pytest.mark.parametrize(
+    ("figure", "value", "words"),
+    [
+        ("100", 101, "1 (1.0 %) too many"),
+        ("25_557_032", 25_557_031, "1 too few"),
+        ("<= 5", 7, "2 (40.0 %) too many"),
+        (">= 5", 3, "2 (40.0 %) too few"),
+        ("< 5", 5, "1 (20.0 %) too many"),
+        ("4.09G", 4_200_000_000, "105,000,000 (2.6 %) too many"),  # it holds up to 4.095 G
+        ("100 +- 5%", 110, "5 (4.8 %) too many"),
+        ("<= 2 KiB", 2050, "2 bytes (0.1 %) too much"),
+        ("<= 40 ms", 0.05, "10 ms (25.0 %) too much"),
+        ("0", 3, "3 too many"),
+    ],
+)
+def test_how_far_a_value_lies_outside(figure: str, value: float, words: str) -> None:
+    assert distance(Figure.parse(figure), value) == words
+
+
+def latency_verdicts(measured: Latencies) -> tuple[Verdict, ...]:
+    text = SPEC.format(expect="  latency: <= 40 ms on cuda\n  layers: {h.1: {latency: <= 1 ms on cuda}}")
+    checked = check(parse(Source("e.yaml", text)))
+    report = inspect_spec(checked)
+    if measured.whole is not None:
+        rows = tuple(dataclasses.replace(row, latency=0.002) for row in report.layers)
+        measured = dataclasses.replace(measured, rows=rows)
+    return verdicts(checked, report, latencies={"cuda": measured})
+
+
+def test_latencies_are_held_where_they_were_measured() -> None:
+    whole, layer = latency_verdicts(Latencies(0.0301))
+    assert (whole.state, whole.got) == ("held", "30.1 ms")
+    # h.1 goes by the row of the three copies.
+    assert (layer.what, layer.state, layer.got, layer.by) == ("h.1 latency", "short", "2 ms", "1 ms (100.0 %) too much")
+
+
+def test_latencies_are_skipped_without_their_device_and_short_where_nothing_runs_on_it() -> None:
+    missing = latency_verdicts(Latencies(missing="there is no cuda here"))
+    assert {(one.state, one.reason) for one in missing} == {("skipped", "there is no cuda here")}
+    failed = latency_verdicts(Latencies(failed="it needs 80 GiB"))
+    assert {(one.state, one.got) for one in failed} == {("short", "nothing: it needs 80 GiB")}
 
 
 def test_costs_are_held() -> None:

@@ -221,3 +221,53 @@ def test_every_whole_number_holds_for_itself_alone(value: int) -> None:
 def test_a_rounded_count_holds_for_what_it_was_rounded_from(value: int) -> None:
     figure = Figure.parse(units.count(value))
     assert figure.holds(value)
+
+
+# --- times and values ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0.0, "0 ns"), (8.5e-7, "850 ns"), (1.2e-5, "12.0 µs"), (0.0123, "12.3 ms"), (1.0, "1.00 s"), (4000.0, "4000 s")],
+)
+def test_a_time_in_three_digits(value: float, text: str) -> None:
+    assert units.seconds(value) == text
+
+
+def test_times_under_one_another_share_a_unit() -> None:
+    assert units.shared_seconds([0.0345, 3e-6, 0.0]) == ["34.50 ms", "<0.01 ms", ""]
+    assert units.shared_seconds([1.2e-3, 3e-6]) == ["1,200 µs", "3 µs"]
+    assert units.shared_seconds([3.204, 0.0268]) == ["3,204 ms", "27 ms"]
+
+
+@pytest.mark.parametrize(
+    ("number", "text"),
+    [
+        (0.0, "0"),
+        (-0.0123, "−0.0123"),
+        (0.5, "0.500"),
+        (1.5, "1.50"),
+        (-88.72, "−88.7"),
+        (65504.0, "65,504"),
+        (1.23e-8, "1.23e−8"),
+        (-3.4e38, "−3.40e38"),
+        (float("inf"), "∞"),
+        (float("-inf"), "−∞"),
+        (float("nan"), "NaN"),
+    ],
+)
+def test_a_value_of_a_tensor(number: float, text: str) -> None:
+    assert units.value(number) == text
+
+
+def test_values_under_one_another_have_as_many_decimals() -> None:
+    assert units.value_column([0.0123, -1.234, None, 12.5, 0.0]) == ["0.012", "−1.234", "", "12.500", "0.000"]
+    assert units.value_column([120.0, 0.5]) == ["120.00", "0.50"]
+    assert units.value_column([0.02, 0.00123]) == ["0.0200", "0.0012"]
+    assert units.value_column([-1.234, 12.5], fewer=1) == ["−1.23", "12.50"]
+
+
+def test_what_a_column_s_decimals_would_hide_has_an_exponent() -> None:
+    assert units.value_column([1.5, 2e-5, 3.2e7, float("inf")]) == ["1.500", "2.0e−5", "3.2e7", "∞"]
+    # Beside a spread of 1 a mean of 1e-9 is nothing; beside one of 1e-8 it is something.
+    assert units.value_column([1.5, -1e-9, 1e-9], [1.0, 1.0, 1e-8]) == ["1.500", "0.000", "1.0e−9"]

@@ -14,6 +14,11 @@ from typing import Annotated
 import typer
 
 import fwdscope
+from fwdscope.cli.annotate import annotate
+from fwdscope.cli.bench import bench
+from fwdscope.cli.check import check
+from fwdscope.cli.devices import devices
+from fwdscope.cli.diff import diff
 from fwdscope.cli.explain import explain
 from fwdscope.cli.inspect import inspect
 from fwdscope.cli.layers import layers
@@ -28,7 +33,7 @@ app = typer.Typer(
     epilog="A first look: fwdscope inspect resnet50   ·   The layers there are: fwdscope layers",
 )
 # In the order that help lists them.
-for command in (inspect, explain, layers, schema):
+for command in (inspect, bench, explain, check, diff, annotate, devices, layers, schema):
     app.command()(command)
 
 

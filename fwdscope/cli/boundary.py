@@ -14,6 +14,7 @@ import fwdscope
 from fwdscope import feeds
 from fwdscope.limits import LIMITS, raised
 from fwdscope.report import ReportError
+from fwdscope.run_settings import RunError
 from fwdscope.spec.names import listed
 from fwdscope.spec.problems import SpecError
 
@@ -35,7 +36,7 @@ def boundary(command: Callable[[], None], limits: list[str] | None = None) -> No
 
         write_problems(error, sys.stderr)
         raise typer.Exit(WRONG_INPUT) from None
-    except (InputError, feeds.FeedError, ReportError) as error:
+    except (InputError, feeds.FeedError, ReportError, RunError) as error:
         complain(str(error))
         raise typer.Exit(WRONG_INPUT) from None
     except KeyboardInterrupt:

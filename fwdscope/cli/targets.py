@@ -4,38 +4,56 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from fwdscope import feeds
+from fwdscope import feeds, inspection
 from fwdscope.cli.boundary import InputError, pair
-from fwdscope.inspection import find_spec, inspect_module, inspect_spec, shipped, trace_spec
+from fwdscope.inspection import find_spec, run_spec, shipped, trace_spec
 from fwdscope.report import Report
+from fwdscope.run_settings import META, RunError, RunSettings
 from fwdscope.spec import load
 from fwdscope.spec.names import listed, nearest
 
 if TYPE_CHECKING:
     from torch import nn
 
+    from fwdscope.pictures import Picture
     from fwdscope.spec.check import Checked
     from fwdscope.trace import Trace
 
 
 def report_of(target: str, sets: list[str], inputs: list[str], dtype: str, allow_import: bool) -> Report:
-    """The report of a target: built and traced, or read where it was saved."""
+    """The report of a target on meta: built and traced, or read where it was saved."""
+    return run_of(target, sets, inputs, dtype, allow_import, META)[0]
+
+
+def run_of(
+    target: str, sets: list[str], inputs: list[str], dtype: str, allow_import: bool, settings: RunSettings
+) -> tuple[Report, Picture | None]:
+    """The report of a target, run as ``settings`` say, and the picture that they ask for."""
     if target.endswith(".json"):
-        if sets or inputs or dtype != "float32":
-            raise InputError(f"{target} is a saved report; --set, --input and --dtype are for specs")
-        try:
-            return Report.loads(Path(target).read_text(encoding="utf-8"))
-        except OSError as error:
-            raise InputError(f"{target} cannot be read: {error.strerror}") from None
-        except UnicodeDecodeError:
-            raise InputError(f"{target} is not a report: it is not UTF-8") from None
+        return _saved(target, bool(sets or inputs or dtype != "float32"), settings), None
     if is_module(target):
         module, args, kwargs = module_of(target, sets, inputs, dtype)
-        return run_module(target, lambda: inspect_module(module, args, kwargs))
-    return inspect_spec(*spec_of(target, sets, inputs, allow_import), dtype)
+        make = partial(module_of, target, sets, inputs, dtype, numbers=True)
+        return run_module(target, lambda: inspection.run_module(module, args, kwargs, settings, make))
+    return run_spec(*spec_of(target, sets, inputs, allow_import), dtype, settings)
+
+
+def _saved(target: str, replaced: bool, settings: RunSettings) -> Report:
+    """A saved report, which cannot be run."""
+    if replaced:
+        raise InputError(f"{target} is a saved report; --set, --input and --dtype are for specs")
+    if settings.device not in (None, "meta") or settings.weights or settings.train or settings.show:
+        raise InputError(f"{target} is a saved report; --device, --weights, --train and --show are for what can be run")
+    try:
+        return Report.loads(Path(target).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"{target} cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise InputError(f"{target} is not a report: it is not UTF-8") from None
 
 
 def trace_of(target: str, sets: list[str], inputs: list[str], dtype: str, allow_import: bool) -> Trace:
@@ -79,8 +97,13 @@ def spec_of(
     return checked, replaced
 
 
-def module_of(target: str, sets: list[str], inputs: list[str], dtype: str) -> tuple[nn.Module, Any, Any]:
-    """The model of ``package.module:factory`` and its inputs. Its code is run, since the user named it."""
+def module_of(
+    target: str, sets: list[str], inputs: list[str], dtype: str, numbers: bool = False
+) -> tuple[nn.Module, Any, Any]:
+    """The model of ``package.module:factory`` and its inputs, on meta where that can be, or with ``numbers`` in them.
+
+    Its code is run, since the user named it.
+    """
     if sets or dtype != "float32":
         raise InputError(f"{target} is code of your own; --set and --dtype are for specs")
     replaced = {feed.name: feed for feed in map(feeds.parse, inputs)}
@@ -88,7 +111,7 @@ def module_of(target: str, sets: list[str], inputs: list[str], dtype: str) -> tu
     from fwdscope.target import TargetError, load_target
 
     try:
-        return load_target(target, replaced)
+        return load_target(target, replaced, numbers)
     except TargetError as error:
         raise InputError(str(error)) from None
 
@@ -100,6 +123,8 @@ def run_module(target: str, run: Callable[[], T]) -> T:
     """Run a model of the user's; what goes wrong in it is no defect of ours."""
     try:
         return run()
+    except (InputError, RunError):
+        raise
     except Exception as error:
         raise InputError(f"{target} cannot run on these inputs: {type(error).__name__}: {error}") from error
 

@@ -177,9 +177,9 @@ class Blueprint:
         self.paths[module] = f"{prefix}.{name}" if prefix else name
         self.templates[module] = template
         self.places[module] = span
-        # Blocks that a layer of torch's took as a setting, as the experts of a mixture.
+        # Blocks and series that another layer took as a setting, as the experts of a mixture.
         for inner, held in module.named_modules() if module._modules else ():
-            if isinstance(held, Body) and held not in self.paths:
+            if isinstance(held, Body | Series) and held not in self.paths:
                 self.paths[held], self.places[held] = f"{self.paths[module]}.{inner}", span
 
     @contextlib.contextmanager

@@ -92,16 +92,17 @@ def _batch_norm(op: Op, training: bool, running: bool) -> Iterator[Term]:
 
 
 def _batch_norm_output(op: Op) -> tuple[Operand, ...] | None:
-    """In evaluation the saved statistics are empty on a CPU and on meta."""
+    """In evaluation the saved statistics are empty on a CPU and on meta; in training devices differ on their dtype."""
     x, settings = op.operand(), op.arguments[1:5]
-    if op.name != "aten._native_batch_norm_legit_no_training" and op.at(5) is not False:
+    training = False if op.name == "aten._native_batch_norm_legit_no_training" else op.at(5)
+    if training is not False and (training is not True or x.dtype not in ("float32", "float64")):
         return None
     given = [s for s in settings if isinstance(s, Operand)]
     if len(x.shape) < 2 or not _same_type(x, *given) or any(s.shape != x.shape[1:2] for s in given):
         return None
-    empty = like(x, (0,))
+    saved = like(x, x.shape[1:2] if training else (0,))
     out = made((x,), x.dtype)
-    return None if out is None else (*out, empty, empty)
+    return None if out is None else (*out, saved, saved)
 
 
 @rule("native_batch_norm", "_native_batch_norm_legit", "cudnn_batch_norm", "batch_norm", output=_batch_norm_output)

@@ -36,11 +36,11 @@ _SHAPE = frozenset({"depth", "sort", "top"})
 FORMATS: dict[str, Format] = {
     form.name: form
     for form in (
-        Format("table", "a tree-table for reading", _table, _SHAPE | {"columns", "width"}),
-        Format("tree", "indented plain text, for pasting", tree.render, _SHAPE),
-        Format("json", "the whole report as data, loads back", json.render, frozenset()),
+        Format("table", "a tree-table for reading", _table, _SHAPE | {"columns", "width", "on"}),
+        Format("tree", "indented plain text, for pasting", tree.render, _SHAPE | {"on"}),
+        Format("json", "the whole report as data, loads back", json.render, frozenset({"on"})),
         Format("csv", "one row a layer, all fields", csv.render, _SHAPE),
-        Format("markdown", "a table for pull requests and READMEs", markdown.render, _SHAPE | {"columns"}),
+        Format("markdown", "a table for pull requests and READMEs", markdown.render, _SHAPE | {"columns", "on"}),
     )
 }
 

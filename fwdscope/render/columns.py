@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from itertools import accumulate, pairwise
 from typing import Literal
 
 from fwdscope import units
@@ -28,9 +29,9 @@ from fwdscope.render.rows import (
     named,
     printable,
 )
-from fwdscope.report import LayerRow, Shape
+from fwdscope.report import Histogram, LayerRow, Shape
 
-Tone = Literal["plain", "expression", "dim", "broken"]
+Tone = Literal["plain", "expression", "dim", "broken", "odd", "spark"]
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,8 @@ class Column:
     # The same in less room, where a table is narrow: a shorter title, and cells that say less.
     short: str = ""
     brief: Callable[[Sequence[ShownRow]], list[Cell]] | None = None
+    # Shown only where the others leave room for it, those with the lowest number first; 0 is no such column.
+    extra: int = 0
 
 
 def _layer_cells(rows: Sequence[ShownRow]) -> list[Cell]:
@@ -77,7 +80,7 @@ def _layer_cells(rows: Sequence[ShownRow]) -> list[Cell]:
 
 def _layer_cell(shown: ShownRow) -> Cell:
     row = shown.row
-    tone: Tone = "expression" if row.kind == "expression" else "plain"
+    tone: Tone = "broken" if shown.broke else "expression" if row.kind == "expression" else "plain"
     if shown.flat:
         return Cell(named(row), "", f" × {shown.times}" if shown.times > 1 else "", tone)
     label = row.label or ("" if row.kind == "expression" else row.path.rpartition(".")[2])
@@ -190,6 +193,141 @@ def _share_cells(rows: Sequence[ShownRow]) -> list[Cell]:
     return [Cell(units.share(s.share), amount=s.share) if s.share else Cell() for s in rows]
 
 
+# --- what a run saw --------------------------------------------------------------------------------------------------
+
+
+def _latency_cells(rows: Sequence[ShownRow]) -> list[Cell]:
+    amounts = [shown.amount(FIGURES["latency"]) for shown in rows]
+    texts = units.shared_seconds([amount or 0.0 for amount in amounts])
+    return [
+        Cell(text) if amount is not None else _unknown(shown)
+        for shown, amount, text in zip(rows, amounts, texts, strict=True)
+    ]
+
+
+def _unknown(shown: ShownRow) -> Cell:
+    """What a run did not see; a parameter or a buffer of the file has nothing to be seen."""
+    return Cell() if shown.row.kind == "parameter" else Cell(UNKNOWN, tone="dim")
+
+
+_Field = Literal["mean", "std", "min", "max"]
+
+
+def _value_cells(field: _Field) -> Callable[[Sequence[ShownRow]], list[Cell]]:
+    def cells(rows: Sequence[ShownRow]) -> list[Cell]:
+        return [Cell(text) if text else _unknown(s) for s, text in zip(rows, _values(rows, field), strict=True)]
+
+    return cells
+
+
+def _values(rows: Sequence[ShownRow], field: _Field) -> list[str]:
+    stats = [shown.row.stats for shown in rows]
+    # A mean is seen beside the spread of its row.
+    scales = [(s and s.std) or 0.0 for s in stats] if field == "mean" else None
+    return units.value_column([getattr(s, field) if s else None for s in stats], scales)
+
+
+def _spread_cells(fewer: int) -> Callable[[Sequence[ShownRow]], list[Cell]]:
+    """``−0.012 ± 1.003``, the signs under one another, with so many decimals fewer."""
+
+    def cells(rows: Sequence[ShownRow]) -> list[Cell]:
+        stats = [shown.row.stats for shown in rows]
+        spreads = [s.std if s else None for s in stats]
+        # As many decimals for both, and a mean is seen beside its spread.
+        numbers = [*(s.mean if s else None for s in stats), *spreads]
+        scales = [*(spread or 0.0 for spread in spreads), *[0.0] * len(rows)]
+        texts = units.value_column(numbers, scales, fewer)
+        means, stds = texts[: len(rows)], texts[len(rows) :]
+        wide, narrow = (max(map(len, texts), default=0) for texts in (means, stds))
+        return [
+            Cell(f"{mean:>{wide}} ± {std:>{narrow}}") if mean and std else _unknown(shown)
+            for shown, mean, std in zip(rows, means, stds, strict=True)
+        ]
+
+    return cells
+
+
+def _zero_cells(rows: Sequence[ShownRow]) -> list[Cell]:
+    parts = [shown.amount(FIGURES["zeros"]) for shown in rows]
+    return [
+        _unknown(shown)
+        if part is None
+        else Cell(units.share(part), tone="odd" if part > _DEAD else "plain")
+        if part
+        else Cell()
+        for shown, part in zip(rows, parts, strict=True)
+    ]
+
+
+# Where nearly all is zero, hardly anything goes on.
+_DEAD = 0.99
+
+
+def _bad_cells(figure: str) -> Callable[[Sequence[ShownRow]], list[Cell]]:
+    # An infinity may be meant, as in a mask.
+    tone: Tone = "broken" if figure == "nans" else "odd"
+
+    def cells(rows: Sequence[ShownRow]) -> list[Cell]:
+        counts = [shown.amount(FIGURES[figure]) for shown in rows]
+        return [
+            _unknown(shown) if count is None else Cell(units.exact(int(count)) if count else "", tone=tone)
+            for shown, count in zip(rows, counts, strict=True)
+        ]
+
+    return cells
+
+
+def _nonfinite_cells(rows: Sequence[ShownRow]) -> list[Cell]:
+    return [_nonfinite_cell(shown) for shown in rows]
+
+
+def _nonfinite_cell(shown: ShownRow) -> Cell:
+    """``all NaN``, ``4,096 NaN``, ``12 Inf``; the rarer of two kinds is left to columns of its own."""
+    stats = shown.row.stats
+    if stats is None:
+        return _unknown(shown)
+    count, name = max((stats.nans, "NaN"), (stats.infs, "Inf"))
+    # An infinity may be meant, as in a mask.
+    tone: Tone = "broken" if shown.broke or stats.nans else "odd"
+    return Cell(f"{'all' if count == stats.elements else units.exact(count)} {name}" if count else "", tone=tone)
+
+
+_SPARK = 10
+_HEIGHTS = " ▁▂▃▄▅▆▇█"
+
+
+def spark(histogram: Histogram, width: int) -> str:
+    """The histogram as a line of bars, each as high as its part of the highest; nothing is empty, little is not."""
+    bins = len(histogram.counts)
+    if not bins:
+        return ""
+    width = min(width, bins)
+    # Sums up to each edge; an edge within a bin takes its part of it, so that what is symmetric stays so.
+    upto = [0, *accumulate(histogram.counts)]
+    edges = [divmod(i * bins, width) for i in range(width + 1)]
+    heights = [upto[whole] * width + (rest and rest * histogram.counts[whole]) for whole, rest in edges]
+    sums = [high - low for low, high in pairwise(heights)]
+    highest = max(sums) or 1
+    return "".join(_HEIGHTS[-(-count * 8 // highest)] for count in sums)
+
+
+def _histogram_cells(rows: Sequence[ShownRow]) -> list[Cell]:
+    return [
+        Cell(spark(shown.row.stats.histogram, _SPARK), tone="spark")
+        if shown.row.stats and shown.row.stats.histogram
+        else _unknown(shown)
+        for shown in rows
+    ]
+
+
+def _bound_cells(rows: Sequence[ShownRow]) -> list[Cell]:
+    return [Cell(shown.roof.bound if shown.roof else "", tone="dim") for shown in rows]
+
+
+def _roof_cells(rows: Sequence[ShownRow]) -> list[Cell]:
+    return [Cell() if s.roof is None or s.roof.share is None else Cell(f"{100 * s.roof.share:.0f} %") for s in rows]
+
+
 def _call_cells(rows: Sequence[ShownRow]) -> list[Cell]:
     return [Cell(units.exact(s.row.calls)) for s in rows]
 
@@ -216,7 +354,9 @@ COLUMNS: dict[str, Column] = {
             brief=_scaled_cells("params", lambda values: units.shared_counts(values, 4)),
         ),
         _scaled("macs", "MACs", "multiply-accumulates", 4),
-        Column("share", "share", "part of all MACs, or of all parameters", _share_cells, "right", expendable=3),
+        Column(
+            "share", "share", "part of the time, of all MACs, or of all parameters", _share_cells, "right", expendable=3
+        ),
         _scaled("flops", "FLOPs", "two a MAC, one for every other arithmetic result", 5),
         _scaled("read", "read", "bytes of operands", 6),
         _scaled("written", "written", "bytes of results", 6),
@@ -229,10 +369,45 @@ COLUMNS: dict[str, Column] = {
         Column("trainable", "trainable", "trainable parameters", _exact_cells("trainable"), "right", expendable=9),
         Column("buffers", "buffers", "elements of buffers", _exact_cells("buffers"), "right", expendable=10),
         Column("calls", "calls", "how often it is called", _call_cells, "right", expendable=11),
+        Column(
+            "latency",
+            "latency",
+            "time on the device, the median of a few passes",
+            _latency_cells,
+            "right",
+            expendable=2,
+        ),
+        Column(
+            "stats",
+            "mean ± std",
+            "of the values that a run saw",
+            _spread_cells(0),
+            "right",
+            expendable=13,
+            brief=_spread_cells(1),
+        ),
+        Column("mean", "mean", "of the values", _value_cells("mean"), "right", expendable=13),
+        Column("std", "std", "standard deviation of the values", _value_cells("std"), "right", expendable=13),
+        Column("min", "min", "the least value", _value_cells("min"), "right", expendable=13),
+        Column("max", "max", "the largest value", _value_cells("max"), "right", expendable=13),
+        Column("zeros", "zeros", "part of the values that are 0", _zero_cells, "right", expendable=14),
+        Column("nonfinite", "NaN, Inf", "whichever are more", _nonfinite_cells, "right", expendable=1),
+        Column("nans", "NaN", "how many values are NaN", _bad_cells("nans"), "right", expendable=13),
+        Column("infs", "Inf", "how many values are infinite", _bad_cells("infs"), "right", expendable=13),
+        Column("histogram", "histogram", "how often values of each size are", _histogram_cells, expendable=15),
+        Column("bound", "bound by", "compute or memory, whichever takes longer", _bound_cells, expendable=14),
+        Column("roof", "of roof", "the least time over the time taken", _roof_cells, "right", expendable=14),
         Column("line", "line", "where it stands in the file", _line_cells, "right", expendable=12),
     )
 }
 DEFAULT_COLUMNS = ("layer", "type", "output", "params", "macs", "share")
+# With a run, in the order they stand; and those of them that need room to spare, the most telling first.
+_COLUMNS_OF_RUN = (
+    *("layer", "type", "output", "params", "macs", "latency", "share"),
+    *("roof", "nonfinite", "stats", "zeros", "histogram"),
+)
+_MOST_EXPENDABLE = 99
+_EXTRA = ("macs", "stats", "params", "histogram", "roof", "zeros")
 
 
 def chosen_columns(options: Options, seen: View) -> tuple[Column, ...]:
@@ -245,18 +420,51 @@ def chosen_columns(options: Options, seen: View) -> tuple[Column, ...]:
     if unknown:
         raise ValueError(f"unknown column {unknown[0]!r}; there are: {', '.join(COLUMNS)}")
     of = FIGURES[seen.measure].title
-    share = replace(COLUMNS["share"], title=f"share of {of}", short=f"of {of}")
-    chosen = [share if name == "share" else COLUMNS[name] for name in dict.fromkeys(names)]
+    known = COLUMNS | {"share": replace(COLUMNS["share"], title=f"share of {of}", short=f"of {of}")}
+    silent = _silent(seen)
+    # Where room is short, what says nothing goes first.
+    chosen = [
+        replace(known[name], expendable=_MOST_EXPENDABLE) if name in silent else known[name]
+        for name in dict.fromkeys(names)
+    ]
+    if not options.columns and _ran(seen):
+        chosen = [replace(column, extra=_extra(column.name, seen)) for column in chosen]
     # What a list is sorted by is the last to be left out of it.
-    return tuple(replace(column, expendable=1) if column.name == seen.sort else column for column in chosen)
+    return tuple(replace(column, expendable=1, extra=0) if column.name == seen.sort else column for column in chosen)
+
+
+def _extra(name: str, seen: View) -> int:
+    # The column that shares are of stands beside them.
+    return _EXTRA.index(name) + 1 if name in _EXTRA and name != seen.measure else 0
+
+
+def _every_row(seen: View) -> list[LayerRow]:
+    return [shown.row for shown in (*seen.rows, *seen.folded)]
+
+
+def _ran(seen: View) -> bool:
+    return any(row.stats is not None or row.latency is not None for row in _every_row(seen))
 
 
 def _default_columns(seen: View) -> tuple[str, ...]:
-    rows = [shown.row for shown in (*seen.rows, *seen.folded)]
-    silent = {"share"} if all(shown.share is None for shown in seen.rows) else set()
-    if not any(row.macs or row.uncounted for row in rows):
-        silent.add("macs")
-    names = [name for name in DEFAULT_COLUMNS if name not in silent]
+    silent = _silent(seen)
+    names = [name for name in (_COLUMNS_OF_RUN if _ran(seen) else DEFAULT_COLUMNS) if name not in silent]
     if seen.sort and seen.sort not in names:
         names.insert(names.index("share") if "share" in names else len(names), seen.sort)
     return tuple(names)
+
+
+def _silent(seen: View) -> set[str]:
+    """The default columns that would be empty."""
+    rows, stats = _every_row(seen), [row.stats for row in _every_row(seen) if row.stats]
+    says = {
+        "share": any(shown.share is not None for shown in seen.rows),
+        "macs": any(row.macs or row.uncounted for row in rows),
+        "latency": any(row.latency is not None for row in rows),
+        "roof": any(shown.roof is not None and shown.roof.share is not None for shown in seen.rows),
+        "nonfinite": any(shown.broke or ((s := shown.row.stats) is not None and s.nans) for shown in seen.rows),
+        "stats": bool(stats),
+        "zeros": any(s.zeros for s in stats),
+        "histogram": any(s.histogram for s in stats),
+    }
+    return {name for name, something in says.items() if not something}

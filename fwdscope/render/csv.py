@@ -12,11 +12,14 @@ import io
 from typing import Any
 
 from fwdscope.render.rows import Options, view_for
-from fwdscope.report import LayerRow, Promise, Report, TensorInfo, multiplicities
+from fwdscope.report import ActivationStats, Histogram, LayerRow, Promise, Report, TensorInfo, multiplicities
 
 
 def render(report: Report, options: Options) -> str:
-    """The rows with a heading. Shapes are ``1x64x112x112``; several things in one field are joined by ``;``."""
+    """The rows with a heading. Shapes are ``1x64x112x112``; several things in one field are joined by ``;``.
+
+    What a run saw is in columns of its own, ``stats_mean``; a histogram is ``low..high:1 2 3``.
+    """
     out = io.StringIO()
     names = [name for field in dataclasses.fields(LayerRow) for name in _headings(field.name)]
     writer = csv.DictWriter(out, [*names, "times"], lineterminator="\n")
@@ -32,15 +35,26 @@ def _rows(report: Report, options: Options) -> list[tuple[LayerRow, int]]:
     return [(shown.row, shown.times) for shown in view_for(report, options).rows]
 
 
+# Fields that hold several things, each in a column of its own.
+_SEVERAL = {
+    "promise": ("promise", "promise_held", "promise_got"),
+    "stats": tuple(f"stats_{field.name}" for field in dataclasses.fields(ActivationStats)),
+}
+
+
 def _headings(name: str) -> tuple[str, ...]:
-    return ("promise", "promise_held", "promise_got") if name == "promise" else (name,)
+    return _SEVERAL.get(name, (name,))
 
 
 def _record(row: LayerRow) -> dict[str, str]:
-    record = {field.name: _field(field.name, getattr(row, field.name)) for field in dataclasses.fields(row)}
+    plain = (field.name for field in dataclasses.fields(row) if field.name not in _SEVERAL)
     promise = row.promise or Promise("", held=False)
     held = "" if row.promise is None else _field("promise_held", promise.held)
-    return record | {"promise": promise.text, "promise_held": held, "promise_got": promise.got or ""}
+    return (
+        {name: _field(name, getattr(row, name)) for name in plain}
+        | {"promise": promise.text, "promise_held": held, "promise_got": promise.got or ""}
+        | {heading: _field(heading, getattr(row.stats, heading[6:], None)) for heading in _SEVERAL["stats"]}
+    )
 
 
 def _field(name: str, value: Any) -> str:
@@ -50,6 +64,8 @@ def _field(name: str, value: Any) -> str:
         return "true" if value else "false"
     if isinstance(value, TensorInfo):
         return f"{value.name}:{_shape(value.shape)}"
+    if isinstance(value, Histogram):
+        return f"{value.low}..{value.high}:{' '.join(map(str, value.counts))}"
     if isinstance(value, tuple):
         # A field of shapes holds tuples of sizes; every other tuple holds things that are fields themselves.
         return ";".join(_shape(item) if name.endswith("_shapes") else _field(name, item) for item in value)

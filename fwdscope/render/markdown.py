@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 
 from fwdscope.findings import findings
-from fwdscope.render import summary
+from fwdscope.render import estimates, summary
 from fwdscope.render.columns import Cell, Column, chosen_columns
 from fwdscope.render.rows import Options, View, is_broken, named, printable, view_for
 from fwdscope.report import Report
@@ -17,20 +17,36 @@ def render(report: Report, options: Options) -> str:
     seen = view_for(report, options)
     blocks = (
         [f"### {_escaped(printable(report.name))}"],
-        [_escaped("  ·  ".join((summary.flow(report), *summary.title_parts(report)[1:])))],
+        [_escaped("  ·  ".join((summary.flow(report), *summary.title_parts(report)[1:], *summary.ran_on(report))))],
+        [_escaped(line) for line in (summary.values(report),) if line],
         list(_table(seen, chosen_columns(options, seen))),
         [f"**{first}**{others}" for first, others in [_sums(report)]],
+        list(_estimates(report)),
         [_escaped(line) for line in _small_print(report, seen) if line],
         [f"- {_escaped(line)}" for line in _points(report, seen)],
     )
-    separators = ("\n", "\n", "\n", "\n", "  \n", "\n")
+    separators = ("\n", "\n", "\n", "\n", "\n", "\n", "  \n", "\n")
     return "\n\n".join(sep.join(block) for sep, block in zip(separators, blocks, strict=True) if block) + "\n"
+
+
+def _estimates(report: Report) -> Iterator[str]:
+    """As the terminal draws them; a table of several keeps its columns in a block of code."""
+    lines = ["".join(text for text, _ in line).rstrip() for line in estimates.lines(report, 120)]
+    if lines:
+        yield from ("```", *lines, "```")
 
 
 def _sums(report: Report) -> tuple[str, str]:
     first, *others = filter(
         None,
-        (*summary.totals(report), summary.active(report), *summary.costs(report), summary.memory(report)),
+        (
+            *summary.totals(report),
+            summary.active(report),
+            *summary.costs(report),
+            summary.memory(report),
+            summary.measured_memory(report),
+            *summary.times(report),
+        ),
     )
     return first, "".join(f"  ·  {other}" for other in others)
 
@@ -57,7 +73,9 @@ def _cell(column: Column, cell: Cell) -> str:
     if column.name == "layer" or (cell.tone == "expression" and cell.text):
         # Code keeps the guides in line and the expression's signs what they are.
         return _code(f"{cell.before}{cell.text}".rstrip()) + _escaped(cell.after)
-    return _escaped(str(cell).strip())
+    text = str(cell).strip()
+    # What puts numbers under one another is lost here.
+    return _escaped(" ".join(text.split()) if column.align == "right" else text)
 
 
 def _code(text: str) -> str:
@@ -74,7 +92,7 @@ def _escaped(text: str) -> str:
 
 
 def _points(report: Report, seen: View) -> Iterator[str]:
-    yield from filter(None, (summary.uncounted(report), *summary.shortfalls(report)))
+    yield from filter(None, (summary.broken(report), summary.uncounted(report), *summary.shortfalls(report)))
     for shown in seen.rows:
         if shown.row.promise and is_broken(shown.row):
             yield f"{summary.broken_promise(shown.row.promise)}: {named(shown.row)}"

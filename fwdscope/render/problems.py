@@ -15,11 +15,11 @@ def write_problems(error: SpecError, stream: TextIO) -> None:
     """Write all problems and how many there are."""
     text = str(error)
     if stream.isatty() and "NO_COLOR" not in os.environ:
-        text = "\n".join(map(_coloured, text.split("\n")))
+        text = "\n".join(map(coloured, text.split("\n")))
     stream.write(f"{text}\n\n{summary(error.problems)}\n")
 
 
-def _coloured(line: str) -> str:
+def coloured(line: str) -> str:
     """A line of a problem: the place and message bold, carets red, margins blue, the rest as it is."""
     if found := re.match(r"(\S+:\d+:\d+: )(error: )(.*?)( \[\w+\])$", line):
         return f"{_BOLD}{found[1]}{_RED}{found[2]}{_END}{_BOLD}{found[3]}{_END}{_DIM}{found[4]}{_END}"

@@ -8,9 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from fwdscope import units
-from fwdscope.report import LayerRow, Report, Totals, multiplicities, parents
+from fwdscope.findings import first_broken
+from fwdscope.report import LayerRow, Peaks, Report, multiplicities, parents
+from fwdscope.roofline import Roofline, roofline
 
 # The table shows as many levels as fit on about one screen; the reader asks for more with --depth.
 MOST_ROWS = 60
@@ -51,9 +54,12 @@ class Figure:
 
     title: str
     of: Callable[[LayerRow], float | None]
-    total: Callable[[Totals], int | None] | None = None
+    total: Callable[[Report], float | None] | None = None
     # Whether operators without a rule make it a lower bound.
     counted: bool = True
+    # Whether nothing of it is a value like any other, and which end a list begins with.
+    zero_counts: bool = False
+    ascending: bool = False
 
 
 def intensity(row: LayerRow) -> float | None:
@@ -64,19 +70,52 @@ def intensity(row: LayerRow) -> float | None:
     return row.flops / moved if moved else None
 
 
+def zero_share(row: LayerRow) -> float | None:
+    """The part of a row's values that are zero; None where no run saw them."""
+    return row.stats.zeros / row.stats.elements if row.stats and row.stats.elements else None
+
+
+def time_of(report: Report) -> float | None:
+    """Seconds of all layers together: what the shares of time are of."""
+    if report.run is None or all(row.latency is None for row in report.layers):
+        return None
+    if report.run.layers_latency is not None:
+        return report.run.layers_latency
+    return sum((row.latency or 0.0) * row.repeat for row in report.layers if row.depth == 1)
+
+
+def _of_values(name: Literal["mean", "std", "min", "max"], title: str, ascending: bool = False) -> Figure:
+    """A figure of the values that a run saw."""
+    return Figure(
+        title,
+        lambda row: getattr(row.stats, name) if row.stats else None,
+        counted=False,
+        zero_counts=True,
+        ascending=ascending,
+    )
+
+
 FIGURES: dict[str, Figure] = {
-    "params": Figure("params", lambda row: row.params, lambda totals: totals.params, counted=False),
-    "macs": Figure("MACs", lambda row: row.macs, lambda totals: totals.macs),
-    "flops": Figure("FLOPs", lambda row: row.flops, lambda totals: totals.flops),
-    "read": Figure("bytes read", lambda row: row.bytes_read, lambda totals: totals.bytes_read),
-    "written": Figure("bytes written", lambda row: row.bytes_written, lambda totals: totals.bytes_written),
+    "params": Figure("params", lambda row: row.params, lambda report: report.totals.params, counted=False),
+    "macs": Figure("MACs", lambda row: row.macs, lambda report: report.totals.macs),
+    "flops": Figure("FLOPs", lambda row: row.flops, lambda report: report.totals.flops),
+    "read": Figure("bytes read", lambda row: row.bytes_read, lambda report: report.totals.bytes_read),
+    "written": Figure("bytes written", lambda row: row.bytes_written, lambda report: report.totals.bytes_written),
     "intensity": Figure("arithmetic intensity", intensity),
     "memory": Figure("memory", lambda row: row.output_bytes, counted=False),
     "trainable": Figure(
-        "trainable", lambda row: row.trainable_params, lambda totals: totals.trainable_params, counted=False
+        "trainable", lambda row: row.trainable_params, lambda report: report.totals.trainable_params, counted=False
     ),
-    "buffers": Figure("buffers", lambda row: row.buffers, lambda totals: totals.buffers, counted=False),
+    "buffers": Figure("buffers", lambda row: row.buffers, lambda report: report.totals.buffers, counted=False),
     "calls": Figure("calls", lambda row: row.calls, counted=False),
+    "latency": Figure("time", lambda row: row.latency, time_of, counted=False),
+    "mean": _of_values("mean", "mean"),
+    "std": _of_values("std", "std"),
+    "min": _of_values("min", "min", ascending=True),
+    "max": _of_values("max", "max"),
+    "zeros": Figure("zeros", zero_share, counted=False),
+    "nans": Figure("NaN", lambda row: row.stats.nans if row.stats else None, counted=False),
+    "infs": Figure("Inf", lambda row: row.stats.infs if row.stats else None, counted=False),
 }
 # Fields of a row that add up over rows.
 _ADDING = ("params", "trainable_params", "buffers", "macs", "flops", "bytes_read", "bytes_written")
@@ -95,6 +134,10 @@ class ShownRow:
     times: int
     # The part of the network's whole that those hold together, by the view's measure; None where there is no whole.
     share: float | None
+    # What broke here first in a run, or in a row folded into this one: ``NaN`` or ``infinity``; else empty.
+    broke: str = ""
+    # What bounds the row on the device that ran it, and how near it came; None where the peaks are not known.
+    roof: Roofline | None = None
     # In a flat list: the row has its path for a name, and the figures are those of all equal rows together.
     flat: bool = False
 
@@ -104,6 +147,11 @@ class ShownRow:
         if value is None or (not value and self.at_least(figure)):
             return None
         return value * self.times if self.flat and figure.total is not None else value
+
+    def has(self, figure: Figure) -> bool:
+        """Whether there is something of the figure to tell."""
+        amount = self.amount(figure)
+        return bool(amount) or self.at_least(figure) or (figure.zero_counts and amount is not None)
 
     def at_least(self, figure: Figure) -> bool:
         """Whether the figure is only what is known of it."""
@@ -133,22 +181,23 @@ def view(report: Report, depth: int | None = None, sort: str | None = None, top:
     """
     if sort is not None and sort not in FIGURES:
         raise ValueError(f"cannot sort by {sort!r}; there are: {', '.join(FIGURES)}")
-    measure = _measure(report, sort)
-    if sort is not None or top is not None:
-        return _flat(report, depth, sort or measure, top, measure)
     rows = report.layers
     deepest = max((row.depth for row in rows), default=1)
-    shown_depth = _default_depth(rows, deepest) if depth is None else max(1, min(depth, deepest))
+    flat = sort is not None or top is not None
+    by_itself = deepest if flat else _default_depth(rows, deepest)
+    shown_depth = by_itself if depth is None else max(1, min(depth, deepest))
+    whole = _Whole.of(report, sort, shown_depth)
+    if flat:
+        return _flat(report, shown_depth, deepest, sort or whole.measure, top, whole)
     every = [
-        ShownRow(row, max(0, row.depth - 1), times, _share(report, row, times, measure))
-        for row, times in zip(rows, multiplicities(rows), strict=True)
+        whole.shown(row, max(0, row.depth - 1), times) for row, times in zip(rows, multiplicities(rows), strict=True)
     ]
     return View(
         rows=tuple(shown for shown in every if shown.row.depth <= shown_depth),
         folded=tuple(shown for shown in every if shown.row.depth > shown_depth),
         depth=shown_depth,
         deepest=deepest,
-        measure=measure,
+        measure=whole.measure,
     )
 
 
@@ -157,20 +206,43 @@ def view_for(report: Report, options: Options) -> View:
     return view(report, options.depth, options.sort, options.top)
 
 
-def _measure(report: Report, sort: str | None) -> str:
-    """What shares are of: the figure sorted by where rows add up to it, else MACs where there are some."""
-    wanted = [sort, "macs", "params"] if sort else ["macs", "params"]
-    return next((name for name in wanted if _total(report, name)), "params")
+@dataclass(frozen=True)
+class _Whole:
+    """What a row is seen beside: the network's whole of a figure, and what the device can do."""
+
+    measure: str
+    total: float | None
+    peaks: Peaks | None
+    # The row where values first broke, or the nearest around it that is not too deep to be shown.
+    broke: LayerRow | None
+    bad: str
+
+    @classmethod
+    def of(cls, report: Report, sort: str | None, depth: int) -> _Whole:
+        """Shares are of the figure sorted by where rows add up to it, else of the time where it was taken, or MACs."""
+        wanted = [*filter(None, [sort]), "latency", "macs", "params"]
+        totals = ((name, total(report)) for name in wanted if (total := FIGURES[name].total) is not None)
+        measure, whole = next(((name, value) for name, value in totals if value), ("params", None))
+        return cls(measure, whole, report.run.peaks if report.run else None, _broken_row(report, depth), _bad(report))
+
+    def shown(self, row: LayerRow, level: int, times: int, flat: bool = False) -> ShownRow:
+        """The row as it stands in the table."""
+        value = FIGURES[self.measure].of(row)
+        share = value * times / self.total if self.total and value is not None else None
+        roof = roofline(row, self.peaks) if self.peaks is not None else None
+        return ShownRow(row, level, times, share, self.bad if row is self.broke else "", roof, flat)
 
 
-def _total(report: Report, name: str) -> int | None:
-    total = FIGURES[name].total
-    return total(report.totals) if total else None
+def _bad(report: Report) -> str:
+    first = report.run.first_nonfinite if report.run else None
+    return "" if first is None else "NaN" if first.nans else "infinity"
 
 
-def _share(report: Report, row: LayerRow, times: int, measure: str) -> float | None:
-    total, value = _total(report, measure), FIGURES[measure].of(row)
-    return value * times / total if total and value is not None else None
+def _broken_row(report: Report, depth: int) -> LayerRow | None:
+    index, around = first_broken(report), parents(report.layers)
+    while index is not None and report.layers[index].depth > depth:
+        index = around[index]
+    return None if index is None else report.layers[index]
 
 
 def _default_depth(rows: Sequence[LayerRow], deepest: int) -> int:
@@ -181,18 +253,14 @@ def _default_depth(rows: Sequence[LayerRow], deepest: int) -> int:
 # --- rows in a flat list ---------------------------------------------------------------------------------------------
 
 
-def _flat(report: Report, depth: int | None, sort: str, top: int | None, measure: str) -> View:
+def _flat(report: Report, depth: int, deepest: int, sort: str, top: int | None, whole: _Whole) -> View:
     """The rows at the ends of the tree, cut at ``depth``, by what all equal ones have together."""
-    deepest = max((row.depth for row in report.layers), default=1)
-    shown_depth = deepest if depth is None else max(1, min(depth, deepest))
     figure = FIGURES[sort]
-    ends = [
-        ShownRow(row, 0, times, _share(report, row, times, measure), flat=True)
-        for row, times in _ends(report.layers, shown_depth)
-    ]
-    having = [shown for shown in ends if shown.amount(figure) or shown.at_least(figure)]
+    ends = [whole.shown(row, 0, times, flat=True) for row, times in _ends(report.layers, depth)]
+    having = [shown for shown in ends if shown.has(figure)]
+    sign = 1 if figure.ascending else -1
     # What is not known may be the most of all.
-    having.sort(key=lambda shown: (shown.amount(figure) is not None, -(shown.amount(figure) or 0)))
+    having.sort(key=lambda shown: (shown.amount(figure) is not None, sign * (shown.amount(figure) or 0)))
     rows = having if top is None else having[: max(0, top)]
     chosen = {id(shown.row) for shown in rows}
     folded = tuple(
@@ -201,7 +269,7 @@ def _flat(report: Report, depth: int | None, sort: str, top: int | None, measure
         if id(row) not in chosen
     )
     without, below = len(ends) - len(having), len(having) - len(rows)
-    return View(tuple(rows), folded, shown_depth, deepest, measure, sort, without, below)
+    return View(tuple(rows), folded, depth, deepest, whole.measure, sort, without, below)
 
 
 def _ends(rows: Sequence[LayerRow], depth: int) -> list[tuple[LayerRow, int]]:
@@ -220,7 +288,9 @@ def _ends(rows: Sequence[LayerRow], depth: int) -> list[tuple[LayerRow, int]]:
             unknown = tuple(name for name in row.uncounted if name not in containers[index])
             if unknown or any(value > 0 for value in own.values()):
                 text = f"{row.text or row.type}, itself"
-                itself = replace(row, text=text, output_bytes=None, uncounted=unknown, **own)
+                # Its values and its time are those of what it contains.
+                bare = replace(row, text=text, uncounted=unknown, output_bytes=None, stats=None, latency=None)
+                itself = replace(bare, **own)
                 found.append((itself, times[index]))
         elif row.depth <= depth:
             found.append((row, times[index]))

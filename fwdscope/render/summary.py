@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import PurePath
 
 from fwdscope import units
+from fwdscope.render.estimates import flop_rate
 from fwdscope.render.rows import (
     AGAIN,
     AT_LEAST,
@@ -22,8 +23,10 @@ from fwdscope.render.rows import (
     is_broken,
     named,
     printable,
+    time_of,
 )
-from fwdscope.report import CONVENTION, Promise, Report, TensorInfo, parents
+from fwdscope.report import CONVENTION, ActivationStats, Promise, Report, TensorInfo, parents
+from fwdscope.roofline import utilisation
 
 _SHORT_LIST = 10
 _SHORT_CONVENTION = (
@@ -37,7 +40,8 @@ _SENTENCE_END = re.compile(r"(?<=[\w)\]\"'][\w)\]\"'][.])(?<!al[.])\s+(?=[A-Z])"
 
 def title_parts(report: Report) -> tuple[str, ...]:
     """Name, dtype, device, version: ``resnet50``, ``float32``, ``meta``, ``torch 2.13.0``."""
-    return (printable(report.name), report.dtype, report.device, f"torch {report.environment.torch.partition('+')[0]}")
+    device = report.run.device if report.run else report.device
+    return (printable(report.name), report.dtype, device, f"torch {report.environment.torch.partition('+')[0]}")
 
 
 def description(report: Report) -> str:
@@ -58,6 +62,31 @@ def _tensors(tensors: Sequence[TensorInfo], dtype: str) -> str:
 def _tensor(tensor: TensorInfo, dtype: str) -> str:
     name = f"{printable(tensor.name)} " if tensor.name else ""
     return f"{name}{units.shape(tensor.shape)}{'' if tensor.dtype == dtype else f' {tensor.dtype}'}"
+
+
+def values(report: Report) -> str:
+    """What went in and came out, ``image 0 ± 1.00 (−4.21 … 4.30)  →  0.0041 ± 0.577 (−2.31 … 2.30)``; else empty."""
+    inputs, outputs = (_values_of(tensors) for tensors in (report.inputs, report.outputs))
+    return "  →  ".join(filter(None, (inputs, outputs)))
+
+
+def _values_of(tensors: Sequence[TensorInfo]) -> str:
+    return ";  ".join(
+        f"{printable(tensor.name)} {spread(tensor.stats, tensor.dtype)}".strip() for tensor in tensors if tensor.stats
+    )
+
+
+def spread(stats: ActivationStats, dtype: str = "float32") -> str:
+    """``0.12 ± 1.00 (−4.21 … 4.30), 3 NaN``; of whole numbers the range alone, of no finite value its absence."""
+    whole = "int" in dtype or dtype == "bool"
+    texts = []
+    if stats.mean is not None and stats.std is not None and not whole:
+        texts.append(f"{units.value(stats.mean)} ± {units.value(stats.std)}")
+    if stats.min is not None and stats.max is not None:
+        low, high = (units.exact(int(end)) if whole else units.value(end) for end in (stats.min, stats.max))
+        texts.append(f"{low} … {high}" if whole else f"({low} … {high})")
+    bad = [f"{units.exact(count)} {name}" for count, name in ((stats.nans, "NaN"), (stats.infs, "Inf")) if count]
+    return ", ".join(filter(None, [" ".join(texts), *bad]))
 
 
 def totals(report: Report) -> tuple[str, ...]:
@@ -114,6 +143,87 @@ def memory(report: Report) -> str:
     return f"peak memory {units.byte_sum(sums.peak_memory, parts)}"
 
 
+# --- a run -----------------------------------------------------------------------------------------------------------
+
+
+def ran_on(report: Report) -> tuple[str, ...]:
+    """How it was run: ``AMD EPYC 9V74``, ``2 threads``, ``eval``, ``seed 0``, ``weights initialised``."""
+    run = report.run
+    if run is None:
+        return ()
+    ways = {"cast": f"cast to {run.dtype}", "autocast": f"autocast to {run.dtype}"}
+    weights = f"weights from {printable(run.weights)}" if run.weights else "weights initialised"
+    facts = (
+        printable(run.device_name),
+        units.plural(run.threads, "thread") if run.threads else "",
+        ways.get(run.precision or "", ""),
+        "compiled" if run.compiled else "",
+        "channels last" if run.channels_last else "",
+        run.mode,
+        f"seed {run.seed}",
+        weights,
+    )
+    return tuple(filter(None, facts))
+
+
+def times(report: Report) -> tuple[str, ...]:
+    """``12.3 ms a forward (median of 30, IQR 0.4 ms)``, items a second, the layers' sum, and the part of the peak."""
+    run = report.run
+    if run is None or run.latency is None:
+        return (f"layers take {units.seconds(time)}",) if (time := time_of(report)) else ()
+    whole = run.latency.median
+    repeats = f"median of {len(run.latency.times)}, IQR {units.seconds(run.latency.iqr)}"
+    texts = [f"{units.seconds(whole)} a forward ({repeats})"]
+    if run.batch and whole:
+        texts.append(f"{units.count(run.batch / whole)} items/s")
+    if run.layers_latency is not None and whole:
+        texts.append(
+            f"layers sum to {units.seconds(run.layers_latency)}, {units.share(run.layers_latency / whole)} of it"
+        )
+    return (*texts, *_utilisation(report, whole))
+
+
+def _utilisation(report: Report, seconds: float) -> tuple[str, ...]:
+    """``53.2 GFLOP/s, 25.3 % of the measured peak of 210 GFLOP/s``; nothing where not all is counted."""
+    if report.totals.flops is None or report.uncounted or not seconds:
+        return ()
+    rate = flop_rate(report.totals.flops / seconds)
+    peaks = report.run.peaks if report.run else None
+    part = utilisation(report, peaks, seconds) if peaks else None
+    if part is None or peaks is None or peaks.flops is None:
+        return (rate,)
+    source = {"measured": "measured", "table": "published"}[peaks.source]
+    # Where convolutions have a peak of their own, the part is of neither alone.
+    one = peaks.convolution_flops in (None, peaks.flops)
+    return (f"{rate}, {units.share(part)} of the {source} peak{f' of {flop_rate(peaks.flops)}' if one else ''}",)
+
+
+def measured_memory(report: Report) -> str:
+    """``125 MiB measured on cpu``; empty where nothing measured it."""
+    run = report.run
+    return f"{units.byte_size(run.peak_memory)} measured on {run.device}" if run and run.peak_memory else ""
+
+
+def broken(report: Report) -> str:
+    """``✗ NaN in 31 of 60 rows, first in h.7.attn.softmax  (line 14)``; empty where all values are finite."""
+    first = report.run.first_nonfinite if report.run else None
+    if first is None:
+        return ""
+    around = set(parents(report.layers))
+    stats = [row.stats for index, row in enumerate(report.layers) if index not in around and row.stats is not None]
+    # Infinities may be meant, as in a mask: they count where they were what broke first.
+    bad = sum(bool(one.nans or (one.infs and not first.nans)) for one in stats)
+    what = "NaN" if first.nans else "NaN or Inf"
+    line = f"  (line {first.line})" if first.line is not None else ""
+    return (
+        f"{BROKEN} {what} in {bad} of {units.plural(len(stats), 'row')}, "
+        f"first in {printable(first.path or first.text)}{line}"
+    )
+
+
+# --- what to know ----------------------------------------------------------------------------------------------------
+
+
 def uncounted(report: Report) -> str:
     """The operators that no rule counts, with the number of rows they ran in; empty where all are counted."""
     if not report.uncounted:
@@ -165,7 +275,8 @@ def _extent_of_list(view: View) -> str:
     shares = [shown.share for shown in view.rows if shown.share is not None]
     # Shares of another figure than the one sorted by say nothing about the list.
     tells = view.below and view.measure == view.sort
-    part = f", {units.share(min(1.0, sum(shares)))} of all {title}" if tells else ""
+    all_of = "the time" if view.sort == "latency" else f"all {title}"
+    part = f", {units.share(min(1.0, sum(shares)))} of {all_of}" if tells else ""
     texts = [f"sorted by {title}", f"{of}{part}"]
     if view.without:
         texts.append(f"{units.plural(view.without, 'row')} without {title} left out")
@@ -200,7 +311,7 @@ def _place(shown: ShownRow) -> str:
 
 def notes(report: Report, rows: Iterable[ShownRow]) -> tuple[str, ...]:
     """What one has to know to trust the figures: the report's notes, then those of these rows with their place."""
-    said = dict.fromkeys(printable(note) for note in report.notes)
+    said = dict.fromkeys(printable(note) for note in (*report.notes, *(report.run.notes if report.run else ())))
     said.update(dict.fromkeys(f"{_place(s)}: {printable(s.row.note)}" for s in rows if s.row.note))
     return tuple(said)
 

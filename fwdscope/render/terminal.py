@@ -16,9 +16,9 @@ from rich.console import Console
 from rich.text import Text
 
 from fwdscope.findings import Finding, findings
-from fwdscope.render import summary
+from fwdscope.render import estimates, summary
 from fwdscope.render.columns import Cell, Column, chosen_columns
-from fwdscope.render.rows import AGAIN, GUIDE, Options, ShownRow, View, is_broken, printable, view_for
+from fwdscope.render.rows import AGAIN, BROKEN, GUIDE, Options, ShownRow, View, is_broken, printable, view_for
 from fwdscope.report import Report
 
 # A file or a pipe has no width of its own; longer lines help nobody.
@@ -40,9 +40,13 @@ _YIELDING_FLAT = (("type", 44), ("bar", 8), ("type", 32), ("brief", 0), ("type",
 _LONGEST_TYPE = 64
 _LONGEST_LAYER = 48
 
+# What a table with a column more may squeeze the others to.
+_MIDDLING = {"type": 16, "layer": 20, "bar": 4}
+
 _EIGHTHS = " ▏▎▍▌▋▊▉█"
 
-_TONES: Mapping[str, str] = {"plain": "", "expression": "dim italic", "dim": "dim", "broken": "red"}
+_TONES: Mapping[str, str] = {"plain": "", "expression": "dim italic", "dim": "dim", "broken": "red",
+                             "odd": "yellow", "spark": "cyan"}  # fmt: skip
 
 
 def share_style(share: float) -> str:
@@ -75,6 +79,7 @@ def _lines(report: Report, options: Options, width: int) -> Iterator[Text]:
         _table(seen, table, prose),
         _under(report, seen, table.left_out, prose),
         _sums(report, prose),
+        _estimates(report, prose),
         _problems(report, seen, prose),
         _stands_out(findings(report), prose),
         _next(report, seen, options, prose),
@@ -111,6 +116,9 @@ def _header(report: Report, width: int) -> Iterator[Text]:
             yield Text(_shorten(" ".join(rest), width, "end"), style="dim italic")
     for line in _wrapped(summary.flow(report), width):
         yield Text(line)
+    for line in _wrapped(summary.values(report), width):
+        yield Text(line, style="dim")
+    yield from _packed(summary.ran_on(report), width, "dim")
 
 
 # --- the table -------------------------------------------------------------------------------------------------------
@@ -135,6 +143,7 @@ def _layout(seen: View, columns: tuple[Column, ...], room: int) -> _Table:
     """Give each column what it needs; where that is too much, let them give way, and at last leave some out."""
     cells = {column.name: column.cells(seen.rows) for column in columns}
     needs = {column.name: _need(column, cells[column.name]) for column in columns}
+    columns, spared = _afforded(columns, seen, needs, room)
     barred = any(cell.amount is not None for column in columns for cell in cells[column.name])
     widths = {**needs, "bar": _BAR + 1 if barred else 0}
     kept = list(columns)
@@ -169,8 +178,23 @@ def _layout(seen: View, columns: tuple[Column, ...], room: int) -> _Table:
         tuple(cells[column.name] for column in kept),
         tuple(widths[column.name] + (bar if _has_bar(cells[column.name]) else 0) for column in kept),
         max(0, bar - 1),
-        tuple(column.name for column in columns if column not in kept),
+        (*(column.name for column in columns if column not in kept), *spared),
     )
+
+
+def _afforded(
+    columns: tuple[Column, ...], seen: View, needs: Mapping[str, int], room: int
+) -> tuple[tuple[Column, ...], tuple[str, ...]]:
+    """The columns without those that would squeeze the others, and the names of these."""
+    taken, kept = -_GAP, []
+    for column in sorted(columns, key=lambda column: column.extra):
+        briefly = _need(column, column.brief(seen.rows)) if column.brief else needs[column.name]
+        bar = _MIDDLING["bar"] + 1 if column.name == "share" else 0
+        width = min(briefly, _MIDDLING.get(column.name, room)) + bar + _GAP
+        if not column.extra or taken + width <= room:
+            taken += width
+            kept.append(column)
+    return tuple(sorted(kept, key=columns.index)), tuple(column.name for column in columns if column not in kept)
 
 
 def _need(column: Column, cells: Sequence[Cell]) -> int:
@@ -259,9 +283,11 @@ def _shorten(text: str, width: int, cut: str) -> str:
 
 
 def _remarks(shown: ShownRow, width: int) -> Iterator[Text]:
-    """Lines under a row: the promise it broke, and what has to be known about it."""
+    """Lines under a row: the values and the promise it broke, and what has to be known about it."""
     guides = f"{GUIDE * shown.level}└ "
     row = shown.row
+    if shown.broke:
+        yield from _hanging(guides, f"{BROKEN} the first {shown.broke}", width, "red")
     if row.promise is not None and is_broken(row):
         yield from _hanging(guides, summary.broken_promise(row.promise), width, "red")
     if row.note:
@@ -280,29 +306,44 @@ def _under(report: Report, seen: View, left_out: Sequence[str], width: int) -> I
 
 def _sums(report: Report, width: int) -> Iterator[Text]:
     held = [*summary.totals(report), *filter(None, [summary.active(report)])]
+    memory = [*filter(None, [summary.memory(report), summary.measured_memory(report)])]
+    times = summary.times(report)
     first = True
-    for texts in (held, [*summary.costs(report)], [*filter(None, [summary.memory(report)])]):
+    for texts in filter(None, (times, held, summary.costs(report), memory)):
         lines = _packed(texts, width)
         for line in lines:
             if first:
-                line.stylize("bold", 0, len(texts[0]))
+                line.stylize("bold", 0, len(texts[0].partition(" (")[0] if texts is times else texts[0]))
             yield line
             first = False
 
 
-def _packed(texts: Sequence[str], width: int) -> list[Text]:
+def _packed(texts: Sequence[str], width: int, style: str = "") -> list[Text]:
     """Short texts in lines, as many in each as fit."""
     lines: list[Text] = []
     for text in texts:
         if lines and lines[-1].cell_len + 5 + cell_len(text) <= width:
             lines[-1].append("  ·  ", style="dim").append(text)
         else:
-            lines += [Text(part) for part in _wrapped(text, width)]
+            lines += [Text(part, style=style) for part in _wrapped(text, width)]
     return lines
 
 
+def _estimates(report: Report, width: int) -> Iterator[Text]:
+    for line in estimates.lines(report, width):
+        yield Text.assemble(*line)
+
+
 def _problems(report: Report, seen: View, width: int) -> Iterator[Text]:
-    for line in filter(None, (summary.uncounted(report), *summary.shortfalls(report), *summary.folded_promises(seen))):
+    for line in filter(
+        None,
+        (
+            summary.broken(report),
+            summary.uncounted(report),
+            *summary.shortfalls(report),
+            *summary.folded_promises(seen),
+        ),
+    ):
         yield from _hanging("", line, width, "red")
     for note in summary.notes(report, seen.folded):
         yield from _hanging("", f"note: {note}", width, "yellow")
@@ -313,7 +354,7 @@ def _stands_out(found: Sequence[Finding], width: int) -> Iterator[Text]:
         bullet, style = ("! ", "yellow") if finding.level == "warning" else ("• ", "cyan")
         for line in _hanging(bullet, printable(finding.text), width, "", style):
             if finding.path:
-                line.highlight_words([printable(finding.path)], "bold")
+                line.highlight_regex(rf"(?<![\w.]){re.escape(printable(finding.path))}(?!\w)", "bold")
             yield line
         if finding.advice:
             yield from _hanging("  ", printable(finding.advice), width, "dim")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fwdscope import units
-from fwdscope.render import summary
+from fwdscope.render import estimates, summary
 from fwdscope.render.rows import (
     AT_LEAST,
     FIGURES,
@@ -22,10 +22,16 @@ from fwdscope.report import Report
 def render(report: Report, options: Options) -> str:
     """``name: Type (shape) params, MACs`` a line, two spaces a level, under the model's name and its totals."""
     seen = view_for(report, options)
-    lines = [f"{printable(report.name)}: {summary.flow(report)}", *map(_line, seen.rows)]
+    lines = [f"{printable(report.name)}: {summary.flow(report)}", *filter(None, [summary.values(report)])]
+    lines += filter(None, ["  ·  ".join(summary.ran_on(report))])
+    lines += map(_line, seen.rows)
     sums = "  ·  ".join(filter(None, [*summary.totals(report), summary.active(report)]))
-    lines += [text for text in (sums, "  ·  ".join(summary.costs(report)), summary.memory(report)) if text]
-    lines += [text for text in (summary.convention(report), summary.extent(seen), summary.uncounted(report)) if text]
+    memory = "  ·  ".join(filter(None, [summary.memory(report), summary.measured_memory(report)]))
+    times, costs = ("  ·  ".join(texts) for texts in (summary.times(report), summary.costs(report)))
+    lines += [text for text in (times, sums, costs, memory) if text]
+    lines += ["".join(text for text, _ in line).rstrip() for line in estimates.lines(report, 120)]
+    lines += [text for text in (summary.convention(report), summary.extent(seen)) if text]
+    lines += [text for text in (summary.broken(report), summary.uncounted(report)) if text]
     lines += [*summary.shortfalls(report), *summary.folded_promises(seen)]
     lines += [f"note: {note}" for note in summary.notes(report, (*seen.rows, *seen.folded))]
     return "\n".join(lines) + "\n"
@@ -38,18 +44,25 @@ def _line(shown: ShownRow) -> str:
     head = f"{label}{f' × {count}' if count > 1 else ''}: " if label else ""
     shapes = ", ".join(map(units.shape, row.output_shapes))
     each = " each" if row.repeat > 1 and not shown.flat else ""
+    # Those of all copies together.
+    values = summary.spread(row.stats) if row.stats else ""
     broken = summary.broken_promise(row.promise) if row.promise and is_broken(row) else ""
     what = "" if shown.flat and not row.path else f"{described(row)}{again(row)}"
-    pieces = (f"{head}{what}", shapes, f"{_figures(shown)}{each}" if _figures(shown) else "", broken)
+    pieces = (f"{head}{what}", shapes, f"{_figures(shown)}{each}" if _figures(shown) else "", values, broken)
     return "  " * (shown.level + 1) + "  ".join(piece for piece in pieces if piece)
 
 
 def _figures(shown: ShownRow) -> str:
-    """``4,722,432 params, 4.83 G MACs``; nothing for none, and ``? MACs`` for operators without a rule."""
+    """``4,722,432 params, 4.83 G MACs``; nothing for none, and ``? MACs`` for operators without a rule.
+
+    Of a run also the time.
+    """
     params, macs = shown.amount(FIGURES["params"]), shown.amount(FIGURES["macs"])
     texts = [f"{units.exact(int(params))} params"] if params else []
     if shown.row.uncounted:
         texts.append(f"{AT_LEAST}{units.count(macs)} MACs" if macs else "? MACs")
     elif macs:
         texts.append(f"{units.count(macs)} MACs")
+    time = shown.amount(FIGURES["latency"])
+    texts += [units.seconds(time)] if time is not None else []
     return ", ".join(texts)

@@ -28,18 +28,32 @@ LANGUAGE_VERSION = 1
 SECTIONS = ("version", "name", "doc", "vars", "inputs", "defaults", "blocks", "layers", "graph", "init", "expect")
 
 
-# Figures that ``expect`` may name, beside ``output`` and ``layers``.
-FIGURES = (
+# Figures that ``expect`` may name, beside ``output`` and ``layers``, and what each is measured in.
+FIGURES = {
+    "params": "count",
+    "trainable_params": "count",
+    "active_params": "count",
+    "buffers": "count",
+    "param_bytes": "bytes",
+    "buffer_bytes": "bytes",
+    "input_bytes": "bytes",
+    "macs": "count",
+    "flops": "count",
+    "bytes_read": "bytes",
+    "bytes_written": "bytes",
+    "peak_memory": "bytes",
+    "peak_activations": "bytes",
+    "latency": "seconds",
+}
+# Those that a single layer has.
+LAYER_FIGURES = (
     "params",
     "trainable_params",
     "buffers",
-    "param_bytes",
-    "buffer_bytes",
     "macs",
     "flops",
     "bytes_read",
     "bytes_written",
-    "peak_memory",
     "latency",
 )
 
@@ -320,9 +334,10 @@ class _Parser(BodyParser):
     ) -> tree.ExpectedFigure | tree.ExpectedOutput | None:
         """One expectation, of a layer or of the whole."""
         name = key.value
-        known = ("output", *FIGURES) if layer else ("output", "layers", *FIGURES)
+        known = ("output", *LAYER_FIGURES) if layer else ("output", "layers", *FIGURES)
         if name not in known:
-            self.problem(key.span, f"unknown expectation {name}", suggestion(name, known), "key")
+            message = f"{name} is the whole network's, not a layer's" if name in FIGURES else None
+            self.problem(key.span, message or f"unknown expectation {name}", suggestion(name, known), "key")
             return None
         form = "write `output: (B, 10)`" if name == "output" else f"write `{name}: 25_557_032`"
         scalar = self.scalar(value, "a shape" if name == "output" else "a figure", form)
@@ -340,7 +355,21 @@ class _Parser(BodyParser):
             return None
         if device and name != "latency":
             self.problem(scalar.span, f"{name} is the same on every device", f"write `{name}: {text}`", "value")
+        elif wrong := _wrong_measure(name, figure, text):
+            self.problem(scalar.span, *wrong, "value")
+            return None
         return tree.ExpectedFigure(name, scalar.span, figure, scalar.value, path, device or None, place)
+
+
+def _wrong_measure(name: str, figure: Figure, text: str) -> tuple[str, str] | None:
+    """What is wrong with the unit of a figure, and what to write; None where it fits."""
+    measure = FIGURES[name]
+    if figure.measure == measure or (figure.measure is None and measure != "seconds"):
+        return None
+    units = {"bytes": "250 MiB", "seconds": "40 ms", "count": "4.09G"}
+    found = {"bytes": "a number of bytes", "seconds": "a time"}.get(figure.measure or "", "a number without a unit")
+    wanted = {"bytes": "bytes", "seconds": "a time", "count": "a count"}[measure]
+    return f"{name} is {wanted}, found {found}: {text}", f"write `{name}: {units[measure]}`"
 
 
 _AN_INPUT = "write `inputs:` and below it `image: randn(1, 3, 224, 224)`"

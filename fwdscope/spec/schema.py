@@ -23,7 +23,7 @@ from fwdscope.layers.base import required_inputs
 from fwdscope.layers.signature import Parameter, Signature
 from fwdscope.spec.bodies import CONTROL
 from fwdscope.spec.check import INITIALISERS
-from fwdscope.spec.parser import FIGURES, LANGUAGE_VERSION, SECTIONS
+from fwdscope.spec.parser import FIGURES, LANGUAGE_VERSION, LAYER_FIGURES, SECTIONS
 from fwdscope.spec.scope import SERIES
 
 Schema = dict[str, Any]
@@ -108,14 +108,17 @@ _HELP: dict[str, Schema] = {
     "expect.layers": _explained("Figures of single layers, by their path.", {"layer4.0.conv2": {"macs": "115.6M"}}),
     "expect.params": _explained("Parameters, each counted once however often it is used.", 25557032),
     "expect.trainable_params": _explained("Parameters that are trained.", 25557032),
+    "expect.active_params": _explained("Parameters that one position meets, of a mixture's experts the top k.", "13G"),
     "expect.buffers": _explained("Elements of buffers: running statistics, constants.", 53120),
     "expect.param_bytes": _explained("Bytes of all parameters.", "<= 100 MiB"),
     "expect.buffer_bytes": _explained("Bytes of all buffers.", "<= 1 MiB"),
+    "expect.input_bytes": _explained("Bytes of all inputs.", "<= 1 MiB"),
     "expect.macs": _explained("Multiply-accumulates of matrix products and convolutions.", "4.09G"),
     "expect.flops": _explained("2 for each MAC, and 1 for every other arithmetic result.", "8.2G"),
     "expect.bytes_read": _explained("Bytes that operators read: each operand once.", "<= 400 MB"),
     "expect.bytes_written": _explained("Bytes that operators write: each result once.", "<= 200 MB"),
     "expect.peak_memory": _explained("The most that is alive at once during the forward pass.", "<= 250 MiB"),
+    "expect.peak_activations": _explained("The most that activations alone take at once.", "<= 50 MiB"),
     "expect.latency": _explained("The time of one forward pass, on a device.", "<= 40 ms on cpu"),
     "for": _explained("A loop, unrolled while building: each round uses the same weights.", "t in range(T)"),
     "if": _explained("A choice made while building, from vars, settings and shapes.", "stride > 1"),
@@ -207,7 +210,8 @@ def _expectations() -> Schema:
     figure = {"type": ["string", "number"], "pattern": "[0-9]"}
     figures = {name: figure | _help(f"expect.{name}") for name in FIGURES}
     output = {"output": {"type": "string", "pattern": _SOMETHING} | _help("expect.output")}
-    one = {"type": "object", "properties": output | figures, "additionalProperties": False}
+    own = {name: figures[name] for name in LAYER_FIGURES}
+    one = {"type": "object", "properties": output | own, "additionalProperties": False}
     layers = {"layers": {"type": "object", "additionalProperties": one} | _help("expect.layers")}
     return {"type": "object", "properties": output | layers | figures, "additionalProperties": False}
 

@@ -13,35 +13,50 @@ import torch
 from torch import Tensor, nn
 
 from fwdscope.layers import describe_module
+from fwdscope.model.network import Observer
 from fwdscope.trace.parameters import named_modules, named_tensors
 from fwdscope.trace.record import Node, Recorder, Trace, hook, recording, tensors
 
 
 def trace_module(
-    module: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any], where_it_lives: bool = False
+    module: nn.Module,
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any],
+    where_it_lives: bool = False,
+    recorder: Recorder | None = None,
+    training: bool = False,
 ) -> tuple[Trace, str]:
     """Run a module once and record it; also the device it ran on.
 
-    It runs on meta, with stand-ins for its weights, in evaluation mode; where that cannot be (it looks at data,
-    or holds tensors that are no parameters), or is not wanted, ``where_it_lives``. Weights, modes, hooks and torch's
-    generator are left as they were, also after an exception.
+    It runs on meta, with stand-ins for its weights, in evaluation mode (or in training mode); where that cannot be (it
+    looks at data, or holds tensors that are no parameters), or is not wanted, ``where_it_lives``. A recorder of the
+    caller's own may look at more. Weights, modes, hooks and torch's generator are left as they were, also after an
+    exception.
     """
     try:
         if not where_it_lives:
-            return _recorded(module, *_on_meta(args, kwargs), _meta_tensors(module)), "meta"
+            moved, stand_ins = _on_meta(args, kwargs), _meta_tensors(module)
+            return _recorded(module, *moved, stand_ins, recorder or Recorder(), training), "meta"
     except Exception:
         if any(t.is_meta for t in tensors([args, kwargs])):
             raise  # there are no data to run it on elsewhere
     devices = {str(t.device) for t in (*module.parameters(), *module.buffers())} or {"cpu"}
     with torch.random.fork_rng():
-        return _recorded(module, tuple(args), dict(kwargs), {}), sorted(devices)[0]
+        recorder = recorder or Recorder()
+        return _recorded(module, tuple(args), dict(kwargs), {}, recorder, training), sorted(devices)[0]
 
 
-def _recorded(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], stand_ins: dict[int, Tensor]) -> Trace:
-    recorder = Recorder()
+def _recorded(
+    module: nn.Module,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    stand_ins: dict[int, Tensor],
+    recorder: Recorder,
+    training: bool,
+) -> Trace:
     with contextlib.ExitStack() as stack:
-        stack.enter_context(_evaluating(module))
-        for handle in _hooks(module, recorder):
+        stack.enter_context(_in_mode(module, training))
+        for handle in hook_modules(module, recorder):
             stack.callback(handle.remove)
         weights = stand_ins.values() if stand_ins else [tensor for _, _, tensor in _held(module)]
         stack.enter_context(recording(recorder, weights, list(tensors([args, kwargs]))))
@@ -121,11 +136,11 @@ def _standing_in(module: nn.Module, stand_ins: Mapping[int, Tensor]) -> Iterator
 
 
 @contextlib.contextmanager
-def _evaluating(module: nn.Module) -> Iterator[None]:
-    """In evaluation mode, each module put back to its own afterwards."""
+def _in_mode(module: nn.Module, training: bool) -> Iterator[None]:
+    """In evaluation or training mode, each module put back to its own afterwards."""
     modes = [(inner, inner.training) for _, inner in named_modules(module)]
     try:
-        module.eval()
+        module.train(training)
         yield
     finally:
         for inner, training in modes:
@@ -133,7 +148,8 @@ def _evaluating(module: nn.Module) -> Iterator[None]:
                 inner.training = training
 
 
-def _hooks(module: nn.Module, recorder: Recorder) -> Iterator[Any]:
+def hook_modules(module: nn.Module, recorder: Observer) -> Iterator[Any]:
+    """Hooks on a module and all inside it."""
     modules = named_modules(module)
     # A list of modules is never called, so its members are named from the module that calls them.
     lists = {path for path, inner in modules if isinstance(inner, nn.ModuleList | nn.ModuleDict)}

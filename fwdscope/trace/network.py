@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from torch import Tensor, nn
 
 from fwdscope.layers import describe_module
-from fwdscope.model.network import Body, Network, Scope
+from fwdscope.model.network import Body, Network, Observer, Scope
 from fwdscope.model.templates import BlockTemplate
 from fwdscope.spec import expression as ex
 from fwdscope.spec import tree
@@ -18,27 +18,28 @@ from fwdscope.trace.parameters import named_tensors
 from fwdscope.trace.record import Recorder, Trace, hook, recording, tensors
 
 
-def trace(network: Network) -> Trace:
-    """Run a network once on its example inputs and record it.
+def trace(network: Network, recorder: Recorder | None = None, inputs: Mapping[str, Tensor] | None = None) -> Trace:
+    """Run a network once, on its example inputs where no others are given, and record it.
 
-    The network is left as it was, also after an exception.
+    A recorder of the caller's own may look at more. The network is left as it was, also after an exception.
     """
-    recorder = CopyingRecorder()
+    recorder = recorder or CopyingRecorder()
+    given = tuple((inputs or network.example).values())
     blueprint = network.blueprint
     blueprint.observer = recorder
     with contextlib.ExitStack() as stack:
         stack.callback(lambda: setattr(blueprint, "observer", None))
-        for handle in _hook_composites(network, recorder):
+        for handle in hook_composites(network, recorder):
             stack.callback(handle.remove)
         weights = [tensor for what in ("parameters", "buffers") for _, tensor in named_tensors(network, what)]
-        stack.enter_context(recording(recorder, weights, list(network.example.values())))
-        value = network(*network.example.values())
+        stack.enter_context(recording(recorder, weights, given))
+        value = network(*given)
     unused = recorder.unread(named_tensors(network, "parameters"))
     outputs = _named_outputs(network, value)
     return Trace(recorder.root, outputs, network.spec.source, recorder.memory.peak, unused, recorder.fields())
 
 
-def _hook_composites(network: Network, recorder: Recorder) -> Iterator[Any]:
+def hook_composites(network: Network, recorder: Observer) -> Iterator[Any]:
     """Hooks on the modules inside torch's composite layers, of which the network itself says nothing."""
     blueprint = network.blueprint
     hooked: set[nn.Module] = set()

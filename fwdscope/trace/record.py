@@ -17,6 +17,7 @@ from weakref import ref
 import torch
 from torch import Tensor, nn
 
+from fwdscope.model.network import Observer
 from fwdscope.ops import Cost, Op, cost
 from fwdscope.ops.watch import watching
 from fwdscope.report import Promise
@@ -315,7 +316,7 @@ def recording(recorder: Recorder, weights: Iterable[Tensor], inputs: Sequence[Te
 
 
 def hook(
-    module: nn.Module, path: str, label: str, kind: str, text: str, recorder: Recorder, span: Span | None = None
+    module: nn.Module, path: str, label: str, kind: str, text: str, recorder: Observer, span: Span | None = None
 ) -> Iterator[Any]:
     """Hooks that make a row of each call of a module; what they give is to be removed afterwards."""
 

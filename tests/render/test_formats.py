@@ -10,7 +10,7 @@ import pytest
 import sample_reports
 
 from fwdscope.render import FORMATS, Options, render, view
-from fwdscope.report import LayerRow, Promise, Report
+from fwdscope.report import ActivationStats, LayerRow, Promise, Report
 
 REPORTS = {
     "resnet50": sample_reports.resnet50(),
@@ -44,7 +44,8 @@ def _records(text: str) -> list[dict[str, str]]:
 def test_csv_has_a_line_for_every_row_and_a_column_for_every_field() -> None:
     records = _records(render(REPORTS["gpt2"], "csv"))
     assert len(records) == len(REPORTS["gpt2"].layers)
-    assert {field.name for field in fields(LayerRow)} <= set(records[0])
+    assert {field.name for field in fields(LayerRow)} - {"stats"} <= set(records[0])
+    assert {f"stats_{field.name}" for field in fields(ActivationStats)} <= set(records[0])
 
 
 def test_csv_figures_are_plain_numbers_that_sum_to_the_total() -> None:

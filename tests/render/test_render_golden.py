@@ -8,12 +8,14 @@ from pathlib import Path
 
 import pytest
 import sample_reports
+import sample_runs
 from rich.console import Console
 
 from fwdscope.render import COLUMNS, Options, render, terminal
 
 GOLDEN = Path(__file__).parent / "golden"
 COSTS = ("layer", "flops", "read", "written", "intensity", "memory", "uncounted", "share")
+VALUES = ("layer", "mean", "std", "min", "max", "zeros", "nans", "infs", "histogram", "bound", "roof")
 
 REPORTS = {
     "resnet50": sample_reports.resnet50(),
@@ -21,6 +23,10 @@ REPORTS = {
     "mlp": sample_reports.mlp(),
     "troubled": sample_reports.troubled(),
     "mlp-not-counted": sample_reports.uncounted(sample_reports.mlp()),
+    "resnet50-ran": sample_runs.ran(sample_reports.resnet50()),
+    "resnet50-ran-without-times": sample_runs.ran(sample_reports.resnet50(), latency=False),
+    "gpt2-overflown": sample_runs.overflown(),
+    "deep": sample_runs.exploding(),
 }
 
 # What is drawn, at which width, with which options.
@@ -43,11 +49,21 @@ DRAWN = {
     "troubled-100-costs": ("troubled", 100, Options(columns=COSTS)),
     "troubled-80": ("troubled", 80, Options()),
     "troubled-50": ("troubled", 50, Options()),
+    "resnet50-ran-80": ("resnet50-ran", 80, Options()),
+    "resnet50-ran-100": ("resnet50-ran", 100, Options(target="resnet50 --device cpu")),
+    "resnet50-ran-140": ("resnet50-ran", 140, Options()),
+    "resnet50-ran-100-by-zeros": ("resnet50-ran", 100, Options(sort="zeros", top=6)),
+    "resnet50-ran-100-top": ("resnet50-ran", 100, Options(top=8)),
+    "resnet50-ran-120-values": ("resnet50-ran", 120, Options(depth=1, columns=VALUES)),
+    "resnet50-ran-without-times-100": ("resnet50-ran-without-times", 100, Options()),
+    "gpt2-overflown-100": ("gpt2-overflown", 100, Options()),
+    "gpt2-overflown-80-depth-1": ("gpt2-overflown", 80, Options(depth=1)),
+    "deep-120": ("deep", 120, Options()),
     "troubled-80-depth-1": ("troubled", 80, Options(depth=1)),
 }
 WRITTEN = {
     f"{name}.{ending}": (name, form)
-    for name in ("mlp", "gpt2", "troubled")
+    for name in ("mlp", "gpt2", "troubled", "deep")
     for form, ending in (("table", "txt"), ("tree", "tree"), ("markdown", "md"), ("csv", "csv"))
 }
 

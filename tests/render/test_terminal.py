@@ -5,6 +5,7 @@ from io import StringIO
 
 import pytest
 import sample_reports
+import sample_runs
 from rich.cells import cell_len
 from rich.console import Console
 
@@ -16,6 +17,9 @@ ALL = {
     "gpt2": sample_reports.gpt2(),
     "mlp": sample_reports.mlp(),
     "troubled": sample_reports.troubled(),
+    "resnet50-ran": sample_runs.ran(sample_reports.resnet50()),
+    "gpt2-overflown": sample_runs.overflown(),
+    "deep": sample_runs.exploding(),
 }
 
 

@@ -1,0 +1,99 @@
+"""The words for a size: a var or a setting, a product or quotient of such, a number, or ``_``.
+
+An expression is right where it gives the size at every call seen, also with vars changed, and where every name in it
+took more than one value meanwhile: then the size follows the name. A number has to be right at every call of the file
+as it is. Whatever differs otherwise is ``_``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations, permutations
+
+# The largest factor before a quotient of two names: beyond, it says less than it hides.
+_MOST = 4
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A size at one call, and the whole numbers that could be named there."""
+
+    size: int
+    names: Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class _Guess:
+    """An expression and what it gives for the values of its names; None where it has no exact value."""
+
+    text: str
+    value: Callable[[Mapping[str, int]], int | None]
+
+
+def word(now: Sequence[Seen], changed: Iterable[Seen], preferred: Sequence[str]) -> str:
+    """The words for a size seen at the calls of the file as it is, and with vars changed.
+
+    ``preferred`` are the names that may be used, the likeliest first.
+    """
+    seen = [*now, *changed]
+    if len({one.size for one in seen}) > 1:
+        names = _moving(seen, preferred)
+        for guess in _guesses(seen[0], names, [name for name in names if _is_sure(name, now, seen)]):
+            if all(guess.value(one.names) == one.size for one in seen):
+                return guess.text
+    return str(now[0].size) if len({one.size for one in now}) == 1 else "_"
+
+
+def _moving(seen: Sequence[Seen], preferred: Sequence[str]) -> list[str]:
+    """Names known at every call, which took more than one value, all of them above 0."""
+    return [
+        name
+        for name in preferred
+        if all(one.names.get(name, 0) > 0 for one in seen) and len({one.names[name] for one in seen}) > 1
+    ]
+
+
+def _is_sure(name: str, now: Sequence[Seen], seen: Sequence[Seen]) -> bool:
+    """Whether a factor or a term beside a name is no accident.
+
+    A var was changed and nothing else. The calls of a block differ in more than a setting: `2 * n` fits sizes of 2
+    and 4 at 1 and 2 also where a doubling made them, so two values do not do.
+    """
+    return len({one.names[name] for one in now}) == 1 or len({one.names[name] for one in seen}) > 2
+
+
+def _guesses(first: Seen, names: Sequence[str], sure: Sequence[str]) -> Iterator[_Guess]:
+    """What gives the first size seen, the simplest first; beside a number only names that are ``sure``."""
+    size, values = first.size, first.names
+    if size <= 0:
+        return
+    for name in names:
+        yield from _ratio(size, values[name], name, name in sure, lambda at, name=name: at[name])  # type: ignore[misc]
+    for name in sure:
+        if more := size - values[name]:
+            text = f"{name} {'+' if more > 0 else '-'} {abs(more)}"
+            yield _Guess(text, lambda at, name=name, more=more: at[name] + more)  # type: ignore[misc]
+    for a, b in combinations(names, 2):
+        if size % (product := values[a] * values[b]) == 0:
+            both = a in sure and b in sure
+            yield from _ratio(size, product, f"{a} * {b}", both, lambda at, a=a, b=b: at[a] * at[b])  # type: ignore[misc]
+    for a, b in permutations(names, 2):
+        factor, rest = divmod(size * values[b], values[a])
+        if not rest and (factor == 1 or (factor <= _MOST and a in sure and b in sure)):
+            text = f"{a} // {b}" if factor == 1 else f"{factor} * {a} // {b}"
+            yield _Guess(text, lambda at, a=a, b=b, k=factor: _exact(k * at[a], at[b]))  # type: ignore[misc]
+
+
+def _ratio(size: int, base: int, text: str, sure: bool, value: Callable[[Mapping[str, int]], int]) -> Iterator[_Guess]:
+    """The base; or so many times it, or so much of it, where the names in it are ``sure``."""
+    if size == base:
+        yield _Guess(text, value)
+    elif sure and size % base == 0:
+        yield _Guess(f"{size // base} * {text}", lambda at: size // base * value(at))
+    elif sure and base % size == 0:
+        yield _Guess(f"{text} // {base // size}", lambda at: _exact(value(at), base // size))
+
+
+def _exact(value: int, by: int) -> int | None:
+    return value // by if value % by == 0 else None

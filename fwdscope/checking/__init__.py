@@ -1,0 +1,27 @@
+"""``fwdscope check``: promises, expectations and baselines of many specs, held; plain outcomes for the renderers.
+
+torch is loaded when the first spec is built, and not at all where every outcome is known from an earlier run.
+"""
+
+from __future__ import annotations
+
+from fwdscope.checking.baseline import Folder, remarks_on
+from fwdscope.checking.files import File, NoTargetError, files
+from fwdscope.checking.one import Settings
+from fwdscope.checking.outcome import Outcome, Point, Run, Told
+from fwdscope.checking.run import Plan, outcomes
+
+__all__ = [
+    "File",
+    "Folder",
+    "NoTargetError",
+    "Outcome",
+    "Plan",
+    "Point",
+    "Run",
+    "Settings",
+    "Told",
+    "files",
+    "outcomes",
+    "remarks_on",
+]

@@ -1,0 +1,315 @@
+"""``fwdscope bench``: how long a forward takes, and where the time goes."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from fwdscope import speedup
+from fwdscope.bench_settings import BUDGET, PRECISION, BenchSettings
+from fwdscope.cli.boundary import INTERRUPTED, InputError, boundary, put, terminal_of
+from fwdscope.cli.options import AllowImport, Inputs, Limits, ModelDtype, Seed, Sets, WeightsFile, dtype_of
+from fwdscope.cli.progress import progress
+from fwdscope.cli.targets import is_module, module_of, run_module, spec_of
+from fwdscope.report import Report
+from fwdscope.run_settings import RunError
+from fwdscope.spec.problems import SpecError
+from fwdscope.speedup import Speedup
+from fwdscope.sweep import Axis, Point, Sweep, combinations, parse, saved_points
+
+if TYPE_CHECKING:
+    from fwdscope.benchmark import Measured, Subject
+
+_TARGET = "A spec file, the name of a spec that ships with fwdscope, or package.module:factory."
+_DEVICE = "Where to run it: cpu, cuda, cuda:1, mps. Not given: the fastest here."
+_AUTOCAST = "Let torch cast to --dtype operator by operator; not given, weights and inputs are cast."
+_VARY = "Measure at several sizes: B=1,8,32 or T=128:4096:x2 or T=128:1024:+128; also dtype and threads. Repeatable."
+_LAYERS = "Show the N slowest layers; 0 for all. 15 if not given, and none with --vary."
+_BUDGET = "Seconds for the repeats of the whole, and as many for the layers."
+_REPEATS = "Exactly so many, rather than until the median is known to --precision."
+_WARMUP = "Forwards before the first that counts; not given: until two in a row agree."
+_PRECISION = "Half the width of the median's 95 % interval, in percent of the median."
+_AGAINST = "Hold it against a benchmark saved with -o FILE.json."
+_CHANNELS_LAST = "Weights and images with their channels last in memory."
+_OUTPUT = "Write to a file; .json keeps every repeat."
+_FORMATS = ("table", "json", "csv")
+
+
+LAYERS = 15
+
+_Device = Annotated[str | None, typer.Option("--device", metavar="DEVICE", help=_DEVICE)]
+_Autocast = Annotated[bool, typer.Option("--autocast", help=_AUTOCAST)]
+_Compile = Annotated[bool, typer.Option("--compile", help="Compile the whole with torch.compile first.")]
+_ChannelsLast = Annotated[bool, typer.Option("--channels-last", help=_CHANNELS_LAST)]
+_Threads = Annotated[int | None, typer.Option(min=1, metavar="N", help="Threads of the CPU.")]
+_Batch = Annotated[int | None, typer.Option(min=1, metavar="N", help="The batch, by the var that says it.")]
+_Vary = Annotated[list[str] | None, typer.Option("--vary", metavar="NAME=VALUES", help=_VARY)]
+_Layers = Annotated[int | None, typer.Option("--layers", min=0, metavar="N", help=_LAYERS)]
+_NoLayers = Annotated[bool, typer.Option("--no-layers", help="Do not time the layers.")]
+_Budget = Annotated[float, typer.Option(min=0.0, metavar="SECONDS", help=_BUDGET)]
+_Precision = Annotated[float, typer.Option(min=0.01, metavar="PERCENT", help=_PRECISION)]
+_Repeats = Annotated[int | None, typer.Option(min=1, metavar="N", help=_REPEATS)]
+_Warmup = Annotated[int | None, typer.Option(min=0, metavar="N", help=_WARMUP)]
+_Against = Annotated[Path | None, typer.Option("--against", metavar="FILE", help=_AGAINST)]
+_Format = Annotated[str | None, typer.Option("--format", metavar="FORMAT", help=", ".join(_FORMATS))]
+_Output = Annotated[Path | None, typer.Option("-o", "--output", metavar="FILE", help=_OUTPUT)]
+
+
+def bench(
+    target: Annotated[str, typer.Argument(metavar="TARGET", help=_TARGET)],
+    device: _Device = None,
+    dtype: ModelDtype = "float32",
+    autocast: _Autocast = False,
+    compile_: _Compile = False,
+    channels_last: _ChannelsLast = False,
+    threads: _Threads = None,
+    batch: _Batch = None,
+    vary: _Vary = None,
+    layers: _Layers = None,
+    no_layers: _NoLayers = False,
+    budget: _Budget = BUDGET,
+    precision: _Precision = 100 * PRECISION,
+    repeats: _Repeats = None,
+    warmup: _Warmup = None,
+    against: _Against = None,
+    seed: Seed = 0,
+    weights: WeightsFile = None,
+    set_: Sets = None,
+    input_: Inputs = None,
+    format_: _Format = None,
+    output: _Output = None,
+    allow_import: AllowImport = False,
+    limit: Limits = None,
+) -> None:
+    """Measure how long a forward takes, and where the time goes: the whole untouched, then each layer."""
+    settings = BenchSettings(
+        device=device, dtype=dtype, autocast=autocast, compiled=compile_, channels_last=channels_last,
+        threads=threads, seed=seed, weights=weights, warmup=warmup, repeats=repeats, precision=precision / 100,
+        budget=budget, layers=not no_layers and (not vary or layers is not None),
+    )  # fmt: skip
+    wanted = _Wanted(target, tuple(set_ or ()), tuple(input_ or ()), batch, allow_import)
+    shown = LAYERS if layers is None else layers or None
+    boundary(lambda: _command(wanted, settings, vary or [], against, shown, format_, output), limit)
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    """What is to be measured, as the command line says it."""
+
+    target: str
+    sets: tuple[str, ...]
+    inputs: tuple[str, ...]
+    batch: int | None
+    allow_import: bool
+
+
+def _command(
+    wanted: _Wanted,
+    settings: BenchSettings,
+    vary: list[str],
+    against: Path | None,
+    shown: int | None,
+    format: str | None,
+    output: Path | None,
+) -> None:
+    """Measure, write, and say by the exit code whether Ctrl-C ended it."""
+    form, before, axes = _format(format, output), _saved(against), _axes(vary)
+    varied = {axis.name for axis in axes}
+    if settings.autocast and settings.dtype == "float32" and "dtype" not in varied:
+        raise InputError("--autocast needs --dtype bfloat16 or float16: what to cast to")
+    if axes:
+        points, interrupted = _swept(wanted, axes, settings)
+        put(_sweep_text(Sweep(axes, points), form, output, before), output)
+        if not interrupted and all(point.report is None for point in points):
+            raise InputError("no combination could be measured")
+    else:
+        measured = _measured(wanted, settings)
+        interrupted = measured.interrupted
+        compared = _compared(before, (), measured.report)
+        put(_text(measured.report, form, output, shown, compared, _next(wanted, output)), output)
+    if interrupted:
+        sys.stdout.flush()
+        raise typer.Exit(INTERRUPTED)
+
+
+# --- measuring -------------------------------------------------------------------------------------------------------
+
+
+def _measured(wanted: _Wanted, settings: BenchSettings) -> Measured:
+    """One benchmark. Ctrl-C while it measures leaves what there is; before that it ends the program."""
+    from fwdscope.benchmark import bench as measure
+
+    # The command ends at Ctrl-C by default; here it has something to say first.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    with progress() as say:
+        settings = replace(settings, on_progress=say)
+        say("building")
+        subject = _subject(wanted, settings)
+        if not is_module(wanted.target):
+            return measure(subject, settings)
+        return run_module(wanted.target, lambda: measure(subject, settings))
+
+
+def _subject(wanted: _Wanted, settings: BenchSettings) -> Subject:
+    from fwdscope.benchmark import subject_of_module, subject_of_spec
+
+    sets, inputs = list(wanted.sets), list(wanted.inputs)
+    if wanted.target.endswith(".json"):
+        raise InputError(f"{wanted.target} is a saved report: name the spec, and put the report behind --against")
+    if is_module(wanted.target):
+        if wanted.batch is not None:
+            raise InputError("--batch is for specs; give a module's inputs by --input NAME=8,3,224,224")
+        call = module_of(wanted.target, sets, inputs, "float32")
+        make = partial(module_of, wanted.target, sets, inputs, "float32", numbers=True)
+        return run_module(wanted.target, lambda: subject_of_module(call, make, settings))
+    checked, feeds = spec_of(wanted.target, sets, inputs, wanted.allow_import)
+    if wanted.batch is not None:
+        from fwdscope.model.inputs import example_inputs
+        from fwdscope.run.batch import batch_variable
+
+        first = next(iter(example_inputs(checked, {}).values()))
+        name = batch_variable(checked, first.shape[0]) if first.dim() else None
+        if name is None:
+            raise InputError(f"--batch: no var of {wanted.target} says the first size of its first input; use --input")
+        checked, feeds = spec_of(wanted.target, [*sets, f"{name}={wanted.batch}"], inputs, wanted.allow_import)
+    return subject_of_spec(checked, feeds, settings)
+
+
+def _swept(wanted: _Wanted, axes: tuple[Axis, ...], settings: BenchSettings) -> tuple[tuple[Point, ...], bool]:
+    """All combinations in turn; whether Ctrl-C ended it. A combination that cannot run says why, and the others do."""
+    points: list[Point] = []
+    for values in combinations(axes):
+        try:
+            try:
+                measured = _measured(*_at(wanted, settings, values))
+            except KeyboardInterrupt:
+                return tuple(points), True
+            if measured.report.run is not None and measured.report.run.latency is not None:
+                points.append(Point(values, measured.report))
+            if measured.interrupted:
+                return tuple(points), True
+        except (RunError, SpecError) as error:
+            if _unknown_name(error, axes):
+                raise
+            points.append(Point(values, None, _brief(error)))
+    return tuple(points), False
+
+
+def _at(wanted: _Wanted, settings: BenchSettings, values: tuple[tuple[str, str], ...]) -> tuple[_Wanted, BenchSettings]:
+    """What is measured at one combination: a var of the spec, or an option of this command."""
+    for name, value in values:
+        if name == "dtype":
+            settings = replace(settings, dtype=dtype_of(value))
+        elif name == "threads":
+            settings = replace(settings, threads=int(value))
+        elif name == "batch":
+            wanted = replace(wanted, batch=int(value))
+        else:
+            wanted = replace(wanted, sets=(*wanted.sets, f"{name}={value}"))
+    return wanted, settings
+
+
+def _axes(vary: list[str]) -> tuple[Axis, ...]:
+    try:
+        axes = tuple(map(parse, vary))
+        combinations(axes)
+    except ValueError as error:
+        raise InputError(str(error)) from None
+    for axis in axes:
+        for value in axis.values:
+            _hold_value(axis.name, value)
+    return axes
+
+
+def _hold_value(name: str, value: str) -> None:
+    if name == "dtype":
+        try:
+            dtype_of(value)
+        except typer.BadParameter as error:
+            raise InputError(f"--vary dtype: {error.message}") from None
+    if name in ("threads", "batch") and not (value.isdigit() and int(value)):
+        raise InputError(f"--vary {name}={value}: a whole number above 0 is wanted")
+
+
+def _unknown_name(error: RunError | SpecError, axes: tuple[Axis, ...]) -> bool:
+    """Whether the command line itself is wrong, so that no combination can run."""
+    return isinstance(error, SpecError) and any(problem.code == "name" for problem in error.problems)
+
+
+def _brief(error: RunError | SpecError) -> str:
+    text = error.problems[0].message if isinstance(error, SpecError) else str(error)
+    return text.splitlines()[0]
+
+
+# --- what comes out --------------------------------------------------------------------------------------------------
+
+
+def _format(given: str | None, output: Path | None) -> str:
+    endings = {".json": "json", ".csv": "csv"}
+    form = given or (endings.get(output.suffix, "table") if output else "table")
+    if form not in _FORMATS:
+        raise InputError(f"unknown format {form}; there are: {', '.join(_FORMATS)}")
+    return form
+
+
+def _saved(path: Path | None) -> tuple[Point, ...]:
+    """The points of a benchmark saved before."""
+    if path is None:
+        return ()
+    try:
+        points = saved_points(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"--against {path} cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise InputError(f"--against {path} is no report: it is not UTF-8") from None
+    if not any(point.report and point.report.run and point.report.run.latency for point in points):
+        raise InputError(f"--against {path} holds no latency: save one with fwdscope bench … -o {path.name}")
+    return points
+
+
+def _compared(before: tuple[Point, ...], values: tuple[tuple[str, str], ...], now: Report) -> Speedup | None:
+    """Beside the point of the same values; a single report is beside everything."""
+    fitting = [point for point in before if dict(point.values) == dict(values)]
+    if len(before) == 1 and not before[0].values:
+        fitting = list(before)
+    return speedup.against(fitting[0].report, now) if fitting and fitting[0].report else None
+
+
+def _text(
+    report: Report, form: str, output: Path | None, layers: int | None, compared: Speedup | None, command: str
+) -> str:
+    if form == "json":
+        return report.dumps()
+    if form == "csv":
+        from fwdscope.render import render
+
+        return render(report, "csv")
+    from fwdscope.render.bench import draw
+
+    width, color = (100, False) if output else terminal_of()
+    return draw(report, width, color, layers, compared, command)
+
+
+def _sweep_text(sweep: Sweep, form: str, output: Path | None, before: tuple[Point, ...]) -> str:
+    if form == "json":
+        return sweep.dumps()
+    from fwdscope.render.sweep import as_csv, draw_sweep
+
+    if form == "csv":
+        return as_csv(sweep)
+    width, color = (100, False) if output else terminal_of()
+    compared = [_compared(before, point.values, point.report) if point.report else None for point in sweep.points]
+    return draw_sweep(sweep, width, color, compared)
+
+
+def _next(wanted: _Wanted, output: Path | None) -> str:
+    sets = "".join(f" --set {item}" for item in wanted.sets)
+    if output is None:
+        return f"fwdscope bench {wanted.target}{sets} -o before.json   ·   then, changed: --against before.json"
+    return ""

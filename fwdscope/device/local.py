@@ -1,0 +1,147 @@
+"""The devices that are here, and what memory they have left."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+import torch
+
+from fwdscope.device import host
+
+
+class DeviceError(ValueError):
+    """A device that is not here; the message says which are."""
+
+
+@dataclass(frozen=True)
+class LocalDevice:
+    """A device of this computer."""
+
+    # As torch takes it: ``cpu``, ``cuda:0``, ``mps``.
+    device: str
+    # What it is: ``NVIDIA H100 80GB HBM3``.
+    name: str
+    # Bytes: all, and what is free now (of the CPU: could still be taken without swapping). None where nobody says.
+    memory: int | None
+    free: int | None
+
+    @property
+    def kind(self) -> str:
+        """``cpu``, ``cuda`` or ``mps``."""
+        return self.device.partition(":")[0]
+
+
+class Torch(Protocol):
+    """What is asked of torch: the module itself, or a fake of it."""
+
+    cuda: Any
+    backends: Any
+    mps: Any
+    version: Any
+    __version__: str
+
+
+# Tests put another in its place.
+TORCH: Torch = torch  # type: ignore[assignment]
+
+
+def devices(lib: Torch | None = None, free: bool = True) -> tuple[LocalDevice, ...]:
+    """All devices here, the CPU first, then GPUs in torch's order.
+
+    Asking a CUDA device what is free makes a context on it, which takes a moment and some of its memory; without
+    ``free`` none is made.
+    """
+    lib = lib or TORCH
+    return (_cpu(), *_cuda(lib, free), *_mps(lib))
+
+
+def find(text: str, lib: Torch | None = None) -> LocalDevice:
+    """The device that ``cpu``, ``cuda``, ``cuda:1`` or ``mps`` means. Raises DeviceError where it is not here."""
+    lib = lib or TORCH
+    wanted = text.strip().lower()
+    here = devices(lib, free=False)
+    if wanted == "cuda" and any(one.kind == "cuda" for one in here):
+        # The one that torch would take, which `torch.cuda.set_device` may have changed.
+        wanted = f"cuda:{lib.cuda.current_device()}"
+    for one in here:
+        if wanted in (one.device, f"{one.device}:0"):
+            return replace(one, free=free_memory(one.device, lib))
+    raise DeviceError(_not_here(text, wanted, here, lib))
+
+
+def free_memory(device: str | torch.device, lib: Torch | None = None) -> int | None:
+    """Bytes that a program could still take on a device; None where nobody says."""
+    lib = lib or TORCH
+    text = str(device)
+    kind, _, index = text.partition(":")
+    if kind == "cpu":
+        return host.memory().free
+    if kind == "cuda":
+        return _cuda_free(lib, int(index) if index else lib.cuda.current_device())
+    return _mps_free(lib) if kind == "mps" else None
+
+
+def preferred(lib: Torch | None = None) -> LocalDevice:
+    """The fastest kind of device here: a CUDA GPU (torch's current one), else Apple's GPU, else the CPU."""
+    lib = lib or TORCH
+    kinds = {one.kind for one in devices(lib, free=False)}
+    return find(next(kind for kind in ("cuda", "mps", "cpu") if kind in kinds), lib)
+
+
+def _cpu() -> LocalDevice:
+    memory = host.memory()
+    return LocalDevice("cpu", host.processor(), memory.total, memory.free)
+
+
+def _cuda(lib: Torch, free: bool) -> list[LocalDevice]:
+    if not lib.cuda.is_available():
+        return []
+    found = []
+    for index in range(lib.cuda.device_count()):
+        properties = lib.cuda.get_device_properties(index)
+        left = _cuda_free(lib, index) if free else None
+        found.append(LocalDevice(f"cuda:{index}", str(properties.name), int(properties.total_memory), left))
+    return found
+
+
+def _cuda_free(lib: Torch, index: int) -> int | None:
+    """What the driver has left, and what torch keeps of memory that nothing uses any more."""
+    try:
+        free, _ = lib.cuda.mem_get_info(index)
+    except RuntimeError:
+        # No context can be made: another program has the device for itself, or its memory is full.
+        return None
+    kept = lib.cuda.memory_reserved(index) - lib.cuda.memory_allocated(index)
+    return int(free) + max(0, int(kept))
+
+
+def _mps(lib: Torch) -> list[LocalDevice]:
+    if not lib.backends.mps.is_available():
+        return []
+    # Memory is the computer's, but for what Metal would rather leave to others.
+    return [LocalDevice("mps", host.processor(), host.memory().total, _mps_free(lib))]
+
+
+def _mps_free(lib: Torch) -> int | None:
+    limit = lib.mps.recommended_max_memory() - lib.mps.driver_allocated_memory()
+    free = host.memory().free
+    return max(0, int(limit) if free is None else min(int(limit), free))
+
+
+def _not_here(text: str, wanted: str, here: tuple[LocalDevice, ...], lib: Torch) -> str:
+    kind = wanted.partition(":")[0]
+    names = [one.device if one.kind == "cpu" else f"{one.device} ({one.name})" for one in here]
+    there = f"{', '.join(names[:-1])} and {names[-1]}" if len(names) > 1 else f"{names[0]} alone"
+    if kind not in ("cpu", "cuda", "mps"):
+        return f"there is no device {text!r}: write cpu, cuda, cuda:1 or mps; here is {there}"
+    why = ""
+    if kind not in {one.kind for one in here}:
+        why = {"cuda": _why_no_cuda(lib), "mps": " (mps is Apple's GPU)"}.get(kind, "")
+    return f"there is no {text} here{why}; here is {there}"
+
+
+def _why_no_cuda(lib: Torch) -> str:
+    if lib.version.cuda is None and getattr(lib.version, "hip", None) is None:
+        return f" (torch {lib.__version__} is built without CUDA)"
+    return f" (torch {lib.__version__} finds no GPU, or no driver for it)"

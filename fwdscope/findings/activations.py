@@ -1,0 +1,401 @@
+"""Findings about the values that a run saw: where they broke, died, froze, grew or shrank."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from fwdscope import units
+from fwdscope.findings.network import BATCH_NORMS, Checks, Finding, Network, name, parameter, some
+from fwdscope.report import ActivationStats, LayerRow, NonFinite, Report, parents
+
+check = Checks()
+
+# The largest number of each type, and the x from which exp(x) exceeds it.
+_LARGEST = {"float16": 65504.0, "bfloat16": 3.39e38, "float32": 3.4e38, "float64": 1.8e308}
+_EXP_LIMIT = {"float16": 11.09, "bfloat16": 88.72, "float32": 88.72, "float64": 709.78}
+
+# Of so many results of a ReLU more are zero than its inputs' signs explain.
+_DEAD = 0.99
+# Fewer values than this may be all zero, or all equal, by chance.
+_ENOUGH = 16
+# Mean squares of tanh from which at least half of the values lie beyond ±0.9: with a part p of them there, it is at
+# most p + (1 − p) · 0.81, so p >= (mean square − 0.81) / 0.19.
+_SATURATED = 0.905
+# A stack counts as exploding where its last copy's spread is so many times the first one's, and as vanishing where it
+# is so small a part. Residual networks at initialisation grow by the square root of their depth, 126 layers by 11;
+# eight layers with torch's own initialisation and ReLU between shrink to a 500th and still train.
+_GROWTH = 1000.0
+# Fewer layers make no trend; and how much of the logarithms' variance a straight line has to explain.
+_LEAST_LAYERS = 4
+_STRAIGHT = 0.8
+
+
+# --- values that are no numbers --------------------------------------------------------------------------------------
+
+
+def first_broken(report: Report) -> int | None:
+    """The index of the row whose step first made a NaN or an infinity out of numbers; None where none did."""
+    first = report.run.first_nonfinite if report.run else None
+    if first is None:
+        return None
+    around = set(parents(report.layers))
+    # A container stands before the step in it that broke, and has bad values too.
+    ends = [(i, row) for i, row in enumerate(report.layers) if i not in around and _bad(row, first)]
+    # Of equal copies the run names one and the report the first, so that a path is not always found.
+    telling: tuple[Callable[[LayerRow], bool], ...] = (
+        lambda row: (row.path, row.text, row.line) == (first.path, first.text, first.line),
+        lambda row: (row.text, row.line) == (first.text, first.line),
+        lambda row: row.line == first.line,
+        lambda row: True,
+    )
+    return next((i for tells in telling for i, row in ends if tells(row)), None)
+
+
+def _bad(row: LayerRow, first: NonFinite) -> bool:
+    return row.stats is not None and bool(row.stats.nans if first.nans else row.stats.infs)
+
+
+@check
+def _not_finite(network: Network) -> Iterator[Finding]:
+    """The first step that made a NaN or an infinity, what went into it, and what is likely to have happened."""
+    run = network.report.run
+    if run is None or run.first_nonfinite is None:
+        return
+    first = run.first_nonfinite
+    index = first_broken(network.report)
+    row = network.rows[index] if index is not None else None
+    counts = [f"{units.exact(n)} {kind}" for n, kind in ((first.nans, "NaN"), (first.infs, "Inf")) if n]
+    line = f" (line {first.line})" if first.line is not None else ""
+    path = first.path or first.text
+    ranges = f", from inputs {_ranges(first.inputs)}" if first.inputs else ""
+    # Under autocast the rows still have the types of the model.
+    dtype = row.output_dtypes[0] if row and row.output_dtypes and run.precision is None else run.dtype
+    cause = _cause(_Broken(first, row.type if row else "", dtype))
+    why = f": {cause.what}" if cause else ""
+    yield Finding(
+        "warning",
+        f"{path}{line} is the first to give {' and '.join(counts)}{ranges}{why}",
+        path,
+        cause.advice if cause else None,
+    )
+
+
+def _ranges(inputs: Sequence[ActivationStats]) -> str:
+    return " and ".join(dict.fromkeys(map(_range, inputs[:3])))
+
+
+def _range(stats: ActivationStats) -> str:
+    if stats.min is None or stats.max is None:
+        return "without a finite value"
+    ends = f"{units.value(stats.min)} … {units.value(stats.max)}"
+    bad = [f"{units.exact(n)} {kind}" for n, kind in ((stats.nans, "NaN"), (stats.infs, "Inf")) if n]
+    return f"{ends} with {' and '.join(bad)}" if bad else ends
+
+
+@dataclass(frozen=True)
+class _Broken:
+    """A step that broke, the outermost function of its line, and the type of its results."""
+
+    first: NonFinite
+    function: str
+    dtype: str
+
+    def calls(self, *names: str) -> bool:
+        """Whether the step is one of these, or its line calls one."""
+        words = "|".join(map(re.escape, names))
+        return self.function in names or bool(re.search(rf"\b(?:{words})\s*\(", self.first.text))
+
+    @property
+    def low(self) -> float:
+        """The least input."""
+        return min((s.min for s in self.first.inputs if s.min is not None), default=math.inf)
+
+    @property
+    def high(self) -> float:
+        """The largest input."""
+        return max((s.max for s in self.first.inputs if s.max is not None), default=-math.inf)
+
+    @property
+    def zeros(self) -> int:
+        """How many zeros went in."""
+        return sum(s.zeros for s in self.first.inputs)
+
+
+@dataclass(frozen=True)
+class _Cause:
+    what: str
+    advice: str
+
+
+def _cause(broken: _Broken) -> _Cause | None:
+    """What is likely to have happened; None where the inputs do not tell."""
+    return next(filter(None, (tell(broken) for tell in _CAUSES)), None)
+
+
+def _handed_on(broken: _Broken) -> _Cause | None:
+    if any(stats.nans for stats in broken.first.inputs):
+        return _Cause("its inputs hold NaN already", "look at where they come from: the batch, or the weights")
+    return None
+
+
+def _masked(broken: _Broken) -> _Cause | None:
+    """A softmax over a row of −∞ is 0 / 0."""
+    if not broken.calls("softmax", "Softmax", "log_softmax", "scaled_dot_product_attention"):
+        return None
+    if broken.first.nans and any(stats.infs for stats in broken.first.inputs):
+        return _Cause(
+            "the softmax of a row that is all −∞ is 0 / 0",
+            "let the mask leave every row at least one place, or fill with a large negative number instead of −∞",
+        )
+    return None
+
+
+def _of_log(broken: _Broken) -> _Cause | None:
+    lowest = -1.0 if broken.calls("log1p") else 0.0
+    if not broken.calls("log", "log2", "log10", "log1p", "logit", "xlogy") or broken.low > lowest:
+        return None
+    below = f"values down to {units.value(broken.low)}" if broken.low < lowest else units.value(lowest)
+    what = f"the logarithm of {below} is {'no number' if broken.low < lowest else '−∞'}"
+    return _Cause(what, "clamp(min=1e-8) before it, or log_softmax, logsigmoid or logsumexp, which never get there")
+
+
+def _of_root(broken: _Broken) -> _Cause | None:
+    if broken.calls("sqrt", "rsqrt") and broken.low < 0:
+        return _Cause(f"the root of values down to {units.value(broken.low)} is no number", "clamp(min=0) before it")
+    if broken.calls("rsqrt", "reciprocal") and broken.zeros:
+        return _Cause("one over 0 is infinite", "add a small epsilon before it, as the norms do")
+    return None
+
+
+def _of_exp(broken: _Broken) -> _Cause | None:
+    limit = _EXP_LIMIT.get(broken.dtype)
+    if limit is None or not broken.calls("exp", "expm1", "exp2", "sinh", "cosh") or broken.high <= limit:
+        return None
+    what = f"exp overflows {broken.dtype} from {units.value(limit)} on"
+    return _Cause(what, "take the largest value away first, as softmax and logsumexp do")
+
+
+def _overflow(broken: _Broken) -> _Cause | None:
+    """Results beyond the type's largest number: in half precision from ordinary inputs, else from huge ones."""
+    largest = _LARGEST.get(broken.dtype)
+    size = max(abs(broken.low), abs(broken.high))
+    if largest is None or not broken.first.inputs or not math.isfinite(size):
+        return None
+    if broken.dtype == "float16" and size > 1:
+        what = f"a result beyond {units.value(largest)}, the largest float16"
+        return _Cause(what, "bfloat16 has the range of float32; or scale the inputs down")
+    if size > math.sqrt(largest):
+        what = f"products of values of {units.value(size)} exceed {units.value(largest)}, the largest {broken.dtype}"
+        return _Cause(what, "look at where the values grow: a norm between, or a smaller initialisation")
+    return None
+
+
+def _divided(broken: _Broken) -> _Cause | None:
+    """A division whose divisor holds zeros; which input that is, a line with two of them tells."""
+    if broken.function not in ("div", "true_divide", "remainder", "fmod") or not broken.zeros:
+        return None
+    divisor = broken.first.inputs[-1]
+    return _Cause("a division by 0", "add a small epsilon to what is divided by") if divisor.zeros else None
+
+
+def _undefined(broken: _Broken) -> _Cause | None:
+    if broken.first.nans and any(stats.infs for stats in broken.first.inputs):
+        return _Cause("∞ − ∞ and 0 · ∞ are no numbers", "a large finite number in place of ∞ has both")
+    return None
+
+
+_CAUSES = (_handed_on, _masked, _of_log, _of_root, _of_exp, _overflow, _divided, _undefined)
+
+
+# --- layers that say nothing -----------------------------------------------------------------------------------------
+
+_RELUS = ("ReLU", "relu", "ReLU6", "relu6")
+
+
+@check
+def _dead(network: Network) -> Iterator[Finding]:
+    """ReLUs whose results are nearly all 0: nothing gets through them, and no gradient back."""
+    found = [
+        (row, row.stats)
+        for _, row in network.of_type(*_RELUS)
+        if row.stats and row.stats.elements >= _ENOUGH and row.stats.zeros > _DEAD * row.stats.elements
+    ]
+    if not found:
+        return
+    names = some([name(row) for row, _ in found])
+    zeros, elements = (sum(getattr(stats, field) for _, stats in found) for field in ("zeros", "elements"))
+    part = "nothing but zeros" if zeros == elements else f"{units.share(zeros / elements)} zeros"
+    verb = "give" if len(found) > 1 else "gives"
+    text = f"{names} {verb} {part}: dead, nearly all that goes in is negative"
+    advice = "a smaller learning rate, a bias above 0 to start with, a norm before it, or LeakyReLU"
+    yield Finding("warning", text, name(found[0][0]) if len(found) == 1 else None, advice)
+
+
+@check
+def _saturated(network: Network) -> Iterator[Finding]:
+    """Sigmoids and tanhs most of whose results lie near the ends of their range, where the slope is nearly 0."""
+    found = []
+    for _, row in network.of_type("Tanh", "tanh", "Sigmoid", "sigmoid"):
+        square = _mean_square(row)
+        if square is not None and square >= _SATURATED:
+            found.append((row, (min(square, 1.0) - 0.81) / 0.19))
+    if not found:
+        return
+    # A trained network may be as sure as that; a new one should not.
+    trained = bool(network.report.run and network.report.run.weights)
+    names = some([name(row) for row, _ in found])
+    least = units.share(min(part for _, part in found))
+    verb, its = ("are", "their") if len(found) > 1 else ("is", "its")
+    text = f"{names} {verb} saturated: at least {least} of {its} values lie within 5 % of an end"
+    advice = "the slope there is nearly 0: smaller weights, or a norm before it, bring the inputs back"
+    path = name(found[0][0]) if len(found) == 1 else None
+    yield Finding("note" if trained else "warning", text, path, advice)
+
+
+def _mean_square(row: LayerRow) -> float | None:
+    """The mean square of the results as a tanh's, for a sigmoid is (tanh(x / 2) + 1) / 2; None where not known."""
+    stats = row.stats
+    if stats is None or stats.mean is None or stats.std is None or stats.elements < _ENOUGH:
+        return None
+    mean, std = (2 * stats.mean - 1, 2 * stats.std) if row.type.lower() == "sigmoid" else (stats.mean, stats.std)
+    return mean * mean + std * std
+
+
+@check
+def _constant(network: Network) -> Iterator[Finding]:
+    """Layers with inputs whose results are all one number: the input is lost there. Only the first is named."""
+    found = []
+    for i in network.leaves:
+        row, stats = network.rows[i], network.rows[i].stats
+        if row.kind not in ("layer", "copies") or row.type in _RELUS or not row.input_shapes or stats is None:
+            continue
+        if stats.elements >= _ENOUGH and stats.min is not None and stats.min == stats.max:
+            found.append((row, stats.min))
+    if not found:
+        return
+    first, value = found[0]
+    verb = "do" if len(found) > 2 else "does"
+    others = f", so {verb} {units.plural(len(found) - 1, 'layer')} behind it" if len(found) > 1 else ""
+    lost = all(t.stats is not None and t.stats.min == t.stats.max for t in network.report.outputs)
+    text = f"{name(first)} gives {units.value(value)} everywhere{others}: the input is lost there"
+    advice = "a weight of zeros does that, and is meant in some residual branches" if value == 0 and not lost else None
+    yield Finding("warning" if lost else "note", text, name(first), advice)
+
+
+# --- values that grow or shrink ---------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Trend:
+    """How the spread of values changes from layer to layer."""
+
+    first: float
+    last: float
+    layers: int
+    # By which it is multiplied at each.
+    factor: float
+    # Whether what comes behind the last is no number.
+    breaks: bool
+
+    @property
+    def whole(self) -> float:
+        return self.factor ** (self.layers - 1)
+
+
+def _trend(spreads: Sequence[float | None]) -> _Trend | None:
+    """The trend of spreads that change by a factor at each layer: of those before the first that is no number.
+
+    None where they are too few or follow no straight line in the logarithm.
+    """
+    known: list[float] = []
+    for spread in spreads:
+        if spread is None or not math.isfinite(spread) or spread <= 0:
+            break
+        known.append(spread)
+    count = len(known)
+    if count < _LEAST_LAYERS:
+        return None
+    logs = [math.log(spread) for spread in known]
+    middle, mean = (count - 1) / 2, sum(logs) / count
+    along = sum((i - middle) ** 2 for i in range(count))
+    across = sum((log - mean) ** 2 for log in logs)
+    slope = sum((i - middle) * (log - mean) for i, log in enumerate(logs)) / along
+    if not across or slope * slope * along / across < _STRAIGHT:
+        return None
+    return _Trend(known[0], known[-1], count, math.exp(slope), count < len(spreads))
+
+
+@check
+def _growing(network: Network) -> Iterator[Finding]:
+    """Stacks, else all layers with a matrix in a row, through which the spread of the values explodes or vanishes."""
+    for i, row in enumerate(network.rows):
+        trend = _trend(row.copy_stds)
+        if trend and _is_extreme(trend):
+            around = network.parents[i]
+            stack = row if around is None else network.rows[around]
+            inside = [network.rows[leaf] for leaf in network.leaves if leaf == i or _within(network, leaf, i)]
+            yield _growth(name(stack), trend, inside, network.report)
+            return
+    leaves = [network.rows[i] for i in network.leaves]
+    rows = [row for row in leaves if _has_matrix(row)]
+    trend = _trend([row.stats.std if row.stats else None for row in rows])
+    if trend and _is_extreme(trend):
+        yield _growth(f"{name(rows[0])} to {name(rows[trend.layers - 1])}", trend, leaves, network.report)
+
+
+def _is_extreme(trend: _Trend) -> bool:
+    return trend.whole >= _GROWTH or trend.whole <= 1 / _GROWTH
+
+
+def _within(network: Network, index: int, outer: int) -> bool:
+    around = network.parents[index]
+    while around is not None and around != outer:
+        around = network.parents[around]
+    return around is not None
+
+
+def _has_matrix(row: LayerRow) -> bool:
+    weight = parameter(row, "weight")
+    return bool(weight and len(weight) > 1 and row.macs and row.stats)
+
+
+def _growth(where: str, trend: _Trend, rows: Sequence[LayerRow], report: Report) -> Finding:
+    grow = trend.factor > 1
+    verb, size = ("grow", trend.factor) if grow else ("shrink", 1 / trend.factor)
+    start = f"values {verb} {units.value(size)}-fold at each of {trend.layers} layers through {where}"
+    last = "the last that is finite" if trend.breaks else "the last"
+    ends = f"std {units.value(trend.first)} behind the first, {units.value(trend.last)} behind {last}"
+    # The residual stream of a trained network may well grow a thousandfold.
+    if report.run and report.run.weights:
+        return Finding("note", f"{start}: {ends}", where)
+    if report.run and report.run.mode == "eval" and any(row.type in BATCH_NORMS for row in rows):
+        advice = "before training a batch norm in eval mode normalizes nothing: --train shows what training sees"
+        return Finding("note", f"{start}: {ends}", where, advice)
+    return Finding("warning", f"{start}: {ends}", where, _initialisation(rows))
+
+
+# Functions that drop about half of what goes in, which kaiming_normal makes up for.
+_HALVING = (*_RELUS, "LeakyReLU", "leaky_relu", "GELU", "gelu", "SiLU", "silu")
+
+
+def _initialisation(rows: Sequence[LayerRow]) -> str:
+    """The initialisation that keeps the spread of values from layer to layer, for the first matrix among the rows.
+
+    Its standard deviation is √(2 / n_in) where half is dropped (He et al., arXiv:1502.01852, eq. 10), else
+    √(2 / (n_in + n_out)) (Glorot and Bengio, AISTATS 2010, eq. 12).
+    """
+    matrix = next((row for row in rows if _has_matrix(row) and row.kind != "expression"), None)
+    weight = parameter(matrix, "weight") if matrix else None
+    if matrix is None or weight is None:
+        return "a norm between the layers keeps the spread"
+    places = math.prod(weight[2:])
+    n_in, n_out = places * weight[1], places * weight[0]
+    if any(row.type in _HALVING for row in rows):
+        how = f"kaiming_normal() starts with a std of {units.value(math.sqrt(2 / n_in))}, √(2 / {units.exact(n_in)})"
+    else:
+        std = units.value(math.sqrt(2 / (n_in + n_out)))
+        how = f"xavier_normal() starts with a std of {std}, √(2 / ({units.exact(n_in)} + {units.exact(n_out)}))"
+    return f"init: {matrix.type}.weight: {how}; a norm between the layers keeps the spread too"

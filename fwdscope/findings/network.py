@@ -1,0 +1,128 @@
+"""What every check of a report builds on: findings, the rows as a network, and the words for them.
+
+A check is a function from the rows to findings; writing one under its family's ``@check`` is the whole registration.
+A check speaks only where the report makes it certain: which row feeds which comes from ``LayerRow.sources``, and
+where that is unknown, from shapes that allow no other reading.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+from fwdscope.report import LayerRow, Report, Shape, multiplicities, parents
+
+BATCH_NORMS = {"BatchNorm1d", "BatchNorm2d", "BatchNorm3d", "SyncBatchNorm"}
+# Functions that map an input by a weight.
+MAPS = frozenset({"linear", "bilinear", "matmul", "embedding", "embedding_bag", *(f"conv{d}d" for d in (1, 2, 3)),
+                   *(f"conv_transpose{d}d" for d in (1, 2, 3))})  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing worth a look. A ``warning`` is most likely a mistake, a ``note`` may well be meant.
+
+    ``path`` is the row it is about, as it stands in ``text``; ``advice`` what to do about it.
+    """
+
+    level: Literal["note", "warning"]
+    text: str
+    path: str | None = None
+    advice: str | None = None
+
+
+@dataclass(frozen=True)
+class Network:
+    """The rows with what several checks ask of them."""
+
+    report: Report
+
+    @property
+    def rows(self) -> tuple[LayerRow, ...]:
+        """Those of the report."""
+        return self.report.layers
+
+    @cached_property
+    def parents(self) -> tuple[int | None, ...]:
+        """For each row the index of the one around it."""
+        return parents(self.rows)
+
+    @cached_property
+    def times(self) -> tuple[int, ...]:
+        """How many equal ones each row stands for."""
+        return multiplicities(self.rows)
+
+    @cached_property
+    def leaves(self) -> tuple[int, ...]:
+        """The rows that contain no other, in the order of execution."""
+        around = set(self.parents)
+        return tuple(index for index in range(len(self.rows)) if index not in around)
+
+    @cached_property
+    def pairs(self) -> tuple[tuple[int, int], ...]:
+        """Childless rows of which the second is known to take the first's result as its first input."""
+        computing = [i for i in self.leaves if self.rows[i].kind != "parameter"]
+        before = dict(zip(computing[1:], computing, strict=False))
+        found = []
+        for second in computing:
+            sources = self.rows[second].sources
+            first = before.get(second) if sources is None else next(iter(sources), None)
+            if first is None or not 0 <= first < len(self.rows):
+                continue
+            taken = _fits(self.rows[first], self.rows[second])
+            if taken and (sources is not None or _must_feed(self.rows[first])):
+                found.append((first, second))
+        return tuple(found)
+
+    @cached_property
+    def readers(self) -> Counter[int] | None:
+        """How many rows take each childless row's result; None where the report does not tell."""
+        taken = [self.rows[i].sources for i in self.leaves]
+        return None if None in taken else Counter(source for sources in taken for source in set(sources or ()))
+
+    def of_type(self, *types: str) -> Iterator[tuple[int, LayerRow]]:
+        """Childless rows of these types, with their index."""
+        return ((i, self.rows[i]) for i in self.leaves if self.rows[i].type in types)
+
+
+def _fits(first: LayerRow, second: LayerRow) -> bool:
+    """Whether the first row's result has the shape of what the second one takes."""
+    return bool(first.output_shapes and second.input_shapes) and first.output_shapes[0] == second.input_shapes[0]
+
+
+def _must_feed(row: LayerRow) -> bool:
+    """Whether what fits behind a row must be reading it: beside it on one input, it would take that input's shape."""
+    return bool(row.input_shapes) and row.output_shapes[0] != row.input_shapes[0]
+
+
+Check = Callable[[Network], Iterator[Finding]]
+
+
+class Checks(list[Check]):
+    """The checks of a family, in the order of their findings; a check joins it as a decorator."""
+
+    def __call__(self, function: Check) -> Check:
+        """Register a check."""
+        self.append(function)
+        return function
+
+
+def parameter(row: LayerRow, name: str) -> Shape | None:
+    """The shape of a row's own parameter; None where it has none of this name."""
+    return next((tensor.shape for tensor in row.parameters if tensor.name == name), None)
+
+
+def name(row: LayerRow) -> str:
+    """A row as a sentence refers to it: its path, else its text."""
+    return row.path or row.text or row.type
+
+
+def some(names: list[str], most: int = 3) -> str:
+    """``a, b, c and 4 more``."""
+    names = list(dict.fromkeys(names))
+    if len(names) <= most:
+        return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
+    return f"{', '.join(names[:most])} and {len(names) - most} more"

@@ -1,0 +1,72 @@
+"""A tensor as something to look at: maps of colours or bars, as plain data that any renderer draws without torch."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+Index = tuple[int | slice, ...]
+
+_PATH = re.compile(r"(?P<path>[^\[\]]*)(?P<index>\[.*\])?", re.DOTALL)
+_ENTRY = re.compile(r"-?[0-9]{1,18}|:")
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One map: rows of equal length, from the top. A cell is None where no value under it is finite.
+
+    ``label`` tells it from the others: the number of a head or a channel.
+    """
+
+    rows: tuple[tuple[float | None, ...], ...]
+    label: str = ""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A tensor to be drawn: maps side by side, or the bars of one row.
+
+    Cells are means of the values under them where there are more values than cells. ``low`` and ``high`` are the ends
+    of the scale, the extremes over all panels; None where no cell is finite.
+    """
+
+    kind: Literal["map", "bars"]
+    title: str
+    panels: tuple[Panel, ...]
+    low: float | None
+    high: float | None
+    # What goes down and across, in words: ``dim 2 (size 128)``. Nothing goes down in bars.
+    down: str
+    across: str
+    # What was chosen and what was left out: ``the first of 8 along dim 0``.
+    notes: tuple[str, ...] = ()
+
+
+def split_index(text: str) -> tuple[str, str]:
+    """A path and the index behind it, in brackets or empty: ``layer1[0, 3]`` is ``layer1`` and ``[0, 3]``.
+
+    Raises ValueError where the brackets do not close.
+    """
+    match = _PATH.fullmatch(text.strip())
+    if match is None:
+        raise ValueError(f"{text.strip()!r} is no path with an index: write it as layer1[0, 3]")
+    return match["path"].strip(), match["index"] or ""
+
+
+def parse_index(text: str) -> Index:
+    """The index in a text such as ``[0, :, 3]``: whole numbers, and ``:`` for all of a dimension. Empty text is ().
+
+    Raises ValueError, saying what cannot be read.
+    """
+    stripped = text.strip()
+    if not stripped:
+        return ()
+    if not (stripped.startswith("[") and stripped.endswith("]")):
+        raise ValueError(f"{stripped!r} is no index: write it in brackets, as [0, 3]")
+    entries = [entry.strip() for entry in stripped[1:-1].split(",")]
+    for entry in entries:
+        if not _ENTRY.fullmatch(entry):
+            found = repr(entry) if entry else "nothing"
+            raise ValueError(f"index {stripped}: found {found} where a whole number or : was expected, as in [0, :, 3]")
+    return tuple(slice(None) if entry == ":" else int(entry) for entry in entries)

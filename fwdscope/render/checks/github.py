@@ -1,0 +1,60 @@
+"""A check as commands of GitHub Actions, which become annotations on the lines of a pull request.
+
+https://docs.github.com/en/actions/reference/workflows-and-actions/workflow-commands
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from fwdscope.checking.outcome import Outcome, Run, Told
+from fwdscope.render.checks import words
+
+
+def render(run: Run) -> str:
+    """An error for each thing that fell short, a notice for each note, and the sums for the log."""
+    lines = [line for outcome in run.outcomes for line in _commands(outcome)]
+    lines += [_command("warning", {"title": "fwdscope check"}, remark) for remark in run.remarks]
+    return "\n".join([*lines, words.tally(run)]) + "\n"
+
+
+def _commands(outcome: Outcome) -> Iterator[str]:
+    for told in words.problems(outcome):
+        yield _at("error", outcome, told)
+    if outcome.state == "defect":
+        yield _command("error", {"file": _file(outcome), "title": "fwdscope check"}, outcome.reason or "")
+    for point in outcome.skipped:
+        place = {"file": _file(outcome), "line": point.line, "title": f"{outcome.name}: not held"}
+        yield _command("notice", place, f"{point.what} {' '.join(point.expected.split())}: {point.reason}")
+    for note in outcome.notes:
+        yield _at("notice", outcome, note)
+
+
+def _at(level: str, outcome: Outcome, told: Told) -> str:
+    title = f"{outcome.name}: {told.code}"
+    place = {"file": _file(outcome), "line": told.line, "col": told.column, "title": title}
+    return _command(level, place, "\n".join([told.message, *told.detail]))
+
+
+def _file(outcome: Outcome) -> str:
+    """The file as seen from the root of the repository, where a workflow says which that is."""
+    root = os.environ.get("GITHUB_WORKSPACE")
+    path = Path(outcome.file).absolute()
+    if root and path.is_relative_to(Path(root).absolute()):
+        return path.relative_to(Path(root).absolute()).as_posix()
+    return Path(outcome.file).as_posix()
+
+
+def _command(level: str, properties: dict[str, str | int | None], message: str) -> str:
+    said = ",".join(f"{name}={_property(str(value))}" for name, value in properties.items() if value is not None)
+    return f"::{level} {said}::{_data(message)}"
+
+
+def _data(text: str) -> str:
+    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+
+
+def _property(text: str) -> str:
+    return _data(text).replace(":", "%3A").replace(",", "%2C")

@@ -1,0 +1,77 @@
+"""A check as JUnit's XML, which CI systems show as tests: a suite a run, a case for each spec and each thing held.
+
+The elements and attributes are those that all readers know (Jenkins' schema); places stand in the texts.
+"""
+
+from __future__ import annotations
+
+import re
+from xml.etree import ElementTree as ET
+
+from fwdscope.checking.outcome import Outcome, Point, Run, Told
+from fwdscope.render.checks import words
+
+
+def render(run: Run) -> str:
+    """The run as one ``testsuite``."""
+    suite = ET.Element("testsuite", {"name": "fwdscope check"})
+    for outcome in run.outcomes:
+        _cases(suite, outcome)
+    if run.remarks:
+        ET.SubElement(suite, "system-out").text = _xml("\n".join(run.remarks))
+    for name, tag in (("tests", "testcase"), ("failures", "failure"), ("errors", "error"), ("skipped", "skipped")):
+        suite.set(name, str(sum(1 for _ in suite.iter(tag))))
+    suite.set("time", f"{run.seconds:.3f}")
+    suites = ET.Element("testsuites")
+    suites.append(suite)
+    ET.indent(suites)
+    return '<?xml version="1.0" encoding="UTF-8"?>\n' + ET.tostring(suites, encoding="unicode") + "\n"
+
+
+def _cases(suite: ET.Element, outcome: Outcome) -> None:
+    """The cases of one spec: that it can be built, then all that was held against it."""
+    built = _case(suite, outcome, "builds", outcome.seconds)
+    if outcome.state == "skipped":
+        ET.SubElement(built, "skipped", {"message": _xml(outcome.reason or "")})
+    if outcome.state == "defect":
+        ET.SubElement(built, "error", {"type": "defect", "message": _xml(outcome.reason or "")})
+    if outcome.problems:
+        first, several = outcome.problems[0], len(outcome.problems) > 1
+        message = f"{words.verdict(outcome)}, first: {first.message}" if several else first.message
+        error = ET.SubElement(built, "error", {"type": first.code, "message": _xml(message)})
+        error.text = _xml("\n\n".join(_text(outcome, told) for told in outcome.problems))
+    if outcome.notes:
+        ET.SubElement(built, "system-out").text = _xml("\n".join(note.text for note in outcome.notes))
+    for point in outcome.points:
+        _point(_case(suite, outcome, _name(point)), outcome, point)
+
+
+def _point(case: ET.Element, outcome: Outcome, point: Point) -> None:
+    if point.state == "skipped":
+        ET.SubElement(case, "skipped", {"message": _xml(point.reason or "")})
+    elif point.told is not None:
+        failure = ET.SubElement(case, "failure", {"type": point.told.code, "message": _xml(point.told.message)})
+        failure.text = _xml(_text(outcome, point.told))
+
+
+def _name(point: Point) -> str:
+    """What was held. With its line, where the text alone would not tell two apart."""
+    if point.kind == "baseline":
+        return "baseline"
+    sign = "->" if point.kind == "promise" else "is"
+    return f"line {point.line}: {point.what} {sign} {point.expected}"
+
+
+def _case(suite: ET.Element, outcome: Outcome, name: str, seconds: float = 0.0) -> ET.Element:
+    return ET.SubElement(
+        suite, "testcase", {"classname": _xml(outcome.file), "name": _xml(name), "time": f"{seconds:.3f}"}
+    )
+
+
+def _text(outcome: Outcome, told: Told) -> str:
+    return told.text or f"{words.place(outcome, told.line, told.column)}: {told.message}"
+
+
+def _xml(text: str) -> str:
+    """Without the characters that XML cannot hold at all; the rest is escaped where it is written."""
+    return re.sub(r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]", "\ufffd", text)

@@ -1,0 +1,53 @@
+"""A check as Markdown, for a comment on a pull request: what fell short in full, the rest as a table to unfold."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from fwdscope.checking.outcome import Outcome, Run
+from fwdscope.render.checks import words
+from fwdscope.render.rows import printable
+
+_SIGNS = {"ok": "✅", "skipped": "➖", "short": "❌", "wrong": "❌", "defect": "💥"}
+
+
+def render(run: Run) -> str:
+    """The comment."""
+    failed = [outcome for outcome in run.outcomes if outcome.state in ("short", "wrong", "defect")]
+    fine = [outcome for outcome in run.outcomes if outcome not in failed]
+    blocks = [f"### {'❌' if failed else '✅'} fwdscope check", _escaped(words.tally(run))]
+    if failed:
+        blocks.append("\n".join(_table(failed)))
+        blocks += [block for outcome in failed for block in _details(outcome)]
+    quiet = [text for outcome in run.outcomes for text in words.unheld(outcome)]
+    quiet += [note.text for outcome in run.outcomes for note in outcome.notes] + list(run.remarks)
+    if quiet:
+        blocks.append("\n".join(f"- {_escaped(printable(text))}" for text in quiet))
+    if fine:
+        table = "\n".join(_table(fine))
+        blocks.append(f"<details><summary>{len(fine)} without fault</summary>\n\n{table}\n\n</details>")
+    return "\n\n".join(blocks) + "\n"
+
+
+def _table(outcomes: list[Outcome]) -> Iterator[str]:
+    yield "| spec | | parameters | MACs |"
+    yield "| --- | --- | ---: | ---: |"
+    for outcome in outcomes:
+        params, macs = words.costs(outcome)
+        said = outcome.reason if outcome.state == "skipped" and outcome.reason else words.verdict(outcome)
+        sign = _SIGNS[outcome.state]
+        yield f"| {_escaped(printable(outcome.file))} | {sign} {_escaped(printable(said))} | {params} | {macs} |"
+
+
+def _details(outcome: Outcome) -> Iterator[str]:
+    texts = [told.text or f"{outcome.file}: {told.message}" for told in words.problems(outcome)]
+    texts += [f"{outcome.file}: {outcome.reason}"] if outcome.state == "defect" else []
+    for text in texts:
+        # A fence longer than any in the text cannot be closed by it.
+        fence = "`" * max(3, 1 + max((len(run) for run in re.findall("`+", text)), default=0))
+        yield f"{fence}text\n{text}\n{fence}"
+
+
+def _escaped(text: str) -> str:
+    return re.sub(r"([\\`*_|<>\[\]#])", r"\\\1", text)

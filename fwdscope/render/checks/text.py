@@ -1,0 +1,59 @@
+"""A check for reading: a line a spec as it comes, then what fell short with its place, then the sums."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from fwdscope.checking.outcome import Outcome, Run
+from fwdscope.render.checks import words
+from fwdscope.render.problems import coloured
+from fwdscope.render.rows import printable
+
+_COLOURS = {"ok": "\033[32m", "skipped": "\033[2m", "short": "\033[31m", "wrong": "\033[31m", "defect": "\033[35m"}
+_DIM, _END = "\033[2m", "\033[0m"
+# Columns of the verdict: "fell short in 12 of 34".
+_VERDICT = 22
+# Columns that names may take before they push the rest to the right.
+_NAME = 60
+
+
+def render(run: Run, colour: bool = False) -> str:
+    """The whole run as text."""
+    width = name_width([outcome.file for outcome in run.outcomes])
+    lines = [line(outcome, width, colour) for outcome in run.outcomes]
+    return "\n".join([*lines, *closing(run, colour)]) + "\n"
+
+
+def name_width(names: Sequence[str]) -> int:
+    """Columns for the names of files."""
+    return min(_NAME, max(map(len, names), default=0))
+
+
+def line(outcome: Outcome, width: int, colour: bool = False) -> str:
+    """A spec's line: its file, what became of it, its parameters and MACs, and how long it took."""
+    verdict = words.verdict(outcome).ljust(_VERDICT)
+    if colour:
+        verdict = f"{_COLOURS[outcome.state]}{verdict}{_END}"
+    if outcome.state == "skipped":
+        return f"{printable(outcome.file):{width}}  {verdict}{outcome.reason}"
+    params, macs = words.costs(outcome)
+    took = "unchanged" if outcome.cached else f"{outcome.seconds:.2f} s"
+    return f"{printable(outcome.file):{width}}  {verdict}  {params:>8} params  {macs:>8} MACs  {took:>9}".rstrip()
+
+
+def closing(run: Run, colour: bool = False) -> Iterator[str]:
+    """What stands under the lines: all that fell short, what could not be held, notes, the sums."""
+    for outcome in run.outcomes:
+        for told in words.problems(outcome):
+            text = told.text or f"{words.place(outcome, told.line, told.column)}: error: {told.message}"
+            yield ""
+            yield from map(coloured, text.split("\n")) if colour else text.split("\n")
+        if outcome.state == "defect":
+            yield from ("", f"{outcome.file}: {outcome.reason}")
+    quiet = [text for outcome in run.outcomes for text in words.unheld(outcome)]
+    quiet += [note.text for outcome in run.outcomes for note in outcome.notes]
+    quiet += [f"note: {remark}" for remark in run.remarks]
+    if quiet:
+        yield ""
+        yield from (f"{_DIM}{text}{_END}" if colour else text for text in map(printable, quiet))
+    yield from ("", words.tally(run))

@@ -1,0 +1,199 @@
+"""What a report estimates for devices that are not here: in words for one, as a table for several.
+
+Every format draws the same lines (:mod:`fwdscope.render.grid` says what a line is).
+"""
+
+from __future__ import annotations
+
+import re
+import textwrap
+from collections.abc import Iterator, Sequence
+
+from fwdscope import units
+from fwdscope.render.grid import Column, Line, fitting, grid
+from fwdscope.render.rows import BROKEN, UNKNOWN, printable
+from fwdscope.report import Estimate, Peaks, Report
+from fwdscope.roofline import ridge
+
+_LEGEND = (
+    "at least: every layer takes its arithmetic at the peak or its traffic at full bandwidth, whichever is longer; "
+    "launches come on top, caches and fused kernels save traffic"
+)
+
+
+def lines(report: Report, width: int) -> Iterator[Line]:
+    """The report's estimates; nothing where it has none."""
+    found = report.estimates
+    if not found:
+        return
+    if len(found) == 1:
+        yield from _in_words(report, found[0], width)
+    else:
+        yield ((heading(found), "bold"),)
+        yield from grid(fitting(columns(found), width), [_style(one) for one in found])
+        unrated = dict.fromkeys(one.peaks.dtype for one in found if not one.peaks.flops)
+        if unrated:
+            yield from _wrapped(f"{UNKNOWN}  no {' or '.join(unrated)} rate is published", width, "dim")
+    if any(one.seconds is not None for one in found):
+        yield from _wrapped(_LEGEND, width, "dim")
+    if report.uncounted:
+        yield from _wrapped("operators without a rule are not in it", width, "red")
+
+
+def heading(found: Sequence[Estimate]) -> str:
+    """``estimates in bfloat16 from published peaks``."""
+    dtypes = " and ".join(dict.fromkeys(one.peaks.dtype for one in found))
+    return f"estimates in {dtypes} from {_sources(found)} peaks"
+
+
+def _sources(found: Sequence[Estimate]) -> str:
+    words = {"table": "published", "measured": "measured"}
+    return " and ".join(dict.fromkeys(words[one.peaks.source] for one in found))
+
+
+# --- one device ------------------------------------------------------------------------------------------------------
+
+
+def _in_words(report: Report, one: Estimate, width: int) -> Iterator[Line]:
+    peaks = one.peaks
+    device = f"on {printable(peaks.name)} in {peaks.dtype}: "
+    if one.seconds is None:
+        yield from _wrapped(f"{device}no estimate of the time, {_why_none(report, peaks)}", width, "bold")
+    else:
+        first, *rest = _wrapped(
+            f"{device}at least {units.seconds(one.seconds)}, an estimate from {_sources([one])} peaks ({rates(peaks)})",
+            width,
+            "",
+        )
+        yield from (_stressed(first, len(device) + len(f"at least {units.seconds(one.seconds)}")), *rest)
+        yield from _wrapped(f"  {bound_in_words(report, one)}", width, "")
+    yield from _wrapped(f"  {fit_in_words(one)}", width, "red" if one.fits is False else "")
+
+
+def _stressed(line: Line, end: int) -> Line:
+    text = "".join(piece for piece, _ in line)
+    return ((text[:end], "bold"), (text[end:], ""))
+
+
+def _why_none(report: Report, peaks: Peaks) -> str:
+    if report.totals.flops is None or report.totals.bytes_read is None:
+        return "since the report does not count operations"
+    return f"since no {peaks.dtype} rate is published for it"
+
+
+def rates(peaks: Peaks) -> str:
+    """``989 TFLOP/s, 3.35 TB/s``, with the convolutions' rate where they have one of their own."""
+    texts = [flop_rate(peaks.flops)] if peaks.flops else []
+    if peaks.convolution_flops and peaks.convolution_flops != peaks.flops:
+        texts.append(f"convolutions in TF32 {flop_rate(peaks.convolution_flops)}")
+    return ", ".join([*texts, byte_rate(peaks.bandwidth)] if peaks.bandwidth else texts)
+
+
+def flop_rate(value: float) -> str:
+    """``989 TFLOP/s``."""
+    return f"{units.count(value)}FLOP/s"
+
+
+def byte_rate(value: float) -> str:
+    """``3.35 TB/s``, in powers of ten, as bandwidths are sold."""
+    return f"{units.count(value)}B/s"
+
+
+def bound_in_words(report: Report, one: Estimate) -> str:
+    """``arithmetic 1.2 ms, traffic 3.4 ms: bound by memory (58 FLOPs per byte, the ridge is at 295)``."""
+    sums = report.totals
+    moved = (sums.bytes_read or 0) + (sums.bytes_written or 0)
+    facts = [f"{units.count(sums.flops / moved)} FLOPs per byte"] if sums.flops is not None and moved else []
+    meeting = ridge(one.peaks)
+    if meeting is not None:
+        facts.append(f"the ridge is at {meeting:.0f}" + _ridge_of_convolutions(one.peaks))
+    parts = f"arithmetic {units.seconds(one.compute_seconds or 0)}, traffic {units.seconds(one.memory_seconds or 0)}"
+    return f"{parts}: bound by {bound(one)}" + (f" ({', '.join(facts)})" if facts else "")
+
+
+def _ridge_of_convolutions(peaks: Peaks) -> str:
+    if not peaks.convolution_flops or not peaks.bandwidth or peaks.convolution_flops == peaks.flops:
+        return ""
+    return f", of convolutions at {peaks.convolution_flops / peaks.bandwidth:.0f}"
+
+
+def fit_in_words(one: Estimate) -> str:
+    """``fits: needs 15.1 GiB, 20.3 % of its 80 GB``."""
+    if one.needed is None:
+        return "what memory it needs is not known"
+    needs = f"needs {units.byte_size(one.needed)}"
+    if one.peaks.memory is None:
+        return f"{needs}; its memory is not known"
+    of = f"{_part(one.needed, one.peaks.memory)} its {sold(one.peaks.memory)}"
+    return f"fits: {needs}, {of}" if one.fits else f"{BROKEN} does not fit: {needs}, {of}"
+
+
+def sold(memory: int) -> str:
+    """Memory in the unit it is sold in, 10^9 bytes: ``80 GB``."""
+    return f"{memory / 1e9:.3g} GB"
+
+
+def _part(needed: int, memory: int) -> str:
+    return f"{units.share(needed / memory)} of" if needed <= memory else f"{needed / memory:,.3g} ×"
+
+
+# --- several ---------------------------------------------------------------------------------------------------------
+
+
+def bound(one: Estimate) -> str:
+    """Whether arithmetic or traffic takes longer, over the whole; empty where that is not known."""
+    if one.compute_seconds is None or one.memory_seconds is None:
+        return ""
+    return "compute" if one.compute_seconds >= one.memory_seconds else "memory"
+
+
+def columns(found: Sequence[Estimate]) -> tuple[Column, ...]:
+    """The table of some estimates, a row each in their order."""
+    ridges = [ridge(one.peaks) for one in found]
+    least, compute, memory = _times(found)
+    return (
+        Column("device", tuple(printable(one.peaks.name) for one in found), left=True),
+        Column("at least", least),
+        Column("arithmetic", compute, expendable=2),
+        Column("traffic", memory, expendable=2),
+        Column("bound by", tuple(bound(one) for one in found), left=True, expendable=1),
+        Column("ridge", tuple(f"{at:.0f}" if at else UNKNOWN for at in ridges), expendable=3),
+        Column("memory", tuple(sold(one.peaks.memory) if one.peaks.memory else UNKNOWN for one in found)),
+        Column("needed", tuple(_needed(one) for one in found)),
+    )
+
+
+def _times(found: Sequence[Estimate]) -> tuple[tuple[str, ...], ...]:
+    """Whole, arithmetic and traffic, a tuple each: all in one unit, since they are compared along the rows too."""
+    values = [
+        *(one.seconds for one in found),
+        *(one.compute_seconds for one in found),
+        *(one.memory_seconds for one in found),
+    ]
+    texts = iter(units.shared_seconds([value for value in values if value is not None]))
+    cells = [UNKNOWN if value is None else next(texts) for value in values]
+    return tuple(tuple(cells[start : start + len(found)]) for start in range(0, len(cells), len(found)))
+
+
+def _needed(one: Estimate) -> str:
+    if one.needed is None or one.peaks.memory is None:
+        return UNKNOWN
+    if one.fits:
+        return units.share(one.needed / one.peaks.memory)
+    return f"{BROKEN} {one.needed / one.peaks.memory:,.3g} ×"
+
+
+def _style(one: Estimate) -> str:
+    return "red" if one.fits is False else "dim" if one.seconds is None else ""
+
+
+# A number and its unit stay on one line.
+_BEFORE_UNIT = re.compile(r"(?<=\d) (?=[^\W\d_]|[%×])")
+_JOINT = "\N{NO-BREAK SPACE}"
+
+
+def _wrapped(text: str, width: int, style: str) -> Iterator[Line]:
+    indent = " " * (len(text) - len(text.lstrip()))
+    joined = _BEFORE_UNIT.sub(_JOINT, text)
+    for line in textwrap.wrap(joined, max(width, 40), subsequent_indent=indent + "  ", break_long_words=False):
+        yield ((line.replace(_JOINT, " "), style),)

@@ -1,0 +1,204 @@
+"""A picture of a tensor in the terminal: a heat map of half blocks, two rows of cells a line, or bars.
+
+Without colours, shades stand for them, one cell a character.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from itertools import groupby, zip_longest
+
+from rich.console import Console
+from rich.style import Style
+from rich.text import Text
+
+from fwdscope import units
+from fwdscope.pictures import Panel, Picture
+from fwdscope.render.colours import colour, grid, resampled, share_of
+from fwdscope.render.rows import printable
+
+# Lines of a map, and of a row of maps where there are several; lines of bars.
+_LINES = 32
+_LINES_EACH = 12
+_BAR_LINES = 10
+_ROUNDING = 1e-9
+# The narrowest that a map of several gets, and how often a cell is repeated where there is room.
+_LEAST = 12
+_ENLARGED = 8
+# A map is oblong where one side has more than so many times the cells of the other.
+_OBLONG = 4
+_GAP = 2
+_SCALE = 24
+
+_SHADES = " ░▒▓█"
+_NO_SHADE = "?"
+_UP = " ▁▂▃▄▅▆▇█"
+# The upper part of a character comes in fewer sizes.
+_DOWN = " ▔▔▀▀▀▀██"
+
+
+def print_picture(picture: Picture, console: Console, width: int | None = None) -> None:
+    """Draw a picture on a console, as wide as it is; with shades where the console has fewer than 256 colours."""
+    coloured = console.color_system in ("256", "truecolor")
+    for line in lines(picture, width or console.width, coloured):
+        console.print(line, no_wrap=True, overflow="ignore", crop=False, highlight=False)
+
+
+def lines(picture: Picture, width: int, coloured: bool = True) -> list[Text]:
+    """The lines of a picture, none of them wider than ``width`` but for what has to be said in words."""
+    drawn = _bars(picture, width, coloured) if picture.kind == "bars" else _maps(picture, width, coloured)
+    words = [f"{picture.down} ↓" if picture.down else "", f"{picture.across} →" if picture.across else ""]
+    cells, room = len(picture.panels[0].rows[0]), max(line.cell_len for line in drawn) if drawn else width
+    fitted = ["averaged to fit"] if cells > room else []
+    said = "  ·  ".join([word for word in words if word] + list(picture.notes) + fitted)
+    title = [Text(printable(picture.title), "bold")] if picture.title else []
+    return [*title, *drawn, *_scale(picture, coloured), *([Text(said, "dim")] if said else [])]
+
+
+def _scale(picture: Picture, coloured: bool) -> list[Text]:
+    """The colours from the lowest value to the highest; bars have theirs beside them."""
+    if picture.low is None or picture.high is None:
+        return [Text("no finite value", "red")]
+    unknown = any(cell is None for panel in picture.panels for row in panel.rows for cell in row)
+    if picture.kind == "bars":
+        return []
+    line = Text(f"{units.value(picture.low)} ")
+    if coloured:
+        for i in range(_SCALE):
+            line.append("█", Style(color=_hex(i / (_SCALE - 1))))
+    else:
+        line.append(f"│{''.join(shade * 2 for shade in _SHADES)}│")
+    line.append(f" {units.value(picture.high)}")
+    if unknown:
+        line.append("  █" if coloured else f"  {_NO_SHADE}", Style(color=_hex(None)) if coloured else "")
+        line.append(" not finite")
+    return [line]
+
+
+def _hex(share: float | None) -> str:
+    return "#{:02x}{:02x}{:02x}".format(*colour(share))
+
+
+# --- maps ------------------------------------------------------------------------------------------------------------
+
+
+def _maps(picture: Picture, width: int, coloured: bool) -> list[Text]:
+    """All panels, in rows of as many as find room."""
+    several = len(picture.panels) > 1
+    size = _size(picture.panels[0], width, several)
+    across = max(1, (width + _GAP) // (max(size[1], _LEAST if several else 1) + _GAP))
+    found: list[Text] = []
+    for numbers in grid(len(picture.panels), across):
+        found += _beside([_panel(picture, picture.panels[i], size, several, coloured) for i in numbers])
+    return found
+
+
+def _size(panel: Panel, room: int, several: bool) -> tuple[int, int]:
+    """The places that a map gets down and across, two to a line: enlarged by a whole number, or averaged to the room.
+
+    A cell stays a square, but where a map is so long that little would be left of its other side.
+    """
+    rows, columns = len(panel.rows), len(panel.rows[0])
+    most_rows = 2 * (_LINES_EACH if several else _LINES)
+    if max(rows, columns) > _OBLONG * min(rows, columns):
+        return _fitted(rows, most_rows), _fitted(columns, room)
+    times = min(room / columns, most_rows / rows, _ENLARGED)
+    if times >= 1:
+        return rows * int(times), columns * int(times)
+    return max(1, round(rows * times)), max(1, round(columns * times))
+
+
+def _fitted(cells: int, places: int) -> int:
+    return min(places, cells * max(1, min(_OBLONG, places // cells)))
+
+
+def _panel(picture: Picture, panel: Panel, size: tuple[int, int], several: bool, coloured: bool) -> list[Text]:
+    """One map and its label."""
+    height, width = size
+    # A character is twice as high as wide, so a cell of a map in shades takes two rows.
+    cells = resampled(panel.rows, height if coloured else -(-height // 2), width)
+    shares = [[share_of(cell, picture.low, picture.high) for cell in row] for row in cells]
+    drawn = list(_blocks(shares) if coloured else _shades(shares))
+    if not several:
+        return drawn
+    room = max(width, _LEAST)
+    for line in drawn:
+        line.pad_right(room - width)
+    return [Text(printable(panel.label).ljust(room)[:room], "dim"), *drawn]
+
+
+def _blocks(shares: Sequence[Sequence[float | None]]) -> Iterator[Text]:
+    """Two rows of cells a line: the upper one in the colour of the half block, the lower one behind it."""
+    for upper, lower in zip_longest(shares[::2], shares[1::2]):
+        line = Text()
+        behind = [_hex(share) for share in lower] if lower is not None else [None] * len(upper)
+        pairs = zip([_hex(share) for share in upper], behind, strict=True)
+        for (front, back), run in groupby(pairs):
+            line.append("▀" * len(list(run)), Style(color=front, bgcolor=back))
+        yield line
+
+
+def _shades(shares: Sequence[Sequence[float | None]]) -> Iterator[Text]:
+    for row in shares:
+        yield Text("".join(_shade(share) for share in row))
+
+
+def _shade(share: float | None) -> str:
+    if share is None:
+        return _NO_SHADE
+    return _SHADES[min(int(share * len(_SHADES)), len(_SHADES) - 1)]
+
+
+def _beside(drawn: Sequence[Sequence[Text]]) -> Iterator[Text]:
+    """Maps of equal size as lines, side by side."""
+    for parts in zip(*drawn, strict=True):
+        yield Text(" " * _GAP).join(parts)
+
+
+# --- bars ------------------------------------------------------------------------------------------------------------
+
+
+def _bars(picture: Picture, width: int, coloured: bool) -> list[Text]:
+    """Columns above a line of zeros, and below it where values are negative; the ends of the scale at their left."""
+    if picture.low is None or picture.high is None:
+        return []
+    low, high = min(0.0, picture.low), max(0.0, picture.high)
+    top, bottom = units.value(high), units.value(low)
+    margin = max(len(top), len(bottom), 1) + 1
+    cells = picture.panels[0].rows[0]
+    room = max(1, width - margin - 1)
+    values = cells if len(cells) <= room else resampled([cells], 1, room)[0]
+    each = max(1, min(6, room // len(values)))
+    unit, ups, downs = _bar_lines(low, high)
+    found = []
+    for line in range(-ups, downs):
+        label = top if line == -ups and ups else bottom if line == downs - 1 else "0" if line == 0 else ""
+        text = Text(f"{label:>{margin - 1}} ")
+        text.append("┼" if line == 0 or (not downs and line == -1) else "│", "dim")
+        text.append("".join(_bar(value, line, unit, each) for value in values), "cyan" if coloured else "")
+        found.append(text)
+    return found
+
+
+def _bar_lines(low: float, high: float) -> tuple[float, int, int]:
+    """What a line stands for, and how many lines are above and below zero, as the values are."""
+    if low == high:
+        return 1.0, 1, 0
+    # Tenths first, because the distance between two numbers may be more than a float holds.
+    share = high / _BAR_LINES / (high / _BAR_LINES - low / _BAR_LINES)
+    ups = min(max(int(high > 0), round(_BAR_LINES * share)), _BAR_LINES - int(low < 0))
+    downs = _BAR_LINES - ups
+    unit = max(high / ups if ups else 0.0, -low / downs if downs else 0.0)
+    return unit, math.ceil(high / unit - _ROUNDING), math.ceil(-low / unit - _ROUNDING)
+
+
+def _bar(value: float | None, line: int, unit: float, each: int) -> str:
+    """What one bar has on one line; ``line`` 0 is the first below zero, −1 the first above."""
+    if value is None:
+        sign = _NO_SHADE if line in (-1, 0) else " "
+    else:
+        filled = value / unit - (-line - 1) if line < 0 else -value / unit - line
+        eighths = min(8, max(0, round(filled * 8)))
+        sign = (_UP if line < 0 else _DOWN)[eighths]
+    return sign * (each - 1) + " " if each > 2 else sign * each

@@ -1,0 +1,256 @@
+"""A benchmark over several sizes as a table, a plot and CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+import itertools
+import math
+from collections.abc import Iterator, Sequence
+
+from fwdscope import units
+from fwdscope.render.bench import COLOURS, Line, facts_of, notes, rate, verdict, wrapped
+from fwdscope.render.rows import printable
+from fwdscope.render.styled import drawn
+from fwdscope.report import Report, Run
+from fwdscope.roofline import utilisation
+from fwdscope.speedup import Speedup
+from fwdscope.sweep import Point, Sweep
+
+# Rows of characters of a plot, and its widest.
+_HEIGHT = 12
+_WIDEST = 72
+_MARKS = "●○▲△■□◆◇"
+_UNKNOWN = "—"
+# Times further apart than this say nothing in one unit.
+_FAR = 50
+
+
+def draw_sweep(sweep: Sweep, width: int = 100, color: bool = False, compared: Sequence[Speedup | None] = ()) -> str:
+    """The sweep as text: a row for each combination, and how the time grows with the last name varied."""
+    width = max(width, 60)
+    blocks = (
+        _head(sweep, width),
+        _table(sweep, width, compared),
+        _plot(sweep, width),
+        notes(_notes(sweep), width),
+    )
+    lines: list[Line] = []
+    for block in map(list, blocks):
+        lines += [*([()] if lines and block else []), *block]
+    return drawn([((" ", ""), *line) if line else line for line in [(), *lines, ()]], COLOURS, width, color)
+
+
+def _runs(sweep: Sweep) -> list[tuple[Point, Report, Run]]:
+    """The points that were measured."""
+    return [
+        (point, point.report, point.report.run)
+        for point in sweep.points
+        if point.report is not None and point.report.run is not None and point.report.run.latency is not None
+    ]
+
+
+def _head(sweep: Sweep, width: int) -> Iterator[Line]:
+    measured = _runs(sweep)
+    if not measured:
+        yield (("nothing was measured", "bad"),)
+        return
+    _, report, run = measured[0]
+    varied = {axis.name for axis in sweep.axes}
+    facts = [fact for fact in facts_of(run) if not (varied & {"dtype"} and fact.startswith(run.dtype))]
+    facts = [fact for fact in facts if not ("threads" in varied and "thread" in fact)]
+    names = ", ".join(f"{printable(axis.name)} {_ends(axis.values)}" for axis in sweep.axes)
+    yield ((printable(report.name), "bold"), (f"  ·  {names}", ""))
+    yield from wrapped("  ·  ".join(facts), width, "dim")
+
+
+def _ends(values: Sequence[str]) -> str:
+    return printable(values[0] if len(values) == 1 else f"{values[0]} to {values[-1]}")
+
+
+# --- the table -------------------------------------------------------------------------------------------------------
+
+# What is left out where there is no room, in turn.
+_EXPENDABLE = ("spread", "traced peak", "FLOPs", "FLOP/s", "per item", "memory")
+
+
+def _table(sweep: Sweep, width: int, compared: Sequence[Speedup | None]) -> Iterator[Line]:
+    rows = list(_rows(sweep, compared))
+    known = dict.fromkeys(name for row in rows for name in row)
+    names = [name for name in known if any(row.get(name) for row in rows)]
+    widths = {name: max(len(name), *(len(row.get(name, "")) for row in rows)) for name in names}
+    for name in _EXPENDABLE:
+        if sum(widths[n] for n in names) + 2 * (len(names) - 1) > width - 2 and name in names:
+            names.remove(name)
+    if not names:
+        return
+    yield (("  ".join(name.rjust(widths[name]) for name in names), "bold"),)
+    yield (("─" * (sum(widths[name] for name in names) + 2 * (len(names) - 1)), "dim"),)
+    varied = len(sweep.axes)
+    for point, row in zip(sweep.points, rows, strict=True):
+        if point.problem is not None:
+            head = "  ".join(row[name].rjust(widths[name]) for name in names[:varied])
+            yield ((head, "bold"), ("  ", ""), (_short(point.problem, max(20, width - len(head) - 4)), "bad"))
+            continue
+        cells = [(row.get(name, "") or _UNKNOWN).rjust(widths[name]) for name in names]
+        yield (("  ".join(cells[:varied]), "bold"), ("  " + "  ".join(cells[varied:]), ""))
+    for point, one in zip(sweep.points, compared, strict=False):
+        if one is not None:
+            said = ", ".join(f"{name}={value}" for name, value in point.values)
+            style = "" if not one.certain else "good" if one.ratio < 1 else "bad"
+            yield ((f"{said}: {units.seconds(one.before)} before, {verdict(one)}", style),)
+
+
+def _short(text: str, width: int) -> str:
+    text = printable(text)
+    return text if len(text) <= width else text[: width - 1] + "…"
+
+
+def _rows(sweep: Sweep, compared: Sequence[Speedup | None]) -> Iterator[dict[str, str]]:
+    """A row for each point: times, and the costs that they pay for."""
+    measured = {id(point): (report, run) for point, report, run in _runs(sweep)}
+    medians = [run.latency.median for _, run in measured.values() if run.latency]
+    far = bool(medians) and max(medians) > _FAR * min(medians)
+    texts = dict(zip(measured, map(units.seconds, medians) if far else units.shared_seconds(medians), strict=True))
+    for i, point in enumerate(sweep.points):
+        row = {name: printable(value) for name, value in point.values}
+        if id(point) in measured:
+            row |= _figures(*measured[id(point)], texts[id(point)])
+            one = compared[i] if i < len(compared) else None
+            row["× before"] = f"{one.ratio:.3f}" if one else ""
+        yield row
+
+
+def _figures(report: Report, run: Run, median: str) -> dict[str, str]:
+    latency, totals = run.latency, report.totals
+    assert latency is not None
+    flops = totals.flops
+    used = utilisation(report, run.peaks, latency.median) if run.peaks else None
+    return {
+        "median": median,
+        "spread": f"{100 * latency.iqr / latency.median:.0f} %",
+        "items/s": rate(run.batch / latency.median) if run.batch else "",
+        "per item": units.seconds(latency.median / run.batch) if run.batch else "",
+        "FLOPs": units.count(flops) if flops is not None else "",
+        "FLOP/s": units.count(flops / latency.median) if flops is not None else "",
+        "of peak": f"{100 * used:.0f} %" if used is not None else "",
+        "memory": units.byte_size(run.peak_memory) if run.peak_memory is not None else "",
+        "traced peak": units.byte_size(totals.peak_memory) if totals.peak_memory is not None else "",
+    }
+
+
+def _notes(sweep: Sweep) -> list[str]:
+    """Each note once, with the combinations that it is about where it is not all of them."""
+    about: dict[str, list[str]] = {}
+    for point, _, run in _runs(sweep):
+        for note in run.notes:
+            about.setdefault(note, []).append(", ".join(f"{name}={value}" for name, value in point.values))
+    every = len(_runs(sweep))
+    return [note if len(where) == every else f"{' and '.join(where)}: {note}" for note, where in about.items()]
+
+
+# --- the plot --------------------------------------------------------------------------------------------------------
+
+
+def _plot(sweep: Sweep, width: int) -> Iterator[Line]:
+    """The median against the last name varied, both on logarithmic scales; a mark for each value of the others."""
+    series = _series(sweep)
+    xs = sorted({x for points in series.values() for x, _ in points})
+    ys = [y for points in series.values() for _, y in points]
+    if len(xs) < 3 or xs[0] <= 0:
+        return
+    columns = min(_WIDEST, width - 14)
+    low, high = min(ys), max(ys)
+    if high <= 1.2 * low:
+        low, high = low / 1.2, high * 1.2
+    canvas = [[" "] * columns for _ in range(_HEIGHT)]
+    for number, points in enumerate(series.values()):
+        _trace(canvas, points, (xs[0], xs[-1]), (low, high), _MARKS[number % len(_MARKS)])
+    labels = units.shared_seconds([high, math.sqrt(high * low), low])
+    room = max(map(len, labels))
+    beside = {0: labels[0], _HEIGHT // 2: labels[1], _HEIGHT - 1: labels[2]}
+    for i, line in enumerate(canvas):
+        sign = "┤" if i in beside else "│"
+        yield ((beside.get(i, "").rjust(room), "dim"), (f" {sign}", "dim"), ("".join(line).rstrip(), "some"))
+    yield ((" " * room + " └" + "─" * columns, "dim"),)
+    yield ((" " * (room + 2) + _ticks(xs, columns), "dim"), (f"  {printable(sweep.axes[-1].name)}", ""))
+    if len(series) > 1:
+        names = [f"{_MARKS[i % len(_MARKS)]} {printable(name)}" for i, name in enumerate(series)]
+        yield from wrapped("   ".join(names), width, "", " " * (room + 2))
+    yield ((" " * (room + 2) + "median time, both scales logarithmic", "dim"),)
+
+
+def _series(sweep: Sweep) -> dict[str, list[tuple[float, float]]]:
+    """The points by the values of all names but the last; x is the last one's, where it is a number."""
+    found: dict[str, list[tuple[float, float]]] = {}
+    for point, _, run in _runs(sweep):
+        *others, (_, text) = point.values
+        if run.latency is not None and _number(text) is not None:
+            name = ", ".join(f"{name}={value}" for name, value in others)
+            found.setdefault(name, []).append((_number(text) or 0.0, run.latency.median))
+    return found
+
+
+def _number(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None
+
+
+def _trace(
+    canvas: list[list[str]],
+    points: Sequence[tuple[float, float]],
+    xs: tuple[float, float],
+    ys: tuple[float, float],
+    mark: str,
+) -> None:
+    """Marks at the points, dots between them."""
+    placed = [(_place(x, xs, len(canvas[0])), len(canvas) - 1 - _place(y, ys, len(canvas))) for x, y in sorted(points)]
+    for (left, top), (right, bottom) in itertools.pairwise(placed):
+        for column in range(left + 1, right):
+            row = round(top + (bottom - top) * (column - left) / (right - left))
+            if canvas[row][column] == " ":
+                canvas[row][column] = "·"
+    for column, row in placed:
+        canvas[row][column] = mark
+
+
+def _place(value: float, ends: tuple[float, float], size: int) -> int:
+    low, high = map(math.log, ends)
+    return round((math.log(value) - low) / (high - low) * (size - 1))
+
+
+def _ticks(xs: Sequence[float], columns: int) -> str:
+    """The values below their marks, those that fit beside one another; both ends first."""
+    line = [" "] * columns
+    for x in (xs[0], xs[-1], *xs[1:-1]):
+        text = f"{x:g}"
+        start = max(0, min(columns - len(text), _place(x, (xs[0], xs[-1]), columns) - len(text) // 2))
+        if all(sign == " " for sign in line[max(0, start - 1) : start + len(text) + 1]):
+            line[start : start + len(text)] = text
+    return "".join(line)
+
+
+# --- as data ---------------------------------------------------------------------------------------------------------
+
+
+def as_csv(sweep: Sweep) -> str:
+    """A line for each combination: its values, seconds, costs; repeats are in the JSON alone."""
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    names = [axis.name for axis in sweep.axes]
+    writer.writerow(
+        [*names, "median", "iqr", "p90", "p99", "repeats", "batch", "flops", "macs", "peak_memory", "problem"]
+    )
+    for point in sweep.points:
+        run = point.report.run if point.report else None
+        latency = run.latency if run else None
+        figures: list[object] = [""] * 9
+        if point.report and run and latency:
+            totals = point.report.totals
+            figures = [latency.median, latency.iqr, latency.p90, latency.p99, len(latency.times), run.batch]
+            figures += [totals.flops, totals.macs, run.peak_memory]
+        cells = [value for _, value in point.values]
+        writer.writerow([*cells, *("" if one is None else one for one in figures), point.problem or ""])
+    return file.getvalue()

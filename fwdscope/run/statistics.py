@@ -1,0 +1,438 @@
+"""Statistics of tensors, taken where the tensors are, in few passes.
+
+A tensor on the CPU takes the quick way: sum, norm and extremes of pieces that stay in the cache, zeros where the
+extremes say that there may be some. Where those figures cannot be trusted it is looked at again: about its mean where
+the mean dwarfs the spread, value by value where there are NaNs, infinities or squares beyond the dtype. Waiting for a
+device at each tensor would cost more than looking value by value, so elsewhere that is what is done, and the results
+stay on the device until all are fetched at once.
+
+The figures are those of the finite values; of complex numbers, those of the magnitudes. A histogram of more than
+:data:`SAMPLE` values is estimated from so many of them, spread evenly, and scaled to the whole.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+import time
+from collections import deque
+from collections.abc import Hashable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+
+import torch
+from torch import Tensor
+
+from fwdscope.report import ActivationStats, Histogram
+
+BINS = 24
+SAMPLE = 8192
+
+# float32 adds of a norm go along rows of this length: each loses at most 64 roundings (16 lanes), 4e-6 of the sum.
+_ROW = 1024
+# torch hands operators on 32,768 elements and more to several threads. A piece is below that, or so large for each
+# thread that sharing it out is worth the waiting for each other at the end: see _Pace.
+_NARROW = 31 * _ROW
+_SHARE = 128 * _ROW
+# Value by value on a device: so many elements at a time, so that what is made on the way stays small.
+_SLICE = 1 << 22
+# Figures of a slice: elements, finite ones, NaNs, zeros, min, max, scale, mean / scale, variance / scale².
+_FIGURES = 9
+# Where mean² is more than so many times the variance, what their difference loses is too much.
+_DWARFS = 8.0
+# The largest magnitude below which squares vanish in the dtype that they are summed in.
+_VANISHING = {torch.float32: 1e-10, torch.float64: 1e-100}
+
+
+class Collector:
+    """Takes the statistics of tensors and holds them until all are asked for.
+
+    The tensors are not kept: what happens to them later does no harm. Operators that run here are seen by torch's
+    modes, as any. Without ``quick``, tensors on the CPU are treated like those on other devices.
+    """
+
+    def __init__(self, quick: bool = True) -> None:
+        self.quick = quick
+        self._done: dict[Hashable, list[ActivationStats]] = {}
+        self._pending: list[_Pending] = []
+        self._scratch: dict[torch.dtype, Tensor] = {}
+        self._pace = _Pace(min(torch.get_num_threads(), 64) * _SHARE)
+
+    def add(self, key: Hashable, tensors: Sequence[Tensor]) -> None:
+        """Look at tensors; those of one key are taken together. Raises ValueError for a tensor without values."""
+        with torch.inference_mode():
+            for tensor in tensors:
+                self._look(self._done.setdefault(key, []), tensor)
+
+    def results(self) -> dict[Hashable, ActivationStats]:
+        """The statistics by key, in the order in which keys first came; one fetch from each device."""
+        for device in {pending.figures.device for pending in self._pending}:
+            here = [pending for pending in self._pending if pending.figures.device == device]
+            values = torch.cat([pending.figures for pending in here]).tolist()
+            for pending in here:
+                size = pending.figures.numel()
+                pending.slot[pending.place] = _read(values[:size], pending.weight)
+                del values[:size]
+        self._pending.clear()
+        return {key: merge(found) for key, found in self._done.items()}
+
+    def _look(self, found: list[ActivationStats], tensor: Tensor) -> None:
+        values, weight = _distinct(_plain(tensor))
+        if (absent := tensor.numel() - values.numel() * weight) > 0:
+            found.append(ActivationStats(absent, 0.0, 0.0, 0.0, 0.0, absent, histogram=Histogram(0.0, 0.0, (absent,))))
+        if not values.numel():
+            found.append(ActivationStats(0, None, None, None, None, 0))
+        elif values.device.type == "cpu" and self.quick:
+            found.append(_weighted(self._on_cpu(values), weight))
+        else:
+            self._pending.append(_Pending(found, len(found), weight, _careful(values, _SLICE)))
+            found.append(ActivationStats(0, None, None, None, None, 0))  # until it is fetched
+
+    def _on_cpu(self, values: Tensor) -> ActivationStats:
+        # float32 holds what these are made of exactly, float64 the rest; what is small can have it for nothing.
+        narrow = values.dtype in (torch.float32, torch.bfloat16, torch.float16) and values.numel() > _NARROW
+        summed = torch.float32 if narrow else torch.float64
+        if summed not in self._scratch:
+            self._scratch[summed] = torch.empty(self._pace.wide, dtype=summed, device="cpu")
+        before = time.perf_counter()
+        # The figures must not hang on the size: pieces of what has gaps in memory are no whole rows.
+        size = self._pace.size(values.numel()) if values.dim() == 1 else _NARROW
+        stats = _quick(values, self._scratch[summed][:size])
+        if stats is None:
+            return _read(_careful(values, _NARROW).tolist(), 1)
+        self._pace.took(size, values.numel(), time.perf_counter() - before)
+        return stats
+
+
+class _Pace:
+    """How large pieces should be: for one thread or for all, by what either took so far.
+
+    Threads are worth it on most machines. But where there are few, or others want them too, they may wait for each
+    other for milliseconds, and nothing tells beforehand. The figures are the same either way.
+    """
+
+    def __init__(self, wide: int) -> None:
+        self.wide = wide
+        # Seconds an element of the last few tensors, by size of the pieces; and how often a size was asked for.
+        self.seconds: dict[int, deque[float]] = {size: deque(maxlen=5) for size in (wide, _NARROW)}
+        self.asked = 0
+
+    def size(self, elements: int) -> int:
+        """Elements that a piece of so large a tensor should have."""
+        if elements < self.wide:
+            return _NARROW
+        self.asked += 1
+        quicker, slower = sorted(self.seconds, key=lambda size: statistics.median(self.seconds[size] or [0.0]))
+        # The slower one gets another chance now and then: the first time may have been bad luck.
+        return slower if self.asked % 64 == 4 else quicker
+
+    def took(self, size: int, elements: int, seconds: float) -> None:
+        """Remember what a tensor took."""
+        if elements >= self.wide:
+            self.seconds[size].append(seconds / elements)
+
+
+@dataclass(frozen=True)
+class _Pending:
+    """Figures still on a device, and where they go once they are fetched."""
+
+    slot: list[ActivationStats]
+    place: int
+    weight: int
+    figures: Tensor
+
+
+# --- what a tensor is made of ----------------------------------------------------------------------------------------
+
+
+def _plain(tensor: Tensor) -> Tensor:
+    """The values that a tensor holds, as one of the ordinary kind."""
+    if tensor.device.type == "meta":
+        raise ValueError(f"a tensor of shape {tuple(tensor.shape)} on meta has no values: take it on a device")
+    if tensor.is_nested:
+        return torch.cat([part.reshape(-1) for part in tensor.unbind()])
+    if tensor.is_quantized:
+        return tensor.dequantize()
+    if tensor.layout == torch.sparse_coo:
+        return tensor.coalesce().values()
+    if tensor.layout in (torch.sparse_csr, torch.sparse_csc, torch.sparse_bsr, torch.sparse_bsc):
+        return tensor.values()
+    return tensor if tensor.layout == torch.strided else tensor.to_dense()
+
+
+def _distinct(tensor: Tensor) -> tuple[Tensor, int]:
+    """The values of a tensor in the order of its memory, and how often it repeats them: an expanded one is not copied.
+
+    The result is flat where the memory has no gaps.
+    """
+    weight = 1
+    strides = tensor.stride()
+    for dim, size in enumerate(tensor.shape):
+        if strides[dim] == 0 and size > 1:
+            tensor = tensor.narrow(dim, 0, 1)
+            weight *= size
+    by_stride = sorted(range(tensor.dim()), key=strides.__getitem__, reverse=True)
+    tensor = tensor.permute(by_stride)
+    return (tensor.view(-1) if tensor.is_contiguous() else tensor), weight
+
+
+def _pieces(tensor: Tensor, size: int) -> Iterator[Tensor]:
+    """A tensor in pieces of at most so many elements, none of them copied."""
+    if tensor.numel() <= size:
+        yield tensor
+        return
+    inner = tensor.numel() // tensor.shape[0]
+    for part in tensor.split(max(1, size // inner)):
+        if inner > size:
+            yield from _pieces(part[0], size)
+        else:
+            yield part
+
+
+def _weighted(stats: ActivationStats, weight: int) -> ActivationStats:
+    """The statistics of values that stand there ``weight`` times."""
+    if weight == 1:
+        return stats
+    histogram = stats.histogram
+    if histogram is not None:
+        histogram = replace(histogram, counts=tuple(count * weight for count in histogram.counts))
+    elements, zeros, nans, infs = (n * weight for n in (stats.elements, stats.zeros, stats.nans, stats.infs))
+    return replace(stats, elements=elements, zeros=zeros, nans=nans, infs=infs, histogram=histogram)
+
+
+# --- the quick way, on the CPU ---------------------------------------------------------------------------------------
+
+
+def _quick(tensor: Tensor, scratch: Tensor) -> ActivationStats | None:
+    """The statistics by sums; None where a value is not finite, or squares leave the dtype that they are summed in."""
+    sums, norms, lows, highs, zeros = [], [], [], [], 0
+    for values in _summable(tensor, scratch):
+        for block in _blocks(values):
+            sums.append(block.sum(1))
+            norms.append(torch.linalg.vector_norm(block, 2, 1))
+        low, high = map(float, values.aminmax())
+        if not math.isfinite(low) or not math.isfinite(high):
+            return None
+        lows.append(low)
+        highs.append(high)
+        if low <= 0 <= high:
+            # Ones where there is a zero, as numbers: comparing into bools and counting those takes five times as long.
+            zeros += int(torch.eq(values, 0, out=scratch[: values.numel()]).sum())
+    low, high, count = min(lows), max(highs), tensor.numel()
+    mean = float(torch.cat(sums).double().sum()) / count
+    square = float(torch.cat(norms).double().square().sum()) / count
+    largest = max(-low, high)
+    if not math.isfinite(mean) or not math.isfinite(square) or 0 < largest < _VANISHING[scratch.dtype]:
+        return None
+    variance = square - mean * mean
+    if mean * mean > _DWARFS * variance:
+        mean, variance = _about(mean, tensor)
+    bins = _counts(_as_real(_sample(tensor), torch.float64), low, high).tolist()
+    histogram = _histogram(bins, low, high, count)
+    return ActivationStats(count, mean, math.sqrt(max(0.0, variance)), low, high, zeros, histogram=histogram)
+
+
+def _summable(tensor: Tensor, scratch: Tensor) -> Iterator[Tensor]:
+    """A tensor in flat pieces of the dtype that it is summed in: as they are where that does, else copied to scratch.
+
+    A piece that is copied may be written over by what is computed of it last.
+    """
+    for piece in _pieces(tensor, scratch.numel()):
+        if piece.dim() == 1 and piece.dtype == scratch.dtype and piece.is_contiguous():
+            yield piece
+        else:
+            room = scratch[: piece.numel()]
+            room.view(piece.shape).copy_(piece.to(torch.complex128).abs() if piece.is_complex() else piece)
+            yield room
+
+
+def _blocks(values: Tensor) -> Iterator[Tensor]:
+    """Flat values as rows to be summed, and what is left of them as one short row."""
+    whole = values.numel() // _ROW * _ROW
+    if whole:
+        yield values[:whole].view(-1, _ROW)
+    if whole < values.numel():
+        yield values[whole:].view(1, -1)
+
+
+def _about(near: float, tensor: Tensor) -> tuple[float, float]:
+    """Mean and variance by distances in float64 from a number near the mean."""
+    total = squares = 0.0
+    for piece in _pieces(tensor, _NARROW):
+        apart = _as_real(piece, torch.float64) - near
+        total += float(apart.sum())
+        squares += float(apart.square_().sum())
+    offset = total / tensor.numel()
+    return near + offset, squares / tensor.numel() - offset * offset
+
+
+# --- value by value, on any device -----------------------------------------------------------------------------------
+
+
+def _careful(tensor: Tensor, size: int) -> Tensor:
+    """The figures of each slice, then the histogram of the whole: numbers on the device, for which nothing waited."""
+    # Apple's devices know no float64.
+    dtype = torch.float32 if tensor.device.type == "mps" else torch.float64
+    slices = torch.stack([_slice_figures(_as_real(piece, dtype)) for piece in _pieces(tensor, size)])
+    sample = _as_real(_sample(tensor), dtype)
+    return torch.cat([slices.flatten(), _counts(sample, slices[:, 4].amin(), slices[:, 5].amax())])
+
+
+def _as_real(piece: Tensor, dtype: torch.dtype) -> Tensor:
+    """A piece as numbers of a dtype; magnitudes of complex ones."""
+    if piece.is_complex():
+        return piece.to(dtype.to_complex()).abs()
+    return piece.to(dtype)
+
+
+def _slice_figures(values: Tensor) -> Tensor:
+    """The figures of values, finite and not; scaled, so that no square leaves the dtype."""
+    # Masks are numbers, 0 and 1: on a CPU bools take five times as long to count.
+    mask = torch.empty_like(values)
+    nans = torch.ne(values, values, out=mask).sum()
+    zeros = torch.eq(values, 0, out=mask).sum()
+    finite = torch.eq(values - values, 0, out=mask)
+    count = finite.sum()
+    low = values.nan_to_num(math.inf, math.inf, math.inf).amin()
+    high = values.nan_to_num(-math.inf, -math.inf, -math.inf).amax()
+    largest = torch.maximum(-low, high)
+    scale = torch.where((count > 0) & (largest > 0), largest, 1.0)
+    scaled = values.nan_to_num(0.0, 0.0, 0.0).div_(scale)
+    divisor = count.clamp(min=1)
+    near = scaled.sum() / divisor
+    apart = scaled.sub_(near).mul_(finite)
+    offset = apart.sum() / divisor
+    variance = (apart.square_().sum() / divisor - offset * offset).clamp(min=0)
+    elements = torch.full_like(count, values.numel())
+    return torch.stack([elements, count, nans, zeros, low, high, scale, near + offset, variance])
+
+
+def _read(figures: list[float], weight: int) -> ActivationStats:
+    """The statistics that figures fetched from a device stand for."""
+    slices = (_read_slice(figures[i : i + _FIGURES]) for i in range(0, len(figures) - BINS, _FIGURES))
+    stats = merge(list(slices))
+    if stats.min is not None and stats.max is not None:
+        finite = stats.elements - stats.nans - stats.infs
+        stats = replace(stats, histogram=_histogram(figures[-BINS:], stats.min, stats.max, finite))
+    return _weighted(stats, weight)
+
+
+def _read_slice(figures: list[float]) -> ActivationStats:
+    elements, finite, nans, zeros = map(int, figures[:4])
+    low, high, scale, mean, variance = figures[4:]
+    infs = elements - finite - nans
+    if not finite:
+        return ActivationStats(elements, None, None, None, None, 0, nans, infs)
+    return ActivationStats(elements, scale * mean, scale * math.sqrt(variance), low, high, zeros, nans, infs)
+
+
+# --- histograms ------------------------------------------------------------------------------------------------------
+
+
+def _sample(tensor: Tensor) -> Tensor:
+    """At most :data:`SAMPLE` values at even distances in the order of memory."""
+    count = tensor.numel()
+    step = -(-count // SAMPLE)
+    # A step that divides a dimension would meet the same few channels again and again.
+    while math.gcd(step, count) > 1:
+        step += 1
+    if tensor.dim() == 1 or step == 1:
+        return tensor.reshape(-1)[::step]
+    return tensor[torch.unravel_index(torch.arange(0, count, step, device=tensor.device), tensor.shape)]
+
+
+def _counts(sample: Tensor, low: Tensor | float, high: Tensor | float) -> Tensor:
+    """How many of a sample lie in each of the bins between two numbers, which may be on the device."""
+    # Halves, because the distance between two numbers may be more than the dtype holds.
+    place = ((sample / 2 - low / 2) / (high / 2 - low / 2) * BINS).floor()
+    # What is not finite goes beyond the last bin; where all are equal there is a single bin and no place.
+    place = torch.where(sample.isfinite(), place.nan_to_num(0.0).clamp(0, BINS - 1), BINS).long()
+    counts = torch.zeros(BINS + 1, dtype=sample.dtype, device=sample.device)
+    return counts.scatter_add_(0, place, torch.ones_like(sample))[:BINS]
+
+
+def _histogram(counts: Sequence[float], low: float, high: float, finite: int) -> Histogram:
+    """The histogram of ``finite`` values, by how many of a sample lie in each bin."""
+    if low == high:
+        return Histogram(low, high, (finite,))
+    # The sample may have met none of a few finite values: then nothing is known of where they lie.
+    return Histogram(low, high, _shared(counts if sum(counts) else [1.0] * BINS, finite))
+
+
+def _shared(parts: Sequence[float], total: int) -> tuple[int, ...]:
+    """A whole number split as the parts are, by the largest remainders: nothing is lost and nothing made."""
+    whole = math.fsum(parts)
+    exact = [part / whole * total for part in parts]
+    counts = [int(one) for one in exact]
+    by_remainder = sorted(range(len(parts)), key=lambda i: (counts[i] - exact[i], i))
+    for i in by_remainder[: total - sum(counts)]:
+        counts[i] += 1
+    return tuple(counts)
+
+
+# --- several as one --------------------------------------------------------------------------------------------------
+
+
+def merge(stats: Sequence[ActivationStats]) -> ActivationStats:
+    """The statistics of all values of several together.
+
+    All but the histogram are what one look at all values would give. The histogram has bins over the whole range; a
+    bin that falls into several of them is shared out by overlap, so that no value is lost and none is made.
+    """
+    if len(stats) == 1:
+        return stats[0]
+    elements, zeros, nans, infs = (
+        sum(getattr(s, name) for s in stats) for name in ("elements", "zeros", "nans", "infs")
+    )
+    means, weights, stds = [], [], []
+    finite = elements - nans - infs
+    for one in stats:
+        if one.mean is not None and one.std is not None:
+            means.append(one.mean)
+            stds.append(one.std)
+            weights.append((one.elements - one.nans - one.infs) / finite)
+    if not means:
+        return ActivationStats(elements, None, None, None, None, zeros, nans, infs)
+    # Chan, Golub, LeVeque: Updating formulae for computing sample variances (1979), eq. 2.1; hypot squares without
+    # leaving the range of floats.
+    mean = math.fsum(map(float.__mul__, means, weights))
+    std = math.hypot(
+        *(math.sqrt(w) * s for w, s in zip(weights, stds, strict=True)),
+        *(math.sqrt(w) * (m - mean) for w, m in zip(weights, means, strict=True)),
+    )
+    low = min(s.min for s in stats if s.min is not None)
+    high = max(s.max for s in stats if s.max is not None)
+    histogram = _merged_histogram([s.histogram for s in stats if s.histogram], low, high)
+    return ActivationStats(elements, mean, std, low, high, zeros, nans, infs, histogram)
+
+
+def _merged_histogram(histograms: Sequence[Histogram], low: float, high: float) -> Histogram | None:
+    """Histograms on common bins."""
+    if not histograms:
+        return None
+    total = sum(sum(one.counts) for one in histograms)
+    if low == high:
+        return Histogram(low, high, (total,))
+    shares = [0.0] * BINS
+    for one in histograms:
+        for (left, right), count in zip(pairwise(_edges(one, low, high)), one.counts, strict=True):
+            _share_out(shares, left, right, count)
+    return Histogram(low, high, _shared(shares, total))
+
+
+def _edges(histogram: Histogram, low: float, high: float) -> list[float]:
+    """The edges of a histogram's bins, counted in the bins between ``low`` and ``high``."""
+    bins = len(histogram.counts)
+    # Halves, as above: the distance of the ends may be more than a float holds.
+    first, last = ((end / 2 - low / 2) / (high / 2 - low / 2) * BINS for end in (histogram.low, histogram.high))
+    return [first + (last - first) * i / bins for i in range(bins + 1)]
+
+
+def _share_out(shares: list[float], left: float, right: float, count: int) -> None:
+    """Add the count of a bin from ``left`` to ``right`` to the bins that it lies in, by overlap."""
+    start = min(int(left), BINS - 1)
+    if right <= left or right <= start + 1:
+        shares[start] += count
+        return
+    for i in range(start, min(BINS, math.ceil(right))):
+        shares[i] += count * max(0.0, min(right, i + 1) - max(left, i)) / (right - left)

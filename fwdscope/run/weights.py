@@ -1,0 +1,156 @@
+"""Weights from a file: a ``state_dict`` saved by torch, or safetensors. Reading one runs no code of its.
+
+Names and shapes are held against the model's before anything is allocated for it.
+"""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from fwdscope.run_settings import RunError
+from fwdscope.spec.names import nearest
+from fwdscope.units import plural
+
+SUFFIXES = (".safetensors", ".pt", ".pth", ".bin", ".ckpt")
+
+# Under which names training scripts keep the weights beside epochs and optimisers.
+_WRAPPERS = ("state_dict", "model_state_dict", "model", "module", "weights", "params", "net")
+# What wrappers of whole models put before every name: torch.compile's and the data-parallel ones'.
+_PREFIXES = ("_orig_mod.", "module.")
+# Names listed of each kind.
+_LISTED = 6
+
+
+@dataclass(frozen=True)
+class Weights:
+    """The tensors of a file that a model takes, by the model's names; and what the reader has to know of the rest."""
+
+    path: Path
+    tensors: Mapping[str, Tensor]
+    notes: tuple[str, ...] = ()
+
+
+def matching(path: Path, model: nn.Module, partial: bool = False) -> Weights:
+    """The weights of a file for a model, which may still be on meta.
+
+    Names that the model lacks are said in a note. Raises RunError where the file cannot be read, and, if not
+    ``partial``, where it lacks tensors of the model or holds them in other shapes.
+    """
+    found = _named(_read(path), path)
+    own = dict(model.state_dict(keep_vars=True))
+    unexpected = [name for name in found if name not in own]
+    missing = [name for name in _missing(own, found) if not name.endswith("num_batches_tracked")]
+    misshaped = [name for name, tensor in own.items() if name in found and found[name].shape != tensor.shape]
+    said = [
+        *_told("lacks", "of the model", missing, {name: _shape(own[name]) for name in missing}, unexpected),
+        *_told("holds", "in another shape", misshaped, {n: _changed(found[n], own[n]) for n in misshaped}),
+    ]
+    extra = _told("holds", "that the model does not have", unexpected, {}, missing)
+    if said and not partial:
+        help = "change the spec or the file, or leave these as they are initialised: --weights-partial"
+        raise RunError("\n".join((f"{path} does not fit the model", *said, *extra, f"  {help}")))
+    left = ["all that the file does not give is as it was initialised"] if said else []
+    notes = [f"{path}: {' '.join(text.split())}" for text in (*said, *extra, *left)]
+    return Weights(path, {n: t for n, t in found.items() if n in own and n not in misshaped}, tuple(notes))
+
+
+def load_into(model: nn.Module, weights: Weights) -> None:
+    """Copy weights into a model that has its own on a device already; dtypes become the model's."""
+    own = model.state_dict(keep_vars=True)
+    with torch.no_grad():
+        for name, tensor in weights.tensors.items():
+            own[name].copy_(tensor)
+
+
+# --- files -----------------------------------------------------------------------------------------------------------
+
+
+def _read(path: Path) -> Any:
+    if path.suffix not in SUFFIXES:
+        raise RunError(f"--weights {path}: expected a file that ends in {', '.join(SUFFIXES)}")
+    if not path.is_file():
+        raise RunError(f"--weights: there is no file {path}")
+    try:
+        return _read_safetensors(path) if path.suffix == ".safetensors" else _read_torch(path)
+    except RunError:
+        raise
+    except Exception as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        if isinstance(error, pickle.UnpicklingError) and "Unsupported" in str(error):
+            reason = "it holds objects of Python's, which could run code; save `model.state_dict()` instead"
+        raise RunError(f"--weights {path} cannot be read: {reason}") from None
+
+
+def _read_safetensors(path: Path) -> dict[str, Tensor]:
+    try:
+        from safetensors.torch import load_file
+    except ImportError:
+        raise RunError(f"--weights {path} needs safetensors: pip install 'fwdscope[safetensors]'") from None
+    loaded: dict[str, Tensor] = load_file(path)
+    return loaded
+
+
+def _read_torch(path: Path) -> Any:
+    # Files in torch's format of before 1.6 are no archives, which cannot be mapped into memory.
+    with path.open("rb") as file:
+        archive = file.read(2) == b"PK"
+    return torch.load(path, weights_only=True, map_location="cpu", mmap=archive)
+
+
+def _named(loaded: Any, path: Path) -> dict[str, Tensor]:
+    """Tensors by name, out of the dictionary that a training script put them in."""
+    for wrapper in _WRAPPERS:
+        if isinstance(loaded, Mapping) and isinstance(loaded.get(wrapper), Mapping) and not _direct(loaded):
+            loaded = loaded[wrapper]
+            break
+    tensors = _direct(loaded) if isinstance(loaded, Mapping) else {}
+    if not tensors:
+        holds = ", ".join(map(str, list(loaded)[:_LISTED])) if isinstance(loaded, Mapping) else type(loaded).__name__
+        raise RunError(f"--weights {path} holds no tensors by name, but {holds or 'nothing'}")
+    for prefix in _PREFIXES:
+        if all(name.startswith(prefix) for name in tensors):
+            tensors = {name.removeprefix(prefix): tensor for name, tensor in tensors.items()}
+    return tensors
+
+
+def _direct(loaded: Mapping[Any, Any]) -> dict[str, Tensor]:
+    return {name: value for name, value in loaded.items() if isinstance(name, str) and isinstance(value, Tensor)}
+
+
+# --- what does not match ---------------------------------------------------------------------------------------------
+
+
+def _missing(own: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> list[str]:
+    """Tensors that the file gives under none of their names: a tied one is saved once."""
+    given = {id(tensor) for name, tensor in own.items() if name in found}
+    return [name for name, tensor in own.items() if name not in found and id(tensor) not in given]
+
+
+def _told(
+    verb: str, what: str, names: list[str], details: Mapping[str, str], candidates: Iterable[str] = ()
+) -> list[str]:
+    """A line that counts and lists some names, with the nearest of the other side where one is near."""
+    if not names:
+        return []
+    others = list(candidates)
+    shown = []
+    for name in names[:_LISTED]:
+        near = nearest(name, others) if others else None
+        shown.append(name + (f" {details[name]}" if name in details else "") + (f" (is it {near}?)" if near else ""))
+    more = f", and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
+    return [f"  it {verb} {plural(len(names), 'tensor')} {what}: {', '.join(shown)}{more}"]
+
+
+def _shape(tensor: Tensor) -> str:
+    return str(tuple(tensor.shape))
+
+
+def _changed(found: Tensor, own: Tensor) -> str:
+    return f"{tuple(found.shape)}, expected {tuple(own.shape)}"

@@ -1,0 +1,84 @@
+"""Two measurements held against each other: by how much the median changed, and whether that is more than noise."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from fwdscope.report import Latency, Report, quantile
+
+DRAWS = 4_000
+CONFIDENCE = 0.95
+# Fewer repeats than this say nothing about their noise.
+LEAST = 3
+
+
+@dataclass(frozen=True)
+class Speedup:
+    """``ratio`` is the median now over the median before: 0.5 is twice as fast. Seconds."""
+
+    name: str
+    before: float
+    now: float
+    ratio: float
+    # Holds the true ratio with 95 % confidence, as far as the repeats of each run tell; None with too few of them.
+    interval: tuple[float, float] | None
+    # What differs between the two runs beside the code: device, dtype, batch, threads.
+    differs: tuple[str, ...] = ()
+
+    @property
+    def certain(self) -> bool:
+        """Whether the difference is more than the noise within the two runs."""
+        return self.interval is not None and not self.interval[0] <= 1.0 <= self.interval[1]
+
+
+def compare(before: Latency, now: Latency, name: str = "", differs: tuple[str, ...] = (), seed: int = 0) -> Speedup:
+    """The ratio of two medians with an interval by the bootstrap; the same numbers give the same interval."""
+    interval = None
+    if min(len(before.times), len(now.times)) >= LEAST:
+        generator = random.Random(seed)
+        olds, news = sorted(before.times), sorted(now.times)
+        ratios = sorted(_median(news, generator) / _median(olds, generator) for _ in range(DRAWS))
+        tail = (1 - CONFIDENCE) / 2
+        interval = quantile(ratios, tail), quantile(ratios, 1 - tail)
+    return Speedup(name, before.median, now.median, now.median / before.median, interval, differs)
+
+
+def _median(ordered: Sequence[float], generator: random.Random) -> float:
+    """The median of a resample of sorted times.
+
+    It is the sample's quantile at the median of n uniform numbers, which is Beta((n + 1) / 2, (n + 1) / 2): so no
+    resample of n times has to be drawn and sorted (David and Nagaraja, Order Statistics, 2.3).
+    """
+    half = (len(ordered) + 1) / 2
+    return ordered[min(len(ordered) - 1, int(generator.betavariate(half, half) * len(ordered)))]
+
+
+def against(before: Report, now: Report) -> Speedup | None:
+    """Two reports of benchmarks held against each other; None where one of them has no latency."""
+    if before.run is None or now.run is None or before.run.latency is None or now.run.latency is None:
+        return None
+    return compare(before.run.latency, now.run.latency, now.name, tuple(_differences(before, now)))
+
+
+def _differences(before: Report, now: Report) -> list[str]:
+    """What is not the same about two runs, in words."""
+    old, new = before.run, now.run
+    assert old is not None
+    assert new is not None
+    facts = [
+        ("model", before.name, now.name),
+        ("device", f"{old.device} ({old.device_name})", f"{new.device} ({new.device_name})"),
+        ("dtype", old.dtype, new.dtype),
+        ("inputs", _shapes(before), _shapes(now)),
+        ("threads", old.threads, new.threads),
+        ("compiled", old.compiled, new.compiled),
+        ("channels last", old.channels_last, new.channels_last),
+        ("torch", before.environment.torch, now.environment.torch),
+    ]
+    return [f"{what} {was} then, {is_} now" for what, was, is_ in facts if was != is_]
+
+
+def _shapes(report: Report) -> str:
+    return ", ".join(f"{one.name} {one.shape}" for one in report.inputs)

@@ -1,0 +1,128 @@
+"""A benchmark over several sizes: which to try, and what came of each.
+
+``--vary B=1,8,32`` names values, ``T=128:4096:x2`` doubles from 128 to 4096, ``T=128:1024:+128`` adds; the ends are
+tried too. Several are tried in all combinations, the last one changing fastest.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from fwdscope.report import Report, ReportError
+
+MOST = 200
+VERSION = 1
+
+_RANGE = re.compile(r"(?P<first>\d+):(?P<last>\d+)(?::(?P<sign>[x×*+])?(?P<step>\d+))?\Z")
+_EXAMPLE = "write --vary B=1,8,32 or --vary T=128:4096:x2 (doubling) or T=128:1024:+128 (adding)"
+
+
+@dataclass(frozen=True)
+class Axis:
+    """A name and the values it takes, as the spec's ``--set`` takes them."""
+
+    name: str
+    values: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Point:
+    """One combination: a report with its run, or why there is none (no room, a shape that does not fit)."""
+
+    values: tuple[tuple[str, str], ...]
+    report: Report | None
+    problem: str | None = None
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """All combinations that were tried, in order."""
+
+    axes: tuple[Axis, ...]
+    points: tuple[Point, ...]
+
+    def dumps(self) -> str:
+        """The sweep as JSON: each point's values beside its whole report, raw times and all."""
+        data = {
+            "version": VERSION,
+            "vary": {axis.name: list(axis.values) for axis in self.axes},
+            "sweep": [
+                {
+                    "values": dict(point.values),
+                    "problem": point.problem,
+                    "report": point.report.to_json() if point.report else None,
+                }
+                for point in self.points
+            ],
+        }
+        return json.dumps(data, indent=1, ensure_ascii=False) + "\n"
+
+
+def saved_points(text: str) -> tuple[Point, ...]:
+    """The points of a saved sweep, or the one of a saved report. Raises ReportError where the text is neither."""
+    try:
+        data = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ReportError(f"this is not JSON: {error}") from None
+    if not isinstance(data, dict) or "sweep" not in data:
+        return (Point((), Report.from_json(data)),)
+    if data.get("version") != VERSION or not isinstance(data["sweep"], list):
+        raise ReportError(f"this sweep has version {data.get('version')!r}; this fwdscope reads version {VERSION}")
+    return tuple(_point(item) for item in data["sweep"])
+
+
+def _point(item: Any) -> Point:
+    if not isinstance(item, dict) or not isinstance(item.get("values"), dict):
+        raise ReportError("this sweep has a point without values")
+    report = Report.from_json(item["report"]) if item.get("report") is not None else None
+    return Point(tuple((str(k), str(v)) for k, v in item["values"].items()), report, item.get("problem"))
+
+
+def parse(text: str) -> Axis:
+    """``B=1,8,32``, ``T=128:4096:x2``. Raises ValueError with what is wrong and what to write."""
+    name, equals, values = (piece.strip() for piece in text.partition("="))
+    if not equals or not name or not values:
+        raise ValueError(f"--vary {text}: a name and its values are wanted; {_EXAMPLE}")
+    found: list[str] = []
+    # Within brackets a comma belongs to a value: shape=(8, 8),(16, 16).
+    for piece in re.split(r",(?![^(\[]*[)\]])", values):
+        found += _values(piece.strip(), text)
+    if len(found) > MOST:
+        raise ValueError(f"--vary {text}: {len(found):,} values; at most {MOST} are tried")
+    return Axis(name, tuple(dict.fromkeys(found)))
+
+
+def _values(piece: str, text: str) -> list[str]:
+    if not piece:
+        raise ValueError(f"--vary {text}: a value is missing between commas; {_EXAMPLE}")
+    match = _RANGE.match(piece)
+    if match is None:
+        if ":" in piece:
+            raise ValueError(f"--vary {text}: {piece} is no range; {_EXAMPLE}")
+        return [piece]
+    first, last, step = int(match["first"]), int(match["last"]), int(match["step"] or 1)
+    grows = match["sign"] in ("x", "×", "*")
+    if first > last or step < (2 if grows else 1) or (grows and first == 0):
+        raise ValueError(f"--vary {text}: {piece} does not grow from {first} to {last}; {_EXAMPLE}")
+    found = [first]
+    while found[-1] < last and len(found) <= MOST:
+        found.append(min(last, found[-1] * step if grows else found[-1] + step))
+    return [str(value) for value in found]
+
+
+def combinations(axes: Sequence[Axis]) -> Iterator[tuple[tuple[str, str], ...]]:
+    """All combinations. Raises ValueError where a name comes twice or there are more than can be tried."""
+    names = [axis.name for axis in axes]
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        raise ValueError(f"--vary {twice} is given twice; write all its values behind one: {twice}=1,8,32")
+    count = 1
+    for axis in axes:
+        count *= len(axis.values)
+    if count > MOST:
+        raise ValueError(f"--vary: {count:,} combinations; at most {MOST} are tried")
+    return (tuple(zip(names, values, strict=True)) for values in itertools.product(*(a.values for a in axes)))

@@ -1,0 +1,118 @@
+"""Clocks: marks are taken while the work runs, and read afterwards, after one synchronisation.
+
+On a CPU a mark is the host's time. On CUDA it is an event in the stream, taken by the device when it comes to it, so
+that taking marks waits for nothing and measures no launch of the host's. On MPS the host waits for the device at each
+mark, which costs some microseconds.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+import torch
+
+# Marks that are read together: a pair of begin and end.
+Span = tuple[Any, Any]
+
+
+class Clock(Protocol):
+    """Where times come from."""
+
+    # Seconds below which two times are not told apart.
+    resolution: float
+    # Whether the device works on its own, while the host goes on to queue more.
+    asynchronous: bool
+
+    def now(self) -> float:
+        """The host's time, in seconds."""
+
+    def mark(self) -> Any:
+        """A mark at this point of the work."""
+
+    def read(self, spans: Sequence[Span]) -> list[float]:
+        """Seconds between the marks of each pair; waits once for all work so far."""
+
+    def lead(self, seconds: float) -> None:
+        """Keep the device busy for about so long, so that the host can queue work ahead of it."""
+
+
+class HostClock:
+    """The host's clock; ``wait`` lets work that was queued elsewhere end before each mark."""
+
+    def __init__(
+        self, nanoseconds: Callable[[], int] = time.perf_counter_ns, wait: Callable[[], object] | None = None
+    ) -> None:
+        self.nanoseconds = nanoseconds
+        self.wait = wait
+        # Reading the clock takes about this long; waiting for a device some microseconds.
+        self.resolution = 1e-7 if wait is None else 1e-5
+        self.asynchronous = False
+
+    def now(self) -> float:
+        """The host's time, in seconds."""
+        return self.nanoseconds() / 1e9
+
+    def mark(self) -> int:
+        """The host's time, when all work so far is done."""
+        if self.wait is not None:
+            self.wait()
+        return self.nanoseconds()
+
+    def read(self, spans: Sequence[Span]) -> list[float]:
+        """Seconds between the marks of each pair."""
+        return [(end - begin) / 1e9 for begin, end in spans]
+
+    def lead(self, seconds: float) -> None:
+        """Nothing: the host does the work itself, or waits for it."""
+
+
+class EventClock:
+    """Events of CUDA in the current stream of a device; ``cuda`` is ``torch.cuda`` or what stands for it in a test."""
+
+    # "around 0.5 microseconds", says torch.cuda.Event.elapsed_time.
+    resolution = 5e-7
+    asynchronous = True
+
+    def __init__(
+        self,
+        device: torch.device,
+        cuda: Any = torch.cuda,
+        nanoseconds: Callable[[], int] = time.perf_counter_ns,
+    ) -> None:
+        self.device = device
+        self.cuda = cuda
+        self.nanoseconds = nanoseconds
+        # Cycles a second, in kilohertz as CUDA gives it; without it a clock of today's devices.
+        self.rate = 1e3 * getattr(cuda.get_device_properties(device), "clock_rate", 1_700_000)
+
+    def now(self) -> float:
+        """The host's time, in seconds."""
+        return self.nanoseconds() / 1e9
+
+    def mark(self) -> Any:
+        """An event in the stream."""
+        event = self.cuda.Event(enable_timing=True)
+        event.record(self.cuda.current_stream(self.device))
+        return event
+
+    def read(self, spans: Sequence[Span]) -> list[float]:
+        """Seconds between the events of each pair, after one synchronisation."""
+        self.cuda.synchronize(self.device)
+        return [begin.elapsed_time(end) / 1e3 for begin, end in spans]
+
+    def lead(self, seconds: float) -> None:
+        """Let the device count cycles for so long."""
+        if seconds > 0:
+            with self.cuda.device(self.device):
+                self.cuda._sleep(int(seconds * self.rate))
+
+
+def clock_for(device: torch.device) -> Clock:
+    """The clock that tells the time of work on a device."""
+    if device.type == "cuda":
+        return EventClock(device)
+    if device.type == "mps":
+        return HostClock(wait=torch.mps.synchronize)
+    return HostClock()

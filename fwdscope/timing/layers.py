@@ -1,0 +1,278 @@
+"""How long each layer takes, in passes of their own, apart from those of the whole.
+
+The layers of a spec are timed one by one as its graph of plain calls runs (:mod:`fwdscope.model.straight`), so that
+reading the spec's lines is in no layer's time; where the data decide which lines run, as the lines are read. The
+layers of a module of Python's are timed by hooks. On a device that works on its own, each stretch of a pass waits in
+the device's queue until the host is through with it: what is timed is the device's work, not the gaps between
+launches.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import statistics
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+
+from fwdscope.model.network import Network, Scope, default_dtype
+from fwdscope.model.straight import Key, NotStraight, straight
+from fwdscope.report import LayerRow, multiplicities, parents
+from fwdscope.timing.clock import Clock, clock_for
+from fwdscope.timing.stopwatch import Stopwatch
+from fwdscope.trace import Node
+from fwdscope.trace.module import hook_modules
+from fwdscope.trace.network import hook_composites
+
+PASSES = 5
+# A stretch of a pass: as many layers as fit into CUDA's queue of some thousand entries, with their marks.
+STRETCH = 128
+# What the host takes for a layer in the first pass; later ones know better. And how much longer the device is held.
+FIRST_GUESS = 100e-6
+MARGIN = 1.5
+LONGEST_LEAD = 1.0
+
+
+@dataclass(frozen=True)
+class LayerTimes:
+    """Seconds of each step in each pass; ``interrupted`` where Ctrl-C left some passes out."""
+
+    passes: tuple[Mapping[Key, float], ...]
+    interrupted: bool = False
+
+    def of(self, keys: Sequence[Key]) -> tuple[float, ...]:
+        """Seconds of some steps together, pass by pass; empty where none of them was timed."""
+        if not any(key in times for times in self.passes for key in keys):
+            return ()
+        return tuple(sum(times.get(key, 0.0) for key in keys) for times in self.passes)
+
+
+def latencies(
+    module: nn.Module,
+    inputs: Sequence[Any],
+    keywords: Mapping[str, Any] | None = None,
+    *,
+    passes: int = PASSES,
+    budget: float | None = None,
+    clock: Clock | None = None,
+    graph: fx.GraphModule | None = None,
+) -> LayerTimes:
+    """Time the layers of a network or module on the device where it and its inputs are.
+
+    At least one pass runs, then more until there are ``passes`` or ``budget`` seconds are spent. ``graph`` is the
+    network's, where it is at hand. Modes are the caller's; hooks and observers are gone afterwards. Ctrl-C ends it
+    early, with the passes so far.
+    """
+    clock = clock or clock_for(_device(module, inputs))
+    began = clock.now()
+    done: list[Mapping[Key, float]] = []
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(torch.inference_mode())
+        try:
+            one_pass = stack.enter_context(_passes(module, tuple(inputs), dict(keywords or {}), clock, graph))
+            one_pass()  # warms up what only the passes do
+            while len(done) < passes and not (done and budget is not None and clock.now() - began > budget):
+                done.append(one_pass())
+        except KeyboardInterrupt:
+            return LayerTimes(tuple(done), interrupted=True)
+    return LayerTimes(tuple(done))
+
+
+Pass = Callable[[], dict[Key, float]]
+
+
+@contextlib.contextmanager
+def _passes(
+    module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], clock: Clock, graph: fx.GraphModule | None
+) -> Iterator[Pass]:
+    """What runs one pass and gives its times."""
+    with contextlib.ExitStack() as stack:
+        if not isinstance(module, Network):
+            watch = Stopwatch(clock)
+            for handle in hook_modules(module, watch):
+                stack.callback(handle.remove)
+            yield lambda: _watched(watch, lambda: module(*args, **kwargs))
+            return
+        stack.enter_context(default_dtype(module.blueprint.dtype))
+        try:
+            graph = graph or straight_with_steps(module, args)
+        except NotStraight:
+            watch = stack.enter_context(_observing(module, clock))
+            yield lambda: _watched(watch, lambda: module(*args))
+            return
+        yield _GraphPass(graph, module, args, clock)
+
+
+def straight_with_steps(network: Network, inputs: Sequence[Tensor]) -> fx.GraphModule:
+    """The network's graph, its nodes numbered as the trace numbers steps. Raises NotStraight."""
+    return straight(network, inputs, lambda observer: hook_composites(network, observer))
+
+
+@contextlib.contextmanager
+def _observing(network: Network, clock: Clock) -> Iterator[Stopwatch]:
+    """A stopwatch that is told of everything in a network, inside torch's composite layers too."""
+    watch = Stopwatch(clock)
+    with contextlib.ExitStack() as stack:
+        stack.callback(setattr, network.blueprint, "observer", network.blueprint.observer)
+        network.blueprint.observer = watch
+        for handle in hook_composites(network, watch):
+            stack.callback(handle.remove)
+        yield watch
+
+
+def _watched(watch: Stopwatch, run: Callable[[], object]) -> dict[Key, float]:
+    watch.begun = watch.lines = 0
+    # As long as the host took the last time, so that it is through before the device begins.
+    watch.clock.lead(min(LONGEST_LEAD, watch.host * MARGIN))
+    began = watch.clock.now()
+    run()
+    watch.host = watch.clock.now() - began
+    return watch.read()
+
+
+class _GraphPass:
+    """Runs a graph node by node, with marks around each that does some work."""
+
+    def __init__(self, graph: fx.GraphModule, network: Network, inputs: tuple[Any, ...], clock: Clock) -> None:
+        self.graph = graph
+        self.network = network
+        self.inputs = inputs
+        self.clock = clock
+        # Seconds that the host takes for a node.
+        self.host = FIRST_GUESS
+        self.composites = any(node.meta.get("inside") for node in graph.graph.nodes)
+
+    def __call__(self) -> dict[Key, float]:
+        """One pass. Modules inside composite layers are timed in another: hooks keep torch off its fast path."""
+        runner = _Runner(self.graph, self.clock, self.host, None)
+        began = self.clock.now()
+        runner.run(*self.inputs, enable_io_processing=False)
+        self.host = (self.clock.now() - began) / max(1, len(runner.spans))
+        times = runner.read()
+        if self.composites:
+            with _observing(self.network, self.clock) as watch:
+                _Runner(self.graph, self.clock, self.host, watch).run(*self.inputs, enable_io_processing=False)
+                times |= watch.read()
+        return times
+
+
+class _Runner(fx.Interpreter):
+    """One run of a graph. With a stopwatch only what is inside composite layers is timed, by it."""
+
+    def __init__(self, graph: fx.GraphModule, clock: Clock, host: float, watch: Stopwatch | None) -> None:
+        super().__init__(graph)
+        self.clock = clock
+        self.host = host
+        self.watch = watch
+        self.spans: list[tuple[Key, Any, Any]] = []
+        self.modules: dict[str, nn.Module] = dict(graph.named_modules(remove_duplicate=False))
+
+    def run_node(self, n: fx.Node) -> Any:
+        """The node's value."""
+        step: Key | None = n.meta.get("step")
+        if step is None or n.op not in ("call_module", "call_function", "call_method"):
+            return super().run_node(n)
+        args, kwargs = self.fetch_args_kwargs_from_env(n)
+        if self.watch is not None:
+            self.watch.begun, self.watch.lines = step[1] + 1, n.meta.get("lines", 0)
+            if n.meta.get("inside"):
+                self.clock.lead(STRETCH * self.host * MARGIN)
+            return self._callable(n, args)(*args, **kwargs)
+        run = self._callable(n, args)
+        if len(self.spans) % STRETCH == 0:
+            self.clock.lead(STRETCH * self.host * MARGIN)
+        begin = self.clock.mark()
+        value = run(*args, **kwargs)
+        self.spans.append((step, begin, self.clock.mark()))
+        return value
+
+    def _callable(self, n: fx.Node, args: tuple[Any, ...]) -> Callable[..., Any]:
+        """What a node calls, looked up before the clock starts."""
+        if n.op == "call_module":
+            return self.modules[str(n.target)]
+        if n.op == "call_method":
+            method: Callable[..., Any] = getattr(type(args[0]), str(n.target))
+            return method
+        assert callable(n.target)
+        return n.target
+
+    def read(self) -> dict[Key, float]:
+        """Seconds of each step."""
+        times: dict[Key, float] = {}
+        seconds = self.clock.read([(begin, end) for _, begin, end in self.spans])
+        for (step, _, _), spent in zip(self.spans, seconds, strict=True):
+            times[step] = times.get(step, 0.0) + spent
+        return times
+
+
+def _device(module: nn.Module, inputs: Sequence[Any]) -> torch.device:
+    """Where a module's weights are, or its inputs."""
+    for tensor in (*module.parameters(), *module.buffers(), *inputs):
+        if isinstance(tensor, Tensor):
+            return tensor.device
+    return torch.device("cpu")
+
+
+# --- onto rows -------------------------------------------------------------------------------------------------------
+
+
+def with_latencies(
+    pairs: Sequence[tuple[LayerRow, tuple[Node, ...]]], times: LayerTimes
+) -> tuple[tuple[LayerRow, ...], float | None]:
+    """The rows with their latencies, and the sum of all layers: medians over the passes, in seconds.
+
+    A row's is that of one copy, all its calls together: the mean of the copies that it stands for. What contains
+    others in a spec is their sum. ``pairs`` are :func:`fwdscope.trace.rows_with_nodes` of a trace of the same run.
+    """
+    rows = [row for row, _ in pairs]
+    if not times.passes:
+        return tuple(rows), None
+    above, many = parents(rows), multiplicities(rows)
+    nothing = (0.0,) * len(times.passes)
+    inside: list[tuple[float, ...]] = [nothing] * len(rows)
+    whole = nothing
+    found: list[tuple[float, ...]] = [nothing] * len(rows)
+    for i in reversed(range(len(rows))):
+        own = times.of([_key(node) for node in pairs[i][1]])
+        found[i] = tuple(one / many[i] for one in own) if own and _timed(pairs[i]) else _plus(inside[i], own, many[i])
+        together = tuple(one * rows[i].repeat for one in found[i])
+        parent = above[i]
+        if parent is None:
+            whole = tuple(map(sum, zip(whole, together, strict=True)))
+        else:
+            inside[parent] = tuple(map(sum, zip(inside[parent], together, strict=True)))
+    found, whole = _with_rest(pairs, times, found, whole)
+    filled = [dataclasses.replace(row, latency=statistics.median(one)) for row, one in zip(rows, found, strict=True)]
+    return tuple(filled), statistics.median(whole)
+
+
+def _key(node: Node) -> Key:
+    return ("line" if node.kind == "expression" else "begin", node.step)
+
+
+def _timed(pair: tuple[LayerRow, tuple[Node, ...]]) -> bool:
+    """Whether a row's own time holds that of what is inside: all but what the lines of a spec contain."""
+    node = pair[1][0]
+    return not isinstance(node.module, Scope) and node.kind not in ("loop", "part")
+
+
+def _plus(inside: tuple[float, ...], own: tuple[float, ...], many: int) -> tuple[float, ...]:
+    return tuple(a + b / many for a, b in zip(inside, own, strict=True)) if own else inside
+
+
+def _with_rest(
+    pairs: Sequence[tuple[LayerRow, tuple[Node, ...]]],
+    times: LayerTimes,
+    found: list[tuple[float, ...]],
+    whole: tuple[float, ...],
+) -> tuple[list[tuple[float, ...]], tuple[float, ...]]:
+    """A module of Python's computes something itself: what its modules leave of its time stands in its own row."""
+    for i, (row, nodes) in enumerate(pairs):
+        if nodes[0].step == -1 and row.type == "forward" and (around := times.of([("begin", 0)])):
+            found[i] = tuple(max(0.0, all_ - rest) for all_, rest in zip(around, whole, strict=True))
+            whole = tuple(map(sum, zip(whole, found[i], strict=True)))
+    return found, whole

@@ -1,0 +1,111 @@
+"""Marks where the steps of a run begin and end, numbered as the trace's recorder numbers them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+
+from fwdscope.model.network import Scope
+from fwdscope.model.straight import Key
+from fwdscope.spec import tree
+from fwdscope.spec.problems import Span
+from fwdscope.timing.clock import Clock
+
+
+@dataclass(eq=False)
+class _Interval:
+    """A step: its marks, and the layers directly inside a line."""
+
+    key: Key | None
+    begin: Any
+    around: _Interval | None
+    end: Any = None
+
+
+class Stopwatch:
+    """An observer of a run that takes a mark at every begin and end.
+
+    What contains others in a spec (blocks, stacks, parts, loops) is not timed: it is the sum of what is inside, since
+    reading the lines costs time that is not the network's. A line is timed without the layers that it calls.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self.clock = clock
+        self.begun = 0
+        self.lines = 0
+        # Seconds that the host took for the last pass.
+        self.host = 0.0
+        self.open: list[_Interval] = []
+        self.done: list[_Interval] = []
+
+    def begin(
+        self,
+        kind: str,
+        path: str,
+        type: str,
+        text: str,
+        label: str,
+        span: Span | None,
+        module: nn.Module | None,
+        inputs: Any,
+    ) -> None:
+        """A layer, block, stack, part, loop or Parameter begins."""
+        summed = isinstance(module, Scope) or kind in ("loop", "part")
+        self.enter(None if summed else ("begin", self.begun))
+        self.begun += 1
+
+    def end(self, outputs: Any) -> None:
+        """It ends."""
+        self.leave()
+
+    def turn(self) -> None:
+        """A round of a loop."""
+
+    def line(self) -> None:
+        """A line begins."""
+        self.enter(("line", self.lines))
+        self.lines += 1
+
+    def line_end(
+        self,
+        path: str,
+        label: str,
+        line: tree.Statement,
+        value: Any,
+        arguments: str,
+        reads: tuple[str, ...],
+        promise: Any,
+    ) -> None:
+        """A line ends."""
+        self.leave()
+
+    def note(self, text: str) -> None:
+        """What a loop has to say."""
+
+    def enter(self, key: Key | None) -> None:
+        """A step begins."""
+        interval = _Interval(key, None, self.open[-1] if self.open else None)
+        self.open.append(interval)
+        interval.begin = self.clock.mark()
+
+    def leave(self) -> None:
+        """The innermost step ends."""
+        end = self.clock.mark()
+        interval = self.open.pop()
+        interval.end = end
+        self.done.append(interval)
+
+    def read(self) -> dict[Key, float]:
+        """Seconds of each step so far, of lines without what they contain; forgets them."""
+        seconds = self.clock.read([(one.begin, one.end) for one in self.done])
+        times: dict[Key, float] = {}
+        for one, spent in zip(self.done, seconds, strict=True):
+            if one.key is not None:
+                times[one.key] = times.get(one.key, 0.0) + spent
+            line = one.around
+            if line is not None and line.key is not None and line.key[0] == "line":
+                times[line.key] = times.get(line.key, 0.0) - spent
+        self.done.clear()
+        return times

@@ -1,0 +1,110 @@
+"""The devices that are here, seen through a torch that tells what a test wants."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from fake_torch import GIB, fake_torch
+
+from fwdscope.device import host
+from fwdscope.device.local import DeviceError, devices, find, free_memory, preferred
+
+H100 = ("NVIDIA H100 80GB HBM3", 79 * GIB, 70 * GIB)
+T4 = ("Tesla T4", 15 * GIB, 9 * GIB)
+
+
+@pytest.fixture(autouse=True)
+def _a_computer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(host, "memory", lambda: host.Memory(32 * GIB, 20 * GIB))
+    monkeypatch.setattr(host, "processor", lambda: "Some CPU")
+
+
+def test_a_computer_without_a_gpu_has_its_cpu() -> None:
+    (cpu,) = devices(fake_torch())
+    assert (cpu.device, cpu.kind, cpu.name, cpu.memory, cpu.free) == ("cpu", "cpu", "Some CPU", 32 * GIB, 20 * GIB)
+
+
+def test_gpus_come_behind_the_cpu_in_torchs_order() -> None:
+    _, first, second = devices(fake_torch(H100, T4))
+    assert (first.device, first.name, first.memory, first.free) == ("cuda:0", *H100)
+    assert (second.device, second.kind, second.name) == ("cuda:1", "cuda", "Tesla T4")
+
+
+def test_memory_that_torch_keeps_unused_is_free() -> None:
+    # The driver has 70 GiB left; of the 5 that torch took, 2 are in use.
+    lib = fake_torch(H100, reserved=5 * GIB, allocated=2 * GIB)
+    assert find("cuda:0", lib).free == free_memory("cuda:0", lib) == 73 * GIB
+
+
+def test_a_gpu_that_another_program_has_for_itself_is_listed_without_what_is_free() -> None:
+    _, first, second = devices(fake_torch(H100, T4, taken=(0,)))
+    assert (first.memory, first.free) == (79 * GIB, None)
+    assert second.free == 9 * GIB
+
+
+def test_looking_for_one_gpu_makes_no_context_on_another() -> None:
+    lib = fake_torch(H100, T4)
+    assert find("cuda:1", lib).name == "Tesla T4"
+    assert lib.cuda.asked == [1]
+
+
+def test_cuda_without_a_number_is_the_device_torch_would_take() -> None:
+    assert find("cuda", fake_torch(H100, T4)).device == "cuda:0"
+    assert find(" CUDA ", fake_torch(H100, T4, current=1)).device == "cuda:1"
+    assert free_memory("cuda", fake_torch(H100, T4, current=1)) == 9 * GIB
+
+
+def test_apples_gpu_has_what_metal_would_take_of_the_computers_memory() -> None:
+    lib = fake_torch(mps=(24 * GIB, 1 * GIB))
+    found = find("mps", lib)
+    # 24 − 1 GiB are left by Metal's advice, but the computer has only 20 GiB to give.
+    assert (found.device, found.memory, found.free) == ("mps", 32 * GIB, 20 * GIB)
+    assert find("mps", fake_torch(mps=(24 * GIB, 10 * GIB))).free == 14 * GIB
+
+
+def test_the_cpu_answers_to_its_number_too() -> None:
+    assert find("cpu:0", fake_torch()).device == find("cpu", fake_torch()).device == "cpu"
+
+
+@pytest.mark.parametrize(
+    ("asked", "lib", "words"),
+    [
+        ("cuda", fake_torch(cuda=None), ("no cuda here", "built without CUDA", "here is cpu alone")),
+        ("cuda", fake_torch(), ("no cuda here", "finds no GPU", "here is cpu alone")),
+        ("cuda:2", fake_torch(H100, T4), ("no cuda:2", "cpu, cuda:0 (NVIDIA H100 80GB HBM3) and cuda:1 (Tesla T4)")),
+        ("mps", fake_torch(H100), ("no mps here", "Apple's GPU", "cpu and cuda:0")),
+        ("gpu", fake_torch(H100), ("no device 'gpu'", "write cpu, cuda, cuda:1 or mps", "cuda:0 (NVIDIA")),
+        ("", fake_torch(), ("no device ''", "write cpu")),
+    ],
+    ids=["cpu build", "no gpu", "number", "mps", "word", "nothing"],
+)
+def test_a_device_that_is_not_here_is_told_with_those_that_are(asked: str, lib: object, words: tuple[str, ...]) -> None:
+    with pytest.raises(DeviceError) as error:
+        find(asked, lib)  # type: ignore[arg-type]
+    for word in words:
+        assert word in str(error.value)
+
+
+def test_the_fastest_kind_of_device_is_preferred() -> None:
+    assert preferred(fake_torch(H100, T4, current=1)).device == "cuda:1"
+    assert preferred(fake_torch(mps=(GIB, 0))).device == "mps"
+    assert preferred(fake_torch()).device == "cpu"
+
+
+def test_free_memory_is_not_known_of_a_device_that_is_none() -> None:
+    assert free_memory("meta", fake_torch()) is None
+    assert free_memory(torch.device("cpu"), fake_torch()) == 20 * GIB
+
+
+def test_this_torch_has_what_is_asked_of_it() -> None:
+    assert devices()[0].device == "cpu"
+    assert find("cpu").free == 20 * GIB
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_a_gpu_that_is_here_has_a_name_and_memory() -> None:
+    found = find("cuda")
+    assert found.name
+    assert found.memory
+    assert found.free
+    assert found.free <= found.memory

@@ -1,0 +1,349 @@
+"""Peaks: measured by a clock that a test turns, remembered in a file, and left to the table where it knows better."""
+
+from __future__ import annotations
+
+import json
+import stat
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from fwdscope.device import peaks as module
+from fwdscope.device.local import LocalDevice
+from fwdscope.device.peaks import Stopwatch, cache_file, copy_rate, fastest, forget, measured, peaks, product_rate
+
+GIB = 1024**3
+CPU = LocalDevice("cpu", "Some CPU", 16 * GIB, 8 * GIB)
+H100 = LocalDevice("cuda:0", "NVIDIA H100 80GB HBM3", 79 * GIB, 70 * GIB)
+
+
+class Clock:
+    """A clock that stands still but for what work takes."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture(autouse=True)
+def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where peaks are remembered in a test."""
+    place = tmp_path / "cache" / "peaks.json"
+    monkeypatch.setattr(module, "cache_file", lambda: place)
+    return place
+
+
+@pytest.fixture
+def rates(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What was measured, in order; nothing is computed."""
+    taken: list[str] = []
+
+    def product(device: LocalDevice, dtype: str, watch: Stopwatch) -> float | None:
+        taken.append(dtype)
+        return {"float32": 2e12, "bfloat16": 4e12}.get(dtype)
+
+    def copy(device: LocalDevice, watch: Stopwatch) -> float:
+        taken.append("bandwidth")
+        return 5e10
+
+    monkeypatch.setattr(module, "product_rate", product)
+    monkeypatch.setattr(module, "copy_rate", copy)
+    return taken
+
+
+# --- measuring -------------------------------------------------------------------------------------------------------
+
+
+def test_the_fastest_repeat_counts_and_the_first_warms_up() -> None:
+    clock = Clock()
+    # The first is slow, the rest take 0.1 s but for one of 0.08.
+    lengths = iter([3.0, 0.1, 0.1, 0.08, *[0.1] * 99])
+
+    def run() -> None:
+        clock.now += next(lengths)
+
+    assert fastest(run, Stopwatch(clock), budget=4.0) == pytest.approx(0.08)
+    # 3.1 s for the first two; of the rest one more than 0.08 s each fits until 4 s are over.
+    assert clock.now <= 4.0
+
+
+def test_a_budget_that_the_first_run_spends_still_gives_a_figure() -> None:
+    clock = Clock()
+
+    def run() -> None:
+        clock.now += 2.0
+
+    assert fastest(run, Stopwatch(clock), budget=0.5) == pytest.approx(2.0)
+    assert clock.now == 4.0
+
+
+def test_short_runs_are_timed_several_at_once() -> None:
+    clock, reads = Clock(), 0
+
+    def read() -> float:
+        nonlocal reads
+        reads += 1
+        # Reading the clock costs as much as ten runs.
+        clock.now += 1e-3
+        return clock.now
+
+    def run() -> None:
+        clock.now += 1e-4
+
+    # Alone a run would seem to take 1.1 ms. Of 10 ms in runs that seem so long, 10 are timed at once: 0.2 ms.
+    assert fastest(run, Stopwatch(read), budget=0.5) == pytest.approx((10 * 1e-4 + 1e-3) / 10)
+
+
+def test_a_stopwatch_reads_once_the_device_is_done() -> None:
+    order: list[str] = []
+
+    def clock() -> float:
+        order.append("clock")
+        return 1.0
+
+    assert Stopwatch(clock, lambda: order.append("synchronise")).read() == 1.0
+    assert order == ["synchronise", "clock"]
+
+
+def products(monkeypatch: pytest.MonkeyPatch, clock: Clock, seconds: Callable[[int], float]) -> list[int]:
+    """Let a product of a size take so long by the clock; gives the sizes tried."""
+    sizes: list[int] = []
+
+    def product(device: LocalDevice, dtype: torch.dtype, size: int, watch: Stopwatch, budget: float) -> float:
+        sizes.append(size)
+        clock.now += 2 * seconds(size)
+        return seconds(size)
+
+    monkeypatch.setattr(module, "_product", product)
+    return sizes
+
+
+def test_products_grow_until_the_next_would_outlast_the_budget(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock()
+    # 1 TFLOP/s from 1024 on, less for small ones: 2 · 2048³ / 1e12 = 17 ms, 4096: 137 ms, 8192: 1.1 s.
+    sizes = products(monkeypatch, clock, lambda size: 2 * size**3 / (1e12 if size >= 1024 else 1e11))
+    rate = product_rate(CPU, "float32", Stopwatch(clock), budget=0.5)
+    assert sizes == [256, 512, 1024, 2048, 4096]
+    assert rate == pytest.approx(1e12)
+
+
+def test_a_dtype_without_units_stops_at_small_products(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock()
+    # 1 GFLOP/s: 2 · 256³ / 1e9 = 34 ms, of 512: 268 ms, which is eight times that and within 0.43 s; 1024 is not.
+    sizes = products(monkeypatch, clock, lambda size: 2 * size**3 / 1e9)
+    assert product_rate(CPU, "float16", Stopwatch(clock), budget=0.5) == pytest.approx(1e9)
+    assert sizes == [256, 512]
+
+
+def test_products_stay_within_the_free_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    # A quarter of 48 MiB for three matrices of 4 bytes an element: sqrt(12 MiB / 12) = 1024.
+    small = replace(CPU, free=48 * 1024**2)
+    sizes = products(monkeypatch, Clock(), lambda size: 1e-9)
+    product_rate(small, "float32", Stopwatch(Clock()))
+    assert sizes == [256, 512, 1024]
+
+
+def test_what_a_device_cannot_compute_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: object) -> float:
+        raise RuntimeError("not implemented for 'Half'")
+
+    monkeypatch.setattr(module, "_product", fails)
+    assert product_rate(CPU, "float16", Stopwatch()) is None
+    assert product_rate(CPU, "int8", Stopwatch()) is None
+    assert product_rate(CPU, "no_such_dtype", Stopwatch()) is None
+    assert product_rate(replace(CPU, free=1000), "float32", Stopwatch()) is None
+    assert copy_rate(replace(CPU, free=0), Stopwatch()) is None
+
+
+def test_a_copy_counts_what_is_read_and_what_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "fastest", lambda run, watch, budget: 0.01)
+    # An eighth of 8 MiB each: 2 · 1 MiB in 10 ms.
+    assert copy_rate(replace(CPU, free=8 * 1024**2), Stopwatch()) == pytest.approx(2 * 1024**2 / 0.01)
+
+
+def test_a_real_product_and_a_real_copy_have_a_rate() -> None:
+    little = replace(CPU, free=64 * 1024**2)
+    rate = product_rate(little, "float32", Stopwatch(), budget=0.02)
+    # No computer multiplies at less than a million a second, nor at more than an exaflop.
+    assert rate is not None
+    assert 1e6 < rate < 1e18
+    bandwidth = copy_rate(little, Stopwatch(), budget=0.02)
+    assert bandwidth is not None
+    assert 1e6 < bandwidth < 1e15
+
+
+def test_measuring_leaves_torchs_random_numbers_as_they_were() -> None:
+    before = torch.get_rng_state()
+    product_rate(replace(CPU, free=8 * 1024**2), "float32", Stopwatch(), budget=0.01)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+# --- remembering -----------------------------------------------------------------------------------------------------
+
+
+def test_a_figure_is_measured_once(rates: list[str], file: Path) -> None:
+    first = measured(CPU, "float32")
+    assert (first.name, first.dtype, first.flops, first.bandwidth) == ("Some CPU", "float32", 2e12, 5e10)
+    assert (first.memory, first.source) == (16 * GIB, "measured")
+    assert measured(CPU, "float32") == first
+    assert rates == ["float32", "bandwidth"]
+    # Another dtype shares the bandwidth.
+    assert measured(CPU, "bfloat16").flops == 4e12
+    assert rates == ["float32", "bandwidth", "bfloat16"]
+
+
+def test_what_a_device_cannot_do_is_remembered_too(rates: list[str]) -> None:
+    assert measured(CPU, "float16").flops is None
+    assert measured(CPU, "float16").flops is None
+    assert rates.count("float16") == 1
+
+
+def test_measuring_anew_forgets_what_was_measured(rates: list[str]) -> None:
+    measured(CPU, "float32")
+    measured(CPU, "bfloat16")
+    peaks(CPU, "float32", remeasure=True)
+    assert rates == ["float32", "bandwidth", "bfloat16", "float32", "bandwidth"]
+    forget(CPU)
+    measured(CPU, "bfloat16")
+    assert rates[5:] == ["bfloat16", "bandwidth"]
+
+
+def test_figures_are_those_of_a_device_a_torch_and_so_many_threads(
+    rates: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured(CPU, "float32")
+    measured(replace(CPU, name="Other CPU"), "float32")
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 97)
+    measured(CPU, "float32")
+    monkeypatch.setattr(torch, "__version__", "9.9")
+    measured(CPU, "float32")
+    assert rates.count("float32") == 4
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "{", "[]", '"x"', "null", '{"version": 0, "devices": {}}', '{"version": 1, "devices": 3}', "[" * 100_000],
+    ids=["empty", "cut", "list", "text", "null", "version", "shape", "deep"],
+)
+def test_a_broken_file_is_ignored_and_written_again(rates: list[str], file: Path, text: str) -> None:
+    file.parent.mkdir()
+    file.write_text(text)
+    assert measured(CPU, "float32").flops == 2e12
+    measured(CPU, "float32")
+    assert rates == ["float32", "bandwidth"]
+    assert json.loads(file.read_text())["version"] == 1
+
+
+@pytest.mark.parametrize("value", ["fast", -1.0, 0, True, [1]])
+def test_a_figure_that_is_no_rate_is_measured_again(rates: list[str], file: Path, value: object) -> None:
+    measured(CPU, "float32")
+    data = json.loads(file.read_text())
+    next(iter(data["devices"].values()))["float32"] = value
+    file.write_text(json.dumps(data))
+    assert measured(CPU, "float32").flops == 2e12
+    assert rates == ["float32", "bandwidth", "float32"]
+
+
+def test_a_file_that_is_not_text_is_ignored(rates: list[str], file: Path) -> None:
+    file.parent.mkdir()
+    file.write_bytes(b"\xff\xfe\x00")
+    assert measured(CPU, "float32").flops == 2e12
+
+
+def test_a_folder_that_cannot_be_made_is_no_matter(rates: list[str], file: Path) -> None:
+    file.parent.write_text("a file where the folder should be")
+    assert measured(CPU, "float32").flops == 2e12
+    assert measured(CPU, "float32").flops == 2e12
+    assert rates == ["float32", "bandwidth"] * 2
+
+
+def test_nothing_is_left_beside_the_file(rates: list[str], file: Path) -> None:
+    measured(CPU, "float32")
+    measured(CPU, "bfloat16")
+    assert [path.name for path in file.parent.iterdir()] == ["peaks.json"]
+    assert stat.S_ISREG(file.stat().st_mode)
+
+
+def test_without_a_cache_folder_figures_are_measured_each_time(
+    rates: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "cache_file", lambda: None)
+    measured(CPU, "float32")
+    measured(CPU, "float32")
+    assert rates == ["float32", "bandwidth"] * 2
+
+
+@pytest.mark.parametrize(
+    ("system", "environment", "place"),
+    [
+        ("linux", {"XDG_CACHE_HOME": "/c", "HOME": "/h"}, "/c/fwdscope/peaks.json"),
+        ("linux", {"HOME": "/h"}, "/h/.cache/fwdscope/peaks.json"),
+        # "All paths must be absolute. If an implementation encounters a relative path, it should consider it invalid."
+        ("linux", {"XDG_CACHE_HOME": "c", "HOME": "/h"}, "/h/.cache/fwdscope/peaks.json"),
+        ("linux", {}, None),
+        ("darwin", {"HOME": "/h"}, "/h/Library/Caches/fwdscope/peaks.json"),
+        ("darwin", {}, None),
+        ("win32", {"LOCALAPPDATA": "/a", "HOME": "/h"}, "/a/fwdscope/Cache/peaks.json"),
+        ("win32", {}, None),
+    ],
+)
+def test_the_file_lies_in_the_users_cache_folder(system: str, environment: dict[str, str], place: str | None) -> None:
+    assert cache_file(system, environment) == (None if place is None else Path(place))
+
+
+# --- published -------------------------------------------------------------------------------------------------------
+
+
+def test_a_gpu_whose_figures_are_published_is_not_measured(rates: list[str]) -> None:
+    found = peaks(H100, "bfloat16")
+    assert (found.name, found.flops, found.bandwidth, found.source) == ("H100 SXM 80GB", 989.4e12, 3.35e12, "table")
+    assert found.memory == 79 * GIB, "what is here has told its own memory"
+    assert rates == []
+
+
+def test_torchs_settings_decide_what_float32_runs_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = peaks(H100, "float32")
+    assert (found.flops, found.convolution_flops) == (67e12, 494.5e12)
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
+    assert peaks(H100, "float32").convolution_flops is None
+    monkeypatch.setattr(torch, "get_float32_matmul_precision", lambda: "high")
+    assert peaks(H100, "float32").flops == 494.5e12
+    # A T4 has no units for TF32, whatever a program allows.
+    assert peaks(replace(H100, name="Tesla T4"), "float32").flops == 8.1e12
+
+
+def test_a_gpu_that_is_not_in_the_table_is_measured_also_in_tf32(
+    rates: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_has_tf32", lambda device: True)
+    precisions: list[str] = []
+    monkeypatch.setattr(torch, "set_float32_matmul_precision", precisions.append)
+    found = peaks(replace(H100, name="NVIDIA GeForce RTX 3090 Ti"), "float32")
+    assert (found.source, found.flops, found.convolution_flops) == ("measured", 2e12, 2e12)
+    # As the program had it, afterwards.
+    assert precisions == ["high", "highest"]
+    assert rates == ["float32", "float32", "bandwidth"]
+
+
+def test_a_cpu_is_measured_by_its_name(rates: list[str]) -> None:
+    assert peaks("cpu", "float32").source == "measured"
+    assert rates == ["float32", "bandwidth"]
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_a_gpu_stays_below_its_published_roofs() -> None:
+    published = peaks("cuda", "bfloat16")
+    own = measured("cuda", "bfloat16")
+    if published.source == "measured":
+        pytest.skip("no figures are published of this device")
+    assert own.flops is not None
+    assert own.bandwidth is not None
+    assert published.flops is not None
+    assert published.bandwidth is not None
+    assert own.flops < published.flops
+    assert own.bandwidth < published.bandwidth

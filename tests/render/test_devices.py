@@ -1,0 +1,78 @@
+"""The table of devices."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+
+from fwdscope.device.local import LocalDevice
+from fwdscope.device.table import accelerators
+from fwdscope.render.devices import draw_local, draw_published, local_as_json, published_as_json
+from fwdscope.report import Peaks
+
+GIB = 1024**3
+CPU = LocalDevice("cpu", "AMD EPYC 9654", 64 * GIB, 60 * GIB)
+GPU = LocalDevice("cuda:0", "NVIDIA H100 80GB HBM3", 79 * GIB, None)
+SLOW = [
+    Peaks("AMD EPYC 9654", "float32", 237.8e9, 47.3e9, 64 * GIB, "measured"),
+    Peaks("AMD EPYC 9654", "bfloat16", 1036.9e9, 47.3e9, 64 * GIB, "measured"),
+    Peaks("AMD EPYC 9654", "float16", None, 47.3e9, 64 * GIB, "measured"),
+]
+FAST = [
+    Peaks("H100 SXM 80GB", "float32", 67e12, 3.35e12, 79 * GIB, "table", 494.5e12),
+    Peaks("H100 SXM 80GB", "bfloat16", 989.4e12, 3.35e12, 79 * GIB, "table"),
+    Peaks("H100 SXM 80GB", "float16", 989.4e12, 3.35e12, 79 * GIB, "table"),
+]
+
+
+def test_the_devices_here_with_their_memory_and_peaks_in_one_unit() -> None:
+    assert draw_local([(CPU, SLOW), (GPU, FAST)], 120, False).splitlines() == [
+        "device  name                     memory      free  float32  bfloat16   float16  bandwidth  peaks",
+        "────────────────────────────────────────────────────────────────────────────────────────────────────",
+        "cpu     AMD EPYC 9654          64.0 GiB  60.0 GiB   0.24 T    1.04 T         —  47.3 GB/s  measured",
+        "cuda:0  NVIDIA H100 80GB HBM3  79.0 GiB         —  67.00 T  989.40 T  989.40 T  3.35 TB/s  published",
+        "at a dtype: FLOP/s of matrix products",
+        "float32 convolutions run in TF32 and have a higher roof",
+    ]
+
+
+@pytest.mark.parametrize("width", [80, 100, 140])
+def test_the_tables_stay_within_the_width(width: int) -> None:
+    for text in (draw_local([(CPU, SLOW), (GPU, FAST)], width, False), draw_published(accelerators(), width, False)):
+        assert max(map(len, text.splitlines())) <= width
+
+
+def test_what_is_left_out_first_is_what_matters_least() -> None:
+    titles = draw_published(accelerators(), 80, False).splitlines()[0].split()
+    assert titles == ["device", "float32", "bfloat16", "float16", "memory", "bandwidth"]
+    assert draw_published(accelerators(), 140, False).splitlines()[0].split()[1:7] == [
+        "float32",
+        "tf32",
+        "bfloat16",
+        "float16",
+        "float8",
+        "int8",
+    ]
+
+
+def test_what_is_not_known_is_a_dash() -> None:
+    t4 = next(one for one in accelerators() if one.name == "T4")
+    row = draw_published([t4], 140, False).splitlines()[2].split()
+    # float32, tf32, bfloat16, float16, float8, int8
+    assert row[:10] == ["T4", "8.1", "T", "—", "—", "65.0", "T", "—", "130.0", "T"]
+
+
+def test_colour_changes_no_letter() -> None:
+    plain = draw_local([(CPU, SLOW)], 100, False)
+    assert re.sub(r"\x1b\[[0-9;]*m", "", draw_local([(CPU, SLOW)], 100, True)) == plain
+
+
+def test_as_data_all_is_in_bytes_and_flops() -> None:
+    (cpu,) = json.loads(local_as_json([(CPU, SLOW)]))["devices"]
+    assert (cpu["device"], cpu["memory"], cpu["free"]) == ("cpu", 64 * GIB, 60 * GIB)
+    assert [roof["flops"] for roof in cpu["peaks"]] == [237.8e9, 1036.9e9, None]
+    known = json.loads(published_as_json(accelerators()))["accelerators"]
+    assert len(known) == len(accelerators())
+    assert all(one["source"] and one["primary_source"] for one in known)

@@ -1,0 +1,97 @@
+"""Clocks: marks taken while the work runs, read after one synchronisation."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from fake_clocks import Cuda, Time
+
+from fwdscope.timing import EventClock, HostClock, clock_for
+
+CUDA = torch.device("cuda:0")
+
+
+def test_the_hosts_clock_reads_what_passed_between_two_marks() -> None:
+    time = Time()
+    clock = HostClock(time)
+    begin = clock.mark()
+    time.passes(0.25)
+    middle = clock.mark()
+    time.passes(0.5)
+    assert clock.read([(begin, middle), (middle, clock.mark())]) == [0.25, 0.5]
+    assert clock.now() == 0.75
+
+
+def test_a_device_that_works_by_itself_is_waited_for_at_each_mark() -> None:
+    time = Time()
+    # What was queued before a mark takes a tenth of a second.
+    clock = HostClock(time, wait=lambda: time.passes(0.1))
+    begin = clock.mark()
+    assert clock.read([(begin, clock.mark())]) == [0.1]
+
+
+def test_events_are_read_after_one_synchronisation() -> None:
+    time = Time()
+    cuda = Cuda(time)
+    clock = EventClock(CUDA, cuda, time)
+    spans = []
+    for seconds in (0.002, 0.003, 0.004):
+        begin = clock.mark()
+        cuda.launch(seconds)
+        spans.append((begin, clock.mark()))
+    assert cuda.synchronisations == 0
+    # The host was long through when the device began with the second: no gaps are in the times.
+    assert clock.read(spans) == pytest.approx([0.002, 0.003, 0.004])
+    assert cuda.synchronisations == 1
+
+
+def test_a_lead_keeps_the_device_busy_while_the_host_goes_on() -> None:
+    time = Time()
+    cuda = Cuda(time)
+    clock = EventClock(CUDA, cuda, time)
+    # Without a lead the device has to wait for the host's second launch, 1 ms after the first.
+    begin = clock.mark()
+    cuda.launch(1e-5, host=1e-3)
+    cuda.launch(1e-5, host=1e-3)
+    assert clock.read([(begin, clock.mark())]) == pytest.approx([1e-3 + 1e-5])
+    clock.lead(0.01)  # at a clock of 1 GHz: ten million cycles
+    assert cuda.slept == [10_000_000]
+    begin = clock.mark()
+    cuda.launch(1e-5, host=1e-3)
+    cuda.launch(1e-5, host=1e-3)
+    assert clock.read([(begin, clock.mark())]) == pytest.approx([2e-5])
+
+
+def test_no_lead_is_no_sleep() -> None:
+    time = Time()
+    cuda = Cuda(time)
+    EventClock(CUDA, cuda, time).lead(0.0)
+    assert cuda.slept == []
+
+
+def test_each_device_has_its_clock() -> None:
+    clock = clock_for(torch.device("cpu"))
+    assert isinstance(clock, HostClock)
+    assert clock.wait is None
+    apple = clock_for(torch.device("mps"))
+    assert isinstance(apple, HostClock)
+    assert apple.wait is torch.mps.synchronize
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_on_a_gpu_events_measure_what_a_synchronised_host_does() -> None:
+    import time
+
+    clock = clock_for(torch.device("cuda"))
+    x = torch.randn(4096, 4096, device="cuda")
+    for _ in range(3):
+        x @ x
+    torch.cuda.synchronize()
+    before = time.perf_counter()
+    begin = clock.mark()
+    for _ in range(50):
+        x @ x
+    (seconds,) = clock.read([(begin, clock.mark())])
+    host = time.perf_counter() - before
+    # Twenty times as long as any launch: both are the device's work, the events never more than the host saw.
+    assert 0 < seconds <= host

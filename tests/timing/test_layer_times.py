@@ -1,0 +1,287 @@
+"""The time of each layer: exact on a clock of the test's own, on the rows it belongs to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import pytest
+import torch
+from fake_clocks import Cuda, Time
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from fwdscope.model import Network, build
+from fwdscope.model.initialise import materialise
+from fwdscope.model.inputs import example_inputs
+from fwdscope.report import LayerRow
+from fwdscope.spec.check import check
+from fwdscope.spec.parser import parse
+from fwdscope.spec.problems import Source
+from fwdscope.timing import EventClock, HostClock, LayerTimes, latencies, with_latencies
+from fwdscope.trace import rows_with_nodes, trace, trace_module
+
+Pairs = Sequence[tuple[LayerRow, tuple[Any, ...]]]
+
+
+def network_of(text: str) -> tuple[Network, list[Tensor], Pairs]:
+    """A network on a CPU, its inputs, and the rows of a trace of the same run."""
+    checked = check(parse(Source("spec.yaml", text)))
+    network = materialise(build(checked), "cpu", seed=0)
+    with torch.random.fork_rng(), torch.no_grad():
+        torch.manual_seed(0)
+        inputs = example_inputs(checked, {}, "cpu")
+    return network, list(inputs.values()), rows_with_nodes(trace(network, None, inputs))
+
+
+def slow_down(module: nn.Module, time: Time, seconds: float) -> None:
+    """Let each call of a module take so long."""
+    module.register_forward_hook(lambda *_: time.passes(seconds))
+
+
+class SlowSums(TorchFunctionMode):
+    """Additions take 3 ms, wherever they are."""
+
+    def __init__(self, time: Time) -> None:
+        super().__init__()
+        self.time = time
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if getattr(func, "__name__", "") == "add":
+            self.time.passes(0.003)
+        return func(*args, **(kwargs or {}))
+
+
+def by_path(rows: Sequence[LayerRow]) -> dict[str, float | None]:
+    return {row.path: row.latency for row in rows}
+
+
+STACKED = """
+inputs: {x: 'randn(2, 8)'}
+blocks:
+  Residual:
+    - fc = Linear(8)
+    - x + fc
+layers:
+  - first = Linear(8)
+  - body = 3 * Residual
+  - last = Linear(2)
+"""
+
+
+def test_each_row_has_the_time_of_one_copy_and_what_contains_others_their_sum() -> None:
+    network, inputs, pairs = network_of(STACKED)
+    time = Time()
+    slow_down(network.get_submodule("first"), time, 0.010)
+    for i, seconds in enumerate((0.001, 0.002, 0.006)):
+        slow_down(network.get_submodule(f"body.{i}.fc"), time, seconds)
+    slow_down(network.get_submodule("last"), time, 0.020)
+    with SlowSums(time):
+        times = latencies(network, inputs, passes=3, clock=HostClock(time))
+    assert len(times.passes) == 3
+    rows, whole = with_latencies(pairs, times)
+    found = by_path(rows)
+    # The mean of three copies: (1 + 2 + 6) / 3 = 3 ms; with its sum of 3 ms a block takes 6, and the stack 18.
+    assert found == pytest.approx(
+        {"first": 0.010, "body": 0.018, "body.0": 0.006, "body.0.fc": 0.003, "body.0.add": 0.003, "last": 0.020}
+    )
+    assert whole == pytest.approx(0.010 + 0.018 + 0.020)
+
+
+def test_the_rounds_of_a_loop_are_together() -> None:
+    network, inputs, pairs = network_of(
+        "inputs: {x: 'randn(2, 8)'}\nlayers:\n  - for: t in range(4)\n    do:\n      - fc = Linear(8)\n  - ReLU\n"
+    )
+    time = Time()
+    slow_down(network.get_submodule("fc"), time, 0.005)
+    rows, whole = with_latencies(pairs, latencies(network, inputs, passes=1, clock=HostClock(time)))
+    assert by_path(rows)["fc"] == pytest.approx(0.020)
+    assert rows[0].kind == "loop"
+    assert rows[0].latency == pytest.approx(0.020)
+    assert whole == pytest.approx(0.020)
+
+
+def test_a_layer_called_again_has_a_time_for_each_row() -> None:
+    network, inputs, pairs = network_of(
+        "inputs: {x: 'randn(2, 8)'}\nlayers:\n  - fc = Linear(8)\n  - ReLU\n  - fc(prev)\n"
+    )
+    time = Time()
+    calls = iter((0.001, 0.004) * 9)
+    network.get_submodule("fc").register_forward_hook(lambda *_: time.passes(next(calls)))
+    # One run writes the graph down, one warms up: the order stays that of the two calls.
+    rows, _ = with_latencies(pairs, latencies(network, inputs, passes=1, clock=HostClock(time)))
+    assert [row.latency for row in rows if row.path == "fc"] == pytest.approx([0.001, 0.004])
+
+
+def test_modules_inside_torchs_own_layers_have_times_too() -> None:
+    network, inputs, pairs = network_of(
+        "inputs: {x: 'randn(2, 5, 8)'}\nlayers:\n"
+        "  - enc = TransformerEncoderLayer(2, dim_feedforward=16, batch_first=True)\n  - ReLU\n"
+    )
+    time = Time()
+    layer = network.get_submodule("enc")
+    slow_down(layer, time, 0.007)
+    slow_down(layer.get_submodule("linear1"), time, 0.002)
+    rows, whole = with_latencies(pairs, latencies(network, inputs, passes=2, clock=HostClock(time)))
+    found = by_path(rows)
+    assert found["enc.linear1"] == pytest.approx(0.002)
+    assert found["enc"] == pytest.approx(0.009)
+    assert whole == pytest.approx(0.009)
+
+
+def test_where_the_data_decide_the_lines_are_watched() -> None:
+    network, inputs, pairs = network_of(
+        "inputs: {x: 'full((2, 8), 8.0)'}\nlayers:\n  - fc = Linear(8)(x)\n  - x + 0\n"
+        "  - while: prev.sum() > 100\n    do:\n      - prev / 2\n  - Dropout\n".replace("  - fc = Linear(8)(x)\n", "")
+    )
+    time = Time()
+    slow_down(network.get_submodule("dropout"), time, 0.004)
+    with SlowSums(time):
+        rows, whole = with_latencies(pairs, latencies(network, inputs, passes=1, clock=HostClock(time)))
+    found = by_path(rows)
+    # 16 values of 8 are 128: one round halves them.
+    assert found["add"] == pytest.approx(0.003)
+    assert found["dropout"] == pytest.approx(0.004)
+    assert whole == pytest.approx(0.007)
+    assert network.blueprint.observer is None
+
+
+class Own(nn.Module):
+    """Computes something between its modules."""
+
+    def __init__(self, time: Time) -> None:
+        super().__init__()
+        self.time = time
+        self.a = nn.Linear(4, 4)
+        self.pair = nn.Sequential(nn.Linear(4, 4), nn.ReLU())
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.pair(self.a(x))
+        self.time.passes(0.050)
+        return y * 2
+
+
+def test_a_module_of_pythons_by_hooks_with_a_row_for_what_it_computes_itself() -> None:
+    time = Time()
+    module, x = Own(time), torch.randn(2, 4)
+    slow_down(module.a, time, 0.001)
+    slow_down(module.pair[0], time, 0.002)
+    slow_down(module.pair, time, 0.004)
+    pairs = rows_with_nodes(trace_module(module, [x], {}, where_it_lives=True)[0])
+    before = [len(inner._forward_hooks) for inner in module.modules()]
+    rows, whole = with_latencies(pairs, latencies(module, [x], passes=2, clock=HostClock(time)))
+    # What contains others in a module of Python's is timed itself: 2 ms inside and 4 of its own.
+    assert by_path(rows) == pytest.approx({"a": 0.001, "pair": 0.006, "pair.0": 0.002, "pair.1": 0.0, "forward": 0.050})
+    assert whole == pytest.approx(0.057)
+    assert [len(inner._forward_hooks) for inner in module.modules()] == before
+
+
+def test_hooks_and_observers_go_after_an_error_too() -> None:
+    module = nn.Sequential(nn.Linear(4, 4), nn.Linear(5, 4))
+    with pytest.raises(RuntimeError):
+        latencies(module, [torch.randn(2, 4)])
+    assert not any(inner._forward_hooks or inner._forward_pre_hooks for inner in module.modules())
+    network, inputs, _ = network_of(STACKED)
+    with pytest.raises(Exception, match=r"\S"):
+        latencies(network, [inputs[0][:, :5]])
+    assert network.blueprint.observer is None
+
+
+def test_ctrl_c_leaves_the_passes_so_far() -> None:
+    network, inputs, pairs = network_of("inputs: {x: 'randn(2, 8)'}\nlayers:\n  - fc = Linear(8)\n")
+    time = Time()
+    calls = 0
+
+    def called(*_: Any) -> None:
+        nonlocal calls
+        calls += 1
+        time.passes(0.001)
+        # The graph is written down in the first call, the second warms up.
+        if calls == 5:
+            raise KeyboardInterrupt
+
+    network.get_submodule("fc").register_forward_hook(called)
+    times = latencies(network, inputs, passes=10, clock=HostClock(time))
+    assert times.interrupted
+    assert len(times.passes) == 2
+    rows, whole = with_latencies(pairs, times)
+    assert rows[0].latency == whole == pytest.approx(0.001)
+
+
+def test_passes_end_with_the_budget_but_one_runs_in_any_case() -> None:
+    network, inputs, _ = network_of("inputs: {x: 'randn(2, 8)'}\nlayers:\n  - fc = Linear(8)\n")
+    time = Time()
+    slow_down(network.get_submodule("fc"), time, 10.0)
+    assert len(latencies(network, inputs, passes=10, budget=1.0, clock=HostClock(time)).passes) == 1
+    # Written down, warmed up, and then: 20 s are over before the first pass, 50 before the fourth.
+    assert len(latencies(network, inputs, passes=10, budget=45.0, clock=HostClock(time)).passes) == 3
+
+
+def test_on_a_gpu_the_host_runs_ahead_and_one_wait_ends_a_pass() -> None:
+    network, inputs, pairs = network_of(STACKED)
+    time = Time()
+    cuda = Cuda(time)
+    for inner in network.modules():
+        if isinstance(inner, nn.Linear):
+            # The host takes a hundred times as long to launch as the device to compute.
+            inner.register_forward_hook(lambda *_: cuda.launch(1e-6, host=1e-4))
+    times = latencies(network, inputs, passes=4, clock=EventClock(torch.device("cuda:0"), cuda, time))
+    rows, whole = with_latencies(pairs, times)
+    assert by_path(rows)["first"] == pytest.approx(1e-6)
+    # Five layers of a microsecond each; no launch is in it.
+    assert whole == pytest.approx(5e-6)
+    # One warm-up and four passes, each with one lead.
+    assert cuda.synchronisations == 5
+    assert len(cuda.slept) == 5
+
+
+def test_on_a_gpu_a_module_is_launched_ahead_of_the_device_too() -> None:
+    time = Time()
+    cuda = Cuda(time)
+    module, x = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4)), torch.randn(2, 4)
+    pairs = rows_with_nodes(trace_module(module, [x], {}, where_it_lives=True)[0])
+
+    def two_kernels(*_: Any) -> None:
+        """A host that lags would leave a gap of 0.1 ms between them."""
+        cuda.launch(1e-6, host=1e-4)
+        cuda.launch(1e-6, host=1e-4)
+
+    for inner in module:
+        inner.register_forward_hook(two_kernels)
+    clock = EventClock(torch.device("cuda:0"), cuda, time)
+    _, whole = with_latencies(pairs, latencies(module, [x], passes=3, clock=clock))
+    assert whole == pytest.approx(4e-6)
+    # The warm-up has no lead; it says how long the host takes: four launches of 0.1 ms, and half as much again.
+    assert cuda.slept == [600_000] * 3
+
+
+def test_rows_without_times_stay_as_they_were() -> None:
+    _, _, pairs = network_of(STACKED)
+    rows, whole = with_latencies(pairs, LayerTimes(()))
+    assert whole is None
+    assert all(row.latency is None for row in rows)
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_on_a_gpu_the_layers_take_no_longer_than_the_whole() -> None:
+    from fwdscope.timing import clock_for, measure
+    from fwdscope.timing.sampling import Plan
+
+    checked = check(parse(Source("spec.yaml", STACKED.replace("(2, 8)", "(4096, 2048)").replace("(8)", "(2048)"))))
+    network = materialise(build(checked), "cuda", seed=0)
+    inputs = list(example_inputs(checked, {}, "cuda").values())
+    times = latencies(network, inputs, passes=5)
+    pairs = rows_with_nodes(trace(network, None, {"x": inputs[0]}))
+    _, whole = with_latencies(pairs, times)
+    with torch.inference_mode():
+        samples = measure(lambda: network(*inputs), clock_for(torch.device("cuda")), Plan(repeats=20))
+    assert whole is not None
+    assert 0 < whole < 2 * samples.latency.median
