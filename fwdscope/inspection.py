@@ -162,7 +162,7 @@ def _traced_module(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         traced, device = trace_module(module, args, kwargs, training=training)
-    parameters = list(module.parameters())
+    first = next(module.parameters(), None)
     return traced, Report(
         name=type(module).__name__,
         inputs=tuple(_named_inputs(module, args, kwargs)),
@@ -173,7 +173,7 @@ def _traced_module(
         unused=traced.unused,
         environment=environment(),
         device=device,
-        dtype=_dtype(parameters[0].dtype) if parameters else "float32",
+        dtype=_dtype(first.dtype) if first is not None else "float32",
     )
 
 
@@ -234,14 +234,15 @@ def _totals(network: nn.Module, traced: Trace, inputs: Iterable[Tensor]) -> Tota
 
     parameters = [tensor for _, tensor in named_parameters(network)]
     buffers = [tensor for _, tensor in named_tensors(network, "buffers")]
-    param_bytes = sum(p.numel() * p.element_size() for p in parameters)
+    sizes = [(p.numel(), p.itemsize, p.requires_grad) for p in parameters]
+    params, param_bytes = sum([n for n, _, _ in sizes]), sum([n * size for n, size, _ in sizes])
     buffer_bytes = sum(b.numel() * b.element_size() for b in buffers)
     input_bytes = sum(t.numel() * t.element_size() for t in inputs)
     costs = [record.figures for record in traced.root.records()] or [(0, 0, 0, 0)]
     macs, flops, read, written = map(sum, zip(*costs, strict=True))
     return Totals(
-        params=sum(p.numel() for p in parameters),
-        trainable_params=sum(p.numel() for p in parameters if p.requires_grad),
+        params=params,
+        trainable_params=sum([n for n, _, trained in sizes if trained]),
         buffers=sum(b.numel() for b in buffers),
         param_bytes=param_bytes,
         buffer_bytes=buffer_bytes,
@@ -252,16 +253,20 @@ def _totals(network: nn.Module, traced: Trace, inputs: Iterable[Tensor]) -> Tota
         peak_memory=param_bytes + buffer_bytes + input_bytes + traced.peak,
         peak_activations=traced.peak,
         input_bytes=input_bytes,
-        active_params=_active(network, sum(p.numel() for p in parameters)),
+        active_params=_active(network, params),
     )
 
 
 def _active(network: nn.Module, params: int) -> int:
     """Of all parameters those that one position meets: of a mixture's experts those of any top k."""
+    from fwdscope.trace.parameters import named_modules
+
     idle = 0
-    for module in network.modules():
+    for _, module in named_modules(network):
+        if type(module).__name__ != "MixtureOfExperts":
+            continue
         experts, top_k = getattr(module, "experts", None), getattr(module, "top_k", None)
-        if type(module).__name__ == "MixtureOfExperts" and experts is not None and isinstance(top_k, int):
+        if experts is not None and isinstance(top_k, int):
             idle += sum(p.numel() for p in experts.parameters()) * (len(experts) - top_k) // len(experts)
     return params - idle
 

@@ -47,25 +47,32 @@ class Memory:
         self._sizes: dict[int, int] = {}
         self._watchers: dict[int, weakref.ref[Tensor]] = {}
 
-    def hold(self, tensor: Tensor) -> None:
-        """A weight or an input: what it lies in is not an activation."""
-        self.held.add(tensor.untyped_storage()._cdata)
+    def hold(self, tensor: Tensor) -> int:
+        """A weight or an input: what it lies in is not an activation. Gives the identity of its storage."""
+        key = tensor.untyped_storage()._cdata
+        self.held.add(key)
+        return key
+
+    def follows(self, tensor: Tensor) -> bool:
+        """Whether it is an activation that was met."""
+        watcher = self._watchers.get(id(tensor))
+        return watcher is not None and watcher() is tensor
 
     def meet(self, tensor: Tensor) -> None:
         """A tensor that an operator made. One on a storage that is known is a view of it."""
-        identity = id(tensor)
-        watcher = self._watchers.get(identity)
-        if watcher is not None and watcher() is tensor:
+        if self.follows(tensor):
             return
+        identity = id(tensor)
         storage = tensor.untyped_storage()
         key = storage._cdata
         if key in self.held:
             return
-        if key not in self._tensors:
-            self._sizes[key] = storage.nbytes()
-            self.live += self._sizes[key]
+        others = self._tensors.get(key, 0)
+        if not others:
+            self._sizes[key] = size = storage.nbytes()
+            self.live += size
             self.peak = max(self.peak, self.live)
-        self._tensors[key] = self._tensors.get(key, 0) + 1
+        self._tensors[key] = others + 1
         self._watchers[identity] = weakref.ref(tensor, lambda _: self._die(identity, key))
 
     def _die(self, identity: int, key: int) -> None:

@@ -6,7 +6,8 @@ Rows follow the module tree; what is computed between modules is filed under the
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cache
 from typing import Any
 
 import torch
@@ -14,8 +15,9 @@ from torch import Tensor, nn
 
 from fwdscope.layers import describe_module
 from fwdscope.model.network import Observer
+from fwdscope.ops.dispatch import META
 from fwdscope.trace.parameters import named_modules, named_tensors
-from fwdscope.trace.record import Node, Recorder, Trace, hook, recording, tensors
+from fwdscope.trace.record import Hooks, Node, Recorder, Trace, hook, recording, tensors
 
 
 def trace_module(
@@ -56,8 +58,7 @@ def _recorded(
 ) -> Trace:
     with contextlib.ExitStack() as stack:
         stack.enter_context(_in_mode(module, training))
-        for handle in hook_modules(module, recorder):
-            stack.callback(handle.remove)
+        stack.enter_context(_hooked(module, recorder))
         weights = stand_ins.values() if stand_ins else [tensor for _, _, tensor in _held(module)]
         stack.enter_context(recording(recorder, weights, list(tensors([args, kwargs]))))
         stack.enter_context(_standing_in(module, stand_ins))
@@ -109,8 +110,15 @@ def _meta_tensors(module: nn.Module) -> dict[int, Tensor]:
     for _, _, tensor in _held(module):
         if id(tensor) not in made:
             # matmul folds its batch or not by whether the weight wants a gradient, also where none is taken.
-            made[id(tensor)] = tensor.detach().to("meta").requires_grad_(tensor.requires_grad)
+            made[id(tensor)] = _meta_tensor(tensor)
     return made
+
+
+def _meta_tensor(tensor: Tensor) -> Tensor:
+    moved = tensor.detach()
+    if not moved.is_meta:
+        moved = moved.to(META)
+    return moved.requires_grad_() if tensor.requires_grad else moved
 
 
 def _held(module: nn.Module) -> Iterator[tuple[dict[str, Tensor | None], str, Tensor]]:
@@ -139,25 +147,55 @@ def _standing_in(module: nn.Module, stand_ins: Mapping[int, Tensor]) -> Iterator
 def _in_mode(module: nn.Module, training: bool) -> Iterator[None]:
     """In evaluation or training mode, each module put back to its own afterwards."""
     modes = [(inner, inner.training) for _, inner in named_modules(module)]
+    plain = all(map(_has_plain_mode, {type(inner) for inner, _ in modes}))
     try:
-        module.train(training)
+        if plain:
+            _switch((inner, training) for inner, _ in modes)
+        else:
+            module.train(training)
         yield
     finally:
-        for inner, training in modes:
-            if inner.training is not training:
+        _switch(modes)
+
+
+@cache
+def _has_plain_mode(kind: type[nn.Module]) -> bool:
+    """Whether a module's mode is nothing but the attribute that torch's own ``train`` sets."""
+    return kind.train is nn.Module.train and kind.__setattr__ is nn.Module.__setattr__ and not hasattr(kind, "training")
+
+
+def _switch(modes: Iterable[tuple[nn.Module, bool]]) -> None:
+    """Put each module in its mode, those that are in it already left alone."""
+    for inner, training in modes:
+        if inner.training is not training:
+            if _has_plain_mode(type(inner)):
+                vars(inner)["training"] = training  # as ``inner.training = training``, which asks many questions first
+            else:
                 inner.training = training
 
 
-def hook_modules(module: nn.Module, recorder: Observer) -> Iterator[Any]:
+@contextlib.contextmanager
+def _hooked(module: nn.Module, recorder: Observer) -> Iterator[None]:
+    """A row for each call of a module and of all inside it."""
+    hooks: list[Hooks] = []
+    try:
+        hooks.extend(hook_modules(module, recorder))
+        yield
+    finally:
+        for one in hooks:
+            one.remove()
+
+
+def hook_modules(module: nn.Module, recorder: Observer) -> Iterator[Hooks]:
     """Hooks on a module and all inside it."""
     modules = named_modules(module)
     # A list of modules is never called, so its members are named from the module that calls them.
     lists = {path for path, inner in modules if isinstance(inner, nn.ModuleList | nn.ModuleDict)}
     for path, inner in modules:
-        leaf = not any(True for _ in inner.children())
+        leaf = all(child is None for child in inner._modules.values())
         kind = "layer" if leaf else "stack" if isinstance(inner, nn.Sequential) else "block"
         above = path.rpartition(".")[0]
         while above in lists and above:
             above = above.rpartition(".")[0]
         label = path[len(above) + 1 :] if above else path
-        yield from hook(inner, path, label or inner._get_name(), kind, describe_module(inner), recorder)
+        yield hook(inner, path, label or inner._get_name(), kind, describe_module(inner), recorder)

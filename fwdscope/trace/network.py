@@ -54,7 +54,7 @@ def hook_composites(network: Network, recorder: Observer) -> Iterator[Any]:
             hooked.add(inner)
             kind, label = "block" if isinstance(inner, Body) else "layer", name.rpartition(".")[2]
             span = blueprint.places.get(module)
-            yield from hook(inner, f"{path}.{name}", label, kind, describe_module(inner), recorder, span)
+            yield hook(inner, f"{path}.{name}", label, kind, describe_module(inner), recorder, span)
 
 
 def _named_outputs(network: Network, value: Any) -> tuple[tuple[str, Tensor], ...]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from functools import cache
 from weakref import WeakKeyDictionary
 
 from torch import Tensor, nn
@@ -13,6 +15,8 @@ _UNPACKED: WeakKeyDictionary[nn.Module, dict[str, Tensor]] = WeakKeyDictionary()
 def named_parameters(module: nn.Module) -> list[tuple[str, Tensor]]:
     """Parameters by their paths, each once; those packed by torch's quantized layers last, as the tensors they hold."""
     found = named_tensors(module, "parameters")
+    if not module._modules and not _is_quantized(type(module)):
+        return found
     for path, inner in named_modules(module):
         if _packs(inner) and not any(_packs(child) for child in inner.children()):
             found += [(f"{path}.{name}" if path else name, tensor) for name, tensor in _unpacked(inner).items()]
@@ -24,6 +28,10 @@ def named_tensors(module: nn.Module, what: str) -> list[tuple[str, Tensor]]:
 
     As ``module.named_parameters()`` and ``module.named_buffers()``, which take ten times as long.
     """
+    if not module._modules:
+        own: Mapping[str, Tensor | None] = module._parameters if what == "parameters" else module._buffers
+        if len(own) < 2:
+            return [(name, tensor) for name, tensor in own.items() if tensor is not None]
     found: dict[int, tuple[str, Tensor]] = {}
     for path, inner in named_modules(module):
         for name, tensor in (inner._parameters if what == "parameters" else inner._buffers).items():
@@ -52,7 +60,12 @@ def _gather(module: nn.Module, path: str, seen: set[int], found: list[tuple[str,
 
 def _packs(module: nn.Module) -> bool:
     """Whether it is one of torch's quantized layers, which all unpack alike. Nobody else's method is called."""
-    return type(module).__module__.startswith("torch.ao.nn.") and callable(getattr(module, "_weight_bias", None))
+    return _is_quantized(type(module)) and callable(getattr(module, "_weight_bias", None))
+
+
+@cache
+def _is_quantized(kind: type[nn.Module]) -> bool:
+    return kind.__module__.startswith("torch.ao.nn.")
 
 
 def _unpacked(module: nn.Module) -> dict[str, Tensor]:

@@ -12,6 +12,7 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cache
 from typing import NamedTuple
 
 from fwdscope.ops import RULES, Op, pointwise
@@ -78,7 +79,7 @@ def receptive_fields(
 
 def has_windows(flows: Iterable[Flow]) -> bool:
     """Whether any operator has a window."""
-    return any(name(op) in _WINDOWED for op in {flow.op for flow in flows})
+    return any(_stem(name) in _WINDOWED for name in {flow.op.name for flow in flows})
 
 
 def _step(flow: Flow, fields: dict[int, Field], bases: dict[int, int]) -> None:
@@ -101,8 +102,13 @@ def _step(flow: Flow, fields: dict[int, Field], bases: dict[int, int]) -> None:
 
 def name(op: Op) -> str:
     """ATen's name without the namespace, in place or not."""
-    short = op.name.removeprefix("aten.")
-    return short[:-1] if op.in_place else short
+    return _stem(op.name)
+
+
+@cache
+def _stem(name: str) -> str:
+    short = name.removeprefix("aten.")
+    return short[:-1] if Op(name, "", ()).in_place else short
 
 
 def _results(op: Op, known: list[Field | None]) -> list[Field]:

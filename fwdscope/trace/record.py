@@ -11,6 +11,7 @@ import contextlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import chain
 from typing import Any
 from weakref import ref
 
@@ -20,7 +21,7 @@ from torch import Tensor, nn
 from fwdscope.model.network import Observer
 from fwdscope.ops import Cost, Op, cost
 from fwdscope.ops.watch import watching
-from fwdscope.report import Promise
+from fwdscope.report import Promise, Shape
 from fwdscope.spec import expression as ex
 from fwdscope.spec import tree
 from fwdscope.spec.expression import Expression
@@ -42,6 +43,11 @@ class OpRecord:
         """MACs, FLOPs, bytes read and bytes written; of an operator that no rule knows, none are known."""
         cost = self.cost
         return (0, 0, 0, 0) if cost is None else (cost.macs, cost.flops, cost.bytes_read, cost.bytes_written)
+
+    @cached_property
+    def results(self) -> tuple[tuple[Shape, str, int], ...]:
+        """Shape, dtype and bytes of each result, elements that broadcasting repeats counted as often."""
+        return tuple((x.shape, x.dtype, x.numel * x.itemsize) for x in self.op.outputs)
 
 
 @dataclass(eq=False)
@@ -76,9 +82,12 @@ class Node:
 
     def records(self) -> Iterator[OpRecord]:
         """All operators that ran here and inside."""
-        yield from self.ops
-        for child in (*self.children, *(child for turn in self.rounds or () for child in turn)):
-            yield from child.records()
+        waiting = [self]
+        while waiting:
+            node = waiting.pop()
+            yield from node.ops
+            inside = node.children if node.rounds is None else [*node.children, *chain.from_iterable(node.rounds)]
+            waiting += reversed(inside)
 
 
 @dataclass(eq=False)
@@ -125,6 +134,8 @@ class Recorder:
         self.memory = Memory()
         # Storages that operators read.
         self.read: set[int] = set()
+        # Weights, kept so that their identity stays theirs, and the storages they lie in.
+        self.weights: dict[int, tuple[Tensor, int]] = {}
         # Tensors that were met, by their identity while they live, and which childless node made them.
         self.met: dict[int, tuple[Mark, Node | None]] = {}
         # One record for all calls that are the same object, by its identity.
@@ -151,15 +162,15 @@ class Recorder:
         inputs: Any,
     ) -> None:
         """A layer, block, stack, part, loop or Parameter begins."""
-        taken = tensors(inputs)
-        node = Node(kind, path, type, text, label, span, module, inputs=self.marks(taken))
+        taken, sources = self.known(tensors(inputs))
+        node = Node(kind, path, type, text, label, span, module, None, taken)
         if module is not None:
             node.call = self.calls[module] = self.calls.get(module, 0) + 1
         node.step = self.begun
         self.begun += 1
         if kind == "loop":
             node.rounds = []
-        node.sources = self.sources(taken)
+        node.sources = sources
         self.parent().append(node)
         self.stack.append(node)
 
@@ -248,19 +259,27 @@ class Recorder:
         if known is None:
             known = self.records[id(op)] = OpRecord(op, cost(op))
         here.ops.append(known)
-        taken, given = tensors(arguments), tensors(result)
+        taken, given = tensors(arguments if arguments[1] else arguments[0]), tensors(result)
         refs = tuple(map(ref, given))
         self.flows.append(Flow(op, tuple(map(ref, taken)), refs))
-        for tensor in taken:
-            self.read.add(tensor.untyped_storage()._cdata)
-        if len(given) == len(op.outputs):
-            made = [Mark(x.shape, x.dtype, x.numel * x.itemsize, one) for x, one in zip(op.outputs, refs, strict=True)]
+        self.reads(taken)
+        if len(given) == len(known.results):
+            made = [Mark(*x, one) for x, one in zip(known.results, refs, strict=True)]
         else:
             made = list(map(mark, given))
         node = here if isinstance(here, Node) else self.computed(here, taken, made)
         for tensor, one in zip(given, made, strict=True):
             self.memory.meet(tensor)
             self.met[id(tensor)] = one, node
+
+    def reads(self, taken: Iterable[Tensor]) -> None:
+        """An operator reads tensors. What was made on a storage of its own is nothing of the network's."""
+        for tensor in taken:
+            weight = self.weights.get(id(tensor))
+            if weight is not None:
+                self.read.add(weight[1])
+            elif not self.memory.follows(tensor):
+                self.read.add(tensor.untyped_storage()._cdata)
 
     def computed(self, line: _Line, taken: Sequence[Tensor], made: Sequence[Mark]) -> Node:
         """What a line computes outside its layers is one node."""
@@ -269,8 +288,8 @@ class Recorder:
         for tensor in taken:
             known = line.made.get(id(tensor))
             if known is None or not known.marks(tensor):
-                line.inputs[id(tensor)] = self.mark(tensor)
-                line.sources |= dict.fromkeys(self.sources([tensor]))
+                (line.inputs[id(tensor)],), sources = self.known([tensor])
+                line.sources |= dict.fromkeys(sources)
         line.made |= {id(one.ref()): one for one in made}
         line.last = made[0] if made else line.last
         return line.node
@@ -279,17 +298,28 @@ class Recorder:
 
     def parent(self) -> list[Node]:
         """Where the next node goes: the children of the innermost node, of a loop those of its round."""
-        node = next(n for n in reversed(self.stack) if isinstance(n, Node))
+        node = self.stack[-1]
+        if not isinstance(node, Node):
+            node = next(n for n in reversed(self.stack) if isinstance(n, Node))
         return node.rounds[-1] if node.rounds else node.children
 
     def unread(self, parameters: Iterable[tuple[str, Tensor]]) -> tuple[str, ...]:
         """The names of parameters that no operator read."""
         return tuple(name for name, tensor in parameters if tensor.untyped_storage()._cdata not in self.read)
 
-    def sources(self, inputs: Iterable[Tensor]) -> tuple[Node, ...]:
-        """The nodes that made these tensors, each once."""
-        known = [(self.met.get(id(tensor)), tensor) for tensor in inputs]
-        return tuple(dict.fromkeys(met[1] for met, tensor in known if met and met[1] and met[0].marks(tensor)))
+    def known(self, given: Iterable[Tensor]) -> tuple[tuple[Mark, ...], tuple[Node, ...]]:
+        """The marks of tensors, in order, and the nodes that made them, each once."""
+        marks: list[Mark] = []
+        makers: dict[Node, None] = {}
+        for tensor in given:
+            met = self.met.get(id(tensor))
+            if met is None or met[0].ref() is not tensor:
+                marks.append(self.mark(tensor))
+                continue
+            marks.append(met[0])
+            if met[1] is not None:
+                makers[met[1]] = None
+        return tuple(marks), tuple(makers)
 
     def mark(self, tensor: Tensor) -> Mark:
         """The mark of a tensor, made once: to ask a tensor costs more than to look it up."""
@@ -308,7 +338,9 @@ class Recorder:
 @contextlib.contextmanager
 def recording(recorder: Recorder, weights: Iterable[Tensor], inputs: Sequence[Tensor]) -> Iterator[None]:
     """Record what runs inside, without gradients; weights and inputs are no activations."""
-    for tensor in (*weights, *inputs):
+    for tensor in weights:
+        recorder.weights[id(tensor)] = tensor, recorder.memory.hold(tensor)
+    for tensor in inputs:
         recorder.memory.hold(tensor)
     recorder.inputs = marks(inputs)
     with torch.no_grad(), watching(recorder.op):
@@ -317,17 +349,42 @@ def recording(recorder: Recorder, weights: Iterable[Tensor], inputs: Sequence[Te
 
 def hook(
     module: nn.Module, path: str, label: str, kind: str, text: str, recorder: Observer, span: Span | None = None
-) -> Iterator[Any]:
-    """Hooks that make a row of each call of a module; what they give is to be removed afterwards."""
+) -> Hooks:
+    """Hooks that make a row of each call of a module, to be removed afterwards."""
+    return Hooks(module, recorder, (kind, path, module._get_name(), text, label, span, module))
 
-    def before(_: nn.Module, args: Any, kwargs: Any) -> None:
-        recorder.begin(kind, path, module._get_name(), text, label, span, module, (args, kwargs))
 
-    def after(_: nn.Module, args: Any, output: Any) -> None:
-        recorder.end(output)
+class Hooks:
+    """A hook before each call of a module and one after it.
 
-    yield module.register_forward_pre_hook(before, with_kwargs=True)
-    yield module.register_forward_hook(after)
+    They are put where ``register_forward_pre_hook`` and ``register_forward_hook`` put them: those two and the handles
+    that they give take as long as the forward of a small layer.
+    """
+
+    __slots__ = ("module", "recorder", "said")
+
+    def __init__(self, module: nn.Module, recorder: Observer, said: tuple[Any, ...]) -> None:
+        self.module = module
+        self.recorder = recorder
+        self.said = said
+        module._forward_pre_hooks[self] = self.before  # type: ignore[index]  # a key is only ever looked up
+        module._forward_pre_hooks_with_kwargs[self] = True  # type: ignore[index]
+        module._forward_hooks[self] = self.after  # type: ignore[index]
+
+    def before(self, _: nn.Module, args: Any, kwargs: Any) -> None:
+        """The module is called."""
+        self.recorder.begin(*self.said, (args, kwargs) if kwargs else args)
+
+    def after(self, _: nn.Module, args: Any, output: Any) -> None:
+        """It gave its output."""
+        self.recorder.end(output)
+
+    def remove(self) -> None:
+        """Take both away."""
+        for hooks in (
+            self.module._forward_pre_hooks, self.module._forward_pre_hooks_with_kwargs, self.module._forward_hooks
+        ):  # fmt: skip
+            hooks.pop(self, None)  # type: ignore[call-overload]
 
 
 def marks(value: Any) -> tuple[Mark, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 from torch import Tensor, nn
@@ -41,12 +41,14 @@ class _Step:
         To be asked when nothing is folded any more.
         """
         own = [record.figures for record in self.ops]
+        if not self.children:
+            return tuple(map(sum, zip(*own, strict=True))) or (0, 0, 0, 0)
         inside = [tuple(child.repeat * figure for figure in child.cost) for child in self.children]
         return tuple(map(sum, zip(*own, *inside, strict=True))) or (0, 0, 0, 0)
 
     def uncounted(self) -> dict[str, None]:
         """Names of operators here and inside that no rule knows."""
-        names = dict.fromkeys(record.op.name for record in self.ops if record.cost is None)
+        names = dict.fromkeys([record.op.name for record in self.ops if record.cost is None])
         for child in self.children:
             names |= child.uncounted()
         return names
@@ -54,12 +56,16 @@ class _Step:
     @cached_property
     def elements(self) -> tuple[int, int, int]:
         """Elements of parameters, of those that are trained and of buffers, here and inside, of one copy."""
-        params = [(t.numel(), t.requires_grad) for _, t in self.own]
-        found = [sum(n for n, _ in params), sum(n for n, trained in params if trained)]
-        found.append(sum(t.numel() for _, t in self.own_buffers))
+        params = trained = 0
+        for _, tensor in self.own:
+            params += (n := tensor.numel())
+            trained += n if tensor.requires_grad else 0
+        buffers = sum([tensor.numel() for _, tensor in self.own_buffers])
         for child in self.children:
-            found = [mine + child.repeat * more for mine, more in zip(found, child.elements, strict=True)]
-        return found[0], found[1], found[2]
+            more = child.elements
+            params, trained = params + child.repeat * more[0], trained + child.repeat * more[1]
+            buffers += child.repeat * more[2]
+        return params, trained, buffers
 
 
 def rows(trace: Trace) -> tuple[LayerRow, ...]:
@@ -69,7 +75,7 @@ def rows(trace: Trace) -> tuple[LayerRow, ...]:
 
 def rows_with_nodes(trace: Trace) -> tuple[tuple[LayerRow, tuple[Node, ...]], ...]:
     """The rows of a trace, and with each the nodes that it stands for: copies and calls, in the order they ran."""
-    seen: dict[int, str] = {}
+    seen: dict[int, tuple[str, str]] = {}
     steps = _folded([_step(child, seen) for child in trace.root.children])
     flat = [(step, depth) for step in steps for step, depth in _flat(step, 1)]
     index: dict[Node, int] = {}
@@ -77,13 +83,20 @@ def rows_with_nodes(trace: Trace) -> tuple[tuple[LayerRow, tuple[Node, ...]], ..
         for node in (step.node, *step.others):
             index.setdefault(node, i)
     return tuple(
-        (_row(step, depth, index, trace), tuple(sorted((step.node, *step.others), key=lambda node: node.step)))
+        (
+            _row(step, depth, index, trace),
+            tuple(sorted((step.node, *step.others), key=_order)) if step.others else (step.node,),
+        )
         for step, depth in flat
     )
 
 
-def _step(node: Node, seen: dict[int, str]) -> _Step:
-    """A node and all inside it, in order of execution; ``seen`` are the tensors counted so far, by first names."""
+def _order(node: Node) -> int:
+    return node.step
+
+
+def _step(node: Node, seen: dict[int, tuple[str, str]]) -> _Step:
+    """A node and all inside it, in order of execution; ``seen`` are the paths and names of tensors counted so far."""
     step = _Step(node, node.kind, node.label, ops=list(node.ops))
     if node.rounds is not None:
         rounds = [[_step(child, seen) for child in turn] for turn in node.rounds]
@@ -92,8 +105,11 @@ def _step(node: Node, seen: dict[int, str]) -> _Step:
         step.children = _folded([_step(child, seen) for child in node.children])
     own = list(_own(node, "parameters"))
     # A layer of its own that has another's tensor is tied to it; one that is called again is the same layer.
-    tied = [seen[id(t)] for _, t in own if id(t) in seen] if node.call == 1 and not step.children else []
-    step.reads = (*node.reads, *tied)
+    if node.call == 1 and not step.children:
+        tied = [".".join(filter(None, seen[id(t)])) for _, t in own if id(t) in seen]
+        step.reads = (*node.reads, *tied)
+    else:
+        step.reads = node.reads
     step.own = _unseen(own, node.path, seen)
     step.own_buffers = _unseen(_own(node, "buffers"), node.path, seen)
     return step
@@ -108,11 +124,13 @@ def _own(node: Node, what: str) -> Iterable[tuple[str, Tensor]]:
     return named_parameters(node.module) if what == "parameters" else named_tensors(node.module, what)
 
 
-def _unseen(tensors: Iterable[tuple[str, Tensor]], path: str, seen: dict[int, str]) -> list[tuple[str, Tensor]]:
+def _unseen(
+    tensors: Iterable[tuple[str, Tensor]], path: str, seen: dict[int, tuple[str, str]]
+) -> list[tuple[str, Tensor]]:
     fresh = []
     for name, tensor in tensors:
         if id(tensor) not in seen:
-            seen[id(tensor)] = f"{path}.{name}" if path else name
+            seen[id(tensor)] = path, name
             fresh.append((name, tensor))
     return fresh
 
@@ -265,7 +283,7 @@ def _row(step: _Step, depth: int, index: dict[Node, int], trace: Trace) -> Layer
         call=node.call,
         varies=step.varies,
         reads=step.reads,
-        parameters=tuple(TensorInfo(n, tuple(t.shape), str(t.dtype).removeprefix("torch.")) for n, t in step.own),
+        parameters=tuple(_information(n, t.shape, t.dtype) for n, t in step.own),
         sources=sources,
         promise=node.promise,
         note=node.note,
@@ -285,12 +303,20 @@ def _receptive_field(step: _Step, trace: Trace) -> tuple[int, ...] | None:
 
 
 def _kind(kind: str) -> Kind:
-    known: dict[str, Kind] = {
-        "layer": "layer", "block": "block", "stack": "stack", "copies": "copies", "part": "part", "loop": "loop",
-        "parameter": "parameter", "expression": "expression",
-    }  # fmt: skip
-    return known[kind]
+    return _KINDS[kind]
+
+
+_KINDS: dict[str, Kind] = {
+    "layer": "layer", "block": "block", "stack": "stack", "copies": "copies", "part": "part", "loop": "loop",
+    "parameter": "parameter", "expression": "expression",
+}  # fmt: skip
+
+
+@lru_cache(maxsize=4096)
+def _information(name: str, shape: Shape, dtype: Any) -> TensorInfo:
+    """A parameter for the report: many layers have the same."""
+    return TensorInfo(name, tuple(shape), str(dtype).removeprefix("torch."))
 
 
 def _shapes(tensors: Iterable[Mark]) -> tuple[Shape, ...]:
-    return tuple(t.shape for t in tensors)
+    return tuple([t.shape for t in tensors])
