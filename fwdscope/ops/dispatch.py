@@ -78,9 +78,15 @@ def plain(value: Any) -> Value:
 
 def operand(x: Tensor) -> Operand:
     """A tensor's shape, dtype and strides."""
-    name = _DTYPES.get(x.dtype) or str(x.dtype).removeprefix("torch.")
-    stride = x.stride() if x.layout is torch.strided else (0,) * x.dim()
-    return Operand(tuple(x.shape), name, x.itemsize, stride)
+    shape = tuple(x.shape)
+    stride = x.stride() if x.layout is torch.strided else (0,) * len(shape)
+    return Operand(shape, *_element(x.dtype), stride)
+
+
+@cache
+def _element(dtype: torch.dtype) -> tuple[str, int]:
+    """The name of a dtype, and how many bytes an element has."""
+    return _DTYPES.get(dtype) or str(dtype).removeprefix("torch."), dtype.itemsize
 
 
 def _outputs(result: Any) -> tuple[Operand, ...]:
@@ -107,13 +113,16 @@ def run(func: Any, args: Any, kwargs: Any) -> tuple[Any, Op]:
     if kwargs or not _are_on_meta(args):
         op = read(func, args, kwargs, None)
         known = _stated(op, default_dtype()) if _on_meta(args, kwargs) else None
+        if known is None:
+            result = func(*args, **(kwargs or {}))
+            return result, op._replace(outputs=_outputs(result))
     else:
         # Hashed as they are, the arguments find what was worked out for an equal call; it is what most operators do.
-        known = _remembered(func, default_dtype(), *map(plain, args))
-        op = None
-    if known is None:
-        result = func(*args, **(kwargs or {}))
-        return result, (op or read(func, args, kwargs, None))._replace(outputs=_outputs(result))
+        arguments = tuple(map(plain, args))
+        known = _remembered(func, default_dtype(), *arguments)
+        if known is None:
+            result = func(*args)
+            return result, _called(func, _outputs(result), *arguments)
     if known.in_place:
         return args[0], known
     made = make(known.outputs)
@@ -125,6 +134,13 @@ def run(func: Any, args: Any, kwargs: Any) -> tuple[Any, Op]:
 def _remembered(func: Any, default: str, *arguments: Value) -> Op | None:
     name, overload = _named(func)
     return _stated(Op(name, overload, arguments), default)
+
+
+@lru_cache(maxsize=65536, typed=True)
+def _called(func: Any, outputs: tuple[Operand, ...], *arguments: Value) -> Op:
+    """A call with the results that torch gave: one object for equal calls."""
+    name, overload = _named(func)
+    return Op(name, overload, arguments, (), outputs)
 
 
 def _stated(op: Op, default: str) -> Op | None:

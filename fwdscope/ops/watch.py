@@ -31,6 +31,9 @@ _WHOLE = frozenset(
 )
 
 
+_CAUGHT = _WHOLE | {torch.nn.functional.multi_head_attention_forward}
+
+
 @cache
 def _unasked(function: Any) -> Callable[..., Any]:
     """A copy of a Python function of torch's that does not ask for modes once more, which would never end."""
@@ -78,13 +81,13 @@ class _Functions(TorchFunctionMode):
         self.watch = watch
 
     def __torch_function__(self, func: Any, classes: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func not in _CAUGHT:
+            return func(*args, **kwargs) if kwargs else func(*args)
         kwargs = kwargs or {}
         if func is torch.nn.functional.multi_head_attention_forward:
             # torch turns a mode off inside the function it was called for, and this one calls attention.
             with self:
                 return _unasked(func)(*args, **kwargs)
-        if func not in _WHOLE:
-            return func(*args, **kwargs)
         op = read(func, args, kwargs, None)
         outputs = infer(op, default_dtype()) if _on_meta(args, kwargs) else None
         if outputs is None:

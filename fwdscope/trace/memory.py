@@ -49,7 +49,7 @@ class Memory:
 
     def hold(self, tensor: Tensor) -> int:
         """A weight or an input: what it lies in is not an activation. Gives the identity of its storage."""
-        key = tensor.untyped_storage()._cdata
+        key: int = tensor.untyped_storage()._cdata
         self.held.add(key)
         return key
 

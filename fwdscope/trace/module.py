@@ -6,8 +6,7 @@ Rows follow the module tree; what is computed between modules is filed under the
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from functools import cache
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -147,28 +146,29 @@ def _standing_in(module: nn.Module, stand_ins: Mapping[int, Tensor]) -> Iterator
 def _in_mode(module: nn.Module, training: bool) -> Iterator[None]:
     """In evaluation or training mode, each module put back to its own afterwards."""
     modes = [(inner, inner.training) for _, inner in named_modules(module)]
-    plain = all(map(_has_plain_mode, {type(inner) for inner, _ in modes}))
+    kinds = {type(inner) for inner, _ in modes}
+    plain = {kind for kind in kinds if _has_plain_mode(kind)}
     try:
-        if plain:
-            _switch((inner, training) for inner, _ in modes)
+        if plain == kinds:
+            _switch([(inner, training) for inner, _ in modes], plain)
         else:
             module.train(training)
         yield
     finally:
-        _switch(modes)
+        _switch(modes, plain)
 
 
-@cache
-def _has_plain_mode(kind: type[nn.Module]) -> bool:
+def _has_plain_mode(kind: Any) -> bool:
     """Whether a module's mode is nothing but the attribute that torch's own ``train`` sets."""
-    return kind.train is nn.Module.train and kind.__setattr__ is nn.Module.__setattr__ and not hasattr(kind, "training")
+    own = kind.train is nn.Module.train and kind.__setattr__ is nn.Module.__setattr__
+    return own and not hasattr(kind, "training")
 
 
-def _switch(modes: Iterable[tuple[nn.Module, bool]]) -> None:
-    """Put each module in its mode, those that are in it already left alone."""
+def _switch(modes: Iterable[tuple[nn.Module, bool]], plain: Collection[type[nn.Module]]) -> None:
+    """Put each module in its mode, those that are in it already left alone; ``plain`` as :func:`_has_plain_mode`."""
     for inner, training in modes:
         if inner.training is not training:
-            if _has_plain_mode(type(inner)):
+            if type(inner) in plain:
                 vars(inner)["training"] = training  # as ``inner.training = training``, which asks many questions first
             else:
                 inner.training = training

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import cache
 from weakref import WeakKeyDictionary
 
 from torch import Tensor, nn
@@ -63,7 +62,6 @@ def _packs(module: nn.Module) -> bool:
     return _is_quantized(type(module)) and callable(getattr(module, "_weight_bias", None))
 
 
-@cache
 def _is_quantized(kind: type[nn.Module]) -> bool:
     return kind.__module__.startswith("torch.ao.nn.")
 

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import chain
-from typing import Any
+from typing import Any, TypeAlias
 from weakref import ref
 
 import torch
@@ -64,21 +64,22 @@ class Node:
     label: str = ""
     span: Span | None = None
     module: nn.Module | None = None
-    tensor: Tensor | None = None
     inputs: tuple[Mark, ...] = ()
     outputs: tuple[Mark, ...] = ()
     children: list[Node] = field(default_factory=list)
-    rounds: list[list[Node]] | None = None
     ops: list[OpRecord] = field(default_factory=list)
-    # The childless nodes whose results come in, in the order of the inputs.
-    sources: tuple[Node, ...] = ()
-    call: int = 1
-    reads: tuple[str, ...] = ()
-    promise: Promise | None = None
-    note: str | None = None
     # Where in the order of the run it stands: the n-th thing that began, or of an expression the n-th line. Another
     # run of the same network counts alike.
     step: int = -1
+    # What few nodes have is the class's until it is set: a long trace makes many nodes.
+    tensor: Tensor | None = field(init=False, default=None)
+    rounds: list[list[Node]] | None = field(init=False, default=None)
+    # The childless nodes whose results come in, in the order of the inputs.
+    sources: tuple[Node, ...] = field(init=False, default=())
+    call: int = field(init=False, default=1)
+    reads: tuple[str, ...] = field(init=False, default=())
+    promise: Promise | None = field(init=False, default=None)
+    note: str | None = field(init=False, default=None)
 
     def records(self) -> Iterator[OpRecord]:
         """All operators that ran here and inside."""
@@ -163,14 +164,13 @@ class Recorder:
     ) -> None:
         """A layer, block, stack, part, loop or Parameter begins."""
         taken, sources = self.known(tensors(inputs))
-        node = Node(kind, path, type, text, label, span, module, None, taken)
+        node = Node(kind, path, type, text, label, span, module, taken)
         if module is not None:
             node.call = self.calls[module] = self.calls.get(module, 0) + 1
-        node.step = self.begun
+        node.step, node.sources = self.begun, sources
         self.begun += 1
         if kind == "loop":
             node.rounds = []
-        node.sources = sources
         self.parent().append(node)
         self.stack.append(node)
 
@@ -305,7 +305,12 @@ class Recorder:
 
     def unread(self, parameters: Iterable[tuple[str, Tensor]]) -> tuple[str, ...]:
         """The names of parameters that no operator read."""
-        return tuple(name for name, tensor in parameters if tensor.untyped_storage()._cdata not in self.read)
+        unread = []
+        for name, tensor in parameters:
+            weight = self.weights.get(id(tensor))
+            if (tensor.untyped_storage()._cdata if weight is None else weight[1]) not in self.read:
+                unread.append(name)
+        return tuple(unread)
 
     def known(self, given: Iterable[Tensor]) -> tuple[tuple[Mark, ...], tuple[Node, ...]]:
         """The marks of tensors, in order, and the nodes that made them, each once."""
@@ -354,6 +359,10 @@ def hook(
     return Hooks(module, recorder, (kind, path, module._get_name(), text, label, span, module))
 
 
+# What is told of a module when it is called, but for its inputs.
+_Said: TypeAlias = tuple[str, str, str, str, str, "Span | None", nn.Module]
+
+
 class Hooks:
     """A hook before each call of a module and one after it.
 
@@ -363,7 +372,7 @@ class Hooks:
 
     __slots__ = ("module", "recorder", "said")
 
-    def __init__(self, module: nn.Module, recorder: Observer, said: tuple[Any, ...]) -> None:
+    def __init__(self, module: nn.Module, recorder: Observer, said: _Said) -> None:
         self.module = module
         self.recorder = recorder
         self.said = said
