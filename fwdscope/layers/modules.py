@@ -27,11 +27,38 @@ def layer_of(module: nn.Module) -> Layer | None:
 
 def describe_module(module: nn.Module) -> str:
     """A module in a few words for the report's type column; its class's name where nothing more is known."""
+    kind = type(module)
+    layer = LAYERS.get(kind.__name__)
+    if layer is None:
+        return kind.__name__
+    # What a plain layer keeps decides about its words; layers that keep the same are met often.
+    kept = [_kept(module, setting.name) for setting in settings(layer)]
+    if any(type(value) not in _PLAIN for value in kept):
+        return _described(module)
+    key = kind, *kept, *map(type, kept)
+    words = _WORDS.get(key)
+    if words is None:
+        words = _described(module)
+        if len(_WORDS) < _MOST_WORDS:
+            _WORDS[key] = words
+    return words
+
+
+def _described(module: nn.Module) -> str:
     layer = layer_of(module)
     return type(module).__name__ if layer is None else layer.brief()
 
 
-_GONE = object()
+_WORDS: dict[tuple[Any, ...], str] = {}
+_MOST_WORDS = 65_536
+
+
+class _Gone:
+    """Stands for a setting that a module does not keep."""
+
+
+_GONE = _Gone()
+_PLAIN = (int, float, bool, str, type(None), _Gone)
 
 
 def _kept(module: nn.Module, name: str) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,6 +14,7 @@ from fwdscope.model.names import Poisoned
 from fwdscope.model.network import MOST_STEPS, POISON, Blueprint, Observer, Results, Scope, Step, one
 from fwdscope.model.shapes import without_initialisation
 from fwdscope.model.templates import BlockTemplate, LayerTemplate, SeriesTemplate, Shared, Template
+from fwdscope.ops.dispatch import META
 from fwdscope.spec.arithmetic import ArithmeticProblem
 from fwdscope.spec.problems import Span
 
@@ -38,13 +38,14 @@ def call_layer(
     sizes: dict[str, Any] = {}
     if layer is not None and (blueprint.building or module is None):
         inputs = _in_order(layer, arguments, keywords)
-        if blueprint.building:
-            layer.check(*inputs)
-        sizes = layer.sizes(*inputs)
+        with torch._C.DisableTorchFunction():  # who watches functions need not hear of each look at a shape
+            if blueprint.building:
+                layer.check(*inputs)
+            sizes = layer.sizes(*inputs)
         if module is not None:
             _check_sizes(blueprint, layer, module, sizes)
     if module is None:
-        with torch.device("meta"), without_initialisation():
+        with META, without_initialisation():
             module = template.build(*inputs)
         if not isinstance(template, Shared):
             blueprint.register(scope, name, module, template, span)
@@ -54,7 +55,10 @@ def call_layer(
     observer = blueprint.observer
     if observer:
         _announce(observer, scope, span, template, module, name, (arguments, keywords))
-    with blueprint.deeper(span) if isinstance(template, BlockTemplate) else contextlib.nullcontext():
+    if isinstance(template, BlockTemplate):
+        with blueprint.deeper(span):
+            value = _called(blueprint, layer, module, arguments, keywords)
+    else:
         value = _called(blueprint, layer, module, arguments, keywords)
     if value is POISON:
         raise Poisoned
@@ -116,5 +120,7 @@ def log_step(blueprint: Blueprint, text: str, span: Span, arguments: Sequence[An
     """Keep what a call did to a shape."""
     before = next((a for a in arguments if isinstance(a, Tensor)), None)
     after = one(value)
-    if before is not None and isinstance(after, Tensor) and len(blueprint.steps) < MOST_STEPS:
+    if before is None or not isinstance(after, Tensor) or len(blueprint.steps) >= MOST_STEPS:
+        return
+    with torch._C.DisableTorchFunction():
         blueprint.steps.append(Step(text, span, tuple(before.shape), tuple(after.shape)))

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import importlib
+from functools import cache
 from typing import Any
 
 from torch import nn
 
 from fwdscope.layers import LAYERS, Layer, settings
+from fwdscope.layers.base import Setting
 from fwdscope.limits import limit
 from fwdscope.model.names import Names
 from fwdscope.model.network import Scope
@@ -79,7 +81,7 @@ class Settings(Names):
         if block := self.blueprint.spec.block(name):
             return self.block_template(block, values, named)
         layer = LAYERS[name]
-        positional = [s.name for s in settings(layer) if s.positional]
+        positional = _positional(name)
         if len(values) > len(positional):
             raise ArithmeticProblem(
                 f"{name} takes {len(positional)} settings by position, found {len(values)}", None, "type"
@@ -89,7 +91,7 @@ class Settings(Names):
 
     def checked_settings(self, layer: type[Layer], given: dict[str, Any]) -> dict[str, Any]:
         """Settings held against their types, once their values are known."""
-        known = {s.name: s for s in settings(layer)}
+        known = _known(layer.__name__)
         result = {}
         for name, value in given.items():
             value = value.layer if isinstance(value, LayerTemplate) else _frozen(value)
@@ -141,6 +143,18 @@ class Settings(Names):
         if not (isinstance(found, type) and issubclass(found, nn.Module)):
             raise ArithmeticProblem(f"{dotted} is not a class of nn.Module", None, "type")
         return ImportedTemplate(found, arguments, tuple(keywords.items()))
+
+
+@cache
+def _positional(name: str) -> tuple[str, ...]:
+    """The names of a layer type's settings that may be given by position."""
+    return tuple(one.name for one in settings(LAYERS[name]) if one.positional)
+
+
+@cache
+def _known(name: str) -> dict[str, Setting]:
+    """The settings of a layer type by name."""
+    return {one.name: one for one in settings(LAYERS[name])}
 
 
 def _frozen(value: Any) -> Any:

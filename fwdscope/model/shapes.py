@@ -134,7 +134,11 @@ def _check_dim(name: str, arguments: Sequence[Any], keywords: Mapping[str, Any])
 
 def hold_size(value: Any) -> None:
     """A tensor within the limit of elements. Raises ShapeError."""
-    if isinstance(value, Tensor) and value.numel() > limit("elements"):
+    if not isinstance(value, Tensor):
+        return
+    with torch._C.DisableTorchFunction():
+        elements = value.numel()
+    if elements > limit("elements"):
         message = f"a tensor of {value.numel():,} elements: {shape_text(value)}"
         raise ShapeError(message, f"at most {limit('elements'):,}", code="limit")
 
@@ -291,7 +295,7 @@ class _NoInitialisation(TorchFunctionMode):
     )
 
     # What constructors ask most, of which no mode below this one wants to know.
-    _ASKED = frozenset([torch.Tensor.dim, torch.Tensor.size])
+    _ASKED = frozenset([torch.Tensor.dim, torch.Tensor.size, vars(torch._C.TensorBase)["grad_fn"].__get__])
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func is torch.empty:
@@ -305,8 +309,9 @@ class _NoInitialisation(TorchFunctionMode):
                 return func(*args, **(kwargs or {}))
         if getattr(func, "__name__", "") in self._FILLS:
             filled = args[0] if args else (kwargs or {}).get("tensor")
-            if isinstance(filled, Tensor) and filled.is_meta:
-                return filled
+            with torch._C.DisableTorchFunction():
+                if isinstance(filled, Tensor) and filled.is_meta:
+                    return filled
         return func(*args, **(kwargs or {}))
 
 

@@ -80,7 +80,9 @@ def operand(x: Tensor) -> Operand:
     """A tensor's shape, dtype and strides."""
     shape = tuple(x.shape)
     stride = x.stride() if x.layout is torch.strided else (0,) * len(shape)
-    return Operand(shape, *_element(x.dtype), stride)
+    name, size = _element(x.dtype)
+    # As Operand(…), which is a function of Python's that does this.
+    return tuple.__new__(Operand, (shape, name, size, stride))
 
 
 @cache
@@ -99,9 +101,8 @@ def _outputs(result: Any) -> tuple[Operand, ...]:
 
 def make(outputs: tuple[Operand, ...]) -> tuple[Tensor, ...]:
     """Tensors on meta, as a rule states them."""
-    return tuple(
-        torch.empty_strided(shape, stride, dtype=_TORCH[dtype], device=META) for shape, dtype, _, stride in outputs
-    )
+    made = [torch.empty_strided(shape, stride, dtype=_TORCH[dtype], device=META) for shape, dtype, _, stride in outputs]
+    return tuple(made)
 
 
 def run(func: Any, args: Any, kwargs: Any) -> tuple[Any, Op]:

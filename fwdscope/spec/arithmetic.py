@@ -47,14 +47,14 @@ def binary(sign: str, left: Any, right: Any) -> Any:
     """``left sign right``. Raises ArithmeticProblem for plain values; what tensors raise passes through."""
     if isinstance(left, _SIMPLE) and isinstance(right, _SIMPLE):
         _refuse_growth(sign, left, right)
-        return within(_plain(lambda: _BINARY[sign](left, right), f"{_shown(left)} {sign} {_shown(right)}"))
+        return within(_plain(_BINARY[sign], sign, left, right))
     return _BINARY[sign](left, right)
 
 
 def unary(sign: str, value: Any) -> Any:
     """``sign value``."""
     if isinstance(value, _SIMPLE):
-        return _plain(lambda: _UNARY[sign](value), f"{sign} {_shown(value)}")
+        return _plain(_UNARY[sign], sign, value)
     return _UNARY[sign](value)
 
 
@@ -65,7 +65,7 @@ def compare(sign: str, left: Any, right: Any) -> Any:
     elif isinstance(right, list) and isinstance(left, tuple) and sign in ("==", "!="):
         right = tuple(right)
     if isinstance(left, _SIMPLE) or isinstance(right, str | tuple | list):
-        return _plain(lambda: _COMPARE[sign](left, right), f"{_shown(left)} {sign} {_shown(right)}")
+        return _plain(_COMPARE[sign], sign, left, right)
     return _COMPARE[sign](left, right)
 
 
@@ -117,15 +117,21 @@ def _refuse_growth(sign: str, left: Any, right: Any) -> None:
         raise ArithmeticProblem("strings are not formatted with %", "write the string out")
 
 
-def _plain(operation: Callable[[], Any], what: str) -> Any:
+def _plain(operation: Callable[..., Any], sign: str, *values: Any) -> Any:
     try:
-        return operation()
+        return operation(*values)
     except ZeroDivisionError:
-        raise ArithmeticProblem(f"{what} divides by zero") from None
+        raise ArithmeticProblem(f"{_written(sign, *values)} divides by zero") from None
     except OverflowError:
-        raise ArithmeticProblem(f"{what} is too large", None, "limit") from None
+        raise ArithmeticProblem(f"{_written(sign, *values)} is too large", None, "limit") from None
     except (TypeError, ValueError) as error:
-        raise ArithmeticProblem(f"{what} has no result: {error}") from None
+        raise ArithmeticProblem(f"{_written(sign, *values)} has no result: {error}") from None
+
+
+def _written(sign: str, *values: Any) -> str:
+    """``left sign right``, or ``sign value``."""
+    *first, last = map(_shown, values)
+    return " ".join([*first, sign, last])
 
 
 def _shown(value: Any) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from weakref import WeakKeyDictionary
 
 from torch import Tensor, nn
@@ -13,10 +13,11 @@ _UNPACKED: WeakKeyDictionary[nn.Module, dict[str, Tensor]] = WeakKeyDictionary()
 
 def named_parameters(module: nn.Module) -> list[tuple[str, Tensor]]:
     """Parameters by their paths, each once; those packed by torch's quantized layers last, as the tensors they hold."""
-    found = named_tensors(module, "parameters")
     if not module._modules and not _is_quantized(type(module)):
-        return found
-    for path, inner in named_modules(module):
+        return named_tensors(module, "parameters")
+    modules = named_modules(module)
+    found = _tensors(modules, "parameters")
+    for path, inner in modules:
         if _packs(inner) and not any(_packs(child) for child in inner.children()):
             found += [(f"{path}.{name}" if path else name, tensor) for name, tensor in _unpacked(inner).items()]
     return found
@@ -29,10 +30,14 @@ def named_tensors(module: nn.Module, what: str) -> list[tuple[str, Tensor]]:
     """
     if not module._modules:
         own: Mapping[str, Tensor | None] = module._parameters if what == "parameters" else module._buffers
-        if len(own) < 2:
+        if len(own) == len({id(tensor) for tensor in own.values()}):
             return [(name, tensor) for name, tensor in own.items() if tensor is not None]
+    return _tensors(named_modules(module), what)
+
+
+def _tensors(modules: Iterable[tuple[str, nn.Module]], what: str) -> list[tuple[str, Tensor]]:
     found: dict[int, tuple[str, Tensor]] = {}
-    for path, inner in named_modules(module):
+    for path, inner in modules:
         for name, tensor in (inner._parameters if what == "parameters" else inner._buffers).items():
             if tensor is not None and id(tensor) not in found:
                 found[id(tensor)] = f"{path}.{name}" if path else name, tensor

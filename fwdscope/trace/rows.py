@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import MISSING, dataclass, field, fields
 from functools import cached_property, lru_cache
 from typing import Any
 
@@ -33,13 +33,21 @@ class _Step:
     varies: bool = False
     # Nodes that this step stands for beside its own.
     others: list[Node] = field(default_factory=list)
+    # What :attr:`cost` and :attr:`elements` gave; a ``cached_property`` would take a lock for each.
+    _cost: tuple[int, ...] | None = field(init=False, default=None)
+    _elements: tuple[int, int, int] | None = field(init=False, default=None)
 
-    @cached_property
+    @property
     def cost(self) -> tuple[int, ...]:
         """MACs, FLOPs, bytes read and written of the operators here and inside, of one copy, all calls together.
 
         To be asked when nothing is folded any more.
         """
+        if self._cost is None:
+            self._cost = self._summed()
+        return self._cost
+
+    def _summed(self) -> tuple[int, ...]:
         own = [record.figures for record in self.ops]
         if not self.children:
             return tuple(map(sum, zip(*own, strict=True))) or (0, 0, 0, 0)
@@ -53,9 +61,14 @@ class _Step:
             names |= child.uncounted()
         return names
 
-    @cached_property
+    @property
     def elements(self) -> tuple[int, int, int]:
         """Elements of parameters, of those that are trained and of buffers, here and inside, of one copy."""
+        if self._elements is None:
+            self._elements = self._counted()
+        return self._elements
+
+    def _counted(self) -> tuple[int, int, int]:
         params = trained = 0
         for _, tensor in self.own:
             params += (n := tensor.numel())
@@ -252,11 +265,11 @@ def _flat(step: _Step, depth: int) -> Iterator[tuple[_Step, int]]:
 def _row(step: _Step, depth: int, index: dict[Node, int], trace: Trace) -> LayerRow:
     node, source = step.node, trace.source
     line, column = source.place(node.span.start) if node.span and source else (None, None)
-    sources = None if step.children else tuple(dict.fromkeys(index[n] for n in node.sources if n in index))
+    sources = None if step.children else tuple(dict.fromkeys([index[n] for n in node.sources if n in index]))
     copies = len(node.children) if node.kind == "stack" else 0
     macs, flops, read, written = step.cost
     params, trained, buffers = step.elements
-    return LayerRow(
+    return _made(
         path=node.path,
         type=node.type,
         kind=_kind(step.kind),
@@ -267,7 +280,7 @@ def _row(step: _Step, depth: int, index: dict[Node, int], trace: Trace) -> Layer
         column=column,
         input_shapes=_shapes(node.inputs),
         output_shapes=_shapes(node.outputs),
-        output_dtypes=tuple(t.dtype for t in node.outputs),
+        output_dtypes=tuple([t.dtype for t in node.outputs]),
         params=params,
         trainable_params=trained,
         buffers=buffers,
@@ -275,7 +288,7 @@ def _row(step: _Step, depth: int, index: dict[Node, int], trace: Trace) -> Layer
         flops=flops,
         bytes_read=read,
         bytes_written=written,
-        output_bytes=sum(t.nbytes for t in node.outputs),
+        output_bytes=sum([t.nbytes for t in node.outputs]),
         receptive_field=_receptive_field(step, trace),
         uncounted=tuple(step.uncounted()),
         calls=step.calls,
@@ -283,11 +296,21 @@ def _row(step: _Step, depth: int, index: dict[Node, int], trace: Trace) -> Layer
         call=node.call,
         varies=step.varies,
         reads=step.reads,
-        parameters=tuple(_information(n, t.shape, t.dtype) for n, t in step.own),
+        parameters=tuple([_information(n, t.shape, t.dtype) for n, t in step.own]),
         sources=sources,
         promise=node.promise,
         note=node.note,
     )
+
+
+_DEFAULTS = {one.name: one.default for one in fields(LayerRow) if one.default is not MISSING}
+
+
+def _made(**values: Any) -> LayerRow:
+    """``LayerRow(**values)``, which for being frozen sets its fields one by one and takes ten times as long."""
+    row = object.__new__(LayerRow)
+    vars(row).update(_DEFAULTS, **values)
+    return row
 
 
 def _receptive_field(step: _Step, trace: Trace) -> tuple[int, ...] | None:
