@@ -376,6 +376,8 @@ class Hooks:
         self.module = module
         self.recorder = recorder
         self.said = said
+        if isinstance(module, torch.jit.ScriptModule):
+            module.register_forward_pre_hook(self.before)  # which torch refuses, and says so
         module._forward_pre_hooks[self] = self.before  # type: ignore[index]  # a key is only ever looked up
         module._forward_pre_hooks_with_kwargs[self] = True  # type: ignore[index]
         module._forward_hooks[self] = self.after  # type: ignore[index]

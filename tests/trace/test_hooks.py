@@ -1,0 +1,82 @@
+"""A module is left as it was, and its rows are whole, though both take short ways past torch and dataclasses."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, fields
+
+import pytest
+import torch
+from torch import nn
+
+from fwdscope.inspection import inspect_module
+from fwdscope.report import LayerRow
+from fwdscope.trace import trace_module
+
+
+class Frozen(nn.Module):
+    """Keeps its norm in evaluation mode, whatever the mode of the whole."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm1d(4)
+
+    def train(self, mode: bool = True) -> Frozen:
+        super().train(mode)
+        self.norm.eval()
+        return self
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if self.norm.training:
+            raise ValueError("the norm is to stay in evaluation mode")
+        return self.norm(x)
+
+
+def hooks(module: nn.Module) -> list[int]:
+    return [
+        len(one)
+        for inner in module.modules()
+        for one in (inner._forward_pre_hooks, inner._forward_pre_hooks_with_kwargs, inner._forward_hooks)
+    ]
+
+
+def test_hooks_and_modes_are_as_before() -> None:
+    module = nn.Sequential(nn.Linear(3, 4), nn.Dropout(), nn.Sequential(nn.Linear(4, 4), nn.ReLU()))
+    module[2].eval()
+    calls: list[str] = []
+    module[0].register_forward_pre_hook(lambda *_: calls.append("before"))
+    module[0].register_forward_hook(lambda *_: calls.append("after"))
+    held, modes = hooks(module), [inner.training for inner in module.modules()]
+    inspect_module(module, (torch.randn(2, 3),))
+    assert calls == ["before", "after"]
+    assert hooks(module) == held
+    assert [inner.training for inner in module.modules()] == modes
+
+
+def test_hooks_and_modes_are_as_before_when_a_module_fails() -> None:
+    module = nn.Sequential(nn.Linear(3, 4), nn.Linear(5, 6))
+    held = hooks(module)
+    with pytest.raises(RuntimeError):
+        inspect_module(module, (torch.randn(2, 3),))
+    assert hooks(module) == held
+    assert all(inner.training for inner in module.modules())
+
+
+def test_a_mode_of_ones_own_is_asked() -> None:
+    module = nn.Sequential(Frozen(), nn.Linear(4, 4))
+    found, _ = trace_module(module, (torch.randn(2, 4),), {}, training=True)
+    assert [tuple(output.shape) for _, output in found.outputs] == [(2, 4)]
+
+
+def test_a_row_is_as_the_report_makes_it() -> None:
+    row = inspect_module(nn.Sequential(nn.Linear(3, 4), nn.ReLU()), (torch.randn(2, 3),)).layers[0]
+    assert vars(row).keys() == {one.name for one in fields(LayerRow)}
+    assert LayerRow(**vars(row)) == row
+    assert asdict(LayerRow(**vars(row))) == asdict(row)
+
+
+def test_equal_modules_of_different_settings_have_their_own_words() -> None:
+    layers = inspect_module(
+        nn.Sequential(nn.Conv1d(1, 1, 1), nn.Conv1d(1, 1, 1, groups=1, bias=False), nn.Dropout(0.5), nn.Dropout(1)),
+        (torch.randn(1, 1, 4),),
+    ).layers
+    assert [row.text for row in layers][2:] == ["Dropout 0.5", "Dropout 1"]
