@@ -110,6 +110,12 @@ class Observation(Recorder):
             elif self._attention is not None:
                 self.kept = self._attention()
 
+    def complete(self, root: Node) -> None:
+        """What a module computes itself, between those inside it, gives what the module gives."""
+        own = root.children[-1] if root.children else None
+        if own is not None and own.kind == "expression" and own not in self.given and root in self.given:
+            self.taken[own], self.given[own] = self.taken[root], self.given[root]
+
     # -- looking ------------------------------------------------------------------------------------------------------
 
     def look(self, values: Iterable[Tensor]) -> tuple[int, ...]:

@@ -338,7 +338,13 @@ def _sample(tensor: Tensor) -> Tensor:
         step += 1
     if tensor.dim() == 1 or step == 1:
         return tensor.reshape(-1)[::step]
-    return tensor[torch.unravel_index(torch.arange(0, count, step, device=tensor.device), tensor.shape)]
+    # torch.unravel_index makes tensors of the sizes, and to copy them to a device the host waits for it.
+    places = torch.arange(0, count, step, device=tensor.device)
+    index: list[Tensor] = []
+    for size in reversed(tensor.shape):
+        index.insert(0, places % size)
+        places = places // size
+    return tensor[tuple(index)]
 
 
 def _counts(sample: Tensor, low: Tensor | float, high: Tensor | float) -> Tensor:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from fwdscope.layers import describe_module
 from fwdscope.model.network import Observer
+from fwdscope.model.randomness import preserved
 from fwdscope.trace.parameters import named_modules, named_tensors
 from fwdscope.trace.record import Node, Recorder, Trace, hook, recording, tensors
 
@@ -40,10 +41,10 @@ def trace_module(
     except Exception:
         if any(t.is_meta for t in tensors([args, kwargs])):
             raise  # there are no data to run it on elsewhere
-    devices = {str(t.device) for t in (*module.parameters(), *module.buffers())} or {"cpu"}
-    with torch.random.fork_rng():
+    devices = {t.device for t in (*module.parameters(), *module.buffers())} or {torch.device("cpu")}
+    with preserved(devices):
         recorder = recorder or Recorder()
-        return _recorded(module, tuple(args), dict(kwargs), {}, recorder, training), sorted(devices)[0]
+        return _recorded(module, tuple(args), dict(kwargs), {}, recorder, training), min(map(str, devices))
 
 
 def _recorded(
