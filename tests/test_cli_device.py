@@ -229,6 +229,20 @@ def test_options_of_a_run_are_refused_where_nothing_can_run(net: str, tmp_path: 
     assert "seed 0" in shown.stdout
 
 
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--device", ""), "there is no device ''"),
+        (("--device", "cpu", "--show", " "), "--show needs the path of an output"),
+        (("--device", "cpu", "--weights-partial"), "give one by --weights FILE"),
+        (("--device", "cpu", "-o", "nowhere/report.json"), "there is no folder nowhere"),
+    ],
+    ids=" ".join,
+)
+def test_options_that_say_nothing_are_refused(net: str, arguments: tuple[str, ...], said: str) -> None:
+    assert said in refused(net, *arguments)
+
+
 def test_numbers_that_a_line_cannot_take_are_an_error_at_the_line(tmp_path: Path) -> None:
     spec = tmp_path / "ids.yaml"
     spec.write_text("inputs:\n  ids: randint(0, 20, (2, 40))\nlayers:\n  - embed = Embedding(9, 3)\n")
