@@ -244,7 +244,7 @@ class Run:
     device_name: str
     dtype: str
     seed: int
-    # The file the weights came from; None where they were initialised.
+    # The file the weights came from; None where a spec's were initialised, or a module of Python's brought its own.
     weights: str | None = None
     mode: Literal["eval", "train"] = "eval"
     # The whole model, untouched, and the sum of its layers measured in passes of their own.

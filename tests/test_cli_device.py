@@ -17,6 +17,7 @@ import pytest
 import torch
 from typer.testing import CliRunner, Result
 
+import fwdscope
 from fwdscope.cli import app
 from fwdscope.device import local
 from fwdscope.report import Report
@@ -79,6 +80,15 @@ def test_meta_runs_nothing(net: str) -> None:
     found = report(net, "--device", "meta")
     assert (found.device, found.run) == ("meta", None)
     assert all(row.stats is None and row.latency is None for row in found.layers)
+
+
+def test_figures_of_training_say_so_where_no_run_does(net: str) -> None:
+    told, plain = report(net, "--device", "meta", "--train"), report(net, "--device", "meta")
+    assert (told.notes, plain.notes) == (("in training mode (--train)",), ())
+    ran = report(net, "--device", "cpu", "--train")
+    assert ran.run is not None
+    assert (ran.run.mode, ran.notes) == ("train", ())
+    assert fwdscope.inspect(torch.nn.Dropout(), torch.zeros(2), train=True).notes == told.notes
 
 
 def test_what_is_fast_runs_without_being_asked(net: str) -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fwdscope.inspection import shipped
-from fwdscope.spec.names import listed, nearest
+from fwdscope.spec.names import did_you_mean, nearest
 from fwdscope.spec.parser import SECTIONS
 
 _ENDINGS = (".yaml", ".yml")
@@ -93,9 +93,7 @@ def _walk(folder: Path) -> Iterator[Path]:
 def _unknown(target: str) -> str:
     if re.fullmatch(r"[\w.]+:[\w.]+", target):
         return f"{target} is code of your own, and no spec; a spec says what it promises and expects"
-    known = shipped()
-    meant = nearest(Path(target).stem, known)
-    help = f"did you mean {meant}?" if meant else f"specs that ship with fwdscope: {listed(known, 100)}"
+    help = did_you_mean(Path(target).stem, shipped(), "specs that ship with fwdscope:")
     return f"there is no file or folder {visible(target)}" + (
         f", and no spec of that name; {help}" if "/" not in target else ""
     )

@@ -15,7 +15,7 @@ from fwdscope.inspection import find_spec, run_spec, shipped, trace_spec
 from fwdscope.report import Report, ReportError
 from fwdscope.run_settings import META, RunError, RunSettings
 from fwdscope.spec import load
-from fwdscope.spec.names import listed, nearest
+from fwdscope.spec.names import did_you_mean, likely, listed, nearest
 from fwdscope.sweep import is_sweep
 
 if TYPE_CHECKING:
@@ -165,9 +165,8 @@ def _no_target(target: str) -> str:
         return "the target is empty: give a spec file or the name of a spec that ships"
     if Path(target).is_dir():
         return f"{target} is a folder; name one spec in it, as in {target.rstrip('/')}/NAME.yaml"
-    known = shipped()
-    meant = nearest(Path(target).stem, known)
-    help = f"did you mean {meant}?" if meant else f"specs that ship with fwdscope: {listed(known, 100)}"
-    return f"there is no file {target}" + (
-        "" if target.endswith((".yaml", ".yml")) and not meant else f", and no spec of that name; {help}"
-    )
+    name = Path(target).stem
+    if target.endswith((".yaml", ".yml")) and not likely(name, shipped()):
+        return f"there is no file {target}"
+    help = did_you_mean(name, shipped(), "specs that ship with fwdscope:")
+    return f"there is no file {target}, and no spec of that name; {help}"

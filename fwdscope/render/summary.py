@@ -152,7 +152,9 @@ def ran_on(report: Report) -> tuple[str, ...]:
     if run is None:
         return ()
     ways = {"cast": f"cast to {run.dtype}", "autocast": f"autocast to {run.dtype}"}
-    weights = f"weights from {printable(run.weights)}" if run.weights else "weights initialised"
+    # A module of Python's, which has no file, came with weights.
+    own = "weights initialised" if report.source is not None else "weights of the module's own"
+    weights = f"weights from {printable(run.weights)}" if run.weights else own
     facts = (
         printable(run.device_name),
         units.plural(run.threads, "thread") if run.threads else "",

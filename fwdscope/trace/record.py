@@ -25,7 +25,7 @@ from fwdscope.spec import expression as ex
 from fwdscope.spec import tree
 from fwdscope.spec.expression import Expression
 from fwdscope.spec.problems import Source, Span
-from fwdscope.trace.memory import Mark, Memory, mark
+from fwdscope.trace.memory import Mark, Memory, is_sparse, mark, storage_keys
 from fwdscope.trace.receptive import Flow, receptive_fields
 from fwdscope.trace.windows import Axis
 
@@ -244,16 +244,18 @@ class Recorder:
     def op(self, op: Op, arguments: Any, result: Any) -> None:
         """An operator ran: it belongs to what is running now."""
         here = self.stack[-1]
+        taken, given = tensors(arguments), tensors(result)
         known = self.records.get(id(op))
         if known is None:
-            known = self.records[id(op)] = OpRecord(op, cost(op))
+            # The rules count every element, of which a sparse tensor leaves most out.
+            sparse = any(map(is_sparse, (*taken, *given)))
+            known = self.records[id(op)] = OpRecord(op, None if sparse else cost(op))
         here.ops.append(known)
-        taken, given = tensors(arguments), tensors(result)
         refs = tuple(map(ref, given))
         self.flows.append(Flow(op, tuple(map(ref, taken)), refs))
         for tensor in taken:
-            self.read.add(tensor.untyped_storage()._cdata)
-        if len(given) == len(op.outputs):
+            self.read.update(storage_keys(tensor))
+        if len(given) == len(op.outputs) and known.cost is not None:
             made = [Mark(x.shape, x.dtype, x.numel * x.itemsize, one) for x, one in zip(op.outputs, refs, strict=True)]
         else:
             made = list(map(mark, given))
@@ -284,7 +286,7 @@ class Recorder:
 
     def unread(self, parameters: Iterable[tuple[str, Tensor]]) -> tuple[str, ...]:
         """The names of parameters that no operator read."""
-        return tuple(name for name, tensor in parameters if tensor.untyped_storage()._cdata not in self.read)
+        return tuple(name for name, t in parameters if self.read.isdisjoint(storage_keys(t)))
 
     def sources(self, inputs: Iterable[Tensor]) -> tuple[Node, ...]:
         """The nodes that made these tensors, each once."""
