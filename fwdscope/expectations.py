@@ -147,7 +147,7 @@ def distance(figure: Figure, value: float) -> str:
 
 def _percent(share: Fraction) -> str:
     percent = float(100 * share)
-    return f"{percent:,.1f} %" if percent >= 0.05 else ""
+    return f"{percent:,.{0 if percent >= 99.95 else 1}f} %" if percent >= 0.05 else ""
 
 
 def _seconds(value: float) -> str:

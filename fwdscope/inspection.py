@@ -8,6 +8,7 @@ import inspect
 import platform
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,9 +45,10 @@ def trace_spec(checked: Checked, feeds: Mapping[str, Feed], dtype: str) -> tuple
     import torch
 
     from fwdscope.model import build
+    from fwdscope.spec.replaced import told_at_set
     from fwdscope.trace import trace
 
-    with warnings.catch_warnings():
+    with told_at_set(checked.spec), warnings.catch_warnings():
         # torch's advice about its own calls is not about the spec.
         warnings.simplefilter("ignore")
         network = build(checked, {name: feed.meta() for name, feed in feeds.items()}, getattr(torch, dtype))
@@ -76,12 +78,19 @@ def run_spec(
         traced = trace(network)
     report = traced_report(checked, network, traced, feeds, dtype)
     if settings.device == "meta":
-        return report, None
+        return _in_its_mode(report, settings), None
     from fwdscope.run.spec import run_network
 
     given = network.example.values()
     ran = run_network(network, traced, report, feeds, settings, lambda one: _totals(network, one, given))
-    return ran.report, ran.shown
+    return _in_its_mode(ran.report, settings), ran.shown
+
+
+def _in_its_mode(report: Report, settings: RunSettings) -> Report:
+    """A report that says that its figures are those of training; a run says so itself."""
+    if not settings.train or report.run is not None:
+        return report
+    return replace(report, notes=("in training mode (--train)", *report.notes))
 
 
 @_without_collecting()
@@ -137,18 +146,21 @@ def run_module(
 
     ``make`` makes the module and its inputs anew, with numbers in them, where these are on meta.
     """
+    from fwdscope.trace import original, uncompiled
     from fwdscope.trace.record import tensors
 
+    module = original(module)
     traced, report = _traced_module(module, args, kwargs, settings.train)
     if settings.device == "meta":
-        return report, None
+        return _in_its_mode(report, settings), None
     from fwdscope.run import module as on_device
 
     call, given = (module, tuple(args), dict(kwargs)), list(tensors([args, kwargs]))
-    ran = on_device.run_module(
-        call, make, traced, report, settings, lambda one: _totals(module, one, given), lambda one: dict(_named(*one))
-    )
-    return ran.report, ran.shown
+    with uncompiled():
+        ran = on_device.run_module(
+            call, make, traced, report, settings, lambda t: _totals(module, t, given), lambda one: dict(_named(*one))
+        )
+    return _in_its_mode(ran.report, settings), ran.shown
 
 
 @_without_collecting()
@@ -230,19 +242,21 @@ def _inputs(checked: Checked, network: Network, feeds: Mapping[str, Feed]) -> tu
 
 
 def _totals(network: nn.Module, traced: Trace, inputs: Iterable[Tensor]) -> Totals:
+    from fwdscope.trace.memory import size_of
     from fwdscope.trace.parameters import named_parameters, named_tensors
 
     parameters = [tensor for _, tensor in named_parameters(network)]
     buffers = [tensor for _, tensor in named_tensors(network, "buffers")]
-    sizes = [(p.numel(), p.itemsize, p.requires_grad) for p in parameters]
-    params, param_bytes = sum([n for n, _, _ in sizes]), sum([n * size for n, size, _ in sizes])
-    buffer_bytes = sum(b.numel() * b.element_size() for b in buffers)
-    input_bytes = sum(t.numel() * t.element_size() for t in inputs)
+    sizes = [(p.numel(), p.requires_grad) for p in parameters]
+    params = sum([n for n, _ in sizes])
+    param_bytes = sum([size_of(p) for p in parameters])
+    buffer_bytes = sum([size_of(b) for b in buffers])
+    input_bytes = sum(map(size_of, inputs))
     costs = [record.figures for record in traced.root.records()] or [(0, 0, 0, 0)]
     macs, flops, read, written = map(sum, zip(*costs, strict=True))
     return Totals(
         params=params,
-        trainable_params=sum([n for n, _, trained in sizes if trained]),
+        trainable_params=sum([n for n, trained in sizes if trained]),
         buffers=sum(b.numel() for b in buffers),
         param_bytes=param_bytes,
         buffer_bytes=buffer_bytes,

@@ -41,7 +41,11 @@ class ReportError(ValueError):
 
 @dataclass(frozen=True)
 class Histogram:
-    """How many values lie in each of equal bins from ``low`` to ``high``; the last bin holds ``high`` too."""
+    """How many values lie in each of equal bins from ``low`` to ``high``; the last bin holds ``high`` too.
+
+    ``low`` and ``high`` are those of all values. Of many values the counts are estimates, from values evenly spaced
+    among them; they need not add up to all.
+    """
 
     low: float
     high: float
@@ -214,7 +218,8 @@ class Peaks:
     memory: int | None
     # Where they come from: the table of published figures, or a large product and a large copy on the device itself.
     source: Literal["table", "measured"]
-    # FLOP/s of convolutions where torch computes them faster than products of the dtype: in TF32 where it is float32.
+    # FLOP/s of convolutions where torch computes them faster than products of the dtype: on GPUs in TF32 where it is
+    # float32, on CPUs by another library.
     convolution_flops: float | None = None
 
 
@@ -239,7 +244,7 @@ class Run:
     device_name: str
     dtype: str
     seed: int
-    # The file the weights came from; None where they were initialised.
+    # The file the weights came from; None where a spec's were initialised, or a module of Python's brought its own.
     weights: str | None = None
     mode: Literal["eval", "train"] = "eval"
     # The whole model, untouched, and the sum of its layers measured in passes of their own.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import inspect
 from collections.abc import Mapping
@@ -28,6 +29,8 @@ def load_target(
     code of the package.
     """
     path, _, name = text.partition(":")
+    if not path or not name:
+        raise TargetError(f"{text}: write package.module:name")
     made = _made(_imported(path, name), text, numbers)
     module, given = made if isinstance(made, tuple) and len(made) == 2 else (made, ())
     if not isinstance(module, nn.Module):
@@ -47,10 +50,15 @@ def load_target(
 
 
 def _imported(path: str, name: str) -> Any:
+    if path.endswith(".py") or "/" in path:
+        written = path.removesuffix(".py").replace("/", ".").lstrip(".")
+        raise TargetError(f"{path}:{name}: a module is named as in an import: {written}:{name}")
     try:
         found: Any = importlib.import_module(path)
     except ImportError as error:
         raise TargetError(f"{path} cannot be imported: {error}") from None
+    except (Exception, SystemExit) as error:  # whatever its code raises
+        raise TargetError(f"{path} cannot be imported: {said(error)}") from error
     for piece in name.split("."):
         if not hasattr(found, piece):
             known = [key for key, value in vars(found).items() if callable(value) and not key.startswith("_")]
@@ -69,10 +77,17 @@ def _made(found: Any, text: str, numbers: bool) -> Any:
         raise TargetError(f"{text} cannot be called without arguments ({error}): name a function that can") from None
     except ValueError:
         pass  # a callable of C's says nothing of its parameters
-    if numbers:
-        return found()
-    try:
-        with torch.device("meta"):
+    if not numbers:
+        # What looks at its numbers while it is made cannot be made on meta.
+        with contextlib.suppress(Exception, SystemExit), torch.device("meta"):
             return found()
-    except NotImplementedError:
+    try:
         return found()
+    except (Exception, SystemExit) as error:
+        raise TargetError(f"{text} gives no model, but raises {said(error)}") from error
+
+
+def said(error: BaseException) -> str:
+    """An exception in a line: its type, and what it says first."""
+    lines = str(error).strip().splitlines()
+    return type(error).__name__ + (f": {lines[0]}" if lines else "")

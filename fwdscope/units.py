@@ -28,6 +28,12 @@ def count(value: float) -> str:
     return _scaled(value, 1000, _DECIMAL)
 
 
+def measure(value: float, unit: str) -> str:
+    """A count of something that takes prefixes: ``989 TFLOP/s``, ``512 FLOP/s``."""
+    text = count(value)
+    return f"{text}{unit}" if " " in text else f"{text} {unit}"
+
+
 def exact(value: int) -> str:
     """A count to the last digit: ``25,557,032``."""
     return f"{value:,}"
@@ -95,8 +101,17 @@ def shared_bytes(values: Sequence[int], digits: int = 5) -> list[str]:
 
 
 def shared_seconds(values: Sequence[float], digits: int = 4) -> list[str]:
-    """Times that are read under one another, in one unit: ``12.30 ms`` over ``0.04 ms``."""
-    return _shared([round(value * 1e9) for value in values], 1000, _TIME, digits)
+    """Times that are read under one another, in one unit: ``12.30 ms`` over ``0.04 ms``.
+
+    Where that would leave most of them at ``<1 ms``, each has its own: ``3.20  s`` over `` 268 µs``.
+    """
+    texts = _shared([round(value * 1e9) for value in values], 1000, _TIME, digits)
+    known = [text for text in texts if text]
+    if 2 * sum(text.startswith("<") for text in known) <= len(known):
+        return texts
+    parts = [seconds(value).split() if round(value * 1e9) else [] for value in values]
+    room = max(len(unit) for _, unit in filter(None, parts))
+    return [f"{part[0]} {part[1].rjust(room)}" if part else "" for part in parts]
 
 
 def byte_sum(total: int, parts: Sequence[tuple[str, int]]) -> str:
@@ -132,6 +147,11 @@ def value(number: float) -> str:
     return _minus(f"{number:,.{decimals}f}") if size else "0"
 
 
+def whole(number: int) -> str:
+    """A value of a tensor of whole numbers: ``−1,024``."""
+    return _minus(exact(number))
+
+
 def value_column(numbers: Sequence[float | None], scales: Sequence[float] | None = None, fewer: int = 0) -> list[str]:
     """Values of tensors that are read under one another, with as many decimals, or so many ``fewer``; None is empty.
 
@@ -140,6 +160,7 @@ def value_column(numbers: Sequence[float | None], scales: Sequence[float] | None
     """
     largest = max((abs(n) for n in numbers if n is not None and abs(n) < _EXPONENTIAL), default=0.0)
     decimals = next((d for bound, d in ((1000, 1), (100, 2), (0.1, 3), (0.01, 4)) if largest >= bound), 5)
+    decimals = decimals if largest else 1
     decimals = max(1, decimals - fewer)
     return [
         "" if number is None else _decimal(number, decimals, scale)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -57,8 +58,15 @@ def wrong(text: str) -> str:
     return text
 
 
-@pytest.mark.parametrize("name", shipped())
-def test_every_shipped_spec_is_annotated_truly_and_nothing_else_is_touched(name: str) -> None:
+# A family each: flows, graphs, stacks, loops, branches, blocks at several shapes, several results.
+SWEPT = (
+    "computation_graph", "gpt2", "lstm", "mnist_cnn", "moe_small", "multi_head_attention", "norms", "resnet18",
+    "simple_rnn", "squeezenet1_1", "transformer_encoder", "unet",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SWEPT)
+def test_a_shipped_spec_is_annotated_truly_and_nothing_else_is_touched(name: str) -> None:
     text = shipped()[name].read_text(encoding="utf-8")
     fresh = annotated(ARROW.sub("", text))
     assert promises(fresh) != []
@@ -68,17 +76,18 @@ def test_every_shipped_spec_is_annotated_truly_and_nothing_else_is_touched(name:
         assert annotated(after, "promised") == after
 
 
-@pytest.mark.parametrize("name", ["lstm", "mobilenet_v2", "resnet50", "swin_t", "unet"])
+@pytest.mark.parametrize("name", ["lstm", "mnist_cnn", "resnet50", "unet"])
 @pytest.mark.parametrize("lines", ["changed", "all"])
 def test_a_second_time_changes_nothing(name: str, lines: Lines) -> None:
     once = annotated(shipped()[name].read_text(encoding="utf-8"), lines)
     assert annotated(once, lines) == once
 
 
-@pytest.mark.parametrize("name", shipped())
-def test_a_promise_that_holds_stays_to_the_letter(name: str) -> None:
-    text = shipped()[name].read_text(encoding="utf-8")
-    assert annotated(text, "promised") == text
+def test_the_promises_of_every_shipped_spec_are_fresh_and_to_the_letter() -> None:
+    folder = next(iter(shipped().values())).parent
+    result = run("--check", "--lines", "promised", str(folder))
+    assert (result.exit_code, result.stdout) == (0, "")
+    assert result.stderr.count("nothing to change") == len(shipped())
 
 
 # --- what is written -------------------------------------------------------------------------------------------------
@@ -293,13 +302,49 @@ def test_a_spec_that_cannot_run_is_left_as_it_is(mlp: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["report.json"], "report.json is no spec; annotate writes into spec files"),
-        (["package.module:factory"], "package.module:factory is no spec"),
-        (["--write", "resnet50"], "there is no file resnet50 to write to"),
-        (["no_such.yaml"], "there is no file no_such.yaml"),
+        (["report.json"], "there is no file or folder report.json"),
+        (["package.module:factory"], "package.module:factory is code of your own, and no spec"),
+        (["--write", "resnet50"], "resnet50 ships with fwdscope: copy it"),
+        (["no_such.yaml"], "there is no file or folder no_such.yaml"),
+        (["no_such/*.yaml"], "no file matches no_such/*.yaml"),
+        ([""], "a target is empty"),
     ],
 )
 def test_what_is_no_spec_file_is_told(arguments: list[str], message: str) -> None:
     result = run(*arguments)
     assert result.exit_code == 2
     assert message in result.stderr
+
+
+def test_a_folder_is_annotated_file_by_file_and_other_yaml_is_left_alone(mlp: Path) -> None:
+    (mlp.parent / "workflow.yml").write_text("on: push\njobs: {}\n")
+    (mlp.parent / "broken.yaml").write_text("inputs: {x: 'rand(2, 3)'}\nlayers: [Lineer(3)]\n")
+    result = run("--write", str(mlp.parent))
+    assert result.exit_code == 2
+    assert "unknown layer or block Lineer" in result.stderr
+    assert mlp.read_text() == spec("  - Linear(4)    -> (B, 4)\n  - Linear(2)    -> (B, 2)")
+    assert (mlp.parent / "workflow.yml").read_text() == "on: push\njobs: {}\n"
+    (mlp.parent / "broken.yaml").unlink()
+    assert run("--check", f"{mlp.parent}/*.y*ml").exit_code == 0
+
+
+def test_a_folder_without_specs_is_told(tmp_path: Path) -> None:
+    (tmp_path / "workflow.yml").write_text("on: push\njobs: {}\n")
+    result = run(str(tmp_path))
+    assert (result.exit_code, result.stderr) == (
+        2,
+        "error: none of the 1 files is a spec: each has `inputs:` and `layers:`\n",
+    )
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a file that is always full")
+def test_where_the_patch_cannot_be_printed_or_is_not_read_the_exit_code_is_right(mlp: Path) -> None:
+    command = f"{sys.executable} -m fwdscope annotate --check {mlp}"
+    full = subprocess.run(f"{command} > /dev/full", shell=True, capture_output=True, text=True, check=False)
+    assert (full.returncode, full.stderr) == (2, "error: stdout cannot be written: No space left on device\n")
+    unread = subprocess.run(
+        ["bash", "-c", f"{command} | true; exit ${{PIPESTATUS[0]}}"], capture_output=True, text=True, check=False
+    )
+    assert unread.returncode == 1
+    assert "Traceback" not in unread.stderr
+    assert "Exception ignored" not in unread.stderr

@@ -17,6 +17,7 @@ import pytest
 import torch
 from typer.testing import CliRunner, Result
 
+import fwdscope
 from fwdscope.cli import app
 from fwdscope.device import local
 from fwdscope.report import Report
@@ -79,6 +80,15 @@ def test_meta_runs_nothing(net: str) -> None:
     found = report(net, "--device", "meta")
     assert (found.device, found.run) == ("meta", None)
     assert all(row.stats is None and row.latency is None for row in found.layers)
+
+
+def test_figures_of_training_say_so_where_no_run_does(net: str) -> None:
+    told, plain = report(net, "--device", "meta", "--train"), report(net, "--device", "meta")
+    assert (told.notes, plain.notes) == (("in training mode (--train)",), ())
+    ran = report(net, "--device", "cpu", "--train")
+    assert ran.run is not None
+    assert (ran.run.mode, ran.notes) == ("train", ())
+    assert fwdscope.inspect(torch.nn.Dropout(), torch.zeros(2), train=True).notes == told.notes
 
 
 def test_what_is_fast_runs_without_being_asked(net: str) -> None:
@@ -227,6 +237,20 @@ def test_options_of_a_run_are_refused_where_nothing_can_run(net: str, tmp_path: 
     shown = run(str(saved))
     assert shown.exit_code == 0
     assert "seed 0" in shown.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--device", ""), "there is no device ''"),
+        (("--device", "cpu", "--show", " "), "--show needs the path of an output"),
+        (("--device", "cpu", "--weights-partial"), "give one by --weights FILE"),
+        (("--device", "cpu", "-o", "nowhere/report.json"), "there is no folder nowhere"),
+    ],
+    ids=" ".join,
+)
+def test_options_that_say_nothing_are_refused(net: str, arguments: tuple[str, ...], said: str) -> None:
+    assert said in refused(net, *arguments)
 
 
 def test_numbers_that_a_line_cannot_take_are_an_error_at_the_line(tmp_path: Path) -> None:

@@ -403,12 +403,14 @@ def test_a_file_is_compared_with_what_it_was_at_a_revision(files: Path) -> None:
     assert result.exit_code == 0, result.stderr
     assert " models/net.yaml@HEAD  →  models/net.yaml" in result.stdout
     assert "+208" in result.stdout
+    assert "+208" in run("models/net.yaml@HEAD@{0}", "models/net.yaml").stdout
     for target, message in (
         ("models/net.yaml@HEAD~9", "git knows no revision HEAD~9"),
         ("models/net.yaml@--all", "git knows no revision --all"),
-        ("models/other.yaml@HEAD", "models/other.yaml is not in revision HEAD"),
+        ("models/other.yaml@HEAD", "models/other.yaml is no file in revision HEAD"),
         ("nowhere/net.yaml@HEAD", "there is no folder nowhere"),
         ("models/net.yaml@", "write a file and a revision"),
+        ("models@HEAD", "models is no file in revision HEAD"),
     ):
         result = run(target, "models/net.yaml")
         assert result.exit_code == 2
@@ -423,6 +425,49 @@ def test_a_problem_of_an_old_revision_is_told_at_its_place_there(files: Path) ->
     result = run("a.yaml@HEAD", "b.yaml")
     assert result.exit_code == 2
     assert "a.yaml@HEAD:7:11: error:" in result.stderr
+
+
+def test_of_two_saved_reports_the_one_that_is_none_is_named(files: Path) -> None:
+    (files / "bad.json").write_text("{")
+    git(files, "init", "-q")
+    git(files, "add", "-A")
+    git(files, "commit", "-q", "-m", "one")
+    for target in ("bad.json", "bad.json@HEAD"):
+        result = run("a.yaml", target)
+        assert result.exit_code == 2
+        assert f"error: {target}: this is not JSON" in result.stderr
+
+
+def test_a_folder_and_an_empty_target_are_told(files: Path) -> None:
+    assert ". is a folder; name one spec in it, as in ./NAME.yaml" in run(".", "b.yaml").stderr
+    assert "the target is empty" in run("", "b.yaml").stderr
+
+
+def test_a_layer_renamed_among_thousands_is_renamed_and_not_moved() -> None:
+    lines = [f"  - l{i} = Linear({4 + i % 5})" for i in range(620)]
+    text = "inputs: {x: 'rand(2, 3)'}\nlayers:\n" + "\n".join(lines) + "\n"
+    other = text.replace("l10 =", "m10 =").replace("l600 = Linear(4)", "l600 = Linear(9)")
+    changed = compare(report_of(text), report_of(other)).changes
+    assert [(change.kind, change.row.path) for change in changed] == [
+        ("renamed", "m10"),
+        ("changed", "l600"),
+        ("changed", "l601"),
+    ]
+
+
+def test_markdown_keeps_its_cells_apart_whatever_a_layer_is_called(files: Path) -> None:
+    report = fwdscope.inspect("a.yaml")
+    for path in ("a|b", "a`|`b", "a\\|b", "<b>*x*</b>"):
+        row = replace(report.layers[0], path=path, label=path, text=path, params=7)
+        other = replace(report, layers=(row, *report.layers[1:]))
+        drawn = render(compare(report, other), "markdown", Options(names=(path, path)))
+        # As GitHub reads a row: an escaped sign is no border, and a backslash escapes a backslash.
+        bare = re.sub(r"\\.", "", drawn)
+        tables = [table for table in re.split(r"\n\n", bare) if table.startswith("|")]
+        assert len(tables) == 2
+        for table in tables:
+            assert len({line.count("|") for line in table.splitlines()}) == 1, drawn
+        assert "<b>" not in re.sub(r"`[^`]*`", "", bare)
 
 
 def test_a_revision_outside_of_a_checkout_is_told(files: Path, monkeypatch: pytest.MonkeyPatch) -> None:

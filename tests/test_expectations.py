@@ -138,7 +138,7 @@ def test_latencies_are_held_where_they_were_measured() -> None:
     whole, layer = latency_verdicts(Latencies(0.0301))
     assert (whole.state, whole.got) == ("held", "30.1 ms")
     # h.1 goes by the row of the three copies.
-    assert (layer.what, layer.state, layer.got, layer.by) == ("h.1 latency", "short", "2 ms", "1 ms (100.0 %) too much")
+    assert (layer.what, layer.state, layer.got, layer.by) == ("h.1 latency", "short", "2 ms", "1 ms (100 %) too much")
 
 
 def test_latencies_are_skipped_without_their_device_and_short_where_nothing_runs_on_it() -> None:

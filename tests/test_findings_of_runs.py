@@ -65,6 +65,14 @@ def test_the_first_step_that_broke_is_the_first_finding_with_its_line_and_its_in
     ("type", "text", "inputs", "bad", "dtype", "cause"),
     [
         ("exp", "exp(a)", [stats(0, 12)], {"infs": 1}, "float16", "exp overflows float16 from 11.1 on"),
+        # What exp takes is computed in its line, and nobody saw it.
+        ("exp", "exp(prev * 1000)", [stats(-1, 0.6)], {"infs": 6}, "float16", "float16 from 11.1 on, which its arg"),
+        ("exp", "exp(prev * 1000)", [stats(-1, 0.6)], {"infs": 6}, "bfloat16", "bfloat16 from 88.7 on, which its"),
+        ("exp", "exp(prev * 1000)", [stats(-1, 0.6)], {"infs": 6}, "float32", "float32 from 88.7 on, which its arg"),
+        ("exp", "(9999 * a).exp()", [stats(-1, 0.6)], {"infs": 6}, "float64", "float64 from 710 on, which its arg"),
+        ("exp2", "exp2(a)", [stats(0, 130)], {"infs": 1}, "float32", "exp2 overflows float32 from 128 on"),
+        ("sinh", "a.sinh()", [stats(0, 90)], {"infs": 1}, "float32", "sinh overflows float32 from 89.4 on"),
+        ("div", "exp(a * 2) / b", [stats(0, 1), stats(0, 1, zeros=2)], {"infs": 2}, "float32", "a division by 0"),
         ("div", "exp(a) / exp(a).sum()", [stats(0, 99)], {"nans": 1}, "float32", "exp overflows float32"),
         ("log", "log(a)", [stats(0, 1, zeros=3)], {"infs": 3}, "float32", "the logarithm of 0 is −∞"),
         ("log", "log(a)", [stats(-2, 1)], {"nans": 3}, "float32", "of values down to −2.00 is no number"),
@@ -91,6 +99,7 @@ def test_the_likely_cause_is_told_from_the_inputs(
     ("type", "text", "inputs", "bad"),
     [
         ("exp", "exp(a)", [stats(0, 12)], {"infs": 1}),
+        ("exp", "a.exp()", [stats(0, 12)], {"infs": 1}),
         ("log", "log(a)", [stats(0.1, 1)], {"infs": 1}),
         # Its divisor, the second, holds no zero.
         ("div", "a / b", [stats(0, 1, zeros=2), stats(1, 2)], {"nans": 1}),

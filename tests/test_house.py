@@ -68,6 +68,7 @@ MAY_IMPORT = {
         "ops",
         "pictures",
         "report",
+        "roofline",
         "run_settings",
         "spec",
         "timing",

@@ -10,6 +10,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from fwdscope.cli import app
+from fwdscope.report import Report
 
 CODE = """
 import torch
@@ -96,3 +97,85 @@ def test_an_input_may_say_its_dtype() -> None:
     result = run("torch.nn:Identity", "--input", "input=2,3:int64")
     assert result.exit_code == 0, result.stderr
     assert "int64" in result.stdout
+
+
+STRANGE = """
+import sys
+import torch
+from torch import nn
+from ownnets import Net
+
+class Looks(nn.Module):
+    def forward(self, x):
+        return x * 2 if x.sum().item() > 0 else x
+
+class Leaves(nn.Module):
+    def forward(self, x):
+        sys.exit("bye")
+
+def fails():
+    raise ValueError("no weights today\\nand none tomorrow")
+
+def leaves():
+    sys.exit(3)
+
+def looks():
+    return Looks(), (torch.ones(2, 8),)
+
+def looks_while_made():
+    if float(torch.ones(2).sum()) == 2:
+        return Net(), (torch.ones(2, 8),)
+
+def leaves_later():
+    return Leaves(), (torch.ones(2, 8),)
+
+def prints():
+    print("made")
+    return Net(), (torch.ones(2, 8),)
+"""
+
+
+@pytest.fixture
+def strange(tmp_path: Path) -> Iterator[None]:
+    (tmp_path / "strange.py").write_text(STRANGE)
+    (tmp_path / "broken.py").write_text("def build(:\n")
+    (tmp_path / "leaving.py").write_text("raise SystemExit")
+    yield
+    for name in ("strange", "broken", "leaving"):
+        sys.modules.pop(name, None)
+
+
+@pytest.mark.parametrize(
+    ("target", "said"),
+    [
+        ("strange:fails", "strange:fails gives no model, but raises ValueError: no weights today"),
+        ("strange:leaves", "strange:leaves gives no model, but raises SystemExit: 3"),
+        ("strange:leaves_later", "cannot run on these inputs: SystemExit: bye"),
+        ("broken:build", "broken cannot be imported: SyntaxError"),
+        ("leaving:build", "leaving cannot be imported: SystemExit"),
+        ("models/strange.py:looks", "a module is named as in an import: models.strange:looks"),
+        (":looks", "write package.module:name"),
+        ("strange:", "write package.module:name"),
+    ],
+)
+@pytest.mark.usefixtures("strange")
+def test_code_that_fails_is_no_defect_of_ours(target: str, said: str) -> None:
+    result = run(target)
+    assert result.exit_code == 2
+    assert said in result.stderr
+    assert "tomorrow" not in result.stderr
+
+
+@pytest.mark.parametrize("name", ["looks", "looks_while_made"])
+@pytest.mark.usefixtures("strange")
+def test_what_looks_at_its_numbers_is_made_with_some(name: str) -> None:
+    result = run(f"strange:{name}", "--device", "meta", "--format", "json")
+    assert result.exit_code == 0, result.output
+    assert Report.loads(result.stdout).outputs[0].shape[0] == 2
+
+
+@pytest.mark.usefixtures("strange")
+def test_what_a_model_prints_is_no_part_of_the_report() -> None:
+    result = run("strange:prints", "--device", "cpu", "--no-latency", "--format", "json")
+    assert "made" in result.stderr
+    assert Report.loads(result.stdout).name == "Net"

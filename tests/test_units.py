@@ -240,6 +240,21 @@ def test_times_under_one_another_share_a_unit() -> None:
     assert units.shared_seconds([3.204, 0.0268]) == ["3,204 ms", "27 ms"]
 
 
+def test_times_that_one_unit_would_hide_have_their_own() -> None:
+    assert units.shared_seconds([3.2, 2.68e-4, 9e-8, 0.0]) == ["3.20  s", "268 µs", "90 ns", ""]
+    # Of two one is told: the other is small, which is what matters.
+    assert units.shared_seconds([3.2, 2.68e-4]) == ["3,200 ms", "<1 ms"]
+
+
+@pytest.mark.parametrize(("value", "text"), [(9.89e14, "989 TFLOP/s"), (512, "512 FLOP/s"), (0, "0 FLOP/s")])
+def test_a_prefix_stands_before_its_unit(value: float, text: str) -> None:
+    assert units.measure(value, "FLOP/s") == text
+
+
+def test_a_column_of_zeros_needs_no_decimals() -> None:
+    assert units.value_column([0.0, None, 0.0]) == ["0.0", "", "0.0"]
+
+
 @pytest.mark.parametrize(
     ("number", "text"),
     [

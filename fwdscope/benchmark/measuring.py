@@ -17,6 +17,8 @@ from fwdscope.model.network import default_dtype
 from fwdscope.report import Peaks, Report, Run
 from fwdscope.run.batch import batch_of
 from fwdscope.run.forward import in_mode, out_of_memory_said
+from fwdscope.run.latency import beside
+from fwdscope.run.roofs import held
 from fwdscope.timing import Clock, LayerTimes, Samples, clock_for, latencies, measure, with_latencies
 from fwdscope.timing.sampling import Plan
 
@@ -38,7 +40,7 @@ def bench(subject: Subject, settings: BenchSettings, clock: Clock | None = None)
     place = torch.device(subject.device.device)
     clock = clock or clock_for(place)
     with _as_set(settings), _ready(subject, settings), out_of_memory_said():
-        roofs = _peaks(subject, settings)
+        known = _peaks(subject, settings)
         run = _whole(subject, settings)
         if place.type == "cuda":
             torch.cuda.reset_peak_memory_stats(place)
@@ -57,6 +59,8 @@ def bench(subject: Subject, settings: BenchSettings, clock: Clock | None = None)
                 graph=subject.graph,
             )
         rows, together = with_latencies(subject.pairs, times)
+        if samples.times and not samples.interrupted:
+            known = held(known, subject.device, subject.report, rows, samples.latency.median)
         threads = torch.get_num_threads() if place.type == "cpu" else None
     ran = Run(
         device=subject.device.device,
@@ -67,13 +71,13 @@ def bench(subject: Subject, settings: BenchSettings, clock: Clock | None = None)
         latency=samples.latency if samples.times else None,
         layers_latency=together,
         peak_memory=peak,
-        peaks=roofs,
+        peaks=known,
         precision="autocast" if settings.autocast else "cast" if settings.dtype != "float32" else None,
         compiled=settings.compiled,
         channels_last=settings.channels_last,
         threads=threads,
         batch=batch_of(subject.report),
-        notes=tuple(notes_on(subject, settings, samples, together, clock)),
+        notes=(*beside(subject.device), *notes_on(subject, settings, samples, together, clock)),
     )
     report = replace(subject.report, layers=rows, run=ran)
     return Measured(report, samples, samples.interrupted or times.interrupted)

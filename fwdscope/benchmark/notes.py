@@ -20,7 +20,7 @@ def notes_on(
 ) -> Iterator[str]:
     """All that is to be said of a measurement, the most serious first."""
     yield from _of_repeats(settings, samples, clock)
-    if layers is not None and samples.times:
+    if layers and samples.times:
         yield from _of_layers(subject, settings, layers, samples.latency.median, clock)
     yield from subject.notes
     if settings.autocast:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from fwdscope.bench_settings import BenchSettings
-from fwdscope.device.local import LocalDevice, preferred
+from fwdscope.device.local import LocalDevice, free_memory, preferred
 from fwdscope.feeds import Feed
 from fwdscope.inspection import inspect_module, trace_spec, traced_report
 from fwdscope.model.initialise import materialise
@@ -23,8 +23,7 @@ from fwdscope.run.choose import asked
 from fwdscope.run.forward import observed, out_of_memory_said, seeded
 from fwdscope.run.inputs import real_inputs
 from fwdscope.run.memory_guard import hold_memory
-from fwdscope.run.module import Call, on_device
-from fwdscope.run.spec import tied
+from fwdscope.run.module import Call, on_device, to_allocate
 from fwdscope.run.weights import load_into, matching
 from fwdscope.run_settings import RunSettings
 from fwdscope.spec.check import Checked
@@ -76,8 +75,7 @@ def subject_of_spec(checked: Checked, feeds: Mapping[str, Feed], settings: Bench
     hold_memory(report.totals, device, peak_at(network, batch), batch)
     settings.on_progress(f"making weights on {device.device}")
     with seeded(device, settings.seed), out_of_memory_said(), default_dtype(network.blueprint.dtype):
-        with tied(network):
-            materialise(network, device.device, settings.seed)
+        materialise(network, device.device, settings.seed, weights.tensors if weights is not None else ())
         if weights is not None:
             load_into(network, weights)
         inputs = tuple(real_inputs(network, feeds, device.device).values())
@@ -97,7 +95,12 @@ def subject_of_spec(checked: Checked, feeds: Mapping[str, Feed], settings: Bench
             )
     notes = (*((reason,) if reason else ()), *(weights.notes if weights else ()))
     report = replace(report, layers=tuple(row for row, _ in pairs), device=device.device)
-    return Subject(report, pairs, network, inputs, {}, device, graph, notes)
+    return Subject(report, pairs, network, inputs, {}, _as_it_is_now(device), graph, notes)
+
+
+def _as_it_is_now(device: LocalDevice) -> LocalDevice:
+    """A device with what is free once the weights are there."""
+    return replace(device, free=free_memory(device.device))
 
 
 def _graph(network: Network, inputs: Sequence[Tensor]) -> tuple[fx.GraphModule | None, str]:
@@ -118,10 +121,11 @@ def subject_of_module(call: Call, make: Callable[[], Call] | None, settings: Ben
     report = inspect_module(*call)
     weights = matching(settings.weights, call[0]) if settings.weights else None
     batch = batch_of(report)
-    hold_memory(report.totals, device, module_peak_at(call, batch, training=False), batch)
-    settings.on_progress(f"making weights on {device.device}")
     dtype = None if settings.autocast or settings.dtype == "float32" else getattr(torch, settings.dtype)
     changed = dtype is not None or settings.channels_last or weights is not None
+    memory = to_allocate(call, device, report.totals, changed)
+    hold_memory(memory, device, module_peak_at(call, batch, training=False), batch)
+    settings.on_progress(f"making weights on {device.device}")
     with seeded(device, settings.seed), out_of_memory_said(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         module, args, kwargs = on_device(call, make, device, alone=changed)
@@ -134,7 +138,8 @@ def subject_of_module(call: Call, make: Callable[[], Call] | None, settings: Ben
         pairs = rows_with_nodes(trace_module(module, args, kwargs, where_it_lives=True)[0])
     rows = tuple(row for row, _ in pairs)
     report = replace(report, layers=rows, device=device.device, dtype=settings.dtype if dtype else report.dtype)
-    return Subject(report, pairs, module, args, kwargs, device, notes=weights.notes if weights else ())
+    notes = weights.notes if weights else ()
+    return Subject(report, pairs, module, args, kwargs, _as_it_is_now(device), notes=notes)
 
 
 def _cast(value: Any, dtype: torch.dtype) -> Any:
@@ -152,8 +157,10 @@ def _laid_out(module: Any, inputs: tuple[Any, ...], settings: BenchSettings) -> 
     """Weights and images with the channels last in memory, where that is asked for."""
     if not settings.channels_last:
         return module, inputs
-    images = tuple(
-        value.contiguous(memory_format=torch.channels_last) if isinstance(value, Tensor) and value.dim() == 4 else value
-        for value in inputs
-    )
-    return module.to(memory_format=torch.channels_last), images
+    # `Module.to` would ask the same of volumes, which have no such format.
+    module._apply(_channels_last)
+    return module, tuple(_channels_last(value) if isinstance(value, Tensor) else value for value in inputs)
+
+
+def _channels_last(tensor: Tensor) -> Tensor:
+    return tensor.contiguous(memory_format=torch.channels_last) if tensor.dim() == 4 else tensor

@@ -6,7 +6,7 @@ torch is loaded when the first spec is built, and not at all where every outcome
 from __future__ import annotations
 
 from fwdscope.checking.baseline import Folder, remarks_on
-from fwdscope.checking.files import File, NoTargetError, files
+from fwdscope.checking.files import File, NoTargetError, files, looks_like_spec
 from fwdscope.checking.one import Settings
 from fwdscope.checking.outcome import Outcome, Point, Run, Told
 from fwdscope.checking.run import Plan, outcomes
@@ -22,6 +22,7 @@ __all__ = [
     "Settings",
     "Told",
     "files",
+    "looks_like_spec",
     "outcomes",
     "remarks_on",
 ]

@@ -8,12 +8,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fwdscope.baselines import Baseline, BaselineError, Move, Moves, Row, compare, said
+from fwdscope.checking.files import visible
 from fwdscope.checking.outcome import Outcome, Point, Told
+from fwdscope.inspection import shipped
 from fwdscope.spec.problems import Cause, Problem, Source, Span
 
 # Moves told in full; there may be one for every layer.
 _MOST = 6
 _ABOVE = "__above__"
+# Specs that ship, which lie elsewhere on every machine.
+_SHIPPED = "__shipped__"
 _WRITTEN = "written"
 
 
@@ -27,12 +31,17 @@ class Folder:
 
     def file(self, spec: Path) -> Path:
         """The file of a spec: its path as seen from beside the folder, so that equal names do not meet."""
-        seen = os.path.relpath(spec.absolute(), self.path.absolute().parent)
+        beside = self.path.absolute().parent
+        if spec in shipped().values() and not spec.absolute().is_relative_to(beside):
+            return self.path / _SHIPPED / f"{spec.name}.json"
+        seen = os.path.relpath(spec.absolute(), beside)
         pieces = [_ABOVE if piece == os.pardir else piece for piece in Path(seen).parts]
         return self.path.joinpath(*pieces[:-1], f"{pieces[-1]}.json")
 
     def spec(self, file: Path) -> Path:
         """The spec of a file; :meth:`file` the other way round."""
+        if file.parent == self.path / _SHIPPED:
+            return shipped().get(Path(file.stem).stem, file.with_suffix(""))
         pieces = [os.pardir if piece == _ABOVE else piece for piece in file.relative_to(self.path).parts]
         return self.path.absolute().parent.joinpath(*pieces[:-1], pieces[-1].removesuffix(".json"))
 
@@ -48,18 +57,18 @@ class Folder:
         try:
             old = Baseline.loads(file.read_text(encoding="utf-8"))
         except FileNotFoundError:
-            message = f"there is no baseline {file}"
+            message = f"there is no baseline {visible(file)}"
             return _short(Problem(source, Span(0, 0), "baseline", message, self._advice))
         except (BaselineError, UnicodeDecodeError) as error:
-            message = f"the baseline {file} cannot be read: {error}"
+            message = f"the baseline {visible(file)} cannot be read: {error}"
             return _short(Problem(source, Span(0, 0), "baseline", message, self._advice))
         if old.convention != now.convention:
-            message = f"the baseline {file} counts by another convention"
+            message = f"the baseline {visible(file)} counts by another convention"
             return _short(Problem(source, Span(0, 0), "baseline", message, self._advice))
         moves = compare(old, now, self.tolerance)
         if not moves:
-            return Point("baseline", "baseline", str(file), "held")
-        return _short(self._moved(source, moves, now), str(file))
+            return Point("baseline", "baseline", visible(file), "held")
+        return _short(self._moved(source, moves, now), visible(file))
 
     @property
     def _advice(self) -> str:
@@ -85,8 +94,8 @@ def _written(file: Path, now: Baseline) -> Point:
     if not file.is_file() or file.read_text(encoding="utf-8", errors="replace") != text:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text, encoding="utf-8", newline="\n")
-        return Point("baseline", "baseline", str(file), "held", reason=_WRITTEN)
-    return Point("baseline", "baseline", str(file), "held", reason="as it was")
+        return Point("baseline", "baseline", visible(file), "held", reason=_WRITTEN)
+    return Point("baseline", "baseline", visible(file), "held", reason="as it was")
 
 
 def _short(problem: Problem, expected: str = "") -> Point:
@@ -122,4 +131,4 @@ def remarks_on(folder: Folder, outcomes: Iterable[Outcome]) -> Iterator[str]:
     if written := sum(point.reason == _WRITTEN for point in points):
         yield f"wrote {written} of {len(points)} baselines in {folder.path}"
     for file in folder.stale():
-        yield f"{file} is the baseline of a spec that is gone: delete it"
+        yield f"{visible(file)} is the baseline of a spec that is gone: delete it"

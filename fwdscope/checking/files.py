@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fwdscope.inspection import shipped
-from fwdscope.spec.names import listed, nearest
+from fwdscope.spec.names import did_you_mean, nearest
 from fwdscope.spec.parser import SECTIONS
 
 _ENDINGS = (".yaml", ".yml")
@@ -27,6 +27,16 @@ class File:
     path: Path
     shown: str
     named: bool
+
+    @classmethod
+    def of(cls, path: Path, name: str, named: bool) -> File:
+        """A file by its name, with what a terminal or a CI's log would obey made visible."""
+        return cls(path, visible(name), named)
+
+
+def visible(name: object) -> str:
+    """The name of a file, with line ends, control characters and bytes that are no text as escapes."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(name))
 
 
 def files(targets: Iterable[str]) -> tuple[File, ...]:
@@ -46,25 +56,27 @@ def _default() -> tuple[str, ...]:
 
 
 def _files(target: str) -> Iterator[File]:
+    if not target.strip():
+        raise NoTargetError("a target is empty: give a spec file, a folder, a glob or the name of a spec that ships")
     path = Path(target)
     if path.is_file():
         if path.suffix == ".json":
-            raise NoTargetError(f"{target} is a saved report; check takes specs")
-        yield File(path, target, named=True)
+            raise NoTargetError(f"{visible(target)} is a saved report, and no spec")
+        yield File.of(path, target, named=True)
     elif path.is_dir():
         inside = list(_walk(path))
         if not inside:
-            raise NoTargetError(f"the folder {target} holds no *.yaml")
-        yield from (File(one, str(one), named=False) for one in inside)
+            raise NoTargetError(f"the folder {visible(target)} holds no *.yaml")
+        yield from (File.of(one, str(one), named=False) for one in inside)
     elif glob.has_magic(target):
         # Path.glob takes no absolute pattern.
         every = glob.glob(target, recursive=True)  # noqa: PTH207
         matching = sorted(one for one in every if Path(one).is_file())
         if not matching:
             raise NoTargetError(f"no file matches {target}")
-        yield from (File(Path(one), one, named=False) for one in matching)
+        yield from (File.of(Path(one), one, named=False) for one in matching)
     elif known := shipped().get(target.removesuffix(".yaml")):
-        yield File(known, known.name, named=True)
+        yield File.of(known, known.name, named=True)
     else:
         raise NoTargetError(_unknown(target))
 
@@ -73,16 +85,18 @@ def _walk(folder: Path) -> Iterator[Path]:
     """The YAML files of a folder and those in it; hidden folders and virtual environments are left alone."""
     for here, inner, names in os.walk(folder):
         inner[:] = sorted(n for n in inner if not n.startswith(".") and not Path(here, n, "pyvenv.cfg").exists())
-        yield from (Path(here, name) for name in sorted(names) if name.endswith(_ENDINGS))
+        inside = (Path(here, name) for name in sorted(names) if name.endswith(_ENDINGS))
+        # A link to nothing is told; a pipe or a socket would be waited for.
+        yield from (file for file in inside if file.is_file() or not file.exists())
 
 
 def _unknown(target: str) -> str:
-    if ":" in target:
-        return f"{target} is code of your own; check takes specs, which say what they expect"
-    known = shipped()
-    meant = nearest(Path(target).stem, known)
-    help = f"did you mean {meant}?" if meant else f"specs that ship with fwdscope: {listed(known, 100)}"
-    return f"there is no file or folder {target}" + (f", and no spec of that name; {help}" if "/" not in target else "")
+    if re.fullmatch(r"[\w.]+:[\w.]+", target):
+        return f"{target} is code of your own, and no spec; a spec says what it promises and expects"
+    help = did_you_mean(Path(target).stem, shipped(), "specs that ship with fwdscope:")
+    return f"there is no file or folder {visible(target)}" + (
+        f", and no spec of that name; {help}" if "/" not in target else ""
+    )
 
 
 def looks_like_spec(text: str) -> bool:

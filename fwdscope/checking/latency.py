@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from fwdscope.expectations import Latencies
+from fwdscope.spec.names import listed
 
 if TYPE_CHECKING:
     from fwdscope.spec.check import Checked
@@ -33,16 +35,31 @@ def measure(checked: Checked, device: str, dtype: str) -> Latencies:
     try:
         report = inspect_spec(checked, {}, dtype, RunSettings(device=here, stats=False))
     except RunError as error:
-        return Latencies(failed=str(error))
+        # The way out that its further lines show is for who runs it by hand.
+        return Latencies(failed=str(error).partition("\n")[0])
     run = report.run
     return Latencies(run.latency.median if run is not None and run.latency is not None else None, report.layers)
 
 
 def _find(text: str) -> str:
     """The device that ``cpu`` or ``cuda:1`` means, or one whose name holds the text: ``H100``. Raises DeviceError."""
-    from fwdscope.device.local import devices, find
+    from fwdscope.device.local import DeviceError, devices, find
 
-    for one in devices(free=False):
+    here = devices(free=False)
+    for one in here:
         if one.kind != "cpu" and text.lower() in one.name.lower():
             return one.device
-    return find(text).device
+    if re.fullmatch(r"(cpu|cuda|mps)(:\d+)?", text.strip().lower()):
+        return find(text).device
+    raise DeviceError(f"no device here is called {text}; here is {listed([one.name for one in here])}{_doubt(text)}")
+
+
+def _doubt(text: str) -> str:
+    """What is said of a name that no device is known by, which may be misspelt."""
+    from fwdscope.device.table import UnknownAcceleratorError, accelerator
+
+    try:
+        accelerator(text)
+    except UnknownAcceleratorError as error:
+        return f" ({error})"
+    return ""

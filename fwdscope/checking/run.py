@@ -59,7 +59,7 @@ def _read(file: File) -> Source | Outcome:
     try:
         source = read(file.path, file.shown)
     except OSError as error:
-        told = (Told("file", f"{file.shown} cannot be read: {error.strerror}"),)
+        told = (Told("file", f"it cannot be read: {error.strerror}"),)
         return Outcome(file.shown, name, "wrong", problems=told)
     except SpecError as error:
         return Outcome(file.shown, name, "wrong", problems=tuple(map(Told.of, error.problems)))
@@ -83,7 +83,8 @@ def _fresh(sources: Sequence[Source], plan: Plan) -> Iterator[Result]:
         return
     bounds = {name: limits.limit(name) for name in limits.LIMITS}
     check = partial(_bounded, settings=plan.settings, bounds=bounds)
-    processes = min(plan.jobs, len(sources))
+    # More than there are cores would only take memory, each as much as torch does.
+    processes = min(plan.jobs, len(sources), max(2, os.cpu_count() or 2))
     with ProcessPoolExecutor(processes, multiprocessing.get_context("spawn"), _prepare) as pool:
         yield from pool.map(check, sources)
 

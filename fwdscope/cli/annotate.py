@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import codecs
+import contextlib
 import sys
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from fwdscope.cli.boundary import FELL_SHORT, InputError, boundary, terminal_of
+from fwdscope.cli.boundary import FELL_SHORT, WRONG_INPUT, InputError, boundary, say, terminal_of
 from fwdscope.cli.options import AllowImport, Limits
-from fwdscope.cli.targets import is_module, spec_of
+from fwdscope.spec.problems import SpecError
 from fwdscope.units import plural
 
-_SPECS = "Spec files."
+if TYPE_CHECKING:
+    from fwdscope.checking import File
+
+_SPECS = "Spec files, folders, or globs in quotes."
 _WRITE = "Write the shapes into the files; without it the changes are printed as a patch."
 _CHECK = "Exit with 1 where a file would change, as for pre-commit."
 _LINES = "Lines without `->` that get one: where the shape is not that of the line above, none, or every line."
@@ -36,24 +40,61 @@ def annotate(
     """
 
     def command() -> None:
-        changed = [spec for spec in specs if _annotate(spec, lines, write, allow_import)]
-        if changed and check:
+        states = [_state(file, lines, write, allow_import) for file in _files(specs, write)]
+        if "wrong" in states:
+            raise typer.Exit(WRONG_INPUT)
+        if "changed" in states and check:
             raise typer.Exit(FELL_SHORT)
 
     boundary(command, limit)
 
 
-def _annotate(spec: str, lines: Literal["changed", "promised", "all"], write: bool, allow_import: bool) -> bool:
+def _files(specs: list[str], write: bool) -> list[File]:
+    """The spec files of all targets. Raises InputError where one names none, or none that may be written."""
+    from fwdscope.checking import NoTargetError, files, looks_like_spec
+    from fwdscope.inspection import shipped
+
+    try:
+        found = files(specs)
+    except NoTargetError as error:
+        raise InputError(str(error)) from None
+    for spec in specs:
+        if write and not Path(spec).exists() and spec.removesuffix(".yaml") in shipped():
+            raise InputError(f"{spec} ships with fwdscope: copy it to a file of yours to write into")
+    try:
+        meant = [file for file in found if file.named or looks_like_spec(file.path.read_text("utf-8", "replace"))]
+    except OSError as error:
+        raise InputError(f"{error.filename} cannot be read: {error.strerror}") from None
+    if not meant:
+        raise InputError(f"none of the {len(found)} files is a spec: each has `inputs:` and `layers:`")
+    return meant
+
+
+def _state(
+    file: File, lines: Literal["changed", "promised", "all"], write: bool, allow_import: bool
+) -> Literal["same", "changed", "wrong"]:
+    """What becomes of one file; one that is no spec is told, and the others go on."""
+    from fwdscope.render.problems import write_problems
+
+    try:
+        return "changed" if _annotate(file, lines, write, allow_import) else "same"
+    except SpecError as error:
+        write_problems(error, sys.stderr)
+        return "wrong"
+
+
+def _annotate(file: File, lines: Literal["changed", "promised", "all"], write: bool, allow_import: bool) -> bool:
     """Whether the shapes of a spec are other than its text says; they are written or printed."""
     from fwdscope import annotation
     from fwdscope.render.patch import patch
+    from fwdscope.spec import load
 
-    path = Path(spec)
-    if spec.endswith(".json") or is_module(spec):
-        raise InputError(f"{spec} is no spec; annotate writes into spec files, as in: fwdscope annotate model.yaml")
-    if write and not path.is_file() and not path.is_dir():
-        raise InputError(f"there is no file {spec} to write to")
-    checked, _ = spec_of(spec, [], [], allow_import)
+    try:
+        checked = load(file.path, file.shown, {}, allow_import)
+    except OSError as error:
+        raise InputError(f"{file.shown} cannot be read: {error.strerror}") from None
+    if allow_import:
+        sys.path.insert(0, str(Path.cwd()))
     found = annotation.annotate(checked, lines)
     for line, why in found.notes:
         sys.stderr.write(f"{found.name}:{line}: note: {why}\n")
@@ -62,9 +103,9 @@ def _annotate(spec: str, lines: Literal["changed", "promised", "all"], write: bo
         return False
     said = [f"{count} {word}" for count, word in ((found.added, "new"), (found.refreshed, "refreshed")) if count]
     if write:
-        _write(path, found.after)
+        _write(file.path, found.after)
     else:
-        sys.stdout.write(patch(found.name, found.before, found.after, terminal_of()[1]))
+        say(patch(found.name, found.before, found.after, terminal_of()[1]))
     shapes = plural(found.added + found.refreshed, "shape")
     ending = "written" if write else "to write: --write does it"
     sys.stderr.write(f"{found.name}: {shapes} ({', '.join(said)}) {ending}\n")
@@ -73,8 +114,13 @@ def _annotate(spec: str, lines: Literal["changed", "promised", "all"], write: bo
 
 def _write(path: Path, text: str) -> None:
     """The text into its file, with the mark of UTF-8 where it had one. Raises InputError where it cannot be."""
+    before = b""
     try:
-        mark = codecs.BOM_UTF8 if path.read_bytes().startswith(codecs.BOM_UTF8) else b""
+        before = path.read_bytes()
+        mark = codecs.BOM_UTF8 if before.startswith(codecs.BOM_UTF8) else b""
         path.write_bytes(mark + text.encode())
     except OSError as error:
+        # A disk that is full must not cost the file: what was there fits again.
+        with contextlib.suppress(OSError):
+            path.write_bytes(before)
         raise InputError(f"{path} cannot be written: {error.strerror}") from None

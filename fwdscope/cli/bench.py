@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+import os
+import shlex
 import signal
 import sys
 from dataclasses import dataclass, replace
@@ -13,15 +16,16 @@ import typer
 
 from fwdscope import speedup
 from fwdscope.bench_settings import BUDGET, PRECISION, BenchSettings
-from fwdscope.cli.boundary import INTERRUPTED, InputError, boundary, put, terminal_of
+from fwdscope.cli.boundary import INTERRUPTED, InputError, boundary, hold_output, put, terminal_of
 from fwdscope.cli.options import AllowImport, Inputs, Limits, ModelDtype, Seed, Sets, WeightsFile, dtype_of
 from fwdscope.cli.progress import progress
-from fwdscope.cli.targets import is_module, module_of, run_module, spec_of
-from fwdscope.report import Report
+from fwdscope.cli.targets import is_module, module_of, run_made, run_module, spec_of
+from fwdscope.report import Report, ReportError
 from fwdscope.run_settings import RunError
 from fwdscope.spec.problems import SpecError
 from fwdscope.speedup import Speedup
 from fwdscope.sweep import Axis, Point, Sweep, combinations, parse, saved_points
+from fwdscope.units import plural
 
 if TYPE_CHECKING:
     from fwdscope.benchmark import Measured, Subject
@@ -93,6 +97,8 @@ def bench(
         threads=threads, seed=seed, weights=weights, warmup=warmup, repeats=repeats, precision=precision / 100,
         budget=budget, layers=not no_layers and (not vary or layers is not None),
     )  # fmt: skip
+    if no_layers and layers is not None:
+        raise typer.BadParameter("--layers and --no-layers contradict each other: leave one of them out")
     wanted = _Wanted(target, tuple(set_ or ()), tuple(input_ or ()), batch, allow_import)
     shown = LAYERS if layers is None else layers or None
     boundary(lambda: _command(wanted, settings, vary or [], against, shown, format_, output), limit)
@@ -120,7 +126,11 @@ def _command(
 ) -> None:
     """Measure, write, and say by the exit code whether Ctrl-C ended it."""
     form, before, axes = _format(format, output), _saved(against), _axes(vary)
+    hold_output(output)
+    if against is not None:
+        _hold_comparable(before, axes, against)
     varied = {axis.name for axis in axes}
+    _hold_together(wanted, settings, varied)
     if settings.autocast and settings.dtype == "float32" and "dtype" not in varied:
         raise InputError("--autocast needs --dtype bfloat16 or float16: what to cast to")
     if axes:
@@ -132,10 +142,37 @@ def _command(
         measured = _measured(wanted, settings)
         interrupted = measured.interrupted
         compared = _compared(before, (), measured.report)
-        put(_text(measured.report, form, output, shown, compared, _next(wanted, output)), output)
+        put(_text(measured.report, form, output, shown, compared, _next(wanted, settings, output)), output)
     if interrupted:
         sys.stdout.flush()
         raise typer.Exit(INTERRUPTED)
+
+
+def _hold_together(wanted: _Wanted, settings: BenchSettings, varied: set[str]) -> None:
+    """Refuse what contradicts itself, and what cannot be measured."""
+    if settings.device is not None and settings.device.strip().lower() == "meta":
+        raise InputError("--device meta: nothing is computed there, so nothing takes time; fwdscope inspect counts")
+    fixed = {
+        "dtype": settings.dtype != "float32",
+        "threads": settings.threads is not None,
+        "batch": wanted.batch is not None,
+    }
+    for name in sorted(varied):
+        if fixed.get(name):
+            raise InputError(f"--vary {name} and --{name} are both given: leave one of them out")
+        if name in {item.partition("=")[0].strip() for item in wanted.sets}:
+            raise InputError(f"--vary {name} and --set {name}=… are both given: leave one of them out")
+    if settings.threads is not None:
+        _hold_threads(settings.threads, f"--threads {settings.threads}")
+
+
+def _hold_threads(number: int, said: str) -> None:
+    """More threads than cores only wait for one another, and very many end the process."""
+    cores = os.cpu_count()
+    if cores is not None and number > cores:
+        raise InputError(
+            f"{said}: this computer has {plural(cores, 'core')}, and more threads only wait for one another"
+        )
 
 
 # --- measuring -------------------------------------------------------------------------------------------------------
@@ -167,7 +204,9 @@ def _subject(wanted: _Wanted, settings: BenchSettings) -> Subject:
             raise InputError("--batch is for specs; give a module's inputs by --input NAME=8,3,224,224")
         call = module_of(wanted.target, sets, inputs, "float32")
         make = partial(module_of, wanted.target, sets, inputs, "float32", numbers=True)
-        return run_module(wanted.target, lambda: subject_of_module(call, make, settings))
+        return run_module(
+            wanted.target, lambda: run_made(call, make, lambda one: subject_of_module(one, make, settings))
+        )
     checked, feeds = spec_of(wanted.target, sets, inputs, wanted.allow_import)
     if wanted.batch is not None:
         from fwdscope.model.inputs import example_inputs
@@ -177,6 +216,8 @@ def _subject(wanted: _Wanted, settings: BenchSettings) -> Subject:
         name = batch_variable(checked, first.shape[0]) if first.dim() else None
         if name is None:
             raise InputError(f"--batch: no var of {wanted.target} says the first size of its first input; use --input")
+        if name in {item.partition("=")[0].strip() for item in sets}:
+            raise InputError(f"the batch is the var {name} of {wanted.target}: give one of them, not both")
         checked, feeds = spec_of(wanted.target, [*sets, f"{name}={wanted.batch}"], inputs, wanted.allow_import)
     return subject_of_spec(checked, feeds, settings)
 
@@ -185,6 +226,8 @@ def _swept(wanted: _Wanted, axes: tuple[Axis, ...], settings: BenchSettings) -> 
     """All combinations in turn; whether Ctrl-C ended it. A combination that cannot run says why, and the others do."""
     points: list[Point] = []
     for values in combinations(axes):
+        # The program runs without collection, and a network refers to itself: the last one's weights are still there.
+        gc.collect()
         try:
             try:
                 measured = _measured(*_at(wanted, settings, values))
@@ -235,6 +278,8 @@ def _hold_value(name: str, value: str) -> None:
             raise InputError(f"--vary dtype: {error.message}") from None
     if name in ("threads", "batch") and not (value.isdigit() and int(value)):
         raise InputError(f"--vary {name}={value}: a whole number above 0 is wanted")
+    if name == "threads":
+        _hold_threads(int(value), f"--vary threads={value}")
 
 
 def _unknown_name(error: RunError | SpecError, axes: tuple[Axis, ...]) -> bool:
@@ -268,9 +313,21 @@ def _saved(path: Path | None) -> tuple[Point, ...]:
         raise InputError(f"--against {path} cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:
         raise InputError(f"--against {path} is no report: it is not UTF-8") from None
+    except ReportError as error:
+        raise InputError(f"--against {path}: {error}") from None
     if not any(point.report and point.report.run and point.report.run.latency for point in points):
         raise InputError(f"--against {path} holds no latency: save one with fwdscope bench … -o {path.name}")
     return points
+
+
+def _hold_comparable(before: tuple[Point, ...], axes: tuple[Axis, ...], path: Path) -> None:
+    """Refuse to measure what nothing in the file is of the same sizes as. A single report is beside everything."""
+    if len(before) == 1 and not before[0].values:
+        return
+    known = [dict(point.values) for point in before]
+    if not any(dict(values) in known for values in combinations(axes)):
+        names = ", ".join(dict.fromkeys(name for point in known for name in point))
+        raise InputError(f"--against {path} holds a sweep over {names}, of other sizes: give the same --vary")
 
 
 def _compared(before: tuple[Point, ...], values: tuple[tuple[str, str], ...], now: Report) -> Speedup | None:
@@ -308,8 +365,24 @@ def _sweep_text(sweep: Sweep, form: str, output: Path | None, before: tuple[Poin
     return draw_sweep(sweep, width, color, compared)
 
 
-def _next(wanted: _Wanted, output: Path | None) -> str:
-    sets = "".join(f" --set {item}" for item in wanted.sets)
-    if output is None:
-        return f"fwdscope bench {wanted.target}{sets} -o before.json   ·   then, changed: --against before.json"
-    return ""
+def _next(wanted: _Wanted, settings: BenchSettings, output: Path | None) -> str:
+    """The same again, to be kept and held against."""
+    if output is not None:
+        return ""
+    valued = {
+        "--device": settings.device,
+        "--dtype": settings.dtype if settings.dtype != "float32" else None,
+        "--threads": settings.threads,
+        "--batch": wanted.batch,
+    }
+    flags = {
+        "--autocast": settings.autocast,
+        "--compile": settings.compiled,
+        "--channels-last": settings.channels_last,
+        "--allow-import": wanted.allow_import,
+    }
+    words = [wanted.target, *(word for item in wanted.sets for word in ("--set", item))]
+    words += [word for item in wanted.inputs for word in ("--input", item)]
+    words += [word for option, value in valued.items() if value is not None for word in (option, str(value))]
+    words += [option for option, given in flags.items() if given]
+    return f"fwdscope bench {shlex.join(words)} -o before.json   ·   then, changed: --against before.json"

@@ -42,8 +42,8 @@ def boundary(command: Callable[[], None], limits: list[str] | None = None) -> No
     except KeyboardInterrupt:
         raise typer.Exit(INTERRUPTED) from None
     except BrokenPipeError:
-        # Whoever read has seen enough (`| head`). Python would complain once more when it closes stdout.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # Whoever read has seen enough (`| head`).
+        _close_stdout()
         raise typer.Exit(0) from None
     except (typer.Exit, typer.Abort):
         raise
@@ -101,14 +101,47 @@ def terminal_of() -> tuple[int, bool]:
     return os.get_terminal_size(sys.stdout.fileno()).columns, "NO_COLOR" not in os.environ
 
 
+def hold_output(output: Path | None) -> None:
+    """Refuse a file that cannot be written, before what is to stand in it is made. Raises InputError."""
+    if output is None:
+        return
+    if output.is_dir():
+        raise InputError(f"{output} cannot be written: it is a folder")
+    if not output.parent.is_dir():
+        raise InputError(f"{output} cannot be written: there is no folder {output.parent}")
+    if not os.access(output if output.exists() else output.parent, os.W_OK):
+        raise InputError(f"{output} cannot be written: permission denied")
+
+
 def put(text: str, output: Path | None) -> None:
     """Text on stdout, or into a file, which is then said on stderr. Raises InputError where it cannot be written."""
     text = text if text.endswith("\n") else text + "\n"
     if output is None:
-        sys.stdout.write(text)
+        say(text)
         return
     try:
-        output.write_text(text, encoding="utf-8")
+        # The name of a file may hold bytes that are no text.
+        output.write_text(text, encoding="utf-8", errors="backslashreplace")
     except OSError as error:
         raise InputError(f"{output} cannot be written: {error.strerror}") from None
     sys.stderr.write(f"wrote {output}\n")
+
+
+def say(text: str) -> None:
+    """Text on stdout, at once. Where nobody reads on (`| head`) the command goes on in silence, to its exit code.
+
+    Raises InputError where it cannot be written.
+    """
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _close_stdout()
+    except OSError as error:
+        _close_stdout()
+        raise InputError(f"stdout cannot be written: {error.strerror}") from None
+
+
+def _close_stdout() -> None:
+    """Let what is still to be written go nowhere: Python would complain once more when it closes stdout."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fwdscope.cli.boundary import InputError, boundary, put, terminal_of
+from fwdscope.cli.boundary import InputError, boundary, hold_output, put, say, terminal_of
 from fwdscope.cli.options import AllowImport, Limits, ModelDtype
 from fwdscope.spec.names import nearest
 
@@ -22,13 +22,13 @@ _TARGETS = "Spec files, folders, globs in quotes, or names of specs that ship. I
 _BASELINE = "Hold each report against the one kept in this folder."
 _UPDATE = "Write the baselines instead of holding them."
 _TOLERANCE = "How far costs may move from the baseline, as 1%. Shapes and parameters are exact."
-_JOBS = "Processes. Each loads torch, so they pay from some hundred specs on."
+_JOBS = "Processes, at most one a core. Each loads torch, so they pay from some hundred specs on."
 _NO_CACHE = "Build every spec, also those that did not change since an earlier run."
 
 
 def check(
     targets: Annotated[list[str] | None, typer.Argument(metavar="TARGET", help=_TARGETS)] = None,
-    baseline: Annotated[Path | None, typer.Option(metavar="FOLDER", help=_BASELINE)] = None,
+    baseline: Annotated[str | None, typer.Option(metavar="FOLDER", help=_BASELINE)] = None,
     update: Annotated[bool, typer.Option("--update", help=_UPDATE)] = False,
     tolerance: Annotated[str | None, typer.Option(metavar="PERCENT", help=_TOLERANCE)] = None,
     jobs: Annotated[int, typer.Option("-j", "--jobs", min=1, metavar="N", help=_JOBS)] = 1,
@@ -49,11 +49,10 @@ def check(
         from fwdscope.checking import Folder, Plan, Settings
 
         form = _format(format_, output)
+        hold_output(output)
         if baseline is None and (update or tolerance is not None):
             raise InputError(f"{'--update' if update else '--tolerance'} is for baselines: add --baseline FOLDER")
-        if baseline is not None and baseline.exists() and not baseline.is_dir():
-            raise InputError(f"--baseline {baseline} is a file; give a folder")
-        folder = Folder(baseline, update, _part(tolerance or "0%")) if baseline is not None else None
+        folder = Folder(_folder(baseline), update, _part(tolerance or "0%")) if baseline is not None else None
         if allow_import:
             sys.path.insert(0, str(Path.cwd()))
         plan = Plan(Settings(dtype, allow_import), jobs, not no_cache, folder)
@@ -81,10 +80,9 @@ def _run(targets: list[str], plan: Plan, form: str, output: Path | None) -> int:
         for outcome in outcomes(found, plan):
             done.append(outcome)
             if live:
-                sys.stdout.write(text.line(outcome, width, colour) + "\n")
-                sys.stdout.flush()
+                say(text.line(outcome, width, colour) + "\n")
     except OSError as error:
-        if plan.folder is None or isinstance(error, BrokenPipeError):
+        if plan.folder is None:
             raise
         raise InputError(f"--baseline {plan.folder.path}: {error.filename}: {error.strerror}") from None
     if all(outcome.state == "skipped" for outcome in done):
@@ -92,7 +90,7 @@ def _run(targets: list[str], plan: Plan, form: str, output: Path | None) -> int:
     remarks = tuple(remarks_on(plan.folder, done)) if plan.folder is not None else ()
     run = Run(tuple(done), time.perf_counter() - started, remarks)
     if live:
-        sys.stdout.write("\n".join(text.closing(run, colour)) + "\n")
+        say("\n".join(text.closing(run, colour)) + "\n")
     else:
         put(FORMATS[form].render(run), output)
     return run.exit_code
@@ -111,8 +109,17 @@ def _format(given: str | None, output: Path | None) -> str:
     return form
 
 
+def _folder(text: str) -> Path:
+    """The folder of baselines. Raises InputError where it can be none."""
+    if not text.strip():
+        raise InputError("--baseline is empty; give a folder")
+    if Path(text).exists() and not Path(text).is_dir():
+        raise InputError(f"--baseline {text} is a file; give a folder")
+    return Path(text)
+
+
 def _part(text: str) -> float:
     """``1%`` as 0.01."""
-    if not re.fullmatch(r"\d+(\.\d+)?\s*%", text.strip()):
+    if not re.fullmatch(r"[0-9]+(\.[0-9]+)?\s*%", text.strip()):
         raise InputError(f"--tolerance {text}: write a percentage, as in --tolerance 1%")
     return float(text.strip().removesuffix("%")) / 100

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fwdscope.cli.boundary import FELL_SHORT, InputError, boundary, complain, pair, put, terminal_of
+from fwdscope.cli.boundary import FELL_SHORT, InputError, boundary, complain, hold_output, pair, put, terminal_of
 from fwdscope.cli.options import AllowImport, Limits, ModelDtype, Output, Sets
 from fwdscope.cli.targets import report_of
 from fwdscope.inspection import find_spec, inspect_spec
-from fwdscope.report import Report
+from fwdscope.report import Report, ReportError
 from fwdscope.spec.names import nearest
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ def diff(
         from fwdscope.render.diff import Options, render
 
         form = _format(format_, output)
+        hold_output(output)
         conditions = [_condition(text) for text in fail_on or []]
         reports = [_report(target, set_ or [], dtype, allow_import) for target in (before, after)]
         compared = compare(*reports)
@@ -94,14 +96,19 @@ def _fail(compared: Comparison, conditions: list[Condition]) -> None:
 
 
 def _report(target: str, sets: list[str], dtype: str, allow_import: bool) -> Report:
-    path, at, revision = target.rpartition("@")
-    if not at or Path(target).exists() or find_spec(target) is not None:
+    # The last @ but for git's own, as in HEAD@{1}.
+    parted = re.fullmatch(r"(.*)@(?!\{)((?:[^@]|@\{)*)", target, re.DOTALL)
+    if parted is None or Path(target).exists() or find_spec(target) is not None:
         return report_of(target, sets, [], dtype, allow_import)
+    path, revision = parted.groups()
     data = _at_revision(target, path, revision)
     if path.endswith(".json"):
         if sets or dtype != "float32":
             raise InputError(f"{target} is a saved report; --set and --dtype are for specs")
-        return Report.loads(data.decode("utf-8", errors="replace"))
+        try:
+            return Report.loads(data.decode("utf-8", errors="replace"))
+        except ReportError as error:
+            raise InputError(f"{target}: {error}") from None
     from fwdscope.spec.check import check
     from fwdscope.spec.parser import parse
     from fwdscope.spec.source import decode
@@ -122,9 +129,9 @@ def _at_revision(target: str, path: str, revision: str) -> bytes:
     commit = _git(folder, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}")
     if commit is None:
         raise InputError(f"{target}: git knows no revision {revision}; in a shallow checkout, fetch it first")
-    data = _git(folder, "show", f"{commit.decode().strip()}:./{name}")
+    data = _git(folder, "cat-file", "blob", f"{commit.decode().strip()}:./{name}")
     if data is None:
-        raise InputError(f"{target}: {path} is not in revision {revision}")
+        raise InputError(f"{target}: {path} is no file in revision {revision}")
     return data
 
 

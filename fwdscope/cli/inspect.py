@@ -5,11 +5,12 @@ from __future__ import annotations
 import sys
 from dataclasses import replace
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fwdscope.cli.boundary import FELL_SHORT, InputError, boundary, complain, put
+from fwdscope.cli.boundary import FELL_SHORT, InputError, boundary, complain, hold_output, put
 from fwdscope.cli.estimates import estimated, hardware
 from fwdscope.cli.options import (
     AllowImport,
@@ -76,24 +77,29 @@ def inspect(
 
     def command() -> None:
         if show is not None:
-            _refuse_beside_show(output, format_, depth=depth, columns=columns, sort=sort, top=top, on=on)
+            _refuse_beside_show(show, output, format_, depth=depth, columns=columns, sort=sort, top=top, on=on)
         form = "table" if show is not None else _format(format_, output)
+        hold_output(output)
+        if weights_partial and weights is None:
+            raise InputError("--weights-partial says what to do with a file of weights: give one by --weights FILE")
         _refuse_unheeded(form, depth=depth, columns=columns, sort=sort, top=top, on=on)
         elsewhere = hardware(on)
-        where = device or (on and "meta")
+        where = device if device is not None or on is None else "meta"
         settings = RunSettings(where, seed, weights, weights_partial, train, not no_stats, not no_latency, show=show)
         report, shown = _run(target, set_ or [], input_ or [], dtype, allow_import, settings)
         if shown is not None:
             write_picture(shown, output)
             return
         report = estimated(report, elsewhere)
-        extra = [f"--set {item}" for item in set_ or []] + [f"--input {item}" for item in input_ or []]
+        extra = [f"--set {quote(item)}" for item in set_ or []]
+        extra += [f"--input {quote(item)}" for item in input_ or []]
         extra += [f"--dtype {dtype}"] * (dtype != "float32") + ["--allow-import"] * allow_import
-        extra += [f"--device {device}"] * (device is not None) + [f"--weights {weights}"] * (weights is not None)
+        extra += [f"--device {device}"] * (device is not None)
+        extra += [f"--weights {quote(str(weights))}"] * (weights is not None)
         extra += [f"--seed {seed}"] * (seed != 0) + ["--train"] * train
         names = tuple(name.strip() for name in columns.split(",")) if columns else None
         saved = output is not None and form == "json"
-        _write(report, form, Options(depth, names, None, " ".join([target, *extra]), saved, sort, top), output)
+        _write(report, form, Options(depth, names, None, " ".join([quote(target), *extra]), saved, sort, top), output)
         if strict and report.uncounted:
             complain(f"no rule counts {', '.join(report.uncounted)}")
             raise typer.Exit(FELL_SHORT)
@@ -134,9 +140,11 @@ def _refuse_unheeded(form: str, **given: object) -> None:
             raise InputError(f"--{name} means nothing to the format {form}")
 
 
-def _refuse_beside_show(output: Path | None, form: str | None, **given: object) -> None:
+def _refuse_beside_show(show: str, output: Path | None, form: str | None, **given: object) -> None:
     """A picture is no report: what chooses a report's form is refused."""
     check_file(output)
+    if not show.strip():
+        raise InputError("--show needs the path of an output, as the report names it: --show layer1.0.conv2")
     for name, value in {"format": form, **given}.items():
         if value is not None:
             raise InputError(f"--show draws one output and no report: leave --{name} out")

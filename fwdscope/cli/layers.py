@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Annotated
 
 import typer
 
-from fwdscope.cli.boundary import InputError, boundary, terminal_of
+from fwdscope.cli.boundary import InputError, boundary, put, terminal_of
 
 
 def layers(
@@ -24,12 +23,12 @@ def layers(
 
         width, colour = terminal_of()
         if as_json:
-            sys.stdout.write(vocabulary.as_json())
+            put(vocabulary.as_json(), None)
             return
         try:
             text = vocabulary.page_of(name, width, colour) if name else vocabulary.listing(None, width, colour)
         except LookupError as error:
             raise InputError(str(error.args[0])) from None
-        sys.stdout.write(text if text.endswith("\n") else text + "\n")
+        put(text, None)
 
     boundary(command)

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from fwdscope import feeds, inspection
 from fwdscope.cli.boundary import InputError, pair
 from fwdscope.inspection import find_spec, run_spec, shipped, trace_spec
-from fwdscope.report import Report
+from fwdscope.report import Report, ReportError
 from fwdscope.run_settings import META, RunError, RunSettings
 from fwdscope.spec import load
-from fwdscope.spec.names import listed, nearest
+from fwdscope.spec.names import did_you_mean, likely, listed, nearest
+from fwdscope.sweep import is_sweep
 
 if TYPE_CHECKING:
     from torch import nn
@@ -22,6 +24,10 @@ if TYPE_CHECKING:
     from fwdscope.pictures import Picture
     from fwdscope.spec.check import Checked
     from fwdscope.trace import Trace
+
+
+# A module, and what it is called on.
+Call: TypeAlias = "tuple[nn.Module, tuple[Any, ...], dict[str, Any]]"
 
 
 def report_of(target: str, sets: list[str], inputs: list[str], dtype: str, allow_import: bool) -> Report:
@@ -36,9 +42,9 @@ def run_of(
     if target.endswith(".json"):
         return _saved(target, bool(sets or inputs or dtype != "float32"), settings), None
     if is_module(target):
-        module, args, kwargs = module_of(target, sets, inputs, dtype)
+        call = module_of(target, sets, inputs, dtype)
         make = partial(module_of, target, sets, inputs, dtype, numbers=True)
-        return run_module(target, lambda: inspection.run_module(module, args, kwargs, settings, make))
+        return run_module(target, lambda: run_made(call, make, lambda one: inspection.run_module(*one, settings, make)))
     return run_spec(*spec_of(target, sets, inputs, allow_import), dtype, settings)
 
 
@@ -49,9 +55,14 @@ def _saved(target: str, replaced: bool, settings: RunSettings) -> Report:
     if settings.device not in (None, "meta") or settings.weights or settings.train or settings.show:
         raise InputError(f"{target} is a saved report; --device, --weights, --train and --show are for what can be run")
     try:
-        return Report.loads(Path(target).read_text(encoding="utf-8"))
+        text = Path(target).read_text(encoding="utf-8")
+        if is_sweep(text):
+            raise InputError(f"{target} holds a sweep, a report for each size: it is for fwdscope bench --against")
+        return Report.loads(text)
     except OSError as error:
         raise InputError(f"{target} cannot be read: {error.strerror}") from None
+    except ReportError as error:
+        raise InputError(f"{target}: {error}") from None
     except UnicodeDecodeError:
         raise InputError(f"{target} is not a report: it is not UTF-8") from None
 
@@ -63,8 +74,9 @@ def trace_of(target: str, sets: list[str], inputs: list[str], dtype: str, allow_
     if is_module(target):
         from fwdscope.trace import trace_module
 
-        module, args, kwargs = module_of(target, sets, inputs, dtype)
-        return run_module(target, lambda: trace_module(module, args, kwargs)[0])
+        call = module_of(target, sets, inputs, dtype)
+        make = partial(module_of, target, sets, inputs, dtype, numbers=True)
+        return run_module(target, lambda: run_made(call, make, lambda one: trace_module(*one)[0]))
     return trace_spec(*spec_of(target, sets, inputs, allow_import), dtype)[1]
 
 
@@ -97,9 +109,7 @@ def spec_of(
     return checked, replaced
 
 
-def module_of(
-    target: str, sets: list[str], inputs: list[str], dtype: str, numbers: bool = False
-) -> tuple[nn.Module, Any, Any]:
+def module_of(target: str, sets: list[str], inputs: list[str], dtype: str, numbers: bool = False) -> Call:
     """The model of ``package.module:factory`` and its inputs, on meta where that can be, or with ``numbers`` in them.
 
     Its code is run, since the user named it.
@@ -111,7 +121,8 @@ def module_of(
     from fwdscope.target import TargetError, load_target
 
     try:
-        return load_target(target, replaced, numbers)
+        with contextlib.redirect_stdout(sys.stderr):
+            return load_target(target, replaced, numbers)
     except TargetError as error:
         raise InputError(str(error)) from None
 
@@ -121,20 +132,41 @@ T = TypeVar("T")
 
 def run_module(target: str, run: Callable[[], T]) -> T:
     """Run a model of the user's; what goes wrong in it is no defect of ours."""
+    from fwdscope.target import said
+
     try:
-        return run()
+        # What it prints is no part of the report.
+        with contextlib.redirect_stdout(sys.stderr):
+            return run()
     except (InputError, RunError):
         raise
-    except Exception as error:
-        raise InputError(f"{target} cannot run on these inputs: {type(error).__name__}: {error}") from error
+    except (Exception, SystemExit) as error:
+        raise InputError(f"{target} cannot run on these inputs: {said(error)}") from error
+
+
+def run_made(call: Call, make: Callable[[], Call], run: Callable[[Call], T]) -> T:
+    """Run a model that was made on meta; where it cannot run there, it is made with numbers."""
+    from fwdscope.trace.record import tensors
+
+    module, args, kwargs = call
+    held = [*module.parameters(), *module.buffers(), *tensors([args, kwargs])]
+    if not any(tensor.is_meta for tensor in held):
+        return run(call)
+    try:
+        return run(call)
+    except (InputError, RunError):
+        raise
+    except Exception:
+        return run(make())
 
 
 def _no_target(target: str) -> str:
+    if not target.strip():
+        return "the target is empty: give a spec file or the name of a spec that ships"
     if Path(target).is_dir():
-        return f"{target} is a folder; inspect takes one spec, as in: fwdscope inspect {target.rstrip('/')}/NAME.yaml"
-    known = shipped()
-    meant = nearest(Path(target).stem, known)
-    help = f"did you mean {meant}?" if meant else f"specs that ship with fwdscope: {listed(known, 100)}"
-    return f"there is no file {target}" + (
-        "" if target.endswith((".yaml", ".yml")) and not meant else f", and no spec of that name; {help}"
-    )
+        return f"{target} is a folder; name one spec in it, as in {target.rstrip('/')}/NAME.yaml"
+    name = Path(target).stem
+    if target.endswith((".yaml", ".yml")) and not likely(name, shipped()):
+        return f"there is no file {target}"
+    help = did_you_mean(name, shipped(), "specs that ship with fwdscope:")
+    return f"there is no file {target}, and no spec of that name; {help}"

@@ -131,10 +131,16 @@ def _kind(pair: Pair, what: tuple[str, ...]) -> Kind:
         return "added"
     if pair.after is None:
         return "removed"
-    if pair.moved:
+    if pair.moved and not _renamed_in_place(pair.before, pair.after):
         return "moved"
     told = set(what) - QUIET
     return "changed" if told - {"name"} else "renamed" if told else "same"
+
+
+def _renamed_in_place(before: Item, after: Item) -> bool:
+    """Whether a row has another name under the same parent."""
+    same = before.row.path.rpartition(".")[0] == after.row.path.rpartition(".")[0]
+    return same and before.name != after.name
 
 
 def _differing(before: Item | None, after: Item | None, words: Mapping[str, str]) -> Iterator[str]:

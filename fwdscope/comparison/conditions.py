@@ -55,7 +55,8 @@ class Condition:
         delta = compared.total(self.name)
         if delta.after is None or (delta.before is None and self.of != "value"):
             which = "the second" if delta.after is None else "the first"
-            how = "; a run on a device measures it: --device" if self.name == "latency" else ""
+            how = "; a report of a run has one: fwdscope inspect TARGET --device cpu -o run.json"
+            how = how if self.name == "latency" else ""
             raise ValueError(f"{self.text}: {which} has no {self.name}{how}")
         return _OPERATORS[self.sign](self._measured(delta), self.bound)
 

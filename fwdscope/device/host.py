@@ -7,6 +7,7 @@ Windows through ``GlobalMemoryStatusEx``. What a system does not say is None.
 from __future__ import annotations
 
 import ctypes
+import os
 import platform
 import re
 import subprocess
@@ -23,6 +24,9 @@ class Memory:
     total: int | None = None
     free: int | None = None
 
+
+# So many programs that want to run on each core are too many.
+_CROWDED = 1.25
 
 Ask = Callable[[Sequence[str]], str]
 
@@ -52,6 +56,19 @@ def processor(system: str = sys.platform, root: Path = Path("/"), ask: Ask = _as
     else:
         name = ask(("sysctl", "-n", "machdep.cpu.brand_string")) if system == "darwin" else platform.processor()
     return " ".join(name.split()) or platform.machine() or "cpu"
+
+
+def busy(load: Callable[[], tuple[float, float, float]] | None = None, cores: int | None = None) -> bool:
+    """Whether programs want more of this computer than it has, so that what is measured on it is too slow.
+
+    Over the last minute more wanted to run than there are cores, beside what a measurement itself takes. A system that
+    does not say is taken for idle.
+    """
+    load, cores = load or getattr(os, "getloadavg", None), cores or os.cpu_count()
+    try:
+        return load is not None and cores is not None and load()[0] > _CROWDED * cores
+    except OSError:
+        return False
 
 
 # --- Linux -----------------------------------------------------------------------------------------------------------

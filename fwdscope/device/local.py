@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -95,14 +96,24 @@ def _cpu() -> LocalDevice:
 
 
 def _cuda(lib: Torch, free: bool) -> list[LocalDevice]:
-    if not lib.cuda.is_available():
-        return []
     found = []
-    for index in range(lib.cuda.device_count()):
-        properties = lib.cuda.get_device_properties(index)
+    for index, properties in enumerate(_cuda_properties(lib)):
         left = _cuda_free(lib, index) if free else None
         found.append(LocalDevice(f"cuda:{index}", str(properties.name), int(properties.total_memory), left))
     return found
+
+
+def _cuda_properties(lib: Torch) -> list[Any]:
+    """What CUDA says of each GPU; nothing where it cannot be started, which must not stand in the way of a CPU."""
+    try:
+        # Of a driver that is too old torch warns here, once; who asks for CUDA is told below.
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            if not lib.cuda.is_available():
+                return []
+        return [lib.cuda.get_device_properties(index) for index in range(lib.cuda.device_count())]
+    except RuntimeError:
+        return []
 
 
 def _cuda_free(lib: Torch, index: int) -> int | None:
@@ -144,4 +155,10 @@ def _not_here(text: str, wanted: str, here: tuple[LocalDevice, ...], lib: Torch)
 def _why_no_cuda(lib: Torch) -> str:
     if lib.version.cuda is None and getattr(lib.version, "hip", None) is None:
         return f" (torch {lib.__version__} is built without CUDA)"
-    return f" (torch {lib.__version__} finds no GPU, or no driver for it)"
+    try:
+        lib.cuda.init()
+    except RuntimeError as error:
+        # "The NVIDIA driver on your system is too old (found version 11040). Please update …"
+        reason = str(error).strip().splitlines()[0].split(". ")[0].rstrip(".")
+        return f" (torch {lib.__version__} says: {reason})"
+    return f" (torch {lib.__version__} finds no GPU)"

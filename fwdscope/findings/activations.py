@@ -13,9 +13,21 @@ from fwdscope.report import ActivationStats, LayerRow, NonFinite, Report, parent
 
 check = Checks()
 
-# The largest number of each type, and the x from which exp(x) exceeds it.
-_LARGEST = {"float16": 65504.0, "bfloat16": 3.39e38, "float32": 3.4e38, "float64": 1.8e308}
-_EXP_LIMIT = {"float16": 11.09, "bfloat16": 88.72, "float32": 88.72, "float64": 709.78}
+# The largest number of each type.
+_LARGEST = {"float16": 65504.0, "bfloat16": 3.39e38, "float32": 3.4e38, "float64": 1.797e308}
+
+# What of the largest number is the x from which each function of x exceeds it: sinh(x) and cosh(x) near eˣ / 2.
+_EXP_LIMITS: dict[str, Callable[[float], float]] = {
+    "exp": math.log,
+    "expm1": math.log,
+    "exp2": math.log2,
+    "sinh": lambda largest: math.log(largest) + math.log(2),
+    "cosh": lambda largest: math.log(largest) + math.log(2),
+}
+# A call of one of them on a name alone: exp(a), a.exp().
+_EXP_OF_NAME = re.compile(
+    rf"(?<![\w.])(?:(?:{'|'.join(_EXP_LIMITS)})\s*\(\s*\w+\s*\)|\w+\.(?:{'|'.join(_EXP_LIMITS)})\(\))"
+)
 
 # Of so many results of a ReLU more are zero than its inputs' signs explain.
 _DEAD = 0.99
@@ -171,10 +183,19 @@ def _of_root(broken: _Broken) -> _Cause | None:
 
 
 def _of_exp(broken: _Broken) -> _Cause | None:
-    limit = _EXP_LIMIT.get(broken.dtype)
-    if limit is None or not broken.calls("exp", "expm1", "exp2", "sinh", "cosh") or broken.high <= limit:
+    function = next((name for name in _EXP_LIMITS if broken.calls(name)), None)
+    largest = _LARGEST.get(broken.dtype)
+    if function is None or largest is None:
         return None
-    what = f"exp overflows {broken.dtype} from {units.value(limit)} on"
+    limit = _EXP_LIMITS[function](largest)
+    what = f"{function} overflows {broken.dtype} from {units.value(limit)} on"
+    if broken.high <= limit:
+        # What a line computes on the way to its exp is not seen; a divisor of 0 would be.
+        elsewhere = _EXP_OF_NAME.sub("", broken.first.text)
+        computed = any(re.search(rf"\b{name}\s*\(", elsewhere) for name in _EXP_LIMITS)
+        if not computed or not math.isfinite(broken.high) or _divided(broken):
+            return None
+        what += ", which its argument is likely to pass"
     return _Cause(what, "take the largest value away first, as softmax and logsumexp do")
 
 

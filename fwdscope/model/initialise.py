@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import contextlib
+from collections.abc import Collection, Iterable, Iterator
 from typing import Any
 
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 
 from fwdscope.model.network import Made, Network, Scope, default_dtype
 from fwdscope.model.paths import default_piece, given_paths
+from fwdscope.model.randomness import seeded
 from fwdscope.model.run import Run
 from fwdscope.spec import tree
 from fwdscope.spec.evaluate import assign
@@ -18,19 +20,23 @@ from fwdscope.spec.names import suggestion
 from fwdscope.spec.problems import Cause, Problem, Span
 
 
-def materialise(network: Network, device: str | torch.device = "cpu", seed: int = 0) -> Network:
+def materialise(
+    network: Network, device: str | torch.device = "cpu", seed: int = 0, given: Collection[str] = ()
+) -> Network:
     """Give a network built on meta its weights on a device.
 
     Layers by torch's own initialisation, Parameters and Buffers of the file by their expressions, then the spec's
-    ``init``. torch's generators are left as they were.
+    ``init``. Tied weights stay tied. Tensors of the ``state_dict`` whose names are ``given`` will be filled by the
+    caller: layers that hold no others are left empty. torch's generators are left as they were.
     """
     device = torch.device(device)
-    devices = [device] if device.type == "cuda" else []
-    with torch.random.fork_rng(devices=devices), torch.no_grad(), default_dtype(network.blueprint.dtype):
-        torch.manual_seed(seed)
+    given = _by_all_names(network, given)
+    with seeded(device, seed), tied(network), torch.no_grad(), default_dtype(network.blueprint.dtype):
         network.to_empty(device=device)
         network.blueprint.device = device
-        for module in network.modules():
+        for path, module in network.named_modules():
+            if given and given.issuperset(_held(module, path)):
+                continue
             reset = getattr(module, "reset_parameters", None) or getattr(module, "_reset_parameters", None)
             if callable(reset):
                 reset()
@@ -40,9 +46,38 @@ def materialise(network: Network, device: str | torch.device = "cpu", seed: int 
             if made.target is None and (tensor := made.scope.own(made.name)) is not None:
                 tensor.copy_(_Again(made).result())
         for one, tensors in matched(network)[0]:
-            for _, tensor in tensors:
-                initialise(one, tensor, network)
+            for name, tensor in tensors:
+                if name not in given:
+                    initialise(one, tensor, network)
     return network
+
+
+@contextlib.contextmanager
+def tied(module: nn.Module) -> Iterator[None]:
+    """Parameters that are one stay one: torch gives every place of a tensor that leaves meta a tensor of its own."""
+    places: dict[int, list[tuple[nn.Module, str]]] = {}
+    for inner in module.modules():
+        for name, parameter in inner._parameters.items():
+            if parameter is not None:
+                places.setdefault(id(parameter), []).append((inner, name))
+    yield
+    for (first, name), *others in places.values():
+        for inner, other in others:
+            inner._parameters[other] = first._parameters[name]
+
+
+def _by_all_names(network: Network, names: Collection[str]) -> frozenset[str]:
+    """The names of some tensors with those under which they are tied elsewhere."""
+    own = network.state_dict(keep_vars=True)
+    wanted = {id(own[name]) for name in names}
+    return frozenset(name for name, tensor in own.items() if id(tensor) in wanted)
+
+
+def _held(module: nn.Module, path: str) -> Iterator[str]:
+    """The names of all tensors of a module and what is inside it."""
+    for found in (module.named_parameters, module.named_buffers):
+        for name, _ in found(path, remove_duplicate=False):
+            yield name
 
 
 def _fill_rest(module: nn.Module) -> None:

@@ -166,7 +166,9 @@ class Blueprint:
 
     def series(self, template: SeriesTemplate) -> Series:
         """A series' module, its layers still to be made."""
-        return Series(self, template)
+        series = Series(self, template)
+        self.templates[series] = template
+        return series
 
     def register(self, parent: nn.Module, name: str, module: nn.Module, template: Template, span: Span) -> None:
         """Put a new layer in its place. Names like ``type`` and ``keys`` are allowed, which ``add_module`` refuses."""

@@ -30,7 +30,7 @@ def check_expectations(network: Network) -> None:
 
     Where a var was replaced (``--set depth=2``) a layer may be gone; that falls short, and is no mistake of the file.
     """
-    replaced = any(variable.given for variable in network.spec.variables)
+    replaced = any(variable.given is not None for variable in network.spec.variables)
     expect, source = network.spec.expect, network.spec.source
     named = [(one.layer, one.place) for one in expect.figures] + [(one.layer, one.place) for one in expect.outputs]
     for path, place in dict(named).items():

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from fwdscope import units
 from fwdscope.render.rows import again, described, printable
 from fwdscope.render.styled import drawn
-from fwdscope.report import Latency, LayerRow, Report, Run, multiplicities, parents
+from fwdscope.report import Latency, LayerRow, Peaks, Report, Run, multiplicities, parents
 from fwdscope.roofline import roofline, utilisation
 from fwdscope.speedup import Speedup
 
@@ -90,7 +90,8 @@ def _whole(report: Report, width: int) -> Iterator[Line]:
         return
     latency = run.latency
     yield from _packed("latency", _latency_words(latency, run), width)
-    yield from _label("repeats", f"{units.exact(len(latency.times))}, from {_from_to(latency)}", "dim")
+    if len(latency.times) > 1:
+        yield from _label("repeats", f"{units.exact(len(latency.times))}, from {_from_to(latency)}", "dim")
     if len(set(latency.times)) > 1 and len(latency.times) >= 8:
         columns, words = distribution(latency, min(BINS, width - _LABEL - 34))
         yield ((" " * _LABEL, ""), (columns, "some"), (f"  {words}", "dim"))
@@ -100,13 +101,16 @@ def _whole(report: Report, width: int) -> Iterator[Line]:
     elif report.totals.peak_memory is not None:
         text = f"{units.byte_size(report.totals.peak_memory)} at the peak by the trace (not measured)"
         yield from _label("memory", text, "dim")
-    if run.layers_latency is not None:
+    if run.layers_latency:
         part = run.layers_latency / latency.median
         text = f"{units.seconds(run.layers_latency)} in sum, {100 * part:.1f} % of the whole"
         yield from _label("layers", text)
 
 
 def _latency_words(latency: Latency, run: Run) -> list[str]:
+    if len(latency.times) == 1:
+        words = [f"{units.seconds(latency.median)}, one repeat"]
+        return [*words, f"{rate(run.batch / latency.median)} items/s"] if run.batch else words
     spread = f"IQR {units.seconds(latency.iqr)} ({100 * latency.iqr / latency.median:.1f} %)"
     words = [f"{units.seconds(latency.median)} median", spread]
     words += [f"p90 {units.seconds(latency.p90)}", f"p99 {units.seconds(latency.p99)}"]
@@ -154,19 +158,30 @@ def distribution(latency: Latency, bins: int) -> tuple[str, str]:
 
 def _arithmetic(report: Report, run: Run, latency: Latency, width: int) -> Iterator[Line]:
     flops = report.totals.flops
-    if flops is None:
+    if not flops:
         return
     least = "at least " if report.uncounted else ""
-    text = f"{least}{units.count(flops)}FLOPs a forward, {units.count(flops / latency.median)}FLOP/s"
+    text = f"{least}{units.measure(flops, 'FLOPs')} a forward, {units.measure(flops / latency.median, 'FLOP/s')}"
     used = utilisation(report, run.peaks, latency.median) if run.peaks else None
     if run.peaks and used is not None and run.peaks.flops:
-        text += f", {units.share(used)} of the peak of {units.count(run.peaks.flops)}FLOP/s ({run.peaks.source})"
+        # Without convolutions the part is of the products' peak alone.
+        plain = math.isclose(used, flops / latency.median / run.peaks.flops, rel_tol=1e-3)
+        peak = units.measure(run.peaks.flops, "FLOP/s") if plain else rates(run.peaks)
+        text += f", {units.share(used)} of the peak of {peak} ({run.peaks.source})"
         if used > 1 and run.peaks.source == "measured":
-            text += "; so that was too low: fwdscope devices --measure"
+            text += ": faster than a large product, as convolutions may be whose FLOPs are not all computed"
     elif run.peaks:
         text += f"; the peak of {printable(run.peaks.name)} at {run.peaks.dtype} is not known"
     for i, line in enumerate(wrapped(text, width - _LABEL)):
         yield (("" if i else "arithmetic").ljust(_LABEL), "dim"), *line
+
+
+def rates(peaks: Peaks) -> str:
+    """``238 GFLOP/s``, ``112 GFLOP/s, of convolutions 218 GFLOP/s``."""
+    texts = [units.measure(peaks.flops or 0.0, "FLOP/s")]
+    if peaks.convolution_flops not in (None, peaks.flops):
+        texts.append(f"of convolutions {units.measure(peaks.convolution_flops or 0.0, 'FLOP/s')}")
+    return ", ".join(texts)
 
 
 def _label(label: str, text: str, style: str = "") -> Iterator[Line]:
@@ -193,13 +208,21 @@ def _against(comparison: Speedup | None, width: int) -> Iterator[Line]:
 def verdict(comparison: Speedup) -> str:
     """By how much the median changed, and whether that is more than noise."""
     ratio, interval = comparison.ratio, comparison.interval
-    change = f"{abs(1 - ratio) * 100:.1f} % {'faster' if ratio < 1 else 'slower'}"
     if interval is None:
-        return f"{ratio:.3f} × the time; too few repeats to say whether that is noise"
-    between = f"{ratio:.3f} × the time (95 %: {interval[0]:.3f} to {interval[1]:.3f})"
+        return f"{_times(ratio)} × the time; too few repeats to say whether that is noise"
+    between = f"{_times(ratio)} × the time (95 %: {_times(interval[0])} to {_times(interval[1])})"
     if comparison.certain:
-        return f"{between}, {change}, more than the noise of the repeats"
+        # Percents beyond a few times as long say nothing more.
+        change = f"{abs(1 - ratio) * 100:.1f} % {'faster' if ratio < 1 else 'slower'}, " if ratio < _MANY else ""
+        return f"{between}, {change}more than the noise of the repeats"
     return f"{between}, no more than the noise of the repeats"
+
+
+_MANY = 3.0
+
+
+def _times(ratio: float) -> str:
+    return f"{ratio:.3f}" if ratio < 10 * _MANY else f"{ratio:,.0f}"
 
 
 # --- layers ----------------------------------------------------------------------------------------------------------

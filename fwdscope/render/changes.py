@@ -12,7 +12,7 @@ from fwdscope import units
 from fwdscope.comparison import Change, Comparison, Delta
 from fwdscope.comparison.changes import QUIET
 from fwdscope.render.rows import MOST_ROWS, printable
-from fwdscope.report import LayerRow, Shape
+from fwdscope.report import LayerRow, Report, Shape
 
 MARKS = {"added": "+", "removed": "−", "changed": "~", "renamed": "=", "moved": "»", "same": " "}
 TITLES = {
@@ -313,10 +313,12 @@ def figures_of(shown: Sequence[Shown]) -> list[tuple[str, str, list[tuple[str, s
 
 def names_of(compared: Comparison, options: Options) -> tuple[str, str]:
     """What the two are called: as they were asked for, else their files."""
-    if options.names:
-        return options.names
-    both = [report.source or report.name for report in (compared.before, compared.after)]
-    return both[0], both[1]
+    both = options.names or (_source(compared.before), _source(compared.after))
+    return printable(both[0]), printable(both[1])
+
+
+def _source(report: Report) -> str:
+    return report.source or report.name
 
 
 def counts(compared: Comparison) -> str:

@@ -49,8 +49,12 @@ def _local(found: Sequence[Measured], width: int) -> Iterator[Line]:
     )
     yield from grid(fitting(columns, width), [""] * len(found))
     yield (("at a dtype: FLOP/s of matrix products", "dim"),)
-    if any(roof.convolution_flops for _, roofs in found for roof in roofs):
+    if any(roof.convolution_flops for one, roofs in found for roof in roofs if one.kind != "cpu"):
         yield (("float32 convolutions run in TF32 and have a higher roof", "dim"),)
+    faster = [roof for one, roofs in found for roof in roofs if one.kind == "cpu" and roof.convolution_flops]
+    if faster:
+        said = ", ".join(f"{units.measure(roof.convolution_flops or 0.0, 'FLOP/s')} in {roof.dtype}" for roof in faster)
+        yield ((f"convolutions on the cpu are faster: {said}", "dim"),)
 
 
 def _shared(rates: Sequence[float | None]) -> list[str]:

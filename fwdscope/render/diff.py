@@ -211,7 +211,9 @@ def _markdown(compared: Comparison, options: Options) -> Iterator[str]:
 
 
 def _code(text: str) -> str:
-    return f"`{text}`".replace("|", "\\|") if text.strip("│ ") and "`" not in text else _escaped(text)
+    # In a table a backslash before a bar ends the cell, in backticks too.
+    plain = not text.strip("│ ") or re.search(r"[`\\]", text)
+    return _escaped(text) if plain else f"`{text}`".replace("|", "\\|")
 
 
 def _escaped(text: str) -> str:

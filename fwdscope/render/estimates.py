@@ -85,13 +85,15 @@ def rates(peaks: Peaks) -> str:
     """``989 TFLOP/s, 3.35 TB/s``, with the convolutions' rate where they have one of their own."""
     texts = [flop_rate(peaks.flops)] if peaks.flops else []
     if peaks.convolution_flops and peaks.convolution_flops != peaks.flops:
-        texts.append(f"convolutions in TF32 {flop_rate(peaks.convolution_flops)}")
+        texts.append(
+            f"convolutions{' in TF32' if peaks.source == 'table' else ''} {flop_rate(peaks.convolution_flops)}"
+        )
     return ", ".join([*texts, byte_rate(peaks.bandwidth)] if peaks.bandwidth else texts)
 
 
 def flop_rate(value: float) -> str:
     """``989 TFLOP/s``."""
-    return f"{units.count(value)}FLOP/s"
+    return units.measure(value, "FLOP/s")
 
 
 def byte_rate(value: float) -> str:

@@ -21,7 +21,7 @@ def write_problems(error: SpecError, stream: TextIO) -> None:
 
 def coloured(line: str) -> str:
     """A line of a problem: the place and message bold, carets red, margins blue, the rest as it is."""
-    if found := re.match(r"(\S+:\d+:\d+: )(error: )(.*?)( \[\w+\])$", line):
+    if found := re.match(r"(\S.*?:\d+:\d+: )(error: )(.*?)( \[\w+\])$", line):
         return f"{_BOLD}{found[1]}{_RED}{found[2]}{_END}{_BOLD}{found[3]}{_END}{_DIM}{found[4]}{_END}"
     if found := re.match(r"( *\| *)(\^+)$", line):
         return f"{_BLUE}{found[1]}{_RED}{found[2]}{_END}"

@@ -71,9 +71,8 @@ def values(report: Report) -> str:
 
 
 def _values_of(tensors: Sequence[TensorInfo]) -> str:
-    return ";  ".join(
-        f"{printable(tensor.name)} {spread(tensor.stats, tensor.dtype)}".strip() for tensor in tensors if tensor.stats
-    )
+    told = ((tensor.name, spread(tensor.stats, tensor.dtype)) for tensor in tensors if tensor.stats)
+    return ";  ".join(f"{printable(name)} {text}".strip() for name, text in told if text)
 
 
 def spread(stats: ActivationStats, dtype: str = "float32") -> str:
@@ -83,8 +82,9 @@ def spread(stats: ActivationStats, dtype: str = "float32") -> str:
     if stats.mean is not None and stats.std is not None and not whole:
         texts.append(f"{units.value(stats.mean)} ± {units.value(stats.std)}")
     if stats.min is not None and stats.max is not None:
-        low, high = (units.exact(int(end)) if whole else units.value(end) for end in (stats.min, stats.max))
-        texts.append(f"{low} … {high}" if whole else f"({low} … {high})")
+        low, high = (units.whole(int(end)) if whole else units.value(end) for end in (stats.min, stats.max))
+        ends = low if low == high and stats.min == stats.max else f"{low} … {high}"
+        texts.append(ends if whole else f"({ends})")
     bad = [f"{units.exact(count)} {name}" for count, name in ((stats.nans, "NaN"), (stats.infs, "Inf")) if count]
     return ", ".join(filter(None, [" ".join(texts), *bad]))
 
@@ -152,7 +152,9 @@ def ran_on(report: Report) -> tuple[str, ...]:
     if run is None:
         return ()
     ways = {"cast": f"cast to {run.dtype}", "autocast": f"autocast to {run.dtype}"}
-    weights = f"weights from {printable(run.weights)}" if run.weights else "weights initialised"
+    # A module of Python's, which has no file, came with weights.
+    own = "weights initialised" if report.source is not None else "weights of the module's own"
+    weights = f"weights from {printable(run.weights)}" if run.weights else own
     facts = (
         printable(run.device_name),
         units.plural(run.threads, "thread") if run.threads else "",
@@ -173,10 +175,11 @@ def times(report: Report) -> tuple[str, ...]:
         return (f"layers take {units.seconds(time)}",) if (time := time_of(report)) else ()
     whole = run.latency.median
     repeats = f"median of {len(run.latency.times)}, IQR {units.seconds(run.latency.iqr)}"
+    repeats = repeats if len(run.latency.times) > 1 else "once"
     texts = [f"{units.seconds(whole)} a forward ({repeats})"]
     if run.batch and whole:
         texts.append(f"{units.count(run.batch / whole)} items/s")
-    if run.layers_latency is not None and whole:
+    if run.layers_latency and whole:
         texts.append(
             f"layers sum to {units.seconds(run.layers_latency)}, {units.share(run.layers_latency / whole)} of it"
         )
@@ -185,7 +188,7 @@ def times(report: Report) -> tuple[str, ...]:
 
 def _utilisation(report: Report, seconds: float) -> tuple[str, ...]:
     """``53.2 GFLOP/s, 25.3 % of the measured peak of 210 GFLOP/s``; nothing where not all is counted."""
-    if report.totals.flops is None or report.uncounted or not seconds:
+    if not report.totals.flops or report.uncounted or not seconds:
         return ()
     rate = flop_rate(report.totals.flops / seconds)
     peaks = report.run.peaks if report.run else None
@@ -355,7 +358,7 @@ def _costliest(now: _Situation) -> str | None:
 
 
 def _save(now: _Situation) -> str | None:
-    if now.options.saved or now.target.partition(" ")[0].endswith(".json"):
+    if now.options.saved or shlex.split(now.target)[0].endswith(".json"):
         return None
     stem = re.sub(r"[^\w.-]+", "-", PurePath(now.report.name).name).strip("-.") or "report"
     return f"fwdscope inspect {now.target} --format json -o {stem}.json"

@@ -6,6 +6,7 @@ import csv
 import io
 import itertools
 import math
+import re
 from collections.abc import Iterator, Sequence
 
 from fwdscope import units
@@ -98,7 +99,10 @@ def _table(sweep: Sweep, width: int, compared: Sequence[Speedup | None]) -> Iter
         if one is not None:
             said = ", ".join(f"{name}={value}" for name, value in point.values)
             style = "" if not one.certain else "good" if one.ratio < 1 else "bad"
-            yield ((f"{said}: {units.seconds(one.before)} before, {verdict(one)}", style),)
+            text = f"{said}: {units.seconds(one.before)} before, {verdict(one)}"
+            yield from wrapped(text, width, style, hanging="  ")
+    for text in dict.fromkeys(text for one in compared if one is not None for text in one.differs):
+        yield from wrapped(f"not the same: {text}", width, "bad", hanging="  ")
 
 
 def _short(text: str, width: int) -> str:
@@ -139,14 +143,48 @@ def _figures(report: Report, run: Run, median: str) -> dict[str, str]:
     }
 
 
+# A number in a note: those of several notes that are the same otherwise become a range.
+_NUMBER = re.compile(r"\d[\d,]*(?:\.\d+)?")
+
+
 def _notes(sweep: Sweep) -> list[str]:
-    """Each note once, with the combinations that it is about where it is not all of them."""
-    about: dict[str, list[str]] = {}
+    """Each note once, with the combinations that it is about where it is not all of them.
+
+    Of notes that differ in their numbers alone one is left, from the least to the largest.
+    """
+    about: dict[str, dict[str, list[Point]]] = {}
     for point, _, run in _runs(sweep):
         for note in run.notes:
-            about.setdefault(note, []).append(", ".join(f"{name}={value}" for name, value in point.values))
+            about.setdefault(_NUMBER.sub("#", note), {}).setdefault(note, []).append(point)
     every = len(_runs(sweep))
-    return [note if len(where) == every else f"{' and '.join(where)}: {note}" for note, where in about.items()]
+    found = []
+    for alike in about.values():
+        points = [point for same in alike.values() for point in same]
+        text = _together(list(alike))
+        found.append(text if len(points) == every else f"{_said(sweep, points)}: {text}")
+    return found
+
+
+def _together(alike: Sequence[str]) -> str:
+    """Notes that differ in their numbers alone as one."""
+    ranges = iter(
+        texts[0] if len(set(texts)) == 1 else f"{min(texts, key=_size)} to {max(texts, key=_size)}"
+        for texts in zip(*map(_NUMBER.findall, alike), strict=True)
+    )
+    return _NUMBER.sub(lambda _: next(ranges), alike[0])
+
+
+def _size(text: str) -> float:
+    return float(text.replace(",", ""))
+
+
+def _said(sweep: Sweep, points: Sequence[Point]) -> str:
+    """Which combinations: ``B=1, 8, 32``, ``B=1, T=2 and B=1, T=4``, or how many where that would be long."""
+    if len(sweep.axes) == 1:
+        return f"{sweep.axes[0].name}={', '.join(point.values[0][1] for point in points)}"
+    if len(points) > 2:
+        return f"{units.exact(len(points))} of the {units.exact(len(_runs(sweep)))} combinations"
+    return " and ".join(", ".join(f"{name}={value}" for name, value in point.values) for point in points)
 
 
 # --- the plot --------------------------------------------------------------------------------------------------------

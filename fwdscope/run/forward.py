@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from fwdscope.device.local import LocalDevice
+from fwdscope.model import randomness
 from fwdscope.report import ActivationStats, LayerRow, NonFinite
 from fwdscope.run.decided import Decided, settled
 from fwdscope.run.nonfinite import first_nonfinite
@@ -57,6 +58,7 @@ def observed(
     with out_of_memory_said(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         trace = run(observation)
+    observation.complete(trace.root)
     for name, tensor in trace.outputs:
         numbers[name] = observation.look([tensor])
     statistics = observation.statistics()
@@ -118,15 +120,13 @@ def _say_what_was_decided(found: Decided) -> tuple[str, ...]:
 @contextlib.contextmanager
 def seeded(device: LocalDevice, seed: int) -> Iterator[None]:
     """torch's generators seeded for a while, those of the CPU and of a device; left as they were."""
-    devices = [torch.device(device.device)] if device.kind == "cuda" else []
-    apple = torch.mps.get_rng_state() if device.kind == "mps" else None
-    with torch.random.fork_rng(devices=devices):
-        torch.manual_seed(seed)
-        try:
-            yield
-        finally:
-            if apple is not None:
-                torch.mps.set_rng_state(apple)
+    with randomness.seeded(torch.device(device.device), seed):
+        yield
+
+
+# What torch says where its allocator is not the one that found no room: the CPU's, Metal's, the driver's for what is
+# not a tensor, and those of cuBLAS and cuDNN.
+_NO_ROOM = ("can't allocate memory", "out of memory", "STATUS_ALLOC_FAILED")
 
 
 @contextlib.contextmanager
@@ -137,7 +137,7 @@ def out_of_memory_said() -> Iterator[None]:
     except (SpecError, RuntimeError) as error:
         reason: BaseException | None = error
         while reason is not None:
-            if isinstance(reason, torch.OutOfMemoryError) or "can't allocate memory" in str(reason):
+            if isinstance(reason, torch.OutOfMemoryError) or any(words in str(reason) for words in _NO_ROOM):
                 message = f"the device ran out of memory: {str(reason).strip().splitlines()[0]}"
                 raise RunError(message) from error
             reason = reason.__cause__

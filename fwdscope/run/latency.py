@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import fx, nn
 
+from fwdscope.device import host
 from fwdscope.device.local import LocalDevice
 from fwdscope.model.network import Network, default_dtype
 from fwdscope.model.straight import NotStraight
@@ -51,7 +52,14 @@ def timed(
     if samples.interrupted or times.interrupted:
         raise KeyboardInterrupt
     rows, layers = with_latencies(forward.pairs, times)
-    return Timed(rows, samples.latency if samples.times else None, layers, peak)
+    return Timed(rows, samples.latency if samples.times else None, layers, peak, beside(device))
+
+
+def beside(device: LocalDevice) -> tuple[str, ...]:
+    """A note where other programs want the processor too."""
+    if device.kind != "cpu" or not host.busy():
+        return ()
+    return ("other programs keep the processor busy: times are longer, and vary more, than they would alone",)
 
 
 def _straight(network: Network, args: Sequence[Any]) -> fx.GraphModule | None:

@@ -38,7 +38,8 @@ def picture(tensor: Tensor, title: str = "", index: str = "", most: int = MOST_C
     if part.dim() == 3 and part.shape[0] > MOST_PANELS:
         notes.append(f"the first {MOST_PANELS} of {part.shape[0]} along dim {dims[0]}")
         part = part[:MOST_PANELS]
-    values = part.reshape((1,) * (3 - part.dim()) + tuple(part.shape))
+    # Apple's devices know no float64, and average only into cells that divide the whole.
+    values = part.reshape((1,) * (3 - part.dim()) + tuple(part.shape)).cpu()
     panels = tuple(_panels(values, most, labelled=part.dim() == 3))
     cells = [cell for panel in panels for cell in chain.from_iterable(panel.rows) if cell is not None]
     words = [f"dim {dim} (size {size})" for dim, size in zip(dims, part.shape, strict=True)]
@@ -92,9 +93,8 @@ def _panels(values: Tensor, most: int, labelled: bool) -> Iterator[Panel]:
 
 def _averages(values: Tensor, size: tuple[int, int]) -> Tensor:
     """Means of the finite values under each cell; NaN where there are none."""
-    dtype = torch.float32 if values.device.type == "mps" else torch.float64
-    numbers = (values.to(dtype.to_complex()).abs() if values.is_complex() else values.to(dtype))[None]
-    finite = numbers.isfinite().to(dtype)
+    numbers = (values.to(torch.complex128).abs() if values.is_complex() else values.double())[None]
+    finite = numbers.isfinite().double()
     total, share = (adaptive_avg_pool2d(x, size) for x in (numbers.nan_to_num(0.0, 0.0, 0.0), finite))
     return (total / share)[0]
 

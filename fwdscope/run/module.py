@@ -11,13 +11,14 @@ import torch
 from torch import Tensor, nn
 
 from fwdscope.device.local import LocalDevice
+from fwdscope.model.initialise import tied
 from fwdscope.report import Report, Totals
 from fwdscope.run.batch import batch_of, module_peak_at
-from fwdscope.run.forward import in_mode, observed, seeded
+from fwdscope.run.forward import in_mode, observed, out_of_memory_said, seeded
 from fwdscope.run.latency import Timed, timed
 from fwdscope.run.memory_guard import hold_memory
 from fwdscope.run.show import wanted_output
-from fwdscope.run.spec import Ran, described, filled, place, shown, tied
+from fwdscope.run.spec import Ran, described, filled, place, shown
 from fwdscope.run.weights import load_into, matching
 from fwdscope.run_settings import RunError, RunSettings
 from fwdscope.trace import Recorder, Trace, rows_with_nodes, trace_module
@@ -49,11 +50,13 @@ def run_module(
     wanted = wanted_output(settings.show, report) if settings.show else None
     weights = matching(settings.weights, call[0], settings.partial) if settings.weights else None
     batch = batch_of(report)
-    hold_memory(_to_allocate(call, device, report.totals), device, module_peak_at(call, batch, settings.train), batch)
+    alone = bool(settings.train or weights)
+    memory = to_allocate(call, device, report.totals, alone)
+    hold_memory(memory, device, module_peak_at(call, batch, settings.train), batch)
     pairs = rows_with_nodes(meta)
-    with seeded(device, settings.seed):
+    with seeded(device, settings.seed), out_of_memory_said():
         settings.on_progress(f"making weights on {device.device}")
-        module, args, kwargs = on_device(call, make, device, alone=bool(settings.train or weights))
+        module, args, kwargs = on_device(call, make, device, alone=alone)
         if weights is not None:
             load_into(module, weights)
         settings.on_progress(f"running on {device.device}")
@@ -86,7 +89,7 @@ def on_device(call: Call, make: Callable[[], Call] | None, device: LocalDevice, 
             raise RunError("it makes weights or inputs on meta, without numbers, which cannot be run: --device meta")
         alone = False
     module, args, kwargs = call
-    there = all(t.device == place for t in (*module.parameters(), *module.buffers()))
+    there = all(_is_on(t, place) for t in (*module.parameters(), *module.buffers()))
     if alone or (not there and make is None):
         module = _copied(module)
     if not there:
@@ -118,8 +121,15 @@ def _held(call: Call) -> list[Tensor]:
     return [*module.parameters(), *module.buffers(), *tensors([args, kwargs])]
 
 
-def _to_allocate(call: Call, device: LocalDevice, totals: Totals) -> Totals:
-    """What a forward needs, without the weights that are on the device already."""
+def to_allocate(call: Call, device: LocalDevice, totals: Totals, alone: bool) -> Totals:
+    """What a forward needs, without the tensors that are on the device already: the weights are not, of a copy."""
+    module, args, kwargs = call
+    held = [*tensors([args, kwargs]), *(() if alone else (*module.parameters(), *module.buffers()))]
     place = torch.device(device.device)
-    here = sum(t.numel() * t.element_size() for t in _held(call) if t.device == place)
+    here = sum(t.numel() * t.element_size() for t in held if _is_on(t, place))
     return replace(totals, peak_memory=max(0, (totals.peak_memory or 0) - here))
+
+
+def _is_on(tensor: Tensor, place: torch.device) -> bool:
+    """Whether a tensor is on a device: ``mps`` has no number, and the tensors on it have one."""
+    return tensor.device.type == place.type and place.index in (None, tensor.device.index)

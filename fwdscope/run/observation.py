@@ -110,6 +110,12 @@ class Observation(Recorder):
             elif self._attention is not None:
                 self.kept = self._attention()
 
+    def complete(self, root: Node) -> None:
+        """What a module computes itself, between those inside it, gives what the module gives."""
+        own = root.children[-1] if root.children else None
+        if own is not None and own.kind == "expression" and own not in self.given and root in self.given:
+            self.taken[own], self.given[own] = self.taken[root], self.given[root]
+
     # -- looking ------------------------------------------------------------------------------------------------------
 
     def look(self, values: Iterable[Tensor]) -> tuple[int, ...]:
@@ -119,8 +125,7 @@ class Observation(Recorder):
     def is_weight(self, one: Mark) -> bool:
         """Whether a tensor is the network's own: large ones are not looked at each time that a line reads them."""
         tensor = one.ref()
-        held = tensor is not None and tensor.untyped_storage()._cdata in self.memory.held
-        return held and id(one.ref) not in self._seen
+        return tensor is not None and self.memory.holds(tensor) and id(one.ref) not in self._seen
 
     def marked(self, found_at: Iterable[Mark]) -> tuple[int, ...]:
         """The numbers of tensors by their marks, as far as they live or were seen while they did."""

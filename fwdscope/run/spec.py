@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 import torch
-from torch import nn
 
-from fwdscope.device.local import LocalDevice
+from fwdscope.device.local import LocalDevice, free_memory
 from fwdscope.device.peaks import is_published, peaks
 from fwdscope.feeds import Feed
 from fwdscope.model.initialise import materialise
@@ -18,11 +16,12 @@ from fwdscope.pictures import Picture
 from fwdscope.report import ActivationStats, Peaks, Report, Run, TensorInfo, Totals
 from fwdscope.run.batch import batch_of, peak_at
 from fwdscope.run.choose import asked, chosen
-from fwdscope.run.forward import Forward, observed, seeded
+from fwdscope.run.forward import Forward, observed, out_of_memory_said, seeded
 from fwdscope.run.inputs import real_inputs
 from fwdscope.run.latency import Timed, timed
 from fwdscope.run.memory_guard import hold_memory
 from fwdscope.run.observation import Wanted
+from fwdscope.run.roofs import held
 from fwdscope.run.show import picture_of, wanted_output
 from fwdscope.run.weights import Weights, load_into, matching
 from fwdscope.run_settings import RunSettings
@@ -60,7 +59,7 @@ def run_network(
     batch = batch_of(report)
     hold_memory(report.totals, device, peak_at(network, batch), batch)
     pairs = rows_with_nodes(meta)
-    with seeded(device, settings.seed):
+    with seeded(device, settings.seed), out_of_memory_said():
         settings.on_progress(f"making weights on {device.device}")
         _make_weights(network, device, settings, weights)
         inputs = real_inputs(network, feeds, device.device)
@@ -117,19 +116,22 @@ def described(
         layers_latency=times.layers,
         peak_memory=times.peak_memory,
         first_nonfinite=forward.first_nonfinite,
-        peaks=_peaks(device, report.dtype, settings),
+        peaks=_peaks(device, report, settings, times),
         threads=torch.get_num_threads() if device.kind == "cpu" else None,
         batch=batch,
         notes=(*(weights.notes if weights else ()), *times.notes),
     )
 
 
-def _peaks(device: LocalDevice, dtype: str, settings: RunSettings) -> Peaks | None:
+def _peaks(device: LocalDevice, report: Report, settings: RunSettings, times: Timed) -> Peaks | None:
     """What the times are held against: published figures, or, if that is wanted, measured ones."""
     if not settings.latency or not (settings.peaks or is_published(device)):
         return None
     settings.on_progress(f"finding what {device.device} can do at most")
-    return peaks(device, dtype)
+    # What was free when the device was found, weights have taken since.
+    device = replace(device, free=free_memory(device.device))
+    known = peaks(device, report.dtype)
+    return held(known, device, report, times.rows, times.whole.median if times.whole else None)
 
 
 def filled(report: Report, forward: Forward, times: Timed, run: Run) -> Report:
@@ -150,21 +152,6 @@ def _with_stats(info: TensorInfo, figures: Mapping[str, ActivationStats]) -> Ten
 
 
 def _make_weights(network: Network, device: LocalDevice, settings: RunSettings, weights: Weights | None) -> None:
-    with tied(network):
-        materialise(network, device.device, settings.seed)
+    materialise(network, device.device, settings.seed, weights.tensors if weights is not None else ())
     if weights is not None:
         load_into(network, weights)
-
-
-@contextmanager
-def tied(module: nn.Module) -> Iterator[None]:
-    """Parameters that are one stay one: torch gives every place of a tensor that leaves meta a tensor of its own."""
-    places: dict[int, list[tuple[nn.Module, str]]] = {}
-    for inner in module.modules():
-        for name, parameter in inner._parameters.items():
-            if parameter is not None:
-                places.setdefault(id(parameter), []).append((inner, name))
-    yield
-    for (first, name), *others in places.values():
-        for inner, other in others:
-            inner._parameters[other] = first._parameters[name]

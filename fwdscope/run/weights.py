@@ -6,6 +6,7 @@ Names and shapes are held against the model's before anything is allocated for i
 from __future__ import annotations
 
 import pickle
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,6 +48,9 @@ def matching(path: Path, model: nn.Module, partial: bool = False) -> Weights:
     own = dict(model.state_dict(keep_vars=True))
     unexpected = [name for name in found if name not in own]
     missing = [name for name in _missing(own, found) if not name.endswith("num_batches_tracked")]
+    imaginary = [name for name, tensor in own.items() if name in found and _loses(found[name], tensor)]
+    if imaginary:
+        raise RunError(f"{path}: {imaginary[0]} holds complex numbers, and the model's is {own[imaginary[0]].dtype}")
     misshaped = [name for name, tensor in own.items() if name in found and found[name].shape != tensor.shape]
     said = [
         *_told("lacks", "of the model", missing, {name: _shape(own[name]) for name in missing}, unexpected),
@@ -75,6 +79,8 @@ def load_into(model: nn.Module, weights: Weights) -> None:
 def _read(path: Path) -> Any:
     if path.suffix not in SUFFIXES:
         raise RunError(f"--weights {path}: expected a file that ends in {', '.join(SUFFIXES)}")
+    if path.is_dir():
+        raise RunError(f"--weights {path} is a folder; expected a file of weights")
     if not path.is_file():
         raise RunError(f"--weights: there is no file {path}")
     try:
@@ -83,8 +89,10 @@ def _read(path: Path) -> Any:
         raise
     except Exception as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        if isinstance(error, pickle.UnpicklingError) and "Unsupported" in str(error):
+        if isinstance(error, pickle.UnpicklingError) and re.search("Unsupported (global|class)", str(error)):
             reason = "it holds objects of Python's, which could run code; save `model.state_dict()` instead"
+        elif isinstance(error, EOFError | pickle.UnpicklingError):
+            reason = "it is empty, cut off, or no file that torch.save wrote"
         raise RunError(f"--weights {path} cannot be read: {reason}") from None
 
 
@@ -146,6 +154,11 @@ def _told(
         shown.append(name + (f" {details[name]}" if name in details else "") + (f" (is it {near}?)" if near else ""))
     more = f", and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
     return [f"  it {verb} {plural(len(names), 'tensor')} {what}: {', '.join(shown)}{more}"]
+
+
+def _loses(found: Tensor, own: Tensor) -> bool:
+    """Whether a tensor would lose its imaginary part."""
+    return found.is_complex() and not own.is_complex()
 
 
 def _shape(tensor: Tensor) -> str:

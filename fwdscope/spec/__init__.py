@@ -19,6 +19,9 @@ def load(
     """
     from fwdscope.spec.check import check
     from fwdscope.spec.parser import parse
+    from fwdscope.spec.replaced import told_at_set
     from fwdscope.spec.source import read
 
-    return check(parse(read(path, name), variables), allow_import)
+    spec = parse(read(path, name), variables)
+    with told_at_set(spec):
+        return check(spec, allow_import)

@@ -138,6 +138,27 @@ def listed(names: Iterable[str], most: int = 8) -> str:
     return ", ".join(known[:most]) + more
 
 
+def likely(name: str, names: Iterable[str]) -> tuple[str, ...]:
+    """The names that may be meant: the one with the same letters, else those that hold it, else the nearest."""
+    known = sorted(dict.fromkeys(names))
+    meant, folded = nearest(name, known), _fold(name)
+    if meant is not None and same_letters(name, meant):
+        return (meant,)
+    holding = [one for one in known if folded and folded in _fold(one)]
+    # Those that begin with it come first.
+    return tuple(sorted(holding, key=lambda one: not _fold(one).startswith(folded))) or ((meant,) if meant else ())
+
+
+def did_you_mean(name: str, names: Iterable[str], what: str, most: int = 12) -> str:
+    """Help for an unknown name among many: those likely, else the first few of all, with ``what`` before the list."""
+    *others, last = likely(name, names)[:most] or ("",)
+    if last:
+        return f"did you mean {', '.join(others)}{' or ' if others else ''}{last}?"
+    known = sorted(dict.fromkeys(names))
+    more = f", … {len(known) - most} more" if len(known) > most else ""
+    return f"{what} {', '.join(known[:most])}{more}"
+
+
 def suggestion(
     name: str,
     names: Iterable[str],

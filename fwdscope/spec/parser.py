@@ -159,15 +159,15 @@ class _Parser(BodyParser):
             if name is None:
                 continue
             known.append(name)
-            replaced = name in given
-            value = self.attempt(self.given, key, given[name]) if replaced else self.variable_value(node_value)
+            text = given.get(name)
+            value = self.variable_value(node_value) if text is None else self.attempt(self.given, key, text)
             if value is not None:
-                result.append(tree.Variable(name, key.span, value, replaced))
+                result.append(tree.Variable(name, key.span, value, text))
         for name in given:
             if name not in known:
-                span = Span(0, 0) if node is None else first_line(node.span, self.source)
+                source = Source(f"--set {name}", f"{name}={given[name]}")
                 help = suggestion(name, known, what="there is") if known else "the spec has no vars"
-                self.problem(span, f"--set {name}: there is no var {name}", help, "name")
+                self.problems.append(Problem(source, Span(0, len(name)), "name", f"there is no var {name}", help))
         return tuple(result)
 
     def given(self, key: Scalar, text: str) -> Expression:

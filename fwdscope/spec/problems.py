@@ -110,7 +110,9 @@ class SpecError(Exception):
     """All problems that a stage found, sorted by place, each told once."""
 
     def __init__(self, problems: Iterable[Problem]) -> None:
-        unique = {(p.span, p.message): p for p in problems}
+        unique: dict[tuple[str, Span, str], Problem] = {}
+        for problem in problems:
+            unique.setdefault((problem.source.name, problem.span, problem.message), problem)
         self.problems = tuple(sorted(unique.values(), key=lambda p: (p.source.name, p.span, p.message)))
         super().__init__(count(len(self.problems), "problem"))
 

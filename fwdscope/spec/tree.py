@@ -99,12 +99,12 @@ class Block:
 
 @dataclass(frozen=True)
 class Variable:
-    """An entry of ``vars``; ``given`` says that the command line replaced it."""
+    """An entry of ``vars``; ``given`` is the text by which the command line replaced it."""
 
     name: str
     span: Span
     value: Expression
-    given: bool = False
+    given: str | None = None
 
 
 @dataclass(frozen=True)

@@ -84,8 +84,9 @@ class EventClock:
         self.device = device
         self.cuda = cuda
         self.nanoseconds = nanoseconds
-        # Cycles a second, in kilohertz as CUDA gives it; without it a clock of today's devices.
-        self.rate = 1e3 * getattr(cuda.get_device_properties(device), "clock_rate", 1_700_000)
+        # Cycles a second, in kilohertz as CUDA gives it. Older torch does not, and some drivers (of shared devices) say
+        # 0: then a clock of today's devices.
+        self.rate = 1e3 * (getattr(cuda.get_device_properties(device), "clock_rate", 0) or 1_700_000)
 
     def now(self) -> float:
         """The host's time, in seconds."""

@@ -23,18 +23,13 @@ from fwdscope.model.network import Network, Scope, default_dtype
 from fwdscope.model.straight import Key, NotStraight, straight
 from fwdscope.report import LayerRow, multiplicities, parents
 from fwdscope.timing.clock import Clock, clock_for
+from fwdscope.timing.leads import STRETCH, Leads
 from fwdscope.timing.stopwatch import Stopwatch
 from fwdscope.trace import Node
 from fwdscope.trace.module import hook_modules
 from fwdscope.trace.network import hook_composites
 
 PASSES = 5
-# A stretch of a pass: as many layers as fit into CUDA's queue of some thousand entries, with their marks.
-STRETCH = 128
-# What the host takes for a layer in the first pass; later ones know better. And how much longer the device is held.
-FIRST_GUESS = 100e-6
-MARGIN = 1.5
-LONGEST_LEAD = 1.0
 
 
 @dataclass(frozen=True)
@@ -101,7 +96,7 @@ def _passes(
         try:
             graph = graph or straight_with_steps(module, args)
         except NotStraight:
-            watch = stack.enter_context(_observing(module, clock))
+            watch = stack.enter_context(_observing(module, clock, Leads(clock)))
             yield lambda: _watched(watch, lambda: module(*args))
             return
         yield _GraphPass(graph, module, args, clock)
@@ -113,9 +108,9 @@ def straight_with_steps(network: Network, inputs: Sequence[Tensor]) -> fx.GraphM
 
 
 @contextlib.contextmanager
-def _observing(network: Network, clock: Clock) -> Iterator[Stopwatch]:
+def _observing(network: Network, clock: Clock, leads: Leads) -> Iterator[Stopwatch]:
     """A stopwatch that is told of everything in a network, inside torch's composite layers too."""
-    watch = Stopwatch(clock)
+    watch = Stopwatch(clock, leads)
     with contextlib.ExitStack() as stack:
         stack.callback(setattr, network.blueprint, "observer", network.blueprint.observer)
         network.blueprint.observer = watch
@@ -125,12 +120,8 @@ def _observing(network: Network, clock: Clock) -> Iterator[Stopwatch]:
 
 
 def _watched(watch: Stopwatch, run: Callable[[], object]) -> dict[Key, float]:
-    watch.begun = watch.lines = 0
-    # As long as the host took the last time, so that it is through before the device begins.
-    watch.clock.lead(min(LONGEST_LEAD, watch.host * MARGIN))
-    began = watch.clock.now()
+    watch.restart()
     run()
-    watch.host = watch.clock.now() - began
     return watch.read()
 
 
@@ -142,52 +133,57 @@ class _GraphPass:
         self.network = network
         self.inputs = inputs
         self.clock = clock
-        # Seconds that the host takes for a node.
-        self.host = FIRST_GUESS
-        self.composites = any(node.meta.get("inside") for node in graph.graph.nodes)
+        calls = [node for node in graph.graph.nodes if _is_timed(node)]
+        # The calls of each stretch, by the first of them.
+        self.stretches = {calls[i]: calls[i : i + STRETCH] for i in range(0, len(calls), STRETCH)}
+        self.composites = any(node.meta.get("inside") for node in calls)
+        self.leads, self.leads_inside = Leads(clock), Leads(clock)
 
     def __call__(self) -> dict[Key, float]:
         """One pass. Modules inside composite layers are timed in another: hooks keep torch off its fast path."""
-        runner = _Runner(self.graph, self.clock, self.host, None)
-        began = self.clock.now()
+        runner = _Runner(self, None)
         runner.run(*self.inputs, enable_io_processing=False)
-        self.host = (self.clock.now() - began) / max(1, len(runner.spans))
         times = runner.read()
         if self.composites:
-            with _observing(self.network, self.clock) as watch:
-                _Runner(self.graph, self.clock, self.host, watch).run(*self.inputs, enable_io_processing=False)
+            with _observing(self.network, self.clock, self.leads_inside) as watch:
+                _Runner(self, watch).run(*self.inputs, enable_io_processing=False)
                 times |= watch.read()
         return times
+
+
+def _is_timed(node: fx.Node) -> bool:
+    return node.meta.get("step") is not None and node.op in ("call_module", "call_function", "call_method")
 
 
 class _Runner(fx.Interpreter):
     """One run of a graph. With a stopwatch only what is inside composite layers is timed, by it."""
 
-    def __init__(self, graph: fx.GraphModule, clock: Clock, host: float, watch: Stopwatch | None) -> None:
-        super().__init__(graph)
-        self.clock = clock
-        self.host = host
+    def __init__(self, of: _GraphPass, watch: Stopwatch | None) -> None:
+        super().__init__(of.graph)
+        self.clock = of.clock
+        self.leads = of.leads
+        self.stretches = of.stretches
         self.watch = watch
         self.spans: list[tuple[Key, Any, Any]] = []
-        self.modules: dict[str, nn.Module] = dict(graph.named_modules(remove_duplicate=False))
+        self.modules: dict[str, nn.Module] = dict(of.graph.named_modules(remove_duplicate=False))
 
     def run_node(self, n: fx.Node) -> Any:
         """The node's value."""
-        step: Key | None = n.meta.get("step")
-        if step is None or n.op not in ("call_module", "call_function", "call_method"):
+        if not _is_timed(n):
             return super().run_node(n)
+        step: Key = n.meta["step"]
         args, kwargs = self.fetch_args_kwargs_from_env(n)
+        run = self._callable(n, args)
         if self.watch is not None:
             self.watch.begun, self.watch.lines = step[1] + 1, n.meta.get("lines", 0)
-            if n.meta.get("inside"):
-                self.clock.lead(STRETCH * self.host * MARGIN)
-            return self._callable(n, args)(*args, **kwargs)
-        run = self._callable(n, args)
-        if len(self.spans) % STRETCH == 0:
-            self.clock.lead(STRETCH * self.host * MARGIN)
+            return run(*args, **kwargs)
+        if n in self.stretches:
+            self.leads.before(self.stretches[n])
+        began = self.clock.now()
         begin = self.clock.mark()
         value = run(*args, **kwargs)
         self.spans.append((step, begin, self.clock.mark()))
+        self.leads.took(n, self.clock.now() - began)
         return value
 
     def _callable(self, n: fx.Node, args: tuple[Any, ...]) -> Callable[..., Any]:

@@ -6,11 +6,48 @@ Views and in-place operators share a storage. Weights and inputs are there throu
 from __future__ import annotations
 
 import weakref
+from collections.abc import Callable
 from typing import NamedTuple
 
-from torch import Tensor
+import torch
+from torch import Tensor, UntypedStorage
 
 from fwdscope.report import Shape
+
+# What nearly every tensor is.
+_STRIDED = torch.strided
+# The tensors that a sparse one is made of: it has no storage of its own.
+SPARSE: dict[torch.layout, Callable[[Tensor], tuple[Tensor, ...]]] = {
+    torch.sparse_coo: lambda x: (x._indices(), x._values()),
+    **dict.fromkeys((torch.sparse_csr, torch.sparse_bsr), lambda x: (x.crow_indices(), x.col_indices(), x.values())),
+    **dict.fromkeys((torch.sparse_csc, torch.sparse_bsc), lambda x: (x.ccol_indices(), x.row_indices(), x.values())),
+}
+
+
+def is_sparse(tensor: Tensor) -> bool:
+    """Whether a tensor keeps some of its values alone, and where they stand."""
+    return tensor.layout is not _STRIDED and tensor.layout in SPARSE
+
+
+def storages(tensor: Tensor) -> tuple[UntypedStorage, ...]:
+    """What a tensor lies in: one storage, of a sparse tensor those of its indices and values."""
+    if not is_sparse(tensor):
+        return (tensor.untyped_storage(),)
+    return tuple(part.untyped_storage() for part in SPARSE[tensor.layout](tensor))
+
+
+def storage_keys(tensor: Tensor) -> tuple[int, ...]:
+    """What tells its storages from others while they live."""
+    if tensor.layout is _STRIDED:
+        return (tensor.untyped_storage()._cdata,)
+    return tuple(storage._cdata for storage in storages(tensor))
+
+
+def size_of(tensor: Tensor) -> int:
+    """The bytes of a tensor's elements, of a sparse one those of its indices and values."""
+    if not is_sparse(tensor):
+        return tensor.numel() * tensor.element_size()
+    return sum(part.numel() * part.element_size() for part in SPARSE[tensor.layout](tensor))
 
 
 class Mark(NamedTuple):
@@ -32,7 +69,7 @@ class Mark(NamedTuple):
 def mark(tensor: Tensor) -> Mark:
     """The mark of a tensor."""
     dtype = str(tensor.dtype).removeprefix("torch.")
-    return Mark(tuple(tensor.shape), dtype, tensor.numel() * tensor.element_size(), weakref.ref(tensor))
+    return Mark(tuple(tensor.shape), dtype, size_of(tensor), weakref.ref(tensor))
 
 
 class Memory:
@@ -47,11 +84,15 @@ class Memory:
         self._sizes: dict[int, int] = {}
         self._watchers: dict[int, weakref.ref[Tensor]] = {}
 
-    def hold(self, tensor: Tensor) -> int:
-        """A weight or an input: what it lies in is not an activation. Gives the identity of its storage."""
-        key: int = tensor.untyped_storage()._cdata
-        self.held.add(key)
-        return key
+    def hold(self, tensor: Tensor) -> tuple[int, ...]:
+        """A weight or an input: what it lies in is not an activation. Gives the identities of its storages."""
+        keys = storage_keys(tensor)
+        self.held.update(keys)
+        return keys
+
+    def holds(self, tensor: Tensor) -> bool:
+        """Whether a tensor lies in a weight or an input."""
+        return any(key in self.held for key in storage_keys(tensor))
 
     def follows(self, tensor: Tensor) -> bool:
         """Whether it is an activation that was met."""
@@ -62,22 +103,25 @@ class Memory:
         """A tensor that an operator made. One on a storage that is known is a view of it."""
         if self.follows(tensor):
             return
-        identity = id(tensor)
-        storage = tensor.untyped_storage()
-        key = storage._cdata
-        if key in self.held:
-            return
-        others = self._tensors.get(key, 0)
-        if not others:
-            self._sizes[key] = size = storage.nbytes()
-            self.live += size
-            self.peak = max(self.peak, self.live)
-        self._tensors[key] = others + 1
-        self._watchers[identity] = weakref.ref(tensor, lambda _: self._die(identity, key))
+        identity, keys = id(tensor), []
+        for storage in storages(tensor):
+            key = storage._cdata
+            if key in self.held:
+                continue
+            others = self._tensors.get(key, 0)
+            if not others:
+                self._sizes[key] = size = storage.nbytes()
+                self.live += size
+                self.peak = max(self.peak, self.live)
+            self._tensors[key] = others + 1
+            keys.append(key)
+        if keys:
+            self._watchers[identity] = weakref.ref(tensor, lambda _: self._die(identity, keys))
 
-    def _die(self, identity: int, key: int) -> None:
+    def _die(self, identity: int, keys: list[int]) -> None:
         self._watchers.pop(identity, None)
-        self._tensors[key] -= 1
-        if not self._tensors[key]:
-            del self._tensors[key]
-            self.live -= self._sizes.pop(key)
+        for key in keys:
+            self._tensors[key] -= 1
+            if not self._tensors[key]:
+                del self._tensors[key]
+                self.live -= self._sizes.pop(key)

@@ -6,6 +6,7 @@ Rows follow the module tree; what is computed between modules is filed under the
 from __future__ import annotations
 
 import contextlib
+import sys
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -14,7 +15,9 @@ from torch import Tensor, nn
 
 from fwdscope.layers import describe_module
 from fwdscope.model.network import Observer
+from fwdscope.model.randomness import preserved
 from fwdscope.ops.dispatch import META
+from fwdscope.trace.memory import is_sparse
 from fwdscope.trace.parameters import named_modules, named_tensors
 from fwdscope.trace.record import Hooks, Node, Recorder, Trace, hook, recording, tensors
 
@@ -34,6 +37,7 @@ def trace_module(
     caller's own may look at more. Weights, modes, hooks and torch's generator are left as they were, also after an
     exception.
     """
+    module = original(module)
     try:
         if not where_it_lives:
             moved, stand_ins = _on_meta(args, kwargs), _meta_tensors(module)
@@ -41,10 +45,10 @@ def trace_module(
     except Exception:
         if any(t.is_meta for t in tensors([args, kwargs])):
             raise  # there are no data to run it on elsewhere
-    devices = {str(t.device) for t in (*module.parameters(), *module.buffers())} or {"cpu"}
-    with torch.random.fork_rng():
+    devices = {t.device for t in (*module.parameters(), *module.buffers())} or {torch.device("cpu")}
+    with preserved(devices):
         recorder = recorder or Recorder()
-        return _recorded(module, tuple(args), dict(kwargs), {}, recorder, training), sorted(devices)[0]
+        return _recorded(module, tuple(args), dict(kwargs), {}, recorder, training), min(map(str, devices))
 
 
 def _recorded(
@@ -56,6 +60,7 @@ def _recorded(
     training: bool,
 ) -> Trace:
     with contextlib.ExitStack() as stack:
+        stack.enter_context(uncompiled())
         stack.enter_context(_in_mode(module, training))
         stack.enter_context(_hooked(module, recorder))
         weights = stand_ins.values() if stand_ins else [tensor for _, _, tensor in _held(module)]
@@ -67,6 +72,20 @@ def _recorded(
     unused = recorder.unread((name, stand_ins.get(id(p), p)) for name, p in named_tensors(module, "parameters"))
     outputs = tuple(zip(names, pieces, strict=True))
     return Trace(_unwrapped(recorder.root), outputs, None, recorder.memory.peak, unused, recorder.fields())
+
+
+def original(module: nn.Module) -> nn.Module:
+    """The module that ``torch.compile`` wrapped, or the module itself."""
+    dynamo = sys.modules.get("torch._dynamo")
+    while dynamo is not None and isinstance(module, dynamo.OptimizedModule):
+        module = module._orig_mod
+    return module
+
+
+def uncompiled() -> contextlib.AbstractContextManager[Any]:
+    """What is compiled inside runs as it was written, else dynamo would compile what watches with it."""
+    # Nothing is compiled where dynamo was never loaded, and loading it takes a second.
+    return torch.compiler.set_stance("force_eager") if "torch._dynamo" in sys.modules else contextlib.nullcontext()
 
 
 def _unwrapped(root: Node) -> Node:
@@ -93,6 +112,8 @@ def _on_meta(args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[tuple[Any,
 def _moved(value: Any) -> Any:
     """A value with all its tensors on meta. A tensor met twice stays one."""
     if isinstance(value, Tensor):
+        if is_sparse(value):
+            raise TypeError("a sparse tensor has no values on meta, so that nothing says how many there are")
         return value.to("meta")
     if type(value) in (tuple, list):
         return type(value)(map(_moved, value))
@@ -103,6 +124,8 @@ def _moved(value: Any) -> Any:
 
 def _meta_tensors(module: nn.Module) -> dict[int, Tensor]:
     """A tensor on meta for each parameter and buffer, by the identity of what it stands for."""
+    if any(is_sparse(tensor) for _, _, tensor in _held(module)):
+        raise TypeError("a sparse tensor has no values on meta, so that nothing says how many there are")
     if any(isinstance(inner, torch.jit.ScriptModule | nn.DataParallel) for _, inner in named_modules(module)):
         raise TypeError("a compiled module, or one of several devices, keeps its own weights")
     made: dict[int, Tensor] = {}

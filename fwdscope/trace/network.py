@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from fwdscope.layers import describe_module
-from fwdscope.model.network import Body, Network, Observer, Scope
+from fwdscope.model.network import Body, Network, Observer, Scope, Series
 from fwdscope.model.templates import BlockTemplate
 from fwdscope.spec import expression as ex
 from fwdscope.spec import tree
@@ -40,21 +40,26 @@ def trace(network: Network, recorder: Recorder | None = None, inputs: Mapping[st
 
 
 def hook_composites(network: Network, recorder: Observer) -> Iterator[Any]:
-    """Hooks on the modules inside torch's composite layers, of which the network itself says nothing."""
+    """Hooks on the modules inside torch's composite layers, of which the network itself says nothing.
+
+    A block or a series that such a layer holds, as the expert of a mixture, tells itself of what it calls.
+    """
     blueprint = network.blueprint
     hooked: set[nn.Module] = set()
     for module, path in list(blueprint.paths.items()):
         if isinstance(module, Scope) or module in hooked or isinstance(blueprint.templates.get(module), BlockTemplate):
             continue
-        for name, inner in module.named_modules():
-            if inner is module or inner in hooked or (isinstance(inner, Scope) and not isinstance(inner, Body)):
+        held = dict(module.named_modules())
+        for name, inner in held.items():
+            around, _, label = name.rpartition(".")
+            if inner is module or inner in hooked or isinstance(held.get(around), Scope):
                 continue
-            if inner in blueprint.paths and not isinstance(inner, Body):
+            if inner in blueprint.paths and not isinstance(inner, Body | Series):
                 continue
             hooked.add(inner)
-            kind, label = "block" if isinstance(inner, Body) else "layer", name.rpartition(".")[2]
-            span = blueprint.places.get(module)
-            yield hook(inner, f"{path}.{name}", label, kind, describe_module(inner), recorder, span)
+            kind = "block" if isinstance(inner, Body) else "stack" if isinstance(inner, Series) else "layer"
+            text = blueprint.templates[inner].brief if isinstance(inner, Scope) else describe_module(inner)
+            yield hook(inner, f"{path}.{name}", label, kind, text, recorder, blueprint.places.get(module))
 
 
 def _named_outputs(network: Network, value: Any) -> tuple[tuple[str, Tensor], ...]:

@@ -26,7 +26,7 @@ from fwdscope.spec import expression as ex
 from fwdscope.spec import tree
 from fwdscope.spec.expression import Expression
 from fwdscope.spec.problems import Source, Span
-from fwdscope.trace.memory import Mark, Memory, mark
+from fwdscope.trace.memory import Mark, Memory, is_sparse, mark, storage_keys
 from fwdscope.trace.receptive import Flow, receptive_fields
 from fwdscope.trace.windows import Axis
 
@@ -136,7 +136,7 @@ class Recorder:
         # Storages that operators read.
         self.read: set[int] = set()
         # Weights, kept so that their identity stays theirs, and the storages they lie in.
-        self.weights: dict[int, tuple[Tensor, int]] = {}
+        self.weights: dict[int, tuple[Tensor, tuple[int, ...]]] = {}
         # Tensors that were met, by their identity while they live, and which childless node made them.
         self.met: dict[int, tuple[Mark, Node | None]] = {}
         # One record for all calls that are the same object, by its identity.
@@ -255,15 +255,17 @@ class Recorder:
     def op(self, op: Op, arguments: Any, result: Any) -> None:
         """An operator ran: it belongs to what is running now."""
         here = self.stack[-1]
+        taken, given = tensors(arguments if arguments[1] else arguments[0]), tensors(result)
         known = self.records.get(id(op))
         if known is None:
-            known = self.records[id(op)] = OpRecord(op, cost(op))
+            # The rules count every element, of which a sparse tensor leaves most out.
+            sparse = any(map(is_sparse, (*taken, *given)))
+            known = self.records[id(op)] = OpRecord(op, None if sparse else cost(op))
         here.ops.append(known)
-        taken, given = tensors(arguments if arguments[1] else arguments[0]), tensors(result)
         refs = tuple(map(ref, given))
         self.flows.append(Flow(op, tuple(map(ref, taken)), refs))
         self.reads(taken)
-        if len(given) == len(known.results):
+        if len(given) == len(known.results) and known.cost is not None:
             made = [Mark(*x, one) for x, one in zip(known.results, refs, strict=True)]
         else:
             made = list(map(mark, given))
@@ -277,9 +279,9 @@ class Recorder:
         for tensor in taken:
             weight = self.weights.get(id(tensor))
             if weight is not None:
-                self.read.add(weight[1])
+                self.read.update(weight[1])
             elif not self.memory.follows(tensor):
-                self.read.add(tensor.untyped_storage()._cdata)
+                self.read.update(storage_keys(tensor))
 
     def computed(self, line: _Line, taken: Sequence[Tensor], made: Sequence[Mark]) -> Node:
         """What a line computes outside its layers is one node."""
@@ -308,7 +310,7 @@ class Recorder:
         unread = []
         for name, tensor in parameters:
             weight = self.weights.get(id(tensor))
-            if (tensor.untyped_storage()._cdata if weight is None else weight[1]) not in self.read:
+            if self.read.isdisjoint(storage_keys(tensor) if weight is None else weight[1]):
                 unread.append(name)
         return tuple(unread)
 

@@ -152,6 +152,18 @@ def test_a_module_of_pythons(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     [
         (("mlp_mnist", "--device", "tpu"), "here"),
         (("mlp_mnist", "--vary", "B=4:2"), "does not grow"),
+        (("mlp_mnist", "--device", "meta"), "nothing is computed there"),
+        (("mlp_mnist", "--threads", "100000"), "more threads only wait"),
+        (("mlp_mnist", "--vary", "threads=1,100000"), "--vary threads=100000: this computer has"),
+        (("mlp_mnist", "--vary", "threads=1,2", "--threads", "1"), "--vary threads and --threads are both given"),
+        (("mlp_mnist", "--vary", "dtype=bf16", "--dtype", "bf16"), "--vary dtype and --dtype are both given"),
+        (("mlp_mnist", "--vary", "batch=1,2", "--batch", "3"), "--vary batch and --batch are both given"),
+        (("mlp_mnist", "--vary", "B=1,2", "--set", "B=3"), "--vary B and --set B=… are both given"),
+        (("mlp_mnist", "--vary", "batch=1,2", "--vary", "B=3,4"), "the batch is the var B of mlp_mnist"),
+        (("mlp_mnist", "--batch", "2", "--set", "B=3"), "the batch is the var B of mlp_mnist"),
+        (("mlp_mnist", "--layers", "3", "--no-layers"), "contradict each other"),
+        (("mlp_mnist", "-o", "nowhere/x.json"), "there is no folder nowhere"),
+        (("mlp_mnist", "-o", "."), "it is a folder"),
         (("mlp_mnist", "--vary", "threads=0"), "whole number above 0"),
         (("mlp_mnist", "--vary", "dtype=int8"), "is not one of"),
         (("mlp_mnist", "--vary", "nope=1"), "there is no var nope"),
@@ -222,3 +234,18 @@ def test_from_python_a_module_is_left_as_it_was() -> None:
     assert not any(inner._forward_hooks or inner._forward_pre_hooks for inner in module.modules())
     assert all(torch.equal(tensor, before[name]) for name, tensor in module.state_dict().items())
     assert fwdscope.bench("mlp_mnist", variables={"B": 2}, device="cpu", budget=0.1).run is not None
+
+
+def test_a_sweep_is_no_report_and_holds_against_the_same_sizes_alone(tmp_path: Path) -> None:
+    path = tmp_path / "sweep.json"
+    quick = (*QUICK, "--no-layers")
+    assert CliRunner().invoke(app, ["bench", "mlp_mnist", *quick, "--vary", "B=1,2", "-o", str(path)]).exit_code == 0
+    for more in ((), ("--vary", "B=3,4"), ("--vary", "hidden=1,2")):
+        result = CliRunner().invoke(app, ["bench", "mlp_mnist", *quick, *more, "--against", str(path)])
+        assert result.exit_code == 2
+        assert "holds a sweep over B, of other sizes" in result.stderr
+    same = CliRunner().invoke(app, ["bench", "mlp_mnist", *quick, "--vary", "B=2", "--against", str(path)])
+    assert "× before" in same.stdout
+    shown = CliRunner().invoke(app, ["inspect", str(path)])
+    assert shown.exit_code == 2
+    assert "holds a sweep, a report for each size" in shown.stderr

@@ -64,12 +64,12 @@ def test_no_line_is_wider_than_the_terminal(width: int) -> None:
         assert len(line) <= width, line
 
 
-def test_a_peak_that_was_measured_too_low_is_said() -> None:
+def test_a_forward_above_the_measured_peak_is_explained() -> None:
     slow = report([0.031])
     assert slow.run is not None
     low = replace(slow, run=replace(slow.run, peaks=Peaks("Test CPU", "float32", 1e10, 1e11, None, "measured")))
     text = " ".join(draw(low, 100).split())
-    assert "that was too low: fwdscope devices --measure" in text
+    assert "faster than a large product" in text
     unknown = replace(slow, run=replace(slow.run, peaks=Peaks("Test CPU", "float8", None, None, None, "table")))
     assert "the peak of Test CPU at float8 is not known" in " ".join(draw(unknown, 100).split())
 

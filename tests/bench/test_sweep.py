@@ -136,3 +136,14 @@ def test_a_saved_sweep_is_readable_json() -> None:
     data = json.loads(swept().dumps())
     assert data["vary"] == {"T": ["1", "4"], "B": ["1", "2", "8", "999"]}
     assert data["sweep"][0]["report"]["run"]["latency"]["times"] == [0.001, 0.00101, 0.001]
+
+
+def test_notes_that_differ_in_numbers_alone_are_one() -> None:
+    texts = [("noise: 12 % of 1.5", "alone"), ("noise: 9 % of 1.5",), ("noise: 31 % of 1.5",)]
+    points = tuple(Point((("B", str(i)),), report([1e-3] * 5, notes=found)) for i, found in enumerate(texts))
+    text = draw_sweep(Sweep((Axis("B", ("0", "1", "2")),), points))
+    assert "note: noise: 9 to 31 % of 1.5" in text
+    assert "note: B=0: alone" in text
+    assert text.count("note:") == 2
+    some = Sweep((Axis("B", ("0", "1", "2")),), (*points[:2], Point((("B", "2"),), report([1e-3] * 5))))
+    assert "note: B=0, 1: noise: 9 to 12 % of 1.5" in draw_sweep(some)

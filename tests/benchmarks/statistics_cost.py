@@ -18,10 +18,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fwdscope.model import build
+from fwdscope.model import Network, build
 from fwdscope.model.initialise import materialise
+from fwdscope.run.observation import Observation
 from fwdscope.run.statistics import Collector
 from fwdscope.spec import load
+from fwdscope.trace import trace
 
 RUNS = 7
 AIM = 1.5
@@ -54,6 +56,13 @@ WAYS: dict[str, Way] = {
 }
 
 
+def observed(network: Network, inputs: dict[str, Tensor]) -> None:
+    """What ``inspect`` runs: every operator recorded, every step's inputs and outputs looked at."""
+    observation = Observation(Collector())
+    trace(network, observation, inputs)
+    observation.statistics()
+
+
 def timed(run: Callable[[], object], layers: list[nn.Module], way: Way | None) -> float:
     """Seconds of a forward in which each layer's output is looked at; of the bare one without a way."""
     look, end = way() if way else (None, None)
@@ -84,17 +93,21 @@ def main(spec: str = "specs/resnet50.yaml", *variables: str) -> None:
     inputs = [torch.randn(x.shape) if x.is_floating_point() else torch.zeros_like(x, device="cpu")
               for x in network.example.values()]  # fmt: skip
     layers = [module for module in network.modules() if not any(module.children())]
-    times: dict[str, list[float]] = {name: [] for name in ("bare", *WAYS)}
+    named = dict(zip(network.example, inputs, strict=True))
+    times: dict[str, list[float]] = {name: [] for name in ("bare", "observed run", *WAYS)}
     with torch.inference_mode():
         for run in range(RUNS + 1):
             for name, series in times.items():
-                seconds = timed(lambda: network(*inputs), layers, WAYS.get(name))
+                if name == "observed run":
+                    seconds = timed(lambda: observed(network, named), layers, None)
+                else:
+                    seconds = timed(lambda: network(*inputs), layers, WAYS.get(name))
                 if run:  # the first warms up
                     series.append(seconds)
     bare = statistics.median(times["bare"])
     print(f"{spec} {' '.join(f'{k}={v}' for k, v in settings.items())}, {torch.get_num_threads()} threads")
     for name, series in times.items():
-        aim = f", aim {AIM:.2f}" if name == "statistics" else ""
+        aim = f", aim {AIM:.2f}" if name in ("statistics", "observed run") else ""
         ratio = statistics.median(series) / bare
         print(f"{name:14} {statistics.median(series):6.3f} s   {ratio:5.2f} × the bare forward{aim}")
 

@@ -223,3 +223,12 @@ def test_a_folder_that_cannot_be_written_is_an_error_of_the_input() -> None:
     result = run("a.yaml", "--baseline", "base")
     assert result.exit_code == 2
     assert "--baseline base" in result.stderr
+
+
+def test_the_baseline_of_a_spec_that_ships_lies_at_the_same_place_on_every_machine() -> None:
+    assert run("mlp_xor", "--baseline", "b", "--update").exit_code == 0
+    assert [file.as_posix() for file in Path("b").rglob("*.json")] == ["b/__shipped__/mlp_xor.yaml.json"]
+    held = run("mlp_xor", "--baseline", "b")
+    assert (held.exit_code, "gone" in held.stdout) == (0, False)
+    Path("b/__shipped__/mlp_xor.yaml.json").rename("b/__shipped__/no_such.yaml.json")
+    assert "no_such.yaml.json is the baseline of a spec that is gone" in run("mlp_xor", "--baseline", "b").stdout

@@ -432,3 +432,87 @@ def test_a_copy_of_the_repository_elsewhere_is_no_stale_cache(folder: Path) -> N
     shutil.copytree(folder, folder.parent / "copy")
     os.chdir(folder.parent / "copy")
     assert probe("a.yaml")[::2] == (1, True)
+
+
+# --- odd files, odd names, nobody who reads --------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no named pipes here")
+def test_a_pipe_in_a_folder_is_not_waited_for() -> None:
+    write("specs/a.yaml")
+    os.mkfifo("specs/pipe.yaml")
+    assert files(data("specs")) == ["specs/a.yaml"]
+
+
+def test_a_link_to_nothing_is_told() -> None:
+    write("specs/a.yaml")
+    Path("specs/b.yaml").symlink_to("nowhere.yaml")
+    result = run("specs")
+    assert result.exit_code == 2
+    assert "specs/b.yaml: error: it cannot be read: No such file or directory" in result.stdout
+
+
+def test_a_name_that_a_log_would_obey_is_made_visible() -> None:
+    write("specs/a\n::error::b\x1b[2J.yaml", MLP.replace("75", "74"))
+    for form in ("text", "github", "markdown", "junit"):
+        result = run("specs", "--format", form)
+        assert result.exit_code == 1
+        assert "\x1b" not in result.stdout
+        assert not any(line.startswith("::error::") for line in result.stdout.splitlines())
+
+
+def test_a_name_that_is_no_text_is_written_into_every_form(folder: Path) -> None:
+    name = os.fsencode(folder) + b"/\xff.yaml"
+    try:
+        Path(os.fsdecode(name)).write_text(MLP)
+    except (OSError, UnicodeError):
+        pytest.skip("this file system takes UTF-8 alone")
+    for file in ("a.xml", "a.md", "a.json", "a.txt"):
+        assert run(".", "-o", file).exit_code == 0
+        assert "udcff.yaml" in Path(file).read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([""], "a target is empty: give a spec file, a folder"),
+        (["http://host/a.yaml"], "there is no file or folder http://host/a.yaml"),
+        (["pack.age:name"], "pack.age:name is code of your own, and no spec"),
+        ([".", "--baseline", ""], "--baseline is empty; give a folder"),
+        ([".", "--baseline", "b", "--tolerance", "١%"], "write a percentage, as in --tolerance 1%"),
+        ([".", "-o", "no/folder.xml"], "no/folder.xml cannot be written: there is no folder no"),
+    ],
+)
+def test_what_cannot_be_checked_is_told_before_anything_is(arguments: list[str], message: str) -> None:
+    write("a.yaml", MLP.replace("75", "74"))
+    result = run(*arguments)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert message in result.stderr
+
+
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_nobody_who_reads_changes_no_exit_code(form: str) -> None:
+    """`fwdscope check | head -1` under pipefail is a check still."""
+    write("a.yaml", MLP.replace("75", "74"))
+    command = f"{sys.executable} -m fwdscope check a.yaml --format {form} | true; exit ${{PIPESTATUS[0]}}"
+    result = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
+    assert (result.returncode, result.stderr) == (1, "")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a file that is always full")
+def test_output_that_cannot_be_written_is_told() -> None:
+    write("a.yaml")
+    with Path("/dev/full").open("w") as full:
+        command = [sys.executable, "-m", "fwdscope", "check", "a.yaml"]
+        result = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert (result.returncode, result.stderr) == (2, "error: stdout cannot be written: No space left on device\n")
+
+
+def test_a_latency_on_a_device_nobody_knows_says_that_its_name_may_be_wrong() -> None:
+    write("a.yaml", MLP + "  latency: <= 1 s on H10\n")
+    write("b.yaml", MLP + "  latency: <= 1 s on A100\n")
+    reasons = [spec["points"][-1]["reason"] for spec in data("a.yaml", "b.yaml")["specs"]]
+    assert reasons[0].startswith("no device here is called H10; here is ")
+    assert "did you mean H100" in reasons[0]
+    assert reasons[1].startswith("no device here is called A100; here is ")
+    assert "did you mean" not in reasons[1]

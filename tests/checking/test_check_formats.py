@@ -21,6 +21,10 @@ SHORT = Told(
     ("as promised until fc1",),
     "a.yaml:10:11: error: params: expected 74, got 75 [expect]\n   |\n10 |   params: 74\n   |           ^^",
 )
+SUMS = (
+    "4 specs: 1 ok, 1 fell short, 1 wrong, 1 defect  ·  2 held, 1 not, 1 skipped, 1 other file skipped  ·  1.2 s "
+    "(1 unchanged)"
+)
 HARD = 'x < 1 & "y" % 50, 100%:\r\nnext `line`\x1b[31m | ]]>'
 
 
@@ -83,8 +87,21 @@ def test_text_is_a_line_for_each_then_the_problems_then_the_sums() -> None:
         "s/ok.yaml:5:3: note: linear has …",
         "note: base/gone.yaml.json is the baseline of a spec that is gone",
         "",
-        "4 specs: 1 ok, 1 fell short, 1 wrong, 1 defect  ·  2 held, 1 not, 1 skipped  ·  1.2 s (1 unchanged)",
+        SUMS,
     ]
+
+
+def test_a_spec_that_cannot_be_built_has_no_costs_and_wide_names_keep_the_columns() -> None:
+    some = Run(
+        (
+            outcome(file="漢字.yaml"),
+            outcome(file="a.yaml", state="wrong", problems=(Told("name", "m"),), params=None, macs=None),
+        ),
+        1.0,
+    )
+    first, second, *_ = draw("text", some).splitlines()
+    assert first == "漢字.yaml  ok, expects nothing           75 params       264 MACs     0.00 s"
+    assert second == "a.yaml     1 problem                                                  0.00 s"
 
 
 def test_colour_changes_no_letter() -> None:
@@ -191,6 +208,19 @@ def test_junit_keeps_to_elements_and_attributes_that_every_reader_knows() -> Non
     for run in (one_of_each(), hard()):
         for element in ET.fromstring(draw("junit", run)).iter():
             assert set(element.attrib) <= known[element.tag]
+
+
+def test_junit_names_every_case_once_on_one_line_and_counts_them() -> None:
+    for run in (one_of_each(), hard()):
+        suite = ET.fromstring(draw("junit", run))[0]
+        names = [(case.get("classname"), case.get("name")) for case in suite.iter("testcase")]
+        assert len(set(names)) == len(names) == int(suite.get("tests", ""))
+        assert not any("\n" in str(name) for _, name in names)
+        found = {tag: len(list(suite.iter(tag))) for tag in ("failure", "error", "skipped")}
+        told = {
+            tag: int(suite.get(name, "")) for tag, name in zip(found, ("failures", "errors", "skipped"), strict=True)
+        }
+        assert found == told
 
 
 def test_junit_is_xml_whatever_the_file_says() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
@@ -21,8 +22,17 @@ class FakeCuda:
     # Devices that no context can be made on.
     taken: tuple[int, ...] = ()
     asked: list[int] = field(default_factory=list)
+    # What torch warns of when it looks for devices, and what it says when CUDA cannot be started.
+    warning: str | None = None
+    broken: str | None = None
+
+    def init(self) -> None:
+        if self.broken or not self.gpus:
+            raise RuntimeError(self.broken or "No CUDA GPUs are available")
 
     def is_available(self) -> bool:
+        if self.warning:
+            warnings.warn(self.warning, stacklevel=2)
         return bool(self.gpus)
 
     def device_count(self) -> int:
@@ -32,6 +42,7 @@ class FakeCuda:
         return self.current
 
     def get_device_properties(self, index: int) -> Any:
+        self.init()
         name, total, _ = self.gpus[index]
         return SimpleNamespace(name=name, total_memory=total)
 

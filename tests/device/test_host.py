@@ -147,3 +147,15 @@ def test_this_computer_has_memory() -> None:
     assert found.total is not None
     assert found.free is not None
     assert 0 < found.free <= found.total
+
+
+@pytest.mark.parametrize(("load", "is_busy"), [(0.5, False), (4.9, False), (5.1, True)])
+def test_more_programs_than_cores_keep_a_computer_busy(load: float, is_busy: bool) -> None:
+    assert host.busy(lambda: (load, 0.0, 0.0), cores=4) is is_busy
+
+
+def test_a_computer_that_does_not_say_is_taken_for_idle() -> None:
+    def unknown() -> tuple[float, float, float]:
+        raise OSError
+
+    assert not host.busy(unknown, cores=4)

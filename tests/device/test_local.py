@@ -70,7 +70,7 @@ def test_the_cpu_answers_to_its_number_too() -> None:
     ("asked", "lib", "words"),
     [
         ("cuda", fake_torch(cuda=None), ("no cuda here", "built without CUDA", "here is cpu alone")),
-        ("cuda", fake_torch(), ("no cuda here", "finds no GPU", "here is cpu alone")),
+        ("cuda", fake_torch(), ("no cuda here", "says: No CUDA GPUs are available", "here is cpu alone")),
         ("cuda:2", fake_torch(H100, T4), ("no cuda:2", "cpu, cuda:0 (NVIDIA H100 80GB HBM3) and cuda:1 (Tesla T4)")),
         ("mps", fake_torch(H100), ("no mps here", "Apple's GPU", "cpu and cuda:0")),
         ("gpu", fake_torch(H100), ("no device 'gpu'", "write cpu, cuda, cuda:1 or mps", "cuda:0 (NVIDIA")),
@@ -108,3 +108,26 @@ def test_a_gpu_that_is_here_has_a_name_and_memory() -> None:
     assert found.memory
     assert found.free
     assert found.free <= found.memory
+
+
+def test_a_gpu_that_cannot_be_started_leaves_the_cpu_usable() -> None:
+    lib = fake_torch(
+        H100, broken="CUDA unknown error - this may be due to an incorrectly set up environment. Try again"
+    )
+    assert [one.device for one in devices(lib)] == ["cpu"]
+    assert preferred(lib).device == "cpu"
+    with pytest.raises(
+        DeviceError, match=r"says: CUDA unknown error - this may be due to an incorrectly set up env\w+\)"
+    ):
+        find("cuda", lib)
+
+
+def test_a_driver_that_is_too_old_is_told_to_who_asks_for_cuda_and_to_nobody_else(
+    recwarn: pytest.WarningsRecorder,
+) -> None:
+    old = "The NVIDIA driver on your system is too old (found version 11040). Please update your GPU driver by …"
+    lib = fake_torch(warning=f"CUDA initialization: {old}", broken=old)
+    assert find("cpu", lib).device == "cpu"
+    with pytest.raises(DeviceError, match=r"is too old \(found version 11040\)\); here is cpu alone"):
+        find("cuda:0", lib)
+    assert not recwarn.list

@@ -4,16 +4,29 @@ from __future__ import annotations
 
 import json
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
+from fwdscope.device import host
 from fwdscope.device import peaks as module
 from fwdscope.device.local import LocalDevice
-from fwdscope.device.peaks import Stopwatch, cache_file, copy_rate, fastest, forget, measured, peaks, product_rate
+from fwdscope.device.peaks import (
+    Stopwatch,
+    cache_file,
+    confirmed,
+    convolution_rate,
+    copy_rate,
+    fastest,
+    forget,
+    measured,
+    peaks,
+    product_rate,
+)
 
 GIB = 1024**3
 CPU = LocalDevice("cpu", "Some CPU", 16 * GIB, 8 * GIB)
@@ -53,6 +66,7 @@ def rates(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     monkeypatch.setattr(module, "product_rate", product)
     monkeypatch.setattr(module, "copy_rate", copy)
+    monkeypatch.setattr(module, "convolution_rate", lambda device, dtype, watch: 3e12)
     return taken
 
 
@@ -186,6 +200,21 @@ def test_measuring_leaves_torchs_random_numbers_as_they_were() -> None:
 # --- remembering -----------------------------------------------------------------------------------------------------
 
 
+def test_convolutions_of_a_cpu_have_a_roof_of_their_own_where_it_is_higher(rates: list[str]) -> None:
+    assert measured(CPU, "float32").convolution_flops == 3e12
+    assert measured(CPU, "bfloat16").flops == 4e12
+    assert measured(CPU, "bfloat16").convolution_flops is None
+    assert measured(CPU, "float16").convolution_flops is None, "nothing to compare it with"
+
+
+def test_a_real_convolution_has_a_rate_and_one_without_room_none() -> None:
+    rate = convolution_rate(replace(CPU, free=64 * 1024**2), "float32", Stopwatch(), budget=0.02)
+    assert rate is not None
+    assert 1e6 < rate < 1e18
+    assert convolution_rate(replace(CPU, free=1000), "float32", Stopwatch()) is None
+    assert convolution_rate(CPU, "int8", Stopwatch()) is None
+
+
 def test_a_figure_is_measured_once(rates: list[str], file: Path) -> None:
     first = measured(CPU, "float32")
     assert (first.name, first.dtype, first.flops, first.bandwidth) == ("Some CPU", "float32", 2e12, 5e10)
@@ -227,7 +256,7 @@ def test_figures_are_those_of_a_device_a_torch_and_so_many_threads(
 
 @pytest.mark.parametrize(
     "text",
-    ["", "{", "[]", '"x"', "null", '{"version": 0, "devices": {}}', '{"version": 1, "devices": 3}', "[" * 100_000],
+    ["", "{", "[]", '"x"', "null", '{"version": 0, "devices": {}}', '{"version": 2, "devices": 3}', "[" * 100_000],
     ids=["empty", "cut", "list", "text", "null", "version", "shape", "deep"],
 )
 def test_a_broken_file_is_ignored_and_written_again(rates: list[str], file: Path, text: str) -> None:
@@ -236,10 +265,21 @@ def test_a_broken_file_is_ignored_and_written_again(rates: list[str], file: Path
     assert measured(CPU, "float32").flops == 2e12
     measured(CPU, "float32")
     assert rates == ["float32", "bandwidth"]
-    assert json.loads(file.read_text())["version"] == 1
+    assert json.loads(file.read_text())["version"] == 2
 
 
-@pytest.mark.parametrize("value", ["fast", -1.0, 0, True, [1]])
+NOW = 1_800_000_000.0
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        *("fast", -1.0, 0, True, [1], None, {"rate": 2e12}),
+        *({"rate": rate, "at": NOW, "busy": False} for rate in ("fast", -1.0, 0, True, [1])),
+        {"rate": 2e12, "at": "today", "busy": False},
+        {"rate": 2e12, "at": NOW, "busy": None},
+    ],
+)
 def test_a_figure_that_is_no_rate_is_measured_again(rates: list[str], file: Path, value: object) -> None:
     measured(CPU, "float32")
     data = json.loads(file.read_text())
@@ -296,6 +336,87 @@ def test_the_file_lies_in_the_users_cache_folder(system: str, environment: dict[
     assert cache_file(system, environment) == (None if place is None else Path(place))
 
 
+# --- too low ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def world(monkeypatch: pytest.MonkeyPatch) -> World:
+    """A device whose speed, and what runs beside it, a test decides."""
+    made = World()
+    monkeypatch.setattr(module, "product_rate", made.product)
+    monkeypatch.setattr(module, "copy_rate", lambda device, watch: 5e10)
+    monkeypatch.setattr(module, "convolution_rate", lambda device, dtype, watch: None)
+    monkeypatch.setattr(module, "_now", lambda: made.now)
+    monkeypatch.setattr(host, "busy", lambda: made.busy)
+    return made
+
+
+class World:
+    """What is measured of it, and when."""
+
+    def __init__(self) -> None:
+        self.now, self.busy, self.rate, self.measured = NOW, False, 2e12, 0
+
+    def product(self, device: LocalDevice, dtype: str, watch: Stopwatch) -> float:
+        """A measurement."""
+        self.measured += 1
+        return self.rate
+
+    def seen(self, seconds: float, rate: float) -> float | None:
+        """The peak so many seconds later, were the device measured at this rate now."""
+        self.now += seconds
+        self.rate = rate
+        return measured(CPU, "float32").flops
+
+
+def test_a_figure_is_good_for_a_month_and_then_whatever_is_measured(world: World) -> None:
+    assert world.seen(0, 2e12) == 2e12
+    assert world.seen(29 * 86_400, 3e12) == 2e12
+    assert world.seen(2 * 86_400, 1e12) == 1e12
+    assert world.measured == 2
+
+
+def test_a_figure_of_a_busy_machine_is_measured_again_soon_and_the_higher_one_stays(world: World) -> None:
+    world.busy = True
+    assert world.seen(0, 1e12) == 1e12
+    assert world.seen(599, 9e12) == 1e12
+    assert world.seen(2, 0.5e12) == 1e12, "slower still says nothing against the first"
+    assert world.measured == 2
+    world.busy = False
+    assert world.seen(601, 2e12) == 2e12
+    assert world.seen(86_400, 3e12) == 2e12
+    assert world.measured == 3
+
+
+def test_a_figure_of_the_future_is_measured_again(world: World) -> None:
+    world.seen(0, 2e12)
+    assert world.seen(-3_600, 3e12) == 3e12
+
+
+def test_a_figure_that_was_beaten_is_measured_again_but_not_every_time(world: World) -> None:
+    world.seen(0, 1e12)
+    world.rate = 2e12
+    assert confirmed(CPU, "float32").flops == 1e12, "it was measured just now"
+    world.now += 601
+    assert confirmed(CPU, "float32").flops == 2e12
+    world.now, world.rate = world.now + 601, 1.5e12
+    assert confirmed(CPU, "float32").flops == 2e12, "it never falls"
+    assert measured(CPU, "float32").flops == 2e12
+    assert world.measured == 3
+
+
+def test_a_gpu_does_not_mind_a_busy_processor(world: World, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_has_tf32", lambda device: False)
+    world.busy = True
+    measured(replace(H100, name="NVIDIA GeForce RTX 3090 Ti"), "float32")
+    assert [
+        one["busy"] for figures in json.loads(file.read_text())["devices"].values() for one in figures.values()
+    ] == [
+        False,
+        False,
+    ]
+
+
 # --- published -------------------------------------------------------------------------------------------------------
 
 
@@ -306,28 +427,71 @@ def test_a_gpu_whose_figures_are_published_is_not_measured(rates: list[str]) -> 
     assert rates == []
 
 
-def test_torchs_settings_decide_what_float32_runs_in(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def precisions() -> Iterator[None]:
+    """What torch may compute float32 in, put back afterwards."""
+    products, convolutions = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
+    yield
+    torch.set_float32_matmul_precision(products)
+    torch.backends.cudnn.allow_tf32 = convolutions
+
+
+@pytest.mark.usefixtures("precisions")
+def test_torchs_settings_decide_what_float32_runs_in() -> None:
     found = peaks(H100, "float32")
     assert (found.flops, found.convolution_flops) == (67e12, 494.5e12)
-    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
+    torch.backends.cudnn.allow_tf32 = False
     assert peaks(H100, "float32").convolution_flops is None
-    monkeypatch.setattr(torch, "get_float32_matmul_precision", lambda: "high")
+    torch.set_float32_matmul_precision("high")
     assert peaks(H100, "float32").flops == 494.5e12
     # A T4 has no units for TF32, whatever a program allows.
     assert peaks(replace(H100, name="Tesla T4"), "float32").flops == 8.1e12
+
+
+@pytest.mark.skipif(not hasattr(torch.backends.cuda.matmul, "fp32_precision"), reason="this torch has one for all")
+@pytest.mark.usefixtures("precisions")
+def test_each_operators_own_setting_decides_too() -> None:
+    matmul, convolution = torch.backends.cuda.matmul, torch.backends.cudnn.conv
+    kept = matmul.fp32_precision, convolution.fp32_precision
+    try:
+        matmul.fp32_precision, convolution.fp32_precision = "tf32", "ieee"
+        # Of these, torch's settings for all operators say nothing but an error.
+        found = peaks(H100, "float32")
+        assert (found.flops, found.convolution_flops) == (494.5e12, None)
+    finally:
+        matmul.fp32_precision, convolution.fp32_precision = kept
 
 
 def test_a_gpu_that_is_not_in_the_table_is_measured_also_in_tf32(
     rates: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "_has_tf32", lambda device: True)
-    precisions: list[str] = []
-    monkeypatch.setattr(torch, "set_float32_matmul_precision", precisions.append)
+    allowed: list[bool] = []
+    rate = module.product_rate
+
+    def watched(*arguments: Any) -> float | None:
+        allowed.append(module._products_in_tf32())
+        return rate(*arguments)
+
+    monkeypatch.setattr(module, "product_rate", watched)
     found = peaks(replace(H100, name="NVIDIA GeForce RTX 3090 Ti"), "float32")
     assert (found.source, found.flops, found.convolution_flops) == ("measured", 2e12, 2e12)
-    # As the program had it, afterwards.
-    assert precisions == ["high", "highest"]
     assert rates == ["float32", "float32", "bandwidth"]
+    assert allowed == [False, True]
+    # As the program had it, afterwards.
+    assert not module._products_in_tf32()
+    assert torch.get_float32_matmul_precision() == "highest"
+
+
+def test_loading_a_gpus_kernels_is_in_no_budget(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock()
+    first = iter([3.0])
+    # The library takes 3 s to load; then 10 TFLOP/s: 2 · 2048³ / 1e13 = 1.7 ms, 8192: 110 ms.
+    sizes = products(monkeypatch, clock, lambda size: next(first, 0.0) + 2 * size**3 / 1e13)
+    rate = product_rate(replace(H100, name="Some GPU"), "float32", Stopwatch(clock), budget=0.5)
+    assert rate == pytest.approx(1e13)
+    assert sizes[:2] == [256, 256]
+    assert sizes[-1] >= 4096
 
 
 def test_a_cpu_is_measured_by_its_name(rates: list[str]) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
 
 from fwdscope.model import Network, build
 from fwdscope.model.initialise import materialise
@@ -210,3 +211,23 @@ def test_gradients_reach_the_parameters() -> None:
     built = materialise(network(lines("fc = Linear(4)", "scale = Parameter(ones(4))", "fc * scale")))
     built(torch.randn(2, 8)).sum().backward()
     assert all(p.grad is not None for p in built.parameters())
+
+
+def test_what_the_caller_fills_is_not_initialised(monkeypatch: pytest.MonkeyPatch) -> None:
+    filled: list[nn.Linear] = []
+    built = network(lines("a = Linear(4)", "b = Linear(4)", "c = Linear(4)"))
+    monkeypatch.setattr(nn.Linear, "reset_parameters", lambda layer: filled.append(layer))
+    materialise(built, given=["a.weight", "a.bias", "b.weight"])
+    # Half of b is left to be initialised, so b is.
+    assert filled == [built.get_submodule("b"), built.get_submodule("c")]
+
+
+def test_tied_weights_leave_meta_tied() -> None:
+    built = network(lines("a = Linear(8)", "b = Linear(8)"))
+    one, other = built.get_submodule("a"), built.get_submodule("b")
+    assert isinstance(one, nn.Linear)
+    other._parameters["weight"] = one.weight
+    materialise(built)
+    assert other.weight is one.weight
+    assert one.weight.device.type == "cpu"
+    assert other.bias is not one.bias

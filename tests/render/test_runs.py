@@ -224,6 +224,11 @@ def test_the_header_says_how_it_was_run() -> None:
     assert summary.ran_on(cast)[1:] == (
         "autocast to bfloat16", "compiled", "channels last", "train", "seed 0", "weights from r50.safetensors",
     )  # fmt: skip
+    # A module of Python's has no file, and weights before it is run.
+    own = replace(RESNET, source=None)
+    assert summary.ran_on(own)[-1] == "weights of the module's own"
+    loaded = replace(own, run=replace(own.run, weights="r50.safetensors"))
+    assert summary.ran_on(loaded)[-1] == "weights from r50.safetensors"
     assert summary.ran_on(sample_reports.resnet50()) == ()
 
 

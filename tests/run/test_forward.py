@@ -338,3 +338,26 @@ def test_a_module_that_looks_at_data_is_reported_as_it_ran() -> None:
     report = fwdscope.inspect(Choosing(), torch.ones(2, 4), device="cpu", latency=False)
     assert [(row.path, row.output_shapes) for row in report.layers if row.kind == "layer"] == [("many", ((2, 8),))]
     assert row(report, "many").stats is not None
+
+
+class Between(nn.Module):
+    """A logarithm of negative numbers between two layers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.last = nn.Identity(), nn.ReLU()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last(torch.log(self.first(x)))
+
+
+def test_a_nan_made_between_the_layers_of_a_module_is_the_modules_own() -> None:
+    report = fwdscope.inspect(Between(), torch.tensor([-1.0, 2.0, -3.0]), device="cpu", latency=False)
+    assert report.run is not None
+    broken = report.run.first_nonfinite
+    assert broken is not None
+    assert (broken.path, broken.text, broken.nans) == ("forward", "Between.forward itself", 2)
+    assert [stats.min for stats in broken.inputs] == [-3.0]
+    own = row(report, "forward").stats
+    assert own is not None
+    assert own.nans == 2

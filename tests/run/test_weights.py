@@ -155,6 +155,37 @@ def test_files_that_cannot_be_read_are_errors(tmp_path: Path) -> None:
     (tmp_path / "torn.pt").write_bytes(b"PK\x03\x04 torn")
     (tmp_path / "torn.safetensors").write_bytes(b"\x08")
     (tmp_path / "bare.pt").write_bytes(pickle.dumps(3))
-    for name in ("torn.pt", "torn.safetensors", "bare.pt", "absent.pt", "weights.h5"):
+    (tmp_path / "nothing.pt").touch()
+    (tmp_path / "noise.pt").write_bytes(b"\x00\x01\x02" * 99)
+    (tmp_path / "folder.pt").mkdir()
+    for name in (
+        "torn.pt",
+        "torn.safetensors",
+        "bare.pt",
+        "absent.pt",
+        "weights.h5",
+        "nothing.pt",
+        "noise.pt",
+        "folder.pt",
+    ):
         with pytest.raises(RunError, match=name):
             matching(tmp_path / name, Net())
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [("nothing.pt", "it is empty"), ("noise.pt", "no file that torch.save wrote"), ("folder.pt", "is a folder")],
+)
+def test_what_is_no_file_of_weights_is_told_apart_from_what_could_run_code(
+    tmp_path: Path, name: str, said: str
+) -> None:
+    path = tmp_path / name
+    path.mkdir() if name == "folder.pt" else path.write_bytes(b"" if name == "nothing.pt" else b"\x00\x01\x02" * 99)
+    with pytest.raises(RunError, match=said):
+        matching(path, Net())
+
+
+def test_complex_numbers_do_not_lose_their_imaginary_part(tmp_path: Path) -> None:
+    tensors = state() | {"fc1.weight": torch.zeros(8, 4, dtype=torch.complex64)}
+    with pytest.raises(RunError, match=r"fc1.weight holds complex numbers, and the model's is torch.float32"):
+        matching(saved(tmp_path / "weights.pt", tensors), Net())

@@ -18,6 +18,7 @@ from fwdscope.spec import names
 from fwdscope.spec.check import Checked, check
 from fwdscope.spec.parser import parse
 from fwdscope.spec.problems import Source, SpecError
+from fwdscope.spec.replaced import told_at_set
 from fwdscope.spec.source import decode
 
 X = "x: randn(2, 8)"
@@ -403,13 +404,59 @@ def test_the_command_line_replaces_a_var_and_what_follows_from_it() -> None:
 
 
 def test_a_var_that_the_command_line_names_has_to_be_there() -> None:
-    with pytest.raises(SpecError, match=r"--set D: there is no var D"):
+    with pytest.raises(SpecError) as refused:
         checked("- Linear(d)", "vars: {d: 8}", variables={"D": "3"})
+    assert str(refused.value).split("\n") == [
+        "--set D:1:1: error: there is no var D [name]",
+        "  |",
+        "1 | D=3",
+        "  | ^",
+        "  = help: write `d`",
+    ]
 
 
 def test_a_wrong_value_of_the_command_line_is_shown_in_its_own_text() -> None:
     with pytest.raises(SpecError, match=r"--set d:1:3: error: the expression ends too soon"):
         checked("- Linear(d)", "vars: {d: 8}", variables={"d": "3 +"})
+
+
+def _refused(layers: str, head: str, variables: Mapping[str, str], inputs: str = X) -> str:
+    text = f"inputs:\n  {inputs}\n{dedent(head)}\nlayers:\n{indent(dedent(layers).strip(), '  ')}\n"
+    spec = parse(Source("net.yaml", text), variables)
+    with pytest.raises(SpecError) as refused, told_at_set(spec):
+        build(check(spec))
+    return str(refused.value)
+
+
+def test_a_value_of_the_command_line_that_is_wrong_is_told_there_and_not_at_the_file() -> None:
+    said = _refused("- Linear(d)", "vars: {d: 8}", {"d": "abc"}).split("\n")
+    assert said[0] == "--set d:1:1: error: unknown name abc [name]"
+    assert said[2:4] == ["1 | abc", "  | ^^^"]
+    assert said[4] == "  = help: a string stands in quotes: `'abc'`"
+    # Two such values with one message are two problems.
+    assert _refused("- Linear(d)", "vars: {d: 8, e: 8}", {"d": "abc", "e": "abc"}).count("unknown name abc") == 2
+
+
+def test_a_size_of_the_command_line_that_cannot_be_is_told_there_with_the_line_that_takes_it() -> None:
+    said = _refused("- Linear(3)", "vars: {B: 2}", {"B": "-1"}, "x: randn(B, 8)").split("\n")
+    assert said[0] == "--set B:1:1: error: randn: -1 is not a size [shape]"
+    assert said[4] == "  = net.yaml:2:6: x: randn(B, 8)"
+    # A -1 that the file itself says is the file's.
+    said = _refused("- Linear(3)", "vars: {B: 2}", {"B": "4"}, "x: randn(B, -1)").split("\n")
+    assert said[0].startswith("net.yaml:2:6: error: randn: -1 is not a size")
+    assert said[4] == "  = B is 4, by --set"
+
+
+def test_a_line_that_a_value_of_the_command_line_breaks_says_so_below() -> None:
+    head = "vars: {d: 8, wide: 2 * d, other: 1}"
+    said = _refused("- Linear(8)(x) + Linear(wide)(x)", head, {"d": "5", "other": "2"})
+    assert said.startswith("net.yaml:5:")
+    assert "= d is 5, by --set" in said
+    assert "other" not in said
+    # A block's own setting hides the var of its name.
+    said = _refused("- Mine(3)", "vars: {d: 8}\nblocks:\n  Mine(d):\n    - x + Linear(d)(x)", {"d": "4"})
+    assert "Linear(d)" in said
+    assert "--set" not in said
 
 
 def test_defaults_lie_under_every_later_use() -> None:

@@ -230,9 +230,10 @@ def test_on_a_gpu_the_host_runs_ahead_and_one_wait_ends_a_pass() -> None:
     assert by_path(rows)["first"] == pytest.approx(1e-6)
     # Five layers of a microsecond each; no launch is in it.
     assert whole == pytest.approx(5e-6)
-    # One warm-up and four passes, each with one lead.
+    # One warm-up and four passes. The warm-up has no lead; it says how long the host takes: five launches of 0.1 ms,
+    # and half as much again.
     assert cuda.synchronisations == 5
-    assert len(cuda.slept) == 5
+    assert cuda.slept == pytest.approx([750_000] * 4, abs=1)
 
 
 def test_on_a_gpu_a_module_is_launched_ahead_of_the_device_too() -> None:
@@ -253,6 +254,48 @@ def test_on_a_gpu_a_module_is_launched_ahead_of_the_device_too() -> None:
     assert whole == pytest.approx(4e-6)
     # The warm-up has no lead; it says how long the host takes: four launches of 0.1 ms, and half as much again.
     assert cuda.slept == [600_000] * 3
+
+
+def test_a_call_that_waits_for_the_device_makes_no_lead_longer() -> None:
+    network, inputs, _ = network_of(STACKED)
+    time = Time()
+    cuda = Cuda(time)
+
+    def counted(*_: Any) -> None:
+        """As a mask whose Trues are counted: the host goes on when the device is through, a lead included."""
+        cuda.launch(1e-6, host=1e-4)
+        cuda.synchronize(None)
+
+    network.get_submodule("first").register_forward_hook(counted)
+    latencies(network, inputs, passes=8, clock=EventClock(torch.device("cuda:0"), cuda, time))
+    # 0.1 ms and half as much again, before the eighth pass as before the first.
+    assert cuda.slept == pytest.approx([150_000] * 8, abs=1)
+
+
+def test_a_slow_host_holds_the_device_no_longer_than_a_second() -> None:
+    network, inputs, _ = network_of(STACKED)
+    time = Time()
+    cuda = Cuda(time)
+    network.get_submodule("first").register_forward_hook(lambda *_: cuda.launch(1e-6, host=30.0))
+    latencies(network, inputs, passes=1, clock=EventClock(torch.device("cuda:0"), cuda, time))
+    assert cuda.slept == [1_000_000_000]
+
+
+def test_a_long_module_is_launched_in_stretches_whose_leads_are_in_no_time() -> None:
+    time = Time()
+    cuda = Cuda(time)
+    module, x = nn.Sequential(*(nn.Linear(2, 2) for _ in range(300))), torch.randn(2, 2)
+    pairs = rows_with_nodes(trace_module(module, [x], {}, where_it_lives=True)[0])
+    for inner in module:
+        inner.register_forward_hook(lambda *_: cuda.launch(1e-6, host=1e-4))
+    clock = EventClock(torch.device("cuda:0"), cuda, time)
+    times = latencies(module, [x], passes=2, clock=clock)
+    _, whole = with_latencies(pairs, times)
+    assert whole == pytest.approx(300e-6)
+    # The whole's own time goes around all of it; the second and third stretch began inside it.
+    assert times.of([("begin", 0)]) == pytest.approx([300e-6] * 2)
+    # 301 begin: 128, 128 and 45; the first of them, the whole, launches nothing itself.
+    assert cuda.slept == pytest.approx([127 * 150_000, 128 * 150_000, 45 * 150_000] * 2, rel=1e-3)
 
 
 def test_rows_without_times_stay_as_they_were() -> None:

@@ -178,3 +178,98 @@ def test_a_spec_takes_no_inputs_and_a_file_that_is_not_there_says_so() -> None:
         fwdscope.inspect("mlp_xor", torch.randn(2, 2))
     with pytest.raises(FileNotFoundError, match="nowhere"):
         fwdscope.inspect("nowhere.yaml")
+
+
+# --- sparse tensors --------------------------------------------------------------------------------------------------
+
+
+class Pruned(nn.Module):
+    """A sparse matrix before a linear layer."""
+
+    def __init__(self, weight: torch.Tensor) -> None:
+        super().__init__()
+        self.register_buffer("graph", weight)
+        self.fc = nn.Linear(8, 4)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.fc(self.graph @ x)
+
+
+class Sparsified(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x.to_sparse()
+
+
+@pytest.mark.filterwarnings("ignore:Sparse")
+@pytest.mark.parametrize(
+    ("layout", "size"),
+    [
+        # 8 values of 4 bytes with two indices of 8 each; or 9 row ends and 8 columns.
+        (torch.sparse_coo, 8 * (4 + 2 * 8)),
+        (torch.sparse_csr, 8 * 4 + (9 + 8) * 8),
+        (torch.sparse_csc, 8 * 4 + (9 + 8) * 8),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("device", ["meta", "cpu"])
+def test_a_sparse_weight_counts_what_it_holds_and_its_operators_are_not_counted(
+    layout: torch.layout, size: int, device: str
+) -> None:
+    found = fwdscope.inspect(Pruned(torch.eye(8).to_sparse(layout=layout)), torch.randn(8, 8), device=device)
+    # Without numbers nothing says how many there are, so that it ran where it lives.
+    assert (found.device, found.totals.buffer_bytes) == ("cpu", size)
+    assert found.uncounted
+    assert next(row for row in found.layers if row.path == "fc").macs == 8 * 8 * 4
+    # graph @ x and what fc makes of it: 8 · 8 and 8 · 4 floats.
+    assert (found.totals.peak_activations or 0) >= 8 * 8 * 4 + 8 * 4 * 4
+
+
+def test_a_sparse_result_is_as_large_as_its_indices_and_values() -> None:
+    x = torch.zeros(8, 8)
+    x[0, 0] = x[3, 1] = x[5, 7] = 1.0
+    found = fwdscope.inspect(nn.Sequential(Sparsified()), x)
+    # Three values of 4 bytes, each with two indices of 8.
+    assert [row.output_bytes for row in found.layers] == [60]
+    assert found.totals.peak_activations == 60
+    assert found.uncounted == ("aten._to_sparse",)
+    assert fwdscope.inspect(Sparsified(), x, device="cpu", latency=False).layers[0].stats is not None
+
+
+# --- compiled modules ------------------------------------------------------------------------------------------------
+
+
+class Nested(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc = nn.Linear(8, 8)
+        self.inner = torch.compile(nn.Sequential(nn.Linear(8, 8), nn.ReLU()), backend="eager")
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.inner(self.fc(x))
+
+
+@pytest.mark.parametrize("device", ["meta", "cpu"])
+def test_a_compiled_module_is_reported_as_the_one_that_was_compiled(device: str) -> None:
+    compiled: list[object] = []
+
+    def backend(graph: torch.fx.GraphModule, inputs: object) -> object:
+        compiled.append(graph)
+        return graph.forward
+
+    plain = nn.Sequential(nn.Linear(8, 4), nn.ReLU())
+    module = torch.compile(plain, backend=backend)
+    found = fwdscope.inspect(module, torch.randn(2, 8), device=device, latency=False)
+    expected = fwdscope.inspect(plain, torch.randn(2, 8))
+    assert (found.name, names(found)) == ("Sequential", names(expected))
+    assert not compiled
+    module(torch.randn(2, 8))
+    assert len(compiled) == 1
+
+
+def test_compiled_parts_run_as_they_were_written() -> None:
+    torch._dynamo.utils.counters.clear()
+    found = fwdscope.inspect(Nested(), torch.randn(2, 8))
+    # The paths are keys of the state_dict.
+    assert [row.path for row in found.layers][-2:] == ["inner._orig_mod.0", "inner._orig_mod.1"]
+    assert found.totals.macs == 2 * 2 * 8 * 8
+    assert not torch._dynamo.utils.counters["frames"]

@@ -173,6 +173,42 @@ def test_the_modules_inside_torchs_own_layers_are_rows() -> None:
     assert found.layers[0].params == sum(p.numel() for p in module.parameters())
 
 
+def test_the_experts_of_a_mixture_are_stacks_with_the_paths_of_their_weights() -> None:
+    text = lines("MixtureOfExperts(Sequential(Linear(16), ReLU, Linear(8)), 4, top_k=2)", inputs="x: randn(2, 4, 8)")
+    found = report(text)
+    expert = "mixtureofexperts.experts.0"
+    assert brief(found.layers) == [
+        ("mixtureofexperts", "layer", "MixtureOfExperts"),
+        ("mixtureofexperts.gate", "layer", "Linear"),
+        (expert, "copies", "Sequential"),
+        (f"{expert}.0", "layer", "Linear"),
+        (f"{expert}.1", "layer", "ReLU"),
+        (f"{expert}.2", "layer", "Linear"),
+    ]
+    assert [(row.label, row.text, row.repeat, row.depth) for row in found.layers[2:4]] == [
+        ("0–3", "Sequential", 4, 2),
+        ("0", "Linear", 1, 3),
+    ]
+    # (8 · 16 + 16) + (16 · 8 + 8)
+    assert found.layers[2].params == 280
+    keys = build(check(parse(Source("test.yaml", text)))).state_dict()
+    owners = [row for row in found.layers if row.kind == "layer" and row.parameters]
+    assert {f"{row.path}.{one.name}" for row in owners for one in row.parameters} <= set(keys)
+
+
+def test_a_block_that_an_expert_calls_is_one_row() -> None:
+    blocks = "blocks:\n  Inner(d):\n    - Linear(d)\n    - ReLU\n  Expert(d):\n    - Inner(d)\n    - Linear(8)\n"
+    found = report(lines("MixtureOfExperts(Expert(16), 4)", inputs="x: randn(2, 4, 8)", extra=blocks))
+    expert = "mixtureofexperts.experts.0"
+    assert brief(found.layers)[2:] == [
+        (expert, "copies", "Expert"),
+        (f"{expert}.inner", "block", "Inner"),
+        (f"{expert}.inner.linear", "layer", "Linear"),
+        (f"{expert}.inner.relu", "layer", "ReLU"),
+        (f"{expert}.linear", "layer", "Linear"),
+    ]
+
+
 def test_rows_know_which_rows_they_read() -> None:
     found = report(lines("a = Linear(8)", "b = Linear(8)(x)", "a + b"))
     assert [row.sources for row in found.layers] == [(), (), (0, 1)]

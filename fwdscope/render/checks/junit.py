@@ -59,7 +59,7 @@ def _name(point: Point) -> str:
     if point.kind == "baseline":
         return "baseline"
     sign = "->" if point.kind == "promise" else "is"
-    return f"line {point.line}: {point.what} {sign} {point.expected}"
+    return " ".join(f"line {point.line}: {point.what} {sign} {point.expected}".split())
 
 
 def _case(suite: ET.Element, outcome: Outcome, name: str, seconds: float = 0.0) -> ET.Element:

@@ -8,6 +8,7 @@ from fwdscope.checking.outcome import Outcome, Run
 from fwdscope.render.checks import words
 from fwdscope.render.problems import coloured
 from fwdscope.render.rows import printable
+from fwdscope.spec.problems import width as cells
 
 _COLOURS = {"ok": "\033[32m", "skipped": "\033[2m", "short": "\033[31m", "wrong": "\033[31m", "defect": "\033[35m"}
 _DIM, _END = "\033[2m", "\033[0m"
@@ -26,7 +27,7 @@ def render(run: Run, colour: bool = False) -> str:
 
 def name_width(names: Sequence[str]) -> int:
     """Columns for the names of files."""
-    return min(_NAME, max(map(len, names), default=0))
+    return min(_NAME, max((cells(printable(name)) for name in names), default=0))
 
 
 def line(outcome: Outcome, width: int, colour: bool = False) -> str:
@@ -34,11 +35,15 @@ def line(outcome: Outcome, width: int, colour: bool = False) -> str:
     verdict = words.verdict(outcome).ljust(_VERDICT)
     if colour:
         verdict = f"{_COLOURS[outcome.state]}{verdict}{_END}"
+    name = printable(outcome.file)
+    name += " " * (width - cells(name))
     if outcome.state == "skipped":
-        return f"{printable(outcome.file):{width}}  {verdict}{outcome.reason}"
+        return f"{name}  {verdict}{outcome.reason}"
     params, macs = words.costs(outcome)
+    # A spec that cannot be built has no costs.
+    costs = f"{params:>8} params  {macs:>8} MACs" if outcome.params is not None else " " * 30
     took = "unchanged" if outcome.cached else f"{outcome.seconds:.2f} s"
-    return f"{printable(outcome.file):{width}}  {verdict}  {params:>8} params  {macs:>8} MACs  {took:>9}".rstrip()
+    return f"{name}  {verdict}  {costs}  {took:>9}".rstrip()
 
 
 def closing(run: Run, colour: bool = False) -> Iterator[str]:

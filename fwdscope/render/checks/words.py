@@ -40,6 +40,7 @@ def tally(run: Run) -> str:
     held = [f"{points['held']:,} held"]
     held += [f"{points['short']:,} not"] if points["short"] else []
     held += [f"{points['skipped']:,} skipped"] if points["skipped"] else []
+    held += [f"{units.plural(states['skipped'], 'other file')} skipped"] if states["skipped"] else []
     cached = sum(outcome.cached for outcome in run.outcomes)
     remembered = f" ({cached} unchanged)" if cached else ""
     return f"{units.plural(specs, 'spec')}: {', '.join(said)}  ·  {', '.join(held)}  ·  {run.seconds:.1f} s{remembered}"

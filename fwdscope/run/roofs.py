@@ -1,0 +1,35 @@
+"""What a device can do at most, held against what a network was just seen to do there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+from fwdscope.device.local import LocalDevice
+from fwdscope.device.peaks import confirmed
+from fwdscope.report import LayerRow, Peaks, Report
+from fwdscope.roofline import roofline, utilisation
+
+
+def held(known: Peaks, device: LocalDevice, report: Report, rows: Sequence[LayerRow], seconds: float | None) -> Peaks:
+    """The roofs of a device over a forward that took some seconds and its timed rows.
+
+    Where arithmetic went faster than the measured peak, that was measured too low, while other programs ran perhaps,
+    and is measured again.
+    """
+    if known.source == "table" or max(_shares(report, rows, seconds, known), default=0.0) <= 1:
+        return known
+    return confirmed(device, known.dtype)
+
+
+def _shares(report: Report, rows: Sequence[LayerRow], seconds: float | None, known: Peaks) -> Iterator[float]:
+    """The part of the peak FLOP/s that the whole reached, and each row that arithmetic bounds.
+
+    Traffic says nothing: what a cache holds is faster than memory.
+    """
+    if seconds and (used := utilisation(replace(report, layers=tuple(rows)), known, seconds)) is not None:
+        yield used
+    for row in rows:
+        roof = roofline(row, known)
+        if roof is not None and roof.bound == "compute" and roof.share is not None:
+            yield roof.share

@@ -1,0 +1,166 @@
+"""What a run does on a device that is not here, as far as it can be seen without one: at the seams with torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from fwdscope.device.local import LocalDevice
+from fwdscope.model import randomness
+from fwdscope.report import Totals
+from fwdscope.run.forward import out_of_memory_said
+from fwdscope.run.module import Call, _is_on, on_device, to_allocate
+from fwdscope.run.statistics import Collector
+from fwdscope.run_settings import RunError
+
+# --- statistics ------------------------------------------------------------------------------------------------------
+
+
+class Seen(TorchDispatchMode):
+    """The operators that ran."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: list[str] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.names.append(func.overloadpacket.__name__)
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: torch.empty(8, 64, 56, 56),
+        lambda: torch.empty(8, 128, 56, 56)[:, :64],
+        lambda: torch.empty(8, 64, 56, 56, dtype=torch.bfloat16).mT,
+        lambda: torch.empty(5, dtype=torch.bool),
+        lambda: torch.empty(5, 6, dtype=torch.complex64),
+        lambda: torch.empty((), dtype=torch.int64),
+        lambda: torch.empty(5, 6, dtype=torch.float8_e4m3fn),
+        lambda: torch.empty(2, 1).expand(2, 9),
+    ],
+    ids=["plain", "with gaps", "transposed", "bool", "complex", "scalar", "float8", "expanded"],
+)
+def test_looking_at_a_tensor_neither_waits_for_its_device_nor_copies_to_it(make: Callable[[], Tensor]) -> None:
+    # A fake tensor has no numbers: asking for one, as the host does when it waits, raises.
+    with FakeTensorMode():
+        tensor = make()
+        with Seen() as seen:
+            Collector(quick=False).add("x", [tensor])
+    assert "scatter_add_" in seen.names
+    # What Python's numbers become when a tensor is made of them, before they are copied to a device.
+    assert not [name for name in seen.names if "lift" in name or name in ("nonzero", "_local_scalar_dense")]
+
+
+# --- random numbers --------------------------------------------------------------------------------------------------
+
+
+class Generators:
+    """As torch.cuda or torch.mps: a generator for each device, whose state is a number."""
+
+    def __init__(self) -> None:
+        self.states: dict[str, int] = {}
+        self.here = "cuda:0"
+
+    def get_rng_state(self, place: torch.device) -> int:
+        return self.states.setdefault(str(place), 7)
+
+    def set_rng_state(self, state: int, place: torch.device) -> None:
+        self.states[str(place)] = state
+
+    def manual_seed(self, seed: int) -> None:
+        self.states[self.here] = seed
+
+    def device(self, place: torch.device) -> Any:
+        generators = self
+
+        class There:
+            def __enter__(self) -> None:
+                generators.here = str(place)
+
+            def __exit__(self, *_: object) -> None:
+                generators.here = "cuda:0"
+
+        return There()
+
+
+def test_seeding_touches_the_cpu_and_the_device_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    cuda = Generators()
+    cuda.states["cuda:0"] = 5
+    monkeypatch.setattr(torch, "cuda", cuda)
+    before = torch.get_rng_state()
+    with randomness.seeded(torch.device("cuda:1"), 3):
+        assert cuda.states == {"cuda:0": 5, "cuda:1": 3}
+        assert torch.equal(torch.rand(3), torch.rand(3, generator=torch.Generator().manual_seed(3)))
+    assert cuda.states == {"cuda:0": 5, "cuda:1": 7}
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_a_run_on_the_cpu_leaves_a_gpus_random_numbers_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Nothing of it may be called: that would start CUDA.
+    monkeypatch.setattr(torch, "cuda", SimpleNamespace())
+    with randomness.seeded(torch.device("cpu"), 3), pytest.raises(KeyError):
+        raise KeyError
+
+
+def test_apples_gpu_is_seeded_and_left_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    mps = Generators()
+    mps.here = "mps"
+    monkeypatch.setattr(torch, "mps", mps)
+    with randomness.seeded(torch.device("mps"), 3):
+        assert mps.states == {"mps": 3}
+    assert mps.states == {"mps": 7}
+
+
+# --- memory ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB."),
+        RuntimeError("CUDA error: out of memory\nCUDA kernel errors might be asynchronously reported"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+        RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"),
+        RuntimeError("MPS backend out of memory (MPS allocated: 9.05 GiB, max allowed: 9.07 GiB)."),
+    ],
+    ids=["allocator", "driver", "cublas", "cudnn", "mps"],
+)
+def test_no_room_is_told_as_such_whoever_found_none(error: RuntimeError) -> None:
+    with pytest.raises(RunError, match="the device ran out of memory"), out_of_memory_said():
+        raise error
+
+
+def test_other_failures_stay_what_they_are() -> None:
+    with pytest.raises(RuntimeError, match="an illegal memory access"), out_of_memory_said():
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+
+def test_what_is_on_the_device_already_needs_no_room_unless_it_is_copied() -> None:
+    module, x = nn.Linear(10, 10, bias=False), torch.zeros(5, 10)
+    totals = Totals(params=100, trainable_params=100, buffers=0, param_bytes=400, buffer_bytes=0, peak_memory=1000)
+    cpu = LocalDevice("cpu", "Some CPU", None, None)
+    # 400 bytes of weights and 200 of the input are there.
+    assert to_allocate((module, (x,), {}), cpu, totals, alone=False).peak_memory == 400
+    assert to_allocate((module, (x,), {}), cpu, totals, alone=True).peak_memory == 800
+
+
+def test_a_module_that_is_there_is_not_copied() -> None:
+    module = nn.Linear(2, 2)
+    call: Call = (module, (torch.zeros(1, 2),), {})
+    assert on_device(call, None, LocalDevice("cpu", "Some CPU", None, None), alone=False)[0] is module
+
+
+def test_apples_gpu_is_the_same_with_its_number_and_without() -> None:
+    assert torch.device("mps:0") != torch.device("mps")
+    assert _is_on(SimpleNamespace(device=torch.device("mps:0")), torch.device("mps"))  # type: ignore[arg-type]
+    assert not _is_on(SimpleNamespace(device=torch.device("cuda:1")), torch.device("cuda:0"))  # type: ignore[arg-type]
+    assert not _is_on(torch.empty(1), torch.device("mps"))

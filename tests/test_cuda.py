@@ -1,0 +1,479 @@
+"""What only a GPU can show: statistics, counts, times, memory and commands on a CUDA device.
+
+Times are printed (``pytest -s``) and held only to wide factors, each stated where it is used.
+"""
+
+from __future__ import annotations
+
+import gc
+import itertools
+import json
+import math
+import shutil
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from typer.testing import CliRunner, Result
+
+import fwdscope
+from fwdscope.bench_settings import BenchSettings
+from fwdscope.benchmark import Subject, bench, subject_of_spec
+from fwdscope.cli import app
+from fwdscope.device.local import devices, find
+from fwdscope.inspection import find_spec
+from fwdscope.model import Network, build
+from fwdscope.model.initialise import materialise
+from fwdscope.model.inputs import example_inputs
+from fwdscope.model.network import default_dtype
+from fwdscope.report import LayerRow
+from fwdscope.run.observation import Observation
+from fwdscope.run.statistics import Collector
+from fwdscope.run_settings import RunError
+from fwdscope.spec import load
+from fwdscope.timing import EventClock, clock_for, latencies, measure, with_latencies
+from fwdscope.timing.sampling import Plan
+from fwdscope.trace import rows_with_nodes, trace, trace_module
+
+pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device is here")
+
+CUDA = "cuda:0"
+PLACE = torch.device(CUDA)
+
+MLP = """\
+name: mlp
+vars: {B: 64, d: 256}
+inputs: {x: 'randn(B, d)'}
+layers:
+  - fc1 = Linear(1024)
+  - ReLU
+  - fc2 = Linear(10)
+"""
+
+
+@pytest.fixture(autouse=True)
+def _room() -> None:
+    """What earlier tests left on the device is in nobody's way: networks refer to themselves."""
+    gc.collect()
+    torch.cuda.empty_cache()
+
+
+@pytest.fixture
+def mlp(tmp_path: Path) -> str:
+    path = tmp_path / "mlp.yaml"
+    path.write_text(MLP)
+    return str(path)
+
+
+@pytest.fixture
+def waiting_is_an_error() -> Iterator[Callable[[str], None]]:
+    """torch's own watch over operators that make the host wait: ``error`` from here on, ``default`` again."""
+    yield torch.cuda.set_sync_debug_mode
+    torch.cuda.set_sync_debug_mode("default")
+
+
+def spec_of(name: str, **variables: object) -> Any:
+    path = find_spec(name) or Path(name)
+    return load(path, variables={key: str(value) for key, value in variables.items()})
+
+
+def on_gpu(name: str, **variables: object) -> tuple[Network, dict[str, Tensor]]:
+    """A network with weights on the device, and inputs there."""
+    checked = spec_of(name, **variables)
+    network = materialise(build(checked), CUDA, seed=0)
+    return network, example_inputs(checked, {}, CUDA)
+
+
+def run(*arguments: str) -> Result:
+    return CliRunner().invoke(app, list(arguments))
+
+
+def by_hand(work: Callable[[], object], repeats: int = 20) -> list[float]:
+    """Seconds of each of some repeats, by events."""
+    for _ in range(3):
+        work()
+    pairs = [[torch.cuda.Event(enable_timing=True) for _ in range(2)] for _ in range(repeats)]
+    for begin, end in pairs:
+        begin.record()
+        work()
+        end.record()
+    torch.cuda.synchronize()
+    return [begin.elapsed_time(end) / 1e3 for begin, end in pairs]
+
+
+def replayed(work: Callable[[], object]) -> float:
+    """Median seconds of a replay of a CUDA graph: what the device takes where the host launches nothing."""
+    aside = torch.cuda.Stream()
+    with torch.inference_mode():
+        aside.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(aside):
+            for _ in range(3):
+                work()
+        torch.cuda.current_stream().wait_stream(aside)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            work()
+    return sorted(by_hand(graph.replay))[10]
+
+
+# --- statistics ------------------------------------------------------------------------------------------------------
+
+TENSORS: dict[str, Callable[[], Tensor]] = {
+    "float32": lambda: torch.randn(8, 64, 56, 56) * 3 + 1,
+    "several slices": lambda: torch.randn(5, 1 << 20).abs(),
+    "with gaps": lambda: torch.randn(8, 128, 28, 28)[:, :64],
+    "transposed": lambda: torch.randn(64, 96, 50).transpose(0, 2),
+    "bfloat16": lambda: torch.randn(64, 1000).bfloat16(),
+    "float16, squares beyond it": lambda: torch.full((1000,), 60_000.0).half(),
+    "float64": lambda: torch.randn(300, dtype=torch.float64) * 1e200,
+    "far from zero": lambda: torch.randn(100_000) * 1e-3 + 1000,
+    "int64": lambda: torch.arange(-500, 500),
+    "bool": lambda: torch.arange(100) % 3 == 0,
+    "complex": lambda: torch.randn(50, 50, dtype=torch.complex64),
+    "one value": lambda: torch.tensor(2.5),
+    "expanded": lambda: torch.randn(7, 1).expand(7, 9),
+    "bad ones": lambda: torch.tensor([1.0, math.nan, math.inf, -math.inf, 0.0, -2.0] * 100),
+}
+
+
+@pytest.mark.parametrize("name", TENSORS)
+def test_statistics_are_numpys(name: str) -> None:
+    torch.manual_seed(0)
+    tensor = TENSORS[name]().to(CUDA)
+    collector = Collector()
+    collector.add("x", [tensor])
+    found = collector.results()["x"]
+    values = tensor.cpu()
+    array = (values.abs() if values.is_complex() else values).double().numpy().reshape(-1)
+    finite = array[np.isfinite(array)]
+    assert found.elements == array.size
+    assert (found.nans, found.infs) == (np.isnan(array).sum(), np.isinf(array).sum())
+    assert found.zeros == (finite == 0).sum()
+    assert (found.min, found.max) == pytest.approx((finite.min(), finite.max()), rel=1e-6)
+    # Scaled, so that the squares of 1e200 stay numbers in numpy too.
+    scale = np.abs(finite).max()
+    assert found.mean == pytest.approx((finite / scale).mean() * scale, rel=1e-9, abs=1e-9 * scale)
+    assert found.std == pytest.approx((finite / scale).std() * scale, rel=1e-6, abs=1e-12 * scale)
+    assert found.histogram is not None
+    assert sum(found.histogram.counts) == finite.size
+
+
+def test_statistics_are_those_of_the_cpu() -> None:
+    torch.manual_seed(0)
+    every = [make() for make in TENSORS.values()]
+    here, there = Collector(), Collector()
+    for i, tensor in enumerate(every):
+        here.add(i, [tensor])
+        there.add(i, [tensor.to(CUDA)])
+    for name, one, other in zip(TENSORS, here.results().values(), there.results().values(), strict=True):
+        assert (one.elements, one.zeros, one.nans, one.infs) == (other.elements, other.zeros, other.nans, other.infs)
+        assert other.mean == pytest.approx(one.mean, rel=1e-4, abs=1e-6), name
+        assert other.std == pytest.approx(one.std, rel=1e-4, abs=1e-6), name
+
+
+def test_looking_at_tensors_never_waits_for_the_device(waiting_is_an_error: Callable[[str], None]) -> None:
+    tensors = [make().to(CUDA) for make in TENSORS.values()]
+    collector = Collector()
+    waiting_is_an_error("error")
+    for i, tensor in enumerate(tensors):
+        collector.add(i, [tensor])
+    waiting_is_an_error("default")
+    assert len(collector.results()) == len(tensors)
+
+
+def test_a_whole_forward_under_observation_never_waits(waiting_is_an_error: Callable[[str], None]) -> None:
+    network, inputs = on_gpu("resnet18")
+    observation = Observation(Collector())
+    waiting_is_an_error("error")
+    trace(network, observation, inputs)
+    waiting_is_an_error("default")
+    assert observation.statistics().figures
+
+
+# --- counts ----------------------------------------------------------------------------------------------------------
+
+
+def counts(row: LayerRow) -> tuple[object, ...]:
+    return row.path, row.type, row.output_shapes, row.params, row.macs, row.flops
+
+
+@pytest.mark.parametrize("name", ["resnet50", "gpt2", "vit_b_16", "lstm", "transformer_encoder", "unet"])
+def test_a_run_there_counts_what_meta_counts(name: str) -> None:
+    checked = spec_of(name)
+    network = build(checked)
+    meta = [row for row, _ in rows_with_nodes(trace(network))]
+    network, inputs = on_gpu(name)
+    there = [row for row, _ in rows_with_nodes(trace(network, None, inputs))]
+    assert list(map(counts, there)) == list(map(counts, meta))
+
+
+@pytest.mark.parametrize("name", ["resnet18", "moe_small", "lstm"])
+def test_a_report_of_a_run_there_says_what_meta_says(name: str) -> None:
+    meta, there = fwdscope.inspect(name), fwdscope.inspect(name, device="cuda", latency=False)
+    assert there.device == CUDA
+    assert there.run is not None
+    assert there.run.device_name == torch.cuda.get_device_name(0)
+    assert there.totals.params == meta.totals.params
+    if name != "moe_small":  # whose data decide which rows go to which expert
+        assert there.totals == meta.totals
+    assert all(row.stats is not None for row in there.layers if row.output_shapes and row.kind == "layer")
+
+
+def test_random_numbers_of_the_device_are_left_as_they_were() -> None:
+    torch.cuda.manual_seed(5)
+    before = torch.cuda.get_rng_state(0)
+    fwdscope.inspect("mlp_mnist", device="cuda", seed=3)
+    fwdscope.bench("mlp_mnist", device="cpu", budget=0.1)
+    assert torch.equal(torch.cuda.get_rng_state(0), before)
+
+
+def test_a_seed_gives_the_same_weights_and_inputs_each_time() -> None:
+    one, other = (fwdscope.inspect("mlp_mnist", device="cuda", seed=3, latency=False) for _ in range(2))
+    assert [row.stats for row in one.layers] == [row.stats for row in other.layers]
+
+
+# --- times -----------------------------------------------------------------------------------------------------------
+
+
+def product() -> Callable[[], Tensor]:
+    a = torch.randn(4096, 4096, device=CUDA, dtype=torch.float16)
+    return lambda: a @ a
+
+
+def test_the_clock_agrees_with_events_by_hand() -> None:
+    work = product()
+    samples = measure(work, EventClock(PLACE), Plan(repeats=20))
+    hand = sorted(by_hand(work))[10]
+    print(f"\na product: {samples.latency.median * 1e6:.1f} µs by the clock, {hand * 1e6:.1f} µs by hand")
+    # The same events around the same work: a factor of two is clocks that rise and fall.
+    assert hand / 2 < samples.latency.median < hand * 2
+
+
+def test_a_lead_holds_the_device_about_as_long_as_asked() -> None:
+    clock = clock_for(PLACE)
+    clock.lead(1e-3)
+    torch.cuda.synchronize()
+    began = time.perf_counter()
+    clock.lead(0.05)
+    queued = time.perf_counter() - began
+    torch.cuda.synchronize()
+    held = time.perf_counter() - began
+    print(f"\na lead of 50 ms: {queued * 1e6:.0f} µs to queue, {held * 1e3:.1f} ms")
+    # The device may run at less than its highest clock, and then counts its cycles for longer.
+    assert queued < 0.02
+    assert 0.03 < held < 0.5
+
+
+def test_launching_is_in_no_layers_time() -> None:
+    # Kernels of some microseconds each, which the host takes longer to launch, most of all under hooks.
+    module = nn.Sequential(*(nn.Linear(64, 64) for _ in range(400))).to(CUDA).eval()
+    x = torch.randn(1, 64, device=CUDA)
+    pairs = rows_with_nodes(trace_module(module, [x], {}, where_it_lives=True)[0])
+    _, layers = with_latencies(pairs, latencies(module, [x], passes=5))
+    with torch.inference_mode():
+        whole = measure(lambda: module(x), EventClock(PLACE), Plan(repeats=20)).latency.median
+    graph = replayed(lambda: module(x))
+    print(f"\n400 small layers: {layers} s by layer, {whole} s launched one by one, {graph} s as a graph")
+    assert layers is not None
+    # Each layer has two events between it and the next: they may cost as much as the kernel, not several times that.
+    assert graph / 2 < layers < 4 * graph
+
+
+def subject(name: str, settings: BenchSettings, **variables: object) -> Subject:
+    return subject_of_spec(spec_of(name, **variables), {}, settings)
+
+
+@pytest.mark.parametrize(
+    ("name", "variables", "dtype"),
+    [("resnet50", {"B": 32}, "float32"), ("gpt2", {"T": 512}, "bfloat16"), ("transformer_encoder", {}, "float16")],
+    ids=["resnet50", "gpt2", "transformer"],
+)
+def test_times_are_those_of_a_graphs_replay(name: str, variables: dict[str, object], dtype: str) -> None:
+    settings = BenchSettings(device="cuda", dtype=dtype, budget=1.0)
+    measured = subject(name, settings, **variables)
+    ran = bench(measured, settings).report.run
+    assert ran is not None
+    assert ran.latency is not None
+    assert ran.layers_latency is not None
+    assert measured.graph is not None
+    forward = measured.graph
+    with default_dtype(measured.dtype):
+        graph = replayed(lambda: forward(*measured.args))
+    print(
+        f"\n{name}: whole {ran.latency.median * 1e3:.3f} ms, layers {ran.layers_latency * 1e3:.3f} ms, "
+        f"graph replay {graph * 1e3:.3f} ms"
+    )
+    # The whole has the host's gaps in it, and can be no faster than the replay but for noise; one layer at a time loses
+    # what overlaps, and gains nothing.
+    assert ran.latency.median > 0.7 * graph
+    assert graph / 2 < ran.layers_latency < 3 * graph
+
+
+def test_every_layer_that_computes_has_a_time() -> None:
+    report = fwdscope.bench("resnet18", device="cuda", budget=0.5)
+    assert all(row.latency is not None and row.latency >= 0 for row in report.layers)
+    assert all(row.latency > 0 for row in report.layers if row.latency is not None and row.macs)
+
+
+def test_autocast_and_channels_last_run() -> None:
+    for settings in (
+        BenchSettings(device="cuda", dtype="bfloat16", autocast=True, budget=0.2),
+        BenchSettings(device="cuda", dtype="float16", channels_last=True, budget=0.2),
+    ):
+        ran = bench(subject("resnet18", settings), settings).report.run
+        assert ran is not None
+        assert ran.latency is not None
+
+
+@pytest.mark.skipif(not (shutil.which("gcc") or shutil.which("clang")), reason="triton needs a C compiler")
+def test_what_is_compiled_is_measured() -> None:
+    pytest.importorskip("triton")
+    settings = BenchSettings(device="cuda", compiled=True, budget=0.2)
+    ran = bench(subject("mlp_mnist", settings), settings).report.run
+    assert ran is not None
+    assert ran.compiled
+
+
+def test_ctrl_c_leaves_what_was_measured() -> None:
+    told = itertools.count()
+
+    def interrupted(stage: str) -> None:
+        if "repeats" in stage and next(told) == 2:
+            signal.raise_signal(signal.SIGINT)
+
+    settings = BenchSettings(device="cuda", budget=60.0, precision=1e-9, on_progress=interrupted)
+    measured = bench(subject("resnet18", settings), settings)
+    assert measured.interrupted
+    assert measured.samples.times
+    ran = measured.report.run
+    assert ran is not None
+    assert any("interrupted after" in note for note in ran.notes)
+    # The device is none the worse for it.
+    assert fwdscope.bench("mlp_mnist", device="cuda", budget=0.1).run is not None
+
+
+# --- memory ----------------------------------------------------------------------------------------------------------
+
+
+def test_the_peak_is_torchs_own() -> None:
+    settings = BenchSettings(device="cuda", budget=0.2, layers=False)
+    measured = subject("resnet50", settings, B=16)
+    ran = bench(measured, settings).report.run
+    assert ran is not None
+    assert ran.peak_memory is not None
+    assert measured.graph is not None
+    torch.cuda.reset_peak_memory_stats()
+    with torch.inference_mode():
+        measured.graph(*measured.args)
+    hand, counted = torch.cuda.max_memory_allocated(), measured.report.totals.peak_memory
+    assert counted is not None
+    print(f"\npeak: {ran.peak_memory / 2**20:.1f} MiB, by hand {hand / 2**20:.1f}, counted {counted / 2**20:.1f}")
+    # The same forward; the allocator hands out blocks of 512 bytes, and a library's workspace comes and goes.
+    assert ran.peak_memory == pytest.approx(hand, rel=0.1)
+    # What the trace counts has no workspaces in it, which torch's own figure has.
+    assert 0.8 * counted < hand < 2 * counted
+
+
+def test_what_is_free_is_what_the_driver_says_and_what_torch_keeps() -> None:
+    torch.cuda.empty_cache()
+    before = find("cuda").free
+    kept = torch.empty(2**28, dtype=torch.uint8, device=CUDA)
+    during = find("cuda").free
+    del kept
+    after = find("cuda").free
+    assert before is not None
+    assert during is not None
+    assert after is not None
+    # A block of 256 MiB while it is in use; in torch's cache it is free again. Other programs may move 64 MiB.
+    assert before - during == pytest.approx(2**28, abs=2**26)
+    assert after == pytest.approx(before, abs=2**26)
+
+
+def test_a_forward_that_cannot_fit_is_refused_with_the_largest_batch(mlp: str) -> None:
+    result = run("inspect", mlp, "--device", "cuda", "--set", "B=100_000_000")  # 400 GB for one activation
+    assert result.exit_code == 2
+    assert "the forward needs" in result.stderr
+    assert f"{CUDA} ({torch.cuda.get_device_name(0)}) has" in result.stderr
+    assert "the largest batch that fits is" in result.stderr
+
+
+def test_running_out_of_memory_after_all_is_told() -> None:
+    torch.cuda.empty_cache()
+    torch.cuda.set_per_process_memory_fraction(0.001)  # of 80 GB: 80 MB, and VGG-16 has weights of 553
+    try:
+        with pytest.raises(RunError, match="the device ran out of memory: CUDA out of memory"):
+            fwdscope.inspect("vgg16", device="cuda")
+        with pytest.raises(RunError, match="the device ran out of memory: CUDA out of memory"):
+            fwdscope.bench("vgg16", device="cuda")
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0)
+    assert fwdscope.inspect("mlp_mnist", device="cuda").run is not None
+
+
+# --- commands --------------------------------------------------------------------------------------------------------
+
+
+def test_inspect_runs_from_end_to_end(mlp: str) -> None:
+    result = run("inspect", mlp, "--device", "cuda", "--format", "json")
+    assert result.exit_code == 0, result.stderr
+    data = json.loads(result.stdout)
+    assert data["run"]["device"] == CUDA
+    assert data["run"]["latency"]
+    assert data["run"]["peak_memory"] > 0
+    drawn = run("inspect", mlp, "--device", "cuda")
+    assert drawn.exit_code == 0, drawn.stderr
+    assert "fc1" in drawn.stdout
+
+
+def test_bench_runs_from_end_to_end_and_sweeps(mlp: str, tmp_path: Path) -> None:
+    saved = tmp_path / "before.json"
+    assert run("bench", mlp, "--device", "cuda", "--budget", "0.2", "-o", str(saved)).exit_code == 0
+    result = run("bench", mlp, "--device", "cuda", "--budget", "0.2", "--against", str(saved))
+    assert result.exit_code == 0, result.stderr
+    swept = run(
+        "bench", mlp, "--device", "cuda", "--budget", "0.1", "--vary", "B=1,64", "--vary", "dtype=float32,float16"
+    )
+    assert swept.exit_code == 0, swept.stderr
+
+
+def test_devices_lists_the_gpu() -> None:
+    result = run("devices", "--json")
+    assert result.exit_code == 0, result.stderr
+    assert torch.cuda.get_device_name(0) in result.stdout
+
+
+def test_a_module_that_is_there_is_measured_where_it_is() -> None:
+    module, x = nn.Linear(8, 8).to(CUDA), torch.randn(2, 8, device=CUDA)
+    report = fwdscope.inspect(module, x, device="cuda")
+    assert report.device == CUDA
+    assert fwdscope.bench(module, x, device="cuda", budget=0.1).run is not None
+    assert module.weight.device == PLACE
+
+
+def test_a_device_that_is_not_here_is_refused() -> None:
+    missing = f"cuda:{torch.cuda.device_count()}"
+    result = run("inspect", "mlp_mnist", "--device", missing)
+    assert result.exit_code == 2
+    assert missing in result.stderr
+    assert torch.cuda.get_device_name(0) in result.stderr
+
+
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="there is one CUDA device here")
+def test_another_gpu_than_the_current_one_does_all_the_work() -> None:
+    assert len([one for one in devices() if one.kind == "cuda"]) == torch.cuda.device_count()
+    before = torch.cuda.memory_allocated(0), torch.cuda.get_rng_state(0)
+    report = fwdscope.bench("resnet18", device="cuda:1", budget=0.2)
+    assert report.run is not None
+    assert report.run.device == "cuda:1"
+    assert report.run.latency is not None
+    assert report.run.latency.median > 0
+    assert torch.cuda.memory_allocated(0) == before[0]
+    assert torch.equal(torch.cuda.get_rng_state(0), before[1])
+    assert fwdscope.inspect("resnet18", device="cuda:1").device == "cuda:1"
+    assert torch.cuda.current_device() == 0
