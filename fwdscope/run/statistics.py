@@ -12,7 +12,6 @@ The figures are those of the finite values; of complex numbers, those of the mag
 
 from __future__ import annotations
 
-import contextlib
 import math
 import statistics
 import time
@@ -31,9 +30,10 @@ SAMPLE = 8192
 
 # float32 adds of a norm go along rows of this length: each loses at most 64 roundings (16 lanes), 4e-6 of the sum.
 _ROW = 1024
-# A piece stays in a core's cache while several operators go over it. One is taken by one thread, or so much by each
-# that sharing it out is worth the waiting for each other at the end: see _Pace.
-_NARROW = 96 * _ROW
+# torch hands operators on 32,768 elements and more to several threads. A piece is below that, or so large for each
+# thread that sharing it out is worth the waiting for each other at the end: see _Pace. (To ask torch for one thread
+# instead clears its cache of convolutions, which then take far longer.)
+_NARROW = 31 * _ROW
 _SHARE = 128 * _ROW
 # Value by value on a device: so many elements at a time, so that what is made on the way stays small.
 _SLICE = 1 << 22
@@ -98,25 +98,11 @@ class Collector:
         before = time.perf_counter()
         # The figures must not hang on the size: pieces of what has gaps in memory are no whole rows.
         size = self._pace.size(values.numel()) if values.dim() == 1 else _NARROW
-        with _threads(1 if size == _NARROW else torch.get_num_threads()):
-            stats = _quick(values, self._scratch[summed][:size])
+        stats = _quick(values, self._scratch[summed][:size])
         if stats is None:
             return _read(_careful(values, _NARROW).tolist(), 1)
         self._pace.took(size, values.numel(), time.perf_counter() - before)
         return stats
-
-
-@contextlib.contextmanager
-def _threads(number: int) -> Iterator[None]:
-    """So many threads for torch's operators."""
-    before = torch.get_num_threads()
-    try:
-        if number != before:
-            torch.set_num_threads(number)
-        yield
-    finally:
-        if number != before:
-            torch.set_num_threads(before)
 
 
 class _Pace:
