@@ -10,16 +10,26 @@ from fwdscope.device.peaks import confirmed
 from fwdscope.report import LayerRow, Peaks, Report
 from fwdscope.roofline import roofline, utilisation
 
+# What times of single layers may be off by is no proof against a peak; this much more of it is.
+_BEATEN = 1.25
+
 
 def held(known: Peaks, device: LocalDevice, report: Report, rows: Sequence[LayerRow], seconds: float | None) -> Peaks:
     """The roofs of a device over a forward that took some seconds and its timed rows.
 
     Where arithmetic went faster than the measured peak, that was measured too low, while other programs ran perhaps,
-    and is measured again.
+    and is measured again. A peak that is far beaten all the same is none, and is not known.
     """
-    if known.source == "table" or max(_shares(report, rows, seconds, known), default=0.0) <= 1:
+    if known.source == "table" or _most(report, rows, seconds, known) <= 1:
         return known
-    return confirmed(device, known.dtype)
+    known = confirmed(device, known.dtype)
+    if _most(report, rows, seconds, known) <= _BEATEN:
+        return known
+    return replace(known, flops=None, convolution_flops=None)
+
+
+def _most(report: Report, rows: Sequence[LayerRow], seconds: float | None, known: Peaks) -> float:
+    return max(_shares(report, rows, seconds, known), default=0.0)
 
 
 def _shares(report: Report, rows: Sequence[LayerRow], seconds: float | None, known: Peaks) -> Iterator[float]:

@@ -46,3 +46,11 @@ def test_arithmetic_above_the_roof_raises_it(
     monkeypatch.setattr(roofs, "confirmed", lambda device, dtype: higher)
     found = roofs.held(known, CPU, REPORT, (row,), seconds)
     assert found is (higher if again else known)
+
+
+def test_a_peak_that_is_beaten_again_is_not_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(roofs, "confirmed", lambda device, dtype: KNOWN)
+    beaten = roofs.held(KNOWN, CPU, REPORT, (replace(ROW, latency=2e-3),), 0.1e-3)
+    assert (beaten.flops, beaten.convolution_flops, beaten.bandwidth) == (None, None, KNOWN.bandwidth)
+    slightly = roofs.held(KNOWN, CPU, REPORT, (replace(ROW, latency=0.9e-3),), 2e-3)
+    assert slightly is KNOWN
