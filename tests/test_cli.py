@@ -307,3 +307,21 @@ def test_a_reader_that_stops_early_is_no_error() -> None:
     command = f"{sys.executable} -m fwdscope layers | head -n 1"
     result = subprocess.run(["bash", "-o", "pipefail", "-c", command], capture_output=True, text=True, check=False)
     assert (result.returncode, result.stderr) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("command", "file", "message"),
+    [
+        (("check", "mlp_xor"), "a.csv", "writes no csv; it writes text, github, junit, json, markdown"),
+        (("inspect", "mlp_xor", "--device", "meta"), "a.xml", "writes no junit; it writes table, tree, json"),
+        (("diff", "mlp_xor", "mlp_xor"), "a.csv", "writes no csv; it writes text, markdown, json"),
+    ],
+    ids=["check", "inspect", "diff"],
+)
+def test_an_ending_of_another_command_is_refused(
+    tmp_path: Path, command: tuple[str, ...], file: str, message: str
+) -> None:
+    result = run(*command, "-o", str(tmp_path / file))
+    assert result.exit_code == 2
+    assert message in result.stderr
+    assert not (tmp_path / file).exists()

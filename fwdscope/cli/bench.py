@@ -16,7 +16,7 @@ import typer
 
 from fwdscope import speedup
 from fwdscope.bench_settings import BUDGET, PRECISION, BenchSettings
-from fwdscope.cli.boundary import INTERRUPTED, InputError, boundary, hold_output, put, terminal_of
+from fwdscope.cli.boundary import INTERRUPTED, InputError, boundary, form_of, hold_output, put, terminal_of
 from fwdscope.cli.options import AllowImport, Inputs, Limits, ModelDtype, Seed, Sets, WeightsFile, dtype_of
 from fwdscope.cli.progress import progress
 from fwdscope.cli.targets import is_module, module_of, run_made, run_module, spec_of
@@ -125,7 +125,7 @@ def _command(
     output: Path | None,
 ) -> None:
     """Measure, write, and say by the exit code whether Ctrl-C ended it."""
-    form, before, axes = _format(format, output), _saved(against), _axes(vary)
+    form, before, axes = form_of(format, output, _FORMATS), _saved(against), _axes(vary)
     hold_output(output)
     if against is not None:
         _hold_comparable(before, axes, against)
@@ -293,14 +293,6 @@ def _brief(error: RunError | SpecError) -> str:
 
 
 # --- what comes out --------------------------------------------------------------------------------------------------
-
-
-def _format(given: str | None, output: Path | None) -> str:
-    endings = {".json": "json", ".csv": "csv"}
-    form = given or (endings.get(output.suffix, "table") if output else "table")
-    if form not in _FORMATS:
-        raise InputError(f"unknown format {form}; there are: {', '.join(_FORMATS)}")
-    return form
 
 
 def _saved(path: Path | None) -> tuple[Point, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 import typer
@@ -15,8 +15,11 @@ from fwdscope import feeds
 from fwdscope.limits import LIMITS, raised
 from fwdscope.report import ReportError
 from fwdscope.run_settings import RunError
-from fwdscope.spec.names import listed
+from fwdscope.spec.names import listed, nearest
 from fwdscope.spec.problems import SpecError
+
+# What the ending of a file says about its form; text where it says nothing.
+ENDINGS = {".json": "json", ".csv": "csv", ".md": "markdown", ".xml": "junit"}
 
 FELL_SHORT, WRONG_INPUT, DEFECT, INTERRUPTED = 1, 2, 3, 130
 
@@ -111,6 +114,21 @@ def hold_output(output: Path | None) -> None:
         raise InputError(f"{output} cannot be written: there is no folder {output.parent}")
     if not os.access(output if output.exists() else output.parent, os.W_OK):
         raise InputError(f"{output} cannot be written: permission denied")
+
+
+def form_of(given: str | None, output: Path | None, forms: Collection[str]) -> str:
+    """The form of a result: the one asked for, else what the file's ending says, else the first.
+
+    Raises InputError for a form that is not among ``forms``.
+    """
+    form = given or ENDINGS.get(output.suffix if output else "", next(iter(forms)))
+    if form in forms:
+        return form
+    if given is None:
+        raise InputError(f"-o {output}: this command writes no {form}; it writes {', '.join(forms)} (--format)")
+    meant = nearest(form, forms)
+    help = f"did you mean {meant}?" if meant else f"there are: {', '.join(forms)}"
+    raise InputError(f"unknown format {form}; {help}")
 
 
 def put(text: str, output: Path | None) -> None:

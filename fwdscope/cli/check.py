@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fwdscope.cli.boundary import InputError, boundary, hold_output, put, say, terminal_of
+from fwdscope.cli.boundary import InputError, boundary, form_of, hold_output, put, say, terminal_of
 from fwdscope.cli.options import AllowImport, Limits, ModelDtype
-from fwdscope.spec.names import nearest
 
 if TYPE_CHECKING:
     from fwdscope.checking import Plan
@@ -48,7 +47,7 @@ def check(
     def command() -> None:
         from fwdscope.checking import Folder, Plan, Settings
 
-        form = _format(format_, output)
+        form = form_of(format_, output, _FORMATS)
         hold_output(output)
         if baseline is None and (update or tolerance is not None):
             raise InputError(f"{'--update' if update else '--tolerance'} is for baselines: add --baseline FOLDER")
@@ -94,19 +93,6 @@ def _run(targets: list[str], plan: Plan, form: str, output: Path | None) -> int:
     else:
         put(FORMATS[form].render(run), output)
     return run.exit_code
-
-
-_ENDINGS = {".json": "json", ".xml": "junit", ".md": "markdown", ".txt": "text"}
-
-
-def _format(given: str | None, output: Path | None) -> str:
-    form = given or (_ENDINGS.get(output.suffix, "text") if output else "text")
-    if form not in _FORMATS:
-        meant = nearest(form, _FORMATS)
-        raise InputError(
-            f"unknown format {form}; " + (f"did you mean {meant}?" if meant else f"there are: {', '.join(_FORMATS)}")
-        )
-    return form
 
 
 def _folder(text: str) -> Path:

@@ -9,12 +9,21 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fwdscope.cli.boundary import FELL_SHORT, InputError, boundary, complain, hold_output, pair, put, terminal_of
+from fwdscope.cli.boundary import (
+    FELL_SHORT,
+    InputError,
+    boundary,
+    complain,
+    form_of,
+    hold_output,
+    pair,
+    put,
+    terminal_of,
+)
 from fwdscope.cli.options import AllowImport, Limits, ModelDtype, Output, Sets
 from fwdscope.cli.targets import report_of
 from fwdscope.inspection import find_spec, inspect_spec
 from fwdscope.report import Report, ReportError
-from fwdscope.spec.names import nearest
 
 if TYPE_CHECKING:
     from fwdscope.comparison import Comparison, Condition
@@ -44,9 +53,9 @@ def diff(
 
     def command() -> None:
         from fwdscope.comparison import compare
-        from fwdscope.render.diff import Options, render
+        from fwdscope.render.diff import FORMATS, Options, render
 
-        form = _format(format_, output)
+        form = form_of(format_, output, FORMATS)
         hold_output(output)
         conditions = [_condition(text) for text in fail_on or []]
         reports = [_report(target, set_ or [], dtype, allow_import) for target in (before, after)]
@@ -56,17 +65,6 @@ def diff(
         _fail(compared, conditions)
 
     boundary(command, limit)
-
-
-def _format(given: str | None, output: Path | None) -> str:
-    from fwdscope.render.diff import ENDINGS, FORMATS
-
-    form = given or (ENDINGS.get(output.suffix, "text") if output else "text")
-    if form not in FORMATS:
-        meant = nearest(form, FORMATS)
-        help = f"did you mean {meant}?" if meant else f"there are: {', '.join(FORMATS)}"
-        raise InputError(f"unknown format {form}; {help}")
-    return form
 
 
 def _condition(text: str) -> Condition:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fwdscope.cli.boundary import FELL_SHORT, InputError, boundary, complain, hold_output, put
+from fwdscope.cli.boundary import FELL_SHORT, InputError, boundary, complain, form_of, hold_output, put
 from fwdscope.cli.estimates import estimated, hardware
 from fwdscope.cli.options import (
     AllowImport,
@@ -31,7 +31,6 @@ from fwdscope.cli.targets import run_of
 from fwdscope.render import COLUMNS, FORMATS, Options, render
 from fwdscope.report import Report
 from fwdscope.run_settings import RunSettings
-from fwdscope.spec.names import nearest
 
 if TYPE_CHECKING:
     from fwdscope.pictures import Picture
@@ -78,7 +77,7 @@ def inspect(
     def command() -> None:
         if show is not None:
             _refuse_beside_show(show, output, format_, depth=depth, columns=columns, sort=sort, top=top, on=on)
-        form = "table" if show is not None else _format(format_, output)
+        form = "table" if show is not None else form_of(format_, output, FORMATS)
         hold_output(output)
         if weights_partial and weights is None:
             raise InputError("--weights-partial says what to do with a file of weights: give one by --weights FILE")
@@ -118,19 +117,6 @@ def _run(
         latency = settings.latency and settings.show is None
         settings = replace(settings, latency=latency, peaks=latency and settings.device is not None, on_progress=say)
         return run_of(target, sets, inputs, dtype, allow_import, settings)
-
-
-_ENDINGS = {".json": "json", ".csv": "csv", ".md": "markdown", ".txt": "table"}
-
-
-def _format(given: str | None, output: Path | None) -> str:
-    form = given or (_ENDINGS.get(output.suffix, "table") if output else "table")
-    if form not in FORMATS:
-        meant = nearest(form, FORMATS)
-        raise InputError(
-            f"unknown format {form}; " + (f"did you mean {meant}?" if meant else f"there are: {', '.join(FORMATS)}")
-        )
-    return form
 
 
 def _refuse_unheeded(form: str, **given: object) -> None:

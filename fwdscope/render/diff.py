@@ -32,10 +32,9 @@ from fwdscope.render.rows import GUIDE, printable
 from fwdscope.render.styled import drawn
 from fwdscope.spec.problems import width as cells
 
-__all__ = ["ENDINGS", "FORMATS", "Options", "movement", "render"]
+__all__ = ["FORMATS", "Options", "movement", "render"]
 
 FORMATS = ("text", "markdown", "json")
-ENDINGS = {".md": "markdown", ".json": "json", ".txt": "text"}
 
 _COLOURS = {
     "": "", "title": "bold", "dim": "dim", "added": "green", "removed": "red", "changed": "yellow", "renamed": "cyan",
