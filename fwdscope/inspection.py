@@ -44,15 +44,13 @@ def trace_spec(checked: Checked, feeds: Mapping[str, Feed], dtype: str) -> tuple
     """The network of a checked spec on meta, and its forward pass. Raises SpecError where shapes do not fit."""
     import torch
 
-    from fwdscope.model import build
     from fwdscope.spec.replaced import told_at_set
-    from fwdscope.trace import trace
+    from fwdscope.trace import built_and_traced
 
     with told_at_set(checked.spec), warnings.catch_warnings():
         # torch's advice about its own calls is not about the spec.
         warnings.simplefilter("ignore")
-        network = build(checked, {name: feed.meta() for name, feed in feeds.items()}, getattr(torch, dtype))
-        return network, trace(network)
+        return built_and_traced(checked, {name: feed.meta() for name, feed in feeds.items()}, getattr(torch, dtype))
 
 
 def inspect_spec(

@@ -15,6 +15,7 @@ from fwdscope.model.network import MOST_STEPS, POISON, Blueprint, Observer, Resu
 from fwdscope.model.shapes import without_initialisation
 from fwdscope.model.templates import BlockTemplate, LayerTemplate, SeriesTemplate, Shared, Template
 from fwdscope.ops.dispatch import META
+from fwdscope.ops.watch import unheard
 from fwdscope.spec.arithmetic import ArithmeticProblem
 from fwdscope.spec.problems import Span
 
@@ -45,13 +46,15 @@ def call_layer(
         if module is not None:
             _check_sizes(blueprint, layer, module, sizes)
     if module is None:
-        with META, without_initialisation():
+        with unheard(), META, without_initialisation():
             module = template.build(*inputs)
         if not isinstance(template, Shared):
             blueprint.register(scope, name, module, template, span)
             module.train(scope.training)
             if layer is not None:
                 blueprint.sizes[module] = sizes
+            if blueprint.greet:
+                blueprint.greet(module)
     observer = blueprint.observer
     if observer:
         _announce(observer, scope, span, template, module, name, (arguments, keywords))
@@ -64,7 +67,7 @@ def call_layer(
         raise Poisoned
     if observer:
         observer.end(value)
-    if blueprint.building:
+    if blueprint.careful:
         log_step(blueprint, template.brief, span, arguments, value)
     several = isinstance(value, tuple) and not isinstance(template, BlockTemplate | SeriesTemplate)
     return Results(value) if several else value

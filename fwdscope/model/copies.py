@@ -132,6 +132,8 @@ class Copies:
                 blueprint.places[new] = blueprint.places[old]
             if old in blueprint.sizes:
                 blueprint.sizes[new] = blueprint.sizes[old]
+        if blueprint.greet:
+            blueprint.greet(module)
         first, last = source.steps
         blueprint.steps += blueprint.steps[first:last][: max(0, MOST_STEPS - len(blueprint.steps))]
 
@@ -212,6 +214,8 @@ def copied(module: nn.Module, blueprint: Blueprint) -> Modules | None:
     with _unwatched(), torch._C.DisableTorchFunction():
         for old, new in modules.items():
             new.__dict__.update({name: _again(value) for name, value in old.__dict__.items()})
+            if not isinstance(old, Scope):
+                new.__dict__.update({name: OrderedDict() for name in _HOOKS})
             new._modules = {name: child and modules[child] for name, child in old._modules.items()}
             for held, mine in ((old._parameters, new._parameters), (old._buffers, new._buffers)):
                 for name, tensor in held.items():
@@ -225,7 +229,7 @@ def copied(module: nn.Module, blueprint: Blueprint) -> Modules | None:
 
 
 def _copyable(module: nn.Module, blueprint: Blueprint) -> bool:
-    """Whether all that a module holds is known: no hooks, no tensors or modules but in the places for them."""
+    """Whether all that a module holds is known: no hooks but those of who watches, no tensors or modules but in the places for them."""
     tensors = [t for t in (*module._parameters.values(), *module._buffers.values()) if t is not None]
     if any(type(t) not in (Tensor, nn.Parameter) or t.__dict__ or not t.is_meta for t in tensors):
         return False
@@ -235,12 +239,16 @@ def _copyable(module: nn.Module, blueprint: Blueprint) -> bool:
 
 
 _HELD = ("_parameters", "_buffers", "_modules")
+_HOOKS = ("_forward_pre_hooks", "_forward_pre_hooks_with_kwargs", "_forward_hooks")
 
 
 def _simple(item: tuple[str, Any]) -> bool:
     name, value = item
     if name in _HELD:
         return True
+    if name in _HOOKS:
+        # The keys of torch's hooks are numbers. Who watches puts its own on the copy.
+        return not any(type(key) is int for key in value)
     if isinstance(value, dict | set):
         return not value
     if isinstance(value, tuple | list):

@@ -48,11 +48,27 @@ class _Watch:
 
     def __init__(self, tell: Tell | None) -> None:
         self.tell = tell
+        # How deep what runs now lies in something that is told as a whole, or not at all.
         self.inside = 0
 
     def told(self, op: Op, arguments: Any, result: Any) -> None:
         if self.tell is not None and not self.inside:
             self.tell(op, arguments, result)
+
+
+# Those that watch now, the innermost last.
+_watches: list[_Watch] = []
+
+
+@contextlib.contextmanager
+def unheard() -> Iterator[None]:
+    """Run what is inside without telling: it makes a layer, and is no operator of the network's."""
+    watch = _watches[-1] if _watches else _Watch(None)
+    watch.inside += 1
+    try:
+        yield
+    finally:
+        watch.inside -= 1
 
 
 class _Dispatch(TorchDispatchMode):
@@ -119,10 +135,12 @@ def watching(tell: Tell | None = None) -> Iterator[None]:
     # Every operator makes a few objects and no circles; looking for circles takes half of the time of a long trace.
     collecting = gc.isenabled()
     gc.disable()
+    _watches.append(watch)
     try:
         with _Functions(watch), _Dispatch(watch):
             yield
     finally:
+        _watches.pop()
         if collecting:
             gc.enable()
         torch.backends.mha.set_fastpath_enabled(fast)

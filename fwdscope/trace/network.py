@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from fwdscope.layers import describe_module
-from fwdscope.model.network import Body, Network, Observer, Scope, Series
+from fwdscope.model.network import Blueprint, Body, Network, Observer, Scope, Series, build
 from fwdscope.model.templates import BlockTemplate
 from fwdscope.spec import expression as ex
 from fwdscope.spec import tree
+from fwdscope.spec.check import Checked
+from fwdscope.spec.problems import SpecError
 from fwdscope.trace.copies import CopyingRecorder
 from fwdscope.trace.parameters import named_tensors
-from fwdscope.trace.record import Recorder, Trace, hook, recording, tensors
+from fwdscope.trace.record import Hooks, Recorder, Trace, hook, recording, tensors
 
 
 def trace(network: Network, recorder: Recorder | None = None, inputs: Mapping[str, Tensor] | None = None) -> Trace:
@@ -24,42 +27,95 @@ def trace(network: Network, recorder: Recorder | None = None, inputs: Mapping[st
     A recorder of the caller's own may look at more. The network is left as it was, also after an exception.
     """
     recorder = recorder or CopyingRecorder()
-    given = tuple((inputs or network.example).values())
-    blueprint = network.blueprint
-    blueprint.observer = recorder
     with contextlib.ExitStack() as stack:
-        stack.callback(lambda: setattr(blueprint, "observer", None))
         for handle in hook_composites(network, recorder):
             stack.callback(handle.remove)
         weights = [tensor for what in ("parameters", "buffers") for _, tensor in named_tensors(network, what)]
-        stack.enter_context(recording(recorder, weights, given))
-        value = network(*given)
+        return _recorded(network, recorder, weights, tuple((inputs or network.example).values()))
+
+
+def built_and_traced(
+    checked: Checked, replaced: Mapping[str, Tensor] | None = None, dtype: torch.dtype = torch.float32
+) -> tuple[Network, Trace]:
+    """The network of a checked spec and its forward pass on meta, as :func:`build` and :func:`trace` give them.
+
+    Where nothing is wrong, the run that makes the layers is also the one that is recorded. Raises as ``build`` does.
+    """
+    with contextlib.suppress(SpecError):
+        recorded = _Recorded()
+        return build(checked, replaced, dtype, recorded), recorded.trace
+    # Something is wrong, or must be kept that would be gone in a plain run: slower, and with all that is to be told.
+    network = build(checked, replaced, dtype)
+    return network, trace(network)
+
+
+class _Recorded:
+    """The first run of a network, recorded: ``trace`` is there when the network is."""
+
+    trace: Trace
+
+    def __init__(self) -> None:
+        self.recorder = CopyingRecorder()
+        self.hooked: set[nn.Module] = set()
+        self.handles: list[Hooks] = []
+
+    def __call__(self, network: Network) -> None:
+        blueprint = network.blueprint
+        blueprint.greet = lambda module: self.greet(blueprint, module)
+        try:
+            self.trace = _recorded(network, self.recorder, (), tuple(network.example.values()))
+        finally:
+            blueprint.greet = None
+            for handle in self.handles:
+                handle.remove()
+
+    def greet(self, blueprint: Blueprint, module: nn.Module) -> None:
+        """A layer was made: what it holds is no activation, and what is inside a composite one is to be told of."""
+        for what in ("parameters", "buffers"):
+            self.recorder.weigh(tensor for _, tensor in named_tensors(module, what))
+        if module._modules:
+            self.handles += hook_inside(blueprint, module, self.recorder, self.hooked)
+
+
+def _recorded(network: Network, recorder: Recorder, weights: Iterable[Tensor], given: tuple[Tensor, ...]) -> Trace:
+    """A run of a network, told to a recorder."""
+    network.blueprint.observer = recorder
+    try:
+        with recording(recorder, weights, given):
+            value = network(*given)
+    finally:
+        network.blueprint.observer = None
     unused = recorder.unread(named_tensors(network, "parameters"))
     outputs = _named_outputs(network, value)
     return Trace(recorder.root, outputs, network.spec.source, recorder.memory.peak, unused, recorder.fields())
 
 
-def hook_composites(network: Network, recorder: Observer) -> Iterator[Any]:
-    """Hooks on the modules inside torch's composite layers, of which the network itself says nothing.
+def hook_composites(network: Network, recorder: Observer) -> Iterator[Hooks]:
+    """Hooks on the modules inside torch's composite layers, of which the network itself says nothing."""
+    hooked: set[nn.Module] = set()
+    for module in list(network.blueprint.paths):
+        if module not in hooked:
+            yield from hook_inside(network.blueprint, module, recorder, hooked)
+
+
+def hook_inside(blueprint: Blueprint, module: nn.Module, recorder: Observer, hooked: set[nn.Module]) -> Iterator[Hooks]:
+    """Hooks on the modules inside a layer of torch's that are not ``hooked`` yet.
 
     A block or a series that such a layer holds, as the expert of a mixture, tells itself of what it calls.
     """
-    blueprint = network.blueprint
-    hooked: set[nn.Module] = set()
-    for module, path in list(blueprint.paths.items()):
-        if isinstance(module, Scope) or module in hooked or isinstance(blueprint.templates.get(module), BlockTemplate):
+    if isinstance(module, Scope) or isinstance(blueprint.templates.get(module), BlockTemplate):
+        return
+    path, held = blueprint.paths[module], dict(module.named_modules())
+    for name, inner in held.items():
+        around, _, label = name.rpartition(".")
+        if inner is module or inner in hooked or isinstance(held.get(around), Scope):
             continue
-        held = dict(module.named_modules())
-        for name, inner in held.items():
-            around, _, label = name.rpartition(".")
-            if inner is module or inner in hooked or isinstance(held.get(around), Scope):
-                continue
-            if inner in blueprint.paths and not isinstance(inner, Body | Series):
-                continue
-            hooked.add(inner)
-            kind = "block" if isinstance(inner, Body) else "stack" if isinstance(inner, Series) else "layer"
-            text = blueprint.templates[inner].brief if isinstance(inner, Scope) else describe_module(inner)
-            yield hook(inner, f"{path}.{name}", label, kind, text, recorder, blueprint.places.get(module))
+        if inner in blueprint.paths and not isinstance(inner, Body | Series):
+            continue
+        hooked.add(inner)
+        kind = "block" if isinstance(inner, Body) else "stack" if isinstance(inner, Series) else "layer"
+        text = blueprint.templates[inner].brief if isinstance(inner, Scope) else describe_module(inner)
+        yield hook(inner, f"{path}.{name}", label, kind, text, recorder, blueprint.places.get(module))
 
 
 def _named_outputs(network: Network, value: Any) -> tuple[tuple[str, Tensor], ...]:

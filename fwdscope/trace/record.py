@@ -149,6 +149,11 @@ class Recorder:
         """The receptive fields of all that ran."""
         return receptive_fields(self.flows, [(one.ref, one.shape) for one in self.inputs])
 
+    def weigh(self, weights: Iterable[Tensor]) -> None:
+        """Take tensors for weights, which are no activations."""
+        for tensor in weights:
+            self.weights[id(tensor)] = tensor, self.memory.hold(tensor)
+
     # -- told by the network ------------------------------------------------------------------------------------------
 
     def begin(
@@ -345,8 +350,7 @@ class Recorder:
 @contextlib.contextmanager
 def recording(recorder: Recorder, weights: Iterable[Tensor], inputs: Sequence[Tensor]) -> Iterator[None]:
     """Record what runs inside, without gradients; weights and inputs are no activations."""
-    for tensor in weights:
-        recorder.weights[id(tensor)] = tensor, recorder.memory.hold(tensor)
+    recorder.weigh(weights)
     for tensor in inputs:
         recorder.memory.hold(tensor)
     recorder.inputs = marks(inputs)
