@@ -7,8 +7,7 @@ A copy that could tell itself from the one before runs all the same.
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Protocol, runtime_checkable
@@ -18,10 +17,9 @@ from torch import Tensor, nn
 
 from fwdscope.layers import Layer
 from fwdscope.limits import limit
+from fwdscope.model.duplicates import PLAIN, Modules, duplicated, has_plain_tensors, like, may_be_duplicated
 from fwdscope.model.network import MOST_STEPS, Blueprint, Observer, Scope, Series
 from fwdscope.model.templates import BlockTemplate, LayerTemplate, SeriesTemplate, Shared, Template
-
-Modules = Mapping[nn.Module, nn.Module]
 
 
 @runtime_checkable
@@ -111,7 +109,7 @@ class Copies:
         if made is None:
             self.put(source, str(number), modules)
         with _unwatched():
-            result = _like(x)
+            result = like(x)
         if self.observer:
             self.observer.repeat(source.passage, x, result, self.blueprint.paths[modules[source.module]], modules)
         return result
@@ -156,19 +154,12 @@ def _apart(result: Tensor, inputs: Sequence[Tensor]) -> bool:
     return own and storage.nbytes() == result.numel() * result.element_size()
 
 
-def _like(x: Tensor) -> Tensor:
-    return torch.empty_strided(x.shape, x.stride(), dtype=x.dtype, device=x.device)
-
-
 def _unwatched() -> Any:
     """Tensors made inside are no operators of the network's."""
     return torch._C._DisableTorchDispatch()
 
 
 # --- what may be copied ----------------------------------------------------------------------------------------------
-
-_PLAIN = (type(None), bool, int, float, complex, str)
-
 
 def _repeatable(value: Any) -> bool:
     """Whether a template, or the value of a setting, means the same in every copy: it holds no layer that is shared,
@@ -184,7 +175,7 @@ def _repeatable(value: Any) -> bool:
             return all(map(_repeatable, items))
         case tuple():
             return all(map(_repeatable, value))
-    return isinstance(value, (*_PLAIN, torch.dtype))
+    return isinstance(value, (*PLAIN, torch.dtype))
 
 
 def matched(one: nn.Module, other: nn.Module) -> Modules | None:
@@ -207,60 +198,18 @@ def copied(module: nn.Module, blueprint: Blueprint) -> Modules | None:
     originals = list(module.modules())
     if len(blueprint.paths) + len(originals) > limit("layers"):
         return None  # running it tells where the limit was passed
-    if not all(_copyable(one, blueprint) for one in originals):
+    if not all(map(_copyable, originals)):
         return None
-    modules: dict[nn.Module, nn.Module] = {one: type(one).__new__(type(one)) for one in originals}
-    tensors: dict[int, Tensor] = {}
-    with _unwatched(), torch._C.DisableTorchFunction():
-        for old, new in modules.items():
-            new.__dict__.update({name: _again(value) for name, value in old.__dict__.items()})
-            if not isinstance(old, Scope):
-                new.__dict__.update({name: OrderedDict() for name in _HOOKS})
-            new._modules = {name: child and modules[child] for name, child in old._modules.items()}
-            for held, mine in ((old._parameters, new._parameters), (old._buffers, new._buffers)):
-                for name, tensor in held.items():
-                    if tensor is not None and id(tensor) not in tensors:
-                        tensors[id(tensor)] = _fresh(tensor)
-                    mine[name] = tensor if tensor is None else tensors[id(tensor)]  # type: ignore[assignment]
-            if isinstance(old, Scope) and isinstance(new, Scope):
-                new.sites = {key: (modules[made], template) for key, (made, template) in old.sites.items()}
-                new.named = {name: modules[made] for name, made in old.named.items()}
+    modules = duplicated(originals)
+    for old, new in modules.items():
+        if isinstance(old, Scope) and isinstance(new, Scope):
+            new.sites = {key: (modules[made], template) for key, (made, template) in old.sites.items()}
+            new.named = {name: modules[made] for name, made in old.named.items()}
     return modules
 
 
-def _copyable(module: nn.Module, blueprint: Blueprint) -> bool:
-    """Whether all that a module holds is known: no hooks but those of who watches, no tensors or modules but in the places for them."""
-    tensors = [t for t in (*module._parameters.values(), *module._buffers.values()) if t is not None]
-    if any(type(t) not in (Tensor, nn.Parameter) or t.__dict__ or not t.is_meta for t in tensors):
-        return False
+def _copyable(module: nn.Module) -> bool:
+    """Whether all that a module holds is known."""
     if isinstance(module, Scope):
-        return all(_repeatable(template) for _, template in module.sites.values())
-    return type(module).__module__.startswith(("torch.nn.", "fwdscope.")) and all(map(_simple, module.__dict__.items()))
-
-
-_HELD = ("_parameters", "_buffers", "_modules")
-_HOOKS = ("_forward_pre_hooks", "_forward_pre_hooks_with_kwargs", "_forward_hooks")
-
-
-def _simple(item: tuple[str, Any]) -> bool:
-    name, value = item
-    if name in _HELD:
-        return True
-    if name in _HOOKS:
-        # The keys of torch's hooks are numbers. Who watches puts its own on the copy.
-        return not any(type(key) is int for key in value)
-    if isinstance(value, dict | set):
-        return not value
-    if isinstance(value, tuple | list):
-        return all(isinstance(one, _PLAIN) for one in value)
-    return not isinstance(value, Tensor | nn.Module)
-
-
-def _again(value: Any) -> Any:
-    """A container of its own; all else is shared."""
-    return type(value)(value) if type(value) in (dict, OrderedDict, set, list) else value
-
-
-def _fresh(tensor: Tensor) -> Tensor:
-    made = _like(tensor)
-    return nn.Parameter(made, requires_grad=tensor.requires_grad) if isinstance(tensor, nn.Parameter) else made
+        return has_plain_tensors(module) and all(_repeatable(template) for _, template in module.sites.values())
+    return may_be_duplicated(module)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from torch import nn
 
 from fwdscope.layers import Layer
+from fwdscope.model.duplicates import built
 from fwdscope.spec import tree
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ class LayerTemplate:
 
     def build(self, *inputs: Any) -> nn.Module:
         """torch's module for these inputs."""
-        return self.layer.build(*inputs)
+        return built(self.layer, inputs)
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 from fwdscope.trace.memory import Mark
@@ -132,10 +133,11 @@ class CopyingRecorder(Recorder):
         self.memory.meet(result)
         made = self.mark(result)
         self.met[id(result)] = made, nodes[passage.last]
-        for old, new in modules.items():
-            self.read_alike(old, new)
-            if old in self.calls:
-                self.calls[new] = self.calls[old]
+        with torch._C.DisableTorchFunction():  # who watches functions need not hear of each look at a tensor
+            for old, new in modules.items():
+                self.read_alike(old, new)
+                if old in self.calls:
+                    self.calls[new] = self.calls[old]
         self.repeated.append(_Repeated(len(self.flows), passage, self.mark(x), made, nodes))
 
     def read_alike(self, one: nn.Module, other: nn.Module) -> None:

@@ -71,8 +71,9 @@ class _Recorded:
 
     def greet(self, blueprint: Blueprint, module: nn.Module) -> None:
         """A layer was made: what it holds is no activation, and what is inside a composite one is to be told of."""
-        for what in ("parameters", "buffers"):
-            self.recorder.weigh(tensor for _, tensor in named_tensors(module, what))
+        with torch._C.DisableTorchFunction():  # who watches functions need not hear of each look at a tensor
+            for what in ("parameters", "buffers"):
+                self.recorder.weigh(tensor for _, tensor in named_tensors(module, what))
         if module._modules:
             self.handles += hook_inside(blueprint, module, self.recorder, self.hooked)
 

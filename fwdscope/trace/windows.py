@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable
 from fractions import Fraction
+from functools import lru_cache
 from typing import NamedTuple
 
 Window = tuple[int, int]
@@ -90,11 +91,14 @@ def _shortest(axis: Axis) -> Axis:
 # --- operators -------------------------------------------------------------------------------------------------------
 
 
+# Height and width are most often alike, and so are the networks of one process.
+@lru_cache(maxsize=4096)
 def convolved(axis: Axis, kernel: int, stride: int = 1, padding: int = 0, dilation: int = 1) -> Axis | None:
     """A kernel over the axis: place i reads i·stride - padding + dilation·t."""
     return through(axis, lambda i: (i * stride - padding + dilation * t for t in range(kernel)), 1, stride)
 
 
+@lru_cache(maxsize=4096)
 def transposed(axis: Axis, kernel: int, stride: int = 1, padding: int = 0, dilation: int = 1) -> Axis | None:
     """The other way round: place i is written by j where i = j·stride - padding + dilation·t."""
 
@@ -116,6 +120,7 @@ def resized(axis: Axis, ratio: Fraction, offset: Fraction, reach: tuple[int, int
     return through(axis, taps, ratio.denominator, ratio.numerator)
 
 
+@lru_cache(maxsize=4096)
 def adaptive(axis: Axis, size: int, windows: int) -> Axis | None:
     """Windows as even as can be: the i-th goes from ⌊i·n/m⌋ to ⌈(i+1)·n/m⌉. None for one, which is all."""
     if windows == 1:

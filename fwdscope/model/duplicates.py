@@ -1,0 +1,120 @@
+"""Modules copied on meta: as they are, with weights of their own."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping, Sequence
+from types import MethodType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from fwdscope.layers import Layer
+
+Modules = Mapping[nn.Module, nn.Module]
+
+PLAIN = (type(None), bool, int, float, complex, str)
+_HELD = ("_parameters", "_buffers", "_modules")
+_HOOKS = ("_forward_pre_hooks", "_forward_pre_hooks_with_kwargs", "_forward_hooks")
+
+
+def duplicated(originals: Iterable[nn.Module]) -> dict[nn.Module, nn.Module]:
+    """Modules once more, each with weights of its own; one that another holds is among them. Hooks are left behind."""
+    modules: dict[nn.Module, nn.Module] = {one: type(one).__new__(type(one)) for one in originals}
+    tensors: dict[int, Tensor] = {}
+    with torch._C._DisableTorchDispatch(), torch._C.DisableTorchFunction():
+        for old, new in modules.items():
+            own = new.__dict__
+            for name, value in old.__dict__.items():
+                kind = type(value)
+                # A container of its own; all else is shared.
+                own[name] = kind(value) if kind in _CONTAINERS else value
+            for name in _HOOKS:
+                own[name] = OrderedDict()
+            own["_modules"] = {name: child and modules[child] for name, child in old._modules.items()}
+            for what in ("_parameters", "_buffers"):
+                for name, tensor in own[what].items():
+                    if tensor is not None:
+                        if id(tensor) not in tensors:
+                            tensors[id(tensor)] = _fresh(tensor)
+                        own[what][name] = tensors[id(tensor)]
+    return modules
+
+
+_CONTAINERS = frozenset((dict, OrderedDict, set, list))
+
+
+def may_be_duplicated(module: nn.Module) -> bool:
+    """Whether all that a module of torch's or ours holds is known: no hooks but those of who watches, no tensors or
+    modules but in the places for them."""
+    known = type(module).__module__.startswith(("torch.nn.", "fwdscope."))
+    return known and has_plain_tensors(module) and all(map(_is_simple, module.__dict__.items()))
+
+
+def has_plain_tensors(module: nn.Module) -> bool:
+    """Whether all tensors that a module holds are on meta, and nothing but tensors."""
+    with torch._C.DisableTorchFunction():
+        for held in (module._parameters, module._buffers):
+            for tensor in held.values():
+                if tensor is not None and (
+                    type(tensor) not in (Tensor, nn.Parameter) or tensor.__dict__ or not tensor.is_meta
+                ):
+                    return False
+    return True
+
+
+def _is_simple(item: tuple[str, Any]) -> bool:
+    name, value = item
+    if name in _HELD:
+        return True
+    if name in _HOOKS:
+        # The keys of torch's hooks are numbers. Who watches puts its own on the copy.
+        return not any(type(key) is int for key in value)
+    if isinstance(value, dict | set):
+        return not value
+    if isinstance(value, tuple | list):
+        return all(isinstance(one, PLAIN) for one in value)
+    return not isinstance(value, Tensor | nn.Module | MethodType)
+
+
+# --- modules of equal settings -----------------------------------------------------------------------------------------
+
+# Modules as their constructors made them, which never run, by what they were made of.
+_PROTOTYPES: dict[tuple[Any, ...], list[nn.Module] | None] = {}
+_MOST_PROTOTYPES = 4096
+
+
+def built(layer: Layer, inputs: Sequence[Any]) -> nn.Module:
+    """A layer's module for the inputs of its first call, as ``layer.build(*inputs)`` makes it, on meta.
+
+    Where a layer of equal settings was made before it is a duplicate: torch's constructors take several times as long.
+    """
+    kind = type(layer)
+    if kind.build is not Layer.build or kind.construct is not Layer.construct:
+        return layer.build(*inputs)
+    arguments = layer.arguments(*inputs)
+    if not all(map(_is_plain, arguments.values())):
+        return layer.construct(**arguments)
+    key = kind, torch.get_default_dtype(), repr(arguments)
+    if key not in _PROTOTYPES:
+        if len(_PROTOTYPES) >= _MOST_PROTOTYPES:
+            _PROTOTYPES.clear()
+        originals = list(layer.construct(**arguments).modules())
+        _PROTOTYPES[key] = originals if all(map(may_be_duplicated, originals)) else None
+    originals = _PROTOTYPES[key]
+    return layer.construct(**arguments) if originals is None else duplicated(originals)[originals[0]]
+
+
+def _is_plain(value: Any) -> bool:
+    return all(map(_is_plain, value)) if type(value) is tuple else type(value) in PLAIN
+
+
+def like(x: Tensor) -> Tensor:
+    """A tensor of the same shape, strides, dtype and place."""
+    return torch.empty_strided(x.shape, x.stride(), dtype=x.dtype, device=x.device)
+
+
+def _fresh(tensor: Tensor) -> Tensor:
+    made = like(tensor)
+    return nn.Parameter(made, requires_grad=tensor.requires_grad) if isinstance(tensor, nn.Parameter) else made
