@@ -7,7 +7,7 @@ A copy that could tell itself from the one before runs all the same.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Protocol, runtime_checkable
@@ -42,7 +42,7 @@ class Repeating(Observer, Protocol):
         """Record a copy that did not run."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Source:
     """A copy that ran. Its result is as its input was; to keep either would keep it in memory."""
 
@@ -72,6 +72,8 @@ class Copies:
         # The last copy that ran, and what stood when it began.
         self.source: _Source | None = None
         self.before: Any = None
+        # Its modules, where they may be copied.
+        self.copyable: dict[_Source, list[nn.Module] | None] = {}
         self.state = _state(self.blueprint)
 
     def begins(self) -> None:
@@ -103,7 +105,7 @@ class Copies:
         if source is None or source.template is not template or source.signature != signature(x):
             return None
         made = self.series._modules.get(str(number))
-        modules = copied(source.module, self.blueprint) if made is None else matched(source.module, made)
+        modules = self.copied(source) if made is None else matched(source.module, made)
         if modules is None or (self.observer and not self.observer.repeats(source.passage, x, modules)):
             return None
         if made is None:
@@ -113,6 +115,17 @@ class Copies:
         if self.observer:
             self.observer.repeat(source.passage, x, result, self.blueprint.paths[modules[source.module]], modules)
         return result
+
+    def copied(self, source: _Source) -> Modules | None:
+        """The modules of a copy, made; None where that cannot be told to be right."""
+        if source not in self.copyable:
+            # It does not run again, so that what holds of it holds for all copies.
+            self.copyable = {source: copyable(source.module)}
+        originals = self.copyable[source]
+        # Running one layer too many tells where the limit was passed.
+        if originals is None or len(self.blueprint.paths) + len(originals) > limit("layers"):
+            return None
+        return copied(originals)
 
     def put(self, source: _Source, name: str, modules: Modules) -> None:
         """Enter a copy's modules where the blueprint keeps those of the source."""
@@ -161,6 +174,7 @@ def _unwatched() -> Any:
 
 # --- what may be copied ----------------------------------------------------------------------------------------------
 
+
 def _repeatable(value: Any) -> bool:
     """Whether a template, or the value of a setting, means the same in every copy: it holds no layer that is shared,
     no class of the user's own and no tensor."""
@@ -193,13 +207,14 @@ def matched(one: nn.Module, other: nn.Module) -> Modules | None:
 # --- copying ---------------------------------------------------------------------------------------------------------
 
 
-def copied(module: nn.Module, blueprint: Blueprint) -> Modules | None:
-    """A module and all inside it once more, with weights of their own; None where that cannot be told to be right."""
+def copyable(module: nn.Module) -> list[nn.Module] | None:
+    """A module and all inside it, where all that they hold is known, so that copies of them are right."""
     originals = list(module.modules())
-    if len(blueprint.paths) + len(originals) > limit("layers"):
-        return None  # running it tells where the limit was passed
-    if not all(map(_copyable, originals)):
-        return None
+    return originals if all(map(_copyable, originals)) else None
+
+
+def copied(originals: Iterable[nn.Module]) -> Modules:
+    """Modules once more, with weights of their own."""
     modules = duplicated(originals)
     for old, new in modules.items():
         if isinstance(old, Scope) and isinstance(new, Scope):

@@ -94,7 +94,7 @@ def built(layer: Layer, inputs: Sequence[Any]) -> nn.Module:
     if kind.build is not Layer.build or kind.construct is not Layer.construct:
         return layer.build(*inputs)
     arguments = layer.arguments(*inputs)
-    if not all(map(_is_plain, arguments.values())):
+    if not all(map(is_plain, arguments.values())):
         return layer.construct(**arguments)
     key = kind, torch.get_default_dtype(), repr(arguments)
     if key not in _PROTOTYPES:
@@ -106,8 +106,10 @@ def built(layer: Layer, inputs: Sequence[Any]) -> nn.Module:
     return layer.construct(**arguments) if originals is None else duplicated(originals)[originals[0]]
 
 
-def _is_plain(value: Any) -> bool:
-    return all(map(_is_plain, value)) if type(value) is tuple else type(value) in PLAIN
+def is_plain(value: Any) -> bool:
+    """Whether a setting is numbers and words alone, so that how it is written tells all of it."""
+    kind = type(value)
+    return kind in PLAIN or (kind in (tuple, list) and all(map(is_plain, value)))
 
 
 def like(x: Tensor) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import Any
 
 import torch
@@ -120,11 +120,17 @@ class _Again(Run):
 
 def initialise(one: tree.Initialiser, tensor: Tensor, network: Network) -> None:
     """Fill a tensor as an entry of ``init`` says."""
+    fill, arguments, keywords = _filling(one, network)
+    fill(tensor, *arguments, **keywords)
+
+
+def _filling(one: tree.Initialiser, network: Network) -> tuple[Callable[..., object], list[Any], dict[str, Any]]:
+    """torch's function of an entry, and what it is called with behind the tensor."""
     assert isinstance(one.call.function, Name)
     run = Run(Scope(network.blueprint, Span(0, 0)))
     arguments = run.items(one.call.arguments)
     keywords = {k.name: run.evaluate(k.value) for k in one.call.keywords}
-    getattr(nn.init, one.call.function.id + "_")(tensor, *arguments, **keywords)
+    return getattr(nn.init, one.call.function.id + "_"), arguments, keywords
 
 
 def matched(
@@ -136,8 +142,7 @@ def matched(
     """
     winners: dict[int, list[tuple[str, Tensor]]] = {i: [] for i in range(len(network.spec.init))}
     ties: list[tuple[str, list[tree.Initialiser]]] = []
-    for module, path, name, tensor in _tensors(network):
-        full = f"{path}.{name}" if path else name
+    for module, full, name, tensor in _tensors(network) if winners else ():
         ranked = [(_rank(one.key, full, module, name), i) for i, one in enumerate(network.spec.init)]
         claims = [(rank, i) for rank, i in ranked if rank is not None]
         if not claims:
@@ -151,19 +156,18 @@ def matched(
 
 
 def _tensors(network: Network) -> Iterator[tuple[nn.Module, str, str, Tensor]]:
+    """All parameters: their layers, their paths, their names in the layer."""
     for path, module in network.named_modules():
         for name, parameter in module._parameters.items():
             if parameter is not None:
-                yield module, path, name, parameter
+                yield module, f"{path}.{name}" if path else name, name, parameter
 
 
 def _rank(key: str, full: str, module: nn.Module, name: str) -> tuple[int, int] | None:
     """How well a key fits a tensor: (1, pieces) for the end of its path, (0, 1) for its layer's type, else None."""
-    pieces = key.split(".")
-    if len(pieces) == 2 and pieces[0][:1].isupper():
-        return (0, 1) if type(module).__name__ == pieces[0] and name == pieces[1] else None
-    path = full.split(".")
-    return (1, len(pieces)) if path[-len(pieces) :] == pieces else None
+    if key[:1].isupper() and key.count(".") == 1:
+        return (0, 1) if f"{type(module).__name__}.{name}" == key else None
+    return (1, key.count(".") + 1) if f".{full}".endswith(f".{key}") else None
 
 
 def check_initialisers(network: Network) -> None:
@@ -194,9 +198,8 @@ def check_initialisers(network: Network) -> None:
 
 
 def _claims(one: tree.Initialiser, network: Network) -> Iterator[tuple[str, nn.Module]]:
-    """The tensors that an entry fits, whether another wins them or not: path and layer."""
-    for module, path, name, _ in _tensors(network):
-        full = f"{path}.{name}" if path else name
+    """The tensors that an entry fits, whether another wins them or not: the layer's path, and the layer."""
+    for module, full, name, _ in _tensors(network):
         if _rank(one.key, full, module, name) is not None:
             yield full, module
 
@@ -207,20 +210,35 @@ def _ends(paths: Iterable[str]) -> list[str]:
 
 def _check_fit(one: tree.Initialiser, tensors: list[tuple[str, Tensor]], network: Network) -> None:
     """Try an initialiser on each shape it is to fill, on meta."""
+    with torch._C.DisableTorchFunction():  # who watches functions need not hear of each look at a tensor
+        shapes = [(tuple(tensor.shape), tensor.dtype, full) for full, tensor in tensors]
     tried: set[tuple[int, ...]] = set()
-    for full, tensor in tensors:
-        if tuple(tensor.shape) in tried:
+    for shape, dtype, full in shapes:
+        if shape in tried:
             continue
-        tried.add(tuple(tensor.shape))
+        tried.add(shape)
         try:
-            with torch.no_grad():
-                initialise(one, torch.empty(tensor.shape, dtype=tensor.dtype, device="meta"), network)
+            _try(one, shape, dtype, network)
         except NotImplementedError:
             continue
         except Exception as error:
             text = str(error).split("\n")[0]
             assert isinstance(one.call.function, Name)
-            message = f"init: {one.call.function.id} does not fit {full} {tuple(tensor.shape)}: {text}"
+            message = f"init: {one.call.function.id} does not fit {full} {shape}: {text}"
             help = "name the layers it is for: `Linear.weight`, or the end of a path" if "." not in one.key else None
             network.blueprint.problems.append(Problem(network.spec.source, one.call.span, "shape", message, help))
             return
+
+
+# What fits: functions with their arguments, shapes and dtypes.
+_FITTING: set[tuple[Any, ...]] = set()
+
+
+def _try(one: tree.Initialiser, shape: tuple[int, ...], dtype: torch.dtype, network: Network) -> None:
+    """Fill a tensor on meta; what was seen to fit is not tried again. Raises what torch raises."""
+    fill, arguments, keywords = _filling(one, network)
+    key = fill, repr((arguments, keywords)), shape, dtype
+    if key not in _FITTING:
+        with torch.no_grad():
+            fill(torch.empty(shape, dtype=dtype, device="meta"), *arguments, **keywords)
+        _FITTING.add(key)

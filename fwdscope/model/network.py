@@ -204,15 +204,18 @@ class Blueprint:
 class Scope(nn.Module):
     """A module with lines: a block, or a part of one. It keeps the layers made at each call of its lines."""
 
+    blueprint: Blueprint
+    span: Span
+    # Layers by the place of the call that made them and the turns of the comprehensions around it.
+    sites: dict[tuple[Span, tuple[int, ...]], tuple[nn.Module, Template]]
+    named: dict[str, nn.Module]
+    # How many default names of each kind are taken.
+    numbers: dict[str, int]
+
     def __init__(self, blueprint: Blueprint, span: Span) -> None:
         super().__init__()
-        self.blueprint = blueprint
-        self.span = span
-        # Layers by the place of the call that made them and the turns of the comprehensions around it.
-        self.sites: dict[tuple[Span, tuple[int, ...]], tuple[nn.Module, Template]] = {}
-        self.named: dict[str, nn.Module] = {}
-        # How many default names of each kind are taken.
-        self.numbers: dict[str, int] = {}
+        # No tensors and no modules: Module's __setattr__, which asks what a value is, takes longer than the rest.
+        vars(self).update(blueprint=blueprint, span=span, sites={}, named={}, numbers={})
 
     def train(self, mode: bool = True) -> Self:
         """As every module's, also where a layer is called ``training``."""
@@ -243,6 +246,10 @@ class Scope(nn.Module):
 class Body(Scope):
     """A block of the file, or the whole model: settings fixed, inputs to come."""
 
+    lines: tuple[tree.Line, ...]
+    settings: dict[str, Any]
+    inputs: tuple[tree.Parameter, ...]
+
     def __init__(
         self,
         blueprint: Blueprint,
@@ -252,9 +259,7 @@ class Body(Scope):
         inputs: tuple[tree.Parameter, ...],
     ) -> None:
         super().__init__(blueprint, span)
-        self.lines = lines
-        self.settings = settings
-        self.inputs = inputs
+        vars(self).update(lines=lines, settings=settings, inputs=inputs)
 
     def forward(self, *inputs: Any, **keywords: Any) -> Any:
         """Run the lines. Values are those of the block's inputs, in order."""

@@ -11,6 +11,7 @@ from torch import nn
 from fwdscope.layers import LAYERS, Layer, settings
 from fwdscope.layers.base import Setting
 from fwdscope.limits import limit
+from fwdscope.model.duplicates import is_plain
 from fwdscope.model.names import Names
 from fwdscope.model.network import Scope
 from fwdscope.model.templates import (
@@ -87,7 +88,18 @@ class Settings(Names):
                 f"{name} takes {len(positional)} settings by position, found {len(values)}", None, "type"
             )
         given = {**self.defaults(name), **dict(zip(positional, values, strict=False)), **named}
-        return LayerTemplate(layer(**self.checked_settings(layer, given)))
+        return LayerTemplate(self.layer(layer, given))
+
+    def layer(self, layer: type[Layer], given: dict[str, Any]) -> Layer:
+        """A layer with its settings; one of settings that were held against their types before is the same one."""
+        if not all(map(is_plain, given.values())):
+            return layer(**self.checked_settings(layer, given))
+        key = layer, repr(given)
+        if key not in _LAYERS:
+            if len(_LAYERS) >= _MOST_LAYERS:
+                _LAYERS.clear()
+            _LAYERS[key] = layer(**self.checked_settings(layer, given))
+        return _LAYERS[key]
 
     def checked_settings(self, layer: type[Layer], given: dict[str, Any]) -> dict[str, Any]:
         """Settings held against their types, once their values are known."""
@@ -143,6 +155,11 @@ class Settings(Names):
         if not (isinstance(found, type) and issubclass(found, nn.Module)):
             raise ArithmeticProblem(f"{dotted} is not a class of nn.Module", None, "type")
         return ImportedTemplate(found, arguments, tuple(keywords.items()))
+
+
+# Layers by their type and settings. They are frozen, and of plain settings all is told by how these are written.
+_LAYERS: dict[tuple[type[Layer], str], Layer] = {}
+_MOST_LAYERS = 4096
 
 
 @cache

@@ -119,7 +119,7 @@ def both(path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Any, Any]:
     network = build(checked)
     repeated = everything(network, trace(network))
     with monkeypatch.context() as patch:
-        patch.setattr("fwdscope.model.copies.copied", lambda *_: None)
+        patch.setattr("fwdscope.model.copies.copyable", lambda *_: None)
         patch.setattr("fwdscope.trace.network.CopyingRecorder", Recorder)
         network = build(checked)
         return repeated, everything(network, trace(network))
