@@ -46,15 +46,9 @@ def call_layer(
         if module is not None:
             _check_sizes(blueprint, layer, module, sizes)
     if module is None:
-        with unheard(), META, without_initialisation():
-            module = template.build(*inputs)
-        if not isinstance(template, Shared):
-            blueprint.register(scope, name, module, template, span)
-            module.train(scope.training)
-            if layer is not None:
-                blueprint.sizes[module] = sizes
-            if blueprint.greet:
-                blueprint.greet(module)
+        module = _made(scope, span, template, name, inputs)
+        if layer is not None:
+            blueprint.sizes[module] = sizes
     observer = blueprint.observer
     if observer:
         _announce(observer, scope, span, template, module, name, (arguments, keywords))
@@ -71,6 +65,18 @@ def call_layer(
         log_step(blueprint, template.brief, span, arguments, value)
     several = isinstance(value, tuple) and not isinstance(template, BlockTemplate | SeriesTemplate)
     return Results(value) if several else value
+
+
+def _made(scope: Scope, span: Span, template: Template, name: str, inputs: Sequence[Any]) -> nn.Module:
+    """A layer's module for its first inputs, in its place."""
+    with unheard(), META, without_initialisation():
+        module = template.build(*inputs)
+    if not isinstance(template, Shared):
+        scope.blueprint.register(scope, name, module, template, span)
+        module.train(scope.training)
+        if scope.blueprint.greet:
+            scope.blueprint.greet(module)
+    return module
 
 
 def _announce(

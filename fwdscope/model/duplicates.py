@@ -78,7 +78,7 @@ def _is_simple(item: tuple[str, Any]) -> bool:
     return not isinstance(value, Tensor | nn.Module | MethodType)
 
 
-# --- modules of equal settings -----------------------------------------------------------------------------------------
+# --- modules of equal settings ---------------------------------------------------------------------------------------
 
 # Modules as their constructors made them, which never run, by what they were made of.
 _PROTOTYPES: dict[tuple[Any, ...], list[nn.Module] | None] = {}
@@ -100,10 +100,10 @@ def built(layer: Layer, inputs: Sequence[Any]) -> nn.Module:
     if key not in _PROTOTYPES:
         if len(_PROTOTYPES) >= _MOST_PROTOTYPES:
             _PROTOTYPES.clear()
-        originals = list(layer.construct(**arguments).modules())
-        _PROTOTYPES[key] = originals if all(map(may_be_duplicated, originals)) else None
-    originals = _PROTOTYPES[key]
-    return layer.construct(**arguments) if originals is None else duplicated(originals)[originals[0]]
+        made = list(layer.construct(**arguments).modules())
+        _PROTOTYPES[key] = made if all(map(may_be_duplicated, made)) else None
+    prototype = _PROTOTYPES[key]
+    return layer.construct(**arguments) if prototype is None else duplicated(prototype)[prototype[0]]
 
 
 def is_plain(value: Any) -> bool:
