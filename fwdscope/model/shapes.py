@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -73,12 +73,29 @@ def check_broadcast(left: Tensor, right: Tensor, name: str) -> None:
 
 def _check_aligned(left: Tensor, right: Tensor, name: str, sizes: tuple[Sequence[int], Sequence[int]]) -> None:
     one, two = sizes
-    for i in range(1, min(len(one), len(two)) + 1):
+    clashes: dict[int, tuple[int, int]] = {}
+    for i in range(min(len(one), len(two)), 0, -1):
         a, b = one[-i], two[-i]
         if a != b and 1 not in (a, b):
-            dimension = len(one) - i if len(one) == len(two) else -i - (left.dim() - len(one))
-            message = f"{name}: sizes differ in dimension {dimension}: {{0}} has {a}, {{1}} has {b}"
-            raise ShapeError(message, None, (a, b), operands=(left, right))
+            clashes[len(one) - i if len(one) == len(two) else -i - (left.dim() - len(one))] = a, b
+    _refuse(name, clashes, (left, right))
+
+
+def _refuse(name: str, clashes: Mapping[int, tuple[int, int]], operands: tuple[Tensor, Tensor]) -> None:
+    """Sizes of two operands, by dimension, that should be equal and are not."""
+    if not clashes:
+        return
+    where = f"dimension{'s' * (len(clashes) > 1)} {_listed(clashes)}"
+    one, two = (tuple(pair[side] for pair in clashes.values()) for side in (0, 1))
+    left, right = (one, two) if len(clashes) > 1 else (one[0], two[0])
+    message = f"{name}: sizes differ in {where}: {{0}} has {left}, {{1}} has {right}"
+    raise ShapeError(message, None, (one[-1], two[-1]), operands=operands)
+
+
+def _listed(numbers: Iterable[int]) -> str:
+    """``2``, ``2 and 3``, ``1, 2 and 3``"""
+    *most, last = map(str, numbers)
+    return f"{', '.join(most)} and {last}" if most else last
 
 
 def check_matmul(left: Tensor, right: Tensor, name: str) -> None:
@@ -178,10 +195,8 @@ def _check_cat(name: str, arguments: Sequence[Any], keywords: Mapping[str, Any])
             message = f"{name}: {{0}} has {first.dim()} dimensions, {{1}} has {other.dim()}"
             raise ShapeError(message, operands=(first, other))
         along = dim % first.dim() if name != "stack" and first.dim() and isinstance(dim, int) else None
-        for i, (a, b) in enumerate(zip(first.shape, other.shape, strict=True)):
-            if i != along and a != b:
-                message = f"{name}: sizes differ in dimension {i}: {{0}} has {a}, {{1}} has {b}"
-                raise ShapeError(message, None, (a, b), operands=(first, other))
+        sizes = enumerate(zip(first.shape, other.shape, strict=True))
+        _refuse(name, {i: (a, b) for i, (a, b) in sizes if i != along and a != b}, (first, other))
 
 
 def _check_view(name: str, arguments: Sequence[Any], keywords: Mapping[str, Any]) -> None:
