@@ -27,7 +27,7 @@ def probe(*arguments: str) -> tuple[int, str, bool]:
 
 @pytest.mark.parametrize(
     "arguments",
-    [("--help",), ("--version",), ("inspect", "--help"), ("layers",), ("layers", "Conv2d"), ("schema",)],
+    [("--help",), ("--version",), ("inspect", "--help"), ("layers",), ("layers", "Conv2d"), ("specs",), ("schema",)],
     ids=" ".join,
 )
 def test_help_the_vocabulary_and_the_schema_do_not_load_torch(arguments: tuple[str, ...]) -> None:

@@ -23,6 +23,7 @@ from fwdscope.cli.explain import explain
 from fwdscope.cli.inspect import inspect
 from fwdscope.cli.layers import layers
 from fwdscope.cli.schema import schema
+from fwdscope.cli.specs import specs
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -33,7 +34,7 @@ app = typer.Typer(
     epilog="A first look: fwdscope inspect resnet50   ·   The layers there are: fwdscope layers",
 )
 # In the order that help lists them.
-for command in (inspect, bench, explain, check, diff, annotate, devices, layers, schema):
+for command in (inspect, bench, explain, check, diff, annotate, devices, specs, layers, schema):
     app.command()(command)
 
 
