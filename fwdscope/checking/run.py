@@ -22,8 +22,8 @@ from fwdscope.checking.outcome import Outcome, Told, state_of
 from fwdscope.spec.problems import Source, SpecError
 from fwdscope.spec.source import read
 
-# Networks that may wait to be let go of.
-_TIDY = 20
+# Networks that may wait to be let go of: a few, which lie near in memory and are soon looked through.
+_TIDY = 5
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ def _read(file: File) -> Source | Outcome:
 def _known(file: File, source: Source | Outcome, plan: Plan) -> Result | None:
     if isinstance(source, Outcome):
         return Result(source)
-    return cache.find(source, file.path, plan.settings) if plan.cached else None
+    return cache.find(source, file.path, plan.settings, plan.folder is not None) if plan.cached else None
 
 
 def _fresh(sources: Sequence[Source], plan: Plan) -> Iterator[Result]:

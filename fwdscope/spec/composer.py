@@ -24,11 +24,11 @@ from fwdscope.spec.yaml_errors import in_our_words
 
 _STYLES = {None: "plain", "": "plain", "'": "single", '"': "double", "|": "literal", ">": "folded"}
 
-# Where libyaml and PyYAML part: line ends and marks beyond ASCII, what one of them refuses, ``?`` as the sign of a key,
-# directives and documents, a comment right behind the sign of a block of text.
+# Where libyaml and PyYAML may part: line ends and marks beyond ASCII, a carriage return by itself, what one of them
+# refuses, ``?`` as the sign of a key, directives and documents, a comment right behind the sign of a block of text.
 _READ_DIFFERENTLY = re.compile(
-    r"[^\n\x20-\x7e\xa0-\u2027\u202a-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]"
-    r"|\?|^(?:---|\.\.\.|%)|[|>]\S*#",
+    r"[^\n\r\x20-\x7e\xa0-\u2027\u202a-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]"
+    r"|\r(?!\n)|\?|^(?:---|\.\.\.|%)|[|>]\S*#",
     re.M,
 )
 
