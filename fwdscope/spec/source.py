@@ -46,9 +46,11 @@ class Text:
 
     def span(self, start: int = 0, stop: int | None = None) -> Span:
         """The stretch of the file that holds these characters."""
-        stop = len(self.value) if stop is None else stop
-        first = self.offset(start)
-        return Span(first, max(first, self.offsets[stop - 1] + 1) if start < stop <= len(self.value) else first)
+        offsets = self.offsets
+        stop = len(offsets) if stop is None else stop
+        if start < stop <= len(offsets):
+            return Span(offsets[start], max(offsets[start], offsets[stop - 1] + 1))
+        return Span(self.offset(start), self.offset(start))
 
 
 @dataclass(frozen=True)
