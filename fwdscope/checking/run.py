@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import itertools
 import multiprocessing
 import os
 import signal
@@ -24,6 +25,8 @@ from fwdscope.spec.source import read
 
 # Networks that may wait to be let go of: a few, which lie near in memory and are soon looked through.
 _TIDY = 5
+# The number of the next spec that a worker checks.
+_number = itertools.count(1)
 
 
 @dataclass(frozen=True)
@@ -107,7 +110,9 @@ def _end_with_parent() -> None:
 def _bounded(source: Source, settings: Settings, bounds: dict[str, int]) -> Result:
     """Check a file under the bounds of the process that asked."""
     with limits.raised(bounds):
-        return guarded(source, settings)
+        result = guarded(source, settings)
+    _tidy(next(_number))
+    return result
 
 
 def _tidy(number: int) -> None:
