@@ -110,7 +110,7 @@ class _Parser:
             if found := pattern.search(code):
                 self.fail(found.start(), found.end(), message.format(found[0]), help.format(found[0].replace(",", "_")))
         try:
-            tree = _python(text.replace("\n", " "))
+            tree = (_kept if len(text) <= _SHORT else _python)(text.replace("\n", " "))
         except SyntaxError as error:
             self.syntax(error, code)
         except (RecursionError, MemoryError, ValueError):
@@ -349,12 +349,17 @@ _SYNTAX_HINTS = [
 ]
 
 
-@lru_cache(maxsize=512)
 def _python(text: str) -> ast.expr:
-    """What Python reads. The lines of a network repeat, and those of many specs do; nobody changes the tree."""
+    """What Python reads. Raises SyntaxError, or what Python raises for what it cannot follow."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return ast.parse(text, mode="eval").body
+
+
+# The lines of a network repeat, and half of those of many specs do; nobody changes the tree. Long ones do not, and
+# their trees are large.
+_SHORT = 120
+_kept = lru_cache(maxsize=512)(_python)
 
 
 def _characters_of_bytes(text: str) -> Callable[[int], int]:
