@@ -23,15 +23,18 @@ from fwdscope.limits import LIMITS, limit
 from fwdscope.spec.problems import Source
 
 
-def find(source: Source, path: Path, settings: Settings) -> Result | None:
-    """The outcome of an earlier run on the same text, None where there is none."""
+def find(source: Source, path: Path, settings: Settings, with_kept: bool) -> Result | None:
+    """The outcome of an earlier run on the same text, None where there is none.
+
+    What a baseline keeps is read ``with_kept`` alone: it is most of an entry.
+    """
     if settings.allow_import:
         return None
     try:
         data = json.loads(_entry(source, path, settings).read_text(encoding="utf-8"))
         if data["key"] != _key(source, settings):
             return None
-        kept = Baseline.from_json(data["kept"]) if data["kept"] is not None else None
+        kept = Baseline.from_json(data["kept"]) if with_kept and data["kept"] is not None else None
         return Result(Outcome.from_json({**data["outcome"], "cached": True, "seconds": 0.0}), kept)
     except (OSError, ValueError, KeyError, TypeError, BaselineError):
         # No entry, or one that another version or a crash left behind: the file is simply checked.
@@ -48,7 +51,8 @@ def keep(source: Source, path: Path, settings: Settings, result: Result) -> None
     try:
         entry.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile("w", dir=entry.parent, delete=False, encoding="utf-8") as file:
-            json.dump(data, file)
+            # dumps, for dump goes through Python piece by piece.
+            file.write(json.dumps(data))
         Path(file.name).replace(entry)
     except OSError:
         return

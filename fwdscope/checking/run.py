@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import itertools
 import multiprocessing
 import os
 import signal
@@ -22,8 +23,10 @@ from fwdscope.checking.outcome import Outcome, Told, state_of
 from fwdscope.spec.problems import Source, SpecError
 from fwdscope.spec.source import read
 
-# Networks that may wait to be let go of.
-_TIDY = 20
+# Networks that may wait to be let go of: a few, which lie near in memory and are soon looked through.
+_TIDY = 5
+# The number of the next spec that a worker checks.
+_number = itertools.count(1)
 
 
 @dataclass(frozen=True)
@@ -71,7 +74,7 @@ def _read(file: File) -> Source | Outcome:
 def _known(file: File, source: Source | Outcome, plan: Plan) -> Result | None:
     if isinstance(source, Outcome):
         return Result(source)
-    return cache.find(source, file.path, plan.settings) if plan.cached else None
+    return cache.find(source, file.path, plan.settings, plan.folder is not None) if plan.cached else None
 
 
 def _fresh(sources: Sequence[Source], plan: Plan) -> Iterator[Result]:
@@ -107,7 +110,9 @@ def _end_with_parent() -> None:
 def _bounded(source: Source, settings: Settings, bounds: dict[str, int]) -> Result:
     """Check a file under the bounds of the process that asked."""
     with limits.raised(bounds):
-        return guarded(source, settings)
+        result = guarded(source, settings)
+    _tidy(next(_number))
+    return result
 
 
 def _tidy(number: int) -> None:

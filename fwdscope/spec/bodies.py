@@ -8,7 +8,7 @@ from typing import NoReturn, TypeVar
 
 from fwdscope.spec import expression as ex
 from fwdscope.spec import tree
-from fwdscope.spec.characters import check_brackets, check_characters, outside_strings
+from fwdscope.spec.characters import BRACKETS, check_brackets, check_characters, signs_outside_strings
 from fwdscope.spec.expression import Call, Constant, Expression, Name, Sequence
 from fwdscope.spec.grammar import parse, parse_target
 from fwdscope.spec.names import nearest
@@ -251,8 +251,10 @@ def _indexed(target: ex.Target) -> list[ex.Indexed]:
 
 def _enclosed(text: str) -> bool:
     """Whether the first parenthesis is closed by the last character."""
+    if not text.startswith("("):
+        return False
     depth = 0
-    for i, c in outside_strings(text):
+    for i, c in signs_outside_strings(text, BRACKETS):
         depth += (c == "(") - (c == ")")
         if depth == 0:
             return c == ")" and i == len(text) - 1
@@ -292,11 +294,17 @@ def split(source: Source, text: Text) -> tuple[Text | None, Text, Text | None]:
     return text[:first].strip(), text[first + 1 : end].strip(), promise
 
 
+# Brackets, equals signs, and the first half of arrows.
+_SIGNS = re.compile(r"[()\[\]{}=-]")
+
+
 def _signs(value: str) -> tuple[list[int], int | None]:
     """Where the equals signs of a line stand, outside brackets and strings, and its last arrow."""
     depth, equals, arrow = 0, [], None
-    for i, c in outside_strings(value):
+    for i, c in signs_outside_strings(value, _SIGNS):
         depth += (c in "([{") - (c in ")]}")
+        if c not in "=-":
+            continue
         before, after = value[i - 1 : i], value[i + 1 : i + 2]
         # `<<=` and `>>=` compute; `<=`, `>=`, `==`, `!=`, `:=` and `=>` make no name.
         shift = value[i - 2 : i] in ("<<", ">>")

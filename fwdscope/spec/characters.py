@@ -28,31 +28,25 @@ _ALIKE = {
 }
 
 
-def outside_strings(text: str) -> Iterator[tuple[int, str]]:
-    """Characters that stand in no string, with their index; the quotes themselves count as outside."""
-    quote = ""
-    i = 0
-    while i < len(text):
-        c = text[i]
-        if quote:
-            if c == "\\":
-                i += 1
-            elif c == quote:
-                quote = ""
-                yield i, c
-        else:
-            if c in "'\"":
-                quote = c
-            yield i, c
-        i += 1
+# A string, closed or not; a backslash keeps the quote behind it from closing.
+_STRING = re.compile(r"""(['"])((?:\\.|(?!\1)[^\\])*\\?)(\1?)""", re.S)
+BRACKETS = re.compile(r"[()\[\]{}]")
+_BRACKETS_AND_QUOTES = re.compile(r"[()\[\]{}'\"]")
+_NOT_PRINTABLE_ASCII = re.compile(r"[^\x20-\x7e\r\n]")
 
 
 def without_strings(text: str) -> str:
-    """The same text with spaces for all that stands inside strings."""
-    kept = [" "] * len(text)
-    for i, c in outside_strings(text):
-        kept[i] = c
-    return "".join(kept)
+    """The same text with spaces for all that stands inside strings; their quotes stay."""
+    return text if "'" not in text and '"' not in text else _STRING.sub(_blanked, text)
+
+
+def _blanked(string: re.Match[str]) -> str:
+    return string[1] + " " * len(string[2]) + string[3]
+
+
+def signs_outside_strings(text: str, signs: re.Pattern[str]) -> Iterator[tuple[int, str]]:
+    """Where signs stand that are in no string; a string's own quotes count as outside, and spaces as no sign."""
+    return ((found.start(), found[0]) for found in signs.finditer(without_strings(text)))
 
 
 def _quoted(text: str) -> str:
@@ -61,9 +55,7 @@ def _quoted(text: str) -> str:
 
 def check_characters(source: Source, text: Text) -> None:
     """Characters that look like Python's and are not. Raises SpecError."""
-    for i, c in outside_strings(text.value):
-        if c.isascii() and (c.isprintable() or c in "\n\r"):
-            continue
+    for i, c in signs_outside_strings(text.value, _NOT_PRINTABLE_ASCII):
         if c in _ALIKE:
             name, instead = _ALIKE[c]
             message, help = (
@@ -88,13 +80,14 @@ def check_brackets(source: Source, text: Text) -> None:
 
     opened: list[tuple[int, str]] = []
     quotes: list[int] = []
-    for i, c in outside_strings(text.value):
+    most = limit("nesting")
+    for i, c in signs_outside_strings(text.value, _BRACKETS_AND_QUOTES):
         if c in "'\"":
             quotes.append(i)
         elif c in "([{":
             opened.append((i, c))
-            if len(opened) > limit("nesting"):
-                message = f"brackets are nested deeper than {limit('nesting')}"
+            if len(opened) > most:
+                message = f"brackets are nested deeper than {most}"
                 raise SpecError([Problem(source, text.span(i, i + 1), "limit", message, "use several lines")])
         elif c in _CLOSING:
             if not opened:

@@ -319,8 +319,8 @@ class Flow(Expressions):
             for item in shape.items:
                 self.promise(item)
             return
-        sizes = [name for frame in self.state.frames for name, b in frame.items() if b.value.kind == "plain"]
         if isinstance(shape, Name) and self.state.find(shape.id) is None and shape.id not in self.later:
+            sizes = [name for frame in self.state.frames for name, b in frame.items() if b.value.kind == "plain"]
             help = suggestion(shape.id, sizes, what="sizes here:") if sizes else "write whole numbers and _"
             self.problem(shape.span, f"unknown size {shape.id}", help)
             return

@@ -11,7 +11,8 @@ import math
 import re
 import unicodedata
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import lru_cache
 from itertools import pairwise
 from keyword import iskeyword
 from typing import Any, ClassVar, Literal, NoReturn
@@ -45,7 +46,7 @@ from fwdscope.spec.expression import (
 from fwdscope.spec.problems import Problem, Source, Span, SpecError
 from fwdscope.spec.source import Text
 
-_REFUSED: dict[type[ast.AST], tuple[str, str]] = {
+_REFUSED: Mapping[type[ast.AST], tuple[str, str]] = {
     ast.Lambda: ("lambda", "make it a block, or write the expression where it is used"),
     ast.NamedExpr: ("the walrus :=", "give the value a line of its own: `name = …`"),
     ast.JoinedStr: ("an f-string", "write the string out"),
@@ -91,6 +92,7 @@ class _Parser:
     def __init__(self, source: Source, text: Text) -> None:
         self.source = source
         self.text = text.strip()
+        self.deepest = limit("nesting")
 
     def fail(self, start: int, stop: int, message: str, help: str | None = None, code: str = "syntax") -> NoReturn:
         raise SpecError([Problem(self.source, self.text.span(start, stop), code, message, help)])
@@ -105,18 +107,15 @@ class _Parser:
         self.hold_limits()
         code = without_strings(text)
         for pattern, message, help in _REFUSED_TEXT:
-            if found := re.search(pattern, code):
+            if found := pattern.search(code):
                 self.fail(found.start(), found.end(), message.format(found[0]), help.format(found[0].replace(",", "_")))
         try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                tree = ast.parse(text.replace("\n", " "), mode="eval").body
+            tree = (_kept if len(text) <= _SHORT else _python)(text.replace("\n", " "))
         except SyntaxError as error:
             self.syntax(error, code)
         except (RecursionError, MemoryError, ValueError):
-            self.fail(
-                0, len(text), f"this is nested deeper than {limit('nesting')}", "split it over several lines", "limit"
-            )
+            message = f"this is nested deeper than {self.deepest}"
+            self.fail(0, len(text), message, "split it over several lines", "limit")
         self.columns = _characters_of_bytes(text)
         return self.convert(tree, 0)
 
@@ -153,15 +152,13 @@ class _Parser:
 
     def convert(self, node: Any, depth: int) -> Expression:
         start, stop = self.place(node)
-        if depth > limit("nesting"):
-            self.fail(
-                start, stop, f"this is nested deeper than {limit('nesting')}", "split it over several lines", "limit"
-            )
-        for kind, (what, instead) in _REFUSED.items():
-            if isinstance(node, kind):
-                self.fail(start, stop, f"{what} is not part of the language", instead)
+        if depth > self.deepest:
+            self.fail(start, stop, f"this is nested deeper than {self.deepest}", "split it over several lines", "limit")
         convert = self._CONVERT.get(type(node))
         if convert is None:
+            if type(node) in _REFUSED:
+                what, instead = _REFUSED[type(node)]
+                self.fail(start, stop, f"{what} is not part of the language", instead)
             self.fail(start, stop, "this is not part of the language")
         return convert(self, node, self.text.span(start, stop), depth + 1)
 
@@ -321,8 +318,12 @@ class _Parser:
 
 # What Python would read, and read as something else than was meant.
 _REFUSED_TEXT = [
-    (r"^\d{1,3}(,\d{3})+$", "{0}: a comma cuts a number in two", "write `{0}`"),
-    (r"(?<![\w.])0[0-9_]+(?![\w.])", "{0}: a number cannot begin with 0", "leave the 0 out; octal numbers are 0o17"),
+    (re.compile(r"^\d{1,3}(,\d{3})+$"), "{0}: a comma cuts a number in two", "write `{0}`"),
+    (
+        re.compile(r"(?<![\w.])0[0-9_]+(?![\w.])"),
+        "{0}: a number cannot begin with 0",
+        "leave the 0 out; octal numbers are 0o17",
+    ),
 ]
 
 _SYNTAX_HINTS = [
@@ -346,6 +347,19 @@ _SYNTAX_HINTS = [
     (r"=>", "=> is not part of the language", "a promised shape stands behind `->`"),
     (r"->", "a line promises one shape, and here is one more", "write one, at the end of the line: `… -> (B, 10)`"),
 ]
+
+
+def _python(text: str) -> ast.expr:
+    """What Python reads. Raises SyntaxError, or what Python raises for what it cannot follow."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return ast.parse(text, mode="eval").body
+
+
+# The lines of a network repeat, and half of those of many specs do; nobody changes the tree. Long ones do not, and
+# their trees are large.
+_SHORT = 120
+_kept = lru_cache(maxsize=512)(_python)
 
 
 def _characters_of_bytes(text: str) -> Callable[[int], int]:

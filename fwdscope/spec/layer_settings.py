@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from fwdscope.layers import LAYERS, Layer, Setting, settings
+from fwdscope.layers.base import matches
 from fwdscope.layers.signature import Mismatch, Signature, closest
 from fwdscope.spec import expression as ex
 from fwdscope.spec.expression import Call, Expression, Name
@@ -109,7 +110,7 @@ class LayerSettings(Lookup):
     def layer_settings(self, call: Call, layer: type[Layer], complete: bool = True) -> bool:
         """Hold the settings of a layer against its type; False where they were meant as inputs."""
         known = {s.name: s for s in settings(layer)}
-        values = self.setting_values(call, any(s.mismatch(_ANY_LAYER) is None for s in known.values()))
+        values = self.setting_values(call, _takes_layers(layer))
         if values is None:
             return False
         positional = [s.name for s in known.values() if s.positional]
@@ -137,7 +138,7 @@ class LayerSettings(Lookup):
     def one_setting(self, layer: type[Layer], setting: Setting, argument: Expression, value: Value) -> None:
         """Hold one setting against its type, where the text tells its value."""
         constant = value.template if value.kind == "template" else value.constant
-        if constant is not UNKNOWN and setting.mismatch(constant):
+        if constant is not UNKNOWN and not matches(setting.annotation, constant):
             message, help = wrong_setting(layer.__name__, setting, constant, self.text(argument))
             self.problem(argument.span, message, help, "type")
 
@@ -259,6 +260,16 @@ class LayerSettings(Lookup):
         if mismatch.argument is not None:
             return node.arguments[mismatch.argument].span.to(node.arguments[-1].span), None
         return node.span, None
+
+
+_TAKES_LAYERS: dict[type[Layer], bool] = {}
+
+
+def _takes_layers(layer: type[Layer]) -> bool:
+    """Whether a setting of this layer type may be a layer itself."""
+    if layer not in _TAKES_LAYERS:
+        _TAKES_LAYERS[layer] = any(matches(setting.annotation, _ANY_LAYER) for setting in settings(layer))
+    return _TAKES_LAYERS[layer]
 
 
 def _meant(keyword: str, known: tuple[str, ...]) -> str | None:

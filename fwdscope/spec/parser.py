@@ -173,14 +173,14 @@ class _Parser(BodyParser):
     def given(self, key: Scalar, text: str) -> Expression:
         """A value of --set. What is wrong with it has its place in its own text; later it stands at the var."""
         source = Source(f"--set {key.value}", text)
-        value = grammar.parse(source, Text(text, tuple(range(len(text))), len(text)))
+        value = grammar.parse(source, Text(text, range(len(text)), len(text)))
         return _moved(value, key.span)
 
     def variable_value(self, node: Node) -> Expression | None:
         """A var: an expression, a quoted string, or a list of such, nested."""
         if isinstance(node, Listing) and _is_comprehension(node):
             raw = self.source[node.span]
-            return self.attempt(grammar.parse, self.source, Text(raw, tuple(range(*node.span)), node.span.end))
+            return self.attempt(grammar.parse, self.source, Text(raw, range(*node.span), node.span.end))
         if isinstance(node, Listing):
             items = [self.variable_value(item) for item in node.items]
             known = tuple(item for item in items if item is not None)

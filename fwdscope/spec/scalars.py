@@ -15,6 +15,11 @@ def scalar_text(raw: str, value: str, span: Span, style: str) -> Text:
     """The text of a scalar: ``raw`` as it stands in the file at ``span``, ``value`` as YAML reads it."""
     if style in ("literal", "folded"):
         return Text(value, (span.start,) * len(value), span.end)
+    inside = raw if style == "plain" else raw[1:-1]
+    if inside == value and value:
+        # As it stands in the file, which most do: an escape or a folded line would have made it another text.
+        start = span.start + (style != "plain")
+        return Text(value, range(start, start + len(value)), start + len(value))
     if style == "plain":
         pairs = _folded(raw, span.start, plain=True)
     else:

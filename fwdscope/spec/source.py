@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,10 +15,13 @@ from fwdscope.spec.problems import Problem, Source, Span, SpecError
 
 @dataclass(frozen=True)
 class Text:
-    """A string of which each character knows its offset in the file. Slicing and stripping keep the places."""
+    """A string of which each character knows its offset in the file. Slicing and stripping keep the places.
+
+    ``offsets`` is a range where the file has the same characters in a row, as it mostly has.
+    """
 
     value: str
-    offsets: tuple[int, ...]
+    offsets: Sequence[int]
     end: int
 
     def __len__(self) -> int:
@@ -31,6 +35,8 @@ class Text:
 
     def strip(self) -> Text:
         """Without white space at either end."""
+        if self.value == self.value.strip():
+            return self
         left = len(self.value) - len(self.value.lstrip())
         return self[left : len(self.value.rstrip())] if self.value.strip() else self[len(self.value) :]
 
@@ -40,9 +46,11 @@ class Text:
 
     def span(self, start: int = 0, stop: int | None = None) -> Span:
         """The stretch of the file that holds these characters."""
-        stop = len(self.value) if stop is None else stop
-        first = self.offset(start)
-        return Span(first, max(first, self.offsets[stop - 1] + 1) if start < stop <= len(self.value) else first)
+        offsets = self.offsets
+        stop = len(offsets) if stop is None else stop
+        if start < stop <= len(offsets):
+            return Span(offsets[start], max(offsets[start], offsets[stop - 1] + 1))
+        return Span(self.offset(start), self.offset(start))
 
 
 @dataclass(frozen=True)
