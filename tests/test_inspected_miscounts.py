@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+from small_networks import Looped
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 from torch.nn.utils import parametrizations
@@ -45,20 +46,6 @@ class Function(nn.Module):
 
     def forward(self, *inputs: Tensor) -> Any:
         return self.function(*inputs)
-
-
-class Looped(nn.Module):
-    """A cell over the steps of a sequence."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.cell = nn.GRUCell(6, 8)
-
-    def forward(self, x: Tensor) -> Tensor:
-        h = x.new_zeros(x.shape[1], 8)
-        for step in x:
-            h = self.cell(step, h)
-        return h
 
 
 class Tied(nn.Module):

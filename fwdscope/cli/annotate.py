@@ -6,7 +6,7 @@ import codecs
 import contextlib
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -22,13 +22,20 @@ _SPECS = "Spec files, folders, or globs in quotes."
 _WRITE = "Write the shapes into the files; without it the changes are printed as a patch."
 _CHECK = "Exit with 1 where a file would change, as for pre-commit."
 _LINES = "Lines without `->` that get one: where the shape is not that of the line above, none, or every line."
+_WHICH = ("changed", "promised", "all")
+
+
+def _which(text: str) -> str:
+    if text not in _WHICH:
+        raise typer.BadParameter(f"{text!r} is not one of {', '.join(_WHICH)}")
+    return text
 
 
 def annotate(
     specs: Annotated[list[str], typer.Argument(metavar="SPEC", help=_SPECS)],
     write: Annotated[bool, typer.Option("--write", help=_WRITE)] = False,
     check: Annotated[bool, typer.Option("--check", help=_CHECK)] = False,
-    lines: Annotated[Literal["changed", "promised", "all"], typer.Option(help=_LINES)] = "changed",
+    lines: Annotated[Any, typer.Option(parser=_which, metavar="|".join(_WHICH), help=_LINES)] = "changed",
     allow_import: AllowImport = False,
     limit: Limits = None,
 ) -> None:

@@ -47,20 +47,6 @@ def encoder() -> nn.Module:
     return nn.TransformerEncoder(layer, 2, enable_nested_tensor=False).eval()
 
 
-class Looped(nn.Module):
-    """A cell over the steps of a sequence."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.cell = nn.GRUCell(6, 8)
-
-    def forward(self, x: Tensor) -> Tensor:
-        h = x.new_zeros(x.shape[1], 8)
-        for step in x:
-            h = self.cell(step, h)
-        return h
-
-
 class Tied(nn.Module):
     """A table read at the start and multiplied with at the end."""
 
