@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 from counting import costs, macs, on_meta, traced
+from small_networks import Looped
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
