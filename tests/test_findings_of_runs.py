@@ -24,7 +24,7 @@ def stats(low: float, high: float, zeros: int = 0, **fields: Any) -> ActivationS
 
 
 def ran(*rows: LayerRow, **run: Any) -> Report:
-    report = network(*rows)
+    report = replace(network(*rows), source="net.yaml")
     return replace(report, run=Run("cpu", "a processor", "float32", 0, **run))
 
 
@@ -283,6 +283,17 @@ def test_the_residual_stream_of_trained_weights_may_grow() -> None:
     finding = told(_stack(tuple(2.0**n for n in range(24)), weights="gpt2.safetensors"), "grow")
     assert finding is not None
     assert (finding.level, finding.advice) == ("note", None)
+
+
+def test_a_module_of_pythons_may_have_been_trained() -> None:
+    finding = told(replace(_stack(tuple(2.0**n for n in range(24))), source=None), "grow")
+    assert finding is not None
+    assert finding.level == "note"
+    assert (finding.advice or "").startswith("if it is not trained yet: torch.nn.init.xavier_normal_ starts with a std")
+    # What breaks is wrong in either case.
+    broken = told(replace(_stack((*(8.0**n for n in range(1, 43)), *[None] * 22)), source=None), "grow")
+    assert broken is not None
+    assert broken.level == "warning"
 
 
 def test_batch_norms_that_never_trained_are_named_as_the_likely_reason() -> None:

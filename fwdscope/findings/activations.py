@@ -266,14 +266,14 @@ def _saturated(network: Network) -> Iterator[Finding]:
     if not found:
         return
     # A trained network may be as sure as that; a new one should not.
-    trained = bool(network.report.run and network.report.run.weights)
+    new = _is_new(network.report)
     names = some([name(row) for row, _ in found])
     least = units.share(min(part for _, part in found))
     verb, its = ("are", "their") if len(found) > 1 else ("is", "its")
     text = f"{names} {verb} saturated: at least {least} of {its} values lie within 5 % of an end"
     advice = "the slope there is nearly 0: smaller weights, or a norm before it, bring the inputs back"
     path = name(found[0][0]) if len(found) == 1 else None
-    yield Finding("note" if trained else "warning", text, path, advice)
+    yield Finding("warning" if new else "note", text, path, advice)
 
 
 def _mean_square(row: LayerRow) -> float | None:
@@ -392,17 +392,24 @@ def _growth(where: str, trend: _Trend, rows: Sequence[LayerRow], report: Report)
     # The residual stream of a trained network may well grow a thousandfold.
     if report.run and report.run.weights:
         return Finding("note", f"{start}: {ends}", where)
+    if not _is_new(report) and not trend.breaks:
+        return Finding("note", f"{start}: {ends}", where, f"if it is not trained yet: {_initialisation(rows, report)}")
     if report.run and report.run.mode == "eval" and any(row.type in BATCH_NORMS for row in rows):
         advice = "before training a batch norm in eval mode normalizes nothing: --train shows what training sees"
         return Finding("note", f"{start}: {ends}", where, advice)
-    return Finding("warning", f"{start}: {ends}", where, _initialisation(rows))
+    return Finding("warning", f"{start}: {ends}", where, _initialisation(rows, report))
+
+
+def _is_new(report: Report) -> bool:
+    """Whether its weights are those it was just initialised with. A module of Python's may have been trained."""
+    return report.source is not None and not (report.run and report.run.weights)
 
 
 # Functions that drop about half of what goes in, which kaiming_normal makes up for.
 _HALVING = (*_RELUS, "LeakyReLU", "leaky_relu", "GELU", "gelu", "SiLU", "silu")
 
 
-def _initialisation(rows: Sequence[LayerRow]) -> str:
+def _initialisation(rows: Sequence[LayerRow], report: Report) -> str:
     """The initialisation that keeps the spread of values from layer to layer, for the first matrix among the rows.
 
     Its standard deviation is √(2 / n_in) where half is dropped (He et al., arXiv:1502.01852, eq. 10), else
@@ -415,8 +422,12 @@ def _initialisation(rows: Sequence[LayerRow]) -> str:
     places = math.prod(weight[2:])
     n_in, n_out = places * weight[1], places * weight[0]
     if any(row.type in _HALVING for row in rows):
-        how = f"kaiming_normal() starts with a std of {units.value(math.sqrt(2 / n_in))}, √(2 / {units.exact(n_in)})"
+        name, how = (
+            "kaiming_normal",
+            f"starts with a std of {units.value(math.sqrt(2 / n_in))}, √(2 / {units.exact(n_in)})",
+        )
     else:
         std = units.value(math.sqrt(2 / (n_in + n_out)))
-        how = f"xavier_normal() starts with a std of {std}, √(2 / ({units.exact(n_in)} + {units.exact(n_out)}))"
-    return f"init: {matrix.type}.weight: {how}; a norm between the layers keeps the spread too"
+        name, how = "xavier_normal", f"starts with a std of {std}, √(2 / ({units.exact(n_in)} + {units.exact(n_out)}))"
+    said = f"init: {matrix.type}.weight: {name}()" if report.source else f"torch.nn.init.{name}_"
+    return f"{said} {how}; a norm between the layers keeps the spread too"
