@@ -256,23 +256,27 @@ class Recorder:
         """An operator ran: it belongs to what is running now."""
         here = self.stack[-1]
         taken, given = tensors(arguments if arguments[1] else arguments[0]), tensors(result)
-        known = self.records.get(id(op))
-        if known is None:
-            # The rules count every element, of which a sparse tensor leaves most out.
-            sparse = any(map(is_sparse, (*taken, *given)))
-            known = self.records[id(op)] = OpRecord(op, None if sparse else cost(op))
-        here.ops.append(known)
-        refs = tuple(map(ref, given))
-        self.flows.append(Flow(op, tuple(map(ref, taken)), refs))
+        record = self.records.get(id(op)) or self.recorded(op, taken, given)
+        here.ops.append(record)
+        refs = tuple([ref(tensor) for tensor in given])
+        # As Flow(…), which is a function of Python's that does this.
+        self.flows.append(tuple.__new__(Flow, (op, tuple([ref(tensor) for tensor in taken]), refs)))
         self.reads(taken)
-        if len(given) == len(known.results) and known.cost is not None:
-            made = [Mark(*x, one) for x, one in zip(known.results, refs, strict=True)]
+        if len(refs) == len(record.results) and record.cost is not None:
+            made = [Mark(*x, one) for x, one in zip(record.results, refs, strict=True)]
         else:
             made = list(map(mark, given))
         node = here if isinstance(here, Node) else self.computed(here, taken, made)
         for tensor, one in zip(given, made, strict=True):
             self.memory.meet(tensor)
             self.met[id(tensor)] = one, node
+
+    def recorded(self, op: Op, taken: Sequence[Tensor], given: Sequence[Tensor]) -> OpRecord:
+        """What an operator cost, one record for all calls that are the same object."""
+        # The rules count every element, of which a sparse tensor leaves most out.
+        sparse = any(map(is_sparse, (*taken, *given)))
+        record = self.records[id(op)] = OpRecord(op, None if sparse else cost(op))
+        return record
 
     def reads(self, taken: Iterable[Tensor]) -> None:
         """An operator reads tensors. What was made on a storage of its own is nothing of the network's."""
