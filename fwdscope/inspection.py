@@ -150,9 +150,11 @@ def run_module(
     from fwdscope.trace.record import tensors
 
     module = original(module)
-    traced, report = _traced_module(module, args, kwargs, settings.train)
-    if settings.device == "meta":
-        return _in_its_mode(report, settings), None
+    with _without_collecting():
+        traced, report = _traced_module(module, args, kwargs, settings.train)
+        if settings.device == "meta":
+            del traced  # it goes by itself, where a search for circles would first look through it
+            return _in_its_mode(report, settings), None
     from fwdscope.run import module as on_device
 
     call, given = (module, tuple(args), dict(kwargs)), list(tensors([args, kwargs]))
@@ -163,7 +165,6 @@ def run_module(
     return _in_its_mode(ran.report, settings), ran.shown
 
 
-@_without_collecting()
 def _traced_module(
     module: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any], training: bool
 ) -> tuple[Trace, Report]:

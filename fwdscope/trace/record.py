@@ -259,14 +259,15 @@ class Recorder:
         record = self.records.get(id(op)) or self.recorded(op, taken, given)
         here.ops.append(record)
         refs = tuple([ref(tensor) for tensor in given])
-        # As Flow(…), which is a function of Python's that does this.
+        # As Flow(…) and Mark(…), which are functions of Python's that do this.
         self.flows.append(tuple.__new__(Flow, (op, tuple([ref(tensor) for tensor in taken]), refs)))
         self.reads(taken)
-        if len(refs) == len(record.results) and record.cost is not None:
-            made = [Mark(*x, one) for x, one in zip(record.results, refs, strict=True)]
+        results = record.results
+        if len(refs) == len(results) and record.cost is not None:
+            made = [tuple.__new__(Mark, (*x, one)) for x, one in zip(results, refs, strict=True)]
         else:
             made = list(map(mark, given))
-        node = here if isinstance(here, Node) else self.computed(here, taken, made)
+        node = here if type(here) is Node else self.computed(here, taken, made)  # type: ignore[arg-type]
         for tensor, one in zip(given, made, strict=True):
             self.memory.meet(tensor)
             self.met[id(tensor)] = one, node
@@ -280,11 +281,12 @@ class Recorder:
 
     def reads(self, taken: Iterable[Tensor]) -> None:
         """An operator reads tensors. What was made on a storage of its own is nothing of the network's."""
+        weights, memory = self.weights, self.memory
         for tensor in taken:
-            weight = self.weights.get(id(tensor))
+            weight = weights.get(id(tensor))
             if weight is not None:
                 self.read.update(weight[1])
-            elif not self.memory.follows(tensor):
+            elif not memory.follows(tensor):
                 self.read.update(storage_keys(tensor))
 
     def computed(self, line: _Line, taken: Sequence[Tensor], made: Sequence[Mark]) -> Node:
@@ -416,15 +418,16 @@ def tensors(value: Any) -> list[Tensor]:
     """All tensors in a value, in order."""
     if isinstance(value, Tensor):
         return [value]
-    if isinstance(value, dict):
-        value = value.values()
-    elif not isinstance(value, tuple | list):
-        return []
+    if type(value) is not tuple:
+        if isinstance(value, dict):
+            value = value.values()
+        elif not isinstance(value, tuple | list):
+            return []
     found: list[Tensor] = []
     for item in value:
         if isinstance(item, Tensor):
             found.append(item)
-        elif isinstance(item, _HOLDING) and item:
+        elif item and isinstance(item, _HOLDING):
             found += tensors(item)
     return found
 

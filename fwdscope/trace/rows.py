@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from fwdscope.report import Kind, LayerRow, Shape, TensorInfo
+from fwdscope.report import LayerRow, Shape, TensorInfo
 from fwdscope.trace.memory import Mark
 from fwdscope.trace.parameters import named_parameters, named_tensors
 from fwdscope.trace.record import Node, OpRecord, Trace
@@ -48,15 +48,22 @@ class _Step:
         return self._cost
 
     def _summed(self) -> tuple[int, ...]:
-        own = [record.figures for record in self.ops]
-        if not self.children:
-            return tuple(map(sum, zip(*own, strict=True))) or (0, 0, 0, 0)
-        inside = [tuple(child.repeat * figure for figure in child.cost) for child in self.children]
-        return tuple(map(sum, zip(*own, *inside, strict=True))) or (0, 0, 0, 0)
+        macs = flops = read = written = 0
+        for record in self.ops:
+            own = record.figures
+            macs, flops, read, written = macs + own[0], flops + own[1], read + own[2], written + own[3]
+        for child in self.children:
+            n, inside = child.repeat, child.cost
+            macs, flops = macs + n * inside[0], flops + n * inside[1]
+            read, written = read + n * inside[2], written + n * inside[3]
+        return macs, flops, read, written
 
     def uncounted(self) -> dict[str, None]:
         """Names of operators here and inside that no rule knows."""
-        names = dict.fromkeys([record.op.name for record in self.ops if record.cost is None])
+        names: dict[str, None] = {}
+        for record in self.ops:
+            if record.cost is None:
+                names[record.op.name] = None
         for child in self.children:
             names |= child.uncounted()
         return names
@@ -73,7 +80,7 @@ class _Step:
         for _, tensor in self.own:
             params += (n := tensor.numel())
             trained += n if tensor.requires_grad else 0
-        buffers = sum([tensor.numel() for _, tensor in self.own_buffers])
+        buffers = sum([tensor.numel() for _, tensor in self.own_buffers]) if self.own_buffers else 0
         for child in self.children:
             more = child.elements
             params, trained = params + child.repeat * more[0], trained + child.repeat * more[1]
@@ -116,35 +123,41 @@ def _step(node: Node, seen: dict[int, tuple[str, str]]) -> _Step:
         step.children, step.calls = _merged_rounds(rounds), len(rounds)
     else:
         step.children = _folded([_step(child, seen) for child in node.children])
-    own = list(_own(node, "parameters"))
+    own, buffers = _own(node)
     # A layer of its own that has another's tensor is tied to it; one that is called again is the same layer.
-    if node.call == 1 and not step.children:
+    if node.call == 1 and own and not step.children:
         tied = [".".join(filter(None, seen[id(t)])) for _, t in own if id(t) in seen]
         step.reads = (*node.reads, *tied)
     else:
         step.reads = node.reads
-    step.own = _unseen(own, node.path, seen)
-    step.own_buffers = _unseen(_own(node, "buffers"), node.path, seen)
+    if own:
+        step.own = _unseen(own, node.path, seen)
+    if buffers:
+        step.own_buffers = _unseen(buffers, node.path, seen)
     return step
 
 
-def _own(node: Node, what: str) -> Iterable[tuple[str, Tensor]]:
-    """The tensors of a node's module, those of inner modules that had no row of their own among them."""
+_Named = list[tuple[str, Tensor]]
+
+
+def _own(node: Node) -> tuple[_Named, _Named]:
+    """Parameters and buffers of a node's module, those of inner modules that had no row of their own among them."""
     if node.tensor is not None:
-        return [(node.label, node.tensor)] if isinstance(node.tensor, nn.Parameter) == (what == "parameters") else []
-    if node.module is None:
-        return []
-    return named_parameters(node.module) if what == "parameters" else named_tensors(node.module, what)
+        own = [(node.label, node.tensor)]
+        return (own, []) if isinstance(node.tensor, nn.Parameter) else ([], own)
+    module = node.module
+    if module is None:
+        return [], []
+    return named_parameters(module), named_tensors(module, "buffers") if module._buffers or module._modules else []
 
 
-def _unseen(
-    tensors: Iterable[tuple[str, Tensor]], path: str, seen: dict[int, tuple[str, str]]
-) -> list[tuple[str, Tensor]]:
+def _unseen(tensors: _Named, path: str, seen: dict[int, tuple[str, str]]) -> _Named:
     fresh = []
-    for name, tensor in tensors:
-        if id(tensor) not in seen:
-            seen[id(tensor)] = path, name
-            fresh.append((name, tensor))
+    for one in tensors:
+        identity = id(one[1])
+        if identity not in seen:
+            seen[identity] = path, one[0]
+            fresh.append(one)
     return fresh
 
 
@@ -269,70 +282,56 @@ def _row(step: _Step, depth: int, index: dict[Node, int], trace: Trace) -> Layer
     copies = len(node.children) if node.kind == "stack" else 0
     macs, flops, read, written = step.cost
     params, trained, buffers = step.elements
-    return _made(
-        path=node.path,
-        type=node.type,
-        kind=_kind(step.kind),
-        depth=depth,
-        text=f"{copies} × {node.text}" if copies and len({c.node.type for c in step.children}) == 1 else node.text,
-        label=step.label,
-        line=line,
-        column=column,
-        input_shapes=_shapes(node.inputs),
-        output_shapes=_shapes(node.outputs),
-        output_dtypes=tuple([t.dtype for t in node.outputs]),
-        params=params,
-        trainable_params=trained,
-        buffers=buffers,
-        macs=macs,
-        flops=flops,
-        bytes_read=read,
-        bytes_written=written,
-        output_bytes=sum([t.nbytes for t in node.outputs]),
-        receptive_field=_receptive_field(step, trace),
-        uncounted=tuple(step.uncounted()),
-        calls=step.calls,
-        repeat=step.repeat,
-        call=node.call,
-        varies=step.varies,
-        reads=step.reads,
-        parameters=tuple([_information(n, t.shape, t.dtype) for n, t in step.own]),
-        sources=sources,
-        promise=node.promise,
-        note=node.note,
-    )
+    row: LayerRow = object.__new__(LayerRow)
+    values: dict[str, Any] = {
+        **_DEFAULTS,
+        "path": node.path,
+        "type": node.type,
+        "kind": step.kind,
+        "depth": depth,
+        "text": f"{copies} × {node.text}" if copies and len({c.node.type for c in step.children}) == 1 else node.text,
+        "label": step.label,
+        "line": line,
+        "column": column,
+        "input_shapes": _shapes(node.inputs),
+        "output_shapes": _shapes(node.outputs),
+        "output_dtypes": tuple([t.dtype for t in node.outputs]),
+        "params": params,
+        "trainable_params": trained,
+        "buffers": buffers,
+        "macs": macs,
+        "flops": flops,
+        "bytes_read": read,
+        "bytes_written": written,
+        "output_bytes": sum([t.nbytes for t in node.outputs]),
+        "receptive_field": _receptive_field(step, trace) if trace.fields else None,
+        "uncounted": tuple(step.uncounted()),
+        "calls": step.calls,
+        "repeat": step.repeat,
+        "call": node.call,
+        "varies": step.varies,
+        "reads": step.reads,
+        "parameters": tuple([_information(n, t.shape, t.dtype) for n, t in step.own]) if step.own else (),
+        "sources": sources,
+        "promise": node.promise,
+        "note": node.note,
+    }
+    # As LayerRow(**values), which for being frozen sets its fields one by one and takes ten times as long.
+    object.__setattr__(row, "__dict__", values)
+    return row
 
 
 _DEFAULTS = {one.name: one.default for one in fields(LayerRow) if one.default is not MISSING}
 
 
-def _made(**values: Any) -> LayerRow:
-    """``LayerRow(**values)``, which for being frozen sets its fields one by one and takes ten times as long."""
-    row = object.__new__(LayerRow)
-    vars(row).update(_DEFAULTS, **values)
-    return row
-
-
 def _receptive_field(step: _Step, trace: Trace) -> tuple[int, ...] | None:
     """The largest of all that the step stands for, which is the last one's."""
-    if not trace.fields:
-        return None
     nodes = (step.node, *step.others)
     found = [trace.fields.get(id(node.outputs[0].ref)) if node.outputs else None for node in nodes]
     sizes = [tuple(axis.size for axis in axes) for axes in found if axes is not None]
     if len(sizes) < len(found) or len({len(size) for size in sizes}) != 1:
         return None
     return tuple(map(max, zip(*sizes, strict=True)))
-
-
-def _kind(kind: str) -> Kind:
-    return _KINDS[kind]
-
-
-_KINDS: dict[str, Kind] = {
-    "layer": "layer", "block": "block", "stack": "stack", "copies": "copies", "part": "part", "loop": "loop",
-    "parameter": "parameter", "expression": "expression",
-}  # fmt: skip
 
 
 @lru_cache(maxsize=4096)
