@@ -73,11 +73,13 @@ def _key(x: Any, weight: Any, bias: Any) -> tuple[Any, ...] | None:
 
 
 def _is_plain(tensor: Any) -> bool:
-    """Whether it is a tensor on meta and nothing else: not sparse, conjugated, named or wrapped by a transform, nor made in inference
-    mode, where torch leaves the whole as it is."""
-    if type(tensor) is not Tensor and type(tensor) is not nn.Parameter:
-        return False
-    return torch._C._dispatch_keys(tensor).raw_repr() == _PLAIN_KEYS
+    """Whether it is a tensor on meta and nothing else.
+
+    That is: not sparse, conjugated, named or wrapped by a transform, nor made in inference mode, where torch leaves the
+    whole as it is.
+    """
+    kind = type(tensor)
+    return (kind is Tensor or kind is nn.Parameter) and torch._C._dispatch_keys(tensor).raw_repr() == _PLAIN_KEYS
 
 
 # The dispatch keys of a tensor that is on meta and nothing else.

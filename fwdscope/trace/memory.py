@@ -45,7 +45,7 @@ def storage_keys(tensor: Tensor) -> tuple[int, ...]:
 
 def size_of(tensor: Tensor) -> int:
     """The bytes of a tensor's elements, of a sparse one those of its indices and values."""
-    if not is_sparse(tensor):
+    if tensor.layout is _STRIDED or not is_sparse(tensor):
         return tensor.numel() * tensor.element_size()
     return sum(part.numel() * part.element_size() for part in SPARSE[tensor.layout](tensor))
 

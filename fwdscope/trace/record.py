@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from itertools import chain
 from typing import Any, TypeAlias
 from weakref import ref
@@ -37,17 +36,17 @@ class OpRecord:
 
     op: Op
     cost: Cost | None
+    # MACs, FLOPs, bytes read and bytes written; of an operator that no rule knows, none are known.
+    figures: tuple[int, int, int, int] = field(init=False, repr=False, compare=False)
+    # Shape, dtype and bytes of each result, elements that broadcasting repeats counted as often.
+    results: tuple[tuple[Shape, str, int], ...] = field(init=False, repr=False, compare=False)
 
-    @cached_property
-    def figures(self) -> tuple[int, int, int, int]:
-        """MACs, FLOPs, bytes read and bytes written; of an operator that no rule knows, none are known."""
+    def __post_init__(self) -> None:
         cost = self.cost
-        return (0, 0, 0, 0) if cost is None else (cost.macs, cost.flops, cost.bytes_read, cost.bytes_written)
-
-    @cached_property
-    def results(self) -> tuple[tuple[Shape, str, int], ...]:
-        """Shape, dtype and bytes of each result, elements that broadcasting repeats counted as often."""
-        return tuple((x.shape, x.dtype, x.numel * x.itemsize) for x in self.op.outputs)
+        figures = (0, 0, 0, 0) if cost is None else (cost.macs, cost.flops, cost.bytes_read, cost.bytes_written)
+        # Every record is asked for both, and a ``cached_property`` takes a lock.
+        vars(self)["figures"] = figures
+        vars(self)["results"] = tuple([(x.shape, x.dtype, x.numel * x.itemsize) for x in self.op.outputs])
 
 
 @dataclass(eq=False)
@@ -258,19 +257,18 @@ class Recorder:
         taken, given = tensors(arguments if arguments[1] else arguments[0]), tensors(result)
         record = self.records.get(id(op)) or self.recorded(op, taken, given)
         here.ops.append(record)
-        refs = tuple([ref(tensor) for tensor in given])
-        # As Flow(…) and Mark(…), which are functions of Python's that do this.
-        self.flows.append(tuple.__new__(Flow, (op, tuple([ref(tensor) for tensor in taken]), refs)))
-        self.reads(taken)
-        results = record.results
-        if len(refs) == len(results) and record.cost is not None:
-            made = [tuple.__new__(Mark, (*x, one)) for x, one in zip(results, refs, strict=True)]
+        if len(given) == len(record.results) and record.cost is not None:
+            made = [_mark(x, tensor) for x, tensor in zip(record.results, given, strict=True)]
         else:
             made = list(map(mark, given))
+        # As Flow(…), which is a function of Python's that does this.
+        self.flows.append(tuple.__new__(Flow, (op, tuple(map(ref, taken)), tuple([one[3] for one in made]))))
+        self.reads(taken)
         node = here if type(here) is Node else self.computed(here, taken, made)  # type: ignore[arg-type]
+        meet, met = self.memory.meet, self.met
         for tensor, one in zip(given, made, strict=True):
-            self.memory.meet(tensor)
-            self.met[id(tensor)] = one, node
+            meet(tensor)
+            met[id(tensor)] = one, node
 
     def recorded(self, op: Op, taken: Sequence[Tensor], given: Sequence[Tensor]) -> OpRecord:
         """What an operator cost, one record for all calls that are the same object."""
@@ -281,13 +279,13 @@ class Recorder:
 
     def reads(self, taken: Iterable[Tensor]) -> None:
         """An operator reads tensors. What was made on a storage of its own is nothing of the network's."""
-        weights, memory = self.weights, self.memory
+        weights, follows, read = self.weights, self.memory.follows, self.read
         for tensor in taken:
             weight = weights.get(id(tensor))
             if weight is not None:
-                self.read.update(weight[1])
-            elif not memory.follows(tensor):
-                self.read.update(storage_keys(tensor))
+                read.update(weight[1])
+            elif not follows(tensor):
+                read.update(storage_keys(tensor))
 
     def computed(self, line: _Line, taken: Sequence[Tensor], made: Sequence[Mark]) -> Node:
         """What a line computes outside its layers is one node."""
@@ -404,6 +402,11 @@ class Hooks:
             self.module._forward_pre_hooks, self.module._forward_pre_hooks_with_kwargs, self.module._forward_hooks
         ):  # fmt: skip
             hooks.pop(self, None)  # type: ignore[call-overload]
+
+
+def _mark(said: tuple[Shape, str, int], tensor: Tensor) -> Mark:
+    # As Mark(…), which is a function of Python's that does this.
+    return tuple.__new__(Mark, (*said, ref(tensor)))
 
 
 def marks(value: Any) -> tuple[Mark, ...]:
