@@ -56,7 +56,7 @@ def _plain_kind(value: Any) -> type | None:
     kind = type(value)
     if kind in _PLAIN:
         return kind
-    return kind if kind is tuple and all([type(item) is int for item in value]) else None
+    return kind if kind is tuple and all(type(item) is int for item in value) else None
 
 
 _WORDS: dict[tuple[Any, ...], str] = {}

@@ -10,7 +10,16 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, is_grad_enabled, is_inference_mode_enabled
+from torch._C import (
+    _dispatch_keys,
+    _get_tracing_state,
+    _len_torch_dispatch_stack,
+    _pop_torch_dispatch_stack,
+    _push_on_torch_dispatch_stack,
+)
+from torch._C._functorch import peek_interpreter_stack
+from torch.nn import Parameter
 
 from .base import Op, infer
 from .dispatch import META, default_dtype, operand, remember
@@ -45,11 +54,11 @@ def linear(x: Any, weight: Any, bias: Any = None) -> Linear | None:
     transpose, product, shape, stride = known
     # What is made is none of the network's operators. Taken off and put back by hand, since this is done for every
     # layer of a network and a context manager takes as long as the rest.
-    mode = torch._C._pop_torch_dispatch_stack(None)
+    mode = _pop_torch_dispatch_stack(None)
     try:
         return Linear(transpose, weight.t(), product, torch.empty_strided(shape, stride, dtype=x.dtype, device=META))
     finally:
-        torch._C._push_on_torch_dispatch_stack(mode)
+        _push_on_torch_dispatch_stack(mode)
 
 
 # What is known of calls by :func:`_key`: both operators, and shape and strides of the result.
@@ -60,16 +69,24 @@ _UNSEEN: Any = object()
 
 def _key(x: Any, weight: Any, bias: Any) -> tuple[Any, ...] | None:
     """What tells plain calls apart; None of a call that is not plain."""
-    if not (_is_plain(x) and _is_plain(weight) and (bias is None or _is_plain(bias))):
+    if is_grad_enabled() or is_inference_mode_enabled() or _get_tracing_state():
         return None
-    if torch.is_grad_enabled() or torch.is_inference_mode_enabled() or torch._C._get_tracing_state():
+    if _len_torch_dispatch_stack() != 1 or peek_interpreter_stack() is not None:
         return None
-    if torch._C._len_torch_dispatch_stack() != 1 or torch._C._functorch.peek_interpreter_stack() is not None:
+    if not (_is_plain(x) and _is_plain(weight)):
         return None
     if bias is None:
         return x.dtype, x.shape, x.stride(), weight.dtype, weight.shape, weight.stride()
-    parts = x.shape, x.stride(), weight.dtype, weight.shape, weight.stride(), bias.dtype, bias.shape, bias.stride()
-    return x.dtype, *parts
+    if not _is_plain(bias):
+        return None
+    return (
+        x.dtype, x.shape, x.stride(), weight.dtype, weight.shape, weight.stride(), bias.dtype, bias.shape, bias.stride()
+    )  # fmt: skip
+
+
+# The dispatch keys of a tensor that is on meta and nothing else.
+with torch.inference_mode(mode=False):
+    _PLAIN_KEYS = _dispatch_keys(torch.empty(0, device=META)).raw_repr()
 
 
 def _is_plain(tensor: Any) -> bool:
@@ -79,12 +96,7 @@ def _is_plain(tensor: Any) -> bool:
     whole as it is.
     """
     kind = type(tensor)
-    return (kind is Tensor or kind is nn.Parameter) and torch._C._dispatch_keys(tensor).raw_repr() == _PLAIN_KEYS
-
-
-# The dispatch keys of a tensor that is on meta and nothing else.
-with torch.inference_mode(mode=False):
-    _PLAIN_KEYS = torch._C._dispatch_keys(torch.empty(0, device=META)).raw_repr()
+    return (kind is Tensor or kind is Parameter) and _dispatch_keys(tensor).raw_repr() == _PLAIN_KEYS
 
 
 def _worked_out(x: Tensor, weight: Tensor, bias: Tensor | None) -> _Known | None:

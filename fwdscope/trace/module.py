@@ -20,7 +20,7 @@ from fwdscope.model.randomness import preserved
 from fwdscope.ops.dispatch import META
 from fwdscope.trace.memory import is_sparse
 from fwdscope.trace.parameters import Modules, named_modules, named_tensors
-from fwdscope.trace.record import Hooks, Node, Recorder, Trace, hook, recording, tensors
+from fwdscope.trace.record import Calls, Hooks, Node, Recorder, Said, Trace, recording, tensors
 
 
 def trace_module(
@@ -220,9 +220,10 @@ def _switch(modes: Iterable[tuple[nn.Module, bool]], plain: Collection[type[nn.M
 @contextlib.contextmanager
 def _hooked(surveyed: _Surveyed, recorder: Observer) -> Iterator[None]:
     """A row for each call of a module and of all inside it."""
-    hooks: list[Hooks] = []
+    hooks: list[Hooks | Calls] = []
     try:
-        hooks.extend(_hooks(surveyed.modules, recorder))
+        for inner, said in _said(surveyed.modules):
+            hooks.append(Calls(inner, recorder, said) if Calls.fit(inner) else Hooks(inner, recorder, said))
         yield
     finally:
         for one in hooks:
@@ -231,10 +232,12 @@ def _hooked(surveyed: _Surveyed, recorder: Observer) -> Iterator[None]:
 
 def hook_modules(module: nn.Module, recorder: Observer) -> Iterator[Hooks]:
     """Hooks on a module and all inside it."""
-    return _hooks(named_modules(module), recorder)
+    for inner, said in _said(named_modules(module)):
+        yield Hooks(inner, recorder, said)
 
 
-def _hooks(modules: Modules, recorder: Observer) -> Iterator[Hooks]:
+def _said(modules: Modules) -> Iterator[tuple[nn.Module, Said]]:
+    """What is told of each module when it is called."""
     # A list of modules is never called, so its members are named from the module that calls them.
     lists = {path for path, inner in modules if isinstance(inner, nn.ModuleList | nn.ModuleDict)}
     for path, inner in modules:
@@ -246,4 +249,5 @@ def _hooks(modules: Modules, recorder: Observer) -> Iterator[Hooks]:
             while above in lists and above:
                 above = above.rpartition(".")[0]
             label = path[len(above) + 1 :] if above else path
-        yield hook(inner, path, label or inner._get_name(), kind, describe_module(inner), recorder)
+        name = inner._get_name()
+        yield inner, (kind, path, name, describe_module(inner), label or name, None, inner)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import MISSING, dataclass, field, fields
 from functools import cached_property, lru_cache
 from typing import Any
@@ -15,7 +15,7 @@ from fwdscope.trace.parameters import named_parameters, named_tensors
 from fwdscope.trace.record import Node, OpRecord, Trace
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class _Step:
     """A node on its way to a row: what it stands for, and its figures with those of all inside it."""
 
@@ -76,11 +76,14 @@ class _Step:
         return self._elements
 
     def _counted(self) -> tuple[int, int, int]:
-        params = trained = 0
+        params = trained = buffers = 0
         for _, tensor in self.own:
-            params += (n := tensor.numel())
-            trained += n if tensor.requires_grad else 0
-        buffers = sum([tensor.numel() for _, tensor in self.own_buffers]) if self.own_buffers else 0
+            n = tensor.numel()
+            params += n
+            if tensor.requires_grad:
+                trained += n
+        for _, tensor in self.own_buffers:
+            buffers += tensor.numel()
         for child in self.children:
             more = child.elements
             params, trained = params + child.repeat * more[0], trained + child.repeat * more[1]
@@ -97,10 +100,11 @@ def rows_with_nodes(trace: Trace) -> tuple[tuple[LayerRow, tuple[Node, ...]], ..
     """The rows of a trace, and with each the nodes that it stands for: copies and calls, in the order they ran."""
     seen: dict[int, tuple[str, str]] = {}
     steps = _folded([_step(child, seen) for child in trace.root.children])
-    flat = [(step, depth) for step in steps for step, depth in _flat(step, 1)]
+    flat = _flat(steps)
     index: dict[Node, int] = {}
     for i, (step, _) in enumerate(flat):
-        for node in (step.node, *step.others):
+        index.setdefault(step.node, i)
+        for node in step.others:
             index.setdefault(node, i)
     return tuple(
         (
@@ -199,6 +203,8 @@ class _Copy:
 
 def _folded(steps: list[_Step]) -> list[_Step]:
     """Neighbours of one place of the text as one row: equal copies with ``repeat``, calls of a layer with ``calls``."""
+    if len(steps) < 2:
+        return steps
     result: list[_Step] = []
     previous: _Copy | None = None
     for step in steps:
@@ -269,10 +275,18 @@ def _join_rounds(kept: _Step, later: _Step) -> None:
 # --- rows ------------------------------------------------------------------------------------------------------------
 
 
-def _flat(step: _Step, depth: int) -> Iterator[tuple[_Step, int]]:
-    yield step, depth
-    for child in step.children:
-        yield from _flat(child, depth + 1)
+def _flat(steps: list[_Step]) -> list[tuple[_Step, int]]:
+    """All steps in order, a parent before what it contains, and how deep they lie."""
+    found: list[tuple[_Step, int]] = []
+
+    def gather(steps: list[_Step], depth: int) -> None:
+        for step in steps:
+            found.append((step, depth))
+            if step.children:
+                gather(step.children, depth + 1)
+
+    gather(steps, 1)
+    return found
 
 
 def _row(step: _Step, depth: int, index: dict[Node, int], trace: Trace) -> LayerRow:
