@@ -464,7 +464,7 @@ def tensors(value: Any) -> list[Tensor]:
     for item in value:
         if isinstance(item, Tensor):
             found.append(item)
-        elif item and isinstance(item, _HOLDING):
+        elif isinstance(item, _HOLDING) and item:
             found += tensors(item)
     return found
 
