@@ -100,7 +100,8 @@ def rows_with_nodes(trace: Trace) -> tuple[tuple[LayerRow, tuple[Node, ...]], ..
     """The rows of a trace, and with each the nodes that it stands for: copies and calls, in the order they ran."""
     seen: dict[int, tuple[str, str]] = {}
     steps = _folded([_step(child, seen) for child in trace.root.children])
-    flat = _flat(steps)
+    flat: list[tuple[_Step, int]] = []
+    _flatten(steps, 1, flat)
     index: dict[Node, int] = {}
     for i, (step, _) in enumerate(flat):
         index.setdefault(step.node, i)
@@ -275,18 +276,12 @@ def _join_rounds(kept: _Step, later: _Step) -> None:
 # --- rows ------------------------------------------------------------------------------------------------------------
 
 
-def _flat(steps: list[_Step]) -> list[tuple[_Step, int]]:
-    """All steps in order, a parent before what it contains, and how deep they lie."""
-    found: list[tuple[_Step, int]] = []
-
-    def gather(steps: list[_Step], depth: int) -> None:
-        for step in steps:
-            found.append((step, depth))
-            if step.children:
-                gather(step.children, depth + 1)
-
-    gather(steps, 1)
-    return found
+def _flatten(steps: list[_Step], depth: int, found: list[tuple[_Step, int]]) -> None:
+    """Put all steps into a list in order, a parent before what it contains, with how deep they lie."""
+    for step in steps:
+        found.append((step, depth))
+        if step.children:
+            _flatten(step.children, depth + 1, found)
 
 
 def _row(step: _Step, depth: int, index: dict[Node, int], trace: Trace) -> LayerRow:
