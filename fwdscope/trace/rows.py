@@ -285,52 +285,48 @@ def _flatten(steps: list[_Step], depth: int, found: list[tuple[_Step, int]]) -> 
 
 
 def _row(step: _Step, depth: int, index: dict[Node, int], trace: Trace) -> LayerRow:
-    node, source = step.node, trace.source
-    line, column = source.place(node.span.start) if node.span and source else (None, None)
+    node, outputs = step.node, step.node.outputs
     sources = None if step.children else tuple(dict.fromkeys([index[n] for n in node.sources if n in index]))
     copies = len(node.children) if node.kind == "stack" else 0
-    macs, flops, read, written = step.cost
-    params, trained, buffers = step.elements
+    # A copy of all fields' defaults, of which most rows keep a third.
+    values = _DEFAULTS.copy()
+    values["path"] = node.path
+    values["type"] = node.type
+    values["kind"] = step.kind
+    values["depth"] = depth
+    values["text"] = (
+        f"{copies} × {node.text}" if copies and len({c.node.type for c in step.children}) == 1 else node.text
+    )
+    values["label"] = step.label
+    if node.span and trace.source:
+        values["line"], values["column"] = trace.source.place(node.span.start)
+    values["input_shapes"] = tuple([t.shape for t in node.inputs])
+    values["output_shapes"] = tuple([t.shape for t in outputs])
+    values["output_dtypes"] = tuple([t.dtype for t in outputs])
+    values["params"], values["trainable_params"], values["buffers"] = step.elements
+    values["macs"], values["flops"], values["bytes_read"], values["bytes_written"] = step.cost
+    values["output_bytes"] = sum([t.nbytes for t in outputs])
+    if trace.fields:
+        values["receptive_field"] = _receptive_field(step, trace)
+    values["uncounted"] = tuple(step.uncounted())
+    values["calls"] = step.calls
+    values["repeat"] = step.repeat
+    values["call"] = node.call
+    values["varies"] = step.varies
+    values["reads"] = step.reads
+    if step.own:
+        values["parameters"] = tuple([_information(n, t.shape, t.dtype) for n, t in step.own])
+    values["sources"] = sources
+    values["promise"] = node.promise
+    values["note"] = node.note
     row: LayerRow = object.__new__(LayerRow)
-    values: dict[str, Any] = {
-        **_DEFAULTS,
-        "path": node.path,
-        "type": node.type,
-        "kind": step.kind,
-        "depth": depth,
-        "text": f"{copies} × {node.text}" if copies and len({c.node.type for c in step.children}) == 1 else node.text,
-        "label": step.label,
-        "line": line,
-        "column": column,
-        "input_shapes": _shapes(node.inputs),
-        "output_shapes": _shapes(node.outputs),
-        "output_dtypes": tuple([t.dtype for t in node.outputs]),
-        "params": params,
-        "trainable_params": trained,
-        "buffers": buffers,
-        "macs": macs,
-        "flops": flops,
-        "bytes_read": read,
-        "bytes_written": written,
-        "output_bytes": sum([t.nbytes for t in node.outputs]),
-        "receptive_field": _receptive_field(step, trace) if trace.fields else None,
-        "uncounted": tuple(step.uncounted()),
-        "calls": step.calls,
-        "repeat": step.repeat,
-        "call": node.call,
-        "varies": step.varies,
-        "reads": step.reads,
-        "parameters": tuple([_information(n, t.shape, t.dtype) for n, t in step.own]) if step.own else (),
-        "sources": sources,
-        "promise": node.promise,
-        "note": node.note,
-    }
     # As LayerRow(**values), which for being frozen sets its fields one by one and takes ten times as long.
     object.__setattr__(row, "__dict__", values)
     return row
 
 
-_DEFAULTS = {one.name: one.default for one in fields(LayerRow) if one.default is not MISSING}
+# In the order of the fields; those without a default are always set.
+_DEFAULTS: dict[str, Any] = {one.name: None if one.default is MISSING else one.default for one in fields(LayerRow)}
 
 
 def _receptive_field(step: _Step, trace: Trace) -> tuple[int, ...] | None:
