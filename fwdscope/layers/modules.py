@@ -33,10 +33,10 @@ def describe_module(module: nn.Module) -> str:
         return kind.__name__
     # What a plain layer keeps decides about its words; layers that keep the same are met often.
     kept = [_kept(module, setting.name) for setting in settings(layer)]
-    kinds = tuple(map(_plain_kind, kept))
-    if None in kinds:
+    kinds = tuple(map(type, kept))
+    if not _PLAIN.issuperset(kinds) and not all(map(_is_plain, kept)):
         return _described(module)
-    # With its type, since 1, 1.0 and True are one key.
+    # With their types, since 1, 1.0 and True are one key.
     key = kind, *kept, *kinds
     words = _WORDS.get(key)
     if words is None:
@@ -51,12 +51,10 @@ def _described(module: nn.Module) -> str:
     return type(module).__name__ if layer is None else layer.brief()
 
 
-def _plain_kind(value: Any) -> type | None:
-    """The type of a plain value or of sizes, which are whole numbers; None of all else."""
+def _is_plain(value: Any) -> bool:
+    """Whether it is a plain value, or sizes, which are whole numbers."""
     kind = type(value)
-    if kind in _PLAIN:
-        return kind
-    return kind if kind is tuple and all(type(item) is int for item in value) else None
+    return kind in _PLAIN or (kind is tuple and all(type(item) is int for item in value))
 
 
 _WORDS: dict[tuple[Any, ...], str] = {}

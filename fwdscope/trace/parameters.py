@@ -40,7 +40,7 @@ def named_tensors(module: nn.Module, what: str, modules: Modules | None = None) 
     """
     if not module._modules:
         own: Mapping[str, Tensor | None] = module._parameters if what == "parameters" else module._buffers
-        if len(own) < 2 or len(own) == len({id(tensor) for tensor in own.values()}):
+        if len(own) < 2 or len(own) == len(set(map(id, own.values()))):
             return [(name, tensor) for name, tensor in own.items() if tensor is not None]
     return _tensors(named_modules(module) if modules is None else modules, what)
 

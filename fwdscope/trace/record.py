@@ -184,7 +184,8 @@ class Recorder:
             self.memory.hold(outputs)
         if not node.children and not node.rounds:
             for tensor, mark in zip(given, node.outputs, strict=True):
-                self.met[id(tensor)] = mark, node
+                if self.met[id(tensor)][1] is not node:
+                    self.met[id(tensor)] = mark, node
 
     def turn(self) -> None:
         """A round of the innermost loop begins."""
@@ -318,8 +319,12 @@ class Recorder:
                 unread.append(name)
         return tuple(unread)
 
-    def known(self, given: Iterable[Tensor]) -> tuple[tuple[Mark, ...], tuple[Node, ...]]:
+    def known(self, given: Sequence[Tensor]) -> tuple[tuple[Mark, ...], tuple[Node, ...]]:
         """The marks of tensors, in order, and the nodes that made them, each once."""
+        if len(given) == 1:
+            one = self.mark(given[0])
+            maker = self.met[id(given[0])][1]
+            return (one,), () if maker is None else (maker,)
         marks: list[Mark] = []
         makers: dict[Node, None] = {}
         for tensor in given:
@@ -335,7 +340,7 @@ class Recorder:
     def mark(self, tensor: Tensor) -> Mark:
         """The mark of a tensor, made once: to ask a tensor costs more than to look it up."""
         met = self.met.get(id(tensor))
-        if met is not None and met[0].ref() is tensor:
+        if met is not None and met[0][3]() is tensor:
             return met[0]
         made = mark(tensor)
         self.met[id(tensor)] = made, None
@@ -349,8 +354,9 @@ class Recorder:
 @contextlib.contextmanager
 def recording(recorder: Recorder, weights: Iterable[Tensor], inputs: Sequence[Tensor]) -> Iterator[None]:
     """Record what runs inside, without gradients; weights and inputs are no activations."""
+    hold, held = recorder.memory.hold, recorder.weights
     for tensor in weights:
-        recorder.weights[id(tensor)] = tensor, recorder.memory.hold(tensor)
+        held[id(tensor)] = tensor, hold(tensor)
     for tensor in inputs:
         recorder.memory.hold(tensor)
     recorder.inputs = marks(inputs)
@@ -440,7 +446,8 @@ class Calls:
 
     def remove(self) -> None:
         """Take it away."""
-        vars(self.module).pop("_compiled_call_impl", None)
+        if vars(self.module).get("_compiled_call_impl") is self:
+            del vars(self.module)["_compiled_call_impl"]
 
 
 def marks(value: Any) -> tuple[Mark, ...]:
