@@ -101,10 +101,11 @@ def chains_of_modules() -> None:
 
     row = torch.empty(1, 64, device="meta")
     tell("layers", CHAIN, 2, row, *3 * [linears([64 + i % 512 for i in range(CHAIN + 1)])])
-    # Each chain is new, so that nothing of any of its operators is remembered.
     few = CHAIN // 4
-    fresh = [linears([64, *range(64 + few * turn, 64 + few * (turn + 1))]) for turn in range(1, 4)]
-    tell("layers of sizes all different", few, 2, row, *fresh)
+    # Each chain is new, so that nothing of any of its operators is remembered.
+    starts = [64 + few * turn for turn in range(1, 4)]
+    chains = (linears([64, *range(start, start + few)]) for start in starts)
+    tell("layers of sizes all different", few, 2, row, *chains)
     with torch.device("meta"):
         kinds = (nn.ReLU, nn.GELU, nn.Tanh, nn.Sigmoid)
         tell("activations", CHAIN, 1, row, *3 * [nn.Sequential(*(kinds[i % 4]() for i in range(CHAIN)))])
