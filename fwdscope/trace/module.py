@@ -18,9 +18,10 @@ from fwdscope.layers import describe_module
 from fwdscope.model.network import Observer
 from fwdscope.model.randomness import preserved
 from fwdscope.ops.dispatch import META
+from fwdscope.trace.calls import Calls
 from fwdscope.trace.memory import is_sparse
 from fwdscope.trace.parameters import Modules, named_modules, named_tensors
-from fwdscope.trace.record import Calls, Hooks, Node, Recorder, Said, Trace, recording, tensors
+from fwdscope.trace.record import Hooks, Node, Recorder, Said, Trace, recording, tensors
 
 
 def trace_module(

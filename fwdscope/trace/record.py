@@ -371,10 +371,6 @@ def hook(
     return Hooks(module, recorder, (kind, path, module._get_name(), text, label, span, module))
 
 
-# The hooks that torch runs before every module's own.
-_BEFORE_ALL = torch.nn.modules.module._global_forward_pre_hooks
-
-
 # What is told of a module when it is called, but for its inputs.
 Said: TypeAlias = tuple[str, str, str, str, str, "Span | None", nn.Module]
 
@@ -412,42 +408,6 @@ class Hooks:
             self.module._forward_pre_hooks, self.module._forward_pre_hooks_with_kwargs, self.module._forward_hooks
         ):  # fmt: skip
             hooks.pop(self, None)  # type: ignore[call-overload]
-
-
-class Calls:
-    """What a module without others inside is called by, in place of hooks, which take twice as long.
-
-    It stands where ``module.compile()`` puts what it compiled; torch itself then calls no hook, so that it may only
-    where no hook would have run before those of :class:`Hooks`.
-    """
-
-    __slots__ = ("module", "recorder", "said")
-
-    def __init__(self, module: nn.Module, recorder: Observer, said: Said) -> None:
-        self.module = module
-        self.recorder = recorder
-        self.said = said
-        vars(module)["_compiled_call_impl"] = self
-
-    @staticmethod
-    def fit(module: nn.Module) -> bool:
-        """Whether a module is called by torch's own way and has nothing that runs before."""
-        kind = type(module)
-        own = kind._call_impl is nn.Module._call_impl and kind._compiled_call_impl is None
-        alone = not module._modules and not module._forward_pre_hooks and "_compiled_call_impl" not in vars(module)
-        return own and alone and not _BEFORE_ALL and not isinstance(module, torch.jit.ScriptModule)
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """The module is called, and gives its output."""
-        self.recorder.begin(*self.said, (args, kwargs) if kwargs else args)
-        output = self.module._call_impl(*args, **kwargs)
-        self.recorder.end(output)
-        return output
-
-    def remove(self) -> None:
-        """Take it away."""
-        if vars(self.module).get("_compiled_call_impl") is self:
-            del vars(self.module)["_compiled_call_impl"]
 
 
 def marks(value: Any) -> tuple[Mark, ...]:
