@@ -17,8 +17,9 @@ _BEFORE_ALL = nn.modules.module._global_forward_pre_hooks
 class Calls:
     """What a module without others inside is called by, in place of hooks, which take twice as long.
 
-    It stands where ``module.compile()`` puts what it compiled; torch itself then calls no hook, so that it may only
-    where no hook would have run before those of :class:`fwdscope.trace.record.Hooks`.
+    It stands where ``module.compile()`` puts what it compiled, which torch calls first: all of the module's own hooks
+    run inside it. So it fits only where none of them would have run before that of
+    :class:`fwdscope.trace.record.Hooks`.
     """
 
     __slots__ = ("module", "recorder", "said")
