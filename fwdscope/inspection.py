@@ -148,9 +148,11 @@ def run_module(
     from fwdscope.trace.record import tensors
 
     module = original(module)
-    traced, report = _traced_module(module, args, kwargs, settings.train)
-    if settings.device == "meta":
-        return _in_its_mode(report, settings), None
+    with _without_collecting():
+        traced, report = _traced_module(module, args, kwargs, settings.train)
+        if settings.device == "meta":
+            del traced  # it goes by itself, where a search for circles would first look through it
+            return _in_its_mode(report, settings), None
     from fwdscope.run import module as on_device
 
     call, given = (module, tuple(args), dict(kwargs)), list(tensors([args, kwargs]))
@@ -161,7 +163,6 @@ def run_module(
     return _in_its_mode(ran.report, settings), ran.shown
 
 
-@_without_collecting()
 def _traced_module(
     module: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any], training: bool
 ) -> tuple[Trace, Report]:
@@ -241,20 +242,23 @@ def _inputs(checked: Checked, network: Network, feeds: Mapping[str, Feed]) -> tu
 
 def _totals(network: nn.Module, traced: Trace, inputs: Iterable[Tensor]) -> Totals:
     from fwdscope.trace.memory import size_of
-    from fwdscope.trace.parameters import named_parameters, named_tensors
+    from fwdscope.trace.parameters import named_modules, named_parameters, named_tensors
 
-    parameters = [tensor for _, tensor in named_parameters(network)]
-    buffers = [tensor for _, tensor in named_tensors(network, "buffers")]
-    sizes = [(p.numel(), p.requires_grad) for p in parameters]
-    params = sum([n for n, _ in sizes])
-    param_bytes = sum([size_of(p) for p in parameters])
-    buffer_bytes = sum([size_of(b) for b in buffers])
+    modules = named_modules(network)
+    parameters = [tensor for _, tensor in named_parameters(network, modules)]
+    buffers = [tensor for _, tensor in named_tensors(network, "buffers", modules)]
+    sizes = [p.numel() for p in parameters]
+    params = sum(sizes)
+    param_bytes = sum(map(size_of, parameters))
+    buffer_bytes = sum(map(size_of, buffers))
     input_bytes = sum(map(size_of, inputs))
-    costs = [record.figures for record in traced.root.records()] or [(0, 0, 0, 0)]
-    macs, flops, read, written = map(sum, zip(*costs, strict=True))
+    macs = flops = read = written = 0
+    for record in traced.root.records():
+        one = record.figures
+        macs, flops, read, written = macs + one[0], flops + one[1], read + one[2], written + one[3]
     return Totals(
         params=params,
-        trainable_params=sum([n for n, trained in sizes if trained]),
+        trainable_params=sum([n for n, p in zip(sizes, parameters, strict=True) if p.requires_grad]),
         buffers=sum(b.numel() for b in buffers),
         param_bytes=param_bytes,
         buffer_bytes=buffer_bytes,
@@ -265,16 +269,14 @@ def _totals(network: nn.Module, traced: Trace, inputs: Iterable[Tensor]) -> Tota
         peak_memory=param_bytes + buffer_bytes + input_bytes + traced.peak,
         peak_activations=traced.peak,
         input_bytes=input_bytes,
-        active_params=_active(network, params),
+        active_params=_active(modules, params),
     )
 
 
-def _active(network: nn.Module, params: int) -> int:
+def _active(modules: Iterable[tuple[str, nn.Module]], params: int) -> int:
     """Of all parameters those that one position meets: of a mixture's experts those of any top k."""
-    from fwdscope.trace.parameters import named_modules
-
     idle = 0
-    for _, module in named_modules(network):
+    for _, module in modules:
         if type(module).__name__ != "MixtureOfExperts":
             continue
         experts, top_k = getattr(module, "experts", None), getattr(module, "top_k", None)
@@ -285,7 +287,7 @@ def _active(network: nn.Module, params: int) -> int:
 
 def _uncounted(traced: Trace) -> dict[str, None]:
     """Names of the operators that no rule knows, in the order they ran."""
-    return dict.fromkeys(record.op.name for record in traced.root.records() if record.cost is None)
+    return dict.fromkeys([record.op.name for record in traced.root.records() if record.cost is None])
 
 
 def _notes(checked: Checked, network: Network, feeds: Mapping[str, Feed]) -> list[str]:

@@ -33,9 +33,11 @@ def describe_module(module: nn.Module) -> str:
         return kind.__name__
     # What a plain layer keeps decides about its words; layers that keep the same are met often.
     kept = [_kept(module, setting.name) for setting in settings(layer)]
-    if any(type(value) not in _PLAIN for value in kept):
+    kinds = tuple(map(type, kept))
+    if not _PLAIN.issuperset(kinds) and not all(map(_is_plain, kept)):
         return _described(module)
-    key = kind, *kept, *map(type, kept)
+    # With their types, since 1, 1.0 and True are one key.
+    key = kind, *kept, *kinds
     words = _WORDS.get(key)
     if words is None:
         words = _described(module)
@@ -49,6 +51,12 @@ def _described(module: nn.Module) -> str:
     return type(module).__name__ if layer is None else layer.brief()
 
 
+def _is_plain(value: Any) -> bool:
+    """Whether it is a plain value, or sizes, which are whole numbers."""
+    kind = type(value)
+    return kind in _PLAIN or (kind is tuple and all(type(item) is int for item in value))
+
+
 _WORDS: dict[tuple[Any, ...], str] = {}
 _MOST_WORDS = 65_536
 
@@ -58,7 +66,7 @@ class _Gone:
 
 
 _GONE = _Gone()
-_PLAIN = (int, float, bool, str, type(None), _Gone)
+_PLAIN = frozenset((int, float, bool, str, type(None), _Gone))
 
 
 def _kept(module: nn.Module, name: str) -> Any:

@@ -148,12 +148,12 @@ class Cost:
     @property
     def macs(self) -> int:
         """Multiply-accumulates of matrix products and convolutions."""
-        return sum(term.macs for term in self.terms)
+        return sum([term.macs for term in self.terms])
 
     @property
     def flops(self) -> int:
         """Two for each MAC, and one for every other arithmetic result."""
-        return sum(term.flops for term in self.terms)
+        return sum([term.flops for term in self.terms])
 
     @property
     def formula(self) -> str:
@@ -222,7 +222,7 @@ def find(name: str) -> Rule | None:
 
 def all_operands_and_results(op: Op) -> tuple[int, int]:
     """Each operand once, each result once: the rule of bytes for all that is not a view or a look-up."""
-    return sum(x.nbytes for x in op.operands), sum(x.nbytes for x in op.outputs)
+    return sum([x.nbytes for x in op.operands]), sum([x.nbytes for x in op.outputs])
 
 
 @lru_cache(maxsize=65536)
@@ -235,7 +235,7 @@ def cost(op: Op) -> Cost | None:
     if terms is None:
         return None
     read, written = (found.traffic or all_operands_and_results)(op)
-    return Cost(tuple(term for term in terms if term.flops), read, written)
+    return Cost(tuple([term for term in terms if term.flops]), read, written)
 
 
 def infer(op: Op, default_dtype: str = "float32") -> tuple[Operand, ...] | None:

@@ -7,8 +7,8 @@ Where a rule states what its operator returns, :func:`run` makes it by ``empty_s
 from __future__ import annotations
 
 import re
-from functools import cache, lru_cache
-from typing import Any
+from functools import cache
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -20,6 +20,9 @@ _DTYPES = {value: name for name in ITEMSIZE if isinstance(value := getattr(torch
 _TORCH = {name: dtype for dtype, name in _DTYPES.items()}
 META = torch.device("meta")
 _PLAIN = (bool, int, float, complex, str)
+# What stands for itself in a call, besides.
+_SIMPLE = frozenset((*_PLAIN, type(None), torch.dtype))
+_STRIDED = torch.strided
 
 # What a function mode sees is called with keywords as its caller likes; these are the positions of the ATen schema.
 _PARAMETERS = {
@@ -105,52 +108,127 @@ def make(outputs: tuple[Operand, ...]) -> tuple[Tensor, ...]:
     return tuple(made)
 
 
+class _Known(NamedTuple):
+    """A call that was met before, and how its result is made: one tensor as ``shape``, ``stride`` and ``dtype`` say."""
+
+    op: Op
+    # Whether a rule states its results; else torch is asked, and ``op`` has none yet.
+    stated: bool
+    # Whether its results are several or its argument, and are not made by the fields below.
+    other: bool = False
+    shape: tuple[int, ...] = ()
+    stride: tuple[int, ...] = ()
+    dtype: torch.dtype | None = None
+
+
 def run(func: Any, args: Any, kwargs: Any) -> tuple[Any, Op]:
     """Run one operator of the dispatcher: its result, and the call as plain data.
 
     Gives what ``func(*args, **kwargs)`` gives, and raises what it raises; on meta tensors without asking torch where a
-    rule knows the result. The call is the same object for equal calls that a rule knows.
+    rule knows the result. The call is the same object for equal calls that have neither keywords nor lists of tensors.
     """
-    if kwargs or not _are_on_meta(args):
-        op = read(func, args, kwargs, None)
-        known = _stated(op, default_dtype()) if _on_meta(args, kwargs) else None
-        if known is None:
-            result = func(*args, **(kwargs or {}))
-            return result, op._replace(outputs=_outputs(result))
-    else:
-        # Hashed as they are, the arguments find what was worked out for an equal call; it is what most operators do.
-        arguments = tuple(map(plain, args))
-        known = _remembered(func, default_dtype(), *arguments)
-        if known is None:
-            result = func(*args)
-            return result, _called(func, _outputs(result), *arguments)
-    if known.in_place:
-        return args[0], known
-    made = make(known.outputs)
-    return (made if _returns_several(func) else made[0]), known
+    key = None if kwargs else _key(func, args)
+    if key is None:
+        return _run_once(func, args, kwargs)
+    known = _KNOWN.get(key)
+    if known is None:
+        known = _worked_out(func, args)
+        remember(_KNOWN, key, known)
+    op, stated, other, shape, stride, dtype = known
+    if not stated:
+        result = func(*args)
+        return result, _called(key, op, result)
+    if other:
+        return args[0] if op.in_place else make(op.outputs), op
+    return torch.empty_strided(shape, stride, dtype=dtype, device=META), op
 
 
-# Typed, since 1 and 1.0 are one key to a dict but promote differently.
-@lru_cache(maxsize=65536, typed=True)
-def _remembered(func: Any, default: str, *arguments: Value) -> Op | None:
-    name, overload = _named(func)
-    return _stated(Op(name, overload, arguments), default)
+def _run_once(func: Any, args: Any, kwargs: Any) -> tuple[Any, Op]:
+    """As :func:`run`, of a call that is not remembered."""
+    op = read(func, args, kwargs, None)
+    outputs = _stated(op, default_dtype()) if _on_meta(args, kwargs) else None
+    if outputs is None:
+        result = func(*args, **(kwargs or {}))
+        return result, op._replace(outputs=_outputs(result))
+    op = op._replace(outputs=outputs)
+    if op.in_place:
+        return args[0], op
+    made = make(outputs)
+    return (made if _returns_several(func) else made[0]), op
 
 
-@lru_cache(maxsize=65536, typed=True)
-def _called(func: Any, outputs: tuple[Operand, ...], *arguments: Value) -> Op:
+# What is known of calls, by :func:`_key`; and those that torch answered, by this and the answer.
+_KNOWN: dict[tuple[Any, ...], _Known] = {}
+_CALLED: dict[tuple[Any, ...], Op] = {}
+_MOST = 65536
+
+
+def _key(func: Any, args: Any) -> tuple[Any, ...] | None:
+    """All that decides what an operator on meta is and gives, flat; None where it is not that simple.
+
+    What most operators are asked for is found by this, so it is taken from the arguments as they are: to read them as
+    plain data first takes longer than all else. Numbers go with their types, since 1 and 1.0 are equal but promote
+    differently.
+    """
+    key = [func, torch.get_default_dtype()]
+    on_meta = False
+    for value in args:
+        kind = type(value)
+        if kind is Tensor or isinstance(value, Tensor):
+            if not value.is_meta or value.layout is not _STRIDED:
+                return None
+            on_meta = True
+            key += value.shape, value.stride(), value.dtype
+        elif kind in _SIMPLE:
+            key += kind, value
+        elif kind is list or kind is tuple:
+            kinds = tuple(map(type, value))
+            if not _SIMPLE.issuperset(kinds):
+                return None
+            key += kinds, tuple(value)
+        else:
+            return None
+    return tuple(key) if on_meta else None
+
+
+def remember(memory: dict[tuple[Any, ...], Any], key: tuple[Any, ...], value: Any) -> None:
+    """Put what was worked out into a memory of a bounded size."""
+    if len(memory) >= _MOST:
+        memory.clear()
+    memory[key] = value
+
+
+def _worked_out(func: Any, args: Any) -> _Known:
+    """What is known of a call that was not met before."""
+    op = Op(*_named(func), tuple(map(plain, args)))
+    outputs = _stated(op, default_dtype())
+    if outputs is None:
+        return _Known(op, False)
+    op = op._replace(outputs=outputs)
+    if op.in_place or _returns_several(func):
+        return _Known(op, True, True)
+    shape, dtype, _, stride = outputs[0]
+    return _Known(op, True, False, shape, stride, _TORCH[dtype])
+
+
+def _called(key: tuple[Any, ...], op: Op, result: Any) -> Op:
     """A call with the results that torch gave: one object for equal calls."""
-    name, overload = _named(func)
-    return Op(name, overload, arguments, (), outputs)
+    outputs = _outputs(result)
+    answered = *key, outputs
+    called = _CALLED.get(answered)
+    if called is None:
+        called = op._replace(outputs=outputs)
+        remember(_CALLED, answered, called)
+    return called
 
 
-def _stated(op: Op, default: str) -> Op | None:
-    """A call with the results that its rule states, where there is one."""
+def _stated(op: Op, default: str) -> tuple[Operand, ...] | None:
+    """The results that the rule of a call states, where there is one."""
     outputs = infer(op, default)
     if outputs is not None and op.in_place:
         this = op.operand()
-        outputs = (this,) if (outputs[0].shape, outputs[0].dtype) == (this.shape, this.dtype) else None
-    return None if outputs is None else op._replace(outputs=outputs)
+        return (this,) if (outputs[0].shape, outputs[0].dtype) == (this.shape, this.dtype) else None
+    return outputs
 
 
 @cache

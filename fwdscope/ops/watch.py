@@ -20,6 +20,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from .base import Op, infer
 from .dispatch import _on_meta, _outputs, default_dtype, make, read, run
+from .linear import Linear, linear
 
 # What is told of an operator: the call as data, its arguments, its result.
 Tell = Callable[[Op, Any, Any], None]
@@ -31,6 +32,7 @@ _WHOLE = frozenset(
 )
 
 
+_LINEAR = torch.nn.functional.linear
 _CAUGHT = _WHOLE | {torch.nn.functional.multi_head_attention_forward}
 
 
@@ -97,6 +99,8 @@ class _Functions(TorchFunctionMode):
         self.watch = watch
 
     def __torch_function__(self, func: Any, classes: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is _LINEAR and not kwargs and 1 < len(args) < 4 and (layer := linear(*args)) is not None:
+            return self.told_of_linear(layer, *args)
         if func not in _CAUGHT:
             return func(*args, **kwargs) if kwargs else func(*args)
         kwargs = kwargs or {}
@@ -121,6 +125,13 @@ class _Functions(TorchFunctionMode):
             op = op._replace(outputs=outputs)
         self.watch.told(op, (args, kwargs), result)
         return result
+
+    def told_of_linear(self, layer: Linear, x: Any, weight: Any, bias: Any = None) -> Any:
+        """Tell of both its operators as they would have run."""
+        self.watch.told(layer.transpose, ((weight,), {}), layer.transposed)
+        taken = (x, layer.transposed) if bias is None else (bias, x, layer.transposed)
+        self.watch.told(layer.product, (taken, {}), layer.result)
+        return layer.result
 
 
 @contextlib.contextmanager

@@ -45,7 +45,7 @@ def storage_keys(tensor: Tensor) -> tuple[int, ...]:
 
 def size_of(tensor: Tensor) -> int:
     """The bytes of a tensor's elements, of a sparse one those of its indices and values."""
-    if not is_sparse(tensor):
+    if tensor.layout is _STRIDED or not is_sparse(tensor):
         return tensor.numel() * tensor.element_size()
     return sum(part.numel() * part.element_size() for part in SPARSE[tensor.layout](tensor))
 
@@ -79,9 +79,8 @@ class Memory:
         self.live = 0
         self.peak = 0
         self.held: set[int] = set()
-        # Tensors alive on each storage, and its size; the watchers are kept, else nobody would be told.
-        self._tensors: dict[int, int] = {}
-        self._sizes: dict[int, int] = {}
+        # Of each storage the tensors alive on it and its size; watchers are kept, else nobody would be told.
+        self._storages: dict[int, tuple[int, int]] = {}
         self._watchers: dict[int, weakref.ref[Tensor]] = {}
 
     def hold(self, tensor: Tensor) -> tuple[int, ...]:
@@ -101,19 +100,24 @@ class Memory:
 
     def meet(self, tensor: Tensor) -> None:
         """A tensor that an operator made. One on a storage that is known is a view of it."""
-        if self.follows(tensor):
+        identity = id(tensor)
+        watcher = self._watchers.get(identity)
+        if watcher is not None and watcher() is tensor:
             return
-        identity, keys = id(tensor), []
-        for storage in storages(tensor):
+        keys = []
+        for storage in (tensor.untyped_storage(),) if tensor.layout is _STRIDED else storages(tensor):
             key = storage._cdata
             if key in self.held:
                 continue
-            others = self._tensors.get(key, 0)
-            if not others:
-                self._sizes[key] = size = storage.nbytes()
+            known = self._storages.get(key)
+            if known is None:
+                size = storage.nbytes()
+                self._storages[key] = 1, size
                 self.live += size
-                self.peak = max(self.peak, self.live)
-            self._tensors[key] = others + 1
+                if self.live > self.peak:
+                    self.peak = self.live
+            else:
+                self._storages[key] = known[0] + 1, known[1]
             keys.append(key)
         if keys:
             self._watchers[identity] = weakref.ref(tensor, lambda _: self._die(identity, keys))
@@ -121,7 +125,8 @@ class Memory:
     def _die(self, identity: int, keys: list[int]) -> None:
         self._watchers.pop(identity, None)
         for key in keys:
-            self._tensors[key] -= 1
-            if not self._tensors[key]:
-                del self._tensors[key]
-                self.live -= self._sizes.pop(key)
+            others, size = self._storages.pop(key)
+            if others > 1:
+                self._storages[key] = others - 1, size
+            else:
+                self.live -= size

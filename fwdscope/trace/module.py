@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -17,9 +18,10 @@ from fwdscope.layers import describe_module
 from fwdscope.model.network import Observer
 from fwdscope.model.randomness import preserved
 from fwdscope.ops.dispatch import META
+from fwdscope.trace.calls import Calls
 from fwdscope.trace.memory import is_sparse
-from fwdscope.trace.parameters import named_modules, named_tensors
-from fwdscope.trace.record import Hooks, Node, Recorder, Trace, hook, recording, tensors
+from fwdscope.trace.parameters import Modules, named_modules, named_tensors
+from fwdscope.trace.record import Hooks, Node, Recorder, Said, Trace, recording, tensors
 
 
 def trace_module(
@@ -40,36 +42,63 @@ def trace_module(
     module = original(module)
     try:
         if not where_it_lives:
-            moved, stand_ins = _on_meta(args, kwargs), _meta_tensors(module)
-            return _recorded(module, *moved, stand_ins, recorder or Recorder(), training), "meta"
+            surveyed = _survey(module)
+            moved, stand_ins = _on_meta(args, kwargs), _meta_tensors(surveyed)
+            return _recorded(surveyed, *moved, stand_ins, recorder or Recorder(), training), "meta"
     except Exception:
         if any(t.is_meta for t in tensors([args, kwargs])):
             raise  # there are no data to run it on elsewhere
     devices = {t.device for t in (*module.parameters(), *module.buffers())} or {torch.device("cpu")}
     with preserved(devices):
         recorder = recorder or Recorder()
-        return _recorded(module, tuple(args), dict(kwargs), {}, recorder, training), min(map(str, devices))
+        recorded = _recorded(_survey(module), tuple(args), dict(kwargs), {}, recorder, training)
+        return recorded, min(map(str, devices))
+
+
+@dataclass(frozen=True)
+class _Surveyed:
+    """A module before it runs: all inside it by their paths, and all parameters and buffers by all their names, with
+    the dictionaries that hold them. One walk serves all that is done to it."""
+
+    whole: nn.Module
+    modules: Modules
+    held: list[tuple[dict[str, Tensor | None], str, Tensor]]
+
+
+def _survey(module: nn.Module) -> _Surveyed:
+    modules = named_modules(module)
+    held: list[Any] = [
+        (home, name, tensor)
+        for _, inner in modules
+        for home in (inner._parameters, inner._buffers)
+        for name, tensor in home.items()
+        if tensor is not None
+    ]
+    return _Surveyed(module, modules, held)
 
 
 def _recorded(
-    module: nn.Module,
+    surveyed: _Surveyed,
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
     stand_ins: dict[int, Tensor],
     recorder: Recorder,
     training: bool,
 ) -> Trace:
+    module = surveyed.whole
     with contextlib.ExitStack() as stack:
         stack.enter_context(uncompiled())
-        stack.enter_context(_in_mode(module, training))
-        stack.enter_context(_hooked(module, recorder))
-        weights = stand_ins.values() if stand_ins else [tensor for _, _, tensor in _held(module)]
+        stack.enter_context(_in_mode(surveyed, training))
+        stack.enter_context(_hooked(surveyed, recorder))
+        weights = stand_ins.values() if stand_ins else [tensor for _, _, tensor in surveyed.held]
         stack.enter_context(recording(recorder, weights, list(tensors([args, kwargs]))))
-        stack.enter_context(_standing_in(module, stand_ins))
+        stack.enter_context(_standing_in(surveyed, stand_ins))
         value = module(*args, **kwargs)
     pieces = list(tensors(value))
     names = ["output"] if len(pieces) == 1 else [f"output.{i}" for i in range(len(pieces))]
-    unused = recorder.unread((name, stand_ins.get(id(p), p)) for name, p in named_tensors(module, "parameters"))
+    # Walked anew: a lazy layer has its parameters since it ran.
+    parameters = named_tensors(module, "parameters")
+    unused = recorder.unread([(name, stand_ins.get(id(p), p)) for name, p in parameters])
     outputs = tuple(zip(names, pieces, strict=True))
     return Trace(_unwrapped(recorder.root), outputs, None, recorder.memory.peak, unused, recorder.fields())
 
@@ -122,14 +151,15 @@ def _moved(value: Any) -> Any:
     return value
 
 
-def _meta_tensors(module: nn.Module) -> dict[int, Tensor]:
+def _meta_tensors(surveyed: _Surveyed) -> dict[int, Tensor]:
     """A tensor on meta for each parameter and buffer, by the identity of what it stands for."""
-    if any(is_sparse(tensor) for _, _, tensor in _held(module)):
+    if any(map(is_sparse, [tensor for _, _, tensor in surveyed.held])):
         raise TypeError("a sparse tensor has no values on meta, so that nothing says how many there are")
-    if any(isinstance(inner, torch.jit.ScriptModule | nn.DataParallel) for _, inner in named_modules(module)):
+    kinds = {type(inner) for _, inner in surveyed.modules}
+    if any(issubclass(kind, torch.jit.ScriptModule | nn.DataParallel) for kind in kinds):
         raise TypeError("a compiled module, or one of several devices, keeps its own weights")
     made: dict[int, Tensor] = {}
-    for _, _, tensor in _held(module):
+    for _, _, tensor in surveyed.held:
         if id(tensor) not in made:
             # matmul folds its batch or not by whether the weight wants a gradient, also where none is taken.
             made[id(tensor)] = _meta_tensor(tensor)
@@ -143,19 +173,10 @@ def _meta_tensor(tensor: Tensor) -> Tensor:
     return moved.requires_grad_() if tensor.requires_grad else moved
 
 
-def _held(module: nn.Module) -> Iterator[tuple[dict[str, Tensor | None], str, Tensor]]:
-    """All parameters and buffers by all their names, with the dictionaries that hold them."""
-    for _, inner in named_modules(module):
-        for held in (inner._parameters, inner._buffers):
-            for name, tensor in held.items():
-                if tensor is not None:
-                    yield held, name, tensor  # type: ignore[misc]  # a Parameter is a Tensor
-
-
 @contextlib.contextmanager
-def _standing_in(module: nn.Module, stand_ins: Mapping[int, Tensor]) -> Iterator[None]:
+def _standing_in(surveyed: _Surveyed, stand_ins: Mapping[int, Tensor]) -> Iterator[None]:
     """Other tensors in place of the parameters and buffers; as ``torch.func.functional_call``, but in one sweep."""
-    held = list(_held(module)) if stand_ins else []
+    held = surveyed.held if stand_ins else []
     try:
         for home, name, tensor in held:
             home[name] = stand_ins[id(tensor)]
@@ -166,16 +187,16 @@ def _standing_in(module: nn.Module, stand_ins: Mapping[int, Tensor]) -> Iterator
 
 
 @contextlib.contextmanager
-def _in_mode(module: nn.Module, training: bool) -> Iterator[None]:
+def _in_mode(surveyed: _Surveyed, training: bool) -> Iterator[None]:
     """In evaluation or training mode, each module put back to its own afterwards."""
-    modes = [(inner, inner.training) for _, inner in named_modules(module)]
+    modes = [(inner, inner.training) for _, inner in surveyed.modules]
     kinds = {type(inner) for inner, _ in modes}
     plain = {kind for kind in kinds if _has_plain_mode(kind)}
     try:
         if plain == kinds:
             _switch([(inner, training) for inner, _ in modes], plain)
         else:
-            module.train(training)
+            surveyed.whole.train(training)
         yield
     finally:
         _switch(modes, plain)
@@ -198,11 +219,12 @@ def _switch(modes: Iterable[tuple[nn.Module, bool]], plain: Collection[type[nn.M
 
 
 @contextlib.contextmanager
-def _hooked(module: nn.Module, recorder: Observer) -> Iterator[None]:
+def _hooked(surveyed: _Surveyed, recorder: Observer) -> Iterator[None]:
     """A row for each call of a module and of all inside it."""
-    hooks: list[Hooks] = []
+    hooks: list[Hooks | Calls] = []
     try:
-        hooks.extend(hook_modules(module, recorder))
+        for inner, said in _said(surveyed.modules):
+            hooks.append(Calls(inner, recorder, said) if Calls.fit(inner) else Hooks(inner, recorder, said))
         yield
     finally:
         for one in hooks:
@@ -211,14 +233,22 @@ def _hooked(module: nn.Module, recorder: Observer) -> Iterator[None]:
 
 def hook_modules(module: nn.Module, recorder: Observer) -> Iterator[Hooks]:
     """Hooks on a module and all inside it."""
-    modules = named_modules(module)
+    for inner, said in _said(named_modules(module)):
+        yield Hooks(inner, recorder, said)
+
+
+def _said(modules: Modules) -> Iterator[tuple[nn.Module, Said]]:
+    """What is told of each module when it is called."""
     # A list of modules is never called, so its members are named from the module that calls them.
     lists = {path for path, inner in modules if isinstance(inner, nn.ModuleList | nn.ModuleDict)}
     for path, inner in modules:
-        leaf = all(child is None for child in inner._modules.values())
+        held = inner._modules
+        leaf = not held or all(child is None for child in held.values())
         kind = "layer" if leaf else "stack" if isinstance(inner, nn.Sequential) else "block"
-        above = path.rpartition(".")[0]
-        while above in lists and above:
-            above = above.rpartition(".")[0]
-        label = path[len(above) + 1 :] if above else path
-        yield hook(inner, path, label or inner._get_name(), kind, describe_module(inner), recorder)
+        above, _, label = path.rpartition(".")
+        if above in lists:
+            while above in lists and above:
+                above = above.rpartition(".")[0]
+            label = path[len(above) + 1 :] if above else path
+        name = inner._get_name()
+        yield inner, (kind, path, name, describe_module(inner), label or name, None, inner)

@@ -11,28 +11,38 @@ from torch import Tensor, nn
 _UNPACKED: WeakKeyDictionary[nn.Module, dict[str, Tensor]] = WeakKeyDictionary()
 
 
-def named_parameters(module: nn.Module) -> list[tuple[str, Tensor]]:
-    """Parameters by their paths, each once; those packed by torch's quantized layers last, as the tensors they hold."""
+# A module and all inside it by their paths, as :func:`named_modules` gives them.
+Modules = list[tuple[str, nn.Module]]
+
+
+def named_parameters(module: nn.Module, modules: Modules | None = None) -> list[tuple[str, Tensor]]:
+    """Parameters by their paths, each once; those packed by torch's quantized layers last, as the tensors they hold.
+
+    ``modules`` are those of the module, where they are at hand.
+    """
     if not module._modules and not _is_quantized(type(module)):
         return named_tensors(module, "parameters")
-    modules = named_modules(module)
+    modules = named_modules(module) if modules is None else modules
     found = _tensors(modules, "parameters")
+    if not any(map(_is_quantized, {type(inner) for _, inner in modules})):
+        return found
     for path, inner in modules:
         if _packs(inner) and not any(_packs(child) for child in inner.children()):
             found += [(f"{path}.{name}" if path else name, tensor) for name, tensor in _unpacked(inner).items()]
     return found
 
 
-def named_tensors(module: nn.Module, what: str) -> list[tuple[str, Tensor]]:
+def named_tensors(module: nn.Module, what: str, modules: Modules | None = None) -> list[tuple[str, Tensor]]:
     """The ``parameters`` or ``buffers`` of a module and of all inside it by their paths, each once.
 
-    As ``module.named_parameters()`` and ``module.named_buffers()``, which take ten times as long.
+    As ``module.named_parameters()`` and ``module.named_buffers()``, which take ten times as long. ``modules`` are those
+    of the module, where they are at hand.
     """
     if not module._modules:
         own: Mapping[str, Tensor | None] = module._parameters if what == "parameters" else module._buffers
-        if len(own) == len({id(tensor) for tensor in own.values()}):
+        if len(own) < 2 or len(own) == len(set(map(id, own.values()))):
             return [(name, tensor) for name, tensor in own.items() if tensor is not None]
-    return _tensors(named_modules(module), what)
+    return _tensors(named_modules(module) if modules is None else modules, what)
 
 
 def _tensors(modules: Iterable[tuple[str, nn.Module]], what: str) -> list[tuple[str, Tensor]]:
@@ -44,22 +54,23 @@ def _tensors(modules: Iterable[tuple[str, nn.Module]], what: str) -> list[tuple[
     return list(found.values())
 
 
-def named_modules(module: nn.Module) -> list[tuple[str, nn.Module]]:
+def named_modules(module: nn.Module) -> Modules:
     """A module and all inside it by their paths, each once, in torch's order."""
-    if not module._modules:
-        return [("", module)]
-    found: list[tuple[str, nn.Module]] = []
-    seen: set[int] = set()
-    _gather(module, "", seen, found)
+    found: Modules = [("", module)]
+    if module._modules:
+        _gather(module, "", {id(module)}, found)
     return found
 
 
-def _gather(module: nn.Module, path: str, seen: set[int], found: list[tuple[str, nn.Module]]) -> None:
-    seen.add(id(module))
-    found.append((path, module))
+def _gather(module: nn.Module, prefix: str, seen: set[int], found: Modules) -> None:
     for name, child in module._modules.items():
-        if child is not None and id(child) not in seen:
-            _gather(child, f"{path}.{name}" if path else name, seen, found)
+        if child is None or id(child) in seen:
+            continue
+        path = prefix + name
+        seen.add(id(child))
+        found.append((path, child))
+        if child._modules:
+            _gather(child, f"{path}.", seen, found)
 
 
 def _packs(module: nn.Module) -> bool:

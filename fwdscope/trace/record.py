@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from itertools import chain
 from typing import Any, TypeAlias
 from weakref import ref
@@ -37,17 +36,17 @@ class OpRecord:
 
     op: Op
     cost: Cost | None
+    # MACs, FLOPs, bytes read and bytes written; of an operator that no rule knows, none are known.
+    figures: tuple[int, int, int, int] = field(init=False, repr=False, compare=False)
+    # Shape, dtype and bytes of each result, elements that broadcasting repeats counted as often.
+    results: tuple[tuple[Shape, str, int], ...] = field(init=False, repr=False, compare=False)
 
-    @cached_property
-    def figures(self) -> tuple[int, int, int, int]:
-        """MACs, FLOPs, bytes read and bytes written; of an operator that no rule knows, none are known."""
+    def __post_init__(self) -> None:
         cost = self.cost
-        return (0, 0, 0, 0) if cost is None else (cost.macs, cost.flops, cost.bytes_read, cost.bytes_written)
-
-    @cached_property
-    def results(self) -> tuple[tuple[Shape, str, int], ...]:
-        """Shape, dtype and bytes of each result, elements that broadcasting repeats counted as often."""
-        return tuple((x.shape, x.dtype, x.numel * x.itemsize) for x in self.op.outputs)
+        figures = (0, 0, 0, 0) if cost is None else (cost.macs, cost.flops, cost.bytes_read, cost.bytes_written)
+        # Every record is asked for both, and a ``cached_property`` takes a lock.
+        vars(self)["figures"] = figures
+        vars(self)["results"] = tuple([(x.shape, x.dtype, x.numel * x.itemsize) for x in self.op.outputs])
 
 
 @dataclass(eq=False)
@@ -151,8 +150,9 @@ class Recorder:
 
     def weigh(self, weights: Iterable[Tensor]) -> None:
         """Take tensors for weights, which are no activations."""
+        hold, held = self.memory.hold, self.weights
         for tensor in weights:
-            self.weights[id(tensor)] = tensor, self.memory.hold(tensor)
+            held[id(tensor)] = tensor, hold(tensor)
 
     # -- told by the network ------------------------------------------------------------------------------------------
 
@@ -190,7 +190,8 @@ class Recorder:
             self.memory.hold(outputs)
         if not node.children and not node.rounds:
             for tensor, mark in zip(given, node.outputs, strict=True):
-                self.met[id(tensor)] = mark, node
+                if self.met[id(tensor)][1] is not node:
+                    self.met[id(tensor)] = mark, node
 
     def turn(self) -> None:
         """A round of the innermost loop begins."""
@@ -261,32 +262,37 @@ class Recorder:
         """An operator ran: it belongs to what is running now."""
         here = self.stack[-1]
         taken, given = tensors(arguments if arguments[1] else arguments[0]), tensors(result)
-        known = self.records.get(id(op))
-        if known is None:
-            # The rules count every element, of which a sparse tensor leaves most out.
-            sparse = any(map(is_sparse, (*taken, *given)))
-            known = self.records[id(op)] = OpRecord(op, None if sparse else cost(op))
-        here.ops.append(known)
-        refs = tuple(map(ref, given))
-        self.flows.append(Flow(op, tuple(map(ref, taken)), refs))
-        self.reads(taken)
-        if len(given) == len(known.results) and known.cost is not None:
-            made = [Mark(*x, one) for x, one in zip(known.results, refs, strict=True)]
+        record = self.records.get(id(op)) or self.recorded(op, taken, given)
+        here.ops.append(record)
+        if len(given) == len(record.results) and record.cost is not None:
+            # As Mark(…) and Flow(…), which are functions of Python's that do this.
+            made = [tuple.__new__(Mark, (*x, ref(one))) for x, one in zip(record.results, given)]  # noqa: B905
         else:
             made = list(map(mark, given))
-        node = here if isinstance(here, Node) else self.computed(here, taken, made)
-        for tensor, one in zip(given, made, strict=True):
+        refs = (made[0][3],) if len(made) == 1 else tuple([one[3] for one in made])
+        self.flows.append(tuple.__new__(Flow, (op, tuple(map(ref, taken)), refs)))
+        self.reads(taken)
+        node = here if type(here) is Node else self.computed(here, taken, made)  # type: ignore[arg-type]
+        for tensor, one in zip(given, made):  # noqa: B905
             self.memory.meet(tensor)
             self.met[id(tensor)] = one, node
 
+    def recorded(self, op: Op, taken: Sequence[Tensor], given: Sequence[Tensor]) -> OpRecord:
+        """What an operator cost, one record for all calls that are the same object."""
+        # The rules count every element, of which a sparse tensor leaves most out.
+        sparse = any(map(is_sparse, (*taken, *given)))
+        record = self.records[id(op)] = OpRecord(op, None if sparse else cost(op))
+        return record
+
     def reads(self, taken: Iterable[Tensor]) -> None:
         """An operator reads tensors. What was made on a storage of its own is nothing of the network's."""
+        weights, follows, read = self.weights, self.memory.follows, self.read
         for tensor in taken:
-            weight = self.weights.get(id(tensor))
+            weight = weights.get(id(tensor))
             if weight is not None:
-                self.read.update(weight[1])
-            elif not self.memory.follows(tensor):
-                self.read.update(storage_keys(tensor))
+                read.update(weight[1])
+            elif not follows(tensor):
+                read.update(storage_keys(tensor))
 
     def computed(self, line: _Line, taken: Sequence[Tensor], made: Sequence[Mark]) -> Node:
         """What a line computes outside its layers is one node."""
@@ -319,8 +325,12 @@ class Recorder:
                 unread.append(name)
         return tuple(unread)
 
-    def known(self, given: Iterable[Tensor]) -> tuple[tuple[Mark, ...], tuple[Node, ...]]:
+    def known(self, given: Sequence[Tensor]) -> tuple[tuple[Mark, ...], tuple[Node, ...]]:
         """The marks of tensors, in order, and the nodes that made them, each once."""
+        if len(given) == 1:
+            one = self.mark(given[0])
+            maker = self.met[id(given[0])][1]
+            return (one,), () if maker is None else (maker,)
         marks: list[Mark] = []
         makers: dict[Node, None] = {}
         for tensor in given:
@@ -336,7 +346,7 @@ class Recorder:
     def mark(self, tensor: Tensor) -> Mark:
         """The mark of a tensor, made once: to ask a tensor costs more than to look it up."""
         met = self.met.get(id(tensor))
-        if met is not None and met[0].ref() is tensor:
+        if met is not None and met[0][3]() is tensor:
             return met[0]
         made = mark(tensor)
         self.met[id(tensor)] = made, None
@@ -366,7 +376,7 @@ def hook(
 
 
 # What is told of a module when it is called, but for its inputs.
-_Said: TypeAlias = tuple[str, str, str, str, str, "Span | None", nn.Module]
+Said: TypeAlias = tuple[str, str, str, str, str, "Span | None", nn.Module]
 
 
 class Hooks:
@@ -378,7 +388,7 @@ class Hooks:
 
     __slots__ = ("module", "recorder", "said")
 
-    def __init__(self, module: nn.Module, recorder: Observer, said: _Said) -> None:
+    def __init__(self, module: nn.Module, recorder: Observer, said: Said) -> None:
         self.module = module
         self.recorder = recorder
         self.said = said
@@ -416,10 +426,11 @@ def tensors(value: Any) -> list[Tensor]:
     """All tensors in a value, in order."""
     if isinstance(value, Tensor):
         return [value]
-    if isinstance(value, dict):
-        value = value.values()
-    elif not isinstance(value, tuple | list):
-        return []
+    if type(value) is not tuple:
+        if isinstance(value, dict):
+            value = value.values()
+        elif not isinstance(value, tuple | list):
+            return []
     found: list[Tensor] = []
     for item in value:
         if isinstance(item, Tensor):

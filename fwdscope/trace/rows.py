@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import MISSING, dataclass, field, fields
 from functools import cached_property, lru_cache
 from typing import Any
 
 from torch import Tensor, nn
 
-from fwdscope.report import Kind, LayerRow, Shape, TensorInfo
+from fwdscope.report import LayerRow, Shape, TensorInfo
 from fwdscope.trace.memory import Mark
 from fwdscope.trace.parameters import named_parameters, named_tensors
 from fwdscope.trace.record import Node, OpRecord, Trace
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class _Step:
     """A node on its way to a row: what it stands for, and its figures with those of all inside it."""
 
@@ -48,15 +48,22 @@ class _Step:
         return self._cost
 
     def _summed(self) -> tuple[int, ...]:
-        own = [record.figures for record in self.ops]
-        if not self.children:
-            return tuple(map(sum, zip(*own, strict=True))) or (0, 0, 0, 0)
-        inside = [tuple(child.repeat * figure for figure in child.cost) for child in self.children]
-        return tuple(map(sum, zip(*own, *inside, strict=True))) or (0, 0, 0, 0)
+        macs = flops = read = written = 0
+        for record in self.ops:
+            own = record.figures
+            macs, flops, read, written = macs + own[0], flops + own[1], read + own[2], written + own[3]
+        for child in self.children:
+            n, inside = child.repeat, child.cost
+            macs, flops = macs + n * inside[0], flops + n * inside[1]
+            read, written = read + n * inside[2], written + n * inside[3]
+        return macs, flops, read, written
 
     def uncounted(self) -> dict[str, None]:
         """Names of operators here and inside that no rule knows."""
-        names = dict.fromkeys([record.op.name for record in self.ops if record.cost is None])
+        names: dict[str, None] = {}
+        for record in self.ops:
+            if record.cost is None:
+                names[record.op.name] = None
         for child in self.children:
             names |= child.uncounted()
         return names
@@ -69,11 +76,14 @@ class _Step:
         return self._elements
 
     def _counted(self) -> tuple[int, int, int]:
-        params = trained = 0
+        params = trained = buffers = 0
         for _, tensor in self.own:
-            params += (n := tensor.numel())
-            trained += n if tensor.requires_grad else 0
-        buffers = sum([tensor.numel() for _, tensor in self.own_buffers])
+            n = tensor.numel()
+            params += n
+            if tensor.requires_grad:
+                trained += n
+        for _, tensor in self.own_buffers:
+            buffers += tensor.numel()
         for child in self.children:
             more = child.elements
             params, trained = params + child.repeat * more[0], trained + child.repeat * more[1]
@@ -90,10 +100,12 @@ def rows_with_nodes(trace: Trace) -> tuple[tuple[LayerRow, tuple[Node, ...]], ..
     """The rows of a trace, and with each the nodes that it stands for: copies and calls, in the order they ran."""
     seen: dict[int, tuple[str, str]] = {}
     steps = _folded([_step(child, seen) for child in trace.root.children])
-    flat = [(step, depth) for step in steps for step, depth in _flat(step, 1)]
+    flat: list[tuple[_Step, int]] = []
+    _flatten(steps, 1, flat)
     index: dict[Node, int] = {}
     for i, (step, _) in enumerate(flat):
-        for node in (step.node, *step.others):
+        index.setdefault(step.node, i)
+        for node in step.others:
             index.setdefault(node, i)
     return tuple(
         (
@@ -116,35 +128,41 @@ def _step(node: Node, seen: dict[int, tuple[str, str]]) -> _Step:
         step.children, step.calls = _merged_rounds(rounds), len(rounds)
     else:
         step.children = _folded([_step(child, seen) for child in node.children])
-    own = list(_own(node, "parameters"))
+    own, buffers = _own(node)
     # A layer of its own that has another's tensor is tied to it; one that is called again is the same layer.
-    if node.call == 1 and not step.children:
+    if node.call == 1 and own and not step.children:
         tied = [".".join(filter(None, seen[id(t)])) for _, t in own if id(t) in seen]
         step.reads = (*node.reads, *tied)
     else:
         step.reads = node.reads
-    step.own = _unseen(own, node.path, seen)
-    step.own_buffers = _unseen(_own(node, "buffers"), node.path, seen)
+    if own:
+        step.own = _unseen(own, node.path, seen)
+    if buffers:
+        step.own_buffers = _unseen(buffers, node.path, seen)
     return step
 
 
-def _own(node: Node, what: str) -> Iterable[tuple[str, Tensor]]:
-    """The tensors of a node's module, those of inner modules that had no row of their own among them."""
+_Named = list[tuple[str, Tensor]]
+
+
+def _own(node: Node) -> tuple[_Named, _Named]:
+    """Parameters and buffers of a node's module, those of inner modules that had no row of their own among them."""
     if node.tensor is not None:
-        return [(node.label, node.tensor)] if isinstance(node.tensor, nn.Parameter) == (what == "parameters") else []
-    if node.module is None:
-        return []
-    return named_parameters(node.module) if what == "parameters" else named_tensors(node.module, what)
+        own = [(node.label, node.tensor)]
+        return (own, []) if isinstance(node.tensor, nn.Parameter) else ([], own)
+    module = node.module
+    if module is None:
+        return [], []
+    return named_parameters(module), named_tensors(module, "buffers") if module._buffers or module._modules else []
 
 
-def _unseen(
-    tensors: Iterable[tuple[str, Tensor]], path: str, seen: dict[int, tuple[str, str]]
-) -> list[tuple[str, Tensor]]:
+def _unseen(tensors: _Named, path: str, seen: dict[int, tuple[str, str]]) -> _Named:
     fresh = []
-    for name, tensor in tensors:
-        if id(tensor) not in seen:
-            seen[id(tensor)] = path, name
-            fresh.append((name, tensor))
+    for one in tensors:
+        identity = id(one[1])
+        if identity not in seen:
+            seen[identity] = path, one[0]
+            fresh.append(one)
     return fresh
 
 
@@ -186,6 +204,8 @@ class _Copy:
 
 def _folded(steps: list[_Step]) -> list[_Step]:
     """Neighbours of one place of the text as one row: equal copies with ``repeat``, calls of a layer with ``calls``."""
+    if len(steps) < 2:
+        return steps
     result: list[_Step] = []
     previous: _Copy | None = None
     for step in steps:
@@ -256,83 +276,67 @@ def _join_rounds(kept: _Step, later: _Step) -> None:
 # --- rows ------------------------------------------------------------------------------------------------------------
 
 
-def _flat(step: _Step, depth: int) -> Iterator[tuple[_Step, int]]:
-    yield step, depth
-    for child in step.children:
-        yield from _flat(child, depth + 1)
+def _flatten(steps: list[_Step], depth: int, found: list[tuple[_Step, int]]) -> None:
+    """Put all steps into a list in order, a parent before what it contains, with how deep they lie."""
+    for step in steps:
+        found.append((step, depth))
+        if step.children:
+            _flatten(step.children, depth + 1, found)
 
 
 def _row(step: _Step, depth: int, index: dict[Node, int], trace: Trace) -> LayerRow:
-    node, source = step.node, trace.source
-    line, column = source.place(node.span.start) if node.span and source else (None, None)
+    node, outputs = step.node, step.node.outputs
     sources = None if step.children else tuple(dict.fromkeys([index[n] for n in node.sources if n in index]))
     copies = len(node.children) if node.kind == "stack" else 0
-    macs, flops, read, written = step.cost
-    params, trained, buffers = step.elements
-    return _made(
-        path=node.path,
-        type=node.type,
-        kind=_kind(step.kind),
-        depth=depth,
-        text=f"{copies} × {node.text}" if copies and len({c.node.type for c in step.children}) == 1 else node.text,
-        label=step.label,
-        line=line,
-        column=column,
-        input_shapes=_shapes(node.inputs),
-        output_shapes=_shapes(node.outputs),
-        output_dtypes=tuple([t.dtype for t in node.outputs]),
-        params=params,
-        trainable_params=trained,
-        buffers=buffers,
-        macs=macs,
-        flops=flops,
-        bytes_read=read,
-        bytes_written=written,
-        output_bytes=sum([t.nbytes for t in node.outputs]),
-        receptive_field=_receptive_field(step, trace),
-        uncounted=tuple(step.uncounted()),
-        calls=step.calls,
-        repeat=step.repeat,
-        call=node.call,
-        varies=step.varies,
-        reads=step.reads,
-        parameters=tuple([_information(n, t.shape, t.dtype) for n, t in step.own]),
-        sources=sources,
-        promise=node.promise,
-        note=node.note,
+    # A copy of all fields' defaults, of which most rows keep a third.
+    values = _DEFAULTS.copy()
+    values["path"] = node.path
+    values["type"] = node.type
+    values["kind"] = step.kind
+    values["depth"] = depth
+    values["text"] = (
+        f"{copies} × {node.text}" if copies and len({c.node.type for c in step.children}) == 1 else node.text
     )
-
-
-_DEFAULTS = {one.name: one.default for one in fields(LayerRow) if one.default is not MISSING}
-
-
-def _made(**values: Any) -> LayerRow:
-    """``LayerRow(**values)``, which for being frozen sets its fields one by one and takes ten times as long."""
-    row = object.__new__(LayerRow)
-    vars(row).update(_DEFAULTS, **values)
+    values["label"] = step.label
+    if node.span and trace.source:
+        values["line"], values["column"] = trace.source.place(node.span.start)
+    values["input_shapes"] = tuple([t.shape for t in node.inputs])
+    values["output_shapes"] = tuple([t.shape for t in outputs])
+    values["output_dtypes"] = tuple([t.dtype for t in outputs])
+    values["params"], values["trainable_params"], values["buffers"] = step.elements
+    values["macs"], values["flops"], values["bytes_read"], values["bytes_written"] = step.cost
+    values["output_bytes"] = sum([t.nbytes for t in outputs])
+    if trace.fields:
+        values["receptive_field"] = _receptive_field(step, trace)
+    values["uncounted"] = tuple(step.uncounted())
+    values["calls"] = step.calls
+    values["repeat"] = step.repeat
+    values["call"] = node.call
+    values["varies"] = step.varies
+    values["reads"] = step.reads
+    if step.own:
+        values["parameters"] = tuple([_information(n, t.shape, t.dtype) for n, t in step.own])
+    values["sources"] = sources
+    values["promise"] = node.promise
+    values["note"] = node.note
+    row: LayerRow = object.__new__(LayerRow)
+    # As LayerRow(**values), which for being frozen sets its fields one by one and takes ten times as long.
+    object.__setattr__(row, "__dict__", values)
     return row
+
+
+# In the order of the fields; those without a default are always set.
+_DEFAULTS: dict[str, Any] = {one.name: None if one.default is MISSING else one.default for one in fields(LayerRow)}
 
 
 def _receptive_field(step: _Step, trace: Trace) -> tuple[int, ...] | None:
     """The largest of all that the step stands for, which is the last one's."""
-    if not trace.fields:
-        return None
     nodes = (step.node, *step.others)
     found = [trace.fields.get(id(node.outputs[0].ref)) if node.outputs else None for node in nodes]
     sizes = [tuple(axis.size for axis in axes) for axes in found if axes is not None]
     if len(sizes) < len(found) or len({len(size) for size in sizes}) != 1:
         return None
     return tuple(map(max, zip(*sizes, strict=True)))
-
-
-def _kind(kind: str) -> Kind:
-    return _KINDS[kind]
-
-
-_KINDS: dict[str, Kind] = {
-    "layer": "layer", "block": "block", "stack": "stack", "copies": "copies", "part": "part", "loop": "loop",
-    "parameter": "parameter", "expression": "expression",
-}  # fmt: skip
 
 
 @lru_cache(maxsize=4096)

@@ -48,10 +48,10 @@ def beside_the_import(label: str, command: list[str], aim: float) -> None:
     )
 
 
-def microseconds(length: int, run: Callable[[], object]) -> float:
-    """Microseconds for each of so many layers, the least of three times: what else runs can only add."""
+def microseconds(length: int, *runs: Callable[[], object]) -> float:
+    """Microseconds for each of so many layers, the least of the runs: what else runs can only add."""
     seconds = []
-    for _ in range(3):
+    for run in runs:
         before = time.perf_counter()
         run()
         seconds.append(time.perf_counter() - before)
@@ -66,33 +66,53 @@ def spec_of(folder: str, layers: str) -> Path:
 
 
 def chains() -> None:
-    """Chains of different layers, beyond the import: a module's, a comprehension's, and one that is written out.
-
-    On a row of 64 numbers a Linear is two operators, a transpose and a product.
-    """
-    import torch
-    from torch import nn
-
-    from fwdscope.inspection import inspect_module, inspect_spec
+    """Chains of different layers, beyond the import: of modules, of a comprehension, and of lines written out."""
+    from fwdscope.inspection import inspect_spec
     from fwdscope.spec import load
 
-    with torch.device("meta"):
-        sizes = [64 + i % 512 for i in range(CHAIN + 1)]
-        module = nn.Sequential(*(nn.Linear(a, b) for a, b in pairwise(sizes)))
-        x = torch.empty(1, 64)
-    each = microseconds(CHAIN, lambda: inspect_module(module, (x,)))
-    print(f"a module of {CHAIN:,} layers: {each / 2:.0f} µs an operator, aim 20; {each:.0f} µs a layer")
+    chains_of_modules()
     with tempfile.TemporaryDirectory() as folder:
         series = load(spec_of(folder, f"  - Sequential(Linear(64 + i % 512) for i in range({CHAIN // 4}))"))
-        each = microseconds(CHAIN // 4, lambda: inspect_spec(series))
+        each = microseconds(CHAIN // 4, *3 * [lambda: inspect_spec(series)])
         print(f"a spec of {CHAIN // 4:,} layers in a series: {each:.0f} µs a layer, built and traced")
         path = spec_of(folder, "\n".join(f"  - fc{i} = Linear({64 + i % 512})" for i in range(CHAIN // 5)))
-        reading = microseconds(CHAIN // 5, lambda: load(path))
+        reading = microseconds(CHAIN // 5, *3 * [lambda: load(path)])
         written = load(path)
-        each = microseconds(CHAIN // 5, lambda: inspect_spec(written))
+        each = microseconds(CHAIN // 5, *3 * [lambda: inspect_spec(written)])
         print(
             f"a spec of {CHAIN // 5:,} lines: {each:.0f} µs a layer, built and traced; {reading:.0f} µs to read a line"
         )
+
+
+def chains_of_modules() -> None:
+    """Chains of modules. On a row of 64 numbers a Linear is two operators, a transpose and a product."""
+    import torch
+    from torch import Tensor, nn
+
+    from fwdscope.inspection import inspect_module
+
+    def linears(sizes: list[int]) -> nn.Module:
+        with torch.device("meta"):
+            return nn.Sequential(*(nn.Linear(a, b) for a, b in pairwise(sizes)))
+
+    def tell(what: str, length: int, operators: float, x: Tensor, *modules: nn.Module) -> None:
+        each = microseconds(length, *(lambda module=module: inspect_module(module, (x,)) for module in modules))
+        print(f"a module of {length:,} {what}: {each / operators:.0f} µs an operator, aim 20; {each:.0f} µs a layer")
+
+    row = torch.empty(1, 64, device="meta")
+    tell("layers", CHAIN, 2, row, *3 * [linears([64 + i % 512 for i in range(CHAIN + 1)])])
+    few = CHAIN // 4
+    # Each chain is new, so that nothing of any of its operators is remembered.
+    starts = [64 + few * turn for turn in range(1, 4)]
+    chains = (linears([64, *range(start, start + few)]) for start in starts)
+    tell("layers of sizes all different", few, 2, row, *chains)
+    with torch.device("meta"):
+        kinds = (nn.ReLU, nn.GELU, nn.Tanh, nn.Sigmoid)
+        tell("activations", CHAIN, 1, row, *3 * [nn.Sequential(*(kinds[i % 4]() for i in range(CHAIN)))])
+        image, mixed = torch.empty(1, 16, 8, 8), []
+        for a, b in pairwise(16 + i % 200 for i in range(few // 4 + 1)):
+            mixed += [nn.Conv2d(a, b, 1), nn.BatchNorm2d(b), nn.ReLU(), nn.LayerNorm(8)]
+        tell("convolutions, norms and activations", few, 1, image, *3 * [nn.Sequential(*mixed)])
 
 
 def main() -> None:

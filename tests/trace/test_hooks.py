@@ -61,6 +61,50 @@ def test_hooks_and_modes_are_as_before_when_a_module_fails() -> None:
     assert all(inner.training for inner in module.modules())
 
 
+class Direct(nn.Module):
+    """Calls what it holds, and the forward of what it holds."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.called, self.passed = nn.Linear(4, 4), nn.Linear(4, 4)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.passed.forward(self.called(x))
+
+
+def test_what_is_not_called_has_no_row() -> None:
+    report = inspect_module(Direct(), (torch.randn(2, 4),))
+    assert [(row.path, row.macs) for row in report.layers] == [("called", 32), ("forward", 32)]
+
+
+def test_nothing_is_left_on_a_module() -> None:
+    module = nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Sequential(nn.Linear(4, 4), nn.Linear(3, 3)))
+    module[1].register_forward_hook(lambda *_: None)
+    before = [{**vars(inner)} for inner in module.modules()]
+    with pytest.raises(RuntimeError):
+        inspect_module(module, (torch.randn(2, 4),))
+    assert [vars(inner) for inner in module.modules()] == before
+    assert list(map(list, before)) == [list(vars(inner)) for inner in module.modules()]
+
+
+def test_hooks_run_where_they_ran() -> None:
+    """A row takes what a module was given after the hooks before it, and gives what the hooks after it made of it."""
+    module = nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 4))
+    module[0].register_forward_pre_hook(lambda _, args: (args[0].reshape(4, 4),))
+    module[2].register_forward_hook(lambda _, args, output: output.reshape(2, 8))
+    first, _, last = inspect_module(module, (torch.randn(2, 8),)).layers[:3]
+    assert (first.input_shapes, last.output_shapes) == (((4, 4),), ((2, 8),))
+
+
+def test_a_hook_before_all_modules_runs_before_the_row() -> None:
+    handle = nn.modules.module.register_module_forward_pre_hook(lambda _, args: (args[0].reshape(-1, 4),))
+    try:
+        rows = inspect_module(nn.Sequential(nn.Linear(4, 4), nn.ReLU()), (torch.randn(2, 8),)).layers
+    finally:
+        handle.remove()
+    assert [row.input_shapes for row in rows[:2]] == [((4, 4),)] * 2
+
+
 def test_a_mode_of_ones_own_is_asked() -> None:
     module = nn.Sequential(Frozen(), nn.Linear(4, 4))
     found, _ = trace_module(module, (torch.randn(2, 4),), {}, training=True)
