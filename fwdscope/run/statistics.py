@@ -13,10 +13,9 @@ The figures are those of the finite values; of complex numbers, those of the mag
 from __future__ import annotations
 
 import math
-import statistics
 import time
 from collections import deque
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Collection, Hashable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
@@ -30,11 +29,13 @@ SAMPLE = 8192
 
 # float32 adds of a norm go along rows of this length: each loses at most 64 roundings (16 lanes), 4e-6 of the sum.
 _ROW = 1024
-# torch hands operators on 32,768 elements and more to several threads. A piece is below that, or so large for each
-# thread that sharing it out is worth the waiting for each other at the end: see _Pace. (To ask torch for one thread
-# instead clears its cache of convolutions, which then take far longer.)
+# torch hands operators on 32,768 elements and more to several threads. A piece is below that, or gives each thread up
+# to so many that sharing it out is worth the waiting for each other at the end, and its share stays in its cache: see
+# _Pace. (To ask torch for one thread instead clears its cache of convolutions, which then take far longer.)
 _NARROW = 31 * _ROW
-_SHARE = 128 * _ROW
+_SHARE = 256 * _ROW
+# The slower of two ways is tried again when the quicker one took so many times as long as the last try.
+_TRIES = 50
 # Value by value on a device: so many elements at a time, so that what is made on the way stays small.
 _SLICE = 1 << 22
 # Figures of a slice: elements, finite ones, NaNs, zeros, min, max, scale, mean / scale, variance / scale².
@@ -56,8 +57,11 @@ class Collector:
         self.quick = quick
         self._done: dict[Hashable, list[ActivationStats]] = {}
         self._pending: list[_Pending] = []
+        self._pace = _Pace(min(torch.get_num_threads(), 32) * _SHARE)
         self._scratch: dict[torch.dtype, Tensor] = {}
-        self._pace = _Pace(min(torch.get_num_threads(), 64) * _SHARE)
+        if quick:
+            # Made amid a forward's activations, it would keep the memory around it from being used again.
+            self._room(torch.float32)
 
     def add(self, key: Hashable, tensors: Sequence[Tensor]) -> None:
         """Look at tensors; those of one key are taken together. Raises ValueError for a tensor without values."""
@@ -93,16 +97,13 @@ class Collector:
         # float32 holds what these are made of exactly, float64 the rest; what is small can have it for nothing.
         narrow = values.dtype in (torch.float32, torch.bfloat16, torch.float16) and values.numel() > _NARROW
         summed = torch.float32 if narrow else torch.float64
-        if summed not in self._scratch:
-            self._scratch[summed] = torch.empty(self._pace.wide, dtype=summed, device="cpu")
-        before = time.perf_counter()
-        # The figures must not hang on the size: pieces of what has gaps in memory are no whole rows.
-        size = self._pace.size(values.numel()) if values.dim() == 1 else _NARROW
-        stats = _quick(values, self._scratch[summed][:size])
-        if stats is None:
-            return _read(_careful(values, _NARROW).tolist(), 1)
-        self._pace.took(size, values.numel(), time.perf_counter() - before)
-        return stats
+        stats = _quick(values, self._room(summed), self._pace)
+        return _read(_careful(values, _NARROW).tolist(), 1) if stats is None else stats
+
+    def _room(self, dtype: torch.dtype) -> Tensor:
+        if dtype not in self._scratch:
+            self._scratch[dtype] = torch.empty(self._pace.wide, dtype=dtype, device="cpu")
+        return self._scratch[dtype]
 
 
 class _Pace:
@@ -114,23 +115,39 @@ class _Pace:
 
     def __init__(self, wide: int) -> None:
         self.wide = wide
-        # Seconds an element of the last few tensors, by size of the pieces; and how often a size was asked for.
+        self.quicker, self.slower = wide, _NARROW
+        # Seconds an element of the last few stretches, by size of the pieces.
         self.seconds: dict[int, deque[float]] = {size: deque(maxlen=5) for size in (wide, _NARROW)}
-        self.asked = 0
+        # Seconds that the last stretch took, by size, and those that the quicker one took since the other was tried.
+        self.last = dict.fromkeys(self.seconds, 0.0)
+        self.since = 0.0
 
     def size(self, elements: int) -> int:
-        """Elements that a piece of so large a tensor should have."""
-        if elements < self.wide:
+        """Elements that a piece of a stretch of so many should have."""
+        if elements < 2 * _NARROW:
             return _NARROW
-        self.asked += 1
-        quicker, slower = sorted(self.seconds, key=lambda size: statistics.median(self.seconds[size] or [0.0]))
-        # The slower one gets another chance now and then: the first time may have been bad luck.
-        return slower if self.asked % 64 == 4 else quicker
+        # The slower one gets another chance now and then, which may cost a little of the whole.
+        return self.slower if self.since > _TRIES * self.last[self.slower] else self.quicker
 
     def took(self, size: int, elements: int, seconds: float) -> None:
-        """Remember what a tensor took."""
-        if elements >= self.wide:
-            self.seconds[size].append(seconds / elements)
+        """Remember what a stretch took."""
+        if elements < 2 * _NARROW:
+            return
+        if size == self.slower:
+            # What it took when it was tried before is long ago.
+            self.seconds[size].clear()
+            self.since = 0.0
+        else:
+            self.since += seconds
+        self.last[size] = seconds
+        self.seconds[size].append(seconds / elements)
+        if all(self.seconds.values()):
+            self.quicker, self.slower = sorted(self.seconds, key=lambda size: _middle(self.seconds[size]))
+
+
+def _middle(values: Collection[float]) -> float:
+    """One in the middle, of an even number the greater of two: in a third of the time of ``statistics.median``."""
+    return sorted(values)[len(values) // 2]
 
 
 @dataclass(frozen=True)
@@ -148,7 +165,7 @@ class _Pending:
 
 def _plain(tensor: Tensor) -> Tensor:
     """The values that a tensor holds, as one of the ordinary kind."""
-    if tensor.device.type == "meta":
+    if tensor.is_meta:
         raise ValueError(f"a tensor of shape {tuple(tensor.shape)} on meta has no values: take it on a device")
     if tensor.is_nested:
         return torch.cat([part.reshape(-1) for part in tensor.unbind()])
@@ -166,6 +183,8 @@ def _distinct(tensor: Tensor) -> tuple[Tensor, int]:
 
     The result is flat where the memory has no gaps.
     """
+    if tensor.is_contiguous():
+        return tensor.view(-1), 1
     weight = 1
     strides = tensor.stride()
     for dim, size in enumerate(tensor.shape):
@@ -204,10 +223,10 @@ def _weighted(stats: ActivationStats, weight: int) -> ActivationStats:
 # --- the quick way, on the CPU ---------------------------------------------------------------------------------------
 
 
-def _quick(tensor: Tensor, scratch: Tensor) -> ActivationStats | None:
+def _quick(tensor: Tensor, scratch: Tensor, pace: _Pace) -> ActivationStats | None:
     """The statistics by sums; None where a value is not finite, or squares leave the dtype that they are summed in."""
     sums, norms, lows, highs, zeros = [], [], [], [], 0
-    for values in _summable(tensor, scratch):
+    for values in _summable(tensor, scratch, pace):
         for block in _blocks(values):
             sums.append(block.sum(1))
             norms.append(torch.linalg.vector_norm(block, 2, 1))
@@ -221,25 +240,26 @@ def _quick(tensor: Tensor, scratch: Tensor) -> ActivationStats | None:
             # Ones where there is a zero, as numbers: comparing into bools and counting those takes five times as long.
             zeros += int(torch.eq(values, 0, out=scratch[: values.numel()]).sum())
     low, high, count = min(lows), max(highs), tensor.numel()
-    mean = float(torch.cat(sums).double().sum()) / count
-    square = float(torch.cat(norms).double().square().sum()) / count
+    mean = float(torch.cat(sums).sum(dtype=torch.float64)) / count
+    rows = torch.cat(norms).double()
+    square = float(rows.dot(rows)) / count
     largest = max(-low, high)
     if not math.isfinite(mean) or not math.isfinite(square) or 0 < largest < _VANISHING[scratch.dtype]:
         return None
     variance = square - mean * mean
     if mean * mean > _DWARFS * variance:
         mean, variance = _about(mean, tensor)
-    bins = _counts(_as_real(_sample(tensor), torch.float64), low, high).tolist()
-    histogram = _histogram(bins, low, high, count)
+    histogram = _histogram(_finite_counts(_sample(tensor), low, high), low, high, count)
     return ActivationStats(count, mean, math.sqrt(max(0.0, variance)), low, high, zeros, histogram=histogram)
 
 
-def _summable(tensor: Tensor, scratch: Tensor) -> Iterator[Tensor]:
+def _summable(tensor: Tensor, scratch: Tensor, pace: _Pace) -> Iterator[Tensor]:
     """A tensor in flat pieces of the dtype that it is summed in: as they are where that does, else copied to scratch.
 
     A piece that is copied may be written over by what is computed of it last.
     """
-    for piece in _pieces(tensor, scratch.numel()):
+    # The figures must not hang on the size: pieces of what has gaps in memory are no whole rows.
+    for piece in _at_pace(tensor, pace) if tensor.dim() == 1 else _pieces(tensor, _NARROW):
         if piece.dim() == 1 and piece.dtype == scratch.dtype and piece.is_contiguous():
             yield piece
         else:
@@ -248,13 +268,28 @@ def _summable(tensor: Tensor, scratch: Tensor) -> Iterator[Tensor]:
             yield room
 
 
+def _at_pace(flat: Tensor, pace: _Pace) -> Iterator[Tensor]:
+    """Flat values in pieces of the quicker size; what is done with each, until the next is asked for, is timed."""
+    for stretch in _cut(flat, pace.wide):
+        size = pace.size(stretch.numel())
+        before = time.perf_counter()
+        yield from _cut(stretch, size)
+        pace.took(size, stretch.numel(), time.perf_counter() - before)
+
+
+def _cut(flat: Tensor, size: int) -> tuple[Tensor, ...]:
+    return (flat,) if flat.numel() <= size else flat.split(size)
+
+
 def _blocks(values: Tensor) -> Iterator[Tensor]:
     """Flat values as rows to be summed, and what is left of them as one short row."""
-    whole = values.numel() // _ROW * _ROW
-    if whole:
-        yield values[:whole].view(-1, _ROW)
-    if whole < values.numel():
-        yield values[whole:].view(1, -1)
+    left = values.numel() % _ROW
+    if not left:
+        yield values.view(-1, _ROW)
+        return
+    if left < values.numel():
+        yield values[:-left].view(-1, _ROW)
+    yield values[-left:].view(1, -1)
 
 
 def _about(near: float, tensor: Tensor) -> tuple[float, float]:
@@ -357,6 +392,15 @@ def _counts(sample: Tensor, low: Tensor | float, high: Tensor | float) -> Tensor
     place = torch.where(sample.isfinite(), place.nan_to_num(0.0).clamp(0, BINS - 1), BINS).long()
     counts = torch.zeros(BINS + 1, dtype=sample.dtype, device=sample.device)
     return counts.scatter_add_(0, place, torch.ones_like(sample))[:BINS]
+
+
+def _finite_counts(sample: Tensor, low: float, high: float) -> list[float]:
+    """The same of a sample on the CPU that is finite, all of it between the two numbers: in a third of the time."""
+    if not 0 < high - low < math.inf:
+        return [] if low == high else _counts(_as_real(sample, torch.float64), low, high).tolist()
+    place = (_as_real(sample, torch.float64) - low).div_(high - low).mul_(BINS)
+    *counts, highest, ends = torch.bincount(place.int(), minlength=BINS + 1).tolist()
+    return [*counts, highest + ends]
 
 
 def _histogram(counts: Sequence[float], low: float, high: float, finite: int) -> Histogram:

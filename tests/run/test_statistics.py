@@ -217,16 +217,26 @@ def test_the_figures_do_not_hang_on_the_size_of_pieces_or_the_number_of_threads(
 
 
 def test_the_pace_takes_what_was_quicker_and_tries_the_other_again() -> None:
-    pace = _Pace(1_000_000)
-    assert pace.size(999_999) == _NARROW
+    wide = 1_000_000
+    pace = _Pace(wide)
+    assert pace.size(2 * _NARROW - 1) == _NARROW
     asked = []
-    for _ in range(132):
-        size = pace.size(2_000_000)
-        asked.append(size)
-        pace.took(size, 2_000_000, 1.0 if size == _NARROW else 3.0)
-    assert set(asked[:2]) == {_NARROW, 1_000_000}
-    assert asked.count(1_000_000) == 4  # the first, and the 4th, 68th and 132nd
-    assert [i + 1 for i, size in enumerate(asked) if size != _NARROW][1:] == [4, 68, 132]
+    for turn in range(400):
+        asked.append(size := pace.size(wide))
+        # At first threads are what takes longer, then they are not.
+        pace.took(size, wide, 1.0 if size == _NARROW else 3.0 if turn < 200 else 0.5)
+    tries = 50 * 3 + 1  # each of three seconds, again when the others took fifty times as long
+    assert asked[:2] == [wide, _NARROW]
+    assert asked[2 : 2 + 2 * tries] == [*[_NARROW] * tries, wide, *[_NARROW] * (tries - 1)]
+    assert asked[305:405].count(wide) == len(asked[305:405])
+
+
+def test_a_sample_of_a_tensor_that_is_summed_as_it_is_leaves_it_alone() -> None:
+    for dtype in (torch.float32, torch.float64):
+        tensor = randn(SAMPLE).to(dtype)
+        before = tensor.clone()
+        stats_of(tensor)
+        assert tensor.equal(before)
 
 
 # --- value by value, as on a device ----------------------------------------------------------------------------------
