@@ -24,6 +24,8 @@ from .linear import Linear, linear
 
 # What is told of an operator: the call as data, its arguments, its result.
 Tell = Callable[[Op, Any, Any], None]
+# What is told where nobody wants to know which operator it was: its arguments, its result.
+Ran = Callable[[Any, Any], None]
 
 _WHOLE = frozenset(
     {torch.nn.functional.scaled_dot_product_attention}
@@ -48,14 +50,26 @@ def _unasked(function: Any) -> Callable[..., Any]:
 class _Watch:
     """What both modes share: whom to tell, and whether the operators now running belong to one told already."""
 
-    def __init__(self, tell: Tell | None) -> None:
+    def __init__(self, tell: Tell | None, ran: Ran | None = None) -> None:
         self.tell = tell
+        self.ran = ran
         # How deep what runs now lies in something that is told as a whole, or not at all.
         self.inside = 0
 
     def told(self, op: Op, arguments: Any, result: Any) -> None:
         if self.tell is not None and not self.inside:
             self.tell(op, arguments, result)
+
+    def ran_unread(self, func: Any, args: Any, kwargs: Any) -> Any:
+        """Run an operator, or a whole function, and tell no more than that it ran."""
+        self.inside += 1
+        try:
+            result = func(*args, **kwargs) if kwargs else func(*args)
+        finally:
+            self.inside -= 1
+        if self.ran is not None and not self.inside:
+            self.ran((args, kwargs), result)
+        return result
 
 
 # Those that watch now, the innermost last.
@@ -86,6 +100,8 @@ class _Dispatch(TorchDispatchMode):
         return False
 
     def __torch_dispatch__(self, func: Any, classes: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if self.watch.ran is not None:
+            return self.watch.ran_unread(func, args, kwargs)
         result, op = run(func, args, kwargs)
         self.watch.told(op, (args, kwargs), result)
         return result
@@ -108,6 +124,8 @@ class _Functions(TorchFunctionMode):
             # torch turns a mode off inside the function it was called for, and this one calls attention.
             with self:
                 return _unasked(func)(*args, **kwargs)
+        if self.watch.ran is not None:
+            return self.watch.ran_unread(func, args, kwargs)
         op = read(func, args, kwargs, None)
         outputs = infer(op, default_dtype()) if _on_meta(args, kwargs) else None
         if outputs is None:
@@ -135,12 +153,13 @@ class _Functions(TorchFunctionMode):
 
 
 @contextlib.contextmanager
-def watching(tell: Tell | None = None) -> Iterator[None]:
+def watching(tell: Tell | None = None, ran: Ran | None = None) -> Iterator[None]:
     """Run what is inside under watch, by operators rather than by paths fused for inference.
 
-    Without ``tell`` nobody is told, and meta tensors still take the short way.
+    Without ``tell`` nobody is told, and meta tensors still take the short way. With ``ran`` operators are not even
+    read: it hears that one ran, on a device, where reading each takes longer than running a small one.
     """
-    watch = _Watch(tell)
+    watch = _Watch(tell, ran)
     fast = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     # Every operator makes a few objects and no circles; looking for circles takes half of the time of a long trace.

@@ -25,17 +25,18 @@ def settled(meta: Trace, run: Trace) -> Decided:
     """The trace on meta where the run went the same way; else the run's, with the costs of meta where both agree."""
     decided = [node for pair in _pairs([meta.root], [run.root]) for node in _differences(*pair)]
     if not decided:
-        return Decided(meta, dict(zip(_all(meta.root), _all(run.root), strict=True)), ())
+        return Decided(meta, dict(zip(steps(meta.root), steps(run.root), strict=True)), ())
     _take_costs(meta.root, run.root)
     # An expert that no row went to is no unused weight.
     mixed = replace(run, source=meta.source, unused=meta.unused)
-    return Decided(mixed, {node: node for node in _all(run.root)}, tuple(decided))
+    return Decided(mixed, {node: node for node in steps(run.root)}, tuple(decided))
 
 
-def _all(node: Node) -> Iterator[Node]:
+def steps(node: Node) -> Iterator[Node]:
+    """A step and all inside it, in the order in which they begin."""
     yield node
     for inner in _inside(node):
-        yield from _all(inner)
+        yield from steps(inner)
 
 
 def _inside(node: Node) -> list[Node]:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from fwdscope.device.local import LocalDevice
 from fwdscope.model import randomness
 from fwdscope.report import ActivationStats, LayerRow, NonFinite
-from fwdscope.run.decided import Decided, settled
+from fwdscope.run.decided import Decided, settled, steps
 from fwdscope.run.nonfinite import first_nonfinite
 from fwdscope.run.observation import Observation, Statistics, Wanted
 from fwdscope.run.statistics import Collector
@@ -53,16 +53,17 @@ def observed(
     ``pairs`` are the rows of ``meta``, made before the network left it; ``run`` is the forward, recorded. Raises
     RunError where the device has no room after all.
     """
-    observation = Observation(Collector() if settings.stats else None, wanted)
-    numbers = {name: observation.look([tensor]) for name, tensor in inputs.items()}
-    with out_of_memory_said(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        trace = run(observation)
-    observation.complete(trace.root)
-    for name, tensor in trace.outputs:
-        numbers[name] = observation.look([tensor])
-    statistics = observation.statistics()
+    # A run in training mode changes the network, so that there is but one.
+    operators = settings.train or wanted is not None or _data_decide(meta.root)
+    observation = Observation(Collector() if settings.stats else None, wanted, operators)
+    trace, numbers = _run(observation, inputs, run)
     found = settled(meta, trace)
+    if found.decided and not operators:
+        # It went another way than the trace, and what it ran is to be counted.
+        observation = Observation(observation.collector and Collector(), wanted)
+        trace, numbers = _run(observation, inputs, run)
+        found = settled(meta, trace)
+    statistics = observation.statistics()
     notes = _say_what_was_decided(found)
     figures = {name: statistics.figures[n] for name, (n, *_) in _filled(numbers) if n in statistics.figures}
     return Forward(
@@ -70,10 +71,30 @@ def observed(
         settled=found,
         inputs={name: figures[name] for name in inputs if name in figures},
         outputs={name: figures[name] for name, _ in trace.outputs if name in figures},
-        first_nonfinite=first_nonfinite(trace.root, statistics, meta.source),
+        first_nonfinite=first_nonfinite(
+            trace.root, statistics, meta.source, {step: node for node, step in found.ran.items()}
+        ),
         notes=notes,
         kept=observation.kept,
     )
+
+
+def _run(
+    observation: Observation, inputs: Mapping[str, Tensor], run: Callable[[Recorder], Trace]
+) -> tuple[Trace, dict[str, tuple[int, ...]]]:
+    """A forward under observation, and the numbers of the network's inputs and results."""
+    numbers = {name: observation.look([tensor]) for name, tensor in inputs.items()}
+    with out_of_memory_said(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        trace = run(observation)
+    observation.complete(trace.root)
+    numbers |= {name: observation.look([tensor]) for name, tensor in trace.outputs}
+    return trace, numbers
+
+
+def _data_decide(root: Node) -> bool:
+    """Whether there is a step whose work is known to depend on the data."""
+    return any(node.type in ("while", "MixtureOfExperts") for node in steps(root))
 
 
 def _filled(numbers: Mapping[str, tuple[int, ...]]) -> Iterator[tuple[str, tuple[int, ...]]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from fwdscope.report import ActivationStats, NonFinite
@@ -12,17 +12,20 @@ from fwdscope.spec.problems import Source
 from fwdscope.trace import Node
 
 
-def first_nonfinite(root: Node, statistics: Statistics, source: Source | None) -> NonFinite | None:
+def first_nonfinite(
+    root: Node, statistics: Statistics, source: Source | None, recorded: Mapping[Node, Node]
+) -> NonFinite | None:
     """The first step, in the order in which they ended, so that what is inside comes before what is around it.
 
-    An infinity that a step was told to write, as a mask is written into scores, is no fault of its; a NaN always is.
+    ``recorded`` are the steps of the trace that knows their operators, by those of the run. An infinity that a step was
+    told to write, as a mask is written into scores, is no fault of its; a NaN always is.
     """
     for node in _in_order(root):
         inputs, outputs = statistics.inputs(node), statistics.outputs(node)
         nans, infs = _count(outputs)
         nans_before, infs_before = _count(inputs)
         made_nans = nans and not nans_before
-        made_infs = infs and not nans_before and not infs_before and not _told(node)
+        made_infs = infs and not nans_before and not infs_before and not _told(recorded[node])
         if made_nans or made_infs:
             line = source.place(node.span.start)[0] if source and node.span else None
             return NonFinite(node.path, node.text or node.type, line, nans, infs, inputs)

@@ -258,6 +258,10 @@ class Recorder:
 
     # -- told by the dispatcher ---------------------------------------------------------------------------------------
 
+    def watch(self) -> contextlib.AbstractContextManager[None]:
+        """Hear of every operator that runs inside."""
+        return watching(self.op)
+
     def op(self, op: Op, arguments: Any, result: Any) -> None:
         """An operator ran: it belongs to what is running now."""
         here = self.stack[-1]
@@ -364,7 +368,7 @@ def recording(recorder: Recorder, weights: Iterable[Tensor], inputs: Sequence[Te
     for tensor in inputs:
         recorder.memory.hold(tensor)
     recorder.inputs = marks(inputs)
-    with torch.no_grad(), watching(recorder.op):
+    with torch.no_grad(), recorder.watch():
         yield
 
 

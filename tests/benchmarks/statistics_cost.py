@@ -57,8 +57,8 @@ WAYS: dict[str, Way] = {
 
 
 def observed(network: Network, inputs: dict[str, Tensor]) -> None:
-    """What ``inspect`` runs: every operator recorded, every step's inputs and outputs looked at."""
-    observation = Observation(Collector())
+    """What ``inspect`` runs where no data decide: every step's inputs and outputs looked at."""
+    observation = Observation(Collector(), operators=False)
     trace(network, observation, inputs)
     observation.statistics()
 
