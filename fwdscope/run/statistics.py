@@ -36,6 +36,9 @@ _NARROW = 31 * _ROW
 _SHARE = 256 * _ROW
 # The slower of two ways is tried again when the quicker one took so many times as long as the last try.
 _TRIES = 50
+# Samples that wait to be counted, and those that are counted at once, so that they stay in the cache.
+_SAMPLES = 64
+_TOGETHER = 16
 # Value by value on a device: so many elements at a time, so that what is made on the way stays small.
 _SLICE = 1 << 22
 # Figures of a slice: elements, finite ones, NaNs, zeros, min, max, scale, mean / scale, variance / scale².
@@ -57,11 +60,13 @@ class Collector:
         self.quick = quick
         self._done: dict[Hashable, list[ActivationStats]] = {}
         self._pending: list[_Pending] = []
+        self._sampled: list[_Sampled] = []
         self._pace = _Pace(min(torch.get_num_threads(), 32) * _SHARE)
         self._scratch: dict[torch.dtype, Tensor] = {}
         if quick:
-            # Made amid a forward's activations, it would keep the memory around it from being used again.
+            # Made amid a forward's activations, they would keep the memory around them from being used again.
             self._room(torch.float32)
+            self._room(torch.bool)
 
     def add(self, key: Hashable, tensors: Sequence[Tensor]) -> None:
         """Look at tensors; those of one key are taken together. Raises ValueError for a tensor without values."""
@@ -79,6 +84,7 @@ class Collector:
                 pending.slot[pending.place] = _read(values[:size], pending.weight)
                 del values[:size]
         self._pending.clear()
+        self._count_samples()
         return {key: merge(found) for key, found in self._done.items()}
 
     def _look(self, found: list[ActivationStats], tensor: Tensor) -> None:
@@ -88,17 +94,30 @@ class Collector:
         if not values.numel():
             found.append(ActivationStats(0, None, None, None, None, 0))
         elif values.device.type == "cpu" and self.quick:
-            found.append(_weighted(self._on_cpu(values), weight))
+            self._on_cpu(found, values, weight)
         else:
             self._pending.append(_Pending(found, len(found), weight, _careful(values, _SLICE)))
             found.append(ActivationStats(0, None, None, None, None, 0))  # until it is fetched
 
-    def _on_cpu(self, values: Tensor) -> ActivationStats:
+    def _on_cpu(self, found: list[ActivationStats], values: Tensor, weight: int) -> None:
         # float32 holds what these are made of exactly, float64 the rest; what is small can have it for nothing.
         narrow = values.dtype in (torch.float32, torch.bfloat16, torch.float16) and values.numel() > _NARROW
         summed = torch.float32 if narrow else torch.float64
-        stats = _quick(values, self._room(summed), self._pace)
-        return _read(_careful(values, _NARROW).tolist(), 1) if stats is None else stats
+        stats = _quick(values, self._room(summed), self._room(torch.bool), self._pace)
+        if stats is None:
+            found.append(_read(_careful(values, _NARROW).tolist(), weight))
+            return
+        # Many histograms at once take a fraction of the time that each takes while the forward has filled the cache.
+        self._sampled.append(_Sampled(found, len(found), weight, stats, _sample(values).clone()))
+        found.append(stats)  # until its sample is counted
+        if len(self._sampled) >= _SAMPLES:
+            self._count_samples()
+
+    def _count_samples(self) -> None:
+        """Histograms for what was looked at since the last time."""
+        for one, histogram in zip(self._sampled, _histograms(self._sampled), strict=True):
+            one.slot[one.place] = _weighted(replace(one.stats, histogram=histogram), one.weight)
+        self._sampled.clear()
 
     def _room(self, dtype: torch.dtype) -> Tensor:
         if dtype not in self._scratch:
@@ -158,6 +177,17 @@ class _Pending:
     place: int
     weight: int
     figures: Tensor
+
+
+@dataclass(frozen=True)
+class _Sampled:
+    """The statistics of a tensor on the CPU but for its histogram, the sample for that, and where they go."""
+
+    slot: list[ActivationStats]
+    place: int
+    weight: int
+    stats: ActivationStats
+    sample: Tensor
 
 
 # --- what a tensor is made of ----------------------------------------------------------------------------------------
@@ -223,8 +253,9 @@ def _weighted(stats: ActivationStats, weight: int) -> ActivationStats:
 # --- the quick way, on the CPU ---------------------------------------------------------------------------------------
 
 
-def _quick(tensor: Tensor, scratch: Tensor, pace: _Pace) -> ActivationStats | None:
-    """The statistics by sums; None where a value is not finite, or squares leave the dtype that they are summed in."""
+def _quick(tensor: Tensor, scratch: Tensor, flags: Tensor, pace: _Pace) -> ActivationStats | None:
+    """The statistics by sums, but for the histogram; None where a value is not finite, or squares leave the dtype that
+    they are summed in."""
     sums, norms, lows, highs, zeros = [], [], [], [], 0
     for values in _summable(tensor, scratch, pace):
         for block in _blocks(values):
@@ -237,8 +268,7 @@ def _quick(tensor: Tensor, scratch: Tensor, pace: _Pace) -> ActivationStats | No
         lows.append(low)
         highs.append(high)
         if low <= 0 <= high:
-            # Ones where there is a zero, as numbers: comparing into bools and counting those takes five times as long.
-            zeros += int(torch.eq(values, 0, out=scratch[: values.numel()]).sum())
+            zeros += _zeros(values, flags)
     low, high, count = min(lows), max(highs), tensor.numel()
     mean = float(torch.cat(sums).sum(dtype=torch.float64)) / count
     rows = torch.cat(norms).double()
@@ -249,8 +279,22 @@ def _quick(tensor: Tensor, scratch: Tensor, pace: _Pace) -> ActivationStats | No
     variance = square - mean * mean
     if mean * mean > _DWARFS * variance:
         mean, variance = _about(mean, tensor)
-    histogram = _histogram(_finite_counts(_sample(tensor), low, high), low, high, count)
-    return ActivationStats(count, mean, math.sqrt(max(0.0, variance)), low, high, zeros, histogram=histogram)
+    return ActivationStats(count, mean, math.sqrt(max(0.0, variance)), low, high, zeros)
+
+
+def _zeros(values: Tensor, flags: Tensor) -> int:
+    """How many of flat values are zero.
+
+    What is not is a true flag, a byte of 1, and eight of them are a word: as words they are added eight at a time, in
+    rows so short that no byte of a sum runs over. To compare and add up takes twice as long, to count bools ten times.
+    """
+    count = values.numel()
+    whole = count - count % _ROW
+    filled = int(values[whole:].count_nonzero()) if whole < count else 0
+    if whole:
+        words = flags[:whole].copy_(values[:whole]).view(torch.int64).view(-1, _ROW // 8)
+        filled += int(words.sum(1).view(torch.uint8).sum())
+    return count - filled
 
 
 def _summable(tensor: Tensor, scratch: Tensor, pace: _Pace) -> Iterator[Tensor]:
@@ -394,13 +438,42 @@ def _counts(sample: Tensor, low: Tensor | float, high: Tensor | float) -> Tensor
     return counts.scatter_add_(0, place, torch.ones_like(sample))[:BINS]
 
 
-def _finite_counts(sample: Tensor, low: float, high: float) -> list[float]:
-    """The same of a sample on the CPU that is finite, all of it between the two numbers: in a third of the time."""
-    if not 0 < high - low < math.inf:
-        return [] if low == high else _counts(_as_real(sample, torch.float64), low, high).tolist()
-    place = (_as_real(sample, torch.float64) - low).div_(high - low).mul_(BINS)
-    *counts, highest, ends = torch.bincount(place.int(), minlength=BINS + 1).tolist()
-    return [*counts, highest + ends]
+def _histograms(found: Sequence[_Sampled]) -> list[Histogram]:
+    """The histograms of samples on the CPU that are finite, each between its lowest and its highest value."""
+    ends = [_ends(one.stats) for one in found]
+    counts: dict[int, list[float]] = {}
+    apart = [i for i, (low, high) in enumerate(ends) if 0 < high - low < math.inf]
+    for first in range(0, len(apart), _TOGETHER):
+        chosen = apart[first : first + _TOGETHER]
+        rows = _rows_of_counts([found[i].sample for i in chosen], [ends[i] for i in chosen])
+        counts |= zip(chosen, rows, strict=True)
+    for i, (low, high) in enumerate(ends):
+        if low < high and i not in counts:  # further apart than a float holds
+            counts[i] = _counts(_as_real(found[i].sample, torch.float64), low, high).tolist()
+    return [_histogram(counts.get(i, []), *ends[i], one.stats.elements) for i, one in enumerate(found)]
+
+
+def _rows_of_counts(samples: Sequence[Tensor], ends: Sequence[tuple[float, float]]) -> Iterator[list[float]]:
+    """How many of each sample lie in each of the bins between its two ends, beyond which nothing lies."""
+    size = max(sample.numel() for sample in samples)
+    values = torch.empty(len(samples), size, dtype=torch.float64)
+    for row, sample, (low, _) in zip(values, samples, ends, strict=True):
+        row[: sample.numel()].copy_(_as_real(sample, torch.float64) if sample.is_complex() else sample)
+        row[sample.numel() :] = low
+    lows = torch.tensor([[low] for low, _ in ends], dtype=torch.float64)
+    widths = torch.tensor([[high - low] for low, high in ends], dtype=torch.float64)
+    starts = torch.arange(0, len(samples) * (BINS + 1), BINS + 1, dtype=torch.float64).unsqueeze(1)
+    place = values.sub_(lows).div_(widths).mul_(BINS).floor_().add_(starts)
+    table = torch.bincount(place.view(-1).int(), minlength=len(samples) * (BINS + 1)).view(-1, BINS + 1)
+    for sample, (lowest, *inner, highest, end) in zip(samples, table.tolist(), strict=True):
+        # What fills a short row stands at its low end; the highest value itself would begin one bin more.
+        yield [lowest - (size - sample.numel()), *inner, highest + end]
+
+
+def _ends(stats: ActivationStats) -> tuple[float, float]:
+    assert stats.min is not None
+    assert stats.max is not None
+    return stats.min, stats.max
 
 
 def _histogram(counts: Sequence[float], low: float, high: float, finite: int) -> Histogram:

@@ -231,6 +231,28 @@ def test_the_pace_takes_what_was_quicker_and_tries_the_other_again() -> None:
     assert asked[305:405].count(wide) == len(asked[305:405])
 
 
+@pytest.mark.parametrize("count", [1, 1023, 1024, 1025, 2048, _NARROW, _NARROW + 1, LARGE])
+@pytest.mark.parametrize("part", [0.0, 0.5, 1.0])
+def test_zeros_are_counted_one_by_one(count: int, part: float) -> None:
+    """Minus zero is one, the smallest number above zero is none."""
+    values = torch.where(torch.rand(count) < part, torch.zeros(count), torch.tensor(-3.0))
+    values[::5] *= 0.0
+    values[1::7] = 1e-45
+    values[2::7] = 2.0
+    stats = stats_of(values)
+    assert stats.zeros == int((values.numpy() == 0).sum())
+
+
+def test_histograms_counted_together_are_those_of_each_alone() -> None:
+    sizes = [1, 2, 100, SAMPLE - 1, SAMPLE, SAMPLE + 1, 3 * SAMPLE + 5, LARGE]
+    tensors = [randn(sizes[i % len(sizes)]) * (i % 5) + i for i in range(100)]
+    tensors[7], tensors[8] = torch.tensor([-3e38, 0.0, 3e38]), torch.randint(-5, 5, (77, 3))
+    collector = Collector()
+    for i, tensor in enumerate(tensors):
+        collector.add(i, [tensor])
+    assert collector.results() == {i: stats_of(tensor) for i, tensor in enumerate(tensors)}
+
+
 def test_a_sample_of_a_tensor_that_is_summed_as_it_is_leaves_it_alone() -> None:
     for dtype in (torch.float32, torch.float64):
         tensor = randn(SAMPLE).to(dtype)

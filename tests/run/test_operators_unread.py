@@ -1,0 +1,107 @@
+"""A run that does not read its operators shows what one shows that does."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812
+
+from fwdscope.inspection import inspect_module, inspect_spec, shipped
+from fwdscope.run import forward
+from fwdscope.run.observation import Observation
+from fwdscope.run_settings import RunSettings
+from fwdscope.spec import load
+
+ON_CPU = RunSettings(device="cpu", latency=False)
+
+LINES = """
+inputs:
+  x: randn(2, 4, 8)
+layers:
+  - a = Linear(8)
+  - relu(a) + x * 2
+  - b = Linear(8)(cat([prev, a], dim=-1))
+  - scaled_dot_product_attention(b, b, a)
+  - c = LayerNorm()(prev.transpose(1, 2).contiguous())
+  - out, _ = GRU(4)(c)
+  - log(out - out)
+"""
+
+
+class Functional(nn.Module):
+    """Work between the modules, and a weight of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Linear(8, 8), nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
+        self.scale = nn.Parameter(torch.ones(8))
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = F.relu_(self.first(x)) * self.scale
+        return self.second(y + x).exp()
+
+
+def both(monkeypatch: pytest.MonkeyPatch, inspect: Any) -> tuple[Any, Any]:
+    """A report of a run that leaves its operators unread, and of one that reads them."""
+    read: list[bool] = []
+    start = Observation.__init__
+
+    def counted(self: Observation, collector: Any, wanted: Any = None, operators: bool = True) -> None:
+        read.append(operators)
+        start(self, collector, wanted, operators)
+
+    monkeypatch.setattr(Observation, "__init__", counted)
+    unread = inspect()
+    monkeypatch.setattr(forward, "_data_decide", lambda _: True)
+    whole = inspect()
+    assert read == [False, True]
+    return unread, whole
+
+
+@pytest.mark.parametrize(
+    "name", ["attention_single_head", "lstm", "mobilenet_v2", "multi_head_attention", "norms", "resnet18", "swin_t"]
+)
+def test_the_report_of_a_spec_is_the_same(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    unread, whole = both(monkeypatch, lambda: inspect_spec(load(shipped()[name]), settings=ON_CPU))
+    assert any(row.stats for row in unread.layers)
+    assert unread == whole
+
+
+def test_the_report_of_lines_that_compute_is_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "lines.yaml"
+    path.write_text(LINES)
+    unread, whole = both(monkeypatch, lambda: inspect_spec(load(path), settings=ON_CPU))
+    assert unread == whole
+    assert all(row.stats for row in unread.layers)
+    assert unread.run is not None
+    assert unread.run.first_nonfinite is not None
+    assert unread.run.first_nonfinite.text == "log(out - out)"
+
+
+def test_the_report_of_a_module_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    module, x = Functional(), torch.randn(2, 4, 8)
+    unread, whole = both(monkeypatch, lambda: inspect_module(module, (x,), settings=ON_CPU))
+    assert unread == whole
+    assert [row.stats is not None for row in unread.layers] == [True] * len(unread.layers)
+
+
+@pytest.mark.parametrize("name", ["moe_small", "while"])
+def test_what_went_another_way_than_the_trace_is_run_once_more_and_counted(
+    name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    path = shipped().get(name, tmp_path / "while.yaml")
+    if name == "while":
+        path.write_text(
+            "inputs:\n  x: ones(4, 8)\nlayers:\n  - start = x * 1\n"
+            "  - while: prev.sum() > 1\n    do:\n      - prev / 2\n      - relu(prev)\n"
+        )
+    known = inspect_spec(load(path), settings=ON_CPU)
+    monkeypatch.setattr(forward, "_data_decide", lambda _: False)
+    found = inspect_spec(load(path), settings=ON_CPU)
+    assert found == known
+    assert any("data decided" in note for note in found.notes)
