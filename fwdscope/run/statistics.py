@@ -6,8 +6,8 @@ the mean dwarfs the spread, value by value where there are NaNs, infinities or s
 device at each tensor would cost more than looking value by value, so elsewhere that is what is done, and the results
 stay on the device until all are fetched at once.
 
-The figures are those of the finite values; of complex numbers, those of the magnitudes. A histogram of more than
-:data:`SAMPLE` values is estimated from so many of them, spread evenly, and scaled to the whole.
+The figures are those of the finite values; of complex numbers, those of the magnitudes. A histogram of more values
+than :data:`~fwdscope.run.histograms.SAMPLE` is estimated from so many of them, spread evenly, and scaled to the whole.
 """
 
 from __future__ import annotations
@@ -17,15 +17,12 @@ import time
 from collections import deque
 from collections.abc import Collection, Hashable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
 
 import torch
 from torch import Tensor
 
 from fwdscope.report import ActivationStats, Histogram
-
-BINS = 24
-SAMPLE = 8192
+from fwdscope.run.histograms import BINS, as_real, counts_of, histogram_of, histograms, merged, sample_of
 
 # float32 adds of a norm go along rows of this length: each loses at most 64 roundings (16 lanes), 4e-6 of the sum.
 _ROW = 1024
@@ -36,9 +33,8 @@ _NARROW = 31 * _ROW
 _SHARE = 256 * _ROW
 # The slower of two ways is tried again when the quicker one took so many times as long as the last try.
 _TRIES = 50
-# Samples that wait to be counted, and those that are counted at once, so that they stay in the cache.
+# Samples that wait to be counted together.
 _SAMPLES = 64
-_TOGETHER = 16
 # Value by value on a device: so many elements at a time, so that what is made on the way stays small.
 _SLICE = 1 << 22
 # Figures of a slice: elements, finite ones, NaNs, zeros, min, max, scale, mean / scale, variance / scale².
@@ -108,14 +104,16 @@ class Collector:
             found.append(_read(_careful(values, _NARROW).tolist(), weight))
             return
         # Many histograms at once take a fraction of the time that each takes while the forward has filled the cache.
-        self._sampled.append(_Sampled(found, len(found), weight, stats, _sample(values).clone()))
+        self._sampled.append(_Sampled(found, len(found), weight, stats, sample_of(values).clone()))
         found.append(stats)  # until its sample is counted
         if len(self._sampled) >= _SAMPLES:
             self._count_samples()
 
     def _count_samples(self) -> None:
         """Histograms for what was looked at since the last time."""
-        for one, histogram in zip(self._sampled, _histograms(self._sampled), strict=True):
+        for one, histogram in zip(
+            self._sampled, histograms([(one.stats, one.sample) for one in self._sampled]), strict=True
+        ):
             one.slot[one.place] = _weighted(replace(one.stats, histogram=histogram), one.weight)
         self._sampled.clear()
 
@@ -340,7 +338,7 @@ def _about(near: float, tensor: Tensor) -> tuple[float, float]:
     """Mean and variance by distances in float64 from a number near the mean."""
     total = squares = 0.0
     for piece in _pieces(tensor, _NARROW):
-        apart = _as_real(piece, torch.float64) - near
+        apart = as_real(piece, torch.float64) - near
         total += float(apart.sum())
         squares += float(apart.square_().sum())
     offset = total / tensor.numel()
@@ -354,16 +352,9 @@ def _careful(tensor: Tensor, size: int) -> Tensor:
     """The figures of each slice, then the histogram of the whole: numbers on the device, for which nothing waited."""
     # Apple's devices know no float64.
     dtype = torch.float32 if tensor.device.type == "mps" else torch.float64
-    slices = torch.stack([_slice_figures(_as_real(piece, dtype)) for piece in _pieces(tensor, size)])
-    sample = _as_real(_sample(tensor), dtype)
-    return torch.cat([slices.flatten(), _counts(sample, slices[:, 4].amin(), slices[:, 5].amax())])
-
-
-def _as_real(piece: Tensor, dtype: torch.dtype) -> Tensor:
-    """A piece as numbers of a dtype; magnitudes of complex ones."""
-    if piece.is_complex():
-        return piece.to(dtype.to_complex()).abs()
-    return piece.to(dtype)
+    slices = torch.stack([_slice_figures(as_real(piece, dtype)) for piece in _pieces(tensor, size)])
+    sample = as_real(sample_of(tensor), dtype)
+    return torch.cat([slices.flatten(), counts_of(sample, slices[:, 4].amin(), slices[:, 5].amax())])
 
 
 def _slice_figures(values: Tensor) -> Tensor:
@@ -394,7 +385,7 @@ def _read(figures: list[float], weight: int) -> ActivationStats:
     stats = merge(list(slices))
     if stats.min is not None and stats.max is not None:
         finite = stats.elements - stats.nans - stats.infs
-        stats = replace(stats, histogram=_histogram(figures[-BINS:], stats.min, stats.max, finite))
+        stats = replace(stats, histogram=histogram_of(figures[-BINS:], stats.min, stats.max, finite))
     return _weighted(stats, weight)
 
 
@@ -405,94 +396,6 @@ def _read_slice(figures: list[float]) -> ActivationStats:
     if not finite:
         return ActivationStats(elements, None, None, None, None, 0, nans, infs)
     return ActivationStats(elements, scale * mean, scale * math.sqrt(variance), low, high, zeros, nans, infs)
-
-
-# --- histograms ------------------------------------------------------------------------------------------------------
-
-
-def _sample(tensor: Tensor) -> Tensor:
-    """At most :data:`SAMPLE` values at even distances in the order of memory."""
-    count = tensor.numel()
-    step = -(-count // SAMPLE)
-    # A step that divides a dimension would meet the same few channels again and again.
-    while math.gcd(step, count) > 1:
-        step += 1
-    if tensor.dim() == 1 or step == 1:
-        return tensor.reshape(-1)[::step]
-    # torch.unravel_index makes tensors of the sizes, and to copy them to a device the host waits for it.
-    places = torch.arange(0, count, step, device=tensor.device)
-    index: list[Tensor] = []
-    for size in reversed(tensor.shape):
-        index.insert(0, places % size)
-        places = places // size
-    return tensor[tuple(index)]
-
-
-def _counts(sample: Tensor, low: Tensor | float, high: Tensor | float) -> Tensor:
-    """How many of a sample lie in each of the bins between two numbers, which may be on the device."""
-    # Halves, because the distance between two numbers may be more than the dtype holds.
-    place = ((sample / 2 - low / 2) / (high / 2 - low / 2) * BINS).floor()
-    # What is not finite goes beyond the last bin; where all are equal there is a single bin and no place.
-    place = torch.where(sample.isfinite(), place.nan_to_num(0.0).clamp(0, BINS - 1), BINS).long()
-    counts = torch.zeros(BINS + 1, dtype=sample.dtype, device=sample.device)
-    return counts.scatter_add_(0, place, torch.ones_like(sample))[:BINS]
-
-
-def _histograms(found: Sequence[_Sampled]) -> list[Histogram]:
-    """The histograms of samples on the CPU that are finite, each between its lowest and its highest value."""
-    ends = [_ends(one.stats) for one in found]
-    counts: dict[int, list[float]] = {}
-    apart = [i for i, (low, high) in enumerate(ends) if 0 < high - low < math.inf]
-    for first in range(0, len(apart), _TOGETHER):
-        chosen = apart[first : first + _TOGETHER]
-        rows = _rows_of_counts([found[i].sample for i in chosen], [ends[i] for i in chosen])
-        counts |= zip(chosen, rows, strict=True)
-    for i, (low, high) in enumerate(ends):
-        if low < high and i not in counts:  # further apart than a float holds
-            counts[i] = _counts(_as_real(found[i].sample, torch.float64), low, high).tolist()
-    return [_histogram(counts.get(i, []), *ends[i], one.stats.elements) for i, one in enumerate(found)]
-
-
-def _rows_of_counts(samples: Sequence[Tensor], ends: Sequence[tuple[float, float]]) -> Iterator[list[float]]:
-    """How many of each sample lie in each of the bins between its two ends, beyond which nothing lies."""
-    size = max(sample.numel() for sample in samples)
-    values = torch.empty(len(samples), size, dtype=torch.float64)
-    for row, sample, (low, _) in zip(values, samples, ends, strict=True):
-        row[: sample.numel()].copy_(_as_real(sample, torch.float64) if sample.is_complex() else sample)
-        row[sample.numel() :] = low
-    lows = torch.tensor([[low] for low, _ in ends], dtype=torch.float64)
-    widths = torch.tensor([[high - low] for low, high in ends], dtype=torch.float64)
-    starts = torch.arange(0, len(samples) * (BINS + 1), BINS + 1, dtype=torch.float64).unsqueeze(1)
-    place = values.sub_(lows).div_(widths).mul_(BINS).floor_().add_(starts)
-    table = torch.bincount(place.view(-1).int(), minlength=len(samples) * (BINS + 1)).view(-1, BINS + 1)
-    for sample, (lowest, *inner, highest, end) in zip(samples, table.tolist(), strict=True):
-        # What fills a short row stands at its low end; the highest value itself would begin one bin more.
-        yield [lowest - (size - sample.numel()), *inner, highest + end]
-
-
-def _ends(stats: ActivationStats) -> tuple[float, float]:
-    assert stats.min is not None
-    assert stats.max is not None
-    return stats.min, stats.max
-
-
-def _histogram(counts: Sequence[float], low: float, high: float, finite: int) -> Histogram:
-    """The histogram of ``finite`` values, by how many of a sample lie in each bin."""
-    if low == high:
-        return Histogram(low, high, (finite,))
-    # The sample may have met none of a few finite values: then nothing is known of where they lie.
-    return Histogram(low, high, _shared(counts if sum(counts) else [1.0] * BINS, finite))
-
-
-def _shared(parts: Sequence[float], total: int) -> tuple[int, ...]:
-    """A whole number split as the parts are, by the largest remainders: nothing is lost and nothing made."""
-    whole = math.fsum(parts)
-    exact = [part / whole * total for part in parts]
-    counts = [int(one) for one in exact]
-    by_remainder = sorted(range(len(parts)), key=lambda i: (counts[i] - exact[i], i))
-    for i in by_remainder[: total - sum(counts)]:
-        counts[i] += 1
-    return tuple(counts)
 
 
 # --- several as one --------------------------------------------------------------------------------------------------
@@ -527,37 +430,5 @@ def merge(stats: Sequence[ActivationStats]) -> ActivationStats:
     )
     low = min(s.min for s in stats if s.min is not None)
     high = max(s.max for s in stats if s.max is not None)
-    histogram = _merged_histogram([s.histogram for s in stats if s.histogram], low, high)
+    histogram = merged([s.histogram for s in stats if s.histogram], low, high)
     return ActivationStats(elements, mean, std, low, high, zeros, nans, infs, histogram)
-
-
-def _merged_histogram(histograms: Sequence[Histogram], low: float, high: float) -> Histogram | None:
-    """Histograms on common bins."""
-    if not histograms:
-        return None
-    total = sum(sum(one.counts) for one in histograms)
-    if low == high:
-        return Histogram(low, high, (total,))
-    shares = [0.0] * BINS
-    for one in histograms:
-        for (left, right), count in zip(pairwise(_edges(one, low, high)), one.counts, strict=True):
-            _share_out(shares, left, right, count)
-    return Histogram(low, high, _shared(shares, total))
-
-
-def _edges(histogram: Histogram, low: float, high: float) -> list[float]:
-    """The edges of a histogram's bins, counted in the bins between ``low`` and ``high``."""
-    bins = len(histogram.counts)
-    # Halves, as above: the distance of the ends may be more than a float holds.
-    first, last = ((end / 2 - low / 2) / (high / 2 - low / 2) * BINS for end in (histogram.low, histogram.high))
-    return [first + (last - first) * i / bins for i in range(bins + 1)]
-
-
-def _share_out(shares: list[float], left: float, right: float, count: int) -> None:
-    """Add the count of a bin from ``left`` to ``right`` to the bins that it lies in, by overlap."""
-    start = min(int(left), BINS - 1)
-    if right <= left or right <= start + 1:
-        shares[start] += count
-        return
-    for i in range(start, min(BINS, math.ceil(right))):
-        shares[i] += count * max(0.0, min(right, i + 1) - max(left, i)) / (right - left)

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fwdscope.report import ActivationStats, Histogram
-from fwdscope.run.statistics import _NARROW, BINS, SAMPLE, Collector, _careful, _Pace, _read, merge
+from fwdscope.run.histograms import BINS, SAMPLE
+from fwdscope.run.statistics import _NARROW, Collector, _careful, _Pace, _read, merge
 
 SMALL = 200
 LARGE = 3 * _NARROW + 517
