@@ -30,7 +30,7 @@ _ROW = 1024
 # to so many that sharing it out is worth the waiting for each other at the end, and its share stays in its cache: see
 # _Pace. (To ask torch for one thread instead clears its cache of convolutions, which then take far longer.)
 _NARROW = 31 * _ROW
-_SHARE = 256 * _ROW
+_SHARE = 512 * _ROW
 # The slower of two ways is tried again when the quicker one took so many times as long as the last try.
 _TRIES = 50
 # Samples that wait to be counted together.
