@@ -48,13 +48,14 @@ class _Seen:
 class Observation(Recorder):
     """Records a forward, and the statistics of what goes in and comes out of every step.
 
-    Without ``operators`` the steps are recorded alone, not what each ran and cost, which another trace knows: recording
-    them takes some 5 % of the forward of a network of mostly small operators.
+    Without ``operators`` the steps are recorded alone, not what each ran and cost, which another trace knows.
     """
 
     def __init__(self, collector: Collector | None, wanted: Wanted | None = None, operators: bool = True) -> None:
         super().__init__()
         self.operators = operators
+        # The layer now running, whose operators are not heard, and what keeps them so.
+        self._unheard: tuple[Node, Any] | None = None
         self.collector = collector
         self.wanted = wanted
         self.kept: Tensor | None = None
@@ -75,11 +76,17 @@ class Observation(Recorder):
         node = self.stack[-1]
         assert isinstance(node, Node)
         self.taken[node] = self.look(tensors(rest[-1]))
+        if kind == "layer" and not self.operators and self._unheard is None:
+            # No operator of a layer is a line's, and to be asked at each takes 5 % of the forward of ResNet-50.
+            self._unheard = node, torch._C._DisableTorchDispatch()
+            self._unheard[1].__enter__()
 
     def end(self, outputs: Any) -> None:
         """It ends, and its outputs are looked at."""
         node = self.stack[-1]
         assert isinstance(node, Node)
+        if self._unheard is not None and self._unheard[0] is node:
+            self.hear()
         super().end(outputs)
         self.given[node] = self.look(tensors(outputs))
         self.keep(node, next(iter(tensors(outputs)), None))
@@ -109,8 +116,23 @@ class Observation(Recorder):
             self._attention = weights
 
     def watch(self) -> contextlib.AbstractContextManager[None]:
-        """Hear of every operator that runs inside, or only that one ran."""
-        return super().watch() if self.operators else watching(ran=self.ran)
+        """Hear of every operator that runs inside, or only that one ran outside layers."""
+        return super().watch() if self.operators else self.overhearing()
+
+    @contextlib.contextmanager
+    def overhearing(self) -> Iterator[None]:
+        """Hear that an operator ran outside layers."""
+        with watching(ran=self.ran):
+            try:
+                yield
+            finally:
+                self.hear()  # where a layer failed
+
+    def hear(self) -> None:
+        """A layer has ended: operators are heard again."""
+        if self._unheard is not None:
+            self._unheard[1].__exit__(None, None, None)
+            self._unheard = None
 
     def ran(self, arguments: Any, result: Any) -> None:
         """An operator ran; of one that a line computes outside layers the tensors are its step's."""

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from fwdscope.inspection import inspect_module, inspect_spec, shipped
 from fwdscope.run import forward
@@ -88,6 +89,33 @@ def test_the_report_of_a_module_is_the_same(monkeypatch: pytest.MonkeyPatch) -> 
     unread, whole = both(monkeypatch, lambda: inspect_module(module, (x,), settings=ON_CPU))
     assert unread == whole
     assert [row.stats is not None for row in unread.layers] == [True] * len(unread.layers)
+
+
+class Seen(TorchDispatchMode):
+    """Counts operators."""
+
+    count = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.count += 1
+        return func(*args, **(kwargs or {}))
+
+
+class Failing(nn.Module):
+    """A layer that fails when it meets numbers."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not x.is_meta:
+            raise ValueError("numbers")
+        return x + 1
+
+
+def test_operators_are_heard_again_when_a_layer_failed() -> None:
+    with pytest.raises(ValueError, match="numbers"):
+        inspect_module(nn.Sequential(nn.ReLU(), Failing()), (torch.ones(3),), settings=ON_CPU)
+    with Seen() as seen:
+        torch.ones(3)
+    assert seen.count
 
 
 @pytest.mark.parametrize("name", ["moe_small", "while"])
