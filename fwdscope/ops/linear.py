@@ -42,13 +42,7 @@ def linear(x: Any, weight: Any, bias: Any = None) -> Linear | None:
 
     To be called by a function mode with no dispatch mode around it but one, which does not see what is made here.
     """
-    key = _key(x, weight, bias)
-    if key is None:
-        return None
-    known = _LINEAR.get(key, _UNSEEN)
-    if known is _UNSEEN:
-        known = _worked_out(x, weight, bias)
-        remember(_LINEAR, key, known)
+    known = ruled(x, weight, bias)
     if known is None:
         return None
     transpose, product, shape, stride = known
@@ -61,8 +55,24 @@ def linear(x: Any, weight: Any, bias: Any = None) -> Linear | None:
         _push_on_torch_dispatch_stack(mode)
 
 
-# What is known of calls by :func:`_key`: both operators, and shape and strides of the result.
+# Both operators of a call, and shape and strides of the result.
 _Known = tuple[Op, Op, tuple[int, ...], tuple[int, ...]]
+
+
+def ruled(x: Any, weight: Any, bias: Any = None) -> _Known | None:
+    """What is known of such a call before anything of it is made; None where torch has to be asked."""
+    key = _key(x, weight, bias)
+    if key is None:
+        return None
+    known = _LINEAR.get(key, _UNSEEN)
+    if known is _UNSEEN:
+        known = _worked_out(x, weight, bias)
+        remember(_LINEAR, key, known)
+    result: _Known | None = known
+    return result
+
+
+# By :func:`_key`.
 _LINEAR: dict[tuple[Any, ...], _Known | None] = {}
 _UNSEEN: Any = object()
 

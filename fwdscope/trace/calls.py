@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 from typing import Any
+from weakref import ref
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch._C import (
+    _len_torch_function_stack,
+    _pop_torch_dispatch_stack,
+    _push_on_torch_dispatch_stack,
+)
 
 from fwdscope.model.network import Observer
-from fwdscope.trace.record import Said
+from fwdscope.ops import Op
+from fwdscope.ops.dispatch import META
+from fwdscope.ops.linear import ruled
+from fwdscope.trace.memory import Mark
+from fwdscope.trace.receptive import Flow
+from fwdscope.trace.record import Node, Recorder, Said
 
 # The hooks that torch runs before every module's own.
 _BEFORE_ALL = nn.modules.module._global_forward_pre_hooks
@@ -49,3 +60,107 @@ class Calls:
         """Take it away."""
         if vars(self.module).get("_compiled_call_impl") is self:
             del vars(self.module)["_compiled_call_impl"]
+
+
+def calls(module: nn.Module, recorder: Observer, said: Said) -> Calls | None:
+    """What a module may be called by; None where only hooks see all of its calls."""
+    if not Calls.fit(module):
+        return None
+    kind = LinearCalls if LinearCalls.fit_too(module) and type(recorder) is Recorder else Calls
+    return kind(module, recorder, said)
+
+
+# As torch has them: who puts others in their place wants those to be called.
+_FORWARD, _LINEAR = nn.Linear.forward, nn.functional.linear
+# The hooks that torch runs behind every module's own.
+_AFTER_ALL = nn.modules.module._global_forward_hooks
+
+
+class _Absent:
+    """Stands for the transpose of a weight, which nobody meets. Nothing depends on the inputs through it."""
+
+    def __call__(self) -> None:
+        """As a weak reference to a tensor that is gone."""
+
+
+_TRANSPOSED = _Absent()
+
+
+class LinearCalls(Calls):
+    """A linear layer's. Where its operators are known by rule it is recorded whole, and not called at all.
+
+    They are most of the layers of most networks. On the way through the module, torch's function and the dispatcher
+    there is nobody else to be told: no hook, no other mode, no other class.
+    """
+
+    __slots__ = ()
+
+    @staticmethod
+    def fit_too(module: nn.Module) -> bool:
+        """Whether a module is torch's linear layer, as it is."""
+        own = type(module) is nn.Linear and "forward" not in vars(module)
+        return own and nn.Linear.forward is _FORWARD and nn.functional.linear is _LINEAR
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """The layer is called, and gives its output."""
+        if len(args) == 1 and not kwargs and not self.module._forward_hooks and not _AFTER_ALL:
+            with torch._C.DisableTorchFunction():
+                made = self.by_rule(args[0])
+            if made is not None:
+                return made
+        return super().__call__(*args, **kwargs)
+
+    def by_rule(self, x: Any) -> Tensor | None:
+        """Record the layer, and give its output; None where it has to be called."""
+        recorder, held = self.recorder, self.module._parameters
+        assert isinstance(recorder, Recorder)
+        weight, bias = held.get("weight"), held.get("bias")
+        own, met = recorder.weights.get(id(weight)), recorder.met.get(id(x))
+        alive: Any = None if met is None else met[0][3]()
+        if own is None or met is None or alive is not x or _len_torch_function_stack() != 1:
+            return None
+        if not recorder.memory.follows(x):
+            return None  # it may lie in a weight, which is then read
+        offset = None if bias is None else recorder.weights.get(id(bias))
+        if offset is None and bias is not None:
+            return None
+        known = ruled(x, weight, bias)
+        if known is None:
+            return None
+        transpose, product, shape, stride = known
+        mode = _pop_torch_dispatch_stack(None)
+        try:
+            result = torch.empty_strided(shape, stride, dtype=x.dtype, device=META)
+        finally:
+            _push_on_torch_dispatch_stack(mode)
+        read = own[1] if offset is None else own[1] + offset[1]
+        return self.recorded(recorder, met, read, (transpose, product), result)
+
+    def recorded(
+        self,
+        recorder: Recorder,
+        met: tuple[Mark, Node | None],
+        read: tuple[int, ...],
+        operators: tuple[Op, Op],
+        result: Tensor,
+    ) -> Tensor:
+        """What :meth:`Recorder.begin`, ``op`` and ``end`` would have written, at once."""
+        transpose, product = operators
+        records = recorder.records
+        turned = records.get(id(transpose)) or recorder.recorded(transpose, (), ())
+        record = records.get(id(product)) or recorder.recorded(product, (), (result,))
+        one: Mark = tuple.__new__(Mark, (*record.results[0], ref(result)))
+        module = self.module
+        node = Node(*self.said, (met[0],), (one,), [], [turned, record], recorder.begun)
+        node.call = recorder.calls[module] = recorder.calls.get(module, 0) + 1
+        if met[1] is not None:
+            node.sources = (met[1],)
+        recorder.begun += 1
+        recorder.parent().append(node)
+        recorder.read.update(read)
+        weight, *bias = [ref(tensor) for tensor in module._parameters.values() if tensor is not None]
+        recorder.flows.append(Flow(transpose, (weight,), (_TRANSPOSED,)))
+        recorder.flows.append(Flow(product, (*bias, met[0][3], _TRANSPOSED), (one[3],)))
+        recorder.memory.meet(result)
+        recorder.met[id(result)] = one, node
+        return result

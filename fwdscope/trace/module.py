@@ -18,7 +18,7 @@ from fwdscope.layers import describe_module
 from fwdscope.model.network import Observer
 from fwdscope.model.randomness import preserved
 from fwdscope.ops.dispatch import META
-from fwdscope.trace.calls import Calls
+from fwdscope.trace.calls import Calls, calls
 from fwdscope.trace.memory import is_sparse
 from fwdscope.trace.parameters import Modules, named_modules, named_tensors
 from fwdscope.trace.record import Hooks, Node, Recorder, Said, Trace, recording, tensors
@@ -65,6 +65,16 @@ class _Surveyed:
     held: list[tuple[dict[str, Tensor | None], str, Tensor]]
 
 
+def _tensors_in(modules: Modules) -> int:
+    """How many parameters and buffers modules hold now, by all their names."""
+    count = 0
+    for _, inner in modules:
+        count += sum([tensor is not None for tensor in inner._parameters.values()])
+        if inner._buffers:
+            count += sum([tensor is not None for tensor in inner._buffers.values()])
+    return count
+
+
 def _survey(module: nn.Module) -> _Surveyed:
     modules = named_modules(module)
     held: list[Any] = [
@@ -96,9 +106,11 @@ def _recorded(
         value = module(*args, **kwargs)
     pieces = list(tensors(value))
     names = ["output"] if len(pieces) == 1 else [f"output.{i}" for i in range(len(pieces))]
-    # Walked anew: a lazy layer has its parameters since it ran.
-    parameters = named_tensors(module, "parameters")
-    unused = recorder.unread([(name, stand_ins.get(id(p), p)) for name, p in parameters])
+    unused: tuple[str, ...] = ()
+    # Nearly always all are read, and then nobody asks for names. A lazy layer has its parameters since it ran.
+    if recorder.leaves_unread() or len(surveyed.held) != _tensors_in(surveyed.modules):
+        parameters = named_tensors(module, "parameters")
+        unused = recorder.unread([(name, stand_ins.get(id(p), p)) for name, p in parameters])
     outputs = tuple(zip(names, pieces, strict=True))
     return Trace(_unwrapped(recorder.root), outputs, None, recorder.memory.peak, unused, recorder.fields())
 
@@ -161,15 +173,14 @@ def _meta_tensors(surveyed: _Surveyed) -> dict[int, Tensor]:
     made: dict[int, Tensor] = {}
     for _, _, tensor in surveyed.held:
         if id(tensor) not in made:
-            # matmul folds its batch or not by whether the weight wants a gradient, also where none is taken.
-            made[id(tensor)] = _meta_tensor(tensor)
+            # One that is there already holds no number that could be changed.
+            made[id(tensor)] = tensor if tensor.is_meta else _meta_tensor(tensor)
     return made
 
 
 def _meta_tensor(tensor: Tensor) -> Tensor:
-    moved = tensor.detach()
-    if not moved.is_meta:
-        moved = moved.to(META)
+    moved = tensor.detach().to(META)
+    # matmul folds its batch or not by whether the weight wants a gradient, also where none is taken.
     return moved.requires_grad_() if tensor.requires_grad else moved
 
 
@@ -224,7 +235,7 @@ def _hooked(surveyed: _Surveyed, recorder: Observer) -> Iterator[None]:
     hooks: list[Hooks | Calls] = []
     try:
         for inner, said in _said(surveyed.modules):
-            hooks.append(Calls(inner, recorder, said) if Calls.fit(inner) else Hooks(inner, recorder, said))
+            hooks.append(calls(inner, recorder, said) or Hooks(inner, recorder, said))
         yield
     finally:
         for one in hooks:

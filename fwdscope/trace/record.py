@@ -320,6 +320,11 @@ class Recorder:
             node = next(n for n in reversed(self.stack) if isinstance(n, Node))
         return node.rounds[-1] if node.rounds else node.children
 
+    def leaves_unread(self) -> bool:
+        """Whether there is any weight that no operator read, of those known before the run or made in it."""
+        read = self.read
+        return any(read.isdisjoint(keys) for _, keys in self.weights.values())
+
     def unread(self, parameters: Iterable[tuple[str, Tensor]]) -> tuple[str, ...]:
         """The names of parameters that no operator read."""
         unread = []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from functools import cached_property, lru_cache
 from typing import Any
@@ -286,7 +286,7 @@ def _flatten(steps: list[_Step], depth: int, found: list[tuple[_Step, int]]) -> 
 
 def _row(step: _Step, depth: int, index: dict[Node, int], trace: Trace) -> LayerRow:
     node, outputs = step.node, step.node.outputs
-    sources = None if step.children else tuple(dict.fromkeys([index[n] for n in node.sources if n in index]))
+    sources = None if step.children else _places(node.sources, index)
     copies = len(node.children) if node.kind == "stack" else 0
     # A copy of all fields' defaults, of which most rows keep a third.
     values = _DEFAULTS.copy()
@@ -300,12 +300,16 @@ def _row(step: _Step, depth: int, index: dict[Node, int], trace: Trace) -> Layer
     values["label"] = step.label
     if node.span and trace.source:
         values["line"], values["column"] = trace.source.place(node.span.start)
-    values["input_shapes"] = tuple([t.shape for t in node.inputs])
-    values["output_shapes"] = tuple([t.shape for t in outputs])
-    values["output_dtypes"] = tuple([t.dtype for t in outputs])
+    values["input_shapes"] = _shapes(node.inputs)
+    if len(outputs) == 1:  # as nearly always
+        shape, dtype, nbytes, _ = outputs[0]
+        values["output_shapes"], values["output_dtypes"], values["output_bytes"] = (shape,), (dtype,), nbytes
+    else:
+        values["output_shapes"] = _shapes(outputs)
+        values["output_dtypes"] = tuple([t.dtype for t in outputs])
+        values["output_bytes"] = sum([t.nbytes for t in outputs])
     values["params"], values["trainable_params"], values["buffers"] = step.elements
     values["macs"], values["flops"], values["bytes_read"], values["bytes_written"] = step.cost
-    values["output_bytes"] = sum([t.nbytes for t in outputs])
     if trace.fields:
         values["receptive_field"] = _receptive_field(step, trace)
     values["uncounted"] = tuple(step.uncounted())
@@ -323,6 +327,13 @@ def _row(step: _Step, depth: int, index: dict[Node, int], trace: Trace) -> Layer
     # As LayerRow(**values), which for being frozen sets its fields one by one and takes ten times as long.
     object.__setattr__(row, "__dict__", values)
     return row
+
+
+def _places(nodes: tuple[Node, ...], index: Mapping[Node, int]) -> tuple[int, ...]:
+    """The rows that stand for nodes, each once."""
+    if len(nodes) == 1 and nodes[0] in index:
+        return (index[nodes[0]],)
+    return tuple(dict.fromkeys([index[n] for n in nodes if n in index]))
 
 
 # In the order of the fields; those without a default are always set.
@@ -345,5 +356,5 @@ def _information(name: str, shape: Shape, dtype: Any) -> TensorInfo:
     return TensorInfo(name, tuple(shape), str(dtype).removeprefix("torch."))
 
 
-def _shapes(tensors: Iterable[Mark]) -> tuple[Shape, ...]:
-    return tuple([t.shape for t in tensors])
+def _shapes(tensors: tuple[Mark, ...]) -> tuple[Shape, ...]:
+    return (tensors[0][0],) if len(tensors) == 1 else tuple([t.shape for t in tensors])

@@ -1,0 +1,151 @@
+"""A linear layer that is recorded by rule is recorded as one that is called."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parametrizations, prune
+
+from fwdscope.trace import Node, Recorder, rows, trace_module
+from fwdscope.trace.calls import LinearCalls
+
+
+class Tied(nn.Module):
+    """Two layers with one weight, one called twice, one that nothing reads, an output that is a sum."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.again, self.unread = nn.Linear(8, 8), nn.Linear(8, 8, bias=False), nn.Linear(8, 8)
+        self.again.weight = self.first.weight
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.first(self.again(self.first(x)).relu_()) + x
+
+
+class Swapping(nn.Module):
+    """A layer whose weight is made from the input, and one called on a view of a weight."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.made, self.fixed = nn.Linear(8, 8), nn.Linear(8, 8)
+
+    def forward(self, x: Tensor) -> Tensor:
+        own = self.made._parameters["weight"]
+        self.made._parameters["weight"] = x[:8] * 2  # type: ignore[assignment]
+        try:
+            return self.made(x * 1) + self.fixed(self.fixed.weight[:1])
+        finally:
+            self.made._parameters["weight"] = own
+
+
+class Pictures(nn.Module):
+    """Linear layers on places of a picture, whose receptive fields go on through them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.fc, self.last = nn.Conv2d(3, 8, 3), nn.Linear(8, 8), nn.Conv2d(8, 4, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.conv(x)
+        flat = self.fc(y.permute(0, 2, 3, 1).reshape(-1, 8))
+        return self.last(flat.view(x.shape[0], 6, 6, 8).permute(0, 3, 1, 2))
+
+
+def hooked() -> nn.Module:
+    module = nn.Sequential(nn.ReLU(), nn.Linear(8, 8), nn.Linear(8, 8))
+    module[1].register_forward_hook(lambda _, args, output: output * 2)
+    module[2].register_forward_pre_hook(lambda _, args: (args[0] + 1,))
+    return module
+
+
+def replaced() -> nn.Module:
+    module = nn.Sequential(nn.ReLU(), nn.Linear(8, 8))
+    module[1].forward = lambda x: x * 3  # type: ignore[method-assign]
+    return module
+
+
+def plain(*sizes: int, **settings: Any) -> Callable[[], nn.Module]:
+    return lambda: nn.Sequential(nn.ReLU(), *(nn.Linear(8, 8, **settings) for _ in sizes or (1, 2, 3)))
+
+
+MODULES: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
+    "chain": (plain(), (5, 8)),
+    "without bias": (plain(bias=False), (5, 8)),
+    "double": (plain(dtype=torch.float64), (5, 8)),
+    "a vector": (plain(), (8,)),
+    "a batch": (plain(), (2, 5, 8)),
+    "nothing": (plain(), (0, 8)),
+    "tied": (Tied, (8, 8)),
+    "swapping": (Swapping, (8, 8)),
+    "pictures": (Pictures, (2, 3, 8, 8)),
+    "hooked": (hooked, (5, 8)),
+    "replaced": (replaced, (5, 8)),
+    "normed": (lambda: nn.Sequential(nn.ReLU(), parametrizations.weight_norm(nn.Linear(8, 8))), (5, 8)),
+    "pruned": (lambda: nn.Sequential(nn.ReLU(), prune.random_unstructured(nn.Linear(8, 8), "weight", 0.5)), (5, 8)),
+    "dropout": (lambda: nn.Sequential(nn.Dropout(), nn.Linear(8, 8), nn.Dropout(), nn.Linear(8, 4)), (5, 8)),
+}
+
+
+def told(make: Callable[[], nn.Module], shape: tuple[int, ...]) -> Any:
+    """All that a trace says."""
+    torch.manual_seed(0)
+    module, recorder = make(), Recorder()
+    dtype = next(iter(module.parameters())).dtype
+    traced, device = trace_module(module, (torch.ones(shape, dtype=dtype),), {}, recorder=recorder)
+    nodes = list(inside(traced.root))
+    numbers = {node: i for i, node in enumerate(nodes)}
+    marks = [[one[:3] for one in (*node.inputs, *node.outputs)] for node in nodes]
+    fields = [[traced.fields.get(id(one.ref)) for one in (*node.inputs, *node.outputs)] for node in nodes]
+    sources = [[numbers.get(one) for one in node.sources] for node in nodes]
+    steps = [(node.kind, node.path, node.type, node.text, node.label, node.step, node.call, node.ops) for node in nodes]
+    flows = [(flow.op, len(flow.taken), len(flow.given)) for flow in recorder.flows]
+    clean = all("_compiled_call_impl" not in vars(one) for one in module.modules())
+    outputs = [(name, one.shape, one.stride(), one.dtype) for name, one in traced.outputs]
+    return device, outputs, traced.peak, traced.unused, rows(traced), marks, fields, sources, steps, flows, clean
+
+
+def inside(node: Node) -> Any:
+    yield node
+    for child in node.children:
+        yield from inside(child)
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_the_record_is_that_of_a_call(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    told(*MODULES[name])  # torch's own first run of an operator on meta may keep a tensor for longer
+    by_rule = told(*MODULES[name])
+    monkeypatch.setattr(LinearCalls, "fit_too", lambda _: False)
+    called = told(*MODULES[name])
+    assert by_rule == called
+    assert by_rule[-1]
+
+
+def test_a_plain_layer_is_not_called(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[bool] = []
+    by_rule = LinearCalls.by_rule
+
+    def counted(self: LinearCalls, x: Tensor) -> Tensor | None:
+        made = by_rule(self, x)
+        seen.append(made is not None)
+        return made
+
+    monkeypatch.setattr(LinearCalls, "by_rule", counted)
+    told(*MODULES["chain"])
+    assert seen == [True] * 3
+
+
+def test_a_function_in_the_place_of_torchs_is_called(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(nn.functional, "linear", lambda x, weight, bias: x + bias)
+    traced, _ = trace_module(nn.Sequential(nn.ReLU(), nn.Linear(8, 8)), (torch.ones(2, 8),), {})
+    assert [record.op.name for record in traced.root.records()] == ["aten.relu", "aten.add"]
+
+
+def test_a_layer_that_fails_fails_as_it_does_when_called() -> None:
+    module = nn.Sequential(nn.ReLU(), nn.Linear(8, 8), nn.Linear(9, 8))
+    with pytest.raises(RuntimeError, match="must have same reduction dim"):
+        trace_module(module, (torch.ones(2, 8, device="meta"),), {})
+    assert all("_compiled_call_impl" not in vars(one) for one in module.modules())
