@@ -173,14 +173,14 @@ def _traced_module(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         traced, device = trace_module(module, args, kwargs, training=training)
-    first = next(module.parameters(), None)
+    first, layers = next(module.parameters(), None), rows(traced)
     return traced, Report(
         name=type(module).__name__,
         inputs=tuple(_named_inputs(module, args, kwargs)),
         outputs=tuple(TensorInfo(name, tuple(t.shape), _dtype(t.dtype)) for name, t in traced.outputs),
-        layers=rows(traced),
+        layers=layers,
         totals=_totals(module, traced, tensors([args, kwargs])),
-        uncounted=tuple(_uncounted(traced)),
+        uncounted=tuple(_uncounted(traced)) if any(row.uncounted for row in layers) else (),
         unused=traced.unused,
         environment=environment(),
         device=device,
@@ -242,11 +242,10 @@ def _inputs(checked: Checked, network: Network, feeds: Mapping[str, Feed]) -> tu
 
 def _totals(network: nn.Module, traced: Trace, inputs: Iterable[Tensor]) -> Totals:
     from fwdscope.trace.memory import size_of
-    from fwdscope.trace.parameters import named_modules, named_parameters, named_tensors
+    from fwdscope.trace.parameters import held_parameters, held_tensors, named_modules
 
     modules = named_modules(network)
-    parameters = [tensor for _, tensor in named_parameters(network, modules)]
-    buffers = [tensor for _, tensor in named_tensors(network, "buffers", modules)]
+    parameters, buffers = held_parameters(modules), held_tensors(modules, "buffers")
     sizes = [p.numel() for p in parameters]
     params = sum(sizes)
     param_bytes = sum(map(size_of, parameters))

@@ -190,7 +190,8 @@ def _standing_in(surveyed: _Surveyed, stand_ins: Mapping[int, Tensor]) -> Iterat
     held = surveyed.held if stand_ins else []
     try:
         for home, name, tensor in held:
-            home[name] = stand_ins[id(tensor)]
+            if (other := stand_ins[id(tensor)]) is not tensor:
+                home[name] = other
         yield
     finally:
         for home, name, tensor in held:

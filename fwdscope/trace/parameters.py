@@ -73,6 +73,19 @@ def _gather(module: nn.Module, prefix: str, seen: set[int], found: Modules) -> N
             _gather(child, f"{path}.", seen, found)
 
 
+def held_parameters(modules: Modules) -> list[Tensor]:
+    """The parameters of modules without names, each once, as :func:`named_parameters` finds them."""
+    if any(map(_is_quantized, {type(inner) for _, inner in modules})):
+        return [tensor for _, tensor in named_parameters(modules[0][1], modules)]
+    return held_tensors(modules, "parameters")
+
+
+def held_tensors(modules: Modules, what: str) -> list[Tensor]:
+    """The ``parameters`` or ``buffers`` of modules without names, each once."""
+    homes = [inner._parameters if what == "parameters" else inner._buffers for _, inner in modules]
+    return list({id(t): t for home in homes for t in home.values() if t is not None}.values())
+
+
 def _packs(module: nn.Module) -> bool:
     """Whether it is one of torch's quantized layers, which all unpack alike. Nobody else's method is called."""
     return _is_quantized(type(module)) and callable(getattr(module, "_weight_bias", None))

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cache
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from fwdscope.ops import RULES, Op, pointwise
 from fwdscope.trace import windows
@@ -77,9 +77,17 @@ def receptive_fields(
     return {key: field.axes for key, field in fields.items()}
 
 
-def has_windows(flows: Iterable[Flow]) -> bool:
+class _Called(Protocol):
+    """What says which operator was called."""
+
+    @property
+    def op(self) -> Op:
+        """The call."""
+
+
+def has_windows(called: Iterable[_Called]) -> bool:
     """Whether any operator has a window."""
-    return any(_stem(name) in _WINDOWED for name in {flow.op.name for flow in flows})
+    return any(_stem(name) in _WINDOWED for name in {one.op.name for one in called})
 
 
 def _step(flow: Flow, fields: dict[int, Field], bases: dict[int, int]) -> None:

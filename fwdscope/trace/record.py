@@ -26,7 +26,7 @@ from fwdscope.spec import tree
 from fwdscope.spec.expression import Expression
 from fwdscope.spec.problems import Source, Span
 from fwdscope.trace.memory import Mark, Memory, is_sparse, mark, storage_keys
-from fwdscope.trace.receptive import Flow, receptive_fields
+from fwdscope.trace.receptive import Flow, has_windows, receptive_fields
 from fwdscope.trace.windows import Axis
 
 
@@ -146,6 +146,8 @@ class Recorder:
 
     def fields(self) -> dict[int, tuple[Axis, ...] | None]:
         """The receptive fields of all that ran."""
+        if not has_windows(self.records.values()):  # which are fewer than the calls
+            return {}
         return receptive_fields(self.flows, [(one.ref, one.shape) for one in self.inputs])
 
     def weigh(self, weights: Iterable[Tensor]) -> None:

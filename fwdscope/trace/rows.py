@@ -14,25 +14,31 @@ from fwdscope.trace.memory import Mark
 from fwdscope.trace.parameters import named_parameters, named_tensors
 from fwdscope.trace.record import Node, OpRecord, Trace
 
+# What most steps have none of: one list for all, which is never written to.
+_NONE: list[Any] = []
+
 
 @dataclass(eq=False, slots=True)
 class _Step:
-    """A node on its way to a row: what it stands for, and its figures with those of all inside it."""
+    """A node on its way to a row: what it stands for, and its figures with those of all inside it.
+
+    Its lists are replaced, never changed: they may be the node's own.
+    """
 
     node: Node
     kind: str
     label: str
-    children: list[_Step] = field(default_factory=list)
-    own: list[tuple[str, Tensor]] = field(default_factory=list)
-    own_buffers: list[tuple[str, Tensor]] = field(default_factory=list)
+    ops: list[OpRecord]
+    children: list[_Step]
+    own: list[tuple[str, Tensor]]
+    own_buffers: list[tuple[str, Tensor]]
     # Tensors of layers elsewhere that it reads.
-    reads: tuple[str, ...] = ()
-    ops: list[OpRecord] = field(default_factory=list)
-    calls: int = 1
-    repeat: int = 1
-    varies: bool = False
+    reads: tuple[str, ...]
+    calls: int
+    repeat: int
+    varies: bool
     # Nodes that this step stands for beside its own.
-    others: list[Node] = field(default_factory=list)
+    others: list[Node]
     # What :attr:`cost` and :attr:`elements` gave; a ``cached_property`` would take a lock for each.
     _cost: tuple[int, ...] | None = field(init=False, default=None)
     _elements: tuple[int, int, int] | None = field(init=False, default=None)
@@ -122,11 +128,11 @@ def _order(node: Node) -> int:
 
 def _step(node: Node, seen: dict[int, tuple[str, str]]) -> _Step:
     """A node and all inside it, in order of execution; ``seen`` are the paths and names of tensors counted so far."""
-    step = _Step(node, node.kind, node.label, ops=list(node.ops))
+    step = _Step(node, node.kind, node.label, node.ops, _NONE, _NONE, _NONE, (), 1, 1, False, _NONE)
     if node.rounds is not None:
         rounds = [[_step(child, seen) for child in turn] for turn in node.rounds]
         step.children, step.calls = _merged_rounds(rounds), len(rounds)
-    else:
+    elif node.children:
         step.children = _folded([_step(child, seen) for child in node.children])
     own, buffers = _own(node)
     # A layer of its own that has another's tensor is tied to it; one that is called again is the same layer.
@@ -264,10 +270,10 @@ def _merged_rounds(rounds: list[list[_Step]]) -> list[_Step]:
 def _join_rounds(kept: _Step, later: _Step) -> None:
     kept.varies |= later.varies or _shapes(kept.node.outputs) != _shapes(later.node.outputs)
     kept.calls += later.calls
-    kept.ops += later.ops
-    kept.own += later.own
-    kept.own_buffers += later.own_buffers
-    kept.others += [kept.node, *later.others]
+    kept.ops = [*kept.ops, *later.ops]
+    kept.own = [*kept.own, *later.own]
+    kept.own_buffers = [*kept.own_buffers, *later.own_buffers]
+    kept.others = [*kept.others, kept.node, *later.others]
     later.node.call = kept.node.call
     kept.node = later.node
     kept.children = _merged_rounds([kept.children, later.children])
