@@ -32,35 +32,17 @@ class Linear(NamedTuple):
     """The operators of a linear layer, with the tensors that go in, and what comes out."""
 
     transpose: Op
-    transposed: Tensor
+    transposed: Tensor | None
     product: Op
     result: Tensor
 
 
-def linear(x: Any, weight: Any, bias: Any = None) -> Linear | None:
+def linear(x: Any, weight: Any, bias: Any = None, turned: bool = True) -> Linear | None:
     """``torch.nn.functional.linear`` of a matrix without gradients; None where torch has to be asked.
 
-    To be called by a function mode with no dispatch mode around it but one, which does not see what is made here.
+    To be called with no dispatch mode around it but one, which does not see what is made here. The transposed weight is
+    made where it is wanted.
     """
-    known = ruled(x, weight, bias)
-    if known is None:
-        return None
-    transpose, product, shape, stride = known
-    # What is made is none of the network's operators. Taken off and put back by hand, since this is done for every
-    # layer of a network and a context manager takes as long as the rest.
-    mode = _pop_torch_dispatch_stack(None)
-    try:
-        return Linear(transpose, weight.t(), product, torch.empty_strided(shape, stride, dtype=x.dtype, device=META))
-    finally:
-        _push_on_torch_dispatch_stack(mode)
-
-
-# Both operators of a call, and shape and strides of the result.
-_Known = tuple[Op, Op, tuple[int, ...], tuple[int, ...]]
-
-
-def ruled(x: Any, weight: Any, bias: Any = None) -> _Known | None:
-    """What is known of such a call before anything of it is made; None where torch has to be asked."""
     key = _key(x, weight, bias)
     if key is None:
         return None
@@ -68,10 +50,21 @@ def ruled(x: Any, weight: Any, bias: Any = None) -> _Known | None:
     if known is _UNSEEN:
         known = _worked_out(x, weight, bias)
         remember(_LINEAR, key, known)
-    result: _Known | None = known
-    return result
+    if known is None:
+        return None
+    transpose, product, shape, stride = known
+    # What is made is none of the network's operators. Taken off and put back by hand, since this is done for every
+    # layer of a network and a context manager takes as long as the rest.
+    mode = _pop_torch_dispatch_stack(None)
+    try:
+        result = torch.empty_strided(shape, stride, dtype=x.dtype, device=META)
+        return Linear(transpose, weight.t() if turned else None, product, result)
+    finally:
+        _push_on_torch_dispatch_stack(mode)
 
 
+# What is known of calls: both operators, and shape and strides of the result.
+_Known = tuple[Op, Op, tuple[int, ...], tuple[int, ...]]
 # By :func:`_key`.
 _LINEAR: dict[tuple[Any, ...], _Known | None] = {}
 _UNSEEN: Any = object()

@@ -7,16 +7,10 @@ from weakref import ref
 
 import torch
 from torch import Tensor, nn
-from torch._C import (
-    _len_torch_function_stack,
-    _pop_torch_dispatch_stack,
-    _push_on_torch_dispatch_stack,
-)
+from torch._C import _len_torch_function_stack
 
 from fwdscope.model.network import Observer
-from fwdscope.ops import Op
-from fwdscope.ops.dispatch import META
-from fwdscope.ops.linear import ruled
+from fwdscope.ops.linear import Linear, linear
 from fwdscope.trace.memory import Mark
 from fwdscope.trace.receptive import Flow
 from fwdscope.trace.record import Node, Recorder, Said
@@ -114,7 +108,7 @@ class LinearCalls(Calls):
         """Record the layer, and give its output; None where it has to be called."""
         recorder, held = self.recorder, self.module._parameters
         assert isinstance(recorder, Recorder)
-        weight, bias = held.get("weight"), held.get("bias")
+        weight, bias = held.get("weight"), held.get("bias", self)
         own, met = recorder.weights.get(id(weight)), recorder.met.get(id(x))
         alive: Any = None if met is None else met[0][3]()
         if own is None or met is None or alive is not x or _len_torch_function_stack() != 1:
@@ -124,28 +118,20 @@ class LinearCalls(Calls):
         offset = None if bias is None else recorder.weights.get(id(bias))
         if offset is None and bias is not None:
             return None
-        known = ruled(x, weight, bias)
-        if known is None:
+        made = linear(x, weight, bias, turned=False)
+        if made is None:
             return None
-        transpose, product, shape, stride = known
-        mode = _pop_torch_dispatch_stack(None)
-        try:
-            result = torch.empty_strided(shape, stride, dtype=x.dtype, device=META)
-        finally:
-            _push_on_torch_dispatch_stack(mode)
-        read = own[1] if offset is None else own[1] + offset[1]
-        return self.recorded(recorder, met, read, (transpose, product), result)
+        return self.recorded(recorder, met, own[1] if offset is None else own[1] + offset[1], made)
 
     def recorded(
         self,
         recorder: Recorder,
         met: tuple[Mark, Node | None],
         read: tuple[int, ...],
-        operators: tuple[Op, Op],
-        result: Tensor,
+        made: Linear,
     ) -> Tensor:
         """What :meth:`Recorder.begin`, ``op`` and ``end`` would have written, at once."""
-        transpose, product = operators
+        transpose, _, product, result = made
         records = recorder.records
         turned = records.get(id(transpose)) or recorder.recorded(transpose, (), ())
         record = records.get(id(product)) or recorder.recorded(product, (), (result,))

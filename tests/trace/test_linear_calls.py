@@ -144,6 +144,13 @@ def test_a_function_in_the_place_of_torchs_is_called(monkeypatch: pytest.MonkeyP
     assert [record.op.name for record in traced.root.records()] == ["aten.relu", "aten.add"]
 
 
+def test_a_layer_without_the_bias_it_asks_for_fails_as_it_does_when_called() -> None:
+    module = nn.Sequential(nn.ReLU(), nn.Linear(8, 8))
+    del module[1].bias
+    with pytest.raises(AttributeError, match="bias"):
+        trace_module(module, (torch.ones(2, 8, device="meta"),), {})
+
+
 def test_a_layer_that_fails_fails_as_it_does_when_called() -> None:
     module = nn.Sequential(nn.ReLU(), nn.Linear(8, 8), nn.Linear(9, 8))
     with pytest.raises(RuntimeError, match="must have same reduction dim"):
