@@ -17,6 +17,7 @@ from fwdscope.spec.problems import Span, SpecError
 
 if TYPE_CHECKING:
     from fwdscope.model import Network
+    from fwdscope.model.network import Beginning, LineEnd
 
 
 @dataclass(frozen=True)
@@ -178,34 +179,15 @@ class _Watcher:
         """It ends."""
         self.bodies.pop()
 
-    def line_end(
-        self,
-        path: str,
-        label: str,
-        line: tree.Statement,
-        value: Any,
-        arguments: str,
-        reads: tuple[str, ...],
-        promise: Any,
-    ) -> None:
+    def line_end(self, end: LineEnd, value: Any) -> None:
         """A line gave a value."""
         body, outcome = self.bodies[-1], outcome_of(value)
-        held = None if promise is None else promise.held
-        self.calls.setdefault(line.span, {})[Call(body.sizes, outcome, body.last, held)] = None
+        held = None if end.promise is None else end.promise.held
+        self.calls.setdefault(end.line.span, {})[Call(body.sizes, outcome, body.last, held)] = None
         if not self.network.spec.graph:
             body.last = outcome
 
-    def begin(
-        self,
-        kind: str,
-        path: str,
-        type: str,
-        text: str,
-        label: str,
-        span: Span | None,
-        module: Any,
-        inputs: Any,
-    ) -> None:
+    def begin(self, what: Beginning, inputs: Any) -> None:
         """A layer begins; only lines matter here."""
 
     def end(self, outputs: Any) -> None:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from fwdscope.layers import Layer, LayerError
 from fwdscope.layers.signature import Signature
 from fwdscope.model.names import Poisoned
-from fwdscope.model.network import MOST_STEPS, POISON, Blueprint, Observer, Results, Scope, Step, one
+from fwdscope.model.network import MOST_STEPS, POISON, Beginning, Blueprint, Observer, Results, Scope, Step, one
 from fwdscope.model.shapes import without_initialisation
 from fwdscope.model.templates import BlockTemplate, LayerTemplate, SeriesTemplate, Shared, Template
 from fwdscope.ops.dispatch import META
@@ -88,7 +88,7 @@ def _announce(
     kind = {SeriesTemplate: "stack", BlockTemplate: "block"}.get(type(made), "layer")
     path, here = blueprint.paths.get(module, name), blueprint.paths.get(scope, "")
     label = path.removeprefix(f"{here}.") if here else path
-    observer.begin(kind, path, made.name, made.brief, label, span, module, inputs)
+    observer.begin(Beginning(kind, path, made.name, made.brief, label, span, module), inputs)
 
 
 def _called(

@@ -11,7 +11,7 @@ import contextlib
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol, Self
+from typing import Any, NamedTuple, Protocol, Self
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from fwdscope.limits import limit
 from fwdscope.model.templates import BlockTemplate, SeriesTemplate, Shared, Template
 from fwdscope.ops.watch import watching
+from fwdscope.report import Promise
 from fwdscope.spec import arithmetic, tree
 from fwdscope.spec.check import Checked
 from fwdscope.spec.expression import Expression, Target
@@ -75,21 +76,41 @@ class Made:
     target: Target | None = None
 
 
+class Beginning(NamedTuple):
+    """A layer, block, stack, part, loop or Parameter that begins: what it is, and where it stands.
+
+    ``type`` is the name of its class, ``text`` what its row says of it.
+    """
+
+    kind: str
+    path: str
+    type: str
+    text: str
+    label: str = ""
+    span: Span | None = None
+    module: nn.Module | None = None
+
+
+class LineEnd(NamedTuple):
+    """A line that was run, and where it stands.
+
+    ``arguments`` is the text of those of its call that are no names; ``reads`` are the layers elsewhere whose tensors
+    it reads; ``promise`` says whether the shape that it promises held.
+    """
+
+    line: tree.Statement
+    path: str
+    label: str
+    arguments: str
+    reads: tuple[str, ...]
+    promise: Promise | None
+
+
 class Observer(Protocol):
     """Who watches a run: the trace. See :class:`fwdscope.trace.Recorder`."""
 
-    def begin(
-        self,
-        kind: str,
-        path: str,
-        type: str,
-        text: str,
-        label: str,
-        span: Span | None,
-        module: nn.Module | None,
-        inputs: Any,
-    ) -> None:
-        """A layer, block, stack, part or loop begins."""
+    def begin(self, what: Beginning, inputs: Any) -> None:
+        """Something begins, called on these inputs."""
 
     def end(self, outputs: Any) -> None:
         """It ends."""
@@ -100,17 +121,8 @@ class Observer(Protocol):
     def line(self) -> None:
         """A line begins."""
 
-    def line_end(
-        self,
-        path: str,
-        label: str,
-        line: tree.Statement,
-        value: Any,
-        arguments: str,
-        reads: tuple[str, ...],
-        promise: Any,
-    ) -> None:
-        """A line ends."""
+    def line_end(self, end: LineEnd, value: Any) -> None:
+        """A line ends with its value."""
 
     def note(self, text: str) -> None:
         """What the reader has to know of the thing now running."""

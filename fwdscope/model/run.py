@@ -17,7 +17,7 @@ from fwdscope.limits import limit
 from fwdscope.model import causes, promises, shapes
 from fwdscope.model.calls import Calls
 from fwdscope.model.names import Frame, Poisoned
-from fwdscope.model.network import POISON, Body, Made, Origin, Part, one
+from fwdscope.model.network import POISON, Beginning, Body, LineEnd, Made, Origin, Part, one
 from fwdscope.model.templates import TEMPLATES, Shared
 from fwdscope.spec import arithmetic, tree
 from fwdscope.spec import expression as ex
@@ -130,7 +130,8 @@ class Run(Calls):
             label = _label(line.target)
             arguments = line.value.arguments if isinstance(line.value, Call) else ()
             texts = ", ".join(self.text(a) for a in arguments if not isinstance(a, Name))
-            observer.line_end(self.path(label), label, line, value, texts, tuple(dict.fromkeys(self.reads)), promise)
+            reads = tuple(dict.fromkeys(self.reads))
+            observer.line_end(LineEnd(line, self.path(label), label, texts, reads, promise), value)
         if not beside:
             self.prev = value
             self.prev_origin = Origin(_shown(line), line.span)
@@ -241,7 +242,7 @@ class Run(Calls):
             self.keep(Made(tensor, scope, name, line.value.arguments[0], self.snapshot()))
         if self.blueprint.observer:
             kind = line.value.function.id
-            self.blueprint.observer.begin("parameter", self.path(name), kind, line.text, name, line.span, None, ())
+            self.blueprint.observer.begin(Beginning("parameter", self.path(name), kind, line.text, name, line.span), ())
             self.blueprint.observer.end(tensor)
         return tensor
 
@@ -277,7 +278,8 @@ class Run(Calls):
             self.prev, self.prev_origin = self.entering(line.inputs[0]), self.origin(line.inputs[0])
         observer = blueprint.observer
         if observer:
-            observer.begin("part", blueprint.paths[part], "part", "", line.name, line.span, part, self.prev)
+            said = Beginning("part", blueprint.paths[part], "part", "", line.name, line.span, part)
+            observer.begin(said, self.prev)
         frame = Frame(part, {})
         self.frames.insert(0, frame)
         try:
@@ -312,7 +314,7 @@ class Run(Calls):
             raise Located(line.iterable, error)
         observer = self.blueprint.observer
         if observer:
-            observer.begin("loop", self.path(""), "for", line.text, "", line.span, None, self.prev)
+            observer.begin(Beginning("loop", self.path(""), "for", line.text, "", line.span), self.prev)
         for turn in turns:
             assign(line.target, turn, self.frame.names)
             if observer:
@@ -328,7 +330,7 @@ class Run(Calls):
         most = limit("rounds") if line.limit is None else self.evaluate(line.limit)
         observer = self.blueprint.observer
         if observer:
-            observer.begin("loop", self.path(""), "while", line.text, "", line.span, None, self.prev)
+            observer.begin(Beginning("loop", self.path(""), "while", line.text, "", line.span), self.prev)
         if self.blueprint.device.type == "meta":
             self.one_round(line)
         else:

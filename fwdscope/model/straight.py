@@ -18,9 +18,7 @@ import torch
 from torch import Tensor, fx, nn
 from torch.overrides import TorchFunctionMode
 
-from fwdscope.model.network import Network, Observer
-from fwdscope.spec import tree
-from fwdscope.spec.problems import Span
+from fwdscope.model.network import Beginning, LineEnd, Network, Observer
 
 # Puts hooks that tell an observer of modules of which the network itself says nothing.
 Hooks = Callable[[Observer], Iterable[Any]]
@@ -82,31 +80,21 @@ class _Writer(TorchFunctionMode):
 
     # -- told by the network ------------------------------------------------------------------------------------------
 
-    def begin(
-        self,
-        kind: str,
-        path: str,
-        type: str,
-        text: str,
-        label: str,
-        span: Span | None,
-        module: nn.Module | None,
-        inputs: Any,
-    ) -> None:
+    def begin(self, what: Beginning, inputs: Any) -> None:
         """A layer that stands in no other becomes one call."""
         key, node = ("begin", self.begun), None
         self.begun += 1
         if self.inside:
             outer = next(call for _, _, call in self.stack if call is not None)
             outer.meta["inside"] = True
-        if kind == "loop" and type == "while":
+        if what.kind == "loop" and what.type == "while":
             raise NotStraight("the data decide how often a `while` runs")
-        if kind == "layer":
+        if what.kind == "layer":
             if not self.inside:
-                node = self.called(path, module, inputs)
+                node = self.called(what.path, what.module, inputs)
                 node.meta |= {"step": key, "lines": self.lines}
             self.inside += 1
-        self.stack.append((kind, key, node))
+        self.stack.append((what.kind, key, node))
 
     def end(self, outputs: Any) -> None:
         """It ends."""
@@ -126,16 +114,7 @@ class _Writer(TorchFunctionMode):
         self.stack.append(("line", ("line", self.lines), None))
         self.lines += 1
 
-    def line_end(
-        self,
-        path: str,
-        label: str,
-        line: tree.Statement,
-        value: Any,
-        arguments: str,
-        reads: tuple[str, ...],
-        promise: Any,
-    ) -> None:
+    def line_end(self, end: LineEnd, value: Any) -> None:
         """A line ends."""
         self.stack.pop()
 

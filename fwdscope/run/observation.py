@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import _disable_current_modes
 
+from fwdscope.model.network import Beginning, LineEnd
 from fwdscope.ops import Op
 from fwdscope.ops.watch import watching
 from fwdscope.report import ActivationStats
@@ -70,13 +71,13 @@ class Observation(Recorder):
 
     # -- told by the network and the dispatcher -----------------------------------------------------------------------
 
-    def begin(self, kind: str, *rest: Any) -> None:
-        """A thing begins, and its inputs are looked at."""
-        super().begin(kind, *rest)
+    def begin(self, what: Beginning, inputs: Any) -> None:
+        """Something begins, and its inputs are looked at."""
+        super().begin(what, inputs)
         node = self.stack[-1]
         assert isinstance(node, Node)
-        self.taken[node] = self.look(tensors(rest[-1]))
-        if kind == "layer" and not self.operators and self._unheard is None:
+        self.taken[node] = self.look(tensors(inputs))
+        if what.kind == "layer" and not self.operators and self._unheard is None:
             # No operator of a layer is a line's, and to be asked at each takes 5 % of the forward of ResNet-50.
             self._unheard = node, torch._C._DisableTorchDispatch()
             self._unheard[1].__enter__()
@@ -91,11 +92,11 @@ class Observation(Recorder):
         self.given[node] = self.look(tensors(outputs))
         self.keep(node, next(iter(tensors(outputs)), None))
 
-    def line_end(self, path: str, label: str, line: Any, value: Any, *rest: Any) -> None:
+    def line_end(self, end: LineEnd, value: Any) -> None:
         """A line ends, and what it computed outside layers is looked at."""
         pending, siblings = self.stack[-1], self.parent()
         assert not isinstance(pending, Node)
-        super().line_end(path, label, line, value, *rest)
+        super().line_end(end, value)
         node = pending.node or (siblings[-1] if siblings else None)
         # A line that computes nothing has a row where it promises a shape.
         if node is not None and node.kind == "expression" and node.step == pending.step:

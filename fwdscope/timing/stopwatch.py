@@ -5,12 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from torch import nn
-
-from fwdscope.model.network import Scope
+from fwdscope.model.network import Beginning, LineEnd, Scope
 from fwdscope.model.straight import Key
-from fwdscope.spec import tree
-from fwdscope.spec.problems import Span
 from fwdscope.timing.clock import Clock
 from fwdscope.timing.leads import STRETCH, Leads
 
@@ -54,19 +50,9 @@ class Stopwatch:
         # The host's time when the stretch that it is in began.
         self.since = 0.0
 
-    def begin(
-        self,
-        kind: str,
-        path: str,
-        type: str,
-        text: str,
-        label: str,
-        span: Span | None,
-        module: nn.Module | None,
-        inputs: Any,
-    ) -> None:
+    def begin(self, what: Beginning, inputs: Any) -> None:
         """A layer, block, stack, part, loop or Parameter begins."""
-        summed = isinstance(module, Scope) or kind in ("loop", "part")
+        summed = isinstance(what.module, Scope) or what.kind in ("loop", "part")
         self.enter(None if summed else ("begin", self.begun))
         self.begun += 1
 
@@ -82,16 +68,7 @@ class Stopwatch:
         self.enter(("line", self.lines))
         self.lines += 1
 
-    def line_end(
-        self,
-        path: str,
-        label: str,
-        line: tree.Statement,
-        value: Any,
-        arguments: str,
-        reads: tuple[str, ...],
-        promise: Any,
-    ) -> None:
+    def line_end(self, end: LineEnd, value: Any) -> None:
         """A line ends."""
         self.leave()
 

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor, nn
 from torch._C import _len_torch_function_stack
 
-from fwdscope.model.network import Observer
+from fwdscope.model.network import Beginning, Observer
 from fwdscope.ops.linear import Linear, linear
 from fwdscope.trace.memory import Mark
 from fwdscope.trace.receptive import Flow
-from fwdscope.trace.record import Node, Recorder, Said
+from fwdscope.trace.record import Node, Recorder
 
 # The hooks that torch runs before every module's own.
 _BEFORE_ALL = nn.modules.module._global_forward_pre_hooks
@@ -29,7 +29,7 @@ class Calls:
 
     __slots__ = ("module", "recorder", "said")
 
-    def __init__(self, module: nn.Module, recorder: Observer, said: Said) -> None:
+    def __init__(self, module: nn.Module, recorder: Observer, said: Beginning) -> None:
         self.module = module
         self.recorder = recorder
         self.said = said
@@ -45,7 +45,7 @@ class Calls:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """The module is called, and gives its output."""
-        self.recorder.begin(*self.said, (args, kwargs) if kwargs else args)
+        self.recorder.begin(self.said, (args, kwargs) if kwargs else args)
         output = self.module._call_impl(*args, **kwargs)
         self.recorder.end(output)
         return output
@@ -56,7 +56,7 @@ class Calls:
             del vars(self.module)["_compiled_call_impl"]
 
 
-def calls(module: nn.Module, recorder: Observer, said: Said) -> Calls | None:
+def calls(module: nn.Module, recorder: Observer, said: Beginning) -> Calls | None:
     """What a module may be called by; None where only hooks see all of its calls."""
     if not Calls.fit(module):
         return None

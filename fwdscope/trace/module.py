@@ -15,13 +15,13 @@ import torch
 from torch import Tensor, nn
 
 from fwdscope.layers import describe_module
-from fwdscope.model.network import Observer
+from fwdscope.model.network import Beginning, Observer
 from fwdscope.model.randomness import preserved
 from fwdscope.ops.dispatch import META
 from fwdscope.trace.calls import Calls, calls
 from fwdscope.trace.memory import is_sparse
 from fwdscope.trace.parameters import Modules, named_modules, named_tensors
-from fwdscope.trace.record import Hooks, Node, Recorder, Said, Trace, recording, tensors
+from fwdscope.trace.record import Hooks, Node, Recorder, Trace, recording, tensors
 
 
 def trace_module(
@@ -249,7 +249,7 @@ def hook_modules(module: nn.Module, recorder: Observer) -> Iterator[Hooks]:
         yield Hooks(inner, recorder, said)
 
 
-def _said(modules: Modules) -> Iterator[tuple[nn.Module, Said]]:
+def _said(modules: Modules) -> Iterator[tuple[nn.Module, Beginning]]:
     """What is told of each module when it is called."""
     # A list of modules is never called, so its members are named from the module that calls them.
     lists = {path for path, inner in modules if isinstance(inner, nn.ModuleList | nn.ModuleDict)}
@@ -263,4 +263,4 @@ def _said(modules: Modules) -> Iterator[tuple[nn.Module, Said]]:
                 above = above.rpartition(".")[0]
             label = path[len(above) + 1 :] if above else path
         name = inner._get_name()
-        yield inner, (kind, path, name, describe_module(inner), label or name, None, inner)
+        yield inner, Beginning(kind, path, name, describe_module(inner), label or name, None, inner)

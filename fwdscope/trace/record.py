@@ -11,18 +11,17 @@ import contextlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
-from typing import Any, TypeAlias
+from typing import Any
 from weakref import ref
 
 import torch
 from torch import Tensor, nn
 
-from fwdscope.model.network import Observer
+from fwdscope.model.network import Beginning, LineEnd, Observer
 from fwdscope.ops import Cost, Op, cost
 from fwdscope.ops.watch import watching
 from fwdscope.report import Promise, Shape
 from fwdscope.spec import expression as ex
-from fwdscope.spec import tree
 from fwdscope.spec.expression import Expression
 from fwdscope.spec.problems import Source, Span
 from fwdscope.trace.memory import Mark, Memory, is_sparse, mark, storage_keys
@@ -158,25 +157,15 @@ class Recorder:
 
     # -- told by the network ------------------------------------------------------------------------------------------
 
-    def begin(
-        self,
-        kind: str,
-        path: str,
-        type: str,
-        text: str,
-        label: str,
-        span: Span | None,
-        module: nn.Module | None,
-        inputs: Any,
-    ) -> None:
+    def begin(self, what: Beginning, inputs: Any) -> None:
         """A layer, block, stack, part, loop or Parameter begins."""
         taken, sources = self.known(tensors(inputs))
-        node = Node(kind, path, type, text, label, span, module, taken)
+        node, module = Node(*what, taken), what.module
         if module is not None:
             node.call = self.calls[module] = self.calls.get(module, 0) + 1
         node.step, node.sources = self.begun, sources
         self.begun += 1
-        if kind == "loop":
+        if node.kind == "loop":
             node.rounds = []
         self.parent().append(node)
         self.stack.append(node)
@@ -207,18 +196,9 @@ class Recorder:
         self.stack.append(_Line(first_child=len(self.parent()), step=self.lines))
         self.lines += 1
 
-    def line_end(
-        self,
-        path: str,
-        label: str,
-        line: tree.Statement,
-        value: Any,
-        arguments: str,
-        reads: tuple[str, ...],
-        promise: Promise | None,
-    ) -> None:
+    def line_end(self, end: LineEnd, value: Any) -> None:
         """A line ends: what it computed outside layers becomes a row, before or after those of its layers."""
-        pending = self.stack.pop()
+        pending, (line, path, label, arguments, reads, promise) = self.stack.pop(), end
         assert isinstance(pending, _Line)
         siblings = self.parent()
         called = self.called(siblings[pending.first_child :], value)
@@ -383,11 +363,7 @@ def hook(
     module: nn.Module, path: str, label: str, kind: str, text: str, recorder: Observer, span: Span | None = None
 ) -> Hooks:
     """Hooks that make a row of each call of a module, to be removed afterwards."""
-    return Hooks(module, recorder, (kind, path, module._get_name(), text, label, span, module))
-
-
-# What is told of a module when it is called, but for its inputs.
-Said: TypeAlias = tuple[str, str, str, str, str, "Span | None", nn.Module]
+    return Hooks(module, recorder, Beginning(kind, path, module._get_name(), text, label, span, module))
 
 
 class Hooks:
@@ -399,7 +375,7 @@ class Hooks:
 
     __slots__ = ("module", "recorder", "said")
 
-    def __init__(self, module: nn.Module, recorder: Observer, said: Said) -> None:
+    def __init__(self, module: nn.Module, recorder: Observer, said: Beginning) -> None:
         self.module = module
         self.recorder = recorder
         self.said = said
@@ -411,7 +387,7 @@ class Hooks:
 
     def before(self, _: nn.Module, args: Any, kwargs: Any) -> None:
         """The module is called."""
-        self.recorder.begin(*self.said, (args, kwargs) if kwargs else args)
+        self.recorder.begin(self.said, (args, kwargs) if kwargs else args)
 
     def after(self, _: nn.Module, args: Any, output: Any) -> None:
         """It gave its output."""

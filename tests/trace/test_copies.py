@@ -11,7 +11,7 @@ import torch
 from fwdscope.inspection import shipped
 from fwdscope.model import build
 from fwdscope.model.initialise import materialise
-from fwdscope.model.network import Network
+from fwdscope.model.network import Beginning, Network
 from fwdscope.spec import load
 from fwdscope.trace import Node, Recorder, Trace, rows, trace
 
@@ -148,9 +148,9 @@ def test_equal_copies_are_run_once(monkeypatch: pytest.MonkeyPatch) -> None:
     shown: list[str] = []
     begin = Recorder.begin
 
-    def counted(self: Recorder, kind: str, path: str, *rest: Any) -> None:
-        shown.append(path)
-        begin(self, kind, path, *rest)
+    def counted(self: Recorder, what: Beginning, inputs: Any) -> None:
+        shown.append(what.path)
+        begin(self, what, inputs)
 
     network = build(load(shipped()["gpt2"]))
     monkeypatch.setattr(Recorder, "begin", counted)
