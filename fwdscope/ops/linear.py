@@ -76,11 +76,11 @@ def _key(x: Any, weight: Any, bias: Any) -> tuple[Any, ...] | None:
         return None
     if _len_torch_dispatch_stack() != 1 or peek_interpreter_stack() is not None:
         return None
-    if not (_is_plain(x) and _is_plain(weight)):
+    if not (is_plain(x) and is_plain(weight)):
         return None
     if bias is None:
         return x.dtype, x.shape, x.stride(), weight.dtype, weight.shape, weight.stride()
-    if not _is_plain(bias):
+    if not is_plain(bias):
         return None
     return (
         x.dtype, x.shape, x.stride(), weight.dtype, weight.shape, weight.stride(), bias.dtype, bias.shape, bias.stride()
@@ -92,7 +92,7 @@ with torch.inference_mode(mode=False):
     _PLAIN_KEYS = _dispatch_keys(torch.empty(0, device=META)).raw_repr()
 
 
-def _is_plain(tensor: Any) -> bool:
+def is_plain(tensor: Any) -> bool:
     """Whether it is a tensor on meta and nothing else.
 
     That is: not sparse, conjugated, named or wrapped by a transform, nor made in inference mode, where torch leaves the

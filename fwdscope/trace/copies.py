@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from fwdscope.trace.forms import Whole
 from fwdscope.trace.memory import Mark
 from fwdscope.trace.receptive import Flow, has_windows
 from fwdscope.trace.record import Node, Recorder
@@ -152,14 +153,14 @@ class CopyingRecorder(Recorder):
 
     def fields(self) -> dict[int, tuple[Axis, ...] | None]:
         """The receptive fields of all that ran, and of what was repeated."""
-        if self.repeated and has_windows(self.flows):
+        if self.repeated and has_windows(self.records.values()):
             self.flows = self.unfolded()
             self.repeated.clear()
         return super().fields()
 
-    def unfolded(self) -> list[Flow]:
+    def unfolded(self) -> list[Flow | Whole]:
         """All operators, those of repeated copies too, with tensors of their own."""
-        flows: list[Flow] = []
+        flows: list[Flow | Whole] = []
         # Where each operator that ran lies among all, and where each repeated copy ends.
         places: list[int] = []
         ends: list[int] = []
@@ -237,7 +238,7 @@ class _Copying:
         return tensor
 
 
-def _replayed(one: _Repeated, flows: Sequence[Flow]) -> Iterator[Flow]:
+def _replayed(one: _Repeated, flows: Sequence[Flow | Whole]) -> Iterator[Flow | Whole]:
     """The operators of a copy that did not run. Its nodes get marks of their own."""
     passage = one.passage
     own: dict[int, Any] = {id(passage.x.ref): one.x.ref, id(passage.result.ref): one.result.ref}
@@ -247,7 +248,8 @@ def _replayed(one: _Repeated, flows: Sequence[Flow]) -> Iterator[Flow]:
         for tensor in flow.given:
             if id(tensor) not in own and id(tensor) not in outside:
                 own[id(tensor)] = _Absent()
-        yield Flow(flow.op, *(tuple(own.get(id(t), t) for t in side) for side in (flow.taken, flow.given)))
+        taken, given = (tuple(own.get(id(t), t) for t in side) for side in (flow.taken, flow.given))
+        yield flow._replace(taken=taken, given=given)
     for old, new in one.nodes.items():
         new.inputs = tuple(mark._replace(ref=own.get(id(mark.ref), mark.ref)) for mark in old.inputs)
         new.outputs = tuple(mark._replace(ref=own.get(id(mark.ref), mark.ref)) for mark in old.outputs)

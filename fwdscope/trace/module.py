@@ -18,7 +18,7 @@ from fwdscope.layers import describe_module
 from fwdscope.model.network import Beginning, Observer
 from fwdscope.model.randomness import preserved
 from fwdscope.ops.dispatch import META
-from fwdscope.trace.calls import Calls, calls
+from fwdscope.trace.calls import Calls, Forms
 from fwdscope.trace.memory import is_sparse
 from fwdscope.trace.parameters import Modules, named_modules, named_tensors
 from fwdscope.trace.record import Hooks, Node, Recorder, Trace, recording, tensors
@@ -234,9 +234,11 @@ def _switch(modes: Iterable[tuple[nn.Module, bool]], plain: Collection[type[nn.M
 def _hooked(surveyed: _Surveyed, recorder: Observer) -> Iterator[None]:
     """A row for each call of a module and of all inside it."""
     hooks: list[Hooks | Calls] = []
+    forms = Forms(recorder) if type(recorder) is Recorder else None
     try:
-        for inner, said in _said(surveyed.modules):
-            hooks.append(calls(inner, recorder, said) or Hooks(inner, recorder, said))
+        for path, label, inner in _labelled(surveyed.modules):
+            fits = Calls.fit(inner)
+            hooks.append(Calls(inner, path, label, recorder, forms) if fits else _hook(inner, path, label, recorder))
         yield
     finally:
         for one in hooks:
@@ -245,22 +247,25 @@ def _hooked(surveyed: _Surveyed, recorder: Observer) -> Iterator[None]:
 
 def hook_modules(module: nn.Module, recorder: Observer) -> Iterator[Hooks]:
     """Hooks on a module and all inside it."""
-    for inner, said in _said(named_modules(module)):
-        yield Hooks(inner, recorder, said)
+    for path, label, inner in _labelled(named_modules(module)):
+        yield _hook(inner, path, label, recorder)
 
 
-def _said(modules: Modules) -> Iterator[tuple[nn.Module, Beginning]]:
-    """What is told of each module when it is called."""
+def _hook(module: nn.Module, path: str, label: str, recorder: Observer) -> Hooks:
+    leaf = all(child is None for child in module._modules.values())
+    kind = "layer" if leaf else "stack" if isinstance(module, nn.Sequential) else "block"
+    name = module._get_name()
+    return Hooks(module, recorder, Beginning(kind, path, name, describe_module(module), label or name, None, module))
+
+
+def _labelled(modules: Modules) -> Iterator[tuple[str, str, nn.Module]]:
+    """Modules by their paths, with what they are called there."""
     # A list of modules is never called, so its members are named from the module that calls them.
     lists = {path for path, inner in modules if isinstance(inner, nn.ModuleList | nn.ModuleDict)}
     for path, inner in modules:
-        held = inner._modules
-        leaf = not held or all(child is None for child in held.values())
-        kind = "layer" if leaf else "stack" if isinstance(inner, nn.Sequential) else "block"
         above, _, label = path.rpartition(".")
         if above in lists:
             while above in lists and above:
                 above = above.rpartition(".")[0]
             label = path[len(above) + 1 :] if above else path
-        name = inner._get_name()
-        yield inner, Beginning(kind, path, name, describe_module(inner), label or name, None, inner)
+        yield path, label, inner

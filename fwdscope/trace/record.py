@@ -24,6 +24,7 @@ from fwdscope.report import Promise, Shape
 from fwdscope.spec import expression as ex
 from fwdscope.spec.expression import Expression
 from fwdscope.spec.problems import Source, Span
+from fwdscope.trace.forms import Form, Whole, unfolded
 from fwdscope.trace.memory import Mark, Memory, is_sparse, mark, storage_keys
 from fwdscope.trace.receptive import Flow, has_windows, receptive_fields
 from fwdscope.trace.windows import Axis
@@ -78,6 +79,8 @@ class Node:
     reads: tuple[str, ...] = field(init=False, default=())
     promise: Promise | None = field(init=False, default=None)
     note: str | None = field(init=False, default=None)
+    # What its call and those like it leave, where it is of a kind that was met before.
+    form: Form | None = field(init=False, default=None)
 
     def records(self) -> Iterator[OpRecord]:
         """All operators that ran here and inside."""
@@ -140,14 +143,14 @@ class Recorder:
         # One record for all calls that are the same object, by its identity.
         self.records: dict[int, OpRecord] = {}
         # The operators in the order they ran, with the tensors that went in and came out.
-        self.flows: list[Flow] = []
+        self.flows: list[Flow | Whole] = []
         self.inputs: tuple[Mark, ...] = ()
 
     def fields(self) -> dict[int, tuple[Axis, ...] | None]:
         """The receptive fields of all that ran."""
         if not has_windows(self.records.values()):  # which are fewer than the calls
             return {}
-        return receptive_fields(self.flows, [(one.ref, one.shape) for one in self.inputs])
+        return receptive_fields(unfolded(self.flows), [(one.ref, one.shape) for one in self.inputs])
 
     def weigh(self, weights: Iterable[Tensor]) -> None:
         """Take tensors for weights, which are no activations."""

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrizations, prune
 
 from fwdscope.trace import Node, Recorder, rows, trace_module
-from fwdscope.trace.calls import LinearCalls
+from fwdscope.trace.calls import Forms
+from fwdscope.trace.forms import Form, unfolded
 
 
 class Tied(nn.Module):
@@ -102,7 +103,7 @@ def told(make: Callable[[], nn.Module], shape: tuple[int, ...]) -> Any:
     fields = [[traced.fields.get(id(one.ref)) for one in (*node.inputs, *node.outputs)] for node in nodes]
     sources = [[numbers.get(one) for one in node.sources] for node in nodes]
     steps = [(node.kind, node.path, node.type, node.text, node.label, node.step, node.call, node.ops) for node in nodes]
-    flows = [(flow.op, len(flow.taken), len(flow.given)) for flow in recorder.flows]
+    flows = [(flow.op, len(flow.taken), len(flow.given)) for flow in unfolded(recorder.flows)]
     clean = all("_compiled_call_impl" not in vars(one) for one in module.modules())
     outputs = [(name, one.shape, one.stride(), one.dtype) for name, one in traced.outputs]
     return device, outputs, traced.peak, traced.unused, rows(traced), marks, fields, sources, steps, flows, clean
@@ -118,24 +119,23 @@ def inside(node: Node) -> Any:
 def test_the_record_is_that_of_a_call(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     told(*MODULES[name])  # torch's own first run of an operator on meta may keep a tensor for longer
     by_rule = told(*MODULES[name])
-    monkeypatch.setattr(LinearCalls, "fit_too", lambda _: False)
+    monkeypatch.setattr(Forms, "key", lambda *_: None)
     called = told(*MODULES[name])
     assert by_rule == called
     assert by_rule[-1]
 
 
 def test_a_plain_layer_is_not_called(monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: list[bool] = []
-    by_rule = LinearCalls.by_rule
+    seen: list[str] = []
+    repeat = Forms.repeat
 
-    def counted(self: LinearCalls, x: Tensor) -> Tensor | None:
-        made = by_rule(self, x)
-        seen.append(made is not None)
-        return made
+    def counted(self: Forms, form: Form, call: Any, x: Tensor) -> Tensor:
+        seen.append(call.path)
+        return repeat(self, form, call, x)
 
-    monkeypatch.setattr(LinearCalls, "by_rule", counted)
+    monkeypatch.setattr(Forms, "repeat", counted)
     told(*MODULES["chain"])
-    assert seen == [True] * 3
+    assert seen == ["1", "2", "3"]
 
 
 def test_a_function_in_the_place_of_torchs_is_called(monkeypatch: pytest.MonkeyPatch) -> None:
