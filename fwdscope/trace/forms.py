@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -50,7 +50,7 @@ class Form:
     # Which of its parameters and buffers it reads, in their order.
     reads: tuple[bool, ...]
     # What its rows have in common, once one was written.
-    row: Mapping[str, Any] | None = field(init=False, default=None)
+    row: Any = field(init=False, default=None)
 
 
 class _Absent:

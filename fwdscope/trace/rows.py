@@ -3,45 +3,66 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, field, fields
-from functools import cached_property, lru_cache
-from typing import Any
+from dataclasses import MISSING, fields
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
 from fwdscope.report import LayerRow, Shape, TensorInfo
+from fwdscope.trace.forms import Form
 from fwdscope.trace.memory import Mark
 from fwdscope.trace.parameters import named_parameters, named_tensors
-from fwdscope.trace.record import Node, OpRecord, Trace
+from fwdscope.trace.record import Node, Trace
 
+_Named = list[tuple[str, Tensor]]
 # What most steps have none of: one list for all, which is never written to.
 _NONE: list[Any] = []
 
 
-@dataclass(eq=False, slots=True)
 class _Step:
     """A node on its way to a row: what it stands for, and its figures with those of all inside it.
 
-    Its lists are replaced, never changed: they may be the node's own.
+    Its lists are replaced, never changed: they may be the node's own. What few steps have is the class's until it is
+    set: a long trace makes many.
     """
 
-    node: Node
-    kind: str
-    label: str
-    ops: list[OpRecord]
-    children: list[_Step]
-    own: list[tuple[str, Tensor]]
-    own_buffers: list[tuple[str, Tensor]]
-    # Tensors of layers elsewhere that it reads.
-    reads: tuple[str, ...]
-    calls: int
-    repeat: int
-    varies: bool
+    children: list[_Step] = _NONE
+    calls = 1
+    repeat = 1
+    varies = False
     # Nodes that this step stands for beside its own.
-    others: list[Node]
+    others: list[Node] = _NONE
+    # Whether it is of its node's form in all: a call alone whose parameters and buffers are all met here first.
+    plain = False
+    # See :attr:`own` and :attr:`own_buffers`.
+    _own: _Named | None = None
+    _own_buffers: _Named | None = None
     # What :attr:`cost` and :attr:`elements` gave; a ``cached_property`` would take a lock for each.
-    _cost: tuple[int, ...] | None = field(init=False, default=None)
-    _elements: tuple[int, int, int] | None = field(init=False, default=None)
+    _cost: tuple[int, ...] | None = None
+    _elements: tuple[int, int, int] | None = None
+
+    def __init__(self, node: Node) -> None:
+        self.node = node
+        self.kind = node.kind
+        self.label = node.label
+        self.ops = node.ops
+        # Tensors of layers elsewhere that it reads.
+        self.reads = node.reads
+
+    @property
+    def own(self) -> _Named:
+        """Its parameters that are met here first."""
+        if self._own is None:
+            self._own = _held(self.node)[0] if self.plain else _NONE
+        return self._own
+
+    @property
+    def own_buffers(self) -> _Named:
+        """Its buffers that are met here first."""
+        if self._own_buffers is None:
+            self._own_buffers = _held(self.node)[1] if self.plain else _NONE
+        return self._own_buffers
 
     @property
     def cost(self) -> tuple[int, ...]:
@@ -128,13 +149,17 @@ def _order(node: Node) -> int:
 
 def _step(node: Node, seen: dict[int, tuple[str, str]]) -> _Step:
     """A node and all inside it, in order of execution; ``seen`` are the paths and names of tensors counted so far."""
-    step = _Step(node, node.kind, node.label, node.ops, _NONE, _NONE, _NONE, (), 1, 1, False, _NONE)
+    step = _Step(node)
+    if node.form is not None and node.call == 1 and not node.children and _take(node, seen):
+        common = node.form.row or _common(node.form, node)
+        step.plain, step._cost, step._elements = True, common.cost, common.elements
+        return step
     if node.rounds is not None:
         rounds = [[_step(child, seen) for child in turn] for turn in node.rounds]
         step.children, step.calls = _merged_rounds(rounds), len(rounds)
     elif node.children:
         step.children = _folded([_step(child, seen) for child in node.children])
-    own, buffers = _own(node)
+    own, buffers = _held(node)
     # A layer of its own that has another's tensor is tied to it; one that is called again is the same layer.
     if node.call == 1 and own and not step.children:
         tied = [".".join(filter(None, seen[id(t)])) for _, t in own if id(t) in seen]
@@ -142,16 +167,13 @@ def _step(node: Node, seen: dict[int, tuple[str, str]]) -> _Step:
     else:
         step.reads = node.reads
     if own:
-        step.own = _unseen(own, node.path, seen)
+        step._own = _unseen(own, node.path, seen)
     if buffers:
-        step.own_buffers = _unseen(buffers, node.path, seen)
+        step._own_buffers = _unseen(buffers, node.path, seen)
     return step
 
 
-_Named = list[tuple[str, Tensor]]
-
-
-def _own(node: Node) -> tuple[_Named, _Named]:
+def _held(node: Node) -> tuple[_Named, _Named]:
     """Parameters and buffers of a node's module, those of inner modules that had no row of their own among them."""
     if node.tensor is not None:
         own = [(node.label, node.tensor)]
@@ -160,6 +182,35 @@ def _own(node: Node) -> tuple[_Named, _Named]:
     if module is None:
         return [], []
     return named_parameters(module), named_tensors(module, "buffers") if module._buffers or module._modules else []
+
+
+def _take(node: Node, seen: dict[int, tuple[str, str]]) -> bool:
+    """Count the tensors of a layer, if none of them was counted yet; whether so."""
+    assert node.module is not None
+    path, held, buffers = node.path, node.module._parameters, node.module._buffers
+    own = {id(t): (path, name) for name, t in held.items() if t is not None} if held else {}
+    if buffers:
+        own |= {id(t): (path, name) for name, t in buffers.items() if t is not None}
+    if not seen.keys().isdisjoint(own):
+        return False
+    seen.update(own)
+    return True
+
+
+class _Common(NamedTuple):
+    """What the rows of all layers of a form have in common, but for those whose tensors are another's too."""
+
+    cost: tuple[int, ...]
+    elements: tuple[int, int, int]
+    values: dict[str, Any]
+
+
+def _common(form: Form, node: Node) -> _Common:
+    """It, for a node that counts all its tensors."""
+    step = _Step(node)
+    step._own, step._own_buffers = _held(node)
+    common = form.row = _Common(step.cost, step.elements, _values(step))
+    return common
 
 
 def _unseen(tensors: _Named, path: str, seen: dict[int, tuple[str, str]]) -> _Named:
@@ -186,55 +237,51 @@ def _signature(step: _Step) -> Any:
     )  # fmt: skip
 
 
-@dataclass(eq=False)
-class _Copy:
-    """A step that may be a copy of its neighbour. Most are not, and then a look at their texts is enough."""
-
-    step: _Step
-    place: Any
-
-    @cached_property
-    def signature(self) -> Any:
-        """All that two copies share."""
-        return _signature(self.step)
-
-    def equals(self, other: _Copy) -> bool:
-        """Whether both are copies of one."""
-        mine, theirs = self.step.node, other.step.node
-        if (self.place, mine.type, mine.text) != (other.place, theirs.type, theirs.text):
-            return False
-        if _shapes(mine.outputs) != _shapes(theirs.outputs):
-            return False
-        return bool(self.signature == other.signature)
-
-
 def _folded(steps: list[_Step]) -> list[_Step]:
     """Neighbours of one place of the text as one row: equal copies with ``repeat``, calls of a layer with ``calls``."""
     if len(steps) < 2:
         return steps
     result: list[_Step] = []
-    previous: _Copy | None = None
+    last: _Step | None = None
+    # The step before, and what its copies share, of which no more is asked than is needed.
+    before: _Step | None = None
+    signature: Any = None
     for step in steps:
-        last = result[-1] if result else None
         if last is not None and _same_layer(last, step):
-            if previous is not None:
-                _ = previous.signature  # as it was before its calls were joined
+            if before is not None and signature is None:
+                signature = _signature(before)  # as it was before its calls were joined
             _join_rounds(last, step)
             continue
-        # Modules of Python's have no place; they are copies where they are numbered.
-        place = step.node.span or (step.label.rpartition(".")[0] if step.label[-1:].isdigit() else None)
-        copy = _Copy(step, place) if step.node.module is not None and place is not None else None
-        if last is not None and copy is not None and previous is not None and copy.equals(previous):
-            _absorb(last, step)
-            last.repeat += 1
+        if last is not None and before is not None and _may_be_copies(before, step):
+            wanted, signature = signature or _signature(before), _signature(step)
+            before = step
+            if wanted == signature:
+                _absorb(last, step)
+                last.repeat += 1
+                continue
         else:
-            result.append(step)
-        previous = copy
+            before, signature = step, None
+        result.append(step)
+        last = step
     for step in result:
         if step.repeat > 1:
             last_label = step.others[step.repeat - 2].label
             step.kind, step.label = "copies", f"{step.label}–{last_label.rpartition('.')[2]}"
     return result
+
+
+def _may_be_copies(one: _Step, other: _Step) -> bool:
+    """Whether two neighbours can be copies of one. Most cannot, and then a look at their texts is enough."""
+    first, second = one.node, other.node
+    if first.text != second.text or first.type != second.type or first.module is None or second.module is None:
+        return False
+    place = _place(first)
+    return place is not None and place == _place(second) and _shapes(first.outputs) == _shapes(second.outputs)
+
+
+def _place(node: Node) -> Any:
+    """Where in the text copies stand. Modules of Python's have no place; they are copies where they are numbered."""
+    return node.span or (node.label.rpartition(".")[0] if node.label[-1:].isdigit() else None)
 
 
 def _same_layer(one: _Step, other: _Step) -> bool:
@@ -271,9 +318,10 @@ def _join_rounds(kept: _Step, later: _Step) -> None:
     kept.varies |= later.varies or _shapes(kept.node.outputs) != _shapes(later.node.outputs)
     kept.calls += later.calls
     kept.ops = [*kept.ops, *later.ops]
-    kept.own = [*kept.own, *later.own]
-    kept.own_buffers = [*kept.own_buffers, *later.own_buffers]
+    kept._own = [*kept.own, *later.own]
+    kept._own_buffers = [*kept.own_buffers, *later.own_buffers]
     kept.others = [*kept.others, kept.node, *later.others]
+    kept.plain, kept._cost, kept._elements = False, None, None
     later.node.call = kept.node.call
     kept.node = later.node
     kept.children = _merged_rounds([kept.children, later.children])
@@ -291,21 +339,38 @@ def _flatten(steps: list[_Step], depth: int, found: list[tuple[_Step, int]]) -> 
 
 
 def _row(step: _Step, depth: int, index: dict[Node, int], trace: Trace) -> LayerRow:
-    node, outputs = step.node, step.node.outputs
-    sources = None if step.children else _places(node.sources, index)
-    copies = len(node.children) if node.kind == "stack" else 0
-    # A copy of all fields' defaults, of which most rows keep a third.
-    values = _DEFAULTS.copy()
+    node = step.node
+    form = node.form if step.plain else None
+    values: dict[str, Any] = _values(step) if form is None else (form.row or _common(form, node)).values.copy()
     values["path"] = node.path
-    values["type"] = node.type
     values["kind"] = step.kind
     values["depth"] = depth
-    values["text"] = (
-        f"{copies} × {node.text}" if copies and len({c.node.type for c in step.children}) == 1 else node.text
-    )
     values["label"] = step.label
     if node.span and trace.source:
         values["line"], values["column"] = trace.source.place(node.span.start)
+    if trace.fields:
+        values["receptive_field"] = _receptive_field(step, trace)
+    values["repeat"] = step.repeat
+    values["reads"] = step.reads
+    values["sources"] = None if step.children else _places(node.sources, index)
+    values["promise"] = node.promise
+    values["note"] = node.note
+    row: LayerRow = object.__new__(LayerRow)
+    # As LayerRow(**values), which for being frozen sets its fields one by one and takes ten times as long.
+    object.__setattr__(row, "__dict__", values)
+    return row
+
+
+def _values(step: _Step) -> dict[str, Any]:
+    """A row's fields, but for where it stands and what only its own call says."""
+    node, outputs = step.node, step.node.outputs
+    copies = len(node.children) if node.kind == "stack" else 0
+    # A copy of all fields' defaults, of which most rows keep a third.
+    values = _DEFAULTS.copy()
+    values["type"] = node.type
+    values["text"] = (
+        f"{copies} × {node.text}" if copies and len({c.node.type for c in step.children}) == 1 else node.text
+    )
     values["input_shapes"] = _shapes(node.inputs)
     if len(outputs) == 1:  # as nearly always
         shape, dtype, nbytes, _ = outputs[0]
@@ -316,23 +381,13 @@ def _row(step: _Step, depth: int, index: dict[Node, int], trace: Trace) -> Layer
         values["output_bytes"] = sum([t.nbytes for t in outputs])
     values["params"], values["trainable_params"], values["buffers"] = step.elements
     values["macs"], values["flops"], values["bytes_read"], values["bytes_written"] = step.cost
-    if trace.fields:
-        values["receptive_field"] = _receptive_field(step, trace)
     values["uncounted"] = tuple(step.uncounted())
     values["calls"] = step.calls
-    values["repeat"] = step.repeat
     values["call"] = node.call
     values["varies"] = step.varies
-    values["reads"] = step.reads
     if step.own:
         values["parameters"] = tuple([_information(n, t.shape, t.dtype) for n, t in step.own])
-    values["sources"] = sources
-    values["promise"] = node.promise
-    values["note"] = node.note
-    row: LayerRow = object.__new__(LayerRow)
-    # As LayerRow(**values), which for being frozen sets its fields one by one and takes ten times as long.
-    object.__setattr__(row, "__dict__", values)
-    return row
+    return values
 
 
 def _places(nodes: tuple[Node, ...], index: Mapping[Node, int]) -> tuple[int, ...]:
