@@ -248,7 +248,7 @@ def _totals(network: nn.Module, traced: Trace, inputs: Iterable[Tensor]) -> Tota
     parameters, buffers = held_parameters(modules), held_tensors(modules, "buffers")
     sizes = [p.numel() for p in parameters]
     params = sum(sizes)
-    param_bytes = sum(map(size_of, parameters))
+    param_bytes = sum([size_of(p) for p in parameters])
     buffer_bytes = sum(map(size_of, buffers))
     input_bytes = sum(map(size_of, inputs))
     macs = flops = read = written = 0

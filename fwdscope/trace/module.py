@@ -165,14 +165,14 @@ def _moved(value: Any) -> Any:
 
 def _meta_tensors(surveyed: _Surveyed) -> dict[int, Tensor]:
     """A tensor on meta for each parameter and buffer, by the identity of what it stands for."""
-    if any(map(is_sparse, [tensor for _, _, tensor in surveyed.held])):
-        raise TypeError("a sparse tensor has no values on meta, so that nothing says how many there are")
     kinds = {type(inner) for _, inner in surveyed.modules}
     if any(issubclass(kind, torch.jit.ScriptModule | nn.DataParallel) for kind in kinds):
         raise TypeError("a compiled module, or one of several devices, keeps its own weights")
     made: dict[int, Tensor] = {}
     for _, _, tensor in surveyed.held:
         if id(tensor) not in made:
+            if is_sparse(tensor):
+                raise TypeError("a sparse tensor has no values on meta, so that nothing says how many there are")
             # One that is there already holds no number that could be changed.
             made[id(tensor)] = tensor if tensor.is_meta else _meta_tensor(tensor)
     return made
@@ -190,8 +190,7 @@ def _standing_in(surveyed: _Surveyed, stand_ins: Mapping[int, Tensor]) -> Iterat
     held = surveyed.held if stand_ins else []
     try:
         for home, name, tensor in held:
-            if (other := stand_ins[id(tensor)]) is not tensor:
-                home[name] = other
+            home[name] = stand_ins[id(tensor)]
         yield
     finally:
         for home, name, tensor in held:

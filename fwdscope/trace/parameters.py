@@ -82,8 +82,12 @@ def held_parameters(modules: Modules) -> list[Tensor]:
 
 def held_tensors(modules: Modules, what: str) -> list[Tensor]:
     """The ``parameters`` or ``buffers`` of modules without names, each once."""
-    homes = [inner._parameters if what == "parameters" else inner._buffers for _, inner in modules]
-    return list({id(t): t for home in homes for t in home.values() if t is not None}.values())
+    found: dict[int, Tensor | None] = {}
+    for _, inner in modules:
+        home = inner._parameters if what == "parameters" else inner._buffers
+        if home:
+            found |= zip(map(id, home.values()), home.values(), strict=True)
+    return [tensor for tensor in found.values() if tensor is not None]
 
 
 def _packs(module: nn.Module) -> bool:

@@ -301,9 +301,9 @@ class Recorder:
     def parent(self) -> list[Node]:
         """Where the next node goes: the children of the innermost node, of a loop those of its round."""
         node = self.stack[-1]
-        if not isinstance(node, Node):
+        if type(node) is _Line:
             node = next(n for n in reversed(self.stack) if isinstance(n, Node))
-        return node.rounds[-1] if node.rounds else node.children
+        return node.rounds[-1] if node.rounds else node.children  # type: ignore[union-attr]
 
     def leaves_unread(self) -> bool:
         """Whether there is any weight that no operator read, of those known before the run or made in it."""
