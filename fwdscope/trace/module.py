@@ -49,9 +49,10 @@ def trace_module(
         if any(t.is_meta for t in tensors([args, kwargs])):
             raise  # there are no data to run it on elsewhere
     devices = {t.device for t in (*module.parameters(), *module.buffers())} or {torch.device("cpu")}
-    with preserved(devices):
+    surveyed = _survey(module)
+    with preserved(devices), _written_back(surveyed):
         recorder = recorder or Recorder()
-        recorded = _recorded(_survey(module), tuple(args), dict(kwargs), {}, recorder, training)
+        recorded = _recorded(surveyed, tuple(args), dict(kwargs), {}, recorder, training)
         return recorded, min(map(str, devices))
 
 
@@ -195,6 +196,30 @@ def _standing_in(surveyed: _Surveyed, stand_ins: Mapping[int, Tensor]) -> Iterat
     finally:
         for home, name, tensor in held:
             home[name] = tensor
+
+
+@contextlib.contextmanager
+def _written_back(surveyed: _Surveyed) -> Iterator[None]:
+    """What a forward writes gets its numbers back: buffers, such as statistics in training, and weights that an
+    embedding with ``max_norm`` scales."""
+    scaled = [inner._parameters for _, inner in surveyed.modules if getattr(inner, "max_norm", None) is not None]
+    written = [home for _, inner in surveyed.modules for home in (inner._buffers,) if home] + scaled
+    tensors = {id(tensor): tensor for home in written for tensor in home.values() if tensor is not None}
+    before = [
+        (tensor, tensor.detach().clone())
+        for tensor in tensors.values()
+        # One that was made in inference mode cannot be written elsewhere.
+        if not (tensor.is_meta or tensor.is_inference() or nn.parameter.is_lazy(tensor))
+    ]
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            for tensor, numbers in before:
+                # What was not written is left alone: a backward of the caller's may wait for it. Batch norm writes
+                # without counting it as a version.
+                if is_sparse(tensor) or not torch.equal(tensor, numbers):
+                    tensor.copy_(numbers)
 
 
 @contextlib.contextmanager

@@ -8,6 +8,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import Tensor, nn
 
 from fwdscope.inspection import inspect_spec, shipped
 from fwdscope.model import build
@@ -16,7 +17,7 @@ from fwdscope.spec import load
 from fwdscope.spec.check import check
 from fwdscope.spec.parser import parse
 from fwdscope.spec.source import Source
-from fwdscope.trace import trace
+from fwdscope.trace import trace, trace_module
 
 
 def report(text: str) -> Report:
@@ -275,6 +276,38 @@ def test_inspecting_leaves_torch_as_it_was(monkeypatch: pytest.MonkeyPatch) -> N
     before = state()
     inspect_spec(load(shipped()["transformer_encoder"]), dtype="bfloat16")
     assert state() == before
+
+
+class Looking(nn.Module):
+    """Looks at its data, so that it runs where it lives."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table, self.norm = nn.Embedding(8, 4, max_norm=0.1), nn.BatchNorm1d(4)
+        self.register_buffer("made_in_inference_mode", _in_inference_mode())
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.norm(self.table(x))
+        self.made_in_inference_mode = self.made_in_inference_mode  # type: ignore[assignment]
+        return y if x.sum().item() > 0 else -y
+
+
+@torch.inference_mode()
+def _in_inference_mode() -> Tensor:
+    return torch.zeros(2)
+
+
+@pytest.mark.parametrize("training", [False, True], ids=["eval", "train"])
+def test_what_runs_where_it_lives_keeps_its_numbers(training: bool) -> None:
+    module = Looking()
+    before = {name: tensor.clone() for name, tensor in module.state_dict().items()}
+    versions = [tensor._version for tensor in module.parameters()]
+    _, device = trace_module(module, (torch.arange(8),), {}, training=training)
+    assert device == "cpu"
+    for name, tensor in module.state_dict().items():
+        assert torch.equal(tensor, before[name]), name
+    # What was not written is not written now: a backward of the user's may wait for it.
+    assert [tensor._version for tensor in module.parameters()][1:] == versions[1:]
 
 
 def test_an_exception_in_the_middle_leaves_torch_and_the_network_as_they_were(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,8 +1,10 @@
-"""A linear layer that is recorded by rule is recorded as one that is called."""
+"""A layer that is not called, since it is like one that was, is recorded as one that is called."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +15,10 @@ from torch.nn.utils import parametrizations, prune
 from fwdscope.trace import Node, Recorder, rows, trace_module
 from fwdscope.trace.calls import Forms
 from fwdscope.trace.forms import Form, unfolded
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "layers"))
+
+from layer_examples import EXAMPLES, Example
 
 
 class Tied(nn.Module):
@@ -91,12 +97,14 @@ MODULES: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
 }
 
 
-def told(make: Callable[[], nn.Module], shape: tuple[int, ...]) -> Any:
+def ones(module: nn.Module, shape: tuple[int, ...]) -> Tensor:
+    return torch.ones(shape, dtype=next(iter(module.parameters())).dtype)
+
+
+def told(module: nn.Module, x: Tensor, training: bool = False) -> Any:
     """All that a trace says."""
-    torch.manual_seed(0)
-    module, recorder = make(), Recorder()
-    dtype = next(iter(module.parameters())).dtype
-    traced, device = trace_module(module, (torch.ones(shape, dtype=dtype),), {}, recorder=recorder)
+    recorder = Recorder()
+    traced, device = trace_module(module, (x,), {}, recorder=recorder, training=training)
     nodes = list(inside(traced.root))
     numbers = {node: i for i, node in enumerate(nodes)}
     marks = [[one[:3] for one in (*node.inputs, *node.outputs)] for node in nodes]
@@ -115,17 +123,8 @@ def inside(node: Node) -> Any:
         yield from inside(child)
 
 
-@pytest.mark.parametrize("name", MODULES)
-def test_the_record_is_that_of_a_call(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    told(*MODULES[name])  # torch's own first run of an operator on meta may keep a tensor for longer
-    by_rule = told(*MODULES[name])
-    monkeypatch.setattr(Forms, "key", lambda *_: None)
-    called = told(*MODULES[name])
-    assert by_rule == called
-    assert by_rule[-1]
-
-
-def test_a_plain_layer_is_not_called(monkeypatch: pytest.MonkeyPatch) -> None:
+def both(monkeypatch: pytest.MonkeyPatch, module: nn.Module, x: Tensor, training: bool) -> list[str]:
+    """Compare a trace with one in which all layers are called; the paths of those that were not."""
     seen: list[str] = []
     repeat = Forms.repeat
 
@@ -133,9 +132,71 @@ def test_a_plain_layer_is_not_called(monkeypatch: pytest.MonkeyPatch) -> None:
         seen.append(call.path)
         return repeat(self, form, call, x)
 
-    monkeypatch.setattr(Forms, "repeat", counted)
-    told(*MODULES["chain"])
-    assert seen == ["1", "2", "3"]
+    told(module, x, training)  # torch's own first run of an operator on meta may keep a tensor for longer
+    with monkeypatch.context() as patch:
+        patch.setattr(Forms, "repeat", counted)
+        repeated = told(module, x, training)
+    with monkeypatch.context() as patch:
+        patch.setattr(Forms, "key", lambda *_: None)
+        called = told(module, x, training)
+    assert repeated == called
+    assert repeated[-1]
+    return seen
+
+
+@pytest.mark.parametrize("training", [False, True], ids=["eval", "train"])
+@pytest.mark.parametrize("name", MODULES)
+def test_the_record_is_that_of_calls(name: str, training: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    make, shape = MODULES[name]
+    module = make()
+    both(monkeypatch, module, ones(module, shape), training)
+
+
+def test_a_plain_layer_is_not_called(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert both(monkeypatch, plain()(), torch.ones(5, 8), False) == ["1", "2", "3"]
+
+
+class Alike(nn.Module):
+    """Layers of the same settings on an activation, and one of them once more."""
+
+    def __init__(self, make: Callable[[], nn.Module]) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(make() for _ in range(3))
+
+    def forward(self, x: Tensor) -> Any:
+        y = x * 1
+        return [layer(y) for layer in (*self.layers, self.layers[0])]
+
+
+def takes_a_float(example: Example) -> bool:
+    inputs = example.inputs()
+    return len(inputs) == 1 and isinstance(inputs[0], Tensor) and inputs[0].is_floating_point()
+
+
+SINGLE = [example for example in EXAMPLES if takes_a_float(example) and hasattr(nn, example.name)]
+# Those whose state is a list, that have modules inside, that give several results or views of their input, that keep
+# something alive, and one that has a setting before it is a module.
+CALLED = {
+    "CrossMapLRN2d", "Flatten", "GRU", "LSTM", "LSTMCell", "PReLU", "RNN", "TransformerEncoder",
+    "TransformerEncoderLayer", "Unflatten",
+}  # fmt: skip
+
+
+def is_called(example: Example, training: bool) -> bool:
+    """Whether layers of this kind are called all the same: these too, and those that give where their results
+    stood or ask for values."""
+    settings = example.settings
+    several, asks = settings.get("return_indices"), training and settings.get("momentum", 0) is None
+    return example.name in CALLED or bool(several or asks)
+
+
+@pytest.mark.parametrize("training", [False, True], ids=["eval", "train"])
+@pytest.mark.parametrize("example", SINGLE, ids=str)
+def test_every_layer_of_torchs(example: Example, training: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    module, (x,) = Alike(example.torch_module), example.inputs()
+    seen = both(monkeypatch, module, x, training)
+    whole = [path for path in seen if path.count(".") == 1]
+    assert whole == ([] if is_called(example, training) else ["layers.1", "layers.2", "layers.0"])
 
 
 def test_a_function_in_the_place_of_torchs_is_called(monkeypatch: pytest.MonkeyPatch) -> None:
