@@ -18,7 +18,8 @@ from fwdscope.layers import describe_module
 from fwdscope.model.network import Beginning, Observer
 from fwdscope.model.randomness import preserved
 from fwdscope.ops.dispatch import META
-from fwdscope.trace.calls import Calls, Forms
+from fwdscope.trace.alike import Forms
+from fwdscope.trace.calls import Calls
 from fwdscope.trace.memory import is_sparse
 from fwdscope.trace.parameters import Modules, named_modules, named_tensors
 from fwdscope.trace.record import Hooks, Node, Recorder, Trace, recording, tensors

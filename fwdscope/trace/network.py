@@ -16,6 +16,8 @@ from fwdscope.spec import expression as ex
 from fwdscope.spec import tree
 from fwdscope.spec.check import Checked
 from fwdscope.spec.problems import SpecError
+from fwdscope.trace.alike import Forms
+from fwdscope.trace.calls import Announced, Calls
 from fwdscope.trace.copies import CopyingRecorder
 from fwdscope.trace.parameters import named_tensors
 from fwdscope.trace.record import Hooks, Recorder, Trace, hook, recording, tensors
@@ -30,6 +32,11 @@ def trace(network: Network, recorder: Recorder | None = None, inputs: Mapping[st
     with contextlib.ExitStack() as stack:
         for handle in hook_composites(network, recorder):
             stack.callback(handle.remove)
+        if type(recorder) is CopyingRecorder:
+            forms = Forms(recorder)
+            for module in network.blueprint.paths:
+                if Announced.fit(module):
+                    stack.callback(Announced(module, forms).remove)
         weights = [tensor for what in ("parameters", "buffers") for _, tensor in named_tensors(network, what)]
         return _recorded(network, recorder, weights, tuple((inputs or network.example).values()))
 
@@ -57,7 +64,8 @@ class _Recorded:
     def __init__(self) -> None:
         self.recorder = CopyingRecorder()
         self.hooked: set[nn.Module] = set()
-        self.handles: list[Hooks] = []
+        self.handles: list[Hooks | Calls] = []
+        self.forms = Forms(self.recorder)
 
     def __call__(self, network: Network) -> None:
         blueprint = network.blueprint
@@ -76,6 +84,8 @@ class _Recorded:
                 self.recorder.weigh(tensor for _, tensor in named_tensors(module, what))
         if module._modules:
             self.handles += hook_inside(blueprint, module, self.recorder, self.hooked)
+        elif Announced.fit(module):
+            self.handles.append(Announced(module, self.forms))
 
 
 def _recorded(network: Network, recorder: Recorder, weights: Iterable[Tensor], given: tuple[Tensor, ...]) -> Trace:

@@ -343,6 +343,10 @@ def _row(step: _Step, depth: int, index: dict[Node, int], trace: Trace) -> Layer
     form = node.form if step.plain else None
     values: dict[str, Any] = _values(step) if form is None else (form.row or _common(form, node)).values.copy()
     values["path"] = node.path
+    values["type"] = node.type
+    values["text"] = node.text
+    if node.kind == "stack" and node.children and len({child.node.type for child in step.children}) == 1:
+        values["text"] = f"{len(node.children)} × {node.text}"
     values["kind"] = step.kind
     values["depth"] = depth
     values["label"] = step.label
@@ -364,13 +368,8 @@ def _row(step: _Step, depth: int, index: dict[Node, int], trace: Trace) -> Layer
 def _values(step: _Step) -> dict[str, Any]:
     """A row's fields, but for where it stands and what only its own call says."""
     node, outputs = step.node, step.node.outputs
-    copies = len(node.children) if node.kind == "stack" else 0
     # A copy of all fields' defaults, of which most rows keep a third.
     values = _DEFAULTS.copy()
-    values["type"] = node.type
-    values["text"] = (
-        f"{copies} × {node.text}" if copies and len({c.node.type for c in step.children}) == 1 else node.text
-    )
     values["input_shapes"] = _shapes(node.inputs)
     if len(outputs) == 1:  # as nearly always
         shape, dtype, nbytes, _ = outputs[0]

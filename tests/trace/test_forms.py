@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrizations, prune
 
 from fwdscope.trace import Node, Recorder, rows, trace_module
-from fwdscope.trace.calls import Forms
+from fwdscope.trace.alike import Forms
 from fwdscope.trace.forms import Form, unfolded
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "layers"))
@@ -126,15 +126,15 @@ def inside(node: Node) -> Any:
 def both(monkeypatch: pytest.MonkeyPatch, module: nn.Module, x: Tensor, training: bool) -> list[str]:
     """Compare a trace with one in which all layers are called; the paths of those that were not."""
     seen: list[str] = []
-    repeat = Forms.repeat
+    fill = Forms.fill
 
-    def counted(self: Forms, form: Form, call: Any, x: Tensor) -> Tensor:
-        seen.append(call.path)
-        return repeat(self, form, call, x)
+    def counted(self: Forms, form: Form, node: Node, *rest: Any) -> Tensor:
+        seen.append(node.path)
+        return fill(self, form, node, *rest)
 
     told(module, x, training)  # torch's own first run of an operator on meta may keep a tensor for longer
     with monkeypatch.context() as patch:
-        patch.setattr(Forms, "repeat", counted)
+        patch.setattr(Forms, "fill", counted)
         repeated = told(module, x, training)
     with monkeypatch.context() as patch:
         patch.setattr(Forms, "key", lambda *_: None)
