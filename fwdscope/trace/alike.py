@@ -41,6 +41,8 @@ _FIRST = len(_COMMON)
 # Settings that are what they say, and nothing else.
 _SIMPLE = frozenset((bool, int, float, str, type(None), torch.dtype))
 _UNSEEN: Any = object()
+# As many of a kind are called without a look at how alike they are: to look takes a fifth of what a call takes.
+RARE = 4
 
 
 class Before(NamedTuple):
@@ -59,6 +61,8 @@ class Forms:
         # None where calls that look alike need not be.
         self.known: dict[tuple[Any, ...], Form | None] = {}
         self.kinds: dict[type[nn.Module], bool] = {}
+        # How often layers of a class were called on a shape, as far as it is counted.
+        self.met: dict[tuple[type[nn.Module], tuple[int, ...]], int] = {}
 
     def key(self, module: nn.Module, x: Any) -> tuple[Any, ...] | None:
         """What decides what a layer runs on an activation; None where there may be more that does.
@@ -66,32 +70,20 @@ class Forms:
         That is: a layer of another's making, hooks, settings or weights that are not plain, modes of somebody else's.
         Numbers go with their types, since 1 and 1.0 are equal but promote differently.
         """
-        kind, recorder = type(module), self.recorder
-        met = recorder.met.get(id(x))
-        if type(x) is not Tensor or met is None or met[0][3]() is not x or not recorder.memory.follows(x):
+        kind, held = type(module), module.__dict__
+        if not self.may_repeat(kind, x) or not _is_plainly_called(held) or not _is_undisturbed():
             return None
-        pure = self.kinds.get(kind)
-        if pure is None:
-            pure = self.kinds[kind] = is_torchs_own(kind)
-        held = module.__dict__
-        names = tuple(held)
-        if not pure or names[:_FIRST] != _COMMON or names[-1] is not CALLED_BY or not _is_undisturbed():
-            return None
-        if held["_forward_hooks"] or held["_forward_pre_hooks"] or held["_backward_hooks"]:
-            return None
-        if held["_backward_pre_hooks"] or held["_modules"] or not is_plain(x):
-            return None
-        settings = tuple(held.values())[_FIRST:-1]
+        names, settings = tuple(held)[_FIRST:-1], tuple(held.values())[_FIRST:-1]
         kinds = tuple(map(type, settings))
         key = [
-            kind, names[_FIRST:-1], held["training"], torch.get_default_dtype(),
+            kind, names, held["training"], torch.get_default_dtype(),
             x.shape, x.stride(), x.dtype, x.requires_grad, kinds,
         ]  # fmt: skip
         if _SIMPLE.issuperset(kinds):
             key += settings
         elif not _add_settings(key, settings):
             return None
-        weights = recorder.weights
+        weights = self.recorder.weights
         for home in (held["_parameters"], held["_buffers"]):
             for name, tensor in home.items():
                 if tensor is None:
@@ -101,6 +93,21 @@ class Forms:
                 else:
                     return None
         return tuple(key)
+
+    def may_repeat(self, kind: type[nn.Module], x: Any) -> bool:
+        """Whether a layer of a class of torch's is called on an activation of a shape that others were called on."""
+        met = self.recorder.met.get(id(x))
+        if type(x) is not Tensor or met is None or met[0][3]() is not x or not self.recorder.memory.follows(x):
+            return False
+        pure = self.kinds.get(kind)
+        if pure is None:
+            pure = self.kinds[kind] = is_torchs_own(kind)
+        sight = kind, x.shape
+        often = self.met.get(sight, 0)
+        if often < RARE and kind is not nn.Linear:  # whose rule is known
+            self.met[sight] = often + 1
+            return False
+        return pure and is_plain(x)
 
     def find(self, key: tuple[Any, ...], module: nn.Module, x: Tensor) -> Form | None:
         """The form of a call; None where it has to be called."""
@@ -258,6 +265,15 @@ _FORWARD, _LINEAR = nn.Linear.forward, nn.functional.linear
 def is_torchs_linear(module: nn.Module) -> bool:
     """Whether a module is torch's linear layer, as it is."""
     return type(module) is nn.Linear and nn.Linear.forward is _FORWARD and nn.functional.linear is _LINEAR
+
+
+def _is_plainly_called(held: dict[str, Any]) -> bool:
+    """Whether nothing runs beside the forward of a module that keeps all this."""
+    names = tuple(held)
+    if names[:_FIRST] != _COMMON or names[-1] is not CALLED_BY or held["_modules"]:
+        return False
+    before, behind = held["_forward_pre_hooks"], held["_forward_hooks"]
+    return not (before or behind or held["_backward_hooks"] or held["_backward_pre_hooks"])
 
 
 def _is_undisturbed() -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -49,8 +49,11 @@ class Form:
     peak: int
     # Which of its parameters and buffers it reads, in their order.
     reads: tuple[bool, ...]
-    # What its rows have in common, once one was written.
-    row: Any = field(init=False, default=None)
+    # What its rows have in common, once one was written: MACs, FLOPs, bytes read and written; elements of parameters,
+    # of those that are trained and of buffers; the fields.
+    cost: tuple[int, ...] | None = field(init=False, default=None)
+    elements: tuple[int, int, int] | None = field(init=False, default=None)
+    row: Mapping[str, Any] | None = field(init=False, default=None)
 
 
 class _Absent:

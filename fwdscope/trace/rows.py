@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import MISSING, fields
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any
 
 from torch import Tensor, nn
 
 from fwdscope.report import LayerRow, Shape, TensorInfo
-from fwdscope.trace.forms import Form
 from fwdscope.trace.memory import Mark
 from fwdscope.trace.parameters import named_parameters, named_tensors
 from fwdscope.trace.record import Node, Trace
@@ -72,6 +71,8 @@ class _Step:
         """
         if self._cost is None:
             self._cost = self._summed()
+            if self.plain and self.node.form is not None:
+                self.node.form.cost = self._cost
         return self._cost
 
     def _summed(self) -> tuple[int, ...]:
@@ -100,6 +101,8 @@ class _Step:
         """Elements of parameters, of those that are trained and of buffers, here and inside, of one copy."""
         if self._elements is None:
             self._elements = self._counted()
+            if self.plain and self.node.form is not None:
+                self.node.form.elements = self._elements
         return self._elements
 
     def _counted(self) -> tuple[int, int, int]:
@@ -151,8 +154,7 @@ def _step(node: Node, seen: dict[int, tuple[str, str]]) -> _Step:
     """A node and all inside it, in order of execution; ``seen`` are the paths and names of tensors counted so far."""
     step = _Step(node)
     if node.form is not None and node.call == 1 and not node.children and _take(node, seen):
-        common = node.form.row or _common(node.form, node)
-        step.plain, step._cost, step._elements = True, common.cost, common.elements
+        step.plain, step._cost, step._elements = True, node.form.cost, node.form.elements
         return step
     if node.rounds is not None:
         rounds = [[_step(child, seen) for child in turn] for turn in node.rounds]
@@ -195,22 +197,6 @@ def _take(node: Node, seen: dict[int, tuple[str, str]]) -> bool:
         return False
     seen.update(own)
     return True
-
-
-class _Common(NamedTuple):
-    """What the rows of all layers of a form have in common, but for those whose tensors are another's too."""
-
-    cost: tuple[int, ...]
-    elements: tuple[int, int, int]
-    values: dict[str, Any]
-
-
-def _common(form: Form, node: Node) -> _Common:
-    """It, for a node that counts all its tensors."""
-    step = _Step(node)
-    step._own, step._own_buffers = _held(node)
-    common = form.row = _Common(step.cost, step.elements, _values(step))
-    return common
 
 
 def _unseen(tensors: _Named, path: str, seen: dict[int, tuple[str, str]]) -> _Named:
@@ -341,7 +327,11 @@ def _flatten(steps: list[_Step], depth: int, found: list[tuple[_Step, int]]) -> 
 def _row(step: _Step, depth: int, index: dict[Node, int], trace: Trace) -> LayerRow:
     node = step.node
     form = node.form if step.plain else None
-    values: dict[str, Any] = _values(step) if form is None else (form.row or _common(form, node)).values.copy()
+    if form is None:
+        values = _values(step)
+    else:
+        form.row = form.row or _values(step)
+        values = dict(form.row)
     values["path"] = node.path
     values["type"] = node.type
     values["text"] = node.text
