@@ -12,6 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations, prune
 
+from fwdscope.inspection import inspect_spec, shipped
+from fwdscope.spec import load
 from fwdscope.trace import Node, Recorder, rows, trace_module
 from fwdscope.trace.alike import RARE, Forms
 from fwdscope.trace.forms import Form, unfolded
@@ -62,6 +64,59 @@ class Pictures(nn.Module):
         return self.last(flat.view(x.shape[0], 6, 6, 8).permute(0, 3, 1, 2))
 
 
+class Changing(nn.Module):
+    """A layer that its forward changes, and that it calls under other modes, with a hook and by another name."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.pool = nn.Conv2d(3, 4, 3), nn.MaxPool2d(2)
+        self.many = nn.ModuleList(nn.MaxPool2d(2) for _ in range(8))
+
+    def forward(self, x: Tensor) -> Any:
+        x = self.conv(x)
+        found = [pool(x) for pool in self.many]
+        try:
+            self.pool.kernel_size = 3
+            found.append(self.pool(x))
+            self.pool.ceil_mode = True
+            found.append(self.pool(x))
+            self.pool.kernel_size = (3, 2)
+            found.append(self.pool(x))
+        finally:
+            self.pool.kernel_size, self.pool.ceil_mode = 2, False
+        with torch.enable_grad():
+            found.append(self.pool(x))
+        with torch.inference_mode():
+            found.append(self.pool(x))
+        found.append(torch.func.vmap(self.pool)(x))
+        found.append(self.pool(input=x))
+        handle = self.pool.register_forward_hook(lambda *_: x)
+        found.append(self.pool(x))
+        handle.remove()
+        return [*found, self.pool(x), self.pool(self.conv.weight), self.pool(x[:1])]
+
+
+def deep() -> nn.Module:
+    """Convolutions whose fields grow from one to the next, with what works in place and what keeps its input."""
+    layers = [[nn.Conv2d(3, 3, 3, padding=1), nn.BatchNorm2d(3), nn.ReLU(inplace=True), nn.Dropout()] for _ in range(9)]
+    return nn.Sequential(*(layer for some in layers for layer in some), nn.AvgPool2d(2), nn.Conv2d(3, 1, 1))
+
+
+class Branching(nn.Module):
+    """Branches of equal layers that meet, one of whose results is changed in place while another waits."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.left = nn.ModuleList(nn.Conv2d(3, 3, 3, padding=1) for _ in range(8))
+        self.right = nn.ModuleList(nn.Conv2d(3, 3, 5, padding=2) for _ in range(8))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x * 1
+        for left, right in zip(self.left, self.right, strict=True):
+            x = torch.cat([left(x).relu_(), right(x)], 1)[:, ::2] + x
+        return x
+
+
 def hooked() -> nn.Module:
     module = nn.Sequential(nn.ReLU(), nn.Linear(8, 8), nn.Linear(8, 8))
     module[1].register_forward_hook(lambda _, args, output: output * 2)
@@ -89,6 +144,9 @@ MODULES: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
     "tied": (Tied, (8, 8)),
     "swapping": (Swapping, (8, 8)),
     "pictures": (Pictures, (2, 3, 8, 8)),
+    "changing": (Changing, (2, 3, 14, 14)),
+    "deep": (deep, (2, 3, 8, 8)),
+    "branching": (Branching, (2, 3, 8, 8)),
     "hooked": (hooked, (5, 8)),
     "replaced": (replaced, (5, 8)),
     "normed": (lambda: nn.Sequential(nn.ReLU(), parametrizations.weight_norm(nn.Linear(8, 8))), (5, 8)),
@@ -199,6 +257,14 @@ def test_every_layer_of_torchs(example: Example, training: bool, monkeypatch: py
     # The first are called, one is looked at, and the others are like it; of linear layers the rule is known.
     expected = [f"layers.{i}" for i in range(1 if example.name == "Linear" else RARE + 1, RARE + 2)] + ["layers.0"]
     assert whole == ([] if is_called(example, training) else expected)
+
+
+@pytest.mark.parametrize("name", ["densenet121", "edge_filters", "mobilenet_v2", "resnet50", "swin_t", "unet"])
+def test_the_report_of_a_spec_is_that_of_calls(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    checked = load(shipped()[name])
+    repeated = inspect_spec(checked)
+    monkeypatch.setattr(Forms, "key", lambda *_: None)
+    assert inspect_spec(checked) == repeated
 
 
 def test_a_function_in_the_place_of_torchs_is_called(monkeypatch: pytest.MonkeyPatch) -> None:
