@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from .base import Op, Operand, Value, infer
+from .base import Op, Operand, Value, infer, inferred, remember
 from .promotion import ITEMSIZE
 
 _DTYPES = {value: name for name in ITEMSIZE if isinstance(value := getattr(torch, name, None), torch.dtype)}
@@ -112,7 +112,7 @@ class _Known(NamedTuple):
     """A call that was met before, and how its result is made: one tensor as ``shape``, ``stride`` and ``dtype`` say."""
 
     op: Op
-    # Whether a rule states its results; else torch is asked, and ``op`` has none yet.
+    # Whether a rule states its results; else torch is asked, and those of ``op`` are what it answered last.
     stated: bool
     # Whether its results are several or its argument, and are not made by the fields below.
     other: bool = False
@@ -137,7 +137,11 @@ def run(func: Any, args: Any, kwargs: Any) -> tuple[Any, Op]:
     op, stated, other, shape, stride, dtype = known
     if not stated:
         result = func(*args)
-        return result, _called(key, op, result)
+        outputs = _outputs(result)
+        if outputs != op.outputs:
+            op = op._replace(outputs=outputs)
+            remember(_KNOWN, key, _Known(op, False))
+        return result, op
     if other:
         return args[0] if op.in_place else make(op.outputs), op
     return torch.empty_strided(shape, stride, dtype=dtype, device=META), op
@@ -146,7 +150,7 @@ def run(func: Any, args: Any, kwargs: Any) -> tuple[Any, Op]:
 def _run_once(func: Any, args: Any, kwargs: Any) -> tuple[Any, Op]:
     """As :func:`run`, of a call that is not remembered."""
     op = read(func, args, kwargs, None)
-    outputs = _stated(op, default_dtype()) if _on_meta(args, kwargs) else None
+    outputs = _written(op, infer(op, default_dtype())) if _on_meta(args, kwargs) else None
     if outputs is None:
         result = func(*args, **(kwargs or {}))
         return result, op._replace(outputs=_outputs(result))
@@ -157,10 +161,8 @@ def _run_once(func: Any, args: Any, kwargs: Any) -> tuple[Any, Op]:
     return (made if _returns_several(func) else made[0]), op
 
 
-# What is known of calls, by :func:`_key`; and those that torch answered, by this and the answer.
+# What is known of calls, by :func:`_key`.
 _KNOWN: dict[tuple[Any, ...], _Known] = {}
-_CALLED: dict[tuple[Any, ...], Op] = {}
-_MOST = 65536
 
 
 def _key(func: Any, args: Any) -> tuple[Any, ...] | None:
@@ -191,40 +193,23 @@ def _key(func: Any, args: Any) -> tuple[Any, ...] | None:
     return tuple(key) if on_meta else None
 
 
-def remember(memory: dict[tuple[Any, ...], Any], key: tuple[Any, ...], value: Any) -> None:
-    """Put what was worked out into a memory of a bounded size."""
-    if len(memory) >= _MOST:
-        memory.clear()
-    memory[key] = value
-
-
 def _worked_out(func: Any, args: Any) -> _Known:
     """What is known of a call that was not met before."""
-    op = Op(*_named(func), tuple(map(plain, args)))
-    outputs = _stated(op, default_dtype())
+    name, overload = _named(func)
+    arguments = tuple(map(plain, args))
+    op = Op(name, overload, arguments)
+    outputs = _written(op, inferred(op, default_dtype()))
     if outputs is None:
         return _Known(op, False)
-    op = op._replace(outputs=outputs)
+    op = Op(name, overload, arguments, (), outputs)
     if op.in_place or _returns_several(func):
         return _Known(op, True, True)
     shape, dtype, _, stride = outputs[0]
     return _Known(op, True, False, shape, stride, _TORCH[dtype])
 
 
-def _called(key: tuple[Any, ...], op: Op, result: Any) -> Op:
-    """A call with the results that torch gave: one object for equal calls."""
-    outputs = _outputs(result)
-    answered = *key, outputs
-    called = _CALLED.get(answered)
-    if called is None:
-        called = op._replace(outputs=outputs)
-        remember(_CALLED, answered, called)
-    return called
-
-
-def _stated(op: Op, default: str) -> tuple[Operand, ...] | None:
-    """The results that the rule of a call states, where there is one."""
-    outputs = infer(op, default)
+def _written(op: Op, outputs: tuple[Operand, ...] | None) -> tuple[Operand, ...] | None:
+    """The results that the rule of a call states, where there is one; in place that is the first argument."""
     if outputs is not None and op.in_place:
         this = op.operand()
         return (this,) if (outputs[0].shape, outputs[0].dtype) == (this.shape, this.dtype) else None

@@ -21,8 +21,8 @@ from torch._C import (
 from torch._C._functorch import peek_interpreter_stack
 from torch.nn import Parameter
 
-from .base import Op, infer
-from .dispatch import META, default_dtype, operand, remember
+from .base import Op, Operand, inferred, remember
+from .dispatch import META, default_dtype, operand
 
 # The product has to be one that these are multiplied in as they are: of complex ones conjugates are made first.
 _DTYPES = frozenset((torch.float32, torch.float64, torch.float16, torch.bfloat16))
@@ -109,14 +109,10 @@ def _worked_out(x: Tensor, weight: Tensor, bias: Tensor | None) -> _Known | None
     if bias is not None and (bias.dim() != 1 or bias.dtype is not x.dtype):
         return None
     a, b = operand(x), operand(weight)
-    turned = b._replace(shape=b.shape[::-1], stride=b.stride[::-1])
-    product = (
-        Op("aten.mm", "default", (a, turned))
-        if bias is None
-        else Op("aten.addmm", "default", (operand(bias), a, turned))
-    )
-    outputs = infer(product, default_dtype())
+    turned = Operand(b.shape[::-1], b.dtype, b.itemsize, b.stride[::-1])
+    name, taken = ("aten.mm", (a, turned)) if bias is None else ("aten.addmm", (operand(bias), a, turned))
+    outputs = inferred(Op(name, "default", taken), default_dtype())
     if outputs is None:
         return None
     transpose = Op("aten.t", "default", (b,), (), (turned,))
-    return transpose, product._replace(outputs=outputs), outputs[0].shape, outputs[0].stride
+    return transpose, Op(name, "default", taken, (), outputs), outputs[0].shape, outputs[0].stride
