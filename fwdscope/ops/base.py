@@ -105,7 +105,7 @@ def _operands(values: Iterable[Value]) -> list[Operand]:
     for value in values:
         if isinstance(value, Operand):
             found.append(value)
-        elif isinstance(value, tuple):
+        elif isinstance(value, tuple) and value and not isinstance(value[0], int):  # a list is of one kind
             found += _operands(value)
     return found
 
@@ -232,7 +232,8 @@ def find(name: str) -> Rule | None:
 
 def all_operands_and_results(op: Op) -> tuple[int, int]:
     """Each operand once, each result once: the rule of bytes for all that is not a view or a look-up."""
-    return sum([x.nbytes for x in op.operands]), sum([x.nbytes for x in op.outputs])
+    read, written = ([x.itemsize * distinct(x.shape, x.stride) for x in side] for side in (op.operands, op.outputs))
+    return sum(read), sum(written)
 
 
 _Key = TypeVar("_Key")
@@ -327,12 +328,16 @@ def like(x: Operand, shape: Iterable[int] | None = None) -> Operand:
 
 def is_dense(*operands: Operand | None) -> bool:
     """Whether all are contiguous: the case in which every kernel makes a contiguous result."""
-    return all(x is None or x.stride == contiguous(x.shape) for x in operands)
+    given = [x for x in operands if x is not None]
+    return [x.stride for x in given] == [contiguous(x.shape) for x in given]
 
 
 def complex_factor(*operands: Operand | None) -> int:
     """How many real MACs a MAC of these operands is: four where one is complex and both are made so."""
-    return 4 if any(x is not None and is_complex(x.dtype) for x in operands) else 1
+    for x in operands:
+        if x is not None and is_complex(x.dtype):
+            return 4
+    return 1
 
 
 def dimension(dim: int, ndim: int) -> int:

@@ -20,8 +20,10 @@ _DTYPES = {value: name for name in ITEMSIZE if isinstance(value := getattr(torch
 _TORCH = {name: dtype for dtype, name in _DTYPES.items()}
 META = torch.device("meta")
 _PLAIN = (bool, int, float, complex, str)
-# What stands for itself in a call, besides.
-_SIMPLE = frozenset((*_PLAIN, type(None), torch.dtype))
+_LISTS = (tuple, list)
+_ITSELF = frozenset((*_PLAIN, type(None)))
+# What stands for itself in a key.
+_SIMPLE = _ITSELF | {torch.dtype}
 _STRIDED = torch.strided
 
 # What a function mode sees is called with keywords as its caller likes; these are the positions of the ATen schema.
@@ -66,11 +68,13 @@ def _overload(name: str, args: Any) -> str:
 
 def plain(value: Any) -> Value:
     """A value of a call without torch in it."""
+    if type(value) in _ITSELF:
+        return value  # type: ignore[no-any-return]
     if isinstance(value, Tensor):
         return operand(value)
-    if value is None or isinstance(value, _PLAIN):
+    if isinstance(value, _PLAIN):
         return value
-    if isinstance(value, tuple | list):
+    if isinstance(value, _LISTS):
         return tuple(map(plain, value))
     if isinstance(value, torch.dtype):
         return _DTYPES.get(value) or str(value).removeprefix("torch.")
@@ -97,8 +101,8 @@ def _element(dtype: torch.dtype) -> tuple[str, int]:
 def _outputs(result: Any) -> tuple[Operand, ...]:
     if isinstance(result, Tensor):
         return (operand(result),)
-    if isinstance(result, tuple | list):
-        return tuple(x for item in result for x in _outputs(item))
+    if isinstance(result, _LISTS):
+        return tuple([x for item in result for x in _outputs(item)])
     return ()
 
 

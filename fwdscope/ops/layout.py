@@ -111,13 +111,34 @@ def is_dense(shape: Shape, stride: Stride) -> bool:
     return True
 
 
-@lru_cache(maxsize=65536)
 def elementwise(shape: Shape, operands: tuple[tuple[Shape, Stride], ...]) -> Stride:
     """The strides of an element-wise result: the order of dimensions in memory is that of the operands.
 
     After TensorIterator (aten/src/ATen/TensorIterator.cpp) and ``compute_elementwise_output_strides``
     (torch/_prims_common), which agree but for the strides of dimensions of size 1; these are TensorIterator's.
     """
+    rows = contiguous(shape)
+    return rows if _all_in_rows(shape, operands, rows) else _elementwise(shape, operands)
+
+
+def _all_in_rows(shape: Shape, operands: Iterable[tuple[Shape, Stride]], rows: Stride) -> bool:
+    """Whether all are contiguous, and no other order of dimensions can come of it: nearly always so.
+
+    Strides of a contiguous tensor fall from dimension to dimension, but for those of size 1, and one that is repeated
+    has no say. So where one is repeated, the result must have none of size 1 behind its first.
+    """
+    falling = 0 not in shape and 1 not in shape[1:]
+    for own, stride in operands:
+        if own == shape:
+            if stride != rows:
+                return False
+        elif not falling or stride != contiguous(own):
+            return False
+    return True
+
+
+@lru_cache(maxsize=65536)
+def _elementwise(shape: Shape, operands: tuple[tuple[Shape, Stride], ...]) -> Stride:
     strides = [expand(own, stride, shape) for own, stride in operands]
     if all(is_contiguous(shape, s) for s in strides):
         return contiguous(shape)

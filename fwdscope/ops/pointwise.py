@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum, auto
 
-from .base import Op, Operand, Rule, Terms, flops, like, register, rule
+from .base import Op, Operand, Rule, Terms, complex_factor, flops, like, register, rule
 from .layout import broadcast, elementwise
 from .promotion import DEFAULT, ITEMSIZE, UnpromotedError, is_complex, is_floating, is_whole, result_type
 
@@ -41,7 +41,7 @@ class Result:
         """Shape, dtype and strides of the result."""
         values = [value for value in op.arguments[: self.operands] if value is not None]
         tensors = [value for value in values if isinstance(value, Operand)]
-        if not tensors or any(is_complex(x.dtype) for x in tensors):
+        if not tensors or complex_factor(*tensors) > 1:
             return None
         try:
             found = result_type(values)
@@ -66,17 +66,9 @@ class Result:
 
 def made(tensors: Iterable[Operand], dtype: str) -> tuple[Operand, ...] | None:
     """The element-wise result of tensors, in a number type; None where they do not broadcast."""
-    tensors = tuple(tensors)
-    first = tensors[0]
-    if all(x.shape == first.shape and x.stride == first.stride for x in tensors[1:]):
-        shape, tensors = first.shape, (first,)
-    else:
-        found = broadcast(x.shape for x in tensors)
-        if found is None:
-            return None
-        shape = found
-    stride = elementwise(shape, tuple((x.shape, x.stride) for x in tensors))
-    return (Operand(shape, dtype, ITEMSIZE[dtype], stride),)
+    layouts = tuple(dict.fromkeys([(x.shape, x.stride) for x in tensors]))
+    shape = layouts[0][0] if len(layouts) == 1 else broadcast([own for own, _ in layouts])
+    return None if shape is None else (Operand(shape, dtype, ITEMSIZE[dtype], elementwise(shape, layouts)),)
 
 
 # -- what they compute ------------------------------------------------------------------------------------------------
@@ -89,7 +81,7 @@ _COMPLEX = {"add": 2, "sub": 2, "rsub": 2, "neg": 2, "mul": 6, "square": 6, "div
 
 def each(op: Op, count: int, what: str) -> Terms:
     """So many results for each element that comes out."""
-    if any(is_complex(x.dtype) for x in op.operands) or is_complex(op.output.dtype):
+    if complex_factor(*op.operands, op.output) > 1:
         return _complex(op)
     return (flops(what, f"{count}·N" if count != 1 else "N", N=op.output.numel),)
 
