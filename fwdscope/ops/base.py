@@ -232,8 +232,12 @@ def find(name: str) -> Rule | None:
 
 def all_operands_and_results(op: Op) -> tuple[int, int]:
     """Each operand once, each result once: the rule of bytes for all that is not a view or a look-up."""
-    read, written = ([x.itemsize * distinct(x.shape, x.stride) for x in side] for side in (op.operands, op.outputs))
-    return sum(read), sum(written)
+    read = written = 0
+    for shape, _, size, stride in op.operands:
+        read += size * distinct(shape, stride)
+    for shape, _, size, stride in op.outputs:
+        written += size * distinct(shape, stride)
+    return read, written
 
 
 _Key = TypeVar("_Key")

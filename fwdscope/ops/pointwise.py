@@ -27,6 +27,9 @@ class Numbers(Enum):
     ALIKE = auto()  # floating point, all of one type
 
 
+_SAME, _ALL, _FLOAT, _FLOATS, _BOOLEAN, _ALIKE = Numbers
+
+
 # -- what they return -------------------------------------------------------------------------------------------------
 
 
@@ -41,32 +44,32 @@ class Result:
         """Shape, dtype and strides of the result."""
         values = [value for value in op.arguments[: self.operands] if value is not None]
         tensors = [value for value in values if isinstance(value, Operand)]
-        if not tensors or complex_factor(*tensors) > 1:
+        if not tensors:
             return None
         try:
             found = result_type(values)
         except UnpromotedError:
             return None
-        if self.numbers is Numbers.ALIKE and any(x.dtype != found for x in tensors):
+        if is_complex(found) or (self.numbers is _ALIKE and any(x.dtype != found for x in tensors)):
             return None
         dtype = self.dtype(found)
         return None if dtype is None else made(tensors, dtype)
 
     def dtype(self, promoted: str) -> str | None:
         """The number type of the result, from what the arguments are promoted to."""
-        if self.numbers is Numbers.BOOLEAN:
+        if self.numbers is _BOOLEAN:
             return "bool"
         if is_floating(promoted):
             return promoted
-        if self.numbers is Numbers.FLOAT:
+        if self.numbers is _FLOAT:
             return DEFAULT
-        taken = self.numbers is Numbers.ALL or (self.numbers is Numbers.SAME and promoted != "bool")
+        taken = self.numbers is _ALL or (self.numbers is _SAME and promoted != "bool")
         return promoted if taken else None
 
 
 def made(tensors: Iterable[Operand], dtype: str) -> tuple[Operand, ...] | None:
     """The element-wise result of tensors, in a number type; None where they do not broadcast."""
-    layouts = tuple(dict.fromkeys([(x.shape, x.stride) for x in tensors]))
+    layouts = tuple({(x.shape, x.stride): None for x in tensors})
     shape = layouts[0][0] if len(layouts) == 1 else broadcast([own for own, _ in layouts])
     return None if shape is None else (Operand(shape, dtype, ITEMSIZE[dtype], elementwise(shape, layouts)),)
 
@@ -106,7 +109,6 @@ def _table(operands: int, count: int, what: str, names: str, numbers: Numbers | 
     register(names.split(), Rule(terms, None if numbers is None else Result(operands, numbers)))
 
 
-_SAME, _ALL, _FLOAT, _FLOATS, _BOOLEAN, _ALIKE = Numbers
 _TRANSCENDENTAL = "one transcendental"
 
 _table(1, 0, "nothing", "positive", None)
