@@ -17,7 +17,7 @@ from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 from . import formula as formulas
 from .layout import Shape, contiguous, distinct
-from .promotion import DEFAULT, ITEMSIZE, is_complex
+from .promotion import COMPLEX, DEFAULT, ITEMSIZE
 
 
 # Operands and operators are tuples and not dataclasses: they are keys that are made and hashed for every operator of a
@@ -327,7 +327,8 @@ def tensor(shape: Iterable[int], dtype: str, stride: tuple[int, ...] | None = No
 def like(x: Operand, shape: Iterable[int] | None = None) -> Operand:
     """A contiguous result of the dtype of another tensor, and of its shape unless one is given."""
     shape = x.shape if shape is None else tuple(shape)
-    return Operand(shape, x.dtype, x.itemsize, contiguous(shape))
+    # As Operand(…), which is a function of Python's that does this.
+    return tuple.__new__(Operand, (shape, x.dtype, x.itemsize, contiguous(shape)))
 
 
 def is_dense(*operands: Operand | None) -> bool:
@@ -339,7 +340,7 @@ def is_dense(*operands: Operand | None) -> bool:
 def complex_factor(*operands: Operand | None) -> int:
     """How many real MACs a MAC of these operands is: four where one is complex and both are made so."""
     for x in operands:
-        if x is not None and is_complex(x.dtype):
+        if x is not None and x.dtype in COMPLEX:
             return 4
     return 1
 

@@ -22,6 +22,7 @@ _WHOLE = ("uint8", "int8", "int16", "int32", "int64")
 _FLOATS = ("float16", "bfloat16", "float32", "float64")
 _COMPLEX_OF = {"float16": "complex32", "float32": "complex64", "float64": "complex128"}
 _REAL_OF = {value: key for key, value in _COMPLEX_OF.items()}
+COMPLEX = frozenset(_REAL_OF)
 
 
 class UnpromotedError(Exception):
@@ -30,7 +31,7 @@ class UnpromotedError(Exception):
 
 def is_complex(dtype: str) -> bool:
     """Whether its numbers have an imaginary part."""
-    return dtype in _REAL_OF
+    return dtype in COMPLEX
 
 
 def is_floating(dtype: str) -> bool:
