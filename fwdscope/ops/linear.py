@@ -49,7 +49,7 @@ def linear(x: Any, weight: Any, bias: Any = None, turned: bool = True) -> Linear
     known = _LINEAR.get(key, _UNSEEN)
     if known is _UNSEEN:
         known = _worked_out(x, weight, bias)
-        remember(_LINEAR, key, known)
+        remember(_LINEAR, key if known is None else _shared(key, known), known)
     if known is None:
         return None
     transpose, product, shape, stride = known
@@ -85,6 +85,15 @@ def _key(x: Any, weight: Any, bias: Any) -> tuple[Any, ...] | None:
     return (
         x.dtype, x.shape, x.stride(), weight.dtype, weight.shape, weight.stride(), bias.dtype, bias.shape, bias.stride()
     )  # fmt: skip
+
+
+def _shared(key: tuple[Any, ...], known: _Known) -> tuple[Any, ...]:
+    """An equal key of the shapes and strides that the operators hold, so that they are kept once."""
+    *bias, x, _ = known[1].operands
+    shared = list(key)
+    for i, one in enumerate((x, *known[0].operands, *bias)):
+        shared[3 * i + 1], shared[3 * i + 2] = one.shape, one.stride
+    return tuple(shared)
 
 
 # The dispatch keys of a tensor that is on meta and nothing else.
