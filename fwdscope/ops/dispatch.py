@@ -23,7 +23,7 @@ _PLAIN = (bool, int, float, complex, str)
 _LISTS = (tuple, list)
 _ITSELF = frozenset((*_PLAIN, type(None)))
 # What stands for itself in a key.
-_SIMPLE = _ITSELF | {torch.dtype}
+_SIMPLE = _ITSELF | {torch.dtype, torch.layout, torch.memory_format}
 _STRIDED = torch.strided
 
 # What a function mode sees is called with keywords as its caller likes; these are the positions of the ATen schema.
@@ -38,8 +38,8 @@ _DEFAULTS = {"dropout_p": 0.0, "is_causal": False}
 def read(func: Any, args: Any, kwargs: Any, result: Any) -> Op:
     """One call as plain data. ``func`` is an operator of the dispatcher or a function such as ``torch.lstm``."""
     name, overload = _named(func)
-    kwargs = dict(kwargs or {})
     if overload == "function":
+        kwargs = dict(kwargs or {})
         args, overload = _by_position(func.__name__, args, kwargs), _overload(func.__name__, args)
     keywords = tuple((key, plain(kwargs[key])) for key in sorted(kwargs)) if kwargs else ()
     return Op(name, overload, tuple(map(plain, args)), keywords, _outputs(result))
@@ -129,22 +129,26 @@ def run(func: Any, args: Any, kwargs: Any) -> tuple[Any, Op]:
     """Run one operator of the dispatcher: its result, and the call as plain data.
 
     Gives what ``func(*args, **kwargs)`` gives, and raises what it raises; on meta tensors without asking torch where a
-    rule knows the result. The call is the same object for equal calls that have neither keywords nor lists of tensors.
+    rule knows the result. On meta the call is the same object for equal calls, nearly always.
     """
-    key = None if kwargs else _key(func, args)
-    if key is None:
+    key = [func, torch.get_default_dtype()]
+    on_meta = _describe(key, args)
+    if kwargs and on_meta is not None:
+        on_meta = _describe_keywords(key, kwargs, on_meta)
+    if not on_meta:
         return _run_once(func, args, kwargs)
-    known = _KNOWN.get(key)
+    found = tuple(key)
+    known = _KNOWN.get(found)
     if known is None:
-        known = _worked_out(func, args)
-        remember(_KNOWN, key, known)
+        known = _worked_out(func, args, kwargs)
+        remember(_KNOWN, found, known)
     op, stated, other, shape, stride, dtype = known
     if not stated:
-        result = func(*args)
+        result = func(*args, **kwargs) if kwargs else func(*args)
         outputs = _outputs(result)
         if outputs != op.outputs:
             op = op._replace(outputs=outputs)
-            remember(_KNOWN, key, _Known(op, False))
+            remember(_KNOWN, found, _Known(op, False))
         return result, op
     if other:
         return args[0] if op.in_place else make(op.outputs), op
@@ -165,20 +169,21 @@ def _run_once(func: Any, args: Any, kwargs: Any) -> tuple[Any, Op]:
     return (made if _returns_several(func) else made[0]), op
 
 
-# What is known of calls, by :func:`_key`.
+# What is known of calls, by what :func:`_describe` says of them.
 _KNOWN: dict[tuple[Any, ...], _Known] = {}
 
 
-def _key(func: Any, args: Any) -> tuple[Any, ...] | None:
-    """All that decides what an operator on meta is and gives, flat; None where it is not that simple.
+def _describe(key: list[Any], values: Any) -> bool | None:
+    """Put all that decides what an operator on meta is and gives into a key, flat.
+
+    Whether there is a tensor on meta; None where it is not that simple.
 
     What most operators are asked for is found by this, so it is taken from the arguments as they are: to read them as
     plain data first takes longer than all else. Numbers go with their types, since 1 and 1.0 are equal but promote
     differently.
     """
-    key = [func, torch.get_default_dtype()]
     on_meta = False
-    for value in args:
+    for value in values:
         kind = type(value)
         if kind is Tensor or isinstance(value, Tensor):
             if not value.is_meta or value.layout is not _STRIDED:
@@ -189,23 +194,42 @@ def _key(func: Any, args: Any) -> tuple[Any, ...] | None:
             key += kind, value
         elif kind is list or kind is tuple:
             kinds = tuple(map(type, value))
-            if not _SIMPLE.issuperset(kinds):
+            if _SIMPLE.issuperset(kinds):
+                key += kinds, tuple(value)
+                continue
+            key.append(kinds)
+            inside = _describe(key, value)
+            if inside is None:
                 return None
-            key += kinds, tuple(value)
+            on_meta = on_meta or inside
         else:
             return None
-    return tuple(key) if on_meta else None
+    return on_meta
 
 
-def _worked_out(func: Any, args: Any) -> _Known:
+def _describe_keywords(key: list[Any], kwargs: dict[str, Any], on_meta: bool) -> bool | None:
+    """The same of keywords, which may name a device: a tensor is made there, wherever the others are."""
+    for name in sorted(kwargs):
+        value = kwargs[name]
+        if name == "device" and value is not None:
+            if torch.device(value) != META:
+                return None
+            key.append(name)
+            on_meta = True
+        elif type(value) in _SIMPLE:
+            key += name, type(value), value
+        else:
+            return None
+    return on_meta
+
+
+def _worked_out(func: Any, args: Any, kwargs: Any) -> _Known:
     """What is known of a call that was not met before."""
-    name, overload = _named(func)
-    arguments = tuple(map(plain, args))
-    op = Op(name, overload, arguments)
+    op = read(func, args, kwargs, None)
     outputs = _written(op, inferred(op, default_dtype()))
     if outputs is None:
         return _Known(op, False)
-    op = Op(name, overload, arguments, (), outputs)
+    op = op._replace(outputs=outputs)
     if op.in_place or _returns_several(func):
         return _Known(op, True, True)
     shape, dtype, _, stride = outputs[0]
