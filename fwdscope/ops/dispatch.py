@@ -7,6 +7,7 @@ Where a rule states what its operator returns, :func:`run` makes it by ``empty_s
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -85,11 +86,15 @@ def plain(value: Any) -> Value:
 
 def operand(x: Tensor) -> Operand:
     """A tensor's shape, dtype and strides."""
-    shape = tuple(x.shape)
-    stride = x.stride() if x.layout is torch.strided else (0,) * len(shape)
-    name, size = _element(x.dtype)
+    shape = x.shape
+    return laid_out(x.dtype, shape, x.stride() if x.layout is _STRIDED else (0,) * len(shape))
+
+
+def laid_out(dtype: torch.dtype, shape: Sequence[int], stride: tuple[int, ...]) -> Operand:
+    """A tensor of which these are known."""
+    name, size = _element(dtype)
     # As Operand(…), which is a function of Python's that does this.
-    return tuple.__new__(Operand, (shape, name, size, stride))
+    return tuple.__new__(Operand, (tuple(shape), name, size, stride))
 
 
 @cache
