@@ -258,25 +258,31 @@ def remember(memory: dict[_Key, _Kept], key: _Key, value: _Kept) -> None:
     memory[key] = value
 
 
-_COSTS: dict[Op, Cost | None] = {}
+_COSTS: dict[Op, Cost] = {}
 
 
 def cost(op: Op) -> Cost | None:
     """What an operator costs, or None where no rule knows: uncounted, which is not zero."""
     found = find(op.name)
-    if found is not None and found.free:
-        return Cost(0, 0, 0, 0, op)  # sooner said than looked up
-    known = _COSTS.get(op)
-    if known is None and op not in _COSTS:
-        known = _cost(op)
-        remember(_COSTS, op, known)
-    return known
-
-
-def _cost(op: Op) -> Cost | None:
-    found = find(op.name)
     if found is None:
         return None
+    if found.free:
+        return Cost(0, 0, 0, 0, op)  # sooner said than looked up
+    known = _COSTS.get(op)
+    if known is None:
+        known = _cost(op, found)
+        if known is not None:
+            remember(_COSTS, op, known)
+        return known
+    # Calls may be equal and cost differently: a product with 2.0 and one with 2 + 0j.
+    return known if known.op is op or _kinds(known.op) == _kinds(op) else _cost(op, found)
+
+
+def _kinds(op: Op) -> list[type]:
+    return [*map(type, op.arguments), *[type(value) for _, value in op.keywords]]
+
+
+def _cost(op: Op, found: Rule) -> Cost | None:
     terms = found.terms(op)
     if terms is None:
         return None
