@@ -10,14 +10,14 @@ for every other arithmetic result, none for moving data.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 from . import formula as formulas
 from .layout import Shape, contiguous, distinct
-from .promotion import DEFAULT, ITEMSIZE, is_complex
+from .promotion import COMPLEX, DEFAULT, ITEMSIZE
 
 
 # Operands and operators are tuples and not dataclasses: they are keys that are made and hashed for every operator of a
@@ -86,12 +86,13 @@ class Op(NamedTuple):
         return self.outputs[0]
 
     @property
-    def operands(self) -> Iterator[Operand]:
+    def operands(self) -> list[Operand]:
         """All tensors that go in, those inside lists too, but for the ``out`` of an out variant."""
-        yield from _operands(self.arguments)
+        found = _operands(self.arguments)
         for name, value in self.keywords:
             if name != "out":
-                yield from _operands((value,))
+                found += _operands((value,))
+        return found
 
     @property
     def in_place(self) -> bool:
@@ -99,16 +100,17 @@ class Op(NamedTuple):
         return self.name[-1] == "_" and self.name[-2] != "_"
 
 
-def _operands(values: Iterable[Value]) -> Iterator[Operand]:
+def _operands(values: Iterable[Value]) -> list[Operand]:
+    found = []
     for value in values:
         if isinstance(value, Operand):
-            yield value
-        elif isinstance(value, tuple):
-            yield from _operands(value)
+            found.append(value)
+        elif isinstance(value, tuple) and value and not isinstance(value[0], int):  # a list is of one kind
+            found += _operands(value)
+    return found
 
 
-@dataclass(frozen=True, slots=True)
-class Term:
+class Term(NamedTuple):
     """A part of an operator's arithmetic: what it is, its formula, and the numbers to put in.
 
     The formula is that of the MACs where ``macs`` is not zero, else that of the FLOPs.
@@ -129,31 +131,38 @@ class Term:
 def macs(what: str, formula: str, **numbers: int) -> Term:
     """A term of multiply-accumulates, each two FLOPs."""
     count = formulas.value(formula, numbers)
-    return Term(what, formula, numbers, count, 2 * count)
+    # As Term(…), which is a function of Python's that does this.
+    return tuple.__new__(Term, (what, formula, numbers, count, 2 * count))
 
 
 def flops(what: str, formula: str, **numbers: int) -> Term:
     """A term of other arithmetic results."""
-    return Term(what, formula, numbers, 0, formulas.value(formula, numbers))
+    return tuple.__new__(Term, (what, formula, numbers, 0, formulas.value(formula, numbers)))
 
 
-@dataclass(frozen=True, slots=True)
-class Cost:
-    """What one operator costs: its arithmetic term by term, and the bytes that it reads and writes."""
+class Cost(NamedTuple):
+    """What one operator costs: its arithmetic, and the bytes that it reads and writes.
 
-    terms: tuple[Term, ...]
+    ``macs`` are the multiply-accumulates of matrix products and convolutions; ``flops`` counts two for each of them,
+    and one for every other arithmetic result.
+    """
+
+    macs: int
+    flops: int
     bytes_read: int
     bytes_written: int
+    op: Op
 
     @property
-    def macs(self) -> int:
-        """Multiply-accumulates of matrix products and convolutions."""
-        return sum([term.macs for term in self.terms])
+    def terms(self) -> tuple[Term, ...]:
+        """Its arithmetic term by term.
 
-    @property
-    def flops(self) -> int:
-        """Two for each MAC, and one for every other arithmetic result."""
-        return sum([term.flops for term in self.terms])
+        Made anew whenever they are asked for: that is done for few operators, and in a long trace terms would be most
+        of what is kept.
+        """
+        found = find(self.op.name)
+        terms = None if found is None else found.terms(self.op)
+        return tuple([term for term in terms or () if term.flops])
 
     @property
     def formula(self) -> str:
@@ -163,9 +172,10 @@ class Cost:
     @property
     def text(self) -> str:
         """The FLOPs in symbols, with the numbers put in, and the sum: ``2·M·K·N + M·N = 2·4·5·6 + 4·6 = 264``."""
-        if not self.terms:
+        terms = self.terms
+        if not terms:
             return "0"
-        numbers = " + ".join(formulas.with_numbers(term.flops_formula, term.numbers) for term in self.terms)
+        numbers = " + ".join(formulas.with_numbers(term.flops_formula, term.numbers) for term in terms)
         steps = (self.formula, numbers, f"{self.flops:,}")
         return " = ".join(step for i, step in enumerate(steps) if i == 0 or step != steps[i - 1])
 
@@ -182,6 +192,8 @@ class Rule:
     terms: Callable[[Op], Terms]
     output: Output | None = None
     traffic: Traffic | None = None
+    # Whether it computes nothing and touches no memory, as a view.
+    free: bool = False
 
 
 RULES: dict[str, Rule] = {}
@@ -222,20 +234,64 @@ def find(name: str) -> Rule | None:
 
 def all_operands_and_results(op: Op) -> tuple[int, int]:
     """Each operand once, each result once: the rule of bytes for all that is not a view or a look-up."""
-    return sum([x.nbytes for x in op.operands]), sum([x.nbytes for x in op.outputs])
+    read = written = 0
+    for shape, _, size, stride in op.operands:
+        read += size * distinct(shape, stride)
+    for shape, _, size, stride in op.outputs:
+        written += size * distinct(shape, stride)
+    return read, written
 
 
-@lru_cache(maxsize=65536)
+_Key = TypeVar("_Key")
+_Kept = TypeVar("_Kept")
+_MOST = 65536
+
+
+def remember(memory: dict[_Key, _Kept], key: _Key, value: _Kept) -> None:
+    """Put what was worked out into a memory of a bounded size.
+
+    A plain dictionary keeps no more than the key and the value. What ``lru_cache`` keeps beside them is as much again
+    to be looked through for circles.
+    """
+    if len(memory) >= _MOST:
+        memory.clear()
+    memory[key] = value
+
+
+_COSTS: dict[Op, Cost] = {}
+
+
 def cost(op: Op) -> Cost | None:
     """What an operator costs, or None where no rule knows: uncounted, which is not zero."""
     found = find(op.name)
     if found is None:
         return None
+    if found.free:
+        return Cost(0, 0, 0, 0, op)  # sooner said than looked up
+    known = _COSTS.get(op)
+    if known is None:
+        known = _cost(op, found)
+        if known is not None:
+            remember(_COSTS, op, known)
+        return known
+    # Calls may be equal and cost differently: a product with 2.0 and one with 2 + 0j.
+    return known if known.op is op or _kinds(known.op) == _kinds(op) else _cost(op, found)
+
+
+def _kinds(op: Op) -> list[type]:
+    return [*map(type, op.arguments), *[type(value) for _, value in op.keywords]]
+
+
+def _cost(op: Op, found: Rule) -> Cost | None:
     terms = found.terms(op)
     if terms is None:
         return None
+    macs = flops = 0
+    for term in terms:
+        macs += term.macs
+        flops += term.flops
     read, written = (found.traffic or all_operands_and_results)(op)
-    return Cost(tuple([term for term in terms if term.flops]), read, written)
+    return Cost(macs, flops, read, written, op)
 
 
 def infer(op: Op, default_dtype: str = "float32") -> tuple[Operand, ...] | None:
@@ -253,14 +309,24 @@ def infer(op: Op, default_dtype: str = "float32") -> tuple[Operand, ...] | None:
 def _infer(
     name: str, overload: str, keywords: tuple[tuple[str, Value], ...], default_dtype: str, *arguments: Value
 ) -> tuple[Operand, ...] | None:
-    found = find(name)
-    if found is None or found.output is None or any(key == "out" for key, _ in keywords):
+    return inferred(Op(name, overload, arguments, keywords), default_dtype)
+
+
+def inferred(op: Op, default_dtype: str) -> tuple[Operand, ...] | None:
+    """As :func:`infer`, without a memory: for a caller that has one."""
+    found = find(op.name)
+    if found is None or found.output is None or (op.keywords and any(key == "out" for key, _ in op.keywords)):
         return None
-    outputs = found.output(Op(name, overload, arguments, keywords))
+    outputs = found.output(op)
     if outputs is None:
         return None
+    for x in outputs:
+        if x.dtype == DEFAULT:
+            break
+    else:
+        return outputs
     size = ITEMSIZE[default_dtype]
-    return tuple(x._replace(dtype=default_dtype, itemsize=size) if x.dtype == DEFAULT else x for x in outputs)
+    return tuple([x._replace(dtype=default_dtype, itemsize=size) if x.dtype == DEFAULT else x for x in outputs])
 
 
 def tensor(shape: Iterable[int], dtype: str, stride: tuple[int, ...] | None = None) -> Operand:
@@ -272,17 +338,22 @@ def tensor(shape: Iterable[int], dtype: str, stride: tuple[int, ...] | None = No
 def like(x: Operand, shape: Iterable[int] | None = None) -> Operand:
     """A contiguous result of the dtype of another tensor, and of its shape unless one is given."""
     shape = x.shape if shape is None else tuple(shape)
-    return Operand(shape, x.dtype, x.itemsize, contiguous(shape))
+    # As Operand(…), which is a function of Python's that does this.
+    return tuple.__new__(Operand, (shape, x.dtype, x.itemsize, contiguous(shape)))
 
 
 def is_dense(*operands: Operand | None) -> bool:
     """Whether all are contiguous: the case in which every kernel makes a contiguous result."""
-    return all(x is None or x.stride == contiguous(x.shape) for x in operands)
+    given = [x for x in operands if x is not None]
+    return [x.stride for x in given] == [contiguous(x.shape) for x in given]
 
 
 def complex_factor(*operands: Operand | None) -> int:
     """How many real MACs a MAC of these operands is: four where one is complex and both are made so."""
-    return 4 if any(x is not None and is_complex(x.dtype) for x in operands) else 1
+    for x in operands:
+        if x is not None and x.dtype in COMPLEX:
+            return 4
+    return 1
 
 
 def dimension(dim: int, ndim: int) -> int:

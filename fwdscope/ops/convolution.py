@@ -6,40 +6,46 @@ A MAC is a tap times an input channel that the output sees; the bias is one sum 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from functools import cache
 
 from .base import Op, Operand, Term, Terms, complex_factor, flops, like, macs, rule
 
-_AXES = {1: ("L",), 2: ("H", "W"), 3: ("D", "H", "W")}
 _SPATIAL = {1: "L_{}", 2: "H_{}·W_{}", 3: "D_{}·H_{}·W_{}"}
 _KERNEL = {1: "k", 2: "k_h·k_w", 3: "k_d·k_h·k_w"}
 
 
+@cache
+def _formula(d: int, transposed: bool, grouped: bool) -> tuple[str, tuple[str, ...]]:
+    """Of so many dimensions, and its symbols in order."""
+    name, other = ("in", "out") if transposed else ("out", "in")
+    spatial = _SPATIAL[d].replace("{}", name)
+    symbols = ("N", f"C_{name}", *spatial.split("·"), f"C_{other}", *_KERNEL[d].split("·"))
+    formula = f"N·C_{name}·{spatial}·C_{other}·{_KERNEL[d]}"
+    return (f"{formula}/groups", (*symbols, "groups")) if grouped else (formula, symbols)
+
+
 def _terms(
     x: Operand, weight: Operand, bias: Operand | None, out: Operand, groups: int, transposed: bool
-) -> Iterator[Term]:
+) -> list[Term]:
     """Of a batch or a single sample; the weight is (C_out, C_in/groups, …), transposed (C_in, C_out/groups, …)."""
     d = len(weight.shape) - 2
     side, seen = (x, out) if transposed else (out, x)
-    name, other = ("in", "out") if transposed else ("out", "in")
-    batch = math.prod(side.shape[: -d - 1])
-    numbers = {"N": batch, f"C_{name}": side.shape[-d - 1], f"C_{other}": seen.shape[-d - 1]}
-    numbers |= {f"{axis}_{name}": size for axis, size in zip(_AXES[d], side.shape[-d:], strict=True)}
-    numbers |= dict(zip(_KERNEL[d].split("·"), weight.shape[2:], strict=True))
-    formula = f"N·C_{name}·{_SPATIAL[d].replace('{}', name)}·C_{other}·{_KERNEL[d]}"
-    if groups != 1:
-        formula, numbers["groups"] = f"{formula}/groups", groups
+    formula, symbols = _formula(d, transposed, groups != 1)
+    sizes = (math.prod(side.shape[: -d - 1]), *side.shape[-d - 1 :], seen.shape[-d - 1], *weight.shape[2:], groups)
+    numbers = dict(zip(symbols, sizes, strict=False))  # of which groups is left out where it is 1
     parts = complex_factor(x, weight)
-    yield macs("convolution", f"{parts}·{formula}" if parts > 1 else formula, **numbers)
-    if bias is not None:
-        yield _bias(out, d, parts)
+    found = [macs("convolution", f"{parts}·{formula}" if parts > 1 else formula, **numbers)]
+    return found if bias is None else [*found, _bias(out, d, parts)]
+
+
+_BIAS = {d: f"N·C_out·{spatial.replace('{}', 'out')}" for d, spatial in _SPATIAL.items()}
 
 
 def _bias(out: Operand, d: int, parts: int) -> Term:
-    sizes = {f"{axis}_out": size for axis, size in zip(_AXES[d], out.shape[-d:], strict=True)}
-    formula = f"N·C_out·{_SPATIAL[d].replace('{}', 'out')}"
-    formula = formula if parts == 1 else f"2·{formula}"
-    return flops("bias", formula, N=math.prod(out.shape[: -d - 1]), C_out=out.shape[-d - 1], **sizes)
+    formula = _BIAS[d] if parts == 1 else f"2·{_BIAS[d]}"
+    sizes = (math.prod(out.shape[: -d - 1]), *out.shape[-d - 1 :])
+    return flops("bias", formula, **dict(zip(_BIAS[d].split("·"), sizes, strict=True)))
 
 
 def _full(sizes: Sequence[int], d: int) -> Sequence[int]:
@@ -47,15 +53,17 @@ def _full(sizes: Sequence[int], d: int) -> Sequence[int]:
     return tuple(sizes) * d if len(sizes) == 1 else sizes
 
 
-def _lengths(op: Op, d: int) -> Iterator[int]:
+def _lengths(op: Op, d: int) -> list[int]:
     """⌊(n + 2·padding - dilation·(k - 1) - 1) / stride⌋ + 1; its inverse plus the output padding where transposed."""
-    x, weight = op.operand(0), op.operand(1)
-    settings = zip(*(_full(op.at(i), d) for i in (3, 4, 5, 7)), strict=True)
-    for n, k, (stride, padding, dilation, more) in zip(x.shape[2:], weight.shape[2:], settings, strict=True):
-        if op.at(6):
-            yield (n - 1) * stride - 2 * padding + dilation * (k - 1) + more + 1
+    x, weight, transposed = op.operand(0), op.operand(1), op.at(6)
+    found = []
+    settings = [_full(op.at(i), d) for i in (3, 4, 5, 7)]
+    for n, k, stride, padding, dilation, more in zip(x.shape[2:], weight.shape[2:], *settings, strict=True):
+        if transposed:
+            found.append((n - 1) * stride - 2 * padding + dilation * (k - 1) + more + 1)
         else:
-            yield (n + 2 * padding - dilation * (k - 1) - 1) // stride + 1
+            found.append((n + 2 * padding - dilation * (k - 1) - 1) // stride + 1)
+    return found
 
 
 def _output(op: Op) -> tuple[Operand, ...] | None:
@@ -64,7 +72,7 @@ def _output(op: Op) -> tuple[Operand, ...] | None:
     channels = weight.shape[1] * groups if transposed else weight.shape[0]
     fits = (
         len(x.shape) == d + 2
-        and d in _AXES
+        and d in _SPATIAL
         and x.shape[1] == (weight.shape[0] if transposed else weight.shape[1] * groups)
         and weight.shape[0] % groups == 0
         and x.dtype == weight.dtype
@@ -72,7 +80,7 @@ def _output(op: Op) -> tuple[Operand, ...] | None:
     )
     if not fits or 0 in x.shape or 0 in weight.shape:
         return None
-    lengths = tuple(_lengths(op, d))
+    lengths = _lengths(op, d)
     return (like(x, (x.shape[0], channels, *lengths)),) if min(lengths) > 0 else None
 
 

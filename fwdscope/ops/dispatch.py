@@ -7,21 +7,24 @@ Where a rule states what its operator returns, :func:`run` makes it by ``empty_s
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from functools import cache
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from .base import Op, Operand, Value, infer
+from .base import Op, Operand, Value, infer, inferred, remember
 from .promotion import ITEMSIZE
 
 _DTYPES = {value: name for name in ITEMSIZE if isinstance(value := getattr(torch, name, None), torch.dtype)}
 _TORCH = {name: dtype for dtype, name in _DTYPES.items()}
 META = torch.device("meta")
 _PLAIN = (bool, int, float, complex, str)
-# What stands for itself in a call, besides.
-_SIMPLE = frozenset((*_PLAIN, type(None), torch.dtype))
+_LISTS = (tuple, list)
+_ITSELF = frozenset((*_PLAIN, type(None)))
+# What stands for itself in a key.
+_SIMPLE = _ITSELF | {torch.dtype, torch.layout, torch.memory_format}
 _STRIDED = torch.strided
 
 # What a function mode sees is called with keywords as its caller likes; these are the positions of the ATen schema.
@@ -36,8 +39,8 @@ _DEFAULTS = {"dropout_p": 0.0, "is_causal": False}
 def read(func: Any, args: Any, kwargs: Any, result: Any) -> Op:
     """One call as plain data. ``func`` is an operator of the dispatcher or a function such as ``torch.lstm``."""
     name, overload = _named(func)
-    kwargs = dict(kwargs or {})
     if overload == "function":
+        kwargs = dict(kwargs or {})
         args, overload = _by_position(func.__name__, args, kwargs), _overload(func.__name__, args)
     keywords = tuple((key, plain(kwargs[key])) for key in sorted(kwargs)) if kwargs else ()
     return Op(name, overload, tuple(map(plain, args)), keywords, _outputs(result))
@@ -66,11 +69,13 @@ def _overload(name: str, args: Any) -> str:
 
 def plain(value: Any) -> Value:
     """A value of a call without torch in it."""
+    if type(value) in _ITSELF:
+        return value  # type: ignore[no-any-return]
     if isinstance(value, Tensor):
         return operand(value)
-    if value is None or isinstance(value, _PLAIN):
+    if isinstance(value, _PLAIN):
         return value
-    if isinstance(value, tuple | list):
+    if isinstance(value, _LISTS):
         return tuple(map(plain, value))
     if isinstance(value, torch.dtype):
         return _DTYPES.get(value) or str(value).removeprefix("torch.")
@@ -81,11 +86,15 @@ def plain(value: Any) -> Value:
 
 def operand(x: Tensor) -> Operand:
     """A tensor's shape, dtype and strides."""
-    shape = tuple(x.shape)
-    stride = x.stride() if x.layout is torch.strided else (0,) * len(shape)
-    name, size = _element(x.dtype)
+    shape = x.shape
+    return laid_out(x.dtype, shape, x.stride() if x.layout is _STRIDED else (0,) * len(shape))
+
+
+def laid_out(dtype: torch.dtype, shape: Sequence[int], stride: tuple[int, ...]) -> Operand:
+    """A tensor of which these are known."""
+    name, size = _element(dtype)
     # As Operand(…), which is a function of Python's that does this.
-    return tuple.__new__(Operand, (shape, name, size, stride))
+    return tuple.__new__(Operand, (tuple(shape), name, size, stride))
 
 
 @cache
@@ -97,8 +106,8 @@ def _element(dtype: torch.dtype) -> tuple[str, int]:
 def _outputs(result: Any) -> tuple[Operand, ...]:
     if isinstance(result, Tensor):
         return (operand(result),)
-    if isinstance(result, tuple | list):
-        return tuple(x for item in result for x in _outputs(item))
+    if isinstance(result, _LISTS):
+        return tuple([x for item in result for x in _outputs(item)])
     return ()
 
 
@@ -112,7 +121,7 @@ class _Known(NamedTuple):
     """A call that was met before, and how its result is made: one tensor as ``shape``, ``stride`` and ``dtype`` say."""
 
     op: Op
-    # Whether a rule states its results; else torch is asked, and ``op`` has none yet.
+    # Whether a rule states its results; else torch is asked, and those of ``op`` are what it answered last.
     stated: bool
     # Whether its results are several or its argument, and are not made by the fields below.
     other: bool = False
@@ -125,19 +134,27 @@ def run(func: Any, args: Any, kwargs: Any) -> tuple[Any, Op]:
     """Run one operator of the dispatcher: its result, and the call as plain data.
 
     Gives what ``func(*args, **kwargs)`` gives, and raises what it raises; on meta tensors without asking torch where a
-    rule knows the result. The call is the same object for equal calls that have neither keywords nor lists of tensors.
+    rule knows the result. On meta the call is the same object for equal calls, nearly always.
     """
-    key = None if kwargs else _key(func, args)
-    if key is None:
+    key = [func, torch.get_default_dtype()]
+    on_meta = _describe(key, args)
+    if kwargs and on_meta is not None:
+        on_meta = _describe_keywords(key, kwargs, on_meta)
+    if not on_meta:
         return _run_once(func, args, kwargs)
-    known = _KNOWN.get(key)
+    found = tuple(key)
+    known = _KNOWN.get(found)
     if known is None:
-        known = _worked_out(func, args)
-        remember(_KNOWN, key, known)
+        known = _worked_out(func, args, kwargs)
+        remember(_KNOWN, found, known)
     op, stated, other, shape, stride, dtype = known
     if not stated:
-        result = func(*args)
-        return result, _called(key, op, result)
+        result = func(*args, **kwargs) if kwargs else func(*args)
+        outputs = _outputs(result)
+        if outputs != op.outputs:
+            op = op._replace(outputs=outputs)
+            remember(_KNOWN, found, _Known(op, False))
+        return result, op
     if other:
         return args[0] if op.in_place else make(op.outputs), op
     return torch.empty_strided(shape, stride, dtype=dtype, device=META), op
@@ -146,7 +163,7 @@ def run(func: Any, args: Any, kwargs: Any) -> tuple[Any, Op]:
 def _run_once(func: Any, args: Any, kwargs: Any) -> tuple[Any, Op]:
     """As :func:`run`, of a call that is not remembered."""
     op = read(func, args, kwargs, None)
-    outputs = _stated(op, default_dtype()) if _on_meta(args, kwargs) else None
+    outputs = _written(op, infer(op, default_dtype())) if _on_meta(args, kwargs) else None
     if outputs is None:
         result = func(*args, **(kwargs or {}))
         return result, op._replace(outputs=_outputs(result))
@@ -157,22 +174,21 @@ def _run_once(func: Any, args: Any, kwargs: Any) -> tuple[Any, Op]:
     return (made if _returns_several(func) else made[0]), op
 
 
-# What is known of calls, by :func:`_key`; and those that torch answered, by this and the answer.
+# What is known of calls, by what :func:`_describe` says of them.
 _KNOWN: dict[tuple[Any, ...], _Known] = {}
-_CALLED: dict[tuple[Any, ...], Op] = {}
-_MOST = 65536
 
 
-def _key(func: Any, args: Any) -> tuple[Any, ...] | None:
-    """All that decides what an operator on meta is and gives, flat; None where it is not that simple.
+def _describe(key: list[Any], values: Any) -> bool | None:
+    """Put all that decides what an operator on meta is and gives into a key, flat.
+
+    Whether there is a tensor on meta; None where it is not that simple.
 
     What most operators are asked for is found by this, so it is taken from the arguments as they are: to read them as
     plain data first takes longer than all else. Numbers go with their types, since 1 and 1.0 are equal but promote
     differently.
     """
-    key = [func, torch.get_default_dtype()]
     on_meta = False
-    for value in args:
+    for value in values:
         kind = type(value)
         if kind is Tensor or isinstance(value, Tensor):
             if not value.is_meta or value.layout is not _STRIDED:
@@ -183,25 +199,39 @@ def _key(func: Any, args: Any) -> tuple[Any, ...] | None:
             key += kind, value
         elif kind is list or kind is tuple:
             kinds = tuple(map(type, value))
-            if not _SIMPLE.issuperset(kinds):
+            if _SIMPLE.issuperset(kinds):
+                key += kinds, tuple(value)
+                continue
+            key.append(kinds)
+            inside = _describe(key, value)
+            if inside is None:
                 return None
-            key += kinds, tuple(value)
+            on_meta = on_meta or inside
         else:
             return None
-    return tuple(key) if on_meta else None
+    return on_meta
 
 
-def remember(memory: dict[tuple[Any, ...], Any], key: tuple[Any, ...], value: Any) -> None:
-    """Put what was worked out into a memory of a bounded size."""
-    if len(memory) >= _MOST:
-        memory.clear()
-    memory[key] = value
+def _describe_keywords(key: list[Any], kwargs: dict[str, Any], on_meta: bool) -> bool | None:
+    """The same of keywords, which may name a device: a tensor is made there, wherever the others are."""
+    for name in sorted(kwargs):
+        value = kwargs[name]
+        if name == "device" and value is not None:
+            if torch.device(value) != META:
+                return None
+            key.append(name)
+            on_meta = True
+        elif type(value) in _SIMPLE:
+            key += name, type(value), value
+        else:
+            return None
+    return on_meta
 
 
-def _worked_out(func: Any, args: Any) -> _Known:
+def _worked_out(func: Any, args: Any, kwargs: Any) -> _Known:
     """What is known of a call that was not met before."""
-    op = Op(*_named(func), tuple(map(plain, args)))
-    outputs = _stated(op, default_dtype())
+    op = read(func, args, kwargs, None)
+    outputs = _written(op, inferred(op, default_dtype()))
     if outputs is None:
         return _Known(op, False)
     op = op._replace(outputs=outputs)
@@ -211,20 +241,8 @@ def _worked_out(func: Any, args: Any) -> _Known:
     return _Known(op, True, False, shape, stride, _TORCH[dtype])
 
 
-def _called(key: tuple[Any, ...], op: Op, result: Any) -> Op:
-    """A call with the results that torch gave: one object for equal calls."""
-    outputs = _outputs(result)
-    answered = *key, outputs
-    called = _CALLED.get(answered)
-    if called is None:
-        called = op._replace(outputs=outputs)
-        remember(_CALLED, answered, called)
-    return called
-
-
-def _stated(op: Op, default: str) -> tuple[Operand, ...] | None:
-    """The results that the rule of a call states, where there is one."""
-    outputs = infer(op, default)
+def _written(op: Op, outputs: tuple[Operand, ...] | None) -> tuple[Operand, ...] | None:
+    """The results that the rule of a call states, where there is one; in place that is the first argument."""
     if outputs is not None and op.in_place:
         this = op.operand()
         return (this,) if (outputs[0].shape, outputs[0].dtype) == (this.shape, this.dtype) else None

@@ -17,7 +17,9 @@ _WORDS = {"__builtins__": {}, "round": round, "ceil": math.ceil, "log2": lambda 
 _SYMBOL = re.compile(r"[A-Za-z_][A-Za-z_0-9]*")
 
 
-@cache
+_CODES: dict[str, CodeType] = {}
+
+
 def _code(formula: str) -> CodeType:
     return compile(formula.replace("·", "*").replace("/", "//"), f"<{formula}>", "eval")
 
@@ -27,7 +29,10 @@ def value(formula: str, numbers: Mapping[str, int]) -> int:
 
     Formulas are literals of this package, never text of a user.
     """
-    return int(eval(_code(formula), _WORDS, numbers))
+    code = _CODES.get(formula)
+    if code is None:
+        code = _CODES[formula] = _code(formula)
+    return int(eval(code, _WORDS, numbers))
 
 
 @cache

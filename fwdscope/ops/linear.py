@@ -21,11 +21,11 @@ from torch._C import (
 from torch._C._functorch import peek_interpreter_stack
 from torch.nn import Parameter
 
-from .base import Op, infer
-from .dispatch import META, default_dtype, operand, remember
+from .base import Op, Operand, inferred, remember
+from .dispatch import META, default_dtype, laid_out
 
 # The product has to be one that these are multiplied in as they are: of complex ones conjugates are made first.
-_DTYPES = frozenset((torch.float32, torch.float64, torch.float16, torch.bfloat16))
+_DTYPES = frozenset(("float32", "float64", "float16", "bfloat16"))
 
 
 class Linear(NamedTuple):
@@ -48,7 +48,7 @@ def linear(x: Any, weight: Any, bias: Any = None, turned: bool = True) -> Linear
         return None
     known = _LINEAR.get(key, _UNSEEN)
     if known is _UNSEEN:
-        known = _worked_out(x, weight, bias)
+        known = _worked_out(*_operands(key))
         remember(_LINEAR, key, known)
     if known is None:
         return None
@@ -102,21 +102,21 @@ def is_plain(tensor: Any) -> bool:
     return (kind is Tensor or kind is Parameter) and _dispatch_keys(tensor).raw_repr() == _PLAIN_KEYS
 
 
-def _worked_out(x: Tensor, weight: Tensor, bias: Tensor | None) -> _Known | None:
+def _operands(key: tuple[Any, ...]) -> list[Operand]:
+    """The tensors that a key tells of; it has asked them for all that they are known by."""
+    return [laid_out(*key[i : i + 3]) for i in range(0, len(key), 3)]
+
+
+def _worked_out(x: Operand, weight: Operand, bias: Operand | None = None) -> _Known | None:
     """Both operators of a call that was not met before."""
-    if x.dim() != 2 or weight.dim() != 2 or x.dtype not in _DTYPES or weight.dtype is not x.dtype:
+    if len(x.shape) != 2 or len(weight.shape) != 2 or x.dtype not in _DTYPES or weight.dtype != x.dtype:
         return None
-    if bias is not None and (bias.dim() != 1 or bias.dtype is not x.dtype):
+    if bias is not None and (len(bias.shape) != 1 or bias.dtype != x.dtype):
         return None
-    a, b = operand(x), operand(weight)
-    turned = b._replace(shape=b.shape[::-1], stride=b.stride[::-1])
-    product = (
-        Op("aten.mm", "default", (a, turned))
-        if bias is None
-        else Op("aten.addmm", "default", (operand(bias), a, turned))
-    )
-    outputs = infer(product, default_dtype())
+    turned = Operand(weight.shape[::-1], weight.dtype, weight.itemsize, weight.stride[::-1])
+    name, taken = ("aten.mm", (x, turned)) if bias is None else ("aten.addmm", (bias, x, turned))
+    outputs = inferred(Op(name, "default", taken), default_dtype())
     if outputs is None:
         return None
-    transpose = Op("aten.t", "default", (b,), (), (turned,))
-    return transpose, product._replace(outputs=outputs), outputs[0].shape, outputs[0].stride
+    transpose = Op("aten.t", "default", (weight,), (), (turned,))
+    return transpose, Op(name, "default", taken, (), outputs), outputs[0].shape, outputs[0].stride

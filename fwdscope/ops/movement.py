@@ -57,7 +57,7 @@ def _from_source(op: Op) -> tuple[int, int]:
     return sum(x.nbytes for x in sources), min(written, sources[-1].nbytes) if sources else written
 
 
-register(_VIEWS.split(), Rule(_nothing, traffic=_untouched))
+register(_VIEWS.split(), Rule(_nothing, traffic=_untouched, free=True))
 register(("_local_scalar_dense", "item"), Rule(_nothing))
 
 

@@ -15,15 +15,16 @@ def _standardised(rows: int, n: int) -> Term:
     return flops("mean, difference, square, mean, +eps, rsqrt, product", "R·(5·n + 2)", R=rows, n=n)
 
 
-def _affine(op: Op, n: int, weight: int = 2, bias: int = 3) -> Iterator[Term]:
-    for what, position in (("weight", weight), ("bias", bias)):
-        if op.at(position) is not None:
-            yield flops(what, "N", N=n)
+def _affine(op: Op, n: int, weight: int = 2, bias: int = 3) -> list[Term]:
+    given = (("weight", weight), ("bias", bias))
+    return [flops(what, "N", N=n) for what, position in given if op.at(position) is not None]
 
 
-def _same_type(*operands: Operand | None) -> bool:
-    given = [x for x in operands if x is not None]
-    return is_floating(given[0].dtype) and len({x.dtype for x in given}) == 1
+def _same_type(x: Operand, *others: Operand | None) -> bool:
+    for other in others:
+        if other is not None and other.dtype != x.dtype:
+            return False
+    return is_floating(x.dtype)
 
 
 def _layer_norm_output(op: Op) -> tuple[Operand, ...] | None:
@@ -36,11 +37,10 @@ def _layer_norm_output(op: Op) -> tuple[Operand, ...] | None:
 
 
 @rule("native_layer_norm", output=_layer_norm_output)
-def layer_norm(op: Op) -> Iterator[Term]:
+def layer_norm(op: Op) -> Terms:
     """Over the last dimensions, then weight and bias."""
-    x, n = op.operand(), math.prod(op.at(1))
-    yield _standardised(x.numel // n if n else 0, n)
-    yield from _affine(op, x.numel)
+    elements, n = op.operand().numel, math.prod(op.at(1))
+    return [_standardised(elements // n if n else 0, n), *_affine(op, elements)]
 
 
 @rule("layer_norm")
@@ -78,17 +78,16 @@ def group_norm(op: Op) -> Iterator[Term]:
     yield from _affine(op, x.numel, 1, 2)
 
 
-def _batch_norm(op: Op, training: bool, running: bool) -> Iterator[Term]:
+def _batch_norm(op: Op, training: bool, running: bool) -> list[Term]:
     x = op.operand()
-    channels = x.shape[1]
-    if training:
-        yield _standardised(channels, x.numel // channels if channels else 0)
-        if running:
-            yield flops("running mean and variance: two products and a sum each", "6·C", C=channels)
+    elements, channels = x.numel, x.shape[1]
+    if not training:
+        found = [flops("difference, product", "2·N", N=elements), flops("+eps, rsqrt", "2·C", C=channels)]
     else:
-        yield flops("difference, product", "2·N", N=x.numel)
-        yield flops("+eps, rsqrt", "2·C", C=channels)
-    yield from _affine(op, x.numel, 1, 2)
+        found = [_standardised(channels, elements // channels if channels else 0)]
+        if running:
+            found.append(flops("running mean and variance: two products and a sum each", "6·C", C=channels))
+    return found + _affine(op, elements, 1, 2)
 
 
 def _batch_norm_output(op: Op) -> tuple[Operand, ...] | None:
@@ -98,9 +97,10 @@ def _batch_norm_output(op: Op) -> tuple[Operand, ...] | None:
     if training is not False and (training is not True or x.dtype not in ("float32", "float64")):
         return None
     given = [s for s in settings if isinstance(s, Operand)]
-    if len(x.shape) < 2 or not _same_type(x, *given) or any(s.shape != x.shape[1:2] for s in given):
+    channels = x.shape[1:2]
+    if not channels or not _same_type(x, *given) or not {channels}.issuperset([s.shape for s in given]):
         return None
-    saved = like(x, x.shape[1:2] if training else (0,))
+    saved = like(x, channels if training else (0,))
     out = made((x,), x.dtype)
     return None if out is None else (*out, saved, saved)
 

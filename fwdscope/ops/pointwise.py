@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum, auto
 
-from .base import Op, Operand, Rule, Terms, flops, like, register, rule
+from .base import Op, Operand, Rule, Terms, complex_factor, flops, like, register, rule
 from .layout import broadcast, elementwise
 from .promotion import DEFAULT, ITEMSIZE, UnpromotedError, is_complex, is_floating, is_whole, result_type
 
@@ -25,6 +25,9 @@ class Numbers(Enum):
     FLOATS = auto()  # only floating point is taken
     BOOLEAN = auto()  # the result is true or false
     ALIKE = auto()  # floating point, all of one type
+
+
+_SAME, _ALL, _FLOAT, _FLOATS, _BOOLEAN, _ALIKE = Numbers
 
 
 # -- what they return -------------------------------------------------------------------------------------------------
@@ -41,42 +44,34 @@ class Result:
         """Shape, dtype and strides of the result."""
         values = [value for value in op.arguments[: self.operands] if value is not None]
         tensors = [value for value in values if isinstance(value, Operand)]
-        if not tensors or any(is_complex(x.dtype) for x in tensors):
+        if not tensors:
             return None
         try:
             found = result_type(values)
         except UnpromotedError:
             return None
-        if self.numbers is Numbers.ALIKE and any(x.dtype != found for x in tensors):
+        if is_complex(found) or (self.numbers is _ALIKE and any(x.dtype != found for x in tensors)):
             return None
         dtype = self.dtype(found)
         return None if dtype is None else made(tensors, dtype)
 
     def dtype(self, promoted: str) -> str | None:
         """The number type of the result, from what the arguments are promoted to."""
-        if self.numbers is Numbers.BOOLEAN:
+        if self.numbers is _BOOLEAN:
             return "bool"
         if is_floating(promoted):
             return promoted
-        if self.numbers is Numbers.FLOAT:
+        if self.numbers is _FLOAT:
             return DEFAULT
-        taken = self.numbers is Numbers.ALL or (self.numbers is Numbers.SAME and promoted != "bool")
+        taken = self.numbers is _ALL or (self.numbers is _SAME and promoted != "bool")
         return promoted if taken else None
 
 
 def made(tensors: Iterable[Operand], dtype: str) -> tuple[Operand, ...] | None:
     """The element-wise result of tensors, in a number type; None where they do not broadcast."""
-    tensors = tuple(tensors)
-    first = tensors[0]
-    if all(x.shape == first.shape and x.stride == first.stride for x in tensors[1:]):
-        shape, tensors = first.shape, (first,)
-    else:
-        found = broadcast(x.shape for x in tensors)
-        if found is None:
-            return None
-        shape = found
-    stride = elementwise(shape, tuple((x.shape, x.stride) for x in tensors))
-    return (Operand(shape, dtype, ITEMSIZE[dtype], stride),)
+    layouts = tuple({(x.shape, x.stride): None for x in tensors})
+    shape = layouts[0][0] if len(layouts) == 1 else broadcast([own for own, _ in layouts])
+    return None if shape is None else (Operand(shape, dtype, ITEMSIZE[dtype], elementwise(shape, layouts)),)
 
 
 # -- what they compute ------------------------------------------------------------------------------------------------
@@ -89,7 +84,7 @@ _COMPLEX = {"add": 2, "sub": 2, "rsub": 2, "neg": 2, "mul": 6, "square": 6, "div
 
 def each(op: Op, count: int, what: str) -> Terms:
     """So many results for each element that comes out."""
-    if any(is_complex(x.dtype) for x in op.operands) or is_complex(op.output.dtype):
+    if complex_factor(*op.operands, op.output) > 1:
         return _complex(op)
     return (flops(what, f"{count}·N" if count != 1 else "N", N=op.output.numel),)
 
@@ -114,7 +109,6 @@ def _table(operands: int, count: int, what: str, names: str, numbers: Numbers | 
     register(names.split(), Rule(terms, None if numbers is None else Result(operands, numbers)))
 
 
-_SAME, _ALL, _FLOAT, _FLOATS, _BOOLEAN, _ALIKE = Numbers
 _TRANSCENDENTAL = "one transcendental"
 
 _table(1, 0, "nothing", "positive", None)

@@ -3,50 +3,66 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from functools import cache
+from typing import TypeAlias
 
 from .base import Op, Operand, Output, Term, Terms, flops, is_dense, like, rule, tensor
+from .layout import Shape
+
+Sizes: TypeAlias = "int | tuple[int, ...]"
 
 
-def _sizes(value: int | Sequence[int], d: int) -> tuple[int, ...]:
+def _sizes(value: Sizes, d: int) -> tuple[int, ...]:
     """One size for all dimensions may be given once."""
-    given = (value,) if isinstance(value, int) else tuple(value)
+    given = (value,) if isinstance(value, int) else value
     return given * d if len(given) == 1 else given
 
 
 def _dimensions(op: Op) -> int:
     """How many dimensions the window has: 2 for ``max_pool2d``."""
-    return int(op.name[op.name.index("d", op.name.index("pool")) - 1])
+    return _of_name(op.name)
 
 
-def _lengths(op: Op, kernel: object, stride: object, padding: object, dilation: object, ceil: bool) -> Iterator[int]:
-    d = _dimensions(op)
-    given = [_sizes(x, d) for x in (kernel, stride or kernel, padding, dilation)]  # type: ignore[arg-type]
-    for n, k, s, p, e in zip(op.operand().shape[-d:], *given, strict=True):
+@cache
+def _of_name(name: str) -> int:
+    return int(name[name.index("d", name.index("pool")) - 1])
+
+
+def _lengths(
+    shape: Shape, kernel: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes, ceil: bool
+) -> tuple[int, ...] | None:
+    """How many windows there are along each of the last dimensions; None where there are none."""
+    found = []
+    given = [_sizes(x, len(shape)) for x in (kernel, stride or kernel, padding, dilation)]
+    for n, k, s, p, e in zip(shape, *given, strict=True):
         if not 0 <= 2 * p <= k or s < 1:
-            yield 0
-            continue
+            return None
         reach = n + 2 * p - e * (k - 1) - 1
         count = (reach + (s - 1 if ceil else 0)) // s + 1
         # With ceil_mode the last window must begin inside the input or its left padding.
-        yield count - 1 if ceil and (count - 1) * s >= n + p else count
+        found.append(count - 1 if ceil and (count - 1) * s >= n + p else count)
+    return tuple(found) if min(found) > 0 else None
 
 
 def _output(places: bool, average: bool = False) -> Output:
     def output(op: Op) -> tuple[Operand, ...] | None:
         x, d = op.operand(), _dimensions(op)
+        kernel, stride, padding = op.at(1), op.at(2, ()), op.at(3, 0)
         dilation, ceil = (1, op.at(4, False)) if average else (op.at(4, 1), op.at(5, False))
         if len(x.shape) not in (d + 1, d + 2) or 0 in x.shape or not is_dense(x) or (average and not _is_float(x)):
             return None
-        if not all(isinstance(s, int | tuple) for s in (op.at(1), op.at(2, ()), op.at(3, 0), dilation)):
+        if not _KINDS.issuperset(map(type, (kernel, stride, padding, dilation))):
             return None
-        lengths = tuple(_lengths(op, op.at(1), op.at(2, ()), op.at(3, 0), dilation, ceil))
-        if min(lengths) < 1 or x.dtype == "bool":
+        lengths = _lengths(x.shape[-d:], kernel, stride, padding, dilation, ceil)
+        if lengths is None or x.dtype == "bool":
             return None
         out = like(x, (*x.shape[:-d], *lengths))
         return (out, tensor(out.shape, "int64")) if places else (out,)
 
     return output
+
+
+_KINDS = frozenset((int, tuple))
 
 
 def _is_float(x: Operand) -> bool:

@@ -15,23 +15,25 @@ def product(a: Operand, b: Operand, sizes: str, **numbers: int) -> Term:
     return macs("matrix product", f"{parts}·{sizes}" if parts > 1 else sizes, **numbers)
 
 
-def _added(op: Op, sizes: str, **numbers: int) -> Iterator[Term]:
+def _added(op: Op, sizes: str, **numbers: int) -> list[Term]:
     """beta·c + alpha·(the product): one sum for each result, and a product with each factor that is not 1."""
-    parts = "2·" if complex_factor(*op.operands) > 1 else ""
-    if op.keyword("alpha", 1) != 1:
-        yield flops("product with alpha", parts + sizes, **numbers)
-    beta = op.keyword("beta", 1)
-    if beta == 0:
-        return
-    if beta != 1:
-        yield flops("product with beta", parts + sizes, **numbers)
-    yield flops("sum", parts + sizes, **numbers)
+    sizes = f"2·{sizes}" if complex_factor(*op.operands) > 1 else sizes
+    if not op.keywords:
+        return [flops("sum", sizes, **numbers)]
+    alpha, beta = op.keyword("alpha", 1), op.keyword("beta", 1)
+    found = [] if alpha == 1 else [flops("product with alpha", sizes, **numbers)]
+    if beta not in (0, 1):
+        found.append(flops("product with beta", sizes, **numbers))
+    if beta != 0:
+        found.append(flops("sum", sizes, **numbers))
+    return found
 
 
 def _matrices(a: Operand, b: Operand) -> bool:
     """Whether two matrices, or two batches of as many, can be multiplied."""
-    same = a.dtype == b.dtype and len(a.shape) == len(b.shape) and a.shape[:-2] == b.shape[:-2]
-    return same and len(a.shape) > 1 and a.shape[-1] == b.shape[-2]
+    left, right = a.shape, b.shape
+    same = a.dtype == b.dtype and len(left) == len(right) and left[:-2] == right[:-2]
+    return same and len(left) > 1 and left[-1] == right[-2]
 
 
 def _product_output(op: Op) -> tuple[Operand, ...] | None:
@@ -48,7 +50,8 @@ def _added_output(op: Op) -> tuple[Operand, ...] | None:
     if len(a.shape) != dims or not _matrices(a, b) or c.dtype != a.dtype:
         return None
     shape = (*a.shape[:-1], b.shape[-1])
-    return (like(a, shape),) if broadcast((c.shape, shape)) == shape else None
+    fits = c.shape in (shape, shape[-1:]) or broadcast((c.shape, shape)) == shape
+    return (like(a, shape),) if fits else None
 
 
 @rule("mm", output=_product_output)
@@ -83,12 +86,11 @@ def bmm(op: Op) -> Terms:
 
 
 @rule("addmm", output=_added_output)
-def addmm(op: Op) -> Iterator[Term]:
+def addmm(op: Op) -> Terms:
     """A matrix product added to a matrix or a row: a linear layer with its bias."""
     a, b = op.operand(1), op.operand(2)
     m, k, n = *a.shape, b.shape[1]
-    yield product(a, b, "M·K·N", M=m, K=k, N=n)
-    yield from _added(op, "M·N", M=m, N=n)
+    return [product(a, b, "M·K·N", M=m, K=k, N=n), *_added(op, "M·N", M=m, N=n)]
 
 
 @rule("_addmm_activation")

@@ -7,6 +7,7 @@ dimensions outweighs one without, which outweighs a number of Python, unless the
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import cache
 from typing import Any
 
 # The dtype that whole numbers take where floating point is needed; the program sets it, so a rule cannot know it.
@@ -21,6 +22,7 @@ _WHOLE = ("uint8", "int8", "int16", "int32", "int64")
 _FLOATS = ("float16", "bfloat16", "float32", "float64")
 _COMPLEX_OF = {"float16": "complex32", "float32": "complex64", "float64": "complex128"}
 _REAL_OF = {value: key for key, value in _COMPLEX_OF.items()}
+COMPLEX = frozenset(_REAL_OF)
 
 
 class UnpromotedError(Exception):
@@ -29,7 +31,7 @@ class UnpromotedError(Exception):
 
 def is_complex(dtype: str) -> bool:
     """Whether its numbers have an imaginary part."""
-    return dtype.startswith("complex")
+    return dtype in COMPLEX
 
 
 def is_floating(dtype: str) -> bool:
@@ -94,12 +96,12 @@ def _promote_complex(a: str, b: str) -> str:
     return complex_of(parts[0] if len(parts) == 1 else promote(*parts))
 
 
-def _of_number(number: bool | int | float | complex) -> str:
-    if isinstance(number, bool):
+def _of_number(kind: type) -> str:
+    if issubclass(kind, bool):
         return "bool"
-    if isinstance(number, int):
+    if issubclass(kind, int):
         return "int64"
-    if isinstance(number, float):
+    if issubclass(kind, float):
         return DEFAULT
     raise UnpromotedError("complex")
 
@@ -121,12 +123,22 @@ def result_type(values: Iterable[Any]) -> str:
 
     Raises UnpromotedError where torch has to be asked.
     """
+    return _of_kinds(tuple([type(x) if isinstance(x, _NUMBERS) else (x.dtype, bool(x.shape)) for x in values]))
+
+
+_NUMBERS = (int, float, complex)
+
+
+@cache
+def _of_kinds(kinds: tuple[type | tuple[str, bool], ...]) -> str:
+    """The same by all that counts: of a tensor its dtype and whether it has dimensions, of a number its type."""
     weights: list[str | None] = [None, None, None]
-    for value in values:
-        if isinstance(value, bool | int | float | complex):
-            weight, dtype = 2, _of_number(value)
+    for kind in kinds:
+        if isinstance(kind, type):
+            weight, dtype = 2, _of_number(kind)
         else:
-            weight, dtype = (0 if value.shape else 1), value.dtype
+            dtype, dimensions = kind
+            weight = 0 if dimensions else 1
             _rank(dtype)
         present = weights[weight]
         weights[weight] = dtype if present is None else promote(present, dtype)

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import replace
 
 from .base import Op, Operand, Term, Terms, flops, is_dense, like, macs, rule
 from .base import tensor as contiguous_tensor
@@ -48,7 +47,7 @@ def _layers(op: Op, first: int) -> Iterator[Term]:
     for i in range(cells):
         w_ih, w_hh, *rest = (w for w in params[i * size : (i + 1) * size] if isinstance(w, Operand))
         for term in _cell(kind, steps, w_ih, w_hh, 2 * bool(biased), rest[-1] if size % 2 else None):
-            yield term if cells == 1 else replace(term, what=f"{term.what}, cell {i + 1} of {cells}")
+            yield term if cells == 1 else term._replace(what=f"{term.what}, cell {i + 1} of {cells}")
     if dropout and train and layers > 1:
         yield flops("dropout between layers", "2·T·D·(layers - 1)", T=steps, D=op.output.shape[-1], layers=layers)
 

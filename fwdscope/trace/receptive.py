@@ -10,44 +10,25 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from fractions import Fraction
 from functools import cache
 from typing import NamedTuple, Protocol
 
 from fwdscope.ops import RULES, Op, pointwise
 from fwdscope.trace import windows
+from fwdscope.trace.fields import (
+    LOST,
+    Dimension,
+    Dimensions,
+    Factor,
+    Field,
+    field_of,
+    is_spatial,
+    length_of,
+    merged,
+    plain,
+)  # fmt: skip
 from fwdscope.trace.windows import PIXELS, Axis
-
-
-class Factor(NamedTuple):
-    """A dimension, or one of those that a reshape merged into one. Without an axis it is not followed."""
-
-    length: int
-    axis: Axis | None = None
-    # Whether a window went over it.
-    spatial: bool = False
-
-
-Dimension = tuple[Factor, ...]
-Dimensions = tuple[Dimension, ...]
-
-
-@dataclass(frozen=True)
-class Field:
-    """The dimensions of a tensor; None where positions were mixed."""
-
-    dimensions: Dimensions | None
-
-    @property
-    def axes(self) -> tuple[Axis, ...] | None:
-        """The axes that windows went over; None where there are none, or where one is not followed."""
-        found = [factor for dimension in self.dimensions or () for factor in dimension if factor.spatial]
-        axes = tuple(factor.axis for factor in found if factor.axis is not None)
-        return axes if axes and len(axes) == len(found) else None
-
-
-LOST = Field(None)
 
 
 class Flow(NamedTuple):
@@ -70,7 +51,7 @@ def receptive_fields(
     """
     if not has_windows(flows):
         return {}
-    fields = {id(key): Field(tuple((Factor(n, PIXELS),) for n in shape)) for key, shape in inputs}
+    fields = {id(key): field_of(tuple([(Factor(n, PIXELS),) for n in shape])) for key, shape in inputs}
     bases: dict[int, int] = {}
     for flow in flows:
         _step(flow, fields, bases)
@@ -92,15 +73,16 @@ def has_windows(called: Iterable[_Called]) -> bool:
 
 def _step(flow: Flow, fields: dict[int, Field], bases: dict[int, int]) -> None:
     """What one operator does to the fields; ``bases`` are what views are of."""
-    op, taken, given = flow.op, tuple(map(id, flow.taken)), tuple(map(id, flow.given))
-    known = [fields.get(key) for key in taken]
-    if name(op) in _VIEWS and taken:
-        bases |= {key: taken[0] for key in given if key != taken[0]}
-    if not any(field is not None for field in known) or name(op) in _FRESH:
+    op, taken, given = flow
+    kind = _kind(op.name)
+    keys = list(map(id, taken))
+    if kind.views and keys:
+        bases |= {key: keys[0] for key in map(id, given) if key != keys[0]}
+    known = list(map(fields.get, keys))
+    if kind.fresh or not any(known):
         return
-    results = _results(op, known)
-    for key, result in zip(given, results, strict=False):
-        if key in taken and fields.get(key) != result:
+    for key, result in zip(map(id, given), _results(op, kind, known), strict=False):
+        if key in keys and fields.get(key) != result:
             base = bases.get(key)
             while base is not None:  # written onto a part of something larger
                 fields[base] = LOST
@@ -119,79 +101,71 @@ def _stem(name: str) -> str:
     return short[:-1] if Op(name, "", ()).in_place else short
 
 
-def _results(op: Op, known: list[Field | None]) -> list[Field]:
+class _Kind(NamedTuple):
+    """What is known of an operator by its name."""
+
+    # Whether it gives views of its first argument, and whether it takes only a shape.
+    views: bool
+    fresh: bool
+    broadcasts: bool
+    # Whether it leaves its first tensor's field as it is.
+    keeps: bool
+    join: Callable[[Op, list[Dimensions | None]], Dimensions | None] | None
+    rule: Callable[[Op, Dimensions], Dimensions | list[Dimensions] | None] | None
+
+
+@cache
+def _kind(name: str) -> _Kind:
+    short = _stem(name)
+    broadcasts = short in _BROADCAST or f"aten.{short}" in _POINTWISE
+    return _Kind(
+        short in _VIEWS, short in _FRESH, broadcasts, short in _NORMS, _JOINS.get(short), _RULES.get(short)
+    )  # fmt: skip
+
+
+def _results(op: Op, kind: _Kind, known: list[Field | None]) -> list[Field]:
     """The fields of an operator's results, of those of its tensors; None is what depends on no input."""
-    if any(field is LOST or (field is not None and field.dimensions is None) for field in known):
-        return [LOST] * len(op.outputs)
-    given = [None if field is None else field.dimensions for field in known]
-    found = _transfer(op, given)
-    first = op.outputs[0].shape if op.outputs else ()
-    if isinstance(found, list):
-        return [Field(dimensions) for dimensions in found]
-    return [Field(found) if out.shape == first else LOST for out in op.outputs]
+    outputs = op.outputs
+    for one in known:
+        if one is LOST:
+            return [LOST] * len(outputs)
+    first = outputs[0].shape if outputs else ()
+    field = _unchanged(kind, known, first)
+    if field is None:
+        found = _transfer(op, kind, [None if field is None else field.dimensions for field in known])
+        if isinstance(found, list):
+            return list(map(field_of, found))
+        field = field_of(found)
+    return [field] if len(outputs) == 1 else [field if out.shape == first else LOST for out in outputs]
 
 
-def _transfer(op: Op, given: list[Dimensions | None]) -> Dimensions | list[Dimensions] | None:
+def _unchanged(kind: _Kind, known: list[Field | None], shape: tuple[int, ...]) -> Field | None:
+    """The field that goes through an operator as it is; None where there is more to be found out.
+
+    So it is with norms, and with all that is broadcast to the shape that the only field among its tensors has.
+    """
+    if kind.keeps:
+        return known[0] or LOST
+    if kind.broadcasts:
+        found = [field for field in known if field is not None]
+        if len(found) == 1 and found[0].settled and found[0].shape == shape:
+            return found[0]
+    return None
+
+
+def _transfer(op: Op, kind: _Kind, given: list[Dimensions | None]) -> Dimensions | list[Dimensions] | None:
     """The dimensions of the first result, or of each; None where positions are mixed."""
-    short = name(op)
-    if short in _BROADCAST or f"aten.{short}" in _POINTWISE:
-        return _merged([x for x in given if x is not None], op.output.shape)
-    if short in _JOINS:
-        return _JOINS[short](op, given)
-    rule = _RULES.get(short)
+    if kind.broadcasts:
+        return merged([x for x in given if x is not None], op.output.shape)
+    if kind.join is not None:
+        return kind.join(op, given)
     x = given[0] if given else None
-    if rule is None or x is None or any(other is not None for other in given[1:]):
+    if kind.rule is None or x is None or any(other is not None for other in given[1:]):
         return None
-    return rule(op, x)
+    return kind.rule(op, x)
 
 
 # --- dimensions ------------------------------------------------------------------------------------------------------
-
-
-def _plain(length: int) -> Dimension:
-    return (Factor(length),)
-
-
-def _is_spatial(dimension: Dimension) -> bool:
-    return any(factor.spatial for factor in dimension)
-
-
-def _length(dimension: Dimension) -> int:
-    return math.prod(factor.length for factor in dimension)
-
-
-def _merged(given: Iterable[Dimensions], shape: tuple[int, ...]) -> Dimensions | None:
-    """Broadcast to a shape and united. A dimension of size 1 that is repeated brings nothing."""
-    result: list[Dimension] = [_plain(n) for n in shape]
-    for dimensions in given:
-        for i, dimension in enumerate(dimensions, start=len(shape) - len(dimensions)):
-            if i < 0 or _length(dimension) != shape[i]:
-                if i >= 0 and _length(dimension) != 1 and _is_spatial(dimension):
-                    return None
-                continue
-            united = _united(result[i], dimension)
-            if united is None:
-                return None
-            result[i] = united
-    return tuple(result)
-
-
-def _united(one: Dimension, other: Dimension) -> Dimension | None:
-    """Two dimensions of one length as one; None where they are followed apart."""
-    if one == other or all(factor.axis is None for factor in other):
-        return one
-    if all(factor.axis is None for factor in one):
-        return other
-    if len(one) != len(other) or any(a.length != b.length for a, b in zip(one, other, strict=True)):
-        return None
-    factors: list[Factor] = []
-    for a, b in zip(one, other, strict=True):
-        axis = windows.union(a.axis, b.axis) if a.axis and b.axis else a.axis or b.axis
-        spatial = a.spatial or b.spatial
-        if axis is None and spatial and (a.axis or b.axis):
-            return None
-        factors.append(Factor(a.length, axis, spatial))
-    return tuple(factors)
 
 
 def _reshaped(op: Op, x: Dimensions) -> Dimensions | None:
@@ -199,7 +173,7 @@ def _reshaped(op: Op, x: Dimensions) -> Dimensions | None:
     shape = op.output.shape
     if 0 in shape:
         return None
-    if tuple(map(_length, x)) == shape:
+    if tuple(map(length_of, x)) == shape:
         return x
     rest = [factor for dimension in x for factor in dimension if factor.length > 1]
     rest.reverse()
@@ -216,7 +190,7 @@ def _reshaped(op: Op, x: Dimensions) -> Dimensions | None:
                 factor = Factor(shared)
             factors.append(factor)
             n //= factor.length
-        result.append(tuple(factors) or _plain(1))
+        result.append(tuple(factors) or plain(1))
     return tuple(result)
 
 
@@ -245,18 +219,18 @@ def _without(op: Op, x: Dimensions) -> Dimensions | list[Dimensions]:
 
 def _sliced(op: Op, x: Dimensions) -> Dimensions | None:
     dim = _at(op, 1, len(x))
-    size, start, step = _length(x[dim]), op.at(2) or 0, op.at(4, 1)
+    size, start, step = length_of(x[dim]), op.at(2) or 0, op.at(4, 1)
     start = max(start + size, 0) if start < 0 else min(start, size)
     return _cut(x, dim, start, step, op.output.shape[dim])
 
 
 def _cut(x: Dimensions, dim: int, start: int, step: int, length: int) -> Dimensions | None:
     """From ``start`` on, every ``step``-th place."""
-    if length == _length(x[dim]):
+    if length == length_of(x[dim]):
         return x
     axis = x[dim][0].axis if len(x[dim]) == 1 else None
     if axis is None:
-        return None if _is_spatial(x[dim]) else (*x[:dim], _plain(length), *x[dim + 1 :])
+        return None if is_spatial(x[dim]) else (*x[:dim], plain(length), *x[dim + 1 :])
     cut = windows.through(axis, lambda i: (start + i * step,), 1, step)
     return (*x[:dim], (Factor(length, cut, x[dim][0].spatial),), *x[dim + 1 :])
 
@@ -282,16 +256,16 @@ def _reduced(op: Op, x: Dimensions) -> Dimensions | None:
     kept = tuple(dimension for i, dimension in enumerate(x) if i not in over)
     if len(op.output.shape) == len(kept):
         return kept
-    return tuple(_plain(1) if i in over else dimension for i, dimension in enumerate(x))
+    return tuple(plain(1) if i in over else dimension for i, dimension in enumerate(x))
 
 
 def _mixed(op: Op, x: Dimensions) -> Dimensions | None:
     """A softmax, a sort, a reversal: along its dimensions everything is mixed."""
     dims = op.at(2 if name(op) in ("roll", "topk") else 1, -1)
     over = {d % len(x) for d in (dims if isinstance(dims, tuple) else (dims,))}
-    if any(_is_spatial(x[d]) for d in over):
+    if any(is_spatial(x[d]) for d in over):
         return None
-    return tuple(_plain(op.output.shape[i]) if i in over else dimension for i, dimension in enumerate(x))
+    return tuple(plain(op.output.shape[i]) if i in over else dimension for i, dimension in enumerate(x))
 
 
 def _padded(op: Op, x: Dimensions) -> Dimensions | None:
@@ -318,30 +292,29 @@ def _shifted(axis: Axis, left: int) -> Axis | None:
 
 def _over(op: Op, x: Dimensions, d: int, along: Callable[[int, Axis, int, int], Axis | None]) -> Dimensions:
     """The last ``d`` dimensions seen through windows: ``along`` takes number, axis, size before and size after."""
-    shape = op.output.shape
-    lead = tuple(
-        dimension if _length(dimension) == n and i < len(x) - d - 1 else _plain(n)
-        for i, (dimension, n) in enumerate(zip(x[: len(x) - d], shape, strict=False))
-    )
-    seen: list[Dimension] = []
+    shape, lead = op.output.shape, len(x) - d
+    seen = [
+        dimension if i < lead - 1 and length_of(dimension) == n else plain(n)
+        for i, (dimension, n) in enumerate(zip(x[:lead], shape, strict=False))
+    ]
     for i in range(d):
-        dimension, n = x[len(x) - d + i], shape[len(x) - d + i]
+        dimension, n = x[lead + i], shape[lead + i]
         axis = dimension[0].axis if len(dimension) == 1 else None
-        seen.append((Factor(n, axis and along(i, axis, _length(dimension), n), True),))
-    return (*lead, *seen)
+        seen.append((Factor(n, axis and along(i, axis, length_of(dimension), n), True),))
+    return tuple(seen)
 
 
 def _full(value: object, d: int) -> tuple[int, ...]:
     """One size for all dimensions may be given once."""
     sizes = value if isinstance(value, tuple) else (value,)
-    found = tuple(size for size in sizes if isinstance(size, int))
+    found = tuple([size for size in sizes if isinstance(size, int)])
     return found * d if len(found) == 1 else found
 
 
 def _convolution(op: Op, x: Dimensions) -> Dimensions:
     kernel = op.operand(1).shape[2:]
     d = len(kernel)
-    stride, padding, dilation = (_full(op.at(i), d) for i in (3, 4, 5))
+    stride, padding, dilation = _full(op.at(3), d), _full(op.at(4), d), _full(op.at(5), d)
     along = windows.transposed if op.at(6) else windows.convolved
     return _over(op, x, d, lambda i, axis, n, m: along(axis, kernel[i], stride[i], padding[i], dilation[i]))
 
@@ -395,15 +368,15 @@ def _cat(op: Op, given: list[Dimensions | None]) -> Dimensions | None:
     shape = op.output.shape
     dim = _at(op, 1, len(shape))
     parts = [x for x in given if x is not None]
-    if any(len(x) != len(shape) or _is_spatial(x[dim]) for x in parts):
+    if any(len(x) != len(shape) or is_spatial(x[dim]) for x in parts):
         return None
-    return _merged([(*x[:dim], _plain(shape[dim]), *x[dim + 1 :]) for x in parts], shape)
+    return merged([(*x[:dim], plain(shape[dim]), *x[dim + 1 :]) for x in parts], shape)
 
 
 def _stack(op: Op, given: list[Dimensions | None]) -> Dimensions | None:
     shape = op.output.shape
     dim = _at(op, 1, len(shape))
-    return _merged([(*x[:dim], _plain(shape[dim]), *x[dim:]) for x in given if x is not None], shape)
+    return merged([(*x[:dim], plain(shape[dim]), *x[dim:]) for x in given if x is not None], shape)
 
 
 def _product(op: Op, given: list[Dimensions | None]) -> Dimensions | None:
@@ -414,19 +387,14 @@ def _product(op: Op, given: list[Dimensions | None]) -> Dimensions | None:
         return None
     shape = op.output.shape
     if left is not None:
-        return None if _is_spatial(left[-1]) else (*left[:-1], _plain(shape[-1]))
+        return None if is_spatial(left[-1]) else (*left[:-1], plain(shape[-1]))
     assert right is not None
-    return None if _is_spatial(right[-2]) else (*right[:-2], _plain(shape[-2]), right[-1])
+    return None if is_spatial(right[-2]) else (*right[:-2], plain(shape[-2]), right[-1])
 
 
 def _embedding(op: Op, given: list[Dimensions | None]) -> Dimensions | None:
     table, ids = given
-    return None if table is not None or ids is None else (*ids, _plain(op.output.shape[-1]))
-
-
-def _normed(op: Op, given: list[Dimensions | None]) -> Dimensions | None:
-    """A norm or a dropout: place by place, but for statistics over the whole."""
-    return given[0]
+    return None if table is not None or ids is None else (*ids, plain(op.output.shape[-1]))
 
 
 _WINDOWED: dict[str, Callable[[Op, Dimensions], Dimensions]] = {
@@ -462,10 +430,13 @@ _JOINS: dict[str, Callable[[Op, list[Dimensions | None]], Dimensions | None]] = 
     "stack": _stack,
     **dict.fromkeys(("mm", "addmm", "bmm", "baddbmm", "matmul", "linear"), _product),
     "embedding": _embedding,
-    **dict.fromkeys(("native_batch_norm", "_native_batch_norm_legit", "_native_batch_norm_legit_no_training"), _normed),
-    **dict.fromkeys(("batch_norm", "native_layer_norm", "layer_norm", "rms_norm", "_fused_rms_norm"), _normed),
-    **dict.fromkeys(("native_group_norm", "native_dropout", "dropout", "feature_dropout", "alpha_dropout"), _normed),
 }
+# A norm or a dropout: place by place, but for statistics over the whole.
+_NORMS = frozenset((
+    "native_batch_norm", "_native_batch_norm_legit", "_native_batch_norm_legit_no_training", "batch_norm",
+    "native_layer_norm", "layer_norm", "rms_norm", "_fused_rms_norm", "native_group_norm", "native_dropout", "dropout",
+    "feature_dropout", "alpha_dropout",
+))  # fmt: skip
 _BROADCAST = frozenset((
     "clone", "contiguous", "_to_copy", "to", "copy", "detach", "alias", "lift", "lift_fresh", "expand", "expand_as",
     "fill", "zero",

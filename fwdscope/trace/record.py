@@ -11,7 +11,7 @@ import contextlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
-from typing import Any
+from typing import Any, NamedTuple
 from weakref import ref
 
 import torch
@@ -30,23 +30,26 @@ from fwdscope.trace.receptive import Flow, has_windows, receptive_fields
 from fwdscope.trace.windows import Axis
 
 
-@dataclass(frozen=True)
-class OpRecord:
-    """One operator as it ran, and what it cost; None where no rule knows."""
-
+class _OpRecord(NamedTuple):
     op: Op
     cost: Cost | None
     # MACs, FLOPs, bytes read and bytes written; of an operator that no rule knows, none are known.
-    figures: tuple[int, int, int, int] = field(init=False, repr=False, compare=False)
+    figures: tuple[int, int, int, int]
     # Shape, dtype and bytes of each result, elements that broadcasting repeats counted as often.
-    results: tuple[tuple[Shape, str, int], ...] = field(init=False, repr=False, compare=False)
+    results: tuple[tuple[Shape, str, int], ...]
 
-    def __post_init__(self) -> None:
-        cost = self.cost
-        figures = (0, 0, 0, 0) if cost is None else (cost.macs, cost.flops, cost.bytes_read, cost.bytes_written)
-        # Every record is asked for both, and a ``cached_property`` takes a lock.
-        vars(self)["figures"] = figures
-        vars(self)["results"] = tuple([(x.shape, x.dtype, x.numel * x.itemsize) for x in self.op.outputs])
+
+class OpRecord(_OpRecord):
+    """One operator as it ran, and what it cost; None where no rule knows."""
+
+    # A tuple like the operator itself: a long trace makes thousands.
+    __slots__ = ()
+
+    def __new__(cls, op: Op, cost: Cost | None) -> OpRecord:
+        """The record of an operator."""
+        figures = (0, 0, 0, 0) if cost is None else cost[:4]
+        results = tuple([(x.shape, x.dtype, x.numel * x.itemsize) for x in op.outputs])
+        return tuple.__new__(cls, (op, cost, figures, results))
 
 
 @dataclass(eq=False)

@@ -95,6 +95,11 @@ def _shortest(axis: Axis) -> Axis:
 @lru_cache(maxsize=4096)
 def convolved(axis: Axis, kernel: int, stride: int = 1, padding: int = 0, dilation: int = 1) -> Axis | None:
     """A kernel over the axis: place i reads i·stride - padding + dilation·t."""
+    if len(axis.windows) == 1 and axis.windows[0] is not None and kernel > 0:
+        # One window for all places, as nearly always: it grows at both ends.
+        first, last = axis.windows[0]
+        low, high = -padding * axis.advance, (dilation * (kernel - 1) - padding) * axis.advance
+        return Axis(axis.advance * stride, ((first + low, last + high),))
     return through(axis, lambda i: (i * stride - padding + dilation * t for t in range(kernel)), 1, stride)
 
 

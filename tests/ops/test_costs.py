@@ -56,6 +56,13 @@ def test_grouped_convolutions_say_their_groups() -> None:
     assert (found.macs, found.flops) == (2 * 6 * 8 * 2 * 3, 2 * 2 * 6 * 8 * 2 * 3 + 2 * 6 * 8)
 
 
+def test_equal_numbers_of_other_kinds_are_told_apart() -> None:
+    x = Operand((4,), "complex64", 8, (1,))
+    calls = [Op("aten.mul", "Tensor", (x, factor), (), (x,)) for factor in (2.0, 2 + 0j, 2.0, 2)]
+    assert calls[0] == calls[1]
+    assert [found.flops for op in calls if (found := cost(op)) is not None] == [8, 24, 8, 8]
+
+
 def _check(found: Cost) -> None:
     for term in found.terms:
         assert value(term.formula, term.numbers) == (term.macs or term.flops), term

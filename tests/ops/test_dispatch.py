@@ -137,6 +137,49 @@ def test_what_has_no_plain_form_does_not_make_calls_differ() -> None:
     assert hash(ops[0]) == hash(ops[1])
 
 
+EQUAL_CALLS = [
+    lambda: meta(2, 3).relu(),
+    lambda: meta(2, 3).t(),
+    lambda: torch.cat([meta(2, 3), meta(2, 3)]),
+    lambda: meta(2, 3)[torch.empty(2, dtype=torch.int64, device="meta"), :],
+    lambda: meta(2, 3).to(torch.float64),
+    lambda: meta(2, 3).clone(memory_format=torch.contiguous_format),
+    lambda: torch.arange(3, device="meta"),
+]
+
+
+@pytest.mark.parametrize("call", EQUAL_CALLS)
+def test_equal_calls_are_the_same_object(call: Any) -> None:
+    one, other = traced(call)[-1], traced(call)[-1]
+    assert one is other
+    assert one.outputs == (operand(call()),)
+
+
+def test_calls_that_differ_by_a_keyword_or_in_a_list_are_told_apart() -> None:
+    x = meta(2, 3)
+    calls = [
+        lambda: x.to(torch.float64),
+        lambda: x.to(torch.float16),
+        lambda: torch.ops.aten._to_copy(x),
+        lambda: torch.ops.aten.new_zeros(x, [2], device="cpu"),
+        lambda: torch.ops.aten.new_zeros(x, [2]),
+        lambda: torch.ops.aten._to_copy(x, device="meta"),
+        lambda: torch.cat([x, x]),
+        lambda: torch.cat([x, x], 1),
+        lambda: torch.cat([x]),
+        lambda: torch.cat([x, x, x]),
+        lambda: torch.cat([x, meta(2, 3, dtype=torch.float64)]),
+        lambda: torch.ops.aten.add(x, x),
+        lambda: torch.ops.aten.add(x, x, alpha=2),
+        lambda: torch.ops.aten.add(x, x, alpha=2.0),
+    ]
+    for call in calls * 2:
+        with watching():
+            found = call()
+        assert (look(found), found.device) == (look(call()), call().device)
+    assert len({id(traced(call)[-1]) for call in calls if call().is_meta}) == len(calls) - 1
+
+
 def test_attention_is_one_record_on_every_device() -> None:
     for device in ("cpu", "meta"):
         q = torch.rand(2, 4, 10, 8, device=device)

@@ -15,7 +15,7 @@ from torch.nn import functional as F  # noqa: N812
 
 import fwdscope
 from fwdscope.trace import trace_module
-from fwdscope.trace.windows import Axis
+from fwdscope.trace.windows import Axis, convolved, through
 
 
 def axes(module: nn.Module, *inputs: Tensor) -> tuple[Axis, ...] | None:
@@ -253,6 +253,22 @@ def test_a_place_depends_on_the_window_that_its_axis_says(layers: list[nn.Module
         (gradient,) = torch.autograd.grad(y[0, 0, place], x, retain_graph=True)
         seen = gradient[0, 0].nonzero().flatten()
         assert (int(seen[0]), int(seen[-1])) == window
+
+
+@given(
+    ends=st.tuples(st.integers(-9, 9), st.integers(0, 9)),
+    advance=st.integers(1, 9),
+    kernel=st.integers(1, 5),
+    stride=st.integers(1, 4),
+    padding=st.integers(0, 5),
+    dilation=st.integers(1, 4),
+)
+def test_a_single_window_grows_as_the_taps_say(
+    ends: tuple[int, int], advance: int, kernel: int, stride: int, padding: int, dilation: int
+) -> None:
+    axis = Axis(advance, ((ends[0], sum(ends)),))
+    taps = through(axis, lambda i: [i * stride - padding + dilation * t for t in range(kernel)], 1, stride)
+    assert convolved(axis, kernel, stride, padding, dilation) == taps
 
 
 def test_neighbours_after_upsampling_may_see_more_or_less() -> None:
