@@ -76,7 +76,7 @@ def plain(value: Any) -> Value:
     if isinstance(value, _PLAIN):
         return value
     if isinstance(value, _LISTS):
-        return tuple(map(plain, value))
+        return tuple(value) if _ITSELF.issuperset(map(type, value)) else tuple(map(plain, value))
     if isinstance(value, torch.dtype):
         return _DTYPES.get(value) or str(value).removeprefix("torch.")
     # Devices, layouts, memory formats, generators: their names; of what has none, its type, for an address would make
@@ -234,7 +234,7 @@ def _worked_out(func: Any, args: Any, kwargs: Any) -> _Known:
     outputs = _written(op, inferred(op, default_dtype()))
     if outputs is None:
         return _Known(op, False)
-    op = op._replace(outputs=outputs)
+    op = Op(op.name, op.overload, op.arguments, op.keywords, outputs)
     if op.in_place or _returns_several(func):
         return _Known(op, True, True)
     shape, dtype, _, stride = outputs[0]
