@@ -29,7 +29,7 @@ def describe_module(module: nn.Module) -> str:
     """A module in a few words for the report's type column; its class's name where nothing more is known."""
     kind = type(module)
     layer = LAYERS.get(kind.__name__)
-    if layer is None:
+    if layer is None or _is_told_by_name(layer):
         return kind.__name__
     # What a plain layer keeps decides about its words; layers that keep the same are met often.
     kept = [_kept(module, setting.name) for setting in settings(layer)]
@@ -44,6 +44,11 @@ def describe_module(module: nn.Module) -> str:
         if len(_WORDS) < _MOST_WORDS:
             _WORDS[key] = words
     return words
+
+
+def _is_told_by_name(layer: type[Layer]) -> bool:
+    """Whether a layer's words are its name, whatever its settings."""
+    return not layer.told and layer.details is Layer.details and layer.brief is Layer.brief
 
 
 def _described(module: nn.Module) -> str:
