@@ -41,8 +41,9 @@ _FIRST = len(_COMMON)
 # Settings that are what they say, and nothing else.
 _SIMPLE = frozenset((bool, int, float, str, type(None), torch.dtype))
 _UNSEEN: Any = object()
-# As many of a kind are called without a look at how alike they are: to look takes a fifth of what a call takes.
-RARE = 4
+# As many of a kind are called without a look at how alike they are, which takes a fifth of what a call takes; but not
+# in a network of many layers.
+RARE, _MANY = 4, 500
 
 
 class Before(NamedTuple):
@@ -61,8 +62,9 @@ class Forms:
         # None where calls that look alike need not be.
         self.known: dict[tuple[Any, ...], Form | None] = {}
         self.kinds: dict[type[nn.Module], bool] = {}
-        # How often layers of a class were called on a shape, as far as it is counted.
+        # How often layers of a class were called on a shape, as far as it is counted, and how many were not looked at.
         self.met: dict[tuple[type[nn.Module], tuple[int, ...]], int] = {}
+        self.unlooked = 0
 
     def key(self, module: nn.Module, x: Any) -> tuple[Any, ...] | None:
         """What decides what a layer runs on an activation; None where there may be more that does.
@@ -77,7 +79,7 @@ class Forms:
         kinds = tuple(map(type, settings))
         key = [
             kind, names, held["training"], torch.get_default_dtype(),
-            x.shape, x.stride(), x.dtype, x.requires_grad, kinds,
+            x.shape, x.stride(), x.dtype, x.requires_grad, len(held["_parameters"]), kinds,
         ]  # fmt: skip
         if _SIMPLE.issuperset(kinds):
             key += settings
@@ -104,8 +106,9 @@ class Forms:
             pure = self.kinds[kind] = is_torchs_own(kind)
         sight = kind, x.shape
         often = self.met.get(sight, 0)
-        if often < RARE and kind is not nn.Linear:  # whose rule is known
+        if often < RARE and self.unlooked < _MANY and kind is not nn.Linear:  # whose rule is known
             self.met[sight] = often + 1
+            self.unlooked += 1
             return False
         return pure and is_plain(x)
 
@@ -125,7 +128,7 @@ class Forms:
     def by_rule(self, module: nn.Module, x: Tensor) -> Form | None:
         """The form of a linear layer whose operators are known; None where it has to be called.
 
-        They are most of the layers of most networks, and are told by nobody's leave.
+        They are most of the layers of most networks.
         """
         weight, bias = module._parameters.get("weight"), module._parameters.get("bias", _UNSEEN)
         made = linear(x, weight, bias, turned=False)
