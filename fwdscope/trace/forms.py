@@ -50,9 +50,10 @@ class Form:
     # Which of its parameters and buffers it reads, in their order.
     reads: tuple[bool, ...]
     # What its rows have in common, once one was written: MACs, FLOPs, bytes read and written; elements of parameters,
-    # of those that are trained and of buffers; the fields.
+    # of those that are trained and of buffers; names and shapes of all, and which are trained; the fields.
     cost: tuple[int, ...] | None = field(init=False, default=None)
     elements: tuple[int, int, int] | None = field(init=False, default=None)
+    tensors: tuple[tuple[str, Shape, bool], ...] | None = field(init=False, default=None)
     row: Mapping[str, Any] | None = field(init=False, default=None)
 
 

@@ -27,7 +27,7 @@ def named_parameters(module: nn.Module, modules: Modules | None = None) -> list[
     if not any(map(_is_quantized, {type(inner) for _, inner in modules})):
         return found
     for path, inner in modules:
-        if _packs(inner) and not any(_packs(child) for child in inner.children()):
+        if packs(inner) and not any(packs(child) for child in inner.children()):
             found += [(f"{path}.{name}" if path else name, tensor) for name, tensor in _unpacked(inner).items()]
     return found
 
@@ -90,7 +90,7 @@ def held_tensors(modules: Modules, what: str) -> list[Tensor]:
     return [tensor for tensor in found.values() if tensor is not None]
 
 
-def _packs(module: nn.Module) -> bool:
+def packs(module: nn.Module) -> bool:
     """Whether it is one of torch's quantized layers, which all unpack alike. Nobody else's method is called."""
     return _is_quantized(type(module)) and callable(getattr(module, "_weight_bias", None))
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from fwdscope.report import LayerRow, Shape, TensorInfo
 from fwdscope.trace.memory import Mark
-from fwdscope.trace.parameters import named_parameters, named_tensors
+from fwdscope.trace.parameters import named_parameters, named_tensors, packs
 from fwdscope.trace.record import Node, Trace
 
 _Named = list[tuple[str, Tensor]]
@@ -161,6 +161,8 @@ def _step(node: Node, seen: dict[int, tuple[str, str]]) -> _Step:
         step.children, step.calls = _merged_rounds(rounds), len(rounds)
     elif node.children:
         step.children = _folded([_step(child, seen) for child in node.children])
+    if step.children and node.module is not None and node.tensor is None and _are_seen(node.module, seen):
+        return step
     own, buffers = _held(node)
     # A layer of its own that has another's tensor is tied to it; one that is called again is the same layer.
     if node.call == 1 and own and not step.children:
@@ -199,6 +201,16 @@ def _take(node: Node, seen: dict[int, tuple[str, str]]) -> bool:
     return True
 
 
+def _are_seen(module: nn.Module, seen: Mapping[int, tuple[str, str]]) -> bool:
+    """Whether all tensors of a module were counted, as nearly all are by the rows of what is inside."""
+    for tensor in (*module._parameters.values(), *module._buffers.values()):
+        if tensor is not None and id(tensor) not in seen:
+            return False
+    if packs(module):
+        return False
+    return all(child is None or _are_seen(child, seen) for child in module._modules.values())
+
+
 def _unseen(tensors: _Named, path: str, seen: dict[int, tuple[str, str]]) -> _Named:
     fresh = []
     for one in tensors:
@@ -217,10 +229,21 @@ def _signature(step: _Step) -> Any:
     node = step.node
     return (
         node.kind, node.type, node.text, _shapes(node.inputs), _shapes(node.outputs), step.reads,
-        node.promise, node.note, node.call, step.calls, step.repeat, tuple((n, tuple(t.shape),
-        t.requires_grad) for n, t in (*step.own, *step.own_buffers)), tuple(_signature(child) for child in
-        step.children),
+        node.promise, node.note, node.call, step.calls, step.repeat, _tensors(step),
+        tuple([_signature(child) for child in step.children]),
     )  # fmt: skip
+
+
+def _tensors(step: _Step) -> tuple[tuple[str, Shape, bool], ...]:
+    """Of the tensors that are met in a step first their names, shapes and whether they are trained."""
+    form = step.node.form if step.plain else None
+    if form is not None and form.tensors is not None:
+        return form.tensors
+    held = (*step.own, *step.own_buffers)
+    told = tuple([(name, tuple(tensor.shape), tensor.requires_grad) for name, tensor in held])
+    if form is not None:
+        form.tensors = told
+    return told
 
 
 def _folded(steps: list[_Step]) -> list[_Step]:
