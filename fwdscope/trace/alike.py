@@ -22,6 +22,8 @@ from torch._C import (
     _push_on_torch_dispatch_stack,
 )
 from torch._C._functorch import peek_interpreter_stack
+from torch.overrides import _get_current_function_mode_stack
+from torch.utils._device import DeviceContext
 
 from fwdscope.layers import describe_module
 from fwdscope.ops import Op
@@ -55,10 +57,14 @@ class Before(NamedTuple):
 
 
 class Forms:
-    """The forms of the layers of one run, by all that decides about them."""
+    """The forms of the layers of one run, by all that decides about them. To be made before the run is recorded."""
 
     def __init__(self, recorder: Recorder) -> None:
         self.recorder = recorder
+        # How many modes see torch's functions in the run: the recording's own, and those that only say on which device
+        # tensors are made. Where there are others no layer is like another.
+        around = _get_current_function_mode_stack()
+        self.modes = len(around) + 1 if all(type(mode) is DeviceContext for mode in around) else -1
         # None where calls that look alike need not be.
         self.known: dict[tuple[Any, ...], Form | None] = {}
         self.kinds: dict[type[nn.Module], bool] = {}
@@ -73,7 +79,7 @@ class Forms:
         Numbers go with their types, since 1 and 1.0 are equal but promote differently.
         """
         kind, held = type(module), module.__dict__
-        if not self.may_repeat(kind, x) or not _is_plainly_called(held) or not _is_undisturbed():
+        if not self.may_repeat(kind, x) or not _is_plainly_called(held) or not _is_undisturbed(self.modes):
             return None
         names, settings = tuple(held)[_FIRST:-1], tuple(held.values())[_FIRST:-1]
         kinds = tuple(map(type, settings))
@@ -279,9 +285,10 @@ def _is_plainly_called(held: dict[str, Any]) -> bool:
     return not (before or behind or held["_backward_hooks"] or held["_backward_pre_hooks"])
 
 
-def _is_undisturbed() -> bool:
-    """Whether what runs now runs under the recording's own modes, without gradients, and under nothing else."""
-    if _len_torch_function_stack() != 1 or _len_torch_dispatch_stack() != 1 or is_grad_enabled():
+def _is_undisturbed(modes: int) -> bool:
+    """Whether what runs now runs under so many modes that see functions, the recording's own that sees operators,
+    without gradients, and under nothing else."""
+    if _len_torch_function_stack() != modes or _len_torch_dispatch_stack() != 1 or is_grad_enabled():
         return False
     if is_inference_mode_enabled() or _get_tracing_state() or peek_interpreter_stack() is not None:
         return False

@@ -65,11 +65,10 @@ class _Recorded:
         self.recorder = CopyingRecorder()
         self.hooked: set[nn.Module] = set()
         self.handles: list[Hooks | Calls] = []
-        self.forms = Forms(self.recorder)
 
     def __call__(self, network: Network) -> None:
-        blueprint = network.blueprint
-        blueprint.greet = lambda module: self.greet(blueprint, module)
+        blueprint, forms = network.blueprint, Forms(self.recorder)
+        blueprint.greet = lambda module: self.greet(blueprint, module, forms)
         try:
             self.trace = _recorded(network, self.recorder, (), tuple(network.example.values()))
         finally:
@@ -77,7 +76,7 @@ class _Recorded:
             for handle in self.handles:
                 handle.remove()
 
-    def greet(self, blueprint: Blueprint, module: nn.Module) -> None:
+    def greet(self, blueprint: Blueprint, module: nn.Module, forms: Forms) -> None:
         """A layer was made: what it holds is no activation, and what is inside a composite one is to be told of."""
         with torch._C.DisableTorchFunction():  # who watches functions need not hear of each look at a tensor
             for what in ("parameters", "buffers"):
@@ -85,7 +84,7 @@ class _Recorded:
         if module._modules:
             self.handles += hook_inside(blueprint, module, self.recorder, self.hooked)
         elif Announced.fit(module):
-            self.handles.append(Announced(module, self.forms))
+            self.handles.append(Announced(module, forms))
 
 
 def _recorded(network: Network, recorder: Recorder, weights: Iterable[Tensor], given: tuple[Tensor, ...]) -> Trace:

@@ -108,11 +108,13 @@ def chains_of_modules() -> None:
     tell("layers of sizes all different", few, 2, row, *chains)
     with torch.device("meta"):
         kinds = (nn.ReLU, nn.GELU, nn.Tanh, nn.Sigmoid)
-        tell("activations", CHAIN, 1, row, *3 * [nn.Sequential(*(kinds[i % 4]() for i in range(CHAIN)))])
+        activations = nn.Sequential(*(kinds[i % 4]() for i in range(CHAIN)))
         image, mixed = torch.empty(1, 16, 8, 8), []
         for a, b in pairwise(16 + i % 200 for i in range(few // 4 + 1)):
             mixed += [nn.Conv2d(a, b, 1), nn.BatchNorm2d(b), nn.ReLU(), nn.LayerNorm(8)]
-        tell("convolutions, norms and activations", few, 1, image, *3 * [nn.Sequential(*mixed)])
+        convolutions = nn.Sequential(*mixed)
+    tell("activations", CHAIN, 1, row, *3 * [activations])
+    tell("convolutions, norms and activations", few, 1, image, *3 * [convolutions])
 
 
 def main() -> None:

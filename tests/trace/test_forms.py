@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations, prune
+from torch.overrides import TorchFunctionMode
 
 from fwdscope.inspection import inspect_spec, shipped
 from fwdscope.spec import load
@@ -212,6 +213,24 @@ def test_the_record_is_that_of_calls(name: str, training: bool, monkeypatch: pyt
 
 def test_a_plain_layer_is_not_called(monkeypatch: pytest.MonkeyPatch) -> None:
     assert both(monkeypatch, plain()(), torch.ones(5, 8), False) == ["1", "2", "3"]
+
+
+def test_where_tensors_are_made_is_nobodys_business(monkeypatch: pytest.MonkeyPatch) -> None:
+    with torch.device("meta"):
+        assert both(monkeypatch, plain()(), torch.ones(5, 8), False) == ["1", "2", "3"]
+
+
+class Doubling(TorchFunctionMode):
+    """Somebody else's, that changes what functions give."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        return result * 2 if func is nn.functional.linear else result
+
+
+def test_under_a_mode_that_sees_functions_all_layers_are_called(monkeypatch: pytest.MonkeyPatch) -> None:
+    with Doubling():
+        assert both(monkeypatch, plain()(), torch.ones(5, 8), False) == []
 
 
 class Alike(nn.Module):
