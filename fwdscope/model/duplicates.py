@@ -28,17 +28,19 @@ def duplicated(originals: Iterable[nn.Module]) -> dict[nn.Module, nn.Module]:
             own = new.__dict__
             for name, value in old.__dict__.items():
                 kind = type(value)
-                # A container of its own; all else is shared.
-                own[name] = kind(value) if kind in _CONTAINERS else value
+                # A container of its own; all else is shared. Most are empty, and to copy those takes longer.
+                own[name] = value if kind not in _CONTAINERS else kind(value) if value else kind()
             for name in _HOOKS:
                 own[name] = OrderedDict()
-            own["_modules"] = {name: child and modules[child] for name, child in old._modules.items()}
-            for what in ("_parameters", "_buffers"):
-                for name, tensor in own[what].items():
+            if old._modules:
+                own["_modules"] = {name: child and modules[child] for name, child in old._modules.items()}
+            for held in (own["_parameters"], own["_buffers"]):
+                for name, tensor in held.items():
                     if tensor is not None:
-                        if id(tensor) not in tensors:
-                            tensors[id(tensor)] = _fresh(tensor)
-                        own[what][name] = tensors[id(tensor)]
+                        known = tensors.get(id(tensor))
+                        if known is None:
+                            known = tensors[id(tensor)] = _fresh(tensor)
+                        held[name] = known
     return modules
 
 
@@ -80,8 +82,11 @@ def _is_simple(item: tuple[str, Any]) -> bool:
 
 # --- modules of equal settings ---------------------------------------------------------------------------------------
 
-# Modules as their constructors made them, which never run, by what they were made of.
-_PROTOTYPES: dict[tuple[Any, ...], list[nn.Module] | None] = {}
+# A module as its constructor made it and all inside it, itself first. They never run.
+Prototype = list[nn.Module]
+
+# Prototypes by what they were made of; None where a module cannot be duplicated.
+_PROTOTYPES: dict[tuple[Any, ...], Prototype | None] = {}
 _MOST_PROTOTYPES = 4096
 
 
@@ -90,12 +95,17 @@ def built(layer: Layer, inputs: Sequence[Any]) -> nn.Module:
 
     Where a layer of equal settings was made before it is a duplicate: torch's constructors take several times as long.
     """
+    return built_by_prototype(layer, inputs)[0]
+
+
+def built_by_prototype(layer: Layer, inputs: Sequence[Any]) -> tuple[nn.Module, Prototype | None]:
+    """A layer's module as :func:`built` makes it, and the prototype that it is a duplicate of, if it is one."""
     kind = type(layer)
     if kind.build is not Layer.build or kind.construct is not Layer.construct:
-        return layer.build(*inputs)
+        return layer.build(*inputs), None
     arguments = layer.arguments(*inputs)
     if not all(map(is_plain, arguments.values())):
-        return layer.construct(**arguments)
+        return layer.construct(**arguments), None
     key = kind, torch.get_default_dtype(), repr(arguments)
     if key not in _PROTOTYPES:
         if len(_PROTOTYPES) >= _MOST_PROTOTYPES:
@@ -103,7 +113,12 @@ def built(layer: Layer, inputs: Sequence[Any]) -> nn.Module:
         made = list(layer.construct(**arguments).modules())
         _PROTOTYPES[key] = made if all(map(may_be_duplicated, made)) else None
     prototype = _PROTOTYPES[key]
-    return layer.construct(**arguments) if prototype is None else duplicated(prototype)[prototype[0]]
+    return (layer.construct(**arguments) if prototype is None else of_prototype(prototype)), prototype
+
+
+def of_prototype(prototype: Prototype) -> nn.Module:
+    """A module like a prototype, with weights of its own."""
+    return duplicated(prototype)[prototype[0]]
 
 
 def is_plain(value: Any) -> bool:
@@ -119,4 +134,7 @@ def like(x: Tensor) -> Tensor:
 
 def _fresh(tensor: Tensor) -> Tensor:
     made = like(tensor)
-    return nn.Parameter(made, requires_grad=tensor.requires_grad) if isinstance(tensor, nn.Parameter) else made
+    # As nn.Parameter(…), which first asks what it is given.
+    if type(tensor) is nn.Parameter:
+        return Tensor._make_subclass(nn.Parameter, made, tensor.requires_grad)
+    return made

@@ -141,7 +141,7 @@ class Blueprint:
     templates: dict[nn.Module, Template] = field(default_factory=dict)
     places: dict[nn.Module, Span] = field(default_factory=dict)
     # The inferred sizes that each layer was built with.
-    sizes: dict[nn.Module, dict[str, Any]] = field(default_factory=dict)
+    sizes: dict[nn.Module, Mapping[str, Any]] = field(default_factory=dict)
     entering: tuple[Origin | None, ...] = ()
     depth: int = 0
     observer: Observer | None = None
