@@ -12,7 +12,7 @@ from fwdscope.layers import Layer, LayerError
 from fwdscope.layers.signature import Signature
 from fwdscope.model.fitting import Fit, fitted, making, unchecked
 from fwdscope.model.names import Poisoned
-from fwdscope.model.network import MOST_STEPS, POISON, Blueprint, Observer, Results, Scope, Step, one
+from fwdscope.model.network import MOST_STEPS, POISON, Blueprint, Observer, Results, Scope, Step, one, put_in_mode
 from fwdscope.model.templates import BlockTemplate, LayerTemplate, SeriesTemplate, Shared, Template
 from fwdscope.spec.arithmetic import ArithmeticProblem
 from fwdscope.spec.problems import Span
@@ -71,10 +71,7 @@ def _made(scope: Scope, span: Span, template: Template, name: str, inputs: Seque
             module = template.build(*inputs)
     if not isinstance(template, Shared):
         blueprint.register(scope, name, module, template, span)
-        if module._modules or type(module).train is not nn.Module.train:
-            module.train(scope.training)
-        else:
-            vars(module)["training"] = scope.training  # as ``train`` does in the end
+        put_in_mode(module, scope.training)
         if blueprint.greet:
             blueprint.greet(module)
     return module
@@ -86,10 +83,13 @@ def _announce(
     """Tell who watches that a layer begins; one that stands elsewhere is named by its path from here."""
     blueprint = scope.blueprint
     made = blueprint.templates.get(module, template) if isinstance(template, Shared) else template
-    kind = {SeriesTemplate: "stack", BlockTemplate: "block"}.get(type(made), "layer")
+    kind = _KINDS.get(type(made), "layer")
     path, here = blueprint.paths.get(module, name), blueprint.paths.get(scope, "")
     label = path.removeprefix(f"{here}.") if here else path
     observer.begin(kind, path, made.name, made.brief, label, span, module, inputs)
+
+
+_KINDS = {SeriesTemplate: "stack", BlockTemplate: "block"}
 
 
 def _called(

@@ -11,7 +11,7 @@ import contextlib
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol, Self
+from typing import Any, NamedTuple, Protocol, Self
 
 import torch
 from torch import Tensor, nn
@@ -42,8 +42,7 @@ class Results(tuple[Any, ...]):
     __slots__ = ()
 
 
-@dataclass(frozen=True)
-class Origin:
+class Origin(NamedTuple):
     """Which line made a value, for messages."""
 
     text: str
@@ -201,6 +200,15 @@ class Blueprint:
             self.depth -= 1
 
 
+def put_in_mode(module: nn.Module, training: bool) -> None:
+    """``module.train(training)``, which goes a long way to set one attribute of a layer with no others inside."""
+    kind = type(module)
+    if module._modules or kind.train is not nn.Module.train or kind.__setattr__ is not nn.Module.__setattr__:
+        module.train(training)
+    else:
+        vars(module)["training"] = training
+
+
 class Scope(nn.Module):
     """A module with lines: a block, or a part of one. It keeps the layers made at each call of its lines."""
 
@@ -220,8 +228,9 @@ class Scope(nn.Module):
     def train(self, mode: bool = True) -> Self:
         """As every module's, also where a layer is called ``training``."""
         self.__dict__["training"] = mode
-        for child in self.children():
-            child.train(mode)
+        for child in self._modules.values():
+            if child is not None:
+                put_in_mode(child, mode)
         return self
 
     def own(self, name: str) -> Tensor | None:
