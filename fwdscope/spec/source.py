@@ -35,10 +35,12 @@ class Text:
 
     def strip(self) -> Text:
         """Without white space at either end."""
-        if self.value == self.value.strip():
+        value = self.value
+        stripped = value.strip()
+        if stripped == value:
             return self
-        left = len(self.value) - len(self.value.lstrip())
-        return self[left : len(self.value.rstrip())] if self.value.strip() else self[len(self.value) :]
+        left = len(value) - len(value.lstrip())
+        return self[left : left + len(stripped)] if stripped else self[len(value) :]
 
     def offset(self, index: int) -> int:
         """The file's offset of a character of the text; of its end, for an index at or behind it."""
@@ -49,7 +51,8 @@ class Text:
         offsets = self.offsets
         stop = len(offsets) if stop is None else stop
         if start < stop <= len(offsets):
-            return Span(offsets[start], max(offsets[start], offsets[stop - 1] + 1))
+            first, end = offsets[start], offsets[stop - 1] + 1
+            return Span(first, end if end > first else first)
         return Span(self.offset(start), self.offset(start))
 
 
