@@ -274,7 +274,7 @@ def split(source: Source, text: Text) -> tuple[Text | None, Text, Text | None]:
     """
     value = text.value
     if "=" not in value and "->" not in value:
-        return None, text[:].strip(), None
+        return None, text.between(0, len(value)), None
     equals, arrow = _signs(value)
     if arrow is not None and value[arrow - 1 : arrow] == "-":
         message = "--> is not part of the language"
@@ -283,7 +283,7 @@ def split(source: Source, text: Text) -> tuple[Text | None, Text, Text | None]:
     equals = [i for i in equals if i < end]
     promise = None if arrow is None else text[arrow + 2 :]
     if not equals:
-        return None, text[:end].strip(), promise
+        return None, text.between(0, end), promise
     first, rest = equals[0], value[equals[0] + 1 : end].strip()
     if sign := _COMPUTES.search(value[:first]):
         name = value[: sign.start()].strip()
@@ -293,7 +293,7 @@ def split(source: Source, text: Text) -> tuple[Text | None, Text, Text | None]:
         a, b = value[:first].strip(), value[first + 1 : equals[1]].strip()
         help = f"write `{b} = {value[equals[1] + 1 : end].strip()}`, and `{a} = {b}` on a line below"
         _refuse(source, text, equals[1], equals[1] + 1, "a line gives its value one name", help)
-    return text[:first].strip(), text[first + 1 : end].strip(), promise
+    return text.between(0, first), text.between(first + 1, end), promise
 
 
 # What makes an assignment compute, where it stands before the equals sign.

@@ -42,6 +42,16 @@ class Text:
         left = len(value) - len(value.lstrip())
         return self[left : left + len(stripped)] if stripped else self[len(value) :]
 
+    def between(self, start: int, stop: int) -> Text:
+        """``self[start:stop].strip()``, made at once."""
+        value = self.value[start:stop]
+        stripped = value.strip()
+        if not stripped:
+            return self[start:stop].strip()
+        start += len(value) - len(value.lstrip())
+        stop = start + len(stripped)
+        return Text(stripped, self.offsets[start:stop], self.offsets[stop - 1] + 1)
+
     def offset(self, index: int) -> int:
         """The file's offset of a character of the text; of its end, for an index at or behind it."""
         return self.offsets[index] if index < len(self.offsets) else self.end
