@@ -297,19 +297,18 @@ class Series(Scope):
         blueprint = self.blueprint
         copies = Copies(self, (*others, *keywords.values()))
         value: Any = x
-        entering = blueprint.entering
-        origin = entering[0] if entering else None
-        span = blueprint.places[self]
+        origin, others_entering = blueprint.entering[:1], blueprint.entering[1:]
+        span, repeated = blueprint.places[self], self.template.name
         for i, item in enumerate(self.template.items):
-            blueprint.entering = (origin, *entering[1:])
-            module = self._modules.get(str(i)) or (item.module if isinstance(item, Shared) else None)
-            given = one(value)
+            blueprint.entering = origin + others_entering
+            name, given = str(i), one(value)
+            module = self._modules.get(name) or (item.module if isinstance(item, Shared) else None)
             value = copies.repeated(i, item, given)
             if value is None:
                 copies.begins()
-                value = call_layer(self, span, item, module, str(i), (given, *others), keywords)
+                value = call_layer(self, span, item, module, name, (given, *others), keywords)
                 copies.ended(i, item, given, value)
-            origin = Origin(f"copy {i} of {item.name}" if self.template.name == item.name else item.brief, span)
+            origin = (Origin(f"copy {i} of {item.name}" if item.name == repeated else item.brief, span),)
             if value is POISON:
                 return POISON
         blueprint.entering = ()
