@@ -103,7 +103,11 @@ def built_by_prototype(layer: Layer, inputs: Sequence[Any]) -> tuple[nn.Module, 
     kind = type(layer)
     if kind.build is not Layer.build or kind.construct is not Layer.construct:
         return layer.build(*inputs), None
-    arguments = layer.arguments(*inputs)
+    if kind.arguments is Layer.arguments:
+        with torch._C.DisableTorchFunction():  # it looks at shapes alone
+            arguments = layer.arguments(*inputs)
+    else:
+        arguments = layer.arguments(*inputs)
     if not all(map(is_plain, arguments.values())):
         return layer.construct(**arguments), None
     key = kind, torch.get_default_dtype(), repr(arguments)
@@ -134,7 +138,8 @@ def like(x: Tensor) -> Tensor:
 
 def _fresh(tensor: Tensor) -> Tensor:
     made = like(tensor)
-    # As nn.Parameter(…), which first asks what it is given.
     if type(tensor) is nn.Parameter:
-        return Tensor._make_subclass(nn.Parameter, made, tensor.requires_grad)
+        # As torch's lazy modules do it; nn.Parameter(…) would make a second tensor of the first.
+        made.__class__ = nn.Parameter
+        made.requires_grad = tensor.requires_grad
     return made
