@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 from layer_examples import EXAMPLES, Example
-from torch import nn
+from torch import Tensor, nn
 
 from fwdscope.ops import cost
 from fwdscope.ops.watch import watching
@@ -72,3 +72,19 @@ def test_training_and_gradients_leave_the_macs_alone(example: Example) -> None:
         expected = macs(lambda: module.eval()(*inputs))
     assert macs(lambda: module.eval()(*inputs)) == expected
     assert macs(lambda: module.train()(*inputs)) == expected
+
+
+def other(x: Any) -> Any:
+    """A tensor of the same shape and dtype that is another in all else."""
+    if not isinstance(x, Tensor):
+        return tuple(map(other, x)) if isinstance(x, tuple) else x
+    floating = x.is_floating_point() or x.is_complex()
+    return nn.Parameter(torch.empty(1, dtype=x.dtype, device="meta").expand(x.shape), requires_grad=floating)
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=str)
+def test_all_that_a_layer_finds_of_its_inputs_is_by_shape_and_dtype(example: Example) -> None:
+    layer, inputs = example.layer(), example.inputs()
+    others = tuple(map(other, inputs))
+    layer.check(*others)
+    assert layer.sizes(*others) == layer.sizes(*inputs)
