@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from types import MethodType
 from typing import Any
 
@@ -13,6 +14,8 @@ from torch import Tensor, nn
 from fwdscope.layers import Layer
 
 Modules = Mapping[nn.Module, nn.Module]
+# Shape, strides, dtype and place of a tensor, whether it has a gradient, whether it is a Parameter.
+_Recipe = tuple[tuple[int, ...], tuple[int, ...], torch.dtype, torch.device, bool, bool]
 
 PLAIN = (type(None), bool, int, float, complex, str)
 _HELD = ("_parameters", "_buffers", "_modules")
@@ -39,7 +42,7 @@ def duplicated(originals: Iterable[nn.Module]) -> dict[nn.Module, nn.Module]:
                     if tensor is not None:
                         known = tensors.get(id(tensor))
                         if known is None:
-                            known = tensors[id(tensor)] = _fresh(tensor)
+                            known = tensors[id(tensor)] = _made(*_recipe(tensor))
                         held[name] = known
     return modules
 
@@ -82,8 +85,61 @@ def _is_simple(item: tuple[str, Any]) -> bool:
 
 # --- modules of equal settings ---------------------------------------------------------------------------------------
 
-# A module as its constructor made it and all inside it, itself first. They never run.
-Prototype = list[nn.Module]
+
+class Prototype:
+    """A module as its constructor made it. It never runs, so that it stays as it is."""
+
+    def __init__(self, module: nn.Module) -> None:
+        self.modules = list(module.modules())
+        self.lone = _Lone.of(module)
+
+    def duplicate(self) -> nn.Module:
+        """A module like it, with weights of its own."""
+        return duplicated(self.modules)[self.modules[0]] if self.lone is None else self.lone.duplicate()
+
+
+@dataclass(frozen=True)
+class _Lone:
+    """A module with no others inside, as most are, and what :func:`duplicated` would find out of it each time anew.
+
+    That takes as long as to make the duplicate, and a network may want thousands.
+    """
+
+    module: nn.Module
+    # The containers that it holds, and what is in them but for tensors: most are empty.
+    containers: tuple[tuple[str, type, Any], ...]
+    # Which container holds each tensor, its name, and how it is made.
+    tensors: tuple[tuple[str, str, _Recipe | None], ...]
+
+    @staticmethod
+    def of(module: nn.Module) -> _Lone | None:
+        """What a module is made of; None where it holds others or hooks, or a tensor twice."""
+        own = vars(module)
+        held = [(home, name, x) for home in ("_parameters", "_buffers") for name, x in own[home].items()]
+        identities = [id(x) for _, _, x in held if x is not None]
+        if any(own[name] for name in ("_modules", *_HOOKS)) or len(set(identities)) < len(identities):
+            return None
+        containers = tuple(
+            (name, type(value), None if name in _HELD else value)
+            for name, value in own.items()
+            if type(value) in _CONTAINERS
+        )
+        with torch._C.DisableTorchFunction():  # who watches functions need not hear of each look at a tensor
+            tensors = tuple((home, name, None if x is None else _recipe(x)) for home, name, x in held)
+        return _Lone(module, containers, tensors)
+
+    def duplicate(self) -> nn.Module:
+        """A module like it, with weights of its own."""
+        new: nn.Module = type(self.module).__new__(type(self.module))
+        own = vars(new)
+        own.update(vars(self.module))
+        for name, container, content in self.containers:
+            own[name] = container(content) if content else container()
+        with torch._C._DisableTorchDispatch(), torch._C.DisableTorchFunction():
+            for home, name, recipe in self.tensors:
+                own[home][name] = None if recipe is None else _made(*recipe)
+        return new
+
 
 # Prototypes by what they were made of; None where a module cannot be duplicated.
 _PROTOTYPES: dict[tuple[Any, ...], Prototype | None] = {}
@@ -114,15 +170,10 @@ def built_by_prototype(layer: Layer, inputs: Sequence[Any]) -> tuple[nn.Module, 
     if key not in _PROTOTYPES:
         if len(_PROTOTYPES) >= _MOST_PROTOTYPES:
             _PROTOTYPES.clear()
-        made = list(layer.construct(**arguments).modules())
-        _PROTOTYPES[key] = made if all(map(may_be_duplicated, made)) else None
+        made = layer.construct(**arguments)
+        _PROTOTYPES[key] = Prototype(made) if all(map(may_be_duplicated, made.modules())) else None
     prototype = _PROTOTYPES[key]
-    return (layer.construct(**arguments) if prototype is None else of_prototype(prototype)), prototype
-
-
-def of_prototype(prototype: Prototype) -> nn.Module:
-    """A module like a prototype, with weights of its own."""
-    return duplicated(prototype)[prototype[0]]
+    return (layer.construct(**arguments) if prototype is None else prototype.duplicate()), prototype
 
 
 def is_plain(value: Any) -> bool:
@@ -136,10 +187,21 @@ def like(x: Tensor) -> Tensor:
     return torch.empty_strided(x.shape, x.stride(), dtype=x.dtype, device=x.device)
 
 
-def _fresh(tensor: Tensor) -> Tensor:
-    made = like(tensor)
-    if type(tensor) is nn.Parameter:
+def _recipe(tensor: Tensor) -> _Recipe:
+    parameter = type(tensor) is nn.Parameter
+    return tensor.shape, tensor.stride(), tensor.dtype, tensor.device, parameter and tensor.requires_grad, parameter
+
+
+def _made(
+    shape: tuple[int, ...],
+    stride: tuple[int, ...],
+    dtype: torch.dtype,
+    device: torch.device,
+    requires_grad: bool,
+    parameter: bool,
+) -> Tensor:
+    made = torch.empty_strided(shape, stride, dtype=dtype, device=device, requires_grad=requires_grad)
+    if parameter:
         # As torch's lazy modules do it; nn.Parameter(…) would make a second tensor of the first.
         made.__class__ = nn.Parameter
-        made.requires_grad = tensor.requires_grad
     return made

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from fwdscope.layers import Layer
-from fwdscope.model.duplicates import Prototype, built_by_prototype, of_prototype
+from fwdscope.model.duplicates import Prototype, built_by_prototype
 from fwdscope.model.shapes import without_initialisation
 from fwdscope.ops.dispatch import META
 from fwdscope.ops.watch import unheard
@@ -42,7 +42,7 @@ class Fit:
     def build(self, inputs: Sequence[Any]) -> nn.Module:
         """torch's module for these inputs, on meta. Raises LayerError where torch refuses the settings."""
         if self._prototype is not None:
-            return of_prototype(self._prototype)  # which runs no code of torch's that would be heard
+            return self._prototype.duplicate()  # which runs no code of torch's that would be heard
         with making():
             module, self._prototype = built_by_prototype(self.layer, inputs)
         return module
