@@ -68,15 +68,17 @@ def run_spec(
     checked: Checked, feeds: Mapping[str, Feed], dtype: str, settings: RunSettings
 ) -> tuple[Report, Picture | None]:
     """The report of a checked spec, and the picture that ``settings.show`` asks for, where it was run."""
-    network, traced = trace_spec(checked, feeds, dtype)
-    if settings.train:
-        from fwdscope.trace import trace
+    with _without_collecting():
+        network, traced = trace_spec(checked, feeds, dtype)
+        if settings.train:
+            from fwdscope.trace import trace
 
-        network.train()
-        traced = trace(network)
-    report = traced_report(checked, network, traced, feeds, dtype)
-    if settings.device == "meta":
-        return _in_its_mode(report, settings), None
+            network.train()
+            traced = trace(network)
+        report = traced_report(checked, network, traced, feeds, dtype)
+        if settings.device == "meta":
+            del traced  # it goes by itself, where a search for circles would first look through it
+            return _in_its_mode(report, settings), None
     from fwdscope.run.spec import run_network
 
     given = network.example.values()

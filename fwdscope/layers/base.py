@@ -25,6 +25,7 @@ import types
 import typing
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import MISSING, dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Protocol, dataclass_transform, runtime_checkable
 
 if TYPE_CHECKING:
@@ -251,12 +252,10 @@ class Layer:
 
         Defaults are left out so that a setting torch gained lately does not keep an older torch from building.
         """
-        found = {name: agree(name, getattr(self, name), size) for name, size in self.sizes(*inputs).items()}
-        given = {
-            s.name: _frozen(getattr(self, s.name))
-            for s in settings(type(self))
-            if s.required or getattr(self, s.name) != s.default
-        }
+        values, defaults = vars(self), self._signature[0]
+        found = {name: agree(name, values[name], size) for name, size in self.sizes(*inputs).items()}
+        differs = (name for name, default in defaults.items() if default is MISSING or values[name] != default)
+        given = {name: _frozen(values[name]) for name in differs}
         return given | {name: size for name, size in found.items() if size is not None}
 
     def construct(self, **arguments: Any) -> nn.Module:
@@ -279,7 +278,7 @@ class Layer:
 
     def details(self) -> Iterable[str]:
         """What the type column says behind the name: the settings in ``told`` that differ from their default."""
-        for setting in settings(type(self)):
+        for setting in settings(type(self)) if self.told else ():
             value = getattr(self, setting.name)
             if setting.name in self.told and (setting.required or value != setting.default):
                 yield self.told[setting.name].format(by(value))
@@ -302,16 +301,11 @@ def settings(layer: type[Layer]) -> tuple[Setting, ...]:
     if layer not in _SETTINGS:
         hints = typing.get_type_hints(layer, include_extras=True)
         fields = dataclasses.fields(layer)  # type: ignore[arg-type]  # every layer type is a dataclass
-        sized = any(field.metadata.get("inferred") for field in fields)
+        inferred = {field.name for field in fields if field.metadata.get("inferred")}
+        positional = {f.name for f in fields if not f.kw_only and (f.default is MISSING or not inferred)}
         _SETTINGS[layer] = tuple(
-            Setting(
-                name=field.name,
-                annotation=hints[field.name],
-                default=field.default,
-                positional=not field.kw_only and (field.default is MISSING or not sized),
-                inferred=bool(field.metadata.get("inferred")),
-            )
-            for field in fields
+            Setting(name, hints[name], default, name in positional, name in inferred)
+            for name, default in ((field.name, field.default) for field in fields)
         )
     return _SETTINGS[layer]
 
@@ -335,7 +329,12 @@ def input_names(layer: type[Layer]) -> tuple[str, ...]:
 
 def required_inputs(layer: type[Layer]) -> tuple[str, ...]:
     """The names of the inputs that a call must give."""
-    return tuple(part.strip() for part in layer.forward.strip("()").split(",") if part.strip() and "=" not in part)
+    return _required(layer.forward)
+
+
+@cache
+def _required(forward: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in forward.strip("()").split(",") if part.strip() and "=" not in part)
 
 
 def check_inputs(layer: Layer, inputs: Sequence[Any]) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from typing import Literal
 
 Kind = Literal["positional-only", "positional", "keyword", "variadic"]
@@ -71,6 +71,11 @@ class Signature:
         if before == "positional-only":
             parts.append("/")
         return f"({', '.join(parts)})"
+
+    @cached_property
+    def takes_one(self) -> bool:
+        """Whether a call with one positional argument fits."""
+        return not self.bind(1, [])
 
     @property
     def by_position(self) -> tuple[Parameter, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -10,12 +10,21 @@ from torch import Tensor, nn
 
 from fwdscope.layers import Layer, LayerError
 from fwdscope.layers.signature import Signature
+from fwdscope.model.fitting import Fit, fitted, making, unchecked
 from fwdscope.model.names import Poisoned
-from fwdscope.model.network import MOST_STEPS, POISON, Beginning, Blueprint, Observer, Results, Scope, Step, one
-from fwdscope.model.shapes import without_initialisation
+from fwdscope.model.network import (
+    MOST_STEPS,
+    POISON,
+    Beginning,
+    Blueprint,
+    Observer,
+    Results,
+    Scope,
+    Step,
+    one,
+    put_in_mode,
+)
 from fwdscope.model.templates import BlockTemplate, LayerTemplate, SeriesTemplate, Shared, Template
-from fwdscope.ops.dispatch import META
-from fwdscope.ops.watch import unheard
 from fwdscope.spec.arithmetic import ArithmeticProblem
 from fwdscope.spec.problems import Span
 
@@ -36,19 +45,14 @@ def call_layer(
     blueprint = scope.blueprint
     layer = template.layer if isinstance(template, LayerTemplate) else None
     inputs: Sequence[Any] = arguments
-    sizes: dict[str, Any] = {}
+    fit: Fit | None = None
     if layer is not None and (blueprint.building or module is None):
-        inputs = _in_order(layer, arguments, keywords)
-        with torch._C.DisableTorchFunction():  # who watches functions need not hear of each look at a shape
-            if blueprint.building:
-                layer.check(*inputs)
-            sizes = layer.sizes(*inputs)
+        inputs = _in_order(layer, arguments, keywords) if keywords else arguments
+        fit = fitted(layer, inputs) if blueprint.building else unchecked(layer, inputs)
         if module is not None:
-            _check_sizes(blueprint, layer, module, sizes)
+            _check_sizes(blueprint, layer, module, fit.sizes)
     if module is None:
-        module = _made(scope, span, template, name, inputs)
-        if layer is not None:
-            blueprint.sizes[module] = sizes
+        module = _made(scope, span, template, name, inputs, fit)
     observer = blueprint.observer
     if observer:
         _announce(observer, scope, span, template, module, name, (arguments, keywords))
@@ -67,15 +71,20 @@ def call_layer(
     return Results(value) if several else value
 
 
-def _made(scope: Scope, span: Span, template: Template, name: str, inputs: Sequence[Any]) -> nn.Module:
+def _made(scope: Scope, span: Span, template: Template, name: str, inputs: Sequence[Any], fit: Fit | None) -> nn.Module:
     """A layer's module for its first inputs, in its place."""
-    with unheard(), META, without_initialisation():
-        module = template.build(*inputs)
+    blueprint = scope.blueprint
+    if fit is not None:
+        module = fit.build(inputs)
+        blueprint.sizes[module] = fit.sizes
+    else:
+        with making():
+            module = template.build(*inputs)
     if not isinstance(template, Shared):
-        scope.blueprint.register(scope, name, module, template, span)
-        module.train(scope.training)
-        if scope.blueprint.greet:
-            scope.blueprint.greet(module)
+        blueprint.register(scope, name, module, template, span)
+        put_in_mode(module, scope.training)
+        if blueprint.greet:
+            blueprint.greet(module)
     return module
 
 
@@ -85,10 +94,13 @@ def _announce(
     """Tell who watches that a layer begins; one that stands elsewhere is named by its path from here."""
     blueprint = scope.blueprint
     made = blueprint.templates.get(module, template) if isinstance(template, Shared) else template
-    kind = {SeriesTemplate: "stack", BlockTemplate: "block"}.get(type(made), "layer")
+    kind = _KINDS.get(type(made), "layer")
     path, here = blueprint.paths.get(module, name), blueprint.paths.get(scope, "")
     label = path.removeprefix(f"{here}.") if here else path
     observer.begin(Beginning(kind, path, made.name, made.brief, label, span, module), inputs)
+
+
+_KINDS = {SeriesTemplate: "stack", BlockTemplate: "block"}
 
 
 def _called(
@@ -104,7 +116,7 @@ def _called(
         raise ArithmeticProblem(message, "leave it out of what is inspected on meta", "shape") from error
 
 
-def _check_sizes(blueprint: Blueprint, layer: Layer, module: nn.Module, sizes: dict[str, Any]) -> None:
+def _check_sizes(blueprint: Blueprint, layer: Layer, module: nn.Module, sizes: Mapping[str, Any]) -> None:
     """A layer called again has the sizes of its first call."""
     for name, size in blueprint.sizes.setdefault(module, sizes).items():
         if size != sizes.get(name):
@@ -114,14 +126,13 @@ def _check_sizes(blueprint: Blueprint, layer: Layer, module: nn.Module, sizes: d
 
 
 def _in_order(layer: Layer, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> list[Any]:
-    """The inputs of a call in the order of the layer's signature, as far as they are given."""
+    """The inputs of a call with keywords in the order of the layer's signature, as far as they are given."""
     values = list(arguments)
-    if keywords:
-        parameters = Signature.parse(layer.forward).parameters
-        last = max((i for i, p in enumerate(parameters) if p.name in keywords), default=-1)
-        for parameter in parameters[len(values) : last + 1]:
-            default = {"True": True, "False": False}.get(parameter.default or "")
-            values.append(keywords.get(parameter.name, default))
+    parameters = Signature.parse(layer.forward).parameters
+    last = max((i for i, p in enumerate(parameters) if p.name in keywords), default=-1)
+    for parameter in parameters[len(values) : last + 1]:
+        default = {"True": True, "False": False}.get(parameter.default or "")
+        values.append(keywords.get(parameter.name, default))
     return values
 
 

@@ -34,6 +34,8 @@ class Calls(Settings):
     def binary(self, node: ex.Binary) -> Any:
         """``left operator right``; a number times a layer is a stack."""
         left, right = one(self.evaluate(node.left)), one(self.evaluate(node.right))
+        if type(left) is int and type(right) is int:
+            return arithmetic.binary(node.operator, left, right)
         if isinstance(right, TEMPLATES) and node.operator == "*":
             return self.stack(node, left, right)
         for value in (left, right):

@@ -71,7 +71,7 @@ class Names(Evaluator):
     def path(self, name: str) -> str:
         """The path of something in the scope."""
         prefix = self.blueprint.paths.get(self.scope, "")
-        return ".".join(filter(None, (prefix, name)))
+        return f"{prefix}.{name}" if prefix and name else prefix or name
 
     def local(self) -> dict[str, Any]:
         """Names of the nearest frame."""

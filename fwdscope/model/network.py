@@ -43,8 +43,7 @@ class Results(tuple[Any, ...]):
     __slots__ = ()
 
 
-@dataclass(frozen=True)
-class Origin:
+class Origin(NamedTuple):
     """Which line made a value, for messages."""
 
     text: str
@@ -153,7 +152,7 @@ class Blueprint:
     templates: dict[nn.Module, Template] = field(default_factory=dict)
     places: dict[nn.Module, Span] = field(default_factory=dict)
     # The inferred sizes that each layer was built with.
-    sizes: dict[nn.Module, dict[str, Any]] = field(default_factory=dict)
+    sizes: dict[nn.Module, Mapping[str, Any]] = field(default_factory=dict)
     entering: tuple[Origin | None, ...] = ()
     depth: int = 0
     observer: Observer | None = None
@@ -213,6 +212,15 @@ class Blueprint:
             self.depth -= 1
 
 
+def put_in_mode(module: nn.Module, training: bool) -> None:
+    """``module.train(training)``, which goes a long way to set one attribute of a layer with no others inside."""
+    kind = type(module)
+    if module._modules or kind.train is not nn.Module.train or kind.__setattr__ is not nn.Module.__setattr__:
+        module.train(training)
+    else:
+        vars(module)["training"] = training
+
+
 class Scope(nn.Module):
     """A module with lines: a block, or a part of one. It keeps the layers made at each call of its lines."""
 
@@ -232,8 +240,9 @@ class Scope(nn.Module):
     def train(self, mode: bool = True) -> Self:
         """As every module's, also where a layer is called ``training``."""
         self.__dict__["training"] = mode
-        for child in self.children():
-            child.train(mode)
+        for child in self._modules.values():
+            if child is not None:
+                put_in_mode(child, mode)
         return self
 
     def own(self, name: str) -> Tensor | None:
@@ -300,19 +309,18 @@ class Series(Scope):
         blueprint = self.blueprint
         copies = Copies(self, (*others, *keywords.values()))
         value: Any = x
-        entering = blueprint.entering
-        origin = entering[0] if entering else None
-        span = blueprint.places[self]
+        origin, others_entering = blueprint.entering[:1], blueprint.entering[1:]
+        span, repeated = blueprint.places[self], self.template.name
         for i, item in enumerate(self.template.items):
-            blueprint.entering = (origin, *entering[1:])
-            module = self._modules.get(str(i)) or (item.module if isinstance(item, Shared) else None)
-            given = one(value)
+            blueprint.entering = origin + others_entering
+            name, given = str(i), one(value)
+            module = self._modules.get(name) or (item.module if isinstance(item, Shared) else None)
             value = copies.repeated(i, item, given)
             if value is None:
                 copies.begins()
-                value = call_layer(self, span, item, module, str(i), (given, *others), keywords)
+                value = call_layer(self, span, item, module, name, (given, *others), keywords)
                 copies.ended(i, item, given, value)
-            origin = Origin(f"copy {i} of {item.name}" if self.template.name == item.name else item.brief, span)
+            origin = (Origin(f"copy {i} of {item.name}" if item.name == repeated else item.brief, span),)
             if value is POISON:
                 return POISON
         blueprint.entering = ()

@@ -109,23 +109,23 @@ class Run(Calls):
         self.values = {} if self.blueprint.careful else None
         if observer:
             observer.line()
-        own = self.is_own_tensor(line)
+        own, origin = self.is_own_tensor(line), _origin(line)
         beside = line.span in self.blueprint.checked.beside
         before = self.snapshot() if self.blueprint.building and beside and not own and line.target else None
         try:
             value = self.own_tensor(line) if own else self.line_value(line)
             self.hold_size(line.value, value)
             promise = self.promise(line, value)
-            self.give(line, value)
+            self.give(line, value, origin)
             if before is not None:
                 self.remember(line, before)
         except Poisoned:
             value, promise = self.fallback(line), None
-            self.give_all(line, value)
+            self.give_all(line, value, origin)
         except Located as error:
             self.failed(error)
             value, promise = self.fallback(line), None
-            self.give_all(line, value)
+            self.give_all(line, value, origin)
         if observer:
             label = _label(line.target)
             arguments = line.value.arguments if isinstance(line.value, Call) else ()
@@ -134,7 +134,7 @@ class Run(Calls):
             observer.line_end(LineEnd(line, self.path(label), label, texts, reads, promise), value)
         if not beside:
             self.prev = value
-            self.prev_origin = Origin(_shown(line), line.span)
+            self.prev_origin = origin
 
     def fallback(self, line: tree.Statement) -> Any:
         """What stands for the value of a line that failed: a tensor of the promised shape, where it says all sizes."""
@@ -146,7 +146,7 @@ class Run(Calls):
             return POISON
         return torch.empty(sizes, device="meta") if sizes is not None else POISON
 
-    def give(self, line: tree.Statement, value: Any) -> None:
+    def give(self, line: tree.Statement, value: Any, origin: Origin) -> None:
         """Bind a line's names."""
         if line.target is None:
             return
@@ -155,7 +155,7 @@ class Run(Calls):
         except ArithmeticProblem as error:
             raise Located(line.value, error) from error
         for named in ex.targets(line.target):
-            self.frame.origins[named.name] = Origin(_shown(line), line.span)
+            self.frame.origins[named.name] = origin
 
     def remember(self, line: tree.Statement, before: dict[str, Any]) -> None:
         """Keep how a line beside the flow made its values, for the Parameters and Buffers that are made from them."""
@@ -171,11 +171,11 @@ class Run(Calls):
             raise SpecError([])
         self.blueprint.made.append(made)
 
-    def give_all(self, line: tree.Statement, value: Any) -> None:
+    def give_all(self, line: tree.Statement, value: Any, origin: Origin) -> None:
         """Bind all names of a line that failed to what stands for its value."""
         for named in ex.targets(line.target):
             self.frame.names[named.name] = value if isinstance(line.target, ex.Named) else POISON
-            self.frame.origins[named.name] = Origin(_shown(line), line.span)
+            self.frame.origins[named.name] = origin
 
     def line_value(self, line: tree.Statement) -> Any:
         """The value of a line; a layer runs on the line above."""
@@ -389,7 +389,7 @@ def _label(target: ex.Target | None) -> str:
     return str(target.number) if isinstance(target, ex.Indexed) else ""
 
 
-def _shown(line: tree.Statement) -> str:
+def _origin(line: tree.Statement) -> Origin:
     label = _label(line.target)
     text = f"{label} = {line.text}" if label else line.text
-    return text if len(text) <= 60 else text[:59] + "…"
+    return Origin(text if len(text) <= 60 else text[:59] + "…", line.span)

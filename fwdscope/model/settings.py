@@ -88,18 +88,19 @@ class Settings(Names):
                 f"{name} takes {len(positional)} settings by position, found {len(values)}", None, "type"
             )
         given = {**self.defaults(name), **dict(zip(positional, values, strict=False)), **named}
-        return LayerTemplate(self.layer(layer, given))
+        return self.layer_template(layer, given)
 
-    def layer(self, layer: type[Layer], given: dict[str, Any]) -> Layer:
+    def layer_template(self, layer: type[Layer], given: dict[str, Any]) -> LayerTemplate:
         """A layer with its settings; one of settings that were held against their types before is the same one."""
         if not all(map(is_plain, given.values())):
-            return layer(**self.checked_settings(layer, given))
+            return LayerTemplate(layer(**self.checked_settings(layer, given)))
         key = layer, repr(given)
-        if key not in _LAYERS:
-            if len(_LAYERS) >= _MOST_LAYERS:
-                _LAYERS.clear()
-            _LAYERS[key] = layer(**self.checked_settings(layer, given))
-        return _LAYERS[key]
+        known = _TEMPLATES.get(key)
+        if known is None:
+            if len(_TEMPLATES) >= _MOST_TEMPLATES:
+                _TEMPLATES.clear()
+            known = _TEMPLATES[key] = LayerTemplate(layer(**self.checked_settings(layer, given)))
+        return known
 
     def checked_settings(self, layer: type[Layer], given: dict[str, Any]) -> dict[str, Any]:
         """Settings held against their types, once their values are known."""
@@ -158,8 +159,8 @@ class Settings(Names):
 
 
 # Layers by their type and settings. They are frozen, and of plain settings all is told by how these are written.
-_LAYERS: dict[tuple[type[Layer], str], Layer] = {}
-_MOST_LAYERS = 4096
+_TEMPLATES: dict[tuple[type[Layer], str], LayerTemplate] = {}
+_MOST_TEMPLATES = 4096
 
 
 @cache

@@ -309,11 +309,20 @@ class _NoInitialisation(TorchFunctionMode):
         ]
     )
 
-    # What constructors ask most, of which no mode below this one wants to know.
-    _ASKED = frozenset([torch.Tensor.dim, torch.Tensor.size, vars(torch._C.TensorBase)["grad_fn"].__get__])
+    # What constructors make and ask most, of which no mode below this one wants to know.
+    _MAKE = frozenset([torch.empty, torch.zeros, torch.ones, torch.tensor])
+    _ASKED = frozenset(
+        [
+            torch.Tensor.dim,
+            torch.Tensor.size,
+            torch.Tensor.is_contiguous,
+            torch._C._set_grad_enabled,
+            *(vars(torch._C.TensorBase)[name].__get__ for name in ("grad_fn", "shape")),
+        ]
+    )
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if func is torch.empty:
+        if func in self._MAKE:
             keywords = dict(kwargs or {})
             if keywords.get("device") is None:
                 keywords["device"] = _META

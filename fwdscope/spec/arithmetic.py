@@ -71,8 +71,10 @@ def compare(sign: str, left: Any, right: Any) -> Any:
 
 def within(value: Any) -> Any:
     """The value, if it is within the limits of numbers, strings and lists."""
-    if isinstance(value, int) and not isinstance(value, bool) and abs(value) >= MAX_INTEGER:
-        raise ArithmeticProblem("the result is too large", "whole numbers stay below 2**63", "limit")
+    if isinstance(value, int):
+        if not isinstance(value, bool) and abs(value) >= MAX_INTEGER:
+            raise ArithmeticProblem("the result is too large", "whole numbers stay below 2**63", "limit")
+        return value
     if isinstance(value, str) and len(value) > limit("string"):
         raise ArithmeticProblem(f"the string is longer than {limit('string'):,} characters", None, "limit")
     if isinstance(value, tuple | list | range) and len(value) > limit("items"):
@@ -93,9 +95,10 @@ def items(value: Any) -> list[Any]:
 
 
 def _limited(values: Iterable[Any]) -> Iterator[Any]:
+    most = limit("items")
     for i, value in enumerate(values):
-        if i >= limit("items"):
-            raise ArithmeticProblem(f"there are more than {limit('items'):,} items", None, "limit")
+        if i >= most:
+            raise ArithmeticProblem(f"there are more than {most:,} items", None, "limit")
         yield value
 
 

@@ -273,6 +273,8 @@ def split(source: Source, text: Text) -> tuple[Text | None, Text, Text | None]:
     Raises SpecError for a second ``=`` and for assignments that compute.
     """
     value = text.value
+    if "=" not in value and "->" not in value:
+        return None, text.between(0, len(value)), None
     equals, arrow = _signs(value)
     if arrow is not None and value[arrow - 1 : arrow] == "-":
         message = "--> is not part of the language"
@@ -281,9 +283,9 @@ def split(source: Source, text: Text) -> tuple[Text | None, Text, Text | None]:
     equals = [i for i in equals if i < end]
     promise = None if arrow is None else text[arrow + 2 :]
     if not equals:
-        return None, text[:end].strip(), promise
+        return None, text.between(0, end), promise
     first, rest = equals[0], value[equals[0] + 1 : end].strip()
-    if sign := re.search(r"(\*\*|//|>>|<<|[-+*/@%&|^])$", value[:first]):
+    if sign := _COMPUTES.search(value[:first]):
         name = value[: sign.start()].strip()
         help = f"write `{name} = {name} {sign[0]} {rest}`"
         _refuse(source, text, sign.start(), first + 1, f"{sign[0]}= is not part of the language", help)
@@ -291,8 +293,11 @@ def split(source: Source, text: Text) -> tuple[Text | None, Text, Text | None]:
         a, b = value[:first].strip(), value[first + 1 : equals[1]].strip()
         help = f"write `{b} = {value[equals[1] + 1 : end].strip()}`, and `{a} = {b}` on a line below"
         _refuse(source, text, equals[1], equals[1] + 1, "a line gives its value one name", help)
-    return text[:first].strip(), text[first + 1 : end].strip(), promise
+    return text.between(0, first), text.between(first + 1, end), promise
 
+
+# What makes an assignment compute, where it stands before the equals sign.
+_COMPUTES = re.compile(r"(\*\*|//|>>|<<|[-+*/@%&|^])$")
 
 # Brackets, equals signs, and the first half of arrows.
 _SIGNS = re.compile(r"[()\[\]{}=-]")
@@ -302,8 +307,8 @@ def _signs(value: str) -> tuple[list[int], int | None]:
     """Where the equals signs of a line stand, outside brackets and strings, and its last arrow."""
     depth, equals, arrow = 0, [], None
     for i, c in signs_outside_strings(value, _SIGNS):
-        depth += (c in "([{") - (c in ")]}")
         if c not in "=-":
+            depth += 1 if c in "([{" else -1
             continue
         before, after = value[i - 1 : i], value[i + 1 : i + 2]
         # `<<=` and `>>=` compute; `<=`, `>=`, `==`, `!=`, `:=` and `=>` make no name.

@@ -33,6 +33,8 @@ _STRING = re.compile(r"""(['"])((?:\\.|(?!\1)[^\\])*\\?)(\1?)""", re.S)
 BRACKETS = re.compile(r"[()\[\]{}]")
 _BRACKETS_AND_QUOTES = re.compile(r"[()\[\]{}'\"]")
 _NOT_PRINTABLE_ASCII = re.compile(r"[^\x20-\x7e\r\n]")
+# Pairs of parentheses one behind the other, and no other brackets or quotes.
+_SURELY_CLOSED = re.compile(r"[^()\[\]{}'\"]*(?:\([^()\[\]{}'\"]*\)[^()\[\]{}'\"]*)*")
 
 
 def without_strings(text: str) -> str:
@@ -55,6 +57,8 @@ def _quoted(text: str) -> str:
 
 def check_characters(source: Source, text: Text) -> None:
     """Characters that look like Python's and are not. Raises SpecError."""
+    if not _NOT_PRINTABLE_ASCII.search(text.value):
+        return  # as of most lines, and of each line it is asked several times
     for i, c in signs_outside_strings(text.value, _NOT_PRINTABLE_ASCII):
         if c in _ALIKE:
             name, instead = _ALIKE[c]
@@ -74,13 +78,15 @@ _CLOSING = {")": "(", "]": "[", "}": "{"}
 
 def check_brackets(source: Source, text: Text) -> None:
     """Brackets and quotes that do not match, and what of YAML cut them off. Raises SpecError."""
+    most = limit("nesting")
+    if most and _SURELY_CLOSED.fullmatch(text.value):
+        return
 
     def fail(i: int, message: str, help: str) -> NoReturn:
         raise SpecError([Problem(source, text.span(i, i + 1), "syntax", message, help)])
 
     opened: list[tuple[int, str]] = []
     quotes: list[int] = []
-    most = limit("nesting")
     for i, c in signs_outside_strings(text.value, _BRACKETS_AND_QUOTES):
         if c in "'\"":
             quotes.append(i)

@@ -160,6 +160,8 @@ class _Checker(Graphs):
 
     def find_layer_settings(self) -> None:
         """Which settings of blocks are layers: by their defaults, and by what calls hand them through blocks."""
+        if not self.blocks:
+            return
         uses = list(self.block_calls())
         named = set(self.named_layers())
         found: set[tuple[str, str]] = set()

@@ -192,27 +192,30 @@ class Several:
 Target = Named | Discard | Indexed | Several
 
 
-def targets(target: Target | None) -> Iterator[Named]:
+def targets(target: Target | None) -> tuple[Named, ...]:
     """All names of a target, from left to right."""
     if isinstance(target, Named):
-        yield target
-    elif isinstance(target, Several):
-        for item in target.items:
-            yield from targets(item)
+        return (target,)
+    if isinstance(target, Several):
+        return tuple(named for item in target.items for named in targets(item))
+    return ()
 
 
-def children(node: Expression) -> Iterator[Expression]:
+def children(node: Expression) -> tuple[Expression, ...]:
     """The expressions directly inside one, in the order of the text; comprehension clauses before their element."""
+    if isinstance(node, Call):
+        return (node.function, *node.arguments, *[k.value for k in node.keywords])
     if isinstance(node, Comprehension):
-        for clause in node.clauses:
-            yield from (clause.iterable, *clause.conditions)
-        yield node.element
-    elif isinstance(node, Call):
-        yield from (node.function, *node.arguments, *(k.value for k in node.keywords))
-    else:
-        for name in _PARTS.get(type(node), ()):
-            part = getattr(node, name)
-            yield from part if isinstance(part, tuple) else () if part is None else (part,)
+        heads = [part for clause in node.clauses for part in (clause.iterable, *clause.conditions)]
+        return (*heads, node.element)
+    found: list[Expression] = []
+    for name in _PARTS.get(type(node), ()):
+        part = getattr(node, name)
+        if isinstance(part, tuple):
+            found += part
+        elif part is not None:
+            found.append(part)
+    return tuple(found)
 
 
 # The fields of a node that hold expressions, in the order of the text.
@@ -230,11 +233,17 @@ _PARTS: dict[type[Expression], tuple[str, ...]] = {
 }
 
 
+_LEAVES = (Name, Constant)
+
+
 def walk(node: Expression) -> Iterator[Expression]:
     """An expression and all inside it."""
-    yield node
-    for child in children(node):
-        yield from walk(child)
+    waiting = [node]
+    while waiting:
+        here = waiting.pop()
+        yield here
+        if type(here) not in _LEAVES:
+            waiting += reversed(children(here))
 
 
 def spelled(node: Expression) -> str | None:

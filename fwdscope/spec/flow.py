@@ -248,7 +248,7 @@ class Flow(Expressions):
             return self.previous(node.span)
         self.read(self.state.flow)
         signature = template.signature if template is not None else None
-        if template is not None and signature is not None and signature.bind(1, []):
+        if template is not None and signature is not None and not signature.takes_one:
             names = [p.name for p in signature.parameters if p.required]
             inputs = names if template.layer is None else [self.an_input()] * len(names)
             help = f"write `{self.settled(node)}({', '.join(inputs)})`"

@@ -93,6 +93,8 @@ class _Parser:
         self.source = source
         self.text = text.strip()
         self.deepest = limit("nesting")
+        # Python counts places in bytes; None of a text in which they are characters.
+        self.encoded: bytes | None = None
 
     def fail(self, start: int, stop: int, message: str, help: str | None = None, code: str = "syntax") -> NoReturn:
         raise SpecError([Problem(self.source, self.text.span(start, stop), code, message, help)])
@@ -116,7 +118,7 @@ class _Parser:
         except (RecursionError, MemoryError, ValueError):
             message = f"this is nested deeper than {self.deepest}"
             self.fail(0, len(text), message, "split it over several lines", "limit")
-        self.columns = _characters_of_bytes(text)
+        self.encoded = None if text.isascii() else text.encode()
         return self.convert(tree, 0)
 
     def hold_limits(self) -> None:
@@ -148,7 +150,13 @@ class _Parser:
     # -- ast → nodes --------------------------------------------------------------------------------------------------
 
     def place(self, node: Any) -> tuple[int, int]:
-        return self.columns(node.col_offset), self.columns(node.end_col_offset)
+        start, stop = node.col_offset, node.end_col_offset
+        return (start, stop) if self.encoded is None else (self.column(start), self.column(stop))
+
+    def column(self, offset: int) -> int:
+        """Which character stands at a place that is counted in bytes."""
+        assert self.encoded is not None
+        return len(self.encoded[:offset].decode(errors="ignore"))
 
     def convert(self, node: Any, depth: int) -> Expression:
         start, stop = self.place(node)
@@ -194,7 +202,7 @@ class _Parser:
 
     def _call(self, node: Any, span: Span, depth: int) -> Expression:
         function = self.convert(node.func, depth)
-        arguments = tuple(self.convert(a, depth) for a in node.args)
+        arguments = tuple([self.convert(a, depth) for a in node.args])
         keywords = []
         for keyword in node.keywords:
             start, stop = self.place(keyword)
@@ -274,6 +282,8 @@ class _Parser:
         """The whole text as names."""
         self.hold_limits()
         text = self.text.value
+        if text.isascii() and text.isidentifier():
+            return self._single(text, 0, len(text))
         if found := re.search(r"[^\w\s,()]", text):
             if found[0] == ":":
                 help = f"leave the type out: `{text[: found.start()].strip()} = …`"
@@ -300,7 +310,7 @@ class _Parser:
 
     def _single(self, word: str, start: int, stop: int) -> Target:
         span = self.text.span(start, stop)
-        if re.fullmatch(r"[0-9]+", word):
+        if word.isascii() and word.isdigit():
             return Indexed(int(word[:9]), span)
         if word == "_":
             return Discard(span)
@@ -320,7 +330,7 @@ class _Parser:
 _REFUSED_TEXT = [
     (re.compile(r"^\d{1,3}(,\d{3})+$"), "{0}: a comma cuts a number in two", "write `{0}`"),
     (
-        re.compile(r"(?<![\w.])0[0-9_]+(?![\w.])"),
+        re.compile(r"0(?<![\w.]0)[0-9_]+(?![\w.])"),  # begins with what is quick to look for
         "{0}: a number cannot begin with 0",
         "leave the 0 out; octal numbers are 0o17",
     ),
@@ -360,13 +370,6 @@ def _python(text: str) -> ast.expr:
 # their trees are large.
 _SHORT = 120
 _kept = lru_cache(maxsize=512)(_python)
-
-
-def _characters_of_bytes(text: str) -> Callable[[int], int]:
-    if text.isascii():
-        return lambda column: column
-    encoded = text.encode()
-    return lambda column: len(encoded[:column].decode(errors="ignore"))
 
 
 def _enclosed(word: str) -> bool:

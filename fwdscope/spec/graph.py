@@ -40,7 +40,7 @@ class Graphs(Flow):
                 help = "write it under `layers:`, or make it a block"
                 self.problem(line.span, f"{word} has no place in a graph", help, "flow")
                 continue
-            names = list(ex.targets(line.target))
+            names = ex.targets(line.target)
             if not names:
                 self.problem(line.span, "a line of a graph has a name", f"write `name = {line.text}`", "flow")
                 continue
@@ -71,7 +71,7 @@ class Graphs(Flow):
 
         order, circles = sorted_by_use(by_span, uses)
         for circle in circles:
-            names = [next(ex.targets(by_span[span].target)).name for span in circle]
+            names = [ex.targets(by_span[span].target)[0].name for span in circle]
             causes = tuple(Cause(f"{a} reads {b}", span) for a, b, span in zip(names, names[1:], circle, strict=False))
             message = f"a circle: {' → '.join(names)}"
             self.problem(circle[0], message, "let one of them read something else", "flow", causes)
@@ -88,7 +88,7 @@ class Graphs(Flow):
                 self.report_lost(definitions)
         self.report_lost(d for d in self.body.definitions.values() if d.input)
         if len(ends) > 1:
-            names = [next(ex.targets(line.target)).name for line in ends]
+            names = [ex.targets(line.target)[0].name for line in ends]
             causes = tuple(Cause(f"{name} = {line.text}", line.span) for name, line in zip(names, ends, strict=True))
             help = "the result is what no other line reads: let a line read the others, or take them out"
             message = f"{len(ends)} lines are read by nothing: {', '.join(names)}"

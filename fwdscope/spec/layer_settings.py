@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 import typing
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
 from typing import Any
 
 from fwdscope.layers import LAYERS, Layer, Setting, settings
@@ -47,9 +48,7 @@ class LayerSettings(Lookup):
                 return NOTHING
             return Value("template", template=Template(name, block=block, signature=block_signature(block)))
         layer = LAYERS[name]
-        if not self.layer_settings(call, layer):
-            return NOTHING
-        return Value("template", template=Template(name, layer=layer, signature=Signature.parse(layer.forward)))
+        return _layer_value(name) if self.layer_settings(call, layer) else NOTHING
 
     def setting_values(self, call: Call, takes_layers: bool) -> list[Value] | None:
         """Values of settings; None where a tensor is among them, a sure mistake, since settings never are."""
@@ -109,11 +108,10 @@ class LayerSettings(Lookup):
 
     def layer_settings(self, call: Call, layer: type[Layer], complete: bool = True) -> bool:
         """Hold the settings of a layer against its type; False where they were meant as inputs."""
-        known = {s.name: s for s in settings(layer)}
-        values = self.setting_values(call, _takes_layers(layer))
+        known, positional, required = _known(layer.__name__)
+        values = self.setting_values(call, _takes_layers(layer.__name__))
         if values is None:
             return False
-        positional = [s.name for s in known.values() if s.positional]
         surplus = call.arguments[len(positional) :]
         if surplus and not call.starred:
             self.too_many_settings(call, layer, surplus)
@@ -130,7 +128,7 @@ class LayerSettings(Lookup):
                 self.one_setting(layer, known[name], argument, value)
             seen.add(name)
         seen |= {*meant, *self.defaults_of(layer.__name__)}
-        missing = [s.name for s in known.values() if s.required and s.name not in seen]
+        missing = [name for name in required if name not in seen]
         if missing and complete and not call.starred and not surplus:
             self.missing_settings(call, layer, missing)
         return True
@@ -167,7 +165,7 @@ class LayerSettings(Lookup):
         takes = f"{name} takes {', '.join(positional) or 'no setting'} by position, found {len(shown)}"
         self.problem(surplus[0].span.to(surplus[-1].span), takes, help, "type")
 
-    def unknown_settings(self, call: Call, layer: type[Layer], known: dict[str, Setting]) -> set[str]:
+    def unknown_settings(self, call: Call, layer: type[Layer], known: Mapping[str, Setting]) -> set[str]:
         """Keywords that the layer has no setting for; the settings that were meant by them."""
         name, meant = layer.__name__, set()
         for keyword in call.keywords:
@@ -262,14 +260,24 @@ class LayerSettings(Lookup):
         return node.span, None
 
 
-_TAKES_LAYERS: dict[type[Layer], bool] = {}
+@cache
+def _layer_value(name: str) -> Value:
+    """A layer of this type, its settings given."""
+    layer = LAYERS[name]
+    return Value("template", template=Template(name, layer, signature=Signature.parse(layer.forward)))
 
 
-def _takes_layers(layer: type[Layer]) -> bool:
+@cache
+def _known(name: str) -> tuple[Mapping[str, Setting], Sequence[str], Sequence[str]]:
+    """The settings of a layer type by name, the names of those that go by position, of those that must be given."""
+    known = {s.name: s for s in settings(LAYERS[name])}
+    return known, [s.name for s in known.values() if s.positional], [s.name for s in known.values() if s.required]
+
+
+@cache
+def _takes_layers(name: str) -> bool:
     """Whether a setting of this layer type may be a layer itself."""
-    if layer not in _TAKES_LAYERS:
-        _TAKES_LAYERS[layer] = any(matches(setting.annotation, _ANY_LAYER) for setting in settings(layer))
-    return _TAKES_LAYERS[layer]
+    return any(matches(setting.annotation, _ANY_LAYER) for setting in settings(LAYERS[name]))
 
 
 def _meant(keyword: str, known: tuple[str, ...]) -> str | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 from fwdscope.spec import expression as ex
 from fwdscope.spec import tree
@@ -23,8 +23,12 @@ def last_uses(lines: tuple[tree.Line, ...]) -> Mapping[Span, tuple[str, ...]]:
     by_end: dict[int, list[str]] = {}
     for name, end in ends.items():
         by_end.setdefault(end, []).append(name)
-    found = {span: tuple(n for i in range(start, end + 1) for n in by_end.get(i, ())) for start, end, span in spans}
-    return {span: names for span, names in found.items() if names}
+    found = {}
+    for start, end, span in spans:
+        names = [name for number in range(start, end + 1) for name in by_end.get(number, ())]
+        if names:
+            found[span] = tuple(names)
+    return found
 
 
 def _number(
@@ -40,56 +44,59 @@ def _number(
     than its last line has, since that line runs in every round.
     """
     for line in lines:
-        number, is_loop = start, isinstance(line, tree.For | tree.While)
+        number, is_loop = start, isinstance(line, _LOOPS)
         looped = loop if loop is not None else number + _size(line) - 1 if is_loop else None
         for name in _names(line):
             ends[name] = max(ends.get(name, 0), number if looped is None else looped)
-        start = _number(tuple(_nested(line)), number + 1, looped, ends, spans) + is_loop
+        start = _number(_nested(line), number + 1, looped, ends, spans) + is_loop
         spans.append((number, start - 1, line.span))
     return start
 
 
 def _size(line: tree.Line) -> int:
     """How many numbers a line takes: its own, those of the lines it nests, and one for the end of a loop."""
-    return 1 + sum(map(_size, _nested(line))) + isinstance(line, tree.For | tree.While)
+    return 1 + sum(map(_size, _nested(line))) + isinstance(line, _LOOPS)
 
 
-def _nested(line: tree.Line) -> Iterator[tree.Line]:
+_LOOPS = (tree.For, tree.While)
+
+
+def _nested(line: tree.Line) -> tuple[tree.Line, ...]:
     match line:
+        case tree.Statement():
+            return ()
         case tree.Part(body=body) | tree.For(body=body) | tree.While(body=body):
-            yield from body
+            return body
         case tree.If(then=then, orelse=orelse):
-            yield from (*then, *orelse)
+            return (*then, *orelse)
 
 
-def _names(line: tree.Line) -> Iterator[str]:
+def _names(line: tree.Line) -> list[str]:
     """The names that a line makes or speaks of itself, not those of the lines it nests."""
+    found = []
     for top in _expressions(line):
         for node in ex.walk(top):
             if isinstance(node, ex.Name):
-                yield node.id
+                found.append(node.id)
             elif isinstance(node, ex.Attribute):
-                yield node.name
+                found.append(node.name)
     match line:
         case tree.Statement(target=target) | tree.For(target=target):
-            yield from (named.name for named in ex.targets(target))
+            found += [named.name for named in ex.targets(target)]
         case tree.Part(name=name):
-            yield name
+            found.append(name)
+    return found
 
 
-def _expressions(line: tree.Line) -> Iterator[Expression]:
+def _expressions(line: tree.Line) -> tuple[Expression, ...]:
     match line:
         case tree.Statement(value=value, promise=promise):
-            yield value
-            if promise is not None:
-                yield promise.shape
+            return (value,) if promise is None else (value, promise.shape)
         case tree.Part(inputs=inputs):
-            yield from inputs or ()
+            return inputs or ()
         case tree.For(iterable=iterable):
-            yield iterable
+            return (iterable,)
         case tree.If(test=test):
-            yield test
+            return (test,)
         case tree.While(test=test, limit=limit):
-            yield test
-            if limit is not None:
-                yield limit
+            return (test,) if limit is None else (test, limit)

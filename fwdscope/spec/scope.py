@@ -74,9 +74,12 @@ PLAIN = Value("plain")
 NOTHING = Value("unknown", reached=True)
 
 
+_REACHED, _BESIDE = Value("tensor", True), Value("tensor", False)
+
+
 def tensor(reached: bool) -> Value:
     """A tensor."""
-    return Value("tensor", reached)
+    return _REACHED if reached else _BESIDE
 
 
 def merged(first: Value, second: Value) -> Value:
@@ -155,7 +158,10 @@ class State:
 
     def find(self, name: str) -> Binding | None:
         """The nearest meaning of a name."""
-        return next((frame[name] for frame in self.frames if name in frame), None)
+        for frame in self.frames:
+            if name in frame:
+                return frame[name]
+        return None
 
     @property
     def names(self) -> list[str]:

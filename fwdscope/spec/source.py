@@ -35,10 +35,22 @@ class Text:
 
     def strip(self) -> Text:
         """Without white space at either end."""
-        if self.value == self.value.strip():
+        value = self.value
+        stripped = value.strip()
+        if stripped == value:
             return self
-        left = len(self.value) - len(self.value.lstrip())
-        return self[left : len(self.value.rstrip())] if self.value.strip() else self[len(self.value) :]
+        left = len(value) - len(value.lstrip())
+        return self[left : left + len(stripped)] if stripped else self[len(value) :]
+
+    def between(self, start: int, stop: int) -> Text:
+        """``self[start:stop].strip()``, made at once."""
+        value = self.value[start:stop]
+        stripped = value.strip()
+        if not stripped:
+            return self[start:stop].strip()
+        start += len(value) - len(value.lstrip())
+        stop = start + len(stripped)
+        return Text(stripped, self.offsets[start:stop], self.offsets[stop - 1] + 1)
 
     def offset(self, index: int) -> int:
         """The file's offset of a character of the text; of its end, for an index at or behind it."""
@@ -49,7 +61,8 @@ class Text:
         offsets = self.offsets
         stop = len(offsets) if stop is None else stop
         if start < stop <= len(offsets):
-            return Span(offsets[start], max(offsets[start], offsets[stop - 1] + 1))
+            first, end = offsets[start], offsets[stop - 1] + 1
+            return Span(first, end if end > first else first)
         return Span(self.offset(start), self.offset(start))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from fwdscope.spec.expression import Call, Expression, Target
 from fwdscope.spec.problems import Source, Span
@@ -175,9 +176,13 @@ class ModelSpec:
     init: tuple[Initialiser, ...]
     expect: Expectations
 
+    @cached_property
+    def _blocks(self) -> dict[str, Block]:
+        return {block.name: block for block in self.blocks}
+
     def block(self, name: str) -> Block | None:
         """The file's block of this name."""
-        return next((block for block in self.blocks if block.name == name), None)
+        return self._blocks.get(name)
 
 
 def statements(lines: tuple[Line, ...]) -> Iterator[Line]:

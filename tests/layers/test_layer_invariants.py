@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
 from layer_examples import EXAMPLES, Example
-from torch import nn
+from torch import Tensor, nn
 
+from fwdscope.model.duplicates import Prototype, may_be_duplicated
 from fwdscope.ops import cost
 from fwdscope.ops.watch import watching
 from fwdscope.trace import Trace, trace_module
@@ -72,3 +74,47 @@ def test_training_and_gradients_leave_the_macs_alone(example: Example) -> None:
         expected = macs(lambda: module.eval()(*inputs))
     assert macs(lambda: module.eval()(*inputs)) == expected
     assert macs(lambda: module.train()(*inputs)) == expected
+
+
+def other(x: Any) -> Any:
+    """A tensor of the same shape and dtype that is another in all else."""
+    if not isinstance(x, Tensor):
+        return tuple(map(other, x)) if isinstance(x, tuple) else x
+    floating = x.is_floating_point() or x.is_complex()
+    return nn.Parameter(torch.empty(1, dtype=x.dtype, device="meta").expand(x.shape), requires_grad=floating)
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=str)
+def test_all_that_a_layer_finds_of_its_inputs_is_by_shape_and_dtype(example: Example) -> None:
+    layer, inputs = example.layer(), example.inputs()
+    others = tuple(map(other, inputs))
+    layer.check(*others)
+    assert layer.sizes(*others) == layer.sizes(*inputs)
+
+
+@pytest.mark.parametrize("example", OF_TORCH, ids=str)
+def test_a_duplicate_of_a_prototype_is_like_it_and_shares_nothing_that_can_change(example: Example) -> None:
+    with torch.device("meta"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        module = example.layer().build(*example.inputs())
+    if not all(map(may_be_duplicated, module.modules())):
+        pytest.skip("its constructor makes each")
+    twin = Prototype(module).duplicate()
+    assert repr(twin) == repr(module)
+    for one, other in zip(module.modules(), twin.modules(), strict=True):
+        assert type(one) is type(other)
+        assert vars(one).keys() == vars(other).keys()
+        for name, value in vars(one).items():
+            mine = vars(other)[name]
+            assert type(mine) is type(value)
+            assert mine is not value or not isinstance(value, dict | list | set)
+            assert len(mine) == len(value) if isinstance(value, dict) else mine == value
+    for old, new in zip(weights(module), weights(twin), strict=True):
+        assert old is not new
+        assert old.untyped_storage()._cdata != new.untyped_storage()._cdata
+        assert (type(old), old.shape, old.stride(), old.dtype) == (type(new), new.shape, new.stride(), new.dtype)
+        assert (old.requires_grad, old.is_leaf, new.is_meta) == (new.requires_grad, new.is_leaf, True)
+
+
+def weights(module: nn.Module) -> list[Tensor]:
+    return [*module.parameters(), *module.buffers()]
