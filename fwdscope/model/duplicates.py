@@ -20,10 +20,13 @@ _Recipe = tuple[tuple[int, ...], tuple[int, ...], torch.dtype, torch.device, boo
 PLAIN = (type(None), bool, int, float, complex, str)
 _HELD = ("_parameters", "_buffers", "_modules")
 _HOOKS = ("_forward_pre_hooks", "_forward_pre_hooks_with_kwargs", "_forward_hooks")
+# Where a module keeps what it is called by in place of its forward: what it was compiled to, or who watches.
+CALLED_BY = "_compiled_call_impl"
 
 
 def duplicated(originals: Iterable[nn.Module]) -> dict[nn.Module, nn.Module]:
-    """Modules once more, each with weights of its own; one that another holds is among them. Hooks are left behind."""
+    """Modules once more, each with weights of its own; one that another holds is among them. Hooks are left behind,
+    and what stands in for a module's call."""
     modules: dict[nn.Module, nn.Module] = {one: type(one).__new__(type(one)) for one in originals}
     tensors: dict[int, Tensor] = {}
     with torch._C._DisableTorchDispatch(), torch._C.DisableTorchFunction():
@@ -35,6 +38,7 @@ def duplicated(originals: Iterable[nn.Module]) -> dict[nn.Module, nn.Module]:
                 own[name] = value if kind not in _CONTAINERS else kind(value) if value else kind()
             for name in _HOOKS:
                 own[name] = OrderedDict()
+            own.pop(CALLED_BY, None)
             if old._modules:
                 own["_modules"] = {name: child and modules[child] for name, child in old._modules.items()}
             for held in (own["_parameters"], own["_buffers"]):

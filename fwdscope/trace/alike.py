@@ -26,6 +26,7 @@ from torch.overrides import _get_current_function_mode_stack
 from torch.utils._device import DeviceContext
 
 from fwdscope.layers import describe_module
+from fwdscope.model.duplicates import CALLED_BY
 from fwdscope.ops import Op
 from fwdscope.ops.dispatch import META
 from fwdscope.ops.linear import is_plain, linear
@@ -37,8 +38,8 @@ _MODULE = nn.modules.module
 # The hooks that torch runs before and behind every module's own.
 _BEFORE_ALL, _AFTER_ALL = _MODULE._global_forward_pre_hooks, _MODULE._global_forward_hooks
 _BACKWARD_OF_ALL = _MODULE._global_backward_hooks, _MODULE._global_backward_pre_hooks
-# What every module keeps, before what it keeps of its own, and behind it what stands in for its call.
-_COMMON, CALLED_BY = tuple(vars(nn.Module())), "_compiled_call_impl"
+# What every module keeps, before what it keeps of its own.
+_COMMON = tuple(vars(nn.Module()))
 _FIRST = len(_COMMON)
 # Settings that are what they say, and nothing else.
 _SIMPLE = frozenset((bool, int, float, str, type(None), torch.dtype))

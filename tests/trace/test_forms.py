@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrizations, prune
 from torch.overrides import TorchFunctionMode
 
-from fwdscope.inspection import inspect_spec, shipped
+from fwdscope.inspection import inspect_spec, shipped, trace_spec
+from fwdscope.model.duplicates import CALLED_BY
 from fwdscope.spec import load
 from fwdscope.trace import Node, Recorder, rows, trace_module
 from fwdscope.trace.alike import RARE, Forms
@@ -284,6 +285,13 @@ def test_the_report_of_a_spec_is_that_of_calls(name: str, monkeypatch: pytest.Mo
     repeated = inspect_spec(checked)
     monkeypatch.setattr(Forms, "key", lambda *_: None)
     assert inspect_spec(checked) == repeated
+
+
+@pytest.mark.parametrize("name", ["gpt2", "mobilenet_v2", "moe_small", "resnet50", "transformer_encoder"])
+def test_nothing_stands_in_for_a_layer_afterwards(name: str) -> None:
+    """Nor for those of the copies of a stack, which never ran."""
+    network, _ = trace_spec(load(shipped()[name]), {}, "float32")
+    assert not [path for path, module in network.named_modules() if CALLED_BY in vars(module)]
 
 
 def test_a_function_in_the_place_of_torchs_is_called(monkeypatch: pytest.MonkeyPatch) -> None:
