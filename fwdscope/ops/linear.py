@@ -28,28 +28,36 @@ from .dispatch import META, default_dtype, laid_out
 _DTYPES = frozenset(("float32", "float64", "float16", "bfloat16"))
 
 
-class Linear(NamedTuple):
-    """The operators of a linear layer, with the tensors that go in, and what comes out."""
+class Operators(NamedTuple):
+    """The operators of a linear layer, and shape and strides of what comes out."""
 
     transpose: Op
-    transposed: Tensor | None
+    product: Op
+    shape: tuple[int, ...]
+    stride: tuple[int, ...]
+
+
+class Linear(NamedTuple):
+    """The operators of a linear layer, with the tensor between them and what comes out."""
+
+    transpose: Op
+    transposed: Tensor
     product: Op
     result: Tensor
 
 
-def linear(x: Any, weight: Any, bias: Any = None, turned: bool = True) -> Linear | None:
+def linear(x: Any, weight: Any, bias: Any = None) -> Linear | None:
     """``torch.nn.functional.linear`` of a matrix without gradients; None where torch has to be asked.
 
-    To be called with no dispatch mode around it but one, which does not see what is made here. The transposed weight is
-    made where it is wanted.
+    To be called with no dispatch mode around it but one, which does not see what is made here.
     """
-    key = _key(x, weight, bias)
-    if key is None:
+    if is_grad_enabled() or is_inference_mode_enabled() or _get_tracing_state():
         return None
-    known = _LINEAR.get(key, _UNSEEN)
-    if known is _UNSEEN:
-        known = _worked_out(*_operands(key))
-        remember(_LINEAR, key, known)
+    if _len_torch_dispatch_stack() != 1 or peek_interpreter_stack() is not None:
+        return None
+    if not (is_plain(x) and is_plain(weight) and (bias is None or is_plain(bias))):
+        return None
+    known = operators(x, weight, bias)
     if known is None:
         return None
     transpose, product, shape, stride = known
@@ -58,33 +66,26 @@ def linear(x: Any, weight: Any, bias: Any = None, turned: bool = True) -> Linear
     mode = _pop_torch_dispatch_stack(None)
     try:
         result = torch.empty_strided(shape, stride, dtype=x.dtype, device=META)
-        return Linear(transpose, weight.t() if turned else None, product, result)
+        return Linear(transpose, weight.t(), product, result)
     finally:
         _push_on_torch_dispatch_stack(mode)
 
 
-# What is known of calls: both operators, and shape and strides of the result.
-_Known = tuple[Op, Op, tuple[int, ...], tuple[int, ...]]
-# By :func:`_key`.
-_LINEAR: dict[tuple[Any, ...], _Known | None] = {}
+def operators(x: Tensor, weight: Tensor, bias: Tensor | None) -> Operators | None:
+    """The operators of a linear layer on plain tensors; None where torch has to be asked for them."""
+    key = x.dtype, x.shape, x.stride(), weight.dtype, weight.shape, weight.stride()
+    if bias is not None:
+        key = (*key, bias.dtype, bias.shape, bias.stride())  # type: ignore[assignment]
+    known: Operators | None = _LINEAR.get(key, _UNSEEN)
+    if known is _UNSEEN:
+        known = _worked_out(*_operands(key))
+        remember(_LINEAR, key, known)
+    return known
+
+
+# By what :func:`operators` asks of the tensors.
+_LINEAR: dict[tuple[Any, ...], Operators | None] = {}
 _UNSEEN: Any = object()
-
-
-def _key(x: Any, weight: Any, bias: Any) -> tuple[Any, ...] | None:
-    """What tells plain calls apart; None of a call that is not plain."""
-    if is_grad_enabled() or is_inference_mode_enabled() or _get_tracing_state():
-        return None
-    if _len_torch_dispatch_stack() != 1 or peek_interpreter_stack() is not None:
-        return None
-    if not (is_plain(x) and is_plain(weight)):
-        return None
-    if bias is None:
-        return x.dtype, x.shape, x.stride(), weight.dtype, weight.shape, weight.stride()
-    if not is_plain(bias):
-        return None
-    return (
-        x.dtype, x.shape, x.stride(), weight.dtype, weight.shape, weight.stride(), bias.dtype, bias.shape, bias.stride()
-    )  # fmt: skip
 
 
 # The dispatch keys of a tensor that is on meta and nothing else.
@@ -107,7 +108,7 @@ def _operands(key: tuple[Any, ...]) -> list[Operand]:
     return [laid_out(*key[i : i + 3]) for i in range(0, len(key), 3)]
 
 
-def _worked_out(x: Operand, weight: Operand, bias: Operand | None = None) -> _Known | None:
+def _worked_out(x: Operand, weight: Operand, bias: Operand | None = None) -> Operators | None:
     """Both operators of a call that was not met before."""
     if len(x.shape) != 2 or len(weight.shape) != 2 or x.dtype not in _DTYPES or weight.dtype != x.dtype:
         return None
@@ -119,4 +120,4 @@ def _worked_out(x: Operand, weight: Operand, bias: Operand | None = None) -> _Kn
     if outputs is None:
         return None
     transpose = Op("aten.t", "default", (weight,), (), (turned,))
-    return transpose, Op(name, "default", taken, (), outputs), outputs[0].shape, outputs[0].stride
+    return Operators(transpose, Op(name, "default", taken, (), outputs), outputs[0].shape, outputs[0].stride)

@@ -29,7 +29,7 @@ from fwdscope.layers import describe_module
 from fwdscope.model.duplicates import CALLED_BY
 from fwdscope.ops import Op
 from fwdscope.ops.dispatch import META
-from fwdscope.ops.linear import is_plain, linear
+from fwdscope.ops.linear import is_plain, operators
 from fwdscope.trace.forms import INPUT, WEIGHT, Form, Made, Whole
 from fwdscope.trace.memory import Mark
 from fwdscope.trace.record import Node, Recorder
@@ -138,18 +138,18 @@ class Forms:
         They are most of the layers of most networks.
         """
         weight, bias = module._parameters.get("weight"), module._parameters.get("bias", _UNSEEN)
-        made = linear(x, weight, bias, turned=False)
-        if made is None:
+        if weight is None or bias is _UNSEEN or (made := operators(x, weight, bias)) is None:
             return None
-        recorder, result = self.recorder, made.result
-        transpose = recorder.records.get(id(made.transpose)) or recorder.recorded(made.transpose, (), ())
-        product = recorder.records.get(id(made.product)) or recorder.recorded(made.product, (), (result,))
+        records, recorded = self.recorder.records, self.recorder.recorded
+        transpose = records.get(id(made.transpose)) or recorded(made.transpose, (), ())
+        product = records.get(id(made.product)) or recorded(made.product, (), ())
+        said = product.results[0]
         taken = (INPUT, 1) if bias is None else (WEIGHT, INPUT, 1)
+        reads = tuple([tensor is weight or tensor is bias for tensor in module._parameters.values()])
         return Form(
             module._get_name(), describe_module(module), [transpose, product],
             ((made.transpose, (WEIGHT,), (1,)), (made.product, taken, (2,))), 2,
-            Made(result.shape, result.stride(), result.dtype, product.results[0], product.results[0][2], 2),
-            product.results[0][2], tuple([tensor is not None for tensor in module._parameters.values()]),
+            Made(made.shape, made.stride, x.dtype, said, said[2], 2), said[2], reads,
         )  # fmt: skip
 
     def before(self) -> Before:
@@ -220,7 +220,7 @@ class Forms:
         if form.reads:
             held = (*module._parameters.values(), *module._buffers.values())
             for tensor, read in zip(held, form.reads):  # noqa: B905
-                if read:
+                if read and tensor is not None:
                     recorder.read.update(recorder.weights[id(tensor)][1])
         if form.wiring:
             # As Whole(…), which is a function of Python's that does this.
