@@ -53,15 +53,18 @@ class _Step:
     def own(self) -> _Named:
         """Its parameters that are met here first."""
         if self._own is None:
-            self._own = _held(self.node)[0] if self.plain else _NONE
+            self._own, self._own_buffers = self._found()
         return self._own
 
     @property
     def own_buffers(self) -> _Named:
         """Its buffers that are met here first."""
         if self._own_buffers is None:
-            self._own_buffers = _held(self.node)[1] if self.plain else _NONE
+            self._own, self._own_buffers = self._found()
         return self._own_buffers
+
+    def _found(self) -> tuple[_Named, _Named]:
+        return _held(self.node) if self.plain else (self._own or _NONE, self._own_buffers or _NONE)
 
     @property
     def cost(self) -> tuple[int, ...]:
