@@ -32,6 +32,10 @@ class Made(NamedTuple):
     place: int
 
 
+# Name, shape and dtype of each tensor, and whether it is trained.
+Look = list[tuple[str, Shape, dtype, bool]]
+
+
 @dataclass(eq=False, slots=True)
 class Form:
     """What a call of a layer leaves in a record. Its lists are never changed."""
@@ -55,6 +59,8 @@ class Form:
     elements: tuple[int, int, int] | None = field(init=False, default=None)
     tensors: tuple[tuple[str, Shape, bool], ...] | None = field(init=False, default=None)
     row: Mapping[str, Any] | None = field(init=False, default=None)
+    # How its parameters and its buffers look, of the layer whose row was the first.
+    looks: tuple[Look, Look] | None = field(init=False, default=None)
 
 
 class _Absent:

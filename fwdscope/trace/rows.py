@@ -10,6 +10,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from fwdscope.report import LayerRow, Shape, TensorInfo
+from fwdscope.trace.forms import Form, Look
 from fwdscope.trace.memory import Mark
 from fwdscope.trace.parameters import named_parameters, named_tensors, packs
 from fwdscope.trace.record import Node, Trace
@@ -156,8 +157,9 @@ def _order(node: Node) -> int:
 def _step(node: Node, seen: dict[int, tuple[str, str]]) -> _Step:
     """A node and all inside it, in order of execution; ``seen`` are the paths and names of tensors counted so far."""
     step = _Step(node)
-    if node.form is not None and node.call == 1 and not node.children and _take(node, seen):
-        step.plain, step._cost, step._elements = True, node.form.cost, node.form.elements
+    form = node.form
+    if form is not None and node.call == 1 and not node.children and _take(node, form, seen):
+        step.plain, step._cost, step._elements = True, form.cost, form.elements
         return step
     if node.rounds is not None:
         rounds = [[_step(child, seen) for child in turn] for turn in node.rounds]
@@ -191,17 +193,29 @@ def _held(node: Node) -> tuple[_Named, _Named]:
     return named_parameters(module), named_tensors(module, "buffers") if module._buffers or module._modules else []
 
 
-def _take(node: Node, seen: dict[int, tuple[str, str]]) -> bool:
-    """Count the tensors of a layer, if none of them was counted yet; whether so."""
+def _take(node: Node, form: Form, seen: dict[int, tuple[str, str]]) -> bool:
+    """Count the tensors of a layer, if none of them was counted yet and they look as others' of its form; whether so.
+
+    Where it ran others may have stood for them, and a forward may change those.
+    """
     assert node.module is not None
-    path, held, buffers = node.path, node.module._parameters, node.module._buffers
-    own = {id(t): (path, name) for name, t in held.items() if t is not None} if held else {}
-    if buffers:
-        own |= {id(t): (path, name) for name, t in buffers.items() if t is not None}
-    if not seen.keys().isdisjoint(own):
+    own: dict[int, tuple[str, str]] = {}
+    looks = _taken(node.module._parameters, node.path, own), _taken(node.module._buffers, node.path, own)
+    form.looks = form.looks or looks
+    if form.looks != looks or len(own) < len(looks[0]) + len(looks[1]) or not seen.keys().isdisjoint(own):
         return False
     seen.update(own)
     return True
+
+
+def _taken(held: Mapping[str, Tensor | None], path: str, own: dict[int, tuple[str, str]]) -> Look:
+    """Add tensors to those that a layer has of its own; how they look."""
+    look: Look = []
+    for name, tensor in held.items() if held else ():
+        if tensor is not None:
+            own[id(tensor)] = path, name
+            look.append((name, tensor.shape, tensor.dtype, tensor.requires_grad))
+    return look
 
 
 def _are_seen(module: nn.Module, seen: Mapping[int, tuple[str, str]]) -> bool:
