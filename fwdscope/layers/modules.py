@@ -36,8 +36,8 @@ def describe_module(module: nn.Module) -> str:
     kinds = tuple(map(type, kept))
     if not _PLAIN.issuperset(kinds) and not all(map(_is_plain, kept)):
         return _described(module)
-    # With their types, since 1, 1.0 and True are one key.
-    key = kind, *kept, *kinds
+    # With their types, since 1, 1.0 and True are one key; and 0.0 and -0.0 are.
+    key = (kind, *kept, *kinds, repr(kept)) if float in kinds and 0.0 in kept else (kind, *kept, *kinds)
     words = _WORDS.get(key)
     if words is None:
         words = _described(module)

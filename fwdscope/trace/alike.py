@@ -68,7 +68,8 @@ class Forms:
         self.modes = len(around) + 1 if all(type(mode) is DeviceContext for mode in around) else -1
         # None where calls that look alike need not be.
         self.known: dict[tuple[Any, ...], Form | None] = {}
-        self.kinds: dict[type[nn.Module], bool] = {}
+        # The forward of each class that was met; None of one that is not torch's own.
+        self.kinds: dict[type[nn.Module], Any] = {}
         # How often layers of a class were called on a shape, as far as it is counted, and how many were not looked at.
         self.met: dict[tuple[type[nn.Module], tuple[int, ...]], int] = {}
         self.unlooked = 0
@@ -90,6 +91,8 @@ class Forms:
         ]  # fmt: skip
         if _SIMPLE.issuperset(kinds):
             key += settings
+            if 0.0 in settings and float in kinds:
+                key.append(repr(settings))  # 0.0 and -0.0 are equal, and are not written alike
         elif not _add_settings(key, settings):
             return None
         weights = self.recorder.weights
@@ -108,16 +111,17 @@ class Forms:
         met = self.recorder.met.get(id(x))
         if type(x) is not Tensor or met is None or met[0][3]() is not x or not self.recorder.memory.follows(x):
             return False
-        pure = self.kinds.get(kind)
-        if pure is None:
-            pure = self.kinds[kind] = is_torchs_own(kind)
+        forward = self.kinds.get(kind, _UNSEEN)
+        if forward is _UNSEEN:
+            forward = self.kinds[kind] = kind.forward if is_torchs_own(kind) else None
         sight = kind, x.shape
         often = self.met.get(sight, 0)
         if often < RARE and self.unlooked < _MANY and kind is not nn.Linear:  # whose rule is known
             self.met[sight] = often + 1
             self.unlooked += 1
             return False
-        return pure and is_plain(x)
+        # Who puts another forward in a class while it runs wants that to be called.
+        return forward is kind.forward and is_plain(x)
 
     def find(self, key: tuple[Any, ...], module: nn.Module, x: Tensor) -> Form | None:
         """The form of a call; None where it has to be called."""
@@ -252,9 +256,9 @@ def _add_settings(key: list[Any], settings: tuple[Any, ...]) -> bool:
             kinds = tuple(map(type, value))
             if not _SIMPLE.issuperset(kinds):
                 return False
-            key += kinds, tuple(value)
+            key += kinds, tuple(value), repr(value) if float in kinds else ""
         elif kind in _SIMPLE:
-            key.append(value)
+            key += value, repr(value) if kind is float else ""
         else:
             return False
     return True

@@ -14,7 +14,7 @@ import torch
 from layer_examples import EXAMPLES, Example
 from torch import Tensor, nn
 
-from fwdscope.layers import LAYERS, Layer, LayerError, matches, page, settings
+from fwdscope.layers import LAYERS, Layer, LayerError, describe_module, matches, page, settings
 from fwdscope.layers.base import input_names, required_inputs
 
 # torch.nn's modules that are no layer type, each with the reason.
@@ -297,6 +297,11 @@ def test_the_type_column_names_what_matters(brief: str) -> None:
 
 
 # --- the dataclasses -------------------------------------------------------------------------------------------------
+
+
+def test_modules_of_equal_settings_that_are_not_alike_have_words_of_their_own() -> None:
+    modules = [nn.LeakyReLU(slope) for slope in (0.0, -0.0, 0, 0.0)]
+    assert [describe_module(one).split()[1] for one in modules] == ["0.0", "-0.0", "0", "0.0"]
 
 
 def test_layers_are_values_that_compare_and_cannot_change() -> None:

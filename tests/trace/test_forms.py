@@ -119,6 +119,58 @@ class Branching(nn.Module):
         return x
 
 
+class Freezing(nn.Module):
+    """Layers of which one is frozen and the others are while they run, in a kind of numbers not their own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(nn.Linear(8, 8) for _ in range(4))
+        self.layers[0].requires_grad_(False)
+        self.short = nn.ModuleList(nn.Linear(8, 8) for _ in range(3))
+        self.short[0].half()
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x.relu()
+        for layer in self.layers:
+            x = layer.requires_grad_(False)(x)
+        x = x.half()
+        for layer in self.short:
+            x = layer.half()(x)
+        return x
+
+
+class Replacing(nn.Module):
+    """Layers of a class that gets another forward for a while."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(nn.Tanh() for _ in range(RARE + 4))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x.relu()
+        forward = nn.Tanh.forward
+        try:
+            for i, layer in enumerate(self.layers):
+                if i == RARE + 2:
+                    nn.Tanh.forward = lambda self, x: x * 2  # type: ignore[method-assign]
+                x = layer(x)
+        finally:
+            nn.Tanh.forward = forward  # type: ignore[method-assign]
+        return x
+
+
+def equal_to_itself() -> nn.Module:
+    """Norms, of which one has one tensor for both its weights."""
+    norms = [nn.LayerNorm(8) for _ in range(RARE + 4)]
+    norms[RARE + 1].bias = norms[RARE + 1].weight
+    return nn.Sequential(nn.ReLU(), *norms)
+
+
+def zeros() -> nn.Module:
+    """Settings that are equal and are not written alike."""
+    return nn.Sequential(nn.ReLU(), *(nn.LeakyReLU(-0.0 if i % 2 else 0.0) for i in range(2 * RARE)), nn.Linear(8, 8))
+
+
 def hooked() -> nn.Module:
     module = nn.Sequential(nn.ReLU(), nn.Linear(8, 8), nn.Linear(8, 8))
     module[1].register_forward_hook(lambda _, args, output: output * 2)
@@ -149,6 +201,10 @@ MODULES: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
     "changing": (Changing, (2, 3, 14, 14)),
     "deep": (deep, (2, 3, 8, 8)),
     "branching": (Branching, (2, 3, 8, 8)),
+    "freezing": (Freezing, (5, 8)),
+    "replacing": (Replacing, (5, 8)),
+    "equal to itself": (equal_to_itself, (5, 8)),
+    "zeros": (zeros, (5, 8)),
     "hooked": (hooked, (5, 8)),
     "replaced": (replaced, (5, 8)),
     "normed": (lambda: nn.Sequential(nn.ReLU(), parametrizations.weight_norm(nn.Linear(8, 8))), (5, 8)),
@@ -158,7 +214,7 @@ MODULES: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
 
 
 def ones(module: nn.Module, shape: tuple[int, ...]) -> Tensor:
-    return torch.ones(shape, dtype=next(iter(module.parameters())).dtype)
+    return torch.ones(shape, dtype=next((one.dtype for one in module.parameters()), torch.float32))
 
 
 def told(module: nn.Module, x: Tensor, training: bool = False) -> Any:
