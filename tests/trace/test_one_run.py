@@ -16,7 +16,7 @@ from fwdscope.model import build
 from fwdscope.model.duplicates import built
 from fwdscope.spec import load
 from fwdscope.spec.problems import SpecError
-from fwdscope.trace import built_and_traced, trace
+from fwdscope.trace import built_and_traced, rows, trace
 
 GRAPH = """
 inputs:
@@ -114,6 +114,17 @@ def test_nothing_is_left_on_the_layers(tmp_path: Path) -> None:
         assert not module._forward_pre_hooks
         assert not module._forward_pre_hooks_with_kwargs
     assert network.blueprint.observer is network.blueprint.greet is None
+
+
+def test_what_a_layer_finds_of_its_inputs_is_no_line(tmp_path: Path) -> None:
+    """A mixture asks its expert about rows of the input, at its first call and at none like it."""
+    path = tmp_path / "mixture.yaml"
+    path.write_text(
+        "inputs:\n  x: randn(2, 4, 8)\nlayers:\n"
+        "  - mixed = MixtureOfExperts(Linear(8), 4, top_k=2)\n  - mixed(prev)\n  - GELU\n"
+    )
+    _, traced = built_and_traced(load(path))
+    assert [row.path for row in rows(traced) if row.depth == 1] == ["mixed", "mixed", "gelu"]
 
 
 class TestDuplicates:
