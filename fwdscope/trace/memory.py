@@ -79,13 +79,17 @@ class Memory:
         self.live = 0
         self.peak = 0
         self.held: set[int] = set()
+        # Kept, so that their identities stay theirs where a forward gives a weight other data.
+        self._kept: list[UntypedStorage] = []
         # Of each storage the tensors alive on it and its size; watchers are kept, else nobody would be told.
         self._storages: dict[int, tuple[int, int]] = {}
         self._watchers: dict[int, weakref.ref[Tensor]] = {}
 
     def hold(self, tensor: Tensor) -> tuple[int, ...]:
         """A weight or an input: what it lies in is not an activation. Gives the identities of its storages."""
-        keys = storage_keys(tensor)
+        kept = storages(tensor)
+        self._kept += kept
+        keys = tuple([storage._cdata for storage in kept])
         self.held.update(keys)
         return keys
 

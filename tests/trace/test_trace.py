@@ -18,6 +18,7 @@ from fwdscope.spec.check import check
 from fwdscope.spec.parser import parse
 from fwdscope.spec.source import Source
 from fwdscope.trace import trace, trace_module
+from fwdscope.trace.memory import Memory
 
 
 def report(text: str) -> Report:
@@ -328,6 +329,16 @@ def test_an_exception_in_the_middle_leaves_torch_and_the_network_as_they_were(mo
     assert list(network.state_dict()) == keys
     assert network.blueprint.observer is None
     assert not any(m._forward_hooks or m._forward_pre_hooks for m in network.modules())
+
+
+def test_what_is_made_where_a_weights_numbers_were_is_an_activation() -> None:
+    memory, weight = Memory(), torch.empty(64, device="meta")
+    memory.hold(weight)
+    weight.data = torch.empty(8, device="meta")
+    made = [torch.empty(4, device="meta") for _ in range(64)]
+    for one in made:
+        memory.meet(one)
+    assert memory.live == 64 * 16
 
 
 def test_tracing_twice_gives_the_same(tmp_path: Path) -> None:
