@@ -63,9 +63,10 @@ class Forms:
     def __init__(self, recorder: Recorder) -> None:
         self.recorder = recorder
         # How many modes see torch's functions in the run: the recording's own, and those that only say on which device
-        # tensors are made. Where there are others no layer is like another.
+        # tensors are made. Where there are others, or functions in the place of torch's, no layer is like another.
         around = _get_current_function_mode_stack()
-        self.modes = len(around) + 1 if all(type(mode) is DeviceContext for mode in around) else -1
+        plain = all(type(mode) is DeviceContext for mode in around) and _has_functions_of_torchs()
+        self.modes = len(around) + 1 if plain else -1
         # None where calls that look alike need not be.
         self.known: dict[tuple[Any, ...], Form | None] = {}
         # The forward of each class that was met; None of one that is not torch's own.
@@ -274,6 +275,13 @@ def is_torchs_own(kind: type[nn.Module]) -> bool:
 
 # As torch has them: who puts others in their place wants those to be called.
 _FORWARD, _LINEAR = nn.Linear.forward, nn.functional.linear
+_FUNCTIONS = tuple((name, value) for name, value in vars(nn.functional).items() if callable(value))
+
+
+def _has_functions_of_torchs() -> bool:
+    """Whether the functions that layers call are those that were there when this was loaded."""
+    now = vars(nn.functional)
+    return all(now.get(name) is value for name, value in _FUNCTIONS)
 
 
 def is_torchs_linear(module: nn.Module) -> bool:

@@ -356,6 +356,20 @@ def test_a_function_in_the_place_of_torchs_is_called(monkeypatch: pytest.MonkeyP
     assert [record.op.name for record in traced.root.records()] == ["aten.relu", "aten.add"]
 
 
+def test_a_function_in_the_place_of_torchs_may_know_its_weights(monkeypatch: pytest.MonkeyPatch) -> None:
+    module, linear = plain()(), nn.functional.linear
+    seen: list[Tensor] = []
+
+    def adapted(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        seen.append(weight)
+        return linear(x, weight, bias) * 2 if len(seen) == 2 else linear(x, weight, bias)
+
+    monkeypatch.setattr(nn.functional, "linear", adapted)
+    traced, _ = trace_module(module, (torch.ones(2, 8),), {})
+    assert len(seen) == 3
+    assert [record.op.name for record in traced.root.records()].count("aten.mul") == 1
+
+
 def test_a_layer_without_the_bias_it_asks_for_fails_as_it_does_when_called() -> None:
     module = nn.Sequential(nn.ReLU(), nn.Linear(8, 8))
     del module[1].bias
