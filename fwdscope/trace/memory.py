@@ -87,7 +87,7 @@ class Memory:
 
     def hold(self, tensor: Tensor) -> tuple[int, ...]:
         """A weight or an input: what it lies in is not an activation. Gives the identities of its storages."""
-        kept = storages(tensor)
+        kept = (tensor.untyped_storage(),) if tensor.layout is _STRIDED else storages(tensor)
         self._kept += kept
         keys = tuple([storage._cdata for storage in kept])
         self.held.update(keys)
