@@ -273,8 +273,8 @@ def is_torchs_own(kind: type[nn.Module]) -> bool:
     return own and code is not None and code.co_filename == getattr(home, "__file__", None)
 
 
-# As torch has them: who puts others in their place wants those to be called.
-_FORWARD, _LINEAR = nn.Linear.forward, nn.functional.linear
+# As torch has it: who puts another in its place wants that to be called.
+_LINEAR = torch._C._nn.linear
 _FUNCTIONS = tuple((name, value) for name, value in vars(nn.functional).items() if callable(value))
 
 
@@ -285,8 +285,8 @@ def _has_functions_of_torchs() -> bool:
 
 
 def is_torchs_linear(module: nn.Module) -> bool:
-    """Whether a module is torch's linear layer, as it is."""
-    return type(module) is nn.Linear and nn.Linear.forward is _FORWARD and nn.functional.linear is _LINEAR
+    """Whether a module of torch's own forward is its linear layer, and calls torch's own function."""
+    return type(module) is nn.Linear and nn.functional.linear is _LINEAR
 
 
 def _is_plainly_called(held: dict[str, Any]) -> bool:
