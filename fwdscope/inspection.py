@@ -243,24 +243,18 @@ def _inputs(checked: Checked, network: Network, feeds: Mapping[str, Feed]) -> tu
 
 
 def _totals(network: nn.Module, traced: Trace, inputs: Iterable[Tensor]) -> Totals:
-    from fwdscope.trace.memory import size_of
+    from fwdscope.trace.memory import sizes
     from fwdscope.trace.parameters import held_parameters, held_tensors, named_modules
 
     modules = named_modules(network)
-    parameters, buffers = held_parameters(modules), held_tensors(modules, "buffers")
-    sizes = [p.numel() for p in parameters]
-    params = sum(sizes)
-    param_bytes = sum([size_of(p) for p in parameters])
-    buffer_bytes = sum(map(size_of, buffers))
-    input_bytes = sum(map(size_of, inputs))
-    macs = flops = read = written = 0
-    for record in traced.root.records():
-        one = record.figures
-        macs, flops, read, written = macs + one[0], flops + one[1], read + one[2], written + one[3]
+    params, trainable, param_bytes = sizes(held_parameters(modules))
+    buffers, _, buffer_bytes = sizes(held_tensors(modules, "buffers"))
+    input_bytes = sizes(inputs)[2]
+    macs, flops, read, written = traced.root.cost()
     return Totals(
         params=params,
-        trainable_params=sum([n for n, p in zip(sizes, parameters, strict=True) if p.requires_grad]),
-        buffers=sum(b.numel() for b in buffers),
+        trainable_params=trainable,
+        buffers=buffers,
         param_bytes=param_bytes,
         buffer_bytes=buffer_bytes,
         macs=macs,

@@ -82,12 +82,13 @@ class Forms:
         Numbers go with their types, since 1 and 1.0 are equal but promote differently.
         """
         kind, held = type(module), module.__dict__
-        if not self.may_repeat(kind, x) or not _is_plainly_called(held) or not _is_undisturbed(self.modes):
+        names = tuple(held)
+        if not self.may_repeat(kind, x) or not _is_plainly_called(held, names) or not _is_undisturbed(self.modes):
             return None
-        names, settings = tuple(held)[_FIRST:-1], tuple(held.values())[_FIRST:-1]
+        settings = tuple(held.values())[_FIRST:-1]
         kinds = tuple(map(type, settings))
         key = [
-            kind, names, held["training"], torch.get_default_dtype(),
+            kind, names[_FIRST:-1], held["training"], torch.get_default_dtype(),
             x.shape, x.stride(), x.dtype, x.requires_grad, len(held["_parameters"]), kinds,
         ]  # fmt: skip
         if _SIMPLE.issuperset(kinds):
@@ -289,9 +290,8 @@ def is_torchs_linear(module: nn.Module) -> bool:
     return type(module) is nn.Linear and nn.functional.linear is _LINEAR
 
 
-def _is_plainly_called(held: dict[str, Any]) -> bool:
-    """Whether nothing runs beside the forward of a module that keeps all this."""
-    names = tuple(held)
+def _is_plainly_called(held: dict[str, Any], names: tuple[str, ...]) -> bool:
+    """Whether nothing runs beside the forward of a module that keeps all this, under these names."""
     if names[:_FIRST] != _COMMON or names[-1] is not CALLED_BY or held["_modules"]:
         return False
     before, behind = held["_forward_pre_hooks"], held["_forward_hooks"]

@@ -6,7 +6,7 @@ Views and in-place operators share a storage. Weights and inputs are there throu
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 import torch
@@ -50,6 +50,18 @@ def size_of(tensor: Tensor) -> int:
     return sum(part.numel() * part.element_size() for part in SPARSE[tensor.layout](tensor))
 
 
+def sizes(tensors: Iterable[Tensor]) -> tuple[int, int, int]:
+    """Elements of tensors, of those of them that are trained, and bytes as :func:`size_of` counts them."""
+    elements = trained = nbytes = 0
+    for tensor in tensors:
+        n = tensor.numel()
+        elements += n
+        if tensor.requires_grad:
+            trained += n
+        nbytes += n * tensor.element_size() if tensor.layout is _STRIDED else size_of(tensor)
+    return elements, trained, nbytes
+
+
 class Mark(NamedTuple):
     """A tensor that was met, without keeping it alive.
 
@@ -87,7 +99,13 @@ class Memory:
 
     def hold(self, tensor: Tensor) -> tuple[int, ...]:
         """A weight or an input: what it lies in is not an activation. Gives the identities of its storages."""
-        kept = (tensor.untyped_storage(),) if tensor.layout is _STRIDED else storages(tensor)
+        if tensor.layout is _STRIDED:  # as nearly all
+            storage = tensor.untyped_storage()
+            key = storage._cdata
+            self._kept.append(storage)
+            self.held.add(key)
+            return (key,)
+        kept = storages(tensor)
         self._kept += kept
         keys = tuple([storage._cdata for storage in kept])
         self.held.update(keys)

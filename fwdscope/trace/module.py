@@ -53,7 +53,7 @@ def trace_module(
     surveyed = _survey(module)
     with preserved(devices), _written_back(surveyed):
         recorder = recorder or Recorder()
-        recorded = _recorded(surveyed, tuple(args), dict(kwargs), {}, recorder, training)
+        recorded = _recorded(surveyed, tuple(args), dict(kwargs), None, recorder, training)
         return recorded, min(map(str, devices))
 
 
@@ -93,7 +93,7 @@ def _recorded(
     surveyed: _Surveyed,
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
-    stand_ins: dict[int, Tensor],
+    stand_ins: dict[int, Tensor] | None,
     recorder: Recorder,
     training: bool,
 ) -> Trace:
@@ -102,9 +102,12 @@ def _recorded(
         stack.enter_context(uncompiled())
         stack.enter_context(_in_mode(surveyed, training))
         stack.enter_context(_hooked(surveyed, recorder))
-        weights = stand_ins.values() if stand_ins else [tensor for _, _, tensor in surveyed.held]
+        weights = [tensor for _, _, tensor in surveyed.held]
+        if stand_ins:
+            weights = [stand_ins.get(id(tensor), tensor) for tensor in weights]
         stack.enter_context(recording(recorder, weights, list(tensors([args, kwargs]))))
-        stack.enter_context(_standing_in(surveyed, stand_ins))
+        if stand_ins is not None:
+            stack.enter_context(_standing_in(surveyed, stand_ins))
         value = module(*args, **kwargs)
     pieces = list(tensors(value))
     names = ["output"] if len(pieces) == 1 else [f"output.{i}" for i in range(len(pieces))]
@@ -112,7 +115,7 @@ def _recorded(
     # Nearly always all are read, and then nobody asks for names. A lazy layer has its parameters since it ran.
     if recorder.leaves_unread() or len(surveyed.held) != _tensors_in(surveyed.modules):
         parameters = named_tensors(module, "parameters")
-        unused = recorder.unread([(name, stand_ins.get(id(p), p)) for name, p in parameters])
+        unused = recorder.unread([(name, (stand_ins or {}).get(id(p), p)) for name, p in parameters])
     outputs = tuple(zip(names, pieces, strict=True))
     return Trace(_unwrapped(recorder.root), outputs, None, recorder.memory.peak, unused, recorder.fields())
 
@@ -166,17 +169,19 @@ def _moved(value: Any) -> Any:
 
 
 def _meta_tensors(surveyed: _Surveyed) -> dict[int, Tensor]:
-    """A tensor on meta for each parameter and buffer, by the identity of what it stands for."""
+    """A tensor on meta for each parameter and buffer that is not there, by the identity of what it stands for.
+
+    One that is there already holds no number that could be changed, and stands for itself.
+    """
     kinds = {type(inner) for _, inner in surveyed.modules}
     if any(issubclass(kind, torch.jit.ScriptModule | nn.DataParallel) for kind in kinds):
         raise TypeError("a compiled module, or one of several devices, keeps its own weights")
     made: dict[int, Tensor] = {}
     for _, _, tensor in surveyed.held:
-        if id(tensor) not in made:
-            if is_sparse(tensor):
-                raise TypeError("a sparse tensor has no values on meta, so that nothing says how many there are")
-            # One that is there already holds no number that could be changed.
-            made[id(tensor)] = tensor if tensor.is_meta else _meta_tensor(tensor)
+        if tensor.layout is not torch.strided and is_sparse(tensor):
+            raise TypeError("a sparse tensor has no values on meta, so that nothing says how many there are")
+        if not tensor.is_meta and id(tensor) not in made:
+            made[id(tensor)] = _meta_tensor(tensor)
     return made
 
 
@@ -188,14 +193,17 @@ def _meta_tensor(tensor: Tensor) -> Tensor:
 
 @contextlib.contextmanager
 def _standing_in(surveyed: _Surveyed, stand_ins: Mapping[int, Tensor]) -> Iterator[None]:
-    """Other tensors in place of the parameters and buffers; as ``torch.func.functional_call``, but in one sweep."""
-    held = surveyed.held if stand_ins else []
+    """Other tensors in place of the parameters and buffers; as ``torch.func.functional_call``, but in one sweep.
+
+    A forward may put tensors of its own there, which do not stay.
+    """
     try:
-        for home, name, tensor in held:
-            home[name] = stand_ins[id(tensor)]
+        if stand_ins:
+            for home, name, tensor in surveyed.held:
+                home[name] = stand_ins.get(id(tensor), tensor)
         yield
     finally:
-        for home, name, tensor in held:
+        for home, name, tensor in surveyed.held:
             home[name] = tensor
 
 
@@ -226,17 +234,18 @@ def _written_back(surveyed: _Surveyed) -> Iterator[None]:
 @contextlib.contextmanager
 def _in_mode(surveyed: _Surveyed, training: bool) -> Iterator[None]:
     """In evaluation or training mode, each module put back to its own afterwards."""
-    modes = [(inner, inner.training) for _, inner in surveyed.modules]
-    kinds = {type(inner) for inner, _ in modes}
+    modules = [inner for _, inner in surveyed.modules]
+    modes = [inner.training for inner in modules]
+    kinds = set(map(type, modules))
     plain = {kind for kind in kinds if _has_plain_mode(kind)}
     try:
         if plain == kinds:
-            _switch([(inner, training) for inner, _ in modes], plain)
+            _switch(modules, [training] * len(modules), plain)
         else:
             surveyed.whole.train(training)
         yield
     finally:
-        _switch(modes, plain)
+        _switch(modules, modes, plain)
 
 
 def _has_plain_mode(kind: Any) -> bool:
@@ -245,9 +254,9 @@ def _has_plain_mode(kind: Any) -> bool:
     return own and not hasattr(kind, "training")
 
 
-def _switch(modes: Iterable[tuple[nn.Module, bool]], plain: Collection[type[nn.Module]]) -> None:
+def _switch(modules: Iterable[nn.Module], modes: Iterable[bool], plain: Collection[type[nn.Module]]) -> None:
     """Put each module in its mode, those that are in it already left alone; ``plain`` as :func:`_has_plain_mode`."""
-    for inner, training in modes:
+    for inner, training in zip(modules, modes, strict=True):
         if inner.training is not training:
             if type(inner) in plain:
                 vars(inner)["training"] = training  # as ``inner.training = training``, which asks many questions first

@@ -87,12 +87,27 @@ class Node:
 
     def records(self) -> Iterator[OpRecord]:
         """All operators that ran here and inside."""
+        for node in self.nodes():
+            yield from node.ops
+
+    def nodes(self) -> Iterator[Node]:
+        """It and all inside, one before what it contains."""
         waiting = [self]
         while waiting:
             node = waiting.pop()
-            yield from node.ops
-            inside = node.children if node.rounds is None else [*node.children, *chain.from_iterable(node.rounds)]
-            waiting += reversed(inside)
+            yield node
+            if node.children or node.rounds:
+                inside = node.children if node.rounds is None else [*node.children, *chain.from_iterable(node.rounds)]
+                waiting += reversed(inside)
+
+    def cost(self) -> tuple[int, int, int, int]:
+        """MACs, FLOPs, bytes read and bytes written of all that ran here and inside."""
+        macs = flops = read = written = 0
+        for node in self.nodes():
+            for record in node.ops:
+                one = record.figures
+                macs, flops, read, written = macs + one[0], flops + one[1], read + one[2], written + one[3]
+        return macs, flops, read, written
 
 
 @dataclass(eq=False)

@@ -127,11 +127,24 @@ class _Step:
 
 def rows(trace: Trace) -> tuple[LayerRow, ...]:
     """The rows of a trace, in order of execution, a parent before what it contains."""
-    return tuple(row for row, _ in rows_with_nodes(trace))
+    flat, index = _in_order(trace)
+    return tuple([_row(step, depth, index, trace) for step, depth in flat])
 
 
 def rows_with_nodes(trace: Trace) -> tuple[tuple[LayerRow, tuple[Node, ...]], ...]:
     """The rows of a trace, and with each the nodes that it stands for: copies and calls, in the order they ran."""
+    flat, index = _in_order(trace)
+    return tuple(
+        (
+            _row(step, depth, index, trace),
+            tuple(sorted((step.node, *step.others), key=_order)) if step.others else (step.node,),
+        )
+        for step, depth in flat
+    )
+
+
+def _in_order(trace: Trace) -> tuple[list[tuple[_Step, int]], dict[Node, int]]:
+    """The steps that become rows, with how deep they lie, and the row of each node."""
     seen: dict[int, tuple[str, str]] = {}
     steps = _folded([_step(child, seen) for child in trace.root.children])
     flat: list[tuple[_Step, int]] = []
@@ -141,13 +154,7 @@ def rows_with_nodes(trace: Trace) -> tuple[tuple[LayerRow, tuple[Node, ...]], ..
         index.setdefault(step.node, i)
         for node in step.others:
             index.setdefault(node, i)
-    return tuple(
-        (
-            _row(step, depth, index, trace),
-            tuple(sorted((step.node, *step.others), key=_order)) if step.others else (step.node,),
-        )
-        for step, depth in flat
-    )
+    return flat, index
 
 
 def _order(node: Node) -> int:
