@@ -93,7 +93,7 @@ class Forms:
         ]  # fmt: skip
         if _SIMPLE.issuperset(kinds):
             key += settings
-            if 0.0 in settings and float in kinds:
+            if float in kinds and 0.0 in settings:
                 key.append(repr(settings))  # 0.0 and -0.0 are equal, and are not written alike
         elif not _add_settings(key, settings):
             return None

@@ -100,7 +100,7 @@ def chains_of_modules() -> None:
         print(f"a module of {length:,} {what}: {each / operators:.0f} µs an operator, aim 20; {each:.0f} µs a layer")
 
     row = torch.empty(1, 64, device="meta")
-    tell("layers", CHAIN, 2, row, *3 * [linears([64 + i % 512 for i in range(CHAIN + 1)])])
+    tell("layers", CHAIN, 2, row, *5 * [linears([64 + i % 512 for i in range(CHAIN + 1)])])
     few = CHAIN // 4
     # Each chain is new, so that nothing of any of its operators is remembered.
     starts = [64 + few * turn for turn in range(1, 4)]
@@ -113,7 +113,7 @@ def chains_of_modules() -> None:
         for a, b in pairwise(16 + i % 200 for i in range(few // 4 + 1)):
             mixed += [nn.Conv2d(a, b, 1), nn.BatchNorm2d(b), nn.ReLU(), nn.LayerNorm(8)]
         convolutions = nn.Sequential(*mixed)
-    tell("activations", CHAIN, 1, row, *3 * [activations])
+    tell("activations", CHAIN, 1, row, *5 * [activations])
     tell("convolutions, norms and activations", few, 1, image, *3 * [convolutions])
 
 
