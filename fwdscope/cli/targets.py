@@ -167,6 +167,9 @@ def _no_target(target: str) -> str:
         return f"{target} is a folder; name one spec in it, as in {target.rstrip('/')}/NAME.yaml"
     name = Path(target).stem
     if target.endswith((".yaml", ".yml")) and not likely(name, shipped()):
-        return f"there is no file {target}"
+        beside = [str(path) for path in Path(target).parent.glob("*.y*ml")] if Path(target).parent.is_dir() else []
+        near = likely(target, beside)
+        help = f"did you mean {near[0]}?" if near else "give the path of a spec, or a name that `fwdscope specs` lists"
+        return f"there is no file {target}; {help}"
     help = did_you_mean(name, shipped(), "specs that ship with fwdscope:")
     return f"there is no file {target}, and no spec of that name; {help}"

@@ -10,19 +10,11 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, is_grad_enabled, is_inference_mode_enabled
-from torch._C import (
-    _dispatch_keys,
-    _get_tracing_state,
-    _len_torch_dispatch_stack,
-    _pop_torch_dispatch_stack,
-    _push_on_torch_dispatch_stack,
-)
-from torch._C._functorch import peek_interpreter_stack
-from torch.nn import Parameter
+from torch import Tensor
 
 from .base import Op, Operand, inferred, remember
 from .dispatch import META, default_dtype, laid_out
+from .plain import is_plain, runs_plainly
 
 # The product has to be one that these are multiplied in as they are: of complex ones conjugates are made first.
 _DTYPES = frozenset(("float32", "float64", "float16", "bfloat16"))
@@ -51,24 +43,15 @@ def linear(x: Any, weight: Any, bias: Any = None) -> Linear | None:
 
     To be called with no dispatch mode around it but one, which does not see what is made here.
     """
-    if is_grad_enabled() or is_inference_mode_enabled() or _get_tracing_state():
-        return None
-    if _len_torch_dispatch_stack() != 1 or peek_interpreter_stack() is not None:
-        return None
-    if not (is_plain(x) and is_plain(weight) and (bias is None or is_plain(bias))):
+    if not runs_plainly() or not (is_plain(x) and is_plain(weight) and (bias is None or is_plain(bias))):
         return None
     known = operators(x, weight, bias)
     if known is None:
         return None
     transpose, product, shape, stride = known
-    # What is made is none of the network's operators. Taken off and put back by hand, since this is done for every
-    # layer of a network and a context manager takes as long as the rest.
-    mode = _pop_torch_dispatch_stack(None)
-    try:
+    with torch._C._DisableTorchDispatch():  # what is made is none of the network's operators
         result = torch.empty_strided(shape, stride, dtype=x.dtype, device=META)
         return Linear(transpose, weight.t(), product, result)
-    finally:
-        _push_on_torch_dispatch_stack(mode)
 
 
 def operators(x: Tensor, weight: Tensor, bias: Tensor | None) -> Operators | None:
@@ -86,21 +69,6 @@ def operators(x: Tensor, weight: Tensor, bias: Tensor | None) -> Operators | Non
 # By what :func:`operators` asks of the tensors.
 _LINEAR: dict[tuple[Any, ...], Operators | None] = {}
 _UNSEEN: Any = object()
-
-
-# The dispatch keys of a tensor that is on meta and nothing else.
-with torch.inference_mode(mode=False):
-    _PLAIN_KEYS = _dispatch_keys(torch.empty(0, device=META)).raw_repr()
-
-
-def is_plain(tensor: Any) -> bool:
-    """Whether it is a tensor on meta and nothing else.
-
-    That is: not sparse, conjugated, named or wrapped by a transform, nor made in inference mode, where torch leaves the
-    whole as it is.
-    """
-    kind = type(tensor)
-    return (kind is Tensor or kind is Parameter) and _dispatch_keys(tensor).raw_repr() == _PLAIN_KEYS
 
 
 def _operands(key: tuple[Any, ...]) -> list[Operand]:

@@ -13,15 +13,8 @@ from typing import Any, NamedTuple
 from weakref import ref
 
 import torch
-from torch import Tensor, is_grad_enabled, is_inference_mode_enabled, nn
-from torch._C import (
-    _get_tracing_state,
-    _len_torch_dispatch_stack,
-    _len_torch_function_stack,
-    _pop_torch_dispatch_stack,
-    _push_on_torch_dispatch_stack,
-)
-from torch._C._functorch import peek_interpreter_stack
+from torch import Tensor, nn
+from torch._C import _len_torch_function_stack
 from torch.overrides import _get_current_function_mode_stack
 from torch.utils._device import DeviceContext
 
@@ -29,7 +22,8 @@ from fwdscope.layers import describe_module
 from fwdscope.model.duplicates import CALLED_BY
 from fwdscope.ops import Op
 from fwdscope.ops.dispatch import META
-from fwdscope.ops.linear import is_plain, operators
+from fwdscope.ops.linear import operators
+from fwdscope.ops.plain import is_plain, runs_plainly
 from fwdscope.trace.forms import INPUT, WEIGHT, Form, Made, Whole
 from fwdscope.trace.memory import Mark
 from fwdscope.trace.record import Node, Recorder
@@ -240,13 +234,8 @@ class Forms:
 def _new(made: Made) -> tuple[Tensor, Mark]:
     """The result of a layer, and its mark."""
     shape, stride, dtype, said, _, _ = made
-    # It is made by none of the network's operators. The mode is taken off and put back by hand, since this is done for
-    # every layer of a network and a context manager takes as long as the rest.
-    mode = _pop_torch_dispatch_stack(None)
-    try:
+    with torch._C._DisableTorchDispatch():  # it is made by none of the network's operators
         result = torch.empty_strided(shape, stride, dtype=dtype, device=META)
-    finally:
-        _push_on_torch_dispatch_stack(mode)
     return result, tuple.__new__(Mark, (*said, ref(result)))
 
 
@@ -299,10 +288,7 @@ def _is_plainly_called(held: dict[str, Any], names: tuple[str, ...]) -> bool:
 
 
 def _is_undisturbed(modes: int) -> bool:
-    """Whether what runs now runs under so many modes that see functions, the recording's own that sees operators,
-    without gradients, and under nothing else."""
-    if _len_torch_function_stack() != modes or _len_torch_dispatch_stack() != 1 or is_grad_enabled():
-        return False
-    if is_inference_mode_enabled() or _get_tracing_state() or peek_interpreter_stack() is not None:
+    """Whether what runs now runs plainly, under so many modes that see functions and without hooks of all modules."""
+    if _len_torch_function_stack() != modes or not runs_plainly():
         return False
     return not (_BEFORE_ALL or _AFTER_ALL or any(_BACKWARD_OF_ALL))
