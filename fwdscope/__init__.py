@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from torch import nn
 
-    from fwdscope.comparison import Comparison
+    from fwdscope.commands.diff import Comparison
     from fwdscope.report import Report
 
 __version__ = "0.1.0"
@@ -49,15 +49,15 @@ def inspect(
     its own. It runs in evaluation mode, or with ``train`` in training mode. ``stats=False`` and ``latency=False``
     leave a part out.
 
-    Raises ``fwdscope.spec.problems.SpecError``, with every problem and its place, where a spec is wrong,
-    FileNotFoundError where there is none, ``fwdscope.run_settings.RunError`` where it cannot be run as asked, and what
+    Raises ``fwdscope.language.problems.SpecError``, with every problem and its place, where a spec is wrong,
+    FileNotFoundError where there is none, ``fwdscope.settings.RunError`` where it cannot be run as asked, and what
     the module raises on these inputs.
     """
     from pathlib import Path
 
-    from fwdscope import spec as language
+    from fwdscope import language
     from fwdscope.inspection import find_spec, inspect_module, inspect_spec
-    from fwdscope.run_settings import RunSettings
+    from fwdscope.settings import RunSettings
 
     file = Path(weights) if weights is not None else None
     settings = RunSettings(device, seed, file, train=train, stats=stats, latency=latency, peaks=latency)
@@ -91,10 +91,11 @@ def bench(
     ``report.run.notes`` say what is to be known of the times. Ctrl-C raises KeyboardInterrupt. Raises as
     :func:`inspect` does.
     """
-    from fwdscope import benchmark
-    from fwdscope import spec as language
-    from fwdscope.bench_settings import BenchSettings
+    from fwdscope import language
+    from fwdscope.commands.bench import measuring
+    from fwdscope.commands.bench import subject as subjects
     from fwdscope.inspection import find_spec
+    from fwdscope.settings import BenchSettings
 
     settings = BenchSettings(device=device, dtype=dtype, layers=layers, budget=budget)
     if isinstance(target, str | os.PathLike):
@@ -104,10 +105,10 @@ def bench(
         if inputs or keywords:
             raise TypeError("a spec says its inputs itself; replace its vars by variables={...}")
         given = {name: str(value) for name, value in (variables or {}).items()}
-        subject = benchmark.subject_of_spec(language.load(path, variables=given), {}, settings)
+        subject = subjects.subject_of_spec(language.load(path, variables=given), {}, settings)
     else:
-        subject = benchmark.subject_of_module((target, inputs, keywords), None, settings)
-    measured = benchmark.bench(subject, settings)
+        subject = subjects.subject_of_module((target, inputs, keywords), None, settings)
+    measured = measuring.bench(subject, settings)
     if measured.interrupted:
         raise KeyboardInterrupt
     return measured.report
@@ -128,7 +129,7 @@ def diff(before: Report | str | os.PathLike[str], after: Report | str | os.PathL
     ``fwdscope.diff(a, b).total("macs").ratio`` is 0.05 where the second costs 5 % more; ``.changes`` are the rows that
     are not what they were. Raises what :func:`inspect` and :func:`load` raise.
     """
-    from fwdscope.comparison import compare
+    from fwdscope.commands.diff import compare
     from fwdscope.report import Report
 
     def report(one: Report | str | os.PathLike[str]) -> Report:

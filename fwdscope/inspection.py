@@ -14,16 +14,16 @@ from typing import TYPE_CHECKING, Any
 
 import fwdscope
 from fwdscope.report import Environment, Report, TensorInfo, Totals
-from fwdscope.run_settings import META, RunSettings
+from fwdscope.settings import META, RunSettings
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from fwdscope.feeds import Feed
+    from fwdscope.language.check import Checked
     from fwdscope.model import Network
-    from fwdscope.pictures import Picture
+    from fwdscope.report.pictures import Picture
     from fwdscope.run.module import Call
-    from fwdscope.spec.check import Checked
+    from fwdscope.targets.feeds import Feed
     from fwdscope.trace import Trace
 
 
@@ -44,7 +44,7 @@ def trace_spec(checked: Checked, feeds: Mapping[str, Feed], dtype: str) -> tuple
     """The network of a checked spec on meta, and its forward pass. Raises SpecError where shapes do not fit."""
     import torch
 
-    from fwdscope.spec.replaced import told_at_set
+    from fwdscope.language.replaced import told_at_set
     from fwdscope.trace import built_and_traced
 
     with told_at_set(checked.spec), warnings.catch_warnings():
@@ -98,7 +98,7 @@ def traced_report(
     checked: Checked, network: Network, traced: Trace, feeds: Mapping[str, Feed] | None = None, dtype: str = "float32"
 ) -> Report:
     """The report of a network and its forward pass, as :func:`trace_spec` gave them."""
-    from fwdscope.expectations import with_shortfalls
+    from fwdscope.commands.check.expectations import with_shortfalls
     from fwdscope.trace import rows
 
     feeds = feeds or {}

@@ -23,11 +23,12 @@ from torch import Tensor, nn
 from typer.testing import CliRunner, Result
 
 import fwdscope
-from fwdscope.bench_settings import BenchSettings
-from fwdscope.benchmark import Subject, bench, subject_of_spec
 from fwdscope.cli import app
+from fwdscope.commands.bench.measuring import bench
+from fwdscope.commands.bench.subject import Subject, subject_of_spec
 from fwdscope.device.local import devices, find
 from fwdscope.inspection import find_spec
+from fwdscope.language import load
 from fwdscope.model import Network, build
 from fwdscope.model.initialise import materialise
 from fwdscope.model.inputs import example_inputs
@@ -35,8 +36,7 @@ from fwdscope.model.network import default_dtype
 from fwdscope.report import LayerRow
 from fwdscope.run.observation import Observation
 from fwdscope.run.statistics import Collector
-from fwdscope.run_settings import RunError
-from fwdscope.spec import load
+from fwdscope.settings import BenchSettings, RunError
 from fwdscope.timing import EventClock, clock_for, latencies, measure, with_latencies
 from fwdscope.timing.sampling import Plan
 from fwdscope.trace import rows_with_nodes, trace, trace_module

@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from paths import SPECS
 from torch import Tensor, nn
 
 import fwdscope
+from fwdscope.language import load
 from fwdscope.model import build
 from fwdscope.model.initialise import materialise
 from fwdscope.report import Report, parents
-from fwdscope.spec import load
 from fwdscope.trace import trace, trace_module
 
-SPECS = Path(__file__).parents[1] / "specs"
 # Those of hundreds of layers, where a smaller one has the same structure.
 LARGE = {"llama3_405b", "llama3_8b", "mixtral_8x7b", "densenet121", "resnet101", "wide_resnet50_2", "googlenet"}
 NAMES = sorted(path.stem for path in SPECS.glob("*.yaml") if path.stem not in LARGE)

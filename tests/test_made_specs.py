@@ -9,15 +9,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from made_specs import Made, made_specs
 
-from fwdscope.annotation import annotate
-from fwdscope.baselines import Baseline, compare
-from fwdscope.checking.one import Settings, check_source
-from fwdscope.comparison import compare as compare_reports
+from fwdscope.commands.annotate import annotate
+from fwdscope.commands.check.baselines import Baseline, compare
+from fwdscope.commands.check.one import Settings, check_source
+from fwdscope.commands.diff import compare as compare_reports
 from fwdscope.inspection import inspect_spec
+from fwdscope.language.check import Checked, check
+from fwdscope.language.parser import parse
+from fwdscope.language.problems import Source
 from fwdscope.report import Report
-from fwdscope.spec.check import Checked, check
-from fwdscope.spec.parser import parse
-from fwdscope.spec.problems import Source
 
 # A promise behind a line, its arrow and the blanks before it.
 PROMISE = re.compile(r" +-> \(.*?\)(?=['\"]?(?: +#|\r?$))", re.MULTILINE)

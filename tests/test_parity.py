@@ -9,19 +9,18 @@ difference where there is one.
 from __future__ import annotations
 
 import re
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from paths import SPECS
 from torch import Tensor, nn
 from torch.testing import assert_close
 
+from fwdscope.language import load
 from fwdscope.model import Network, build
 from fwdscope.model.initialise import materialise
-from fwdscope.spec import load
 
-SPECS = Path(__file__).parents[1] / "specs"
 VOCAB, T = 97, 16
 
 

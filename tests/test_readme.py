@@ -5,20 +5,20 @@ from __future__ import annotations
 import os
 import re
 import shlex
-from pathlib import Path
 
 import pytest
 import torch
 import yaml
+from paths import ROOT
 from typer.testing import CliRunner
 
 import fwdscope
 from fwdscope.cli import app
-from fwdscope.spec.check import check
-from fwdscope.spec.parser import parse
-from fwdscope.spec.source import Source
+from fwdscope.language.check import check
+from fwdscope.language.parser import parse
+from fwdscope.language.source import Source
 
-README = Path(__file__).parent.parent / "README.md"
+README = ROOT / "README.md"
 BLOCK = re.compile(r"```console\n\$ fwdscope (?P<command>[^\n]+)\n(?P<output>.*?)```", re.S)
 
 

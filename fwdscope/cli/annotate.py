@@ -12,11 +12,11 @@ import typer
 
 from fwdscope.cli.boundary import FELL_SHORT, WRONG_INPUT, InputError, boundary, say, terminal_of
 from fwdscope.cli.options import AllowImport, Limits
-from fwdscope.spec.problems import SpecError
+from fwdscope.language.problems import SpecError
 from fwdscope.units import plural
 
 if TYPE_CHECKING:
-    from fwdscope.checking import File
+    from fwdscope.commands.check import File
 
 _SPECS = "Spec files, folders, or globs in quotes."
 _WRITE = "Write the shapes into the files; without it the changes are printed as a patch."
@@ -58,7 +58,7 @@ def annotate(
 
 def _files(specs: list[str], write: bool) -> list[File]:
     """The spec files of all targets. Raises InputError where one names none, or none that may be written."""
-    from fwdscope.checking import NoTargetError, files, looks_like_spec
+    from fwdscope.commands.check import NoTargetError, files, looks_like_spec
     from fwdscope.inspection import shipped
 
     try:
@@ -92,9 +92,9 @@ def _state(
 
 def _annotate(file: File, lines: Literal["changed", "promised", "all"], write: bool, allow_import: bool) -> bool:
     """Whether the shapes of a spec are other than its text says; they are written or printed."""
-    from fwdscope import annotation
+    from fwdscope.commands import annotate as annotation
+    from fwdscope.language import load
     from fwdscope.render.patch import patch
-    from fwdscope.spec import load
 
     try:
         checked = load(file.path, file.shown, {}, allow_import)

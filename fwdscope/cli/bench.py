@@ -14,21 +14,21 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fwdscope import speedup
-from fwdscope.bench_settings import BUDGET, PRECISION, BenchSettings
 from fwdscope.cli.boundary import INTERRUPTED, InputError, boundary, form_of, hold_output, put, terminal_of
 from fwdscope.cli.options import AllowImport, Inputs, Limits, ModelDtype, Seed, Sets, WeightsFile, dtype_of
 from fwdscope.cli.progress import progress
 from fwdscope.cli.targets import is_module, module_of, run_made, run_module, spec_of
+from fwdscope.commands.bench import speedup
+from fwdscope.commands.bench.speedup import Speedup
+from fwdscope.commands.bench.sweep import Axis, Point, Sweep, combinations, parse, saved_points
+from fwdscope.language.problems import SpecError
 from fwdscope.report import Report, ReportError
-from fwdscope.run_settings import RunError
-from fwdscope.spec.problems import SpecError
-from fwdscope.speedup import Speedup
-from fwdscope.sweep import Axis, Point, Sweep, combinations, parse, saved_points
+from fwdscope.settings import MEASURE_BUDGET, PRECISION, BenchSettings, RunError
 from fwdscope.units import plural
 
 if TYPE_CHECKING:
-    from fwdscope.benchmark import Measured, Subject
+    from fwdscope.commands.bench.measuring import Measured
+    from fwdscope.commands.bench.subject import Subject
 
 _TARGET = "A spec file, the name of a spec that ships with fwdscope, or package.module:factory."
 _DEVICE = "Where to run it: cpu, cuda, cuda:1, mps. Not given: the fastest here."
@@ -77,7 +77,7 @@ def bench(
     vary: _Vary = None,
     layers: _Layers = None,
     no_layers: _NoLayers = False,
-    budget: _Budget = BUDGET,
+    budget: _Budget = MEASURE_BUDGET,
     precision: _Precision = 100 * PRECISION,
     repeats: _Repeats = None,
     warmup: _Warmup = None,
@@ -180,7 +180,7 @@ def _hold_threads(number: int, said: str) -> None:
 
 def _measured(wanted: _Wanted, settings: BenchSettings) -> Measured:
     """One benchmark. Ctrl-C while it measures leaves what there is; before that it ends the program."""
-    from fwdscope.benchmark import bench as measure
+    from fwdscope.commands.bench.measuring import bench as measure
 
     # The command ends at Ctrl-C by default; here it has something to say first.
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -194,7 +194,7 @@ def _measured(wanted: _Wanted, settings: BenchSettings) -> Measured:
 
 
 def _subject(wanted: _Wanted, settings: BenchSettings) -> Subject:
-    from fwdscope.benchmark import subject_of_module, subject_of_spec
+    from fwdscope.commands.bench.subject import subject_of_module, subject_of_spec
 
     sets, inputs = list(wanted.sets), list(wanted.inputs)
     if wanted.target.endswith(".json"):

@@ -11,12 +11,12 @@ from pathlib import Path
 import typer
 
 import fwdscope
-from fwdscope import feeds
+from fwdscope.language.names import listed, nearest
+from fwdscope.language.problems import SpecError
 from fwdscope.limits import LIMITS, raised
 from fwdscope.report import ReportError
-from fwdscope.run_settings import RunError
-from fwdscope.spec.names import listed, nearest
-from fwdscope.spec.problems import SpecError
+from fwdscope.settings import RunError
+from fwdscope.targets import feeds
 
 # What the ending of a file says about its form; text where it says nothing.
 ENDINGS = {".json": "json", ".csv": "csv", ".md": "markdown", ".xml": "junit"}

@@ -14,7 +14,7 @@ from fwdscope.cli.boundary import InputError, boundary, form_of, hold_output, pu
 from fwdscope.cli.options import AllowImport, Limits, ModelDtype
 
 if TYPE_CHECKING:
-    from fwdscope.checking import Plan
+    from fwdscope.commands.check import Plan
 
 _FORMATS = ("text", "github", "junit", "json", "markdown")
 _TARGETS = "Spec files, folders, globs in quotes, or names of specs that ship. If none: specs/, or the current folder."
@@ -45,7 +45,7 @@ def check(
     """Hold specs to what they promise and expect, and to baselines. Exit code 1 where one falls short."""
 
     def command() -> None:
-        from fwdscope.checking import Folder, Plan, Settings
+        from fwdscope.commands.check import Folder, Plan, Settings
 
         form = form_of(format_, output, _FORMATS)
         hold_output(output)
@@ -64,7 +64,7 @@ def check(
 
 def _run(targets: list[str], plan: Plan, form: str, output: Path | None) -> int:
     """Check all targets, write the report, give the exit code. Text is written as it comes."""
-    from fwdscope.checking import NoTargetError, Run, files, outcomes, remarks_on
+    from fwdscope.commands.check import NoTargetError, Run, files, outcomes, remarks_on
     from fwdscope.render.checks import FORMATS, text
 
     started = time.perf_counter()

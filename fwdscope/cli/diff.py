@@ -26,7 +26,7 @@ from fwdscope.inspection import find_spec, inspect_spec
 from fwdscope.report import Report, ReportError
 
 if TYPE_CHECKING:
-    from fwdscope.comparison import Comparison, Condition
+    from fwdscope.commands.diff import Comparison, Condition
 
 _TARGET = "A spec, a saved report (.json), package.module:factory, or FILE@REV, the file at a revision of git."
 _DEPTH = "Levels of nesting to show; what is hidden counts in the row above it."
@@ -52,7 +52,7 @@ def diff(
     """
 
     def command() -> None:
-        from fwdscope.comparison import compare
+        from fwdscope.commands.diff import compare
         from fwdscope.render.diff import FORMATS, Options, render
 
         form = form_of(format_, output, FORMATS)
@@ -68,7 +68,7 @@ def diff(
 
 
 def _condition(text: str) -> Condition:
-    from fwdscope.comparison import Condition
+    from fwdscope.commands.diff import Condition
 
     try:
         return Condition.parse(text)
@@ -107,9 +107,9 @@ def _report(target: str, sets: list[str], dtype: str, allow_import: bool) -> Rep
             return Report.loads(data.decode("utf-8", errors="replace"))
         except ReportError as error:
             raise InputError(f"{target}: {error}") from None
-    from fwdscope.spec.check import check
-    from fwdscope.spec.parser import parse
-    from fwdscope.spec.source import decode
+    from fwdscope.language.check import check
+    from fwdscope.language.parser import parse
+    from fwdscope.language.source import decode
 
     variables = dict(pair(item, "--set", "B=8") for item in sets)
     return inspect_spec(check(parse(decode(data, target), variables), allow_import), dtype=dtype)

@@ -38,7 +38,7 @@ def estimated(report: Report, on: Hardware) -> Report:
     """The report with an estimate for each of the devices, at the report's dtype; as it was without any."""
     if not on.devices:
         return report
-    from fwdscope import roofline
+    from fwdscope.report import roofline
 
     found = roofline.estimated(report, [one.peaks(report.dtype) for one in on.devices])
     return roofline.fastest_first(found) if on.every else found

@@ -26,7 +26,7 @@ def explain(
     """Show the arithmetic of one layer: its shape, parameters and costs as formulas with the numbers put in."""
 
     def command() -> None:
-        from fwdscope.explain import explain as explained
+        from fwdscope.commands.explain import explain as explained
         from fwdscope.render import explanation
 
         trace = trace_of(target, set_ or [], input_ or [], dtype, allow_import)

@@ -30,10 +30,10 @@ from fwdscope.cli.show import check_file, write_picture
 from fwdscope.cli.targets import run_of
 from fwdscope.render import COLUMNS, FORMATS, Options, render
 from fwdscope.report import Report
-from fwdscope.run_settings import RunSettings
+from fwdscope.settings import RunSettings
 
 if TYPE_CHECKING:
-    from fwdscope.pictures import Picture
+    from fwdscope.report.pictures import Picture
 
 _DEPTH = "Levels of nesting to show; what is hidden counts in the row above it."
 _COLUMNS = f"Columns of the table, with commas: {', '.join(COLUMNS)}."

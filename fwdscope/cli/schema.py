@@ -12,7 +12,7 @@ def schema(
     """Print the JSON Schema of specs, for editors."""
 
     def command() -> None:
-        from fwdscope.spec.schema import dumps
+        from fwdscope.language.schema import dumps
 
         put(dumps(), output)
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from fwdscope.cli.boundary import InputError, put, terminal_of
 
 if TYPE_CHECKING:
-    from fwdscope.pictures import Picture
+    from fwdscope.report.pictures import Picture
 
 # What a file of a picture may end in; other files get what the terminal does, without colours.
 _PNG, _SVG = ".png", ".svg"

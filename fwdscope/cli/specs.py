@@ -17,9 +17,9 @@ def specs(
 
     def command() -> None:
         from fwdscope.inspection import shipped
+        from fwdscope.language.parser import parse
+        from fwdscope.language.source import read
         from fwdscope.render import shipped as drawing
-        from fwdscope.spec.parser import parse
-        from fwdscope.spec.source import read
 
         found = {name: parse(read(path)) for name, path in shipped().items()}
         if word is not None:

@@ -9,20 +9,21 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
-from fwdscope import feeds, inspection
+from fwdscope import inspection
 from fwdscope.cli.boundary import InputError, pair
+from fwdscope.commands.bench.sweep import is_sweep
 from fwdscope.inspection import find_spec, run_spec, shipped, trace_spec
+from fwdscope.language import load
+from fwdscope.language.names import did_you_mean, likely, listed, nearest
 from fwdscope.report import Report, ReportError
-from fwdscope.run_settings import META, RunError, RunSettings
-from fwdscope.spec import load
-from fwdscope.spec.names import did_you_mean, likely, listed, nearest
-from fwdscope.sweep import is_sweep
+from fwdscope.settings import META, RunError, RunSettings
+from fwdscope.targets import feeds
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from fwdscope.pictures import Picture
-    from fwdscope.spec.check import Checked
+    from fwdscope.language.check import Checked
+    from fwdscope.report.pictures import Picture
     from fwdscope.trace import Trace
 
 
@@ -118,7 +119,7 @@ def module_of(target: str, sets: list[str], inputs: list[str], dtype: str, numbe
         raise InputError(f"{target} is code of your own; --set and --dtype are for specs")
     replaced = {feed.name: feed for feed in map(feeds.parse, inputs)}
     sys.path.insert(0, str(Path.cwd()))
-    from fwdscope.target import TargetError, load_target
+    from fwdscope.targets.module import TargetError, load_target
 
     try:
         with contextlib.redirect_stdout(sys.stderr):
@@ -132,7 +133,7 @@ T = TypeVar("T")
 
 def run_module(target: str, run: Callable[[], T]) -> T:
     """Run a model of the user's; what goes wrong in it is no defect of ours."""
-    from fwdscope.target import said
+    from fwdscope.targets.module import said
 
     try:
         # What it prints is no part of the report.

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from fwdscope import units
 from fwdscope.findings.network import Checks, Finding, Network, name, some
 from fwdscope.report import LayerRow
-from fwdscope.roofline import Roofline, roofline
+from fwdscope.report.roofline import Roofline, roofline
 
 check = Checks()
 

@@ -8,8 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from fwdscope.functions.signature import Signature
+from fwdscope.language.arithmetic import ArithmeticProblem
+from fwdscope.language.problems import Span
 from fwdscope.layers import Layer, LayerError
-from fwdscope.layers.signature import Signature
 from fwdscope.model.fitting import Fit, fitted, making, unchecked
 from fwdscope.model.names import Poisoned
 from fwdscope.model.network import (
@@ -25,8 +27,6 @@ from fwdscope.model.network import (
     put_in_mode,
 )
 from fwdscope.model.templates import BlockTemplate, LayerTemplate, SeriesTemplate, Shared, Template
-from fwdscope.spec.arithmetic import ArithmeticProblem
-from fwdscope.spec.problems import Span
 
 
 def call_layer(

@@ -7,22 +7,22 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from fwdscope.functions.functions import FUNCTIONS
+from fwdscope.functions.methods import METHODS
+from fwdscope.functions.resolution import implementation, method
+from fwdscope.language import arithmetic
+from fwdscope.language import expression as ex
+from fwdscope.language.arithmetic import ArithmeticProblem
+from fwdscope.language.expression import Call, Name
+from fwdscope.language.problems import Span
+from fwdscope.language.scope import SERIES
 from fwdscope.layers import LAYERS
-from fwdscope.layers.functions import FUNCTIONS
-from fwdscope.layers.methods import METHODS
-from fwdscope.layers.resolution import implementation, method
 from fwdscope.model import shapes
 from fwdscope.model.applying import call_layer, log_step
 from fwdscope.model.names import MISSING, Frame, Poisoned
 from fwdscope.model.network import POISON, Origin, Part, one
 from fwdscope.model.settings import Settings
 from fwdscope.model.templates import TEMPLATES, SeriesTemplate, Shared, Template, flat, written
-from fwdscope.spec import arithmetic
-from fwdscope.spec import expression as ex
-from fwdscope.spec.arithmetic import ArithmeticProblem
-from fwdscope.spec.expression import Call, Name
-from fwdscope.spec.problems import Span
-from fwdscope.spec.scope import SERIES
 
 
 class Calls(Settings):

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from fwdscope.language import expression as ex
+from fwdscope.language.arithmetic import ArithmeticProblem
+from fwdscope.language.evaluate import Located
+from fwdscope.language.expression import Call, Expression, Name
+from fwdscope.language.problems import Cause, Problem
 from fwdscope.layers import LayerError
 from fwdscope.model.network import one
 from fwdscope.model.shapes import ShapeError, dtype_text, shape_text
-from fwdscope.spec import expression as ex
-from fwdscope.spec.arithmetic import ArithmeticProblem
-from fwdscope.spec.evaluate import Located
-from fwdscope.spec.expression import Call, Expression, Name
-from fwdscope.spec.problems import Cause, Problem
 
 if TYPE_CHECKING:
     from fwdscope.model.network import Origin, Step

@@ -9,15 +9,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from fwdscope.language import tree
+from fwdscope.language.evaluate import assign
+from fwdscope.language.expression import Name
+from fwdscope.language.names import suggestion
+from fwdscope.language.problems import Cause, Problem, Span
 from fwdscope.model.network import Made, Network, Scope, default_dtype
 from fwdscope.model.paths import default_piece, given_paths
 from fwdscope.model.randomness import seeded
 from fwdscope.model.run import Run
-from fwdscope.spec import tree
-from fwdscope.spec.evaluate import assign
-from fwdscope.spec.expression import Name
-from fwdscope.spec.names import suggestion
-from fwdscope.spec.problems import Cause, Problem, Span
 
 
 def materialise(

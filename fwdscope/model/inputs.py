@@ -6,11 +6,11 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
+from fwdscope.language.arithmetic import ArithmeticProblem
+from fwdscope.language.check import Checked
+from fwdscope.language.evaluate import Located
+from fwdscope.language.problems import Problem, Span, SpecError
 from fwdscope.limits import limit
-from fwdscope.spec.arithmetic import ArithmeticProblem
-from fwdscope.spec.check import Checked
-from fwdscope.spec.evaluate import Located
-from fwdscope.spec.problems import Problem, Span, SpecError
 
 
 def example_inputs(checked: Checked, replaced: Mapping[str, Tensor], device: str = "meta") -> dict[str, Tensor]:

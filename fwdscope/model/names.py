@@ -6,19 +6,19 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
+from fwdscope.functions.functions import CONSTANTS, DTYPES
+from fwdscope.functions.methods import ATTRIBUTES, METHODS
+from fwdscope.functions.resolution import attribute, dtype_of
+from fwdscope.language import expression as ex
+from fwdscope.language import tree
+from fwdscope.language.arithmetic import ArithmeticProblem
+from fwdscope.language.evaluate import Evaluator, Located, pattern
+from fwdscope.language.expression import Expression, Name
+from fwdscope.language.names import suggestion
+from fwdscope.language.problems import SpecError
 from fwdscope.layers import LAYERS
-from fwdscope.layers.functions import CONSTANTS, DTYPES
-from fwdscope.layers.methods import ATTRIBUTES, METHODS
-from fwdscope.layers.resolution import attribute, dtype_of
 from fwdscope.model.network import POISON, Blueprint, Body, Origin, Results, Scope, one
 from fwdscope.model.templates import ImportedTemplate, Template
-from fwdscope.spec import expression as ex
-from fwdscope.spec import tree
-from fwdscope.spec.arithmetic import ArithmeticProblem
-from fwdscope.spec.evaluate import Evaluator, Located, pattern
-from fwdscope.spec.expression import Expression, Name
-from fwdscope.spec.names import suggestion
-from fwdscope.spec.problems import SpecError
 
 MISSING = object()
 

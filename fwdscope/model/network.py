@@ -16,15 +16,15 @@ from typing import Any, NamedTuple, Protocol, Self
 import torch
 from torch import Tensor, nn
 
+from fwdscope.language import arithmetic, tree
+from fwdscope.language.check import Checked
+from fwdscope.language.expression import Expression, Target
+from fwdscope.language.lifetimes import last_uses
+from fwdscope.language.problems import Cause, Problem, Span, SpecError
 from fwdscope.limits import limit
 from fwdscope.model.templates import BlockTemplate, SeriesTemplate, Shared, Template
 from fwdscope.ops.watch import watching
 from fwdscope.report import Promise
-from fwdscope.spec import arithmetic, tree
-from fwdscope.spec.check import Checked
-from fwdscope.spec.expression import Expression, Target
-from fwdscope.spec.lifetimes import last_uses
-from fwdscope.spec.problems import Cause, Problem, Span, SpecError
 
 
 class Poison:

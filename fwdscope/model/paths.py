@@ -6,9 +6,9 @@ from collections.abc import Iterable
 
 from torch import nn
 
+from fwdscope.language.names import suggestion
+from fwdscope.language.problems import Problem
 from fwdscope.model.network import Network, Scope, Series
-from fwdscope.spec.names import suggestion
-from fwdscope.spec.problems import Problem
 
 
 def default_piece(network: Network, path: str, within: int | None = None) -> str | None:

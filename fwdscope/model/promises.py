@@ -7,11 +7,11 @@ from typing import Any
 
 from torch import Tensor
 
+from fwdscope.language import expression as ex
+from fwdscope.language import tree
+from fwdscope.language.expression import Expression, Name
+from fwdscope.language.problems import Problem, Source
 from fwdscope.report import Promise
-from fwdscope.spec import expression as ex
-from fwdscope.spec import tree
-from fwdscope.spec.expression import Expression, Name
-from fwdscope.spec.problems import Problem, Source
 
 Evaluate = Callable[[Expression], Any]
 

@@ -13,19 +13,19 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from fwdscope.language import arithmetic, tree
+from fwdscope.language import expression as ex
+from fwdscope.language.arithmetic import ArithmeticProblem
+from fwdscope.language.evaluate import Located, assign
+from fwdscope.language.expression import Call, Expression, Name
+from fwdscope.language.problems import Span, SpecError
+from fwdscope.language.scope import OWN_TENSORS
 from fwdscope.limits import limit
 from fwdscope.model import causes, promises, shapes
 from fwdscope.model.calls import Calls
 from fwdscope.model.names import Frame, Poisoned
 from fwdscope.model.network import POISON, Beginning, Body, LineEnd, Made, Origin, Part, one
 from fwdscope.model.templates import TEMPLATES, Shared
-from fwdscope.spec import arithmetic, tree
-from fwdscope.spec import expression as ex
-from fwdscope.spec.arithmetic import ArithmeticProblem
-from fwdscope.spec.evaluate import Located, assign
-from fwdscope.spec.expression import Call, Expression, Name
-from fwdscope.spec.problems import Span, SpecError
-from fwdscope.spec.scope import OWN_TENSORS
 
 
 class Run(Calls):

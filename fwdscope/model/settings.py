@@ -8,6 +8,12 @@ from typing import Any
 
 from torch import nn
 
+from fwdscope.language import arithmetic, tree
+from fwdscope.language import expression as ex
+from fwdscope.language.arithmetic import ArithmeticProblem
+from fwdscope.language.expression import Call, Expression, Name
+from fwdscope.language.layer_settings import wrong_setting
+from fwdscope.language.problems import Span
 from fwdscope.layers import LAYERS, Layer, settings
 from fwdscope.layers.base import Setting
 from fwdscope.limits import limit
@@ -24,12 +30,6 @@ from fwdscope.model.templates import (
     Template,
     flat,
 )
-from fwdscope.spec import arithmetic, tree
-from fwdscope.spec import expression as ex
-from fwdscope.spec.arithmetic import ArithmeticProblem
-from fwdscope.spec.expression import Call, Expression, Name
-from fwdscope.spec.layer_settings import wrong_setting
-from fwdscope.spec.problems import Span
 
 
 class Settings(Names):

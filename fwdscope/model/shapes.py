@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from fwdscope.layers.functions import FUNCTIONS
+from fwdscope.functions.functions import FUNCTIONS
 from fwdscope.limits import limit
 
 # Elements of a tensor.

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
+from fwdscope.language import tree
 from fwdscope.layers import Layer
 from fwdscope.model.duplicates import built
-from fwdscope.spec import tree
 
 if TYPE_CHECKING:
     from fwdscope.model.network import Blueprint

@@ -8,11 +8,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from fwdscope import units
+from fwdscope.commands.bench.speedup import Speedup
 from fwdscope.render.rows import again, described, printable
 from fwdscope.render.styled import drawn
 from fwdscope.report import Latency, LayerRow, Peaks, Report, Run, multiplicities, parents
-from fwdscope.roofline import roofline, utilisation
-from fwdscope.speedup import Speedup
+from fwdscope.report.roofline import roofline, utilisation
 
 # Pieces of a line, each with its style.
 Line = tuple[tuple[str, str], ...]

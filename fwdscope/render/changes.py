@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from fwdscope import units
-from fwdscope.comparison import Change, Comparison, Delta
-from fwdscope.comparison.changes import QUIET
+from fwdscope.commands.diff import Change, Comparison, Delta
+from fwdscope.commands.diff.changes import QUIET
 from fwdscope.render.rows import MOST_ROWS, printable
 from fwdscope.report import LayerRow, Report, Shape
 

@@ -10,7 +10,8 @@ import re
 import textwrap
 from collections.abc import Iterator, Sequence
 
-from fwdscope.comparison import Comparison
+from fwdscope.commands.diff import Comparison
+from fwdscope.language.problems import width as cells
 from fwdscope.render.changes import (
     MARKS,
     TITLES,
@@ -30,7 +31,6 @@ from fwdscope.render.changes import (
 )
 from fwdscope.render.rows import GUIDE, printable
 from fwdscope.render.styled import drawn
-from fwdscope.spec.problems import width as cells
 
 __all__ = ["FORMATS", "Options", "movement", "render"]
 

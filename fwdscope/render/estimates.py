@@ -13,7 +13,7 @@ from fwdscope import units
 from fwdscope.render.grid import Column, Line, fitting, grid
 from fwdscope.render.rows import BROKEN, UNKNOWN, printable
 from fwdscope.report import Estimate, Peaks, Report
-from fwdscope.roofline import ridge
+from fwdscope.report.roofline import ridge
 
 _LEGEND = (
     "at least: every layer takes its arithmetic at the peak or its traffic at full bandwidth, whichever is longer; "

@@ -10,7 +10,7 @@ import textwrap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Literal
 
-from fwdscope.explain import Explanation, Formula, OperatorCost, Weight
+from fwdscope.commands.explain import Explanation, Formula, OperatorCost, Weight
 from fwdscope.render.rows import printable
 from fwdscope.render.styled import drawn
 from fwdscope.report import Shape

@@ -13,8 +13,8 @@ from dataclasses import dataclass, replace
 from html import escape
 
 from fwdscope import units
-from fwdscope.pictures import Panel, Picture
 from fwdscope.render.colours import Colour, colour, share_of
+from fwdscope.report.pictures import Panel, Picture
 
 # Pixels. A picture is about so wide; a cell of a small map is never larger than that.
 _WIDTH = 720

@@ -14,9 +14,9 @@ from rich.style import Style
 from rich.text import Text
 
 from fwdscope import units
-from fwdscope.pictures import Panel, Picture
 from fwdscope.render.colours import colour, grid, resampled, share_of
 from fwdscope.render.rows import printable
+from fwdscope.report.pictures import Panel, Picture
 
 # Lines of a map, and of a row of maps where there are several; lines of bars.
 _LINES = 32

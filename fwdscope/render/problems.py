@@ -6,7 +6,7 @@ import os
 import re
 from typing import TextIO
 
-from fwdscope.spec.problems import SpecError, summary
+from fwdscope.language.problems import SpecError, summary
 
 _BOLD, _RED, _BLUE, _DIM, _END = "\033[1m", "\033[1;31m", "\033[34m", "\033[2m", "\033[0m"
 

@@ -13,7 +13,7 @@ from typing import Literal
 from fwdscope import units
 from fwdscope.findings import first_broken
 from fwdscope.report import LayerRow, Peaks, Report, multiplicities, parents
-from fwdscope.roofline import Roofline, roofline
+from fwdscope.report.roofline import Roofline, roofline
 
 # The table shows as many levels as fit on about one screen; the reader asks for more with --depth.
 MOST_ROWS = 60

@@ -7,8 +7,8 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 
 from fwdscope import units
+from fwdscope.language.tree import ModelSpec
 from fwdscope.render.styled import drawn
-from fwdscope.spec.tree import ModelSpec
 
 Line = Sequence[tuple[str, str]]
 

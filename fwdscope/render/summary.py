@@ -26,7 +26,7 @@ from fwdscope.render.rows import (
     time_of,
 )
 from fwdscope.report import CONVENTION, ActivationStats, Promise, Report, TensorInfo, parents
-from fwdscope.roofline import utilisation
+from fwdscope.report.roofline import utilisation
 
 _SHORT_LIST = 10
 _SHORT_CONVENTION = (

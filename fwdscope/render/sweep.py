@@ -10,13 +10,13 @@ import re
 from collections.abc import Iterator, Sequence
 
 from fwdscope import units
+from fwdscope.commands.bench.speedup import Speedup
+from fwdscope.commands.bench.sweep import Point, Sweep
 from fwdscope.render.bench import COLOURS, Line, facts_of, notes, rate, verdict, wrapped
 from fwdscope.render.rows import printable
 from fwdscope.render.styled import drawn
 from fwdscope.report import Report, Run
-from fwdscope.roofline import utilisation
-from fwdscope.speedup import Speedup
-from fwdscope.sweep import Point, Sweep
+from fwdscope.report.roofline import utilisation
 
 # Rows of characters of a plot, and its widest.
 _HEIGHT = 12

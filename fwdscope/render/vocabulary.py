@@ -14,18 +14,18 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any, Literal
 
+from fwdscope.functions import own_functions as own
+from fwdscope.functions.functions import CONSTANTS, DTYPES, FUNCTIONS
+from fwdscope.functions.methods import ATTRIBUTES, METHODS
+from fwdscope.functions.refusals import function_refusal, method_refusal
+from fwdscope.functions.vocabulary import Function
+from fwdscope.language.check import INITIALISERS
+from fwdscope.language.names import OTHER_FUNCTIONS, OTHER_LAYERS, nearest
+from fwdscope.language.problems import width as cells
+from fwdscope.language.schema import CONSTRUCTS, call, example
 from fwdscope.layers import LAYERS, Layer, Setting, describe, page, settings
-from fwdscope.layers import own_functions as own
 from fwdscope.layers.base import input_names
-from fwdscope.layers.functions import CONSTANTS, DTYPES, FUNCTIONS
-from fwdscope.layers.methods import ATTRIBUTES, METHODS
-from fwdscope.layers.refusals import function_refusal, method_refusal
-from fwdscope.layers.vocabulary import Function
 from fwdscope.render.styled import drawn
-from fwdscope.spec.check import INITIALISERS
-from fwdscope.spec.names import OTHER_FUNCTIONS, OTHER_LAYERS, nearest
-from fwdscope.spec.problems import width as cells
-from fwdscope.spec.schema import CONSTRUCTS, call, example
 
 Style = Literal["", "name", "heading", "dim", "code"]
 # Pieces of a line, each with its style.

@@ -9,13 +9,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from fwdscope.language.check import Checked, check
+from fwdscope.language.expression import Constant
+from fwdscope.language.problems import SpecError
 from fwdscope.model import build
 from fwdscope.model.inputs import example_inputs
 from fwdscope.model.network import Network
 from fwdscope.report import Report
-from fwdscope.spec.check import Checked, check
-from fwdscope.spec.expression import Constant
-from fwdscope.spec.problems import SpecError
 from fwdscope.trace import trace, trace_module
 from fwdscope.trace.record import tensors
 

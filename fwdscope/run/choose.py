@@ -9,7 +9,7 @@ import torch
 from fwdscope.device.local import DeviceError, LocalDevice, find, preferred
 from fwdscope.report import Totals
 from fwdscope.run.memory_guard import needed
-from fwdscope.run_settings import BUDGET, RunError
+from fwdscope.settings import RUN_BUDGET, RunError
 from fwdscope.units import byte_size
 
 
@@ -50,9 +50,9 @@ def chosen(totals: Totals, operators: int, passes: int) -> tuple[LocalDevice | N
             f"--device {device.kind} says how much that is"
         )
     seconds = estimated_seconds(totals, operators, device.kind, passes)
-    if seconds > BUDGET:
+    if seconds > RUN_BUDGET:
         return None, (
-            f"not run: on {device.device} it could take {_about(seconds)}, more than {BUDGET:.0f} s; "
+            f"not run: on {device.device} it could take {_about(seconds)}, more than {RUN_BUDGET:.0f} s; "
             f"--device {device.kind} runs it all the same"
         )
     return device, ""

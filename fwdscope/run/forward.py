@@ -11,14 +11,14 @@ import torch
 from torch import Tensor, nn
 
 from fwdscope.device.local import LocalDevice
+from fwdscope.language.problems import SpecError
 from fwdscope.model import randomness
 from fwdscope.report import ActivationStats, LayerRow, NonFinite
 from fwdscope.run.decided import Decided, settled, steps
 from fwdscope.run.nonfinite import first_nonfinite
 from fwdscope.run.observation import Observation, Statistics, Wanted
 from fwdscope.run.statistics import Collector
-from fwdscope.run_settings import RunError, RunSettings
-from fwdscope.spec.problems import SpecError
+from fwdscope.settings import RunError, RunSettings
 from fwdscope.trace import Node, Recorder, Trace, rows_with_nodes
 
 # The rows of a trace, with the steps that each stands for.

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from fwdscope.feeds import Feed
 from fwdscope.model.inputs import example_inputs
 from fwdscope.model.network import Network, default_dtype
+from fwdscope.targets.feeds import Feed
 
 
 def real_inputs(network: Network, feeds: Mapping[str, Feed], device: str) -> dict[str, Tensor]:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d
 
-from fwdscope.pictures import Index, Panel, Picture, parse_index
+from fwdscope.report.pictures import Index, Panel, Picture, parse_index
 
 # Cells along the longer side of a picture; maps side by side share them.
 MOST_CELLS = 512

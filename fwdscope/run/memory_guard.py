@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from fwdscope.device.local import LocalDevice
 from fwdscope.report import Totals
-from fwdscope.run_settings import RunError
+from fwdscope.settings import RunError
 from fwdscope.units import byte_size
 
 

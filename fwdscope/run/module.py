@@ -20,7 +20,7 @@ from fwdscope.run.memory_guard import hold_memory
 from fwdscope.run.show import wanted_output
 from fwdscope.run.spec import Ran, described, filled, place, shown
 from fwdscope.run.weights import load_into, matching
-from fwdscope.run_settings import RunError, RunSettings
+from fwdscope.settings import RunError, RunSettings
 from fwdscope.trace import Recorder, Trace, rows_with_nodes, trace_module
 from fwdscope.trace.record import tensors
 

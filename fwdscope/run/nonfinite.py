@@ -6,9 +6,9 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from fwdscope.language.problems import Source
 from fwdscope.report import ActivationStats, NonFinite
 from fwdscope.run.observation import Statistics
-from fwdscope.spec.problems import Source
 from fwdscope.trace import Node
 
 

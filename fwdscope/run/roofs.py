@@ -8,7 +8,7 @@ from dataclasses import replace
 from fwdscope.device.local import LocalDevice
 from fwdscope.device.peaks import confirmed
 from fwdscope.report import LayerRow, Peaks, Report
-from fwdscope.roofline import roofline, utilisation
+from fwdscope.report.roofline import roofline, utilisation
 
 # What times of single layers may be off by is no proof against a peak; this much more of it is.
 _BEATEN = 1.25

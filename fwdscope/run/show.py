@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from fwdscope.pictures import Picture, parse_index, split_index
+from fwdscope.language.names import listed, nearest
 from fwdscope.report import LayerRow, Report
+from fwdscope.report.pictures import Picture, parse_index, split_index
 from fwdscope.run.maps import picture
 from fwdscope.run.observation import Wanted
-from fwdscope.run_settings import RunError
-from fwdscope.spec.names import listed, nearest
+from fwdscope.settings import RunError
 
 # What is written behind a path for the weights of the attention inside.
 ATTENTION = ".weights"

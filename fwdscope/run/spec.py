@@ -9,11 +9,10 @@ import torch
 
 from fwdscope.device.local import LocalDevice, free_memory
 from fwdscope.device.peaks import is_published, peaks
-from fwdscope.feeds import Feed
 from fwdscope.model.initialise import materialise
 from fwdscope.model.network import Network
-from fwdscope.pictures import Picture
 from fwdscope.report import ActivationStats, Peaks, Report, Run, TensorInfo, Totals
+from fwdscope.report.pictures import Picture
 from fwdscope.run.batch import batch_of, peak_at
 from fwdscope.run.choose import asked, chosen
 from fwdscope.run.forward import Forward, observed, out_of_memory_said, seeded
@@ -24,7 +23,8 @@ from fwdscope.run.observation import Wanted
 from fwdscope.run.roofs import held
 from fwdscope.run.show import picture_of, wanted_output
 from fwdscope.run.weights import Weights, load_into, matching
-from fwdscope.run_settings import RunSettings
+from fwdscope.settings import RunSettings
+from fwdscope.targets.feeds import Feed
 from fwdscope.timing.layers import PASSES
 from fwdscope.trace import Trace, rows_with_nodes, trace
 

@@ -15,8 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fwdscope.run_settings import RunError
-from fwdscope.spec.names import nearest
+from fwdscope.language.names import nearest
+from fwdscope.settings import RunError
 from fwdscope.units import plural
 
 SUFFIXES = (".safetensors", ".pt", ".pth", ".bin", ".ckpt")

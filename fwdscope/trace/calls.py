@@ -7,10 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from fwdscope.language.problems import Span
 from fwdscope.layers import describe_module
 from fwdscope.model.duplicates import CALLED_BY
 from fwdscope.model.network import Beginning, Observer
-from fwdscope.spec.problems import Span
 from fwdscope.trace.alike import Forms, is_torchs_own
 from fwdscope.trace.forms import Form
 from fwdscope.trace.record import Node, Recorder

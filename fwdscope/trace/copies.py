@@ -15,9 +15,9 @@ from torch import Tensor, nn
 
 from fwdscope.trace.forms import Whole
 from fwdscope.trace.memory import Mark
-from fwdscope.trace.receptive import Flow, has_windows
+from fwdscope.trace.receptive.fields import Flow, has_windows
+from fwdscope.trace.receptive.windows import Axis
 from fwdscope.trace.record import Node, Recorder
-from fwdscope.trace.windows import Axis
 
 Modules = Mapping[nn.Module, nn.Module]
 

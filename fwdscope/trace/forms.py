@@ -10,7 +10,7 @@ from torch import Tensor, dtype
 
 from fwdscope.ops import Op
 from fwdscope.report import Shape
-from fwdscope.trace.receptive import Flow
+from fwdscope.trace.receptive.fields import Flow
 
 if TYPE_CHECKING:
     from fwdscope.trace.record import OpRecord

@@ -9,13 +9,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from fwdscope.language import expression as ex
+from fwdscope.language import tree
+from fwdscope.language.check import Checked
+from fwdscope.language.problems import SpecError
 from fwdscope.layers import describe_module
 from fwdscope.model.network import Blueprint, Body, Network, Observer, Scope, Series, build
 from fwdscope.model.templates import BlockTemplate
-from fwdscope.spec import expression as ex
-from fwdscope.spec import tree
-from fwdscope.spec.check import Checked
-from fwdscope.spec.problems import SpecError
 from fwdscope.trace.alike import Forms
 from fwdscope.trace.calls import Announced, Calls
 from fwdscope.trace.copies import CopyingRecorder

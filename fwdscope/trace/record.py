@@ -17,17 +17,17 @@ from weakref import ref
 import torch
 from torch import Tensor, nn
 
+from fwdscope.language import expression as ex
+from fwdscope.language.expression import Expression
+from fwdscope.language.problems import Source, Span
 from fwdscope.model.network import Beginning, LineEnd, Observer
 from fwdscope.ops import Cost, Op, cost
 from fwdscope.ops.watch import watching
 from fwdscope.report import Promise, Shape
-from fwdscope.spec import expression as ex
-from fwdscope.spec.expression import Expression
-from fwdscope.spec.problems import Source, Span
 from fwdscope.trace.forms import Form, Whole, unfolded
 from fwdscope.trace.memory import Mark, Memory, is_sparse, mark, storage_keys
-from fwdscope.trace.receptive import Flow, has_windows, receptive_fields
-from fwdscope.trace.windows import Axis
+from fwdscope.trace.receptive.fields import Flow, has_windows, receptive_fields
+from fwdscope.trace.receptive.windows import Axis
 
 
 class _OpRecord(NamedTuple):

@@ -16,10 +16,10 @@ from typing import Any
 import torch
 from torch.utils.benchmark import Timer
 
+from fwdscope.language import load
 from fwdscope.model import build
 from fwdscope.model.initialise import materialise
 from fwdscope.model.inputs import example_inputs
-from fwdscope.spec import load
 from fwdscope.timing import HostClock, latencies, measure, with_latencies
 from fwdscope.timing.layers import straight_with_steps
 from fwdscope.timing.sampling import Plan

@@ -24,12 +24,12 @@ from typing import Any
 
 import torch
 
-from fwdscope.bench_settings import BenchSettings
-from fwdscope.benchmark import Subject, subject_of_spec
+from fwdscope.commands.bench.subject import Subject, subject_of_spec
 from fwdscope.device.local import DeviceError, LocalDevice, find
 from fwdscope.inspection import find_spec
+from fwdscope.language import load
 from fwdscope.model.network import default_dtype
-from fwdscope.spec import load
+from fwdscope.settings import BenchSettings
 from fwdscope.timing import EventClock, latencies, measure, with_latencies
 from fwdscope.timing.sampling import Plan
 

@@ -68,7 +68,7 @@ def spec_of(folder: str, layers: str) -> Path:
 def chains() -> None:
     """Chains of different layers, beyond the import: of modules, of a comprehension, and of lines written out."""
     from fwdscope.inspection import inspect_spec
-    from fwdscope.spec import load
+    from fwdscope.language import load
 
     chains_of_modules()
     with tempfile.TemporaryDirectory() as folder:

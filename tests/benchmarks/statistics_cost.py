@@ -18,11 +18,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from fwdscope.language import load
 from fwdscope.model import Network, build
 from fwdscope.model.initialise import materialise
 from fwdscope.run.observation import Observation
 from fwdscope.run.statistics import Collector
-from fwdscope.spec import load
 from fwdscope.trace import trace
 
 RUNS = 7

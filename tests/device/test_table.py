@@ -144,7 +144,7 @@ def test_peaks_follow_the_dtype() -> None:
 
 
 def test_the_ridge_of_an_h100_is_where_its_data_sheet_puts_it() -> None:
-    from fwdscope.roofline import ridge
+    from fwdscope.report.roofline import ridge
 
     # 989.4e12 FLOP/s over 3.35e12 bytes/s = 295.3
     assert ridge(accelerator("H100").peaks("bfloat16")) == pytest.approx(295.3, abs=0.05)

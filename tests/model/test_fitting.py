@@ -8,16 +8,16 @@ import pytest
 import torch
 from torch import nn
 
+from fwdscope.language.check import check
+from fwdscope.language.expression import Call
+from fwdscope.language.grammar import parse as parsed
+from fwdscope.language.parser import parse
+from fwdscope.language.problems import Source, Span
+from fwdscope.language.source import Text
 from fwdscope.layers import LAYERS, LayerError
 from fwdscope.model.fitting import fitted
 from fwdscope.model.network import Blueprint, Scope
 from fwdscope.model.settings import Settings
-from fwdscope.spec.check import check
-from fwdscope.spec.expression import Call
-from fwdscope.spec.grammar import parse as parsed
-from fwdscope.spec.parser import parse
-from fwdscope.spec.problems import Source, Span
-from fwdscope.spec.source import Text
 
 
 def test_one_layer_on_inputs_of_one_shape_is_asked_once() -> None:

@@ -9,12 +9,12 @@ import pytest
 import torch
 from torch import nn
 
+from fwdscope.language.check import check
+from fwdscope.language.parser import parse
+from fwdscope.language.problems import SpecError
+from fwdscope.language.source import Source
 from fwdscope.model import Network, build
 from fwdscope.model.initialise import materialise
-from fwdscope.spec.check import check
-from fwdscope.spec.parser import parse
-from fwdscope.spec.problems import SpecError
-from fwdscope.spec.source import Source
 
 
 def network(text: str, allow_import: bool = False, dtype: torch.dtype = torch.float32) -> Network:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import torch
 
+from fwdscope.language.check import check
+from fwdscope.language.parser import parse
+from fwdscope.language.source import Source
 from fwdscope.model import Network, build
 from fwdscope.model.initialise import materialise
-from fwdscope.spec.check import check
-from fwdscope.spec.parser import parse
-from fwdscope.spec.source import Source
 
 SPEC = """\
 inputs:

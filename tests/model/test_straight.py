@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 import torch
+from paths import SPECS
 from torch import Tensor, fx, nn
 
+from fwdscope.language import load
+from fwdscope.language.check import check
+from fwdscope.language.parser import parse
+from fwdscope.language.problems import Source
 from fwdscope.model import Network, build
 from fwdscope.model.initialise import materialise
 from fwdscope.model.inputs import example_inputs
 from fwdscope.model.straight import NotStraight, straight
-from fwdscope.spec import load
-from fwdscope.spec.check import check
-from fwdscope.spec.parser import parse
-from fwdscope.spec.problems import Source
 
-SPECS = Path(__file__).parents[2] / "specs"
 # Where a smaller network has the same lines.
 SMALL: dict[str, dict[str, str]] = {
     "bert_base": {"T": "8", "vocab": "50", "d": "24", "depth": "2"},

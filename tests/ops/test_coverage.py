@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-import sys
 import warnings
 from collections import Counter
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from counting import on_meta, traced
-from torch import nn
-
-from fwdscope.ops import FAMILIES, RULES, Op, cost
-
-sys.path.insert(0, str(Path(__file__).parent.parent / "layers"))
-
 from layer_examples import EXAMPLES, Example
 from test_functions import EXAMPLES as CALLS
 from test_functions import Example as Call
 from test_functions import values
+from torch import nn
+
+from fwdscope.ops import FAMILIES, RULES, Op, cost
 
 # Layers that ask for values, which meta tensors do not have.
 NEED_DATA = {"GaussianNLLLoss", "AdaptiveLogSoftmaxWithLoss", "MixtureOfExperts"}

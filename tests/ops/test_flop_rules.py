@@ -9,16 +9,16 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from counting import costs, traced
+from paths import TESTS
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812  the table says F
 
-TABLE = Path(__file__).parent.parent / "reference" / "flop_rules.md"
+TABLE = TESTS / "reference" / "flop_rules.md"
 
 
 @dataclass(frozen=True)

@@ -16,10 +16,10 @@ import pytest
 import torch
 from rich.console import Console
 
-from fwdscope.pictures import Panel, Picture, parse_index, split_index
 from fwdscope.render.colours import NO_COLOUR, colour, resampled
 from fwdscope.render.images import png, svg
 from fwdscope.render.maps import lines, print_picture
+from fwdscope.report.pictures import Panel, Picture, parse_index, split_index
 from fwdscope.run.maps import picture
 
 GOLDEN = Path(__file__).parent / "golden_pictures"

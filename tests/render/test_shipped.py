@@ -9,9 +9,9 @@ from typer.testing import CliRunner
 
 from fwdscope.cli import app
 from fwdscope.inspection import shipped
+from fwdscope.language.parser import parse
+from fwdscope.language.source import Source
 from fwdscope.render.shipped import listing, title
-from fwdscope.spec.parser import parse
-from fwdscope.spec.source import Source
 
 
 def run(*arguments: str) -> tuple[int, str, str]:

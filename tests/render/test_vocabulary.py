@@ -10,15 +10,15 @@ import sys
 
 import pytest
 
+from fwdscope.functions import own_functions as own
+from fwdscope.functions.functions import FUNCTIONS
+from fwdscope.functions.methods import ATTRIBUTES, METHODS
+from fwdscope.language.check import INITIALISERS
+from fwdscope.language.problems import width as cells
+from fwdscope.language.schema import example
 from fwdscope.layers import LAYERS, describe, page, settings
-from fwdscope.layers import own_functions as own
-from fwdscope.layers.functions import FUNCTIONS
-from fwdscope.layers.methods import ATTRIBUTES, METHODS
 from fwdscope.render import vocabulary
 from fwdscope.render.vocabulary import as_json, listing, page_of
-from fwdscope.spec.check import INITIALISERS
-from fwdscope.spec.problems import width as cells
-from fwdscope.spec.schema import example
 
 # Wide enough that nothing is broken: words can be looked for as they are written.
 WIDE = 1_000

@@ -13,9 +13,9 @@ from torch import Tensor, nn
 
 import fwdscope
 from fwdscope.inspection import inspect_spec, shipped
+from fwdscope.language import load
 from fwdscope.report import LayerRow, Report
-from fwdscope.run_settings import RunError, RunSettings
-from fwdscope.spec import load
+from fwdscope.settings import RunError, RunSettings
 
 SPECS = Path(__file__).parent / "specs"
 LOOKED = RunSettings(device="cpu", latency=False)
@@ -73,7 +73,7 @@ def test_statistics_are_those_of_the_same_tensors(tmp_path: Path) -> None:
         "inputs: {x: 'randn(64, 3)'}\nlayers:\n  - fc = Linear(3)\n  - act = ReLU\n  - act * 2\n"
         "init:\n  fc.weight: eye()\n  fc.bias: constant(0.5)\n"
     )
-    from fwdscope import feeds
+    from fwdscope.targets import feeds
 
     given = {"x": feeds.parse(f"x={tmp_path / 'x.npy'}")}
     report = inspect_spec(load(tmp_path / "net.yaml"), given, settings=LOOKED)

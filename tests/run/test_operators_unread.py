@@ -12,10 +12,10 @@ from torch.nn import functional as F  # noqa: N812
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from fwdscope.inspection import inspect_module, inspect_spec, shipped
+from fwdscope.language import load
 from fwdscope.run import forward
 from fwdscope.run.observation import Observation
-from fwdscope.run_settings import RunSettings
-from fwdscope.spec import load
+from fwdscope.settings import RunSettings
 
 ON_CPU = RunSettings(device="cpu", latency=False)
 

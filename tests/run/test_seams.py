@@ -18,7 +18,7 @@ from fwdscope.report import Totals
 from fwdscope.run.forward import out_of_memory_said
 from fwdscope.run.module import Call, _is_on, on_device, to_allocate
 from fwdscope.run.statistics import Collector
-from fwdscope.run_settings import RunError
+from fwdscope.settings import RunError
 
 # --- statistics ------------------------------------------------------------------------------------------------------
 

@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from fwdscope.run.weights import load_into, matching
-from fwdscope.run_settings import RunError
+from fwdscope.settings import RunError
 
 
 class Net(nn.Module):

@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from paths import TESTS
 
+from fwdscope.language import load
 from fwdscope.model import build
-from fwdscope.spec import load
 
-EXAMPLES = sorted((Path(__file__).parent / "ok").glob("*.yaml"))
+EXAMPLES = sorted((TESTS / "language" / "ok").glob("*.yaml"))
 
 
 def test_there_are_eighteen() -> None:

@@ -14,17 +14,18 @@ from functools import cache
 
 import pytest
 import torch
+from paths import TESTS
 from torch import Tensor, nn
 from torch.testing import assert_close
 from torch.utils.flop_counter import FlopCounterMode
-from zoo import ROOT, SPECS, network, ready, results, run, words
+from zoo import SPECS, network, ready, results, run, words
 
 from fwdscope.inspection import inspect_spec
+from fwdscope.language import load
 from fwdscope.model import Network
 from fwdscope.model.initialise import materialise
-from fwdscope.spec import load
 
-REFERENCE = ROOT / "tests" / "reference"
+REFERENCE = TESTS / "reference"
 
 
 def table(name: str) -> dict[str, dict[str, str]]:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import csv
 
 import pytest
-from zoo import ROOT, SPECS, network
+from paths import TESTS
+from zoo import SPECS, network
 
 from fwdscope.inspection import inspect_spec, shipped
-from fwdscope.spec import load
+from fwdscope.language import load
 
-REFERENCE = ROOT / "tests" / "reference"
+REFERENCE = TESTS / "reference"
 
 # Attention of width 512: four square matrices with their biases. Feed-forward: up to 2048 and back.
 ATTENTION = 4 * (512 * 512 + 512)

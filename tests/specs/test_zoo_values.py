@@ -17,11 +17,11 @@ from torch.nn import functional
 from torch.testing import assert_close
 from zoo import SPECS, network, normal, ready, renamed, results, run, words
 
+from fwdscope.language.check import check
+from fwdscope.language.parser import parse
+from fwdscope.language.problems import SpecError
+from fwdscope.language.source import Source
 from fwdscope.model.initialise import materialise
-from fwdscope.spec.check import check
-from fwdscope.spec.parser import parse
-from fwdscope.spec.problems import SpecError
-from fwdscope.spec.source import Source
 
 # --- perceptrons -----------------------------------------------------------------------------------------------------
 

@@ -11,13 +11,13 @@ from fake_clocks import Cuda, Time
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from fwdscope.language.check import check
+from fwdscope.language.parser import parse
+from fwdscope.language.problems import Source
 from fwdscope.model import Network, build
 from fwdscope.model.initialise import materialise
 from fwdscope.model.inputs import example_inputs
 from fwdscope.report import LayerRow
-from fwdscope.spec.check import check
-from fwdscope.spec.parser import parse
-from fwdscope.spec.problems import Source
 from fwdscope.timing import EventClock, HostClock, LayerTimes, latencies, with_latencies
 from fwdscope.trace import rows_with_nodes, trace, trace_module
 

@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from fwdscope.inspection import shipped
+from fwdscope.language import load
 from fwdscope.model import build
 from fwdscope.model.initialise import materialise
 from fwdscope.model.network import Beginning, Network
-from fwdscope.spec import load
 from fwdscope.trace import Node, Recorder, Trace, rows, trace
 
 STACKED = [

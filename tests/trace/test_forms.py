@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from layer_examples import EXAMPLES, Example
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations, prune
 from torch.overrides import TorchFunctionMode
 
 from fwdscope.inspection import inspect_spec, shipped, trace_spec
+from fwdscope.language import load
 from fwdscope.model.duplicates import CALLED_BY
-from fwdscope.spec import load
 from fwdscope.trace import Node, Recorder, rows, trace_module
 from fwdscope.trace.alike import RARE, Forms
 from fwdscope.trace.forms import Form, unfolded
-
-sys.path.insert(0, str(Path(__file__).parent.parent / "layers"))
-
-from layer_examples import EXAMPLES, Example
 
 
 class Tied(nn.Module):

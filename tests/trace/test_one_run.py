@@ -11,11 +11,11 @@ from test_copies import NESTED, OWN, STATES, everything
 from torch import nn
 
 from fwdscope.inspection import shipped
+from fwdscope.language import load
+from fwdscope.language.problems import SpecError
 from fwdscope.layers import LAYERS
 from fwdscope.model import build
 from fwdscope.model.duplicates import built
-from fwdscope.spec import load
-from fwdscope.spec.problems import SpecError
 from fwdscope.trace import built_and_traced, rows, trace
 
 GRAPH = """

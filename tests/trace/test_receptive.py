@@ -15,7 +15,7 @@ from torch.nn import functional as F  # noqa: N812
 
 import fwdscope
 from fwdscope.trace import trace_module
-from fwdscope.trace.windows import Axis, convolved, through
+from fwdscope.trace.receptive.windows import Axis, convolved, through
 
 
 def axes(module: nn.Module, *inputs: Tensor) -> tuple[Axis, ...] | None:

@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from fwdscope.inspection import inspect_spec, shipped
+from fwdscope.language import load
+from fwdscope.language.check import check
+from fwdscope.language.parser import parse
+from fwdscope.language.source import Source
 from fwdscope.model import build
 from fwdscope.report import LayerRow, Report, parents
-from fwdscope.spec import load
-from fwdscope.spec.check import check
-from fwdscope.spec.parser import parse
-from fwdscope.spec.source import Source
 from fwdscope.trace import trace, trace_module
 from fwdscope.trace.memory import Memory
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from fwdscope.checking.outcome import Run
+from fwdscope.commands.check.outcome import Run
 from fwdscope.render.checks import github, json, junit, markdown, text
 
 __all__ = ["FORMATS", "Format", "text"]

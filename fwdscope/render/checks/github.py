@@ -9,7 +9,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from fwdscope.checking.outcome import Outcome, Run, Told
+from fwdscope.commands.check.outcome import Outcome, Run, Told
 from fwdscope.render.checks import words
 
 

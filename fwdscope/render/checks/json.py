@@ -6,7 +6,7 @@ import json
 from collections import Counter
 
 import fwdscope
-from fwdscope.checking.outcome import Run
+from fwdscope.commands.check.outcome import Run
 
 VERSION = 1
 

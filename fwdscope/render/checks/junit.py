@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from xml.etree import ElementTree as ET
 
-from fwdscope.checking.outcome import Outcome, Point, Run, Told
+from fwdscope.commands.check.outcome import Outcome, Point, Run, Told
 from fwdscope.render.checks import words
 
 

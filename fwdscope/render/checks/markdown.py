@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from fwdscope.checking.outcome import Outcome, Run
+from fwdscope.commands.check.outcome import Outcome, Run
 from fwdscope.render.checks import words
 from fwdscope.render.rows import printable
 

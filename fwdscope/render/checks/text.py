@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from fwdscope.checking.outcome import Outcome, Run
+from fwdscope.commands.check.outcome import Outcome, Run
+from fwdscope.language.problems import width as cells
 from fwdscope.render.checks import words
 from fwdscope.render.problems import coloured
 from fwdscope.render.rows import printable
-from fwdscope.spec.problems import width as cells
 
 _COLOURS = {"ok": "\033[32m", "skipped": "\033[2m", "short": "\033[31m", "wrong": "\033[31m", "defect": "\033[35m"}
 _DIM, _END = "\033[2m", "\033[0m"

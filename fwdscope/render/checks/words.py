@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from fwdscope import units
-from fwdscope.checking.outcome import STATES, Outcome, Run, State, Told
+from fwdscope.commands.check.outcome import STATES, Outcome, Run, State, Told
 
 WORDS: dict[State, str] = {
     "ok": "ok",

@@ -1,0 +1,1 @@
+"""What the commands do, a package each, called as its command."""

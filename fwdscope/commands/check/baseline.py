@@ -1,0 +1,134 @@
+"""A folder of baselines: which file holds which spec's, what moved since, and what nobody reads any more."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from fwdscope.commands.check.baselines import Baseline, BaselineError, Move, Moves, Row, compare, said
+from fwdscope.commands.check.files import visible
+from fwdscope.commands.check.outcome import Outcome, Point, Told
+from fwdscope.inspection import shipped
+from fwdscope.language.problems import Cause, Problem, Source, Span
+
+# Moves told in full; there may be one for every layer.
+_MOST = 6
+_ABOVE = "__above__"
+# Specs that ship, which lie elsewhere on every machine.
+_SHIPPED = "__shipped__"
+_WRITTEN = "written"
+
+
+@dataclass(frozen=True)
+class Folder:
+    """A folder of baselines. ``tolerance`` is the part that costs may move by: 0.01 for 1 %."""
+
+    path: Path
+    update: bool = False
+    tolerance: float = 0.0
+
+    def file(self, spec: Path) -> Path:
+        """The file of a spec: its path as seen from beside the folder, so that equal names do not meet."""
+        beside = self.path.absolute().parent
+        if spec in shipped().values() and not spec.absolute().is_relative_to(beside):
+            return self.path / _SHIPPED / f"{spec.name}.json"
+        seen = os.path.relpath(spec.absolute(), beside)
+        pieces = [_ABOVE if piece == os.pardir else piece for piece in Path(seen).parts]
+        return self.path.joinpath(*pieces[:-1], f"{pieces[-1]}.json")
+
+    def spec(self, file: Path) -> Path:
+        """The spec of a file; :meth:`file` the other way round."""
+        if file.parent == self.path / _SHIPPED:
+            return shipped().get(Path(file.stem).stem, file.with_suffix(""))
+        pieces = [os.pardir if piece == _ABOVE else piece for piece in file.relative_to(self.path).parts]
+        return self.path.absolute().parent.joinpath(*pieces[:-1], pieces[-1].removesuffix(".json"))
+
+    def stale(self) -> Iterator[Path]:
+        """Files of specs that are gone."""
+        yield from (file for file in sorted(self.path.rglob("*.json")) if not self.spec(file).is_file())
+
+    def hold(self, source: Source, spec: Path, now: Baseline) -> Point:
+        """What became of a spec's baseline. Raises OSError where one cannot be read or written."""
+        file = self.file(spec)
+        if self.update:
+            return _written(file, now)
+        try:
+            old = Baseline.loads(file.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            message = f"there is no baseline {visible(file)}"
+            return _short(Problem(source, Span(0, 0), "baseline", message, self._advice))
+        except (BaselineError, UnicodeDecodeError) as error:
+            message = f"the baseline {visible(file)} cannot be read: {error}"
+            return _short(Problem(source, Span(0, 0), "baseline", message, self._advice))
+        if old.convention != now.convention:
+            message = f"the baseline {visible(file)} counts by another convention"
+            return _short(Problem(source, Span(0, 0), "baseline", message, self._advice))
+        moves = compare(old, now, self.tolerance)
+        if not moves:
+            return Point("baseline", "baseline", visible(file), "held")
+        return _short(self._moved(source, moves, now), visible(file))
+
+    @property
+    def _advice(self) -> str:
+        return f"`--baseline {self.path} --update` writes it"
+
+    def _moved(self, source: Source, moves: Moves, now: Baseline) -> Problem:
+        """The first step that moved, with all that follows it."""
+        told: list[Cause] = list(_around(source, moves.rows[0], now)) if moves.rows else []
+        told += [Cause(f"in all: {said(moves.whole)}")] if moves.whole else []
+        told += [Cause(str(move), _span(source, move)) for move in moves.rows[1 : _MOST + 1]]
+        if (more := len(moves.rows) - 1 - _MOST) > 0:
+            told.append(Cause(f"and {more} more"))
+        first = moves.rows[0] if moves.rows else None
+        span = (_span(source, first) if first else None) or Span(0, 0)
+        message = f"moved from the baseline, first {first}" if first else "moved from the baseline"
+        help = f"if this is meant, {self._advice} anew"
+        return Problem(source, span, "baseline", message, help, tuple(told))
+
+
+def _written(file: Path, now: Baseline) -> Point:
+    """Write a baseline, unless it is there already, so that the times of files keep still."""
+    text = now.dumps()
+    if not file.is_file() or file.read_text(encoding="utf-8", errors="replace") != text:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text, encoding="utf-8", newline="\n")
+        return Point("baseline", "baseline", visible(file), "held", reason=_WRITTEN)
+    return Point("baseline", "baseline", visible(file), "held", reason="as it was")
+
+
+def _short(problem: Problem, expected: str = "") -> Point:
+    told = Told.of(problem)
+    return Point("baseline", "baseline", expected, "short", told.line, told.message, told=told)
+
+
+def _around(source: Source, move: Move, now: Baseline) -> Iterator[Cause]:
+    """The blocks, parts and stacks around a row, from the inside out: one of their lines may be what changed."""
+    index = next((i for i, row in enumerate(now.rows) if row.path == move.path), None)
+    if index is None:
+        return
+    depth, lines = now.rows[index].depth, {now.rows[index].line}
+    for row in reversed(now.rows[:index]):
+        if row.depth < depth:
+            depth = row.depth
+            if row.line is not None and row.line not in lines:
+                lines.add(row.line)
+                yield Cause(f"in {row.path} ({row.type})", _span(source, row))
+
+
+def _span(source: Source, move: Move | Row) -> Span | None:
+    if move.line is None or move.column is None:
+        return None
+    at = source.offset(move.line, move.column)
+    end = at + len(source.line(move.line)[move.column - 1 :].rstrip())
+    return Span(at, max(at + 1, end))
+
+
+def remarks_on(folder: Folder, outcomes: Iterable[Outcome]) -> Iterator[str]:
+    """What is said of the folder itself: how many baselines were written, and which are of specs that are gone."""
+    points = [point for outcome in outcomes for point in outcome.points if point.kind == "baseline"]
+    if written := sum(point.reason == _WRITTEN for point in points):
+        yield f"wrote {written} of {len(points)} baselines in {folder.path}"
+    for file in folder.stale():
+        yield f"{visible(file)} is the baseline of a spec that is gone: delete it"

@@ -1,0 +1,174 @@
+"""One file checked: read, built and traced on meta, its promises and expectations held."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fwdscope.commands.check.baselines import Baseline
+from fwdscope.commands.check.expectations import Latencies, Verdict, verdicts
+from fwdscope.commands.check.outcome import Outcome, Point, Told, state_of
+from fwdscope.commands.check.since import Parting
+from fwdscope.language import tree
+from fwdscope.language.problems import Cause, Problem, Source, Span, SpecError
+from fwdscope.report import LayerRow, Report
+
+if TYPE_CHECKING:
+    from fwdscope.language.check import Checked, Note
+    from fwdscope.model import Network
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How files are checked: the dtype of weights, and whether specs may import classes of the user's own."""
+
+    dtype: str = "float32"
+    allow_import: bool = False
+
+
+@dataclass(frozen=True)
+class Result:
+    """A file's outcome, and what a baseline keeps of its report; None where it could not be built."""
+
+    outcome: Outcome
+    kept: Baseline | None = None
+    # Whether the same text gives the same outcome, so that it may be remembered.
+    lasting: bool = True
+
+
+def check_source(source: Source, settings: Settings) -> Result:
+    """Check the text of a spec. What is wrong with it is in the outcome; nothing is raised for it."""
+    from fwdscope.language.check import check
+    from fwdscope.language.parser import parse
+
+    before = time.perf_counter()
+    name = Path(source.name).stem
+    try:
+        spec = parse(source)
+        name = spec.name
+        return _checked(check(spec, settings.allow_import), settings, before)
+    except SpecError as error:
+        told = tuple(map(Told.of, error.problems))
+        return Result(Outcome(source.name, name, "wrong", problems=told, seconds=time.perf_counter() - before))
+    except RecursionError:
+        told = (Told("limit", "this is nested deeper than Python can follow"),)
+        return Result(Outcome(source.name, name, "wrong", problems=told))
+
+
+def _checked(checked: Checked, settings: Settings, before: float) -> Result:
+    read = time.perf_counter()
+    import torch  # noqa: F401  # a cost of the run, not of this spec
+
+    from fwdscope.commands.check.latency import expected_latencies
+    from fwdscope.inspection import trace_spec, traced_report
+
+    spec = checked.spec
+    before += time.perf_counter() - read
+    network, trace = trace_spec(checked, {}, settings.dtype)
+    report = traced_report(checked, network, trace, {}, settings.dtype)
+    seconds = time.perf_counter() - before
+    latencies = expected_latencies(checked, settings.dtype)
+    parting = Parting(report, spec.source)
+    points = [*_promises(network, report, parting), *_expectations(checked, report, parting, latencies)]
+    outcome = Outcome(
+        spec.source.name,
+        spec.name,
+        state_of(points),
+        tuple(points),
+        notes=tuple(_notes(checked, network, report)),
+        params=report.totals.params,
+        macs=report.totals.macs,
+        at_least=bool(report.uncounted),
+        seconds=seconds,
+    )
+    lasting = not latencies and not settings.allow_import
+    return Result(outcome, Baseline.of(report), lasting)
+
+
+# --- promises and expectations ---------------------------------------------------------------------------------------
+
+
+def _promises(network: Network, report: Report, parting: Parting) -> Iterator[Point]:
+    """Every promise of the file. One on a line that did not run (a branch not taken) is held by nothing."""
+    spec, broken = network.spec, network.blueprint.broken
+    ran = _lines_with_promises(report)
+    for line in _lines(spec):
+        if line.promise is None:
+            continue
+        span, what = line.promise.span, f"shape of {line.text}"
+        number, first = spec.source.place(span.start)[0], spec.source.place(line.span.start)[0]
+        if line.span in broken:
+            problem = broken[line.span]
+            row = next((ran[n] for n in range(first, number + 1) if n in ran), None)
+            problem = replace(problem, causes=(*problem.causes, *parting.causes(row.line if row else first)))
+            got = problem.message.rpartition(" got ")[2]
+            yield Point("promise", what, line.promise.text, "short", number, got, told=Told.of(problem))
+        elif any(n in ran for n in range(first, number + 1)):
+            yield Point("promise", what, line.promise.text, "held", number)
+        else:
+            yield Point("promise", what, line.promise.text, "skipped", number, reason="its line does not run here")
+
+
+def _lines(spec: tree.ModelSpec) -> list[tree.Statement]:
+    """All lines that compute, in the file's order."""
+    bodies = (spec.layers, *(block.body for block in spec.blocks))
+    found = [line for body in bodies for line in tree.statements(body) if isinstance(line, tree.Statement)]
+    return sorted(found, key=lambda line: line.span)
+
+
+def _lines_with_promises(report: Report) -> dict[int, LayerRow]:
+    """Rows that promised a shape by their lines; of several rows of a line, one whose promise broke."""
+    rows = [row for row in report.layers if row.promise is not None and row.line is not None]
+    rows.sort(key=lambda row: row.promise is not None and not row.promise.held)
+    return {row.line: row for row in rows if row.line is not None}
+
+
+def _expectations(
+    checked: Checked, report: Report, parting: Parting, latencies: Mapping[str | None, Latencies]
+) -> Iterator[Point]:
+    source = checked.spec.source
+    for one in verdicts(checked, report, latencies=latencies):
+        line = source.place(one.span.start)[0]
+        told = Told.of(_shortfall(source, one, parting)) if one.state == "short" else None
+        yield Point("expect", one.what, one.expected, one.state, line, one.got, one.by, one.reason, told)
+
+
+def _shortfall(source: Source, one: Verdict, parting: Parting) -> Problem:
+    by = f": {one.by}" if one.by else ""
+    causes: tuple[Cause, ...] = ()
+    if one.what.endswith("output"):
+        causes = parting.causes(layer=one.layer)
+    message = f"{one.what}: expected {' '.join(one.expected.split())}, got {one.got}{by}"
+    return Problem(source, one.span, "expect", message, causes=causes)
+
+
+# --- notes -----------------------------------------------------------------------------------------------------------
+
+
+def _notes(checked: Checked, network: Network, report: Report) -> Iterator[Told]:
+    from fwdscope.language.advice import advice
+
+    source = checked.spec.source
+    found = [*checked.notes, *advice(checked.spec), *_unnamed(network, report, source)]
+    for note in sorted(found, key=lambda note: note.span):
+        line, column = source.place(note.span.start)
+        yield Told("note", note.text, line, column, text=f"{source.at(note.span.start)}: note: {note.text}")
+
+
+def _unnamed(network: Network, report: Report, source: Source) -> Iterator[Note]:
+    """Layers with weights at default paths, one note for each place of the file."""
+    from fwdscope.language.advice import unnamed
+    from fwdscope.model.paths import default_piece
+
+    told: set[Span] = set()
+    for row in report.layers:
+        if row.kind in ("expression", "parameter", "loop") or not row.params or row.line is None or row.call > 1:
+            continue
+        piece = default_piece(network, row.path, within=1)
+        at = source.offset(row.line, row.column or 1)
+        if piece is not None and Span(at, at) not in told:
+            told.add(Span(at, at))
+            yield unnamed(row.path, piece, Span(at, at))

@@ -1,0 +1,12 @@
+"""Two reports → what changed between them: which layers came, went, moved, or are not what they were.
+
+Layers are matched by name and by structure, so that renamed and moved ones are found (:mod:`.matching`); what may not
+change is a :class:`Condition`.
+"""
+
+from __future__ import annotations
+
+from fwdscope.commands.diff.changes import Change, Comparison, Delta, Kind, compare
+from fwdscope.commands.diff.conditions import FIGURES, Condition
+
+__all__ = ["FIGURES", "Change", "Comparison", "Condition", "Delta", "Kind", "compare"]

@@ -1,0 +1,266 @@
+"""What differs between matched rows, and between the totals."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from fwdscope.commands.diff.matching import Item, Pair, matched
+from fwdscope.report import LayerRow, Report
+
+Kind = Literal["added", "removed", "changed", "renamed", "moved", "same"]
+
+# Figures of a row that add up over copies and over rows.
+SUMS = ("params", "trainable_params", "buffers", "macs", "flops", "bytes_read", "bytes_written", "latency")
+# What else tells two rows apart.
+FACTS = ("type", "text", "repeat", "calls", "call", "output_shapes", "output_dtypes", "output_bytes",
+"receptive_field", "reads", "uncounted")  # fmt: skip
+# What differs along with something else, upstream or in the machine's mood: alone it makes no change of a row.
+QUIET = frozenset({"receptive_field", "latency"})
+
+
+@dataclass(frozen=True)
+class Delta:
+    """A figure before and after; None where it is not known."""
+
+    name: str
+    before: float | None
+    after: float | None
+
+    @property
+    def change(self) -> float | None:
+        """How much more it is."""
+        return None if self.before is None or self.after is None else self.after - self.before
+
+    @property
+    def ratio(self) -> float | None:
+        """How much more in parts of what it was: 0.05 for 5 % more. None where it was nothing."""
+        return self.change / self.before if self.change is not None and self.before else None
+
+
+@dataclass(frozen=True)
+class Change:
+    """A row before and after. One that is gone has no ``after``, a new one no ``before``.
+
+    ``what`` names the fields in which the two rows differ, each row's own copy against the other's; ``deltas`` are of
+    all copies together, so that those of the rows inside add up to those of the row around them.
+    """
+
+    kind: Kind
+    before: LayerRow | None
+    after: LayerRow | None
+    depth: int
+    what: tuple[str, ...]
+    deltas: tuple[Delta, ...]
+
+    @property
+    def row(self) -> LayerRow:
+        """The row as it is now, or as it was last."""
+        row = self.after or self.before
+        assert row is not None
+        return row
+
+    def delta(self, name: str) -> Delta:
+        """The figure of this name."""
+        return next(delta for delta in self.deltas if delta.name == name)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two reports and what changed from the first to the second.
+
+    ``rows`` are all rows of both in the order of execution, a parent before what it contains.
+    """
+
+    before: Report
+    after: Report
+    totals: tuple[Delta, ...]
+    rows: tuple[Change, ...]
+    # What the reader has to know to trust the differences.
+    notes: tuple[str, ...] = ()
+
+    @property
+    def changes(self) -> tuple[Change, ...]:
+        """The rows that are not what they were."""
+        return tuple(row for row in self.rows if row.kind != "same")
+
+    def total(self, name: str) -> Delta:
+        """The total of this name. Raises KeyError."""
+        return {delta.name: delta for delta in self.totals}[name]
+
+    def to_json(self) -> dict[str, Any]:
+        """The comparison as JSON's own types: totals, and every row that changed."""
+        return {
+            "version": 1,
+            "before": _named(self.before),
+            "after": _named(self.after),
+            "totals": {
+                delta.name: _plain(delta)
+                for delta in self.totals
+                if delta.before is not None or delta.after is not None
+            },
+            "changes": [_change_to_json(change) for change in self.changes],
+            "notes": list(self.notes),
+        }
+
+
+def compare(before: Report, after: Report) -> Comparison:
+    """What changed from one report to another."""
+    pairs = matched(before.layers, after.layers)
+    words = {**dict(_renamed(pairs)), **dict(_blocks(pairs))}
+    rows = tuple(change for pair in pairs for change in _changes(pair, 1, words))
+    return Comparison(before, after, tuple(_totals(before, after)), rows, tuple(_notes(before, after, pairs)))
+
+
+# --- rows ------------------------------------------------------------------------------------------------------------
+
+
+def _changes(pair: Pair, depth: int, words: Mapping[str, str]) -> Iterator[Change]:
+    what = tuple(_differing(pair.before, pair.after, words))
+    deltas = tuple(Delta(name, _sum(pair, "before", name), _sum(pair, "after", name)) for name in SUMS)
+    before, after = (item.row if item else None for item in (pair.before, pair.after))
+    yield Change(_kind(pair, what), before, after, depth, what, deltas)
+    for child in pair.children:
+        yield from _changes(child, depth + 1, words)
+
+
+def _kind(pair: Pair, what: tuple[str, ...]) -> Kind:
+    if pair.before is None:
+        return "added"
+    if pair.after is None:
+        return "removed"
+    if pair.moved and not _renamed_in_place(pair.before, pair.after):
+        return "moved"
+    told = set(what) - QUIET
+    return "changed" if told - {"name"} else "renamed" if told else "same"
+
+
+def _renamed_in_place(before: Item, after: Item) -> bool:
+    """Whether a row has another name under the same parent."""
+    same = before.row.path.rpartition(".")[0] == after.row.path.rpartition(".")[0]
+    return same and before.name != after.name
+
+
+def _differing(before: Item | None, after: Item | None, words: Mapping[str, str]) -> Iterator[str]:
+    if before is None or after is None:
+        return
+    if before.name != after.name:
+        yield "name"
+    for name in (*FACTS, *SUMS):
+        one, other = getattr(before.row, name), getattr(after.row, name)
+        if name in ("text", "reads") or (name == "type" and before.children and after.children):
+            # That a line speaks of a layer or a block by its new name is no change of the line.
+            one, other = _reworded(one, words), _reworded(other, {})
+        if one != other:
+            yield name
+
+
+def _renamed(pairs: Sequence[Pair]) -> Iterator[tuple[str, str]]:
+    """The new names of layers by the old ones."""
+    for pair in pairs:
+        if pair.before and pair.after and pair.before.name and pair.after.name:
+            yield pair.before.name, pair.after.name
+        yield from _renamed(pair.children)
+
+
+def _blocks(pairs: Sequence[Pair]) -> Iterator[tuple[str, str]]:
+    """The types of blocks before and after."""
+    for pair in pairs:
+        if pair.before and pair.after and pair.before.children and pair.after.children:
+            yield pair.before.row.type, pair.after.row.type
+        yield from _blocks(pair.children)
+
+
+def _reworded(text: str | tuple[str, ...], words: Mapping[str, str]) -> str:
+    joined = text if isinstance(text, str) else " ".join(text)
+    return re.sub(r"[^\W\d]\w*", lambda found: words.get(found[0], found[0]), joined)
+
+
+def _sum(pair: Pair, side: Literal["before", "after"], name: str) -> float | None:
+    """A figure of all copies together, 0 of a row that is not there.
+
+    What moved into a new row, or out of one that is gone, is not theirs to add or to take away.
+    """
+    item: Item | None = getattr(pair, side)
+    if item is None:
+        return sum(_sum(child, side, name) or 0 for child in pair.children)
+    value = getattr(item.row, name)
+    if value is None:
+        return None
+    away = sum((getattr(other.row, name) or 0) * other.times for other in pair.away)
+    return float(value * item.times - away) if name == "latency" else int(value * item.times - away)
+
+
+# --- totals ----------------------------------------------------------------------------------------------------------
+
+TOTALS: dict[str, Callable[[Report], float | None]] = {
+    **{
+        name: lambda report, name=name: getattr(report.totals, name)  # type: ignore[misc]
+        for name in ("params", "trainable_params", "active_params", "buffers", "macs", "flops")
+    },
+    "bytes": lambda report: _bytes(report),
+    **{
+        name: lambda report, name=name: getattr(report.totals, name)  # type: ignore[misc]
+        for name in ("bytes_read", "bytes_written", "param_bytes", "buffer_bytes", "peak_memory", "peak_activations")
+    },
+    "latency": lambda report: report.run.latency.median if report.run and report.run.latency else None,
+}
+
+
+def _bytes(report: Report) -> float | None:
+    read, written = report.totals.bytes_read, report.totals.bytes_written
+    return None if read is None or written is None else read + written
+
+
+def _totals(before: Report, after: Report) -> Iterator[Delta]:
+    for name, of in TOTALS.items():
+        yield Delta(name, of(before), of(after))
+
+
+def _notes(before: Report, after: Report, pairs: Sequence[Pair]) -> Iterator[str]:
+    """Blocks of another name, and what makes two reports hard to compare."""
+    for one, other in dict.fromkeys(_blocks(pairs)):
+        if one != other:
+            yield f"the block {one} is now called {other}"
+    if before.dtype != after.dtype:
+        yield f"the dtypes differ: {before.dtype}, then {after.dtype}"
+    shapes = [tuple((one.name, one.shape) for one in report.inputs) for report in (before, after)]
+    if [s for _, s in shapes[0]] != [s for _, s in shapes[1]]:
+        texts = [", ".join(f"{name} {shape}" for name, shape in one) for one in shapes]
+        yield f"the inputs differ: {texts[0]}, then {texts[1]}"
+    if before.convention != after.convention:
+        yield "the two were counted by different conventions"
+    runs = [report.run for report in (before, after)]
+    if all(run is not None and run.latency is not None for run in runs):
+        devices = [run.device_name for run in runs if run is not None]
+        if devices[0] != devices[1]:
+            yield f"the latencies are of different devices: {devices[0]}, then {devices[1]}"
+    for report, which in ((before, "first"), (after, "second")):
+        if report.uncounted:
+            yield f"no rule counts {', '.join(report.uncounted)} in the {which}: its costs are at least what is shown"
+
+
+# --- to JSON ---------------------------------------------------------------------------------------------------------
+
+
+def _named(report: Report) -> dict[str, Any]:
+    return {"name": report.name, "source": report.source}
+
+
+def _plain(delta: Delta) -> dict[str, Any]:
+    return {"before": delta.before, "after": delta.after, "change": delta.change, "ratio": delta.ratio}
+
+
+def _change_to_json(change: Change) -> dict[str, Any]:
+    fields = [name for name in change.what if name != "name"]
+    sides = {"before": change.before, "after": change.after}
+    return {
+        "kind": change.kind,
+        **{f"path_{side}": row.path if row else None for side, row in sides.items()},
+        "type": change.row.type,
+        "repeat": {side: row.repeat if row else None for side, row in sides.items()},
+        "fields": {name: {side: getattr(row, name) for side, row in sides.items() if row} for name in fields},
+        "totals": {delta.name: _plain(delta) for delta in change.deltas if delta.change},
+    }

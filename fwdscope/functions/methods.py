@@ -1,0 +1,122 @@
+"""The methods and attributes of tensors that an expression may use: a list, as of functions.
+
+A method that does what the listed function of its name does is named only; its signatures are the function's, without
+the tensor. Signatures of all the others stand here, ``x.name(…)`` without the ``x``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from fwdscope.functions.functions import FUNCTIONS
+from fwdscope.functions.signature import Signature
+from fwdscope.functions.vocabulary import Attribute, Function, table
+
+_AS_FUNCTIONS = """
+    relu sigmoid softmax log_softmax
+    matmul mm bmm mv dot inner outer addmm addmv baddbmm kron
+    chunk tensor_split unbind
+    flatten unflatten ravel transpose swapaxes swapdims movedim moveaxis t adjoint squeeze unsqueeze broadcast_to
+    repeat_interleave rot90
+    masked_fill gather scatter scatter_add scatter_reduce index_select index_add index_copy index_fill take_along_dim
+    narrow select topk sort argsort tril triu diag diagonal diag_embed
+    bernoulli multinomial
+    abs sqrt exp exp2 expm1 log log2 log10 log1p sin cos tan asin acos atan atan2 sinh cosh tanh asinh acosh atanh
+    erf erfc erfinv floor ceil round trunc frac isnan isinf isfinite isclose gcd lcm hypot fmod remainder pow
+    add sub subtract mul multiply div divide true_divide floor_divide neg negative square rsqrt reciprocal sign sgn
+    logit lgamma digamma sinc heaviside clamp clip maximum minimum lerp addcmul addcdiv logaddexp xlogy copysign
+    nan_to_num eq ne lt le gt ge logical_and logical_or logical_xor logical_not
+    bitwise_and bitwise_or bitwise_xor bitwise_not
+    angle conj
+    max min any all sum prod mean amax amin argmax argmin std var median norm logsumexp nansum nanmean count_nonzero
+    cumsum cumprod cummax cummin logcumsumexp diff trace
+"""
+
+_SHAPES = """
+    split(split_size, dim=0)        # pieces of a size, or of the sizes given
+    view(*shape)                    # the same elements in another shape, without a copy; one size may be −1
+    reshape(*shape)                 # the same elements in another shape; one size may be −1
+    permute(*dims)                  # dimensions in another order
+    permute(dims)
+    expand(*sizes)                  # dimensions of size 1 repeated without a copy; −1 leaves a size
+    repeat(*repeats)                # repeated so many times along each dimension
+    tile(*dims)                     # repeated
+    flip(*dims)                     # order reversed
+    flip(dims)
+    roll(shifts, dims=None)         # moved along, the end coming back at the front
+    view_as(other)                  # viewed in another tensor's shape
+    reshape_as(other)               # reshaped to another tensor's shape
+    expand_as(other)                # expanded to another tensor's shape
+    unfold(dimension, size, step)   # windows of a size along a dimension, as a new last dimension
+    contiguous()                    # laid out in memory in the order of its dimensions
+    clone()                         # a copy
+    where(condition, other)         # the tensor where the condition holds, else other
+"""
+
+_CASTS = """
+    to(dtype)                       # cast to a dtype; x.to(other) to another tensor's
+    type_as(other)                  # cast to another tensor's dtype
+    float()                         # cast to float32
+    double()                        # cast to float64
+    half()                          # cast to float16
+    bfloat16()                      # cast to bfloat16
+    long()                          # cast to int64
+    int()                           # cast to int32
+    bool()                          # True where not 0
+"""
+
+_CREATION = """
+    new_zeros(*size, dtype=None)                # all 0, of the tensor's dtype
+    new_ones(*size, dtype=None)                 # all 1, of the tensor's dtype
+    new_full(size, fill_value, *, dtype=None)   # all the same number, of the tensor's dtype
+"""
+
+_SIZES = """
+    size()                          # the shape, or one size of it
+    size(dim)
+    dim()                           # how many dimensions
+    ndimension()                    # how many dimensions
+    numel()                         # how many elements
+    nelement()                      # how many elements
+    is_floating_point()             # whether it holds real numbers
+    is_complex()                    # whether it holds complex numbers
+"""
+
+_TENSOR = "torch.Tensor"
+
+
+def _of_function(name: str) -> Function:
+    """The method of a listed function's name: its overloads on a tensor, without that tensor."""
+    function = FUNCTIONS[name]
+    signatures = (
+        str(Signature(overload.parameters[1:]))
+        for overload in function.overloads
+        if overload.parameters[0].name in ("input", "tensor")
+    )
+    return Function(name, tuple(signatures), _TENSOR, function.family, function.doc, random=function.random)
+
+
+def _methods() -> Iterator[Function]:
+    yield from map(_of_function, _AS_FUNCTIONS.split())
+    yield from table("shapes", _TENSOR, _SHAPES)
+    yield from table("casts", _TENSOR, _CASTS)
+    yield from table("creation", _TENSOR, _CREATION)
+    yield from table("sizes", _TENSOR, _SIZES, gives="number")
+
+
+METHODS: dict[str, Function] = {function.name: function for function in _methods()}
+
+ATTRIBUTES: dict[str, Attribute] = {
+    attribute.name: attribute
+    for attribute in (
+        Attribute("shape", "number", "the sizes of the dimensions; x.shape[1] is a number"),
+        Attribute("ndim", "number", "how many dimensions"),
+        Attribute("dtype", "number", "the type of the elements"),
+        Attribute("T", "tensor", "a matrix transposed"),
+        Attribute("mT", "tensor", "the last two dimensions transposed"),
+        Attribute("H", "tensor", "a matrix transposed and conjugated"),
+        Attribute("mH", "tensor", "the last two dimensions transposed, and conjugated"),
+        Attribute("real", "tensor", "the real part"),
+        Attribute("imag", "tensor", "the imaginary part"),
+    )
+}

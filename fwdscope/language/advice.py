@@ -1,0 +1,105 @@
+"""What is right by the language and yet most likely a slip: told by ``fwdscope check`` as notes, which do not fail."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from fwdscope.language import expression as ex
+from fwdscope.language import tree
+from fwdscope.language.check import Note
+from fwdscope.language.expression import Call, Expression, Name
+from fwdscope.language.problems import Span
+
+# Layers that project one value to the several that are then read together; two in a row compute what one could.
+_PROJECTIONS = frozenset({"Linear", "Conv1d", "Conv2d", "Conv3d"})
+# Calls in which projections of one value meet. Convolutions in a row may also meet in a `cat`, which is meant.
+_MEETINGS = frozenset({"scaled_dot_product_attention", "MultiheadAttention", "matmul", "bmm", "einsum", "@"})
+
+
+def advice(spec: tree.ModelSpec) -> tuple[Note, ...]:
+    """The notes of a spec whose text holds no mistake, in the file's order."""
+    bodies = [spec.layers] if not spec.graph else []
+    bodies += [block.body for block in spec.blocks]
+    found = [note for body in bodies for lines in _levels(body) for note in _in_series(lines)]
+    return tuple(sorted(found, key=lambda note: note.span))
+
+
+def _levels(lines: tuple[tree.Line, ...]) -> Iterator[tuple[tree.Line, ...]]:
+    """A body and all bodies in it: lines that follow one another."""
+    yield lines
+    for line in lines:
+        match line:
+            case tree.Part(body=body) | tree.For(body=body) | tree.While(body=body):
+                yield from _levels(body)
+            case tree.If(then=then, orelse=orelse):
+                yield from _levels(then)
+                yield from _levels(orelse)
+
+
+def _in_series(lines: tuple[tree.Line, ...]) -> Iterator[Note]:
+    """Projections of which each flows into the next, and which are then read together as if they were side by side."""
+    for start, line in enumerate(lines):
+        if _projection(line) is None or (start and _projection(lines[start - 1]) == _projection(line)):
+            continue
+        end = start + 1
+        while end < len(lines) and _projection(lines[end]) == _projection(line):
+            end += 1
+        group = [one for one in lines[start:end] if isinstance(one, tree.Statement)]
+        meeting = _meeting(group, lines[end:]) if len(group) > 1 else None
+        if meeting is None:
+            continue
+        names = [named.name for one in group for named in ex.targets(one.target)]
+        for one, before in zip(group[1:], names, strict=False):
+            assert isinstance(one.target, ex.Named)
+            call = one.text if one.text.endswith(")") else f"{one.text}()"
+            text = f"{one.target.name} is applied to {before}, and {meeting} reads them as if side by side; "
+            yield Note(one.value.span, text + f"to apply it to what {names[0]} is applied to, write `{call}(x)`")
+
+
+def _projection(line: tree.Line) -> str | None:
+    """The type of the projection that a line makes of the value above it, under a name."""
+    if not isinstance(line, tree.Statement) or not isinstance(line.target, ex.Named):
+        return None
+    value = line.value
+    function = value.function if isinstance(value, Call) else value
+    return function.id if isinstance(function, Name) and function.id in _PROJECTIONS else None
+
+
+def _meeting(group: Sequence[tree.Statement], below: Sequence[tree.Line]) -> str | None:
+    """The call that reads several of a group together, directly or by names made of one of them each."""
+    kind = _projection(group[0])
+    made_of = {one.target.name: {one.target.name} for one in group if isinstance(one.target, ex.Named)}
+    for line in below:
+        if not isinstance(line, tree.Statement):
+            return None
+        for node in ex.walk(line.value):
+            name, operands = _operation(node)
+            read = {origin for one in operands for origin in _origins(one, made_of)}
+            if len(read) > 1 and (name in _MEETINGS or (kind == "Linear" and isinstance(node, Call))):
+                return name
+        if isinstance(line.target, ex.Named):
+            made_of[line.target.name] = _origins(line.value, made_of)
+    return None
+
+
+def _operation(node: Expression) -> tuple[str, tuple[Expression, ...]]:
+    """What an operation is called, and its operands."""
+    match node:
+        case Call(function=ex.Attribute(value=value, name=name), arguments=arguments):
+            return name, (value, *arguments)
+        case Call(function=function, arguments=arguments, keywords=keywords):
+            inner = function.function if isinstance(function, Call) else function
+            return ex.spelled(inner) or "", (*arguments, *(k.value for k in keywords))
+        case ex.Binary(operator=operator, left=left, right=right):
+            return operator, (left, right)
+    return "", ()
+
+
+def _origins(node: Expression, made_of: dict[str, set[str]]) -> set[str]:
+    return {origin for one in ex.walk(node) if isinstance(one, Name) for origin in made_of.get(one.id, ())}
+
+
+def unnamed(path: str, piece: str, span: Span) -> Note:
+    """A layer with weights at a default path, which moves when another of its kind is put in before it."""
+    what = f"{piece} has weights and no name" if piece == path else f"{piece} in {path} has weights and no name"
+    return Note(span, f"{what}: its path moves when a layer of its kind is put in; give it a line with a name")

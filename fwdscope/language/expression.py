@@ -1,0 +1,255 @@
+"""The lines that compute, as frozen nodes with places.
+
+:mod:`fwdscope.language.grammar` makes them; Python never evaluates them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from fwdscope.language.problems import Span
+
+
+@dataclass(frozen=True)
+class Expression:
+    """A node of an expression: its place in the file."""
+
+    span: Span
+
+
+@dataclass(frozen=True)
+class Constant(Expression):
+    """A number, a string, True, False, None, or ``...`` in a subscript."""
+
+    value: Any
+
+
+@dataclass(frozen=True)
+class Name(Expression):
+    """A name."""
+
+    id: str
+
+
+@dataclass(frozen=True)
+class Attribute(Expression):
+    """``value.name``"""
+
+    value: Expression
+    name: str
+    name_span: Span
+
+
+@dataclass(frozen=True)
+class Subscript(Expression):
+    """``value[index]``; several indices are a Tuple."""
+
+    value: Expression
+    index: Expression
+
+
+@dataclass(frozen=True)
+class Slice(Expression):
+    """``lower:upper:step`` in a subscript."""
+
+    lower: Expression | None
+    upper: Expression | None
+    step: Expression | None
+
+
+@dataclass(frozen=True)
+class Keyword:
+    """``name=value`` in a call; ``span`` is the name's."""
+
+    name: str
+    value: Expression
+    span: Span
+
+
+@dataclass(frozen=True)
+class Call(Expression):
+    """``function(arguments, keywords)``"""
+
+    function: Expression
+    arguments: tuple[Expression, ...]
+    keywords: tuple[Keyword, ...]
+
+    @property
+    def starred(self) -> bool:
+        """Whether a ``*row`` among the arguments hides their number."""
+        return any(isinstance(a, Starred) for a in self.arguments)
+
+
+@dataclass(frozen=True)
+class Unary(Expression):
+    """``-x``, ``+x``, ``~x``, ``not x``"""
+
+    operator: str
+    operand: Expression
+
+
+@dataclass(frozen=True)
+class Binary(Expression):
+    """``left operator right``, arithmetic or bitwise."""
+
+    operator: str
+    left: Expression
+    right: Expression
+
+
+@dataclass(frozen=True)
+class Compare(Expression):
+    """A chain of comparisons, ``is`` and ``in`` among them."""
+
+    left: Expression
+    operators: tuple[str, ...]
+    rights: tuple[Expression, ...]
+
+
+@dataclass(frozen=True)
+class Boolean(Expression):
+    """``a and b``, ``a or b``"""
+
+    operator: Literal["and", "or"]
+    values: tuple[Expression, ...]
+
+
+@dataclass(frozen=True)
+class Conditional(Expression):
+    """``body if test else orelse``"""
+
+    test: Expression
+    body: Expression
+    orelse: Expression
+
+
+@dataclass(frozen=True)
+class Sequence(Expression):
+    """A tuple or a list."""
+
+    kind: Literal["tuple", "list"]
+    items: tuple[Expression, ...]
+
+
+@dataclass(frozen=True)
+class Starred(Expression):
+    """``*value`` in a call, a tuple or a list."""
+
+    value: Expression
+
+
+@dataclass(frozen=True)
+class Clause:
+    """``for target in iterable if condition …``"""
+
+    target: Target
+    iterable: Expression
+    conditions: tuple[Expression, ...]
+
+
+@dataclass(frozen=True)
+class Comprehension(Expression):
+    """``[element for …]`` or ``(element for …)``"""
+
+    kind: Literal["list", "generator"]
+    element: Expression
+    clauses: tuple[Clause, ...]
+
+
+@dataclass(frozen=True)
+class Named:
+    """A name on the left of a line."""
+
+    name: str
+    span: Span
+
+
+@dataclass(frozen=True)
+class Discard:
+    """``_`` on the left of a line: a result nobody wants."""
+
+    span: Span
+
+
+@dataclass(frozen=True)
+class Indexed:
+    """``0 = Conv2d(8, 3)``: a whole number makes a path and nothing else."""
+
+    number: int
+    span: Span
+
+
+@dataclass(frozen=True)
+class Several:
+    """``out, (h, c)`` on the left of a line."""
+
+    items: tuple[Target, ...]
+    span: Span
+
+
+Target = Named | Discard | Indexed | Several
+
+
+def targets(target: Target | None) -> tuple[Named, ...]:
+    """All names of a target, from left to right."""
+    if isinstance(target, Named):
+        return (target,)
+    if isinstance(target, Several):
+        return tuple(named for item in target.items for named in targets(item))
+    return ()
+
+
+def children(node: Expression) -> tuple[Expression, ...]:
+    """The expressions directly inside one, in the order of the text; comprehension clauses before their element."""
+    if isinstance(node, Call):
+        return (node.function, *node.arguments, *[k.value for k in node.keywords])
+    if isinstance(node, Comprehension):
+        heads = [part for clause in node.clauses for part in (clause.iterable, *clause.conditions)]
+        return (*heads, node.element)
+    found: list[Expression] = []
+    for name in _PARTS.get(type(node), ()):
+        part = getattr(node, name)
+        if isinstance(part, tuple):
+            found += part
+        elif part is not None:
+            found.append(part)
+    return tuple(found)
+
+
+# The fields of a node that hold expressions, in the order of the text.
+_PARTS: dict[type[Expression], tuple[str, ...]] = {
+    Attribute: ("value",),
+    Starred: ("value",),
+    Subscript: ("value", "index"),
+    Slice: ("lower", "upper", "step"),
+    Unary: ("operand",),
+    Binary: ("left", "right"),
+    Compare: ("left", "rights"),
+    Boolean: ("values",),
+    Conditional: ("test", "body", "orelse"),
+    Sequence: ("items",),
+}
+
+
+_LEAVES = (Name, Constant)
+
+
+def walk(node: Expression) -> Iterator[Expression]:
+    """An expression and all inside it."""
+    waiting = [node]
+    while waiting:
+        here = waiting.pop()
+        yield here
+        if type(here) not in _LEAVES:
+            waiting += reversed(children(here))
+
+
+def spelled(node: Expression) -> str | None:
+    """``a.b.c`` for a name with attributes, else None."""
+    if isinstance(node, Name):
+        return node.id
+    if isinstance(node, Attribute) and (base := spelled(node.value)):
+        return f"{base}.{node.name}"
+    return None

@@ -1,0 +1,393 @@
+"""Lines of text → expressions: parsed with ``ast`` and turned into frozen nodes with places.
+
+What the language has no use for (lambdas, assignments inside, strings that format themselves) is refused here, each
+with the form to write instead.
+"""
+
+from __future__ import annotations
+
+import ast
+import math
+import re
+import unicodedata
+import warnings
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+from itertools import pairwise
+from keyword import iskeyword
+from typing import Any, ClassVar, Literal, NoReturn
+
+from fwdscope.language.characters import check_brackets, check_characters, without_strings
+from fwdscope.language.expression import (
+    Attribute,
+    Binary,
+    Boolean,
+    Call,
+    Clause,
+    Compare,
+    Comprehension,
+    Conditional,
+    Constant,
+    Discard,
+    Expression,
+    Indexed,
+    Keyword,
+    Name,
+    Named,
+    Sequence,
+    Several,
+    Slice,
+    Starred,
+    Subscript,
+    Target,
+    Unary,
+)
+from fwdscope.language.problems import Problem, Source, Span, SpecError
+from fwdscope.language.source import Text
+from fwdscope.limits import limit
+
+_REFUSED: Mapping[type[ast.AST], tuple[str, str]] = {
+    ast.Lambda: ("lambda", "make it a block, or write the expression where it is used"),
+    ast.NamedExpr: ("the walrus :=", "give the value a line of its own: `name = …`"),
+    ast.JoinedStr: ("an f-string", "write the string out"),
+    ast.Dict: ("a dictionary", "write a list of pairs"),
+    ast.Set: ("a set", "write a list or a tuple"),
+    ast.DictComp: ("a dictionary comprehension", "write a list of pairs"),
+    ast.SetComp: ("a set comprehension", "write a list"),
+    ast.Await: ("await", "leave it out"),
+    ast.Yield: ("yield", "leave it out"),
+    ast.YieldFrom: ("yield", "leave it out"),
+}
+
+
+_OPERATORS: dict[type[ast.AST], str] = {
+    ast.Add: "+", ast.Sub: "-", ast.Mult: "*", ast.Div: "/", ast.FloorDiv: "//", ast.Mod: "%", ast.Pow: "**",
+    ast.MatMult: "@", ast.BitAnd: "&", ast.BitOr: "|", ast.USub: "-", ast.UAdd: "+", ast.Invert: "~", ast.Not: "not",
+    ast.Eq: "==", ast.NotEq: "!=", ast.Lt: "<", ast.LtE: "<=", ast.Gt: ">", ast.GtE: ">=",
+    ast.Is: "is", ast.IsNot: "is not", ast.In: "in", ast.NotIn: "not in",
+}  # fmt: skip
+
+
+_OTHER_OPERATORS = {
+    ast.BitXor: ("^", "a power is **; of two masks, `a != b`"),
+    ast.LShift: ("<<", "multiply by a power of 2"),
+    ast.RShift: (">>", "divide by a power of 2 with //"),
+}
+
+
+_CONSTANTS = {"true": True, "false": False, "null": None}
+
+
+def parse(source: Source, text: Text) -> Expression:
+    """An expression. Raises SpecError with one problem, placed."""
+    return _Parser(source, text).expression()
+
+
+def parse_target(source: Source, text: Text) -> Target:
+    """The left of a line. Raises SpecError."""
+    return _Parser(source, text).target()
+
+
+class _Parser:
+    def __init__(self, source: Source, text: Text) -> None:
+        self.source = source
+        self.text = text.strip()
+        self.deepest = limit("nesting")
+        # Python counts places in bytes; None of a text in which they are characters.
+        self.encoded: bytes | None = None
+
+    def fail(self, start: int, stop: int, message: str, help: str | None = None, code: str = "syntax") -> NoReturn:
+        raise SpecError([Problem(self.source, self.text.span(start, stop), code, message, help)])
+
+    # -- what text alone tells ----------------------------------------------------------------------------------------
+
+    def expression(self) -> Expression:
+        """The whole text as one expression."""
+        text = self.text.value
+        if not text:
+            self.fail(0, 0, "an expression is missing here", "write a number, a name, a call, …")
+        self.hold_limits()
+        code = without_strings(text)
+        for pattern, message, help in _REFUSED_TEXT:
+            if found := pattern.search(code):
+                self.fail(found.start(), found.end(), message.format(found[0]), help.format(found[0].replace(",", "_")))
+        try:
+            tree = (_kept if len(text) <= _SHORT else _python)(text.replace("\n", " "))
+        except SyntaxError as error:
+            self.syntax(error, code)
+        except (RecursionError, MemoryError, ValueError):
+            message = f"this is nested deeper than {self.deepest}"
+            self.fail(0, len(text), message, "split it over several lines", "limit")
+        self.encoded = None if text.isascii() else text.encode()
+        return self.convert(tree, 0)
+
+    def hold_limits(self) -> None:
+        """Length, characters, brackets."""
+        if len(self.text) > limit("expression"):
+            message = f"this expression has {len(self.text):,} characters"
+            self.fail(0, 1, message, f"at most {limit('expression'):,}: split it over several lines", "limit")
+        check_characters(self.source, self.text)
+        check_brackets(self.source, self.text)
+
+    def syntax(self, error: SyntaxError, code: str) -> NoReturn:
+        """What Python cannot read, in words of our own, since Python's differ between versions."""
+        for pattern, message, help in _SYNTAX_HINTS:
+            if found := re.search(pattern, code):
+                self.fail(found.start(), found.end(), message.format(found[0]), help)
+        text = self.text.value
+        at = (error.offset or 1) - 1
+        if re.search(r"([-+*/%@&|=<>,.(~]|\b(and|or|not|in|is|else|for))$", code.rstrip()):
+            last = re.search(r"\w+$|\S$", text)
+            start = last.start() if last else 0
+            self.fail(start, len(text), "the expression ends too soon", f"write what stands behind {text[start:]}")
+        stop = max(at + 1, min((error.end_offset or 0) - 1, len(text)))
+        found_text = text[at:stop].strip() or text[at]
+        if "forgot a comma" in error.msg:
+            help = f"write `{', '.join(found_text.split())}`" if len(found_text.split()) == 2 else None
+            self.fail(at, stop, "two values stand here with nothing between them", help)
+        self.fail(at, stop, f"`{found_text}` does not fit here")
+
+    # -- ast → nodes --------------------------------------------------------------------------------------------------
+
+    def place(self, node: Any) -> tuple[int, int]:
+        start, stop = node.col_offset, node.end_col_offset
+        return (start, stop) if self.encoded is None else (self.column(start), self.column(stop))
+
+    def column(self, offset: int) -> int:
+        """Which character stands at a place that is counted in bytes."""
+        assert self.encoded is not None
+        return len(self.encoded[:offset].decode(errors="ignore"))
+
+    def convert(self, node: Any, depth: int) -> Expression:
+        start, stop = self.place(node)
+        if depth > self.deepest:
+            self.fail(start, stop, f"this is nested deeper than {self.deepest}", "split it over several lines", "limit")
+        convert = self._CONVERT.get(type(node))
+        if convert is None:
+            if type(node) in _REFUSED:
+                what, instead = _REFUSED[type(node)]
+                self.fail(start, stop, f"{what} is not part of the language", instead)
+            self.fail(start, stop, "this is not part of the language")
+        return convert(self, node, self.text.span(start, stop), depth + 1)
+
+    def _constant(self, node: Any, span: Span, depth: int) -> Expression:
+        value, place = node.value, self.place(node)
+        shown = self.text.value[slice(*place)]
+        if isinstance(value, bytes):
+            self.fail(*place, f"{shown} is not part of the language", f"write `{shown[1:]}`")
+        if isinstance(value, complex):
+            self.fail(*place, f"{shown} is not part of the language", "complex tensors: `complex(real, imag)`")
+        if value is ... and depth < 2:
+            self.fail(*place, "... stands in subscripts alone", "write `x[..., -1]`")
+        if isinstance(value, int) and abs(value) >= 2**63:
+            self.fail(*place, "this whole number is too large", "whole numbers stay below 2**63", "limit")
+        if isinstance(value, float) and math.isinf(value):
+            self.fail(*place, "this number is too large", "numbers stay below 1.8e308; infinity is `inf`", "limit")
+        if isinstance(value, str) and len(value) > limit("string"):
+            self.fail(*place, f"this string is longer than {limit('string'):,}", None, "limit")
+        return Constant(span, value)
+
+    def _name(self, node: Any, span: Span, depth: int) -> Expression:
+        return Constant(span, _CONSTANTS[node.id]) if node.id in _CONSTANTS else Name(span, node.id)
+
+    def _attribute(self, node: Any, span: Span, depth: int) -> Expression:
+        stop = self.place(node)[1]
+        return Attribute(span, self.convert(node.value, depth), node.attr, self.text.span(stop - len(node.attr), stop))
+
+    def _subscript(self, node: Any, span: Span, depth: int) -> Expression:
+        return Subscript(span, self.convert(node.value, depth), self.convert(node.slice, depth))
+
+    def _slice(self, node: Any, span: Span, depth: int) -> Expression:
+        return Slice(span, *(part and self.convert(part, depth) for part in (node.lower, node.upper, node.step)))
+
+    def _call(self, node: Any, span: Span, depth: int) -> Expression:
+        function = self.convert(node.func, depth)
+        arguments = tuple([self.convert(a, depth) for a in node.args])
+        keywords = []
+        for keyword in node.keywords:
+            start, stop = self.place(keyword)
+            if keyword.arg is None:
+                self.fail(start, stop, "**settings is not part of the language", "write the settings out")
+            word = self.text.span(start, start + len(keyword.arg))
+            keywords.append(Keyword(keyword.arg, self.convert(keyword.value, depth), word))
+        return Call(span, function, arguments, tuple(keywords))
+
+    def _unary(self, node: Any, span: Span, depth: int) -> Expression:
+        operand = self.convert(node.operand, depth)
+        if isinstance(node.op, ast.USub) and isinstance(operand, Constant) and type(operand.value) in (int, float):
+            return Constant(span, -operand.value)
+        return Unary(span, _OPERATORS[type(node.op)], operand)
+
+    def _binary(self, node: Any, span: Span, depth: int) -> Expression:
+        if type(node.op) in _OTHER_OPERATORS:
+            sign, instead = _OTHER_OPERATORS[type(node.op)]
+            at = self.text.value.index(sign, self.place(node.left)[1])
+            self.fail(at, at + len(sign), f"{sign} is not part of the language", instead)
+        operator = _OPERATORS[type(node.op)]
+        return Binary(span, operator, self.convert(node.left, depth), self.convert(node.right, depth))
+
+    def _compare(self, node: Any, span: Span, depth: int) -> Expression:
+        operators = tuple(_OPERATORS[type(op)] for op in node.ops)
+        return Compare(
+            span, self.convert(node.left, depth), operators, tuple(self.convert(r, depth) for r in node.comparators)
+        )
+
+    def _boolean(self, node: Any, span: Span, depth: int) -> Expression:
+        operator: Literal["and", "or"] = "and" if isinstance(node.op, ast.And) else "or"
+        return Boolean(span, operator, tuple(self.convert(v, depth) for v in node.values))
+
+    def _conditional(self, node: Any, span: Span, depth: int) -> Expression:
+        return Conditional(span, *(self.convert(part, depth) for part in (node.test, node.body, node.orelse)))
+
+    def _sequence(self, node: Any, span: Span, depth: int) -> Expression:
+        kind: Literal["tuple", "list"] = "tuple" if isinstance(node, ast.Tuple) else "list"
+        return Sequence(span, kind, tuple(self.convert(item, depth) for item in node.elts))
+
+    def _starred(self, node: Any, span: Span, depth: int) -> Expression:
+        return Starred(span, self.convert(node.value, depth))
+
+    def _comprehension(self, node: Any, span: Span, depth: int) -> Expression:
+        clauses = []
+        for generator in node.generators:
+            if generator.is_async:
+                self.fail(*self.place(node), "async is not part of the language")
+            target = parse_target(self.source, self.text[slice(*self.place(generator.target))])
+            conditions = tuple(self.convert(c, depth) for c in generator.ifs)
+            clauses.append(Clause(target, self.convert(generator.iter, depth), conditions))
+        kind: Literal["list", "generator"] = "list" if isinstance(node, ast.ListComp) else "generator"
+        return Comprehension(span, kind, self.convert(node.elt, depth), tuple(clauses))
+
+    _CONVERT: ClassVar[dict[type[ast.AST], Callable[[_Parser, Any, Span, int], Expression]]] = {
+        ast.Constant: _constant,
+        ast.Name: _name,
+        ast.Attribute: _attribute,
+        ast.Subscript: _subscript,
+        ast.Slice: _slice,
+        ast.Call: _call,
+        ast.UnaryOp: _unary,
+        ast.BinOp: _binary,
+        ast.Compare: _compare,
+        ast.BoolOp: _boolean,
+        ast.IfExp: _conditional,
+        ast.Tuple: _sequence,
+        ast.List: _sequence,
+        ast.Starred: _starred,
+        ast.ListComp: _comprehension,
+        ast.GeneratorExp: _comprehension,
+    }
+
+    # -- the left of a line -------------------------------------------------------------------------------------------
+
+    def target(self) -> Target:
+        """The whole text as names."""
+        self.hold_limits()
+        text = self.text.value
+        if text.isascii() and text.isidentifier():
+            return self._single(text, 0, len(text))
+        if found := re.search(r"[^\w\s,()]", text):
+            if found[0] == ":":
+                help = f"leave the type out: `{text[: found.start()].strip()} = …`"
+                self.fail(found.start(), len(text), "a name takes no type", help)
+            help = "on the left of = stand names: `a` or `a, (b, c)`"
+            self.fail(0, len(text), f"{text} cannot be given a value", help)
+        return self._target(0, len(text))
+
+    def _target(self, start: int, stop: int) -> Target:
+        text = self.text.value
+        while start < stop and text[start].isspace():
+            start += 1
+        while stop > start and text[stop - 1].isspace():
+            stop -= 1
+        word = text[start:stop]
+        if _enclosed(word):
+            inside = self._target(start + 1, stop - 1)
+            return inside if isinstance(inside, Several) else Several((inside,), self.text.span(start, stop))
+        cuts = [start - 1, *_commas(text, start, stop), stop]
+        if len(cuts) > 2:
+            pieces = [(a + 1, b) for a, b in pairwise(cuts) if text[a + 1 : b].strip() or b != stop]
+            return Several(tuple(self._target(a, b) for a, b in pieces), self.text.span(start, stop))
+        return self._single(word, start, stop)
+
+    def _single(self, word: str, start: int, stop: int) -> Target:
+        span = self.text.span(start, stop)
+        if word.isascii() and word.isdigit():
+            return Indexed(int(word[:9]), span)
+        if word == "_":
+            return Discard(span)
+        if word == "prev":
+            message = "prev is the value of the line above and cannot be given another"
+            self.fail(start, stop, message, "choose another name")
+        if iskeyword(word) or word in _CONSTANTS:
+            message = f"{word} is a word of the language and cannot be a name"
+            self.fail(start, stop, message, f"choose another, as {word}_1")
+        if not word.isidentifier():
+            help = "a name is letters, digits and _, and begins with no digit"
+            self.fail(start, max(stop, start + 1), f"{word or 'nothing'} is not a name", help)
+        return Named(unicodedata.normalize("NFKC", word), span)  # as Python reads names in expressions
+
+
+# What Python would read, and read as something else than was meant.
+_REFUSED_TEXT = [
+    (re.compile(r"^\d{1,3}(,\d{3})+$"), "{0}: a comma cuts a number in two", "write `{0}`"),
+    (
+        re.compile(r"0(?<![\w.]0)[0-9_]+(?![\w.])"),  # begins with what is quick to look for
+        "{0}: a number cannot begin with 0",
+        "leave the 0 out; octal numbers are 0o17",
+    ),
+]
+
+_SYNTAX_HINTS = [
+    (r":=", "the walrus := is not part of the language", "give the value a line of its own: `name = …`"),
+    (r"\blambda\b", "lambda is not part of the language", "write the expression where it is used, or make it a block"),
+    (r"\b(def|class)\b", "{0} is not part of the language", "reusable parts stand under `blocks:`"),
+    (r"\b(import|from)\b", "{0} is not part of the language", "write `mypackage.layers.MyLayer(8)`"),
+    (r"\breturn\b", "return is not part of the language", "the last line's value is the result"),
+    (r"\b(del|global|nonlocal|assert|raise|with|pass|break|continue)\b", "{0} is not part of the language", None),
+    (r"^\s*(for|while|if)\b", "{0} stands before a colon here", "write `- {0}: …`, and below it `do:` or `then:`"),
+    (r"\bif\b(?!.*\belse\b)", "this `if` has no `else`", "write `a if c else b`"),
+    (r"[^\W\d]\w*\.\d\w*", "{0}: a number cannot stand behind a dot", "a copy of a stack is `h[0]`"),
+    (r"(?<![\w.])\d\w*[^\W\d]\w*(?![\w.])", "{0} is neither a number nor a name", None),
+    (r"\w+\s*:\s*[A-Za-z]\w*\s*(\(|$)", "a colon stands where an equals sign makes a name", "write `name = Layer(…)`"),
+    (r";", "a line holds one expression", "give the second a line of its own"),
+    (r"&&", "&& is not Python", "write `and` for numbers, `&` for masks"),
+    (r"\|\|", "|| is not Python", "write `or` for numbers, `|` for masks"),
+    (r"<>", "<> is not Python", "write `!=`"),
+    (r"(?<![\w])!(?!=)", "! is not Python", "write `not` for numbers, `~` for masks"),
+    (r"\+\+|--(?!>)", "{0} is not Python", "write `name = name + 1` on a line of its own"),
+    (r"=>", "=> is not part of the language", "a promised shape stands behind `->`"),
+    (r"->", "a line promises one shape, and here is one more", "write one, at the end of the line: `… -> (B, 10)`"),
+]
+
+
+def _python(text: str) -> ast.expr:
+    """What Python reads. Raises SyntaxError, or what Python raises for what it cannot follow."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return ast.parse(text, mode="eval").body
+
+
+# The lines of a network repeat, and half of those of many specs do; nobody changes the tree. Long ones do not, and
+# their trees are large.
+_SHORT = 120
+_kept = lru_cache(maxsize=512)(_python)
+
+
+def _enclosed(word: str) -> bool:
+    """Whether the first parenthesis is closed by the last character."""
+    if not (word.startswith("(") and word.endswith(")")):
+        return False
+    depth = 0
+    for i, c in enumerate(word):
+        depth += (c == "(") - (c == ")")
+        if depth == 0:
+            return i == len(word) - 1
+    return False
+
+
+def _commas(text: str, start: int, stop: int) -> list[int]:
+    depth, found = 0, []
+    for i in range(start, stop):
+        depth += (text[i] in "([{") - (text[i] in ")]}")
+        if text[i] == "," and depth == 0:
+            found.append(i)
+    return found

@@ -1,0 +1,172 @@
+"""The nearest right name for a wrong one."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+
+from fwdscope.functions.refusals import OTHER_KEYWORDS, OTHER_WORDS
+
+# Other frameworks' words for torch's layers, and what to write for them.
+OTHER_LAYERS = {
+    "Dense": "Linear",
+    "FullyConnected": "Linear",
+    "FC": "Linear",
+    "TimeDistributed": "Linear",
+    "Convolution2D": "Conv2d",
+    "DepthwiseConv2D": "Conv2d(…, groups=channels)",
+    "SeparableConv2D": "Conv2d(…, groups=channels)",
+    "Conv1DTranspose": "ConvTranspose1d",
+    "Conv2DTranspose": "ConvTranspose2d",
+    "Conv3DTranspose": "ConvTranspose3d",
+    "Deconv2d": "ConvTranspose2d",
+    "Deconvolution2D": "ConvTranspose2d",
+    "BatchNormalization": "BatchNorm2d",
+    "BatchNorm": "BatchNorm2d",
+    "LayerNormalization": "LayerNorm",
+    "GroupNormalization": "GroupNorm",
+    "RMSNormalization": "RMSNorm",
+    "MaxPooling1D": "MaxPool1d",
+    "MaxPooling2D": "MaxPool2d",
+    "MaxPooling3D": "MaxPool3d",
+    "MaxPool": "MaxPool2d",
+    "AveragePooling1D": "AvgPool1d",
+    "AveragePooling2D": "AvgPool2d",
+    "AvgPool": "AvgPool2d",
+    "GlobalAveragePooling2D": "AdaptiveAvgPool2d(1)",
+    "GlobalAvgPool2d": "AdaptiveAvgPool2d(1)",
+    "GlobalMaxPooling2D": "AdaptiveMaxPool2d(1)",
+    "ZeroPadding2D": "ZeroPad2d",
+    "UpSampling2D": "Upsample",
+    "SpatialDropout2D": "Dropout2d",
+    "SimpleRNN": "RNN",
+    "Bidirectional": "LSTM(…, bidirectional=True)",
+    "Swish": "SiLU",
+    "Activation": "ReLU",
+    "Lambda": "Identity",
+    "ModuleList": "Sequential",
+    "Concatenate": "cat([a, b], dim=1)",
+    "Concat": "cat([a, b], dim=1)",
+    "Add": "a + b",
+    "Multiply": "a * b",
+    "Reshape": "x.reshape(…)",
+    "Permute": "x.permute(…)",
+}
+
+# The same for functions and methods, beside those that the functions' own list of other words has.
+OTHER_FUNCTIONS = {
+    **OTHER_WORDS,
+    "dense": "linear",
+    "conv": "conv2d",
+    "attention": "scaled_dot_product_attention",
+    "sdpa": "scaled_dot_product_attention",
+    "add_n": "sum",
+    "resize": "interpolate",
+}
+
+# The same for settings and keywords: what was meant, the first that the layer or function has.
+OTHER_SETTINGS: dict[str, tuple[str, ...]] = {
+    # `axes` means `dims`, or `dim` where there is one only.
+    **{word: (meant, meant.removesuffix("s")) for word, meant in OTHER_KEYWORDS.items()},
+    "units": ("out_features", "hidden_size"),
+    "filters": ("out_channels",),
+    "kernel": ("kernel_size",),
+    "pad": ("padding",),
+    "dilation_rate": ("dilation",),
+    "rate": ("p", "dilation"),
+    "drop": ("p", "dropout"),
+    "dropout_rate": ("p", "dropout"),
+    "use_bias": ("bias",),
+    "output_dim": ("embedding_dim", "out_features"),
+    "input_dim": ("num_embeddings", "in_features"),
+    "input_size": ("in_features",),
+    "output_size": ("out_features",),
+    "out": ("out_features", "out_channels"),
+    "features": ("out_features", "num_features"),
+    "channels": ("out_channels",),
+    "heads": ("num_heads", "nhead"),
+    "n_heads": ("num_heads", "nhead"),
+    "n_head": ("num_heads", "nhead"),
+    "num_heads": ("nhead",),
+    "nhead": ("num_heads",),
+    "layers": ("num_layers",),
+    "n": ("num_layers",),
+    "hidden": ("hidden_size",),
+    "hidden_dim": ("hidden_size",),
+    "slope": ("negative_slope",),
+    "alpha": ("negative_slope", "alpha"),
+    "axis": ("dim",),
+    "perm": ("dims",),
+    "mask": ("attn_mask",),
+    "causal": ("is_causal",),
+    "d_ff": ("dim_feedforward",),
+    "dim": ("embedding_dim", "normalized_shape"),
+}
+
+
+def nearest(name: str, names: Iterable[str], words: Mapping[str, str | tuple[str, ...]] | None = None) -> str | None:
+    """The name that was meant, if one can be guessed: the same letters but for case and underscores; another
+    framework's word; the nearest by edit distance.
+    """
+    candidates = list(dict.fromkeys(names))
+    folded = _fold(name)
+    for candidate in candidates:
+        if _fold(candidate) == folded:
+            return candidate
+    word = (words or {}).get(name, ())
+    for meant in (word,) if isinstance(word, str) else word:
+        if isinstance(word, str) or meant in candidates:
+            return meant
+    cutoff = 0.72 if len(name) > 3 else 0.8
+    close = difflib.get_close_matches(name.lower(), [c.lower() for c in candidates], 1, cutoff)
+    return next((c for c in candidates if close and c.lower() == close[0]), None)
+
+
+def same_letters(one: str, two: str) -> bool:
+    """Whether two names differ in case and underscores alone."""
+    return _fold(one) == _fold(two)
+
+
+def _fold(name: str) -> str:
+    return name.replace("_", "").lower()
+
+
+def listed(names: Iterable[str], most: int = 8) -> str:
+    """A short list of what there is."""
+    known = list(dict.fromkeys(names))
+    more = f" and {len(known) - most} more" if len(known) > most else ""
+    return ", ".join(known[:most]) + more
+
+
+def likely(name: str, names: Iterable[str]) -> tuple[str, ...]:
+    """The names that may be meant: the one with the same letters, else those that hold it, else the nearest."""
+    known = sorted(dict.fromkeys(names))
+    meant, folded = nearest(name, known), _fold(name)
+    if meant is not None and same_letters(name, meant):
+        return (meant,)
+    holding = [one for one in known if folded and folded in _fold(one)]
+    # Those that begin with it come first.
+    return tuple(sorted(holding, key=lambda one: not _fold(one).startswith(folded))) or ((meant,) if meant else ())
+
+
+def did_you_mean(name: str, names: Iterable[str], what: str, most: int = 12) -> str:
+    """Help for an unknown name among many: those likely, else the first few of all, with ``what`` before the list."""
+    *others, last = likely(name, names)[:most] or ("",)
+    if last:
+        return f"did you mean {', '.join(others)}{' or ' if others else ''}{last}?"
+    known = sorted(dict.fromkeys(names))
+    more = f", … {len(known) - most} more" if len(known) > most else ""
+    return f"{what} {', '.join(known[:most])}{more}"
+
+
+def suggestion(
+    name: str,
+    names: Iterable[str],
+    words: Mapping[str, str | tuple[str, ...]] | None = None,
+    what: str = "one of",
+) -> str:
+    """Help for an unknown name: the one that was meant, or what there is, with ``what`` before the list."""
+    known = list(names)
+    if meant := nearest(name, known, words):
+        return f"write `{meant}`"
+    return f"{what} {listed(known)}" if known else "there are none"

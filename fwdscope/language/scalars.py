@@ -1,0 +1,82 @@
+"""Scalars as YAML writes them → text of which each character knows its offset, through quotes and folded lines.
+
+The raw source of a scalar is walked once by its style; positions are never computed from the value.
+"""
+
+from __future__ import annotations
+
+import re
+
+from fwdscope.language.problems import Span
+from fwdscope.language.source import Text
+
+
+def scalar_text(raw: str, value: str, span: Span, style: str) -> Text:
+    """The text of a scalar: ``raw`` as it stands in the file at ``span``, ``value`` as YAML reads it."""
+    if style in ("literal", "folded"):
+        return Text(value, (span.start,) * len(value), span.end)
+    inside = raw if style == "plain" else raw[1:-1]
+    if inside == value and value:
+        # As it stands in the file, which most do: an escape or a folded line would have made it another text.
+        start = span.start + (style != "plain")
+        return Text(value, range(start, start + len(value)), start + len(value))
+    if style == "plain":
+        pairs = _folded(raw, span.start, plain=True)
+    else:
+        pairs = _unescaped(_folded(raw[1:-1], span.start + 1, plain=False), style)
+    if "".join(c for c, _ in pairs) != value:
+        # An escape, which is refused where it stands, or one of Unicode's own line ends: the place of the whole.
+        return Text(value, (span.start,) * len(value), span.end)
+    return Text(value, tuple(at for _, at in pairs), pairs[-1][1] + 1 if pairs else span.end)
+
+
+def _folded(raw: str, start: int, plain: bool) -> list[tuple[str, int]]:
+    """The characters of a flow scalar with their offsets, its lines folded as YAML does.
+
+    One line break is a space; several are as many breaks, less one.
+    """
+    lines = list(re.finditer(r"([^\r\n]*)(\r\n|\r|\n|$)", raw))[
+        : raw.count("\n") + len(re.findall(r"\r(?!\n)", raw)) + 1
+    ]
+    pairs: list[tuple[str, int]] = []
+    breaks: list[int] = []
+    for number, line in enumerate(lines):
+        content, left = line[1], line.start(1)
+        if number or plain:
+            stripped = content.lstrip(" \t")
+            left += len(content) - len(stripped)
+            content = stripped
+        if number < len(lines) - 1 or plain:
+            content = content.rstrip(" \t") if not _escaped_break(content) else content
+        if content or number in (0, len(lines) - 1):
+            pairs += _breaks(breaks)
+            breaks = []
+        pairs += ((c, start + left + i) for i, c in enumerate(content))
+        if number < len(lines) - 1:
+            breaks.append(start + line.start(2))
+    return pairs
+
+
+def _escaped_break(content: str) -> bool:
+    return content.endswith("\\")
+
+
+def _breaks(offsets: list[int]) -> list[tuple[str, int]]:
+    if len(offsets) == 1:
+        return [(" ", offsets[0])]
+    return [("\n", at) for at in offsets[1:]]
+
+
+def _unescaped(pairs: list[tuple[str, int]], style: str) -> list[tuple[str, int]]:
+    """Quoted characters with ``''``, ``\\"`` and ``\\\\`` made one; an escape sits at its first character."""
+    mark, escapable = ("'", "'") if style == "single" else ("\\", '"\\')
+    result, i = [], 0
+    while i < len(pairs):
+        character, at = pairs[i]
+        if character == mark and i + 1 < len(pairs) and pairs[i + 1][0] in escapable:
+            result.append((pairs[i + 1][0], at))
+            i += 2
+        else:
+            result.append((character, at))
+            i += 1
+    return result

@@ -1,0 +1,388 @@
+"""The JSON Schema of specs: what an editor completes, explains and checks while a spec is written.
+
+It is made from the parser's own tables, so that a section, a figure or a layer stands in one place. The parser stays
+the judge: what the schema refuses the parser refuses too, and much that the schema lets pass (names, settings, shapes)
+it does not.
+
+Values are as a YAML reader of JSON's types gives them (``B: 8`` a number), or all text: the language itself reads every
+scalar as text, and both must pass. Patterns keep to what Python's and ECMAScript's regular expressions read alike, and
+each key is checked by ``propertyNames``, since a key such as ``0`` may arrive as a number.
+"""
+
+from __future__ import annotations
+
+import json
+import types
+import typing
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from fwdscope.functions.signature import Parameter, Signature
+from fwdscope.language.bodies import CONTROL
+from fwdscope.language.check import INITIALISERS
+from fwdscope.language.parser import FIGURES, LANGUAGE_VERSION, LAYER_FIGURES, SECTIONS
+from fwdscope.language.scope import SERIES
+from fwdscope.layers import LAYERS, Buildable, Layer, page, settings
+from fwdscope.layers.base import required_inputs
+
+Schema = dict[str, Any]
+
+DIALECT = "https://json-schema.org/draft/2020-12/schema"
+ID = f"urn:fwdscope:spec:{LANGUAGE_VERSION}"
+
+# A letter, digit or _ (of ASCII, and whatever lies beyond: ``größe`` is a name); one that may begin a name; a capital.
+_WORD = r"[^\x00-\x2f\x3a-\x40\x5b-\x5e\x60\x7b-\x7f]"
+_FIRST = r"[^\x00-\x40\x5b-\x5e\x60\x7b-\x7f]"
+_CAPITAL = r"[^\x00-\x40\x5b-\x7f]"
+_SOMETHING = r"\S"
+# What may stand around a name without changing what Python reads.
+_OPEN, _CLOSE = r"^[\s(]*", r"[\s)]*"
+_ARGUMENTS_TO_THE_END = r"(?:\([\s\S]*\)[\s)]*)?$"
+_NAME = rf"^\s*(?!(?:prev|_)\s*$){_FIRST}{_WORD}*\s*$"
+_BLOCK = rf"{_OPEN}{_CAPITAL}{_WORD}*{_CLOSE}{_ARGUMENTS_TO_THE_END}"
+_PART = rf"{_OPEN}(?:[0-9]{_WORD}*|{_FIRST}{_WORD}*){_CLOSE}{_ARGUMENTS_TO_THE_END}"
+_DEFAULT = rf"{_OPEN}{_FIRST}{_WORD}*{_CLOSE}\(\s*(?:\)|{_FIRST}{_WORD}*\s*=(?!=))"
+_PATH = rf"^{_WORD}+(?:\.{_WORD}+)*$"
+_INITIALISER = rf"{_OPEN}(?:{'|'.join(INITIALISERS)}){_CLOSE}\("
+_LOOP = r"\sin\s"
+# The left of a line and its equals sign; `==` is a comparison.
+_TARGET = rf"^(?:{_WORD}|[\s,()])+=(?!=)"
+# A layer's name where a line's call begins: behind the line's name, and behind the count of a stack.
+_CALLED = rf"^(?:[^=]*=)?[\s(]*(?:{_WORD}+\s*\*\s*)?"
+
+
+def _explained(text: str, *examples: Any) -> Schema:
+    """The annotations of a key: what it is in a sentence or two, and values to begin with."""
+    return {"description": text} | ({"examples": list(examples)} if examples else {})
+
+
+# What each key is, and values to begin with: the language's description, shortened.
+_HELP: dict[str, Schema] = {
+    "version": _explained("The version of the language.", LANGUAGE_VERSION),
+    "name": _explained("The model's name. Left out, it is the file's.", "resnet50"),
+    "doc": _explained("What the model is and where it comes from.", "He et al. 2015, version 1.5."),
+    "vars": _explained(
+        "Named numbers, strings, booleans and lists. Each may be an expression over others, in any order. "
+        "--set B=8 replaces one.",
+        {"B": 1, "d": 768, "heads": 12, "head_dim": "d // heads"},
+    ),
+    "inputs": _explained(
+        "The inputs: a name, and an expression that makes a tensor and so says its shape, dtype and range. "
+        "The first one enters the first line. --input image=batch.npy feeds real data.",
+        {"image": "randn(B, 3, 224, 224)"},
+        {"tokens": "randint(0, vocab, (B, T))"},
+    ),
+    "defaults": _explained("Layer calls by keyword, laid under every later use of that type.", ["Conv2d(bias=False)"]),
+    "blocks": _explained(
+        "Reusable parts: Name(settings)(inputs) and a list of lines. Without a second pair of parentheses "
+        "there is one input, x. A block is used as a layer is.",
+        {"Block(width)": ["conv = Conv2d(width, 3, padding=1)", "x + relu(conv)"]},
+    ),
+    "layers": _explained(
+        "The model: lines run from top to bottom. The line above flows into the next, and is prev in an "
+        "expression; the last line's value is the result.",
+        ["fc1 = Linear(128)", "ReLU", "fc2 = Linear(10)"],
+    ),
+    "graph": _explained(
+        "Instead of layers: lines in any order, each with one name, given once, and its inputs said. The "
+        "result is what no other line reads.",
+        ["out = h + Linear(64)(h)", "h = relu(x)"],
+    ),
+    "init": _explained(
+        "How weights begin. The key is the end of a path, or a layer type and its tensor; the value a "
+        "function of torch.nn.init without the underscore. A path wins over a type, a longer end over a "
+        "shorter.",
+        {"Linear.weight": "xavier_uniform()", "bias": "zeros()"},
+    ),
+    "expect": _explained(
+        "What must hold, for fwdscope check. A whole number is exact, a rounded one (4.09G) holds where the "
+        "value rounds to it; 100 +- 5% is a tolerance, <= 250 MiB a bound. '>= 10' goes in quotes.",
+        {"output": "(B, 10)", "params": 101770},
+    ),
+    "expect.output": _explained(
+        "The shape of the result, or a tuple of shapes. _ is any size, or any shape.",
+        "(B, 1000)",
+        "((B, T, vocab), (2, B, h))",
+    ),
+    "expect.layers": _explained("Figures of single layers, by their path.", {"layer4.0.conv2": {"macs": "115.6M"}}),
+    "expect.params": _explained("Parameters, each counted once however often it is used.", 25557032),
+    "expect.trainable_params": _explained("Parameters that are trained.", 25557032),
+    "expect.active_params": _explained("Parameters that one position meets, of a mixture's experts the top k.", "13G"),
+    "expect.buffers": _explained("Elements of buffers: running statistics, constants.", 53120),
+    "expect.param_bytes": _explained("Bytes of all parameters.", "<= 100 MiB"),
+    "expect.buffer_bytes": _explained("Bytes of all buffers.", "<= 1 MiB"),
+    "expect.input_bytes": _explained("Bytes of all inputs.", "<= 1 MiB"),
+    "expect.macs": _explained("Multiply-accumulates of matrix products and convolutions.", "4.09G"),
+    "expect.flops": _explained("2 for each MAC, and 1 for every other arithmetic result.", "8.2G"),
+    "expect.bytes_read": _explained("Bytes that operators read: each operand once.", "<= 400 MB"),
+    "expect.bytes_written": _explained("Bytes that operators write: each result once.", "<= 200 MB"),
+    "expect.peak_memory": _explained("The most that is alive at once during the forward pass.", "<= 250 MiB"),
+    "expect.peak_activations": _explained("The most that activations alone take at once.", "<= 50 MiB"),
+    "expect.latency": _explained("The time of one forward pass, on a device.", "<= 40 ms on cpu"),
+    "for": _explained("A loop, unrolled while building: each round uses the same weights.", "t in range(T)"),
+    "if": _explained("A choice made while building, from vars, settings and shapes.", "stride > 1"),
+    "while": _explained(
+        "A loop that the data decides. A static report gives one round and says so.", "abs(x).sum() > 1"
+    ),
+    "do": _explained("The lines of a round.", ["h = cell(x[:, t], h)"]),
+    "then": _explained("The lines where the condition holds.", ["Conv2d(64, 1, stride=stride)"]),
+    "else": _explained("The lines where it does not hold.", ["Identity"]),
+    "limit": _explained("The most rounds; reaching it is an error.", 1000),
+}
+
+
+def schema() -> Schema:
+    """The JSON Schema (draft 2020-12) of a spec file."""
+    sections = _sections()
+    return {
+        "$schema": DIALECT,
+        "$id": ID,
+        "title": "fwdscope spec",
+        "description": "A neural network's forward pass: inputs, and the lines that compute on them.",
+        "type": "object",
+        "properties": {name: sections[name] | _help(name) for name in SECTIONS},
+        "required": ["inputs"],
+        "oneOf": [{"required": ["layers"]}, {"required": ["graph"]}],
+        "additionalProperties": False,
+        "$defs": {
+            "lines": {"type": "array", "minItems": 1, "items": {"$ref": "#/$defs/line"}},
+            "line": {"anyOf": [_ref("text"), *map(_control, CONTROL), _ref("part")]},
+            "text": _text(),
+            "part": _part(),
+            "scalar": {"type": ["string", "number", "boolean", "null"]},
+            "expression": {"type": ["string", "number", "boolean", "null"], "pattern": _SOMETHING},
+            "variable": {"anyOf": [_ref("scalar"), {"type": "array", "items": _ref("variable")}]},
+        },
+    }
+
+
+def dumps() -> str:
+    """The schema as text, in ASCII whatever the terminal's or the file's encoding is."""
+    return json.dumps(schema(), indent=1) + "\n"
+
+
+def _ref(name: str) -> Schema:
+    return {"$ref": f"#/$defs/{name}"}
+
+
+def _help(key: str) -> Schema:
+    name = key.rpartition(".")[2]
+    return _HELP.get(key) or _explained(f"The model's {name.replace('_', ' ')}.")
+
+
+def _sections() -> dict[str, Schema]:
+    mapping = {"type": "object"}
+    return {
+        "version": {"enum": [LANGUAGE_VERSION, str(LANGUAGE_VERSION)]},
+        "name": _ref("scalar"),
+        "doc": _ref("scalar"),
+        "vars": mapping | {"propertyNames": {"pattern": _NAME}, "additionalProperties": _ref("variable")},
+        "inputs": mapping
+        | {
+            "minProperties": 1,
+            "propertyNames": {"pattern": _NAME},
+            "additionalProperties": {"type": "string", "pattern": _SOMETHING, "examples": _INPUTS},
+        },
+        "defaults": {"type": "array", "items": {"type": "string", "pattern": _DEFAULT}},
+        "blocks": mapping | {"propertyNames": {"pattern": _BLOCK}, "additionalProperties": _ref("lines")},
+        "layers": _ref("lines"),
+        "graph": {"type": "array", "minItems": 1, "items": {"type": "string", "pattern": _TARGET}},
+        "init": mapping | {"propertyNames": {"pattern": _PATH}, "additionalProperties": _initialiser()},
+        "expect": _expectations(),
+    }
+
+
+_INPUTS = ["randn(B, 3, 224, 224)", "rand(B, 1, 28, 28)", "randint(0, vocab, (B, T))", "zeros(B, d)", "ones(B, d)"]
+
+
+def _initialiser() -> Schema:
+    forms = ", ".join(f"{name}({', '.join(keywords)})" for name, keywords in INITIALISERS.items())
+    return {
+        "type": "string",
+        "pattern": _INITIALISER,
+        "description": f"How the tensor begins: {forms}.",
+        "examples": ["xavier_uniform()", "kaiming_normal(nonlinearity='relu')", "normal(std=0.02)", "zeros()"],
+    }
+
+
+def _expectations() -> Schema:
+    figure = {"type": ["string", "number"], "pattern": "[0-9]"}
+    figures = {name: figure | _help(f"expect.{name}") for name in FIGURES}
+    output = {"output": {"type": "string", "pattern": _SOMETHING} | _help("expect.output")}
+    own = {name: figures[name] for name in LAYER_FIGURES}
+    one = {"type": "object", "properties": output | own, "additionalProperties": False}
+    layers = {"layers": {"type": "object", "additionalProperties": one} | _help("expect.layers")}
+    return {"type": "object", "properties": output | layers | figures, "additionalProperties": False}
+
+
+# --- lines ------------------------------------------------------------------------------------------------------------
+
+
+def _control(word: str) -> Schema:
+    """``for``, ``if`` or ``while`` and the keys that belong to it; the first of them must be there."""
+    inside = CONTROL[word]
+    head = _ref("expression") if word != "for" else {"type": "string", "pattern": _LOOP}
+    bodies = {key: _ref("expression" if key == "limit" else "lines") | _help(key) for key in inside}
+    return {
+        "type": "object",
+        "properties": {word: head | _help(word)} | bodies,
+        "required": [word, inside[0]],
+        "additionalProperties": False,
+    }
+
+
+def _part() -> Schema:
+    return {
+        "description": "A named part, in line: `stem:` and a list below, or `branch(x):` called on a value. "
+        "Its layers are at stem.…",
+        "type": "object",
+        "minProperties": 1,
+        "maxProperties": 1,
+        "propertyNames": {"pattern": _PART, "not": {"enum": list(CONTROL)}},
+        "additionalProperties": _ref("lines"),
+        "examples": [{"stem": ["conv1 = Conv2d(64, 7, stride=2, padding=3)", "ReLU"]}],
+    }
+
+
+def _text() -> Schema:
+    """A line. A branch for each layer type lets an editor offer it, and explain it where it stands.
+
+    The branch that takes any line comes first, so that a validator need not try the others, and explains nothing, so
+    that an editor shows what the layer's own branch says.
+    """
+    return {
+        "title": "line",
+        "description": "A layer, a stack, or an expression in PyTorch's words. The line above is prev. A shape behind "
+        "-> is a promise that fwdscope check holds.",
+        "type": "string",
+        "pattern": _SOMETHING,
+        "anyOf": [_ANY_LINE, *map(_layer, LAYERS.values()), *map(_construct, CONSTRUCTS)],
+    }
+
+
+_ANY_LINE: Schema = {
+    "examples": [
+        "x + prev",
+        "h = 3 * Block(d)",
+        "q, k, v = prev.chunk(3, dim=-1)",
+        "cat([skip, prev], dim=1)",
+        "scaled_dot_product_attention(q, k, v, is_causal=True)",
+        "fc = Linear(10)   -> (B, 10)",
+    ]
+}
+
+
+@dataclass(frozen=True)
+class Construct:
+    """What begins with a capital and is no layer type: its forms, what it is, and lines with it."""
+
+    forms: tuple[str, ...]
+    doc: str
+    examples: tuple[str, ...]
+
+
+_TENSOR_NOTE = "It needs a name, and stands beside the flow: the line below it still takes the line above it."
+
+CONSTRUCTS: dict[str, Construct] = {
+    SERIES: Construct(
+        (f"{SERIES}(layer, layer, …)", f"{SERIES}(layer for name in table)"),
+        "Layers in series, from a list or a table.\n\nA stack or a Sequential inside is laid flat: h.0 … h.3.",
+        (f"{SERIES}(Linear(128), ReLU, Linear(10))", f"stages = {SERIES}(Stage(*row) for row in table)"),
+    ),
+    "Parameter": Construct(
+        ("name = Parameter(tensor)",), f"A trained tensor.\n\n{_TENSOR_NOTE}", ("scale = Parameter(ones(d))",)
+    ),
+    "Buffer": Construct(
+        ("name = Buffer(tensor)",),
+        f"A constant tensor that is saved with the weights and not trained.\n\n{_TENSOR_NOTE}",
+        ("table = Buffer(rand(20, 20))",),
+    ),
+}
+
+
+def _construct(name: str) -> Schema:
+    one = CONSTRUCTS[name]
+    description = "\n".join(one.forms) + f"\n\n{one.doc}"
+    return _branch(name, description, list(one.examples))
+
+
+def _branch(name: str, description: str, examples: list[str]) -> Schema:
+    return {
+        "title": name,
+        "pattern": rf"{_CALLED}{name}(?!{_WORD})",
+        "description": description,
+        "examples": examples,
+    }
+
+
+def _layer(layer: type[Layer]) -> Schema:
+    return _branch(layer.__name__, f"{call(layer)}\n\n{page(layer)}", [example(layer)])
+
+
+# --- a layer's call, as text ------------------------------------------------------------------------------------------
+
+
+def call(layer: type[Layer]) -> str:
+    """How a spec calls a layer: ``Conv2d(out_channels, kernel_size, *, stride=1, …)(input)``, inferred sizes last."""
+    declared = [s for s in settings(layer) if not s.inferred] + [s for s in settings(layer) if s.inferred]
+    parameters = (
+        Parameter(s.name, "positional" if s.positional else "keyword", None if s.required else repr(s.default))
+        for s in declared
+    )
+    return f"{layer.__name__}{Signature(tuple(parameters))}{layer.forward}"
+
+
+def example(layer: type[Layer]) -> str:
+    """A line with the layer and what it must be given: ``Conv2d(64, 3)``, ``Bilinear(128)(input1, input2)``."""
+    given = [
+        f"{'' if s.positional else f'{s.name}='}{_TYPICAL.get(s.name) or _fitting(s.annotation)}"
+        for s in settings(layer)
+        if s.required
+    ]
+    given += [_ALSO[layer.__name__]] if layer.__name__ in _ALSO else []
+    inputs = required_inputs(layer)
+    called = f"({', '.join(inputs)})" if len(inputs) > 1 else ""
+    configured = f"({', '.join(given)})" if given or called else ""
+    return f"{layer.__name__}{configured}{called}"
+
+
+# Settings with a default that leaves a line without meaning: one of two has to be given, or which dimension is meant.
+_ALSO = {
+    "FractionalMaxPool2d": "output_size=7", "FractionalMaxPool3d": "output_size=7", "Softmax": "dim=-1",
+    "LogSoftmax": "dim=-1", "Softmin": "dim=-1", "Upsample": "scale_factor=2", "UpsamplingNearest2d": "scale_factor=2",
+    "UpsamplingBilinear2d": "scale_factor=2",
+}  # fmt: skip
+
+# Values that people give; a setting that is not here gets the first that fits its annotation.
+_TYPICAL = {
+    "out_features": "128", "out_channels": "64", "kernel_size": "3", "hidden_size": "256", "num_heads": "8",
+    "nhead": "8", "num_embeddings": "10_000", "embedding_dim": "512", "num_groups": "32", "num_layers": "6",
+    "num_experts": "8", "size": "5", "num_classes": "10", "n_classes": "10_000", "cutoffs": "(100, 1_000)",
+    "unflattened_size": "(8, 16)", "encoder_layer": "TransformerEncoderLayer(8)", "expert": "Linear(512)",
+    "decoder_layer": "TransformerDecoderLayer(8)", "upscale_factor": "2", "downscale_factor": "2", "groups": "4",
+    "norm_type": "2", "output_size": "7", "threshold": "0.1", "value": "0",
+}  # fmt: skip
+
+
+def _fitting(annotation: Any) -> str:
+    """The text of a value that fits an annotation of :mod:`fwdscope.layers.base`."""
+    plain = {int: "1", float: "0.5", bool: "True", str: "'text'", types.NoneType: "None", Any: "1"}
+    if annotation in plain:
+        return plain[annotation]
+    if annotation in (Layer, Buildable):
+        return "ReLU"
+    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin is Literal:
+        return repr(arguments[0])
+    if origin is tuple:
+        return f"({_listed(map(_fitting, arguments if arguments[-1] is not ... else arguments[:1] * 2))})"
+    if origin is Annotated:
+        low = arguments[1].low
+        return f"{low:g}" if low else _fitting(arguments[0])
+    return _fitting(arguments[0])
+
+
+def _listed(items: Iterable[str]) -> str:
+    listed = list(items)
+    return ", ".join(listed) + "," * (len(listed) == 1)

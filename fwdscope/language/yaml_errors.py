@@ -1,0 +1,120 @@
+"""What the YAML parser complains of, in the language's words and at the place that a person would look at."""
+
+from __future__ import annotations
+
+import re
+
+import yaml
+
+from fwdscope.language.problems import Problem, Source, Span
+
+_CANNOT_BEGIN = '[{*&!@%>|?,`"'
+
+
+def in_our_words(source: Source, error: yaml.YAMLError) -> Problem:
+    """The problem behind a YAML error."""
+    if isinstance(error, yaml.reader.ReaderError):
+        message = f"the character U+{error.character:04X} is not allowed in YAML"
+        return Problem(source, Span(error.position, error.position + 1), "yaml", message, "take it out")
+    assert isinstance(error, yaml.MarkedYAMLError)
+    mark = error.problem_mark or error.context_mark
+    at = min(mark.index, len(source.text)) if mark else 0
+    begun = min(error.context_mark.index, len(source.text)) if error.context_mark else None
+    text = error.problem or error.context or ""
+    return (
+        _never_closed(source, error, begun)
+        or _as_first_character(source, begun, at)
+        or _as_colon(source, text, at)
+        or _as_comment(source, text, at)
+        or _as_structure(source, text, begun, at)
+    )
+
+
+def _line_at(source: Source, at: int) -> tuple[str, Span]:
+    """The line of a place, and the stretch of it that is not white space."""
+    number, column = source.place(at)
+    line, start = source.line(number), at - column + 1
+    first = start + len(line) - len(line.lstrip())
+    return line, Span(first, max(first, start + len(line.rstrip())))
+
+
+def _problem(source: Source, span: Span, message: str, help: str | None) -> Problem:
+    return Problem(source, span, "yaml", message, help)
+
+
+def _never_closed(source: Source, error: yaml.MarkedYAMLError, begun: int | None) -> Problem | None:
+    """A quote or bracket whose other end is missing."""
+    if begun is None:
+        return None
+    sign, one = source.text[begun : begun + 1], Span(begun, begun + 1)
+    if "unexpected end of stream" in (error.problem or "") and sign in ("'", '"'):
+        return _problem(source, one, "this quote is never closed", "close it, or double it inside single quotes")
+    if sign in ("[", "{") and "flow" in (error.context or ""):
+        line, _ = _line_at(source, begun)
+        rest = line[source.place(begun)[1] - 1 :]
+        if sum((c in "[{") - (c in "]}") for c in rest) > 0:
+            help = f"close it with {']' if sign == '[' else '}'}"
+            return _problem(source, one, f"this {sign} is never closed", help)
+    return None
+
+
+def _as_first_character(source: Source, begun: int | None, at: int) -> Problem | None:
+    """A line that begins with one of YAML's own signs, at the place of the error or of what led to it."""
+    for place in (at,) if begun is None else (begun, at):
+        line, content = _line_at(source, place)
+        if glob := re.match(r"\s*\*\.?([\w.]*)\s*:", line):
+            help = f"write `{glob[1]}: …`, which is the end of a path, or `Linear.{glob[1]}: …`"
+            return _problem(source, content, "there is no * in a path", help)
+        found = re.match(r"\s*(?:- +)*(?:[\w.]+(?:\([^)]*\))*:\s+)?(.)", line)
+        in_list = re.match(r"\s*- ", line) is not None
+        if not found or found[1] not in _CANNOT_BEGIN or (found[1] in "[{" and not in_list):
+            continue
+        rest = line[found.start(1) :].rstrip()
+        start = place - source.place(place)[1] + 1 + found.start(1)
+        help = f"put it in quotes: '{rest}'" if "'" not in rest else "put the whole of it in quotes"
+        sign = "a backtick" if found[1] == "`" else found[1]
+        message = f"a {'line' if in_list else 'text'} cannot begin with {sign}, which is YAML's own"
+        return _problem(source, Span(start, start + len(rest)), message, help)
+    return None
+
+
+def _as_colon(source: Source, text: str, at: int) -> Problem | None:
+    """A colon and a space, which make a key."""
+    if "mapping values are not allowed" not in text:
+        return None
+    line, _ = _line_at(source, at)
+    colon = Span(at, at + 1)
+    if found := re.match(r"\s*(doc|name)\s*:", line):
+        help = f"write `{found[1]}: |` and the text on the lines below, indented"
+        return _problem(source, colon, "a colon and a space make a key, and one stands inside this text", help)
+    help = "take the space after the colon away, or quote the line"
+    return _problem(source, colon, "a colon and a space make a key, here inside a line", help)
+
+
+def _as_comment(source: Source, text: str, at: int) -> Problem | None:
+    """A comment between the lines of one expression; a tab."""
+    if "'\\t'" in text:
+        return _problem(source, Span(at, at + 1), "a tab stands here", "write spaces: in YAML a tab begins nothing")
+    number, column = source.place(at)
+    previous = source.line(number - 1) if number > 1 else ""
+    found = re.search(r"\s#", previous)
+    if not found or "block end" not in text:
+        return None
+    begin = source.text.rfind(previous, 0, at - column + 1) + found.start() + 1
+    message = "a comment ends the line, so the next one cannot go on with it"
+    span = Span(begin, begin + len(previous.rstrip()) - found.start() - 1)
+    return _problem(source, span, message, "move the comment above the line")
+
+
+def _as_structure(source: Source, text: str, begun: int | None, at: int) -> Problem:
+    """A line that does not fit in with its neighbours."""
+    _, content = _line_at(source, at)
+    if "could not find expected ':'" in text:
+        if begun is not None:
+            content = Span(begun, max(begun + 1, _line_at(source, begun)[1].end))
+        help = "a line of a list begins with `- `; a key ends with a colon"
+        return _problem(source, content, "this is neither a line of a list nor a key", help)
+    if "block end" in text or "block collection" in text or "expected the node content" in text:
+        help = "indent the lines of one list alike, each with `- `"
+        return _problem(source, content, "this does not fit in with the lines around it", help)
+    return _problem(source, Span(at, min(at + 1, len(source.text))), f"this is not YAML: {text}", None)

@@ -1,0 +1,100 @@
+"""The benchmark as a reader sees it."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+
+import pytest
+from reports_of_runs import ROWS, report, row
+
+from fwdscope.commands.bench.speedup import compare
+from fwdscope.render.bench import distribution, draw, steps
+from fwdscope.report import Latency, Peaks
+
+
+def line_of(text: str, start: str) -> str:
+    return next(line for line in text.splitlines() if line.split()[:1] == [start])
+
+
+def test_the_whole_comes_first_with_what_it_computes() -> None:
+    text = draw(report([0.030, 0.032, 0.031, 0.033, 0.030]), 100)
+    # 8 items in 31 ms; 8 GFLOPs in 31 ms are 258 GFLOP/s, a quarter of a peak of 1 TFLOP/s.
+    latency = line_of(text, "latency")
+    assert "31.0 ms median" in latency
+    assert "IQR 2.00 ms (6.5 %)" in latency
+    assert "258 items/s" in latency
+    assert "258 GFLOP/s, 25.8 % of the peak of 1.00 TFLOP/s (measured)" in line_of(text, "arithmetic")
+    assert "30.0 ms in sum, 96.8 % of the whole" in line_of(text, "layers")
+
+
+def test_layers_are_listed_by_the_time_of_all_their_copies() -> None:
+    found = [(step.row.path, step.times, step.seconds) for step in steps(report([0.03]))]
+    assert found == [
+        ("body.0.fc", 2, 0.016), ("body.0.add", 2, 0.008), ("stem", 1, 0.004), ("head", 1, 0.002),
+    ]  # fmt: skip
+    assert sum(seconds for _, _, seconds in found) == pytest.approx(0.030)
+
+
+def test_of_layers_in_layers_the_outer_is_listed() -> None:
+    rows = (row("enc", 0.03), row("enc.linear1", 0.01, 2), row("last", 0.001))
+    assert [step.row.path for step in steps(report([0.03], rows))] == ["enc", "last"]
+
+
+def test_each_layer_stands_under_its_roof() -> None:
+    text = draw(report([0.031]), 140)
+    # 2 GFLOPs over 20 MB are 100 FLOPs a byte, beyond the ridge of 10: 2 ms at the peak, of 8.
+    assert line_of(text, "body.0.fc").split()[-5:] == ["G", "100.0", "compute", "25", "%"]
+    # 1,000 FLOPs over 20 MB: memory, 0.2 ms of 4.
+    assert line_of(text, "body.0.add").split()[-3:] == ["memory", "5", "%"]
+
+
+def test_only_the_slowest_are_shown_and_the_rest_is_summed() -> None:
+    text = draw(report([0.031]), 100, layers=2)
+    assert "stem" not in text
+    assert "2 more take 20.0 % together" in text
+    assert "more take" not in draw(report([0.031]), 100, layers=None)
+
+
+@pytest.mark.parametrize("width", [60, 80, 100, 140])
+def test_no_line_is_wider_than_the_terminal(width: int) -> None:
+    long = report([0.03 + 0.001 * i for i in range(20)], (*ROWS, row("a.very.long.path." * 6, 0.1)), ("a note " * 30,))
+    same = compare(Latency.of([1.0] * 20), Latency.of([0.5] * 20), differs=("one thing another " * 9,))
+    for line in draw(long, width, comparison=same, command="fwdscope bench x " * 9).splitlines():
+        assert len(line) <= width, line
+
+
+def test_a_forward_above_the_measured_peak_is_explained() -> None:
+    slow = report([0.031])
+    assert slow.run is not None
+    low = replace(slow, run=replace(slow.run, peaks=Peaks("Test CPU", "float32", 1e10, 1e11, None, "measured")))
+    text = " ".join(draw(low, 100).split())
+    assert "faster than a large product" in text
+    unknown = replace(slow, run=replace(slow.run, peaks=Peaks("Test CPU", "float8", None, None, None, "table")))
+    assert "the peak of Test CPU at float8 is not known" in " ".join(draw(unknown, 100).split())
+
+
+def test_a_comparison_says_whether_it_is_noise() -> None:
+    steady, half = Latency.of([1.0] * 20), Latency.of([0.5] * 20)
+    text = draw(report([0.5] * 20), 100, comparison=compare(steady, half))
+    assert "0.500 × the time (95 %: 0.500 to 0.500), 50.0 % faster, more than the noise" in " ".join(text.split())
+    text = draw(report([1.0] * 20), 100, comparison=compare(steady, steady))
+    assert "no more than the noise" in " ".join(text.split())
+
+
+def test_nothing_measured_is_said() -> None:
+    assert "nothing was measured" in draw(report([]), 80)
+
+
+def test_a_distribution_counts_what_lies_far_out() -> None:
+    columns, words = distribution(Latency.of([1.0] * 50 + [1.1] * 50 + [9.0]), 10)
+    assert len(columns) == 10
+    assert columns[0] != " "
+    assert words.endswith(", 1 beyond")
+    assert distribution(Latency.of([1.0, 1.0]), 10) == ("", "")
+
+
+def test_colours_change_no_letter() -> None:
+    plain = draw(report([0.03, 0.031]), 100)
+    coloured = re.sub(r"\x1b\[[0-9;]*m", "", draw(report([0.03, 0.031]), 100, color=True))
+    assert [line.rstrip() for line in coloured.splitlines()] == [line.rstrip() for line in plain.splitlines()]

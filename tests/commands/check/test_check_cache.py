@@ -1,0 +1,99 @@
+"""What an earlier run knows: used where nothing changed, and nowhere else."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from test_check import MLP, data, run, write
+
+from fwdscope.commands.check import cache
+
+
+def cached(*arguments: str) -> list[bool]:
+    return [spec["cached"] for spec in data(*arguments)["specs"]]
+
+
+def entries() -> list[Path]:
+    return sorted(cache.folder().glob("*"))
+
+
+def test_an_unchanged_file_is_known_and_says_the_same() -> None:
+    write("a.yaml", MLP.replace("75", "74"))
+    first, second = data("a.yaml"), data("a.yaml")
+    ((one,), (other,)) = first["specs"], second["specs"]
+    assert (one["cached"], other["cached"]) == (False, True)
+    assert {**one, "cached": None, "seconds": None} == {**other, "cached": None, "seconds": None}
+
+
+def test_there_is_one_entry_for_a_file_however_often_it_changes() -> None:
+    for params in range(70, 76):
+        write("a.yaml", MLP.replace("75", str(params)))
+        assert cached("a.yaml") == [False]
+    assert len(entries()) == 1
+
+
+@pytest.mark.parametrize("arguments", [("--dtype", "float64"), ("--limit", "items=2000000"), ("--no-cache",)])
+def test_another_way_of_checking_is_another_outcome(arguments: tuple[str, ...]) -> None:
+    write("a.yaml")
+    assert cached("a.yaml") == [False]
+    assert cached("a.yaml", *arguments) == [False]
+
+
+@pytest.mark.parametrize("what", ["torch", "fwdscope", "its files"])
+def test_another_version_is_another_outcome(what: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    write("a.yaml")
+    assert (cached("a.yaml"), cached("a.yaml")) == ([False], [True])
+    cache._versions.cache_clear()
+    if what == "torch":
+        monkeypatch.setattr("importlib.metadata.version", lambda name: "9.9")
+    elif what == "fwdscope":
+        monkeypatch.setattr("fwdscope.__version__", "9.9")
+    else:
+        monkeypatch.setattr(cache, "_stamp", lambda path: (0, 0))
+    assert cached("a.yaml") == [False]
+    cache._versions.cache_clear()
+
+
+def test_what_a_device_or_code_of_ones_own_decides_is_never_remembered() -> None:
+    write("timed.yaml", MLP + "  latency: <= 1000 s on cpu\n")
+    assert (cached("timed.yaml"), cached("timed.yaml")) == ([False], [False])
+    write("plain.yaml")
+    assert (cached("plain.yaml", "--allow-import"), cached("plain.yaml", "--allow-import")) == ([False], [False])
+    assert entries() == []
+
+
+@pytest.mark.parametrize("text", ["", "{}", "[]", "null", '{"key": 1}', "\x00"])
+def test_an_entry_that_is_none_is_written_anew(text: str) -> None:
+    write("a.yaml")
+    cached("a.yaml")
+    (entry,) = entries()
+    entry.write_text(text)
+    assert (cached("a.yaml"), cached("a.yaml")) == ([False], [True])
+
+
+def test_an_entry_with_parts_missing_is_written_anew() -> None:
+    write("a.yaml")
+    cached("a.yaml")
+    (entry,) = entries()
+    kept = json.loads(entry.read_text())
+    for key in ("points", "state", "problems"):
+        broken = {**kept, "outcome": {name: value for name, value in kept["outcome"].items() if name != key}}
+        entry.write_text(json.dumps(broken))
+        assert cached("a.yaml") == [False], key
+
+
+def test_a_folder_that_cannot_be_written_costs_time_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("file").write_text("")
+    monkeypatch.setenv("XDG_CACHE_HOME", "file")
+    write("a.yaml")
+    result = run("a.yaml")
+    assert (result.exit_code, result.stderr) == (0, "")
+
+
+def test_nothing_is_left_half_written() -> None:
+    write("a.yaml")
+    write("b.yaml", MLP.replace("ReLU", "Relux"))
+    run("a.yaml", "b.yaml")
+    assert [path.suffix for path in entries()] == [".json", ".json"]

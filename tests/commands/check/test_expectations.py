@@ -1,0 +1,171 @@
+"""``expect``: what holds is silent, what does not is named with what was expected and what came."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from fwdscope.commands.check.expectations import Latencies, Verdict, distance, verdicts
+from fwdscope.inspection import inspect_spec
+from fwdscope.language.check import check
+from fwdscope.language.parser import parse
+from fwdscope.language.problems import SpecError
+from fwdscope.language.source import Source
+from fwdscope.report import Shortfall
+from fwdscope.units import Figure
+
+SPEC = """\
+vars: {{B: 4, T: 6, d: 8}}
+inputs:
+  x: randn(B, T, d)
+layers:
+  - h = 3 * Linear(d)
+  - out, (hidden, cell) = LSTM(5, batch_first=True)
+  - (out, hidden + cell)
+expect:
+{expect}
+"""
+
+
+def shortfalls(*expect: str) -> tuple[Shortfall, ...]:
+    text = SPEC.format(expect="\n".join(f"  {line}" for line in expect))
+    return inspect_spec(check(parse(Source("e.yaml", text)))).shortfalls
+
+
+# 3 · (8 · 8 + 8) + LSTM: 4 · 5 · (8 + 5) + 2 · 4 · 5
+PARAMS = 3 * 72 + 260 + 40
+
+
+@pytest.mark.parametrize(
+    "expect",
+    [
+        f"params: {PARAMS}",
+        f"params: {PARAMS:_}",
+        "params: 516 +- 0",
+        "params: 0.5K",
+        "params: <= 600",
+        "params: '>= 500'",
+        "params: 500 +- 5%",
+        "trainable_params: 516",
+        "buffers: 0",
+        "param_bytes: <= 3 KiB",
+        "output: ((B, T, 5), (1, B, 5))",
+        "output: ((B, T, 5), _)",
+        "output: (_, _)",
+        "output: (B, T, 5)",
+        "output: (B, _, 5)",
+        "layers: {h.0: {params: 72, output: '(B, T, d)'}}",
+        "layers: {h.2: {params: 72}, h: {params: 216}}",
+    ],
+)
+def test_what_holds_is_silent(expect: str) -> None:
+    assert shortfalls(expect) == ()
+
+
+@pytest.mark.parametrize(
+    ("expect", "what", "got"),
+    [
+        ("params: 515", "params", "516"),
+        ("params: 0.6K", "params", "516"),
+        ("params: < 516", "params", "516"),
+        ("param_bytes: <= 2 KiB", "param_bytes", "2,064"),
+        ("output: ((B, T, 5), (1, B, 6))", "output", "((4, 6, 5), (1, 4, 5))"),
+        ("output: (B, T)", "output", "((4, 6, 5), (1, 4, 5))"),
+        ("layers: {h.2: {params: 73}}", "h.2 params", "72"),
+        ("layers: {h.1: {output: '(B, T)'}}", "h.1 output", "(4, 6, 8)"),
+    ],
+)
+def test_what_does_not_hold_is_named_with_what_came(expect: str, what: str, got: str) -> None:
+    (found,) = shortfalls(expect)
+    assert (found.what, found.got, found.line) == (what, got, 9)
+
+
+def test_all_totals_may_be_named() -> None:
+    expect = ("input_bytes: 768", "active_params: 516", "peak_activations: <= 10 KiB", "buffer_bytes: 0")
+    assert shortfalls(*expect) == ()  # 4 · 6 · 8 · 4 bytes
+    assert [one.what for one in shortfalls("input_bytes: 767", "active_params: 515")] == [
+        "input_bytes",
+        "active_params",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("expect", "message"),
+    [
+        ("params: <= 3 MiB", "params is a count, found a number of bytes: <= 3 MiB"),
+        ("latency: <= 40 on cpu", "latency is a time, found a number without a unit: <= 40"),
+        ("peak_memory: 40 ms", "peak_memory is bytes, found a time: 40 ms"),
+        ("layers: {h.0: {peak_memory: 40}}", "peak_memory is the whole network's, not a layer's"),
+    ],
+)
+def test_a_figure_of_another_kind_is_refused(expect: str, message: str) -> None:
+    with pytest.raises(SpecError) as error:
+        shortfalls(expect)
+    assert [problem.message for problem in error.value.problems] == [message]
+
+
+@pytest.mark.parametrize(
+    ("figure", "value", "words"),
+    [
+        ("100", 101, "1 (1.0 %) too many"),
+        ("25_557_032", 25_557_031, "1 too few"),
+        ("<= 5", 7, "2 (40.0 %) too many"),
+        (">= 5", 3, "2 (40.0 %) too few"),
+        ("< 5", 5, "1 (20.0 %) too many"),
+        ("4.09G", 4_200_000_000, "105,000,000 (2.6 %) too many"),  # it holds up to 4.095 G
+        ("100 +- 5%", 110, "5 (4.8 %) too many"),
+        ("<= 2 KiB", 2050, "2 bytes (0.1 %) too much"),
+        ("<= 40 ms", 0.05, "10 ms (25.0 %) too much"),
+        ("0", 3, "3 too many"),
+    ],
+)
+def test_how_far_a_value_lies_outside(figure: str, value: float, words: str) -> None:
+    assert distance(Figure.parse(figure), value) == words
+
+
+def latency_verdicts(measured: Latencies) -> tuple[Verdict, ...]:
+    text = SPEC.format(expect="  latency: <= 40 ms on cuda\n  layers: {h.1: {latency: <= 1 ms on cuda}}")
+    checked = check(parse(Source("e.yaml", text)))
+    report = inspect_spec(checked)
+    if measured.whole is not None:
+        rows = tuple(dataclasses.replace(row, latency=0.002) for row in report.layers)
+        measured = dataclasses.replace(measured, rows=rows)
+    return verdicts(checked, report, latencies={"cuda": measured})
+
+
+def test_latencies_are_held_where_they_were_measured() -> None:
+    whole, layer = latency_verdicts(Latencies(0.0301))
+    assert (whole.state, whole.got) == ("held", "30.1 ms")
+    # h.1 goes by the row of the three copies.
+    assert (layer.what, layer.state, layer.got, layer.by) == ("h.1 latency", "short", "2 ms", "1 ms (100 %) too much")
+
+
+def test_latencies_are_skipped_without_their_device_and_short_where_nothing_runs_on_it() -> None:
+    missing = latency_verdicts(Latencies(missing="there is no cuda here"))
+    assert {(one.state, one.reason) for one in missing} == {("skipped", "there is no cuda here")}
+    failed = latency_verdicts(Latencies(failed="it needs 80 GiB"))
+    assert {(one.state, one.got) for one in failed} == {("short", "nothing: it needs 80 GiB")}
+
+
+def test_costs_are_held() -> None:
+    # 3 · 24 · 8 · 8 + LSTM: 24 steps · 4 · 5 · (8 + 5)
+    assert shortfalls("macs: 10_848", "layers: {h.1: {macs: 1536}}") == ()
+    (found,) = shortfalls("macs: <= 10K")
+    assert (found.what, found.got) == ("macs", "10,848")
+
+
+def test_figures_not_measured_are_neither_held_nor_broken() -> None:
+    assert shortfalls("latency: <= 1 ms on cpu") == ()
+
+
+def test_a_layer_that_a_replaced_var_took_away_falls_short() -> None:
+    text = SPEC.format(expect="  layers: {h.2: {params: 72}}").replace("3 * Linear", "n * Linear")
+    text = text.replace("{B: 4,", "{n: 3, B: 4,")
+    checked = check(parse(Source("e.yaml", text), {"n": "2"}))
+    (found,) = inspect_spec(checked).shortfalls
+    assert (found.what, found.got) == ("h.2 params", "no layer h.2")
+
+
+def test_several_fall_short_in_the_files_order() -> None:
+    assert [s.what for s in shortfalls("params: 1", "output: (B,)", "buffers: 2")] == ["params", "output", "buffers"]

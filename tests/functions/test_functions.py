@@ -1,0 +1,390 @@
+"""Every listed function and method: found in torch, signed as torch signs it, and giving what its entry says."""
+
+import ast
+import importlib
+import inspect
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from functools import cache
+from typing import Any
+
+import pytest
+import torch
+from function_examples import FUNCTION_EXAMPLES, METHOD_EXAMPLES
+
+from fwdscope.functions import functions, refusals
+from fwdscope.functions.functions import CONSTANTS, DTYPES, FUNCTIONS
+from fwdscope.functions.methods import ATTRIBUTES, METHODS
+from fwdscope.functions.resolution import dtype_of, implementation, method
+from fwdscope.functions.signature import Signature
+from fwdscope.functions.vocabulary import Function, table
+
+Given = tuple[str, object]
+REQUIRED = object()
+
+
+# --- examples --------------------------------------------------------------------------------------------------------
+
+
+@cache
+def values(device: str) -> dict[str, Any]:
+    """The names that an example may use, with tensors on a device."""
+    torch.manual_seed(0)
+    shapes = {
+        "x": (2, 3, 4), "m": (4, 4), "a": (3, 4), "b": (4, 5), "v": (4,), "w": (4,), "bat": (2, 4, 5), "seq": (1, 4, 8),
+        "img": (1, 4, 8, 8), "vol": (1, 4, 8, 8, 8), "q": (1, 2, 3, 4),
+    }  # fmt: skip
+    tensors = {name: torch.rand(shape) * 0.8 + 0.1 for name, shape in shapes.items()}
+    tensors["ids"] = torch.tensor([[0, 2, 3], [1, 1, 0]])
+    tensors["at"] = torch.randint(0, 3, (2, 3, 4))
+    tensors["k"] = torch.randint(0, 3, (2, 3, 4))
+    tensors["mask"] = tensors["x"] > 0.5
+    tensors["z"] = torch.complex(tensors["x"], tensors["x"])
+    listed = {name: call(FUNCTIONS[name], device) for name in ("rand", "causal_mask")}
+    names = {name: dtype_of(name) for name in DTYPES}
+    return {name: tensor.to(device) for name, tensor in tensors.items()} | listed | names | CONSTANTS
+
+
+def call(function: Function, device: str) -> Callable[..., Any]:
+    """A listed function as an evaluator calls it: with the device where it makes a tensor."""
+    found = implementation(function)
+    return (lambda *args, **kwargs: found(*args, device=device, **kwargs)) if function.makes else found
+
+
+class Example:
+    """One call, taken apart: which entry, of what, and with which arguments."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        node = ast.parse(text, mode="eval").body
+        assert isinstance(node, ast.Call), text
+        self._args, self._kwargs = node.args, node.keywords
+        self._receiver = node.func.value if isinstance(node.func, ast.Attribute) else None
+        self.name = node.func.attr if isinstance(node.func, ast.Attribute) else ast.unparse(node.func)
+        self.entry = (FUNCTIONS if self._receiver is None else METHODS)[self.name]
+        self.fit = self.entry.fit(len(node.args), self.keywords)
+
+    @property
+    def names(self) -> set[str]:
+        """The parameters that are given, by position or by name."""
+        by_position = self.fit.signature.by_position[: len(self._args)]
+        return {p.name for p in by_position} | {"dim" if k == "axis" else k for k in self.keywords}
+
+    @property
+    def keywords(self) -> tuple[str, ...]:
+        return tuple(str(k.arg) for k in self._kwargs)
+
+    def arguments(self, device: str) -> tuple[list[Any], dict[str, Any]]:
+        names = values(device)
+
+        def value(node: ast.expr) -> Any:
+            return eval(compile(ast.Expression(node), self.text, "eval"), {"__builtins__": {}}, names)
+
+        receiver = [] if self._receiver is None else [value(self._receiver)]
+        return [*receiver, *map(value, self._args)], {str(k.arg): value(k.value) for k in self._kwargs}
+
+    def run(self, device: str, by_name: bool = False, axis: bool = False) -> Any:
+        """The result, of positional arguments given by their names instead if so wanted, and of ``dim`` as ``axis``."""
+        args, kwargs = self.arguments(device)
+        found = call(self.entry, device) if self._receiver is None else method(self.entry)
+        torch.manual_seed(0)
+        if not by_name:
+            return found(*args, **kwargs)
+        receiver = [] if self._receiver is None else [args.pop(0)]
+        given = {p.name: value for p, value in zip(self.fit.signature.by_position, args, strict=False)}
+        return found(*receiver, **{"axis" if axis and n == "dim" else n: v for n, v in (given | kwargs).items()})
+
+    def __repr__(self) -> str:
+        return self.text
+
+
+def examples() -> Iterator[Example]:
+    written = [Example(text) for text in (FUNCTION_EXAMPLES + METHOD_EXAMPLES).splitlines() if text]
+    yield from written
+    called = {(example.entry.target == "torch.Tensor", example.name) for example in written}
+    for function in FUNCTIONS.values():
+        if (False, function.name) not in called:
+            yield Example(f"{function.name}(x)")
+        if function.numbers == f"math.{function.name}":
+            arity = function.overloads[0].parameters
+            number = "0.5" if function.name == "atanh" else "1"
+            yield Example(f"{function.name}({', '.join(number for _ in arity)})")
+    for function in METHODS.values():
+        if (True, function.name) not in called:
+            yield Example(f"x.{function.name}()")
+
+
+EXAMPLES = list(examples())
+each_example = pytest.mark.parametrize("example", EXAMPLES, ids=repr)
+each_entry = pytest.mark.parametrize(
+    "entry", [*FUNCTIONS.values(), *METHODS.values()], ids=lambda entry: f"{entry.target}.{entry.name}"
+)
+
+
+def leaves(result: Any) -> list[Any]:
+    return [leaf for item in result for leaf in leaves(item)] if isinstance(result, tuple | list | range) else [result]
+
+
+def look(result: Any) -> list[Any]:
+    """What is the same on every device: shapes and dtypes, and plain values."""
+    return [(tuple(i.shape), i.dtype) if isinstance(i, torch.Tensor) else i for i in leaves(result)]
+
+
+@each_example
+def test_an_example_fits_its_signature(example: Example) -> None:
+    assert list(example.fit.mismatches) == []
+
+
+# The CPU kernels return a dummy where meta is asked for the real one, or the reverse; the values are never read.
+@each_example
+def test_an_example_gives_the_same_shapes_and_dtypes_on_meta(example: Example) -> None:
+    on_meta = example.run("meta")
+    assert look(example.run("cpu")) == look(on_meta)
+    assert all(leaf.is_meta for leaf in leaves(on_meta) if isinstance(leaf, torch.Tensor))
+
+
+@each_example
+def test_an_example_gives_what_its_entry_says(example: Example) -> None:
+    result = example.run("cpu")
+    args, kwargs = example.arguments("cpu")
+    tensors = [isinstance(leaf, torch.Tensor) for leaf in leaves(result)]
+    given = any(isinstance(leaf, torch.Tensor) for leaf in leaves([*args, *kwargs.values()]))
+    expected = {"tensor": True, "number": False, "like": given, "other": any(tensors)}[example.entry.gives]
+    assert tensors
+    assert all(found is expected for found in tensors) or example.entry.gives == "other"
+
+
+def has_names(example: Example) -> bool:
+    """Whether its arguments may be given by name: not Python's, of numbers or of a list, nor variadic ones."""
+    kinds = {p.kind for p in example.fit.signature.parameters}
+    args, _ = example.arguments("cpu")
+    python = example.entry.numbers is not None and not isinstance(args[0], torch.Tensor)
+    return not python and not kinds & {"variadic", "positional-only"}
+
+
+NAMED = [example for example in EXAMPLES if has_names(example)]
+
+
+@pytest.mark.parametrize("example", NAMED, ids=repr)
+def test_every_argument_may_be_given_by_the_name_that_the_signature_shows(example: Example) -> None:
+    assert look(example.run("cpu", by_name=True)) == look(example.run("cpu"))
+
+
+@pytest.mark.parametrize("example", [e for e in NAMED if "dim" in e.names], ids=repr)
+def test_axis_is_taken_wherever_dim_is(example: Example) -> None:
+    assert look(example.run("cpu", by_name=True, axis=True)) == look(example.run("cpu"))
+
+
+@each_entry
+def test_every_overload_has_an_example(entry: Function) -> None:
+    fitted = {str(example.fit.signature) for example in EXAMPLES if example.entry == entry}
+    # A call of two arguments fits max(input, dim) and max(number, *numbers) alike; the first is what the text shows.
+    assert fitted >= {s for s in map(str, entry.overloads) if not s.startswith("(number, /, *")}
+
+
+def draws(example: Example) -> bool:
+    example.run("cpu")  # which seeds with 0 before the call
+    return not torch.equal(torch.get_rng_state(), torch.manual_seed(0).get_state())
+
+
+@each_example
+def test_what_draws_at_random_says_so(example: Example) -> None:
+    assert draws(example) == example.entry.random
+
+
+# --- signatures against torch's --------------------------------------------------------------------------------------
+
+
+# What torch dispatches, under a name that has a signature.
+DISPATCHED = {f"max_pool{d}d": f"_max_pool{d}d" for d in (1, 2, 3)}
+DISPATCHED |= {f"adaptive_max_pool{d}d": f"adaptive_max_pool{d}d_with_indices" for d in (1, 2, 3)}
+# Parsed by hand in torch, without schema or signature; the calls by name above hold these.
+UNREADABLE = {"tensor", "logsigmoid", "ndimension", "nelement", "new_zeros", "new_ones", "to", "einsum"}
+UNREADABLE |= {"float", "double", "half", "bfloat16", "long", "int", "bool"}
+# Where ours differs, and why.
+STRICTER = {
+    ("softmax", "dim"), ("softmin", "dim"), ("log_softmax", "dim"),  # torch guesses one, and warns
+    ("one_hot", "num_classes"),  # counted from the data otherwise
+    ("grid_sample", "align_corners"), ("affine_grid", "align_corners"),  # torch warns that the default changed
+    ("meshgrid", "indexing"), ("cross", "dim"),  # torch warns that the default will change
+}  # fmt: skip
+# A default that torch writes as None and documents as this.
+DOCUMENTED = {("std", "correction"), ("var", "correction"), ("std_mean", "correction"), ("var_mean", "correction")}
+# The number by which a schema means torch.int64 (c10/core/ScalarType.h).
+SCHEMA_INT64 = 4
+
+
+def torch_signatures(entry: Function) -> Iterator[list[tuple[str, str, object]]]:
+    """(name, kind, default) of every parameter, for each of torch's own overloads."""
+    owner = torch.Tensor if entry.target == "torch.Tensor" else importlib.import_module(entry.target)
+    found = getattr(owner, DISPATCHED.get(entry.name, entry.name), None) or getattr(owner, entry.name)
+    try:
+        parameters = list(inspect.signature(found).parameters.values())
+    except ValueError:
+        prefix = "fft_" if entry.target == "torch.fft" else ""
+        for schema in torch._C._jit_get_schemas_for_operator(f"aten::{prefix}{entry.name}"):
+            yield [
+                ("input" if a.name == "self" else a.name, "keyword" if a.kwarg_only else "positional",
+                 a.default_value if a.has_default_value() else REQUIRED)
+                for a in schema.arguments
+            ]  # fmt: skip
+        return
+    yield [
+        ("input" if p.name == "self" else p.name,
+         {p.KEYWORD_ONLY: "keyword", p.VAR_POSITIONAL: "variadic"}.get(p.kind, "positional"),
+         REQUIRED if p.default is p.empty else p.default)
+        for p in parameters
+    ]  # fmt: skip
+
+
+def same_default(ours: str | None, torchs: object) -> bool:
+    if ours is None or torchs is REQUIRED:
+        return ours is None and torchs is REQUIRED
+    if ours == "int64":
+        return torchs == SCHEMA_INT64
+    value = ast.literal_eval(ours)
+    if isinstance(torchs, list | tuple) and not isinstance(value, tuple):
+        # One number for all dimensions; an empty list is what the binding makes of None.
+        return set(torchs) == {value} if torchs else value is None
+    if isinstance(torchs, list):
+        torchs = tuple(torchs)
+    return value == torchs and isinstance(value, bool) == isinstance(torchs, bool)
+
+
+def disagreement(entry: Function, ours: Signature, torchs: list[tuple[str, str, object]]) -> str | None:
+    """Why a signature of ours is not a part of one of torch's; None where it is."""
+    by_name = {name: (kind, default) for name, kind, default in torchs}
+    receiver = ["input"] if entry.target == "torch.Tensor" else []
+    in_order = [name for name, kind, _ in torchs if kind == "positional" and name not in receiver]
+    positional = [p.name for p in ours.by_position]
+    variadic = ours.variadic
+    if variadic is None and in_order[: len(positional)] != positional:
+        return f"by position {positional}, torch {in_order}"
+    for parameter in ours.parameters:
+        if parameter is variadic:
+            continue
+        if parameter.name not in by_name:
+            return f"torch has no {parameter.name}"
+        if (entry.name, parameter.name) in STRICTER | DOCUMENTED:
+            continue
+        if not same_default(parameter.default, by_name[parameter.name][1]):
+            return f"{parameter.name}: {parameter.default} here, {by_name[parameter.name][1]} in torch"
+    names = {*receiver, *(p.name for p in ours.parameters)}
+    left_out = [
+        name for name, kind, default in torchs if default is REQUIRED and kind != "variadic" and name not in names
+    ]
+    return f"torch demands {left_out}" if left_out and variadic is None else None
+
+
+READABLE = [
+    entry
+    for entry in [*FUNCTIONS.values(), *METHODS.values()]
+    if entry.target not in ("own", "python") and entry.name not in UNREADABLE
+]
+
+
+@pytest.mark.parametrize("entry", READABLE, ids=lambda entry: f"{entry.target}.{entry.name}")
+def test_a_signature_agrees_with_torch(entry: Function) -> None:
+    candidates = list(torch_signatures(entry))
+    assert candidates
+    for text, ours in zip(entry.signatures, entry.overloads, strict=True):
+        if "number" in text:
+            continue  # Python's own overload
+        reasons = [disagreement(entry, ours, one) for one in candidates]
+        assert None in reasons, f"{entry.name}{text}: {reasons}"
+
+
+def test_the_comparison_with_torch_can_fail() -> None:
+    softmax = [("input", "positional", REQUIRED), ("dim", "positional", REQUIRED), ("dtype", "keyword", None)]
+    entry = Function("f", (), "torch", "", "")
+    wrong = ["(dim, input)", "(input, dim=0)", "(input, dim, *, dtype=0)", "(input)", "(input, dim, *, axis=None)"]
+    assert all(disagreement(entry, Signature.parse(text), softmax) for text in wrong)
+    assert disagreement(entry, Signature.parse("(input, dim, *, dtype=None)"), softmax) is None
+
+
+# --- the lists themselves --------------------------------------------------------------------------------------------
+
+
+DANGEROUS = """
+    save load compile hub jit export eval exec open import __import__ getattr setattr globals input print from_file
+    nonzero unique masked_select bincount item tolist data backward detach manual_seed set_default_dtype no_grad empty
+"""
+
+
+@pytest.mark.parametrize("name", DANGEROUS.split())
+def test_what_leaves_the_graph_or_touches_files_is_on_no_list(name: str) -> None:
+    assert name not in FUNCTIONS
+    assert name not in METHODS
+    assert name not in ATTRIBUTES
+
+
+def test_no_name_is_listed_and_refused() -> None:
+    assert not FUNCTIONS.keys() & refusals.EXCLUDED.keys()
+    assert not METHODS.keys() & refusals.EXCLUDED_METHODS.keys()
+    assert not ATTRIBUTES.keys() & refusals.EXCLUDED_ATTRIBUTES.keys()
+    assert set(refusals.OTHER_WORDS.values()) <= FUNCTIONS.keys() | METHODS.keys()
+    assert not refusals.OTHER_WORDS.keys() & (FUNCTIONS.keys() | METHODS.keys())
+    keywords = {name for entry in [*FUNCTIONS.values(), *METHODS.values()] for name in entry.keywords}
+    assert set(refusals.OTHER_KEYWORDS.values()) <= keywords
+
+
+@pytest.mark.parametrize(
+    "entry", [*FUNCTIONS.values(), *METHODS.values()], ids=lambda entry: f"{entry.target}.{entry.name}"
+)
+def test_nothing_listed_acts_in_place_follows_the_mode_or_takes_a_device(entry: Function) -> None:
+    assert not entry.name.endswith("_")
+    assert not {"inplace", "out", "training", "device", "generator", "requires_grad", "dropout_p"} & set(entry.keywords)
+
+
+def test_every_entry_says_what_it_computes_in_a_line() -> None:
+    for entry in [*FUNCTIONS.values(), *METHODS.values(), *ATTRIBUTES.values()]:
+        assert 2 <= len(entry.doc) <= 120, entry.name
+        assert not entry.doc.endswith(".")
+
+
+def test_no_function_stands_on_the_list_twice() -> None:
+    assert len(functions._TABLES) == len(FUNCTIONS)
+
+
+def test_in_place_names_are_refused_with_the_way_to_write_them() -> None:
+    assert "x = x.add(…)" in str(refusals.method_refusal("add_"))
+    assert "zeros_like(x)" in str(refusals.method_refusal("zero_"))
+    assert "relu(…)" in str(refusals.function_refusal("relu_"))
+    assert "layer Dropout(p)" in str(refusals.function_refusal("dropout"))
+    assert "x.shape[0]" in str(refusals.method_refusal("item"))
+    assert refusals.function_refusal("softmx") is None
+    assert refusals.method_refusal("__class__") is None
+
+
+def test_a_row_that_is_none_is_a_fault_of_the_table() -> None:
+    with pytest.raises(ValueError, match="not a row of a table"):
+        list(table("", "torch", "relu input  # no parentheses"))
+
+
+LISTS = ("functions", "methods", "refusals", "resolution", "own_functions", "python_functions")
+
+
+def imports_torch(statement: str) -> bool:
+    program = f"import sys; {statement}; print('torch' in sys.modules)"
+    return (
+        subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout == "True\n"
+    )
+
+
+def test_reading_the_lists_and_computing_with_numbers_imports_no_torch() -> None:
+    modules = "; ".join(f"from fwdscope.functions import {name}" for name in LISTS)
+    assert not imports_torch(
+        f"{modules}; from fwdscope.functions.functions import FUNCTIONS; "
+        "from fwdscope.functions.methods import METHODS; "
+        "[e.overloads for e in [*FUNCTIONS.values(), *METHODS.values()]]; "
+        "call = lambda name, *args: resolution.implementation(FUNCTIONS[name])(*args); "
+        "call('sqrt', 4); call('max', 1, 2); call('sum', [1, 2]); call('range', 3)"
+    )
+
+
+def test_the_test_of_the_import_can_fail() -> None:
+    assert imports_torch(
+        "from fwdscope.functions.resolution import implementation; from fwdscope.functions.functions import FUNCTIONS; "
+        "implementation(FUNCTIONS['zeros'])(2)"
+    )

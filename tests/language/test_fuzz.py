@@ -1,0 +1,401 @@
+"""Whatever the bytes: a checked spec, or problems with places inside the file, and soon."""
+
+from __future__ import annotations
+
+import re
+import time
+from pathlib import Path
+from unittest import mock
+
+import pytest
+import yaml
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from fwdscope.language.check import check
+from fwdscope.language.composer import compose
+from fwdscope.language.parser import parse
+from fwdscope.language.problems import Source, SpecError
+from fwdscope.language.source import Listing, Mapping, Node, Scalar, decode
+from fwdscope.limits import LIMITS
+
+OK = [path.read_text(encoding="utf-8") for path in sorted((Path(__file__).parent / "ok").glob("*.yaml"))]
+ERR = [path.read_bytes() for path in sorted((Path(__file__).parent / "err").glob("*.yaml"))]
+QUICK = settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+
+# Pieces that specs are made of, and what trips readers of YAML and Python. One a line, `⏎` for a line break.
+FRAGMENTS = [
+    piece.replace("⏎", "\n").replace("⇥", "\t").replace("␣", " ")
+    for piece in r"""
+inputs:⏎
+layers:⏎
+graph:⏎
+vars:⏎
+blocks:⏎
+defaults:⏎
+init:⏎
+expect:⏎
+name:␣
+doc:␣
+⏎inputs:⏎  x: randn(2, 8)⏎layers:⏎  -␣
+⏎␣␣-␣
+⏎␣␣␣␣-␣
+⏎␣␣␣␣
+⏎
+-␣
+for:␣
+do:
+if:␣
+then:
+else:
+while:␣
+limit:␣
+x
+prev
+_
+d
+B
+␣=␣
+Block
+Block(d):
+Block(d)(x, y):
+Linear(8)
+Linear
+Conv2d(3, 64, 7)
+ReLU
+relu(x)
+x + y
+x @ w
+␣-> (B, 8)
+->
+=>
+(
+)
+[
+]
+{
+}
+'
+"
+#
+␣#␣
+|
+:
+:␣
+,
+*
+&a
+*a
+!tag
+%
+@
+`
+?
+?␣
+>
+\
+⇥
+é
+漢
+😀
+−
+’
+0
+010
+1e-5
+yes
+no
+null
+True
+None
+lambda a: a
+a := b
+f'{x}'
+**
+//
+^
+;
+=
+==
++=
+...
+x[:, 1: 3]
+x[0]
+x.shape
+x.add_(1)
+nn.Linear(8)
+self.fc
+in
+not
+and
+is
+import os
+__import__('os')
+x.__class__
+(((((
+-----
+for t in range(3)
+[t for t in x]
+3 * Block
+6 * Linear(8)(x)
+Sequential(ReLU, GELU)
+Parameter(ones(8))
+2 ** 99
+9 ** 9 ** 9
+""".strip("\n").split("\n")
+] + ["\r\n", "\r", "\u2028", "\x85", "\ufeff", "\u00a0", "\x00"]
+
+
+def seconds(data: bytes) -> tuple[float, SpecError | None]:
+    """The time that reading bytes as a spec takes, and what it refuses."""
+    begun = time.process_time()
+    try:
+        check(parse(decode(data, "fuzz.yaml")))
+    except SpecError as error:
+        return time.process_time() - begun, error
+    return time.process_time() - begun, None
+
+
+def read(data: bytes) -> None:
+    """Read bytes as a spec; hold what comes to the contract."""
+    took, error = seconds(data)
+    # A collection of garbage may fall into one reading, not into each of three.
+    assert took < 1 or min(seconds(data)[0] for _ in range(2)) < 1
+    if error is None:
+        return
+    problems, drawn = error.problems, str(error)
+    assert problems
+    text = data.decode("utf-8-sig", errors="replace")
+    for problem in problems:
+        for span in (problem.span, *(cause.span for cause in problem.causes if cause.span)):
+            assert 0 <= span.start <= span.end <= len(text)
+        assert problem.message
+        assert "\n" not in problem.message
+        assert f":{problem.line}:" in drawn
+
+
+@QUICK
+@given(st.binary(max_size=300))
+@example(b"")
+@example(b"\xef\xbb\xbf")
+@example(b"\xff\xfe")
+@example(b"\x00")
+@example(b"layers: \xc3")
+def test_any_bytes(data: bytes) -> None:
+    read(data)
+
+
+@QUICK
+@given(st.text(max_size=200))
+@example("inputs: {x: &a *a}\nlayers: *a")
+@example("? [a]\n: b")
+@example("- " * 200)
+@example("[" * 200)
+@example("a: " * 70)
+@example("--- a\n--- b")
+@example("%YAML 1.1\n---\na: b")
+def test_any_text(text: str) -> None:
+    read(text.encode("utf-8", errors="surrogatepass"))
+
+
+@QUICK
+@given(st.lists(st.sampled_from(FRAGMENTS), max_size=40).map("".join))
+def test_pieces_of_specs(text: str) -> None:
+    read(text.encode())
+
+
+@QUICK
+@given(st.lists(st.sampled_from([f for f in FRAGMENTS if "\n" not in f and "\r" not in f]), max_size=12).map("".join))
+def test_one_line_of_anything(line: str) -> None:
+    read(f"vars: {{d: 8, B: 2}}\ninputs:\n  x: randn(B, d)\n  y: randn(B, d)\nlayers:\n  - {line}\n".encode())
+
+
+@QUICK
+@given(st.data())
+def test_specs_with_something_changed(data: st.DataObject) -> None:
+    read(changed(data).encode())
+
+
+def changed(data: st.DataObject) -> str:
+    """A right spec with some of it replaced."""
+    text = data.draw(st.sampled_from(OK))
+    for _ in range(data.draw(st.integers(1, 3))):
+        start = data.draw(st.integers(0, len(text)))
+        stop = min(len(text), start + data.draw(st.integers(0, 12)))
+        text = text[:start] + data.draw(st.sampled_from(FRAGMENTS)) + text[stop:]
+    return text
+
+
+@QUICK
+@given(st.data())
+def test_both_yaml_parsers_read_the_same(data: st.DataObject) -> None:
+    pieces = st.lists(st.sampled_from(FRAGMENTS), max_size=12).map("".join)
+    read_the_same(data.draw(pieces) if data.draw(st.booleans()) else changed(data))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *OK,
+        "a: {x: }",
+        "a: |#\n  b",
+        "a: >-#\n  b",
+        "a: | # b\n  c",
+        "a: {b? : c}",
+        "? a\n: b",
+        "a: {? b}",
+        "a:\tb",
+        "-\ta",
+        "%YAML 1.1\n---\na: b",
+        "a: b\n...\nc: d",
+        "\ufeffa: b",
+        "a: 'b\x85c'",
+        "a: b\u2028  c",
+        "a: \x07",
+        "a: é\nb: 😀",
+        "a: b\r\nc: d\r\n",
+        "",
+        "# a",
+    ],
+)
+def test_both_yaml_parsers_read_the_same_of(text: str) -> None:
+    read_the_same(text)
+
+
+def read_the_same(text: str) -> None:
+    source = Source("both.yaml", text)
+    quick = compose(source)
+    with mock.patch.object(yaml, "__with_libyaml__", False):
+        assert compose(source) == quick
+
+
+@QUICK
+@given(st.data())
+def test_wrong_specs_with_something_changed(data: st.DataObject) -> None:
+    raw = bytearray(data.draw(st.sampled_from(ERR)))
+    for _ in range(data.draw(st.integers(1, 4))):
+        at = data.draw(st.integers(0, len(raw)))
+        raw[at : at + data.draw(st.integers(0, 3))] = data.draw(st.binary(max_size=3))
+    read(bytes(raw))
+
+
+# --- limits: refused before they cost ------------------------------------------------------------------------------
+
+HEAD = "inputs:\n  x: randn(2, 8)\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (HEAD + "layers:\n" + "  - ReLU\n" * 60_000, "more than 50,000 nodes"),
+        ("a:\n" + "".join("  " * i + "- a:\n" for i in range(1, 80)), "nested deeper than 64"),
+        (HEAD + f"layers:\n  - {'-' * 1500}x\n", "nested deeper than 64"),
+        (HEAD + f"layers:\n  - {'(' * 900}x{')' * 900}\n", "nested deeper than 64"),
+        (HEAD + f"layers:\n  - {'(' * 900}x{')' * 900} = ReLU\n", "nested deeper than 64"),
+        (HEAD + f"layers:\n  - {'x + ' * 600}x\n", "2,401 characters"),
+        (HEAD + f"layers:\n  - {'a, ' * 1000}b = x\n", "characters"),
+        (HEAD + "layers:\n  - x + 2 ** 10 ** 9\n", "exponent"),
+        (HEAD + "layers:\n  - x + 9 ** 9 ** 9 ** 9\n", "exponent"),
+        (HEAD + "layers:\n  - x + len([0] * 10 ** 12)\n", "1,000,000"),
+        (HEAD + "layers:\n  - 10000000 * ReLU\n", "a stack of 10,000,000 copies"),
+        ("vars:\n  n: range(10 ** 12)\n" + HEAD + "layers:\n  - ReLU\n", "1_000_000"),
+        ("vars:\n  n: (0,) * 999999\n  m: n * 999999\n" + HEAD + "layers:\n  - ReLU\n", "1,000,000"),
+        ("vars:\n  n: sum(range(1000000)) ** 64 ** 64\n" + HEAD + "layers:\n  - ReLU\n", "2**63"),
+    ],
+    ids=lambda value: re.sub(r"\s+", " ", value)[:30],
+)
+def test_what_is_too_large_is_refused_soon(text: str, message: str) -> None:
+    begun = time.process_time()
+    with pytest.raises(SpecError) as error:
+        check(parse(Source("large.yaml", text)))
+    assert message in str(error.value)
+    # Of 50,000 nodes nearly all of the time is the YAML parser's.
+    assert time.process_time() - begun < (20 if "nodes" in message else 1)
+
+
+def test_a_file_too_large_is_refused() -> None:
+    with pytest.raises(SpecError, match="larger than 1,048,576 bytes"):
+        decode(b"#" * (LIMITS["bytes"] + 1), "large.yaml")
+    assert decode(b"#" * LIMITS["bytes"], "large.yaml").text
+
+
+def test_bytes_that_are_no_text_are_placed() -> None:
+    with pytest.raises(SpecError) as error:
+        decode("layers:\n  - größe".encode("latin-1"), "latin.yaml")
+    assert str(error.value).startswith("latin.yaml:2:7: error: byte 0xf6 is not UTF-8")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "vars:\n" + "".join(f"  a{i}: a{i + 1}\n" for i in range(4000)) + "  a4000: 1\n" + HEAD + "layers:\n  - ReLU\n",
+        HEAD + "graph:\n" + "".join(f"  - a{i} = relu(a{i + 1})\n" for i in range(2000)) + "  - a2000 = tanh(x)\n",
+        HEAD
+        + "blocks:\n"
+        + "".join(f"  A{i}:\n    - A{i + 1}\n" for i in range(1500))
+        + "  A1500:\n    - ReLU\nlayers:\n  - A0\n",
+    ],
+    ids=["vars", "graph", "blocks"],
+)
+def test_a_long_row_of_uses_is_no_problem(text: str) -> None:
+    check(parse(Source("row.yaml", text)))
+
+
+# --- every character of a scalar knows where it stands ---------------------------------------------------------------
+
+WORDS = st.text(st.sampled_from("abz019 ()[],=+-é漢😀'\"\\#:"), min_size=1, max_size=12)
+
+
+def scalars(node: Node | None) -> list[Scalar]:
+    if isinstance(node, Scalar):
+        return [node]
+    if isinstance(node, Listing):
+        return [scalar for item in node.items for scalar in scalars(item)]
+    if isinstance(node, Mapping):
+        return [scalar for entry in node.entries for item in entry for scalar in scalars(item)]
+    return []
+
+
+def written(words: list[str], style: str, ends: str) -> str:
+    """A list of one scalar, its words on lines of their own, in a style."""
+    text = f"{ends}    ".join(words)
+    if style == "single":
+        text = "'" + text.replace("'", "''") + "'"
+    if style == "double":
+        text = '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+    return f"é: 1{ends}layers:{ends}  - {text}{ends}  - end{ends}"
+
+
+@settings(max_examples=400, deadline=None, suppress_health_check=list(HealthCheck))
+@given(
+    st.lists(WORDS, min_size=1, max_size=4),
+    st.sampled_from(["plain", "single", "double"]),
+    st.sampled_from(["\n", "\r\n", "\r", "\n\n"]),
+)
+def test_every_character_of_a_scalar_stands_where_the_file_has_it(words: list[str], style: str, ends: str) -> None:
+    text = written(words, style, ends)
+    try:
+        reference = yaml.compose(text, Loader=yaml.BaseLoader)
+    except yaml.YAMLError:
+        return  # what is no YAML has no scalars
+    root, problems = compose(Source("scalar.yaml", text))
+    if problems or isinstance(reference, yaml.ScalarNode):
+        return  # refused, as an escape or a tag is
+    for scalar in scalars(root):
+        assert len(scalar.text.offsets) == len(scalar.value)
+        before = -1
+        for character, offset in zip(scalar.value, scalar.text.offsets, strict=True):
+            found = text[offset]
+            # A line break is read as a space or as a break; a doubled quote or an escaped character sits at its first.
+            assert found == character or (found in "\r\n" and character in " \n") or found == "\\"
+            assert scalar.span.start <= offset < scalar.span.end
+            assert offset > before
+            before = offset
+
+
+def test_a_value_that_yaml_alone_can_tell_keeps_to_its_scalar() -> None:
+    """Escapes are refused where they stand; their text is placed as a whole, never outside."""
+    root, problems = compose(Source("escape.yaml", 'a: "x\\tyz"\n'))
+    assert [problem.message for problem in problems] == ["the escape \\t is not part of the language"]
+    value = scalars(root)[1]
+    assert set(value.text.offsets) == {value.span.start}

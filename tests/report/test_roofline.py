@@ -1,0 +1,257 @@
+"""The roofline of a row, and the least time of a whole network on a device that is not here."""
+
+from __future__ import annotations
+
+import functools
+import math
+import subprocess
+import sys
+from dataclasses import replace
+
+import pytest
+
+from fwdscope.device.table import accelerator, peaks_of
+from fwdscope.inspection import inspect_spec, shipped
+from fwdscope.language import load
+from fwdscope.report import Environment, LayerRow, Peaks, Report, TensorInfo, Totals
+from fwdscope.report.roofline import estimate, estimated, fastest_first, ridge, roofline, utilisation
+
+# 100 FLOP/s and 10 bytes/s: the roofs meet at 10 FLOPs per byte.
+ROOFS = Peaks("a device", "float32", 100.0, 10.0, 1000, "table")
+
+
+def row(
+    path: str = "fc", flops: int | None = 0, read: int | None = 0, written: int | None = 0, **fields: object
+) -> LayerRow:
+    given = {"type": "Linear", "kind": "layer", "depth": path.count(".") + 1, "macs": (flops or 0) // 2} | fields
+    return LayerRow(path=path, flops=flops, bytes_read=read, bytes_written=written, **given)  # type: ignore[arg-type]
+
+
+def network(*rows: LayerRow, **fields: object) -> Report:
+    top = [one for one in rows if one.depth == 1]
+    sums = {
+        name: sum((getattr(one, name) or 0) * one.repeat for one in top)
+        for name in ("macs", "flops", "bytes_read", "bytes_written")
+    }
+    totals = Totals(params=0, trainable_params=0, buffers=0, param_bytes=0, buffer_bytes=0, peak_memory=500, **sums)
+    environment = Environment("0", "3.11", "2.13.0", "linux")
+    return Report("net", (), (), rows, totals, environment, **fields)  # type: ignore[arg-type]
+
+
+# --- a row -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_row_above_the_ridge_is_bound_by_compute() -> None:
+    # 600 FLOPs over 20 bytes: 30 each, beyond 10. Arithmetic takes 600 / 100 = 6 s, traffic 20 / 10 = 2.
+    found = roofline(row(flops=600, read=15, written=5), ROOFS)
+    assert found is not None
+    assert (found.intensity, found.ridge, found.bound, found.least) == (30.0, 10.0, "compute", 6.0)
+    assert (found.achieved, found.share) == (None, None)
+
+
+def test_a_row_below_the_ridge_is_bound_by_memory() -> None:
+    # 100 FLOPs over 50 bytes: 1 s of arithmetic, 5 s of traffic.
+    found = roofline(row(flops=100, read=40, written=10), ROOFS)
+    assert found is not None
+    assert (found.intensity, found.bound, found.least) == (2.0, "memory", 5.0)
+
+
+def test_a_measured_row_says_how_near_it_came() -> None:
+    # 6 s at the least took 8: 600 / 8 = 75 FLOP/s, three quarters of the roof.
+    found = roofline(row(flops=600, read=15, written=5, latency=8.0), ROOFS)
+    assert found is not None
+    assert (found.achieved, found.share) == (75.0, 0.75)
+
+
+def test_a_row_that_only_moves_is_bound_by_memory() -> None:
+    found = roofline(row(flops=0, read=10, written=10, latency=4.0), ROOFS)
+    assert found is not None
+    assert (found.intensity, found.bound, found.least, found.share) == (0.0, "memory", 2.0, 0.5)
+
+
+def test_a_row_that_moves_nothing_has_no_intensity() -> None:
+    found = roofline(row(flops=50), ROOFS)
+    assert found is not None
+    assert (found.intensity, found.bound, found.least) == (None, "compute", 0.5)
+
+
+@pytest.mark.parametrize(
+    ("one", "peaks"),
+    [
+        (row(flops=None, read=1, written=1), ROOFS),
+        (row(flops=1, read=None, written=1), ROOFS),
+        (row(flops=1, read=1, written=None), ROOFS),
+        (row(), ROOFS),
+        (row(flops=1, read=1, uncounted=("aten::mystery",)), ROOFS),
+        (row(flops=1, read=1), replace(ROOFS, flops=None)),
+        (row(flops=1, read=1), replace(ROOFS, bandwidth=None)),
+    ],
+    ids=["flops", "read", "written", "nothing", "uncounted", "no rate", "no bandwidth"],
+)
+def test_what_is_not_known_has_no_roofline(one: LayerRow, peaks: Peaks) -> None:
+    assert roofline(one, peaks) is None
+
+
+@pytest.mark.parametrize(
+    ("fields", "peak"),
+    [
+        ({"parameters": (TensorInfo("weight", (8, 3, 3, 3), "float32"),)}, 400.0),
+        # A convolution by a weight that stands elsewhere is known by its windows.
+        ({"receptive_field": (3, 3)}, 400.0),
+        ({"parameters": (TensorInfo("weight", (8, 3), "float32"),)}, 100.0),
+        ({}, 100.0),
+        # A pooling has windows, but no products.
+        ({"receptive_field": (3, 3), "macs": 0}, 100.0),
+    ],
+    ids=["weight", "windows", "linear", "attention", "pooling"],
+)
+def test_a_row_that_may_convolve_has_the_roof_of_convolutions(fields: dict[str, object], peak: float) -> None:
+    found = roofline(row(flops=800, **fields), replace(ROOFS, convolution_flops=400.0))
+    assert found is not None
+    assert found.least == 800 / peak
+    assert found.ridge == peak / 10.0
+
+
+def test_without_a_rate_or_a_bandwidth_there_is_no_ridge() -> None:
+    assert ridge(ROOFS) == 10.0
+    assert ridge(replace(ROOFS, flops=None)) is None
+    assert ridge(replace(ROOFS, bandwidth=None)) is None
+
+
+# --- the whole -------------------------------------------------------------------------------------------------------
+
+
+def test_the_whole_takes_the_slower_of_the_two_step_by_step() -> None:
+    # 6 s of arithmetic against 2 of traffic, then 1 against 5: 6 + 5. All arithmetic is 7, all traffic 7.
+    found = estimate(network(row("a", 600, 15, 5), row("b", 100, 40, 10)), ROOFS)
+    assert (found.seconds, found.compute_seconds, found.memory_seconds) == (11.0, 7.0, 7.0)
+    assert (found.needed, found.fits, found.peaks) == (500, True, ROOFS)
+
+
+def test_copies_count_as_often_as_they_stand_there() -> None:
+    stack = row("h", 600 * 3, 20 * 3, 0, kind="stack")
+    copies = row("h.0", 600, 20, 0, kind="copies", repeat=3)
+    inner = row("h.0.fc", 600, 20, 0)
+    found = estimate(network(stack, copies, inner), ROOFS)
+    assert (found.seconds, found.compute_seconds, found.memory_seconds) == (18.0, 18.0, 6.0)
+
+
+def test_what_a_block_does_by_itself_is_not_lost() -> None:
+    # The block has 100 FLOPs and 60 bytes more than what is in it: 1 s against 6.
+    block = row("block", 700, 60, 20, kind="block")
+    found = estimate(network(block, row("block.fc", 600, 15, 5)), ROOFS)
+    assert (found.seconds, found.compute_seconds, found.memory_seconds) == (6.0 + 6.0, 7.0, 8.0)
+
+
+@pytest.mark.parametrize(
+    ("memory", "needed", "fits"), [(500, 500, True), (499, 500, False), (None, 500, None), (1000, None, None)]
+)
+def test_it_fits_where_the_peak_is_no_more_than_the_memory(
+    memory: int | None, needed: int | None, fits: bool | None
+) -> None:
+    report = network(row(flops=1, read=1))
+    report = replace(report, totals=replace(report.totals, peak_memory=needed))
+    found = estimate(report, replace(ROOFS, memory=memory))
+    assert (found.needed, found.fits) == (needed, fits)
+
+
+def test_without_a_rate_there_is_no_time_but_still_a_fit() -> None:
+    found = estimate(network(row(flops=100, read=50)), replace(ROOFS, flops=None))
+    assert (found.seconds, found.compute_seconds, found.memory_seconds, found.fits) == (None, None, 5.0, True)
+
+
+def test_a_report_that_did_not_count_has_no_time() -> None:
+    found = estimate(network(row(flops=None, read=None, written=None)), ROOFS)
+    assert (found.seconds, found.compute_seconds, found.memory_seconds) == (None, None, None)
+
+
+def test_operators_without_a_rule_leave_what_is_known_of_their_row() -> None:
+    report = network(row(flops=600, read=15, written=5, uncounted=("aten::mystery",)), uncounted=("aten::mystery",))
+    assert estimate(report, ROOFS).seconds == 6.0
+    assert utilisation(report, ROOFS, 12.0) is None
+
+
+def test_utilisation_is_the_part_of_the_peak_that_was_used() -> None:
+    # 700 FLOPs in 14 s are 50 FLOP/s of 100.
+    assert utilisation(network(row("a", 600, 15, 5), row("b", 100, 40, 10)), ROOFS, 14.0) == 0.5
+    assert utilisation(network(row(flops=1)), replace(ROOFS, flops=None), 1.0) is None
+    assert utilisation(network(row(flops=1)), ROOFS, 0.0) is None
+
+
+def test_estimates_come_in_order_and_by_time_where_asked() -> None:
+    report = network(row(flops=600, read=20))
+    slow, none = replace(ROOFS, name="slow", flops=10.0), replace(ROOFS, name="none", flops=None)
+    found = estimated(report, (none, slow, ROOFS))
+    assert [one.peaks.name for one in found.estimates] == ["none", "slow", "a device"]
+    assert [one.peaks.name for one in fastest_first(found).estimates] == ["a device", "slow", "none"]
+
+
+def test_estimates_are_saved_with_the_report_and_made_of_a_saved_one() -> None:
+    report = network(row(flops=600, read=20))
+    found = estimated(report, (ROOFS, replace(ROOFS, flops=None, memory=None)))
+    assert Report.loads(found.dumps()) == found
+    assert estimated(Report.loads(report.dumps()), (ROOFS,)).estimates == found.estimates[:1]
+
+
+# --- against published numbers ---------------------------------------------------------------------------------------
+
+
+@functools.cache
+def traced(name: str, dtype: str = "float32") -> Report:
+    return inspect_spec(load(shipped()[name], name, {}, False), dtype=dtype)
+
+
+@pytest.mark.parametrize("name", ["resnet50", "gpt2", "vit_b_16", "unet", "mixtral_8x7b"])
+def test_steps_are_the_network_so_that_nothing_is_counted_twice_or_lost(name: str) -> None:
+    report, peaks = traced(name), replace(ROOFS, flops=1.0, bandwidth=1.0)
+    found, sums = estimate(report, peaks), report.totals
+    assert sums.flops is not None
+    assert sums.bytes_read is not None
+    assert sums.bytes_written is not None
+    # At one FLOP and one byte a second the seconds are the network's FLOPs and bytes.
+    assert found.compute_seconds == sums.flops
+    assert found.memory_seconds == sums.bytes_read + sums.bytes_written
+    assert found.seconds is not None
+    assert max(found.compute_seconds, found.memory_seconds) <= found.seconds
+    assert found.seconds <= found.compute_seconds + found.memory_seconds
+
+
+def test_llama_3_8b_fits_an_80_gb_gpu_in_bfloat16_and_not_a_t4() -> None:
+    report = traced("llama3_8b", "bfloat16")
+    # 8,030,261,248 parameters of 2 bytes: 16.06e9 bytes, which a T4's 16e9 do not hold even alone.
+    assert report.totals.param_bytes == 2 * 8_030_261_248
+    fits = {one.name: estimate(report, one).fits for one in peaks_of(["H100", "A100 40GB", "T4", "L4"], "bfloat16")}
+    assert fits == {"H100 SXM 80GB": True, "A100 40GB SXM": True, "T4": False, "L4": True}
+
+
+def test_a_forward_of_llama_3_8b_takes_at_least_twice_its_parameters_times_its_tokens() -> None:
+    report = traced("llama3_8b", "bfloat16")
+    tokens = math.prod(report.inputs[0].shape)
+    found = estimate(report, accelerator("H100").peaks("bfloat16"))
+    # 2 FLOPs for each weight but the embedding's (128,256 · 4,096) and each token, attention's products left out:
+    weights = 8_030_261_248 - 128_256 * 4_096
+    assert found.seconds is not None
+    assert found.seconds >= 2 * weights * tokens / 989.4e12
+    # and with attention, norms and traffic not twice that.
+    assert found.seconds < 2 * (2 * weights * tokens / 989.4e12)
+
+
+def test_a_resnet_at_batch_one_is_bound_by_memory_and_at_float16_faster() -> None:
+    single, half = traced("resnet50"), traced("resnet50", "float16")
+    a100 = accelerator("A100")
+    slow, fast = estimate(single, a100.peaks("float32")), estimate(half, a100.peaks("float16"))
+    assert slow.compute_seconds is not None
+    assert slow.memory_seconds is not None
+    assert slow.memory_seconds > slow.compute_seconds
+    # Half the bytes over the same bandwidth.
+    assert fast.memory_seconds == pytest.approx(slow.memory_seconds / 2, rel=0.01)
+    # 4.09 G MACs in TF32, for all but the last layer convolve: 2 · 4.09e9 / 156e12 = 52 µs.
+    assert slow.compute_seconds == pytest.approx(2 * 4.09e9 / 156e12, rel=0.1)
+
+
+def test_roofline_and_table_do_not_load_torch() -> None:
+    code = (
+        "import sys; from fwdscope.report.roofline import estimated; from fwdscope.device.table import peaks_of;"
+        "peaks_of(['all'], 'bfloat16'); sys.exit('torch' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
