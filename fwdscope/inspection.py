@@ -45,12 +45,14 @@ def trace_spec(checked: Checked, feeds: Mapping[str, Feed], dtype: str) -> tuple
     import torch
 
     from fwdscope.language.replaced import told_at_set
-    from fwdscope.trace import built_and_traced
+    from fwdscope.model import build
+    from fwdscope.trace import trace
 
     with told_at_set(checked.spec), warnings.catch_warnings():
         # torch's advice about its own calls is not about the spec.
         warnings.simplefilter("ignore")
-        return built_and_traced(checked, {name: feed.meta() for name, feed in feeds.items()}, getattr(torch, dtype))
+        network = build(checked, {name: feed.meta() for name, feed in feeds.items()}, getattr(torch, dtype))
+        return network, trace(network)
 
 
 def inspect_spec(

@@ -65,7 +65,7 @@ def call_layer(
         raise Poisoned
     if observer:
         observer.end(value)
-    if blueprint.careful:
+    if blueprint.building:
         log_step(blueprint, template.brief, span, arguments, value)
     several = isinstance(value, tuple) and not isinstance(template, BlockTemplate | SeriesTemplate)
     return Results(value) if several else value
@@ -83,8 +83,6 @@ def _made(scope: Scope, span: Span, template: Template, name: str, inputs: Seque
     if not isinstance(template, Shared):
         blueprint.register(scope, name, module, template, span)
         put_in_mode(module, scope.training)
-        if blueprint.greet:
-            blueprint.greet(module)
     return module
 
 

@@ -129,7 +129,7 @@ class Calls(Settings):
 
     def logged(self, node: Call, value: Any, arguments: Sequence[Any]) -> Any:
         """Keep what a function did to a shape, for messages about shapes further down."""
-        if self.blueprint.careful:
+        if self.blueprint.building:
             log_step(self.blueprint, self.text(node), node.span, arguments, value)
         return value
 

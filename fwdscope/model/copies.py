@@ -143,8 +143,6 @@ class Copies:
                 blueprint.places[new] = blueprint.places[old]
             if old in blueprint.sizes:
                 blueprint.sizes[new] = blueprint.sizes[old]
-        if blueprint.greet:
-            blueprint.greet(module)
         first, last = source.steps
         blueprint.steps += blueprint.steps[first:last][: max(0, MOST_STEPS - len(blueprint.steps))]
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol, Self
 
@@ -135,8 +135,6 @@ class Blueprint:
     device: torch.device = field(default_factory=lambda: torch.device("meta"))
     dtype: torch.dtype = torch.float32
     building: bool = False
-    # Whether all that goes wrong is told at once: names and values are then kept for longer than the run needs them.
-    careful: bool = False
     hold_promises: bool = True
     problems: list[Problem] = field(default_factory=list)
     broken: dict[Span, Problem] = field(default_factory=dict)
@@ -156,8 +154,6 @@ class Blueprint:
     entering: tuple[Origin | None, ...] = ()
     depth: int = 0
     observer: Observer | None = None
-    # Told of each layer that a watched run makes; what the layer holds is there from then on.
-    greet: Callable[[nn.Module], None] | None = None
     # Where names of a body are read for the last time, by the body's place.
     lifetimes: dict[Span, Mapping[Span, tuple[str, ...]]] = field(default_factory=dict)
 
@@ -390,30 +386,20 @@ def default_dtype(dtype: torch.dtype) -> Iterator[None]:
         torch.set_default_dtype(before)
 
 
-# Runs a network on its example inputs, as its first run.
-First = Callable[["Network"], Any]
-
-
 def build(
-    checked: Checked,
-    replaced: Mapping[str, Tensor] | None = None,
-    dtype: torch.dtype = torch.float32,
-    first: First | None = None,
+    checked: Checked, replaced: Mapping[str, Tensor] | None = None, dtype: torch.dtype = torch.float32
 ) -> Network:
     """The network of a checked spec, on meta, in evaluation mode, run once on its example inputs.
 
     ``replaced`` are meta tensors that stand for inputs of the spec (``--input``); promised shapes are then not held.
     Raises SpecError with every shape that does not fit, and every broken promise beside them.
-
-    ``first`` runs the network in a way of its caller's, that a run which is watched need not be a second one. What is
-    wrong then ends it at once, maybe without a word, and is to be told by building anew without it.
     """
     from fwdscope.model.initialise import check_initialisers
     from fwdscope.model.inputs import example_inputs
     from fwdscope.model.paths import check_expectations
 
     replaced = dict(replaced or {})
-    blueprint = Blueprint(checked, dtype=dtype, building=True, careful=first is None)
+    blueprint = Blueprint(checked, dtype=dtype, building=True)
     with default_dtype(dtype), torch.no_grad():
         with watching():
             example = example_inputs(checked, replaced)
@@ -421,8 +407,9 @@ def build(
         example |= replaced
         network = Network(blueprint, example)
         network.eval()
-        (first or _run_once)(network)
-    blueprint.building = blueprint.careful = False
+        with watching():
+            network(*network.example.values())
+    blueprint.building = False
     blueprint.steps.clear()
     if not blueprint.problems:
         with watching():
@@ -431,11 +418,6 @@ def build(
     if blueprint.problems:
         raise SpecError([*blueprint.problems, *blueprint.broken.values()])
     return network.eval()
-
-
-def _run_once(network: Network) -> None:
-    with watching():
-        network(*network.example.values())
 
 
 __all__ = ["Cause", "Network", "build"]

@@ -56,7 +56,7 @@ class Run(Calls):
             first = body.inputs[0].name
             self.prev, self.prev_origin = names[first], frame.origins.get(first)
         # Problems may be explained by values of earlier lines.
-        if not self.blueprint.careful:
+        if not self.blueprint.building:
             self.last_uses = self.blueprint.last_uses(body)
         self.lines(body.lines)
         return self.prev
@@ -75,7 +75,7 @@ class Run(Calls):
                     self.guarded(line, self.for_loop)
                 case tree.While():
                     self.guarded(line, self.while_loop)
-            if not self.blueprint.careful:
+            if not self.blueprint.building:
                 for name in self.last_uses.get(line.span, ()):
                     self.frame.release(name)
 
@@ -96,9 +96,9 @@ class Run(Calls):
                 self.frame.names[named.name] = POISON
 
     def failed(self, error: Located) -> None:
-        """Keep a problem where all are to be told; end the run with it otherwise."""
+        """While building, collect a problem, so that all are reported at once; later, end the run with it."""
         problem = causes.problem(self, error)
-        if not self.blueprint.careful:
+        if not self.blueprint.building:
             raise SpecError([problem]) from error
         self.blueprint.problems.append(problem)
 
@@ -106,7 +106,7 @@ class Run(Calls):
         """One line: its value, its names, its promise, the flow."""
         observer = self.blueprint.observer
         self.reads = []
-        self.values = {} if self.blueprint.careful else None
+        self.values = {} if self.blueprint.building else None
         if observer:
             observer.line()
         own, origin = self.is_own_tensor(line), _origin(line)
@@ -163,13 +163,8 @@ class Run(Calls):
         for named in ex.targets(line.target):
             value = self.frame.names[named.name]
             if isinstance(value, Tensor | tuple | list) and id(value) not in seen:
-                self.keep(Made(value, self.scope, named.name, line.value, before, line.target))
-
-    def keep(self, made: Made) -> None:
-        """Keep how a value was made. What it was made from lives on with it, which only a careful build allows."""
-        if not self.blueprint.careful:
-            raise SpecError([])
-        self.blueprint.made.append(made)
+                made = Made(value, self.scope, named.name, line.value, before, line.target)
+                self.blueprint.made.append(made)
 
     def give_all(self, line: tree.Statement, value: Any, origin: Origin) -> None:
         """Bind all names of a line that failed to what stands for its value."""
@@ -239,7 +234,7 @@ class Run(Calls):
                 scope._parameters[name] = tensor
             else:
                 scope._buffers[name] = tensor
-            self.keep(Made(tensor, scope, name, line.value.arguments[0], self.snapshot()))
+            self.blueprint.made.append(Made(tensor, scope, name, line.value.arguments[0], self.snapshot()))
         if self.blueprint.observer:
             kind = line.value.function.id
             self.blueprint.observer.begin(Beginning("parameter", self.path(name), kind, line.text, name, line.span), ())

@@ -1,7 +1,7 @@
 """One forward on meta → Trace → rows: each operator filed under the layer that called it."""
 
 from fwdscope.trace.module import original, trace_module, uncompiled
-from fwdscope.trace.network import built_and_traced, trace
+from fwdscope.trace.network import trace
 from fwdscope.trace.record import Node, OpRecord, Recorder, Trace
 from fwdscope.trace.rows import rows, rows_with_nodes
 
@@ -10,7 +10,6 @@ __all__ = [
     "OpRecord",
     "Recorder",
     "Trace",
-    "built_and_traced",
     "original",
     "rows",
     "rows_with_nodes",

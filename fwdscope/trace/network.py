@@ -6,18 +6,15 @@ import contextlib
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from fwdscope.language import expression as ex
 from fwdscope.language import tree
-from fwdscope.language.check import Checked
-from fwdscope.language.problems import SpecError
 from fwdscope.layers import describe_module
-from fwdscope.model.network import Blueprint, Body, Network, Observer, Scope, Series, build
+from fwdscope.model.network import Blueprint, Body, Network, Observer, Scope, Series
 from fwdscope.model.templates import BlockTemplate
 from fwdscope.trace.alike import Forms
-from fwdscope.trace.calls import Announced, Calls
+from fwdscope.trace.calls import Announced
 from fwdscope.trace.copies import CopyingRecorder
 from fwdscope.trace.parameters import named_tensors
 from fwdscope.trace.record import Hooks, Recorder, Trace, hook, recording, tensors
@@ -38,57 +35,10 @@ def trace(network: Network, recorder: Recorder | None = None, inputs: Mapping[st
                 if Announced.fit(module):
                     stack.callback(Announced(module, forms).remove)
         weights = [tensor for what in ("parameters", "buffers") for _, tensor in named_tensors(network, what)]
-        return _recorded(network, recorder, weights, tuple((inputs or network.example).values()))
+        return _record(network, recorder, weights, tuple((inputs or network.example).values()))
 
 
-def built_and_traced(
-    checked: Checked, replaced: Mapping[str, Tensor] | None = None, dtype: torch.dtype = torch.float32
-) -> tuple[Network, Trace]:
-    """The network of a checked spec and its forward pass on meta, as :func:`build` and :func:`trace` give them.
-
-    Where nothing is wrong, the run that makes the layers is also the one that is recorded. Raises as ``build`` does.
-    """
-    with contextlib.suppress(SpecError):
-        recorded = _Recorded()
-        return build(checked, replaced, dtype, recorded), recorded.trace
-    # Something is wrong, or must be kept that would be gone in a plain run: slower, and with all that is to be told.
-    network = build(checked, replaced, dtype)
-    return network, trace(network)
-
-
-class _Recorded:
-    """The first run of a network, recorded: ``trace`` is there when the network is."""
-
-    trace: Trace
-
-    def __init__(self) -> None:
-        self.recorder = CopyingRecorder()
-        self.hooked: set[nn.Module] = set()
-        self.handles: list[Hooks | Calls] = []
-
-    def __call__(self, network: Network) -> None:
-        blueprint, forms = network.blueprint, Forms(self.recorder)
-        blueprint.greet = lambda module: self.greet(blueprint, module, forms)
-        try:
-            self.trace = _recorded(network, self.recorder, (), tuple(network.example.values()))
-        finally:
-            blueprint.greet = None
-            for handle in self.handles:
-                handle.remove()
-
-    def greet(self, blueprint: Blueprint, module: nn.Module, forms: Forms) -> None:
-        """A layer was made: what it holds is no activation, and what is inside a composite one is to be told of."""
-        with torch._C.DisableTorchFunction():  # who watches functions need not hear of each look at a tensor
-            for what in ("parameters", "buffers"):
-                self.recorder.weigh(tensor for _, tensor in named_tensors(module, what))
-        if module._modules:
-            self.handles += hook_inside(blueprint, module, self.recorder, self.hooked)
-        elif Announced.fit(module):
-            self.handles.append(Announced(module, forms))
-
-
-def _recorded(network: Network, recorder: Recorder, weights: Iterable[Tensor], given: tuple[Tensor, ...]) -> Trace:
-    """A run of a network, told to a recorder."""
+def _record(network: Network, recorder: Recorder, weights: Iterable[Tensor], given: tuple[Tensor, ...]) -> Trace:
     network.blueprint.observer = recorder
     try:
         with recording(recorder, weights, given):

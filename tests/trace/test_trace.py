@@ -211,6 +211,12 @@ def test_a_block_that_an_expert_calls_is_one_row() -> None:
     ]
 
 
+def test_what_a_layer_finds_out_about_its_inputs_is_no_row() -> None:
+    """A mixture asks its expert about rows of the input, at its first call."""
+    text = lines("mixed = MixtureOfExperts(Linear(8), 4, top_k=2)", "mixed(prev)", "GELU", inputs="x: randn(2, 4, 8)")
+    assert [row.path for row in report(text).layers if row.depth == 1] == ["mixed", "mixed", "gelu"]
+
+
 def test_rows_know_which_rows_they_read() -> None:
     found = report(lines("a = Linear(8)", "b = Linear(8)(x)", "a + b"))
     assert [row.sources for row in found.layers] == [(), (), (0, 1)]
