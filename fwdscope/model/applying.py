@@ -12,7 +12,6 @@ from fwdscope.functions.signature import Signature
 from fwdscope.language.arithmetic import ArithmeticProblem
 from fwdscope.language.problems import Span
 from fwdscope.layers import Layer, LayerError
-from fwdscope.model.fitting import Fit, fitted, making, unchecked
 from fwdscope.model.names import Poisoned
 from fwdscope.model.network import (
     MOST_STEPS,
@@ -26,7 +25,10 @@ from fwdscope.model.network import (
     one,
     put_in_mode,
 )
+from fwdscope.model.shapes import without_initialisation
 from fwdscope.model.templates import BlockTemplate, LayerTemplate, SeriesTemplate, Shared, Template
+from fwdscope.ops.dispatch import META
+from fwdscope.ops.watch import unheard
 
 
 def call_layer(
@@ -44,15 +46,13 @@ def call_layer(
     """
     blueprint = scope.blueprint
     layer = template.layer if isinstance(template, LayerTemplate) else None
-    inputs: Sequence[Any] = arguments
-    fit: Fit | None = None
-    if layer is not None and (blueprint.building or module is None):
-        inputs = _in_order(layer, arguments, keywords) if keywords else arguments
-        fit = fitted(layer, inputs) if blueprint.building else unchecked(layer, inputs)
-        if module is not None:
-            _check_sizes(blueprint, layer, module, fit.sizes)
-    if module is None:
-        module = _made(scope, span, template, name, inputs, fit)
+    if blueprint.building or module is None:
+        inputs = _in_order(layer, arguments, keywords) if layer is not None and keywords else arguments
+        sizes = _fitted(blueprint, layer, inputs) if layer is not None else {}
+        if module is None:
+            module = _made(scope, span, template, name, inputs)
+        if layer is not None:
+            _check_sizes(blueprint, layer, module, sizes)
     observer = blueprint.observer
     if observer:
         _announce(observer, scope, span, template, module, name, (arguments, keywords))
@@ -71,15 +71,19 @@ def call_layer(
     return Results(value) if several else value
 
 
-def _made(scope: Scope, span: Span, template: Template, name: str, inputs: Sequence[Any], fit: Fit | None) -> nn.Module:
-    """A layer's module for its first inputs, in its place."""
+def _fitted(blueprint: Blueprint, layer: Layer, inputs: Sequence[Any]) -> Mapping[str, Any]:
+    """The sizes that a layer infers from its inputs, which are checked while building. Raises LayerError."""
+    with torch._C.DisableTorchFunction(), unheard():
+        if blueprint.building:
+            layer.check(*inputs)
+        return layer.sizes(*inputs)
+
+
+def _made(scope: Scope, span: Span, template: Template, name: str, inputs: Sequence[Any]) -> nn.Module:
+    """The module of a template, built for its first inputs and registered in its scope."""
     blueprint = scope.blueprint
-    if fit is not None:
-        module = fit.build(inputs)
-        blueprint.sizes[module] = fit.sizes
-    else:
-        with making():
-            module = template.build(*inputs)
+    with unheard(), META, without_initialisation():
+        module = template.build(*inputs)
     if not isinstance(template, Shared):
         blueprint.register(scope, name, module, template, span)
         put_in_mode(module, scope.training)

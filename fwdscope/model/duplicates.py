@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
 from types import MethodType
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-
-from fwdscope.layers import Layer
 
 Modules = Mapping[nn.Module, nn.Module]
 # Shape, strides, dtype and place of a tensor, whether it has a gradient, whether it is a Parameter.
@@ -85,105 +82,6 @@ def _is_simple(item: tuple[str, Any]) -> bool:
     if isinstance(value, tuple | list):
         return all(isinstance(one, PLAIN) for one in value)
     return not isinstance(value, Tensor | nn.Module | MethodType)
-
-
-# --- modules of equal settings ---------------------------------------------------------------------------------------
-
-
-class Prototype:
-    """A module as its constructor made it. It never runs, so that it stays as it is."""
-
-    def __init__(self, module: nn.Module) -> None:
-        self.modules = list(module.modules())
-        self.lone = _Lone.of(module)
-
-    def duplicate(self) -> nn.Module:
-        """A module like it, with weights of its own."""
-        return duplicated(self.modules)[self.modules[0]] if self.lone is None else self.lone.duplicate()
-
-
-@dataclass(frozen=True)
-class _Lone:
-    """A module with no others inside, as most are, and what :func:`duplicated` would find out of it each time anew.
-
-    That takes as long as to make the duplicate, and a network may want thousands.
-    """
-
-    module: nn.Module
-    # The containers that it holds, and what is in them but for tensors: most are empty.
-    containers: tuple[tuple[str, type, Any], ...]
-    # Which container holds each tensor, its name, and how it is made.
-    tensors: tuple[tuple[str, str, _Recipe | None], ...]
-
-    @staticmethod
-    def of(module: nn.Module) -> _Lone | None:
-        """What a module is made of; None where it holds others or hooks, or a tensor twice."""
-        own = vars(module)
-        held = [(home, name, x) for home in ("_parameters", "_buffers") for name, x in own[home].items()]
-        identities = [id(x) for _, _, x in held if x is not None]
-        if any(own[name] for name in ("_modules", *_HOOKS)) or len(set(identities)) < len(identities):
-            return None
-        containers = tuple(
-            (name, type(value), None if name in _HELD else value)
-            for name, value in own.items()
-            if type(value) in _CONTAINERS
-        )
-        with torch._C.DisableTorchFunction():  # who watches functions need not hear of each look at a tensor
-            tensors = tuple((home, name, None if x is None else _recipe(x)) for home, name, x in held)
-        return _Lone(module, containers, tensors)
-
-    def duplicate(self) -> nn.Module:
-        """A module like it, with weights of its own."""
-        new: nn.Module = type(self.module).__new__(type(self.module))
-        own = vars(new)
-        own.update(vars(self.module))
-        for name, container, content in self.containers:
-            own[name] = container(content) if content else container()
-        with torch._C._DisableTorchDispatch(), torch._C.DisableTorchFunction():
-            for home, name, recipe in self.tensors:
-                own[home][name] = None if recipe is None else _made(*recipe)
-        return new
-
-
-# Prototypes by what they were made of; None where a module cannot be duplicated.
-_PROTOTYPES: dict[tuple[Any, ...], Prototype | None] = {}
-_MOST_PROTOTYPES = 4096
-
-
-def built(layer: Layer, inputs: Sequence[Any]) -> nn.Module:
-    """A layer's module for the inputs of its first call, as ``layer.build(*inputs)`` makes it, on meta.
-
-    Where a layer of equal settings was made before it is a duplicate: torch's constructors take several times as long.
-    """
-    return built_by_prototype(layer, inputs)[0]
-
-
-def built_by_prototype(layer: Layer, inputs: Sequence[Any]) -> tuple[nn.Module, Prototype | None]:
-    """A layer's module as :func:`built` makes it, and the prototype that it is a duplicate of, if it is one."""
-    kind = type(layer)
-    if kind.build is not Layer.build or kind.construct is not Layer.construct:
-        return layer.build(*inputs), None
-    if kind.arguments is Layer.arguments:
-        with torch._C.DisableTorchFunction():  # it looks at shapes alone
-            arguments = layer.arguments(*inputs)
-    else:
-        arguments = layer.arguments(*inputs)
-    if not all(map(is_plain, arguments.values())):
-        return layer.construct(**arguments), None
-    key = kind, torch.get_default_dtype(), repr(arguments)
-    if key not in _PROTOTYPES:
-        if len(_PROTOTYPES) >= _MOST_PROTOTYPES:
-            _PROTOTYPES.clear()
-        made = layer.construct(**arguments)
-        _PROTOTYPES[key] = Prototype(made) if all(map(may_be_duplicated, made.modules())) else None
-    prototype = _PROTOTYPES[key]
-    return (layer.construct(**arguments) if prototype is None else prototype.duplicate()), prototype
-
-
-def is_plain(value: Any) -> bool:
-    """Whether a setting is numbers and words alone, so that how it is written tells all of it."""
-    kind = type(value)
-    return kind in PLAIN or (kind in (tuple, list) and all(map(is_plain, value)))
 
 
 def like(x: Tensor) -> Tensor:

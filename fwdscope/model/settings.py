@@ -17,7 +17,6 @@ from fwdscope.language.problems import Span
 from fwdscope.layers import LAYERS, Layer, settings
 from fwdscope.layers.base import Setting
 from fwdscope.limits import limit
-from fwdscope.model.duplicates import is_plain
 from fwdscope.model.names import Names
 from fwdscope.model.network import Scope
 from fwdscope.model.templates import (
@@ -91,16 +90,8 @@ class Settings(Names):
         return self.layer_template(layer, given)
 
     def layer_template(self, layer: type[Layer], given: dict[str, Any]) -> LayerTemplate:
-        """A layer with its settings; one of settings that were held against their types before is the same one."""
-        if not all(map(is_plain, given.values())):
-            return LayerTemplate(layer(**self.checked_settings(layer, given)))
-        key = layer, repr(given)
-        known = _TEMPLATES.get(key)
-        if known is None:
-            if len(_TEMPLATES) >= _MOST_TEMPLATES:
-                _TEMPLATES.clear()
-            known = _TEMPLATES[key] = LayerTemplate(layer(**self.checked_settings(layer, given)))
-        return known
+        """A layer type with its settings, each checked against its type."""
+        return LayerTemplate(layer(**self.checked_settings(layer, given)))
 
     def checked_settings(self, layer: type[Layer], given: dict[str, Any]) -> dict[str, Any]:
         """Settings held against their types, once their values are known."""
@@ -156,11 +147,6 @@ class Settings(Names):
         if not (isinstance(found, type) and issubclass(found, nn.Module)):
             raise ArithmeticProblem(f"{dotted} is not a class of nn.Module", None, "type")
         return ImportedTemplate(found, arguments, tuple(keywords.items()))
-
-
-# Layers by their type and settings. They are frozen, and of plain settings all is told by how these are written.
-_TEMPLATES: dict[tuple[type[Layer], str], LayerTemplate] = {}
-_MOST_TEMPLATES = 4096
 
 
 @cache

@@ -11,7 +11,6 @@ from torch import nn
 
 from fwdscope.language import tree
 from fwdscope.layers import Layer
-from fwdscope.model.duplicates import built
 
 if TYPE_CHECKING:
     from fwdscope.model.network import Blueprint
@@ -35,7 +34,7 @@ class LayerTemplate:
 
     def build(self, *inputs: Any) -> nn.Module:
         """torch's module for these inputs."""
-        return built(self.layer, inputs)
+        return self.layer.build(*inputs)
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import torch
 from layer_examples import EXAMPLES, Example
 from torch import Tensor, nn
 
-from fwdscope.model.duplicates import Prototype, may_be_duplicated
+from fwdscope.model.duplicates import duplicated, may_be_duplicated
 from fwdscope.ops import cost
 from fwdscope.ops.watch import watching
 from fwdscope.trace import Trace, trace_module
@@ -93,13 +93,13 @@ def test_all_that_a_layer_finds_of_its_inputs_is_by_shape_and_dtype(example: Exa
 
 
 @pytest.mark.parametrize("example", OF_TORCH, ids=str)
-def test_a_duplicate_of_a_prototype_is_like_it_and_shares_nothing_that_can_change(example: Example) -> None:
+def test_a_duplicate_of_a_module_is_like_it_and_shares_nothing_that_can_change(example: Example) -> None:
     with torch.device("meta"), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         module = example.layer().build(*example.inputs())
     if not all(map(may_be_duplicated, module.modules())):
         pytest.skip("its constructor makes each")
-    twin = Prototype(module).duplicate()
+    twin = duplicated(module.modules())[module]
     assert repr(twin) == repr(module)
     for one, other in zip(module.modules(), twin.modules(), strict=True):
         assert type(one) is type(other)
