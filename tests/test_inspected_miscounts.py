@@ -186,6 +186,7 @@ def test_a_module_of_meta_is_counted_like_any_other() -> None:
     assert (report.totals.macs, report.totals.params) == (case.macs, case.params)
 
 
+@pytest.mark.core
 def test_attention_called_by_keyword_counts_the_same() -> None:
     x = torch.rand(2, 10, 16)
     report = fwdscope.inspect(nn.MultiheadAttention(16, 4, batch_first=True), query=x, key=x, value=x)

@@ -128,6 +128,7 @@ MODULES = st.recursive(
 )
 
 
+@pytest.mark.core
 @settings(max_examples=40, deadline=None)
 @given(MODULES, st.integers(1, 4))
 def test_rows_of_a_module_conserve_and_grow_with_the_batch(module: nn.Module, batch: int) -> None:
@@ -214,6 +215,7 @@ def unknown() -> Any:
     return twice
 
 
+@pytest.mark.core
 def test_an_operator_without_a_rule_is_listed(unknown: Any) -> None:
     class Uses(nn.Module):
         def __init__(self) -> None:

@@ -25,6 +25,7 @@ def probe(*arguments: str) -> tuple[int, str, bool]:
     return result.returncode, result.stdout, result.stderr.splitlines()[-1] == "True"
 
 
+@pytest.mark.core
 @pytest.mark.parametrize(
     "arguments",
     [("--help",), ("--version",), ("inspect", "--help"), ("layers",), ("layers", "Conv2d"), ("specs",), ("schema",)],

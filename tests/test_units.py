@@ -8,6 +8,7 @@ from fwdscope import units
 from fwdscope.units import Figure
 
 
+@pytest.mark.core
 @pytest.mark.parametrize(
     ("value", "text"),
     [
@@ -131,6 +132,7 @@ def test_counts_are_read_with_powers_of_1000(text: str, value: int) -> None:
     assert units.parse_count(text) == value
 
 
+@pytest.mark.core
 @pytest.mark.parametrize(
     ("text", "value"),
     [("250 MiB", 250 * 2**20), ("1.5KiB", 1536), ("512 B", 512), ("512", 512), ("2 GB", 2 * 10**9), ("1 kB", 1000)],
@@ -139,6 +141,7 @@ def test_bytes_are_read_with_both_kinds_of_units(text: str, value: int) -> None:
     assert units.parse_bytes(text) == value
 
 
+@pytest.mark.core
 @pytest.mark.parametrize(
     ("read", "text", "message"),
     [
@@ -166,6 +169,7 @@ def test_what_is_no_number_is_told_with_what_to_write(read: object, text: str, m
     assert message in str(caught.value)
 
 
+@pytest.mark.core
 @pytest.mark.parametrize(
     ("text", "inside", "outside"),
     [
@@ -234,6 +238,7 @@ def test_a_time_in_three_digits(value: float, text: str) -> None:
     assert units.seconds(value) == text
 
 
+@pytest.mark.core
 def test_times_under_one_another_share_a_unit() -> None:
     assert units.shared_seconds([0.0345, 3e-6, 0.0]) == ["34.50 ms", "<0.01 ms", ""]
     assert units.shared_seconds([1.2e-3, 3e-6]) == ["1,200 µs", "3 µs"]

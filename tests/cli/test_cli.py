@@ -52,6 +52,7 @@ def report(*arguments: str) -> Report:
 # --- inspect ---------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.core
 def test_the_report_goes_to_stdout_and_nothing_to_stderr(mlp: str) -> None:
     result = run("inspect", mlp)
     assert (result.exit_code, result.stderr) == (0, "")
@@ -77,6 +78,7 @@ def test_json_has_the_keys_that_programs_rely_on(mlp: str) -> None:
     assert data["layers"][0] | {"path": "fc1", "type": "Linear", "depth": 1, "line": 6} == data["layers"][0]
 
 
+@pytest.mark.core
 @pytest.mark.parametrize("form", ["table", "tree", "json", "csv", "markdown"])
 def test_every_format_holds_every_layer(mlp: str, form: str) -> None:
     out = run("inspect", mlp, "--format", form).stdout
@@ -97,6 +99,7 @@ def test_a_saved_report_is_shown_again(mlp: str, tmp_path: Path) -> None:
     assert "101,770 parameters" in run("inspect", str(saved)).stdout
 
 
+@pytest.mark.core
 def test_set_replaces_a_var(mlp: str) -> None:
     found = report(mlp, "--set", "d=64", "--set", "B=2 * 4")
     assert found.layers[0].output_shapes == ((8, 64),)
@@ -183,6 +186,7 @@ def test_a_pickle_that_would_run_code_is_refused(mlp: str, tmp_path: Path) -> No
     assert not (tmp_path / "ran").exists()
 
 
+@pytest.mark.core
 @pytest.mark.parametrize(
     ("given", "said"),
     [
@@ -275,6 +279,7 @@ def test_problems_are_all_told_and_counted(tmp_path: Path) -> None:
     assert result.stderr.endswith("\n3 problems\n")
 
 
+@pytest.mark.core
 def test_a_defect_of_ours_exits_3_and_asks_for_a_report(monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*_: object) -> None:
         raise RuntimeError("boom")

@@ -66,6 +66,7 @@ def refused(*arguments: str) -> str:
 # --- where it runs ---------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.core
 def test_a_device_runs_it_and_the_report_says_how(net: str) -> None:
     found = report(net, "--device", "cpu", "--seed", "3", "--no-latency")
     assert found.device == "cpu"
@@ -175,6 +176,7 @@ def test_weights_without_room_fit_no_batch(net: str, monkeypatch: pytest.MonkeyP
 # --- weights, mode, inputs -------------------------------------------------------------------------------------------
 
 
+@pytest.mark.core
 def test_weights_come_from_a_file(net: str, tmp_path: Path) -> None:
     tensors = {"fc1.weight": torch.zeros(16, 8), "fc1.bias": torch.full((16,), 7.0)}
     torch.save({**tensors, "fc2.weight": torch.zeros(3, 16), "fc2.bias": torch.zeros(3)}, tmp_path / "w.pt")

@@ -149,6 +149,7 @@ def test_this_computer_has_memory() -> None:
     assert 0 < found.free <= found.total
 
 
+@pytest.mark.core
 @pytest.mark.parametrize(("load", "is_busy"), [(0.5, False), (4.9, False), (5.1, True)])
 def test_more_programs_than_cores_keep_a_computer_busy(load: float, is_busy: bool) -> None:
     assert host.busy(lambda: (load, 0.0, 0.0), cores=4) is is_busy

@@ -19,6 +19,7 @@ def _a_computer(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(host, "processor", lambda: "Some CPU")
 
 
+@pytest.mark.core
 def test_a_computer_without_a_gpu_has_its_cpu() -> None:
     (cpu,) = devices(fake_torch())
     assert (cpu.device, cpu.kind, cpu.name, cpu.memory, cpu.free) == ("cpu", "cpu", "Some CPU", 32 * GIB, 20 * GIB)

@@ -215,6 +215,7 @@ def test_a_real_convolution_has_a_rate_and_one_without_room_none() -> None:
     assert convolution_rate(CPU, "int8", Stopwatch()) is None
 
 
+@pytest.mark.core
 def test_a_figure_is_measured_once(rates: list[str], file: Path) -> None:
     first = measured(CPU, "float32")
     assert (first.name, first.dtype, first.flops, first.bandwidth) == ("Some CPU", "float32", 2e12, 5e10)

@@ -128,6 +128,7 @@ def test_a_device_that_is_here_has_published_figures_only_under_its_exact_name(
     assert (found.name if found else None) == name
 
 
+@pytest.mark.core
 def test_peaks_follow_the_dtype() -> None:
     h100, t4 = accelerator("H100"), accelerator("T4")
     # The data sheet's 1,979 TFLOP/s is with 2:4 sparsity: dense is half.
@@ -143,6 +144,7 @@ def test_peaks_follow_the_dtype() -> None:
     assert accelerator("TPU v5e").peaks("float32").flops is None
 
 
+@pytest.mark.core
 def test_the_ridge_of_an_h100_is_where_its_data_sheet_puts_it() -> None:
     from fwdscope.report.roofline import ridge
 

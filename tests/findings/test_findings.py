@@ -152,6 +152,7 @@ def test_probabilities_beside_a_loss_on_logits_are_right() -> None:
 # --- linear after linear ---------------------------------------------------------------------------------------------
 
 
+@pytest.mark.core
 def test_two_linear_layers_with_nothing_between_are_one() -> None:
     finding = said(linear("a", (8, 20), 256), linear("b", (8, 256), 10), about="nothing between")
     assert finding is not None
@@ -238,6 +239,7 @@ def _conv_norm(**fields: Any) -> list[LayerRow]:
     return [conv("conv", IMAGE, MAPS, sources=(), **fields), norm("bn", MAPS, sources=(0,))]
 
 
+@pytest.mark.core
 def test_a_bias_in_front_of_a_batch_norm_does_nothing() -> None:
     finding = said(*_conv_norm(), about="batch norm")
     assert finding is not None
@@ -362,6 +364,7 @@ def test_dropout_behind_a_classifier_is_told() -> None:
     assert said(linear("fc", (8, 5, 20), 10), inner, about="stands behind") is None
 
 
+@pytest.mark.core
 def test_warnings_come_first() -> None:
     rows = [linear("a", (8, 2000), 256, trainable_params=0), linear("b", (8, 256), 10, trainable_params=0)]
     levels = [finding.level for finding in findings(network(*rows))]

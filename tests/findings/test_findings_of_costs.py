@@ -27,6 +27,7 @@ def told(report: Report, about: str) -> Finding | None:
     return found[0] if found else None
 
 
+@pytest.mark.core
 def test_a_layer_with_half_of_all_macs_is_named() -> None:
     stem = conv("stem", IMAGE, MAPS, macs=600)
     rows = [stem, linear("fc", (8, 64), 1000, macs=400)]
@@ -111,6 +112,7 @@ def _attention(text: str = "is_causal=True", keys: Shape = ATTENTION, **fields: 
     return row("attn.sdpa", "scaled_dot_product_attention", (ATTENTION, ATTENTION), **(shapes | fields))
 
 
+@pytest.mark.core
 def test_causal_attention_says_what_of_it_is_needed() -> None:
     finding = told(worked(network(_attention(), linear("fc", (1, 9, 64), 64, macs=100))), "causal")
     assert finding is not None

@@ -51,6 +51,7 @@ def _broken(
     return found
 
 
+@pytest.mark.core
 def test_the_first_step_that_broke_is_the_first_finding_with_its_line_and_its_inputs() -> None:
     finding = _broken("exp", "exp(a)", stats(-210.4, 130.2), infs=17)
     assert finding == Finding(
@@ -148,6 +149,7 @@ def test_the_row_that_broke_is_found_by_path_else_by_text_and_line() -> None:
 # --- layers that say nothing -----------------------------------------------------------------------------------------
 
 
+@pytest.mark.core
 def test_a_relu_of_zeros_is_dead() -> None:
     dead = step("relu", "ReLU", stats=stats(0, 0, zeros=512))
     finding = told(ran(linear("fc", SHAPE, 64), dead), "dead")

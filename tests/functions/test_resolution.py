@@ -19,6 +19,7 @@ def run(name: str, *args: Any, **kwargs: Any) -> Any:
     return implementation(FUNCTIONS[name])(*args, **kwargs)
 
 
+@pytest.mark.core
 def test_numbers_are_computed_by_python_and_tensors_by_torch() -> None:
     x = torch.tensor([1.0, 4.0])
     assert run("sqrt", 4) == 2.0
@@ -186,6 +187,7 @@ def test_rope_keeps_half_precision() -> None:
     assert run("rope", torch.ones(3, 4, dtype=torch.bfloat16)).dtype is torch.bfloat16
 
 
+@pytest.mark.core
 def test_causal_mask_is_true_where_attention_may_look() -> None:
     assert run("causal_mask", 3).tolist() == [[True, False, False], [True, True, False], [True, True, True]]
     q = torch.randn(1, 2, 5, 4)

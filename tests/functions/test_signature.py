@@ -5,6 +5,7 @@ from fwdscope.functions.signature import Mismatch, Parameter, Signature, closest
 REDUCTION = Signature.parse("(input, dim=None, *, keepdim=False)")
 
 
+@pytest.mark.core
 @pytest.mark.parametrize(
     "text",
     [
@@ -59,6 +60,7 @@ def test_a_call_that_fits_has_no_mismatch(positional: int, keywords: list[str]) 
     assert REDUCTION.bind(positional, keywords) == []
 
 
+@pytest.mark.core
 @pytest.mark.parametrize(
     ("text", "positional", "keywords", "expected"),
     [

@@ -27,6 +27,7 @@ def told(path: Path) -> SpecError:
     return SpecError(network.broken_promises)
 
 
+@pytest.mark.core
 @pytest.mark.parametrize("path", CASES, ids=lambda path: path.stem)
 def test_the_messages_are_these(path: Path) -> None:
     error = told(path)

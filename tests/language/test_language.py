@@ -79,6 +79,7 @@ def test_default_paths_go_around_given_names() -> None:
     assert weights(network("- Linear(4)\n- linear = Linear(4)\n- Linear(4)")) == ["linear_2", "linear", "linear_3"]
 
 
+@pytest.mark.core
 @pytest.mark.parametrize("label", ["forward", "type", "keys", "training", "half", "_modules", "float", "größe"])
 def test_any_name_is_a_path(label: str) -> None:
     built = network(f"- {label} = Linear(4)\n- ReLU")
@@ -90,6 +91,7 @@ def test_a_number_makes_a_path_and_nothing_else() -> None:
     assert weights(network("- 0 = Linear(4)\n- ReLU\n- 2 = Linear(4)")) == ["0", "2"]
 
 
+@pytest.mark.core
 def test_a_stack_lies_under_its_name_copy_by_copy() -> None:
     assert weights(network("- h = 3 * Linear(8)")) == ["h.0", "h.1", "h.2"]
 
@@ -161,6 +163,7 @@ def test_a_layer_of_torch_takes_a_layer_as_a_setting() -> None:
     assert sum(key.endswith("linear1.weight") for key in keys(built)) == 3
 
 
+@pytest.mark.core
 def test_a_tied_weight_is_one_parameter() -> None:
     built = network(
         "- wte = Embedding(50, 8)(x)\n- ReLU\n- linear(prev, wte.weight)  -> (2, 3, 50)",
@@ -204,6 +207,7 @@ def test_every_round_of_a_loop_reads_the_names_outside() -> None:
         assert torch.equal(materialise(built)(x), 28 * x)
 
 
+@pytest.mark.core
 def test_a_comprehension_makes_a_layer_each_turn() -> None:
     built = network("- stack([Linear(8)(x) for _ in range(3)], dim=1)  -> (2, 3, 8)")
     assert weights(built) == ["linear", "linear_2", "linear_3"]
@@ -256,6 +260,7 @@ def test_a_block_of_a_layers_name_wins_and_is_noted() -> None:
     assert keys(build(one)) == []
 
 
+@pytest.mark.core
 def test_results_are_taken_apart_or_taken_by_number_or_the_first_is_meant() -> None:
     inputs = "x: randn(2, 5, 8)"
     assert shape(network("- out, (h, _) = LSTM(4)\n- out + h[-1]", inputs=inputs)) == (2, 5, 4)
@@ -297,6 +302,7 @@ def test_a_layer_inside_a_part_is_called_by_its_path() -> None:
     assert weights(network("- stem:\n  - fc = Linear(8)\n  - ReLU\n- stem.fc(prev)")) == ["stem.fc"]
 
 
+@pytest.mark.core
 @pytest.mark.parametrize(("stride", "expected"), [("1", []), ("2", ["down.conv"])])
 def test_a_choice_builds_one_branch_alone(stride: str, expected: list[str]) -> None:
     head = """
@@ -322,6 +328,7 @@ def test_a_conditional_expression_may_choose_a_layer() -> None:
     assert weights(network("- fc = Linear(4) if deep else ReLU()", head)) == ["fc"]
 
 
+@pytest.mark.core
 def test_a_block_may_use_itself_64_deep() -> None:
     head = """
     blocks:
@@ -349,6 +356,7 @@ def test_the_shape_may_end_a_recursion() -> None:
     assert weights(network("- p = Pyramid", head)) == ["p.down", "p.next.down", "p.next.next.down"]
 
 
+@pytest.mark.core
 def test_a_loop_that_the_data_decide_is_built_once() -> None:
     built = network("- fc = Linear(8)\n- while: abs(prev).sum() > 1\n  do:\n    - prev / 2\n- prev.sum()  -> ()")
     assert len(built.blueprint.data_dependent) == 1
@@ -403,6 +411,7 @@ def test_the_command_line_replaces_a_var_and_what_follows_from_it() -> None:
     assert shape(network("- Linear(wide)", head, variables={"d": "2 * 5"})) == (2, 40)
 
 
+@pytest.mark.core
 def test_a_var_that_the_command_line_names_has_to_be_there() -> None:
     with pytest.raises(SpecError) as refused:
         checked("- Linear(d)", "vars: {d: 8}", variables={"D": "3"})
@@ -592,6 +601,7 @@ def test_values_are_read_by_the_languages_own_grammar(text: str, value: object) 
 # --- promises --------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.core
 @pytest.mark.parametrize(
     "line",
     [
@@ -614,6 +624,7 @@ def test_a_promise_that_holds(line: str) -> None:
     network(f"- {line}", "vars: {B: 2}")
 
 
+@pytest.mark.core
 @pytest.mark.parametrize(
     ("line", "said"),
     [

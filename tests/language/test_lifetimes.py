@@ -5,6 +5,8 @@ from __future__ import annotations
 import textwrap
 from pathlib import Path
 
+import pytest
+
 from fwdscope.language import load, tree
 from fwdscope.language.lifetimes import last_uses
 
@@ -22,6 +24,7 @@ def forgotten(tmp_path: Path, lines: str) -> dict[str, set[str]]:
     }
 
 
+@pytest.mark.core
 def test_a_name_goes_behind_its_last_use(tmp_path: Path) -> None:
     found = forgotten(tmp_path, """
         - a = Linear(8)

@@ -121,6 +121,7 @@ def written(spec: Any) -> str:
     return str(yaml.safe_dump(spec, allow_unicode=True, sort_keys=False, width=10_000))
 
 
+@pytest.mark.core
 def test_the_schema_is_one() -> None:
     Draft202012Validator.check_schema(SCHEMA)
     assert json.loads(made.dumps()) == SCHEMA
@@ -335,6 +336,7 @@ def test_hovering_over_a_line_explains_its_layer() -> None:
     assert conv["description"].startswith("Conv2d(out_channels, kernel_size, *, stride=1, ")
 
 
+@pytest.mark.core
 def test_every_construct_of_the_language_is_offered() -> None:
     assert set(made.CONSTRUCTS) == {SERIES, *OWN_TENSORS}
     offered = {branch.get("title") for branch in SCHEMA["$defs"]["text"]["anyOf"]}

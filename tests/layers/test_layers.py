@@ -80,6 +80,7 @@ def constructor(name: str) -> dict[str, inspect.Parameter]:
 # --- the vocabulary --------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.core
 def test_every_module_of_torch_nn_is_a_layer_type_or_has_a_reason() -> None:
     assert torch_modules() - set(LAYERS) == set(NOT_LAYERS)
     assert set(LAYERS) - torch_modules() == OURS
@@ -133,6 +134,7 @@ def test_defaults_match_their_own_annotations(name: str) -> None:
             assert setting.mismatch(setting.default) is None, setting.name
 
 
+@pytest.mark.core
 def test_a_setting_of_the_wrong_type_is_described_in_words() -> None:
     by_name = {s.name: s for s in settings(LAYERS["Conv2d"])}
     assert by_name["kernel_size"].mismatch((3, 3)) is None
@@ -291,6 +293,7 @@ BRIEFS = {
 }
 
 
+@pytest.mark.core
 @pytest.mark.parametrize("brief", BRIEFS)
 def test_the_type_column_names_what_matters(brief: str) -> None:
     assert BRIEFS[brief].brief() == brief
@@ -314,6 +317,7 @@ def test_layers_are_values_that_compare_and_cannot_change() -> None:
         conv.stride = 1  # type: ignore[attr-defined]
 
 
+@pytest.mark.core
 def test_a_layer_shows_itself_as_a_spec_writes_it() -> None:
     assert repr(LAYERS["Conv2d"](64, 7, stride=2)) == "Conv2d(64, 7, stride=2)"
     assert repr(LAYERS["Linear"](10, in_features=4)) == "Linear(10, in_features=4)"

@@ -25,6 +25,7 @@ def made(layer: Layer, inputs: tuple[Any, ...]) -> nn.Module:
     return layer.build(*inputs)
 
 
+@pytest.mark.core
 @pytest.mark.parametrize(("name", "settings", "inputs", "message", "help"), REFUSALS, ids=lambda value: str(value)[:40])
 def test_a_refusal_says_the_fact_and_the_way_out(
     name: str, settings: dict[str, Any], inputs: tuple[Any, ...], message: str, help: str | None

@@ -120,6 +120,7 @@ def test_a_layers_formulas_give_the_shapes_that_torch_gives(example: Example) ->
         assert Size(size.name, size.inserted.replace("(−", "(0−").replace(",", "")).value == size.value
 
 
+@pytest.mark.core
 @pytest.mark.parametrize(
     ("name", "settings", "came", "expected"),
     [

@@ -35,17 +35,20 @@ def problems(text: str) -> list[str]:
 # --- building --------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.core
 def test_building_allocates_nothing() -> None:
     built = network(lines("Linear(100_000_000)", "Linear(100_000_000)"))
     assert all(p.is_meta for p in built.parameters())
     assert sum(p.numel() for p in built.parameters()) == 8 * 10**8 + 10**8 + 10**16 + 10**8
 
 
+@pytest.mark.core
 def test_a_network_is_in_evaluation_mode_and_a_spec_cannot_leave_it() -> None:
     built = network(lines("Dropout(0.5)", "h = 2 * Linear(8)"))
     assert not any(module.training for module in built.modules())
 
 
+@pytest.mark.core
 def test_problems_of_lines_that_do_not_depend_on_one_another_are_told_together() -> None:
     found = problems(
         lines(
@@ -222,6 +225,7 @@ def test_what_the_caller_fills_is_not_initialised(monkeypatch: pytest.MonkeyPatc
     assert filled == [built.get_submodule("b"), built.get_submodule("c")]
 
 
+@pytest.mark.core
 def test_tied_weights_leave_meta_tied() -> None:
     built = network(lines("a = Linear(8)", "b = Linear(8)"))
     one, other = built.get_submodule("a"), built.get_submodule("b")

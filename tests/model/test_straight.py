@@ -111,6 +111,7 @@ def test_a_name_that_every_module_has_is_refused() -> None:
         straight(network, inputs)
 
 
+@pytest.mark.core
 def test_several_results_and_pieces_of_them() -> None:
     network, inputs = of(
         "inputs: {x: 'randn(2, 5, 4)'}\nlayers:\n"

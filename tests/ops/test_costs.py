@@ -32,6 +32,7 @@ def only(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Cost:
 # -- formulas ---------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.core
 @pytest.mark.parametrize(
     ("function", "shapes", "text"),
     [
@@ -192,6 +193,7 @@ def test_dropout_of_the_weights_is_a_mask_and_a_scale() -> None:
     assert found[1] - found[0] == 2 * (2 * 3 * 8 * 8)
 
 
+@pytest.mark.core
 def test_grouped_queries_share_keys_and_not_work() -> None:
     q, k = rand(2, 4, 8, 5), rand(2, 2, 8, 5)
     found = macs(lambda: F.scaled_dot_product_attention(q, k, k, enable_gqa=True))

@@ -90,6 +90,7 @@ def test_a_function_costs_the_same_on_meta_and_on_a_cpu(call: Call) -> None:
     assert (Counter(found[0]) == Counter(found[1])) == (call.name not in OTHER_ON_META)
 
 
+@pytest.mark.core
 def test_an_operator_without_a_rule_is_not_zero() -> None:
     op = Op("aten.unheard_of", "default", ())
     assert cost(op) is None

@@ -180,6 +180,7 @@ def test_calls_that_differ_by_a_keyword_or_in_a_list_are_told_apart() -> None:
     assert len({id(traced(call)[-1]) for call in calls if call().is_meta}) == len(calls) - 1
 
 
+@pytest.mark.core
 def test_attention_is_one_record_on_every_device() -> None:
     for device in ("cpu", "meta"):
         q = torch.rand(2, 4, 10, 8, device=device)
@@ -188,6 +189,7 @@ def test_attention_is_one_record_on_every_device() -> None:
         ]
 
 
+@pytest.mark.core
 def test_nothing_stays_changed_after_an_exception() -> None:
     before = torch.backends.mha.get_fastpath_enabled(), torch.get_rng_state()
     with pytest.raises(RuntimeError), watching():

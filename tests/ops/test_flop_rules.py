@@ -82,6 +82,7 @@ def test_the_table_is_read_whole() -> None:
     assert len(ROWS) == len(lines) > 110
 
 
+@pytest.mark.core
 @pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel")
 @pytest.mark.parametrize("device", ["cpu", "meta"])
 @pytest.mark.parametrize("row", ROWS, ids=str)

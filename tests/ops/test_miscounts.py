@@ -140,6 +140,7 @@ CASES = [
 ]  # fmt: skip
 
 
+@pytest.mark.core
 @pytest.mark.parametrize("device", ["cpu", "meta"])
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_what_other_counters_miss_is_counted(case: Case, device: str) -> None:

@@ -159,6 +159,7 @@ def test_with_a_number(name: str, x: Tensor, number: Any) -> None:
     assert answered or not x.dtype.is_floating_point or name.startswith("bitwise")
 
 
+@pytest.mark.core
 @quick
 @given(x=tensors(), low=st.none() | numbers, high=st.none() | numbers)
 def test_clamp(x: Tensor, low: Any, high: Any) -> None:

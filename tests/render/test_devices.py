@@ -27,6 +27,7 @@ FAST = [
 ]
 
 
+@pytest.mark.core
 def test_the_devices_here_with_their_memory_and_peaks_in_one_unit() -> None:
     assert draw_local([(CPU, SLOW), (GPU, FAST)], 120, False).splitlines() == [
         "device  name                     memory      free  float32  bfloat16   float16  bandwidth  peaks",

@@ -48,6 +48,7 @@ def test_what_does_not_fit_and_has_no_rate_says_both_and_no_more() -> None:
     )
 
 
+@pytest.mark.core
 def test_several_devices_are_a_table_with_times_in_one_unit() -> None:
     drawn = text(report(FAST, SMALL)).splitlines()
     assert drawn[:6] == [

@@ -32,6 +32,7 @@ def test_an_unknown_format_is_told_with_those_there_are() -> None:
         render(REPORTS["gpt2"], "xml")
 
 
+@pytest.mark.core
 def test_json_loads_back_into_the_same_report_whatever_the_options() -> None:
     for report in REPORTS.values():
         assert Report.loads(render(report, "json", Options(depth=1))) == report
@@ -48,6 +49,7 @@ def test_csv_has_a_line_for_every_row_and_a_column_for_every_field() -> None:
     assert {f"stats_{field.name}" for field in fields(ActivationStats)} <= set(records[0])
 
 
+@pytest.mark.core
 def test_csv_figures_are_plain_numbers_that_sum_to_the_total() -> None:
     records = _records(render(REPORTS["resnet50"], "csv"))
     assert sum(int(r["params"]) for r in records if r["depth"] == "1") == 25_557_032

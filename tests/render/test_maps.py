@@ -52,6 +52,7 @@ def test_a_single_number_is_a_bar() -> None:
     assert picture(torch.tensor(3)).panels == (Panel(((3.0,),)),)
 
 
+@pytest.mark.core
 def test_activations_are_a_map_for_each_channel_of_the_first_image() -> None:
     tensor = torch.arange(2 * 3 * 4 * 5.0).reshape(2, 3, 4, 5)
     made = picture(tensor, "conv1")

@@ -75,6 +75,7 @@ def _hold(text: str, name: str) -> None:
     assert text == path.read_bytes().decode()
 
 
+@pytest.mark.core
 @pytest.mark.parametrize("case", DRAWN)
 def test_the_terminal_draws_as_it_did(case: str) -> None:
     name, width, options = DRAWN[case]
@@ -85,6 +86,7 @@ def test_the_terminal_draws_as_it_did(case: str) -> None:
     _hold(text, f"{case}.drawn")
 
 
+@pytest.mark.core
 @pytest.mark.parametrize("case", WRITTEN)
 def test_every_format_writes_as_it_did(case: str) -> None:
     name, form = WRITTEN[case]

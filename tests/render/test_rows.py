@@ -74,6 +74,7 @@ def test_a_report_without_rows_has_an_empty_view() -> None:
     assert view(replace(sample_reports.mlp(), layers=())).rows == ()
 
 
+@pytest.mark.core
 def test_copies_show_one_copy_and_share_of_all() -> None:
     seen = view(sample_reports.gpt2())
     copies = next(i for i, s in enumerate(seen.rows) if s.row.kind == "copies")
@@ -95,6 +96,7 @@ def test_shares_are_of_parameters_where_there_are_no_macs() -> None:
     ]  # fmt: skip
 
 
+@pytest.mark.core
 def test_a_shape_that_repeats_is_not_said_again() -> None:
     seen = view(sample_reports.resnet50(), 1)
     assert _cells(seen, "output")[:5] == ["1 64 112 112", "″", "″", "1 64 56 56", "1 256 56 56"]

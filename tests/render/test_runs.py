@@ -81,6 +81,7 @@ def test_zeros_are_a_part_of_the_values_and_odd_where_they_are_nearly_all() -> N
     ]
 
 
+@pytest.mark.core
 def test_what_bounds_a_row_and_how_near_it_came() -> None:
     # 10^6 FLOPs at 2.1·10^11 are 4.8 µs, 12 KB at 2.4·10^10 half a µs; it took 9.5.
     row = LayerRow("r", "Linear", "layer", 1, flops=10**6, bytes_read=12_000, bytes_written=0, latency=9.524e-6)
@@ -214,6 +215,7 @@ def test_infinities_count_as_bad_where_they_broke_first() -> None:
 # --- sentences -------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.core
 def test_the_header_says_how_it_was_run() -> None:
     assert summary.title_parts(RESNET)[:3] == ("resnet50", "float32", "cpu")
     assert summary.ran_on(RESNET) == (

@@ -69,6 +69,7 @@ def test_a_file_gets_no_colour_and_the_width_it_needs() -> None:
     assert max(map(cell_len, _table(narrow))) <= 60
 
 
+@pytest.mark.core
 def test_what_a_stranger_wrote_cannot_command_the_terminal() -> None:
     nasty = "\x1b]0;owned\x07[bold]x[/bold]\r\u202e"
     report = ALL["troubled"]
@@ -89,6 +90,7 @@ def test_the_bar_is_as_long_as_the_share_and_never_gone() -> None:
     assert terminal._bar(1.5, 10) == "█" * 10
 
 
+@pytest.mark.core
 @pytest.mark.parametrize(
     ("share", "style"), [(0.31, "bold magenta"), (0.1, "yellow"), (0.02, "cyan"), (0.019, "dim"), (0, "dim")]
 )

@@ -75,6 +75,7 @@ def test_every_method_attribute_and_initialiser_has_a_page() -> None:
         assert f"  {name}({', '.join(keywords)})\n" in page_of(name, WIDE, color=False)
 
 
+@pytest.mark.core
 def test_the_page_of_conv2d_reads_well() -> None:
     lines = page_of("Conv2d", 80, color=False).splitlines()
     assert lines[:5] == [

@@ -153,6 +153,7 @@ def test_the_strategy_covers_every_field() -> None:
         assert given_names == {field.name for field in fields(cls)}
 
 
+@pytest.mark.core
 def test_the_json_has_the_version_first_and_one_row_a_line() -> None:
     text = REPORT.dumps()
     assert text.startswith(f'{{\n  "version": {VERSION},\n')
@@ -224,6 +225,7 @@ def test_parents_are_the_nearest_rows_above_of_a_lesser_depth() -> None:
     assert parents(rows) == (None, None, 1, 2, 2, 1, None)
 
 
+@pytest.mark.core
 def test_a_row_stands_for_its_repeats_times_those_around_it() -> None:
     rows = [_at(1), _at(2, repeat=12), _at(3, repeat=2), _at(3), _at(1)]
     assert multiplicities(rows) == (1, 12, 24, 12, 1)

@@ -41,6 +41,7 @@ def network(*rows: LayerRow, **fields: object) -> Report:
 # --- a row -----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.core
 def test_a_row_above_the_ridge_is_bound_by_compute() -> None:
     # 600 FLOPs over 20 bytes: 30 each, beyond 10. Arithmetic takes 600 / 100 = 6 s, traffic 20 / 10 = 2.
     found = roofline(row(flops=600, read=15, written=5), ROOFS)
@@ -121,6 +122,7 @@ def test_without_a_rate_or_a_bandwidth_there_is_no_ridge() -> None:
 # --- the whole -------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.core
 def test_the_whole_takes_the_slower_of_the_two_step_by_step() -> None:
     # 6 s of arithmetic against 2 of traffic, then 1 against 5: 6 + 5. All arithmetic is 7, all traffic 7.
     found = estimate(network(row("a", 600, 15, 5), row("b", 100, 40, 10)), ROOFS)

@@ -66,6 +66,7 @@ def test_a_run_in_training_mode_has_the_costs_of_training() -> None:
 # --- statistics ------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.core
 def test_statistics_are_those_of_the_same_tensors(tmp_path: Path) -> None:
     values = numpy.random.default_rng(0).normal(size=(64, 3)).astype("float32")
     numpy.save(tmp_path / "x.npy", values)
@@ -116,6 +117,7 @@ def test_copies_keep_the_spread_of_each() -> None:
     assert stack.copy_stds[-1] is None
 
 
+@pytest.mark.core
 def test_the_same_seed_gives_the_same_numbers_and_another_others() -> None:
     one, same, other = (looked_at("dead_relu", seed=seed) for seed in (1, 1, 2))
     assert one == same
@@ -209,6 +211,7 @@ def test_what_goes_wrong_inside_a_composite_layer_is_named_there() -> None:
 # --- what the data decide --------------------------------------------------------------------------------------------
 
 
+@pytest.mark.core
 def test_a_while_shows_the_rounds_that_ran() -> None:
     checked = load(SPECS / "halving.yaml")
     meta, run = inspect_spec(checked), looked_at("halving")
@@ -294,6 +297,7 @@ class Tied(nn.Module):
         return head
 
 
+@pytest.mark.core
 def test_a_module_runs_on_its_own_weights_and_is_left_as_it_was() -> None:
     net = Tied()
     nn.init.constant_(net.embed.weight, 2.0)

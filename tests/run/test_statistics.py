@@ -107,6 +107,7 @@ def test_what_is_not_finite_is_counted_and_left_out(dtype: torch.dtype, bad: lis
     agrees(stats_of(tensor), values_of(tensor))
 
 
+@pytest.mark.core
 def test_a_tensor_of_nothing_finite_has_no_figures_but_counts() -> None:
     stats = stats_of(torch.tensor([math.nan, math.inf, -math.inf, math.nan]))
     assert stats == ActivationStats(4, None, None, None, None, 0, 2, 2)

@@ -13,6 +13,7 @@ from fwdscope.model import build
 EXAMPLES = sorted((TESTS / "language" / "ok").glob("*.yaml"))
 
 
+@pytest.mark.core
 def test_there_are_eighteen() -> None:
     assert len(EXAMPLES) == 18
 

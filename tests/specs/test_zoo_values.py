@@ -93,6 +93,7 @@ def test_the_constant_matrix_is_not_trained() -> None:
 # --- convolutions, norms, activations --------------------------------------------------------------------------------
 
 
+@pytest.mark.core
 def test_mnist_cnn_equals_torchs_sequential() -> None:
     """Against an nn.Sequential of the same layers, weights copied in order."""
     net, image = ready("mnist_cnn"), torch.rand(4, 1, 28, 28)
@@ -115,6 +116,7 @@ def test_norms_take_their_statistics_where_each_should() -> None:
     assert_close(run(net, image), x * w["ln.weight"] + w["ln.bias"], atol=1e-5, rtol=0)
 
 
+@pytest.mark.core
 def test_activations_equal_their_formulas() -> None:
     """Against plain Python, number by number."""
     x = torch.linspace(-5, 5, 101)

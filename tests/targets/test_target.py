@@ -56,6 +56,7 @@ def run(*arguments: str) -> Result:
     return CliRunner().invoke(app, ["inspect", *arguments])
 
 
+@pytest.mark.core
 @pytest.mark.parametrize("name", ["build", "Net", "net"])
 def test_a_factory_a_class_and_a_module_are_inspected_with_the_inputs_given(name: str) -> None:
     result = run(f"ownnets:{name}", "--input", "x=3,8")
@@ -93,6 +94,7 @@ def test_wrong_use_says_what_to_do(arguments: tuple[str, ...], said: str) -> Non
     assert said in result.stderr
 
 
+@pytest.mark.core
 def test_an_input_may_say_its_dtype() -> None:
     result = run("torch.nn:Identity", "--input", "input=2,3:int64")
     assert result.exit_code == 0, result.stderr

@@ -11,6 +11,7 @@ from fwdscope.timing import EventClock, HostClock, clock_for
 CUDA = torch.device("cuda:0")
 
 
+@pytest.mark.core
 def test_the_hosts_clock_reads_what_passed_between_two_marks() -> None:
     time = Time()
     clock = HostClock(time)

@@ -69,6 +69,7 @@ layers:
 """
 
 
+@pytest.mark.core
 def test_each_row_has_the_time_of_one_copy_and_what_contains_others_their_sum() -> None:
     network, inputs, pairs = network_of(STACKED)
     time = Time()

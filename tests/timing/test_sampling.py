@@ -31,6 +31,7 @@ def test_a_steady_forward_needs_ten_repeats() -> None:
     assert samples.elapsed == 12 * 0.25
 
 
+@pytest.mark.core
 def test_warm_up_goes_on_until_two_in_a_row_agree() -> None:
     # 8 → 4 → 2 → 1 → 1.02: the last two are within 5 %.
     samples = measured(itertools.chain([8.0, 4.0, 2.0, 1.0, 1.02], itertools.repeat(1.0)), Plan(budget=None))
@@ -66,6 +67,7 @@ def test_a_budget_leaves_three_repeats_in_any_case() -> None:
     assert not samples.precise
 
 
+@pytest.mark.core
 def test_repeats_go_on_until_the_median_is_known() -> None:
     noise = itertools.cycle([1.0, 1.1, 0.9, 1.05, 0.95])
     samples = measured(noise, Plan(precision=0.06, budget=None, settling=0.0))

@@ -143,6 +143,7 @@ def test_copies_that_can_be_told_apart_are_not_mixed_up(
         assert repeated[key] == run[key], key
 
 
+@pytest.mark.core
 def test_equal_copies_are_run_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of the 12 blocks of GPT-2 the first two run in a trace: the first has an input of another line's."""
     shown: list[str] = []

@@ -77,6 +77,7 @@ def test_what_is_not_called_has_no_row() -> None:
     assert [(row.path, row.macs) for row in report.layers] == [("called", 32), ("forward", 32)]
 
 
+@pytest.mark.core
 def test_nothing_is_left_on_a_module() -> None:
     module = nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Sequential(nn.Linear(4, 4), nn.Linear(3, 3)))
     module[1].register_forward_hook(lambda *_: None)
@@ -87,6 +88,7 @@ def test_nothing_is_left_on_a_module() -> None:
     assert list(map(list, before)) == [list(vars(inner)) for inner in module.modules()]
 
 
+@pytest.mark.core
 def test_hooks_run_where_they_ran() -> None:
     """A row takes what a module was given after the hooks before it, and gives what the hooks after it made of it."""
     module = nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 4))

@@ -43,6 +43,7 @@ def names(report: Report) -> list[tuple[str, str, str, int, int]]:
     return [(row.path, row.label, row.text, row.params, row.repeat) for row in report.layers]
 
 
+@pytest.mark.core
 def test_rows_follow_the_module_tree_and_copies_are_folded() -> None:
     report = fwdscope.inspect(Language(), torch.randint(0, 100, (2, 7)))
     assert (report.name, report.device) == ("Language", "meta")
@@ -134,6 +135,7 @@ class LooksAtData(nn.Module):
         return x
 
 
+@pytest.mark.core
 def test_a_module_that_looks_at_its_data_runs_where_it_lives() -> None:
     report = fwdscope.inspect(LooksAtData(), torch.randn(2, 8))
     assert report.device == "cpu"

@@ -75,6 +75,7 @@ def mobilenet() -> nn.Module:
     return nn.Sequential(conv(4, 3, 2), *(nn.Sequential(conv(4, 3, s, 4), conv(4, 1)) for s in strides))
 
 
+@pytest.mark.core
 # Araujo, Norris and Sim, "Computing receptive fields of convolutional neural networks", Distill 2019, their table.
 @pytest.mark.parametrize(
     ("make", "field", "jump"),
@@ -103,6 +104,7 @@ def test_vgg16_layer_by_layer() -> None:
     assert [row.receptive_field for row in found for _ in range(row.repeat)] == [(n, n) for n in expected]
 
 
+@pytest.mark.core
 def test_alexnet_before_its_classifier() -> None:
     # The table's alexnet_v2.
     assert [f for f in fields("alexnet").values() if f is not None][-1] == (195, 195)

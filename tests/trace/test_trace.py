@@ -61,6 +61,7 @@ def test_what_is_computed_for_a_layer_stands_before_it_and_what_is_computed_with
     assert brief(found.layers) == [("mul", "expression", "mul"), ("fc", "layer", "Linear")]
 
 
+@pytest.mark.core
 def test_a_block_a_part_and_a_stack_hold_their_lines() -> None:
     text = lines(
         "stem:\n    - fc = Linear(8)\n    - ReLU",
@@ -130,6 +131,7 @@ def test_parameters_and_buffers_of_the_file_are_rows() -> None:
     ]
 
 
+@pytest.mark.core
 def test_the_rounds_of_a_loop_are_merged() -> None:
     text = lines(
         "h = zeros(2, 4)",
@@ -175,6 +177,7 @@ def test_the_modules_inside_torchs_own_layers_are_rows() -> None:
     assert found.layers[0].params == sum(p.numel() for p in module.parameters())
 
 
+@pytest.mark.core
 def test_the_experts_of_a_mixture_are_stacks_with_the_paths_of_their_weights() -> None:
     text = lines("MixtureOfExperts(Sequential(Linear(16), ReLU, Linear(8)), 4, top_k=2)", inputs="x: randn(2, 4, 8)")
     found = report(text)
@@ -317,6 +320,7 @@ def test_what_runs_where_it_lives_keeps_its_numbers(training: bool) -> None:
     assert [tensor._version for tensor in module.parameters()][1:] == versions[1:]
 
 
+@pytest.mark.core
 def test_an_exception_in_the_middle_leaves_torch_and_the_network_as_they_were(monkeypatch: pytest.MonkeyPatch) -> None:
     network = build(load(shipped()["vit_b_16"]))
     keys, before = list(network.state_dict()), state()

@@ -93,6 +93,7 @@ def test_the_promises_of_every_shipped_spec_are_fresh_and_to_the_letter() -> Non
 # --- what is written -------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.core
 def test_a_size_is_named_by_the_var_that_it_follows_and_not_by_one_that_equals_it() -> None:
     text = spec("  - a = Linear(heads)\n  - b = Linear(12)(a)\n  - stack([b] * depth)\n", "B: 12, heads: 12, depth: 12")
     assert promises(annotated(text, "all")) == ["(B, heads)", "(B, 12)", "(depth, B, 12)"]
@@ -177,6 +178,7 @@ def test_a_graph_gets_a_promise_on_every_line() -> None:
     assert promises(annotated(text)) == ["(B, 4)", "(B, 4)"]
 
 
+@pytest.mark.core
 @pytest.mark.parametrize(
     ("now", "changed", "expected"),
     [
@@ -241,6 +243,7 @@ def test_line_ends_marks_quotes_comments_and_tabs_are_left_as_they_were(tmp_path
     assert path.read_bytes() == mark + MIXED_AFTER.replace("\n", end).encode()
 
 
+@pytest.mark.core
 def test_arrows_stand_under_one_another_and_in_the_column_of_those_there_are() -> None:
     bare = "  - Linear(4)\n  - one = Linear(5)\n"
     assert annotated(spec(bare)).endswith("  - Linear(4)          -> (B, 4)\n  - one = Linear(5)    -> (B, 5)\n")
@@ -273,6 +276,7 @@ def mlp(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.mark.core
 def test_without_write_a_patch_is_printed_that_git_applies(mlp: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(mlp.parent)
     before = mlp.read_text()

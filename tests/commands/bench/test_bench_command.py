@@ -219,6 +219,7 @@ def test_ctrl_c_prints_what_was_measured_so_far(tmp_path: Path) -> None:
     assert any("interrupted after" in note for note in report["run"]["notes"])
 
 
+@pytest.mark.core
 def test_from_python_a_module_is_left_as_it_was() -> None:
     import torch
     from torch import nn

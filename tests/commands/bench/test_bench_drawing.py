@@ -17,6 +17,7 @@ def line_of(text: str, start: str) -> str:
     return next(line for line in text.splitlines() if line.split()[:1] == [start])
 
 
+@pytest.mark.core
 def test_the_whole_comes_first_with_what_it_computes() -> None:
     text = draw(report([0.030, 0.032, 0.031, 0.033, 0.030]), 100)
     # 8 items in 31 ms; 8 GFLOPs in 31 ms are 258 GFLOP/s, a quarter of a peak of 1 TFLOP/s.
@@ -56,6 +57,7 @@ def test_only_the_slowest_are_shown_and_the_rest_is_summed() -> None:
     assert "more take" not in draw(report([0.031]), 100, layers=None)
 
 
+@pytest.mark.core
 @pytest.mark.parametrize("width", [60, 80, 100, 140])
 def test_no_line_is_wider_than_the_terminal(width: int) -> None:
     long = report([0.03 + 0.001 * i for i in range(20)], (*ROWS, row("a.very.long.path." * 6, 0.1)), ("a note " * 30,))

@@ -30,6 +30,7 @@ def test_a_steady_run_whose_layers_are_the_whole_needs_no_words() -> None:
     assert said(samples(*[1.0] * 10), layers=0.95) == ""
 
 
+@pytest.mark.core
 def test_noise_is_said_not_hidden() -> None:
     # The middle half lies from 0.9 to 1.1: a fifth of the median.
     assert "spreads over 20 % of the median" in said(samples(0.8, 0.9, 0.9, 1.0, 1.0, 1.0, 1.1, 1.1, 1.2))

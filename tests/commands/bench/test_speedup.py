@@ -26,6 +26,7 @@ def test_a_run_beside_itself_is_no_faster() -> None:
     assert not found.certain
 
 
+@pytest.mark.core
 def test_half_the_time_is_more_than_noise() -> None:
     found = compare(around(1.0), around(0.5, seed=2))
     assert found.ratio == pytest.approx(0.5, rel=0.02)

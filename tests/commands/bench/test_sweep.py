@@ -13,6 +13,7 @@ from fwdscope.render.sweep import as_csv, draw_sweep
 from fwdscope.report import ReportError
 
 
+@pytest.mark.core
 @pytest.mark.parametrize(
     ("text", "values"),
     [
@@ -72,6 +73,7 @@ def swept() -> Sweep:
     return Sweep((parse("T=1,4"), parse("B=1,2,8,999")), (*points, Point((("T", "4"), ("B", "999")), None, "no room")))
 
 
+@pytest.mark.core
 def test_a_sweep_keeps_every_repeat_and_loads_again() -> None:
     sweep = swept()
     assert saved_points(sweep.dumps()) == sweep.points

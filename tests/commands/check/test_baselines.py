@@ -88,6 +88,7 @@ def test_of_rows_inside_one_another_the_innermost_is_told() -> None:
     ]
 
 
+@pytest.mark.core
 def test_a_layer_that_is_gone_is_placed_before_the_next_one() -> None:
     first, *_ = compare(baseline(), baseline(NET.replace("  - MaxPool2d(2)\n", ""))).rows
     assert str(first) == "maxpool2d (MaxPool2d) is gone, which stood before head"
@@ -138,6 +139,7 @@ def test_costs_may_move_within_the_tolerance_and_parameters_may_not() -> None:
 # --- the command -----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.core
 def test_a_baseline_is_written_held_and_written_anew() -> None:
     write("specs/a.yaml")
     missing = run("--baseline", "base")

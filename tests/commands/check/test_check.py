@@ -153,6 +153,7 @@ def test_a_folder_of_other_yaml_alone_is_an_error() -> None:
 # --- outcomes --------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.core
 def test_the_worst_spec_decides_the_exit_code() -> None:
     write("ok.yaml")
     assert run("ok.yaml").exit_code == 0
@@ -162,6 +163,7 @@ def test_the_worst_spec_decides_the_exit_code() -> None:
     assert run("wrong.yaml", "short.yaml", "ok.yaml").exit_code == 2
 
 
+@pytest.mark.core
 def test_a_line_for_each_spec_then_what_fell_short_then_the_sums() -> None:
     write("ok.yaml")
     write("short.yaml", MLP.replace("75", "74"))
@@ -176,6 +178,7 @@ def test_a_line_for_each_spec_then_what_fell_short_then_the_sums() -> None:
     assert "\033[" not in result.stdout
 
 
+@pytest.mark.core
 def test_a_broken_promise_says_until_where_shapes_were_as_promised() -> None:
     text = MLP.replace("- ReLU", "- wide = Linear(7)\n  - ReLU").replace("fc2 = Linear(3) ", "fc2 = Linear(4) ")
     write("a.yaml", text)

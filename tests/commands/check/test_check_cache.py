@@ -19,6 +19,7 @@ def entries() -> list[Path]:
     return sorted(cache.folder().glob("*"))
 
 
+@pytest.mark.core
 def test_an_unchanged_file_is_known_and_says_the_same() -> None:
     write("a.yaml", MLP.replace("75", "74"))
     first, second = data("a.yaml"), data("a.yaml")

@@ -70,6 +70,7 @@ def test_the_worst_outcome_gives_the_exit_code() -> None:
 # --- text ------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.core
 def test_text_is_a_line_for_each_then_the_problems_then_the_sums() -> None:
     assert draw("text").splitlines() == [
         "s/ok.yaml     ok, 1 not held                75 params       264 MACs     0.25 s",
@@ -133,6 +134,7 @@ def unescaped(line: str) -> tuple[str, dict[str, str], str]:
     return found[1], {name: back(value, True) for name, value in properties.items()}, back(found[3], False)
 
 
+@pytest.mark.core
 def test_github_gets_an_error_on_the_line_of_each_problem() -> None:
     *commands, last = draw("github").splitlines()
     read = [unescaped(command) for command in commands]
@@ -166,6 +168,7 @@ def test_github_gets_files_as_seen_from_the_root_of_the_repository(
 # --- junit -----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.core
 def test_junit_has_a_case_for_each_spec_and_each_thing_held() -> None:
     suite = ET.fromstring(draw("junit"))[0]
     assert {name: suite.get(name) for name in ("tests", "failures", "errors", "skipped", "time")} == {
@@ -233,6 +236,7 @@ def test_junit_is_xml_whatever_the_file_says() -> None:
 # --- json and markdown -----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.core
 def test_json_holds_everything_and_outcomes_come_back_from_it() -> None:
     for run in (one_of_each(), hard()):
         found = json.loads(draw("json", run))
@@ -241,6 +245,7 @@ def test_json_holds_everything_and_outcomes_come_back_from_it() -> None:
     assert json.loads(draw("json"))["states"] == {"defect": 1, "ok": 1, "short": 1, "skipped": 1, "wrong": 1}
 
 
+@pytest.mark.core
 def test_markdown_shows_what_failed_and_folds_the_rest() -> None:
     drawn = draw("markdown")
     assert drawn.startswith("### ❌ fwdscope check\n")

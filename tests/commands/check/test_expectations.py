@@ -37,6 +37,7 @@ def shortfalls(*expect: str) -> tuple[Shortfall, ...]:
 PARAMS = 3 * 72 + 260 + 40
 
 
+@pytest.mark.core
 @pytest.mark.parametrize(
     "expect",
     [
@@ -63,6 +64,7 @@ def test_what_holds_is_silent(expect: str) -> None:
     assert shortfalls(expect) == ()
 
 
+@pytest.mark.core
 @pytest.mark.parametrize(
     ("expect", "what", "got"),
     [

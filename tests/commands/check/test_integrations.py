@@ -65,6 +65,7 @@ def test_the_action_holds_a_baseline_and_writes_a_report(environment: dict[str, 
     assert act(environment, baseline="base", tolerance="1%").returncode == 0
 
 
+@pytest.mark.core
 def test_no_input_of_the_action_is_a_piece_of_a_script(environment: dict[str, str]) -> None:
     """A pull request may say what the inputs are; ``${{ inputs.x }}`` in a script would run it."""
     for step in ACTION["runs"]["steps"]:

@@ -79,6 +79,7 @@ def hold(text: str, name: str) -> None:
     assert text == path.read_text(encoding="utf-8")
 
 
+@pytest.mark.core
 @pytest.mark.parametrize(("name", "width"), DRAWN)
 def test_the_terminal_draws_as_it_did(name: str, width: int) -> None:
     text = render(pair(name), "text", Options(names=(PAIRS[name][0], "changed.yaml")), width)
@@ -86,6 +87,7 @@ def test_the_terminal_draws_as_it_did(name: str, width: int) -> None:
     hold(text, f"{name}-{width}.txt")
 
 
+@pytest.mark.core
 @pytest.mark.parametrize("name", PAIRS)
 def test_markdown_is_as_it_was(name: str) -> None:
     hold(render(pair(name), "markdown", Options(names=(PAIRS[name][0], "changed.yaml"))), f"{name}.md")
@@ -143,12 +145,14 @@ def test_what_changes_are_told_of_is_every_figure_of_a_row() -> None:
 # --- matching --------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.core
 def test_an_inserted_layer_moves_no_other_though_default_names_shift() -> None:
     before = net("a = Linear(8)", "ReLU", "b = Linear(8)", "ReLU", "c = Linear(4)")
     after = net("a = Linear(8)", "ReLU", "new = Linear(8)", "ReLU", "b = Linear(8)", "ReLU", "c = Linear(4)")
     assert told(compare(before, after)) == [("added", None, "new"), ("added", None, "relu_2")]
 
 
+@pytest.mark.core
 def test_a_removed_layer_is_the_only_change() -> None:
     before = net("a = Linear(8)", "LayerNorm", "ReLU", "c = Linear(4)")
     assert told(compare(before, net("a = Linear(8)", "ReLU", "c = Linear(4)"))) == [("removed", "layernorm", None)]
@@ -278,6 +282,7 @@ def test_markdown_keeps_bars_and_stars_of_the_file_out_of_its_table() -> None:
 # --- conditions ------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.core
 @pytest.mark.parametrize(
     ("text", "met"),
     [

@@ -55,6 +55,7 @@ layers:
 # --- what is said ----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.core
 def test_a_convolution_is_explained_to_the_last_number() -> None:
     found = explain(spec("resnet50"), "conv1")
     assert (found.path, found.text, found.source, found.line) == ("conv1", "Conv2d 7×7 /2", "resnet50.yaml", 28)
@@ -100,6 +101,7 @@ def test_what_is_explained_is_what_the_report_says(name: str) -> None:
             assert result.sizes is None or tuple(size.value for size in result.sizes) == result.shape
 
 
+@pytest.mark.core
 def test_operators_and_parts_sum_to_the_whole() -> None:
     for path in ("blocks.0.moe", "blocks.0", "blocks", "embed"):
         found = explain(spec("moe_small"), path)
@@ -270,6 +272,7 @@ def made(**settings: object) -> Explanation:
     return Explanation(**(given | settings))  # type: ignore[arg-type]
 
 
+@pytest.mark.core
 def test_an_explanation_is_drawn_block_by_block() -> None:
     assert draw(made(), 60, False) == (
         "a  ·  Halve\n"
