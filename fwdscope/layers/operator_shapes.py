@@ -10,8 +10,20 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Protocol, TypeAlias
 
-from .shape_formulas import Sizes, broadcast, windows
-from .size_formulas import Shape, Size, evaluated, given, kept, product, regrouped
+from fwdscope.formula import (
+    SPATIAL,
+    Shape,
+    Size,
+    Sizes,
+    broadcast_sizes,
+    count_windows,
+    kept_size,
+    kept_sizes,
+    multiply,
+    regroup,
+    set_size,
+    shape_of,
+)
 
 
 class HasShape(Protocol):
@@ -71,19 +83,15 @@ def operator_shapes(op: Operator) -> tuple[Sizes | None, ...]:
 
 
 def _first_true(candidates: Iterable[Sequence[Size] | None], shape: Shape) -> Sizes | None:
-    return next((tuple(one) for one in candidates if one is not None and evaluated(one) == shape), None)
+    return next((tuple(one) for one in candidates if one is not None and shape_of(one) == shape), None)
 
 
 def _general(inputs: Sequence[Shape]) -> Iterator[Sizes]:
     """What holds of most operators: the shape of the first operand, the common one, a single number."""
     if inputs:
-        yield _same(inputs[0])
-        yield broadcast(*inputs)
+        yield kept_sizes(inputs[0])
+        yield broadcast_sizes(*inputs)
     yield ()
-
-
-def _same(shape: Sequence[int], first: int = 0) -> Sizes:
-    return tuple(kept(f"size_{i}", size) for i, size in enumerate(shape, first))
 
 
 def _tensor(op: Operator, position: int = 0) -> Shape:
@@ -109,23 +117,23 @@ def _view(op: Operator) -> Sequence[Sequence[Size]]:
     before, after = _tensor(op), _out(op)
     if math.prod(before) != math.prod(after):
         return ()
-    texts = regrouped(before, after)
+    texts = regroup(before, after)
     # What is neither merged nor cut stays, though perhaps not in its place.
     return ([
-        kept(f"size_{i}", size) if "·" not in text and "/" not in text and size in before else Size(f"size_{i}", text)
-        for i, (text, size) in enumerate(zip(texts, after, strict=True))
+        kept_size(f"size_{i}", n) if "·" not in text and "/" not in text and n in before else Size(f"size_{i}", text)
+        for i, (text, n) in enumerate(zip(texts, after, strict=True))
     ],)  # fmt: skip
 
 
 @_formula("permute", "permute_copy")
 def _permute(op: Operator) -> Sequence[Sequence[Size]]:
     x = _tensor(op)
-    return ([kept(f"size_{dim % len(x)}", x[dim]) for dim in op.at(1)],)
+    return ([kept_size(f"size_{dim % len(x)}", x[dim]) for dim in op.at(1)],)
 
 
 @_formula("transpose", "transpose_copy", "swapaxes")
 def _transpose(op: Operator) -> Sequence[Sequence[Size]]:
-    sizes = list(_same(_tensor(op)))
+    sizes = list(kept_sizes(_tensor(op)))
     if sizes:
         one, other = op.at(1) % len(sizes), op.at(2) % len(sizes)
         sizes[one], sizes[other] = sizes[other], sizes[one]
@@ -134,12 +142,12 @@ def _transpose(op: Operator) -> Sequence[Sequence[Size]]:
 
 @_formula("t", "t_copy", "numpy_T")
 def _reversed(op: Operator) -> Sequence[Sequence[Size]]:
-    return (_same(_tensor(op))[::-1],)
+    return (kept_sizes(_tensor(op))[::-1],)
 
 
 @_formula("unsqueeze", "unsqueeze_copy")
 def _unsqueeze(op: Operator) -> Sequence[Sequence[Size]]:
-    sizes = list(_same(_tensor(op)))
+    sizes = list(kept_sizes(_tensor(op)))
     sizes.insert(op.at(1) % (len(sizes) + 1), Size("new", "1", note="put in"))
     return (sizes,)
 
@@ -149,7 +157,7 @@ def _squeeze(op: Operator) -> Sequence[Sequence[Size]]:
     x, dims = _tensor(op), op.at(1)
     chosen = range(len(x)) if dims is None else (dims,) if isinstance(dims, int) else dims
     gone = {dim % len(x) for dim in chosen} if x else set()
-    return ([size for i, size in enumerate(_same(x)) if i not in gone or x[i] != 1],)
+    return ([size for i, size in enumerate(kept_sizes(x)) if i not in gone or x[i] != 1],)
 
 
 @_formula("expand", "expand_copy", "broadcast_to", "expand_as")
@@ -157,7 +165,7 @@ def _expand(op: Operator) -> Sequence[Sequence[Size]]:
     x, out = _tensor(op), _out(op)
     aligned = (None,) * (len(out) - len(x)) + x
     return ([
-        kept(f"size_{i}", size) if size == was else Size(f"size_{i}", f"{size:,}", note="repeated without a copy")
+        kept_size(f"size_{i}", size) if size == was else Size(f"size_{i}", f"{size:,}", note="repeated without a copy")
         for i, (was, size) in enumerate(zip(aligned, out, strict=True))
     ],)  # fmt: skip
 
@@ -168,7 +176,7 @@ def _repeat(op: Operator) -> Sequence[Sequence[Size]]:
     rank = max(len(x), len(times))
     x, times = (1,) * (rank - len(x)) + x, (1,) * (rank - len(times)) + times
     return ([
-        kept(f"size_{i}", size) if n == 1 else Size(f"size_{i}", f"{size:,}·{n:,}")
+        kept_size(f"size_{i}", size) if n == 1 else Size(f"size_{i}", f"{size:,}·{n:,}")
         for i, (size, n) in enumerate(zip(x, times, strict=True))
     ],)  # fmt: skip
 
@@ -179,7 +187,7 @@ def _repeat(op: Operator) -> Sequence[Sequence[Size]]:
 def _with(x: Shape, dim: int, *sizes: Size) -> list[Size]:
     """The sizes of x with others in the place of one dimension."""
     dim %= max(len(x), 1)
-    return [*_same(x[:dim]), *sizes, *_same(x[dim + 1 :], dim + 1)]
+    return [*kept_sizes(x[:dim]), *sizes, *kept_sizes(x[dim + 1 :], dim + 1)]
 
 
 @_formula("cat", "concat", "concatenate")
@@ -194,7 +202,7 @@ def _cat(op: Operator) -> Sequence[Sequence[Size]]:
 @_formula("stack")
 def _stack(op: Operator) -> Sequence[Sequence[Size]]:
     shapes = [x.shape for x in op.at(0)]
-    sizes = list(_same(shapes[0]))
+    sizes = list(kept_sizes(shapes[0]))
     sizes.insert(op.at(1, 0) % (len(sizes) + 1), Size("new", str(len(shapes)), note="one for each tensor"))
     return (sizes,)
 
@@ -230,7 +238,7 @@ def _slice(op: Operator) -> Sequence[Sequence[Size]]:
     size = x[dim]
     start, end, _ = slice(op.at(2), op.at(3), step).indices(size)
     if (start, end, step) == (0, size, 1):
-        return (_same(x),)
+        return (kept_sizes(x),)
     name = f"size_{dim % len(x)}"
     inside = f"{end:,} − {start:,}" if start else f"{end:,}"
     return (_with(x, dim, Size(name, inside if step == 1 else f"⌈({inside}) / {step}⌉")),)
@@ -239,7 +247,7 @@ def _slice(op: Operator) -> Sequence[Sequence[Size]]:
 @_formula("index_select")
 def _index_select(op: Operator) -> Sequence[Sequence[Size]]:
     index, dim = _tensor(op, 2), op.at(1)
-    return (_with(_tensor(op), dim, given(f"size_{dim}", "indices", index[0] if index else 1)),)
+    return (_with(_tensor(op), dim, set_size(f"size_{dim}", "indices", index[0] if index else 1)),)
 
 
 @_formula("index", "_unsafe_index")
@@ -249,21 +257,23 @@ def _index(op: Operator) -> Sequence[Sequence[Size]]:
     dims = [dim for dim, index in enumerate(indices) if index is not None]
     if not dims or any(indices[dim].dtype in ("bool", "uint8") for dim in dims):
         return ()
-    put = [kept(f"index_{i}", s.value) for i, s in enumerate(broadcast(*(indices[dim].shape for dim in dims)))]
-    rest = [size for dim, size in enumerate(_same(x)) if dim not in dims]
+    put = [
+        kept_size(f"index_{i}", s.value) for i, s in enumerate(broadcast_sizes(*(indices[dim].shape for dim in dims)))
+    ]
+    rest = [size for dim, size in enumerate(kept_sizes(x)) if dim not in dims]
     place = dims[0] if dims[-1] - dims[0] == len(dims) - 1 else 0
     return ([*rest[:place], *put, *rest[place:]],)
 
 
 @_formula("gather", "take_along_dim")
 def _gather(op: Operator) -> Sequence[Sequence[Size]]:
-    return ([kept(f"index_{i}", size) for i, size in enumerate(_tensor(op, 2))],)
+    return ([kept_size(f"index_{i}", size) for i, size in enumerate(_tensor(op, 2))],)
 
 
 @_formula("topk")
 def _topk(op: Operator) -> Sequence[Sequence[Size]]:
     dim = op.at(2, -1) % max(len(_tensor(op)), 1)
-    return [_with(_tensor(op), dim, given(f"size_{dim}", "k", op.at(1)))] * 2 if _tensor(op) else ()
+    return [_with(_tensor(op), dim, set_size(f"size_{dim}", "k", op.at(1)))] * 2 if _tensor(op) else ()
 
 
 @_formula("unfold", "unfold_copy")
@@ -272,7 +282,7 @@ def _unfold(op: Operator) -> Sequence[Sequence[Size]]:
     if not x:
         return ()
     windowed = Size(f"size_{dim}", f"⌊({x[dim]:,} − {size:,}) / {step:,}⌋ + 1", note="windows")
-    return ([*_with(x, dim, windowed), given("window", "size", size)],)
+    return ([*_with(x, dim, windowed), set_size("window", "size", size)],)
 
 
 @_formula("block_diag")
@@ -284,7 +294,7 @@ def _block_diag(op: Operator) -> Sequence[Sequence[Size]]:
 @_formula("constant_pad_nd", *(f"{kind}_pad{d}d" for kind in ("reflection", "replication") for d in (1, 2, 3)))
 def _pad(op: Operator) -> Sequence[Sequence[Size]]:
     x, around = _tensor(op), op.at(1)
-    sizes = list(_same(x))
+    sizes = list(kept_sizes(x))
     for i in range(len(around) // 2):
         dim, before, after = len(x) - 1 - i, around[2 * i], around[2 * i + 1]
         if before or after:
@@ -297,9 +307,9 @@ def _pad(op: Operator) -> Sequence[Sequence[Size]]:
 
 def _matrices(one: Shape, other: Shape) -> list[Size]:
     """(…, M, K) by (…, K, N): K is summed over."""
-    batch = broadcast(one[:-2], other[:-2]) if len(one) > 2 or len(other) > 2 else ()
-    rows = [kept("M", one[-2], f"K = {one[-1]:,} is summed over")] if len(one) > 1 else []
-    return [*batch, *rows, *([kept("N", other[-1])] if len(other) > 1 else [])]
+    batch = broadcast_sizes(one[:-2], other[:-2]) if len(one) > 2 or len(other) > 2 else ()
+    rows = [kept_size("M", one[-2], f"K = {one[-1]:,} is summed over")] if len(one) > 1 else []
+    return [*batch, *rows, *([kept_size("N", other[-1])] if len(other) > 1 else [])]
 
 
 @_formula("mm", "bmm", "matmul", "mv", "dot", "_int_mm", "vdot")
@@ -319,7 +329,7 @@ def _summed_products(op: Operator) -> Sequence[Sequence[Size]]:
 
 @_formula("linear")
 def _linear(op: Operator) -> Sequence[Sequence[Size]]:
-    return ([*_same(_tensor(op)[:-1]), *(given("features", "rows_of_weight", n) for n in _tensor(op, 1)[:-1])],)
+    return ([*kept_sizes(_tensor(op)[:-1]), *(set_size("features", "rows_of_weight", n) for n in _tensor(op, 1)[:-1])],)
 
 
 @_formula("scaled_dot_product_attention", "_scaled_dot_product_flash_attention_for_cpu",
@@ -327,19 +337,19 @@ def _linear(op: Operator) -> Sequence[Sequence[Size]]:
 def _attention(op: Operator) -> Sequence[Sequence[Size]]:
     query, value = _tensor(op), _tensor(op, 2)
     names = ("B", "H", "L")[-len(query) + 1 :] if len(query) <= 4 else [f"size_{i}" for i in range(len(query) - 1)]
-    return ([*map(kept, names, query), kept("head_dim", value[-1], "the values' width")],)
+    return ([*map(kept_size, names, query), kept_size("head_dim", value[-1], "the values' width")],)
 
 
 @_formula("embedding")
 def _embedding(op: Operator) -> Sequence[Sequence[Size]]:
-    return ([*_same(_tensor(op, 1)), given("features", "embedding_dim", _tensor(op)[-1])],)
+    return ([*kept_sizes(_tensor(op, 1)), set_size("features", "embedding_dim", _tensor(op)[-1])],)
 
 
 @_formula("cdist", "_cdist_forward")
 def _cdist(op: Operator) -> Sequence[Sequence[Size]]:
     one, other = _tensor(op), _tensor(op, 1)
-    return ([*broadcast(one[:-2], other[:-2]), kept("P", one[-2]), kept("R", other[-2])],) if len(one) > 2 else (
-        [kept("P", one[-2]), kept("R", other[-2])],)  # fmt: skip
+    batch = broadcast_sizes(one[:-2], other[:-2]) if len(one) > 2 else ()
+    return ([*batch, kept_size("P", one[-2]), kept_size("R", other[-2])],)
 
 
 @_formula("_pdist_forward")
@@ -349,22 +359,20 @@ def _pdist(op: Operator) -> Sequence[Sequence[Size]]:
 
 # --- windows ---------------------------------------------------------------------------------------------------------
 
-_SPATIAL = {1: ("L",), 2: ("H", "W"), 3: ("D", "H", "W")}
-
 
 @_formula("convolution", "_convolution")
 def _convolution(op: Operator) -> Sequence[Sequence[Size]]:
     x, weight = _tensor(op), _tensor(op, 1)
     dimensions = len(weight) - 2
     stride, padding, dilation, extra = (_each(op.at(i), dimensions) for i in (3, 4, 5, 7))
-    batch = [kept("N", x[0])] * (len(x) == len(weight))
-    columns = zip(_SPATIAL[dimensions], x[-dimensions:], weight[2:], stride, padding, dilation, extra, strict=True)
+    batch = [kept_size("N", x[0])] * (len(x) == len(weight))
+    columns = zip(SPATIAL[dimensions], x[-dimensions:], weight[2:], stride, padding, dilation, extra, strict=True)
     if op.at(6):
         channels = Size("C", f"{weight[1]:,}·groups", {"groups": op.at(8)})
         spread = [Size(n, f"({s} − 1)·{st} − 2·{p} + {d}·({k} − 1) + 1 + {e}") for n, s, k, st, p, d, e in columns]
         return ([*batch, channels, *spread],)
-    channels = given("C", "filters", weight[0])
-    return ([*batch, channels, *(windows(n, s, k, st, p, d) for n, s, k, st, p, d, _ in columns)],)
+    channels = set_size("C", "filters", weight[0])
+    return ([*batch, channels, *(count_windows(n, s, k, st, p, d) for n, s, k, st, p, d, _ in columns)],)
 
 
 @_formula(*(f"{kind}_pool{d}d{end}" for d in (1, 2, 3) for kind, end in (
@@ -375,24 +383,17 @@ def _pool(op: Operator) -> Sequence[Sequence[Size]]:
     kernel = _each(op.at(1), dimensions)
     stride = _each(op.at(2), dimensions) if op.at(2) else kernel
     padding, dilation = _each(op.at(3, 0), dimensions), _each(op.at(4, 1) if maximum else 1, dimensions)
-    columns = zip(_SPATIAL[dimensions], x[-dimensions:], kernel, stride, padding, dilation, strict=True)
-    sizes = [windows(*column) for column in columns]
-    if op.at(5 if maximum else 4, False):
-        sizes = [_rounded_up(size, made) for size, made in zip(sizes, _out(op)[-dimensions:], strict=True)]
-    return [[*_same(x[:-dimensions]), *sizes]] * len(op.outputs)
-
-
-def _rounded_up(size: Size, made: int) -> Size:
-    """ceil_mode: a last window that hangs over the end counts, if it begins inside."""
-    up = Size(size.name, size.formula.replace("⌊", "⌈").replace("⌋", "⌉"), size.numbers, "ceil_mode")
-    return up if up.value == made else Size(up.name, up.formula.removesuffix(" + 1"), up.numbers, "ceil_mode")
+    columns = zip(SPATIAL[dimensions], x[-dimensions:], kernel, stride, padding, dilation, strict=True)
+    ceil_mode = op.at(5 if maximum else 4, False)
+    sizes = [count_windows(n, s, k, st, p, d, ceil_mode) for n, s, k, st, p, d in columns]
+    return [[*kept_sizes(x[:-dimensions]), *sizes]] * len(op.outputs)
 
 
 @_formula(*(f"{kind}adaptive_{of}_pool{d}d" for kind in ("", "_") for of in ("avg", "max") for d in (1, 2, 3)))
 def _adaptive(op: Operator) -> Sequence[Sequence[Size]]:
     x, dimensions = _tensor(op), int(op.name.rpartition("pool")[2][0])
-    sizes = map(given, _SPATIAL[dimensions], ("output_size",) * 3, _each(op.at(1), dimensions))
-    return [[*_same(x[:-dimensions]), *sizes]] * len(op.outputs)
+    sizes = map(set_size, SPATIAL[dimensions], ("output_size",) * 3, _each(op.at(1), dimensions))
+    return [[*kept_sizes(x[:-dimensions]), *sizes]] * len(op.outputs)
 
 
 @_formula(*(f"upsample_{mode}" for mode in (
@@ -401,10 +402,10 @@ def _adaptive(op: Operator) -> Sequence[Sequence[Size]]:
 def _upsample(op: Operator) -> Sequence[Sequence[Size]]:
     x, out = _tensor(op), _out(op)
     scaled = [
-        Size(name, f"{was:,}·{made // was}") if made % was == 0 else given(name, "size", made)
-        for name, was, made in zip(_SPATIAL[len(x) - 2], x[2:], out[2:], strict=True)
+        Size(name, f"{was:,}·{made // was}") if made % was == 0 else set_size(name, "size", made)
+        for name, was, made in zip(SPATIAL[len(x) - 2], x[2:], out[2:], strict=True)
     ]
-    return ([*_same(x[:2]), *scaled],)
+    return ([*kept_sizes(x[:2]), *scaled],)
 
 
 @_formula("pixel_shuffle", "pixel_unshuffle")
@@ -416,13 +417,15 @@ def _pixels(op: Operator) -> Sequence[Sequence[Size]]:
         else ("{}·{r}·{r}", "{} / {r}", "{} / {r}")
     )
     sizes = [Size(n, form.format(s, r=r)) for n, form, s in zip("CHW", forms, (channels, height, width), strict=True)]
-    return ([*_same(front), *sizes],)
+    return ([*kept_sizes(front), *sizes],)
 
 
 @_formula("grid_sampler_2d", "grid_sampler_3d")
 def _grid(op: Operator) -> Sequence[Sequence[Size]]:
     grid = _tensor(op, 1)
-    return ([*_same(_tensor(op)[:2]), *map(kept, (f"grid_{i}" for i in range(1, len(grid) - 1)), grid[1:-1])],)
+    return (
+        [*kept_sizes(_tensor(op)[:2]), *map(kept_size, (f"grid_{i}" for i in range(1, len(grid) - 1)), grid[1:-1])],
+    )
 
 
 @_formula("im2col")
@@ -430,8 +433,8 @@ def _im2col(op: Operator) -> Sequence[Sequence[Size]]:
     *front, channels, height, width = _tensor(op)
     kernel, dilation, padding, stride = (_each(op.at(i), 2) for i in (1, 2, 3, 4))
     columns = zip("HW", (height, width), kernel, stride, padding, dilation, strict=True)
-    count = "·".join(f"({windows(*column).inserted})" for column in columns)
-    return ([*_same(front), Size("rows", product((channels, *kernel))), Size("L", count, note="windows")],)
+    count = "·".join(f"({count_windows(*column).with_numbers})" for column in columns)
+    return ([*kept_sizes(front), Size("rows", multiply((channels, *kernel))), Size("L", count, note="windows")],)
 
 
 @_formula("col2im")
@@ -439,7 +442,7 @@ def _col2im(op: Operator) -> Sequence[Sequence[Size]]:
     *front, rows, _ = _tensor(op)
     kernel = _each(op.at(2), 2)
     channels = Size("C", f"{rows:,} / ({kernel[0]}·{kernel[1]})")
-    return ([*_same(front), channels, *map(given, "HW", ("output_size",) * 2, _each(op.at(1), 2))],)
+    return ([*kept_sizes(front), channels, *map(set_size, "HW", ("output_size",) * 2, _each(op.at(1), 2))],)
 
 
 # --- reductions ------------------------------------------------------------------------------------------------------
@@ -459,10 +462,10 @@ def _reduction(op: Operator) -> Sequence[Sequence[Size]]:
         if not _are_dimensions(dims, len(x)):
             continue
         gone = {dim % len(x) for dim in ((dims,) if isinstance(dims, int) else dims or range(len(x)))}
-        dropped = [size for i, size in enumerate(_same(x)) if i not in gone]
-        stay = [Size(s.name, "1", note="keepdim=True") if i in gone else s for i, s in enumerate(_same(x))]
+        dropped = [size for i, size in enumerate(kept_sizes(x)) if i not in gone]
+        stay = [Size(s.name, "1", note="keepdim=True") if i in gone else s for i, s in enumerate(kept_sizes(x))]
         for sizes in (dropped, stay):
-            if evaluated(sizes) == out:
+            if shape_of(sizes) == out:
                 return [sizes] * len(op.outputs)
     return ()
 
@@ -478,16 +481,16 @@ def _are_dimensions(value: Any, rank: int) -> bool:
 def _real_fft(op: Operator) -> Sequence[Sequence[Size]]:
     x, last = _tensor(op), op.at(1)[-1]
     half = Size(f"size_{last % len(x)}", f"⌊{x[last]:,} / 2⌋ + 1", note="the other half mirrors it")
-    return (_with(x, last, half),) if op.at(3, True) else (_same(x),)
+    return (_with(x, last, half),) if op.at(3, True) else (kept_sizes(x),)
 
 
 @_formula("one_hot")
 def _one_hot(op: Operator) -> Sequence[Sequence[Size]]:
-    return ([*_same(_tensor(op)), given("classes", "num_classes", op.at(1, -1))],)
+    return ([*kept_sizes(_tensor(op)), set_size("classes", "num_classes", op.at(1, -1))],)
 
 
 @_formula("arange", "zeros", "ones", "full", "empty", "eye", "rand", "randn", "randint", "linspace", "logspace",
           "new_zeros", "new_ones", "new_full", "new_empty", "scalar_tensor", "randperm", "empty_strided",
           "new_empty_strided", "empty_permuted", "lift", "lift_fresh")  # fmt: skip
 def _made(op: Operator) -> Sequence[Sequence[Size]]:
-    return ([given(f"size_{i}", "asked_for", size) for i, size in enumerate(_out(op))],)
+    return ([set_size(f"size_{i}", "asked_for", size) for i, size in enumerate(_out(op))],)

@@ -11,8 +11,9 @@ import re
 from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
+from fwdscope.formula import Number, Size, multiply
+
 from .base import LAYERS, Layer
-from .size_formulas import Number, Size, product
 
 # What a dimension stands for: a name, or a formula of names with their numbers.
 Factor: TypeAlias = "tuple[str, dict[str, Number]]"
@@ -29,7 +30,7 @@ _GATES = {"LSTM": 4, "GRU": 3, "RNN": 1}
 def parameter_formula(type_name: str, layer: Layer | None, name: str, shape: Sequence[int]) -> Size:
     """The number of elements of a parameter, named as in its module: ``weight``, ``weight_ih_l0``."""
     shape = tuple(shape)
-    plain = Size(name, product(shape) if shape else "1", {})
+    plain = Size(name, multiply(shape) if shape else "1", {})
     factors = _FACTORS.get(type_name, _no_factors)(layer, name, shape)
     if not factors or len(factors) != len(shape):
         return plain

@@ -11,10 +11,23 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from .base import LAYERS, Layer, expand
-from .size_formulas import Shape, Size, evaluated, given, kept, product, regrouped
+from fwdscope.formula import (
+    SPATIAL,
+    Shape,
+    Size,
+    Sizes,
+    broadcast_sizes,
+    count_windows,
+    kept_size,
+    kept_sizes,
+    multiply,
+    regroup,
+    set_size,
+    shape_of,
+    span_windows,
+)
 
-Sizes: TypeAlias = tuple[Size, ...]
+from .base import LAYERS, Layer, expand
 
 
 @dataclass(frozen=True)
@@ -70,7 +83,7 @@ def layer_shapes(
         found = formula(Call(layer, tuple(inputs), tuple(outputs)))
     padded = [*found, *[None] * len(outputs)]
     return tuple(
-        sizes if sizes is not None and evaluated(sizes) == shape else None
+        sizes if sizes is not None and shape_of(sizes) == shape else None
         for sizes, shape in zip(padded, outputs, strict=False)
     )
 
@@ -78,11 +91,6 @@ def layer_shapes(
 # --- shapes that stay ------------------------------------------------------------------------------------------------
 
 _LEADING = {1: ("N",), 2: ("N", "C"), 3: ("N", "C", "L"), 4: ("N", "C", "H", "W"), 5: ("N", "C", "D", "H", "W")}
-_SPATIAL = {1: ("L",), 2: ("H", "W"), 3: ("D", "H", "W")}
-
-
-def _numbered(shape: Sequence[int], first: int = 0) -> Sizes:
-    return tuple(kept(f"size_{i}", size) for i, size in enumerate(shape, first))
 
 
 @_formula(
@@ -92,18 +100,18 @@ def _numbered(shape: Sequence[int], first: int = 0) -> Sizes:
     "TransformerDecoder",
 )  # fmt: skip
 def _same(call: Call) -> Sequence[Sizes]:
-    return (_numbered(call.x),)
+    return (kept_sizes(call.x),)
 
 
 @_formula("Transformer")
 def _transformer(call: Call) -> Sequence[Sizes]:
     # What comes out is as long as the target.
-    return (_numbered(call.inputs[1]),)
+    return (kept_sizes(call.inputs[1]),)
 
 
 @_formula("GLU")
 def _glu(call: Call) -> Sequence[Sizes]:
-    sizes, dim = list(_numbered(call.x)), call.layer.dim % len(call.x)
+    sizes, dim = list(kept_sizes(call.x)), call.layer.dim % len(call.x)
     sizes[dim] = Size(f"size_{dim}", f"size_{dim} / 2", sizes[dim].numbers, "one half gates the other")
     return (tuple(sizes),)
 
@@ -111,8 +119,8 @@ def _glu(call: Call) -> Sequence[Sizes]:
 @_formula("MixtureOfExperts")
 def _mixture(call: Call) -> Sequence[Sizes]:
     before = len(call.x) - 1
-    features = (given("features", "expert_features", size) for size in call.outputs[0][before:])
-    return ((*_numbered(call.x[:before]), *features),)
+    features = (set_size("features", "expert_features", size) for size in call.outputs[0][before:])
+    return ((*kept_sizes(call.x[:before]), *features),)
 
 
 # --- linear maps and tables ------------------------------------------------------------------------------------------
@@ -120,19 +128,19 @@ def _mixture(call: Call) -> Sequence[Sizes]:
 
 @_formula("Linear", "Bilinear")
 def _linear(call: Call) -> Sequence[Sizes]:
-    return ((*_numbered(call.x[:-1]), given("features", "out_features", call.layer.out_features)),)
+    return ((*kept_sizes(call.x[:-1]), set_size("features", "out_features", call.layer.out_features)),)
 
 
 @_formula("Embedding")
 def _embedding(call: Call) -> Sequence[Sizes]:
-    return ((*_numbered(call.x), given("features", "embedding_dim", call.layer.embedding_dim)),)
+    return ((*kept_sizes(call.x), set_size("features", "embedding_dim", call.layer.embedding_dim)),)
 
 
 @_formula("EmbeddingBag")
 def _embedding_bag(call: Call) -> Sequence[Sizes]:
-    features = given("features", "embedding_dim", call.layer.embedding_dim)
+    features = set_size("features", "embedding_dim", call.layer.embedding_dim)
     if len(call.x) == 2:
-        return ((kept("B", call.x[0], "a bag for each row"), features),)
+        return ((kept_size("B", call.x[0], "a bag for each row"), features),)
     offsets = call.inputs[1][0]
     last = "offsets − 1" if call.layer.include_last_offset else "offsets"
     return ((Size("B", last, {"offsets": offsets}, "a bag for each offset"), features),)
@@ -143,36 +151,23 @@ def _embedding_bag(call: Call) -> Sequence[Sizes]:
 
 def _front(call: Call, dimensions: int, channels: Size | None = None) -> Sizes:
     """Batch, where there is one, and channels: the input's own unless others are given."""
-    batch = (kept("N", call.x[0]),) if len(call.x) == dimensions + 2 else ()
-    return (*batch, channels or kept("C", call.x[-dimensions - 1]))
+    batch = (kept_size("N", call.x[0]),) if len(call.x) == dimensions + 2 else ()
+    return (*batch, channels or kept_size("C", call.x[-dimensions - 1]))
 
 
 def _spatial(call: Call, dimensions: int) -> list[tuple[str, int]]:
-    return list(zip(_SPATIAL[dimensions], call.x[-dimensions:], strict=True))
-
-
-def windows(name: str, size: int, kernel: int, stride: int, padding: int = 0, dilation: int = 1) -> Size:
-    """How many windows slide over a size; the kernel's reach is written out where it is dilated."""
-    reach = "kernel_size" if dilation == 1 else "dilation·(kernel_size − 1) − 1"
-    pads = " + 2·padding" if padding else ""
-    inside = f"{name}{pads} − {reach}"
-    formula = f"{inside} + 1" if stride == 1 else f"⌊({inside}) / stride⌋ + 1"
-    return Size(name, formula, _numbers(name, size, kernel, stride, padding, dilation))
-
-
-def _numbers(name: str, size: int, kernel: int, stride: int, padding: int, dilation: int) -> dict[str, int]:
-    return {name: size, "kernel_size": kernel, "stride": stride, "padding": padding, "dilation": dilation}
+    return list(zip(SPATIAL[dimensions], call.x[-dimensions:], strict=True))
 
 
 @_formula("Conv1d-3d")
 def _convolution(call: Call) -> Sequence[Sizes]:
     layer, dimensions = call.layer, call.layer.dimensions
-    front = _front(call, dimensions, given("C", "out_channels", layer.out_channels))
+    front = _front(call, dimensions, set_size("C", "out_channels", layer.out_channels))
     if layer.padding == "same":
-        return ((*front, *(kept(n, s, "padding='same' keeps it") for n, s in _spatial(call, dimensions))),)
+        return ((*front, *(kept_size(n, s, "padding='same' keeps it") for n, s in _spatial(call, dimensions))),)
     pads = 0 if layer.padding == "valid" else layer.padding
     columns = zip(*(layer.each(v) for v in (layer.kernel_size, layer.stride, pads, layer.dilation)), strict=True)
-    sizes = [windows(*at, *of) for at, of in zip(_spatial(call, dimensions), columns, strict=True)]
+    sizes = [count_windows(*at, *of) for at, of in zip(_spatial(call, dimensions), columns, strict=True)]
     return ((*front, *sizes),)
 
 
@@ -181,19 +176,17 @@ def _transposed(call: Call) -> Sequence[Sizes]:
     layer, dimensions = call.layer, call.layer.dimensions
     settings = (layer.kernel_size, layer.stride, layer.padding, layer.dilation, layer.output_padding)
     columns = zip(*map(layer.each, settings), strict=True)
-    sizes = [_spread(*at, *of) for at, of in zip(_spatial(call, dimensions), columns, strict=True)]
+    sizes = [span_windows(*at, *of) for at, of in zip(_spatial(call, dimensions), columns, strict=True)]
     wanted = call.outputs[0][-dimensions:]
-    if evaluated(sizes) != wanted:
-        sizes = [given(s.name, "output_size", n, "asked for by the call") for s, n in zip(sizes, wanted, strict=True)]
-    return ((*_front(call, dimensions, given("C", "out_channels", layer.out_channels)), *sizes),)
+    if shape_of(sizes) != wanted:
+        sizes = [
+            set_size(s.name, "output_size", n, "asked for by the call") for s, n in zip(sizes, wanted, strict=True)
+        ]
+    return ((*_front(call, dimensions, set_size("C", "out_channels", layer.out_channels)), *sizes),)
 
 
-def _spread(name: str, size: int, kernel: int, stride: int, padding: int, dilation: int, extra: int) -> Size:
-    reach = "kernel_size" if dilation == 1 else "dilation·(kernel_size − 1) + 1"
-    formula = (
-        f"({name} − 1)·stride" + " − 2·padding" * bool(padding) + f" + {reach}" + " + output_padding" * bool(extra)
-    )
-    return Size(name, formula, {**_numbers(name, size, kernel, stride, padding, dilation), "output_padding": extra})
+def _asked_for(sizes: Sequence[Size], wanted: Shape) -> list[Size]:
+    return [set_size(s.name, "output_size", n, "asked for by the call") for s, n in zip(sizes, wanted, strict=True)]
 
 
 @_formula("MaxPool1d-3d", "AvgPool1d-3d", "LPPool1d-3d")
@@ -203,23 +196,8 @@ def _pool(call: Call) -> Sequence[Sizes]:
     stride = layer.kernel_size if layer.stride is None else layer.stride
     columns = zip(*map(layer.each, (layer.kernel_size, stride, padding, dilation)), strict=True)
     at = zip(_spatial(call, dimensions), columns, strict=True)
-    sizes = [_pooled(windows(name, size, *of), size, of, layer.ceil_mode) for (name, size), of in at]
+    sizes = [count_windows(n, s, k, st, p, d, layer.ceil_mode) for (n, s), (k, st, p, d) in at]
     return [(*_front(call, dimensions), *sizes)] * len(call.outputs)
-
-
-def _pooled(found: Size, size: int, of: Sequence[int], ceil_mode: bool) -> Size:
-    """With ceil_mode a last window that hangs over the end counts; ``of`` are kernel, stride, padding and dilation."""
-    _, stride, padding, _ = of
-    if not ceil_mode or stride == 1:
-        return found
-    rounded = found.formula.replace("⌊", "⌈").replace("⌋", "⌉")
-    up = Size(found.name, rounded, found.numbers, "ceil_mode keeps the last window")
-    if (up.value - 1) * stride >= size + padding:
-        # torch's pooling_output_shape (ATen/native/Pool.h): a window must begin inside the input or before it.
-        return Size(
-            found.name, rounded.removesuffix(" + 1"), found.numbers, "the last window would begin behind the end"
-        )
-    return up
 
 
 @_formula("AdaptiveMaxPool1d-3d", "AdaptiveAvgPool1d-3d", "FractionalMaxPool1d-3d")
@@ -228,7 +206,7 @@ def _adaptive(call: Call) -> Sequence[Sizes]:
     at = _spatial(call, dimensions)
     if layer.output_size is not None:
         wanted = zip(at, layer.each(layer.output_size), strict=True)
-        sizes = [kept(n, s) if w is None else given(n, "output_size", w) for (n, s), w in wanted]
+        sizes = [kept_size(n, s) if w is None else set_size(n, "output_size", w) for (n, s), w in wanted]
     else:
         ratios = zip(at, layer.each(layer.output_ratio), strict=True)
         sizes = [Size(n, f"⌊{n}·output_ratio⌋", {n: s, "output_ratio": ratio}) for (n, s), ratio in ratios]
@@ -240,10 +218,14 @@ def _unpool(call: Call) -> Sequence[Sizes]:
     layer, dimensions = call.layer, call.layer.dimensions
     stride = layer.kernel_size if layer.stride is None else layer.stride
     columns = zip(*map(layer.each, (layer.kernel_size, stride, layer.padding)), strict=True)
-    sizes = [_spread(*at, k, s, p, 1, 0) for at, (k, s, p) in zip(_spatial(call, dimensions), columns, strict=True)]
+    sizes = [
+        span_windows(*at, k, s, p, 1, 0) for at, (k, s, p) in zip(_spatial(call, dimensions), columns, strict=True)
+    ]
     wanted = call.outputs[0][-dimensions:]
-    if evaluated(sizes) != wanted:
-        sizes = [given(s.name, "output_size", n, "asked for by the call") for s, n in zip(sizes, wanted, strict=True)]
+    if shape_of(sizes) != wanted:
+        sizes = [
+            set_size(s.name, "output_size", n, "asked for by the call") for s, n in zip(sizes, wanted, strict=True)
+        ]
     return ((*_front(call, dimensions), *sizes),)
 
 
@@ -251,14 +233,14 @@ def _unpool(call: Call) -> Sequence[Sizes]:
 def _padded(call: Call) -> Sequence[Sizes]:
     layer, dimensions = call.layer, call.layer.dimensions
     around = expand(layer.padding, 2 * dimensions)
-    before, names = len(call.x) - dimensions, _SPATIAL[dimensions]
+    before, names = len(call.x) - dimensions, SPATIAL[dimensions]
     sizes = []
     for i, (name, size) in enumerate(zip(names, call.x[before:], strict=True)):
         first = 2 * (dimensions - 1 - i)
         numbers = {name: size, "before": around[first], "after": around[first + 1]}
         sizes.append(Size(name, f"{name} + before + after", numbers))
     leading = ("N", "C")[-before:] if before <= 2 else ()
-    front = tuple(map(kept, leading, call.x)) if leading else _numbered(call.x[:before])
+    front = tuple(map(kept_size, leading, call.x)) if leading else kept_sizes(call.x[:before])
     return ((*front, *sizes),)
 
 
@@ -268,16 +250,16 @@ def _padded(call: Call) -> Sequence[Sizes]:
 @_formula("Flatten")
 def _flatten(call: Call) -> Sequence[Sizes]:
     first, last = (dim % max(len(call.x), 1) for dim in (call.layer.start_dim, call.layer.end_dim))
-    merged = Size("features", product(call.x[first : last + 1]), {}, f"dimensions {first} to {last} as one")
-    return ((*_numbered(call.x[:first]), merged, *_numbered(call.x[last + 1 :], last + 1)),)
+    merged = Size("features", multiply(call.x[first : last + 1]), {}, f"dimensions {first} to {last} as one")
+    return ((*kept_sizes(call.x[:first]), merged, *kept_sizes(call.x[last + 1 :], last + 1)),)
 
 
 @_formula("Unflatten")
 def _unflatten(call: Call) -> Sequence[Sizes]:
     dim = call.layer.dim % len(call.x)
     wanted = call.outputs[0][dim : dim + len(call.layer.unflattened_size)]
-    cut = [Size(f"part_{i}", formula) for i, formula in enumerate(regrouped([call.x[dim]], wanted))]
-    return ((*_numbered(call.x[:dim]), *cut, *_numbered(call.x[dim + 1 :], dim + 1)),)
+    cut = [Size(f"part_{i}", formula) for i, formula in enumerate(regroup([call.x[dim]], wanted))]
+    return ((*kept_sizes(call.x[:dim]), *cut, *kept_sizes(call.x[dim + 1 :], dim + 1)),)
 
 
 def _blocks(call: Call, sizes: Sequence[int]) -> str:
@@ -286,7 +268,7 @@ def _blocks(call: Call, sizes: Sequence[int]) -> str:
     settings = (layer.kernel_size, layer.stride, layer.padding, layer.dilation)
     columns = zip(*(expand(value, 2) for value in settings), strict=True)
     return "·".join(
-        f"({windows(name, size, *of).inserted})" for name, size, of in zip("HW", sizes, columns, strict=True)
+        f"({count_windows(name, size, *of).with_numbers})" for name, size, of in zip("HW", sizes, columns, strict=True)
     )
 
 
@@ -297,7 +279,7 @@ def _unfold(call: Call) -> Sequence[Sizes]:
     numbers = {"C": channels, "kernel_height": kernel[0], "kernel_width": kernel[1]}
     rows = Size("rows", "C·kernel_height·kernel_width", numbers, "the values of a window")
     columns = Size("L", _blocks(call, (height, width)), {}, "windows")
-    return ((*(kept("N", size) for size in front), rows, columns),)
+    return ((*(kept_size("N", size) for size in front), rows, columns),)
 
 
 @_formula("Fold")
@@ -306,7 +288,7 @@ def _fold(call: Call) -> Sequence[Sizes]:
     kernel, wanted = expand(call.layer.kernel_size, 2), expand(call.layer.output_size, 2)
     numbers = {"rows": rows, "kernel_height": kernel[0], "kernel_width": kernel[1]}
     channels = Size("C", "rows / (kernel_height·kernel_width)", numbers)
-    return ((*(kept("N", size) for size in front), channels, *map(given, "HW", ("output_size",) * 2, wanted)),)
+    return ((*(kept_size("N", size) for size in front), channels, *map(set_size, "HW", ("output_size",) * 2, wanted)),)
 
 
 @_formula("PixelShuffle")
@@ -314,7 +296,7 @@ def _shuffle(call: Call) -> Sequence[Sizes]:
     *front, channels, height, width = call.x
     r = {"r": call.layer.upscale_factor}
     return ((
-        *_numbered(front),
+        *kept_sizes(front),
         Size("C", "C / (r·r)", {"C": channels, **r}, "r is upscale_factor"),
         Size("H", "H·r", {"H": height, **r}),
         Size("W", "W·r", {"W": width, **r}),
@@ -326,7 +308,7 @@ def _unshuffle(call: Call) -> Sequence[Sizes]:
     *front, channels, height, width = call.x
     r = {"r": call.layer.downscale_factor}
     return ((
-        *_numbered(front),
+        *kept_sizes(front),
         Size("C", "C·r·r", {"C": channels, **r}, "r is downscale_factor"),
         Size("H", "H / r", {"H": height, **r}),
         Size("W", "W / r", {"W": width, **r}),
@@ -338,7 +320,7 @@ def _upsampled(call: Call) -> Sequence[Sizes]:
     layer, dimensions = call.layer, len(call.x) - 2
     at = _spatial(call, dimensions)
     if layer.size is not None:
-        sizes = [given(n, "size", w) for (n, _), w in zip(at, expand(layer.size, dimensions), strict=True)]
+        sizes = [set_size(n, "size", w) for (n, _), w in zip(at, expand(layer.size, dimensions), strict=True)]
     else:
         factors = expand(layer.scale_factor, dimensions)
         sizes = [_scaled(n, s, factor) for (n, s), factor in zip(at, factors, strict=True)]
@@ -358,26 +340,26 @@ def _scaled(name: str, size: int, factor: float) -> Size:
 def _recurrent(call: Call) -> Sequence[Sizes]:
     layer, directions = call.layer, 1 + call.layer.bidirectional
     names = ("N", "L") if layer.batch_first else ("L", "N")
-    steps = [kept(name, size) for name, size in zip(names if len(call.x) == 3 else "L", call.x[:-1], strict=True)]
+    steps = [kept_size(name, size) for name, size in zip(names if len(call.x) == 3 else "L", call.x[:-1], strict=True)]
     width = getattr(layer, "proj_size", 0) or layer.hidden_size
     name = "proj_size" if getattr(layer, "proj_size", 0) else "hidden_size"
     features = Size("features", f"directions·{name}", {"directions": directions, name: width})
     if directions == 1:
-        features = given("features", name, width)
+        features = set_size("features", name, width)
     front = (
         Size("layers", "num_layers·directions", {"num_layers": layer.num_layers, "directions": directions}),
         *(size for size in steps if size.name == "N"),
     )
-    states = [(*front, given("features", name, width))]
+    states = [(*front, set_size("features", name, width))]
     if len(call.outputs) > 2:
-        states.append((*front, given("features", "hidden_size", layer.hidden_size)))
+        states.append((*front, set_size("features", "hidden_size", layer.hidden_size)))
     return ((*steps, features), *states)
 
 
 @_formula("RNNCell", "LSTMCell", "GRUCell")
 def _cell(call: Call) -> Sequence[Sizes]:
-    batch = tuple(kept("N", size) for size in call.x[:-1])
-    return [(*batch, given("features", "hidden_size", call.layer.hidden_size))] * len(call.outputs)
+    batch = tuple(kept_size("N", size) for size in call.x[:-1])
+    return [(*batch, set_size("features", "hidden_size", call.layer.hidden_size))] * len(call.outputs)
 
 
 @_formula("MultiheadAttention")
@@ -388,7 +370,7 @@ def _attention(call: Call) -> Sequence[Sizes]:
     split = Size("features", "num_heads·head_dim", {"num_heads": heads, "head_dim": query[-1] // heads})
     batched = len(query) == 3
     names = (("N", "L") if layer.batch_first else ("L", "N")) if batched else ("L",)
-    found: list[Sizes] = [(*map(kept, names, query), split)]
+    found: list[Sizes] = [(*map(kept_size, names, query), split)]
     if len(call.outputs) > 1:
         found.append(_weights(call, query, key, batched))
     return found
@@ -398,48 +380,38 @@ def _weights(call: Call, query: Shape, key: Shape, batched: bool) -> Sizes:
     """The attention weights: the mean of the heads, or each head's."""
     layer, along = call.layer, 1 if call.layer.batch_first and batched else 0
     extra = int(layer.add_bias_kv) + int(layer.add_zero_attn)
-    source = kept("S", key[along])
+    source = kept_size("S", key[along])
     if extra:
         source = Size("S", "S + added", {"S": key[along], "added": extra}, "add_bias_kv, add_zero_attn: a key each")
-    batch = (kept("N", query[1 - along]),) if batched else ()
-    heads = (given("heads", "num_heads", layer.num_heads),) if len(call.outputs[1]) == len(batch) + 3 else ()
-    return (*batch, *heads, kept("L", query[along]), source)
+    batch = (kept_size("N", query[1 - along]),) if batched else ()
+    heads = (set_size("heads", "num_heads", layer.num_heads),) if len(call.outputs[1]) == len(batch) + 3 else ()
+    return (*batch, *heads, kept_size("L", query[along]), source)
 
 
 # --- distances and losses --------------------------------------------------------------------------------------------
 
 
-def broadcast(*shapes: Shape) -> Sizes:
-    """The common shape of several, aligned at the last dimension; a size of 1 gives way to another's."""
-    rank = max(map(len, shapes))
-    aligned = [(1,) * (rank - len(shape)) + shape for shape in shapes]
-    return tuple(
-        kept(f"size_{i}", next((s for s in sizes if s != 1), 1), "a size of 1 gives way" if len(set(sizes)) > 1 else "")
-        for i, sizes in enumerate(zip(*aligned, strict=True))
-    )
-
-
 @_formula("CosineSimilarity")
 def _cosine(call: Call) -> Sequence[Sizes]:
-    common = broadcast(*call.inputs[:2])
+    common = broadcast_sizes(*call.inputs[:2])
     dim = call.layer.dim % len(common)
     return ((*common[:dim], *common[dim + 1 :]),)
 
 
 @_formula("PairwiseDistance")
 def _distance(call: Call) -> Sequence[Sizes]:
-    common = broadcast(*call.inputs[:2])
-    return ((*common[:-1], *((given("last", "one", 1, "keepdim=True"),) * call.layer.keepdim)),)
+    common = broadcast_sizes(*call.inputs[:2])
+    return ((*common[:-1], *((set_size("last", "one", 1, "keepdim=True"),) * call.layer.keepdim)),)
 
 
 @_formula(*(name for name, layer in LAYERS.items() if layer.family() == "loss"))
 def _loss(call: Call) -> Sequence[Sizes]:
     """A number where the loss is reduced to one; else a value for each element, row or sample."""
     if call.outputs[-1] == ():
-        return [() if shape == () else _numbered(call.x[: len(shape)]) for shape in call.outputs]
+        return [() if shape == () else kept_sizes(call.x[: len(shape)]) for shape in call.outputs]
     name, shape = type(call.layer).__name__, call.outputs[0]
     if name in ("CrossEntropyLoss", "NLLLoss"):
-        return (_numbered((*call.x[:-1][:1], *call.x[2:]) if len(call.x) > 1 else ()),)
+        return (kept_sizes((*call.x[:-1][:1], *call.x[2:]) if len(call.x) > 1 else ()),)
     if len(shape) == len(call.x):
-        return (broadcast(*call.inputs),)
-    return (_numbered(call.x[: len(shape)]),)
+        return (broadcast_sizes(*call.inputs),)
+    return (kept_sizes(call.x[: len(shape)]),)

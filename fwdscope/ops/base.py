@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, NamedTuple, TypeAlias, TypeVar
 
-from . import formula as formulas
+from fwdscope.formula import double, equation, evaluate, insert_numbers
+
 from .layout import Shape, contiguous, distinct
 from .promotion import COMPLEX, DEFAULT, ITEMSIZE
 
@@ -125,19 +126,19 @@ class Term(NamedTuple):
     @property
     def flops_formula(self) -> str:
         """The formula of its FLOPs."""
-        return formulas.doubled(self.formula) if self.macs else self.formula
+        return double(self.formula) if self.macs else self.formula
 
 
 def macs(what: str, formula: str, **numbers: int) -> Term:
     """A term of multiply-accumulates, each two FLOPs."""
-    count = formulas.value(formula, numbers)
+    count = evaluate(formula, numbers)
     # As Term(…), which is a function of Python's that does this.
     return tuple.__new__(Term, (what, formula, numbers, count, 2 * count))
 
 
 def flops(what: str, formula: str, **numbers: int) -> Term:
     """A term of other arithmetic results."""
-    return tuple.__new__(Term, (what, formula, numbers, 0, formulas.value(formula, numbers)))
+    return tuple.__new__(Term, (what, formula, numbers, 0, evaluate(formula, numbers)))
 
 
 class Cost(NamedTuple):
@@ -175,9 +176,8 @@ class Cost(NamedTuple):
         terms = self.terms
         if not terms:
             return "0"
-        numbers = " + ".join(formulas.with_numbers(term.flops_formula, term.numbers) for term in terms)
-        steps = (self.formula, numbers, f"{self.flops:,}")
-        return " = ".join(step for i, step in enumerate(steps) if i == 0 or step != steps[i - 1])
+        numbers = " + ".join(insert_numbers(term.flops_formula, term.numbers) for term in terms)
+        return equation(self.formula, numbers, f"{self.flops:,}")
 
 
 Terms: TypeAlias = "Iterable[Term] | None"

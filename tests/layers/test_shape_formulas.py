@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
-import math
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,18 +9,16 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 from layer_examples import EXAMPLES, Example
 from test_functions import EXAMPLES as CALLS
 from test_functions import Example as FunctionExample
 from torch import Tensor
 
+from fwdscope.formula import Size, shape_of
 from fwdscope.layers import LAYERS, layer_of
 from fwdscope.layers.operator_shapes import operator_shapes
 from fwdscope.layers.parameter_formulas import parameter_formula
 from fwdscope.layers.shape_formulas import FORMULAS, WITHOUT_SETTINGS, layer_shapes
-from fwdscope.layers.size_formulas import Size, evaluated, regrouped
 from fwdscope.ops import Op
 from fwdscope.ops.watch import watching
 
@@ -49,49 +45,6 @@ def operators(run: Any) -> list[Op]:
     return found
 
 
-# --- formulas --------------------------------------------------------------------------------------------------------
-
-
-def test_a_formula_is_shown_in_symbols_with_numbers_and_with_its_value() -> None:
-    numbers = {"H": 224, "padding": 3, "kernel_size": 7, "stride": 2}
-    size = Size("H", "⌊(H + 2·padding − kernel_size) / stride⌋ + 1", numbers)
-    # ⌊223 / 2⌋ + 1
-    assert size.value == 112
-    assert size.text == "⌊(H + 2·padding − kernel_size) / stride⌋ + 1 = ⌊(224 + 2·3 − 7) / 2⌋ + 1 = 112"
-
-
-def test_rounding_is_down_and_up_and_division_is_exact() -> None:
-    assert Size("a", "⌊7 / 2⌋").value == 3
-    assert Size("a", "⌈7 / 2⌉").value == 4
-    assert Size("a", "⌊0 − 7 / 2⌋").value == -4
-    # As a float this would be off by one.
-    assert Size("a", "n / 3", {"n": 3 * (2**60 + 1)}).value == 2**60 + 1
-    with pytest.raises(ValueError, match="no whole number"):
-        _ = Size("a", "7 / 2").value
-
-
-def test_a_number_below_zero_stands_in_parentheses_and_a_large_one_has_its_commas() -> None:
-    assert Size("H", "H + before", {"H": 4096, "before": -1}).text == "H + before = 4,096 + (−1) = 4,095"
-    assert Size("rows", "12·1,024").text == "12·1,024 = 12,288"
-
-
-@given(st.lists(st.integers(1, 6), min_size=1, max_size=6), st.data())
-def test_a_view_is_explained_whatever_it_merges_and_cuts(factors: list[int], data: st.DataObject) -> None:
-    def grouped() -> list[int]:
-        cuts = sorted(data.draw(st.sets(st.integers(1, max(len(factors) - 1, 1)))))
-        edges = [0, *(c for c in cuts if c < len(factors)), len(factors)]
-        ones = data.draw(st.integers(0, 2))
-        return [math.prod(factors[a:b]) for a, b in itertools.pairwise(edges)] + [1] * ones
-
-    before, after = grouped(), grouped()
-    assert [Size("", text).value for text in regrouped(before, after)] == after
-
-
-def test_a_view_says_what_it_merges_and_what_it_cuts() -> None:
-    assert regrouped((1, 1024, 12, 64), (1, 1024, 768)) == ["1", "1,024", "12·64"]
-    assert regrouped((1, 1024, 2304), (1, 1024, 3, 12, 64)) == ["1", "1,024", "3", "12", "2,304 / (3·12)"]
-
-
 # --- layers ----------------------------------------------------------------------------------------------------------
 
 
@@ -114,10 +67,10 @@ def test_a_layers_formulas_give_the_shapes_that_torch_gives(example: Example) ->
     found = shapes(module(*inputs))
     explained = layer_shapes(example.name, settings_of(example, module), shapes(inputs), found)
     assert None not in explained
-    assert [evaluated(sizes or ()) for sizes in explained] == found
+    assert [shape_of(sizes or ()) for sizes in explained] == found
     for size in (size for sizes in explained for size in sizes or ()):
         # The numbers shown give the value as well as the symbols do.
-        assert Size(size.name, size.inserted.replace("(−", "(0−").replace(",", "")).value == size.value
+        assert Size(size.name, size.with_numbers.replace("(−", "(0−").replace(",", "")).value == size.value
 
 
 @pytest.mark.core
@@ -236,7 +189,7 @@ def explained(op: Op) -> bool:
     found = operator_shapes(op)
     assert len(found) == len(op.outputs)
     for sizes, output in zip(found, op.outputs, strict=True):
-        assert sizes is None or evaluated(sizes) == output.shape
+        assert sizes is None or shape_of(sizes) == output.shape
     return not found or found[0] is not None
 
 
@@ -260,8 +213,8 @@ def told(run: Any) -> list[str]:
     op = operators(run)[-1]
     sizes = operator_shapes(op)[0]
     assert sizes is not None
-    assert evaluated(sizes) == op.output.shape
-    return [size.text for size in sizes if not size.plain]
+    assert shape_of(sizes) == op.output.shape
+    return [size.text for size in sizes if not size.is_plain]
 
 
 @pytest.mark.parametrize(

@@ -13,9 +13,9 @@ from test_coverage import CALLS, ON_META, Call, Example, ops_of, ops_of_call
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
+from fwdscope.formula import evaluate, insert_numbers
 from fwdscope.ops import Cost, Op, Operand, cost
 from fwdscope.ops.attention import causal
-from fwdscope.ops.formula import value, with_numbers
 
 
 def rand(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
@@ -66,12 +66,12 @@ def test_equal_numbers_of_other_kinds_are_told_apart() -> None:
 
 def _check(found: Cost) -> None:
     for term in found.terms:
-        assert value(term.formula, term.numbers) == (term.macs or term.flops), term
+        assert evaluate(term.formula, term.numbers) == (term.macs or term.flops), term
         assert term.flops == (2 * term.macs if term.macs else term.flops)
         symbols = set(re.findall(r"[A-Za-z_]\w*", term.formula)) - {"round", "log2", "ceil"}
         assert symbols == set(term.numbers), f"{term.formula} has other symbols than {term.numbers}"
         assert term.flops > 0
-        assert not re.search(r"[A-Za-z]", re.sub(r"round|log2|ceil", "", with_numbers(term.formula, term.numbers)))
+        assert not re.search(r"[A-Za-z]", re.sub(r"round|log2|ceil", "", insert_numbers(term.formula, term.numbers)))
     assert found.text.endswith(f"{found.flops:,}")
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from fwdscope.commands.explain.explanation import Explanation, Formula, Incoming, OperatorCost, Part, Result, Weight
 from fwdscope.commands.explain.steps import find, inside, layer_type, same_step, steps, tensors, told_whole
+from fwdscope.formula import Size, equation, insert_numbers
 from fwdscope.functions.functions import FUNCTIONS
 from fwdscope.functions.methods import METHODS
 from fwdscope.layers import LAYERS, Layer, layer_of, page
@@ -16,7 +17,6 @@ from fwdscope.layers.base import input_names, required_inputs
 from fwdscope.layers.operator_shapes import operator_shapes
 from fwdscope.layers.parameter_formulas import parameter_formula
 from fwdscope.layers.shape_formulas import layer_shapes
-from fwdscope.layers.size_formulas import Size
 from fwdscope.report import Shape
 
 if TYPE_CHECKING:
@@ -157,7 +157,7 @@ def _result_sizes(node: Node) -> Sequence[Sequence[Size] | None]:
 
 def _formula(size: Size) -> Formula:
     symbols = re.sub(r"size_\d+", "size", size.formula)
-    return Formula(_spoken(size.name), symbols, size.inserted, size.value, size.note, size.plain)
+    return Formula(_spoken(size.name), symbols, size.with_numbers, size.value, size.note, size.is_plain)
 
 
 def _spoken(name: str) -> str:
@@ -253,13 +253,10 @@ def _operator(record: OpRecord) -> OperatorCost:
 
 def _macs_formula(cost: Cost) -> str:
     """``M·K·N = 1,024·768·2,304 = 1,811,939,328``."""
-    from fwdscope.ops.formula import with_numbers
-
     terms = [term for term in cost.terms if term.macs]
     symbols = " + ".join(term.formula for term in terms)
-    numbers = " + ".join(with_numbers(term.formula, term.numbers) for term in terms)
-    steps = dict.fromkeys((symbols, numbers, f"{cost.macs:,}"))
-    return " = ".join(steps) if terms else ""
+    numbers = " + ".join(insert_numbers(term.formula, term.numbers) for term in terms)
+    return equation(symbols, numbers, f"{cost.macs:,}") if terms else ""
 
 
 def _operator_sizes(op: Op) -> tuple[Formula, ...] | None:

@@ -7,6 +7,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
+from fwdscope.formula import equation
 from fwdscope.report import Shape
 
 
@@ -27,8 +28,7 @@ class Formula:
     @property
     def text(self) -> str:
         """``⌊(H + 2·padding − kernel_size) / stride⌋ + 1 = ⌊(224 + 2·3 − 7) / 2⌋ + 1 = 112``."""
-        steps = (self.symbols, self.numbers, f"{self.value:,}")
-        return " = ".join(step for i, step in enumerate(steps) if i == 0 or step != steps[i - 1])
+        return equation(self.symbols, self.numbers, f"{self.value:,}")
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,234 @@
+"""Formulas as text, ``2·M·K·N + M·N`` or ``⌊(H − kernel_size) / stride⌋ + 1``, and the figures computed from them.
+
+The text is the only definition: a count or a size is computed from the text that is printed. ``·`` multiplies, ``/``
+divides exactly, ``⌊ ⌋`` and ``⌈ ⌉`` round down and up, ``−`` is ``-``, and ``round``, ``ceil`` and ``log2`` are
+functions. Formulas are literals of this package, never a user's text.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
+from types import CodeType
+from typing import Any, NamedTuple
+
+Number = int | float
+Shape = tuple[int, ...]
+
+_SIGNS = str.maketrans({"·": "*", "−": "-", "⌊": "floor(", "⌋": ")", "⌈": "ceil(", "⌉": ")", ",": None})
+_SYMBOL = re.compile(r"[A-Za-z_][A-Za-z_0-9]*")
+_LITERAL = re.compile(r"(?<![A-Za-z_0-9.])(\d+)(?![A-Za-z_0-9.])")
+_FUNCTIONS: dict[str, Any] = {
+    "__builtins__": {},
+    "floor": math.floor,
+    "ceil": math.ceil,
+    "round": round,
+    "log2": lambda n: math.log2(n) if n > 0 else 0.0,
+}
+_CODES: dict[str, CodeType] = {}
+
+
+def evaluate(formula: str, numbers: Mapping[str, Number]) -> int:
+    """Compute a formula exactly. Raises ValueError if the result is no whole number."""
+    code = _CODES.get(formula)
+    if code is None:
+        code = _CODES[formula] = _compile(formula)
+    found = eval(code, _FUNCTIONS, _as_fractions(numbers) if "/" in formula else numbers)
+    whole = int(found)
+    if whole != found:
+        raise ValueError(f"{formula} is {found}, no whole number")
+    return whole
+
+
+def _compile(formula: str) -> CodeType:
+    text = formula.translate(_SIGNS)
+    if "/" in text:
+        from fractions import Fraction  # few formulas divide
+
+        _FUNCTIONS["exact"] = Fraction
+        text = _LITERAL.sub(r"exact(\1)", text)
+    return compile(text, f"<{formula}>", "eval")
+
+
+def _as_fractions(numbers: Mapping[str, Number]) -> Mapping[str, Any]:
+    exact = _FUNCTIONS["exact"]
+    return {name: n if isinstance(n, float) else exact(n) for name, n in numbers.items()}
+
+
+def insert_numbers(formula: str, numbers: Mapping[str, Number]) -> str:
+    """Replace the symbols of a formula by their numbers: ``⌊(224 + 2·3 − 7) / 2⌋ + 1``."""
+    return _SYMBOL.sub(lambda found: _text(numbers[found[0]]) if found[0] in numbers else found[0], formula)
+
+
+def _text(number: Number) -> str:
+    text = f"{number:,}" if isinstance(number, int) else f"{number:g}"
+    return f"(−{text[1:]})" if text[0] == "-" else text
+
+
+def equation(*steps: str) -> str:
+    """Join the steps of a computation, symbols, numbers and result; a step equal to the one before is left out."""
+    return " = ".join(step for i, step in enumerate(steps) if i == 0 or step != steps[i - 1])
+
+
+@cache
+def is_sum(formula: str) -> bool:
+    """Whether a formula has a ``+`` or ``-`` outside of parentheses, and so needs some when multiplied."""
+    depth = 0
+    for sign in formula:
+        depth += (sign in "(⌊⌈") - (sign in ")⌋⌉")
+        if sign in "+-−" and not depth:
+            return True
+    return False
+
+
+def double(formula: str) -> str:
+    """Twice the formula."""
+    return f"2·({formula})" if is_sum(formula) else f"2·{formula}"
+
+
+def multiply(factors: Iterable[int]) -> str:
+    """The product of numbers as a formula, without the ones: ``3·12·64``."""
+    return "·".join(f"{factor:,}" for factor in factors if factor != 1) or "1"
+
+
+# --- sizes -----------------------------------------------------------------------------------------------------------
+
+
+class Size(NamedTuple):
+    """A size of a dimension, or a number of elements: its name, its formula and the numbers to insert.
+
+    ``note`` gives the reason where the formula alone does not.
+    """
+
+    name: str
+    formula: str
+    numbers: Mapping[str, Number] = {}
+    note: str = ""
+
+    @property
+    def value(self) -> int:
+        """The result of the formula. Raises ValueError if that is no whole number."""
+        return evaluate(self.formula, self.numbers)
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether there is nothing to compute: the input has this size, or a setting gives it."""
+        return re.fullmatch(r"\w+", self.formula) is not None
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether it is a size of the input."""
+        return self.formula == self.name
+
+    @property
+    def with_numbers(self) -> str:
+        """The formula with its numbers inserted."""
+        return insert_numbers(self.formula, self.numbers)
+
+    @property
+    def text(self) -> str:
+        """``H·r = 8·2 = 16``: symbols, numbers and result."""
+        return equation(self.formula, self.with_numbers, f"{self.value:,}")
+
+
+Sizes = tuple[Size, ...]
+
+# The names of the dimensions that windows slide over, by their number.
+SPATIAL = {1: ("L",), 2: ("H", "W"), 3: ("D", "H", "W")}
+
+
+def kept_size(name: str, size: int, note: str = "") -> Size:
+    """A size that the input has."""
+    return Size(name, name, {name: size}, note)
+
+
+def set_size(name: str, setting: str, size: int, note: str = "") -> Size:
+    """A size that a setting gives."""
+    return Size(name, setting, {setting: size}, note)
+
+
+def shape_of(sizes: Iterable[Size]) -> Shape:
+    """The shape with these sizes."""
+    return tuple(size.value for size in sizes)
+
+
+def kept_sizes(shape: Sequence[int], first: int = 0) -> Sizes:
+    """The sizes of a shape, kept and named by their dimensions, counted from ``first``."""
+    return tuple(kept_size(f"size_{i}", size) for i, size in enumerate(shape, first))
+
+
+def broadcast_sizes(*shapes: Shape) -> Sizes:
+    """The common shape of several, aligned at the last dimension; a size of 1 gives way to another."""
+    rank = max(map(len, shapes))
+    aligned = [(1,) * (rank - len(shape)) + shape for shape in shapes]
+    return tuple(
+        kept_size(f"size_{i}", next((s for s in sizes if s != 1), 1), "a size of 1 gives way" * (len(set(sizes)) > 1))
+        for i, sizes in enumerate(zip(*aligned, strict=True))
+    )
+
+
+def count_windows(
+    name: str, size: int, kernel: int, stride: int, padding: int = 0, dilation: int = 1, ceil_mode: bool = False
+) -> Size:
+    """How many windows slide over a dimension; with ``ceil_mode`` a last one that ends beyond it counts."""
+    reach = "kernel_size" if dilation == 1 else "dilation·(kernel_size − 1) − 1"
+    pads = " + 2·padding" if padding else ""
+    inside = f"{name}{pads} − {reach}"
+    formula = f"{inside} + 1" if stride == 1 else f"⌊({inside}) / stride⌋ + 1"
+    found = Size(name, formula, _window_numbers(name, size, kernel, stride, padding, dilation))
+    if not ceil_mode or stride == 1:
+        return found
+    rounded = formula.replace("⌊", "⌈").replace("⌋", "⌉")
+    up = found._replace(formula=rounded, note="ceil_mode keeps the last window")
+    if (up.value - 1) * stride >= size + padding:
+        # torch's pooling_output_shape (ATen/native/Pool.h): a window must begin inside the input or before it.
+        return up._replace(formula=rounded.removesuffix(" + 1"), note="the last window would begin behind the end")
+    return up
+
+
+def span_windows(name: str, size: int, kernel: int, stride: int, padding: int, dilation: int, extra: int) -> Size:
+    """The length that so many windows cover, as the result of a transposed convolution; ``extra`` pads its end."""
+    reach = "kernel_size" if dilation == 1 else "dilation·(kernel_size − 1) + 1"
+    pads, more = " − 2·padding" * bool(padding), " + output_padding" * bool(extra)
+    numbers = _window_numbers(name, size, kernel, stride, padding, dilation) | {"output_padding": extra}
+    return Size(name, f"({name} − 1)·stride{pads} + {reach}{more}", numbers)
+
+
+def _window_numbers(name: str, size: int, kernel: int, stride: int, padding: int, dilation: int) -> dict[str, int]:
+    return {name: size, "kernel_size": kernel, "stride": stride, "padding": padding, "dilation": dilation}
+
+
+def regroup(before: Sequence[int], after: Sequence[int]) -> list[str]:
+    """The formula of each size of a view, from the sizes that it merges and splits.
+
+    Sizes are read from the left and grouped where their products agree, as in ATen's computeStride.
+    """
+    if 0 in before or 0 in after:
+        return [str(size) for size in after]
+    formulas: list[str] = []
+    left, right = list(before), list(after)
+    while right:
+        merged, split = left[:1] or [1], [right.pop(0)]
+        del left[:1]
+        while math.prod(merged) != math.prod(split):
+            if math.prod(merged) < math.prod(split):
+                merged.append(left.pop(0))
+            else:
+                split.append(right.pop(0))
+        formulas += _split(merged, split)
+    return formulas
+
+
+def _split(merged: list[int], split: list[int]) -> list[str]:
+    """Formulas of sizes whose product is that of the merged ones: the last is what the others leave."""
+    whole = multiply(merged)
+    if len(split) == 1:
+        return [whole]
+    *first, last = split
+    if last == 1 or math.prod(first) == 1:
+        return [f"{size:,}" for size in first] + [whole if math.prod(first) == 1 else "1"]
+    divisor = multiply(first)
+    divisor = f"({divisor})" if "·" in divisor else divisor
+    return [*(f"{size:,}" for size in first), f"{whole} / {divisor}"]

@@ -1,0 +1,59 @@
+"""Formulas: computed exactly from the text that is shown."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fwdscope.formula import Size, evaluate, regroup
+
+
+@pytest.mark.core
+def test_a_formula_is_shown_in_symbols_with_numbers_and_with_its_value() -> None:
+    numbers = {"H": 224, "padding": 3, "kernel_size": 7, "stride": 2}
+    size = Size("H", "⌊(H + 2·padding − kernel_size) / stride⌋ + 1", numbers)
+    # ⌊223 / 2⌋ + 1
+    assert size.value == 112
+    assert size.text == "⌊(H + 2·padding − kernel_size) / stride⌋ + 1 = ⌊(224 + 2·3 − 7) / 2⌋ + 1 = 112"
+
+
+def test_rounding_is_down_and_up_and_division_is_exact() -> None:
+    assert Size("a", "⌊7 / 2⌋").value == 3
+    assert Size("a", "⌈7 / 2⌉").value == 4
+    assert Size("a", "⌊0 − 7 / 2⌋").value == -4
+    # As a float this would be off by one.
+    assert Size("a", "n / 3", {"n": 3 * (2**60 + 1)}).value == 2**60 + 1
+    with pytest.raises(ValueError, match="no whole number"):
+        _ = Size("a", "7 / 2").value
+
+
+def test_a_number_below_zero_stands_in_parentheses_and_a_large_one_has_its_commas() -> None:
+    assert Size("H", "H + before", {"H": 4096, "before": -1}).text == "H + before = 4,096 + (−1) = 4,095"
+    assert Size("rows", "12·1,024").text == "12·1,024 = 12,288"
+
+
+@given(st.lists(st.integers(1, 6), min_size=1, max_size=6), st.data())
+def test_a_view_is_explained_whatever_it_merges_and_cuts(factors: list[int], data: st.DataObject) -> None:
+    def grouped() -> list[int]:
+        cuts = sorted(data.draw(st.sets(st.integers(1, max(len(factors) - 1, 1)))))
+        edges = [0, *(c for c in cuts if c < len(factors)), len(factors)]
+        ones = data.draw(st.integers(0, 2))
+        return [math.prod(factors[a:b]) for a, b in itertools.pairwise(edges)] + [1] * ones
+
+    before, after = grouped(), grouped()
+    assert [Size("", text).value for text in regroup(before, after)] == after
+
+
+def test_a_view_says_what_it_merges_and_what_it_cuts() -> None:
+    assert regroup((1, 1024, 12, 64), (1, 1024, 768)) == ["1", "1,024", "12·64"]
+    assert regroup((1, 1024, 2304), (1, 1024, 3, 12, 64)) == ["1", "1,024", "3", "12", "2,304 / (3·12)"]
+
+
+def test_round_rounds_what_an_exact_division_gives() -> None:
+    # 2·4³/3 = 42⅔, 4³/3 = 21⅓
+    assert (evaluate("round(2·n·n·n/3)", {"n": 4}), evaluate("round(n·n·n/3)", {"n": 4})) == (43, 21)
+    assert evaluate("R·round(n·log2(n))", {"R": 2, "n": 0}) == 0
