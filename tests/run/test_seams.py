@@ -54,7 +54,7 @@ def test_looking_at_a_tensor_neither_waits_for_its_device_nor_copies_to_it(make:
     with FakeTensorMode():
         tensor = make()
         with Seen() as seen:
-            Collector(quick=False).add("x", [tensor])
+            Collector(fewer_passes=False).add("x", [tensor])
     assert "scatter_add_" in seen.names
     # What Python's numbers become when a tensor is made of them, before they are copied to a device.
     assert not [name for name in seen.names if "lift" in name or name in ("nonzero", "_local_scalar_dense")]
