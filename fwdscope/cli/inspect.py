@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fwdscope.cli.boundary import FELL_SHORT, InputError, boundary, complain, form_of, hold_output, put
+from fwdscope.cli.boundary import FELL_SHORT, InputError, boundary, complain, form_of, hold_output, put, terminal_of
 from fwdscope.cli.estimates import estimated, hardware
 from fwdscope.cli.options import (
     AllowImport,
@@ -139,13 +139,9 @@ def _refuse_beside_show(show: str, output: Path | None, form: str | None, **give
 def _write(report: Report, form: str, options: Options, output: Path | None) -> None:
     try:
         if form == "table" and output is None and sys.stdout.isatty():
-            from rich.console import Console
-
-            from fwdscope.render.terminal import print_report
-
-            print_report(report, Console(), options)
-        else:
-            put(render(report, form, options), output)
+            width, color = terminal_of()
+            options = replace(options, width=width, color=color)
+        put(render(report, form, options), output)
     except ValueError as error:
         # An unknown column: the renderer names those there are.
         raise InputError(str(error)) from None

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from fwdscope.render import csv, json, markdown, tree
-from fwdscope.render.columns import COLUMNS, DEFAULT_COLUMNS, Column
+from fwdscope.render import csv, json, markdown, terminal, tree
+from fwdscope.render.columns import COLUMNS, DEFAULT_COLUMNS
 from fwdscope.render.rows import FIGURES, Options, view
 from fwdscope.report import Report
 
-__all__ = ["COLUMNS", "DEFAULT_COLUMNS", "FIGURES", "FORMATS", "Column", "Format", "Options", "render", "view"]
+__all__ = ["COLUMNS", "DEFAULT_COLUMNS", "FIGURES", "FORMATS", "Format", "Options", "render", "view"]
 
 
 @dataclass(frozen=True)
@@ -23,20 +23,13 @@ class Format:
     heeds: frozenset[str]
 
 
-def _table(report: Report, options: Options) -> str:
-    # Rich takes a while to load, and the other formats do without.
-    from fwdscope.render import terminal
-
-    return terminal.render(report, options)
-
-
 # Which rows are shown, and in what order.
 _SHAPE = frozenset({"depth", "sort", "top"})
 
 FORMATS: dict[str, Format] = {
     form.name: form
     for form in (
-        Format("table", "a tree-table for reading", _table, _SHAPE | {"columns", "width", "on"}),
+        Format("table", "a tree-table for reading", terminal.render, _SHAPE | {"columns", "width", "on"}),
         Format("tree", "indented plain text, for pasting", tree.render, _SHAPE | {"on"}),
         Format("json", "the whole report as data, loads back", json.render, frozenset({"on"})),
         Format("csv", "one row a layer, all fields", csv.render, _SHAPE),

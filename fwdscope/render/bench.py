@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 from fwdscope import units
 from fwdscope.commands.bench.speedup import Speedup
+from fwdscope.render.lines import write
 from fwdscope.render.rows import again, described, printable
-from fwdscope.render.styled import drawn
 from fwdscope.report import Latency, LayerRow, Peaks, Report, Run, multiplicities, parents
 from fwdscope.report.roofline import roofline, utilisation
 
@@ -50,7 +50,7 @@ def draw(
     lines: list[Line] = []
     for block in map(list, blocks):
         lines += [*([()] if lines and block else []), *block]
-    return drawn([((" ", ""), *line) if line else line for line in [(), *lines, ()]], COLOURS, width, color)
+    return write([((" ", ""), *line) if line else line for line in [(), *lines, ()]], color, COLOURS)
 
 
 # --- what ran --------------------------------------------------------------------------------------------------------

@@ -1,18 +1,17 @@
-"""The columns that can be made of the rows a reader sees.
+"""The columns that can be made of the rows of a report.
 
-A :class:`Column` turns rows into :class:`Cell` texts; adding one to :data:`COLUMNS` is all it takes to have it in every
-format that draws a table. Nothing here knows about a terminal.
+Adding a :class:`LayerColumn` to :data:`COLUMNS` is all it takes to have it in every format that draws a table.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
 from itertools import accumulate, pairwise
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from fwdscope import units
 from fwdscope.render.rows import (
+    AGAIN,
     AT_LEAST,
     DITTO,
     FIGURES,
@@ -29,49 +28,54 @@ from fwdscope.render.rows import (
     named,
     printable,
 )
+from fwdscope.render.table import Cell, Column
 from fwdscope.report import Histogram, LayerRow, Shape
 
-Tone = Literal["plain", "expression", "dim", "broken", "odd", "spark"]
+# Styles of cells.
+EXPRESSION = "dim italic"
+WRONG = "red"
+ODD = "yellow"
+
+Cells = Callable[[Sequence[ShownRow]], list[Cell]]
 
 
-@dataclass(frozen=True)
-class Cell:
-    """A cell's text in three pieces: where room is short the middle one gives way, ``before`` and ``after`` stay.
+class LayerColumn(NamedTuple):
+    """A column of the table of layers. ``cells`` takes all rows at once, so that numbers compared share a unit.
 
-    ``amount`` is what a bar beside the text draws, from 0 to 1; ``tone`` what a renderer with colours tells by them.
-    """
-
-    text: str = ""
-    before: str = ""
-    after: str = ""
-    tone: Tone = "plain"
-    amount: float | None = None
-
-    def __str__(self) -> str:
-        return f"{self.before}{self.text}{self.after}"
-
-
-@dataclass(frozen=True)
-class Column:
-    """A column of the table: its cells from all rows at once, so that numbers which are compared share a form.
-
-    ``cut`` says where a text too long loses letters; without it the column is never cut. ``least`` is the narrowest
-    it may get before columns are left out, those with the highest ``expendable`` first; 0 is never left out.
+    The other fields are those of :class:`Column`, whose cells they make.
     """
 
     name: str
     title: str
     meaning: str
-    cells: Callable[[Sequence[ShownRow]], list[Cell]]
-    align: Literal["left", "right"] = "left"
-    cut: Literal["end", "middle"] | None = None
-    least: int = 0
-    expendable: int = 0
-    # The same in less room, where a table is narrow: a shorter title, and cells that say less.
-    short: str = ""
-    brief: Callable[[Sequence[ShownRow]], list[Cell]] | None = None
-    # Shown only where the others leave room for it, those with the lowest number first; 0 is no such column.
-    extra: int = 0
+    cells: Cells
+    right: bool = False
+    cut: Literal["", "end", "middle"] = ""
+    min_width: int = 0
+    max_width: int | None = None
+    squeezed_width: int | None = None
+    drop: int = 0
+    short_title: str = ""
+    short_cells: Cells | None = None
+    optional: int = 0
+
+    def fill(self, rows: Sequence[ShownRow]) -> Column:
+        """The column with the cells of some rows."""
+        short = self.short_cells(rows) if self.short_cells else None
+        return Column(
+            self.title,
+            self.cells(rows),
+            self.name,
+            self.right,
+            self.cut,
+            self.min_width,
+            self.max_width,
+            self.drop,
+            self.short_title,
+            short,
+            self.optional,
+            self.squeezed_width,
+        )
 
 
 def _layer_cells(rows: Sequence[ShownRow]) -> list[Cell]:
@@ -80,21 +84,23 @@ def _layer_cells(rows: Sequence[ShownRow]) -> list[Cell]:
 
 def _layer_cell(shown: ShownRow) -> Cell:
     row = shown.row
-    tone: Tone = "broken" if shown.broke else "expression" if row.kind == "expression" else "plain"
+    style = WRONG if shown.broke else EXPRESSION if row.kind == "expression" else "" if shown.level else "bold"
     if shown.flat:
-        return Cell(named(row), "", f" × {shown.times}" if shown.times > 1 else "", tone)
+        return Cell(named(row), "", f" × {shown.times}" if shown.times > 1 else "", style, is_code=True)
     label = row.label or ("" if row.kind == "expression" else row.path.rpartition(".")[2])
-    return Cell(printable(label), GUIDE * shown.level, f" × {row.repeat}" if row.repeat > 1 else "", tone)
+    after = f" × {row.repeat}" if row.repeat > 1 else ""
+    return Cell(printable(label), GUIDE * shown.level, after, style, is_code=True)
 
 
 def _type_cells(rows: Sequence[ShownRow]) -> list[Cell]:
-    return [Cell(described(s.row), after=again(s.row), tone=_type_tone(s.row)) for s in rows]
+    return [_type_cell(shown.row) for shown in rows]
 
 
-def _type_tone(row: LayerRow) -> Tone:
-    if row.kind == "expression":
-        return "expression"
-    return "dim" if row.kind in ("parameter", "loop") else "plain"
+def _type_cell(row: LayerRow) -> Cell:
+    is_code = row.kind == "expression"
+    style = EXPRESSION if is_code else "dim" if row.kind in ("parameter", "loop") else ""
+    after = again(row)
+    return Cell(described(row), "", after, style, None, f" {AGAIN}" if AGAIN in after else None, is_code)
 
 
 def shapes_cell(shapes: Sequence[Shape]) -> str:
@@ -110,18 +116,18 @@ def shapes_cell(shapes: Sequence[Shape]) -> str:
 def _output_cells(rows: Sequence[ShownRow]) -> list[Cell]:
     texts = [shapes_cell(s.row.output_shapes) for s in rows]
     return [
-        Cell(text, after=f" {VARIES}" if s.row.varies else "", tone="broken" if is_broken(s.row) else _shape_tone(text))
+        Cell(text, after=f" {VARIES}" if s.row.varies else "", style=WRONG if is_broken(s.row) else _shape_style(text))
         for text, s in zip(_dittoed(texts, keep=[is_broken(s.row) for s in rows]), rows, strict=True)
     ]
 
 
 def _input_cells(rows: Sequence[ShownRow]) -> list[Cell]:
-    return [Cell(text, tone=_shape_tone(text)) for text in _dittoed([shapes_cell(s.row.input_shapes) for s in rows])]
+    return [Cell(text, style=_shape_style(text)) for text in _dittoed([shapes_cell(s.row.input_shapes) for s in rows])]
 
 
 def _dtype_cells(rows: Sequence[ShownRow]) -> list[Cell]:
     texts = [" · ".join(dict.fromkeys(s.row.output_dtypes)) or UNKNOWN for s in rows]
-    return [Cell(text, tone=_shape_tone(text)) for text in _dittoed(texts)]
+    return [Cell(text, style=_shape_style(text)) for text in _dittoed(texts)]
 
 
 def _dittoed(texts: Sequence[str], keep: Iterable[bool] = ()) -> list[str]:
@@ -133,18 +139,18 @@ def _dittoed(texts: Sequence[str], keep: Iterable[bool] = ()) -> list[str]:
     ]
 
 
-def _shape_tone(text: str) -> Tone:
-    return "dim" if text in (DITTO, UNKNOWN) else "plain"
+def _shape_style(text: str) -> str:
+    return "dim" if text in (DITTO, UNKNOWN) else ""
 
 
-def _exact_cells(figure: str) -> Callable[[Sequence[ShownRow]], list[Cell]]:
+def _exact_cells(figure: str) -> Cells:
     return lambda rows: [Cell(text) for text in units.count_column([_whole(s, figure) for s in rows])]
 
 
 _Format = Callable[[Sequence[int]], list[str]]
 
 
-def _scaled_cells(figure: str, form: _Format) -> Callable[[Sequence[ShownRow]], list[Cell]]:
+def _scaled_cells(figure: str, form: _Format) -> Cells:
     """Cells in one unit. Nothing is empty, what is not known ``—``, and what is known in part ``≥``."""
 
     def cells(rows: Sequence[ShownRow]) -> list[Cell]:
@@ -159,22 +165,22 @@ def _whole(shown: ShownRow, figure: str) -> int:
 
 
 def _counted_cell(shown: ShownRow, figure: str, text: str) -> Cell:
-    tone: Tone = "broken" if shown.at_least(FIGURES[figure]) else "dim"
+    style = WRONG if shown.at_least(FIGURES[figure]) else "dim"
     if shown.amount(FIGURES[figure]) is None:
-        return Cell(UNKNOWN, tone=tone)
-    return Cell(f"{AT_LEAST}{text}", tone=tone) if tone == "broken" else Cell(text)
+        return Cell(UNKNOWN, style=style)
+    return Cell(f"{AT_LEAST}{text}", style=style) if style == WRONG else Cell(text)
 
 
-def _scaled(name: str, title: str, meaning: str, expendable: int) -> Column:
+def _scaled(name: str, title: str, meaning: str, drop: int) -> LayerColumn:
     """The column of a figure that is read by its size rather than to the last digit."""
     shared = units.shared_bytes if name in ("read", "written", "memory") else units.shared_counts
-    wide, brief = _scaled_cells(name, shared), _scaled_cells(name, lambda values: shared(values, 4))
-    return Column(name, title, meaning, wide, "right", expendable=expendable, brief=brief)
+    wide, short = _scaled_cells(name, shared), _scaled_cells(name, lambda values: shared(values, 4))
+    return LayerColumn(name, title, meaning, wide, right=True, drop=drop, short_cells=short)
 
 
 def _intensity_cells(rows: Sequence[ShownRow]) -> list[Cell]:
     texts = units.decimal_column([intensity(s.row) for s in rows])
-    return [Cell(UNKNOWN, tone="broken") if s.row.uncounted else Cell(t) for s, t in zip(rows, texts, strict=True)]
+    return [Cell(UNKNOWN, style=WRONG) if s.row.uncounted else Cell(t) for s, t in zip(rows, texts, strict=True)]
 
 
 def _receptive_cells(rows: Sequence[ShownRow]) -> list[Cell]:
@@ -186,11 +192,11 @@ def _sizes(sizes: Shape | None) -> str:
 
 
 def _uncounted_cells(rows: Sequence[ShownRow]) -> list[Cell]:
-    return [Cell(printable(", ".join(s.row.uncounted)), tone="broken") for s in rows]
+    return [Cell(printable(", ".join(s.row.uncounted)), style=WRONG) for s in rows]
 
 
 def _share_cells(rows: Sequence[ShownRow]) -> list[Cell]:
-    return [Cell(units.share(s.share), amount=s.share) if s.share else Cell() for s in rows]
+    return [Cell(units.share(s.share), share=s.share) if s.share else Cell() for s in rows]
 
 
 # --- what a run saw --------------------------------------------------------------------------------------------------
@@ -207,13 +213,13 @@ def _latency_cells(rows: Sequence[ShownRow]) -> list[Cell]:
 
 def _unknown(shown: ShownRow) -> Cell:
     """What a run did not see; a parameter or a buffer of the file has nothing to be seen."""
-    return Cell() if shown.row.kind == "parameter" else Cell(UNKNOWN, tone="dim")
+    return Cell() if shown.row.kind == "parameter" else Cell(UNKNOWN, style="dim")
 
 
 _Field = Literal["mean", "std", "min", "max"]
 
 
-def _value_cells(field: _Field) -> Callable[[Sequence[ShownRow]], list[Cell]]:
+def _value_cells(field: _Field) -> Cells:
     def cells(rows: Sequence[ShownRow]) -> list[Cell]:
         return [Cell(text) if text else _unknown(s) for s, text in zip(rows, _values(rows, field), strict=True)]
 
@@ -227,7 +233,7 @@ def _values(rows: Sequence[ShownRow], field: _Field) -> list[str]:
     return units.value_column([getattr(s, field) if s else None for s in stats], scales)
 
 
-def _spread_cells(fewer: int) -> Callable[[Sequence[ShownRow]], list[Cell]]:
+def _spread_cells(fewer: int) -> Cells:
     """``−0.012 ± 1.003``, the signs under one another, with so many decimals fewer."""
 
     def cells(rows: Sequence[ShownRow]) -> list[Cell]:
@@ -252,7 +258,7 @@ def _zero_cells(rows: Sequence[ShownRow]) -> list[Cell]:
     return [
         _unknown(shown)
         if part is None
-        else Cell(units.share(part), tone="odd" if part > _DEAD else "plain")
+        else Cell(units.share(part), style=ODD if part > _DEAD else "")
         if part
         else Cell()
         for shown, part in zip(rows, parts, strict=True)
@@ -263,14 +269,14 @@ def _zero_cells(rows: Sequence[ShownRow]) -> list[Cell]:
 _DEAD = 0.99
 
 
-def _bad_cells(figure: str) -> Callable[[Sequence[ShownRow]], list[Cell]]:
+def _bad_cells(figure: str) -> Cells:
     # An infinity may be meant, as in a mask.
-    tone: Tone = "broken" if figure == "nans" else "odd"
+    style = WRONG if figure == "nans" else ODD
 
     def cells(rows: Sequence[ShownRow]) -> list[Cell]:
         counts = [shown.amount(FIGURES[figure]) for shown in rows]
         return [
-            _unknown(shown) if count is None else Cell(units.exact(int(count)) if count else "", tone=tone)
+            _unknown(shown) if count is None else Cell(units.exact(int(count)) if count else "", style=style)
             for shown, count in zip(rows, counts, strict=True)
         ]
 
@@ -288,8 +294,8 @@ def _nonfinite_cell(shown: ShownRow) -> Cell:
         return _unknown(shown)
     count, name = max((stats.nans, "NaN"), (stats.infs, "Inf"))
     # An infinity may be meant, as in a mask.
-    tone: Tone = "broken" if shown.broke or stats.nans else "odd"
-    return Cell(f"{'all' if count == stats.elements else units.exact(count)} {name}" if count else "", tone=tone)
+    style = WRONG if shown.broke or stats.nans else ODD
+    return Cell(f"{'all' if count == stats.elements else units.exact(count)} {name}" if count else "", style=style)
 
 
 _SPARK = 10
@@ -313,7 +319,7 @@ def spark(histogram: Histogram, width: int) -> str:
 
 def _histogram_cells(rows: Sequence[ShownRow]) -> list[Cell]:
     return [
-        Cell(spark(shown.row.stats.histogram, _SPARK), tone="spark")
+        Cell(spark(shown.row.stats.histogram, _SPARK), style="cyan")
         if shown.row.stats and shown.row.stats.histogram
         else _unknown(shown)
         for shown in rows
@@ -321,7 +327,7 @@ def _histogram_cells(rows: Sequence[ShownRow]) -> list[Cell]:
 
 
 def _bound_cells(rows: Sequence[ShownRow]) -> list[Cell]:
-    return [Cell(shown.roof.bound if shown.roof else "", tone="dim") for shown in rows]
+    return [Cell(shown.roof.bound if shown.roof else "", style="dim") for shown in rows]
 
 
 def _roof_cells(rows: Sequence[ShownRow]) -> list[Cell]:
@@ -333,71 +339,91 @@ def _call_cells(rows: Sequence[ShownRow]) -> list[Cell]:
 
 
 def _line_cells(rows: Sequence[ShownRow]) -> list[Cell]:
-    return [Cell(UNKNOWN if s.row.line is None else str(s.row.line), tone="dim") for s in rows]
+    return [Cell(UNKNOWN if s.row.line is None else str(s.row.line), style="dim") for s in rows]
 
 
-COLUMNS: dict[str, Column] = {
+COLUMNS: dict[str, LayerColumn] = {
     column.name: column
     for column in (
-        Column("layer", "layer", "the name, indented by what contains it", _layer_cells, cut="middle", least=12),
-        Column("type", "type", "the layer type and its telling settings", _type_cells, cut="end", least=10),
-        Column("input", "input", "shapes of the inputs", _input_cells, cut="end", least=12, expendable=4),
-        Column("output", "output", "shapes of the results", _output_cells, cut="end", least=12, expendable=1),
-        Column("dtype", "dtype", "data types of the results", _dtype_cells, expendable=7),
-        Column(
+        LayerColumn(
+            "layer",
+            "layer",
+            "the name, indented by what contains it",
+            _layer_cells,
+            cut="middle",
+            min_width=12,
+            max_width=48,
+            squeezed_width=20,
+        ),
+        LayerColumn(
+            "type",
+            "type",
+            "the layer type and its telling settings",
+            _type_cells,
+            cut="end",
+            min_width=10,
+            max_width=64,
+            squeezed_width=16,
+        ),
+        LayerColumn("input", "input", "shapes of the inputs", _input_cells, cut="end", min_width=12, drop=4),
+        LayerColumn("output", "output", "shapes of the results", _output_cells, cut="end", min_width=12, drop=1),
+        LayerColumn("dtype", "dtype", "data types of the results", _dtype_cells, drop=7),
+        LayerColumn(
             "params",
             "params",
             "parameters",
             _exact_cells("params"),
-            "right",
-            expendable=2,
-            brief=_scaled_cells("params", lambda values: units.shared_counts(values, 4)),
+            right=True,
+            drop=2,
+            short_cells=_scaled_cells("params", lambda values: units.shared_counts(values, 4)),
         ),
         _scaled("macs", "MACs", "multiply-accumulates", 4),
-        Column(
-            "share", "share", "part of the time, of all MACs, or of all parameters", _share_cells, "right", expendable=3
+        LayerColumn(
+            "share", "share", "part of the time, of all MACs, or of all parameters", _share_cells, right=True, drop=3
         ),
         _scaled("flops", "FLOPs", "two a MAC, one for every other arithmetic result", 5),
         _scaled("read", "read", "bytes of operands", 6),
         _scaled("written", "written", "bytes of results", 6),
-        Column("intensity", "FLOPs/byte", "arithmetic intensity", _intensity_cells, "right", expendable=7),
+        LayerColumn("intensity", "FLOPs/byte", "arithmetic intensity", _intensity_cells, right=True, drop=7),
         _scaled("memory", "memory", "bytes that the results of a call take", 6),
-        Column("receptive", "receptive field", "inputs that one output sees", _receptive_cells, "right", expendable=8),
-        Column(
-            "uncounted", "uncounted", "operators without a rule", _uncounted_cells, cut="end", least=12, expendable=8
+        LayerColumn(
+            "receptive", "receptive field", "input places that one output sees", _receptive_cells, right=True, drop=8
         ),
-        Column("trainable", "trainable", "trainable parameters", _exact_cells("trainable"), "right", expendable=9),
-        Column("buffers", "buffers", "elements of buffers", _exact_cells("buffers"), "right", expendable=10),
-        Column("calls", "calls", "how often it is called", _call_cells, "right", expendable=11),
-        Column(
+        LayerColumn(
+            "uncounted", "uncounted", "operators without a rule", _uncounted_cells, cut="end", min_width=12, drop=8
+        ),
+        LayerColumn("trainable", "trainable", "trainable parameters", _exact_cells("trainable"), right=True, drop=9),
+        LayerColumn("buffers", "buffers", "elements of buffers", _exact_cells("buffers"), right=True, drop=10),
+        LayerColumn("calls", "calls", "how often it is called", _call_cells, right=True, drop=11),
+        LayerColumn(
             "latency",
             "latency",
             "time on the device, the median of a few passes",
             _latency_cells,
-            "right",
-            expendable=2,
+            right=True,
+            drop=2,
         ),
-        Column(
+        LayerColumn(
             "stats",
             "mean ± std",
             "of the values that a run saw",
             _spread_cells(0),
-            "right",
-            expendable=13,
-            brief=_spread_cells(1),
+            right=True,
+            drop=13,
+            short_cells=_spread_cells(1),
         ),
-        Column("mean", "mean", "of the values", _value_cells("mean"), "right", expendable=13),
-        Column("std", "std", "standard deviation of the values", _value_cells("std"), "right", expendable=13),
-        Column("min", "min", "the least value", _value_cells("min"), "right", expendable=13),
-        Column("max", "max", "the largest value", _value_cells("max"), "right", expendable=13),
-        Column("zeros", "zeros", "part of the values that are 0", _zero_cells, "right", expendable=14),
-        Column("nonfinite", "NaN, Inf", "whichever are more", _nonfinite_cells, "right", expendable=1),
-        Column("nans", "NaN", "how many values are NaN", _bad_cells("nans"), "right", expendable=13),
-        Column("infs", "Inf", "how many values are infinite", _bad_cells("infs"), "right", expendable=13),
-        Column("histogram", "histogram", "how often values of each size are", _histogram_cells, expendable=15),
-        Column("bound", "bound by", "compute or memory, whichever takes longer", _bound_cells, expendable=14),
-        Column("roof", "of roof", "the least time over the time taken", _roof_cells, "right", expendable=14),
-        Column("line", "line", "where it stands in the file", _line_cells, "right", expendable=12),
+        LayerColumn("mean", "mean", "of the values", _value_cells("mean"), right=True, drop=13),
+        LayerColumn("std", "std", "standard deviation of the values", _value_cells("std"), right=True, drop=13),
+        LayerColumn("min", "min", "the least value", _value_cells("min"), right=True, drop=13),
+        LayerColumn("max", "max", "the largest value", _value_cells("max"), right=True, drop=13),
+        LayerColumn("zeros", "zeros", "part of the values that are 0", _zero_cells, right=True, drop=14),
+        LayerColumn("nonfinite", "NaN, Inf", "whichever are more", _nonfinite_cells, right=True, drop=1),
+        LayerColumn("nans", "NaN", "how many values are NaN", _bad_cells("nans"), right=True, drop=13),
+        LayerColumn("infs", "Inf", "how many values are infinite", _bad_cells("infs"), right=True, drop=13),
+        LayerColumn("histogram", "histogram", "how often values of each size are", _histogram_cells, drop=15),
+        LayerColumn("bound", "bound by", "compute or memory, whichever takes longer", _bound_cells, drop=14),
+        LayerColumn("roof", "of roof", "the least time over the time taken", _roof_cells, right=True, drop=14),
+        LayerColumn("line", "line", "where it stands in the file", _line_cells, right=True, drop=12),
     )
 }
 DEFAULT_COLUMNS = ("layer", "type", "output", "params", "macs", "share")
@@ -406,12 +432,12 @@ _COLUMNS_OF_RUN = (
     *("layer", "type", "output", "params", "macs", "latency", "share"),
     *("roof", "nonfinite", "stats", "zeros", "histogram"),
 )
-_MOST_EXPENDABLE = 99
-_EXTRA = ("macs", "stats", "params", "histogram", "roof", "zeros")
+_DROPPED_FIRST = 99
+_OPTIONAL = ("macs", "stats", "params", "histogram", "roof", "zeros")
 
 
 def chosen_columns(options: Options, seen: View) -> tuple[Column, ...]:
-    """The columns asked for, else the default ones that say something and the one sorted by.
+    """The columns asked for, else the default ones that say something and the one sorted by, with their cells.
 
     Raises ValueError for an unknown name.
     """
@@ -420,22 +446,22 @@ def chosen_columns(options: Options, seen: View) -> tuple[Column, ...]:
     if unknown:
         raise ValueError(f"unknown column {unknown[0]!r}; there are: {', '.join(COLUMNS)}")
     of = FIGURES[seen.measure].title
-    known = COLUMNS | {"share": replace(COLUMNS["share"], title=f"share of {of}", short=f"of {of}")}
+    known = COLUMNS | {"share": COLUMNS["share"]._replace(title=f"share of {of}", short_title=f"of {of}")}
     silent = _silent(seen)
     # Where room is short, what says nothing goes first.
     chosen = [
-        replace(known[name], expendable=_MOST_EXPENDABLE) if name in silent else known[name]
-        for name in dict.fromkeys(names)
+        known[name]._replace(drop=_DROPPED_FIRST) if name in silent else known[name] for name in dict.fromkeys(names)
     ]
     if not options.columns and _ran(seen):
-        chosen = [replace(column, extra=_extra(column.name, seen)) for column in chosen]
+        chosen = [column._replace(optional=_optional_rank(column.name, seen)) for column in chosen]
     # What a list is sorted by is the last to be left out of it.
-    return tuple(replace(column, expendable=1, extra=0) if column.name == seen.sort else column for column in chosen)
+    chosen = [column._replace(drop=1, optional=0) if column.name == seen.sort else column for column in chosen]
+    return tuple(column.fill(seen.rows) for column in chosen)
 
 
-def _extra(name: str, seen: View) -> int:
+def _optional_rank(name: str, seen: View) -> int:
     # The column that shares are of stands beside them.
-    return _EXTRA.index(name) + 1 if name in _EXTRA and name != seen.measure else 0
+    return _OPTIONAL.index(name) + 1 if name in _OPTIONAL and name != seen.measure else 0
 
 
 def _every_row(seen: View) -> list[LayerRow]:

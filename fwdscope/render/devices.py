@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from fwdscope import units
 from fwdscope.render.estimates import byte_rate, sold
 from fwdscope.render.grid import Column, Line, fitting, grid
+from fwdscope.render.lines import write
 from fwdscope.render.rows import UNKNOWN, printable
-from fwdscope.render.styled import drawn
 from fwdscope.report import Peaks
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ _STYLES = {"": "", "bold": "bold", "dim": "dim"}
 
 def draw_local(found: Sequence[Measured], width: int, color: bool) -> str:
     """The devices here: what they are, their memory, and their roofs."""
-    return drawn(_local(found, width), _STYLES, width, color)
+    return write(_local(found, width), color, _STYLES)
 
 
 def _local(found: Sequence[Measured], width: int) -> Iterator[Line]:
@@ -89,7 +89,7 @@ _RATES = (("float32", 0), ("tf32", 3), ("bfloat16", 0), ("float16", 2), ("float8
 
 def draw_published(found: Sequence[Accelerator], width: int, color: bool) -> str:
     """The table of published figures."""
-    return drawn(_published(found, width), _STYLES, width, color)
+    return write(_published(found, width), color, _STYLES)
 
 
 def _published(found: Sequence[Accelerator], width: int) -> Iterator[Line]:

@@ -29,8 +29,8 @@ from fwdscope.render.changes import (
     tone,
     totals,
 )
+from fwdscope.render.lines import write
 from fwdscope.render.rows import GUIDE, printable
-from fwdscope.render.styled import drawn
 
 __all__ = ["FORMATS", "Options", "movement", "render"]
 
@@ -52,7 +52,7 @@ def render(compared: Comparison, format: str, options: Options, width: int = 100
     if format == "markdown":
         return "\n".join(_markdown(compared, options)) + "\n"
     if format == "text":
-        return drawn(_text(compared, options, width), _COLOURS, max(width, 300), color)
+        return write(_text(compared, options, width), color, _COLOURS)
     raise ValueError(f"unknown format {format!r}; there are: {', '.join(FORMATS)}")
 
 

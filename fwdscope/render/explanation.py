@@ -1,7 +1,6 @@
 """The explanation of one layer as text: what comes in, the formulas with the numbers put in, the cost of each operator.
 
 A text is laid out once, as lines of words with a style (:data:`Line`), so that it is the same with colours and without.
-Rich is loaded only where there are colours; torch never is.
 """
 
 from __future__ import annotations
@@ -11,8 +10,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Literal
 
 from fwdscope.commands.explain import Explanation, Formula, OperatorCost, Weight
+from fwdscope.render.lines import write
 from fwdscope.render.rows import printable
-from fwdscope.render.styled import drawn
 from fwdscope.report import Shape
 from fwdscope.units import byte_size, count_column, exact, plural, shape
 
@@ -49,7 +48,7 @@ def draw(explanation: Explanation, width: int, color: bool) -> str:
     lines: list[Line] = []
     for block in map(list, blocks):
         lines += [*([()] if lines and block else []), *block]
-    return drawn(lines, _COLOURS, width, color)
+    return write(lines, color, _COLOURS)
 
 
 # --- what it is ------------------------------------------------------------------------------------------------------

@@ -2,28 +2,30 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 
 from fwdscope.findings import findings
 from fwdscope.render import estimates, summary
-from fwdscope.render.columns import Cell, Column, chosen_columns
+from fwdscope.render.columns import chosen_columns
+from fwdscope.render.lines import escape_markdown
 from fwdscope.render.rows import Options, View, is_broken, named, printable, view_for
+from fwdscope.render.table import markdown_table
 from fwdscope.report import Report
 
 
 def render(report: Report, options: Options) -> str:
     """Title, table, totals, and everything that stands out or fell short."""
     seen = view_for(report, options)
+    facts = (summary.flow(report), *summary.title_parts(report)[1:], *summary.ran_on(report))
     blocks = (
-        [f"### {_escaped(printable(report.name))}"],
-        [_escaped("  ·  ".join((summary.flow(report), *summary.title_parts(report)[1:], *summary.ran_on(report))))],
-        [_escaped(line) for line in (summary.values(report),) if line],
-        list(_table(seen, chosen_columns(options, seen))),
+        [f"### {escape_markdown(printable(report.name))}"],
+        [escape_markdown("  ·  ".join(facts))],
+        [escape_markdown(line) for line in (summary.values(report),) if line],
+        list(markdown_table(chosen_columns(options, seen))) if seen.rows else [],
         [f"**{first}**{others}" for first, others in [_sums(report)]],
         list(_estimates(report)),
-        [_escaped(line) for line in _small_print(report, seen) if line],
-        [f"- {_escaped(line)}" for line in _points(report, seen)],
+        [escape_markdown(line) for line in _small_print(report, seen) if line],
+        [f"- {escape_markdown(line)}" for line in _points(report, seen)],
     )
     separators = ("\n", "\n", "\n", "\n", "\n", "\n", "  \n", "\n")
     return "\n\n".join(sep.join(block) for sep, block in zip(separators, blocks, strict=True) if block) + "\n"
@@ -53,42 +55,6 @@ def _sums(report: Report) -> tuple[str, str]:
 
 def _small_print(report: Report, seen: View) -> tuple[str, ...]:
     return (*summary.legend(seen), summary.extent(seen), summary.convention(report))
-
-
-def _table(seen: View, columns: tuple[Column, ...]) -> Iterator[str]:
-    if not seen.rows:
-        return
-    cells = [column.cells(seen.rows) for column in columns]
-    yield _row([column.title for column in columns])
-    yield _row(["---:" if column.align == "right" else "---" for column in columns])
-    for row in zip(*cells, strict=True):
-        yield _row([_cell(column, cell) for column, cell in zip(columns, row, strict=True)])
-
-
-def _row(texts: list[str]) -> str:
-    return f"| {' | '.join(texts)} |"
-
-
-def _cell(column: Column, cell: Cell) -> str:
-    if column.name == "layer" or (cell.tone == "expression" and cell.text):
-        # Code keeps the guides in line and the expression's signs what they are.
-        return _code(f"{cell.before}{cell.text}".rstrip()) + _escaped(cell.after)
-    text = str(cell).strip()
-    # What puts numbers under one another is lost here.
-    return _escaped(" ".join(text.split()) if column.align == "right" else text)
-
-
-def _code(text: str) -> str:
-    if not text:
-        return ""
-    fence = "`" * (1 + max((len(run) for run in re.findall("`+", text)), default=0))
-    # Even in code, a bar would end the table's cell.
-    space = " " if "`" in text else ""
-    return f"{fence}{space}{text}{space}{fence}".replace("|", "\\|")
-
-
-def _escaped(text: str) -> str:
-    return re.sub(r"([\\`*_|<>\[\]#])", r"\\\1", text)
 
 
 def _points(report: Report, seen: View) -> Iterator[str]:

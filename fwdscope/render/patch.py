@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from difflib import unified_diff
 
-from fwdscope.render.styled import drawn
+from fwdscope.render.lines import write
 
 _COLOURS = {"": "", "head": "bold", "place": "cyan", "-": "red", "+": "green"}
 
@@ -16,7 +16,7 @@ def patch(name: str, before: str, after: str, color: bool = False) -> str:
     place = name.lstrip("/")
     lines = unified_diff(_lines(before), _lines(after), f"a/{place}", f"b/{place}")
     texts = list(_ended(lines))
-    return drawn(([_styled(text)] for text in texts), _COLOURS, 10_000, True) if color else "".join(texts)
+    return write(([_styled(text)] for text in texts), True, _COLOURS) if color else "".join(texts)
 
 
 def _lines(text: str) -> list[str]:

@@ -43,6 +43,7 @@ class Options:
     # A flat list of the rows that contain no other, those with the most of this column first; and how many of them.
     sort: str | None = None
     top: int | None = None
+    color: bool = False
 
 
 # --- figures ---------------------------------------------------------------------------------------------------------

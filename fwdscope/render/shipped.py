@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from fwdscope import units
 from fwdscope.language.tree import ModelSpec
-from fwdscope.render.styled import drawn
+from fwdscope.render.lines import write
 
 Line = Sequence[tuple[str, str]]
 
@@ -17,7 +17,7 @@ _COLOURS: Mapping[str, str] = {"": "", "name": "bold cyan", "dim": "dim", "code"
 
 def listing(specs: Mapping[str, ModelSpec], width: int, color: bool) -> str:
     """Names, parameters and what each network is, in columns; the last is cut to the width."""
-    return drawn(_lines(specs, width), _COLOURS, width, color)
+    return write(_lines(specs, width), color, _COLOURS)
 
 
 def as_json(specs: Mapping[str, ModelSpec]) -> str:

@@ -13,8 +13,8 @@ from fwdscope import units
 from fwdscope.commands.bench.speedup import Speedup
 from fwdscope.commands.bench.sweep import Point, Sweep
 from fwdscope.render.bench import COLOURS, Line, facts_of, notes, rate, verdict, wrapped
+from fwdscope.render.lines import write
 from fwdscope.render.rows import printable
-from fwdscope.render.styled import drawn
 from fwdscope.report import Report, Run
 from fwdscope.report.roofline import utilisation
 
@@ -39,7 +39,7 @@ def draw_sweep(sweep: Sweep, width: int = 100, color: bool = False, compared: Se
     lines: list[Line] = []
     for block in map(list, blocks):
         lines += [*([()] if lines and block else []), *block]
-    return drawn([((" ", ""), *line) if line else line for line in [(), *lines, ()]], COLOURS, width, color)
+    return write([((" ", ""), *line) if line else line for line in [(), *lines, ()]], color, COLOURS)
 
 
 def _runs(sweep: Sweep) -> list[tuple[Point, Report, Run]]:

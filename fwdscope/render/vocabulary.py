@@ -1,7 +1,6 @@
 """What a spec may use, as text: the list of everything, and a page for each name.
 
 A text is laid out once, as lines of words with a style (:data:`Line`), so that it is the same with colours and without.
-Rich is loaded only where there are colours; torch never is.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ from fwdscope.language.problems import width as cells
 from fwdscope.language.schema import CONSTRUCTS, call, example
 from fwdscope.layers import LAYERS, Layer, Setting, describe, page, settings
 from fwdscope.layers.base import input_names
-from fwdscope.render.styled import drawn
+from fwdscope.render.lines import write
 
 Style = Literal["", "name", "heading", "dim", "code"]
 # Pieces of a line, each with its style.
@@ -106,7 +105,7 @@ def listing(filter: str | None, width: int, color: bool) -> str:
     chosen = [entry for entry in entries() if filter is None or entry.tells_of(filter)]
     if not chosen:
         raise LookupError(f"nothing speaks of {filter}")
-    return drawn([*_introduction(chosen, filter), *_parts(chosen, width, filter is None)], _COLOURS, width, color)
+    return write([*_introduction(chosen, filter), *_parts(chosen, width, filter is None)], color, _COLOURS)
 
 
 def page_of(name: str, width: int, color: bool) -> str:
@@ -117,7 +116,7 @@ def page_of(name: str, width: int, color: bool) -> str:
     """
     bare = re.sub(r"\(.*", "", name).rpartition(".")[2] or name  # nn.Linear, x.view(…)
     if found := [entry for entry in entries() if entry.name == bare]:
-        return drawn(_pages(found, width), _COLOURS, width, color)
+        return write(_pages(found, width), color, _COLOURS)
     if refusal := function_refusal(bare) or method_refusal(bare):
         raise LookupError(f"{bare} is left out: {refusal}")
     meant = nearest(bare, [entry.name for entry in entries()], OTHER_FUNCTIONS | OTHER_LAYERS)

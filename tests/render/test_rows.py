@@ -108,7 +108,7 @@ def test_a_broken_promise_shows_its_shape_even_where_it_repeats() -> None:
     rows[2] = replace(rows[2], promise=sample_reports.Promise("(B, 64)", held=False, got="(32, 128)"))
     seen = view(replace(report, layers=tuple(rows)))
     cells = COLUMNS["output"].cells(seen.rows)
-    assert (cells[2].text, cells[2].tone) == ("32 128", "broken")
+    assert (cells[2].text, cells[2].style) == ("32 128", "red")
 
 
 def test_zero_is_empty_and_unknown_is_a_dash() -> None:
@@ -302,7 +302,7 @@ def test_nothing_is_empty_unknown_a_dash_and_part_of_it_a_bound() -> None:
     assert _cells(seen, "macs") == ["2.00 M", "≥1.00 M", "—", "", "—"]
     assert _cells(seen, "uncounted") == ["", "aten.x", "aten.x", "", ""]
     assert _cells(seen, "intensity") == ["200,000.0", "—", "—", "", ""]
-    assert [cell.tone for cell in COLUMNS["macs"].cells(seen.rows)][1:3] == ["broken", "broken"]
+    assert [cell.style for cell in COLUMNS["macs"].cells(seen.rows)][1:3] == ["red", "red"]
 
 
 def test_a_receptive_field_is_sizes_and_empty_where_none_is_known() -> None:

@@ -11,7 +11,6 @@ import sample_reports
 import sample_runs
 from hypothesis import given
 from hypothesis import strategies as st
-from rich.console import Console
 
 from fwdscope.render import COLUMNS, Options, render, summary, terminal
 from fwdscope.render.columns import Cell, chosen_columns, spark
@@ -37,9 +36,7 @@ def _titles(report: Report, options: Options | None = None) -> list[str]:
 
 
 def _drawn(report: Report, width: int, options: Options | None = None) -> str:
-    file = StringIO()
-    terminal.print_report(report, Console(width=width, file=file, color_system=None), options or Options())
-    return file.getvalue()
+    return terminal.render(report, replace(options or Options(), width=width))
 
 
 # --- cells -----------------------------------------------------------------------------------------------------------
@@ -62,21 +59,21 @@ def test_values_that_are_not_finite_have_neither_mean_nor_spread() -> None:
     assert [str(cell) for cell in _cells(report, "nonfinite")] == ["all NaN", "4 Inf"]
     assert [str(cell) for cell in _cells(report, "nans")] == ["8", "3"]
     assert [str(cell) for cell in _cells(report, "infs")] == ["", "4"]
-    assert [cell.tone for cell in _cells(report, "nans")] == ["broken", "broken"]
+    assert [cell.style for cell in _cells(report, "nans")] == ["red", "red"]
 
 
 def test_infinities_alone_are_not_red_where_they_may_be_a_mask() -> None:
     (cell,) = _cells(_seen(sample_runs.none_finite(8, nans=0, infs=8)), "nonfinite")
-    assert (str(cell), cell.tone) == ("all Inf", "odd")
+    assert (str(cell), cell.style) == ("all Inf", "yellow")
 
 
 def test_zeros_are_a_part_of_the_values_and_odd_where_they_are_nearly_all() -> None:
     some = ActivationStats(200, 0.0, 0.0, 0.0, 1.0, 100)
     cells = _cells(_seen(some, replace(some, zeros=199), replace(some, zeros=0), None), "zeros")
-    assert [(str(cell), cell.tone) for cell in cells] == [
-        ("50.0 %", "plain"),
-        ("99.5 %", "odd"),
-        ("", "plain"),
+    assert [(str(cell), cell.style) for cell in cells] == [
+        ("50.0 %", ""),
+        ("99.5 %", "yellow"),
+        ("", ""),
         ("—", "dim"),
     ]
 
