@@ -121,7 +121,7 @@ def lay_out(columns: Sequence[Column], room: int, steps: Sequence[tuple[str, int
     ``short`` replaces cells by ``short_cells``. Then every column with ``cut`` shrinks to its ``min_width``.
     """
     columns, spared = _without_optional(columns, room)
-    layout = _Layout(columns, room)
+    layout = _TableLayout(columns, room)
     for key, least in (*steps, *((column.key, column.min_width) for column in columns if column.cut)):
         if layout.excess() > 0:
             layout.give_way(key, least)
@@ -130,7 +130,7 @@ def lay_out(columns: Sequence[Column], room: int, steps: Sequence[tuple[str, int
     return layout.table(spared)
 
 
-class _Layout:
+class _TableLayout:
     """The widths of columns while they give way to one another."""
 
     def __init__(self, columns: Sequence[Column], room: int) -> None:
