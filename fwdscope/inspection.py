@@ -44,11 +44,11 @@ def trace_spec(checked: Checked, feeds: Mapping[str, Feed], dtype: str) -> tuple
     """The network of a checked spec on meta, and its forward pass. Raises SpecError where shapes do not fit."""
     import torch
 
-    from fwdscope.language.replaced import told_at_set
+    from fwdscope.language.replaced import point_at_set
     from fwdscope.model import build
     from fwdscope.trace import trace
 
-    with told_at_set(checked.spec), warnings.catch_warnings():
+    with point_at_set(checked.spec), warnings.catch_warnings():
         # torch's advice about its own calls is not about the spec.
         warnings.simplefilter("ignore")
         network = build(checked, {name: feed.meta() for name, feed in feeds.items()}, getattr(torch, dtype))

@@ -19,9 +19,9 @@ def load(
     """
     from fwdscope.language.check import check
     from fwdscope.language.parser import parse
-    from fwdscope.language.replaced import told_at_set
+    from fwdscope.language.replaced import point_at_set
     from fwdscope.language.source import read
 
     spec = parse(read(path, name), variables)
-    with told_at_set(spec):
+    with point_at_set(spec):
         return check(spec, allow_import)

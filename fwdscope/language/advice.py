@@ -29,7 +29,7 @@ def _levels(lines: tuple[tree.Line, ...]) -> Iterator[tuple[tree.Line, ...]]:
     yield lines
     for line in lines:
         match line:
-            case tree.Part(body=body) | tree.For(body=body) | tree.While(body=body):
+            case tree.PartLine(body=body) | tree.For(body=body) | tree.While(body=body):
                 yield from _levels(body)
             case tree.If(then=then, orelse=orelse):
                 yield from _levels(then)
@@ -50,7 +50,7 @@ def _in_series(lines: tuple[tree.Line, ...]) -> Iterator[Note]:
             continue
         names = [named.name for one in group for named in ex.targets(one.target)]
         for one, before in zip(group[1:], names, strict=False):
-            assert isinstance(one.target, ex.Named)
+            assert isinstance(one.target, ex.NameTarget)
             call = one.text if one.text.endswith(")") else f"{one.text}()"
             text = f"{one.target.name} is applied to {before}, and {meeting} reads them as if side by side; "
             yield Note(one.value.span, text + f"to apply it to what {names[0]} is applied to, write `{call}(x)`")
@@ -58,7 +58,7 @@ def _in_series(lines: tuple[tree.Line, ...]) -> Iterator[Note]:
 
 def _projection(line: tree.Line) -> str | None:
     """The type of the projection that a line makes of the value above it, under a name."""
-    if not isinstance(line, tree.Statement) or not isinstance(line.target, ex.Named):
+    if not isinstance(line, tree.Statement) or not isinstance(line.target, ex.NameTarget):
         return None
     value = line.value
     function = value.function if isinstance(value, Call) else value
@@ -68,7 +68,7 @@ def _projection(line: tree.Line) -> str | None:
 def _meeting(group: Sequence[tree.Statement], below: Sequence[tree.Line]) -> str | None:
     """The call that reads several of a group together, directly or by names made of one of them each."""
     kind = _projection(group[0])
-    made_of = {one.target.name: {one.target.name} for one in group if isinstance(one.target, ex.Named)}
+    made_of = {one.target.name: {one.target.name} for one in group if isinstance(one.target, ex.NameTarget)}
     for line in below:
         if not isinstance(line, tree.Statement):
             return None
@@ -77,7 +77,7 @@ def _meeting(group: Sequence[tree.Statement], below: Sequence[tree.Line]) -> str
             read = {origin for one in operands for origin in _origins(one, made_of)}
             if len(read) > 1 and (name in _MEETINGS or (kind == "Linear" and isinstance(node, Call))):
                 return name
-        if isinstance(line.target, ex.Named):
+        if isinstance(line.target, ex.NameTarget):
             made_of[line.target.name] = _origins(line.value, made_of)
     return None
 

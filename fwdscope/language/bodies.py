@@ -9,12 +9,11 @@ from typing import NoReturn, TypeVar
 from fwdscope.language import expression as ex
 from fwdscope.language import tree
 from fwdscope.language.characters import BRACKETS, check_brackets, check_characters, signs_outside_strings
-from fwdscope.language.expression import Call, Constant, Expression, Name, Sequence
+from fwdscope.language.expression import Call, Constant, Expression, Name, TupleOrList
 from fwdscope.language.grammar import parse, parse_target
 from fwdscope.language.names import nearest
 from fwdscope.language.problems import Problem, Source, Span, SpecError
-from fwdscope.language.source import Listing, Node, Scalar, Text
-from fwdscope.language.source import Mapping as YamlMapping
+from fwdscope.language.source import Scalar, Text, YamlList, YamlMapping, YamlNode
 
 T = TypeVar("T")
 
@@ -47,10 +46,10 @@ class BodyParser:
 
     # -- nodes of the right kind --------------------------------------------------------------------------------------
 
-    def scalar(self, node: Node, what: str, help: str) -> Scalar | None:
+    def scalar(self, node: YamlNode, what: str, help: str) -> Scalar | None:
         """A node that has to be one piece of text on a line."""
         if not isinstance(node, Scalar):
-            found = "a list" if isinstance(node, Listing) else "keys"
+            found = "a list" if isinstance(node, YamlList) else "keys"
             self.problem(first_line(node.span, self.source), f"expected {what}, found {found}", help, "key")
             return None
         if node.style in ("literal", "folded"):
@@ -61,7 +60,7 @@ class BodyParser:
             return None
         return None if node.style == "alias" else node
 
-    def mapping(self, node: Node, what: str, help: str) -> tuple[tuple[Scalar, Node], ...]:
+    def mapping(self, node: YamlNode, what: str, help: str) -> tuple[tuple[Scalar, YamlNode], ...]:
         """The entries of a node that has to hold keys."""
         if isinstance(node, YamlMapping):
             return node.entries
@@ -70,13 +69,13 @@ class BodyParser:
         if isinstance(node, Scalar) and not node.value and not node.quoted:
             self.problem(node.span, f"{what} is empty", help, "key")
         else:
-            found = "a list" if isinstance(node, Listing) else "one text"
+            found = "a list" if isinstance(node, YamlList) else "one text"
             self.problem(first_line(node.span, self.source), f"{what} holds keys, found {found}", help, "key")
         return ()
 
-    def listing(self, node: Node | None, what: str, help: str) -> tuple[Node, ...]:
+    def listing(self, node: YamlNode | None, what: str, help: str) -> tuple[YamlNode, ...]:
         """The items of a node that has to be a list."""
-        if isinstance(node, Listing):
+        if isinstance(node, YamlList):
             return node.items
         if node is None or (isinstance(node, Scalar) and node.style == "alias"):
             return ()
@@ -87,17 +86,17 @@ class BodyParser:
 
     # -- lines --------------------------------------------------------------------------------------------------------
 
-    def body(self, node: Node | None, what: str) -> tuple[tree.Line, ...]:
+    def body(self, node: YamlNode | None, what: str) -> tuple[tree.Line, ...]:
         """A list of lines."""
         items = self.listing(node, what, "write a list: each line begins with `- `")
-        if isinstance(node, Listing) and not items and not node.broken:
+        if isinstance(node, YamlList) and not items and not node.broken:
             self.problem(node.span, f"{what} has no lines", "write at least one", "key")
         lines = [self.line(item) for item in items]
         return tuple(line for line in lines if line is not None)
 
-    def line(self, node: Node) -> tree.Line | None:
+    def line(self, node: YamlNode) -> tree.Line | None:
         """One line."""
-        if isinstance(node, Listing):
+        if isinstance(node, YamlList):
             if not node.broken:
                 help = "one layer a line; a line that begins with [ goes in quotes; a part needs a name: `stem:`"
                 self.problem(first_line(node.span, self.source), "a list stands where a line is expected", help)
@@ -120,10 +119,10 @@ class BodyParser:
         value = parse(self.source, right)
         return tree.Statement(scalar.span, target, value, promise, " ".join(right.value.split()))
 
-    def promise(self, text: Text) -> tree.Promise:
+    def promise(self, text: Text) -> tree.PromisedShape:
         """What stands behind ``->``. Raises SpecError."""
         shape = self.shape(text)
-        return tree.Promise(shape, " ".join(text.value.split()), shape.span)
+        return tree.PromisedShape(shape, " ".join(text.value.split()), shape.span)
 
     def shape(self, text: Text) -> Expression:
         """A shape, or a tuple of shapes: ``(B, 10)``, ``((B, T, h), _)``, ``2, 4``. Raises SpecError."""
@@ -131,10 +130,10 @@ class BodyParser:
         if not text.value:
             self.fail(text.span(0, 0), "a shape is missing here", "write it in parentheses: `(B, 10)`")
         shape = parse(self.source, text)
-        if isinstance(shape, Sequence) or (isinstance(shape, Name) and shape.id == "_"):
+        if isinstance(shape, TupleOrList) or (isinstance(shape, Name) and shape.id == "_"):
             return shape
         if _enclosed(text.value):  # `(B)` is one dimension
-            return Sequence(text.span(), "tuple", (shape,))
+            return TupleOrList(text.span(), "tuple", (shape,))
         simple = not text.value.startswith("(")
         help = f"write `({text.value},)` for one dimension" if simple else "write it in parentheses: `(B, 10)`"
         return self.fail(text.span(), f"{text.value} is not a shape", help)
@@ -157,9 +156,9 @@ class BodyParser:
             return None
         part = self.attempt(self.part_head, head)
         body = self.body(value, f"the part {head.value}")
-        return tree.Part(head.span, part[0], part[1], body) if part else None
+        return tree.PartLine(head.span, part[0], part[1], body) if part else None
 
-    def misplaced_colon(self, head: Scalar, value: Node, rest: tuple[tuple[Scalar, Node], ...]) -> None:
+    def misplaced_colon(self, head: Scalar, value: YamlNode, rest: tuple[tuple[Scalar, YamlNode], ...]) -> None:
         """A key where a line was meant: most often the colon of other YAML, in place of an equals sign."""
         colon = Span(head.span.end, head.span.end + 1)
         words = [key.value for key, _ in rest]
@@ -189,7 +188,7 @@ class BodyParser:
         parsed = parse(self.source, key.text)
         if isinstance(parsed, Name):
             target = parse_target(self.source, key.text)
-            assert isinstance(target, ex.Named)
+            assert isinstance(target, ex.NameTarget)
             return target.name, None
         if isinstance(parsed, Constant) and type(parsed.value) is int and parsed.value >= 0:
             return str(parsed.value), None
@@ -198,7 +197,7 @@ class BodyParser:
         help = "a part is `stem:` or `branch(x):`; a line with a colon and a space goes in quotes"
         return self.fail(key.span, f"{key.value} is not the head of a part", help)
 
-    def control(self, head: Scalar, value: Node, rest: tuple[tuple[Scalar, Node], ...]) -> tree.Line | None:
+    def control(self, head: Scalar, value: YamlNode, rest: tuple[tuple[Scalar, YamlNode], ...]) -> tree.Line | None:
         """``for:``, ``if:`` or ``while:``, and what stands below."""
         word, allowed = head.value, CONTROL[head.value]
         bodies = {key.value: node for key, node in rest}
@@ -226,7 +225,7 @@ class BodyParser:
             return None
         return tree.If(place, test, body, orelse, text) if word == "if" else tree.While(place, test, body, limit, text)
 
-    def limit(self, node: Node) -> Expression | None:
+    def limit(self, node: YamlNode) -> Expression | None:
         """``limit:`` of a while."""
         scalar = self.scalar(node, "a whole number", "write `limit: 1000`")
         return self.attempt(parse, self.source, scalar.text) if scalar else None
@@ -243,10 +242,10 @@ class BodyParser:
         return target, parse(self.source, text[found.end() :])
 
 
-def _indexed(target: ex.Target) -> list[ex.Indexed]:
-    if isinstance(target, ex.Several):
+def _indexed(target: ex.Target) -> list[ex.NumberTarget]:
+    if isinstance(target, ex.TupleTarget):
         return [found for item in target.items for found in _indexed(item)]
-    return [target] if isinstance(target, ex.Indexed) else []
+    return [target] if isinstance(target, ex.NumberTarget) else []
 
 
 def _enclosed(text: str) -> bool:

@@ -12,7 +12,7 @@ from typing import Any
 
 from fwdscope.language import arithmetic, tree
 from fwdscope.language import expression as ex
-from fwdscope.language.evaluate import Plain
+from fwdscope.language.evaluate import evaluate_plain
 from fwdscope.language.expression import Call, Expression, Name
 from fwdscope.language.flow import Body
 from fwdscope.language.graph import Graphs
@@ -147,7 +147,7 @@ class _Checker(Graphs):
         # A comprehension, or another expression that is not folded on the way.
         names = {n: b.value.constant for n, b in self.state.frames[0].items() if b.value.known}
         try:
-            return Value("plain", constant=Plain(names).evaluate(variable.value))
+            return Value("plain", constant=evaluate_plain(variable.value, names))
         except arithmetic.ArithmeticProblem as error:
             return self.problem(variable.value.span, error.message, error.help, error.code)
 
@@ -186,9 +186,9 @@ class _Checker(Graphs):
         """(block, name) for every line that names a layer, and every part: handed to a block, it is shared."""
         for inside, lines in [("", self.spec.layers), *((b.name, b.body) for b in self.spec.blocks)]:
             for line in tree.statements(lines):
-                if isinstance(line, tree.Part):
+                if isinstance(line, tree.PartLine):
                     yield inside, line.name
-                elif isinstance(line, tree.Statement) and isinstance(line.target, ex.Named):
+                elif isinstance(line, tree.Statement) and isinstance(line.target, ex.NameTarget):
                     value = line.value
                     applied = isinstance(value, Call) and self.looks_like_layer(value.function)
                     if applied or self.looks_like_layer(value):
@@ -281,7 +281,7 @@ class _Checker(Graphs):
             match line:
                 case tree.Statement(value=value):
                     found |= _mentioned(value, self.blocks)
-                case tree.Part(body=body):
+                case tree.PartLine(body=body):
                     found |= self.unconditional(body)
         return found
 
@@ -357,7 +357,7 @@ def _expressions(line: tree.Line) -> tuple[Expression, ...]:
     match line:
         case tree.Statement(value=value):
             return (value,)
-        case tree.Part(inputs=inputs):
+        case tree.PartLine(inputs=inputs):
             return inputs or ()
         case tree.For(iterable=iterable):
             return (iterable,)

@@ -18,7 +18,7 @@ import yaml
 from fwdscope.language.characters import BRACKETS, signs_outside_strings
 from fwdscope.language.problems import Cause, Problem, Source, Span, SpecError
 from fwdscope.language.scalars import scalar_text
-from fwdscope.language.source import Listing, Mapping, Node, Scalar, Text
+from fwdscope.language.source import Scalar, Text, YamlList, YamlMapping, YamlNode
 from fwdscope.language.yaml_errors import in_our_words
 from fwdscope.limits import limit
 
@@ -33,13 +33,13 @@ _READ_DIFFERENTLY = re.compile(
 )
 
 
-def compose(source: Source) -> tuple[Node | None, list[Problem]]:
+def compose(source: Source) -> tuple[YamlNode | None, list[Problem]]:
     """The tree of a file and what is wrong with it as YAML. The tree is None where there is nothing to go on with."""
     root = _composed_quickly(source)
     return (root, []) if root is not None else _composed(source)
 
 
-def _composed_quickly(source: Source) -> Node | None:
+def _composed_quickly(source: Source) -> YamlNode | None:
     """The tree of a file in which libyaml finds no fault; None where PyYAML has to look."""
     if not yaml.__with_libyaml__ or _READ_DIFFERENTLY.search(source.text):
         return None
@@ -53,7 +53,7 @@ def _composed_quickly(source: Source) -> Node | None:
     return None if doubtful else root
 
 
-def _composed(source: Source) -> tuple[Node | None, list[Problem]]:
+def _composed(source: Source) -> tuple[YamlNode | None, list[Problem]]:
     composer = _Composer(source, yaml.SafeLoader)
     try:
         root = composer.document()
@@ -81,8 +81,8 @@ class _Composer:
     def problem(self, span: Span, message: str, help: str | None = None, *causes: Cause, code: str = "yaml") -> None:
         self.problems.append(Problem(self.source, span, code, message, help, causes))
 
-    def document(self) -> Node | None:
-        root: Node | None = None
+    def document(self) -> YamlNode | None:
+        root: YamlNode | None = None
         for event in self.events:
             if isinstance(event, yaml.DocumentStartEvent) and root is not None:
                 help = "one spec a file: move it to a file of its own"
@@ -92,7 +92,7 @@ class _Composer:
                 root = self.node(event, 1)
         return root
 
-    def node(self, event: yaml.Event, depth: int) -> Node:
+    def node(self, event: yaml.Event, depth: int) -> YamlNode:
         span = _span(event)
         self.nodes += 1
         if self.nodes > self.most or depth > self.deepest:
@@ -129,18 +129,18 @@ class _Composer:
 
     # -- collections --------------------------------------------------------------------------------------------------
 
-    def listing(self, span: Span, depth: int) -> Listing:
+    def listing(self, span: Span, depth: int) -> YamlList:
         items = []
         while not isinstance(event := next(self.events), yaml.SequenceEndEvent):
             items.append(self.node(event, depth + 1))
         whole = Span(span.start, _span(event).end)
         broken = self.refuse_cut(whole, ((None, item) for item in items))
-        return Listing(
+        return YamlList(
             tuple(item for item in items if not _unbalanced(item)) if broken else tuple(items), whole, broken
         )
 
-    def mapping(self, span: Span, depth: int) -> Mapping:
-        entries: list[tuple[Scalar, Node]] = []
+    def mapping(self, span: Span, depth: int) -> YamlMapping:
+        entries: list[tuple[Scalar, YamlNode]] = []
         seen: dict[str, Scalar] = {}
         broken = self.source.text.startswith("?", span.start)
         if broken:
@@ -156,10 +156,10 @@ class _Composer:
         whole = Span(span.start, _span(event).end)
         if self.refuse_cut(whole, entries):
             kept = tuple(entry for entry in entries if not any(map(_unbalanced, entry)))
-            return Mapping(kept, whole, broken=True)
-        return Mapping(tuple(entries), whole, broken)
+            return YamlMapping(kept, whole, broken=True)
+        return YamlMapping(tuple(entries), whole, broken)
 
-    def is_key(self, key: Node, value: Node, seen: dict[str, Scalar]) -> bool:
+    def is_key(self, key: YamlNode, value: YamlNode, seen: dict[str, Scalar]) -> bool:
         """Whether a key is a name that is new; what it is instead is told."""
         if not isinstance(key, Scalar):
             if not (isinstance(value, Scalar) and not value.value and key.broken):
@@ -175,7 +175,7 @@ class _Composer:
             return True
         return False
 
-    def refuse_cut(self, span: Span, entries: Iterable[tuple[Scalar | None, Node]]) -> bool:
+    def refuse_cut(self, span: Span, entries: Iterable[tuple[Scalar | None, YamlNode]]) -> bool:
         """Whether YAML cut an expression at a comma inside ``{ }`` or ``[ ]``; told once for the whole collection."""
         signs = self.source.text[span.start : span.start + 1]
         if signs not in ("[", "{"):
@@ -252,12 +252,12 @@ def _span(event: yaml.Event) -> Span:
     return Span(event.start_mark.index, event.end_mark.index)
 
 
-def _balance(node: Node) -> int:
+def _balance(node: YamlNode) -> int:
     """How many more brackets a plain text opens than it closes."""
     if not isinstance(node, Scalar) or node.style != "plain":
         return 0
     return sum((c in "([{") - (c in ")]}") for _, c in signs_outside_strings(node.value, BRACKETS))
 
 
-def _unbalanced(node: Node) -> bool:
+def _unbalanced(node: YamlNode) -> bool:
     return _balance(node) != 0

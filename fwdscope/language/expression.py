@@ -126,7 +126,7 @@ class Conditional(Expression):
 
 
 @dataclass(frozen=True)
-class Sequence(Expression):
+class TupleOrList(Expression):
     """A tuple or a list."""
 
     kind: Literal["tuple", "list"]
@@ -159,7 +159,7 @@ class Comprehension(Expression):
 
 
 @dataclass(frozen=True)
-class Named:
+class NameTarget:
     """A name on the left of a line."""
 
     name: str
@@ -167,14 +167,14 @@ class Named:
 
 
 @dataclass(frozen=True)
-class Discard:
+class DiscardTarget:
     """``_`` on the left of a line: a result nobody wants."""
 
     span: Span
 
 
 @dataclass(frozen=True)
-class Indexed:
+class NumberTarget:
     """``0 = Conv2d(8, 3)``: a whole number makes a path and nothing else."""
 
     number: int
@@ -182,21 +182,21 @@ class Indexed:
 
 
 @dataclass(frozen=True)
-class Several:
+class TupleTarget:
     """``out, (h, c)`` on the left of a line."""
 
     items: tuple[Target, ...]
     span: Span
 
 
-Target = Named | Discard | Indexed | Several
+Target = NameTarget | DiscardTarget | NumberTarget | TupleTarget
 
 
-def targets(target: Target | None) -> tuple[Named, ...]:
+def targets(target: Target | None) -> tuple[NameTarget, ...]:
     """All names of a target, from left to right."""
-    if isinstance(target, Named):
+    if isinstance(target, NameTarget):
         return (target,)
-    if isinstance(target, Several):
+    if isinstance(target, TupleTarget):
         return tuple(named for item in target.items for named in targets(item))
     return ()
 
@@ -229,7 +229,7 @@ _PARTS: dict[type[Expression], tuple[str, ...]] = {
     Compare: ("left", "rights"),
     Boolean: ("values",),
     Conditional: ("test", "body", "orelse"),
-    Sequence: ("items",),
+    TupleOrList: ("items",),
 }
 
 

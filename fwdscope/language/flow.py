@@ -57,7 +57,7 @@ class Flow(Expressions):
         match line:
             case tree.Statement():
                 self.statement(line)
-            case tree.Part():
+            case tree.PartLine():
                 self.part(line)
             case tree.If():
                 self.branch(line)
@@ -107,7 +107,7 @@ class Flow(Expressions):
         self.lines(line.orelse)
         self.state = joined(then, self.state, ("then", "else"))
 
-    def part(self, line: tree.Part) -> None:
+    def part(self, line: tree.PartLine) -> None:
         """``stem:`` and its lines."""
         self.conflict(line.name, line.span, "part")
         outer = self.state
@@ -192,7 +192,7 @@ class Flow(Expressions):
         assert isinstance(call, Call)
         assert isinstance(call.function, Name)
         kind, values = call.function.id, self.arguments(call)
-        if not isinstance(line.target, ex.Named):
+        if not isinstance(line.target, ex.NameTarget):
             self.problem(line.span, f"a {kind} needs a name", f"write `name = {line.text}`", "flow")
             return
         if len(call.arguments) != 1 or call.keywords:
@@ -261,11 +261,11 @@ class Flow(Expressions):
     def define(self, line: tree.Statement, value: Value, layer: Template | None, flows: bool) -> frozenset[Definition]:
         """Bind a line's names; what the next line reads of it."""
         target = line.target
-        if isinstance(target, ex.Several):
+        if isinstance(target, ex.TupleTarget):
             if value.kind == "plain" and value.known and not isinstance(value.constant, tuple | list):
                 self.problem(line.value.span, f"{line.text} is one value and cannot be taken apart", code="type")
             return self.define_several(line, target, value, flows)
-        if isinstance(target, ex.Named):
+        if isinstance(target, ex.NameTarget):
             if layer is not None:
                 self.conflict(target.name, target.span, "layer")
             definition = self.definition(line.span, target.name, target.name, line.span)
@@ -275,7 +275,7 @@ class Flow(Expressions):
             kept = layer or (before.layer if before else None)
             self.state.frames[0][target.name] = Binding("value", target.span, value, frozenset([definition]), kept)
             return frozenset([definition])
-        if isinstance(target, ex.Indexed):
+        if isinstance(target, ex.NumberTarget):
             if layer is not None:
                 self.conflict(str(target.number), target.span, "layer")
             elif value.kind != "unknown":
@@ -284,11 +284,11 @@ class Flow(Expressions):
         if target is None and layer is not None:
             self.unnamed.setdefault(layer.name.lower(), []).append(line.span)
         definition = self.definition(line.span, "", "this line", line.span)
-        definition.read |= isinstance(target, ex.Discard)
+        definition.read |= isinstance(target, ex.DiscardTarget)
         return frozenset([definition])
 
     def define_several(
-        self, line: tree.Statement, target: ex.Several, value: Value, flows: bool
+        self, line: tree.Statement, target: ex.TupleTarget, value: Value, flows: bool
     ) -> frozenset[Definition]:
         """Bind the names of a value taken apart; the first result flows on."""
         first: frozenset[Definition] | None = None
@@ -299,9 +299,9 @@ class Flow(Expressions):
             self.state.frames[0][named.name] = Binding("value", named.span, value, frozenset([definition]))
             first = first or frozenset([definition])
         leaf: ex.Target = target
-        while isinstance(leaf, ex.Several):
+        while isinstance(leaf, ex.TupleTarget):
             leaf = leaf.items[0]
-        return first if first is not None and isinstance(leaf, ex.Named) else frozenset()
+        return first if first is not None and isinstance(leaf, ex.NameTarget) else frozenset()
 
     def definition(self, span: Span, name: str, what: str, line: Span) -> Definition:
         """The definition at a place: one, however often a loop's body is read."""
@@ -311,8 +311,8 @@ class Flow(Expressions):
         """A promised shape: numbers, vars, settings, ``_``."""
         if isinstance(shape, Name) and shape.id == "_":
             return
-        if isinstance(shape, ex.Sequence):
-            kinds = {isinstance(i, ex.Sequence) for i in shape.items if not (isinstance(i, Name) and i.id == "_")}
+        if isinstance(shape, ex.TupleOrList):
+            kinds = {isinstance(i, ex.TupleOrList) for i in shape.items if not (isinstance(i, Name) and i.id == "_")}
             if len(kinds) == 2:
                 help = "one tensor's is `(B, 10)`, those of several results are `((B, 10), (B, 3))`"
                 self.problem(shape.span, f"{self.text(shape)} mixes sizes and shapes", help, "type")
@@ -369,7 +369,7 @@ class Flow(Expressions):
             self.problem(definition.span, message, help, "flow")
 
 
-def _made(lines: tuple[tree.Line, ...]) -> Iterable[ex.Named]:
+def _made(lines: tuple[tree.Line, ...]) -> Iterable[ex.NameTarget]:
     """The names that the lines of one scope make; those inside a part are the part's."""
     for line in lines:
         match line:

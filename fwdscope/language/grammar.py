@@ -28,18 +28,18 @@ from fwdscope.language.expression import (
     Comprehension,
     Conditional,
     Constant,
-    Discard,
+    DiscardTarget,
     Expression,
-    Indexed,
     Keyword,
     Name,
-    Named,
-    Sequence,
-    Several,
+    NameTarget,
+    NumberTarget,
     Slice,
     Starred,
     Subscript,
     Target,
+    TupleOrList,
+    TupleTarget,
     Unary,
 )
 from fwdscope.language.problems import Problem, Source, Span, SpecError
@@ -80,15 +80,15 @@ _CONSTANTS = {"true": True, "false": False, "null": None}
 
 def parse(source: Source, text: Text) -> Expression:
     """An expression. Raises SpecError with one problem, placed."""
-    return _Parser(source, text).expression()
+    return _ExpressionParser(source, text).expression()
 
 
 def parse_target(source: Source, text: Text) -> Target:
     """The left of a line. Raises SpecError."""
-    return _Parser(source, text).target()
+    return _ExpressionParser(source, text).target()
 
 
-class _Parser:
+class _ExpressionParser:
     def __init__(self, source: Source, text: Text) -> None:
         self.source = source
         self.text = text.strip()
@@ -241,7 +241,7 @@ class _Parser:
 
     def _sequence(self, node: Any, span: Span, depth: int) -> Expression:
         kind: Literal["tuple", "list"] = "tuple" if isinstance(node, ast.Tuple) else "list"
-        return Sequence(span, kind, tuple(self.convert(item, depth) for item in node.elts))
+        return TupleOrList(span, kind, tuple(self.convert(item, depth) for item in node.elts))
 
     def _starred(self, node: Any, span: Span, depth: int) -> Expression:
         return Starred(span, self.convert(node.value, depth))
@@ -257,7 +257,7 @@ class _Parser:
         kind: Literal["list", "generator"] = "list" if isinstance(node, ast.ListComp) else "generator"
         return Comprehension(span, kind, self.convert(node.elt, depth), tuple(clauses))
 
-    _CONVERT: ClassVar[dict[type[ast.AST], Callable[[_Parser, Any, Span, int], Expression]]] = {
+    _CONVERT: ClassVar[dict[type[ast.AST], Callable[[_ExpressionParser, Any, Span, int], Expression]]] = {
         ast.Constant: _constant,
         ast.Name: _name,
         ast.Attribute: _attribute,
@@ -301,19 +301,19 @@ class _Parser:
         word = text[start:stop]
         if _enclosed(word):
             inside = self._target(start + 1, stop - 1)
-            return inside if isinstance(inside, Several) else Several((inside,), self.text.span(start, stop))
+            return inside if isinstance(inside, TupleTarget) else TupleTarget((inside,), self.text.span(start, stop))
         cuts = [start - 1, *_commas(text, start, stop), stop]
         if len(cuts) > 2:
             pieces = [(a + 1, b) for a, b in pairwise(cuts) if text[a + 1 : b].strip() or b != stop]
-            return Several(tuple(self._target(a, b) for a, b in pieces), self.text.span(start, stop))
+            return TupleTarget(tuple(self._target(a, b) for a, b in pieces), self.text.span(start, stop))
         return self._single(word, start, stop)
 
     def _single(self, word: str, start: int, stop: int) -> Target:
         span = self.text.span(start, stop)
         if word.isascii() and word.isdigit():
-            return Indexed(int(word[:9]), span)
+            return NumberTarget(int(word[:9]), span)
         if word == "_":
-            return Discard(span)
+            return DiscardTarget(span)
         if word == "prev":
             message = "prev is the value of the line above and cannot be given another"
             self.fail(start, stop, message, "choose another name")
@@ -323,7 +323,7 @@ class _Parser:
         if not word.isidentifier():
             help = "a name is letters, digits and _, and begins with no digit"
             self.fail(start, max(stop, start + 1), f"{word or 'nothing'} is not a name", help)
-        return Named(unicodedata.normalize("NFKC", word), span)  # as Python reads names in expressions
+        return NameTarget(unicodedata.normalize("NFKC", word), span)  # as Python reads names in expressions
 
 
 # What Python would read, and read as something else than was meant.

@@ -36,7 +36,7 @@ class Graphs(Flow):
         lines: list[tree.Statement] = []
         for line in self.spec.layers:
             if not isinstance(line, tree.Statement):
-                word = f"the part {line.name}" if isinstance(line, tree.Part) else f"{line.text.split()[0]}:"
+                word = f"the part {line.name}" if isinstance(line, tree.PartLine) else f"{line.text.split()[0]}:"
                 help = "write it under `layers:`, or make it a block"
                 self.problem(line.span, f"{word} has no place in a graph", help, "flow")
                 continue
@@ -50,7 +50,7 @@ class Graphs(Flow):
                 lines.append(line)
         return lines, made
 
-    def given_twice(self, named: ex.Named, made: dict[str, tree.Statement]) -> bool:
+    def given_twice(self, named: ex.NameTarget, made: dict[str, tree.Statement]) -> bool:
         """A name that another line, an input or a var has already."""
         binding = self.state.find(named.name)
         if named.name not in made and binding is None:

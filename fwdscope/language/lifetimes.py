@@ -65,7 +65,7 @@ def _nested(line: tree.Line) -> tuple[tree.Line, ...]:
     match line:
         case tree.Statement():
             return ()
-        case tree.Part(body=body) | tree.For(body=body) | tree.While(body=body):
+        case tree.PartLine(body=body) | tree.For(body=body) | tree.While(body=body):
             return body
         case tree.If(then=then, orelse=orelse):
             return (*then, *orelse)
@@ -83,7 +83,7 @@ def _names(line: tree.Line) -> list[str]:
     match line:
         case tree.Statement(target=target) | tree.For(target=target):
             found += [named.name for named in ex.targets(target)]
-        case tree.Part(name=name):
+        case tree.PartLine(name=name):
             found.append(name)
     return found
 
@@ -92,7 +92,7 @@ def _expressions(line: tree.Line) -> tuple[Expression, ...]:
     match line:
         case tree.Statement(value=value, promise=promise):
             return (value,) if promise is None else (value, promise.shape)
-        case tree.Part(inputs=inputs):
+        case tree.PartLine(inputs=inputs):
             return inputs or ()
         case tree.For(iterable=iterable):
             return (iterable,)

@@ -23,7 +23,7 @@ class Expressions(Calls):
 
     def operand(self, node: Expression) -> Value:
         """What an expression is where a value is wanted: a layer not yet called is a problem, in a list too."""
-        if isinstance(node, ex.Sequence):
+        if isinstance(node, ex.TupleOrList):
             return self.sequence(node, [self.operand(item) for item in node.items])
         return super().operand(node)
 
@@ -152,7 +152,7 @@ class Expressions(Calls):
 
     # -- lists --------------------------------------------------------------------------------------------------------
 
-    def sequence(self, node: ex.Sequence, values: list[Value] | None = None) -> Value:
+    def sequence(self, node: ex.TupleOrList, values: list[Value] | None = None) -> Value:
         """A tuple or a list."""
         values = [self.visit(item) for item in node.items] if values is None else values
         if any(v.kind == "tensor" for v in values):
@@ -233,7 +233,7 @@ class Expressions(Calls):
         ex.Compare: lambda self, node: self.compare(node),
         ex.Boolean: lambda self, node: self.boolean(node),
         ex.Conditional: lambda self, node: self.conditional(node),
-        ex.Sequence: lambda self, node: self.sequence(node),
+        ex.TupleOrList: lambda self, node: self.sequence(node),
         ex.Starred: lambda self, node: self.operand(node.value),
         ex.Comprehension: lambda self, node: self.comprehension(node),
     }

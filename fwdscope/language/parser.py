@@ -14,17 +14,16 @@ from fwdscope.language import expression as ex
 from fwdscope.language import grammar, tree
 from fwdscope.language.bodies import BodyParser, first_line
 from fwdscope.language.composer import compose
-from fwdscope.language.expression import Call, Constant, Expression, Name, Sequence
+from fwdscope.language.expression import Call, Constant, Expression, Name, TupleOrList
 from fwdscope.language.names import nearest, suggestion
 from fwdscope.language.problems import Cause, Problem, Source, Span, SpecError
-from fwdscope.language.source import Listing, Node, Scalar, Text
-from fwdscope.language.source import Mapping as YamlMapping
+from fwdscope.language.source import Scalar, Text, YamlList, YamlMapping, YamlNode
 from fwdscope.units import Figure
 
 LANGUAGE_VERSION = 1
 
 
-# The sections of a file; a new one is an entry here and a method of _Parser of the same name.
+# The sections of a file; a new one is an entry here and a method of _SpecParser of the same name.
 SECTIONS = ("version", "name", "doc", "vars", "inputs", "defaults", "blocks", "layers", "graph", "init", "expect")
 
 
@@ -66,7 +65,7 @@ def parse(source: Source, variables: Mapping[str, str] | None = None) -> tree.Mo
     root, problems = compose(source)
     if problems and root is None:
         raise SpecError(problems)
-    parser = _Parser(source, problems)
+    parser = _SpecParser(source, problems)
     spec = parser.spec(root, variables or {})
     if parser.problems:
         raise SpecError(parser.problems)
@@ -74,10 +73,10 @@ def parse(source: Source, variables: Mapping[str, str] | None = None) -> tree.Mo
     return spec
 
 
-class _Parser(BodyParser):
+class _SpecParser(BodyParser):
     # -- sections -----------------------------------------------------------------------------------------------------
 
-    def spec(self, root: Node | None, variables: Mapping[str, str]) -> tree.ModelSpec | None:
+    def spec(self, root: YamlNode | None, variables: Mapping[str, str]) -> tree.ModelSpec | None:
         """The whole file."""
         if not isinstance(root, YamlMapping):
             what = "the file is empty" if root is None else "this is not a spec"
@@ -106,7 +105,7 @@ class _Parser(BodyParser):
             expect=self.expect(get.get("expect")),
         )
 
-    def hold_sections(self, root: YamlMapping, found: Mapping[str, tuple[Scalar, Node]]) -> None:
+    def hold_sections(self, root: YamlMapping, found: Mapping[str, tuple[Scalar, YamlNode]]) -> None:
         """Sections that there are not, that are missing, that exclude one another; the language's version."""
         there = set(found)
         for name, (key, _) in found.items():
@@ -133,7 +132,7 @@ class _Parser(BodyParser):
             help = f"write `version: {LANGUAGE_VERSION}`, or leave it out"
             self.problem(version.span, f"version{shown} of the language is not known", help, "key")
 
-    def plain(self, node: Node | None) -> str | None:
+    def plain(self, node: YamlNode | None) -> str | None:
         """``name`` and ``doc``: a text as it stands."""
         if node is None or isinstance(node, Scalar):
             return None if node is None else node.value.strip()
@@ -144,14 +143,14 @@ class _Parser(BodyParser):
     def named(self, key: Scalar, what: str) -> str | None:
         """The name that a key gives, None where it is none, which is told."""
         target = self.attempt(grammar.parse_target, self.source, key.text)
-        if target is not None and not isinstance(target, ex.Named):
+        if target is not None and not isinstance(target, ex.NameTarget):
             help = "a name is letters, digits and _, and begins with no digit"
             self.problem(key.span, f"{key.value} cannot be the name of {what}", help)
-        return target.name if isinstance(target, ex.Named) else None
+        return target.name if isinstance(target, ex.NameTarget) else None
 
     # -- vars, inputs, defaults ---------------------------------------------------------------------------------------
 
-    def variables(self, node: Node | None, given: Mapping[str, str]) -> tuple[tree.Variable, ...]:
+    def variables(self, node: YamlNode | None, given: Mapping[str, str]) -> tuple[tree.Variable, ...]:
         """The section ``vars``, and what the command line puts in place of its entries."""
         result, known = [], []
         for key, node_value in self.mapping(node, "vars", "write `vars: {B: 1, d: 64}`") if node else ():
@@ -176,15 +175,15 @@ class _Parser(BodyParser):
         value = grammar.parse(source, Text(text, range(len(text)), len(text)))
         return _moved(value, key.span)
 
-    def variable_value(self, node: Node) -> Expression | None:
+    def variable_value(self, node: YamlNode) -> Expression | None:
         """A var: an expression, a quoted string, or a list of such, nested."""
-        if isinstance(node, Listing) and _is_comprehension(node):
+        if isinstance(node, YamlList) and _is_comprehension(node):
             raw = self.source[node.span]
             return self.attempt(grammar.parse, self.source, Text(raw, range(*node.span), node.span.end))
-        if isinstance(node, Listing):
+        if isinstance(node, YamlList):
             items = [self.variable_value(item) for item in node.items]
             known = tuple(item for item in items if item is not None)
-            return None if node.broken or len(known) != len(items) else Sequence(node.span, "list", known)
+            return None if node.broken or len(known) != len(items) else TupleOrList(node.span, "list", known)
         scalar = self.scalar(node, "a number, a string, a boolean or a list", "write each var on its own: `d: 64`")
         if scalar is None:
             return None
@@ -192,7 +191,7 @@ class _Parser(BodyParser):
             return Constant(scalar.span, scalar.value)
         return self.attempt(grammar.parse, self.source, scalar.text)
 
-    def inputs(self, node: Node | None) -> tuple[tree.Input, ...]:
+    def inputs(self, node: YamlNode | None) -> tuple[tree.Input, ...]:
         """The section ``inputs``."""
         result = []
         for key, value in self.mapping(node, "inputs", _AN_INPUT) if node else ():
@@ -203,7 +202,7 @@ class _Parser(BodyParser):
                 result.append(tree.Input(name, key.span, parsed, scalar.value))
         return tuple(result)
 
-    def defaults(self, node: Node | None) -> tuple[Call, ...]:
+    def defaults(self, node: YamlNode | None) -> tuple[Call, ...]:
         """The section ``defaults``."""
         result = []
         for item in self.listing(node, "defaults", "write `defaults:` and `- Conv2d(bias=False)`"):
@@ -222,7 +221,7 @@ class _Parser(BodyParser):
 
     # -- blocks -------------------------------------------------------------------------------------------------------
 
-    def blocks(self, node: Node | None) -> tuple[tree.Block, ...]:
+    def blocks(self, node: YamlNode | None) -> tuple[tree.Block, ...]:
         """The section ``blocks``."""
         result: dict[str, tree.Block] = {}
         help = "write `blocks:`, below it `Block(width):`, below that a list of lines"
@@ -240,7 +239,7 @@ class _Parser(BodyParser):
                 result[name] = tree.Block(name, key.span, settings, inputs, body)
         return tuple(result.values())
 
-    def head(self, key: Scalar) -> tuple[str, tuple[tree.Parameter, ...], tuple[tree.Parameter, ...]]:
+    def head(self, key: Scalar) -> tuple[str, tuple[tree.BlockParameter, ...], tuple[tree.BlockParameter, ...]]:
         """``Up(width, stride=1)(x, skip)`` → name, settings, inputs. Raises SpecError."""
         parsed = grammar.parse(self.source, key.text)
         calls: list[Call] = []
@@ -255,7 +254,7 @@ class _Parser(BodyParser):
             help = f"write `{capital}`: types begin with a capital, functions with a small letter"
             self.fail(parsed.span, f"the block {parsed.id} begins with a small letter", help, "name")
         settings = self.parameters(calls[0], "setting") if calls else ()
-        inputs = self.parameters(calls[1], "input") if len(calls) > 1 else (tree.Parameter("x", key.span),)
+        inputs = self.parameters(calls[1], "input") if len(calls) > 1 else (tree.BlockParameter("x", key.span),)
         for parameter in inputs:
             first = next((p for p in settings if p.name == parameter.name), None)
             if first is not None:
@@ -265,9 +264,9 @@ class _Parser(BodyParser):
                 self.fail(span, message, "give one of them another name", "name")
         return parsed.id, settings, inputs
 
-    def parameters(self, call: Call, what: str) -> tuple[tree.Parameter, ...]:
+    def parameters(self, call: Call, what: str) -> tuple[tree.BlockParameter, ...]:
         """The settings or the inputs in a block's head. Raises SpecError."""
-        result: list[tree.Parameter] = []
+        result: list[tree.BlockParameter] = []
         article = "an" if what == "input" else "a"
         for argument in call.arguments:
             if not isinstance(argument, Name):
@@ -275,8 +274,8 @@ class _Parser(BodyParser):
                     f"the head names the {what}s: `{'Block()(x, y)' if what == 'input' else 'Block(width, stride=1)'}`"
                 )
                 self.fail(argument.span, f"{self.source[argument.span]} is not the name of {article} {what}", help)
-            result.append(tree.Parameter(argument.id, argument.span))
-        result += [tree.Parameter(k.name, k.span, k.value) for k in call.keywords]
+            result.append(tree.BlockParameter(argument.id, argument.span))
+        result += [tree.BlockParameter(k.name, k.span, k.value) for k in call.keywords]
         for i, parameter in enumerate(result):
             if parameter.name in ("prev", "_"):
                 message = f"{parameter.name} cannot be the name of {article} {what}"
@@ -288,7 +287,7 @@ class _Parser(BodyParser):
 
     # -- init and expect ----------------------------------------------------------------------------------------------
 
-    def init(self, node: Node | None) -> tuple[tree.Initialiser, ...]:
+    def init(self, node: YamlNode | None) -> tuple[tree.Initialiser, ...]:
         """The section ``init``."""
         result = []
         form = "write `Linear.weight: xavier_uniform()`"
@@ -309,12 +308,12 @@ class _Parser(BodyParser):
                 self.problem(parsed.span, f"an initialiser is a call, found {shown}", help)
         return tuple(result)
 
-    def expect(self, node: Node | None) -> tree.Expectations:
+    def expect(self, node: YamlNode | None) -> tree.Expectations:
         """The section ``expect``."""
         figures: list[tree.ExpectedFigure] = []
         outputs: list[tree.ExpectedOutput] = []
         form = "write `layer4.0.conv2: {macs: 115.6M}`"
-        entries: list[tuple[Scalar, Node, Scalar | None]] = []
+        entries: list[tuple[Scalar, YamlNode, Scalar | None]] = []
         for key, value in self.mapping(node, "expect", "write `expect:` and `params: 25_557_032`") if node else ():
             if key.value == "layers":
                 for path, inner in self.mapping(value, "layers", form):
@@ -330,7 +329,7 @@ class _Parser(BodyParser):
         return tree.Expectations(tuple(figures), tuple(outputs))
 
     def expected(
-        self, key: Scalar, value: Node, layer: Scalar | None
+        self, key: Scalar, value: YamlNode, layer: Scalar | None
     ) -> tree.ExpectedFigure | tree.ExpectedOutput | None:
         """One expectation, of a layer or of the whole."""
         name = key.value
@@ -386,7 +385,7 @@ _OTHER_SECTIONS = {
 }
 
 
-def _is_comprehension(node: Listing) -> bool:
+def _is_comprehension(node: YamlList) -> bool:
     """``[2 * i for i in range(4)]``, which is a list of one text to YAML."""
     item = node.items[0] if len(node.items) == 1 else None
     return isinstance(item, Scalar) and not item.quoted and re.search(r"\sfor\s.*\sin\s", item.value, re.S) is not None

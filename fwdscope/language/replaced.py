@@ -13,7 +13,7 @@ from fwdscope.language.problems import Cause, Problem, Source, Span, SpecError
 
 
 @contextlib.contextmanager
-def told_at_set(spec: tree.ModelSpec) -> Iterator[None]:
+def point_at_set(spec: tree.ModelSpec) -> Iterator[None]:
     """A SpecError from inside, its problems placed at ``--set`` where that gave what is wrong.
 
     Lines of the file keep their problems, with the replaced vars that they read named below.

@@ -86,24 +86,24 @@ class Scalar:
 
 
 @dataclass(frozen=True)
-class Listing:
+class YamlList:
     """A YAML sequence. Of a ``broken`` one YAML made other items than were meant, which is told; they are left out."""
 
-    items: tuple[Node, ...]
+    items: tuple[YamlNode, ...]
     span: Span
     broken: bool = False
 
 
 @dataclass(frozen=True)
-class Mapping:
-    """A YAML mapping, its entries in the file's order; ``broken`` as for a Listing."""
+class YamlMapping:
+    """A YAML mapping, its entries in the file's order; ``broken`` as for a YamlList."""
 
-    entries: tuple[tuple[Scalar, Node], ...]
+    entries: tuple[tuple[Scalar, YamlNode], ...]
     span: Span
     broken: bool = False
 
 
-Node = Scalar | Listing | Mapping
+YamlNode = Scalar | YamlList | YamlMapping
 
 
 def read(path: Path, name: str | None = None) -> Source:

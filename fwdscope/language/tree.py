@@ -12,7 +12,7 @@ from fwdscope.units import Figure
 
 
 @dataclass(frozen=True)
-class Promise:
+class PromisedShape:
     """``-> (B, 10)``: the shape that a line's value must have. ``_`` is any size, or any shape."""
 
     shape: Expression
@@ -27,13 +27,13 @@ class Statement:
     span: Span
     target: Target | None
     value: Expression
-    promise: Promise | None
+    promise: PromisedShape | None
     # The right side as the file has it, on one line.
     text: str
 
 
 @dataclass(frozen=True)
-class Part:
+class PartLine:
     """``stem:`` and a list below; ``inputs`` are those of ``branch(x):``, None where the flow enters."""
 
     span: Span
@@ -75,11 +75,11 @@ class While:
     text: str
 
 
-Line = Statement | Part | For | If | While
+Line = Statement | PartLine | For | If | While
 
 
 @dataclass(frozen=True)
-class Parameter:
+class BlockParameter:
     """A setting or an input in a block's head; ``default`` is None where it must be given."""
 
     name: str
@@ -93,8 +93,8 @@ class Block:
 
     name: str
     span: Span
-    settings: tuple[Parameter, ...]
-    inputs: tuple[Parameter, ...]
+    settings: tuple[BlockParameter, ...]
+    inputs: tuple[BlockParameter, ...]
     body: tuple[Line, ...]
 
 
@@ -190,7 +190,7 @@ def statements(lines: tuple[Line, ...]) -> Iterator[Line]:
     for line in lines:
         yield line
         match line:
-            case Part(body=body) | For(body=body) | While(body=body):
+            case PartLine(body=body) | For(body=body) | While(body=body):
                 yield from statements(body)
             case If(then=then, orelse=orelse):
                 yield from statements(then)

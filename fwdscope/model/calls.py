@@ -13,6 +13,7 @@ from fwdscope.functions.resolution import implementation, method
 from fwdscope.language import arithmetic
 from fwdscope.language import expression as ex
 from fwdscope.language.arithmetic import ArithmeticProblem
+from fwdscope.language.evaluate import evaluate_all
 from fwdscope.language.expression import Call, Name
 from fwdscope.language.problems import Span
 from fwdscope.language.scope import SERIES
@@ -31,9 +32,9 @@ class Calls(Settings):
     # The call whose layer the line's name names, and that name.
     naming: tuple[Span, str] | None = None
 
-    def binary(self, node: ex.Binary) -> Any:
+    def binary(self, node: ex.Binary, left: Any, right: Any) -> Any:
         """``left operator right``; a number times a layer is a stack."""
-        left, right = one(self.evaluate(node.left)), one(self.evaluate(node.right))
+        left, right = one(left), one(right)
         if type(left) is int and type(right) is int:
             return arithmetic.binary(node.operator, left, right)
         if isinstance(right, TEMPLATES) and node.operator == "*":
@@ -44,12 +45,11 @@ class Calls(Settings):
         shapes.check_operands(node.operator, left, right)
         return arithmetic.binary(node.operator, left, right)
 
-    def compare(self, node: ex.Compare) -> Any:
-        """Comparisons, each value computed once."""
-        if any(sign in ("in", "not in") for sign in node.operators) or len(node.operators) > 1:
-            return super().compare(node)
-        left, right = one(self.evaluate(node.left)), one(self.evaluate(node.rights[0]))
-        return arithmetic.compare(node.operators[0], left, right)
+    def compare(self, sign: str, left: Any, right: Any) -> Any:
+        """``left sign right``"""
+        if sign in ("in", "not in"):
+            return arithmetic.compare(sign, left, right)
+        return arithmetic.compare(sign, one(left), one(right))
 
     # -- calls --------------------------------------------------------------------------------------------------------
 
@@ -123,7 +123,7 @@ class Calls(Settings):
 
     def given(self, node: Call) -> tuple[list[Any], dict[str, Any]]:
         """The arguments of a call, of several results the first."""
-        arguments = [_one_deep(value) for value in self.items(node.arguments)]
+        arguments = [_one_deep(value) for value in evaluate_all(node.arguments, self)]
         keywords = {k.name: _one_deep(self.evaluate(k.value)) for k in node.keywords}
         return arguments, keywords
 
@@ -137,7 +137,7 @@ class Calls(Settings):
         """What a layer is called on. A state (``hx``) may be the several results of a cell."""
         arguments = [
             value if i and len(node.arguments) == 2 else one(value)
-            for i, value in enumerate(self.items(node.arguments))
+            for i, value in enumerate(evaluate_all(node.arguments, self))
         ]
         keywords = {
             k.name: value if k.name == "hx" else one(value) for k in node.keywords for value in [self.evaluate(k.value)]

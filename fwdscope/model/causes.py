@@ -11,7 +11,7 @@ from torch import Tensor
 
 from fwdscope.language import expression as ex
 from fwdscope.language.arithmetic import ArithmeticProblem
-from fwdscope.language.evaluate import Located
+from fwdscope.language.evaluate import EvaluationError
 from fwdscope.language.expression import Call, Expression, Name
 from fwdscope.language.problems import Cause, Problem
 from fwdscope.layers import LayerError
@@ -27,7 +27,7 @@ _MOST = 6
 _LONGEST = 40
 
 
-def problem(run: Run, error: Located) -> Problem:
+def problem(run: Run, error: EvaluationError) -> Problem:
     """What went wrong at a node, with the shapes that arrived and the lines that made them."""
     source, node, fact = run.blueprint.spec.source, error.node, error.error
     if isinstance(fact, ArithmeticProblem):
@@ -81,7 +81,8 @@ def _operands(run: Run, node: Expression) -> Iterator[tuple[Expression, Tensor]]
     """The tensors that an operation was given, each once, with the expressions that made them."""
     seen: set[str] = set()
     for item in _parts(node):
-        value = one(run.values.get(id(item))) if run.values is not None else None
+        values = run.values
+        value = one(values.get(id(item))) if values is not None else None
         text = run.text(item)
         if isinstance(value, Tensor) and text not in seen and len(seen) < _MOST:
             seen.add(text)
@@ -98,7 +99,7 @@ def _parts(node: Expression) -> Iterator[Expression]:
         case _:
             found = tuple(ex.children(node))
     for item in found:
-        if isinstance(item, ex.Sequence):
+        if isinstance(item, ex.TupleOrList):
             yield from _parts(item)
         else:
             yield item

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from fwdscope.language import tree
-from fwdscope.language.evaluate import assign
+from fwdscope.language.evaluate import assign, evaluate_all
 from fwdscope.language.expression import Name
 from fwdscope.language.names import suggestion
 from fwdscope.language.problems import Cause, Problem, Span
@@ -128,7 +128,7 @@ def _filling(one: tree.Initialiser, network: Network) -> tuple[Callable[..., obj
     """torch's function of an entry, and what it is called with behind the tensor."""
     assert isinstance(one.call.function, Name)
     run = Run(Scope(network.blueprint, Span(0, 0)))
-    arguments = run.items(one.call.arguments)
+    arguments = evaluate_all(one.call.arguments, run)
     keywords = {k.name: run.evaluate(k.value) for k in one.call.keywords}
     return getattr(nn.init, one.call.function.id + "_"), arguments, keywords
 

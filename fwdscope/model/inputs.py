@@ -8,7 +8,7 @@ from torch import Tensor
 
 from fwdscope.language.arithmetic import ArithmeticProblem
 from fwdscope.language.check import Checked
-from fwdscope.language.evaluate import Located
+from fwdscope.language.evaluate import EvaluationError
 from fwdscope.language.problems import Problem, Span, SpecError
 from fwdscope.limits import limit
 
@@ -30,12 +30,12 @@ def example_inputs(checked: Checked, replaced: Mapping[str, Tensor], device: str
             value = run.evaluate(one.value)
             if not isinstance(value, Tensor):
                 error = ArithmeticProblem(f"the input {one.name} is no tensor", "write `randn(1, 3, 224, 224)`", "type")
-                raise Located(one.value, error)
+                raise EvaluationError(one.value, error)
             if value.numel() > limit("elements"):
                 message = f"the input {one.name} has {value.numel():,} elements"
-                raise Located(one.value, ArithmeticProblem(message, f"at most {limit('elements'):,}", "limit"))
+                raise EvaluationError(one.value, ArithmeticProblem(message, f"at most {limit('elements'):,}", "limit"))
             tensors[one.name] = value
-        except Located as error:
+        except EvaluationError as error:
             problems.append(problem(run, error))
     if problems:
         raise SpecError(problems)

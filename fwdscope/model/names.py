@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -12,7 +12,7 @@ from fwdscope.functions.resolution import attribute, dtype_of
 from fwdscope.language import expression as ex
 from fwdscope.language import tree
 from fwdscope.language.arithmetic import ArithmeticProblem
-from fwdscope.language.evaluate import Evaluator, Located, pattern
+from fwdscope.language.evaluate import evaluate, pattern
 from fwdscope.language.expression import Expression, Name
 from fwdscope.language.names import suggestion
 from fwdscope.language.problems import SpecError
@@ -43,13 +43,13 @@ class Frame:
             part.release(name)
 
 
-class Names(Evaluator):
-    """An evaluator that stands in a body: its frames from near to far, and the value that flows."""
-
-    PASSING: ClassVar[tuple[type[BaseException], ...]] = (Located, Poisoned, SpecError)
+class Names:
+    """The context of expressions in a body: its frames from near to far, and the value that flows."""
 
     def __init__(self, body: Scope) -> None:
-        super().__init__()
+        self.turns: tuple[int, ...] = ()
+        self.values: dict[int, Any] | None = None
+        self.passing: tuple[type[Exception], ...] = (Poisoned, SpecError)
         self.root = body
         self.blueprint: Blueprint = body.blueprint
         self.settings: dict[str, Any] = body.settings if isinstance(body, Body) else {}
@@ -57,6 +57,10 @@ class Names(Evaluator):
         self.prev: Any = None
         self.prev_origin: Origin | None = None
         self.reads: list[str] = []
+
+    def evaluate(self, node: Expression) -> Any:
+        """The value of an expression here. Raises EvaluationError."""
+        return evaluate(node, self)
 
     @property
     def frame(self) -> Frame:
@@ -73,11 +77,11 @@ class Names(Evaluator):
         prefix = self.blueprint.paths.get(self.scope, "")
         return f"{prefix}.{name}" if prefix and name else prefix or name
 
-    def local(self) -> dict[str, Any]:
+    def local_names(self) -> dict[str, Any]:
         """Names of the nearest frame."""
         return self.frames[0].names
 
-    def test(self, value: Any) -> bool:
+    def is_true(self, value: Any) -> bool:
         """A value as a choice. A tensor without data is none."""
         if value is POISON:
             raise Poisoned
@@ -94,6 +98,18 @@ class Names(Evaluator):
 
     def imported(self, dotted: str, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> ImportedTemplate:
         """A class of the user's own."""
+        raise NotImplementedError
+
+    def call(self, node: ex.Call) -> Any:
+        """The value of a call."""
+        raise NotImplementedError
+
+    def binary(self, node: ex.Binary, left: Any, right: Any) -> Any:
+        """``left operator right``"""
+        raise NotImplementedError
+
+    def compare(self, sign: str, left: Any, right: Any) -> Any:
+        """``left sign right``"""
         raise NotImplementedError
 
     # -- names --------------------------------------------------------------------------------------------------------
@@ -244,9 +260,8 @@ class Names(Evaluator):
             raise ArithmeticProblem(f".{node.name} is of tensors, found {value!r}", None, "type")
         return attribute(ATTRIBUTES[node.name], value)
 
-    def subscript(self, node: ex.Subscript) -> Any:
+    def subscript(self, node: ex.Subscript, value: Any, index: Any) -> Any:
         """``value[index]``; several results are taken by their number."""
-        value, index = self.evaluate(node.value), self.evaluate(node.index)
         if isinstance(value, Results) and type(index) is not int:
             text = self.text(node.value)
             message = f"{text} is the {len(value)} results of a layer, not one tensor"

@@ -265,7 +265,7 @@ class Body(Scope):
 
     lines: tuple[tree.Line, ...]
     settings: dict[str, Any]
-    inputs: tuple[tree.Parameter, ...]
+    inputs: tuple[tree.BlockParameter, ...]
 
     def __init__(
         self,
@@ -273,7 +273,7 @@ class Body(Scope):
         lines: tuple[tree.Line, ...],
         span: Span,
         settings: dict[str, Any],
-        inputs: tuple[tree.Parameter, ...],
+        inputs: tuple[tree.BlockParameter, ...],
     ) -> None:
         super().__init__(blueprint, span)
         vars(self).update(lines=lines, settings=settings, inputs=inputs)
@@ -338,7 +338,7 @@ class Network(Body):
 
     def __init__(self, blueprint: Blueprint, example: dict[str, Tensor]) -> None:
         spec = blueprint.spec
-        inputs = tuple(tree.Parameter(one.name, one.span) for one in spec.inputs)
+        inputs = tuple(tree.BlockParameter(one.name, one.span) for one in spec.inputs)
         super().__init__(blueprint, blueprint.checked.layers, spec.layers_span, {}, inputs)
         self.example = example
         blueprint.paths[self] = ""

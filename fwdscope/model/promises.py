@@ -16,14 +16,14 @@ from fwdscope.report import Promise
 Evaluate = Callable[[Expression], Any]
 
 
-def hold(promise: tree.Promise, value: Any, evaluate: Evaluate) -> Promise:
+def hold(promise: tree.PromisedShape, value: Any, evaluate: Evaluate) -> Promise:
     """Whether a value has the promised shape; what it has instead, where not."""
     if _matches(promise.shape, value, evaluate):
         return Promise(promise.text, True)
     return Promise(promise.text, False, shape_of(value))
 
 
-def broken(source: Source, promise: tree.Promise, value: Any, evaluate: Evaluate) -> Problem:
+def broken(source: Source, promise: tree.PromisedShape, value: Any, evaluate: Evaluate) -> Problem:
     """The problem of a promise that does not hold, with the promise that would."""
     promised, got = promise.text, shape_of(value)
     known = sizes(promise.shape, evaluate)
@@ -37,7 +37,7 @@ def _better(shape: Expression, value: Any, known: tuple[int, ...] | None, source
     """The shape of a tensor, its sizes written as in the promise where they agree."""
     if not isinstance(value, Tensor):
         return None
-    if known is None or not isinstance(shape, ex.Sequence) or len(known) != value.dim():
+    if known is None or not isinstance(shape, ex.TupleOrList) or len(known) != value.dim():
         return shape_of(value)
     texts = (
         source[item.span] if a == b else str(b) for item, a, b in zip(shape.items, known, value.shape, strict=True)
@@ -48,7 +48,7 @@ def _better(shape: Expression, value: Any, known: tuple[int, ...] | None, source
 
 def sizes(shape: Expression, evaluate: Evaluate) -> tuple[int, ...] | None:
     """The sizes of a promised shape of one tensor, where it says them all."""
-    if not isinstance(shape, ex.Sequence) or any(_is_any(i) or isinstance(i, ex.Sequence) for i in shape.items):
+    if not isinstance(shape, ex.TupleOrList) or any(_is_any(i) or isinstance(i, ex.TupleOrList) for i in shape.items):
         return None
     values = tuple(evaluate(item) for item in shape.items)
     return values if all(isinstance(v, int) and 0 <= v < 2**40 for v in values) else None
@@ -71,9 +71,9 @@ def _is_any(node: Expression) -> bool:
 def _matches(shape: Expression, value: Any, evaluate: Evaluate) -> bool:
     if _is_any(shape):
         return True
-    if not isinstance(shape, ex.Sequence):
+    if not isinstance(shape, ex.TupleOrList):
         return False
-    several = any(isinstance(item, ex.Sequence) for item in shape.items)
+    several = any(isinstance(item, ex.TupleOrList) for item in shape.items)
     if isinstance(value, tuple | list):
         if several or (len(shape.items) == len(value) and shape.items and all(_is_any(i) for i in shape.items)):
             return len(shape.items) == len(value) and all(

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from fwdscope.language import arithmetic, tree
 from fwdscope.language import expression as ex
 from fwdscope.language.arithmetic import ArithmeticProblem
-from fwdscope.language.evaluate import Located, assign
+from fwdscope.language.evaluate import EvaluationError, assign
 from fwdscope.language.expression import Call, Expression, Name
 from fwdscope.language.problems import Span, SpecError
 from fwdscope.language.scope import OWN_TENSORS
@@ -67,7 +67,7 @@ class Run(Calls):
             match line:
                 case tree.Statement():
                     self.statement(line)
-                case tree.Part():
+                case tree.PartLine():
                     self.guarded(line, self.part)
                 case tree.If():
                     self.guarded(line, self.branch)
@@ -86,16 +86,16 @@ class Run(Calls):
             return
         except Poisoned:
             pass
-        except Located as error:
+        except EvaluationError as error:
             self.failed(error)
         except ArithmeticProblem as error:
-            self.failed(Located(_head(line), error))
+            self.failed(EvaluationError(_head(line), error))
         self.prev = POISON
         for inner in tree.statements((line,)):
             for named in ex.targets(inner.target) if isinstance(inner, tree.Statement) else ():
                 self.frame.names[named.name] = POISON
 
-    def failed(self, error: Located) -> None:
+    def failed(self, error: EvaluationError) -> None:
         """While building, collect a problem, so that all are reported at once; later, end the run with it."""
         problem = causes.problem(self, error)
         if not self.blueprint.building:
@@ -122,7 +122,7 @@ class Run(Calls):
         except Poisoned:
             value, promise = self.fallback(line), None
             self.give_all(line, value, origin)
-        except Located as error:
+        except EvaluationError as error:
             self.failed(error)
             value, promise = self.fallback(line), None
             self.give_all(line, value, origin)
@@ -142,7 +142,7 @@ class Run(Calls):
             return POISON
         try:
             sizes = promises.sizes(line.promise.shape, self.evaluate)
-        except (Located, Poisoned):
+        except (EvaluationError, Poisoned):
             return POISON
         return torch.empty(sizes, device="meta") if sizes is not None else POISON
 
@@ -153,7 +153,7 @@ class Run(Calls):
         try:
             assign(line.target, value, self.frame.names)
         except ArithmeticProblem as error:
-            raise Located(line.value, error) from error
+            raise EvaluationError(line.value, error) from error
         for named in ex.targets(line.target):
             self.frame.origins[named.name] = origin
 
@@ -169,7 +169,7 @@ class Run(Calls):
     def give_all(self, line: tree.Statement, value: Any, origin: Origin) -> None:
         """Bind all names of a line that failed to what stands for its value."""
         for named in ex.targets(line.target):
-            self.frame.names[named.name] = value if isinstance(line.target, ex.Named) else POISON
+            self.frame.names[named.name] = value if isinstance(line.target, ex.NameTarget) else POISON
             self.frame.origins[named.name] = origin
 
     def line_value(self, line: tree.Statement) -> Any:
@@ -183,10 +183,10 @@ class Run(Calls):
             self.naming = (node.span, label) if label else None
             try:
                 value = self.apply(node.span, value, (one(self.prev),), {}, (self.prev_origin,))
-            except (Located, Poisoned, SpecError):
+            except (EvaluationError, Poisoned, SpecError):
                 raise
             except Exception as error:
-                raise Located(node, error) from error
+                raise EvaluationError(node, error) from error
         self.naming = None
         if value is POISON:
             raise Poisoned
@@ -197,7 +197,7 @@ class Run(Calls):
         try:
             shapes.hold_size(value)
         except shapes.ShapeError as error:
-            raise Located(node, error) from error
+            raise EvaluationError(node, error) from error
 
     def promise(self, line: tree.Statement, value: Any) -> Any:
         """Hold a promised shape against what came."""
@@ -223,7 +223,7 @@ class Run(Calls):
 
     def own_tensor(self, line: tree.Statement) -> Tensor:
         """A tensor of the body's own, made once."""
-        assert isinstance(line.target, ex.Named)
+        assert isinstance(line.target, ex.NameTarget)
         assert isinstance(line.value, Call)
         assert isinstance(line.value.function, Name)
         name, scope = line.target.name, self.scope
@@ -245,7 +245,9 @@ class Run(Calls):
         """The tensor that ``Parameter(…)`` or ``Buffer(…)`` holds. Whole numbers and booleans are not trained."""
         made = self.evaluate(call.arguments[0])
         if not isinstance(made, Tensor):
-            raise Located(call.arguments[0], ArithmeticProblem(f"{kind} holds a tensor", "write `zeros(8)`", "type"))
+            raise EvaluationError(
+                call.arguments[0], ArithmeticProblem(f"{kind} holds a tensor", "write `zeros(8)`", "type")
+            )
         if kind == "Buffer":
             return made.detach()
         return nn.Parameter(made.detach(), requires_grad=made.is_floating_point() or made.is_complex())
@@ -259,7 +261,7 @@ class Run(Calls):
 
     # -- parts, choices, loops ----------------------------------------------------------------------------------------
 
-    def part(self, line: tree.Part) -> None:
+    def part(self, line: tree.PartLine) -> None:
         """A named part: its lines run here, its layers stand under its name."""
         scope, blueprint = self.scope, self.blueprint
         part = scope._modules.get(line.name)
@@ -293,20 +295,20 @@ class Run(Calls):
             return self.evaluate(node)
         except Poisoned:
             return POISON
-        except Located as error:
+        except EvaluationError as error:
             self.failed(error)
             return POISON
 
     def branch(self, line: tree.If) -> None:
         """The lines of the branch that is chosen."""
-        self.lines(line.then if self.test(self.evaluate(line.test)) else line.orelse)
+        self.lines(line.then if self.is_true(self.evaluate(line.test)) else line.orelse)
 
     def for_loop(self, line: tree.For) -> None:
         """A loop unrolled; each round uses the same layers."""
         turns = arithmetic.items(self.evaluate(line.iterable))
         if len(turns) > limit("turns"):
             error = ArithmeticProblem(f"{len(turns):,} rounds", f"at most {limit('turns'):,}", "limit")
-            raise Located(line.iterable, error)
+            raise EvaluationError(line.iterable, error)
         observer = self.blueprint.observer
         if observer:
             observer.begin(Beginning("loop", self.path(""), "for", line.text, "", line.span), self.prev)
@@ -334,7 +336,7 @@ class Run(Calls):
                 rounds += 1
                 if rounds > most:
                     help = "the condition never came false; let the lines change what it reads, or raise `limit:`"
-                    raise Located(
+                    raise EvaluationError(
                         line.test, ArithmeticProblem(f"the loop ran {most:,} rounds, its limit", help, "limit")
                     )
                 if observer:
@@ -352,7 +354,7 @@ class Run(Calls):
             note = "how often this runs is decided while it runs; shown is one round"
         elif test.numel() != 1:
             message = f"the condition has {test.numel():,} values, of shape {tuple(test.shape)}"
-            raise Located(line.test, ArithmeticProblem(message, "write `.any()` or `.all()` behind it", "type"))
+            raise EvaluationError(line.test, ArithmeticProblem(message, "write `.any()` or `.all()` behind it", "type"))
         self.blueprint.data_dependent.setdefault(line.span, note)
         before = {**self.frame.names, "prev": self.prev}
         if observer:
@@ -364,7 +366,7 @@ class Run(Calls):
             if isinstance(old, Tensor) and isinstance(value, Tensor) and old.shape != value.shape:
                 message = f"a round changes the shape of {name} from {tuple(old.shape)} to {tuple(value.shape)}"
                 help = "the number of rounds is not known while building, so each has to keep the shapes"
-                raise Located(line.test, ArithmeticProblem(message, help, "shape"))
+                raise EvaluationError(line.test, ArithmeticProblem(message, help, "shape"))
 
 
 def _head(line: tree.Line) -> Expression:
@@ -379,9 +381,9 @@ def _head(line: tree.Line) -> Expression:
 
 def _label(target: ex.Target | None) -> str:
     """The name that a line gives a layer."""
-    if isinstance(target, ex.Named):
+    if isinstance(target, ex.NameTarget):
         return target.name
-    return str(target.number) if isinstance(target, ex.Indexed) else ""
+    return str(target.number) if isinstance(target, ex.NumberTarget) else ""
 
 
 def _origin(line: tree.Statement) -> Origin:

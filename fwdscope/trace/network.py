@@ -83,11 +83,11 @@ def _named_outputs(network: Network, value: Any) -> tuple[tuple[str, Tensor], ..
     last = network.lines[-1]
     pieces = list(tensors(value))
     match last:
-        case tree.Part(name=name) | tree.Statement(target=ex.Named(name=name)):
+        case tree.PartLine(name=name) | tree.Statement(target=ex.NameTarget(name=name)):
             pass
         case tree.Statement(value=ex.Name(id=name)):
             pass
-        case tree.Statement(value=ex.Sequence(items=items)) if len(items) == len(pieces):
+        case tree.Statement(value=ex.TupleOrList(items=items)) if len(items) == len(pieces):
             said = [item.id if isinstance(item, ex.Name) and item.id != "prev" else None for item in items]
             names = [name or f"output.{i}" for i, name in enumerate(said)]
             return tuple(zip(names, pieces, strict=True))

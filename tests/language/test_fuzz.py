@@ -16,7 +16,7 @@ from fwdscope.language.check import check
 from fwdscope.language.composer import compose
 from fwdscope.language.parser import parse
 from fwdscope.language.problems import Source, SpecError
-from fwdscope.language.source import Listing, Mapping, Node, Scalar, decode
+from fwdscope.language.source import Scalar, YamlList, YamlMapping, YamlNode, decode
 from fwdscope.limits import LIMITS
 
 OK = [path.read_text(encoding="utf-8") for path in sorted((Path(__file__).parent / "ok").glob("*.yaml"))]
@@ -346,12 +346,12 @@ def test_a_long_row_of_uses_is_no_problem(text: str) -> None:
 WORDS = st.text(st.sampled_from("abz019 ()[],=+-é漢😀'\"\\#:"), min_size=1, max_size=12)
 
 
-def scalars(node: Node | None) -> list[Scalar]:
+def scalars(node: YamlNode | None) -> list[Scalar]:
     if isinstance(node, Scalar):
         return [node]
-    if isinstance(node, Listing):
+    if isinstance(node, YamlList):
         return [scalar for item in node.items for scalar in scalars(item)]
-    if isinstance(node, Mapping):
+    if isinstance(node, YamlMapping):
         return [scalar for entry in node.entries for item in entry for scalar in scalars(item)]
     return []
 

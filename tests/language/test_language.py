@@ -16,7 +16,7 @@ from fwdscope.language import names
 from fwdscope.language.check import Checked, check
 from fwdscope.language.parser import parse
 from fwdscope.language.problems import Source, SpecError
-from fwdscope.language.replaced import told_at_set
+from fwdscope.language.replaced import point_at_set
 from fwdscope.language.source import decode
 from fwdscope.model import Network, build
 from fwdscope.model.initialise import materialise
@@ -432,7 +432,7 @@ def test_a_wrong_value_of_the_command_line_is_shown_in_its_own_text() -> None:
 def _refused(layers: str, head: str, variables: Mapping[str, str], inputs: str = X) -> str:
     text = f"inputs:\n  {inputs}\n{dedent(head)}\nlayers:\n{indent(dedent(layers).strip(), '  ')}\n"
     spec = parse(Source("net.yaml", text), variables)
-    with pytest.raises(SpecError) as refused, told_at_set(spec):
+    with pytest.raises(SpecError) as refused, point_at_set(spec):
         build(check(spec))
     return str(refused.value)
 

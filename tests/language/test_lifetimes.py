@@ -18,7 +18,7 @@ def forgotten(tmp_path: Path, lines: str) -> dict[str, set[str]]:
     body = load(path).spec.layers
     found = last_uses(body)
     return {
-        line.name if isinstance(line, tree.Part) else line.text: set(found[line.span])
+        line.name if isinstance(line, tree.PartLine) else line.text: set(found[line.span])
         for line in tree.statements(body)
         if line.span in found
     }

@@ -15,13 +15,11 @@ from fwdscope.language import tree
 from fwdscope.language.arithmetic import ArithmeticProblem
 from fwdscope.language.check import Checked
 from fwdscope.language.composer import compose
-from fwdscope.language.evaluate import Plain
-from fwdscope.language.expression import Expression, Name
-from fwdscope.language.expression import Sequence as Items
+from fwdscope.language.evaluate import evaluate_plain
+from fwdscope.language.expression import Expression, Name, TupleOrList
 from fwdscope.language.parser import parse
 from fwdscope.language.problems import Source, Span, width
-from fwdscope.language.source import Listing, Node, Scalar
-from fwdscope.language.source import Mapping as YamlMapping
+from fwdscope.language.source import Scalar, YamlList, YamlMapping, YamlNode
 
 # Which lines get a promise that have none: those whose shape is not that of the line above, none, or every one.
 Lines = Literal["changed", "promised", "all"]
@@ -129,7 +127,7 @@ def _made(body: tuple[tree.Line, ...]) -> Iterator[str]:
     """Names that the lines of a body give to something else."""
     for line in tree.statements(body):
         match line:
-            case tree.Part(name=name):
+            case tree.PartLine(name=name):
                 yield name
             case tree.Statement(target=target) | tree.For(target=target):
                 yield from (named.name for named in ex.targets(target))
@@ -139,11 +137,11 @@ def _cramped(source: Source) -> Iterator[Span]:
     """Unquoted texts inside ``[ ]``, where a shape's comma would end them."""
     root, _ = compose(source)
 
-    def walk(node: Node | None, inside: bool) -> Iterator[Span]:
+    def walk(node: YamlNode | None, inside: bool) -> Iterator[Span]:
         match node:
             case Scalar(style="plain") if inside:
                 yield node.span
-            case Listing(items=items):
+            case YamlList(items=items):
                 for item in items:
                     yield from walk(item, inside or source.text.startswith("[", node.span.start))
             case YamlMapping(entries=entries):
@@ -205,8 +203,8 @@ def _words(place: _Place, names: Sequence[str], promised: Expression | None, sou
 
 def _items(promised: Expression | None, count: int) -> Sequence[Expression | None]:
     """The items of a promise that has as many, to be kept where they are right."""
-    fits = isinstance(promised, Items) and len(promised.items) == count
-    return promised.items if fits and isinstance(promised, Items) else [None] * count
+    fits = isinstance(promised, TupleOrList) and len(promised.items) == count
+    return promised.items if fits and isinstance(promised, TupleOrList) else [None] * count
 
 
 def _size(place: _Place, i: int, rank: int, names: Sequence[str], promised: Expression | None, source: Source) -> str:
@@ -224,12 +222,12 @@ def _right(promised: Expression, seen: Sequence[Seen], names: Sequence[str]) -> 
     """Whether a promised size is that of every call; ``_`` is."""
     if isinstance(promised, Name) and promised.id == "_":
         return True
-    if isinstance(promised, Items):
+    if isinstance(promised, TupleOrList):
         return False
     try:
         for one in seen:
             known = {name: one.names[name] for name in names if name in one.names}
-            if Plain(known).evaluate(promised) != one.size:
+            if evaluate_plain(promised, known) != one.size:
                 return False
         return True
     except ArithmeticProblem:

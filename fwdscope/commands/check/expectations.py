@@ -7,11 +7,12 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 from fwdscope.language import expression as ex
 from fwdscope.language.arithmetic import ArithmeticProblem
-from fwdscope.language.evaluate import Plain
+from fwdscope.language.evaluate import evaluate_plain
 from fwdscope.language.expression import Expression, Name
 from fwdscope.language.problems import Span
 from fwdscope.report import LayerRow, Report, Shape, Shortfall
@@ -181,7 +182,7 @@ def folded_paths(rows: Sequence[LayerRow], row: LayerRow) -> set[str]:
 
 
 def _outputs(checked: Checked, report: Report) -> Iterator[Verdict]:
-    evaluate = Plain(checked.variables).evaluate
+    evaluate = partial(evaluate_plain, names=checked.variables)
     for one in checked.spec.expect.outputs:
         got, missing = _output_shapes(one, report)
         shown = missing or (str(got[0]) if len(got) == 1 else str(got))
@@ -199,7 +200,7 @@ def _output_shapes(one: ExpectedOutput, report: Report) -> tuple[tuple[Shape, ..
 def _matches(shape: Expression, got: tuple[Shape, ...], evaluate: object) -> bool:
     """Whether shapes are those expected: a tuple of shapes, nested or not, or the first one's alone."""
     wanted = list(_flat(shape))
-    if isinstance(shape, ex.Sequence) and not any(isinstance(item, ex.Sequence) for item in shape.items):
+    if isinstance(shape, ex.TupleOrList) and not any(isinstance(item, ex.TupleOrList) for item in shape.items):
         # `(_, _)` may be two sizes, or two results of any shape.
         if len(got) > 1 and len(shape.items) == len(got) and all(_any(item) for item in shape.items):
             return True
@@ -208,7 +209,7 @@ def _matches(shape: Expression, got: tuple[Shape, ...], evaluate: object) -> boo
 
 
 def _flat(shape: Expression) -> Iterator[Expression]:
-    if isinstance(shape, ex.Sequence) and any(isinstance(item, ex.Sequence) for item in shape.items):
+    if isinstance(shape, ex.TupleOrList) and any(isinstance(item, ex.TupleOrList) for item in shape.items):
         for item in shape.items:
             yield from _flat(item)
     else:
@@ -223,7 +224,7 @@ def _one(shape: Expression, got: Shape, evaluate: object) -> bool:
     assert callable(evaluate)
     if _any(shape):
         return True
-    if not isinstance(shape, ex.Sequence) or len(shape.items) != len(got):
+    if not isinstance(shape, ex.TupleOrList) or len(shape.items) != len(got):
         return False
     try:
         return all(_any(item) or evaluate(item) == size for item, size in zip(shape.items, got, strict=True))
