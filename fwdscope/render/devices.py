@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from fwdscope import units
 from fwdscope.render.estimates import byte_rate, sold
-from fwdscope.render.grid import Column, Line, fitting, grid
-from fwdscope.render.lines import write
+from fwdscope.render.lines import Line, write
 from fwdscope.render.rows import UNKNOWN, printable
+from fwdscope.render.table import Column, lay_out
 from fwdscope.report import Peaks
 
 if TYPE_CHECKING:
@@ -21,12 +21,10 @@ if TYPE_CHECKING:
     # A device here with its roofs, at one dtype after another, from one source.
     Measured = tuple[LocalDevice, Sequence[Peaks]]
 
-_STYLES = {"": "", "bold": "bold", "dim": "dim"}
-
 
 def draw_local(found: Sequence[Measured], width: int, color: bool) -> str:
     """The devices here: what they are, their memory, and their roofs."""
-    return write(_local(found, width), color, _STYLES)
+    return write(_local(found, width), color)
 
 
 def _local(found: Sequence[Measured], width: int) -> Iterator[Line]:
@@ -35,19 +33,19 @@ def _local(found: Sequence[Measured], width: int) -> Iterator[Line]:
     cells = iter(_shared([rate for row in rates for rate in row]))
     by_row = [[next(cells) for _ in dtypes] for _ in found]
     columns = (
-        Column("device", tuple(one.device for one, _ in found), left=True),
-        Column("name", tuple(printable(one.name) for one, _ in found), left=True),
-        Column("memory", tuple(_bytes(one.memory) for one, _ in found)),
-        Column("free", tuple(_bytes(one.free) for one, _ in found)),
+        Column("device", tuple(one.device for one, _ in found)),
+        Column("name", tuple(printable(one.name) for one, _ in found)),
+        Column("memory", tuple(_bytes(one.memory) for one, _ in found), right=True),
+        Column("free", tuple(_bytes(one.free) for one, _ in found), right=True),
         *(
             # What a program computes in most often stays.
-            Column(dtype, tuple(row[at] for row in by_row), expendable=(0, 1, 4)[min(at, 2)])
+            Column(dtype, tuple(row[at] for row in by_row), right=True, drop=(0, 1, 4)[min(at, 2)])
             for at, dtype in enumerate(dtypes)
         ),
-        Column("bandwidth", tuple(_bandwidth(roofs) for _, roofs in found), expendable=2),
-        Column("peaks", tuple(_source(roofs) for _, roofs in found), left=True, expendable=3),
+        Column("bandwidth", tuple(_bandwidth(roofs) for _, roofs in found), right=True, drop=2),
+        Column("peaks", tuple(_source(roofs) for _, roofs in found), drop=3),
     )
-    yield from grid(fitting(columns, width), [""] * len(found))
+    yield from lay_out(columns, width).lines()
     yield (("at a dtype: FLOP/s of matrix products", "dim"),)
     if any(roof.convolution_flops for one, roofs in found for roof in roofs if one.kind != "cpu"):
         yield (("float32 convolutions run in TF32 and have a higher roof", "dim"),)
@@ -89,17 +87,20 @@ _RATES = (("float32", 0), ("tf32", 3), ("bfloat16", 0), ("float16", 2), ("float8
 
 def draw_published(found: Sequence[Accelerator], width: int, color: bool) -> str:
     """The table of published figures."""
-    return write(_published(found, width), color, _STYLES)
+    return write(_published(found, width), color)
 
 
 def _published(found: Sequence[Accelerator], width: int) -> Iterator[Line]:
     columns = (
-        Column("device", tuple(one.name for one in found), left=True),
-        *(Column(name, tuple(_tera(getattr(one, name)) for one in found), expendable=order) for name, order in _RATES),
-        Column("memory", tuple(sold(one.memory) if one.memory else UNKNOWN for one in found)),
-        Column("bandwidth", tuple(f"{text}B/s" for text in _shared([one.bandwidth for one in found]))),
+        Column("device", tuple(one.name for one in found)),
+        *(
+            Column(name, tuple(_tera(getattr(one, name)) for one in found), right=True, drop=order)
+            for name, order in _RATES
+        ),
+        Column("memory", tuple(sold(one.memory) if one.memory else UNKNOWN for one in found), right=True),
+        Column("bandwidth", tuple(f"{text}B/s" for text in _shared([one.bandwidth for one in found])), right=True),
     )
-    yield from grid(fitting(columns, width), [""] * len(found))
+    yield from lay_out(columns, width).lines()
     yield (("at a dtype: FLOP/s of dense matrix products; of Apple's in brackets the cores", "dim"),)
     yield (("sources and caveats of each: fwdscope devices --all --json", "dim"),)
 

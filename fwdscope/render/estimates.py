@@ -1,17 +1,16 @@
 """What a report estimates for devices that are not here: in words for one, as a table for several.
 
-Every format draws the same lines (:mod:`fwdscope.render.grid` says what a line is).
+Every format draws the same lines.
 """
 
 from __future__ import annotations
 
-import re
-import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from fwdscope import units
-from fwdscope.render.grid import Column, Line, fitting, grid
+from fwdscope.render.lines import Line, paragraph
 from fwdscope.render.rows import BROKEN, UNKNOWN, printable
+from fwdscope.render.table import Cell, Column, lay_out
 from fwdscope.report import Estimate, Peaks, Report
 from fwdscope.report.roofline import ridge
 
@@ -30,14 +29,14 @@ def lines(report: Report, width: int) -> Iterator[Line]:
         yield from _in_words(report, found[0], width)
     else:
         yield ((heading(found), "bold"),)
-        yield from grid(fitting(columns(found), width), [_style(one) for one in found])
+        yield from lay_out(columns(found), width).lines()
         unrated = dict.fromkeys(one.peaks.dtype for one in found if not one.peaks.flops)
         if unrated:
-            yield from _wrapped(f"{UNKNOWN}  no {' or '.join(unrated)} rate is published", width, "dim")
+            yield from _paragraph(f"{UNKNOWN}  no {' or '.join(unrated)} rate is published", width, "dim")
     if any(one.seconds is not None for one in found):
-        yield from _wrapped(_LEGEND, width, "dim")
+        yield from _paragraph(_LEGEND, width, "dim")
     if report.uncounted:
-        yield from _wrapped("operators without a rule are not in it", width, "red")
+        yield from _paragraph("operators without a rule are not in it", width, "red")
 
 
 def heading(found: Sequence[Estimate]) -> str:
@@ -58,16 +57,16 @@ def _in_words(report: Report, one: Estimate, width: int) -> Iterator[Line]:
     peaks = one.peaks
     device = f"on {printable(peaks.name)} in {peaks.dtype}: "
     if one.seconds is None:
-        yield from _wrapped(f"{device}no estimate of the time, {_why_none(report, peaks)}", width, "bold")
+        yield from _paragraph(f"{device}no estimate of the time, {_why_none(report, peaks)}", width, "bold")
     else:
-        first, *rest = _wrapped(
+        first, *rest = _paragraph(
             f"{device}at least {units.seconds(one.seconds)}, an estimate from {_sources([one])} peaks ({rates(peaks)})",
             width,
             "",
         )
         yield from (_stressed(first, len(device) + len(f"at least {units.seconds(one.seconds)}")), *rest)
-        yield from _wrapped(f"  {bound_in_words(report, one)}", width, "")
-    yield from _wrapped(f"  {fit_in_words(one)}", width, "red" if one.fits is False else "")
+        yield from _paragraph(f"  {bound_in_words(report, one)}", width, "")
+    yield from _paragraph(f"  {fit_in_words(one)}", width, "red" if one.fits is False else "")
 
 
 def _stressed(line: Line, end: int) -> Line:
@@ -153,15 +152,25 @@ def columns(found: Sequence[Estimate]) -> tuple[Column, ...]:
     """The table of some estimates, a row each in their order."""
     ridges = [ridge(one.peaks) for one in found]
     least, compute, memory = _times(found)
+    styles = ["red" if one.fits is False else "dim" if one.seconds is None else "" for one in found]
+
+    def column(title: str, texts: Iterable[str], right: bool = True, drop: int = 0) -> Column:
+        return Column(
+            title,
+            [Cell(text, style=style) for text, style in zip(texts, styles, strict=True)],
+            right=right,
+            drop=drop,
+        )
+
     return (
-        Column("device", tuple(printable(one.peaks.name) for one in found), left=True),
-        Column("at least", least),
-        Column("arithmetic", compute, expendable=2),
-        Column("traffic", memory, expendable=2),
-        Column("bound by", tuple(bound(one) for one in found), left=True, expendable=1),
-        Column("ridge", tuple(f"{at:.0f}" if at else UNKNOWN for at in ridges), expendable=3),
-        Column("memory", tuple(sold(one.peaks.memory) if one.peaks.memory else UNKNOWN for one in found)),
-        Column("needed", tuple(_needed(one) for one in found)),
+        column("device", (printable(one.peaks.name) for one in found), right=False),
+        column("at least", least),
+        column("arithmetic", compute, drop=2),
+        column("traffic", memory, drop=2),
+        column("bound by", map(bound, found), right=False, drop=1),
+        column("ridge", (f"{at:.0f}" if at else UNKNOWN for at in ridges), drop=3),
+        column("memory", (sold(one.peaks.memory) if one.peaks.memory else UNKNOWN for one in found)),
+        column("needed", map(_needed, found)),
     )
 
 
@@ -185,17 +194,6 @@ def _needed(one: Estimate) -> str:
     return f"{BROKEN} {one.needed / one.peaks.memory:,.3g} ×"
 
 
-def _style(one: Estimate) -> str:
-    return "red" if one.fits is False else "dim" if one.seconds is None else ""
-
-
-# A number and its unit stay on one line.
-_BEFORE_UNIT = re.compile(r"(?<=\d) (?=[^\W\d_]|[%×])")
-_JOINT = "\N{NO-BREAK SPACE}"
-
-
-def _wrapped(text: str, width: int, style: str) -> Iterator[Line]:
+def _paragraph(text: str, width: int, style: str) -> Iterator[Line]:
     indent = " " * (len(text) - len(text.lstrip()))
-    joined = _BEFORE_UNIT.sub(_JOINT, text)
-    for line in textwrap.wrap(joined, max(width, 40), subsequent_indent=indent + "  ", break_long_words=False):
-        yield ((line.replace(_JOINT, " "), style),)
+    yield from paragraph(text.lstrip(), width, style, indent, indent + "  ")

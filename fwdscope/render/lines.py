@@ -28,14 +28,22 @@ _CODES = {
 
 def write(lines: Iterable[Line], color: bool, styles: Mapping[str, str] | None = None) -> str:
     """The lines as text; ``styles`` maps the names of styles that are not Rich's own."""
-    if color:
-        return "".join("".join(_colored(text, (styles or {}).get(s, s)) for text, s in line) + "\n" for line in lines)
-    return "".join("".join(text for text, _ in line).rstrip() + "\n" for line in lines)
+    if not color:
+        return "".join("".join(text for text, _ in line).rstrip() + "\n" for line in lines)
+    return "".join(_colored(line, styles or {}) + "\n" for line in lines)
 
 
-def _colored(text: str, style: str) -> str:
-    codes = ";".join(_CODES[word] for word in style.split())
-    return f"\x1b[{codes}m{text}\x1b[0m" if codes and text else text
+def _colored(line: Line, styles: Mapping[str, str]) -> str:
+    pieces = list(line)
+    while pieces and not pieces[-1][0].strip():
+        pieces.pop()
+    if pieces:
+        pieces[-1] = (pieces[-1][0].rstrip(), pieces[-1][1])
+    texts = []
+    for text, style in pieces:
+        codes = ";".join(_CODES[word] for word in styles.get(style, style).split())
+        texts.append(f"\x1b[{codes}m{text}\x1b[0m" if codes and text else text)
+    return "".join(texts)
 
 
 def cells(text: str) -> int:
@@ -89,7 +97,7 @@ def wrap(text: str, width: int, indent: str = "", hang: str | None = None) -> li
 
 def paragraph(text: str, width: int, style: str = "", indent: str = "", hang: str | None = None) -> Iterator[Line]:
     """A sentence in lines of one style."""
-    for line in wrap(text, min(width, MAX_PROSE), indent, hang):
+    for line in wrap(text, width, indent, hang):
         yield ((line, style),)
 
 

@@ -66,7 +66,7 @@ def test_several_devices_are_a_table_with_times_in_one_unit() -> None:
     [
         (98, "device at least arithmetic traffic bound by ridge memory needed"),
         (78, "device at least arithmetic traffic bound by memory needed"),
-        (60, "device at least bound by memory needed"),
+        (60, "device at least bound by ridge memory needed"),
         (40, "device at least memory needed"),
     ],
 )
