@@ -1,32 +1,24 @@
-"""A benchmark as text: the whole and how sure it is, then the layers that take the time, each under its roof."""
+"""A benchmark as text: the latency and how certain it is, then the slowest layers with their roofline."""
 
 from __future__ import annotations
 
 import math
-import textwrap
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 from fwdscope import units
 from fwdscope.commands.bench.speedup import Speedup
-from fwdscope.render.lines import write
+from fwdscope.render.lines import MAX_PROSE, Line, pad, paragraph, write
 from fwdscope.render.rows import again, described, printable
+from fwdscope.render.table import Cell, Column, lay_out, share_style
 from fwdscope.report import Latency, LayerRow, Peaks, Report, Run, multiplicities, parents
 from fwdscope.report.roofline import roofline, utilisation
 
-# Pieces of a line, each with its style.
-Line = tuple[tuple[str, str], ...]
-
-COLOURS: Mapping[str, str] = {
-    "": "", "bold": "bold", "dim": "dim", "good": "green", "bad": "yellow", "next": "green", "most": "bold magenta",
-    "much": "yellow", "some": "cyan", "little": "dim",
-}  # fmt: skip
-PROSE = 100
+GOOD, BAD = "green", "yellow"
 BINS = 40
 LAYERS = 15
 _LABEL = 11
 _EIGHTHS = " ▁▂▃▄▅▆▇█"
-_BLOCKS = " ▏▎▍▌▋▊▉█"
 
 
 def draw(
@@ -45,12 +37,12 @@ def draw(
         _against(comparison, width),
         _layers(report, width, layers),
         notes(report.run.notes if report.run else (), width),
-        _next(command, width),
+        _next(command),
     )
     lines: list[Line] = []
     for block in map(list, blocks):
         lines += [*([()] if lines and block else []), *block]
-    return write([((" ", ""), *line) if line else line for line in [(), *lines, ()]], color, COLOURS)
+    return write([((" ", ""), *line) if line else line for line in [(), *lines, ()]], color)
 
 
 # --- what ran --------------------------------------------------------------------------------------------------------
@@ -86,7 +78,7 @@ def facts_of(run: Run) -> list[str]:
 def _whole(report: Report, width: int) -> Iterator[Line]:
     run = report.run
     if run is None or run.latency is None:
-        yield (("nothing was measured", "bad"),)
+        yield (("nothing was measured", BAD),)
         return
     latency = run.latency
     yield from _packed("latency", _latency_words(latency, run), width)
@@ -94,7 +86,7 @@ def _whole(report: Report, width: int) -> Iterator[Line]:
         yield from _label("repeats", f"{units.exact(len(latency.times))}, from {_from_to(latency)}", "dim")
     if len(set(latency.times)) > 1 and len(latency.times) >= 8:
         columns, words = distribution(latency, min(BINS, width - _LABEL - 34))
-        yield ((" " * _LABEL, ""), (columns, "some"), (f"  {words}", "dim"))
+        yield ((" " * _LABEL, ""), (columns, "cyan"), (f"  {words}", "dim"))
     yield from _arithmetic(report, run, latency, width)
     if run.peak_memory is not None:
         yield from _label("memory", f"{units.byte_size(run.peak_memory)} at the peak (measured)")
@@ -185,7 +177,7 @@ def rates(peaks: Peaks) -> str:
 
 
 def _label(label: str, text: str, style: str = "") -> Iterator[Line]:
-    yield ((label.ljust(_LABEL), "dim"), (text, style))
+    yield ((pad(label, _LABEL), "dim"), (text, style))
 
 
 # --- beside another run ----------------------------------------------------------------------------------------------
@@ -195,14 +187,14 @@ def _against(comparison: Speedup | None, width: int) -> Iterator[Line]:
     if comparison is None:
         return
     faster = comparison.ratio < 1
-    style = "" if not comparison.certain else "good" if faster else "bad"
-    said = f"{units.seconds(comparison.before)} before: {verdict(comparison)}"
-    for i, line in enumerate(wrapped(said, width - _LABEL, style)):
+    style = "" if not comparison.certain else GOOD if faster else BAD
+    text = f"{units.seconds(comparison.before)} before: {verdict(comparison)}"
+    for i, line in enumerate(wrapped(text, width - _LABEL, style)):
         yield (("" if i else "against").ljust(_LABEL), "dim"), *line
     if comparison.certain:
         yield from wrapped("what the machine did beside, then and now, is in no interval", width, "dim", " " * _LABEL)
     for text in comparison.differs:
-        yield from wrapped(f"not the same: {text}", width, "bad", " " * _LABEL)
+        yield from wrapped(f"not the same: {text}", width, BAD, " " * _LABEL)
 
 
 def verdict(comparison: Speedup) -> str:
@@ -228,20 +220,20 @@ def _times(ratio: float) -> str:
 # --- layers ----------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class _Step:
+class TimedRow(NamedTuple):
+    """A row with how many equal ones it stands for, and the seconds of all of them."""
+
     row: LayerRow
-    # How many equal ones the row stands for, and the seconds of all of them.
     times: int
     seconds: float
 
 
-def steps(report: Report) -> list[_Step]:
+def steps(report: Report) -> list[TimedRow]:
     """The layers and the expressions between them, those that take longest first; of layers in layers the outer."""
     rows, many = report.layers, multiplicities(report.layers)
     above = parents(rows)
     around = {parent for parent in above if parent is not None}
-    found: list[_Step] = []
+    found: list[TimedRow] = []
     taken: set[int] = set()
     for i, row in enumerate(rows):
         parent = above[i]
@@ -249,7 +241,7 @@ def steps(report: Report) -> list[_Step]:
             taken.add(i)
         elif row.latency is not None and (row.kind == "layer" or i not in around):
             taken.add(i)
-            found.append(_Step(row, many[i], row.latency * many[i]))
+            found.append(TimedRow(row, many[i], row.latency * many[i]))
     return sorted(found, key=lambda step: -step.seconds)
 
 
@@ -258,85 +250,43 @@ def _layers(report: Report, width: int, most: int | None) -> Iterator[Line]:
     if run is None or not run.layers_latency or most == 0:
         return
     shown = found[:most]
-    total = run.layers_latency
-    cells = [_cells(step, run, total) for step in shown]
-    yield from table(cells, [step.seconds / total for step in shown], width)
+    if not shown:
+        return
+    table = lay_out(
+        _columns(shown, run, run.layers_latency), width - 2, (("type", 18), ("layer", 26), ("bar", 8), ("bar", 4))
+    )
+    yield from table.lines()
     if len(found) > len(shown):
         rest = sum(step.seconds for step in found[len(shown) :])
-        text = f"{units.exact(len(found) - len(shown))} more take {100 * rest / total:.1f} % together"
+        text = f"{units.exact(len(found) - len(shown))} more take {units.share(rest / run.layers_latency)} together"
         yield ((text, "dim"),)
 
 
-def _cells(step: _Step, run: Run, total: float) -> dict[str, str]:
-    row = step.row
-    roof = roofline(row, run.peaks) if run.peaks else None
-    path = (row.path if step.times == 1 else f"{row.path} × {step.times}") + again(row)
-    known = row.latency and row.flops
-    return {
-        "layer": printable(path),
-        "type": printable(described(row)),
-        "time": f"{step.seconds:.9f}",
-        "share": units.share(step.seconds / total),
-        "FLOP/s": units.count(row.flops / row.latency) if known and row.flops and row.latency else "",
-        "intensity": f"{roof.intensity:.1f}" if roof and roof.intensity is not None else "",
-        "bound": roof.bound if roof else "",
-        "of roof": f"{100 * roof.share:.0f} %" if roof and roof.share is not None else "",
-    }
-
-
-_RIGHT = {"time", "FLOP/s", "intensity", "of roof", "share"}
-_BAR = 12
-# What is left out where there is no room, in turn.
-_EXPENDABLE = ("intensity", "FLOP/s", "bound", "type", "of roof")
-
-
-def table(rows: Sequence[dict[str, str]], shares: Sequence[float], width: int) -> Iterator[Line]:
-    """Rows as columns that fit; the share has a bar."""
-    if not rows:
-        return
-    times = units.shared_seconds([float(row["time"]) for row in rows])
-    rows = [{**row, "time": time or "0"} for row, time in zip(rows, times, strict=True)]
-    names = [name for name in rows[0] if any(row[name] for row in rows)]
-    widths = {name: max(len(name), *(len(row[name]) for row in rows)) for name in names}
-    widths["layer"] = min(widths["layer"], 40)
-    widths["type"] = min(widths["type"], 32)
-    bar = _BAR
-
-    def total() -> int:
-        return sum(widths[name] for name in names) + 2 * (len(names) - 1) + bar + 1
-
-    for name, least in (("type", 18), ("layer", 26)):
-        widths[name] -= max(0, min(total() - width + 2, widths[name] - least))
-    for name in _EXPENDABLE:
-        if total() > width - 2 and name in names:
-            names.remove(name)
-    yield _row({name: name for name in names}, names, widths, "bold", " " * (bar + 1))
-    yield (("─" * total(), "dim"),)
-    for row, share in zip(rows, shares, strict=True):
-        eighths = max(1, round(min(share, 1.0) * bar * 8)) if share else 0
-        blocks = _BLOCKS[8] * (eighths // 8) + (_BLOCKS[eighths % 8] if eighths % 8 else "")
-        yield _row(row, names, widths, _style(share), f"{blocks.ljust(bar)} ")
-
-
-def _style(share: float) -> str:
-    return "most" if share >= 0.3 else "much" if share >= 0.1 else "some" if share >= 0.02 else "little"
-
-
-def _row(row: Mapping[str, str], names: Sequence[str], widths: Mapping[str, int], style: str, bar: str) -> Line:
-    pieces: list[tuple[str, str]] = []
-    for name in names:
-        text = _cut(row[name], widths[name])
-        aligned = text.rjust(widths[name]) if name in _RIGHT else text.ljust(widths[name])
-        marked = style if style == "bold" or name in ("time", "share") else ""
-        pieces.append((("  " if pieces else "") + (bar if name == "share" else "") + aligned, marked))
-    return tuple(pieces)
-
-
-def _cut(text: str, width: int) -> str:
-    if len(text) <= width:
-        return text
-    tail = (width - 1) // 2
-    return text[: width - 1 - tail] + "…" + (text[-tail:] if tail else "")
+def _columns(shown: Sequence[TimedRow], run: Run, total: float) -> list[Column]:
+    """The columns of the slowest layers that say something."""
+    rows = [step.row for step in shown]
+    shares = [step.seconds / total for step in shown]
+    roofs = [roofline(row, run.peaks) if run.peaks else None for row in rows]
+    paths = [(row.path if n == 1 else f"{row.path} × {n}") + again(row) for row, n, _ in shown]
+    times = units.shared_seconds([step.seconds for step in shown])
+    rates = [units.count(row.flops / row.latency) if row.latency and row.flops else "" for row in rows]
+    intensities = [f"{roof.intensity:.1f}" if roof and roof.intensity is not None else "" for roof in roofs]
+    near = [f"{100 * roof.share:.0f} %" if roof and roof.share is not None else "" for roof in roofs]
+    columns = (
+        Column("layer", list(map(printable, paths)), cut="middle", min_width=26, max_width=40),
+        Column("type", [printable(described(row)) for row in rows], cut="end", min_width=18, max_width=32, drop=2),
+        Column(
+            "time",
+            [Cell(text or "0", style=share_style(share)) for text, share in zip(times, shares, strict=True)],
+            right=True,
+        ),
+        Column("share", [Cell(units.share(share), share=share) for share in shares], right=True),
+        Column("FLOP/s", rates, right=True, drop=4),
+        Column("intensity", intensities, right=True, drop=5),
+        Column("bound by", [roof.bound if roof else "" for roof in roofs], drop=3),
+        Column("% of roofline", near, right=True, drop=1, short_title="of roofline"),
+    )
+    return [column for column in columns if any(map(str, column.cells))]
 
 
 # --- words -----------------------------------------------------------------------------------------------------------
@@ -345,16 +295,15 @@ def _cut(text: str, width: int) -> str:
 def notes(texts: Sequence[str], width: int) -> Iterator[Line]:
     """What the reader has to know."""
     for text in texts:
-        yield from wrapped(f"note: {printable(text)}", width, "bad", hanging="      ")
+        yield from wrapped(f"note: {printable(text)}", width, BAD, hanging="      ")
 
 
-def _next(command: str, width: int) -> Iterator[Line]:
+def _next(command: str) -> Iterator[Line]:
+    """A command to copy, which is never cut."""
     if command:
-        yield (("next: ", "dim"), (_cut(command, max(20, width - 8)), "next"))
+        yield (("next: ", "dim"), (command, "green"))
 
 
 def wrapped(text: str, width: int, style: str = "", lead: str = "", hanging: str | None = None) -> Iterator[Line]:
     """A sentence in lines that read well."""
-    room = min(width - 2, PROSE)
-    for line in textwrap.wrap(text, room, initial_indent=lead, subsequent_indent=lead if hanging is None else hanging):
-        yield ((line, style),)
+    yield from paragraph(text, min(width - 2, MAX_PROSE), style, lead, hanging)

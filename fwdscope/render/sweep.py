@@ -7,14 +7,15 @@ import io
 import itertools
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from fwdscope import units
 from fwdscope.commands.bench.speedup import Speedup
 from fwdscope.commands.bench.sweep import Point, Sweep
-from fwdscope.render.bench import COLOURS, Line, facts_of, notes, rate, verdict, wrapped
-from fwdscope.render.lines import write
-from fwdscope.render.rows import printable
+from fwdscope.render.bench import BAD, GOOD, facts_of, notes, rate, verdict, wrapped
+from fwdscope.render.lines import Line, shorten, write
+from fwdscope.render.rows import UNKNOWN, printable
+from fwdscope.render.table import Cell, Column, lay_out
 from fwdscope.report import Report, Run
 from fwdscope.report.roofline import utilisation
 
@@ -22,7 +23,6 @@ from fwdscope.report.roofline import utilisation
 _HEIGHT = 12
 _WIDEST = 72
 _MARKS = "●○▲△■□◆◇"
-_UNKNOWN = "—"
 # Times further apart than this say nothing in one unit.
 _FAR = 50
 
@@ -39,7 +39,7 @@ def draw_sweep(sweep: Sweep, width: int = 100, color: bool = False, compared: Se
     lines: list[Line] = []
     for block in map(list, blocks):
         lines += [*([()] if lines and block else []), *block]
-    return write([((" ", ""), *line) if line else line for line in [(), *lines, ()]], color, COLOURS)
+    return write([((" ", ""), *line) if line else line for line in [(), *lines, ()]], color)
 
 
 def _runs(sweep: Sweep) -> list[tuple[Point, Report, Run]]:
@@ -54,7 +54,7 @@ def _runs(sweep: Sweep) -> list[tuple[Point, Report, Run]]:
 def _head(sweep: Sweep, width: int) -> Iterator[Line]:
     measured = _runs(sweep)
     if not measured:
-        yield (("nothing was measured", "bad"),)
+        yield (("nothing was measured", BAD),)
         return
     _, report, run = measured[0]
     varied = {axis.name for axis in sweep.axes}
@@ -71,43 +71,40 @@ def _ends(values: Sequence[str]) -> str:
 
 # --- the table -------------------------------------------------------------------------------------------------------
 
-# What is left out where there is no room, in turn.
-_EXPENDABLE = ("spread", "traced peak", "FLOPs", "FLOP/s", "per item", "memory")
+# Columns that are left out where there is no room, the last first.
+_DROPPED = ("memory", "per item", "FLOP/s", "FLOPs", "traced peak", "spread")
 
 
 def _table(sweep: Sweep, width: int, compared: Sequence[Speedup | None]) -> Iterator[Line]:
     rows = list(_rows(sweep, compared))
-    known = dict.fromkeys(name for row in rows for name in row)
-    names = [name for name in known if any(row.get(name) for row in rows)]
-    widths = {name: max(len(name), *(len(row.get(name, "")) for row in rows)) for name in names}
-    for name in _EXPENDABLE:
-        if sum(widths[n] for n in names) + 2 * (len(names) - 1) > width - 2 and name in names:
-            names.remove(name)
-    if not names:
-        return
-    yield (("  ".join(name.rjust(widths[name]) for name in names), "bold"),)
-    yield (("─" * (sum(widths[name] for name in names) + 2 * (len(names) - 1)), "dim"),)
-    varied = len(sweep.axes)
-    for point, row in zip(sweep.points, rows, strict=True):
-        if point.problem is not None:
-            head = "  ".join(row[name].rjust(widths[name]) for name in names[:varied])
-            yield ((head, "bold"), ("  ", ""), (_short(point.problem, max(20, width - len(head) - 4)), "bad"))
-            continue
-        cells = [(row.get(name, "") or _UNKNOWN).rjust(widths[name]) for name in names]
-        yield (("  ".join(cells[:varied]), "bold"), ("  " + "  ".join(cells[varied:]), ""))
+    varied = [axis.name for axis in sweep.axes]
+    table = lay_out(list(_columns(rows, varied)), width - 2)
+    yield from table.heading()
+    for index, point in enumerate(sweep.points):
+        if point.problem is None:
+            yield table.row(index)
+        else:
+            head = table.row(index, columns=len(varied))
+            room = width - 2 - sum(table.widths[: len(varied)]) - 2 * len(varied)
+            yield (*head, ("  ", ""), (shorten(printable(point.problem), max(20, room)), BAD))
     for point, one in zip(sweep.points, compared, strict=False):
         if one is not None:
             said = ", ".join(f"{name}={value}" for name, value in point.values)
-            style = "" if not one.certain else "good" if one.ratio < 1 else "bad"
+            style = "" if not one.certain else GOOD if one.ratio < 1 else BAD
             text = f"{said}: {units.seconds(one.before)} before, {verdict(one)}"
             yield from wrapped(text, width, style, hanging="  ")
     for text in dict.fromkeys(text for one in compared if one is not None for text in one.differs):
-        yield from wrapped(f"not the same: {text}", width, "bad", hanging="  ")
+        yield from wrapped(f"not the same: {text}", width, BAD, hanging="  ")
 
 
-def _short(text: str, width: int) -> str:
-    text = printable(text)
-    return text if len(text) <= width else text[: width - 1] + "…"
+def _columns(rows: Sequence[Mapping[str, str]], varied: Sequence[str]) -> Iterator[Column]:
+    """The columns that say something of any row; where one says nothing of a row, it is not known."""
+    for name in dict.fromkeys(name for row in rows for name in row):
+        texts = [row.get(name, "") for row in rows]
+        if any(texts):
+            style = "bold" if name in varied else ""
+            drop = _DROPPED.index(name) + 1 if name in _DROPPED else 0
+            yield Column(name, [Cell(text or UNKNOWN, style=style) for text in texts], right=True, drop=drop)
 
 
 def _rows(sweep: Sweep, compared: Sequence[Speedup | None]) -> Iterator[dict[str, str]]:
@@ -209,7 +206,7 @@ def _plot(sweep: Sweep, width: int) -> Iterator[Line]:
     beside = {0: labels[0], _HEIGHT // 2: labels[1], _HEIGHT - 1: labels[2]}
     for i, line in enumerate(canvas):
         sign = "┤" if i in beside else "│"
-        yield ((beside.get(i, "").rjust(room), "dim"), (f" {sign}", "dim"), ("".join(line).rstrip(), "some"))
+        yield ((beside.get(i, "").rjust(room), "dim"), (f" {sign}", "dim"), ("".join(line).rstrip(), "cyan"))
     yield ((" " * room + " └" + "─" * columns, "dim"),)
     yield ((" " * (room + 2) + _ticks(xs, columns), "dim"), (f"  {printable(sweep.axes[-1].name)}", ""))
     if len(series) > 1:

@@ -62,8 +62,13 @@ def test_only_the_slowest_are_shown_and_the_rest_is_summed() -> None:
 def test_no_line_is_wider_than_the_terminal(width: int) -> None:
     long = report([0.03 + 0.001 * i for i in range(20)], (*ROWS, row("a.very.long.path." * 6, 0.1)), ("a note " * 30,))
     same = compare(Latency.of([1.0] * 20), Latency.of([0.5] * 20), differs=("one thing another " * 9,))
-    for line in draw(long, width, comparison=same, command="fwdscope bench x " * 9).splitlines():
+    for line in draw(long, width, comparison=same).splitlines():
         assert len(line) <= width, line
+
+
+def test_the_command_to_run_next_is_never_cut() -> None:
+    command = "fwdscope bench x --set A=1 " * 9
+    assert f"next: {command.strip()}" in draw(report([0.03]), 60, command=command)
 
 
 def test_a_forward_above_the_measured_peak_is_explained() -> None:
