@@ -148,10 +148,11 @@ def run_module(
 
     ``make`` makes the module and its inputs anew, with numbers in them, where these are on meta.
     """
-    from fwdscope.trace import original, uncompiled
+    from fwdscope.torch_private import uncompiled
+    from fwdscope.trace import without_compiling
     from fwdscope.trace.record import tensors
 
-    module = original(module)
+    module = uncompiled(module)
     with _without_collecting():
         traced, report = _traced_module(module, args, kwargs, settings.train)
         if settings.device == "meta":
@@ -160,7 +161,7 @@ def run_module(
     from fwdscope.run import module as on_device
 
     call, given = (module, tuple(args), dict(kwargs)), list(tensors([args, kwargs]))
-    with uncompiled():
+    with without_compiling():
         ran = on_device.run_module(
             call, make, traced, report, settings, lambda t: _totals(module, t, given), lambda one: dict(_named(*one))
         )

@@ -23,13 +23,14 @@ MAY_IMPORT = {
     "limits": set(),
     "units": set(),
     "settings": set(),
+    "torch_private": set(),
     "report": set(),
     "layers": {"formula", "limits"},
     "functions": {"layers", "limits"},
     "language": {"functions", "layers", "limits", "units"},
-    "ops": {"formula"},
-    "model": {"functions", "language", "layers", "limits", "ops", "report"},
-    "trace": {"language", "layers", "model", "ops", "report"},
+    "ops": {"formula", "torch_private"},
+    "model": {"functions", "language", "layers", "limits", "ops", "report", "torch_private"},
+    "trace": {"language", "layers", "model", "ops", "report", "torch_private"},
     "device": {"report"},
     "targets": {"functions", "layers"},
     "timing": {"language", "layers", "model", "report", "trace"},
@@ -44,6 +45,7 @@ MAY_IMPORT = {
         "settings",
         "targets",
         "timing",
+        "torch_private",
         "trace",
         "units",
     },
@@ -95,7 +97,7 @@ MAY_IMPORT = {
     },
 }
 # Where torch may stand at module level. Everywhere else it is imported by the function that needs it.
-MAY_LOAD_TORCH = {"commands.bench", "device", "model", "ops", "run", "targets", "timing", "trace"}
+MAY_LOAD_TORCH = {"commands.bench", "device", "model", "ops", "run", "targets", "timing", "torch_private", "trace"}
 
 
 def package(parts: tuple[str, ...]) -> str:

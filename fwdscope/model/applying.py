@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from fwdscope.functions.signature import Signature
@@ -28,7 +28,7 @@ from fwdscope.model.network import (
 from fwdscope.model.shapes import without_initialisation
 from fwdscope.model.templates import BlockTemplate, LayerTemplate, SeriesTemplate, Shared, Template
 from fwdscope.ops.dispatch import META
-from fwdscope.ops.watch import unheard
+from fwdscope.torch_private import without_dispatch, without_functions
 
 
 def call_layer(
@@ -73,16 +73,21 @@ def call_layer(
 
 def _fitted(blueprint: Blueprint, layer: Layer, inputs: Sequence[Any]) -> Mapping[str, Any]:
     """The sizes that a layer infers from its inputs, which are checked while building. Raises LayerError."""
-    with torch._C.DisableTorchFunction(), unheard():
+    with without_functions(), _unrecorded(blueprint):
         if blueprint.building:
             layer.check(*inputs)
         return layer.sizes(*inputs)
 
 
+def _unrecorded(blueprint: Blueprint) -> contextlib.AbstractContextManager[Any]:
+    """Keep operators out of the record, where there is one: a build has none, and runs them by rules."""
+    return contextlib.nullcontext() if blueprint.building else without_dispatch()
+
+
 def _made(scope: Scope, span: Span, template: Template, name: str, inputs: Sequence[Any]) -> nn.Module:
     """The module of a template, built for its first inputs and registered in its scope."""
     blueprint = scope.blueprint
-    with unheard(), META, without_initialisation():
+    with _unrecorded(blueprint), META, without_initialisation():
         module = template.build(*inputs)
     if not isinstance(template, Shared):
         blueprint.register(scope, name, module, template, span)
@@ -144,5 +149,5 @@ def log_step(blueprint: Blueprint, text: str, span: Span, arguments: Sequence[An
     after = one(value)
     if before is None or not isinstance(after, Tensor) or len(blueprint.steps) >= MOST_STEPS:
         return
-    with torch._C.DisableTorchFunction():
+    with without_functions():
         blueprint.steps.append(Step(text, span, tuple(before.shape), tuple(after.shape)))

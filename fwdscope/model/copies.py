@@ -20,6 +20,7 @@ from fwdscope.limits import limit
 from fwdscope.model.duplicates import PLAIN, Modules, duplicated, has_plain_tensors, like, may_be_duplicated
 from fwdscope.model.network import MOST_STEPS, Blueprint, Observer, Scope, Series
 from fwdscope.model.templates import BlockTemplate, LayerTemplate, SeriesTemplate, Shared, Template
+from fwdscope.torch_private import storage_id, without_dispatch
 
 
 @runtime_checkable
@@ -161,13 +162,13 @@ def _state(blueprint: Blueprint) -> tuple[int, int, int]:
 def _apart(result: Tensor, inputs: Sequence[Tensor]) -> bool:
     """Whether a result lies in memory of its own, filled by it alone."""
     storage = result.untyped_storage()
-    own = all(storage._cdata != x.untyped_storage()._cdata for x in inputs)
+    own = all(storage_id(storage) != storage_id(x.untyped_storage()) for x in inputs)
     return own and storage.nbytes() == result.numel() * result.element_size()
 
 
 def _unwatched() -> Any:
     """Tensors made inside are no operators of the network's."""
-    return torch._C._DisableTorchDispatch()
+    return without_dispatch()
 
 
 # --- what may be copied ----------------------------------------------------------------------------------------------

@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from fwdscope.torch_private import without_dispatch, without_functions
+
 Modules = Mapping[nn.Module, nn.Module]
 # Shape, strides, dtype and place of a tensor, whether it has a gradient, whether it is a Parameter.
 _Recipe = tuple[tuple[int, ...], tuple[int, ...], torch.dtype, torch.device, bool, bool]
@@ -17,16 +19,13 @@ _Recipe = tuple[tuple[int, ...], tuple[int, ...], torch.dtype, torch.device, boo
 PLAIN = (type(None), bool, int, float, complex, str)
 _HELD = ("_parameters", "_buffers", "_modules")
 _HOOKS = ("_forward_pre_hooks", "_forward_pre_hooks_with_kwargs", "_forward_hooks")
-# Where a module keeps what it is called by in place of its forward: what it was compiled to, or who watches.
-CALLED_BY = "_compiled_call_impl"
 
 
 def duplicated(originals: Iterable[nn.Module]) -> dict[nn.Module, nn.Module]:
-    """Modules once more, each with weights of its own; one that another holds is among them. Hooks are left behind,
-    and what stands in for a module's call."""
+    """Modules once more, each with weights of its own; one that another holds is among them. Hooks are left behind."""
     modules: dict[nn.Module, nn.Module] = {one: type(one).__new__(type(one)) for one in originals}
     tensors: dict[int, Tensor] = {}
-    with torch._C._DisableTorchDispatch(), torch._C.DisableTorchFunction():
+    with without_dispatch(), without_functions():
         for old, new in modules.items():
             own = new.__dict__
             for name, value in old.__dict__.items():
@@ -35,7 +34,6 @@ def duplicated(originals: Iterable[nn.Module]) -> dict[nn.Module, nn.Module]:
                 own[name] = value if kind not in _CONTAINERS else kind(value) if value else kind()
             for name in _HOOKS:
                 own[name] = OrderedDict()
-            own.pop(CALLED_BY, None)
             if old._modules:
                 own["_modules"] = {name: child and modules[child] for name, child in old._modules.items()}
             for held in (own["_parameters"], own["_buffers"]):
@@ -60,7 +58,7 @@ def may_be_duplicated(module: nn.Module) -> bool:
 
 def has_plain_tensors(module: nn.Module) -> bool:
     """Whether all tensors that a module holds are on meta, and nothing but tensors."""
-    with torch._C.DisableTorchFunction():
+    with without_functions():
         for held in (module._parameters, module._buffers):
             for tensor in held.values():
                 if tensor is not None and (

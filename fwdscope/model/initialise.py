@@ -18,6 +18,7 @@ from fwdscope.model.network import Made, Network, Scope, default_dtype
 from fwdscope.model.paths import default_piece, given_paths
 from fwdscope.model.randomness import seeded
 from fwdscope.model.run import Run
+from fwdscope.torch_private import without_functions
 
 
 def materialise(
@@ -210,7 +211,7 @@ def _ends(paths: Iterable[str]) -> list[str]:
 
 def _check_fit(one: tree.Initialiser, tensors: list[tuple[str, Tensor]], network: Network) -> None:
     """Try an initialiser on each shape it is to fill, on meta."""
-    with torch._C.DisableTorchFunction():  # who watches functions need not hear of each look at a tensor
+    with without_functions():  # who watches functions need not hear of each look at a tensor
         shapes = [(tuple(tensor.shape), tensor.dtype, full) for full, tensor in tensors]
     tried: set[tuple[int, ...]] = set()
     for shape, dtype, full in shapes:

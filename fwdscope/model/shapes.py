@@ -16,6 +16,7 @@ from torch.overrides import TorchFunctionMode
 
 from fwdscope.functions.functions import FUNCTIONS
 from fwdscope.limits import limit
+from fwdscope.torch_private import without_dispatch, without_functions
 
 # Elements of a tensor.
 
@@ -153,7 +154,7 @@ def hold_size(value: Any) -> None:
     """A tensor within the limit of elements. Raises ShapeError."""
     if not isinstance(value, Tensor):
         return
-    with torch._C.DisableTorchFunction():
+    with without_functions():
         elements = value.numel()
     if elements > limit("elements"):
         message = f"a tensor of {value.numel():,} elements: {shape_text(value)}"
@@ -316,8 +317,7 @@ class _NoInitialisation(TorchFunctionMode):
             torch.Tensor.dim,
             torch.Tensor.size,
             torch.Tensor.is_contiguous,
-            torch._C._set_grad_enabled,
-            *(vars(torch._C.TensorBase)[name].__get__ for name in ("grad_fn", "shape")),
+            *(getattr(torch.Tensor, name).__get__ for name in ("grad_fn", "shape")),
         ]
     )
 
@@ -326,14 +326,14 @@ class _NoInitialisation(TorchFunctionMode):
             keywords = dict(kwargs or {})
             if keywords.get("device") is None:
                 keywords["device"] = _META
-            with torch._C.DisableTorchFunction(), torch._C._DisableTorchDispatch():
+            with without_functions(), without_dispatch():
                 return func(*args, **keywords)
         if func in self._ASKED:
-            with torch._C.DisableTorchFunction():
+            with without_functions():
                 return func(*args, **(kwargs or {}))
         if getattr(func, "__name__", "") in self._FILLS:
             filled = args[0] if args else (kwargs or {}).get("tensor")
-            with torch._C.DisableTorchFunction():
+            with without_functions():
                 if isinstance(filled, Tensor) and filled.is_meta:
                     return filled
         return func(*args, **(kwargs or {}))

@@ -12,7 +12,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 from fwdscope.formula import double, equation, evaluate, insert_numbers
@@ -242,47 +241,13 @@ def all_operands_and_results(op: Op) -> tuple[int, int]:
     return read, written
 
 
-_Key = TypeVar("_Key")
-_Kept = TypeVar("_Kept")
-_MOST = 65536
-
-
-def remember(memory: dict[_Key, _Kept], key: _Key, value: _Kept) -> None:
-    """Put what was worked out into a memory of a bounded size.
-
-    A plain dictionary keeps no more than the key and the value. What ``lru_cache`` keeps beside them is as much again
-    to be looked through for circles.
-    """
-    if len(memory) >= _MOST:
-        memory.clear()
-    memory[key] = value
-
-
-_COSTS: dict[Op, Cost] = {}
-
-
 def cost(op: Op) -> Cost | None:
     """What an operator costs, or None where no rule knows: uncounted, which is not zero."""
     found = find(op.name)
     if found is None:
         return None
     if found.free:
-        return Cost(0, 0, 0, 0, op)  # sooner said than looked up
-    known = _COSTS.get(op)
-    if known is None:
-        known = _cost(op, found)
-        if known is not None:
-            remember(_COSTS, op, known)
-        return known
-    # Calls may be equal and cost differently: a product with 2.0 and one with 2 + 0j.
-    return known if known.op is op or _kinds(known.op) == _kinds(op) else _cost(op, found)
-
-
-def _kinds(op: Op) -> list[type]:
-    return [*map(type, op.arguments), *[type(value) for _, value in op.keywords]]
-
-
-def _cost(op: Op, found: Rule) -> Cost | None:
+        return Cost(0, 0, 0, 0, op)
     terms = found.terms(op)
     if terms is None:
         return None
@@ -301,19 +266,6 @@ def infer(op: Op, default_dtype: str = "float32") -> tuple[Operand, ...] | None:
     what the other would return: what it writes, if shape and dtype are those of its first argument. Arguments that do
     not fit give None: torch's own error is the better one.
     """
-    return _infer(op.name, op.overload, op.keywords, default_dtype, *op.arguments)
-
-
-# Typed, since 1 and 1.0 are one key to a dict but promote differently.
-@lru_cache(maxsize=65536, typed=True)
-def _infer(
-    name: str, overload: str, keywords: tuple[tuple[str, Value], ...], default_dtype: str, *arguments: Value
-) -> tuple[Operand, ...] | None:
-    return inferred(Op(name, overload, arguments, keywords), default_dtype)
-
-
-def inferred(op: Op, default_dtype: str) -> tuple[Operand, ...] | None:
-    """As :func:`infer`, without a memory: for a caller that has one."""
     found = find(op.name)
     if found is None or found.output is None or (op.keywords and any(key == "out" for key, _ in op.keywords)):
         return None

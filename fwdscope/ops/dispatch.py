@@ -14,12 +14,13 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from .base import Op, Operand, Value, infer, inferred, remember
+from .base import Cost, Op, Operand, Value, cost, infer
 from .promotion import ITEMSIZE
 
 _DTYPES = {value: name for name in ITEMSIZE if isinstance(value := getattr(torch, name, None), torch.dtype)}
 _TORCH = {name: dtype for dtype, name in _DTYPES.items()}
 META = torch.device("meta")
+SPARSE_LAYOUTS = frozenset((torch.sparse_coo, torch.sparse_csr, torch.sparse_bsr, torch.sparse_csc, torch.sparse_bsc))
 _PLAIN = (bool, int, float, complex, str)
 _LISTS = (tuple, list)
 _ITSELF = frozenset((*_PLAIN, type(None)))
@@ -48,9 +49,10 @@ def read(func: Any, args: Any, kwargs: Any, result: Any) -> Op:
 
 @cache
 def _named(func: Any) -> tuple[str, str]:
-    if isinstance(func, torch._ops.OpOverload):
-        return f"{func.namespace}.{func._schema.name.split('::')[1]}", func._overloadname
-    return f"aten.{func.__name__}", "function"
+    if not callable(getattr(func, "name", None)):
+        return f"aten.{func.__name__}", "function"
+    name, _, overload = func.name().replace("::", ".").partition(".")[2].partition(".")  # "aten::add.Tensor"
+    return f"{func.namespace}.{name}", overload or "default"
 
 
 def _by_position(name: str, args: Any, kwargs: dict[str, Any]) -> tuple[Any, ...]:
@@ -117,24 +119,51 @@ def make(outputs: tuple[Operand, ...]) -> tuple[Tensor, ...]:
     return tuple(made)
 
 
-class _Known(NamedTuple):
-    """A call that was met before, and how its result is made: one tensor as ``shape``, ``stride`` and ``dtype`` say."""
-
+class _OpRecord(NamedTuple):
     op: Op
-    # Whether a rule states its results; else torch is asked, and those of ``op`` are what it answered last.
-    stated: bool
-    # Whether its results are several or its argument, and are not made by the fields below.
-    other: bool = False
+    cost: Cost | None
+    # MACs, FLOPs, bytes read and bytes written; zeros where no rule knows the operator.
+    figures: tuple[int, int, int, int]
+    # Shape, dtype and bytes of each result; elements that broadcasting repeats count as often.
+    results: tuple[tuple[tuple[int, ...], str, int], ...]
+
+
+class OpRecord(_OpRecord):
+    """One operator as it ran, and its cost: None where no rule knows it."""
+
+    # A tuple like the operator itself: a long trace makes thousands.
+    __slots__ = ()
+
+    def __new__(cls, op: Op, cost: Cost | None) -> OpRecord:
+        """The record of an operator."""
+        figures = (0, 0, 0, 0) if cost is None else cost[:4]
+        results = tuple([(x.shape, x.dtype, x.numel * x.itemsize) for x in op.outputs])
+        return tuple.__new__(cls, (op, cost, figures, results))
+
+
+class _Known(NamedTuple):
+    """What is remembered of a call: its record, and how to make its result."""
+
+    record: OpRecord
+    # Whether a rule states the results. Else torch is asked, and those of the record are what it answered last.
+    is_stated: bool
+    # Whether there are several results, or the result is the first argument. One new tensor is made of what follows.
+    is_special: bool = False
     shape: tuple[int, ...] = ()
     stride: tuple[int, ...] = ()
     dtype: torch.dtype | None = None
 
 
-def run(func: Any, args: Any, kwargs: Any) -> tuple[Any, Op]:
-    """Run one operator of the dispatcher: its result, and the call as plain data.
+# Calls on meta by what :func:`_describe` finds in their arguments.
+_KNOWN: dict[tuple[Any, ...], _Known] = {}
+_MOST_KNOWN = 65536
+
+
+def run(func: Any, args: Any, kwargs: Any) -> tuple[Any, OpRecord]:
+    """Run one operator of the dispatcher, or one function such as ``torch.lstm``: its result and its record.
 
     Gives what ``func(*args, **kwargs)`` gives, and raises what it raises; on meta tensors without asking torch where a
-    rule knows the result. On meta the call is the same object for equal calls, nearly always.
+    rule knows the result. Equal calls on meta nearly always share one record.
     """
     key = [func, torch.get_default_dtype()]
     on_meta = _describe(key, args)
@@ -145,37 +174,69 @@ def run(func: Any, args: Any, kwargs: Any) -> tuple[Any, Op]:
     found = tuple(key)
     known = _KNOWN.get(found)
     if known is None:
-        known = _worked_out(func, args, kwargs)
-        remember(_KNOWN, found, known)
-    op, stated, other, shape, stride, dtype = known
-    if not stated:
+        known = _remember(found, _work_out(func, args, kwargs))
+    record, is_stated, is_special, shape, stride, dtype = known
+    if not is_stated:
         result = func(*args, **kwargs) if kwargs else func(*args)
         outputs = _outputs(result)
-        if outputs != op.outputs:
-            op = op._replace(outputs=outputs)
-            remember(_KNOWN, found, _Known(op, False))
-        return result, op
-    if other:
-        return args[0] if op.in_place else make(op.outputs), op
-    return torch.empty_strided(shape, stride, dtype=dtype, device=META), op
+        if record.cost is None or outputs != record.op.outputs:
+            op = record.op._replace(outputs=outputs)
+            record = _remember(found, _Known(OpRecord(op, cost(op)), False)).record
+        return result, record
+    if is_special:
+        return args[0] if record.op.in_place else make(record.op.outputs), record
+    return torch.empty_strided(shape, stride, dtype=dtype, device=META), record
 
 
-def _run_once(func: Any, args: Any, kwargs: Any) -> tuple[Any, Op]:
+def _remember(key: tuple[Any, ...], known: _Known) -> _Known:
+    if len(_KNOWN) >= _MOST_KNOWN:
+        _KNOWN.clear()
+    _KNOWN[key] = known
+    return known
+
+
+def _work_out(func: Any, args: Any, kwargs: Any) -> _Known:
+    """What to remember of a call on meta that is new. The record of one that torch answers is made when it has."""
+    op = read(func, args, kwargs, None)
+    outputs = _infer_results(op)
+    if outputs is None:
+        return _Known(OpRecord(op, None), False)
+    record = _record(op, outputs)
+    if op.in_place or len(outputs) > 1:
+        return _Known(record, True, True)
+    shape, dtype, _, stride = outputs[0]
+    return _Known(record, True, False, shape, stride, _TORCH[dtype])
+
+
+def _run_once(func: Any, args: Any, kwargs: Any) -> tuple[Any, OpRecord]:
     """As :func:`run`, of a call that is not remembered."""
     op = read(func, args, kwargs, None)
-    outputs = _written(op, infer(op, default_dtype())) if _on_meta(args, kwargs) else None
+    outputs = _infer_results(op) if _on_meta(args, kwargs) else None
     if outputs is None:
         result = func(*args, **(kwargs or {}))
-        return result, op._replace(outputs=_outputs(result))
-    op = op._replace(outputs=outputs)
+        op = op._replace(outputs=_outputs(result))
+        # The rules count every element, of which a sparse tensor leaves most out.
+        is_counted = not any(map(_holds_sparse, (args, (kwargs or {}).values(), (result,))))
+        return result, OpRecord(op, cost(op) if is_counted else None)
+    record = _record(op, outputs)
     if op.in_place:
-        return args[0], op
+        return args[0], record
     made = make(outputs)
-    return (made if _returns_several(func) else made[0]), op
+    return (made if len(made) > 1 else made[0]), record
 
 
-# What is known of calls, by what :func:`_describe` says of them.
-_KNOWN: dict[tuple[Any, ...], _Known] = {}
+def _record(op: Op, outputs: tuple[Operand, ...]) -> OpRecord:
+    op = Op(op.name, op.overload, op.arguments, op.keywords, outputs)
+    return OpRecord(op, cost(op))
+
+
+def _infer_results(op: Op) -> tuple[Operand, ...] | None:
+    """The results that the rule of a call states, if it does; of an operator in place that is its first argument."""
+    outputs = infer(op, default_dtype())
+    if outputs is not None and op.in_place:
+        this = op.operand()
+        return (this,) if (outputs[0].shape, outputs[0].dtype) == (this.shape, this.dtype) else None
+    return outputs
 
 
 def _describe(key: list[Any], values: Any) -> bool | None:
@@ -216,42 +277,17 @@ def _describe_keywords(key: list[Any], kwargs: dict[str, Any], on_meta: bool) ->
     """The same of keywords, which may name a device: a tensor is made there, wherever the others are."""
     for name in sorted(kwargs):
         value = kwargs[name]
+        key.append(name)
         if name == "device" and value is not None:
             if torch.device(value) != META:
                 return None
-            key.append(name)
             on_meta = True
-        elif type(value) in _SIMPLE:
-            key += name, type(value), value
-        else:
+            continue
+        inside = _describe(key, (value,))
+        if inside is None:
             return None
+        on_meta = on_meta or inside
     return on_meta
-
-
-def _worked_out(func: Any, args: Any, kwargs: Any) -> _Known:
-    """What is known of a call that was not met before."""
-    op = read(func, args, kwargs, None)
-    outputs = _written(op, inferred(op, default_dtype()))
-    if outputs is None:
-        return _Known(op, False)
-    op = Op(op.name, op.overload, op.arguments, op.keywords, outputs)
-    if op.in_place or _returns_several(func):
-        return _Known(op, True, True)
-    shape, dtype, _, stride = outputs[0]
-    return _Known(op, True, False, shape, stride, _TORCH[dtype])
-
-
-def _written(op: Op, outputs: tuple[Operand, ...] | None) -> tuple[Operand, ...] | None:
-    """The results that the rule of a call states, where there is one; in place that is the first argument."""
-    if outputs is not None and op.in_place:
-        this = op.operand()
-        return (this,) if (outputs[0].shape, outputs[0].dtype) == (this.shape, this.dtype) else None
-    return outputs
-
-
-@cache
-def _returns_several(func: Any) -> bool:
-    return len(func._schema.returns) > 1
 
 
 def default_dtype() -> str:
@@ -266,12 +302,7 @@ def _on_meta(args: Any, kwargs: Any) -> bool:
     """
     if kwargs and (device := kwargs.get("device")) is not None:
         return torch.device(device).type == "meta"
-    return _are_on_meta(args)
-
-
-def _are_on_meta(values: Any) -> bool:
-    found = _place(values)
-    return found is True
+    return _place(args) is True
 
 
 def _place(values: Any) -> bool | None:
@@ -289,3 +320,19 @@ def _place(values: Any) -> bool | None:
                 return False
             found = found or inner
     return found
+
+
+def is_sparse(tensor: Tensor) -> bool:
+    """Whether a tensor keeps only some of its elements, and where they are."""
+    return tensor.layout is not _STRIDED and tensor.layout in SPARSE_LAYOUTS
+
+
+def _holds_sparse(values: Any) -> bool:
+    """Whether any tensor among values is sparse."""
+    for value in values:
+        if isinstance(value, Tensor):
+            if is_sparse(value):
+                return True
+        elif isinstance(value, _LISTS) and _holds_sparse(value):
+            return True
+    return False

@@ -1,7 +1,7 @@
-"""Watch every operator that runs: by ATen's names, and whole where torch would take apart what has a rule of its own.
+"""Watch every operator that runs: by ATen's names, and whole where torch would decompose what has a rule of its own.
 
-``scaled_dot_product_attention`` and the recurrent functions are caught one level above the dispatcher, before torch
-chooses a kernel or unrolls the steps, so that they are one record with one rule on every device. On meta, an operator
+``scaled_dot_product_attention`` and the recurrent functions are seen one level above the dispatcher, before torch
+chooses a kernel or unrolls the steps, so that each is one record with one rule on every device. On meta, an operator
 whose rule states its result is not run at all.
 """
 
@@ -16,31 +16,27 @@ from typing import Any
 
 import torch
 from torch.overrides import TorchFunctionMode
-from torch.utils._python_dispatch import TorchDispatchMode
 
-from .base import Op, infer
-from .dispatch import _on_meta, _outputs, default_dtype, make, read, run
-from .linear import Linear, linear
+from fwdscope.torch_private import OperatorMode
 
-# What is told of an operator: the call as data, its arguments, its result.
-Tell = Callable[[Op, Any, Any], None]
-# What is told where nobody wants to know which operator it was: its arguments, its result.
-Ran = Callable[[Any, Any], None]
+from .dispatch import OpRecord, run
+
+# Is called after each operator with its record, its arguments as (args, kwargs), and its result.
+OnOperator = Callable[[OpRecord, Any, Any], None]
+# Is called after each operator with its arguments and its result, where no record is wanted.
+OnUnread = Callable[[Any, Any], None]
 
 _WHOLE = frozenset(
     {torch.nn.functional.scaled_dot_product_attention}
     | {getattr(torch, name) for name in ("lstm", "gru", "rnn_tanh", "rnn_relu")}
     | {getattr(torch, f"{name}_cell") for name in ("lstm", "gru", "rnn_tanh", "rnn_relu")}
 )
-
-
-_LINEAR = torch._C._nn.linear
-_CAUGHT = _WHOLE | {torch.nn.functional.multi_head_attention_forward}
+_SEEN = _WHOLE | {torch.nn.functional.multi_head_attention_forward}
 
 
 @cache
-def _unasked(function: Any) -> Callable[..., Any]:
-    """A copy of a Python function of torch's that does not ask for modes once more, which would never end."""
+def _without_modes_asked(function: Any) -> Callable[..., Any]:
+    """A copy of a Python function of torch's that does not call the function mode again, which would never end."""
     names = {**function.__globals__, "has_torch_function": lambda _: False}
     copy = types.FunctionType(function.__code__, names, function.__name__, function.__defaults__, function.__closure__)
     copy.__kwdefaults__ = function.__kwdefaults__
@@ -48,129 +44,87 @@ def _unasked(function: Any) -> Callable[..., Any]:
 
 
 class _Watch:
-    """What both modes share: whom to tell, and whether the operators now running belong to one told already."""
+    """What both modes share: whom to call, and how deep what runs now lies in a function that is one record."""
 
-    def __init__(self, tell: Tell | None, ran: Ran | None = None) -> None:
-        self.tell = tell
-        self.ran = ran
-        # How deep what runs now lies in something that is told as a whole, or not at all.
+    def __init__(self, on_operator: OnOperator | None, on_unread: OnUnread | None) -> None:
+        self.on_operator = on_operator
+        self.on_unread = on_unread
         self.inside = 0
 
-    def told(self, op: Op, arguments: Any, result: Any) -> None:
-        if self.tell is not None and not self.inside:
-            self.tell(op, arguments, result)
-
-    def ran_unread(self, func: Any, args: Any, kwargs: Any) -> Any:
-        """Run an operator, or a whole function, and tell no more than that it ran."""
+    def run(self, func: Any, args: Any, kwargs: Any) -> Any:
+        """Run a function whole: the operators inside it get no records of their own."""
         self.inside += 1
         try:
-            result = func(*args, **kwargs) if kwargs else func(*args)
+            if self.on_unread is None:
+                result, record = run(func, args, kwargs)
+            else:
+                result, record = func(*args, **kwargs) if kwargs else func(*args), None
         finally:
             self.inside -= 1
-        if self.ran is not None and not self.inside:
-            self.ran((args, kwargs), result)
+        self.report(record, (args, kwargs), result)
         return result
 
-
-# Those that watch now, the innermost last.
-_watches: list[_Watch] = []
-
-
-@contextlib.contextmanager
-def unheard() -> Iterator[None]:
-    """Run what is inside without telling: it makes a layer, and is no operator of the network's."""
-    watch = _watches[-1] if _watches else _Watch(None)
-    watch.inside += 1
-    try:
-        yield
-    finally:
-        watch.inside -= 1
+    def report(self, record: OpRecord | None, arguments: Any, result: Any) -> None:
+        if self.inside:
+            return
+        if record is None:
+            if self.on_unread is not None:
+                self.on_unread(arguments, result)
+        elif self.on_operator is not None:
+            self.on_operator(record, arguments, result)
 
 
-class _Dispatch(TorchDispatchMode):
+class _Dispatch(OperatorMode):
     """Sees every ATen operator."""
 
     def __init__(self, watch: _Watch) -> None:
         super().__init__()
         self.watch = watch
 
-    @classmethod
-    def _should_skip_dynamo(cls) -> bool:
-        # True, torch's default, wraps the handler in a guard of dynamo's and so imports dynamo: a second of nothing.
-        return False
-
     def __torch_dispatch__(self, func: Any, classes: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if self.watch.ran is not None:
-            return self.watch.ran_unread(func, args, kwargs)
-        result, op = run(func, args, kwargs)
-        self.watch.told(op, (args, kwargs), result)
+        watch = self.watch
+        if watch.on_unread is not None:
+            return watch.run(func, args, kwargs)
+        result, record = run(func, args, kwargs)
+        if not watch.inside and watch.on_operator is not None:
+            watch.on_operator(record, (args, kwargs), result)
         return result
 
 
 class _Functions(TorchFunctionMode):
-    """Sees functions of torch before they are taken apart."""
+    """Sees functions of torch before they are decomposed."""
 
     def __init__(self, watch: _Watch) -> None:
         super().__init__()
         self.watch = watch
 
     def __torch_function__(self, func: Any, classes: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if func is _LINEAR and not kwargs and 1 < len(args) < 4 and (layer := linear(*args)) is not None:
-            return self.told_of_linear(layer, *args)
-        if func not in _CAUGHT:
+        if func not in _SEEN:
             return func(*args, **kwargs) if kwargs else func(*args)
-        kwargs = kwargs or {}
-        if func is torch.nn.functional.multi_head_attention_forward:
-            # torch turns a mode off inside the function it was called for, and this one calls attention.
-            with self:
-                return _unasked(func)(*args, **kwargs)
-        if self.watch.ran is not None:
-            return self.watch.ran_unread(func, args, kwargs)
-        op = read(func, args, kwargs, None)
-        outputs = infer(op, default_dtype()) if _on_meta(args, kwargs) else None
-        if outputs is None:
-            self.watch.inside += 1
-            try:
-                result = func(*args, **kwargs)
-            finally:
-                self.watch.inside -= 1
-            op = op._replace(outputs=_outputs(result))
-        else:
-            self.watch.inside += 1  # making the result is no operator of the network's
-            made = make(outputs)
-            self.watch.inside -= 1
-            result = made if len(made) > 1 else made[0]
-            op = op._replace(outputs=outputs)
-        self.watch.told(op, (args, kwargs), result)
-        return result
-
-    def told_of_linear(self, layer: Linear, x: Any, weight: Any, bias: Any = None) -> Any:
-        """Tell of both its operators as they would have run."""
-        self.watch.told(layer.transpose, ((weight,), {}), layer.transposed)
-        taken = (x, layer.transposed) if bias is None else (bias, x, layer.transposed)
-        self.watch.told(layer.product, (taken, {}), layer.result)
-        return layer.result
+        if func in _WHOLE:
+            return self.watch.run(func, args, kwargs)
+        # torch turns a mode off inside the function it was called for, and this one calls attention.
+        with self:
+            return _without_modes_asked(func)(*args, **(kwargs or {}))
 
 
 @contextlib.contextmanager
-def watching(tell: Tell | None = None, ran: Ran | None = None) -> Iterator[None]:
-    """Run what is inside under watch, by operators rather than by paths fused for inference.
+def watching(on_operator: OnOperator | None = None, on_unread: OnUnread | None = None) -> Iterator[None]:
+    """Watch the operators that run inside, with torch's fused paths for inference off.
 
-    Without ``tell`` nobody is told, and meta tensors still take the short way. With ``ran`` operators are not even
-    read: it hears that one ran, on a device, where reading each takes longer than running a small one.
+    ``on_operator`` gets a record of each. With ``on_unread`` operators are not read, which on a device takes longer
+    than running a small one. Without either, meta tensors still take the short way by rules.
     """
-    watch = _Watch(tell, ran)
+    watch = _Watch(on_operator, on_unread)
     fast = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
-    # Every operator makes a few objects and no circles; looking for circles takes half of the time of a long trace.
+    # Every operator makes a few objects and no cycles; looking for cycles takes half of the time of a long trace.
     collecting = gc.isenabled()
     gc.disable()
-    _watches.append(watch)
     try:
         with _Functions(watch), _Dispatch(watch):
             yield
     finally:
-        _watches.pop()
         if collecting:
             gc.enable()
         torch.backends.mha.set_fastpath_enabled(fast)

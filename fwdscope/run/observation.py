@@ -15,13 +15,13 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import _disable_current_modes
 
 from fwdscope.model.network import Beginning, LineEnd
 from fwdscope.ops import Op
 from fwdscope.ops.watch import watching
 from fwdscope.report import ActivationStats
 from fwdscope.run.statistics import Collector, merge
+from fwdscope.torch_private import without_dispatch, without_functions, without_modes
 from fwdscope.trace import Node, OpRecord, Recorder
 from fwdscope.trace.memory import Mark
 from fwdscope.trace.record import tensors
@@ -79,7 +79,7 @@ class Observation(Recorder):
         self.taken[node] = self.look(tensors(inputs))
         if what.kind == "layer" and not self.operators and self._unheard is None:
             # No operator of a layer is a line's, and to be asked at each takes 5 % of the forward of ResNet-50.
-            self._unheard = node, torch._C._DisableTorchDispatch()
+            self._unheard = node, without_dispatch()
             self._unheard[1].__enter__()
 
     def end(self, outputs: Any) -> None:
@@ -106,14 +106,14 @@ class Observation(Recorder):
             self.keep(node, alive if alive is not None else self._last)
         self._last = None
 
-    def op(self, op: Op, arguments: Any, result: Any) -> None:
+    def op(self, record: OpRecord, arguments: Any, result: Any) -> None:
         """An operator ran."""
-        super().op(op, arguments, result)
+        super().op(record, arguments, result)
         if self.wanted is None:
             return
         if not isinstance(self.stack[-1], Node):
             self._last = next(iter(tensors(result)), self._last)
-        if self.wanted.attention and (weights := attention_weights(op, arguments, result)) is not None:
+        if self.wanted.attention and (weights := attention_weights(record.op, arguments, result)) is not None:
             self._attention = weights
 
     def watch(self) -> contextlib.AbstractContextManager[None]:
@@ -123,7 +123,7 @@ class Observation(Recorder):
     @contextlib.contextmanager
     def overhearing(self) -> Iterator[None]:
         """Hear that an operator ran outside layers."""
-        with watching(ran=self.ran):
+        with watching(on_unread=self.ran):
             try:
                 yield
             finally:
@@ -202,7 +202,7 @@ class Observation(Recorder):
                 self.collector.add(number, [tensor])
             return
         # Where no class of tensors wants to be asked, this is the same in a tenth of the time.
-        with torch._C.DisableTorchFunction(), torch._C._DisableTorchDispatch():
+        with without_functions(), without_dispatch():
             self.collector.add(number, [tensor])
 
     def statistics(self) -> Statistics:
@@ -243,7 +243,7 @@ class Statistics:
 @contextlib.contextmanager
 def aside() -> Iterator[None]:
     """What runs inside is nobody's operator: not recorded, not counted."""
-    with torch.no_grad(), torch._C.DisableTorchFunction(), _disable_current_modes():
+    with torch.no_grad(), without_modes():
         yield
 
 

@@ -1,8 +1,9 @@
 """One forward on meta → Trace → rows: each operator filed under the layer that called it."""
 
-from fwdscope.trace.module import original, trace_module, uncompiled
+from fwdscope.ops.dispatch import OpRecord
+from fwdscope.trace.module import trace_module, without_compiling
 from fwdscope.trace.network import trace
-from fwdscope.trace.record import Node, OpRecord, Recorder, Trace
+from fwdscope.trace.record import Node, Recorder, Trace
 from fwdscope.trace.rows import rows, rows_with_nodes
 
 __all__ = [
@@ -10,10 +11,9 @@ __all__ = [
     "OpRecord",
     "Recorder",
     "Trace",
-    "original",
     "rows",
     "rows_with_nodes",
     "trace",
     "trace_module",
-    "uncompiled",
+    "without_compiling",
 ]

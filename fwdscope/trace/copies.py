@@ -10,10 +10,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-import torch
 from torch import Tensor, nn
 
-from fwdscope.trace.forms import Whole
+from fwdscope.torch_private import storage_id, without_functions
 from fwdscope.trace.memory import Mark
 from fwdscope.trace.receptive.fields import Flow, has_windows
 from fwdscope.trace.receptive.windows import Axis
@@ -134,7 +133,7 @@ class CopyingRecorder(Recorder):
         self.memory.meet(result)
         made = self.mark(result)
         self.met[id(result)] = made, nodes[passage.last]
-        with torch._C.DisableTorchFunction():  # who watches functions need not hear of each look at a tensor
+        with without_functions():  # who watches functions need not hear of each look at a tensor
             for old, new in modules.items():
                 self.read_alike(old, new)
                 if old in self.calls:
@@ -146,21 +145,21 @@ class CopyingRecorder(Recorder):
         for held, mine in ((one._parameters, other._parameters), (one._buffers, other._buffers)):
             for name, tensor in held.items():
                 twin = mine[name]
-                if tensor is not None and twin is not None and tensor.untyped_storage()._cdata in self.read:
-                    self.read.add(twin.untyped_storage()._cdata)
+                if tensor is not None and twin is not None and storage_id(tensor.untyped_storage()) in self.read:
+                    self.read.add(storage_id(twin.untyped_storage()))
 
     # -- receptive fields ---------------------------------------------------------------------------------------------
 
     def fields(self) -> dict[int, tuple[Axis, ...] | None]:
         """The receptive fields of all that ran, and of what was repeated."""
-        if self.repeated and has_windows(self.records.values()):
+        if self.repeated and has_windows(self.flows):
             self.flows = self.unfolded()
             self.repeated.clear()
         return super().fields()
 
-    def unfolded(self) -> list[Flow | Whole]:
+    def unfolded(self) -> list[Flow]:
         """All operators, those of repeated copies too, with tensors of their own."""
-        flows: list[Flow | Whole] = []
+        flows: list[Flow] = []
         # Where each operator that ran lies among all, and where each repeated copy ends.
         places: list[int] = []
         ends: list[int] = []
@@ -238,7 +237,7 @@ class _Copying:
         return tensor
 
 
-def _replayed(one: _Repeated, flows: Sequence[Flow | Whole]) -> Iterator[Flow | Whole]:
+def _replayed(one: _Repeated, flows: Sequence[Flow]) -> Iterator[Flow]:
     """The operators of a copy that did not run. Its nodes get marks of their own."""
     passage = one.passage
     own: dict[int, Any] = {id(passage.x.ref): one.x.ref, id(passage.result.ref): one.result.ref}

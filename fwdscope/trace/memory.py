@@ -6,48 +6,48 @@ Views and in-place operators share a storage. Weights and inputs are there throu
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, UntypedStorage
 
+from fwdscope.ops.dispatch import is_sparse
 from fwdscope.report import Shape
+from fwdscope.torch_private import coo_parts, storage_id
 
-# What nearly every tensor is.
+# The layout of nearly every tensor.
 _STRIDED = torch.strided
-# The tensors that a sparse one is made of: it has no storage of its own.
-SPARSE: dict[torch.layout, Callable[[Tensor], tuple[Tensor, ...]]] = {
-    torch.sparse_coo: lambda x: (x._indices(), x._values()),
-    **dict.fromkeys((torch.sparse_csr, torch.sparse_bsr), lambda x: (x.crow_indices(), x.col_indices(), x.values())),
-    **dict.fromkeys((torch.sparse_csc, torch.sparse_bsc), lambda x: (x.ccol_indices(), x.row_indices(), x.values())),
-}
 
 
-def is_sparse(tensor: Tensor) -> bool:
-    """Whether a tensor keeps some of its values alone, and where they stand."""
-    return tensor.layout is not _STRIDED and tensor.layout in SPARSE
+def _parts(tensor: Tensor) -> tuple[Tensor, ...]:
+    """The tensors that hold a sparse tensor's elements and their places: it has no storage of its own."""
+    if tensor.layout is torch.sparse_coo:
+        return coo_parts(tensor)
+    if tensor.layout in (torch.sparse_csr, torch.sparse_bsr):
+        return tensor.crow_indices(), tensor.col_indices(), tensor.values()
+    return tensor.ccol_indices(), tensor.row_indices(), tensor.values()
 
 
 def storages(tensor: Tensor) -> tuple[UntypedStorage, ...]:
-    """What a tensor lies in: one storage, of a sparse tensor those of its indices and values."""
+    """The storage of a tensor; of a sparse tensor, those of its indices and values."""
     if not is_sparse(tensor):
         return (tensor.untyped_storage(),)
-    return tuple(part.untyped_storage() for part in SPARSE[tensor.layout](tensor))
+    return tuple(part.untyped_storage() for part in _parts(tensor))
 
 
-def storage_keys(tensor: Tensor) -> tuple[int, ...]:
-    """What tells its storages from others while they live."""
+def storage_ids(tensor: Tensor) -> tuple[int, ...]:
+    """Numbers that tell a tensor's storages from others while they live."""
     if tensor.layout is _STRIDED:
-        return (tensor.untyped_storage()._cdata,)
-    return tuple(storage._cdata for storage in storages(tensor))
+        return (storage_id(tensor.untyped_storage()),)
+    return tuple(map(storage_id, storages(tensor)))
 
 
 def size_of(tensor: Tensor) -> int:
     """The bytes of a tensor's elements, of a sparse one those of its indices and values."""
     if tensor.layout is _STRIDED or not is_sparse(tensor):
         return tensor.numel() * tensor.element_size()
-    return sum(part.numel() * part.element_size() for part in SPARSE[tensor.layout](tensor))
+    return sum(part.numel() * part.element_size() for part in _parts(tensor))
 
 
 def sizes(tensors: Iterable[Tensor]) -> tuple[int, int, int]:
@@ -101,19 +101,19 @@ class Memory:
         """A weight or an input: what it lies in is not an activation. Gives the identities of its storages."""
         if tensor.layout is _STRIDED:  # as nearly all
             storage = tensor.untyped_storage()
-            key = storage._cdata
+            key = storage_id(storage)
             self._kept.append(storage)
             self.held.add(key)
             return (key,)
         kept = storages(tensor)
         self._kept += kept
-        keys = tuple([storage._cdata for storage in kept])
+        keys = tuple(map(storage_id, kept))
         self.held.update(keys)
         return keys
 
     def holds(self, tensor: Tensor) -> bool:
         """Whether a tensor lies in a weight or an input."""
-        return any(key in self.held for key in storage_keys(tensor))
+        return any(key in self.held for key in storage_ids(tensor))
 
     def follows(self, tensor: Tensor) -> bool:
         """Whether it is an activation that was met."""
@@ -128,7 +128,7 @@ class Memory:
             return
         keys = []
         for storage in (tensor.untyped_storage(),) if tensor.layout is _STRIDED else storages(tensor):
-            key = storage._cdata
+            key = storage_id(storage)
             if key in self.held:
                 continue
             known = self._storages.get(key)

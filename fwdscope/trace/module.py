@@ -6,23 +6,21 @@ Rows follow the module tree; what is computed between modules is filed under the
 from __future__ import annotations
 
 import contextlib
-import sys
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from fwdscope.layers import describe_module
 from fwdscope.model.network import Beginning, Observer
 from fwdscope.model.randomness import preserved
-from fwdscope.ops.dispatch import META
-from fwdscope.trace.alike import Forms
-from fwdscope.trace.calls import Calls
-from fwdscope.trace.memory import is_sparse
+from fwdscope.ops.dispatch import META, is_sparse
+from fwdscope.torch_private import is_dynamo_loaded, uncompiled
 from fwdscope.trace.parameters import Modules, named_modules, named_tensors
-from fwdscope.trace.record import Hooks, Node, Recorder, Trace, recording, tensors
+from fwdscope.trace.record import Node, Recorder, Trace, hook, recording, tensors
 
 
 def trace_module(
@@ -40,7 +38,7 @@ def trace_module(
     caller's own may look at more. Weights, modes, hooks and torch's generator are left as they were, also after an
     exception.
     """
-    module = original(module)
+    module = uncompiled(module)
     try:
         if not where_it_lives:
             surveyed = _survey(module)
@@ -99,7 +97,7 @@ def _recorded(
 ) -> Trace:
     module = surveyed.whole
     with contextlib.ExitStack() as stack:
-        stack.enter_context(uncompiled())
+        stack.enter_context(without_compiling())
         stack.enter_context(_in_mode(surveyed, training))
         stack.enter_context(_hooked(surveyed, recorder))
         weights = [tensor for _, _, tensor in surveyed.held]
@@ -120,18 +118,10 @@ def _recorded(
     return Trace(_unwrapped(recorder.root), outputs, None, recorder.memory.peak, unused, recorder.fields())
 
 
-def original(module: nn.Module) -> nn.Module:
-    """The module that ``torch.compile`` wrapped, or the module itself."""
-    dynamo = sys.modules.get("torch._dynamo")
-    while dynamo is not None and isinstance(module, dynamo.OptimizedModule):
-        module = module._orig_mod
-    return module
-
-
-def uncompiled() -> contextlib.AbstractContextManager[Any]:
-    """What is compiled inside runs as it was written, else dynamo would compile what watches with it."""
+def without_compiling() -> contextlib.AbstractContextManager[Any]:
+    """Run compiled modules as they were written, without dynamo."""
     # Nothing is compiled where dynamo was never loaded, and loading it takes a second.
-    return torch.compiler.set_stance("force_eager") if "torch._dynamo" in sys.modules else contextlib.nullcontext()
+    return torch.compiler.set_stance("force_eager") if is_dynamo_loaded() else contextlib.nullcontext()
 
 
 def _unwrapped(root: Node) -> Node:
@@ -267,29 +257,24 @@ def _switch(modules: Iterable[nn.Module], modes: Iterable[bool], plain: Collecti
 @contextlib.contextmanager
 def _hooked(surveyed: _Surveyed, recorder: Observer) -> Iterator[None]:
     """A row for each call of a module and of all inside it."""
-    hooks: list[Hooks | Calls] = []
-    forms = Forms(recorder) if type(recorder) is Recorder else None
-    try:
-        for path, label, inner in _labelled(surveyed.modules):
-            fits = Calls.fit(inner)
-            hooks.append(Calls(inner, path, label, recorder, forms) if fits else _hook(inner, path, label, recorder))
+    with contextlib.ExitStack() as stack:
+        for handle in _hook_all(surveyed.modules, recorder):
+            stack.callback(handle.remove)
         yield
-    finally:
-        for one in hooks:
-            one.remove()
 
 
-def hook_modules(module: nn.Module, recorder: Observer) -> Iterator[Hooks]:
+def hook_modules(module: nn.Module, recorder: Observer) -> Iterator[RemovableHandle]:
     """Hooks on a module and all inside it."""
-    for path, label, inner in _labelled(named_modules(module)):
-        yield _hook(inner, path, label, recorder)
+    yield from _hook_all(named_modules(module), recorder)
 
 
-def _hook(module: nn.Module, path: str, label: str, recorder: Observer) -> Hooks:
-    leaf = all(child is None for child in module._modules.values())
-    kind = "layer" if leaf else "stack" if isinstance(module, nn.Sequential) else "block"
-    name = module._get_name()
-    return Hooks(module, recorder, Beginning(kind, path, name, describe_module(module), label or name, None, module))
+def _hook_all(modules: Modules, recorder: Observer) -> Iterator[RemovableHandle]:
+    for path, label, inner in _labelled(modules):
+        is_leaf = all(child is None for child in inner._modules.values())
+        kind = "layer" if is_leaf else "stack" if isinstance(inner, nn.Sequential) else "block"
+        name = inner._get_name()
+        what = Beginning(kind, path, name, describe_module(inner), label or name, None, inner)
+        yield from hook(inner, what, recorder)
 
 
 def _labelled(modules: Modules) -> Iterator[tuple[str, str, nn.Module]]:

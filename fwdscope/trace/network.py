@@ -7,17 +7,16 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from fwdscope.language import expression as ex
 from fwdscope.language import tree
 from fwdscope.layers import describe_module
-from fwdscope.model.network import Blueprint, Body, Network, Observer, Scope, Series
+from fwdscope.model.network import Beginning, Blueprint, Body, Network, Observer, Scope, Series
 from fwdscope.model.templates import BlockTemplate
-from fwdscope.trace.alike import Forms
-from fwdscope.trace.calls import Announced
 from fwdscope.trace.copies import CopyingRecorder
 from fwdscope.trace.parameters import named_tensors
-from fwdscope.trace.record import Hooks, Recorder, Trace, hook, recording, tensors
+from fwdscope.trace.record import Recorder, Trace, hook, recording, tensors
 
 
 def trace(network: Network, recorder: Recorder | None = None, inputs: Mapping[str, Tensor] | None = None) -> Trace:
@@ -29,11 +28,6 @@ def trace(network: Network, recorder: Recorder | None = None, inputs: Mapping[st
     with contextlib.ExitStack() as stack:
         for handle in hook_composites(network, recorder):
             stack.callback(handle.remove)
-        if type(recorder) is CopyingRecorder:
-            forms = Forms(recorder)
-            for module in network.blueprint.paths:
-                if Announced.fit(module):
-                    stack.callback(Announced(module, forms).remove)
         weights = [tensor for what in ("parameters", "buffers") for _, tensor in named_tensors(network, what)]
         return _record(network, recorder, weights, tuple((inputs or network.example).values()))
 
@@ -50,7 +44,7 @@ def _record(network: Network, recorder: Recorder, weights: Iterable[Tensor], giv
     return Trace(recorder.root, outputs, network.spec.source, recorder.memory.peak, unused, recorder.fields())
 
 
-def hook_composites(network: Network, recorder: Observer) -> Iterator[Hooks]:
+def hook_composites(network: Network, recorder: Observer) -> Iterator[RemovableHandle]:
     """Hooks on the modules inside torch's composite layers, of which the network itself says nothing."""
     hooked: set[nn.Module] = set()
     for module in list(network.blueprint.paths):
@@ -58,7 +52,9 @@ def hook_composites(network: Network, recorder: Observer) -> Iterator[Hooks]:
             yield from hook_inside(network.blueprint, module, recorder, hooked)
 
 
-def hook_inside(blueprint: Blueprint, module: nn.Module, recorder: Observer, hooked: set[nn.Module]) -> Iterator[Hooks]:
+def hook_inside(
+    blueprint: Blueprint, module: nn.Module, recorder: Observer, hooked: set[nn.Module]
+) -> Iterator[RemovableHandle]:
     """Hooks on the modules inside a layer of torch's that are not ``hooked`` yet.
 
     A block or a series that such a layer holds, as the expert of a mixture, tells itself of what it calls.
@@ -75,7 +71,8 @@ def hook_inside(blueprint: Blueprint, module: nn.Module, recorder: Observer, hoo
         hooked.add(inner)
         kind = "block" if isinstance(inner, Body) else "stack" if isinstance(inner, Series) else "layer"
         text = blueprint.templates[inner].brief if isinstance(inner, Scope) else describe_module(inner)
-        yield hook(inner, f"{path}.{name}", label, kind, text, recorder, blueprint.places.get(module))
+        what = Beginning(kind, f"{path}.{name}", inner._get_name(), text, label, blueprint.places.get(module), inner)
+        yield from hook(inner, what, recorder)
 
 
 def _named_outputs(network: Network, value: Any) -> tuple[tuple[str, Tensor], ...]:

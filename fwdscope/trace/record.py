@@ -11,45 +11,23 @@ import contextlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
-from typing import Any, NamedTuple
+from typing import Any
 from weakref import ref
 
 import torch
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from fwdscope.language import expression as ex
 from fwdscope.language.expression import Expression
 from fwdscope.language.problems import Source, Span
 from fwdscope.model.network import Beginning, LineEnd, Observer
-from fwdscope.ops import Cost, Op, cost
+from fwdscope.ops.dispatch import OpRecord
 from fwdscope.ops.watch import watching
-from fwdscope.report import Promise, Shape
-from fwdscope.trace.forms import Form, Whole, unfolded
-from fwdscope.trace.memory import Mark, Memory, is_sparse, mark, storage_keys
-from fwdscope.trace.receptive.fields import Flow, has_windows, receptive_fields
+from fwdscope.report import Promise
+from fwdscope.trace.memory import Mark, Memory, mark, storage_ids
+from fwdscope.trace.receptive.fields import Flow, receptive_fields
 from fwdscope.trace.receptive.windows import Axis
-
-
-class _OpRecord(NamedTuple):
-    op: Op
-    cost: Cost | None
-    # MACs, FLOPs, bytes read and bytes written; of an operator that no rule knows, none are known.
-    figures: tuple[int, int, int, int]
-    # Shape, dtype and bytes of each result, elements that broadcasting repeats counted as often.
-    results: tuple[tuple[Shape, str, int], ...]
-
-
-class OpRecord(_OpRecord):
-    """One operator as it ran, and what it cost; None where no rule knows."""
-
-    # A tuple like the operator itself: a long trace makes thousands.
-    __slots__ = ()
-
-    def __new__(cls, op: Op, cost: Cost | None) -> OpRecord:
-        """The record of an operator."""
-        figures = (0, 0, 0, 0) if cost is None else cost[:4]
-        results = tuple([(x.shape, x.dtype, x.numel * x.itemsize) for x in op.outputs])
-        return tuple.__new__(cls, (op, cost, figures, results))
 
 
 @dataclass(eq=False)
@@ -82,8 +60,6 @@ class Node:
     reads: tuple[str, ...] = field(init=False, default=())
     promise: Promise | None = field(init=False, default=None)
     note: str | None = field(init=False, default=None)
-    # What its call and those like it leave, where it is of a kind that was met before.
-    form: Form | None = field(init=False, default=None)
 
     def records(self) -> Iterator[OpRecord]:
         """All operators that ran here and inside."""
@@ -158,17 +134,13 @@ class Recorder:
         self.weights: dict[int, tuple[Tensor, tuple[int, ...]]] = {}
         # Tensors that were met, by their identity while they live, and which childless node made them.
         self.met: dict[int, tuple[Mark, Node | None]] = {}
-        # One record for all calls that are the same object, by its identity.
-        self.records: dict[int, OpRecord] = {}
         # The operators in the order they ran, with the tensors that went in and came out.
-        self.flows: list[Flow | Whole] = []
+        self.flows: list[Flow] = []
         self.inputs: tuple[Mark, ...] = ()
 
     def fields(self) -> dict[int, tuple[Axis, ...] | None]:
         """The receptive fields of all that ran."""
-        if not has_windows(self.records.values()):  # which are fewer than the calls
-            return {}
-        return receptive_fields(unfolded(self.flows), [(one.ref, one.shape) for one in self.inputs])
+        return receptive_fields(self.flows, [(one.ref, one.shape) for one in self.inputs])
 
     def weigh(self, weights: Iterable[Tensor]) -> None:
         """Take tensors for weights, which are no activations."""
@@ -265,11 +237,10 @@ class Recorder:
         """Hear of every operator that runs inside."""
         return watching(self.op)
 
-    def op(self, op: Op, arguments: Any, result: Any) -> None:
+    def op(self, record: OpRecord, arguments: Any, result: Any) -> None:
         """An operator ran: it belongs to what is running now."""
         here = self.stack[-1]
         taken, given = tensors(arguments if arguments[1] else arguments[0]), tensors(result)
-        record = self.records.get(id(op)) or self.recorded(op, taken, given)
         here.ops.append(record)
         if len(given) == len(record.results) and record.cost is not None:
             # As Mark(…) and Flow(…), which are functions of Python's that do this.
@@ -277,19 +248,12 @@ class Recorder:
         else:
             made = list(map(mark, given))
         refs = (made[0][3],) if len(made) == 1 else tuple([one[3] for one in made])
-        self.flows.append(tuple.__new__(Flow, (op, tuple(map(ref, taken)), refs)))
+        self.flows.append(tuple.__new__(Flow, (record.op, tuple(map(ref, taken)), refs)))
         self.reads(taken)
         node = here if type(here) is Node else self.computed(here, taken, made)  # type: ignore[arg-type]
         for tensor, one in zip(given, made):  # noqa: B905
             self.memory.meet(tensor)
             self.met[id(tensor)] = one, node
-
-    def recorded(self, op: Op, taken: Sequence[Tensor], given: Sequence[Tensor]) -> OpRecord:
-        """What an operator cost, one record for all calls that are the same object."""
-        # The rules count every element, of which a sparse tensor leaves most out.
-        sparse = any(map(is_sparse, (*taken, *given)))
-        record = self.records[id(op)] = OpRecord(op, None if sparse else cost(op))
-        return record
 
     def reads(self, taken: Iterable[Tensor]) -> None:
         """An operator reads tensors. What was made on a storage of its own is nothing of the network's."""
@@ -299,7 +263,7 @@ class Recorder:
             if weight is not None:
                 read.update(weight[1])
             elif not follows(tensor):
-                read.update(storage_keys(tensor))
+                read.update(storage_ids(tensor))
 
     def computed(self, line: _Line, taken: Sequence[Tensor], made: Sequence[Mark]) -> Node:
         """What a line computes outside its layers is one node."""
@@ -333,7 +297,7 @@ class Recorder:
         unread = []
         for name, tensor in parameters:
             weight = self.weights.get(id(tensor))
-            if self.read.isdisjoint(storage_keys(tensor) if weight is None else weight[1]):
+            if self.read.isdisjoint(storage_ids(tensor) if weight is None else weight[1]):
                 unread.append(name)
         return tuple(unread)
 
@@ -380,46 +344,17 @@ def recording(recorder: Recorder, weights: Iterable[Tensor], inputs: Sequence[Te
         yield
 
 
-def hook(
-    module: nn.Module, path: str, label: str, kind: str, text: str, recorder: Observer, span: Span | None = None
-) -> Hooks:
-    """Hooks that make a row of each call of a module, to be removed afterwards."""
-    return Hooks(module, recorder, Beginning(kind, path, module._get_name(), text, label, span, module))
+def hook(module: nn.Module, what: Beginning, observer: Observer) -> Iterator[RemovableHandle]:
+    """Tell an observer of each call of a module, until the handles are removed."""
 
+    def begin(_: nn.Module, args: Any, kwargs: Any) -> None:
+        observer.begin(what, (args, kwargs) if kwargs else args)
 
-class Hooks:
-    """A hook before each call of a module and one after it.
+    def end(_: nn.Module, args: Any, output: Any) -> None:
+        observer.end(output)
 
-    They are put where ``register_forward_pre_hook`` and ``register_forward_hook`` put them: those two and the handles
-    that they give take as long as the forward of a small layer.
-    """
-
-    __slots__ = ("module", "recorder", "said")
-
-    def __init__(self, module: nn.Module, recorder: Observer, said: Beginning) -> None:
-        self.module = module
-        self.recorder = recorder
-        self.said = said
-        if isinstance(module, torch.jit.ScriptModule):
-            module.register_forward_pre_hook(self.before)  # which torch refuses, and says so
-        module._forward_pre_hooks[self] = self.before  # type: ignore[index]  # a key is only ever looked up
-        module._forward_pre_hooks_with_kwargs[self] = True  # type: ignore[index]
-        module._forward_hooks[self] = self.after  # type: ignore[index]
-
-    def before(self, _: nn.Module, args: Any, kwargs: Any) -> None:
-        """The module is called."""
-        self.recorder.begin(self.said, (args, kwargs) if kwargs else args)
-
-    def after(self, _: nn.Module, args: Any, output: Any) -> None:
-        """It gave its output."""
-        self.recorder.end(output)
-
-    def remove(self) -> None:
-        """Take both away."""
-        for hooks in (
-            self.module._forward_pre_hooks, self.module._forward_pre_hooks_with_kwargs, self.module._forward_hooks
-        ):  # fmt: skip
-            hooks.pop(self, None)  # type: ignore[call-overload]
+    yield module.register_forward_pre_hook(begin, with_kwargs=True)
+    yield module.register_forward_hook(end)
 
 
 def marks(value: Any) -> tuple[Mark, ...]:

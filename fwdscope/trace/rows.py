@@ -10,7 +10,6 @@ from typing import Any
 from torch import Tensor, nn
 
 from fwdscope.report import LayerRow, Shape, TensorInfo
-from fwdscope.trace.forms import Form, Look
 from fwdscope.trace.memory import Mark
 from fwdscope.trace.parameters import named_parameters, named_tensors, packs
 from fwdscope.trace.record import Node, Trace
@@ -33,11 +32,9 @@ class _Step:
     varies = False
     # Nodes that this step stands for beside its own.
     others: list[Node] = _NONE
-    # Whether it is of its node's form in all: a call alone whose parameters and buffers are all met here first.
-    plain = False
-    # See :attr:`own` and :attr:`own_buffers`.
-    _own: _Named | None = None
-    _own_buffers: _Named | None = None
+    # Its parameters and buffers that no earlier step has.
+    own: _Named = _NONE
+    own_buffers: _Named = _NONE
     # What :attr:`cost` and :attr:`elements` gave; a ``cached_property`` would take a lock for each.
     _cost: tuple[int, ...] | None = None
     _elements: tuple[int, int, int] | None = None
@@ -51,23 +48,6 @@ class _Step:
         self.reads = node.reads
 
     @property
-    def own(self) -> _Named:
-        """Its parameters that are met here first."""
-        if self._own is None:
-            self._own, self._own_buffers = self._found()
-        return self._own
-
-    @property
-    def own_buffers(self) -> _Named:
-        """Its buffers that are met here first."""
-        if self._own_buffers is None:
-            self._own, self._own_buffers = self._found()
-        return self._own_buffers
-
-    def _found(self) -> tuple[_Named, _Named]:
-        return _held(self.node) if self.plain else (self._own or _NONE, self._own_buffers or _NONE)
-
-    @property
     def cost(self) -> tuple[int, ...]:
         """MACs, FLOPs, bytes read and written of the operators here and inside, of one copy, all calls together.
 
@@ -75,8 +55,6 @@ class _Step:
         """
         if self._cost is None:
             self._cost = self._summed()
-            if self.plain and self.node.form is not None:
-                self.node.form.cost = self._cost
         return self._cost
 
     def _summed(self) -> tuple[int, ...]:
@@ -105,8 +83,6 @@ class _Step:
         """Elements of parameters, of those that are trained and of buffers, here and inside, of one copy."""
         if self._elements is None:
             self._elements = self._counted()
-            if self.plain and self.node.form is not None:
-                self.node.form.elements = self._elements
         return self._elements
 
     def _counted(self) -> tuple[int, int, int]:
@@ -164,10 +140,6 @@ def _order(node: Node) -> int:
 def _step(node: Node, seen: dict[int, tuple[str, str]]) -> _Step:
     """A node and all inside it, in order of execution; ``seen`` are the paths and names of tensors counted so far."""
     step = _Step(node)
-    form = node.form
-    if form is not None and node.call == 1 and not node.children and _take(node, form, seen):
-        step.plain, step._cost, step._elements = True, form.cost, form.elements
-        return step
     if node.rounds is not None:
         rounds = [[_step(child, seen) for child in turn] for turn in node.rounds]
         step.children, step.calls = _merged_rounds(rounds), len(rounds)
@@ -183,9 +155,9 @@ def _step(node: Node, seen: dict[int, tuple[str, str]]) -> _Step:
     else:
         step.reads = node.reads
     if own:
-        step._own = _unseen(own, node.path, seen)
+        step.own = _unseen(own, node.path, seen)
     if buffers:
-        step._own_buffers = _unseen(buffers, node.path, seen)
+        step.own_buffers = _unseen(buffers, node.path, seen)
     return step
 
 
@@ -198,31 +170,6 @@ def _held(node: Node) -> tuple[_Named, _Named]:
     if module is None:
         return [], []
     return named_parameters(module), named_tensors(module, "buffers") if module._buffers or module._modules else []
-
-
-def _take(node: Node, form: Form, seen: dict[int, tuple[str, str]]) -> bool:
-    """Count the tensors of a layer, if none of them was counted yet and they look as others' of its form; whether so.
-
-    Where it ran others may have stood for them, and a forward may change those.
-    """
-    assert node.module is not None
-    own: dict[int, tuple[str, str]] = {}
-    looks = _taken(node.module._parameters, node.path, own), _taken(node.module._buffers, node.path, own)
-    form.looks = form.looks or looks
-    if form.looks != looks or len(own) < len(looks[0]) + len(looks[1]) or not seen.keys().isdisjoint(own):
-        return False
-    seen.update(own)
-    return True
-
-
-def _taken(held: Mapping[str, Tensor | None], path: str, own: dict[int, tuple[str, str]]) -> Look:
-    """Add tensors to those that a layer has of its own; how they look."""
-    look: Look = []
-    for name, tensor in held.items() if held else ():
-        if tensor is not None:
-            own[id(tensor)] = path, name
-            look.append((name, tensor.shape, tensor.dtype, tensor.requires_grad))
-    return look
 
 
 def _are_seen(module: nn.Module, seen: Mapping[int, tuple[str, str]]) -> bool:
@@ -260,14 +207,8 @@ def _signature(step: _Step) -> Any:
 
 def _tensors(step: _Step) -> tuple[tuple[str, Shape, bool], ...]:
     """Of the tensors that are met in a step first their names, shapes and whether they are trained."""
-    form = step.node.form if step.plain else None
-    if form is not None and form.tensors is not None:
-        return form.tensors
     held = (*step.own, *step.own_buffers)
-    told = tuple([(name, tuple(tensor.shape), tensor.requires_grad) for name, tensor in held])
-    if form is not None:
-        form.tensors = told
-    return told
+    return tuple([(name, tuple(tensor.shape), tensor.requires_grad) for name, tensor in held])
 
 
 def _folded(steps: list[_Step]) -> list[_Step]:
@@ -351,10 +292,10 @@ def _join_rounds(kept: _Step, later: _Step) -> None:
     kept.varies |= later.varies or _shapes(kept.node.outputs) != _shapes(later.node.outputs)
     kept.calls += later.calls
     kept.ops = [*kept.ops, *later.ops]
-    kept._own = [*kept.own, *later.own]
-    kept._own_buffers = [*kept.own_buffers, *later.own_buffers]
+    kept.own = [*kept.own, *later.own]
+    kept.own_buffers = [*kept.own_buffers, *later.own_buffers]
     kept.others = [*kept.others, kept.node, *later.others]
-    kept.plain, kept._cost, kept._elements = False, None, None
+    kept._cost = kept._elements = None
     later.node.call = kept.node.call
     kept.node = later.node
     kept.children = _merged_rounds([kept.children, later.children])
@@ -373,12 +314,7 @@ def _flatten(steps: list[_Step], depth: int, found: list[tuple[_Step, int]]) -> 
 
 def _row(step: _Step, depth: int, index: dict[Node, int], trace: Trace) -> LayerRow:
     node = step.node
-    form = node.form if step.plain else None
-    if form is None:
-        values = _values(step)
-    else:
-        form.row = form.row or _values(step)
-        values = dict(form.row)
+    values = _values(step)
     values["path"] = node.path
     values["type"] = node.type
     values["text"] = node.text

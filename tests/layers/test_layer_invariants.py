@@ -33,7 +33,7 @@ def counts(trace: Trace) -> tuple[int, ...]:
 def macs(run: Callable[[], Any]) -> int:
     """The MACs of a call as it stands, its modes and gradients included."""
     ops: list[Any] = []
-    with watching(lambda op, arguments, result: ops.append(op)):
+    with watching(lambda record, arguments, result: ops.append(record.op)):
         run()
     found = [cost(op) for op in ops]
     return sum(c.macs for c in found if c is not None)

@@ -40,7 +40,7 @@ def shapes(value: Any) -> list[tuple[int, ...]]:
 def operators(run: Any) -> list[Op]:
     """What runs, by ATen's names."""
     found: list[Op] = []
-    with torch.no_grad(), watching(lambda op, arguments, result: found.append(op)):
+    with torch.no_grad(), watching(lambda record, arguments, result: found.append(record.op)):
         run()
     return found
 

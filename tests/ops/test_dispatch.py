@@ -92,9 +92,9 @@ def test_an_operator_in_place_gives_its_argument() -> None:
 
 
 def test_a_cast_to_where_a_tensor_is_already_is_known() -> None:
-    result, op = run(torch.ops.aten._to_copy.default, (meta(2, 3),), {"dtype": torch.float16, "device": "meta"})
+    result, record = run(torch.ops.aten._to_copy.default, (meta(2, 3),), {"dtype": torch.float16, "device": "meta"})
     assert look(result) == [((2, 3), "float16", [3, 1])]
-    assert infer(op._replace(outputs=())) == op.outputs
+    assert infer(record.op._replace(outputs=())) == record.op.outputs
 
 
 def test_the_type_of_a_number_decides_what_whole_numbers_become() -> None:
@@ -201,10 +201,10 @@ def test_nothing_stays_changed_after_an_exception() -> None:
 
 
 def test_run_gives_a_tuple_where_torch_does() -> None:
-    result, op = run(torch.ops.aten.max.dim, (meta(2, 3), 1), {})
+    result, record = run(torch.ops.aten.max.dim, (meta(2, 3), 1), {})
     assert isinstance(result, tuple)
     assert look(result) == [((2,), "float32", [1]), ((2,), "int64", [1])]
-    assert len(op.outputs) == 2
+    assert len(record.op.outputs) == 2
 
 
 PROBE = """

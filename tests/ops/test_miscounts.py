@@ -193,6 +193,6 @@ def test_gradients_leave_the_macs_alone(grad: bool) -> None:
     from fwdscope.ops.watch import watching
 
     layer = encoder()
-    with torch.set_grad_enabled(grad), watching(lambda op, arguments, result: ops.append(op)):
+    with torch.set_grad_enabled(grad), watching(lambda record, arguments, result: ops.append(record.op)):
         layer(row)
     assert sum(c.macs for c in costs(ops)) == 94_720

@@ -15,7 +15,7 @@ from fwdscope.ops.watch import watching
 def traced(function: Callable[..., Any], *args: Any, **kwargs: Any) -> list[Op]:
     """The operators of a call, in order."""
     ops: list[Op] = []
-    with torch.no_grad(), watching(lambda op, arguments, result: ops.append(op)):
+    with torch.no_grad(), watching(lambda record, arguments, result: ops.append(record.op)):
         function(*args, **kwargs)
     return ops
 

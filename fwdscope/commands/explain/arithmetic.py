@@ -21,8 +21,7 @@ from fwdscope.report import Shape
 
 if TYPE_CHECKING:
     from fwdscope.ops import Cost, Op
-    from fwdscope.trace import Node, Trace
-    from fwdscope.trace.record import OpRecord
+    from fwdscope.trace import Node, OpRecord, Trace
 
 
 def explain(trace: Trace, layer: str) -> Explanation:

@@ -1,0 +1,88 @@
+"""The private names of torch that fwdscope uses: what each is for, and what happens where torch has it no more.
+
+Everything else in the package uses torch's public interface. ``tests/test_torch_private.py`` fails with a sentence when
+torch drops one of these names. Use a function from here rather than a private name of torch elsewhere.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from typing import Any
+
+import torch
+from torch import Tensor, UntypedStorage, nn
+
+try:
+    # The documented way to see every operator ("Extending PyTorch"), in a module with a private name. Tracing rests on
+    # it, so a clear message is the only fallback.
+    from torch.utils._python_dispatch import TorchDispatchMode
+except ImportError as error:  # pragma: no cover
+    raise ImportError(f"fwdscope needs TorchDispatchMode, which torch {torch.__version__} does not have") from error
+
+
+class OperatorMode(TorchDispatchMode):
+    """A mode that sees every ATen operator, by ``__torch_dispatch__``."""
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        # torch asks this when a subclass is made. True, the default, wraps __torch_dispatch__ in a guard that imports
+        # torch._dynamo, which takes a second. A torch that does not ask only starts more slowly.
+        return False
+
+
+@contextlib.contextmanager
+def without_modes() -> Iterator[None]:
+    """Run without function modes and dispatch modes, whatever classes of tensors are used.
+
+    Without torch's own context manager, dispatch modes are skipped as by :data:`without_dispatch`.
+    """
+    from torch.utils import _python_dispatch
+
+    disable = getattr(_python_dispatch, "_disable_current_modes", without_dispatch)
+    with without_functions(), disable():
+        yield
+
+
+# Run without function modes: looking at many shapes is several times faster. Without it only slower.
+without_functions: Callable[[], AbstractContextManager[Any]] = getattr(
+    torch._C, "DisableTorchFunction", contextlib.nullcontext
+)
+
+# Run ordinary tensors' operators without dispatch modes, so that they are not recorded. In a fraction of the time of
+# without_modes, which is the fallback; the dispatch of a class of tensors is skipped too.
+without_dispatch: Callable[[], AbstractContextManager[Any]] = getattr(torch._C, "_DisableTorchDispatch", without_modes)
+
+
+def storage_id(storage: UntypedStorage) -> int:
+    """A number that no other living storage has, on meta too, where all addresses are 0.
+
+    Without torch's pointer, the identity of the Python object, of which each storage keeps one.
+    """
+    return getattr(storage, "_cdata", None) or id(storage)
+
+
+def coo_parts(tensor: Tensor) -> tuple[Tensor, Tensor]:
+    """Indices and values of a sparse COO tensor; ``indices()`` and ``values()`` refuse one that is not coalesced."""
+    if hasattr(tensor, "_indices") and hasattr(tensor, "_values"):
+        return tensor._indices(), tensor._values()
+    tensor = tensor.coalesce()  # pragma: no cover
+    return tensor.indices(), tensor.values()  # pragma: no cover
+
+
+def is_dynamo_loaded() -> bool:
+    """Whether anything in this process may have been compiled. Without the name, nothing is taken for compiled."""
+    return "torch._dynamo" in sys.modules
+
+
+def uncompiled(module: nn.Module) -> nn.Module:
+    """The module that ``torch.compile`` wrapped, or the module itself.
+
+    Without the names, the wrapper, whose layers are then named with a prefix.
+    """
+    wrapper = getattr(sys.modules.get("torch._dynamo"), "OptimizedModule", ())
+    while isinstance(module, wrapper) and hasattr(module, "_orig_mod"):
+        module = module._orig_mod
+    return module
