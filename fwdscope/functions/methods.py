@@ -6,10 +6,10 @@ the tensor. Signatures of all the others stand here, ``x.name(…)`` without the
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from fwdscope.functions.functions import FUNCTIONS
-from fwdscope.functions.signature import Signature
 from fwdscope.functions.vocabulary import Attribute, Function, table
 
 _AS_FUNCTIONS = """
@@ -83,17 +83,16 @@ _SIZES = """
 """
 
 _TENSOR = "torch.Tensor"
+_TENSOR_FIRST = re.compile(r"\((input|tensor)(, |(?=\)))")
 
 
 def _of_function(name: str) -> Function:
-    """The method of a listed function's name: its overloads on a tensor, without that tensor."""
+    """The method with the name of a listed function: its overloads on a tensor, without that tensor."""
     function = FUNCTIONS[name]
-    signatures = (
-        str(Signature(overload.parameters[1:]))
-        for overload in function.overloads
-        if overload.parameters[0].name in ("input", "tensor")
+    signatures = tuple(
+        f"({text[found.end() :]}" for text in function.signatures if (found := _TENSOR_FIRST.match(text))
     )
-    return Function(name, tuple(signatures), _TENSOR, function.family, function.doc, random=function.random)
+    return Function(name, signatures, _TENSOR, function.family, function.doc, random=function.random)
 
 
 def _methods() -> Iterator[Function]:

@@ -8,15 +8,13 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from functools import cache, cached_property
-from typing import Literal
+from functools import cache
+from typing import Literal, NamedTuple
 
 Kind = Literal["positional-only", "positional", "keyword", "variadic"]
 
 
-@dataclass(frozen=True)
-class Parameter:
+class Parameter(NamedTuple):
     """One parameter: ``positional`` ones go by position or by name, ``keyword`` ones by name alone."""
 
     name: str
@@ -34,8 +32,7 @@ class Parameter:
         return self.name if self.default is None else f"{self.name}={self.default}"
 
 
-@dataclass(frozen=True)
-class Mismatch:
+class Mismatch(NamedTuple):
     """One way in which a call does not fit. ``message`` follows the callee's name: ``topk takes at most …``.
 
     ``keyword`` is the keyword to blame and ``argument`` the index of the first positional argument too many; both are
@@ -47,8 +44,7 @@ class Mismatch:
     argument: int | None = None
 
 
-@dataclass(frozen=True)
-class Signature:
+class Signature(NamedTuple):
     """The parameters of a callable, in order."""
 
     parameters: tuple[Parameter, ...]
@@ -72,7 +68,7 @@ class Signature:
             parts.append("/")
         return f"({', '.join(parts)})"
 
-    @cached_property
+    @property
     def takes_one(self) -> bool:
         """Whether a call with one positional argument fits."""
         return not self.bind(1, [])
@@ -172,8 +168,7 @@ def _text(default: ast.expr | None) -> str | None:
     return None if default is None else ast.unparse(default)
 
 
-@dataclass(frozen=True)
-class Fit:
+class Fit(NamedTuple):
     """An overload, and every way in which a call does not fit it."""
 
     signature: Signature

@@ -9,17 +9,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from functools import cached_property
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from fwdscope.functions.signature import Fit, Mismatch, Signature, closest
 
 Gives = Literal["tensor", "number", "like", "other"]
 
 
-@dataclass(frozen=True)
-class Function:
+class Function(NamedTuple):
     """A function, or a method of tensors, that an expression may call.
 
     ``target`` is where it lives: ``torch``, ``torch.nn.functional``, ``torch.fft``, ``torch.Tensor`` (methods),
@@ -41,7 +38,7 @@ class Function:
     # The function of plain numbers that stands in where no argument is a tensor: ``math.sqrt``.
     numbers: str | None = None
 
-    @cached_property
+    @property
     def overloads(self) -> tuple[Signature, ...]:
         """The signatures, parsed."""
         return tuple(map(Signature.parse, self.signatures))
@@ -93,8 +90,7 @@ def table(
         yield Function(name, tuple(signatures), target, family, " ".join(docs), gives, makes, random, plain)
 
 
-@dataclass(frozen=True)
-class Attribute:
+class Attribute(NamedTuple):
     """An attribute of tensors; ``gives`` as for a function: ``shape`` and ``dtype`` hold no tensor."""
 
     name: str

@@ -1,11 +1,11 @@
 """What all layer objects share: settings read from type annotations, and the contract of ``check`` and ``build``.
 
-A layer type is a class that derives from :class:`Layer`, which makes it a frozen dataclass and registers it:
+A layer type is a class that derives from :class:`Layer`, which registers it. It is written like a frozen dataclass:
 
-- its **fields** are the settings, with torch's names, order, types and defaults. A size that the shapes tell
+- its **fields** are the settings, with torch's names, order, types and defaults. A size that follows from the shapes
   (``in_features``) is a field too, marked by ``= inferred()``; it may be given by keyword and is then checked;
 - its **annotations** are the validation (:func:`matches` reads them): ``Count``, ``Size2``, ``Probability``,
-  ``Literal["zeros", "reflect"]``, ``Buildable``, and unions and tuples of these;
+  ``Literal["zeros", "reflect"]``, ``Buildable``, and unions and tuples of these. They are evaluated on first use;
 - its **docstring** is its page in ``fwdscope layers``: the first line says what it computes, the rest gives formula
   and shapes;
 - its **forward** is the signature of a call, as text: ``"(query, key, value, attn_mask=None)"``;
@@ -19,14 +19,23 @@ is imported inside methods alone, so that the vocabulary, its validation and its
 
 from __future__ import annotations
 
-import dataclasses
 import inspect
 import types
 import typing
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import MISSING, dataclass
+from dataclasses import MISSING, FrozenInstanceError
 from functools import cache
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Protocol, dataclass_transform, runtime_checkable
+from typing import (
+    TYPE_CHECKING,
+    Annotated,
+    Any,
+    ClassVar,
+    Literal,
+    NamedTuple,
+    Protocol,
+    dataclass_transform,
+    runtime_checkable,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -47,8 +56,7 @@ class LayerError(Exception):
 # --- annotations of settings -----------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Range:
+class Range(NamedTuple):
     """Bounds of a number, as metadata of an annotation: ``Annotated[int, Range(low=1)]``."""
 
     low: float | None = None
@@ -143,14 +151,20 @@ def _within(bounds: Range, value: Any) -> bool:
 # --- settings and the registry ---------------------------------------------------------------------------------------
 
 
+class _Inferred:
+    """Stands as the default of a setting that follows from the inputs."""
+
+
+_INFERRED = _Inferred()
+
+
 def inferred() -> Any:
     """The default of a size that ``build`` reads from the inputs; never given by position."""
-    return dataclasses.field(default=None, kw_only=True, metadata={"inferred": True})
+    return _INFERRED
 
 
-@dataclass(frozen=True)
-class Setting:
-    """One setting of a layer type: what :func:`settings` reads from the dataclass."""
+class Setting(NamedTuple):
+    """One setting of a layer type."""
 
     name: str
     annotation: Any
@@ -188,29 +202,24 @@ class Layer:
     decides: ClassVar[str | None] = None
     # The settings that the report's type column shows where they differ from the default, and how: "groups {}".
     told: ClassVar[Mapping[str, str]] = {}
-    _signature: ClassVar[tuple[Mapping[str, Any], Sequence[str]]] = ({}, ())
 
     def __init_subclass__(cls, abstract: bool = False, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        # What a dataclass has is written out below: generated for each type it would cost more than all the import.
-        dataclass(init=False, eq=False, repr=False)(cls)
-        fields = dataclasses.fields(cls)  # type: ignore[arg-type]  # see above
-        cls._signature = {one.name: one.default for one in fields}, [one.name for one in fields if not one.kw_only]
         if not abstract:
             LAYERS[cls.__name__] = cls
 
     def __init__(self, *values: Any, **named: Any) -> None:
         """Take the settings as a dataclass does: by position in their order, those with a default may be left out."""
-        defaults, by_position = self._signature
-        given = dict(zip(by_position, values, strict=False)) | named
-        taken = {**defaults, **given}
-        surplus = len(taken) > len(defaults) or len(given) < len(values) + len(named)
+        fields = _fields(type(self))
+        given = dict(zip(fields.by_position, values, strict=False)) | named
+        taken = {**fields.defaults, **given}
+        surplus = len(taken) > len(fields.defaults) or len(given) < len(values) + len(named)
         if surplus or any(value is MISSING for value in taken.values()):
-            raise TypeError(f"{type(self).__name__} takes {', '.join(defaults)}; found {values} and {named}")
+            raise TypeError(f"{type(self).__name__} takes {', '.join(fields.defaults)}; found {values} and {named}")
         vars(self).update(taken)
 
     def __setattr__(self, name: str, value: Any) -> None:
-        raise dataclasses.FrozenInstanceError(f"{type(self).__name__} is frozen")
+        raise FrozenInstanceError(f"{type(self).__name__} is frozen")
 
     def __eq__(self, other: object) -> bool:
         return type(self) is type(other) and vars(self) == vars(other)
@@ -252,7 +261,7 @@ class Layer:
 
         Defaults are left out so that a setting torch gained lately does not keep an older torch from building.
         """
-        values, defaults = vars(self), self._signature[0]
+        values, defaults = vars(self), _fields(type(self)).defaults
         found = {name: agree(name, values[name], size) for name, size in self.sizes(*inputs).items()}
         differs = (name for name, default in defaults.items() if default is MISSING or values[name] != default)
         given = {name: _frozen(values[name]) for name in differs}
@@ -289,23 +298,55 @@ class Layer:
         return cls.__module__.rpartition(".")[2].partition("_")[0]
 
 
+class _Fields(NamedTuple):
+    """What a layer class and its bases declare: the default of each setting, those by position, and those inferred."""
+
+    defaults: Mapping[str, Any]
+    by_position: tuple[str, ...]
+    inferred: frozenset[str]
+
+
+# mypy takes no class with a __hash__ of its own for hashable, so these are dicts and not functools.cache.
+_FIELDS: dict[type[Layer], _Fields] = {}
 _SETTINGS: dict[type[Layer], tuple[Setting, ...]] = {}
+
+
+def _fields(layer: type[Layer]) -> _Fields:
+    if layer not in _FIELDS:
+        _FIELDS[layer] = _read_fields(layer)
+    return _FIELDS[layer]
+
+
+def _read_fields(layer: type[Layer]) -> _Fields:
+    """Read the fields as ``dataclass`` does: those of the bases first, each in the place where it first stood."""
+    found: dict[str, tuple[Any, bool]] = {}
+    for base in reversed(layer.__mro__):
+        keyword_only = False
+        for name, annotation in inspect.get_annotations(base).items():
+            if annotation == "KW_ONLY":
+                keyword_only = True
+            elif not annotation.startswith("ClassVar"):
+                found[name] = getattr(base, name, MISSING), keyword_only
+    inferred = frozenset(name for name, (default, _) in found.items() if default is _INFERRED)
+    return _Fields(
+        {name: None if name in inferred else default for name, (default, _) in found.items()},
+        tuple(name for name, (_, keyword_only) in found.items() if not keyword_only and name not in inferred),
+        inferred,
+    )
 
 
 def settings(layer: type[Layer]) -> tuple[Setting, ...]:
     """The settings of a layer type, in torch's order.
 
-    Of a layer with an inferred size only the settings without default stand by position; of the others all do but those
-    that torch takes by keyword alone.
+    If a layer infers a size, only its settings without a default may be given by position; otherwise all may, but for
+    those that torch takes by keyword only.
     """
     if layer not in _SETTINGS:
-        hints = typing.get_type_hints(layer, include_extras=True)
-        fields = dataclasses.fields(layer)  # type: ignore[arg-type]  # every layer type is a dataclass
-        inferred = {field.name for field in fields if field.metadata.get("inferred")}
-        positional = {f.name for f in fields if not f.kw_only and (f.default is MISSING or not inferred)}
+        hints, fields = typing.get_type_hints(layer, include_extras=True), _fields(layer)
+        positional = {n for n in fields.by_position if fields.defaults[n] is MISSING or not fields.inferred}
         _SETTINGS[layer] = tuple(
-            Setting(name, hints[name], default, name in positional, name in inferred)
-            for name, default in ((field.name, field.default) for field in fields)
+            Setting(name, hints[name], default, name in positional, name in fields.inferred)
+            for name, default in fields.defaults.items()
         )
     return _SETTINGS[layer]
 

@@ -5,18 +5,16 @@ import importlib
 import inspect
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from functools import cache
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 import torch
-from function_examples import FUNCTION_EXAMPLES, METHOD_EXAMPLES
+from function_examples import CALLS, CallExample
 
 from fwdscope.functions import functions, refusals
-from fwdscope.functions.functions import CONSTANTS, DTYPES, FUNCTIONS
+from fwdscope.functions.functions import FUNCTIONS
 from fwdscope.functions.methods import ATTRIBUTES, METHODS
-from fwdscope.functions.resolution import dtype_of, implementation, method
 from fwdscope.functions.signature import Signature
 from fwdscope.functions.vocabulary import Function, table
 
@@ -24,99 +22,7 @@ Given = tuple[str, object]
 REQUIRED = object()
 
 
-# --- examples --------------------------------------------------------------------------------------------------------
-
-
-@cache
-def values(device: str) -> dict[str, Any]:
-    """The names that an example may use, with tensors on a device."""
-    torch.manual_seed(0)
-    shapes = {
-        "x": (2, 3, 4), "m": (4, 4), "a": (3, 4), "b": (4, 5), "v": (4,), "w": (4,), "bat": (2, 4, 5), "seq": (1, 4, 8),
-        "img": (1, 4, 8, 8), "vol": (1, 4, 8, 8, 8), "q": (1, 2, 3, 4),
-    }  # fmt: skip
-    tensors = {name: torch.rand(shape) * 0.8 + 0.1 for name, shape in shapes.items()}
-    tensors["ids"] = torch.tensor([[0, 2, 3], [1, 1, 0]])
-    tensors["at"] = torch.randint(0, 3, (2, 3, 4))
-    tensors["k"] = torch.randint(0, 3, (2, 3, 4))
-    tensors["mask"] = tensors["x"] > 0.5
-    tensors["z"] = torch.complex(tensors["x"], tensors["x"])
-    listed = {name: call(FUNCTIONS[name], device) for name in ("rand", "causal_mask")}
-    names = {name: dtype_of(name) for name in DTYPES}
-    return {name: tensor.to(device) for name, tensor in tensors.items()} | listed | names | CONSTANTS
-
-
-def call(function: Function, device: str) -> Callable[..., Any]:
-    """A listed function as an evaluator calls it: with the device where it makes a tensor."""
-    found = implementation(function)
-    return (lambda *args, **kwargs: found(*args, device=device, **kwargs)) if function.makes else found
-
-
-class Example:
-    """One call, taken apart: which entry, of what, and with which arguments."""
-
-    def __init__(self, text: str) -> None:
-        self.text = text
-        node = ast.parse(text, mode="eval").body
-        assert isinstance(node, ast.Call), text
-        self._args, self._kwargs = node.args, node.keywords
-        self._receiver = node.func.value if isinstance(node.func, ast.Attribute) else None
-        self.name = node.func.attr if isinstance(node.func, ast.Attribute) else ast.unparse(node.func)
-        self.entry = (FUNCTIONS if self._receiver is None else METHODS)[self.name]
-        self.fit = self.entry.fit(len(node.args), self.keywords)
-
-    @property
-    def names(self) -> set[str]:
-        """The parameters that are given, by position or by name."""
-        by_position = self.fit.signature.by_position[: len(self._args)]
-        return {p.name for p in by_position} | {"dim" if k == "axis" else k for k in self.keywords}
-
-    @property
-    def keywords(self) -> tuple[str, ...]:
-        return tuple(str(k.arg) for k in self._kwargs)
-
-    def arguments(self, device: str) -> tuple[list[Any], dict[str, Any]]:
-        names = values(device)
-
-        def value(node: ast.expr) -> Any:
-            return eval(compile(ast.Expression(node), self.text, "eval"), {"__builtins__": {}}, names)
-
-        receiver = [] if self._receiver is None else [value(self._receiver)]
-        return [*receiver, *map(value, self._args)], {str(k.arg): value(k.value) for k in self._kwargs}
-
-    def run(self, device: str, by_name: bool = False, axis: bool = False) -> Any:
-        """The result, of positional arguments given by their names instead if so wanted, and of ``dim`` as ``axis``."""
-        args, kwargs = self.arguments(device)
-        found = call(self.entry, device) if self._receiver is None else method(self.entry)
-        torch.manual_seed(0)
-        if not by_name:
-            return found(*args, **kwargs)
-        receiver = [] if self._receiver is None else [args.pop(0)]
-        given = {p.name: value for p, value in zip(self.fit.signature.by_position, args, strict=False)}
-        return found(*receiver, **{"axis" if axis and n == "dim" else n: v for n, v in (given | kwargs).items()})
-
-    def __repr__(self) -> str:
-        return self.text
-
-
-def examples() -> Iterator[Example]:
-    written = [Example(text) for text in (FUNCTION_EXAMPLES + METHOD_EXAMPLES).splitlines() if text]
-    yield from written
-    called = {(example.entry.target == "torch.Tensor", example.name) for example in written}
-    for function in FUNCTIONS.values():
-        if (False, function.name) not in called:
-            yield Example(f"{function.name}(x)")
-        if function.numbers == f"math.{function.name}":
-            arity = function.overloads[0].parameters
-            number = "0.5" if function.name == "atanh" else "1"
-            yield Example(f"{function.name}({', '.join(number for _ in arity)})")
-    for function in METHODS.values():
-        if (True, function.name) not in called:
-            yield Example(f"x.{function.name}()")
-
-
-EXAMPLES = list(examples())
-each_example = pytest.mark.parametrize("example", EXAMPLES, ids=repr)
+each_example = pytest.mark.parametrize("example", CALLS, ids=repr)
 each_entry = pytest.mark.parametrize(
     "entry", [*FUNCTIONS.values(), *METHODS.values()], ids=lambda entry: f"{entry.target}.{entry.name}"
 )
@@ -132,20 +38,20 @@ def look(result: Any) -> list[Any]:
 
 
 @each_example
-def test_an_example_fits_its_signature(example: Example) -> None:
+def test_an_example_fits_its_signature(example: CallExample) -> None:
     assert list(example.fit.mismatches) == []
 
 
 # The CPU kernels return a dummy where meta is asked for the real one, or the reverse; the values are never read.
 @each_example
-def test_an_example_gives_the_same_shapes_and_dtypes_on_meta(example: Example) -> None:
+def test_an_example_gives_the_same_shapes_and_dtypes_on_meta(example: CallExample) -> None:
     on_meta = example.run("meta")
     assert look(example.run("cpu")) == look(on_meta)
     assert all(leaf.is_meta for leaf in leaves(on_meta) if isinstance(leaf, torch.Tensor))
 
 
 @each_example
-def test_an_example_gives_what_its_entry_says(example: Example) -> None:
+def test_an_example_gives_what_its_entry_says(example: CallExample) -> None:
     result = example.run("cpu")
     args, kwargs = example.arguments("cpu")
     tensors = [isinstance(leaf, torch.Tensor) for leaf in leaves(result)]
@@ -155,7 +61,7 @@ def test_an_example_gives_what_its_entry_says(example: Example) -> None:
     assert all(found is expected for found in tensors) or example.entry.gives == "other"
 
 
-def has_names(example: Example) -> bool:
+def has_names(example: CallExample) -> bool:
     """Whether its arguments may be given by name: not Python's, of numbers or of a list, nor variadic ones."""
     kinds = {p.kind for p in example.fit.signature.parameters}
     args, _ = example.arguments("cpu")
@@ -163,33 +69,33 @@ def has_names(example: Example) -> bool:
     return not python and not kinds & {"variadic", "positional-only"}
 
 
-NAMED = [example for example in EXAMPLES if has_names(example)]
+NAMED = [example for example in CALLS if has_names(example)]
 
 
 @pytest.mark.parametrize("example", NAMED, ids=repr)
-def test_every_argument_may_be_given_by_the_name_that_the_signature_shows(example: Example) -> None:
+def test_every_argument_may_be_given_by_the_name_that_the_signature_shows(example: CallExample) -> None:
     assert look(example.run("cpu", by_name=True)) == look(example.run("cpu"))
 
 
 @pytest.mark.parametrize("example", [e for e in NAMED if "dim" in e.names], ids=repr)
-def test_axis_is_taken_wherever_dim_is(example: Example) -> None:
+def test_axis_is_taken_wherever_dim_is(example: CallExample) -> None:
     assert look(example.run("cpu", by_name=True, axis=True)) == look(example.run("cpu"))
 
 
 @each_entry
 def test_every_overload_has_an_example(entry: Function) -> None:
-    fitted = {str(example.fit.signature) for example in EXAMPLES if example.entry == entry}
+    fitted = {str(example.fit.signature) for example in CALLS if example.entry == entry}
     # A call of two arguments fits max(input, dim) and max(number, *numbers) alike; the first is what the text shows.
     assert fitted >= {s for s in map(str, entry.overloads) if not s.startswith("(number, /, *")}
 
 
-def draws(example: Example) -> bool:
+def draws(example: CallExample) -> bool:
     example.run("cpu")  # which seeds with 0 before the call
     return not torch.equal(torch.get_rng_state(), torch.manual_seed(0).get_state())
 
 
 @each_example
-def test_what_draws_at_random_says_so(example: Example) -> None:
+def test_what_draws_at_random_says_so(example: CallExample) -> None:
     assert draws(example) == example.entry.random
 
 

@@ -9,9 +9,8 @@ from typing import Any
 
 import pytest
 import torch
+from function_examples import CALLS, CallExample
 from layer_examples import EXAMPLES, Example
-from test_functions import EXAMPLES as CALLS
-from test_functions import Example as FunctionExample
 from torch import Tensor
 
 from fwdscope.formula import Size, shape_of
@@ -194,7 +193,7 @@ def explained(op: Op) -> bool:
 
 
 @pytest.mark.parametrize("call", CALLS, ids=repr)
-def test_what_is_said_of_a_functions_operators_is_what_they_give(call: FunctionExample) -> None:
+def test_what_is_said_of_a_functions_operators_is_what_they_give(call: CallExample) -> None:
     unexplained = {op.name for op in operators(lambda: call.run("meta")) if not explained(op)}
     assert {name.rpartition(".")[2] for name in unexplained} <= WITHOUT_FORMULA
 

@@ -9,10 +9,8 @@ from typing import Any
 import pytest
 import torch
 from counting import on_meta, traced
+from function_examples import CALLS, CallExample, values
 from layer_examples import EXAMPLES, Example
-from test_functions import EXAMPLES as CALLS
-from test_functions import Example as Call
-from test_functions import values
 from torch import nn
 
 from fwdscope.ops import FAMILIES, RULES, Op, cost
@@ -73,19 +71,19 @@ def test_a_layer_costs_the_same_on_meta_and_on_a_cpu(example: Example) -> None:
     assert Counter(found[0]) == Counter(found[1])
 
 
-def ops_of_call(call: Call, device: str) -> list[Op]:
+def ops_of_call(call: CallExample, device: str) -> list[Op]:
     values(device)  # the tensors that it names are made before the trace
     return traced(call.run, device)
 
 
 @pytest.mark.parametrize("device", ["cpu", "meta"])
 @pytest.mark.parametrize("call", CALLS, ids=repr)
-def test_every_operator_of_a_function_has_a_rule(call: Call, device: str) -> None:
+def test_every_operator_of_a_function_has_a_rule(call: CallExample, device: str) -> None:
     assert uncounted(ops_of_call(call, device)) == []
 
 
 @pytest.mark.parametrize("call", CALLS, ids=repr)
-def test_a_function_costs_the_same_on_meta_and_on_a_cpu(call: Call) -> None:
+def test_a_function_costs_the_same_on_meta_and_on_a_cpu(call: CallExample) -> None:
     found = [[(c.macs, c.flops) for op in ops_of_call(call, d) if (c := cost(op)) and c.flops] for d in ("cpu", "meta")]
     assert (Counter(found[0]) == Counter(found[1])) == (call.name not in OTHER_ON_META)
 

@@ -7,6 +7,18 @@ and below 4, ``at`` an index like ``x``, ``mask`` a condition like ``x``, ``k`` 
 A function of one tensor that stands here nowhere is called as ``name(x)``.
 """
 
+import ast
+from collections.abc import Callable, Iterator
+from functools import cache
+from typing import Any
+
+import torch
+
+from fwdscope.functions.functions import CONSTANTS, DTYPES, FUNCTIONS
+from fwdscope.functions.methods import METHODS
+from fwdscope.functions.resolution import dtype_of, implementation, method
+from fwdscope.functions.vocabulary import Function
+
 FUNCTION_EXAMPLES = """
 leaky_relu(x, negative_slope=0.2)
 prelu(x, weight=w[:3])
@@ -513,3 +525,94 @@ x.nelement()
 x.is_floating_point()
 x.is_complex()
 """
+
+
+@cache
+def values(device: str) -> dict[str, Any]:
+    """The names that an example may use, with tensors on a device."""
+    torch.manual_seed(0)
+    shapes = {
+        "x": (2, 3, 4), "m": (4, 4), "a": (3, 4), "b": (4, 5), "v": (4,), "w": (4,), "bat": (2, 4, 5), "seq": (1, 4, 8),
+        "img": (1, 4, 8, 8), "vol": (1, 4, 8, 8, 8), "q": (1, 2, 3, 4),
+    }  # fmt: skip
+    tensors = {name: torch.rand(shape) * 0.8 + 0.1 for name, shape in shapes.items()}
+    tensors["ids"] = torch.tensor([[0, 2, 3], [1, 1, 0]])
+    tensors["at"] = torch.randint(0, 3, (2, 3, 4))
+    tensors["k"] = torch.randint(0, 3, (2, 3, 4))
+    tensors["mask"] = tensors["x"] > 0.5
+    tensors["z"] = torch.complex(tensors["x"], tensors["x"])
+    listed = {name: call(FUNCTIONS[name], device) for name in ("rand", "causal_mask")}
+    names = {name: dtype_of(name) for name in DTYPES}
+    return {name: tensor.to(device) for name, tensor in tensors.items()} | listed | names | CONSTANTS
+
+
+def call(function: Function, device: str) -> Callable[..., Any]:
+    """A listed function as an evaluator calls it: with the device where it makes a tensor."""
+    found = implementation(function)
+    return (lambda *args, **kwargs: found(*args, device=device, **kwargs)) if function.makes else found
+
+
+class CallExample:
+    """One call, taken apart: which entry, of what, and with which arguments."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        node = ast.parse(text, mode="eval").body
+        assert isinstance(node, ast.Call), text
+        self._args, self._kwargs = node.args, node.keywords
+        self._receiver = node.func.value if isinstance(node.func, ast.Attribute) else None
+        self.name = node.func.attr if isinstance(node.func, ast.Attribute) else ast.unparse(node.func)
+        self.entry = (FUNCTIONS if self._receiver is None else METHODS)[self.name]
+        self.fit = self.entry.fit(len(node.args), self.keywords)
+
+    @property
+    def names(self) -> set[str]:
+        """The parameters that are given, by position or by name."""
+        by_position = self.fit.signature.by_position[: len(self._args)]
+        return {p.name for p in by_position} | {"dim" if k == "axis" else k for k in self.keywords}
+
+    @property
+    def keywords(self) -> tuple[str, ...]:
+        return tuple(str(k.arg) for k in self._kwargs)
+
+    def arguments(self, device: str) -> tuple[list[Any], dict[str, Any]]:
+        names = values(device)
+
+        def value(node: ast.expr) -> Any:
+            return eval(compile(ast.Expression(node), self.text, "eval"), {"__builtins__": {}}, names)
+
+        receiver = [] if self._receiver is None else [value(self._receiver)]
+        return [*receiver, *map(value, self._args)], {str(k.arg): value(k.value) for k in self._kwargs}
+
+    def run(self, device: str, by_name: bool = False, axis: bool = False) -> Any:
+        """The result, of positional arguments given by their names instead if so wanted, and of ``dim`` as ``axis``."""
+        args, kwargs = self.arguments(device)
+        found = call(self.entry, device) if self._receiver is None else method(self.entry)
+        torch.manual_seed(0)
+        if not by_name:
+            return found(*args, **kwargs)
+        receiver = [] if self._receiver is None else [args.pop(0)]
+        given = {p.name: value for p, value in zip(self.fit.signature.by_position, args, strict=False)}
+        return found(*receiver, **{"axis" if axis and n == "dim" else n: v for n, v in (given | kwargs).items()})
+
+    def __repr__(self) -> str:
+        return self.text
+
+
+def _examples() -> Iterator[CallExample]:
+    written = [CallExample(text) for text in (FUNCTION_EXAMPLES + METHOD_EXAMPLES).splitlines() if text]
+    yield from written
+    called = {(example.entry.target == "torch.Tensor", example.name) for example in written}
+    for function in FUNCTIONS.values():
+        if (False, function.name) not in called:
+            yield CallExample(f"{function.name}(x)")
+        if function.numbers == f"math.{function.name}":
+            arity = function.overloads[0].parameters
+            number = "0.5" if function.name == "atanh" else "1"
+            yield CallExample(f"{function.name}({', '.join(number for _ in arity)})")
+    for function in METHODS.values():
+        if (True, function.name) not in called:
+            yield CallExample(f"x.{function.name}()")
+
+
+CALLS = list(_examples())
