@@ -119,7 +119,7 @@ def traced_report(
         dtype=dtype,
         notes=tuple(_notes(checked, network, feeds)),
     )
-    return with_shortfalls(checked, report, hold_outputs=network.blueprint.hold_promises)
+    return with_shortfalls(checked, report, hold_outputs=network.blueprint.check_promises)
 
 
 def inspect_module(
@@ -293,7 +293,7 @@ def _notes(checked: Checked, network: Network, feeds: Mapping[str, Feed]) -> lis
     notes = [f"line {source.place(span.start)[0]}: {text}" for span, text in sorted(blueprint.data_dependent.items())]
     for name, feed in feeds.items():
         notes.append(f"{name} is {feed.shape} from {feed.made_by}, in place of the spec's")
-    if not blueprint.hold_promises:
+    if not blueprint.check_promises:
         notes.append("promised shapes are not held, since an input has another shape than the spec's")
     notes += [f"line {source.place(note.span.start)[0]}: {note.text}" for note in checked.notes]
     return notes

@@ -32,7 +32,7 @@ from fwdscope.language import load
 from fwdscope.model import Network, build
 from fwdscope.model.initialise import materialise
 from fwdscope.model.inputs import example_inputs
-from fwdscope.model.network import default_dtype
+from fwdscope.model.process_state import torch_default_dtype
 from fwdscope.report import LayerRow
 from fwdscope.run.observation import Observation
 from fwdscope.run.statistics import Collector
@@ -87,7 +87,7 @@ def on_gpu(name: str, **variables: object) -> tuple[Network, dict[str, Tensor]]:
     """A network with weights on the device, and inputs there."""
     checked = spec_of(name, **variables)
     network = materialise(build(checked), CUDA, seed=0)
-    return network, example_inputs(checked, {}, CUDA)
+    return network, example_inputs(checked, CUDA)
 
 
 def run(*arguments: str) -> Result:
@@ -303,7 +303,7 @@ def test_times_are_those_of_a_graphs_replay(name: str, variables: dict[str, obje
     assert ran.layers_latency is not None
     assert measured.graph is not None
     forward = measured.graph
-    with default_dtype(measured.dtype):
+    with torch_default_dtype(measured.dtype):
         graph = replayed(lambda: forward(*measured.args))
     print(
         f"\n{name}: whole {ran.latency.median * 1e3:.3f} ms, layers {ran.layers_latency * 1e3:.3f} ms, "

@@ -212,7 +212,7 @@ def _subject(wanted: _Wanted, settings: BenchSettings) -> Subject:
         from fwdscope.model.inputs import example_inputs
         from fwdscope.run.batch import batch_variable
 
-        first = next(iter(example_inputs(checked, {}).values()))
+        first = next(iter(example_inputs(checked).values()))
         name = batch_variable(checked, first.shape[0]) if first.dim() else None
         if name is None:
             raise InputError(f"--batch: no var of {wanted.target} says the first size of its first input; use --input")

@@ -1,5 +1,6 @@
-"""ModelSpec → nn.Module on the meta device, entry by entry, sizes inferred from the shapes that arrive."""
+"""Builds the ``nn.Module`` of a spec on the meta device, line by line, with sizes inferred from the inputs."""
 
-from fwdscope.model.network import Network, build
+from fwdscope.model.build import build
+from fwdscope.model.modules import Network
 
 __all__ = ["Network", "build"]

@@ -1,10 +1,9 @@
-"""What went wrong at a node → a problem in the spec's words: which operand has which size, and which line made it."""
+"""Turns an error at a node into a problem in the spec's words: which operand has which size, and which line made it."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
@@ -15,75 +14,72 @@ from fwdscope.language.evaluate import EvaluationError
 from fwdscope.language.expression import Call, Expression, Name
 from fwdscope.language.problems import Cause, Problem
 from fwdscope.layers import LayerError
-from fwdscope.model.network import one
+from fwdscope.model.context import BodyContext
 from fwdscope.model.shapes import ShapeError, dtype_text, shape_text
-
-if TYPE_CHECKING:
-    from fwdscope.model.network import Origin, Step
-    from fwdscope.model.run import Run
+from fwdscope.model.values import Origin, first_tensor
 
 # Operands shown under a problem, and characters of one's text.
 _MOST = 6
 _LONGEST = 40
 
 
-def problem(run: Run, error: EvaluationError) -> Problem:
+def problem(context: BodyContext, error: EvaluationError) -> Problem:
     """What went wrong at a node, with the shapes that arrived and the lines that made them."""
-    source, node, fact = run.blueprint.spec.source, error.node, error.error
+    source, node, fact = context.blueprint.spec.source, error.node, error.error
     if isinstance(fact, ArithmeticProblem):
         return Problem(source, node.span, fact.code, fact.message, fact.help)
-    operands = list(_operands(run, node))
-    causes = tuple(_cause(run, item, value) for item, value in operands)
-    if not causes and isinstance(run.prev, Tensor):
-        causes = (_shown("prev", run.prev, run.prev_origin),)
+    operands = list(_operands(context, node))
+    causes = tuple(_cause(context, item, value) for item, value in operands)
+    if not causes and isinstance(context.names.prev, Tensor):
+        causes = (_shown("prev", context.names.prev, context.names.prev_origin),)
     if isinstance(fact, LayerError):
-        layer = _layer(run, node)
+        layer = _layer(context, node)
         message = fact.message if layer is None or layer in fact.message else f"{layer}: {fact.message}"
         return Problem(source, node.span, "shape", message, fact.help, causes)
     if isinstance(fact, ShapeError):
-        texts = {id(value): _text(run, item) for item, value in reversed(operands)}
+        texts = {id(value): _text(context, item) for item, value in reversed(operands)}
         fallback = ("the first", "the second")
         names = [texts.get(id(t), name) for t, name in zip(fact.operands, fallback, strict=False)]
-        lost, help = _dropped_row(run, fact.clash)
+        lost, help = _dropped_row(context, fact.clash)
         message = fact.message.format(*names) if names else fact.message
         return Problem(source, node.span, fact.code, message, help or fact.help, (*causes, *lost))
     message, help = _in_our_words(fact)
-    return Problem(source, node.span, "shape", f"{_what(run, node)}: {message}", help, causes)
+    return Problem(source, node.span, "shape", f"{_what(context, node)}: {message}", help, causes)
 
 
 # --- whom it happened to ---------------------------------------------------------------------------------------------
 
 
-def _layer(run: Run, node: Expression) -> str | None:
+def _layer(context: BodyContext, node: Expression) -> str | None:
     """The type of the layer at a node, ``Conv2d`` of ``Conv2d(8, 3)(x)``; None where it stands under a name."""
     while isinstance(node, Call):
         node = node.function
     return node.id if isinstance(node, Name) and node.id[:1].isupper() else None
 
 
-def _what(run: Run, node: Expression) -> str:
+def _what(context: BodyContext, node: Expression) -> str:
     """A function, method, layer or operator as messages begin with it."""
     if isinstance(node, Call):
         if isinstance(node.function, ex.Attribute):
             return node.function.name
-        return _layer(run, node) or run.text(node.function)
+        return _layer(context, node) or context.text(node.function)
     if isinstance(node, ex.Binary | ex.Unary):
         return node.operator
-    return _text(run, node)
+    return _text(context, node)
 
 
-def _text(run: Run, node: Expression) -> str:
-    text = run.text(node)
+def _text(context: BodyContext, node: Expression) -> str:
+    text = context.text(node)
     return text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"
 
 
-def _operands(run: Run, node: Expression) -> Iterator[tuple[Expression, Tensor]]:
+def _operands(context: BodyContext, node: Expression) -> Iterator[tuple[Expression, Tensor]]:
     """The tensors that an operation was given, each once, with the expressions that made them."""
     seen: set[str] = set()
     for item in _parts(node):
-        values = run.values
-        value = one(values.get(id(item))) if values is not None else None
-        text = run.text(item)
+        values = context.values
+        value = first_tensor(values.get(id(item))) if values is not None else None
+        text = context.text(item)
         if isinstance(value, Tensor) and text not in seen and len(seen) < _MOST:
             seen.add(text)
             yield item, value
@@ -105,8 +101,8 @@ def _parts(node: Expression) -> Iterator[Expression]:
             yield item
 
 
-def _cause(run: Run, item: Expression, value: Tensor) -> Cause:
-    return _shown(_text(run, item), value, run.origin(item))
+def _cause(context: BodyContext, item: Expression, value: Tensor) -> Cause:
+    return _shown(_text(context, item), value, context.names.origin(item))
 
 
 def _shown(text: str, value: Tensor, origin: Origin | None) -> Cause:
@@ -162,27 +158,29 @@ def _in_our_words(error: Exception) -> tuple[str, str | None]:
 # --- sizes that an odd one lost on the way ---------------------------------------------------------------------------
 
 
-def _dropped_row(run: Run, clash: tuple[int, int] | None) -> tuple[tuple[Cause, ...], str | None]:
+def _dropped_row(context: BodyContext, clash: tuple[int, int] | None) -> tuple[tuple[Cause, ...], str | None]:
     """Where an odd size was halved on the way, which is why two sizes that should meet do not."""
-    if clash is None:
+    log = context.blueprint.log
+    if clash is None or log is None:
         return (), None
     large, small = max(clash), min(clash)
-    for step in run.blueprint.steps:  # a layer's stands before that of the block around it
+    for step in log.steps:  # a layer's stands before that of the block around it
         for before, after in zip(step.before[2:], step.after[2:], strict=False):
             if before == large and after == large // 2 and 2 * after == small and large % 2:
                 text = f"{large} became {after}: floor({large} / 2) drops a row, and 2 * {after} = {small}"
-                return (Cause(f"{text}  {step.text}", step.span),), _divisible(run)
+                return (Cause(f"{text}  {step.text}", step.span),), _divisible(context)
     return (), None
 
 
-def _divisible(run: Run) -> str | None:
+def _divisible(context: BodyContext) -> str | None:
     """The image sizes that fit: divisible by 2 as often as the network halves them."""
-    steps: Sequence[Step] = run.blueprint.steps
-    image = next((shape for shape in run.blueprint.input_shapes if len(shape) > 2), None)
+    log = context.blueprint.log
+    assert log is not None
+    image = next((shape for shape in log.input_shapes if len(shape) > 2), None)
     if image is None:
         return None
     here, halvings = image[-1], 0
-    for step in steps:
+    for step in log.steps:
         spatial = len(step.before) > 2 and len(step.after) == len(step.before)
         if spatial and step.before[-1] == here and step.after[-1] == here // 2 and here > 1:
             here, halvings = here // 2, halvings + 1

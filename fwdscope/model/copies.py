@@ -17,8 +17,10 @@ from torch import Tensor, nn
 
 from fwdscope.layers import Layer
 from fwdscope.limits import limit
+from fwdscope.model.blueprint import MOST_STEPS, Blueprint
 from fwdscope.model.duplicates import PLAIN, Modules, duplicated, has_plain_tensors, like, may_be_duplicated
-from fwdscope.model.network import MOST_STEPS, Blueprint, Observer, Scope, Series
+from fwdscope.model.events import Observer
+from fwdscope.model.modules import Scope, Series
 from fwdscope.model.templates import BlockTemplate, LayerTemplate, SeriesTemplate, Shared, Template
 from fwdscope.torch_private import storage_id, without_dispatch
 
@@ -64,7 +66,7 @@ class Copies:
         self.blueprint = series.blueprint
         observer = self.blueprint.observer
         self.observer = observer if isinstance(observer, Repeating) else None
-        watched = self.observer is not None if observer else self.blueprint.building
+        watched = self.observer is not None if observer else self.blueprint.log is not None
         self.others = [value for value in others if isinstance(value, Tensor)]
         plain = all(isinstance(value, Tensor) or value is None for value in others)
         items = series.template.items
@@ -97,7 +99,7 @@ class Copies:
             alike = passage is not None
             self.observer.copy_passed(self.before)
         if module is not None and alike and self.state[:2] == _state(self.blueprint)[:2] and _repeatable(template):
-            steps = self.state[2], len(self.blueprint.steps)
+            steps = self.state[2], _state(self.blueprint)[2]
             self.source = _Source(template, module, signature(x), steps, passage)
 
     def repeated(self, number: int, template: Template, x: Any) -> Tensor | None:
@@ -114,7 +116,7 @@ class Copies:
         with _unwatched():
             result = like(x)
         if self.observer:
-            self.observer.repeat(source.passage, x, result, self.blueprint.paths[modules[source.module]], modules)
+            self.observer.repeat(source.passage, x, result, self.blueprint.path(modules[source.module]), modules)
         return result
 
     def copied(self, source: _Source) -> Modules | None:
@@ -124,28 +126,26 @@ class Copies:
             self.copyable = {source: copyable(source.module)}
         originals = self.copyable[source]
         # Running one layer too many tells where the limit was passed.
-        if originals is None or len(self.blueprint.paths) + len(originals) > limit("layers"):
+        if originals is None or len(self.blueprint.layers) + len(originals) > limit("layers"):
             return None
         return copied(originals)
 
     def put(self, source: _Source, name: str, modules: Modules) -> None:
         """Enter a copy's modules where the blueprint keeps those of the source."""
         blueprint, module = self.blueprint, modules[source.module]
-        before, prefix = blueprint.paths[source.module], blueprint.paths.get(self.series, "")
+        before, prefix = blueprint.path(source.module), blueprint.path(self.series)
         after = f"{prefix}.{name}" if prefix else name
         self.series._modules[name] = module
         for old, new in modules.items():
-            if old in blueprint.paths:
-                blueprint.paths[new] = after + blueprint.paths[old].removeprefix(before)
-            if old in blueprint.templates:
-                template = blueprint.templates[old]
-                blueprint.templates[new] = Shared(new, template.name) if isinstance(template, Shared) else template
-            if old in blueprint.places:
-                blueprint.places[new] = blueprint.places[old]
-            if old in blueprint.sizes:
-                blueprint.sizes[new] = blueprint.sizes[old]
-        first, last = source.steps
-        blueprint.steps += blueprint.steps[first:last][: max(0, MOST_STEPS - len(blueprint.steps))]
+            entry = blueprint.layers.get(old)
+            if entry is not None:
+                template = entry.template
+                template = Shared(new, template.name) if isinstance(template, Shared) else template
+                path = after + entry.path.removeprefix(before)
+                blueprint.layers[new] = entry._replace(path=path, template=template)
+        if blueprint.log is not None:
+            steps, (first, last) = blueprint.log.steps, source.steps
+            steps += steps[first:last][: max(0, MOST_STEPS - len(steps))]
 
 
 def signature(x: Tensor) -> tuple[Any, ...]:
@@ -156,7 +156,8 @@ def signature(x: Tensor) -> tuple[Any, ...]:
 def _state(blueprint: Blueprint) -> tuple[int, int, int]:
     """What a copy must leave as it was (Parameters of the file's own are made where they stand, problems are told),
     and how many steps there are."""
-    return len(blueprint.made), len(blueprint.problems), len(blueprint.steps)
+    log = blueprint.log
+    return len(blueprint.derived), len(log.problems) if log else 0, len(log.steps) if log else 0
 
 
 def _apart(result: Tensor, inputs: Sequence[Tensor]) -> bool:

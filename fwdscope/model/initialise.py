@@ -1,4 +1,4 @@
-"""Weights on a device: torch's own initialisation, or the spec's ``init``."""
+"""Makes the weights of a network on a device: by torch's own initialisation, then by the spec's ``init``."""
 
 from __future__ import annotations
 
@@ -9,15 +9,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from fwdscope.language import expression as ex
 from fwdscope.language import tree
 from fwdscope.language.evaluate import assign, evaluate_all
-from fwdscope.language.expression import Name
 from fwdscope.language.names import suggestion
-from fwdscope.language.problems import Cause, Problem, Span
-from fwdscope.model.network import Made, Network, Scope, default_dtype
+from fwdscope.language.problems import Cause, Problem
+from fwdscope.model.blueprint import Blueprint, DerivedTensor
+from fwdscope.model.context import BodyContext, plain_context
+from fwdscope.model.modules import Network, Scope
+from fwdscope.model.names import BodyNames
 from fwdscope.model.paths import default_piece, given_paths
-from fwdscope.model.randomness import seeded
-from fwdscope.model.run import Run
+from fwdscope.model.process_state import seed_generators, torch_default_dtype
 from fwdscope.torch_private import without_functions
 
 
@@ -26,36 +28,39 @@ def materialise(
 ) -> Network:
     """Give a network built on meta its weights on a device.
 
-    Layers by torch's own initialisation, Parameters and Buffers of the file by their expressions, then the spec's
-    ``init``. Tied weights stay tied. Tensors of the ``state_dict`` whose names are ``given`` will be filled by the
-    caller: layers that hold no others are left empty. torch's generators are left as they were.
+    Layers are initialised by torch, Parameters and Buffers of the file by their expressions, then the spec's ``init``
+    applies. Tied weights stay tied. The caller will fill the tensors of the ``state_dict`` named in ``given``: layers
+    that hold no others are left empty. torch's generators are left as they were.
     """
-    device = torch.device(device)
-    given = _by_all_names(network, given)
-    with seeded(device, seed), tied(network), torch.no_grad(), default_dtype(network.blueprint.dtype):
+    device, blueprint = torch.device(device), network.blueprint
+    given = _with_tied_names(network, given)
+    with seed_generators(device, seed), preserve_ties(network), torch.no_grad(), torch_default_dtype(blueprint.dtype):
         network.to_empty(device=device)
-        network.blueprint.device = device
+        blueprint.device = device
         for path, module in network.named_modules():
-            if given and given.issuperset(_held(module, path)):
+            if given and given.issuperset(_tensor_names(module, path)):
                 continue
             reset = getattr(module, "reset_parameters", None) or getattr(module, "_reset_parameters", None)
             if callable(reset):
                 reset()
             elif not isinstance(module, Scope):
-                _fill_rest(module)
-        for made in network.blueprint.made:
-            if made.target is None and (tensor := made.scope.own(made.name)) is not None:
-                tensor.copy_(_Again(made).result())
-        for one, tensors in matched(network)[0]:
+                for tensor in (*module._parameters.values(), *module._buffers.values()):
+                    if tensor is not None:
+                        tensor.zero_()
+        for derived in blueprint.derived:
+            if derived.target is None and (tensor := _own_tensor(derived)) is not None:
+                tensor.copy_(_recompute(derived, blueprint))
+        for one, tensors in match_initialisers(network)[0]:
+            fill, arguments, keywords = _initialiser(one, network)
             for name, tensor in tensors:
                 if name not in given:
-                    initialise(one, tensor, network)
+                    fill(tensor, *arguments, **keywords)
     return network
 
 
 @contextlib.contextmanager
-def tied(module: nn.Module) -> Iterator[None]:
-    """Parameters that are one stay one: torch gives every place of a tensor that leaves meta a tensor of its own."""
+def preserve_ties(module: nn.Module) -> Iterator[None]:
+    """Keep shared parameters shared, which torch separates when they leave meta."""
     places: dict[int, list[tuple[nn.Module, str]]] = {}
     for inner in module.modules():
         for name, parameter in inner._parameters.items():
@@ -67,79 +72,75 @@ def tied(module: nn.Module) -> Iterator[None]:
             inner._parameters[other] = first._parameters[name]
 
 
-def _by_all_names(network: Network, names: Collection[str]) -> frozenset[str]:
-    """The names of some tensors with those under which they are tied elsewhere."""
+def _with_tied_names(network: Network, names: Collection[str]) -> frozenset[str]:
+    """Return the names of tensors together with all names that they are tied to."""
     own = network.state_dict(keep_vars=True)
     wanted = {id(own[name]) for name in names}
     return frozenset(name for name, tensor in own.items() if id(tensor) in wanted)
 
 
-def _held(module: nn.Module, path: str) -> Iterator[str]:
-    """The names of all tensors of a module and what is inside it."""
-    for found in (module.named_parameters, module.named_buffers):
-        for name, _ in found(path, remove_duplicate=False):
+def _tensor_names(module: nn.Module, path: str) -> Iterator[str]:
+    """Iterate over the names of all tensors in a module."""
+    for named_tensors in (module.named_parameters, module.named_buffers):
+        for name, _ in named_tensors(path, remove_duplicate=False):
             yield name
 
 
-def _fill_rest(module: nn.Module) -> None:
-    """Zeros for the tensors of modules that have no initialisation of their own."""
-    for tensor in (*module._parameters.values(), *module._buffers.values()):
-        if tensor is not None:
-            tensor.zero_()
+def _recompute(derived: DerivedTensor, blueprint: Blueprint) -> Any:
+    """Evaluate the expression of a derived tensor once more, on the device.
 
-
-class _Again(Run):
-    """A line that no input reaches, run once more, on the device.
-
-    The names that it saw while building hold meta tensors. In place of the file's own stand those of the device; what
-    other lines made is made again.
+    The names that it read while building hold meta tensors: these are first recomputed in turn.
     """
-
-    def __init__(self, made: Made) -> None:
-        super().__init__(made.scope)
-        self.made = made
-        self.frames[0].names.update(made.names)
-
-    def result(self) -> Any:
-        """What the line makes now."""
-        value = self.evaluate(self.made.expression)
-        if self.made.target is None:
-            return value
-        names: dict[str, Any] = {}
-        assign(self.made.target, value, names)
-        return names[self.made.name]
-
-    def find(self, name: str) -> Any:
-        """The nearest value of a name, with numbers in it."""
-        value = super().find(name)
-        if isinstance(value, Tensor | tuple | list):
-            for made in self.blueprint.made:
-                if made.value is value:
-                    return made.scope.own(made.name) if made.target is None else _Again(made).result()
+    assert isinstance(derived.scope, Scope)
+    names = BodyNames(derived.scope)
+    read = dict.fromkeys(node.id for node in ex.walk(derived.expression) if isinstance(node, ex.Name))
+    for name in read:
+        if name in derived.names:
+            names.frame.names[name] = _on_device(derived.names[name], blueprint)
+    value = BodyContext(names).evaluate(derived.expression)
+    if derived.target is None:
         return value
+    assigned: dict[str, Any] = {}
+    assign(derived.target, value, assigned)
+    return assigned[derived.name]
 
 
-def initialise(one: tree.Initialiser, tensor: Tensor, network: Network) -> None:
-    """Fill a tensor as an entry of ``init`` says."""
-    fill, arguments, keywords = _filling(one, network)
-    fill(tensor, *arguments, **keywords)
+def _on_device(value: Any, blueprint: Blueprint) -> Any:
+    """Return a value that was read while building, recomputed if it is derived."""
+    if isinstance(value, Tensor | tuple | list):
+        for derived in blueprint.derived:
+            if derived.value is value:
+                return _own_tensor(derived) if derived.target is None else _recompute(derived, blueprint)
+    return value
 
 
-def _filling(one: tree.Initialiser, network: Network) -> tuple[Callable[..., object], list[Any], dict[str, Any]]:
-    """torch's function of an entry, and what it is called with behind the tensor."""
-    assert isinstance(one.call.function, Name)
-    run = Run(Scope(network.blueprint, Span(0, 0)))
-    arguments = evaluate_all(one.call.arguments, run)
-    keywords = {k.name: run.evaluate(k.value) for k in one.call.keywords}
-    return getattr(nn.init, one.call.function.id + "_"), arguments, keywords
+def _own_tensor(derived: DerivedTensor) -> Tensor | None:
+    assert isinstance(derived.scope, Scope)
+    return derived.scope.own_tensor(derived.name)
 
 
-def matched(
+# --- the section init ------------------------------------------------------------------------------------------------
+
+
+def _initialiser(one: tree.Initialiser, network: Network) -> tuple[Callable[..., object], list[Any], dict[str, Any]]:
+    """Return torch's function of an entry, and its arguments after the tensor."""
+    context = plain_context(network.blueprint)
+    arguments = evaluate_all(one.call.arguments, context)
+    keywords = {k.name: context.evaluate(k.value) for k in one.call.keywords}
+    return getattr(nn.init, _function_name(one) + "_"), arguments, keywords
+
+
+def _function_name(one: tree.Initialiser) -> str:
+    assert isinstance(one.call.function, ex.Name)
+    return one.call.function.id
+
+
+def match_initialisers(
     network: Network,
 ) -> tuple[list[tuple[tree.Initialiser, list[tuple[str, Tensor]]]], list[tuple[str, list[tree.Initialiser]]]]:
-    """Which entry of ``init`` fills which tensors, and the tensors that two entries claim with equal right.
+    """Return the tensors that each entry of ``init`` fills, and the tensors that two entries match equally well.
 
-    A path wins over a type, a longer end over a shorter.
+    A path wins over a type, a longer end of a path over a shorter.
     """
     winners: dict[int, list[tuple[str, Tensor]]] = {i: [] for i in range(len(network.spec.init))}
     ties: list[tuple[str, list[tree.Initialiser]]] = []
@@ -157,7 +158,7 @@ def matched(
 
 
 def _tensors(network: Network) -> Iterator[tuple[nn.Module, str, str, Tensor]]:
-    """All parameters: their layers, their paths, their names in the layer."""
+    """Iterate over all parameters: layer, path, name in the layer, tensor."""
     for path, module in network.named_modules():
         for name, parameter in module._parameters.items():
             if parameter is not None:
@@ -165,81 +166,57 @@ def _tensors(network: Network) -> Iterator[tuple[nn.Module, str, str, Tensor]]:
 
 
 def _rank(key: str, full: str, module: nn.Module, name: str) -> tuple[int, int] | None:
-    """How well a key fits a tensor: (1, pieces) for the end of its path, (0, 1) for its layer's type, else None."""
+    """Return how well a key matches a tensor: (1, pieces) for the end of its path, (0, 1) for its layer's type."""
     if key[:1].isupper() and key.count(".") == 1:
         return (0, 1) if f"{type(module).__name__}.{name}" == key else None
     return (1, key.count(".") + 1) if f".{full}".endswith(f".{key}") else None
 
 
-def check_initialisers(network: Network) -> None:
-    """Hold ``init`` against the model: keys that match nothing, ties, default paths, shapes that do not fit."""
-    blueprint, source = network.blueprint, network.spec.source
-    pairs, ties = matched(network)
+def check_initialisers(network: Network) -> Iterator[Problem]:
+    """Check ``init``: keys without a tensor, ties, default paths, shapes that do not fit."""
+    source = network.spec.source
+    pairs, ties = match_initialisers(network)
     for one, tensors in pairs:
-        claimed = list(_claims(one, network))
+        matches = [(full, m) for m, full, name, _ in _tensors(network) if _rank(one.key, full, m, name) is not None]
         pieces = 0 if one.key[:1].isupper() else one.key.count(".") + 1
-        by_default = next((p for path, _ in claimed if (p := default_piece(network, path, pieces))), None)
-        if not claimed:
+        by_default = next((p for path, _ in matches if (p := default_piece(network, path, pieces))), None)
+        if not matches:
             known = (f"{path}.{n}" for path in given_paths(network) for n in network.get_submodule(path)._parameters)
             help = suggestion(one.key, _ends(known), what="ends of paths:")
-            blueprint.problems.append(Problem(source, one.span, "name", f"init: {one.key} matches no tensor", help))
+            yield Problem(source, one.span, "name", f"init: {one.key} matches no tensor", help)
         elif by_default:
-            layer = type(claimed[0][1]).__name__
+            layer = type(matches[0][1]).__name__
             help = f"give the layer a name, or use its type: `{layer}.{one.key.rpartition('.')[2]}`"
-            message = f"init: {by_default} is a default path, which moves when a layer of its kind is put in"
-            blueprint.problems.append(Problem(source, one.span, "name", message, help))
-        else:
-            _check_fit(one, tensors, network)
+            message = f"init: {by_default} is a default path, which moves when a layer of its kind is added"
+            yield Problem(source, one.span, "name", message, help)
+        elif problem := _misfit(one, tensors, network):
+            yield problem
     for full, entries in ties[:1]:
         cause = Cause(f"{entries[0].key} matches it too", entries[0].span)
         message = f"init: {entries[1].key} and {entries[0].key} both match {full}"
-        blueprint.problems.append(
-            Problem(source, entries[1].span, "name", message, "make one of them longer", (cause,))
-        )
-
-
-def _claims(one: tree.Initialiser, network: Network) -> Iterator[tuple[str, nn.Module]]:
-    """The tensors that an entry fits, whether another wins them or not: the layer's path, and the layer."""
-    for module, full, name, _ in _tensors(network):
-        if _rank(one.key, full, module, name) is not None:
-            yield full, module
+        yield Problem(source, entries[1].span, "name", message, "make one of them longer", (cause,))
 
 
 def _ends(paths: Iterable[str]) -> list[str]:
     return list(dict.fromkeys(".".join(path.split(".")[-2:]) for path in paths))
 
 
-def _check_fit(one: tree.Initialiser, tensors: list[tuple[str, Tensor]], network: Network) -> None:
-    """Try an initialiser on each shape it is to fill, on meta."""
-    with without_functions():  # who watches functions need not hear of each look at a tensor
-        shapes = [(tuple(tensor.shape), tensor.dtype, full) for full, tensor in tensors]
-    tried: set[tuple[int, ...]] = set()
-    for shape, dtype, full in shapes:
-        if shape in tried:
-            continue
-        tried.add(shape)
+def _misfit(one: tree.Initialiser, tensors: list[tuple[str, Tensor]], network: Network) -> Problem | None:
+    """Try an initialiser on each shape it fills, on meta, and return the problem of the first that does not fit."""
+    with without_functions():
+        shapes: dict[tuple[tuple[int, ...], torch.dtype], str] = {}
+        for full, tensor in tensors:
+            shapes.setdefault((tuple(tensor.shape), tensor.dtype), full)
+    for (shape, dtype), full in shapes.items():
         try:
-            _try(one, shape, dtype, network)
+            fill, arguments, keywords = _initialiser(one, network)
+            with torch.no_grad():
+                fill(torch.empty(shape, dtype=dtype, device="meta"), *arguments, **keywords)
         except NotImplementedError:
             continue
         except Exception as error:
             text = str(error).split("\n")[0]
-            assert isinstance(one.call.function, Name)
-            message = f"init: {one.call.function.id} does not fit {full} {shape}: {text}"
+            message = f"init: {_function_name(one)} does not fit {full} {shape}: {text}"
             help = "name the layers it is for: `Linear.weight`, or the end of a path" if "." not in one.key else None
-            network.blueprint.problems.append(Problem(network.spec.source, one.call.span, "shape", message, help))
-            return
-
-
-# What fits: functions with their arguments, shapes and dtypes.
-_FITTING: set[tuple[Any, ...]] = set()
-
-
-def _try(one: tree.Initialiser, shape: tuple[int, ...], dtype: torch.dtype, network: Network) -> None:
-    """Fill a tensor on meta; what was seen to fit is not tried again. Raises what torch raises."""
-    fill, arguments, keywords = _filling(one, network)
-    key = fill, repr((arguments, keywords)), shape, dtype
-    if key not in _FITTING:
-        with torch.no_grad():
-            fill(torch.empty(shape, dtype=dtype, device="meta"), *arguments, **keywords)
-        _FITTING.add(key)
+            return Problem(network.spec.source, one.call.span, "shape", message, help)
+    return None

@@ -1,38 +1,29 @@
-"""What names mean in a run: values, layers, parts, and the tensors inside them."""
+"""Names in the lines of a body: values, layers, parts, and the tensors inside them."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from torch import Tensor, nn
 
-from fwdscope.functions.functions import CONSTANTS, DTYPES
 from fwdscope.functions.methods import ATTRIBUTES, METHODS
-from fwdscope.functions.resolution import attribute, dtype_of
 from fwdscope.language import expression as ex
 from fwdscope.language import tree
 from fwdscope.language.arithmetic import ArithmeticProblem
-from fwdscope.language.evaluate import evaluate, pattern
 from fwdscope.language.expression import Expression, Name
 from fwdscope.language.names import suggestion
-from fwdscope.language.problems import SpecError
-from fwdscope.layers import LAYERS
-from fwdscope.model.network import POISON, Blueprint, Body, Origin, Results, Scope, one
-from fwdscope.model.templates import ImportedTemplate, Template
-
-MISSING = object()
-
-
-class Poisoned(Exception):  # noqa: N818  # no error: what is wrong was told already
-    """A line reads what failed before; it is left out in silence."""
+from fwdscope.model.blueprint import Blueprint
+from fwdscope.model.modules import Body, Scope
+from fwdscope.model.values import FAILED, MISSING, Origin, UpstreamFailed
 
 
 class Frame:
-    """Names of one scope: a body's, or a part's inside it."""
+    """The names of one scope: of a body, or of a part in it."""
 
-    def __init__(self, scope: Scope, names: dict[str, Any]) -> None:
+    def __init__(self, scope: Scope) -> None:
         self.scope = scope
-        self.names = names
+        self.names: dict[str, Any] = {}
         self.parts: dict[str, Frame] = {}
         self.origins: dict[str, Origin] = {}
 
@@ -43,24 +34,18 @@ class Frame:
             part.release(name)
 
 
-class Names:
-    """The context of expressions in a body: its frames from near to far, and the value that flows."""
+class BodyNames:
+    """The names of a body while its lines run, from the nearest scope to the vars, and the value of the line above."""
 
-    def __init__(self, body: Scope) -> None:
-        self.turns: tuple[int, ...] = ()
-        self.values: dict[int, Any] | None = None
-        self.passing: tuple[type[Exception], ...] = (Poisoned, SpecError)
-        self.root = body
-        self.blueprint: Blueprint = body.blueprint
-        self.settings: dict[str, Any] = body.settings if isinstance(body, Body) else {}
-        self.frames: list[Frame] = [Frame(body, {})]
+    def __init__(self, scope: Scope, settings: dict[str, Any] | None = None) -> None:
+        self.root = scope
+        self.blueprint: Blueprint = scope.blueprint
+        self.settings: dict[str, Any] = settings or {}
+        self.frames: list[Frame] = [Frame(scope)]
         self.prev: Any = None
         self.prev_origin: Origin | None = None
+        # Paths of the tensors of other layers that the line reads.
         self.reads: list[str] = []
-
-    def evaluate(self, node: Expression) -> Any:
-        """The value of an expression here. Raises EvaluationError."""
-        return evaluate(node, self)
 
     @property
     def frame(self) -> Frame:
@@ -73,49 +58,12 @@ class Names:
         return self.frames[0].scope
 
     def path(self, name: str) -> str:
-        """The path of something in the scope."""
-        prefix = self.blueprint.paths.get(self.scope, "")
+        """Return the path of a name in the scope."""
+        prefix = self.blueprint.path(self.scope)
         return f"{prefix}.{name}" if prefix and name else prefix or name
 
-    def local_names(self) -> dict[str, Any]:
-        """Names of the nearest frame."""
-        return self.frames[0].names
-
-    def is_true(self, value: Any) -> bool:
-        """A value as a choice. A tensor without data is none."""
-        if value is POISON:
-            raise Poisoned
-        if isinstance(value, Tensor) and value.is_meta:
-            help = "write `where(condition, a, b)`; what is chosen while building depends on vars, settings and shapes"
-            raise ArithmeticProblem("this depends on data", help, "type")
-        return bool(value)
-
-    def template(
-        self, node: Expression, name: str, arguments: tuple[Expression, ...], keywords: tuple[ex.Keyword, ...]
-    ) -> Template:
-        """A layer type or a block with its settings."""
-        raise NotImplementedError
-
-    def imported(self, dotted: str, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> ImportedTemplate:
-        """A class of the user's own."""
-        raise NotImplementedError
-
-    def call(self, node: ex.Call) -> Any:
-        """The value of a call."""
-        raise NotImplementedError
-
-    def binary(self, node: ex.Binary, left: Any, right: Any) -> Any:
-        """``left operator right``"""
-        raise NotImplementedError
-
-    def compare(self, sign: str, left: Any, right: Any) -> Any:
-        """``left sign right``"""
-        raise NotImplementedError
-
-    # -- names --------------------------------------------------------------------------------------------------------
-
     def find(self, name: str) -> Any:
-        """The nearest value of a name, or MISSING."""
+        """Return the nearest value of a name, or MISSING."""
         for frame in self.frames:
             if name in frame.names:
                 return frame.names[name]
@@ -124,7 +72,7 @@ class Names:
         return self.blueprint.checked.variables.get(name, MISSING)
 
     def find_layer(self, name: str) -> nn.Module | None:
-        """The layer that a name names, if the nearest thing of that name is one."""
+        """Return the layer with this name, if it is nearer than any value with it."""
         for frame in self.frames:
             if name in frame.scope.named:
                 return frame.scope.named[name]
@@ -132,36 +80,35 @@ class Names:
                 return None
         return None
 
-    def name(self, node: Name) -> Any:
-        """The value of a name."""
-        if node.id == "prev":
-            value = self.prev
-        else:
-            value = self.find(node.id)
-        if value is POISON:
-            raise Poisoned
-        if value is not MISSING:
-            return value
-        if self.blueprint.spec.block(node.id) or node.id in LAYERS:
-            return self.template(node, node.id, (), ())
-        if node.id in CONSTANTS:
-            return CONSTANTS[node.id]
-        if node.id in DTYPES:
-            return dtype_of(node.id)
-        raise self.unmade(node)
+    def snapshot(self) -> dict[str, Any]:
+        """Return all names and their values now."""
+        names: dict[str, Any] = dict(self.settings)
+        for frame in reversed(self.frames):
+            names |= frame.names
+        return names
 
-    def unmade(self, node: Name) -> Exception:
-        """A name of the file that this run did not make: it stands in the branch that was not taken."""
+    def unknown(self, name: str) -> ArithmeticProblem:
+        """Return the problem of a name without a value, which a line in a branch not taken may make."""
         for line in tree.statements(self.root.lines if isinstance(self.root, Body) else ()):
             for named in ex.targets(line.target) if isinstance(line, tree.Statement) else ():
-                if named.name == node.id:
+                if named.name == name:
                     number = self.blueprint.spec.source.place(named.span.start)[0]
-                    message = f"{node.id} is made in a branch that was not taken, at line {number}"
+                    message = f"{name} is made in a branch that was not taken, at line {number}"
                     return ArithmeticProblem(message, "make it in both branches, or before the `if:`", "name")
-        return ArithmeticProblem(f"unknown name {node.id}", None, "name")
+        return ArithmeticProblem(f"unknown name {name}", None, "name")
 
-    def module_at(self, node: Expression) -> tuple[nn.Module | Frame, list[str], Any] | None:
-        """``stem.conv1.weight`` or ``h[0].attn.weight`` as the layer or part of ``stem`` and the names behind it."""
+    def origin(self, node: Expression) -> Origin | None:
+        """Return the line that made the value of an argument, if the argument is a name."""
+        if not isinstance(node, Name):
+            return None
+        if node.id == "prev":
+            return self.prev_origin
+        return next((f.origins[node.id] for f in self.frames if node.id in f.origins), None)
+
+    # -- paths: stem.conv1.weight, h[0].attn.weight -------------------------------------------------------------------
+
+    def module_at(self, node: Expression) -> tuple[nn.Module | Frame, list[str], Name] | None:
+        """Return the layer or part that a path begins with, and the names after it; None if it begins with a value."""
         names: list[str] = []
         while not isinstance(node, Name):
             if isinstance(node, ex.Attribute):
@@ -187,7 +134,7 @@ class Names:
         return None
 
     def inside(self, node: ex.Attribute) -> Any:
-        """A value of a part, or a tensor or layer of a layer, by its path; MISSING where it is a tensor's attribute."""
+        """Return the value, tensor or layer at a path in a part or layer; MISSING for an attribute of a tensor."""
         found = self.module_at(node)
         if found is None:
             return MISSING
@@ -198,92 +145,44 @@ class Names:
                 continue
             if names[0] in home.names and (len(names) == 1 or names[0] not in home.scope.named):
                 value = home.names[names[0]]
-                if value is POISON:
-                    raise Poisoned
-                if len(names) == 1:
-                    return value
-                return MISSING
+                if value is FAILED:
+                    raise UpstreamFailed
+                return value if len(names) == 1 else MISSING
             home = home.scope
         if isinstance(home, Frame):
             return self.frames[0].names.get(base.id, MISSING)
-        if (
-            names
-            and names[0] in (*ATTRIBUTES, *METHODS)
-            and names[0] not in (*home._parameters, *home._modules, *home._buffers)
-        ):
+        own = names and any(names[0] in group for group in _contents(home))
+        if names and names[0] in (*ATTRIBUTES, *METHODS) and not own:
             return MISSING
         return self.tensor_of(home, names)
 
+    def layer_in(self, frame: Frame, names: list[str]) -> nn.Module | None:
+        """Return the layer at a path in a part."""
+        module: nn.Module | None = frame.scope
+        for name in names:
+            module = module._modules.get(name) if module is not None else None
+        return module
+
     def tensor_of(self, module: nn.Module, names: list[str]) -> Any:
-        """A tensor or layer by its path from a layer."""
+        """Return the tensor or layer at a path in a layer."""
         here: Any = module
         for i, name in enumerate(names):
-            for held in (here._parameters, here._buffers, here._modules):
-                if held.get(name) is not None:
-                    here = held[name]
-                    break
-            else:
-                known = [
-                    n
-                    for held in (here._parameters, here._buffers, here._modules)
-                    for n, t in held.items()
-                    if t is not None
-                ]
-                path = ".".join(filter(None, (self.blueprint.paths.get(module), *names[:i])))
-                message = f"{path} has no tensor {name}"
-                raise ArithmeticProblem(
-                    message, suggestion(name, known, what=f"in {path}:") if known else "it has none", "name"
-                )
+            inner = next((group[name] for group in _contents(here) if group.get(name) is not None), None)
+            if inner is None:
+                known = [n for group in _contents(here) for n, t in group.items() if t is not None]
+                path = ".".join(filter(None, (self.blueprint.path(module), *names[:i])))
+                help = suggestion(name, known, what=f"in {path}:") if known else "it has none"
+                raise ArithmeticProblem(f"{path} has no tensor {name}", help, "name")
+            here = inner
             if isinstance(here, Tensor) and i < len(names) - 1:
                 return MISSING
         if isinstance(here, Tensor):
-            self.reads.append(".".join(filter(None, (self.blueprint.paths.get(module), *names))))
+            self.reads.append(".".join(filter(None, (self.blueprint.path(module), *names))))
         return here
 
-    def attribute(self, node: ex.Attribute) -> Any:
-        """``value.name``"""
-        value = self.inside(node)
-        if value is not MISSING:
-            if isinstance(value, nn.Module):
-                raise ArithmeticProblem("this is a layer", "call it, or name one of its tensors", "type")
-            return value
-        dotted = ex.spelled(node)
-        if (
-            dotted
-            and node.name[:1].isupper()
-            and self.find(dotted.split(".")[0]) is MISSING
-            and node.name not in ATTRIBUTES
-        ):
-            return self.imported(dotted, (), {})
-        value = one(self.evaluate(node.value))
-        if not isinstance(value, Tensor):
-            raise ArithmeticProblem(f".{node.name} is of tensors, found {value!r}", None, "type")
-        return attribute(ATTRIBUTES[node.name], value)
 
-    def subscript(self, node: ex.Subscript, value: Any, index: Any) -> Any:
-        """``value[index]``; several results are taken by their number."""
-        if isinstance(value, Results) and type(index) is not int:
-            text = self.text(node.value)
-            message = f"{text} is the {len(value)} results of a layer, not one tensor"
-            help = f"take them apart: `{pattern(value)} = {text}`, then `a{self.text(node)[len(text) :]}`"
-            raise ArithmeticProblem(message, help, "type")
-        if isinstance(value, tuple | list | str):
-            try:
-                return value[index]
-            except (IndexError, TypeError) as error:
-                raise ArithmeticProblem(f"{self.text(node)} has no value: {error}") from None
-        if not isinstance(value, Tensor):
-            raise ArithmeticProblem(f"{self.text(node.value)} is {value!r} and cannot be indexed", None, "type")
-        return value[index]
-
-    def text(self, node: Expression) -> str:
-        """An expression as the file has it."""
-        return " ".join(self.blueprint.spec.source[node.span].split())
-
-    def origin(self, node: Expression) -> Origin | None:
-        """Which line made the value of an argument."""
-        if isinstance(node, Name):
-            if node.id == "prev":
-                return self.prev_origin
-            return next((f.origins[node.id] for f in self.frames if node.id in f.origins), None)
-        return None
+def _contents(module: nn.Module) -> Iterator[dict[str, Any]]:
+    """Iterate over a module's parameters, buffers and layers by name."""
+    yield module._parameters
+    yield module._buffers
+    yield module._modules

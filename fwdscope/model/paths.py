@@ -1,18 +1,18 @@
-"""Paths that a file names in ``init`` and ``expect``: held against the model, and default paths refused."""
+"""Checks the paths that a file names in ``init`` and ``expect``; default paths are refused, since they may move."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from torch import nn
 
 from fwdscope.language.names import suggestion
 from fwdscope.language.problems import Problem
-from fwdscope.model.network import Network, Scope, Series
+from fwdscope.model.modules import Network, Scope, Series
 
 
 def default_piece(network: Network, path: str, within: int | None = None) -> str | None:
-    """The first default name in a path, which no line gave; ``within`` looks at so many last pieces alone."""
+    """Return the first name in a path that no line gives; ``within`` limits the search to the last pieces."""
     pieces = path.split(".")
     module: nn.Module | None = network
     for i, piece in enumerate(pieces):
@@ -25,10 +25,10 @@ def default_piece(network: Network, path: str, within: int | None = None) -> str
     return None
 
 
-def check_expectations(network: Network) -> None:
-    """The layers under ``expect: layers``: each is there, by names that the file gives.
+def check_expectations(network: Network) -> Iterator[Problem]:
+    """Check that each layer under ``expect: layers`` exists, by names that the file gives.
 
-    Where a var was replaced (``--set depth=2``) a layer may be gone; that falls short, and is no mistake of the file.
+    If a var was replaced (``--set depth=2``), a missing layer is not a mistake of the file.
     """
     replaced = any(variable.given is not None for variable in network.spec.variables)
     expect, source = network.spec.expect, network.spec.source
@@ -46,7 +46,7 @@ def check_expectations(network: Network) -> None:
             message = f"expect: {piece} is a default path, which moves when a layer of its kind is put in"
             help = "give the layer a name and use that"
         if message:
-            network.blueprint.problems.append(Problem(source, place, "name", message, help))
+            yield Problem(source, place, "name", message, help)
 
 
 def _layer(network: Network, path: str) -> nn.Module | None:
@@ -57,5 +57,5 @@ def _layer(network: Network, path: str) -> nn.Module | None:
 
 
 def given_paths(network: Network) -> Iterable[str]:
-    """The paths of layers by names that the file gives."""
+    """Return the paths of layers whose names the file gives."""
     return [path for path, _ in network.named_modules() if path and default_piece(network, path) is None]

@@ -1,4 +1,4 @@
-"""Promised shapes: ``-> (B, 10)``, held against what came."""
+"""Checks promised shapes, ``-> (B, 10)``, against the values that came."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from fwdscope.report import Promise
 Evaluate = Callable[[Expression], Any]
 
 
-def hold(promise: tree.PromisedShape, value: Any, evaluate: Evaluate) -> Promise:
-    """Whether a value has the promised shape; what it has instead, where not."""
+def check_promise(promise: tree.PromisedShape, value: Any, evaluate: Evaluate) -> Promise:
+    """Return whether a value has the promised shape, and the shape it has if not."""
     if _matches(promise.shape, value, evaluate):
         return Promise(promise.text, True)
     return Promise(promise.text, False, shape_of(value))
 
 
-def broken(source: Source, promise: tree.PromisedShape, value: Any, evaluate: Evaluate) -> Problem:
-    """The problem of a promise that does not hold, with the promise that would."""
+def broken_promise(source: Source, promise: tree.PromisedShape, value: Any, evaluate: Evaluate) -> Problem:
+    """Return the problem of a wrong promise, with the promise that is right."""
     promised, got = promise.text, shape_of(value)
     known = sizes(promise.shape, evaluate)
     meaning = f" = {known}" if known is not None and str(known) != promised else ""
@@ -34,7 +34,7 @@ def broken(source: Source, promise: tree.PromisedShape, value: Any, evaluate: Ev
 
 
 def _better(shape: Expression, value: Any, known: tuple[int, ...] | None, source: Source) -> str | None:
-    """The shape of a tensor, its sizes written as in the promise where they agree."""
+    """Return the shape of a tensor, with the promise's words for the sizes that are right."""
     if not isinstance(value, Tensor):
         return None
     if known is None or not isinstance(shape, ex.TupleOrList) or len(known) != value.dim():
@@ -47,7 +47,7 @@ def _better(shape: Expression, value: Any, known: tuple[int, ...] | None, source
 
 
 def sizes(shape: Expression, evaluate: Evaluate) -> tuple[int, ...] | None:
-    """The sizes of a promised shape of one tensor, where it says them all."""
+    """Return the promised sizes of one tensor, or None unless all are known."""
     if not isinstance(shape, ex.TupleOrList) or any(_is_any(i) or isinstance(i, ex.TupleOrList) for i in shape.items):
         return None
     values = tuple(evaluate(item) for item in shape.items)
@@ -55,7 +55,7 @@ def sizes(shape: Expression, evaluate: Evaluate) -> tuple[int, ...] | None:
 
 
 def shape_of(value: Any) -> str:
-    """The shape of a tensor, or of all in a tuple, as text."""
+    """Return the shape of a tensor, or of all in a tuple, as text."""
     if isinstance(value, Tensor):
         return str(tuple(value.shape))
     if isinstance(value, tuple | list):

@@ -1,14 +1,14 @@
-"""One run of a body's lines, on meta while building and tracing, on a device with real numbers.
+"""Runs the lines of a body: on meta while building and tracing, with real numbers on a device.
 
-What goes wrong in a line becomes a Problem at its place; while building, the lines that do not depend on it still run,
-so that all problems are told at once.
+What goes wrong in a line becomes a Problem at its place. While building, the lines that do not depend on it still run,
+so that all problems are reported at once.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -18,200 +18,213 @@ from fwdscope.language import expression as ex
 from fwdscope.language.arithmetic import ArithmeticProblem
 from fwdscope.language.evaluate import EvaluationError, assign
 from fwdscope.language.expression import Call, Expression, Name
+from fwdscope.language.lifetimes import last_uses
 from fwdscope.language.problems import Span, SpecError
 from fwdscope.language.scope import OWN_TENSORS
 from fwdscope.limits import limit
 from fwdscope.model import causes, promises, shapes
-from fwdscope.model.calls import Calls
-from fwdscope.model.names import Frame, Poisoned
-from fwdscope.model.network import POISON, Beginning, Body, LineEnd, Made, Origin, Part, one
+from fwdscope.model.blueprint import DerivedTensor
+from fwdscope.model.context import BodyContext
+from fwdscope.model.events import LineResult, StepStart
+from fwdscope.model.layer_calls import run_series
+from fwdscope.model.modules import Body, PartScope, Series
+from fwdscope.model.names import BodyNames, Frame
 from fwdscope.model.templates import TEMPLATES, Shared
+from fwdscope.model.values import FAILED, Origin, UpstreamFailed, first_tensor
+from fwdscope.report import Promise
+
+LineT = TypeVar("LineT", bound=tree.Line)
 
 
-class Run(Calls):
-    """A run of one body."""
+class LineInterpreter:
+    """Runs bodies and series of one network."""
 
-    # Names that no line speaks of after the line at this place.
-    last_uses: Mapping[Span, tuple[str, ...]] = MappingProxyType({})
+    def __init__(self) -> None:
+        # The names that each line of a body reads for the last time, by the body's place.
+        self.last_uses: dict[Span, Mapping[Span, tuple[str, ...]]] = {}
 
-    # -- bodies and lines ---------------------------------------------------------------------------------------------
+    def run_body(self, body: Body, inputs: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
+        """Run the lines of a block or of the whole network."""
+        released: Mapping[Span, tuple[str, ...]] = MappingProxyType({})
+        # While building, messages may show the values of earlier lines.
+        if body.blueprint.log is None:
+            if body.span not in self.last_uses:
+                self.last_uses[body.span] = last_uses(body.lines)
+            released = self.last_uses[body.span]
+        return BodyRun(body, released).run(inputs, keywords)
 
-    def body(self, inputs: Sequence[Any], keywords: dict[str, Any], entering: tuple[Origin | None, ...]) -> Any:
-        """Run the lines on inputs; the last line's value is the result."""
-        body = self.root
-        assert isinstance(body, Body)
-        names, frame = self.frames[0].names, self.frames[0]
-        for i, parameter in enumerate(body.inputs):
+    def run_series(self, series: Series, inputs: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
+        """Run layers one after the other."""
+        return run_series(series, inputs, keywords)
+
+
+class BodyRun:
+    """One run of a body's lines. ``released`` are the names that are forgotten after each line."""
+
+    def __init__(self, body: Body, released: Mapping[Span, tuple[str, ...]]) -> None:
+        self.body = body
+        self.blueprint = body.blueprint
+        self.names = BodyNames(body, body.settings)
+        self.context = BodyContext(self.names)
+        self.evaluate = self.context.evaluate
+        self.released = released
+
+    def run(self, inputs: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
+        """Run the lines on inputs and return the value of the last line."""
+        origins, self.blueprint.input_origins = self.blueprint.input_origins, ()
+        frame = self.names.frame
+        for i, parameter in enumerate(self.body.inputs):
             if i < len(inputs):
-                names[parameter.name] = inputs[i]
-                if i < len(entering) and (origin := entering[i]):
+                frame.names[parameter.name] = inputs[i]
+                if i < len(origins) and (origin := origins[i]):
                     frame.origins[parameter.name] = origin
             elif parameter.name in keywords:
-                names[parameter.name] = keywords[parameter.name]
+                frame.names[parameter.name] = keywords[parameter.name]
             elif parameter.default is not None:
-                names[parameter.name] = self.evaluate(parameter.default)
+                frame.names[parameter.name] = self.evaluate(parameter.default)
             else:
                 raise ArithmeticProblem(f"{parameter.name} is missing", None, "type")
-        if body.inputs and not self.blueprint.spec.graph:
-            first = body.inputs[0].name
-            self.prev, self.prev_origin = names[first], frame.origins.get(first)
-        # Problems may be explained by values of earlier lines.
-        if not self.blueprint.building:
-            self.last_uses = self.blueprint.last_uses(body)
-        self.lines(body.lines)
-        return self.prev
+        if self.body.inputs and not self.blueprint.spec.graph:
+            first = self.body.inputs[0].name
+            self.names.prev, self.names.prev_origin = frame.names[first], frame.origins.get(first)
+        self._run_lines(self.body.lines)
+        return self.names.prev
 
-    def lines(self, lines: tuple[tree.Line, ...]) -> None:
-        """Run lines in order."""
+    def _run_lines(self, lines: tuple[tree.Line, ...]) -> None:
         for line in lines:
             match line:
                 case tree.Statement():
-                    self.statement(line)
+                    self._run_statement(line)
                 case tree.PartLine():
-                    self.guarded(line, self.part)
+                    self._run_nested(line, self._run_part)
                 case tree.If():
-                    self.guarded(line, self.branch)
+                    self._run_nested(line, self._run_branch)
                 case tree.For():
-                    self.guarded(line, self.for_loop)
+                    self._run_nested(line, self._run_for)
                 case tree.While():
-                    self.guarded(line, self.while_loop)
-            if not self.blueprint.building:
-                for name in self.last_uses.get(line.span, ()):
-                    self.frame.release(name)
+                    self._run_nested(line, self._run_while)
+            for name in self.released.get(line.span, ()):
+                self.names.frame.release(name)
 
-    def guarded(self, line: Any, run: Any) -> None:
-        """Run a line that nests others; what goes wrong in its head is told at its place."""
+    def _run_nested(self, line: LineT, run: Callable[[LineT], None]) -> None:
+        """Run a line with others inside. If its head fails, all names that the lines inside give have failed."""
         try:
             run(line)
             return
-        except Poisoned:
+        except UpstreamFailed:
             pass
         except EvaluationError as error:
-            self.failed(error)
+            self._report(error)
         except ArithmeticProblem as error:
-            self.failed(EvaluationError(_head(line), error))
-        self.prev = POISON
+            self._report(EvaluationError(_head(line), error))
+        self.names.prev = FAILED
         for inner in tree.statements((line,)):
             for named in ex.targets(inner.target) if isinstance(inner, tree.Statement) else ():
-                self.frame.names[named.name] = POISON
+                self.names.frame.names[named.name] = FAILED
 
-    def failed(self, error: EvaluationError) -> None:
-        """While building, collect a problem, so that all are reported at once; later, end the run with it."""
-        problem = causes.problem(self, error)
-        if not self.blueprint.building:
+    def _report(self, error: EvaluationError) -> None:
+        """While building, collect a problem; later, end the run with it."""
+        problem = causes.problem(self.context, error)
+        if self.blueprint.log is None:
             raise SpecError([problem]) from error
-        self.blueprint.problems.append(problem)
+        self.blueprint.log.problems.append(problem)
 
-    def statement(self, line: tree.Statement) -> None:
-        """One line: its value, its names, its promise, the flow."""
-        observer = self.blueprint.observer
-        self.reads = []
-        self.values = {} if self.blueprint.building else None
+    # -- statements ---------------------------------------------------------------------------------------------------
+
+    def _run_statement(self, line: tree.Statement) -> None:
+        """Compute a line, check its promise, bind its names and pass its value on to the next line."""
+        names, observer, building = self.names, self.blueprint.observer, self.blueprint.log is not None
+        names.reads = []
+        self.context.values = {} if building else None
         if observer:
             observer.line()
-        own, origin = self.is_own_tensor(line), _origin(line)
+        own, origin = self._is_own_tensor(line), _origin(line)
         beside = line.span in self.blueprint.checked.beside
-        before = self.snapshot() if self.blueprint.building and beside and not own and line.target else None
+        before = names.snapshot() if building and beside and not own and line.target else None
+        promise = None
         try:
-            value = self.own_tensor(line) if own else self.line_value(line)
-            self.hold_size(line.value, value)
-            promise = self.promise(line, value)
-            self.give(line, value, origin)
+            value = self._own_tensor(line) if own else self._value(line)
+            self._check_size(line.value, value)
+            promise = self._check_promise(line, value)
+            self._bind(line, value, origin)
             if before is not None:
-                self.remember(line, before)
-        except Poisoned:
-            value, promise = self.fallback(line), None
-            self.give_all(line, value, origin)
-        except EvaluationError as error:
-            self.failed(error)
-            value, promise = self.fallback(line), None
-            self.give_all(line, value, origin)
+                self._keep_derived(line, before)
+        except (UpstreamFailed, EvaluationError) as error:
+            if isinstance(error, EvaluationError):
+                self._report(error)
+            value, promise = self._fallback(line), None
+            for named in ex.targets(line.target):
+                names.frame.names[named.name] = value if isinstance(line.target, ex.NameTarget) else FAILED
+                names.frame.origins[named.name] = origin
         if observer:
             label = _label(line.target)
             arguments = line.value.arguments if isinstance(line.value, Call) else ()
-            texts = ", ".join(self.text(a) for a in arguments if not isinstance(a, Name))
-            reads = tuple(dict.fromkeys(self.reads))
-            observer.line_end(LineEnd(line, self.path(label), label, texts, reads, promise), value)
+            texts = ", ".join(self.context.text(a) for a in arguments if not isinstance(a, Name))
+            reads = tuple(dict.fromkeys(names.reads))
+            observer.line_end(LineResult(line, names.path(label), label, texts, reads, promise), value)
         if not beside:
-            self.prev = value
-            self.prev_origin = origin
+            names.prev, names.prev_origin = value, origin
 
-    def fallback(self, line: tree.Statement) -> Any:
-        """What stands for the value of a line that failed: a tensor of the promised shape, where it says all sizes."""
-        if line.promise is None or not self.blueprint.building:
-            return POISON
-        try:
-            sizes = promises.sizes(line.promise.shape, self.evaluate)
-        except (EvaluationError, Poisoned):
-            return POISON
-        return torch.empty(sizes, device="meta") if sizes is not None else POISON
-
-    def give(self, line: tree.Statement, value: Any, origin: Origin) -> None:
-        """Bind a line's names."""
-        if line.target is None:
-            return
-        try:
-            assign(line.target, value, self.frame.names)
-        except ArithmeticProblem as error:
-            raise EvaluationError(line.value, error) from error
-        for named in ex.targets(line.target):
-            self.frame.origins[named.name] = origin
-
-    def remember(self, line: tree.Statement, before: dict[str, Any]) -> None:
-        """Keep how a line beside the flow made its values, for the Parameters and Buffers that are made from them."""
-        seen = {id(value) for value in before.values()}
-        for named in ex.targets(line.target):
-            value = self.frame.names[named.name]
-            if isinstance(value, Tensor | tuple | list) and id(value) not in seen:
-                made = Made(value, self.scope, named.name, line.value, before, line.target)
-                self.blueprint.made.append(made)
-
-    def give_all(self, line: tree.Statement, value: Any, origin: Origin) -> None:
-        """Bind all names of a line that failed to what stands for its value."""
-        for named in ex.targets(line.target):
-            self.frame.names[named.name] = value if isinstance(line.target, ex.NameTarget) else POISON
-            self.frame.origins[named.name] = origin
-
-    def line_value(self, line: tree.Statement) -> Any:
-        """The value of a line; a layer runs on the line above."""
+    def _value(self, line: tree.Statement) -> Any:
+        """Return the value of a line; a layer is called on the value of the line above."""
         node, label = line.value, _label(line.target)
-        self.naming = (node.span, label) if label else None
+        context, names = self.context, self.names
+        layer_name = (node.span, label) if label else None
+        context.layer_name = layer_name
         value = self.evaluate(node)
         if isinstance(value, TEMPLATES):
-            if self.prev is POISON:
-                raise Poisoned
-            self.naming = (node.span, label) if label else None
+            if names.prev is FAILED:
+                raise UpstreamFailed
+            context.layer_name = layer_name
             try:
-                value = self.apply(node.span, value, (one(self.prev),), {}, (self.prev_origin,))
-            except (EvaluationError, Poisoned, SpecError):
+                value = context.apply(node.span, value, (first_tensor(names.prev),), {}, (names.prev_origin,))
+            except (EvaluationError, UpstreamFailed, SpecError):
                 raise
             except Exception as error:
                 raise EvaluationError(node, error) from error
-        self.naming = None
-        if value is POISON:
-            raise Poisoned
+        context.layer_name = None
+        if value is FAILED:
+            raise UpstreamFailed
         return value
 
-    def hold_size(self, node: Expression, value: Any) -> None:
-        """A line's value within the limit of elements."""
+    def _fallback(self, line: tree.Statement) -> Any:
+        """Return a tensor of the promised shape in place of a failed line's value, if the promise gives all sizes."""
+        if line.promise is None or self.blueprint.log is None:
+            return FAILED
         try:
-            shapes.hold_size(value)
+            sizes = promises.sizes(line.promise.shape, self.evaluate)
+        except (EvaluationError, UpstreamFailed):
+            return FAILED
+        return torch.empty(sizes, device="meta") if sizes is not None else FAILED
+
+    def _bind(self, line: tree.Statement, value: Any, origin: Origin) -> None:
+        if line.target is None:
+            return
+        try:
+            assign(line.target, value, self.names.frame.names)
+        except ArithmeticProblem as error:
+            raise EvaluationError(line.value, error) from error
+        for named in ex.targets(line.target):
+            self.names.frame.origins[named.name] = origin
+
+    def _check_size(self, node: Expression, value: Any) -> None:
+        try:
+            shapes.check_elements(value)
         except shapes.ShapeError as error:
             raise EvaluationError(node, error) from error
 
-    def promise(self, line: tree.Statement, value: Any) -> Any:
-        """Hold a promised shape against what came."""
-        if line.promise is None or not self.blueprint.hold_promises:
+    def _check_promise(self, line: tree.Statement, value: Any) -> Promise | None:
+        if line.promise is None or not self.blueprint.check_promises:
             return None
-        kept = promises.hold(line.promise, value, self.evaluate)
-        if not kept.held and self.blueprint.building:
-            problem = promises.broken(self.blueprint.spec.source, line.promise, value, self.evaluate)
-            self.blueprint.broken.setdefault(line.span, problem)
-        return kept
+        promise = promises.check_promise(line.promise, value, self.evaluate)
+        if not promise.held and self.blueprint.log is not None:
+            problem = promises.broken_promise(self.blueprint.spec.source, line.promise, value, self.evaluate)
+            self.blueprint.broken_promises.setdefault(line.span, problem)
+        return promise
 
     # -- Parameters and Buffers ---------------------------------------------------------------------------------------
 
-    def is_own_tensor(self, line: tree.Statement) -> bool:
+    def _is_own_tensor(self, line: tree.Statement) -> bool:
         """Whether a line is ``name = Parameter(…)`` or ``name = Buffer(…)``."""
         call = line.value
         return (
@@ -221,147 +234,146 @@ class Run(Calls):
             and self.blueprint.spec.block(call.function.id) is None
         )
 
-    def own_tensor(self, line: tree.Statement) -> Tensor:
-        """A tensor of the body's own, made once."""
+    def _own_tensor(self, line: tree.Statement) -> Tensor:
+        """Return the Parameter or Buffer of a line, which the first run makes."""
         assert isinstance(line.target, ex.NameTarget)
         assert isinstance(line.value, Call)
         assert isinstance(line.value.function, Name)
-        name, scope = line.target.name, self.scope
-        tensor = scope.own(name)
+        name, kind, scope = line.target.name, line.value.function.id, self.names.scope
+        tensor = scope.own_tensor(name)
         if tensor is None:
-            tensor = self.made_tensor(line.value, line.value.function.id)
-            if isinstance(tensor, nn.Parameter):
-                scope._parameters[name] = tensor
-            else:
-                scope._buffers[name] = tensor
-            self.blueprint.made.append(Made(tensor, scope, name, line.value.arguments[0], self.snapshot()))
-        if self.blueprint.observer:
-            kind = line.value.function.id
-            self.blueprint.observer.begin(Beginning("parameter", self.path(name), kind, line.text, name, line.span), ())
-            self.blueprint.observer.end(tensor)
+            tensor = self._make_own_tensor(line.value, kind)
+            group: dict[str, Any] = scope._parameters if isinstance(tensor, nn.Parameter) else scope._buffers
+            group[name] = tensor
+            derived = DerivedTensor(tensor, scope, name, line.value.arguments[0], self.names.snapshot())
+            self.blueprint.derived.append(derived)
+        observer = self.blueprint.observer
+        if observer:
+            observer.begin(StepStart("parameter", self.names.path(name), kind, line.text, name, line.span), ())
+            observer.end(tensor)
         return tensor
 
-    def made_tensor(self, call: Call, kind: str) -> Tensor:
-        """The tensor that ``Parameter(…)`` or ``Buffer(…)`` holds. Whole numbers and booleans are not trained."""
+    def _make_own_tensor(self, call: Call, kind: str) -> Tensor:
         made = self.evaluate(call.arguments[0])
         if not isinstance(made, Tensor):
-            raise EvaluationError(
-                call.arguments[0], ArithmeticProblem(f"{kind} holds a tensor", "write `zeros(8)`", "type")
-            )
+            error = ArithmeticProblem(f"{kind} holds a tensor", "write `zeros(8)`", "type")
+            raise EvaluationError(call.arguments[0], error)
         if kind == "Buffer":
             return made.detach()
+        # Integers and booleans have no gradients.
         return nn.Parameter(made.detach(), requires_grad=made.is_floating_point() or made.is_complex())
 
-    def snapshot(self) -> dict[str, Any]:
-        """All names in scope now, near ones first."""
-        names: dict[str, Any] = dict(self.settings)
-        for frame in reversed(self.frames):
-            names |= frame.names
-        return names
+    def _keep_derived(self, line: tree.Statement, before: dict[str, Any]) -> None:
+        """Keep how a line that no input reaches makes its values, of which Parameters and Buffers may be made."""
+        seen = {id(value) for value in before.values()}
+        for named in ex.targets(line.target):
+            value = self.names.frame.names[named.name]
+            if isinstance(value, Tensor | tuple | list) and id(value) not in seen:
+                derived = DerivedTensor(value, self.names.scope, named.name, line.value, before, line.target)
+                self.blueprint.derived.append(derived)
 
-    # -- parts, choices, loops ----------------------------------------------------------------------------------------
+    # -- parts, branches, loops ---------------------------------------------------------------------------------------
 
-    def part(self, line: tree.PartLine) -> None:
-        """A named part: its lines run here, its layers stand under its name."""
-        scope, blueprint = self.scope, self.blueprint
+    def _run_part(self, line: tree.PartLine) -> None:
+        """Run the lines of a named part here; its layers stand under its name."""
+        names, blueprint, scope = self.names, self.blueprint, self.names.scope
         part = scope._modules.get(line.name)
         if part is None:
-            part = Part(blueprint, line.span)
+            part = PartScope(blueprint, line.span)
             part.train(scope.training)
             blueprint.register(scope, line.name, part, Shared(part, line.name), line.span)
             scope.named[line.name] = part
-        assert isinstance(part, Part)
+        assert isinstance(part, PartScope)
         if line.inputs:
-            self.prev, self.prev_origin = self.entering(line.inputs[0]), self.origin(line.inputs[0])
+            names.prev, names.prev_origin = self._part_input(line.inputs[0]), names.origin(line.inputs[0])
         observer = blueprint.observer
         if observer:
-            said = Beginning("part", blueprint.paths[part], "part", "", line.name, line.span, part)
-            observer.begin(said, self.prev)
-        frame = Frame(part, {})
-        self.frames.insert(0, frame)
+            start = StepStart("part", blueprint.path(part), "part", "", line.name, line.span, part)
+            observer.begin(start, names.prev)
+        frame = Frame(part)
+        names.frames.insert(0, frame)
         try:
-            self.lines(line.body)
+            self._run_lines(line.body)
         finally:
-            self.frames.pop(0)
+            names.frames.pop(0)
         if observer:
-            observer.end(self.prev)
-        self.frame.names[line.name] = self.prev
-        self.frame.parts[line.name] = frame
-        self.frame.origins[line.name] = Origin(f"{line.name}:", line.span)
+            observer.end(names.prev)
+        names.frame.names[line.name] = names.prev
+        names.frame.parts[line.name] = frame
+        names.frame.origins[line.name] = Origin(f"{line.name}:", line.span)
 
-    def entering(self, node: Expression) -> Any:
-        """What a part is called on. Where that failed, its lines run all the same: some may read other names."""
+    def _part_input(self, node: Expression) -> Any:
+        """Return the input of a part. If it failed, the lines still run, since some may read other names."""
         try:
             return self.evaluate(node)
-        except Poisoned:
-            return POISON
+        except UpstreamFailed:
+            return FAILED
         except EvaluationError as error:
-            self.failed(error)
-            return POISON
+            self._report(error)
+            return FAILED
 
-    def branch(self, line: tree.If) -> None:
-        """The lines of the branch that is chosen."""
-        self.lines(line.then if self.is_true(self.evaluate(line.test)) else line.orelse)
+    def _run_branch(self, line: tree.If) -> None:
+        chosen = self.context.is_true(self.evaluate(line.test))
+        self._run_lines(line.then if chosen else line.orelse)
 
-    def for_loop(self, line: tree.For) -> None:
-        """A loop unrolled; each round uses the same layers."""
-        turns = arithmetic.items(self.evaluate(line.iterable))
-        if len(turns) > limit("turns"):
-            error = ArithmeticProblem(f"{len(turns):,} rounds", f"at most {limit('turns'):,}", "limit")
+    def _run_for(self, line: tree.For) -> None:
+        """Run a loop, unrolled. Each round uses the same layers."""
+        rounds = arithmetic.items(self.evaluate(line.iterable))
+        if len(rounds) > limit("turns"):
+            error = ArithmeticProblem(f"{len(rounds):,} rounds", f"at most {limit('turns'):,}", "limit")
             raise EvaluationError(line.iterable, error)
         observer = self.blueprint.observer
         if observer:
-            observer.begin(Beginning("loop", self.path(""), "for", line.text, "", line.span), self.prev)
-        for turn in turns:
-            assign(line.target, turn, self.frame.names)
+            observer.begin(StepStart("loop", self.names.path(""), "for", line.text, "", line.span), self.names.prev)
+        for item in rounds:
+            assign(line.target, item, self.names.frame.names)
             if observer:
                 observer.turn()
-            self.lines(line.body)
-            if self.prev is POISON:
+            self._run_lines(line.body)
+            if self.names.prev is FAILED:
                 break
         if observer:
-            observer.end(self.prev)
+            observer.end(self.names.prev)
 
-    def while_loop(self, line: tree.While) -> None:
-        """A loop that the data decide: on meta one round, on a device until the condition is false."""
+    def _run_while(self, line: tree.While) -> None:
+        """Run a loop that depends on data: one round on meta, on a device until the condition is false."""
         most = limit("rounds") if line.limit is None else self.evaluate(line.limit)
         observer = self.blueprint.observer
         if observer:
-            observer.begin(Beginning("loop", self.path(""), "while", line.text, "", line.span), self.prev)
+            observer.begin(StepStart("loop", self.names.path(""), "while", line.text, "", line.span), self.names.prev)
         if self.blueprint.device.type == "meta":
-            self.one_round(line)
+            self._run_one_round(line)
         else:
             rounds = 0
             while bool(self.evaluate(line.test)):
                 rounds += 1
                 if rounds > most:
-                    help = "the condition never came false; let the lines change what it reads, or raise `limit:`"
-                    raise EvaluationError(
-                        line.test, ArithmeticProblem(f"the loop ran {most:,} rounds, its limit", help, "limit")
-                    )
+                    help = "the condition stays true; let the lines change what it reads, or raise `limit:`"
+                    error = ArithmeticProblem(f"the loop ran {most:,} rounds, its limit", help, "limit")
+                    raise EvaluationError(line.test, error)
                 if observer:
                     observer.turn()
-                self.lines(line.body)
+                self._run_lines(line.body)
         if observer:
-            observer.end(self.prev)
+            observer.end(self.names.prev)
 
-    def one_round(self, line: tree.While) -> None:
-        """One round of a loop that the data decide; it has to leave the shapes as they were."""
-        observer = self.blueprint.observer
+    def _run_one_round(self, line: tree.While) -> None:
+        """Run one round of a loop that depends on data, which has to leave the shapes as they were."""
+        observer, names = self.blueprint.observer, self.names
         test = self.evaluate(line.test)
         note = "the data decide how often this runs; shown is one round"
         if not isinstance(test, Tensor):
             note = "how often this runs is decided while it runs; shown is one round"
         elif test.numel() != 1:
             message = f"the condition has {test.numel():,} values, of shape {tuple(test.shape)}"
-            raise EvaluationError(line.test, ArithmeticProblem(message, "write `.any()` or `.all()` behind it", "type"))
+            raise EvaluationError(line.test, ArithmeticProblem(message, "add `.any()` or `.all()`", "type"))
         self.blueprint.data_dependent.setdefault(line.span, note)
-        before = {**self.frame.names, "prev": self.prev}
+        before = {**names.frame.names, "prev": names.prev}
         if observer:
             observer.turn()
             observer.note(note)
-        self.lines(line.body)
-        for name, value in {**self.frame.names, "prev": self.prev}.items():
+        self._run_lines(line.body)
+        for name, value in {**names.frame.names, "prev": names.prev}.items():
             old = before.get(name)
             if isinstance(old, Tensor) and isinstance(value, Tensor) and old.shape != value.shape:
                 message = f"a round changes the shape of {name} from {tuple(old.shape)} to {tuple(value.shape)}"
@@ -370,17 +382,17 @@ class Run(Calls):
 
 
 def _head(line: tree.Line) -> Expression:
-    """The expression that decides about the lines below it."""
+    """Return the expression that decides about the lines inside."""
     match line:
         case tree.For(iterable=iterable):
             return iterable
         case tree.If(test=test) | tree.While(test=test):
             return test
-    raise AssertionError("only lines that nest others have a head")
+    raise AssertionError("only loops and branches have a head")
 
 
 def _label(target: ex.Target | None) -> str:
-    """The name that a line gives a layer."""
+    """Return the name that a line gives a layer."""
     if isinstance(target, ex.NameTarget):
         return target.name
     return str(target.number) if isinstance(target, ex.NumberTarget) else ""

@@ -18,8 +18,6 @@ from fwdscope.functions.functions import FUNCTIONS
 from fwdscope.limits import limit
 from fwdscope.torch_private import without_dispatch, without_functions
 
-# Elements of a tensor.
-
 
 class ShapeError(Exception):
     """A fact about operands that do not fit.
@@ -150,8 +148,8 @@ def _check_dim(name: str, arguments: Sequence[Any], keywords: Mapping[str, Any])
         raise ShapeError(f"{name}: there is no dimension {dim}: it may be from {-rank} to {rank - 1}")
 
 
-def hold_size(value: Any) -> None:
-    """A tensor within the limit of elements. Raises ShapeError."""
+def check_elements(value: Any) -> None:
+    """Check that a tensor has not too many elements. Raises ShapeError."""
     if not isinstance(value, Tensor):
         return
     with without_functions():

@@ -18,7 +18,8 @@ import torch
 from torch import Tensor, fx, nn
 from torch.overrides import TorchFunctionMode
 
-from fwdscope.model.network import Beginning, LineEnd, Network, Observer
+from fwdscope.model.events import LineResult, Observer, StepStart
+from fwdscope.model.modules import Network
 
 # Puts hooks that tell an observer of modules of which the network itself says nothing.
 Hooks = Callable[[Observer], Iterable[Any]]
@@ -40,9 +41,9 @@ def straight(network: Network, inputs: Sequence[Tensor], hooks: Hooks | None = N
 
     Layers are called by their paths, so that the ``state_dict`` keys are the network's. Each node's ``meta["step"]`` is
     the step it belongs to, as the trace's recorder numbers steps, where ``hooks`` tell of the same modules; those of
-    layers that have others inside say so by ``meta["inside"]``. Run it under the network's default dtype, as the
-    network does itself (:func:`fwdscope.model.network.default_dtype`). Raises NotStraight where the data decide which
-    lines run.
+    layers that have others inside say so by ``meta["inside"]``. Run it under the network's default dtype
+    (:func:`fwdscope.model.process_state.torch_default_dtype`). Raises NotStraight where the data decide which lines
+    run.
     """
     writer = _Writer(network, inputs)
     blueprint = network.blueprint
@@ -80,7 +81,7 @@ class _Writer(TorchFunctionMode):
 
     # -- told by the network ------------------------------------------------------------------------------------------
 
-    def begin(self, what: Beginning, inputs: Any) -> None:
+    def begin(self, what: StepStart, inputs: Any) -> None:
         """A layer that stands in no other becomes one call."""
         key, node = ("begin", self.begun), None
         self.begun += 1
@@ -114,7 +115,7 @@ class _Writer(TorchFunctionMode):
         self.stack.append(("line", ("line", self.lines), None))
         self.lines += 1
 
-    def line_end(self, end: LineEnd, value: Any) -> None:
+    def line_end(self, end: LineResult, value: Any) -> None:
         """A line ends."""
         self.stack.pop()
 

@@ -1,49 +1,46 @@
-"""Layers not yet applied, with all their settings: the worth of ``Conv2d(64, 3)`` until it is called."""
+"""Layers not yet applied, with all their settings: the value of ``Conv2d(64, 3)`` until it is called."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from torch import nn
 
 from fwdscope.language import tree
 from fwdscope.layers import Layer
 
-if TYPE_CHECKING:
-    from fwdscope.model.network import Blueprint
-
 
 @dataclass(frozen=True)
 class LayerTemplate:
-    """A layer of torch's with its settings."""
+    """A layer type of torch with its settings."""
 
     layer: Layer
 
     @property
     def name(self) -> str:
-        """The layer's type."""
+        """The layer type."""
         return type(self.layer).__name__
 
     @cached_property
     def brief(self) -> str:
-        """The layer in a few words."""
+        """The type and the settings that matter."""
         return self.layer.brief()
 
     def build(self, *inputs: Any) -> nn.Module:
-        """torch's module for these inputs."""
+        """Build torch's module for these inputs."""
         return self.layer.build(*inputs)
 
 
 @dataclass(frozen=True)
 class BlockTemplate:
-    """A block of the file with its settings. ``blueprint`` makes its modules."""
+    """A block of the file with its settings; ``make`` makes its module."""
 
     block: tree.Block
     settings: tuple[tuple[str, Any], ...]
-    blueprint: Blueprint = field(compare=False, repr=False)
+    make: Callable[[BlockTemplate], nn.Module] = field(compare=False, repr=False)
 
     @property
     def name(self) -> str:
@@ -56,13 +53,13 @@ class BlockTemplate:
         return self.block.name
 
     def build(self, *inputs: Any) -> nn.Module:
-        """A module whose layers are made when it first runs."""
-        return self.blueprint.block(self)
+        """Build a module whose layers are made by its first run."""
+        return self.make(self)
 
 
 @dataclass(frozen=True)
 class ImportedTemplate:
-    """A class of the user's own with its settings."""
+    """A class of the user's own with its arguments."""
 
     type: Callable[..., nn.Module]
     arguments: tuple[Any, ...]
@@ -79,13 +76,13 @@ class ImportedTemplate:
         return self.name
 
     def build(self, *inputs: Any) -> nn.Module:
-        """The module; its class infers nothing."""
+        """Build the module; nothing is inferred from the inputs."""
         return self.type(*self.arguments, **dict(self.keywords))
 
 
 @dataclass(frozen=True)
 class Shared:
-    """A layer that exists already, handed on: the same weights."""
+    """A layer that exists already and is used once more, with the same weights."""
 
     module: nn.Module
     name: str
@@ -96,40 +93,40 @@ class Shared:
         return self.name
 
     def build(self, *inputs: Any) -> nn.Module:
-        """The layer itself."""
+        """Return the layer itself."""
         return self.module
 
 
 @dataclass(frozen=True)
 class SeriesTemplate:
-    """Layers in series: a stack, a ``Sequential``. Series inside a series are laid flat."""
+    """Layers in series, a stack or a ``Sequential``, flattened; ``make`` makes its module."""
 
     items: tuple[Template, ...]
-    blueprint: Blueprint = field(compare=False, repr=False)
+    make: Callable[[SeriesTemplate], nn.Module] = field(compare=False, repr=False)
 
     @cached_property
     def name(self) -> str:
-        """What it repeats, or ``Sequential`` where the layers differ."""
+        """The name of the layer that it repeats, or ``Sequential`` if the layers differ."""
         names = {item.name for item in self.items}
         return names.pop() if len(names) == 1 else "Sequential"
 
     @cached_property
     def brief(self) -> str:
-        """What it repeats."""
+        """The layer that it repeats."""
         briefs = {item.brief for item in self.items}
         return briefs.pop() if len(briefs) == 1 else self.name
 
     def build(self, *inputs: Any) -> nn.Module:
-        """A module whose layers are made when it first runs."""
-        return self.blueprint.series(self)
+        """Build a module whose layers are made by its first run."""
+        return self.make(self)
 
 
 Template = LayerTemplate | BlockTemplate | ImportedTemplate | Shared | SeriesTemplate
 TEMPLATES = (LayerTemplate, BlockTemplate, ImportedTemplate, Shared, SeriesTemplate)
 
 
-def written(template: Template) -> str:
-    """A template as a spec writes it, ``Linear(8)``."""
+def spec_text(template: Template) -> str:
+    """Return a template as a spec writes it: ``Linear(8)``."""
     if isinstance(template, LayerTemplate):
         return repr(template.layer)
     if isinstance(template, BlockTemplate):
@@ -138,8 +135,8 @@ def written(template: Template) -> str:
     return template.brief
 
 
-def flat(template: Template) -> Iterator[Template]:
-    """The layers of a template, series laid flat."""
+def flatten(template: Template) -> Iterator[Template]:
+    """Iterate over the layers of a series, or over the template alone."""
     if isinstance(template, SeriesTemplate):
         yield from template.items
     else:

@@ -14,7 +14,7 @@ from fwdscope.language.expression import Constant
 from fwdscope.language.problems import SpecError
 from fwdscope.model import build
 from fwdscope.model.inputs import example_inputs
-from fwdscope.model.network import Network
+from fwdscope.model.modules import Network
 from fwdscope.report import Report
 from fwdscope.trace import trace, trace_module
 from fwdscope.trace.record import tensors
@@ -93,12 +93,12 @@ def _resized(value: Any, batch: int, size: int) -> Any:
 def batch_variable(checked: Checked, batch: int) -> str | None:
     """The var that alone says the first size of the first input."""
     first = checked.spec.inputs[0].name
-    before = tuple(example_inputs(checked, {})[first].shape)
+    before = tuple(example_inputs(checked)[first].shape)
     for name, value in checked.variables.items():
         if type(value) is not int or value != batch:
             continue
         try:
-            after = tuple(example_inputs(_with_variable(checked, name, batch + 1), {})[first].shape)
+            after = tuple(example_inputs(_with_variable(checked, name, batch + 1))[first].shape)
         except SpecError:
             continue
         if after == (before[0] + 1, *before[1:]):

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from fwdscope.device.local import LocalDevice
 from fwdscope.language.problems import SpecError
-from fwdscope.model import randomness
+from fwdscope.model import process_state
 from fwdscope.report import ActivationStats, LayerRow, NonFinite
 from fwdscope.run.decided import Decided, settled, steps
 from fwdscope.run.nonfinite import first_nonfinite
@@ -141,7 +141,7 @@ def _say_what_was_decided(found: Decided) -> tuple[str, ...]:
 @contextlib.contextmanager
 def seeded(device: LocalDevice, seed: int) -> Iterator[None]:
     """torch's generators seeded for a while, those of the CPU and of a device; left as they were."""
-    with randomness.seeded(torch.device(device.device), seed):
+    with process_state.seed_generators(torch.device(device.device), seed):
         yield
 
 

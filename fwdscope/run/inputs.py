@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from fwdscope.model.inputs import example_inputs
-from fwdscope.model.network import Network, default_dtype
+from fwdscope.model.modules import Network
+from fwdscope.model.process_state import torch_default_dtype
 from fwdscope.targets.feeds import Feed
 
 
@@ -18,8 +19,8 @@ def real_inputs(network: Network, feeds: Mapping[str, Feed], device: str) -> dic
     Where ``--input`` gives a shape alone, its values are drawn from those that the spec's expression makes, so that
     token ids stay within the vocabulary. torch's generator decides which.
     """
-    with default_dtype(network.blueprint.dtype), torch.no_grad():
-        made = example_inputs(network.blueprint.checked, {}, device)
+    with torch_default_dtype(network.blueprint.dtype), torch.no_grad():
+        made = example_inputs(network.blueprint.checked, device)
         return {
             name: _fed(feeds[name], tensor, network.example[name].dtype) if name in feeds else tensor
             for name, tensor in made.items()

@@ -12,7 +12,8 @@ from torch import fx, nn
 
 from fwdscope.device import host
 from fwdscope.device.local import LocalDevice
-from fwdscope.model.network import Network, default_dtype
+from fwdscope.model.modules import Network
+from fwdscope.model.process_state import torch_default_dtype
 from fwdscope.model.straight import NotStraight
 from fwdscope.report import Latency, LayerRow
 from fwdscope.run.forward import Forward
@@ -44,7 +45,7 @@ def timed(
     dtype = module.blueprint.dtype if isinstance(module, Network) else torch.get_default_dtype()
     if device.kind == "cuda":
         torch.cuda.reset_peak_memory_stats(place)
-    with torch.inference_mode(), default_dtype(dtype):
+    with torch.inference_mode(), torch_default_dtype(dtype):
         run = partial(graph or module, *args, **kwargs)
         samples = measure(run, clock_for(place), Plan(repeats=PASSES, budget=BUDGET))
         peak = torch.cuda.max_memory_allocated(place) if device.kind == "cuda" else None
@@ -65,7 +66,7 @@ def beside(device: LocalDevice) -> tuple[str, ...]:
 def _straight(network: Network, args: Sequence[Any]) -> fx.GraphModule | None:
     """The network as plain calls; None where the data decide which lines run, so that only the lines can tell."""
     try:
-        with torch.inference_mode(), default_dtype(network.blueprint.dtype):
+        with torch.inference_mode(), torch_default_dtype(network.blueprint.dtype):
             return straight_with_steps(network, args)
     except NotStraight:
         return None

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from fwdscope.device.local import LocalDevice
-from fwdscope.model.initialise import tied
+from fwdscope.model.initialise import preserve_ties
 from fwdscope.report import Report, Totals
 from fwdscope.run.batch import batch_of, module_peak_at
 from fwdscope.run.forward import in_mode, observed, out_of_memory_said, seeded
@@ -93,7 +93,7 @@ def on_device(call: Call, make: Callable[[], Call] | None, device: LocalDevice, 
     if alone or (not there and make is None):
         module = _copied(module)
     if not there:
-        with tied(module):
+        with preserve_ties(module):
             module.to(place)
     return module, _moved(args, place), _moved(kwargs, place)
 

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fwdscope.model.network import Beginning, LineEnd
+from fwdscope.model.events import LineResult, StepStart
 from fwdscope.ops import Op
 from fwdscope.ops.watch import watching
 from fwdscope.report import ActivationStats
@@ -71,7 +71,7 @@ class Observation(Recorder):
 
     # -- told by the network and the dispatcher -----------------------------------------------------------------------
 
-    def begin(self, what: Beginning, inputs: Any) -> None:
+    def begin(self, what: StepStart, inputs: Any) -> None:
         """Something begins, and its inputs are looked at."""
         super().begin(what, inputs)
         node = self.stack[-1]
@@ -92,7 +92,7 @@ class Observation(Recorder):
         self.given[node] = self.look(tensors(outputs))
         self.keep(node, next(iter(tensors(outputs)), None))
 
-    def line_end(self, end: LineEnd, value: Any) -> None:
+    def line_end(self, end: LineResult, value: Any) -> None:
         """A line ends, and what it computed outside layers is looked at."""
         pending, siblings = self.stack[-1], self.parent()
         assert not isinstance(pending, Node)

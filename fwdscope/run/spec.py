@@ -10,7 +10,7 @@ import torch
 from fwdscope.device.local import LocalDevice, free_memory
 from fwdscope.device.peaks import is_published, peaks
 from fwdscope.model.initialise import materialise
-from fwdscope.model.network import Network
+from fwdscope.model.modules import Network
 from fwdscope.report import ActivationStats, Peaks, Report, Run, TensorInfo, Totals
 from fwdscope.report.pictures import Picture
 from fwdscope.run.batch import batch_of, peak_at

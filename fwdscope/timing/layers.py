@@ -19,7 +19,8 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-from fwdscope.model.network import Network, Scope, default_dtype
+from fwdscope.model.modules import Network, Scope
+from fwdscope.model.process_state import torch_default_dtype
 from fwdscope.model.straight import Key, NotStraight, straight
 from fwdscope.report import LayerRow, multiplicities, parents
 from fwdscope.timing.clock import Clock, clock_for
@@ -92,7 +93,7 @@ def _passes(
                 stack.callback(handle.remove)
             yield lambda: _watched(watch, lambda: module(*args, **kwargs))
             return
-        stack.enter_context(default_dtype(module.blueprint.dtype))
+        stack.enter_context(torch_default_dtype(module.blueprint.dtype))
         try:
             graph = graph or straight_with_steps(module, args)
         except NotStraight:

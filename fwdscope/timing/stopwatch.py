@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from fwdscope.model.network import Beginning, LineEnd, Scope
+from fwdscope.model.events import LineResult, StepStart
+from fwdscope.model.modules import Scope
 from fwdscope.model.straight import Key
 from fwdscope.timing.clock import Clock
 from fwdscope.timing.leads import STRETCH, Leads
@@ -50,7 +51,7 @@ class Stopwatch:
         # The host's time when the stretch that it is in began.
         self.since = 0.0
 
-    def begin(self, what: Beginning, inputs: Any) -> None:
+    def begin(self, what: StepStart, inputs: Any) -> None:
         """A layer, block, stack, part, loop or Parameter begins."""
         summed = isinstance(what.module, Scope) or what.kind in ("loop", "part")
         self.enter(None if summed else ("begin", self.begun))
@@ -68,7 +69,7 @@ class Stopwatch:
         self.enter(("line", self.lines))
         self.lines += 1
 
-    def line_end(self, end: LineEnd, value: Any) -> None:
+    def line_end(self, end: LineResult, value: Any) -> None:
         """A line ends."""
         self.leave()
 

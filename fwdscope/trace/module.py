@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from fwdscope.layers import describe_module
-from fwdscope.model.network import Beginning, Observer
-from fwdscope.model.randomness import preserved
+from fwdscope.model.events import Observer, StepStart
+from fwdscope.model.process_state import preserve_generators
 from fwdscope.ops.dispatch import META, is_sparse
 from fwdscope.torch_private import is_dynamo_loaded, uncompiled
 from fwdscope.trace.parameters import Modules, named_modules, named_tensors
@@ -49,7 +49,7 @@ def trace_module(
             raise  # there are no data to run it on elsewhere
     devices = {t.device for t in (*module.parameters(), *module.buffers())} or {torch.device("cpu")}
     surveyed = _survey(module)
-    with preserved(devices), _written_back(surveyed):
+    with preserve_generators(devices), _written_back(surveyed):
         recorder = recorder or Recorder()
         recorded = _recorded(surveyed, tuple(args), dict(kwargs), None, recorder, training)
         return recorded, min(map(str, devices))
@@ -273,7 +273,7 @@ def _hook_all(modules: Modules, recorder: Observer) -> Iterator[RemovableHandle]
         is_leaf = all(child is None for child in inner._modules.values())
         kind = "layer" if is_leaf else "stack" if isinstance(inner, nn.Sequential) else "block"
         name = inner._get_name()
-        what = Beginning(kind, path, name, describe_module(inner), label or name, None, inner)
+        what = StepStart(kind, path, name, describe_module(inner), label or name, None, inner)
         yield from hook(inner, what, recorder)
 
 

@@ -12,8 +12,9 @@ from torch.utils.hooks import RemovableHandle
 from fwdscope.language import expression as ex
 from fwdscope.language import tree
 from fwdscope.layers import describe_module
-from fwdscope.model.network import Beginning, Blueprint, Body, Network, Observer, Scope, Series
-from fwdscope.model.templates import BlockTemplate
+from fwdscope.model.blueprint import Blueprint
+from fwdscope.model.events import Observer, StepStart
+from fwdscope.model.modules import Body, Network, Scope, Series
 from fwdscope.trace.copies import CopyingRecorder
 from fwdscope.trace.parameters import named_tensors
 from fwdscope.trace.record import Recorder, Trace, hook, recording, tensors
@@ -47,7 +48,7 @@ def _record(network: Network, recorder: Recorder, weights: Iterable[Tensor], giv
 def hook_composites(network: Network, recorder: Observer) -> Iterator[RemovableHandle]:
     """Hooks on the modules inside torch's composite layers, of which the network itself says nothing."""
     hooked: set[nn.Module] = set()
-    for module in list(network.blueprint.paths):
+    for module in list(network.blueprint.layers):
         if module not in hooked:
             yield from hook_inside(network.blueprint, module, recorder, hooked)
 
@@ -59,19 +60,20 @@ def hook_inside(
 
     A block or a series that such a layer holds, as the expert of a mixture, tells itself of what it calls.
     """
-    if isinstance(module, Scope) or isinstance(blueprint.templates.get(module), BlockTemplate):
+    if isinstance(module, Scope):
         return
-    path, held = blueprint.paths[module], dict(module.named_modules())
+    entry, held = blueprint.layers[module], dict(module.named_modules())
     for name, inner in held.items():
         around, _, label = name.rpartition(".")
         if inner is module or inner in hooked or isinstance(held.get(around), Scope):
             continue
-        if inner in blueprint.paths and not isinstance(inner, Body | Series):
+        if inner in blueprint.layers and not isinstance(inner, Body | Series):
             continue
         hooked.add(inner)
         kind = "block" if isinstance(inner, Body) else "stack" if isinstance(inner, Series) else "layer"
-        text = blueprint.templates[inner].brief if isinstance(inner, Scope) else describe_module(inner)
-        what = Beginning(kind, f"{path}.{name}", inner._get_name(), text, label, blueprint.places.get(module), inner)
+        template = inner.template if isinstance(inner, Body | Series) else None
+        text = template.brief if template is not None else describe_module(inner)
+        what = StepStart(kind, f"{entry.path}.{name}", inner._get_name(), text, label, entry.span, inner)
         yield from hook(inner, what, recorder)
 
 

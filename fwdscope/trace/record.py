@@ -1,7 +1,7 @@
 """What happens in one forward, as a tree: layers, blocks and the expressions between them, with the operators each ran.
 
 A :class:`Recorder` is told by the network where lines, layers, parts and loops begin and end
-(:class:`fwdscope.model.network.Observer`), by hooks where the modules inside torch's own composite layers do, and by
+(:class:`fwdscope.model.events.Observer`), by hooks where the modules inside torch's own composite layers do, and by
 a dispatch mode of every ATen operator. Nothing stays changed: hooks and modes go also after an exception.
 """
 
@@ -21,7 +21,7 @@ from torch.utils.hooks import RemovableHandle
 from fwdscope.language import expression as ex
 from fwdscope.language.expression import Expression
 from fwdscope.language.problems import Source, Span
-from fwdscope.model.network import Beginning, LineEnd, Observer
+from fwdscope.model.events import LineResult, Observer, StepStart
 from fwdscope.ops.dispatch import OpRecord
 from fwdscope.ops.watch import watching
 from fwdscope.report import Promise
@@ -150,7 +150,7 @@ class Recorder:
 
     # -- told by the network ------------------------------------------------------------------------------------------
 
-    def begin(self, what: Beginning, inputs: Any) -> None:
+    def begin(self, what: StepStart, inputs: Any) -> None:
         """A layer, block, stack, part, loop or Parameter begins."""
         taken, sources = self.known(tensors(inputs))
         node, module = Node(*what, taken), what.module
@@ -189,7 +189,7 @@ class Recorder:
         self.stack.append(_Line(first_child=len(self.parent()), step=self.lines))
         self.lines += 1
 
-    def line_end(self, end: LineEnd, value: Any) -> None:
+    def line_end(self, end: LineResult, value: Any) -> None:
         """A line ends: what it computed outside layers becomes a row, before or after those of its layers."""
         pending, (line, path, label, arguments, reads, promise) = self.stack.pop(), end
         assert isinstance(pending, _Line)
@@ -344,7 +344,7 @@ def recording(recorder: Recorder, weights: Iterable[Tensor], inputs: Sequence[Te
         yield
 
 
-def hook(module: nn.Module, what: Beginning, observer: Observer) -> Iterator[RemovableHandle]:
+def hook(module: nn.Module, what: StepStart, observer: Observer) -> Iterator[RemovableHandle]:
     """Tell an observer of each call of a module, until the handles are removed."""
 
     def begin(_: nn.Module, args: Any, kwargs: Any) -> None:

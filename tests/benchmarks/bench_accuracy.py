@@ -61,7 +61,7 @@ def accuracy(name: str, variables: dict[str, str]) -> None:
     network = build(checked)
     pairs = rows_with_nodes(trace(network))
     materialise(network, "cpu", seed=0)
-    inputs = list(example_inputs(checked, {}, "cpu").values())
+    inputs = list(example_inputs(checked, "cpu").values())
     graph, written = straight_with_steps(network, inputs), by_hand(name)
     found: dict[str, list[float]] = {}
 

@@ -28,7 +28,7 @@ from fwdscope.commands.bench.subject import Subject, subject_of_spec
 from fwdscope.device.local import DeviceError, LocalDevice, find
 from fwdscope.inspection import find_spec
 from fwdscope.language import load
-from fwdscope.model.network import default_dtype
+from fwdscope.model.process_state import torch_default_dtype
 from fwdscope.settings import BenchSettings
 from fwdscope.timing import EventClock, latencies, measure, with_latencies
 from fwdscope.timing.sampling import Plan
@@ -136,7 +136,7 @@ def compared(case: Case, device: LocalDevice, folder: Path) -> str:
     """A line of figures: milliseconds each way, and the ratios that matter."""
     place = torch.device(device.device)
     measured = subject(case, device, folder)
-    with torch.inference_mode(), default_dtype(measured.dtype):
+    with torch.inference_mode(), torch_default_dtype(measured.dtype):
         every = ways(measured, place)
         rounds = [{name: way() for name, way in every.items()} for _ in range(ROUNDS)]
     found = {name: statistics.median(one[name] for one in rounds) for name in every}

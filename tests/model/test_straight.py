@@ -56,7 +56,7 @@ def on_cpu(network: Network) -> tuple[Network, list[Tensor]]:
     made = materialise(network, "cpu", seed=0)
     with torch.random.fork_rng(), torch.no_grad():
         torch.manual_seed(0)
-        return made, list(example_inputs(network.blueprint.checked, {}, "cpu").values())
+        return made, list(example_inputs(network.blueprint.checked, "cpu").values())
 
 
 def of(text: str) -> tuple[Network, list[Tensor]]:

@@ -13,7 +13,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from fwdscope.device.local import LocalDevice
-from fwdscope.model import randomness
+from fwdscope.model import process_state
 from fwdscope.report import Totals
 from fwdscope.run.forward import out_of_memory_said
 from fwdscope.run.module import Call, _is_on, on_device, to_allocate
@@ -97,7 +97,7 @@ def test_seeding_touches_the_cpu_and_the_device_alone(monkeypatch: pytest.Monkey
     cuda.states["cuda:0"] = 5
     monkeypatch.setattr(torch, "cuda", cuda)
     before = torch.get_rng_state()
-    with randomness.seeded(torch.device("cuda:1"), 3):
+    with process_state.seed_generators(torch.device("cuda:1"), 3):
         assert cuda.states == {"cuda:0": 5, "cuda:1": 3}
         assert torch.equal(torch.rand(3), torch.rand(3, generator=torch.Generator().manual_seed(3)))
     assert cuda.states == {"cuda:0": 5, "cuda:1": 7}
@@ -107,7 +107,7 @@ def test_seeding_touches_the_cpu_and_the_device_alone(monkeypatch: pytest.Monkey
 def test_a_run_on_the_cpu_leaves_a_gpus_random_numbers_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     # Nothing of it may be called: that would start CUDA.
     monkeypatch.setattr(torch, "cuda", SimpleNamespace())
-    with randomness.seeded(torch.device("cpu"), 3), pytest.raises(KeyError):
+    with process_state.seed_generators(torch.device("cpu"), 3), pytest.raises(KeyError):
         raise KeyError
 
 
@@ -115,7 +115,7 @@ def test_apples_gpu_is_seeded_and_left_as_it_was(monkeypatch: pytest.MonkeyPatch
     mps = Generators()
     mps.here = "mps"
     monkeypatch.setattr(torch, "mps", mps)
-    with randomness.seeded(torch.device("mps"), 3):
+    with process_state.seed_generators(torch.device("mps"), 3):
         assert mps.states == {"mps": 3}
     assert mps.states == {"mps": 7}
 

@@ -30,7 +30,7 @@ def network_of(text: str) -> tuple[Network, list[Tensor], Pairs]:
     network = materialise(build(checked), "cpu", seed=0)
     with torch.random.fork_rng(), torch.no_grad():
         torch.manual_seed(0)
-        inputs = example_inputs(checked, {}, "cpu")
+        inputs = example_inputs(checked, "cpu")
     return network, list(inputs.values()), rows_with_nodes(trace(network, None, inputs))
 
 
@@ -321,7 +321,7 @@ def test_on_a_gpu_the_layers_take_no_longer_than_the_whole() -> None:
 
     checked = check(parse(Source("spec.yaml", STACKED.replace("(2, 8)", "(4096, 2048)").replace("(8)", "(2048)"))))
     network = materialise(build(checked), "cuda", seed=0)
-    inputs = list(example_inputs(checked, {}, "cuda").values())
+    inputs = list(example_inputs(checked, "cuda").values())
     times = latencies(network, inputs, passes=5)
     pairs = rows_with_nodes(trace(network, None, {"x": inputs[0]}))
     _, whole = with_latencies(pairs, times)

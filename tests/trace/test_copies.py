@@ -11,8 +11,9 @@ import torch
 from fwdscope.inspection import shipped
 from fwdscope.language import load
 from fwdscope.model import build
+from fwdscope.model.events import StepStart
 from fwdscope.model.initialise import materialise
-from fwdscope.model.network import Beginning, Network
+from fwdscope.model.modules import Network
 from fwdscope.trace import Node, Recorder, Trace, rows, trace
 
 STACKED = [
@@ -100,10 +101,11 @@ def everything(network: Network, traced: Trace) -> Any:
         "peak": traced.peak,
         "unused": traced.unused,
         "state": [(name, t.shape, t.dtype) for name, t in network.state_dict().items()],
-        "paths": {homes[module]: path for module, path in blueprint.paths.items() if module in homes},
-        "templates": {homes[module]: one.name for module, one in blueprint.templates.items() if module in homes},
-        "places": {homes[module]: place for module, place in blueprint.places.items() if module in homes},
-        "sizes": {homes[module]: sizes for module, sizes in blueprint.sizes.items() if module in homes},
+        "layers": {
+            homes[module]: (path, template and template.name, span, sizes)
+            for module, (path, template, span, sizes) in blueprint.layers.items()
+            if module in homes
+        },
     }
 
 
@@ -149,7 +151,7 @@ def test_equal_copies_are_run_once(monkeypatch: pytest.MonkeyPatch) -> None:
     shown: list[str] = []
     begin = Recorder.begin
 
-    def counted(self: Recorder, what: Beginning, inputs: Any) -> None:
+    def counted(self: Recorder, what: StepStart, inputs: Any) -> None:
         shown.append(what.path)
         begin(self, what, inputs)
 

@@ -17,7 +17,7 @@ from fwdscope.language.problems import Span, SpecError
 
 if TYPE_CHECKING:
     from fwdscope.model import Network
-    from fwdscope.model.network import Beginning, LineEnd
+    from fwdscope.model.events import LineResult, StepStart
 
 
 @dataclass(frozen=True)
@@ -146,7 +146,7 @@ class _Body:
 
 
 class _Watcher:
-    """Sees what lines give (:class:`fwdscope.model.network.Observer`), and which block they stand in."""
+    """Sees what lines give (:class:`fwdscope.model.events.Observer`), and which block they stand in."""
 
     def __init__(self, network: Network) -> None:
         self.network = network
@@ -156,7 +156,7 @@ class _Watcher:
     @contextlib.contextmanager
     def attached(self) -> Iterator[None]:
         """Watch what runs inside; the network is left as it was."""
-        from fwdscope.model.network import Body
+        from fwdscope.model.modules import Body
 
         blueprint = self.network.blueprint
         with contextlib.ExitStack() as stack:
@@ -179,7 +179,7 @@ class _Watcher:
         """It ends."""
         self.bodies.pop()
 
-    def line_end(self, end: LineEnd, value: Any) -> None:
+    def line_end(self, end: LineResult, value: Any) -> None:
         """A line gave a value."""
         body, outcome = self.bodies[-1], outcome_of(value)
         held = None if end.promise is None else end.promise.held
@@ -187,7 +187,7 @@ class _Watcher:
         if not self.network.spec.graph:
             body.last = outcome
 
-    def begin(self, what: Beginning, inputs: Any) -> None:
+    def begin(self, what: StepStart, inputs: Any) -> None:
         """A layer begins; only lines matter here."""
 
     def end(self, outputs: Any) -> None:

@@ -12,7 +12,7 @@ import torch
 from fwdscope.commands.bench.notes import notes_on
 from fwdscope.commands.bench.subject import Subject
 from fwdscope.device.peaks import peaks
-from fwdscope.model.network import default_dtype
+from fwdscope.model.process_state import torch_default_dtype
 from fwdscope.report import Peaks, Report, Run
 from fwdscope.run.batch import batch_of
 from fwdscope.run.forward import in_mode, out_of_memory_said
@@ -130,7 +130,7 @@ def _ready(subject: Subject, settings: BenchSettings) -> Iterator[None]:
     """Without gradients, in the network's dtype or under autocast."""
     with contextlib.ExitStack() as stack:
         stack.enter_context(torch.inference_mode())
-        stack.enter_context(default_dtype(subject.dtype))
+        stack.enter_context(torch_default_dtype(subject.dtype))
         stack.enter_context(in_mode(subject.module, training=False))
         if settings.autocast:
             dtype = getattr(torch, settings.dtype)

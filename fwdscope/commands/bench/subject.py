@@ -14,7 +14,8 @@ from fwdscope.device.local import LocalDevice, free_memory, preferred
 from fwdscope.inspection import inspect_module, trace_spec, traced_report
 from fwdscope.language.check import Checked
 from fwdscope.model.initialise import materialise
-from fwdscope.model.network import Network, default_dtype
+from fwdscope.model.modules import Network
+from fwdscope.model.process_state import torch_default_dtype
 from fwdscope.model.straight import NotStraight
 from fwdscope.report import LayerRow, Report
 from fwdscope.run.batch import batch_of, module_peak_at, peak_at
@@ -73,7 +74,7 @@ def subject_of_spec(checked: Checked, feeds: Mapping[str, Feed], settings: Bench
     batch = batch_of(report)
     hold_memory(report.totals, device, peak_at(network, batch), batch)
     settings.on_progress(f"making weights on {device.device}")
-    with seeded(device, settings.seed), out_of_memory_said(), default_dtype(network.blueprint.dtype):
+    with seeded(device, settings.seed), out_of_memory_said(), torch_default_dtype(network.blueprint.dtype):
         materialise(network, device.device, settings.seed, weights.tensors if weights is not None else ())
         if weights is not None:
             load_into(network, weights)

@@ -93,7 +93,7 @@ def _checked(checked: Checked, settings: Settings, before: float) -> Result:
 
 def _promises(network: Network, report: Report, parting: Parting) -> Iterator[Point]:
     """Every promise of the file. One on a line that did not run (a branch not taken) is held by nothing."""
-    spec, broken = network.spec, network.blueprint.broken
+    spec, broken = network.spec, network.blueprint.broken_promises
     ran = _lines_with_promises(report)
     for line in _lines(spec):
         if line.promise is None:

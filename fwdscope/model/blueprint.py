@@ -1,0 +1,159 @@
+"""What all modules of one network share: the checked spec, where each layer stands, and the run going on."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, NamedTuple, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from fwdscope.language import tree
+from fwdscope.language.arithmetic import ArithmeticProblem
+from fwdscope.language.check import Checked
+from fwdscope.language.expression import Expression, Target
+from fwdscope.language.problems import Problem, Span
+from fwdscope.limits import limit
+from fwdscope.model.events import Observer
+from fwdscope.model.process_state import RECURSION_LIMIT
+from fwdscope.model.templates import Template
+from fwdscope.model.values import Origin, first_tensor
+from fwdscope.torch_private import without_functions
+
+# Calls whose shapes are kept for messages.
+MOST_STEPS = 100_000
+# Blocks one inside the other that fit into Python's recursion limit, some 50 calls each.
+NESTED_WITHIN_RECURSION_LIMIT = 4
+
+
+class ShapeStep(NamedTuple):
+    """A call of a layer or function while building: the shapes of its first input and first output."""
+
+    text: str
+    span: Span
+    before: tuple[int, ...]
+    after: tuple[int, ...]
+
+
+class DerivedTensor(NamedTuple):
+    """A tensor that no input reaches, and the expression that makes it anew on a device.
+
+    ``names`` are the names that the expression reads. A Parameter or Buffer has no target: its scope holds it.
+    """
+
+    value: Any
+    scope: nn.Module
+    name: str
+    expression: Expression
+    names: Mapping[str, Any]
+    target: Target | None = None
+
+
+class LayerEntry(NamedTuple):
+    """Where a module stands: its path, its template, the line that made it, and the sizes inferred from its inputs."""
+
+    path: str
+    template: Template | None
+    span: Span
+    sizes: Mapping[str, Any] = MappingProxyType({})
+
+
+@dataclass(eq=False)
+class BuildLog:
+    """What is wrong with a spec, and what explains it; kept while building."""
+
+    problems: list[Problem] = field(default_factory=list)
+    steps: list[ShapeStep] = field(default_factory=list)
+    # Shapes of the network's inputs.
+    input_shapes: tuple[tuple[int, ...], ...] = ()
+
+    def add_step(self, text: str, span: Span, arguments: tuple[Any, ...], value: Any) -> None:
+        """Keep the shapes of a call's first tensors."""
+        before = next((a for a in arguments if isinstance(a, Tensor)), None)
+        after = first_tensor(value)
+        if before is None or not isinstance(after, Tensor) or len(self.steps) >= MOST_STEPS:
+            return
+        with without_functions():
+            self.steps.append(ShapeStep(text, span, tuple(before.shape), tuple(after.shape)))
+
+
+class Interpreter(Protocol):
+    """Runs the lines of bodies and the layers of series, which the modules themselves only hold."""
+
+    def run_body(self, body: Any, inputs: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
+        """Run the lines of a block or of the whole network."""
+
+    def run_series(self, series: Any, inputs: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
+        """Run layers one after the other."""
+
+
+@dataclass(eq=False)
+class Blueprint:
+    """What all modules of one network share."""
+
+    checked: Checked
+    interpreter: Interpreter
+    dtype: torch.dtype = torch.float32
+    # Where each module of the network stands.
+    layers: dict[nn.Module, LayerEntry] = field(default_factory=dict)
+    # Tensors that no input reaches, in the order of their lines.
+    derived: list[DerivedTensor] = field(default_factory=list)
+    # Whether promised shapes are checked: not if an input has another shape than the spec's.
+    check_promises: bool = True
+    # Promises that do not hold, by the place of their line.
+    broken_promises: dict[Span, Problem] = field(default_factory=dict)
+    # Notes on loops whose number of rounds depends on data, by the place of their line.
+    data_dependent: dict[Span, str] = field(default_factory=dict)
+    # Not None while the network is built.
+    log: BuildLog | None = None
+
+    # The run going on: its device, its observer, how deep blocks are nested, and the lines that made the inputs of the
+    # module about to be called.
+    device: torch.device = field(default_factory=lambda: torch.device("meta"))
+    observer: Observer | None = None
+    depth: int = 0
+    input_origins: tuple[Origin | None, ...] = ()
+
+    @property
+    def spec(self) -> tree.ModelSpec:
+        """The spec."""
+        return self.checked.spec
+
+    def path(self, module: nn.Module) -> str:
+        """Return the path of a module, "" for one that stands nowhere."""
+        entry = self.layers.get(module)
+        return entry.path if entry else ""
+
+    def register(
+        self,
+        parent: nn.Module,
+        name: str,
+        module: nn.Module,
+        template: Template,
+        span: Span,
+        sizes: Mapping[str, Any] = MappingProxyType({}),
+    ) -> None:
+        """Put a new layer into its parent. Names like ``type`` are allowed, which ``add_module`` refuses."""
+        if len(self.layers) >= limit("layers"):
+            raise ArithmeticProblem(f"more than {limit('layers'):,} layers", None, "limit")
+        parent._modules[name] = module
+        prefix = self.path(parent)
+        path = f"{prefix}.{name}" if prefix else name
+        self.layers[module] = LayerEntry(path, template, span, sizes)
+
+    @contextlib.contextmanager
+    def nested_block(self) -> Iterator[None]:
+        """Count how deep blocks are nested. Raises ArithmeticProblem beyond the limit."""
+        self.depth += 1
+        try:
+            if self.depth > limit("blocks"):
+                help = "a block that uses itself ends under an `if:` on one of its settings"
+                raise ArithmeticProblem(f"blocks are nested deeper than {limit('blocks')}", help, "limit")
+            deep = self.depth == NESTED_WITHIN_RECURSION_LIMIT + 1
+            with RECURSION_LIMIT.raised() if deep else contextlib.nullcontext():
+                yield
+        finally:
+            self.depth -= 1

@@ -1,0 +1,55 @@
+"""Builds the network of a checked spec on the meta device."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from fwdscope.language.check import Checked
+from fwdscope.language.problems import Problem, SpecError
+from fwdscope.model.blueprint import Blueprint, BuildLog
+from fwdscope.model.initialise import check_initialisers
+from fwdscope.model.inputs import example_inputs
+from fwdscope.model.modules import Network
+from fwdscope.model.paths import check_expectations
+from fwdscope.model.process_state import torch_default_dtype
+from fwdscope.model.run import LineInterpreter
+from fwdscope.ops.watch import watching
+
+
+def build(
+    checked: Checked, replaced: Mapping[str, Tensor] | None = None, dtype: torch.dtype = torch.float32
+) -> Network:
+    """Build the network of a checked spec on meta, in evaluation mode, and run it once on its example inputs.
+
+    ``replaced`` are meta tensors in place of inputs of the spec (``--input``); promised shapes are not checked if one
+    has another shape. Raises SpecError with every problem, and every broken promise beside them.
+    """
+    network, problems = build_with_problems(checked, replaced, dtype)
+    if problems:
+        raise SpecError([*problems, *network.broken_promises])
+    return network
+
+
+def build_with_problems(
+    checked: Checked, replaced: Mapping[str, Tensor] | None = None, dtype: torch.dtype = torch.float32
+) -> tuple[Network, tuple[Problem, ...]]:
+    """Build a network as :func:`build` does, and return it beside its problems.
+
+    With problems, it has the layers of the lines that are right. Raises SpecError if an input cannot be made.
+    """
+    replaced = dict(replaced or {})
+    log = BuildLog()
+    blueprint = Blueprint(checked, LineInterpreter(), dtype, log=log)
+    with torch_default_dtype(dtype), torch.no_grad(), watching():
+        example = example_inputs(checked)
+        blueprint.check_promises = all(n not in replaced or replaced[n].shape == t.shape for n, t in example.items())
+        network = Network(blueprint, example | replaced).eval()
+        network(*network.example.values())
+        blueprint.log = None
+        if not log.problems:
+            log.problems += check_initialisers(network)
+            log.problems += check_expectations(network)
+    return network.eval(), tuple(log.problems)

@@ -1,0 +1,308 @@
+"""The meaning of expressions in the lines of a network: names, layers, functions, methods and operators."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor, nn
+
+from fwdscope.functions.functions import CONSTANTS, DTYPES, FUNCTIONS
+from fwdscope.functions.methods import ATTRIBUTES, METHODS
+from fwdscope.functions.resolution import attribute, dtype_of, implementation, method
+from fwdscope.language import arithmetic
+from fwdscope.language import expression as ex
+from fwdscope.language.arithmetic import ArithmeticProblem
+from fwdscope.language.evaluate import evaluate, evaluate_all, pattern
+from fwdscope.language.expression import Call, Expression, Name
+from fwdscope.language.problems import Span, SpecError
+from fwdscope.language.scope import SERIES
+from fwdscope.layers import LAYERS
+from fwdscope.model import shapes
+from fwdscope.model.blueprint import Blueprint
+from fwdscope.model.layer_calls import call_layer
+from fwdscope.model.modules import PartScope, Scope
+from fwdscope.model.names import BodyNames, Frame
+from fwdscope.model.settings import TemplateFactory
+from fwdscope.model.templates import TEMPLATES, SeriesTemplate, Shared, Template, spec_text
+from fwdscope.model.values import FAILED, MISSING, Origin, Results, UpstreamFailed, first_tensor
+
+
+def plain_context(blueprint: Blueprint, settings: dict[str, Any] | None = None) -> BodyContext:
+    """Return a context with vars and these settings alone."""
+    return BodyContext(BodyNames(Scope(blueprint, Span(0, 0)), settings))
+
+
+class BodyContext:
+    """The context of the expressions in a body's lines. An operator or function takes the first of several results."""
+
+    def __init__(self, names: BodyNames) -> None:
+        self.names = names
+        self.blueprint = names.blueprint
+        self.turns: tuple[int, ...] = ()
+        self.values: dict[int, Any] | None = None
+        self.passing: tuple[type[Exception], ...] = (UpstreamFailed, SpecError)
+        blueprint = self.blueprint  # the context itself would be a cycle, which keeps tensors alive
+        self.templates = TemplateFactory(
+            blueprint, lambda node, settings: plain_context(blueprint, settings).evaluate(node)
+        )
+        # The place of the call whose layer gets the name of its line, and that name.
+        self.layer_name: tuple[Span, str] | None = None
+
+    def evaluate(self, node: Expression) -> Any:
+        """Return the value of an expression. Raises EvaluationError."""
+        return evaluate(node, self)
+
+    def local_names(self) -> dict[str, Any]:
+        """Return the names of the nearest frame."""
+        return self.names.frame.names
+
+    def text(self, node: Expression) -> str:
+        """Return an expression as the file has it."""
+        return " ".join(self.blueprint.spec.source[node.span].split())
+
+    # -- names and items ----------------------------------------------------------------------------------------------
+
+    def name(self, node: Name) -> Any:
+        """Return the value of a name."""
+        value = self.names.prev if node.id == "prev" else self.names.find(node.id)
+        if value is FAILED:
+            raise UpstreamFailed
+        if value is not MISSING:
+            return value
+        if self.blueprint.spec.block(node.id) or node.id in LAYERS:
+            return self._template(node.id, (), ())
+        if node.id in CONSTANTS:
+            return CONSTANTS[node.id]
+        if node.id in DTYPES:
+            return dtype_of(node.id)
+        raise self.names.unknown(node.id)
+
+    def attribute(self, node: ex.Attribute) -> Any:
+        """Return ``value.name``."""
+        value = self.names.inside(node)
+        if value is not MISSING:
+            if isinstance(value, nn.Module):
+                raise ArithmeticProblem("this is a layer", "call it, or name one of its tensors", "type")
+            return value
+        if node.name not in ATTRIBUTES and (dotted := self._own_class(node)):
+            return self.templates.imported(dotted, (), {})
+        value = first_tensor(self.evaluate(node.value))
+        if not isinstance(value, Tensor):
+            raise ArithmeticProblem(f".{node.name} is an attribute of tensors, found {value!r}", None, "type")
+        return attribute(ATTRIBUTES[node.name], value)
+
+    def _own_class(self, node: ex.Attribute) -> str | None:
+        """Return ``module.Class`` if a node may name a class of the user's own."""
+        dotted = ex.spelled(node)
+        named = dotted and node.name[:1].isupper() and self.names.find(dotted.split(".")[0]) is MISSING
+        return dotted if named else None
+
+    def subscript(self, node: ex.Subscript, value: Any, index: Any) -> Any:
+        """Return ``value[index]``; of several results the one with this number."""
+        if isinstance(value, Results) and type(index) is not int:
+            text = self.text(node.value)
+            message = f"{text} is the {len(value)} results of a layer, not one tensor"
+            help = f"unpack them: `{pattern(value)} = {text}`, then `a{self.text(node)[len(text) :]}`"
+            raise ArithmeticProblem(message, help, "type")
+        if isinstance(value, tuple | list | str):
+            try:
+                return value[index]
+            except (IndexError, TypeError) as error:
+                raise ArithmeticProblem(f"{self.text(node)} has no value: {error}") from None
+        if not isinstance(value, Tensor):
+            raise ArithmeticProblem(f"{self.text(node.value)} is {value!r} and cannot be indexed", None, "type")
+        return value[index]
+
+    # -- operators ----------------------------------------------------------------------------------------------------
+
+    def is_true(self, value: Any) -> bool:
+        """Decide a choice by a value, which a tensor without data cannot."""
+        if value is FAILED:
+            raise UpstreamFailed
+        if isinstance(value, Tensor) and value.is_meta:
+            help = "write `where(condition, a, b)`; a choice may depend on vars, settings and shapes"
+            raise ArithmeticProblem("this depends on data", help, "type")
+        return bool(value)
+
+    def binary(self, node: ex.Binary, left: Any, right: Any) -> Any:
+        """Return ``left operator right``; a number times a layer is a stack."""
+        left, right = first_tensor(left), first_tensor(right)
+        if type(left) is int and type(right) is int:
+            return arithmetic.binary(node.operator, left, right)
+        if isinstance(right, TEMPLATES) and node.operator == "*":
+            return self.templates.stack(left, right)
+        for value in (left, right):
+            if isinstance(value, TEMPLATES):
+                raise ArithmeticProblem(f"{value.name} is not called on anything here", "call it on a value", "type")
+        shapes.check_operands(node.operator, left, right)
+        return arithmetic.binary(node.operator, left, right)
+
+    def compare(self, sign: str, left: Any, right: Any) -> Any:
+        """Return ``left sign right``."""
+        if sign in ("in", "not in"):
+            return arithmetic.compare(sign, left, right)
+        return arithmetic.compare(sign, first_tensor(left), first_tensor(right))
+
+    # -- templates ----------------------------------------------------------------------------------------------------
+
+    def _template(self, name: str, arguments: tuple[Expression, ...], keywords: tuple[ex.Keyword, ...]) -> Template:
+        """Return a layer type or a block with its settings."""
+        values = self._setting_values(arguments)
+        named = {k.name: self._setting(k.value) for k in keywords}
+        if block := self.blueprint.spec.block(name):
+            return self.templates.block(block, values, named)
+        return self.templates.layer(name, values, named)
+
+    def _setting_values(self, nodes: tuple[Expression, ...]) -> list[Any]:
+        values: list[Any] = []
+        for node in nodes:
+            if isinstance(node, ex.Starred):
+                values.extend(arithmetic.items(self.evaluate(node.value)))
+            elif isinstance(node, ex.Comprehension) and node.kind == "generator":
+                values.extend(self.evaluate(node))
+            else:
+                values.append(self._setting(node))
+        return values
+
+    def _setting(self, node: Expression) -> Any:
+        """Return the value of one setting; the name of a layer is the layer itself, shared."""
+        layer = self.names.find_layer(node.id) if isinstance(node, Name) else None
+        return Shared(layer, self.text(node)) if layer is not None else self.evaluate(node)
+
+    # -- calls --------------------------------------------------------------------------------------------------------
+
+    def call(self, node: Call) -> Any:
+        """Give a layer its settings, or call a layer, a function or a method."""
+        function = node.function
+        if isinstance(function, Name):
+            return self._call_name(node, function.id)
+        if isinstance(function, ex.Attribute):
+            return self._call_attribute(node, function)
+        callee = self.evaluate(function)
+        if not isinstance(callee, TEMPLATES):
+            raise ArithmeticProblem(f"{self.text(function)} cannot be called", None, "type")
+        return self._call_template(node, callee)
+
+    def _call_name(self, node: Call, name: str) -> Any:
+        """Call ``name(…)``: the nearest meaning of the name decides what its parentheses hold."""
+        layer = self.names.find_layer(name)
+        if layer is not None:
+            return self._call_again(node, layer)
+        value = self.names.find(name)
+        if isinstance(value, TEMPLATES):
+            return self._call_template(node, value)
+        if value is FAILED:
+            raise UpstreamFailed
+        if value is not MISSING:
+            raise ArithmeticProblem(f"{name} is a value and cannot be called", None, "type")
+        if name == SERIES:
+            return self.templates.sequential(self._setting_values(node.arguments))
+        if self.blueprint.spec.block(name) or name in LAYERS:
+            return self._template(name, node.arguments, node.keywords)
+        function = FUNCTIONS[name]
+        arguments, keywords = self._arguments(node)
+        if function.makes:
+            keywords["device"] = self.blueprint.device
+        shapes.check_call(name, arguments, keywords)
+        return self._log(node, implementation(function)(*arguments, **keywords), arguments)
+
+    def _call_attribute(self, node: Call, function: ex.Attribute) -> Any:
+        """Call ``value.name(…)``: a layer of a part, a class of the user's own, or a method of a tensor."""
+        found = self.names.module_at(function)
+        inner = self.names.inside(function) if function.name not in METHODS or found else MISSING
+        if isinstance(inner, nn.Module):
+            return self._call_again(node, inner)
+        if found is not None and isinstance(found[0], Frame):
+            layer = self.names.layer_in(found[0], found[1])
+            if layer is not None:
+                return self._call_again(node, layer)
+        if dotted := self._own_class(function):
+            arguments, keywords = self._arguments(node)
+            return self.templates.imported(dotted, arguments, keywords)
+        value = first_tensor(self.evaluate(function.value))
+        arguments, keywords = self._arguments(node)
+        if not isinstance(value, Tensor):
+            raise ArithmeticProblem(f".{function.name} is a method of tensors, found {value!r}", None, "type")
+        shapes.check_call(function.name, [value, *arguments], keywords)
+        return self._log(node, method(METHODS[function.name])(value, *arguments, **keywords), [value])
+
+    def _arguments(self, node: Call) -> tuple[list[Any], dict[str, Any]]:
+        """Return the arguments of a function, one tensor each."""
+        arguments = [_first_tensors(value) for value in evaluate_all(node.arguments, self)]
+        keywords = {k.name: _first_tensors(self.evaluate(k.value)) for k in node.keywords}
+        return arguments, keywords
+
+    def _log(self, node: Call, value: Any, arguments: list[Any]) -> Any:
+        """Keep the shapes of a function call while building, and return its value."""
+        if self.blueprint.log is not None:
+            self.blueprint.log.add_step(self.text(node), node.span, tuple(arguments), value)
+        return value
+
+    def _layer_inputs(self, node: Call) -> tuple[tuple[Any, ...], dict[str, Any], tuple[Origin | None, ...]]:
+        """Return the inputs of a layer and the lines that made them. A state (``hx``) may be several results."""
+        arguments = [
+            value if i and len(node.arguments) == 2 else first_tensor(value)
+            for i, value in enumerate(evaluate_all(node.arguments, self))
+        ]
+        keywords = {k.name: self.evaluate(k.value) for k in node.keywords}
+        keywords = {name: value if name == "hx" else first_tensor(value) for name, value in keywords.items()}
+        if any(value is FAILED for value in (*arguments, *keywords.values())):
+            raise UpstreamFailed
+        return tuple(arguments), keywords, tuple(self.names.origin(a) for a in node.arguments)
+
+    def _call_template(self, node: Call, template: Template) -> Any:
+        """Call a layer that is made here."""
+        layer_name, self.layer_name = self.layer_name, None
+        arguments, keywords, origins = self._layer_inputs(node)
+        self.layer_name = layer_name
+        return self.apply(node.span, template, arguments, keywords, origins)
+
+    def _call_again(self, node: Call, layer: nn.Module) -> Any:
+        """Call a layer by its name once more."""
+        if isinstance(layer, PartScope):
+            raise ArithmeticProblem("a part runs where it stands and cannot be called again", "make it a block", "type")
+        arguments, keywords, origins = self._layer_inputs(node)
+        self.blueprint.input_origins = origins
+        template = self.blueprint.layers[layer].template
+        assert template is not None
+        return call_layer(self.names.scope, node.span, template, layer, "", arguments, keywords)
+
+    def apply(
+        self,
+        span: Span,
+        template: Template,
+        arguments: tuple[Any, ...],
+        keywords: dict[str, Any],
+        origins: tuple[Origin | None, ...],
+    ) -> Any:
+        """Call the layer of a place in the text, which the first run makes."""
+        scope, site = self.names.scope, (span, self.turns)
+        label = self.layer_name[1] if self.layer_name is not None and self.layer_name[0] == span else ""
+        self.layer_name = None
+        if isinstance(template, SeriesTemplate) and not template.items:
+            return arguments[0]
+        module, made = scope.sites.get(site) or (None, template)
+        if module is not None and made != template and self.blueprint.log is not None:
+            message = f"{template.name} changes between rounds: {spec_text(made)} became {spec_text(template)}"
+            help = "in a loop a line is one layer; for a new layer each round, use a stack or `Sequential(… for …)`"
+            raise ArithmeticProblem(message, help, "shape")
+        self.blueprint.input_origins = origins
+        name = label or (scope.free_name(template.name.lower()) if module is None else "")
+        value = call_layer(scope, span, template, module, name, arguments, keywords)
+        if module is None:
+            new = template.module if isinstance(template, Shared) else scope._modules[name]
+            assert new is not None
+            scope.sites[site] = (new, template)
+            if label and not label.isdigit():
+                scope.named[label] = new
+        return value
+
+
+def _first_tensors(value: Any) -> Any:
+    """Return a value, or a list of values, with one tensor in place of several results."""
+    value = first_tensor(value)
+    if value is FAILED:
+        raise UpstreamFailed
+    if type(value) in (list, tuple):
+        return type(value)(_first_tensors(item) for item in value)
+    return value
