@@ -253,3 +253,8 @@ def spelled(node: Expression) -> str | None:
     if isinstance(node, Attribute) and (base := spelled(node.value)):
         return f"{base}.{node.name}"
     return None
+
+
+def is_type_name(node: Expression) -> bool:
+    """Whether a node is a name with a capital, as layers and blocks have: ``Linear``, ``package.Gate``."""
+    return (spelled(node) or "").rpartition(".")[2][:1].isupper()

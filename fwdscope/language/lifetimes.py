@@ -6,7 +6,6 @@ from collections.abc import Mapping
 
 from fwdscope.language import expression as ex
 from fwdscope.language import tree
-from fwdscope.language.expression import Expression
 from fwdscope.language.problems import Span
 
 
@@ -48,33 +47,24 @@ def _number(
         looped = loop if loop is not None else number + _size(line) - 1 if is_loop else None
         for name in _names(line):
             ends[name] = max(ends.get(name, 0), number if looped is None else looped)
-        start = _number(_nested(line), number + 1, looped, ends, spans) + is_loop
+        start = _number(tree.nested(line), number + 1, looped, ends, spans) + is_loop
         spans.append((number, start - 1, line.span))
     return start
 
 
 def _size(line: tree.Line) -> int:
     """How many numbers a line takes: its own, those of the lines it nests, and one for the end of a loop."""
-    return 1 + sum(map(_size, _nested(line))) + isinstance(line, _LOOPS)
+    return 1 + sum(map(_size, tree.nested(line))) + isinstance(line, _LOOPS)
 
 
 _LOOPS = (tree.For, tree.While)
 
 
-def _nested(line: tree.Line) -> tuple[tree.Line, ...]:
-    match line:
-        case tree.Statement():
-            return ()
-        case tree.PartLine(body=body) | tree.For(body=body) | tree.While(body=body):
-            return body
-        case tree.If(then=then, orelse=orelse):
-            return (*then, *orelse)
-
-
 def _names(line: tree.Line) -> list[str]:
     """The names that a line makes or speaks of itself, not those of the lines it nests."""
     found = []
-    for top in _expressions(line):
+    promise = line.promise if isinstance(line, tree.Statement) else None
+    for top in (*tree.expressions(line), *([promise.shape] if promise else [])):
         for node in ex.walk(top):
             if isinstance(node, ex.Name):
                 found.append(node.id)
@@ -86,17 +76,3 @@ def _names(line: tree.Line) -> list[str]:
         case tree.PartLine(name=name):
             found.append(name)
     return found
-
-
-def _expressions(line: tree.Line) -> tuple[Expression, ...]:
-    match line:
-        case tree.Statement(value=value, promise=promise):
-            return (value,) if promise is None else (value, promise.shape)
-        case tree.PartLine(inputs=inputs):
-            return inputs or ()
-        case tree.For(iterable=iterable):
-            return (iterable,)
-        case tree.If(test=test):
-            return (test,)
-        case tree.While(test=test, limit=limit):
-            return (test,) if limit is None else (test, limit)

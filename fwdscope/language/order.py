@@ -8,7 +8,7 @@ from typing import TypeVar
 K = TypeVar("K", bound=Hashable)
 
 
-def sorted_by_use(items: Iterable[K], uses: Callable[[K], Iterable[K]]) -> tuple[list[K], list[list[K]]]:
+def sort_by_use(items: Iterable[K], uses: Callable[[K], Iterable[K]]) -> tuple[list[K], list[list[K]]]:
     """All items, each after what it uses and else in the given order; and circles, none sharing an item with another.
 
     A circle is a path that ends with the item it began with. Without recursion: a file may hold 50,000 items in a row.

@@ -185,13 +185,33 @@ class ModelSpec:
         return self._blocks.get(name)
 
 
+def nested(line: Line) -> tuple[Line, ...]:
+    """Return the lines directly inside a line."""
+    match line:
+        case PartLine(body=body) | For(body=body) | While(body=body):
+            return body
+        case If(then=then, orelse=orelse):
+            return (*then, *orelse)
+    return ()
+
+
+def expressions(line: Line) -> tuple[Expression, ...]:
+    """Return the expressions of a line itself, without its promise and without the lines inside it."""
+    match line:
+        case Statement(value=value):
+            return (value,)
+        case PartLine(inputs=inputs):
+            return inputs or ()
+        case For(iterable=iterable):
+            return (iterable,)
+        case If(test=test):
+            return (test,)
+        case While(test=test, limit=limit):
+            return (test,) if limit is None else (test, limit)
+
+
 def statements(lines: tuple[Line, ...]) -> Iterator[Line]:
-    """All lines of a body and of what it nests, in the file's order."""
+    """Yield all lines of a body, nested ones too, in the file's order."""
     for line in lines:
         yield line
-        match line:
-            case PartLine(body=body) | For(body=body) | While(body=body):
-                yield from statements(body)
-            case If(then=then, orelse=orelse):
-                yield from statements(then)
-                yield from statements(orelse)
+        yield from statements(nested(line))

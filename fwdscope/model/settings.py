@@ -12,7 +12,7 @@ from torch import nn
 from fwdscope.language import tree
 from fwdscope.language.arithmetic import ArithmeticProblem
 from fwdscope.language.expression import Expression, Name
-from fwdscope.language.layer_settings import wrong_setting
+from fwdscope.language.settings_checker import wrong_setting
 from fwdscope.layers import LAYERS, Layer, settings
 from fwdscope.layers.base import Setting
 from fwdscope.limits import limit

@@ -256,7 +256,7 @@ def test_near_names_win_over_torchs() -> None:
 
 def test_a_block_of_a_layers_name_wins_and_is_noted() -> None:
     one = checked("- Linear", "blocks:\n  Linear:\n    - ReLU")
-    assert [note.text for note in one.notes] == ["the block Linear stands for torch's layer of that name in this file"]
+    assert [note.text for note in one.notes] == ["in this file, Linear is the block and not torch's layer"]
     assert keys(build(one)) == []
 
 
@@ -441,7 +441,7 @@ def test_a_value_of_the_command_line_that_is_wrong_is_told_there_and_not_at_the_
     said = _refused("- Linear(d)", "vars: {d: 8}", {"d": "abc"}).split("\n")
     assert said[0] == "--set d:1:1: error: unknown name abc [name]"
     assert said[2:4] == ["1 | abc", "  | ^^^"]
-    assert said[4] == "  = help: a string stands in quotes: `'abc'`"
+    assert said[4] == "  = help: a string needs quotes: `'abc'`"
     # Two such values with one message are two problems.
     assert _refused("- Linear(d)", "vars: {d: 8, e: 8}", {"d": "abc", "e": "abc"}).count("unknown name abc") == 2
 

@@ -1,0 +1,381 @@
+"""Checks lines in order: what each defines, what flows into the next line, and what nothing reads."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from fwdscope.language import expression as ex
+from fwdscope.language import tree
+from fwdscope.language.check_context import CheckContext
+from fwdscope.language.expression import Call, Expression, Name
+from fwdscope.language.expression_checker import ExpressionChecker
+from fwdscope.language.names import suggestion
+from fwdscope.language.problems import Cause, Span
+from fwdscope.language.scope import (
+    NOTHING,
+    OWN_TENSORS,
+    Binding,
+    Definition,
+    FlowState,
+    UncalledLayer,
+    Value,
+    join,
+    tensor,
+)
+from fwdscope.limits import limit
+
+
+class FlowChecker:
+    """Checks the lines of a body."""
+
+    def __init__(self, context: CheckContext, expressions: ExpressionChecker) -> None:
+        self.context = context
+        self.expressions = expressions
+        # Lines whose value does not flow into the next one.
+        self.beside: set[Span] = set()
+        # Lines with a problem of their own, of which it is not reported that nothing reads them.
+        self.wrong: set[Span] = set()
+        # The names of layers, parts, Parameters and Buffers, by the place of the body or part that they are in.
+        self.given: dict[Span, set[str]] = {}
+
+    def check_lines(self, lines: tuple[tree.Line, ...]) -> None:
+        """Check the lines of one scope, in order."""
+        body = self.context.body
+        outer, body.later = body.later, {**body.later, **{named.name: named.span for named in _defined_names(lines)}}
+        for line in lines:
+            self._check_line(line)
+        body.later = outer
+
+    def _check_line(self, line: tree.Line) -> None:
+        match line:
+            case tree.Statement():
+                self.check_statement(line)
+            case tree.PartLine():
+                self._check_part(line)
+            case tree.If():
+                self._check_choice(line)
+            case tree.For():
+                self.expressions.bind_loop_names(line.target, line.iterable)
+                self._check_loop(line.body)
+            case tree.While():
+                self._check_while_limit(line.limit)
+                self.expressions.operand(line.test)
+                self._check_loop(line.body)
+                self.expressions.operand(line.test)
+
+    # -- lines that nest others ---------------------------------------------------------------------------------------
+
+    def _check_while_limit(self, node: Expression | None) -> None:
+        if node is None:
+            return
+        value, most = self.expressions.operand(node), limit("items")
+        whole = not value.known or (type(value.constant) is int and 0 < value.constant <= most)
+        if value.kind == "tensor" or not whole:
+            help = f"write a whole number from 1 to {most:_}"
+            self.context.report(node.span, f"limit: is {self.context.text(node)}", help, "type")
+
+    def _check_loop(self, body: tuple[tree.Line, ...]) -> None:
+        """Check a body that runs any number of times: its start may read what its end defines."""
+        context = self.context
+        before = context.state.copy()
+        self.check_lines(body)
+        context.state = join(before, context.state)
+        reported = len(context.problems)
+        self.check_lines(body)
+        del context.problems[reported:]  # the first pass reported them
+        context.state = join(before, context.state)
+
+    def _check_choice(self, line: tree.If) -> None:
+        context = self.context
+        help = "write `where(condition, a, b)`; `if:` chooses by vars, settings and shapes"
+        self.expressions.refuse_data(self.expressions.operand(line.test), line.test, "if:", help)
+        before = context.state
+        context.state = before.copy()
+        self.check_lines(line.then)
+        then = context.state
+        context.state = before.copy()
+        self.check_lines(line.orelse)
+        context.state = join(then, context.state)
+
+    def _check_part(self, line: tree.PartLine) -> None:
+        """Check ``stem:`` and its lines."""
+        context = self.context
+        self._claim_name(line.name, line.span, "part")
+        outer = context.state
+        prev, flow = outer.prev, outer.flow
+        if line.inputs is not None:
+            values = [self.expressions.operand(node) for node in line.inputs]
+            if len(values) != 1:
+                help = "make it a block: `Branch()(x, y):`"
+                context.report(line.span, f"a part takes one input, found {len(values)}", help, "type")
+            prev = values[0] if values else None
+            flow = frozenset([Definition(line.span, f"the input of {line.name}", line.span, input=True, read=True)])
+        context.state = FlowState([{}, *outer.frames], prev, flow, [{}, *outer.layers])
+        owner, context.body.owner = context.body.owner, line.span
+        self.check_lines(line.body)
+        context.body.owner = owner
+        self._check_last_line(line.body)
+        inner = context.state
+        context.state = FlowState(inner.frames[1:], inner.prev, inner.flow, inner.layers[1:])
+        value, layer, names = inner.prev or NOTHING, UncalledLayer(line.name), inner.frames[0]
+        context.state.frames[0][line.name] = Binding("part", line.span, value, inner.flow, layer, names)
+
+    def _claim_name(self, name: str, span: Span, what: str) -> None:
+        """Give a name to a layer or part; report one that another layer, an input, a setting or a var has."""
+        context = self.context
+        first = context.state.layers[0].get(name)
+        if first is not None and first != span:
+            again = f"; to apply the same layer again, call it: `{name}({context.example_input()})`"
+            help = f"each layer needs a name of its own{'' if name.isdigit() else again}"
+            cause = Cause("first used here", first)
+            context.report(span, f"{name} names two layers", help, "name", (cause,))
+            return
+        binding = context.state.find(name)
+        if binding is not None and binding.kind in ("input", "setting", "var"):
+            kind = f"{'an' if binding.kind == 'input' else 'a'} {binding.kind}"
+            cause = Cause(f"the {binding.kind} {name}", binding.span)
+            message = f"the {what} {name} has the name of {kind}"
+            context.report(span, message, "give it another name", "name", (cause,))
+            return
+        context.state.layers[0][name] = span
+        self.given.setdefault(context.body.owner, set()).add(name)
+
+    # -- statements ---------------------------------------------------------------------------------------------------
+
+    def check_statement(self, line: tree.Statement) -> None:
+        """Check a line that computes: its value, the names it defines, and whether it flows."""
+        reported, flow = len(self.context.problems), self.context.state.flow
+        if self._is_own_tensor(line.value):
+            self._check_own_tensor(line)
+        else:
+            self._check_computation(line)
+        if len(self.context.problems) > reported:
+            self.wrong.add(line.span)
+            self.context.mark_read(flow)  # the line may have been meant to read it
+
+    def _check_computation(self, line: tree.Statement) -> None:
+        """Check a layer, a stack or an expression."""
+        context = self.context
+        value, layer = self._line_value(line)
+        if line.promise is not None:
+            self.check_shape(line.promise.shape)
+        flows = value.kind == "unknown" or (value.kind == "tensor" and value.reached)
+        definitions = self._define(line, value, layer, flows)
+        if context.in_graph:
+            return
+        if flows:
+            # A tensor flows, whatever is wrong with the line that makes it.
+            context.state.prev = tensor(True) if value.kind == "unknown" else value
+            context.state.flow = definitions
+            return
+        self.beside.add(line.span)
+        if line.target is None:
+            what = "computes a number" if value.kind == "plain" else "depends on no input"
+            message = f"this line {what}, so it is not part of the flow, and without a name nothing can read it"
+            context.report(line.span, message, f"give it a name: `name = {line.text}`", "flow")
+
+    def _is_own_tensor(self, node: Expression) -> bool:
+        """Whether this is ``Parameter(…)`` or ``Buffer(…)``."""
+        name = node.function.id if isinstance(node, Call) and isinstance(node.function, Name) else ""
+        return name in OWN_TENSORS and name not in self.context.blocks
+
+    def _check_own_tensor(self, line: tree.Statement) -> None:
+        """Check ``table = Buffer(rand(20, 20))``: a tensor of the body's own."""
+        call, report, text = line.value, self.context.report, self.context.text
+        assert isinstance(call, Call)
+        assert isinstance(call.function, Name)
+        kind, values = call.function.id, self.expressions.calls.arguments(call)
+        if not isinstance(line.target, ex.NameTarget):
+            report(line.span, f"a {kind} needs a name", f"write `name = {line.text}`", "flow")
+            return
+        if len(call.arguments) != 1 or call.keywords:
+            report(call.span, f"{kind} takes one tensor", f"write `{kind}(zeros(8))`", "type")
+        elif values[0].kind == "plain":
+            shown = text(call.arguments[0])
+            size = shown if type(values[0].constant) is int else 8
+            help = f"write `zeros({size})`, `ones({size})`, `randn({size})` or `tensor([1.0, 2.0])`"
+            report(call.arguments[0].span, f"a {kind} holds a tensor, found {shown}", help, "type")
+        elif values[0].kind == "tensor" and values[0].reached:
+            help = "its shape may use sizes: `zeros(x.shape[1])`"
+            report(call.span, f"a {kind} cannot be computed from the values of an input", help, "flow")
+        if line.promise is not None:
+            self.check_shape(line.promise.shape)
+        self._claim_name(line.target.name, line.target.span, kind)
+        self._define(line, tensor(False), None, False)
+        if not self.context.in_graph:
+            self.beside.add(line.span)
+
+    def _line_value(self, line: tree.Statement) -> tuple[Value, UncalledLayer | None]:
+        """Return the value of a line, and the layer that its name names."""
+        node, context = line.value, self.context
+        value = self.expressions.visit(node)
+        if value.kind == "layer":
+            if context.in_graph:
+                help = f"write `{self.expressions.callable_text(node)}({context.example_input()})`"
+                message = "a line of a graph must name its inputs"
+                return context.report(node.span, message, help, "flow"), value.layer
+            return self._flow_into(node, value), value.layer
+        if not (isinstance(node, Call) and self._makes_layer(node.function)):
+            return value, None
+        reported = len(context.problems)
+        made = self.expressions.visit(node.function)
+        del context.problems[reported:]
+        return value, made.layer
+
+    def _makes_layer(self, function: Expression) -> bool:
+        """Whether calling this makes a layer of its own: ``Linear(8)``, ``(6 * Block())``, a setting ``act``."""
+        match function:
+            case Call(function=inner):
+                return ex.is_type_name(inner)
+            case ex.Binary(operator="*", right=right):
+                return self._makes_layer(right) or isinstance(right, Name)
+            case Name(id=name):
+                binding = self.context.state.find(name)
+                return binding is not None and binding.kind == "setting" and binding.value.kind == "layer"
+        return False
+
+    def _flow_into(self, node: Expression, value: Value) -> Value:
+        """Apply a layer to the value of the line above."""
+        context, layer = self.context, value.layer
+        if context.state.prev is None:
+            return self.expressions.names.previous(node.span)
+        context.mark_read(context.state.flow)
+        signature = layer.signature if layer is not None else None
+        if layer is not None and signature is not None and not signature.takes_one:
+            names = [p.name for p in signature.parameters if p.required]
+            inputs = names if layer.layer is None else [context.example_input()] * len(names)
+            help = f"write `{self.expressions.callable_text(node)}({', '.join(inputs)})`"
+            message = f"{layer.name} needs {', '.join(names)}; the line above gives one value"
+            context.report(node.span, message, help, "type")
+        return tensor(context.state.prev.reached)
+
+    # -- names --------------------------------------------------------------------------------------------------------
+
+    def _define(
+        self, line: tree.Statement, value: Value, layer: UncalledLayer | None, flows: bool
+    ) -> frozenset[Definition]:
+        """Bind the names of a line. Returns what the next line reads of it."""
+        target, context = line.target, self.context
+        if isinstance(target, ex.TupleTarget):
+            if value.kind == "plain" and value.known and not isinstance(value.constant, tuple | list):
+                message = f"{line.text} is a single value and cannot be unpacked"
+                context.report(line.value.span, message, "give it one name", "type")
+            return self._define_unpacked(line, target, value, flows)
+        if isinstance(target, ex.NameTarget):
+            if layer is not None:
+                self._claim_name(target.name, target.span, "layer")
+            definition = self._definition(line.span, target.name, target.name, line.span)
+            definition.beside = not flows
+            definition.read |= target.name in context.body.read_too_early
+            before = context.state.frames[0].get(target.name)
+            kept = layer or (before.layer if before else None)
+            context.state.frames[0][target.name] = Binding("value", target.span, value, frozenset([definition]), kept)
+            return frozenset([definition])
+        if isinstance(target, ex.NumberTarget):
+            if layer is not None:
+                self._claim_name(str(target.number), target.span, "layer")
+            elif value.kind != "unknown":
+                message = "a number is only a path for a layer, and this line makes no layer"
+                context.report(target.span, message, "give the line a name", "type")
+        if target is None and layer is not None:
+            context.body.unnamed.setdefault(layer.name.lower(), []).append(line.span)
+        definition = self._definition(line.span, "", "this line", line.span)
+        definition.read |= isinstance(target, ex.DiscardTarget)
+        return frozenset([definition])
+
+    def _define_unpacked(
+        self, line: tree.Statement, target: ex.TupleTarget, value: Value, flows: bool
+    ) -> frozenset[Definition]:
+        """Bind the names of an unpacked value, whose first item flows on."""
+        context = self.context
+        first: frozenset[Definition] | None = None
+        for named in ex.targets(target):
+            definition = self._definition(named.span, named.name, named.name, line.span)
+            definition.unpacked, definition.beside = True, not flows
+            definition.read |= named.name in context.body.read_too_early
+            context.state.frames[0][named.name] = Binding("value", named.span, value, frozenset([definition]))
+            first = first or frozenset([definition])
+        leaf: ex.Target = target
+        while isinstance(leaf, ex.TupleTarget):
+            leaf = leaf.items[0]
+        return first if first is not None and isinstance(leaf, ex.NameTarget) else frozenset()
+
+    def _definition(self, span: Span, name: str, what: str, line: Span) -> Definition:
+        """Return the one definition at a place, however often the body of a loop is checked."""
+        definitions = self.context.body.definitions
+        return definitions.setdefault((span, name), Definition(span, what, line, named=bool(name)))
+
+    def check_shape(self, shape: Expression) -> None:
+        """Check a promised or expected shape: numbers, vars, settings, ``_``."""
+        context = self.context
+        if isinstance(shape, Name) and shape.id == "_":
+            return
+        if isinstance(shape, ex.TupleOrList):
+            kinds = {isinstance(i, ex.TupleOrList) for i in shape.items if not (isinstance(i, Name) and i.id == "_")}
+            if len(kinds) == 2:
+                help = "one tensor has `(B, 10)`, several results have `((B, 10), (B, 3))`"
+                context.report(shape.span, f"{context.text(shape)} mixes sizes and shapes", help, "type")
+            for item in shape.items:
+                self.check_shape(item)
+            return
+        if isinstance(shape, Name) and context.state.find(shape.id) is None and shape.id not in context.body.later:
+            sizes = [name for frame in context.state.frames for name, b in frame.items() if b.value.kind == "plain"]
+            help = suggestion(shape.id, sizes, what="sizes in scope:") if sizes else "write whole numbers and _"
+            context.report(shape.span, f"unknown size {shape.id}", help)
+            return
+        value = self.expressions.operand(shape)
+        if value.kind == "tensor" or (value.known and (type(value.constant) is not int or value.constant < 0)):
+            help = "a shape holds whole numbers, vars, settings and _"
+            context.report(shape.span, f"{context.text(shape)} is not a size", help, "type")
+
+    # -- the end of a body --------------------------------------------------------------------------------------------
+
+    def _check_last_line(self, lines: tuple[tree.Line, ...]) -> None:
+        """Report a last line that does not flow: its value is the result."""
+        last = lines[-1] if lines else None
+        if isinstance(last, tree.Statement) and last.span in self.beside and last.span not in self.wrong:
+            message = "the last line's value is the result, and this one depends on no input"
+            self.context.report(last.span, message, "end with a line that depends on an input", "flow")
+            self.wrong.add(last.span)
+
+    def close_body(self, lines: tuple[tree.Line, ...]) -> None:
+        """Check the result of a body, and report what nothing reads."""
+        self._check_last_line(lines)
+        self.context.mark_read(self.context.state.flow)
+        self.report_unread(self.context.body.definitions.values())
+
+    def report_unread(self, definitions: Iterable[Definition]) -> None:
+        """Report definitions that nothing reads."""
+        for definition in definitions:
+            if not definition.unread or definition.line in self.wrong:
+                continue
+            what = definition.what
+            message = f"nothing reads {what}"
+            if definition.input:
+                help = "read it by its name on some line, or remove it"
+            elif definition.shape_read:
+                message = f"nothing reads the values of {what}, only their shape"
+                help = "read it by `prev` or by its name, or remove it"
+            elif definition.unpacked:
+                help = "write `_` in its place"
+            elif definition.beside:
+                help = "read it by its name on a later line, or remove it"
+            elif definition.named:
+                message += ", not even the next line"
+                help = f"use `prev` in the next line, or `{what}` in a later one"
+            else:
+                message += ", not even the next one"
+                help = "use `prev` in the next line, or give this one a name that a later line reads"
+            self.context.report(definition.span, message, help, "flow")
+
+
+def _defined_names(lines: tuple[tree.Line, ...]) -> Iterable[ex.NameTarget]:
+    """Yield the names that the lines of one scope define; those inside a part are the part's."""
+    for line in lines:
+        match line:
+            case tree.Statement(target=target):
+                yield from ex.targets(target)
+            case tree.For(body=body) | tree.While(body=body):
+                yield from _defined_names(body)
+            case tree.If(then=then, orelse=orelse):
+                yield from _defined_names((*then, *orelse))

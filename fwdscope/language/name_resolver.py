@@ -1,0 +1,280 @@
+"""Resolves names and attributes: of lines, inputs, settings, parts, layers and their tensors, and torch's own."""
+
+from __future__ import annotations
+
+import re
+
+from fwdscope.functions.functions import CONSTANTS, DTYPES, FUNCTIONS
+from fwdscope.functions.methods import ATTRIBUTES, METHODS
+from fwdscope.functions.refusals import EXCLUDED_ATTRIBUTES, function_refusal, method_refusal
+from fwdscope.language import expression as ex
+from fwdscope.language.check_context import CheckContext, Visitor
+from fwdscope.language.expression import Expression, Name
+from fwdscope.language.names import OTHER_FUNCTIONS, OTHER_LAYERS, listed, nearest, same_letters, suggestion
+from fwdscope.language.problems import Cause, Span
+from fwdscope.language.scope import (
+    NOTHING,
+    OWN_TENSORS,
+    PLAIN,
+    SERIES,
+    Binding,
+    UncalledLayer,
+    Value,
+    tensor,
+)
+from fwdscope.layers import LAYERS
+
+# Modules that other people's code has before the dot.
+_PREFIXES = ("nn", "F", "torch", "self", "np", "numpy", "functional", "keras", "tf", "jax", "jnp")
+_BOOLEANS = {
+    "yes": "True",
+    "no": "False",
+    "on": "True",
+    "off": "False",
+    "TRUE": "True",
+    "FALSE": "False",
+    "NULL": "None",
+}
+_SHAPE_ATTRIBUTES = ("shape", "ndim", "dtype")
+# Suggesting a name takes time; after so many problems no more are suggested.
+_MAX_SUGGESTIONS = 200
+
+
+class NameResolver:
+    """Finds what a name or an attribute means, and reports those that mean nothing."""
+
+    def __init__(self, context: CheckContext, visitor: Visitor) -> None:
+        self.context = context
+        self.visitor = visitor
+
+    # -- names --------------------------------------------------------------------------------------------------------
+
+    def find(self, node: Name) -> Binding | None:
+        """Return the file's own meaning of a name, if it has one, and keep the place where it is used."""
+        binding = self.context.state.find(node.id)
+        if binding is not None:
+            self.context.uses[node.span] = binding.span
+        return binding
+
+    def is_layer_type(self, name: str) -> bool:
+        """Whether a name is a layer type or a block, and nothing nearer hides it."""
+        return self.context.state.find(name) is None and (name in self.context.blocks or name in LAYERS)
+
+    def resolve(self, node: Name) -> Value:
+        """Return the value of a name that is no layer type."""
+        name, context = node.id, self.context
+        if name == "prev":
+            return self.previous(node.span)
+        binding = self.find(node)
+        if binding is not None:
+            context.mark_read(binding.definitions)
+            return binding.value
+        if name in CONSTANTS:
+            return Value("plain", constant=CONSTANTS[name])
+        if name in DTYPES:
+            return PLAIN
+        if (name in context.body.later and name not in FUNCTIONS) or self._is_default_path(name):
+            return self.report_unknown(name, node.span)
+        if name in FUNCTIONS:
+            return context.report(node.span, f"{name} is a function", self._how_to_call(name), "type")
+        if name in (*OWN_TENSORS, SERIES):
+            form = "Sequential(Linear(8), ReLU)" if name == SERIES else f"name = {name}(zeros(8))"
+            return context.report(node.span, f"{name} needs something in parentheses", f"write `{form}`", "type")
+        return self.report_unknown(name, node.span)
+
+    def previous(self, span: Span) -> Value:
+        """Return the value of the line above."""
+        context = self.context
+        if context.in_graph:
+            help = "use the name of a line"
+            return context.report(span, "a graph has no line above, so no prev", help, "flow")
+        if context.state.prev is None:
+            return context.report(span, "there is no line above", "start with a line that reads an input", "flow")
+        context.mark_read(context.state.flow)
+        return context.state.prev
+
+    def report_unknown(self, name: str, span: Span, called: bool = False) -> Value:
+        """Report a name that means nothing here."""
+        context = self.context
+        later = context.body.later.get(name)
+        if name in _BOOLEANS:
+            return context.report(span, f"{name} is not part of the language", f"write `{_BOOLEANS[name]}`", "syntax")
+        if later is not None and later.start > span.end:
+            context.body.read_too_early.add(name)
+            message = f"{name} is defined later, at line {context.spec.source.place(later.start)[0]}"
+            help = "move that line up, or use `graph:`, where order does not matter"
+            return context.report(span, message, help, "name", (Cause("defined here", later),))
+        if not called and self._is_default_path(name):
+            return self._report_default_path(name, span)
+        if called and (reason := function_refusal(name)):
+            return context.report(span, f"{name} is not part of the language", reason)
+        capital = name[:1].isupper()
+        what = "layer or block" if capital else "function" if called else "name"
+        if part := self._part_with(name):
+            help = f"it is inside the part {part}: write `{part}.{name}`"
+        elif meant := self.suggest(name, called):
+            help = f"write `{meant}`"
+            if binding := context.state.find(meant):
+                context.mark_read(binding.definitions)
+        elif capital:
+            help = "`fwdscope layers` lists the layers; define your own blocks under `blocks:`"
+        elif called:
+            help = "`fwdscope layers` lists the functions"
+        else:
+            names = context.state.names
+            help = f"names in scope: {listed(names)}" if names else "no names are defined before this line"
+        return context.report(span, f"unknown {what} {name}", help)
+
+    def suggest(self, name: str, called: bool) -> str | None:
+        """Return the name that was probably meant."""
+        if len(self.context.problems) > _MAX_SUGGESTIONS:
+            return None
+        names = self.context.state.names
+        types = [*self.context.blocks, *LAYERS, SERIES, *OWN_TENSORS]
+        if name[:1].isupper():
+            candidates, words = [*types, *names], OTHER_LAYERS
+        elif called:
+            candidates, words = [*names, *FUNCTIONS, *types], OTHER_FUNCTIONS
+        else:
+            candidates, words = [*names, "prev", *types, *CONSTANTS, *FUNCTIONS], OTHER_FUNCTIONS
+        meant = nearest(name, candidates, words)
+        if meant is None or name in words or same_letters(name, meant):
+            return meant
+        return nearest(name, names) or meant  # of names that are merely similar, prefer the file's own
+
+    def _how_to_call(self, name: str) -> str:
+        required = [p.name for p in FUNCTIONS[name].overloads[0].parameters if p.required]
+        shown = ", ".join([self.context.example_input(), *required[1:]]) if required else ""
+        layer = next((one for one in LAYERS if one.lower() == name.replace("_", "")), None)
+        return f"call it: `{name}({shown})`" + (f"; the layer is `{layer}`" if layer else "")
+
+    def _part_with(self, name: str) -> str | None:
+        """Return a part in scope that defines a name inside."""
+        parts = ((n, b.inner) for frame in self.context.state.frames for n, b in frame.items() if b.inner)
+        return next((part for part, inner in parts if name in inner), None)
+
+    def _is_default_path(self, name: str) -> bool:
+        """Whether a name is the default path of a layer on a line above."""
+        return re.sub(r"_\d+$", "", name) in self.context.body.unnamed
+
+    def _report_default_path(self, name: str, span: Span) -> Value:
+        kind, _, number = name.partition("_")
+        lines = self.context.body.unnamed[re.sub(r"_\d+$", "", name)]
+        line = lines[min(int(number), len(lines)) - 1] if number.isdigit() else lines[0]
+        message = f"{name} is a default path, which changes when a {kind} is added before it"
+        shown = " ".join(self.context.spec.source[line].split())
+        help = f"give the layer a name and use that: `{name}_a = {shown}`"
+        return self.context.report(span, message, help, "name", (Cause("the layer", line),))
+
+    # -- attributes ---------------------------------------------------------------------------------------------------
+
+    def attribute(self, node: ex.Attribute) -> Value:
+        """Return ``value.name``: an attribute of a tensor, or a name inside a part or layer."""
+        if (inside := self.inside(node)) is not None:
+            return inside
+        shape = node.name in _SHAPE_ATTRIBUTES
+        self.context.shape_only += shape
+        value = self.visitor.operand(node.value)
+        self.context.shape_only -= shape
+        attribute = ATTRIBUTES.get(node.name)
+        if attribute is None:
+            return self._report_unknown_attribute(node, value)
+        if value.kind == "unknown":
+            return NOTHING
+        if value.kind == "plain":
+            help = "a size is `x.shape[1]`" if shape else None
+            message = f".{node.name} is an attribute of tensors, and {self.context.text(node.value)} is not one"
+            return self.context.report(node.name_span, message, help, "type")
+        return tensor(value.reached) if attribute.gives == "tensor" else PLAIN
+
+    def _report_unknown_attribute(self, node: ex.Attribute, value: Value) -> Value:
+        name, context = node.name, self.context
+        if reason := EXCLUDED_ATTRIBUTES.get(name) or method_refusal(name):
+            return context.report(node.name_span, f".{name} is not part of the language", reason)
+        if value.kind == "unknown":
+            return NOTHING
+        if name in METHODS:
+            help = f"call it: `{context.text(node)}{METHODS[name].signatures[0]}`"
+            return context.report(node.name_span, f".{name} is a method", help, "type")
+        binding = context.state.find(name)
+        if name in FUNCTIONS or (binding is not None and binding.layer is not None):
+            help = f"write `{name}({context.text(node.value)})`"
+        else:
+            meant = nearest(name, [*ATTRIBUTES, *METHODS], OTHER_FUNCTIONS)
+            help = f"write `{meant}`" if meant else f"attributes of tensors: {listed(ATTRIBUTES, 20)}"
+        return context.report(node.name_span, f"unknown attribute .{name}", help)
+
+    def inside(self, node: ex.Attribute) -> Value | None:
+        """Return a name inside a part, or a tensor or layer inside a layer: ``stem.conv1``, ``h[0].attn.weight``.
+
+        Returns None for an attribute of a tensor.
+        """
+        path = self.path(node)
+        if path is None:
+            dotted, base = self.unknown_module(node)
+            return self.report_dotted(node, dotted, base) if dotted else None
+        binding, names = path
+        for name, span in names:
+            if binding.inner is not None and name in binding.inner:
+                binding = binding.inner[name]
+                continue
+            if name in ATTRIBUTES or name in METHODS:
+                return None
+            if binding.inner is not None:
+                help = suggestion(name, binding.inner, what="in this part:")
+                return self.context.report(span, f"unknown name {name} in the part", help)
+            if binding.layer is None:
+                return None
+            # A tensor of a layer. Which tensors it has is known once it is built.
+            if reason := EXCLUDED_ATTRIBUTES.get(name) or method_refusal(name):
+                return self.context.report(span, f".{name} is not part of the language", reason)
+            return tensor(False)
+        self.context.mark_read(binding.definitions)
+        return binding.value
+
+    def path(self, node: Expression) -> tuple[Binding, list[tuple[str, Span]]] | None:
+        """Split ``stem.conv1.weight`` into the binding of ``stem`` and the names after it; ``h[0]`` is a copy of h."""
+        names: list[tuple[str, Span]] = []
+        while not isinstance(node, Name):
+            if isinstance(node, ex.Attribute):
+                names.insert(0, (node.name, node.name_span))
+                node = node.value
+            elif names and isinstance(node, ex.Subscript) and _is_integer(node.index):
+                node = node.value
+            else:
+                return None
+        binding = self.find(node)
+        return (binding, names) if binding is not None and names else None
+
+    def unknown_module(self, node: ex.Attribute) -> tuple[str, str]:
+        """Return ``nn.Linear`` and its ``nn`` if the first name means nothing in the file, else two empty strings."""
+        dotted = ex.spelled(node) or ""
+        base = dotted.split(".")[0]
+        known = self.context.state.find(base) is not None or base in (*self.context.blocks, *LAYERS, "prev")
+        return ("", "") if known else (dotted, base)
+
+    def report_dotted(self, node: ex.Attribute, dotted: str, base: str) -> Value:
+        """Report ``nn.Linear`` or ``self.fc``; return a class of the user's own if imports are allowed."""
+        last, context = node.name, self.context
+        if base == "self":
+            layer = dotted.split(".")[1]
+            known = layer in (*context.state.names, *context.body.later)
+            help = f"write `{layer}`" if known else f"define the layer where it is used: `{layer} = Linear(8)`"
+            message = f"{dotted}: there is no self here; a layer has the name of its line"
+            return context.report(node.span, message, help)
+        if base in _PREFIXES:
+            known_names = [*LAYERS, *FUNCTIONS, *METHODS, *CONSTANTS, *DTYPES, SERIES, *OWN_TENSORS]
+            meant = last if last in known_names else nearest(last, known_names, {**OTHER_LAYERS, **OTHER_FUNCTIONS})
+            help = f"write `{meant}`" if meant else "`fwdscope layers` lists layers and functions"
+            message = f"{dotted}: names are written without `{dotted[: -len(last)]}`"
+            return context.report(node.span, message, help)
+        if last[:1].isupper() and last not in ATTRIBUTES:
+            if context.allow_import:
+                return Value("layer", layer=UncalledLayer(last))
+            help = f"run with --allow-import if you trust {dotted}: importing runs its code"
+            return context.report(node.span, f"{dotted} is a class of your own", help)
+        return self.report_unknown(base, Span(node.span.start, node.span.start + len(base)))
+
+
+def _is_integer(node: Expression) -> bool:
+    return isinstance(node, ex.Constant) and type(node.value) is int
