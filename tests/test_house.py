@@ -64,7 +64,7 @@ MAY_IMPORT = {
         "timing",
         "trace",
     },
-    "commands.check": {"", "inspection", "language", "limits", "report", "units"},
+    "commands.check": {"", "commands.diff", "inspection", "language", "limits", "report", "units"},
     "commands.diff": {"report", "units"},
     "commands.explain": {"formula", "functions", "language", "layers", "ops", "report", "trace"},
     "render": {

@@ -53,7 +53,7 @@ def diff(
 
     def command() -> None:
         from fwdscope.commands.diff import compare
-        from fwdscope.render.diff import FORMATS, Options, render
+        from fwdscope.render.diff import FORMATS, DiffOptions, render
 
         form = form_of(format_, output, FORMATS)
         hold_output(output)
@@ -61,7 +61,7 @@ def diff(
         reports = [_report(target, set_ or [], dtype, allow_import) for target in (before, after)]
         compared = compare(*reports)
         width, color = terminal_of() if output is None else (140, False)
-        put(render(compared, form, Options(depth, (before, after)), width, color), output)
+        put(render(compared, form, DiffOptions(depth, (before, after)), width, color), output)
         _fail(compared, conditions)
 
     boundary(command, limit)

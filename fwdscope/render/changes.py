@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from fwdscope import units
-from fwdscope.commands.diff import Change, Comparison, Delta
+from fwdscope.commands.diff import Comparison, Delta, RowChange
 from fwdscope.commands.diff.changes import QUIET
 from fwdscope.render.rows import MOST_ROWS, printable
 from fwdscope.report import LayerRow, Report, Shape
@@ -26,7 +26,7 @@ _BYTES = ("bytes", "peak_memory", "peak_activations")
 
 
 @dataclass(frozen=True)
-class Options:
+class DiffOptions:
     """What a reader may choose: the levels of nesting to show, and what the two are called."""
 
     depth: int | None = None
@@ -37,7 +37,7 @@ class Options:
 class Shown:
     """A row as it is shown: its cells in words, the figures apart."""
 
-    change: Change
+    change: RowChange
     layer: str
     what: str
     output: str
@@ -52,7 +52,7 @@ class Shown:
 class _Node:
     """A row that changed, or that holds one."""
 
-    change: Change
+    change: RowChange
     children: list[_Node] = field(default_factory=list)
 
     def count(self) -> int:
@@ -60,7 +60,7 @@ class _Node:
         return 1 + sum(child.count() for child in self.children)
 
 
-def _tree(rows: Sequence[Change]) -> list[_Node]:
+def _tree(rows: Sequence[RowChange]) -> list[_Node]:
     """The rows that changed in those that hold them. What is inside a new row, or one that is gone, is not said."""
     roots: list[_Node] = []
     open_nodes: list[_Node] = []
@@ -81,7 +81,7 @@ def _pruned(node: _Node) -> _Node | None:
     return _Node(node.change, children) if children or kind != "same" else None
 
 
-def shown_rows(compared: Comparison, options: Options) -> tuple[list[Shown], int, int]:
+def shown_rows(compared: Comparison, options: DiffOptions) -> tuple[list[Shown], int, int]:
     """The rows to show, the depth they go to, and how deep they could go."""
     nodes = _tree(compared.rows)
     deepest = max((node.change.depth for node in _all(nodes)), default=0)
@@ -113,7 +113,7 @@ def _cut(nodes: Sequence[_Node], depth: int) -> Iterator[Shown]:
 # --- a row in words --------------------------------------------------------------------------------------------------
 
 
-def _row(change: Change, folded: int) -> Shown:
+def _row(change: RowChange, folded: int) -> Shown:
     before, after = change.before, change.after
     both = (before, after) if before and after else (change.row, change.row)
     layer = _layer(*both)
@@ -174,7 +174,7 @@ def _moved_shapes(before: Sequence[Shape], after: Sequence[Shape]) -> str:
     return " ".join(sizes) + (f" +{len(after) - 1}" if len(after) > 1 else "")
 
 
-def _remarks(change: Change) -> Iterator[str]:
+def _remarks(change: RowChange) -> Iterator[str]:
     """What moved beside what the columns say."""
     before, after = change.before, change.after
     assert before is not None
@@ -311,7 +311,7 @@ def figures_of(shown: Sequence[Shown]) -> list[tuple[str, str, list[tuple[str, s
 # --- sentences -------------------------------------------------------------------------------------------------------
 
 
-def names_of(compared: Comparison, options: Options) -> tuple[str, str]:
+def names_of(compared: Comparison, options: DiffOptions) -> tuple[str, str]:
     """What the two are called: as they were asked for, else their files."""
     both = options.names or (_source(compared.before), _source(compared.after))
     return printable(both[0]), printable(both[1])

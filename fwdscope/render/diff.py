@@ -15,7 +15,7 @@ from fwdscope.language.problems import width as cells
 from fwdscope.render.changes import (
     MARKS,
     TITLES,
-    Options,
+    DiffOptions,
     Shown,
     counts,
     extent,
@@ -32,7 +32,7 @@ from fwdscope.render.changes import (
 from fwdscope.render.lines import write
 from fwdscope.render.rows import GUIDE, printable
 
-__all__ = ["FORMATS", "Options", "movement", "render"]
+__all__ = ["FORMATS", "DiffOptions", "movement", "render"]
 
 FORMATS = ("text", "markdown", "json")
 
@@ -45,7 +45,7 @@ _GAP = 2
 _LEAST = {"layer": 14, "what": 14, "output": 16}
 
 
-def render(compared: Comparison, format: str, options: Options, width: int = 100, color: bool = False) -> str:
+def render(compared: Comparison, format: str, options: DiffOptions, width: int = 100, color: bool = False) -> str:
     """The comparison in one of :data:`FORMATS`. Raises ValueError for an unknown one."""
     if format == "json":
         return json.dumps(compared.to_json(), indent=2, ensure_ascii=False) + "\n"
@@ -61,7 +61,7 @@ def render(compared: Comparison, format: str, options: Options, width: int = 100
 _Line = list[tuple[str, str]]
 
 
-def _text(compared: Comparison, options: Options, width: int) -> Iterator[_Line]:
+def _text(compared: Comparison, options: DiffOptions, width: int) -> Iterator[_Line]:
     shown, depth, deepest = shown_rows(compared, options)
     before, after = names_of(compared, options)
     yield []
@@ -181,7 +181,7 @@ def _drawn(
 # --- Markdown --------------------------------------------------------------------------------------------------------
 
 
-def _markdown(compared: Comparison, options: Options) -> Iterator[str]:
+def _markdown(compared: Comparison, options: DiffOptions) -> Iterator[str]:
     shown, depth, deepest = shown_rows(compared, options)
     before, after = names_of(compared, options)
     yield f"### {_code(before)} → {_code(after)}"

@@ -1,4 +1,4 @@
-"""A folder of baselines: which file holds which spec's, what moved since, and what nobody reads any more."""
+"""A folder of baselines: which file holds which spec's, what differs since, and which are of specs that are gone."""
 
 from __future__ import annotations
 
@@ -7,14 +7,15 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from fwdscope.commands.check.baselines import Baseline, BaselineError, Move, Moves, Row, compare, said
+from fwdscope.commands.check.baselines import Baseline, BaselineError, Differences, RowDifference, compare, describe
 from fwdscope.commands.check.files import visible
 from fwdscope.commands.check.outcome import Outcome, Point, Told
 from fwdscope.inspection import shipped
 from fwdscope.language.problems import Cause, Problem, Source, Span
+from fwdscope.report import LayerRow
 
-# Moves told in full; there may be one for every layer.
-_MOST = 6
+# Rows given in full beside the first; each layer may differ.
+MAX_ROWS = 6
 _ABOVE = "__above__"
 # Specs that ship, which lie elsewhere on every machine.
 _SHIPPED = "__shipped__"
@@ -23,7 +24,7 @@ _WRITTEN = "written"
 
 @dataclass(frozen=True)
 class Folder:
-    """A folder of baselines. ``tolerance`` is the part that costs may move by: 0.01 for 1 %."""
+    """A folder of baselines. ``tolerance`` is the part that costs may differ by: 0.01 for 1 %."""
 
     path: Path
     update: bool = False
@@ -65,27 +66,27 @@ class Folder:
         if old.convention != now.convention:
             message = f"the baseline {visible(file)} counts by another convention"
             return _short(Problem(source, Span(0, 0), "baseline", message, self._advice))
-        moves = compare(old, now, self.tolerance)
-        if not moves:
+        found = compare(old, now, self.tolerance)
+        if found == Differences():
             return Point("baseline", "baseline", visible(file), "held")
-        return _short(self._moved(source, moves, now), visible(file))
+        return _short(self._problem(source, found, now), visible(file))
 
     @property
     def _advice(self) -> str:
         return f"`--baseline {self.path} --update` writes it"
 
-    def _moved(self, source: Source, moves: Moves, now: Baseline) -> Problem:
-        """The first step that moved, with all that follows it."""
-        told: list[Cause] = list(_around(source, moves.rows[0], now)) if moves.rows else []
-        told += [Cause(f"in all: {said(moves.whole)}")] if moves.whole else []
-        told += [Cause(str(move), _span(source, move)) for move in moves.rows[1 : _MOST + 1]]
-        if (more := len(moves.rows) - 1 - _MOST) > 0:
-            told.append(Cause(f"and {more} more"))
-        first = moves.rows[0] if moves.rows else None
+    def _problem(self, source: Source, found: Differences, now: Baseline) -> Problem:
+        """The first row that differs, with all that follows it."""
+        causes: list[Cause] = list(_around(source, found.rows[0], now)) if found.rows else []
+        causes += [Cause(f"in all: {describe(found.whole)}")] if found.whole else []
+        causes += [Cause(str(row), _span(source, row)) for row in found.rows[1 : MAX_ROWS + 1]]
+        if (more := len(found.rows) - 1 - MAX_ROWS) > 0:
+            causes.append(Cause(f"and {more} more"))
+        first = found.rows[0] if found.rows else None
         span = (_span(source, first) if first else None) or Span(0, 0)
-        message = f"moved from the baseline, first {first}" if first else "moved from the baseline"
+        message = f"differs from the baseline, first {first}" if first else "differs from the baseline"
         help = f"if this is meant, {self._advice} anew"
-        return Problem(source, span, "baseline", message, help, tuple(told))
+        return Problem(source, span, "baseline", message, help, tuple(causes))
 
 
 def _written(file: Path, now: Baseline) -> Point:
@@ -103,25 +104,20 @@ def _short(problem: Problem, expected: str = "") -> Point:
     return Point("baseline", "baseline", expected, "short", told.line, told.message, told=told)
 
 
-def _around(source: Source, move: Move, now: Baseline) -> Iterator[Cause]:
+def _around(source: Source, found: RowDifference, now: Baseline) -> Iterator[Cause]:
     """The blocks, parts and stacks around a row, from the inside out: one of their lines may be what changed."""
-    index = next((i for i, row in enumerate(now.rows) if row.path == move.path), None)
-    if index is None:
-        return
-    depth, lines = now.rows[index].depth, {now.rows[index].line}
-    for row in reversed(now.rows[:index]):
-        if row.depth < depth:
-            depth = row.depth
-            if row.line is not None and row.line not in lines:
-                lines.add(row.line)
-                yield Cause(f"in {row.path} ({row.type})", _span(source, row))
+    lines = {found.line}
+    for row in reversed(now.report.layers):
+        if found.path.startswith(f"{row.path}.") and row.line is not None and row.line not in lines:
+            lines.add(row.line)
+            yield Cause(f"in {row.path} ({row.type})", _span(source, row))
 
 
-def _span(source: Source, move: Move | Row) -> Span | None:
-    if move.line is None or move.column is None:
+def _span(source: Source, row: RowDifference | LayerRow) -> Span | None:
+    if row.line is None or row.column is None:
         return None
-    at = source.offset(move.line, move.column)
-    end = at + len(source.line(move.line)[move.column - 1 :].rstrip())
+    at = source.offset(row.line, row.column)
+    end = at + len(source.line(row.line)[row.column - 1 :].rstrip())
     return Span(at, max(at + 1, end))
 
 

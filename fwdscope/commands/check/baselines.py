@@ -1,24 +1,25 @@
-"""Baselines: what a report was, in a small file that diffs well, and what of it moved since.
+"""Baselines: the part of a report that a small file keeps, and how a network differs from it now.
 
-Shapes, types and parameters move by any difference; costs by more than a tolerance. A file holds nothing of the
+Shapes, types and parameters may not differ at all, costs by no more than a tolerance. A file holds nothing of the
 machine it was written on, and no lines of the spec, so that it changes where the network does and nowhere else.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from difflib import SequenceMatcher
-from typing import Any, Literal
+from typing import Any, NamedTuple
 
-from fwdscope.report import CONVENTION, LayerRow, Report, Shape
+from fwdscope.commands import diff
+from fwdscope.report import Environment, LayerRow, Report, Shape, TensorInfo, Totals
 
 VERSION = 1
 EXACT = ("params", "trainable_params", "buffers")
 COSTS = ("macs", "flops", "bytes_read", "bytes_written", "peak_memory")
 _ROW_COSTS = COSTS[:4]
-_TELLING = frozenset(
+# Differences that are said wherever there are any; the others follow from them.
+_SAID_FIRST = frozenset(
     {"type", "output", "outputs", "inputs", "dtype", "repeat", "calls", "params", "macs", "peak_memory"}
 )
 
@@ -27,72 +28,31 @@ class BaselineError(ValueError):
     """A text that is not a baseline of a version this program reads."""
 
 
-@dataclass(frozen=True)
-class Row:
-    """What a baseline keeps of a layer. Figures of nothing are left out of the file.
+class Baseline:
+    """What is kept of a report: the path, type, output shapes and figures of each row, and the totals.
 
-    ``line``, ``column``, ``depth`` and ``text`` are those of the spec as it is now; a file does not hold them.
+    One made from a report also knows the place of each row in the spec, which its file does not hold.
     """
 
-    path: str
-    type: str
-    output: tuple[Shape, ...]
-    figures: Mapping[str, int]
-    repeat: int = 1
-    calls: int = 1
-    depth: int = 0
-    text: str = ""
-    line: int | None = None
-    column: int | None = None
-
-
-@dataclass(frozen=True)
-class Baseline:
-    """What is kept of a report."""
-
-    name: str
-    dtype: str
-    inputs: tuple[Shape, ...]
-    outputs: tuple[Shape, ...]
-    totals: Mapping[str, int]
-    rows: tuple[Row, ...]
-    convention: str = CONVENTION
+    def __init__(self, data: Mapping[str, Any], report: Report | None = None) -> None:
+        self._data, self._report = data, report
 
     @classmethod
     def of(cls, report: Report) -> Baseline:
         """What a baseline keeps of a report."""
         totals = {name: getattr(report.totals, name) for name in (*EXACT, *COSTS)}
         return cls(
-            report.name,
-            report.dtype,
-            tuple(one.shape for one in report.inputs),
-            tuple(one.shape for one in report.outputs),
-            _trained({name: value for name, value in totals.items() if value is not None}),
-            tuple(map(_row, report.layers)),
-            report.convention,
+            {
+                "version": VERSION,
+                "name": report.name,
+                "convention": report.convention,
+                "dtype": report.dtype,
+                "inputs": [list(one.shape) for one in report.inputs],
+                "outputs": [list(one.shape) for one in report.outputs],
+                "totals": _figures({name: value for name, value in totals.items() if value is not None}),
+                "layers": [_row_to_json(row) for row in report.layers],
+            }
         )
-
-    def to_json(self, places: bool = False) -> dict[str, Any]:
-        """The baseline as JSON's own types; ``places`` keeps lines and depths, for the way to another process."""
-        return {
-            "version": VERSION,
-            "name": self.name,
-            "convention": self.convention,
-            "dtype": self.dtype,
-            "inputs": [list(shape) for shape in self.inputs],
-            "outputs": [list(shape) for shape in self.outputs],
-            "totals": dict(self.totals),
-            "layers": [_row_to_json(row, places) for row in self.rows],
-        }
-
-    def dumps(self) -> str:
-        """The baseline as text, one layer a line."""
-        data = self.to_json()
-        rows = ",\n    ".join(json.dumps(row, ensure_ascii=False) for row in data.pop("layers"))
-        shapes = {key: data.pop(key) for key in ("inputs", "outputs")}
-        flat = "".join(f',\n  "{key}": {json.dumps(value)}' for key, value in shapes.items())
-        head = json.dumps(data, indent=2, ensure_ascii=False)[:-2]
-        return f'{head}{flat},\n  "layers": [{_lines(rows)}]\n}}\n'
 
     @classmethod
     def from_json(cls, data: Any) -> Baseline:
@@ -102,10 +62,7 @@ class Baseline:
         if data.get("version") != VERSION:
             raise BaselineError(f"it has version {data.get('version')!r}; this fwdscope reads version {VERSION}")
         try:
-            rows = tuple(_row_from_json(row) for row in data["layers"])
-            totals = {str(name): _whole(value) for name, value in data["totals"].items()}
-            shapes = (_shapes(data["inputs"]), _shapes(data["outputs"]))
-            return cls(str(data["name"]), str(data["dtype"]), *shapes, totals, rows, str(data["convention"]))
+            return cls(data, _report(data))
         except (KeyError, TypeError, AttributeError, ValueError) as error:
             raise BaselineError(f"this is no baseline of fwdscope: {type(error).__name__}: {error}") from None
 
@@ -119,43 +76,106 @@ class Baseline:
         except json.JSONDecodeError as error:
             raise BaselineError(f"it is not JSON: {error}") from None
 
+    def to_json(self, places: bool = False) -> dict[str, Any]:
+        """The baseline as JSON's own types; ``places`` keeps lines and columns, for the way to another process."""
+        rows = self._data["layers"]
+        if not places:
+            rows = [{name: value for name, value in row.items() if name != "place"} for row in rows]
+        return {**self._data, "layers": rows}
 
-def _lines(rows: str) -> str:
-    return f"\n    {rows}\n  " if rows else ""
+    def dumps(self) -> str:
+        """The baseline as text, one layer a line."""
+        data = self.to_json()
+        rows = ",\n    ".join(json.dumps(row, ensure_ascii=False) for row in data.pop("layers"))
+        shapes = {key: data.pop(key) for key in ("inputs", "outputs")}
+        flat = "".join(f',\n  "{key}": {json.dumps(value)}' for key, value in shapes.items())
+        head = json.dumps(data, indent=2, ensure_ascii=False)[:-2]
+        layers = f"\n    {rows}\n  " if rows else ""
+        return f'{head}{flat},\n  "layers": [{layers}]\n}}\n'
+
+    @property
+    def convention(self) -> str:
+        """How the figures were counted."""
+        return str(self._data["convention"])
+
+    @property
+    def report(self) -> Report:
+        """A report of nothing but what is kept."""
+        if self._report is None:
+            self._report = _report(self._data)
+        return self._report
 
 
-def _row(row: LayerRow) -> Row:
-    figures = {name: getattr(row, name) for name in (*EXACT, *_ROW_COSTS)}
-    kept = _trained({name: value for name, value in figures.items() if value})
-    path = row.path or row.text
-    return Row(
-        path, row.type, row.output_shapes, kept, row.repeat, row.calls, row.depth, row.text, row.line, row.column
+def _report(data: Mapping[str, Any]) -> Report:
+    totals = {str(name): _whole(value) for name, value in data["totals"].items()}
+    params = totals.get("params", 0)
+    trainable, buffers = totals.get("trainable_params", params), totals.get("buffers", 0)
+    dtype = str(data["dtype"])
+    inputs, outputs = (
+        tuple(TensorInfo("", shape, dtype) for shape in _shapes(data[side])) for side in ("inputs", "outputs")
+    )
+    return Report(
+        str(data["name"]),
+        inputs,
+        outputs,
+        tuple(_rows(data["layers"])),
+        Totals(params, trainable, buffers, 0, 0, **{name: totals.get(name) for name in COSTS}),
+        Environment("", "", "", ""),
+        dtype=dtype,
+        convention=str(data["convention"]),
     )
 
 
-def _trained(figures: dict[str, int]) -> dict[str, int]:
-    """Figures without the trainable parameters, where those are all, as nearly everywhere."""
-    if figures.get("trainable_params") == figures.get("params"):
-        figures.pop("trainable_params", None)
+def _row_to_json(row: LayerRow) -> dict[str, Any]:
+    data: dict[str, Any] = {"path": row.path or row.text, "type": row.type}
+    data["output"] = [list(shape) for shape in row.output_shapes]
+    data |= {name: getattr(row, name) for name in ("repeat", "calls") if getattr(row, name) != 1}
+    figures = _figures({name: getattr(row, name) for name in (*EXACT, *_ROW_COSTS)})
+    data |= {name: value for name, value in figures.items() if value or name == "trainable_params"}
+    return {**data, "place": [row.line, row.column]}
+
+
+def _figures(figures: dict[str, int]) -> dict[str, int]:
+    """Figures without the trainable parameters where those are all, as nearly everywhere."""
+    if figures["trainable_params"] == figures["params"]:
+        del figures["trainable_params"]
     return figures
 
 
-def _row_to_json(row: Row, places: bool) -> dict[str, Any]:
-    data: dict[str, Any] = {"path": row.path, "type": row.type, "output": [list(shape) for shape in row.output]}
-    data |= {name: getattr(row, name) for name in ("repeat", "calls") if getattr(row, name) != 1}
-    data |= row.figures
-    if places:
-        data["place"] = [row.depth, row.text, row.line, row.column]
-    return data
+def _rows(data: Sequence[Mapping[str, Any]]) -> Iterator[LayerRow]:
+    """The rows of a file, each in those whose path its own begins with; an expression is in the last of them."""
+    paths = [str(row["path"]) for row in data]
+    around = {path[: match.start()] for path in paths if _is_path(path) for match in re.finditer(r"\.", path)}
+    open_paths: list[str] = []
+    for path, row in zip(paths, data, strict=True):
+        while _is_path(path) and open_paths and not path.startswith(f"{open_paths[-1]}."):
+            open_paths.pop()
+        yield _row_from_json(path, dict(row), len(open_paths) + 1)
+        if path in around:
+            open_paths.append(path)
 
 
-def _row_from_json(data: dict[str, Any]) -> Row:
-    rest = dict(data)
-    path, type_, output = rest.pop("path"), rest.pop("type"), _shapes(rest.pop("output"))
-    repeat, calls = _whole(rest.pop("repeat", 1)), _whole(rest.pop("calls", 1))
-    place = rest.pop("place", (0, "", None, None))
+def _is_path(path: str) -> bool:
+    return re.fullmatch(r"[\w.]+", path) is not None
+
+
+def _row_from_json(path: str, rest: dict[str, Any], depth: int) -> LayerRow:
+    del rest["path"]
+    type_, output = str(rest.pop("type")), _shapes(rest.pop("output"))
+    line, column = rest.pop("place", (None, None))
     figures = {name: _whole(value) for name, value in rest.items()}
-    return Row(str(path), str(type_), output, figures, repeat, calls, *place)
+    params = figures.get("params", 0)
+    return LayerRow(
+        path,
+        type_,
+        "layer",
+        depth,
+        label=path.rpartition(".")[2] if _is_path(path) else "",
+        line=line,
+        column=column,
+        output_shapes=output,
+        **{"trainable_params": params, **dict.fromkeys(_ROW_COSTS, 0), **figures},  # type: ignore[arg-type]
+    )
 
 
 def _shapes(data: Any) -> tuple[Shape, ...]:
@@ -168,12 +188,11 @@ def _whole(value: Any) -> int:
     return value
 
 
-# --- what moved ------------------------------------------------------------------------------------------------------
+# --- what differs ----------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Change:
-    """One thing that differs: ``output`` or ``macs``, before and now as text, and the percent of a figure."""
+class Difference(NamedTuple):
+    """One thing that differs: ``output`` or ``macs``, before and now as text, and the change of a figure in percent."""
 
     what: str
     before: str
@@ -185,158 +204,119 @@ class Change:
         return f"{self.what} {self.before} → {self.now}{share}"
 
 
-def said(changes: Sequence[Change]) -> str:
-    """Changes on one line: those that say most, where there are such; the rest goes along with them."""
-    telling = [change for change in changes if change.what in _TELLING] or changes
-    return "; ".join(map(str, telling))
-
-
-@dataclass(frozen=True)
-class Move:
-    """A row that differs from the baseline. Of one that is gone the place is where it ``stood``."""
+class RowDifference(NamedTuple):
+    """A row that differs, with its place in the spec; the place of one that is gone is where it was."""
 
     path: str
-    kind: Literal["changed", "new", "gone"]
-    type: str
-    changes: tuple[Change, ...] = ()
-    stood: str | None = None
+    text: str
+    details: tuple[Difference, ...] = ()
     line: int | None = None
     column: int | None = None
 
     def __str__(self) -> str:
-        if self.kind == "changed":
-            return f"{self.path}: {said(self.changes)}"
-        if self.kind == "new":
-            return f"{self.path} ({self.type}) is new"
-        return f"{self.path} ({self.type}) is gone" + (f", which stood {self.stood}" if self.stood else "")
+        return f"{self.path}{self.text}{describe(self.details)}"
 
 
-@dataclass(frozen=True)
-class Moves:
-    """All that moved: of the network as a whole, and row by row in the order of execution."""
+class Differences(NamedTuple):
+    """All that differs: of the whole network, and row by row in the order of execution."""
 
-    whole: tuple[Change, ...] = ()
-    rows: tuple[Move, ...] = field(default=())
-
-    def __bool__(self) -> bool:
-        return bool(self.whole or self.rows)
+    whole: tuple[Difference, ...] = ()
+    rows: tuple[RowDifference, ...] = ()
 
 
-def compare(old: Baseline, new: Baseline, tolerance: float = 0.0) -> Moves:
-    """What moved. ``tolerance`` is the part (0.01 for 1 %) that a cost may differ by; all else is exact.
+def describe(details: Sequence[Difference]) -> str:
+    """Differences on one line: those that say most, where there are such; the rest follow from them."""
+    return "; ".join(map(str, [one for one in details if one.what in _SAID_FIRST] or details))
 
-    Of rows inside one another the innermost is told, of new ones and of those gone the outermost.
+
+def compare(old: Baseline, new: Baseline, tolerance: float = 0.0) -> Differences:
+    """What differs. ``tolerance`` is the part (0.01 for 1 %) that a cost may differ by; all else is exact.
+
+    Of rows that changed because one inside them did only the innermost is given, of new ones and of those that are
+    gone the outermost.
     """
-    whole = [Change(what, str(getattr(old, what)), str(getattr(new, what))) for what in ("inputs", "outputs", "dtype")]
-    whole = [change for change in whole if change.before != change.now]
-    whole += _figures(old.totals, new.totals, tolerance)
-    return Moves(tuple(whole), tuple(_moves(old, new, tolerance)))
+    if old.to_json() == new.to_json():
+        return Differences()
+    before, after = old.report, new.report
+    sides = (
+        Difference("inputs", _text([t.shape for t in before.inputs]), _text([t.shape for t in after.inputs])),
+        Difference("outputs", _text([t.shape for t in before.outputs]), _text([t.shape for t in after.outputs])),
+        Difference("dtype", before.dtype, after.dtype),
+    )
+    whole = [one for one in sides if one.before != one.now]
+    whole += _figures_that_differ(before.totals, after.totals, (*EXACT, *COSTS), tolerance)
+    return Differences(tuple(whole), tuple(_rows_that_differ(diff.compare(before, after).rows, tolerance)))
 
 
-def _moves(old: Baseline, new: Baseline, tolerance: float) -> Iterator[Move]:
-    found: list[tuple[int, Move]] = []
-    # The depth of a new row, while the rows in it pass by.
-    new_at: int | None = None
-    for before, i, now in _aligned(old.rows, new.rows):
-        if now is None:
-            assert before is not None
-            found.append((0, _gone(before, new.rows, i)))
-        elif before is None:
-            if new_at is None or now.depth <= new_at:
-                new_at = now.depth
-                found.append((now.depth, Move(now.path, "new", now.type, (), None, now.line, now.column)))
-        else:
-            new_at = None
-            if changes := tuple(_changes(before, now, tolerance)):
-                found.append((now.depth, Move(now.path, "changed", now.type, changes, None, now.line, now.column)))
-    yield from _innermost(_outermost_gone(found))
-
-
-def _gone(row: Row, now: Sequence[Row], index: int) -> Move:
-    """A row that is gone, placed where it stood: before the row that is there now, or behind the last in its block."""
-    around = row.path.rpartition(".")[0]
-    following = now[index] if index < len(now) else None
-    if following is not None and following.path.startswith(f"{around}." if around else ""):
-        return Move(row.path, "gone", row.type, (), f"before {following.path}", following.line, following.column)
-    beside = (one for one in reversed(now[:index]) if one.path.rpartition(".")[0] == around)
-    if (last := next(beside, None)) is not None:
-        return Move(row.path, "gone", row.type, (), f"after {last.path}", last.line, last.column)
-    place = (following.line, following.column) if following is not None else (None, None)
-    return Move(row.path, "gone", row.type, (), None, *place)
-
-
-def _outermost_gone(found: list[tuple[int, Move]]) -> Iterator[tuple[int, Move]]:
-    """Without the rows that are gone because the row around them is."""
-    gone: list[str] = []
-    for depth, move in found:
-        if move.kind == "gone":
-            if any(move.path.startswith(f"{path}.") for path in gone):
-                continue
-            gone.append(move.path)
-        yield depth, move
-
-
-def _innermost(found: Iterator[tuple[int, Move]]) -> Iterator[Move]:
-    """Without the rows that changed because one inside them did, unless in more than the figures that add up."""
-    moves = list(found)
-    for i, (depth, move) in enumerate(moves):
-        inner = moves[i + 1][1].path if i + 1 < len(moves) else ""
-        if move.kind == "changed" and depth and inner.startswith(f"{move.path}."):
-            rest = tuple(change for change in move.changes if change.what in ("type", "repeat", "calls"))
-            if rest:
-                yield replace(move, changes=rest)
-        else:
-            yield move
-
-
-def _aligned(old: Sequence[Row], new: Sequence[Row]) -> Iterator[tuple[Row | None, int, Row | None]]:
-    """Rows that are each other's, (old, index of new, new): by path, and between those by type, since default paths
-    move.
-    """
-    matcher = SequenceMatcher(None, [row.path for row in old], [row.path for row in new], autojunk=False)
-    for kind, a, b, c, d in matcher.get_opcodes():
-        if kind == "equal":
-            yield from ((old[a + i], c + i, new[c + i]) for i in range(b - a))
+def _rows_that_differ(changes: Sequence[diff.RowChange], tolerance: float) -> Iterator[RowDifference]:
+    found: list[tuple[int, RowDifference]] = []
+    # The depth of a row that is new or gone, while those in it pass by.
+    skipped: int | None = None
+    for index, change in enumerate(changes):
+        if skipped is not None and change.depth > skipped and change.kind in ("added", "removed"):
             continue
-        types = SequenceMatcher(None, [row.type for row in old[a:b]], [row.type for row in new[c:d]], autojunk=False)
-        for _, e, f, g, h in types.get_opcodes():
-            for i in range(max(f - e, h - g)):
-                pair = e + i < f and g + i < h and old[a + e + i].type == new[c + g + i].type
-                if pair:
-                    yield old[a + e + i], c + g + i, new[c + g + i]
-                    continue
-                if e + i < f:
-                    yield old[a + e + i], min(c + g + i, c + h), None
-                if g + i < h:
-                    yield None, c + g + i, new[c + g + i]
+        skipped = change.depth if change.kind in ("added", "removed") else None
+        row = change.row
+        details = tuple(_details(change, tolerance))
+        if change.after is None:
+            found.append((change.depth, _gone(changes, index)))
+        elif change.before is None:
+            found.append((change.depth, RowDifference(row.path, f" ({row.type}) is new", (), row.line, row.column)))
+        elif change.kind == "moved":
+            text = f" was {change.before.path}" + ": " * bool(details)
+            found.append((change.depth, RowDifference(row.path, text, details, row.line, row.column)))
+        elif details:
+            found.append((change.depth, RowDifference(row.path, ": ", details, row.line, row.column)))
+    for index, (depth, one) in enumerate(found):
+        if one.text == ": " and index + 1 < len(found) and found[index + 1][0] > depth:
+            # What a row has in sum follows from the rows inside.
+            own = tuple(detail for detail in one.details if detail.what in ("type", "repeat", "calls"))
+            if own:
+                yield one._replace(details=own)
+        else:
+            yield one
 
 
-def _changes(old: Row, new: Row, tolerance: float) -> Iterator[Change]:
-    if old.type != new.type:
-        yield Change("type", old.type, new.type)
-    if old.output != new.output:
-        yield Change("output", _shown(old.output), _shown(new.output))
+def _gone(changes: Sequence[diff.RowChange], index: int) -> RowDifference:
+    """A row that is gone, placed where it was: before the row that is there now, or after the last one beside it."""
+    gone = changes[index]
+    for where, others in (("before", changes[index + 1 :]), ("after", changes[:index][::-1])):
+        for other in others:
+            if other.depth < gone.depth:
+                break
+            if other.depth == gone.depth and other.after is not None:
+                row = other.after
+                text = f" ({gone.row.type}) is gone, it was {where} {row.path}"
+                return RowDifference(gone.row.path, text, (), row.line, row.column)
+    around = next((one.after for one in changes[:index][::-1] if one.depth < gone.depth and one.after), None)
+    place = (around.line, around.column) if around else (None, None)
+    return RowDifference(gone.row.path, f" ({gone.row.type}) is gone", (), *place)
+
+
+def _details(change: diff.RowChange, tolerance: float) -> Iterator[Difference]:
+    before, after = change.before, change.after
+    if before is None or after is None:
+        return
+    if before.type != after.type:
+        yield Difference("type", before.type, after.type)
+    if before.output_shapes != after.output_shapes:
+        yield Difference("output", _text(before.output_shapes), _text(after.output_shapes))
     for what in ("repeat", "calls"):
-        before, now = getattr(old, what), getattr(new, what)
-        if before != now:
-            yield Change(what, f"{before:,}", f"{now:,}")
-    yield from _figures(old.figures, new.figures, tolerance)
+        if getattr(before, what) != getattr(after, what):
+            yield Difference(what, f"{getattr(before, what):,}", f"{getattr(after, what):,}")
+    yield from _figures_that_differ(before, after, (*EXACT, *_ROW_COSTS), tolerance)
 
 
-def _figures(old: Mapping[str, int], new: Mapping[str, int], tolerance: float) -> Iterator[Change]:
-    for name in (*EXACT, *COSTS):
-        if name == "trainable_params" and name not in old and name not in new:
-            continue  # they are the parameters
-        before, now = _figure(old, name), _figure(new, name)
-        slack = tolerance * before if name in COSTS else 0
-        if abs(now - before) > slack:
-            yield Change(name, f"{before:,}", f"{now:,}", 100 * (now - before) / before if before else None)
+def _figures_that_differ(
+    before: LayerRow | Totals, after: LayerRow | Totals, names: Sequence[str], tolerance: float
+) -> Iterator[Difference]:
+    trainable_are_all = all(one.params == one.trainable_params for one in (before, after))
+    for name in names:
+        old, new = (getattr(one, name) or 0 for one in (before, after))
+        slack = tolerance * old if name in COSTS else 0
+        if abs(new - old) > slack and not (name == "trainable_params" and trainable_are_all):
+            yield Difference(name, f"{old:,}", f"{new:,}", 100 * (new - old) / old if old else None)
 
 
-def _figure(figures: Mapping[str, int], name: str) -> int:
-    # All parameters are trained where nothing else is said.
-    return figures.get(name, figures.get("params", 0) if name == "trainable_params" else 0)
-
-
-def _shown(shapes: tuple[Shape, ...]) -> str:
+def _text(shapes: Sequence[Shape]) -> str:
     return ", ".join(map(str, shapes)) or "nothing"

@@ -6,7 +6,7 @@ change is a :class:`Condition`.
 
 from __future__ import annotations
 
-from fwdscope.commands.diff.changes import Change, Comparison, Delta, Kind, compare
+from fwdscope.commands.diff.changes import Comparison, Delta, Kind, RowChange, compare
 from fwdscope.commands.diff.conditions import FIGURES, Condition
 
-__all__ = ["FIGURES", "Change", "Comparison", "Condition", "Delta", "Kind", "compare"]
+__all__ = ["FIGURES", "Comparison", "Condition", "Delta", "Kind", "RowChange", "compare"]

@@ -41,7 +41,7 @@ class Delta:
 
 
 @dataclass(frozen=True)
-class Change:
+class RowChange:
     """A row before and after. One that is gone has no ``after``, a new one no ``before``.
 
     ``what`` names the fields in which the two rows differ, each row's own copy against the other's; ``deltas`` are of
@@ -77,12 +77,12 @@ class Comparison:
     before: Report
     after: Report
     totals: tuple[Delta, ...]
-    rows: tuple[Change, ...]
+    rows: tuple[RowChange, ...]
     # What the reader has to know to trust the differences.
     notes: tuple[str, ...] = ()
 
     @property
-    def changes(self) -> tuple[Change, ...]:
+    def changes(self) -> tuple[RowChange, ...]:
         """The rows that are not what they were."""
         return tuple(row for row in self.rows if row.kind != "same")
 
@@ -117,11 +117,11 @@ def compare(before: Report, after: Report) -> Comparison:
 # --- rows ------------------------------------------------------------------------------------------------------------
 
 
-def _changes(pair: Pair, depth: int, words: Mapping[str, str]) -> Iterator[Change]:
+def _changes(pair: Pair, depth: int, words: Mapping[str, str]) -> Iterator[RowChange]:
     what = tuple(_differing(pair.before, pair.after, words))
     deltas = tuple(Delta(name, _sum(pair, "before", name), _sum(pair, "after", name)) for name in SUMS)
     before, after = (item.row if item else None for item in (pair.before, pair.after))
-    yield Change(_kind(pair, what), before, after, depth, what, deltas)
+    yield RowChange(_kind(pair, what), before, after, depth, what, deltas)
     for child in pair.children:
         yield from _changes(child, depth + 1, words)
 
@@ -253,7 +253,7 @@ def _plain(delta: Delta) -> dict[str, Any]:
     return {"before": delta.before, "after": delta.after, "change": delta.change, "ratio": delta.ratio}
 
 
-def _change_to_json(change: Change) -> dict[str, Any]:
+def _change_to_json(change: RowChange) -> dict[str, Any]:
     fields = [name for name in change.what if name != "name"]
     sides = {"before": change.before, "after": change.after}
     return {

@@ -22,7 +22,7 @@ from fwdscope.inspection import inspect_spec, shipped
 from fwdscope.language.check import check
 from fwdscope.language.parser import parse
 from fwdscope.language.problems import Source
-from fwdscope.render.diff import FORMATS, Options, render
+from fwdscope.render.diff import FORMATS, DiffOptions, render
 from fwdscope.report import Latency, LayerRow, Report, Run
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -82,7 +82,7 @@ def hold(text: str, name: str) -> None:
 @pytest.mark.core
 @pytest.mark.parametrize(("name", "width"), DRAWN)
 def test_the_terminal_draws_as_it_did(name: str, width: int) -> None:
-    text = render(pair(name), "text", Options(names=(PAIRS[name][0], "changed.yaml")), width)
+    text = render(pair(name), "text", DiffOptions(names=(PAIRS[name][0], "changed.yaml")), width)
     assert max(map(len, text.splitlines())) <= width
     hold(text, f"{name}-{width}.txt")
 
@@ -90,7 +90,7 @@ def test_the_terminal_draws_as_it_did(name: str, width: int) -> None:
 @pytest.mark.core
 @pytest.mark.parametrize("name", PAIRS)
 def test_markdown_is_as_it_was(name: str) -> None:
-    hold(render(pair(name), "markdown", Options(names=(PAIRS[name][0], "changed.yaml"))), f"{name}.md")
+    hold(render(pair(name), "markdown", DiffOptions(names=(PAIRS[name][0], "changed.yaml"))), f"{name}.md")
 
 
 def test_every_golden_file_belongs_to_a_case() -> None:
@@ -118,7 +118,7 @@ def test_a_report_against_itself_shows_nothing(name: str) -> None:
     one = report_of(shipped_text(name))
     compared = compare(one, Report.loads(one.dumps()))
     assert compared.changes == ()
-    assert "nothing changed" in render(compared, "text", Options())
+    assert "nothing changed" in render(compared, "text", DiffOptions())
 
 
 @pytest.mark.parametrize(
@@ -204,7 +204,7 @@ def test_another_receptive_field_or_latency_alone_is_no_change() -> None:
     compared = compare(one, quiet)
     assert compared.changes == ()
     assert compared.rows[0].what == ("receptive_field", "latency")
-    assert "1 other row with another receptive field" in render(compared, "text", Options())
+    assert "1 other row with another receptive field" in render(compared, "text", DiffOptions())
 
 
 def test_thousands_of_neighbours_are_matched_by_name() -> None:
@@ -228,7 +228,7 @@ def test_latencies_are_compared_where_both_have_them() -> None:
     compared = compare(before, after)
     assert compared.total("latency").ratio == pytest.approx(0.5)
     assert "the latencies are of different devices: A, then B" in compared.notes
-    text = render(compared, "text", Options())
+    text = render(compared, "text", DiffOptions())
     assert re.search(r"latency +10\.0 ms +15\.0 ms +\+5\.00 ms +\+50\.0 %", text)
 
 
@@ -243,7 +243,7 @@ def test_notes_say_what_makes_two_reports_hard_to_compare() -> None:
 
 
 def test_json_holds_the_totals_and_every_change() -> None:
-    data = json.loads(render(pair("mnist-changed"), "json", Options()))
+    data = json.loads(render(pair("mnist-changed"), "json", DiffOptions()))
     assert data["version"] == 1
     # 64 filters over 32 channels grow from 3x3 to 5x5.
     conv = next(change for change in data["changes"] if change["path_after"] == "conv2")
@@ -253,19 +253,19 @@ def test_json_holds_the_totals_and_every_change() -> None:
 
 
 def test_depth_folds_rows_and_says_so() -> None:
-    text = render(pair("resnet50-base-96"), "text", Options(depth=1))
+    text = render(pair("resnet50-base-96"), "text", DiffOptions(depth=1))
     assert "│" not in text
     assert "depth 1 of 4  ·  100 rows folded  ·  --depth 4 shows all" in text
 
 
 def test_what_has_no_room_on_a_narrow_terminal_is_named() -> None:
-    text = render(pair("resnet50-base-96"), "text", Options(), 64)
+    text = render(pair("resnet50-base-96"), "text", DiffOptions(), 64)
     assert max(map(len, text.splitlines())) <= 64
     assert " no room for output\n" in text
 
 
 def test_colour_goes_by_what_a_change_means() -> None:
-    plain, text = (render(pair("mnist-changed"), "text", Options(), 100, color) for color in (False, True))
+    plain, text = (render(pair("mnist-changed"), "text", DiffOptions(), 100, color) for color in (False, True))
     assert "\033[33m" in text  # yellow: more
     assert "\033[32m" in text  # green: new
     assert [re.sub(r"\033\[[0-9;]*m", "", line).rstrip() for line in text.splitlines()] == plain.splitlines()
@@ -273,7 +273,7 @@ def test_colour_goes_by_what_a_change_means() -> None:
 
 def test_markdown_keeps_bars_and_stars_of_the_file_out_of_its_table() -> None:
     before, after = net("a = Linear(8)", "x * 2 * a"), net("a = Linear(8)", "(x > 0) | (a > 0)", "prev * x")
-    lines = render(compare(before, after), "markdown", Options()).splitlines()
+    lines = render(compare(before, after), "markdown", DiffOptions()).splitlines()
     start = next(i for i, line in enumerate(lines) if line.startswith("| | layer"))
     rows = [line for line in lines[start:] if line.startswith("|")]
     assert len({len(re.findall(r"(?<!\\)\|", line)) for line in rows}) == 1
@@ -465,7 +465,7 @@ def test_markdown_keeps_its_cells_apart_whatever_a_layer_is_called(files: Path) 
     for path in ("a|b", "a`|`b", "a\\|b", "<b>*x*</b>"):
         row = replace(report.layers[0], path=path, label=path, text=path, params=7)
         other = replace(report, layers=(row, *report.layers[1:]))
-        drawn = render(compare(report, other), "markdown", Options(names=(path, path)))
+        drawn = render(compare(report, other), "markdown", DiffOptions(names=(path, path)))
         # As GitHub reads a row: an escaped sign is no border, and a backslash escapes a backslash.
         bare = re.sub(r"\\.", "", drawn)
         tables = [table for table in re.split(r"\n\n", bare) if table.startswith("|")]
@@ -505,4 +505,4 @@ def test_the_python_function_takes_reports_files_and_names(files: Path) -> None:
 
 def test_formats_are_those_that_render_knows() -> None:
     with pytest.raises(ValueError, match=", ".join(FORMATS)):
-        render(compare(net("Linear(8)"), net("Linear(8)")), "html", Options())
+        render(compare(net("Linear(8)"), net("Linear(8)")), "html", DiffOptions())
