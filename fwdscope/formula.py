@@ -159,6 +159,12 @@ def kept_sizes(shape: Sequence[int], first: int = 0) -> Sizes:
     return tuple(kept_size(f"size_{i}", size) for i, size in enumerate(shape, first))
 
 
+def replace_size(shape: Sequence[int], dim: int, *sizes: Size) -> Sizes:
+    """The sizes of a shape, kept but for those that stand in the place of one dimension."""
+    dim %= max(len(shape), 1)
+    return (*kept_sizes(shape[:dim]), *sizes, *kept_sizes(shape[dim + 1 :], dim + 1))
+
+
 def broadcast_sizes(*shapes: Shape) -> Sizes:
     """The common shape of several, aligned at the last dimension; a size of 1 gives way to another."""
     rank = max(map(len, shapes))

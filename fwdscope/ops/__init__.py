@@ -24,13 +24,27 @@ from . import (
     reductions,
     softmax,
     sorting,
+    views,
 )
-from .base import RULES, Cost, Op, Operand, Rule, Term, cost, infer, rule
+from .base import RULES, Cost, Op, Operand, Rule, Term, cost, find, infer, result_sizes, rule
 
 # One for each kind of operator; a family that is not imported has no rules.
 FAMILIES = (
     attention, convolution, cumulative, embedding, factorisation, fft, interpolation, losses, movement, norms,
-    pointwise, pooling, products, random, recurrent, reductions, softmax, sorting,
+    pointwise, pooling, products, random, recurrent, reductions, softmax, sorting, views,
 )  # fmt: skip
 
-__all__ = ["FAMILIES", "RULES", "Cost", "Op", "Operand", "Rule", "Term", "cost", "infer", "rule"]
+__all__ = [
+    "FAMILIES",
+    "RULES",
+    "Cost",
+    "Op",
+    "Operand",
+    "Rule",
+    "Term",
+    "cost",
+    "find",
+    "infer",
+    "result_sizes",
+    "rule",
+]

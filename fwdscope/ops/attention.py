@@ -10,7 +10,9 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-from .base import Op, Operand, Term, Terms, flops, like, macs, rule
+from fwdscope.formula import kept_size
+
+from .base import Op, Operand, ResultSizes, Term, Terms, flops, like, macs, rule
 from .layout import broadcast
 from .pointwise import made
 
@@ -89,6 +91,12 @@ def _output(op: Op) -> tuple[Operand, ...] | None:
     return made((q,), q.dtype) if shape == q.shape else (like(q, shape),)
 
 
+def _sizes(op: Op) -> ResultSizes:
+    query, value = op.operand(0).shape, op.operand(2).shape
+    names = ("B", "H", "L")[-len(query) + 1 :] if len(query) <= 4 else [f"size_{i}" for i in range(len(query) - 1)]
+    return ([*map(kept_size, names, query), kept_size("head_dim", value[-1], "the values' width")],)
+
+
 def _dense(op: Op, mask: Operand | None, dropped: float) -> Iterator[Term]:
     """Query (…, L, E), key (…, S, E), value (…, S, V); grouped queries share the heads of key and value."""
     q, k = op.operand(0), op.operand(1)
@@ -97,19 +105,24 @@ def _dense(op: Op, mask: Operand | None, dropped: float) -> Iterator[Term]:
     return _attention(op, math.prod(lead[:-1]), heads, q.shape[-2], k.shape[-2], mask, dropped)
 
 
-@rule("scaled_dot_product_attention", output=_output, traffic=_traffic)
+@rule("scaled_dot_product_attention", output=_output, traffic=_traffic, sizes=_sizes)
 def scaled_dot_product_attention(op: Op) -> Terms:
     """torch.nn.functional's, before a kernel is chosen."""
     return _dense(op, op.at(3), op.at(4, 0.0))
 
 
-@rule("_scaled_dot_product_attention_math", "_scaled_dot_product_attention_math_for_mps", traffic=_traffic)
+@rule(
+    "_scaled_dot_product_attention_math", "_scaled_dot_product_attention_math_for_mps", traffic=_traffic, sizes=_sizes
+)
 def by_parts(op: Op) -> Terms:
     """The one written out in other operators, where it is seen as a whole."""
     return _dense(op, op.at(3), op.at(4, 0.0))
 
 
-@rule("_scaled_dot_product_flash_attention", "_scaled_dot_product_flash_attention_for_cpu", traffic=_traffic)
+@rule(
+    "_scaled_dot_product_flash_attention", "_scaled_dot_product_flash_attention_for_cpu",
+    traffic=_traffic, sizes=_sizes,
+)  # fmt: skip
 def flash(op: Op) -> Terms:
     """FlashAttention (Dao et al. 2022); on a CPU with a mask."""
     return _dense(op, op.keyword("attn_mask"), op.at(3, 0.0))

@@ -10,13 +10,23 @@ for every other arithmetic result, none for moving data.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias, TypeVar
 
-from fwdscope.formula import double, equation, evaluate, insert_numbers
+from fwdscope.formula import (
+    Size,
+    Sizes,
+    broadcast_sizes,
+    double,
+    equation,
+    evaluate,
+    insert_numbers,
+    kept_sizes,
+    shape_of,
+)
 
 from .layout import Shape, contiguous, distinct
+from .positions import Passage, Passing
 from .promotion import COMPLEX, DEFAULT, ITEMSIZE
 
 
@@ -182,15 +192,25 @@ class Cost(NamedTuple):
 Terms: TypeAlias = "Iterable[Term] | None"
 Traffic: TypeAlias = Callable[[Op], tuple[int, int]]
 Output: TypeAlias = "Callable[[Op], tuple[Operand, ...] | None]"
+ResultSizes: TypeAlias = Sequence[Sequence[Size]]
+# How the positions of a call's n-th tensor pass into its results, or into each of them; None where they are mixed.
+Window: TypeAlias = "Passing | Callable[[Op, int], Passage | list[Passage] | None]"
 
 
-@dataclass(frozen=True)
-class Rule:
-    """What is known of an operator. Terms of ``None`` say that this call of it is beyond the rule."""
+class Rule(NamedTuple):
+    """All that is known of an operator."""
 
+    # Its arithmetic; None if this call is beyond the rule.
     terms: Callable[[Op], Terms]
+    # Its results, from the arguments; None where torch has to be asked.
     output: Output | None = None
+    # The bytes read and written, if not those of every operand and every result.
     traffic: Traffic | None = None
+    # The sizes of each result as formulas. What does not give the shape that came out is not shown.
+    sizes: Callable[[Op], ResultSizes] | None = None
+    window: Window | None = None
+    # Whether windows slide over its input, as in a convolution or pooling: without any there are no receptive fields.
+    slides: bool = False
     # Whether it computes nothing and touches no memory, as a view.
     free: bool = False
 
@@ -209,18 +229,26 @@ def register(names: Iterable[str], found: Rule) -> None:
 _Function = TypeVar("_Function", bound=Callable[[Op], Terms])
 
 
-def rule(*names: str, output: Output | None = None, traffic: Traffic | None = None) -> Callable[[_Function], _Function]:
-    """Register a function from an operator to its terms.
-
-    ``output`` gives the results from the arguments, or None where torch has to be asked. ``traffic`` gives the bytes
-    read and written where they are not those of every operand and every result.
-    """
+def rule(
+    *names: str,
+    output: Output | None = None,
+    traffic: Traffic | None = None,
+    sizes: Callable[[Op], ResultSizes] | None = None,
+    window: Window | None = None,
+    slides: bool = False,
+) -> Callable[[_Function], _Function]:
+    """Register a function from an operator to its terms, with the other facts of a :class:`Rule`."""
 
     def decorate(terms: _Function) -> _Function:
-        register(names, Rule(terms, output, traffic))
+        register(names, Rule(terms, output, traffic, sizes, window, slides))
         return terms
 
     return decorate
+
+
+def no_terms(op: Op) -> Terms:
+    """The terms of an operator that computes nothing."""
+    return ()
 
 
 def find(name: str) -> Rule | None:
@@ -279,6 +307,19 @@ def infer(op: Op, default_dtype: str = "float32") -> tuple[Operand, ...] | None:
         return outputs
     size = ITEMSIZE[default_dtype]
     return tuple([x._replace(dtype=default_dtype, itemsize=size) if x.dtype == DEFAULT else x for x in outputs])
+
+
+def result_sizes(op: Op) -> tuple[Sizes | None, ...]:
+    """The sizes of each result of a call as formulas; None where no formula gives the shape that came out."""
+    found = find(op.name)
+    stated = list(found.sizes(op)) if found is not None and found.sizes is not None else []
+    inputs = [x.shape for x in op.operands]
+    # Most operators keep the shape of the first operand, broadcast all, or give a single number.
+    general: list[Sizes] = [kept_sizes(inputs[0]), broadcast_sizes(*inputs)] if inputs else []
+    return tuple(
+        next((tuple(sizes) for sizes in [*stated[i : i + 1], *general, ()] if shape_of(sizes) == output.shape), None)
+        for i, output in enumerate(op.outputs)
+    )
 
 
 def tensor(shape: Iterable[int], dtype: str, stride: tuple[int, ...] | None = None) -> Operand:

@@ -9,7 +9,10 @@ import math
 from collections.abc import Sequence
 from functools import cache
 
-from .base import Op, Operand, Term, Terms, complex_factor, flops, like, macs, rule
+from fwdscope.formula import SPATIAL, Size, count_windows, kept_size, set_size
+
+from .base import Op, Operand, ResultSizes, Term, Terms, complex_factor, flops, like, macs, rule
+from .positions import Passage, Slide, Spread, over_last
 
 _SPATIAL = {1: "L_{}", 2: "H_{}·W_{}", 3: "D_{}·H_{}·W_{}"}
 _KERNEL = {1: "k", 2: "k_h·k_w", 3: "k_d·k_h·k_w"}
@@ -84,7 +87,31 @@ def _output(op: Op) -> tuple[Operand, ...] | None:
     return (like(x, (x.shape[0], channels, *lengths)),) if min(lengths) > 0 else None
 
 
-@rule("convolution", "_convolution", "convolution_overrideable", output=_output)
+def _sizes(op: Op) -> ResultSizes:
+    x, weight = op.operand(0).shape, op.operand(1).shape
+    d = len(weight) - 2
+    batch = [kept_size("N", x[0])] * (len(x) == len(weight))
+    columns = zip(SPATIAL[d], x[-d:], weight[2:], *(_full(op.at(i), d) for i in (3, 4, 5, 7)), strict=True)
+    if op.at(6):
+        channels = Size("C", f"{weight[1]:,}·groups", {"groups": op.at(8)})
+        spread = [Size(n, f"({s} − 1)·{st} − 2·{p} + {e}·({k} − 1) + 1 + {o}") for n, s, k, st, p, e, o in columns]
+        return ([*batch, channels, *spread],)
+    windows = [count_windows(n, s, k, st, p, e) for n, s, k, st, p, e, _ in columns]
+    return ([*batch, set_size("C", "filters", weight[0]), *windows],)
+
+
+def _window(op: Op, tensor: int) -> Passage | None:
+    if tensor:
+        return None
+    kernel = op.operand(1).shape[2:]
+    columns = zip(kernel, *(_full(op.at(i), len(kernel)) for i in (3, 4, 5)), strict=True)
+    return over_last(len(op.operand().shape), [(Spread if op.at(6) else Slide)(*column) for column in columns])
+
+
+@rule(
+    "convolution", "_convolution", "convolution_overrideable",
+    output=_output, sizes=_sizes, window=_window, slides=True,
+)  # fmt: skip
 def convolution(op: Op) -> Terms:
     """Any convolution as torch's dispatcher has it: one, two or three dimensions, grouped, dilated, transposed."""
     return _terms(op.operand(0), op.operand(1), op.at(2), op.output, op.at(8), op.at(6))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from .base import Op, Operand, Output, Rule, Terms, dimension, flops, register, tensor
+from .positions import Passage, mix
 from .promotion import is_complex, is_floating, is_whole
 
 # Results of each step.
@@ -43,7 +44,11 @@ def _output(op: Op) -> tuple[Operand, ...] | None:
     return (tensor(x.shape, found),) if is_whole(found) or is_floating(found) else None
 
 
+def _window(op: Op, tensor: int) -> Passage:
+    return mix(len(op.operand().shape), (op.at(1, -1),))
+
+
 _OUTPUTS: dict[str, Output] = {"cumsum": _output, "cumprod": _output}
 
 for _name, _step in _STEPS.items():
-    register((_name,), Rule(_terms(*_step), _OUTPUTS.get(_name)))
+    register((_name,), Rule(_terms(*_step), _OUTPUTS.get(_name), window=_window))

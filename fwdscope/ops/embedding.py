@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from .base import Op, Operand, Term, Terms, flops, like, rule
+from fwdscope.formula import kept_sizes, set_size
+
+from .base import Op, Operand, ResultSizes, Term, Terms, flops, like, rule
+from .positions import Passage
 
 
 def looked_up(op: Op) -> tuple[int, int]:
@@ -21,7 +24,15 @@ def _output(op: Op) -> tuple[Operand, ...] | None:
     return (like(weight, (*indices.shape, weight.shape[1])),)
 
 
-@rule("embedding", output=_output, traffic=looked_up)
+def _sizes(op: Op) -> ResultSizes:
+    return ([*kept_sizes(op.operand(1).shape), set_size("features", "embedding_dim", op.operand().shape[-1])],)
+
+
+def _window(op: Op, tensor: int) -> Passage | None:
+    return Passage((*range(len(op.operand(1).shape)), None)) if tensor == 1 else None
+
+
+@rule("embedding", output=_output, traffic=looked_up, sizes=_sizes, window=_window)
 def embedding(op: Op) -> Terms:
     """A look-up moves data."""
     return ()

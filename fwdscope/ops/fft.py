@@ -8,7 +8,9 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-from .base import Op, Operand, Term, Terms, flops, rule
+from fwdscope.formula import Size, kept_sizes, replace_size
+
+from .base import Op, Operand, ResultSizes, Term, Terms, flops, rule
 
 
 def _terms(op: Op, side: Operand, factor: str) -> Iterator[Term]:
@@ -27,7 +29,13 @@ def complex_to_complex(op: Op) -> Terms:
     return _terms(op, op.operand(), "5")
 
 
-@rule("_fft_r2c")
+def _half_sizes(op: Op) -> ResultSizes:
+    x, last = op.operand().shape, op.at(1)[-1]
+    half = Size(f"size_{last % len(x)}", f"⌊{x[last]:,} / 2⌋ + 1", note="the other half mirrors it")
+    return (replace_size(x, last, half),) if op.at(3, True) else (kept_sizes(x),)
+
+
+@rule("_fft_r2c", sizes=_half_sizes)
 def real_to_complex(op: Op) -> Terms:
     """2.5·N·log2(n), for half of the result is the mirror image of the other."""
     return _terms(op, op.operand(), "2.5")

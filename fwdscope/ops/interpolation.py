@@ -9,7 +9,10 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-from .base import Op, Operand, Term, Terms, flops, is_dense, like, macs, rule
+from fwdscope.formula import SPATIAL, Size, kept_size, kept_sizes, set_size
+
+from .base import Op, Operand, ResultSizes, Term, Terms, flops, is_dense, like, macs, rule
+from .positions import Passage, Resample, over_last
 
 _RESULTS = {
     "upsample_linear1d": (3, "two products, sum"),
@@ -29,7 +32,27 @@ def _output(op: Op) -> tuple[Operand, ...] | None:
     return (like(x, (*x.shape[:2], *sizes)),)
 
 
-@rule(*_RESULTS, output=_output)
+def _sizes(op: Op) -> ResultSizes:
+    x, out = op.operand().shape, op.output.shape
+    scaled = [
+        Size(name, f"{was:,}·{made // was}") if made % was == 0 else set_size(name, "size", made)
+        for name, was, made in zip(SPATIAL[len(x) - 2], x[2:], out[2:], strict=True)
+    ]
+    return ([*kept_sizes(x[:2]), *scaled],)
+
+
+def _window(op: Op, tensor: int) -> Passage:
+    """Nearest reads one place; linear the two around the place, cubic four."""
+    rank = len(op.operand().shape)
+    if "nearest" in op.name:
+        reading = Resample(centre="result" if "exact" in op.name else "corner")
+    else:
+        below, above = (1, 2) if "bicubic" in op.name else (0, 1)
+        reading = Resample(below, above, bool(op.at(2, False)), "both")
+    return over_last(rank, [reading] * (rank - 2))
+
+
+@rule(*_RESULTS, output=_output, sizes=_sizes, window=_window)
 def interpolate(op: Op) -> Terms:
     """So many results for each element that comes out."""
     count, what = _RESULTS[op.name.removeprefix("aten.")]
@@ -38,7 +61,7 @@ def interpolate(op: Op) -> Terms:
 
 @rule(
     *(f"upsample_nearest{d}d" for d in (1, 2, 3)), *(f"_upsample_nearest_exact{d}d" for d in (1, 2, 3)),
-    output=_output,
+    output=_output, sizes=_sizes, window=_window,
 )  # fmt: skip
 def nearest(op: Op) -> Terms:
     """Copies of the nearest neighbour."""
@@ -57,7 +80,12 @@ def antialiased(op: Op) -> Iterator[Term]:
     yield flops("along the height", "C·H_out·W_out·(2·t_h - 1)", C=channels, H_out=tall, W_out=wide, t_h=taps_h)
 
 
-@rule("grid_sampler_2d", "grid_sampler_3d", "_grid_sampler_2d_cpu_fallback", "cudnn_grid_sampler")
+def _grid_sizes(op: Op) -> ResultSizes:
+    grid = op.operand(1).shape
+    return ([*kept_sizes(op.operand().shape[:2]), *(kept_size(f"grid_{i}", n) for i, n in enumerate(grid[1:-1], 1))],)
+
+
+@rule("grid_sampler_2d", "grid_sampler_3d", "_grid_sampler_2d_cpu_fallback", "cudnn_grid_sampler", sizes=_grid_sizes)
 def grid_sample(op: Op) -> Terms:
     """For each point its coordinates; then, where it is linear, a weight for each corner and the weighted sum of them.
 

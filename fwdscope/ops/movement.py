@@ -1,49 +1,47 @@
-"""What computes nothing: views, which do not even touch memory, and all that copies, selects, pads and fills.
-
-Views have no stated result: only torch can make a tensor that shares another's storage.
-"""
+"""What moves data and computes nothing: copies, selections, padding, joins, and what fills or makes tensors."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
-from .base import Op, Operand, Output, Rule, Term, Terms, dimension, flops, is_dense, like, register, rule, tensor
+from fwdscope.formula import (
+    Size,
+    broadcast_sizes,
+    count_windows,
+    kept_size,
+    kept_sizes,
+    multiply,
+    replace_size,
+    set_size,
+    shape_of,
+)
+
+from .base import (
+    Op,
+    Operand,
+    Output,
+    ResultSizes,
+    Rule,
+    Term,
+    Terms,
+    Traffic,
+    Window,
+    dimension,
+    flops,
+    is_dense,
+    like,
+    no_terms,
+    register,
+    rule,
+    tensor,
+)
 from .embedding import looked_up
 from .layout import Shape, broadcast, contiguous, elementwise, looks_channels_last
 from .layout import is_dense as gapless
+from .positions import Passage, Passing, Resample, Shift, Slide, Through, mix, over_last
 from .promotion import DEFAULT, ITEMSIZE, UnpromotedError, promote
-
-_VIEWS = """
-_conj _neg_view _reshape_alias _unsafe_view alias as_strided broadcast_to chunk contiguous detach
-diagonal expand expand_as flatten imag lift lift_fresh movedim narrow numpy_T permute real reshape resolve_conj
-resolve_neg select set_data slice split split_with_sizes squeeze swapaxes t tensor_split transpose unbind unflatten
-unfold unsafe_chunk unsafe_split unsafe_split_with_sizes unsqueeze view view_as view_as_complex view_as_real
-_linalg_check_errors _assert_async _assert_tensor_metadata _nested_tensor_from_mask_left_aligned is_same_size
-_fused_sdp_choice _has_compatible_shallow_copy_type sym_size sym_numel sym_stride sym_storage_offset
-"""
-_CREATIONS = """
-arange eye full full_like new_full new_ones new_zeros ones ones_like scalar_tensor tril_indices triu_indices zeros
-zeros_like
-"""
-_EMPTY = "empty empty_like empty_strided empty_permuted new_empty new_empty_strided resize resize_as"
-_COPIES = """
-_copy_from _to_copy _pin_memory alias_copy as_strided_copy block_diag cat channel_shuffle clone concat constant_pad_nd
-detach_copy diag diag_embed diagonal_copy diagonal_scatter expand_copy flip hstack im2col index_copy index_fill
-masked_scatter masked_select max_unpool2d max_unpool3d native_channel_shuffle one_hot permute_copy pixel_shuffle
-pixel_unshuffle put reflection_pad1d reflection_pad2d reflection_pad3d repeat repeat_interleave replication_pad1d
-replication_pad2d replication_pad3d roll rot90 scatter select_copy select_scatter slice_copy slice_scatter
-split_with_sizes_copy split_copy stack t_copy tile to transpose_copy tril triu unbind_copy unfold_copy view_copy vstack
-_pad_packed_sequence _pack_padded_sequence
-"""
-_LOOK_UPS = "gather index _unsafe_index index_select take take_along_dim"
-
-
-def _nothing(op: Op) -> Terms:
-    return ()
-
-
-def _untouched(op: Op) -> tuple[int, int]:
-    return 0, 0
+from .views import asked_sizes, reshaped_sizes, untouched
 
 
 def _written(op: Op) -> tuple[int, int]:
@@ -57,14 +55,23 @@ def _from_source(op: Op) -> tuple[int, int]:
     return sum(x.nbytes for x in sources), min(written, sources[-1].nbytes) if sources else written
 
 
-register(_VIEWS.split(), Rule(_nothing, traffic=_untouched, free=True))
-register(("_local_scalar_dense", "item"), Rule(_nothing))
+def _moves(
+    names: str,
+    output: Output | None = None,
+    sizes: Callable[[Op], ResultSizes] | None = None,
+    window: Window | None = None,
+    traffic: Traffic | None = None,
+) -> None:
+    register(names.split(), Rule(no_terms, output, traffic, sizes, window))
 
 
-# -- what copies return -----------------------------------------------------------------------------------------------
+_moves("_local_scalar_dense item")
 
 
-def _kept(x: Operand) -> Operand:
+# --- copies ----------------------------------------------------------------------------------------------------------
+
+
+def _keep_layout(x: Operand) -> Operand:
     """A gapless copy that keeps the order of dimensions in memory."""
     return x._replace(stride=elementwise(x.shape, ((x.shape, x.stride),)))
 
@@ -73,7 +80,7 @@ def _formatted(op: Op, dtype: str) -> tuple[Operand, ...] | None:
     x, form = op.operand(), op.keyword("memory_format")
     x = x._replace(dtype=dtype, itemsize=ITEMSIZE[dtype])
     if form in (None, "preserve_format"):
-        return (_kept(x),)
+        return (_keep_layout(x),)
     return (like(x),) if form == "contiguous_format" else None
 
 
@@ -85,6 +92,53 @@ def _to_copy_output(op: Op) -> tuple[Operand, ...] | None:
     dtype = op.keyword("dtype") or op.operand().dtype
     others = op.keyword("layout") not in (None, "strided") or op.keyword("pin_memory")
     return None if others or dtype not in ITEMSIZE else _formatted(op, dtype)
+
+
+def _same_output(op: Op) -> tuple[Operand, ...] | None:
+    x = op.operand()
+    return (like(x),) if is_dense(x) and len(x.shape) > 1 else None
+
+
+def _repeat_sizes(op: Op) -> ResultSizes:
+    x, times = op.operand().shape, tuple(op.at(1))
+    rank = max(len(x), len(times))
+    x, times = (1,) * (rank - len(x)) + x, (1,) * (rank - len(times)) + times
+    return ([
+        kept_size(f"size_{i}", size) if n == 1 else Size(f"size_{i}", f"{size:,}·{n:,}")
+        for i, (size, n) in enumerate(zip(x, times, strict=True))
+    ],)  # fmt: skip
+
+
+def _repeat_output(op: Op) -> tuple[Operand, ...] | None:
+    x, repeats = op.operand(), op.at(1)
+    if not isinstance(repeats, tuple) or len(repeats) < len(x.shape) or any(r < 0 for r in repeats):
+        return None
+    shape = (1,) * (len(repeats) - len(x.shape)) + x.shape
+    return (like(x, (s * r for s, r in zip(shape, repeats, strict=True))),)
+
+
+def _mix_along(position: int) -> Window:
+    """The dimensions at a position of the call are mixed, as by a reversal."""
+
+    def window(op: Op, tensor: int) -> Passage | None:
+        dims = op.at(position, -1)
+        return mix(len(op.operand().shape), dims if isinstance(dims, tuple) else (dims,)) if tensor == 0 else None
+
+    return window
+
+
+_moves("clone", _clone_output, None, Passing.BROADCAST)
+_moves("_to_copy", _to_copy_output, None, Passing.BROADCAST)
+_moves("to _copy_from _pin_memory", None, None, Passing.BROADCAST)
+_moves("repeat", _repeat_output, _repeat_sizes)
+_moves("tile", None, _repeat_sizes)
+_moves("tril triu", _same_output)
+_moves("roll", _same_output, None, _mix_along(2))
+_moves("flip", None, None, _mix_along(1))
+_moves("diag diag_embed diagonal_scatter repeat_interleave rot90 select_scatter slice_scatter")
+
+
+# --- joins -----------------------------------------------------------------------------------------------------------
 
 
 def _cat_output(op: Op) -> tuple[Operand, ...] | None:
@@ -110,6 +164,23 @@ def _cat_output(op: Op) -> tuple[Operand, ...] | None:
     return (tensor(shape, dtype),)
 
 
+def _cat_sizes(op: Op) -> ResultSizes:
+    shapes = [x.shape for x in op.at(0) if x.shape != (0,)]  # torch leaves out empty vectors
+    if not shapes:
+        return ()
+    dim = op.at(1, op.keyword("dim", 0)) % len(shapes[0])
+    return (replace_size(shapes[0], dim, Size(f"size_{dim}", " + ".join(f"{s[dim]:,}" for s in shapes))),)
+
+
+def _cat_window(op: Op, tensor: int) -> Passage | None:
+    """Side by side: along other dimensions, what the tensors depend on is united."""
+    rank = len(op.output.shape)
+    dim = dimension(op.at(1, 0), rank)
+    if len(op.operands[tensor].shape) != rank:
+        return None
+    return Passage(tuple(None if d == dim else d for d in range(rank)), (dim,), joins=True)
+
+
 def _stack_output(op: Op) -> tuple[Operand, ...] | None:
     tensors, dim = op.at(0), op.at(1, 0)
     ndim = len(tensors[0].shape) + 1
@@ -121,17 +192,31 @@ def _stack_output(op: Op) -> tuple[Operand, ...] | None:
     return (like(tensors[0], (*shape[:dim], len(tensors), *shape[dim:])),)
 
 
-def _same_output(op: Op) -> tuple[Operand, ...] | None:
-    x = op.operand()
-    return (like(x),) if is_dense(x) and len(x.shape) > 1 else None
+def _stack_sizes(op: Op) -> ResultSizes:
+    sizes = list(kept_sizes(op.operands[0].shape))
+    sizes.insert(op.at(1, 0) % (len(sizes) + 1), Size("new", str(len(op.operands)), note="one for each tensor"))
+    return (sizes,)
 
 
-def _repeat_output(op: Op) -> tuple[Operand, ...] | None:
-    x, repeats = op.operand(), op.at(1)
-    if not isinstance(repeats, tuple) or len(repeats) < len(x.shape) or any(r < 0 for r in repeats):
-        return None
-    shape = (1,) * (len(repeats) - len(x.shape)) + x.shape
-    return (like(x, (s * r for s, r in zip(shape, repeats, strict=True))),)
+def _stack_window(op: Op, tensor: int) -> Passage:
+    rank = len(op.output.shape)
+    dim = dimension(op.at(1, 0), rank)
+    return Passage((*range(dim), None, *range(dim, rank - 1)), joins=True)
+
+
+def _block_diag_sizes(op: Op) -> ResultSizes:
+    shapes = [(1,) * (2 - len(x.shape)) + x.shape for x in op.at(0)]
+    return ([Size(f"size_{i}", " + ".join(str(s[i]) for s in shapes)) for i in (0, 1)],)
+
+
+_moves("cat", _cat_output, _cat_sizes, _cat_window)
+_moves("concat", None, _cat_sizes, _cat_window)
+_moves("stack", _stack_output, _stack_sizes, _stack_window)
+_moves("hstack vstack _pad_packed_sequence _pack_padded_sequence")
+_moves("block_diag", None, _block_diag_sizes)
+
+
+# --- padding and pixels ----------------------------------------------------------------------------------------------
 
 
 def _pad_output(op: Op) -> tuple[Operand, ...] | None:
@@ -144,42 +229,28 @@ def _pad_output(op: Op) -> tuple[Operand, ...] | None:
     return (like(x, shape),) if min(shape, default=1) > 0 else None
 
 
-def _index_select_output(op: Op) -> tuple[Operand, ...] | None:
-    x, dim, index = op.operand(0), op.at(1), op.operand(2)
-    if not x.shape or not -len(x.shape) <= dim < len(x.shape) or len(index.shape) != 1 or not is_dense(x):
-        return None
-    dim = dimension(dim, len(x.shape))
-    return (like(x, (*x.shape[:dim], index.shape[0], *x.shape[dim + 1 :])),)
+def _padding(op: Op) -> Iterator[tuple[int, int, int]]:
+    """Each dimension that is padded, how much before it and how much after."""
+    around = op.at(1)
+    for i in range(len(around) // 2):
+        before, after = around[2 * i], around[2 * i + 1]
+        if before or after:
+            yield len(op.operand().shape) - 1 - i, before, after
 
 
-def _gather_output(op: Op) -> tuple[Operand, ...] | None:
-    x, dim, index = op.operand(0), op.at(1), op.operand(2)
-    ndim = len(x.shape)
-    fits = ndim and len(index.shape) == ndim and -ndim <= dim < ndim and index.dtype == "int64" and is_dense(index)
-    if not fits or any(i > s for d, (i, s) in enumerate(zip(index.shape, x.shape, strict=True)) if d != dim % ndim):
-        return None
-    return (like(x, index.shape),)
+def _pad_sizes(op: Op) -> ResultSizes:
+    sizes = list(kept_sizes(op.operand().shape))
+    for dim, before, after in _padding(op):
+        text = f"{op.operand().shape[dim]:,} + before + after"
+        sizes[dim] = Size(f"size_{dim}", text, {"before": before, "after": after})
+    return (sizes,)
 
 
-def _index_output(op: Op) -> tuple[Operand, ...] | None:
-    """Index tensors for the first dimensions, the others whole: ``table[ids]``."""
-    x, indices = op.operand(), op.at(1)
-    if None in indices or not 0 < len(indices) <= len(x.shape) or not is_dense(x, *indices) or 0 in x.shape:
-        return None
-    found = broadcast(index.shape for index in indices)
-    if found is None or any(index.dtype not in ("int64", "int32") for index in indices):
-        return None
-    return (like(x, (*found, *x.shape[len(indices) :])),)
-
-
-def _index_add_output(op: Op) -> tuple[Operand, ...] | None:
-    x, dim, index, source = op.operand(0), op.at(1), op.operand(2), op.operand(3)
-    ndim = len(x.shape)
-    if not ndim or not -ndim <= dim < ndim or len(index.shape) != 1 or len(source.shape) != ndim or not is_dense(x):
-        return None
-    dim = dimension(dim, ndim)
-    fits = source.shape == (*x.shape[:dim], index.shape[0], *x.shape[dim + 1 :]) and source.dtype == x.dtype
-    return (like(x),) if fits and index.dtype in ("int64", "int32") else None
+def _pad_window(op: Op, tensor: int) -> Passage:
+    dims: list[int | Through | None] = list(range(len(op.operand().shape)))
+    for dim, before, _ in _padding(op):
+        dims[dim] = Through(dim, Shift(before))
+    return Passage(tuple(dims))
 
 
 def _shuffle_output(op: Op) -> tuple[Operand, ...] | None:
@@ -196,33 +267,130 @@ def _pixel_shuffle_output(op: Op) -> tuple[Operand, ...] | None:
     return (like(x, (*lead, c // factor**2, h * factor, w * factor)),)
 
 
-_OUTPUTS: dict[str, Output] = {
-    "clone": _clone_output,
-    "_to_copy": _to_copy_output,
-    "cat": _cat_output,
-    "stack": _stack_output,
-    "tril": _same_output,
-    "triu": _same_output,
-    "repeat": _repeat_output,
-    "constant_pad_nd": _pad_output,
-    "index_select": _index_select_output,
-    "gather": _gather_output,
-    "index": _index_output,
-    "roll": _same_output,
-    "channel_shuffle": _shuffle_output,
-    "native_channel_shuffle": _shuffle_output,
-    "pixel_shuffle": _pixel_shuffle_output,
-}
-
-for _name in _COPIES.split():
-    register((_name,), Rule(_nothing, _OUTPUTS.get(_name)))
+def _pixel_sizes(op: Op) -> ResultSizes:
+    (*front, channels, height, width), r = op.operand().shape, op.at(1)
+    if op.name.endswith("_shuffle"):
+        texts = f"{channels} / ({r}·{r})", f"{height}·{r}", f"{width}·{r}"
+    else:
+        texts = f"{channels}·{r}·{r}", f"{height} / {r}", f"{width} / {r}"
+    return ([*kept_sizes(front), *map(Size, "CHW", texts)],)
 
 
-for _name in _LOOK_UPS.split():
-    register((_name,), Rule(_nothing, _OUTPUTS.get(_name), looked_up))
+def _shuffle_window(op: Op, tensor: int) -> Passage:
+    return over_last(len(op.operand().shape), [Resample()] * 2)
 
 
-# -- what makes tensors out of nothing --------------------------------------------------------------------------------
+def _unshuffle_window(op: Op, tensor: int) -> Passage:
+    return over_last(len(op.operand().shape), [Slide(op.at(1), op.at(1))] * 2)
+
+
+def _each(value: Any, dimensions: int) -> tuple[int, ...]:
+    """One setting for each dimension, of a list or of one number."""
+    values = tuple(value) if isinstance(value, tuple | list) else (value,)
+    return values * dimensions if len(values) == 1 else values
+
+
+def _im2col_sizes(op: Op) -> ResultSizes:
+    *front, channels, height, width = op.operand().shape
+    kernel, dilation, padding, stride = (_each(op.at(i), 2) for i in (1, 2, 3, 4))
+    columns = zip("HW", (height, width), kernel, stride, padding, dilation, strict=True)
+    count = "·".join(f"({count_windows(n, s, k, st, p, d).with_numbers})" for n, s, k, st, p, d in columns)
+    return ([*kept_sizes(front), Size("rows", multiply((channels, *kernel))), Size("L", count, note="windows")],)
+
+
+_moves("constant_pad_nd", _pad_output, _pad_sizes, _pad_window)
+_moves(
+    "reflection_pad1d reflection_pad2d reflection_pad3d replication_pad1d replication_pad2d replication_pad3d",
+    None, _pad_sizes, _pad_window,
+)  # fmt: skip
+_moves("channel_shuffle native_channel_shuffle", _shuffle_output, None, Passing.SAME)
+_moves("pixel_shuffle", _pixel_shuffle_output, _pixel_sizes, _shuffle_window)
+_moves("pixel_unshuffle", None, _pixel_sizes, _unshuffle_window)
+_moves("im2col", None, _im2col_sizes)
+_moves("max_unpool2d max_unpool3d")
+
+
+@rule("col2im", sizes=lambda op: _col2im_sizes(op))
+def col2im(op: Op) -> Terms:
+    """Every element of every window is added to its place."""
+    return (flops("sums", "N", N=op.operand().numel),)
+
+
+def _col2im_sizes(op: Op) -> ResultSizes:
+    *front, rows, _ = op.operand().shape
+    kernel = _each(op.at(2), 2)
+    channels = Size("C", f"{rows:,} / ({kernel[0]}·{kernel[1]})")
+    return ([*kept_sizes(front), channels, *map(set_size, "HW", ("output_size",) * 2, _each(op.at(1), 2))],)
+
+
+# --- selections by index ---------------------------------------------------------------------------------------------
+
+
+def _index_select_output(op: Op) -> tuple[Operand, ...] | None:
+    x, dim, index = op.operand(0), op.at(1), op.operand(2)
+    if not x.shape or not -len(x.shape) <= dim < len(x.shape) or len(index.shape) != 1 or not is_dense(x):
+        return None
+    dim = dimension(dim, len(x.shape))
+    return (like(x, (*x.shape[:dim], index.shape[0], *x.shape[dim + 1 :])),)
+
+
+def _index_select_sizes(op: Op) -> ResultSizes:
+    index, dim = op.operand(2).shape, op.at(1)
+    return (replace_size(op.operand().shape, dim, set_size(f"size_{dim}", "indices", index[0] if index else 1)),)
+
+
+def _gather_output(op: Op) -> tuple[Operand, ...] | None:
+    x, dim, index = op.operand(0), op.at(1), op.operand(2)
+    ndim = len(x.shape)
+    fits = ndim and len(index.shape) == ndim and -ndim <= dim < ndim and index.dtype == "int64" and is_dense(index)
+    if not fits or any(i > s for d, (i, s) in enumerate(zip(index.shape, x.shape, strict=True)) if d != dim % ndim):
+        return None
+    return (like(x, index.shape),)
+
+
+def _gather_sizes(op: Op) -> ResultSizes:
+    return ([kept_size(f"index_{i}", size) for i, size in enumerate(op.operand(2).shape)],)
+
+
+def _index_output(op: Op) -> tuple[Operand, ...] | None:
+    """Index tensors for the first dimensions, the others whole: ``table[ids]``."""
+    x, indices = op.operand(), op.at(1)
+    if None in indices or not 0 < len(indices) <= len(x.shape) or not is_dense(x, *indices) or 0 in x.shape:
+        return None
+    found = broadcast(index.shape for index in indices)
+    if found is None or any(index.dtype not in ("int64", "int32") for index in indices):
+        return None
+    return (like(x, (*found, *x.shape[len(indices) :])),)
+
+
+def _index_sizes(op: Op) -> ResultSizes:
+    """Indices side by side stand in the place of their dimensions, others in front; a mask's size depends on data."""
+    x, indices = op.operand().shape, op.at(1)
+    dims = [dim for dim, index in enumerate(indices) if index is not None]
+    if not dims or any(indices[dim].dtype in ("bool", "uint8") for dim in dims):
+        return ()
+    common = shape_of(broadcast_sizes(*(indices[dim].shape for dim in dims)))
+    chosen = [kept_size(f"index_{i}", size) for i, size in enumerate(common)]
+    rest = [size for dim, size in enumerate(kept_sizes(x)) if dim not in dims]
+    place = dims[0] if dims[-1] - dims[0] == len(dims) - 1 else 0
+    return ([*rest[:place], *chosen, *rest[place:]],)
+
+
+def _one_hot_sizes(op: Op) -> ResultSizes:
+    return ([*kept_sizes(op.operand().shape), set_size("classes", "num_classes", op.at(1, -1))],)
+
+
+_moves("index_select", _index_select_output, _index_select_sizes, _mix_along(1), looked_up)
+_moves("gather", _gather_output, _gather_sizes, None, looked_up)
+_moves("take_along_dim", None, _gather_sizes, None, looked_up)
+_moves("index", _index_output, _index_sizes, None, looked_up)
+_moves("_unsafe_index", None, _index_sizes, None, looked_up)
+_moves("take", traffic=looked_up)
+_moves("index_copy index_fill masked_scatter masked_select put scatter")
+_moves("one_hot", None, _one_hot_sizes)
+
+
+# --- new tensors -----------------------------------------------------------------------------------------------------
 
 
 def _shaped_output(op: Op) -> tuple[Operand, ...] | None:
@@ -273,36 +441,37 @@ def _arange_output(op: Op) -> tuple[Operand, ...] | None:
     return (tensor((-((start - end) // step),), dtype),)
 
 
-_MADE: dict[str, Output] = {
-    **dict.fromkeys(("zeros", "ones", "new_zeros", "new_ones"), _shaped_output),
-    **dict.fromkeys(("zeros_like", "ones_like", "full_like"), _like_output),
-    **dict.fromkeys(("empty", "new_empty"), _shaped_output),
-    "empty_like": _like_output,
-    "arange": _arange_output,
-    "full": _full_output,
-    "scalar_tensor": _number_output,
-}
+_moves("arange", _arange_output, asked_sizes, None, _written)
+_moves("full", _full_output, asked_sizes, None, _written)
+_moves("scalar_tensor", _number_output, asked_sizes, None, _written)
+_moves("zeros ones", _shaped_output, asked_sizes, None, _written)
+_moves("new_zeros new_ones", _shaped_output, asked_sizes, Passing.NONE, _written)
+_moves("new_full", None, asked_sizes, Passing.NONE, _written)
+_moves("zeros_like ones_like full_like", _like_output, None, Passing.NONE, _written)
+_moves("eye", None, asked_sizes, None, _written)
+_moves("tril_indices triu_indices", None, None, None, _written)
+_moves("empty", _shaped_output, asked_sizes, None, untouched)
+_moves("new_empty", _shaped_output, asked_sizes, Passing.NONE, untouched)
+_moves("empty_like", _like_output, None, Passing.NONE, untouched)
+_moves("empty_strided empty_permuted", None, asked_sizes, None, untouched)
+_moves("new_empty_strided", None, asked_sizes, Passing.NONE, untouched)
+_moves("resize", None, reshaped_sizes, None, untouched)
+_moves("resize_as", None, None, None, untouched)
 
-for _name in _EMPTY.split():
-    register((_name,), Rule(_nothing, _MADE.get(_name), _untouched))
 
-for _name in _CREATIONS.split():
-    register((_name,), Rule(_nothing, _MADE.get(_name), _written))
-
-
-@rule("linspace", output=_linspace_output, traffic=_written)
+@rule("linspace", output=_linspace_output, traffic=_written, sizes=asked_sizes)
 def linspace(op: Op) -> Terms:
     """A product and a sum for each step."""
     return (flops("product, sum", "2·N", N=op.output.numel),)
 
 
-@rule("logspace", traffic=_written)
+@rule("logspace", traffic=_written, sizes=asked_sizes)
 def logspace(op: Op) -> Terms:
     """A power more."""
     return (flops("product, sum, power", "3·N", N=op.output.numel),)
 
 
-# -- what is written onto another tensor ------------------------------------------------------------------------------
+# --- written onto another tensor -------------------------------------------------------------------------------------
 
 
 def _first_output(op: Op) -> tuple[Operand, ...] | None:
@@ -312,11 +481,11 @@ def _first_output(op: Op) -> tuple[Operand, ...] | None:
     return (this,) if fits and gapless(this.shape, this.stride) else None
 
 
-register(("fill_", "zero_"), Rule(_nothing, _first_output, _written))
-register(("fill", "zero"), Rule(_nothing, None, _written))
-register(("copy_",), Rule(_nothing, _first_output, _from_source))
-register(("copy",), Rule(_nothing))
-register(("index_copy_", "scatter_", "index_put_", "masked_scatter_", "put_"), Rule(_nothing, None, _from_source))
+_moves("fill_ zero_", _first_output, None, Passing.BROADCAST, _written)
+_moves("fill zero", None, None, Passing.BROADCAST, _written)
+_moves("copy_", _first_output, None, Passing.BROADCAST, _from_source)
+_moves("copy", None, None, Passing.BROADCAST)
+_moves("index_copy_ scatter_ index_put_ masked_scatter_ put_", None, None, None, _from_source)
 
 
 @rule("index_put", "_index_put_impl", "_unsafe_index_put")
@@ -324,6 +493,16 @@ def index_put(op: Op) -> Terms:
     """Written, or with ``accumulate`` summed onto what is there."""
     values = op.operand(2).numel
     return (flops("sums", "N", N=values),) if op.at(3, False) else ()
+
+
+def _index_add_output(op: Op) -> tuple[Operand, ...] | None:
+    x, dim, index, source = op.operand(0), op.at(1), op.operand(2), op.operand(3)
+    ndim = len(x.shape)
+    if not ndim or not -ndim <= dim < ndim or len(index.shape) != 1 or len(source.shape) != ndim or not is_dense(x):
+        return None
+    dim = dimension(dim, ndim)
+    fits = source.shape == (*x.shape[:dim], index.shape[0], *x.shape[dim + 1 :]) and source.dtype == x.dtype
+    return (like(x),) if fits and index.dtype in ("int64", "int32") else None
 
 
 @rule("scatter_add")
@@ -347,9 +526,3 @@ def scatter_reduce(op: Op) -> Iterator[Term]:
     yield flops("sums, products or comparisons", "N", N=op.operand(3).numel)
     if reduction == "mean":
         yield flops("quotient", "M", M=op.output.numel)
-
-
-@rule("col2im")
-def col2im(op: Op) -> Terms:
-    """Every element of every window is summed onto its place."""
-    return (flops("sums", "N", N=op.operand().numel),)

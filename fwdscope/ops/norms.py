@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from .base import Op, Operand, Term, Terms, flops, is_dense, like, rule
 from .pointwise import made
+from .positions import Passing
 from .promotion import is_floating
 
 
@@ -36,20 +37,20 @@ def _layer_norm_output(op: Op) -> tuple[Operand, ...] | None:
     return like(x), statistics, statistics
 
 
-@rule("native_layer_norm", output=_layer_norm_output)
+@rule("native_layer_norm", output=_layer_norm_output, window=Passing.SAME)
 def layer_norm(op: Op) -> Terms:
     """Over the last dimensions, then weight and bias."""
     elements, n = op.operand().numel, math.prod(op.at(1))
     return [_standardised(elements // n if n else 0, n), *_affine(op, elements)]
 
 
-@rule("layer_norm")
+@rule("layer_norm", window=Passing.SAME)
 def whole_layer_norm(op: Op) -> Terms:
     """The same, where it is seen before its kernel."""
     return layer_norm(op)
 
 
-@rule("rms_norm", "_fused_rms_norm")
+@rule("rms_norm", "_fused_rms_norm", window=Passing.SAME)
 def rms_norm(op: Op) -> Iterator[Term]:
     """x / √(mean(x²) + eps): square n, mean n, +eps, rsqrt, product n, and the weight (Zhang and Sennrich 2019)."""
     x, n = op.operand(), math.prod(op.at(1))
@@ -69,7 +70,7 @@ def _group_norm_output(op: Op) -> tuple[Operand, ...] | None:
     return like(x), like(x, (batch, groups)), like(x, (batch, groups))
 
 
-@rule("native_group_norm", output=_group_norm_output)
+@rule("native_group_norm", output=_group_norm_output, window=Passing.SAME)
 def group_norm(op: Op) -> Iterator[Term]:
     """Over the channels and positions of each group, then weight and bias for each channel."""
     x = op.operand()
@@ -105,7 +106,10 @@ def _batch_norm_output(op: Op) -> tuple[Operand, ...] | None:
     return None if out is None else (*out, saved, saved)
 
 
-@rule("native_batch_norm", "_native_batch_norm_legit", "cudnn_batch_norm", "batch_norm", output=_batch_norm_output)
+@rule(
+    "native_batch_norm", "_native_batch_norm_legit", "cudnn_batch_norm", "batch_norm",
+    output=_batch_norm_output, window=Passing.SAME,
+)  # fmt: skip
 def batch_norm(op: Op) -> Terms:
     """In evaluation by the running statistics: difference and product, and +eps and rsqrt for each channel."""
     if op.overload == "no_stats":
@@ -113,13 +117,13 @@ def batch_norm(op: Op) -> Terms:
     return _batch_norm(op, op.at(5), op.at(3) is not None)
 
 
-@rule("_native_batch_norm_legit_no_training", output=_batch_norm_output)
+@rule("_native_batch_norm_legit_no_training", output=_batch_norm_output, window=Passing.SAME)
 def batch_norm_in_evaluation(op: Op) -> Terms:
     """By the running statistics."""
     return _batch_norm(op, False, True)
 
 
-@rule("_batch_norm_with_update")
+@rule("_batch_norm_with_update", window=Passing.SAME)
 def batch_norm_in_training(op: Op) -> Terms:
     """By the statistics of the batch, with the running ones brought up to date."""
     return _batch_norm(op, True, True)

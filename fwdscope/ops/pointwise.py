@@ -8,12 +8,16 @@ beyond the rule elsewhere.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from enum import Enum, auto
+from functools import partial
 
-from .base import Op, Operand, Rule, Terms, complex_factor, flops, like, register, rule
+from .base import Op, Operand, Output, Rule, Terms, complex_factor, flops, like, register
+from .base import rule as any_rule
 from .layout import broadcast, elementwise
+from .positions import Passing
 from .promotion import DEFAULT, ITEMSIZE, UnpromotedError, is_complex, is_floating, is_whole, result_type
+
+rule = partial(any_rule, window=Passing.BROADCAST)
 
 
 class Numbers(Enum):
@@ -33,16 +37,11 @@ _SAME, _ALL, _FLOAT, _FLOATS, _BOOLEAN, _ALIKE = Numbers
 # -- what they return -------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Result:
-    """The result of an element-wise operator of its first ``operands`` arguments, all broadcast and promoted."""
+def _promoted(operands: int, numbers: Numbers) -> Output:
+    """The result of an element-wise operator of its first ``operands`` arguments, broadcast and promoted."""
 
-    operands: int
-    numbers: Numbers
-
-    def __call__(self, op: Op) -> tuple[Operand, ...] | None:
-        """Shape, dtype and strides of the result."""
-        values = [value for value in op.arguments[: self.operands] if value is not None]
+    def output(op: Op) -> tuple[Operand, ...] | None:
+        values = [value for value in op.arguments[:operands] if value is not None]
         tensors = [value for value in values if isinstance(value, Operand)]
         if not tensors:
             return None
@@ -50,21 +49,24 @@ class Result:
             found = result_type(values)
         except UnpromotedError:
             return None
-        if is_complex(found) or (self.numbers is _ALIKE and any(x.dtype != found for x in tensors)):
+        if is_complex(found) or (numbers is _ALIKE and any(x.dtype != found for x in tensors)):
             return None
-        dtype = self.dtype(found)
+        dtype = _result_dtype(numbers, found)
         return None if dtype is None else made(tensors, dtype)
 
-    def dtype(self, promoted: str) -> str | None:
-        """The number type of the result, from what the arguments are promoted to."""
-        if self.numbers is _BOOLEAN:
-            return "bool"
-        if is_floating(promoted):
-            return promoted
-        if self.numbers is _FLOAT:
-            return DEFAULT
-        taken = self.numbers is _ALL or (self.numbers is _SAME and promoted != "bool")
-        return promoted if taken else None
+    return output
+
+
+def _result_dtype(numbers: Numbers, promoted: str) -> str | None:
+    """The dtype of a result, from the one that the arguments are promoted to; None where torch has to be asked."""
+    if numbers is _BOOLEAN:
+        return "bool"
+    if is_floating(promoted):
+        return promoted
+    if numbers is _FLOAT:
+        return DEFAULT
+    taken = numbers is _ALL or (numbers is _SAME and promoted != "bool")
+    return promoted if taken else None
 
 
 def made(tensors: Iterable[Operand], dtype: str) -> tuple[Operand, ...] | None:
@@ -106,7 +108,8 @@ def _table(operands: int, count: int, what: str, names: str, numbers: Numbers | 
     def terms(op: Op) -> Terms:
         return each(op, count, what)
 
-    register(names.split(), Rule(terms, None if numbers is None else Result(operands, numbers)))
+    output = None if numbers is None else _promoted(operands, numbers)
+    register(names.split(), Rule(terms, output, window=Passing.BROADCAST))
 
 
 _TRANSCENDENTAL = "one transcendental"
@@ -168,26 +171,26 @@ def _scaled(op: Op, position: int) -> int:
     return int(op.keyword("alpha", op.at(position, 1)) != 1)
 
 
-@rule("add", output=Result(2, _ALL))
+@rule("add", output=_promoted(2, _ALL))
 def add(op: Op) -> Terms:
     """A sum, and a product where alpha is given."""
     return each(op, 1 + _scaled(op, 2), "product with alpha, sum" if _scaled(op, 2) else "sum")
 
 
-@rule("sub", "rsub", output=Result(2, _SAME))
+@rule("sub", "rsub", output=_promoted(2, _SAME))
 def sub(op: Op) -> Terms:
     """A difference, and a product where alpha is given."""
     return each(op, 1 + _scaled(op, 2), "product with alpha, difference" if _scaled(op, 2) else "difference")
 
 
-@rule("mul", output=Result(2, _ALL))
+@rule("mul", output=_promoted(2, _ALL))
 def mul(op: Op) -> Terms:
     """A product."""
     return each(op, 1, "product")
 
 
 def _div_output(op: Op) -> tuple[Operand, ...] | None:
-    return None if op.keyword("rounding_mode") is not None else Result(2, _FLOAT)(op)
+    return None if op.keyword("rounding_mode") is not None else _promoted(2, _FLOAT)(op)
 
 
 @rule("div", "true_divide", output=_div_output)
@@ -199,7 +202,7 @@ def div(op: Op) -> Terms:
 
 def _pow_output(op: Op) -> tuple[Operand, ...] | None:
     whole = any(isinstance(x, Operand) and is_whole(x.dtype) for x in op.arguments)
-    return None if whole else Result(2, _FLOATS)(op)
+    return None if whole else _promoted(2, _FLOATS)(op)
 
 
 @rule("pow", output=_pow_output)
@@ -212,7 +215,7 @@ def power(op: Op) -> Terms:
     return each(op, 1, "power")
 
 
-@rule("gelu", output=Result(1, _FLOATS))
+@rule("gelu", output=_promoted(1, _FLOATS))
 def gelu(op: Op) -> Terms:
     """Exact: x/√2, erf, 1+, ·½, ·x. By tanh: x·x·x 2, ·c, +x, ·√(2/π), tanh, 1+, ·½, ·x."""
     if op.keyword("approximate", op.at(1, "none")) == "tanh":
@@ -220,14 +223,14 @@ def gelu(op: Op) -> Terms:
     return each(op, 5, "x/√2, erf, 1+, ·½, ·x")
 
 
-@rule("softplus", output=Result(1, _FLOATS))
+@rule("softplus", output=_promoted(1, _FLOATS))
 def softplus(op: Op) -> Terms:
     """exp and log1p; with a beta a product before and a quotient behind. The threshold only guards overflow."""
     plain = op.at(1, 1) == 1
     return each(op, 2 if plain else 4, "exp, log1p" if plain else "·β, exp, log1p, /β")
 
 
-@rule("elu", output=Result(1, _FLOATS))
+@rule("elu", output=_promoted(1, _FLOATS))
 def elu(op: Op) -> Terms:
     """Comparison and expm1, and a product with each of alpha, scale (SELU's) and input scale that is not 1."""
     factors = sum(op.at(i, 1) != 1 for i in (1, 2, 3))
@@ -240,7 +243,7 @@ def selu(op: Op) -> Terms:
     return each(op, 4, "comparison, expm1, ·α, ·scale")
 
 
-@rule("celu", output=Result(1, _FLOATS))
+@rule("celu", output=_promoted(1, _FLOATS))
 def celu(op: Op) -> Terms:
     """Comparison and expm1(x/α)·α."""
     plain = op.at(1, 1) == 1
@@ -263,14 +266,14 @@ def glu(op: Op) -> Terms:
     return each(op, 5, "sigmoid 4, product")
 
 
-@rule("logit", output=Result(1, _FLOATS))
+@rule("logit", output=_promoted(1, _FLOATS))
 def logit(op: Op) -> Terms:
     """log(x / (1 - x)), and two comparisons where eps bounds x."""
     bounded = op.at(1) is not None
     return each(op, 5 if bounded else 3, "max, min, 1-x, quotient, log" if bounded else "1-x, quotient, log")
 
 
-@rule("addcmul", output=Result(3, _ALL))
+@rule("addcmul", output=_promoted(3, _ALL))
 def addcmul(op: Op) -> Terms:
     """A product and a sum, and a product with a value that is not 1."""
     scaled = op.keyword("value", op.at(3, 1)) != 1
@@ -280,7 +283,7 @@ def addcmul(op: Op) -> Terms:
 def _addcdiv_output(op: Op) -> tuple[Operand, ...] | None:
     # Whole numbers are refused.
     whole = any(is_whole(x.dtype) for x in op.operands)
-    return None if whole else Result(3, _ALL)(op)
+    return None if whole else _promoted(3, _ALL)(op)
 
 
 @rule("addcdiv", output=_addcdiv_output)
@@ -292,7 +295,7 @@ def addcdiv(op: Op) -> Terms:
 
 def _lerp_output(op: Op) -> tuple[Operand, ...] | None:
     same = len({x.dtype for x in op.operands}) == 1
-    return Result(3 if isinstance(op.at(2), Operand) else 2, _FLOATS)(op) if same else None
+    return _promoted(3 if isinstance(op.at(2), Operand) else 2, _FLOATS)(op) if same else None
 
 
 @rule("lerp", output=_lerp_output)
@@ -302,7 +305,7 @@ def lerp(op: Op) -> Terms:
 
 
 def _clamp_output(op: Op) -> tuple[Operand, ...] | None:
-    return Result(3, _SAME)(op) if any(bound is not None for bound in op.arguments[1:3]) else None
+    return _promoted(3, _SAME)(op) if any(bound is not None for bound in op.arguments[1:3]) else None
 
 
 @rule("clamp", "clip", output=_clamp_output)

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import math
-from functools import cache
+from collections.abc import Iterator
+from functools import cache, partial
 from typing import TypeAlias
 
-from .base import Op, Operand, Output, Term, Terms, flops, is_dense, like, rule, tensor
+from fwdscope.formula import SPATIAL, count_windows, kept_sizes, set_size
+
+from .base import Op, Operand, Output, ResultSizes, Term, Terms, flops, is_dense, like, rule, tensor
 from .layout import Shape
+from .positions import Adapt, Passage, Slide, over_last
 
 Sizes: TypeAlias = "int | tuple[int, ...]"
 
@@ -73,13 +77,36 @@ def _taps(op: Op) -> int:
     return math.prod(_sizes(op.at(1), _dimensions(op)))
 
 
-@rule("max_pool2d_with_indices", "max_pool3d_with_indices", output=_output(places=True))
+def _settings(op: Op) -> Iterator[tuple[int, ...]]:
+    """Kernel, stride, padding and dilation of each dimension."""
+    d = _dimensions(op)
+    dilation = op.at(4, 1) if "max" in op.name else 1
+    settings = (op.at(1), op.at(2) or op.at(1), op.at(3, 0), dilation)
+    return zip(*(_sizes(value, d) for value in settings), strict=True)
+
+
+def _pool_sizes(op: Op) -> ResultSizes:
+    x, d = op.operand().shape, _dimensions(op)
+    ceil_mode = op.at(5 if "max" in op.name else 4, False)
+    columns = zip(SPATIAL[d], x[-d:], _settings(op), strict=True)
+    windows = [count_windows(name, size, k, s, p, e, ceil_mode) for name, size, (k, s, p, e) in columns]
+    return [[*kept_sizes(x[:-d]), *windows]] * len(op.outputs)
+
+
+def _pool_window(op: Op, tensor: int) -> Passage:
+    return over_last(len(op.operand().shape), [Slide(*settings) for settings in _settings(op)])
+
+
+_rule = partial(rule, sizes=_pool_sizes, window=_pool_window, slides=True)
+
+
+@_rule("max_pool2d_with_indices", "max_pool3d_with_indices", output=_output(places=True))
 def max_pool(op: Op) -> Terms:
     """A maximum over each window, and its place."""
     return (flops("comparisons", "N·(k - 1)", N=op.output.numel, k=_taps(op)),)
 
 
-@rule("max_pool1d", "max_pool2d", "max_pool3d", "mkldnn_max_pool2d", "mkldnn_max_pool3d", "quantized_max_pool2d")
+@_rule("max_pool1d", "max_pool2d", "max_pool3d", "mkldnn_max_pool2d", "mkldnn_max_pool3d", "quantized_max_pool2d")
 def max_pool_alone(op: Op) -> Terms:
     """A maximum over each window."""
     return max_pool(op)
@@ -91,7 +118,7 @@ def fractional_max_pool(op: Op) -> Terms:
     return max_pool(op)
 
 
-@rule("avg_pool1d", "avg_pool2d", "avg_pool3d", output=_output(places=False, average=True))
+@_rule("avg_pool1d", "avg_pool2d", "avg_pool3d", output=_output(places=False, average=True))
 def avg_pool(op: Op) -> Terms:
     """A mean over each window, by whatever divisor."""
     return (flops("sums, quotient", "N·k", N=op.output.numel, k=_taps(op)),)
@@ -127,7 +154,20 @@ def _adaptive_output(places: bool) -> Output:
     return output
 
 
-@rule(
+def _adaptive_sizes(op: Op) -> ResultSizes:
+    x, d = op.operand().shape, _dimensions(op)
+    windows = map(set_size, SPATIAL[d], ("output_size",) * d, _sizes(op.at(1), d))
+    return [[*kept_sizes(x[:-d]), *windows]] * len(op.outputs)
+
+
+def _adaptive_window(op: Op, tensor: int) -> Passage:
+    return over_last(len(op.operand().shape), [Adapt()] * _dimensions(op))
+
+
+_adaptive_rule = partial(rule, sizes=_adaptive_sizes, window=_adaptive_window, slides=True)
+
+
+@_adaptive_rule(
     "_adaptive_avg_pool2d", "_adaptive_avg_pool3d", "adaptive_avg_pool1d", "mkldnn_adaptive_avg_pool2d",
     output=_adaptive_output(places=False),
 )  # fmt: skip
@@ -136,7 +176,9 @@ def adaptive_avg_pool(op: Op) -> Terms:
     return _adaptive(op, "sums, quotient", False)
 
 
-@rule("adaptive_max_pool1d", "adaptive_max_pool2d", "adaptive_max_pool3d", output=_adaptive_output(places=True))
+@_adaptive_rule(
+    "adaptive_max_pool1d", "adaptive_max_pool2d", "adaptive_max_pool3d", output=_adaptive_output(places=True)
+)
 def adaptive_max_pool(op: Op) -> Terms:
     """A maximum over such windows."""
     return _adaptive(op, "comparisons", True)

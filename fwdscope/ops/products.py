@@ -5,8 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-from .base import Op, Operand, Term, Terms, complex_factor, flops, like, macs, rule
-from .layout import broadcast
+from fwdscope.formula import Size, broadcast_sizes, kept_size, kept_sizes, set_size
+
+from .base import Op, Operand, ResultSizes, Term, Terms, Window, complex_factor, flops, like, macs, rule
+from .layout import Shape, broadcast
+from .positions import Passage
 
 
 def product(a: Operand, b: Operand, sizes: str, **numbers: int) -> Term:
@@ -54,14 +57,52 @@ def _added_output(op: Op) -> tuple[Operand, ...] | None:
     return (like(a, shape),) if fits else None
 
 
-@rule("mm", output=_product_output)
+def _matrix_sizes(one: Shape, other: Shape) -> ResultSizes:
+    """(…, M, K) by (…, K, N): K is summed over."""
+    batch = broadcast_sizes(one[:-2], other[:-2]) if len(one) > 2 or len(other) > 2 else ()
+    rows = [kept_size("M", one[-2], f"K = {one[-1]:,} is summed over")] if len(one) > 1 else []
+    return ([*batch, *rows, *([kept_size("N", other[-1])] if len(other) > 1 else [])],)
+
+
+def _sizes(op: Op) -> ResultSizes:
+    return _matrix_sizes(op.operand(0).shape, op.operand(1).shape)
+
+
+def _added_sizes(op: Op) -> ResultSizes:
+    return _matrix_sizes(op.operand(1).shape, op.operand(2).shape)
+
+
+def _summed_sizes(op: Op) -> ResultSizes:
+    return _matrix_sizes(op.operand(1).shape[1:], op.operand(2).shape[1:])
+
+
+def _linear_sizes(op: Op) -> ResultSizes:
+    features: list[Size] = [set_size("features", "rows_of_weight", n) for n in op.operand(1).shape[:-1]]
+    return ([*kept_sizes(op.operand().shape[:-1]), *features],)
+
+
+def _factor(first: int) -> Window:
+    """One factor of a product by weights, which begins at a position; the dimension summed over is mixed."""
+
+    def window(op: Op, tensor: int) -> Passage | None:
+        rank = len(op.output.shape)
+        if tensor not in (first, first + 1) or len(op.operands[tensor].shape) != rank or rank < 2:
+            return None
+        if tensor == first:
+            return Passage((*range(rank - 1), None), (rank - 1,))
+        return Passage((*range(rank - 2), None, rank - 1), (rank - 2,))
+
+    return window
+
+
+@rule("mm", output=_product_output, sizes=_sizes, window=_factor(0))
 def mm(op: Op) -> Terms:
     """Two matrices."""
     a, b = op.operand(0), op.operand(1)
     return (product(a, b, "M·K·N", M=a.shape[0], K=a.shape[1], N=b.shape[1]),)
 
 
-@rule("_int_mm")
+@rule("_int_mm", sizes=_sizes)
 def int_mm(op: Op) -> Terms:
     """Two matrices of eight-bit numbers, summed in 32 bits."""
     return mm(op)
@@ -78,14 +119,14 @@ def scaled_mm(op: Op) -> Iterator[Term]:
         yield flops("bias", "M·N", M=numbers["M"], N=numbers["N"])
 
 
-@rule("bmm", output=_product_output)
+@rule("bmm", output=_product_output, sizes=_sizes, window=_factor(0))
 def bmm(op: Op) -> Terms:
     """Two batches of matrices."""
     a, b = op.operand(0), op.operand(1)
     return (product(a, b, "B·M·K·N", B=a.shape[0], M=a.shape[1], K=a.shape[2], N=b.shape[2]),)
 
 
-@rule("addmm", output=_added_output)
+@rule("addmm", output=_added_output, sizes=_added_sizes, window=_factor(1))
 def addmm(op: Op) -> Terms:
     """A matrix product added to a matrix or a row: a linear layer with its bias."""
     a, b = op.operand(1), op.operand(2)
@@ -93,7 +134,7 @@ def addmm(op: Op) -> Terms:
     return [product(a, b, "M·K·N", M=m, K=k, N=n), *_added(op, "M·N", M=m, N=n)]
 
 
-@rule("_addmm_activation")
+@rule("_addmm_activation", sizes=_added_sizes)
 def addmm_activation(op: Op) -> Iterator[Term]:
     """The same with a relu, or a gelu by tanh, behind it."""
     yield from addmm(op) or ()
@@ -101,7 +142,7 @@ def addmm_activation(op: Op) -> Iterator[Term]:
     yield flops("gelu" if op.keyword("use_gelu") else "relu", "9·M·N" if op.keyword("use_gelu") else "M·N", M=m, N=n)
 
 
-@rule("baddbmm", output=_added_output)
+@rule("baddbmm", output=_added_output, sizes=_added_sizes, window=_factor(1))
 def baddbmm(op: Op) -> Iterator[Term]:
     """Products of a batch of matrices added to others."""
     a, b = op.operand(1), op.operand(2)
@@ -110,7 +151,7 @@ def baddbmm(op: Op) -> Iterator[Term]:
     yield from _added(op, "B·M·N", B=batch, M=m, N=n)
 
 
-@rule("addbmm")
+@rule("addbmm", sizes=_summed_sizes)
 def addbmm(op: Op) -> Iterator[Term]:
     """Products of a batch of matrices, all summed and added to a matrix: one long inner dimension."""
     a, b = op.operand(1), op.operand(2)
@@ -125,14 +166,14 @@ def _mv_output(op: Op) -> tuple[Operand, ...] | None:
     return (like(a, a.shape[:1]),) if fits else None
 
 
-@rule("mv", output=_mv_output)
+@rule("mv", output=_mv_output, sizes=_sizes)
 def mv(op: Op) -> Terms:
     """A matrix and a vector."""
     a = op.operand(0)
     return (product(a, op.operand(1), "M·K", M=a.shape[0], K=a.shape[1]),)
 
 
-@rule("addmv")
+@rule("addmv", sizes=_added_sizes)
 def addmv(op: Op) -> Iterator[Term]:
     """A matrix times a vector added to a vector."""
     a = op.operand(1)
@@ -145,7 +186,7 @@ def _dot_output(op: Op) -> tuple[Operand, ...] | None:
     return (like(a, ()),) if a.shape == b.shape and len(a.shape) == 1 and a.dtype == b.dtype else None
 
 
-@rule("dot", "vdot", output=_dot_output)
+@rule("dot", "vdot", output=_dot_output, sizes=_sizes)
 def dot(op: Op) -> Terms:
     """Two vectors: K products and K sums, the first of them onto nothing."""
     return (product(op.operand(0), op.operand(1), "K", K=op.operand(0).numel),)
@@ -159,7 +200,7 @@ def addr(op: Op) -> Iterator[Term]:
     yield from _added(op, "M·N", M=m, N=n)
 
 
-@rule("linear")
+@rule("linear", sizes=_linear_sizes, window=_factor(0))
 def linear(op: Op) -> Iterator[Term]:
     """x·Wᵀ + b over the last dimension."""
     x, weight, bias = op.operand(0), op.operand(1), op.at(2)
@@ -169,7 +210,7 @@ def linear(op: Op) -> Iterator[Term]:
         yield flops("bias", "M·N", M=m, N=n)
 
 
-@rule("matmul")
+@rule("matmul", sizes=_sizes, window=_factor(0))
 def matmul(op: Op) -> Terms:
     """``a @ b``, whatever their dimensions: a vector is a matrix of one row or column, batches broadcast."""
     a, b = op.operand(0), op.operand(1)

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-from .base import Op, Operand, Rule, Terms, flops, register, rule, tensor
+from .base import Op, Operand, Rule, Terms, flops, no_terms, register, rule, tensor
 from .layout import is_dense
 from .pointwise import made
+from .positions import Passing
 from .promotion import DEFAULT, is_floating
+from .views import asked_sizes
 
-_DRAWN = """
-bernoulli multinomial normal poisson binomial rand_like randint_like randn_like randperm _sample_dirichlet
-_standard_gamma
-"""
+_DRAWN = "bernoulli multinomial normal poisson binomial _sample_dirichlet _standard_gamma"
 _FILLED = "bernoulli_ cauchy_ exponential_ geometric_ log_normal_ normal_ random_ uniform_"
-
-
-def _nothing(op: Op) -> Terms:
-    return ()
 
 
 def _filled_output(op: Op) -> tuple[Operand, ...] | None:
@@ -39,9 +34,11 @@ def _sized_output(op: Op) -> tuple[Operand, ...] | None:
     return (tensor(shape, dtype),)
 
 
-register(_DRAWN.split(), Rule(_nothing))
-register(("rand", "randn", "randint"), Rule(_nothing, _sized_output))
-register(_FILLED.split(), Rule(_nothing, _filled_output, _filled_traffic))
+register(_DRAWN.split(), Rule(no_terms))
+register(("rand_like", "randint_like", "randn_like"), Rule(no_terms, window=Passing.NONE))
+register(("rand", "randn", "randint"), Rule(no_terms, _sized_output, sizes=asked_sizes))
+register(("randperm",), Rule(no_terms, sizes=asked_sizes))
+register(_FILLED.split(), Rule(no_terms, _filled_output, _filled_traffic))
 
 
 def _dropout_output(op: Op) -> tuple[Operand, ...] | None:
@@ -52,13 +49,13 @@ def _dropout_output(op: Op) -> tuple[Operand, ...] | None:
     return (*found, *mask) if both and found and mask else None
 
 
-@rule("native_dropout", output=_dropout_output)
+@rule("native_dropout", output=_dropout_output, window=Passing.SAME)
 def native_dropout(op: Op) -> Terms:
     """In training a product with the mask and one with the scale."""
     return (flops("mask, scale", "2·N", N=op.output.numel),) if op.at(2) is not False and op.at(1) else ()
 
 
-@rule("dropout", "feature_dropout", "alpha_dropout", "feature_alpha_dropout")
+@rule("dropout", "feature_dropout", "alpha_dropout", "feature_alpha_dropout", window=Passing.SAME)
 def dropout(op: Op) -> Terms:
     """Seen before its kernel: the same."""
     return (flops("mask, scale", "2·N", N=op.output.numel),) if op.at(2) and op.at(1) else ()

@@ -5,7 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from .base import Op, Operand, Output, Rule, Term, Terms, dimension, flops, register, rule, tensor
+from fwdscope.formula import Size, broadcast_sizes, kept_size, kept_sizes, shape_of
+
+from .base import Op, Operand, Output, ResultSizes, Rule, Term, Terms, dimension, flops, register, rule, tensor
+from .positions import Passage
 from .promotion import is_complex, is_floating, is_whole
 
 _EACH = "R·(n - 1)"
@@ -98,11 +101,36 @@ def _index(x: Operand) -> str | None:
     return None if x.dtype == "bool" else "int64"
 
 
+def reduced_sizes(op: Op) -> ResultSizes:
+    """The sizes that a reduction leaves, by the first argument that may be dimensions and gives what came out."""
+    x, rank = kept_sizes(op.operand().shape), len(op.operand().shape)
+    for dims in (op.at(1), op.keyword("dim"), op.at(2), ()):
+        if rank == 0 or type(dims) not in (int, tuple) or (gone := _dims(dims, rank)) is None:
+            continue
+        left = [size for i, size in enumerate(x) if i not in gone]
+        ones = [Size(size.name, "1", note="keepdim=True") if i in gone else size for i, size in enumerate(x)]
+        for sizes in (left, ones):
+            if shape_of(sizes) == op.output.shape:
+                return [sizes] * len(op.outputs)
+    return ()
+
+
+def _window(op: Op, tensor: int) -> Passage | None:
+    """What is reduced is no longer followed, the other dimensions stay."""
+    dims = op.at(1)
+    rank = len(op.operand().shape)
+    gone = _dims(dims if (isinstance(dims, int) and not isinstance(dims, bool)) or type(dims) is tuple else None, rank)
+    if gone is None:
+        return None
+    keeps = len(op.output.shape) == rank
+    return Passage(tuple(None if i in gone else i for i in range(rank) if keeps or i not in gone))
+
+
 # -- the table --------------------------------------------------------------------------------------------------------
 
 
 def _register(names: str, what: str, formula: str, output: Output | None = None, complex_formula: str = "") -> None:
-    register(names.split(), Rule(_reduce(what, formula, complex_formula), output))
+    register(names.split(), Rule(_reduce(what, formula, complex_formula), output, sizes=reduced_sizes, window=_window))
 
 
 _register("sum", "sums", _EACH, _output(_sum_type), "2·R·(n - 1)")
@@ -131,7 +159,7 @@ def _extreme_output(op: Op) -> tuple[Operand, ...] | None:
     return None if found is None else (found[0], tensor(found[0].shape, "int64"))
 
 
-@rule("max", "min", output=_extreme_output)
+@rule("max", "min", output=_extreme_output, sizes=reduced_sizes, window=_window)
 def extreme(op: Op) -> Terms:
     """n - 1 comparisons a row; of two tensors one for each element."""
     if op.overload in ("other", "out") and isinstance(op.at(1), Operand):
@@ -139,7 +167,7 @@ def extreme(op: Op) -> Terms:
     return _reduce("comparisons", _EACH)(op)
 
 
-@rule("linalg_vector_norm", "norm", output=lambda op: _norm_output(op))
+@rule("linalg_vector_norm", "norm", output=lambda op: _norm_output(op), sizes=reduced_sizes)
 def norm(op: Op) -> Terms:
     """‖x‖ₚ: squares, sums and a root for 2; absolute values before sums or comparisons for 1 and ∞."""
     order = op.at(1, 2)
@@ -199,13 +227,19 @@ def cross(op: Op) -> Terms:
     return (flops("two products, difference", "3·N", N=op.output.numel),)
 
 
-@rule("_cdist_forward", "cdist")
+def _cdist_sizes(op: Op) -> ResultSizes:
+    one, other = op.operand(0).shape, op.operand(1).shape
+    batch = broadcast_sizes(one[:-2], other[:-2]) if len(one) > 2 else ()
+    return ([*batch, kept_size("P", one[-2]), kept_size("R", other[-2])],)
+
+
+@rule("_cdist_forward", "cdist", sizes=_cdist_sizes)
 def cdist(op: Op) -> Terms:
     """For each pair of points of width M: M differences and the norm of them."""
     return _distances(op, op.output.numel, op.at(2, 2.0))
 
 
-@rule("_pdist_forward")
+@rule("_pdist_forward", sizes=lambda op: ([Size("pairs", "N·(N − 1) / 2", {"N": op.operand().shape[0]})],))
 def pdist(op: Op) -> Terms:
     """The same for each pair of the rows of one matrix."""
     return _distances(op, op.output.numel, op.at(1, 2.0))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .base import Op, Operand, Terms, dimension, flops, rule, tensor
+from .positions import Passage, mix
 from .promotion import is_floating
 
 
@@ -21,13 +22,17 @@ def _output(op: Op) -> tuple[Operand, ...] | None:
     return (tensor(x.shape, dtype),)
 
 
-@rule("_softmax", "softmax", "_safe_softmax", output=_output)
+def _window(op: Op, tensor: int) -> Passage:
+    return mix(len(op.operand().shape), (op.at(1),))
+
+
+@rule("_softmax", "softmax", "_safe_softmax", output=_output, window=_window)
 def softmax(op: Op) -> Terms:
     """5n - 2 a row: max n-1, difference n, exp n, sum n-1, quotient n."""
     return (flops("max, difference, exp, sum, quotient", "R·(5·n - 2)", **_rows(op)),)
 
 
-@rule("_log_softmax", "log_softmax", output=_output)
+@rule("_log_softmax", "log_softmax", output=_output, window=_window)
 def log_softmax(op: Op) -> Terms:
     """5n - 1 a row: max n-1, difference n, exp n, sum n-1, log 1, difference n."""
     return (flops("max, difference, exp, sum, log, difference", "R·(5·n - 1)", **_rows(op)),)

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from .base import Op, Operand, Terms, dimension, flops, is_dense, rule, tensor
+from fwdscope.formula import replace_size, set_size
+
+from .base import Op, Operand, ResultSizes, Terms, dimension, flops, is_dense, rule, tensor
+from .positions import Passage, mix
+from .reductions import reduced_sizes
 
 
 def _rows(x: Operand, dim: int) -> dict[str, int]:
@@ -10,7 +14,11 @@ def _rows(x: Operand, dim: int) -> dict[str, int]:
     return {"R": x.numel // n if n else 0, "n": n}
 
 
-@rule("sort", "argsort", "msort")
+def _sort_window(op: Op, tensor: int) -> Passage:
+    return mix(len(op.operand().shape), (op.at(1, -1),))
+
+
+@rule("sort", "argsort", "msort", window=_sort_window)
 def sort(op: Op) -> Terms:
     """Each row by comparisons."""
     dim = op.keyword("dim", op.at(1, -1))
@@ -28,14 +36,24 @@ def _topk_output(op: Op) -> tuple[Operand, ...] | None:
     return tensor(shape, x.dtype), tensor(shape, "int64")
 
 
-@rule("topk", output=_topk_output)
+def _topk_sizes(op: Op) -> ResultSizes:
+    x = op.operand().shape
+    dim = op.at(2, -1) % max(len(x), 1)
+    return [replace_size(x, dim, set_size(f"size_{dim}", "k", op.at(1)))] * 2 if x else ()
+
+
+def _topk_window(op: Op, tensor: int) -> Passage:
+    return mix(len(op.operand().shape), (op.at(2, -1),))
+
+
+@rule("topk", output=_topk_output, sizes=_topk_sizes, window=_topk_window)
 def topk(op: Op) -> Terms:
     """At least n - 1 comparisons a row."""
     rows = _rows(op.operand(), op.at(2, -1))
     return (flops("comparisons, at least", "R·(n - 1)", **rows),) if rows["n"] else ()
 
 
-@rule("mode")
+@rule("mode", sizes=reduced_sizes)
 def mode(op: Op) -> Terms:
     """A sort, and a comparison of neighbours."""
     rows = _rows(op.operand(), op.at(1, -1))

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from fwdscope.torch_private import storage_id, without_functions
 from fwdscope.trace.memory import Mark
-from fwdscope.trace.receptive.fields import Flow, has_windows
+from fwdscope.trace.receptive.fields import OperatorFlow, has_windows
 from fwdscope.trace.receptive.windows import Axis
 from fwdscope.trace.record import Node, Recorder
 
@@ -157,9 +157,9 @@ class CopyingRecorder(Recorder):
             self.repeated.clear()
         return super().fields()
 
-    def unfolded(self) -> list[Flow]:
+    def unfolded(self) -> list[OperatorFlow]:
         """All operators, those of repeated copies too, with tensors of their own."""
-        flows: list[Flow] = []
+        flows: list[OperatorFlow] = []
         # Where each operator that ran lies among all, and where each repeated copy ends.
         places: list[int] = []
         ends: list[int] = []
@@ -237,7 +237,7 @@ class _Copying:
         return tensor
 
 
-def _replayed(one: _Repeated, flows: Sequence[Flow]) -> Iterator[Flow]:
+def _replayed(one: _Repeated, flows: Sequence[OperatorFlow]) -> Iterator[OperatorFlow]:
     """The operators of a copy that did not run. Its nodes get marks of their own."""
     passage = one.passage
     own: dict[int, Any] = {id(passage.x.ref): one.x.ref, id(passage.result.ref): one.result.ref}

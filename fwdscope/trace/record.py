@@ -26,7 +26,7 @@ from fwdscope.ops.dispatch import OpRecord
 from fwdscope.ops.watch import watching
 from fwdscope.report import Promise
 from fwdscope.trace.memory import Mark, Memory, mark, storage_ids
-from fwdscope.trace.receptive.fields import Flow, receptive_fields
+from fwdscope.trace.receptive.fields import OperatorFlow, receptive_fields
 from fwdscope.trace.receptive.windows import Axis
 
 
@@ -135,7 +135,7 @@ class Recorder:
         # Tensors that were met, by their identity while they live, and which childless node made them.
         self.met: dict[int, tuple[Mark, Node | None]] = {}
         # The operators in the order they ran, with the tensors that went in and came out.
-        self.flows: list[Flow] = []
+        self.flows: list[OperatorFlow] = []
         self.inputs: tuple[Mark, ...] = ()
 
     def fields(self) -> dict[int, tuple[Axis, ...] | None]:
@@ -243,12 +243,12 @@ class Recorder:
         taken, given = tensors(arguments if arguments[1] else arguments[0]), tensors(result)
         here.ops.append(record)
         if len(given) == len(record.results) and record.cost is not None:
-            # As Mark(…) and Flow(…), which are functions of Python's that do this.
+            # As Mark(…) and OperatorFlow(…), which are functions of Python's that do this.
             made = [tuple.__new__(Mark, (*x, ref(one))) for x, one in zip(record.results, given)]  # noqa: B905
         else:
             made = list(map(mark, given))
         refs = (made[0][3],) if len(made) == 1 else tuple([one[3] for one in made])
-        self.flows.append(tuple.__new__(Flow, (record.op, tuple(map(ref, taken)), refs)))
+        self.flows.append(tuple.__new__(OperatorFlow, (record.op, tuple(map(ref, taken)), refs)))
         self.reads(taken)
         node = here if type(here) is Node else self.computed(here, taken, made)  # type: ignore[arg-type]
         for tensor, one in zip(given, made):  # noqa: B905

@@ -9,17 +9,13 @@ from typing import Any
 
 import pytest
 import torch
-from function_examples import CALLS, CallExample
 from layer_examples import EXAMPLES, Example
 from torch import Tensor
 
 from fwdscope.formula import Size, shape_of
 from fwdscope.layers import LAYERS, layer_of
-from fwdscope.layers.operator_shapes import operator_shapes
 from fwdscope.layers.parameter_formulas import parameter_formula
 from fwdscope.layers.shape_formulas import FORMULAS, WITHOUT_SETTINGS, layer_shapes
-from fwdscope.ops import Op
-from fwdscope.ops.watch import watching
 
 each_example = pytest.mark.parametrize("example", EXAMPLES, ids=str)
 
@@ -34,14 +30,6 @@ def tensors(value: Any) -> Iterator[Tensor]:
 
 def shapes(value: Any) -> list[tuple[int, ...]]:
     return [tuple(tensor.shape) for tensor in tensors(value)]
-
-
-def operators(run: Any) -> list[Op]:
-    """What runs, by ATen's names."""
-    found: list[Op] = []
-    with torch.no_grad(), watching(lambda record, arguments, result: found.append(record.op)):
-        run()
-    return found
 
 
 # --- layers ----------------------------------------------------------------------------------------------------------
@@ -170,85 +158,7 @@ def test_a_buffer_that_is_a_single_number_counts_one() -> None:
     assert parameter_formula("Conv2d", LAYERS["Conv2d"](4, 3), "scale", ()).value == 1
 
 
-# --- operators -------------------------------------------------------------------------------------------------------
-
-# Operators of these examples whose first result has no formula. A layer's own formula tells those of the layers;
-# of the others the shapes are told as they are. What an index takes by a mask is decided by the data.
-WITHOUT_FORMULA = {
-    "_ctc_loss", "_embedding_bag", "_embedding_bag_forward_only", "_fft_c2r", "_trilinear", "affine_grid_generator",
-    "diag_embed", "diagonal", "diagonal_copy", "fractional_max_pool2d", "fractional_max_pool3d", "glu", "gru",
-    "gru_cell", "index", "lstm", "lstm_cell", "max_unpool2d", "max_unpool3d", "multinomial", "nll_loss2d_forward",
-    "nll_loss_forward", "nonzero", "resize_as_", "rnn_relu", "rnn_tanh", "rnn_tanh_cell", "rot90", "tril_indices",
-    "triu_indices", "view_as_complex", "view_as_real",
-}  # fmt: skip
-
-
-def explained(op: Op) -> bool:
-    """Whether the first result is explained; what is said of any must be right."""
-    found = operator_shapes(op)
-    assert len(found) == len(op.outputs)
-    for sizes, output in zip(found, op.outputs, strict=True):
-        assert sizes is None or shape_of(sizes) == output.shape
-    return not found or found[0] is not None
-
-
-@pytest.mark.parametrize("call", CALLS, ids=repr)
-def test_what_is_said_of_a_functions_operators_is_what_they_give(call: CallExample) -> None:
-    unexplained = {op.name for op in operators(lambda: call.run("meta")) if not explained(op)}
-    assert {name.rpartition(".")[2] for name in unexplained} <= WITHOUT_FORMULA
-
-
-@pytest.mark.filterwarnings("ignore:LSTM with projections")
-@each_example
-def test_what_is_said_of_a_layers_operators_is_what_they_give(example: Example) -> None:
-    inputs = example.inputs()
-    module = example.layer().build(*inputs)
-    unexplained = {op.name for op in operators(lambda: module(*inputs)) if not explained(op)}
-    assert {name.rpartition(".")[2] for name in unexplained} <= WITHOUT_FORMULA
-
-
-def told(run: Any) -> list[str]:
-    """The formulas of the last operator's first result that compute something."""
-    op = operators(run)[-1]
-    sizes = operator_shapes(op)[0]
-    assert sizes is not None
-    assert shape_of(sizes) == op.output.shape
-    return [size.text for size in sizes if not size.is_plain]
-
-
-@pytest.mark.parametrize(
-    ("run", "expected"),
-    [
-        (lambda x: torch.cat([x, x, x[:, :1]], dim=1), ["3 + 3 + 1 = 7"]),
-        (lambda x: x.flatten(1), ["3·4 = 12"]),
-        (lambda x: x.unflatten(2, (2, 2)), ["4 / 2 = 2"]),
-        (lambda x: x[:, :, 1::2], ["⌈(4 − 1) / 2⌉ = 2"]),
-        (lambda x: x.unfold(2, 2, 1), ["⌊(4 − 2) / 1⌋ + 1 = 3"]),
-        (lambda x: x.repeat(1, 1, 3), ["4·3 = 12"]),
-        (lambda x: x.split(3, dim=2)[0], []),
-        (lambda x: torch.fft.rfft(x), ["⌊4 / 2⌋ + 1 = 3"]),
-        (lambda x: torch.nn.functional.pad(x, (1, 2)), ["4 + before + after = 4 + 1 + 2 = 7"]),
-        (lambda x: x[:, torch.zeros(5, 6, dtype=torch.int64, device="meta")], []),
-        (lambda x: torch.pdist(x[0]), ["N·(N − 1) / 2 = 3·(3 − 1) / 2 = 3"]),
-    ],
-)
-def test_an_operator_is_told_by_its_arithmetic(run: Any, expected: list[str]) -> None:
-    x = torch.empty(2, 3, 4, device="meta")
-    texts = told(lambda: run(x))
-    assert [text for text in texts if " = " in text] == expected
-
-
-def test_of_a_product_the_inner_size_is_summed_over() -> None:
-    a, b = torch.empty(3, 4, device="meta"), torch.empty(4, 5, device="meta")
-    sizes = operator_shapes(operators(lambda: a @ b)[-1])[0]
-    assert sizes is not None
-    assert [(size.name, size.value, size.note) for size in sizes] == [
-        ("M", 3, "K = 4 is summed over"),
-        ("N", 5, ""),
-    ]
-
-
 def test_formulas_are_read_without_torch() -> None:
-    modules = "shape_formulas, operator_shapes, parameter_formulas"
+    modules = "shape_formulas, parameter_formulas"
     script = f"import sys; from fwdscope.layers import {modules}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0

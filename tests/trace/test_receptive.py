@@ -14,8 +14,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
 import fwdscope
+from fwdscope.ops.positions import Slide
 from fwdscope.trace import trace_module
-from fwdscope.trace.receptive.windows import Axis, convolved, through
+from fwdscope.trace.receptive.windows import Axis, read, through
 
 
 def axes(module: nn.Module, *inputs: Tensor) -> tuple[Axis, ...] | None:
@@ -270,7 +271,7 @@ def test_a_single_window_grows_as_the_taps_say(
 ) -> None:
     axis = Axis(advance, ((ends[0], sum(ends)),))
     taps = through(axis, lambda i: [i * stride - padding + dilation * t for t in range(kernel)], 1, stride)
-    assert convolved(axis, kernel, stride, padding, dilation) == taps
+    assert read(axis, Slide(kernel, stride, padding, dilation), 100, 100) == taps
 
 
 def test_neighbours_after_upsampling_may_see_more_or_less() -> None:

@@ -14,9 +14,9 @@ from fwdscope.functions.functions import FUNCTIONS
 from fwdscope.functions.methods import METHODS
 from fwdscope.layers import LAYERS, Layer, layer_of, page
 from fwdscope.layers.base import input_names, required_inputs
-from fwdscope.layers.operator_shapes import operator_shapes
 from fwdscope.layers.parameter_formulas import parameter_formula
 from fwdscope.layers.shape_formulas import layer_shapes
+from fwdscope.ops import result_sizes
 from fwdscope.report import Shape
 
 if TYPE_CHECKING:
@@ -150,7 +150,7 @@ def _result_sizes(node: Node) -> Sequence[Sequence[Size] | None]:
         return layer_shapes(type_name, layer_of(node.module), [one.shape for one in node.inputs], outputs)
     # Of several operators each tells its own: what comes into one need not be what came into the expression.
     if len(node.ops) == 1 and [y.shape for y in node.ops[0].op.outputs] == outputs:
-        return operator_shapes(node.ops[0].op)
+        return result_sizes(node.ops[0].op)
     return [None] * len(outputs)
 
 
@@ -260,7 +260,7 @@ def _macs_formula(cost: Cost) -> str:
 
 def _operator_sizes(op: Op) -> tuple[Formula, ...] | None:
     """The formulas of its first result."""
-    found = operator_shapes(op)
+    found = result_sizes(op)
     return tuple(map(_formula, found[0])) if found and found[0] is not None else None
 
 

@@ -1,8 +1,8 @@
-"""Which places of the input a place along one axis of a tensor depends on, exactly, also after upsampling.
+"""Which places of the input a place along one dimension of a tensor depends on, exactly, also after upsampling.
 
 Along a convolutional path the window of input pixels repeats: P places further on it lies A pixels further on. An
-:class:`Axis` holds A and the windows of P neighbouring places, as if the input went on beyond its borders. Every
-operator here is said by its taps: which places of its input a place of its output reads.
+:class:`Axis` holds A and the windows of P neighbouring places, as if the input went on beyond its borders. An operator
+is described by its taps: the places of its input that a place of its output reads.
 
 The arithmetic for strides alone is that of Araujo, Norris and Sim, "Computing receptive fields of convolutional neural
 networks", Distill 2019; several windows in a period are what a transposed convolution or a resize needs beside it.
@@ -15,6 +15,8 @@ from collections.abc import Callable, Iterable
 from fractions import Fraction
 from functools import lru_cache
 from typing import NamedTuple
+
+from fwdscope.ops.positions import Adapt, Cut, Reading, Resample, Slide, Spread
 
 Window = tuple[int, int]
 Taps = Callable[[int], Iterable[int]]
@@ -93,47 +95,68 @@ def _shortest(axis: Axis) -> Axis:
 
 # Height and width are most often alike, and so are the networks of one process.
 @lru_cache(maxsize=4096)
-def convolved(axis: Axis, kernel: int, stride: int = 1, padding: int = 0, dilation: int = 1) -> Axis | None:
-    """A kernel over the axis: place i reads i·stride - padding + dilation·t."""
-    if len(axis.windows) == 1 and axis.windows[0] is not None and kernel > 0:
+def read(axis: Axis, reading: Reading, size: int, results: int) -> Axis | None:
+    """The axis of a dimension with so many results, each of which reads places of another with so many places.
+
+    None where a period is too long to be followed, or where a single result reads all.
+    """
+    if isinstance(reading, Slide):
+        return _slide(axis, reading)
+    if isinstance(reading, Spread):
+        return _spread(axis, reading)
+    if isinstance(reading, Adapt):
+        return _adapt(axis, size, results)
+    if isinstance(reading, Resample):
+        return _resample(axis, reading, size, results)
+    if isinstance(reading, Cut):
+        return through(axis, lambda i: (reading.start + i * reading.step,), 1, reading.step)
+    return through(axis, lambda i: (i - reading.before,))
+
+
+def _slide(axis: Axis, kernel: Slide) -> Axis | None:
+    size, stride, padding, dilation = kernel
+    if len(axis.windows) == 1 and axis.windows[0] is not None and size > 0:
         # One window for all places, as nearly always: it grows at both ends.
         first, last = axis.windows[0]
-        low, high = -padding * axis.advance, (dilation * (kernel - 1) - padding) * axis.advance
+        low, high = -padding * axis.advance, (dilation * (size - 1) - padding) * axis.advance
         return Axis(axis.advance * stride, ((first + low, last + high),))
-    return through(axis, lambda i: (i * stride - padding + dilation * t for t in range(kernel)), 1, stride)
+    return through(axis, lambda i: (i * stride - padding + dilation * t for t in range(size)), 1, stride)
 
 
-@lru_cache(maxsize=4096)
-def transposed(axis: Axis, kernel: int, stride: int = 1, padding: int = 0, dilation: int = 1) -> Axis | None:
-    """The other way round: place i is written by j where i = j·stride - padding + dilation·t."""
+def _spread(axis: Axis, kernel: Spread) -> Axis | None:
+    size, stride, padding, dilation = kernel
 
     def taps(place: int) -> Iterable[int]:
-        reached = (divmod(place + padding - dilation * t, stride) for t in range(kernel))
+        reached = (divmod(place + padding - dilation * t, stride) for t in range(size))
         return (j for j, rest in reached if rest == 0)
 
     return through(axis, taps, stride)
 
 
-def resized(axis: Axis, ratio: Fraction, offset: Fraction, reach: tuple[int, int]) -> Axis | None:
-    """Place i reads around i·ratio + offset: from ⌊…⌋ - reach[0] to ⌊…⌋ + reach[1]; of a whole number, that alone."""
+def _resample(axis: Axis, reading: Resample, size: int, results: int) -> Axis | None:
+    """Place i reads around i·ratio + offset; where that is whole, only there."""
+    ratio, offset = Fraction(size, results), Fraction(0)
+    if reading.align_corners:
+        ratio = Fraction(size - 1, max(results - 1, 1))
+    elif reading.centre != "corner":
+        offset = ratio / 2 - (Fraction(1, 2) if reading.centre == "both" else 0)
 
     def taps(place: int) -> Iterable[int]:
         source = place * ratio + offset
         below = math.floor(source)
-        return (below,) if source == below else range(below - reach[0], below + reach[1] + 1)
+        return (below,) if source == below else range(below - reading.below, below + reading.above + 1)
 
     return through(axis, taps, ratio.denominator, ratio.numerator)
 
 
-@lru_cache(maxsize=4096)
-def adaptive(axis: Axis, size: int, windows: int) -> Axis | None:
-    """Windows as even as can be: the i-th goes from ⌊i·n/m⌋ to ⌈(i+1)·n/m⌉. None for one, which is all."""
-    if windows == 1:
+def _adapt(axis: Axis, size: int, results: int) -> Axis | None:
+    """Windows as even as can be: the i-th goes from ⌊i·n/m⌋ to ⌈(i+1)·n/m⌉."""
+    if results == 1:
         return None
-    shared = math.gcd(size, windows)
+    shared = math.gcd(size, results)
     return through(
         axis,
-        lambda i: range(i * size // windows, -((i + 1) * size // -windows)),
-        windows // shared,
+        lambda i: range(i * size // results, -((i + 1) * size // -results)),
+        results // shared,
         size // shared,
     )
