@@ -11,13 +11,13 @@ import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from fwdscope.version import __version__
+
 if TYPE_CHECKING:
     from torch import nn
 
     from fwdscope.commands.diff import Comparison
     from fwdscope.report import Report
-
-__version__ = "0.1.0"
 
 __all__ = ["__version__", "bench", "diff", "inspect", "load"]
 
@@ -93,8 +93,9 @@ def bench(
     """
     from fwdscope import language
     from fwdscope.commands.bench import measuring
-    from fwdscope.commands.bench import subject as subjects
+    from fwdscope.commands.bench.workload import make_workload
     from fwdscope.inspection import find_spec
+    from fwdscope.run.subject import ModuleSubject, SpecSubject, Subject
     from fwdscope.settings import BenchSettings
 
     settings = BenchSettings(device=device, dtype=dtype, layers=layers, budget=budget)
@@ -105,10 +106,10 @@ def bench(
         if inputs or keywords:
             raise TypeError("a spec says its inputs itself; replace its vars by variables={...}")
         given = {name: str(value) for name, value in (variables or {}).items()}
-        subject = subjects.subject_of_spec(language.load(path, variables=given), {}, settings)
+        subject: Subject = SpecSubject(language.load(path, variables=given), {}, dtype)
     else:
-        subject = subjects.subject_of_module((target, inputs, keywords), None, settings)
-    measured = measuring.bench(subject, settings)
+        subject = ModuleSubject((target, inputs, keywords))
+    measured = measuring.bench(make_workload(subject, settings), settings)
     if measured.interrupted:
         raise KeyboardInterrupt
     return measured.report

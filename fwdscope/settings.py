@@ -1,4 +1,4 @@
-"""How a forward is run and how it is measured. Plain data, known before torch is loaded."""
+"""Settings of a run on a device and of a benchmark. Plain data; importing this does not load torch."""
 
 from __future__ import annotations
 
@@ -6,70 +6,69 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-# Seconds that a forward may take, by estimate, where nobody asked for a device.
+# Seconds that a run may take, by estimate, if the user did not ask for a device.
 RUN_BUDGET = 2.0
 
-# The half width of the median's interval of 95 %, relative to the median, and the seconds it may take to get there.
+# Half the width of the median's 95 % interval, relative to the median, and the seconds that a benchmark may take.
 PRECISION = 0.02
 MEASURE_BUDGET = 5.0
 
 
 class RunError(ValueError):
-    """A forward that cannot be run as asked: no such device, no room, weights that do not fit."""
+    """A forward that cannot be run as asked: no such device, not enough memory, weights that do not fit."""
 
 
-def _nobody(stage: str) -> None:
-    """Nobody is told."""
+def _ignore(stage: str) -> None:
+    """Drop a progress message."""
 
 
 @dataclass(frozen=True)
-class RunSettings:
-    """How a forward is to be run. With ``device`` meta it is not run at all: shapes and costs are all there is."""
+class DeviceSettings:
+    """Where a network runs, and with which weights."""
 
-    # ``cpu``, ``cuda``, ``cuda:1``, ``mps``, ``meta``; None chooses.
-    device: str | None = "meta"
+    # ``cpu``, ``cuda``, ``cuda:1``, ``mps``; None chooses.
+    device: str | None = None
     seed: int = 0
+    # A file of weights, and whether it may lack some: they stay as initialised.
     weights: Path | None = None
-    # Whether tensors that the file of weights lacks stay as they were initialised.
     partial: bool = False
+    # Called with a few words on what is being done now.
+    on_progress: Callable[[str], None] = _ignore
+
+
+@dataclass(frozen=True)
+class RunSettings(DeviceSettings):
+    """What ``inspect`` does on a device. On ``meta`` nothing runs: there are only shapes and costs."""
+
+    device: str | None = "meta"
     train: bool = False
     stats: bool = True
     latency: bool = True
-    # Whether the device's peaks, to hold the times against, may be measured where nobody published them.
+    # Whether the device's peaks may be measured if none are published.
     peaks: bool = False
-    # The output to be looked at: ``layer1.0.conv1[0, 3]``, ``attn.weights``.
+    # The output to draw: ``layer1.0.conv1[0, 3]``, ``attn.weights``.
     show: str | None = None
-    # Told in a few words what is being done now.
-    on_progress: Callable[[str], None] = _nobody
 
 
 META = RunSettings()
 
 
 @dataclass(frozen=True)
-class BenchSettings:
-    """How to measure a forward.
+class BenchSettings(DeviceSettings):
+    """How to measure a forward."""
 
-    ``warmup`` and ``repeats`` are found out where they are None; ``budget`` is the seconds that the repeats of the
-    whole may take, and the passes over the layers again.
-    """
-
-    # ``cpu``, ``cuda``, ``cuda:1``, ``mps``; None chooses.
-    device: str | None = None
     dtype: str = "float32"
     # Weights stay float32, and torch casts operator by operator.
     autocast: bool = False
     compiled: bool = False
     channels_last: bool = False
-    # Threads of the CPU; None leaves torch's own number.
+    # Threads of the CPU; None keeps torch's number.
     threads: int | None = None
-    seed: int = 0
-    weights: Path | None = None
+    # Number of forwards before the first that counts, and of those that count; None: as many as needed.
     warmup: int | None = None
     repeats: int | None = None
     precision: float = PRECISION
+    # Seconds for the repeats of the whole, and as many for the passes over the layers.
     budget: float = MEASURE_BUDGET
     # Whether the layers are timed too.
     layers: bool = True
-    # Told in a few words what is being done now.
-    on_progress: Callable[[str], None] = _nobody

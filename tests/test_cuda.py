@@ -25,7 +25,7 @@ from typer.testing import CliRunner, Result
 import fwdscope
 from fwdscope.cli import app
 from fwdscope.commands.bench.measuring import bench
-from fwdscope.commands.bench.subject import Subject, subject_of_spec
+from fwdscope.commands.bench.workload import Workload, make_workload
 from fwdscope.device.local import devices, find
 from fwdscope.inspection import find_spec
 from fwdscope.language import load
@@ -36,9 +36,10 @@ from fwdscope.model.process_state import torch_default_dtype
 from fwdscope.report import LayerRow
 from fwdscope.run.observation import Observation
 from fwdscope.run.statistics import Collector
+from fwdscope.run.subject import SpecSubject
 from fwdscope.settings import BenchSettings, RunError
 from fwdscope.timing import EventClock, clock_for, latencies, measure, with_latencies
-from fwdscope.timing.sampling import Plan
+from fwdscope.timing.sampling import SamplingPlan
 from fwdscope.trace import rows_with_nodes, trace, trace_module
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device is here")
@@ -248,7 +249,7 @@ def product() -> Callable[[], Tensor]:
 
 def test_the_clock_agrees_with_events_by_hand() -> None:
     work = product()
-    samples = measure(work, EventClock(PLACE), Plan(repeats=20))
+    samples = measure(work, EventClock(PLACE), SamplingPlan(repeats=20))
     hand = sorted(by_hand(work))[10]
     print(f"\na product: {samples.latency.median * 1e6:.1f} µs by the clock, {hand * 1e6:.1f} µs by hand")
     # The same events around the same work: a factor of two is clocks that rise and fall.
@@ -277,7 +278,7 @@ def test_launching_is_in_no_layers_time() -> None:
     pairs = rows_with_nodes(trace_module(module, [x], {}, where_it_lives=True)[0])
     _, layers = with_latencies(pairs, latencies(module, [x], passes=5))
     with torch.inference_mode():
-        whole = measure(lambda: module(x), EventClock(PLACE), Plan(repeats=20)).latency.median
+        whole = measure(lambda: module(x), EventClock(PLACE), SamplingPlan(repeats=20)).latency.median
     graph = replayed(lambda: module(x))
     print(f"\n400 small layers: {layers} s by layer, {whole} s launched one by one, {graph} s as a graph")
     assert layers is not None
@@ -285,8 +286,9 @@ def test_launching_is_in_no_layers_time() -> None:
     assert graph / 2 < layers < 4 * graph
 
 
-def subject(name: str, settings: BenchSettings, **variables: object) -> Subject:
-    return subject_of_spec(spec_of(name, **variables), {}, settings)
+def workload(name: str, settings: BenchSettings, **variables: object) -> Workload:
+    dtype = "float32" if settings.autocast else settings.dtype
+    return make_workload(SpecSubject(spec_of(name, **variables), {}, dtype), settings)
 
 
 @pytest.mark.parametrize(
@@ -296,15 +298,15 @@ def subject(name: str, settings: BenchSettings, **variables: object) -> Subject:
 )
 def test_times_are_those_of_a_graphs_replay(name: str, variables: dict[str, object], dtype: str) -> None:
     settings = BenchSettings(device="cuda", dtype=dtype, budget=1.0)
-    measured = subject(name, settings, **variables)
+    measured = workload(name, settings, **variables)
     ran = bench(measured, settings).report.run
     assert ran is not None
     assert ran.latency is not None
     assert ran.layers_latency is not None
     assert measured.graph is not None
     forward = measured.graph
-    with torch_default_dtype(measured.dtype):
-        graph = replayed(lambda: forward(*measured.args))
+    with torch_default_dtype(measured.ready.subject.default_dtype):
+        graph = replayed(lambda: forward(*measured.ready.call.args))
     print(
         f"\n{name}: whole {ran.latency.median * 1e3:.3f} ms, layers {ran.layers_latency * 1e3:.3f} ms, "
         f"graph replay {graph * 1e3:.3f} ms"
@@ -326,7 +328,7 @@ def test_autocast_and_channels_last_run() -> None:
         BenchSettings(device="cuda", dtype="bfloat16", autocast=True, budget=0.2),
         BenchSettings(device="cuda", dtype="float16", channels_last=True, budget=0.2),
     ):
-        ran = bench(subject("resnet18", settings), settings).report.run
+        ran = bench(workload("resnet18", settings), settings).report.run
         assert ran is not None
         assert ran.latency is not None
 
@@ -335,7 +337,7 @@ def test_autocast_and_channels_last_run() -> None:
 def test_what_is_compiled_is_measured() -> None:
     pytest.importorskip("triton")
     settings = BenchSettings(device="cuda", compiled=True, budget=0.2)
-    ran = bench(subject("mlp_mnist", settings), settings).report.run
+    ran = bench(workload("mlp_mnist", settings), settings).report.run
     assert ran is not None
     assert ran.compiled
 
@@ -348,7 +350,7 @@ def test_ctrl_c_leaves_what_was_measured() -> None:
             signal.raise_signal(signal.SIGINT)
 
     settings = BenchSettings(device="cuda", budget=60.0, precision=1e-9, on_progress=interrupted)
-    measured = bench(subject("resnet18", settings), settings)
+    measured = bench(workload("resnet18", settings), settings)
     assert measured.interrupted
     assert measured.samples.times
     ran = measured.report.run
@@ -363,14 +365,14 @@ def test_ctrl_c_leaves_what_was_measured() -> None:
 
 def test_the_peak_is_torchs_own() -> None:
     settings = BenchSettings(device="cuda", budget=0.2, layers=False)
-    measured = subject("resnet50", settings, B=16)
+    measured = workload("resnet50", settings, B=16)
     ran = bench(measured, settings).report.run
     assert ran is not None
     assert ran.peak_memory is not None
     assert measured.graph is not None
     torch.cuda.reset_peak_memory_stats()
     with torch.inference_mode():
-        measured.graph(*measured.args)
+        measured.graph(*measured.ready.call.args)
     hand, counted = torch.cuda.max_memory_allocated(), measured.report.totals.peak_memory
     assert counted is not None
     print(f"\npeak: {ran.peak_memory / 2**20:.1f} MiB, by hand {hand / 2**20:.1f}, counted {counted / 2**20:.1f}")

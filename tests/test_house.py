@@ -17,13 +17,14 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 # The packages, and which others each may import at module level. Imports point one way: cli → render → (findings,
 # check, diff) → report, and model → layers, language. `report` and `language` know nothing of what is built from them.
 MAY_IMPORT = {
-    "": set(),
+    "": {"version"},
     "__main__": {"cli"},
     "formula": set(),
     "limits": set(),
     "units": set(),
     "settings": set(),
     "torch_private": set(),
+    "version": set(),
     "report": set(),
     "layers": {"formula", "limits"},
     "functions": {"layers", "limits"},
@@ -48,6 +49,7 @@ MAY_IMPORT = {
         "torch_private",
         "trace",
         "units",
+        "version",
     },
     "inspection": {"", "report", "settings"},
     "findings": {"report", "units"},
@@ -62,6 +64,7 @@ MAY_IMPORT = {
         "settings",
         "targets",
         "timing",
+        "torch_private",
         "trace",
     },
     "commands.check": {"", "commands.diff", "inspection", "language", "limits", "report", "units"},
@@ -207,7 +210,6 @@ def test_no_class_name_stands_in_two_files() -> None:
 
 # Files that still import one another in a circle. This list may only become shorter.
 CIRCLES = [
-    {"", "commands.bench.measuring", "commands.bench.notes", "commands.bench.subject", "inspection"},
     {"ops.base", "ops.dispatch"},
     {"trace.forms", "trace.record"},
 ]

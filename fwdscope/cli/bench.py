@@ -8,7 +8,6 @@ import shlex
 import signal
 import sys
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,10 +16,10 @@ import typer
 from fwdscope.cli.boundary import INTERRUPTED, InputError, boundary, form_of, hold_output, put, terminal_of
 from fwdscope.cli.options import AllowImport, Inputs, Limits, ModelDtype, Seed, Sets, WeightsFile, dtype_of
 from fwdscope.cli.progress import progress
-from fwdscope.cli.targets import is_module, module_of, run_made, run_module, spec_of
+from fwdscope.cli.targets import is_module, run_user_code, spec_of, subject_of
 from fwdscope.commands.bench import speedup
 from fwdscope.commands.bench.speedup import Speedup
-from fwdscope.commands.bench.sweep import Axis, Point, Sweep, combinations, parse, saved_points
+from fwdscope.commands.bench.sweep import Sweep, SweepAxis, SweepPoint, combinations, parse, saved_points
 from fwdscope.language.problems import SpecError
 from fwdscope.report import Report, ReportError
 from fwdscope.settings import MEASURE_BUDGET, PRECISION, BenchSettings, RunError
@@ -28,7 +27,7 @@ from fwdscope.units import plural
 
 if TYPE_CHECKING:
     from fwdscope.commands.bench.measuring import Measured
-    from fwdscope.commands.bench.subject import Subject
+    from fwdscope.run.subject import Subject
 
 _TARGET = "A spec file, the name of a spec that ships with fwdscope, or package.module:factory."
 _DEVICE = "Where to run it: cpu, cuda, cuda:1, mps. Not given: the fastest here."
@@ -181,6 +180,7 @@ def _hold_threads(number: int, said: str) -> None:
 def _measured(wanted: _Wanted, settings: BenchSettings) -> Measured:
     """One benchmark. Ctrl-C while it measures leaves what there is; before that it ends the program."""
     from fwdscope.commands.bench.measuring import bench as measure
+    from fwdscope.commands.bench.workload import make_workload
 
     # The command ends at Ctrl-C by default; here it has something to say first.
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -188,43 +188,39 @@ def _measured(wanted: _Wanted, settings: BenchSettings) -> Measured:
         settings = replace(settings, on_progress=say)
         say("building")
         subject = _subject(wanted, settings)
-        if not is_module(wanted.target):
-            return measure(subject, settings)
-        return run_module(wanted.target, lambda: measure(subject, settings))
+        return run_user_code(wanted.target, lambda: measure(make_workload(subject, settings), settings))
 
 
 def _subject(wanted: _Wanted, settings: BenchSettings) -> Subject:
-    from fwdscope.commands.bench.subject import subject_of_module, subject_of_spec
-
+    """What is measured, traced on meta."""
     sets, inputs = list(wanted.sets), list(wanted.inputs)
     if wanted.target.endswith(".json"):
         raise InputError(f"{wanted.target} is a saved report: name the spec, and put the report behind --against")
     if is_module(wanted.target):
         if wanted.batch is not None:
             raise InputError("--batch is for specs; give a module's inputs by --input NAME=8,3,224,224")
-        call = module_of(wanted.target, sets, inputs, "float32")
-        make = partial(module_of, wanted.target, sets, inputs, "float32", numbers=True)
-        return run_module(
-            wanted.target, lambda: run_made(call, make, lambda one: subject_of_module(one, make, settings))
-        )
-    checked, feeds = spec_of(wanted.target, sets, inputs, wanted.allow_import)
+        return subject_of(wanted.target, sets, inputs, "float32", wanted.allow_import)
     if wanted.batch is not None:
         from fwdscope.model.inputs import example_inputs
         from fwdscope.run.batch import batch_variable
 
+        checked, _ = spec_of(wanted.target, sets, inputs, wanted.allow_import)
         first = next(iter(example_inputs(checked).values()))
         name = batch_variable(checked, first.shape[0]) if first.dim() else None
         if name is None:
             raise InputError(f"--batch: no var of {wanted.target} says the first size of its first input; use --input")
         if name in {item.partition("=")[0].strip() for item in sets}:
             raise InputError(f"the batch is the var {name} of {wanted.target}: give one of them, not both")
-        checked, feeds = spec_of(wanted.target, [*sets, f"{name}={wanted.batch}"], inputs, wanted.allow_import)
-    return subject_of_spec(checked, feeds, settings)
+        sets.append(f"{name}={wanted.batch}")
+    dtype = "float32" if settings.autocast else settings.dtype
+    return subject_of(wanted.target, sets, inputs, dtype, wanted.allow_import)
 
 
-def _swept(wanted: _Wanted, axes: tuple[Axis, ...], settings: BenchSettings) -> tuple[tuple[Point, ...], bool]:
+def _swept(
+    wanted: _Wanted, axes: tuple[SweepAxis, ...], settings: BenchSettings
+) -> tuple[tuple[SweepPoint, ...], bool]:
     """All combinations in turn; whether Ctrl-C ended it. A combination that cannot run says why, and the others do."""
-    points: list[Point] = []
+    points: list[SweepPoint] = []
     for values in combinations(axes):
         # The program runs without collection, and a network refers to itself: the last one's weights are still there.
         gc.collect()
@@ -234,13 +230,13 @@ def _swept(wanted: _Wanted, axes: tuple[Axis, ...], settings: BenchSettings) -> 
             except KeyboardInterrupt:
                 return tuple(points), True
             if measured.report.run is not None and measured.report.run.latency is not None:
-                points.append(Point(values, measured.report))
+                points.append(SweepPoint(values, measured.report))
             if measured.interrupted:
                 return tuple(points), True
         except (RunError, SpecError) as error:
             if _unknown_name(error, axes):
                 raise
-            points.append(Point(values, None, _brief(error)))
+            points.append(SweepPoint(values, None, _brief(error)))
     return tuple(points), False
 
 
@@ -258,7 +254,7 @@ def _at(wanted: _Wanted, settings: BenchSettings, values: tuple[tuple[str, str],
     return wanted, settings
 
 
-def _axes(vary: list[str]) -> tuple[Axis, ...]:
+def _axes(vary: list[str]) -> tuple[SweepAxis, ...]:
     try:
         axes = tuple(map(parse, vary))
         combinations(axes)
@@ -282,7 +278,7 @@ def _hold_value(name: str, value: str) -> None:
         _hold_threads(int(value), f"--vary threads={value}")
 
 
-def _unknown_name(error: RunError | SpecError, axes: tuple[Axis, ...]) -> bool:
+def _unknown_name(error: RunError | SpecError, axes: tuple[SweepAxis, ...]) -> bool:
     """Whether the command line itself is wrong, so that no combination can run."""
     return isinstance(error, SpecError) and any(problem.code == "name" for problem in error.problems)
 
@@ -295,7 +291,7 @@ def _brief(error: RunError | SpecError) -> str:
 # --- what comes out --------------------------------------------------------------------------------------------------
 
 
-def _saved(path: Path | None) -> tuple[Point, ...]:
+def _saved(path: Path | None) -> tuple[SweepPoint, ...]:
     """The points of a benchmark saved before."""
     if path is None:
         return ()
@@ -312,7 +308,7 @@ def _saved(path: Path | None) -> tuple[Point, ...]:
     return points
 
 
-def _hold_comparable(before: tuple[Point, ...], axes: tuple[Axis, ...], path: Path) -> None:
+def _hold_comparable(before: tuple[SweepPoint, ...], axes: tuple[SweepAxis, ...], path: Path) -> None:
     """Refuse to measure what nothing in the file is of the same sizes as. A single report is beside everything."""
     if len(before) == 1 and not before[0].values:
         return
@@ -322,7 +318,7 @@ def _hold_comparable(before: tuple[Point, ...], axes: tuple[Axis, ...], path: Pa
         raise InputError(f"--against {path} holds a sweep over {names}, of other sizes: give the same --vary")
 
 
-def _compared(before: tuple[Point, ...], values: tuple[tuple[str, str], ...], now: Report) -> Speedup | None:
+def _compared(before: tuple[SweepPoint, ...], values: tuple[tuple[str, str], ...], now: Report) -> Speedup | None:
     """Beside the point of the same values; a single report is beside everything."""
     fitting = [point for point in before if dict(point.values) == dict(values)]
     if len(before) == 1 and not before[0].values:
@@ -345,7 +341,7 @@ def _text(
     return draw(report, width, color, layers, compared, command)
 
 
-def _sweep_text(sweep: Sweep, form: str, output: Path | None, before: tuple[Point, ...]) -> str:
+def _sweep_text(sweep: Sweep, form: str, output: Path | None, before: tuple[SweepPoint, ...]) -> str:
     if form == "json":
         return sweep.dumps()
     from fwdscope.render.sweep import as_csv, draw_sweep

@@ -51,7 +51,7 @@ def _here(measure: bool) -> list[tuple[LocalDevice, list[Peaks]]]:
         for one in local.devices():
             if peaks.is_published(one) or not measure:
                 say(f"measuring what {one.device} can do")
-                found.append((one, [peaks.peaks(one, dtype) for dtype in _DTYPES]))
+                found.append((one, [peaks.find_peaks(one, dtype) for dtype in _DTYPES]))
             if measure:
                 peaks.forget(one)
                 found.append((one, [_measured(one, dtype, say) for dtype in _DTYPES]))
@@ -62,4 +62,4 @@ def _measured(one: LocalDevice, dtype: str, say: Callable[[str], None]) -> Peaks
     from fwdscope.device import peaks
 
     say(f"measuring what {one.device} can do in {dtype}")
-    return peaks.measured(one, dtype)
+    return peaks.measure_peaks(one, dtype)

@@ -84,7 +84,9 @@ def inspect(
         _refuse_unheeded(form, depth=depth, columns=columns, sort=sort, top=top, on=on)
         elsewhere = hardware(on)
         where = device if device is not None or on is None else "meta"
-        settings = RunSettings(where, seed, weights, weights_partial, train, not no_stats, not no_latency, show=show)
+        settings = RunSettings(
+            where, seed, weights, weights_partial, train=train, stats=not no_stats, latency=not no_latency, show=show
+        )
         report, shown = _run(target, set_ or [], input_ or [], dtype, allow_import, settings)
         if shown is not None:
             write_picture(shown, output)

@@ -5,14 +5,12 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from fwdscope import inspection
 from fwdscope.cli.boundary import InputError, pair
 from fwdscope.commands.bench.sweep import is_sweep
-from fwdscope.inspection import find_spec, run_spec, shipped, trace_spec
+from fwdscope.inspection import find_spec, inspect_subject, shipped
 from fwdscope.language import load
 from fwdscope.language.names import did_you_mean, likely, listed, nearest
 from fwdscope.report import Report, ReportError
@@ -24,11 +22,8 @@ if TYPE_CHECKING:
 
     from fwdscope.language.check import Checked
     from fwdscope.report.pictures import Picture
+    from fwdscope.run.subject import Subject
     from fwdscope.trace import Trace
-
-
-# A module, and what it is called on.
-Call: TypeAlias = "tuple[nn.Module, tuple[Any, ...], dict[str, Any]]"
 
 
 def report_of(target: str, sets: list[str], inputs: list[str], dtype: str, allow_import: bool) -> Report:
@@ -42,11 +37,40 @@ def run_of(
     """The report of a target, run as ``settings`` say, and the picture that they ask for."""
     if target.endswith(".json"):
         return _saved(target, bool(sets or inputs or dtype != "float32"), settings), None
-    if is_module(target):
-        call = module_of(target, sets, inputs, dtype)
-        make = partial(module_of, target, sets, inputs, dtype, numbers=True)
-        return run_module(target, lambda: run_made(call, make, lambda one: inspection.run_module(*one, settings, make)))
-    return run_spec(*spec_of(target, sets, inputs, allow_import), dtype, settings)
+
+    def make() -> Subject:
+        return subject_of(target, sets, inputs, dtype, allow_import, settings.train)
+
+    return run_user_code(target, lambda: inspect_subject(make, settings))
+
+
+def subject_of(
+    target: str, sets: list[str], inputs: list[str], dtype: str, allow_import: bool, training: bool = False
+) -> Subject:
+    """A spec's network or a module, traced."""
+    if not is_module(target):
+        checked, replaced = spec_of(target, sets, inputs, allow_import)
+        from fwdscope.run.subject import SpecSubject
+
+        return SpecSubject(checked, replaced, dtype, training)
+    from fwdscope.run.placement import ModuleCall
+    from fwdscope.run.subject import ModuleSubject
+
+    def make() -> ModuleCall:
+        return ModuleCall(*module_of(target, sets, inputs, dtype, numbers=True))
+
+    def traced() -> Subject:
+        call = ModuleCall(*module_of(target, sets, inputs, dtype))
+        try:
+            return ModuleSubject(call, training, make)
+        except (InputError, RunError):
+            raise
+        except Exception:
+            if not any(tensor.is_meta for tensor in call.tensors()):
+                raise
+            return ModuleSubject(make(), training, make)  # it was made on meta, and does not run there
+
+    return run_user_code(target, traced)
 
 
 def _saved(target: str, replaced: bool, settings: RunSettings) -> Report:
@@ -72,13 +96,7 @@ def trace_of(target: str, sets: list[str], inputs: list[str], dtype: str, allow_
     """The forward pass of a target, operator by operator."""
     if target.endswith(".json"):
         raise InputError(f"{target} is a saved report, which holds no operators: explain the spec or the module itself")
-    if is_module(target):
-        from fwdscope.trace import trace_module
-
-        call = module_of(target, sets, inputs, dtype)
-        make = partial(module_of, target, sets, inputs, dtype, numbers=True)
-        return run_module(target, lambda: run_made(call, make, lambda one: trace_module(*one)[0]))
-    return trace_spec(*spec_of(target, sets, inputs, allow_import), dtype)[1]
+    return subject_of(target, sets, inputs, dtype, allow_import).trace
 
 
 def is_module(target: str) -> bool:
@@ -110,7 +128,9 @@ def spec_of(
     return checked, replaced
 
 
-def module_of(target: str, sets: list[str], inputs: list[str], dtype: str, numbers: bool = False) -> Call:
+def module_of(
+    target: str, sets: list[str], inputs: list[str], dtype: str, numbers: bool = False
+) -> tuple[nn.Module, tuple[Any, ...], dict[str, Any]]:
     """The model of ``package.module:factory`` and its inputs, on meta where that can be, or with ``numbers`` in them.
 
     Its code is run, since the user named it.
@@ -131,34 +151,20 @@ def module_of(target: str, sets: list[str], inputs: list[str], dtype: str, numbe
 T = TypeVar("T")
 
 
-def run_module(target: str, run: Callable[[], T]) -> T:
-    """Run a model of the user's; what goes wrong in it is no defect of ours."""
+def run_user_code(target: str, run: Callable[[], T]) -> T:
+    """Run something that calls a module of the user; its exceptions become InputErrors. A spec's are raised as is."""
+    if not is_module(target):
+        return run()
     from fwdscope.targets.module import said
 
     try:
-        # What it prints is no part of the report.
+        # Its prints must not end up in the report.
         with contextlib.redirect_stdout(sys.stderr):
             return run()
     except (InputError, RunError):
         raise
     except (Exception, SystemExit) as error:
         raise InputError(f"{target} cannot run on these inputs: {said(error)}") from error
-
-
-def run_made(call: Call, make: Callable[[], Call], run: Callable[[Call], T]) -> T:
-    """Run a model that was made on meta; where it cannot run there, it is made with numbers."""
-    from fwdscope.trace.record import tensors
-
-    module, args, kwargs = call
-    held = [*module.parameters(), *module.buffers(), *tensors([args, kwargs])]
-    if not any(tensor.is_meta for tensor in held):
-        return run(call)
-    try:
-        return run(call)
-    except (InputError, RunError):
-        raise
-    except Exception:
-        return run(make())
 
 
 def _no_target(target: str) -> str:

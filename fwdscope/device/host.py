@@ -18,7 +18,7 @@ from pathlib import Path, PurePosixPath
 
 
 @dataclass(frozen=True)
-class Memory:
+class HostMemory:
     """Bytes: all there are, and those that a program could still take without swapping."""
 
     total: int | None = None
@@ -39,13 +39,13 @@ def _ask(command: Sequence[str]) -> str:
         return ""
 
 
-def memory(system: str = sys.platform, root: Path = Path("/"), ask: Ask = _ask) -> Memory:
+def memory(system: str = sys.platform, root: Path = Path("/"), ask: Ask = _ask) -> HostMemory:
     """The memory of this computer, or of the container this runs in where that has less."""
     if system == "linux":
         return _linux(root)
     if system == "darwin":
         return _mac(ask)
-    return _windows() if system == "win32" else Memory()
+    return _windows() if system == "win32" else HostMemory()
 
 
 def processor(system: str = sys.platform, root: Path = Path("/"), ask: Ask = _ask) -> str:
@@ -58,7 +58,7 @@ def processor(system: str = sys.platform, root: Path = Path("/"), ask: Ask = _as
     return " ".join(name.split()) or platform.machine() or "cpu"
 
 
-def busy(load: Callable[[], tuple[float, float, float]] | None = None, cores: int | None = None) -> bool:
+def is_busy(load: Callable[[], tuple[float, float, float]] | None = None, cores: int | None = None) -> bool:
     """Whether programs want more of this computer than it has, so that what is measured on it is too slow.
 
     Over the last minute more wanted to run than there are cores, beside what a measurement itself takes. A system that
@@ -74,7 +74,7 @@ def busy(load: Callable[[], tuple[float, float, float]] | None = None, cores: in
 # --- Linux -----------------------------------------------------------------------------------------------------------
 
 
-def _linux(root: Path) -> Memory:
+def _linux(root: Path) -> HostMemory:
     sizes = {
         name: int(kibibytes) * 1024
         for name, kibibytes in re.findall(r"^(\w+):\s+(\d+) kB$", _read(root / "proc/meminfo"), re.M)
@@ -86,7 +86,7 @@ def _linux(root: Path) -> Memory:
             total = limit
         left = max(0, limit - used)
         free = left if free is None else min(free, left)
-    return Memory(total, free)
+    return HostMemory(total, free)
 
 
 def _bounds(root: Path) -> Iterator[tuple[int, int]]:
@@ -127,13 +127,13 @@ def _read(path: Path) -> str:
 # --- macOS, Windows --------------------------------------------------------------------------------------------------
 
 
-def _mac(ask: Ask) -> Memory:
+def _mac(ask: Ask) -> HostMemory:
     total, pages = ask(("sysctl", "-n", "hw.memsize")).strip(), ask(("vm_stat",))
     size = re.search(r"page size of (\d+) bytes", pages)
     counts = {name: int(n) for name, n in re.findall(r"^Pages ([\w ]+):\s+(\d+)\.$", pages, re.M)}
     # Inactive and speculative pages are given up when memory is wanted.
     idle = [counts[name] for name in ("free", "inactive", "speculative") if name in counts]
-    return Memory(int(total) if total.isdigit() else None, int(size[1]) * sum(idle) if size and idle else None)
+    return HostMemory(int(total) if total.isdigit() else None, int(size[1]) * sum(idle) if size and idle else None)
 
 
 class _MemoryStatus(ctypes.Structure):
@@ -152,9 +152,9 @@ class _MemoryStatus(ctypes.Structure):
     )
 
 
-def _windows(load: Callable[[], object] = lambda: getattr(ctypes, "windll", None)) -> Memory:
+def _windows(load: Callable[[], object] = lambda: getattr(ctypes, "windll", None)) -> HostMemory:
     kernel = getattr(load(), "kernel32", None)
     status = _MemoryStatus(length=ctypes.sizeof(_MemoryStatus))
     if kernel is None or not kernel.GlobalMemoryStatusEx(ctypes.byref(status)):
-        return Memory()
-    return Memory(int(status.total), int(status.available))
+        return HostMemory()
+    return HostMemory(int(status.total), int(status.available))

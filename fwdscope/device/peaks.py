@@ -1,11 +1,11 @@
-"""The roofs of a device that is here: published where its name is in the table, else measured and remembered.
+"""The peaks of a local device: published ones if its name is in the table, otherwise measured and cached.
 
-Arithmetic is measured by products of large matrices of random numbers (a GPU draws less power, and clocks higher, on
-zeros), traffic by copies between arrays that no cache holds, each byte counted once read and once written. The fastest
-repeat counts: a roof is what the device can do, and whatever else runs only hides it. Each takes less than a second.
+Arithmetic is measured by products of large matrices of random numbers (on zeros a GPU draws less power and clocks
+higher), bandwidth by copies between arrays larger than any cache, counting each byte read and each byte written. The
+fastest repeat counts, since other programs only make it slower. Each measurement takes less than a second.
 
-A figure is remembered for a month. One that was measured while other programs kept the processor busy is too low: it is
-measured again after ten minutes, as is one that a network was seen to beat, and the higher one stays.
+A figure is cached for a month; one that was measured while other programs used the processor, or that a network
+exceeded, for ten minutes. Of an old and a new figure the higher one is kept.
 """
 
 from __future__ import annotations
@@ -29,108 +29,106 @@ from fwdscope.device.local import LocalDevice, find
 from fwdscope.device.table import published
 from fwdscope.report import Peaks
 
-# Seconds for one figure; what is begun within them is finished.
+# Seconds for one figure; a repeat that began within them is finished.
 BUDGET = 0.5
-# Larger matrices are no faster anywhere.
+# Sizes of the matrices. Larger ones are not faster on any device.
 _LARGEST = 16384
 _SMALLEST = 256
 # Bytes of each of the two arrays of a copy: several times the caches of most processors.
 _COPIED = 256 * 1024**2
 _COPIED_ON_GPU = 1024**3
-# The part of the free memory that measuring may take.
+# Share of the free memory that measuring may use.
 _SHARE = 1 / 4
 
 
 @dataclass(frozen=True)
-class Stopwatch:
-    """Reads the time in seconds once the device has done what it was given."""
+class DeviceTimer:
+    """Reads the time after the device has finished its work."""
 
     clock: Callable[[], float] = time.perf_counter
     synchronise: Callable[[], None] = lambda: None
 
     def read(self) -> float:
-        """Seconds since some moment."""
+        """Seconds since an arbitrary moment."""
         self.synchronise()
         return self.clock()
 
 
-def peaks(device: LocalDevice | str, dtype: str, remeasure: bool = False) -> Peaks:
-    """The roofs of a device here at a dtype (``float32``): published ones where its name is known, else measured.
+def find_peaks(device: LocalDevice | str, dtype: str, remeasure: bool = False) -> Peaks:
+    """The peaks of a local device for a dtype (``float32``): published ones if its name is known, otherwise measured.
 
-    With ``remeasure`` they are measured in any case, and what was remembered is forgotten. Raises DeviceError where
-    the device is not here.
+    With ``remeasure`` they are measured in any case, and the cached ones are dropped. Raises DeviceError if there is
+    no such device.
     """
     device = find(device) if isinstance(device, str) else device
     known = published(device.name) if is_published(device) and not remeasure else None
     if known is None:
         if remeasure:
             forget(device)
-        return measured(device, dtype)
-    # Memory is known better here: what error correction keeps is gone already.
-    roofs = replace(known.peaks(dtype), memory=device.memory)
+        return measure_peaks(device, dtype)
+    # The device reports its memory more exactly: without what error correction takes.
+    published_peaks = replace(known.peaks(dtype), memory=device.memory)
     if dtype != "float32":
-        return roofs
-    products = known.tf32 if _products_in_tf32() and known.tf32 else roofs.flops
-    return replace(roofs, flops=products, convolution_flops=known.tf32 if _convolutions_in_tf32() else None)
+        return published_peaks
+    products = known.tf32 if _products_in_tf32() and known.tf32 else published_peaks.flops
+    return replace(published_peaks, flops=products, convolution_flops=known.tf32 if _convolutions_in_tf32() else None)
 
 
 def is_published(device: LocalDevice) -> bool:
-    """Whether the table has the device's figures: not a CPU's, nor an Apple GPU's, which has no name of its own."""
+    """Whether the table has figures of a device. It has none of CPUs, and Apple's GPUs report no name."""
     return device.kind == "cuda" and published(device.name) is not None
 
 
-def measured(device: LocalDevice | str, dtype: str, stopwatch: Stopwatch | None = None) -> Peaks:
-    """The roofs of a device here as measured, now or earlier; None in place of what it cannot do.
+def measure_peaks(device: LocalDevice | str, dtype: str, timer: DeviceTimer | None = None) -> Peaks:
+    """The measured peaks of a local device, cached or measured now; None for what it cannot do.
 
-    What is measured is remembered in :func:`cache_file` by the device's name, torch's version and the threads; how
-    long, the module's docstring says.
+    They are cached in :func:`cache_file` by the device's name, torch's version and the number of threads.
     """
-    return _figures(find(device) if isinstance(device, str) else device, dtype, stopwatch, _fresh)
+    return _figures(find(device) if isinstance(device, str) else device, dtype, timer, _is_fresh)
 
 
-def confirmed(device: LocalDevice, dtype: str, stopwatch: Stopwatch | None = None) -> Peaks:
-    """The roofs as :func:`measured` gives them, after a network was seen to beat them.
+def remeasure_exceeded(device: LocalDevice, dtype: str, timer: DeviceTimer | None = None) -> Peaks:
+    """The peaks as :func:`measure_peaks` gives them, after a network exceeded them.
 
-    They are measured again, unless that was done within the last ten minutes, and never fall: a product of matrices is
-    not always the fastest thing there is, nor are all FLOPs of a convolution computed.
+    They are measured again unless they are less than ten minutes old, and never get lower.
     """
-    return _figures(device, dtype, stopwatch, _recent)
+    return _figures(device, dtype, timer, _is_recent)
 
 
-def _figures(device: LocalDevice, dtype: str, stopwatch: Stopwatch | None, good: Callable[[_Figure], bool]) -> Peaks:
-    """The roofs from figures that are good still, and others measured now."""
-    watch = stopwatch or Stopwatch(synchronise=_synchronise(device))
-    kept = _remembered(_key(device))
+def _figures(device: LocalDevice, dtype: str, timer: DeviceTimer | None, is_good: Callable[[_Figure], bool]) -> Peaks:
+    """The peaks from cached figures that are still good, and others measured now."""
+    timer = timer or DeviceTimer(synchronise=_synchronise(device))
+    cached = _cached(_key(device))
     taken: dict[str, _Figure] = {}
 
     def figure(name: str, take: Callable[[], float | None]) -> float | None:
-        old = kept.get(name)
-        if name not in taken and old is not None and good(old):
+        old = cached.get(name)
+        if name not in taken and old is not None and is_good(old):
             return old.rate
         if name not in taken:
-            now = _Figure(take(), _now(), device.kind == "cpu" and host.busy())
+            now = _Figure(take(), time.time(), device.kind == "cpu" and host.is_busy())
             taken[name] = _higher(old, now)
         return taken[name].rate
 
     tf32 = dtype == "float32" and device.kind == "cuda" and _has_tf32(device)
     name = "tf32" if tf32 and _products_in_tf32() else dtype
-    flops = figure(name, lambda: product_rate(device, dtype, watch))
+    flops = figure(name, lambda: product_rate(device, dtype, timer))
     convolutions = None
     if tf32 and _convolutions_in_tf32():
-        convolutions = figure("tf32", lambda: _in_tf32(lambda: product_rate(device, dtype, watch)))
+        convolutions = figure("tf32", lambda: _in_tf32(lambda: product_rate(device, dtype, timer)))
     if device.kind == "cpu":
-        # oneDNN's convolutions use wider instructions than some libraries' products do.
-        rate = figure(f"convolution {dtype}", lambda: convolution_rate(device, dtype, watch))
+        # oneDNN's convolutions use wider instructions than some libraries' matrix products.
+        rate = figure(f"convolution {dtype}", lambda: convolution_rate(device, dtype, timer))
         convolutions = rate if rate is not None and flops is not None and rate > flops else None
-    bandwidth = figure("bandwidth", lambda: copy_rate(device, watch))
+    bandwidth = figure("bandwidth", lambda: copy_rate(device, timer))
     if taken:
-        _remember(_key(device), taken)
+        _store(_key(device), taken)
     return Peaks(device.name, dtype, flops, bandwidth, device.memory, "measured", convolutions)
 
 
 def _higher(old: _Figure | None, now: _Figure) -> _Figure:
-    """Of two measurements the higher rate: whatever else ran hid some of it, then or now. Too old ones may not hold."""
-    if old is None or old.rate is None or now.rate is None or not _fresh(old, _AGE):
+    """The new figure, with the old rate if that is higher and not too old."""
+    if old is None or old.rate is None or now.rate is None or not _is_fresh(old, _AGE):
         return now
     return replace(now, rate=max(old.rate, now.rate))
 
@@ -138,113 +136,113 @@ def _higher(old: _Figure | None, now: _Figure) -> _Figure:
 # --- measuring -------------------------------------------------------------------------------------------------------
 
 
-def product_rate(device: LocalDevice, dtype: str, watch: Stopwatch, budget: float = BUDGET) -> float | None:
-    """FLOP/s of the fastest product of square matrices; None where the device has none of the dtype, or no room."""
+def product_rate(device: LocalDevice, dtype: str, timer: DeviceTimer, budget: float = BUDGET) -> float | None:
+    """FLOP/s of the fastest product of square matrices; None if the dtype is not supported or memory is short."""
     kind = getattr(torch, dtype, None)
     if not isinstance(kind, torch.dtype) or not kind.is_floating_point:
         return None
     most = math.isqrt(int(_room(device) / 3 / kind.itemsize))
     try:
         if device.kind != "cpu" and most >= _SMALLEST:
-            # Loading the library of products and its kernels may take longer than all that is measured.
-            _product(device, kind, _SMALLEST, watch, 0.0)
+            # Loading the library and its kernels may take longer than the measurement.
+            _product(device, kind, _SMALLEST, timer, 0.0)
     except (RuntimeError, TypeError):
         return None
-    begin, best, size = watch.read(), 0.0, _SMALLEST
-    # From small to large: a processor without units for a dtype takes minutes for a product that others do in a blink.
+    begin, best, size = timer.read(), 0.0, _SMALLEST
+    # From small to large: without hardware for the dtype, a large product takes minutes.
     while size <= min(most, _LARGEST):
-        left = budget - (watch.read() - begin)
+        left = budget - (timer.read() - begin)
         try:
-            seconds = _product(device, kind, size, watch, left / 2)
+            seconds = _product(device, kind, size, timer, left / 2)
         except (RuntimeError, TypeError):
-            # Too large after all, or this dtype has no product on this device.
+            # Out of memory, or the dtype is not supported.
             break
         best = max(best, 2 * size**3 / seconds)
         size *= 2
         # Twice the size is eight times the work.
-        if 8 * seconds > budget - (watch.read() - begin):
+        if 8 * seconds > budget - (timer.read() - begin):
             break
     return best or None
 
 
-# Channels of the convolutions tried: of few the kernel is soon done, of many the weights leave the cache.
+# Channels of the convolutions: with few the work is too small, with many the weights leave the cache.
 _CHANNELS = (64, 128, 256)
 _IMAGE = 32
 
 
-def convolution_rate(device: LocalDevice, dtype: str, watch: Stopwatch, budget: float = BUDGET) -> float | None:
-    """FLOP/s of the fastest 3×3 convolution of an image; None where the device has none of the dtype, or no room."""
+def convolution_rate(device: LocalDevice, dtype: str, timer: DeviceTimer, budget: float = BUDGET) -> float | None:
+    """FLOP/s of the fastest 3×3 convolution; None if the dtype is not supported or memory is short."""
     kind = getattr(torch, dtype, None)
     if not isinstance(kind, torch.dtype) or not kind.is_floating_point:
         return None
-    begin, best = watch.read(), 0.0
+    begin, best = timer.read(), 0.0
     for left, channels in zip((3, 2, 1), _CHANNELS, strict=True):
-        # Weights and an image before and after.
+        # The weights, the input and the output.
         if (9 * channels + 2 * _IMAGE**2) * channels * kind.itemsize > _room(device):
             break
         flops = 2 * 9 * channels**2 * _IMAGE**2
         try:
-            seconds = _convolution(device, kind, channels, watch, (budget - (watch.read() - begin)) / left)
+            seconds = _convolution(device, kind, channels, timer, (budget - (timer.read() - begin)) / left)
         except (RuntimeError, TypeError):
             break
         best = max(best, flops / seconds)
         # Twice the channels are four times the work.
-        if 4 * seconds > budget - (watch.read() - begin):
+        if 4 * seconds > budget - (timer.read() - begin):
             break
     return best or None
 
 
-def _convolution(device: LocalDevice, dtype: torch.dtype, channels: int, watch: Stopwatch, budget: float) -> float:
+def _convolution(device: LocalDevice, dtype: torch.dtype, channels: int, timer: DeviceTimer, budget: float) -> float:
     generator = torch.Generator(device=device.device).manual_seed(0)
     image, weight = (
         torch.randn(*shape, device=device.device, generator=generator).to(dtype)
         for shape in ((1, channels, _IMAGE, _IMAGE), (channels, channels, 3, 3))
     )
     with torch.inference_mode():
-        return fastest(lambda: torch.nn.functional.conv2d(image, weight, padding=1), watch, budget)
+        return fastest(lambda: torch.nn.functional.conv2d(image, weight, padding=1), timer, budget)
 
 
-def copy_rate(device: LocalDevice, watch: Stopwatch, budget: float = BUDGET) -> float | None:
-    """Bytes a second of the fastest large copy, those read and those written; None where there is no room."""
+def copy_rate(device: LocalDevice, timer: DeviceTimer, budget: float = BUDGET) -> float | None:
+    """Bytes per second of the fastest large copy, counting reads and writes; None if memory is short."""
     size = min(_COPIED if device.kind == "cpu" else _COPIED_ON_GPU, int(_room(device) / 2))
     try:
         source = torch.ones(size, dtype=torch.uint8, device=device.device)
         target = torch.empty_like(source)
-        seconds = fastest(lambda: target.copy_(source), watch, budget) if size else 0.0
+        seconds = fastest(lambda: target.copy_(source), timer, budget) if size else 0.0
     except RuntimeError:
         return None
     return 2 * size / seconds if seconds else None
 
 
-def _product(device: LocalDevice, dtype: torch.dtype, size: int, watch: Stopwatch, budget: float) -> float:
+def _product(device: LocalDevice, dtype: torch.dtype, size: int, timer: DeviceTimer, budget: float) -> float:
     generator = torch.Generator(device=device.device).manual_seed(0)
     left, right = (torch.randn(size, size, device=device.device, generator=generator).to(dtype) for _ in range(2))
     result = torch.empty_like(left)
     with torch.inference_mode():
-        return fastest(lambda: torch.mm(left, right, out=result), watch, budget)
+        return fastest(lambda: torch.mm(left, right, out=result), timer, budget)
 
 
-def fastest(run: Callable[[], object], watch: Stopwatch, budget: float) -> float:
-    """Seconds of the fastest of repeats until the budget is spent, at least two; the first, which warms up, is none.
+def fastest(run: Callable[[], object], timer: DeviceTimer, budget: float) -> float:
+    """Seconds of the fastest repeat within the budget, of at least two; the first only warms up.
 
-    Short ones are timed several at once, so that launching and synchronising do not count.
+    Several short repeats are timed together, so that launching and synchronising do not count.
     """
-    begin = watch.read()
+    begin = timer.read()
     run()
-    once = watch.read()
+    once = timer.read()
     run()
-    best = max(watch.read() - once, 1e-9)
+    best = max(timer.read() - once, 1e-9)
     each = max(1, min(64, math.ceil(0.01 / best)))
-    while watch.read() - begin + each * best < budget:
-        start = watch.read()
+    while timer.read() - begin + each * best < budget:
+        start = timer.read()
         for _ in range(each):
             run()
-        best = min(best, max((watch.read() - start) / each, 1e-9))
+        best = min(best, max((timer.read() - start) / each, 1e-9))
     return best
 
 
 def _room(device: LocalDevice) -> float:
-    # A GPU that does not say what is free may have little.
+    # A GPU that does not report its free memory may have little.
     return (device.free if device.free is not None else 2 * 1024**3) * _SHARE
 
 
@@ -257,23 +255,23 @@ def _synchronise(device: LocalDevice) -> Callable[[], None]:
 # --- TF32 ------------------------------------------------------------------------------------------------------------
 
 
-# torch 2.9 has a setting for each operator. Where they differ, asking for the older one that they have in common fails.
+# torch 2.9 has a setting for each operator; where they differ, reading the older common one fails.
 
 
 def _products_in_tf32() -> bool:
-    """Whether torch may compute float32 products in TF32: not unless a program asked for it."""
+    """Whether torch computes float32 matrix products in TF32, which is off by default."""
     precision = getattr(torch.backends.cuda.matmul, "fp32_precision", None)
     return precision == "tf32" if precision is not None else torch.get_float32_matmul_precision() != "highest"
 
 
 def _convolutions_in_tf32() -> bool:
-    """Whether cuDNN may compute float32 convolutions in TF32, as it does unless told otherwise."""
+    """Whether cuDNN computes float32 convolutions in TF32, which is on by default."""
     precision = getattr(getattr(torch.backends.cudnn, "conv", None), "fp32_precision", None)
     return bool(precision == "tf32" if precision is not None else torch.backends.cudnn.allow_tf32)
 
 
 def _has_tf32(device: LocalDevice) -> bool:
-    # Units for it came with compute capability 8; ROCm's numbers mean something else.
+    # From compute capability 8 on; ROCm's numbers mean something else.
     return torch.version.cuda is not None and torch.cuda.get_device_capability(device.device)[0] >= 8
 
 
@@ -288,40 +286,36 @@ def _in_tf32(run: Callable[[], float | None]) -> float | None:
         setattr(matmul, name, before)
 
 
-# --- remembering -----------------------------------------------------------------------------------------------------
+# --- cache -----------------------------------------------------------------------------------------------------------
 
 _FILE = "peaks.json"
 _VERSION = 2
-# Seconds for which a figure is good: drivers, cooling and limits of power change. And one that may be too low.
+# Seconds for which a figure is good, since drivers, cooling and power limits change; and one that may be too low.
 _AGE = 30 * 86_400.0
 _AGE_IF_DOUBTFUL = 600.0
 
 
 @dataclass(frozen=True)
 class _Figure:
-    """A rate, None where the device has none; when it was measured, in seconds since 1970; whether others ran then."""
+    """A rate (None: not supported), when it was measured in seconds since 1970, and whether other programs ran then."""
 
     rate: float | None
     at: float
     busy: bool
 
 
-def _now() -> float:
-    return time.time()
-
-
-def _fresh(figure: _Figure, age: float | None = None) -> bool:
-    """Whether a figure is good still. One of the future is not: some clock was wrong."""
+def _is_fresh(figure: _Figure, age: float | None = None) -> bool:
+    """Whether a figure is still good. One from the future is not."""
     age = age if age is not None else _AGE_IF_DOUBTFUL if figure.busy else _AGE
-    return 0 <= _now() - figure.at < age
+    return 0 <= time.time() - figure.at < age
 
 
-def _recent(figure: _Figure) -> bool:
-    return _fresh(figure, _AGE_IF_DOUBTFUL)
+def _is_recent(figure: _Figure) -> bool:
+    return _is_fresh(figure, _AGE_IF_DOUBTFUL)
 
 
 def cache_file(system: str = sys.platform, environment: Mapping[str, str] = os.environ) -> Path | None:
-    """Where measured peaks are remembered: in the user's cache folder. None where there is no such folder."""
+    """The file of cached peaks in the user's cache folder; None without such a folder."""
     if system == "win32":
         folder = environment.get("LOCALAPPDATA", "")
         return Path(folder) / "fwdscope" / "Cache" / _FILE if folder else None
@@ -329,7 +323,7 @@ def cache_file(system: str = sys.platform, environment: Mapping[str, str] = os.e
     if system == "darwin":
         return Path(home) / "Library" / "Caches" / "fwdscope" / _FILE if home else None
     chosen = environment.get("XDG_CACHE_HOME", "")
-    # A relative path is to be ignored, says the XDG specification.
+    # The XDG specification says to ignore a relative path.
     if chosen and Path(chosen).is_absolute():
         return Path(chosen) / "fwdscope" / _FILE
     return Path(home) / ".cache" / "fwdscope" / _FILE if home else None
@@ -340,8 +334,8 @@ def _key(device: LocalDevice) -> str:
     return f"{device.name}, torch {torch.__version__}{threads}"
 
 
-def _everything() -> dict[str, dict[str, _Figure]]:
-    """All that is remembered; nothing where the file is not there, or broken, or of another version."""
+def _read_cache() -> dict[str, dict[str, _Figure]]:
+    """All cached figures; none if the file is missing, broken or of another version."""
     file = cache_file()
     try:
         data: Any = json.loads(file.read_text(encoding="utf-8")) if file else {}
@@ -357,7 +351,7 @@ def _everything() -> dict[str, dict[str, _Figure]]:
 
 
 def _read(value: Any) -> _Figure | None:
-    """A figure of the file; None where it is none."""
+    """A figure of the file; None if it is not valid."""
     if not isinstance(value, dict) or value.keys() != {"rate", "at", "busy"}:
         return None
     rate, at, busy = value["rate"], value["at"], value["busy"]
@@ -369,25 +363,25 @@ def _is_rate(value: object) -> bool:
     return isinstance(value, float | int) and not isinstance(value, bool) and math.isfinite(value) and value > 0
 
 
-def _remembered(key: str) -> Mapping[str, _Figure]:
-    return _everything().get(key, {})
+def _cached(key: str) -> Mapping[str, _Figure]:
+    return _read_cache().get(key, {})
 
 
 def forget(device: LocalDevice) -> None:
-    """Measure a device anew the next time."""
-    if _remembered(_key(device)):
-        _remember(_key(device), None)
+    """Drop the cached peaks of a device."""
+    if _cached(_key(device)):
+        _store(_key(device), None)
 
 
-def _remember(key: str, figures: Mapping[str, _Figure] | None) -> None:
-    """Add figures to the file, or take all of a device out of it, at once and whole.
+def _store(key: str, figures: Mapping[str, _Figure] | None) -> None:
+    """Add figures to the file, or remove those of a device (None), by replacing the file in one step.
 
-    Where it cannot be written they are measured again next time.
+    If it cannot be written, they are measured again next time.
     """
     file = cache_file()
     if file is None:
         return
-    every = _everything()
+    every = _read_cache()
     every[key] = {**every.get(key, {}), **figures} if figures is not None else {}
     with suppress(OSError):
         file.parent.mkdir(parents=True, exist_ok=True)

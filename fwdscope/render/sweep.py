@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from fwdscope import units
 from fwdscope.commands.bench.speedup import Speedup
-from fwdscope.commands.bench.sweep import Point, Sweep
+from fwdscope.commands.bench.sweep import Sweep, SweepPoint
 from fwdscope.render.bench import BAD, GOOD, facts_of, notes, rate, verdict, wrapped
 from fwdscope.render.lines import Line, shorten, write
 from fwdscope.render.rows import UNKNOWN, printable
@@ -42,7 +42,7 @@ def draw_sweep(sweep: Sweep, width: int = 100, color: bool = False, compared: Se
     return write([((" ", ""), *line) if line else line for line in [(), *lines, ()]], color)
 
 
-def _runs(sweep: Sweep) -> list[tuple[Point, Report, Run]]:
+def _runs(sweep: Sweep) -> list[tuple[SweepPoint, Report, Run]]:
     """The points that were measured."""
     return [
         (point, point.report, point.report.run)
@@ -149,7 +149,7 @@ def _notes(sweep: Sweep) -> list[str]:
 
     Of notes that differ in their numbers alone one is left, from the least to the largest.
     """
-    about: dict[str, dict[str, list[Point]]] = {}
+    about: dict[str, dict[str, list[SweepPoint]]] = {}
     for point, _, run in _runs(sweep):
         for note in run.notes:
             about.setdefault(_NUMBER.sub("#", note), {}).setdefault(note, []).append(point)
@@ -175,7 +175,7 @@ def _size(text: str) -> float:
     return float(text.replace(",", ""))
 
 
-def _said(sweep: Sweep, points: Sequence[Point]) -> str:
+def _said(sweep: Sweep, points: Sequence[SweepPoint]) -> str:
     """Which combinations: ``B=1, 8, 32``, ``B=1, T=2 and B=1, T=4``, or how many where that would be long."""
     if len(sweep.axes) == 1:
         return f"{sweep.axes[0].name}={', '.join(point.values[0][1] for point in points)}"

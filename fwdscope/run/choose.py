@@ -1,4 +1,4 @@
-"""Where a forward runs: the device that was asked for, or the one here that holds it in good time."""
+"""Choosing the device of a run: the one asked for, or the fastest one here if the forward fits and is quick there."""
 
 from __future__ import annotations
 
@@ -7,64 +7,72 @@ from dataclasses import dataclass
 import torch
 
 from fwdscope.device.local import DeviceError, LocalDevice, find, preferred
-from fwdscope.report import Totals
-from fwdscope.run.memory_guard import needed
-from fwdscope.settings import RUN_BUDGET, RunError
+from fwdscope.report import Report, Totals
+from fwdscope.run.memory_guard import needed_memory
+from fwdscope.settings import RUN_BUDGET, RunError, RunSettings
+from fwdscope.timing.layers import PASSES
 from fwdscope.units import byte_size
 
 
 @dataclass(frozen=True)
-class _Pace:
-    """What a device does at least: each figure a second. Slow ones are meant, since a promise hangs on them."""
+class _Speed:
+    """What any device of a kind does in a second; low figures, since users wait where the estimate is too short."""
 
     flops: float
     traffic: float
     # Parameters made and initialised.
     parameters: float
-    # Operators begun, with what it takes to look at their results.
+    # Operators launched, with the statistics of their results.
     operators: float
 
 
-# The CPU's FLOP/s are those of one thread.
-_PACES = {"cpu": _Pace(1.5e10, 4e9, 5e7, 4e3), "cuda": _Pace(2e12, 1e11, 5e8, 4e3), "mps": _Pace(5e11, 3e10, 2e8, 2e3)}
+# FLOP/s of the CPU are those of one thread.
+_SPEEDS = {
+    "cpu": _Speed(1.5e10, 4e9, 5e7, 4e3),
+    "cuda": _Speed(2e12, 1e11, 5e8, 4e3),
+    "mps": _Speed(5e11, 3e10, 2e8, 2e3),
+}
 
 
-def asked(text: str | None) -> LocalDevice:
-    """The device of this name, or the fastest here. Raises RunError, naming those that are here, where it is not."""
+def find_device(text: str | None) -> LocalDevice:
+    """The device of this name, or the fastest one here for None. Raises RunError, which lists the devices here."""
     try:
         return preferred() if text is None else find(text)
     except DeviceError as error:
         raise RunError(f"--device {text}: {error}") from None
 
 
-def chosen(totals: Totals, operators: int, passes: int) -> tuple[LocalDevice | None, str]:
-    """The device that a forward runs on where none was asked for; None, and why, where it is not to be run.
+def choose_device(settings: RunSettings, report: Report, operators: int) -> tuple[LocalDevice | None, str]:
+    """The device to run on; None, with the reason, where a forward that nobody asked for would be too expensive.
 
-    ``operators`` is how many it takes, ``passes`` how often it would be run.
+    Giving a device, weights or an output to show asks for a run. ``operators`` is how many a forward runs.
     """
-    device = preferred()
-    memory = needed(totals)
+    if settings.device is not None or settings.weights is not None or settings.show is not None:
+        return find_device(settings.device), ""
+    device, totals = preferred(), report.totals
+    passes = 1 + settings.stats + (2 * (PASSES + 1) if settings.latency else 0)
+    memory = needed_memory(totals)
     if device.free is not None and memory > device.free:
         return None, (
             f"not run: it needs {byte_size(memory)}, more than {device.device} has free; "
-            f"--device {device.kind} says how much that is"
+            f"--device {device.kind} shows both"
         )
     seconds = estimated_seconds(totals, operators, device.kind, passes)
     if seconds > RUN_BUDGET:
         return None, (
-            f"not run: on {device.device} it could take {_about(seconds)}, more than {RUN_BUDGET:.0f} s; "
-            f"--device {device.kind} runs it all the same"
+            f"not run: it could take {_about(seconds)} on {device.device}, more than {RUN_BUDGET:.0f} s; "
+            f"--device {device.kind} runs it anyway"
         )
     return device, ""
 
 
 def estimated_seconds(totals: Totals, operators: int, kind: str, passes: int) -> float:
-    """How long it could take to make the weights and run a forward some times, rather too long than too short."""
-    pace = _PACES[kind]
+    """Seconds to make the weights and run a forward ``passes`` times; rather too many than too few."""
+    speed = _SPEEDS[kind]
     traffic = (totals.bytes_read or 0) + (totals.bytes_written or 0)
-    flops = pace.flops * (torch.get_num_threads() if kind == "cpu" else 1)
-    forward = (totals.flops or 0) / flops + traffic / pace.traffic + operators / pace.operators
-    return (totals.params + totals.buffers) / pace.parameters + passes * forward
+    flops = speed.flops * (torch.get_num_threads() if kind == "cpu" else 1)
+    forward = (totals.flops or 0) / flops + traffic / speed.traffic + operators / speed.operators
+    return (totals.params + totals.buffers) / speed.parameters + passes * forward
 
 
 def _about(seconds: float) -> str:

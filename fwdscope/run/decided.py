@@ -1,7 +1,7 @@
-"""What the data decided: the run on a device held against the trace on meta.
+"""Pairing the steps of a run on a device with those of the trace on meta.
 
-Shapes and costs are the trace's, which are the same on every device. Where the run went another way (more rounds of a
-``while``, other rows through the experts of a mixture), the run is right, and its steps stand in place of the trace's.
+Shapes and costs are the trace's, since they are the same on every device. Where the data decided otherwise (more rounds
+of a ``while``, other rows through the experts of a mixture), the steps of the run replace those of the trace.
 """
 
 from __future__ import annotations
@@ -14,20 +14,20 @@ from fwdscope.trace import Node, Trace
 
 @dataclass(frozen=True)
 class Decided:
-    """The trace to report, which step of the run each of its steps was, and those that the data decided."""
+    """The trace to report, the step of the run for each of its steps, and the steps that the data decided."""
 
     trace: Trace
     ran: dict[Node, Node]
     decided: tuple[Node, ...]
 
 
-def settled(meta: Trace, run: Trace) -> Decided:
-    """The trace on meta where the run went the same way; else the run's, with the costs of meta where both agree."""
+def settle(meta: Trace, run: Trace) -> Decided:
+    """The trace on meta if the run took the same steps; otherwise the run's, with costs from meta where both agree."""
     decided = [node for pair in _pairs([meta.root], [run.root]) for node in _differences(*pair)]
     if not decided:
         return Decided(meta, dict(zip(steps(meta.root), steps(run.root), strict=True)), ())
     _take_costs(meta.root, run.root)
-    # An expert that no row went to is no unused weight.
+    # The weights of an expert without rows are not unused.
     mixed = replace(run, source=meta.source, unused=meta.unused)
     return Decided(mixed, {node: node for node in steps(run.root)}, tuple(decided))
 
@@ -44,7 +44,7 @@ def _inside(node: Node) -> list[Node]:
 
 
 def _same_step(one: Node, other: Node) -> bool:
-    """Whether two steps are of one place of the network, whatever their shapes."""
+    """Whether two steps are at the same place in the network, whatever their shapes."""
     return (one.kind, one.path, one.type, one.text) == (other.kind, other.path, other.type, other.text)
 
 
@@ -54,13 +54,13 @@ def _same_shapes(one: Node, other: Node) -> bool:
 
 
 def _pairs(ones: Sequence[Node], others: Sequence[Node]) -> Iterator[tuple[Node, Node]]:
-    """Steps of two runs in the order of both, as long as they are the same."""
+    """Pairs of steps of two runs, if they are the same steps; none otherwise."""
     if len(ones) == len(others) and all(map(_same_step, ones, others)):
         yield from zip(ones, others, strict=True)
 
 
 def _differences(meta: Node, run: Node) -> Iterator[Node]:
-    """The outermost steps of the run below which it went another way than the trace."""
+    """The outermost steps of the run whose inner steps differ from the trace's."""
     if len(meta.children) != len(run.children) or len(meta.rounds or ()) != len(run.rounds or ()):
         yield run
         return
@@ -76,11 +76,11 @@ def _differences(meta: Node, run: Node) -> Iterator[Node]:
 
 
 def _take_costs(meta: Node, run: Node) -> bool:
-    """Give the steps of a run the operators of the trace where they did the same work; whether this one did."""
+    """Copy the operators of the trace to the steps of a run that did the same work; whether this step did."""
     if not _same_step(meta, run):
         return False
     if run.rounds is not None:
-        # The trace went one round of a `while`; every round of the run is that one again.
+        # The trace has one round of a `while`; each round of the run is compared with it.
         turns = [(meta.rounds or [[]])[min(i, len(meta.rounds or [[]]) - 1)] for i in range(len(run.rounds))]
         same = len(run.rounds) == len(meta.rounds or ())
         for before, now in zip(turns, run.rounds, strict=True):
@@ -88,7 +88,7 @@ def _take_costs(meta: Node, run: Node) -> bool:
     else:
         same = _take_all(meta.children, run.children)
     same &= _same_shapes(meta, run)
-    # A layer's own operators, those of a mixture that move its rows, go with what is inside it. Blocks have none.
+    # Only layers have operators of their own: a mixture's, which move its rows.
     if same:
         run.ops = meta.ops
     return same

@@ -30,7 +30,7 @@ _ORDINARY = (Tensor, nn.Parameter)
 
 
 @dataclass(frozen=True)
-class Wanted:
+class WantedOutput:
     """An output to be kept: a path of the report, and whether the weights of the attention inside are meant."""
 
     path: str
@@ -52,7 +52,7 @@ class Observation(Recorder):
     Without ``operators`` the steps are recorded alone, not what each ran and cost, which another trace knows.
     """
 
-    def __init__(self, collector: Collector | None, wanted: Wanted | None = None, operators: bool = True) -> None:
+    def __init__(self, collector: Collector | None, wanted: WantedOutput | None = None, operators: bool = True) -> None:
         super().__init__()
         self.operators = operators
         # The layer now running, whose operators are not heard, and what keeps them so.

@@ -1,6 +1,6 @@
-"""Weights from a file: a ``state_dict`` saved by torch, or safetensors. Reading one runs no code of its.
+"""Weights from a file: a ``state_dict`` saved by torch, or safetensors. Reading one runs no code of the file.
 
-Names and shapes are held against the model's before anything is allocated for it.
+Names and shapes are checked against the model's before any memory is allocated for it.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import pickle
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,55 +21,54 @@ from fwdscope.units import plural
 
 SUFFIXES = (".safetensors", ".pt", ".pth", ".bin", ".ckpt")
 
-# Under which names training scripts keep the weights beside epochs and optimisers.
+# Names under which training scripts save the weights, beside epochs and optimisers.
 _WRAPPERS = ("state_dict", "model_state_dict", "model", "module", "weights", "params", "net")
-# What wrappers of whole models put before every name: torch.compile's and the data-parallel ones'.
+# Prefixes that torch.compile and data-parallel wrappers put before every name.
 _PREFIXES = ("_orig_mod.", "module.")
-# Names listed of each kind.
+# At most so many names are listed of each kind.
 _LISTED = 6
 
 
 @dataclass(frozen=True)
 class Weights:
-    """The tensors of a file that a model takes, by the model's names; and what the reader has to know of the rest."""
+    """The tensors of a file that fit a model, by the model's names, and notes on the others; empty without a file."""
 
-    path: Path
-    tensors: Mapping[str, Tensor]
+    tensors: Mapping[str, Tensor] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
 
-def matching(path: Path, model: nn.Module, partial: bool = False) -> Weights:
-    """The weights of a file for a model, which may still be on meta.
+def match_weights(path: Path, model: nn.Module, partial: bool = False) -> Weights:
+    """The weights of a file that fit a model, which may still be on meta.
 
-    Names that the model lacks are said in a note. Raises RunError where the file cannot be read, and, if not
-    ``partial``, where it lacks tensors of the model or holds them in other shapes.
+    A note lists names that the model does not have. Raises RunError where the file cannot be read, and, unless
+    ``partial``, where tensors of the model are missing or have another shape.
     """
     found = _named(_read(path), path)
     own = dict(model.state_dict(keep_vars=True))
     unexpected = [name for name in found if name not in own]
     missing = [name for name in _missing(own, found) if not name.endswith("num_batches_tracked")]
-    imaginary = [name for name, tensor in own.items() if name in found and _loses(found[name], tensor)]
+    imaginary = [name for name, tensor in own.items() if name in found and _loses_imaginary_part(found[name], tensor)]
     if imaginary:
         raise RunError(f"{path}: {imaginary[0]} holds complex numbers, and the model's is {own[imaginary[0]].dtype}")
     misshaped = [name for name, tensor in own.items() if name in found and found[name].shape != tensor.shape]
-    said = [
-        *_told("lacks", "of the model", missing, {name: _shape(own[name]) for name in missing}, unexpected),
-        *_told("holds", "in another shape", misshaped, {n: _changed(found[n], own[n]) for n in misshaped}),
+    misfits = [
+        *_describe("lacks", "of the model", missing, {name: _shape(own[name]) for name in missing}, unexpected),
+        *_describe("holds", "in another shape", misshaped, {n: _changed(found[n], own[n]) for n in misshaped}),
     ]
-    extra = _told("holds", "that the model does not have", unexpected, {}, missing)
-    if said and not partial:
-        help = "change the spec or the file, or leave these as they are initialised: --weights-partial"
-        raise RunError("\n".join((f"{path} does not fit the model", *said, *extra, f"  {help}")))
-    left = ["all that the file does not give is as it was initialised"] if said else []
-    notes = [f"{path}: {' '.join(text.split())}" for text in (*said, *extra, *left)]
-    return Weights(path, {n: t for n, t in found.items() if n in own and n not in misshaped}, tuple(notes))
+    extra = _describe("holds", "that the model does not have", unexpected, {}, missing)
+    if misfits and not partial:
+        help = "change the spec or the file, or keep these as initialised: --weights-partial"
+        raise RunError("\n".join((f"{path} does not fit the model", *misfits, *extra, f"  {help}")))
+    left = ["all other tensors are as initialised"] if misfits else []
+    notes = [f"{path}: {' '.join(text.split())}" for text in (*misfits, *extra, *left)]
+    return Weights({n: t for n, t in found.items() if n in own and n not in misshaped}, tuple(notes))
 
 
-def load_into(model: nn.Module, weights: Weights) -> None:
-    """Copy weights into a model that has its own on a device already; dtypes become the model's."""
+def load_into(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    """Copy weights into a model that is on a device already; they take the model's dtypes."""
     own = model.state_dict(keep_vars=True)
     with torch.no_grad():
-        for name, tensor in weights.tensors.items():
+        for name, tensor in tensors.items():
             own[name].copy_(tensor)
 
 
@@ -90,9 +89,9 @@ def _read(path: Path) -> Any:
     except Exception as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         if isinstance(error, pickle.UnpicklingError) and re.search("Unsupported (global|class)", str(error)):
-            reason = "it holds objects of Python's, which could run code; save `model.state_dict()` instead"
+            reason = "it holds Python objects, which could run code; save `model.state_dict()` instead"
         elif isinstance(error, EOFError | pickle.UnpicklingError):
-            reason = "it is empty, cut off, or no file that torch.save wrote"
+            reason = "it is empty, truncated, or was not written by torch.save"
         raise RunError(f"--weights {path} cannot be read: {reason}") from None
 
 
@@ -106,14 +105,14 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
 
 
 def _read_torch(path: Path) -> Any:
-    # Files in torch's format of before 1.6 are no archives, which cannot be mapped into memory.
+    # Files of torch before 1.6 are not zip archives, and cannot be mapped into memory.
     with path.open("rb") as file:
         archive = file.read(2) == b"PK"
     return torch.load(path, weights_only=True, map_location="cpu", mmap=archive)
 
 
 def _named(loaded: Any, path: Path) -> dict[str, Tensor]:
-    """Tensors by name, out of the dictionary that a training script put them in."""
+    """The tensors by name, unwrapped from the dictionary that a training script saved."""
     for wrapper in _WRAPPERS:
         if isinstance(loaded, Mapping) and isinstance(loaded.get(wrapper), Mapping) and not _direct(loaded):
             loaded = loaded[wrapper]
@@ -121,7 +120,7 @@ def _named(loaded: Any, path: Path) -> dict[str, Tensor]:
     tensors = _direct(loaded) if isinstance(loaded, Mapping) else {}
     if not tensors:
         holds = ", ".join(map(str, list(loaded)[:_LISTED])) if isinstance(loaded, Mapping) else type(loaded).__name__
-        raise RunError(f"--weights {path} holds no tensors by name, but {holds or 'nothing'}")
+        raise RunError(f"--weights {path} holds no named tensors, only {holds or 'nothing'}")
     for prefix in _PREFIXES:
         if all(name.startswith(prefix) for name in tensors):
             tensors = {name.removeprefix(prefix): tensor for name, tensor in tensors.items()}
@@ -136,15 +135,15 @@ def _direct(loaded: Mapping[Any, Any]) -> dict[str, Tensor]:
 
 
 def _missing(own: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> list[str]:
-    """Tensors that the file gives under none of their names: a tied one is saved once."""
+    """Tensors that the file has under none of their names: a tied tensor may be saved once."""
     given = {id(tensor) for name, tensor in own.items() if name in found}
     return [name for name, tensor in own.items() if name not in found and id(tensor) not in given]
 
 
-def _told(
+def _describe(
     verb: str, what: str, names: list[str], details: Mapping[str, str], candidates: Iterable[str] = ()
 ) -> list[str]:
-    """A line that counts and lists some names, with the nearest of the other side where one is near."""
+    """A line that counts and lists names, each with a similar name of the other side if there is one."""
     if not names:
         return []
     others = list(candidates)
@@ -156,8 +155,8 @@ def _told(
     return [f"  it {verb} {plural(len(names), 'tensor')} {what}: {', '.join(shown)}{more}"]
 
 
-def _loses(found: Tensor, own: Tensor) -> bool:
-    """Whether a tensor would lose its imaginary part."""
+def _loses_imaginary_part(found: Tensor, own: Tensor) -> bool:
+    """Whether copying would drop an imaginary part."""
     return found.is_complex() and not own.is_complex()
 
 

@@ -58,7 +58,7 @@ class Samples:
 
 
 @dataclass(frozen=True)
-class Plan:
+class SamplingPlan:
     """How to measure: ``warmup`` and ``repeats`` are found out where they are None, within ``budget`` seconds.
 
     ``precision`` is the half width of the median's interval, relative to the median.
@@ -76,13 +76,13 @@ Progress = Callable[[int, float | None], None]
 
 
 def measure(
-    run: Callable[[], object], clock: Clock, plan: Plan | None = None, progress: Progress | None = None
+    run: Callable[[], object], clock: Clock, plan: SamplingPlan | None = None, progress: Progress | None = None
 ) -> Samples:
     """Time ``run``: warm up, then repeat until the median is known to the plan's precision or its budget is spent.
 
     Ctrl-C ends it early: what was measured so far comes back, ``interrupted``.
     """
-    plan = plan or Plan()
+    plan = plan or SamplingPlan()
     began = clock.now()
     times: list[float] = []
     warmups: list[float] = []
@@ -112,7 +112,7 @@ def measure(
     )
 
 
-def _warming(run: Callable[[], object], clock: Clock, plan: Plan, began: float) -> Iterator[float]:
+def _warming(run: Callable[[], object], clock: Clock, plan: SamplingPlan, began: float) -> Iterator[float]:
     """Forwards before the first that counts: as many as the plan says, else until two in a row agree."""
     last: float | None = None
     most = MOST_WARMUPS if plan.warmup is None else plan.warmup
@@ -132,7 +132,7 @@ def _batch(warmups: Sequence[float], clock: Clock) -> int:
     return max(1, math.ceil(OVER_RESOLUTION * clock.resolution / max(shortest, 1e-9)))
 
 
-def _group(times: Sequence[float], warmups: Sequence[float], batch: int, plan: Plan, clock: Clock) -> int:
+def _group(times: Sequence[float], warmups: Sequence[float], batch: int, plan: SamplingPlan, clock: Clock) -> int:
     """How many repeats are taken before the next look at the clock and at the interval."""
     left = (plan.repeats or LEAST) - len(times)
     known = times or warmups
@@ -144,7 +144,7 @@ def _group(times: Sequence[float], warmups: Sequence[float], batch: int, plan: P
     return max(1, min(left, len(times) // 10 + 1) if plan.repeats else len(times) // 10)
 
 
-def _enough(times: Sequence[float], plan: Plan, elapsed: float) -> bool:
+def _enough(times: Sequence[float], plan: SamplingPlan, elapsed: float) -> bool:
     if plan.repeats is not None and len(times) >= plan.repeats:
         return True
     if len(times) >= ANYHOW and plan.budget is not None and elapsed >= plan.budget:

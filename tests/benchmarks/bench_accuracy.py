@@ -22,7 +22,7 @@ from fwdscope.model.initialise import materialise
 from fwdscope.model.inputs import example_inputs
 from fwdscope.timing import HostClock, latencies, measure, with_latencies
 from fwdscope.timing.layers import straight_with_steps
-from fwdscope.timing.sampling import Plan
+from fwdscope.timing.sampling import SamplingPlan
 from fwdscope.trace import rows_with_nodes, trace
 
 SPECS = Path(__file__).parents[2] / "specs"
@@ -36,7 +36,7 @@ NETWORKS: dict[str, dict[str, str]] = {
 
 def ours(run: Any, seconds: float = 1.0) -> float:
     """The median as the benchmark takes it."""
-    return measure(run, HostClock(), Plan(budget=seconds)).latency.median
+    return measure(run, HostClock(), SamplingPlan(budget=seconds)).latency.median
 
 
 def theirs(run: Any, seconds: float = 1.0) -> float:

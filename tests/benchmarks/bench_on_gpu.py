@@ -24,14 +24,15 @@ from typing import Any
 
 import torch
 
-from fwdscope.commands.bench.subject import Subject, subject_of_spec
+from fwdscope.commands.bench.workload import Workload, make_workload
 from fwdscope.device.local import DeviceError, LocalDevice, find
 from fwdscope.inspection import find_spec
 from fwdscope.language import load
 from fwdscope.model.process_state import torch_default_dtype
+from fwdscope.run.subject import SpecSubject
 from fwdscope.settings import BenchSettings
 from fwdscope.timing import EventClock, latencies, measure, with_latencies
-from fwdscope.timing.sampling import Plan
+from fwdscope.timing.sampling import SamplingPlan
 
 ROUNDS = 5
 REPLAYS = 50
@@ -71,19 +72,19 @@ CASES = (
 Ways = dict[str, Callable[[], float]]
 
 
-def subject(case: Case, device: LocalDevice, folder: Path) -> Subject:
+def workload(case: Case, device: LocalDevice, folder: Path) -> Workload:
     """The network of a case on the device, with its inputs."""
     own = folder / "product.yaml"
     own.write_text(PRODUCT)
     path = own if case.spec == "product" else find_spec(case.spec)
     assert path is not None, f"{case.spec} does not ship with fwdscope"
     settings = BenchSettings(device=device.device, dtype=case.dtype)
-    return subject_of_spec(load(path, variables=case.variables), {}, settings)
+    return make_workload(SpecSubject(load(path, variables=case.variables), {}, case.dtype), settings)
 
 
-def ways(subject: Subject, place: torch.device) -> Ways:
+def ways(workload: Workload, place: torch.device) -> Ways:
     """The ways to measure a forward, each giving seconds; capturing a graph comes last, since it warms all up."""
-    graph, args = subject.graph, subject.args
+    graph, (module, args, _) = workload.graph, workload.ready.call
     assert graph is not None, "its lines are plain calls"
     clock = EventClock(place)
 
@@ -91,13 +92,13 @@ def ways(subject: Subject, place: torch.device) -> Ways:
         return graph(*args)
 
     def layers() -> float:
-        times = latencies(subject.module, args, passes=10, clock=clock, graph=graph)
-        together = with_latencies(subject.pairs, times)[1]
+        times = latencies(module, args, passes=10, clock=clock, graph=graph)
+        together = with_latencies(workload.rows, times)[1]
         assert together is not None
         return together
 
     found: Ways = {
-        "bench": lambda: measure(forward, clock, Plan(budget=2.0)).latency.median,
+        "bench": lambda: measure(forward, clock, SamplingPlan(budget=2.0)).latency.median,
         "layers": layers,
         "replay": replay(forward, place),
     }
@@ -135,8 +136,8 @@ def replay(forward: Callable[[], Any], place: torch.device) -> Callable[[], floa
 def compared(case: Case, device: LocalDevice, folder: Path) -> str:
     """A line of figures: milliseconds each way, and the ratios that matter."""
     place = torch.device(device.device)
-    measured = subject(case, device, folder)
-    with torch.inference_mode(), torch_default_dtype(measured.dtype):
+    measured = workload(case, device, folder)
+    with torch.inference_mode(), torch_default_dtype(measured.ready.subject.default_dtype):
         every = ways(measured, place)
         rounds = [{name: way() for name, way in every.items()} for _ in range(ROUNDS)]
     found = {name: statistics.median(one[name] for one in rounds) for name in every}

@@ -102,7 +102,7 @@ def test_what_would_take_long_is_not_run_and_the_report_says_so() -> None:
     found = report("resnet50", "--set", "B=64")
     assert (found.device, found.run) == ("meta", None)
     (note,) = found.notes
-    assert note.startswith(f"not run: on {local.preferred().device} it could take ")
+    assert note.startswith("not run: it could take ")
     assert "--device" in note
 
 
@@ -128,8 +128,8 @@ def test_shapes_and_costs_do_not_depend_on_the_device(net: str) -> None:
 def test_meta_loads_nothing_of_what_runs(net: str) -> None:
     code = (
         "import sys; from fwdscope.cli import run; sys.argv = ['fwdscope', *sys.argv[1:]]; run();"
-        "print([name for name in sys.modules if name.startswith(('fwdscope.run.', 'fwdscope.timing', "
-        "'fwdscope.device'))], file=sys.stderr)"
+        "import json; print(json.dumps([name for name in sys.modules if name.startswith('fwdscope.')]), "
+        "file=sys.stderr)"
     )
     results = {
         device: subprocess.run(
@@ -140,7 +140,10 @@ def test_meta_loads_nothing_of_what_runs(net: str) -> None:
         )
         for device in ("meta", "cpu")
     }
-    assert results["meta"].stderr == "[]\n"
+    # What is inspected is traced by fwdscope.run.subject on every device.
+    assert not {"fwdscope.run.forward", "fwdscope.run.prepare", "fwdscope.timing", "fwdscope.device.local"} & set(
+        json.loads(results["meta"].stderr)
+    )
     assert "fwdscope.run.forward" in results["cpu"].stderr, "else the line above proves nothing"
 
 
@@ -192,7 +195,7 @@ def test_weights_come_from_a_file(net: str, tmp_path: Path) -> None:
     )
     partial = report(net, "--weights", str(tmp_path / "half.pt"), "--weights-partial")
     assert partial.run is not None
-    assert "does not give is as it was initialised" in " ".join(partial.run.notes)
+    assert "all other tensors are as initialised" in " ".join(partial.run.notes)
 
 
 def test_training_mode_drops(net: str) -> None:

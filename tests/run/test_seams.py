@@ -1,4 +1,4 @@
-"""What a run does on a device that is not here, as far as it can be seen without one: at the seams with torch."""
+"""What a run asks of torch on a device that is not here."""
 
 from __future__ import annotations
 
@@ -12,12 +12,11 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from fwdscope.device.local import LocalDevice
 from fwdscope.model import process_state
-from fwdscope.report import Totals
-from fwdscope.run.forward import out_of_memory_said
-from fwdscope.run.module import Call, _is_on, on_device, to_allocate
+from fwdscope.run.context import out_of_memory_as_run_error
+from fwdscope.run.placement import ModuleCall, is_on, move_call
 from fwdscope.run.statistics import Collector
+from fwdscope.run.subject import ModuleSubject
 from fwdscope.settings import RunError
 
 # --- statistics ------------------------------------------------------------------------------------------------------
@@ -49,14 +48,14 @@ class Seen(TorchDispatchMode):
     ],
     ids=["plain", "with gaps", "transposed", "bool", "complex", "scalar", "float8", "expanded"],
 )
-def test_looking_at_a_tensor_neither_waits_for_its_device_nor_copies_to_it(make: Callable[[], Tensor]) -> None:
-    # A fake tensor has no numbers: asking for one, as the host does when it waits, raises.
+def test_statistics_neither_wait_for_the_device_nor_copy_to_it(make: Callable[[], Tensor]) -> None:
+    # A fake tensor has no numbers: asking for one, as waiting does, raises.
     with FakeTensorMode():
         tensor = make()
         with Seen() as seen:
             Collector(fewer_passes=False).add("x", [tensor])
     assert "scatter_add_" in seen.names
-    # What Python's numbers become when a tensor is made of them, before they are copied to a device.
+    # lift: Python numbers become tensors, which are then copied to the device.
     assert not [name for name in seen.names if "lift" in name or name in ("nonzero", "_local_scalar_dense")]
 
 
@@ -105,7 +104,7 @@ def test_seeding_touches_the_cpu_and_the_device_alone(monkeypatch: pytest.Monkey
 
 
 def test_a_run_on_the_cpu_leaves_a_gpus_random_numbers_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    # Nothing of it may be called: that would start CUDA.
+    # Calling anything of it would initialise CUDA.
     monkeypatch.setattr(torch, "cuda", SimpleNamespace())
     with process_state.seed_generators(torch.device("cpu"), 3), pytest.raises(KeyError):
         raise KeyError
@@ -134,33 +133,32 @@ def test_apples_gpu_is_seeded_and_left_as_it_was(monkeypatch: pytest.MonkeyPatch
     ],
     ids=["allocator", "driver", "cublas", "cudnn", "mps"],
 )
-def test_no_room_is_told_as_such_whoever_found_none(error: RuntimeError) -> None:
-    with pytest.raises(RunError, match="the device ran out of memory"), out_of_memory_said():
+def test_out_of_memory_is_reported_whichever_library_raised_it(error: RuntimeError) -> None:
+    with pytest.raises(RunError, match="the device ran out of memory"), out_of_memory_as_run_error():
         raise error
 
 
 def test_other_failures_stay_what_they_are() -> None:
-    with pytest.raises(RuntimeError, match="an illegal memory access"), out_of_memory_said():
+    with pytest.raises(RuntimeError, match="an illegal memory access"), out_of_memory_as_run_error():
         raise RuntimeError("CUDA error: an illegal memory access was encountered")
 
 
-def test_what_is_on_the_device_already_needs_no_room_unless_it_is_copied() -> None:
-    module, x = nn.Linear(10, 10, bias=False), torch.zeros(5, 10)
-    totals = Totals(params=100, trainable_params=100, buffers=0, param_bytes=400, buffer_bytes=0, peak_memory=1000)
-    cpu = LocalDevice("cpu", "Some CPU", None, None)
-    # 400 bytes of weights and 200 of the input are there.
-    assert to_allocate((module, (x,), {}), cpu, totals, alone=False).peak_memory == 400
-    assert to_allocate((module, (x,), {}), cpu, totals, alone=True).peak_memory == 800
+def test_weights_on_the_device_need_no_memory_unless_they_are_copied() -> None:
+    subject = ModuleSubject((nn.Linear(10, 10, bias=False), (torch.zeros(5, 10),), {}))
+    # 400 bytes of weights, 200 of the input and 200 of the output; on the CPU only the output is new.
+    assert subject.memory_to_allocate(torch.device("cuda"), copied=False) == 800
+    assert subject.memory_to_allocate(torch.device("cpu"), copied=False) == 200
+    assert subject.memory_to_allocate(torch.device("cpu"), copied=True) == 600
 
 
-def test_a_module_that_is_there_is_not_copied() -> None:
-    module = nn.Linear(2, 2)
-    call: Call = (module, (torch.zeros(1, 2),), {})
-    assert on_device(call, None, LocalDevice("cpu", "Some CPU", None, None), alone=False)[0] is module
+def test_a_module_on_its_device_is_copied_only_if_it_is_to_change() -> None:
+    call = ModuleCall(nn.Linear(2, 2), (torch.zeros(1, 2),), {})
+    assert move_call(call, None, torch.device("cpu"), copied=False).module is call.module
+    assert move_call(call, None, torch.device("cpu"), copied=True).module is not call.module
 
 
-def test_apples_gpu_is_the_same_with_its_number_and_without() -> None:
+def test_apples_gpu_is_the_same_with_its_index_and_without() -> None:
     assert torch.device("mps:0") != torch.device("mps")
-    assert _is_on(SimpleNamespace(device=torch.device("mps:0")), torch.device("mps"))  # type: ignore[arg-type]
-    assert not _is_on(SimpleNamespace(device=torch.device("cuda:1")), torch.device("cuda:0"))  # type: ignore[arg-type]
-    assert not _is_on(torch.empty(1), torch.device("mps"))
+    assert is_on(SimpleNamespace(device=torch.device("mps:0")), torch.device("mps"))  # type: ignore[arg-type]
+    assert not is_on(SimpleNamespace(device=torch.device("cuda:1")), torch.device("cuda:0"))  # type: ignore[arg-type]
+    assert not is_on(torch.empty(1), torch.device("mps"))

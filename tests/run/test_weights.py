@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from fwdscope.run.weights import load_into, matching
+from fwdscope.run.weights import load_into, match_weights
 from fwdscope.settings import RunError
 
 
@@ -34,8 +34,8 @@ def test_every_tensor_of_a_file_ends_in_its_place(tmp_path: Path, ending: str) -
     path, tensors = tmp_path / f"weights{ending}", state()
     save_file(tensors, path) if ending == ".safetensors" else torch.save(tensors, path)
     net = Net()
-    weights = matching(path, net)
-    load_into(net, weights)
+    weights = match_weights(path, net)
+    load_into(net, weights.tensors)
     assert weights.notes == ()
     assert all(torch.equal(tensors[name], tensor) for name, tensor in net.state_dict().items())
 
@@ -53,20 +53,20 @@ def test_every_tensor_of_a_file_ends_in_its_place(tmp_path: Path, ending: str) -
 def test_what_training_scripts_wrap_around_weights_is_taken_off(tmp_path: Path, wrap: object) -> None:
     tensors = state()
     path = saved(tmp_path / "weights.pt", wrap(tensors))  # type: ignore[operator]
-    assert matching(path, Net()).tensors.keys() == tensors.keys()
+    assert match_weights(path, Net()).tensors.keys() == tensors.keys()
 
 
 def test_a_module_called_model_is_no_wrapper(tmp_path: Path) -> None:
     outer = nn.ModuleDict({"model": nn.Linear(2, 2)})
     path = saved(tmp_path / "weights.pt", outer.state_dict())
-    assert set(matching(path, outer).tensors) == {"model.weight", "model.bias"}
+    assert set(match_weights(path, outer).tensors) == {"model.weight", "model.bias"}
 
 
 def test_missing_tensors_are_listed_with_the_nearest_name_of_the_file(tmp_path: Path) -> None:
     tensors = state()
     tensors["fc_1.weight"] = tensors.pop("fc1.weight")
     with pytest.raises(RunError) as caught:
-        matching(saved(tmp_path / "weights.pt", tensors), Net())
+        match_weights(saved(tmp_path / "weights.pt", tensors), Net())
     assert "lacks 1 tensor of the model: fc1.weight (8, 4) (is it fc_1.weight?)" in str(caught.value)
     assert "holds 1 tensor that the model does not have: fc_1.weight" in str(caught.value)
     assert "--weights-partial" in str(caught.value)
@@ -74,14 +74,14 @@ def test_missing_tensors_are_listed_with_the_nearest_name_of_the_file(tmp_path: 
 
 def test_tensors_of_another_shape_are_listed_with_both(tmp_path: Path) -> None:
     with pytest.raises(RunError) as caught:
-        matching(saved(tmp_path / "weights.pt", Net(hidden=16).state_dict()), Net())
+        match_weights(saved(tmp_path / "weights.pt", Net(hidden=16).state_dict()), Net())
     assert "fc1.weight (16, 4), expected (8, 4)" in str(caught.value)
 
 
 def test_a_long_list_is_cut_and_says_how_much_is_left(tmp_path: Path) -> None:
     model = nn.Sequential(*(nn.Linear(2, 2) for _ in range(20)))
     with pytest.raises(RunError) as caught:
-        matching(saved(tmp_path / "weights.pt", {"0.weight": torch.zeros(2, 2)}), model)
+        match_weights(saved(tmp_path / "weights.pt", {"0.weight": torch.zeros(2, 2)}), model)
     # 20 weights and 20 biases, one of them there, six of them listed.
     assert "lacks 39 tensors" in str(caught.value)
     assert "and 33 more" in str(caught.value)
@@ -93,15 +93,15 @@ def test_partial_weights_leave_the_rest_and_say_so(tmp_path: Path) -> None:
     tensors["fc1.weight"] = torch.zeros(3, 3)
     net = Net()
     before = net.fc1.weight.clone()
-    weights = matching(saved(tmp_path / "weights.pt", tensors), net, partial=True)
-    load_into(net, weights)
+    weights = match_weights(saved(tmp_path / "weights.pt", tensors), net, partial=True)
+    load_into(net, weights.tensors)
     assert torch.equal(net.fc1.weight, before)
     assert torch.equal(net.fc1.bias, tensors["fc1.bias"])
-    assert "does not give is as it was initialised" in " ".join(weights.notes)
+    assert "all other tensors are as initialised" in " ".join(weights.notes)
 
 
 def test_tensors_that_the_model_lacks_are_a_note(tmp_path: Path) -> None:
-    weights = matching(saved(tmp_path / "weights.pt", {**state(), "head.weight": torch.zeros(2)}), Net())
+    weights = match_weights(saved(tmp_path / "weights.pt", {**state(), "head.weight": torch.zeros(2)}), Net())
     assert len(weights.notes) == 1
     assert "head.weight" in weights.notes[0]
 
@@ -109,7 +109,7 @@ def test_tensors_that_the_model_lacks_are_a_note(tmp_path: Path) -> None:
 def test_a_count_of_batches_may_be_missing_as_in_files_of_old(tmp_path: Path) -> None:
     tensors = state()
     del tensors["norm.num_batches_tracked"]
-    assert matching(saved(tmp_path / "weights.pt", tensors), Net()).notes == ()
+    assert match_weights(saved(tmp_path / "weights.pt", tensors), Net()).notes == ()
 
 
 def test_a_tied_tensor_may_be_saved_under_one_of_its_names(tmp_path: Path) -> None:
@@ -117,14 +117,14 @@ def test_a_tied_tensor_may_be_saved_under_one_of_its_names(tmp_path: Path) -> No
     model["head"].weight = model["embed"].weight
     path = tmp_path / "weights.safetensors"
     save_file({"embed.weight": torch.ones(4, 2)}, path)
-    load_into(model, matching(path, model))
+    load_into(model, match_weights(path, model).tensors)
     assert torch.equal(model["head"].weight, torch.ones(4, 2))
 
 
 def test_dtypes_become_the_models(tmp_path: Path) -> None:
     net = nn.Linear(2, 2)
     path = saved(tmp_path / "weights.pt", {name: t.half() for name, t in net.state_dict().items()})
-    load_into(net, matching(path, net))
+    load_into(net, match_weights(path, net).tensors)
     assert net.weight.dtype == torch.float32
 
 
@@ -138,8 +138,8 @@ class Evil:
     [
         (Evil(), "could run code"),
         (Net(), "could run code"),
-        ([torch.zeros(2)], "holds no tensors by name, but list"),
-        ({"epoch": 3}, "holds no tensors by name, but epoch"),
+        ([torch.zeros(2)], "holds no named tensors, only list"),
+        ({"epoch": 3}, "holds no named tensors, only epoch"),
     ],
     ids=["code", "whole module", "list", "no tensors"],
 )
@@ -147,7 +147,7 @@ def test_what_is_no_dictionary_of_tensors_is_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], content: object, said: str
 ) -> None:
     with pytest.raises(RunError, match=said):
-        matching(saved(tmp_path / "weights.pt", content), Net())
+        match_weights(saved(tmp_path / "weights.pt", content), Net())
     assert capsys.readouterr().out == ""
 
 
@@ -169,7 +169,7 @@ def test_files_that_cannot_be_read_are_errors(tmp_path: Path) -> None:
         "folder.pt",
     ):
         with pytest.raises(RunError, match=name):
-            matching(tmp_path / name, Net())
+            match_weights(tmp_path / name, Net())
 
 
 @pytest.mark.parametrize(
@@ -182,10 +182,10 @@ def test_what_is_no_file_of_weights_is_told_apart_from_what_could_run_code(
     path = tmp_path / name
     path.mkdir() if name == "folder.pt" else path.write_bytes(b"" if name == "nothing.pt" else b"\x00\x01\x02" * 99)
     with pytest.raises(RunError, match=said):
-        matching(path, Net())
+        match_weights(path, Net())
 
 
 def test_complex_numbers_do_not_lose_their_imaginary_part(tmp_path: Path) -> None:
     tensors = state() | {"fc1.weight": torch.zeros(8, 4, dtype=torch.complex64)}
     with pytest.raises(RunError, match=r"fc1.weight holds complex numbers, and the model's is torch.float32"):
-        matching(saved(tmp_path / "weights.pt", tensors), Net())
+        match_weights(saved(tmp_path / "weights.pt", tensors), Net())

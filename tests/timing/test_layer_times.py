@@ -317,7 +317,7 @@ def _one_thread() -> Iterator[None]:
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_on_a_gpu_the_layers_take_no_longer_than_the_whole() -> None:
     from fwdscope.timing import clock_for, measure
-    from fwdscope.timing.sampling import Plan
+    from fwdscope.timing.sampling import SamplingPlan
 
     checked = check(parse(Source("spec.yaml", STACKED.replace("(2, 8)", "(4096, 2048)").replace("(8)", "(2048)"))))
     network = materialise(build(checked), "cuda", seed=0)
@@ -326,6 +326,6 @@ def test_on_a_gpu_the_layers_take_no_longer_than_the_whole() -> None:
     pairs = rows_with_nodes(trace(network, None, {"x": inputs[0]}))
     _, whole = with_latencies(pairs, times)
     with torch.inference_mode():
-        samples = measure(lambda: network(*inputs), clock_for(torch.device("cuda")), Plan(repeats=20))
+        samples = measure(lambda: network(*inputs), clock_for(torch.device("cuda")), SamplingPlan(repeats=20))
     assert whole is not None
     assert 0 < whole < 2 * samples.latency.median

@@ -13,16 +13,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fwdscope.timing import EventClock, HostClock, Samples, measure, median_interval
-from fwdscope.timing.sampling import Plan, relative_half_width
+from fwdscope.timing.sampling import SamplingPlan, relative_half_width
 
 
-def measured(seconds: Iterator[float], plan: Plan) -> Samples:
+def measured(seconds: Iterator[float], plan: SamplingPlan) -> Samples:
     time = Time()
     return measure(taking(time, seconds), HostClock(time), plan)
 
 
 def test_a_steady_forward_needs_ten_repeats() -> None:
-    samples = measured(itertools.repeat(0.25), Plan(settling=0.0, budget=None))
+    samples = measured(itertools.repeat(0.25), SamplingPlan(settling=0.0, budget=None))
     # Two in a row agreed, and so were the warm-up.
     assert samples.warmups == 2
     assert samples.times == (0.25,) * 10
@@ -34,26 +34,26 @@ def test_a_steady_forward_needs_ten_repeats() -> None:
 @pytest.mark.core
 def test_warm_up_goes_on_until_two_in_a_row_agree() -> None:
     # 8 → 4 → 2 → 1 → 1.02: the last two are within 5 %.
-    samples = measured(itertools.chain([8.0, 4.0, 2.0, 1.0, 1.02], itertools.repeat(1.0)), Plan(budget=None))
+    samples = measured(itertools.chain([8.0, 4.0, 2.0, 1.0, 1.02], itertools.repeat(1.0)), SamplingPlan(budget=None))
     assert samples.warmups == 5
     assert set(samples.times) == {1.0}
 
 
 def test_warm_up_takes_a_quarter_of_the_budget_at_most() -> None:
     # 2, 1, 2, 1, …: never two alike. After 2 + 1 seconds more than a quarter of 8 is spent.
-    samples = measured(itertools.cycle([2.0, 1.0]), Plan(budget=8.0))
+    samples = measured(itertools.cycle([2.0, 1.0]), SamplingPlan(budget=8.0))
     assert samples.warmups == 2
 
 
 def test_as_many_warm_ups_and_repeats_as_are_asked_for() -> None:
-    samples = measured(itertools.count(1.0), Plan(warmup=3, repeats=4, budget=None))
+    samples = measured(itertools.count(1.0), SamplingPlan(warmup=3, repeats=4, budget=None))
     assert samples.warmups == 3
     assert samples.times == (4.0, 5.0, 6.0, 7.0)
 
 
 def test_a_budget_that_runs_out_is_told() -> None:
     # Times between 1 and 2 that never settle; 2 warm-ups, and repeats until 10 seconds are over.
-    samples = measured(itertools.cycle([1.0, 2.0]), Plan(warmup=0, budget=10.0))
+    samples = measured(itertools.cycle([1.0, 2.0]), SamplingPlan(warmup=0, budget=10.0))
     # 1 2 1 2 1 2 1: ten seconds.
     assert samples.times == (1.0, 2.0, 1.0, 2.0, 1.0, 2.0, 1.0)
     assert not samples.precise
@@ -61,7 +61,7 @@ def test_a_budget_that_runs_out_is_told() -> None:
 
 
 def test_a_budget_leaves_three_repeats_in_any_case() -> None:
-    samples = measured(itertools.repeat(60.0), Plan(budget=1.0))
+    samples = measured(itertools.repeat(60.0), SamplingPlan(budget=1.0))
     assert samples.times == (60.0,) * 3
     assert samples.interval is None
     assert not samples.precise
@@ -70,8 +70,11 @@ def test_a_budget_leaves_three_repeats_in_any_case() -> None:
 @pytest.mark.core
 def test_repeats_go_on_until_the_median_is_known() -> None:
     noise = itertools.cycle([1.0, 1.1, 0.9, 1.05, 0.95])
-    samples = measured(noise, Plan(precision=0.06, budget=None, settling=0.0))
-    loose, tight = samples, measured(itertools.cycle([1.0, 1.1, 0.9, 1.05, 0.95]), Plan(budget=None, precision=0.03))
+    samples = measured(noise, SamplingPlan(precision=0.06, budget=None, settling=0.0))
+    loose, tight = (
+        samples,
+        measured(itertools.cycle([1.0, 1.1, 0.9, 1.05, 0.95]), SamplingPlan(budget=None, precision=0.03)),
+    )
     assert loose.precise
     assert tight.precise
     assert len(loose.times) < len(tight.times)
@@ -79,14 +82,14 @@ def test_repeats_go_on_until_the_median_is_known() -> None:
 
 
 def test_a_burst_of_short_repeats_goes_on_for_a_while() -> None:
-    samples = measured(itertools.repeat(0.001), Plan(budget=None, settling=0.5))
+    samples = measured(itertools.repeat(0.001), SamplingPlan(budget=None, settling=0.5))
     assert samples.elapsed >= 0.5
     assert len(samples.times) < 600
 
 
 def test_what_is_shorter_than_the_clock_can_tell_is_timed_in_batches() -> None:
     # A microsecond: the clock tells 0.1 µs apart and wants 200 of those, so 20 forwards at once.
-    samples = measured(itertools.repeat(1e-6), Plan(repeats=5, budget=None))
+    samples = measured(itertools.repeat(1e-6), SamplingPlan(repeats=5, budget=None))
     assert samples.batch == 20
     assert samples.times == pytest.approx((1e-6,) * 5)
 
@@ -96,7 +99,7 @@ def test_ctrl_c_leaves_what_was_measured() -> None:
         yield from (1.0,) * 6
         raise KeyboardInterrupt
 
-    samples = measured(forwards(), Plan(budget=None))
+    samples = measured(forwards(), SamplingPlan(budget=None))
     assert samples.interrupted
     assert samples.times == (1.0,) * 4
     assert samples.warmups == 2
@@ -107,7 +110,7 @@ def test_ctrl_c_while_warming_up_leaves_nothing() -> None:
         yield 1.0
         raise KeyboardInterrupt
 
-    samples = measured(forwards(), Plan(budget=None))
+    samples = measured(forwards(), SamplingPlan(budget=None))
     assert samples.interrupted
     assert samples.times == ()
 
@@ -118,14 +121,14 @@ def test_an_error_of_the_forward_is_not_swallowed() -> None:
         raise ValueError("from the forward")
 
     with pytest.raises(ValueError, match="from the forward"):
-        measured(forwards(), Plan(budget=None))
+        measured(forwards(), SamplingPlan(budget=None))
 
 
 def test_a_gpu_is_waited_for_once_a_group() -> None:
     time = Time()
     cuda = Cuda(time)
     clock = EventClock(torch.device("cuda:0"), cuda, time)
-    samples = measure(lambda: cuda.launch(0.001), clock, Plan(warmup=2, repeats=100, budget=None))
+    samples = measure(lambda: cuda.launch(0.001), clock, SamplingPlan(warmup=2, repeats=100, budget=None))
     assert samples.times == pytest.approx((0.001,) * 100)
     # Two warm-ups, each waited for; then groups of 0.05 s, which are 50 forwards each.
     assert cuda.synchronisations == 2 + 2
@@ -133,7 +136,7 @@ def test_a_gpu_is_waited_for_once_a_group() -> None:
 
 def test_progress_is_told_of_each_look() -> None:
     time, told = Time(), []
-    measure(taking(time, itertools.repeat(1.0)), HostClock(time), Plan(repeats=7, budget=None),
+    measure(taking(time, itertools.repeat(1.0)), HostClock(time), SamplingPlan(repeats=7, budget=None),
             lambda repeats, width: told.append((repeats, width)))  # fmt: skip
     assert told[:6] == [(1, None), (2, None), (3, None), (4, None), (5, None), (6, 0.0)]
 

@@ -1,4 +1,4 @@
-"""The measuring itself: the whole first and untouched, then its layers, on the same weights and inputs."""
+"""Measure a workload: first the whole as it is, then its layers, with the same weights and inputs."""
 
 from __future__ import annotations
 
@@ -10,17 +10,19 @@ from typing import Any
 import torch
 
 from fwdscope.commands.bench.notes import notes_on
-from fwdscope.commands.bench.subject import Subject
-from fwdscope.device.peaks import peaks
+from fwdscope.commands.bench.workload import Workload
+from fwdscope.device.local import LocalDevice
+from fwdscope.device.peaks import find_peaks
 from fwdscope.model.process_state import torch_default_dtype
 from fwdscope.report import Peaks, Report, Run
-from fwdscope.run.batch import batch_of
-from fwdscope.run.forward import in_mode, out_of_memory_said
-from fwdscope.run.latency import beside
-from fwdscope.run.roofs import held
+from fwdscope.run.context import in_mode, out_of_memory_as_run_error
+from fwdscope.run.exceeded import check_against_peak
+from fwdscope.run.latency import notes_on_load
+from fwdscope.run.prepare import Prepared
 from fwdscope.settings import BenchSettings
 from fwdscope.timing import Clock, LayerTimes, Samples, clock_for, latencies, measure, with_latencies
-from fwdscope.timing.sampling import Plan
+from fwdscope.timing.sampling import SamplingPlan
+from fwdscope.torch_private import uncompiled
 
 # Passes over the layers, within the budget.
 PASSES = 20
@@ -28,77 +30,81 @@ PASSES = 20
 
 @dataclass(frozen=True)
 class Measured:
-    """The report with its run; ``interrupted`` where Ctrl-C ended it before all was measured."""
+    """The report with its run; ``interrupted`` if Ctrl-C ended it early."""
 
     report: Report
     samples: Samples
     interrupted: bool
 
 
-def bench(subject: Subject, settings: BenchSettings, clock: Clock | None = None) -> Measured:
-    """Measure a forward of the subject. What Ctrl-C leaves is in the report all the same."""
-    place = torch.device(subject.device.device)
+def bench(
+    workload: Workload,
+    settings: BenchSettings,
+    clock: Clock | None = None,
+    peaks: Callable[[LocalDevice, str], Peaks] | None = None,
+) -> Measured:
+    """Measure a forward. What was measured before Ctrl-C is in the report all the same."""
+    ready, place = workload.ready, workload.ready.place
     clock = clock or clock_for(place)
-    with _as_set(settings), _ready(subject, settings), out_of_memory_said():
-        known = _peaks(subject, settings)
-        run = _whole(subject, settings)
+    dtype = settings.dtype if settings.autocast else workload.report.dtype
+    with _threads(settings.threads), _ready_to_run(ready, settings), out_of_memory_as_run_error():
+        settings.on_progress(f"measuring the peaks of {ready.device.device}")
+        known = (peaks or find_peaks)(ready.device, dtype)
+        run = _whole(workload, settings)
         if place.type == "cuda":
             torch.cuda.reset_peak_memory_stats(place)
-        samples = measure(run, clock, _plan(settings), _telling(settings))
+        plan = SamplingPlan(settings.warmup, settings.repeats, settings.precision, settings.budget)
+        samples = measure(run, clock, plan, _report_progress(settings))
         peak = torch.cuda.max_memory_allocated(place) if place.type == "cuda" else None
         times = LayerTimes(())
         if settings.layers and not samples.interrupted:
             settings.on_progress("timing the layers")
             times = latencies(
-                subject.module,
-                subject.args,
-                subject.kwargs,
+                uncompiled(ready.call.module),
+                ready.call.args,
+                ready.call.kwargs,
                 passes=settings.repeats or PASSES,
                 budget=settings.budget,
                 clock=clock,
-                graph=subject.graph,
+                graph=workload.graph,
             )
-        rows, together = with_latencies(subject.pairs, times)
+        rows, layers = with_latencies(workload.rows, times)
         if samples.times and not samples.interrupted:
-            known = held(known, subject.device, subject.report, rows, samples.latency.median)
+            known = check_against_peak(known, ready.device, workload.report, rows, samples.latency.median)
         threads = torch.get_num_threads() if place.type == "cpu" else None
     ran = Run(
-        device=subject.device.device,
-        device_name=subject.device.name,
-        dtype=settings.dtype if settings.autocast else subject.report.dtype,
+        device=ready.device.device,
+        device_name=ready.device.name,
+        dtype=dtype,
         seed=settings.seed,
         weights=str(settings.weights) if settings.weights else None,
         latency=samples.latency if samples.times else None,
-        layers_latency=together,
+        layers_latency=layers,
         peak_memory=peak,
         peaks=known,
         precision="autocast" if settings.autocast else "cast" if settings.dtype != "float32" else None,
         compiled=settings.compiled,
         channels_last=settings.channels_last,
         threads=threads,
-        batch=batch_of(subject.report),
-        notes=(*beside(subject.device), *notes_on(subject, settings, samples, together, clock)),
+        batch=ready.batch,
+        notes=(*notes_on_load(ready.device), *notes_on(workload, settings, samples, layers, clock)),
     )
-    report = replace(subject.report, layers=rows, run=ran)
+    report = replace(workload.report, layers=rows, run=ran)
     return Measured(report, samples, samples.interrupted or times.interrupted)
 
 
-def _plan(settings: BenchSettings) -> Plan:
-    return Plan(settings.warmup, settings.repeats, settings.precision, settings.budget)
-
-
-def _telling(settings: BenchSettings) -> Callable[[int, float | None], None]:
-    def tell(repeats: int, width: float | None) -> None:
+def _report_progress(settings: BenchSettings) -> Callable[[int, float | None], None]:
+    def report(repeats: int, width: float | None) -> None:
         known = f", median ±{100 * width:.1f} %" if width is not None else ""
         settings.on_progress(f"{repeats:,} repeats{known}")
 
-    return tell
+    return report
 
 
-def _whole(subject: Subject, settings: BenchSettings) -> Callable[[], Any]:
-    """One forward of the whole; what compiles has compiled."""
-    module: Callable[..., Any] = subject.graph or subject.module
-    args, kwargs = subject.args, subject.kwargs
+def _whole(workload: Workload, settings: BenchSettings) -> Callable[[], Any]:
+    """One forward of the whole, compiled if the settings say so."""
+    module: Callable[..., Any] = workload.graph or workload.ready.call.module
+    _, args, kwargs = workload.ready.call
     if settings.compiled:
         settings.on_progress("compiling")
         module = torch.compile(module)
@@ -106,33 +112,25 @@ def _whole(subject: Subject, settings: BenchSettings) -> Callable[[], Any]:
     return lambda: module(*args, **kwargs)
 
 
-def _peaks(subject: Subject, settings: BenchSettings) -> Peaks:
-    """The device's roofs at the dtype that is computed in."""
-    settings.on_progress(f"measuring what {subject.device.device} can do")
-    dtype = settings.dtype if settings.autocast else subject.report.dtype
-    return peaks(subject.device, dtype)
-
-
 @contextlib.contextmanager
-def _as_set(settings: BenchSettings) -> Iterator[None]:
-    """With as many threads as are asked for; put back afterwards."""
+def _threads(number: int | None) -> Iterator[None]:
+    """With a number of threads on the CPU, restored afterwards."""
     before = torch.get_num_threads()
     try:
-        if settings.threads is not None:
-            torch.set_num_threads(settings.threads)
+        if number is not None:
+            torch.set_num_threads(number)
         yield
     finally:
         torch.set_num_threads(before)
 
 
 @contextlib.contextmanager
-def _ready(subject: Subject, settings: BenchSettings) -> Iterator[None]:
-    """Without gradients, in the network's dtype or under autocast."""
+def _ready_to_run(ready: Prepared, settings: BenchSettings) -> Iterator[None]:
+    """In evaluation mode without gradients, in the network's dtype or under autocast."""
     with contextlib.ExitStack() as stack:
         stack.enter_context(torch.inference_mode())
-        stack.enter_context(torch_default_dtype(subject.dtype))
-        stack.enter_context(in_mode(subject.module, training=False))
+        stack.enter_context(torch_default_dtype(ready.subject.default_dtype))
+        stack.enter_context(in_mode(ready.call.module, training=False))
         if settings.autocast:
-            dtype = getattr(torch, settings.dtype)
-            stack.enter_context(torch.autocast(subject.device.kind, dtype=dtype))
+            stack.enter_context(torch.autocast(ready.device.kind, dtype=getattr(torch, settings.dtype)))
         yield

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from fwdscope.commands.bench.subject import Subject
+from fwdscope.commands.bench.workload import Workload
 from fwdscope.settings import BenchSettings
 from fwdscope.timing import Clock, Samples
 from fwdscope.timing.sampling import relative_half_width
@@ -16,13 +16,13 @@ APART = 0.10
 
 
 def notes_on(
-    subject: Subject, settings: BenchSettings, samples: Samples, layers: float | None, clock: Clock
+    workload: Workload, settings: BenchSettings, samples: Samples, layers: float | None, clock: Clock
 ) -> Iterator[str]:
     """All that is to be said of a measurement, the most serious first."""
     yield from _of_repeats(settings, samples, clock)
     if layers and samples.times:
-        yield from _of_layers(subject, settings, layers, samples.latency.median, clock)
-    yield from subject.notes
+        yield from _of_layers(workload, settings, layers, samples.latency.median, clock)
+    yield from workload.notes
     if settings.autocast:
         yield f"autocast to {settings.dtype}: weights stay float32, and bytes are counted as float32"
     if clock.asynchronous:
@@ -56,7 +56,7 @@ def _of_repeats(settings: BenchSettings, samples: Samples, clock: Clock) -> Iter
         )
 
 
-def _of_layers(subject: Subject, settings: BenchSettings, layers: float, whole: float, clock: Clock) -> Iterator[str]:
+def _of_layers(workload: Workload, settings: BenchSettings, layers: float, whole: float, clock: Clock) -> Iterator[str]:
     """Why the layers' sum is not the whole, where it is far from it."""
     if settings.compiled:
         yield "the layers are timed as they are written: compiled code fuses them, and has no times of its own for each"
@@ -68,7 +68,7 @@ def _of_layers(subject: Subject, settings: BenchSettings, layers: float, whole: 
             f"a larger batch or --compile launches less often"
         )
     elif part > APART:
-        what = "the Python of the spec's lines" if subject.graph is None else "calls between the layers"
+        what = "the Python of the spec's lines" if workload.graph is None else "calls between the layers"
         yield f"the layers take {100 * part:.0f} % less than the whole; the rest is {what}, or noise"
     elif part < -APART:
         yield (

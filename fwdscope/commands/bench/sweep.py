@@ -23,7 +23,7 @@ _EXAMPLE = "write --vary B=1,8,32 or --vary T=128:4096:x2 (doubling) or T=128:10
 
 
 @dataclass(frozen=True)
-class Axis:
+class SweepAxis:
     """A name and the values it takes, as the spec's ``--set`` takes them."""
 
     name: str
@@ -31,7 +31,7 @@ class Axis:
 
 
 @dataclass(frozen=True)
-class Point:
+class SweepPoint:
     """One combination: a report with its run, or why there is none (no room, a shape that does not fit)."""
 
     values: tuple[tuple[str, str], ...]
@@ -43,8 +43,8 @@ class Point:
 class Sweep:
     """All combinations that were tried, in order."""
 
-    axes: tuple[Axis, ...]
-    points: tuple[Point, ...]
+    axes: tuple[SweepAxis, ...]
+    points: tuple[SweepPoint, ...]
 
     def dumps(self) -> str:
         """The sweep as JSON: each point's values beside its whole report, raw times and all."""
@@ -72,27 +72,27 @@ def is_sweep(text: str) -> bool:
     return isinstance(data, dict) and "sweep" in data
 
 
-def saved_points(text: str) -> tuple[Point, ...]:
+def saved_points(text: str) -> tuple[SweepPoint, ...]:
     """The points of a saved sweep, or the one of a saved report. Raises ReportError where the text is neither."""
     try:
         data = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise ReportError(f"this is not JSON: {error}") from None
     if not isinstance(data, dict) or "sweep" not in data:
-        return (Point((), Report.from_json(data)),)
+        return (SweepPoint((), Report.from_json(data)),)
     if data.get("version") != VERSION or not isinstance(data["sweep"], list):
         raise ReportError(f"this sweep has version {data.get('version')!r}; this fwdscope reads version {VERSION}")
     return tuple(_point(item) for item in data["sweep"])
 
 
-def _point(item: Any) -> Point:
+def _point(item: Any) -> SweepPoint:
     if not isinstance(item, dict) or not isinstance(item.get("values"), dict):
         raise ReportError("this sweep has a point without values")
     report = Report.from_json(item["report"]) if item.get("report") is not None else None
-    return Point(tuple((str(k), str(v)) for k, v in item["values"].items()), report, item.get("problem"))
+    return SweepPoint(tuple((str(k), str(v)) for k, v in item["values"].items()), report, item.get("problem"))
 
 
-def parse(text: str) -> Axis:
+def parse(text: str) -> SweepAxis:
     """``B=1,8,32``, ``T=128:4096:x2``. Raises ValueError with what is wrong and what to write."""
     name, equals, values = (piece.strip() for piece in text.partition("="))
     if not equals or not name or not values:
@@ -103,7 +103,7 @@ def parse(text: str) -> Axis:
         found += _values(piece.strip(), text)
     if len(found) > MOST:
         raise ValueError(f"--vary {text}: {len(found):,} values; at most {MOST} are tried")
-    return Axis(name, tuple(dict.fromkeys(found)))
+    return SweepAxis(name, tuple(dict.fromkeys(found)))
 
 
 def _values(piece: str, text: str) -> list[str]:
@@ -124,7 +124,7 @@ def _values(piece: str, text: str) -> list[str]:
     return [str(value) for value in found]
 
 
-def combinations(axes: Sequence[Axis]) -> Iterator[tuple[tuple[str, str], ...]]:
+def combinations(axes: Sequence[SweepAxis]) -> Iterator[tuple[tuple[str, str], ...]]:
     """All combinations. Raises ValueError where a name comes twice or there are more than can be tried."""
     names = [axis.name for axis in axes]
     if twice := next((name for name in names if names.count(name) > 1), None):

@@ -63,12 +63,12 @@ def _checked(checked: Checked, settings: Settings, before: float) -> Result:
     import torch  # noqa: F401  # a cost of the run, not of this spec
 
     from fwdscope.commands.check.latency import expected_latencies
-    from fwdscope.inspection import trace_spec, traced_report
+    from fwdscope.run.subject import SpecSubject
 
     spec = checked.spec
     before += time.perf_counter() - read
-    network, trace = trace_spec(checked, {}, settings.dtype)
-    report = traced_report(checked, network, trace, {}, settings.dtype)
+    subject = SpecSubject(checked, {}, settings.dtype)
+    network, report = subject.network, subject.report()
     seconds = time.perf_counter() - before
     latencies = expected_latencies(checked, settings.dtype)
     parting = Parting(report, spec.source)

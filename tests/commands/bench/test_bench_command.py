@@ -19,15 +19,15 @@ QUICK = ("--device", "cpu", "--threads", "1", "--repeats", "3", "--warmup", "1")
 
 
 @pytest.fixture(autouse=True)
-def _peaks_of_their_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No test waits for what this machine can do, nor remembers it."""
+def _fixed_peaks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test measures the peaks of this machine."""
     from fwdscope.device.local import LocalDevice
     from fwdscope.report import Peaks
 
     def made(device: LocalDevice, dtype: str) -> Peaks:
         return Peaks(device.name, dtype, 1e11, 1e10, device.memory, "measured")
 
-    monkeypatch.setattr("fwdscope.commands.bench.measuring.peaks", made)
+    monkeypatch.setattr("fwdscope.commands.bench.measuring.find_peaks", made)
     monkeypatch.setattr(signal, "signal", lambda *_: None)
 
 
@@ -199,7 +199,7 @@ def test_ctrl_c_prints_what_was_measured_so_far(tmp_path: Path) -> None:
         "import os, signal, sys, threading\n"
         "from fwdscope import cli\nfrom fwdscope.report import Peaks\n"
         "import contextlib, fwdscope.commands.bench.measuring as measuring\n"
-        "measuring.peaks = lambda device, dtype: Peaks(device.name, dtype, 1e11, 1e10, None, 'measured')\n"
+        "measuring.find_peaks = lambda device, dtype: Peaks(device.name, dtype, 1e11, 1e10, None, 'measured')\n"
         "@contextlib.contextmanager\n"
         "def telling():\n"
         "    def say(text):\n"

@@ -6,7 +6,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-import torch
 from reports_of_runs import report
 
 from fwdscope.commands.bench.notes import notes_on
@@ -22,8 +21,8 @@ def samples(*times: float, precise: bool = True, batch: int = 1, interrupted: bo
 
 
 def said(taken: Samples, layers: float | None = None, clock: Any = CPU, graph: Any = True, **settings: Any) -> str:
-    subject: Any = SimpleNamespace(graph=graph, notes=(), report=report([1.0]), dtype=torch.float32)
-    return "\n".join(notes_on(subject, BenchSettings(**settings), taken, layers, clock))
+    workload: Any = SimpleNamespace(graph=graph, notes=(), report=report([1.0]))
+    return "\n".join(notes_on(workload, BenchSettings(**settings), taken, layers, clock))
 
 
 def test_a_steady_run_whose_layers_are_the_whole_needs_no_words() -> None:

@@ -1,13 +1,14 @@
-"""Channels last: of weights and images, and of nothing that has no such format."""
+"""The channels-last format of weights and images."""
 
 from __future__ import annotations
 
 import torch
 
-from fwdscope.commands.bench.subject import subject_of_spec
+from fwdscope.commands.bench.workload import make_workload
 from fwdscope.language.check import check
 from fwdscope.language.parser import parse
 from fwdscope.language.problems import Source
+from fwdscope.run.subject import SpecSubject
 from fwdscope.settings import BenchSettings
 
 MIXED = """
@@ -19,13 +20,13 @@ layers:
 """
 
 
-def test_images_and_their_weights_have_their_channels_last_and_volumes_stay_as_they_are() -> None:
+def test_channels_last_converts_images_and_their_weights_but_not_volumes() -> None:
     checked = check(parse(Source("spec.yaml", MIXED)))
-    subject = subject_of_spec(checked, {}, BenchSettings(device="cpu", channels_last=True))
-    video, image = subject.args
+    workload = make_workload(SpecSubject(checked), BenchSettings(device="cpu", channels_last=True))
+    module, (video, image), _ = workload.ready.call
     assert video.is_contiguous()
     assert image.is_contiguous(memory_format=torch.channels_last)
-    weights = dict(subject.module.named_parameters())
+    weights = dict(module.named_parameters())
     assert weights["v.weight"].is_contiguous()
     assert weights["i.weight"].is_contiguous(memory_format=torch.channels_last)
     assert not weights["i.weight"].is_contiguous()

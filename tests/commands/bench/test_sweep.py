@@ -8,7 +8,7 @@ import pytest
 from reports_of_runs import report
 
 from fwdscope.commands.bench.speedup import compare
-from fwdscope.commands.bench.sweep import Axis, Point, Sweep, combinations, parse, saved_points
+from fwdscope.commands.bench.sweep import Sweep, SweepAxis, SweepPoint, combinations, parse, saved_points
 from fwdscope.render.sweep import as_csv, draw_sweep
 from fwdscope.report import ReportError
 
@@ -31,7 +31,7 @@ from fwdscope.report import ReportError
     ],
 )
 def test_values(text: str, values: tuple[str, ...]) -> None:
-    assert parse(text) == Axis(text.partition("=")[0].strip(), values)
+    assert parse(text) == SweepAxis(text.partition("=")[0].strip(), values)
 
 
 @pytest.mark.parametrize(
@@ -66,18 +66,20 @@ def test_all_combinations_the_last_changing_fastest() -> None:
 
 def swept() -> Sweep:
     points = [
-        Point((("T", str(t)), ("B", str(b))), report([0.001 * t * b, 0.001 * t * b * 1.01, 0.001 * t * b]))
+        SweepPoint((("T", str(t)), ("B", str(b))), report([0.001 * t * b, 0.001 * t * b * 1.01, 0.001 * t * b]))
         for t in (1, 4)
         for b in (1, 2, 8)
     ]
-    return Sweep((parse("T=1,4"), parse("B=1,2,8,999")), (*points, Point((("T", "4"), ("B", "999")), None, "no room")))
+    return Sweep(
+        (parse("T=1,4"), parse("B=1,2,8,999")), (*points, SweepPoint((("T", "4"), ("B", "999")), None, "no room"))
+    )
 
 
 @pytest.mark.core
 def test_a_sweep_keeps_every_repeat_and_loads_again() -> None:
     sweep = swept()
     assert saved_points(sweep.dumps()) == sweep.points
-    assert saved_points(report([1.0]).dumps()) == (Point((), report([1.0])),)
+    assert saved_points(report([1.0]).dumps()) == (SweepPoint((), report([1.0])),)
 
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"sweep": [], "version": 9}', '{"sweep": [3], "version": 1}'])
@@ -107,7 +109,7 @@ def test_no_line_is_wider_than_the_terminal(width: int) -> None:
 
 
 def test_the_plot_has_a_mark_for_each_point_and_grows_upwards() -> None:
-    sweep = Sweep((parse("B=1,2,4"),), tuple(Point((("B", str(b)),), report([0.001 * b] * 3)) for b in (1, 2, 4)))
+    sweep = Sweep((parse("B=1,2,4"),), tuple(SweepPoint((("B", str(b)),), report([0.001 * b] * 3)) for b in (1, 2, 4)))
     lines = draw_sweep(sweep, 80).splitlines()
     plot = [line for line in lines if "│" in line or "┤" in line]
     marks = [(row, line.index("●")) for row, line in enumerate(plot) if "●" in line]
@@ -122,7 +124,7 @@ def test_the_plot_has_a_mark_for_each_point_and_grows_upwards() -> None:
 
 
 def test_two_sizes_are_no_plot() -> None:
-    sweep = Sweep((parse("B=1,2"),), tuple(Point((("B", str(b)),), report([0.001 * b] * 3)) for b in (1, 2)))
+    sweep = Sweep((parse("B=1,2"),), tuple(SweepPoint((("B", str(b)),), report([0.001 * b] * 3)) for b in (1, 2)))
     assert "└" not in draw_sweep(sweep, 80)
 
 
@@ -142,10 +144,10 @@ def test_a_saved_sweep_is_readable_json() -> None:
 
 def test_notes_that_differ_in_numbers_alone_are_one() -> None:
     texts = [("noise: 12 % of 1.5", "alone"), ("noise: 9 % of 1.5",), ("noise: 31 % of 1.5",)]
-    points = tuple(Point((("B", str(i)),), report([1e-3] * 5, notes=found)) for i, found in enumerate(texts))
-    text = draw_sweep(Sweep((Axis("B", ("0", "1", "2")),), points))
+    points = tuple(SweepPoint((("B", str(i)),), report([1e-3] * 5, notes=found)) for i, found in enumerate(texts))
+    text = draw_sweep(Sweep((SweepAxis("B", ("0", "1", "2")),), points))
     assert "note: noise: 9 to 31 % of 1.5" in text
     assert "note: B=0: alone" in text
     assert text.count("note:") == 2
-    some = Sweep((Axis("B", ("0", "1", "2")),), (*points[:2], Point((("B", "2"),), report([1e-3] * 5))))
+    some = Sweep((SweepAxis("B", ("0", "1", "2")),), (*points[:2], SweepPoint((("B", "2"),), report([1e-3] * 5))))
     assert "note: B=0, 1: noise: 9 to 12 % of 1.5" in draw_sweep(some)

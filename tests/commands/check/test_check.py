@@ -227,19 +227,18 @@ def test_an_unreadable_file_is_wrong_and_the_others_are_checked() -> None:
 def test_costs_with_an_operator_that_no_rule_counts_cannot_be_held(monkeypatch: pytest.MonkeyPatch) -> None:
     import dataclasses
 
-    from fwdscope import inspection
     from fwdscope.commands.check import Settings
+    from fwdscope.commands.check.expectations import with_shortfalls
     from fwdscope.commands.check.one import check_source
     from fwdscope.language.problems import Source
+    from fwdscope.run.subject import SpecSubject
 
-    made = inspection.traced_report
+    made = SpecSubject.report
 
-    def report(checked: Any, *rest: Any) -> Any:
-        from fwdscope.commands.check.expectations import with_shortfalls
+    def report(subject: SpecSubject) -> Any:
+        return with_shortfalls(subject.checked, dataclasses.replace(made(subject), uncounted=("own::op",)))
 
-        return with_shortfalls(checked, dataclasses.replace(made(checked, *rest), uncounted=("own::op",)))
-
-    monkeypatch.setattr(inspection, "traced_report", report)
+    monkeypatch.setattr(SpecSubject, "report", report)
     states = {}
     # 4 · (8 · 6 + 6 · 3) MACs are known
     for figure in ("264", "<= 300", "'>= 264'", "<= 263"):

@@ -1,0 +1,77 @@
+"""What is measured: a network on its device in the dtype and layout that the settings ask for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, fx
+
+from fwdscope.report import Report
+from fwdscope.run.choose import find_device
+from fwdscope.run.forward import observe
+from fwdscope.run.placement import ModuleCall, map_tensors
+from fwdscope.run.prepare import Prepared, RowNodes, prepared
+from fwdscope.run.runner import with_run
+from fwdscope.run.subject import Subject
+from fwdscope.settings import BenchSettings
+from fwdscope.trace import Recorder, rows_with_nodes
+
+
+@dataclass(frozen=True)
+class Workload:
+    """A prepared network to measure, in evaluation mode."""
+
+    ready: Prepared
+    report: Report
+    rows: RowNodes
+    # The network as a graph of plain calls; None for a module, or where the data decide what runs.
+    graph: fx.GraphModule | None
+    notes: tuple[str, ...] = ()
+
+
+def make_workload(subject: Subject, settings: BenchSettings) -> Workload:
+    """A subject on its device. Raises RunError where the device has no room, SpecError where a line fails."""
+    device, report = find_device(settings.device), subject.report()
+    cast = not settings.autocast and settings.dtype not in ("float32", subject.dtype)
+    with prepared(subject, report, device, settings, cast or settings.channels_last) as ready:
+        call = ready.call
+        if cast:
+            call = _cast(call, getattr(torch, settings.dtype))
+        if settings.channels_last:
+            call = _channels_last(call)
+        ready = replace(ready, call=call)
+        graph, reason = subject.straight_graph(call)
+        rows = ready.rows
+        if cast:
+            # Another dtype moves other bytes than the trace on meta says.
+            rows = rows_with_nodes(subject.run(call, Recorder()))
+            report = replace(report, dtype=settings.dtype)
+        elif graph is None or any(node.meta.get("inside") for node in graph.graph.nodes):
+            # What the data decide, and which way a composite layer takes, is known on the device alone.
+            forward = observe(ready, stats=False)
+            rows = forward.rows
+            report = with_run(ready, forward, (), None)
+    if reason:
+        reason = f"{reason}, so each forward evaluates the spec's lines: the latency includes that"
+    report = replace(report, layers=tuple(row for row, _ in rows), device=device.device)
+    return Workload(ready, report, rows, graph, (*((reason,) if reason else ()), *ready.weights.notes))
+
+
+def _cast(call: ModuleCall, dtype: torch.dtype) -> ModuleCall:
+    """A call with weights and floating-point inputs in another dtype."""
+    args, kwargs = map_tensors(
+        (call.args, call.kwargs), lambda tensor: tensor.to(dtype) if tensor.is_floating_point() else tensor
+    )
+    return ModuleCall(call.module.to(dtype), args, kwargs)
+
+
+def _channels_last(call: ModuleCall) -> ModuleCall:
+    """A call with weights and images in the channels-last memory format."""
+
+    def convert(tensor: Tensor) -> Tensor:
+        return tensor.contiguous(memory_format=torch.channels_last) if tensor.dim() == 4 else tensor
+
+    # `Module.to` would ask the same of 5-dimensional weights, for which there is no such format.
+    call.module._apply(convert)
+    return call._replace(args=tuple(convert(value) if isinstance(value, Tensor) else value for value in call.args))

@@ -1,0 +1,52 @@
+"""Measure a device's peak again when a network exceeded it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+
+from fwdscope.device.local import LocalDevice
+from fwdscope.device.peaks import remeasure_exceeded
+from fwdscope.report import LayerRow, Peaks, Report
+from fwdscope.report.roofline import roofline, utilisation
+
+# Times of single layers are inexact: a peak is wrong only if it is exceeded by more than this factor.
+_MARGIN = 1.25
+
+
+def check_against_peak(
+    known: Peaks,
+    device: LocalDevice,
+    report: Report,
+    rows: Sequence[LayerRow],
+    seconds: float | None,
+    remeasure: Callable[[LocalDevice, str], Peaks] = remeasure_exceeded,
+) -> Peaks:
+    """The peaks of a device, for a forward that took some seconds and its timed rows.
+
+    Where arithmetic was faster than the measured peak, that was measured too low, perhaps while other programs ran,
+    and is measured again. A peak that is far exceeded even then is dropped: it is not known.
+    """
+    if known.source == "table" or _highest_share(report, rows, seconds, known) <= 1:
+        return known
+    known = remeasure(device, known.dtype)
+    if _highest_share(report, rows, seconds, known) <= _MARGIN:
+        return known
+    return replace(known, flops=None, convolution_flops=None)
+
+
+def _highest_share(report: Report, rows: Sequence[LayerRow], seconds: float | None, known: Peaks) -> float:
+    return max(_shares_of_peak(report, rows, seconds, known), default=0.0)
+
+
+def _shares_of_peak(report: Report, rows: Sequence[LayerRow], seconds: float | None, known: Peaks) -> Iterator[float]:
+    """The share of peak FLOP/s of the whole, and of each compute-bound row.
+
+    Memory-bound rows prove nothing: caches are faster than memory.
+    """
+    if seconds and (used := utilisation(replace(report, layers=tuple(rows)), known, seconds)) is not None:
+        yield used
+    for row in rows:
+        roof = roofline(row, known)
+        if roof is not None and roof.bound == "compute" and roof.share is not None:
+            yield roof.share

@@ -1,0 +1,105 @@
+"""Moving a module and its inputs to a device, and making the inputs of a spec there."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from fwdscope.model.initialise import preserve_ties
+from fwdscope.model.inputs import example_inputs
+from fwdscope.model.modules import Network
+from fwdscope.model.process_state import torch_default_dtype
+from fwdscope.settings import RunError
+from fwdscope.targets.feeds import Feed
+from fwdscope.trace.record import tensors
+
+
+class ModuleCall(NamedTuple):
+    """A module, and the arguments that its forward is called with."""
+
+    module: nn.Module
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+
+    def tensors(self) -> Iterator[Tensor]:
+        """Every parameter, buffer and input."""
+        yield from self.module.parameters()
+        yield from self.module.buffers()
+        yield from tensors([self.args, self.kwargs])
+
+
+def real_inputs(network: Network, feeds: Mapping[str, Feed], device: torch.device) -> dict[str, Tensor]:
+    """The inputs of a spec on a device, in the file's order.
+
+    Where ``--input`` gives only a shape, its values are drawn from those that the spec's expression makes, so that
+    token ids stay within the vocabulary. torch's generator chooses them.
+    """
+    with torch_default_dtype(network.blueprint.dtype), torch.no_grad():
+        made = example_inputs(network.blueprint.checked, str(device))
+        return {
+            name: _fed(feeds[name], tensor, network.example[name].dtype) if name in feeds else tensor
+            for name, tensor in made.items()
+        }
+
+
+def _fed(feed: Feed, made: Tensor, dtype: torch.dtype) -> Tensor:
+    if (values := feed.values()) is not None:
+        return values.to(made.device)
+    if not made.numel():
+        return torch.zeros(feed.shape, dtype=dtype, device=made.device)
+    places = torch.randint(0, made.numel(), feed.shape, device=made.device)
+    return made.flatten()[places].to(dtype)
+
+
+def move_call(
+    call: ModuleCall, make: Callable[[], ModuleCall] | None, device: torch.device, copied: bool
+) -> ModuleCall:
+    """A module and its inputs on a device; the module given is left as it was.
+
+    It is copied unless it is there already and ``copied`` is False, or ``make`` made it just now, which happens where
+    its weights or inputs are on meta.
+    """
+    if any(t.is_meta for t in call.tensors()):
+        if make is None:
+            raise RunError("its weights or inputs are on meta, without numbers: build it on the CPU, or ask for meta")
+        call = make()
+        if any(t.is_meta for t in call.tensors()):
+            raise RunError("it makes weights or inputs on meta, without numbers, which cannot be run: --device meta")
+        copied = False
+    module, args, kwargs = call
+    there = all(is_on(t, device) for t in (*module.parameters(), *module.buffers()))
+    if copied or (not there and make is None):
+        module = _copy(module)
+    if not there:
+        with preserve_ties(module):
+            module.to(device)
+    args, kwargs = map_tensors((args, kwargs), lambda tensor: tensor.to(device))
+    return call._replace(module=module, args=args, kwargs=kwargs)
+
+
+def _copy(module: nn.Module) -> nn.Module:
+    try:
+        return copy.deepcopy(module)
+    except Exception as error:
+        message = f"{type(module).__name__} cannot be copied ({error}); move it to the device yourself"
+        raise RunError(message) from error
+
+
+def map_tensors(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
+    """A value with every tensor in it replaced by ``change`` of it, inside tuples, lists and dicts."""
+    if isinstance(value, Tensor):
+        return change(value)
+    if type(value) in (tuple, list):
+        return type(value)(map_tensors(item, change) for item in value)
+    if type(value) is dict:
+        return {key: map_tensors(item, change) for key, item in value.items()}
+    return value
+
+
+def is_on(tensor: Tensor, device: torch.device) -> bool:
+    """Whether a tensor is on a device: ``mps`` has no index, and the tensors on it have one."""
+    return tensor.device.type == device.type and device.index in (None, tensor.device.index)

@@ -1,0 +1,96 @@
+"""Run a subject on a device and put what that shows into its report."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import torch
+
+from fwdscope.device.peaks import find_peaks, is_published
+from fwdscope.report import ActivationStats, LayerRow, Peaks, Report, Run, TensorInfo
+from fwdscope.report.pictures import Picture
+from fwdscope.run.choose import choose_device
+from fwdscope.run.exceeded import check_against_peak
+from fwdscope.run.forward import ObservedForward, observe
+from fwdscope.run.latency import Times, time_forward
+from fwdscope.run.prepare import Prepared, prepared
+from fwdscope.run.show import picture_of, wanted_output
+from fwdscope.run.subject import Subject
+from fwdscope.settings import RunSettings
+from fwdscope.trace import without_compiling
+
+
+def run_on_device(subject: Subject, settings: RunSettings) -> tuple[Report, Picture | None]:
+    """The report of a subject with its run, or with a note why there is none; and the picture that was asked for.
+
+    Raises RunError where it cannot be run as asked, SpecError where a line fails on real numbers, and what a module
+    raises.
+    """
+    report = subject.report()
+    operators = sum(1 for _ in subject.trace.root.records())
+    device, note = choose_device(settings, report, operators)
+    if device is None:
+        return replace(report, notes=(*report.notes, note)), None
+    wanted = wanted_output(settings.show, report) if settings.show else None
+    with without_compiling(), prepared(subject, report, device, settings, copied=settings.train) as ready:
+        forward = observe(ready, settings.stats, wanted)
+        times = Times(tuple(row for row, _ in forward.rows))
+        if settings.latency:
+            settings.on_progress(f"timing on {device.device}")
+            times = time_forward(ready, forward.rows)
+    report = with_run(ready, forward, times.rows, _describe_run(ready, settings, forward, times))
+    if wanted is None or settings.show is None:
+        return report, None
+    row = next((row for row in report.layers if row.path == wanted.path), None)
+    return report, picture_of(settings.show, wanted, forward.kept, row)
+
+
+def _describe_run(ready: Prepared, settings: RunSettings, forward: ObservedForward, times: Times) -> Run:
+    """How it was run, and what it took."""
+    return Run(
+        device=ready.device.device,
+        device_name=ready.device.name,
+        dtype=ready.report.dtype,
+        seed=settings.seed,
+        weights=str(settings.weights) if settings.weights else None,
+        mode="train" if settings.train else "eval",
+        latency=times.whole,
+        layers_latency=times.layers,
+        peak_memory=times.peak_memory,
+        first_nonfinite=forward.first_nonfinite,
+        peaks=_peaks(ready, settings, times),
+        threads=torch.get_num_threads() if ready.device.kind == "cpu" else None,
+        batch=ready.batch,
+        notes=(*ready.weights.notes, *times.notes),
+    )
+
+
+def _peaks(ready: Prepared, settings: RunSettings, times: Times) -> Peaks | None:
+    """The peaks to compare the times with: published ones, or measured ones if the settings ask for them."""
+    if not settings.latency or not (settings.peaks or is_published(ready.device)):
+        return None
+    settings.on_progress(f"measuring the peaks of {ready.device.device}")
+    known = find_peaks(ready.device, ready.report.dtype)
+    return check_against_peak(
+        known, ready.device, ready.report, times.rows, times.whole.median if times.whole else None
+    )
+
+
+def with_run(ready: Prepared, forward: ObservedForward, rows: tuple[LayerRow, ...], run: Run | None) -> Report:
+    """The report of a run; notes on what the data decided replace those that say what they may decide."""
+    report, decided = ready.report, forward.decided
+    return replace(
+        report,
+        device=ready.device.device,
+        inputs=tuple(_with_stats(one, forward.inputs) for one in report.inputs),
+        outputs=tuple(_with_stats(one, forward.outputs) for one in report.outputs),
+        layers=rows,
+        totals=ready.subject.totals(decided.trace) if decided.decided else report.totals,
+        notes=(*forward.notes, *(note for note in report.notes if "shown is one round" not in note)),
+        run=run,
+    )
+
+
+def _with_stats(info: TensorInfo, figures: Mapping[str, ActivationStats]) -> TensorInfo:
+    return replace(info, stats=figures.get(info.name))

@@ -1,0 +1,324 @@
+"""What is inspected: a spec's network, or a module with its inputs, behind one interface.
+
+A subject is traced on meta when it is made. :meth:`Subject.place` makes it on a device with real numbers, and
+:meth:`Subject.run` runs it there under a recorder.
+"""
+
+from __future__ import annotations
+
+import inspect
+import platform
+import warnings
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+
+from fwdscope.language.check import Checked
+from fwdscope.language.replaced import point_at_set
+from fwdscope.model import build
+from fwdscope.model.process_state import torch_default_dtype
+from fwdscope.report import Environment, Report, TensorInfo, Totals
+from fwdscope.run.batch import batch_variable, resize, with_variable
+from fwdscope.run.placement import ModuleCall, is_on, move_call, real_inputs
+from fwdscope.run.weights import load_into
+from fwdscope.targets.feeds import Feed
+from fwdscope.torch_private import uncompiled
+from fwdscope.trace import Recorder, Trace, rows, trace, trace_module
+from fwdscope.trace.memory import sizes
+from fwdscope.trace.parameters import held_parameters, held_tensors, named_modules
+from fwdscope.trace.record import tensors
+from fwdscope.version import __version__
+
+
+class Subject(ABC):
+    """A network that is traced on meta, and can be run on a device."""
+
+    # The network with its inputs: a spec's on meta, a module as the caller gave it.
+    call: ModuleCall
+    # The forward on meta. Of a module that cannot run there: where it lives, which `device` names.
+    trace: Trace
+    device: str = "meta"
+    name: str
+    dtype: str
+    training: bool
+
+    # --- on meta -----------------------------------------------------------------------------------------------------
+
+    def report(self) -> Report:
+        """The report of the forward on meta."""
+        layers = rows(self.trace)
+        uncounted = [record.op.name for record in self.trace.root.records() if record.cost is None]
+        return Report(
+            name=self.name,
+            inputs=tuple(tensor_info(name, tensor) for name, tensor in self.named_inputs(self.call).items()),
+            outputs=tuple(tensor_info(name, tensor) for name, tensor in self.trace.outputs),
+            layers=layers,
+            totals=self.totals(self.trace),
+            uncounted=tuple(dict.fromkeys(uncounted)),
+            unused=self.trace.unused,
+            environment=environment(),
+            device=self.device,
+            dtype=self.dtype,
+        )
+
+    def totals(self, trace: Trace) -> Totals:
+        """The sums over a forward of this network."""
+        modules = named_modules(uncompiled(self.call.module))
+        params, trainable, param_bytes = sizes(held_parameters(modules))
+        buffers, _, buffer_bytes = sizes(held_tensors(modules, "buffers"))
+        input_bytes = sizes(tensors([self.call.args, self.call.kwargs]))[2]
+        macs, flops, read, written = trace.root.cost()
+        return Totals(
+            params=params,
+            trainable_params=trainable,
+            buffers=buffers,
+            param_bytes=param_bytes,
+            buffer_bytes=buffer_bytes,
+            macs=macs,
+            flops=flops,
+            bytes_read=read,
+            bytes_written=written,
+            peak_memory=param_bytes + buffer_bytes + input_bytes + trace.peak,
+            peak_activations=trace.peak,
+            input_bytes=input_bytes,
+            active_params=_active_parameters(modules, params),
+        )
+
+    def peak_by_batch(self, batch: int | None) -> Callable[[int], int] | None:
+        """A function from a batch size to the bytes at the peak; None where the batch cannot be changed."""
+        if batch is None:
+            return None
+
+        def peak(size: int) -> int:
+            resized = self.resized(batch, size)
+            return resized.totals(resized.trace).peak_memory or 0
+
+        try:
+            peak(batch + 1)
+        except Exception:  # whatever a network raises on inputs of a size that it was not made for
+            return None
+        return peak
+
+    @abstractmethod
+    def named_inputs(self, call: ModuleCall) -> dict[str, Tensor]:
+        """The input tensors of a call by name."""
+
+    @abstractmethod
+    def resized(self, batch: int, size: int) -> Subject:
+        """The same network with another batch size, on meta."""
+
+    # --- on a device -------------------------------------------------------------------------------------------------
+
+    def memory_to_allocate(self, device: torch.device, copied: bool) -> int:
+        """Bytes that a forward on a device allocates at its peak. ``copied``: the weights there are copied."""
+        return self.totals(self.trace).peak_memory or 0
+
+    @abstractmethod
+    def place(self, device: torch.device, seed: int, given: Mapping[str, Tensor], copied: bool) -> ModuleCall:
+        """Make the network and its inputs on a device, with numbers in them.
+
+        ``given`` are weights by name; all others are initialised from ``seed``. With ``copied`` the module may be
+        changed afterwards. Raises RunError where it cannot be made there.
+        """
+
+    @abstractmethod
+    def run(self, call: ModuleCall, recorder: Recorder) -> Trace:
+        """Run the placed network once, recorded."""
+
+    def straight_graph(self, call: ModuleCall) -> tuple[fx.GraphModule | None, str]:
+        """The placed network as a graph of plain calls; None, with the reason, where the data decide what runs."""
+        return None, ""
+
+    @property
+    def default_dtype(self) -> torch.dtype:
+        """torch's default dtype while the network runs."""
+        return torch.get_default_dtype()
+
+
+class SpecSubject(Subject):
+    """The network of a checked spec. Raises SpecError where shapes do not fit.
+
+    ``feeds`` replace inputs of the spec (``--input``); ``replaced`` does so by tensors on meta. ``dtype`` is that of
+    weights, and of inputs that name none.
+    """
+
+    def __init__(
+        self,
+        checked: Checked,
+        feeds: Mapping[str, Feed] | None = None,
+        dtype: str = "float32",
+        training: bool = False,
+        replaced: Mapping[str, Tensor] | None = None,
+    ) -> None:
+        self.checked = checked
+        self.feeds = dict(feeds or {})
+        self.name = checked.spec.name
+        self.dtype = dtype
+        self.training = training
+        with point_at_set(checked.spec), warnings.catch_warnings():
+            # torch's advice about its own calls is not about the spec.
+            warnings.simplefilter("ignore")
+            inputs = {**{name: feed.meta() for name, feed in self.feeds.items()}, **(replaced or {})}
+            self.network = build(checked, inputs, getattr(torch, dtype))
+            if training:
+                self.network.train()
+            self.trace = trace(self.network)
+        self.call = ModuleCall(self.network, tuple(self.network.example.values()), {})
+
+    def report(self) -> Report:
+        """The report of the forward on meta, with what the spec says itself."""
+        from fwdscope.commands.check.expectations import with_shortfalls
+
+        report = super().report()
+        written = {one.name: one.text for one in self.checked.spec.inputs}
+        texts = {name: self.feeds[name].made_by if name in self.feeds else written[name] for name in written}
+        report = replace(
+            report,
+            inputs=tuple(replace(one, made_by=texts[one.name]) for one in report.inputs),
+            source=self.checked.spec.source.name,
+            doc=self.checked.spec.doc,
+            notes=tuple(self._notes()),
+        )
+        return with_shortfalls(self.checked, report, hold_outputs=self.network.blueprint.check_promises)
+
+    def _notes(self) -> Iterator[str]:
+        source, blueprint = self.checked.spec.source, self.network.blueprint
+        for span, text in sorted(blueprint.data_dependent.items()):
+            yield f"line {source.place(span.start)[0]}: {text}"
+        for name, feed in self.feeds.items():
+            yield f"{name} is {feed.shape} from {feed.made_by}, in place of the spec's"
+        if not blueprint.check_promises:
+            yield "promised shapes are not checked, since an input has another shape than the spec's"
+        for note in self.checked.notes:
+            yield f"line {source.place(note.span.start)[0]}: {note.text}"
+
+    def named_inputs(self, call: ModuleCall) -> dict[str, Tensor]:
+        """By the names in the spec."""
+        return dict(zip(self.network.example, call.args, strict=True))
+
+    def resized(self, batch: int, size: int) -> SpecSubject:
+        """By the var that the batch is, else by the first dimension of every input that begins with it."""
+        variable = batch_variable(self.checked, batch)
+        if variable is not None:
+            return SpecSubject(with_variable(self.checked, variable, size), {}, self.dtype, self.training)
+        inputs = resize(self.named_inputs(self.call), batch, size)
+        return SpecSubject(self.checked, {}, self.dtype, self.training, inputs)
+
+    def place(self, device: torch.device, seed: int, given: Mapping[str, Tensor], copied: bool) -> ModuleCall:
+        """The network itself gets its weights: it is on meta no longer."""
+        from fwdscope.model.initialise import materialise
+
+        materialise(self.network, device, seed, given)
+        load_into(self.network, given)
+        return ModuleCall(self.network, tuple(real_inputs(self.network, self.feeds, device).values()), {})
+
+    def run(self, call: ModuleCall, recorder: Recorder) -> Trace:
+        """Run the network on the inputs of a call, recorded."""
+        return trace(self.network, recorder, self.named_inputs(call))
+
+    def straight_graph(self, call: ModuleCall) -> tuple[fx.GraphModule | None, str]:
+        """The spec's lines as a graph of plain calls, its nodes numbered as the steps of the trace."""
+        from fwdscope.model.straight import NotStraight
+        from fwdscope.timing.layers import straight_with_steps
+
+        try:
+            with torch.inference_mode(), torch_default_dtype(self.default_dtype):
+                return straight_with_steps(self.network, call.args), ""
+        except NotStraight as error:
+            return None, str(error)
+
+    @property
+    def default_dtype(self) -> torch.dtype:
+        """The dtype that the spec was built with."""
+        return self.network.blueprint.dtype
+
+
+class ModuleSubject(Subject):
+    """A module and its inputs. Raises what the module raises on these inputs.
+
+    ``make`` makes both anew with numbers in them, for a module that was made on meta.
+    """
+
+    def __init__(
+        self,
+        call: tuple[nn.Module, Iterable[Any], Mapping[str, Any]],
+        training: bool = False,
+        make: Callable[[], ModuleCall] | None = None,
+    ) -> None:
+        module, args, kwargs = call
+        self.call = ModuleCall(module, tuple(args), dict(kwargs))
+        self.make = make
+        self.training = training
+        self.name = type(uncompiled(module)).__name__
+        first = next(module.parameters(), None)
+        self.dtype = dtype_name(first.dtype) if first is not None else "float32"
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            self.trace, self.device = trace_module(module, self.call.args, self.call.kwargs, training=training)
+
+    def named_inputs(self, call: ModuleCall) -> dict[str, Tensor]:
+        """By the names of ``forward``'s parameters; tensors inside lists are numbered."""
+        module, args, kwargs = uncompiled(call.module), call.args, call.kwargs
+        try:
+            bound = inspect.signature(module.forward).bind(*args, **kwargs).arguments
+        except (TypeError, ValueError):
+            bound = {**{f"input.{i}": value for i, value in enumerate(args)}, **kwargs}
+        named: dict[str, Tensor] = {}
+        for name, value in bound.items():
+            found = list(tensors(value))
+            named |= {name if len(found) == 1 else f"{name}.{i}": tensor for i, tensor in enumerate(found)}
+        return named
+
+    def resized(self, batch: int, size: int) -> ModuleSubject:
+        """By the first dimension of every input that begins with the batch."""
+        module, args, kwargs = self.call
+        return ModuleSubject((module, resize(args, batch, size), resize(kwargs, batch, size)), self.training)
+
+    def memory_to_allocate(self, device: torch.device, copied: bool) -> int:
+        """Without the inputs and weights that are on the device already."""
+        inputs = tensors([self.call.args, self.call.kwargs])
+        there = [tensor for tensor in (inputs if copied else self.call.tensors()) if is_on(tensor, device)]
+        return max(0, super().memory_to_allocate(device, copied) - sum(t.numel() * t.element_size() for t in there))
+
+    def place(self, device: torch.device, seed: int, given: Mapping[str, Tensor], copied: bool) -> ModuleCall:
+        """A copy, unless the module is there already and may not change, or was made just now."""
+        call = move_call(self.call, self.make, device, copied or bool(given))
+        load_into(call.module, given)
+        return call
+
+    def run(self, call: ModuleCall, recorder: Recorder) -> Trace:
+        """Run the module where its weights are, recorded."""
+        return trace_module(call.module, call.args, call.kwargs, True, recorder, self.training)[0]
+
+
+def _active_parameters(modules: Iterable[tuple[str, nn.Module]], params: int) -> int:
+    """How many of the parameters one position uses: of a mixture's experts only the top k."""
+    idle = 0
+    for _, module in modules:
+        if type(module).__name__ != "MixtureOfExperts":
+            continue
+        experts, top_k = getattr(module, "experts", None), getattr(module, "top_k", None)
+        if experts is not None and isinstance(top_k, int):
+            idle += sum(p.numel() for p in experts.parameters()) * (len(experts) - top_k) // len(experts)
+    return params - idle
+
+
+def environment() -> Environment:
+    """The versions and the system that this runs on."""
+    return Environment(
+        __version__, platform.python_version(), torch.__version__, f"{platform.system()} {platform.machine()}"
+    )
+
+
+def tensor_info(name: str, tensor: Tensor) -> TensorInfo:
+    """A tensor's name, shape and dtype."""
+    return TensorInfo(name, tuple(tensor.shape), dtype_name(tensor.dtype))
+
+
+def dtype_name(dtype: torch.dtype) -> str:
+    """``float32`` for ``torch.float32``."""
+    return str(dtype).removeprefix("torch.")
