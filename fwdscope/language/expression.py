@@ -1,39 +1,35 @@
-"""The lines that compute, as frozen nodes with places.
+"""Expressions as trees of frozen nodes, each with its place in the file.
 
-:mod:`fwdscope.language.grammar` makes them; Python never evaluates them.
+:mod:`fwdscope.language.grammar` parses them; Python never evaluates them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any, Literal
 
 from fwdscope.language.problems import Span
+from fwdscope.language.record import Record
 
 
-@dataclass(frozen=True)
-class Expression:
-    """A node of an expression: its place in the file."""
+class Expression(Record):
+    """A node of an expression."""
 
     span: Span
 
 
-@dataclass(frozen=True)
 class Constant(Expression):
     """A number, a string, True, False, None, or ``...`` in a subscript."""
 
     value: Any
 
 
-@dataclass(frozen=True)
 class Name(Expression):
     """A name."""
 
     id: str
 
 
-@dataclass(frozen=True)
 class Attribute(Expression):
     """``value.name``"""
 
@@ -42,15 +38,13 @@ class Attribute(Expression):
     name_span: Span
 
 
-@dataclass(frozen=True)
 class Subscript(Expression):
-    """``value[index]``; several indices are a Tuple."""
+    """``value[index]``; several indices are a tuple."""
 
     value: Expression
     index: Expression
 
 
-@dataclass(frozen=True)
 class Slice(Expression):
     """``lower:upper:step`` in a subscript."""
 
@@ -59,8 +53,7 @@ class Slice(Expression):
     step: Expression | None
 
 
-@dataclass(frozen=True)
-class Keyword:
+class Keyword(Record):
     """``name=value`` in a call; ``span`` is the name's."""
 
     name: str
@@ -68,7 +61,6 @@ class Keyword:
     span: Span
 
 
-@dataclass(frozen=True)
 class Call(Expression):
     """``function(arguments, keywords)``"""
 
@@ -78,11 +70,10 @@ class Call(Expression):
 
     @property
     def starred(self) -> bool:
-        """Whether a ``*row`` among the arguments hides their number."""
+        """Whether the number of arguments is unknown because of a ``*row`` among them."""
         return any(isinstance(a, Starred) for a in self.arguments)
 
 
-@dataclass(frozen=True)
 class Unary(Expression):
     """``-x``, ``+x``, ``~x``, ``not x``"""
 
@@ -90,7 +81,6 @@ class Unary(Expression):
     operand: Expression
 
 
-@dataclass(frozen=True)
 class Binary(Expression):
     """``left operator right``, arithmetic or bitwise."""
 
@@ -99,7 +89,6 @@ class Binary(Expression):
     right: Expression
 
 
-@dataclass(frozen=True)
 class Compare(Expression):
     """A chain of comparisons, ``is`` and ``in`` among them."""
 
@@ -108,7 +97,6 @@ class Compare(Expression):
     rights: tuple[Expression, ...]
 
 
-@dataclass(frozen=True)
 class Boolean(Expression):
     """``a and b``, ``a or b``"""
 
@@ -116,7 +104,6 @@ class Boolean(Expression):
     values: tuple[Expression, ...]
 
 
-@dataclass(frozen=True)
 class Conditional(Expression):
     """``body if test else orelse``"""
 
@@ -125,7 +112,6 @@ class Conditional(Expression):
     orelse: Expression
 
 
-@dataclass(frozen=True)
 class TupleOrList(Expression):
     """A tuple or a list."""
 
@@ -133,15 +119,13 @@ class TupleOrList(Expression):
     items: tuple[Expression, ...]
 
 
-@dataclass(frozen=True)
 class Starred(Expression):
     """``*value`` in a call, a tuple or a list."""
 
     value: Expression
 
 
-@dataclass(frozen=True)
-class Clause:
+class Clause(Record):
     """``for target in iterable if condition …``"""
 
     target: Target
@@ -149,7 +133,6 @@ class Clause:
     conditions: tuple[Expression, ...]
 
 
-@dataclass(frozen=True)
 class Comprehension(Expression):
     """``[element for …]`` or ``(element for …)``"""
 
@@ -158,31 +141,27 @@ class Comprehension(Expression):
     clauses: tuple[Clause, ...]
 
 
-@dataclass(frozen=True)
-class NameTarget:
+class NameTarget(Record):
     """A name on the left of a line."""
 
     name: str
     span: Span
 
 
-@dataclass(frozen=True)
-class DiscardTarget:
-    """``_`` on the left of a line: a result nobody wants."""
+class DiscardTarget(Record):
+    """``_`` on the left of a line: a result that is not used."""
 
     span: Span
 
 
-@dataclass(frozen=True)
-class NumberTarget:
-    """``0 = Conv2d(8, 3)``: a whole number makes a path and nothing else."""
+class NumberTarget(Record):
+    """``0 = Conv2d(8, 3)``: a number on the left of a line is only a path for its layer."""
 
     number: int
     span: Span
 
 
-@dataclass(frozen=True)
-class TupleTarget:
+class TupleTarget(Record):
     """``out, (h, c)`` on the left of a line."""
 
     items: tuple[Target, ...]
@@ -193,7 +172,7 @@ Target = NameTarget | DiscardTarget | NumberTarget | TupleTarget
 
 
 def targets(target: Target | None) -> tuple[NameTarget, ...]:
-    """All names of a target, from left to right."""
+    """Return all names of a target, from left to right."""
     if isinstance(target, NameTarget):
         return (target,)
     if isinstance(target, TupleTarget):
@@ -202,7 +181,7 @@ def targets(target: Target | None) -> tuple[NameTarget, ...]:
 
 
 def children(node: Expression) -> tuple[Expression, ...]:
-    """The expressions directly inside one, in the order of the text; comprehension clauses before their element."""
+    """Return the expressions directly inside one, in the text's order; a comprehension's clauses come first."""
     if isinstance(node, Call):
         return (node.function, *node.arguments, *[k.value for k in node.keywords])
     if isinstance(node, Comprehension):
@@ -237,7 +216,7 @@ _LEAVES = (Name, Constant)
 
 
 def walk(node: Expression) -> Iterator[Expression]:
-    """An expression and all inside it."""
+    """Yield an expression and all expressions inside it."""
     waiting = [node]
     while waiting:
         here = waiting.pop()
@@ -247,7 +226,7 @@ def walk(node: Expression) -> Iterator[Expression]:
 
 
 def spelled(node: Expression) -> str | None:
-    """``a.b.c`` for a name with attributes, else None."""
+    """Return ``a.b.c`` for a name with attributes, else None."""
     if isinstance(node, Name):
         return node.id
     if isinstance(node, Attribute) and (base := spelled(node.value)):

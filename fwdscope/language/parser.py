@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import fields, is_dataclass
 
 from fwdscope.language import expression as ex
 from fwdscope.language import grammar, tree
@@ -17,6 +16,7 @@ from fwdscope.language.composer import compose
 from fwdscope.language.expression import Call, Constant, Expression, Name, TupleOrList
 from fwdscope.language.names import nearest, suggestion
 from fwdscope.language.problems import Cause, Problem, Source, Span, SpecError
+from fwdscope.language.record import Record
 from fwdscope.language.source import Scalar, Text, YamlList, YamlMapping, YamlNode
 from fwdscope.units import Figure
 
@@ -399,8 +399,8 @@ def _moved(value: Expression, span: Span) -> Expression:
             return span
         if isinstance(node, tuple):
             return tuple(move(item) for item in node)
-        if is_dataclass(node) and not isinstance(node, type):
-            return type(node)(**{f.name: move(getattr(node, f.name)) for f in fields(node)})
+        if isinstance(node, Record):
+            return node.replace(**{name: move(getattr(node, name)) for name in type(node)._fields})
         return node
 
     moved = move(value)

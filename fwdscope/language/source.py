@@ -1,23 +1,19 @@
-"""Files as text, and the nodes of their trees: every scalar stays text, of which each character knows its place.
-
-:mod:`fwdscope.language.composer` makes the nodes.
-"""
+"""Spec files as text, and the nodes of their YAML: every scalar is text that keeps the place of each character."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from fwdscope.language.problems import Problem, Source, Span, SpecError
+from fwdscope.language.record import Record
 from fwdscope.limits import limit
 
 
-@dataclass(frozen=True)
-class Text:
-    """A string of which each character knows its offset in the file. Slicing and stripping keep the places.
+class Text(Record):
+    """A string that keeps the offset of each of its characters in the file, also when sliced and stripped.
 
-    ``offsets`` is a range where the file has the same characters in a row, as it mostly has.
+    ``offsets`` is a range if the characters follow one another in the file, as they mostly do.
     """
 
     value: str
@@ -34,7 +30,7 @@ class Text:
         return Text(self.value[start:stop], self.offsets[start:stop], end)
 
     def strip(self) -> Text:
-        """Without white space at either end."""
+        """Return the text without white space at either end."""
         value = self.value
         stripped = value.strip()
         if stripped == value:
@@ -43,7 +39,7 @@ class Text:
         return self[left : left + len(stripped)] if stripped else self[len(value) :]
 
     def between(self, start: int, stop: int) -> Text:
-        """``self[start:stop].strip()``, made at once."""
+        """Return ``self[start:stop].strip()`` in one step."""
         value = self.value[start:stop]
         stripped = value.strip()
         if not stripped:
@@ -53,11 +49,11 @@ class Text:
         return Text(stripped, self.offsets[start:stop], self.offsets[stop - 1] + 1)
 
     def offset(self, index: int) -> int:
-        """The file's offset of a character of the text; of its end, for an index at or behind it."""
+        """Return the offset of a character in the file; the end of the text for an index past it."""
         return self.offsets[index] if index < len(self.offsets) else self.end
 
     def span(self, start: int = 0, stop: int | None = None) -> Span:
-        """The stretch of the file that holds these characters."""
+        """Return the span of the file that holds these characters."""
         offsets = self.offsets
         stop = len(offsets) if stop is None else stop
         if start < stop <= len(offsets):
@@ -66,9 +62,8 @@ class Text:
         return Span(self.offset(start), self.offset(start))
 
 
-@dataclass(frozen=True)
-class Scalar:
-    """A piece of text: a line, a name, a value."""
+class Scalar(Record):
+    """A YAML scalar, as text: a line, a name, a value."""
 
     text: Text
     span: Span
@@ -76,27 +71,25 @@ class Scalar:
 
     @property
     def value(self) -> str:
-        """The text as YAML reads it."""
+        """The text, without quotes and with folded lines joined."""
         return self.text.value
 
     @property
     def quoted(self) -> bool:
-        """Whether it stands in quotes."""
+        """Whether it is in quotes."""
         return self.style in ("single", "double")
 
 
-@dataclass(frozen=True)
-class YamlList:
-    """A YAML sequence. Of a ``broken`` one YAML made other items than were meant, which is told; they are left out."""
+class YamlList(Record):
+    """A YAML sequence. If it is ``broken``, YAML cut items apart, which is reported; those items are left out."""
 
     items: tuple[YamlNode, ...]
     span: Span
     broken: bool = False
 
 
-@dataclass(frozen=True)
-class YamlMapping:
-    """A YAML mapping, its entries in the file's order; ``broken`` as for a YamlList."""
+class YamlMapping(Record):
+    """A YAML mapping, its entries in the file's order; ``broken`` is as in a YamlList."""
 
     entries: tuple[tuple[Scalar, YamlNode], ...]
     span: Span
@@ -107,14 +100,14 @@ YamlNode = Scalar | YamlList | YamlMapping
 
 
 def read(path: Path, name: str | None = None) -> Source:
-    """The text of a spec file. Raises SpecError for one too large or not UTF-8, OSError for one that cannot be read."""
+    """Read a spec file. Raises SpecError if it is too large or not UTF-8, OSError if it cannot be read."""
     with path.open("rb") as file:
         data = file.read(limit("bytes") + 1)
     return decode(data, name or str(path))
 
 
 def decode(data: bytes, name: str) -> Source:
-    """Bytes as UTF-8 text, with or without a mark. Raises SpecError."""
+    """Decode UTF-8 bytes, with or without a byte order mark. Raises SpecError."""
     if len(data) > limit("bytes"):
         raise SpecError(
             [Problem(Source(name, ""), Span(0, 0), "limit", f"the file is larger than {limit('bytes'):,} bytes")]

@@ -1,4 +1,4 @@
-"""A spec as frozen objects, each with its place: what the parser makes and every later stage reads."""
+"""The tree of a spec: frozen objects, each with its place in the file."""
 
 from __future__ import annotations
 
@@ -8,33 +8,31 @@ from functools import cached_property
 
 from fwdscope.language.expression import Call, Expression, Target
 from fwdscope.language.problems import Source, Span
+from fwdscope.language.record import Record
 from fwdscope.units import Figure
 
 
-@dataclass(frozen=True)
-class PromisedShape:
-    """``-> (B, 10)``: the shape that a line's value must have. ``_`` is any size, or any shape."""
+class PromisedShape(Record):
+    """``-> (B, 10)``: the shape that a line's value must have. ``_`` stands for any size, or any shape."""
 
     shape: Expression
     text: str
     span: Span
 
 
-@dataclass(frozen=True)
-class Statement:
+class Statement(Record):
     """A line that computes: a layer, a stack, an expression."""
 
     span: Span
     target: Target | None
     value: Expression
     promise: PromisedShape | None
-    # The right side as the file has it, on one line.
+    # The expression as it stands in the file, on one line.
     text: str
 
 
-@dataclass(frozen=True)
-class PartLine:
-    """``stem:`` and a list below; ``inputs`` are those of ``branch(x):``, None where the flow enters."""
+class PartLine(Record):
+    """``stem:`` with its lines; ``inputs`` are those of ``branch(x):``, or None if the flow enters."""
 
     span: Span
     name: str
@@ -42,8 +40,7 @@ class PartLine:
     body: tuple[Line, ...]
 
 
-@dataclass(frozen=True)
-class For:
+class For(Record):
     """``for: target in iterable`` with ``do:``."""
 
     span: Span
@@ -53,9 +50,8 @@ class For:
     text: str
 
 
-@dataclass(frozen=True)
-class If:
-    """``if: test`` with ``then:`` and perhaps ``else:``."""
+class If(Record):
+    """``if: test`` with ``then:`` and optionally ``else:``."""
 
     span: Span
     test: Expression
@@ -64,9 +60,8 @@ class If:
     text: str
 
 
-@dataclass(frozen=True)
-class While:
-    """``while: test`` with ``do:`` and perhaps ``limit:``."""
+class While(Record):
+    """``while: test`` with ``do:`` and optionally ``limit:``."""
 
     span: Span
     test: Expression
@@ -78,18 +73,16 @@ class While:
 Line = Statement | PartLine | For | If | While
 
 
-@dataclass(frozen=True)
-class BlockParameter:
-    """A setting or an input in a block's head; ``default`` is None where it must be given."""
+class BlockParameter(Record):
+    """A setting or an input in the head of a block; ``default`` is None if it must be given."""
 
     name: str
     span: Span
     default: Expression | None = None
 
 
-@dataclass(frozen=True)
-class Block:
-    """A reusable part: ``Up(width)(x, skip):`` and its lines."""
+class Block(Record):
+    """A reusable part: ``Up(width)(x, skip):`` with its lines."""
 
     name: str
     span: Span
@@ -98,9 +91,8 @@ class Block:
     body: tuple[Line, ...]
 
 
-@dataclass(frozen=True)
-class Variable:
-    """An entry of ``vars``; ``given`` is the text by which the command line replaced it."""
+class Variable(Record):
+    """An entry of ``vars``; ``given`` is the text that ``--set`` replaced it with."""
 
     name: str
     span: Span
@@ -108,8 +100,7 @@ class Variable:
     given: str | None = None
 
 
-@dataclass(frozen=True)
-class Input:
+class Input(Record):
     """An entry of ``inputs``: the expression that makes the tensor."""
 
     name: str
@@ -118,8 +109,7 @@ class Input:
     text: str
 
 
-@dataclass(frozen=True)
-class Initialiser:
+class Initialiser(Record):
     """An entry of ``init``: the end of a path, or a layer type and its tensor, and the call that fills it."""
 
     key: str
@@ -127,9 +117,8 @@ class Initialiser:
     call: Call
 
 
-@dataclass(frozen=True)
-class ExpectedFigure:
-    """``params: 25_557_032`` under ``expect``, perhaps of one layer, at ``place``; ``on`` names a latency's device."""
+class ExpectedFigure(Record):
+    """``params: 25_557_032`` under ``expect``, of the layer named at ``place`` or the whole; ``on`` is a device."""
 
     name: str
     span: Span
@@ -140,9 +129,8 @@ class ExpectedFigure:
     place: Span | None = None
 
 
-@dataclass(frozen=True)
-class ExpectedOutput:
-    """``output: (B, 1000)`` under ``expect``, perhaps of one layer."""
+class ExpectedOutput(Record):
+    """``output: (B, 1000)`` under ``expect``, of a layer named at ``place`` or the whole."""
 
     span: Span
     shape: Expression
@@ -151,8 +139,7 @@ class ExpectedOutput:
     place: Span | None = None
 
 
-@dataclass(frozen=True)
-class Expectations:
+class Expectations(Record):
     """The section ``expect``."""
 
     figures: tuple[ExpectedFigure, ...] = ()
@@ -161,7 +148,7 @@ class Expectations:
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """A whole file. ``graph`` says that ``layers`` came from a ``graph:`` and stand in the file's order."""
+    """A whole file. ``graph`` tells that ``layers`` are those of a ``graph:``, in the file's order."""
 
     source: Source = field(repr=False)
     name: str
@@ -181,7 +168,7 @@ class ModelSpec:
         return {block.name: block for block in self.blocks}
 
     def block(self, name: str) -> Block | None:
-        """The file's block of this name."""
+        """Return the block of this name."""
         return self._blocks.get(name)
 
 

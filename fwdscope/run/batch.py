@@ -53,7 +53,7 @@ def batch_variable(checked: Checked, batch: int) -> str | None:
 def with_variable(checked: Checked, name: str, value: int) -> Checked:
     """The spec with another value of a var."""
     variables = tuple(
-        replace(one, value=Constant(one.value.span, value)) if one.name == name else one
+        one.replace(value=Constant(one.value.span, value)) if one.name == name else one
         for one in checked.spec.variables
     )
     return check(replace(checked.spec, variables=variables), checked.allow_import)

@@ -45,7 +45,7 @@ def weights(built: Network) -> list[str]:
 
 
 def paths(built: Network) -> list[str]:
-    return [path for path in built.blueprint.paths.values() if path]
+    return [path for path, _ in built.named_modules() if path]
 
 
 def shape(built: Network) -> tuple[int, ...]:
@@ -215,7 +215,7 @@ def test_a_comprehension_makes_a_layer_each_turn() -> None:
 
 def test_sizes_that_change_between_rounds_are_refused() -> None:
     message = refusal("- for: t in range(2)\n  do:\n    - Linear(8 * (t + 1))")
-    assert message == "Linear changes between the rounds: Linear(8) became Linear(16)"
+    assert message == "Linear changes between rounds: Linear(8) became Linear(16)"
 
 
 # --- flow ------------------------------------------------------------------------------------------------------------

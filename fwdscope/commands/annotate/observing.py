@@ -96,7 +96,7 @@ def _is_layer(node: ex.Expression) -> bool:
 def _bare(checked: Checked) -> Checked:
     """The spec without what it promises and expects, which need not hold with other vars."""
     spec = checked.spec
-    blocks = tuple(replace(block, body=_unpromised(block.body)) for block in spec.blocks)
+    blocks = tuple(block.replace(body=_unpromised(block.body)) for block in spec.blocks)
     bare = replace(spec, blocks=blocks, layers=_unpromised(spec.layers), init=(), expect=tree.Expectations())
     return replace(checked, spec=bare)
 
@@ -108,10 +108,10 @@ def _unpromised(lines: tuple[tree.Line, ...]) -> tuple[tree.Line, ...]:
 def _without_promise(line: tree.Line) -> tree.Line:
     match line:
         case tree.Statement():
-            return replace(line, promise=None)
+            return line.replace(promise=None)
         case tree.If():
-            return replace(line, then=_unpromised(line.then), orelse=_unpromised(line.orelse))
-    return replace(line, body=_unpromised(line.body))
+            return line.replace(then=_unpromised(line.then), orelse=_unpromised(line.orelse))
+    return line.replace(body=_unpromised(line.body))
 
 
 def _changed(bare: Checked, values: Mapping[str, int]) -> Checked:
