@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from fwdscope.default_dtype import default_dtype
 from fwdscope.layers.base import LayerError, shape_text
 
 if TYPE_CHECKING:
@@ -14,13 +15,13 @@ def sinusoidal(length: int, dim: int, theta: float = 10_000, device: Any = None)
     """The positions of the Transformer: a tensor (length, dim), to be added to the embeddings.
 
     ``PE[t, 2i] = sin(t / theta^(2i / dim))`` and ``PE[t, 2i + 1] = cos(t / theta^(2i / dim))`` (Vaswani et al. 2017,
-    section 3.5). Of torch's default dtype. Raises LayerError where ``dim`` is odd.
+    section 3.5). Of the default dtype. Raises LayerError where ``dim`` is odd.
     """
     import torch
 
     _even("dim", dim)
     angles = _angles(torch.arange(length, device=device), dim, theta)
-    return torch.stack((angles.sin(), angles.cos()), dim=-1).flatten(1).to(torch.get_default_dtype())
+    return torch.stack((angles.sin(), angles.cos()), dim=-1).flatten(1).to(default_dtype())
 
 
 def rope(input: Tensor, theta: float = 10_000, offset: int = 0) -> Tensor:

@@ -37,6 +37,8 @@ from typing import (
     runtime_checkable,
 )
 
+from fwdscope.default_dtype import default_dtype
+
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
@@ -403,7 +405,7 @@ def check_floating(layer: Layer, x: Tensor, label: str = "") -> None:
         way = "write x.real, x.imag or view_as_real(x)" if kind == "complex" else "write x.float()"
         way += "; token ids go through Embedding first" if kind == "int" else ""
         raise LayerError(f"{name} computes on floating-point numbers, found {dtype_text(x)}{where}", way)
-    weights = torch.get_default_dtype()
+    weights = default_dtype()
     narrow = layer.mixing == "narrower" and weights == torch.float32 and x.dtype in (torch.float16, torch.bfloat16)
     if layer.mixing != "any" and x.dtype != weights and not narrow and layer.weighted():
         wanted = str(weights).removeprefix("torch.")

@@ -9,6 +9,8 @@ from dataclasses import KW_ONLY
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+from fwdscope.default_dtype import default_dtype
+
 from .base import (
     Layer,
     LayerError,
@@ -39,7 +41,7 @@ class Loss(Layer, abstract=True):
         weights: dict[str, tuple[float, ...]] = {
             name: arguments[name] for name in ("weight", "pos_weight") if name in arguments
         }
-        dtype = torch.get_default_dtype()
+        dtype = default_dtype()
         module = self.construct(**arguments | {name: torch.tensor(list(w), dtype=dtype) for name, w in weights.items()})
         if weights:
             # Buffers made on the meta device have lost their values. A partial, unlike a function, is copied with the

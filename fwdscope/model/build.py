@@ -12,9 +12,9 @@ from fwdscope.language.problems import Problem, SpecError
 from fwdscope.model.blueprint import Blueprint, BuildLog
 from fwdscope.model.initialise import check_initialisers
 from fwdscope.model.inputs import example_inputs
+from fwdscope.model.meta_modes import use_default_dtype_on_meta
 from fwdscope.model.modules import Network
 from fwdscope.model.paths import check_expectations
-from fwdscope.model.process_state import torch_default_dtype
 from fwdscope.model.run import LineInterpreter
 from fwdscope.ops.watch import watching
 
@@ -43,7 +43,7 @@ def build_with_problems(
     replaced = dict(replaced or {})
     log = BuildLog()
     blueprint = Blueprint(checked, LineInterpreter(), dtype, log=log)
-    with torch_default_dtype(dtype), torch.no_grad(), watching():
+    with use_default_dtype_on_meta(dtype), torch.no_grad(), watching():
         example = example_inputs(checked)
         blueprint.check_promises = all(n not in replaced or replaced[n].shape == t.shape for n, t in example.items())
         network = Network(blueprint, example | replaced).eval()

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-import torch
 from torch import Tensor
 
+from fwdscope.default_dtype import default_dtype
 from fwdscope.language import expression as ex
 from fwdscope.language.arithmetic import ArithmeticProblem
 from fwdscope.language.evaluate import EvaluationError
@@ -106,7 +106,7 @@ def _cause(context: BodyContext, item: Expression, value: Tensor) -> Cause:
 
 
 def _shown(text: str, value: Tensor, origin: Origin | None) -> Cause:
-    dtype = "" if value.dtype == torch.get_default_dtype() else f" {dtype_text(value)}"
+    dtype = "" if value.dtype == default_dtype() else f" {dtype_text(value)}"
     made = f"  {origin.text}" if origin else ""
     return Cause(f"{text} {shape_text(value)}{dtype}{made}", origin.span if origin else None)
 

@@ -15,8 +15,8 @@ from fwdscope.layers import Layer, LayerError
 from fwdscope.model.blueprint import Blueprint, LayerEntry
 from fwdscope.model.copies import Copies
 from fwdscope.model.events import Observer, StepStart
+from fwdscope.model.meta_modes import WithoutInitialisation
 from fwdscope.model.modules import Body, Scope, Series, set_mode
-from fwdscope.model.shapes import without_initialisation
 from fwdscope.model.templates import BlockTemplate, LayerTemplate, SeriesTemplate, Shared, Template
 from fwdscope.model.values import FAILED, Origin, Results, UpstreamFailed, first_tensor
 from fwdscope.ops.dispatch import META
@@ -103,7 +103,7 @@ def _make_layer(
 ) -> nn.Module:
     """Build a layer for its first inputs and register it in its scope."""
     blueprint = scope.blueprint
-    with _unrecorded(blueprint), META, without_initialisation():
+    with _unrecorded(blueprint), META, WithoutInitialisation():
         module = template.build(*inputs)
     if not isinstance(template, Shared):
         blueprint.register(scope, name, module, template, span, sizes)

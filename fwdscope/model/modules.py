@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from fwdscope.language import tree
 from fwdscope.language.problems import Problem, Span
 from fwdscope.model.blueprint import Blueprint, LayerEntry
+from fwdscope.model.meta_modes import use_default_dtype_on_meta
 from fwdscope.model.process_state import torch_default_dtype
 from fwdscope.model.templates import BlockTemplate, SeriesTemplate, Template
 from fwdscope.model.values import Origin
@@ -138,7 +139,8 @@ class Network(Body):
         if blueprint.log is not None:
             blueprint.log.input_shapes = tuple(tuple(t.shape) for t in tensors)
         blueprint.device = tensors[0].device if tensors else torch.device("meta")
-        with torch_default_dtype(blueprint.dtype):
+        set_default = use_default_dtype_on_meta if blueprint.device.type == "meta" else torch_default_dtype
+        with set_default(blueprint.dtype):
             return super().forward(*inputs, **keywords)
 
     @property

@@ -5,18 +5,15 @@ What torch says badly is said here, and what a CPU refuses and meta does not.
 
 from __future__ import annotations
 
-import contextlib
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-import torch
 from torch import Tensor
-from torch.overrides import TorchFunctionMode
 
 from fwdscope.functions.functions import FUNCTIONS
 from fwdscope.limits import limit
-from fwdscope.torch_private import without_dispatch, without_functions
+from fwdscope.torch_private import without_functions
 
 
 class ShapeError(Exception):
@@ -281,67 +278,3 @@ _CHECKS = {
     "unflatten": _check_unflatten,
     "scaled_dot_product_attention": _check_attention,
 }
-
-
-# --- making modules on meta ------------------------------------------------------------------------------------------
-
-
-class _NoInitialisation(TorchFunctionMode):
-    """Leaves out what fills weights with numbers: on meta there are none, and torch's references are slow to load."""
-
-    _FILLS = frozenset(
-        [
-            "uniform_",
-            "normal_",
-            "fill_",
-            "zero_",
-            "trunc_normal_",
-            "constant_",
-            "kaiming_uniform_",
-            "xavier_uniform_",
-            "xavier_normal_",
-            "kaiming_normal_",
-            "ones_",
-            "zeros_",
-            "bernoulli_",
-            "exponential_",
-        ]
-    )
-
-    # What constructors make and ask most, of which no mode below this one wants to know.
-    _MAKE = frozenset([torch.empty, torch.zeros, torch.ones, torch.tensor])
-    _ASKED = frozenset(
-        [
-            torch.Tensor.dim,
-            torch.Tensor.size,
-            torch.Tensor.is_contiguous,
-            *(getattr(torch.Tensor, name).__get__ for name in ("grad_fn", "shape")),
-        ]
-    )
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if func in self._MAKE:
-            keywords = dict(kwargs or {})
-            if keywords.get("device") is None:
-                keywords["device"] = _META
-            with without_functions(), without_dispatch():
-                return func(*args, **keywords)
-        if func in self._ASKED:
-            with without_functions():
-                return func(*args, **(kwargs or {}))
-        if getattr(func, "__name__", "") in self._FILLS:
-            filled = args[0] if args else (kwargs or {}).get("tensor")
-            with without_functions():
-                if isinstance(filled, Tensor) and filled.is_meta:
-                    return filled
-        return func(*args, **(kwargs or {}))
-
-
-_META = torch.device("meta")
-
-
-@contextlib.contextmanager
-def without_initialisation() -> Iterator[None]:
-    """Make modules without filling their weights."""
-    with _NoInitialisation():
-        yield

@@ -14,8 +14,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from fwdscope.default_dtype import default_dtype
+
 from .base import Cost, Op, Operand, Value, cost, infer
-from .promotion import ITEMSIZE
+from .promotion import ITEMSIZE, is_complex, is_floating
 
 _DTYPES = {value: name for name in ITEMSIZE if isinstance(value := getattr(torch, name, None), torch.dtype)}
 _TORCH = {name: dtype for dtype, name in _DTYPES.items()}
@@ -165,7 +167,7 @@ def run(func: Any, args: Any, kwargs: Any) -> tuple[Any, OpRecord]:
     Gives what ``func(*args, **kwargs)`` gives, and raises what it raises; on meta tensors without asking torch where a
     rule knows the result. Equal calls on meta nearly always share one record.
     """
-    key = [func, torch.get_default_dtype()]
+    key = [func, default_dtype()]
     on_meta = _describe(key, args)
     if kwargs and on_meta is not None:
         on_meta = _describe_keywords(key, kwargs, on_meta)
@@ -177,7 +179,7 @@ def run(func: Any, args: Any, kwargs: Any) -> tuple[Any, OpRecord]:
         known = _remember(found, _work_out(func, args, kwargs))
     record, is_stated, is_special, shape, stride, dtype = known
     if not is_stated:
-        result = func(*args, **kwargs) if kwargs else func(*args)
+        result = _ask_torch(func, args, kwargs or {})
         outputs = _outputs(result)
         if record.cost is None or outputs != record.op.outputs:
             op = record.op._replace(outputs=outputs)
@@ -186,6 +188,24 @@ def run(func: Any, args: Any, kwargs: Any) -> tuple[Any, OpRecord]:
     if is_special:
         return args[0] if record.op.in_place else make(record.op.outputs), record
     return torch.empty_strided(shape, stride, dtype=dtype, device=META), record
+
+
+def _ask_torch(func: Any, args: Any, kwargs: Any) -> Any:
+    """Run an operator by torch. On meta, numbers of torch's default dtype become numbers of the network's."""
+    result, dtype = func(*args, **kwargs), default_dtype()
+    if dtype == torch.get_default_dtype() or not _on_meta(args, kwargs):
+        return result
+    named = kwargs.get("dtype") is not None
+    if named or any(is_floating(x.dtype) or is_complex(x.dtype) for x in _outputs([args, list(kwargs.values())])):
+        return result
+    return _with_dtype(result, dtype)
+
+
+def _with_dtype(result: Any, dtype: torch.dtype) -> Any:
+    """A result on meta with another dtype where it has torch's default."""
+    if isinstance(result, Tensor) and result.dtype == torch.get_default_dtype():
+        return torch.empty_strided(result.shape, result.stride(), dtype=dtype, device=META)
+    return type(result)(_with_dtype(item, dtype) for item in result) if type(result) in _LISTS else result
 
 
 def _remember(key: tuple[Any, ...], known: _Known) -> _Known:
@@ -213,7 +233,7 @@ def _run_once(func: Any, args: Any, kwargs: Any) -> tuple[Any, OpRecord]:
     op = read(func, args, kwargs, None)
     outputs = _infer_results(op) if _on_meta(args, kwargs) else None
     if outputs is None:
-        result = func(*args, **(kwargs or {}))
+        result = _ask_torch(func, args, kwargs or {})
         op = op._replace(outputs=_outputs(result))
         # The rules count every element, of which a sparse tensor leaves most out.
         is_counted = not any(map(_holds_sparse, (args, (kwargs or {}).values(), (result,))))
@@ -232,7 +252,7 @@ def _record(op: Op, outputs: tuple[Operand, ...]) -> OpRecord:
 
 def _infer_results(op: Op) -> tuple[Operand, ...] | None:
     """The results that the rule of a call states, if it does; of an operator in place that is its first argument."""
-    outputs = infer(op, default_dtype())
+    outputs = infer(op, _DTYPES[default_dtype()])
     if outputs is not None and op.in_place:
         this = op.operand()
         return (this,) if (outputs[0].shape, outputs[0].dtype) == (this.shape, this.dtype) else None
@@ -288,11 +308,6 @@ def _describe_keywords(key: list[Any], kwargs: dict[str, Any], on_meta: bool) ->
             return None
         on_meta = on_meta or inside
     return on_meta
-
-
-def default_dtype() -> str:
-    """The name of torch's default dtype."""
-    return _DTYPES[torch.get_default_dtype()]
 
 
 def _on_meta(args: Any, kwargs: Any) -> bool:

@@ -110,14 +110,12 @@ class _Functions(TorchFunctionMode):
 
 @contextlib.contextmanager
 def watching(on_operator: OnOperator | None = None, on_unread: OnUnread | None = None) -> Iterator[None]:
-    """Watch the operators that run inside, with torch's fused paths for inference off.
+    """Watch the operators that run inside. torch takes no fused path for inference under a function mode.
 
     ``on_operator`` gets a record of each. With ``on_unread`` operators are not read, which on a device takes longer
     than running a small one. Without either, meta tensors still take the short way by rules.
     """
     watch = _Watch(on_operator, on_unread)
-    fast = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)
     # Every operator makes a few objects and no cycles; looking for cycles takes half of the time of a long trace.
     collecting = gc.isenabled()
     gc.disable()
@@ -127,4 +125,3 @@ def watching(on_operator: OnOperator | None = None, on_unread: OnUnread | None =
     finally:
         if collecting:
             gc.enable()
-        torch.backends.mha.set_fastpath_enabled(fast)
