@@ -57,6 +57,8 @@ class Node:
     # The childless nodes whose results come in, in the order of the inputs.
     sources: tuple[Node, ...] = field(init=False, default=())
     call: int = field(init=False, default=1)
+    # How many equal copies in a row it stands for.
+    repeat: int = field(init=False, default=1)
     reads: tuple[str, ...] = field(init=False, default=())
     promise: Promise | None = field(init=False, default=None)
     note: str | None = field(init=False, default=None)
