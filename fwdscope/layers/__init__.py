@@ -1,11 +1,10 @@
-"""The vocabulary of layers: one small frozen dataclass for each layer type of torch.nn, a family per file."""
+"""The layer types of torch.nn, a small class each, with settings, checks and output sizes; a family per file."""
 
 # Importing a family registers its layers, in this order.
 # isort: off
 from . import linear as linear
 from . import convolution as convolution
 from . import pooling as pooling
-from . import pooling_adaptive as pooling_adaptive
 from . import padding as padding
 from . import activation as activation
 from . import normalization as normalization
@@ -18,12 +17,10 @@ from . import mixture as mixture
 from . import shape as shape
 from . import distance as distance
 from . import loss as loss
-from . import loss_classes as loss_classes
-from . import loss_ranking as loss_ranking
 # isort: on
 
 from .base import LAYERS, Buildable, Layer, LayerError, Setting, describe, matches, page, settings
-from .modules import describe_module, layer_of
+from .modules import describe_module, layer_of, output_sizes, parameter_size
 
 __all__ = [
     "LAYERS",
@@ -35,6 +32,8 @@ __all__ = [
     "describe_module",
     "layer_of",
     "matches",
+    "output_sizes",
     "page",
+    "parameter_size",
     "settings",
 ]

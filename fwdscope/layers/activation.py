@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any, ClassVar, Literal
+from collections.abc import Iterable, Sequence
+from typing import Any, Literal
+
+from fwdscope.formula import Shape, Size, Sizes, kept_sizes
 
 from .base import Count, Layer, LayerError, NonNegative, check_dimension, check_dimensions, shape_text
 
@@ -14,7 +16,7 @@ class ReLU(Layer):
     input → output:  any shape, the same. No parameters. Nair and Hinton 2010.
     """
 
-    also: ClassVar[tuple[str, ...]] = ("int", "uint8")
+    other_kinds = ("int", "uint8")
 
 
 class ReLU6(Layer):
@@ -23,7 +25,7 @@ class ReLU6(Layer):
     input → output:  any shape, the same. No parameters. Howard et al. 2017 (MobileNet).
     """
 
-    also: ClassVar[tuple[str, ...]] = ("int", "uint8")
+    other_kinds = ("int", "uint8")
 
 
 class LeakyReLU(Layer):
@@ -32,7 +34,7 @@ class LeakyReLU(Layer):
     A unit that is never positive still learns. input → output: any shape, the same. No parameters. Maas et al. 2013.
     """
 
-    told: ClassVar[Mapping[str, str]] = {"negative_slope": "{}"}
+    shown = "{negative_slope}"
 
     negative_slope: float = 0.01
 
@@ -45,14 +47,15 @@ class PReLU(Layer):
     init is the slope at the start. He et al. 2015.
     """
 
-    mixing: ClassVar[Literal["any", "same", "narrower"]] = "same"
-    told: ClassVar[Mapping[str, str]] = {"num_parameters": "{}"}
+    dtype_rule = "same"
+    shown = "{num_parameters}"
+    parameters = "weight (num_parameters)"
 
     num_parameters: Count = 1
     init: float = 0.25
 
     def check(self, *inputs: Any) -> None:
-        """Refuse another number of slopes than 1 or the number of channels."""
+        """Reject another number of slopes than 1 or the number of channels."""
         super().check(*inputs)
         x = inputs[0]
         channels = int(x.shape[1]) if x.dim() > 1 else 1
@@ -73,7 +76,7 @@ class RReLU(Layer):
     upper: float = 1 / 3
 
     def check(self, *inputs: Any) -> None:
-        """Refuse bounds in the wrong order."""
+        """Reject bounds in the wrong order."""
         super().check(*inputs)
         if self.lower > self.upper:
             raise LayerError(f"lower ({self.lower}) is above upper ({self.upper})")
@@ -85,7 +88,7 @@ class ELU(Layer):
     input → output:  any shape, the same. No parameters. Clevert et al. 2016.
     """
 
-    told: ClassVar[Mapping[str, str]] = {"alpha": "{}"}
+    shown = "{alpha}"
 
     alpha: float = 1.0
 
@@ -96,12 +99,12 @@ class CELU(Layer):
     input → output:  any shape, the same. No parameters. Barron 2017.
     """
 
-    told: ClassVar[Mapping[str, str]] = {"alpha": "{}"}
+    shown = "{alpha}"
 
     alpha: float = 1.0
 
     def check(self, *inputs: Any) -> None:
-        """Refuse to divide by zero."""
+        """Reject to divide by zero."""
         super().check(*inputs)
         if self.alpha == 0:
             raise LayerError("CELU divides by alpha, which is 0", "ReLU is what alpha near 0 comes to")
@@ -123,7 +126,7 @@ class GELU(Layer):
     input → output:  any shape, the same. No parameters. Hendrycks and Gimpel 2016.
     """
 
-    told: ClassVar[Mapping[str, str]] = {"approximate": "{}"}
+    shown = "{approximate}"
 
     approximate: Literal["none", "tanh"] = "none"
 
@@ -134,7 +137,7 @@ class SiLU(Layer):
     input → output:  any shape, the same. No parameters. Elfwing et al. 2018; Ramachandran et al. 2017.
     """
 
-    also: ClassVar[tuple[str, ...]] = ("complex",)
+    other_kinds = ("complex",)
 
 
 class Mish(Layer):
@@ -150,7 +153,7 @@ class Sigmoid(Layer):
     A probability from a logit, or a gate. input → output: any shape, the same. No parameters.
     """
 
-    floating: ClassVar[bool] = False
+    needs_floats = False
 
 
 class LogSigmoid(Layer):
@@ -180,7 +183,7 @@ class Tanh(Layer):
     input → output:  any shape, the same. No parameters.
     """
 
-    floating: ClassVar[bool] = False
+    needs_floats = False
 
 
 class Hardtanh(Layer):
@@ -189,13 +192,13 @@ class Hardtanh(Layer):
     input → output:  any shape, the same. No parameters.
     """
 
-    also: ClassVar[tuple[str, ...]] = ("int",)
+    other_kinds = ("int",)
 
     min_val: float = -1.0
     max_val: float = 1.0
 
     def check(self, *inputs: Any) -> None:
-        """Refuse bounds in the wrong order."""
+        """Reject bounds in the wrong order."""
         super().check(*inputs)
         if self.min_val >= self.max_val:
             raise LayerError(f"min_val ({self.min_val}) must be below max_val ({self.max_val})")
@@ -212,7 +215,7 @@ class Tanhshrink(Layer):
     input → output:  any shape, the same. No parameters.
     """
 
-    also: ClassVar[tuple[str, ...]] = ("int", "uint8", "complex")
+    other_kinds = ("int", "uint8", "complex")
 
 
 class Hardshrink(Layer):
@@ -221,7 +224,7 @@ class Hardshrink(Layer):
     input → output:  any shape, the same. No parameters.
     """
 
-    told: ClassVar[Mapping[str, str]] = {"lambd": "{}"}
+    shown = "{lambd}"
 
     lambd: float = 0.5
 
@@ -232,7 +235,7 @@ class Softshrink(Layer):
     input → output:  any shape, the same. No parameters.
     """
 
-    told: ClassVar[Mapping[str, str]] = {"lambd": "{}"}
+    shown = "{lambd}"
 
     lambd: NonNegative = 0.5
 
@@ -243,7 +246,7 @@ class Softplus(Layer):
     input → output:  any shape, the same. No parameters.
     """
 
-    told: ClassVar[Mapping[str, str]] = {"beta": "beta {}"}
+    shown = "beta {beta}"
 
     beta: float = 1.0
     threshold: float = 20.0
@@ -255,7 +258,7 @@ class Softsign(Layer):
     input → output:  any shape, the same. No parameters.
     """
 
-    also: ClassVar[tuple[str, ...]] = ("int", "uint8", "complex")
+    other_kinds = ("int", "uint8", "complex")
 
 
 class Threshold(Layer):
@@ -264,8 +267,8 @@ class Threshold(Layer):
     input → output:  any shape, the same. No parameters.
     """
 
-    also: ClassVar[tuple[str, ...]] = ("int", "uint8")
-    told: ClassVar[Mapping[str, str]] = {"threshold": "{}"}
+    other_kinds = ("int", "uint8")
+    shown = "{threshold}"
 
     threshold: float
     value: float
@@ -278,12 +281,12 @@ class GLU(Layer):
     input → output:  (…, 2 · d) → (…, d) for dim=-1. No parameters. Dauphin et al. 2017.
     """
 
-    told: ClassVar[Mapping[str, str]] = {"dim": "dim {}"}
+    shown = "dim {dim}"
 
     dim: int = -1
 
     def check(self, *inputs: Any) -> None:
-        """Refuse an odd size, which has no halves."""
+        """Reject an odd size, which has no halves."""
         super().check(*inputs)
         x = inputs[0]
         check_dimensions(self, x, "(…, d)")
@@ -294,12 +297,18 @@ class GLU(Layer):
                 f"{size - 1} or {size + 1} would fit",
             )
 
+    def output_sizes(self, inputs: Sequence[Shape], outputs: Sequence[Shape]) -> Sequence[Sizes]:
+        """The input's, halved along dim."""
+        sizes, dim = list(kept_sizes(inputs[0])), self.dim % len(inputs[0])
+        sizes[dim] = Size(f"size_{dim}", f"size_{dim} / 2", sizes[dim].numbers, "one half gates the other")
+        return (tuple(sizes),)
+
 
 class _Softmax(Layer, abstract=True):
     dim: int | None = None
 
     def check(self, *inputs: Any) -> None:
-        """Refuse a dimension that the input does not have."""
+        """Reject a dimension that the input does not have."""
         super().check(*inputs)
         if self.dim is not None:
             check_dimension(self, inputs[0], "dim", self.dim)
@@ -340,6 +349,6 @@ class Softmax2d(Layer):
     """
 
     def check(self, *inputs: Any) -> None:
-        """Refuse all but images."""
+        """Reject all but images."""
         super().check(*inputs)
         check_dimensions(self, inputs[0], "(N, C, H, W)", "(C, H, W)")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import KW_ONLY
-from typing import Any, ClassVar, Literal
+from typing import Any
+
+from fwdscope.formula import Shape, Size, Sizes, kept_size, set_size
 
 from .base import (
     Count,
@@ -57,11 +59,15 @@ class MultiheadAttention(Layer):
     Vaswani et al. 2017.
     """
 
-    forward: ClassVar[str] = (
+    forward = (
         "(query, key, value, key_padding_mask=None, need_weights=True, attn_mask=None, average_attn_weights=True, "
         "is_causal=False)"
     )
-    mixing: ClassVar[Literal["any", "same", "narrower"]] = "same"
+    dtype_rule = "same"
+    parameters = (
+        "out_proj.weight (embed_dim, embed_dim); out_proj.bias (embed_dim); q_proj_weight (embed_dim, embed_dim); "
+        "k_proj_weight (embed_dim, kdim); v_proj_weight (embed_dim, vdim)"
+    )
 
     embed_dim: Count = inferred()
     num_heads: Count
@@ -75,7 +81,7 @@ class MultiheadAttention(Layer):
     batch_first: bool = False
 
     def check(self, *inputs: Any) -> None:
-        """Refuse heads that do not divide the features, and keys, values and masks that do not fit together."""
+        """Reject heads that do not divide the features, and keys, values and masks that do not fit together."""
         super().check(*inputs)
         query, key, value, padding, _, mask, _, causal = (*inputs, *(None,) * 8)[:8]
         batched = "(N, L, E)" if self.batch_first else "(L, N, E)"
@@ -96,7 +102,7 @@ class MultiheadAttention(Layer):
         if causal and mask is None:
             raise LayerError("is_causal=True needs attn_mask", "write attn_mask=~causal_mask(T)")
 
-    def sizes(self, *inputs: Any) -> dict[str, Any]:
+    def infer(self, *inputs: Any) -> dict[str, Any]:
         """embed_dim is the query's last dimension; kdim and vdim are the key's and the value's where they differ."""
         embed, keys, values = (int(x.shape[-1]) for x in inputs[:3])
         return {
@@ -108,6 +114,34 @@ class MultiheadAttention(Layer):
     def details(self) -> Iterable[str]:
         """The number of heads."""
         yield f"{self.num_heads} head{'s' * (self.num_heads != 1)}"
+
+    def output_sizes(self, inputs: Sequence[Shape], outputs: Sequence[Shape]) -> Sequence[Sizes]:
+        """The query's, its features the heads side by side; and the attention weights, if asked for."""
+        query = inputs[0]
+        head = {"num_heads": self.num_heads, "head_dim": query[-1] // self.num_heads}
+        names = ("L",) if len(query) == 2 else ("N", "L") if self.batch_first else ("L", "N")
+        found = [(*map(kept_size, names, query), Size("features", "num_heads·head_dim", head))]
+        if len(outputs) > 1:
+            found.append(self._weight_sizes(query, inputs[1] if len(inputs) > 1 else query, len(outputs[1])))
+        return found
+
+    def _weight_sizes(self, query: Shape, key: Shape, rank: int) -> Sizes:
+        """The sizes of the attention weights: the mean of the heads, or one matrix for each head."""
+        along = 1 if self.batch_first and len(query) == 3 else 0
+        source = kept_size("S", key[along])
+        if added := self.add_bias_kv + self.add_zero_attn:
+            numbers = {"S": key[along], "added": added}
+            source = Size("S", "S + added", numbers, "add_bias_kv, add_zero_attn: a key each")
+        batch = (kept_size("N", query[1 - along]),) if len(query) == 3 else ()
+        heads = (set_size("heads", "num_heads", self.num_heads),) if rank == len(batch) + 3 else ()
+        return (*batch, *heads, kept_size("L", query[along]), source)
+
+    def parameter_sizes(self, name: str, shape: Shape) -> Sequence[Size]:
+        """The projections of query, key and value are one, three times as large."""
+        if name in ("in_proj_weight", "in_proj_bias"):
+            first = Size("features", "3·embed_dim", {"embed_dim": shape[0] // 3})
+            return (first, *(kept_size("embed_dim", size) for size in shape[1:]))
+        return super().parameter_sizes(name, shape)
 
     def _check_batch(self, query: Any, key: Any, padding: Any, mask: Any) -> None:
         if query.dim() == 2:

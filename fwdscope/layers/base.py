@@ -9,22 +9,26 @@ A layer type is a class that derives from :class:`Layer`, which registers it. It
 - its **docstring** is its page in ``fwdscope layers``: the first line says what it computes, the rest gives formula
   and shapes;
 - its **forward** is the signature of a call, as text: ``"(query, key, value, attn_mask=None)"``;
-- its **check(*inputs)** refuses what torch's CPU kernels would refuse, in words; it holds for every call;
-- its **sizes(*inputs)** says what the inputs of a call tell about the settings marked ``inferred``;
-- its **build(*inputs)** makes torch's module for the first call, of the settings and these sizes.
+- its **check(*inputs)** rejects the inputs that torch's CPU kernels would reject, with a better message;
+- its **infer(*inputs)** gives the settings marked ``inferred``;
+- its **build(*inputs)** makes torch's module for the first call;
+- its **output_sizes(inputs, outputs)** are formulas of the sizes of its results, and **parameter_sizes** of those of
+  its parameters.
 
-The values of a call are tensors (on the meta device, mostly), ``None`` and tuples, in the order of ``forward``. torch
-is imported inside methods alone, so that the vocabulary, its validation and its pages cost nothing to load.
+The values of a call are tensors (usually on the meta device), ``None`` and tuples, in the order of ``forward``. torch
+is imported only inside methods, so that layer types, their validation and their pages load without it.
 """
 
 from __future__ import annotations
 
+import functools
 import inspect
+import operator
+import re
 import types
 import typing
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import MISSING, FrozenInstanceError
-from functools import cache
 from typing import (
     TYPE_CHECKING,
     Annotated,
@@ -38,15 +42,16 @@ from typing import (
 )
 
 from fwdscope.default_dtype import default_dtype
+from fwdscope.formula import SPATIAL, Shape, Size, Sizes, kept_size, kept_sizes
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
 
 class LayerError(Exception):
-    """A fact about one layer that keeps it from being built; the caller adds where and in which call.
+    """Why a layer cannot be built or called; the caller adds the line and the call.
 
-    ``message`` says what was found and what was expected, ``help`` what to write instead.
+    ``message`` says what was found and what is expected, ``help`` what to write instead.
     """
 
     def __init__(self, message: str, help: str | None = None) -> None:
@@ -75,18 +80,14 @@ Whole = Annotated[int, Range(low=0)]
 Probability = Annotated[float, Range(low=0, high=1)]
 NonNegative = Annotated[float, Range(low=0)]
 
-# One number for all dimensions, or one for each.
-Size1 = Count | tuple[Count]
-Size2 = Count | tuple[Count, Count]
-Size3 = Count | tuple[Count, Count, Count]
-Pad1 = Whole | tuple[Whole]
-Pad2 = Whole | tuple[Whole, Whole]
-Pad3 = Whole | tuple[Whole, Whole, Whole]
+# One number for all dimensions, or one for each: in a class with ``dimensions`` a tuple has that many items.
+PerDimension = Count | tuple[Count, ...]
+WholePerDimension = Whole | tuple[Whole, ...]
 
 
 @runtime_checkable
 class Buildable(Protocol):
-    """A layer not yet applied: a :class:`Layer`, or a block of the file standing in for one."""
+    """What makes a module for its inputs: a :class:`Layer`, or a block of a spec."""
 
     def build(self, *inputs: Any) -> nn.Module:
         """Make the module for these inputs."""
@@ -96,10 +97,10 @@ _PLAIN = {int: "a whole number", float: "a number", bool: "True or False", str: 
 
 
 def describe(annotation: Any) -> str:
-    """An annotation in words, for messages: ``a whole number, at least 1, or a tuple of 2 such``."""
+    """An annotation in words, for messages: ``a whole number at least 1, or a tuple of 2, each a string``."""
     if annotation in _PLAIN:
         return _PLAIN[annotation]
-    if annotation is Layer or annotation is Buildable:
+    if annotation is Buildable:
         return "a layer, as in ReLU or GELU(approximate='tanh')"
     if annotation is Any:
         return "any value"
@@ -123,7 +124,7 @@ def matches(annotation: Any, value: Any) -> bool:
     """Whether a setting's value fits its annotation. A whole number is a number; a boolean is neither."""
     if annotation is Any:
         return True
-    if annotation in (Layer, Buildable):
+    if annotation is Buildable:
         return isinstance(value, Buildable)
     if annotation is float:
         return isinstance(value, int | float) and not isinstance(value, bool)
@@ -154,14 +155,14 @@ def _within(bounds: Range, value: Any) -> bool:
 
 
 class _Inferred:
-    """Stands as the default of a setting that follows from the inputs."""
+    """The type of the default of inferred settings."""
 
 
 _INFERRED = _Inferred()
 
 
 def inferred() -> Any:
-    """The default of a size that ``build`` reads from the inputs; never given by position."""
+    """The default of a size that follows from the inputs; it is never given by position."""
     return _INFERRED
 
 
@@ -180,7 +181,7 @@ class Setting(NamedTuple):
         return self.default is MISSING
 
     def mismatch(self, value: Any) -> str | None:
-        """What was expected, where ``value`` does not fit; else None."""
+        """What the setting expects, if ``value`` does not fit; else None."""
         return None if matches(self.annotation, value) else describe(self.annotation)
 
 
@@ -189,24 +190,31 @@ LAYERS: dict[str, type[Layer]] = {}
 
 @dataclass_transform(frozen_default=True, field_specifiers=(inferred,))
 class Layer:
-    """The base of all layer types; see the module's docstring for what a subclass states."""
+    """The base of all layer types; the module's docstring says what a subclass states."""
 
     forward: ClassVar[str] = "(input)"
-    # Whether the layer computes on real numbers alone, so that whole ones (token ids, say) are refused at its inputs.
-    floating: ClassVar[bool] = True
-    # Kinds of numbers that it takes beside floating-point ones on a CPU; see number_kind.
-    also: ClassVar[tuple[str, ...]] = ()
-    # Inputs that may hold whole numbers all the same: class indices, lengths, masks.
-    whole: ClassVar[tuple[str, ...]] = ()
-    # Which inputs go with weights of the default dtype on a CPU: any, the same dtype, or narrower ones too.
-    mixing: ClassVar[Literal["any", "same", "narrower"]] = "any"
-    # What the layer decides by the values of its inputs, where that keeps its module from running on meta tensors.
-    decides: ClassVar[str | None] = None
-    # The settings that the report's type column shows where they differ from the default, and how: "groups {}".
-    told: ClassVar[Mapping[str, str]] = {}
+    # Whether inputs of whole numbers (token ids, say) are rejected.
+    needs_floats: ClassVar[bool] = True
+    # Kinds of numbers accepted besides floating-point ones on a CPU; see number_kind.
+    other_kinds: ClassVar[tuple[str, ...]] = ()
+    # Inputs that may hold whole numbers even so: class indices, lengths, masks.
+    integer_inputs: ClassVar[tuple[str, ...]] = ()
+    # The input dtypes that weights of the default dtype accept on a CPU: any, the same, or also float16 and bfloat16.
+    dtype_rule: ClassVar[Literal["any", "same", "narrower"]] = "any"
+    # What the layer decides from the values of its inputs, if that keeps its module from running on meta tensors.
+    data_decide: ClassVar[str | None] = None
+    # How the report's type column shows a setting that differs from its default: "groups {groups}".
+    shown: ClassVar[str] = ""
+    # The names of the dimensions of its parameters: "weight (out_features, in_features); bias (out_features)".
+    parameters: ClassVar[str] = ""
+    # How many spatial dimensions the layers of a 1d, 2d and 3d family have; tuples of settings have one item for each.
+    dimensions: ClassVar[int]
+    items_per_dimension: ClassVar[int] = 1
 
-    def __init_subclass__(cls, abstract: bool = False, **kwargs: Any) -> None:
+    def __init_subclass__(cls, abstract: bool = False, dimensions: int | None = None, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
+        if dimensions is not None:
+            cls.dimensions = dimensions
         if not abstract:
             LAYERS[cls.__name__] = cls
 
@@ -240,37 +248,55 @@ class Layer:
         return f"{type(self).__name__}({', '.join([*positional, *keywords])})"
 
     def check(self, *inputs: Any) -> None:
-        """Refuse inputs that torch's CPU kernels would refuse, where meta kernels are more lenient or say it badly.
+        """Reject the inputs that torch's CPU kernels would reject, where meta kernels accept them or explain it badly.
 
-        Raises LayerError. It is to be called before ``build`` and before every later call while building.
+        Raises LayerError. Call it before ``build`` and before each later call while building.
         """
         check_inputs(self, inputs)
 
-    def weighted(self) -> bool:
-        """Whether there are weights, where ``mixing`` says what goes with them."""
+    def has_weights(self) -> bool:
+        """Whether there are weights, for ``dtype_rule``."""
         return True
 
-    def sizes(self, *inputs: Any) -> dict[str, Any]:
-        """The inferred settings that these inputs tell, by name; equal for all calls that one module can take."""
+    def infer(self, *inputs: Any) -> dict[str, Any]:
+        """The inferred settings, by name; equal for all calls that one module can take."""
         return {}
 
+    @classmethod
+    def sizes_without_settings(cls, inputs: Sequence[Shape], outputs: Sequence[Shape]) -> Sequence[Sizes]:
+        """Formulas of the results' sizes that hold whatever the settings: by default a result like the first input."""
+        return (kept_sizes(inputs[0]),)
+
+    def output_sizes(self, inputs: Sequence[Shape], outputs: Sequence[Shape]) -> Sequence[Sizes]:
+        """Formulas of the results' sizes, from the shapes of the inputs.
+
+        ``outputs`` are the shapes of the results, for what only the call decides (an ``output_size``).
+        """
+        return self.sizes_without_settings(inputs, outputs)
+
+    def parameter_sizes(self, name: str, shape: Shape) -> Sequence[Size]:
+        """Formulas of the sizes of a parameter, ``weight`` or ``weight_ih_l0``; empty if there are none."""
+        found = re.search(rf"(?:^|; ){re.escape(name)} \((.*?)\)", self.parameters)
+        names = found[1].split(", ") if found else ()
+        return tuple(map(kept_size, names, shape)) if len(names) == len(shape) else ()
+
     def build(self, *inputs: Any) -> nn.Module:
-        """Make torch's module for the inputs of its first call. Raises LayerError with a fact and a way out."""
+        """Make torch's module for the inputs of its first call. Raises LayerError."""
         return self.construct(**self.arguments(*inputs))
 
     def arguments(self, *inputs: Any) -> dict[str, Any]:
-        """The arguments of torch's constructor: the sizes found, and the settings that differ from torch's default.
+        """The arguments of torch's constructor: inferred settings, and those that differ from torch's default.
 
-        Defaults are left out so that a setting torch gained lately does not keep an older torch from building.
+        Defaults are left out so that an older torch without one of them can still build the layer.
         """
         values, defaults = vars(self), _fields(type(self)).defaults
-        found = {name: agree(name, values[name], size) for name, size in self.sizes(*inputs).items()}
+        found = {name: resolve_inferred(name, values[name], size) for name, size in self.infer(*inputs).items()}
         differs = (name for name, default in defaults.items() if default is MISSING or values[name] != default)
         given = {name: _frozen(values[name]) for name in differs}
         return given | {name: size for name, size in found.items() if size is not None}
 
     def construct(self, **arguments: Any) -> nn.Module:
-        """Call torch's class of this layer's name; what its constructor refuses becomes a LayerError."""
+        """Call torch's class with this layer's name. Raises LayerError if its constructor fails."""
         import torch
 
         name = type(self).__name__
@@ -283,25 +309,26 @@ class Layer:
             raise LayerError(f"torch {torch.__version__} refuses {name}: {refusal}") from refusal
         return module
 
-    def brief(self) -> str:
-        """The layer in a few words for the report's type column: its name and the settings that matter."""
+    def summary(self) -> str:
+        """The layer in a few words, for the report's type column: its name and the settings that matter."""
         return " ".join([type(self).__name__, *self.details()])
 
     def details(self) -> Iterable[str]:
-        """What the type column says behind the name: the settings in ``told`` that differ from their default."""
-        for setting in settings(type(self)) if self.told else ():
-            value = getattr(self, setting.name)
-            if setting.name in self.told and (setting.required or value != setting.default):
-                yield self.told[setting.name].format(by(value))
+        """The words of the type column after the name; by default the setting in ``shown``."""
+        if found := re.search(r"\{(\w+)\}", self.shown):
+            name = found[1]
+            value, default = getattr(self, name), _fields(type(self)).defaults[name]
+            if default is MISSING or value != default:
+                yield self.shown.format(**{name: times_text(value)})
 
     @classmethod
     def family(cls) -> str:
-        """The family of this layer, as ``fwdscope layers`` groups them: the name of its file, before an underscore."""
-        return cls.__module__.rpartition(".")[2].partition("_")[0]
+        """The family of this layer, as ``fwdscope layers`` groups them: the name of its file."""
+        return cls.__module__.rpartition(".")[2]
 
 
 class _Fields(NamedTuple):
-    """What a layer class and its bases declare: the default of each setting, those by position, and those inferred."""
+    """The settings that a layer class and its bases declare: their defaults, and which are positional or inferred."""
 
     defaults: Mapping[str, Any]
     by_position: tuple[str, ...]
@@ -320,7 +347,7 @@ def _fields(layer: type[Layer]) -> _Fields:
 
 
 def _read_fields(layer: type[Layer]) -> _Fields:
-    """Read the fields as ``dataclass`` does: those of the bases first, each in the place where it first stood."""
+    """Read the fields as ``dataclass`` does: those of the bases first, an overridden one in its old place."""
     found: dict[str, tuple[Any, bool]] = {}
     for base in reversed(layer.__mro__):
         keyword_only = False
@@ -345,12 +372,23 @@ def settings(layer: type[Layer]) -> tuple[Setting, ...]:
     """
     if layer not in _SETTINGS:
         hints, fields = typing.get_type_hints(layer, include_extras=True), _fields(layer)
+        length = getattr(layer, "dimensions", 0) * layer.items_per_dimension
         positional = {n for n in fields.by_position if fields.defaults[n] is MISSING or not fields.inferred}
         _SETTINGS[layer] = tuple(
-            Setting(name, hints[name], default, name in positional, name in fields.inferred)
+            Setting(name, _with_length(hints[name], length), default, name in positional, name in fields.inferred)
             for name, default in fields.defaults.items()
         )
     return _SETTINGS[layer]
+
+
+def _with_length(annotation: Any, length: int) -> Any:
+    """The annotation, with so many items in tuples of any length; 0 leaves them as they are."""
+    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
+    if length and origin is tuple and arguments[-1] is ...:
+        return tuple[(arguments[0],) * length]  # type: ignore[misc]  # its length is known at run time only
+    if length and origin in (typing.Union, types.UnionType):
+        return functools.reduce(operator.or_, (_with_length(argument, length) for argument in arguments))
+    return annotation
 
 
 def page(layer: type[Layer]) -> str:
@@ -362,26 +400,26 @@ def _frozen(value: Any) -> Any:
     return tuple(map(_frozen, value)) if isinstance(value, tuple | list) else value
 
 
-# --- what check and build methods share -------------------------------------------------------------------------------
+# --- checks ----------------------------------------------------------------------------------------------------------
 
 
 def input_names(layer: type[Layer]) -> tuple[str, ...]:
     """The names of all inputs of a call, in order."""
-    return tuple(part.split("=")[0].strip() for part in layer.forward.strip("()").split(",") if part.strip())
+    return tuple(part.partition("=")[0] for part in _inputs(layer.forward))
 
 
 def required_inputs(layer: type[Layer]) -> tuple[str, ...]:
-    """The names of the inputs that a call must give."""
-    return _required(layer.forward)
+    """The names of the inputs that every call gives."""
+    return tuple(part for part in _inputs(layer.forward) if "=" not in part)
 
 
-@cache
-def _required(forward: str) -> tuple[str, ...]:
-    return tuple(part.strip() for part in forward.strip("()").split(",") if part.strip() and "=" not in part)
+@functools.cache
+def _inputs(forward: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in forward.strip("()").split(","))
 
 
 def check_inputs(layer: Layer, inputs: Sequence[Any]) -> None:
-    """Whether the required inputs are there, are tensors, and have a dtype that the layer computes on."""
+    """Check that the required inputs are given, are tensors, and have a dtype that the layer computes on."""
     name, required = type(layer).__name__, required_inputs(type(layer))
     if len(inputs) < len(required):
         raise LayerError(
@@ -391,23 +429,23 @@ def check_inputs(layer: Layer, inputs: Sequence[Any]) -> None:
     for label, value in zip(required, inputs, strict=False):
         if not is_tensor(value):
             raise LayerError(f"{name} takes a tensor as {label}, found {value_text(value)}")
-        if layer.floating and label not in layer.whole:
+        if layer.needs_floats and label not in layer.integer_inputs:
             check_floating(layer, value, label if len(required) > 1 else "")
 
 
 def check_floating(layer: Layer, x: Tensor, label: str = "") -> None:
-    """Whether x is of a floating-point dtype, and of one that goes with the layer's weights."""
+    """Check that x has a floating-point dtype, and one that works with the layer's weights."""
     import torch
 
     name, where = type(layer).__name__, f" as {label}" if label else ""
     kind = number_kind(x)
-    if kind != "float" and kind not in layer.also:
+    if kind != "float" and kind not in layer.other_kinds:
         way = "write x.real, x.imag or view_as_real(x)" if kind == "complex" else "write x.float()"
         way += "; token ids go through Embedding first" if kind == "int" else ""
         raise LayerError(f"{name} computes on floating-point numbers, found {dtype_text(x)}{where}", way)
     weights = default_dtype()
-    narrow = layer.mixing == "narrower" and weights == torch.float32 and x.dtype in (torch.float16, torch.bfloat16)
-    if layer.mixing != "any" and x.dtype != weights and not narrow and layer.weighted():
+    narrow = layer.dtype_rule == "narrower" and weights == torch.float32 and x.dtype in (torch.float16, torch.bfloat16)
+    if layer.dtype_rule != "any" and x.dtype != weights and not narrow and layer.has_weights():
         wanted = str(weights).removeprefix("torch.")
         raise LayerError(
             f"{name} has weights of {wanted}, found an input of {dtype_text(x)}{where}",
@@ -433,7 +471,7 @@ def is_tensor(value: Any) -> bool:
 
 
 def value_text(value: Any) -> str:
-    """What a value that is no tensor is, in words: ``the number 3``, ``a tuple of 2``."""
+    """A value in words: ``the number 3``, ``a tuple of 2``."""
     if value is None or isinstance(value, bool):
         return str(value)
     if isinstance(value, int | float):
@@ -449,7 +487,7 @@ def dtype_text(x: Tensor) -> str:
 
 
 def output_size_of(layer: Layer, value: Any) -> tuple[int, ...]:
-    """An output_size given with the inputs of a call: whole numbers in a row."""
+    """Read an output_size given with the inputs of a call: a tuple of whole numbers."""
     if not isinstance(value, tuple | list) or not all(matches(int, size) for size in value):
         raise LayerError(
             f"{type(layer).__name__} takes a tuple of sizes as output_size, found {value_text(value)}",
@@ -463,13 +501,13 @@ def expand(value: Any, dimensions: int) -> tuple[Any, ...]:
     return tuple(value) if isinstance(value, tuple | list) else (value,) * dimensions
 
 
-def by(values: Any) -> str:
-    """Sizes as people say them: ``7×7``, ``3``."""
+def times_text(values: Any) -> str:
+    """Sizes in words: ``7×7``, ``3``."""
     return "×".join(map(str, values)) if isinstance(values, tuple | list) else str(values)
 
 
-def agree(name: str, given: Any, found: Any) -> Any:
-    """The inferred size ``found``, held against the one that was given by keyword, if any."""
+def resolve_inferred(name: str, given: Any, found: Any) -> Any:
+    """Return the inferred size ``found``. Raises LayerError if another one is given by keyword."""
     if given is None:
         return found
     given = _frozen(given)
@@ -484,7 +522,7 @@ def shape_text(shape: Iterable[int]) -> str:
 
 
 def check_dimensions(layer: Layer, x: Tensor, *shapes: str, label: str = "an input") -> None:
-    """Whether x has as many dimensions as one of the shapes in words, ``"(N, C, L)"``; ``…`` is any number."""
+    """Check that x has as many dimensions as one of the shapes, ``"(N, C, L)"``; ``…`` is any number."""
     for shape in shapes:
         sizes = shape.count(",") + (not shape.endswith(",)"))
         if x.dim() == sizes or ("…" in shape and x.dim() >= sizes - 1):
@@ -495,16 +533,20 @@ def check_dimensions(layer: Layer, x: Tensor, *shapes: str, label: str = "an inp
     )
 
 
-SPATIAL = {1: "L", 2: "H, W", 3: "D, H, W"}
-
-
 def check_spatial(layer: Layer, x: Tensor, dimensions: int, label: str = "an input") -> None:
-    """Whether x is batched (N, C, …) or unbatched (C, …) with so many spatial dimensions."""
-    check_dimensions(layer, x, f"(N, C, {SPATIAL[dimensions]})", f"(C, {SPATIAL[dimensions]})", label=label)
+    """Check that x is batched (N, C, …) or unbatched (C, …) with so many spatial dimensions."""
+    spatial = ", ".join(SPATIAL[dimensions])
+    check_dimensions(layer, x, f"(N, C, {spatial})", f"(C, {spatial})", label=label)
+
+
+def check_not_empty(layer: Layer, x: Tensor) -> None:
+    """Check that x has channels and positions; only the batch may be empty."""
+    if 0 in x.shape[-layer.dimensions - 1 :]:
+        raise LayerError(f"{type(layer).__name__} needs an input that is not empty, found {shape_text(x.shape)}")
 
 
 def check_dimension(layer: Layer, x: Tensor, name: str, dim: int) -> int:
-    """The dimension ``dim`` of x counted from the left, if x has it."""
+    """Return the dimension ``dim`` of x, counted from the left. Raises LayerError if x does not have it."""
     rank = max(x.dim(), 1)  # a single number counts as one dimension, as in torch
     if not -rank <= dim < rank:
         raise LayerError(
@@ -516,7 +558,7 @@ def check_dimension(layer: Layer, x: Tensor, name: str, dim: int) -> int:
 
 
 def check_divisible(what: str, size: int, name: str, divisor: int) -> None:
-    """Whether ``divisor`` divides ``size``; if not, the help gives the nearest that does on either side."""
+    """Check that ``divisor`` divides ``size``; the help gives the nearest divisors and sizes that fit."""
     if size % divisor == 0:
         return
     fitting = [d for d in range(1, size + 1) if size % d == 0]
@@ -530,7 +572,7 @@ def check_divisible(what: str, size: int, name: str, divisor: int) -> None:
 
 
 def check_broadcast(layer: Layer, *shapes: Sequence[int]) -> None:
-    """Whether the shapes broadcast to one another, as in an element-wise operator."""
+    """Check that the shapes broadcast, as in an element-wise operator."""
     for sizes in zip(*(tuple(reversed(shape)) for shape in _aligned(shapes)), strict=True):
         if len(set(sizes) - {1}) > 1:
             found = " and ".join(shape_text(shape) for shape in shapes)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, ClassVar
+from collections.abc import Sequence
+from typing import Any
+
+from fwdscope.formula import Shape, Sizes, broadcast_sizes, set_size
 
 from .base import Layer, check_broadcast, check_dimension
 
@@ -15,17 +17,23 @@ class CosineSimilarity(Layer):
     inputs → output:  (N, d) and (N, d) → (N), for dim=1; the shapes broadcast. No parameters.
     """
 
-    forward: ClassVar[str] = "(x1, x2)"
-    told: ClassVar[Mapping[str, str]] = {"dim": "dim {}"}
+    forward = "(x1, x2)"
+    shown = "dim {dim}"
 
     dim: int = 1
     eps: float = 1e-8
 
     def check(self, *inputs: Any) -> None:
-        """Refuse shapes that do not broadcast, and a dimension that they do not have."""
+        """Reject shapes that do not broadcast, and a dimension that they do not have."""
         super().check(*inputs)
         check_broadcast(self, inputs[0].shape, inputs[1].shape)
         check_dimension(self, max(inputs[:2], key=lambda x: x.dim()), "dim", self.dim)
+
+    def output_sizes(self, inputs: Sequence[Shape], outputs: Sequence[Shape]) -> Sequence[Sizes]:
+        """The common shape without dim."""
+        common = broadcast_sizes(*inputs[:2])
+        dim = self.dim % len(common)
+        return ((*common[:dim], *common[dim + 1 :]),)
 
 
 class PairwiseDistance(Layer):
@@ -35,15 +43,20 @@ class PairwiseDistance(Layer):
     inputs → output:  (N, d) and (N, d) → (N), or (N, 1) with keepdim=True; the shapes broadcast. No parameters.
     """
 
-    also: ClassVar[tuple[str, ...]] = ("int", "uint8", "complex")
-    forward: ClassVar[str] = "(x1, x2)"
-    told: ClassVar[Mapping[str, str]] = {"p": "p={}"}
+    other_kinds = ("int", "uint8", "complex")
+    forward = "(x1, x2)"
+    shown = "p={p}"
 
     p: float = 2.0
     eps: float = 1e-6
     keepdim: bool = False
 
     def check(self, *inputs: Any) -> None:
-        """Refuse shapes that do not broadcast."""
+        """Reject shapes that do not broadcast."""
         super().check(*inputs)
         check_broadcast(self, inputs[0].shape, inputs[1].shape)
+
+    def output_sizes(self, inputs: Sequence[Shape], outputs: Sequence[Shape]) -> Sequence[Sizes]:
+        """The common shape without its last dimension."""
+        last = [set_size("last", "one", 1, "keepdim=True")] * self.keepdim
+        return ((*broadcast_sizes(*inputs[:2])[:-1], *last),)

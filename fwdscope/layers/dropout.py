@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, ClassVar
+from typing import Any
 
 from .base import Layer, Probability, check_dimensions
 
 
 class _Dropout(Layer, abstract=True):
-    also: ClassVar[tuple[str, ...]] = ("complex",)
+    other_kinds = ("complex",)
 
     p: Probability = 0.5
 
@@ -33,7 +33,7 @@ class Dropout1d(_Dropout):
     """
 
     def check(self, *inputs: Any) -> None:
-        """Refuse other numbers of dimensions."""
+        """Reject other numbers of dimensions."""
         super().check(*inputs)
         check_dimensions(self, inputs[0], "(N, C, L)", "(C, L)")
 
@@ -67,6 +67,6 @@ class FeatureAlphaDropout(_Dropout):
     """
 
     def check(self, *inputs: Any) -> None:
-        """Refuse inputs without channels."""
+        """Reject inputs without channels."""
         super().check(*inputs)
         check_dimensions(self, inputs[0], "(N, C, …)")

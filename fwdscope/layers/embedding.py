@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any, ClassVar, Literal
+from collections.abc import Iterable, Sequence
+from typing import Any, Literal
+
+from fwdscope.formula import Shape, Size, Sizes, kept_size, kept_sizes, set_size
 
 from .base import Count, Layer, LayerError, check_dimensions, dtype_text, is_tensor, shape_text, value_text
 
 
 class _Table(Layer, abstract=True):
-    floating: ClassVar[bool] = False
+    needs_floats = False
+    parameters = "weight (num_embeddings, embedding_dim)"
 
     num_embeddings: Count
     embedding_dim: Count
 
     def check_numbers(self, x: Any, label: str) -> None:
-        """Refuse all but whole numbers."""
+        """Reject all but whole numbers."""
         if not is_tensor(x):
             raise LayerError(f"{type(self).__name__} takes a tensor as {label}, found {value_text(x)}")
         if dtype_text(x) not in ("int64", "int32"):
@@ -26,7 +29,7 @@ class _Table(Layer, abstract=True):
             )
 
     def check_padding(self, padding_idx: int | None) -> None:
-        """Refuse a row that the table does not have."""
+        """Reject a row that the table does not have."""
         rows = self.num_embeddings
         if padding_idx is not None and not -rows <= padding_idx < rows:
             raise LayerError(
@@ -54,10 +57,14 @@ class Embedding(_Table):
     sparse: bool = False
 
     def check(self, *inputs: Any) -> None:
-        """Refuse all but whole numbers, and a padding_idx outside the table."""
+        """Reject all but whole numbers, and a padding_idx outside the table."""
         super().check(*inputs)
         self.check_numbers(inputs[0], "input")
         self.check_padding(self.padding_idx)
+
+    def output_sizes(self, inputs: Sequence[Shape], outputs: Sequence[Shape]) -> Sequence[Sizes]:
+        """A vector for each number."""
+        return ((*kept_sizes(inputs[0]), set_size("features", "embedding_dim", self.embedding_dim)),)
 
 
 class EmbeddingBag(_Table):
@@ -71,7 +78,7 @@ class EmbeddingBag(_Table):
     the input's length.
     """
 
-    forward: ClassVar[str] = "(input, offsets=None, per_sample_weights=None)"
+    forward = "(input, offsets=None, per_sample_weights=None)"
 
     max_norm: float | None = None
     norm_type: float = 2.0
@@ -82,7 +89,7 @@ class EmbeddingBag(_Table):
     padding_idx: int | None = None
 
     def check(self, *inputs: Any) -> None:
-        """Refuse all but whole numbers, bags without offsets, and weights that do not fit."""
+        """Reject all but whole numbers, bags without offsets, and weights that do not fit."""
         super().check(*inputs)
         x, offsets, weights = (*inputs, None, None)[:3]
         self.check_numbers(x, "input")
@@ -96,6 +103,14 @@ class EmbeddingBag(_Table):
             self._check_offsets(x, offsets)
         if weights is not None:
             self._check_weights(x, weights)
+
+    def output_sizes(self, inputs: Sequence[Shape], outputs: Sequence[Shape]) -> Sequence[Sizes]:
+        """A vector for each bag."""
+        features = set_size("features", "embedding_dim", self.embedding_dim)
+        if len(inputs[0]) == 2:
+            return ((kept_size("B", inputs[0][0], "a bag for each row"), features),)
+        bags = "offsets − 1" if self.include_last_offset else "offsets"
+        return ((Size("B", bags, {"offsets": inputs[1][0]}, "a bag for each offset"), features),)
 
     def details(self) -> Iterable[str]:
         """The mode."""

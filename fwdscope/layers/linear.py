@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from collections.abc import Sequence
+from typing import Any
+
+from fwdscope.formula import Shape, Sizes, kept_sizes, set_size
 
 from .base import Count, Layer, LayerError, check_dimensions, inferred, shape_text
 
 
-class Linear(Layer):
+class _Linear(Layer, abstract=True):
+    dtype_rule = "same"
+
+    def output_sizes(self, inputs: Sequence[Shape], outputs: Sequence[Shape]) -> Sequence[Sizes]:
+        """The input's, with out_features in the last dimension."""
+        return ((*kept_sizes(inputs[0][:-1]), set_size("features", "out_features", vars(self)["out_features"])),)
+
+
+class Linear(_Linear):
     """A learned linear map of the last dimension: y = x Wᵀ + b.
 
     Each output feature is a weighted sum of all input features plus a bias, the same at every position:
@@ -22,23 +33,23 @@ class Linear(Layer):
     Linear(10) on (32, 128) gives (32, 10) and has 10 · (128 + 1) = 1,290 parameters.
     """
 
-    mixing: ClassVar[Literal["any", "same", "narrower"]] = "same"
+    parameters = "weight (out_features, in_features); bias (out_features)"
 
     in_features: Count = inferred()
     out_features: Count
     bias: bool = True
 
     def check(self, *inputs: Any) -> None:
-        """Refuse a single number, which has no last dimension."""
+        """Reject a single number, which has no last dimension."""
         super().check(*inputs)
         check_dimensions(self, inputs[0], "(…, in_features)")
 
-    def sizes(self, *inputs: Any) -> dict[str, Any]:
+    def infer(self, *inputs: Any) -> dict[str, Any]:
         """in_features is the input's last dimension."""
         return {"in_features": int(inputs[0].shape[-1])}
 
 
-class Bilinear(Layer):
+class Bilinear(_Linear):
     """A learned product of two inputs: every output is a weighted sum of all pairs of their features.
 
     y[…, k] = Σᵢⱼ x₁[…, i] · W[k, i, j] · x₂[…, j] + b[k]
@@ -50,8 +61,8 @@ class Bilinear(Layer):
     in all:  out_features · (in1_features · in2_features + 1) parameters
     """
 
-    forward: ClassVar[str] = "(input1, input2)"
-    mixing: ClassVar[Literal["any", "same", "narrower"]] = "same"
+    forward = "(input1, input2)"
+    parameters = "weight (out_features, in1_features, in2_features); bias (out_features)"
 
     in1_features: Count = inferred()
     in2_features: Count = inferred()
@@ -59,7 +70,7 @@ class Bilinear(Layer):
     bias: bool = True
 
     def check(self, *inputs: Any) -> None:
-        """Refuse inputs that differ before the last dimension."""
+        """Reject inputs that differ before the last dimension."""
         super().check(*inputs)
         first, second = inputs[:2]
         check_dimensions(self, first, "(…, in1_features)")
@@ -70,7 +81,7 @@ class Bilinear(Layer):
                 f"{shape_text(first.shape)} and {shape_text(second.shape)}"
             )
 
-    def sizes(self, *inputs: Any) -> dict[str, Any]:
+    def infer(self, *inputs: Any) -> dict[str, Any]:
         """The last dimension of either input."""
         return {"in1_features": int(inputs[0].shape[-1]), "in2_features": int(inputs[1].shape[-1])}
 
@@ -81,4 +92,4 @@ class Identity(Layer):
     input → output: any shape, any dtype. No parameters.
     """
 
-    floating: ClassVar[bool] = False
+    needs_floats = False

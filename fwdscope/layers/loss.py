@@ -5,19 +5,28 @@ Weights that torch takes as tensors are tuples of numbers here, and buffers of t
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import KW_ONLY
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from fwdscope.default_dtype import default_dtype
+from fwdscope.formula import Shape, Sizes, broadcast_sizes, kept_sizes
 
 from .base import (
+    Buildable,
+    Count,
     Layer,
     LayerError,
     NonNegative,
+    Probability,
     check_broadcast,
+    check_dimensions,
+    check_floating,
     dtype_text,
+    inferred,
     is_tensor,
+    number_kind,
     shape_text,
 )
 
@@ -31,7 +40,7 @@ Weights = tuple[float, ...] | None
 class Loss(Layer, abstract=True):
     """What all losses share: checks of the target, and weights."""
 
-    forward: ClassVar[str] = "(input, target)"
+    forward = "(input, target)"
 
     def build(self, *inputs: Any) -> nn.Module:
         """Make torch's module; its weights become buffers that ``reset_parameters`` fills again off the meta device."""
@@ -49,8 +58,15 @@ class Loss(Layer, abstract=True):
             module.reset_parameters = partial(fill_weights, module, weights)  # type: ignore[assignment]
         return module
 
+    def output_sizes(self, inputs: Sequence[Shape], outputs: Sequence[Shape]) -> Sequence[Sizes]:
+        """A single number; with reduction='none' one for each element, row or sample."""
+        first = inputs[0]
+        if outputs[-1] != () and len(outputs[0]) == len(first):
+            return (broadcast_sizes(*inputs),)
+        return [kept_sizes(first[: len(shape)]) for shape in outputs]
+
     def same_shape(self, x: Any, target: Any) -> None:
-        """Refuse a target of another shape."""
+        """Reject a target of another shape."""
         if x.shape != target.shape:
             raise LayerError(
                 f"{type(self).__name__} takes a target of the input's shape {shape_text(x.shape)}, "
@@ -58,12 +74,12 @@ class Loss(Layer, abstract=True):
             )
 
     def check_weights(self, name: str, weights: Weights, classes: int) -> None:
-        """Refuse another number of weights than classes."""
+        """Reject another number of weights than classes."""
         if weights is not None and len(weights) != classes:
             raise LayerError(f"{type(self).__name__} has {len(weights)} numbers as {name} for {classes} classes")
 
     def check_indices(self, target: Any, *, also: tuple[str, ...] = ()) -> None:
-        """Refuse a target that does not hold class indices."""
+        """Reject a target that does not hold class indices."""
         if dtype_text(target) not in ("int64", *also):
             raise LayerError(
                 f"{type(self).__name__} takes class indices of int64 as target, found {dtype_text(target)}",
@@ -83,10 +99,10 @@ def fill_weights(module: nn.Module, weights: dict[str, tuple[float, ...]]) -> No
 class Elementwise(Loss, abstract=True):
     """A loss of each element and its target, whose shapes broadcast."""
 
-    whole: ClassVar[tuple[str, ...]] = ("target",)
+    integer_inputs = ("target",)
 
     def check(self, *inputs: Any) -> None:
-        """Refuse shapes that do not broadcast."""
+        """Reject shapes that do not broadcast."""
         super().check(*inputs)
         check_broadcast(self, *(x.shape for x in inputs[:2]))
 
@@ -115,8 +131,6 @@ class SmoothL1Loss(Elementwise):
     inputs → output:  (…) and (…), the same shape → a number. No parameters. Girshick 2015 (Fast R-CNN).
     """
 
-    whole: ClassVar[tuple[str, ...]] = ("target",)
-
     reduction: Reduction = "mean"
     beta: NonNegative = 1.0
 
@@ -131,7 +145,7 @@ class HuberLoss(Elementwise):
     delta: float = 1.0
 
     def check(self, *inputs: Any) -> None:
-        """Refuse a delta that is not positive."""
+        """Reject a delta that is not positive."""
         super().check(*inputs)
         if self.delta <= 0:
             raise LayerError(f"delta must be above 0, found {self.delta}", "L1Loss is what delta near 0 comes to")
@@ -148,7 +162,7 @@ class BCELoss(Loss):
     reduction: Reduction = "mean"
 
     def check(self, *inputs: Any) -> None:
-        """Refuse a target of another shape or dtype."""
+        """Reject a target of another shape or dtype."""
         super().check(*inputs)
         x, target = inputs[:2]
         self.same_shape(x, target)
@@ -174,7 +188,7 @@ class BCEWithLogitsLoss(Loss):
     pos_weight: Weights = None
 
     def check(self, *inputs: Any) -> None:
-        """Refuse a target of another shape."""
+        """Reject a target of another shape."""
         super().check(*inputs)
         x, target = inputs[:2]
         self.same_shape(x, target)
@@ -190,7 +204,7 @@ class PoissonNLLLoss(Elementwise):
     inputs → output:  x (…) and y (…) → a number. No parameters.
     """
 
-    also: ClassVar[tuple[str, ...]] = ("int", "uint8", "complex")
+    other_kinds = ("int", "uint8", "complex")
 
     log_input: bool = True
     full: bool = False
@@ -205,9 +219,9 @@ class GaussianNLLLoss(Loss):
     Nix and Weigend 1994.
     """
 
-    forward: ClassVar[str] = "(input, target, var)"
-    whole: ClassVar[tuple[str, ...]] = ("target", "var")
-    decides: ClassVar[str | None] = "whether a variance is negative"
+    forward = "(input, target, var)"
+    integer_inputs = ("target", "var")
+    data_decide = "whether a variance is negative"
 
     _: KW_ONLY
     full: bool = False
@@ -215,7 +229,7 @@ class GaussianNLLLoss(Loss):
     reduction: Reduction = "mean"
 
     def check(self, *inputs: Any) -> None:
-        """Refuse shapes that do not fit."""
+        """Reject shapes that do not fit."""
         if len(inputs) > 2 and isinstance(inputs[2], int | float):
             # The variance may be a number, which stands for a tensor of the input's shape.
             super().check(inputs[0], inputs[1], inputs[0])
@@ -241,7 +255,7 @@ class KLDivLoss(Loss):
     log_target: bool = False
 
     def check(self, *inputs: Any) -> None:
-        """Refuse shapes that do not broadcast."""
+        """Reject shapes that do not broadcast."""
         super().check(*inputs)
         check_broadcast(self, *(x.shape for x in inputs[:2]))
 
@@ -252,6 +266,391 @@ class SoftMarginLoss(Elementwise):
     inputs → output:  x (…) and y (…) → a number. No parameters.
     """
 
-    also: ClassVar[tuple[str, ...]] = ("complex",)
+    other_kinds = ("complex",)
 
     reduction: Reduction = "mean"
+
+
+# --- classification ------------------------------------------------------------------------------------------------
+
+
+class _ClassLoss(Loss, abstract=True):
+    """A loss of scores and one class for each sample."""
+
+    integer_inputs = ("target",)
+
+    weight: Weights = None
+    ignore_index: int = -100
+    reduction: Reduction = "mean"
+
+    def check_scores(self, x: Any) -> None:
+        """Reject inputs without classes, and another number of weights."""
+        check_dimensions(self, x, "(C)", "(N, C, …)")
+        self.check_weights("weight", self.weight, int(x.shape[min(x.dim() - 1, 1)]))
+
+    def output_sizes(self, inputs: Sequence[Shape], outputs: Sequence[Shape]) -> Sequence[Sizes]:
+        """A single number; with reduction='none' one for each sample and position."""
+        first = inputs[0]
+        return (kept_sizes((first[0], *first[2:])) if outputs[0] and len(first) > 1 else (),)
+
+
+class CrossEntropyLoss(_ClassLoss):
+    """How unlikely the right class is, given scores; Softmax and logarithm included: −x[y] + ln Σⱼ exp(x[j]).
+
+    The loss of classification. It takes scores (logits), not probabilities, and does not overflow.
+
+    inputs:  scores (N, C), (C) or (N, C, d₁, …); classes (N), () or (N, d₁, …) of int64, or probabilities
+             of the scores' shape
+    output:  a number; the shape of the classes with reduction='none'. No parameters.
+
+    weight, C numbers, weighs the classes; ignore_index is a class that does not count; label_smoothing (Szegedy et al.
+    2016) mixes the target with the uniform distribution.
+    """
+
+    label_smoothing: Probability = 0.0
+
+    def check(self, *inputs: Any) -> None:
+        """Reject a target that fits neither as classes nor as probabilities."""
+        super().check(*inputs)
+        x, target = inputs[:2]
+        self.check_scores(x)
+        if x.shape == target.shape:
+            check_floating(self, target, "probabilities")
+            return
+        check_classes(self, x, target)
+        self.check_indices(target, also=("uint8",))
+
+
+def check_classes(loss: Layer, x: Any, target: Any) -> None:
+    """Whether the target has the input's shape without its classes."""
+    expected = (*x.shape[:1], *x.shape[2:]) if x.dim() > 1 else ()
+    if tuple(target.shape) != tuple(expected):
+        raise LayerError(
+            f"{type(loss).__name__} takes a class for each of the input's {shape_text(x.shape)} scores: a target "
+            f"{shape_text(expected)}, found {shape_text(target.shape)}",
+            "the classes stand in dimension 1: transpose(1, 2) brings (N, T, C) to (N, C, T)" if x.dim() > 2 else None,
+        )
+
+
+class NLLLoss(_ClassLoss):
+    """How unlikely the right class is, given log-probabilities: −x[y]. LogSoftmax and NLLLoss are CrossEntropyLoss.
+
+    inputs → output:  x (N, C), (C) or (N, C, d₁, …) and classes (N), () or (N, d₁, …) of int64 → a number.
+    weight, C numbers, weighs the classes. No parameters.
+    """
+
+    def check(self, *inputs: Any) -> None:
+        """Reject a target that does not hold a class for each sample."""
+        super().check(*inputs)
+        x, target = inputs[:2]
+        self.check_scores(x)
+        check_classes(self, x, target)
+        self.check_indices(target, also=("uint8",))
+
+
+class MultiMarginLoss(Loss):
+    """Every wrong class should score lower than the right one by margin: Σⱼ max(0, margin − x[y] + x[j])ᵖ / C.
+
+    inputs → output:  x (N, C) or (C), classes (N) or () of int64 → a number. p is 1 or 2. No parameters.
+    """
+
+    integer_inputs = ("target",)
+
+    p: Literal[1, 2] = 1
+    margin: float = 1.0
+    weight: Weights = None
+    reduction: Reduction = "mean"
+
+    def check(self, *inputs: Any) -> None:
+        """Reject a target that does not hold a class for each sample."""
+        super().check(*inputs)
+        x, target = inputs[:2]
+        check_dimensions(self, x, "(N, C)", "(C)")
+        self.check_weights("weight", self.weight, int(x.shape[-1]))
+        if x.dim() == 2 or target.dim() != 1 or target.shape[0] != 1:
+            check_classes(self, x, target)
+        self.check_indices(target)
+
+
+class MultiLabelMarginLoss(Loss):
+    """Every class that is not among the right ones should score lower than each of them by 1.
+
+    Σ over right i and wrong j of max(0, 1 − x[i] + x[j]) / C. The target lists the right classes, then −1.
+    inputs → output:  x (N, C) or (C), target of the same shape and int64 → a number. No parameters.
+    """
+
+    integer_inputs = ("target",)
+
+    reduction: Reduction = "mean"
+
+    def check(self, *inputs: Any) -> None:
+        """Reject a target of another shape or dtype."""
+        super().check(*inputs)
+        check_dimensions(self, inputs[0], "(N, C)", "(C)", "()")
+        self.same_shape(inputs[0], inputs[1])
+        self.check_indices(inputs[1])
+
+
+class MultiLabelSoftMarginLoss(Elementwise):
+    """Binary cross entropy of the score of each class, mean over the classes.
+
+    inputs → output:  x (N, C) and y (N, C), 0 or 1 → a number. weight, C numbers, weighs the classes. No parameters.
+    """
+
+    weight: Weights = None
+    reduction: Reduction = "mean"
+
+    def check(self, *inputs: Any) -> None:
+        """Reject weights for another number of classes."""
+        super().check(*inputs)
+        check_dimensions(self, inputs[0], "(…, C)")
+        if self.weight is not None:
+            check_broadcast(self, inputs[0].shape, (len(self.weight),))
+
+
+class CTCLoss(Loss):
+    """How unlikely a sequence of labels is, given scores for each of more steps, whatever step says which label.
+
+    −ln Σ over all paths of T steps that spell the target, once repeats and blanks are taken out.
+
+    inputs:  log-probabilities (T, N, C) or (T, C); targets (N, S) or all in a row (Σ S); their lengths, (N) each
+    output:  a number; (N) with reduction='none'. No parameters. Graves et al. 2006.
+    """
+
+    forward = "(log_probs, targets, input_lengths, target_lengths)"
+    integer_inputs = ("targets", "input_lengths", "target_lengths")
+    data_decide = "how long the sequences are, where the lengths are tensors"
+
+    blank: int = 0
+    reduction: Reduction = "mean"
+    zero_infinity: bool = False
+
+    def check(self, *inputs: Any) -> None:
+        """Reject scores and targets that do not fit."""
+        if len(inputs) == 4:
+            # Lengths may be tuples of numbers as well; they are no tensors to check.
+            super().check(*inputs[:2], *(x if is_tensor(x) else inputs[1] for x in inputs[2:]))
+        else:
+            super().check(*inputs)
+        scores, targets = inputs[:2]
+        check_dimensions(self, scores, "(T, N, C)", "(T, C)")
+        if number_kind(targets) != "int":
+            raise LayerError(f"CTCLoss takes targets of int64 or int32, found {dtype_text(targets)}")
+        if not 0 <= self.blank < scores.shape[-1]:
+            raise LayerError(f"blank ({self.blank}) is no class of {int(scores.shape[-1])}")
+        if scores.dim() == 3 and targets.dim() == 2 and targets.shape[0] != scores.shape[1]:
+            raise LayerError(
+                f"targets {shape_text(targets.shape)} must have the batch of the scores, {int(scores.shape[1])}"
+            )
+
+
+class AdaptiveLogSoftmaxWithLoss(Loss):
+    """A softmax over very many classes that computes the frequent ones always and the rare ones seldom.
+
+    Classes stand in the order of their frequency. Those below cutoffs[0] are in the head, the others in tails, one for
+    each cutoff, whose inputs are made smaller by div_value, div_value², …
+
+    inputs:  (N, d) or (d), classes (N) or () of int64
+    output:  (log-probability of each class given, the loss), named output and loss
+    weights: head (cutoffs[0] + number of tails, d); each tail (h, d) and (its classes, h), h = ⌊d / div_valueⁱ⌋
+    Grave et al. 2017.
+    """
+
+    dtype_rule = "same"
+    integer_inputs = ("target",)
+    data_decide = "which samples belong to which tail"
+
+    in_features: Count = inferred()
+    n_classes: Count
+    cutoffs: tuple[Count, ...]
+    div_value: float = 4.0
+    head_bias: bool = False
+
+    def check(self, *inputs: Any) -> None:
+        """Reject cutoffs that do not part the classes, and tails without features."""
+        super().check(*inputs)
+        x, target = inputs[:2]
+        cutoffs = tuple(self.cutoffs)
+        if not cutoffs or list(cutoffs) != sorted(set(cutoffs)) or cutoffs[-1] >= self.n_classes:
+            raise LayerError(f"cutoffs {cutoffs} must rise and stay below n_classes ({self.n_classes})")
+        check_dimensions(self, x, "(N, d)", "(d)")
+        if self.div_value <= 0 or x.shape[-1] // self.div_value ** len(cutoffs) < 1:
+            raise LayerError(
+                f"the last tail has no features: {int(x.shape[-1])} divided by {self.div_value:g}^{len(cutoffs)}",
+                "write a smaller div_value or fewer cutoffs",
+            )
+        if target.shape != x.shape[:-1]:
+            raise LayerError(
+                f"AdaptiveLogSoftmaxWithLoss takes a class for each sample, {shape_text(x.shape[:-1])}, "
+                f"found {shape_text(target.shape)}"
+            )
+        self.check_indices(target)
+
+    def infer(self, *inputs: Any) -> dict[str, Any]:
+        """in_features is the last dimension."""
+        return {"in_features": int(inputs[0].shape[-1])}
+
+
+class LinearCrossEntropyLoss(Loss):
+    """A Linear to scores and CrossEntropyLoss in one, so that the scores of a large vocabulary need not all be kept.
+
+    inputs:  (N, d) or (d); classes (N, *out_features) or () of int64, or probabilities (N, num_classes, *out_features)
+    output:  a number; (N, *out_features) with reduction='none'
+    weights: linear.weight (num_classes · Π out_features, d); linear.bias with bias=True
+    """
+
+    dtype_rule = "same"
+    integer_inputs = ("target",)
+    parameters = "weight (num_classes, in_features); bias (num_classes)"
+
+    in_features: Count = inferred()
+    num_classes: Count
+    _: KW_ONLY
+    out_features: tuple[Count, ...] = ()
+    bias: bool = False
+    reduction: Reduction = "mean"
+    weight: Weights = None
+    ignore_index: int | None = None
+    label_smoothing: Probability = 0.0
+
+    def check(self, *inputs: Any) -> None:
+        """Reject a target that fits neither as classes nor as probabilities."""
+        super().check(*inputs)
+        x, target = inputs[:2]
+        check_dimensions(self, x, "(N, d)", "(d)")
+        self.check_weights("weight", self.weight, self.num_classes)
+        batch, rest = tuple(x.shape[:-1]), tuple(self.out_features)
+        if tuple(target.shape) == (*batch, self.num_classes, *rest) and number_kind(target) == "float":
+            return
+        if tuple(target.shape) != (*batch, *rest):
+            raise LayerError(
+                f"LinearCrossEntropyLoss takes a target {shape_text((*batch, *rest))}, found {shape_text(target.shape)}"
+            )
+        self.check_indices(target)
+
+    def infer(self, *inputs: Any) -> dict[str, Any]:
+        """in_features is the last dimension."""
+        return {"in_features": int(inputs[0].shape[-1])}
+
+
+# --- distances and rankings -------------------------------------------------------------------------------------------
+
+
+class HingeEmbeddingLoss(Elementwise):
+    """A distance x that should be small where y is 1 and larger than margin where y is −1: x, or max(0, margin − x).
+
+    inputs → output:  x (…) and y (…), 1 or −1 → a number. No parameters.
+    """
+
+    margin: float = 1.0
+    reduction: Reduction = "mean"
+
+
+class MarginRankingLoss(Loss):
+    """Of two scores a should be higher by margin where y is 1, b where y is −1: max(0, −y · (a − b) + margin).
+
+    inputs → output:  a, b and y (N) → a number. No parameters.
+    """
+
+    forward = "(input1, input2, target)"
+    other_kinds = ("int", "uint8")
+    integer_inputs = ("target",)
+
+    margin: float = 0.0
+    reduction: Reduction = "mean"
+
+    def check(self, *inputs: Any) -> None:
+        """Reject shapes that do not fit."""
+        super().check(*inputs)
+        same_rank(self, inputs)
+        check_broadcast(self, *(x.shape for x in inputs[:3]))
+
+
+def same_rank(loss: Layer, inputs: tuple[Any, ...]) -> None:
+    """Whether all inputs have as many dimensions."""
+    if len({x.dim() for x in inputs}) > 1:
+        shapes = ", ".join(shape_text(x.shape) for x in inputs)
+        raise LayerError(f"{type(loss).__name__} takes inputs of as many dimensions, found {shapes}")
+
+
+class CosineEmbeddingLoss(Loss):
+    """Two vectors should point the same way where y is 1, and not where it is −1: 1 − cos, or max(0, cos − margin).
+
+    inputs → output:  x1 and x2 (N, d) and y (N), or (d), (d) and () → a number. No parameters.
+    """
+
+    forward = "(input1, input2, target)"
+    other_kinds = ("int", "uint8", "bool")
+    integer_inputs = ("target",)
+
+    margin: float = 0.0
+    reduction: Reduction = "mean"
+
+    def check(self, *inputs: Any) -> None:
+        """Reject shapes that do not fit."""
+        super().check(*inputs)
+        first, second, target = inputs[:3]
+        check_dimensions(self, target, "(N)", "()", label="a target")
+        for x in (first, second):
+            check_dimensions(self, x, "(N, d)" if target.dim() else "(d)")
+        check_broadcast(self, first.shape, second.shape)
+        if target.dim():
+            check_broadcast(self, (max(first.shape[0], second.shape[0]),), target.shape)
+
+
+class TripletMarginLoss(Loss):
+    """An anchor should be nearer to the positive than to the negative example, by margin.
+
+    max(0, d(a, p) − d(a, n) + margin); d is the p-norm of the difference.
+    With swap=True the nearer of d(a, n) and d(p, n) counts.
+    inputs → output:  three of (N, d) or (d) → a number. No parameters. Balntas et al. 2016.
+    """
+
+    forward = "(anchor, positive, negative)"
+    other_kinds = ("int", "uint8", "complex")
+
+    margin: float = 1.0
+    p: float = 2.0
+    eps: float = 1e-6
+    swap: bool = False
+    reduction: Reduction = "mean"
+
+    def check(self, *inputs: Any) -> None:
+        """Reject shapes that do not fit."""
+        super().check(*inputs)
+        if self.margin <= 0:
+            raise LayerError(f"margin must be above 0, found {self.margin}")
+        same_rank(self, inputs[:3])
+        check_broadcast(self, *(x.shape for x in inputs[:3]))
+
+
+class TripletMarginWithDistanceLoss(Loss):
+    """TripletMarginLoss with a distance of one's own: max(0, d(a, p) − d(a, n) + margin).
+
+    distance_function is a layer of two inputs, PairwiseDistance where left out.
+    inputs → output:  three of (N, d) or (d) → a number. No parameters but those of the distance.
+    """
+
+    forward = "(anchor, positive, negative)"
+    other_kinds = ("int", "uint8", "complex")
+
+    _: KW_ONLY
+    distance_function: Buildable | None = None
+    margin: float = 1.0
+    swap: bool = False
+    reduction: Reduction = "mean"
+
+    def check(self, *inputs: Any) -> None:
+        """Reject shapes that do not fit."""
+        super().check(*inputs)
+        if self.margin <= 0:
+            raise LayerError(f"margin must be above 0, found {self.margin}")
+        same_rank(self, inputs[:3])
+        check_broadcast(self, *(x.shape for x in inputs[:3]))
+
+    def arguments(self, *inputs: Any) -> dict[str, Any]:
+        """torch's arguments, the distance built."""
+        given = super().arguments(*inputs)
+        if self.distance_function is not None:
+            given["distance_function"] = self.distance_function.build(*inputs[:2])
+        return given

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import cache
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any
+
+from fwdscope.formula import Shape, Sizes, kept_sizes, set_size
 
 from .base import Buildable, Count, Layer, LayerError, check_dimensions
 
@@ -27,14 +29,14 @@ class MixtureOfExperts(Layer):
     ⌈positions · top_k / num_experts⌉ rows. Shazeer et al. 2017; the weights of the k as in Mixtral (Jiang et al. 2024).
     """
 
-    mixing: ClassVar[Literal["any", "same", "narrower"]] = "same"
+    dtype_rule = "same"
 
     expert: Buildable
     num_experts: Count
     top_k: Count = 2
 
     def check(self, *inputs: Any) -> None:
-        """Refuse to choose more experts than there are, and what the expert refuses."""
+        """Reject to choose more experts than there are, and what the expert refuses."""
         super().check(*inputs)
         check_dimensions(self, inputs[0], "(…, d)")
         if self.top_k > self.num_experts:
@@ -51,6 +53,13 @@ class MixtureOfExperts(Layer):
         experts = torch.nn.ModuleList(self.expert.build(rows) for _ in range(self.num_experts))
         module: nn.Module = _module_type()(gate, experts, self.top_k)
         return module
+
+    @classmethod
+    def sizes_without_settings(cls, inputs: Sequence[Shape], outputs: Sequence[Shape]) -> Sequence[Sizes]:
+        """The positions of the input, with the features that the experts give."""
+        before = len(inputs[0]) - 1
+        features = (set_size("features", "expert_features", size) for size in outputs[0][before:])
+        return ((*kept_sizes(inputs[0][:before]), *features),)
 
     def details(self) -> Iterable[str]:
         """How many of how many."""

@@ -3,15 +3,26 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import KW_ONLY
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
-from .base import Count, Layer, LayerError, by, check_dimensions, check_divisible, check_spatial, inferred, shape_text
+from .base import (
+    Count,
+    Layer,
+    LayerError,
+    check_dimensions,
+    check_divisible,
+    check_spatial,
+    inferred,
+    shape_text,
+    times_text,
+)
 
 
 class _BatchNorm(Layer, abstract=True):
-    mixing: ClassVar[Literal["any", "same", "narrower"]] = "narrower"
+    dtype_rule = "narrower"
+    parameters = "weight (num_features); bias (num_features)"
     shapes: ClassVar[tuple[str, ...]]
 
     num_features: Count = inferred()
@@ -20,16 +31,16 @@ class _BatchNorm(Layer, abstract=True):
     affine: bool = True
     track_running_stats: bool = True
 
-    def weighted(self) -> bool:
+    def has_weights(self) -> bool:
         """Not where affine and running statistics are switched off."""
         return self.affine or self.track_running_stats
 
     def check(self, *inputs: Any) -> None:
-        """Refuse other numbers of dimensions."""
+        """Reject other numbers of dimensions."""
         super().check(*inputs)
         check_dimensions(self, inputs[0], *self.shapes)
 
-    def sizes(self, *inputs: Any) -> dict[str, Any]:
+    def infer(self, *inputs: Any) -> dict[str, Any]:
         """num_features is the second dimension."""
         return {"num_features": int(inputs[0].shape[1])}
 
@@ -46,7 +57,7 @@ class BatchNorm1d(_BatchNorm):
     Ioffe and Szegedy 2015.
     """
 
-    shapes: ClassVar[tuple[str, ...]] = ("(N, C)", "(N, C, L)")
+    shapes = ("(N, C)", "(N, C, L)")
 
     _: KW_ONLY
     bias: bool = True
@@ -64,7 +75,7 @@ class BatchNorm2d(_BatchNorm):
     momentum weighs the new batch in the running averages; None averages over all batches. Ioffe and Szegedy 2015.
     """
 
-    shapes: ClassVar[tuple[str, ...]] = ("(N, C, H, W)",)
+    shapes = ("(N, C, H, W)",)
 
     _: KW_ONLY
     bias: bool = True
@@ -80,7 +91,7 @@ class BatchNorm3d(_BatchNorm):
     buffers:         running_mean, running_var (C) each, num_batches_tracked
     """
 
-    shapes: ClassVar[tuple[str, ...]] = ("(N, C, D, H, W)",)
+    shapes = ("(N, C, D, H, W)",)
 
     _: KW_ONLY
     bias: bool = True
@@ -96,15 +107,15 @@ class SyncBatchNorm(_BatchNorm):
     buffers:         running_mean, running_var (C) each, num_batches_tracked
     """
 
-    shapes: ClassVar[tuple[str, ...]] = ("(N, C, …)",)
+    shapes = ("(N, C, …)",)
 
     _: KW_ONLY
     bias: bool = True
 
 
 class _InstanceNorm(Layer, abstract=True):
-    mixing: ClassVar[Literal["any", "same", "narrower"]] = "narrower"
-    dimensions: ClassVar[int]
+    dtype_rule = "narrower"
+    parameters = "weight (num_features); bias (num_features)"
 
     num_features: Count = inferred()
     eps: float = 1e-5
@@ -112,12 +123,12 @@ class _InstanceNorm(Layer, abstract=True):
     affine: bool = False
     track_running_stats: bool = False
 
-    def weighted(self) -> bool:
+    def has_weights(self) -> bool:
         """Not where affine and running statistics are switched off."""
         return self.affine or self.track_running_stats
 
     def check(self, *inputs: Any) -> None:
-        """Refuse other numbers of dimensions, and a single position, whose variance is 0."""
+        """Reject other numbers of dimensions, and a single position, whose variance is 0."""
         super().check(*inputs)
         x = inputs[0]
         check_spatial(self, x, self.dimensions)
@@ -127,12 +138,12 @@ class _InstanceNorm(Layer, abstract=True):
                 "LayerNorm and GroupNorm normalize over channels",
             )
 
-    def sizes(self, *inputs: Any) -> dict[str, Any]:
+    def infer(self, *inputs: Any) -> dict[str, Any]:
         """num_features is the dimension before the spatial ones."""
         return {"num_features": int(inputs[0].shape[-self.dimensions - 1])}
 
 
-class InstanceNorm1d(_InstanceNorm):
+class InstanceNorm1d(_InstanceNorm, dimensions=1):
     """Each channel of each sequence brought to mean 0 and variance 1 for itself.
 
     y = (x − E[x]) / √(Var[x] + eps), mean and variance over L; with affine=True then · γ + β.
@@ -141,13 +152,11 @@ class InstanceNorm1d(_InstanceNorm):
     parameters:      none; with affine=True weight and bias, 2 · C
     """
 
-    dimensions: ClassVar[int] = 1
-
     _: KW_ONLY
     bias: bool = True
 
 
-class InstanceNorm2d(_InstanceNorm):
+class InstanceNorm2d(_InstanceNorm, dimensions=2):
     """Each channel of each image brought to mean 0 and variance 1 for itself, so that contrast is lost.
 
     y = (x − E[x]) / √(Var[x] + eps), mean and variance over H and W; with affine=True then · γ + β.
@@ -157,13 +166,11 @@ class InstanceNorm2d(_InstanceNorm):
     Made for style transfer (Ulyanov et al. 2016).
     """
 
-    dimensions: ClassVar[int] = 2
-
     _: KW_ONLY
     bias: bool = True
 
 
-class InstanceNorm3d(_InstanceNorm):
+class InstanceNorm3d(_InstanceNorm, dimensions=3):
     """Each channel of each volume brought to mean 0 and variance 1 for itself.
 
     y = (x − E[x]) / √(Var[x] + eps), mean and variance over D, H and W; with affine=True then · γ + β.
@@ -171,8 +178,6 @@ class InstanceNorm3d(_InstanceNorm):
     input → output:  (N, C, D, H, W) or (C, D, H, W), the same shape
     parameters:      none; with affine=True weight and bias, 2 · C
     """
-
-    dimensions: ClassVar[int] = 3
 
     _: KW_ONLY
     bias: bool = True
@@ -184,25 +189,25 @@ class _LastDimensions(Layer, abstract=True):
     normalized_shape: Count | tuple[Count, ...] = inferred()
 
     def check(self, *inputs: Any) -> None:
-        """Refuse a single number, and fewer dimensions than normalized_shape names."""
+        """Reject a single number, and fewer dimensions than normalized_shape names."""
         super().check(*inputs)
         rank = self._rank()
         if rank == 0:
             raise LayerError("normalized_shape is empty", "leave it out for the last dimension")
         if inputs[0].dim() < rank:
             raise LayerError(
-                f"{type(self).__name__} normalizes the last {by(rank)} dimension{'s' * (rank != 1)}, "
+                f"{type(self).__name__} normalizes the last {times_text(rank)} dimension{'s' * (rank != 1)}, "
                 f"found {inputs[0].dim()}: {shape_text(inputs[0].shape)}"
             )
 
-    def sizes(self, *inputs: Any) -> dict[str, Any]:
+    def infer(self, *inputs: Any) -> dict[str, Any]:
         """normalized_shape is the last dimensions, as many as were given, or one."""
         return {"normalized_shape": tuple(int(size) for size in inputs[0].shape[-self._rank() :])}
 
     def details(self) -> Iterable[str]:
         """The shape where it is more than the last dimension."""
         if self._rank() > 1:
-            yield by(self.normalized_shape)
+            yield times_text(self.normalized_shape)
 
     def _rank(self) -> int:
         return len(self.normalized_shape) if isinstance(self.normalized_shape, tuple | list) else 1
@@ -220,13 +225,13 @@ class LayerNorm(_LastDimensions):
     Ba et al. 2016.
     """
 
-    mixing: ClassVar[Literal["any", "same", "narrower"]] = "narrower"
+    dtype_rule = "narrower"
 
     eps: float = 1e-5
     elementwise_affine: bool = True
     bias: bool = True
 
-    def weighted(self) -> bool:
+    def has_weights(self) -> bool:
         """Not with elementwise_affine=False."""
         return self.elementwise_affine
 
@@ -242,7 +247,7 @@ class RMSNorm(_LastDimensions):
     eps=None is the smallest step of the dtype, 1.19e-7 for float32. Zhang and Sennrich 2019.
     """
 
-    also: ClassVar[tuple[str, ...]] = ("complex",)
+    other_kinds = ("complex",)
 
     eps: float | None = None
     elementwise_affine: bool = True
@@ -259,7 +264,8 @@ class GroupNorm(Layer):
     Wu and He 2018.
     """
 
-    mixing: ClassVar[Literal["any", "same", "narrower"]] = "narrower"
+    dtype_rule = "narrower"
+    parameters = "weight (num_channels); bias (num_channels)"
 
     num_groups: Count
     num_channels: Count = inferred()
@@ -268,12 +274,12 @@ class GroupNorm(Layer):
     _: KW_ONLY
     bias: bool = True
 
-    def weighted(self) -> bool:
+    def has_weights(self) -> bool:
         """Not with affine=False."""
         return self.affine
 
     def check(self, *inputs: Any) -> None:
-        """Refuse channels that do not divide into the groups, and groups of a single value."""
+        """Reject channels that do not divide into the groups, and groups of a single value."""
         super().check(*inputs)
         x = inputs[0]
         check_dimensions(self, x, "(N, C, …)")
@@ -286,7 +292,7 @@ class GroupNorm(Layer):
                 "write fewer groups",
             )
 
-    def sizes(self, *inputs: Any) -> dict[str, Any]:
+    def infer(self, *inputs: Any) -> dict[str, Any]:
         """num_channels is the second dimension."""
         return {"num_channels": int(inputs[0].shape[1])}
 
@@ -304,8 +310,8 @@ class LocalResponseNorm(Layer):
     From AlexNet (Krizhevsky et al. 2012).
     """
 
-    also: ClassVar[tuple[str, ...]] = ("int",)
-    told: ClassVar[Mapping[str, str]] = {"size": "{}"}
+    other_kinds = ("int",)
+    shown = "{size}"
 
     size: Count
     alpha: float = 1e-4
@@ -313,7 +319,7 @@ class LocalResponseNorm(Layer):
     k: float = 1.0
 
     def check(self, *inputs: Any) -> None:
-        """Refuse fewer than three dimensions."""
+        """Reject fewer than three dimensions."""
         super().check(*inputs)
         check_dimensions(self, inputs[0], "(N, C, L, …)")
 
@@ -325,8 +331,8 @@ class CrossMapLRN2d(Layer):
     input → output:  (N, C, H, W), the same shape. No parameters.
     """
 
-    also: ClassVar[tuple[str, ...]] = ("complex",)
-    told: ClassVar[Mapping[str, str]] = {"size": "{}"}
+    other_kinds = ("complex",)
+    shown = "{size}"
 
     size: Count
     alpha: float = 1e-4
@@ -334,6 +340,6 @@ class CrossMapLRN2d(Layer):
     k: float = 1
 
     def check(self, *inputs: Any) -> None:
-        """Refuse all but batches of images."""
+        """Reject all but batches of images."""
         super().check(*inputs)
         check_dimensions(self, inputs[0], "(N, C, H, W)")

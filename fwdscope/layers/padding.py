@@ -1,267 +1,221 @@
-"""Padding: the input with a border around its last one, two or three dimensions; negative padding cuts."""
+"""Padding: a border around the last one, two or three dimensions; negative padding crops."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar
 
-from .base import Layer, LayerError, by, check_dimensions, check_spatial, expand, shape_text
+from fwdscope.formula import SPATIAL, Shape, Size, Sizes, kept_size, kept_sizes
 
-Around1 = int | tuple[int, int]
-Around2 = int | tuple[int, int, int, int]
-Around3 = int | tuple[int, int, int, int, int, int]
+from .base import Layer, LayerError, check_dimensions, check_not_empty, check_spatial, expand, times_text
 
 
 class _Pad(Layer, abstract=True):
-    """``padding`` is one number, or (left, right, top, bottom, front, back) from the last dimension on."""
+    """``padding`` is one number, or (left, right, top, bottom, front, back), from the last dimension on."""
 
-    also: ClassVar[tuple[str, ...]] = ("int", "uint8", "complex")
-    dimensions: ClassVar[int]
-    # The smallest output.
-    least: ClassVar[int] = 1
+    other_kinds = ("int", "uint8", "complex")
+    items_per_dimension = 2
+    min_output: ClassVar[int] = 1
 
     padding: int | tuple[int, ...]
 
     def check(self, *inputs: Any) -> None:
-        """Refuse padding that leaves nothing or takes more values than there are."""
+        """Reject padding that leaves nothing, or needs more values than the input has."""
         super().check(*inputs)
         x = inputs[0]
         self.check_shape(x)
-        sizes = tuple(int(size) for size in reversed(x.shape[-self.dimensions :]))
-        around = expand(self.padding, 2 * self.dimensions)
-        name = type(self).__name__
-        for size, before, behind in zip(sizes, around[::2], around[1::2], strict=True):
-            limit = self.limit(size, before, behind)
-            if limit is not None and max(before, behind) > max(limit, 0):
+        sizes, name = tuple(int(size) for size in x.shape[-self.dimensions :]), type(self).__name__
+        for size, (before, after) in zip(sizes, self._around(), strict=True):
+            limit = self.max_padding(size, before, after)
+            if limit is not None and max(before, after) > max(limit, 0):
                 raise LayerError(
-                    f"{name} takes {max(before, behind)} values from an input of size {size}",
+                    f"{name} takes {max(before, after)} values from an input of size {size}",
                     f"the padding may be at most {max(limit, 0)} here",
                 )
-            rest = self.rest(size, before, behind)
-            if rest < self.least:
+            rest = self.rest(size, before, after)
+            if rest < self.min_output:
                 raise LayerError(f"{name} cuts a size of {size} to {rest}", "cut less than there is")
 
-    def limit(self, size: int, before: int, behind: int) -> int | None:
-        """The largest padding of a dimension; None where there is no limit."""
+    def max_padding(self, size: int, before: int, after: int) -> int | None:
+        """The largest padding of a dimension; None if there is no limit."""
         return None
 
-    def rest(self, size: int, before: int, behind: int) -> int:
-        """The size that comes out."""
-        return size + before + behind
+    def rest(self, size: int, before: int, after: int) -> int:
+        """The size of the output."""
+        return size + before + after
 
     def check_shape(self, x: Any) -> None:
-        """Refuse other numbers of dimensions than batched and unbatched, and empty inputs."""
+        """Reject inputs that are neither batched nor unbatched, and empty ones."""
         check_spatial(self, x, self.dimensions)
-        if 0 in x.shape[-self.dimensions - 1 :]:
-            raise LayerError(f"{type(self).__name__} needs an input that is not empty, found {shape_text(x.shape)}")
+        check_not_empty(self, x)
+
+    def output_sizes(self, inputs: Sequence[Shape], outputs: Sequence[Shape]) -> Sequence[Sizes]:
+        """The spatial sizes with the padding before and after them."""
+        shape, d = inputs[0], self.dimensions
+        at = zip(SPATIAL[d], shape[-d:], self._around(), strict=True)
+        sizes = [
+            Size(name, f"{name} + before + after", {name: size, "before": before, "after": after})
+            for name, size, (before, after) in at
+        ]
+        front = shape[:-d]
+        names = ("N", "C")[-len(front) :]
+        return ((*(map(kept_size, names, front) if 0 < len(front) <= 2 else kept_sizes(front)), *sizes),)
 
     def details(self) -> Iterable[str]:
         """The padding: ``1`` or ``1,1,2,2``."""
-        yield by(self.padding).replace("×", ",")
+        yield times_text(self.padding).replace("×", ",")
+
+    def _around(self) -> list[tuple[int, int]]:
+        """The padding before and after each dimension."""
+        pairs = expand(self.padding, 2 * self.dimensions)
+        return list(zip(pairs[::2], pairs[1::2], strict=True))[::-1]
 
 
 class _ConstantPad(_Pad, abstract=True):
-    """Padding with one value takes any number of dimensions and any dtype."""
+    """Padding with one value; takes any number of dimensions and any dtype."""
 
-    floating: ClassVar[bool] = False
-    least: ClassVar[int] = 0
+    needs_floats = False
+    min_output = 0
 
     def check_shape(self, x: Any) -> None:
-        """Refuse fewer dimensions than are padded."""
+        """Reject inputs with fewer dimensions than are padded."""
         check_dimensions(self, x, f"(…, {', '.join(('D', 'H', 'W')[-self.dimensions :])})")
 
-    def rest(self, size: int, before: int, behind: int) -> int:
-        """What is left by the cuts, which come first, and then the size that comes out."""
-        return min(size + min(before, 0) + min(behind, 0), size + before + behind)
+    def rest(self, size: int, before: int, after: int) -> int:
+        """The smaller of the size after the cuts, which come first, and that of the output."""
+        return min(size + min(before, 0) + min(after, 0), size + before + after)
 
 
-class ConstantPad1d(_ConstantPad):
-    """A sequence with ``value`` before and behind it.
+class ConstantPad1d(_ConstantPad, dimensions=1):
+    """A sequence with ``value`` before and after it.
 
     input → output:  (…, L) → (…, left + L + right); padding is one number or (left, right). No parameters.
     """
 
-    dimensions: ClassVar[int] = 1
-
-    padding: Around1
     value: float
 
 
-class ConstantPad2d(_ConstantPad):
+class ConstantPad2d(_ConstantPad, dimensions=2):
     """An image with a border of ``value``.
 
     input → output:  (…, H, W) → (…, top + H + bottom, left + W + right).
-    padding is one number or (left, right, top, bottom); negative padding cuts. No parameters.
+    padding is one number or (left, right, top, bottom); negative padding crops. No parameters.
     """
 
-    dimensions: ClassVar[int] = 2
-
-    padding: Around2
     value: float
 
 
-class ConstantPad3d(_ConstantPad):
+class ConstantPad3d(_ConstantPad, dimensions=3):
     """A volume with ``value`` around it.
 
     input → output:  (…, D, H, W) → (…, front + D + back, top + H + bottom, left + W + right).
     padding is one number or (left, right, top, bottom, front, back). No parameters.
     """
 
-    dimensions: ClassVar[int] = 3
-
-    padding: Around3
     value: float
 
 
-class ZeroPad1d(_ConstantPad):
-    """A sequence with zeros before and behind it.
+class ZeroPad1d(_ConstantPad, dimensions=1):
+    """A sequence with zeros before and after it.
 
     input → output:  (…, L) → (…, left + L + right); padding is one number or (left, right). No parameters.
     """
 
-    dimensions: ClassVar[int] = 1
 
-    padding: Around1
-
-
-class ZeroPad2d(_ConstantPad):
+class ZeroPad2d(_ConstantPad, dimensions=2):
     """An image with a border of zeros.
 
     input → output:  (…, H, W) → (…, top + H + bottom, left + W + right).
-    padding is one number or (left, right, top, bottom); negative padding cuts. No parameters.
+    padding is one number or (left, right, top, bottom); negative padding crops. No parameters.
     """
 
-    dimensions: ClassVar[int] = 2
 
-    padding: Around2
-
-
-class ZeroPad3d(_ConstantPad):
+class ZeroPad3d(_ConstantPad, dimensions=3):
     """A volume with zeros around it.
 
     input → output:  (…, D, H, W) → (…, front + D + back, top + H + bottom, left + W + right).
     padding is one number or (left, right, top, bottom, front, back). No parameters.
     """
 
-    dimensions: ClassVar[int] = 3
-
-    padding: Around3
-
 
 class _ReflectionPad(_Pad, abstract=True):
-    def limit(self, size: int, before: int, behind: int) -> int | None:
+    def max_padding(self, size: int, before: int, after: int) -> int | None:
         """All values but the one at the edge."""
         return size - 1
 
 
-class ReflectionPad1d(_ReflectionPad):
-    """A sequence continued by its mirror image, the end itself not repeated: c b | a b c | b a.
+class ReflectionPad1d(_ReflectionPad, dimensions=1):
+    """A sequence extended by its mirror image, the end itself not repeated: c b | a b c | b a.
 
     input → output:  (N, C, L) → (N, C, left + L + right); padding must be smaller than L. No parameters.
     """
 
-    dimensions: ClassVar[int] = 1
 
-    padding: Around1
-
-
-class ReflectionPad2d(_ReflectionPad):
-    """An image continued by its mirror image on all sides, the edge itself not repeated.
+class ReflectionPad2d(_ReflectionPad, dimensions=2):
+    """An image extended by its mirror image on all sides, the edge itself not repeated.
 
     input → output:  (N, C, H, W) → (N, C, top + H + bottom, left + W + right).
     padding is one number or (left, right, top, bottom), each smaller than the input. No parameters.
     """
 
-    dimensions: ClassVar[int] = 2
 
-    padding: Around2
-
-
-class ReflectionPad3d(_ReflectionPad):
-    """A volume continued by its mirror image on all sides, the face itself not repeated.
+class ReflectionPad3d(_ReflectionPad, dimensions=3):
+    """A volume extended by its mirror image on all sides, the face itself not repeated.
 
     input → output:  (N, C, D, H, W) → (N, C, front + D + back, top + H + bottom, left + W + right).
     padding is one number or (left, right, top, bottom, front, back), each smaller than the input. No parameters.
     """
 
-    dimensions: ClassVar[int] = 3
 
-    padding: Around3
-
-
-class ReplicationPad1d(_Pad):
-    """A sequence continued by its first and last value: a a | a b c | c c.
+class ReplicationPad1d(_Pad, dimensions=1):
+    """A sequence extended by its first and last value: a a | a b c | c c.
 
     input → output:  (N, C, L) → (N, C, left + L + right). No parameters.
     """
 
-    dimensions: ClassVar[int] = 1
 
-    padding: Around1
-
-
-class ReplicationPad2d(_Pad):
-    """An image continued by the values at its edge.
+class ReplicationPad2d(_Pad, dimensions=2):
+    """An image extended by the values at its edge.
 
     input → output:  (N, C, H, W) → (N, C, top + H + bottom, left + W + right).
     padding is one number or (left, right, top, bottom). No parameters.
     """
 
-    dimensions: ClassVar[int] = 2
 
-    padding: Around2
-
-
-class ReplicationPad3d(_Pad):
-    """A volume continued by the values at its faces.
+class ReplicationPad3d(_Pad, dimensions=3):
+    """A volume extended by the values at its faces.
 
     input → output:  (N, C, D, H, W) → (N, C, front + D + back, top + H + bottom, left + W + right).
     padding is one number or (left, right, top, bottom, front, back). No parameters.
     """
 
-    dimensions: ClassVar[int] = 3
-
-    padding: Around3
-
 
 class _CircularPad(_Pad, abstract=True):
-    floating: ClassVar[bool] = False
+    needs_floats = False
 
-    def limit(self, size: int, before: int, behind: int) -> int | None:
-        """All values that are left by the cuts: torch reads memory that nobody wrote, where it asks for more."""
-        return size + min(before, 0) + min(behind, 0)
+    def max_padding(self, size: int, before: int, after: int) -> int | None:
+        """All values that the cuts leave: beyond them torch reads uninitialised memory."""
+        return size + min(before, 0) + min(after, 0)
 
 
-class CircularPad1d(_CircularPad):
-    """A sequence continued by its other end, as if it were a ring: b c | a b c | a b.
+class CircularPad1d(_CircularPad, dimensions=1):
+    """A sequence extended by its other end, as if it were a ring: b c | a b c | a b.
 
     input → output:  (N, C, L) → (N, C, left + L + right); padding at most L. No parameters.
     """
 
-    dimensions: ClassVar[int] = 1
 
-    padding: Around1
-
-
-class CircularPad2d(_CircularPad):
-    """An image continued by its other side, as on a torus.
+class CircularPad2d(_CircularPad, dimensions=2):
+    """An image extended by its other side, as on a torus.
 
     input → output:  (N, C, H, W) → (N, C, top + H + bottom, left + W + right).
     padding is one number or (left, right, top, bottom), each at most the input's size. No parameters.
     """
 
-    dimensions: ClassVar[int] = 2
 
-    padding: Around2
-
-
-class CircularPad3d(_CircularPad):
-    """A volume continued by its other side, as on a torus.
+class CircularPad3d(_CircularPad, dimensions=3):
+    """A volume extended by its other side, as on a torus.
 
     input → output:  (N, C, D, H, W) → (N, C, front + D + back, top + H + bottom, left + W + right).
     padding is one number or (left, right, top, bottom, front, back), each at most the input's size. No parameters.
     """
-
-    dimensions: ClassVar[int] = 3
-
-    padding: Around3

@@ -1,110 +1,84 @@
-"""Pooling by windows that slide over the input: their largest value, their mean or a norm."""
+"""Pooling: the maximum, mean or norm of windows; to a given size; and the inverse of max pooling."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar
 
-from .base import (
-    Count,
-    Layer,
-    LayerError,
-    Pad1,
-    Pad2,
-    Pad3,
-    Size1,
-    Size2,
-    Size3,
-    Whole,
-    by,
-    check_spatial,
-    expand,
-    shape_text,
-)
+from fwdscope.formula import Shape, Size, Sizes, kept_size, set_size, shape_of, span_windows
 
-Sizes = Count | tuple[Count, ...]
-Pads = Whole | tuple[Whole, ...]
+from .base import Count, LayerError, PerDimension, Probability, WholePerDimension, dtype_text, shape_text, times_text
+from .windows import Windowed, check_output_size, or_output_size, same_once
 
 
-class Pool(Layer, abstract=True):
-    """What windows that slide share; ``stride`` is ``kernel_size`` where it is left out."""
+class _Pool(Windowed, abstract=True):
+    """Pooling by sliding windows; ``stride`` is ``kernel_size`` by default."""
 
-    dimensions: ClassVar[int]
-    # Whether the kernel must fit into the input without its padding: avg_pool3d alone asks that of it.
-    within: ClassVar[bool] = False
+    # Whether the kernel must fit into the input without its padding: only torch's avg_pool3d requires it.
+    fits_without_padding: ClassVar[bool] = False
 
-    def each(self, value: Any) -> tuple[Any, ...]:
-        """A setting for each spatial dimension."""
-        return expand(value, self.dimensions)
+    kernel_size: PerDimension
+    stride: PerDimension | None = None
 
-    def spatial(self, x: Any) -> tuple[int, ...]:
-        """The spatial sizes of the input, once its dimensions are checked; only the batch may be empty."""
-        check_spatial(self, x, self.dimensions)
-        if 0 in x.shape[1 if x.dim() == self.dimensions + 2 else 0 :]:
-            raise LayerError(f"{type(self).__name__} needs an input that is not empty, found {shape_text(x.shape)}")
-        return tuple(int(size) for size in x.shape[-self.dimensions :])
-
-    def check_windows(
-        self, x: Any, kernel: Any, stride: Any, padding: Any = 0, dilation: Any = 1, ceil_mode: bool = False
-    ) -> None:
-        """Refuse windows that do not fit into the padded input, and padding of more than half a window."""
-        sizes = self.spatial(x)
-        columns = zip(*map(self.each, (kernel, stride or kernel, padding, dilation)), strict=True)
-        for size, (k, s, p, d) in zip(sizes, columns, strict=True):
-            reach = d * (k - 1) + 1
+    def check_windows(self, x: Any, padding: Any = 0, dilation: Any = 1, ceil_mode: bool = False) -> None:
+        """Reject windows that do not fit into the padded input, and padding of more than half a window."""
+        sizes, kernel = self.spatial(x), self.each(self.kernel_size)
+        for k, p in zip(kernel, self.each(padding), strict=True):
             if p > k // 2:
                 raise LayerError(
                     f"padding ({p}) is more than half the kernel ({k})", f"the padding may be at most {k // 2} here"
                 )
-            if pooled(size, reach, s, p, ceil_mode) < 1 or (self.within and k > size):
-                pads = self.each(0 if self.within else padding)
-                padded = [n + 2 * pad for n, pad in zip(sizes, pads, strict=True)]
-                around = "padded input" if padded != list(sizes) else "input"
-                raise LayerError(
-                    f"kernel {by(self.each(kernel))} is larger than the {around} {by(padded)}",
-                    "fewer poolings or strides above leave a larger input; "
-                    f"AdaptiveAvgPool{self.dimensions}d takes any size",
-                )
+        windows = self.count_windows(sizes, kernel, self.stride or kernel, padding, dilation, ceil_mode=ceil_mode)
+        too_large = self.fits_without_padding and any(k > size for k, size in zip(kernel, sizes, strict=True))
+        if too_large or min(shape_of(windows)) < 1:
+            pads = self.each(0 if self.fits_without_padding else padding)
+            padded = tuple(size + 2 * pad for size, pad in zip(sizes, pads, strict=True))
+            raise LayerError(
+                f"kernel {times_text(kernel)} is larger than the {'input' if padded == sizes else 'padded input'} "
+                f"{times_text(padded)}",
+                "fewer poolings or strides above leave a larger input; "
+                f"AdaptiveAvgPool{self.dimensions}d takes any size",
+            )
 
-    def window(self, kernel: Any, stride: Any) -> Iterable[str]:
-        """``3×3 /2``: the stride where it is not the kernel."""
-        yield by(self.each(kernel))
-        if stride is not None and self.each(stride) != self.each(kernel):
-            steps = self.each(stride)
-            yield "/" + (by(steps) if len(set(steps)) > 1 else str(steps[0]))
+    def output_sizes(self, inputs: Sequence[Shape], outputs: Sequence[Shape]) -> Sequence[Sizes]:
+        """As many positions as windows fit; of the indices too."""
+        own = vars(self)
+        sizes = self.count_windows(
+            inputs[0],
+            self.kernel_size,
+            self.stride or self.kernel_size,
+            own.get("padding", 0),
+            own.get("dilation", 1),
+            ceil_mode=own["ceil_mode"],
+        )
+        return [(*self.front_sizes(inputs[0]), *sizes)] * len(outputs)
+
+    def details(self) -> Iterable[str]:
+        """``3×3 /2``: the kernel, and the stride if it is another."""
+        yield times_text(self.each(self.kernel_size))
+        if self.stride is not None and self.each(self.stride) != self.each(self.kernel_size):
+            yield "/" + same_once(self.each(self.stride))
 
 
-def pooled(size: int, reach: int, stride: int, padding: int, ceil_mode: bool) -> int:
-    """The number of windows along one dimension, as torch's pooling_output_shape (ATen/native/Pool.h).
-
-    With ceil_mode a last window may hang over the end, if it begins inside the input or the padding before it.
-    """
-    room = size + 2 * padding - reach
-    count = -(-room // stride) + 1 if ceil_mode else room // stride + 1
-    return count - 1 if ceil_mode and (count - 1) * stride >= size + padding else count
-
-
-class _MaxPool(Pool, abstract=True):
-    kernel_size: Sizes
-    stride: Sizes | None = None
-    padding: Pads = 0
-    dilation: Sizes = 1
+class _MaxPool(_Pool, abstract=True):
+    padding: WholePerDimension = 0
+    dilation: PerDimension = 1
     return_indices: bool = False
     ceil_mode: bool = False
 
     def check(self, *inputs: Any) -> None:
-        """Refuse windows that do not fit."""
+        """Reject windows that do not fit."""
         super().check(*inputs)
-        self.check_windows(inputs[0], self.kernel_size, self.stride, self.padding, self.dilation, self.ceil_mode)
+        self.check_windows(inputs[0], self.padding, self.dilation, self.ceil_mode)
 
     def details(self) -> Iterable[str]:
         """Kernel, stride, dilation."""
-        yield from self.window(self.kernel_size, self.stride)
+        yield from super().details()
         if set(self.each(self.dilation)) != {1}:
-            yield f"dilation {by(self.dilation)}"
+            yield f"dilation {times_text(self.dilation)}"
 
 
-class MaxPool1d(_MaxPool):
+class MaxPool1d(_MaxPool, dimensions=1):
     """The largest value in each window of a sequence.
 
     y[…, t] = max over k of x[…, t · stride + k · dilation − padding]; padding counts as −∞.
@@ -114,15 +88,8 @@ class MaxPool1d(_MaxPool):
     No parameters.
     """
 
-    dimensions: ClassVar[int] = 1
 
-    kernel_size: Size1
-    stride: Size1 | None = None
-    padding: Pad1 = 0
-    dilation: Size1 = 1
-
-
-class MaxPool2d(_MaxPool):
+class MaxPool2d(_MaxPool, dimensions=2):
     """The largest value in each window of each channel: a smaller image that keeps the strongest responses.
 
     y[…, i, j] = max over k, l of x[…, i · stride + k − padding, j · stride + l − padding]; padding counts as −∞.
@@ -134,64 +101,41 @@ class MaxPool2d(_MaxPool):
     No parameters.
     """
 
-    also: ClassVar[tuple[str, ...]] = ("int", "uint8")
-    dimensions: ClassVar[int] = 2
-
-    kernel_size: Size2
-    stride: Size2 | None = None
-    padding: Pad2 = 0
-    dilation: Size2 = 1
+    other_kinds = ("int", "uint8")
 
 
-class MaxPool3d(_MaxPool):
+class MaxPool3d(_MaxPool, dimensions=3):
     """The largest value in each box of each channel of a volume or video.
 
     As MaxPool2d with one more dimension: (N, C, D, H, W) → (N, C, D', H', W'),
     D' = ⌊(D + 2 · padding − dilation · (kernel_size − 1) − 1) / stride⌋ + 1. No parameters.
     """
 
-    also: ClassVar[tuple[str, ...]] = ("int", "uint8")
-    dimensions: ClassVar[int] = 3
-
-    kernel_size: Size3
-    stride: Size3 | None = None
-    padding: Pad3 = 0
-    dilation: Size3 = 1
+    other_kinds = ("int", "uint8")
 
 
-class _AvgPool(Pool, abstract=True):
-    kernel_size: Sizes
-    stride: Sizes | None = None
-    padding: Pads = 0
+class _AvgPool(_Pool, abstract=True):
+    padding: WholePerDimension = 0
     ceil_mode: bool = False
     count_include_pad: bool = True
 
     def check(self, *inputs: Any) -> None:
-        """Refuse windows that do not fit."""
+        """Reject windows that do not fit."""
         super().check(*inputs)
-        self.check_windows(inputs[0], self.kernel_size, self.stride, self.padding, ceil_mode=self.ceil_mode)
-
-    def details(self) -> Iterable[str]:
-        """Kernel and stride."""
-        return self.window(self.kernel_size, self.stride)
+        self.check_windows(inputs[0], self.padding, ceil_mode=self.ceil_mode)
 
 
-class AvgPool1d(_AvgPool):
+class AvgPool1d(_AvgPool, dimensions=1):
     """The mean of each window of a sequence.
 
     input → output:  (N, C, L) → (N, C, L'),  L' = ⌊(L + 2 · padding − kernel_size) / stride⌋ + 1
     stride is kernel_size where left out; padding counts as zeros, unless count_include_pad=False. No parameters.
     """
 
-    also: ClassVar[tuple[str, ...]] = ("int",)
-    dimensions: ClassVar[int] = 1
-
-    kernel_size: Size1
-    stride: Size1 | None = None
-    padding: Pad1 = 0
+    other_kinds = ("int",)
 
 
-class AvgPool2d(_AvgPool):
+class AvgPool2d(_AvgPool, dimensions=2):
     """The mean of each window of each channel: a smaller, smoother image.
 
     y[…, i, j] = (1 / k²) · Σ over k, l of x[…, i · stride + k − padding, j · stride + l − padding]
@@ -201,87 +145,268 @@ class AvgPool2d(_AvgPool):
     divisor_override divides by another number than the window's size. No parameters.
     """
 
-    also: ClassVar[tuple[str, ...]] = ("int",)
-    dimensions: ClassVar[int] = 2
-
-    kernel_size: Size2
-    stride: Size2 | None = None
-    padding: Pad2 = 0
+    other_kinds = ("int",)
     divisor_override: Count | None = None
 
 
-class AvgPool3d(_AvgPool):
+class AvgPool3d(_AvgPool, dimensions=3):
     """The mean of each box of each channel of a volume or video.
 
     As AvgPool2d with one more dimension: (N, C, D, H, W) → (N, C, D', H', W'),
     D' = ⌊(D + 2 · padding − kernel_size) / stride⌋ + 1. No parameters.
     """
 
-    also: ClassVar[tuple[str, ...]] = ("int",)
-    dimensions: ClassVar[int] = 3
-    within: ClassVar[bool] = True
+    other_kinds = ("int",)
+    fits_without_padding = True
 
-    kernel_size: Size3
-    stride: Size3 | None = None
-    padding: Pad3 = 0
     divisor_override: Count | None = None
 
 
-class _LPPool(Pool, abstract=True):
-    also: ClassVar[tuple[str, ...]] = ("int", "uint8", "bool")
+class _NormType(Windowed, abstract=True):
+    norm_type: float  # torch's first setting
 
-    norm_type: float
-    kernel_size: Sizes
-    stride: Sizes | None = None
+
+class _LPPool(_Pool, _NormType, abstract=True):
+    other_kinds = ("int", "uint8", "bool")
+
     ceil_mode: bool = False
 
     def check(self, *inputs: Any) -> None:
-        """Refuse windows that do not fit, and a norm that would divide by zero."""
+        """Reject windows that do not fit, and a norm that would divide by zero."""
         super().check(*inputs)
         if self.norm_type == 0:
             raise LayerError("norm_type is 0, and the norm divides by it", "norm_type=2 is the Euclidean norm")
-        self.check_windows(inputs[0], self.kernel_size, self.stride, ceil_mode=self.ceil_mode)
+        self.check_windows(inputs[0], ceil_mode=self.ceil_mode)
 
     def details(self) -> Iterable[str]:
         """The norm, kernel and stride."""
         yield f"p={self.norm_type:g}"
-        yield from self.window(self.kernel_size, self.stride)
+        yield from super().details()
 
 
-class LPPool1d(_LPPool):
+class LPPool1d(_LPPool, dimensions=1):
     """The p-norm of each window of a sequence: y = (Σ xᵖ)^(1/p), p = norm_type.
 
     p = 1 is the sum; the larger p, the nearer to the maximum.
     input → output:  (N, C, L) → (N, C, ⌊(L − kernel_size) / stride⌋ + 1). No parameters.
     """
 
-    dimensions: ClassVar[int] = 1
-
     kernel_size: Count
-    stride: Size1 | None = None
 
 
-class LPPool2d(_LPPool):
+class LPPool2d(_LPPool, dimensions=2):
     """The p-norm of each window of each channel: y = (Σ xᵖ)^(1/p), p = norm_type.
 
     p = 1 is the sum; the larger p, the nearer to the maximum.
     input → output:  (N, C, H, W) → (N, C, H', W'),  H' = ⌊(H − kernel_size) / stride⌋ + 1. No parameters.
     """
 
-    dimensions: ClassVar[int] = 2
 
-    kernel_size: Size2
-    stride: Size2 | None = None
-
-
-class LPPool3d(_LPPool):
+class LPPool3d(_LPPool, dimensions=3):
     """The p-norm of each box of each channel: y = (Σ xᵖ)^(1/p), p = norm_type.
 
     As LPPool2d with one more dimension: (N, C, D, H, W) → (N, C, D', H', W'). No parameters.
     """
 
-    dimensions: ClassVar[int] = 3
-    within: ClassVar[bool] = True
+    fits_without_padding = True
 
-    kernel_size: Size3
-    stride: Size3 | None = None
+
+class _AdaptivePool(Windowed, abstract=True):
+    output_size: Count | tuple[Count | None, ...]
+
+    def check(self, *inputs: Any) -> None:
+        """Reject empty inputs."""
+        super().check(*inputs)
+        self.spatial(inputs[0])
+
+    def output_sizes(self, inputs: Sequence[Shape], outputs: Sequence[Shape]) -> Sequence[Sizes]:
+        """The output_size; None keeps the size of the input."""
+        at = self.along(inputs[0], self.output_size)
+        sizes = [kept_size(n, s) if wanted is None else set_size(n, "output_size", wanted) for n, s, wanted in at]
+        return [(*self.front_sizes(inputs[0]), *sizes)] * len(outputs)
+
+    def details(self) -> Iterable[str]:
+        """``→ 7×7``: the output's size."""
+        yield "→ " + times_text(["same" if size is None else size for size in self.each(self.output_size)])
+
+
+class _AdaptiveMaxPool(_AdaptivePool, abstract=True):
+    return_indices: bool = False
+
+
+class AdaptiveMaxPool1d(_AdaptiveMaxPool, dimensions=1):
+    """The largest value in each of output_size parts of a sequence, whatever its length.
+
+    Part t runs from ⌊t · L / output_size⌋ to ⌈(t + 1) · L / output_size⌉.
+    input → output:  (N, C, L) → (N, C, output_size). No parameters.
+    """
+
+    output_size: PerDimension
+
+
+class AdaptiveMaxPool2d(_AdaptiveMaxPool, dimensions=2):
+    """The largest value in each cell of a grid of output_size laid over the image, whatever its size.
+
+    input → output:  (N, C, H, W) → (N, C, *output_size); None keeps a dimension's size. No parameters.
+    """
+
+
+class AdaptiveMaxPool3d(_AdaptiveMaxPool, dimensions=3):
+    """The largest value in each cell of a grid of output_size laid over the volume, whatever its size.
+
+    input → output:  (N, C, D, H, W) → (N, C, *output_size); None keeps a dimension's size. No parameters.
+    """
+
+
+class AdaptiveAvgPool1d(_AdaptivePool, dimensions=1):
+    """The mean of each of output_size parts of a sequence, whatever its length.
+
+    Part t runs from ⌊t · L / output_size⌋ to ⌈(t + 1) · L / output_size⌉.
+    input → output:  (N, C, L) → (N, C, output_size). No parameters.
+    """
+
+    output_size: PerDimension
+
+
+class AdaptiveAvgPool2d(_AdaptivePool, dimensions=2):
+    """The mean of each cell of a grid of output_size laid over the image, whatever its size.
+
+    Cell i runs from ⌊i · H / output_size⌋ to ⌈(i + 1) · H / output_size⌉, so that neighbours may share a row.
+    AdaptiveAvgPool2d(1) is global average pooling (Lin et al. 2014), which lets a classifier take any image size.
+
+    input → output:  (N, C, H, W) → (N, C, *output_size); None keeps a dimension's size. No parameters.
+    """
+
+
+class AdaptiveAvgPool3d(_AdaptivePool, dimensions=3):
+    """The mean of each cell of a grid of output_size laid over the volume, whatever its size.
+
+    input → output:  (N, C, D, H, W) → (N, C, *output_size); None keeps a dimension's size. No parameters.
+    """
+
+
+class _FractionalMaxPool(Windowed, abstract=True):
+    kernel_size: PerDimension
+    output_size: PerDimension | None = None
+    output_ratio: Probability | tuple[Probability, ...] | None = None
+    return_indices: bool = False
+
+    def check(self, *inputs: Any) -> None:
+        """Reject both or none of output_size and output_ratio, and windows that reach beyond the input."""
+        super().check(*inputs)
+        name = type(self).__name__
+        if (self.output_size is None) == (self.output_ratio is None):
+            both = "neither" if self.output_size is None else "both"
+            raise LayerError(
+                f"{name} takes one of output_size and output_ratio, found {both}", f"write {name}(2, output_ratio=0.7)"
+            )
+        if self.output_ratio is not None and not all(0 < ratio < 1 for ratio in self.each(self.output_ratio)):
+            raise LayerError(f"output_ratio ({times_text(self.output_ratio)}) must lie between 0 and 1, both excluded")
+        sizes = self.spatial(inputs[0])
+        for size, made, kernel in zip(sizes, shape_of(self._sizes(sizes)), self.each(self.kernel_size), strict=True):
+            # Only fractional_max_pool3d needs one value more than its windows cover.
+            if made < 1 or made + kernel - 1 + (self.dimensions == 3) > size:
+                raise LayerError(
+                    f"{made} windows of kernel {kernel} do not fit into a size of {size}",
+                    "write a smaller output_size or kernel_size",
+                )
+
+    def details(self) -> Iterable[str]:
+        """The kernel, and the output's size or ratio."""
+        yield times_text(self.each(self.kernel_size))
+        yield (
+            f"→ {times_text(self.each(self.output_size))}"
+            if self.output_size is not None
+            else f"×{times_text(self.output_ratio)}"
+        )
+
+    def output_sizes(self, inputs: Sequence[Shape], outputs: Sequence[Shape]) -> Sequence[Sizes]:
+        """The output_size, or the output_ratio of the input's size."""
+        return [(*self.front_sizes(inputs[0]), *self._sizes(inputs[0]))] * len(outputs)
+
+    def _sizes(self, shape: Sequence[int]) -> list[Size]:
+        if self.output_size is not None:
+            return [set_size(name, "output_size", wanted) for name, _, wanted in self.along(shape, self.output_size)]
+        return [
+            Size(name, f"⌊{name}·output_ratio⌋", {name: size, "output_ratio": ratio})
+            for name, size, ratio in self.along(shape, self.output_ratio)
+        ]
+
+
+class FractionalMaxPool2d(_FractionalMaxPool, dimensions=2):
+    """The largest value in windows at random steps, so that sizes shrink by a fraction: by 0.7, say, not by half.
+
+    The windows are drawn anew in every forward pass; their number is output_size, or ⌊size · output_ratio⌋.
+    input → output:  (N, C, H, W) → (N, C, *output_size). No parameters. Graham 2014.
+    """
+
+
+class FractionalMaxPool3d(_FractionalMaxPool, dimensions=3):
+    """The largest value in boxes at random steps, so that sizes shrink by a fraction.
+
+    As FractionalMaxPool2d with one more dimension: (N, C, D, H, W) → (N, C, *output_size). No parameters.
+    """
+
+
+class _MaxUnpool(_Pool, abstract=True):
+    forward = "(input, indices, output_size=None)"
+    integer_inputs = ("indices",)
+
+    padding: WholePerDimension = 0
+
+    def check(self, *inputs: Any) -> None:
+        """Reject indices that are not those of the input, and output sizes out of reach."""
+        super().check(*inputs)
+        x, indices = inputs[:2]
+        sizes, name = self.spatial(x), type(self).__name__
+        if dtype_text(indices) != "int64":
+            raise LayerError(
+                f"{name} takes indices of int64, found {dtype_text(indices)}",
+                f"take them from MaxPool{self.dimensions}d(…, return_indices=True)",
+            )
+        if indices.shape != x.shape:
+            raise LayerError(
+                f"{name} takes an index for each value, found indices {shape_text(indices.shape)} "
+                f"for an input {shape_text(x.shape)}"
+            )
+        made, strides = shape_of(self._spans(sizes)), self.each(self.stride or self.kernel_size)
+        if len(inputs) > 2 and inputs[2] is not None:
+            # torch lets output_size differ from the computed one by less than the stride.
+            least = tuple(size - stride + 1 for size, stride in zip(made, strides, strict=True))
+            made = check_output_size(self, inputs[2], least, [2 * stride - 1 for stride in strides], x.dim())
+        if min(made) < 1:
+            raise LayerError(
+                f"an input of {times_text(sizes)} gives an output of {times_text(made)}", "write a smaller padding"
+            )
+
+    def output_sizes(self, inputs: Sequence[Shape], outputs: Sequence[Shape]) -> Sequence[Sizes]:
+        """The length that the windows span, or the output_size of the call."""
+        return ((*self.front_sizes(inputs[0]), *or_output_size(self._spans(inputs[0]), outputs[0])),)
+
+    def _spans(self, shape: Sequence[int]) -> list[Size]:
+        settings = (self.kernel_size, self.stride or self.kernel_size, self.padding, 1, 0)
+        return [span_windows(*column) for column in self.along(shape, *settings)]
+
+
+class MaxUnpool1d(_MaxUnpool, dimensions=1):
+    """Puts each value back where MaxPool1d found it, and zeros everywhere else.
+
+    inputs:  (N, C, L) and the indices of the same shape, from MaxPool1d(…, return_indices=True)
+    output:  (N, C, L'),  L' = (L − 1) · stride − 2 · padding + kernel_size, or output_size. No parameters.
+    """
+
+
+class MaxUnpool2d(_MaxUnpool, dimensions=2):
+    """Puts each value back where MaxPool2d found it, and zeros everywhere else, as in SegNet's decoder.
+
+    inputs:  (N, C, H, W) and the indices of the same shape, from MaxPool2d(…, return_indices=True)
+    output:  (N, C, H', W'),  H' = (H − 1) · stride − 2 · padding + kernel_size, or output_size. No parameters.
+    """
+
+
+class MaxUnpool3d(_MaxUnpool, dimensions=3):
+    """Puts each value back where MaxPool3d found it, and zeros everywhere else.
+
+    inputs:  (N, C, D, H, W) and the indices of the same shape, from MaxPool3d(…, return_indices=True)
+    output:  (N, C, D', H', W'),  D' = (D − 1) · stride − 2 · padding + kernel_size, or output_size. No parameters.
+    """

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar, Literal
+
+from fwdscope.formula import Shape, Size, Sizes, kept_size, set_size
 
 from .base import (
     Count,
@@ -22,36 +25,21 @@ from .base import (
 Nonlinearity = Literal["tanh", "relu"]
 
 
-class _Recurrent(Layer, abstract=True):
-    """What RNN, LSTM and GRU share; ``states`` is how many states they hand from step to step."""
-
-    forward: ClassVar[str] = "(input, hx=None)"
-    mixing: ClassVar[Literal["any", "same", "narrower"]] = "same"
+class _Layers(Layer, abstract=True):
+    forward = "(input, hx=None)"
+    dtype_rule = "same"
+    # How many times hidden_size the rows of the weights are: one for each gate.
+    gates: ClassVar[int] = 1
 
     input_size: Count = inferred()
     hidden_size: Count
-    num_layers: Count = 1
 
-    def sizes(self, *inputs: Any) -> dict[str, Any]:
+    def infer(self, *inputs: Any) -> dict[str, Any]:
         """input_size is the last dimension."""
         return {"input_size": int(inputs[0].shape[-1])}
 
-    def check_sequence(self, x: Any, batch_first: bool) -> None:
-        """Refuse all but a sequence or a batch of them, of one step at least."""
-        batch = "(N, L, H_in)" if batch_first else "(L, N, H_in)"
-        check_dimensions(self, x, batch, "(L, H_in)")
-        if x.shape[1 if batch_first and x.dim() == 3 else 0] == 0:
-            raise LayerError(
-                f"{type(self).__name__} needs a sequence of one step at least, found {shape_text(x.shape)}"
-            )
-
-    def state_shape(self, x: Any, batch_first: bool, directions: int, size: int) -> tuple[int, ...]:
-        """The shape of a state: the batch is its second dimension, also with batch_first."""
-        batch = (int(x.shape[0 if batch_first else 1]),) if x.dim() == 3 else ()
-        return (self.num_layers * directions, *batch, size)
-
     def check_state(self, label: str, state: Any, expected: tuple[int, ...]) -> None:
-        """Refuse a state of another shape."""
+        """Reject a state with another shape."""
         name = type(self).__name__
         if not is_tensor(state):
             raise LayerError(f"{name} takes a tensor as {label}, found {value_text(state)}")
@@ -64,14 +52,78 @@ class _Recurrent(Layer, abstract=True):
             )
         check_floating(self, state, label)
 
+    def parameter_sizes(self, name: str, shape: Shape) -> Sequence[Size]:
+        """The gates' hidden_size, by the inputs or the state."""
+        if name.startswith("weight_hr"):
+            return tuple(map(kept_size, ("proj_size", "hidden_size"), shape))
+        rows = f"{self.gates}·hidden_size" if self.gates > 1 else "hidden_size"
+        gates = Size("rows", rows, {"hidden_size": self.hidden_size})
+        if re.match(r"bias_[ih]h", name):
+            return (gates,)
+        if name.startswith("weight_hh"):
+            return (gates, kept_size("proj_size" if vars(self).get("proj_size") else "hidden_size", shape[1]))
+        if name.startswith("weight_ih"):
+            # From the second layer on, the inputs are the states of the layer below.
+            return (gates, kept_size("input_size" if re.fullmatch(r"weight_ih(_l0\w*)?", name) else "inputs", shape[1]))
+        return ()
 
-def _layers(num_layers: int, bidirectional: bool) -> Iterable[str]:
-    texts = [f"{num_layers} layers"] * (num_layers > 1) + ["bidirectional"] * bidirectional
-    if texts:
-        yield ", ".join(texts)
+
+class _Stacked(_Layers, abstract=True):
+    num_layers: Count = 1
 
 
-class RNN(_Recurrent):
+class _Nonlinear(_Stacked, abstract=True):
+    nonlinearity: Nonlinearity = "tanh"
+
+
+class _Recurrent(_Stacked, abstract=True):
+    """What RNN, LSTM and GRU share."""
+
+    bias: bool = True
+    batch_first: bool = False
+    dropout: Probability = 0.0
+    bidirectional: bool = False
+
+    def check(self, *inputs: Any) -> None:
+        """Reject inputs that are not sequences of at least one step, and states that do not fit them."""
+        super().check(*inputs)
+        x = inputs[0]
+        check_dimensions(self, x, "(N, L, H_in)" if self.batch_first else "(L, N, H_in)", "(L, H_in)")
+        if x.shape[1 if self.batch_first and x.dim() == 3 else 0] == 0:
+            raise LayerError(
+                f"{type(self).__name__} needs a sequence of one step at least, found {shape_text(x.shape)}"
+            )
+        if len(inputs) > 1 and inputs[1] is not None:
+            # The batch is the second dimension of a state, also with batch_first.
+            batch = (int(x.shape[0 if self.batch_first else 1]),) if x.dim() == 3 else ()
+            for label, state, size in self.states(inputs[1]):
+                self.check_state(label, state, (self.num_layers * (1 + self.bidirectional), *batch, size))
+
+    def states(self, hx: Any) -> list[tuple[str, Any, int]]:
+        """The states of a call, with their names and sizes."""
+        return [("hx", hx, self.hidden_size)]
+
+    def output_sizes(self, inputs: Sequence[Shape], outputs: Sequence[Shape]) -> Sequence[Sizes]:
+        """The states of the last layer at each step, and the last states of all layers."""
+        shape, directions = inputs[0], 1 + self.bidirectional
+        name = "proj_size" if vars(self).get("proj_size") else "hidden_size"
+        size = vars(self)[name]
+        names = ("L",) if len(shape) == 2 else ("N", "L") if self.batch_first else ("L", "N")
+        steps = tuple(map(kept_size, names, shape))
+        features = set_size("features", name, size)
+        both = Size("features", f"directions·{name}", {"directions": directions, name: size})
+        counts = {"num_layers": self.num_layers, "directions": directions}
+        layers = (Size("layers", "num_layers·directions", counts), *(one for one in steps if one.name == "N"))
+        states = [(*layers, features), (*layers, set_size("features", "hidden_size", self.hidden_size))]
+        return ((*steps, features if directions == 1 else both), *states[: len(outputs) - 1])
+
+    def details(self) -> Iterable[str]:
+        """Layers and directions."""
+        if texts := [f"{self.num_layers} layers"] * (self.num_layers > 1) + ["bidirectional"] * self.bidirectional:
+            yield ", ".join(texts)
+
+
+class RNN(_Recurrent, _Nonlinear):
     """A plain recurrent network: each step's state comes from the input and the state before.
 
     h[t] = tanh(W_ih x[t] + b_ih + W_hh h[t−1] + b_hh), h[−1] = 0 or hx; each layer reads the states of the one below.
@@ -84,26 +136,11 @@ class RNN(_Recurrent):
     Elman 1990.
     """
 
-    nonlinearity: Nonlinearity = "tanh"
-    bias: bool = True
-    batch_first: bool = False
-    dropout: Probability = 0.0
-    bidirectional: bool = False
-
-    def check(self, *inputs: Any) -> None:
-        """Refuse a state that does not fit the input."""
-        super().check(*inputs)
-        x = inputs[0]
-        self.check_sequence(x, self.batch_first)
-        if len(inputs) > 1 and inputs[1] is not None:
-            shape = self.state_shape(x, self.batch_first, 1 + self.bidirectional, self.hidden_size)
-            self.check_state("hx", inputs[1], shape)
-
     def details(self) -> Iterable[str]:
-        """Layers, directions, nonlinearity."""
+        """Nonlinearity, layers and directions."""
         if self.nonlinearity != "tanh":
             yield self.nonlinearity
-        yield from _layers(self.num_layers, self.bidirectional)
+        yield from super().details()
 
 
 class LSTM(_Recurrent):
@@ -120,29 +157,20 @@ class LSTM(_Recurrent):
     With proj_size P > 0, h is mapped to size P by weight_hr (P, H). Hochreiter and Schmidhuber 1997.
     """
 
-    bias: bool = True
-    batch_first: bool = False
-    dropout: Probability = 0.0
-    bidirectional: bool = False
+    gates = 4
+
     proj_size: Whole = 0
 
     def check(self, *inputs: Any) -> None:
-        """Refuse states that do not fit the input, and a projection that is no smaller than the state."""
-        super().check(*inputs)
-        x = inputs[0]
-        self.check_sequence(x, self.batch_first)
+        """Reject states that do not fit the input, and a projection that is not smaller than the state."""
         if self.proj_size >= self.hidden_size:
             raise LayerError(f"proj_size ({self.proj_size}) must be smaller than hidden_size ({self.hidden_size})")
-        if len(inputs) > 1 and inputs[1] is not None:
-            h, c = _pair(self, inputs[1])
-            directions = 1 + self.bidirectional
-            size = self.proj_size or self.hidden_size
-            self.check_state("h", h, self.state_shape(x, self.batch_first, directions, size))
-            self.check_state("c", c, self.state_shape(x, self.batch_first, directions, self.hidden_size))
+        super().check(*inputs)
 
-    def details(self) -> Iterable[str]:
-        """Layers, directions."""
-        return _layers(self.num_layers, self.bidirectional)
+    def states(self, hx: Any) -> list[tuple[str, Any, int]]:
+        """h, of the projection's size if there is one, and c."""
+        h, c = _pair(self, hx)
+        return [("h", h, self.proj_size or self.hidden_size), ("c", c, self.hidden_size)]
 
 
 def _pair(layer: Layer, hx: Any) -> tuple[Any, Any]:
@@ -165,58 +193,32 @@ class GRU(_Recurrent):
     Cho et al. 2014.
     """
 
-    bias: bool = True
-    batch_first: bool = False
-    dropout: Probability = 0.0
-    bidirectional: bool = False
-
-    def check(self, *inputs: Any) -> None:
-        """Refuse a state that does not fit the input."""
-        super().check(*inputs)
-        x = inputs[0]
-        self.check_sequence(x, self.batch_first)
-        if len(inputs) > 1 and inputs[1] is not None:
-            shape = self.state_shape(x, self.batch_first, 1 + self.bidirectional, self.hidden_size)
-            self.check_state("hx", inputs[1], shape)
-
-    def details(self) -> Iterable[str]:
-        """Layers, directions."""
-        return _layers(self.num_layers, self.bidirectional)
+    gates = 3
 
 
-class _Cell(Layer, abstract=True):
+class _Cell(_Layers, abstract=True):
     """One step of one layer."""
 
-    forward: ClassVar[str] = "(input, hx=None)"
-    mixing: ClassVar[Literal["any", "same", "narrower"]] = "same"
-
-    input_size: Count = inferred()
-    hidden_size: Count
     bias: bool = True
 
     def check(self, *inputs: Any) -> None:
-        """Refuse all but a vector or a batch of them, and states that do not fit it."""
+        """Reject inputs that are neither a vector nor a batch of them, and states that do not fit."""
         super().check(*inputs)
         x = inputs[0]
         check_dimensions(self, x, "(N, H_in)", "(H_in)")
         expected = (*(int(size) for size in x.shape[:-1]), self.hidden_size)
-        hx = inputs[1] if len(inputs) > 1 else None
-        for label, state in self.states(hx):
-            if not is_tensor(state):
-                raise LayerError(f"{type(self).__name__} takes a tensor as {label}, found {value_text(state)}")
-            if tuple(state.shape) != expected:
-                raise LayerError(
-                    f"{type(self).__name__}'s {label} must have the shape {expected}, found {shape_text(state.shape)}"
-                )
-            check_floating(self, state, label)
+        if len(inputs) > 1 and inputs[1] is not None:
+            for label, state in self.states(inputs[1]):
+                self.check_state(label, state, expected)
 
     def states(self, hx: Any) -> list[tuple[str, Any]]:
-        """The states that were given, with their names."""
-        return [] if hx is None else [("hx", hx)]
+        """The states of a call, with their names."""
+        return [("hx", hx)]
 
-    def sizes(self, *inputs: Any) -> dict[str, Any]:
-        """input_size is the last dimension."""
-        return {"input_size": int(inputs[0].shape[-1])}
+    def output_sizes(self, inputs: Sequence[Shape], outputs: Sequence[Shape]) -> Sequence[Sizes]:
+        """The new states."""
+        batch = (kept_size("N", size) for size in inputs[0][:-1])
+        return [(*batch, set_size("features", "hidden_size", self.hidden_size))] * len(outputs)
 
 
 class RNNCell(_Cell):
@@ -240,9 +242,11 @@ class LSTMCell(_Cell):
     weights: weight_ih (4H, H_in), weight_hh (4H, H), bias_ih and bias_hh (4H)
     """
 
+    gates = 4
+
     def states(self, hx: Any) -> list[tuple[str, Any]]:
         """h and c."""
-        return [] if hx is None else list(zip(("h", "c"), _pair(self, hx), strict=True))
+        return list(zip(("h", "c"), _pair(self, hx), strict=True))
 
 
 class GRUCell(_Cell):
@@ -254,3 +258,5 @@ class GRUCell(_Cell):
     output:  the new state (N, H) or (H)
     weights: weight_ih (3H, H_in), weight_hh (3H, H), bias_ih and bias_hh (3H)
     """
+
+    gates = 3

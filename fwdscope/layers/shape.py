@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
-from typing import Any, ClassVar, Literal
+from collections.abc import Iterable, Sequence
+from typing import Any, Literal
+
+from fwdscope.formula import SPATIAL, Shape, Size, Sizes, kept_size, kept_sizes, multiply, regroup, set_size, shape_of
 
 from .base import (
     Count,
     Layer,
     LayerError,
     NonNegative,
-    Pad2,
-    Size2,
-    by,
+    PerDimension,
+    WholePerDimension,
     check_dimension,
     check_dimensions,
     check_divisible,
     expand,
     shape_text,
+    times_text,
 )
+from .windows import Windowed
 
 
 class Flatten(Layer):
@@ -28,13 +31,13 @@ class Flatten(Layer):
     input → output:  (N, C, H, W) → (N, C · H · W), and so on. No parameters; nothing is computed.
     """
 
-    floating: ClassVar[bool] = False
+    needs_floats = False
 
     start_dim: int = 1
     end_dim: int = -1
 
     def check(self, *inputs: Any) -> None:
-        """Refuse dimensions that the input does not have."""
+        """Reject dimensions that the input does not have."""
         super().check(*inputs)
         first = check_dimension(self, inputs[0], "start_dim", self.start_dim)
         last = check_dimension(self, inputs[0], "end_dim", self.end_dim)
@@ -46,6 +49,13 @@ class Flatten(Layer):
         if (self.start_dim, self.end_dim) != (1, -1):
             yield f"{self.start_dim}…{self.end_dim}"
 
+    def output_sizes(self, inputs: Sequence[Shape], outputs: Sequence[Shape]) -> Sequence[Sizes]:
+        """The product of the sizes from start_dim to end_dim as one."""
+        shape = inputs[0]
+        first, last = (dim % max(len(shape), 1) for dim in (self.start_dim, self.end_dim))
+        merged = Size("features", multiply(shape[first : last + 1]), {}, f"dimensions {first} to {last} as one")
+        return ((*kept_sizes(shape[:first]), merged, *kept_sizes(shape[last + 1 :], last + 1)),)
+
 
 class Unflatten(Layer):
     """One dimension cut into several: dim becomes unflattened_size, of which one may be −1 for the rest.
@@ -53,13 +63,13 @@ class Unflatten(Layer):
     input → output:  (N, 12) → (N, 3, 4) for Unflatten(1, (3, 4)). No parameters; nothing is computed.
     """
 
-    floating: ClassVar[bool] = False
+    needs_floats = False
 
     dim: int
     unflattened_size: tuple[int, ...]
 
     def check(self, *inputs: Any) -> None:
-        """Refuse sizes whose product is not that of the dimension."""
+        """Reject sizes whose product is not that of the dimension."""
         super().check(*inputs)
         check_dimensions(self, inputs[0], "(…, L)")
         size = int(inputs[0].shape[check_dimension(self, inputs[0], "dim", self.dim)])
@@ -69,28 +79,45 @@ class Unflatten(Layer):
         if not wanted or unknown > 1 or min(wanted) < -1:
             raise LayerError(f"unflattened_size {wanted} must be sizes, one of which may be -1")
         if (unknown and (not known or size % known)) or (not unknown and known != size):
-            product = by(wanted).replace("-1", "_")
+            product = times_text(wanted).replace("-1", "_")
             raise LayerError(
                 f"dimension {self.dim} has size {size}, which is not {product}" + ("" if unknown else f" = {known}")
             )
 
     def details(self) -> Iterable[str]:
         """The sizes."""
-        yield f"dim {self.dim} → {by(self.unflattened_size)}"
+        yield f"dim {self.dim} → {times_text(self.unflattened_size)}"
+
+    def output_sizes(self, inputs: Sequence[Shape], outputs: Sequence[Shape]) -> Sequence[Sizes]:
+        """The parts of dim in its place."""
+        shape, dim = inputs[0], self.dim % len(inputs[0])
+        parts = regroup([shape[dim]], outputs[0][dim : dim + len(self.unflattened_size)])
+        split = [Size(f"part_{i}", formula) for i, formula in enumerate(parts)]
+        return ((*kept_sizes(shape[:dim]), *split, *kept_sizes(shape[dim + 1 :], dim + 1)),)
 
 
-def check_blocks(sizes: tuple[int, ...], kernel: Any, dilation: Any, padding: Any, stride: Any) -> tuple[int, ...]:
-    """How many blocks slide over each dimension; at least one must."""
-    columns = zip(sizes, *(expand(value, 2) for value in (kernel, dilation, padding, stride)), strict=True)
-    blocks = tuple((size + 2 * p - d * (k - 1) - 1) // s + 1 for size, k, d, p, s in columns)
-    if min(blocks) < 1:
-        padded = [size + 2 * p for size, p in zip(sizes, expand(padding, 2), strict=True)]
-        reach = [d * (k - 1) + 1 for k, d in zip(expand(kernel, 2), expand(dilation, 2), strict=True)]
-        raise LayerError(f"kernel {by(reach)} is larger than the padded image {by(padded)}")
-    return blocks
+class _Blocks(Windowed, abstract=True, dimensions=2):
+    """The windows of an image, as columns."""
+
+    other_kinds = ("bool", "complex")
+
+    def windows(self, sizes: Sequence[int]) -> list[Size]:
+        """The number of windows over each dimension of an image."""
+        own = vars(self)
+        return self.count_windows(sizes, own["kernel_size"], own["stride"], own["padding"], own["dilation"])
+
+    def check_windows(self, sizes: tuple[int, ...]) -> Shape:
+        """Return the number of windows over each dimension. Raises LayerError if there are none."""
+        windows, own = shape_of(self.windows(sizes)), vars(self)
+        if min(windows) < 1:
+            padded = [size + 2 * p for size, p in zip(sizes, self.each(own["padding"]), strict=True)]
+            columns = zip(self.each(own["kernel_size"]), self.each(own["dilation"]), strict=True)
+            reach = [dilation * (kernel - 1) + 1 for kernel, dilation in columns]
+            raise LayerError(f"kernel {times_text(reach)} is larger than the padded image {times_text(padded)}")
+        return windows
 
 
-class Unfold(Layer):
+class Unfold(_Blocks):
     """All windows of an image laid out as columns, as a convolution sees them (im2col).
 
     input → output:  (N, C, H, W) → (N, C · k · k, L), L the number of windows:
@@ -98,29 +125,34 @@ class Unfold(Layer):
     No parameters. Unfold, a matrix product and Fold make a convolution.
     """
 
-    also: ClassVar[tuple[str, ...]] = ("bool", "complex")
-
-    kernel_size: Size2
-    dilation: Size2 = 1
-    padding: Pad2 = 0
-    stride: Size2 = 1
+    kernel_size: PerDimension
+    dilation: PerDimension = 1
+    padding: WholePerDimension = 0
+    stride: PerDimension = 1
 
     def check(self, *inputs: Any) -> None:
-        """Refuse windows that do not fit."""
+        """Reject windows that do not fit."""
         super().check(*inputs)
         x = inputs[0]
         check_dimensions(self, x, "(N, C, H, W)", "(C, H, W)")
         if 0 in x.shape[-3:]:
             raise LayerError(f"Unfold needs an input that is not empty, found {shape_text(x.shape)}")
-        sizes = tuple(int(size) for size in x.shape[-2:])
-        check_blocks(sizes, self.kernel_size, self.dilation, self.padding, self.stride)
+        self.check_windows(tuple(int(size) for size in x.shape[-2:]))
+
+    def output_sizes(self, inputs: Sequence[Shape], outputs: Sequence[Shape]) -> Sequence[Sizes]:
+        """A column of the values of each window."""
+        shape, (height, width) = inputs[0], self.each(self.kernel_size)
+        numbers = {"C": shape[-3], "kernel_height": height, "kernel_width": width}
+        rows = Size("rows", "C·kernel_height·kernel_width", numbers, "the values of a window")
+        windows = "·".join(f"({size.with_numbers})" for size in self.windows(shape))
+        return ((*(kept_size("N", size) for size in shape[:-3]), rows, Size("L", windows, {}, "windows")),)
 
     def details(self) -> Iterable[str]:
         """The kernel."""
-        yield by(expand(self.kernel_size, 2))
+        yield times_text(self.each(self.kernel_size))
 
 
-class Fold(Layer):
+class Fold(_Blocks):
     """Windows laid out as columns, added up to an image where they overlap: the transpose of Unfold (col2im).
 
     input → output:  (N, C · k · k, L) → (N, C, *output_size), L the number of windows of such an image:
@@ -128,35 +160,55 @@ class Fold(Layer):
     No parameters.
     """
 
-    also: ClassVar[tuple[str, ...]] = ("bool", "complex")
-
-    output_size: Size2
-    kernel_size: Size2
-    dilation: Size2 = 1
-    padding: Pad2 = 0
-    stride: Size2 = 1
+    output_size: PerDimension
+    kernel_size: PerDimension
+    dilation: PerDimension = 1
+    padding: WholePerDimension = 0
+    stride: PerDimension = 1
 
     def check(self, *inputs: Any) -> None:
-        """Refuse columns that do not make whole windows, or another number of them than the image has."""
+        """Reject columns that do not make whole windows, or another number of them than the image has."""
         super().check(*inputs)
         x = inputs[0]
         check_dimensions(self, x, "(N, C·k·k, L)", "(C·k·k, L)")
-        kernel = expand(self.kernel_size, 2)
+        kernel = self.each(self.kernel_size)
         rows, columns = (int(size) for size in x.shape[-2:])
         if rows == 0 or rows % math.prod(kernel):
             raise LayerError(
-                f"the rows of the input ({rows}) are not whole windows of {by(kernel)} = {math.prod(kernel)}"
+                f"the rows of the input ({rows}) are not whole windows of {times_text(kernel)} = {math.prod(kernel)}"
             )
-        sizes = expand(self.output_size, 2)
-        blocks = check_blocks(sizes, self.kernel_size, self.dilation, self.padding, self.stride)
+        sizes = self.each(self.output_size)
+        blocks = self.check_windows(sizes)
         if math.prod(blocks) != columns:
             raise LayerError(
-                f"an image of {by(sizes)} has {by(blocks)} = {math.prod(blocks)} windows, found {columns} columns"
+                f"an image of {times_text(sizes)} has {times_text(blocks)} = {math.prod(blocks)} windows, "
+                f"found {columns} columns"
             )
+
+    def output_sizes(self, inputs: Sequence[Shape], outputs: Sequence[Shape]) -> Sequence[Sizes]:
+        """The rows divided by the values of a window, and the output_size."""
+        *front, rows, _ = inputs[0]
+        height, width = self.each(self.kernel_size)
+        numbers = {"rows": rows, "kernel_height": height, "kernel_width": width}
+        channels = Size("C", "rows / (kernel_height·kernel_width)", numbers)
+        image = (
+            set_size(name, "output_size", size) for name, size in zip("HW", self.each(self.output_size), strict=True)
+        )
+        return ((*(kept_size("N", size) for size in front), channels, *image),)
 
     def details(self) -> Iterable[str]:
         """Kernel and output."""
-        yield f"{by(expand(self.kernel_size, 2))} → {by(expand(self.output_size, 2))}"
+        yield f"{times_text(self.each(self.kernel_size))} → {times_text(self.each(self.output_size))}"
+
+
+def _pixel_sizes(shape: Shape, setting: str, r: int, formulas: tuple[str, str, str]) -> Sizes:
+    """Channels, height and width by their formulas, of C, H, W and r."""
+    notes = (f"r is {setting}", "", "")
+    columns = zip("CHW", formulas, shape[-3:], notes, strict=True)
+    return (
+        *kept_sizes(shape[:-3]),
+        *(Size(name, text, {name: size, "r": r}, note) for name, text, size, note in columns),
+    )
 
 
 class PixelShuffle(Layer):
@@ -166,13 +218,13 @@ class PixelShuffle(Layer):
     With a Conv2d before it, sub-pixel convolution (Shi et al. 2016).
     """
 
-    floating: ClassVar[bool] = False
-    told: ClassVar[Mapping[str, str]] = {"upscale_factor": "×{}"}
+    needs_floats = False
+    shown = "×{upscale_factor}"
 
     upscale_factor: Count
 
     def check(self, *inputs: Any) -> None:
-        """Refuse channels that do not make whole squares."""
+        """Reject channels that do not make whole squares."""
         super().check(*inputs)
         check_dimensions(self, inputs[0], "(…, C, H, W)")
         channels, square = int(inputs[0].shape[-3]), self.upscale_factor**2
@@ -184,6 +236,10 @@ class PixelShuffle(Layer):
                 f"{near} channels would fit",
             )
 
+    def output_sizes(self, inputs: Sequence[Shape], outputs: Sequence[Shape]) -> Sequence[Sizes]:
+        """r² times fewer channels, r times the height and width."""
+        return (_pixel_sizes(inputs[0], "upscale_factor", self.upscale_factor, ("C / (r·r)", "H·r", "W·r")),)
+
 
 class PixelUnshuffle(Layer):
     """Pixels turned into channels: a smaller image with r² times as many channels, the inverse of PixelShuffle.
@@ -191,17 +247,21 @@ class PixelUnshuffle(Layer):
     input → output:  (…, C, H · r, W · r) → (…, C · r², H, W), r = downscale_factor. No parameters; nothing is computed.
     """
 
-    floating: ClassVar[bool] = False
-    told: ClassVar[Mapping[str, str]] = {"downscale_factor": "/{}"}
+    needs_floats = False
+    shown = "/{downscale_factor}"
 
     downscale_factor: Count
 
     def check(self, *inputs: Any) -> None:
-        """Refuse sizes that do not divide."""
+        """Reject sizes that do not divide."""
         super().check(*inputs)
         check_dimensions(self, inputs[0], "(…, C, H, W)")
         for what, size in zip(("the height", "the width"), inputs[0].shape[-2:], strict=True):
             check_divisible(what, int(size), "downscale_factor", self.downscale_factor)
+
+    def output_sizes(self, inputs: Sequence[Shape], outputs: Sequence[Shape]) -> Sequence[Sizes]:
+        """r² times the channels, r times less height and width."""
+        return (_pixel_sizes(inputs[0], "downscale_factor", self.downscale_factor, ("C·r·r", "H / r", "W / r")),)
 
 
 class ChannelShuffle(Layer):
@@ -211,26 +271,26 @@ class ChannelShuffle(Layer):
     From ShuffleNet (Zhang et al. 2018).
     """
 
-    floating: ClassVar[bool] = False
-    told: ClassVar[Mapping[str, str]] = {"groups": "groups {}"}
+    needs_floats = False
+    shown = "groups {groups}"
 
     groups: Count
 
     def check(self, *inputs: Any) -> None:
-        """Refuse channels that do not divide into the groups."""
+        """Reject channels that do not divide into the groups."""
         super().check(*inputs)
         check_dimensions(self, inputs[0], "(N, C, L, …)")
         check_divisible("the input's number of channels", int(inputs[0].shape[1]), "groups", self.groups)
 
 
 class _Upsample(Layer, abstract=True):
-    also: ClassVar[tuple[str, ...]] = ("uint8",)
+    other_kinds = ("uint8",)
 
     size: Any = None
     scale_factor: Any = None
 
     def check_target(self, x: Any) -> None:
-        """Refuse both or none of size and scale_factor, and an empty output."""
+        """Reject both or none of size and scale_factor, and an empty output."""
         name, dimensions = type(self).__name__, x.dim() - 2
         if (self.size is None) == (self.scale_factor is None):
             both = "neither" if self.size is None else "both"
@@ -245,9 +305,11 @@ class _Upsample(Layer, abstract=True):
                 f"{shape_text(x.shape)}"
             )
         sizes = [int(size) for size in x.shape[2:]]
-        made = expand(self.size, dimensions) if self.size is not None else self._scaled(sizes)
+        made = shape_of(self._sizes(sizes))
         if 0 in x.shape[1:] or min(made) < 1:
-            raise LayerError(f"{name} of an input {by(sizes)} gives {by(made)}", "write a larger scale_factor")
+            raise LayerError(
+                f"{name} of an input {times_text(sizes)} gives {times_text(made)}", "write a larger scale_factor"
+            )
 
     def details(self) -> Iterable[str]:
         """``×2``, or ``→ 7×7``."""
@@ -255,11 +317,25 @@ class _Upsample(Layer, abstract=True):
             factors = expand(self.scale_factor, 1)
             yield "×" + "×".join(f"{factor:g}" for factor in factors)
         elif self.size is not None:
-            yield "→ " + by(self.size)
+            yield "→ " + times_text(self.size)
 
-    def _scaled(self, sizes: list[int]) -> tuple[int, ...]:
-        factors = expand(self.scale_factor, len(sizes))
-        return tuple(math.floor(size * factor) for size, factor in zip(sizes, factors, strict=True))
+    def output_sizes(self, inputs: Sequence[Shape], outputs: Sequence[Shape]) -> Sequence[Sizes]:
+        """The size, or the input's times the scale_factor."""
+        front = (kept_size(name, size) for name, size in zip("NC", inputs[0][:2], strict=True))
+        return ((*front, *self._sizes(inputs[0][2:])),)
+
+    def _sizes(self, sizes: Sequence[int]) -> list[Size]:
+        names, wanted = SPATIAL[len(sizes)], self.size if self.size is not None else self.scale_factor
+        at = zip(names, sizes, expand(wanted, len(sizes)), strict=True)
+        if self.size is not None:
+            return [set_size(name, "size", given) for name, _, given in at]
+        return [_scaled_size(*column) for column in at]
+
+
+def _scaled_size(name: str, size: int, factor: float) -> Size:
+    if factor == int(factor):
+        return Size(name, f"{name}·scale_factor", {name: size, "scale_factor": int(factor)})
+    return Size(name, f"⌊{name}·scale_factor⌋", {name: size, "scale_factor": factor})
 
 
 UPSAMPLED = {
@@ -287,7 +363,7 @@ class Upsample(_Upsample):
     recompute_scale_factor: bool | None = None
 
     def check(self, *inputs: Any) -> None:
-        """Refuse a mode for another number of dimensions, and settings that do not go together."""
+        """Reject a mode for another number of dimensions, and settings that do not go together."""
         super().check(*inputs)
         x = inputs[0]
         check_dimensions(self, x, "(N, C, L)", "(N, C, H, W)", "(N, C, D, H, W)")
@@ -310,33 +386,33 @@ class Upsample(_Upsample):
             yield self.mode
 
 
-class UpsamplingNearest2d(_Upsample):
+class UpsamplingNearest2d(_Upsample, dimensions=2):
     """A larger image whose pixels repeat those of the input; Upsample(mode='nearest') for images.
 
     input → output:  (N, C, H, W) → (N, C, *size), size = ⌊size · scale_factor⌋. No parameters.
     """
 
-    size: Size2 | None = None
-    scale_factor: NonNegative | tuple[NonNegative, NonNegative] | None = None
+    size: PerDimension | None = None
+    scale_factor: NonNegative | tuple[NonNegative, ...] | None = None
 
     def check(self, *inputs: Any) -> None:
-        """Refuse all but batches of images."""
+        """Reject all but batches of images."""
         super().check(*inputs)
         check_dimensions(self, inputs[0], "(N, C, H, W)")
         self.check_target(inputs[0])
 
 
-class UpsamplingBilinear2d(_Upsample):
+class UpsamplingBilinear2d(_Upsample, dimensions=2):
     """A larger image between whose pixels straight lines are drawn; Upsample(mode='bilinear', align_corners=True).
 
     input → output:  (N, C, H, W) → (N, C, *size), size = ⌊size · scale_factor⌋. No parameters.
     """
 
-    size: Size2 | None = None
-    scale_factor: NonNegative | tuple[NonNegative, NonNegative] | None = None
+    size: PerDimension | None = None
+    scale_factor: NonNegative | tuple[NonNegative, ...] | None = None
 
     def check(self, *inputs: Any) -> None:
-        """Refuse all but batches of images."""
+        """Reject all but batches of images."""
         super().check(*inputs)
         check_dimensions(self, inputs[0], "(N, C, H, W)")
         self.check_target(inputs[0])

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+from fwdscope.formula import Shape, Sizes, kept_sizes
 
 from .attention import check_mask
 from .base import (
@@ -28,7 +30,7 @@ Activation = Literal["relu", "gelu"] | Buildable
 class _Block(Layer, abstract=True):
     """What the encoder's and the decoder's layer share."""
 
-    mixing: ClassVar[Literal["any", "same", "narrower"]] = "same"
+    dtype_rule = "same"
 
     d_model: Count = inferred()
     nhead: Count
@@ -41,11 +43,11 @@ class _Block(Layer, abstract=True):
     bias: bool = True
 
     def check_stream(self, x: Any, label: str) -> None:
-        """Refuse all but sequences whose features the heads divide."""
+        """Reject all but sequences whose features the heads divide."""
         check_sequence(self, x, self.batch_first, label)
         check_divisible("d_model", int(x.shape[-1]), "nhead", self.nhead)
 
-    def sizes(self, *inputs: Any) -> dict[str, Any]:
+    def infer(self, *inputs: Any) -> dict[str, Any]:
         """d_model is the last dimension."""
         return {"d_model": int(inputs[0].shape[-1])}
 
@@ -116,10 +118,10 @@ class TransformerEncoderLayer(_Block):
     activation is 'relu', 'gelu' or a layer, as in GELU(approximate='tanh'). Vaswani et al. 2017.
     """
 
-    forward: ClassVar[str] = "(src, src_mask=None, src_key_padding_mask=None, is_causal=False)"
+    forward = "(src, src_mask=None, src_key_padding_mask=None, is_causal=False)"
 
     def check(self, *inputs: Any) -> None:
-        """Refuse heads that do not divide the features, and masks that do not fit."""
+        """Reject heads that do not divide the features, and masks that do not fit."""
         super().check(*inputs)
         src, mask, padding, _ = (*inputs, None, None, None)[:4]
         self.check_stream(src, "sequence")
@@ -141,13 +143,13 @@ class TransformerDecoderLayer(_Block):
     Vaswani et al. 2017.
     """
 
-    forward: ClassVar[str] = (
+    forward = (
         "(tgt, memory, tgt_mask=None, memory_mask=None, tgt_key_padding_mask=None, memory_key_padding_mask=None, "
         "tgt_is_causal=False, memory_is_causal=False)"
     )
 
     def check(self, *inputs: Any) -> None:
-        """Refuse heads that do not divide the features, and a memory and masks that do not fit."""
+        """Reject heads that do not divide the features, and a memory and masks that do not fit."""
         super().check(*inputs)
         tgt, memory, mask, memory_mask, padding, memory_padding = (*inputs, *(None,) * 6)[:6]
         self.check_stream(tgt, "target")
@@ -163,7 +165,7 @@ class _Whole(Layer, abstract=True):
     """What is made of layers that are settings; torch builds one and copies it, so that all begin equal."""
 
     def check_copied(self, layer: Buildable, inputs: tuple[Any, ...]) -> None:
-        """Refuse what the layer itself refuses."""
+        """Reject what the layer itself refuses."""
         if isinstance(layer, Layer):
             layer.check(*inputs)
 
@@ -198,7 +200,7 @@ class TransformerEncoder(_Whole):
     Vaswani et al. 2017.
     """
 
-    forward: ClassVar[str] = "(src, mask=None, src_key_padding_mask=None, is_causal=None)"
+    forward = "(src, mask=None, src_key_padding_mask=None, is_causal=None)"
 
     encoder_layer: Buildable
     num_layers: Count
@@ -207,7 +209,7 @@ class TransformerEncoder(_Whole):
     mask_check: bool = True
 
     def check(self, *inputs: Any) -> None:
-        """Refuse what the layer refuses."""
+        """Reject what the layer refuses."""
         super().check(*inputs)
         self.check_copied(self.encoder_layer, inputs[:3])
 
@@ -234,7 +236,7 @@ class TransformerDecoder(_Whole):
     Vaswani et al. 2017.
     """
 
-    forward: ClassVar[str] = (
+    forward = (
         "(tgt, memory, tgt_mask=None, memory_mask=None, tgt_key_padding_mask=None, memory_key_padding_mask=None, "
         "tgt_is_causal=None, memory_is_causal=False)"
     )
@@ -244,7 +246,7 @@ class TransformerDecoder(_Whole):
     norm: Buildable | None = None
 
     def check(self, *inputs: Any) -> None:
-        """Refuse what the layer refuses."""
+        """Reject what the layer refuses."""
         super().check(*inputs)
         self.check_copied(self.decoder_layer, inputs[:6])
 
@@ -273,12 +275,12 @@ class Transformer(_Whole):
     Vaswani et al. 2017.
     """
 
-    forward: ClassVar[str] = (
+    forward = (
         "(src, tgt, src_mask=None, tgt_mask=None, memory_mask=None, src_key_padding_mask=None, "
         "tgt_key_padding_mask=None, memory_key_padding_mask=None, src_is_causal=None, tgt_is_causal=None, "
         "memory_is_causal=False)"
     )
-    mixing: ClassVar[Literal["any", "same", "narrower"]] = "same"
+    dtype_rule = "same"
 
     d_model: Count = inferred()
     nhead: Count = 8
@@ -295,7 +297,7 @@ class Transformer(_Whole):
     bias: bool = True
 
     def check(self, *inputs: Any) -> None:
-        """Refuse heads that do not divide the features, and masks that do not fit."""
+        """Reject heads that do not divide the features, and masks that do not fit."""
         super().check(*inputs)
         src, tgt, src_mask, tgt_mask, memory_mask, *paddings = (*inputs, *(None,) * 8)[:8]
         for x, label in ((src, "source"), (tgt, "target")):
@@ -307,7 +309,7 @@ class Transformer(_Whole):
             masks = ((f"{name}_mask", mask), (f"{name}_key_padding_mask", padding))
             check_masks(self, masks, query, key, self.batch_first, self.nhead)
 
-    def sizes(self, *inputs: Any) -> dict[str, Any]:
+    def infer(self, *inputs: Any) -> dict[str, Any]:
         """d_model is the last dimension."""
         return {"d_model": int(inputs[0].shape[-1])}
 
@@ -321,6 +323,10 @@ class Transformer(_Whole):
             # What the encoder makes of the source has the source's shape.
             custom["custom_decoder"] = self.build_kind("TransformerDecoder", self.custom_decoder, tgt, src)
         return super().arguments(*inputs) | custom
+
+    def output_sizes(self, inputs: Sequence[Shape], outputs: Sequence[Shape]) -> Sequence[Sizes]:
+        """The target's."""
+        return (kept_sizes(inputs[1]),)
 
     def details(self) -> Iterable[str]:
         """Layers and heads."""

@@ -90,7 +90,7 @@ def _infer_sizes(blueprint: Blueprint, layer: Layer, inputs: Sequence[Any]) -> M
     with without_functions(), _unrecorded(blueprint):
         if blueprint.log is not None:
             layer.check(*inputs)
-        return layer.sizes(*inputs)
+        return layer.infer(*inputs)
 
 
 def _unrecorded(blueprint: Blueprint) -> contextlib.AbstractContextManager[Any]:
@@ -139,9 +139,9 @@ def _run_module(
     try:
         return module(*arguments, **keywords)
     except (RuntimeError, NotImplementedError) as error:
-        if layer is None or layer.decides is None or blueprint.device.type != "meta":
+        if layer is None or layer.data_decide is None or blueprint.device.type != "meta":
             raise
-        message = f"{type(layer).__name__} cannot run without data, which decide {layer.decides}"
+        message = f"{type(layer).__name__} cannot run without data, which decide {layer.data_decide}"
         raise ArithmeticProblem(message, "leave it out of what is inspected on meta", "shape") from error
 
 

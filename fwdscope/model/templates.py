@@ -27,7 +27,7 @@ class LayerTemplate:
     @cached_property
     def brief(self) -> str:
         """The type and the settings that matter."""
-        return self.layer.brief()
+        return self.layer.summary()
 
     def build(self, *inputs: Any) -> nn.Module:
         """Build torch's module for these inputs."""

@@ -216,7 +216,7 @@ def test_a_layer_is_torchs_module_with_its_weights_and_shapes(example: Example, 
         assert type(ours) is type(theirs)
         assert weights(ours) == weights(theirs)
         assert sum(p.numel() for p in ours.parameters()) == sum(p.numel() for p in theirs.parameters())
-        if layer.decides is not None and device == "meta":
+        if layer.data_decide is not None and device == "meta":
             return
         assert run(ours, inputs) == run(theirs, inputs)
 
@@ -247,7 +247,7 @@ def test_an_inferred_size_may_be_given_and_is_checked(example: Example) -> None:
         assert error.value.help == f"leave {name} out; it is inferred"
 
 
-@pytest.mark.parametrize("name", sorted({e.name for e in EXAMPLES if LAYERS[e.name].decides}))
+@pytest.mark.parametrize("name", sorted({e.name for e in EXAMPLES if LAYERS[e.name].data_decide}))
 def test_what_decides_by_data_cannot_run_on_meta(name: str) -> None:
     refused = 0
     for example in (e for e in EXAMPLES if e.name == name):
@@ -262,12 +262,12 @@ def test_what_decides_by_data_cannot_run_on_meta(name: str) -> None:
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=str)
 def test_the_type_column_is_short_and_begins_with_the_name(example: Example) -> None:
-    brief = example.layer().brief()
-    assert brief.split()[0] == example.name
-    assert len(brief) <= 40
+    summary = example.layer().summary()
+    assert summary.split()[0] == example.name
+    assert len(summary) <= 40
 
 
-BRIEFS = {
+SUMMARIES = {
     "Conv2d 7×7 /2": LAYERS["Conv2d"](64, 7, stride=2, padding=3),
     "Conv2d 3×3 groups 32": LAYERS["Conv2d"](32, 3, groups=32),
     "Conv2d 3×1 /2×1 dilation 2": LAYERS["Conv2d"](32, (3, 1), stride=(2, 1), dilation=2),
@@ -294,9 +294,9 @@ BRIEFS = {
 
 
 @pytest.mark.core
-@pytest.mark.parametrize("brief", BRIEFS)
-def test_the_type_column_names_what_matters(brief: str) -> None:
-    assert BRIEFS[brief].brief() == brief
+@pytest.mark.parametrize("summary", SUMMARIES)
+def test_the_type_column_names_what_matters(summary: str) -> None:
+    assert SUMMARIES[summary].summary() == summary
 
 
 # --- the dataclasses -------------------------------------------------------------------------------------------------

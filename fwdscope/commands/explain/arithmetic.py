@@ -12,10 +12,8 @@ from fwdscope.commands.explain.steps import find, inside, layer_type, same_step,
 from fwdscope.formula import Size, equation, insert_numbers
 from fwdscope.functions.functions import FUNCTIONS
 from fwdscope.functions.methods import METHODS
-from fwdscope.layers import LAYERS, Layer, layer_of, page
+from fwdscope.layers import LAYERS, Layer, layer_of, output_sizes, page, parameter_size
 from fwdscope.layers.base import input_names, required_inputs
-from fwdscope.layers.parameter_formulas import parameter_formula
-from fwdscope.layers.shape_formulas import layer_shapes
 from fwdscope.ops import result_sizes
 from fwdscope.report import Shape
 
@@ -145,9 +143,8 @@ def _results(node: Node) -> tuple[Result, ...]:
 def _result_sizes(node: Node) -> Sequence[Sequence[Size] | None]:
     """The formulas of the results' sizes: the layer's own, else those of the one operator that ran."""
     outputs = [one.shape for one in node.outputs]
-    type_name = layer_type(node)
-    if type_name is not None and node.module is not None:
-        return layer_shapes(type_name, layer_of(node.module), [one.shape for one in node.inputs], outputs)
+    if layer_type(node) is not None and node.module is not None:
+        return output_sizes(node.module, [one.shape for one in node.inputs], outputs)
     # Of several operators each tells its own: what comes into one need not be what came into the expression.
     if len(node.ops) == 1 and [y.shape for y in node.ops[0].op.outputs] == outputs:
         return result_sizes(node.ops[0].op)
@@ -175,7 +172,7 @@ def _receptive_field(trace: Trace, node: Node) -> Shape | None:
 def _weights(node: Node, trace: Trace, what: str) -> Iterator[Weight]:
     # Those of steps inside are told there.
     apart = {id(tensor) for step in steps(node) for _, tensor in tensors(step, what)}
-    type_name, layer = layer_type(node), _layer(node)
+    layer = _layer(node)
     users = _users(trace, node)
     for name, tensor in tensors(node, what):
         if id(tensor) in apart:
@@ -185,7 +182,7 @@ def _weights(node: Node, trace: Trace, what: str) -> Iterator[Weight]:
             name,
             shape,
             str(tensor.dtype).removeprefix("torch."),
-            _formula(parameter_formula(type_name or "", layer, name, shape)),
+            _formula(parameter_size(layer, name, shape)),
             tensor.numel() * tensor.element_size(),
             tensor.requires_grad,
             tuple(users.get(id(tensor), ())),
