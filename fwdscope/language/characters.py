@@ -1,4 +1,4 @@
-"""What the text of a line shows before it is parsed: characters that only look like Python's, unmatched brackets."""
+"""Checks the text of a line before it is parsed: characters that only look like Python's, unmatched brackets."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _ALIKE = {
     "\u2019": ("a typographic quote", "'"),
     "\u201c": ("a typographic quote", '"'),
     "\u201d": ("a typographic quote", '"'),
-    "\u2212": ("a minus sign of typography", "-"),
+    "\u2212": ("a typographic minus sign", "-"),
     "\u2013": ("a dash", "-"),
     "\u2014": ("a dash", "-"),
     "\u00d7": ("a multiplication sign", "*"),
@@ -38,7 +38,7 @@ _SURELY_CLOSED = re.compile(r"[^()\[\]{}'\"]*(?:\([^()\[\]{}'\"]*\)[^()\[\]{}'\"
 
 
 def without_strings(text: str) -> str:
-    """The same text with spaces for all that stands inside strings; their quotes stay."""
+    """Return the text with spaces in place of all characters inside strings; the quotes stay."""
     return text if "'" not in text and '"' not in text else _STRING.sub(_blanked, text)
 
 
@@ -46,28 +46,23 @@ def _blanked(string: re.Match[str]) -> str:
     return string[1] + " " * len(string[2]) + string[3]
 
 
-def signs_outside_strings(text: str, signs: re.Pattern[str]) -> Iterator[tuple[int, str]]:
-    """Where signs stand that are in no string; a string's own quotes count as outside, and spaces as no sign."""
+def find_outside_strings(text: str, signs: re.Pattern[str]) -> Iterator[tuple[int, str]]:
+    """Yield the places of signs outside strings; the quotes of a string are outside."""
     return ((found.start(), found[0]) for found in signs.finditer(without_strings(text)))
 
 
-def _quoted(text: str) -> str:
-    return text if text == "a space" else f"`{text}`"
-
-
 def check_characters(source: Source, text: Text) -> None:
-    """Characters that look like Python's and are not. Raises SpecError."""
+    """Refuse characters that look like Python's and are not. Raises SpecError."""
     if not _NOT_PRINTABLE_ASCII.search(text.value):
-        return  # as of most lines, and of each line it is asked several times
-    for i, c in signs_outside_strings(text.value, _NOT_PRINTABLE_ASCII):
+        return
+    for i, c in find_outside_strings(text.value, _NOT_PRINTABLE_ASCII):
         if c in _ALIKE:
             name, instead = _ALIKE[c]
-            message, help = (
-                f"{name} stands here (U+{ord(c):04X})",
-                f"write {instead if instead.isalpha() or ' ' in instead else f'`{instead}`'}",
-            )
+            message = f"there is {name} here (U+{ord(c):04X})"
+            help = f"write {instead if ' ' in instead else f'`{instead}`'}"
         elif not c.isidentifier() and not ("a" + c).isidentifier():
-            message, help = f"{unicodedata.name(c, 'a character').lower()} stands here (U+{ord(c):04X})", "take it out"
+            message = f"this character is not allowed: {unicodedata.name(c, 'unnamed').lower()} (U+{ord(c):04X})"
+            help = "remove it"
         else:
             continue
         raise SpecError([Problem(source, text.span(i, i + 1), "syntax", message, help)])
@@ -77,33 +72,29 @@ _CLOSING = {")": "(", "]": "[", "}": "{"}
 
 
 def check_brackets(source: Source, text: Text) -> None:
-    """Brackets and quotes that do not match, and what of YAML cut them off. Raises SpecError."""
+    """Refuse brackets and quotes that do not match. Raises SpecError."""
     most = limit("nesting")
     if most and _SURELY_CLOSED.fullmatch(text.value):
         return
 
-    def fail(i: int, message: str, help: str) -> NoReturn:
-        raise SpecError([Problem(source, text.span(i, i + 1), "syntax", message, help)])
+    def fail(i: int, message: str, help: str, code: str = "syntax") -> NoReturn:
+        raise SpecError([Problem(source, text.span(i, i + 1), code, message, help)])
 
     opened: list[tuple[int, str]] = []
     quotes: list[int] = []
-    for i, c in signs_outside_strings(text.value, _BRACKETS_AND_QUOTES):
+    for i, c in find_outside_strings(text.value, _BRACKETS_AND_QUOTES):
         if c in "'\"":
             quotes.append(i)
         elif c in "([{":
             opened.append((i, c))
             if len(opened) > most:
                 message = f"brackets are nested deeper than {most}"
-                raise SpecError([Problem(source, text.span(i, i + 1), "limit", message, "use several lines")])
+                fail(i, message, "use several lines", "limit")
         elif c in _CLOSING:
             if not opened:
-                fail(i, f"this {c} closes nothing", _cut(source, text) or "take it out")
+                fail(i, f"this {c} closes nothing", _cut(source, text) or "remove it")
             if opened[-1][1] != _CLOSING[c]:
-                fail(
-                    i,
-                    f"this {c} closes a {opened[-1][1]}",
-                    "brackets close in the order they were opened, the last one first",
-                )
+                fail(i, f"this {c} closes a {opened[-1][1]}", "close the bracket that was opened last first")
             opened.pop()
     if len(quotes) % 2:
         fail(quotes[-1], "this quote is never closed", _cut(source, text) or "close it")
@@ -113,10 +104,22 @@ def check_brackets(source: Source, text: Text) -> None:
 
 
 def _cut(source: Source, text: Text) -> str | None:
-    """Why YAML may have ended a text too early: a comment, or a comma of a list in brackets."""
+    """Explain why YAML may have ended a text too early: a comment, or a comma of a list in brackets."""
     rest = source.text[text.end :].split("\n", 1)[0]
     if re.match(r"\s+#", rest):
-        return "a # behind a space begins a comment and cut the line: quote the whole line, or take the space away"
+        return "a space and a # start a comment, which ends the line: put the line in quotes, or remove the space"
     if re.match(r"\s*[,\]}]", rest) or re.match(r".*[\[{,]\s*$", source.text[: text.offset(0)].rsplit("\n", 1)[-1]):
-        return "inside [ ] and { } YAML cuts at every comma: write one entry a line, or quote the entry"
+        return "YAML splits [ ] and { } at every comma: write one entry per line, or put the entry in quotes"
     return None
+
+
+def is_enclosed(text: str) -> bool:
+    """Whether the first parenthesis of a text is closed by its last character."""
+    if not text.startswith("("):
+        return False
+    depth = 0
+    for i, c in find_outside_strings(text, BRACKETS):
+        depth += (c in "([{") - (c in ")]}")
+        if depth == 0:
+            return i == len(text) - 1
+    return False

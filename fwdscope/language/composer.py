@@ -1,10 +1,7 @@
-"""Text → a tree of YAML nodes with their places.
+"""Composes the YAML nodes of a file, with their places.
 
-One pass over ``yaml.parse`` events, so that aliases, tags, depth and duplicate keys are seen where they stand, and
-every scalar stays text: YAML's own types (``1e-5`` a string, ``no`` a boolean, ``010`` an octal) are never used.
-
-libyaml makes the same events in a twentieth of the time that PyYAML's own parser takes, but tells of mistakes in other
-words and at other places. So a file is read by it first, and again by PyYAML where there is anything to tell.
+One pass over the events of ``yaml.parse`` sees aliases, tags, depth and duplicate keys where they are, and keeps every
+scalar as text: YAML's own types (``1e-5`` a string, ``no`` a boolean, ``010`` an octal) are never used.
 """
 
 from __future__ import annotations
@@ -15,68 +12,41 @@ from collections.abc import Iterable, Iterator
 
 import yaml
 
-from fwdscope.language.characters import BRACKETS, signs_outside_strings
+from fwdscope.language.characters import BRACKETS, find_outside_strings
 from fwdscope.language.problems import Cause, Problem, Source, Span, SpecError
 from fwdscope.language.scalars import scalar_text
 from fwdscope.language.source import Scalar, Text, YamlList, YamlMapping, YamlNode
-from fwdscope.language.yaml_errors import in_our_words
+from fwdscope.language.yaml_errors import explain_yaml_error
 from fwdscope.limits import limit
 
 _STYLES = {None: "plain", "": "plain", "'": "single", '"': "double", "|": "literal", ">": "folded"}
 
-# Where libyaml and PyYAML may part: line ends and marks beyond ASCII, a carriage return by itself, what one of them
-# refuses, ``?`` as the sign of a key, directives and documents, a comment right behind the sign of a block of text.
-_READ_DIFFERENTLY = re.compile(
-    r"[^\n\r\x20-\x7e\xa0-\u2027\u202a-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]"
-    r"|\r(?!\n)|\?|^(?:---|\.\.\.|%)|[|>]\S*#",
-    re.M,
-)
-
 
 def compose(source: Source) -> tuple[YamlNode | None, list[Problem]]:
-    """The tree of a file and what is wrong with it as YAML. The tree is None where there is nothing to go on with."""
-    root = _composed_quickly(source)
-    return (root, []) if root is not None else _composed(source)
-
-
-def _composed_quickly(source: Source) -> YamlNode | None:
-    """The tree of a file in which libyaml finds no fault; None where PyYAML has to look."""
-    if not yaml.__with_libyaml__ or _READ_DIFFERENTLY.search(source.text):
-        return None
-    composer = _Composer(source, yaml.CSafeLoader)
-    try:
-        root = composer.document()
-    except (yaml.YAMLError, SpecError):
-        return None
-    # The place of a value that is left out is another one inside brackets.
-    doubtful = composer.problems or any(not s.value and s.style == "plain" for s in composer.scalars)
-    return None if doubtful else root
-
-
-def _composed(source: Source) -> tuple[YamlNode | None, list[Problem]]:
-    composer = _Composer(source, yaml.SafeLoader)
+    """Return the root node of a file and its problems as YAML. The root is None if nothing can be read."""
+    composer = _Composer(source)
     try:
         root = composer.document()
     except yaml.YAMLError as error:
-        problem = in_our_words(source, error)
-        # What was already told of this line (an alias, a tag) is what tripped YAML.
-        told = any(problem.line == other.line for other in composer.problems)
-        return None, composer.problems if told else [*composer.problems, problem]
+        problem = explain_yaml_error(source, error)
+        # If the line has a problem already (an alias, a tag), that is what stopped YAML.
+        known = any(problem.line == other.line for other in composer.problems)
+        return None, composer.problems if known else [*composer.problems, problem]
     except SpecError as error:
         return None, [*composer.problems, *error.problems]
     return root, [*composer.problems, *composer.tabs()]
 
 
 class _Composer:
-    """Events in, nodes out; keeps problems that do not stop it."""
+    """Turns YAML's events into nodes, and collects problems that do not stop it."""
 
-    def __init__(self, source: Source, loader: type[yaml.SafeLoader] | type[yaml.CSafeLoader]) -> None:
+    def __init__(self, source: Source) -> None:
         self.source = source
         self.problems: list[Problem] = []
         self.scalars: list[Scalar] = []
-        self.events: Iterator[yaml.Event] = yaml.parse(source.text, Loader=loader)
+        self.events: Iterator[yaml.Event] = yaml.parse(source.text, Loader=yaml.SafeLoader)
         self.nodes = 0
-        self.most, self.deepest = limit("nodes"), limit("nesting")
+        self.max_nodes, self.max_depth = limit("nodes"), limit("nesting")
 
     def problem(self, span: Span, message: str, help: str | None = None, *causes: Cause, code: str = "yaml") -> None:
         self.problems.append(Problem(self.source, span, code, message, help, causes))
@@ -85,8 +55,8 @@ class _Composer:
         root: YamlNode | None = None
         for event in self.events:
             if isinstance(event, yaml.DocumentStartEvent) and root is not None:
-                help = "one spec a file: move it to a file of its own"
-                self.problem(_span(event), "a second document begins here", help)
+                help = "write one spec per file"
+                self.problem(_span(event), "a second document starts here", help)
                 return root
             if isinstance(event, yaml.NodeEvent):
                 root = self.node(event, 1)
@@ -95,9 +65,9 @@ class _Composer:
     def node(self, event: yaml.Event, depth: int) -> YamlNode:
         span = _span(event)
         self.nodes += 1
-        if self.nodes > self.most or depth > self.deepest:
-            many = self.nodes > self.most
-            what = f"more than {self.most:,} nodes" if many else f"nested deeper than {self.deepest}"
+        if self.nodes > self.max_nodes or depth > self.max_depth:
+            many = self.nodes > self.max_nodes
+            what = f"more than {self.max_nodes:,} nodes" if many else f"nested deeper than {self.max_depth}"
             raise SpecError([Problem(self.source, span, "limit", f"the file has {what}")])
         self.refuse_marks(event, span)
         if isinstance(event, yaml.SequenceStartEvent):
@@ -112,17 +82,17 @@ class _Composer:
         return scalar
 
     def refuse_marks(self, event: yaml.Event, span: Span) -> None:
-        """Aliases, anchors and tags."""
+        """Report aliases, anchors and tags."""
         anchor, tag = getattr(event, "anchor", None), getattr(event, "tag", None)
         if isinstance(event, yaml.AliasEvent):
-            help = "write the thing again, or make it a block; a line that begins with * goes in quotes"
+            help = "repeat it, or make it a block; put a line that starts with * in quotes"
             self.problem(span, f"aliases (*{anchor}) are not part of the language", help)
         elif anchor is not None:
-            help = "make what repeats a block; a line that begins with & goes in quotes"
+            help = "make what repeats a block; put a line that starts with & in quotes"
             self.problem(Span(span.start, span.start + 1), f"anchors (&{anchor}) are not part of the language", help)
         if tag is not None:
             shown = self.source.text[span.start :].split(maxsplit=1)[0]
-            help = "leave it out; a line that begins with ! goes in quotes"
+            help = "remove it; put a line that starts with ! in quotes"
             self.problem(
                 Span(span.start, span.start + len(shown)), f"tags ({shown}) are not part of the language", help
             )
@@ -144,8 +114,8 @@ class _Composer:
         seen: dict[str, Scalar] = {}
         broken = self.source.text.startswith("?", span.start)
         if broken:
-            message = "a line cannot begin with ?, which is YAML's own"
-            self.problem(Span(span.start, span.start + 1), message, "take it away, or put the line in quotes")
+            message = "a line cannot start with ?, which is special in YAML"
+            self.problem(Span(span.start, span.start + 1), message, "remove it, or put the line in quotes")
         while not isinstance(event := next(self.events), yaml.MappingEndEvent):
             key = self.node(event, depth + 1)
             value = self.node(next(self.events), depth + 1)
@@ -160,23 +130,23 @@ class _Composer:
         return YamlMapping(tuple(entries), whole, broken)
 
     def is_key(self, key: YamlNode, value: YamlNode, seen: dict[str, Scalar]) -> bool:
-        """Whether a key is a name that is new; what it is instead is told."""
+        """Whether a key is a new name; report it otherwise."""
         if not isinstance(key, Scalar):
             if not (isinstance(value, Scalar) and not value.value and key.broken):
-                self.problem(key.span, "a key has to be a name", "a line that begins with [ or { goes in quotes")
+                self.problem(key.span, "a key must be a name", "put a line that starts with [ or { in quotes")
         elif key.style == "alias":
-            pass  # told as an alias
+            return False  # reported as an alias
         elif key.value == "<<" and not key.quoted:
             self.problem(key.span, "merge keys (<<) are not part of the language", "make what repeats a block")
         elif first := seen.get(key.value):
             cause = Cause("first given here", first.span)
-            self.problem(key.span, f"{key.value} is given twice", "leave one of them out", cause, code="key")
+            self.problem(key.span, f"{key.value} is given twice", "remove one of them", cause, code="key")
         else:
             return True
         return False
 
     def refuse_cut(self, span: Span, entries: Iterable[tuple[Scalar | None, YamlNode]]) -> bool:
-        """Whether YAML cut an expression at a comma inside ``{ }`` or ``[ ]``; told once for the whole collection."""
+        """Whether YAML cut an expression at a comma inside ``{ }`` or ``[ ]``, which is reported once a collection."""
         signs = self.source.text[span.start : span.start + 1]
         if signs not in ("[", "{"):
             return False
@@ -185,14 +155,16 @@ class _Composer:
                 if isinstance(scalar, Scalar) and _balance(scalar) > 0:
                     piece = self.source.text[scalar.span.start : self.end_of_piece(scalar.span.start, span.end)]
                     prefix = f"{key.value}: " if key is not None and scalar is value else "- "
-                    message = f"YAML cuts {'{ }' if signs == '{' else '[ ]'} at every comma, and one stands inside this"
+                    message = (
+                        f"YAML splits {'{ }' if signs == '{' else '[ ]'} at every comma, also at the one inside this"
+                    )
                     help = f"write it on a line of its own: `{prefix}{piece}`"
                     self.problem(Span(scalar.span.start, scalar.span.start + len(piece)), message, help)
                     return True
         return False
 
     def end_of_piece(self, start: int, end: int) -> int:
-        """Where the brackets of an expression that YAML cut are closed."""
+        """Return where the brackets of an expression that YAML cut are closed."""
         depth = 0
         for i in range(start, end):
             depth += (self.source.text[i] in "([{") - (self.source.text[i] in ")]}")
@@ -211,26 +183,26 @@ class _Composer:
         return Scalar(scalar_text(raw, value, span, style), span, style)
 
     def refuse_escapes(self, raw: str, span: Span) -> None:
-        """Escapes in double quotes but those of the quote and of the backslash itself; the first is told."""
+        """Report the first escape in double quotes, except of the quote and of the backslash itself."""
         for found in re.finditer(r"\\(.)", raw, re.S):
             if found[1] in '"\\':
                 continue
             place = Span(span.start + found.start(), span.start + found.end())
             what = "a backslash at the end of a line" if found[1] in "\r\n" else f"the escape {found[0]}"
-            help = "the character itself may stand in the text; in single quotes a \\ is only itself"
+            help = "write the character itself; in single quotes a \\ is an ordinary character"
             self.problem(place, f"{what} is not part of the language", help)
             break
 
     def refuse_swallowed_line(self, raw: str, span: Span) -> None:
-        """``- ReLU`` and, indented under it, ``- Linear(3)``, which YAML reads as ``ReLU - Linear(3)``."""
+        """Report ``- Linear(3)`` indented under ``- ReLU``, which YAML reads as ``ReLU - Linear(3)``."""
         for line in re.finditer(r"(?:\r\n|\r|\n)[ \t]*(-(?=\s|$)[^\r\n]*)", raw):
             place = Span(span.start + line.start(1), span.start + line.end(1))
-            message = "this line is indented under the one before, so YAML joins both to one"
-            help = "give it the indentation of the line before, or give that one a colon to nest under"
+            message = "this line is indented under the one before, so YAML joins the two"
+            help = "indent it like the line before, or end that one with a colon to nest this one in it"
             self.problem(place, message, help)
 
     def tabs(self) -> Iterator[Problem]:
-        """Tabs outside quotes and comments."""
+        """Yield the tabs outside quotes and comments."""
         text = self.source.text
         starts = [scalar.span.start for scalar in self.scalars]
         for found in re.finditer(r"\t+", text):
@@ -243,7 +215,7 @@ class _Composer:
             begin = max(text.rfind("\n", 0, at) + 1, near.span.end if near is not None and not inside else 0)
             if not inside and "#" in text[begin:at]:
                 continue
-            yield Problem(self.source, Span(at, found.end()), "yaml", "a tab stands here", "write spaces")
+            yield Problem(self.source, Span(at, found.end()), "yaml", "there is a tab here", "write spaces")
 
 
 def _span(event: yaml.Event) -> Span:
@@ -253,10 +225,10 @@ def _span(event: yaml.Event) -> Span:
 
 
 def _balance(node: YamlNode) -> int:
-    """How many more brackets a plain text opens than it closes."""
+    """Return how many more brackets a plain text opens than it closes."""
     if not isinstance(node, Scalar) or node.style != "plain":
         return 0
-    return sum((c in "([{") - (c in ")]}") for _, c in signs_outside_strings(node.value, BRACKETS))
+    return sum((c in "([{") - (c in ")]}") for _, c in find_outside_strings(node.value, BRACKETS))
 
 
 def _unbalanced(node: YamlNode) -> bool:

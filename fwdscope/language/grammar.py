@@ -1,7 +1,7 @@
-"""Lines of text → expressions: parsed with ``ast`` and turned into frozen nodes with places.
+"""Parses expressions and targets: Python's ``ast`` reads the text, and its nodes become frozen nodes with places.
 
-What the language has no use for (lambdas, assignments inside, strings that format themselves) is refused here, each
-with the form to write instead.
+Python that is not part of the language (lambdas, assignments inside, f-strings) is refused, with the form to write
+instead.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from itertools import pairwise
 from keyword import iskeyword
 from typing import Any, ClassVar, Literal, NoReturn
 
-from fwdscope.language.characters import check_brackets, check_characters, without_strings
+from fwdscope.language.characters import check_brackets, check_characters, is_enclosed, without_strings
 from fwdscope.language.expression import (
     Attribute,
     Binary,
@@ -54,9 +54,9 @@ _REFUSED: Mapping[type[ast.AST], tuple[str, str]] = {
     ast.Set: ("a set", "write a list or a tuple"),
     ast.DictComp: ("a dictionary comprehension", "write a list of pairs"),
     ast.SetComp: ("a set comprehension", "write a list"),
-    ast.Await: ("await", "leave it out"),
-    ast.Yield: ("yield", "leave it out"),
-    ast.YieldFrom: ("yield", "leave it out"),
+    ast.Await: ("await", "remove it"),
+    ast.Yield: ("yield", "remove it"),
+    ast.YieldFrom: ("yield", "remove it"),
 }
 
 
@@ -79,12 +79,12 @@ _CONSTANTS = {"true": True, "false": False, "null": None}
 
 
 def parse(source: Source, text: Text) -> Expression:
-    """An expression. Raises SpecError with one problem, placed."""
+    """Parse an expression. Raises SpecError with one problem."""
     return _ExpressionParser(source, text).expression()
 
 
 def parse_target(source: Source, text: Text) -> Target:
-    """The left of a line. Raises SpecError."""
+    """Parse the left side of a line. Raises SpecError."""
     return _ExpressionParser(source, text).target()
 
 
@@ -93,26 +93,24 @@ class _ExpressionParser:
         self.source = source
         self.text = text.strip()
         self.deepest = limit("nesting")
-        # Python counts places in bytes; None of a text in which they are characters.
+        # The text in bytes, in which Python counts places; None if it is ASCII.
         self.encoded: bytes | None = None
 
     def fail(self, start: int, stop: int, message: str, help: str | None = None, code: str = "syntax") -> NoReturn:
         raise SpecError([Problem(self.source, self.text.span(start, stop), code, message, help)])
 
-    # -- what text alone tells ----------------------------------------------------------------------------------------
-
     def expression(self) -> Expression:
-        """The whole text as one expression."""
+        """Parse the whole text as one expression."""
         text = self.text.value
         if not text:
             self.fail(0, 0, "an expression is missing here", "write a number, a name, a call, …")
-        self.hold_limits()
+        self.check_text()
         code = without_strings(text)
         for pattern, message, help in _REFUSED_TEXT:
             if found := pattern.search(code):
                 self.fail(found.start(), found.end(), message.format(found[0]), help.format(found[0].replace(",", "_")))
         try:
-            tree = (_kept if len(text) <= _SHORT else _python)(text.replace("\n", " "))
+            tree = (_cached_python if len(text) <= _MAX_CACHED_CHARACTERS else _python)(text.replace("\n", " "))
         except SyntaxError as error:
             self.syntax(error, code)
         except (RecursionError, MemoryError, ValueError):
@@ -121,8 +119,8 @@ class _ExpressionParser:
         self.encoded = None if text.isascii() else text.encode()
         return self.convert(tree, 0)
 
-    def hold_limits(self) -> None:
-        """Length, characters, brackets."""
+    def check_text(self) -> None:
+        """Check length, characters and brackets."""
         if len(self.text) > limit("expression"):
             message = f"this expression has {len(self.text):,} characters"
             self.fail(0, 1, message, f"at most {limit('expression'):,}: split it over several lines", "limit")
@@ -130,7 +128,7 @@ class _ExpressionParser:
         check_brackets(self.source, self.text)
 
     def syntax(self, error: SyntaxError, code: str) -> NoReturn:
-        """What Python cannot read, in words of our own, since Python's differ between versions."""
+        """Report what Python cannot parse. Its own messages differ between versions."""
         for pattern, message, help in _SYNTAX_HINTS:
             if found := re.search(pattern, code):
                 self.fail(found.start(), found.end(), message.format(found[0]), help)
@@ -139,12 +137,12 @@ class _ExpressionParser:
         if re.search(r"([-+*/%@&|=<>,.(~]|\b(and|or|not|in|is|else|for))$", code.rstrip()):
             last = re.search(r"\w+$|\S$", text)
             start = last.start() if last else 0
-            self.fail(start, len(text), "the expression ends too soon", f"write what stands behind {text[start:]}")
+            self.fail(start, len(text), "the expression ends too soon", f"write what comes after {text[start:]}")
         stop = max(at + 1, min((error.end_offset or 0) - 1, len(text)))
         found_text = text[at:stop].strip() or text[at]
         if "forgot a comma" in error.msg:
             help = f"write `{', '.join(found_text.split())}`" if len(found_text.split()) == 2 else None
-            self.fail(at, stop, "two values stand here with nothing between them", help)
+            self.fail(at, stop, "there is nothing between these two values", help)
         self.fail(at, stop, f"`{found_text}` does not fit here")
 
     # -- ast → nodes --------------------------------------------------------------------------------------------------
@@ -154,7 +152,7 @@ class _ExpressionParser:
         return (start, stop) if self.encoded is None else (self.column(start), self.column(stop))
 
     def column(self, offset: int) -> int:
-        """Which character stands at a place that is counted in bytes."""
+        """Return the index of the character at a place counted in bytes."""
         assert self.encoded is not None
         return len(self.encoded[:offset].decode(errors="ignore"))
 
@@ -178,7 +176,7 @@ class _ExpressionParser:
         if isinstance(value, complex):
             self.fail(*place, f"{shown} is not part of the language", "complex tensors: `complex(real, imag)`")
         if value is ... and depth < 2:
-            self.fail(*place, "... stands in subscripts alone", "write `x[..., -1]`")
+            self.fail(*place, "... is allowed only in subscripts", "write `x[..., -1]`")
         if isinstance(value, int) and abs(value) >= 2**63:
             self.fail(*place, "this whole number is too large", "whole numbers stay below 2**63", "limit")
         if isinstance(value, float) and math.isinf(value):
@@ -276,20 +274,20 @@ class _ExpressionParser:
         ast.GeneratorExp: _comprehension,
     }
 
-    # -- the left of a line -------------------------------------------------------------------------------------------
+    # -- the left side of a line --------------------------------------------------------------------------------------
 
     def target(self) -> Target:
-        """The whole text as names."""
-        self.hold_limits()
+        """Parse the whole text as names."""
+        self.check_text()
         text = self.text.value
         if text.isascii() and text.isidentifier():
             return self._single(text, 0, len(text))
         if found := re.search(r"[^\w\s,()]", text):
             if found[0] == ":":
                 help = f"leave the type out: `{text[: found.start()].strip()} = …`"
-                self.fail(found.start(), len(text), "a name takes no type", help)
-            help = "on the left of = stand names: `a` or `a, (b, c)`"
-            self.fail(0, len(text), f"{text} cannot be given a value", help)
+                self.fail(found.start(), len(text), "a name has no type here", help)
+            help = "the left side of = is a name or names: `a` or `a, (b, c)`"
+            self.fail(0, len(text), f"{text} cannot be assigned to", help)
         return self._target(0, len(text))
 
     def _target(self, start: int, stop: int) -> Target:
@@ -299,7 +297,7 @@ class _ExpressionParser:
         while stop > start and text[stop - 1].isspace():
             stop -= 1
         word = text[start:stop]
-        if _enclosed(word):
+        if is_enclosed(word):
             inside = self._target(start + 1, stop - 1)
             return inside if isinstance(inside, TupleTarget) else TupleTarget((inside,), self.text.span(start, stop))
         cuts = [start - 1, *_commas(text, start, stop), stop]
@@ -315,73 +313,60 @@ class _ExpressionParser:
         if word == "_":
             return DiscardTarget(span)
         if word == "prev":
-            message = "prev is the value of the line above and cannot be given another"
+            message = "prev is the value of the line above and cannot be assigned to"
             self.fail(start, stop, message, "choose another name")
         if iskeyword(word) or word in _CONSTANTS:
-            message = f"{word} is a word of the language and cannot be a name"
-            self.fail(start, stop, message, f"choose another, as {word}_1")
+            message = f"{word} is a reserved word and cannot be a name"
+            self.fail(start, stop, message, f"choose another name, such as {word}_1")
         if not word.isidentifier():
             help = "a name is letters, digits and _, and begins with no digit"
             self.fail(start, max(stop, start + 1), f"{word or 'nothing'} is not a name", help)
         return NameTarget(unicodedata.normalize("NFKC", word), span)  # as Python reads names in expressions
 
 
-# What Python would read, and read as something else than was meant.
+# What Python would accept, with another meaning than was meant.
 _REFUSED_TEXT = [
-    (re.compile(r"^\d{1,3}(,\d{3})+$"), "{0}: a comma cuts a number in two", "write `{0}`"),
+    (re.compile(r"^\d{1,3}(,\d{3})+$"), "{0}: a comma separates two numbers", "write `{0}`"),
     (
         re.compile(r"0(?<![\w.]0)[0-9_]+(?![\w.])"),  # begins with what is quick to look for
-        "{0}: a number cannot begin with 0",
-        "leave the 0 out; octal numbers are 0o17",
+        "{0}: a number cannot start with 0",
+        "remove the 0; octal numbers are written 0o17",
     ),
 ]
 
 _SYNTAX_HINTS = [
     (r":=", "the walrus := is not part of the language", "give the value a line of its own: `name = …`"),
     (r"\blambda\b", "lambda is not part of the language", "write the expression where it is used, or make it a block"),
-    (r"\b(def|class)\b", "{0} is not part of the language", "reusable parts stand under `blocks:`"),
+    (r"\b(def|class)\b", "{0} is not part of the language", "write reusable parts under `blocks:`"),
     (r"\b(import|from)\b", "{0} is not part of the language", "write `mypackage.layers.MyLayer(8)`"),
     (r"\breturn\b", "return is not part of the language", "the last line's value is the result"),
     (r"\b(del|global|nonlocal|assert|raise|with|pass|break|continue)\b", "{0} is not part of the language", None),
-    (r"^\s*(for|while|if)\b", "{0} stands before a colon here", "write `- {0}: …`, and below it `do:` or `then:`"),
+    (r"^\s*(for|while|if)\b", "this {0} is Python's, with a colon", "write `- {0}: …`, and below it `do:` or `then:`"),
     (r"\bif\b(?!.*\belse\b)", "this `if` has no `else`", "write `a if c else b`"),
-    (r"[^\W\d]\w*\.\d\w*", "{0}: a number cannot stand behind a dot", "a copy of a stack is `h[0]`"),
+    (r"[^\W\d]\w*\.\d\w*", "{0}: a number cannot follow a dot", "a copy of a stack is `h[0]`"),
     (r"(?<![\w.])\d\w*[^\W\d]\w*(?![\w.])", "{0} is neither a number nor a name", None),
-    (r"\w+\s*:\s*[A-Za-z]\w*\s*(\(|$)", "a colon stands where an equals sign makes a name", "write `name = Layer(…)`"),
-    (r";", "a line holds one expression", "give the second a line of its own"),
+    (r"\w+\s*:\s*[A-Za-z]\w*\s*(\(|$)", "a name needs an equals sign, not a colon", "write `name = Layer(…)`"),
+    (r";", "a line holds one expression", "write the second on a line of its own"),
     (r"&&", "&& is not Python", "write `and` for numbers, `&` for masks"),
     (r"\|\|", "|| is not Python", "write `or` for numbers, `|` for masks"),
     (r"<>", "<> is not Python", "write `!=`"),
     (r"(?<![\w])!(?!=)", "! is not Python", "write `not` for numbers, `~` for masks"),
     (r"\+\+|--(?!>)", "{0} is not Python", "write `name = name + 1` on a line of its own"),
-    (r"=>", "=> is not part of the language", "a promised shape stands behind `->`"),
-    (r"->", "a line promises one shape, and here is one more", "write one, at the end of the line: `… -> (B, 10)`"),
+    (r"=>", "=> is not part of the language", "write a promised shape after `->`"),
+    (r"->", "a line promises only one shape", "write one, at the end of the line: `… -> (B, 10)`"),
 ]
 
 
 def _python(text: str) -> ast.expr:
-    """What Python reads. Raises SyntaxError, or what Python raises for what it cannot follow."""
+    """Parse with Python. Raises SyntaxError, and RecursionError, MemoryError or ValueError for deep nesting."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return ast.parse(text, mode="eval").body
 
 
-# The lines of a network repeat, and half of those of many specs do; nobody changes the tree. Long ones do not, and
-# their trees are large.
-_SHORT = 120
-_kept = lru_cache(maxsize=512)(_python)
-
-
-def _enclosed(word: str) -> bool:
-    """Whether the first parenthesis is closed by the last character."""
-    if not (word.startswith("(") and word.endswith(")")):
-        return False
-    depth = 0
-    for i, c in enumerate(word):
-        depth += (c == "(") - (c == ")")
-        if depth == 0:
-            return i == len(word) - 1
-    return False
+# The short lines of a network repeat. Their trees are never changed, so they can be shared.
+_MAX_CACHED_CHARACTERS = 120
+_cached_python = lru_cache(maxsize=512)(_python)
 
 
 def _commas(text: str, start: int, stop: int) -> list[int]:

@@ -1,7 +1,7 @@
-"""Sections, blocks and lines → ModelSpec.
+"""Parses the sections of a spec file.
 
-Every problem that the structure shows is collected and told at once: unknown keys, things of the wrong kind, lines that
-are no expressions. What names mean is the next stage's business (:mod:`fwdscope.language.check`).
+All problems of the structure are collected: unknown keys, values of the wrong kind, lines that are not expressions.
+Names are resolved by the next stage, :mod:`fwdscope.language.check`.
 """
 
 from __future__ import annotations
@@ -11,10 +11,11 @@ from collections.abc import Mapping
 
 from fwdscope.language import expression as ex
 from fwdscope.language import grammar, tree
-from fwdscope.language.bodies import BodyParser, first_line
+from fwdscope.language.bodies import BodyParser
 from fwdscope.language.composer import compose
 from fwdscope.language.expression import Call, Constant, Expression, Name, TupleOrList
 from fwdscope.language.names import nearest, suggestion
+from fwdscope.language.node_reader import NodeReader
 from fwdscope.language.problems import Cause, Problem, Source, Span, SpecError
 from fwdscope.language.record import Record
 from fwdscope.language.source import Scalar, Text, YamlList, YamlMapping, YamlNode
@@ -23,11 +24,11 @@ from fwdscope.units import Figure
 LANGUAGE_VERSION = 1
 
 
-# The sections of a file; a new one is an entry here and a method of _SpecParser of the same name.
+# The sections of a file.
 SECTIONS = ("version", "name", "doc", "vars", "inputs", "defaults", "blocks", "layers", "graph", "init", "expect")
 
 
-# Figures that ``expect`` may name, beside ``output`` and ``layers``, and what each is measured in.
+# The figures that ``expect`` may name, beside ``output`` and ``layers``, and what each measures.
 FIGURES = {
     "params": "count",
     "trainable_params": "count",
@@ -44,7 +45,7 @@ FIGURES = {
     "peak_activations": "bytes",
     "latency": "seconds",
 }
-# Those that a single layer has.
+# The figures of a single layer.
 LAYER_FIGURES = (
     "params",
     "trainable_params",
@@ -65,27 +66,32 @@ def parse(source: Source, variables: Mapping[str, str] | None = None) -> tree.Mo
     root, problems = compose(source)
     if problems and root is None:
         raise SpecError(problems)
-    parser = _SpecParser(source, problems)
-    spec = parser.spec(root, variables or {})
-    if parser.problems:
-        raise SpecError(parser.problems)
+    reader = NodeReader(source, problems)
+    spec = _SpecParser(reader).spec(root, variables or {})
+    if reader.problems:
+        raise SpecError(reader.problems)
     assert spec is not None
     return spec
 
 
-class _SpecParser(BodyParser):
+class _SpecParser:
+    def __init__(self, reader: NodeReader) -> None:
+        self.reader = reader
+        self.source = reader.source
+        self.bodies = BodyParser(reader)
+
     # -- sections -----------------------------------------------------------------------------------------------------
 
     def spec(self, root: YamlNode | None, variables: Mapping[str, str]) -> tree.ModelSpec | None:
-        """The whole file."""
+        """Parse the whole file."""
         if not isinstance(root, YamlMapping):
             what = "the file is empty" if root is None else "this is not a spec"
-            span = first_line(root.span, self.source) if root else Span(0, 0)
+            span = self.reader.first_line(root.span) if root else Span(0, 0)
             message = f"{what}: expected the sections `inputs:` and `layers:`"
-            self.problem(span, message, "start with `inputs:`, then `layers:`", "key")
+            self.reader.report(span, message, "start with `inputs:`, then `layers:`", "key")
             return None
         found = {key.value: (key, value) for key, value in root.entries}
-        self.hold_sections(root, found)
+        self.check_sections(root, found)
         graph = "graph" in found
         key, body = found.get("graph" if graph else "layers", (None, None))
         get = {name: value for name, (_, value) in found.items()}
@@ -98,116 +104,122 @@ class _SpecParser(BodyParser):
             inputs=self.inputs(get.get("inputs")),
             defaults=self.defaults(get.get("defaults")),
             blocks=self.blocks(get.get("blocks")),
-            layers=self.body(body, f"the section {'graph' if graph else 'layers'}"),
+            layers=self.bodies.body(body, f"the section {'graph' if graph else 'layers'}"),
             layers_span=key.span if key else Span(0, 0),
             graph=graph,
             init=self.init(get.get("init")),
             expect=self.expect(get.get("expect")),
         )
 
-    def hold_sections(self, root: YamlMapping, found: Mapping[str, tuple[Scalar, YamlNode]]) -> None:
-        """Sections that there are not, that are missing, that exclude one another; the language's version."""
+    def check_sections(self, root: YamlMapping, found: Mapping[str, tuple[Scalar, YamlNode]]) -> None:
+        """Report unknown and missing sections, sections that exclude one another, and an unknown version."""
         there = set(found)
         for name, (key, _) in found.items():
             if name not in SECTIONS:
                 help = suggestion(name, SECTIONS, _OTHER_SECTIONS)
-                self.problem(key.span, f"unknown section {name}", help, "key")
+                self.reader.report(key.span, f"unknown section {name}", help, "key")
                 there.add(nearest(name, SECTIONS, _OTHER_SECTIONS) or "")
         if "layers" in found and "graph" in found:
-            cause = Cause("layers stands here", found["layers"][0].span)
+            cause = Cause("layers is here", found["layers"][0].span)
             message = "a spec has layers or a graph, not both"
             help = "keep `layers:` for lines that run from top to bottom, `graph:` for lines in any order"
-            self.problems.append(Problem(self.source, found["graph"][0].span, "key", message, help, (cause,)))
+            self.reader.problems.append(Problem(self.source, found["graph"][0].span, "key", message, help, (cause,)))
         start = Span(root.span.start, root.span.start + 1)
         if not there & {"layers", "graph"}:
-            self.problem(start, "there are no layers", "add `layers:` and a list of lines", "key")
+            self.reader.report(start, "there are no layers", "add `layers:` and a list of lines", "key")
         inputs = found["inputs"][1] if "inputs" in found else None
         if isinstance(inputs, YamlMapping) and not inputs.entries and not inputs.broken:
-            self.problem(inputs.span, "there are no inputs", _AN_INPUT, "key")
+            self.reader.report(inputs.span, "there are no inputs", _AN_INPUT, "key")
         elif "inputs" not in there:
-            self.problem(start, "there are no inputs", _AN_INPUT, "key")
+            self.reader.report(start, "there are no inputs", _AN_INPUT, "key")
         version = found["version"][1] if "version" in found else None
         if version is not None and not (isinstance(version, Scalar) and version.value == str(LANGUAGE_VERSION)):
             shown = f" {version.value}" if isinstance(version, Scalar) else ""
-            help = f"write `version: {LANGUAGE_VERSION}`, or leave it out"
-            self.problem(version.span, f"version{shown} of the language is not known", help, "key")
+            help = f"write `version: {LANGUAGE_VERSION}`, or remove it"
+            self.reader.report(version.span, f"version{shown} of the language is unknown", help, "key")
 
     def plain(self, node: YamlNode | None) -> str | None:
-        """``name`` and ``doc``: a text as it stands."""
+        """Read ``name`` or ``doc``: a plain text."""
         if node is None or isinstance(node, Scalar):
             return None if node is None else node.value.strip()
         help = "write `doc: |` and the text on the lines below, indented"
-        self.problem(first_line(node.span, self.source), "expected a text", help, "key")
+        self.reader.report(self.reader.first_line(node.span), "expected a text", help, "key")
         return None
 
     def named(self, key: Scalar, what: str) -> str | None:
-        """The name that a key gives, None where it is none, which is told."""
-        target = self.attempt(grammar.parse_target, self.source, key.text)
+        """Parse a key as a name. Returns None if it is not one, which is reported."""
+        target = self.reader.attempt(grammar.parse_target, self.source, key.text)
         if target is not None and not isinstance(target, ex.NameTarget):
-            help = "a name is letters, digits and _, and begins with no digit"
-            self.problem(key.span, f"{key.value} cannot be the name of {what}", help)
+            help = "a name has letters, digits and _, and does not start with a digit"
+            self.reader.report(key.span, f"{key.value} cannot be the name of {what}", help)
         return target.name if isinstance(target, ex.NameTarget) else None
 
     # -- vars, inputs, defaults ---------------------------------------------------------------------------------------
 
     def variables(self, node: YamlNode | None, given: Mapping[str, str]) -> tuple[tree.Variable, ...]:
-        """The section ``vars``, and what the command line puts in place of its entries."""
+        """Parse the section ``vars``, some of whose entries ``--set`` replaces."""
         result, known = [], []
-        for key, node_value in self.mapping(node, "vars", "write `vars: {B: 1, d: 64}`") if node else ():
+        for key, node_value in self.reader.mapping(node, "vars", "write `vars: {B: 1, d: 64}`") if node else ():
             name = self.named(key, "a var")
             if name is None:
                 continue
             known.append(name)
             text = given.get(name)
-            value = self.variable_value(node_value) if text is None else self.attempt(self.given, key, text)
+            value = self.variable_value(node_value) if text is None else self.reader.attempt(self.given, key, text)
             if value is not None:
                 result.append(tree.Variable(name, key.span, value, text))
         for name in given:
             if name not in known:
                 source = Source(f"--set {name}", f"{name}={given[name]}")
                 help = suggestion(name, known, what="there is") if known else "the spec has no vars"
-                self.problems.append(Problem(source, Span(0, len(name)), "name", f"there is no var {name}", help))
+                self.reader.problems.append(
+                    Problem(source, Span(0, len(name)), "name", f"there is no var {name}", help)
+                )
         return tuple(result)
 
     def given(self, key: Scalar, text: str) -> Expression:
-        """A value of --set. What is wrong with it has its place in its own text; later it stands at the var."""
+        """Parse a value of ``--set``. Its problems are placed in its own text, its nodes at the var."""
         source = Source(f"--set {key.value}", text)
         value = grammar.parse(source, Text(text, range(len(text)), len(text)))
         return _moved(value, key.span)
 
     def variable_value(self, node: YamlNode) -> Expression | None:
-        """A var: an expression, a quoted string, or a list of such, nested."""
+        """Parse a var: an expression, a quoted string, or a nested list of them."""
         if isinstance(node, YamlList) and _is_comprehension(node):
             raw = self.source[node.span]
-            return self.attempt(grammar.parse, self.source, Text(raw, range(*node.span), node.span.end))
+            return self.reader.attempt(grammar.parse, self.source, Text(raw, range(*node.span), node.span.end))
         if isinstance(node, YamlList):
             items = [self.variable_value(item) for item in node.items]
             known = tuple(item for item in items if item is not None)
             return None if node.broken or len(known) != len(items) else TupleOrList(node.span, "list", known)
-        scalar = self.scalar(node, "a number, a string, a boolean or a list", "write each var on its own: `d: 64`")
+        scalar = self.reader.scalar(
+            node, "a number, a string, a boolean or a list", "write each var on a line of its own: `d: 64`"
+        )
         if scalar is None:
             return None
         if scalar.quoted:
             return Constant(scalar.span, scalar.value)
-        return self.attempt(grammar.parse, self.source, scalar.text)
+        return self.reader.attempt(grammar.parse, self.source, scalar.text)
 
     def inputs(self, node: YamlNode | None) -> tuple[tree.Input, ...]:
-        """The section ``inputs``."""
+        """Parse the section ``inputs``."""
         result = []
-        for key, value in self.mapping(node, "inputs", _AN_INPUT) if node else ():
+        for key, value in self.reader.mapping(node, "inputs", _AN_INPUT) if node else ():
             name = self.named(key, "an input")
-            scalar = self.scalar(value, "an expression that makes a tensor", "write `image: randn(1, 3, 224, 224)`")
-            parsed = self.attempt(grammar.parse, self.source, scalar.text) if scalar else None
+            scalar = self.reader.scalar(
+                value, "an expression that makes a tensor", "write `image: randn(1, 3, 224, 224)`"
+            )
+            parsed = self.reader.attempt(grammar.parse, self.source, scalar.text) if scalar else None
             if name is not None and scalar is not None and parsed is not None:
                 result.append(tree.Input(name, key.span, parsed, scalar.value))
         return tuple(result)
 
     def defaults(self, node: YamlNode | None) -> tuple[Call, ...]:
-        """The section ``defaults``."""
+        """Parse the section ``defaults``."""
         result = []
-        for item in self.listing(node, "defaults", "write `defaults:` and `- Conv2d(bias=False)`"):
-            scalar = self.scalar(item, "a layer with settings", "write `- Conv2d(bias=False)`")
-            parsed = self.attempt(grammar.parse, self.source, scalar.text) if scalar else None
+        for item in self.reader.listing(node, "defaults", "write `defaults:` and `- Conv2d(bias=False)`"):
+            scalar = self.reader.scalar(item, "a layer with settings", "write `- Conv2d(bias=False)`")
+            parsed = self.reader.attempt(grammar.parse, self.source, scalar.text) if scalar else None
             if parsed is None:
                 continue
             function = parsed.function if isinstance(parsed, Call) else parsed
@@ -216,31 +228,33 @@ class _SpecParser(BodyParser):
                 continue
             layer = function.id if isinstance(function, Name) else "Conv2d"
             help = f"write `- {layer}(bias=False)`"
-            self.problem(parsed.span, "a default is a layer with settings by keyword", help)
+            self.reader.report(parsed.span, "a default is a layer with settings by keyword", help)
         return tuple(result)
 
     # -- blocks -------------------------------------------------------------------------------------------------------
 
     def blocks(self, node: YamlNode | None) -> tuple[tree.Block, ...]:
-        """The section ``blocks``."""
+        """Parse the section ``blocks``."""
         result: dict[str, tree.Block] = {}
         help = "write `blocks:`, below it `Block(width):`, below that a list of lines"
-        for key, value in self.mapping(node, "blocks", help) if node else ():
-            head = self.attempt(self.head, key)
-            body = self.body(value, f"the block {key.value}")
+        for key, value in self.reader.mapping(node, "blocks", help) if node else ():
+            head = self.reader.attempt(self.head, key)
+            body = self.bodies.body(value, f"the block {key.value}")
             if head is None:
                 continue
             name, settings, inputs = head
             if name in result:
                 cause = Cause("first given here", result[name].span)
                 message = f"the block {name} is given twice"
-                self.problems.append(Problem(self.source, key.span, "key", message, "rename one of them", (cause,)))
+                self.reader.problems.append(
+                    Problem(self.source, key.span, "key", message, "rename one of them", (cause,))
+                )
             else:
                 result[name] = tree.Block(name, key.span, settings, inputs, body)
         return tuple(result.values())
 
     def head(self, key: Scalar) -> tuple[str, tuple[tree.BlockParameter, ...], tuple[tree.BlockParameter, ...]]:
-        """``Up(width, stride=1)(x, skip)`` → name, settings, inputs. Raises SpecError."""
+        """Parse ``Up(width, stride=1)(x, skip)`` into name, settings and inputs. Raises SpecError."""
         parsed = grammar.parse(self.source, key.text)
         calls: list[Call] = []
         while isinstance(parsed, Call):
@@ -248,11 +262,11 @@ class _SpecParser(BodyParser):
             parsed = parsed.function
         if not isinstance(parsed, Name) or len(calls) > 2:
             help = "write `Block:`, `Block(width, stride=1):` or `Block(width)(x, skip):`"
-            self.fail(key.span, "this is not the head of a block", help)
+            self.reader.fail(key.span, "this is not the head of a block", help)
         if not parsed.id[0].isupper():
             capital = parsed.id[0].upper() + parsed.id[1:]
-            help = f"write `{capital}`: types begin with a capital, functions with a small letter"
-            self.fail(parsed.span, f"the block {parsed.id} begins with a small letter", help, "name")
+            help = f"write `{capital}`: layers and blocks start with a capital, functions with a small letter"
+            self.reader.fail(parsed.span, f"the block {parsed.id} starts with a small letter", help, "name")
         settings = self.parameters(calls[0], "setting") if calls else ()
         inputs = self.parameters(calls[1], "input") if len(calls) > 1 else (tree.BlockParameter("x", key.span),)
         for parameter in inputs:
@@ -260,12 +274,12 @@ class _SpecParser(BodyParser):
             if first is not None:
                 span = parameter.span if len(calls) > 1 else first.span
                 message = f"{parameter.name} is a setting and an input"
-                message += "" if len(calls) > 1 else "; the one input of a block is called x where it has no name"
-                self.fail(span, message, "give one of them another name", "name")
+                message += "" if len(calls) > 1 else "; a block without named inputs has one called x"
+                self.reader.fail(span, message, "give one of them another name", "name")
         return parsed.id, settings, inputs
 
     def parameters(self, call: Call, what: str) -> tuple[tree.BlockParameter, ...]:
-        """The settings or the inputs in a block's head. Raises SpecError."""
+        """Parse the settings or the inputs in the head of a block. Raises SpecError."""
         result: list[tree.BlockParameter] = []
         article = "an" if what == "input" else "a"
         for argument in call.arguments:
@@ -273,51 +287,55 @@ class _SpecParser(BodyParser):
                 help = (
                     f"the head names the {what}s: `{'Block()(x, y)' if what == 'input' else 'Block(width, stride=1)'}`"
                 )
-                self.fail(argument.span, f"{self.source[argument.span]} is not the name of {article} {what}", help)
+                self.reader.fail(
+                    argument.span, f"{self.source[argument.span]} is not the name of {article} {what}", help
+                )
             result.append(tree.BlockParameter(argument.id, argument.span))
         result += [tree.BlockParameter(k.name, k.span, k.value) for k in call.keywords]
         for i, parameter in enumerate(result):
             if parameter.name in ("prev", "_"):
                 message = f"{parameter.name} cannot be the name of {article} {what}"
-                self.fail(parameter.span, message, "choose another name", "name")
+                self.reader.fail(parameter.span, message, "choose another name", "name")
             if any(other.name == parameter.name for other in result[:i]):
                 message = f"the {what} {parameter.name} is given twice"
-                self.fail(parameter.span, message, "leave one of them out", "name")
+                self.reader.fail(parameter.span, message, "remove one of them", "name")
         return tuple(result)
 
     # -- init and expect ----------------------------------------------------------------------------------------------
 
     def init(self, node: YamlNode | None) -> tuple[tree.Initialiser, ...]:
-        """The section ``init``."""
+        """Parse the section ``init``."""
         result = []
         form = "write `Linear.weight: xavier_uniform()`"
-        for key, value in self.mapping(node, "init", form) if node else ():
+        for key, value in self.reader.mapping(node, "init", form) if node else ():
             if not re.fullmatch(r"\w+(\.\w+)*", key.value):
                 help = (
-                    "a key is the end of a path, as `c_proj.weight`, or a layer type and its tensor, as `Linear.weight`"
+                    "a key is the end of a path, as in `c_proj.weight`, or a layer type and its tensor: `Linear.weight`"
                 )
-                help += "; there is no *" if "*" in key.value else ""
-                self.problem(key.span, f"{key.value} is not a path", help, "key")
-            scalar = self.scalar(value, "a call of torch.nn.init", form)
-            parsed = self.attempt(grammar.parse, self.source, scalar.text) if scalar else None
+                help += "; it cannot contain *" if "*" in key.value else ""
+                self.reader.report(key.span, f"{key.value} is not a path", help, "key")
+            scalar = self.reader.scalar(value, "a call of torch.nn.init", form)
+            parsed = self.reader.attempt(grammar.parse, self.source, scalar.text) if scalar else None
             if isinstance(parsed, Call) and isinstance(parsed.function, Name):
                 result.append(tree.Initialiser(key.value, key.span, parsed))
             elif parsed is not None:
                 shown = self.source[parsed.span]
                 help = f"write `constant({shown})`" if re.fullmatch(r"-?[\d.e-]+", shown) else form
-                self.problem(parsed.span, f"an initialiser is a call, found {shown}", help)
+                self.reader.report(parsed.span, f"an initialiser must be a call, found {shown}", help)
         return tuple(result)
 
     def expect(self, node: YamlNode | None) -> tree.Expectations:
-        """The section ``expect``."""
+        """Parse the section ``expect``."""
         figures: list[tree.ExpectedFigure] = []
         outputs: list[tree.ExpectedOutput] = []
         form = "write `layer4.0.conv2: {macs: 115.6M}`"
         entries: list[tuple[Scalar, YamlNode, Scalar | None]] = []
-        for key, value in self.mapping(node, "expect", "write `expect:` and `params: 25_557_032`") if node else ():
+        for key, value in (
+            self.reader.mapping(node, "expect", "write `expect:` and `params: 25_557_032`") if node else ()
+        ):
             if key.value == "layers":
-                for path, inner in self.mapping(value, "layers", form):
-                    entries += [(*entry, path) for entry in self.mapping(inner, path.value, form)]
+                for path, inner in self.reader.mapping(value, "layers", form):
+                    entries += [(*entry, path) for entry in self.reader.mapping(inner, path.value, form)]
             else:
                 entries.append((key, value, None))
         for name, item, layer in entries:
@@ -331,37 +349,37 @@ class _SpecParser(BodyParser):
     def expected(
         self, key: Scalar, value: YamlNode, layer: Scalar | None
     ) -> tree.ExpectedFigure | tree.ExpectedOutput | None:
-        """One expectation, of a layer or of the whole."""
+        """Parse one expectation, of a layer or of the whole network."""
         name = key.value
         known = ("output", *LAYER_FIGURES) if layer else ("output", "layers", *FIGURES)
         if name not in known:
-            message = f"{name} is the whole network's, not a layer's" if name in FIGURES else None
-            self.problem(key.span, message or f"unknown expectation {name}", suggestion(name, known), "key")
+            message = f"{name} is a figure of the whole network, not of a layer" if name in FIGURES else None
+            self.reader.report(key.span, message or f"unknown expectation {name}", suggestion(name, known), "key")
             return None
         form = "write `output: (B, 10)`" if name == "output" else f"write `{name}: 25_557_032`"
-        scalar = self.scalar(value, "a shape" if name == "output" else "a figure", form)
+        scalar = self.reader.scalar(value, "a shape" if name == "output" else "a figure", form)
         path, place = (layer.value, layer.span) if layer else (None, None)
         if scalar is None:
             return None
         if name == "output":
-            shape = self.attempt(self.shape, scalar.text)
+            shape = self.reader.attempt(self.bodies.shape, scalar.text)
             return tree.ExpectedOutput(shape.span, shape, scalar.value, path, place) if shape else None
         text, _, device = (part.strip() for part in scalar.value.partition(" on "))
         try:
             figure = Figure.parse(text)
         except ValueError as error:
-            self.problem(scalar.span, f"{text or 'nothing'} is not a figure", str(error), "value")
+            self.reader.report(scalar.span, f"{text or 'nothing'} is not a figure", str(error), "value")
             return None
         if device and name != "latency":
-            self.problem(scalar.span, f"{name} is the same on every device", f"write `{name}: {text}`", "value")
+            self.reader.report(scalar.span, f"{name} is the same on every device", f"write `{name}: {text}`", "value")
         elif wrong := _wrong_measure(name, figure, text):
-            self.problem(scalar.span, *wrong, "value")
+            self.reader.report(scalar.span, *wrong, "value")
             return None
         return tree.ExpectedFigure(name, scalar.span, figure, scalar.value, path, device or None, place)
 
 
 def _wrong_measure(name: str, figure: Figure, text: str) -> tuple[str, str] | None:
-    """What is wrong with the unit of a figure, and what to write; None where it fits."""
+    """Return the message and help for a figure with a wrong unit, or None if the unit fits."""
     measure = FIGURES[name]
     if figure.measure == measure or (figure.measure is None and measure != "seconds"):
         return None
@@ -373,7 +391,7 @@ def _wrong_measure(name: str, figure: Figure, text: str) -> tuple[str, str] | No
 
 _AN_INPUT = "write `inputs:` and below it `image: randn(1, 3, 224, 224)`"
 
-# Other words for sections.
+# What people call the sections elsewhere.
 _OTHER_SECTIONS = {
     **dict.fromkeys(("model", "network", "modules", "backbone", "forward"), "layers"),
     **dict.fromkeys(("var", "variables", "params", "constants"), "vars"),
@@ -386,13 +404,13 @@ _OTHER_SECTIONS = {
 
 
 def _is_comprehension(node: YamlList) -> bool:
-    """``[2 * i for i in range(4)]``, which is a list of one text to YAML."""
+    """Whether this is ``[2 * i for i in range(4)]``, for YAML a list with one text."""
     item = node.items[0] if len(node.items) == 1 else None
     return isinstance(item, Scalar) and not item.quoted and re.search(r"\sfor\s.*\sin\s", item.value, re.S) is not None
 
 
 def _moved(value: Expression, span: Span) -> Expression:
-    """An expression of the command line, all its places at the var that it replaces."""
+    """Move all places of an expression of the command line to the var that it replaces."""
 
     def move(node: object) -> object:
         if isinstance(node, Span):

@@ -1,7 +1,4 @@
-"""Scalars as YAML writes them → text of which each character knows its offset, through quotes and folded lines.
-
-The raw source of a scalar is walked once by its style; positions are never computed from the value.
-"""
+"""Finds the offset of each character of a YAML scalar, through quotes, escapes and folded lines."""
 
 from __future__ import annotations
 
@@ -12,12 +9,12 @@ from fwdscope.language.source import Text
 
 
 def scalar_text(raw: str, value: str, span: Span, style: str) -> Text:
-    """The text of a scalar: ``raw`` as it stands in the file at ``span``, ``value`` as YAML reads it."""
+    """Return the text of a scalar, which stands in the file as ``raw`` and which YAML reads as ``value``."""
     if style in ("literal", "folded"):
         return Text(value, (span.start,) * len(value), span.end)
     inside = raw if style == "plain" else raw[1:-1]
     if inside == value and value:
-        # As it stands in the file, which most do: an escape or a folded line would have made it another text.
+        # Most scalars: neither an escape nor a folded line changes them.
         start = span.start + (style != "plain")
         return Text(value, range(start, start + len(value)), start + len(value))
     if style == "plain":
@@ -25,15 +22,15 @@ def scalar_text(raw: str, value: str, span: Span, style: str) -> Text:
     else:
         pairs = _unescaped(_folded(raw[1:-1], span.start + 1, plain=False), style)
     if "".join(c for c, _ in pairs) != value:
-        # An escape, which is refused where it stands, or one of Unicode's own line ends: the place of the whole.
+        # An escape, which is reported elsewhere, or one of Unicode's own line ends: take the place of the whole.
         return Text(value, (span.start,) * len(value), span.end)
     return Text(value, tuple(at for _, at in pairs), pairs[-1][1] + 1 if pairs else span.end)
 
 
 def _folded(raw: str, start: int, plain: bool) -> list[tuple[str, int]]:
-    """The characters of a flow scalar with their offsets, its lines folded as YAML does.
+    """Return the characters of a flow scalar with their offsets, its lines folded as YAML does.
 
-    One line break is a space; several are as many breaks, less one.
+    One line break becomes a space; several become one break less.
     """
     lines = list(re.finditer(r"([^\r\n]*)(\r\n|\r|\n|$)", raw))[
         : raw.count("\n") + len(re.findall(r"\r(?!\n)", raw)) + 1
@@ -47,7 +44,7 @@ def _folded(raw: str, start: int, plain: bool) -> list[tuple[str, int]]:
             left += len(content) - len(stripped)
             content = stripped
         if number < len(lines) - 1 or plain:
-            content = content.rstrip(" \t") if not _escaped_break(content) else content
+            content = content if content.endswith("\\") else content.rstrip(" \t")
         if content or number in (0, len(lines) - 1):
             pairs += _breaks(breaks)
             breaks = []
@@ -57,10 +54,6 @@ def _folded(raw: str, start: int, plain: bool) -> list[tuple[str, int]]:
     return pairs
 
 
-def _escaped_break(content: str) -> bool:
-    return content.endswith("\\")
-
-
 def _breaks(offsets: list[int]) -> list[tuple[str, int]]:
     if len(offsets) == 1:
         return [(" ", offsets[0])]
@@ -68,7 +61,7 @@ def _breaks(offsets: list[int]) -> list[tuple[str, int]]:
 
 
 def _unescaped(pairs: list[tuple[str, int]], style: str) -> list[tuple[str, int]]:
-    """Quoted characters with ``''``, ``\\"`` and ``\\\\`` made one; an escape sits at its first character."""
+    """Replace ``''``, ``\\"`` and ``\\\\`` by one character, at the offset of the first."""
     mark, escapable = ("'", "'") if style == "single" else ("\\", '"\\')
     result, i = [], 0
     while i < len(pairs):

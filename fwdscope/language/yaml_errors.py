@@ -1,4 +1,4 @@
-"""What the YAML parser complains of, in the language's words and at the place that a person would look at."""
+"""Explains errors of the YAML parser, at the place where a person would look."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ import yaml
 
 from fwdscope.language.problems import Problem, Source, Span
 
-_CANNOT_BEGIN = '[{*&!@%>|?,`"'
+_SPECIAL_AT_START = '[{*&!@%>|?,`"'
 
 
-def in_our_words(source: Source, error: yaml.YAMLError) -> Problem:
-    """The problem behind a YAML error."""
+def explain_yaml_error(source: Source, error: yaml.YAMLError) -> Problem:
+    """Return the problem behind a YAML error."""
     if isinstance(error, yaml.reader.ReaderError):
         message = f"the character U+{error.character:04X} is not allowed in YAML"
-        return Problem(source, Span(error.position, error.position + 1), "yaml", message, "take it out")
+        return Problem(source, Span(error.position, error.position + 1), "yaml", message, "remove it")
     assert isinstance(error, yaml.MarkedYAMLError)
     mark = error.problem_mark or error.context_mark
     at = min(mark.index, len(source.text)) if mark else 0
@@ -31,7 +31,7 @@ def in_our_words(source: Source, error: yaml.YAMLError) -> Problem:
 
 
 def _line_at(source: Source, at: int) -> tuple[str, Span]:
-    """The line of a place, and the stretch of it that is not white space."""
+    """Return the line at an offset, and the span of its content without white space."""
     number, column = source.place(at)
     line, start = source.line(number), at - column + 1
     first = start + len(line) - len(line.lstrip())
@@ -43,7 +43,7 @@ def _problem(source: Source, span: Span, message: str, help: str | None) -> Prob
 
 
 def _never_closed(source: Source, error: yaml.MarkedYAMLError, begun: int | None) -> Problem | None:
-    """A quote or bracket whose other end is missing."""
+    """Explain a quote or bracket that is never closed."""
     if begun is None:
         return None
     sign, one = source.text[begun : begun + 1], Span(begun, begun + 1)
@@ -59,62 +59,62 @@ def _never_closed(source: Source, error: yaml.MarkedYAMLError, begun: int | None
 
 
 def _as_first_character(source: Source, begun: int | None, at: int) -> Problem | None:
-    """A line that begins with one of YAML's own signs, at the place of the error or of what led to it."""
+    """Explain a line that starts with a character that is special in YAML."""
     for place in (at,) if begun is None else (begun, at):
         line, content = _line_at(source, place)
         if glob := re.match(r"\s*\*\.?([\w.]*)\s*:", line):
-            help = f"write `{glob[1]}: …`, which is the end of a path, or `Linear.{glob[1]}: …`"
-            return _problem(source, content, "there is no * in a path", help)
+            help = f"write `{glob[1]}: …`, the end of a path, or `Linear.{glob[1]}: …`"
+            return _problem(source, content, "a path cannot contain *", help)
         found = re.match(r"\s*(?:- +)*(?:[\w.]+(?:\([^)]*\))*:\s+)?(.)", line)
         in_list = re.match(r"\s*- ", line) is not None
-        if not found or found[1] not in _CANNOT_BEGIN or (found[1] in "[{" and not in_list):
+        if not found or found[1] not in _SPECIAL_AT_START or (found[1] in "[{" and not in_list):
             continue
         rest = line[found.start(1) :].rstrip()
         start = place - source.place(place)[1] + 1 + found.start(1)
-        help = f"put it in quotes: '{rest}'" if "'" not in rest else "put the whole of it in quotes"
+        help = f"put it in quotes: '{rest}'" if "'" not in rest else "put all of it in quotes"
         sign = "a backtick" if found[1] == "`" else found[1]
-        message = f"a {'line' if in_list else 'text'} cannot begin with {sign}, which is YAML's own"
+        message = f"a {'line' if in_list else 'text'} cannot start with {sign}, which is special in YAML"
         return _problem(source, Span(start, start + len(rest)), message, help)
     return None
 
 
 def _as_colon(source: Source, text: str, at: int) -> Problem | None:
-    """A colon and a space, which make a key."""
+    """Explain a colon and a space, which make a key."""
     if "mapping values are not allowed" not in text:
         return None
     line, _ = _line_at(source, at)
     colon = Span(at, at + 1)
     if found := re.match(r"\s*(doc|name)\s*:", line):
         help = f"write `{found[1]}: |` and the text on the lines below, indented"
-        return _problem(source, colon, "a colon and a space make a key, and one stands inside this text", help)
-    help = "take the space after the colon away, or quote the line"
-    return _problem(source, colon, "a colon and a space make a key, here inside a line", help)
+        return _problem(source, colon, "a colon and a space make a key, also inside this text", help)
+    help = "remove the space after the colon, or put the line in quotes"
+    return _problem(source, colon, "a colon and a space make a key, also inside this line", help)
 
 
 def _as_comment(source: Source, text: str, at: int) -> Problem | None:
-    """A comment between the lines of one expression; a tab."""
+    """Explain a comment between the lines of one expression, or a tab."""
     if "'\\t'" in text:
-        return _problem(source, Span(at, at + 1), "a tab stands here", "write spaces: in YAML a tab begins nothing")
+        return _problem(source, Span(at, at + 1), "there is a tab here", "write spaces: YAML does not allow tabs here")
     number, column = source.place(at)
     previous = source.line(number - 1) if number > 1 else ""
     found = re.search(r"\s#", previous)
     if not found or "block end" not in text:
         return None
     begin = source.text.rfind(previous, 0, at - column + 1) + found.start() + 1
-    message = "a comment ends the line, so the next one cannot go on with it"
+    message = "a comment ends the expression, so the next line cannot continue it"
     span = Span(begin, begin + len(previous.rstrip()) - found.start() - 1)
     return _problem(source, span, message, "move the comment above the line")
 
 
 def _as_structure(source: Source, text: str, begun: int | None, at: int) -> Problem:
-    """A line that does not fit in with its neighbours."""
+    """Explain a line that does not fit its neighbours."""
     _, content = _line_at(source, at)
     if "could not find expected ':'" in text:
         if begun is not None:
             content = Span(begun, max(begun + 1, _line_at(source, begun)[1].end))
-        help = "a line of a list begins with `- `; a key ends with a colon"
+        help = "a line of a list starts with `- `; a key ends with a colon"
         return _problem(source, content, "this is neither a line of a list nor a key", help)
     if "block end" in text or "block collection" in text or "expected the node content" in text:
-        help = "indent the lines of one list alike, each with `- `"
-        return _problem(source, content, "this does not fit in with the lines around it", help)
+        help = "indent all lines of a list alike, each with `- `"
+        return _problem(source, content, "this does not fit the lines around it", help)
     return _problem(source, Span(at, min(at + 1, len(source.text))), f"this is not YAML: {text}", None)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import time
 from pathlib import Path
-from unittest import mock
 
 import pytest
 import yaml
@@ -224,49 +223,6 @@ def changed(data: st.DataObject) -> str:
         stop = min(len(text), start + data.draw(st.integers(0, 12)))
         text = text[:start] + data.draw(st.sampled_from(FRAGMENTS)) + text[stop:]
     return text
-
-
-@QUICK
-@given(st.data())
-def test_both_yaml_parsers_read_the_same(data: st.DataObject) -> None:
-    pieces = st.lists(st.sampled_from(FRAGMENTS), max_size=12).map("".join)
-    read_the_same(data.draw(pieces) if data.draw(st.booleans()) else changed(data))
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        *OK,
-        "a: {x: }",
-        "a: |#\n  b",
-        "a: >-#\n  b",
-        "a: | # b\n  c",
-        "a: {b? : c}",
-        "? a\n: b",
-        "a: {? b}",
-        "a:\tb",
-        "-\ta",
-        "%YAML 1.1\n---\na: b",
-        "a: b\n...\nc: d",
-        "\ufeffa: b",
-        "a: 'b\x85c'",
-        "a: b\u2028  c",
-        "a: \x07",
-        "a: é\nb: 😀",
-        "a: b\r\nc: d\r\n",
-        "",
-        "# a",
-    ],
-)
-def test_both_yaml_parsers_read_the_same_of(text: str) -> None:
-    read_the_same(text)
-
-
-def read_the_same(text: str) -> None:
-    source = Source("both.yaml", text)
-    quick = compose(source)
-    with mock.patch.object(yaml, "__with_libyaml__", False):
-        assert compose(source) == quick
 
 
 @QUICK
