@@ -1,8 +1,13 @@
 """fwdscope: a command-line inspector of forward passes.
 
-From Python, ``fwdscope.inspect("resnet50")`` gives the :class:`~fwdscope.report.Report` that the command shows,
-``fwdscope.inspect(module, x)`` that of a PyTorch module, and ``fwdscope.load("report.json")`` a saved one. torch is
-loaded when something is inspected, not before.
+From Python::
+
+    report = fwdscope.inspect("resnet50")        # what `fwdscope inspect resnet50` shows, as data
+    report = fwdscope.inspect(module, x)         # the same for a PyTorch module and its inputs
+    report = fwdscope.load("report.json")        # a saved report
+
+:func:`bench`, :func:`check`, :func:`diff` and :func:`explain` do what the commands of these names do. torch is loaded
+when a network is built, not by ``import fwdscope``. Every error is a :class:`FwdscopeError`.
 """
 
 from __future__ import annotations
@@ -11,15 +16,48 @@ import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from fwdscope.errors import FwdscopeError, InputError, TargetError
 from fwdscope.version import __version__
 
 if TYPE_CHECKING:
     from torch import nn
 
     from fwdscope.commands.diff import Comparison
-    from fwdscope.report import Report
+    from fwdscope.commands.explain import Explanation
+    from fwdscope.language.problems import SpecError
+    from fwdscope.report import Report, ReportError
+    from fwdscope.settings import RunError
+    from fwdscope.targets import Target
 
-__all__ = ["__version__", "bench", "diff", "inspect", "load"]
+__all__ = [
+    "FwdscopeError",
+    "InputError",
+    "ReportError",
+    "RunError",
+    "SpecError",
+    "TargetError",
+    "__version__",
+    "bench",
+    "diff",
+    "explain",
+    "inspect",
+    "load",
+]
+
+# Errors that are imported when they are first asked for, so that `import fwdscope` stays fast.
+_LAZY_ERRORS = {
+    "ReportError": "fwdscope.report",
+    "RunError": "fwdscope.settings",
+    "SpecError": "fwdscope.language.problems",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY_ERRORS:
+        import importlib
+
+        return getattr(importlib.import_module(_LAZY_ERRORS[name]), name)
+    raise AttributeError(f"module 'fwdscope' has no attribute {name!r}")
 
 
 def inspect(
@@ -36,40 +74,31 @@ def inspect(
     latency: bool = True,
     **keywords: Any,
 ) -> Report:
-    """The report of a spec (a file, or the name of one that ships), or of a PyTorch module on example inputs.
+    """Report every layer's shapes, parameters and costs, of a spec or of a PyTorch module.
 
-    ``fwdscope.inspect("resnet50", variables={"B": 8})`` replaces entries of the spec's ``vars``.
-    ``fwdscope.inspect(module, x, mask=m)`` runs the module once as ``module(x, mask=m)``, on the meta device with
-    stand-ins for its weights, or where it lives when it cannot run there (``report.device`` says); the module is
-    left as it was.
+    ``fwdscope.inspect("resnet50", variables={"B": 8})`` reports a spec (a file, or the name of one that ships) with
+    entries of its ``vars`` replaced. ``fwdscope.inspect(module, x, mask=m)`` runs ``module(x, mask=m)`` once, on the
+    meta device, or where the module lives if it cannot run there (``report.device`` says which). The module is left as
+    it was.
 
-    With ``device="cpu"``, ``"cuda"``, ``"cuda:1"``, ``"mps"``, or None for the one here that holds it in good time, it
-    is run there once more on real numbers: ``report.run`` and the rows' ``stats`` and ``latency`` say what came of it.
-    Weights are initialised from ``seed``, or come from a file (``weights``, .safetensors, .pt or .pth); a module keeps
-    its own. It runs in evaluation mode, or with ``train`` in training mode. ``stats=False`` and ``latency=False``
-    leave a part out.
+    ``device="cpu"``, ``"cuda"``, ``"cuda:1"``, ``"mps"``, or None for one that is here and fast enough, runs it once
+    more on real numbers and fills ``report.run`` and the rows' ``stats`` and ``latency``. Weights are initialized from
+    ``seed`` or loaded from the file ``weights`` (.safetensors, .pt, .pth); a module keeps its own. It runs in
+    evaluation mode, or in training mode with ``train``. ``stats=False`` and ``latency=False`` leave a part out.
 
-    Raises ``fwdscope.language.problems.SpecError``, with every problem and its place, where a spec is wrong,
-    FileNotFoundError where there is none, ``fwdscope.settings.RunError`` where it cannot be run as asked, and what
-    the module raises on these inputs.
+    Raises :class:`SpecError` with every problem of a spec and its place, :class:`TargetError` (a FileNotFoundError) if
+    there is no such spec, :class:`RunError` if it cannot run as asked, and whatever the module raises on its inputs.
     """
     from pathlib import Path
 
-    from fwdscope import language
-    from fwdscope.inspection import find_spec, inspect_module, inspect_spec
+    from fwdscope.inspection import inspect_module, inspect_target
     from fwdscope.settings import RunSettings
 
     file = Path(weights) if weights is not None else None
     settings = RunSettings(device, seed, file, train=train, stats=stats, latency=latency, peaks=latency)
     if not isinstance(target, str | os.PathLike):
         return inspect_module(target, inputs, keywords, settings)
-    path = find_spec(os.fspath(target))
-    if path is None:
-        raise FileNotFoundError(f"there is no file {os.fspath(target)}, and no spec of that name")
-    if inputs or keywords:
-        raise TypeError("a spec says its inputs itself; replace its vars by variables={...}")
-    given = {name: str(value) for name, value in (variables or {}).items()}
-    return inspect_spec(language.load(path, variables=given), dtype=dtype, settings=settings)
+    return inspect_target(_target(target, inputs, keywords, variables, dtype), settings)[0]
 
 
 def bench(
@@ -83,40 +112,56 @@ def bench(
     budget: float = 5.0,
     **keywords: Any,
 ) -> Report:
-    """The report of a forward measured on a device: ``report.run.latency``, and the rows' ``latency``, in seconds.
+    """Measure how long a forward takes: ``report.run.latency`` and the rows' ``latency``, in seconds.
 
     ``fwdscope.bench("resnet50", variables={"B": 8}, device="cuda")`` measures a spec; ``fwdscope.bench(module, x)`` a
-    PyTorch module in evaluation mode, which is left as it was. ``device`` None is the fastest here; ``dtype`` is what
-    weights and inputs are cast to; ``budget`` is the seconds for the whole, and as many for the layers.
-    ``report.run.notes`` say what is to be known of the times. Ctrl-C raises KeyboardInterrupt. Raises as
-    :func:`inspect` does.
+    PyTorch module in evaluation mode, which is left as it was. ``device`` None is the fastest here; weights and inputs
+    are cast to ``dtype``; ``budget`` is the seconds for the whole, and as many for the layers. ``report.run.notes``
+    say how far the times can be trusted. Ctrl-C raises KeyboardInterrupt. Raises as :func:`inspect` does.
     """
-    from fwdscope import language
-    from fwdscope.commands.bench import measuring
-    from fwdscope.commands.bench.workload import make_workload
-    from fwdscope.inspection import find_spec
-    from fwdscope.run.subject import ModuleSubject, SpecSubject, Subject
+    from fwdscope.commands.bench.request import BenchRequest, measure, run_benchmark
     from fwdscope.settings import BenchSettings
 
     settings = BenchSettings(device=device, dtype=dtype, layers=layers, budget=budget)
     if isinstance(target, str | os.PathLike):
-        path = find_spec(os.fspath(target))
-        if path is None:
-            raise FileNotFoundError(f"there is no file {os.fspath(target)}, and no spec of that name")
-        if inputs or keywords:
-            raise TypeError("a spec says its inputs itself; replace its vars by variables={...}")
-        given = {name: str(value) for name, value in (variables or {}).items()}
-        subject: Subject = SpecSubject(language.load(path, variables=given), {}, dtype)
+        measured = run_benchmark(BenchRequest(_target(target, inputs, keywords, variables, "float32"), settings))
     else:
-        subject = ModuleSubject((target, inputs, keywords))
-    measured = measuring.bench(make_workload(subject, settings), settings)
+        from fwdscope.run.subject import ModuleSubject
+
+        measured = measure(ModuleSubject((target, inputs, keywords)), settings)
     if measured.interrupted:
         raise KeyboardInterrupt
     return measured.report
 
 
+def explain(
+    target: str | os.PathLike[str] | nn.Module,
+    layer: str,
+    /,
+    *inputs: Any,
+    variables: Mapping[str, object] | None = None,
+    dtype: str = "float32",
+    **keywords: Any,
+) -> Explanation:
+    """Explain how a layer's shape, parameters and costs are computed: formulas with the numbers put in.
+
+    ``fwdscope.explain("resnet50", "layer1.0.conv2")`` explains a layer of a spec, by its path or its line (``":17"``);
+    ``fwdscope.explain(module, "encoder.0", x)`` a layer of a PyTorch module that is called on ``x``.
+
+    Raises LookupError with the nearest paths if there is no such layer, otherwise as :func:`inspect` does.
+    """
+    from fwdscope.commands.explain import explain as explain_layer
+    from fwdscope.inspection import make_subject
+
+    if isinstance(target, str | os.PathLike):
+        return explain_layer(make_subject(_target(target, inputs, keywords, variables, dtype)).trace, layer)
+    from fwdscope.run.subject import ModuleSubject
+
+    return explain_layer(ModuleSubject((target, inputs, keywords)).trace, layer)
+
+
 def load(path: str | os.PathLike[str]) -> Report:
-    """A report saved as JSON. Raises ``fwdscope.report.ReportError`` where the file is none."""
+    """Load a report that was saved as JSON. Raises :class:`ReportError` if the file is none."""
     from pathlib import Path
 
     from fwdscope.report import Report
@@ -125,17 +170,28 @@ def load(path: str | os.PathLike[str]) -> Report:
 
 
 def diff(before: Report | str | os.PathLike[str], after: Report | str | os.PathLike[str]) -> Comparison:
-    """What changed from one network to another: reports, saved reports (``.json``), or specs.
+    """Compare two networks, each given as a report, a saved report (``.json``), a spec, or ``FILE@REV``.
 
-    ``fwdscope.diff(a, b).total("macs").ratio`` is 0.05 where the second costs 5 % more; ``.changes`` are the rows that
-    are not what they were. Raises what :func:`inspect` and :func:`load` raise.
+    ``fwdscope.diff(a, b).total("macs").ratio`` is 0.05 if the second costs 5 % more; ``.changes`` are the rows that
+    changed. Raises as :func:`inspect` does.
     """
     from fwdscope.commands.diff import compare
     from fwdscope.report import Report
 
-    def report(one: Report | str | os.PathLike[str]) -> Report:
-        if isinstance(one, Report):
-            return one
-        return load(one) if os.fspath(one).endswith(".json") else inspect(one)
+    return compare(*(one if isinstance(one, Report) else inspect(one) for one in (before, after)))
 
-    return compare(report(before), report(after))
+
+def _target(
+    target: str | os.PathLike[str],
+    inputs: tuple[Any, ...],
+    keywords: dict[str, Any],
+    variables: Mapping[str, object] | None,
+    dtype: str,
+) -> Target:
+    """The target of a path or name. Raises TypeError for inputs, which are only for modules."""
+    from fwdscope.targets import Target
+
+    if inputs or keywords:
+        raise TypeError("a spec says its inputs itself; replace its vars with variables={...}")
+    given = {name: str(value) for name, value in (variables or {}).items()}
+    return Target(os.fspath(target), given, dtype=dtype)

@@ -6,9 +6,9 @@ import contextlib
 import gc
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fwdscope.errors import InputError
 from fwdscope.report import Report
 from fwdscope.settings import META, RunSettings
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from fwdscope.language.check import Checked
     from fwdscope.report.pictures import Picture
     from fwdscope.run.subject import Subject
+    from fwdscope.targets import Target
     from fwdscope.targets.feeds import Feed
 
 
@@ -71,6 +72,45 @@ def inspect_module(
     return inspect_subject(subject, settings)[0]
 
 
+def inspect_target(target: Target, settings: RunSettings = META) -> tuple[Report, Picture | None]:
+    """The report of a target, and the picture that ``settings.show`` asks for. Raises InputError or SpecError."""
+    if not target.is_report:
+        return target.run_user_code(lambda: inspect_subject(lambda: make_subject(target, settings.train), settings))
+    if settings.device not in (None, "meta") or settings.weights or settings.train or settings.show:
+        options = "--device, --weights, --train and --show"
+        raise InputError(f"{target.text} is a saved report; {options} are for what can be run")
+    return target.load_report(), None
+
+
+def make_subject(target: Target, training: bool = False) -> Subject:
+    """The network of a target, traced on meta. Raises InputError or SpecError."""
+    if target.is_report:
+        raise InputError(f"{target.text} is a saved report, which has no operators: give the spec or the module itself")
+    if not target.is_module:
+        checked, feeds = target.load_spec()
+        from fwdscope.run.subject import SpecSubject
+
+        return SpecSubject(checked, feeds, target.dtype, training)
+    from fwdscope.run.placement import ModuleCall
+    from fwdscope.run.subject import ModuleSubject
+
+    def make() -> ModuleCall:
+        return ModuleCall(*target.load_module(with_numbers=True))
+
+    def trace() -> Subject:
+        call = ModuleCall(*target.load_module())
+        try:
+            return ModuleSubject(call, training, make)
+        except InputError:
+            raise
+        except Exception:
+            if not any(tensor.is_meta for tensor in call.tensors()):
+                raise
+            return ModuleSubject(make(), training, make)  # it was made on meta, but cannot run there
+
+    return target.run_user_code(trace)
+
+
 def inspect_subject(make: Callable[[], Subject], settings: RunSettings) -> tuple[Report, Picture | None]:
     """The report of a subject, and the picture that ``settings.show`` asks for."""
     if settings.device == "meta":
@@ -90,19 +130,3 @@ def inspect_subject(make: Callable[[], Subject], settings: RunSettings) -> tuple
 def _report_on_meta(make: Callable[[], Subject]) -> Report:
     # The subject is freed on return, while garbage collection, which would first walk through it, is still off.
     return make().report()
-
-
-def find_spec(target: str) -> Path | None:
-    """The file of a target: a path, or the name of a shipped spec. None if there is neither."""
-    path = Path(target)
-    if path.is_file():
-        return path
-    return shipped().get(target.removesuffix(".yaml"))
-
-
-def shipped() -> dict[str, Path]:
-    """The specs that ship with fwdscope, by name."""
-    here = Path(__file__).parent
-    # In a wheel they lie inside the package, in a checkout beside it.
-    folder = here / "specs" if (here / "specs").is_dir() else here.parent / "specs"
-    return {path.stem: path for path in sorted(folder.glob("*.yaml"))}

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from fwdscope.errors import InputError
+
 # Seconds that a run may take, by estimate, if the user did not ask for a device.
 RUN_BUDGET = 2.0
 
@@ -14,7 +16,20 @@ PRECISION = 0.02
 MEASURE_BUDGET = 5.0
 
 
-class RunError(ValueError):
+# The dtypes that weights can be cast to, and short names for them.
+DTYPES = ("float32", "float64", "float16", "bfloat16")
+_SHORT_DTYPES = {"fp32": "float32", "fp64": "float64", "fp16": "float16", "half": "float16", "bf16": "bfloat16"}
+
+
+def dtype_name(text: str) -> str:
+    """torch's name of a dtype, also given in short as ``bf16``. Raises ValueError for any other."""
+    name = _SHORT_DTYPES.get(text.lower(), text)
+    if name not in DTYPES:
+        raise ValueError(f"{text!r} is not one of {', '.join(DTYPES)}")
+    return name
+
+
+class RunError(InputError, ValueError):
     """A forward that cannot be run as asked: no such device, not enough memory, weights that do not fit."""
 
 

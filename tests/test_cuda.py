@@ -27,7 +27,6 @@ from fwdscope.cli import app
 from fwdscope.commands.bench.measuring import bench
 from fwdscope.commands.bench.workload import Workload, make_workload
 from fwdscope.device.local import devices, find
-from fwdscope.inspection import find_spec
 from fwdscope.language import load
 from fwdscope.model import Network, build
 from fwdscope.model.initialise import materialise
@@ -38,6 +37,7 @@ from fwdscope.run.observation import Observation
 from fwdscope.run.statistics import Collector
 from fwdscope.run.subject import SpecSubject
 from fwdscope.settings import BenchSettings, RunError
+from fwdscope.targets import find_spec
 from fwdscope.timing import EventClock, clock_for, latencies, measure, with_latencies
 from fwdscope.timing.sampling import SamplingPlan
 from fwdscope.trace import rows_with_nodes, trace, trace_module

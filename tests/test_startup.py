@@ -73,8 +73,8 @@ def test_an_inspect_on_meta_loads_neither_dynamo_nor_sympy() -> None:
     """Either would cost as much as torch itself; a rule that states its result saves torch's slow references."""
     code = (
         "import sys, fwdscope\n"
-        "from fwdscope.inspection import shipped\n"
-        "for name in shipped():\n"
+        "from fwdscope.targets import shipped_specs\n"
+        "for name in shipped_specs():\n"
         "    fwdscope.inspect(name)\n"
         "    found = [module for module in ('torch._dynamo', 'sympy') if module in sys.modules]\n"
         "    if found:\n"

@@ -13,7 +13,6 @@ from typing import Annotated
 
 import typer
 
-import fwdscope
 from fwdscope.cli.annotate import annotate
 from fwdscope.cli.bench import bench
 from fwdscope.cli.check import check
@@ -24,6 +23,7 @@ from fwdscope.cli.inspect import inspect
 from fwdscope.cli.layers import layers
 from fwdscope.cli.schema import schema
 from fwdscope.cli.specs import specs
+from fwdscope.version import __version__
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -57,7 +57,7 @@ def run() -> int:
 
 def _show_version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"fwdscope {fwdscope.__version__}")
+        typer.echo(f"fwdscope {__version__}")
         raise typer.Exit(0)
 
 

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from fwdscope.cli.boundary import FELL_SHORT, WRONG_INPUT, InputError, boundary, say, terminal_of
+from fwdscope.cli.boundary import FELL_SHORT, WRONG_INPUT, boundary, say, terminal_of
 from fwdscope.cli.options import AllowImport, Limits
+from fwdscope.errors import InputError
 from fwdscope.language.problems import SpecError
 from fwdscope.units import plural
 
@@ -58,15 +59,12 @@ def annotate(
 
 def _files(specs: list[str], write: bool) -> list[File]:
     """The spec files of all targets. Raises InputError where one names none, or none that may be written."""
-    from fwdscope.commands.check import NoTargetError, files, looks_like_spec
-    from fwdscope.inspection import shipped
+    from fwdscope.commands.check import files, looks_like_spec
+    from fwdscope.targets import shipped_specs
 
-    try:
-        found = files(specs)
-    except NoTargetError as error:
-        raise InputError(str(error)) from None
+    found = files(specs)
     for spec in specs:
-        if write and not Path(spec).exists() and spec.removesuffix(".yaml") in shipped():
+        if write and not Path(spec).exists() and spec.removesuffix(".yaml") in shipped_specs():
             raise InputError(f"{spec} ships with fwdscope: copy it to a file of yours to write into")
     try:
         meant = [file for file in found if file.named or looks_like_spec(file.path.read_text("utf-8", "replace"))]

@@ -1,4 +1,4 @@
-"""Where a command's failures become messages and exit codes, and its results text on stdout or in a file."""
+"""The edge of the program: failures become messages and exit codes, results text on stdout or in a file."""
 
 from __future__ import annotations
 
@@ -10,28 +10,23 @@ from pathlib import Path
 
 import typer
 
-import fwdscope
+from fwdscope.cli.options import split_pair
+from fwdscope.errors import InputError
 from fwdscope.language.names import listed, nearest
 from fwdscope.language.problems import SpecError
 from fwdscope.limits import LIMITS, raised
-from fwdscope.report import ReportError
-from fwdscope.settings import RunError
-from fwdscope.targets import feeds
+from fwdscope.version import __version__
 
-# What the ending of a file says about its form; text where it says nothing.
+# The format that the ending of a file asks for.
 ENDINGS = {".json": "json", ".csv": "csv", ".md": "markdown", ".xml": "junit"}
 
 FELL_SHORT, WRONG_INPUT, DEFECT, INTERRUPTED = 1, 2, 3, 130
 
 
-class InputError(Exception):
-    """What the user gave is wrong in a way that has no place in a file."""
-
-
 def boundary(command: Callable[[], None], limits: list[str] | None = None) -> None:
-    """Run a command; what goes wrong becomes a message and an exit code, here and nowhere else."""
+    """Run a command. The only place where an exception becomes a message and an exit code."""
     try:
-        with raised(dict(map(_limit, limits or ()))):
+        with raised(dict(map(_parse_limit, limits or ()))):
             command()
         sys.stdout.flush()
     except SpecError as error:
@@ -39,35 +34,33 @@ def boundary(command: Callable[[], None], limits: list[str] | None = None) -> No
 
         write_problems(error, sys.stderr)
         raise typer.Exit(WRONG_INPUT) from None
-    except (InputError, feeds.FeedError, ReportError, RunError) as error:
+    except InputError as error:
         complain(str(error))
         raise typer.Exit(WRONG_INPUT) from None
     except KeyboardInterrupt:
         raise typer.Exit(INTERRUPTED) from None
     except BrokenPipeError:
-        # Whoever read has seen enough (`| head`).
+        # The reader has seen enough (`| head`).
         _close_stdout()
         raise typer.Exit(0) from None
     except (typer.Exit, typer.Abort):
         raise
     except RecursionError:
-        complain("this is nested deeper than Python can follow: keep --limit nesting and --limit blocks lower")
+        complain("this is nested deeper than Python can follow: lower --limit nesting and --limit blocks")
         raise typer.Exit(WRONG_INPUT) from None
     except Exception as error:
-        if _interrupted(error):
+        if _is_interrupt(error):
             raise typer.Exit(INTERRUPTED) from None
-        complain(
-            f"this is a defect of fwdscope {fwdscope.__version__}, not of your spec: {type(error).__name__}: {error}"
-        )
+        complain(f"this is a bug in fwdscope {__version__}, not in your spec: {type(error).__name__}: {error}")
         if os.environ.get("FWDSCOPE_DEBUG"):
             traceback.print_exc()
         else:
-            sys.stderr.write("Set FWDSCOPE_DEBUG=1 to see where, and please report it with the spec.\n")
+            sys.stderr.write("Set FWDSCOPE_DEBUG=1 for a traceback, and please report it with the spec.\n")
         raise typer.Exit(DEFECT) from None
 
 
-def _interrupted(error: BaseException | None) -> bool:
-    """Whether Ctrl-C is behind an exception: in the middle of an import it comes out as another."""
+def _is_interrupt(error: BaseException | None) -> bool:
+    """Whether Ctrl-C caused an exception: in the middle of an import it surfaces as another one."""
     while error is not None:
         if isinstance(error, KeyboardInterrupt):
             return True
@@ -76,25 +69,17 @@ def _interrupted(error: BaseException | None) -> bool:
 
 
 def complain(message: str) -> None:
-    """One message on stderr."""
+    """Print one error on stderr."""
     sys.stderr.write(f"error: {message}\n")
 
 
-def _limit(text: str) -> tuple[str, int]:
-    name, value = pair(text, "--limit", "items=2000000")
+def _parse_limit(text: str) -> tuple[str, int]:
+    name, value = split_pair(text, "--limit", "items=2000000")
     if name not in LIMITS:
-        raise InputError(f"--limit {name}: there is no such bound; there are {listed(LIMITS, 20)}")
+        raise InputError(f"--limit {name}: there is no such limit; there are {listed(LIMITS, 20)}")
     if not value.replace("_", "").isdigit():
-        raise InputError(f"--limit {text}: a bound is a whole number")
+        raise InputError(f"--limit {text}: a limit is a whole number")
     return name, int(value)
-
-
-def pair(text: str, option: str, example: str) -> tuple[str, str]:
-    """NAME=VALUE in two."""
-    name, equals, value = text.partition("=")
-    if not equals or not name.strip() or not value.strip():
-        raise InputError(f"{option} {text}: write {option} {example}")
-    return name.strip(), value.strip()
 
 
 def terminal_of() -> tuple[int, bool]:
@@ -104,8 +89,8 @@ def terminal_of() -> tuple[int, bool]:
     return os.get_terminal_size(sys.stdout.fileno()).columns, "NO_COLOR" not in os.environ
 
 
-def hold_output(output: Path | None) -> None:
-    """Refuse a file that cannot be written, before what is to stand in it is made. Raises InputError."""
+def check_writable(output: Path | None) -> None:
+    """Raise InputError if a file cannot be written, before its content is computed."""
     if output is None:
         return
     if output.is_dir():
@@ -116,10 +101,10 @@ def hold_output(output: Path | None) -> None:
         raise InputError(f"{output} cannot be written: permission denied")
 
 
-def form_of(given: str | None, output: Path | None, forms: Collection[str]) -> str:
-    """The form of a result: the one asked for, else what the file's ending says, else the first.
+def choose_format(given: str | None, output: Path | None, forms: Collection[str]) -> str:
+    """The format of a result: ``given``, or that of the file's ending, or the first of ``forms``.
 
-    Raises InputError for a form that is not among ``forms``.
+    Raises InputError for a format that is not among ``forms``.
     """
     form = given or ENDINGS.get(output.suffix if output else "", next(iter(forms)))
     if form in forms:
@@ -132,23 +117,28 @@ def form_of(given: str | None, output: Path | None, forms: Collection[str]) -> s
 
 
 def put(text: str, output: Path | None) -> None:
-    """Text on stdout, or into a file, which is then said on stderr. Raises InputError where it cannot be written."""
+    """Write text to stdout, or to a file, and name the file on stderr. Raises InputError if it cannot be written."""
     text = text if text.endswith("\n") else text + "\n"
     if output is None:
         say(text)
         return
+    # The name of a file may hold bytes that are not UTF-8.
+    put_bytes(text.encode("utf-8", errors="backslashreplace"), output)
+
+
+def put_bytes(data: bytes, output: Path) -> None:
+    """Write bytes to a file, and name it on stderr. Raises InputError if it cannot be written."""
     try:
-        # The name of a file may hold bytes that are no text.
-        output.write_text(text, encoding="utf-8", errors="backslashreplace")
+        output.write_bytes(data)
     except OSError as error:
         raise InputError(f"{output} cannot be written: {error.strerror}") from None
     sys.stderr.write(f"wrote {output}\n")
 
 
 def say(text: str) -> None:
-    """Text on stdout, at once. Where nobody reads on (`| head`) the command goes on in silence, to its exit code.
+    """Write text to stdout and flush it. If the reader is gone (`| head`), carry on quietly to the exit code.
 
-    Raises InputError where it cannot be written.
+    Raises InputError if stdout cannot be written.
     """
     try:
         sys.stdout.write(text)
@@ -161,5 +151,5 @@ def say(text: str) -> None:
 
 
 def _close_stdout() -> None:
-    """Let what is still to be written go nowhere: Python would complain once more when it closes stdout."""
+    """Send what is still buffered nowhere: Python would complain once more when it closes stdout."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fwdscope.cli.boundary import InputError, boundary, form_of, hold_output, put, say, terminal_of
+from fwdscope.cli.boundary import boundary, check_writable, choose_format, put, say, terminal_of
 from fwdscope.cli.options import AllowImport, Limits, ModelDtype
+from fwdscope.errors import InputError
 
 if TYPE_CHECKING:
     from fwdscope.commands.check import Plan
@@ -47,8 +48,8 @@ def check(
     def command() -> None:
         from fwdscope.commands.check import Folder, Plan, Settings
 
-        form = form_of(format_, output, _FORMATS)
-        hold_output(output)
+        form = choose_format(format_, output, _FORMATS)
+        check_writable(output)
         if baseline is None and (update or tolerance is not None):
             raise InputError(f"{'--update' if update else '--tolerance'} is for baselines: add --baseline FOLDER")
         folder = Folder(_folder(baseline), update, _part(tolerance or "0%")) if baseline is not None else None
@@ -64,14 +65,11 @@ def check(
 
 def _run(targets: list[str], plan: Plan, form: str, output: Path | None) -> int:
     """Check all targets, write the report, give the exit code. Text is written as it comes."""
-    from fwdscope.commands.check import NoTargetError, Run, files, outcomes, remarks_on
+    from fwdscope.commands.check import Run, files, outcomes, remarks_on
     from fwdscope.render.checks import FORMATS, text
 
     started = time.perf_counter()
-    try:
-        found = files(targets)
-    except NoTargetError as error:
-        raise InputError(str(error)) from None
+    found = files(targets)
     live = form == "text" and output is None
     colour, width = terminal_of()[1], text.name_width([file.shown for file in found])
     done = []

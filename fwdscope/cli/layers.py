@@ -6,25 +6,25 @@ from typing import Annotated
 
 import typer
 
-from fwdscope.cli.boundary import InputError, boundary, put, terminal_of
+from fwdscope.cli.boundary import boundary, put, terminal_of
+from fwdscope.errors import InputError
+
+_NAME = "A layer, function, method or attribute; or a word to search for."
 
 
 def layers(
-    name: Annotated[
-        str | None,
-        typer.Argument(metavar="NAME", help="A layer, function, method or attribute; or a word to look for."),
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="The whole vocabulary as data.")] = False,
+    name: Annotated[str | None, typer.Argument(metavar="NAME", help=_NAME)] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the whole vocabulary as JSON.")] = False,
 ) -> None:
     """List the layers and functions that specs may use, or show one with its settings."""
 
     def command() -> None:
         from fwdscope.render import vocabulary
 
-        width, colour = terminal_of()
         if as_json:
             put(vocabulary.as_json(), None)
             return
+        width, colour = terminal_of()
         try:
             text = vocabulary.page_of(name, width, colour) if name else vocabulary.listing(None, width, colour)
         except LookupError as error:

@@ -1,4 +1,4 @@
-"""What a long command is doing now: one line on stderr, gone when it ends."""
+"""What a long command is doing now: one line on stderr, erased when it ends."""
 
 from __future__ import annotations
 
@@ -7,22 +7,22 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 
-# Seconds before anything is said: what is over by then needs no line.
-PATIENCE = 0.5
+# Seconds before the line appears: a command that is over by then needs none.
+DELAY = 0.5
 
 
-class _Line:
-    """The line on a terminal: nothing at first, and after a while what was said last."""
+class _StatusLine:
+    """A line on a terminal that appears after a delay and shows the latest text."""
 
-    def __init__(self) -> None:
+    def __init__(self, delay: float) -> None:
         self._text = ""
         self._open = False
         self._lock = threading.Lock()
-        self._timer = threading.Timer(PATIENCE, self._begin)
+        self._timer = threading.Timer(delay, self._show)
         self._timer.daemon = True
         self._timer.start()
 
-    def say(self, text: str) -> None:
+    def update(self, text: str) -> None:
         with self._lock:
             self._text = text
             if self._open:
@@ -36,7 +36,7 @@ class _Line:
                 sys.stderr.flush()
             self._open = False
 
-    def _begin(self) -> None:
+    def _show(self) -> None:
         with self._lock:
             self._open = True
             self._draw()
@@ -47,13 +47,13 @@ class _Line:
 
 
 @contextlib.contextmanager
-def progress() -> Iterator[Callable[[str], None]]:
-    """What tells the user, where stderr is a terminal, what is being done now."""
+def show_progress(delay: float = DELAY) -> Iterator[Callable[[str], None]]:
+    """A function that shows what is being done now, if stderr is a terminal."""
     if not sys.stderr.isatty():
         yield lambda _: None
         return
-    line = _Line()
+    line = _StatusLine(delay)
     try:
-        yield line.say
+        yield line.update
     finally:
         line.close()

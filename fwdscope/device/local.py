@@ -9,9 +9,10 @@ from typing import Any, Protocol
 import torch
 
 from fwdscope.device import host
+from fwdscope.errors import InputError
 
 
-class DeviceError(ValueError):
+class DeviceError(InputError, ValueError):
     """A device that is not here; the message says which are."""
 
 

@@ -15,10 +15,11 @@ from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 
+from fwdscope.errors import InputError
 from fwdscope.report import Peaks
 
 
-class UnknownAcceleratorError(LookupError):
+class UnknownAcceleratorError(InputError, LookupError):
     """A name that the table does not have; the message says which it has."""
 
 

@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import NamedTuple
 
+from fwdscope.errors import InputError
+
 # An excerpt shows at most so many columns of a line, around the place.
 EXCERPT = 110
 # Characters of a message or a help line.
@@ -106,7 +108,7 @@ class Problem:
         return self.source.place(self.span.start)[0]
 
 
-class SpecError(Exception):
+class SpecError(InputError):
     """All problems that a stage found, sorted by place, each told once."""
 
     def __init__(self, problems: Iterable[Problem]) -> None:

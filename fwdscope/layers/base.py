@@ -42,13 +42,14 @@ from typing import (
 )
 
 from fwdscope.default_dtype import default_dtype
+from fwdscope.errors import FwdscopeError
 from fwdscope.formula import SPATIAL, Shape, Size, Sizes, kept_size, kept_sizes
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
 
-class LayerError(Exception):
+class LayerError(FwdscopeError):
     """Why a layer cannot be built or called; the caller adds the line and the call.
 
     ``message`` says what was found and what is expected, ``help`` what to write instead.

@@ -11,12 +11,13 @@ from typing import Any
 
 from torch import Tensor
 
+from fwdscope.errors import FwdscopeError
 from fwdscope.functions.functions import FUNCTIONS
 from fwdscope.limits import limit
 from fwdscope.torch_private import without_functions
 
 
-class ShapeError(Exception):
+class ShapeError(FwdscopeError):
     """A fact about operands that do not fit.
 
     ``{0}`` and ``{1}`` in the message stand for what the spec calls the two ``operands``; ``clash`` are the sizes that

@@ -10,6 +10,8 @@ from collections.abc import Iterable
 from functools import cache
 from typing import Any
 
+from fwdscope.errors import FwdscopeError
+
 # The dtype that whole numbers take where floating point is needed; the program sets it, so a rule cannot know it.
 DEFAULT = "default"
 
@@ -25,7 +27,7 @@ _REAL_OF = {value: key for key, value in _COMPLEX_OF.items()}
 COMPLEX = frozenset(_REAL_OF)
 
 
-class UnpromotedError(Exception):
+class UnpromotedError(FwdscopeError):
     """A number type whose promotion is torch's to decide."""
 
 

@@ -23,6 +23,8 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, Literal, TypeVar
 
+from fwdscope.errors import InputError
+
 VERSION = 1
 
 CONVENTION = (
@@ -35,7 +37,7 @@ Shape = tuple[int, ...]
 Kind = Literal["layer", "block", "stack", "copies", "part", "loop", "parameter", "expression"]
 
 
-class ReportError(ValueError):
+class ReportError(InputError, ValueError):
     """A text that is not a report of a version this program reads."""
 
 
@@ -333,6 +335,8 @@ class Report:
     @classmethod
     def from_json(cls, data: Any) -> Report:
         """The report that :meth:`to_json` gave. Raises ReportError, naming the place, where it is none."""
+        if isinstance(data, dict) and "sweep" in data:
+            raise ReportError("it holds a sweep, a report for each size: it is for fwdscope bench --against")
         if not isinstance(data, dict) or "version" not in data:
             raise ReportError("this is no fwdscope report: it has no version")
         if data["version"] != VERSION:

@@ -47,7 +47,7 @@ def real_inputs(network: Network, feeds: Mapping[str, Feed], device: torch.devic
 
 
 def _fed(feed: Feed, made: Tensor, dtype: torch.dtype) -> Tensor:
-    if (values := feed.values()) is not None:
+    if (values := feed.read_tensor()) is not None:
         return values.to(made.device)
     if not made.numel():
         return torch.zeros(feed.shape, dtype=dtype, device=made.device)

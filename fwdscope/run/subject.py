@@ -162,7 +162,7 @@ class SpecSubject(Subject):
         with point_at_set(checked.spec), warnings.catch_warnings():
             # torch's advice about its own calls is not about the spec.
             warnings.simplefilter("ignore")
-            inputs = {**{name: feed.meta() for name, feed in self.feeds.items()}, **(replaced or {})}
+            inputs = {**{name: feed.make_meta_tensor() for name, feed in self.feeds.items()}, **(replaced or {})}
             self.network = build(checked, inputs, getattr(torch, dtype))
             if training:
                 self.network.train()

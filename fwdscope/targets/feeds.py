@@ -1,4 +1,4 @@
-"""``--input name=…``: a shape, or a file of real data, in place of what the spec makes."""
+"""``--input name=…``: a shape, or a file with a tensor, that replaces an input."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fwdscope.errors import InputError
 from fwdscope.functions.functions import DTYPES
 
 if TYPE_CHECKING:
@@ -15,29 +16,25 @@ if TYPE_CHECKING:
 SUFFIXES = (".npy", ".npz", ".pt")
 
 
-class FeedError(ValueError):
-    """An ``--input`` that is neither a shape nor a readable file."""
-
-
 @dataclass(frozen=True)
 class Feed:
-    """What stands for an input: its shape and dtype (None for the spec's own), and where it came from."""
+    """The replacement of an input: its shape, its dtype (None for the spec's own), and where it comes from."""
 
     name: str
     shape: tuple[int, ...]
     dtype: str | None
     made_by: str
-    # The file that holds its values; None where a shape is all there is.
+    # The file with its values; None if only a shape was given.
     path: Path | None = None
 
-    def meta(self) -> Tensor:
+    def make_meta_tensor(self) -> Tensor:
         """A tensor of this shape on meta."""
         import torch
 
         return torch.empty(self.shape, dtype=getattr(torch, self.dtype) if self.dtype else None, device="meta")
 
-    def values(self) -> Tensor | None:
-        """The tensor in the file; None where there is none. Raises FeedError where it cannot be read."""
+    def read_tensor(self) -> Tensor | None:
+        """The tensor in the file; None if there is no file. Raises InputError if it cannot be read."""
         if self.path is None:
             return None
         if self.path.suffix == ".pt":
@@ -46,11 +43,11 @@ class Feed:
 
         return torch.from_numpy(_array(self.name, self.path).copy())
 
-    def drawn(self) -> Tensor:
-        """The tensor in the file; where there is none random numbers: normal ones, or zeros and ones if whole."""
+    def make_tensor(self) -> Tensor:
+        """The tensor in the file, or random numbers: normal ones, or zeros and ones for integers."""
         import torch
 
-        if (values := self.values()) is not None:
+        if (values := self.read_tensor()) is not None:
             return values
         dtype = getattr(torch, self.dtype) if self.dtype else torch.get_default_dtype()
         if dtype.is_floating_point or dtype.is_complex:
@@ -59,21 +56,21 @@ class Feed:
 
 
 def parse(text: str) -> Feed:
-    """``image=1,3,224,224``, ``ids=(2, 128):int64`` or ``image=batch.npy``. Raises FeedError."""
+    """``image=1,3,224,224``, ``ids=(2, 128):int64`` or ``image=batch.npy``. Raises InputError."""
     name, equals, value = (piece.strip() for piece in text.partition("="))
     if not equals or not name or not value:
-        raise FeedError(f"{text!r} is not name=shape or name=file: write image=1,3,224,224 or image=batch.npy")
+        raise InputError(f"{text!r} is not name=shape or name=file: write image=1,3,224,224 or image=batch.npy")
     if shape := re.fullmatch(r"[(\[]?(?P<sizes>[\d\s,x×]*)[)\]]?(?::(?P<dtype>\w+))?", value):
         sizes = re.split(r"[,x×\s]+", shape["sizes"].strip(", "))
         if shape["dtype"] and shape["dtype"] not in DTYPES:
-            raise FeedError(f"{shape['dtype']} is no dtype: write one of {', '.join(dict.fromkeys(DTYPES.values()))}")
+            raise InputError(f"{shape['dtype']} is no dtype: write one of {', '.join(dict.fromkeys(DTYPES.values()))}")
         dtype = DTYPES[shape["dtype"]] if shape["dtype"] else None
         return Feed(name, tuple(int(size) for size in sizes if size), dtype, "--input")
     path = Path(value)
     if path.suffix not in SUFFIXES:
-        raise FeedError(f"{value} is neither a shape (1,3,224,224) nor a file that ends in {', '.join(SUFFIXES)}")
+        raise InputError(f"{value} is neither a shape (1,3,224,224) nor a file that ends in {', '.join(SUFFIXES)}")
     if not path.is_file():
-        raise FeedError(f"there is no file {value}")
+        raise InputError(f"there is no file {value}")
     return _from_torch(name, path) if path.suffix == ".pt" else _from_numpy(name, path)
 
 
@@ -83,17 +80,17 @@ def _from_torch(name: str, path: Path) -> Feed:
 
 
 def _torch_tensor(name: str, path: Path, device: str) -> Tensor:
-    """A tensor, or a dictionary of tensors that holds one of this name; nothing in the file is run."""
+    """The tensor in a .pt file, which may be a dictionary of tensors. Runs no code from the file."""
     import torch
 
     try:
         loaded = torch.load(path, weights_only=True, map_location=device)
     except Exception as error:
-        raise FeedError(f"{path} cannot be read: {str(error).splitlines()[0]}") from None
+        raise InputError(f"{path} cannot be read: {str(error).splitlines()[0]}") from None
     tensor = loaded.get(name) if isinstance(loaded, dict) else loaded
     if not isinstance(tensor, torch.Tensor):
         known = f": it holds {', '.join(map(str, loaded))}" if isinstance(loaded, dict) else ""
-        raise FeedError(f"{path} holds no tensor {name}{known}")
+        raise InputError(f"{path} holds no tensor {name}{known}")
     return tensor.detach()
 
 
@@ -104,23 +101,23 @@ def _from_numpy(name: str, path: Path) -> Feed:
 
 
 def _array(name: str, path: Path) -> Any:
-    """NumPy's array of a file, of its own file still on disk."""
+    """The array in a .npy or .npz file; a .npy is mapped rather than read."""
     try:
         import numpy
     except ImportError:
-        raise FeedError(f"{path} needs NumPy: pip install 'fwdscope[numpy]'") from None
+        raise InputError(f"{path} needs NumPy: pip install 'fwdscope[numpy]'") from None
     try:
-        # Only the header is read of an array in a file of its own; objects, which could run code, are refused.
+        # allow_pickle=False refuses arrays of objects, which could run code.
         loaded = numpy.load(path, mmap_mode="r", allow_pickle=False)
         if path.suffix == ".npz":
             names = list(loaded)
             if name not in names and len(names) != 1:
-                raise FeedError(f"{path} holds no array {name}: it holds {', '.join(names)}")
+                raise InputError(f"{path} holds no array {name}: it holds {', '.join(names)}")
             loaded = loaded[name if name in names else names[0]]
-    except FeedError:
+    except InputError:
         raise
     except Exception as error:
-        raise FeedError(f"{path} cannot be read: {str(error).splitlines()[0]}") from None
+        raise InputError(f"{path} cannot be read: {str(error).splitlines()[0]}") from None
     return loaded
 
 
@@ -128,5 +125,5 @@ def _torch_name(dtype: str, path: Path) -> str:
     import torch
 
     if not isinstance(getattr(torch, dtype, None), torch.dtype):
-        raise FeedError(f"{path} holds {dtype}, which torch has no dtype for")
+        raise InputError(f"{path} holds {dtype}, which torch has no dtype for")
     return dtype

@@ -1,37 +1,62 @@
-"""``package.module:factory`` → a PyTorch model and its example inputs."""
+"""``package.module:name`` → a PyTorch model and its example inputs."""
 
 from __future__ import annotations
 
 import contextlib
 import importlib
 import inspect
-from collections.abc import Mapping
-from typing import Any
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeAlias, TypeVar
 
 import torch
 from torch import Tensor, nn
 
+from fwdscope.errors import InputError, TargetError
 from fwdscope.targets.feeds import Feed
 
+T = TypeVar("T")
 
-class TargetError(ValueError):
-    """A target that gives no model, or a model without inputs."""
+# A module, and the arguments and keywords of its forward.
+ModuleAndInputs: TypeAlias = "tuple[nn.Module, tuple[Any, ...], dict[str, Any]]"
 
 
-def load_target(
-    text: str, feeds: Mapping[str, Feed], numbers: bool = False
-) -> tuple[nn.Module, tuple[Any, ...], dict[str, Any]]:
-    """The model of ``package.module:name``, and what to call it on.
+def load_module(text: str, feeds: Mapping[str, Feed], with_numbers: bool = False) -> ModuleAndInputs:
+    """The model of ``package.module:name``, and the arguments to call it on. Raises TargetError.
 
-    The name is a module, a class of modules, or a function that gives a module, perhaps with its inputs:
-    ``module, (x, y)`` or ``module, {"ids": x}``. ``feeds`` (``--input``) name inputs by ``forward``'s parameters.
-    With ``numbers`` weights and inputs hold some, else they are made on meta where that can be. Importing runs the
-    code of the package.
+    The name is a module, a class of modules, or a function that returns a module, perhaps with its inputs:
+    ``module, (x, y)`` or ``module, {"ids": x}``. ``feeds`` (``--input``) go by the names of ``forward``'s parameters.
+    Weights and inputs are made on meta if possible, unless ``with_numbers``. Importing runs the package's code.
     """
+    sys.path.insert(0, str(Path.cwd()))
+    with contextlib.redirect_stdout(sys.stderr):
+        return _load(text, feeds, with_numbers)
+
+
+def run_user_code(text: str, run: Callable[[], T]) -> T:
+    """The result of ``run``, which runs a model of the user's. Whatever the model raises becomes a TargetError."""
+    try:
+        # What the model prints is no part of the report.
+        with contextlib.redirect_stdout(sys.stderr):
+            return run()
+    except InputError:
+        raise
+    except (Exception, SystemExit) as error:
+        raise TargetError(f"{text} cannot run on these inputs: {error_text(error)}") from error
+
+
+def error_text(error: BaseException) -> str:
+    """An exception in one line: its type, and the first line of its message."""
+    lines = str(error).strip().splitlines()
+    return type(error).__name__ + (f": {lines[0]}" if lines else "")
+
+
+def _load(text: str, feeds: Mapping[str, Feed], with_numbers: bool) -> ModuleAndInputs:
     path, _, name = text.partition(":")
     if not path or not name:
         raise TargetError(f"{text}: write package.module:name")
-    made = _made(_imported(path, name), text, numbers)
+    made = _make(_import(path, name), text, with_numbers)
     module, given = made if isinstance(made, tuple) and len(made) == 2 else (made, ())
     if not isinstance(module, nn.Module):
         raise TargetError(f"{text} gives {type(module).__name__}; expected a torch.nn.Module, or one and its inputs")
@@ -41,24 +66,24 @@ def load_target(
     for feed in feeds.values():
         if feed.name not in known:
             raise TargetError(f"--input {feed.name}: forward takes {', '.join(known) or 'nothing'}")
-        kwargs[feed.name] = feed.drawn() if numbers else feed.meta()
         if feed.name in known[: len(args)]:
             raise TargetError(f"--input {feed.name}: {text} gives that input itself")
+        kwargs[feed.name] = feed.make_tensor() if with_numbers else feed.make_meta_tensor()
     if not args and not kwargs and known:
         raise TargetError(f"{text} needs inputs: --input {known[0]}=1,3,224,224 (forward takes {', '.join(known)})")
     return module, args, kwargs
 
 
-def _imported(path: str, name: str) -> Any:
+def _import(path: str, name: str) -> Any:
     if path.endswith(".py") or "/" in path:
-        written = path.removesuffix(".py").replace("/", ".").lstrip(".")
-        raise TargetError(f"{path}:{name}: a module is named as in an import: {written}:{name}")
+        dotted = path.removesuffix(".py").replace("/", ".").lstrip(".")
+        raise TargetError(f"{path}:{name}: a module is named as in an import: {dotted}:{name}")
     try:
         found: Any = importlib.import_module(path)
     except ImportError as error:
         raise TargetError(f"{path} cannot be imported: {error}") from None
     except (Exception, SystemExit) as error:  # whatever its code raises
-        raise TargetError(f"{path} cannot be imported: {said(error)}") from error
+        raise TargetError(f"{path} cannot be imported: {error_text(error)}") from error
     for piece in name.split("."):
         if not hasattr(found, piece):
             known = [key for key, value in vars(found).items() if callable(value) and not key.startswith("_")]
@@ -67,8 +92,8 @@ def _imported(path: str, name: str) -> Any:
     return found
 
 
-def _made(found: Any, text: str, numbers: bool) -> Any:
-    """What a name stands for: a module as it is, a class or function called without arguments, on meta if it may be."""
+def _make(found: Any, text: str, with_numbers: bool) -> Any:
+    """The object itself if it is a module, else the result of calling it without arguments, on meta if possible."""
     if isinstance(found, nn.Module | tuple) or not callable(found):
         return found
     try:
@@ -76,18 +101,12 @@ def _made(found: Any, text: str, numbers: bool) -> Any:
     except TypeError as error:
         raise TargetError(f"{text} cannot be called without arguments ({error}): name a function that can") from None
     except ValueError:
-        pass  # a callable of C's says nothing of its parameters
-    if not numbers:
-        # What looks at its numbers while it is made cannot be made on meta.
+        pass  # a callable written in C has no signature
+    if not with_numbers:
+        # A model that looks at its numbers while it is made cannot be made on meta.
         with contextlib.suppress(Exception, SystemExit), torch.device("meta"):
             return found()
     try:
         return found()
     except (Exception, SystemExit) as error:
-        raise TargetError(f"{text} gives no model, but raises {said(error)}") from error
-
-
-def said(error: BaseException) -> str:
-    """An exception in a line: its type, and what it says first."""
-    lines = str(error).strip().splitlines()
-    return type(error).__name__ + (f": {lines[0]}" if lines else "")
+        raise TargetError(f"{text} gives no model, but raises {error_text(error)}") from error

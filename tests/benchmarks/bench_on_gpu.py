@@ -26,11 +26,11 @@ import torch
 
 from fwdscope.commands.bench.workload import Workload, make_workload
 from fwdscope.device.local import DeviceError, LocalDevice, find
-from fwdscope.inspection import find_spec
 from fwdscope.language import load
 from fwdscope.model.process_state import torch_default_dtype
 from fwdscope.run.subject import SpecSubject
 from fwdscope.settings import BenchSettings
+from fwdscope.targets import find_spec
 from fwdscope.timing import EventClock, latencies, measure, with_latencies
 from fwdscope.timing.sampling import SamplingPlan
 

@@ -232,7 +232,7 @@ def test_an_input_that_does_not_fit_is_told_at_its_line(mlp: str) -> None:
         (("inspect", "resnet50", "--format", "yaml"), "unknown format yaml"),
         (
             ("inspect", "resnet50", "--format", "json", "--columns", "layer"),
-            "--columns means nothing to the format json",
+            "--columns has no effect on the format json",
         ),
         (("inspect", "mlp_xor", "--columns", "layer,parms"), "params"),
         (("inspect", "mlp_xor", "--set", "B"), "write --set B=8"),
@@ -250,7 +250,7 @@ def test_wrong_use_exits_2_and_says_what_to_do(arguments: tuple[str, ...], said:
     assert said in result.stderr
 
 
-def test_a_bound_can_be_raised(tmp_path: Path) -> None:
+def test_a_limit_can_be_raised(tmp_path: Path) -> None:
     spec = tmp_path / "long.yaml"
     spec.write_text("inputs: {x: 'rand(2, 3)'}\nlayers:\n  - h = 70 * Linear(3)\n")
     assert run("inspect", str(spec), "--limit", "turns=69").exit_code == 2
@@ -259,7 +259,7 @@ def test_a_bound_can_be_raised(tmp_path: Path) -> None:
     # Only for that run.
     assert run("inspect", str(spec)).exit_code == 0
     for wrong, said in (
-        ("turn=3", "there is no such bound"),
+        ("turn=3", "there is no such limit"),
         ("turns=x", "a whole number"),
         ("turns", "write --limit"),
     ):
@@ -280,14 +280,14 @@ def test_problems_are_all_told_and_counted(tmp_path: Path) -> None:
 
 
 @pytest.mark.core
-def test_a_defect_of_ours_exits_3_and_asks_for_a_report(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_bug_of_ours_exits_3_and_asks_for_a_report(monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*_: object) -> None:
         raise RuntimeError("boom")
 
-    monkeypatch.setattr("fwdscope.cli.targets.load", broken)
+    monkeypatch.setattr("fwdscope.language.load", broken)
     result = run("inspect", "mlp_xor")
     assert result.exit_code == 3
-    assert "defect of fwdscope" in result.stderr
+    assert "this is a bug in fwdscope" in result.stderr
     assert "Traceback" not in result.stderr
     monkeypatch.setenv("FWDSCOPE_DEBUG", "1")
     assert "Traceback" in run("inspect", "mlp_xor").stderr

@@ -249,7 +249,7 @@ def test_options_of_a_run_are_refused_where_nothing_can_run(net: str, tmp_path: 
     [
         (("--device", ""), "there is no device ''"),
         (("--device", "cpu", "--show", " "), "--show needs the path of an output"),
-        (("--device", "cpu", "--weights-partial"), "give one by --weights FILE"),
+        (("--device", "cpu", "--weights-partial"), "add --weights FILE"),
         (("--device", "cpu", "-o", "nowhere/report.json"), "there is no folder nowhere"),
     ],
     ids=" ".join,

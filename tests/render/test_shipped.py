@@ -8,10 +8,10 @@ import pytest
 from typer.testing import CliRunner
 
 from fwdscope.cli import app
-from fwdscope.inspection import shipped
 from fwdscope.language.parser import parse
 from fwdscope.language.source import Source
 from fwdscope.render.shipped import listing, title
+from fwdscope.targets import shipped_specs
 
 
 def run(*arguments: str) -> tuple[int, str, str]:
@@ -23,7 +23,7 @@ def test_every_spec_is_listed_under_the_name_that_it_is_given_by() -> None:
     code, out, _ = run()
     rows = out.splitlines()[2:-2]
     assert code == 0
-    assert [row.split()[0] for row in rows] == list(shipped())
+    assert [row.split()[0] for row in rows] == list(shipped_specs())
     assert all(row.split(maxsplit=1)[1].strip() for row in rows)
 
 

@@ -11,10 +11,11 @@ from dataclasses import replace
 import pytest
 
 from fwdscope.device.table import accelerator, peaks_of
-from fwdscope.inspection import inspect_spec, shipped
+from fwdscope.inspection import inspect_spec
 from fwdscope.language import load
 from fwdscope.report import Environment, LayerRow, Peaks, Report, TensorInfo, Totals
 from fwdscope.report.roofline import estimate, estimated, fastest_first, ridge, roofline, utilisation
+from fwdscope.targets import shipped_specs
 
 # 100 FLOP/s and 10 bytes/s: the roofs meet at 10 FLOPs per byte.
 ROOFS = Peaks("a device", "float32", 100.0, 10.0, 1000, "table")
@@ -200,7 +201,7 @@ def test_estimates_are_saved_with_the_report_and_made_of_a_saved_one() -> None:
 
 @functools.cache
 def traced(name: str, dtype: str = "float32") -> Report:
-    return inspect_spec(load(shipped()[name], name, {}, False), dtype=dtype)
+    return inspect_spec(load(shipped_specs()[name], name, {}, False), dtype=dtype)
 
 
 @pytest.mark.parametrize("name", ["resnet50", "gpt2", "vit_b_16", "unet", "mixtral_8x7b"])

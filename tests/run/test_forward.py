@@ -12,10 +12,11 @@ import torch
 from torch import Tensor, nn
 
 import fwdscope
-from fwdscope.inspection import inspect_spec, shipped
+from fwdscope.inspection import inspect_spec
 from fwdscope.language import load
 from fwdscope.report import LayerRow, Report
 from fwdscope.settings import RunError, RunSettings
+from fwdscope.targets import shipped_specs
 
 SPECS = Path(__file__).parent / "specs"
 LOOKED = RunSettings(device="cpu", latency=False)
@@ -46,7 +47,7 @@ SMALL = (
 
 @pytest.mark.parametrize("name", SMALL)
 def test_shapes_and_costs_are_those_of_meta_on_every_device(name: str) -> None:
-    checked = load(shipped()[name])
+    checked = load(shipped_specs()[name])
     meta, run = inspect_spec(checked), inspect_spec(checked, settings=LOOKED)
     assert [static(row) for row in run.layers] == list(meta.layers)
     assert (run.totals, run.uncounted, run.unused, run.notes) == (meta.totals, meta.uncounted, meta.unused, meta.notes)
@@ -54,7 +55,7 @@ def test_shapes_and_costs_are_those_of_meta_on_every_device(name: str) -> None:
 
 
 def test_a_run_in_training_mode_has_the_costs_of_training() -> None:
-    checked = load(shipped()["resnet18"], variables={"B": "2"})
+    checked = load(shipped_specs()["resnet18"], variables={"B": "2"})
     meta = inspect_spec(checked, settings=RunSettings(train=True))
     run = inspect_spec(checked, settings=dataclasses.replace(LOOKED, train=True))
     assert [static(row) for row in run.layers] == list(meta.layers)
@@ -254,7 +255,7 @@ def test_a_mixture_shows_the_rows_that_each_expert_got() -> None:
 
 
 def test_expectations_are_held_against_the_expected_load_whatever_the_run_did() -> None:
-    checked = load(shipped()["moe_small"])
+    checked = load(shipped_specs()["moe_small"])
     report = inspect_spec(checked, settings=LOOKED)
     assert report.shortfalls == ()
     assert report.totals.params == inspect_spec(checked).totals.params
@@ -264,7 +265,7 @@ def test_expectations_are_held_against_the_expected_load_whatever_the_run_did() 
 
 
 def test_each_layer_and_the_whole_have_a_latency() -> None:
-    report = inspect_spec(load(shipped()["mnist_cnn"]), settings=RunSettings(device="cpu"))
+    report = inspect_spec(load(shipped_specs()["mnist_cnn"]), settings=RunSettings(device="cpu"))
     assert report.run is not None
     assert report.run.latency is not None
     assert report.run.latency.median > 0

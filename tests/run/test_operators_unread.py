@@ -11,11 +11,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from fwdscope.inspection import inspect_module, inspect_spec, shipped
+from fwdscope.inspection import inspect_module, inspect_spec
 from fwdscope.language import load
 from fwdscope.run import forward
 from fwdscope.run.observation import Observation
 from fwdscope.settings import RunSettings
+from fwdscope.targets import shipped_specs
 
 ON_CPU = RunSettings(device="cpu", latency=False)
 
@@ -67,7 +68,7 @@ def both(monkeypatch: pytest.MonkeyPatch, inspect: Any) -> tuple[Any, Any]:
     "name", ["attention_single_head", "lstm", "mobilenet_v2", "multi_head_attention", "norms", "resnet18", "swin_t"]
 )
 def test_the_report_of_a_spec_is_the_same(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    unread, whole = both(monkeypatch, lambda: inspect_spec(load(shipped()[name]), settings=ON_CPU))
+    unread, whole = both(monkeypatch, lambda: inspect_spec(load(shipped_specs()[name]), settings=ON_CPU))
     assert any(row.stats for row in unread.layers)
     assert unread == whole
 
@@ -122,7 +123,7 @@ def test_operators_are_heard_again_when_a_layer_failed() -> None:
 def test_what_went_another_way_than_the_trace_is_run_once_more_and_counted(
     name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    path = shipped().get(name, tmp_path / "while.yaml")
+    path = shipped_specs().get(name, tmp_path / "while.yaml")
     if name == "while":
         path.write_text(
             "inputs:\n  x: ones(4, 8)\nlayers:\n  - start = x * 1\n"

@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 import torch
 
-from fwdscope.inspection import shipped
 from fwdscope.language import load
 from fwdscope.model import build
 from fwdscope.model.events import StepStart
 from fwdscope.model.initialise import materialise
 from fwdscope.model.modules import Network
+from fwdscope.targets import shipped_specs
 from fwdscope.trace import Node, Recorder, Trace, rows, trace
 
 STACKED = [
@@ -129,7 +129,7 @@ def both(path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Any, Any]:
 
 @pytest.mark.parametrize("name", STACKED)
 def test_a_repeated_copy_is_recorded_as_if_it_had_run(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    repeated, run = both(shipped()[name], monkeypatch)
+    repeated, run = both(shipped_specs()[name], monkeypatch)
     for key in run:
         assert repeated[key] == run[key], key
 
@@ -155,7 +155,7 @@ def test_equal_copies_are_run_once(monkeypatch: pytest.MonkeyPatch) -> None:
         shown.append(what.path)
         begin(self, what, inputs)
 
-    network = build(load(shipped()["gpt2"]))
+    network = build(load(shipped_specs()["gpt2"]))
     monkeypatch.setattr(Recorder, "begin", counted)
     trace(network)
     assert sum(path in {f"h.{i}" for i in range(12)} for path in shown) <= 2

@@ -10,13 +10,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from fwdscope.inspection import inspect_spec, shipped
+from fwdscope.inspection import inspect_spec
 from fwdscope.language import load
 from fwdscope.language.check import check
 from fwdscope.language.parser import parse
 from fwdscope.language.source import Source
 from fwdscope.model import build
 from fwdscope.report import LayerRow, Report, parents
+from fwdscope.targets import shipped_specs
 from fwdscope.trace import trace, trace_module
 from fwdscope.trace.memory import Memory
 
@@ -246,9 +247,9 @@ def conserves(found: Report) -> None:
                 assert row_sum == getattr(row, kind), row.path
 
 
-@pytest.mark.parametrize("name", sorted(shipped()))
+@pytest.mark.parametrize("name", sorted(shipped_specs()))
 def test_children_sum_to_their_parents_and_the_top_level_to_the_total(name: str) -> None:
-    conserves(inspect_spec(load(shipped()[name])))
+    conserves(inspect_spec(load(shipped_specs()[name])))
 
 
 _LAYERS = st.sampled_from(
@@ -284,7 +285,7 @@ def state() -> tuple[object, ...]:
 
 def test_inspecting_leaves_torch_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
     before = state()
-    inspect_spec(load(shipped()["transformer_encoder"]), dtype="bfloat16")
+    inspect_spec(load(shipped_specs()["transformer_encoder"]), dtype="bfloat16")
     assert state() == before
 
 
@@ -322,7 +323,7 @@ def test_what_runs_where_it_lives_keeps_its_numbers(training: bool) -> None:
 
 @pytest.mark.core
 def test_an_exception_in_the_middle_leaves_torch_and_the_network_as_they_were(monkeypatch: pytest.MonkeyPatch) -> None:
-    network = build(load(shipped()["vit_b_16"]))
+    network = build(load(shipped_specs()["vit_b_16"]))
     keys, before = list(network.state_dict()), state()
     calls = 0
 
@@ -352,5 +353,5 @@ def test_what_is_made_where_a_weights_numbers_were_is_an_activation() -> None:
 
 
 def test_tracing_twice_gives_the_same(tmp_path: Path) -> None:
-    checked = load(shipped()["gpt2"], variables={"depth": "2"})
+    checked = load(shipped_specs()["gpt2"], variables={"depth": "2"})
     assert inspect_spec(checked) == inspect_spec(checked)

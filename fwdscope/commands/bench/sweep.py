@@ -63,15 +63,6 @@ class Sweep:
         return json.dumps(data, indent=1, ensure_ascii=False) + "\n"
 
 
-def is_sweep(text: str) -> bool:
-    """Whether a text is a saved sweep, rather than a report or anything else."""
-    try:
-        data = json.loads(text)
-    except (ValueError, RecursionError):
-        return False
-    return isinstance(data, dict) and "sweep" in data
-
-
 def saved_points(text: str) -> tuple[SweepPoint, ...]:
     """The points of a saved sweep, or the one of a saved report. Raises ReportError where the text is neither."""
     try:

@@ -6,7 +6,7 @@ torch is loaded when the first spec is built, and not at all where every outcome
 from __future__ import annotations
 
 from fwdscope.commands.check.baseline import Folder, remarks_on
-from fwdscope.commands.check.files import File, NoTargetError, files, looks_like_spec
+from fwdscope.commands.check.files import File, files, looks_like_spec
 from fwdscope.commands.check.one import Settings
 from fwdscope.commands.check.outcome import Outcome, Point, Run, Told
 from fwdscope.commands.check.run import Plan, outcomes
@@ -14,7 +14,6 @@ from fwdscope.commands.check.run import Plan, outcomes
 __all__ = [
     "File",
     "Folder",
-    "NoTargetError",
     "Outcome",
     "Plan",
     "Point",

@@ -10,9 +10,9 @@ from pathlib import Path
 from fwdscope.commands.check.baselines import Baseline, BaselineError, Differences, RowDifference, compare, describe
 from fwdscope.commands.check.files import visible
 from fwdscope.commands.check.outcome import Outcome, Point, Told
-from fwdscope.inspection import shipped
 from fwdscope.language.problems import Cause, Problem, Source, Span
 from fwdscope.report import LayerRow
+from fwdscope.targets import shipped_specs
 
 # Rows given in full beside the first; each layer may differ.
 MAX_ROWS = 6
@@ -33,7 +33,7 @@ class Folder:
     def file(self, spec: Path) -> Path:
         """The file of a spec: its path as seen from beside the folder, so that equal names do not meet."""
         beside = self.path.absolute().parent
-        if spec in shipped().values() and not spec.absolute().is_relative_to(beside):
+        if spec in shipped_specs().values() and not spec.absolute().is_relative_to(beside):
             return self.path / _SHIPPED / f"{spec.name}.json"
         seen = os.path.relpath(spec.absolute(), beside)
         pieces = [_ABOVE if piece == os.pardir else piece for piece in Path(seen).parts]
@@ -42,7 +42,7 @@ class Folder:
     def spec(self, file: Path) -> Path:
         """The spec of a file; :meth:`file` the other way round."""
         if file.parent == self.path / _SHIPPED:
-            return shipped().get(Path(file.stem).stem, file.with_suffix(""))
+            return shipped_specs().get(Path(file.stem).stem, file.with_suffix(""))
         pieces = [os.pardir if piece == _ABOVE else piece for piece in file.relative_to(self.path).parts]
         return self.path.absolute().parent.joinpath(*pieces[:-1], pieces[-1].removesuffix(".json"))
 

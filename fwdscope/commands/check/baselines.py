@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from fwdscope.commands import diff
+from fwdscope.errors import InputError
 from fwdscope.report import Environment, LayerRow, Report, Shape, TensorInfo, Totals
 
 VERSION = 1
@@ -24,7 +25,7 @@ _SAID_FIRST = frozenset(
 )
 
 
-class BaselineError(ValueError):
+class BaselineError(InputError, ValueError):
     """A text that is not a baseline of a version this program reads."""
 
 

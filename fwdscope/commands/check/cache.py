@@ -15,7 +15,7 @@ from functools import cache
 from importlib import metadata
 from pathlib import Path
 
-import fwdscope
+from fwdscope import version
 from fwdscope.commands.check.baselines import Baseline, BaselineError
 from fwdscope.commands.check.one import Result, Settings
 from fwdscope.commands.check.outcome import Outcome
@@ -87,11 +87,11 @@ def _versions() -> tuple[str, ...]:
     """Everything that decides an outcome but the spec; fwdscope's own files by size and time, since they may be edited
     where they lie.
     """
-    here = Path(fwdscope.__file__).parent
+    here = Path(version.__file__).parent
     files = sorted(path for path in here.rglob("*.py"))
     stats = [(str(path.relative_to(here)), *_stamp(path)) for path in files]
     digest = hashlib.sha256(json.dumps(stats).encode()).hexdigest()
-    return fwdscope.__version__, digest, metadata.version("torch"), sys.version
+    return version.__version__, digest, metadata.version("torch"), sys.version
 
 
 def _stamp(path: Path) -> tuple[int, int]:

@@ -9,15 +9,12 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from fwdscope.inspection import shipped
+from fwdscope.errors import TargetError
 from fwdscope.language.names import did_you_mean, nearest
 from fwdscope.language.parser import SECTIONS
+from fwdscope.targets import shipped_specs
 
 _ENDINGS = (".yaml", ".yml")
-
-
-class NoTargetError(Exception):
-    """A target that names no spec; the text says what it may be."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +37,7 @@ def visible(name: object) -> str:
 
 
 def files(targets: Iterable[str]) -> tuple[File, ...]:
-    """The files of all targets, each once, in the order given; inside a folder sorted. Raises NoTargetError."""
+    """The files of all targets, each once, in the order given; inside a folder sorted. Raises TargetError."""
     found: dict[Path, File] = {}
     for target in targets or _default():
         for file in _files(target):
@@ -57,28 +54,28 @@ def _default() -> tuple[str, ...]:
 
 def _files(target: str) -> Iterator[File]:
     if not target.strip():
-        raise NoTargetError("a target is empty: give a spec file, a folder, a glob or the name of a spec that ships")
+        raise TargetError("a target is empty: give a spec file, a folder, a glob or the name of a spec that ships")
     path = Path(target)
     if path.is_file():
         if path.suffix == ".json":
-            raise NoTargetError(f"{visible(target)} is a saved report, and no spec")
+            raise TargetError(f"{visible(target)} is a saved report, and no spec")
         yield File.of(path, target, named=True)
     elif path.is_dir():
         inside = list(_walk(path))
         if not inside:
-            raise NoTargetError(f"the folder {visible(target)} holds no *.yaml")
+            raise TargetError(f"the folder {visible(target)} holds no *.yaml")
         yield from (File.of(one, str(one), named=False) for one in inside)
     elif glob.has_magic(target):
         # Path.glob takes no absolute pattern.
         every = glob.glob(target, recursive=True)  # noqa: PTH207
         matching = sorted(one for one in every if Path(one).is_file())
         if not matching:
-            raise NoTargetError(f"no file matches {target}")
+            raise TargetError(f"no file matches {target}")
         yield from (File.of(Path(one), one, named=False) for one in matching)
-    elif known := shipped().get(target.removesuffix(".yaml")):
+    elif known := shipped_specs().get(target.removesuffix(".yaml")):
         yield File.of(known, known.name, named=True)
     else:
-        raise NoTargetError(_unknown(target))
+        raise TargetError(_unknown(target))
 
 
 def _walk(folder: Path) -> Iterator[Path]:
@@ -93,7 +90,7 @@ def _walk(folder: Path) -> Iterator[Path]:
 def _unknown(target: str) -> str:
     if re.fullmatch(r"[\w.]+:[\w.]+", target):
         return f"{target} is code of your own, and no spec; a spec says what it promises and expects"
-    help = did_you_mean(Path(target).stem, shipped(), "specs that ship with fwdscope:")
+    help = did_you_mean(Path(target).stem, shipped_specs(), "specs that ship with fwdscope:")
     return f"there is no file or folder {visible(target)}" + (
         f", and no spec of that name; {help}" if "/" not in target else ""
     )

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from collections import Counter
 
-import fwdscope
 from fwdscope.commands.check.outcome import Run
+from fwdscope.version import __version__
 
 VERSION = 1
 
@@ -17,7 +17,7 @@ def render(run: Run) -> str:
     points = Counter(point.state for outcome in run.outcomes for point in outcome.points)
     data = {
         "version": VERSION,
-        "fwdscope": fwdscope.__version__,
+        "fwdscope": __version__,
         "exit_code": run.exit_code,
         "seconds": round(run.seconds, 3),
         "states": dict(sorted(states.items())),

@@ -13,11 +13,12 @@ from typer.testing import CliRunner, Result
 from fwdscope.cli import app
 from fwdscope.commands.annotate import Lines, annotate
 from fwdscope.commands.annotate.sizes import Seen, word
-from fwdscope.inspection import inspect_spec, shipped
+from fwdscope.inspection import inspect_spec
 from fwdscope.language import tree
 from fwdscope.language.check import Checked, check
 from fwdscope.language.parser import parse
 from fwdscope.language.problems import Source
+from fwdscope.targets import shipped_specs
 
 # An arrow, the blanks before it, and the shape behind it, up to a comment, a closing quote or the end of the line.
 ARROW = re.compile(r" *-> [^#'\"\r\n]*?(?= *(?:#|['\"]|\r|\n|\Z))")
@@ -67,7 +68,7 @@ SWEPT = (
 
 @pytest.mark.parametrize("name", SWEPT)
 def test_a_shipped_spec_is_annotated_truly_and_nothing_else_is_touched(name: str) -> None:
-    text = shipped()[name].read_text(encoding="utf-8")
+    text = shipped_specs()[name].read_text(encoding="utf-8")
     fresh = annotated(ARROW.sub("", text))
     assert promises(fresh) != []
     for before, after in ((ARROW.sub("", text), fresh), (wrong(text), annotated(wrong(text), "promised"))):
@@ -79,15 +80,15 @@ def test_a_shipped_spec_is_annotated_truly_and_nothing_else_is_touched(name: str
 @pytest.mark.parametrize("name", ["lstm", "mnist_cnn", "resnet50", "unet"])
 @pytest.mark.parametrize("lines", ["changed", "all"])
 def test_a_second_time_changes_nothing(name: str, lines: Lines) -> None:
-    once = annotated(shipped()[name].read_text(encoding="utf-8"), lines)
+    once = annotated(shipped_specs()[name].read_text(encoding="utf-8"), lines)
     assert annotated(once, lines) == once
 
 
 def test_the_promises_of_every_shipped_spec_are_fresh_and_to_the_letter() -> None:
-    folder = next(iter(shipped().values())).parent
+    folder = next(iter(shipped_specs().values())).parent
     result = run("--check", "--lines", "promised", str(folder))
     assert (result.exit_code, result.stdout) == (0, "")
-    assert result.stderr.count("nothing to change") == len(shipped())
+    assert result.stderr.count("nothing to change") == len(shipped_specs())
 
 
 # --- what is written -------------------------------------------------------------------------------------------------

@@ -152,7 +152,7 @@ def test_a_module_of_pythons(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     [
         (("mlp_mnist", "--device", "tpu"), "here"),
         (("mlp_mnist", "--vary", "B=4:2"), "does not grow"),
-        (("mlp_mnist", "--device", "meta"), "nothing is computed there"),
+        (("mlp_mnist", "--device", "meta"), "--device meta computes nothing"),
         (("mlp_mnist", "--threads", "100000"), "more threads only wait"),
         (("mlp_mnist", "--vary", "threads=1,100000"), "--vary threads=100000: this computer has"),
         (("mlp_mnist", "--vary", "threads=1,2", "--threads", "1"), "--vary threads and --threads are both given"),
@@ -206,7 +206,7 @@ def test_ctrl_c_prints_what_was_measured_so_far(tmp_path: Path) -> None:
         "        if text.startswith('20 repeats'):\n"
         "            os.kill(os.getpid(), signal.SIGINT)\n"
         "    yield say\n"
-        "sys.modules['fwdscope.cli.bench'].progress = telling\n"
+        "sys.modules['fwdscope.cli.bench'].show_progress = telling\n"
         "signal.signal(signal.SIGINT, signal.SIG_DFL)\n"
         "sys.argv = ['fwdscope', 'bench', 'mlp_mnist', '--device', 'cpu', '--threads', '1', '--format', 'json',\n"
         "            '--repeats', '20000', '--budget', '1000']\n"

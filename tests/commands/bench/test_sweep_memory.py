@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import gc
-import importlib
 import weakref
 from typing import Any
 
-import pytest
-
+from fwdscope.commands.bench.request import BenchRequest, run_sweep
 from fwdscope.commands.bench.sweep import parse
 from fwdscope.settings import BenchSettings, RunError
-
-# The package's name of the same name is the command itself.
-command = importlib.import_module("fwdscope.cli.bench")
+from fwdscope.targets import Target
 
 
 class Weights:
@@ -23,22 +19,20 @@ class Weights:
         self.own = self
 
 
-def test_the_weights_of_one_point_are_gone_before_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_weights_of_one_point_are_gone_before_the_next() -> None:
     made: list[weakref.ref[Weights]] = []
     alive: list[int] = []
 
-    def measured(*_: Any) -> Any:
+    def measure(_: BenchRequest) -> Any:
         alive.append(sum(one() is not None for one in made))
         weights = Weights()
         made.append(weakref.ref(weights))
         raise RunError("the device ran out of memory")
 
-    monkeypatch.setattr(command, "_measured", measured)
-    wanted = command._Wanted("spec.yaml", (), (), None, False)
-    # The program runs without collection.
+    # The command line runs without garbage collection.
     gc.disable()
     try:
-        command._swept(wanted, (parse("B=1,2,3"),), BenchSettings())
+        run_sweep(BenchRequest(Target("spec.yaml"), BenchSettings()), (parse("B=1,2,3"),), measure)
     finally:
         gc.enable()
     assert alive == [0, 0, 0]

@@ -50,7 +50,7 @@ def test_another_version_is_another_outcome(what: str, monkeypatch: pytest.Monke
     if what == "torch":
         monkeypatch.setattr("importlib.metadata.version", lambda name: "9.9")
     elif what == "fwdscope":
-        monkeypatch.setattr("fwdscope.__version__", "9.9")
+        monkeypatch.setattr("fwdscope.version.__version__", "9.9")
     else:
         monkeypatch.setattr(cache, "_stamp", lambda path: (0, 0))
     assert cached("a.yaml") == [False]

@@ -18,12 +18,13 @@ import fwdscope
 from fwdscope.cli import app
 from fwdscope.commands.diff import FIGURES, Comparison, Condition, compare
 from fwdscope.commands.diff.changes import FACTS, SUMS
-from fwdscope.inspection import inspect_spec, shipped
+from fwdscope.inspection import inspect_spec
 from fwdscope.language.check import check
 from fwdscope.language.parser import parse
 from fwdscope.language.problems import Source
 from fwdscope.render.diff import FORMATS, DiffOptions, render
 from fwdscope.report import Latency, LayerRow, Report, Run
+from fwdscope.targets import shipped_specs
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -35,7 +36,7 @@ def report_of(text: str) -> Report:
 
 def shipped_text(name: str, *changes: tuple[str, str]) -> str:
     """A spec that ships, without what it expects, each word put in place of another throughout."""
-    text = shipped()[name].read_text(encoding="utf-8").partition("\nexpect:")[0] + "\n"
+    text = shipped_specs()[name].read_text(encoding="utf-8").partition("\nexpect:")[0] + "\n"
     for old, new in changes:
         assert old in text
         text = text.replace(old, new)

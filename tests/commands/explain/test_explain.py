@@ -14,13 +14,13 @@ import torch
 from torch import nn
 
 from fwdscope.commands.explain import Explanation, Formula, OperatorCost, Weight, explain
-from fwdscope.inspection import shipped
 from fwdscope.language import load
 from fwdscope.language.check import check
 from fwdscope.language.parser import parse
 from fwdscope.language.source import Source
 from fwdscope.model import build
 from fwdscope.render.explanation import MOST_OPERATORS, as_json, draw
+from fwdscope.targets import shipped_specs
 from fwdscope.trace import Trace, rows, trace, trace_module
 
 
@@ -30,7 +30,7 @@ def traced(text: str) -> Trace:
 
 @cache
 def spec(name: str) -> Trace:
-    return trace(build(load(shipped()[name], f"{name}.yaml", {}, False), {}, torch.float32))
+    return trace(build(load(shipped_specs()[name], f"{name}.yaml", {}, False), {}, torch.float32))
 
 
 def lines(*lines: str, inputs: str = "x: randn(2, 8)", extra: str = "") -> str:

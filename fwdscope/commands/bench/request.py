@@ -1,0 +1,197 @@
+"""A benchmark as it is asked for: of one target, or of a target at several sizes."""
+
+from __future__ import annotations
+
+import gc
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from fwdscope.commands.bench.sweep import SweepAxis, SweepPoint, combinations, saved_points
+from fwdscope.errors import InputError
+from fwdscope.language.problems import SpecError
+from fwdscope.report import ReportError
+from fwdscope.settings import BenchSettings, RunError, dtype_name
+from fwdscope.targets import Target
+from fwdscope.units import plural
+
+if TYPE_CHECKING:
+    from fwdscope.commands.bench.measuring import Measured
+    from fwdscope.run.subject import Subject
+
+
+class BenchRequest(NamedTuple):
+    """What is to be measured and how. ``batch`` replaces the var that is the first size of the first input."""
+
+    target: Target
+    settings: BenchSettings
+    batch: int | None = None
+
+    def at(self, values: Sequence[tuple[str, str]]) -> BenchRequest:
+        """The request at one combination of a sweep: each value replaces an option, or a var of the spec."""
+        target, settings, batch = self
+        for name, value in values:
+            if name == "dtype":
+                settings = replace(settings, dtype=dtype_name(value))
+            elif name == "threads":
+                settings = replace(settings, threads=int(value))
+            elif name == "batch":
+                batch = int(value)
+            else:
+                target = target._replace(variables={**target.variables, name: value})
+        return BenchRequest(target, settings, batch)
+
+
+# --- what contradicts itself, or cannot be measured ------------------------------------------------------------------
+
+
+def check_request(request: BenchRequest, axes: Sequence[SweepAxis] = ()) -> None:
+    """Raise InputError for options that contradict each other, or that cannot be measured."""
+    target, settings, batch = request
+    varied = {axis.name for axis in axes}
+    if settings.device is not None and settings.device.strip().lower() == "meta":
+        raise InputError("--device meta computes nothing, so there is nothing to time; fwdscope inspect counts")
+    if target.is_report:
+        raise InputError(f"{target.text} is a saved report: name the spec, and put the report behind --against")
+    if target.is_module and batch is not None:
+        raise InputError("--batch is for specs; give a module's inputs by --input NAME=8,3,224,224")
+    fixed = {"dtype": settings.dtype != "float32", "threads": settings.threads is not None, "batch": batch is not None}
+    for name in sorted(varied):
+        if fixed.get(name):
+            raise InputError(f"--vary {name} and --{name} are both given: leave one of them out")
+        if name in target.variables:
+            raise InputError(f"--vary {name} and --set {name}=… are both given: leave one of them out")
+    if settings.autocast and settings.dtype == "float32" and "dtype" not in varied:
+        raise InputError("--autocast needs --dtype bfloat16 or float16: what to cast to")
+    if settings.threads is not None:
+        _check_threads(settings.threads, f"--threads {settings.threads}")
+    for axis in axes:
+        for value in axis.values:
+            _check_value(axis.name, value)
+
+
+def _check_value(name: str, value: str) -> None:
+    """Raise InputError for a value that --vary cannot give to an option."""
+    if name == "dtype":
+        try:
+            dtype_name(value)
+        except ValueError as error:
+            raise InputError(f"--vary dtype: {error}") from None
+    if name in ("threads", "batch") and not (value.isdigit() and int(value)):
+        raise InputError(f"--vary {name}={value}: write a whole number above 0")
+    if name == "threads":
+        _check_threads(int(value), f"--vary threads={value}")
+
+
+def _check_threads(number: int, option: str) -> None:
+    """More threads than cores only wait for one another, and very many end the process."""
+    cores = os.cpu_count()
+    if cores is not None and number > cores:
+        raise InputError(
+            f"{option}: this computer has {plural(cores, 'core')}, and more threads only wait for one another"
+        )
+
+
+# --- measuring -------------------------------------------------------------------------------------------------------
+
+
+def run_benchmark(request: BenchRequest) -> Measured:
+    """Prepare the target on its device and measure it. Ctrl-C while it is measured keeps what there is."""
+    from fwdscope.inspection import make_subject
+
+    target, settings, batch = request
+    settings.on_progress("building")
+    if batch is not None:
+        target = _with_batch(target, batch)
+    if not target.is_module:
+        target = target._replace(dtype="float32" if settings.autocast else settings.dtype)
+    subject = make_subject(target)
+    return target.run_user_code(lambda: measure(subject, settings))
+
+
+def measure(subject: Subject, settings: BenchSettings) -> Measured:
+    """Prepare a network on its device and measure it."""
+    from fwdscope.commands.bench.measuring import bench
+    from fwdscope.commands.bench.workload import make_workload
+
+    return bench(make_workload(subject, settings), settings)
+
+
+def _with_batch(target: Target, batch: int) -> Target:
+    """The target with another batch, given by the var that is the first size of the first input."""
+    from fwdscope.model.inputs import example_inputs
+    from fwdscope.run.batch import batch_variable
+
+    checked, _ = target.load_spec()
+    first = next(iter(example_inputs(checked).values()))
+    name = batch_variable(checked, first.shape[0]) if first.dim() else None
+    if name is None:
+        raise InputError(f"--batch: no var of {target.text} is the first size of its first input; use --input")
+    if name in target.variables:
+        raise InputError(f"the batch is the var {name} of {target.text}: give one of them, not both")
+    return target._replace(variables={**target.variables, name: str(batch)})
+
+
+def run_sweep(
+    request: BenchRequest, axes: Sequence[SweepAxis], measure: Callable[[BenchRequest], Measured] = run_benchmark
+) -> tuple[tuple[SweepPoint, ...], bool]:
+    """One benchmark for each combination, and whether Ctrl-C ended the sweep.
+
+    A combination that cannot run keeps the reason; the others run.
+    """
+    points: list[SweepPoint] = []
+    for values in combinations(axes):
+        # The command line runs without garbage collection, and the last network, with its weights, refers to itself.
+        gc.collect()
+        try:
+            measured = measure(request.at(values))
+        except KeyboardInterrupt:
+            return tuple(points), True
+        except (RunError, SpecError) as error:
+            if isinstance(error, SpecError) and any(problem.code == "name" for problem in error.problems):
+                raise  # a name on the command line is wrong, so no combination can run
+            text = error.problems[0].message if isinstance(error, SpecError) else str(error)
+            points.append(SweepPoint(values, None, text.splitlines()[0]))
+            continue
+        if measured.report.run is not None and measured.report.run.latency is not None:
+            points.append(SweepPoint(values, measured.report))
+        if measured.interrupted:
+            return tuple(points), True
+    return tuple(points), False
+
+
+# --- an earlier benchmark --------------------------------------------------------------------------------------------
+
+
+def read_saved(path: Path, axes: Sequence[SweepAxis]) -> tuple[SweepPoint, ...]:
+    """The points of a benchmark saved before, some of which the sweep over ``axes`` measures too.
+
+    Raises InputError if the file holds none, or only sizes that are not measured.
+    """
+    try:
+        points = saved_points(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"--against {path} cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise InputError(f"--against {path} is no report: it is not UTF-8") from None
+    except ReportError as error:
+        raise InputError(f"--against {path}: {error}") from None
+    if not any(point.report and point.report.run and point.report.run.latency for point in points):
+        raise InputError(f"--against {path} holds no latency: save one with fwdscope bench … -o {path.name}")
+    if _single(points) is None and all(matching(points, values) is None for values in combinations(axes)):
+        names = ", ".join(dict.fromkeys(name for point in points for name, _ in point.values))
+        raise InputError(f"--against {path} holds a sweep over {names}, of other sizes: give the same --vary")
+    return points
+
+
+def matching(points: Sequence[SweepPoint], values: Sequence[tuple[str, str]]) -> SweepPoint | None:
+    """The point of the same values. A single report is compared with every point."""
+    if (single := _single(points)) is not None:
+        return single
+    return next((point for point in points if dict(point.values) == dict(values)), None)
+
+
+def _single(points: Sequence[SweepPoint]) -> SweepPoint | None:
+    return points[0] if len(points) == 1 and not points[0].values else None

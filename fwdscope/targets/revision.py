@@ -1,0 +1,47 @@
+"""``FILE@REV``: a file as it was at a revision of git."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+
+from fwdscope.errors import TargetError
+from fwdscope.targets.specs import find_spec
+
+
+def split_revision(target: str) -> tuple[str, str] | None:
+    """The file and the revision of ``FILE@REV``; None for a target that is no such."""
+    # The last @ that is not git's own, as in HEAD@{1}.
+    parts = re.fullmatch(r"(.*)@(?!\{)((?:[^@]|@\{)*)", target, re.DOTALL)
+    if parts is None or Path(target).exists() or find_spec(target) is not None:
+        return None
+    return parts[1], parts[2]
+
+
+def read_at_revision(path: str, revision: str) -> bytes:
+    """The content of a file at a revision. Raises TargetError that says which of the two is missing."""
+    target = f"{path}@{revision}"
+    if not path or not revision:
+        raise TargetError(f"{target}: write a file and a revision, as in model.yaml@HEAD~1")
+    folder, name = Path(path).parent, Path(path).name
+    if not folder.is_dir():
+        raise TargetError(f"{target}: there is no folder {folder}")
+    if _git(folder, "rev-parse", "--git-dir") is None:
+        raise TargetError(f"{target}: {folder.resolve()} is in no git checkout")
+    commit = _git(folder, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}")
+    if commit is None:
+        raise TargetError(f"{target}: git knows no revision {revision}; in a shallow checkout, fetch it first")
+    data = _git(folder, "cat-file", "blob", f"{commit.decode().strip()}:./{name}")
+    if data is None:
+        raise TargetError(f"{target}: {path} is no file in revision {revision}")
+    return data
+
+
+def _git(folder: Path, *arguments: str) -> bytes | None:
+    """The output of git, None if it fails. Raises TargetError if git is not installed."""
+    try:
+        done = subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True, check=False)
+    except FileNotFoundError:
+        raise TargetError("FILE@REV needs git, which is not installed here") from None
+    return done.stdout if done.returncode == 0 else None

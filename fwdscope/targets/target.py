@@ -1,0 +1,123 @@
+"""A target and the options that say how to load it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
+
+from fwdscope.errors import InputError, MissingTargetError, TargetError
+from fwdscope.targets.revision import read_at_revision, split_revision
+from fwdscope.targets.specs import explain_missing_spec, find_spec
+
+if TYPE_CHECKING:
+    from fwdscope.language.check import Checked
+    from fwdscope.report import Report
+    from fwdscope.targets.feeds import Feed
+    from fwdscope.targets.module import ModuleAndInputs
+
+T = TypeVar("T")
+
+
+class Target(NamedTuple):
+    """What a command is pointed at: a spec or saved report, perhaps at a revision, or ``package.module:name``.
+
+    ``variables`` replace vars of a spec (``--set``); ``inputs`` are the texts of ``--input``.
+    """
+
+    text: str
+    variables: Mapping[str, str] = MappingProxyType({})
+    inputs: tuple[str, ...] = ()
+    dtype: str = "float32"
+    allow_import: bool = False
+
+    @property
+    def is_report(self) -> bool:
+        """Whether it is a saved report."""
+        return (self.revision or (self.text,))[0].endswith(".json")
+
+    @property
+    def is_module(self) -> bool:
+        """Whether it is ``package.module:name``."""
+        return ":" in self.text and self.revision is None and find_spec(self.text) is None
+
+    @property
+    def revision(self) -> tuple[str, str] | None:
+        """The file and the revision of ``FILE@REV``; None for any other target."""
+        return split_revision(self.text)
+
+    def load_report(self) -> Report:
+        """The saved report. Raises InputError if the file is none, or if options ask for what only a spec can do."""
+        from fwdscope.report import Report, ReportError
+
+        if self.variables or self.inputs or self.dtype != "float32":
+            raise InputError(f"{self.text} is a saved report; --set, --input and --dtype are for specs")
+        try:
+            data = read_at_revision(*self.revision) if self.revision else Path(self.text).read_bytes()
+            return Report.loads(data.decode("utf-8"))
+        except OSError as error:
+            raise TargetError(f"{self.text} cannot be read: {error.strerror}") from None
+        except ReportError as error:
+            raise TargetError(f"{self.text}: {error}") from None
+        except UnicodeDecodeError:
+            raise TargetError(f"{self.text} is not a report: it is not UTF-8") from None
+
+    def load_spec(self) -> tuple[Checked, dict[str, Feed]]:
+        """The checked spec, and the tensors that replace its inputs. Raises SpecError or InputError."""
+        checked = self._check_revision(*self.revision) if self.revision else self._check_file()
+        if self.allow_import:
+            sys.path.insert(0, str(Path.cwd()))
+        return checked, self._feeds([one.name for one in checked.spec.inputs])
+
+    def _check_file(self) -> Checked:
+        from fwdscope.language import load
+
+        path = find_spec(self.text)
+        if path is None:
+            raise MissingTargetError(explain_missing_spec(self.text))
+        shown = self.text if path == Path(self.text) else path.name
+        try:
+            return load(path, shown, self.variables, self.allow_import)
+        except OSError as error:
+            raise TargetError(f"{self.text} cannot be read: {error.strerror}") from None
+
+    def _check_revision(self, path: str, revision: str) -> Checked:
+        from fwdscope.language.check import check
+        from fwdscope.language.parser import parse
+        from fwdscope.language.source import decode
+
+        return check(parse(decode(read_at_revision(path, revision), self.text), self.variables), self.allow_import)
+
+    def load_module(self, with_numbers: bool = False) -> ModuleAndInputs:
+        """The PyTorch model and the inputs to call it on: on meta if possible, on the CPU ``with_numbers``.
+
+        Runs the code of the model's package, since the user named it.
+        """
+        from fwdscope.targets.module import load_module
+
+        if self.variables or self.dtype != "float32":
+            raise InputError(f"{self.text} is code of your own; --set and --dtype are for specs")
+        return load_module(self.text, self._feeds(), with_numbers)
+
+    def run_user_code(self, run: Callable[[], T]) -> T:
+        """The result of ``run``; what the model of ``package.module:name`` raises becomes a TargetError."""
+        if not self.is_module:
+            return run()
+        from fwdscope.targets.module import run_user_code
+
+        return run_user_code(self.text, run)
+
+    def _feeds(self, names: list[str] | None = None) -> dict[str, Feed]:
+        """The tensors of ``--input`` by name. Raises InputError for a name that is not among ``names``."""
+        from fwdscope.language.names import listed, nearest
+        from fwdscope.targets import feeds
+
+        found = {feed.name: feed for feed in map(feeds.parse, self.inputs)}
+        for name in found if names is not None else ():
+            if names is not None and name not in names:
+                meant = nearest(name, names)
+                help = f"did you mean {meant}?" if meant else f"there is {listed(names)}"
+                raise InputError(f"--input {name}: there is no input {name}; {help}")
+        return found
