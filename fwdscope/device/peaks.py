@@ -106,7 +106,7 @@ def _figures(device: LocalDevice, dtype: str, timer: DeviceTimer | None, is_good
         if name not in taken and old is not None and is_good(old):
             return old.rate
         if name not in taken:
-            now = _Figure(take(), time.time(), device.kind == "cpu" and host.is_busy())
+            now = _Figure(take(), _now(), device.kind == "cpu" and host.is_busy())
             taken[name] = _higher(old, now)
         return taken[name].rate
 
@@ -304,10 +304,14 @@ class _Figure:
     busy: bool
 
 
+def _now() -> float:
+    return time.time()
+
+
 def _is_fresh(figure: _Figure, age: float | None = None) -> bool:
     """Whether a figure is still good. One from the future is not."""
     age = age if age is not None else _AGE_IF_DOUBTFUL if figure.busy else _AGE
-    return 0 <= time.time() - figure.at < age
+    return 0 <= _now() - figure.at < age
 
 
 def _is_recent(figure: _Figure) -> bool:

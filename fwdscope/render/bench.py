@@ -9,13 +9,16 @@ from typing import NamedTuple
 from fwdscope import units
 from fwdscope.commands.bench.speedup import Speedup
 from fwdscope.render.lines import MAX_PROSE, Line, pad, paragraph, write
-from fwdscope.render.rows import again, described, printable
+from fwdscope.render.rows import again, described, printable, time_of
 from fwdscope.render.table import Cell, Column, lay_out, share_style
 from fwdscope.report import Latency, LayerRow, Peaks, Report, Run, multiplicities, parents
 from fwdscope.report.roofline import roofline, utilisation
 
 GOOD, BAD = "green", "yellow"
+_SOURCES = {"table": "published", "measured": "measured"}
 BINS = 40
+# Fewer repeats are not drawn as a histogram.
+MIN_REPEATS_DRAWN = 8
 LAYERS = 15
 _LABEL = 11
 _EIGHTHS = " ▁▂▃▄▅▆▇█"
@@ -62,7 +65,7 @@ def _head(report: Report, width: int) -> Iterator[Line]:
 
 
 def facts_of(run: Run) -> list[str]:
-    """How a forward was run, in a few words each."""
+    """How a forward was run: device, dtype, threads, weights."""
     how = {"cast": " (cast)", "autocast": " (autocast)", None: ""}[run.precision]
     name = "" if run.device_name in ("", run.device) else f" ({printable(run.device_name)})"
     facts = [f"{run.device}{name}", f"{run.dtype}{how}"]
@@ -83,19 +86,17 @@ def _whole(report: Report, width: int) -> Iterator[Line]:
     latency = run.latency
     yield from _packed("latency", _latency_words(latency, run), width)
     if len(latency.times) > 1:
-        yield from _label("repeats", f"{units.exact(len(latency.times))}, from {_from_to(latency)}", "dim")
-    if len(set(latency.times)) > 1 and len(latency.times) >= 8:
-        columns, words = distribution(latency, min(BINS, width - _LABEL - 34))
-        yield ((" " * _LABEL, ""), (columns, "cyan"), (f"  {words}", "dim"))
+        columns, range_ = distribution(latency, min(BINS, width - _LABEL - 34))
+        text = f"{units.exact(len(latency.times))}, {range_}"
+        yield ((pad("repeats", _LABEL), "dim"), (columns, "cyan"), ("  " * bool(columns) + text, "dim"))
     yield from _arithmetic(report, run, latency, width)
     if run.peak_memory is not None:
-        yield from _label("memory", f"{units.byte_size(run.peak_memory)} at the peak (measured)")
+        yield from _label("memory", f"{units.byte_size(run.peak_memory)} peak (measured)")
     elif report.totals.peak_memory is not None:
-        text = f"{units.byte_size(report.totals.peak_memory)} at the peak by the trace (not measured)"
-        yield from _label("memory", text, "dim")
+        yield from _label("memory", f"{units.byte_size(report.totals.peak_memory)} peak (estimated)", "dim")
     if run.layers_latency:
         part = run.layers_latency / latency.median
-        text = f"{units.seconds(run.layers_latency)} in sum, {100 * part:.1f} % of the whole"
+        text = f"sum {units.seconds(run.layers_latency)}, {100 * part:.1f} % of the whole"
         yield from _label("layers", text)
 
 
@@ -110,7 +111,7 @@ def _latency_words(latency: Latency, run: Run) -> list[str]:
 
 
 def _packed(label: str, texts: Sequence[str], width: int) -> Iterator[Line]:
-    """Short texts behind a label, as many in each line as fit."""
+    """Short texts behind a label, as many on each line as fit."""
     lines: list[str] = []
     for text in texts:
         if lines and len(lines[-1]) + 3 + len(text) <= width - _LABEL - 1:
@@ -122,22 +123,20 @@ def _packed(label: str, texts: Sequence[str], width: int) -> Iterator[Line]:
 
 
 def rate(value: float) -> str:
-    """How many a second, in three digits."""
+    """A rate per second, in three digits."""
     return units.count(value)
 
 
-def _from_to(latency: Latency) -> str:
-    return f"{units.seconds(min(latency.times))} to {units.seconds(max(latency.times))}"
-
-
 def distribution(latency: Latency, bins: int) -> tuple[str, str]:
-    """Where the repeats lie, a column for each of equal bins, and in words from where to where.
+    """A histogram of the repeats, empty for few of them, and their range in words.
 
-    A long tail would leave nothing to see of the rest: beyond three times the IQR above the median it is counted only.
+    It ends at three times the IQR above the median, so that a long tail leaves room for the rest; what lies beyond is
+    counted.
     """
-    low, high = min(latency.times), min(max(latency.times), latency.median + 3 * latency.iqr)
-    if high <= low:
-        return "", ""
+    low, longest = min(latency.times), max(latency.times)
+    high = min(longest, latency.median + 3 * latency.iqr)
+    if high <= low or len(latency.times) < MIN_REPEATS_DRAWN:
+        return "", f"{units.seconds(low)} to {units.seconds(longest)}"
     counts = [0] * bins
     for time in latency.times:
         if time <= high:
@@ -153,26 +152,26 @@ def _arithmetic(report: Report, run: Run, latency: Latency, width: int) -> Itera
     if not flops:
         return
     least = "at least " if report.uncounted else ""
-    text = f"{least}{units.measure(flops, 'FLOPs')} a forward, {units.measure(flops / latency.median, 'FLOP/s')}"
+    text = f"{least}{units.measure(flops, 'FLOPs')} at {units.measure(flops / latency.median, 'FLOP/s')}"
     used = utilisation(report, run.peaks, latency.median) if run.peaks else None
     if run.peaks and used is not None and run.peaks.flops:
-        # Without convolutions the part is of the products' peak alone.
+        # Without convolutions only the peak of matrix products counts.
         plain = math.isclose(used, flops / latency.median / run.peaks.flops, rel_tol=1e-3)
         peak = units.measure(run.peaks.flops, "FLOP/s") if plain else rates(run.peaks)
-        text += f", {units.share(used)} of the peak of {peak} ({run.peaks.source})"
+        text += f": {units.share(used)} of peak ({_SOURCES[run.peaks.source]} {peak})"
         if used > 1 and run.peaks.source == "measured":
-            text += ": faster than a large product, as convolutions may be whose FLOPs are not all computed"
+            text += "; some convolutions compute fewer FLOPs than are counted"
     elif run.peaks:
-        text += f"; the peak of {printable(run.peaks.name)} at {run.peaks.dtype} is not known"
+        text += f"; no {run.peaks.dtype} peak of {printable(run.peaks.name)} is known"
     for i, line in enumerate(wrapped(text, width - _LABEL)):
         yield (("" if i else "arithmetic").ljust(_LABEL), "dim"), *line
 
 
 def rates(peaks: Peaks) -> str:
-    """``238 GFLOP/s``, ``112 GFLOP/s, of convolutions 218 GFLOP/s``."""
+    """``238 GFLOP/s``, ``112 GFLOP/s, convolutions 218 GFLOP/s``."""
     texts = [units.measure(peaks.flops or 0.0, "FLOP/s")]
     if peaks.convolution_flops not in (None, peaks.flops):
-        texts.append(f"of convolutions {units.measure(peaks.convolution_flops or 0.0, 'FLOP/s')}")
+        texts.append(f"convolutions {units.measure(peaks.convolution_flops or 0.0, 'FLOP/s')}")
     return ", ".join(texts)
 
 
@@ -192,29 +191,30 @@ def _against(comparison: Speedup | None, width: int) -> Iterator[Line]:
     for i, line in enumerate(wrapped(text, width - _LABEL, style)):
         yield (("" if i else "against").ljust(_LABEL), "dim"), *line
     if comparison.certain:
-        yield from wrapped("what the machine did beside, then and now, is in no interval", width, "dim", " " * _LABEL)
+        text = "the interval does not cover what else the machine did then and now"
+        yield from wrapped(text, width, "dim", " " * _LABEL)
     for text in comparison.differs:
-        yield from wrapped(f"not the same: {text}", width, BAD, " " * _LABEL)
+        yield from wrapped(f"differs: {text}", width, BAD, " " * _LABEL)
 
 
 def verdict(comparison: Speedup) -> str:
-    """By how much the median changed, and whether that is more than noise."""
+    """How much the median changed, and whether that is beyond the noise."""
     ratio, interval = comparison.ratio, comparison.interval
     if interval is None:
-        return f"{_times(ratio)} × the time; too few repeats to say whether that is noise"
+        return f"{_times(ratio)} × the time; too few repeats to tell it from noise"
     between = f"{_times(ratio)} × the time (95 %: {_times(interval[0])} to {_times(interval[1])})"
     if comparison.certain:
-        # Percents beyond a few times as long say nothing more.
-        change = f"{abs(1 - ratio) * 100:.1f} % {'faster' if ratio < 1 else 'slower'}, " if ratio < _MANY else ""
-        return f"{between}, {change}more than the noise of the repeats"
-    return f"{between}, no more than the noise of the repeats"
+        change = f"{abs(1 - ratio) * 100:.1f} % {'faster' if ratio < 1 else 'slower'}, " if ratio < _MAX_PERCENT else ""
+        return f"{between}, {change}beyond the noise"
+    return f"{between}, within the noise"
 
 
-_MANY = 3.0
+# Ratios above this are not also given in percent, and those above ten times this have no decimals.
+_MAX_PERCENT = 3.0
 
 
 def _times(ratio: float) -> str:
-    return f"{ratio:.3f}" if ratio < 10 * _MANY else f"{ratio:,.0f}"
+    return f"{ratio:.3f}" if ratio < 10 * _MAX_PERCENT else f"{ratio:,.0f}"
 
 
 # --- layers ----------------------------------------------------------------------------------------------------------
@@ -229,7 +229,7 @@ class TimedRow(NamedTuple):
 
 
 def steps(report: Report) -> list[TimedRow]:
-    """The layers and the expressions between them, those that take longest first; of layers in layers the outer."""
+    """The layers and the expressions between them, the slowest first; of nested layers the outermost."""
     rows, many = report.layers, multiplicities(report.layers)
     above = parents(rows)
     around = {parent for parent in above if parent is not None}
@@ -249,21 +249,19 @@ def _layers(report: Report, width: int, most: int | None) -> Iterator[Line]:
     run, found = report.run, steps(report)
     if run is None or not run.layers_latency or most == 0:
         return
-    shown = found[:most]
-    if not shown:
+    shown, total = found[:most], time_of(report)
+    if not shown or not total:
         return
-    table = lay_out(
-        _columns(shown, run, run.layers_latency), width - 2, (("type", 18), ("layer", 26), ("bar", 8), ("bar", 4))
-    )
+    table = lay_out(_columns(shown, run, total), width - 2, (("type", 18), ("layer", 26), ("bar", 8), ("bar", 4)))
     yield from table.lines()
     if len(found) > len(shown):
         rest = sum(step.seconds for step in found[len(shown) :])
-        text = f"{units.exact(len(found) - len(shown))} more take {units.share(rest / run.layers_latency)} together"
+        text = f"{units.exact(len(found) - len(shown))} more: {units.share(rest / total)}"
         yield ((text, "dim"),)
 
 
 def _columns(shown: Sequence[TimedRow], run: Run, total: float) -> list[Column]:
-    """The columns of the slowest layers that say something."""
+    """The columns of the slowest layers, without empty ones."""
     rows = [step.row for step in shown]
     shares = [step.seconds / total for step in shown]
     roofs = [roofline(row, run.peaks) if run.peaks else None for row in rows]
@@ -293,7 +291,7 @@ def _columns(shown: Sequence[TimedRow], run: Run, total: float) -> list[Column]:
 
 
 def notes(texts: Sequence[str], width: int) -> Iterator[Line]:
-    """What the reader has to know."""
+    """The notes of a run."""
     for text in texts:
         yield from wrapped(f"note: {printable(text)}", width, BAD, hanging="      ")
 
@@ -305,5 +303,5 @@ def _next(command: str) -> Iterator[Line]:
 
 
 def wrapped(text: str, width: int, style: str = "", lead: str = "", hanging: str | None = None) -> Iterator[Line]:
-    """A sentence in lines that read well."""
+    """A sentence, wrapped."""
     yield from paragraph(text, min(width - 2, MAX_PROSE), style, lead, hanging)

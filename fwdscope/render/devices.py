@@ -1,4 +1,4 @@
-"""Devices as a table: those that are here, and those of which figures are published."""
+"""Devices as a table: those of this computer, and those with published figures."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ if TYPE_CHECKING:
     from fwdscope.device.local import LocalDevice
     from fwdscope.device.table import Accelerator
 
-    # A device here with its roofs, at one dtype after another, from one source.
+    # A local device with its peaks for each dtype, from one source.
     Measured = tuple[LocalDevice, Sequence[Peaks]]
 
 
 def draw_local(found: Sequence[Measured], width: int, color: bool) -> str:
-    """The devices here: what they are, their memory, and their roofs."""
+    """The devices of this computer with their memory and peaks."""
     return write(_local(found, width), color)
 
 
 def _local(found: Sequence[Measured], width: int) -> Iterator[Line]:
-    dtypes = list(dict.fromkeys(one.dtype for _, roofs in found for one in roofs))
-    rates = [[next((p.flops for p in roofs if p.dtype == dtype), None) for dtype in dtypes] for _, roofs in found]
+    dtypes = list(dict.fromkeys(one.dtype for _, peaks in found for one in peaks))
+    rates = [[next((p.flops for p in peaks if p.dtype == dtype), None) for dtype in dtypes] for _, peaks in found]
     cells = iter(_shared([rate for row in rates for rate in row]))
     by_row = [[next(cells) for _ in dtypes] for _ in found]
     columns = (
@@ -38,21 +38,23 @@ def _local(found: Sequence[Measured], width: int) -> Iterator[Line]:
         Column("memory", tuple(_bytes(one.memory) for one, _ in found), right=True),
         Column("free", tuple(_bytes(one.free) for one, _ in found), right=True),
         *(
-            # What a program computes in most often stays.
+            # The first dtype is never left out.
             Column(dtype, tuple(row[at] for row in by_row), right=True, drop=(0, 1, 4)[min(at, 2)])
             for at, dtype in enumerate(dtypes)
         ),
-        Column("bandwidth", tuple(_bandwidth(roofs) for _, roofs in found), right=True, drop=2),
-        Column("peaks", tuple(_source(roofs) for _, roofs in found), drop=3),
+        Column("bandwidth", tuple(_bandwidth(peaks) for _, peaks in found), right=True, drop=2),
+        Column("peaks", tuple(_source(peaks) for _, peaks in found), drop=3),
     )
     yield from lay_out(columns, width).lines()
-    yield (("at a dtype: FLOP/s of matrix products", "dim"),)
-    if any(roof.convolution_flops for one, roofs in found for roof in roofs if one.kind != "cpu"):
-        yield (("float32 convolutions run in TF32 and have a higher roof", "dim"),)
-    faster = [roof for one, roofs in found for roof in roofs if one.kind == "cpu" and roof.convolution_flops]
+    yield (("FLOP/s of matrix products, by dtype", "dim"),)
+    if any(peak.convolution_flops for one, peaks in found for peak in peaks if one.kind != "cpu"):
+        yield (("float32 convolutions use TF32, whose peak is higher", "dim"),)
+    faster = [peak for one, peaks in found for peak in peaks if one.kind == "cpu" and peak.convolution_flops]
     if faster:
-        said = ", ".join(f"{units.measure(roof.convolution_flops or 0.0, 'FLOP/s')} in {roof.dtype}" for roof in faster)
-        yield ((f"convolutions on the cpu are faster: {said}", "dim"),)
+        texts = ", ".join(
+            f"{units.measure(peak.convolution_flops or 0.0, 'FLOP/s')} in {peak.dtype}" for peak in faster
+        )
+        yield ((f"convolutions on the cpu are faster: {texts}", "dim"),)
 
 
 def _shared(rates: Sequence[float | None]) -> list[str]:
@@ -64,19 +66,19 @@ def _bytes(size: int | None) -> str:
     return UNKNOWN if size is None else units.byte_size(size)
 
 
-def _bandwidth(roofs: Sequence[Peaks]) -> str:
-    known = next((one.bandwidth for one in roofs if one.bandwidth), None)
+def _bandwidth(peaks: Sequence[Peaks]) -> str:
+    known = next((one.bandwidth for one in peaks if one.bandwidth), None)
     return byte_rate(known) if known else UNKNOWN
 
 
-def _source(roofs: Sequence[Peaks]) -> str:
+def _source(peaks: Sequence[Peaks]) -> str:
     words = {"table": "published", "measured": "measured"}
-    return ", ".join(dict.fromkeys(words[one.source] for one in roofs))
+    return ", ".join(dict.fromkeys(words[one.source] for one in peaks))
 
 
 def local_as_json(found: Sequence[Measured]) -> str:
     """The same as data, in bytes, FLOP/s and bytes a second."""
-    every = [{**asdict(one), "peaks": [asdict(roof) for roof in roofs]} for one, roofs in found]
+    every = [{**asdict(one), "peaks": [asdict(peak) for peak in peaks]} for one, peaks in found]
     return json.dumps({"devices": every}, indent=2, ensure_ascii=False)
 
 
@@ -101,8 +103,8 @@ def _published(found: Sequence[Accelerator], width: int) -> Iterator[Line]:
         Column("bandwidth", tuple(f"{text}B/s" for text in _shared([one.bandwidth for one in found])), right=True),
     )
     yield from lay_out(columns, width).lines()
-    yield (("at a dtype: FLOP/s of dense matrix products; of Apple's in brackets the cores", "dim"),)
-    yield (("sources and caveats of each: fwdscope devices --all --json", "dim"),)
+    yield (("FLOP/s of dense matrix products, by dtype; in brackets the GPU cores of Apple's", "dim"),)
+    yield (("sources and caveats: fwdscope devices --all --json", "dim"),)
 
 
 def _tera(rate: float | None) -> str:

@@ -1,7 +1,4 @@
-"""What a report estimates for devices that are not here: in words for one, as a table for several.
-
-Every format draws the same lines.
-"""
+"""Estimates for devices that are not here: in words for one device, as a table for several."""
 
 from __future__ import annotations
 
@@ -15,13 +12,13 @@ from fwdscope.report import Estimate, Peaks, Report
 from fwdscope.report.roofline import ridge
 
 _LEGEND = (
-    "at least: every layer takes its arithmetic at the peak or its traffic at full bandwidth, whichever is longer; "
-    "launches come on top, caches and fused kernels save traffic"
+    "at least: each layer takes the longer of its arithmetic at peak FLOP/s and its traffic at full bandwidth; "
+    "launches add to it, caches and fusion save traffic"
 )
 
 
 def lines(report: Report, width: int) -> Iterator[Line]:
-    """The report's estimates; nothing where it has none."""
+    """The report's estimates, if it has any."""
     found = report.estimates
     if not found:
         return
@@ -32,11 +29,11 @@ def lines(report: Report, width: int) -> Iterator[Line]:
         yield from lay_out(columns(found), width).lines()
         unrated = dict.fromkeys(one.peaks.dtype for one in found if not one.peaks.flops)
         if unrated:
-            yield from _paragraph(f"{UNKNOWN}  no {' or '.join(unrated)} rate is published", width, "dim")
+            yield from _paragraph(f"{UNKNOWN}  no {' or '.join(unrated)} peak is published", width, "dim")
     if any(one.seconds is not None for one in found):
         yield from _paragraph(_LEGEND, width, "dim")
     if report.uncounted:
-        yield from _paragraph("operators without a rule are not in it", width, "red")
+        yield from _paragraph("operators without a counting rule are not included", width, "red")
 
 
 def heading(found: Sequence[Estimate]) -> str:
@@ -57,10 +54,10 @@ def _in_words(report: Report, one: Estimate, width: int) -> Iterator[Line]:
     peaks = one.peaks
     device = f"on {printable(peaks.name)} in {peaks.dtype}: "
     if one.seconds is None:
-        yield from _paragraph(f"{device}no estimate of the time, {_why_none(report, peaks)}", width, "bold")
+        yield from _paragraph(f"{device}no time, {_why_none(report, peaks)}", width, "bold")
     else:
         first, *rest = _paragraph(
-            f"{device}at least {units.seconds(one.seconds)}, an estimate from {_sources([one])} peaks ({rates(peaks)})",
+            f"{device}at least {units.seconds(one.seconds)} by {_sources([one])} peaks ({rates(peaks)})",
             width,
             "",
         )
@@ -76,12 +73,12 @@ def _stressed(line: Line, end: int) -> Line:
 
 def _why_none(report: Report, peaks: Peaks) -> str:
     if report.totals.flops is None or report.totals.bytes_read is None:
-        return "since the report does not count operations"
-    return f"since no {peaks.dtype} rate is published for it"
+        return "since the report has no operation counts"
+    return f"since no {peaks.dtype} peak is published"
 
 
 def rates(peaks: Peaks) -> str:
-    """``989 TFLOP/s, 3.35 TB/s``, with the convolutions' rate where they have one of their own."""
+    """``989 TFLOP/s, 3.35 TB/s``, with the peak of convolutions if it is another."""
     texts = [flop_rate(peaks.flops)] if peaks.flops else []
     if peaks.convolution_flops and peaks.convolution_flops != peaks.flops:
         texts.append(
@@ -101,15 +98,15 @@ def byte_rate(value: float) -> str:
 
 
 def bound_in_words(report: Report, one: Estimate) -> str:
-    """``arithmetic 1.2 ms, traffic 3.4 ms: bound by memory (58 FLOPs per byte, the ridge is at 295)``."""
+    """``arithmetic 1.2 ms, traffic 3.4 ms: memory-bound (58 FLOPs per byte, ridge at 295)``."""
     sums = report.totals
     moved = (sums.bytes_read or 0) + (sums.bytes_written or 0)
     facts = [f"{units.count(sums.flops / moved)} FLOPs per byte"] if sums.flops is not None and moved else []
     meeting = ridge(one.peaks)
     if meeting is not None:
-        facts.append(f"the ridge is at {meeting:.0f}" + _ridge_of_convolutions(one.peaks))
+        facts.append(f"ridge at {meeting:.0f}" + _ridge_of_convolutions(one.peaks))
     parts = f"arithmetic {units.seconds(one.compute_seconds or 0)}, traffic {units.seconds(one.memory_seconds or 0)}"
-    return f"{parts}: bound by {bound(one)}" + (f" ({', '.join(facts)})" if facts else "")
+    return f"{parts}: {bound(one)}-bound" + (f" ({', '.join(facts)})" if facts else "")
 
 
 def _ridge_of_convolutions(peaks: Peaks) -> str:
@@ -121,7 +118,7 @@ def _ridge_of_convolutions(peaks: Peaks) -> str:
 def fit_in_words(one: Estimate) -> str:
     """``fits: needs 15.1 GiB, 20.3 % of its 80 GB``."""
     if one.needed is None:
-        return "what memory it needs is not known"
+        return "the memory that it needs is not known"
     needs = f"needs {units.byte_size(one.needed)}"
     if one.peaks.memory is None:
         return f"{needs}; its memory is not known"
@@ -130,7 +127,7 @@ def fit_in_words(one: Estimate) -> str:
 
 
 def sold(memory: int) -> str:
-    """Memory in the unit it is sold in, 10^9 bytes: ``80 GB``."""
+    """Memory in the unit that devices are sold by, 10^9 bytes: ``80 GB``."""
     return f"{memory / 1e9:.3g} GB"
 
 
@@ -142,14 +139,14 @@ def _part(needed: int, memory: int) -> str:
 
 
 def bound(one: Estimate) -> str:
-    """Whether arithmetic or traffic takes longer, over the whole; empty where that is not known."""
+    """``compute`` or ``memory``, whichever takes longer over the whole; empty if that is not known."""
     if one.compute_seconds is None or one.memory_seconds is None:
         return ""
     return "compute" if one.compute_seconds >= one.memory_seconds else "memory"
 
 
 def columns(found: Sequence[Estimate]) -> tuple[Column, ...]:
-    """The table of some estimates, a row each in their order."""
+    """The columns of the table of estimates."""
     ridges = [ridge(one.peaks) for one in found]
     least, compute, memory = _times(found)
     styles = ["red" if one.fits is False else "dim" if one.seconds is None else "" for one in found]
@@ -175,7 +172,7 @@ def columns(found: Sequence[Estimate]) -> tuple[Column, ...]:
 
 
 def _times(found: Sequence[Estimate]) -> tuple[tuple[str, ...], ...]:
-    """Whole, arithmetic and traffic, a tuple each: all in one unit, since they are compared along the rows too."""
+    """The whole, arithmetic and traffic of each estimate, all in one unit so that they compare."""
     values = [
         *(one.seconds for one in found),
         *(one.compute_seconds for one in found),

@@ -77,11 +77,12 @@ def zero_share(row: LayerRow) -> float | None:
 
 
 def time_of(report: Report) -> float | None:
-    """Seconds of all layers together: what the shares of time are of."""
+    """The seconds that shares of time refer to: the whole forward, or its layers' sum if noise makes that longer."""
     if report.run is None or all(row.latency is None for row in report.layers):
         return None
+    whole = report.run.latency.median if report.run.latency is not None else 0.0
     if report.run.layers_latency is not None:
-        return report.run.layers_latency
+        return max(whole, report.run.layers_latency)
     return sum((row.latency or 0.0) * row.repeat for row in report.layers if row.depth == 1)
 
 

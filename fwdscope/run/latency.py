@@ -49,11 +49,10 @@ def time_forward(ready: Prepared, rows: RowNodes) -> Times:
         raise KeyboardInterrupt
     timed_rows, layers = with_latencies(rows, times)
     whole = samples.latency if samples.times else None
-    return Times(timed_rows, whole, layers, peak, notes_on_load(ready.device))
+    notes = ("noisy times: other programs are running",) if is_shared(ready.device) else ()
+    return Times(timed_rows, whole, layers, peak, notes)
 
 
-def notes_on_load(device: LocalDevice) -> tuple[str, ...]:
-    """A note where other programs use the processor."""
-    if device.kind != "cpu" or not host.is_busy():
-        return ()
-    return ("other programs use the processor: times are longer, and vary more",)
+def is_shared(device: LocalDevice) -> bool:
+    """Whether other programs use the processor that is measured."""
+    return device.kind == "cpu" and host.is_busy()

@@ -67,7 +67,7 @@ def test_an_estimate_for_a_device_that_is_not_here() -> None:
     code, out, _ = run("inspect", "gpt2", "--device", "meta", "--on", "H100", "--dtype", "bf16")
     assert code == 0
     assert "on H100 SXM 80GB in bfloat16: at least " in out
-    assert "an estimate from published peaks" in out
+    assert "by published peaks" in out
     assert "fits: needs " in out
 
 

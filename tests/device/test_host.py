@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from fwdscope.device import host
-from fwdscope.device.host import Memory, memory, processor
+from fwdscope.device.host import HostMemory, memory, processor
 
 GIB = 1024**3
 MEMINFO = "MemTotal:       16777216 kB\nMemFree:         1048576 kB\nMemAvailable:    8388608 kB\nSwapTotal: 5 kB\n"
@@ -23,7 +23,7 @@ def files(root: Path, texts: dict[str, str]) -> Path:
 
 
 def test_linux_without_control_groups_has_what_meminfo_says(tmp_path: Path) -> None:
-    assert memory("linux", files(tmp_path, {})) == Memory(16 * GIB, 8 * GIB)
+    assert memory("linux", files(tmp_path, {})) == HostMemory(16 * GIB, 8 * GIB)
 
 
 def test_a_containers_bound_is_less_than_the_computers_memory(tmp_path: Path) -> None:
@@ -37,7 +37,7 @@ def test_a_containers_bound_is_less_than_the_computers_memory(tmp_path: Path) ->
             "sys/fs/cgroup/memory.stat": f"anon 7\nactive_file 11\ninactive_file {GIB}\n",
         },
     )
-    assert memory("linux", root) == Memory(4 * GIB, 2 * GIB)
+    assert memory("linux", root) == HostMemory(4 * GIB, 2 * GIB)
 
 
 def test_the_tightest_of_the_groups_around_a_process_counts(tmp_path: Path) -> None:
@@ -51,7 +51,7 @@ def test_the_tightest_of_the_groups_around_a_process_counts(tmp_path: Path) -> N
             "sys/fs/cgroup/user.slice/job/memory.current": str(GIB),
         },
     )
-    assert memory("linux", root) == Memory(6 * GIB, 1 * GIB)
+    assert memory("linux", root) == HostMemory(6 * GIB, 1 * GIB)
 
 
 def test_the_first_version_of_control_groups_is_read_too(tmp_path: Path) -> None:
@@ -65,7 +65,7 @@ def test_the_first_version_of_control_groups_is_read_too(tmp_path: Path) -> None
             "sys/fs/cgroup/memory/memory.stat": f"total_inactive_file {2 * GIB}\n",
         },
     )
-    assert memory("linux", root) == Memory(2 * GIB, 1 * GIB)
+    assert memory("linux", root) == HostMemory(2 * GIB, 1 * GIB)
 
 
 def test_a_group_without_a_bound_does_not_make_memory_larger(tmp_path: Path) -> None:
@@ -78,18 +78,18 @@ def test_a_group_without_a_bound_does_not_make_memory_larger(tmp_path: Path) -> 
             "sys/fs/cgroup/memory/memory.usage_in_bytes": str(GIB),
         },
     )
-    assert memory("linux", root) == Memory(16 * GIB, 8 * GIB)
+    assert memory("linux", root) == HostMemory(16 * GIB, 8 * GIB)
 
 
 def test_a_linux_that_says_nothing_is_not_known(tmp_path: Path) -> None:
-    assert memory("linux", tmp_path) == Memory(None, None)
+    assert memory("linux", tmp_path) == HostMemory(None, None)
 
 
 def test_a_mac_counts_pages_that_it_would_give_up() -> None:
     answers = {
         "sysctl": "17179869184\n",
         "vm_stat": (
-            "Mach Virtual Memory Statistics: (page size of 16384 bytes)\n"
+            "Mach Virtual HostMemory Statistics: (page size of 16384 bytes)\n"
             "Pages free:                               10000.\n"
             "Pages active:                            500000.\n"
             "Pages inactive:                           20000.\n"
@@ -97,8 +97,8 @@ def test_a_mac_counts_pages_that_it_would_give_up() -> None:
             "Translation faults:                   123456789.\n"
         ),
     }
-    assert memory("darwin", ask=lambda command: answers[command[0]]) == Memory(16 * GIB, 33000 * 16384)
-    assert memory("darwin", ask=lambda command: "") == Memory(None, None)
+    assert memory("darwin", ask=lambda command: answers[command[0]]) == HostMemory(16 * GIB, 33000 * 16384)
+    assert memory("darwin", ask=lambda command: "") == HostMemory(None, None)
 
 
 def test_windows_is_asked_through_its_own_call() -> None:
@@ -114,12 +114,12 @@ def test_windows_is_asked_through_its_own_call() -> None:
     class Windll:
         kernel32 = Kernel
 
-    assert host._windows(lambda: Windll) == Memory(16 * GIB, 5 * GIB)
-    assert host._windows(lambda: None) == Memory(None, None)
+    assert host._windows(lambda: Windll) == HostMemory(16 * GIB, 5 * GIB)
+    assert host._windows(lambda: None) == HostMemory(None, None)
 
 
 def test_a_system_of_another_kind_is_not_known() -> None:
-    assert memory("plan9") == Memory(None, None)
+    assert memory("plan9") == HostMemory(None, None)
 
 
 def test_the_processor_is_called_what_its_maker_calls_it(tmp_path: Path) -> None:
@@ -152,11 +152,11 @@ def test_this_computer_has_memory() -> None:
 @pytest.mark.core
 @pytest.mark.parametrize(("load", "is_busy"), [(0.5, False), (4.9, False), (5.1, True)])
 def test_more_programs_than_cores_keep_a_computer_busy(load: float, is_busy: bool) -> None:
-    assert host.busy(lambda: (load, 0.0, 0.0), cores=4) is is_busy
+    assert host.is_busy(lambda: (load, 0.0, 0.0), cores=4) is is_busy
 
 
 def test_a_computer_that_does_not_say_is_taken_for_idle() -> None:
     def unknown() -> tuple[float, float, float]:
         raise OSError
 
-    assert not host.busy(unknown, cores=4)
+    assert not host.is_busy(unknown, cores=4)

@@ -15,7 +15,7 @@ T4 = ("Tesla T4", 15 * GIB, 9 * GIB)
 
 @pytest.fixture(autouse=True)
 def _a_computer(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(host, "memory", lambda: host.Memory(32 * GIB, 20 * GIB))
+    monkeypatch.setattr(host, "memory", lambda: host.HostMemory(32 * GIB, 20 * GIB))
     monkeypatch.setattr(host, "processor", lambda: "Some CPU")
 
 

@@ -16,16 +16,16 @@ from fwdscope.device import host
 from fwdscope.device import peaks as module
 from fwdscope.device.local import LocalDevice
 from fwdscope.device.peaks import (
-    Stopwatch,
+    DeviceTimer,
     cache_file,
-    confirmed,
     convolution_rate,
     copy_rate,
     fastest,
+    find_peaks,
     forget,
-    measured,
-    peaks,
+    measure_peaks,
     product_rate,
+    remeasure_exceeded,
 )
 
 GIB = 1024**3
@@ -56,17 +56,17 @@ def rates(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """What was measured, in order; nothing is computed."""
     taken: list[str] = []
 
-    def product(device: LocalDevice, dtype: str, watch: Stopwatch) -> float | None:
+    def product(device: LocalDevice, dtype: str, timer: DeviceTimer) -> float | None:
         taken.append(dtype)
         return {"float32": 2e12, "bfloat16": 4e12}.get(dtype)
 
-    def copy(device: LocalDevice, watch: Stopwatch) -> float:
+    def copy(device: LocalDevice, timer: DeviceTimer) -> float:
         taken.append("bandwidth")
         return 5e10
 
     monkeypatch.setattr(module, "product_rate", product)
     monkeypatch.setattr(module, "copy_rate", copy)
-    monkeypatch.setattr(module, "convolution_rate", lambda device, dtype, watch: 3e12)
+    monkeypatch.setattr(module, "convolution_rate", lambda device, dtype, timer: 3e12)
     return taken
 
 
@@ -81,7 +81,7 @@ def test_the_fastest_repeat_counts_and_the_first_warms_up() -> None:
     def run() -> None:
         clock.now += next(lengths)
 
-    assert fastest(run, Stopwatch(clock), budget=4.0) == pytest.approx(0.08)
+    assert fastest(run, DeviceTimer(clock), budget=4.0) == pytest.approx(0.08)
     # 3.1 s for the first two; of the rest one more than 0.08 s each fits until 4 s are over.
     assert clock.now <= 4.0
 
@@ -92,7 +92,7 @@ def test_a_budget_that_the_first_run_spends_still_gives_a_figure() -> None:
     def run() -> None:
         clock.now += 2.0
 
-    assert fastest(run, Stopwatch(clock), budget=0.5) == pytest.approx(2.0)
+    assert fastest(run, DeviceTimer(clock), budget=0.5) == pytest.approx(2.0)
     assert clock.now == 4.0
 
 
@@ -110,17 +110,17 @@ def test_short_runs_are_timed_several_at_once() -> None:
         clock.now += 1e-4
 
     # Alone a run would seem to take 1.1 ms. Of 10 ms in runs that seem so long, 10 are timed at once: 0.2 ms.
-    assert fastest(run, Stopwatch(read), budget=0.5) == pytest.approx((10 * 1e-4 + 1e-3) / 10)
+    assert fastest(run, DeviceTimer(read), budget=0.5) == pytest.approx((10 * 1e-4 + 1e-3) / 10)
 
 
-def test_a_stopwatch_reads_once_the_device_is_done() -> None:
+def test_the_timer_waits_for_the_device() -> None:
     order: list[str] = []
 
     def clock() -> float:
         order.append("clock")
         return 1.0
 
-    assert Stopwatch(clock, lambda: order.append("synchronise")).read() == 1.0
+    assert DeviceTimer(clock, lambda: order.append("synchronise")).read() == 1.0
     assert order == ["synchronise", "clock"]
 
 
@@ -128,7 +128,7 @@ def products(monkeypatch: pytest.MonkeyPatch, clock: Clock, seconds: Callable[[i
     """Let a product of a size take so long by the clock; gives the sizes tried."""
     sizes: list[int] = []
 
-    def product(device: LocalDevice, dtype: torch.dtype, size: int, watch: Stopwatch, budget: float) -> float:
+    def product(device: LocalDevice, dtype: torch.dtype, size: int, timer: DeviceTimer, budget: float) -> float:
         sizes.append(size)
         clock.now += 2 * seconds(size)
         return seconds(size)
@@ -141,7 +141,7 @@ def test_products_grow_until_the_next_would_outlast_the_budget(monkeypatch: pyte
     clock = Clock()
     # 1 TFLOP/s from 1024 on, less for small ones: 2 · 2048³ / 1e12 = 17 ms, 4096: 137 ms, 8192: 1.1 s.
     sizes = products(monkeypatch, clock, lambda size: 2 * size**3 / (1e12 if size >= 1024 else 1e11))
-    rate = product_rate(CPU, "float32", Stopwatch(clock), budget=0.5)
+    rate = product_rate(CPU, "float32", DeviceTimer(clock), budget=0.5)
     assert sizes == [256, 512, 1024, 2048, 4096]
     assert rate == pytest.approx(1e12)
 
@@ -150,7 +150,7 @@ def test_a_dtype_without_units_stops_at_small_products(monkeypatch: pytest.Monke
     clock = Clock()
     # 1 GFLOP/s: 2 · 256³ / 1e9 = 34 ms, of 512: 268 ms, which is eight times that and within 0.43 s; 1024 is not.
     sizes = products(monkeypatch, clock, lambda size: 2 * size**3 / 1e9)
-    assert product_rate(CPU, "float16", Stopwatch(clock), budget=0.5) == pytest.approx(1e9)
+    assert product_rate(CPU, "float16", DeviceTimer(clock), budget=0.5) == pytest.approx(1e9)
     assert sizes == [256, 512]
 
 
@@ -158,7 +158,7 @@ def test_products_stay_within_the_free_memory(monkeypatch: pytest.MonkeyPatch) -
     # A quarter of 48 MiB for three matrices of 4 bytes an element: sqrt(12 MiB / 12) = 1024.
     small = replace(CPU, free=48 * 1024**2)
     sizes = products(monkeypatch, Clock(), lambda size: 1e-9)
-    product_rate(small, "float32", Stopwatch(Clock()))
+    product_rate(small, "float32", DeviceTimer(Clock()))
     assert sizes == [256, 512, 1024]
 
 
@@ -167,33 +167,33 @@ def test_what_a_device_cannot_compute_is_none(monkeypatch: pytest.MonkeyPatch) -
         raise RuntimeError("not implemented for 'Half'")
 
     monkeypatch.setattr(module, "_product", fails)
-    assert product_rate(CPU, "float16", Stopwatch()) is None
-    assert product_rate(CPU, "int8", Stopwatch()) is None
-    assert product_rate(CPU, "no_such_dtype", Stopwatch()) is None
-    assert product_rate(replace(CPU, free=1000), "float32", Stopwatch()) is None
-    assert copy_rate(replace(CPU, free=0), Stopwatch()) is None
+    assert product_rate(CPU, "float16", DeviceTimer()) is None
+    assert product_rate(CPU, "int8", DeviceTimer()) is None
+    assert product_rate(CPU, "no_such_dtype", DeviceTimer()) is None
+    assert product_rate(replace(CPU, free=1000), "float32", DeviceTimer()) is None
+    assert copy_rate(replace(CPU, free=0), DeviceTimer()) is None
 
 
 def test_a_copy_counts_what_is_read_and_what_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "fastest", lambda run, watch, budget: 0.01)
     # An eighth of 8 MiB each: 2 · 1 MiB in 10 ms.
-    assert copy_rate(replace(CPU, free=8 * 1024**2), Stopwatch()) == pytest.approx(2 * 1024**2 / 0.01)
+    assert copy_rate(replace(CPU, free=8 * 1024**2), DeviceTimer()) == pytest.approx(2 * 1024**2 / 0.01)
 
 
 def test_a_real_product_and_a_real_copy_have_a_rate() -> None:
     little = replace(CPU, free=64 * 1024**2)
-    rate = product_rate(little, "float32", Stopwatch(), budget=0.02)
+    rate = product_rate(little, "float32", DeviceTimer(), budget=0.02)
     # No computer multiplies at less than a million a second, nor at more than an exaflop.
     assert rate is not None
     assert 1e6 < rate < 1e18
-    bandwidth = copy_rate(little, Stopwatch(), budget=0.02)
+    bandwidth = copy_rate(little, DeviceTimer(), budget=0.02)
     assert bandwidth is not None
     assert 1e6 < bandwidth < 1e15
 
 
 def test_measuring_leaves_torchs_random_numbers_as_they_were() -> None:
     before = torch.get_rng_state()
-    product_rate(replace(CPU, free=8 * 1024**2), "float32", Stopwatch(), budget=0.01)
+    product_rate(replace(CPU, free=8 * 1024**2), "float32", DeviceTimer(), budget=0.01)
     assert torch.equal(torch.get_rng_state(), before)
 
 
@@ -201,57 +201,57 @@ def test_measuring_leaves_torchs_random_numbers_as_they_were() -> None:
 
 
 def test_convolutions_of_a_cpu_have_a_roof_of_their_own_where_it_is_higher(rates: list[str]) -> None:
-    assert measured(CPU, "float32").convolution_flops == 3e12
-    assert measured(CPU, "bfloat16").flops == 4e12
-    assert measured(CPU, "bfloat16").convolution_flops is None
-    assert measured(CPU, "float16").convolution_flops is None, "nothing to compare it with"
+    assert measure_peaks(CPU, "float32").convolution_flops == 3e12
+    assert measure_peaks(CPU, "bfloat16").flops == 4e12
+    assert measure_peaks(CPU, "bfloat16").convolution_flops is None
+    assert measure_peaks(CPU, "float16").convolution_flops is None, "nothing to compare it with"
 
 
 def test_a_real_convolution_has_a_rate_and_one_without_room_none() -> None:
-    rate = convolution_rate(replace(CPU, free=64 * 1024**2), "float32", Stopwatch(), budget=0.02)
+    rate = convolution_rate(replace(CPU, free=64 * 1024**2), "float32", DeviceTimer(), budget=0.02)
     assert rate is not None
     assert 1e6 < rate < 1e18
-    assert convolution_rate(replace(CPU, free=1000), "float32", Stopwatch()) is None
-    assert convolution_rate(CPU, "int8", Stopwatch()) is None
+    assert convolution_rate(replace(CPU, free=1000), "float32", DeviceTimer()) is None
+    assert convolution_rate(CPU, "int8", DeviceTimer()) is None
 
 
 @pytest.mark.core
 def test_a_figure_is_measured_once(rates: list[str], file: Path) -> None:
-    first = measured(CPU, "float32")
+    first = measure_peaks(CPU, "float32")
     assert (first.name, first.dtype, first.flops, first.bandwidth) == ("Some CPU", "float32", 2e12, 5e10)
     assert (first.memory, first.source) == (16 * GIB, "measured")
-    assert measured(CPU, "float32") == first
+    assert measure_peaks(CPU, "float32") == first
     assert rates == ["float32", "bandwidth"]
     # Another dtype shares the bandwidth.
-    assert measured(CPU, "bfloat16").flops == 4e12
+    assert measure_peaks(CPU, "bfloat16").flops == 4e12
     assert rates == ["float32", "bandwidth", "bfloat16"]
 
 
 def test_what_a_device_cannot_do_is_remembered_too(rates: list[str]) -> None:
-    assert measured(CPU, "float16").flops is None
-    assert measured(CPU, "float16").flops is None
+    assert measure_peaks(CPU, "float16").flops is None
+    assert measure_peaks(CPU, "float16").flops is None
     assert rates.count("float16") == 1
 
 
 def test_measuring_anew_forgets_what_was_measured(rates: list[str]) -> None:
-    measured(CPU, "float32")
-    measured(CPU, "bfloat16")
-    peaks(CPU, "float32", remeasure=True)
+    measure_peaks(CPU, "float32")
+    measure_peaks(CPU, "bfloat16")
+    find_peaks(CPU, "float32", remeasure=True)
     assert rates == ["float32", "bandwidth", "bfloat16", "float32", "bandwidth"]
     forget(CPU)
-    measured(CPU, "bfloat16")
+    measure_peaks(CPU, "bfloat16")
     assert rates[5:] == ["bfloat16", "bandwidth"]
 
 
 def test_figures_are_those_of_a_device_a_torch_and_so_many_threads(
     rates: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    measured(CPU, "float32")
-    measured(replace(CPU, name="Other CPU"), "float32")
+    measure_peaks(CPU, "float32")
+    measure_peaks(replace(CPU, name="Other CPU"), "float32")
     monkeypatch.setattr(torch, "get_num_threads", lambda: 97)
-    measured(CPU, "float32")
+    measure_peaks(CPU, "float32")
     monkeypatch.setattr(torch, "__version__", "9.9")
-    measured(CPU, "float32")
+    measure_peaks(CPU, "float32")
     assert rates.count("float32") == 4
 
 
@@ -263,8 +263,8 @@ def test_figures_are_those_of_a_device_a_torch_and_so_many_threads(
 def test_a_broken_file_is_ignored_and_written_again(rates: list[str], file: Path, text: str) -> None:
     file.parent.mkdir()
     file.write_text(text)
-    assert measured(CPU, "float32").flops == 2e12
-    measured(CPU, "float32")
+    assert measure_peaks(CPU, "float32").flops == 2e12
+    measure_peaks(CPU, "float32")
     assert rates == ["float32", "bandwidth"]
     assert json.loads(file.read_text())["version"] == 2
 
@@ -282,30 +282,30 @@ NOW = 1_800_000_000.0
     ],
 )
 def test_a_figure_that_is_no_rate_is_measured_again(rates: list[str], file: Path, value: object) -> None:
-    measured(CPU, "float32")
+    measure_peaks(CPU, "float32")
     data = json.loads(file.read_text())
     next(iter(data["devices"].values()))["float32"] = value
     file.write_text(json.dumps(data))
-    assert measured(CPU, "float32").flops == 2e12
+    assert measure_peaks(CPU, "float32").flops == 2e12
     assert rates == ["float32", "bandwidth", "float32"]
 
 
 def test_a_file_that_is_not_text_is_ignored(rates: list[str], file: Path) -> None:
     file.parent.mkdir()
     file.write_bytes(b"\xff\xfe\x00")
-    assert measured(CPU, "float32").flops == 2e12
+    assert measure_peaks(CPU, "float32").flops == 2e12
 
 
 def test_a_folder_that_cannot_be_made_is_no_matter(rates: list[str], file: Path) -> None:
     file.parent.write_text("a file where the folder should be")
-    assert measured(CPU, "float32").flops == 2e12
-    assert measured(CPU, "float32").flops == 2e12
+    assert measure_peaks(CPU, "float32").flops == 2e12
+    assert measure_peaks(CPU, "float32").flops == 2e12
     assert rates == ["float32", "bandwidth"] * 2
 
 
 def test_nothing_is_left_beside_the_file(rates: list[str], file: Path) -> None:
-    measured(CPU, "float32")
-    measured(CPU, "bfloat16")
+    measure_peaks(CPU, "float32")
+    measure_peaks(CPU, "bfloat16")
     assert [path.name for path in file.parent.iterdir()] == ["peaks.json"]
     assert stat.S_ISREG(file.stat().st_mode)
 
@@ -314,8 +314,8 @@ def test_without_a_cache_folder_figures_are_measured_each_time(
     rates: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "cache_file", lambda: None)
-    measured(CPU, "float32")
-    measured(CPU, "float32")
+    measure_peaks(CPU, "float32")
+    measure_peaks(CPU, "float32")
     assert rates == ["float32", "bandwidth"] * 2
 
 
@@ -345,10 +345,10 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
     """A device whose speed, and what runs beside it, a test decides."""
     made = World()
     monkeypatch.setattr(module, "product_rate", made.product)
-    monkeypatch.setattr(module, "copy_rate", lambda device, watch: 5e10)
-    monkeypatch.setattr(module, "convolution_rate", lambda device, dtype, watch: None)
+    monkeypatch.setattr(module, "copy_rate", lambda device, timer: 5e10)
+    monkeypatch.setattr(module, "convolution_rate", lambda device, dtype, timer: None)
     monkeypatch.setattr(module, "_now", lambda: made.now)
-    monkeypatch.setattr(host, "busy", lambda: made.busy)
+    monkeypatch.setattr(host, "is_busy", lambda: made.busy)
     return made
 
 
@@ -358,7 +358,7 @@ class World:
     def __init__(self) -> None:
         self.now, self.busy, self.rate, self.measured = NOW, False, 2e12, 0
 
-    def product(self, device: LocalDevice, dtype: str, watch: Stopwatch) -> float:
+    def product(self, device: LocalDevice, dtype: str, timer: DeviceTimer) -> float:
         """A measurement."""
         self.measured += 1
         return self.rate
@@ -367,7 +367,7 @@ class World:
         """The peak so many seconds later, were the device measured at this rate now."""
         self.now += seconds
         self.rate = rate
-        return measured(CPU, "float32").flops
+        return measure_peaks(CPU, "float32").flops
 
 
 def test_a_figure_is_good_for_a_month_and_then_whatever_is_measured(world: World) -> None:
@@ -397,19 +397,19 @@ def test_a_figure_of_the_future_is_measured_again(world: World) -> None:
 def test_a_figure_that_was_beaten_is_measured_again_but_not_every_time(world: World) -> None:
     world.seen(0, 1e12)
     world.rate = 2e12
-    assert confirmed(CPU, "float32").flops == 1e12, "it was measured just now"
+    assert remeasure_exceeded(CPU, "float32").flops == 1e12, "it was measured just now"
     world.now += 601
-    assert confirmed(CPU, "float32").flops == 2e12
+    assert remeasure_exceeded(CPU, "float32").flops == 2e12
     world.now, world.rate = world.now + 601, 1.5e12
-    assert confirmed(CPU, "float32").flops == 2e12, "it never falls"
-    assert measured(CPU, "float32").flops == 2e12
+    assert remeasure_exceeded(CPU, "float32").flops == 2e12, "it never falls"
+    assert measure_peaks(CPU, "float32").flops == 2e12
     assert world.measured == 3
 
 
 def test_a_gpu_does_not_mind_a_busy_processor(world: World, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_has_tf32", lambda device: False)
     world.busy = True
-    measured(replace(H100, name="NVIDIA GeForce RTX 3090 Ti"), "float32")
+    measure_peaks(replace(H100, name="NVIDIA GeForce RTX 3090 Ti"), "float32")
     assert [
         one["busy"] for figures in json.loads(file.read_text())["devices"].values() for one in figures.values()
     ] == [
@@ -422,7 +422,7 @@ def test_a_gpu_does_not_mind_a_busy_processor(world: World, file: Path, monkeypa
 
 
 def test_a_gpu_whose_figures_are_published_is_not_measured(rates: list[str]) -> None:
-    found = peaks(H100, "bfloat16")
+    found = find_peaks(H100, "bfloat16")
     assert (found.name, found.flops, found.bandwidth, found.source) == ("H100 SXM 80GB", 989.4e12, 3.35e12, "table")
     assert found.memory == 79 * GIB, "what is here has told its own memory"
     assert rates == []
@@ -439,14 +439,14 @@ def precisions() -> Iterator[None]:
 
 @pytest.mark.usefixtures("precisions")
 def test_torchs_settings_decide_what_float32_runs_in() -> None:
-    found = peaks(H100, "float32")
+    found = find_peaks(H100, "float32")
     assert (found.flops, found.convolution_flops) == (67e12, 494.5e12)
     torch.backends.cudnn.allow_tf32 = False
-    assert peaks(H100, "float32").convolution_flops is None
+    assert find_peaks(H100, "float32").convolution_flops is None
     torch.set_float32_matmul_precision("high")
-    assert peaks(H100, "float32").flops == 494.5e12
+    assert find_peaks(H100, "float32").flops == 494.5e12
     # A T4 has no units for TF32, whatever a program allows.
-    assert peaks(replace(H100, name="Tesla T4"), "float32").flops == 8.1e12
+    assert find_peaks(replace(H100, name="Tesla T4"), "float32").flops == 8.1e12
 
 
 @pytest.mark.skipif(not hasattr(torch.backends.cuda.matmul, "fp32_precision"), reason="this torch has one for all")
@@ -457,7 +457,7 @@ def test_each_operators_own_setting_decides_too() -> None:
     try:
         matmul.fp32_precision, convolution.fp32_precision = "tf32", "ieee"
         # Of these, torch's settings for all operators say nothing but an error.
-        found = peaks(H100, "float32")
+        found = find_peaks(H100, "float32")
         assert (found.flops, found.convolution_flops) == (494.5e12, None)
     finally:
         matmul.fp32_precision, convolution.fp32_precision = kept
@@ -475,7 +475,7 @@ def test_a_gpu_that_is_not_in_the_table_is_measured_also_in_tf32(
         return rate(*arguments)
 
     monkeypatch.setattr(module, "product_rate", watched)
-    found = peaks(replace(H100, name="NVIDIA GeForce RTX 3090 Ti"), "float32")
+    found = find_peaks(replace(H100, name="NVIDIA GeForce RTX 3090 Ti"), "float32")
     assert (found.source, found.flops, found.convolution_flops) == ("measured", 2e12, 2e12)
     assert rates == ["float32", "float32", "bandwidth"]
     assert allowed == [False, True]
@@ -489,21 +489,21 @@ def test_loading_a_gpus_kernels_is_in_no_budget(monkeypatch: pytest.MonkeyPatch)
     first = iter([3.0])
     # The library takes 3 s to load; then 10 TFLOP/s: 2 · 2048³ / 1e13 = 1.7 ms, 8192: 110 ms.
     sizes = products(monkeypatch, clock, lambda size: next(first, 0.0) + 2 * size**3 / 1e13)
-    rate = product_rate(replace(H100, name="Some GPU"), "float32", Stopwatch(clock), budget=0.5)
+    rate = product_rate(replace(H100, name="Some GPU"), "float32", DeviceTimer(clock), budget=0.5)
     assert rate == pytest.approx(1e13)
     assert sizes[:2] == [256, 256]
     assert sizes[-1] >= 4096
 
 
 def test_a_cpu_is_measured_by_its_name(rates: list[str]) -> None:
-    assert peaks("cpu", "float32").source == "measured"
+    assert find_peaks("cpu", "float32").source == "measured"
     assert rates == ["float32", "bandwidth"]
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_a_gpu_stays_below_its_published_roofs() -> None:
-    published = peaks("cuda", "bfloat16")
-    own = measured("cuda", "bfloat16")
+    published = find_peaks("cuda", "bfloat16")
+    own = measure_peaks("cuda", "bfloat16")
     if published.source == "measured":
         pytest.skip("no figures are published of this device")
     assert own.flops is not None

@@ -34,8 +34,8 @@ def test_the_devices_here_with_their_memory_and_peaks_in_one_unit() -> None:
         "────────────────────────────────────────────────────────────────────────────────────────────────────",
         "cpu     AMD EPYC 9654          64.0 GiB  60.0 GiB   0.24 T    1.04 T         —  47.3 GB/s  measured",
         "cuda:0  NVIDIA H100 80GB HBM3  79.0 GiB         —  67.00 T  989.40 T  989.40 T  3.35 TB/s  published",
-        "at a dtype: FLOP/s of matrix products",
-        "float32 convolutions run in TF32 and have a higher roof",
+        "FLOP/s of matrix products, by dtype",
+        "float32 convolutions use TF32, whose peak is higher",
     ]
 
 
@@ -45,7 +45,7 @@ def test_the_tables_stay_within_the_width(width: int) -> None:
         assert max(map(len, text.splitlines())) <= width
 
 
-def test_what_is_left_out_first_is_what_matters_least() -> None:
+def test_narrow_tables_leave_out_the_least_important_columns() -> None:
     titles = draw_published(accelerators(), 80, False).splitlines()[0].split()
     assert titles == ["device", "float32", "bfloat16", "float16", "memory", "bandwidth"]
     assert draw_published(accelerators(), 140, False).splitlines()[0].split()[1:7] == [
@@ -58,7 +58,7 @@ def test_what_is_left_out_first_is_what_matters_least() -> None:
     ]
 
 
-def test_what_is_not_known_is_a_dash() -> None:
+def test_unknown_figures_are_a_dash() -> None:
     t4 = next(one for one in accelerators() if one.name == "T4")
     row = draw_published([t4], 140, False).splitlines()[2].split()
     # float32, tf32, bfloat16, float16, float8, int8
@@ -70,10 +70,10 @@ def test_colour_changes_no_letter() -> None:
     assert re.sub(r"\x1b\[[0-9;]*m", "", draw_local([(CPU, SLOW)], 100, True)) == plain
 
 
-def test_as_data_all_is_in_bytes_and_flops() -> None:
+def test_json_has_bytes_and_flops() -> None:
     (cpu,) = json.loads(local_as_json([(CPU, SLOW)]))["devices"]
     assert (cpu["device"], cpu["memory"], cpu["free"]) == ("cpu", 64 * GIB, 60 * GIB)
-    assert [roof["flops"] for roof in cpu["peaks"]] == [237.8e9, 1036.9e9, None]
+    assert [peak["flops"] for peak in cpu["peaks"]] == [237.8e9, 1036.9e9, None]
     known = json.loads(published_as_json(accelerators()))["accelerators"]
     assert len(known) == len(accelerators())
     assert all(one["source"] and one["primary_source"] for one in known)

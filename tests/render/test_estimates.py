@@ -27,23 +27,23 @@ def text(one: Report, width: int = 98) -> str:
     return "\n".join("".join(piece for piece, _ in line) for line in estimates.lines(one, width))
 
 
-def test_a_report_without_estimates_says_nothing() -> None:
+def test_a_report_without_estimates_prints_nothing() -> None:
     assert text(report()) == ""
 
 
-def test_one_device_is_told_in_words() -> None:
+def test_one_device_is_described_in_words() -> None:
     assert text(report(FAST), 130) == (
-        "on H100 SXM 80GB in bfloat16: at least 11.0 ms, an estimate from published peaks (989 TFLOP/s, 3.35 TB/s)\n"
-        "  arithmetic 7.91 ms, traffic 8.55 ms: bound by memory (273 FLOPs per byte, the ridge is at 295)\n"
+        "on H100 SXM 80GB in bfloat16: at least 11.0 ms by published peaks (989 TFLOP/s, 3.35 TB/s)\n"
+        "  arithmetic 7.91 ms, traffic 8.55 ms: memory-bound (273 FLOPs per byte, ridge at 295)\n"
         "  fits: needs 15.0 GiB, 20.1 % of its 80 GB\n"
-        "at least: every layer takes its arithmetic at the peak or its traffic at full bandwidth, whichever is longer; "
-        "launches come on\n  top, caches and fused kernels save traffic"
+        "at least: each layer takes the longer of its arithmetic at peak FLOP/s and its traffic at full bandwidth; "
+        "launches add to it,\n  caches and fusion save traffic"
     )
 
 
-def test_what_does_not_fit_and_has_no_rate_says_both_and_no_more() -> None:
+def test_a_device_without_a_peak_or_enough_memory_says_so() -> None:
     assert text(report(SMALL)) == (
-        "on T4 in bfloat16: no estimate of the time, since no bfloat16 rate is published for it\n"
+        "on T4 in bfloat16: no time, since no bfloat16 peak is published\n"
         "  ✗ does not fit: needs 15.0 GiB, 1.01 × its 16 GB"
     )
 
@@ -57,7 +57,7 @@ def test_several_devices_are_a_table_with_times_in_one_unit() -> None:
         "────────────────────────────────────────────────────────────────────────────────",
         "H100 SXM 80GB  11.00 ms     7.91 ms   8.55 ms  memory      295   80 GB    20.1 %",
         "T4                    —           —  89.50 ms                —   16 GB  ✗ 1.01 ×",
-        "—  no bfloat16 rate is published",
+        "—  no bfloat16 peak is published",
     ]
 
 
@@ -70,7 +70,7 @@ def test_several_devices_are_a_table_with_times_in_one_unit() -> None:
         (40, "device at least memory needed"),
     ],
 )
-def test_columns_that_matter_least_go_where_room_is_short(width: int, titles: str) -> None:
+def test_narrow_tables_leave_out_the_least_important_columns(width: int, titles: str) -> None:
     lines = text(report(FAST, SMALL), width).splitlines()
     assert " ".join(lines[1].split()) == titles
     if width >= 60:
@@ -83,28 +83,28 @@ def test_a_line_breaks_before_no_unit() -> None:
             assert not line.lstrip().startswith(("ms", "GiB", "GB", "%", "TFLOP/s", "TB/s", "FLOPs")), (width, line)
 
 
-def test_convolutions_that_have_a_rate_of_their_own_are_named() -> None:
+def test_another_peak_of_convolutions_is_given() -> None:
     peaks = replace(H100, dtype="float32", flops=67e12, convolution_flops=494.5e12)
     drawn = text(report(replace(FAST, peaks=peaks)), 200)
     assert "(67.0 TFLOP/s, convolutions in TF32 494 TFLOP/s, 3.35 TB/s)" in drawn
     # 67e12 / 3.35e12 = 20; 494.5e12 / 3.35e12 = 147.6
-    assert "the ridge is at 20, of convolutions at 148)" in drawn
+    assert "ridge at 20, of convolutions at 148)" in drawn
 
 
-def test_operators_without_a_rule_are_said_not_to_be_in_it() -> None:
-    assert "operators without a rule" not in text(report(FAST))
-    assert "operators without a rule are not in it" in text(report(FAST, uncounted=("aten::mystery",)))
+def test_operators_without_a_rule_are_reported() -> None:
+    assert "operators without" not in text(report(FAST))
+    assert "operators without a counting rule are not included" in text(report(FAST, uncounted=("aten::mystery",)))
 
 
-def test_memory_that_is_not_known_is_no_fit() -> None:
+def test_unknown_memory_is_no_fit() -> None:
     nowhere = replace(FAST, peaks=replace(H100, memory=None), fits=None)
     assert "needs 15.0 GiB; its memory is not known" in text(report(nowhere))
-    assert "what memory it needs is not known" in text(report(replace(FAST, needed=None, fits=None)))
+    assert "the memory that it needs is not known" in text(report(replace(FAST, needed=None, fits=None)))
     assert text(report(FAST, nowhere)).splitlines()[4].split()[-2:] == ["—", "—"]
 
 
 @pytest.mark.parametrize("form", ["table", "tree", "markdown"])
-def test_every_format_for_reading_has_them(form: str) -> None:
+def test_every_text_format_has_them(form: str) -> None:
     assert "at least 11.0 ms" in render(report(FAST), form, Options())
     drawn = render(report(FAST, SMALL), form, Options())
     assert "estimates in bfloat16 from published peaks" in drawn

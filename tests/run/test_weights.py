@@ -174,11 +174,9 @@ def test_files_that_cannot_be_read_are_errors(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("name", "said"),
-    [("nothing.pt", "it is empty"), ("noise.pt", "no file that torch.save wrote"), ("folder.pt", "is a folder")],
+    [("nothing.pt", "it is empty"), ("noise.pt", "was not written by torch.save"), ("folder.pt", "is a folder")],
 )
-def test_what_is_no_file_of_weights_is_told_apart_from_what_could_run_code(
-    tmp_path: Path, name: str, said: str
-) -> None:
+def test_what_is_not_a_file_of_weights_is_an_error(tmp_path: Path, name: str, said: str) -> None:
     path = tmp_path / name
     path.mkdir() if name == "folder.pt" else path.write_bytes(b"" if name == "nothing.pt" else b"\x00\x01\x02" * 99)
     with pytest.raises(RunError, match=said):

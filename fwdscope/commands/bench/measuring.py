@@ -17,7 +17,7 @@ from fwdscope.model.process_state import torch_default_dtype
 from fwdscope.report import Peaks, Report, Run
 from fwdscope.run.context import in_mode, out_of_memory_as_run_error
 from fwdscope.run.exceeded import check_against_peak
-from fwdscope.run.latency import notes_on_load
+from fwdscope.run.latency import is_shared
 from fwdscope.run.prepare import Prepared
 from fwdscope.settings import BenchSettings
 from fwdscope.timing import Clock, LayerTimes, Samples, clock_for, latencies, measure, with_latencies
@@ -87,7 +87,7 @@ def bench(
         channels_last=settings.channels_last,
         threads=threads,
         batch=ready.batch,
-        notes=(*notes_on_load(ready.device), *notes_on(workload, settings, samples, layers, clock)),
+        notes=tuple(notes_on(workload, settings, samples, layers, clock, is_shared(ready.device))),
     )
     report = replace(workload.report, layers=rows, run=ran)
     return Measured(report, samples, samples.interrupted or times.interrupted)

@@ -53,7 +53,7 @@ def make_workload(subject: Subject, settings: BenchSettings) -> Workload:
             rows = forward.rows
             report = with_run(ready, forward, (), None)
     if reason:
-        reason = f"{reason}, so each forward evaluates the spec's lines: the latency includes that"
+        reason = f"{reason}: the latency includes evaluating the spec's lines"
     report = replace(report, layers=tuple(row for row, _ in rows), device=device.device)
     return Workload(ready, report, rows, graph, (*((reason,) if reason else ()), *ready.weights.notes))
 

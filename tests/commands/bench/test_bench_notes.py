@@ -1,4 +1,4 @@
-"""What is said beside the times: noise, budgets, batches, why the layers' sum is not the whole."""
+"""Notes beside the times: noise, batches, why the layers' sum is not the whole."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from reports_of_runs import report
 
 from fwdscope.commands.bench.notes import notes_on
 from fwdscope.settings import BenchSettings
@@ -20,55 +19,81 @@ def samples(*times: float, precise: bool = True, batch: int = 1, interrupted: bo
     return Samples(times, median_interval(times), batch, 2, precise, interrupted, sum(times), 5.0)
 
 
-def said(taken: Samples, layers: float | None = None, clock: Any = CPU, graph: Any = True, **settings: Any) -> str:
-    workload: Any = SimpleNamespace(graph=graph, notes=(), report=report([1.0]))
-    return "\n".join(notes_on(workload, BenchSettings(**settings), taken, layers, clock))
+def notes(
+    taken: Samples,
+    layers: float | None = None,
+    clock: Any = CPU,
+    graph: Any = True,
+    busy: bool = False,
+    **settings: Any,
+) -> list[str]:
+    workload: Any = SimpleNamespace(graph=graph, notes=())
+    return list(notes_on(workload, BenchSettings(**settings), taken, layers, clock, busy))
 
 
-def test_a_steady_run_whose_layers_are_the_whole_needs_no_words() -> None:
-    assert said(samples(*[1.0] * 10), layers=0.95) == ""
+def test_a_steady_run_whose_layers_are_the_whole_has_no_notes() -> None:
+    assert notes(samples(*[1.0] * 10), layers=0.95) == []
 
 
 @pytest.mark.core
-def test_noise_is_said_not_hidden() -> None:
-    # The middle half lies from 0.9 to 1.1: a fifth of the median.
-    assert "spreads over 20 % of the median" in said(samples(0.8, 0.9, 0.9, 1.0, 1.0, 1.0, 1.1, 1.1, 1.2))
-    assert "noise" not in said(samples(*[1.0] * 9))
+def test_all_signs_of_noise_are_one_note() -> None:
+    # The middle half lies from 0.9 to 1.1, 20 % of the median; the interval from 0.8 to 1.2 is ±20 %.
+    noisy = samples(0.8, 0.9, 0.9, 1.0, 1.0, 1.1, 1.1, 1.2, precise=False)
+    assert notes(noisy, busy=True) == ["noisy times (IQR 20 %, median ±20.0 %, other programs running): raise --budget"]
 
 
-def test_a_budget_that_ran_out_says_how_well_the_median_is_known() -> None:
-    text = said(samples(1.0, 1.0, 1.0, 1.0, 1.0, 1.4, precise=False))
+def test_an_imprecise_median_is_a_note_unless_so_few_repeats_were_asked_for() -> None:
     # Six repeats: from 1 to 1.4, half of that is 20 %.
-    assert "the budget of 5 s ran out after 6 repeats: the median is known to ±20.0 %, not to ±2 %" in text
-    assert "too few repeats" in said(samples(1.0, 1.0, 1.0, precise=False))
-    # Who asks for three repeats gets three.
-    assert "budget" not in said(samples(1.0, 1.0, 1.0, precise=False), repeats=3)
+    assert notes(samples(1.0, 1.0, 1.0, 1.0, 1.0, 1.4, precise=False)) == [
+        "noisy times (median ±20.0 %): raise --budget"
+    ]
+    assert notes(samples(1.0, 1.0, 1.0, precise=False)) == ["noisy times (too few repeats): raise --budget"]
+    assert notes(samples(1.0, 1.0, 1.0, precise=False), repeats=3) == []
 
 
-def test_forwards_timed_together_are_said() -> None:
-    assert "20 were timed at once" in said(samples(*[1e-6] * 10, batch=20))
+def test_forwards_timed_together_are_a_note() -> None:
+    (note,) = notes(samples(*[1e-6] * 10, batch=20))
+    assert note.startswith("each time is the mean of 20 forwards")
 
 
 @pytest.mark.parametrize(
     ("layers", "clock", "graph", "expected"),
     [
-        (0.7, CPU, True, "the layers take 30 % less than the whole; the rest is calls between the layers"),
-        (0.7, CPU, None, "the layers take 30 % less than the whole; the rest is the Python of the spec's lines"),
-        (1.3, CPU, True, "the layers take 30 % more than the whole"),
-        (0.7, GPU, True, "the device waits for the host 30 % of the time"),
+        (0.7, CPU, True, "30 % less than the whole: the rest is calls between the layers"),
+        (0.7, CPU, None, "30 % less than the whole: the rest is evaluating the spec's lines"),
+        (1.3, CPU, True, "30 % more than the whole: timed one by one"),
+        (0.7, GPU, True, "launch-bound: the device waits 30 % of the time; use a larger batch or --compile"),
     ],
 )
 def test_why_the_sum_of_the_layers_is_not_the_whole(layers: float, clock: Any, graph: Any, expected: str) -> None:
-    assert expected in said(samples(*[1.0] * 10), layers, clock, graph)
+    assert expected in notes(samples(*[1.0] * 10), layers, clock, graph)[0]
 
 
-def test_layers_of_compiled_code_are_those_as_written() -> None:
-    text = said(samples(*[1.0] * 10), layers=3.0, compiled=True)
-    assert "compiled code fuses them" in text
-    assert "more than the whole" not in text
+def test_a_gap_within_the_noise_is_no_note() -> None:
+    noisy = samples(*[0.8] * 5, *[1.0] * 2, *[1.3] * 5)
+    assert [note for note in notes(noisy, layers=0.7) if "less than the whole" in note] == []
 
 
-def test_interruption_and_autocast_and_caches_are_said() -> None:
-    assert "interrupted after 2 repeats" in said(samples(1.0, 1.0, interrupted=True, precise=False))
-    assert "bytes are counted as float32" in said(samples(*[1.0] * 9), autocast=True, dtype="bfloat16")
-    assert "L2 cache" in said(samples(*[1.0] * 9), clock=GPU)
+def test_layers_of_a_compiled_network_are_timed_as_written() -> None:
+    assert notes(samples(*[1.0] * 10), layers=3.0, compiled=True) == [
+        "the layers are timed without compiling, which fuses them"
+    ]
+
+
+def test_interruption_autocast_and_caches_are_notes() -> None:
+    assert notes(samples(1.0, 1.0, interrupted=True, precise=False)) == ["interrupted after 2 repeats"]
+    assert "bytes are counted as float32" in notes(samples(*[1.0] * 9), autocast=True, dtype="bfloat16")[0]
+    assert "L2 cache" in notes(samples(*[1.0] * 9), clock=GPU)[0]
+
+
+def test_every_note_fits_on_a_line_of_100_columns() -> None:
+    noisy = samples(*[0.8] * 4, *[1.0] * 2, *[1.3] * 4, precise=False, batch=1_000)
+    every = [
+        *notes(noisy, 1.9, busy=True),
+        *notes(samples(*[1.0] * 9), 0.5, clock=GPU, autocast=True, dtype="bfloat16"),
+        *notes(samples(*[1.0] * 9), 0.5, graph=None),
+        *notes(samples(*[1.0] * 9), 2.0, graph=None),
+        *notes(samples(*[1.0] * 9), 2.0, compiled=True),
+    ]
+    # A space and "note: " come before it.
+    assert max(map(len, every)) <= 100 - 7
