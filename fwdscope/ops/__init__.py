@@ -26,7 +26,8 @@ from . import (
     sorting,
     views,
 )
-from .base import RULES, Cost, Op, Operand, Rule, Term, cost, find, infer, result_sizes, rule
+from .base import RULES, Cost, Rule, Term, cost, find, infer, result_sizes, rule
+from .op import Op, Operand
 
 # One for each kind of operator; a family that is not imported has no rules.
 FAMILIES = (

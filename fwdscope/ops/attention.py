@@ -12,8 +12,9 @@ from collections.abc import Iterator
 
 from fwdscope.formula import kept_size
 
-from .base import Op, Operand, ResultSizes, Term, Terms, flops, like, macs, rule
+from .base import ResultSizes, Term, Terms, flops, like, macs, rule
 from .layout import broadcast
+from .op import Op, Operand
 from .pointwise import made
 
 

@@ -9,9 +9,8 @@ for every other arithmetic result, none for moving data.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, NamedTuple, TypeAlias, TypeVar
+from typing import NamedTuple, TypeAlias, TypeVar
 
 from fwdscope.formula import (
     Size,
@@ -25,99 +24,10 @@ from fwdscope.formula import (
     shape_of,
 )
 
-from .layout import Shape, contiguous, distinct
+from .layout import contiguous, distinct
+from .op import Op, Operand
 from .positions import Passage, Passing
 from .promotion import COMPLEX, DEFAULT, ITEMSIZE
-
-
-# Operands and operators are tuples and not dataclasses: they are keys that are made and hashed for every operator of a
-# trace, and a tuple's hash and comparison are C's.
-class Operand(NamedTuple):
-    """A tensor that an operator reads or makes. The stride counts elements; an element has ``itemsize`` bytes."""
-
-    shape: Shape
-    dtype: str
-    itemsize: int
-    stride: tuple[int, ...]
-
-    @property
-    def numel(self) -> int:
-        """How many elements it has."""
-        return math.prod(self.shape)
-
-    @property
-    def nbytes(self) -> int:
-        """How many bytes of memory it covers: an element that broadcasting repeats is there once."""
-        return self.itemsize * distinct(self.shape, self.stride)
-
-
-Value: TypeAlias = "Operand | tuple[Value, ...] | bool | int | float | complex | str | None"
-
-
-class Op(NamedTuple):
-    """One call: ``aten.addmm``, ``default``, its positional arguments, its keywords in order of name, its results.
-
-    Positions are those of the operator's schema; of what was left at its default the trailing ones are missing.
-    """
-
-    name: str
-    overload: str
-    arguments: tuple[Value, ...]
-    keywords: tuple[tuple[str, Value], ...] = ()
-    outputs: tuple[Operand, ...] = ()
-
-    @classmethod
-    def of(cls, func: Any, args: Any, kwargs: Any, result: Any) -> Op:
-        """The call that a dispatch or function mode saw, as plain data."""
-        from .dispatch import read
-
-        return read(func, args, kwargs, result)
-
-    def at(self, position: int, default: Any = None) -> Any:
-        """The argument at a position, or its default."""
-        return self.arguments[position] if position < len(self.arguments) else default
-
-    def keyword(self, name: str, default: Any = None) -> Any:
-        """The keyword argument of a name, or its default."""
-        for key, value in self.keywords:
-            if key == name:
-                return value
-        return default
-
-    def operand(self, position: int = 0) -> Operand:
-        """The tensor at a position."""
-        found = self.arguments[position]
-        assert isinstance(found, Operand), f"{self.name}: argument {position} is no tensor"
-        return found
-
-    @property
-    def output(self) -> Operand:
-        """The first result."""
-        return self.outputs[0]
-
-    @property
-    def operands(self) -> list[Operand]:
-        """All tensors that go in, those inside lists too, but for the ``out`` of an out variant."""
-        found = _operands(self.arguments)
-        for name, value in self.keywords:
-            if name != "out":
-                found += _operands((value,))
-        return found
-
-    @property
-    def in_place(self) -> bool:
-        """Whether it writes its result onto its first argument: ``aten.relu_``."""
-        return self.name[-1] == "_" and self.name[-2] != "_"
-
-
-def _operands(values: Iterable[Value]) -> list[Operand]:
-    found = []
-    for value in values:
-        if isinstance(value, Operand):
-            found.append(value)
-        elif isinstance(value, tuple) and value and not isinstance(value[0], int):  # a list is of one kind
-            found += _operands(value)
-    return found
 
 
 class Term(NamedTuple):
@@ -170,9 +80,7 @@ class Cost(NamedTuple):
         Made anew whenever they are asked for: that is done for few operators, and in a long trace terms would be most
         of what is kept.
         """
-        found = find(self.op.name)
-        terms = None if found is None else found.terms(self.op)
-        return tuple([term for term in terms or () if term.flops])
+        return tuple([term for term in _terms(self.op) or () if term.flops])
 
     @property
     def formula(self) -> str:
@@ -270,21 +178,33 @@ def all_operands_and_results(op: Op) -> tuple[int, int]:
 
 
 def cost(op: Op) -> Cost | None:
-    """What an operator costs, or None where no rule knows: uncounted, which is not zero."""
+    """What an operator costs; None if neither a rule nor torch's flop registry knows: uncounted, which is not zero."""
     found = find(op.name)
-    if found is None:
-        return None
-    if found.free:
+    if found is not None and found.free:
         return Cost(0, 0, 0, 0, op)
-    terms = found.terms(op)
+    terms = _terms(op)
     if terms is None:
         return None
     macs = flops = 0
     for term in terms:
         macs += term.macs
         flops += term.flops
-    read, written = (found.traffic or all_operands_and_results)(op)
+    read, written = ((found and found.traffic) or all_operands_and_results)(op)
     return Cost(macs, flops, read, written, op)
+
+
+def _terms(op: Op) -> Terms:
+    found = find(op.name)
+    if found is not None:
+        return found.terms(op)
+    from .registered import registered_flops  # only here, for it loads torch
+
+    count = registered_flops(op)
+    if count is None:
+        return None
+    if count % 2:
+        return (flops("torch's flop registry", "registered_flops", registered_flops=count),)
+    return (macs("torch's flop registry", "registered_products", registered_products=count // 2),)
 
 
 def infer(op: Op, default_dtype: str = "float32") -> tuple[Operand, ...] | None:

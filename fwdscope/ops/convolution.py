@@ -11,7 +11,8 @@ from functools import cache
 
 from fwdscope.formula import SPATIAL, Size, count_windows, kept_size, set_size
 
-from .base import Op, Operand, ResultSizes, Term, Terms, complex_factor, flops, like, macs, rule
+from .base import ResultSizes, Term, Terms, complex_factor, flops, like, macs, rule
+from .op import Op, Operand
 from .positions import Passage, Slide, Spread, over_last
 
 _SPATIAL = {1: "L_{}", 2: "H_{}·W_{}", 3: "D_{}·H_{}·W_{}"}

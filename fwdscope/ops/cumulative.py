@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from .base import Op, Operand, Output, Rule, Terms, dimension, flops, register, tensor
+from .base import Output, Rule, Terms, dimension, flops, register, tensor
+from .op import Op, Operand
 from .positions import Passage, mix
 from .promotion import is_complex, is_floating, is_whole
 

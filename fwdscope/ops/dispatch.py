@@ -16,7 +16,8 @@ from torch import Tensor
 
 from fwdscope.default_dtype import default_dtype
 
-from .base import Cost, Op, Operand, Value, cost, infer
+from .base import Cost, cost, infer
+from .op import Op, Operand, Value
 from .promotion import ITEMSIZE, is_complex, is_floating
 
 _DTYPES = {value: name for name in ITEMSIZE if isinstance(value := getattr(torch, name, None), torch.dtype)}

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 from fwdscope.formula import kept_sizes, set_size
 
-from .base import Op, Operand, ResultSizes, Term, Terms, flops, like, rule
+from .base import ResultSizes, Term, Terms, flops, like, rule
+from .op import Op, Operand
 from .positions import Passage
 
 

@@ -10,7 +10,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-from .base import Op, Operand, Term, Terms, flops, rule
+from .base import Term, Terms, flops, rule
+from .op import Op, Operand
 
 
 def _square(x: Operand) -> dict[str, int]:

@@ -10,7 +10,8 @@ from collections.abc import Iterator
 
 from fwdscope.formula import Size, kept_sizes, replace_size
 
-from .base import Op, Operand, ResultSizes, Term, Terms, flops, rule
+from .base import ResultSizes, Term, Terms, flops, rule
+from .op import Op, Operand
 
 
 def _terms(op: Op, side: Operand, factor: str) -> Iterator[Term]:

@@ -11,7 +11,8 @@ from collections.abc import Iterator
 
 from fwdscope.formula import SPATIAL, Size, kept_size, kept_sizes, set_size
 
-from .base import Op, Operand, ResultSizes, Term, Terms, flops, is_dense, like, macs, rule
+from .base import ResultSizes, Term, Terms, flops, is_dense, like, macs, rule
+from .op import Op, Operand
 from .positions import Passage, Resample, over_last
 
 _RESULTS = {

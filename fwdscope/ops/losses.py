@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-from .base import Op, Operand, Term, Terms, flops, like, rule
+from .base import Term, Terms, flops, like, rule
 from .layout import broadcast
+from .op import Op, Operand
 from .promotion import is_floating
 
 _NONE, _MEAN, _SUM = 0, 1, 2

@@ -18,8 +18,6 @@ from fwdscope.formula import (
 )
 
 from .base import (
-    Op,
-    Operand,
     Output,
     ResultSizes,
     Rule,
@@ -39,6 +37,7 @@ from .base import (
 from .embedding import looked_up
 from .layout import Shape, broadcast, contiguous, elementwise, looks_channels_last
 from .layout import is_dense as gapless
+from .op import Op, Operand
 from .positions import Passage, Passing, Resample, Shift, Slide, Through, mix, over_last
 from .promotion import DEFAULT, ITEMSIZE, UnpromotedError, promote
 from .views import asked_sizes, reshaped_sizes, untouched

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-from .base import Op, Operand, Term, Terms, flops, is_dense, like, rule
+from .base import Term, Terms, flops, is_dense, like, rule
+from .op import Op, Operand
 from .pointwise import made
 from .positions import Passing
 from .promotion import is_floating

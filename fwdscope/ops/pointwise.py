@@ -11,9 +11,10 @@ from collections.abc import Iterable
 from enum import Enum, auto
 from functools import partial
 
-from .base import Op, Operand, Output, Rule, Terms, complex_factor, flops, like, register
+from .base import Output, Rule, Terms, complex_factor, flops, like, register
 from .base import rule as any_rule
 from .layout import broadcast, elementwise
+from .op import Op, Operand
 from .positions import Passing
 from .promotion import DEFAULT, ITEMSIZE, UnpromotedError, is_complex, is_floating, is_whole, result_type
 

@@ -9,8 +9,9 @@ from typing import TypeAlias
 
 from fwdscope.formula import SPATIAL, count_windows, kept_sizes, set_size
 
-from .base import Op, Operand, Output, ResultSizes, Term, Terms, flops, is_dense, like, rule, tensor
+from .base import Output, ResultSizes, Term, Terms, flops, is_dense, like, rule, tensor
 from .layout import Shape
+from .op import Op, Operand
 from .positions import Adapt, Passage, Slide, over_last
 
 Sizes: TypeAlias = "int | tuple[int, ...]"

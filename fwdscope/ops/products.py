@@ -7,8 +7,9 @@ from collections.abc import Iterator
 
 from fwdscope.formula import Size, broadcast_sizes, kept_size, kept_sizes, set_size
 
-from .base import Op, Operand, ResultSizes, Term, Terms, Window, complex_factor, flops, like, macs, rule
+from .base import ResultSizes, Term, Terms, Window, complex_factor, flops, like, macs, rule
 from .layout import Shape, broadcast
+from .op import Op, Operand
 from .positions import Passage
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from .base import Op, Operand, Rule, Terms, flops, no_terms, register, rule, tensor
+from .base import Rule, Terms, flops, no_terms, register, rule, tensor
 from .layout import is_dense
+from .op import Op, Operand
 from .pointwise import made
 from .positions import Passing
 from .promotion import DEFAULT, is_floating

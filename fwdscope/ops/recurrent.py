@@ -12,8 +12,9 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-from .base import Op, Operand, Term, Terms, flops, is_dense, like, macs, rule
+from .base import Term, Terms, flops, is_dense, like, macs, rule
 from .base import tensor as contiguous_tensor
+from .op import Op, Operand
 
 # Gates, and results per unit and step, of each kind of cell.
 _GATES = {"lstm": (4, 22), "gru": (3, 17), "rnn_tanh": (1, 2), "rnn_relu": (1, 2)}

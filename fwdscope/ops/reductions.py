@@ -7,7 +7,8 @@ from collections.abc import Callable
 
 from fwdscope.formula import Size, broadcast_sizes, kept_size, kept_sizes, shape_of
 
-from .base import Op, Operand, Output, ResultSizes, Rule, Term, Terms, dimension, flops, register, rule, tensor
+from .base import Output, ResultSizes, Rule, Term, Terms, dimension, flops, register, rule, tensor
+from .op import Op, Operand
 from .positions import Passage
 from .promotion import is_complex, is_floating, is_whole
 

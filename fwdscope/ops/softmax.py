@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from .base import Op, Operand, Terms, dimension, flops, rule, tensor
+from .base import Terms, dimension, flops, rule, tensor
+from .op import Op, Operand
 from .positions import Passage, mix
 from .promotion import is_floating
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from fwdscope.formula import replace_size, set_size
 
-from .base import Op, Operand, ResultSizes, Terms, dimension, flops, is_dense, rule, tensor
+from .base import ResultSizes, Terms, dimension, flops, is_dense, rule, tensor
+from .op import Op, Operand
 from .positions import Passage, mix
 from .reductions import reduced_sizes
 

@@ -12,8 +12,9 @@ from typing import Any
 
 from fwdscope.formula import Size, kept_size, kept_sizes, regroup, replace_size, set_size
 
-from .base import Op, ResultSizes, Rule, Window, dimension, no_terms, register
+from .base import ResultSizes, Rule, Window, dimension, no_terms, register
 from .layout import Shape
+from .op import Op
 from .positions import Cut, Passage, Passing, Through
 
 _BROADCAST, _RESHAPED = Passing.BROADCAST, Passing.RESHAPED

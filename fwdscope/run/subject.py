@@ -21,6 +21,7 @@ from fwdscope.language.check import Checked
 from fwdscope.language.replaced import point_at_set
 from fwdscope.model import build
 from fwdscope.model.process_state import torch_default_dtype
+from fwdscope.ops import find
 from fwdscope.report import Environment, Report, TensorInfo, Totals
 from fwdscope.run.batch import batch_variable, resize, with_variable
 from fwdscope.run.placement import ModuleCall, is_on, move_call, real_inputs
@@ -32,6 +33,8 @@ from fwdscope.trace.memory import sizes
 from fwdscope.trace.parameters import held_parameters, held_tensors, named_modules
 from fwdscope.trace.record import tensors
 from fwdscope.version import __version__
+
+_REGISTERED = "{}: counted by the formula registered with torch.utils.flop_counter; MACs are half of its FLOPs"
 
 
 class Subject(ABC):
@@ -51,18 +54,22 @@ class Subject(ABC):
     def report(self) -> Report:
         """The report of the forward on meta."""
         layers = rows(self.trace)
-        uncounted = [record.op.name for record in self.trace.root.records() if record.cost is None]
+        is_counted: dict[str, bool] = {}
+        for record in self.trace.root.records():
+            name = record.op.name
+            is_counted[name] = record.cost is not None and is_counted.get(name, True)
         return Report(
             name=self.name,
             inputs=tuple(tensor_info(name, tensor) for name, tensor in self.named_inputs(self.call).items()),
             outputs=tuple(tensor_info(name, tensor) for name, tensor in self.trace.outputs),
             layers=layers,
             totals=self.totals(self.trace),
-            uncounted=tuple(dict.fromkeys(uncounted)),
+            uncounted=tuple([name for name in is_counted if not is_counted[name]]),
             unused=self.trace.unused,
             environment=environment(),
             device=self.device,
             dtype=self.dtype,
+            notes=tuple([_REGISTERED.format(name) for name in is_counted if is_counted[name] and not find(name)]),
         )
 
     def totals(self, trace: Trace) -> Totals:
@@ -181,7 +188,7 @@ class SpecSubject(Subject):
             inputs=tuple(replace(one, made_by=texts[one.name]) for one in report.inputs),
             source=self.checked.spec.source.name,
             doc=self.checked.spec.doc,
-            notes=tuple(self._notes()),
+            notes=(*self._notes(), *report.notes),
         )
         return with_shortfalls(self.checked, report, hold_outputs=self.network.blueprint.check_promises)
 

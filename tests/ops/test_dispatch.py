@@ -14,7 +14,7 @@ from test_coverage import ON_META, Example, modules
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
-from fwdscope.ops import Op, infer
+from fwdscope.ops import infer
 from fwdscope.ops.dispatch import operand, read, run
 from fwdscope.ops.watch import watching
 
@@ -132,7 +132,7 @@ def test_a_function_called_by_name_is_read_by_position() -> None:
 
 def test_what_has_no_plain_form_does_not_make_calls_differ() -> None:
     generators = [torch.Generator(), torch.Generator()]
-    ops = [Op.of(torch.ops.aten.rand.generator, ([2],), {"generator": g}, None) for g in generators]
+    ops = [read(torch.ops.aten.rand.generator, ([2],), {"generator": g}, None) for g in generators]
     assert ops[0] == ops[1]
     assert hash(ops[0]) == hash(ops[1])
 

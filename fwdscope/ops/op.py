@@ -1,0 +1,92 @@
+"""One call of an operator as plain data: shapes, dtypes, strides and settings, no tensor."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Any, NamedTuple, TypeAlias
+
+from .layout import Shape, distinct
+
+
+# Operands and operators are tuples and not dataclasses: they are keys that are made and hashed for every operator of a
+# trace, and a tuple's hash and comparison are C's.
+class Operand(NamedTuple):
+    """A tensor that an operator reads or makes. The stride counts elements; an element has ``itemsize`` bytes."""
+
+    shape: Shape
+    dtype: str
+    itemsize: int
+    stride: tuple[int, ...]
+
+    @property
+    def numel(self) -> int:
+        """How many elements it has."""
+        return math.prod(self.shape)
+
+    @property
+    def nbytes(self) -> int:
+        """How many bytes of memory it covers: an element that broadcasting repeats is there once."""
+        return self.itemsize * distinct(self.shape, self.stride)
+
+
+Value: TypeAlias = "Operand | tuple[Value, ...] | bool | int | float | complex | str | None"
+
+
+class Op(NamedTuple):
+    """One call: ``aten.addmm``, ``default``, its positional arguments, its keywords in order of name, its results.
+
+    Positions are those of the operator's schema; of what was left at its default the trailing ones are missing.
+    """
+
+    name: str
+    overload: str
+    arguments: tuple[Value, ...]
+    keywords: tuple[tuple[str, Value], ...] = ()
+    outputs: tuple[Operand, ...] = ()
+
+    def at(self, position: int, default: Any = None) -> Any:
+        """The argument at a position, or its default."""
+        return self.arguments[position] if position < len(self.arguments) else default
+
+    def keyword(self, name: str, default: Any = None) -> Any:
+        """The keyword argument of a name, or its default."""
+        for key, value in self.keywords:
+            if key == name:
+                return value
+        return default
+
+    def operand(self, position: int = 0) -> Operand:
+        """The tensor at a position."""
+        found = self.arguments[position]
+        assert isinstance(found, Operand), f"{self.name}: argument {position} is no tensor"
+        return found
+
+    @property
+    def output(self) -> Operand:
+        """The first result."""
+        return self.outputs[0]
+
+    @property
+    def operands(self) -> list[Operand]:
+        """All tensors that go in, those inside lists too, but for the ``out`` of an out variant."""
+        found = _operands(self.arguments)
+        for name, value in self.keywords:
+            if name != "out":
+                found += _operands((value,))
+        return found
+
+    @property
+    def in_place(self) -> bool:
+        """Whether it writes its result onto its first argument: ``aten.relu_``."""
+        return self.name[-1] == "_" and self.name[-2] != "_"
+
+
+def _operands(values: Iterable[Value]) -> list[Operand]:
+    found = []
+    for value in values:
+        if isinstance(value, Operand):
+            found.append(value)
+        elif isinstance(value, tuple) and value and not isinstance(value[0], int):  # a list is of one kind
+            found += _operands(value)
+    return found
