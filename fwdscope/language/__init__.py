@@ -1,4 +1,4 @@
-"""Text → ModelSpec: frozen objects with positions, every problem of a file told at once, no torch."""
+"""The language of specs: reads a file into a tree of frozen objects with places, and checks it without torch."""
 
 from __future__ import annotations
 
@@ -13,15 +13,21 @@ if TYPE_CHECKING:
 def load(
     path: Path, name: str | None = None, variables: Mapping[str, str] | None = None, allow_import: bool = False
 ) -> Checked:
-    """A spec file, read and checked; ``variables`` replace entries of ``vars``.
+    """Read and check a spec file; ``variables`` replace entries of ``vars``.
 
-    Raises SpecError with every problem that the text shows, OSError where the file cannot be read.
+    Raises SpecError with every problem that the text shows, OSError if the file cannot be read.
     """
-    from fwdscope.language.check import check
-    from fwdscope.language.parser import parse
+    from fwdscope.language.check import check_all
+    from fwdscope.language.parser import parse_all
+    from fwdscope.language.problems import SpecError
     from fwdscope.language.replaced import point_at_set
     from fwdscope.language.source import read
 
-    spec = parse(read(path, name), variables)
+    spec, problems = parse_all(read(path, name), variables)
+    if spec is None:
+        raise SpecError(problems)
     with point_at_set(spec):
-        return check(spec, allow_import)
+        checked, more = check_all(spec, allow_import)
+        if problems or more:
+            raise SpecError([*problems, *more])
+    return checked

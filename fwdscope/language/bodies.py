@@ -46,7 +46,13 @@ class BodyParser:
         if isinstance(node, YamlMapping):
             return self.nested(node)
         scalar = self.reader.scalar(node, "a line", "write the line after `- `")
-        return self.reader.attempt(self.statement, scalar) if scalar else None
+        if scalar is None:
+            return None
+        parsed = self.reader.attempt(self.statement, scalar)
+        if parsed is None:
+            broken = self.reader.keep_broken(scalar)
+            return tree.Statement(scalar.span, None, broken, None, " ".join(scalar.value.split()))
+        return parsed
 
     def statement(self, scalar: Scalar) -> tree.Statement:
         """Parse a line that computes. Raises SpecError."""
@@ -96,9 +102,12 @@ class BodyParser:
         if isinstance(value, Scalar) or rest:
             self.misplaced_colon(head, value, rest)
             return None
-        part = self.reader.attempt(self.part_head, head)
         body = self.body(value, f"the part {head.value}")
-        return tree.PartLine(head.span, part[0], part[1], body) if part else None
+        part = self.reader.attempt(self.part_head, head)
+        if part is None:
+            self.reader.keep_broken(head)
+            return None
+        return tree.PartLine(head.span, part[0], part[1], body)
 
     def misplaced_colon(self, head: Scalar, value: YamlNode, rest: tuple[tuple[Scalar, YamlNode], ...]) -> None:
         """Report a key in place of a line, mostly with the colon of other YAML in place of an equals sign."""
@@ -161,10 +170,9 @@ class BodyParser:
         text = f"{word} {' '.join(scalar.value.split())}"
         if word == "for":
             clause = self.reader.attempt(self.for_clause, scalar)
-            return tree.For(place, clause[0], clause[1], body, text) if clause else None
-        test = self.reader.attempt(parse, self.source, scalar.text)
-        if test is None:
-            return None
+            target, iterable = clause or (ex.DiscardTarget(scalar.span), self.reader.keep_broken(scalar))
+            return tree.For(place, target, iterable, body, text)
+        test = self.reader.parse_or_keep(scalar)
         return tree.If(place, test, body, orelse, text) if word == "if" else tree.While(place, test, body, limit, text)
 
     def limit(self, node: YamlNode) -> Expression | None:

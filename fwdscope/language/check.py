@@ -17,7 +17,7 @@ from fwdscope.language.graph_sorter import GraphSorter
 from fwdscope.language.layer_settings import layer_settings
 from fwdscope.language.names import nearest, suggestion
 from fwdscope.language.order import sort_by_use
-from fwdscope.language.problems import Cause, Span, SpecError
+from fwdscope.language.problems import Cause, Problem, Span, SpecError
 from fwdscope.language.scope import NOTHING, PLAIN, Binding, Definition, FlowState, UncalledLayer, Value, tensor
 from fwdscope.layers import LAYERS
 
@@ -49,7 +49,7 @@ class Note(NamedTuple):
 
 @dataclass(frozen=True)
 class Checked:
-    """A spec without a mistake in its text, and what checking it found."""
+    """A spec, and what checking its text found."""
 
     spec: tree.ModelSpec
     # The values of vars, in the file's order.
@@ -69,6 +69,14 @@ class Checked:
 
 def check(spec: tree.ModelSpec, allow_import: bool = False) -> Checked:
     """Check names, types and flow. Raises SpecError with every problem that the text shows."""
+    checked, problems = check_all(spec, allow_import)
+    if problems:
+        raise SpecError(problems)
+    return checked
+
+
+def check_all(spec: tree.ModelSpec, allow_import: bool = False) -> tuple[Checked, list[Problem]]:
+    """Check a spec as :func:`check` does, and return the problems beside what was found."""
     context = CheckContext(spec, allow_import)
     expressions = ExpressionChecker(context)
     flow = FlowChecker(context, expressions)
@@ -85,8 +93,6 @@ def check(spec: tree.ModelSpec, allow_import: bool = False) -> Checked:
     sections.check_initialisers()
     for output in spec.expect.outputs:
         flow.check_shape(output.shape)
-    if context.problems:
-        raise SpecError(context.problems)
     constants = {name: value.constant for name, value in variables.items() if value.known}
     given = {span: frozenset(names) for span, names in flow.given.items()}
     notes = tuple(
@@ -94,7 +100,8 @@ def check(spec: tree.ModelSpec, allow_import: bool = False) -> Checked:
         for block in spec.blocks
         if block.name in LAYERS
     )
-    return Checked(spec, constants, order, frozenset(flow.beside), given, context.uses, notes, allow_import)
+    checked = Checked(spec, constants, order, frozenset(flow.beside), given, context.uses, notes, allow_import)
+    return checked, context.problems
 
 
 class _SectionChecker:
@@ -140,7 +147,8 @@ class _SectionChecker:
         name = node.id if isinstance(node, Name) and len(context.problems) > reported else None
         if name and self.expressions.names.suggest(name, called=False) is None:
             context.problems[-1] = replace(context.problems[-1], help=f"a string needs quotes: `'{name}'`")
-        if value.kind == "unknown" and len(context.problems) == reported and not self._uses_unknown(node):
+        broken = isinstance(node, ex.Unparsed) or self._uses_unknown(node)
+        if value.kind == "unknown" and len(context.problems) == reported and not broken:
             help = "vars are numbers, strings, booleans and lists of such; a setting may be a layer"
             return context.report(node.span, f"the var {variable.name} holds a layer", help, "type")
         if value.known or value.kind != "plain":
@@ -196,7 +204,7 @@ class _SectionChecker:
 
     def _define_input(self, name: str, span: Span) -> Binding:
         """Bind an input, which something must read."""
-        definition = Definition(span, f"the input {name}", span, named=True, input=True)
+        definition = Definition(span, name, span, input=True)
         self.context.body.definitions[span, name] = definition
         return Binding("input", span, tensor(True), frozenset([definition]))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import Protocol
 
@@ -47,6 +48,8 @@ class CheckContext:
         self.in_graph = False
         # Above 0 while only the shape of what is read matters.
         self.shape_only = 0
+        # Names in lines and heads that do not parse, which may be defined or read there.
+        self.broken_names = {word for span in spec.broken for word in re.findall(r"[^\W\d]\w*", spec.source[span])}
         # Where each name that is read was defined, by the place where it is read.
         self.uses: dict[Span, Span] = {}
 

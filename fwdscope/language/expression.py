@@ -53,6 +53,10 @@ class Slice(Expression):
     step: Expression | None
 
 
+class Unparsed(Expression):
+    """A text that does not parse, which the parser has reported. Its value is unknown."""
+
+
 class Keyword(Record):
     """``name=value`` in a call; ``span`` is the name's."""
 

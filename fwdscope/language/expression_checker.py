@@ -239,6 +239,7 @@ class ExpressionChecker:
         return PLAIN
 
     _VISIT: ClassVar[dict[type[Expression], Callable[[Any, Any], Value]]] = {
+        ex.Unparsed: lambda self, node: NOTHING,
         ex.Constant: lambda self, node: Value("plain", constant=node.value),
         ex.Name: _name,
         ex.Attribute: lambda self, node: self.names.attribute(node),

@@ -109,7 +109,7 @@ class FlowChecker:
                 help = "make it a block: `Branch()(x, y):`"
                 context.report(line.span, f"a part takes one input, found {len(values)}", help, "type")
             prev = values[0] if values else None
-            flow = frozenset([Definition(line.span, f"the input of {line.name}", line.span, input=True, read=True)])
+            flow = frozenset([Definition(line.span, line.name, line.span, input=True, read=True)])
         context.state = FlowState([{}, *outer.frames], prev, flow, [{}, *outer.layers])
         owner, context.body.owner = context.body.owner, line.span
         self.check_lines(line.body)
@@ -149,7 +149,7 @@ class FlowChecker:
             self._check_own_tensor(line)
         else:
             self._check_computation(line)
-        if len(self.context.problems) > reported:
+        if len(self.context.problems) > reported or isinstance(line.value, ex.Unparsed):
             self.wrong.add(line.span)
             self.context.mark_read(flow)  # the line may have been meant to read it
 
@@ -264,7 +264,7 @@ class FlowChecker:
         if isinstance(target, ex.NameTarget):
             if layer is not None:
                 self._claim_name(target.name, target.span, "layer")
-            definition = self._definition(line.span, target.name, target.name, line.span)
+            definition = self._definition(line.span, target.name, line.span)
             definition.beside = not flows
             definition.read |= target.name in context.body.read_too_early
             before = context.state.frames[0].get(target.name)
@@ -279,7 +279,7 @@ class FlowChecker:
                 context.report(target.span, message, "give the line a name", "type")
         if target is None and layer is not None:
             context.body.unnamed.setdefault(layer.name.lower(), []).append(line.span)
-        definition = self._definition(line.span, "", "this line", line.span)
+        definition = self._definition(line.span, "", line.span)
         definition.read |= isinstance(target, ex.DiscardTarget)
         return frozenset([definition])
 
@@ -290,7 +290,7 @@ class FlowChecker:
         context = self.context
         first: frozenset[Definition] | None = None
         for named in ex.targets(target):
-            definition = self._definition(named.span, named.name, named.name, line.span)
+            definition = self._definition(named.span, named.name, line.span)
             definition.unpacked, definition.beside = True, not flows
             definition.read |= named.name in context.body.read_too_early
             context.state.frames[0][named.name] = Binding("value", named.span, value, frozenset([definition]))
@@ -300,10 +300,10 @@ class FlowChecker:
             leaf = leaf.items[0]
         return first if first is not None and isinstance(leaf, ex.NameTarget) else frozenset()
 
-    def _definition(self, span: Span, name: str, what: str, line: Span) -> Definition:
+    def _definition(self, span: Span, name: str, line: Span) -> Definition:
         """Return the one definition at a place, however often the body of a loop is checked."""
         definitions = self.context.body.definitions
-        return definitions.setdefault((span, name), Definition(span, what, line, named=bool(name)))
+        return definitions.setdefault((span, name), Definition(span, name, line))
 
     def check_shape(self, shape: Expression) -> None:
         """Check a promised or expected shape: numbers, vars, settings, ``_``."""
@@ -347,9 +347,10 @@ class FlowChecker:
     def report_unread(self, definitions: Iterable[Definition]) -> None:
         """Report definitions that nothing reads."""
         for definition in definitions:
-            if not definition.unread or definition.line in self.wrong:
+            name = definition.name
+            if not definition.unread or definition.line in self.wrong or name in self.context.broken_names:
                 continue
-            what = definition.what
+            what = f"the input {name}" if definition.input else name or "this line"
             message = f"nothing reads {what}"
             if definition.input:
                 help = "read it by its name on some line, or remove it"
@@ -360,7 +361,7 @@ class FlowChecker:
                 help = "write `_` in its place"
             elif definition.beside:
                 help = "read it by its name on a later line, or remove it"
-            elif definition.named:
+            elif name:
                 message += ", not even the next line"
                 help = f"use `prev` in the next line, or `{what}` in a later one"
             else:

@@ -319,7 +319,7 @@ class _ExpressionParser:
             message = f"{word} is a reserved word and cannot be a name"
             self.fail(start, stop, message, f"choose another name, such as {word}_1")
         if not word.isidentifier():
-            help = "a name is letters, digits and _, and begins with no digit"
+            help = "a name has letters, digits and _, and does not start with a digit"
             self.fail(start, max(stop, start + 1), f"{word or 'nothing'} is not a name", help)
         return NameTarget(unicodedata.normalize("NFKC", word), span)  # as Python reads names in expressions
 

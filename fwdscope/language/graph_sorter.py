@@ -31,7 +31,7 @@ class GraphSorter:
             context.state.frames[0].setdefault(named.name, Binding("value", named.span, NOTHING))
         for line in order:
             self.flow.check_statement(line)
-        if len(context.problems) == reported:
+        if len(context.problems) == reported and not context.spec.broken:
             self._check_result(order)
         context.in_graph = False
         return tuple(order)
@@ -46,6 +46,8 @@ class GraphSorter:
                 word = f"the part {line.name}" if isinstance(line, tree.PartLine) else f"{line.text.split()[0]}:"
                 help = "write it under `layers:`, or make it a block"
                 report(line.span, f"{word} is not allowed in a graph", help, "flow")
+                continue
+            if isinstance(line.value, ex.Unparsed):
                 continue
             names = ex.targets(line.target)
             if not names:

@@ -94,8 +94,10 @@ class NameResolver:
         return context.state.prev
 
     def report_unknown(self, name: str, span: Span, called: bool = False) -> Value:
-        """Report a name that means nothing here."""
+        """Report a name that means nothing here, unless a line that does not parse may define it."""
         context = self.context
+        if name in context.broken_names:
+            return NOTHING
         later = context.body.later.get(name)
         if name in _BOOLEANS:
             return context.report(span, f"{name} is not part of the language", f"write `{_BOOLEANS[name]}`", "syntax")

@@ -6,6 +6,8 @@ import re
 from collections.abc import Callable
 from typing import NoReturn, TypeVar
 
+from fwdscope.language.expression import Expression, Unparsed
+from fwdscope.language.grammar import parse
 from fwdscope.language.problems import Problem, Source, Span, SpecError
 from fwdscope.language.source import Scalar, YamlList, YamlMapping, YamlNode
 
@@ -18,6 +20,8 @@ class NodeReader:
     def __init__(self, source: Source, problems: list[Problem]) -> None:
         self.source = source
         self.problems = list(problems)
+        # Texts that do not parse, but leave the rest of the file as it is.
+        self.broken: list[Span] = []
 
     def report(self, span: Span, message: str, help: str | None = None, code: str = "syntax") -> None:
         """Collect a problem."""
@@ -34,6 +38,15 @@ class NodeReader:
         except SpecError as error:
             self.problems.extend(error.problems)
             return None
+
+    def parse_or_keep(self, scalar: Scalar) -> Expression:
+        """Parse a text as an expression, or keep it as one that does not parse."""
+        return self.attempt(parse, self.source, scalar.text) or self.keep_broken(scalar)
+
+    def keep_broken(self, scalar: Scalar) -> Unparsed:
+        """Keep the place of a text that does not parse."""
+        self.broken.append(scalar.span)
+        return Unparsed(scalar.span)
 
     def scalar(self, node: YamlNode, what: str, help: str) -> Scalar | None:
         """Return a node that must be one piece of text on a line."""

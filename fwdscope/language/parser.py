@@ -59,19 +59,32 @@ LAYER_FIGURES = (
 
 
 def parse(source: Source, variables: Mapping[str, str] | None = None) -> tree.ModelSpec:
-    """The spec in a file; ``variables`` replace entries of ``vars`` (``--set``).
+    """Parse a spec file; ``variables`` replace entries of ``vars`` (``--set``). Raises SpecError with all problems."""
+    spec, problems = parse_all(source, variables)
+    if problems:
+        raise SpecError(problems)
+    assert spec is not None
+    return spec
 
-    Raises SpecError with all structural problems.
+
+def parse_all(
+    source: Source, variables: Mapping[str, str] | None = None
+) -> tuple[tree.ModelSpec | None, list[Problem]]:
+    """Parse a spec file as :func:`parse` does, and return its problems beside the spec.
+
+    The spec keeps lines that do not parse. It is None if the problems leave open what the rest of the file means.
     """
     root, problems = compose(source)
     if problems and root is None:
-        raise SpecError(problems)
+        return None, problems
     reader = NodeReader(source, problems)
     spec = _SpecParser(reader).spec(root, variables or {})
-    if reader.problems:
-        raise SpecError(reader.problems)
-    assert spec is not None
-    return spec
+
+    def is_kept(problem: Problem) -> bool:
+        inside = (one.start <= problem.span.start and problem.span.end <= one.end for one in reader.broken)
+        return problem.source is source and any(inside)
+
+    return spec if all(map(is_kept, reader.problems)) else None, reader.problems
 
 
 class _SpecParser:
@@ -109,6 +122,7 @@ class _SpecParser:
             graph=graph,
             init=self.init(get.get("init")),
             expect=self.expect(get.get("expect")),
+            broken=tuple(self.reader.broken),
         )
 
     def check_sections(self, root: YamlMapping, found: Mapping[str, tuple[Scalar, YamlNode]]) -> None:
@@ -199,7 +213,7 @@ class _SpecParser:
             return None
         if scalar.quoted:
             return Constant(scalar.span, scalar.value)
-        return self.reader.attempt(grammar.parse, self.source, scalar.text)
+        return self.reader.parse_or_keep(scalar)
 
     def inputs(self, node: YamlNode | None) -> tuple[tree.Input, ...]:
         """Parse the section ``inputs``."""
@@ -209,9 +223,8 @@ class _SpecParser:
             scalar = self.reader.scalar(
                 value, "an expression that makes a tensor", "write `image: randn(1, 3, 224, 224)`"
             )
-            parsed = self.reader.attempt(grammar.parse, self.source, scalar.text) if scalar else None
-            if name is not None and scalar is not None and parsed is not None:
-                result.append(tree.Input(name, key.span, parsed, scalar.value))
+            if name is not None and scalar is not None:
+                result.append(tree.Input(name, key.span, self.reader.parse_or_keep(scalar), scalar.value))
         return tuple(result)
 
     def defaults(self, node: YamlNode | None) -> tuple[Call, ...]:
@@ -241,6 +254,7 @@ class _SpecParser:
             head = self.reader.attempt(self.head, key)
             body = self.bodies.body(value, f"the block {key.value}")
             if head is None:
+                self.reader.keep_broken(key)
                 continue
             name, settings, inputs = head
             if name in result:

@@ -95,9 +95,8 @@ class Definition:
     """
 
     span: Span
-    what: str
+    name: str
     line: Span
-    named: bool = False
     input: bool = False
     unpacked: bool = False
     read: bool = False

@@ -162,6 +162,8 @@ class ModelSpec:
     graph: bool
     init: tuple[Initialiser, ...]
     expect: Expectations
+    # Lines and heads of blocks and parts that do not parse.
+    broken: tuple[Span, ...] = ()
 
     @cached_property
     def _blocks(self) -> dict[str, Block]:

@@ -658,3 +658,10 @@ def test_no_list_holds_a_word_twice() -> None:
     source = Path(names.__file__).read_text(encoding="utf-8")
     own = source.split("OTHER_FUNCTIONS = {")[1].split("}")[0] + source.split("OTHER_SETTINGS:")[1].split("\n}")[0]
     assert not [word for word in (*OTHER_WORDS, *OTHER_KEYWORDS) if f'    "{word}":' in own]
+
+
+def test_a_checked_spec_knows_where_each_name_that_is_read_was_defined() -> None:
+    one = checked("- fc = Linear(d)\n- fc(prev) + x", "vars: {d: 8}")
+    source = one.spec.source
+    uses = {(source[use], source.place(use.start)[0]): source.place(at.start)[0] for use, at in one.uses.items()}
+    assert uses == {("d", 5): 3, ("fc", 6): 5, ("x", 6): 2}
