@@ -45,9 +45,8 @@ def run() -> int:
         # than fail.
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")
-    # torch says so on import where NumPy is missing; nothing here needs it but --input of NumPy's files, which says
-    # so itself.
-    warnings.filterwarnings("ignore", message="Failed to initialize NumPy")
+    # torch's warnings are about its own calls, not about what is inspected. Only this process may silence them.
+    warnings.simplefilter("ignore")
     try:
         app(standalone_mode=True)
     except SystemExit as stop:

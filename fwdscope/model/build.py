@@ -20,21 +20,27 @@ from fwdscope.ops.watch import watching
 
 
 def build(
-    checked: Checked, replaced: Mapping[str, Tensor] | None = None, dtype: torch.dtype = torch.float32
+    checked: Checked,
+    replaced: Mapping[str, Tensor] | None = None,
+    dtype: torch.dtype = torch.float32,
+    check_promises: bool = True,
 ) -> Network:
     """Build the network of a checked spec on meta, in evaluation mode, and run it once on its example inputs.
 
     ``replaced`` are meta tensors in place of inputs of the spec (``--input``); promised shapes are not checked if one
     has another shape. Raises SpecError with every problem, and every broken promise beside them.
     """
-    network, problems = build_with_problems(checked, replaced, dtype)
+    network, problems = build_with_problems(checked, replaced, dtype, check_promises)
     if problems:
         raise SpecError([*problems, *network.broken_promises])
     return network
 
 
 def build_with_problems(
-    checked: Checked, replaced: Mapping[str, Tensor] | None = None, dtype: torch.dtype = torch.float32
+    checked: Checked,
+    replaced: Mapping[str, Tensor] | None = None,
+    dtype: torch.dtype = torch.float32,
+    check_promises: bool = True,
 ) -> tuple[Network, tuple[Problem, ...]]:
     """Build a network as :func:`build` does, and return it beside its problems.
 
@@ -45,7 +51,8 @@ def build_with_problems(
     blueprint = Blueprint(checked, LineInterpreter(), dtype, log=log)
     with use_default_dtype_on_meta(dtype), torch.no_grad(), watching():
         example = example_inputs(checked)
-        blueprint.check_promises = all(n not in replaced or replaced[n].shape == t.shape for n, t in example.items())
+        as_in_spec = all(n not in replaced or replaced[n].shape == t.shape for n, t in example.items())
+        blueprint.check_promises = check_promises and as_in_spec
         network = Network(blueprint, example | replaced).eval()
         network(*network.example.values())
         blueprint.log = None

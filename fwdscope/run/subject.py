@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import inspect
 import platform
-import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
@@ -166,9 +165,7 @@ class SpecSubject(Subject):
         self.name = checked.spec.name
         self.dtype = dtype
         self.training = training
-        with point_at_set(checked.spec), warnings.catch_warnings():
-            # torch's advice about its own calls is not about the spec.
-            warnings.simplefilter("ignore")
+        with point_at_set(checked.spec):
             inputs = {**{name: feed.make_meta_tensor() for name, feed in self.feeds.items()}, **(replaced or {})}
             self.network = build(checked, inputs, getattr(torch, dtype))
             if training:
@@ -263,9 +260,7 @@ class ModuleSubject(Subject):
         self.name = type(uncompiled(module)).__name__
         first = next(module.parameters(), None)
         self.dtype = dtype_name(first.dtype) if first is not None else "float32"
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            self.trace, self.device = trace_module(module, self.call.args, self.call.kwargs, training=training)
+        self.trace, self.device = trace_module(module, self.call.args, self.call.kwargs, training=training)
 
     def named_inputs(self, call: ModuleCall) -> dict[str, Tensor]:
         """By the names of ``forward``'s parameters; tensors inside lists are numbered."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import threading
+import warnings
 from collections.abc import Callable
 
 import pytest
@@ -76,7 +77,8 @@ def test_two_threads_build_networks_of_their_own_dtypes_at_once() -> None:
 def test_a_build_leaves_the_state_of_the_process_as_it_is_while_it_runs() -> None:
     def state() -> tuple[object, ...]:
         fast = torch.backends.mha.get_fastpath_enabled()
-        return torch.get_default_dtype(), torch.initial_seed(), fast, sys.getrecursionlimit()
+        filters = tuple(warnings.filters)
+        return torch.get_default_dtype(), torch.initial_seed(), fast, sys.getrecursionlimit(), filters
 
     before, seen, done = state(), set(), threading.Event()
 

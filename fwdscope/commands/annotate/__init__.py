@@ -1,8 +1,8 @@
-"""``->`` behind the lines of a spec: the shapes that come, written into its text and nothing else touched.
+"""Writes the shapes of a spec after its lines, as ``-> (B, 64)``, and changes nothing else in the file.
 
-The network is run on meta as the file has it, and again with each var changed: an expression over vars and settings
-is written for a size only where it gives that size at every call of the line in every one of these runs
-(:mod:`fwdscope.commands.annotate.sizes`). So ``heads`` is never written for a size that only happens to be 12.
+The network runs on meta as the file has it, and again with each var changed: a size is written as an expression of
+vars and settings only if that gives the size at every call of the line in all of these runs
+(:mod:`fwdscope.commands.annotate.sizes`). So ``heads`` is never written for a size that just happens to be 12.
 """
 
 from __future__ import annotations

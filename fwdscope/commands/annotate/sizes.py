@@ -1,8 +1,8 @@
-"""The words for a size: a var or a setting, a product or quotient of such, a number, or ``_``.
+"""Describes a size by a var or setting, a product or quotient of such, a number, or ``_``.
 
-An expression is right where it gives the size at every call seen, also with vars changed, and where every name in it
-took more than one value meanwhile: then the size follows the name. A number has to be right at every call of the file
-as it is. Whatever differs otherwise is ``_``.
+An expression is right if it gives the size at every call, also with vars changed, and every name in it had more than
+one value: then the size follows the name. A number has to be right at every call of the file as it is. A size that
+differs otherwise is ``_``.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations, permutations
 
-# The largest factor before a quotient of two names: beyond, it says less than it hides.
-_MOST = 4
+# The largest factor before a quotient of two names; a larger one explains nothing.
+MAX_FACTOR_OF_QUOTIENT = 4
 
 
 @dataclass(frozen=True)
-class Seen:
-    """A size at one call, and the whole numbers that could be named there."""
+class KnownSize:
+    """A size at one call, and the integers with a name there."""
 
     size: int
     names: Mapping[str, int]
@@ -25,28 +25,28 @@ class Seen:
 
 @dataclass(frozen=True)
 class _Guess:
-    """An expression and what it gives for the values of its names; None where it has no exact value."""
+    """An expression, and a function that computes it from the values of its names; None if it is not exact."""
 
     text: str
     value: Callable[[Mapping[str, int]], int | None]
 
 
-def word(now: Sequence[Seen], changed: Iterable[Seen], preferred: Sequence[str]) -> str:
-    """The words for a size seen at the calls of the file as it is, and with vars changed.
+def describe_size(now: Sequence[KnownSize], changed: Iterable[KnownSize], preferred: Sequence[str]) -> str:
+    """Return the text of a size, from the calls of the file as it is and from those with vars changed.
 
     ``preferred`` are the names that may be used, the likeliest first.
     """
     seen = [*now, *changed]
     if len({one.size for one in seen}) > 1:
-        names = _moving(seen, preferred)
+        names = _varying(seen, preferred)
         for guess in _guesses(seen[0], names, [name for name in names if _is_sure(name, now, seen)]):
             if all(guess.value(one.names) == one.size for one in seen):
                 return guess.text
     return str(now[0].size) if len({one.size for one in now}) == 1 else "_"
 
 
-def _moving(seen: Sequence[Seen], preferred: Sequence[str]) -> list[str]:
-    """Names known at every call, which took more than one value, all of them above 0."""
+def _varying(seen: Sequence[KnownSize], preferred: Sequence[str]) -> list[str]:
+    """Return the names known at every call that had more than one value, all above 0."""
     return [
         name
         for name in preferred
@@ -54,17 +54,17 @@ def _moving(seen: Sequence[Seen], preferred: Sequence[str]) -> list[str]:
     ]
 
 
-def _is_sure(name: str, now: Sequence[Seen], seen: Sequence[Seen]) -> bool:
-    """Whether a factor or a term beside a name is no accident.
+def _is_sure(name: str, now: Sequence[KnownSize], seen: Sequence[KnownSize]) -> bool:
+    """Whether a factor or a term beside a name cannot be a coincidence.
 
-    A var was changed and nothing else. The calls of a block differ in more than a setting: `2 * n` fits sizes of 2
-    and 4 at 1 and 2 also where a doubling made them, so two values do not do.
+    A var was changed alone. A setting changes with other settings: `2 * n` fits sizes 2 and 4 at n = 1 and 2 even if
+    something else doubled them, so a setting needs three values.
     """
     return len({one.names[name] for one in now}) == 1 or len({one.names[name] for one in seen}) > 2
 
 
-def _guesses(first: Seen, names: Sequence[str], sure: Sequence[str]) -> Iterator[_Guess]:
-    """What gives the first size seen, the simplest first; beside a number only names that are ``sure``."""
+def _guesses(first: KnownSize, names: Sequence[str], sure: Sequence[str]) -> Iterator[_Guess]:
+    """Iterate over expressions of the first size, the simplest first; only names in ``sure`` go with a number."""
     size, values = first.size, first.names
     if size <= 0:
         return
@@ -80,13 +80,13 @@ def _guesses(first: Seen, names: Sequence[str], sure: Sequence[str]) -> Iterator
             yield from _ratio(size, product, f"{a} * {b}", both, lambda at, a=a, b=b: at[a] * at[b])  # type: ignore[misc]
     for a, b in permutations(names, 2):
         factor, rest = divmod(size * values[b], values[a])
-        if not rest and (factor == 1 or (factor <= _MOST and a in sure and b in sure)):
+        if not rest and (factor == 1 or (factor <= MAX_FACTOR_OF_QUOTIENT and a in sure and b in sure)):
             text = f"{a} // {b}" if factor == 1 else f"{factor} * {a} // {b}"
             yield _Guess(text, lambda at, a=a, b=b, k=factor: _exact(k * at[a], at[b]))  # type: ignore[misc]
 
 
 def _ratio(size: int, base: int, text: str, sure: bool, value: Callable[[Mapping[str, int]], int]) -> Iterator[_Guess]:
-    """The base; or so many times it, or so much of it, where the names in it are ``sure``."""
+    """Guess the base itself, or a multiple or fraction of it if its names are ``sure``."""
     if size == base:
         yield _Guess(text, value)
     elif sure and size % base == 0:

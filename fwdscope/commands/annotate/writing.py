@@ -1,4 +1,4 @@
-"""Where a shape stands behind its line, and the text of the file with it."""
+"""Writes promised shapes into the text of a spec: what each says, and where it stands."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from fwdscope.commands.annotate.observing import Call, Observed, Outcome, Several
-from fwdscope.commands.annotate.sizes import Seen, word
+from fwdscope.commands.annotate.line_shapes import LineCall, LineShapes, Shape, ShapeTuple
+from fwdscope.commands.annotate.sizes import KnownSize, describe_size
 from fwdscope.language import expression as ex
 from fwdscope.language import tree
 from fwdscope.language.arithmetic import ArithmeticProblem
@@ -21,110 +21,110 @@ from fwdscope.language.parser import parse
 from fwdscope.language.problems import Source, Span, width
 from fwdscope.language.source import Scalar, YamlList, YamlMapping, YamlNode
 
-# Which lines get a promise that have none: those whose shape is not that of the line above, none, or every one.
+# Which lines without a promise get one: those whose shape differs from the line above, none, or every one.
 Lines = Literal["changed", "promised", "all"]
 
-# Between the longest line and the arrows of a file that had none; a line that ends further right than this does not
-# move the others' arrows.
-_GAP, _FAR = 4, 84
+# Columns between the longest line and the arrows. A line that ends beyond the last column does not move the others.
+GAP_BEFORE_ARROWS = 4
+LAST_COLUMN_OF_LINES = 84
 
 
 @dataclass(frozen=True)
 class Annotation:
-    """A spec's text with its promised shapes written; ``added`` and ``refreshed`` are the numbers of lines."""
+    """A spec's text before and after its promises were written, and how many lines were added and refreshed."""
 
     name: str
     before: str
     after: str
     added: int
     refreshed: int
-    # Promises that stay as they are though nothing says whether they hold, with their line and why.
+    # Promises that could not be checked: the number of the line, and why.
     notes: tuple[tuple[int, str], ...] = ()
 
 
 @dataclass(frozen=True)
 class _Edit:
-    """A stretch of the text and what takes its place."""
+    """A span of the text and the text that replaces it."""
 
     span: Span
     text: str
 
 
 @dataclass(frozen=True)
-class _Line:
-    """A line that computes, and the names that a promise of it may use, the likeliest first."""
+class _AnnotatedLine:
+    """A line that computes, and the names that its promise may use, the likeliest first."""
 
     statement: tree.Statement
     names: tuple[str, ...]
 
 
 def annotate(checked: Checked, lines: Lines = "changed") -> Annotation:
-    """The shapes of a spec written behind its lines; a promise that holds stays as it is.
+    """Write the shapes of a spec after its lines; promises that are right stay as they are.
 
-    Raises SpecError where the spec cannot run.
+    Raises SpecError if the spec cannot run.
     """
     source = checked.spec.source
-    observed = Observed(checked)
-    cramped = set(_cramped(source))
-    fresh: list[tuple[int, str]] = []
+    recorded = LineShapes(checked)
+    bracketed = set(_bracketed(source))
+    added: list[tuple[int, str]] = []
     edits: list[_Edit] = []
     notes: list[tuple[int, str]] = []
     for line in _lines(checked.spec):
         span, promise = line.statement.span, line.statement.promise
-        calls = observed.calls.get(span, ())
+        calls = recorded.calls.get(span, ())
         if not calls and promise is not None:
-            notes.append((source.place(span.start)[0], "it never ran, so its promise stays as it is"))
-        if not calls or span in cramped:
+            notes.append((source.place(span.start)[0], "this line never ran, so its promise is not checked"))
+        if not calls or span in bracketed:
             continue
         if promise is None:
-            text = _shape(line, observed, None, source) if _wanted(lines, calls) else None
+            text = _shape(line, recorded, None, source) if _wanted(lines, calls) else None
             if text is not None and (lines == "all" or _says_enough(text)):
-                fresh.append((_end(source, span), text))
-        elif not all(call.held for call in calls):
-            edits.append(_Edit(promise.span, _shape(line, observed, promise.shape, source) or "_"))
+                added.append((_end(source, span), text))
+        elif not all(call.kept for call in calls):
+            edits.append(_Edit(promise.span, _shape(line, recorded, promise.shape, source) or "_"))
     refreshed = len(edits)
-    edits += _placed(source, checked.spec, fresh)
-    after = _applied(source.text, edits)
-    _refuse_other_changes(checked.spec, after)
-    return Annotation(source.name, source.text, after, len(fresh), refreshed, tuple(notes))
+    edits += _place_arrows(source, checked.spec, added)
+    after = _apply_edits(source.text, edits)
+    _check_other_text(checked.spec, after)
+    return Annotation(source.name, source.text, after, len(added), refreshed, tuple(notes))
 
 
-def _wanted(lines: Lines, calls: Sequence[Call]) -> bool:
-    """Whether a line without a promise gets one."""
+def _wanted(lines: Lines, calls: Sequence[LineCall]) -> bool:
+    """Whether a line without a promise is to get one."""
     if lines != "changed":
         return lines == "all"
-    return any(isinstance(call.outcome, Several) or call.outcome != _first(call.above) for call in calls)
+    return any(isinstance(call.shape, ShapeTuple) or call.shape != _first(call.above) for call in calls)
 
 
-def _first(outcome: Outcome) -> tuple[int, ...] | None:
-    while isinstance(outcome, Several):
-        outcome = outcome.items[0]
-    return outcome
+def _first(shape: Shape) -> tuple[int, ...] | None:
+    while isinstance(shape, ShapeTuple):
+        shape = shape.items[0]
+    return shape
 
 
 # --- lines and the names they see ------------------------------------------------------------------------------------
 
 
-def _lines(spec: tree.ModelSpec) -> Iterator[_Line]:
-    """All lines that compute, in the file's order."""
-    said = [node.id for one in spec.inputs for node in ex.walk(one.value) if isinstance(node, Name)]
+def _lines(spec: tree.ModelSpec) -> Iterator[_AnnotatedLine]:
+    """Iterate over the lines that compute, in the file's order."""
+    in_inputs = [node.id for one in spec.inputs for node in ex.walk(one.value) if isinstance(node, Name)]
     variables = [variable.name for variable in spec.variables]
-    likely = list(dict.fromkeys([*(name for name in said if name in variables), *variables]))
+    likely = list(dict.fromkeys([*(name for name in in_inputs if name in variables), *variables]))
     bodies = [(block.body, [p.name for p in block.settings], [p.name for p in block.inputs]) for block in spec.blocks]
     bodies.append((spec.layers, [], [one.name for one in spec.inputs]))
     found = []
     for body, settings, inputs in bodies:
-        made = {*inputs, *_made(body)}
+        made = {*inputs, *_given_names(body)}
         known = [name for name in dict.fromkeys([*settings, *likely]) if name not in made]
         for line in tree.statements(body):
             if isinstance(line, tree.Statement):
                 own = [node.id for node in ex.walk(line.value) if isinstance(node, Name) and node.id in known]
-                found.append(_Line(line, tuple(dict.fromkeys([*own, *known]))))
+                found.append(_AnnotatedLine(line, tuple(dict.fromkeys([*own, *known]))))
     yield from sorted(found, key=lambda line: line.statement.span)
 
 
-def _made(body: tuple[tree.Line, ...]) -> Iterator[str]:
-    """Names that the lines of a body give to something else."""
+def _given_names(body: tuple[tree.Line, ...]) -> Iterator[str]:
+    """Iterate over the names that the lines of a body give to values and parts."""
     for line in tree.statements(body):
         match line:
             case tree.PartLine(name=name):
@@ -133,8 +133,8 @@ def _made(body: tuple[tree.Line, ...]) -> Iterator[str]:
                 yield from (named.name for named in ex.targets(target))
 
 
-def _cramped(source: Source) -> Iterator[Span]:
-    """Unquoted texts inside ``[ ]``, where a shape's comma would end them."""
+def _bracketed(source: Source) -> Iterator[Span]:
+    """Iterate over unquoted texts inside ``[ ]`` or ``{ }``, which the comma of a shape would end."""
     root, _ = compose(source)
 
     def walk(node: YamlNode | None, inside: bool) -> Iterator[Span]:
@@ -155,27 +155,27 @@ def _cramped(source: Source) -> Iterator[Span]:
 
 
 @dataclass(frozen=True)
-class _Place:
-    """A tensor among a line's results, with its shape at each call."""
+class _ShapesOfResult:
+    """The shapes of one of a line's results at each call."""
 
-    now: tuple[tuple[Outcome, Call], ...]
-    changed: tuple[tuple[Outcome, Call], ...]
+    now: tuple[tuple[Shape, LineCall], ...]
+    changed: tuple[tuple[Shape, LineCall], ...]
 
-    def inner(self, i: int, count: int) -> _Place:
-        """The i-th of several results, at the calls that gave as many."""
+    def inner(self, i: int, count: int) -> _ShapesOfResult:
+        """Return the i-th of several results, at the calls with this many."""
 
-        def items(pairs: tuple[tuple[Outcome, Call], ...]) -> tuple[tuple[Outcome, Call], ...]:
-            fitting = ((o, call) for o, call in pairs if isinstance(o, Several) and len(o.items) == count)
+        def items(pairs: tuple[tuple[Shape, LineCall], ...]) -> tuple[tuple[Shape, LineCall], ...]:
+            fitting = ((o, call) for o, call in pairs if isinstance(o, ShapeTuple) and len(o.items) == count)
             return tuple((o.items[i], call) for o, call in fitting)
 
-        return _Place(items(self.now), items(self.changed))
+        return _ShapesOfResult(items(self.now), items(self.changed))
 
 
-def _shape(line: _Line, observed: Observed, promised: Expression | None, source: Source) -> str | None:
-    """What to promise of a line. None where nothing is the same at all of its calls."""
+def _shape(line: _AnnotatedLine, recorded: LineShapes, promised: Expression | None, source: Source) -> str | None:
+    """Return the promise of a line, or None if nothing is the same at all of its calls."""
     span = line.statement.span
-    calls, changed = observed.calls[span], observed.changed.get(span, ())
-    place = _Place(tuple((c.outcome, c) for c in calls), tuple((c.outcome, c) for c in changed))
+    calls, changed = recorded.calls[span], recorded.changed.get(span, ())
+    place = _ShapesOfResult(tuple((c.shape, c) for c in calls), tuple((c.shape, c) for c in changed))
     text = _words(place, line.names, promised, source)
     return text if re.search(r"\w(?<!_)", text) or text == "()" else None
 
@@ -187,13 +187,15 @@ def _says_enough(text: str) -> bool:
     return 2 * len(unknown) <= len(sizes)
 
 
-def _words(place: _Place, names: Sequence[str], promised: Expression | None, source: Source) -> str:
-    forms = {(type(o), len(o.items if isinstance(o, Several) else o)) if o is not None else None for o, _ in place.now}
+def _words(place: _ShapesOfResult, names: Sequence[str], promised: Expression | None, source: Source) -> str:
+    forms = {
+        (type(o), len(o.items if isinstance(o, ShapeTuple) else o)) if o is not None else None for o, _ in place.now
+    }
     if len(forms) > 1 or None in forms:
         return "_"
     first = place.now[0][0]
     assert first is not None
-    if isinstance(first, Several):
+    if isinstance(first, ShapeTuple):
         count = len(first.items)
         parts = _items(promised, count)
         return _tuple([_words(place.inner(i, count), names, parts[i], source) for i in range(count)])
@@ -201,25 +203,32 @@ def _words(place: _Place, names: Sequence[str], promised: Expression | None, sou
     return _tuple([_size(place, i, len(first), names, parts[i], source) for i in range(len(first))])
 
 
+def _form(shape: Shape) -> tuple[type, int] | None:
+    """Return what two shapes need in common to be described together."""
+    return None if shape is None else (type(shape), len(shape.items if isinstance(shape, ShapeTuple) else shape))
+
+
 def _items(promised: Expression | None, count: int) -> Sequence[Expression | None]:
-    """The items of a promise that has as many, to be kept where they are right."""
+    """Return the items of a promise with this many, else None for each."""
     fits = isinstance(promised, TupleOrList) and len(promised.items) == count
     return promised.items if fits and isinstance(promised, TupleOrList) else [None] * count
 
 
-def _size(place: _Place, i: int, rank: int, names: Sequence[str], promised: Expression | None, source: Source) -> str:
-    """One size in words: as it was promised where that is right."""
+def _size(
+    place: _ShapesOfResult, i: int, rank: int, names: Sequence[str], promised: Expression | None, source: Source
+) -> str:
+    """Return the text of one size: as it was promised if that is right."""
     now, changed = (
-        [Seen(o[i], dict(call.sizes)) for o, call in pairs if isinstance(o, tuple) and len(o) == rank]
+        [KnownSize(o[i], dict(call.sizes)) for o, call in pairs if isinstance(o, tuple) and len(o) == rank]
         for pairs in (place.now, place.changed)
     )
     if promised is not None and _right(promised, now, names):
         return " ".join(source[promised.span].split())
-    return word(now, changed, names)
+    return describe_size(now, changed, names)
 
 
-def _right(promised: Expression, seen: Sequence[Seen], names: Sequence[str]) -> bool:
-    """Whether a promised size is that of every call; ``_`` is."""
+def _right(promised: Expression, seen: Sequence[KnownSize], names: Sequence[str]) -> bool:
+    """Whether a promised size is right at every call, which ``_`` always is."""
     if isinstance(promised, Name) and promised.id == "_":
         return True
     if isinstance(promised, TupleOrList):
@@ -242,26 +251,26 @@ def _tuple(items: Sequence[str]) -> str:
 
 
 def _end(source: Source, span: Span) -> int:
-    """Where the text of a line ends: before the closing quote of a quoted one."""
+    """Return where the text of a line ends: before the closing quote, if it is quoted."""
     end = span.end - (source.text[span.start] in "'\"")
     return span.start + len(source.text[span.start : end].rstrip())
 
 
-def _placed(source: Source, spec: tree.ModelSpec, fresh: Sequence[tuple[int, str]]) -> Iterator[_Edit]:
-    """New arrows, in the column of those there are where the lines leave room, else in one of their own."""
+def _place_arrows(source: Source, spec: tree.ModelSpec, added: Sequence[tuple[int, str]]) -> Iterator[_Edit]:
+    """Iterate over new arrows: in the most common column of the others if a line leaves room, else in their own."""
     columns = Counter(_arrows(source, spec))
     column = min(columns, key=lambda c: (-columns[c], c)) if columns else None
-    ends = {end: _column(source, end) for end, _ in fresh}
+    ends = {end: _column(source, end) for end, _ in added}
     rest = [end for end in ends.values() if column is None or end + 1 > column]
-    own = max((end for end in rest if end <= _FAR), default=0) + _GAP
-    for end, text in fresh:
+    own = max((end for end in rest if end <= LAST_COLUMN_OF_LINES), default=0) + GAP_BEFORE_ARROWS
+    for end, text in added:
         fits = [c for c in (column, own) if c is not None and ends[end] + 1 <= c]
         room = fits[0] - ends[end] if fits else 2
         yield _Edit(Span(end, end), f"{' ' * room}-> {text}")
 
 
 def _arrows(source: Source, spec: tree.ModelSpec) -> Iterator[int]:
-    """Columns of the arrows that stand behind their line."""
+    """Iterate over the columns of the arrows that stand on the line they belong to."""
     for line in _lines(spec):
         promise = line.statement.promise
         if promise is not None:
@@ -275,18 +284,18 @@ def _last_text(source: Source, at: int) -> int:
 
 
 def _column(source: Source, offset: int) -> int:
-    """The column of a character in a terminal, from 0."""
+    """Return the column of a character in a terminal, from 0."""
     return width(source.text[offset - source.place(offset)[1] + 1 : offset])
 
 
-def _applied(text: str, edits: Sequence[_Edit]) -> str:
+def _apply_edits(text: str, edits: Sequence[_Edit]) -> str:
     for edit in sorted(edits, key=lambda edit: edit.span, reverse=True):
         text = text[: edit.span.start] + edit.text + text[edit.span.end :]
     return text
 
 
-def _refuse_other_changes(spec: tree.ModelSpec, after: str) -> None:
-    """Nothing may change but promises: a file is somebody's own."""
+def _check_other_text(spec: tree.ModelSpec, after: str) -> None:
+    """Check that nothing but promises changed."""
     was, now = (
         [(line.statement.text, _targets(line)) for line in _lines(one)]
         for one in (spec, parse(Source(spec.source.name, after)))
@@ -294,5 +303,5 @@ def _refuse_other_changes(spec: tree.ModelSpec, after: str) -> None:
     assert was == now, "a line would have been changed"
 
 
-def _targets(line: _Line) -> list[str]:
+def _targets(line: _AnnotatedLine) -> list[str]:
     return [named.name for named in ex.targets(line.statement.target)]

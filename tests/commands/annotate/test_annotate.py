@@ -12,7 +12,7 @@ from typer.testing import CliRunner, Result
 
 from fwdscope.cli import app
 from fwdscope.commands.annotate import Lines, annotate
-from fwdscope.commands.annotate.sizes import Seen, word
+from fwdscope.commands.annotate.sizes import KnownSize, describe_size
 from fwdscope.inspection import inspect_spec
 from fwdscope.language import tree
 from fwdscope.language.check import Checked, check
@@ -162,7 +162,7 @@ def test_a_promise_of_a_line_that_never_runs_stays_and_is_noted() -> None:
     text = spec("  - if: B > 5\n    then:\n      - Linear(4)    -> (B, 3)\n    else:\n      - Linear(5)\n")
     found = annotate(checked(text))
     assert promises(found.after) == ["(B, 3)", "(B, 5)"]
-    assert found.notes == ((8, "it never ran, so its promise stays as it is"),)
+    assert found.notes == ((8, "this line never ran, so its promise is not checked"),)
 
 
 @pytest.mark.parametrize(
@@ -183,21 +183,21 @@ def test_a_graph_gets_a_promise_on_every_line() -> None:
 @pytest.mark.parametrize(
     ("now", "changed", "expected"),
     [
-        ([Seen(12, {"B": 1, "heads": 12})], [Seen(12, {"B": 2, "heads": 12})], "12"),
-        ([Seen(12, {"B": 1, "heads": 12})], [Seen(24, {"B": 1, "heads": 24})], "heads"),
-        ([Seen(13, {"T": 12})], [Seen(25, {"T": 24})], "T + 1"),
+        ([KnownSize(12, {"B": 1, "heads": 12})], [KnownSize(12, {"B": 2, "heads": 12})], "12"),
+        ([KnownSize(12, {"B": 1, "heads": 12})], [KnownSize(24, {"B": 1, "heads": 24})], "heads"),
+        ([KnownSize(13, {"T": 12})], [KnownSize(25, {"T": 24})], "T + 1"),
         # A square follows no simple expression, and the number is right as the file stands.
-        ([Seen(16, {"T": 4})], [Seen(64, {"T": 8})], "16"),
-        ([Seen(16, {"T": 4}), Seen(25, {"T": 5})], [], "_"),
-        ([Seen(0, {"T": 4})], [Seen(1, {"T": 8})], "0"),
+        ([KnownSize(16, {"T": 4})], [KnownSize(64, {"T": 8})], "16"),
+        ([KnownSize(16, {"T": 4}), KnownSize(25, {"T": 5})], [], "_"),
+        ([KnownSize(0, {"T": 4})], [KnownSize(1, {"T": 8})], "0"),
         # Two calls of a block: 2 ** n, and 2 * n by accident.
-        ([Seen(4, {"n": 2}), Seen(2, {"n": 1})], [], "_"),
-        ([Seen(4, {"n": 4}), Seen(2, {"n": 2})], [], "n"),
-        ([Seen(4, {"n": 2}), Seen(2, {"n": 1}), Seen(6, {"n": 3})], [], "2 * n"),
+        ([KnownSize(4, {"n": 2}), KnownSize(2, {"n": 1})], [], "_"),
+        ([KnownSize(4, {"n": 4}), KnownSize(2, {"n": 2})], [], "n"),
+        ([KnownSize(4, {"n": 2}), KnownSize(2, {"n": 1}), KnownSize(6, {"n": 3})], [], "2 * n"),
     ],
 )
-def test_the_words_for_a_size(now: list[Seen], changed: list[Seen], expected: str) -> None:
-    assert word(now, changed, list(now[0].names)) == expected
+def test_the_words_for_a_size(now: list[KnownSize], changed: list[KnownSize], expected: str) -> None:
+    assert describe_size(now, changed, list(now[0].names)) == expected
 
 
 # --- where it is written ---------------------------------------------------------------------------------------------

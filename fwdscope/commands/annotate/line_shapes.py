@@ -1,0 +1,182 @@
+"""Records the shapes of every line of a spec at every call: with its vars as they are, and with each changed."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from fwdscope.language import expression as ex
+from fwdscope.language import tree
+from fwdscope.language.check import Checked, check
+from fwdscope.language.parser import parse
+from fwdscope.language.problems import Span, SpecError
+
+if TYPE_CHECKING:
+    from fwdscope.model import Network
+    from fwdscope.model.events import LineResult, StepStart
+
+
+@dataclass(frozen=True)
+class ShapeTuple:
+    """The shapes of several results, as those of an LSTM."""
+
+    items: tuple[Shape, ...]
+
+
+# The shape of a tensor, those of several results, or None for what is not a tensor.
+Shape = tuple[int, ...] | ShapeTuple | None
+
+
+class LineCall(NamedTuple):
+    """A call of a line. Equal calls are one."""
+
+    # The integers that its promise may name.
+    sizes: tuple[tuple[str, int], ...]
+    shape: Shape
+    # The shape of the line above.
+    above: Shape = None
+    # Whether its promise is right; None without one.
+    kept: bool | None = None
+
+
+class LineShapes:
+    """The calls of every line, by the line's place."""
+
+    def __init__(self, checked: Checked) -> None:
+        self.checked = checked
+        self.calls = _run(checked)
+
+    @cached_property
+    def changed(self) -> Mapping[Span, tuple[LineCall, ...]]:
+        """The calls with each var changed, one after the other."""
+        found: dict[Span, list[LineCall]] = {}
+
+        def run(values: Mapping[str, int]) -> bool:
+            """Run the spec with other values of vars, keep its calls, and return whether it can run."""
+            # Not every value makes a network: heads have to divide the width.
+            with contextlib.suppress(SpecError, RecursionError):
+                for span, calls in _run(_with_vars(self.checked, values), check_promises=False).items():
+                    found.setdefault(span, []).extend(calls)
+                return True
+            return False
+
+        numbers = {name: value for name, value in self.checked.variables.items() if type(value) is int}
+        # A stack of two shows what a stack of 126 does, in a fraction of the time.
+        low = {name: 2 for name in _stack_heights(self.checked.spec) if numbers.get(name, 0) > 2}
+        low = low if low and run(low) else {}
+        for name, value in numbers.items():
+            if name not in low:
+                any(run({**low, name: other}) for other in _other_values(value))
+        return {span: tuple(dict.fromkeys(calls)) for span, calls in found.items()}
+
+
+def _other_values(value: int) -> Iterator[int]:
+    """Iterate over other values of a var, first over multiples, which keep its divisors."""
+    yield from dict.fromkeys(n for n in (2 * value, 3 * value, value + 1, value // 2, value - 1) if n not in (value, 0))
+
+
+def _stack_heights(spec: tree.ModelSpec) -> set[str]:
+    """Return the names that multiply a layer: ``depth`` in ``depth * Block``."""
+    bodies = (spec.layers, *(block.body for block in spec.blocks))
+    lines = [line for body in bodies for line in tree.statements(body) if isinstance(line, tree.Statement)]
+    products = [node for line in lines for node in ex.walk(line.value) if isinstance(node, ex.Binary)]
+    return {p.left.id for p in products if p.operator == "*" and isinstance(p.left, ex.Name) and _is_layer(p.right)}
+
+
+def _is_layer(node: ex.Expression) -> bool:
+    called = node.function if isinstance(node, ex.Call) else node
+    return isinstance(called, ex.Name) and called.id[:1].isupper()
+
+
+def _with_vars(checked: Checked, values: Mapping[str, int]) -> Checked:
+    """Return a spec with other values of vars, without what it expects of its own. Raises SpecError."""
+    spec = parse(checked.spec.source, {name: str(value) for name, value in values.items()})
+    return check(replace(spec, init=(), expect=tree.Expectations()), checked.allow_import)
+
+
+def _run(checked: Checked, check_promises: bool = True) -> dict[Span, tuple[LineCall, ...]]:
+    """Build a spec on meta, run it once more and return the calls of its lines. Raises SpecError."""
+    import torch
+
+    from fwdscope.model import build
+    from fwdscope.ops.watch import watching
+
+    network = build(checked, check_promises=check_promises)
+    recorder = _LineRecorder(network)
+    with recorder.attached(), torch.no_grad(), watching():
+        network(*network.example.values())
+    return {span: tuple(calls) for span, calls in recorder.calls.items()}
+
+
+class _LineRecorder:
+    """Observes a network's lines and the blocks that they stand in (:class:`fwdscope.model.events.Observer`)."""
+
+    def __init__(self, network: Network) -> None:
+        self.network = network
+        self.calls: dict[Span, dict[LineCall, None]] = {}
+        # Of the blocks that are running: the sizes that their lines may name, and the shape of the last line.
+        self.sizes: list[tuple[tuple[str, int], ...]] = []
+        self.above: list[Shape] = []
+
+    @contextlib.contextmanager
+    def attached(self) -> Iterator[None]:
+        """Observe what runs inside; the network is left as it was."""
+        from fwdscope.model.modules import Body
+
+        blueprint = self.network.blueprint
+        with contextlib.ExitStack() as stack:
+            for module in self.network.modules():
+                if isinstance(module, Body):
+                    stack.callback(module.register_forward_pre_hook(self._enter).remove)
+                    stack.callback(module.register_forward_hook(self._leave).remove)
+            stack.callback(setattr, blueprint, "observer", None)
+            blueprint.observer = self
+            yield
+
+    def _enter(self, body: Any, inputs: tuple[Any, ...]) -> None:
+        named = {**body.blueprint.checked.variables, **body.settings}
+        in_order = not body.blueprint.spec.graph or body is not self.network
+        self.sizes.append(tuple((name, value) for name, value in named.items() if type(value) is int))
+        self.above.append(shape_of(inputs[0]) if inputs and in_order else None)
+
+    def _leave(self, body: Any, inputs: Any, result: Any) -> None:
+        self.sizes.pop()
+        self.above.pop()
+
+    def line_end(self, end: LineResult, value: Any) -> None:
+        """Record a call of a line."""
+        shape, kept = shape_of(value), None if end.promise is None else end.promise.held
+        call = LineCall(self.sizes[-1], shape, self.above[-1], kept)
+        self.calls.setdefault(end.line.span, {})[call] = None
+        if not self.network.spec.graph:
+            self.above[-1] = shape
+
+    def begin(self, what: StepStart, inputs: Any) -> None:
+        """Ignore the start of a layer."""
+
+    def end(self, outputs: Any) -> None:
+        """Ignore its end."""
+
+    def turn(self) -> None:
+        """Ignore the rounds of a loop."""
+
+    def line(self) -> None:
+        """Ignore the start of a line."""
+
+    def note(self, text: str) -> None:
+        """Ignore notes of the report."""
+
+
+def shape_of(value: Any) -> Shape:
+    """Return the shapes of a value."""
+    from torch import Tensor
+
+    if isinstance(value, Tensor):
+        return tuple(value.shape)
+    if isinstance(value, tuple | list):
+        items = tuple(map(shape_of, value))
+        return ShapeTuple(items) if any(item is not None for item in items) else None
+    return None
