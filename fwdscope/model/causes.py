@@ -18,13 +18,12 @@ from fwdscope.model.context import BodyContext
 from fwdscope.model.shapes import ShapeError, dtype_text, shape_text
 from fwdscope.model.values import Origin, first_tensor
 
-# Operands shown under a problem, and characters of one's text.
-_MOST = 6
-_LONGEST = 40
+MAX_OPERANDS_SHOWN = 6
+MAX_CHARACTERS_OF_OPERAND = 40
 
 
 def problem(context: BodyContext, error: EvaluationError) -> Problem:
-    """What went wrong at a node, with the shapes that arrived and the lines that made them."""
+    """Return the problem of an error, with the shapes of the operands and the lines that made them."""
     source, node, fact = context.blueprint.spec.source, error.node, error.error
     if isinstance(fact, ArithmeticProblem):
         return Problem(source, node.span, fact.code, fact.message, fact.help)
@@ -43,22 +42,22 @@ def problem(context: BodyContext, error: EvaluationError) -> Problem:
         lost, help = _dropped_row(context, fact.clash)
         message = fact.message.format(*names) if names else fact.message
         return Problem(source, node.span, fact.code, message, help or fact.help, (*causes, *lost))
-    message, help = _in_our_words(fact)
-    return Problem(source, node.span, "shape", f"{_what(context, node)}: {message}", help, causes)
+    message, help = _reword(fact)
+    return Problem(source, node.span, "shape", f"{_subject(context, node)}: {message}", help, causes)
 
 
-# --- whom it happened to ---------------------------------------------------------------------------------------------
+# --- the subject and the operands ------------------------------------------------------------------------------------
 
 
 def _layer(context: BodyContext, node: Expression) -> str | None:
-    """The type of the layer at a node, ``Conv2d`` of ``Conv2d(8, 3)(x)``; None where it stands under a name."""
+    """Return the type of the layer at a node, ``Conv2d`` of ``Conv2d(8, 3)(x)``; None if it is called by a name."""
     while isinstance(node, Call):
         node = node.function
     return node.id if isinstance(node, Name) and node.id[:1].isupper() else None
 
 
-def _what(context: BodyContext, node: Expression) -> str:
-    """A function, method, layer or operator as messages begin with it."""
+def _subject(context: BodyContext, node: Expression) -> str:
+    """Return the function, method, layer or operator that a message begins with."""
     if isinstance(node, Call):
         if isinstance(node.function, ex.Attribute):
             return node.function.name
@@ -70,23 +69,23 @@ def _what(context: BodyContext, node: Expression) -> str:
 
 def _text(context: BodyContext, node: Expression) -> str:
     text = context.text(node)
-    return text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"
+    return text if len(text) <= MAX_CHARACTERS_OF_OPERAND else text[: MAX_CHARACTERS_OF_OPERAND - 1] + "…"
 
 
 def _operands(context: BodyContext, node: Expression) -> Iterator[tuple[Expression, Tensor]]:
-    """The tensors that an operation was given, each once, with the expressions that made them."""
+    """Iterate over the tensors of an operation, each once, and the expressions of their values."""
     seen: set[str] = set()
     for item in _parts(node):
         values = context.values
         value = first_tensor(values.get(id(item))) if values is not None else None
         text = context.text(item)
-        if isinstance(value, Tensor) and text not in seen and len(seen) < _MOST:
+        if isinstance(value, Tensor) and text not in seen and len(seen) < MAX_OPERANDS_SHOWN:
             seen.add(text)
             yield item, value
 
 
 def _parts(node: Expression) -> Iterator[Expression]:
-    """The operands of the outermost operation of a node, lists laid out."""
+    """Iterate over the operands of a node's outermost operation, with lists flattened."""
     match node:
         case Call(function=ex.Attribute(value=value), arguments=arguments, keywords=keywords):
             found: tuple[Expression, ...] = (value, *arguments, *(k.value for k in keywords))
@@ -111,9 +110,9 @@ def _shown(text: str, value: Tensor, origin: Origin | None) -> Cause:
     return Cause(f"{text} {shape_text(value)}{dtype}{made}", origin.span if origin else None)
 
 
-# --- torch's own refusals --------------------------------------------------------------------------------------------
+# --- torch's own errors ----------------------------------------------------------------------------------------------
 
-_TORCH_WORDS = (
+_REWORDED = (
     (
         r"Dimension out of range \(expected to be in range of \[(-?\d+), (-?\d+)\], but got (-?\d+)\)",
         "there is no dimension {2}: it may be from {0} to {1}",
@@ -121,50 +120,50 @@ _TORCH_WORDS = (
     ),
     (
         r"index (-?\d+) is out of bounds for dimension (\d+) with size (\d+)",
-        "index {0} is out of range: dimension {1} has {2}",
+        "index {0} is out of range: dimension {1} has size {2}",
         None,
     ),
-    (r"too many indices for tensor of dimension (\d+)", "more indices than the {0} dimensions there are", None),
+    (r"too many indices for tensor of dimension (\d+)", "more indices than the {0} dimensions of the tensor", None),
     (
         r"expanded size of the tensor \((\d+)\) must match the existing size \((\d+)\) .* dimension (\d+)",
-        "dimension {2} has {1} and cannot become {0}: only a size of 1 grows",
+        "dimension {2} has size {1} and cannot become {0}: only a size of 1 expands",
         None,
     ),
-    (r"input\.dim\(\) = (\d+) is not equal to len\(dims\) = (\d+)", "{1} dimensions for the {0} there are", None),
+    (r"input\.dim\(\) = (\d+) is not equal to len\(dims\) = (\d+)", "{1} dimensions for a tensor of {0}", None),
     (
         r"expected predicate to be bool, got torch\.(\w+)",
-        "the mask is {0}, and masks are bool",
+        "the mask is {0} and must be bool",
         "a comparison makes a mask: `x > 0`",
     ),
-    (r"only implemented on integer and Boolean-type", "for masks and whole numbers alone", "write `-x`, or `~(x > 0)`"),
-    (r"'float' object cannot be interpreted as an integer", "a whole number is wanted", "// divides without rest"),
+    (r"only implemented on integer and Boolean-type", "only for masks and integers", "write `-x`, or `~(x > 0)`"),
+    (r"'float' object cannot be interpreted as an integer", "an integer is needed", "// divides without a remainder"),
     (
         r"view size is not compatible",
-        "the elements do not stand in the order of their dimensions, which a view needs",
-        "write `.reshape(…)`, which copies where it has to",
+        "a view needs the elements in the order of the dimensions",
+        "write `.reshape(…)`, which copies if needed",
     ),
 )
 
 
-def _in_our_words(error: Exception) -> tuple[str, str | None]:
-    """What torch says, without its advice about itself."""
+def _reword(error: Exception) -> tuple[str, str | None]:
+    """Return torch's message in the spec's words, or without its advice about Python."""
     text = str(error).strip().split("\n")[0] or type(error).__name__
-    for pattern, message, help in _TORCH_WORDS:
+    for pattern, message, help in _REWORDED:
         if found := re.search(pattern, text):
             return message.format(*found.groups()), help
     return re.sub(r"^(?:[\w.]*Error: |\w+(?:\(\))?: )", "", text), None
 
 
-# --- sizes that an odd one lost on the way ---------------------------------------------------------------------------
+# --- odd sizes that were halved --------------------------------------------------------------------------------------
 
 
 def _dropped_row(context: BodyContext, clash: tuple[int, int] | None) -> tuple[tuple[Cause, ...], str | None]:
-    """Where an odd size was halved on the way, which is why two sizes that should meet do not."""
+    """Return the step that halved an odd size, which explains why two sizes differ, and the image sizes that fit."""
     log = context.blueprint.log
     if clash is None or log is None:
         return (), None
     large, small = max(clash), min(clash)
-    for step in log.steps:  # a layer's stands before that of the block around it
+    for step in log.steps:  # a layer's step comes before that of its block
         for before, after in zip(step.before[2:], step.after[2:], strict=False):
             if before == large and after == large // 2 and 2 * after == small and large % 2:
                 text = f"{large} became {after}: floor({large} / 2) drops a row, and 2 * {after} = {small}"
@@ -173,7 +172,7 @@ def _dropped_row(context: BodyContext, clash: tuple[int, int] | None) -> tuple[t
 
 
 def _divisible(context: BodyContext) -> str | None:
-    """The image sizes that fit: divisible by 2 as often as the network halves them."""
+    """Return the image sizes that fit: divisible by 2 as often as the network halves them."""
     log = context.blueprint.log
     assert log is not None
     image = next((shape for shape in log.input_shapes if len(shape) > 2), None)

@@ -43,7 +43,7 @@ def check_expectations(network: Network) -> Iterator[Problem]:
             message = f"expect: there is no layer {path}"
             help = suggestion(path, given_paths(network), what="layers:")
         elif piece := default_piece(network, path):
-            message = f"expect: {piece} is a default path, which moves when a layer of its kind is put in"
+            message = f"expect: {piece} is a default path, which moves when a layer of its kind is added"
             help = "give the layer a name and use that"
         if message:
             yield Problem(source, place, "name", message, help)

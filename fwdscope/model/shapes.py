@@ -1,6 +1,6 @@
-"""Shapes and dtypes that do not fit, told before torch is asked.
+"""Checks the shapes and dtypes of an operation before torch runs it.
 
-What torch says badly is said here, and what a CPU refuses and meta does not.
+Here is what torch's own messages say badly, and what a CPU refuses but meta does not.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from fwdscope.torch_private import without_functions
 
 
 class ShapeError(FwdscopeError):
-    """A fact about operands that do not fit.
+    """Operands that do not fit.
 
-    ``{0}`` and ``{1}`` in the message stand for what the spec calls the two ``operands``; ``clash`` are the sizes that
-    should be equal and are not, if there are two such.
+    ``{0}`` and ``{1}`` in the message stand for the spec's text of the two ``operands``; ``clash`` holds two sizes that
+    should be equal.
     """
 
     def __init__(
@@ -41,12 +41,12 @@ class ShapeError(FwdscopeError):
 
 
 def shape_text(x: Tensor) -> str:
-    """``(2, 3, 8)``"""
+    """Return the shape of a tensor: ``(2, 3, 8)``."""
     return str(tuple(x.shape))
 
 
 def dtype_text(x: Tensor) -> str:
-    """``float32``"""
+    """Return the dtype of a tensor: ``float32``."""
     return str(x.dtype).removeprefix("torch.")
 
 
@@ -54,7 +54,7 @@ def dtype_text(x: Tensor) -> str:
 
 
 def check_operands(sign: str, left: Any, right: Any) -> None:
-    """``left sign right`` of two tensors. Raises ShapeError."""
+    """Check an operator of two tensors. Raises ShapeError."""
     if not (isinstance(left, Tensor) and isinstance(right, Tensor)):
         return
     if sign == "@":
@@ -64,7 +64,7 @@ def check_operands(sign: str, left: Any, right: Any) -> None:
 
 
 def check_broadcast(left: Tensor, right: Tensor, name: str) -> None:
-    """Two shapes that have to broadcast to one."""
+    """Check that two shapes broadcast. Raises ShapeError."""
     _check_aligned(left, right, name, (left.shape, right.shape))
 
 
@@ -75,30 +75,30 @@ def _check_aligned(left: Tensor, right: Tensor, name: str, sizes: tuple[Sequence
         a, b = one[-i], two[-i]
         if a != b and 1 not in (a, b):
             clashes[len(one) - i if len(one) == len(two) else -i - (left.dim() - len(one))] = a, b
-    _refuse(name, clashes, (left, right))
+    _report_clashes(name, clashes, (left, right))
 
 
-def _refuse(name: str, clashes: Mapping[int, tuple[int, int]], operands: tuple[Tensor, Tensor]) -> None:
-    """Sizes of two operands, by dimension, that should be equal and are not."""
+def _report_clashes(name: str, clashes: Mapping[int, tuple[int, int]], operands: tuple[Tensor, Tensor]) -> None:
+    """Raise ShapeError if there are dimensions whose sizes should be equal."""
     if not clashes:
         return
-    where = f"dimension{'s' * (len(clashes) > 1)} {_listed(clashes)}"
+    where = f"dimension{'s' * (len(clashes) > 1)} {_join_numbers(clashes)}"
     one, two = (tuple(pair[side] for pair in clashes.values()) for side in (0, 1))
     left, right = (one, two) if len(clashes) > 1 else (one[0], two[0])
     message = f"{name}: sizes differ in {where}: {{0}} has {left}, {{1}} has {right}"
     raise ShapeError(message, None, (one[-1], two[-1]), operands=operands)
 
 
-def _listed(numbers: Iterable[int]) -> str:
-    """``2``, ``2 and 3``, ``1, 2 and 3``"""
+def _join_numbers(numbers: Iterable[int]) -> str:
+    """Return numbers as text: ``1, 2 and 3``."""
     *most, last = map(str, numbers)
     return f"{', '.join(most)} and {last}" if most else last
 
 
 def check_matmul(left: Tensor, right: Tensor, name: str) -> None:
-    """A matrix product: the last dimension of the left with the last but one of the right, and one dtype."""
+    """Check a matrix product: columns of the left, rows of the right, and dtypes. Raises ShapeError."""
     if not left.dim() or not right.dim():
-        message = f"{name}: a number is no matrix: {shape_text(left)} and {shape_text(right)}"
+        message = f"{name}: a number is not a matrix: {shape_text(left)} and {shape_text(right)}"
         raise ShapeError(message, "write `*` to scale", operands=(left, right))
     inner = right.shape[-2] if right.dim() > 1 else right.shape[0]
     if left.shape[-1] != inner:
@@ -114,14 +114,14 @@ def _check_dtypes(name: str, *tensors: Any) -> None:
     dtypes = list(dict.fromkeys(dtype_text(t) for t in tensors if isinstance(t, Tensor)))
     if len(dtypes) > 1:
         message = f"{name}: dtypes do not mix: {' and '.join(dtypes)}"
-        raise ShapeError(message, f"write `.to({dtypes[0]})` behind the {dtypes[1]} one", code="type")
+        raise ShapeError(message, f"convert the {dtypes[1]} one: `.to({dtypes[0]})`", code="type")
 
 
 # --- functions and methods -------------------------------------------------------------------------------------------
 
 
 def check_call(name: str, arguments: Sequence[Any], keywords: Mapping[str, Any]) -> None:
-    """A function or method by name, before it runs. Raises ShapeError."""
+    """Check a call of a function or method. Raises ShapeError."""
     check = _CHECKS.get(name)
     if check is not None and arguments:
         check(name, arguments, keywords)
@@ -129,12 +129,12 @@ def check_call(name: str, arguments: Sequence[Any], keywords: Mapping[str, Any])
         _check_dim(name, arguments, keywords)
 
 
-# What puts in a dimension takes one number more.
+# Functions that add a dimension, which may come after the last.
 _NEW_DIMENSION = ("unsqueeze", "stack", "unflatten", "diag_embed")
 
 
 def _check_dim(name: str, arguments: Sequence[Any], keywords: Mapping[str, Any]) -> None:
-    """A dimension that is there; not all of torch's meta kernels look."""
+    """Check that a dimension exists, which not all of torch's meta kernels do."""
     names = FUNCTIONS[name].fit(len(arguments), tuple(keywords)).signature.by_position
     given = {p.name: value for p, value in zip(names, arguments, strict=False)} | dict(keywords)
     dim, x = given.get("dim", given.get("axis")), next(iter(given.values()), None)
@@ -161,7 +161,7 @@ def _check_creation(name: str, arguments: Sequence[Any], keywords: Mapping[str, 
     sizes = arguments[0] if name == "full" or isinstance(arguments[0], list | tuple) else arguments
     for size in sizes if isinstance(sizes, list | tuple) else ():
         if type(size) is not int or size < 0:
-            raise ShapeError(f"{name}: {size!r} is not a size", "a size is a whole number; // divides without rest")
+            raise ShapeError(f"{name}: {size!r} is not a size", "a size is an integer; // divides without a remainder")
 
 
 def _check_matmul_call(name: str, arguments: Sequence[Any], keywords: Mapping[str, Any]) -> None:
@@ -193,7 +193,7 @@ def _check_cat(name: str, arguments: Sequence[Any], keywords: Mapping[str, Any])
             raise ShapeError(message, operands=(first, other))
         along = dim % first.dim() if name != "stack" and first.dim() and isinstance(dim, int) else None
         sizes = enumerate(zip(first.shape, other.shape, strict=True))
-        _refuse(name, {i: (a, b) for i, (a, b) in sizes if i != along and a != b}, (first, other))
+        _report_clashes(name, {i: (a, b) for i, (a, b) in sizes if i != along and a != b}, (first, other))
 
 
 def _check_view(name: str, arguments: Sequence[Any], keywords: Mapping[str, Any]) -> None:
@@ -204,10 +204,10 @@ def _check_view(name: str, arguments: Sequence[Any], keywords: Mapping[str, Any]
     known, free = math.prod(s for s in sizes if s != -1), sum(s == -1 for s in sizes)
     shown = f"({', '.join(map(str, sizes))}{',' * (len(sizes) == 1)})"
     if free > 1:
-        raise ShapeError(f"{name}: more than one size is -1 in {shown}", "one size may be -1 and is then worked out")
+        raise ShapeError(f"{name}: more than one size is -1 in {shown}", "one size may be -1, which is then inferred")
     if free == 0 and known != x.numel():
         message = f"{name}: {x.numel():,} elements do not fill {shown}, which takes {known:,}"
-        raise ShapeError(message, "one size may be -1 and is then worked out")
+        raise ShapeError(message, "one size may be -1, which is then inferred")
     if free and (known == 0 or x.numel() % known):
         raise ShapeError(f"{name}: {x.numel():,} elements do not fill {shown}: {known:,} does not divide them")
 
@@ -243,7 +243,7 @@ def _check_attention(name: str, arguments: Sequence[Any], keywords: Mapping[str,
 
 def _check_attended(q: Tensor, k: Tensor, v: Tensor) -> None:
     if q.shape[-1] != k.shape[-1]:
-        message = f"attention: the query {{0}} has {q.shape[-1]} features a head and the key {{1}} {k.shape[-1]}"
+        message = f"attention: the query {{0}} has {q.shape[-1]} features per head and the key {{1}} {k.shape[-1]}"
         raise ShapeError(message, None, (q.shape[-1], k.shape[-1]), operands=(q, k))
     if k.shape[-2] != v.shape[-2]:
         message = f"attention: the key {{0}} has {k.shape[-2]} positions and the value {{1}} {v.shape[-2]}"

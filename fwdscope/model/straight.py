@@ -1,9 +1,9 @@
-"""A spec's network as the plain calls that its lines make: what a module written by hand would run.
+"""Records a spec's network as a ``torch.fx`` graph of its calls, as fast as a module written by hand.
 
-A :class:`Network` reads its lines anew in every forward, which costs time of Python's that a module written by hand
-would not need. Where nothing depends on the data, the calls are the same each time: one run writes them down as a
-``torch.fx`` graph. The graph runs every layer and every function that the lines run, in their order, on the same
-modules; numbers (shapes, settings) are constants in it, tensors never.
+A :class:`Network` interprets its lines in every forward, which takes time that a module written by hand would not
+need. If nothing depends on data, the calls are the same each time, and one run records them. The graph calls every
+layer and function that the lines call, in their order, on the same modules; numbers (shapes, settings) are constants
+in it, tensors never.
 """
 
 from __future__ import annotations
@@ -21,31 +21,29 @@ from torch.overrides import TorchFunctionMode
 from fwdscope.model.events import LineResult, Observer, StepStart
 from fwdscope.model.modules import Network
 
-# Puts hooks that tell an observer of modules of which the network itself says nothing.
+# Registers hooks that report the modules inside torch's composite layers to an observer.
 Hooks = Callable[[Observer], Iterable[Any]]
 
-# Where in the order of a run something stands, as the trace's recorder counts: the n-th thing that began, or the n-th
-# line.
+# The position of a step in a run, counted as the trace's recorder does: the n-th start, or the n-th line.
 Key = tuple[str, int]
 
 
 class NotStraight(BaseException):
-    """Why a network cannot be written down as plain calls.
+    """The reason why a network cannot be recorded as plain calls.
 
-    It is no Exception: a run takes those for mistakes of the line that it is at, and says so.
+    Not an Exception, which a run would report as a mistake in the line that is running.
     """
 
 
 def straight(network: Network, inputs: Sequence[Tensor], hooks: Hooks | None = None) -> fx.GraphModule:
-    """The network as a graph of its calls, on the device where it lives; it is run once on ``inputs``.
+    """Run a network once on ``inputs``, on the device where it is, and return the graph of its calls.
 
-    Layers are called by their paths, so that the ``state_dict`` keys are the network's. Each node's ``meta["step"]`` is
-    the step it belongs to, as the trace's recorder numbers steps, where ``hooks`` tell of the same modules; those of
-    layers that have others inside say so by ``meta["inside"]``. Run it under the network's default dtype
-    (:func:`fwdscope.model.process_state.torch_default_dtype`). Raises NotStraight where the data decide which lines
-    run.
+    Layers are called by their paths, so the ``state_dict`` keys are the network's. ``meta["step"]`` of a node is its
+    step, numbered as in the trace, provided ``hooks`` report the same modules; ``meta["inside"]`` marks layers with
+    others inside. Run it under the network's default dtype
+    (:func:`fwdscope.model.process_state.torch_default_dtype`). Raises NotStraight if data decide which lines run.
     """
-    writer = _Writer(network, inputs)
+    writer = _GraphRecorder(network, inputs)
     blueprint = network.blueprint
     with contextlib.ExitStack() as stack:
         stack.callback(setattr, blueprint, "observer", blueprint.observer)
@@ -55,34 +53,34 @@ def straight(network: Network, inputs: Sequence[Tensor], hooks: Hooks | None = N
         stack.enter_context(torch.no_grad())
         stack.enter_context(writer)
         value = network(*inputs)
-    writer.graph.output(writer.noted(value))
+    writer.graph.output(writer.with_nodes(value))
     for node in reversed(writer.graph.nodes):
         if node.target is operator.getitem and not node.users:
             writer.graph.erase_node(node)
     return fx.GraphModule(network, writer.graph, class_name=network.spec.name)
 
 
-class _Writer(TorchFunctionMode):
-    """Writes down what runs: told of layers by the network, of functions by torch."""
+class _GraphRecorder(TorchFunctionMode):
+    """Records calls: layers are reported by the network, functions by torch."""
 
     def __init__(self, network: Network, inputs: Sequence[Tensor]) -> None:
         super().__init__()
         self.graph = fx.Graph()
-        # The node of a tensor, by the tensor's identity while it lives: no activation is kept alive for this.
+        # The node of each tensor by id; a weak reference, to keep no activation alive.
         self.nodes: dict[int, tuple[weakref.ref[Tensor], fx.Node]] = {}
         self.tensors = {id(tensor): name for name, tensor in _named_tensors(network)}
         self.begun = 0
         self.lines = 0
-        # What is running: layers, and the lines around them.
+        # The layers and lines that are running.
         self.stack: list[tuple[str, Key, fx.Node | None]] = []
         self.inside = 0
         for name, tensor in zip(network.example, inputs, strict=True):
-            self.hold(tensor, self.graph.placeholder(name))
+            self.set_node(tensor, self.graph.placeholder(name))
 
-    # -- told by the network ------------------------------------------------------------------------------------------
+    # -- reported by the network --------------------------------------------------------------------------------------
 
     def begin(self, what: StepStart, inputs: Any) -> None:
-        """A layer that stands in no other becomes one call."""
+        """Record a layer that is not inside another as one call."""
         key, node = ("begin", self.begun), None
         self.begun += 1
         if self.inside:
@@ -92,46 +90,46 @@ class _Writer(TorchFunctionMode):
             raise NotStraight("the data decide how often a `while` runs")
         if what.kind == "layer":
             if not self.inside:
-                node = self.called(what.path, what.module, inputs)
+                node = self.add_call(what.path, what.module, inputs)
                 node.meta |= {"step": key, "lines": self.lines}
             self.inside += 1
         self.stack.append((what.kind, key, node))
 
     def end(self, outputs: Any) -> None:
-        """It ends."""
+        """Keep the node of the layer's outputs."""
         kind, key, node = self.stack.pop()
         if kind == "layer":
             self.inside -= 1
             if node is not None:
-                self.hold(outputs, node)
+                self.set_node(outputs, node)
         elif kind == "parameter" and not self.inside:
-            self.held(outputs).meta["step"] = key
+            self.node_of(outputs).meta["step"] = key
 
     def turn(self) -> None:
-        """A round of a loop."""
+        """Ignore the rounds of a loop."""
 
     def line(self) -> None:
-        """A line begins."""
+        """Start a line."""
         self.stack.append(("line", ("line", self.lines), None))
         self.lines += 1
 
     def line_end(self, end: LineResult, value: Any) -> None:
-        """A line ends."""
+        """End a line."""
         self.stack.pop()
 
     def note(self, text: str) -> None:
-        """A loop that the data decide says so, on meta."""
+        """Ignore notes of the report."""
 
-    # -- told by torch ------------------------------------------------------------------------------------------------
+    # -- reported by torch --------------------------------------------------------------------------------------------
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
         if self.inside or not any(True for _ in _tensors(result)):
             return result
-        if any(self.known(tensor) is not None for tensor in _tensors(result)) and _in_place(func):
+        if any(self.find_node(tensor) is not None for tensor in _tensors(result)) and _in_place(func):
             raise NotStraight(f"{func.__name__} changes a tensor in place")
         name = getattr(func, "__name__", "")
-        given, named = self.noted(args), self.noted(kwargs or {})
+        given, named = self.with_nodes(args), self.with_nodes(kwargs or {})
         if name == "__get__":
             node = self.graph.call_function(getattr, (*given, func.__self__.__name__))
         elif _is_method(func):
@@ -140,21 +138,21 @@ class _Writer(TorchFunctionMode):
             node = self.graph.call_function(func, given, named)
         if self.stack:
             node.meta["step"] = self.stack[-1][1]
-        self.hold(result, node)
+        self.set_node(result, node)
         return result
 
     # -- the graph ----------------------------------------------------------------------------------------------------
 
-    def called(self, path: str, module: nn.Module | None, inputs: Any) -> fx.Node:
-        """The call of a layer."""
+    def add_call(self, path: str, module: nn.Module | None, inputs: Any) -> fx.Node:
+        """Add the call of a layer to the graph."""
         pieces = path.split(".")
         if module is None or any(hasattr(nn.Module, piece) or piece == "training" for piece in pieces):
             raise NotStraight(f"{path} has the name of something that every module has")
         arguments, keywords = inputs
-        return self.graph.call_module(path, self.noted(tuple(arguments)), self.noted(dict(keywords)))
+        return self.graph.call_module(path, self.with_nodes(tuple(arguments)), self.with_nodes(dict(keywords)))
 
-    def hold(self, value: Any, node: fx.Node) -> None:
-        """A result's tensors come from a node; pieces of several results are taken out of it where they are read."""
+    def set_node(self, value: Any, node: fx.Node) -> None:
+        """Keep the node of a result's tensors; each of several results gets a node of its own."""
         if isinstance(value, Tensor):
             self.nodes[id(value)] = weakref.ref(value), node
         elif isinstance(value, tuple | list):
@@ -162,37 +160,37 @@ class _Writer(TorchFunctionMode):
                 if any(True for _ in _tensors(item)):
                     piece = self.graph.call_function(operator.getitem, (node, i))
                     piece.meta = dict(node.meta)
-                    self.hold(item, piece)
+                    self.set_node(item, piece)
 
-    def known(self, tensor: Tensor) -> fx.Node | None:
-        """The node that made a tensor."""
+    def find_node(self, tensor: Tensor) -> fx.Node | None:
+        """Return the node that made a tensor, if it was made in this run."""
         found = self.nodes.get(id(tensor))
         return found[1] if found is not None and found[0]() is tensor else None
 
-    def held(self, tensor: Tensor) -> fx.Node:
-        """The node of a tensor, which a line made or a module holds."""
-        node = self.known(tensor)
+    def node_of(self, tensor: Tensor) -> fx.Node:
+        """Return the node of a tensor that a line made or a module holds."""
+        node = self.find_node(tensor)
         if node is None:
             if id(tensor) not in self.tensors:
-                raise NotStraight("a line reads a tensor that was made outside this run")
+                raise NotStraight("a line reads a tensor made outside this run")
             node = self.graph.get_attr(self.tensors[id(tensor)])
             self.nodes[id(tensor)] = weakref.ref(tensor), node
         return node
 
-    def noted(self, value: Any) -> Any:
-        """A value with its tensors' nodes in their place."""
+    def with_nodes(self, value: Any) -> Any:
+        """Return a value with nodes in place of its tensors."""
         if isinstance(value, Tensor):
-            return self.held(value)
+            return self.node_of(value)
         if isinstance(value, Mapping):
-            return {key: self.noted(item) for key, item in value.items()}
+            return {key: self.with_nodes(item) for key, item in value.items()}
         if isinstance(value, torch.Size):
             return tuple(value)
         if isinstance(value, list):
-            return [self.noted(item) for item in value]
+            return [self.with_nodes(item) for item in value]
         if isinstance(value, tuple):
-            return tuple(self.noted(item) for item in value)
+            return tuple(self.with_nodes(item) for item in value)
         if isinstance(value, slice):
-            return slice(self.noted(value.start), self.noted(value.stop), self.noted(value.step))
+            return slice(self.with_nodes(value.start), self.with_nodes(value.stop), self.with_nodes(value.step))
         return value
 
 
@@ -202,7 +200,7 @@ def _in_place(func: Any) -> bool:
 
 
 def _is_method(func: Any) -> bool:
-    """Whether a function is one of the class of tensors, and not of torch's modules."""
+    """Whether a function is a method of tensors."""
     owner = getattr(func, "__objclass__", None)
     return owner is not None or getattr(func, "__qualname__", "").startswith(("Tensor.", "TensorBase."))
 
