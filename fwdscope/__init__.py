@@ -154,7 +154,9 @@ def explain(
     from fwdscope.inspection import make_subject
 
     if isinstance(target, str | os.PathLike):
-        return explain_layer(make_subject(_target(target, inputs, keywords, variables, dtype)).trace, layer)
+        return explain_layer(
+            make_subject(_target(target, inputs, keywords, variables, dtype)).trace_every_copy(), layer
+        )
     from fwdscope.run.subject import ModuleSubject
 
     return explain_layer(ModuleSubject((target, inputs, keywords)).trace, layer)

@@ -30,7 +30,7 @@ def explain(
         from fwdscope.inspection import make_subject
         from fwdscope.render import explanation
 
-        trace = make_subject(target_of(target, set_, input_, dtype, allow_import)).trace
+        trace = make_subject(target_of(target, set_, input_, dtype, allow_import)).trace_every_copy()
         try:
             found = explain_layer(trace, layer)
         except LookupError as error:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
-from torch import nn
+from torch import Tensor, nn
 
 from fwdscope.language import tree
 from fwdscope.language.problems import Span
@@ -42,7 +43,10 @@ class LineResult(NamedTuple):
 
 
 class Observer(Protocol):
-    """Receives the events of a run, as :class:`fwdscope.trace.Recorder` does."""
+    """Receives the events of a run, as :class:`fwdscope.trace.Recorder` does.
+
+    One that :class:`CopyObserver` describes need not see equal copies of a stack run.
+    """
 
     def begin(self, what: StepStart, inputs: Any) -> None:
         """A step starts on these inputs."""
@@ -61,3 +65,19 @@ class Observer(Protocol):
 
     def note(self, text: str) -> None:
         """A note for the reader on the step that is running."""
+
+
+@runtime_checkable
+class CopyObserver(Observer, Protocol):
+    """An observer that can be told of equal copies of a stack on meta instead of seeing each run."""
+
+    repeats: bool
+
+    def is_repeatable(self, x: Tensor, others: Sequence[Tensor], result: Tensor) -> bool:
+        """Whether the layer that just ended, called on these, leaves nothing behind but its result."""
+
+    def may_repeat(self, modules: Mapping[nn.Module, nn.Module]) -> bool:
+        """Whether a copy would be recorded as the layer that just ended; ``modules`` maps that one's to the copy's."""
+
+    def repeat(self, x: Tensor, result: Tensor, modules: Mapping[nn.Module, nn.Module]) -> None:
+        """A copy of the layer that just ended is run on ``x``, the result of that one, and gives ``result``."""

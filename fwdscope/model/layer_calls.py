@@ -73,11 +73,11 @@ def run_series(series: Series, inputs: tuple[Any, ...], keywords: dict[str, Any]
         blueprint.input_origins = origin + other_origins
         name, given = str(i), first_tensor(value)
         module = series._modules.get(name) or (item.module if isinstance(item, Shared) else None)
-        value = copies.repeated(i, item, given)
+        value = copies.repeat(i, item, given)
         if value is None:
-            copies.begins()
+            copies.begin()
             value = call_layer(series, span, item, module, name, (given, *others), keywords)
-            copies.ended(i, item, given, value)
+            copies.end(i, item, given, value)
         origin = (Origin(f"copy {i} of {item.name}" if item.name == repeated else item.brief, span),)
         if value is FAILED:
             return FAILED

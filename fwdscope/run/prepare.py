@@ -61,7 +61,7 @@ def prepared(
     memory = subject.memory_to_allocate(place, copied or bool(weights.tensors))
     check_memory(memory, report.totals, device, batch, subject.peak_by_batch)
     # Before the network leaves meta, where torch separates tensors that are tied.
-    rows = rows_with_nodes(subject.trace)
+    rows = rows_with_nodes(subject.trace_every_copy())
     with seed_generators(place, settings.seed), out_of_memory_as_run_error():
         settings.on_progress(f"making weights on {device.device}")
         call = subject.place(place, settings.seed, weights.tensors, copied)

@@ -28,8 +28,7 @@ def run_on_device(subject: Subject, settings: RunSettings) -> tuple[Report, Pict
     raises.
     """
     report = subject.report()
-    operators = sum(1 for _ in subject.trace.root.records())
-    device, note = choose_device(settings, report, operators)
+    device, note = choose_device(settings, report, subject.trace.root.count_operators())
     if device is None:
         return replace(report, notes=(*report.notes, note)), None
     wanted = wanted_output(settings.show, report) if settings.show else None

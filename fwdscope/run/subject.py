@@ -110,6 +110,10 @@ class Subject(ABC):
         return peak
 
     @abstractmethod
+    def trace_every_copy(self) -> Trace:
+        """The trace in which each of the equal copies of a stack has nodes of its own."""
+
+    @abstractmethod
     def named_inputs(self, call: ModuleCall) -> dict[str, Tensor]:
         """The input tensors of a call by name."""
 
@@ -200,6 +204,12 @@ class SpecSubject(Subject):
         for note in self.checked.notes:
             yield f"line {source.place(note.span.start)[0]}: {note.text}"
 
+    def trace_every_copy(self) -> Trace:
+        """A further run on meta, if copies were repeated in the first."""
+        if any(node.repeat > 1 for node in self.trace.root.nodes()):
+            self.trace = trace(self.network, Recorder())
+        return self.trace
+
     def named_inputs(self, call: ModuleCall) -> dict[str, Tensor]:
         """By the names in the spec."""
         return dict(zip(self.network.example, call.args, strict=True))
@@ -261,6 +271,10 @@ class ModuleSubject(Subject):
         first = next(module.parameters(), None)
         self.dtype = dtype_name(first.dtype) if first is not None else "float32"
         self.trace, self.device = trace_module(module, self.call.args, self.call.kwargs, training=training)
+
+    def trace_every_copy(self) -> Trace:
+        """The trace itself: every call of a module is recorded."""
+        return self.trace
 
     def named_inputs(self, call: ModuleCall) -> dict[str, Tensor]:
         """By the names of ``forward``'s parameters; tensors inside lists are numbered."""

@@ -15,17 +15,17 @@ from fwdscope.layers import describe_module
 from fwdscope.model.blueprint import Blueprint
 from fwdscope.model.events import Observer, StepStart
 from fwdscope.model.modules import Body, Network, Scope, Series
-from fwdscope.trace.copies import CopyingRecorder
 from fwdscope.trace.parameters import named_tensors
 from fwdscope.trace.record import Recorder, Trace, hook, recording, tensors
 
 
 def trace(network: Network, recorder: Recorder | None = None, inputs: Mapping[str, Tensor] | None = None) -> Trace:
-    """Run a network once, on its example inputs where no others are given, and record it.
+    """Run a network once and record it, on its example inputs if no others are given.
 
-    A recorder of the caller's own may look at more. The network is left as it was, also after an exception.
+    Equal copies of a stack are one node, unless ``recorder`` is given: one of a subclass may look at more. The network
+    is left as it was, also after an exception.
     """
-    recorder = recorder or CopyingRecorder()
+    recorder = recorder or Recorder(repeats=True)
     with contextlib.ExitStack() as stack:
         for handle in hook_composites(network, recorder):
             stack.callback(handle.remove)

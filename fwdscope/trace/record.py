@@ -25,8 +25,9 @@ from fwdscope.model.events import LineResult, Observer, StepStart
 from fwdscope.ops.dispatch import OpRecord
 from fwdscope.ops.watch import watching
 from fwdscope.report import Promise
+from fwdscope.torch_private import without_functions
 from fwdscope.trace.memory import Mark, Memory, mark, storage_ids
-from fwdscope.trace.receptive.fields import OperatorFlow, receptive_fields
+from fwdscope.trace.receptive.fields import OperatorFlow, RepeatedFlows, receptive_fields
 from fwdscope.trace.receptive.windows import Axis
 
 
@@ -57,14 +58,19 @@ class Node:
     # The childless nodes whose results come in, in the order of the inputs.
     sources: tuple[Node, ...] = field(init=False, default=())
     call: int = field(init=False, default=1)
-    # How many equal copies in a row it stands for.
+    # How many equal copies in a row it stands for, and the modules of those that did not run.
     repeat: int = field(init=False, default=1)
+    copies: tuple[nn.Module, ...] = field(init=False, default=())
+    # Bytes of activations alive when it began, the most alive at once until it ended, and the operators before it.
+    live: int = field(init=False, default=0)
+    peak: int = field(init=False, default=0)
+    first_flow: int = field(init=False, default=0)
     reads: tuple[str, ...] = field(init=False, default=())
     promise: Promise | None = field(init=False, default=None)
     note: str | None = field(init=False, default=None)
 
     def records(self) -> Iterator[OpRecord]:
-        """All operators that ran here and inside."""
+        """All operators that ran here and inside, those of equal copies once."""
         for node in self.nodes():
             yield from node.ops
 
@@ -75,17 +81,27 @@ class Node:
             node = waiting.pop()
             yield node
             if node.children or node.rounds:
-                inside = node.children if node.rounds is None else [*node.children, *chain.from_iterable(node.rounds)]
-                waiting += reversed(inside)
+                waiting += reversed(node.inside())
+
+    def inside(self) -> list[Node]:
+        """The steps directly inside; of a loop those of all its rounds."""
+        return self.children if not self.rounds else [*self.children, *chain.from_iterable(self.rounds)]
 
     def cost(self) -> tuple[int, int, int, int]:
-        """MACs, FLOPs, bytes read and bytes written of all that ran here and inside."""
+        """MACs, FLOPs, bytes read and bytes written here and inside, of one copy."""
         macs = flops = read = written = 0
-        for node in self.nodes():
-            for record in node.ops:
-                one = record.figures
-                macs, flops, read, written = macs + one[0], flops + one[1], read + one[2], written + one[3]
+        for record in self.ops:
+            one = record.figures
+            macs, flops, read, written = macs + one[0], flops + one[1], read + one[2], written + one[3]
+        for child in self.inside():
+            n, one = child.repeat, child.cost()
+            macs, flops = macs + n * one[0], flops + n * one[1]
+            read, written = read + n * one[2], written + n * one[3]
         return macs, flops, read, written
+
+    def count_operators(self) -> int:
+        """How many operators ran here and inside, in one copy."""
+        return len(self.ops) + sum([child.repeat * child.count_operators() for child in self.inside()])
 
 
 @dataclass(eq=False)
@@ -120,9 +136,13 @@ class Trace:
 
 
 class Recorder:
-    """Builds the tree while the network runs."""
+    """Builds the tree while the network runs.
 
-    def __init__(self) -> None:
+    With ``repeats`` equal copies of a stack on meta run once and are one node (:mod:`fwdscope.model.copies`).
+    """
+
+    def __init__(self, repeats: bool = False) -> None:
+        self.repeats = repeats
         self.root = Node("block", "", "", "")
         self.stack: list[Node | _Line] = [self.root]
         self.calls: dict[nn.Module, int] = {}
@@ -137,7 +157,9 @@ class Recorder:
         # Tensors that were met, by their identity while they live, and which childless node made them.
         self.met: dict[int, tuple[Mark, Node | None]] = {}
         # The operators in the order they ran, with the tensors that went in and came out.
-        self.flows: list[OperatorFlow] = []
+        self.flows: list[OperatorFlow | RepeatedFlows] = []
+        # The peaks of memory outside the steps that are running, the innermost last.
+        self.peaks: list[int] = []
         self.inputs: tuple[Mark, ...] = ()
 
     def fields(self) -> dict[int, tuple[Axis, ...] | None]:
@@ -162,6 +184,10 @@ class Recorder:
         self.begun += 1
         if node.kind == "loop":
             node.rounds = []
+        memory = self.memory
+        node.live, node.first_flow = memory.live, len(self.flows)
+        self.peaks.append(memory.peak)
+        memory.peak = memory.live
         self.parent().append(node)
         self.stack.append(node)
 
@@ -169,6 +195,8 @@ class Recorder:
         """It ends."""
         node = self.stack.pop()
         assert isinstance(node, Node)
+        node.peak = self.memory.peak
+        self.memory.peak = max(self.peaks.pop(), node.peak)
         given = tensors(outputs)
         node.outputs = self.marks(given)
         if node.kind == "parameter":
@@ -232,6 +260,56 @@ class Recorder:
         """What the reader has to know of the thing now running."""
         node = next(n for n in reversed(self.stack) if isinstance(n, Node))
         node.note = text
+
+    # -- equal copies -------------------------------------------------------------------------------------------------
+
+    def is_repeatable(self, x: Tensor, others: Sequence[Tensor], result: Tensor) -> bool:
+        """Whether the layer that just ended, called on these, leaves nothing behind but its result."""
+        node = self.parent()[-1]
+        own = self.memory.live - node.live == result.untyped_storage().nbytes()
+        return own and self.maker(result) in set(node.nodes()) and not any(other is x for other in others)
+
+    def may_repeat(self, modules: Mapping[nn.Module, nn.Module]) -> bool:
+        """Whether the modules of a copy were called as often as those of the one that just ended, before it began."""
+        before: dict[nn.Module, int] = {}
+        for node in self.parent()[-1].nodes():
+            if node.module is not None:
+                before[node.module] = before.get(node.module, self.calls[node.module]) - 1
+        return all(self.calls.get(modules[old], 0) == n for old, n in before.items() if old in modules)
+
+    def repeat(self, x: Tensor, result: Tensor, modules: Mapping[nn.Module, nn.Module]) -> None:
+        """The layer that ended last is repeated on its result ``x``, by modules of its own."""
+        node, memory, maker = self.parent()[-1], self.memory, self.maker(x)
+        assert node.module is not None
+        node.repeat += 1
+        node.copies = (*node.copies, modules[node.module])
+        memory.peak = max(memory.peak, memory.live + node.peak - node.live)
+        memory.meet(result)
+        made = self.mark(result)
+        self.met[id(result)] = made, maker
+        if node.repeat == 2:
+            self.flows.append(RepeatedFlows(node.first_flow, node.inputs[0].ref, node.outputs[0].ref))
+        repeated = self.flows[-1]
+        assert isinstance(repeated, RepeatedFlows)
+        repeated.times, repeated.last = node.repeat - 1, made.ref
+        with without_functions():
+            for old, new in modules.items():
+                self.read_alike(old, new)
+                if old in self.calls:
+                    self.calls[new] = self.calls[old]
+
+    def read_alike(self, one: nn.Module, other: nn.Module) -> None:
+        """Take the weights of a module for read where those of another were."""
+        for held, mine in ((one._parameters, other._parameters), (one._buffers, other._buffers)):
+            for name, tensor in held.items():
+                twin = mine[name]
+                if tensor is not None and twin is not None and not self.read.isdisjoint(storage_ids(tensor)):
+                    self.read.update(storage_ids(twin))
+
+    def maker(self, tensor: Tensor) -> Node | None:
+        """The childless node that made a tensor."""
+        met = self.met.get(id(tensor))
+        return met[1] if met is not None and met[0].marks(tensor) else None
 
     # -- told by the dispatcher ---------------------------------------------------------------------------------------
 

@@ -121,6 +121,11 @@ def _step(node: Node, seen: dict[int, tuple[str, str]]) -> _Step:
         step.children, step.calls = _merge_rounds(rounds), len(rounds)
     elif node.children:
         step.children = _join_calls([_step(child, seen) for child in node.children])
+    for i, module in enumerate(node.copies, 1):
+        above, _, number = node.path.rpartition(".")
+        path = f"{above}.{int(number) + i}".removeprefix(".")
+        for name, tensor in (*named_parameters(module), *named_tensors(module, "buffers")):
+            seen.setdefault(id(tensor), (path, name))
     if step.children and node.module is not None and node.tensor is None and _are_seen(node.module, seen):
         return step
     own, buffers = _named_tensors_of(node)
@@ -224,8 +229,8 @@ def _fold(steps: list[_Step]) -> list[_Step]:
             step.children = _fold(step.children)
         if folded and _may_be_copies(folded[-1].node, step.node):
             kept = folded[-1]
-            signature = signature or _signature(kept)
-            if signature == _signature(step):
+            signature = signature or _signature(kept, kept.node.path)
+            if signature == _signature(step, step.node.path):
                 kept.repeat += step.repeat
                 _absorb(kept, step)
                 continue
@@ -255,14 +260,18 @@ def _place(node: Node) -> Any:
     return node.span or (node.label.rpartition(".")[0] if node.label[-1:].isdigit() else None)
 
 
-def _signature(step: _Step) -> Any:
-    """All that decides the figures of a row: only steps that are equal in it are copies."""
+def _signature(step: _Step, copy: str) -> Any:
+    """All that decides the figures of a row: only steps that are equal in it are copies.
+
+    ``copy`` is the path of the copy that the step is in: what it reads there differs in nothing but that path.
+    """
     node = step.node
+    reads = [name.removeprefix(f"{copy}.") for name in step.reads]
     return (
-        node.kind, node.type, node.text, _looks(node.inputs), _looks(node.outputs), step.reads, node.promise, node.note,
+        node.kind, node.type, node.text, _looks(node.inputs), _looks(node.outputs), reads, node.promise, node.note,
         step.call, step.calls, step.varies, _tensors(step.own), _tensors(step.own_buffers), _sum_figures(step),
         tuple([record.op.name for record in step.ops if record.cost is None]),
-        tuple([(child.repeat, _signature(child)) for child in step.children]),
+        tuple([(child.repeat, _signature(child, copy)) for child in step.children]),
     )  # fmt: skip
 
 

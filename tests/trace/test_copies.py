@@ -1,4 +1,4 @@
-"""Equal copies of a stack run once, and nobody can tell: the same record, the same modules, the same memory."""
+"""Equal copies of a stack run once and are one node, with the figures that they have when all run."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from fwdscope.model.events import StepStart
 from fwdscope.model.initialise import materialise
 from fwdscope.model.modules import Network
 from fwdscope.targets import shipped_specs
-from fwdscope.trace import Node, Recorder, Trace, rows, trace
+from fwdscope.trace import Recorder, Trace, rows, trace
 
 STACKED = [
     "bert_base", "convnext_tiny", "densenet121", "gpt2", "llama3_8b", "mixtral_8x7b", "moe_small", "resnet50",
@@ -79,65 +79,45 @@ layers:
 """
 
 
-def told(node: Node, homes: dict[Any, str], everyone: dict[Node, int]) -> Any:
-    """All that a node says, its modules and sources by what they are called."""
-    return (
-        node.kind, node.path, node.type, node.text, node.label, node.span, homes.get(node.module), node.call,
-        node.step, node.reads, node.promise, node.note, [one[:3] for one in (*node.inputs, *node.outputs)],
-        [everyone.get(source) for source in node.sources], node.ops,
-    )  # fmt: skip
-
-
-def everything(network: Network, traced: Trace) -> Any:
-    nodes = list(walk(traced.root))
-    numbers = {node: i for i, node in enumerate(nodes)}
+def facts(network: Network, traced: Trace) -> dict[str, Any]:
+    """All that a report of a network says, and how its modules are registered."""
     homes = {module: path for path, module in network.named_modules()}
-    fields = [[traced.fields.get(id(one.ref)) for one in (*node.inputs, *node.outputs)] for node in nodes]
-    blueprint = network.blueprint
+    layers = network.blueprint.layers
     return {
-        "nodes": [told(node, homes, numbers) for node in nodes],
-        "fields": fields,
         "rows": rows(traced),
+        "costs": traced.root.cost(),
+        "operators": traced.root.count_operators(),
         "peak": traced.peak,
         "unused": traced.unused,
         "state": [(name, t.shape, t.dtype) for name, t in network.state_dict().items()],
         "layers": {
-            homes[module]: (path, template and template.name, span, sizes)
-            for module, (path, template, span, sizes) in blueprint.layers.items()
+            homes[module]: (entry.path, entry.template and entry.template.name, entry.span)
+            for module, entry in layers.items()
             if module in homes
         },
     }
 
 
-def walk(node: Node) -> Any:
-    yield node
-    for child in (*node.children, *(child for turn in node.rounds or () for child in turn)):
-        yield from walk(child)
-
-
 def both(path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Any, Any]:
-    """What a spec becomes with copies repeated, and with all of them run."""
+    """The facts of a spec with equal copies run once, and with all of them built and run."""
     checked = load(path)
     network = build(checked)
-    repeated = everything(network, trace(network))
+    repeated = facts(network, trace(network))
     with monkeypatch.context() as patch:
-        patch.setattr("fwdscope.model.copies.copyable", lambda *_: None)
-        patch.setattr("fwdscope.trace.network.CopyingRecorder", Recorder)
+        patch.setattr("fwdscope.model.copies._is_known", lambda _: False)
         network = build(checked)
-        return repeated, everything(network, trace(network))
+        return repeated, facts(network, trace(network, Recorder()))
 
 
 @pytest.mark.parametrize("name", STACKED)
-def test_a_repeated_copy_is_recorded_as_if_it_had_run(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_repeated_copies_have_the_figures_of_copies_that_run(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     repeated, run = both(shipped_specs()[name], monkeypatch)
     for key in run:
         assert repeated[key] == run[key], key
 
 
 @pytest.mark.parametrize("text", [NESTED, OWN, STATES], ids=["nested", "own tensors", "states"])
-def test_copies_that_can_be_told_apart_are_not_mixed_up(
-    text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_copies_that_differ_run(text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "stack.yaml"
     path.write_text(text)
     repeated, run = both(path, monkeypatch)
@@ -146,8 +126,8 @@ def test_copies_that_can_be_told_apart_are_not_mixed_up(
 
 
 @pytest.mark.core
-def test_equal_copies_are_run_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of the 12 blocks of GPT-2 the first two run in a trace: the first has an input of another line's."""
+def test_equal_copies_run_once_and_are_one_node(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the 12 blocks of GPT-2."""
     shown: list[str] = []
     begin = Recorder.begin
 
@@ -157,8 +137,9 @@ def test_equal_copies_are_run_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
     network = build(load(shipped_specs()["gpt2"]))
     monkeypatch.setattr(Recorder, "begin", counted)
-    trace(network)
-    assert sum(path in {f"h.{i}" for i in range(12)} for path in shown) <= 2
+    traced = trace(network)
+    assert [path for path in shown if path in {f"h.{i}" for i in range(12)}] == ["h.0"]
+    assert [node.repeat for node in traced.root.nodes() if node.path == "h.0"] == [12]
 
 
 def test_every_copy_has_weights_of_its_own(tmp_path: Path) -> None:

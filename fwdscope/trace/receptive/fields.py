@@ -30,19 +30,37 @@ class OperatorFlow(NamedTuple):
     given: tuple[object, ...]
 
 
+class RepeatedFlows:
+    """The operators of equal copies that did not run, which are those of the copy before them.
+
+    They run from the operator at index ``first`` up to here, ``times`` times more, each time on the result of the copy
+    before. ``taken`` and ``given`` stand for the input and the result of the copy that ran, ``last`` for the result of
+    the last.
+    """
+
+    __slots__ = ("first", "given", "last", "taken", "times")
+
+    def __init__(self, first: int, taken: object, given: object) -> None:
+        self.first = first
+        self.taken = taken
+        self.given = given
+        self.last = given
+        self.times = 0
+
+
 def receptive_fields(
-    flows: Sequence[OperatorFlow], inputs: Sequence[tuple[object, tuple[int, ...]]]
+    flows: Sequence[OperatorFlow | RepeatedFlows], inputs: Sequence[tuple[object, tuple[int, ...]]]
 ) -> dict[int, tuple[Axis, ...] | None]:
     """The axes of every tensor that depends on the inputs, by the identity of the object that stands for it.
 
-    Inputs are given with their shapes. Without windows nothing is followed.
+    Inputs are given with their shapes. Without windows nothing is followed. Tensors inside equal copies have the fields
+    of the last copy.
     """
-    if not has_windows(flows):
+    if not has_windows(flow for flow in flows if isinstance(flow, OperatorFlow)):
         return {}
     fields = {id(key): field_of(tuple([(Factor(n, PIXELS),) for n in shape])) for key, shape in inputs}
     bases: dict[int, int] = {}
-    for flow in flows:
-        _follow(flow, fields, bases)
+    _follow_all(flows, 0, len(flows), fields, bases)
     return {key: field.axes for key, field in fields.items()}
 
 
@@ -59,6 +77,28 @@ def has_windows(calls: Iterable[_Called]) -> bool:
 @cache
 def _rule(name: str) -> Rule | None:
     return find(name)
+
+
+def _follow_all(
+    flows: Sequence[OperatorFlow | RepeatedFlows], begin: int, end: int, fields: dict[int, Field], bases: dict[int, int]
+) -> None:
+    for i in range(begin, end):
+        flow = flows[i]
+        if isinstance(flow, OperatorFlow):
+            _follow(flow, fields, bases)
+            continue
+        taken, given = id(flow.taken), id(flow.given)
+        if given not in fields:
+            continue
+        outside = fields.get(taken)
+        for _ in range(flow.times):
+            fields[taken] = fields[given]
+            _follow_all(flows, flow.first, i, fields, bases)
+        fields[id(flow.last)] = fields[given]
+        if outside is None:
+            del fields[taken]
+        else:
+            fields[taken] = outside
 
 
 def _follow(flow: OperatorFlow, fields: dict[int, Field], bases: dict[int, int]) -> None:
