@@ -77,6 +77,17 @@ def is_dynamo_loaded() -> bool:
     return "torch._dynamo" in sys.modules
 
 
+def compiled_like(module: nn.Module, other: nn.Module) -> nn.Module:
+    """Another module, compiled with the options of a module if that one is compiled.
+
+    Without the names, compiled with torch's default options.
+    """
+    if uncompiled(module) is module:
+        return other
+    options = getattr(module, "dynamo_ctx", None)
+    return torch.compile(other) if options is None else type(module)(other, options)  # type: ignore[return-value]
+
+
 def uncompiled(module: nn.Module) -> nn.Module:
     """The module that ``torch.compile`` wrapped, or the module itself.
 

@@ -193,11 +193,18 @@ def test_nothing_is_left_changed_also_by_an_exception(grad: bool) -> None:
         assert list(state(module)) == before
 
 
-def test_a_hook_of_the_users_own_stays_and_runs() -> None:
+def test_a_hook_of_the_users_own_runs_and_what_it_keeps_is_left_alone() -> None:
     module, seen = nn.Sequential(nn.Linear(D, D)), []
-    module[0].register_forward_hook(lambda *_: seen.append(1))
-    fwdscope.inspect(module, torch.rand(2, D))
-    assert len(seen) == len(module[0]._forward_hooks) == 1
+
+    def halve(_: nn.Module, __: object, output: torch.Tensor) -> torch.Tensor:
+        seen.append(output)
+        return output[:, ::2]
+
+    module[0].register_forward_hook(halve)
+    report = fwdscope.inspect(module, torch.rand(2, D))
+    assert report.outputs[0].shape == (2, D // 2)
+    assert seen == []
+    assert len(module[0]._forward_hooks) == 1
 
 
 # --- what is not known -----------------------------------------------------------------------------------------------

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import copy
+import contextlib
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -15,6 +15,9 @@ from fwdscope.model.modules import Network
 from fwdscope.model.process_state import torch_default_dtype
 from fwdscope.settings import RunError
 from fwdscope.targets.feeds import Feed
+from fwdscope.torch_private import compiled_like
+from fwdscope.trace.duplicate import unwrapped
+from fwdscope.trace.module import duplicate_with_values
 from fwdscope.trace.record import tensors
 
 
@@ -55,13 +58,14 @@ def _fed(feed: Feed, made: Tensor, dtype: torch.dtype) -> Tensor:
     return made.flatten()[places].to(dtype)
 
 
-def move_call(
-    call: ModuleCall, make: Callable[[], ModuleCall] | None, device: torch.device, copied: bool
-) -> ModuleCall:
-    """A module and its inputs on a device; the module given is left as it was.
+@contextlib.contextmanager
+def moved_call(
+    call: ModuleCall, make: Callable[[], ModuleCall] | None, device: torch.device, weights_change: bool
+) -> Iterator[ModuleCall]:
+    """A module and its inputs on a device; those given are left as they were.
 
-    It is copied unless it is there already and ``copied`` is False, or ``make`` made it just now, which happens where
-    its weights or inputs are on meta.
+    They are copied, but for large weights that are there already and not to change, unless ``make`` made them just now,
+    which happens where weights or inputs are on meta.
     """
     if any(t.is_meta for t in call.tensors()):
         if make is None:
@@ -69,24 +73,21 @@ def move_call(
         call = make()
         if any(t.is_meta for t in call.tensors()):
             raise RunError("it makes weights or inputs on meta, without numbers, which cannot be run: --device meta")
-        copied = False
+        yield _moved(call, device)
+        return
+    copied = duplicate_with_values(unwrapped(call.module), call.args, call.kwargs, weights_change)
+    with copied.shared_state_restored():
+        moved = _moved(ModuleCall(copied.module, copied.args, copied.kwargs), device)
+        yield moved._replace(module=compiled_like(call.module, moved.module))
+
+
+def _moved(call: ModuleCall, device: torch.device) -> ModuleCall:
     module, args, kwargs = call
-    there = all(is_on(t, device) for t in (*module.parameters(), *module.buffers()))
-    if copied or (not there and make is None):
-        module = _copy(module)
-    if not there:
+    if not all(is_on(t, device) for t in (*module.parameters(), *module.buffers())):
         with preserve_ties(module):
             module.to(device)
     args, kwargs = map_tensors((args, kwargs), lambda tensor: tensor.to(device))
-    return call._replace(module=module, args=args, kwargs=kwargs)
-
-
-def _copy(module: nn.Module) -> nn.Module:
-    try:
-        return copy.deepcopy(module)
-    except Exception as error:
-        message = f"{type(module).__name__} cannot be copied ({error}); move it to the device yourself"
-        raise RunError(message) from error
+    return ModuleCall(module, args, kwargs)
 
 
 def map_tensors(value: Any, change: Callable[[Tensor], Tensor]) -> Any:

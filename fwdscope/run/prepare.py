@@ -18,8 +18,8 @@ from fwdscope.run.placement import ModuleCall
 from fwdscope.run.subject import Subject
 from fwdscope.run.weights import Weights, match_weights
 from fwdscope.settings import DeviceSettings
-from fwdscope.torch_private import uncompiled
 from fwdscope.trace import Node, rows_with_nodes
+from fwdscope.trace.duplicate import unwrapped
 
 # The rows of a report, each with the nodes of the trace that it stands for.
 RowNodes = tuple[tuple[LayerRow, tuple[Node, ...]], ...]
@@ -55,7 +55,7 @@ def prepared(
     fit or the device has no room.
     """
     place = torch.device(device.device)
-    module = uncompiled(subject.call.module)
+    module = unwrapped(subject.call.module)
     weights = match_weights(settings.weights, module, settings.partial) if settings.weights else Weights()
     batch = batch_of(report)
     memory = subject.memory_to_allocate(place, copied or bool(weights.tensors))
@@ -64,7 +64,7 @@ def prepared(
     rows = rows_with_nodes(subject.trace_every_copy())
     with seed_generators(place, settings.seed), out_of_memory_as_run_error():
         settings.on_progress(f"making weights on {device.device}")
-        call = subject.place(place, settings.seed, weights.tensors, copied)
-        device = replace(device, free=free_memory(place))
-        settings.on_progress(f"running on {device.device}")
-        yield Prepared(subject, report, rows, call, device, weights, batch)
+        with subject.placed(place, settings.seed, weights.tensors, copied) as call:
+            device = replace(device, free=free_memory(place))
+            settings.on_progress(f"running on {device.device}")
+            yield Prepared(subject, report, rows, call, device, weights, batch)

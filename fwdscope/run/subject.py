@@ -6,10 +6,12 @@ A subject is traced on meta when it is made. :meth:`Subject.place` makes it on a
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import platform
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Any
 
@@ -23,12 +25,13 @@ from fwdscope.model.process_state import torch_default_dtype
 from fwdscope.ops import find
 from fwdscope.report import Environment, Report, TensorInfo, Totals
 from fwdscope.run.batch import batch_variable, resize, with_variable
-from fwdscope.run.placement import ModuleCall, is_on, move_call, real_inputs
+from fwdscope.run.placement import ModuleCall, is_on, moved_call, real_inputs
 from fwdscope.run.weights import load_into
 from fwdscope.targets.feeds import Feed
-from fwdscope.torch_private import uncompiled
 from fwdscope.trace import Recorder, Trace, rows, trace, trace_module
+from fwdscope.trace.duplicate import unwrapped
 from fwdscope.trace.memory import sizes
+from fwdscope.trace.module import record_module
 from fwdscope.trace.parameters import held_parameters, held_tensors, named_modules
 from fwdscope.trace.record import tensors
 from fwdscope.version import __version__
@@ -68,12 +71,15 @@ class Subject(ABC):
             environment=environment(),
             device=self.device,
             dtype=self.dtype,
-            notes=tuple([_REGISTERED.format(name) for name in is_counted if is_counted[name] and not find(name)]),
+            notes=(
+                *self.trace.notes,
+                *[_REGISTERED.format(name) for name in is_counted if is_counted[name] and not find(name)],
+            ),
         )
 
     def totals(self, trace: Trace) -> Totals:
         """The sums over a forward of this network."""
-        modules = named_modules(uncompiled(self.call.module))
+        modules = named_modules(unwrapped(self.call.module))
         params, trainable, param_bytes = sizes(held_parameters(modules))
         buffers, _, buffer_bytes = sizes(held_tensors(modules, "buffers"))
         input_bytes = sizes(tensors([self.call.args, self.call.kwargs]))[2]
@@ -128,11 +134,13 @@ class Subject(ABC):
         return self.totals(self.trace).peak_memory or 0
 
     @abstractmethod
-    def place(self, device: torch.device, seed: int, given: Mapping[str, Tensor], copied: bool) -> ModuleCall:
-        """Make the network and its inputs on a device, with numbers in them.
+    def placed(
+        self, device: torch.device, seed: int, given: Mapping[str, Tensor], weights_change: bool
+    ) -> AbstractContextManager[ModuleCall]:
+        """The network and its inputs on a device, with numbers in them.
 
-        ``given`` are weights by name; all others are initialised from ``seed``. With ``copied`` the module may be
-        changed afterwards. Raises RunError where it cannot be made there.
+        ``given`` are weights by name; all others are initialised from ``seed``. With ``weights_change`` the weights may
+        be changed inside. Raises RunError where it cannot be made there.
         """
 
     @abstractmethod
@@ -222,13 +230,16 @@ class SpecSubject(Subject):
         inputs = resize(self.named_inputs(self.call), batch, size)
         return SpecSubject(self.checked, {}, self.dtype, self.training, inputs)
 
-    def place(self, device: torch.device, seed: int, given: Mapping[str, Tensor], copied: bool) -> ModuleCall:
+    @contextlib.contextmanager
+    def placed(
+        self, device: torch.device, seed: int, given: Mapping[str, Tensor], weights_change: bool
+    ) -> Iterator[ModuleCall]:
         """The network itself gets its weights: it is on meta no longer."""
         from fwdscope.model.initialise import materialise
 
         materialise(self.network, device, seed, given)
         load_into(self.network, given)
-        return ModuleCall(self.network, tuple(real_inputs(self.network, self.feeds, device).values()), {})
+        yield ModuleCall(self.network, tuple(real_inputs(self.network, self.feeds, device).values()), {})
 
     def run(self, call: ModuleCall, recorder: Recorder) -> Trace:
         """Run the network on the inputs of a call, recorded."""
@@ -267,7 +278,7 @@ class ModuleSubject(Subject):
         self.call = ModuleCall(module, tuple(args), dict(kwargs))
         self.make = make
         self.training = training
-        self.name = type(uncompiled(module)).__name__
+        self.name = type(unwrapped(module)).__name__
         first = next(module.parameters(), None)
         self.dtype = dtype_name(first.dtype) if first is not None else "float32"
         self.trace, self.device = trace_module(module, self.call.args, self.call.kwargs, training=training)
@@ -278,7 +289,7 @@ class ModuleSubject(Subject):
 
     def named_inputs(self, call: ModuleCall) -> dict[str, Tensor]:
         """By the names of ``forward``'s parameters; tensors inside lists are numbered."""
-        module, args, kwargs = uncompiled(call.module), call.args, call.kwargs
+        module, args, kwargs = unwrapped(call.module), call.args, call.kwargs
         try:
             bound = inspect.signature(module.forward).bind(*args, **kwargs).arguments
         except (TypeError, ValueError):
@@ -300,15 +311,18 @@ class ModuleSubject(Subject):
         there = [tensor for tensor in (inputs if copied else self.call.tensors()) if is_on(tensor, device)]
         return max(0, super().memory_to_allocate(device, copied) - sum(t.numel() * t.element_size() for t in there))
 
-    def place(self, device: torch.device, seed: int, given: Mapping[str, Tensor], copied: bool) -> ModuleCall:
-        """A copy, unless the module is there already and may not change, or was made just now."""
-        call = move_call(self.call, self.make, device, copied or bool(given))
-        load_into(call.module, given)
-        return call
+    @contextlib.contextmanager
+    def placed(
+        self, device: torch.device, seed: int, given: Mapping[str, Tensor], weights_change: bool
+    ) -> Iterator[ModuleCall]:
+        """A copy of the module and its inputs, unless they were made just now."""
+        with moved_call(self.call, self.make, device, weights_change or bool(given)) as call:
+            load_into(call.module, given)
+            yield call
 
     def run(self, call: ModuleCall, recorder: Recorder) -> Trace:
-        """Run the module where its weights are, recorded."""
-        return trace_module(call.module, call.args, call.kwargs, True, recorder, self.training)[0]
+        """Run the placed module, recorded."""
+        return record_module(unwrapped(call.module), call.args, call.kwargs, recorder, self.training)
 
 
 def _active_parameters(modules: Iterable[tuple[str, nn.Module]], params: int) -> int:

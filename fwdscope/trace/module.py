@@ -6,8 +6,11 @@ Rows follow the module tree; what is computed between modules is filed under the
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+import random
+import re
+import sys
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -18,9 +21,13 @@ from fwdscope.layers import describe_module
 from fwdscope.model.events import Observer, StepStart
 from fwdscope.model.process_state import preserve_generators
 from fwdscope.ops.dispatch import META, is_sparse
-from fwdscope.torch_private import is_dynamo_loaded, uncompiled
+from fwdscope.torch_private import is_dynamo_loaded
+from fwdscope.trace.duplicate import Duplicate, unwrapped
 from fwdscope.trace.parameters import Modules, named_modules, named_tensors
 from fwdscope.trace.record import Node, Recorder, Trace, hook, recording, tensors
+
+# Weights of at most so many bytes are copied when a module runs where it lives; larger ones are shared with the copy.
+MAX_COPIED_WEIGHTS = 512 * 2**20
 
 
 def trace_module(
@@ -31,91 +38,137 @@ def trace_module(
     recorder: Recorder | None = None,
     training: bool = False,
 ) -> tuple[Trace, str]:
-    """Run a module once and record it; also the device it ran on.
+    """Run a copy of a module once and record it; also the device it ran on.
 
-    It runs on meta, with stand-ins for its weights, in evaluation mode (or in training mode); where that cannot be (it
-    looks at data, or holds tensors that are no parameters), or is not wanted, ``where_it_lives``. A recorder of the
-    caller's own may look at more. Weights, modes, hooks and torch's generator are left as they were, also after an
-    exception.
+    It runs on meta in evaluation mode, or in training mode. A forward that needs the values of tensors runs where the
+    module lives, and ``Trace.notes`` say why; so does any where ``where_it_lives``. Any other error is raised. The
+    module, its inputs and torch's state are left as they were, also after an exception.
     """
-    module = uncompiled(module)
-    try:
-        if not where_it_lives:
-            surveyed = _survey(module)
-            moved, stand_ins = _on_meta(args, kwargs), _meta_tensors(surveyed)
-            return _recorded(surveyed, *moved, stand_ins, recorder or Recorder(), training), "meta"
-    except Exception:
-        if any(t.is_meta for t in tensors([args, kwargs])):
-            raise  # there are no data to run it on elsewhere
+    module = unwrapped(module)
+    notes: tuple[str, ...] = ()
+    if not where_it_lives:
+        try:
+            copied = Duplicate(module, args, kwargs, meta_stand_in)
+            with copied.shared_state_restored():
+                return _record(copied, recorder, training), "meta"
+        except Exception as error:
+            if not needs_values(error) or any(t.is_meta for t in tensors([args, kwargs])):
+                raise
+            notes = (f"not run on meta, since the forward needs values: {_first_sentence(error)}",)
     devices = {t.device for t in (*module.parameters(), *module.buffers())} or {torch.device("cpu")}
-    surveyed = _survey(module)
-    with preserve_generators(devices), _written_back(surveyed):
-        recorder = recorder or Recorder()
-        recorded = _recorded(surveyed, tuple(args), dict(kwargs), None, recorder, training)
-        return recorded, min(map(str, devices))
+    copied = duplicate_with_values(module, args, kwargs)
+    with copied.shared_state_restored(), preserve_generators(devices):
+        trace = _record(copied, recorder, training)
+        return replace(trace, notes=notes), min(map(str, devices))
 
 
-@dataclass(frozen=True)
-class _Surveyed:
-    """A module before it runs: all inside it by their paths, and all parameters and buffers by all their names, with
-    the dictionaries that hold them. One walk serves all that is done to it."""
-
-    whole: nn.Module
-    modules: Modules
-    held: list[tuple[dict[str, Tensor | None], str, Tensor]]
+def _record(copied: Duplicate, recorder: Recorder | None, training: bool) -> Trace:
+    recorder = recorder or Recorder()
+    for tensor in copied.stand_ins.values():
+        if not nn.parameter.is_lazy(tensor):
+            recorder.memory.hold(tensor)
+    return record_module(copied.module, copied.args, copied.kwargs, recorder, training)
 
 
-def _tensors_in(modules: Modules) -> int:
-    """How many parameters and buffers modules hold now, by all their names."""
-    count = 0
-    for _, inner in modules:
-        count += sum([tensor is not None for tensor in inner._parameters.values()])
-        if inner._buffers:
-            count += sum([tensor is not None for tensor in inner._buffers.values()])
-    return count
-
-
-def _survey(module: nn.Module) -> _Surveyed:
-    modules = named_modules(module)
-    held: list[Any] = [
-        (home, name, tensor)
-        for _, inner in modules
-        for home in (inner._parameters, inner._buffers)
-        for name, tensor in home.items()
-        if tensor is not None
-    ]
-    return _Surveyed(module, modules, held)
-
-
-def _recorded(
-    surveyed: _Surveyed,
-    args: tuple[Any, ...],
-    kwargs: dict[str, Any],
-    stand_ins: dict[int, Tensor] | None,
-    recorder: Recorder,
-    training: bool,
+def record_module(
+    module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], recorder: Recorder, training: bool
 ) -> Trace:
-    module = surveyed.whole
+    """Run a module itself once, in evaluation or training mode, and record it.
+
+    The module, which stays in that mode, and its inputs keep what the forward does to them: call it on a copy.
+    """
     with contextlib.ExitStack() as stack:
         stack.enter_context(without_compiling())
-        stack.enter_context(_in_mode(surveyed, training))
-        stack.enter_context(_hooked(surveyed, recorder))
-        weights = [tensor for _, _, tensor in surveyed.held]
-        if stand_ins:
-            weights = [stand_ins.get(id(tensor), tensor) for tensor in weights]
-        stack.enter_context(recording(recorder, weights, list(tensors([args, kwargs]))))
-        if stand_ins is not None:
-            stack.enter_context(_standing_in(surveyed, stand_ins))
+        stack.enter_context(_process_state_kept())
+        module.train(training)
+        modules = named_modules(module)
+        for handle in _hook_all(modules, recorder):
+            stack.callback(handle.remove)
+        weights = [t for _, inner in modules for home in (inner._parameters, inner._buffers) for t in home.values()]
+        inputs = list(tensors([args, kwargs]))
+        stack.enter_context(recording(recorder, [t for t in weights if t is not None], inputs))
         value = module(*args, **kwargs)
     pieces = list(tensors(value))
     names = ["output"] if len(pieces) == 1 else [f"output.{i}" for i in range(len(pieces))]
-    unused: tuple[str, ...] = ()
-    # Nearly always all are read, and then nobody asks for names. A lazy layer has its parameters since it ran.
-    if recorder.leaves_unread() or len(surveyed.held) != _tensors_in(surveyed.modules):
-        parameters = named_tensors(module, "parameters")
-        unused = recorder.unread([(name, (stand_ins or {}).get(id(p), p)) for name, p in parameters])
+    unused = recorder.unread(named_tensors(module, "parameters"))
     outputs = tuple(zip(names, pieces, strict=True))
     return Trace(_unwrapped(recorder.root), outputs, None, recorder.memory.peak, unused, recorder.fields())
+
+
+def meta_stand_in(tensor: Tensor) -> Tensor:
+    """A meta tensor like a tensor: its shape, strides, dtype and ``requires_grad``. A tensor on meta stays there."""
+    if is_sparse(tensor):
+        raise TypeError("a sparse tensor has no values on meta, so that nothing says how many there are")
+    if nn.parameter.is_lazy(tensor):
+        return _lazy_like(tensor, META)
+    # matmul folds its batch or not by whether the weight requires a gradient, also where none is computed.
+    return _like(tensor, tensor.detach().to(META))
+
+
+def duplicate_with_values(
+    module: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any], weights_change: bool = False
+) -> Duplicate:
+    """A copy of a module and its inputs, with the values of all tensors, on their devices.
+
+    Large weights are shared with the copy unless ``weights_change``: a forward does not write them, but for an
+    embedding's with ``max_norm``.
+    """
+    parameters = {id(p): p for p in module.parameters() if not nn.parameter.is_lazy(p)}
+    nbytes = sum(p.numel() * p.element_size() for p in parameters.values())
+    rescaled = {id(p) for m in module.modules() if getattr(m, "max_norm", None) for p in m.parameters(recurse=False)}
+    are_copied = weights_change or nbytes <= MAX_COPIED_WEIGHTS
+    shared: Collection[int] = () if are_copied else parameters.keys() - rescaled
+
+    def stand_in(tensor: Tensor) -> Tensor:
+        if nn.parameter.is_lazy(tensor):
+            return _lazy_like(tensor, tensor.device)
+        with torch.no_grad():
+            return _like(tensor, tensor.detach() if id(tensor) in shared else tensor.detach().clone())
+
+    return Duplicate(module, args, kwargs, stand_in)
+
+
+def _lazy_like(tensor: Any, device: torch.device) -> Tensor:
+    made: Tensor = type(tensor)(tensor.requires_grad, device=device, dtype=tensor.dtype)
+    return made
+
+
+def _like(tensor: Tensor, made: Tensor) -> Tensor:
+    """A tensor as a parameter, or one that requires a gradient, where another is."""
+    if isinstance(tensor, nn.Parameter):
+        return nn.Parameter(made, tensor.requires_grad)
+    return made.requires_grad_() if tensor.requires_grad else made
+
+
+def needs_values(error: BaseException | None) -> bool:
+    """Whether a forward failed on meta because it needs the values of tensors, or an operator that meta lacks."""
+    while error is not None:
+        meant = isinstance(error, NotImplementedError | RuntimeError | TypeError | ValueError)
+        if meant and re.search(r"\bmeta\b|\bfake impl|sparse tensor", str(error), re.IGNORECASE):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def _first_sentence(error: BaseException) -> str:
+    return re.split(r"[.;\n](?:\s|$)", str(error).strip(), maxsplit=1)[0][:100]
+
+
+@contextlib.contextmanager
+def _process_state_kept() -> Iterator[None]:
+    """Whatever a forward draws or switches, generators and torch's default dtype are afterwards what they were."""
+    dtype, drawn = torch.get_default_dtype(), random.getstate()
+    numpy = sys.modules.get("numpy")
+    drawn_by_numpy = numpy.random.get_state() if numpy is not None else None
+    try:
+        with preserve_generators(()):
+            yield
+    finally:
+        random.setstate(drawn)
+        if numpy is not None:
+            numpy.random.set_state(drawn_by_numpy)
+        if torch.get_default_dtype() != dtype:
+            torch.set_default_dtype(dtype)
 
 
 def without_compiling() -> contextlib.AbstractContextManager[Any]:
@@ -141,128 +194,6 @@ def _unwrapped(root: Node) -> Node:
     return whole
 
 
-def _on_meta(args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    return tuple(map(_moved, args)), {name: _moved(value) for name, value in kwargs.items()}
-
-
-def _moved(value: Any) -> Any:
-    """A value with all its tensors on meta. A tensor met twice stays one."""
-    if isinstance(value, Tensor):
-        if is_sparse(value):
-            raise TypeError("a sparse tensor has no values on meta, so that nothing says how many there are")
-        return value.to("meta")
-    if type(value) in (tuple, list):
-        return type(value)(map(_moved, value))
-    if type(value) is dict:
-        return {key: _moved(item) for key, item in value.items()}
-    return value
-
-
-def _meta_tensors(surveyed: _Surveyed) -> dict[int, Tensor]:
-    """A tensor on meta for each parameter and buffer that is not there, by the identity of what it stands for.
-
-    One that is there already holds no number that could be changed, and stands for itself.
-    """
-    kinds = {type(inner) for _, inner in surveyed.modules}
-    if any(issubclass(kind, torch.jit.ScriptModule | nn.DataParallel) for kind in kinds):
-        raise TypeError("a compiled module, or one of several devices, keeps its own weights")
-    made: dict[int, Tensor] = {}
-    for _, _, tensor in surveyed.held:
-        if tensor.layout is not torch.strided and is_sparse(tensor):
-            raise TypeError("a sparse tensor has no values on meta, so that nothing says how many there are")
-        if not tensor.is_meta and id(tensor) not in made:
-            made[id(tensor)] = _meta_tensor(tensor)
-    return made
-
-
-def _meta_tensor(tensor: Tensor) -> Tensor:
-    moved = tensor.detach().to(META)
-    # matmul folds its batch or not by whether the weight wants a gradient, also where none is taken.
-    return moved.requires_grad_() if tensor.requires_grad else moved
-
-
-@contextlib.contextmanager
-def _standing_in(surveyed: _Surveyed, stand_ins: Mapping[int, Tensor]) -> Iterator[None]:
-    """Other tensors in place of the parameters and buffers; as ``torch.func.functional_call``, but in one sweep.
-
-    A forward may put tensors of its own there, which do not stay.
-    """
-    try:
-        if stand_ins:
-            for home, name, tensor in surveyed.held:
-                home[name] = stand_ins.get(id(tensor), tensor)
-        yield
-    finally:
-        for home, name, tensor in surveyed.held:
-            home[name] = tensor
-
-
-@contextlib.contextmanager
-def _written_back(surveyed: _Surveyed) -> Iterator[None]:
-    """What a forward writes gets its numbers back: buffers, such as statistics in training, and weights that an
-    embedding with ``max_norm`` scales."""
-    scaled = [inner._parameters for _, inner in surveyed.modules if getattr(inner, "max_norm", None) is not None]
-    written = [home for _, inner in surveyed.modules for home in (inner._buffers,) if home] + scaled
-    tensors = {id(tensor): tensor for home in written for tensor in home.values() if tensor is not None}
-    before = [
-        (tensor, tensor.detach().clone())
-        for tensor in tensors.values()
-        # One that was made in inference mode cannot be written elsewhere.
-        if not (tensor.is_meta or tensor.is_inference() or nn.parameter.is_lazy(tensor))
-    ]
-    try:
-        yield
-    finally:
-        with torch.no_grad():
-            for tensor, numbers in before:
-                # What was not written is left alone: a backward of the caller's may wait for it. Batch norm writes
-                # without counting it as a version.
-                if is_sparse(tensor) or not torch.equal(tensor, numbers):
-                    tensor.copy_(numbers)
-
-
-@contextlib.contextmanager
-def _in_mode(surveyed: _Surveyed, training: bool) -> Iterator[None]:
-    """In evaluation or training mode, each module put back to its own afterwards."""
-    modules = [inner for _, inner in surveyed.modules]
-    modes = [inner.training for inner in modules]
-    kinds = set(map(type, modules))
-    plain = {kind for kind in kinds if _has_plain_mode(kind)}
-    try:
-        if plain == kinds:
-            _switch(modules, [training] * len(modules), plain)
-        else:
-            surveyed.whole.train(training)
-        yield
-    finally:
-        _switch(modules, modes, plain)
-
-
-def _has_plain_mode(kind: Any) -> bool:
-    """Whether a module's mode is nothing but the attribute that torch's own ``train`` sets."""
-    own = kind.train is nn.Module.train and kind.__setattr__ is nn.Module.__setattr__
-    return own and not hasattr(kind, "training")
-
-
-def _switch(modules: Iterable[nn.Module], modes: Iterable[bool], plain: Collection[type[nn.Module]]) -> None:
-    """Put each module in its mode, those that are in it already left alone; ``plain`` as :func:`_has_plain_mode`."""
-    for inner, training in zip(modules, modes, strict=True):
-        if inner.training is not training:
-            if type(inner) in plain:
-                vars(inner)["training"] = training  # as ``inner.training = training``, which asks many questions first
-            else:
-                inner.training = training
-
-
-@contextlib.contextmanager
-def _hooked(surveyed: _Surveyed, recorder: Observer) -> Iterator[None]:
-    """A row for each call of a module and of all inside it."""
-    with contextlib.ExitStack() as stack:
-        for handle in _hook_all(surveyed.modules, recorder):
-            stack.callback(handle.remove)
-        yield
-
-
 def hook_modules(module: nn.Module, recorder: Observer) -> Iterator[RemovableHandle]:
     """Hooks on a module and all inside it."""
     yield from _hook_all(named_modules(module), recorder)
@@ -270,6 +201,8 @@ def hook_modules(module: nn.Module, recorder: Observer) -> Iterator[RemovableHan
 
 def _hook_all(modules: Modules, recorder: Observer) -> Iterator[RemovableHandle]:
     for path, label, inner in _labelled(modules):
+        if isinstance(inner, torch.jit.ScriptModule):
+            continue  # which takes no hooks: it is part of the module around it
         is_leaf = all(child is None for child in inner._modules.values())
         kind = "layer" if is_leaf else "stack" if isinstance(inner, nn.Sequential) else "block"
         name = inner._get_name()

