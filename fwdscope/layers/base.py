@@ -27,7 +27,7 @@ import operator
 import re
 import types
 import typing
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import MISSING, FrozenInstanceError
 from typing import (
     TYPE_CHECKING,
@@ -69,6 +69,10 @@ class Range(NamedTuple):
 
     low: float | None = None
     high: float | None = None
+
+    def includes(self, value: float) -> bool:
+        """Whether the number lies within the bounds, which belong to the range."""
+        return (self.low is None or value >= self.low) and (self.high is None or value <= self.high)
 
     def __str__(self) -> str:
         if self.high is None:
@@ -123,33 +127,35 @@ def describe(annotation: Any) -> str:
 
 def matches(annotation: Any, value: Any) -> bool:
     """Whether a setting's value fits its annotation. A whole number is a number; a boolean is neither."""
+    return _matcher(annotation)(value)
+
+
+def _matcher(annotation: Any) -> Callable[[Any], bool]:
     if annotation is Any:
-        return True
-    if annotation is Buildable:
-        return isinstance(value, Buildable)
+        return lambda value: True
     if annotation is float:
-        return isinstance(value, int | float) and not isinstance(value, bool)
+        return lambda value: isinstance(value, int | float) and not isinstance(value, bool)
     if annotation is int:
-        return isinstance(value, int) and not isinstance(value, bool)
-    if isinstance(annotation, type) and typing.get_origin(annotation) is None:
-        return isinstance(value, annotation)
+        return lambda value: isinstance(value, int) and not isinstance(value, bool)
     origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
-    if origin is Annotated:
-        return matches(arguments[0], value) and _within(arguments[1], value)
+    if origin is None:
+        return lambda value: isinstance(value, annotation)
     if origin is Literal:
-        return any(value == allowed and type(value) is type(allowed) for allowed in arguments)
+        return lambda value: any(value == allowed and type(value) is type(allowed) for allowed in arguments)
+    if origin is Annotated:
+        fits, bounds = _matcher(arguments[0]), arguments[1]
+        return lambda value: fits(value) and bounds.includes(value)
+    if origin is tuple and arguments[-1] is ...:
+        item = _matcher(arguments[0])
+        return lambda value: isinstance(value, tuple | list) and all(map(item, value))
+    inner = [_matcher(argument) for argument in arguments]
     if origin is tuple:
-        if not isinstance(value, tuple | list):
-            return False
-        if arguments[-1] is ...:
-            return all(matches(arguments[0], item) for item in value)
-        return len(value) == len(arguments) and all(map(matches, arguments, value))
-    return any(matches(argument, value) for argument in arguments)
-
-
-def _within(bounds: Range, value: Any) -> bool:
-    above = bounds.low is None or value >= bounds.low
-    return above and (bounds.high is None or value <= bounds.high)
+        return lambda value: (
+            isinstance(value, tuple | list)
+            and len(value) == len(inner)
+            and all(fits(item) for fits, item in zip(inner, value, strict=True))
+        )
+    return lambda value: any(fits(value) for fits in inner)
 
 
 # --- settings and the registry ---------------------------------------------------------------------------------------
@@ -175,6 +181,7 @@ class Setting(NamedTuple):
     default: Any
     positional: bool
     inferred: bool
+    fits: Callable[[Any], bool]
 
     @property
     def required(self) -> bool:
@@ -183,7 +190,7 @@ class Setting(NamedTuple):
 
     def mismatch(self, value: Any) -> str | None:
         """What the setting expects, if ``value`` does not fit; else None."""
-        return None if matches(self.annotation, value) else describe(self.annotation)
+        return None if self.fits(value) else describe(self.annotation)
 
 
 LAYERS: dict[str, type[Layer]] = {}
@@ -375,8 +382,16 @@ def settings(layer: type[Layer]) -> tuple[Setting, ...]:
         hints, fields = typing.get_type_hints(layer, include_extras=True), _fields(layer)
         length = getattr(layer, "dimensions", 0) * layer.items_per_dimension
         positional = {n for n in fields.by_position if fields.defaults[n] is MISSING or not fields.inferred}
+        annotations = {name: _with_length(hints[name], length) for name in fields.defaults}
         _SETTINGS[layer] = tuple(
-            Setting(name, _with_length(hints[name], length), default, name in positional, name in fields.inferred)
+            Setting(
+                name,
+                annotations[name],
+                default,
+                name in positional,
+                name in fields.inferred,
+                _matcher(annotations[name]),
+            )
             for name, default in fields.defaults.items()
         )
     return _SETTINGS[layer]
