@@ -1,4 +1,4 @@
-"""Activations: functions of each value alone, gates, and the softmaxes, which compare values with one another."""
+"""Activations: element-wise functions, gates and softmaxes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .base import Count, Layer, LayerError, NonNegative, check_dimension, check_
 
 
 class ReLU(Layer):
-    """The value where it is positive, else 0: max(0, x).
+    """The value if it is positive, else 0: max(0, x).
 
     input → output:  any shape, the same. No parameters. Nair and Hinton 2010.
     """
@@ -20,7 +20,7 @@ class ReLU(Layer):
 
 
 class ReLU6(Layer):
-    """ReLU cut off at 6: min(max(0, x), 6); the bound suits numbers of few bits.
+    """ReLU clipped at 6: min(max(0, x), 6); the bound suits low-precision numbers.
 
     input → output:  any shape, the same. No parameters. Howard et al. 2017 (MobileNet).
     """
@@ -55,7 +55,7 @@ class PReLU(Layer):
     init: float = 0.25
 
     def check(self, *inputs: Any) -> None:
-        """Reject another number of slopes than 1 or the number of channels."""
+        """Reject numbers of slopes other than 1 and the number of channels."""
         super().check(*inputs)
         x = inputs[0]
         channels = int(x.shape[1]) if x.dim() > 1 else 1
@@ -67,7 +67,7 @@ class PReLU(Layer):
 
 
 class RReLU(Layer):
-    """LeakyReLU whose slope is drawn at random between lower and upper while training, and is their mean else.
+    """LeakyReLU with a random slope between lower and upper during training, and their mean in evaluation.
 
     input → output:  any shape, the same. No parameters. Xu et al. 2015.
     """
@@ -83,7 +83,7 @@ class RReLU(Layer):
 
 
 class ELU(Layer):
-    """x where it is positive, else alpha · (eˣ − 1), which runs smoothly into −alpha.
+    """x if it is positive, else alpha · (eˣ − 1), which approaches −alpha smoothly.
 
     input → output:  any shape, the same. No parameters. Clevert et al. 2016.
     """
@@ -104,22 +104,22 @@ class CELU(Layer):
     alpha: float = 1.0
 
     def check(self, *inputs: Any) -> None:
-        """Reject to divide by zero."""
+        """Reject an alpha of 0."""
         super().check(*inputs)
         if self.alpha == 0:
-            raise LayerError("CELU divides by alpha, which is 0", "ReLU is what alpha near 0 comes to")
+            raise LayerError("CELU divides by alpha, which is 0", "ReLU is the limit for small alpha")
 
 
 class SELU(Layer):
-    """ELU scaled so that mean 0 and variance 1 keep themselves from layer to layer.
+    """ELU scaled so that activations keep mean 0 and variance 1 from layer to layer.
 
-    1.0507 · (max(0, x) + min(0, 1.6733 · (eˣ − 1))). With AlphaDropout and LeCun initialisation.
+    1.0507 · (max(0, x) + min(0, 1.6733 · (eˣ − 1))). Use it with AlphaDropout and LeCun initialisation.
     input → output:  any shape, the same. No parameters. Klambauer et al. 2017.
     """
 
 
 class GELU(Layer):
-    """The value times the chance that a normal variable lies below it: x · Φ(x).
+    """The value times the probability that a normal variable is smaller: x · Φ(x).
 
     A smooth ReLU; the activation of BERT, GPT and most transformers. Φ(x) = (1 + erf(x / √2)) / 2, or, with
     approximate='tanh' (as in GPT-2), (1 + tanh(√(2/π) · (x + 0.044715 · x³))) / 2.
@@ -148,9 +148,9 @@ class Mish(Layer):
 
 
 class Sigmoid(Layer):
-    """Any number brought between 0 and 1: σ(x) = 1 / (1 + e⁻ˣ).
+    """Maps any number into (0, 1): σ(x) = 1 / (1 + e⁻ˣ).
 
-    A probability from a logit, or a gate. input → output: any shape, the same. No parameters.
+    Turns a logit into a probability, or opens a gate. input → output: any shape, the same. No parameters.
     """
 
     needs_floats = False
@@ -164,7 +164,7 @@ class LogSigmoid(Layer):
 
 
 class Hardsigmoid(Layer):
-    """The sigmoid as three straight lines: min(max(0, x / 6 + 1/2), 1).
+    """The sigmoid approximated by three straight lines: min(max(0, x / 6 + 1/2), 1).
 
     input → output:  any shape, the same. No parameters. From MobileNetV3 (Howard et al. 2019).
     """
@@ -178,7 +178,7 @@ class Hardswish(Layer):
 
 
 class Tanh(Layer):
-    """Any number brought between −1 and 1: (eˣ − e⁻ˣ) / (eˣ + e⁻ˣ).
+    """Maps any number into (−1, 1): (eˣ − e⁻ˣ) / (eˣ + e⁻ˣ).
 
     input → output:  any shape, the same. No parameters.
     """
@@ -187,7 +187,7 @@ class Tanh(Layer):
 
 
 class Hardtanh(Layer):
-    """The value held between min_val and max_val: min(max(min_val, x), max_val).
+    """The value clipped to the range from min_val to max_val: min(max(min_val, x), max_val).
 
     input → output:  any shape, the same. No parameters.
     """
@@ -204,13 +204,13 @@ class Hardtanh(Layer):
             raise LayerError(f"min_val ({self.min_val}) must be below max_val ({self.max_val})")
 
     def details(self) -> Iterable[str]:
-        """The bounds where they are not −1 and 1."""
+        """The bounds if they are not −1 and 1."""
         if (self.min_val, self.max_val) != (-1, 1):
             yield f"{self.min_val:g}…{self.max_val:g}"
 
 
 class Tanhshrink(Layer):
-    """The value less its tanh: x − tanh(x), which takes small values to almost 0.
+    """The value minus its tanh: x − tanh(x), which maps small values to almost 0.
 
     input → output:  any shape, the same. No parameters.
     """
@@ -219,7 +219,7 @@ class Tanhshrink(Layer):
 
 
 class Hardshrink(Layer):
-    """The value, or 0 where it lies between −lambd and lambd.
+    """The value, or 0 if it lies between −lambd and lambd.
 
     input → output:  any shape, the same. No parameters.
     """
@@ -230,7 +230,7 @@ class Hardshrink(Layer):
 
 
 class Softshrink(Layer):
-    """The value drawn towards 0 by lambd, and 0 where it is nearer: sign(x) · max(|x| − lambd, 0).
+    """The value moved towards 0 by lambd, or 0 if it is closer: sign(x) · max(|x| − lambd, 0).
 
     input → output:  any shape, the same. No parameters.
     """
@@ -241,7 +241,7 @@ class Softshrink(Layer):
 
 
 class Softplus(Layer):
-    """A smooth ReLU, always positive: ln(1 + exp(beta · x)) / beta; x itself where beta · x > threshold.
+    """A smooth ReLU, always positive: ln(1 + exp(beta · x)) / beta; x itself if beta · x > threshold.
 
     input → output:  any shape, the same. No parameters.
     """
@@ -253,7 +253,7 @@ class Softplus(Layer):
 
 
 class Softsign(Layer):
-    """Any number brought between −1 and 1, slower than tanh does: x / (1 + |x|).
+    """Maps any number into (−1, 1), more slowly than tanh: x / (1 + |x|).
 
     input → output:  any shape, the same. No parameters.
     """
@@ -262,7 +262,7 @@ class Softsign(Layer):
 
 
 class Threshold(Layer):
-    """The value where it is above threshold, else ``value``.
+    """The value if it is above threshold, else ``value``.
 
     input → output:  any shape, the same. No parameters.
     """
@@ -275,7 +275,7 @@ class Threshold(Layer):
 
 
 class GLU(Layer):
-    """A gated linear unit: one half of the features, times the sigmoid of the other half.
+    """A gated linear unit: one half of the features times the sigmoid of the other half.
 
     y = a · σ(b), a and b the two halves of the input along dim.
     input → output:  (…, 2 · d) → (…, d) for dim=-1. No parameters. Dauphin et al. 2017.
@@ -320,11 +320,11 @@ class _Softmax(Layer, abstract=True):
 
 
 class Softmax(_Softmax):
-    """Scores turned into probabilities along dim: positive, and 1 in sum.
+    """Turns scores into probabilities along dim: positive, with sum 1.
 
-    y[i] = exp(x[i]) / Σⱼ exp(x[j]). The largest score wins the more, the further it is ahead.
+    y[i] = exp(x[i]) / Σⱼ exp(x[j])
     input → output:  any shape, the same. No parameters. Bridle 1990.
-    Give dim: torch's guess for dim=None is deprecated. CrossEntropyLoss takes the scores, without Softmax.
+    Give dim: torch's guess for dim=None is deprecated. CrossEntropyLoss takes scores, without Softmax.
     """
 
 
@@ -349,6 +349,6 @@ class Softmax2d(Layer):
     """
 
     def check(self, *inputs: Any) -> None:
-        """Reject all but images."""
+        """Reject inputs that are not images."""
         super().check(*inputs)
         check_dimensions(self, inputs[0], "(N, C, H, W)", "(C, H, W)")

@@ -1,4 +1,4 @@
-"""Attention as one layer."""
+"""Multi-head attention."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from .base import (
 
 
 def check_mask(layer: Layer, name: str, mask: Any, *shapes: tuple[int, ...]) -> None:
-    """Whether a mask, where there is one, is boolean or floating-point and has one of the shapes."""
+    """Check that a mask, if given, is boolean or floating-point and has one of the shapes."""
     if mask is None:
         return
     if not is_tensor(mask):
@@ -33,7 +33,7 @@ def check_mask(layer: Layer, name: str, mask: Any, *shapes: tuple[int, ...]) -> 
     if number_kind(mask) not in ("bool", "float"):
         raise LayerError(
             f"{type(layer).__name__} takes {name} as booleans or floating-point numbers, found {dtype_text(mask)}",
-            f"write {name}.bool(); True is what may not be attended to",
+            f"write {name}.bool(); True masks a position out",
         )
     if tuple(mask.shape) not in shapes:
         expected = " or ".join(map(str, shapes))
@@ -43,19 +43,19 @@ def check_mask(layer: Layer, name: str, mask: Any, *shapes: tuple[int, ...]) -> 
 
 
 class MultiheadAttention(Layer):
-    """Every query takes the mean of all values, weighted by how well it matches their keys; in several heads.
+    """Each query gets a mean of the values, weighted by how well it matches their keys; in several heads.
 
-    head = softmax(Q Kᵀ / √d_head + mask) V, with Q, K, V linear maps of query, key and value, cut into num_heads parts
-    of d_head = E / num_heads; the heads side by side go through a last linear map.
+    head = softmax(Q Kᵀ / √d_head + mask) V, with Q, K, V linear maps of query, key and value, split into num_heads
+    parts of d_head = E / num_heads; the concatenated heads go through a last linear map.
 
     inputs:  query (L, N, E), key (S, N, E), value (S, N, E); (N, L, E) and so on with batch_first=True; or without N.
              Self-attention is MultiheadAttention(8)(x, x, x).
-    output:  (L, N, E), and the weights (N, L, S), mean of the heads, None with need_weights=False:
+    output:  (L, N, E), and the weights (N, L, S), the mean of the heads; None with need_weights=False:
              attn = MultiheadAttention(8)(x, x, x), and below it y, w = attn
     weights: in_proj_weight (3E, E), in_proj_bias (3E), out_proj.weight (E, E), out_proj.bias (E): 4E · (E + 1);
-             q_proj_weight, k_proj_weight, v_proj_weight apart where key or value have another size (kdim, vdim)
-    masks:   attn_mask (L, S) or (N · heads, L, S), key_padding_mask (N, S). In a boolean one True may NOT be attended
-             to: the opposite of scaled_dot_product_attention and causal_mask. Write attn_mask=~causal_mask(T).
+             q_proj_weight, k_proj_weight, v_proj_weight if key or value have another size (kdim, vdim)
+    masks:   attn_mask (L, S) or (N · heads, L, S), key_padding_mask (N, S). In a boolean one, True masks a position
+             OUT: the opposite of scaled_dot_product_attention and causal_mask. Write attn_mask=~causal_mask(T).
     Vaswani et al. 2017.
     """
 
@@ -95,15 +95,15 @@ class MultiheadAttention(Layer):
         check_divisible("embed_dim", int(query.shape[-1]), "num_heads", self.num_heads)
         if key.shape[:-1] != value.shape[:-1]:
             raise LayerError(
-                f"key {shape_text(key.shape)} and value {shape_text(value.shape)} must be as many",
-                "they may differ in the last dimension only",
+                f"key {shape_text(key.shape)} and value {shape_text(value.shape)} must have the same length",
+                "they may only differ in the last dimension",
             )
         self._check_batch(query, key, padding, mask)
         if causal and mask is None:
             raise LayerError("is_causal=True needs attn_mask", "write attn_mask=~causal_mask(T)")
 
     def infer(self, *inputs: Any) -> dict[str, Any]:
-        """embed_dim is the query's last dimension; kdim and vdim are the key's and the value's where they differ."""
+        """embed_dim is the query's last dimension; kdim and vdim are the key's and the value's if they differ."""
         embed, keys, values = (int(x.shape[-1]) for x in inputs[:3])
         return {
             "embed_dim": embed,
@@ -155,7 +155,7 @@ class MultiheadAttention(Layer):
             raise LayerError(
                 f"query {shape_text(query.shape)} and key {shape_text(key.shape)} differ in the batch "
                 f"(dimension {across}): {batch} and {int(key.shape[across])}",
-                "write batch_first=True where the batch comes first" if not self.batch_first else None,
+                "write batch_first=True if the batch comes first" if not self.batch_first else None,
             )
         check_mask(self, "key_padding_mask", padding, (batch, source))
         check_mask(self, "attn_mask", mask, (length, source), (batch * self.num_heads, length, source))

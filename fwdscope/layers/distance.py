@@ -1,4 +1,4 @@
-"""Distances and similarities of two batches of vectors."""
+"""Distances and similarities of vectors."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .base import Layer, check_broadcast, check_dimension
 
 
 class CosineSimilarity(Layer):
-    """The cosine of the angle between two vectors: 1 for the same direction, 0 for a right angle, −1 for opposite ones.
+    """The cosine of the angle between two vectors: 1 for equal directions, 0 for orthogonal, −1 for opposite.
 
     y = x1 · x2 / (max(‖x1‖, eps) · max(‖x2‖, eps)), along dim.
     inputs → output:  (N, d) and (N, d) → (N), for dim=1; the shapes broadcast. No parameters.
@@ -37,9 +37,9 @@ class CosineSimilarity(Layer):
 
 
 class PairwiseDistance(Layer):
-    """The distance of two vectors, in the p-norm: ‖x1 − x2 + eps‖ₚ along the last dimension.
+    """The distance of two vectors in the p-norm: ‖x1 − x2 + eps‖ₚ along the last dimension.
 
-    p = 2 is the Euclidean distance, p = 1 the sum of differences.
+    p = 2 is the Euclidean distance, p = 1 the sum of absolute differences.
     inputs → output:  (N, d) and (N, d) → (N), or (N, 1) with keepdim=True; the shapes broadcast. No parameters.
     """
 

@@ -1,4 +1,4 @@
-"""Dropout: while training, values are set to zero at random and the rest scaled up; in evaluation nothing happens."""
+"""Dropout: random zeros during training, the identity in evaluation."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ class _Dropout(Layer, abstract=True):
     p: Probability = 0.5
 
     def details(self) -> Iterable[str]:
-        """The probability, always."""
+        """The probability."""
         yield f"{self.p:g}"
 
 
 class Dropout(_Dropout):
-    """While training, each value becomes 0 with probability p, and the rest is divided by 1 − p; else the identity.
+    """Sets each value to 0 with probability p during training and divides the rest by 1 − p; else the identity.
 
-    The division keeps the expected value, so that evaluation needs no correction.
+    The division keeps the expected value, so evaluation needs no correction.
     input → output:  any shape, the same. No parameters. Srivastava et al. 2014.
     """
 
 
 class Dropout1d(_Dropout):
-    """While training, whole channels of a sequence become 0 with probability p; else the identity.
+    """Sets whole channels of a sequence to 0 with probability p during training; else the identity.
 
     input → output:  (N, C, L) or (C, L), the same shape. No parameters. Tompson et al. 2015.
     """
@@ -39,24 +39,24 @@ class Dropout1d(_Dropout):
 
 
 class Dropout2d(_Dropout):
-    """While training, whole channels of an image become 0 with probability p; else the identity.
+    """Sets whole channels of an image to 0 with probability p during training; else the identity.
 
-    Neighbouring pixels say much the same, so that dropping single ones would leave the information in.
+    Neighbouring pixels are similar, so dropping single ones would remove little information.
     input → output:  (N, C, H, W), the same shape. No parameters. Tompson et al. 2015.
     """
 
 
 class Dropout3d(_Dropout):
-    """While training, whole channels of a volume become 0 with probability p; else the identity.
+    """Sets whole channels of a volume to 0 with probability p during training; else the identity.
 
     input → output:  (N, C, D, H, W), the same shape. No parameters.
     """
 
 
 class AlphaDropout(_Dropout):
-    """Dropout that keeps mean and variance: dropped values become SELU's lower limit, and all is rescaled.
+    """Dropout that keeps mean and variance: dropped values become SELU's lower limit, and the output is rescaled.
 
-    input → output:  any shape, the same. No parameters. For networks of SELU (Klambauer et al. 2017).
+    input → output:  any shape, the same. No parameters. For networks with SELU (Klambauer et al. 2017).
     """
 
 

@@ -1,4 +1,4 @@
-"""Embeddings: rows of a table looked up by whole numbers."""
+"""Embeddings: vectors looked up by whole numbers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class _Table(Layer, abstract=True):
     embedding_dim: Count
 
     def check_numbers(self, x: Any, label: str) -> None:
-        """Reject all but whole numbers."""
+        """Reject inputs that are not whole numbers."""
         if not is_tensor(x):
             raise LayerError(f"{type(self).__name__} takes a tensor as {label}, found {value_text(x)}")
         if dtype_text(x) not in ("int64", "int32"):
@@ -29,7 +29,7 @@ class _Table(Layer, abstract=True):
             )
 
     def check_padding(self, padding_idx: int | None) -> None:
-        """Reject a row that the table does not have."""
+        """Reject a padding_idx outside the table."""
         rows = self.num_embeddings
         if padding_idx is not None and not -rows <= padding_idx < rows:
             raise LayerError(
@@ -40,14 +40,14 @@ class _Table(Layer, abstract=True):
 class Embedding(_Table):
     """A table with a learned vector for each whole number: y[…] = weight[x[…]].
 
-    The first layer of most language models: tokens in, vectors out. Nothing is computed, rows are copied.
+    The first layer of most language models: tokens in, vectors out. Rows are copied, nothing is computed.
 
     input:   (…), whole numbers from 0 to num_embeddings − 1
     output:  (…, embedding_dim)
     weight:  (num_embeddings, embedding_dim), all of the parameters
 
-    padding_idx names a row that is zero and is not trained; max_norm shortens the rows it looks up to that length.
-    Often tied to the last layer: linear(x, wte.weight).
+    The row padding_idx is zero and is not trained; max_norm limits the norm of the rows that are looked up.
+    The weight is often shared with the last layer: linear(x, wte.weight).
     """
 
     padding_idx: int | None = None
@@ -57,7 +57,7 @@ class Embedding(_Table):
     sparse: bool = False
 
     def check(self, *inputs: Any) -> None:
-        """Reject all but whole numbers, and a padding_idx outside the table."""
+        """Reject inputs that are not whole numbers, and a padding_idx outside the table."""
         super().check(*inputs)
         self.check_numbers(inputs[0], "input")
         self.check_padding(self.padding_idx)
@@ -68,9 +68,9 @@ class Embedding(_Table):
 
 
 class EmbeddingBag(_Table):
-    """The sum, mean or largest value of several rows of an Embedding, without making the rows first.
+    """The sum, mean or maximum of several rows of an Embedding, without storing the rows.
 
-    input:   (B, n), whole numbers: n rows for each of B bags; or (n), cut into bags that begin at ``offsets`` (B)
+    input:   (B, n), whole numbers: n rows for each of B bags; or (n), split into bags that begin at ``offsets`` (B)
     output:  (B, embedding_dim)
     weight:  (num_embeddings, embedding_dim), all of the parameters
 
@@ -89,7 +89,7 @@ class EmbeddingBag(_Table):
     padding_idx: int | None = None
 
     def check(self, *inputs: Any) -> None:
-        """Reject all but whole numbers, bags without offsets, and weights that do not fit."""
+        """Reject inputs that are not whole numbers, bags without offsets, and weights that do not fit."""
         super().check(*inputs)
         x, offsets, weights = (*inputs, None, None)[:3]
         self.check_numbers(x, "input")

@@ -22,7 +22,7 @@ class Linear(_Linear):
     """A learned linear map of the last dimension: y = x Wᵀ + b.
 
     Each output feature is a weighted sum of all input features plus a bias, the same at every position:
-    y[…, j] = Σᵢ W[j, i] · x[…, i] + b[j]. Also called a fully connected or dense layer.
+    y[…, j] = Σᵢ W[j, i] · x[…, i] + b[j]. Also called fully connected or dense.
 
     input:   (…, in_features), any number of dimensions before the last
     output:  (…, out_features)
@@ -50,7 +50,7 @@ class Linear(_Linear):
 
 
 class Bilinear(_Linear):
-    """A learned product of two inputs: every output is a weighted sum of all pairs of their features.
+    """A learned product of two inputs: each output is a weighted sum of all pairs of their features.
 
     y[…, k] = Σᵢⱼ x₁[…, i] · W[k, i, j] · x₂[…, j] + b[k]
 
@@ -87,7 +87,7 @@ class Bilinear(_Linear):
 
 
 class Identity(Layer):
-    """Its input, unchanged; stands where a layer may be left out.
+    """Returns its input; a placeholder for an optional layer.
 
     input → output: any shape, any dtype. No parameters.
     """

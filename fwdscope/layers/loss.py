@@ -1,6 +1,6 @@
-"""Losses: how far a prediction is from its target, as one number (or one for each element, with reduction='none').
+"""Losses: the error of a prediction, as one number, or one for each element with reduction='none'.
 
-Weights that torch takes as tensors are tuples of numbers here, and buffers of the module as in torch.
+Weights that torch takes as tensors are tuples of numbers here; in the module they are buffers, as in torch.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Loss(Layer, abstract=True):
     forward = "(input, target)"
 
     def build(self, *inputs: Any) -> nn.Module:
-        """Make torch's module; its weights become buffers that ``reset_parameters`` fills again off the meta device."""
+        """Make torch's module. Its ``reset_parameters`` fills the weights again after a move off the meta device."""
         import torch
 
         arguments = self.arguments(*inputs)
@@ -53,8 +53,8 @@ class Loss(Layer, abstract=True):
         dtype = default_dtype()
         module = self.construct(**arguments | {name: torch.tensor(list(w), dtype=dtype) for name, w in weights.items()})
         if weights:
-            # Buffers made on the meta device have lost their values. A partial, unlike a function, is copied with the
-            # module, and then fills the copy.
+            # Buffers on the meta device have no values. A partial, unlike a function, is copied with the module and
+            # then fills the copy.
             module.reset_parameters = partial(fill_weights, module, weights)  # type: ignore[assignment]
         return module
 
@@ -74,12 +74,12 @@ class Loss(Layer, abstract=True):
             )
 
     def check_weights(self, name: str, weights: Weights, classes: int) -> None:
-        """Reject another number of weights than classes."""
+        """Reject weights that are not one for each class."""
         if weights is not None and len(weights) != classes:
             raise LayerError(f"{type(self).__name__} has {len(weights)} numbers as {name} for {classes} classes")
 
     def check_indices(self, target: Any, *, also: tuple[str, ...] = ()) -> None:
-        """Reject a target that does not hold class indices."""
+        """Reject a target that is not class indices."""
         if dtype_text(target) not in ("int64", *also):
             raise LayerError(
                 f"{type(self).__name__} takes class indices of int64 as target, found {dtype_text(target)}",
@@ -97,7 +97,7 @@ def fill_weights(module: nn.Module, weights: dict[str, tuple[float, ...]]) -> No
 
 
 class Elementwise(Loss, abstract=True):
-    """A loss of each element and its target, whose shapes broadcast."""
+    """A loss of each element; input and target broadcast."""
 
     integer_inputs = ("target",)
 
@@ -148,14 +148,14 @@ class HuberLoss(Elementwise):
         """Reject a delta that is not positive."""
         super().check(*inputs)
         if self.delta <= 0:
-            raise LayerError(f"delta must be above 0, found {self.delta}", "L1Loss is what delta near 0 comes to")
+            raise LayerError(f"delta must be above 0, found {self.delta}", "for a delta near 0 use L1Loss")
 
 
 class BCELoss(Loss):
     """Binary cross entropy of probabilities: −(y · ln p + (1 − y) · ln(1 − p)).
 
     inputs → output:  p (…) between 0 and 1 and y (…), floating-point → a number. No parameters.
-    BCEWithLogitsLoss takes the scores before the Sigmoid and is stable.
+    BCEWithLogitsLoss takes scores instead and is numerically stable.
     """
 
     weight: Weights = None
@@ -176,11 +176,11 @@ class BCELoss(Loss):
 
 
 class BCEWithLogitsLoss(Loss):
-    """Binary cross entropy of scores, the Sigmoid included: −(y · ln σ(x) + (1 − y) · ln(1 − σ(x))).
+    """Binary cross entropy of scores (logits), with a built-in Sigmoid: −(y · ln σ(x) + (1 − y) · ln(1 − σ(x))).
 
     Computed without overflow.
     inputs → output:  x (…) and y (…), between 0 and 1 → a number. No parameters.
-    pos_weight, one number for each class (the last dimension), weighs the positive examples.
+    pos_weight, a number for each class (the last dimension), is the weight of positive examples.
     """
 
     weight: Weights = None
@@ -198,9 +198,9 @@ class BCEWithLogitsLoss(Loss):
 
 
 class PoissonNLLLoss(Elementwise):
-    """How unlikely counts are under a Poisson distribution of this rate: eˣ − y · x, or x − y · ln(x + eps).
+    """The negative log-likelihood of counts under a Poisson distribution: eˣ − y · x, or x − y · ln(x + eps).
 
-    log_input says whether x is the logarithm of the rate; full adds Stirling's approximation of ln y!.
+    With log_input=True x is the logarithm of the rate; full adds Stirling's approximation of ln y!.
     inputs → output:  x (…) and y (…) → a number. No parameters.
     """
 
@@ -213,7 +213,7 @@ class PoissonNLLLoss(Elementwise):
 
 
 class GaussianNLLLoss(Loss):
-    """How unlikely y is under a normal distribution of this mean and variance: (ln var + (x − y)² / var) / 2.
+    """The negative log-likelihood of y under a normal distribution: (ln var + (x − y)² / var) / 2.
 
     inputs → output:  mean (…, d), y (…, d), var (…, d), (…, 1), (…) or a number → a number. No parameters.
     Nix and Weigend 1994.
@@ -246,8 +246,8 @@ class GaussianNLLLoss(Loss):
 class KLDivLoss(Loss):
     """The Kullback–Leibler divergence of log-probabilities x from probabilities y: y · (ln y − x).
 
-    log_target=True takes ln y. reduction='batchmean' sums and divides by the batch, which is the definition; 'mean'
-    divides by the number of elements.
+    log_target=True takes ln y. reduction='batchmean' divides the sum by the batch size, which is the definition; 'mean'
+    divides it by the number of elements.
     inputs → output:  x (…) and y (…) → a number. No parameters.
     """
 
@@ -295,15 +295,15 @@ class _ClassLoss(Loss, abstract=True):
 
 
 class CrossEntropyLoss(_ClassLoss):
-    """How unlikely the right class is, given scores; Softmax and logarithm included: −x[y] + ln Σⱼ exp(x[j]).
+    """The negative log-likelihood of the right class, from scores (logits): −x[y] + ln Σⱼ exp(x[j]).
 
-    The loss of classification. It takes scores (logits), not probabilities, and does not overflow.
+    The usual loss of classification. Softmax and logarithm are built in and do not overflow.
 
     inputs:  scores (N, C), (C) or (N, C, d₁, …); classes (N), () or (N, d₁, …) of int64, or probabilities
              of the scores' shape
     output:  a number; the shape of the classes with reduction='none'. No parameters.
 
-    weight, C numbers, weighs the classes; ignore_index is a class that does not count; label_smoothing (Szegedy et al.
+    weight has C numbers, a weight for each class; class ignore_index does not count; label_smoothing (Szegedy et al.
     2016) mixes the target with the uniform distribution.
     """
 
@@ -322,7 +322,7 @@ class CrossEntropyLoss(_ClassLoss):
 
 
 def check_classes(loss: Layer, x: Any, target: Any) -> None:
-    """Whether the target has the input's shape without its classes."""
+    """Check that the target has the input's shape without the classes."""
     expected = (*x.shape[:1], *x.shape[2:]) if x.dim() > 1 else ()
     if tuple(target.shape) != tuple(expected):
         raise LayerError(
@@ -333,14 +333,14 @@ def check_classes(loss: Layer, x: Any, target: Any) -> None:
 
 
 class NLLLoss(_ClassLoss):
-    """How unlikely the right class is, given log-probabilities: −x[y]. LogSoftmax and NLLLoss are CrossEntropyLoss.
+    """The negative log-likelihood of the right class, from log-probabilities: −x[y]; takes the output of LogSoftmax.
 
     inputs → output:  x (N, C), (C) or (N, C, d₁, …) and classes (N), () or (N, d₁, …) of int64 → a number.
-    weight, C numbers, weighs the classes. No parameters.
+    weight has C numbers, a weight for each class. No parameters.
     """
 
     def check(self, *inputs: Any) -> None:
-        """Reject a target that does not hold a class for each sample."""
+        """Reject a target that is not a class for each sample."""
         super().check(*inputs)
         x, target = inputs[:2]
         self.check_scores(x)
@@ -349,7 +349,7 @@ class NLLLoss(_ClassLoss):
 
 
 class MultiMarginLoss(Loss):
-    """Every wrong class should score lower than the right one by margin: Σⱼ max(0, margin − x[y] + x[j])ᵖ / C.
+    """Each wrong class should score lower than the right one by margin: Σⱼ max(0, margin − x[y] + x[j])ᵖ / C.
 
     inputs → output:  x (N, C) or (C), classes (N) or () of int64 → a number. p is 1 or 2. No parameters.
     """
@@ -362,7 +362,7 @@ class MultiMarginLoss(Loss):
     reduction: Reduction = "mean"
 
     def check(self, *inputs: Any) -> None:
-        """Reject a target that does not hold a class for each sample."""
+        """Reject a target that is not a class for each sample."""
         super().check(*inputs)
         x, target = inputs[:2]
         check_dimensions(self, x, "(N, C)", "(C)")
@@ -373,7 +373,7 @@ class MultiMarginLoss(Loss):
 
 
 class MultiLabelMarginLoss(Loss):
-    """Every class that is not among the right ones should score lower than each of them by 1.
+    """Each wrong class should score lower than each right one by 1.
 
     Σ over right i and wrong j of max(0, 1 − x[i] + x[j]) / C. The target lists the right classes, then −1.
     inputs → output:  x (N, C) or (C), target of the same shape and int64 → a number. No parameters.
@@ -394,7 +394,7 @@ class MultiLabelMarginLoss(Loss):
 class MultiLabelSoftMarginLoss(Elementwise):
     """Binary cross entropy of the score of each class, mean over the classes.
 
-    inputs → output:  x (N, C) and y (N, C), 0 or 1 → a number. weight, C numbers, weighs the classes. No parameters.
+    inputs → output:  x (N, C) and y (N, C), 0 or 1 → a number. weight has C numbers. No parameters.
     """
 
     weight: Weights = None
@@ -409,11 +409,11 @@ class MultiLabelSoftMarginLoss(Elementwise):
 
 
 class CTCLoss(Loss):
-    """How unlikely a sequence of labels is, given scores for each of more steps, whatever step says which label.
+    """The negative log-likelihood of a sequence of labels, from scores of more steps, over all alignments.
 
-    −ln Σ over all paths of T steps that spell the target, once repeats and blanks are taken out.
+    −ln Σ over all paths of T steps that give the target after removing repeats and blanks.
 
-    inputs:  log-probabilities (T, N, C) or (T, C); targets (N, S) or all in a row (Σ S); their lengths, (N) each
+    inputs:  log-probabilities (T, N, C) or (T, C); targets (N, S) or concatenated (Σ S); their lengths, (N) each
     output:  a number; (N) with reduction='none'. No parameters. Graves et al. 2006.
     """
 
@@ -428,7 +428,7 @@ class CTCLoss(Loss):
     def check(self, *inputs: Any) -> None:
         """Reject scores and targets that do not fit."""
         if len(inputs) == 4:
-            # Lengths may be tuples of numbers as well; they are no tensors to check.
+            # Lengths may be tuples of numbers as well.
             super().check(*inputs[:2], *(x if is_tensor(x) else inputs[1] for x in inputs[2:]))
         else:
             super().check(*inputs)
@@ -445,10 +445,10 @@ class CTCLoss(Loss):
 
 
 class AdaptiveLogSoftmaxWithLoss(Loss):
-    """A softmax over very many classes that computes the frequent ones always and the rare ones seldom.
+    """A fast approximate softmax over very many classes, which computes rare classes only when needed.
 
-    Classes stand in the order of their frequency. Those below cutoffs[0] are in the head, the others in tails, one for
-    each cutoff, whose inputs are made smaller by div_value, div_value², …
+    Classes are sorted by frequency. Those below cutoffs[0] are in the head, the others in tails, one for each cutoff,
+    with inputs smaller by div_value, div_value², …
 
     inputs:  (N, d) or (d), classes (N) or () of int64
     output:  (log-probability of each class given, the loss), named output and loss
@@ -467,7 +467,7 @@ class AdaptiveLogSoftmaxWithLoss(Loss):
     head_bias: bool = False
 
     def check(self, *inputs: Any) -> None:
-        """Reject cutoffs that do not part the classes, and tails without features."""
+        """Reject cutoffs that do not divide the classes, and tails without features."""
         super().check(*inputs)
         x, target = inputs[:2]
         cutoffs = tuple(self.cutoffs)
@@ -492,7 +492,7 @@ class AdaptiveLogSoftmaxWithLoss(Loss):
 
 
 class LinearCrossEntropyLoss(Loss):
-    """A Linear to scores and CrossEntropyLoss in one, so that the scores of a large vocabulary need not all be kept.
+    """Linear and CrossEntropyLoss in one, so that the scores of a large vocabulary need not all be stored.
 
     inputs:  (N, d) or (d); classes (N, *out_features) or () of int64, or probabilities (N, num_classes, *out_features)
     output:  a number; (N, *out_features) with reduction='none'
@@ -537,7 +537,7 @@ class LinearCrossEntropyLoss(Loss):
 
 
 class HingeEmbeddingLoss(Elementwise):
-    """A distance x that should be small where y is 1 and larger than margin where y is −1: x, or max(0, margin − x).
+    """A distance x should be small if y is 1 and larger than margin if y is −1: x, or max(0, margin − x).
 
     inputs → output:  x (…) and y (…), 1 or −1 → a number. No parameters.
     """
@@ -547,7 +547,7 @@ class HingeEmbeddingLoss(Elementwise):
 
 
 class MarginRankingLoss(Loss):
-    """Of two scores a should be higher by margin where y is 1, b where y is −1: max(0, −y · (a − b) + margin).
+    """Of two scores, a should be higher by margin if y is 1, and b if y is −1: max(0, −y · (a − b) + margin).
 
     inputs → output:  a, b and y (N) → a number. No parameters.
     """
@@ -567,14 +567,14 @@ class MarginRankingLoss(Loss):
 
 
 def same_rank(loss: Layer, inputs: tuple[Any, ...]) -> None:
-    """Whether all inputs have as many dimensions."""
+    """Check that all inputs have the same number of dimensions."""
     if len({x.dim() for x in inputs}) > 1:
         shapes = ", ".join(shape_text(x.shape) for x in inputs)
-        raise LayerError(f"{type(loss).__name__} takes inputs of as many dimensions, found {shapes}")
+        raise LayerError(f"{type(loss).__name__} takes inputs with equal numbers of dimensions, found {shapes}")
 
 
 class CosineEmbeddingLoss(Loss):
-    """Two vectors should point the same way where y is 1, and not where it is −1: 1 − cos, or max(0, cos − margin).
+    """Two vectors should point the same way if y is 1, and not if it is −1: 1 − cos, or max(0, cos − margin).
 
     inputs → output:  x1 and x2 (N, d) and y (N), or (d), (d) and () → a number. No parameters.
     """
@@ -599,10 +599,10 @@ class CosineEmbeddingLoss(Loss):
 
 
 class TripletMarginLoss(Loss):
-    """An anchor should be nearer to the positive than to the negative example, by margin.
+    """An anchor should be closer to the positive than to the negative example, by margin.
 
     max(0, d(a, p) − d(a, n) + margin); d is the p-norm of the difference.
-    With swap=True the nearer of d(a, n) and d(p, n) counts.
+    With swap=True the smaller of d(a, n) and d(p, n) counts.
     inputs → output:  three of (N, d) or (d) → a number. No parameters. Balntas et al. 2016.
     """
 
@@ -625,10 +625,10 @@ class TripletMarginLoss(Loss):
 
 
 class TripletMarginWithDistanceLoss(Loss):
-    """TripletMarginLoss with a distance of one's own: max(0, d(a, p) − d(a, n) + margin).
+    """TripletMarginLoss with a custom distance: max(0, d(a, p) − d(a, n) + margin).
 
-    distance_function is a layer of two inputs, PairwiseDistance where left out.
-    inputs → output:  three of (N, d) or (d) → a number. No parameters but those of the distance.
+    distance_function is a layer with two inputs, PairwiseDistance by default.
+    inputs → output:  three of (N, d) or (d) → a number. The only parameters are those of the distance.
     """
 
     forward = "(anchor, positive, negative)"
@@ -649,7 +649,7 @@ class TripletMarginWithDistanceLoss(Loss):
         check_broadcast(self, *(x.shape for x in inputs[:3]))
 
     def arguments(self, *inputs: Any) -> dict[str, Any]:
-        """torch's arguments, the distance built."""
+        """torch's arguments, with the module of the distance."""
         given = super().arguments(*inputs)
         if self.distance_function is not None:
             given["distance_function"] = self.distance_function.build(*inputs[:2])

@@ -1,4 +1,4 @@
-"""A mixture of experts: the one layer that torch.nn does not have, since its cost is decided by the data."""
+"""A mixture of experts, the one layer here that torch.nn does not have: its cost depends on the data."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ if TYPE_CHECKING:
 
 
 class MixtureOfExperts(Layer):
-    """Several networks of which each position goes through a few, chosen by a learned router.
+    """Several networks (experts), of which each position runs through a few, chosen by a learned router.
 
     The router scores all experts; the top_k best compute, and their outputs are added with weights that are a softmax
     over these k scores: y = Σ over the chosen e of softmax(scores)[e] · expert_e(x).
 
-    input:   (…, d); the positions are laid in a row, so that an expert sees (rows, d)
-    output:  (…, whatever the expert gives)
-    weights: gate.weight (num_experts, d), and those of num_experts experts: experts.0, experts.1, …
+    input:   (…, d); positions are flattened, so an expert sees (rows, d)
+    output:  (…, features of the expert)
+    weights: gate.weight (num_experts, d), and those of the experts: experts.0, experts.1, …
 
-    MixtureOfExperts(Expert(4 * d), 8, top_k=2) has the weights of 8 experts and the work of 2. Which position goes
-    where is decided by the data: without data each expert is counted with its expected load, which is
-    ⌈positions · top_k / num_experts⌉ rows. Shazeer et al. 2017; the weights of the k as in Mixtral (Jiang et al. 2024).
+    MixtureOfExperts(Expert(4 * d), 8, top_k=2) has the weights of 8 experts and the work of 2. The data decide
+    which position goes where: without data, each expert is counted with its expected load of
+    ⌈positions · top_k / num_experts⌉ rows. Shazeer et al. 2017; weighted as in Mixtral (Jiang et al. 2024).
     """
 
     dtype_rule = "same"
@@ -36,7 +36,7 @@ class MixtureOfExperts(Layer):
     top_k: Count = 2
 
     def check(self, *inputs: Any) -> None:
-        """Reject to choose more experts than there are, and what the expert refuses."""
+        """Reject a top_k above num_experts, and what the expert rejects."""
         super().check(*inputs)
         check_dimensions(self, inputs[0], "(…, d)")
         if self.top_k > self.num_experts:
@@ -45,7 +45,7 @@ class MixtureOfExperts(Layer):
             self.expert.check(self._rows(inputs[0]))
 
     def build(self, *inputs: Any) -> nn.Module:
-        """Make the router and the experts, each with weights of its own, for rows of the expected load."""
+        """Make the router and the experts, for rows of the expected load."""
         import torch
 
         rows = self._rows(inputs[0])
@@ -62,7 +62,7 @@ class MixtureOfExperts(Layer):
         return ((*kept_sizes(inputs[0][:before]), *features),)
 
     def details(self) -> Iterable[str]:
-        """How many of how many."""
+        """top_k of num_experts."""
         yield f"{self.top_k} of {self.num_experts}"
 
     def _rows(self, x: Any) -> Any:
@@ -71,18 +71,18 @@ class MixtureOfExperts(Layer):
 
 
 def expected_rows(positions: int, top_k: int, num_experts: int) -> int:
-    """The load of one expert where the router spreads evenly, rounded up."""
+    """The rows of one expert if the router spreads them evenly, rounded up."""
     return -(-positions * top_k // num_experts)
 
 
 @cache
 def _module_type() -> type[nn.Module]:
-    """The module's class, made when torch is first needed."""
+    """The module's class, defined on first use since it needs torch."""
     import torch
     from torch import Tensor, nn
 
     class MixtureOfExperts(nn.Module):
-        """Routes each row of its input through top_k of the experts."""
+        """Runs each row of its input through top_k of the experts."""
 
         def __init__(self, gate: nn.Linear, experts: nn.ModuleList, top_k: int) -> None:
             super().__init__()
@@ -108,7 +108,7 @@ def _module_type() -> type[nn.Module]:
             return total.reshape(*input.shape[:-1], *total.shape[1:])
 
         def load(self, chosen: Tensor, number: int) -> tuple[Tensor, Tensor]:
-            """The rows that go through an expert, and as which of their choices; the expected number without data."""
+            """The rows that an expert gets, and its rank among their choices; the expected number without data."""
             if chosen.is_meta:
                 count = expected_rows(chosen.shape[0], self.top_k, len(self.experts))
                 places = torch.arange(count, device=chosen.device)

@@ -1,4 +1,4 @@
-"""Normalization: values brought to mean 0 and variance 1, over the batch, the channels or groups of them."""
+"""Normalization to mean 0 and variance 1 over the batch, the channels or groups of channels."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class _BatchNorm(Layer, abstract=True):
     track_running_stats: bool = True
 
     def has_weights(self) -> bool:
-        """Not where affine and running statistics are switched off."""
+        """Not if both affine and track_running_stats are off."""
         return self.affine or self.track_running_stats
 
     def check(self, *inputs: Any) -> None:
@@ -46,10 +46,10 @@ class _BatchNorm(Layer, abstract=True):
 
 
 class BatchNorm1d(_BatchNorm):
-    """Each feature brought to mean 0 and variance 1 over the batch (and the sequence), then scaled and shifted.
+    """Normalizes each feature to mean 0 and variance 1 over the batch (and sequence), then scales and shifts it.
 
-    y = (x − E[x]) / √(Var[x] + eps) · γ + β, for each of the C features. While training, mean and variance are those
-    of the batch; in evaluation the running averages kept from training.
+    y = (x − E[x]) / √(Var[x] + eps) · γ + β, for each of the C features. During training, mean and variance are
+    those of the batch; in evaluation, the running averages from training.
 
     input → output:  (N, C) or (N, C, L), the same shape
     parameters:      weight γ and bias β, (C) each: 2 · C; none with affine=False
@@ -64,15 +64,15 @@ class BatchNorm1d(_BatchNorm):
 
 
 class BatchNorm2d(_BatchNorm):
-    """Each channel brought to mean 0 and variance 1 over the batch and all pixels, then scaled and shifted.
+    """Normalizes each channel to mean 0 and variance 1 over the batch and all pixels, then scales and shifts it.
 
-    y = (x − E[x]) / √(Var[x] + eps) · γ + β, for each of the C channels. While training, mean and variance are those
-    of the batch; in evaluation the running averages kept from training, so that each image is treated alone.
+    y = (x − E[x]) / √(Var[x] + eps) · γ + β, for each of the C channels. During training, mean and variance are
+    those of the batch; in evaluation, the running averages from training, so samples do not affect one another.
 
     input → output:  (N, C, H, W), the same shape
     parameters:      weight γ and bias β, (C) each: 2 · C; none with affine=False
     buffers:         running_mean, running_var (C) each, num_batches_tracked
-    momentum weighs the new batch in the running averages; None averages over all batches. Ioffe and Szegedy 2015.
+    momentum is the weight of a new batch in the running averages; None averages all batches. Ioffe and Szegedy 2015.
     """
 
     shapes = ("(N, C, H, W)",)
@@ -82,7 +82,7 @@ class BatchNorm2d(_BatchNorm):
 
 
 class BatchNorm3d(_BatchNorm):
-    """Each channel of a volume or video brought to mean 0 and variance 1 over the batch and all positions.
+    """Normalizes each channel of a volume or video to mean 0 and variance 1 over the batch and all positions.
 
     As BatchNorm2d: y = (x − E[x]) / √(Var[x] + eps) · γ + β, for each of the C channels.
 
@@ -98,9 +98,9 @@ class BatchNorm3d(_BatchNorm):
 
 
 class SyncBatchNorm(_BatchNorm):
-    """BatchNorm for training on several devices: mean and variance are taken over the batches of all of them.
+    """BatchNorm for training on several devices: mean and variance are over the batches of all devices.
 
-    In one process it computes what BatchNorm1d, 2d and 3d do.
+    In a single process it computes the same as BatchNorm1d, 2d and 3d.
 
     input → output:  (N, C, …), the same shape
     parameters:      weight γ and bias β, (C) each: 2 · C; none with affine=False
@@ -124,11 +124,11 @@ class _InstanceNorm(Layer, abstract=True):
     track_running_stats: bool = False
 
     def has_weights(self) -> bool:
-        """Not where affine and running statistics are switched off."""
+        """Not if both affine and track_running_stats are off."""
         return self.affine or self.track_running_stats
 
     def check(self, *inputs: Any) -> None:
-        """Reject other numbers of dimensions, and a single position, whose variance is 0."""
+        """Reject other numbers of dimensions, and a single position, which has variance 0."""
         super().check(*inputs)
         x = inputs[0]
         check_spatial(self, x, self.dimensions)
@@ -144,7 +144,7 @@ class _InstanceNorm(Layer, abstract=True):
 
 
 class InstanceNorm1d(_InstanceNorm, dimensions=1):
-    """Each channel of each sequence brought to mean 0 and variance 1 for itself.
+    """Normalizes each channel of each sequence to mean 0 and variance 1 on its own.
 
     y = (x − E[x]) / √(Var[x] + eps), mean and variance over L; with affine=True then · γ + β.
 
@@ -157,13 +157,13 @@ class InstanceNorm1d(_InstanceNorm, dimensions=1):
 
 
 class InstanceNorm2d(_InstanceNorm, dimensions=2):
-    """Each channel of each image brought to mean 0 and variance 1 for itself, so that contrast is lost.
+    """Normalizes each channel of each image to mean 0 and variance 1 on its own, which removes contrast.
 
     y = (x − E[x]) / √(Var[x] + eps), mean and variance over H and W; with affine=True then · γ + β.
 
     input → output:  (N, C, H, W) or (C, H, W), the same shape
     parameters:      none; with affine=True weight and bias, 2 · C
-    Made for style transfer (Ulyanov et al. 2016).
+    Introduced for style transfer (Ulyanov et al. 2016).
     """
 
     _: KW_ONLY
@@ -171,7 +171,7 @@ class InstanceNorm2d(_InstanceNorm, dimensions=2):
 
 
 class InstanceNorm3d(_InstanceNorm, dimensions=3):
-    """Each channel of each volume brought to mean 0 and variance 1 for itself.
+    """Normalizes each channel of each volume to mean 0 and variance 1 on its own.
 
     y = (x − E[x]) / √(Var[x] + eps), mean and variance over D, H and W; with affine=True then · γ + β.
 
@@ -184,12 +184,12 @@ class InstanceNorm3d(_InstanceNorm, dimensions=3):
 
 
 class _LastDimensions(Layer, abstract=True):
-    """Normalization over the last dimensions; the last one alone where ``normalized_shape`` is left out."""
+    """Normalization over the last dimensions; only over the last one by default."""
 
     normalized_shape: Count | tuple[Count, ...] = inferred()
 
     def check(self, *inputs: Any) -> None:
-        """Reject a single number, and fewer dimensions than normalized_shape names."""
+        """Reject inputs with fewer dimensions than normalized_shape."""
         super().check(*inputs)
         rank = self._rank()
         if rank == 0:
@@ -201,11 +201,11 @@ class _LastDimensions(Layer, abstract=True):
             )
 
     def infer(self, *inputs: Any) -> dict[str, Any]:
-        """normalized_shape is the last dimensions, as many as were given, or one."""
+        """normalized_shape is the last dimension, or as many as are given."""
         return {"normalized_shape": tuple(int(size) for size in inputs[0].shape[-self._rank() :])}
 
     def details(self) -> Iterable[str]:
-        """The shape where it is more than the last dimension."""
+        """The shape if it is more than the last dimension."""
         if self._rank() > 1:
             yield times_text(self.normalized_shape)
 
@@ -214,10 +214,10 @@ class _LastDimensions(Layer, abstract=True):
 
 
 class LayerNorm(_LastDimensions):
-    """Each position brought to mean 0 and variance 1 over its features, then scaled and shifted.
+    """Normalizes each position to mean 0 and variance 1 over its features, then scales and shifts it.
 
     y = (x − E[x]) / √(Var[x] + eps) · γ + β, mean and variance over the last dimension, or over the last ones:
-    normalized_shape=(C, H, W), by keyword. Nothing is shared between positions or samples, so that training and
+    normalized_shape=(C, H, W), by keyword. Positions and samples do not affect one another, so training and
     evaluation compute the same.
 
     input → output:  (…, d), the same shape
@@ -237,14 +237,14 @@ class LayerNorm(_LastDimensions):
 
 
 class RMSNorm(_LastDimensions):
-    """Each position divided by the root mean square of its features, then scaled.
+    """Divides each position by the root mean square of its features, then scales it.
 
     y = x / √(mean(x²) + eps) · γ, over the last dimension, or the last ones: normalized_shape=(C, H, W), by keyword.
-    LayerNorm without the mean and the bias; the norm of Llama and its kin.
+    LayerNorm without mean and bias; used by Llama and many later models.
 
     input → output:  (…, d), the same shape
     parameters:      weight γ, (d); none with elementwise_affine=False
-    eps=None is the smallest step of the dtype, 1.19e-7 for float32. Zhang and Sennrich 2019.
+    eps=None is the machine epsilon of the dtype, 1.19e-7 for float32. Zhang and Sennrich 2019.
     """
 
     other_kinds = ("complex",)
@@ -254,10 +254,10 @@ class RMSNorm(_LastDimensions):
 
 
 class GroupNorm(Layer):
-    """The channels of each sample in groups, each group brought to mean 0 and variance 1, then scaled and shifted.
+    """Normalizes groups of channels of each sample to mean 0 and variance 1, then scales and shifts them.
 
     y = (x − E[x]) / √(Var[x] + eps) · γ + β, mean and variance over the C / num_groups channels of a group and all
-    positions. One group is LayerNorm over (C, H, W); C groups are InstanceNorm. Independent of the batch's size.
+    positions. One group is LayerNorm over (C, H, W); C groups are InstanceNorm. Independent of the batch size.
 
     input → output:  (N, C, …), the same shape; num_groups divides C
     parameters:      weight γ and bias β, (C) each: 2 · C; none with affine=False
@@ -284,7 +284,7 @@ class GroupNorm(Layer):
         x = inputs[0]
         check_dimensions(self, x, "(N, C, …)")
         check_divisible("num_channels", int(x.shape[1]), "num_groups", self.num_groups)
-        # torch counts the batch in as well (functional.py, group_norm): one value in all has no variance.
+        # torch includes the batch (functional.py, group_norm): a single value in all has no variance.
         if x.shape[0] * x.shape[1] // self.num_groups * math.prod(x.shape[2:]) == 1:
             raise LayerError(
                 f"GroupNorm needs more than one value in a group, found {self.num_groups} groups for "
@@ -302,7 +302,7 @@ class GroupNorm(Layer):
 
 
 class LocalResponseNorm(Layer):
-    """Each value divided by the energy of its neighbours at the same place in ``size`` adjacent channels.
+    """Divides each value by the energy of its neighbours at the same position in ``size`` adjacent channels.
 
     y[c] = x[c] / (k + alpha / size · Σ x[c']²)^beta, the sum over the size channels around c.
 
@@ -325,7 +325,7 @@ class LocalResponseNorm(Layer):
 
 
 class CrossMapLRN2d(Layer):
-    """LocalResponseNorm for images, as the Caffe and Torch7 libraries computed it.
+    """LocalResponseNorm for images, as computed by Caffe and Torch7.
 
     y[c] = x[c] / (k + alpha / size · Σ x[c']²)^beta, the sum over the size channels around c.
     input → output:  (N, C, H, W), the same shape. No parameters.
@@ -340,6 +340,6 @@ class CrossMapLRN2d(Layer):
     k: float = 1
 
     def check(self, *inputs: Any) -> None:
-        """Reject all but batches of images."""
+        """Reject inputs that are not batches of images."""
         super().check(*inputs)
         check_dimensions(self, inputs[0], "(N, C, H, W)")

@@ -34,7 +34,7 @@ class _Pad(Layer, abstract=True):
                 )
             rest = self.rest(size, before, after)
             if rest < self.min_output:
-                raise LayerError(f"{name} cuts a size of {size} to {rest}", "cut less than there is")
+                raise LayerError(f"{name} cuts a size of {size} to {rest}", "use a smaller negative padding")
 
     def max_padding(self, size: int, before: int, after: int) -> int | None:
         """The largest padding of a dimension; None if there is no limit."""
@@ -87,7 +87,7 @@ class _ConstantPad(_Pad, abstract=True):
 
 
 class ConstantPad1d(_ConstantPad, dimensions=1):
-    """A sequence with ``value`` before and after it.
+    """Adds ``value`` before and after a sequence.
 
     input → output:  (…, L) → (…, left + L + right); padding is one number or (left, right). No parameters.
     """
@@ -96,7 +96,7 @@ class ConstantPad1d(_ConstantPad, dimensions=1):
 
 
 class ConstantPad2d(_ConstantPad, dimensions=2):
-    """An image with a border of ``value``.
+    """Adds a border of ``value`` to an image.
 
     input → output:  (…, H, W) → (…, top + H + bottom, left + W + right).
     padding is one number or (left, right, top, bottom); negative padding crops. No parameters.
@@ -106,7 +106,7 @@ class ConstantPad2d(_ConstantPad, dimensions=2):
 
 
 class ConstantPad3d(_ConstantPad, dimensions=3):
-    """A volume with ``value`` around it.
+    """Adds a border of ``value`` to a volume.
 
     input → output:  (…, D, H, W) → (…, front + D + back, top + H + bottom, left + W + right).
     padding is one number or (left, right, top, bottom, front, back). No parameters.
@@ -116,14 +116,14 @@ class ConstantPad3d(_ConstantPad, dimensions=3):
 
 
 class ZeroPad1d(_ConstantPad, dimensions=1):
-    """A sequence with zeros before and after it.
+    """Adds zeros before and after a sequence.
 
     input → output:  (…, L) → (…, left + L + right); padding is one number or (left, right). No parameters.
     """
 
 
 class ZeroPad2d(_ConstantPad, dimensions=2):
-    """An image with a border of zeros.
+    """Adds a border of zeros to an image.
 
     input → output:  (…, H, W) → (…, top + H + bottom, left + W + right).
     padding is one number or (left, right, top, bottom); negative padding crops. No parameters.
@@ -131,7 +131,7 @@ class ZeroPad2d(_ConstantPad, dimensions=2):
 
 
 class ZeroPad3d(_ConstantPad, dimensions=3):
-    """A volume with zeros around it.
+    """Adds a border of zeros to a volume.
 
     input → output:  (…, D, H, W) → (…, front + D + back, top + H + bottom, left + W + right).
     padding is one number or (left, right, top, bottom, front, back). No parameters.
@@ -145,14 +145,14 @@ class _ReflectionPad(_Pad, abstract=True):
 
 
 class ReflectionPad1d(_ReflectionPad, dimensions=1):
-    """A sequence extended by its mirror image, the end itself not repeated: c b | a b c | b a.
+    """Extends a sequence by its mirror image, without repeating the edge: c b | a b c | b a.
 
     input → output:  (N, C, L) → (N, C, left + L + right); padding must be smaller than L. No parameters.
     """
 
 
 class ReflectionPad2d(_ReflectionPad, dimensions=2):
-    """An image extended by its mirror image on all sides, the edge itself not repeated.
+    """Extends an image by its mirror image on all sides, without repeating the edge.
 
     input → output:  (N, C, H, W) → (N, C, top + H + bottom, left + W + right).
     padding is one number or (left, right, top, bottom), each smaller than the input. No parameters.
@@ -160,7 +160,7 @@ class ReflectionPad2d(_ReflectionPad, dimensions=2):
 
 
 class ReflectionPad3d(_ReflectionPad, dimensions=3):
-    """A volume extended by its mirror image on all sides, the face itself not repeated.
+    """Extends a volume by its mirror image on all sides, without repeating the face.
 
     input → output:  (N, C, D, H, W) → (N, C, front + D + back, top + H + bottom, left + W + right).
     padding is one number or (left, right, top, bottom, front, back), each smaller than the input. No parameters.
@@ -168,14 +168,14 @@ class ReflectionPad3d(_ReflectionPad, dimensions=3):
 
 
 class ReplicationPad1d(_Pad, dimensions=1):
-    """A sequence extended by its first and last value: a a | a b c | c c.
+    """Extends a sequence by its first and last value: a a | a b c | c c.
 
     input → output:  (N, C, L) → (N, C, left + L + right). No parameters.
     """
 
 
 class ReplicationPad2d(_Pad, dimensions=2):
-    """An image extended by the values at its edge.
+    """Extends an image by the values at its edge.
 
     input → output:  (N, C, H, W) → (N, C, top + H + bottom, left + W + right).
     padding is one number or (left, right, top, bottom). No parameters.
@@ -183,7 +183,7 @@ class ReplicationPad2d(_Pad, dimensions=2):
 
 
 class ReplicationPad3d(_Pad, dimensions=3):
-    """A volume extended by the values at its faces.
+    """Extends a volume by the values at its faces.
 
     input → output:  (N, C, D, H, W) → (N, C, front + D + back, top + H + bottom, left + W + right).
     padding is one number or (left, right, top, bottom, front, back). No parameters.
@@ -199,14 +199,14 @@ class _CircularPad(_Pad, abstract=True):
 
 
 class CircularPad1d(_CircularPad, dimensions=1):
-    """A sequence extended by its other end, as if it were a ring: b c | a b c | a b.
+    """Extends a sequence by its other end, as if it were a ring: b c | a b c | a b.
 
     input → output:  (N, C, L) → (N, C, left + L + right); padding at most L. No parameters.
     """
 
 
 class CircularPad2d(_CircularPad, dimensions=2):
-    """An image extended by its other side, as on a torus.
+    """Extends an image by its opposite side, as on a torus.
 
     input → output:  (N, C, H, W) → (N, C, top + H + bottom, left + W + right).
     padding is one number or (left, right, top, bottom), each at most the input's size. No parameters.
@@ -214,7 +214,7 @@ class CircularPad2d(_CircularPad, dimensions=2):
 
 
 class CircularPad3d(_CircularPad, dimensions=3):
-    """A volume extended by its other side, as on a torus.
+    """Extends a volume by its opposite side, as on a torus.
 
     input → output:  (N, C, D, H, W) → (N, C, front + D + back, top + H + bottom, left + W + right).
     padding is one number or (left, right, top, bottom, front, back), each at most the input's size. No parameters.

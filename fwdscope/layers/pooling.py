@@ -84,8 +84,7 @@ class MaxPool1d(_MaxPool, dimensions=1):
     y[…, t] = max over k of x[…, t · stride + k · dilation − padding]; padding counts as −∞.
 
     input → output:  (N, C, L) → (N, C, L'),  L' = ⌊(L + 2 · padding − dilation · (kernel_size − 1) − 1) / stride⌋ + 1
-    stride is kernel_size where left out. With return_indices=True: (output, where each maximum stood).
-    No parameters.
+    stride is kernel_size by default. With return_indices=True: (output, index of each maximum). No parameters.
     """
 
 
@@ -96,9 +95,8 @@ class MaxPool2d(_MaxPool, dimensions=2):
 
     input → output:  (N, C, H, W) → (N, C, H', W'),
                      H' = ⌊(H + 2 · padding − dilation · (kernel_size − 1) − 1) / stride⌋ + 1
-    stride is kernel_size where left out, so that MaxPool2d(2) halves the size; an odd row at the end is dropped, or
-    kept with ceil_mode=True. With return_indices=True: (output, where each maximum stood), as MaxUnpool2d takes them.
-    No parameters.
+    stride is kernel_size by default, so MaxPool2d(2) halves the size; an odd row at the end is dropped, or kept with
+    ceil_mode=True. With return_indices=True: (output, index of each maximum), for MaxUnpool2d. No parameters.
     """
 
     other_kinds = ("int", "uint8")
@@ -129,7 +127,7 @@ class AvgPool1d(_AvgPool, dimensions=1):
     """The mean of each window of a sequence.
 
     input → output:  (N, C, L) → (N, C, L'),  L' = ⌊(L + 2 · padding − kernel_size) / stride⌋ + 1
-    stride is kernel_size where left out; padding counts as zeros, unless count_include_pad=False. No parameters.
+    stride is kernel_size by default; padding counts as zeros, unless count_include_pad=False. No parameters.
     """
 
     other_kinds = ("int",)
@@ -141,8 +139,8 @@ class AvgPool2d(_AvgPool, dimensions=2):
     y[…, i, j] = (1 / k²) · Σ over k, l of x[…, i · stride + k − padding, j · stride + l − padding]
 
     input → output:  (N, C, H, W) → (N, C, H', W'),  H' = ⌊(H + 2 · padding − kernel_size) / stride⌋ + 1
-    stride is kernel_size where left out. Padding counts as zeros, or not at all with count_include_pad=False;
-    divisor_override divides by another number than the window's size. No parameters.
+    stride is kernel_size by default. Padding counts as zeros, or not at all with count_include_pad=False;
+    divisor_override replaces the size of the window as divisor. No parameters.
     """
 
     other_kinds = ("int",)
@@ -187,7 +185,7 @@ class _LPPool(_Pool, _NormType, abstract=True):
 class LPPool1d(_LPPool, dimensions=1):
     """The p-norm of each window of a sequence: y = (Σ xᵖ)^(1/p), p = norm_type.
 
-    p = 1 is the sum; the larger p, the nearer to the maximum.
+    p = 1 is the sum; large p approaches the maximum.
     input → output:  (N, C, L) → (N, C, ⌊(L − kernel_size) / stride⌋ + 1). No parameters.
     """
 
@@ -197,7 +195,7 @@ class LPPool1d(_LPPool, dimensions=1):
 class LPPool2d(_LPPool, dimensions=2):
     """The p-norm of each window of each channel: y = (Σ xᵖ)^(1/p), p = norm_type.
 
-    p = 1 is the sum; the larger p, the nearer to the maximum.
+    p = 1 is the sum; large p approaches the maximum.
     input → output:  (N, C, H, W) → (N, C, H', W'),  H' = ⌊(H − kernel_size) / stride⌋ + 1. No parameters.
     """
 
@@ -235,7 +233,7 @@ class _AdaptiveMaxPool(_AdaptivePool, abstract=True):
 
 
 class AdaptiveMaxPool1d(_AdaptiveMaxPool, dimensions=1):
-    """The largest value in each of output_size parts of a sequence, whatever its length.
+    """The largest value in each of output_size parts of a sequence of any length.
 
     Part t runs from ⌊t · L / output_size⌋ to ⌈(t + 1) · L / output_size⌉.
     input → output:  (N, C, L) → (N, C, output_size). No parameters.
@@ -245,21 +243,21 @@ class AdaptiveMaxPool1d(_AdaptiveMaxPool, dimensions=1):
 
 
 class AdaptiveMaxPool2d(_AdaptiveMaxPool, dimensions=2):
-    """The largest value in each cell of a grid of output_size laid over the image, whatever its size.
+    """The largest value in each cell of a grid of output_size over an image of any size.
 
     input → output:  (N, C, H, W) → (N, C, *output_size); None keeps a dimension's size. No parameters.
     """
 
 
 class AdaptiveMaxPool3d(_AdaptiveMaxPool, dimensions=3):
-    """The largest value in each cell of a grid of output_size laid over the volume, whatever its size.
+    """The largest value in each cell of a grid of output_size over a volume of any size.
 
     input → output:  (N, C, D, H, W) → (N, C, *output_size); None keeps a dimension's size. No parameters.
     """
 
 
 class AdaptiveAvgPool1d(_AdaptivePool, dimensions=1):
-    """The mean of each of output_size parts of a sequence, whatever its length.
+    """The mean of each of output_size parts of a sequence of any length.
 
     Part t runs from ⌊t · L / output_size⌋ to ⌈(t + 1) · L / output_size⌉.
     input → output:  (N, C, L) → (N, C, output_size). No parameters.
@@ -269,17 +267,17 @@ class AdaptiveAvgPool1d(_AdaptivePool, dimensions=1):
 
 
 class AdaptiveAvgPool2d(_AdaptivePool, dimensions=2):
-    """The mean of each cell of a grid of output_size laid over the image, whatever its size.
+    """The mean of each cell of a grid of output_size over an image of any size.
 
-    Cell i runs from ⌊i · H / output_size⌋ to ⌈(i + 1) · H / output_size⌉, so that neighbours may share a row.
-    AdaptiveAvgPool2d(1) is global average pooling (Lin et al. 2014), which lets a classifier take any image size.
+    Cell i runs from ⌊i · H / output_size⌋ to ⌈(i + 1) · H / output_size⌉, so neighbours may share a row.
+    AdaptiveAvgPool2d(1) is global average pooling (Lin et al. 2014), which lets a classifier accept any image size.
 
     input → output:  (N, C, H, W) → (N, C, *output_size); None keeps a dimension's size. No parameters.
     """
 
 
 class AdaptiveAvgPool3d(_AdaptivePool, dimensions=3):
-    """The mean of each cell of a grid of output_size laid over the volume, whatever its size.
+    """The mean of each cell of a grid of output_size over a volume of any size.
 
     input → output:  (N, C, D, H, W) → (N, C, *output_size); None keeps a dimension's size. No parameters.
     """
@@ -292,7 +290,7 @@ class _FractionalMaxPool(Windowed, abstract=True):
     return_indices: bool = False
 
     def check(self, *inputs: Any) -> None:
-        """Reject both or none of output_size and output_ratio, and windows that reach beyond the input."""
+        """Reject both and neither of output_size and output_ratio, and windows that reach beyond the input."""
         super().check(*inputs)
         name = type(self).__name__
         if (self.output_size is None) == (self.output_ratio is None):
@@ -334,15 +332,15 @@ class _FractionalMaxPool(Windowed, abstract=True):
 
 
 class FractionalMaxPool2d(_FractionalMaxPool, dimensions=2):
-    """The largest value in windows at random steps, so that sizes shrink by a fraction: by 0.7, say, not by half.
+    """The largest value in randomly placed windows, so that sizes shrink by a fraction such as 0.7, not by half.
 
-    The windows are drawn anew in every forward pass; their number is output_size, or ⌊size · output_ratio⌋.
+    Each forward pass draws new windows; their number is output_size, or ⌊size · output_ratio⌋.
     input → output:  (N, C, H, W) → (N, C, *output_size). No parameters. Graham 2014.
     """
 
 
 class FractionalMaxPool3d(_FractionalMaxPool, dimensions=3):
-    """The largest value in boxes at random steps, so that sizes shrink by a fraction.
+    """The largest value in randomly placed boxes, so that sizes shrink by a fraction.
 
     As FractionalMaxPool2d with one more dimension: (N, C, D, H, W) → (N, C, *output_size). No parameters.
     """
@@ -389,7 +387,7 @@ class _MaxUnpool(_Pool, abstract=True):
 
 
 class MaxUnpool1d(_MaxUnpool, dimensions=1):
-    """Puts each value back where MaxPool1d found it, and zeros everywhere else.
+    """Puts each value back where MaxPool1d found it, and zeros elsewhere.
 
     inputs:  (N, C, L) and the indices of the same shape, from MaxPool1d(…, return_indices=True)
     output:  (N, C, L'),  L' = (L − 1) · stride − 2 · padding + kernel_size, or output_size. No parameters.
@@ -397,7 +395,7 @@ class MaxUnpool1d(_MaxUnpool, dimensions=1):
 
 
 class MaxUnpool2d(_MaxUnpool, dimensions=2):
-    """Puts each value back where MaxPool2d found it, and zeros everywhere else, as in SegNet's decoder.
+    """Puts each value back where MaxPool2d found it, and zeros elsewhere, as in SegNet's decoder.
 
     inputs:  (N, C, H, W) and the indices of the same shape, from MaxPool2d(…, return_indices=True)
     output:  (N, C, H', W'),  H' = (H − 1) · stride − 2 · padding + kernel_size, or output_size. No parameters.
@@ -405,7 +403,7 @@ class MaxUnpool2d(_MaxUnpool, dimensions=2):
 
 
 class MaxUnpool3d(_MaxUnpool, dimensions=3):
-    """Puts each value back where MaxPool3d found it, and zeros everywhere else.
+    """Puts each value back where MaxPool3d found it, and zeros elsewhere.
 
     inputs:  (N, C, D, H, W) and the indices of the same shape, from MaxPool3d(…, return_indices=True)
     output:  (N, C, D', H', W'),  D' = (D − 1) · stride − 2 · padding + kernel_size, or output_size. No parameters.

@@ -1,4 +1,4 @@
-"""Recurrent layers, which read a sequence step by step, and their single steps, the cells."""
+"""Recurrent layers, which read a sequence step by step, and cells, which are a single step."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ class _Recurrent(_Stacked, abstract=True):
         check_dimensions(self, x, "(N, L, H_in)" if self.batch_first else "(L, N, H_in)", "(L, H_in)")
         if x.shape[1 if self.batch_first and x.dim() == 3 else 0] == 0:
             raise LayerError(
-                f"{type(self).__name__} needs a sequence of one step at least, found {shape_text(x.shape)}"
+                f"{type(self).__name__} needs a sequence of at least one step, found {shape_text(x.shape)}"
             )
         if len(inputs) > 1 and inputs[1] is not None:
             # The batch is the second dimension of a state, also with batch_first.
@@ -124,7 +124,7 @@ class _Recurrent(_Stacked, abstract=True):
 
 
 class RNN(_Recurrent, _Nonlinear):
-    """A plain recurrent network: each step's state comes from the input and the state before.
+    """A plain recurrent network: each state is computed from the input and the previous state.
 
     h[t] = tanh(W_ih x[t] + b_ih + W_hh h[t−1] + b_hh), h[−1] = 0 or hx; each layer reads the states of the one below.
 
@@ -132,7 +132,7 @@ class RNN(_Recurrent, _Nonlinear):
     output:  the last layer's states (L, N, D · H), and the last state of each layer (layers · D, N, H):
              rnn = RNN(64), and below it out, h = rnn
     weights: for each layer and direction weight_ih (H, inputs), weight_hh (H, H), bias_ih and bias_hh (H):
-             H · (inputs + H + 2) parameters; inputs is H_in, from the second layer on D · H
+             H · (inputs + H + 2) parameters; inputs is H_in, and D · H from the second layer on
     Elman 1990.
     """
 
@@ -144,7 +144,7 @@ class RNN(_Recurrent, _Nonlinear):
 
 
 class LSTM(_Recurrent):
-    """A recurrent network with gates: a cell state that is kept, added to and read from, so that it remembers long.
+    """A recurrent network with gates and a cell state, which remembers over many steps.
 
     i, f, o = σ(W x[t] + b + U h[t−1] + b'), one each;  g = tanh(W x[t] + b + U h[t−1] + b')
     c[t] = f · c[t−1] + i · g;  h[t] = o · tanh(c[t])
@@ -153,7 +153,7 @@ class LSTM(_Recurrent):
     output:  the last layer's h (L, N, D · H), and the last (h, c) of each layer:
              lstm = LSTM(256), and below it out, (h, c) = lstm
     weights: for each layer and direction weight_ih (4H, inputs), weight_hh (4H, H), bias_ih and bias_hh (4H):
-             4H · (inputs + H + 2) parameters; inputs is H_in, from the second layer on D · H
+             4H · (inputs + H + 2) parameters; inputs is H_in, and D · H from the second layer on
     With proj_size P > 0, h is mapped to size P by weight_hr (P, H). Hochreiter and Schmidhuber 1997.
     """
 
@@ -181,7 +181,7 @@ def _pair(layer: Layer, hx: Any) -> tuple[Any, Any]:
 
 
 class GRU(_Recurrent):
-    """A recurrent network with two gates: how much of the old state is kept, and how much of it is read.
+    """A recurrent network with two gates: how much of the old state to keep, and how much to read.
 
     r, z = σ(W x[t] + b + U h[t−1] + b'), one each;  n = tanh(W x[t] + b + r · (U h[t−1] + b'))
     h[t] = (1 − z) · n + z · h[t−1]
@@ -189,7 +189,7 @@ class GRU(_Recurrent):
     input:   (L, N, H_in), (N, L, H_in) with batch_first=True, or (L, H_in); hx: (layers · D, N, H), D directions
     output:  the last layer's states (L, N, D · H), and the last state of each layer: out, h = GRU(64)
     weights: for each layer and direction weight_ih (3H, inputs), weight_hh (3H, H), bias_ih and bias_hh (3H):
-             3H · (inputs + H + 2) parameters; inputs is H_in, from the second layer on D · H
+             3H · (inputs + H + 2) parameters; inputs is H_in, and D · H from the second layer on
     Cho et al. 2014.
     """
 
@@ -224,7 +224,7 @@ class _Cell(_Layers, abstract=True):
 class RNNCell(_Cell):
     """One step of an RNN: h' = tanh(W_ih x + b_ih + W_hh h + b_hh).
 
-    inputs:  (N, H_in) or (H_in), and the state (N, H) or (H), zeros where left out
+    inputs:  (N, H_in) or (H_in), and the state (N, H) or (H), zeros by default
     output:  the new state (N, H) or (H)
     weights: weight_ih (H, H_in), weight_hh (H, H), bias_ih and bias_hh (H)
     """
@@ -233,11 +233,11 @@ class RNNCell(_Cell):
 
 
 class LSTMCell(_Cell):
-    """One step of an LSTM: input, forget and output gate, and the cell state.
+    """One step of an LSTM, with its input, forget and output gates and cell state.
 
     i, f, o = σ(W x + b + U h + b'), one each;  g = tanh(W x + b + U h + b');  c' = f · c + i · g;  h' = o · tanh(c')
 
-    inputs:  (N, H_in) or (H_in), and the states (h, c), (N, H) or (H) each, zeros where left out
+    inputs:  (N, H_in) or (H_in), and the states (h, c), (N, H) or (H) each, zeros by default
     output:  the new states: h, c = LSTMCell(256)(x, (h, c))
     weights: weight_ih (4H, H_in), weight_hh (4H, H), bias_ih and bias_hh (4H)
     """
@@ -250,11 +250,11 @@ class LSTMCell(_Cell):
 
 
 class GRUCell(_Cell):
-    """One step of a GRU: how much of the old state is kept, and how much of it is read.
+    """One step of a GRU: how much of the old state to keep, and how much to read.
 
     r, z = σ(W x + b + U h + b'), one each;  n = tanh(W x + b + r · (U h + b'));  h' = (1 − z) · n + z · h
 
-    inputs:  (N, H_in) or (H_in), and the state (N, H) or (H), zeros where left out
+    inputs:  (N, H_in) or (H_in), and the state (N, H) or (H), zeros by default
     output:  the new state (N, H) or (H)
     weights: weight_ih (3H, H_in), weight_hh (3H, H), bias_ih and bias_hh (3H)
     """

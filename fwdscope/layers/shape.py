@@ -1,4 +1,4 @@
-"""Layers that move values without computing new ones: flatten, fold, shuffle; and upsampling."""
+"""Layers that only move values (flatten, fold, shuffle), and upsampling."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from .windows import Windowed
 
 
 class Flatten(Layer):
-    """Several dimensions laid into one, from start_dim to end_dim.
+    """Merges the dimensions from start_dim to end_dim into one.
 
     input → output:  (N, C, H, W) → (N, C · H · W), and so on. No parameters; nothing is computed.
     """
@@ -45,7 +45,7 @@ class Flatten(Layer):
             raise LayerError(f"start_dim ({self.start_dim}) comes after end_dim ({self.end_dim})")
 
     def details(self) -> Iterable[str]:
-        """The dimensions where they are not all but the first."""
+        """The dimensions if they are not all but the first."""
         if (self.start_dim, self.end_dim) != (1, -1):
             yield f"{self.start_dim}…{self.end_dim}"
 
@@ -58,7 +58,7 @@ class Flatten(Layer):
 
 
 class Unflatten(Layer):
-    """One dimension cut into several: dim becomes unflattened_size, of which one may be −1 for the rest.
+    """Splits a dimension into several: dim becomes unflattened_size, in which one size may be −1.
 
     input → output:  (N, 12) → (N, 3, 4) for Unflatten(1, (3, 4)). No parameters; nothing is computed.
     """
@@ -118,11 +118,11 @@ class _Blocks(Windowed, abstract=True, dimensions=2):
 
 
 class Unfold(_Blocks):
-    """All windows of an image laid out as columns, as a convolution sees them (im2col).
+    """Lays out all windows of an image as columns, as a convolution sees them (im2col).
 
     input → output:  (N, C, H, W) → (N, C · k · k, L), L the number of windows:
                      L = Π (⌊(size + 2 · padding − dilation · (kernel_size − 1) − 1) / stride⌋ + 1)
-    No parameters. Unfold, a matrix product and Fold make a convolution.
+    No parameters. Unfold, a matrix product and a reshape make a convolution.
     """
 
     kernel_size: PerDimension
@@ -153,7 +153,7 @@ class Unfold(_Blocks):
 
 
 class Fold(_Blocks):
-    """Windows laid out as columns, added up to an image where they overlap: the transpose of Unfold (col2im).
+    """Sums windows given as columns into an image: the transpose of Unfold (col2im).
 
     input → output:  (N, C · k · k, L) → (N, C, *output_size), L the number of windows of such an image:
                      L = Π (⌊(size + 2 · padding − dilation · (kernel_size − 1) − 1) / stride⌋ + 1)
@@ -167,7 +167,7 @@ class Fold(_Blocks):
     stride: PerDimension = 1
 
     def check(self, *inputs: Any) -> None:
-        """Reject columns that do not make whole windows, or another number of them than the image has."""
+        """Reject rows that do not make whole windows, and another number of columns than the image has windows."""
         super().check(*inputs)
         x = inputs[0]
         check_dimensions(self, x, "(N, C·k·k, L)", "(C·k·k, L)")
@@ -212,10 +212,10 @@ def _pixel_sizes(shape: Shape, setting: str, r: int, formulas: tuple[str, str, s
 
 
 class PixelShuffle(Layer):
-    """Channels turned into pixels: a larger image out of r² times as many channels.
+    """Turns channels into pixels: a larger image from r² times as many channels.
 
     input → output:  (…, C · r², H, W) → (…, C, H · r, W · r), r = upscale_factor. No parameters; nothing is computed.
-    With a Conv2d before it, sub-pixel convolution (Shi et al. 2016).
+    With a Conv2d before it, a sub-pixel convolution (Shi et al. 2016).
     """
 
     needs_floats = False
@@ -224,7 +224,7 @@ class PixelShuffle(Layer):
     upscale_factor: Count
 
     def check(self, *inputs: Any) -> None:
-        """Reject channels that do not make whole squares."""
+        """Reject channels that upscale_factor² does not divide."""
         super().check(*inputs)
         check_dimensions(self, inputs[0], "(…, C, H, W)")
         channels, square = int(inputs[0].shape[-3]), self.upscale_factor**2
@@ -242,7 +242,7 @@ class PixelShuffle(Layer):
 
 
 class PixelUnshuffle(Layer):
-    """Pixels turned into channels: a smaller image with r² times as many channels, the inverse of PixelShuffle.
+    """Turns pixels into channels: a smaller image with r² times as many channels; the inverse of PixelShuffle.
 
     input → output:  (…, C, H · r, W · r) → (…, C · r², H, W), r = downscale_factor. No parameters; nothing is computed.
     """
@@ -253,7 +253,7 @@ class PixelUnshuffle(Layer):
     downscale_factor: Count
 
     def check(self, *inputs: Any) -> None:
-        """Reject sizes that do not divide."""
+        """Reject heights and widths that downscale_factor does not divide."""
         super().check(*inputs)
         check_dimensions(self, inputs[0], "(…, C, H, W)")
         for what, size in zip(("the height", "the width"), inputs[0].shape[-2:], strict=True):
@@ -265,9 +265,9 @@ class PixelUnshuffle(Layer):
 
 
 class ChannelShuffle(Layer):
-    """Channels dealt out over groups, so that the next grouped convolution mixes them.
+    """Interleaves the channels of all groups, so that the next grouped convolution mixes them.
 
-    (groups, C / groups) channels are transposed. input → output: (N, C, …), the same shape. No parameters.
+    Channels as (groups, C / groups) are transposed. input → output: (N, C, …), the same shape. No parameters.
     From ShuffleNet (Zhang et al. 2018).
     """
 
@@ -277,7 +277,7 @@ class ChannelShuffle(Layer):
     groups: Count
 
     def check(self, *inputs: Any) -> None:
-        """Reject channels that do not divide into the groups."""
+        """Reject channels that the groups do not divide."""
         super().check(*inputs)
         check_dimensions(self, inputs[0], "(N, C, L, …)")
         check_divisible("the input's number of channels", int(inputs[0].shape[1]), "groups", self.groups)
@@ -290,7 +290,7 @@ class _Upsample(Layer, abstract=True):
     scale_factor: Any = None
 
     def check_target(self, x: Any) -> None:
-        """Reject both or none of size and scale_factor, and an empty output."""
+        """Reject both and neither of size and scale_factor, and an empty output."""
         name, dimensions = type(self).__name__, x.dim() - 2
         if (self.size is None) == (self.scale_factor is None):
             both = "neither" if self.size is None else "both"
@@ -347,10 +347,10 @@ UPSAMPLED = {
 
 
 class Upsample(_Upsample):
-    """A larger (or smaller) sequence, image or volume, between whose values is interpolated.
+    """Resizes a sequence, image or volume by interpolation.
 
-    mode='nearest' repeats values; 'linear', 'bilinear' and 'trilinear' draw straight lines between them, 'bicubic'
-    curves. Give the new size, or the scale_factor. With align_corners=True the corner values keep their place.
+    mode='nearest' repeats values; 'linear', 'bilinear', 'trilinear' and 'bicubic' interpolate between them. Give the
+    new size or the scale_factor. With align_corners=True the values at the corners keep their position.
 
     input → output:  (N, C, L), (N, C, H, W) or (N, C, D, H, W) → (N, C, *size), size = ⌊size · scale_factor⌋
     No parameters.
@@ -387,7 +387,7 @@ class Upsample(_Upsample):
 
 
 class UpsamplingNearest2d(_Upsample, dimensions=2):
-    """A larger image whose pixels repeat those of the input; Upsample(mode='nearest') for images.
+    """Resizes an image by repeating pixels: Upsample(mode='nearest') for images.
 
     input → output:  (N, C, H, W) → (N, C, *size), size = ⌊size · scale_factor⌋. No parameters.
     """
@@ -396,14 +396,14 @@ class UpsamplingNearest2d(_Upsample, dimensions=2):
     scale_factor: NonNegative | tuple[NonNegative, ...] | None = None
 
     def check(self, *inputs: Any) -> None:
-        """Reject all but batches of images."""
+        """Reject inputs that are not batches of images."""
         super().check(*inputs)
         check_dimensions(self, inputs[0], "(N, C, H, W)")
         self.check_target(inputs[0])
 
 
 class UpsamplingBilinear2d(_Upsample, dimensions=2):
-    """A larger image between whose pixels straight lines are drawn; Upsample(mode='bilinear', align_corners=True).
+    """Resizes an image by linear interpolation: Upsample(mode='bilinear', align_corners=True).
 
     input → output:  (N, C, H, W) → (N, C, *size), size = ⌊size · scale_factor⌋. No parameters.
     """
@@ -412,7 +412,7 @@ class UpsamplingBilinear2d(_Upsample, dimensions=2):
     scale_factor: NonNegative | tuple[NonNegative, ...] | None = None
 
     def check(self, *inputs: Any) -> None:
-        """Reject all but batches of images."""
+        """Reject inputs that are not batches of images."""
         super().check(*inputs)
         check_dimensions(self, inputs[0], "(N, C, H, W)")
         self.check_target(inputs[0])

@@ -1,4 +1,4 @@
-"""The transformer of Vaswani et al. 2017: its layers, its stacks and the whole."""
+"""The transformer of Vaswani et al. 2017: encoder and decoder layers, stacks of them, and the whole network."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Activation = Literal["relu", "gelu"] | Buildable
 
 
 class _Block(Layer, abstract=True):
-    """What the encoder's and the decoder's layer share."""
+    """What the encoder layer and the decoder layer share."""
 
     dtype_rule = "same"
 
@@ -43,7 +43,7 @@ class _Block(Layer, abstract=True):
     bias: bool = True
 
     def check_stream(self, x: Any, label: str) -> None:
-        """Reject all but sequences whose features the heads divide."""
+        """Reject inputs that are not sequences with features that the heads divide."""
         check_sequence(self, x, self.batch_first, label)
         check_divisible("d_model", int(x.shape[-1]), "nhead", self.nhead)
 
@@ -52,7 +52,7 @@ class _Block(Layer, abstract=True):
         return {"d_model": int(inputs[0].shape[-1])}
 
     def arguments(self, *inputs: Any) -> dict[str, Any]:
-        """torch's arguments, the activation built where it is a layer."""
+        """torch's arguments, with the module of an activation that is a layer."""
         return super().arguments(*inputs) | built_activation(self.activation, inputs[0], self.dim_feedforward)
 
     def details(self) -> Iterable[str]:
@@ -61,19 +61,19 @@ class _Block(Layer, abstract=True):
 
 
 def built_activation(activation: Activation, x: Any, width: int) -> dict[str, Any]:
-    """The activation as torch takes it, where it is a layer: a module, made for the wide middle of the feed-forward."""
+    """The argument for an activation that is a layer: its module, built for the hidden size of the feed-forward."""
     if isinstance(activation, str):
         return {}
     return {"activation": activation.build(x.new_empty((*x.shape[:-1], width)))}
 
 
 def check_sequence(layer: Layer, x: Any, batch_first: bool, label: str) -> None:
-    """Whether x is a sequence of vectors or a batch of them."""
+    """Check that x is a sequence of vectors or a batch of them."""
     check_dimensions(layer, x, "(N, T, d)" if batch_first else "(T, N, d)", "(T, d)", label=f"a {label}")
 
 
 def check_pair(layer: Layer, one: Any, other: Any, batch_first: bool, names: tuple[str, str]) -> None:
-    """Whether two sequences have the same features and the same batch."""
+    """Check that two sequences have the same features and the same batch."""
     shapes = f"{names[0]} {shape_text(one.shape)} and {names[1]} {shape_text(other.shape)}"
     if one.dim() != other.dim():
         raise LayerError(f"{type(layer).__name__} takes both sequences with a batch or both without, found {shapes}")
@@ -97,7 +97,7 @@ def lengths(x: Any, batch_first: bool) -> tuple[int, ...]:
 def check_masks(
     layer: Layer, masks: tuple[tuple[str, Any], tuple[str, Any]], query: Any, key: Any, batch_first: bool, heads: int
 ) -> None:
-    """Whether the masks of an attention have its shape: pairs of (name, mask), for positions and for padding."""
+    """Check that the masks of an attention, pairs of (name, mask), have its shape."""
     (name, mask), (padding_name, padding) = masks
     rows, columns = lengths(query, batch_first), lengths(key, batch_first)
     batch = rows[0] if len(rows) == 2 else 1
@@ -106,15 +106,15 @@ def check_masks(
 
 
 class TransformerEncoderLayer(_Block):
-    """Self-attention and a feed-forward network, each with a skip around it and a LayerNorm.
+    """Self-attention and a feed-forward network, each with a skip connection and a LayerNorm.
 
-    x = norm1(x + attention(x));  x = norm2(x + linear2(act(linear1(x)))); with norm_first=True the norms stand before
+    x = norm1(x + attention(x));  x = norm2(x + linear2(act(linear1(x)))); with norm_first=True the norms come before
     attention and feed-forward: x = x + attention(norm1(x)).
 
     input → output:  (T, N, d), (N, T, d) with batch_first=True, or (T, d), the same shape
     modules:         self_attn (4d · (d + 1)), linear1 and linear2 (2 · d · f + f + d), norm1 and norm2 (4d),
                      f = dim_feedforward
-    masks:           src_mask (T, T), src_key_padding_mask (N, T); True may not be attended to
+    masks:           src_mask (T, T), src_key_padding_mask (N, T); True masks out
     activation is 'relu', 'gelu' or a layer, as in GELU(approximate='tanh'). Vaswani et al. 2017.
     """
 
@@ -130,7 +130,7 @@ class TransformerEncoderLayer(_Block):
 
 
 class TransformerDecoderLayer(_Block):
-    """Self-attention, attention to the encoder's output, and a feed-forward network, each with a skip and a LayerNorm.
+    """Self-attention, attention to the encoder's output, and a feed-forward network, each with skip and LayerNorm.
 
     x = norm1(x + self_attn(x));  x = norm2(x + multihead_attn(x, memory));  x = norm3(x + linear2(act(linear1(x))))
 
@@ -139,7 +139,7 @@ class TransformerDecoderLayer(_Block):
     modules:  self_attn and multihead_attn (4d · (d + 1) each), linear1 and linear2 (2 · d · f + f + d),
               norm1 to norm3 (6d), f = dim_feedforward
     masks:    tgt_mask (T, T), memory_mask (T, S), tgt_key_padding_mask (N, T), memory_key_padding_mask (N, S); True
-              may not be attended to. Decoding: TransformerDecoderLayer(8)(x, memory, tgt_mask=~causal_mask(T))
+              masks out. Decoding: TransformerDecoderLayer(8)(x, memory, tgt_mask=~causal_mask(T))
     Vaswani et al. 2017.
     """
 
@@ -162,15 +162,15 @@ class TransformerDecoderLayer(_Block):
 
 
 class _Whole(Layer, abstract=True):
-    """What is made of layers that are settings; torch builds one and copies it, so that all begin equal."""
+    """A stack of copies of layers given as settings; torch copies one module, so all start with equal weights."""
 
     def check_copied(self, layer: Buildable, inputs: tuple[Any, ...]) -> None:
-        """Reject what the layer itself refuses."""
+        """Reject what the layer itself rejects."""
         if isinstance(layer, Layer):
             layer.check(*inputs)
 
     def build_kind(self, kind: str, layer: Buildable, *inputs: Any) -> nn.Module:
-        """Build the layer, which must make torch's module of this kind: its forward is called with torch's keywords."""
+        """Build the layer. Raises LayerError if its module is not torch's ``kind``, whose keywords it must accept."""
         import torch
 
         module, expected = layer.build(*inputs), getattr(torch.nn, kind)
@@ -182,21 +182,21 @@ class _Whole(Layer, abstract=True):
         return module
 
     def construct(self, **arguments: Any) -> nn.Module:
-        """Call torch's class, without its remarks on nested tensors, which no spec asks for."""
+        """Call torch's class without its warnings about nested tensors."""
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="enable_nested_tensor is True")
             return super().construct(**arguments)
 
 
 class TransformerEncoder(_Whole):
-    """num_layers copies of an encoder layer in series, and a last norm where one is given.
+    """num_layers copies of an encoder layer in series, and an optional norm at the end.
 
-    TransformerEncoder(TransformerEncoderLayer(8), 6) repeats the layer six times, each copy with weights of its own;
+    TransformerEncoder(TransformerEncoderLayer(8), 6) repeats the layer six times, each copy with its own weights;
     norm=LayerNorm() is applied at the end.
 
     input → output:  (T, N, d), (N, T, d) with batch_first=True in the layer, or (T, d), the same shape
     parameters:      num_layers times those of the layer, and the norm's
-    masks:           mask (T, T), src_key_padding_mask (N, T); True may not be attended to
+    masks:           mask (T, T), src_key_padding_mask (N, T); True masks out
     Vaswani et al. 2017.
     """
 
@@ -209,12 +209,12 @@ class TransformerEncoder(_Whole):
     mask_check: bool = True
 
     def check(self, *inputs: Any) -> None:
-        """Reject what the layer refuses."""
+        """Reject what the layer rejects."""
         super().check(*inputs)
         self.check_copied(self.encoder_layer, inputs[:3])
 
     def arguments(self, *inputs: Any) -> dict[str, Any]:
-        """torch's arguments, layer and norm built."""
+        """torch's arguments, with the modules of layer and norm."""
         layer = self.build_kind("TransformerEncoderLayer", self.encoder_layer, inputs[0])
         norm = None if self.norm is None else self.norm.build(inputs[0])
         return super().arguments(*inputs) | {"encoder_layer": layer, "norm": norm}
@@ -225,9 +225,9 @@ class TransformerEncoder(_Whole):
 
 
 class TransformerDecoder(_Whole):
-    """num_layers copies of a decoder layer in series, and a last norm where one is given.
+    """num_layers copies of a decoder layer in series, and an optional norm at the end.
 
-    TransformerDecoder(TransformerDecoderLayer(8), 6)(x, memory): the memory is handed to every copy.
+    TransformerDecoder(TransformerDecoderLayer(8), 6)(x, memory): every copy gets the memory.
 
     inputs:      tgt (T, N, d), memory (S, N, d); (N, T, d), (N, S, d) with batch_first=True in the layer
     output:      tgt's shape
@@ -246,12 +246,12 @@ class TransformerDecoder(_Whole):
     norm: Buildable | None = None
 
     def check(self, *inputs: Any) -> None:
-        """Reject what the layer refuses."""
+        """Reject what the layer rejects."""
         super().check(*inputs)
         self.check_copied(self.decoder_layer, inputs[:6])
 
     def arguments(self, *inputs: Any) -> dict[str, Any]:
-        """torch's arguments, layer and norm built."""
+        """torch's arguments, with the modules of layer and norm."""
         layer = self.build_kind("TransformerDecoderLayer", self.decoder_layer, *inputs[:2])
         norm = None if self.norm is None else self.norm.build(inputs[0])
         return super().arguments(*inputs) | {"decoder_layer": layer, "norm": norm}
@@ -262,16 +262,16 @@ class TransformerDecoder(_Whole):
 
 
 class Transformer(_Whole):
-    """The whole: an encoder reads the source, a decoder writes the target; without embeddings and output layer.
+    """An encoder that reads the source and a decoder that predicts the target; without embeddings and output layer.
 
     Transformer()(src, tgt) is six encoder layers on src, six decoder layers on tgt that attend to their output, and a
     LayerNorm at the end of both.
 
     inputs:      src (S, N, d), tgt (T, N, d); (N, S, d), (N, T, d) with batch_first=True; or without N
     output:      tgt's shape
-    parameters:  those of encoder and decoder layers, and 4d of the last norms: 44,140,544 for d = 512 and the defaults
-    masks:       src_mask (S, S), tgt_mask (T, T), memory_mask (T, S) and padding masks; True may not be attended to
-    custom_encoder, a TransformerEncoder, and custom_decoder, a TransformerDecoder, take the place of either.
+    parameters:  those of encoder and decoder layers, and 4d of the final norms: 44,140,544 for d = 512 and the defaults
+    masks:       src_mask (S, S), tgt_mask (T, T), memory_mask (T, S) and padding masks; True masks out
+    custom_encoder, a TransformerEncoder, and custom_decoder, a TransformerDecoder, replace the built-in ones.
     Vaswani et al. 2017.
     """
 
@@ -314,13 +314,13 @@ class Transformer(_Whole):
         return {"d_model": int(inputs[0].shape[-1])}
 
     def arguments(self, *inputs: Any) -> dict[str, Any]:
-        """torch's arguments, activation, encoder and decoder built where they are layers."""
+        """torch's arguments, with the modules of activation, encoder and decoder that are layers."""
         src, tgt = inputs[:2]
         custom: dict[str, Any] = built_activation(self.activation, src, self.dim_feedforward)
         if self.custom_encoder is not None:
             custom["custom_encoder"] = self.build_kind("TransformerEncoder", self.custom_encoder, src)
         if self.custom_decoder is not None:
-            # What the encoder makes of the source has the source's shape.
+            # The encoder keeps the shape of the source.
             custom["custom_decoder"] = self.build_kind("TransformerDecoder", self.custom_decoder, tgt, src)
         return super().arguments(*inputs) | custom
 

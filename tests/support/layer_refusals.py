@@ -243,7 +243,13 @@ REFUSALS: list[tuple[str, dict[str, Any], tuple[Any, ...], str, str | None]] = [
         "ReflectionPad2d takes 4 values from an input of size 4",
         "the padding may be at most 3 here",
     ),
-    ("ZeroPad1d", {"padding": -3}, (meta(1, 3, 4),), "ZeroPad1d cuts a size of 4 to -2", "cut less than there is"),
+    (
+        "ZeroPad1d",
+        {"padding": -3},
+        (meta(1, 3, 4),),
+        "ZeroPad1d cuts a size of 4 to -2",
+        "use a smaller negative padding",
+    ),
     # norms
     (
         "GroupNorm",
@@ -326,7 +332,7 @@ REFUSALS: list[tuple[str, dict[str, Any], tuple[Any, ...], str, str | None]] = [
         "GRUCell's hx must have the shape (2, 5), found (3, 5)",
         None,
     ),
-    ("GRU", {"hidden_size": 5}, (meta(0, 2, 4),), "GRU needs a sequence of one step at least, found (0, 2, 4)", None),
+    ("GRU", {"hidden_size": 5}, (meta(0, 2, 4),), "GRU needs a sequence of at least one step, found (0, 2, 4)", None),
     # attention
     (
         "MultiheadAttention",
@@ -340,14 +346,14 @@ REFUSALS: list[tuple[str, dict[str, Any], tuple[Any, ...], str, str | None]] = [
         {"num_heads": 2},
         (meta(2, 5, 8), meta(3, 6, 8), meta(3, 6, 8)),
         "query (2, 5, 8) and key (3, 6, 8) differ in the batch (dimension 1): 5 and 6",
-        "write batch_first=True where the batch comes first",
+        "write batch_first=True if the batch comes first",
     ),
     (
         "MultiheadAttention",
         {"num_heads": 2},
         (meta(5, 2, 8), meta(6, 2, 8), meta(7, 2, 8)),
-        "key (6, 2, 8) and value (7, 2, 8) must be as many",
-        "they may differ in the last dimension only",
+        "key (6, 2, 8) and value (7, 2, 8) must have the same length",
+        "they may only differ in the last dimension",
     ),
     (
         "MultiheadAttention",
@@ -368,7 +374,7 @@ REFUSALS: list[tuple[str, dict[str, Any], tuple[Any, ...], str, str | None]] = [
         {"nhead": 2},
         (meta(5, 2, 8), meta(5, 5, dtype=INT)),
         "TransformerEncoderLayer takes src_mask as booleans or floating-point numbers, found int64",
-        "write src_mask.bool(); True is what may not be attended to",
+        "write src_mask.bool(); True masks a position out",
     ),
     (
         "TransformerDecoderLayer",
