@@ -1,6 +1,6 @@
-"""The explanation of one layer as text: what comes in, the formulas with the numbers put in, the cost of each operator.
+"""Draw the explanation of one layer as text: its inputs, its formulas with numbers, the cost of each operator.
 
-A text is laid out once, as lines of words with a style (:data:`Line`), so that it is the same with colours and without.
+The text is laid out as lines of styled pieces (:data:`Line`), so that it is the same with colours and without.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ _COLOURS: Mapping[str, str] = {
     "": "", "name": "bold cyan", "heading": "bold", "dim": "dim", "number": "green", "warning": "red",
 }  # fmt: skip
 _INDENT = 2
-# Sentences are not drawn wider than they read well.
+# Wider sentences are hard to read.
 _PROSE = 100
-# So many operators are told in full; of a layer that unrolls into more, the rest is summed.
+# Of a layer that unrolls into more operators, the rest is summed.
 MOST_OPERATORS = 40
 # Sums of more terms are not written out.
 _MOST_TERMS = 4
@@ -34,7 +34,7 @@ _LEAST = 10
 
 
 def draw(explanation: Explanation, width: int, color: bool) -> str:
-    """The explanation as text of a width; with ``color`` the terminal's colours are put in."""
+    """Draw an explanation at a width, with ANSI colours if ``color`` is set."""
     width = max(width, 40)
     blocks = (
         _head(explanation, width),
@@ -67,7 +67,7 @@ def _head(one: Explanation, width: int) -> Iterator[Line]:
 
 
 def _title(one: Explanation, width: int) -> Iterator[Line]:
-    """The path, what it is and its place on one line, where they fit; else one below the other."""
+    """The path, the text and the place in the file on one line if they fit; else one below the other."""
     path, text = printable(one.path), printable(one.text or one.type)
     place = f"{one.source}:{one.line}:{one.column}" if one.line is not None else ""
     text = "" if text == path else text
@@ -83,7 +83,7 @@ def _title(one: Explanation, width: int) -> Iterator[Line]:
 
 
 def _below(text: str, width: int, style: Style, indent: int = 0) -> Iterator[Line]:
-    """A text on lines of its own; a word longer than a line is broken, so that nothing is lost."""
+    """A text on lines of its own; a word longer than a line is broken."""
     for piece in textwrap.wrap(text, width - indent, break_on_hyphens=False):
         yield ((" " * indent, ""), (piece, style))
 
@@ -109,7 +109,7 @@ def _incoming(one: Explanation, width: int) -> Iterator[Line]:
             yield line
             yield from _below(origin, width, "dim", 2 * _INDENT)
     if one.sources and any(incoming.source is None for incoming in one.inputs):
-        yield from _below(f"made by {', '.join(map(printable, one.sources))}", width, "dim", _INDENT)
+        yield from _below(f"from {', '.join(map(printable, one.sources))}", width, "dim", _INDENT)
     if one.reads:
         yield from _below(f"reads {', '.join(map(printable, one.reads))}", width, "dim", _INDENT)
 
@@ -119,7 +119,7 @@ def _results(one: Explanation, width: int) -> Iterator[Line]:
         return
     yield (("OUT", "heading"),)
     known = {incoming.shape for incoming in one.inputs}
-    told: list[tuple[str, ...]] = []
+    shown: list[tuple[str, ...]] = []
     for result in one.outputs:
         yield (
             (" " * _INDENT, ""),
@@ -127,22 +127,22 @@ def _results(one: Explanation, width: int) -> Iterator[Line]:
             (f"  {result.dtype}  {byte_size(result.bytes)}", "dim"),
         )
         lines = tuple(_sizes(result.sizes, result.shape in known)) if result.sizes is not None else ()
-        if lines not in told:
+        if lines not in shown:
             yield from _formulas(lines, width)
-        told.append(lines)
+        shown.append(lines)
 
 
 def _sizes(sizes: Sequence[Formula], same_shape: bool = False) -> Iterator[str]:
-    """Formulas of a shape as texts: what stays in one line, then a line for each size that is computed or given."""
-    staying = [size for size in sizes if size.plain and _stays(size)]
-    if sizes and len(staying) == len(sizes) and same_shape and not any(size.note for size in sizes):
-        yield "the shape that came in"
+    """Formulas of a shape as texts: the sizes kept in one line, then a line for each that is computed or set."""
+    kept = [size for size in sizes if size.plain and _is_kept(size)]
+    if sizes and len(kept) == len(sizes) and same_shape and not any(size.note for size in sizes):
+        yield "the shape of the input"
         return
-    if staying:
-        yield f"as it came in: {', '.join(f'{size.name} = {exact(size.value)}' for size in staying)}{_notes(staying)}"
+    if kept:
+        yield f"unchanged: {', '.join(f'{size.name} = {exact(size.value)}' for size in kept)}{_notes(kept)}"
     last: Formula | None = None
     for size in sizes:
-        if size in staying:
+        if size in kept:
             continue
         if last is not None and not size.plain and (size.numbers, size.value, size.note) == _arithmetic(last):
             yield f"{size.name}′ = {exact(size.value)}, as {last.name}′"
@@ -156,9 +156,9 @@ def _arithmetic(size: Formula) -> tuple[str, int, str]:
     return size.numbers, size.value, size.note
 
 
-def _stays(size: Formula) -> bool:
-    """Whether a plain size is one of the input's, and not one that a setting gives."""
-    return size.symbols in (size.name, "size") or size.symbols.startswith(("index_", "grid_"))
+def _is_kept(size: Formula) -> bool:
+    """Whether a size is one of the input's, and not set or computed."""
+    return size.symbols == size.name or (size.symbols == "size" and size.name.startswith("dimension "))
 
 
 def _notes(sizes: Iterable[Formula]) -> str:
@@ -172,7 +172,7 @@ def _formulas(texts: Iterable[str], width: int, indent: int = 2 * _INDENT) -> It
 
 
 def _equation(before: Line, text: str, width: int, indent: int) -> Iterator[Line]:
-    """A formula, its steps put on lines of their own where it is too long for one; ``before`` stands in front."""
+    """A formula behind ``before``, with its steps on lines of their own if it is too long for one."""
     taken = sum(len(piece) for piece, _ in before)
     room = max(width - indent - taken, 20)
     lines = [text] if len(text) <= room else _broken(text, room)
@@ -182,7 +182,7 @@ def _equation(before: Line, text: str, width: int, indent: int) -> Iterator[Line
 
 
 def _broken(text: str, room: int) -> list[str]:
-    """The steps of an equation, as many on a line as go; a step that is too long itself breaks at its sums."""
+    """The steps of an equation, as many on a line as fit; a step that is too long is broken at its sums."""
     lines: list[str] = []
     for i, step in enumerate(text.split(" = ")):
         piece = f"= {step}" if i else step
@@ -237,11 +237,11 @@ def _remarks(weight: Weight, title: str) -> str:
 def _parts(one: Explanation, width: int) -> Iterator[Line]:
     if not one.parts:
         return
-    equal = "  figures of one each; × n stands for n equal ones" if any(part.times > 1 for part in one.parts) else ""
+    equal = "  figures of one each; × n means n equal steps" if any(part.times > 1 for part in one.parts) else ""
     title = f"INSIDE {printable(one.path)}".rstrip()
     title = title if len(title) + len(equal) <= width else "INSIDE"
     yield ((title, "heading"), (equal if len(title) + len(equal) <= width else "", "dim"))
-    # Paths begin alike; what differs is enough, as the heading says.
+    # The heading shows how the paths begin.
     within = f"{one.path}."
     names = [printable(part.path.removeprefix(within) or part.text) for part in one.parts]
     times = [f"× {exact(part.times)}" if part.times > 1 else "" for part in one.parts]
@@ -252,7 +252,7 @@ def _parts(one: Explanation, width: int) -> Iterator[Line]:
         ["FLOPs", *count_column([part.flops for part in one.parts])],
     ]
     columns = [["", *names], ["", *times], ["", *texts]]
-    # Where room is short, what it is gives way first, then the end of its name, then the last figures.
+    # If there is not enough room, texts are cut first, then names, then the last figures are left out.
     rest = width - _INDENT - _room(columns[1]) - 4
     while len(figures) > 1 and rest - sum(_room(column) + 2 for column in figures) < 2 * _LEAST:
         figures.pop()
@@ -275,7 +275,7 @@ def _room(column: Sequence[str]) -> int:
 
 
 def _cut(text: str, room: int) -> str:
-    """A text as wide as its column, its end left out where it is longer."""
+    """A text padded or cut to the width of its column."""
     return text.ljust(room) if len(text) <= room else f"{text[: room - 1]}…"[:room]
 
 
@@ -283,10 +283,10 @@ def _operators(one: Explanation, width: int) -> Iterator[Line]:
     if not one.operators:
         return
     what = "OPERATORS" if not one.parts else "OPERATORS BETWEEN THEM"
-    yield ((what, "heading"), ("  what ran, by ATen's names", "dim"))
-    told = {text for result in one.outputs for text in _sizes(result.sizes or ())}
+    yield ((what, "heading"), ("  by their ATen names", "dim"))
+    shown = {text for result in one.outputs for text in _sizes(result.sizes or ())}
     for operator in one.operators[:MOST_OPERATORS]:
-        yield from _operator(operator, told, width)
+        yield from _operator(operator, shown, width)
     rest = one.operators[MOST_OPERATORS:]
     if rest:
         number = sum(operator.times for operator in rest)
@@ -294,8 +294,8 @@ def _operators(one: Explanation, width: int) -> Iterator[Line]:
         yield ((f"{' ' * _INDENT}and {plural(number, 'more operator')}: {exact(flops)} FLOPs", "dim"),)
 
 
-def _operator(one: OperatorCost, told: set[str], width: int) -> Iterator[Line]:
-    """An operator and its arithmetic; formulas of sizes that the result has ``told`` are not said again."""
+def _operator(one: OperatorCost, shown: set[str], width: int) -> Iterator[Line]:
+    """An operator and its arithmetic, without the formulas of sizes that are ``shown`` above."""
     came, went = " ".join(map(shape, one.inputs)), " ".join(map(shape, one.outputs))
     flow = f"{came} → {went}" if one.inputs else f"→ {went}"
     times = f"  × {exact(one.times)}" if one.times > 1 else ""
@@ -304,9 +304,9 @@ def _operator(one: OperatorCost, told: set[str], width: int) -> Iterator[Line]:
         yield ((" " * _INDENT, ""), (name, "name"), (f"  {text}", ""), (times if i == 0 else "", "dim"))
     if one.sizes is not None:
         computed = [size for size in one.sizes if not size.plain and (size.note or size.numbers != exact(size.value))]
-        yield from _formulas((text for text in _sizes(computed) if text not in told), width)
+        yield from _formulas((text for text in _sizes(computed) if text not in shown), width)
     if one.flops is None:
-        yield ((" " * 2 * _INDENT, ""), ("not counted: no rule knows this operator", "warning"))
+        yield ((" " * 2 * _INDENT, ""), ("not counted: there is no rule for this operator", "warning"))
         return
     if one.macs_formula:
         yield from _equation((("MACs   ", "dim"),), one.macs_formula, width, 2 * _INDENT)
@@ -334,7 +334,7 @@ def _totals(one: Explanation, width: int) -> Iterator[Line]:
         ("bytes", f"{least}{exact(one.bytes_read)} read, {exact(one.bytes_written)} written"),
         ("intensity", f"{one.flops / moved:.3g} FLOPs a byte" if moved else ""),
         ("output", f"{exact(one.output_bytes)} bytes, {byte_size(one.output_bytes)}"),
-        ("receptive field", _sees(one.receptive_field)),
+        ("receptive field", _receptive_field(one.receptive_field)),
         ("calls", _calls(one)),
         ("not counted", ", ".join(one.uncounted)),
     ]
@@ -347,7 +347,7 @@ def _totals(one: Explanation, width: int) -> Iterator[Line]:
             yield ((" " * _INDENT, ""), (label, "dim"), (f"  {piece}", "warning" if name == "not counted" else ""))
 
 
-def _sees(field: Shape | None) -> str:
+def _receptive_field(field: Shape | None) -> str:
     return "" if field is None else f"{' × '.join(map(exact, field))} of the input, for each output"
 
 
@@ -355,7 +355,7 @@ def _calls(one: Explanation) -> str:
     if one.calls == 1:
         return ""
     return (
-        f"{exact(one.calls)}, of which this is one; together "
+        f"{exact(one.calls)}; explained is one of them. All together: "
         f"{exact(one.macs_of_calls)} MACs, {exact(one.flops_of_calls)} FLOPs"
     )
 

@@ -1,4 +1,4 @@
-"""A step of a trace → its Explanation: formulas of shapes, weights and costs, with the numbers put in."""
+"""Make the explanation of a step: formulas of its shapes, weights and costs, with the numbers inserted."""
 
 from __future__ import annotations
 
@@ -7,8 +7,16 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from fwdscope.commands.explain.explanation import Explanation, Formula, Incoming, OperatorCost, Part, Result, Weight
-from fwdscope.commands.explain.steps import find, inside, layer_type, same_step, steps, tensors, told_whole
+from fwdscope.commands.explain.explanation import (
+    Explanation,
+    Formula,
+    InnerStep,
+    InputTensor,
+    OperatorCost,
+    OutputTensor,
+    Weight,
+)
+from fwdscope.commands.explain.steps import find, inside, is_single, layer_type, same_step, steps, tensors
 from fwdscope.formula import Size, equation, insert_numbers
 from fwdscope.functions.functions import FUNCTIONS
 from fwdscope.functions.methods import METHODS
@@ -25,7 +33,7 @@ if TYPE_CHECKING:
 def explain(trace: Trace, layer: str) -> Explanation:
     """Explain one step of a trace, by its path (``layer1.0.conv2``) or its line in the file (``line 17``, ``:17``).
 
-    Raises LookupError, with the path that was meant, where there is no such step.
+    Raises LookupError, with the nearest path, if there is no such step.
     """
     node, beside = find(trace, layer)
     calls = [one for one in steps(trace.root) if same_step(one, node)]
@@ -37,12 +45,12 @@ def explain(trace: Trace, layer: str) -> Explanation:
         text=node.text,
         kind=node.kind,
         sentence=_sentence(node),
-        inputs=tuple(_incoming(node)),
-        outputs=_results(node),
+        inputs=tuple(_inputs(node)),
+        outputs=_outputs(node),
         parameters=tuple(_weights(node, trace, "parameters")),
         buffers=tuple(_weights(node, trace, "buffers")),
-        operators=tuple(_operators(records if told_whole(node) else node.ops)),
-        parts=() if told_whole(node) else tuple(_parts(node)),
+        operators=tuple(_operators(records if is_single(node) else node.ops)),
+        parts=() if is_single(node) else tuple(_inner_steps(node)),
         params=_params(node),
         output_bytes=sum(t.nbytes for t in node.outputs),
         uncounted=tuple(dict.fromkeys(r.op.name for r in records if r.cost is None)),
@@ -61,15 +69,15 @@ def explain(trace: Trace, layer: str) -> Explanation:
     )
 
 
-# --- what it is ------------------------------------------------------------------------------------------------------
+# --- description ------------------------------------------------------------------------------------------------------
 
 
 _KINDS = {
-    "block": "A block of the file: what it costs is the sum of the steps inside.",
-    "stack": "Layers in series, each with its own weights: what it costs is the sum of its members.",
-    "part": "A named part of the network: what it costs is the sum of the steps inside.",
-    "loop": "Lines that run again and again with the same weights: what they cost is the sum of the rounds.",
-    "parameter": "A tensor of the network's own: it is there before anything runs, and costs nothing to have.",
+    "block": "A block of the file: its cost is the sum of the steps inside.",
+    "stack": "Layers in series, each with its own weights: its cost is the sum of its members.",
+    "part": "A named part of the network: its cost is the sum of the steps inside.",
+    "loop": "Lines that run repeatedly with the same weights: their cost is the sum of the rounds.",
+    "parameter": "A tensor of the network itself: it exists before anything runs, and costs nothing.",
 }
 
 
@@ -80,9 +88,9 @@ def _sentence(node: Node) -> str:
     if node.kind in _KINDS and (node.kind != "block" or node.span is not None):
         return _KINDS[node.kind]
     if node.module is not None and inside(node):
-        return "A module of your own: what it costs is the sum of what runs inside."
+        return "A module of your own: its cost is the sum of what runs inside."
     if node.module is not None:
-        return "A module of your own: what it costs is what its operators cost."
+        return "A module of your own: its cost is that of its operators."
     doc = _WORDS.get(node.type) or _doc(node.type)
     return f"{node.type}: {doc}." if doc else "An expression of the file, computed operator by operator."
 
@@ -92,7 +100,7 @@ def _doc(name: str) -> str:
     return function.doc.rstrip(".") if function is not None else ""
 
 
-# Operators of Python's that the report names by words.
+# Python's operators, by the words that the report names them with.
 _WORDS = {
     "add": "the sum, element by element",
     "sub": "the difference, element by element",
@@ -108,22 +116,22 @@ _WORDS = {
 # --- in and out ------------------------------------------------------------------------------------------------------
 
 
-# What no step made: an input of the network, or a part of one.
+# The source of a tensor that no step made.
 NETWORK_INPUT = "the network's input"
 
 
-def _incoming(node: Node) -> Iterator[Incoming]:
+def _inputs(node: Node) -> Iterator[InputTensor]:
     names = _input_names(node)
-    # Sources are told each once; only where there is one for each input is it known which is which.
+    # Each source is listed once, so that sources match inputs only if there is one for each.
     matched = len(node.sources) == len(node.inputs)
     for i, one in enumerate(node.inputs):
         source = node.sources[i] if matched else None
         made_by = (source.path or source.text) if source is not None else None if node.sources else NETWORK_INPUT
-        yield Incoming(one.shape, one.dtype, names[i] if i < len(names) else "", made_by)
+        yield InputTensor(one.shape, one.dtype, names[i] if i < len(names) else "", made_by)
 
 
 def _input_names(node: Node) -> tuple[str, ...]:
-    """The names of a layer's inputs; of a state that is several tensors the name is the first one's."""
+    """The names of a layer's inputs; of a state with several tensors only the first is named."""
     type_name = layer_type(node)
     if type_name is None:
         return ()
@@ -132,20 +140,20 @@ def _input_names(node: Node) -> tuple[str, ...]:
     return names if len(names) >= len(node.inputs) and len(node.inputs) <= len(required_inputs(cls)) else names[:1]
 
 
-def _results(node: Node) -> tuple[Result, ...]:
+def _outputs(node: Node) -> tuple[OutputTensor, ...]:
     sizes = _result_sizes(node)
     return tuple(
-        Result(one.shape, one.dtype, one.nbytes, None if found is None else tuple(map(_formula, found)))
+        OutputTensor(one.shape, one.dtype, one.nbytes, None if found is None else tuple(map(_formula, found)))
         for one, found in zip(node.outputs, sizes, strict=True)
     )
 
 
 def _result_sizes(node: Node) -> Sequence[Sequence[Size] | None]:
-    """The formulas of the results' sizes: the layer's own, else those of the one operator that ran."""
+    """The formulas of the results' sizes: the layer's own, else those of the only operator that ran."""
     outputs = [one.shape for one in node.outputs]
     if layer_type(node) is not None and node.module is not None:
         return output_sizes(node.module, [one.shape for one in node.inputs], outputs)
-    # Of several operators each tells its own: what comes into one need not be what came into the expression.
+    # Of several operators each shows its own, since its input need not be the expression's.
     if len(node.ops) == 1 and [y.shape for y in node.ops[0].op.outputs] == outputs:
         return result_sizes(node.ops[0].op)
     return [None] * len(outputs)
@@ -153,15 +161,15 @@ def _result_sizes(node: Node) -> Sequence[Sequence[Size] | None]:
 
 def _formula(size: Size) -> Formula:
     symbols = re.sub(r"size_\d+", "size", size.formula)
-    return Formula(_spoken(size.name), symbols, size.with_numbers, size.value, size.note, size.is_plain)
+    return Formula(_plain_name(size.name), symbols, size.with_numbers, size.value, size.note, size.is_plain)
 
 
-def _spoken(name: str) -> str:
+def _plain_name(name: str) -> str:
     return re.sub(r"^size_(\d+)$", r"dimension \1", name)
 
 
 def _receptive_field(trace: Trace, node: Node) -> Shape | None:
-    """How much of the input the first result sees, where it is known: height and width, or a length."""
+    """How much of the input the first result depends on, if known: height and width, or a length."""
     axes = trace.fields.get(id(node.outputs[0].ref)) if node.outputs else None
     return tuple(axis.size for axis in axes) if axes is not None else None
 
@@ -170,7 +178,7 @@ def _receptive_field(trace: Trace, node: Node) -> Shape | None:
 
 
 def _weights(node: Node, trace: Trace, what: str) -> Iterator[Weight]:
-    # Those of steps inside are told there.
+    # Weights of inner steps are explained there.
     apart = {id(tensor) for step in steps(node) for _, tensor in tensors(step, what)}
     layer = _layer(node)
     users = _users(trace, node)
@@ -194,7 +202,7 @@ def _layer(node: Node) -> Layer | None:
 
 
 def _users(trace: Trace, node: Node) -> dict[int, list[str]]:
-    """Other steps without steps inside that hold a tensor of this one, by the tensor's identity."""
+    """The paths of other leaf steps that have a tensor of this step, by the tensor's identity."""
     mine = {id(tensor) for _, tensor in tensors(node, "parameters")}
     found: dict[int, list[str]] = {}
     if not mine:
@@ -209,7 +217,7 @@ def _users(trace: Trace, node: Node) -> dict[int, list[str]]:
 
 
 def _params(node: Node) -> int:
-    """Elements of all parameters in a step and inside it, each once."""
+    """The elements of all parameters of a step and its inner steps, each counted once."""
     unique = {id(t): t.numel() for one in (node, *steps(node)) for _, t in tensors(one, "parameters")}
     return sum(unique.values())
 
@@ -222,7 +230,7 @@ def _sum(records: Iterable[OpRecord], of: str) -> int:
 
 
 def _operators(records: Iterable[OpRecord]) -> Iterator[OperatorCost]:
-    """What ran, in order of its first call; equal calls are one."""
+    """The operators in order of their first call; equal calls are one."""
     times: dict[OperatorCost, int] = {}
     for record in records:
         found = _operator(record)
@@ -261,15 +269,15 @@ def _operator_sizes(op: Op) -> tuple[Formula, ...] | None:
     return tuple(map(_formula, found[0])) if found and found[0] is not None else None
 
 
-def _parts(node: Node) -> Iterator[Part]:
-    """The steps inside, in order; equal ones in a row are one, as copies in a stack are and the rounds of a loop."""
-    rounds = [list(map(_part, turn)) for turn in node.rounds or ()]
+def _inner_steps(node: Node) -> Iterator[InnerStep]:
+    """The steps inside, in order; equal ones in a row are one, as the copies of a stack or the rounds of a loop."""
+    rounds = [list(map(_inner_step, turn)) for turn in node.rounds or ()]
     if rounds and all(len(turn) == len(rounds[0]) for turn in rounds):
         yield from _merged_rounds(rounds)
         return
-    last: Part | None = None
-    for part in map(_part, inside(node)):
-        if last is not None and _alike(last, part):
+    last: InnerStep | None = None
+    for part in map(_inner_step, inside(node)):
+        if last is not None and _are_equal(last, part):
             last = dataclasses.replace(last, times=last.times + 1)
             continue
         if last is not None:
@@ -279,20 +287,20 @@ def _parts(node: Node) -> Iterator[Part]:
         yield last
 
 
-def _merged_rounds(rounds: list[list[Part]]) -> Iterator[Part]:
-    """Each line of a loop once, where every round costs the same; else round by round."""
+def _merged_rounds(rounds: list[list[InnerStep]]) -> Iterator[InnerStep]:
+    """Each line of a loop once if every round costs the same; else round by round."""
     for column in zip(*rounds, strict=True):
-        if all(_alike(column[0], part) for part in column):
+        if all(_are_equal(column[0], part) for part in column):
             yield dataclasses.replace(column[0], times=len(column))
         else:
             yield from column
 
 
-def _part(node: Node) -> Part:
+def _inner_step(node: Node) -> InnerStep:
     records = list(node.records())
-    return Part(node.path, node.text or node.type, _params(node), _sum(records, "macs"), _sum(records, "flops"))
+    return InnerStep(node.path, node.text or node.type, _params(node), _sum(records, "macs"), _sum(records, "flops"))
 
 
-def _alike(one: Part, other: Part) -> bool:
+def _are_equal(one: InnerStep, other: InnerStep) -> bool:
     first, second = (dataclasses.replace(part, path="", times=1) for part in (one, other))
     return first == second and re.sub(r"\d+$", "", one.path) == re.sub(r"\d+$", "", other.path)

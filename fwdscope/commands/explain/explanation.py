@@ -1,4 +1,4 @@
-"""What is told of one step of the forward pass, as plain data."""
+"""The explanation of one step of the forward pass, as plain data."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from fwdscope.report import Shape
 
 @dataclass(frozen=True)
 class Formula:
-    """A figure: what it is of, its formula, the formula with the numbers put in, and its value.
+    """A figure: its name, its formula in symbols and with numbers inserted, and its value.
 
-    ``plain`` says that there is nothing to compute: a size that stays as it came in, or one that a setting gives.
+    It is ``plain`` if there is nothing to compute: the input has this size, or a setting gives it.
     """
 
     name: str
@@ -32,8 +32,8 @@ class Formula:
 
 
 @dataclass(frozen=True)
-class Incoming:
-    """A tensor that comes in, and the step whose result it is; None where it is not known which."""
+class InputTensor:
+    """A tensor that goes into the step, and the step that made it; None if that is not known."""
 
     shape: Shape
     dtype: str
@@ -42,8 +42,8 @@ class Incoming:
 
 
 @dataclass(frozen=True)
-class Result:
-    """A tensor that comes out; ``sizes`` is None where no formula of its shape is known."""
+class OutputTensor:
+    """A result of the step; ``sizes`` is None if no formula of its shape is known."""
 
     shape: Shape
     dtype: str
@@ -53,7 +53,7 @@ class Result:
 
 @dataclass(frozen=True)
 class Weight:
-    """A parameter or a buffer of the layer; ``shared`` is where else it is used under another path."""
+    """A parameter or a buffer of the layer; ``shared`` lists the other paths where it is used."""
 
     name: str
     shape: Shape
@@ -66,11 +66,10 @@ class Weight:
 
 @dataclass(frozen=True)
 class OperatorCost:
-    """An operator that ran, and its cost; None where no rule knows it.
+    """An operator that ran, and its cost; None if it is not counted.
 
-    ``macs_formula`` and ``flops_formula`` give the count in symbols, with the numbers put in, and its value; empty
-    where there is nothing of the kind to compute.
-    ``times`` is how many calls were the same.
+    ``macs_formula`` and ``flops_formula`` give the count in symbols, with numbers inserted, and its value; they are
+    empty if the count is zero. ``times`` is the number of equal calls.
     """
 
     name: str
@@ -87,7 +86,7 @@ class OperatorCost:
 
 
 @dataclass(frozen=True)
-class Part:
+class InnerStep:
     """A step inside a block, with the sums over all inside it; ``times`` equal ones in a row are one."""
 
     path: str
@@ -107,38 +106,38 @@ class Explanation:
     text: str
     kind: str
     sentence: str
-    inputs: tuple[Incoming, ...]
-    outputs: tuple[Result, ...]
+    inputs: tuple[InputTensor, ...]
+    outputs: tuple[OutputTensor, ...]
     parameters: tuple[Weight, ...]
     buffers: tuple[Weight, ...]
     operators: tuple[OperatorCost, ...]
-    parts: tuple[Part, ...]
+    parts: tuple[InnerStep, ...]
     params: int
     macs: int
     flops: int
     bytes_read: int
     bytes_written: int
     output_bytes: int
-    # Operators here or inside that no rule knows; the figures are then at least so much.
+    # Operators here or inside that are not counted; the figures are then lower bounds.
     uncounted: tuple[str, ...] = ()
     receptive_field: Shape | None = None
     source: str | None = None
     line: int | None = None
     column: int | None = None
-    # How often the layer is called in one forward, and the MACs and FLOPs of all its calls.
+    # The number of calls of the layer in one forward, and the MACs and FLOPs of all of them.
     calls: int = 1
     macs_of_calls: int = 0
     flops_of_calls: int = 0
     # Other steps on the same line of the file.
     beside: tuple[str, ...] = ()
-    # The steps whose results come in, and the tensors of layers elsewhere that it reads.
+    # The steps whose results go in, and the tensors of other layers that it reads.
     sources: tuple[str, ...] = ()
     reads: tuple[str, ...] = ()
     note: str | None = None
 
     @property
     def title(self) -> str:
-        """Its path and what it is: ``conv1  ·  Conv2d 7×7 /2``."""
+        """Its path and its text: ``conv1  ·  Conv2d 7×7 /2``."""
         return "  ·  ".join(dict.fromkeys(filter(None, (self.path, self.text or self.type))))
 
     def to_json(self) -> dict[str, Any]:

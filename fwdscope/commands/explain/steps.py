@@ -1,4 +1,4 @@
-"""Which step of a trace is meant by a path or a line, and what its neighbours are."""
+"""Find a step of a trace by a path or a line, and the steps around it."""
 
 from __future__ import annotations
 
@@ -28,22 +28,22 @@ def inside(node: Node) -> list[Node]:
 
 
 def same_step(one: Node, other: Node) -> bool:
-    """Whether two are calls of one layer, or the rounds of one line."""
+    """Whether two steps are calls of one layer, or rounds of one line."""
     if other.module is not None:
         return one.module is other.module
     return (one.path, one.kind, one.type, one.span) == (other.path, other.kind, other.type, other.span)
 
 
 def find(trace: Trace, wanted: str) -> tuple[Node, tuple[str, ...]]:
-    """The first step of that path or line, and the paths of the others on the line.
+    """Find the first step with a path or on a line, and the paths of the other steps on that line.
 
-    Raises LookupError, with the path that was meant, where there is none.
+    Raises LookupError, with the nearest path, if there is none.
     """
     wanted, every = wanted.strip(), list(steps(trace.root))
     if line := re.fullmatch(r"(?:line\s*|:)?([0-9]+)", wanted):
         at_path = [step for step in every if step.path == wanted]
         return (at_path[0], ()) if at_path else _on_line(trace, every, int(line[1]))
-    # Equal copies are one row of the report: ``h.0–11`` is told by its first.
+    # Equal copies are one row of the report: ``h.0–11`` is explained by the first.
     path = re.sub(r"(\d+)–\d+", r"\1", wanted)
     for step in every:
         if step.path == path:
@@ -57,7 +57,7 @@ def find(trace: Trace, wanted: str) -> tuple[Node, tuple[str, ...]]:
 
 
 def _nearest_piecewise(path: str, known: Sequence[str]) -> str | None:
-    """The longest beginning of the path that there is: ``h.99.attn`` → ``h``."""
+    """The longest beginning of a path that exists: ``h.99.attn`` → ``h``."""
     while "." in path:
         path = path.rpartition(".")[0]
         if path in known:
@@ -66,10 +66,10 @@ def _nearest_piecewise(path: str, known: Sequence[str]) -> str | None:
 
 
 def _on_line(trace: Trace, every: Sequence[Node], line: int) -> tuple[Node, tuple[str, ...]]:
-    """The outermost step of a line: its last one, since what stands inside runs first."""
+    """The outermost step of a line: the last one, since inner calls run first."""
     source = trace.source
     if source is None:
-        raise LookupError("a module of Python's has no lines of a spec; name a layer by its path")
+        raise LookupError("a Python module has no spec lines; name a layer by its path")
     lines = {id(step): source.place(step.span.start)[0] for step in every if step.span is not None}
     there = [step for step in every if lines.get(id(step)) == line]
     if not there:
@@ -79,7 +79,7 @@ def _on_line(trace: Trace, every: Sequence[Node], line: int) -> tuple[Node, tupl
         )
     within = {id(inner) for step in there for inner in steps(step)}
     outer = [step for step in there if id(step) not in within]
-    # A line of a block runs in each of its copies: the first of them is told.
+    # A line of a block runs in each of its copies: explain the first.
     first = next(siblings for siblings in _siblings(trace.root) if outer[0] in siblings)
     chosen = [step for step in outer if step in first]
     return chosen[-1], tuple(dict.fromkeys(step.path for step in chosen[:-1] if step.path != chosen[-1].path))
@@ -92,7 +92,7 @@ def _siblings(node: Node) -> Iterator[list[Node]]:
 
 
 def layer_type(node: Node) -> str | None:
-    """The layer type of a node's module, None where it is a class of the user's own."""
+    """The layer type of a node's module; None for a user's own class."""
     if node.module is None:
         return None
     cls = type(node.module)
@@ -100,13 +100,13 @@ def layer_type(node: Node) -> str | None:
     return cls.__name__ if ours and cls.__name__ in LAYERS else None
 
 
-def told_whole(node: Node) -> bool:
-    """Whether it is told operator by operator: a layer or an expression with nothing inside that runs on its own."""
+def is_single(node: Node) -> bool:
+    """Whether a node has no steps inside, so that it is explained operator by operator."""
     return not inside(node)
 
 
 def tensors(node: Node, what: str) -> Iterator[tuple[str, Tensor]]:
-    """The named tensors of a node: its module's, or its own."""
+    """The named parameters or buffers of a node: its module's, or its own tensor."""
     import torch
 
     if node.tensor is not None:

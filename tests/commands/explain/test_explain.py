@@ -211,7 +211,7 @@ def test_an_operator_without_a_rule_is_said_not_to_be_counted() -> None:
     told = explain(found, path)
     assert told.uncounted == ("explained.twice",)
     drawn = draw(told, 100, False)
-    assert "not counted: no rule knows this operator" in drawn
+    assert "not counted: there is no rule for this operator" in drawn
     assert "≥ " in drawn
 
 
@@ -253,7 +253,7 @@ def test_a_step_that_is_not_there_suggests_one_that_is(wanted: str, message: str
 def test_a_module_of_pythons_has_no_lines() -> None:
     found, _ = trace_module(nn.Sequential(nn.Linear(4, 4)), (torch.rand(2, 4),), {})
     assert explain(found, "0").type == "Linear"  # a path, though a number
-    with pytest.raises(LookupError, match="no lines of a spec"):
+    with pytest.raises(LookupError, match="no spec lines"):
         explain(found, "line 3")
 
 
@@ -278,7 +278,7 @@ def test_an_explanation_is_drawn_block_by_block() -> None:
         "a  ·  Halve\n"
         "Every other one.\n"
         "\n"
-        "OPERATORS  what ran, by ATen's names\n"
+        "OPERATORS  by their ATen names\n"
         "  halve  (9,) → (4,)\n"
         "    H′ = ⌊H / 2⌋ = ⌊9 / 2⌋ = 4\n"
         "    FLOPs  N = 4\n"
@@ -297,7 +297,7 @@ def test_an_explanation_is_drawn_block_by_block() -> None:
 def test_what_is_rarely_there_is_said_where_it_is() -> None:
     drawn = draw(made(receptive_field=(7, 7), calls=3, macs_of_calls=6, flops_of_calls=12, note="Once."), 100, False)
     assert "receptive field  7 × 7 of the input, for each output" in drawn
-    assert "3, of which this is one; together 6 MACs, 12 FLOPs" in drawn
+    assert "3; explained is one of them. All together: 6 MACs, 12 FLOPs" in drawn
     assert "Once." in drawn
 
 
