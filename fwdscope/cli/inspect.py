@@ -95,7 +95,7 @@ def inspect(
         report = add_estimates(report, hardware)
         names = tuple(name.strip() for name in columns.split(",")) if columns else None
         saved = output is not None and form == "json"
-        again = _command_line(inspected, device, weights, seed, train)
+        again = _command_line(inspected, device, on, settings)
         _write(report, form, Options(depth, names, None, again, saved, sort, top), output)
         if strict and report.uncounted:
             complain(f"no counting rule for {', '.join(report.uncounted)}")
@@ -141,14 +141,17 @@ def _run(target: Target, settings: RunSettings) -> tuple[Report, Picture | None]
         return inspect_target(target, settings)
 
 
-def _command_line(target: Target, device: str | None, weights: Path | None, seed: int, train: bool) -> str:
-    """The target and the options that decide a report's numbers, as a shell takes them."""
+def _command_line(target: Target, device: str | None, on: str | None, settings: RunSettings) -> str:
+    """The target and the options that decide what a report says, as a shell takes them."""
     words = [quote(target.text), *(f"--set {quote(f'{name}={value}')}" for name, value in target.variables.items())]
     words += [f"--input {quote(item)}" for item in target.inputs]
     words += [f"--dtype {target.dtype}"] * (target.dtype != "float32") + ["--allow-import"] * target.allow_import
-    words += [f"--device {device}"] * (device is not None)
-    words += [f"--weights {quote(str(weights))}"] * (weights is not None)
-    words += [f"--seed {seed}"] * (seed != 0) + ["--train"] * train
+    words += [f"--device {device}"] if device is not None else []
+    words += [f"--on {quote(on)}"] if on is not None else []
+    words += [f"--weights {quote(str(settings.weights))}"] if settings.weights is not None else []
+    words += ["--weights-partial"] * settings.partial + [f"--seed {settings.seed}"] * (settings.seed != 0)
+    words += ["--train"] * settings.train + ["--no-stats"] * (not settings.stats)
+    words += ["--no-latency"] * (not settings.latency)
     return " ".join(words)
 
 

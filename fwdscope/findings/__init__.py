@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from fwdscope.findings import activations, costs, structure, times
 from fwdscope.findings.activations import first_broken
-from fwdscope.findings.network import Finding, Network
+from fwdscope.findings.network import Finding, RowGraph
 from fwdscope.report import Report
 
 __all__ = ["Finding", "findings", "first_broken"]
@@ -19,6 +19,6 @@ _FAMILIES = (activations.check, times.check, costs.check, structure.check)
 
 def findings(report: Report) -> tuple[Finding, ...]:
     """Everything that stands out, warnings first; among those what a run saw before what the structure tells."""
-    network = Network(report)
+    network = RowGraph(report)
     found = [finding for family in _FAMILIES for check in family for finding in check(network)]
     return tuple(sorted(found, key=lambda finding: finding.level != "warning"))

@@ -1,4 +1,4 @@
-"""Findings about the values that a run saw: where they broke, died, froze, grew or shrank."""
+"""Findings about the activations of a run: NaN and infinity, dead, saturated and constant layers, exploding values."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from fwdscope import units
-from fwdscope.findings.network import BATCH_NORMS, Checks, Finding, Network, name, parameter, some
+from fwdscope.findings.network import BATCH_NORMS, Checks, Finding, RowGraph, list_names, parameter, row_name
 from fwdscope.report import ActivationStats, LayerRow, NonFinite, Report, parents
 
 check = Checks()
@@ -45,11 +45,11 @@ _LEAST_LAYERS = 4
 _STRAIGHT = 0.8
 
 
-# --- values that are no numbers --------------------------------------------------------------------------------------
+# --- NaN and infinity ------------------------------------------------------------------------------------------------
 
 
 def first_broken(report: Report) -> int | None:
-    """The index of the row whose step first made a NaN or an infinity out of numbers; None where none did."""
+    """The index of the first row that made NaN or infinity from finite inputs; None if there is none."""
     first = report.run.first_nonfinite if report.run else None
     if first is None:
         return None
@@ -71,8 +71,8 @@ def _bad(row: LayerRow, first: NonFinite) -> bool:
 
 
 @check
-def _not_finite(network: Network) -> Iterator[Finding]:
-    """The first step that made a NaN or an infinity, what went into it, and what is likely to have happened."""
+def _not_finite(network: RowGraph) -> Iterator[Finding]:
+    """The first row whose output contains NaN or infinity, its inputs, and the likely cause."""
     run = network.report.run
     if run is None or run.first_nonfinite is None:
         return
@@ -89,7 +89,7 @@ def _not_finite(network: Network) -> Iterator[Finding]:
     why = f": {cause.what}" if cause else ""
     yield Finding(
         "warning",
-        f"{path}{line} is the first to give {' and '.join(counts)}{ranges}{why}",
+        f"{path}{line} is the first with {' and '.join(counts)}{ranges}{why}",
         path,
         cause.advice if cause else None,
     )
@@ -109,7 +109,7 @@ def _range(stats: ActivationStats) -> str:
 
 @dataclass(frozen=True)
 class _Broken:
-    """A step that broke, the outermost function of its line, and the type of its results."""
+    """The step that made the first NaN or infinity, the outermost function of its line, and the dtype of its output."""
 
     first: NonFinite
     function: str
@@ -143,13 +143,13 @@ class _Cause:
 
 
 def _cause(broken: _Broken) -> _Cause | None:
-    """What is likely to have happened; None where the inputs do not tell."""
+    """The likely cause; None where the inputs do not tell."""
     return next(filter(None, (tell(broken) for tell in _CAUSES)), None)
 
 
 def _handed_on(broken: _Broken) -> _Cause | None:
     if any(stats.nans for stats in broken.first.inputs):
-        return _Cause("its inputs hold NaN already", "look at where they come from: the batch, or the weights")
+        return _Cause("its inputs contain NaN", "check the batch and the weights")
     return None
 
 
@@ -160,7 +160,7 @@ def _masked(broken: _Broken) -> _Cause | None:
     if broken.first.nans and any(stats.infs for stats in broken.first.inputs):
         return _Cause(
             "the softmax of a row that is all −∞ is 0 / 0",
-            "let the mask leave every row at least one place, or fill with a large negative number instead of −∞",
+            "leave at least one place of each row unmasked, or fill with a large negative number",
         )
     return None
 
@@ -170,15 +170,15 @@ def _of_log(broken: _Broken) -> _Cause | None:
     if not broken.calls("log", "log2", "log10", "log1p", "logit", "xlogy") or broken.low > lowest:
         return None
     below = f"values down to {units.value(broken.low)}" if broken.low < lowest else units.value(lowest)
-    what = f"the logarithm of {below} is {'no number' if broken.low < lowest else '−∞'}"
-    return _Cause(what, "clamp(min=1e-8) before it, or log_softmax, logsigmoid or logsumexp, which never get there")
+    what = f"the logarithm of {below} is {'NaN' if broken.low < lowest else '−∞'}"
+    return _Cause(what, "clamp(min=1e-8) before it, or use log_softmax, logsigmoid or logsumexp")
 
 
 def _of_root(broken: _Broken) -> _Cause | None:
     if broken.calls("sqrt", "rsqrt") and broken.low < 0:
-        return _Cause(f"the root of values down to {units.value(broken.low)} is no number", "clamp(min=0) before it")
+        return _Cause(f"the root of values down to {units.value(broken.low)} is NaN", "clamp(min=0) before it")
     if broken.calls("rsqrt", "reciprocal") and broken.zeros:
-        return _Cause("one over 0 is infinite", "add a small epsilon before it, as the norms do")
+        return _Cause("one over 0 is infinite", "add a small epsilon before it")
     return None
 
 
@@ -195,8 +195,8 @@ def _of_exp(broken: _Broken) -> _Cause | None:
         computed = any(re.search(rf"\b{name}\s*\(", elsewhere) for name in _EXP_LIMITS)
         if not computed or not math.isfinite(broken.high) or _divided(broken):
             return None
-        what += ", which its argument is likely to pass"
-    return _Cause(what, "take the largest value away first, as softmax and logsumexp do")
+        what += ", and its argument is probably larger"
+    return _Cause(what, "subtract the maximum first, as softmax and logsumexp do")
 
 
 def _overflow(broken: _Broken) -> _Cause | None:
@@ -207,10 +207,10 @@ def _overflow(broken: _Broken) -> _Cause | None:
         return None
     if broken.dtype == "float16" and size > 1:
         what = f"a result beyond {units.value(largest)}, the largest float16"
-        return _Cause(what, "bfloat16 has the range of float32; or scale the inputs down")
+        return _Cause(what, "use bfloat16, which has the range of float32, or scale the inputs down")
     if size > math.sqrt(largest):
         what = f"products of values of {units.value(size)} exceed {units.value(largest)}, the largest {broken.dtype}"
-        return _Cause(what, "look at where the values grow: a norm between, or a smaller initialisation")
+        return _Cause(what, "find where the values grow; add a norm, or initialise smaller")
     return None
 
 
@@ -219,26 +219,26 @@ def _divided(broken: _Broken) -> _Cause | None:
     if broken.function not in ("div", "true_divide", "remainder", "fmod") or not broken.zeros:
         return None
     divisor = broken.first.inputs[-1]
-    return _Cause("a division by 0", "add a small epsilon to what is divided by") if divisor.zeros else None
+    return _Cause("a division by 0", "add a small epsilon to the divisor") if divisor.zeros else None
 
 
 def _undefined(broken: _Broken) -> _Cause | None:
     if broken.first.nans and any(stats.infs for stats in broken.first.inputs):
-        return _Cause("∞ − ∞ and 0 · ∞ are no numbers", "a large finite number in place of ∞ has both")
+        return _Cause("∞ − ∞ and 0 · ∞ are NaN", "use a large finite number in place of ∞")
     return None
 
 
 _CAUSES = (_handed_on, _masked, _of_log, _of_root, _of_exp, _overflow, _divided, _undefined)
 
 
-# --- layers that say nothing -----------------------------------------------------------------------------------------
+# --- dead, saturated, constant----------------------------------------------------------------------------------------
 
 _RELUS = ("ReLU", "relu", "ReLU6", "relu6")
 
 
 @check
-def _dead(network: Network) -> Iterator[Finding]:
-    """ReLUs whose results are nearly all 0: nothing gets through them, and no gradient back."""
+def _dead(network: RowGraph) -> Iterator[Finding]:
+    """ReLUs whose outputs are nearly all 0: no gradient gets through them."""
     found = [
         (row, row.stats)
         for _, row in network.of_type(*_RELUS)
@@ -246,18 +246,18 @@ def _dead(network: Network) -> Iterator[Finding]:
     ]
     if not found:
         return
-    names = some([name(row) for row, _ in found])
+    names = list_names([row_name(row) for row, _ in found])
     zeros, elements = (sum(getattr(stats, field) for _, stats in found) for field in ("zeros", "elements"))
-    part = "nothing but zeros" if zeros == elements else f"{units.share(zeros / elements)} zeros"
+    part = "only zeros" if zeros == elements else f"{units.share(zeros / elements)} zeros"
     verb = "give" if len(found) > 1 else "gives"
-    text = f"{names} {verb} {part}: dead, nearly all that goes in is negative"
-    advice = "a smaller learning rate, a bias above 0 to start with, a norm before it, or LeakyReLU"
-    yield Finding("warning", text, name(found[0][0]) if len(found) == 1 else None, advice)
+    text = f"{names} {verb} {part}: dead, nearly all inputs are negative"
+    advice = "use a smaller learning rate, a norm before it, or LeakyReLU"
+    yield Finding("warning", text, row_name(found[0][0]) if len(found) == 1 else None, advice)
 
 
 @check
-def _saturated(network: Network) -> Iterator[Finding]:
-    """Sigmoids and tanhs most of whose results lie near the ends of their range, where the slope is nearly 0."""
+def _saturated(network: RowGraph) -> Iterator[Finding]:
+    """Sigmoids and tanhs with most outputs near the ends of their range, where the gradient is nearly 0."""
     found = []
     for _, row in network.of_type("Tanh", "tanh", "Sigmoid", "sigmoid"):
         square = _mean_square(row)
@@ -265,14 +265,14 @@ def _saturated(network: Network) -> Iterator[Finding]:
             found.append((row, (min(square, 1.0) - 0.81) / 0.19))
     if not found:
         return
-    # A trained network may be as sure as that; a new one should not.
+    # A trained network may be this certain; a new one should not be.
     new = _is_new(network.report)
-    names = some([name(row) for row, _ in found])
+    names = list_names([row_name(row) for row, _ in found])
     least = units.share(min(part for _, part in found))
     verb, its = ("are", "their") if len(found) > 1 else ("is", "its")
-    text = f"{names} {verb} saturated: at least {least} of {its} values lie within 5 % of an end"
-    advice = "the slope there is nearly 0: smaller weights, or a norm before it, bring the inputs back"
-    path = name(found[0][0]) if len(found) == 1 else None
+    text = f"{names} {verb} saturated: at least {least} of {its} values are within 5 % of an end"
+    advice = "the gradient is nearly 0 there: use smaller weights, or a norm before it"
+    path = row_name(found[0][0]) if len(found) == 1 else None
     yield Finding("warning" if new else "note", text, path, advice)
 
 
@@ -286,8 +286,8 @@ def _mean_square(row: LayerRow) -> float | None:
 
 
 @check
-def _constant(network: Network) -> Iterator[Finding]:
-    """Layers with inputs whose results are all one number: the input is lost there. Only the first is named."""
+def _constant(network: RowGraph) -> Iterator[Finding]:
+    """Layers whose outputs are all one number, so that the input is lost. Only the first is named."""
     found = []
     for i in network.leaves:
         row, stats = network.rows[i], network.rows[i].stats
@@ -299,11 +299,11 @@ def _constant(network: Network) -> Iterator[Finding]:
         return
     first, value = found[0]
     verb = "do" if len(found) > 2 else "does"
-    others = f", so {verb} {units.plural(len(found) - 1, 'layer')} behind it" if len(found) > 1 else ""
+    others = f", and so {verb} {units.plural(len(found) - 1, 'layer')} after it" if len(found) > 1 else ""
     lost = all(t.stats is not None and t.stats.min == t.stats.max for t in network.report.outputs)
-    text = f"{name(first)} gives {units.value(value)} everywhere{others}: the input is lost there"
-    advice = "a weight of zeros does that, and is meant in some residual branches" if value == 0 and not lost else None
-    yield Finding("warning" if lost else "note", text, name(first), advice)
+    text = f"{row_name(first)} gives {units.value(value)} everywhere{others}: the input is lost"
+    advice = "its weight is zero, which some residual branches start with" if value == 0 and not lost else None
+    yield Finding("warning" if lost else "note", text, row_name(first), advice)
 
 
 # --- values that grow or shrink ---------------------------------------------------------------------------------------
@@ -350,7 +350,7 @@ def _trend(spreads: Sequence[float | None]) -> _Trend | None:
 
 
 @check
-def _growing(network: Network) -> Iterator[Finding]:
+def _growing(network: RowGraph) -> Iterator[Finding]:
     """Stacks, else all layers with a matrix in a row, through which the spread of the values explodes or vanishes."""
     for i, row in enumerate(network.rows):
         trend = _trend(row.copy_stds)
@@ -358,20 +358,20 @@ def _growing(network: Network) -> Iterator[Finding]:
             around = network.parents[i]
             stack = row if around is None else network.rows[around]
             inside = [network.rows[leaf] for leaf in network.leaves if leaf == i or _within(network, leaf, i)]
-            yield _growth(name(stack), trend, inside, network.report)
+            yield _growth(row_name(stack), trend, inside, network.report)
             return
     leaves = [network.rows[i] for i in network.leaves]
     rows = [row for row in leaves if _has_matrix(row)]
     trend = _trend([row.stats.std if row.stats else None for row in rows])
     if trend and _is_extreme(trend):
-        yield _growth(f"{name(rows[0])} to {name(rows[trend.layers - 1])}", trend, leaves, network.report)
+        yield _growth(f"{row_name(rows[0])} to {row_name(rows[trend.layers - 1])}", trend, leaves, network.report)
 
 
 def _is_extreme(trend: _Trend) -> bool:
     return trend.whole >= _GROWTH or trend.whole <= 1 / _GROWTH
 
 
-def _within(network: Network, index: int, outer: int) -> bool:
+def _within(network: RowGraph, index: int, outer: int) -> bool:
     around = network.parents[index]
     while around is not None and around != outer:
         around = network.parents[around]
@@ -386,16 +386,16 @@ def _has_matrix(row: LayerRow) -> bool:
 def _growth(where: str, trend: _Trend, rows: Sequence[LayerRow], report: Report) -> Finding:
     grow = trend.factor > 1
     verb, size = ("grow", trend.factor) if grow else ("shrink", 1 / trend.factor)
-    start = f"values {verb} {units.value(size)}-fold at each of {trend.layers} layers through {where}"
-    last = "the last that is finite" if trend.breaks else "the last"
-    ends = f"std {units.value(trend.first)} behind the first, {units.value(trend.last)} behind {last}"
+    start = f"values {verb} {units.value(size)}-fold a layer over {trend.layers} layers of {where}"
+    last = "the last finite one" if trend.breaks else "the last"
+    ends = f"std {units.value(trend.first)} after the first, {units.value(trend.last)} after {last}"
     # The residual stream of a trained network may well grow a thousandfold.
     if report.run and report.run.weights:
         return Finding("note", f"{start}: {ends}", where)
     if not _is_new(report) and not trend.breaks:
-        return Finding("note", f"{start}: {ends}", where, f"if it is not trained yet: {_initialisation(rows, report)}")
+        return Finding("note", f"{start}: {ends}", where, f"if untrained: {_initialisation(rows, report)}")
     if report.run and report.run.mode == "eval" and any(row.type in BATCH_NORMS for row in rows):
-        advice = "before training a batch norm in eval mode normalizes nothing: --train shows what training sees"
+        advice = "an untrained batch norm in eval mode does not normalize: use --train"
         return Finding("note", f"{start}: {ends}", where, advice)
     return Finding("warning", f"{start}: {ends}", where, _initialisation(rows, report))
 
@@ -418,16 +418,16 @@ def _initialisation(rows: Sequence[LayerRow], report: Report) -> str:
     matrix = next((row for row in rows if _has_matrix(row) and row.kind != "expression"), None)
     weight = parameter(matrix, "weight") if matrix else None
     if matrix is None or weight is None:
-        return "a norm between the layers keeps the spread"
+        return "add a norm between the layers"
     places = math.prod(weight[2:])
     n_in, n_out = places * weight[1], places * weight[0]
     if any(row.type in _HALVING for row in rows):
         name, how = (
             "kaiming_normal",
-            f"starts with a std of {units.value(math.sqrt(2 / n_in))}, √(2 / {units.exact(n_in)})",
+            f"(std √(2 / {units.exact(n_in)}) = {units.value(math.sqrt(2 / n_in))})",
         )
     else:
         std = units.value(math.sqrt(2 / (n_in + n_out)))
-        name, how = "xavier_normal", f"starts with a std of {std}, √(2 / ({units.exact(n_in)} + {units.exact(n_out)}))"
-    said = f"init: {matrix.type}.weight: {name}()" if report.source else f"torch.nn.init.{name}_"
-    return f"{said} {how}; a norm between the layers keeps the spread too"
+        name, how = "xavier_normal", f"(std √(2 / ({units.exact(n_in)} + {units.exact(n_out)})) = {std})"
+    setting = f"init: {matrix.type}.weight: {name}()" if report.source else f"torch.nn.init.{name}_"
+    return f"{setting} {how}, or add a norm between the layers"

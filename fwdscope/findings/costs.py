@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import math
 import re
-from collections import Counter
 from collections.abc import Iterator
 
 from fwdscope import units
-from fwdscope.findings.network import MAPS, Checks, Finding, Network, name, parameter, some
+from fwdscope.findings.network import MAPS, Checks, Finding, RowGraph, group_name, list_names, parameter, row_name
 from fwdscope.report import LayerRow
 
 check = Checks()
@@ -16,12 +15,12 @@ check = Checks()
 _LARGE_OUTPUT = 2**30
 # Networks that move or keep less than this are small enough for any machine.
 _WORTH_SAYING = 2**26
-# FLOPs per byte under which any processor waits for its memory: they balance at ten and more.
+# FLOPs per byte under which any processor waits for its memory: they balance at ten or more.
 _LOW_INTENSITY = 2
 
 
 @check
-def _most_in_one(network: Network) -> Iterator[Finding]:
+def _most_in_one(network: RowGraph) -> Iterator[Finding]:
     """One layer with at least half of all parameters."""
     total = network.report.totals.params
     holding = [i for i in network.leaves if network.rows[i].params]
@@ -30,23 +29,23 @@ def _most_in_one(network: Network) -> Iterator[Finding]:
     for i in holding:
         row = network.rows[i]
         if network.times[i] == 1 and row.params * 2 >= total:
-            made = _what_it_holds(row)
-            part = f"{units.exact(row.params)} of the {units.exact(total)} parameters"
-            text = f"{name(row)} holds {part} ({units.share(row.params / total)}){made}"
-            yield Finding("note", text, name(row))
+            made = _table_or_matrix(row)
+            share = units.share(row.params / total)
+            text = f"{row_name(row)} holds {share} of the parameters: {units.exact(row.params)}{made}"
+            yield Finding("note", text, row_name(row))
 
 
-def _what_it_holds(row: LayerRow) -> str:
+def _table_or_matrix(row: LayerRow) -> str:
     weight = parameter(row, "weight")
     if row.type == "Embedding" and weight:
-        return f": a table of {units.exact(weight[0])} × {units.exact(weight[-1])}"
+        return f", a table of {units.exact(weight[0])} × {units.exact(weight[-1])}"
     if row.type == "Linear" and weight:
-        return f": a matrix from {units.exact(weight[-1])} to {units.exact(weight[0])}"
+        return f", a matrix from {units.exact(weight[-1])} to {units.exact(weight[0])}"
     return ""
 
 
 @check
-def _most_work_in_one(network: Network) -> Iterator[Finding]:
+def _most_work_in_one(network: RowGraph) -> Iterator[Finding]:
     """One layer with at least half of all MACs."""
     total = network.report.totals.macs
     working = [i for i in network.leaves if network.rows[i].macs]
@@ -57,13 +56,13 @@ def _most_work_in_one(network: Network) -> Iterator[Finding]:
         # Where the parameters are, the MACs are no surprise.
         surprising = row.params * 2 < network.report.totals.params or not row.params
         if network.times[i] == 1 and macs * 2 >= total and surprising:
-            part = f"{units.count(macs)} of the {units.count(total)} MACs ({units.share(macs / total)})"
-            yield Finding("note", f"{name(row)} does {part}", name(row))
+            share = f"{units.share(macs / total)} of the MACs: {units.count(macs)} of {units.count(total)}"
+            yield Finding("note", f"{row_name(row)} does {share}", row_name(row))
 
 
 @check
-def _tables(network: Network) -> Iterator[Finding]:
-    """Embedding tables that are a good part of the parameters, and compute nothing."""
+def _tables(network: RowGraph) -> Iterator[Finding]:
+    """Embedding tables that hold a good part of the parameters, and compute nothing."""
     total = network.report.totals.params
     tied = {tensor for row in network.rows if row.type in MAPS or row.kind == "layer" for tensor in row.reads}
     tables = [
@@ -71,43 +70,45 @@ def _tables(network: Network) -> Iterator[Finding]:
         for i, row in network.of_type("Embedding", "EmbeddingBag")
         if row.params and f"{row.path}.weight" not in tied and row.macs == 0
     ]
-    held = sum(network.rows[i].params * network.times[i] for i in tables)
-    # A table that holds half by itself is told already.
-    if not total or held * 5 < total or any(network.rows[i].params * 2 >= total for i in tables):
+    params = sum(network.rows[i].params * network.times[i] for i in tables)
+    # A table that holds half by itself has a finding of its own.
+    if not total or params * 5 < total or any(network.rows[i].params * 2 >= total for i in tables):
         return
-    names = some([name(network.rows[i]) for i in tables])
-    part = f"{units.exact(held)} of the {units.exact(total)} parameters ({units.share(held / total)})"
+    names = list_names([row_name(network.rows[i]) for i in tables])
     verb = "hold" if len(tables) > 1 else "holds"
-    path = name(network.rows[tables[0]]) if len(tables) == 1 else None
-    yield Finding("note", f"{names} {verb} {part} and no MACs: a table is looked up, not multiplied", path)
+    path = row_name(network.rows[tables[0]]) if len(tables) == 1 else None
+    yield Finding(
+        "note", f"{names} {verb} {units.share(params / total)} of the parameters and no MACs: they are looked up", path
+    )
 
 
 @check
-def _bound_by_memory(network: Network) -> Iterator[Finding]:
-    """Rows of little arithmetic that move most of the bytes: weights met once, and element-wise steps."""
+def _bound_by_memory(network: RowGraph) -> Iterator[Finding]:
+    """Rows of little arithmetic that move most of the bytes: weights used once, and element-wise operators."""
     totals = network.report.totals
     whole = (totals.bytes_read or 0) + (totals.bytes_written or 0)
-    # Where a run took the time, that tells more.
+    # Measured times say more.
     timed = any(row.latency for row in network.rows)
     if whole < _WORTH_SAYING or network.report.uncounted or not totals.flops or timed:
         return
     low = [i for i in network.leaves if _moves(network.rows[i]) and _is_low(network.rows[i])]
     for has_macs in (True, False):
-        moved: Counter[str] = Counter()
-        flops = 0
+        groups: dict[str, list[int]] = {}
         for i in low:
-            row = network.rows[i]
-            if bool(row.macs) == has_macs:
-                moved[row.type] += _moves(row) * network.times[i]
-                flops += (row.flops or 0) * network.times[i]
+            if bool(network.rows[i].macs) == has_macs:
+                groups.setdefault(network.rows[i].type, []).append(i)
+        moved = {kind: sum(_moves(network.rows[i]) * network.times[i] for i in group) for kind, group in groups.items()}
+        flops = sum((network.rows[i].flops or 0) * network.times[i] for group in groups.values() for i in group)
         if sum(moved.values()) * 2 >= whole:
-            names = some([f"{kind} ({units.share(n / whole)})" for kind, n in moved.most_common()])
-            part = (
-                f"{units.share(sum(moved.values()) / whole)} of all bytes move for {units.share(flops / totals.flops)}"
+            names = list_names(
+                f"{group_name([network.rows[i] for i in groups[kind]], sum(network.times[i] for i in groups[kind]))}"
+                f" ({units.share(moved[kind] / whole)})"
+                for kind in sorted(moved, key=lambda kind: -moved[kind])
             )
-            text = f"{part} of the FLOPs: {names}; under {_LOW_INTENSITY} FLOPs a byte, memory sets the pace"
-            advice = "a larger batch meets each weight more often" if has_macs else "fused, they would move less"
-            yield Finding("note", text, None, advice)
+            shares = f"{units.share(sum(moved.values()) / whole)} of bytes"
+            text = f"{shares} for {units.share(flops / totals.flops)} of FLOPs: {names}"
+            how = "a larger batch reuses each weight more" if has_macs else "fused operators move fewer bytes"
+            yield Finding("note", text, None, f"memory-bound: {how}")
 
 
 def _moves(row: LayerRow) -> int:
@@ -122,7 +123,7 @@ _CAUSAL = re.compile(r"\bis_causal\s*=\s*True\b")
 
 
 @check
-def _causal_counted_dense(network: Network) -> Iterator[Finding]:
+def _causal_counted_dense(network: RowGraph) -> Iterator[Finding]:
     """Causal attention: of T by T scores only those up to the diagonal are needed, (T + 1) / 2T of them."""
     dense = needed = 0.0
     found = []
@@ -135,15 +136,13 @@ def _causal_counted_dense(network: Network) -> Iterator[Finding]:
         if length is not None:
             dense += row.macs * times
             needed += row.macs * times * (length + 1) / (2 * length)
-            found.append((name(row), times))
+            found.append((row_name(row), times))
     if found:
-        names = some([f"{name} × {times}" if times > 1 else name for name, times in found])
-        verb, its = ("are", "their") if len(found) > 1 else ("is", "its")
-        part = f"{units.count(needed)} of {its} {units.count(dense)} MACs ({units.share(needed / dense)}) are needed"
+        names = list_names(f"{name} × {times}" if times > 1 else name for name, times in found)
         total = network.report.totals.macs
-        rest = f"; the others are {units.share((dense - needed) / total)} of all MACs" if total else ""
-        path = found[0][0] if len(found) == 1 else None
-        yield Finding("note", f"{names} {verb} causal and counted dense: {part}{rest}", path)
+        share = units.share((dense - needed) / total) if total else units.count(dense - needed)
+        text = f"{names}: {share} of MACs are causally masked"
+        yield Finding("note", text, found[0][0] if len(found) == 1 else None, "counted, but fused kernels skip them")
 
 
 def _square_length(row: LayerRow) -> int | None:
@@ -155,22 +154,22 @@ def _square_length(row: LayerRow) -> int | None:
 
 
 @check
-def _activations_over_weights(network: Network) -> Iterator[Finding]:
+def _activations_over_weights(network: RowGraph) -> Iterator[Finding]:
     """Activations that need twice the memory of the weights, or more."""
     totals = network.report.totals
     peak, weights = totals.peak_activations or 0, totals.param_bytes + totals.buffer_bytes
     if weights and peak >= _WORTH_SAYING and peak >= 2 * weights:
         sizes = f"activations peak at {units.byte_size(peak)}, {peak / weights:.1f} times the weights"
-        yield Finding("note", f"{sizes}: the size of the input decides what memory is enough")
+        yield Finding("note", f"{sizes}: the size of the input decides the memory")
 
 
 @check
-def _large_output(network: Network) -> Iterator[Finding]:
-    """The largest result, where it is so large that it decides what fits."""
+def _large_output(network: RowGraph) -> Iterator[Finding]:
+    """The largest output, where it is so large that it decides what fits."""
     sizes = {i: network.rows[i].output_bytes or 0 for i in network.leaves}
     largest = max(sizes, key=sizes.__getitem__, default=None)
     if largest is not None and sizes[largest] >= _LARGE_OUTPUT and network.rows[largest].output_shapes:
         row = network.rows[largest]
         shape = units.shape(max(row.output_shapes, key=math.prod))
-        text = f"{name(row)} gives the largest result: {shape}, {units.byte_size(sizes[largest])}"
-        yield Finding("note", text, name(row))
+        text = f"{row_name(row)} has the largest output: {shape}, {units.byte_size(sizes[largest])}"
+        yield Finding("note", text, row_name(row))

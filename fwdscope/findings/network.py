@@ -1,18 +1,19 @@
-"""What every check of a report builds on: findings, the rows as a network, and the words for them.
+"""What every check of a report builds on: findings, the rows as a graph, and the names of rows in a sentence.
 
-A check is a function from the rows to findings; writing one under its family's ``@check`` is the whole registration.
-A check speaks only where the report makes it certain: which row feeds which comes from ``LayerRow.sources``, and
-where that is unknown, from shapes that allow no other reading.
+A check is a function from the rows to findings; ``@check`` of its family registers it. It speaks only where the report
+makes it certain: which row feeds which comes from ``LayerRow.sources`` and, where that is unknown, from shapes that
+allow no other reading.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
+from fwdscope import units
 from fwdscope.report import LayerRow, Report, Shape, multiplicities, parents
 
 BATCH_NORMS = {"BatchNorm1d", "BatchNorm2d", "BatchNorm3d", "SyncBatchNorm"}
@@ -35,8 +36,8 @@ class Finding:
 
 
 @dataclass(frozen=True)
-class Network:
-    """The rows with what several checks ask of them."""
+class RowGraph:
+    """The rows of a report, with what several checks ask of them."""
 
     report: Report
 
@@ -98,7 +99,7 @@ def _must_feed(row: LayerRow) -> bool:
     return bool(row.input_shapes) and row.output_shapes[0] != row.input_shapes[0]
 
 
-Check = Callable[[Network], Iterator[Finding]]
+Check = Callable[[RowGraph], Iterator[Finding]]
 
 
 class Checks(list[Check]):
@@ -115,14 +116,30 @@ def parameter(row: LayerRow, name: str) -> Shape | None:
     return next((tensor.shape for tensor in row.parameters if tensor.name == name), None)
 
 
-def name(row: LayerRow) -> str:
-    """A row as a sentence refers to it: its path, else its text."""
+def row_name(row: LayerRow) -> str:
+    """A row as a sentence names it: its path, else its text."""
     return row.path or row.text or row.type
 
 
-def some(names: list[str], most: int = 3) -> str:
-    """``a, b, c and 4 more``."""
-    names = list(dict.fromkeys(names))
-    if len(names) <= most:
-        return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
-    return f"{', '.join(names[:most])} and {len(names) - most} more"
+def group_name(rows: Sequence[LayerRow], times: int) -> str:
+    """Rows of one type, which stand for ``times`` equal ones: by their type, and expressions by the first one's path.
+
+    ``BatchNorm2d × 53``, ``layer1.0.add × 16``, and the path alone of a single row.
+    """
+    if times == 1 or rows[0].kind == "expression":
+        return row_name(rows[0]) + f" × {units.exact(times)}" * (times > 1)
+    return f"{rows[0].type} × {units.exact(times)}"
+
+
+# Names in a sentence take no more characters than this, so that the finding is one line.
+MAX_NAMES = 50
+
+
+def list_names(names: Iterable[str], room: int = MAX_NAMES) -> str:
+    """``a, b, c and 4 more``: at most three names, and the first in any case."""
+    found = list(dict.fromkeys(names))
+    kept = 1
+    while kept < min(3, len(found)) and sum(map(len, found[: kept + 1])) + 2 * kept <= room:
+        kept += 1
+    shown = found[:kept] + [f"{len(found) - kept} more"] * (len(found) > kept)
+    return " and ".join([", ".join(shown[:-1]), shown[-1]]) if len(shown) > 1 else shown[0]

@@ -1,4 +1,4 @@
-"""Findings about how a network is put together: mistakes in the wiring, weights shared, unread or frozen."""
+"""Findings about how a network is put together: mistakes in the wiring, shared, unused or frozen weights."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator
 
 from fwdscope import units
-from fwdscope.findings.network import BATCH_NORMS, MAPS, Checks, Finding, Network, name, parameter, some
+from fwdscope.findings.network import BATCH_NORMS, MAPS, Checks, Finding, RowGraph, list_names, parameter, row_name
 from fwdscope.report import LayerRow
 
 check = Checks()
@@ -14,11 +14,11 @@ check = Checks()
 _CONVOLUTIONS = {"Conv1d": 1, "Conv2d": 2, "Conv3d": 3}
 _TRANSPOSES = {"ConvTranspose1d": 1, "ConvTranspose2d": 2, "ConvTranspose3d": 3}
 _FLATTENING = {"Flatten", "flatten", "view", "reshape"}
-# What the second computes on the first's result by itself already, or in another form than it gets.
+# A function and a loss after it that computes the function itself, or expects another form.
 _DOUBLED = {
-    ("softmax", "cross_entropy"): "logits: it takes the softmax itself",
-    ("sigmoid", "binary_cross_entropy_with_logits"): "logits: it takes the sigmoid itself",
-    ("softmax", "nll_loss"): "the logarithms of probabilities, from log_softmax",
+    ("softmax", "cross_entropy"): "logits",
+    ("sigmoid", "binary_cross_entropy_with_logits"): "logits",
+    ("softmax", "nll_loss"): "log-probabilities",
 }
 _AS_FUNCTION = {
     "Softmax": "softmax",
@@ -33,7 +33,7 @@ _AS_FUNCTION = {
 
 
 @check
-def _batch_in_features(network: Network) -> Iterator[Finding]:
+def _batch_in_features(network: RowGraph) -> Iterator[Finding]:
     """A flatten that took the batch along; certain only where a convolution shows which dimension is the batch."""
     batches = {tensor.shape[:1] for tensor in network.report.inputs}
     if len(batches) != 1 or batches == {()}:
@@ -51,29 +51,29 @@ def _batch_in_features(network: Network) -> Iterator[Finding]:
         if row.input_shapes and row.output_shapes and row.output_shapes[0]:
             (before, *_), (after, *_) = row.input_shapes, row.output_shapes
             if before[:1] == batch != after[:1]:
-                change = f"{name(row)} turns {units.shape(before)} into {units.shape(after)}"
-                text = f"{change}: the batch of {batch[0]} is mixed into the features"
-                yield Finding(
-                    "warning", text, name(row), "Flatten, which keeps dimension 0, is what image networks use"
-                )
+                change = f"{row_name(row)} turns {units.shape(before)} into {units.shape(after)}"
+                text = f"{change}: it mixes the batch of {batch[0]} into the features"
+                yield Finding("warning", text, row_name(row), "use Flatten, which keeps dimension 0")
                 return
 
 
 @check
-def _loss_on_probabilities(network: Network) -> Iterator[Finding]:
-    """A softmax or sigmoid in front of a loss that has it built in: it trains, slowly, and hides."""
+def _loss_on_probabilities(network: RowGraph) -> Iterator[Finding]:
+    """A softmax or sigmoid before a loss that applies it itself: such a network trains, but slowly."""
     for first, second in network.pairs:
         before, loss = network.rows[first], network.rows[second]
         pair = (_AS_FUNCTION.get(before.type, before.type), _AS_FUNCTION.get(loss.type, loss.type))
         if wanted := _DOUBLED.get(pair):
             yield Finding(
-                "warning", f"{name(loss)} gets the result of {name(before)}, and expects {wanted}", name(loss)
+                "warning",
+                f"{row_name(loss)} takes the output of {row_name(before)}, but expects {wanted}",
+                row_name(loss),
             )
 
 
 @check
-def _nothing_between(network: Network) -> Iterator[Finding]:
-    """Two linear layers in a row. A narrow middle is meant (a factored matrix); else one would do."""
+def _nothing_between(network: RowGraph) -> Iterator[Finding]:
+    """Linear layers in series. A narrow middle is meant (a factored matrix); otherwise one would do."""
     linear = {i for i, row in network.of_type("Linear") if row.input_shapes and row.output_shapes}
     for first, second in network.pairs:
         read_once = network.readers is None or network.readers[first] == 1
@@ -81,35 +81,36 @@ def _nothing_between(network: Network) -> Iterator[Finding]:
             a, b = network.rows[first], network.rows[second]
             size_in, middle, size_out = a.input_shapes[0][-1], a.output_shapes[0][-1], b.output_shapes[0][-1]
             if middle >= min(size_in, size_out):
-                both = f"{name(a)} and {name(b)} are two linear layers with nothing between"
-                text = f"{both}: together no more than one from {units.exact(size_in)} to {units.exact(size_out)}"
-                yield Finding("warning", text, name(b), "an activation between them makes it two")
+                names, sizes = f"{row_name(a)} and {row_name(b)}", f"{units.exact(size_in)} to {units.exact(size_out)}"
+                text = f"{names} have nothing between: as good as one linear layer from {sizes}"
+                yield Finding("warning", text, row_name(b), "add an activation between them")
     for i in sorted(linear):
-        row = network.rows[i]
-        if row.kind == "copies" and row.repeat > 1:
-            text = (
-                f"{name(row)} is {row.repeat} linear layers in series with nothing between: together no more than one"
-            )
-            yield Finding("warning", text, name(row), "an activation between them makes it more")
+        row, around = network.rows[i], network.parents[i]
+        in_series = around is not None and (
+            network.rows[around].kind == "stack" or network.rows[around].type == "Sequential"
+        )
+        if row.kind == "copies" and row.repeat > 1 and in_series:
+            text = f"{row_name(row)}: {row.repeat} linear layers with nothing between, as good as one"
+            yield Finding("warning", text, row_name(row), "add an activation between them")
 
 
 # --- worth knowing ---------------------------------------------------------------------------------------------------
 
 
 @check
-def _unread(network: Network) -> Iterator[Finding]:
-    """Parameters that no operator of this pass reads."""
+def _unread(network: RowGraph) -> Iterator[Finding]:
+    """Parameters that no operator of this forward reads."""
     unused = network.report.unused
     if unused:
         verb = "are" if len(unused) > 1 else "is"
-        yield Finding("note", f"{some(list(unused))} {verb} read by nothing in this pass")
+        yield Finding("note", f"{list_names(unused)} {verb} not used in this forward")
 
 
 @check
-def _bias_before_batch_norm(network: Network) -> Iterator[Finding]:
-    """A batch norm takes the mean of each channel away, and with it any bias added before."""
+def _bias_before_batch_norm(network: RowGraph) -> Iterator[Finding]:
+    """A batch norm subtracts the mean of each channel, and with it any bias added before."""
     rows, readers = network.rows, network.readers
-    # A bias is lost only where nothing but the norm reads it, which shapes cannot tell.
+    # The bias has no effect only if nothing but the norm reads it, which shapes cannot tell.
     if readers is None:
         return
     biased = [
@@ -122,12 +123,11 @@ def _bias_before_batch_norm(network: Network) -> Iterator[Finding]:
     ]
     if biased:
         wasted = sum(math.prod(parameter(rows[i], "bias") or ()) * network.times[i] for i in biased)
-        names = some([name(rows[i]) for i in biased])
-        verb = "have a bias" if len(biased) > 1 else "has a bias"
-        useless = f"{units.plural(wasted, 'parameter')} without effect"
-        text = f"{names} {verb} that the batch norm behind takes away again: {useless}"
-        path = name(rows[biased[0]]) if len(biased) == 1 else None
-        yield Finding("note", text, path, "bias=False computes the same with less")
+        names = list_names([row_name(rows[i]) for i in biased])
+        verb = "have" if len(biased) > 1 else "has"
+        text = f"{names} {verb} a bias that the batch norm after it cancels: {units.plural(wasted, 'parameter')}"
+        path = row_name(rows[biased[0]]) if len(biased) == 1 else None
+        yield Finding("note", text, path, "bias=False computes the same")
 
 
 def _channels_are_features(row: LayerRow) -> bool:
@@ -136,26 +136,25 @@ def _channels_are_features(row: LayerRow) -> bool:
 
 
 @check
-def _tied(network: Network) -> Iterator[Finding]:
+def _tied(network: RowGraph) -> Iterator[Finding]:
     """Tensors of one layer that another one reads."""
     sizes = {f"{row.path}.{tensor.name}": math.prod(tensor.shape) for row in network.rows for tensor in row.parameters}
     readers: dict[str, list[str]] = {}
     for row in network.rows:
-        # A sum over a weight, as of weight decay, is no second use of it: only what maps an input by it is.
+        # A sum over a weight, as for weight decay, does not tie it; mapping an input by it does.
         for tensor in row.reads if row.type in MAPS or row.kind == "layer" else ():
-            # A Parameter of the file stands there to be read; only a layer's own tensor is tied by it.
+            # A Parameter of the file is there to be read; only a layer's own tensor can be tied.
             if tensor in sizes:
-                readers.setdefault(tensor, []).append(name(row))
+                readers.setdefault(tensor, []).append(row_name(row))
     for tensor, names in readers.items():
         saved = sizes[tensor] * len(set(names))
         verb = "read" if len(set(names)) > 1 else "reads"
-        fewer = f"{units.plural(saved, 'parameter')} fewer than with weights apart"
-        text = f"{some(names)} {verb} {tensor}: tied weights, {fewer}"
+        text = f"{list_names(names)} {verb} {tensor}: tied weights, {units.plural(saved, 'parameter')} fewer"
         yield Finding("note", text, tensor)
 
 
 @check
-def _called_again(network: Network) -> Iterator[Finding]:
+def _called_again(network: RowGraph) -> Iterator[Finding]:
     """Layers with weights that run more than once; inside something repeated as a whole, only that."""
     rows = network.rows
     calls: dict[str, int] = {}
@@ -169,22 +168,22 @@ def _called_again(network: Network) -> Iterator[Finding]:
     weighted = {row.path for row in rows if row.params}
     repeated = {path: n for path, n in calls.items() if n > 1 and path in weighted}
     if repeated:
-        names = some([f"{path} ({n} times)" for path, n in repeated.items()])
+        names = list_names([f"{path} ({n} times)" for path, n in repeated.items()])
         path = next(iter(repeated)) if len(repeated) == 1 else None
         verb = "run" if len(repeated) > 1 else "runs"
-        yield Finding("note", f"{names} {verb} more than once with the same weights, which count once", path)
+        yield Finding("note", f"{names} {verb} more than once; the weights count once", path)
 
 
 @check
-def _all_frozen(network: Network) -> Iterator[Finding]:
+def _all_frozen(network: RowGraph) -> Iterator[Finding]:
     """A network that no training would change."""
     if network.report.totals.params and not network.report.totals.trainable_params:
-        yield Finding("note", "no parameter is trainable: training would change nothing")
+        yield Finding("note", "no parameter is trainable")
 
 
 @check
-def _one_pixel(network: Network) -> Iterator[Finding]:
-    """Kernels on maps of a single pixel: all but their middle meets padding."""
+def _one_pixel(network: RowGraph) -> Iterator[Finding]:
+    """Kernels on maps of a single pixel, where all but their middle is on padding."""
     lost = []
     for _, row in network.of_type(*_CONVOLUTIONS):
         weight, maps = (
@@ -192,19 +191,19 @@ def _one_pixel(network: Network) -> Iterator[Finding]:
             row.input_shapes[0][-_CONVOLUTIONS[row.type] :] if row.input_shapes else (),
         )
         if weight and math.prod(weight[2:]) > 1 and set(maps) == {1}:
-            lost.append(name(row))
+            lost.append(row_name(row))
     if lost:
         verb = "see" if len(set(lost)) > 1 else "sees"
         yield Finding(
             "note",
-            f"{some(lost)} {verb} maps of a single pixel: of the kernel only one tap meets data, the others padding",
+            f"{list_names(lost)} {verb} maps of a single pixel: all of the kernel but its middle is on padding",
             lost[0] if len(lost) == 1 else None,
-            "a larger input, or fewer strides and pools before",
+            "use a larger input, or fewer strides and pools before",
         )
 
 
 @check
-def _dropout_at_the_end(network: Network) -> Iterator[Finding]:
+def _dropout_at_the_end(network: RowGraph) -> Iterator[Finding]:
     """Dropout on the results of the last layer of a classifier."""
     if not network.leaves:
         return
@@ -214,5 +213,5 @@ def _dropout_at_the_end(network: Network) -> Iterator[Finding]:
     if row.type != "Dropout" or before is None or network.rows[before].type != "Linear":
         return
     if row.output_shapes and len(row.output_shapes[0]) == 2:
-        text = f"{name(row)} stands behind the last layer: in training it sets some of the results themselves to zero"
-        yield Finding("note", text, name(row), "before the last Linear it drops features instead")
+        text = f"{row_name(row)} comes after the last layer: in training it zeroes some of the results"
+        yield Finding("note", text, row_name(row), "move it before the last Linear, where it drops features")

@@ -9,10 +9,10 @@ from typing import NamedTuple
 from fwdscope import units
 from fwdscope.commands.bench.speedup import Speedup
 from fwdscope.render.lines import MAX_PROSE, Line, pad, paragraph, write
-from fwdscope.render.rows import again, described, printable, time_of
+from fwdscope.render.rows import again, described, printable
 from fwdscope.render.table import Cell, Column, lay_out, share_style
 from fwdscope.report import Latency, LayerRow, Peaks, Report, Run, multiplicities, parents
-from fwdscope.report.roofline import roofline, utilisation
+from fwdscope.report.roofline import roofline, utilisation, whole_time
 
 GOOD, BAD = "green", "yellow"
 _SOURCES = {"table": "published", "measured": "measured"}
@@ -246,18 +246,15 @@ def steps(report: Report) -> list[TimedRow]:
 
 
 def _layers(report: Report, width: int, most: int | None) -> Iterator[Line]:
-    run, found = report.run, steps(report)
-    if run is None or not run.layers_latency or most == 0:
-        return
-    shown, total = found[:most], time_of(report)
-    if not shown or not total:
+    run, found, total = report.run, steps(report), whole_time(report)
+    shown = found[:most]
+    if run is None or not total or not shown:
         return
     table = lay_out(_columns(shown, run, total), width - 2, (("type", 18), ("layer", 26), ("bar", 8), ("bar", 4)))
     yield from table.lines()
     if len(found) > len(shown):
         rest = sum(step.seconds for step in found[len(shown) :])
-        text = f"{units.exact(len(found) - len(shown))} more: {units.share(rest / total)}"
-        yield ((text, "dim"),)
+        yield ((f"{units.exact(len(found) - len(shown))} more: {units.share(rest / total)}", "dim"),)
 
 
 def _columns(shown: Sequence[TimedRow], run: Run, total: float) -> list[Column]:
@@ -282,7 +279,7 @@ def _columns(shown: Sequence[TimedRow], run: Run, total: float) -> list[Column]:
         Column("FLOP/s", rates, right=True, drop=4),
         Column("intensity", intensities, right=True, drop=5),
         Column("bound by", [roof.bound if roof else "" for roof in roofs], drop=3),
-        Column("% of roofline", near, right=True, drop=1, short_title="of roofline"),
+        Column("% of roofline", near, right=True, drop=1),
     )
     return [column for column in columns if any(map(str, column.cells))]
 

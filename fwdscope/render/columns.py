@@ -330,7 +330,7 @@ def _bound_cells(rows: Sequence[ShownRow]) -> list[Cell]:
     return [Cell(shown.roof.bound if shown.roof else "", style="dim") for shown in rows]
 
 
-def _roof_cells(rows: Sequence[ShownRow]) -> list[Cell]:
+def _roofline_cells(rows: Sequence[ShownRow]) -> list[Cell]:
     return [Cell() if s.roof is None or s.roof.share is None else Cell(f"{100 * s.roof.share:.0f} %") for s in rows]
 
 
@@ -422,7 +422,15 @@ COLUMNS: dict[str, LayerColumn] = {
         LayerColumn("infs", "Inf", "how many values are infinite", _bad_cells("infs"), right=True, drop=13),
         LayerColumn("histogram", "histogram", "how often values of each size are", _histogram_cells, drop=15),
         LayerColumn("bound", "bound by", "compute or memory, whichever takes longer", _bound_cells, drop=14),
-        LayerColumn("roof", "of roof", "the least time over the time taken", _roof_cells, right=True, drop=14),
+        LayerColumn(
+            "roof",
+            "% of roofline",
+            "the least time the device needs over the time taken",
+            _roofline_cells,
+            right=True,
+            drop=14,
+            short_title="roofline",
+        ),
         LayerColumn("line", "line", "where it stands in the file", _line_cells, right=True, drop=12),
     )
 }

@@ -65,4 +65,4 @@ def _points(report: Report, seen: View) -> Iterator[str]:
     yield from summary.folded_promises(seen)
     yield from summary.notes(report, (*seen.rows, *seen.folded))
     for finding in findings(report):
-        yield printable(finding.text) + (f" ({finding.advice})" if finding.advice else "")
+        yield printable(finding.text) + (f" — {finding.advice}" if finding.advice else "")

@@ -13,7 +13,7 @@ from typing import Literal
 from fwdscope import units
 from fwdscope.findings import first_broken
 from fwdscope.report import LayerRow, Peaks, Report, multiplicities, parents
-from fwdscope.report.roofline import Roofline, roofline
+from fwdscope.report.roofline import Roofline, roofline, whole_time
 
 # The table shows as many levels as fit on about one screen; the reader asks for more with --depth.
 MOST_ROWS = 60
@@ -76,16 +76,6 @@ def zero_share(row: LayerRow) -> float | None:
     return row.stats.zeros / row.stats.elements if row.stats and row.stats.elements else None
 
 
-def time_of(report: Report) -> float | None:
-    """The seconds that shares of time refer to: the whole forward, or its layers' sum if noise makes that longer."""
-    if report.run is None or all(row.latency is None for row in report.layers):
-        return None
-    whole = report.run.latency.median if report.run.latency is not None else 0.0
-    if report.run.layers_latency is not None:
-        return max(whole, report.run.layers_latency)
-    return sum((row.latency or 0.0) * row.repeat for row in report.layers if row.depth == 1)
-
-
 def _of_values(name: Literal["mean", "std", "min", "max"], title: str, ascending: bool = False) -> Figure:
     """A figure of the values that a run saw."""
     return Figure(
@@ -110,7 +100,7 @@ FIGURES: dict[str, Figure] = {
     ),
     "buffers": Figure("buffers", lambda row: row.buffers, lambda report: report.totals.buffers, counted=False),
     "calls": Figure("calls", lambda row: row.calls, counted=False),
-    "latency": Figure("time", lambda row: row.latency, time_of, counted=False),
+    "latency": Figure("time", lambda row: row.latency, whole_time, counted=False),
     "mean": _of_values("mean", "mean"),
     "std": _of_values("std", "std"),
     "min": _of_values("min", "min", ascending=True),

@@ -23,10 +23,9 @@ from fwdscope.render.rows import (
     is_broken,
     named,
     printable,
-    time_of,
 )
 from fwdscope.report import CONVENTION, ActivationStats, Promise, Report, TensorInfo, parents
-from fwdscope.report.roofline import utilisation
+from fwdscope.report.roofline import utilisation, whole_time
 
 _SHORT_LIST = 10
 _SHORT_CONVENTION = (
@@ -172,7 +171,7 @@ def times(report: Report) -> tuple[str, ...]:
     """``12.3 ms a forward (median of 30, IQR 0.4 ms)``, items a second, the layers' sum, and the part of the peak."""
     run = report.run
     if run is None or run.latency is None:
-        return (f"layers take {units.seconds(time)}",) if (time := time_of(report)) else ()
+        return (f"layers take {units.seconds(time)}",) if (time := whole_time(report)) else ()
     whole = run.latency.median
     repeats = f"median of {len(run.latency.times)}, IQR {units.seconds(run.latency.iqr)}"
     repeats = repeats if len(run.latency.times) > 1 else "once"
@@ -235,7 +234,7 @@ def uncounted(report: Report) -> str:
     ends = [row for index, row in enumerate(report.layers) if index not in around]
     rows = {name: sum(name in row.uncounted for row in ends) for name in report.uncounted}
     names = ", ".join(printable(name) + (f" in {units.plural(n, 'row')}" if n else "") for name, n in rows.items())
-    return f"{AT_LEAST} not counted, for want of a rule: {names}"
+    return f"{AT_LEAST} no counting rule: {names}"
 
 
 def convention(report: Report) -> str:
@@ -255,7 +254,7 @@ def legend(view: View) -> tuple[str, ...]:
         alone = ", but memory and intensity" if FIGURES[view.sort].total is None else ""
         lines.append(f"× n  figures of all n together{alone}")
     if any(again(row) for row in rows if row.kind != "loop"):
-        lines.append(f"{AGAIN}  weights met before, counted once")
+        lines.append(f"{AGAIN}  weights used before, counted once")
     if any(row.varies for row in rows):
         lines.append(f"{VARIES}  differs from call to call, here the last")
     return tuple(lines)

@@ -136,19 +136,22 @@ def _problems(report: Report, seen: View, width: int) -> Iterator[Line]:
 def _findings(found: Sequence[Finding], width: int) -> Iterator[Line]:
     for finding in found[:_MOST_FINDINGS]:
         bullet, style = ("! ", "yellow") if finding.level == "warning" else ("• ", "cyan")
-        for line in hanging(bullet, printable(finding.text), width, "", style):
+        advice = printable(finding.advice or "")
+        *lines, last = hanging(bullet, printable(finding.text), width, "", style)
+        if advice and not lines and len(bullet) + cells(finding.text) + cells(advice) + 2 <= width:
+            last, advice = (*last, (f"  {advice}", "dim")), ""
+        for line in (*lines, last):
             yield _stressed(line, printable(finding.path)) if finding.path else line
-        if finding.advice:
-            yield from hanging("  ", printable(finding.advice), width, "dim")
+        yield from hanging("  ", advice, width, "dim")
     if len(found) > _MOST_FINDINGS:
         yield ((f"  and {len(found) - _MOST_FINDINGS} more: --format markdown shows all", "dim"),)
 
 
 def _stressed(line: Line, path: str) -> Line:
     """The line with a path in bold."""
-    *lead, (text, style) = line
+    (bullet, (text, style), *advice) = line
     parts = re.split(rf"((?<![\w.]){re.escape(path)}(?!\w))", text)
-    return (*lead, *((part, "bold" if part == path else style) for part in parts if part))
+    return (bullet, *((part, "bold" if part == path else style) for part in parts if part), *advice)
 
 
 def _next(report: Report, seen: View, options: Options, width: int) -> Iterator[Line]:

@@ -159,3 +159,18 @@ def utilisation(report: Report, peaks: Peaks, seconds: float) -> float | None:
     """
     compute = estimate(report, peaks).compute_seconds
     return compute / seconds if compute is not None and not report.uncounted and seconds else None
+
+
+def whole_time(report: Report) -> float | None:
+    """The seconds that shares of time refer to: the whole forward, or the sum of its layers where that is longer.
+
+    None where no layer was timed. Layers are measured one by one and with noise, so that the sums over outer and over
+    inner rows differ too; shares of the largest never add up to more than 100 %.
+    """
+    if report.run is None or all(row.latency is None for row in report.layers):
+        return None
+    around = set(parents(report.layers))
+    times = list(zip(report.layers, multiplicities(report.layers), strict=True))
+    outer = sum((row.latency or 0.0) * n for row, n in times if row.depth == 1)
+    inner = sum((row.latency or 0.0) * n for index, (row, n) in enumerate(times) if index not in around)
+    return max(report.run.latency.median if report.run.latency else 0.0, report.run.layers_latency or 0.0, outer, inner)

@@ -32,7 +32,7 @@ def test_a_layer_with_half_of_all_macs_is_named() -> None:
     stem = conv("stem", IMAGE, MAPS, macs=600)
     rows = [stem, linear("fc", (8, 64), 1000, macs=400)]
     finding = told(worked(network(*rows)), "MACs")
-    assert finding == Finding("note", "stem does 600 of the 1.00 K MACs (60.0 %)", "stem")
+    assert finding == Finding("note", "stem does 60.0 % of the MACs: 600 of 1.00 K", "stem")
     assert told(worked(network(replace(stem, macs=399), rows[1])), "stem") is None
     # What is not counted may be more.
     assert told(replace(worked(network(*rows)), uncounted=("aten.x",)), "MACs") is None
@@ -59,12 +59,12 @@ def _tables(**fields: Any) -> list[LayerRow]:
 
 
 def test_tables_that_hold_a_fifth_of_the_parameters_are_told() -> None:
-    finding = told(network(*_tables()), "table")
+    finding = told(network(*_tables()), "looked up")
     assert finding is not None
     # 150 · 8 of 1,200 + 8 · 200 + 200
-    assert finding.text.startswith("words and places hold 1,200 of the 3,000 parameters (40.0 %) and no MACs")
-    assert told(network(*_tables(), linear("big", (1, 5, 200), 600)), "table") is None
-    assert told(network(*_tables(macs=None)), "table") is None
+    assert finding.text.startswith("words and places hold 40.0 % of the parameters and no MACs")
+    assert told(network(*_tables(), linear("big", (1, 5, 200), 600)), "looked up") is None
+    assert told(network(*_tables(macs=None)), "looked up") is None
 
 
 def test_a_table_that_the_head_reads_computes_and_is_not_told() -> None:
@@ -80,11 +80,11 @@ def _low(**fields: Any) -> list[LayerRow]:
 
 
 def test_steps_that_move_most_of_the_bytes_for_little_are_told() -> None:
-    finding = told(worked(network(*_low())), "of all bytes")
+    finding = told(worked(network(*_low())), "of bytes")
     assert finding is not None
     # 2^26 of 2^26 + 2^23 bytes, 2^20 of 2^31 + 2^20 FLOPs
-    assert finding.text.startswith("88.9 % of all bytes move for <0.1 % of the FLOPs: ReLU (88.9 %);")
-    assert finding.advice == "fused, they would move less"
+    assert finding.text.startswith("88.9 % of bytes for <0.1 % of FLOPs: relu (88.9 %)")
+    assert finding.advice == "memory-bound: fused operators move fewer bytes"
 
 
 @pytest.mark.parametrize(
@@ -93,14 +93,14 @@ def test_steps_that_move_most_of_the_bytes_for_little_are_told() -> None:
     ids=["much arithmetic", "few bytes", "no bytes"],
 )
 def test_steps_that_compute_much_or_move_little_are_not_told(fields: dict[str, int]) -> None:
-    assert told(worked(network(*_low(**fields))), "of all bytes") is None
+    assert told(worked(network(*_low(**fields))), "of bytes") is None
 
 
-def test_weights_that_meet_one_input_only_are_told_apart_from_steps() -> None:
+def test_weights_used_once_need_a_larger_batch_rather_than_fusion() -> None:
     one = linear("fc", (1, 4096), 4096, macs=2**24, flops=2**25, bytes_read=2**26, bytes_written=2**14)
-    finding = told(worked(network(one)), "of all bytes")
+    finding = told(worked(network(one)), "of bytes")
     assert finding is not None
-    assert finding.advice == "a larger batch meets each weight more often"
+    assert finding.advice == "memory-bound: a larger batch reuses each weight more"
 
 
 ATTENTION = (1, 12, 9, 64)
@@ -113,12 +113,11 @@ def _attention(text: str = "is_causal=True", keys: Shape = ATTENTION, **fields: 
 
 
 @pytest.mark.core
-def test_causal_attention_says_what_of_it_is_needed() -> None:
-    finding = told(worked(network(_attention(), linear("fc", (1, 9, 64), 64, macs=100))), "causal")
+def test_causal_attention_says_what_part_is_masked() -> None:
+    finding = told(worked(network(_attention(), linear("fc", (1, 9, 64), 64, macs=100))), "causally")
     assert finding is not None
-    # (9 + 1) / (2 · 9) of 900
-    needed = "500 of its 900 MACs (55.6 %) are needed"
-    assert finding.text == f"attn.sdpa is causal and counted dense: {needed}; the others are 40.0 % of all MACs"
+    # (9 − 1) / (2 · 9) of 900 of 1,000
+    assert finding.text == "attn.sdpa: 40.0 % of MACs are causally masked"
     assert finding.path == "attn.sdpa"
 
 
@@ -135,7 +134,7 @@ def test_causal_attention_says_what_of_it_is_needed() -> None:
     ids=["mask", "not causal", "other keys", "varies", "not counted", "no shapes"],
 )
 def test_attention_whose_share_is_not_certain_says_nothing(other: LayerRow) -> None:
-    assert told(network(other), "causal") is None
+    assert told(network(other), "causally") is None
 
 
 def test_activations_above_the_weights_are_told() -> None:
@@ -150,6 +149,6 @@ def test_activations_above_the_weights_are_told() -> None:
 
 def test_parameters_that_nothing_reads_are_named() -> None:
     report = replace(network(linear("fc", (8, 64), 64)), unused=("aux.weight", "aux.bias"))
-    finding = told(report, "read by nothing")
+    finding = told(report, "not used")
     assert finding is not None
-    assert finding.text == "aux.weight and aux.bias are read by nothing in this pass"
+    assert finding.text == "aux.weight and aux.bias are not used in this forward"

@@ -117,7 +117,7 @@ def test_a_histogram_hides_no_value_and_what_is_symmetric_stays_so(counts: list[
 
 def test_a_report_with_a_run_has_the_columns_that_say_something() -> None:
     assert _titles(RESNET) == [
-        "layer", "type", "output", "params", "MACs", "latency", "share of time", "of roof", "mean ± std", "zeros",
+        "layer", "type", "output", "params", "MACs", "latency", "share of time", "% of roofline", "mean ± std", "zeros",
         "histogram",
     ]  # fmt: skip
     assert "NaN, Inf" in _titles(OVERFLOWN)

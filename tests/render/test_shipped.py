@@ -35,7 +35,7 @@ def test_a_word_picks_those_that_speak_of_it() -> None:
 
 
 def test_a_word_that_none_speaks_of_is_an_error() -> None:
-    assert run("zebra") == (2, "", "error: no spec that ships speaks of zebra; all of them: fwdscope specs\n")
+    assert run("zebra") == (2, "", "error: no spec that ships mentions zebra; all of them: fwdscope specs\n")
 
 
 def test_parameters_are_those_that_the_spec_expects_exactly() -> None:

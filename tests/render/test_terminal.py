@@ -99,7 +99,7 @@ def test_red_marks_what_is_broken_and_nothing_else() -> None:
     red = "\x1b[31m"
     assert red not in _drawn(ALL["resnet50"], 100, color=True)
     lines = [line for line in _drawn(ALL["troubled"], 100, color=True).splitlines() if red in line]
-    wrong = ("4 128", "promised", "special.zeta(", "not counted", "expected")
+    wrong = ("4 128", "promised", "special.zeta(", "no counting rule", "expected")
     assert [next(text for text in wrong if text in line) for line in lines] == list(wrong)
 
 
