@@ -1,4 +1,4 @@
-"""What is right by the language and yet most likely a slip: told by ``fwdscope check`` as notes, which do not fail."""
+"""Finds lines that are allowed but probably mistakes, which ``fwdscope check`` shows as notes."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from fwdscope.language.check import Note
 from fwdscope.language.expression import Call, Expression, Name
 from fwdscope.language.problems import Span
 
-# Layers that project one value to the several that are then read together; two in a row compute what one could.
+# Layers that project one value to several (query, key, value); two in a row compute what one could.
 _PROJECTIONS = frozenset({"Linear", "Conv1d", "Conv2d", "Conv3d"})
-# Calls in which projections of one value meet. Convolutions in a row may also meet in a `cat`, which is meant.
+# Calls that combine projections of one value. Convolutions in a row may also be combined by `cat`, on purpose.
 _MEETINGS = frozenset({"scaled_dot_product_attention", "MultiheadAttention", "matmul", "bmm", "einsum", "@"})
 
 
 def advice(spec: tree.ModelSpec) -> tuple[Note, ...]:
-    """The notes of a spec whose text holds no mistake, in the file's order."""
+    """Return the notes on a spec without problems, in the file's order."""
     bodies = [spec.layers] if not spec.graph else []
     bodies += [block.body for block in spec.blocks]
     found = [note for body in bodies for lines in _levels(body) for note in _in_series(lines)]
@@ -25,7 +25,7 @@ def advice(spec: tree.ModelSpec) -> tuple[Note, ...]:
 
 
 def _levels(lines: tuple[tree.Line, ...]) -> Iterator[tuple[tree.Line, ...]]:
-    """A body and all bodies in it: lines that follow one another."""
+    """Yield a body and all bodies inside it."""
     yield lines
     for line in lines:
         match line:
@@ -37,7 +37,7 @@ def _levels(lines: tuple[tree.Line, ...]) -> Iterator[tuple[tree.Line, ...]]:
 
 
 def _in_series(lines: tuple[tree.Line, ...]) -> Iterator[Note]:
-    """Projections of which each flows into the next, and which are then read together as if they were side by side."""
+    """Yield notes on projections that each flow into the next, but are then read as if side by side."""
     for start, line in enumerate(lines):
         if _projection(line) is None or (start and _projection(lines[start - 1]) == _projection(line)):
             continue
@@ -52,12 +52,12 @@ def _in_series(lines: tuple[tree.Line, ...]) -> Iterator[Note]:
         for one, before in zip(group[1:], names, strict=False):
             assert isinstance(one.target, ex.NameTarget)
             call = one.text if one.text.endswith(")") else f"{one.text}()"
-            text = f"{one.target.name} is applied to {before}, and {meeting} reads them as if side by side; "
+            text = f"{one.target.name} is applied to {before}, but {meeting} reads them as if side by side; "
             yield Note(one.value.span, text + f"to apply it to what {names[0]} is applied to, write `{call}(x)`")
 
 
 def _projection(line: tree.Line) -> str | None:
-    """The type of the projection that a line makes of the value above it, under a name."""
+    """Return the layer type of a line that projects the value above and has a name, else None."""
     if not isinstance(line, tree.Statement) or not isinstance(line.target, ex.NameTarget):
         return None
     value = line.value
@@ -66,7 +66,7 @@ def _projection(line: tree.Line) -> str | None:
 
 
 def _meeting(group: Sequence[tree.Statement], below: Sequence[tree.Line]) -> str | None:
-    """The call that reads several of a group together, directly or by names made of one of them each."""
+    """Return the call that reads several of a group together, directly or through names computed from them."""
     kind = _projection(group[0])
     made_of = {one.target.name: {one.target.name} for one in group if isinstance(one.target, ex.NameTarget)}
     for line in below:
@@ -83,7 +83,7 @@ def _meeting(group: Sequence[tree.Statement], below: Sequence[tree.Line]) -> str
 
 
 def _operation(node: Expression) -> tuple[str, tuple[Expression, ...]]:
-    """What an operation is called, and its operands."""
+    """Return the name of an operation, and its operands."""
     match node:
         case Call(function=ex.Attribute(value=value, name=name), arguments=arguments):
             return name, (value, *arguments)
@@ -100,6 +100,6 @@ def _origins(node: Expression, made_of: dict[str, set[str]]) -> set[str]:
 
 
 def unnamed(path: str, piece: str, span: Span) -> Note:
-    """A layer with weights at a default path, which moves when another of its kind is put in before it."""
+    """Return the note on a layer with weights at a default path."""
     what = f"{piece} has weights and no name" if piece == path else f"{piece} in {path} has weights and no name"
-    return Note(span, f"{what}: its path moves when a layer of its kind is put in; give it a line with a name")
+    return Note(span, f"{what}: its path changes when a layer of its type is added; give it a line with a name")

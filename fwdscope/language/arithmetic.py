@@ -1,7 +1,4 @@
-"""What the operators of expressions do, on numbers, strings and lists here and on tensors later, within limits.
-
-The same functions serve the reading of a file, where values of the text are known, and the running of the network.
-"""
+"""The operators of expressions, within limits: on numbers, strings and lists of the text, and on tensors."""
 
 from __future__ import annotations
 
@@ -15,8 +12,8 @@ from fwdscope.limits import limit
 MAX_INTEGER = 2**63
 
 
-class ArithmeticProblem(Exception):  # noqa: N818 - a fact for a message, no error of ours
-    """An operation that has no result, or none within the limits: a short fact, and help."""
+class ArithmeticProblem(Exception):  # noqa: N818 - it becomes a Problem
+    """An operation that has no result, or none within the limits."""
 
     def __init__(self, message: str, help: str | None = None, code: str = "value") -> None:
         super().__init__(message)
@@ -39,12 +36,12 @@ _UNARY: dict[str, Callable[[Any], Any]] = {
     "-": operator.neg, "+": operator.pos, "~": operator.invert, "not": operator.not_,
 }  # fmt: skip
 
-# What the text alone can hold; anything else is a tensor.
+# The types of values in the text; anything else is a tensor.
 _SIMPLE = (bool, int, float, str, tuple, list, range, slice, EllipsisType, NoneType)
 
 
 def binary(sign: str, left: Any, right: Any) -> Any:
-    """``left sign right``. Raises ArithmeticProblem for plain values; what tensors raise passes through."""
+    """Return ``left sign right``. Raises ArithmeticProblem for plain values; errors of tensors pass through."""
     if isinstance(left, _SIMPLE) and isinstance(right, _SIMPLE):
         _refuse_growth(sign, left, right)
         return within(_plain(_BINARY[sign], sign, left, right))
@@ -52,14 +49,14 @@ def binary(sign: str, left: Any, right: Any) -> Any:
 
 
 def unary(sign: str, value: Any) -> Any:
-    """``sign value``."""
+    """Return ``sign value``."""
     if isinstance(value, _SIMPLE):
         return _plain(_UNARY[sign], sign, value)
     return _UNARY[sign](value)
 
 
 def compare(sign: str, left: Any, right: Any) -> Any:
-    """``left sign right`` for a comparison. A shape is a tuple."""
+    """Return the comparison ``left sign right``; a list equals a tuple of the same items, as shapes are tuples."""
     if isinstance(left, list) and isinstance(right, tuple) and sign in ("==", "!="):
         left = tuple(left)
     elif isinstance(right, list) and isinstance(left, tuple) and sign in ("==", "!="):
@@ -70,7 +67,7 @@ def compare(sign: str, left: Any, right: Any) -> Any:
 
 
 def within(value: Any) -> Any:
-    """The value, if it is within the limits of numbers, strings and lists."""
+    """Return the value, if it is within the limits of numbers, strings and lists. Raises ArithmeticProblem."""
     if isinstance(value, int):
         if not isinstance(value, bool) and abs(value) >= MAX_INTEGER:
             raise ArithmeticProblem("the result is too large", "whole numbers stay below 2**63", "limit")
@@ -83,14 +80,14 @@ def within(value: Any) -> Any:
 
 
 def items(value: Any) -> list[Any]:
-    """The items of something to go through, at most a million of them."""
+    """Return the items to iterate over, up to the limit. Raises ArithmeticProblem."""
     if isinstance(value, range):
         within(value)
     shape = getattr(value, "shape", None)
     if shape is not None and len(shape) and shape[0] > limit("items"):
         raise ArithmeticProblem(f"there are more than {limit('items'):,} items", None, "limit")
     if not isinstance(value, Iterable):
-        raise ArithmeticProblem(f"{_shown(value)} cannot be gone through", "write `range(n)`, or a list")
+        raise ArithmeticProblem(f"{_shown(value)} cannot be iterated over", "write `range(n)`, or a list")
     return list(_limited(value))
 
 
@@ -103,7 +100,7 @@ def _limited(values: Iterable[Any]) -> Iterator[Any]:
 
 
 def _refuse_growth(sign: str, left: Any, right: Any) -> None:
-    """Limits that have to be held before the operation, which would hang or fill the memory."""
+    """Refuse operations that would hang or fill the memory."""
     if sign == "**" and isinstance(right, int | float) and abs(right) > limit("exponent") and isinstance(left, int):
         raise ArithmeticProblem(
             f"the exponent {right} is too large", f"exponents stay within {limit('exponent')}", "limit"
@@ -132,7 +129,7 @@ def _plain(operation: Callable[..., Any], sign: str, *values: Any) -> Any:
 
 
 def _written(sign: str, *values: Any) -> str:
-    """``left sign right``, or ``sign value``."""
+    """Return the operation as text."""
     *first, last = map(_shown, values)
     return " ".join([*first, sign, last])
 

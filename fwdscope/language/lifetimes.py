@@ -1,4 +1,4 @@
-"""Where a body's names are read for the last time, so that a run keeps no tensor longer than the lines need it."""
+"""Finds where each name of a body is used last, so that a run keeps no tensor longer than needed."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from fwdscope.language.problems import Span
 
 
 def last_uses(lines: tuple[tree.Line, ...]) -> Mapping[Span, tuple[str, ...]]:
-    """For the lines of a body the names that no line after them speaks of, by the line's place.
+    """Return the names that no later line uses, by the place of the line.
 
-    What is spoken of in a loop lives until the loop ends, for another round may read it. A line that nests others
-    repeats their names, since a choice runs only some of them. An attribute counts as a name: ``stem.h`` is the ``h``
-    of the part ``stem``.
+    A name used in a loop lives until the loop ends, since another round may read it. A line that nests others repeats
+    their names, since a choice runs only some of them. An attribute counts as a name: ``stem.h`` is the ``h`` of the
+    part ``stem``.
     """
     ends: dict[str, int] = {}
     spans: list[tuple[int, int, Span]] = []
@@ -37,10 +37,10 @@ def _number(
     ends: dict[str, int],
     spans: list[tuple[int, int, Span]],
 ) -> int:
-    """Number lines from ``start`` on, nested ones behind their own; the next free number.
+    """Number lines from ``start`` on, nested ones after the line around them. Returns the next free number.
 
-    ``ends`` gets the number after which a name is no longer spoken of, ``loop`` being that of the loop around: one more
-    than its last line has, since that line runs in every round.
+    ``ends`` gets the number of the last line that uses each name. In a loop that is ``loop``: one more than the number
+    of the loop's last line, since that line runs in every round.
     """
     for line in lines:
         number, is_loop = start, isinstance(line, _LOOPS)
@@ -53,7 +53,7 @@ def _number(
 
 
 def _size(line: tree.Line) -> int:
-    """How many numbers a line takes: its own, those of the lines it nests, and one for the end of a loop."""
+    """Return how many numbers a line takes: its own, those of nested lines, and one for the end of a loop."""
     return 1 + sum(map(_size, tree.nested(line))) + isinstance(line, _LOOPS)
 
 
@@ -61,7 +61,7 @@ _LOOPS = (tree.For, tree.While)
 
 
 def _names(line: tree.Line) -> list[str]:
-    """The names that a line makes or speaks of itself, not those of the lines it nests."""
+    """Return the names that a line itself defines or uses, without those of nested lines."""
     found = []
     promise = line.promise if isinstance(line, tree.Statement) else None
     for top in (*tree.expressions(line), *([promise.shape] if promise else [])):

@@ -1,4 +1,4 @@
-"""The nearest right name for a wrong one."""
+"""Suggests the right name for a wrong one."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 
 from fwdscope.functions.refusals import OTHER_KEYWORDS, OTHER_WORDS
 
-# Other frameworks' words for torch's layers, and what to write for them.
+# Other frameworks' names of torch's layers, and what to write for them.
 OTHER_LAYERS = {
     "Dense": "Linear",
     "FullyConnected": "Linear",
@@ -53,7 +53,7 @@ OTHER_LAYERS = {
     "Permute": "x.permute(…)",
 }
 
-# The same for functions and methods, beside those that the functions' own list of other words has.
+# The same for functions and methods.
 OTHER_FUNCTIONS = {
     **OTHER_WORDS,
     "dense": "linear",
@@ -64,7 +64,7 @@ OTHER_FUNCTIONS = {
     "resize": "interpolate",
 }
 
-# The same for settings and keywords: what was meant, the first that the layer or function has.
+# The same for settings and keywords: the names it may stand for, of which the layer or function has one.
 OTHER_SETTINGS: dict[str, tuple[str, ...]] = {
     # `axes` means `dims`, or `dim` where there is one only.
     **{word: (meant, meant.removesuffix("s")) for word, meant in OTHER_KEYWORDS.items()},
@@ -105,8 +105,9 @@ OTHER_SETTINGS: dict[str, tuple[str, ...]] = {
 
 
 def nearest(name: str, names: Iterable[str], words: Mapping[str, str | tuple[str, ...]] | None = None) -> str | None:
-    """The name that was meant, if one can be guessed: the same letters but for case and underscores; another
-    framework's word; the nearest by edit distance.
+    """Return the name that was probably meant, or None.
+
+    It has the same letters except for case and underscores, or is another framework's name, or is similarly spelled.
     """
     candidates = list(dict.fromkeys(names))
     folded = _fold(name)
@@ -123,7 +124,7 @@ def nearest(name: str, names: Iterable[str], words: Mapping[str, str | tuple[str
 
 
 def same_letters(one: str, two: str) -> bool:
-    """Whether two names differ in case and underscores alone."""
+    """Whether two names differ only in case and underscores."""
     return _fold(one) == _fold(two)
 
 
@@ -132,25 +133,25 @@ def _fold(name: str) -> str:
 
 
 def listed(names: Iterable[str], most: int = 8) -> str:
-    """A short list of what there is."""
+    """Return the first names as text, with the number of the others."""
     known = list(dict.fromkeys(names))
     more = f" and {len(known) - most} more" if len(known) > most else ""
     return ", ".join(known[:most]) + more
 
 
 def likely(name: str, names: Iterable[str]) -> tuple[str, ...]:
-    """The names that may be meant: the one with the same letters, else those that hold it, else the nearest."""
+    """Return names that may be meant: the one with the same letters, else those that contain it, else the nearest."""
     known = sorted(dict.fromkeys(names))
     meant, folded = nearest(name, known), _fold(name)
     if meant is not None and same_letters(name, meant):
         return (meant,)
     holding = [one for one in known if folded and folded in _fold(one)]
-    # Those that begin with it come first.
+    # Those that start with it come first.
     return tuple(sorted(holding, key=lambda one: not _fold(one).startswith(folded))) or ((meant,) if meant else ())
 
 
 def did_you_mean(name: str, names: Iterable[str], what: str, most: int = 12) -> str:
-    """Help for an unknown name among many: those likely, else the first few of all, with ``what`` before the list."""
+    """Return help for an unknown name: the likely names, else ``what`` and the first few of all."""
     *others, last = likely(name, names)[:most] or ("",)
     if last:
         return f"did you mean {', '.join(others)}{' or ' if others else ''}{last}?"
@@ -165,7 +166,7 @@ def suggestion(
     words: Mapping[str, str | tuple[str, ...]] | None = None,
     what: str = "one of",
 ) -> str:
-    """Help for an unknown name: the one that was meant, or what there is, with ``what`` before the list."""
+    """Return help for an unknown name: the name that was probably meant, else ``what`` and the names there are."""
     known = list(names)
     if meant := nearest(name, known, words):
         return f"write `{meant}`"

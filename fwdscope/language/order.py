@@ -1,4 +1,4 @@
-"""What uses what: an order in which each comes after what it uses, and the circles that have none."""
+"""Sorts items so that each comes after those it uses, and finds circles."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ K = TypeVar("K", bound=Hashable)
 
 
 def sort_by_use(items: Iterable[K], uses: Callable[[K], Iterable[K]]) -> tuple[list[K], list[list[K]]]:
-    """All items, each after what it uses and else in the given order; and circles, none sharing an item with another.
+    """Return all items, each after those it uses and otherwise in the given order, and the circles among them.
 
-    A circle is a path that ends with the item it began with. Without recursion: a file may hold 50,000 items in a row.
+    A circle is a path that ends where it starts; no two share an item. There is no recursion, since a file may have
+    50,000 items in a row.
     """
     order: list[K] = []
     circles: list[list[K]] = []
@@ -33,11 +34,11 @@ def sort_by_use(items: Iterable[K], uses: Callable[[K], Iterable[K]]) -> tuple[l
                 path.pop()
                 done[item] = True
                 order.append(item)
-    return order, _apart(circles)
+    return order, _disjoint(circles)
 
 
-def _apart(circles: list[list[K]]) -> list[list[K]]:
-    """The first circles of those that share items."""
+def _disjoint(circles: list[list[K]]) -> list[list[K]]:
+    """Return the first circle of each group that shares items."""
     kept: list[list[K]] = []
     seen: set[K] = set()
     for circle in circles:

@@ -1,7 +1,6 @@
-"""What is wrong with a spec: where, what was found, what was expected, what to write.
+"""Problems of a spec: the place, what was found, what was expected, what to write.
 
-Detecting, locating and wording are three things: a stage raises or collects :class:`Problem`; :class:`Source` knows
-places; :func:`Problem.__str__` draws the excerpt. A stage collects all it can see and raises :class:`SpecError` once.
+A stage collects every :class:`Problem` that it can see and raises :class:`SpecError` once.
 """
 
 from __future__ import annotations
@@ -16,26 +15,26 @@ from typing import NamedTuple
 
 from fwdscope.errors import InputError
 
-# An excerpt shows at most so many columns of a line, around the place.
-EXCERPT = 110
-# Characters of a message or a help line.
-LONGEST = 400
+# The most columns of a line that an excerpt shows, around the place.
+MAX_EXCERPT_COLUMNS = 110
+# The most characters of a message or a help text.
+MAX_MESSAGE_CHARACTERS = 400
 
 
 class Span(NamedTuple):
-    """A stretch of a file's text, in characters: from ``start`` up to, not including, ``end``."""
+    """A range of characters in a file, from ``start`` up to but not including ``end``."""
 
     start: int
     end: int
 
     def to(self, other: Span) -> Span:
-        """From the start of this to the end of the other."""
+        """Return the span from the start of this one to the end of the other."""
         return Span(self.start, max(self.end, other.end))
 
 
 @dataclass(frozen=True)
 class Source:
-    """A file's name and text, and where its lines begin."""
+    """The name and text of a file, which knows its lines and columns."""
 
     name: str
     text: str
@@ -44,29 +43,29 @@ class Source:
     def _starts(self) -> list[int]:
         starts, at = [0], 0
         for line in self.text.splitlines(keepends=True):
-            # splitlines also cuts at form feeds and such, where an editor sees no new line.
+            # splitlines also splits at form feeds and the like, where an editor shows no new line.
             at += len(line)
             if line.endswith(("\n", "\r")):
                 starts.append(at)
         return starts
 
     def place(self, offset: int) -> tuple[int, int]:
-        """Line and column of a character, both from 1."""
+        """Return the line and column of a character, both from 1."""
         line = bisect_right(self._starts, offset)
         return line, offset - self._starts[line - 1] + 1
 
     def offset(self, line: int, column: int) -> int:
-        """The character at a line and column; :meth:`place` the other way round."""
+        """Return the offset of the character at a line and column."""
         return self._starts[line - 1] + column - 1
 
     def line(self, number: int) -> str:
-        """The text of a line, without its end."""
+        """Return the text of a line, without its end."""
         start = self._starts[number - 1]
         end = self._starts[number] if number < len(self._starts) else len(self.text)
         return self.text[start:end].rstrip("\r\n")
 
     def at(self, offset: int) -> str:
-        """A place as ``file:line:column``, so that a terminal or an editor can jump there."""
+        """Return a place as ``file:line:column``, which terminals and editors can open."""
         return "{}:{}:{}".format(self.name, *self.place(offset))
 
     def __getitem__(self, span: Span) -> str:
@@ -74,7 +73,7 @@ class Source:
 
 
 class Cause(NamedTuple):
-    """A line of explanation under a problem, with the place that it speaks of, if any."""
+    """A line of explanation under a problem, and the place it is about, if any."""
 
     text: str
     span: Span | None = None
@@ -82,9 +81,9 @@ class Cause(NamedTuple):
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing wrong, at one place.
+    """One mistake, at one place.
 
-    ``code`` is the stage's word for its kind: yaml, key, syntax, name, type, flow, value, limit, shape, promise.
+    ``code`` is its kind: yaml, key, syntax, name, type, flow, value, limit, shape, promise.
     """
 
     source: Source = field(repr=False)
@@ -95,7 +94,7 @@ class Problem:
     causes: tuple[Cause, ...] = ()
 
     def __post_init__(self) -> None:
-        # Both may quote the file, whose texts have any length and line breaks in them.
+        # Both may quote the file, whose text may be long and have line breaks.
         object.__setattr__(self, "message", _one_line(self.message))
         object.__setattr__(self, "help", self.help and _one_line(self.help))
 
@@ -104,12 +103,12 @@ class Problem:
 
     @property
     def line(self) -> int:
-        """The line it begins on."""
+        """The number of its first line."""
         return self.source.place(self.span.start)[0]
 
 
 class SpecError(InputError):
-    """All problems that a stage found, sorted by place, each told once."""
+    """All problems that a stage found, sorted by place, without repetitions."""
 
     def __init__(self, problems: Iterable[Problem]) -> None:
         unique: dict[tuple[str, Span, str], Problem] = {}
@@ -123,7 +122,7 @@ class SpecError(InputError):
 
 
 def width(text: str) -> int:
-    """Columns that a text takes in a terminal."""
+    """Return the number of columns of a text in a terminal."""
     return sum(0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)
 
 
@@ -134,12 +133,12 @@ def _draw(problem: Problem) -> Iterable[str]:
     line = _visible(source.line(number))
     first = column - 1
     last = max(first + 1, min(len(line), first + (span.end - span.start)))
-    offset = max(0, min(first - 20, len(line) - EXCERPT))
-    shown = line[offset : offset + EXCERPT]
+    offset = max(0, min(first - 20, len(line) - MAX_EXCERPT_COLUMNS))
+    shown = line[offset : offset + MAX_EXCERPT_COLUMNS]
     margin = " " * len(str(number))
     yield f"{margin} |"
     yield f"{number} | {'…' if offset else ''}{shown}".rstrip()
-    marked = line[first : min(last, offset + EXCERPT)]
+    marked = line[first : min(last, offset + MAX_EXCERPT_COLUMNS)]
     pad = " " * (width(line[offset:first]) + bool(offset))
     yield f"{margin} | {pad}{'^' * max(1, width(marked))}"
     for text, place in _aligned(problem):
@@ -157,19 +156,19 @@ def _aligned(problem: Problem) -> Iterable[tuple[str, str]]:
 
 def _one_line(text: str) -> str:
     line = re.sub(r"\s*[\r\n]\s*", " ", text)
-    return line if len(line) <= LONGEST else line[: LONGEST - 1] + "…"
+    return line if len(line) <= MAX_MESSAGE_CHARACTERS else line[: MAX_MESSAGE_CHARACTERS - 1] + "…"
 
 
 def _visible(line: str) -> str:
-    """A line with one printable character for each of its own, so that carets stay under what they mean."""
+    """Return a line with one printable character for each of its own, so that the carets stay aligned."""
     return "".join(" " if c.isspace() else c if c.isprintable() else "�" for c in line)
 
 
 def count(number: int, noun: str) -> str:
-    """``1 problem``, ``3 problems``."""
+    """Return ``1 problem``, ``3 problems``."""
     return f"{number:,} {noun}" + ("" if number == 1 else "s")
 
 
 def summary(problems: Iterable[Problem]) -> str:
-    """The last line of a run: ``1 problem``, ``3 problems``."""
+    """Return the last line of a report of problems: ``3 problems``."""
     return count(len(tuple(problems)), "problem")

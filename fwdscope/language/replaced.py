@@ -1,4 +1,4 @@
-"""Problems of a spec whose vars the command line replaced: what ``--set`` brought in is told at ``--set``."""
+"""Moves problems that a value of ``--set`` causes to that value."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from fwdscope.language.problems import Cause, Problem, Source, Span, SpecError
 
 @contextlib.contextmanager
 def point_at_set(spec: tree.ModelSpec) -> Iterator[None]:
-    """A SpecError from inside, its problems placed at ``--set`` where that gave what is wrong.
+    """Place the problems of a SpecError at ``--set`` if its value is wrong.
 
-    Lines of the file keep their problems, with the replaced vars that they read named below.
+    Problems of the file's lines stay there, and name the replaced vars that the lines read.
     """
     given = [variable for variable in spec.variables if variable.given is not None]
     try:
@@ -24,19 +24,19 @@ def point_at_set(spec: tree.ModelSpec) -> Iterator[None]:
     except SpecError as error:
         if not given:
             raise
-        raise SpecError([_told(problem, spec, given) for problem in error.problems]) from None
+        raise SpecError([_placed(problem, spec, given) for problem in error.problems]) from None
 
 
-def _told(problem: Problem, spec: tree.ModelSpec, given: list[tree.Variable]) -> Problem:
+def _placed(problem: Problem, spec: tree.ModelSpec, given: list[tree.Variable]) -> Problem:
     if problem.source is not spec.source:
         return problem
     for variable in given:
-        # A replaced value has its place at the var.
+        # The nodes of a replaced value have the place of the var.
         if variable.span == problem.span:
             return _at_set(problem, variable)
     read = _read(problem.span, spec)
     meant = [variable for variable in given if variable.name in read]
-    if len(meant) == 1 and _says(problem.message, meant[0]) and not problem.causes:
+    if len(meant) == 1 and _is_about(problem.message, meant[0]) and not problem.causes:
         number = spec.source.place(problem.span.start)[0]
         at = f"{spec.source.at(problem.span.start)}: {' '.join(spec.source.line(number).split())}"
         return replace(_at_set(problem, meant[0]), causes=(Cause(at),))
@@ -46,20 +46,20 @@ def _told(problem: Problem, spec: tree.ModelSpec, given: list[tree.Variable]) ->
 
 def _at_set(problem: Problem, variable: tree.Variable) -> Problem:
     text = variable.given or ""
-    # Places in the file mean nothing beside another source.
+    # Places in the file mean nothing in another source.
     causes = tuple(Cause(cause.text) for cause in problem.causes)
     return replace(problem, source=Source(f"--set {variable.name}", text), span=Span(0, len(text)), causes=causes)
 
 
-def _says(message: str, variable: tree.Variable) -> bool:
-    """Whether a message is about the value that was given: it quotes it, or says that it is no size."""
+def _is_about(message: str, variable: tree.Variable) -> bool:
+    """Whether a message is about the given value: it quotes the value, or calls it no size."""
     if message == f"{variable.name} is not a size":
         return True
     return re.search(rf"(?<![\w.-]){re.escape(variable.given or '')}(?![\w.])", message) is not None
 
 
 def _read(span: Span, spec: tree.ModelSpec) -> set[str]:
-    """The names of vars that a stretch of the file reads, with those from which they are computed."""
+    """Return the vars that a span of the file reads, and those they are computed from."""
     inside = next((b for b in spec.blocks if any(_within(span, line.span) for line in tree.statements(b.body))), None)
     # A block's settings and inputs hide vars of their names.
     hidden = {one.name for one in (*inside.settings, *inside.inputs)} if inside else set()

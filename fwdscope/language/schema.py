@@ -1,12 +1,11 @@
-"""The JSON Schema of specs: what an editor completes, explains and checks while a spec is written.
+"""The JSON Schema of specs, with which editors complete, explain and check a spec while it is written.
 
-It is made from the parser's own tables, so that a section, a figure or a layer stands in one place. The parser stays
-the judge: what the schema refuses the parser refuses too, and much that the schema lets pass (names, settings, shapes)
-it does not.
+It is made from the parser's own tables. What the schema refuses, the parser refuses too; the parser also refuses much
+that the schema accepts (names, settings, shapes).
 
-Values are as a YAML reader of JSON's types gives them (``B: 8`` a number), or all text: the language itself reads every
-scalar as text, and both must pass. Patterns keep to what Python's and ECMAScript's regular expressions read alike, and
-each key is checked by ``propertyNames``, since a key such as ``0`` may arrive as a number.
+Values may be JSON types, as most YAML readers give them (``B: 8`` a number), or all text, as the language reads them.
+Patterns mean the same in Python and ECMAScript. Keys are checked by ``propertyNames``, since a key such as ``0`` may be
+read as a number.
 """
 
 from __future__ import annotations
@@ -31,12 +30,12 @@ Schema = dict[str, Any]
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 ID = f"urn:fwdscope:spec:{LANGUAGE_VERSION}"
 
-# A letter, digit or _ (of ASCII, and whatever lies beyond: ``größe`` is a name); one that may begin a name; a capital.
+# A letter, digit or _ (ASCII or beyond: ``größe`` is a name); the first character of a name; a capital.
 _WORD = r"[^\x00-\x2f\x3a-\x40\x5b-\x5e\x60\x7b-\x7f]"
 _FIRST = r"[^\x00-\x40\x5b-\x5e\x60\x7b-\x7f]"
 _CAPITAL = r"[^\x00-\x40\x5b-\x7f]"
 _SOMETHING = r"\S"
-# What may stand around a name without changing what Python reads.
+# What may be around a name without changing its meaning in Python.
 _OPEN, _CLOSE = r"^[\s(]*", r"[\s)]*"
 _ARGUMENTS_TO_THE_END = r"(?:\([\s\S]*\)[\s)]*)?$"
 _NAME = rf"^\s*(?!(?:prev|_)\s*$){_FIRST}{_WORD}*\s*$"
@@ -46,18 +45,18 @@ _DEFAULT = rf"{_OPEN}{_FIRST}{_WORD}*{_CLOSE}\(\s*(?:\)|{_FIRST}{_WORD}*\s*=(?!=
 _PATH = rf"^{_WORD}+(?:\.{_WORD}+)*$"
 _INITIALISER = rf"{_OPEN}(?:{'|'.join(INITIALISERS)}){_CLOSE}\("
 _LOOP = r"\sin\s"
-# The left of a line and its equals sign; `==` is a comparison.
+# The left side of a line and its equals sign; `==` is a comparison.
 _TARGET = rf"^(?:{_WORD}|[\s,()])+=(?!=)"
-# A layer's name where a line's call begins: behind the line's name, and behind the count of a stack.
+# What comes before a layer type on a line: the line's name, and the number of a stack.
 _CALLED = rf"^(?:[^=]*=)?[\s(]*(?:{_WORD}+\s*\*\s*)?"
 
 
 def _explained(text: str, *examples: Any) -> Schema:
-    """The annotations of a key: what it is in a sentence or two, and values to begin with."""
+    """Return the annotations of a key: a description, and example values."""
     return {"description": text} | ({"examples": list(examples)} if examples else {})
 
 
-# What each key is, and values to begin with: the language's description, shortened.
+# The description and examples of each key.
 _HELP: dict[str, Schema] = {
     "version": _explained("The version of the language.", LANGUAGE_VERSION),
     "name": _explained("The model's name. Left out, it is the file's.", "resnet50"),
@@ -73,7 +72,9 @@ _HELP: dict[str, Schema] = {
         {"image": "randn(B, 3, 224, 224)"},
         {"tokens": "randint(0, vocab, (B, T))"},
     ),
-    "defaults": _explained("Layer calls by keyword, laid under every later use of that type.", ["Conv2d(bias=False)"]),
+    "defaults": _explained(
+        "Layer calls by keyword, whose settings are the defaults of every use of that type.", ["Conv2d(bias=False)"]
+    ),
     "blocks": _explained(
         "Reusable parts: Name(settings)(inputs) and a list of lines. Without a second pair of parentheses "
         "there is one input, x. A block is used as a layer is.",
@@ -85,19 +86,19 @@ _HELP: dict[str, Schema] = {
         ["fc1 = Linear(128)", "ReLU", "fc2 = Linear(10)"],
     ),
     "graph": _explained(
-        "Instead of layers: lines in any order, each with one name, given once, and its inputs said. The "
-        "result is what no other line reads.",
+        "Instead of layers: lines in any order, each with a name of its own and its inputs. The "
+        "result is the line that no other reads.",
         ["out = h + Linear(64)(h)", "h = relu(x)"],
     ),
     "init": _explained(
-        "How weights begin. The key is the end of a path, or a layer type and its tensor; the value a "
-        "function of torch.nn.init without the underscore. A path wins over a type, a longer end over a "
-        "shorter.",
+        "How weights are initialised. The key is the end of a path, or a layer type and its tensor; the value a "
+        "function of torch.nn.init without the underscore. A path takes precedence over a type, a "
+        "longer end over a shorter.",
         {"Linear.weight": "xavier_uniform()", "bias": "zeros()"},
     ),
     "expect": _explained(
-        "What must hold, for fwdscope check. A whole number is exact, a rounded one (4.09G) holds where the "
-        "value rounds to it; 100 +- 5% is a tolerance, <= 250 MiB a bound. '>= 10' goes in quotes.",
+        "What fwdscope check checks. A whole number is exact, a rounded one (4.09G) matches values that "
+        "round to it; 100 +- 5% is a tolerance, <= 250 MiB a bound. Put '>= 10' in quotes.",
         {"output": "(B, 10)", "params": 101770},
     ),
     "expect.output": _explained(
@@ -108,7 +109,7 @@ _HELP: dict[str, Schema] = {
     "expect.layers": _explained("Figures of single layers, by their path.", {"layer4.0.conv2": {"macs": "115.6M"}}),
     "expect.params": _explained("Parameters, each counted once however often it is used.", 25557032),
     "expect.trainable_params": _explained("Parameters that are trained.", 25557032),
-    "expect.active_params": _explained("Parameters that one position meets, of a mixture's experts the top k.", "13G"),
+    "expect.active_params": _explained("Parameters that one position uses: of a mixture's experts, the top k.", "13G"),
     "expect.buffers": _explained("Elements of buffers: running statistics, constants.", 53120),
     "expect.param_bytes": _explained("Bytes of all parameters.", "<= 100 MiB"),
     "expect.buffer_bytes": _explained("Bytes of all buffers.", "<= 1 MiB"),
@@ -117,23 +118,23 @@ _HELP: dict[str, Schema] = {
     "expect.flops": _explained("2 for each MAC, and 1 for every other arithmetic result.", "8.2G"),
     "expect.bytes_read": _explained("Bytes that operators read: each operand once.", "<= 400 MB"),
     "expect.bytes_written": _explained("Bytes that operators write: each result once.", "<= 200 MB"),
-    "expect.peak_memory": _explained("The most that is alive at once during the forward pass.", "<= 250 MiB"),
-    "expect.peak_activations": _explained("The most that activations alone take at once.", "<= 50 MiB"),
+    "expect.peak_memory": _explained("Peak memory during the forward pass.", "<= 250 MiB"),
+    "expect.peak_activations": _explained("Peak memory of activations alone.", "<= 50 MiB"),
     "expect.latency": _explained("The time of one forward pass, on a device.", "<= 40 ms on cpu"),
     "for": _explained("A loop, unrolled while building: each round uses the same weights.", "t in range(T)"),
-    "if": _explained("A choice made while building, from vars, settings and shapes.", "stride > 1"),
+    "if": _explained("A choice made while building, by vars, settings and shapes.", "stride > 1"),
     "while": _explained(
-        "A loop that the data decides. A static report gives one round and says so.", "abs(x).sum() > 1"
+        "A loop that depends on data. A static report shows one round and says so.", "abs(x).sum() > 1"
     ),
     "do": _explained("The lines of a round.", ["h = cell(x[:, t], h)"]),
-    "then": _explained("The lines where the condition holds.", ["Conv2d(64, 1, stride=stride)"]),
-    "else": _explained("The lines where it does not hold.", ["Identity"]),
-    "limit": _explained("The most rounds; reaching it is an error.", 1000),
+    "then": _explained("The lines for a true condition.", ["Conv2d(64, 1, stride=stride)"]),
+    "else": _explained("The lines for a false condition.", ["Identity"]),
+    "limit": _explained("The maximum number of rounds; exceeding it is an error.", 1000),
 }
 
 
 def schema() -> Schema:
-    """The JSON Schema (draft 2020-12) of a spec file."""
+    """Return the JSON Schema (draft 2020-12) of a spec file."""
     sections = _sections()
     return {
         "$schema": DIALECT,
@@ -158,7 +159,7 @@ def schema() -> Schema:
 
 
 def dumps() -> str:
-    """The schema as text, in ASCII whatever the terminal's or the file's encoding is."""
+    """Return the schema as ASCII text."""
     return json.dumps(schema(), indent=1) + "\n"
 
 
@@ -201,7 +202,7 @@ def _initialiser() -> Schema:
     return {
         "type": "string",
         "pattern": _INITIALISER,
-        "description": f"How the tensor begins: {forms}.",
+        "description": f"How the tensor is initialised: {forms}.",
         "examples": ["xavier_uniform()", "kaiming_normal(nonlinearity='relu')", "normal(std=0.02)", "zeros()"],
     }
 
@@ -220,7 +221,7 @@ def _expectations() -> Schema:
 
 
 def _control(word: str) -> Schema:
-    """``for``, ``if`` or ``while`` and the keys that belong to it; the first of them must be there."""
+    """Return the schema of ``for``, ``if`` or ``while`` with its keys, of which the first is required."""
     inside = CONTROL[word]
     head = _ref("expression") if word != "for" else {"type": "string", "pattern": _LOOP}
     bodies = {key: _ref("expression" if key == "limit" else "lines") | _help(key) for key in inside}
@@ -246,15 +247,15 @@ def _part() -> Schema:
 
 
 def _text() -> Schema:
-    """A line. A branch for each layer type lets an editor offer it, and explain it where it stands.
+    """Return the schema of a line, with a branch for each layer type that editors can offer and explain.
 
-    The branch that takes any line comes first, so that a validator need not try the others, and explains nothing, so
-    that an editor shows what the layer's own branch says.
+    The branch that accepts any line comes first, so that a validator need not try the others, and has no description,
+    so that an editor shows that of the layer's branch.
     """
     return {
         "title": "line",
-        "description": "A layer, a stack, or an expression in PyTorch's words. The line above is prev. A shape behind "
-        "-> is a promise that fwdscope check holds.",
+        "description": "A layer, a stack, or an expression in PyTorch's words. The line above is prev. A shape after "
+        "-> is a promise, which fwdscope check checks.",
         "type": "string",
         "pattern": _SOMETHING,
         "anyOf": [_ANY_LINE, *map(_layer, LAYERS.values()), *map(_construct, CONSTRUCTS)],
@@ -275,19 +276,19 @@ _ANY_LINE: Schema = {
 
 @dataclass(frozen=True)
 class Construct:
-    """What begins with a capital and is no layer type: its forms, what it is, and lines with it."""
+    """A name with a capital that is not a layer type: its forms, description and examples."""
 
     forms: tuple[str, ...]
     doc: str
     examples: tuple[str, ...]
 
 
-_TENSOR_NOTE = "It needs a name, and stands beside the flow: the line below it still takes the line above it."
+_TENSOR_NOTE = "It needs a name, and is not part of the flow: the line below takes the line above."
 
 CONSTRUCTS: dict[str, Construct] = {
     SERIES: Construct(
         (f"{SERIES}(layer, layer, …)", f"{SERIES}(layer for name in table)"),
-        "Layers in series, from a list or a table.\n\nA stack or a Sequential inside is laid flat: h.0 … h.3.",
+        "Layers in series, from a list or a table.\n\nStacks and Sequentials inside are flattened: h.0 … h.3.",
         (f"{SERIES}(Linear(128), ReLU, Linear(10))", f"stages = {SERIES}(Stage(*row) for row in table)"),
     ),
     "Parameter": Construct(
@@ -324,7 +325,7 @@ def _layer(layer: type[Layer]) -> Schema:
 
 
 def call(layer: type[Layer]) -> str:
-    """How a spec calls a layer: ``Conv2d(out_channels, kernel_size, *, stride=1, …)(input)``, inferred sizes last."""
+    """Return the form of a layer's call, inferred sizes last: ``Conv2d(out_channels, kernel_size, *, …)(input)``."""
     declared = [s for s in settings(layer) if not s.inferred] + [s for s in settings(layer) if s.inferred]
     parameters = (
         Parameter(s.name, "positional" if s.positional else "keyword", None if s.required else repr(s.default))
@@ -334,7 +335,7 @@ def call(layer: type[Layer]) -> str:
 
 
 def example(layer: type[Layer]) -> str:
-    """A line with the layer and what it must be given: ``Conv2d(64, 3)``, ``Bilinear(128)(input1, input2)``."""
+    """Return a line with the layer and its required settings: ``Conv2d(64, 3)``, ``Bilinear(128)(input1, input2)``."""
     given = [
         f"{'' if s.positional else f'{s.name}='}{_TYPICAL.get(s.name) or _fitting(s.annotation)}"
         for s in settings(layer)
@@ -347,14 +348,14 @@ def example(layer: type[Layer]) -> str:
     return f"{layer.__name__}{configured}{called}"
 
 
-# Settings with a default that leaves a line without meaning: one of two has to be given, or which dimension is meant.
+# Settings that have a default but must be given in practice: one of two is required, or the dimension.
 _ALSO = {
     "FractionalMaxPool2d": "output_size=7", "FractionalMaxPool3d": "output_size=7", "Softmax": "dim=-1",
     "LogSoftmax": "dim=-1", "Softmin": "dim=-1", "Upsample": "scale_factor=2", "UpsamplingNearest2d": "scale_factor=2",
     "UpsamplingBilinear2d": "scale_factor=2",
 }  # fmt: skip
 
-# Values that people give; a setting that is not here gets the first that fits its annotation.
+# Typical values; a setting that is not here gets the first value that fits its annotation.
 _TYPICAL = {
     "out_features": "128", "out_channels": "64", "kernel_size": "3", "hidden_size": "256", "num_heads": "8",
     "nhead": "8", "num_embeddings": "10_000", "embedding_dim": "512", "num_groups": "32", "num_layers": "6",
@@ -366,7 +367,7 @@ _TYPICAL = {
 
 
 def _fitting(annotation: Any) -> str:
-    """The text of a value that fits an annotation of :mod:`fwdscope.layers.base`."""
+    """Return the text of a value that fits a setting's annotation."""
     plain = {int: "1", float: "0.5", bool: "True", str: "'text'", types.NoneType: "None", Any: "1"}
     if annotation in plain:
         return plain[annotation]

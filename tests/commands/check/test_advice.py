@@ -17,8 +17,8 @@ def notes(layers: str, head: str = HEAD) -> list[tuple[int, str]]:
 
 SERIES = "layers:\n  - q = Linear(d)\n  - k = Linear(d)\n  - v = Linear(d)\n"
 TOLD = [
-    (6, "k is applied to q, and {} reads them as if side by side; to apply it to what q is applied to, write"),
-    (7, "v is applied to k, and {} reads them as if side by side; to apply it to what q is applied to, write"),
+    (6, "k is applied to q, but {} reads them as if side by side; to apply it to what q is applied to, write"),
+    (7, "v is applied to k, but {} reads them as if side by side; to apply it to what q is applied to, write"),
 ]
 
 
@@ -73,7 +73,7 @@ def test_layers_with_weights_and_no_name_are_noted_once_for_each_place() -> None
     found = notes(layers)
     assert [line for line, _ in found] == [6, 10, 11]
     assert found[0][1] == (
-        "linear in h.0.linear has weights and no name: its path moves when a layer of its kind is put in; "
+        "linear in h.0.linear has weights and no name: its path changes when a layer of its type is added; "
         "give it a line with a name"
     )
 

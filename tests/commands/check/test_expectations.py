@@ -98,7 +98,7 @@ def test_all_totals_may_be_named() -> None:
         ("params: <= 3 MiB", "params is a count, found a number of bytes: <= 3 MiB"),
         ("latency: <= 40 on cpu", "latency is a time, found a number without a unit: <= 40"),
         ("peak_memory: 40 ms", "peak_memory is bytes, found a time: 40 ms"),
-        ("layers: {h.0: {peak_memory: 40}}", "peak_memory is the whole network's, not a layer's"),
+        ("layers: {h.0: {peak_memory: 40}}", "peak_memory is a figure of the whole network, not of a layer"),
     ],
 )
 def test_a_figure_of_another_kind_is_refused(expect: str, message: str) -> None:
