@@ -1,7 +1,7 @@
-"""Between torch's dispatcher and the rules: calls read as plain data, and run on meta without torch's slow references.
+"""Run operators by their rules: calls as plain data, and results on meta without torch's slow reference kernels.
 
-The first element-wise operator, convolution or pooling on meta makes torch import dynamo or sympy, a second of nothing.
-Where a rule states what its operator returns, :func:`run` makes it by ``empty_strided`` and torch is not asked.
+On meta, the first element-wise operator, convolution or pooling makes torch import dynamo or sympy for about a second.
+If a rule states what its operator returns, :func:`run` makes the result by ``empty_strided`` instead.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ SPARSE_LAYOUTS = frozenset((torch.sparse_coo, torch.sparse_csr, torch.sparse_bsr
 _PLAIN = (bool, int, float, complex, str)
 _LISTS = (tuple, list)
 _ITSELF = frozenset((*_PLAIN, type(None)))
-# What stands for itself in a key.
+# Types of values that go into a key as they are.
 _SIMPLE = _ITSELF | {torch.dtype, torch.layout, torch.memory_format}
 _STRIDED = torch.strided
 
-# What a function mode sees is called with keywords as its caller likes; these are the positions of the ATen schema.
+# A function mode sees arguments as the caller gave them, by keyword or not. These are their positions in ATen's schema.
 _PARAMETERS = {
     "scaled_dot_product_attention": ("query", "key", "value", "attn_mask", "dropout_p", "is_causal"),
     "lstm_cell": ("input", "hx", "w_ih", "w_hh", "b_ih", "b_hh"),
@@ -41,7 +41,7 @@ _DEFAULTS = {"dropout_p": 0.0, "is_causal": False}
 
 
 def read(func: Any, args: Any, kwargs: Any, result: Any) -> Op:
-    """One call as plain data. ``func`` is an operator of the dispatcher or a function such as ``torch.lstm``."""
+    """A call as plain data. ``func`` is an operator of the dispatcher or a function such as ``torch.lstm``."""
     name, overload = _named(func)
     if overload == "function":
         kwargs = dict(kwargs or {})
@@ -66,14 +66,14 @@ def _by_position(name: str, args: Any, kwargs: dict[str, Any]) -> tuple[Any, ...
 
 
 def _overload(name: str, args: Any) -> str:
-    """Of lstm, gru and rnn the overload by what is given: in ``data`` batch sizes follow the packed input."""
+    """The overload of lstm, gru and rnn: ``data`` if the input is packed, so that batch sizes follow it."""
     if name not in ("lstm", "gru", "rnn_tanh", "rnn_relu"):
         return "default"
     return "data" if isinstance(args[3], tuple | list) else "input"
 
 
 def plain(value: Any) -> Value:
-    """A value of a call without torch in it."""
+    """An argument as plain data, without torch's types."""
     if type(value) in _ITSELF:
         return value  # type: ignore[no-any-return]
     if isinstance(value, Tensor):
@@ -84,8 +84,8 @@ def plain(value: Any) -> Value:
         return tuple(value) if _ITSELF.issuperset(map(type, value)) else tuple(map(plain, value))
     if isinstance(value, torch.dtype):
         return _DTYPES.get(value) or str(value).removeprefix("torch.")
-    # Devices, layouts, memory formats, generators: their names; of what has none, its type, for an address would make
-    # two equal calls different.
+    # Devices, layouts, memory formats and generators by name; other objects by type, as addresses make equal calls
+    # differ.
     return re.sub(r"^torch\.| at 0x\w+", "", str(value)) if type(value).__module__ == "torch" else type(value).__name__
 
 
@@ -96,7 +96,7 @@ def operand(x: Tensor) -> Operand:
 
 
 def laid_out(dtype: torch.dtype, shape: Sequence[int], stride: tuple[int, ...]) -> Operand:
-    """A tensor of which these are known."""
+    """The operand of a tensor with this dtype, shape and stride."""
     name, size = _element(dtype)
     # As Operand(…), which is a function of Python's that does this.
     return tuple.__new__(Operand, (tuple(shape), name, size, stride))
@@ -117,7 +117,7 @@ def _outputs(result: Any) -> tuple[Operand, ...]:
 
 
 def make(outputs: tuple[Operand, ...]) -> tuple[Tensor, ...]:
-    """Tensors on meta, as a rule states them."""
+    """New tensors on meta for the results that a rule states."""
     made = [torch.empty_strided(shape, stride, dtype=_TORCH[dtype], device=META) for shape, dtype, _, stride in outputs]
     return tuple(made)
 
@@ -145,12 +145,12 @@ class OpRecord(_OpRecord):
 
 
 class _Known(NamedTuple):
-    """What is remembered of a call: its record, and how to make its result."""
+    """The memory of a call: its record, and how to make its result."""
 
     record: OpRecord
-    # Whether a rule states the results. Else torch is asked, and those of the record are what it answered last.
+    # Whether a rule states the results. If not, torch runs the operator, and the record is that of its last run.
     is_stated: bool
-    # Whether there are several results, or the result is the first argument. One new tensor is made of what follows.
+    # Whether there are several results, or the result is the first argument; else it is one tensor of this shape.
     is_special: bool = False
     shape: tuple[int, ...] = ()
     stride: tuple[int, ...] = ()
@@ -217,7 +217,7 @@ def _remember(key: tuple[Any, ...], known: _Known) -> _Known:
 
 
 def _work_out(func: Any, args: Any, kwargs: Any) -> _Known:
-    """What to remember of a call on meta that is new. The record of one that torch answers is made when it has."""
+    """The memory of a new call on meta; without its cost if torch has to run it first."""
     op = read(func, args, kwargs, None)
     outputs = _infer_results(op)
     if outputs is None:
@@ -230,13 +230,13 @@ def _work_out(func: Any, args: Any, kwargs: Any) -> _Known:
 
 
 def _run_once(func: Any, args: Any, kwargs: Any) -> tuple[Any, OpRecord]:
-    """As :func:`run`, of a call that is not remembered."""
+    """As :func:`run`, for a call that is not remembered."""
     op = read(func, args, kwargs, None)
     outputs = _infer_results(op) if _on_meta(args, kwargs) else None
     if outputs is None:
         result = _ask_torch(func, args, kwargs or {})
         op = op._replace(outputs=_outputs(result))
-        # The rules count every element, of which a sparse tensor leaves most out.
+        # The rules count every element, and a sparse tensor has few of them.
         is_counted = not any(map(_holds_sparse, (args, (kwargs or {}).values(), (result,))))
         return result, OpRecord(op, cost(op) if is_counted else None)
     record = _record(op, outputs)
@@ -252,7 +252,7 @@ def _record(op: Op, outputs: tuple[Operand, ...]) -> OpRecord:
 
 
 def _infer_results(op: Op) -> tuple[Operand, ...] | None:
-    """The results that the rule of a call states, if it does; of an operator in place that is its first argument."""
+    """The results of a call by its rule, if it states them; for an operator in place, its first argument."""
     outputs = infer(op, _DTYPES[default_dtype()])
     if outputs is not None and op.in_place:
         this = op.operand()
@@ -261,13 +261,11 @@ def _infer_results(op: Op) -> tuple[Operand, ...] | None:
 
 
 def _describe(key: list[Any], values: Any) -> bool | None:
-    """Put all that decides what an operator on meta is and gives into a key, flat.
+    """Add all properties of arguments that decide an operator's record and results on meta to a flat key.
 
-    Whether there is a tensor on meta; None where it is not that simple.
-
-    What most operators are asked for is found by this, so it is taken from the arguments as they are: to read them as
-    plain data first takes longer than all else. Numbers go with their types, since 1 and 1.0 are equal but promote
-    differently.
+    Returns whether there is a tensor on meta; None if some argument cannot be described. The arguments are taken as
+    they are, as every call needs a key and reading them as plain data takes much longer. Numbers are added with their
+    types, since 1 and 1.0 are equal but promote differently.
     """
     on_meta = False
     for value in values:
@@ -295,7 +293,7 @@ def _describe(key: list[Any], values: Any) -> bool | None:
 
 
 def _describe_keywords(key: list[Any], kwargs: dict[str, Any], on_meta: bool) -> bool | None:
-    """The same of keywords, which may name a device: a tensor is made there, wherever the others are."""
+    """Do the same with keywords, which may name the device of the result."""
     for name in sorted(kwargs):
         value = kwargs[name]
         key.append(name)
@@ -312,9 +310,9 @@ def _describe_keywords(key: list[Any], kwargs: dict[str, Any], on_meta: bool) ->
 
 
 def _on_meta(args: Any, kwargs: Any) -> bool:
-    """Whether what an operator makes is on meta: it is asked for there, or all tensors are there.
+    """Whether the results of an operator are on meta: by its ``device``, or because all tensors are there.
 
-    A tensor without dimensions may be elsewhere, as in all of torch.
+    A tensor without dimensions may be elsewhere, as everywhere in torch.
     """
     if kwargs and (device := kwargs.get("device")) is not None:
         return torch.device(device).type == "meta"
@@ -322,7 +320,7 @@ def _on_meta(args: Any, kwargs: Any) -> bool:
 
 
 def _place(values: Any) -> bool | None:
-    """Whether tensors are on meta; False as soon as one is elsewhere, None where there is none."""
+    """Whether all tensors are on meta; None if there are none."""
     found: bool | None = None
     for value in values:
         if isinstance(value, Tensor):
@@ -339,7 +337,7 @@ def _place(values: Any) -> bool | None:
 
 
 def is_sparse(tensor: Tensor) -> bool:
-    """Whether a tensor keeps only some of its elements, and where they are."""
+    """Whether a tensor stores only some of its elements, with their places."""
     return tensor.layout is not _STRIDED and tensor.layout in SPARSE_LAYOUTS
 
 

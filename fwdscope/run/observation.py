@@ -172,7 +172,7 @@ class Observation(Recorder):
     def is_weight(self, one: Mark) -> bool:
         """Whether a tensor is the network's own: large ones are not looked at each time that a line reads them."""
         tensor = one.ref()
-        return tensor is not None and self.memory.holds(tensor) and id(one.ref) not in self._seen
+        return tensor is not None and self.memory.excludes(tensor) and id(one.ref) not in self._seen
 
     def marked(self, found_at: Iterable[Mark]) -> tuple[int, ...]:
         """The numbers of tensors by their marks, as far as they live or were seen while they did."""

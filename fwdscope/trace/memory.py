@@ -1,6 +1,6 @@
-"""What lives in memory while a network runs: storages from their birth to the death of the last tensor on them.
+"""The memory of activations while a network runs: each storage from its first tensor to the death of its last.
 
-Views and in-place operators share a storage. Weights and inputs are there throughout and are counted apart.
+Views and in-place operators share a storage. Weights and inputs are there throughout and are counted separately.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def size_of(tensor: Tensor) -> int:
 
 
 def sizes(tensors: Iterable[Tensor]) -> tuple[int, int, int]:
-    """Elements of tensors, of those of them that are trained, and bytes as :func:`size_of` counts them."""
+    """The elements of tensors, those of trainable ones, and the bytes as :func:`size_of` counts them."""
     elements = trained = nbytes = 0
     for tensor in tensors:
         n = tensor.numel()
@@ -63,9 +63,9 @@ def sizes(tensors: Iterable[Tensor]) -> tuple[int, int, int]:
 
 
 class Mark(NamedTuple):
-    """A tensor that was met, without keeping it alive.
+    """A tensor's shape, dtype and bytes, and a weak reference, which does not keep it alive.
 
-    Python makes one plain weak reference for an object, so ``ref`` is the same one in every mark of a tensor.
+    Python makes one plain weak reference for an object, so ``ref`` is the same object in every mark of a tensor.
     """
 
     shape: Shape
@@ -74,7 +74,7 @@ class Mark(NamedTuple):
     ref: weakref.ref[Tensor]
 
     def marks(self, tensor: Tensor) -> bool:
-        """Whether it is this tensor's."""
+        """Whether this is the mark of a tensor."""
         return self.ref() is tensor
 
 
@@ -85,43 +85,44 @@ def mark(tensor: Tensor) -> Mark:
 
 
 class Memory:
-    """Follows storages; ``peak`` is the most bytes of activations that were alive at once."""
+    """Follows storages: ``live`` bytes of activations are alive, ``peak`` is the most that were alive at once."""
 
     def __init__(self) -> None:
         self.live = 0
         self.peak = 0
-        self.held: set[int] = set()
-        # Kept, so that their identities stay theirs where a forward gives a weight other data.
+        # Storages of weights and inputs.
+        self.excluded: set[int] = set()
+        # Keeps these storages alive, so that no other gets their ids when a forward gives a weight other data.
         self._kept: list[UntypedStorage] = []
-        # Of each storage the tensors alive on it and its size; watchers are kept, else nobody would be told.
+        # The number of tensors alive on each storage, and its bytes. A weak reference calls back only while it is kept.
         self._storages: dict[int, tuple[int, int]] = {}
         self._watchers: dict[int, weakref.ref[Tensor]] = {}
 
-    def hold(self, tensor: Tensor) -> tuple[int, ...]:
-        """A weight or an input: what it lies in is not an activation. Gives the identities of its storages."""
+    def exclude(self, tensor: Tensor) -> tuple[int, ...]:
+        """Do not count the storages of a weight or an input; returns their ids."""
         if tensor.layout is _STRIDED:  # as nearly all
             storage = tensor.untyped_storage()
             key = storage_id(storage)
             self._kept.append(storage)
-            self.held.add(key)
+            self.excluded.add(key)
             return (key,)
         kept = storages(tensor)
         self._kept += kept
         keys = tuple(map(storage_id, kept))
-        self.held.update(keys)
+        self.excluded.update(keys)
         return keys
 
-    def holds(self, tensor: Tensor) -> bool:
-        """Whether a tensor lies in a weight or an input."""
-        return any(key in self.held for key in storage_ids(tensor))
+    def excludes(self, tensor: Tensor) -> bool:
+        """Whether a tensor is a weight, an input or a view of one."""
+        return any(key in self.excluded for key in storage_ids(tensor))
 
     def follows(self, tensor: Tensor) -> bool:
-        """Whether it is an activation that was met."""
+        """Whether a tensor is an activation that is counted."""
         watcher = self._watchers.get(id(tensor))
         return watcher is not None and watcher() is tensor
 
-    def meet(self, tensor: Tensor) -> None:
-        """A tensor that an operator made. One on a storage that is known is a view of it."""
+    def add(self, tensor: Tensor) -> None:
+        """Count a tensor that an operator made; one on a known storage is a view and takes no bytes."""
         identity = id(tensor)
         watcher = self._watchers.get(identity)
         if watcher is not None and watcher() is tensor:
@@ -129,7 +130,7 @@ class Memory:
         keys = []
         for storage in (tensor.untyped_storage(),) if tensor.layout is _STRIDED else storages(tensor):
             key = storage_id(storage)
-            if key in self.held:
+            if key in self.excluded:
                 continue
             known = self._storages.get(key)
             if known is None:

@@ -66,7 +66,7 @@ def _record(copied: Duplicate, recorder: Recorder | None, training: bool) -> Tra
     recorder = recorder or Recorder()
     for tensor in copied.stand_ins.values():
         if not nn.parameter.is_lazy(tensor):
-            recorder.memory.hold(tensor)
+            recorder.memory.exclude(tensor)
     return record_module(copied.module, copied.args, copied.kwargs, recorder, training)
 
 

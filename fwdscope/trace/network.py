@@ -46,26 +46,26 @@ def _record(network: Network, recorder: Recorder, weights: Iterable[Tensor], giv
 
 
 def hook_composites(network: Network, recorder: Observer) -> Iterator[RemovableHandle]:
-    """Hooks on the modules inside torch's composite layers, of which the network itself says nothing."""
+    """Hook the modules inside torch's composite layers, whose calls the network does not report itself."""
     hooked: set[nn.Module] = set()
     for module in list(network.blueprint.layers):
         if module not in hooked:
-            yield from hook_inside(network.blueprint, module, recorder, hooked)
+            yield from _hook_inside(network.blueprint, module, recorder, hooked)
 
 
-def hook_inside(
+def _hook_inside(
     blueprint: Blueprint, module: nn.Module, recorder: Observer, hooked: set[nn.Module]
 ) -> Iterator[RemovableHandle]:
-    """Hooks on the modules inside a layer of torch's that are not ``hooked`` yet.
+    """Hook the modules inside a layer of torch that are not ``hooked`` yet.
 
-    A block or a series that such a layer holds, as the expert of a mixture, tells itself of what it calls.
+    A block or a series in such a layer, as the expert of a mixture, reports its own calls.
     """
     if isinstance(module, Scope):
         return
-    entry, held = blueprint.layers[module], dict(module.named_modules())
-    for name, inner in held.items():
+    entry, modules = blueprint.layers[module], dict(module.named_modules())
+    for name, inner in modules.items():
         around, _, label = name.rpartition(".")
-        if inner is module or inner in hooked or isinstance(held.get(around), Scope):
+        if inner is module or inner in hooked or isinstance(modules.get(around), Scope):
             continue
         if inner in blueprint.layers and not isinstance(inner, Body | Series):
             continue
@@ -78,7 +78,7 @@ def hook_inside(
 
 
 def _named_outputs(network: Network, value: Any) -> tuple[tuple[str, Tensor], ...]:
-    """The results with names: those of the last line where it has some, else ``output``; pieces are numbered."""
+    """The results by the names in the last line, or as ``output``; the parts of one result are numbered."""
     last = network.lines[-1]
     pieces = list(tensors(value))
     match last:
@@ -87,8 +87,8 @@ def _named_outputs(network: Network, value: Any) -> tuple[tuple[str, Tensor], ..
         case tree.Statement(value=ex.Name(id=name)):
             pass
         case tree.Statement(value=ex.TupleOrList(items=items)) if len(items) == len(pieces):
-            said = [item.id if isinstance(item, ex.Name) and item.id != "prev" else None for item in items]
-            names = [name or f"output.{i}" for i, name in enumerate(said)]
+            written = [item.id if isinstance(item, ex.Name) and item.id != "prev" else None for item in items]
+            names = [name or f"output.{i}" for i, name in enumerate(written)]
             return tuple(zip(names, pieces, strict=True))
         case _:
             name = "output"

@@ -1,4 +1,4 @@
-"""The parameters of a module, with those that quantized layers pack away where ``parameters()`` does not find them."""
+"""The parameters of a module, with those in packed quantized layers, which ``parameters()`` does not find."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from weakref import WeakKeyDictionary
 
 from torch import Tensor, nn
 
-# Unpacking makes new tensors; a layer met again gives the same ones, so that they count once.
+# Unpacking makes new tensors. The same ones are used for a layer each time, so that they count once.
 _UNPACKED: WeakKeyDictionary[nn.Module, dict[str, Tensor]] = WeakKeyDictionary()
 
 
@@ -16,9 +16,9 @@ Modules = list[tuple[str, nn.Module]]
 
 
 def named_parameters(module: nn.Module, modules: Modules | None = None) -> list[tuple[str, Tensor]]:
-    """Parameters by their paths, each once; those packed by torch's quantized layers last, as the tensors they hold.
+    """Parameters by their paths, each once; those of torch's packed quantized layers last.
 
-    ``modules`` are those of the module, where they are at hand.
+    ``modules`` are the module's :func:`named_modules`, if known already.
     """
     if not module._modules and not _is_quantized(type(module)):
         return named_tensors(module, "parameters")
@@ -35,8 +35,8 @@ def named_parameters(module: nn.Module, modules: Modules | None = None) -> list[
 def named_tensors(module: nn.Module, what: str, modules: Modules | None = None) -> list[tuple[str, Tensor]]:
     """The ``parameters`` or ``buffers`` of a module and of all inside it by their paths, each once.
 
-    As ``module.named_parameters()`` and ``module.named_buffers()``, which take ten times as long. ``modules`` are those
-    of the module, where they are at hand.
+    As ``module.named_parameters()`` and ``module.named_buffers()``, which take ten times as long. ``modules`` are the
+    module's :func:`named_modules`, if known already.
     """
     if not module._modules:
         own: Mapping[str, Tensor | None] = module._parameters if what == "parameters" else module._buffers
@@ -91,7 +91,7 @@ def held_tensors(modules: Modules, what: str) -> list[Tensor]:
 
 
 def packs(module: nn.Module) -> bool:
-    """Whether it is one of torch's quantized layers, which all unpack alike. Nobody else's method is called."""
+    """Whether a module is one of torch's packed quantized layers. No method of other classes is called."""
     return _is_quantized(type(module)) and callable(getattr(module, "_weight_bias", None))
 
 

@@ -1,8 +1,8 @@
-"""What happens in one forward, as a tree: layers, blocks and the expressions between them, with the operators each ran.
+"""Record one forward as a tree of layers, blocks and the expressions between them, with the operators each ran.
 
-A :class:`Recorder` is told by the network where lines, layers, parts and loops begin and end
-(:class:`fwdscope.model.events.Observer`), by hooks where the modules inside torch's own composite layers do, and by
-a dispatch mode of every ATen operator. Nothing stays changed: hooks and modes go also after an exception.
+A :class:`Recorder` observes a network (:class:`fwdscope.model.events.Observer`), which reports lines, layers, parts and
+loops; hooks report the modules inside torch's composite layers, and a dispatch mode every ATen operator. Hooks and
+modes are removed afterwards, also after an exception.
 """
 
 from __future__ import annotations
@@ -33,10 +33,7 @@ from fwdscope.trace.receptive.windows import Axis
 
 @dataclass(eq=False)
 class Node:
-    """A step of the forward pass and what it contains, in order.
-
-    ``rounds`` are a loop's, its children one after the other.
-    """
+    """A step of the forward pass, with the steps inside it in order. A loop has ``rounds`` instead of children."""
 
     kind: str
     path: str
@@ -49,19 +46,20 @@ class Node:
     outputs: tuple[Mark, ...] = ()
     children: list[Node] = field(default_factory=list)
     ops: list[OpRecord] = field(default_factory=list)
-    # Where in the order of the run it stands: the n-th thing that began, or of an expression the n-th line. Another
-    # run of the same network counts alike.
+    # Its place in the run: the n-th step that began, or for an expression, the n-th line. It is the same in all runs
+    # that run each copy.
     step: int = -1
-    # What few nodes have is the class's until it is set: a long trace makes many nodes.
+    # Few nodes set these; until then the class's defaults serve, as a long trace makes many nodes.
     tensor: Tensor | None = field(init=False, default=None)
     rounds: list[list[Node]] | None = field(init=False, default=None)
-    # The childless nodes whose results come in, in the order of the inputs.
+    # The childless nodes that made its inputs, in the order of the inputs.
     sources: tuple[Node, ...] = field(init=False, default=())
     call: int = field(init=False, default=1)
     # How many equal copies in a row it stands for, and the modules of those that did not run.
     repeat: int = field(init=False, default=1)
-    copies: tuple[nn.Module, ...] = field(init=False, default=())
-    # Bytes of activations alive when it began, the most alive at once until it ended, and the operators before it.
+    copies: list[nn.Module] | None = field(init=False, default=None)
+    # Bytes of activations alive when it began, the most alive at once until it ended, and the number of operators
+    # before it.
     live: int = field(init=False, default=0)
     peak: int = field(init=False, default=0)
     first_flow: int = field(init=False, default=0)
@@ -70,7 +68,7 @@ class Node:
     note: str | None = field(init=False, default=None)
 
     def records(self) -> Iterator[OpRecord]:
-        """All operators that ran here and inside, those of equal copies once."""
+        """The operators that ran here and inside, those of equal copies once."""
         for node in self.nodes():
             yield from node.ops
 
@@ -106,7 +104,7 @@ class Node:
 
 @dataclass(eq=False)
 class _Line:
-    """A line being run: its operators outside any layer, and where among its layers the last of them ran."""
+    """A line that is running: its operators outside layers, and the place among its layers where the last one ran."""
 
     ops: list[OpRecord] = field(default_factory=list)
     inputs: dict[int, Mark] = field(default_factory=dict)
@@ -121,11 +119,11 @@ class _Line:
 
 @dataclass(frozen=True)
 class Trace:
-    """One forward: the tree under ``root``, what came out, and the lines whose cost the data decide."""
+    """One recorded forward: the tree of its steps under ``root``, and its outputs by name."""
 
     root: Node
     outputs: tuple[tuple[str, Tensor], ...]
-    # The file that the rows' places are in; None for a module of Python's.
+    # The file that the positions of the steps are in; None for a PyTorch module.
     source: Source | None
     # The most bytes of activations alive at once.
     peak: int
@@ -138,7 +136,7 @@ class Trace:
 
 
 class Recorder:
-    """Builds the tree while the network runs.
+    """Builds the tree of steps while a network runs.
 
     With ``repeats`` equal copies of a stack on meta run once and are one node (:mod:`fwdscope.model.copies`).
     """
@@ -148,36 +146,36 @@ class Recorder:
         self.root = Node("block", "", "", "")
         self.stack: list[Node | _Line] = [self.root]
         self.calls: dict[nn.Module, int] = {}
-        # How many things and lines have begun.
+        # How many steps and lines have begun.
         self.begun = 0
         self.lines = 0
         self.memory = Memory()
         # Storages that operators read.
         self.read: set[int] = set()
-        # Weights, kept so that their identity stays theirs, and the storages they lie in.
+        # Weights by id, which they keep as long as they are here, with the ids of their storages.
         self.weights: dict[int, tuple[Tensor, tuple[int, ...]]] = {}
-        # Tensors that were met, by their identity while they live, and which childless node made them.
+        # Tensors seen so far by id, valid while they live, with the childless node that made each.
         self.met: dict[int, tuple[Mark, Node | None]] = {}
-        # The operators in the order they ran, with the tensors that went in and came out.
+        # The operators in the order in which they ran, with their input and result tensors.
         self.flows: list[OperatorFlow | RepeatedFlows] = []
-        # The peaks of memory outside the steps that are running, the innermost last.
+        # For each running step, the innermost last, the peak of memory before it began.
         self.peaks: list[int] = []
         self.inputs: tuple[Mark, ...] = ()
 
     def fields(self) -> dict[int, tuple[Axis, ...] | None]:
-        """The receptive fields of all that ran."""
+        """The receptive fields of all tensors that depend on the inputs."""
         return receptive_fields(self.flows, [(one.ref, one.shape) for one in self.inputs])
 
-    def weigh(self, weights: Iterable[Tensor]) -> None:
-        """Take tensors for weights, which are no activations."""
-        hold, held = self.memory.hold, self.weights
+    def add_weights(self, weights: Iterable[Tensor]) -> None:
+        """Count tensors as weights, not as activations."""
+        exclude, known = self.memory.exclude, self.weights
         for tensor in weights:
-            held[id(tensor)] = tensor, hold(tensor)
+            known[id(tensor)] = tensor, exclude(tensor)
 
-    # -- told by the network ------------------------------------------------------------------------------------------
+    # -- events of the network ----------------------------------------------------------------------------------------
 
     def begin(self, what: StepStart, inputs: Any) -> None:
-        """A layer, block, stack, part, loop or Parameter begins."""
+        """Start the node of a layer, block, stack, part, loop or Parameter."""
         taken, sources = self.known(tensors(inputs))
         node, module = Node(*what, taken), what.module
         if module is not None:
@@ -194,7 +192,7 @@ class Recorder:
         self.stack.append(node)
 
     def end(self, outputs: Any) -> None:
-        """It ends."""
+        """End the innermost node."""
         node = self.stack.pop()
         assert isinstance(node, Node)
         node.peak = self.memory.peak
@@ -203,26 +201,26 @@ class Recorder:
         node.outputs = self.marks(given)
         if node.kind == "parameter":
             node.tensor = outputs
-            self.memory.hold(outputs)
+            self.memory.exclude(outputs)
         if not node.children and not node.rounds:
             for tensor, mark in zip(given, node.outputs, strict=True):
                 if self.met[id(tensor)][1] is not node:
                     self.met[id(tensor)] = mark, node
 
     def turn(self) -> None:
-        """A round of the innermost loop begins."""
+        """Start a round of the innermost loop."""
         loop = self.stack[-1]
         assert isinstance(loop, Node)
         assert loop.rounds is not None
         loop.rounds.append([])
 
     def line(self) -> None:
-        """A line begins."""
+        """Start a line."""
         self.stack.append(_Line(first_child=len(self.parent()), step=self.lines))
         self.lines += 1
 
     def line_end(self, end: LineResult, value: Any) -> None:
-        """A line ends: what it computed outside layers becomes a row, before or after those of its layers."""
+        """End a line: what it computed outside layers becomes a node, before or after those of its layers."""
         pending, (line, path, label, arguments, reads, promise) = self.stack.pop(), end
         assert isinstance(pending, _Line)
         siblings = self.parent()
@@ -251,7 +249,7 @@ class Recorder:
             home.span = home.span or line.span
 
     def called(self, nodes: Sequence[Node], value: Any) -> Node | None:
-        """The layer among a line's nodes whose result is the line's value."""
+        """The node of the layer whose result is the line's value, if there is one."""
         first = next(iter(tensors(value)), None)
         for node in reversed(nodes):
             if node.kind != "expression" and first is not None and node.outputs and node.outputs[0].marks(first):
@@ -259,14 +257,14 @@ class Recorder:
         return None
 
     def note(self, text: str) -> None:
-        """What the reader has to know of the thing now running."""
+        """Put a note for the reader on the innermost running node."""
         node = next(n for n in reversed(self.stack) if isinstance(n, Node))
         node.note = text
 
     # -- equal copies -------------------------------------------------------------------------------------------------
 
     def is_repeatable(self, x: Tensor, others: Sequence[Tensor], result: Tensor) -> bool:
-        """Whether the layer that just ended, called on these, leaves nothing behind but its result."""
+        """Whether the layer that just ended leaves nothing behind in memory but its result."""
         node = self.parent()[-1]
         own = self.memory.live - node.live == result.untyped_storage().nbytes()
         return own and self.maker(result) in set(node.nodes()) and not any(other is x for other in others)
@@ -280,13 +278,15 @@ class Recorder:
         return all(self.calls.get(modules[old], 0) == n for old, n in before.items() if old in modules)
 
     def repeat(self, x: Tensor, result: Tensor, modules: Mapping[nn.Module, nn.Module]) -> None:
-        """The layer that ended last is repeated on its result ``x``, by modules of its own."""
+        """Count one more copy of the layer that just ended, with modules of its own, run on that one's result ``x``."""
         node, memory, maker = self.parent()[-1], self.memory, self.maker(x)
         assert node.module is not None
         node.repeat += 1
-        node.copies = (*node.copies, modules[node.module])
+        if node.copies is None:
+            node.copies = []
+        node.copies.append(modules[node.module])
         memory.peak = max(memory.peak, memory.live + node.peak - node.live)
-        memory.meet(result)
+        memory.add(result)
         made = self.mark(result)
         self.met[id(result)] = made, maker
         if node.repeat == 2:
@@ -296,12 +296,12 @@ class Recorder:
         repeated.times, repeated.last = node.repeat - 1, made.ref
         with without_functions():
             for old, new in modules.items():
-                self.read_alike(old, new)
+                self._copy_reads(old, new)
                 if old in self.calls:
                     self.calls[new] = self.calls[old]
 
-    def read_alike(self, one: nn.Module, other: nn.Module) -> None:
-        """Take the weights of a module for read where those of another were."""
+    def _copy_reads(self, one: nn.Module, other: nn.Module) -> None:
+        """Count the weights of a module as read if those of another are."""
         for held, mine in ((one._parameters, other._parameters), (one._buffers, other._buffers)):
             for name, tensor in held.items():
                 twin = mine[name]
@@ -313,14 +313,14 @@ class Recorder:
         met = self.met.get(id(tensor))
         return met[1] if met is not None and met[0].marks(tensor) else None
 
-    # -- told by the dispatcher ---------------------------------------------------------------------------------------
+    # -- operators ----------------------------------------------------------------------------------------------------
 
     def watch(self) -> contextlib.AbstractContextManager[None]:
-        """Hear of every operator that runs inside."""
+        """Record every operator that runs inside."""
         return watching(self.op)
 
     def op(self, record: OpRecord, arguments: Any, result: Any) -> None:
-        """An operator ran: it belongs to what is running now."""
+        """File an operator that ran under the innermost running layer or line."""
         here = self.stack[-1]
         taken, given = tensors(arguments if arguments[1] else arguments[0]), tensors(result)
         here.ops.append(record)
@@ -331,14 +331,14 @@ class Recorder:
             made = list(map(mark, given))
         refs = (made[0][3],) if len(made) == 1 else tuple([one[3] for one in made])
         self.flows.append(tuple.__new__(OperatorFlow, (record.op, tuple(map(ref, taken)), refs)))
-        self.reads(taken)
+        self._note_reads(taken)
         node = here if type(here) is Node else self.computed(here, taken, made)  # type: ignore[arg-type]
         for tensor, one in zip(given, made):  # noqa: B905
-            self.memory.meet(tensor)
+            self.memory.add(tensor)
             self.met[id(tensor)] = one, node
 
-    def reads(self, taken: Iterable[Tensor]) -> None:
-        """An operator reads tensors. What was made on a storage of its own is nothing of the network's."""
+    def _note_reads(self, taken: Iterable[Tensor]) -> None:
+        """Remember which storages an operator read, but for those of activations."""
         weights, follows, read = self.weights, self.memory.follows, self.read
         for tensor in taken:
             weight = weights.get(id(tensor))
@@ -348,7 +348,7 @@ class Recorder:
                 read.update(storage_ids(tensor))
 
     def computed(self, line: _Line, taken: Sequence[Tensor], made: Sequence[Mark]) -> Node:
-        """What a line computes outside its layers is one node."""
+        """The node of a running line, with the tensors of one more operator outside its layers."""
         line.position = len(self.parent())
         line.node = line.node or Node("expression", "", "", "", step=line.step)
         for tensor in taken:
@@ -363,19 +363,19 @@ class Recorder:
     # -- the tree -----------------------------------------------------------------------------------------------------
 
     def parent(self) -> list[Node]:
-        """Where the next node goes: the children of the innermost node, of a loop those of its round."""
+        """The list that the next node goes into: the children of the innermost node, or a loop's last round."""
         node = self.stack[-1]
         if type(node) is _Line:
             node = next(n for n in reversed(self.stack) if isinstance(n, Node))
         return node.rounds[-1] if node.rounds else node.children  # type: ignore[union-attr]
 
     def leaves_unread(self) -> bool:
-        """Whether there is any weight that no operator read, of those known before the run or made in it."""
+        """Whether there is a weight that no operator read."""
         read = self.read
         return any(read.isdisjoint(keys) for _, keys in self.weights.values())
 
     def unread(self, parameters: Iterable[tuple[str, Tensor]]) -> tuple[str, ...]:
-        """The names of parameters that no operator read."""
+        """The names of the parameters that no operator read."""
         unread = []
         for name, tensor in parameters:
             weight = self.weights.get(id(tensor))
@@ -384,7 +384,7 @@ class Recorder:
         return tuple(unread)
 
     def known(self, given: Sequence[Tensor]) -> tuple[tuple[Mark, ...], tuple[Node, ...]]:
-        """The marks of tensors, in order, and the nodes that made them, each once."""
+        """The marks of tensors in order, and the nodes that made them, each once."""
         if len(given) == 1:
             one = self.mark(given[0])
             maker = self.met[id(given[0])][1]
@@ -402,7 +402,7 @@ class Recorder:
         return tuple(marks), tuple(makers)
 
     def mark(self, tensor: Tensor) -> Mark:
-        """The mark of a tensor, made once: to ask a tensor costs more than to look it up."""
+        """The mark of a tensor, made once: looking it up is faster than asking a tensor."""
         met = self.met.get(id(tensor))
         if met is not None and met[0][3]() is tensor:
             return met[0]
@@ -417,10 +417,10 @@ class Recorder:
 
 @contextlib.contextmanager
 def recording(recorder: Recorder, weights: Iterable[Tensor], inputs: Sequence[Tensor]) -> Iterator[None]:
-    """Record what runs inside, without gradients; weights and inputs are no activations."""
-    recorder.weigh(weights)
+    """Record what runs inside, without gradients. Weights and inputs are not counted as activations."""
+    recorder.add_weights(weights)
     for tensor in inputs:
-        recorder.memory.hold(tensor)
+        recorder.memory.exclude(tensor)
     recorder.inputs = marks(inputs)
     with torch.no_grad(), recorder.watch():
         yield
@@ -444,7 +444,7 @@ def marks(value: Any) -> tuple[Mark, ...]:
     return tuple(map(mark, tensors(value)))
 
 
-_HOLDING = (tuple, list, dict)
+_CONTAINERS = (tuple, list, dict)
 
 
 def tensors(value: Any) -> list[Tensor]:
@@ -460,7 +460,7 @@ def tensors(value: Any) -> list[Tensor]:
     for item in value:
         if isinstance(item, Tensor):
             found.append(item)
-        elif isinstance(item, _HOLDING) and item:
+        elif isinstance(item, _CONTAINERS) and item:
             found += tensors(item)
     return found
 
@@ -470,7 +470,7 @@ _OPERATOR_NAMES = {"+": "add", "-": "sub", "*": "mul", "/": "div", "//": "floor_
 
 
 def _outermost(node: Expression) -> str:
-    """The word for what an expression does last: ``add``, ``cat``, ``transpose``."""
+    """The name of the outermost operation of an expression: ``add``, ``cat``, ``transpose``."""
     match node:
         case ex.Binary(operator=sign):
             return _OPERATOR_NAMES[sign]

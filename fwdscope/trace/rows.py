@@ -121,7 +121,7 @@ def _step(node: Node, seen: dict[int, tuple[str, str]]) -> _Step:
         step.children, step.calls = _merge_rounds(rounds), len(rounds)
     elif node.children:
         step.children = _join_calls([_step(child, seen) for child in node.children])
-    for i, module in enumerate(node.copies, 1):
+    for i, module in enumerate(node.copies or (), 1):
         above, _, number = node.path.rpartition(".")
         path = f"{above}.{int(number) + i}".removeprefix(".")
         for name, tensor in (*named_parameters(module), *named_tensors(module, "buffers")):

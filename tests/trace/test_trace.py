@@ -344,11 +344,11 @@ def test_an_exception_in_the_middle_leaves_torch_and_the_network_as_they_were(mo
 
 def test_what_is_made_where_a_weights_numbers_were_is_an_activation() -> None:
     memory, weight = Memory(), torch.empty(64, device="meta")
-    memory.hold(weight)
+    memory.exclude(weight)
     weight.data = torch.empty(8, device="meta")
     made = [torch.empty(4, device="meta") for _ in range(64)]
     for one in made:
-        memory.meet(one)
+        memory.add(one)
     assert memory.live == 64 * 16
 
 
