@@ -1,7 +1,7 @@
-"""This computer: what its processor is called, and how much memory programs may use.
+"""This computer: the name of its processor, its memory and its load.
 
-Linux says it in files (a container's bounds are those of its control group), macOS through ``sysctl`` and ``vm_stat``,
-Windows through ``GlobalMemoryStatusEx``. What a system does not say is None.
+Linux has them in files (the limits of a container are those of its control group), macOS in ``sysctl`` and ``vm_stat``,
+Windows in ``GlobalMemoryStatusEx``. What a system does not report is None.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ from pathlib import Path, PurePosixPath
 
 @dataclass(frozen=True)
 class HostMemory:
-    """Bytes: all there are, and those that a program could still take without swapping."""
+    """Bytes in all, and those that a program can still allocate without swapping."""
 
     total: int | None = None
     free: int | None = None
 
 
-# So many programs that want to run on each core are too many.
-_CROWDED = 1.25
+# Load per core above which other programs slow a measurement down.
+_MAX_LOAD = 1.25
 
 Ask = Callable[[Sequence[str]], str]
 
 
 def _ask(command: Sequence[str]) -> str:
-    """What a system's command prints; nothing where it is not there or fails."""
+    """The output of a command; empty if it fails or does not exist."""
     try:
         return subprocess.run(command, capture_output=True, text=True, timeout=5, check=False).stdout
     except (OSError, subprocess.SubprocessError):
@@ -40,7 +40,7 @@ def _ask(command: Sequence[str]) -> str:
 
 
 def memory(system: str = sys.platform, root: Path = Path("/"), ask: Ask = _ask) -> HostMemory:
-    """The memory of this computer, or of the container this runs in where that has less."""
+    """The memory of this computer, or of the container if that has less."""
     if system == "linux":
         return _linux(root)
     if system == "darwin":
@@ -49,7 +49,7 @@ def memory(system: str = sys.platform, root: Path = Path("/"), ask: Ask = _ask) 
 
 
 def processor(system: str = sys.platform, root: Path = Path("/"), ask: Ask = _ask) -> str:
-    """The processor as its maker calls it, else its architecture."""
+    """The product name of the processor, or else its architecture."""
     if system == "linux":
         found = re.search(r"^(?:model name|Model)\s*:\s*(.+)$", _read(root / "proc/cpuinfo"), re.M)
         name = found[1] if found else ""
@@ -59,14 +59,13 @@ def processor(system: str = sys.platform, root: Path = Path("/"), ask: Ask = _as
 
 
 def is_busy(load: Callable[[], tuple[float, float, float]] | None = None, cores: int | None = None) -> bool:
-    """Whether programs want more of this computer than it has, so that what is measured on it is too slow.
+    """Whether other programs make measurements on this computer too slow, by its load over the last minute.
 
-    Over the last minute more wanted to run than there are cores, beside what a measurement itself takes. A system that
-    does not say is taken for idle.
+    A system that does not report its load counts as idle.
     """
     load, cores = load or getattr(os, "getloadavg", None), cores or os.cpu_count()
     try:
-        return load is not None and cores is not None and load()[0] > _CROWDED * cores
+        return load is not None and cores is not None and load()[0] > _MAX_LOAD * cores
     except OSError:
         return False
 
@@ -81,7 +80,7 @@ def _linux(root: Path) -> HostMemory:
     }
     total, free = sizes.get("MemTotal"), sizes.get("MemAvailable")
     for limit, used in _bounds(root):
-        # A group without a bound has one beyond any memory.
+        # A group without a limit has one beyond any memory.
         if total is None or limit < total:
             total = limit
         left = max(0, limit - used)
@@ -90,7 +89,7 @@ def _linux(root: Path) -> HostMemory:
 
 
 def _bounds(root: Path) -> Iterator[tuple[int, int]]:
-    """Bytes allowed and used of every control group that this process is in, its own and those around it."""
+    """The limit and usage in bytes of every control group of this process, its own and those around it."""
     for line in _read(root / "proc/self/cgroup").splitlines():
         _, _, rest = line.partition(":")
         controllers, _, path = rest.partition(":")
@@ -101,7 +100,7 @@ def _bounds(root: Path) -> Iterator[tuple[int, int]]:
             names = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
         else:
             continue
-        # Inside a container the path may be the host's, and what is mounted is the container's own group.
+        # In a container the path may be the host's, while the mounted group is the container's.
         for parent in (PurePosixPath(path), *PurePosixPath(path).parents):
             bound = _bound(mount / str(parent).lstrip("/"), *names)
             if bound is not None:
@@ -112,7 +111,7 @@ def _bound(folder: Path, limit: str, used: str, cached: str) -> tuple[int, int] 
     allowed, taken = _read(folder / limit).strip(), _read(folder / used).strip()
     if not allowed.isdigit() or not taken.isdigit():
         return None
-    # Files that were read stay in memory until it is wanted for something else.
+    # The file cache is freed when memory is needed.
     files = re.search(rf"^{cached} (\d+)$", _read(folder / "memory.stat"), re.M)
     return int(allowed), max(0, int(taken) - (int(files[1]) if files else 0))
 
@@ -131,7 +130,7 @@ def _mac(ask: Ask) -> HostMemory:
     total, pages = ask(("sysctl", "-n", "hw.memsize")).strip(), ask(("vm_stat",))
     size = re.search(r"page size of (\d+) bytes", pages)
     counts = {name: int(n) for name, n in re.findall(r"^Pages ([\w ]+):\s+(\d+)\.$", pages, re.M)}
-    # Inactive and speculative pages are given up when memory is wanted.
+    # Inactive and speculative pages are freed when memory is needed.
     idle = [counts[name] for name in ("free", "inactive", "speculative") if name in counts]
     return HostMemory(int(total) if total.isdigit() else None, int(size[1]) * sum(idle) if size and idle else None)
 

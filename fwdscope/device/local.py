@@ -1,4 +1,4 @@
-"""The devices that are here, and what memory they have left."""
+"""The devices of this computer and their free memory."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from fwdscope.errors import InputError
 
 
 class DeviceError(InputError, ValueError):
-    """A device that is not here; the message says which are."""
+    """A device that this computer does not have; the message lists those it has."""
 
 
 @dataclass(frozen=True)
 class LocalDevice:
     """A device of this computer."""
 
-    # As torch takes it: ``cpu``, ``cuda:0``, ``mps``.
+    # Its name in torch: ``cpu``, ``cuda:0``, ``mps``.
     device: str
-    # What it is: ``NVIDIA H100 80GB HBM3``.
+    # Its product name: ``NVIDIA H100 80GB HBM3``.
     name: str
-    # Bytes: all, and what is free now (of the CPU: could still be taken without swapping). None where nobody says.
+    # Bytes in all, and free now (on the CPU: without swapping). None if not known.
     memory: int | None
     free: int | None
 
@@ -35,7 +35,7 @@ class LocalDevice:
 
 
 class Torch(Protocol):
-    """What is asked of torch: the module itself, or a fake of it."""
+    """The parts of torch that are used here; tests pass a fake."""
 
     cuda: Any
     backends: Any
@@ -44,27 +44,26 @@ class Torch(Protocol):
     __version__: str
 
 
-# Tests put another in its place.
 TORCH: Torch = torch  # type: ignore[assignment]
 
 
 def devices(lib: Torch | None = None, free: bool = True) -> tuple[LocalDevice, ...]:
-    """All devices here, the CPU first, then GPUs in torch's order.
+    """All devices of this computer, the CPU first, then GPUs in torch's order.
 
-    Asking a CUDA device what is free makes a context on it, which takes a moment and some of its memory; without
-    ``free`` none is made.
+    Reading the free memory of a CUDA device creates a context on it, which takes time and memory; ``free=False`` does
+    not.
     """
     lib = lib or TORCH
     return (_cpu(), *_cuda(lib, free), *_mps(lib))
 
 
 def find(text: str, lib: Torch | None = None) -> LocalDevice:
-    """The device that ``cpu``, ``cuda``, ``cuda:1`` or ``mps`` means. Raises DeviceError where it is not here."""
+    """The device that ``cpu``, ``cuda``, ``cuda:1`` or ``mps`` means. Raises DeviceError if there is none."""
     lib = lib or TORCH
     wanted = text.strip().lower()
     here = devices(lib, free=False)
     if wanted == "cuda" and any(one.kind == "cuda" for one in here):
-        # The one that torch would take, which `torch.cuda.set_device` may have changed.
+        # torch's current device, which `torch.cuda.set_device` may have changed.
         wanted = f"cuda:{lib.cuda.current_device()}"
     for one in here:
         if wanted in (one.device, f"{one.device}:0"):
@@ -73,7 +72,7 @@ def find(text: str, lib: Torch | None = None) -> LocalDevice:
 
 
 def free_memory(device: str | torch.device, lib: Torch | None = None) -> int | None:
-    """Bytes that a program could still take on a device; None where nobody says."""
+    """Bytes that a program can still allocate on a device; None if not known."""
     lib = lib or TORCH
     text = str(device)
     kind, _, index = text.partition(":")
@@ -105,9 +104,9 @@ def _cuda(lib: Torch, free: bool) -> list[LocalDevice]:
 
 
 def _cuda_properties(lib: Torch) -> list[Any]:
-    """What CUDA says of each GPU; nothing where it cannot be started, which must not stand in the way of a CPU."""
+    """The properties of each CUDA GPU; none if CUDA cannot be initialised, since the CPU still works."""
     try:
-        # Of a driver that is too old torch warns here, once; who asks for CUDA is told below.
+        # torch warns here of a driver that is too old; `_why_no_cuda` reports it to those who ask for CUDA.
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             if not lib.cuda.is_available():
@@ -118,11 +117,11 @@ def _cuda_properties(lib: Torch) -> list[Any]:
 
 
 def _cuda_free(lib: Torch, index: int) -> int | None:
-    """What the driver has left, and what torch keeps of memory that nothing uses any more."""
+    """The free memory of the driver, and the unused memory that torch's allocator holds."""
     try:
         free, _ = lib.cuda.mem_get_info(index)
     except RuntimeError:
-        # No context can be made: another program has the device for itself, or its memory is full.
+        # No context can be created: the device is used exclusively, or its memory is full.
         return None
     kept = lib.cuda.memory_reserved(index) - lib.cuda.memory_allocated(index)
     return int(free) + max(0, int(kept))
@@ -131,7 +130,7 @@ def _cuda_free(lib: Torch, index: int) -> int | None:
 def _mps(lib: Torch) -> list[LocalDevice]:
     if not lib.backends.mps.is_available():
         return []
-    # Memory is the computer's, but for what Metal would rather leave to others.
+    # Unified memory, as far as Metal recommends to use it.
     return [LocalDevice("mps", host.processor(), host.memory().total, _mps_free(lib))]
 
 

@@ -1,8 +1,8 @@
 """Published peaks of accelerators, by name. Each row of ``data/accelerators.csv`` names its sources.
 
-Figures are dense ones (data sheets often lead with those of 2:4 sparsity, twice as high) and accumulate in float32.
-A seller's TB/s is 10^12 bytes a second. A GB of memory is taken for 10^9 bytes: mostly 2^30 are built in, but error
-correction and the driver keep some back (of a T4's "16 GB" programs get 15.8 · 10^9), so this is near what is left.
+Rates are dense (data sheets often lead with those of 2:4 sparsity, which are twice as high) and accumulate in float32.
+A TB/s is 10^12 bytes per second. A GB of memory counts as 10^9 bytes: most devices have 2^30, but error correction and
+the driver take some (programs get 15.8 · 10^9 of a T4's "16 GB").
 """
 
 from __future__ import annotations
@@ -18,23 +18,25 @@ from importlib import resources
 from fwdscope.errors import InputError
 from fwdscope.report import Peaks
 
+# Share of the unified memory that Metal recommends to use (``torch.mps.recommended_max_memory``).
+_METAL_SHARE = 0.75
+
 
 class UnknownAcceleratorError(InputError, LookupError):
-    """A name that the table does not have; the message says which it has."""
+    """A name that is not in the table; the message suggests others."""
 
 
 @dataclass(frozen=True)
 class Accelerator:
-    """One device of the table. Rates are FLOP/s (of int8 operations a second), None where none is published.
+    """One device of the table. Rates are in FLOP/s (int8: operations per second); None if not published.
 
-    ``tf32`` is float32 in and out with 10 bits of mantissa in between: torch computes convolutions so unless told
-    otherwise (``torch.backends.cudnn.allow_tf32``), and matrix products only if told to
-    (``torch.set_float32_matmul_precision``).
+    ``tf32`` is float32 input and output with 10 bits of mantissa in between. torch uses it for convolutions by default
+    (``torch.backends.cudnn.allow_tf32``), and for matrix products on request (``torch.set_float32_matmul_precision``).
     """
 
     name: str
     vendor: str
-    # What torch calls it (``torch.cuda.get_device_name``); empty where torch does not name it, or not so exactly.
+    # Its ``torch.cuda.get_device_name``; empty if torch has none, or the same for several devices.
     torch_name: str
     float32: float | None
     tf32: float | None
@@ -42,7 +44,7 @@ class Accelerator:
     bfloat16: float | None
     float8: float | None
     int8: float | None
-    # Bytes, and bytes a second.
+    # Bytes, and bytes per second.
     memory: int | None
     bandwidth: float
     source: str
@@ -50,7 +52,7 @@ class Accelerator:
     caveats: str
 
     def rate(self, dtype: str) -> float | None:
-        """The peak at a dtype by torch's name of it; None where the device has no units for it, or none is known."""
+        """The peak for a dtype by torch's name; None if it is not supported or not known."""
         if dtype.startswith("float8"):
             return self.float8
         return {
@@ -62,15 +64,18 @@ class Accelerator:
         }.get(dtype)
 
     def peaks(self, dtype: str) -> Peaks:
-        """The roofs at a dtype."""
-        # cuDNN is NVIDIA's; other makers' libraries keep to float32.
+        """The peaks for a dtype."""
+        # Only cuDNN, NVIDIA's library, uses TF32 by default.
         convolutions = self.tf32 if dtype == "float32" and self.vendor == "NVIDIA" else None
-        return Peaks(self.name, dtype, self.rate(dtype), self.bandwidth, self.memory, "table", convolutions)
+        memory = self.memory
+        if memory is not None and self.vendor == "Apple":
+            memory = int(memory * _METAL_SHARE)
+        return Peaks(self.name, dtype, self.rate(dtype), self.bandwidth, memory, "table", convolutions)
 
 
 @cache
 def accelerators() -> tuple[Accelerator, ...]:
-    """The whole table. Of a family the member that its bare name means stands first."""
+    """The whole table. The device that the plain name of a family means comes first in it."""
     text = resources.files("fwdscope").joinpath("data", "accelerators.csv").read_text(encoding="utf-8")
     return tuple(map(_accelerator, csv.DictReader(text.splitlines())))
 
@@ -101,14 +106,14 @@ def _accelerator(row: dict[str, str]) -> Accelerator:
 
 
 def accelerator(text: str) -> Accelerator:
-    """The device that a person means: ``H100``, ``a100-80g``, ``NVIDIA H100 80GB HBM3``, ``M3 Max``.
+    """The device that a text means: ``H100``, ``a100-80g``, ``NVIDIA H100 80GB HBM3``, ``M3 Max``.
 
-    Every word of the text has to be one of the device's; of several such devices the one with the fewest other words,
-    and of those the first in the table. Raises UnknownAcceleratorError, with the nearest names, where there is none.
+    Every word of the text must be in the device's names; of several matches the one with the fewest further grades
+    (Pro, Max, Ultra) wins, then the first in the table. Raises UnknownAcceleratorError, with similar names.
     """
     asked = _words(text)
     if _models(asked):
-        # M3 is an Apple M3 rather than an M3 Max; H100 is the first of the H100s, whatever they are called further.
+        # M3 is an Apple M3 rather than an M3 Max; H100 is the first of the H100s.
         found = [one for one in accelerators() if asked <= _words(one.name) | _words(one.torch_name)]
         if found:
             return min(found, key=lambda one: len((_words(one.name) & _GRADES) - asked))
@@ -116,18 +121,18 @@ def accelerator(text: str) -> Accelerator:
 
 
 def published(torch_name: str) -> Accelerator | None:
-    """The device that torch names so; None where the table does not have exactly that one.
+    """The device with this name in torch; None if the table does not have exactly this one.
 
-    A ``Laptop GPU``, a ``Ti`` or a slice of a GPU is another device than the one whose name it extends.
+    A ``Laptop GPU``, a ``Ti`` or a slice of a GPU is another device than the one with the shorter name.
     """
     asked = _words(torch_name)
     return next((one for one in accelerators() if one.torch_name and _words(one.torch_name) == asked), None)
 
 
-# Words that make another device of the same generation; without one of them the plain device is meant.
+# Words that name another device of the same generation.
 _GRADES = frozenset({"pro", "max", "ultra"})
 _FORMS = _GRADES | {"sxm", "pcie", "nvl", "hbm3", "hbm2"}
-# Words that tell no devices apart. Of the sizes "80GB", "80 GB" and "80G" are one word.
+# Words that do not distinguish devices.
 _MAKERS = frozenset({"nvidia", "tesla", "geforce", "amd", "instinct", "google", "apple", "gpu", "rtx", "cloud", "tpu"})
 
 
@@ -135,7 +140,7 @@ def _words(name: str) -> frozenset[str]:
     text = re.sub(r"\([^)]*\)", " ", name.lower())
     text = re.sub(r"\b(\d+)\s*(?:gb|gib|g)\b", r" \1gb ", text)
     text = re.sub(r"\bsxm\d?\b", "sxm", text)
-    # "RTX4090" and "TPUv4" as they are written apart.
+    # "RTX4090" and "TPUv4" become two words.
     text = re.sub(r"\b(rtx|tpu|gtx)(?=[v\d])", r"\1 ", text)
     return frozenset(re.findall(r"[a-z0-9]+", text)) - _MAKERS
 
@@ -147,7 +152,7 @@ def _unknown(text: str) -> str:
 
 
 def nearest(text: str, names: Sequence[str], most: int = 3) -> list[str]:
-    """Names that a misspelt one may have meant, the likeliest first: of the same model, then of one written alike."""
+    """Names that a misspelt one may mean, the likeliest first: those of the same model, then similar ones."""
     asked = _models(_words(text))
     sharing = [name for name in names if asked & _words(name)]
     holding = [name for name in names if text.strip() and text.strip().lower() in name.lower()]
@@ -160,12 +165,12 @@ def nearest(text: str, names: Sequence[str], most: int = 3) -> list[str]:
 
 
 def _models(words: frozenset[str]) -> frozenset[str]:
-    """The words that name a model, without its size and the form that it is built in."""
+    """The words that name a model, without memory size and form factor."""
     return frozenset(word for word in words if word not in _FORMS and not re.fullmatch(r"\d+gb|[a-z]{1,2}", word))
 
 
 def accelerators_of(names: Iterable[str]) -> tuple[Accelerator, ...]:
-    """The devices named, ``all`` for the whole table; each once. Raises UnknownAcceleratorError."""
+    """The devices with these names, each once; ``all`` is the whole table. Raises UnknownAcceleratorError."""
     found: dict[str, Accelerator] = {}
     for name in names:
         for one in accelerators() if name.strip().lower() == "all" else (accelerator(name),):
@@ -174,5 +179,5 @@ def accelerators_of(names: Iterable[str]) -> tuple[Accelerator, ...]:
 
 
 def peaks_of(names: Iterable[str], dtype: str) -> tuple[Peaks, ...]:
-    """The roofs of the devices named. Raises UnknownAcceleratorError."""
+    """The peaks of the devices with these names. Raises UnknownAcceleratorError."""
     return tuple(one.peaks(dtype) for one in accelerators_of(names))
