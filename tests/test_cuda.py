@@ -256,16 +256,16 @@ def test_the_clock_agrees_with_events_by_hand() -> None:
     assert hand / 2 < samples.latency.median < hand * 2
 
 
-def test_a_lead_holds_the_device_about_as_long_as_asked() -> None:
+def test_a_delay_lasts_about_as_long_as_asked() -> None:
     clock = clock_for(PLACE)
-    clock.lead(1e-3)
+    clock.delay(1e-3)
     torch.cuda.synchronize()
     began = time.perf_counter()
-    clock.lead(0.05)
+    clock.delay(0.05)
     queued = time.perf_counter() - began
     torch.cuda.synchronize()
     held = time.perf_counter() - began
-    print(f"\na lead of 50 ms: {queued * 1e6:.0f} µs to queue, {held * 1e3:.1f} ms")
+    print(f"\na delay of 50 ms: {queued * 1e6:.0f} µs to queue, {held * 1e3:.1f} ms")
     # The device may run at less than its highest clock, and then counts its cycles for longer.
     assert queued < 0.02
     assert 0.03 < held < 0.5

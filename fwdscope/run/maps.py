@@ -1,4 +1,4 @@
-"""A tensor as a picture: which part of it is looked at, and averaged down to what an eye can take in."""
+"""A tensor as a picture: choosing a part of it, and averaging it down to a few hundred cells."""
 
 from __future__ import annotations
 
@@ -20,30 +20,30 @@ MOST_PANELS = 64
 def picture(tensor: Tensor, title: str = "", index: str = "", most: int = MOST_CELLS) -> Picture:
     """The picture of a tensor, or of the part that an index such as ``[0, :, 3]`` names.
 
-    One dimension is drawn as bars, two as a map with rows going down, three as a map for each of the first (channels,
-    heads). Without an index, what has a batch, three dimensions and more, is drawn for its first item; of what is
-    still more, the first. Magnitudes stand for complex numbers. Raises ValueError for an index that does not fit.
+    One dimension is drawn as bars, two as a map, three as a map for each of the first (channels, heads). Without an
+    index, the first item of the batch is drawn. Complex numbers are drawn by magnitude. Raises ValueError for an index
+    that does not fit.
     """
     chosen = parse_index(index)
-    dims, part = _chosen(tensor.detach(), chosen)
+    dims, part = _select(tensor.detach(), chosen)
     if not part.numel():
         raise ValueError(f"there is nothing to draw: the shape is {_shape(part)}")
     notes = [f"{index.strip()} of {_shape(tensor)}"] if chosen else []
     while part.dim() > 3 or (part.dim() == 3 and not chosen and tensor.dim() == 3):
-        # (batch, …) without an index; what an index leaves with more dimensions than can be drawn.
+        # The batch without an index, or more dimensions than can be drawn.
         if part.shape[0] > 1:
             notes.append(f"the first of {part.shape[0]} along dim {dims[0]}")
         dims, part = dims[1:], part[0]
-    dims, part = _squeezed(dims, part)
+    dims, part = _squeeze(dims, part)
     if part.dim() == 3 and part.shape[0] > MOST_PANELS:
         notes.append(f"the first {MOST_PANELS} of {part.shape[0]} along dim {dims[0]}")
         part = part[:MOST_PANELS]
-    # Apple's devices know no float64, and average only into cells that divide the whole.
+    # On the CPU: Apple's devices have no float64, and average only into cells of equal size.
     values = part.reshape((1,) * (3 - part.dim()) + tuple(part.shape)).cpu()
     panels = tuple(_panels(values, most, labelled=part.dim() == 3))
     cells = [cell for panel in panels for cell in chain.from_iterable(panel.rows) if cell is not None]
     words = [f"dim {dim} (size {size})" for dim, size in zip(dims, part.shape, strict=True)]
-    notes += _averaged(values, panels[0])
+    notes += _note_on_means(values, panels[0])
     return Picture(
         kind="map" if part.dim() > 1 else "bars",
         title=title,
@@ -60,8 +60,8 @@ def _shape(tensor: Tensor) -> str:
     return f"({', '.join(map(str, tensor.shape))})"
 
 
-def _chosen(tensor: Tensor, index: Index) -> tuple[list[int], Tensor]:
-    """The part of a tensor that an index names, and which of its dimensions are left."""
+def _select(tensor: Tensor, index: Index) -> tuple[list[int], Tensor]:
+    """The part of a tensor that an index selects, and which dimensions are left."""
     if len(index) > tensor.dim():
         raise ValueError(
             f"the index has {len(index)} entries, and the shape {_shape(tensor)} {tensor.dim()} dimensions"
@@ -74,14 +74,14 @@ def _chosen(tensor: Tensor, index: Index) -> tuple[list[int], Tensor]:
     return [dim for dim in range(tensor.dim()) if dim not in taken], tensor[index]
 
 
-def _squeezed(dims: list[int], part: Tensor) -> tuple[list[int], Tensor]:
-    """Without the dimensions of one that would make bars a map of one row, or a map the only one of its kind."""
+def _squeeze(dims: list[int], part: Tensor) -> tuple[list[int], Tensor]:
+    """A part without dimensions of size one."""
     kept = [i for i, size in enumerate(part.shape) if size > 1] or list(range(part.dim()))[-1:]
     return [dims[i] for i in kept], part.reshape([part.shape[i] for i in kept])
 
 
 def _panels(values: Tensor, most: int, labelled: bool) -> Iterator[Panel]:
-    """The maps of (count, height, width), each averaged down to its share of the cells."""
+    """The maps of a tensor (count, height, width), each averaged down to its share of the cells."""
     count, height, width = values.shape
     share = max(8, most // math.ceil(math.sqrt(count)))
     size = (min(height, share), min(width, share if height > 1 else most))
@@ -92,15 +92,15 @@ def _panels(values: Tensor, most: int, labelled: bool) -> Iterator[Panel]:
 
 
 def _averages(values: Tensor, size: tuple[int, int]) -> Tensor:
-    """Means of the finite values under each cell; NaN where there are none."""
+    """The mean of the finite values in each cell; NaN if there are none."""
     numbers = (values.to(torch.complex128).abs() if values.is_complex() else values.double())[None]
     finite = numbers.isfinite().double()
     total, share = (adaptive_avg_pool2d(x, size) for x in (numbers.nan_to_num(0.0, 0.0, 0.0), finite))
     return (total / share)[0]
 
 
-def _averaged(values: Tensor, panel: Panel) -> list[str]:
-    """What is said where a cell stands for several values."""
+def _note_on_means(values: Tensor, panel: Panel) -> list[str]:
+    """A note if each cell is a mean of several values."""
     height, width = values.shape[1:]
     rows, columns = len(panel.rows), len(panel.rows[0])
     if (rows, columns) == (height, width):

@@ -1,7 +1,7 @@
-"""What a forward on a device shows: the trace's own recorder, with an eye on the numbers.
+"""A recorder of a forward on a device that also takes the statistics of the tensors.
 
-Each tensor is looked at once, when it comes out: a block's result is its last layer's. An in-place operator makes a new
-one of it. What is computed to look at a tensor is no operator of the network's.
+Each tensor is looked at once, when it is made: the output of a block is that of its last layer. After an in-place
+operator it counts as a new one. Operators that compute statistics are not recorded.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _ORDINARY = (Tensor, nn.Parameter)
 
 @dataclass(frozen=True)
 class WantedOutput:
-    """An output to be kept: a path of the report, and whether the weights of the attention inside are meant."""
+    """The output to keep: a path of the report; with ``attention``, the attention weights inside it."""
 
     path: str
     attention: bool = False
@@ -39,7 +39,7 @@ class WantedOutput:
 
 @dataclass(frozen=True)
 class _Seen:
-    """A tensor that was looked at: its number, while it is as it was then."""
+    """A tensor that was looked at, with its version then and its number."""
 
     ref: weakref.ref[Tensor]
     version: int
@@ -47,58 +47,58 @@ class _Seen:
 
 
 class Observation(Recorder):
-    """Records a forward, and the statistics of what goes in and comes out of every step.
+    """Records a forward, with the statistics of the inputs and outputs of every step.
 
-    Without ``operators`` the steps are recorded alone, not what each ran and cost, which another trace knows.
+    Without ``operators`` only the steps are recorded, not their operators and costs, which the trace on meta has.
     """
 
     def __init__(self, collector: Collector | None, wanted: WantedOutput | None = None, operators: bool = True) -> None:
         super().__init__()
         self.operators = operators
-        # The layer now running, whose operators are not heard, and what keeps them so.
-        self._unheard: tuple[Node, Any] | None = None
+        # The layer that runs without dispatching its operators to us, and the guard that does so.
+        self._undispatched: tuple[Node, Any] | None = None
         self.collector = collector
         self.wanted = wanted
         self.kept: Tensor | None = None
-        # Numbers of the tensors that went in and came out, by node.
+        # Numbers of the input and output tensors, by node.
         self.taken: dict[Node, tuple[int, ...]] = {}
         self.given: dict[Node, tuple[int, ...]] = {}
         self._seen: dict[int, _Seen] = {}
         self._looked = 0
-        # What the line now running computed last; what the last attention was computed from. Kept only if wanted.
+        # The last result of the current line, and how to compute the last attention weights, if an output is wanted.
         self._last: Tensor | None = None
         self._attention: Callable[[], Tensor] | None = None
 
-    # -- told by the network and the dispatcher -----------------------------------------------------------------------
+    # -- events --------------------------------------------------------------------------------------------------------
 
     def begin(self, what: StepStart, inputs: Any) -> None:
-        """Something begins, and its inputs are looked at."""
+        """Begin a step and look at its inputs."""
         super().begin(what, inputs)
         node = self.stack[-1]
         assert isinstance(node, Node)
         self.taken[node] = self.look(tensors(inputs))
-        if what.kind == "layer" and not self.operators and self._unheard is None:
-            # No operator of a layer is a line's, and to be asked at each takes 5 % of the forward of ResNet-50.
-            self._unheard = node, without_dispatch()
-            self._unheard[1].__enter__()
+        if what.kind == "layer" and not self.operators and self._undispatched is None:
+            # Operators of a layer are not needed, and dispatching each takes 5 % of the forward of ResNet-50.
+            self._undispatched = node, without_dispatch()
+            self._undispatched[1].__enter__()
 
     def end(self, outputs: Any) -> None:
-        """It ends, and its outputs are looked at."""
+        """End the step and look at its outputs."""
         node = self.stack[-1]
         assert isinstance(node, Node)
-        if self._unheard is not None and self._unheard[0] is node:
-            self.hear()
+        if self._undispatched is not None and self._undispatched[0] is node:
+            self.resume_dispatch()
         super().end(outputs)
         self.given[node] = self.look(tensors(outputs))
         self.keep(node, next(iter(tensors(outputs)), None))
 
     def line_end(self, end: LineResult, value: Any) -> None:
-        """A line ends, and what it computed outside layers is looked at."""
+        """End a line and look at what it computed outside layers."""
         pending, siblings = self.stack[-1], self.parent()
         assert not isinstance(pending, Node)
         super().line_end(end, value)
         node = pending.node or (siblings[-1] if siblings else None)
-        # A line that computes nothing has a row where it promises a shape.
+        # A line that computes nothing has a row if it promises a shape.
         if node is not None and node.kind == "expression" and node.step == pending.step:
             self.taken[node] = self.marked(one for one in node.inputs if not self.is_weight(one))
             self.given[node] = self.marked(node.outputs)
@@ -107,7 +107,7 @@ class Observation(Recorder):
         self._last = None
 
     def op(self, record: OpRecord, arguments: Any, result: Any) -> None:
-        """An operator ran."""
+        """Record an operator."""
         super().op(record, arguments, result)
         if self.wanted is None:
             return
@@ -117,26 +117,26 @@ class Observation(Recorder):
             self._attention = weights
 
     def watch(self) -> contextlib.AbstractContextManager[None]:
-        """Hear of every operator that runs inside, or only that one ran outside layers."""
-        return super().watch() if self.operators else self.overhearing()
+        """Listen to every operator inside, or only to those outside layers."""
+        return super().watch() if self.operators else self.watch_lines()
 
     @contextlib.contextmanager
-    def overhearing(self) -> Iterator[None]:
-        """Hear that an operator ran outside layers."""
+    def watch_lines(self) -> Iterator[None]:
+        """Listen only to operators outside layers."""
         with watching(on_unread=self.ran):
             try:
                 yield
             finally:
-                self.hear()  # where a layer failed
+                self.resume_dispatch()  # if a layer failed
 
-    def hear(self) -> None:
-        """A layer has ended: operators are heard again."""
-        if self._unheard is not None:
-            self._unheard[1].__exit__(None, None, None)
-            self._unheard = None
+    def resume_dispatch(self) -> None:
+        """Dispatch operators to us again, after a layer."""
+        if self._undispatched is not None:
+            self._undispatched[1].__exit__(None, None, None)
+            self._undispatched = None
 
     def ran(self, arguments: Any, result: Any) -> None:
-        """An operator ran; of one that a line computes outside layers the tensors are its step's."""
+        """Assign the tensors of an operator that ran outside layers to the step of its line."""
         here = self.stack[-1]
         if isinstance(here, Node):
             here.ops = here.ops or _SOMETHING
@@ -148,17 +148,17 @@ class Observation(Recorder):
             self.met[id(tensor)] = one, node
 
     def keep(self, node: Node, output: Tensor | None) -> None:
-        """Keep the first output of the wanted path, or the weights of the attention that ran last inside it."""
+        """Keep the first output of the wanted path, or the weights of the last attention inside it."""
         if self.wanted is None or self.kept is not None or node.path != self.wanted.path:
             return
-        with aside():
+        with unrecorded():
             if not self.wanted.attention:
                 self.kept = output.detach().clone() if output is not None else None
             elif self._attention is not None:
                 self.kept = self._attention()
 
     def complete(self, root: Node) -> None:
-        """What a module computes itself, between those inside it, gives what the module gives."""
+        """Give the row of what a module computes between its submodules the module's own inputs and outputs."""
         own = root.children[-1] if root.children else None
         if own is not None and own.kind == "expression" and own not in self.given and root in self.given:
             self.taken[own], self.given[own] = self.taken[root], self.given[root]
@@ -166,16 +166,16 @@ class Observation(Recorder):
     # -- looking ------------------------------------------------------------------------------------------------------
 
     def look(self, values: Iterable[Tensor]) -> tuple[int, ...]:
-        """The numbers of tensors; those not seen as they are now are looked at."""
+        """The numbers of tensors; new or changed ones are looked at."""
         return tuple(map(self._number, values)) if self.collector is not None else ()
 
     def is_weight(self, one: Mark) -> bool:
-        """Whether a tensor is the network's own: large ones are not looked at each time that a line reads them."""
+        """Whether a tensor is a weight, which is not looked at each time that a line reads it."""
         tensor = one.ref()
         return tensor is not None and self.memory.excludes(tensor) and id(one.ref) not in self._seen
 
     def marked(self, found_at: Iterable[Mark]) -> tuple[int, ...]:
-        """The numbers of tensors by their marks, as far as they live or were seen while they did."""
+        """The numbers of tensors by their marks, if they are alive or were looked at before."""
         found: list[int] = []
         for one in found_at:
             if (tensor := one.ref()) is not None:
@@ -185,54 +185,54 @@ class Observation(Recorder):
         return tuple(found)
 
     def _number(self, tensor: Tensor) -> int:
-        # Python makes one plain weak reference for a tensor, which is kept here, so its identity is not given anew.
+        # A tensor has one plain weak reference, which `_seen` keeps alive, so that its id stays unique.
         ref = weakref.ref(tensor)
         version = 0 if tensor.is_inference() else tensor._version
         seen = self._seen.get(id(ref))
         if seen is None or seen.version != version:
             seen = self._seen[id(ref)] = _Seen(ref, version, self._looked)
             self._looked += 1
-            self._look_aside(seen.number, tensor)
+            self._look_unrecorded(seen.number, tensor)
         return seen.number
 
-    def _look_aside(self, number: int, tensor: Tensor) -> None:
+    def _look_unrecorded(self, number: int, tensor: Tensor) -> None:
         assert self.collector is not None
         if type(tensor) not in _ORDINARY:
-            with aside():
+            with unrecorded():
                 self.collector.add(number, [tensor])
             return
-        # Where no class of tensors wants to be asked, this is the same in a tenth of the time.
+        # For plain tensors this does the same in a tenth of the time.
         with without_functions(), without_dispatch():
             self.collector.add(number, [tensor])
 
     def statistics(self) -> Statistics:
-        """The figures of all that was looked at, fetched from the device at once."""
-        with aside():
+        """The statistics of all tensors, fetched from the device at once."""
+        with unrecorded():
             return Statistics(self.collector.results() if self.collector else {}, self.taken, self.given)
 
 
-# Stands for the operators of a step that ran some.
+# The operators of a step that ran some, which are not recorded.
 _SOMETHING = [OpRecord(Op("unread", "", ()), None)]
 
 
 @dataclass(frozen=True)
 class Statistics:
-    """The figures of tensors by their numbers, and which of them went into a step and came out."""
+    """The statistics of tensors by number, and the numbers of each step's inputs and outputs."""
 
     figures: Mapping[Any, ActivationStats]
     taken: Mapping[Node, tuple[int, ...]]
     given: Mapping[Node, tuple[int, ...]]
 
     def inputs(self, node: Node) -> tuple[ActivationStats, ...]:
-        """Those of each tensor that went in."""
+        """The statistics of each input."""
         return self._of(self.taken.get(node, ()))
 
     def outputs(self, node: Node) -> tuple[ActivationStats, ...]:
-        """Those of each tensor that came out."""
+        """The statistics of each output."""
         return self._of(self.given.get(node, ()))
 
     def together(self, nodes: Iterable[Node]) -> ActivationStats | None:
-        """Those of all that came out of some steps; None where nothing did."""
+        """The statistics of all outputs of some steps together; None without outputs."""
         found = [stats for node in nodes for stats in self.outputs(node)]
         return merge(found) if found else None
 
@@ -241,8 +241,8 @@ class Statistics:
 
 
 @contextlib.contextmanager
-def aside() -> Iterator[None]:
-    """What runs inside is nobody's operator: not recorded, not counted."""
+def unrecorded() -> Iterator[None]:
+    """Run operators that are neither recorded nor counted."""
     with torch.no_grad(), without_modes():
         yield
 
@@ -251,7 +251,7 @@ def aside() -> Iterator[None]:
 
 
 def attention_weights(op: Op, arguments: Any, result: Any) -> Callable[[], Tensor] | None:
-    """How to get the weights of an attention: those of a fused one are computed anew from what went into it."""
+    """A function that gives the weights of an attention; those of a fused one are computed from its inputs."""
     args, kwargs = arguments
     if op.name == "aten.scaled_dot_product_attention":
         return lambda: _computed_weights(*args, **(kwargs or {}))
@@ -270,7 +270,7 @@ def _computed_weights(
     scale: float | None = None,
     enable_gqa: bool = False,
 ) -> Tensor:
-    """softmax(q·kᵀ·scale + mask), as torch.nn.functional.scaled_dot_product_attention's documentation spells it out."""
+    """softmax(q·kᵀ·scale + mask), as in the documentation of torch.nn.functional.scaled_dot_product_attention."""
     if enable_gqa:
         key = key.repeat_interleave(query.shape[-3] // key.shape[-3], -3)
     scores = query.float() @ key.float().mT * (query.shape[-1] ** -0.5 if scale is None else scale)

@@ -1,4 +1,4 @@
-"""How long a forward takes: clocks, warm-up, repeats to a stated precision, and the time of each layer."""
+"""Timing a forward: clocks, warm-up, repeats to a given precision, and the time of each layer."""
 
 from fwdscope.timing.clock import Clock, EventClock, HostClock, clock_for
 from fwdscope.timing.layers import LayerTimes, latencies, with_latencies

@@ -1,8 +1,8 @@
-"""Clocks: marks are taken while the work runs, and read afterwards, after one synchronisation.
+"""Clocks: marks are taken while work runs, and read after one synchronisation.
 
-On a CPU a mark is the host's time. On CUDA it is an event in the stream, taken by the device when it comes to it, so
-that taking marks waits for nothing and measures no launch of the host's. On MPS the host waits for the device at each
-mark, which costs some microseconds.
+On a CPU a mark is the host's time. On CUDA it is an event in the stream, so that taking marks does not wait, and
+launches by the host are not measured. On MPS the host waits for the device at each mark, which costs some
+microseconds.
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ from typing import Any, Protocol
 
 import torch
 
-# Marks that are read together: a pair of begin and end.
+# The marks at the begin and end of some work.
 Span = tuple[Any, Any]
 
 
 class Clock(Protocol):
-    """Where times come from."""
+    """A source of times."""
 
-    # Seconds below which two times are not told apart.
+    # Seconds below which two times cannot be distinguished.
     resolution: float
-    # Whether the device works on its own, while the host goes on to queue more.
+    # Whether the device runs asynchronously from the host, which queues work.
     asynchronous: bool
 
     def now(self) -> float:
@@ -34,19 +34,19 @@ class Clock(Protocol):
     def read(self, spans: Sequence[Span]) -> list[float]:
         """Seconds between the marks of each pair; waits once for all work so far."""
 
-    def lead(self, seconds: float) -> None:
+    def delay(self, seconds: float) -> None:
         """Keep the device busy for about so long, so that the host can queue work ahead of it."""
 
 
 class HostClock:
-    """The host's clock; ``wait`` lets work that was queued elsewhere end before each mark."""
+    """The host's clock; ``wait`` waits for queued work before each mark."""
 
     def __init__(
         self, nanoseconds: Callable[[], int] = time.perf_counter_ns, wait: Callable[[], object] | None = None
     ) -> None:
         self.nanoseconds = nanoseconds
         self.wait = wait
-        # Reading the clock takes about this long; waiting for a device some microseconds.
+        # About what reading the clock takes, or waiting for a device.
         self.resolution = 1e-7 if wait is None else 1e-5
         self.asynchronous = False
 
@@ -55,7 +55,7 @@ class HostClock:
         return self.nanoseconds() / 1e9
 
     def mark(self) -> int:
-        """The host's time, when all work so far is done."""
+        """The host's time after all work so far is done."""
         if self.wait is not None:
             self.wait()
         return self.nanoseconds()
@@ -64,14 +64,14 @@ class HostClock:
         """Seconds between the marks of each pair."""
         return [(end - begin) / 1e9 for begin, end in spans]
 
-    def lead(self, seconds: float) -> None:
-        """Nothing: the host does the work itself, or waits for it."""
+    def delay(self, seconds: float) -> None:
+        """Do nothing: the host does the work itself, or waits for it."""
 
 
 class EventClock:
-    """Events of CUDA in the current stream of a device; ``cuda`` is ``torch.cuda`` or what stands for it in a test."""
+    """CUDA events in the current stream of a device; ``cuda`` is ``torch.cuda``, or a fake in tests."""
 
-    # "around 0.5 microseconds", says torch.cuda.Event.elapsed_time.
+    # "around 0.5 microseconds" by the documentation of torch.cuda.Event.elapsed_time.
     resolution = 5e-7
     asynchronous = True
 
@@ -84,8 +84,8 @@ class EventClock:
         self.device = device
         self.cuda = cuda
         self.nanoseconds = nanoseconds
-        # Cycles a second, in kilohertz as CUDA gives it. Older torch does not, and some drivers (of shared devices) say
-        # 0: then a clock of today's devices.
+        # Cycles per second; CUDA gives kilohertz. Older torch has no such figure, and some drivers give 0: then that of
+        # a recent device.
         self.rate = 1e3 * (getattr(cuda.get_device_properties(device), "clock_rate", 0) or 1_700_000)
 
     def now(self) -> float:
@@ -103,15 +103,15 @@ class EventClock:
         self.cuda.synchronize(self.device)
         return [begin.elapsed_time(end) / 1e3 for begin, end in spans]
 
-    def lead(self, seconds: float) -> None:
-        """Let the device count cycles for so long."""
+    def delay(self, seconds: float) -> None:
+        """Let the device count cycles for this long."""
         if seconds > 0:
             with self.cuda.device(self.device):
                 self.cuda._sleep(int(seconds * self.rate))
 
 
 def clock_for(device: torch.device) -> Clock:
-    """The clock that tells the time of work on a device."""
+    """The clock for work on a device."""
     if device.type == "cuda":
         return EventClock(device)
     if device.type == "mps":

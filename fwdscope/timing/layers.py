@@ -1,10 +1,9 @@
-"""How long each layer takes, in passes of their own, apart from those of the whole.
+"""Timing each layer, in passes apart from those of the whole.
 
-The layers of a spec are timed one by one as its graph of plain calls runs (:mod:`fwdscope.model.straight`), so that
-reading the spec's lines is in no layer's time; where the data decide which lines run, as the lines are read. The
-layers of a module of Python's are timed by hooks. On a device that works on its own, each stretch of a pass waits in
-the device's queue until the host is through with it: what is timed is the device's work, not the gaps between
-launches.
+The layers of a spec are timed as its graph of plain calls runs (:mod:`fwdscope.model.straight`), so that evaluating the
+spec's lines is in no layer's time; where the data decide which lines run, while they are evaluated. The layers of a
+module are timed by hooks. An asynchronous device is delayed before each stretch of a pass until the host has launched
+it, so that the device's work is timed and not the gaps between launches.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ from fwdscope.model.process_state import torch_default_dtype
 from fwdscope.model.straight import Key, NotStraight, straight
 from fwdscope.report import LayerRow, multiplicities, parents
 from fwdscope.timing.clock import Clock, clock_for
-from fwdscope.timing.leads import STRETCH, Leads
+from fwdscope.timing.launch_delays import STRETCH, LaunchDelays
 from fwdscope.timing.stopwatch import Stopwatch
 from fwdscope.trace import Node
 from fwdscope.trace.module import hook_modules
@@ -35,13 +34,13 @@ PASSES = 5
 
 @dataclass(frozen=True)
 class LayerTimes:
-    """Seconds of each step in each pass; ``interrupted`` where Ctrl-C left some passes out."""
+    """Seconds of each step in each pass; ``interrupted`` if Ctrl-C ended it early."""
 
     passes: tuple[Mapping[Key, float], ...]
     interrupted: bool = False
 
     def of(self, keys: Sequence[Key]) -> tuple[float, ...]:
-        """Seconds of some steps together, pass by pass; empty where none of them was timed."""
+        """Seconds of some steps together in each pass; empty if none of them was timed."""
         if not any(key in times for times in self.passes for key in keys):
             return ()
         return tuple(sum(times.get(key, 0.0) for key in keys) for times in self.passes)
@@ -59,9 +58,8 @@ def latencies(
 ) -> LayerTimes:
     """Time the layers of a network or module on the device where it and its inputs are.
 
-    At least one pass runs, then more until there are ``passes`` or ``budget`` seconds are spent. ``graph`` is the
-    network's, where it is at hand. Modes are the caller's; hooks and observers are gone afterwards. Ctrl-C ends it
-    early, with the passes so far.
+    At least one pass is timed, and at most ``passes``, within ``budget`` seconds. ``graph`` is the network's, if it is
+    known. The mode is left to the caller. Ctrl-C ends it early, with the passes so far.
     """
     clock = clock or clock_for(_device(module, inputs))
     began = clock.now()
@@ -70,7 +68,7 @@ def latencies(
         stack.enter_context(torch.inference_mode())
         try:
             one_pass = stack.enter_context(_passes(module, tuple(inputs), dict(keywords or {}), clock, graph))
-            one_pass()  # warms up what only the passes do
+            one_pass()  # warm-up
             while len(done) < passes and not (done and budget is not None and clock.now() - began > budget):
                 done.append(one_pass())
         except KeyboardInterrupt:
@@ -85,7 +83,7 @@ Pass = Callable[[], dict[Key, float]]
 def _passes(
     module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], clock: Clock, graph: fx.GraphModule | None
 ) -> Iterator[Pass]:
-    """What runs one pass and gives its times."""
+    """A function that runs one pass and returns its times."""
     with contextlib.ExitStack() as stack:
         if not isinstance(module, Network):
             watch = Stopwatch(clock)
@@ -97,21 +95,21 @@ def _passes(
         try:
             graph = graph or straight_with_steps(module, args)
         except NotStraight:
-            watch = stack.enter_context(_observing(module, clock, Leads(clock)))
+            watch = stack.enter_context(_observing(module, clock, LaunchDelays(clock)))
             yield lambda: _watched(watch, lambda: module(*args))
             return
         yield _GraphPass(graph, module, args, clock)
 
 
 def straight_with_steps(network: Network, inputs: Sequence[Tensor]) -> fx.GraphModule:
-    """The network's graph, its nodes numbered as the trace numbers steps. Raises NotStraight."""
+    """The network's graph, its nodes numbered as the steps of the trace. Raises NotStraight."""
     return straight(network, inputs, lambda observer: hook_composites(network, observer))
 
 
 @contextlib.contextmanager
-def _observing(network: Network, clock: Clock, leads: Leads) -> Iterator[Stopwatch]:
-    """A stopwatch that is told of everything in a network, inside torch's composite layers too."""
-    watch = Stopwatch(clock, leads)
+def _observing(network: Network, clock: Clock, delays: LaunchDelays) -> Iterator[Stopwatch]:
+    """A stopwatch that observes a network, also inside torch's composite layers."""
+    watch = Stopwatch(clock, delays)
     with contextlib.ExitStack() as stack:
         stack.callback(setattr, network.blueprint, "observer", network.blueprint.observer)
         network.blueprint.observer = watch
@@ -127,7 +125,7 @@ def _watched(watch: Stopwatch, run: Callable[[], object]) -> dict[Key, float]:
 
 
 class _GraphPass:
-    """Runs a graph node by node, with marks around each that does some work."""
+    """Runs a graph node by node, with marks around each call."""
 
     def __init__(self, graph: fx.GraphModule, network: Network, inputs: tuple[Any, ...], clock: Clock) -> None:
         self.graph = graph
@@ -138,15 +136,15 @@ class _GraphPass:
         # The calls of each stretch, by the first of them.
         self.stretches = {calls[i]: calls[i : i + STRETCH] for i in range(0, len(calls), STRETCH)}
         self.composites = any(node.meta.get("inside") for node in calls)
-        self.leads, self.leads_inside = Leads(clock), Leads(clock)
+        self.delays, self.delays_inside = LaunchDelays(clock), LaunchDelays(clock)
 
     def __call__(self) -> dict[Key, float]:
-        """One pass. Modules inside composite layers are timed in another: hooks keep torch off its fast path."""
+        """Run one pass. Modules inside composite layers are timed in another, since hooks disable torch's fast path."""
         runner = _Runner(self, None)
         runner.run(*self.inputs, enable_io_processing=False)
         times = runner.read()
         if self.composites:
-            with _observing(self.network, self.clock, self.leads_inside) as watch:
+            with _observing(self.network, self.clock, self.delays_inside) as watch:
                 _Runner(self, watch).run(*self.inputs, enable_io_processing=False)
                 times |= watch.read()
         return times
@@ -157,19 +155,19 @@ def _is_timed(node: fx.Node) -> bool:
 
 
 class _Runner(fx.Interpreter):
-    """One run of a graph. With a stopwatch only what is inside composite layers is timed, by it."""
+    """One run of a graph. With a stopwatch, only what is inside composite layers is timed."""
 
     def __init__(self, of: _GraphPass, watch: Stopwatch | None) -> None:
         super().__init__(of.graph)
         self.clock = of.clock
-        self.leads = of.leads
+        self.delays = of.delays
         self.stretches = of.stretches
         self.watch = watch
         self.spans: list[tuple[Key, Any, Any]] = []
         self.modules: dict[str, nn.Module] = dict(of.graph.named_modules(remove_duplicate=False))
 
     def run_node(self, n: fx.Node) -> Any:
-        """The node's value."""
+        """Run and time a node."""
         if not _is_timed(n):
             return super().run_node(n)
         step: Key = n.meta["step"]
@@ -179,16 +177,16 @@ class _Runner(fx.Interpreter):
             self.watch.begun, self.watch.lines = step[1] + 1, n.meta.get("lines", 0)
             return run(*args, **kwargs)
         if n in self.stretches:
-            self.leads.before(self.stretches[n])
+            self.delays.before(self.stretches[n])
         began = self.clock.now()
         begin = self.clock.mark()
         value = run(*args, **kwargs)
         self.spans.append((step, begin, self.clock.mark()))
-        self.leads.took(n, self.clock.now() - began)
+        self.delays.took(n, self.clock.now() - began)
         return value
 
     def _callable(self, n: fx.Node, args: tuple[Any, ...]) -> Callable[..., Any]:
-        """What a node calls, looked up before the clock starts."""
+        """The function that a node calls, looked up before it is timed."""
         if n.op == "call_module":
             return self.modules[str(n.target)]
         if n.op == "call_method":
@@ -222,8 +220,8 @@ def with_latencies(
 ) -> tuple[tuple[LayerRow, ...], float | None]:
     """The rows with their latencies, and the sum of all layers: medians over the passes, in seconds.
 
-    A row's is that of one copy, all its calls together: the mean of the copies that it stands for. What contains
-    others in a spec is their sum. ``pairs`` are :func:`fwdscope.trace.rows_with_nodes` of a trace of the same run.
+    The latency of a row is that of one copy with all its calls: the mean of the copies that it stands for. In a spec, a
+    row with others inside is their sum. ``pairs`` are :func:`fwdscope.trace.rows_with_nodes` of the same network.
     """
     rows = [row for row, _ in pairs]
     if not times.passes:
@@ -252,7 +250,7 @@ def _key(node: Node) -> Key:
 
 
 def _timed(pair: tuple[LayerRow, tuple[Node, ...]]) -> bool:
-    """Whether a row's own time holds that of what is inside: all but what the lines of a spec contain."""
+    """Whether a row is timed with what is inside it: all but the blocks, parts and loops of a spec."""
     node = pair[1][0]
     return not isinstance(node.module, Scope) and node.kind not in ("loop", "part")
 
@@ -267,7 +265,7 @@ def _with_rest(
     found: list[tuple[float, ...]],
     whole: tuple[float, ...],
 ) -> tuple[list[tuple[float, ...]], tuple[float, ...]]:
-    """A module of Python's computes something itself: what its modules leave of its time stands in its own row."""
+    """Give the row of what a module computes between its submodules the rest of the module's time."""
     for i, (row, nodes) in enumerate(pairs):
         if nodes[0].step == -1 and row.type == "forward" and (around := times.of([("begin", 0)])):
             found[i] = tuple(max(0.0, all_ - rest) for all_, rest in zip(around, whole, strict=True))

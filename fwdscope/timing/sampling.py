@@ -1,4 +1,4 @@
-"""Repeats until the median is known: warm-up, batches for what is short, an interval by order statistics."""
+"""Repeat a forward until its median is known: warm-up, batches of short forwards, a confidence interval."""
 
 from __future__ import annotations
 
@@ -16,29 +16,29 @@ from fwdscope.timing.clock import Clock
 PRECISION = 0.02
 BUDGET = 5.0
 CONFIDENCE = 0.95
-# An interval of 95 % needs 6 repeats at least; a p90 that means anything, some more.
-LEAST = 10
-# As many there are in any case, whatever the budget says: a single one could be anything.
-ANYHOW = 3
-# Repeats in a burst may all be lucky: they go on for so many seconds, unless there are as many as anyone could want.
-SETTLING = 0.5
-MOST = 5_000
-# Warmed up is what took about as long twice in a row.
+# A 95 % interval needs at least 6 repeats; a meaningful p90 some more.
+MIN_REPEATS = 10
+# Repeats whatever the budget is, since a single one may be an outlier.
+MIN_REPEATS_OVER_BUDGET = 3
+# Seconds that repeats go on for, unless there are MAX_REPEATS, since a short burst may be all fast or all slow.
+MIN_SECONDS = 0.5
+MAX_REPEATS = 5_000
+# Warm-up ends when two forwards in a row differ by less than this share.
 AGREEMENT = 0.05
-MOST_WARMUPS = 20
-# A time has to be this many times what the clock tells apart: forwards shorter than that are timed several at once.
+MAX_WARMUPS = 20
+# A time has to be this many times the clock's resolution: several shorter forwards are timed together.
 OVER_RESOLUTION = 200
-# Work that a device does by itself is queued in groups of about this many seconds, with one wait for each.
-GROUP = 0.05
-MOST_OF_A_GROUP = 500
+# Seconds of work in a group that is queued on an asynchronous device before waiting for it.
+GROUP_SECONDS = 0.05
+MAX_GROUP = 500
 
 
 @dataclass(frozen=True)
 class Samples:
     """Times of repeats, in seconds of one forward each.
 
-    ``interval`` holds the true median with 95 % confidence, None with fewer than 6 repeats. ``batch`` forwards were
-    timed together for each. ``precise`` says whether the interval is as narrow as was asked for.
+    ``interval`` is the 95 % confidence interval of the median, None with fewer than 6 repeats. ``batch`` forwards were
+    timed together for each time. ``precise``: the interval is as narrow as the plan asks for.
     """
 
     times: tuple[float, ...]
@@ -47,19 +47,19 @@ class Samples:
     warmups: int
     precise: bool
     interrupted: bool
-    # Seconds that the measuring took in all, and how many of those it was given.
+    # Seconds that measuring took, and its budget.
     elapsed: float
     budget: float | None
 
     @property
     def latency(self) -> Latency:
-        """The figures; there has to be a time."""
+        """The figures of the times, of which there must be one."""
         return Latency.of(self.times)
 
 
 @dataclass(frozen=True)
 class SamplingPlan:
-    """How to measure: ``warmup`` and ``repeats`` are found out where they are None, within ``budget`` seconds.
+    """How to measure: ``warmup`` and ``repeats`` are as many as needed if None, within ``budget`` seconds.
 
     ``precision`` is the half width of the median's interval, relative to the median.
     """
@@ -68,10 +68,10 @@ class SamplingPlan:
     repeats: int | None = None
     precision: float = PRECISION
     budget: float | None = BUDGET
-    settling: float = SETTLING
+    settling: float = MIN_SECONDS
 
 
-# Told after each group: repeats so far, and the half width of the interval relative to the median, if there is one.
+# Called after each group with the repeats so far, and half the width of the interval relative to the median if known.
 Progress = Callable[[int, float | None], None]
 
 
@@ -80,7 +80,7 @@ def measure(
 ) -> Samples:
     """Time ``run``: warm up, then repeat until the median is known to the plan's precision or its budget is spent.
 
-    Ctrl-C ends it early: what was measured so far comes back, ``interrupted``.
+    Ctrl-C ends it early, with the times so far.
     """
     plan = plan or SamplingPlan()
     began = clock.now()
@@ -113,9 +113,9 @@ def measure(
 
 
 def _warming(run: Callable[[], object], clock: Clock, plan: SamplingPlan, began: float) -> Iterator[float]:
-    """Forwards before the first that counts: as many as the plan says, else until two in a row agree."""
+    """Warm-up forwards: as many as the plan says, else until two in a row agree."""
     last: float | None = None
-    most = MOST_WARMUPS if plan.warmup is None else plan.warmup
+    most = MAX_WARMUPS if plan.warmup is None else plan.warmup
     for _ in range(most):
         (seconds,) = _repeats(run, clock, 1, 1)
         yield seconds
@@ -127,38 +127,38 @@ def _warming(run: Callable[[], object], clock: Clock, plan: SamplingPlan, began:
 
 
 def _batch(warmups: Sequence[float], clock: Clock) -> int:
-    """How many forwards one time holds, so that the clock's own error does not matter."""
+    """How many forwards are timed together, so that the clock's error does not matter."""
     shortest = min(warmups, default=math.inf)
     return max(1, math.ceil(OVER_RESOLUTION * clock.resolution / max(shortest, 1e-9)))
 
 
 def _group(times: Sequence[float], warmups: Sequence[float], batch: int, plan: SamplingPlan, clock: Clock) -> int:
-    """How many repeats are taken before the next look at the clock and at the interval."""
-    left = (plan.repeats or LEAST) - len(times)
+    """How many repeats to take before looking at the clock and the interval."""
+    left = (plan.repeats or MIN_REPEATS) - len(times)
     known = times or warmups
     if clock.asynchronous and known:
-        fit = int(GROUP / max(batch * min(known), 1e-9))
-        wanted = max(1, min(MOST_OF_A_GROUP, fit))
+        fit = int(GROUP_SECONDS / max(batch * min(known), 1e-9))
+        wanted = max(1, min(MAX_GROUP, fit))
         return min(wanted, left) if plan.repeats else wanted
-    # Looking costs a sort: the more there are, the more come before the next look.
+    # Each look sorts all times: the more there are, the larger the next group.
     return max(1, min(left, len(times) // 10 + 1) if plan.repeats else len(times) // 10)
 
 
 def _enough(times: Sequence[float], plan: SamplingPlan, elapsed: float) -> bool:
     if plan.repeats is not None and len(times) >= plan.repeats:
         return True
-    if len(times) >= ANYHOW and plan.budget is not None and elapsed >= plan.budget:
+    if len(times) >= MIN_REPEATS_OVER_BUDGET and plan.budget is not None and elapsed >= plan.budget:
         return True
-    if plan.repeats is not None or len(times) < LEAST:
+    if plan.repeats is not None or len(times) < MIN_REPEATS:
         return False
-    if elapsed < plan.settling and len(times) < MOST:
+    if elapsed < plan.settling and len(times) < MAX_REPEATS:
         return False
     width = relative_half_width(times)
     return width is not None and width <= plan.precision
 
 
 def _repeats(run: Callable[[], object], clock: Clock, count: int, batch: int) -> list[float]:
-    """Seconds of one forward each, ``batch`` of them timed together; the device is waited for once, at the end."""
+    """Seconds of one forward each, timed ``batch`` at a time, with one wait for the device at the end."""
     spans = []
     for _ in range(count):
         begin = clock.mark()
@@ -170,7 +170,7 @@ def _repeats(run: Callable[[], object], clock: Clock, count: int, batch: int) ->
 
 @contextmanager
 def _without_collection() -> Iterator[None]:
-    """Without garbage collection, which would stop a forward now and then."""
+    """Disable garbage collection, which would interrupt some forwards."""
     collecting = gc.isenabled()
     gc.disable()
     try:
@@ -181,10 +181,10 @@ def _without_collection() -> Iterator[None]:
 
 
 def median_interval(times: Sequence[float], confidence: float = CONFIDENCE) -> tuple[float, float] | None:
-    """The two times between which the true median lies with so much confidence, by order statistics.
+    """The confidence interval of the median, by order statistics; None with too few times.
 
-    Each of n times is below the median with one half, so that the number of those below it is binomial (Conover,
-    Practical Nonparametric Statistics, 3.2). None where no two times are that far apart.
+    Each of n times is below the median with probability one half, so the number of those below it is binomial
+    (Conover, Practical Nonparametric Statistics, 3.2).
     """
     rank = _rank(len(times), confidence)
     if rank is None:
@@ -195,7 +195,7 @@ def median_interval(times: Sequence[float], confidence: float = CONFIDENCE) -> t
 
 @cache
 def _rank(n: int, confidence: float) -> int | None:
-    """The largest rank (from 0) whose time is above the true median with (1 − confidence) / 2 at most."""
+    """The largest rank (from 0) whose time exceeds the true median with probability (1 − confidence) / 2 at most."""
     tail = (1 - confidence) / 2
     if n > 1_000:
         # The normal limit: 1.96 deviations of sqrt(n) / 2 for 95 %.
@@ -210,7 +210,7 @@ def _rank(n: int, confidence: float) -> int | None:
 
 
 def relative_half_width(times: Sequence[float]) -> float | None:
-    """Half the width of the median's interval, as a part of the median."""
+    """Half the width of the median's interval, relative to the median."""
     interval = median_interval(times)
     if interval is None:
         return None

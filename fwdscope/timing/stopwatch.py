@@ -1,4 +1,4 @@
-"""Marks where the steps of a run begin and end, numbered as the trace's recorder numbers them."""
+"""Marks where the steps of a run begin and end, numbered as the trace's recorder does."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from fwdscope.model.events import LineResult, StepStart
 from fwdscope.model.modules import Scope
 from fwdscope.model.straight import Key
 from fwdscope.timing.clock import Clock
-from fwdscope.timing.leads import STRETCH, Leads
+from fwdscope.timing.launch_delays import STRETCH, LaunchDelays
 
 
 @dataclass(eq=False)
 class _Interval:
-    """A step: its marks, and the layers directly inside a line."""
+    """A step with its marks, and the step around it."""
 
     key: Key | None
     begin: Any
@@ -24,7 +24,7 @@ class _Interval:
 
 @dataclass(frozen=True)
 class _Pause:
-    """A lead in the middle of a pass: its marks, and the steps that were open, of whose time it is no part."""
+    """A delay amid a pass: its marks, and the open steps, whose time does not include it."""
 
     begin: Any
     end: Any
@@ -32,52 +32,52 @@ class _Pause:
 
 
 class Stopwatch:
-    """An observer of a run that takes a mark at every begin and end.
+    """An observer of a run that takes a mark at the begin and end of every step.
 
-    What contains others in a spec (blocks, stacks, parts, loops) is not timed: it is the sum of what is inside, since
-    reading the lines costs time that is not the network's. A line is timed without the layers that it calls.
-    ``leads`` know the host's times of earlier passes; a device that works on its own is held before each stretch.
+    In a spec, blocks, stacks, parts and loops are not timed, since evaluating lines is not the network's work: their
+    time is the sum of what is inside. A line is timed without the layers that it calls. An asynchronous device is
+    delayed before each stretch, by ``delays`` with the times of earlier passes.
     """
 
-    def __init__(self, clock: Clock, leads: Leads | None = None) -> None:
+    def __init__(self, clock: Clock, delays: LaunchDelays | None = None) -> None:
         self.clock = clock
-        self.leads = leads or Leads(clock)
+        self.delays = delays or LaunchDelays(clock)
         self.begun = 0
         self.lines = 0
         self.open: list[_Interval] = []
         self.done: list[_Interval] = []
         self.entered = 0
         self.pauses: list[_Pause] = []
-        # The host's time when the stretch that it is in began.
+        # The host's time when the current stretch began.
         self.since = 0.0
 
     def begin(self, what: StepStart, inputs: Any) -> None:
-        """A layer, block, stack, part, loop or Parameter begins."""
+        """Begin a layer, block, stack, part, loop or Parameter."""
         summed = isinstance(what.module, Scope) or what.kind in ("loop", "part")
         self.enter(None if summed else ("begin", self.begun))
         self.begun += 1
 
     def end(self, outputs: Any) -> None:
-        """It ends."""
+        """End it."""
         self.leave()
 
     def turn(self) -> None:
-        """A round of a loop."""
+        """Ignore a round of a loop."""
 
     def line(self) -> None:
-        """A line begins."""
+        """Begin a line."""
         self.enter(("line", self.lines))
         self.lines += 1
 
     def line_end(self, end: LineResult, value: Any) -> None:
-        """A line ends."""
+        """End a line."""
         self.leave()
 
     def note(self, text: str) -> None:
-        """What a loop has to say."""
+        """Ignore a note of a loop."""
 
     def enter(self, key: Key | None) -> None:
-        """A step begins."""
+        """Begin a step."""
         if self.clock.asynchronous and self.entered % STRETCH == 0:
             self.pause()
         self.entered += 1
@@ -86,27 +86,27 @@ class Stopwatch:
         interval.begin = self.clock.mark()
 
     def leave(self) -> None:
-        """The innermost step ends."""
+        """End the innermost step."""
         end = self.clock.mark()
         interval = self.open.pop()
         interval.end = end
         self.done.append(interval)
 
     def pause(self) -> None:
-        """Hold the device before a stretch."""
+        """Delay the device before a stretch."""
         self.stretch_ends()
         begin = self.clock.mark()
-        self.leads.before([self.entered // STRETCH])
+        self.delays.before([self.entered // STRETCH])
         self.pauses.append(_Pause(begin, self.clock.mark(), tuple(self.open)))
         self.since = self.clock.now()
 
     def stretch_ends(self) -> None:
-        """Remember what the host took for the stretch that it is in."""
+        """Remember what the host took for the current stretch."""
         if self.pauses:
-            self.leads.took((self.entered - 1) // STRETCH, self.clock.now() - self.since)
+            self.delays.took((self.entered - 1) // STRETCH, self.clock.now() - self.since)
 
     def read(self) -> dict[Key, float]:
-        """Seconds of each step so far, of lines without what they contain; forgets them and starts anew."""
+        """Seconds of each step so far, lines without the layers in them; then restart."""
         self.stretch_ends()
         spans = [(one.begin, one.end) for one in self.done] + [(one.begin, one.end) for one in self.pauses]
         seconds = self.clock.read(spans)
@@ -125,7 +125,7 @@ class Stopwatch:
         return times
 
     def restart(self) -> None:
-        """Count from the start of another pass; what an exception left open is forgotten."""
+        """Start another pass, also after an exception."""
         self.begun = self.lines = self.entered = 0
         self.open.clear()
         self.done.clear()

@@ -50,12 +50,12 @@ def test_a_lead_keeps_the_device_busy_while_the_host_goes_on() -> None:
     time = Time()
     cuda = Cuda(time)
     clock = EventClock(CUDA, cuda, time)
-    # Without a lead the device has to wait for the host's second launch, 1 ms after the first.
+    # Without a delay the device has to wait for the host's second launch, 1 ms after the first.
     begin = clock.mark()
     cuda.launch(1e-5, host=1e-3)
     cuda.launch(1e-5, host=1e-3)
     assert clock.read([(begin, clock.mark())]) == pytest.approx([1e-3 + 1e-5])
-    clock.lead(0.01)  # at a clock of 1 GHz: ten million cycles
+    clock.delay(0.01)  # at a clock of 1 GHz: ten million cycles
     assert cuda.slept == [10_000_000]
     begin = clock.mark()
     cuda.launch(1e-5, host=1e-3)
@@ -66,7 +66,7 @@ def test_a_lead_keeps_the_device_busy_while_the_host_goes_on() -> None:
 def test_no_lead_is_no_sleep() -> None:
     time = Time()
     cuda = Cuda(time)
-    EventClock(CUDA, cuda, time).lead(0.0)
+    EventClock(CUDA, cuda, time).delay(0.0)
     assert cuda.slept == []
 
 

@@ -231,7 +231,7 @@ def test_on_a_gpu_the_host_runs_ahead_and_one_wait_ends_a_pass() -> None:
     assert by_path(rows)["first"] == pytest.approx(1e-6)
     # Five layers of a microsecond each; no launch is in it.
     assert whole == pytest.approx(5e-6)
-    # One warm-up and four passes. The warm-up has no lead; it says how long the host takes: five launches of 0.1 ms,
+    # One warm-up and four passes. The warm-up has no delay; it says how long the host takes: five launches of 0.1 ms,
     # and half as much again.
     assert cuda.synchronisations == 5
     assert cuda.slept == pytest.approx([750_000] * 4, abs=1)
@@ -253,7 +253,7 @@ def test_on_a_gpu_a_module_is_launched_ahead_of_the_device_too() -> None:
     clock = EventClock(torch.device("cuda:0"), cuda, time)
     _, whole = with_latencies(pairs, latencies(module, [x], passes=3, clock=clock))
     assert whole == pytest.approx(4e-6)
-    # The warm-up has no lead; it says how long the host takes: four launches of 0.1 ms, and half as much again.
+    # The warm-up has no delay; it says how long the host takes: four launches of 0.1 ms, and half as much again.
     assert cuda.slept == [600_000] * 3
 
 
@@ -263,7 +263,7 @@ def test_a_call_that_waits_for_the_device_makes_no_lead_longer() -> None:
     cuda = Cuda(time)
 
     def counted(*_: Any) -> None:
-        """As a mask whose Trues are counted: the host goes on when the device is through, a lead included."""
+        """As boolean indexing: the host goes on when the device is done, a delay included."""
         cuda.launch(1e-6, host=1e-4)
         cuda.synchronize(None)
 

@@ -1,4 +1,4 @@
-"""A forward measured: the whole untouched until its median is known, then layer by layer.
+"""``fwdscope bench``: measure a forward, compare two measurements, sweep over sizes.
 
-Settings of sweeps and comparisons of reports stand here too; they need no torch, so nothing is imported here.
+Sweeps and comparisons need no torch, so nothing is imported here.
 """

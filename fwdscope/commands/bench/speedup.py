@@ -1,4 +1,4 @@
-"""Two measurements held against each other: by how much the median changed, and whether that is more than noise."""
+"""Compare two measurements: how much the median changed, and whether that is beyond the noise."""
 
 from __future__ import annotations
 
@@ -10,31 +10,31 @@ from fwdscope.report import Latency, Report, quantile
 
 DRAWS = 4_000
 CONFIDENCE = 0.95
-# Fewer repeats than this say nothing about their noise.
+# Fewer repeats do not show their noise.
 LEAST = 3
 
 
 @dataclass(frozen=True)
 class Speedup:
-    """``ratio`` is the median now over the median before: 0.5 is twice as fast. Seconds."""
+    """``ratio`` is the median now over the median before, which are in seconds: 0.5 is twice as fast."""
 
     name: str
     before: float
     now: float
     ratio: float
-    # Holds the true ratio with 95 % confidence, as far as the repeats of each run tell; None with too few of them.
+    # The 95 % confidence interval of the ratio, from the repeats of both; None with too few repeats.
     interval: tuple[float, float] | None
-    # What differs between the two runs beside the code: device, dtype, batch, threads.
+    # What else differs between the two runs: device, dtype, batch, threads.
     differs: tuple[str, ...] = ()
 
     @property
     def certain(self) -> bool:
-        """Whether the difference is more than the noise within the two runs."""
+        """Whether the difference is beyond the noise of the two runs."""
         return self.interval is not None and not self.interval[0] <= 1.0 <= self.interval[1]
 
 
 def compare(before: Latency, now: Latency, name: str = "", differs: tuple[str, ...] = (), seed: int = 0) -> Speedup:
-    """The ratio of two medians with an interval by the bootstrap; the same numbers give the same interval."""
+    """The ratio of two medians with a bootstrap interval, which is the same for the same times."""
     interval = None
     if min(len(before.times), len(now.times)) >= LEAST:
         generator = random.Random(seed)

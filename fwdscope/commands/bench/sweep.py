@@ -1,7 +1,7 @@
-"""A benchmark over several sizes: which to try, and what came of each.
+"""A benchmark over several sizes: parsing ``--vary``, and the results.
 
-``--vary B=1,8,32`` names values, ``T=128:4096:x2`` doubles from 128 to 4096, ``T=128:1024:+128`` adds; the ends are
-tried too. Several are tried in all combinations, the last one changing fastest.
+``--vary B=1,8,32`` lists values, ``T=128:4096:x2`` doubles from 128 to 4096, ``T=128:1024:+128`` adds; both ends are
+included. Several axes are combined, the last one changing fastest.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _EXAMPLE = "write --vary B=1,8,32 or --vary T=128:4096:x2 (doubling) or T=128:10
 
 @dataclass(frozen=True)
 class SweepAxis:
-    """A name and the values it takes, as the spec's ``--set`` takes them."""
+    """A name and its values, as ``--set`` takes them."""
 
     name: str
     values: tuple[str, ...]
@@ -32,7 +32,7 @@ class SweepAxis:
 
 @dataclass(frozen=True)
 class SweepPoint:
-    """One combination: a report with its run, or why there is none (no room, a shape that does not fit)."""
+    """One combination: its report, or why there is none (out of memory, shapes that do not fit)."""
 
     values: tuple[tuple[str, str], ...]
     report: Report | None
@@ -41,13 +41,13 @@ class SweepPoint:
 
 @dataclass(frozen=True)
 class Sweep:
-    """All combinations that were tried, in order."""
+    """All combinations that were measured, in order."""
 
     axes: tuple[SweepAxis, ...]
     points: tuple[SweepPoint, ...]
 
     def dumps(self) -> str:
-        """The sweep as JSON: each point's values beside its whole report, raw times and all."""
+        """The sweep as JSON, with the whole report of each point."""
         data = {
             "version": VERSION,
             "vary": {axis.name: list(axis.values) for axis in self.axes},
@@ -64,7 +64,7 @@ class Sweep:
 
 
 def saved_points(text: str) -> tuple[SweepPoint, ...]:
-    """The points of a saved sweep, or the one of a saved report. Raises ReportError where the text is neither."""
+    """The points of a saved sweep, or the single point of a saved report. Raises ReportError for other text."""
     try:
         data = json.loads(text)
     except (ValueError, RecursionError) as error:
@@ -84,12 +84,12 @@ def _point(item: Any) -> SweepPoint:
 
 
 def parse(text: str) -> SweepAxis:
-    """``B=1,8,32``, ``T=128:4096:x2``. Raises ValueError with what is wrong and what to write."""
+    """Parse ``B=1,8,32`` or ``T=128:4096:x2``. Raises ValueError with an example."""
     name, equals, values = (piece.strip() for piece in text.partition("="))
     if not equals or not name or not values:
-        raise ValueError(f"--vary {text}: a name and its values are wanted; {_EXAMPLE}")
+        raise ValueError(f"--vary {text}: expected a name and its values; {_EXAMPLE}")
     found: list[str] = []
-    # Within brackets a comma belongs to a value: shape=(8, 8),(16, 16).
+    # Commas inside brackets do not separate values: shape=(8, 8),(16, 16).
     for piece in re.split(r",(?![^(\[]*[)\]])", values):
         found += _values(piece.strip(), text)
     if len(found) > MOST:
@@ -103,7 +103,7 @@ def _values(piece: str, text: str) -> list[str]:
     match = _RANGE.match(piece)
     if match is None:
         if ":" in piece:
-            raise ValueError(f"--vary {text}: {piece} is no range; {_EXAMPLE}")
+            raise ValueError(f"--vary {text}: {piece} is not a range; {_EXAMPLE}")
         return [piece]
     first, last, step = int(match["first"]), int(match["last"]), int(match["step"] or 1)
     grows = match["sign"] in ("x", "×", "*")
@@ -116,7 +116,7 @@ def _values(piece: str, text: str) -> list[str]:
 
 
 def combinations(axes: Sequence[SweepAxis]) -> Iterator[tuple[tuple[str, str], ...]]:
-    """All combinations. Raises ValueError where a name comes twice or there are more than can be tried."""
+    """All combinations. Raises ValueError for a name given twice, or too many combinations."""
     names = [axis.name for axis in axes]
     if twice := next((name for name in names if names.count(name) > 1), None):
         raise ValueError(f"--vary {twice} is given twice; write all its values behind one: {twice}=1,8,32")

@@ -44,11 +44,11 @@ def test_values(text: str, values: tuple[str, ...]) -> None:
         ("T=1:8:x1", "does not grow"),
         ("T=0:8:x2", "does not grow"),
         ("T=1:8:+0", "does not grow"),
-        ("T=1:x", "is no range"),
+        ("T=1:x", "is not a range"),
         ("T=1:100000", "at most 200"),
     ],
 )
-def test_what_is_no_range_says_how_to_write_one(text: str, said: str) -> None:
+def test_an_invalid_range_is_an_error_with_an_example(text: str, said: str) -> None:
     with pytest.raises(ValueError, match=said):
         parse(text)
 
