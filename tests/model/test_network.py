@@ -1,4 +1,4 @@
-"""The network that a spec becomes: built on meta, run with real numbers, left as it was."""
+"""The network of a spec: built on meta, and run with real numbers."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_a_network_is_in_evaluation_mode_and_a_spec_cannot_leave_it() -> None:
 
 
 @pytest.mark.core
-def test_problems_of_lines_that_do_not_depend_on_one_another_are_told_together() -> None:
+def test_problems_of_independent_lines_are_reported_together() -> None:
     found = problems(
         lines(
             "a = Linear(4, in_features=9)(x)",
@@ -62,13 +62,13 @@ def test_problems_of_lines_that_do_not_depend_on_one_another_are_told_together()
     assert len(found) == 3
 
 
-def test_a_promised_shape_lets_the_lines_behind_a_mistake_be_checked() -> None:
+def test_a_promised_shape_lets_the_lines_after_a_mistake_be_checked() -> None:
     text = lines("fc = Linear(4, in_features=9)   -> (2, 4)", "prev.view(3, 5)")
     assert len(problems(text)) == 2
     assert len(problems(text.replace("   -> (2, 4)", ""))) == 1
 
 
-def test_a_mistake_in_a_stack_is_told_once() -> None:
+def test_a_mistake_in_a_stack_is_reported_once() -> None:
     blocks = "blocks:\n  Block:\n    - cat([x, x[:1]], dim=1)\n"
     assert len(problems(lines("12 * Block", extra=blocks))) == 1
 
@@ -78,7 +78,7 @@ def test_a_layer_called_again_on_another_size_says_what_it_was_built_for() -> No
     assert found == "Linear was built with in_features=8, and this input has 4"
 
 
-def test_what_meta_is_lenient_about_is_refused_as_on_a_cpu() -> None:
+def test_inputs_that_a_cpu_refuses_are_refused_on_meta() -> None:
     assert "int64" in problems(lines("Linear(4)", inputs="x: randint(0, 5, (2, 8))"))[0]
     assert "dtypes do not mix" in problems(lines("x @ ones(8, 8, dtype=float16)"))[0]
     assert problems(lines("ConvTranspose2d(4, 3, output_padding=2)", inputs="x: randn(1, 3, 8, 8)"))
@@ -94,7 +94,7 @@ def test_a_name_made_in_a_branch_that_was_not_taken_says_which() -> None:
     assert found == "a is made in a branch that was not taken, at line 7"
 
 
-def test_a_layer_that_its_data_decide_says_so() -> None:
+def test_a_layer_whose_result_depends_on_data_cannot_run_on_meta() -> None:
     (found,) = problems(lines("GaussianNLLLoss()(x, x, x)"))
     assert "cannot run without data" in found
 
@@ -133,7 +133,7 @@ def own_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("own_module")
-def test_a_class_of_ones_own_is_imported_only_where_it_is_allowed() -> None:
+def test_a_class_of_the_users_own_is_imported_only_if_allowed() -> None:
     text = lines("gate = ownlayers.Gate(8, scale=2.0)", "Linear(2)")
     with pytest.raises(SpecError, match="a class of your own"):
         network(text)
@@ -144,7 +144,7 @@ def test_a_class_of_ones_own_is_imported_only_where_it_is_allowed() -> None:
 
 @pytest.mark.usefixtures("own_module")
 @pytest.mark.parametrize("line", ["ownlayers.Missing(8)", "nosuchmodule.Gate(8)"])
-def test_what_cannot_be_imported_is_a_problem_at_its_place(line: str) -> None:
+def test_a_class_that_cannot_be_imported_is_a_problem_with_a_position(line: str) -> None:
     with pytest.raises(SpecError) as error:
         network(lines(line), allow_import=True)
     (found,) = error.value.problems
@@ -154,7 +154,7 @@ def test_what_cannot_be_imported_is_a_problem_at_its_place(line: str) -> None:
 # --- running ---------------------------------------------------------------------------------------------------------
 
 
-def test_a_while_runs_until_the_data_say_stop() -> None:
+def test_a_while_runs_until_its_condition_is_false() -> None:
     built = materialise(network(lines("while: abs(prev).sum() > 1\n    do:\n      - prev / 2", "prev.sum()")))
     x = torch.full((2, 8), 3.0)
     # 48 halves to 24, 12, 6, 3, 1.5, 0.75: six rounds.
@@ -216,7 +216,7 @@ def test_gradients_reach_the_parameters() -> None:
     assert all(p.grad is not None for p in built.parameters())
 
 
-def test_what_the_caller_fills_is_not_initialised(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_layers_that_the_caller_fills_are_not_initialised(monkeypatch: pytest.MonkeyPatch) -> None:
     filled: list[nn.Linear] = []
     built = network(lines("a = Linear(4)", "b = Linear(4)", "c = Linear(4)"))
     monkeypatch.setattr(nn.Linear, "reset_parameters", lambda layer: filled.append(layer))

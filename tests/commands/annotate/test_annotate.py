@@ -1,4 +1,4 @@
-"""``fwdscope annotate``: the shapes that come, in the file's own words, and nothing else of the file touched."""
+"""``fwdscope annotate`` writes shapes in terms of the file's vars and changes nothing else."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ SWEPT = (
 
 
 @pytest.mark.parametrize("name", SWEPT)
-def test_a_shipped_spec_is_annotated_truly_and_nothing_else_is_touched(name: str) -> None:
+def test_a_shipped_spec_is_annotated_correctly_and_nothing_else_changes(name: str) -> None:
     text = shipped_specs()[name].read_text(encoding="utf-8")
     fresh = annotated(ARROW.sub("", text))
     assert promises(fresh) != []
@@ -84,7 +84,7 @@ def test_a_second_time_changes_nothing(name: str, lines: Lines) -> None:
     assert annotated(once, lines) == once
 
 
-def test_the_promises_of_every_shipped_spec_are_fresh_and_to_the_letter() -> None:
+def test_the_promises_of_every_shipped_spec_are_up_to_date() -> None:
     folder = next(iter(shipped_specs().values())).parent
     result = run("--check", "--lines", "promised", str(folder))
     assert (result.exit_code, result.stdout) == (0, "")
@@ -143,7 +143,7 @@ def test_several_results_are_promised_together() -> None:
     ]
 
 
-def test_what_is_no_tensor_among_results_is_anything() -> None:
+def test_a_result_that_is_not_a_tensor_is_promised_as_anything() -> None:
     text = spec("  - MultiheadAttention(2)(x, x, x, need_weights=False)\n", "B: 2", "x: rand(3, B, 8)")
     assert promises(annotated(text)) == ["((3, B, 8), _)"]
 
@@ -153,7 +153,7 @@ def test_rounds_of_a_loop_of_different_shapes_promise_what_they_share() -> None:
     assert promises(annotated(spec(loop))) == ["(B, _)", "(B, 4)"]
 
 
-def test_of_a_wrong_promise_the_right_sizes_stay_as_they_were() -> None:
+def test_the_right_sizes_of_a_wrong_promise_stay_as_they_were() -> None:
     text = spec("  - Linear(6)    -> (1 + 1, 7)\n  - Linear(5)    -> (_, 4)\n  - Linear(3)    -> (B, 2 + 1)\n")
     assert promises(annotated(text)) == ["(1 + 1, 6)", "(_, 5)", "(B, 2 + 1)"]
 
@@ -196,7 +196,7 @@ def test_a_graph_gets_a_promise_on_every_line() -> None:
         ([KnownSize(4, {"n": 2}), KnownSize(2, {"n": 1}), KnownSize(6, {"n": 3})], [], "2 * n"),
     ],
 )
-def test_the_words_for_a_size(now: list[KnownSize], changed: list[KnownSize], expected: str) -> None:
+def test_the_text_of_a_size(now: list[KnownSize], changed: list[KnownSize], expected: str) -> None:
     assert describe_size(now, changed, list(now[0].names)) == expected
 
 
@@ -315,7 +315,7 @@ def test_a_spec_that_cannot_run_is_left_as_it_is(mlp: Path) -> None:
         ([""], "a target is empty"),
     ],
 )
-def test_what_is_no_spec_file_is_told(arguments: list[str], message: str) -> None:
+def test_a_file_that_is_not_a_spec_is_an_error(arguments: list[str], message: str) -> None:
     result = run(*arguments)
     assert result.exit_code == 2
     assert message in result.stderr
@@ -333,7 +333,7 @@ def test_a_folder_is_annotated_file_by_file_and_other_yaml_is_left_alone(mlp: Pa
     assert run("--check", f"{mlp.parent}/*.y*ml").exit_code == 0
 
 
-def test_a_folder_without_specs_is_told(tmp_path: Path) -> None:
+def test_a_folder_without_specs_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "workflow.yml").write_text("on: push\njobs: {}\n")
     result = run(str(tmp_path))
     assert (result.exit_code, result.stderr) == (
