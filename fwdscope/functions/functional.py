@@ -1,4 +1,4 @@
-"""The functions of ``torch.nn.functional`` that an expression may call, and ours beside them; see :mod:`vocabulary`."""
+"""The functions of ``torch.nn.functional`` that an expression may call, and related ones; see :mod:`vocabulary`."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""The functions an expression may call: a list, so that no name is ever looked up in torch that does not stand here.
+"""The functions an expression may call, as tables: no other name is ever looked up in torch.
 
-``torch.nn.functional``'s come first where both have one (``embedding(input, weight)``). Reading the list imports no
-torch; :mod:`fwdscope.functions.resolution` finds what a function stands for.
+A function of ``torch.nn.functional`` takes precedence over one of ``torch`` (``embedding(input, weight)``). Loading the
+tables imports no torch; :mod:`fwdscope.functions.resolution` finds the callables.
 """
 
 from __future__ import annotations
@@ -352,8 +352,8 @@ _INTEGERS = ("int8", "int16", "int32", "int64", "uint8")
 _FLOATS = ("float16", "bfloat16", "float32", "float64")
 _OTHERS = ("bool", "complex64", "complex128")
 
-# Names that stand for a dtype where one is wanted, and torch's canonical name for each. As in torch.float (not Python's
-# float, of which torch makes float64), ``float`` is float32.
+# Names of dtypes, and torch's canonical name for each. ``float`` is float32, as torch.float is; Python's float would be
+# float64.
 DTYPES: dict[str, str] = {
     **{name: name for name in (*_FLOATS, *_INTEGERS, *_OTHERS)},
     "half": "float16",

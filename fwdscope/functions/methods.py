@@ -1,7 +1,7 @@
-"""The methods and attributes of tensors that an expression may use: a list, as of functions.
+"""The methods and attributes of tensors that an expression may use, as tables.
 
-A method that does what the listed function of its name does is named only; its signatures are the function's, without
-the tensor. Signatures of all the others stand here, ``x.name(…)`` without the ``x``.
+A method that does the same as the function of its name has the function's signatures, without the tensor. The others
+have signatures of their own here: ``x.name(…)`` without the ``x``.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ _TENSOR_FIRST = re.compile(r"\((input|tensor)(, |(?=\)))")
 
 
 def _of_function(name: str) -> Function:
-    """The method with the name of a listed function: its overloads on a tensor, without that tensor."""
+    """Make the method that does the same as a function: its overloads for a tensor, without the tensor."""
     function = FUNCTIONS[name]
     signatures = tuple(
         f"({text[found.end() :]}" for text in function.signatures if (found := _TENSOR_FIRST.match(text))

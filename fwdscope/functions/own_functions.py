@@ -1,4 +1,4 @@
-"""The functions that are ours, where the field has a name and torch has no function. torch is imported when called."""
+"""Common functions that torch does not have. They import torch when called."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def sinusoidal(length: int, dim: int, theta: float = 10_000, device: Any = None) -> Tensor:
-    """The positions of the Transformer: a tensor (length, dim), to be added to the embeddings.
+    """Sinusoidal positions of the Transformer: a tensor (length, dim) to add to the embeddings.
 
     ``PE[t, 2i] = sin(t / theta^(2i / dim))`` and ``PE[t, 2i + 1] = cos(t / theta^(2i / dim))`` (Vaswani et al. 2017,
     section 3.5). Of the default dtype. Raises LayerError where ``dim`` is odd.
@@ -25,13 +25,13 @@ def sinusoidal(length: int, dim: int, theta: float = 10_000, device: Any = None)
 
 
 def rope(input: Tensor, theta: float = 10_000, offset: int = 0) -> Tensor:
-    """Rotary positions: each pair of features turned by an angle that grows with the position; shape unchanged.
+    """Rotary positions: rotates each pair of features by an angle that grows with the position.
 
     The input is (…, T, head_dim). Feature ``i`` is paired with ``i + head_dim / 2`` (rotate-half, as GPT-NeoX and Llama
     do, not neighbours as in Su et al. 2021), and at position ``t`` the pair turns by
     ``(t + offset) · theta^(−2i / head_dim)``. Angles are computed in float32 and their sines and cosines cast to the
-    input's dtype. ``offset`` is the position of the first row, where earlier ones were cached.
-    Raises LayerError where head_dim is odd or the input is no batch of rows of real numbers.
+    input's dtype. ``offset`` is the position of the first row, if earlier rows are cached.
+    Raises LayerError if head_dim is odd, or the input is not floating-point or has fewer than 2 dimensions.
     """
     import torch
 
@@ -50,11 +50,10 @@ def rope(input: Tensor, theta: float = 10_000, offset: int = 0) -> Tensor:
 
 
 def causal_mask(length: int, device: Any = None) -> Tensor:
-    """A boolean (T, T), True where the query of the row may attend to the key of the column: at or before it.
+    """A boolean (T, T): True if the query of the row may attend to the key of the column, at or before it.
 
-    This is the meaning of a boolean ``attn_mask`` of ``scaled_dot_product_attention``. ``MultiheadAttention`` and the
-    Transformer layers read theirs the other way round, True for what may NOT be attended to: give them
-    ``~causal_mask(T)``.
+    ``scaled_dot_product_attention`` takes it as ``attn_mask``. ``MultiheadAttention`` and the Transformer layers read
+    masks the other way round, with True for positions to mask OUT: give them ``~causal_mask(T)``.
     """
     import torch
 
@@ -72,6 +71,6 @@ def _angles(positions: Tensor, dim: int, theta: float) -> Tensor:
 def _even(name: str, size: int) -> None:
     if size % 2:
         raise LayerError(
-            f"{name} must be even, since positions turn pairs; found {size}",
+            f"{name} must be even, since features form pairs; found {size}",
             f"{size - 1} and {size + 1} would fit" if size > 1 else None,
         )

@@ -1,7 +1,7 @@
-"""Python's own functions as an expression may call them: on numbers and lists, and bounded before they cost.
+"""Python's built-in functions as an expression may call them, on numbers and lists.
 
-They differ from Python's in three ways: nothing that depends on the numbers in a tensor is made of one, results that
-Python gives once (``zip``, ``enumerate``, ``reversed``) are lists, and sizes have a limit.
+They differ from Python's in three ways: they reject tensors where the result would depend on data, return lists instead
+of iterators (``zip``, ``enumerate``, ``reversed``), and limit the size of results before computing them.
 """
 
 from __future__ import annotations
@@ -12,28 +12,22 @@ import sys
 from collections.abc import Callable, Iterable, Sized
 from typing import Any
 
-from fwdscope.layers.base import LayerError
+from fwdscope.layers.base import LayerError, is_tensor
 from fwdscope.limits import limit
 
-# Limits of the language: elements of a list, exponents, and the whole numbers below which an expression stays.
+# Whole numbers in expressions stay below this.
 WHOLE_LIMIT = 2**63
 
 
-def is_tensor(value: Any) -> bool:
-    """Whether it is a torch tensor, without importing torch: before the import nothing is."""
-    torch = sys.modules.get("torch")
-    return torch is not None and isinstance(value, torch.Tensor)
-
-
 def holds_tensor(value: Any) -> bool:
-    """Whether it is a tensor, or a list or tuple with one in it at any depth."""
+    """Whether a value is a tensor, or a list or tuple that contains one at any depth."""
     if isinstance(value, list | tuple):
         return any(map(holds_tensor, value))
     return is_tensor(value)
 
 
 def add_up(items: Iterable[Any], start: float = 0) -> Any:
-    """The sum of the items. Tensors are added one to the next, without the number that Python's ``sum`` begins with."""
+    """Sum the items. Tensors are added to one another, without the 0 that Python's ``sum`` starts with."""
     elements = _bounded(items)
     if holds_tensor(elements):
         return functools.reduce(operator.add, elements)
@@ -41,7 +35,7 @@ def add_up(items: Iterable[Any], start: float = 0) -> Any:
 
 
 def multiply_up(items: Iterable[Any]) -> Any:
-    """The product of numbers, refused where it leaves the range of whole numbers."""
+    """Multiply numbers. Raises LayerError if the product leaves the range of whole numbers."""
     product: Any = 1
     for item in _bounded(items):
         product *= item
@@ -51,14 +45,14 @@ def multiply_up(items: Iterable[Any]) -> Any:
 
 
 def power(base: float, exponent: float) -> Any:
-    """``base ** exponent`` of numbers."""
+    """Compute ``base ** exponent`` of numbers. Raises LayerError if the exponent is too large."""
     if isinstance(base, int) and isinstance(exponent, int) and abs(exponent) > limit("exponent"):
         raise LayerError(f"the exponent {exponent} is beyond the limit of {limit('exponent')}")
     return base**exponent
 
 
 def _bounded(items: Any) -> Any:
-    """The items, once their number is known to be within the limit."""
+    """Return the items. Raises LayerError if there are too many."""
     if not isinstance(items, Iterable):
         raise TypeError(f"expected a list or a tuple, found {items!r}")
     elements = items if isinstance(items, Sized) else list(items)
@@ -74,7 +68,7 @@ def _bounded(items: Any) -> Any:
 def _decided_by_data(name: str, help: str) -> Callable[[Any], None]:
     def refuse(value: Any) -> None:
         if is_tensor(value):
-            raise LayerError(f"{name}() of a tensor leaves the graph: its numbers are known only when data runs", help)
+            raise LayerError(f"{name}() of a tensor leaves the graph: its numbers are only known with data", help)
 
     return refuse
 
@@ -100,7 +94,7 @@ def _zip(*rows: Iterable[Any], strict: bool = False) -> list[tuple[Any, ...]]:
     return list(zip(*map(_bounded, rows), strict=strict))
 
 
-# A function of numbers or lists for each name of Python's; those of torch's names stand in where no tensor is given.
+# The functions of numbers or lists; those with a name in torch are called if no argument is a tensor.
 PYTHON: dict[str, Callable[..., Any]] = {
     "len": len,
     "int": _cast("int", int, "x.long() casts a tensor; a size is x.shape[0]"),

@@ -1,6 +1,6 @@
-"""Names of torch and Python that are on no list for a reason, and what to write instead.
+"""Names of torch and Python that expressions may not use, with the reason and what to write instead.
 
-A name that is neither listed nor here is unknown; the caller suggests the nearest one.
+A name that is neither in a table nor here is unknown; the caller suggests the nearest one.
 """
 
 from __future__ import annotations
@@ -71,10 +71,10 @@ EXCLUDED_ATTRIBUTES: dict[str, str] = {
     **_each("requires_grad is_leaf", "a report is made without gradients"),
 }
 
-# What makes the tensor anew, where the method without the underscore does not exist.
+# Replacements for in-place methods without an out-of-place form.
 _NEW = {"zero": "zeros_like(x)", "fill": "full_like(x, …)", "normal": "randn_like(x)", "uniform": "rand_like(x)"}
 
-# The words of other frameworks, and ours.
+# Names in other frameworks, and the ones here.
 OTHER_WORDS: dict[str, str] = {
     "swish": "silu",
     "expand_dims": "unsqueeze",
@@ -102,7 +102,7 @@ OTHER_WORDS: dict[str, str] = {
     "rms_normalize": "rms_norm",
 }
 
-# The same among keywords.
+# The same for keywords.
 OTHER_KEYWORDS: dict[str, str] = {
     "axes": "dims",
     "keepdims": "keepdim",
@@ -116,7 +116,7 @@ OTHER_KEYWORDS: dict[str, str] = {
 
 
 def function_refusal(name: str) -> str | None:
-    """Why no expression may call a function of this name, and what to write; None where it is merely unknown."""
+    """Why an expression may not call this function, and what to write instead; None if the name is unknown."""
     if name in EXCLUDED:
         return EXCLUDED[name]
     if _in_place(name):
@@ -125,7 +125,7 @@ def function_refusal(name: str) -> str | None:
 
 
 def method_refusal(name: str) -> str | None:
-    """Why no expression may call a method of this name, and what to write; None where it is merely unknown."""
+    """Why an expression may not call this method, and what to write instead; None if the name is unknown."""
     if name in EXCLUDED_METHODS:
         return EXCLUDED_METHODS[name]
     if _in_place(name):

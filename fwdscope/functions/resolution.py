@@ -1,7 +1,7 @@
-"""What a listed function, method or attribute stands for. The lists are read without it, and without torch.
+"""Resolves the functions, methods and attributes of the tables to the callables that they name.
 
-Only entries of the lists are looked up, each at the place its entry names; torch is imported when a tensor is at hand
-or a function that makes one is called.
+Only entries of the tables are looked up, so no other name of torch can be reached. torch is imported when a tensor is
+given, or when a function that makes one is called.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 from fwdscope.functions import own_functions
 from fwdscope.functions.functions import DTYPES
-from fwdscope.functions.python_functions import PYTHON, add_up, holds_tensor, is_tensor
+from fwdscope.functions.python_functions import PYTHON, add_up, holds_tensor
 from fwdscope.functions.vocabulary import Attribute, Function
-from fwdscope.layers.base import LayerError
+from fwdscope.layers.base import LayerError, is_tensor
 from fwdscope.limits import limit
 
 if TYPE_CHECKING:
@@ -26,10 +26,10 @@ if TYPE_CHECKING:
 
 @cache
 def implementation(function: Function) -> Callable[..., Any]:
-    """What a listed function stands for: of tensors or, where its entry says so, of plain numbers.
+    """The callable of a function: torch's, or one of plain numbers if the entry has one and no tensor is given.
 
-    A function that ``makes`` a tensor takes ``device=`` beside what its signature says. Raises what torch and Python
-    raise (RuntimeError, TypeError, ValueError, IndexError, OverflowError, …) and LayerError.
+    A function that ``makes`` a tensor also takes ``device=``. The callable raises what torch and Python raise
+    (RuntimeError, TypeError, ValueError, IndexError, OverflowError, …) and LayerError.
     """
     of_numbers = _of_numbers(function)
 
@@ -44,7 +44,7 @@ def implementation(function: Function) -> Callable[..., Any]:
 
 @cache
 def method(function: Function) -> Callable[..., Any]:
-    """What a listed method stands for, as a function of the tensor and the arguments."""
+    """The callable of a method: a function of the tensor and the arguments."""
 
     def call(tensor: torch.Tensor, /, *args: Any, **kwargs: Any) -> Any:
         return _of_tensors(function)(tensor, *args, **_with_dim(function, kwargs))
@@ -53,17 +53,17 @@ def method(function: Function) -> Callable[..., Any]:
 
 
 def attribute(attribute: Attribute, tensor: torch.Tensor) -> Any:
-    """The value of a listed attribute of a tensor."""
+    """Get an attribute of a tensor."""
     if attribute.name in ("T", "H") and tensor.dim() != 2:
         raise LayerError(
             f"{attribute.name} transposes a matrix, found {tensor.dim()} dimensions: {tuple(tensor.shape)}",
-            "x.mT swaps the last two dimensions, x.permute(…) puts all in any order",
+            "x.mT swaps the last two dimensions, x.permute(…) reorders all dimensions",
         )
     return getattr(tensor, attribute.name)
 
 
 def dtype_of(name: str) -> torch.dtype:
-    """The dtype that a name of ``DTYPES`` stands for."""
+    """The dtype with a name in ``DTYPES``."""
     import torch
 
     dtype = getattr(torch, DTYPES[name])
@@ -72,7 +72,7 @@ def dtype_of(name: str) -> torch.dtype:
 
 
 def _with_dim(function: Function, kwargs: Mapping[str, Any]) -> dict[str, Any]:
-    """The keywords, ``axis`` as ``dim``: torch takes either, but in ``torch.nn.functional`` and a few others."""
+    """The keywords, with ``axis`` renamed to ``dim``: torch accepts either in most but not all functions."""
     if "axis" not in kwargs or "dim" not in function.keywords:
         return dict(kwargs)
     return {"dim" if name == "axis" else name: value for name, value in kwargs.items()}
@@ -107,7 +107,7 @@ def _of_tensors(function: Function) -> Callable[..., Any]:
 
 
 def _sum(function: Function, torch_sum: Callable[..., Any]) -> Callable[..., Any]:
-    """``sum`` of a tensor is torch's, of a list of tensors Python's."""
+    """Use torch's ``sum`` for a tensor, Python's for a list of tensors."""
 
     def call(*args: Any, **kwargs: Any) -> Any:
         of_list = len(args) == 1 and not kwargs and isinstance(args[0], list | tuple)
@@ -117,7 +117,7 @@ def _sum(function: Function, torch_sum: Callable[..., Any]) -> Callable[..., Any
 
 
 def _to(function: Function, torch_to: Callable[..., Any]) -> Callable[..., Any]:
-    """``to`` casts, and moves nowhere: a text would be a device."""
+    """Restrict ``to`` to casts: a string or number would be a device."""
 
     def call(tensor: torch.Tensor, /, *args: Any, **kwargs: Any) -> Any:
         for value in (*args, *kwargs.values()):
@@ -129,7 +129,7 @@ def _to(function: Function, torch_to: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _in_pieces(function: Function, split: Callable[..., Any]) -> Callable[..., Any]:
-    """A function that gives as many tensors as a size says, which on meta may be any: bounded like a list."""
+    """Limit how many tensors a function returns, which on meta costs nothing and so may be any number."""
 
     def call(*args: Any, **kwargs: Any) -> Any:
         count = _pieces(function, args, kwargs)
@@ -140,25 +140,25 @@ def _in_pieces(function: Function, split: Callable[..., Any]) -> Callable[..., A
     return call
 
 
-# What the functions that cut into pieces call the size or the number of the pieces.
+# The parameters for the size or the number of the pieces of a split.
 _AMOUNTS = ("split_size_or_sections", "split_size", "chunks", "sections")
 
 
 def _pieces(function: Function, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> int:
-    # A method's signatures leave the tensor out, which is its first argument here.
+    # The signatures of methods leave out the tensor, the first argument here.
     rest = args[1:] if function.target == "torch.Tensor" else args
     names = function.fit(len(rest), tuple(kwargs)).signature.by_position
     given = {parameter.name: value for parameter, value in zip(names, rest, strict=False)} | dict(kwargs)
     tensor: Any = args[0] if args else given.get("input", given.get("tensor"))
     dim = given.get("dim", 0)
     if not is_tensor(tensor) or not isinstance(dim, int) or not -tensor.dim() <= dim < tensor.dim():
-        return 0  # torch says what is wrong
+        return 0  # torch reports the error
     size = int(tensor.shape[dim])
     if function.name == "unbind":
         return size
     amount = next((given[name] for name in _AMOUNTS if name in given), None)
     if not isinstance(amount, int) or amount <= 0:
-        return 0  # a list, bounded itself; or torch says what is wrong
+        return 0  # a list, limited itself; or torch reports the error
     if function.name == "split":
         return -(-size // amount)
     return min(amount, size) if function.name == "chunk" else amount

@@ -1,7 +1,7 @@
-"""What a call may be given, as text: ``"(input, dim=None, *, keepdim=False)"``, and how a call falls short of it.
+"""Signatures as text, ``"(input, dim=None, *, keepdim=False)"``, and how a call does not fit one.
 
-A signature is written as Python writes one. It is checked from the text of a call alone (how many arguments, which
-keywords), before torch is loaded and before any value is known.
+A signature has Python's syntax. A call is checked by its number of arguments and its keywords only, before torch is
+loaded and before any value is known.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ Kind = Literal["positional-only", "positional", "keyword", "variadic"]
 
 
 class Parameter(NamedTuple):
-    """One parameter: ``positional`` ones go by position or by name, ``keyword`` ones by name alone."""
+    """One parameter: a ``positional`` one is given by position or by name, a ``keyword`` one only by name."""
 
     name: str
     kind: Kind
@@ -33,10 +33,10 @@ class Parameter(NamedTuple):
 
 
 class Mismatch(NamedTuple):
-    """One way in which a call does not fit. ``message`` follows the callee's name: ``topk takes at most …``.
+    """A reason why a call does not fit. ``message`` follows the callee's name: ``topk takes at most …``.
 
-    ``keyword`` is the keyword to blame and ``argument`` the index of the first positional argument too many; both are
-    None where something is missing, which only the call as a whole can be blamed for.
+    ``keyword`` is the wrong keyword, ``argument`` the index of the first positional argument too many; both are None
+    if an argument is missing.
     """
 
     message: str
@@ -51,7 +51,7 @@ class Signature(NamedTuple):
 
     @staticmethod
     def parse(text: str) -> Signature:
-        """Read a signature from its text. Raises ValueError where the text is not one (our own lists are at fault)."""
+        """Read a signature from its text. Raises ValueError if the text is not one."""
         return _parse(text)
 
     def __str__(self) -> str:
@@ -75,7 +75,7 @@ class Signature(NamedTuple):
 
     @property
     def by_position(self) -> tuple[Parameter, ...]:
-        """The parameters that positional arguments fill, the variadic one left out."""
+        """The parameters that positional arguments fill, without the variadic one."""
         return tuple(p for p in self.parameters if p.kind in ("positional-only", "positional"))
 
     @property
@@ -89,21 +89,21 @@ class Signature(NamedTuple):
         return tuple(p.name for p in self.parameters if p.kind in ("positional", "keyword"))
 
     def parameter_of(self, index: int) -> Parameter | None:
-        """The parameter that the positional argument ``index`` goes to; None where there is one too many."""
+        """The parameter that the positional argument ``index`` fills; None if there are too many arguments."""
         names = self.by_position
         return names[index] if index < len(names) else self.variadic
 
     def resolve(self, keyword: str) -> str | None:
-        """The parameter that a keyword means: itself, or ``dim`` for NumPy's ``axis``; None where there is none."""
+        """The parameter of a keyword: itself, or ``dim`` for NumPy's ``axis``; None if there is none."""
         names = self.keywords
         if keyword in names:
             return keyword
         return "dim" if keyword == "axis" and "dim" in names else None
 
     def bind(self, positional: int, keywords: Sequence[str], starred: bool = False) -> list[Mismatch]:
-        """Every way in which a call with so many positional arguments and these keywords does not fit.
+        """Every reason why a call with so many positional arguments and these keywords does not fit.
 
-        With ``starred`` (a ``*row`` among the arguments) nobody knows how many there are: only keywords are checked.
+        With ``starred`` (a ``*row`` among the arguments) their number is unknown, and only keywords are checked.
         """
         surplus = [] if starred else self._surplus(positional)
         filled = () if starred else tuple(p.name for p in self.by_position[:positional])
@@ -169,17 +169,17 @@ def _text(default: ast.expr | None) -> str | None:
 
 
 class Fit(NamedTuple):
-    """An overload, and every way in which a call does not fit it."""
+    """An overload, and every reason why a call does not fit it."""
 
     signature: Signature
     mismatches: tuple[Mismatch, ...]
 
 
 def closest(signatures: Sequence[Signature], positional: int, keywords: Sequence[str], starred: bool = False) -> Fit:
-    """How a call fits the one of several overloads that it fits best; the first of equals.
+    """The overload that a call fits best, the first of equals, and how it does not fit.
 
-    An overload that knows the keywords wins over one with fewer mismatches, so that a keyword is never called unknown
-    because another overload was the nearer by count.
+    An overload that has all the keywords wins over one with fewer mismatches, so that a known keyword is never reported
+    as unknown.
     """
     fits = [Fit(one, tuple(one.bind(positional, keywords, starred))) for one in signatures]
     return min(fits, key=lambda fit: (sum(m.keyword is not None for m in fit.mismatches), len(fit.mismatches)))

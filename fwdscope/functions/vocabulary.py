@@ -1,8 +1,7 @@
-"""What an expression may use: a function, a method or an attribute of tensors, as an entry of a list.
+"""The entries of the tables: functions, methods and attributes of tensors that an expression may use.
 
-Each line of a table is a call as one would write it, and behind ``#`` what it computes. Lines of one name are its
-overloads. Names, keywords and their order are torch's; what acts in place, leaves the graph, follows the mode
-(``training=``) or takes a device is left out of the signatures.
+A line of a table is a signature, and after ``#`` what it computes. Lines with the same name are overloads. Names,
+keywords and their order are torch's, without parameters for in-place results, the mode (``training=``) and the device.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ class Function(NamedTuple):
     ``target`` is where it lives: ``torch``, ``torch.nn.functional``, ``torch.fft``, ``torch.Tensor`` (methods),
     ``own`` (:mod:`own_functions`) or ``python`` (:mod:`python_functions`).
     ``gives`` is a ``tensor`` (or several), a ``number`` (or a size or a string: never a tensor), ``like`` for a tensor
-    where any argument is one and else a number, and ``other`` for collections, which hold what they were given.
+    if any argument is one and a number otherwise, and ``other`` for collections of its arguments.
     """
 
     name: str
@@ -31,11 +30,11 @@ class Function(NamedTuple):
     family: str
     doc: str
     gives: Gives = "tensor"
-    # Makes a tensor from numbers: the caller says on which device, by a keyword ``device`` that no signature shows.
+    # Whether it makes a tensor from numbers; the caller passes a keyword ``device`` that signatures do not show.
     makes: bool = False
-    # Draws from torch's generator.
+    # Whether it draws random numbers.
     random: bool = False
-    # The function of plain numbers that stands in where no argument is a tensor: ``math.sqrt``.
+    # The function to call if no argument is a tensor: ``math.sqrt``.
     numbers: str | None = None
 
     @property
@@ -45,15 +44,15 @@ class Function(NamedTuple):
 
     @property
     def keywords(self) -> tuple[str, ...]:
-        """Every name that some overload takes by keyword: what to suggest from."""
+        """The keywords of all overloads."""
         return tuple(dict.fromkeys(name for one in self.overloads for name in one.keywords))
 
     def fit(self, positional: int, keywords: Sequence[str], starred: bool = False) -> Fit:
-        """The overload that a call fits best, and how it does not; see :meth:`Signature.bind`."""
+        """The overload that a call fits best, and how it does not fit; see :meth:`Signature.bind`."""
         return closest(self.overloads, positional, keywords, starred)
 
     def bind(self, positional: int, keywords: Sequence[str], starred: bool = False) -> list[Mismatch]:
-        """Every way in which a call does not fit; empty where an overload takes it."""
+        """Every reason why a call does not fit; empty if an overload accepts it."""
         return list(self.fit(positional, keywords, starred).mismatches)
 
 
@@ -71,9 +70,9 @@ def table(
     random: bool = False,
     numbers: str | None = None,
 ) -> Iterator[Function]:
-    """Read rows of ``name(signature)  # what it computes``; a row goes on after a comma at the end of a line.
+    """Read rows of ``name(signature)  # what it computes``; a row continues after a comma at the end of a line.
 
-    ``numbers`` is the module of the functions of numbers.
+    ``numbers`` is the module with the functions of plain numbers.
     """
     rows: dict[str, tuple[list[str], list[str]]] = {}
     name = ""

@@ -25,6 +25,7 @@ import functools
 import inspect
 import operator
 import re
+import sys
 import types
 import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -480,10 +481,9 @@ def number_kind(x: Tensor) -> str:
 
 
 def is_tensor(value: Any) -> bool:
-    """Whether a value is a tensor."""
-    import torch
-
-    return isinstance(value, torch.Tensor)
+    """Whether a value is a tensor, without importing torch: before its import nothing is."""
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(value, torch.Tensor)
 
 
 def value_text(value: Any) -> str:

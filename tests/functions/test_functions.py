@@ -37,22 +37,18 @@ def look(result: Any) -> list[Any]:
     return [(tuple(i.shape), i.dtype) if isinstance(i, torch.Tensor) else i for i in leaves(result)]
 
 
+def draws(example: CallExample) -> bool:
+    example.run("cpu")  # which seeds with 0 before the call
+    return not torch.equal(torch.get_rng_state(), torch.manual_seed(0).get_state())
+
+
 @each_example
-def test_an_example_fits_its_signature(example: CallExample) -> None:
+def test_an_example_fits_its_signature_and_gives_what_its_entry_says_on_every_device(example: CallExample) -> None:
     assert list(example.fit.mismatches) == []
-
-
-# The CPU kernels return a dummy where meta is asked for the real one, or the reverse; the values are never read.
-@each_example
-def test_an_example_gives_the_same_shapes_and_dtypes_on_meta(example: CallExample) -> None:
-    on_meta = example.run("meta")
-    assert look(example.run("cpu")) == look(on_meta)
+    assert draws(example) == example.entry.random
+    result, on_meta = example.run("cpu"), example.run("meta")
+    assert look(result) == look(on_meta)
     assert all(leaf.is_meta for leaf in leaves(on_meta) if isinstance(leaf, torch.Tensor))
-
-
-@each_example
-def test_an_example_gives_what_its_entry_says(example: CallExample) -> None:
-    result = example.run("cpu")
     args, kwargs = example.arguments("cpu")
     tensors = [isinstance(leaf, torch.Tensor) for leaf in leaves(result)]
     given = any(isinstance(leaf, torch.Tensor) for leaf in leaves([*args, *kwargs.values()]))
@@ -73,13 +69,11 @@ NAMED = [example for example in CALLS if has_names(example)]
 
 
 @pytest.mark.parametrize("example", NAMED, ids=repr)
-def test_every_argument_may_be_given_by_the_name_that_the_signature_shows(example: CallExample) -> None:
-    assert look(example.run("cpu", by_name=True)) == look(example.run("cpu"))
-
-
-@pytest.mark.parametrize("example", [e for e in NAMED if "dim" in e.names], ids=repr)
-def test_axis_is_taken_wherever_dim_is(example: CallExample) -> None:
-    assert look(example.run("cpu", by_name=True, axis=True)) == look(example.run("cpu"))
+def test_arguments_may_be_given_by_name_and_axis_for_dim(example: CallExample) -> None:
+    expected = look(example.run("cpu"))
+    assert look(example.run("cpu", by_name=True)) == expected
+    if "dim" in example.names:
+        assert look(example.run("cpu", by_name=True, axis=True)) == expected
 
 
 @each_entry
@@ -87,16 +81,6 @@ def test_every_overload_has_an_example(entry: Function) -> None:
     fitted = {str(example.fit.signature) for example in CALLS if example.entry == entry}
     # A call of two arguments fits max(input, dim) and max(number, *numbers) alike; the first is what the text shows.
     assert fitted >= {s for s in map(str, entry.overloads) if not s.startswith("(number, /, *")}
-
-
-def draws(example: CallExample) -> bool:
-    example.run("cpu")  # which seeds with 0 before the call
-    return not torch.equal(torch.get_rng_state(), torch.manual_seed(0).get_state())
-
-
-@each_example
-def test_what_draws_at_random_says_so(example: CallExample) -> None:
-    assert draws(example) == example.entry.random
 
 
 # --- signatures against torch's --------------------------------------------------------------------------------------
@@ -235,12 +219,11 @@ def test_no_name_is_listed_and_refused() -> None:
     assert set(refusals.OTHER_KEYWORDS.values()) <= keywords
 
 
-@pytest.mark.parametrize(
-    "entry", [*FUNCTIONS.values(), *METHODS.values()], ids=lambda entry: f"{entry.target}.{entry.name}"
-)
-def test_nothing_listed_acts_in_place_follows_the_mode_or_takes_a_device(entry: Function) -> None:
-    assert not entry.name.endswith("_")
-    assert not {"inplace", "out", "training", "device", "generator", "requires_grad", "dropout_p"} & set(entry.keywords)
+def test_nothing_listed_acts_in_place_follows_the_mode_or_takes_a_device() -> None:
+    forbidden = {"inplace", "out", "training", "device", "generator", "requires_grad", "dropout_p"}
+    for entry in [*FUNCTIONS.values(), *METHODS.values()]:
+        assert not entry.name.endswith("_")
+        assert not forbidden & set(entry.keywords), entry.name
 
 
 def test_every_entry_says_what_it_computes_in_a_line() -> None:

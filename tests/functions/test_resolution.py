@@ -142,7 +142,7 @@ def test_sinusoidal_is_the_formula_of_the_transformer() -> None:
 
 
 def test_sinusoidal_wants_an_even_dim() -> None:
-    with pytest.raises(LayerError, match="dim must be even, since positions turn pairs; found 7") as caught:
+    with pytest.raises(LayerError, match="dim must be even, since features form pairs; found 7") as caught:
         run("sinusoidal", 4, 7)
     assert caught.value.help == "6 and 8 would fit"
 
