@@ -1,4 +1,4 @@
-"""Whatever the bytes: a checked spec, or problems with places inside the file, and soon."""
+"""Any bytes give a checked spec, or problems with places inside the file, in little time."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ OK = [path.read_text(encoding="utf-8") for path in sorted((Path(__file__).parent
 ERR = [path.read_bytes() for path in sorted((Path(__file__).parent / "err").glob("*.yaml"))]
 QUICK = settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
 
-# Pieces that specs are made of, and what trips readers of YAML and Python. One a line, `⏎` for a line break.
+# Pieces of specs, and text that YAML and Python read in odd ways; one per line, `⏎` for a line break.
 FRAGMENTS = [
     piece.replace("⏎", "\n").replace("⇥", "\t").replace("␣", " ")
     for piece in r"""
@@ -146,7 +146,7 @@ Parameter(ones(8))
 
 
 def seconds(data: bytes) -> tuple[float, SpecError | None]:
-    """The time that reading bytes as a spec takes, and what it refuses."""
+    """Return the time that reading bytes as a spec takes, and the error that it raises."""
     begun = time.process_time()
     try:
         check(parse(decode(data, "fuzz.yaml")))
@@ -156,9 +156,9 @@ def seconds(data: bytes) -> tuple[float, SpecError | None]:
 
 
 def read(data: bytes) -> None:
-    """Read bytes as a spec; hold what comes to the contract."""
+    """Read bytes as a spec, and check time, places and messages."""
     took, error = seconds(data)
-    # A collection of garbage may fall into one reading, not into each of three.
+    # Garbage collection may fall into one reading, but not into each of three.
     assert took < 1 or min(seconds(data)[0] for _ in range(2)) < 1
     if error is None:
         return
@@ -216,7 +216,7 @@ def test_specs_with_something_changed(data: st.DataObject) -> None:
 
 
 def changed(data: st.DataObject) -> str:
-    """A right spec with some of it replaced."""
+    """Return a right spec with some of its text replaced."""
     text = data.draw(st.sampled_from(OK))
     for _ in range(data.draw(st.integers(1, 3))):
         start = data.draw(st.integers(0, len(text)))
@@ -260,7 +260,7 @@ HEAD = "inputs:\n  x: randn(2, 8)\n"
     ],
     ids=lambda value: re.sub(r"\s+", " ", value)[:30],
 )
-def test_what_is_too_large_is_refused_soon(text: str, message: str) -> None:
+def test_specs_beyond_a_limit_are_refused_quickly(text: str, message: str) -> None:
     begun = time.process_time()
     with pytest.raises(SpecError) as error:
         check(parse(Source("large.yaml", text)))
@@ -275,7 +275,7 @@ def test_a_file_too_large_is_refused() -> None:
     assert decode(b"#" * LIMITS["bytes"], "large.yaml").text
 
 
-def test_bytes_that_are_no_text_are_placed() -> None:
+def test_bytes_that_are_not_utf_8_have_a_place() -> None:
     with pytest.raises(SpecError) as error:
         decode("layers:\n  - größe".encode("latin-1"), "latin.yaml")
     assert str(error.value).startswith("latin.yaml:2:7: error: byte 0xf6 is not UTF-8")
@@ -293,7 +293,7 @@ def test_bytes_that_are_no_text_are_placed() -> None:
     ],
     ids=["vars", "graph", "blocks"],
 )
-def test_a_long_row_of_uses_is_no_problem(text: str) -> None:
+def test_a_long_chain_of_uses_is_checked(text: str) -> None:
     check(parse(Source("row.yaml", text)))
 
 
@@ -328,7 +328,7 @@ def written(words: list[str], style: str, ends: str) -> str:
     st.sampled_from(["plain", "single", "double"]),
     st.sampled_from(["\n", "\r\n", "\r", "\n\n"]),
 )
-def test_every_character_of_a_scalar_stands_where_the_file_has_it(words: list[str], style: str, ends: str) -> None:
+def test_every_character_of_a_scalar_has_its_place_in_the_file(words: list[str], style: str, ends: str) -> None:
     text = written(words, style, ends)
     try:
         reference = yaml.compose(text, Loader=yaml.BaseLoader)
@@ -349,7 +349,7 @@ def test_every_character_of_a_scalar_stands_where_the_file_has_it(words: list[st
             before = offset
 
 
-def test_a_value_that_yaml_alone_can_tell_keeps_to_its_scalar() -> None:
+def test_an_escape_is_placed_inside_its_scalar() -> None:
     """Escapes are refused where they stand; their text is placed as a whole, never outside."""
     root, problems = compose(Source("escape.yaml", 'a: "x\\tyz"\n'))
     assert [problem.message for problem in problems] == ["the escape \\t is not part of the language"]

@@ -1,4 +1,4 @@
-"""The rules of the language where a file is right: what each line makes, and at which path."""
+"""The rules of the language in right files: what each line makes, and at which path."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def shape(built: Network) -> tuple[int, ...]:
     return tuple(result.shape)
 
 
-def refusal(layers: str, head: str = "", inputs: str = X) -> str:
+def problems_of(layers: str, head: str = "", inputs: str = X) -> str:
     with pytest.raises(SpecError) as error:
         build(checked(layers, head, inputs))
     return "\n".join(problem.message for problem in error.value.problems)
@@ -79,7 +79,6 @@ def test_default_paths_go_around_given_names() -> None:
     assert weights(network("- Linear(4)\n- linear = Linear(4)\n- Linear(4)")) == ["linear_2", "linear", "linear_3"]
 
 
-@pytest.mark.core
 @pytest.mark.parametrize("label", ["forward", "type", "keys", "training", "half", "_modules", "float", "größe"])
 def test_any_name_is_a_path(label: str) -> None:
     built = network(f"- {label} = Linear(4)\n- ReLU")
@@ -92,7 +91,7 @@ def test_a_number_makes_a_path_and_nothing_else() -> None:
 
 
 @pytest.mark.core
-def test_a_stack_lies_under_its_name_copy_by_copy() -> None:
+def test_the_copies_of_a_stack_are_numbered_under_its_name() -> None:
     assert weights(network("- h = 3 * Linear(8)")) == ["h.0", "h.1", "h.2"]
 
 
@@ -101,7 +100,7 @@ def test_an_unnamed_stack_is_called_after_what_it_repeats() -> None:
     assert weights(network("- 2 * Mlp\n- 2 * Linear(8)", head)) == ["mlp.0.fc", "mlp.1.fc", "linear.0", "linear.1"]
 
 
-def test_stacks_and_series_inside_a_series_lie_flat() -> None:
+def test_stacks_and_series_inside_a_series_are_flattened() -> None:
     built = network("- s = Sequential(Linear(8), 2 * Linear(8), Sequential(ReLU, Linear(8)))")
     assert weights(built) == ["s.0", "s.1", "s.2", "s.4"]
 
@@ -121,7 +120,7 @@ def test_a_series_from_a_table_and_from_a_comprehension() -> None:
     assert sizes == [(16, 8), (32, 16), (16, 32), (32, 16)]
 
 
-def test_a_stack_of_none_is_nothing() -> None:
+def test_a_stack_of_0_copies_is_empty() -> None:
     assert keys(network("- 0 * Linear(8)\n- fc = Linear(4)")) == ["fc.weight", "fc.bias"]
 
 
@@ -139,14 +138,14 @@ def test_a_layer_called_by_its_name_is_the_same_layer() -> None:
     assert keys(built) == ["fc.weight", "fc.bias"]
 
 
-def test_a_name_among_settings_hands_the_layer_itself_on() -> None:
+def test_the_name_of_a_layer_as_a_setting_shares_that_layer() -> None:
     head = "blocks:\n  Head(layer):\n    - h = layer(x)\n    - own = Linear(8)"
     built = network("- fc = Linear(8)\n- head = Head(fc)", head)
     assert sum(p.numel() for p in built.parameters()) == 2 * (8 * 8 + 8)
     assert weights(built) == ["fc", "head.own"]
 
 
-def test_a_layer_as_a_setting_is_made_anew_at_each_mention() -> None:
+def test_a_layer_as_a_setting_is_built_again_at_each_use() -> None:
     head = "blocks:\n  Two(act):\n    - act\n    - act(prev)"
     assert weights(network("- two = Two(Linear(8))", head)) == ["two.linear", "two.linear_2"]
 
@@ -207,14 +206,13 @@ def test_every_round_of_a_loop_reads_the_names_outside() -> None:
         assert torch.equal(materialise(built)(x), 28 * x)
 
 
-@pytest.mark.core
 def test_a_comprehension_makes_a_layer_each_turn() -> None:
     built = network("- stack([Linear(8)(x) for _ in range(3)], dim=1)  -> (2, 3, 8)")
     assert weights(built) == ["linear", "linear_2", "linear_3"]
 
 
-def test_sizes_that_change_between_rounds_are_refused() -> None:
-    message = refusal("- for: t in range(2)\n  do:\n    - Linear(8 * (t + 1))")
+def test_sizes_that_change_between_rounds_arereplaced_problems() -> None:
+    message = problems_of("- for: t in range(2)\n  do:\n    - Linear(8 * (t + 1))")
     assert message == "Linear changes between rounds: Linear(8) became Linear(16)"
 
 
@@ -233,7 +231,7 @@ def test_sizes_that_change_between_rounds_are_refused() -> None:
         "pair = (1, 2)",
     ],
 )
-def test_what_no_input_reaches_stands_beside_the_flow(beside: str) -> None:
+def test_a_line_that_depends_on_no_input_does_not_flow(beside: str) -> None:
     name = beside.split(" = ")[0]
     use = {"pair": "pair[0]", "mask": "mask.sum()", "wpe": "wpe.sum()"}.get(name, name)
     built = network(f"- fc = Linear(8)\n- {beside}\n- out = Linear(8)\n- prev * {use}")
@@ -250,18 +248,17 @@ def test_a_value_may_be_given_again_and_an_input_too() -> None:
     assert shape(network("- q = Linear(4)(x)\n- q = q * 2\n- x = x / 2\n- cat([q, x], dim=1)")) == (2, 12)
 
 
-def test_near_names_win_over_torchs() -> None:
+def test_the_files_own_names_hide_torchs() -> None:
     assert shape(network("- relu = Linear(4)\n- relu + relu(x)")) == (2, 4)
 
 
-def test_a_block_of_a_layers_name_wins_and_is_noted() -> None:
+def test_a_block_hides_the_layer_of_its_name_with_a_note() -> None:
     one = checked("- Linear", "blocks:\n  Linear:\n    - ReLU")
     assert [note.text for note in one.notes] == ["in this file, Linear is the block and not torch's layer"]
     assert keys(build(one)) == []
 
 
-@pytest.mark.core
-def test_results_are_taken_apart_or_taken_by_number_or_the_first_is_meant() -> None:
+def test_several_results_are_unpacked_or_indexed_or_the_first_is_used() -> None:
     inputs = "x: randn(2, 5, 8)"
     assert shape(network("- out, (h, _) = LSTM(4)\n- out + h[-1]", inputs=inputs)) == (2, 5, 4)
     assert shape(network("- lstm = LSTM(4)\n- lstm[0] + 1", inputs=inputs)) == (2, 5, 4)
@@ -304,7 +301,7 @@ def test_a_layer_inside_a_part_is_called_by_its_path() -> None:
 
 @pytest.mark.core
 @pytest.mark.parametrize(("stride", "expected"), [("1", []), ("2", ["down.conv"])])
-def test_a_choice_builds_one_branch_alone(stride: str, expected: list[str]) -> None:
+def test_a_choice_builds_only_one_branch(stride: str, expected: list[str]) -> None:
     head = """
     vars: {stride: 1}
     blocks:
@@ -341,7 +338,7 @@ def test_a_block_may_use_itself_64_deep() -> None:
     built = network("- u = U(64)", head)
     assert len(weights(built)) == 64
     assert weights(built)[1] == "u.inner.fc"
-    assert refusal("- u = U(65)", head) == "blocks are nested deeper than 64"
+    assert problems_of("- u = U(65)", head) == "blocks are nested deeper than 64"
 
 
 def test_the_shape_may_end_a_recursion() -> None:
@@ -356,15 +353,14 @@ def test_the_shape_may_end_a_recursion() -> None:
     assert weights(network("- p = Pyramid", head)) == ["p.down", "p.next.down", "p.next.next.down"]
 
 
-@pytest.mark.core
-def test_a_loop_that_the_data_decide_is_built_once() -> None:
+def test_a_loop_that_depends_on_data_is_built_once() -> None:
     built = network("- fc = Linear(8)\n- while: abs(prev).sum() > 1\n  do:\n    - prev / 2\n- prev.sum()  -> ()")
     assert len(built.blueprint.data_dependent) == 1
     materialise(built)
     assert abs(built(torch.ones(2, 8))) <= 1
 
 
-def test_a_loop_that_the_data_never_end_stops_at_its_limit() -> None:
+def test_a_loop_that_never_ends_stops_at_its_limit() -> None:
     built = materialise(network("- while: (prev * 0).sum() < 1\n  do:\n    - prev + 1\n  limit: 10 * 2"))
     with pytest.raises(SpecError, match="the loop ran 20 rounds, its limit"):
         built(torch.ones(2, 8))
@@ -373,7 +369,7 @@ def test_a_loop_that_the_data_never_end_stops_at_its_limit() -> None:
 # --- graph -----------------------------------------------------------------------------------------------------------
 
 
-def test_the_lines_of_a_graph_stand_in_any_order() -> None:
+def test_the_lines_of_a_graph_are_in_any_order() -> None:
     text = "inputs: {'x': 'randn(2, 8)'}\ngraph:\n  - out = relu(b + a)\n  - b = Linear(4)(a)\n  - a = Linear(4)(x)\n"
     one = check(parse(Source("graph.yaml", text)))
     assert [line.text for line in one.layers] == ["Linear(4)(x)", "Linear(4)(a)", "relu(b + a)"]  # type: ignore[union-attr]
@@ -383,7 +379,7 @@ def test_the_lines_of_a_graph_stand_in_any_order() -> None:
 # --- vars, settings, defaults ----------------------------------------------------------------------------------------
 
 
-def test_vars_stand_in_any_order_and_compute() -> None:
+def test_vars_are_in_any_order_and_compute() -> None:
     head = """
     vars:
       head_dim: d // heads
@@ -406,13 +402,13 @@ def test_vars_stand_in_any_order_and_compute() -> None:
     }
 
 
-def test_the_command_line_replaces_a_var_and_what_follows_from_it() -> None:
+def test_set_replaces_a_var_and_the_vars_computed_from_it() -> None:
     head = "vars: {d: 8, wide: 4 * d}"
     assert shape(network("- Linear(wide)", head, variables={"d": "2 * 5"})) == (2, 40)
 
 
 @pytest.mark.core
-def test_a_var_that_the_command_line_names_has_to_be_there() -> None:
+def test_set_needs_a_var_of_the_spec() -> None:
     with pytest.raises(SpecError) as refused:
         checked("- Linear(d)", "vars: {d: 8}", variables={"D": "3"})
     assert str(refused.value).split("\n") == [
@@ -424,12 +420,12 @@ def test_a_var_that_the_command_line_names_has_to_be_there() -> None:
     ]
 
 
-def test_a_wrong_value_of_the_command_line_is_shown_in_its_own_text() -> None:
+def test_a_value_of_set_that_does_not_parse_is_shown_in_its_own_text() -> None:
     with pytest.raises(SpecError, match=r"--set d:1:3: error: the expression ends too soon"):
         checked("- Linear(d)", "vars: {d: 8}", variables={"d": "3 +"})
 
 
-def _refused(layers: str, head: str, variables: Mapping[str, str], inputs: str = X) -> str:
+def replaced_problems(layers: str, head: str, variables: Mapping[str, str], inputs: str = X) -> str:
     text = f"inputs:\n  {inputs}\n{dedent(head)}\nlayers:\n{indent(dedent(layers).strip(), '  ')}\n"
     spec = parse(Source("net.yaml", text), variables)
     with pytest.raises(SpecError) as refused, point_at_set(spec):
@@ -437,38 +433,40 @@ def _refused(layers: str, head: str, variables: Mapping[str, str], inputs: str =
     return str(refused.value)
 
 
-def test_a_value_of_the_command_line_that_is_wrong_is_told_there_and_not_at_the_file() -> None:
-    said = _refused("- Linear(d)", "vars: {d: 8}", {"d": "abc"}).split("\n")
-    assert said[0] == "--set d:1:1: error: unknown name abc [name]"
-    assert said[2:4] == ["1 | abc", "  | ^^^"]
-    assert said[4] == "  = help: a string needs quotes: `'abc'`"
+def test_a_wrong_value_of_set_is_reported_there_and_not_in_the_file() -> None:
+    shown = replaced_problems("- Linear(d)", "vars: {d: 8}", {"d": "abc"}).split("\n")
+    assert shown[0] == "--set d:1:1: error: unknown name abc [name]"
+    assert shown[2:4] == ["1 | abc", "  | ^^^"]
+    assert shown[4] == "  = help: a string needs quotes: `'abc'`"
     # Two such values with one message are two problems.
-    assert _refused("- Linear(d)", "vars: {d: 8, e: 8}", {"d": "abc", "e": "abc"}).count("unknown name abc") == 2
+    assert (
+        replaced_problems("- Linear(d)", "vars: {d: 8, e: 8}", {"d": "abc", "e": "abc"}).count("unknown name abc") == 2
+    )
 
 
-def test_a_size_of_the_command_line_that_cannot_be_is_told_there_with_the_line_that_takes_it() -> None:
-    said = _refused("- Linear(3)", "vars: {B: 2}", {"B": "-1"}, "x: randn(B, 8)").split("\n")
-    assert said[0] == "--set B:1:1: error: randn: -1 is not a size [shape]"
-    assert said[4] == "  = net.yaml:2:6: x: randn(B, 8)"
+def test_an_impossible_size_of_set_is_reported_there_with_the_line_that_uses_it() -> None:
+    shown = replaced_problems("- Linear(3)", "vars: {B: 2}", {"B": "-1"}, "x: randn(B, 8)").split("\n")
+    assert shown[0] == "--set B:1:1: error: randn: -1 is not a size [shape]"
+    assert shown[4] == "  = net.yaml:2:6: x: randn(B, 8)"
     # A -1 that the file itself says is the file's.
-    said = _refused("- Linear(3)", "vars: {B: 2}", {"B": "4"}, "x: randn(B, -1)").split("\n")
-    assert said[0].startswith("net.yaml:2:6: error: randn: -1 is not a size")
-    assert said[4] == "  = B is 4, by --set"
+    shown = replaced_problems("- Linear(3)", "vars: {B: 2}", {"B": "4"}, "x: randn(B, -1)").split("\n")
+    assert shown[0].startswith("net.yaml:2:6: error: randn: -1 is not a size")
+    assert shown[4] == "  = B is 4, by --set"
 
 
-def test_a_line_that_a_value_of_the_command_line_breaks_says_so_below() -> None:
+def test_a_line_that_a_value_of_set_breaks_names_that_value() -> None:
     head = "vars: {d: 8, wide: 2 * d, other: 1}"
-    said = _refused("- Linear(8)(x) + Linear(wide)(x)", head, {"d": "5", "other": "2"})
-    assert said.startswith("net.yaml:5:")
-    assert "= d is 5, by --set" in said
-    assert "other" not in said
+    shown = replaced_problems("- Linear(8)(x) + Linear(wide)(x)", head, {"d": "5", "other": "2"})
+    assert shown.startswith("net.yaml:5:")
+    assert "= d is 5, by --set" in shown
+    assert "other" not in shown
     # A block's own setting hides the var of its name.
-    said = _refused("- Mine(3)", "vars: {d: 8}\nblocks:\n  Mine(d):\n    - x + Linear(d)(x)", {"d": "4"})
-    assert "Linear(d)" in said
-    assert "--set" not in said
+    shown = replaced_problems("- Mine(3)", "vars: {d: 8}\nblocks:\n  Mine(d):\n    - x + Linear(d)(x)", {"d": "4"})
+    assert "Linear(d)" in shown
+    assert "--set" not in shown
 
 
-def test_defaults_lie_under_every_later_use() -> None:
+def test_defaults_apply_to_every_use_of_a_layer_type() -> None:
     head = "vars: {rate: 0.25}\ndefaults:\n  - Linear(bias=False)\n  - Dropout(p=rate)"
     built = network("- a = Linear(8)\n- Dropout\n- b = Linear(8, bias=True)\n- Dropout(0.5)", head)
     assert keys(built) == ["a.weight", "b.weight", "b.bias"]
@@ -594,7 +592,7 @@ def test_yaml_may_be_written_in_many_ways(text: str) -> None:
         ("~true | 0", -2),
     ],
 )
-def test_values_are_read_by_the_languages_own_grammar(text: str, value: object) -> None:
+def test_values_are_expressions_of_the_language(text: str, value: object) -> None:
     assert checked("- ReLU", f"vars:\n  v: |-\n    {text}".replace("|-\n    ", "\n    ")).variables["v"] == value
 
 
@@ -626,7 +624,7 @@ def test_a_promise_that_holds(line: str) -> None:
 
 @pytest.mark.core
 @pytest.mark.parametrize(
-    ("line", "said"),
+    ("line", "shown"),
     [
         ("Linear(4)  -> (2, 5)", "promised (2, 5), got (2, 4)"),
         ("Linear(4)  -> (B, 4, 1)", "promised (B, 4, 1) = (2, 4, 1), got (2, 4)"),
@@ -634,9 +632,9 @@ def test_a_promise_that_holds(line: str) -> None:
         ("Linear(4)  -> ((2, 4), _)", "promised ((2, 4), _), got (2, 4)"),
     ],
 )
-def test_a_promise_that_does_not_hold(line: str, said: str) -> None:
+def test_a_promise_that_does_not_hold(line: str, shown: str) -> None:
     built = build(checked(f"- {line}", "vars: {B: 2}"))
-    assert [problem.message for problem in built.broken_promises] == [said]
+    assert [problem.message for problem in built.broken_promises] == [shown]
 
 
 def test_a_promise_in_a_block_holds_for_every_copy() -> None:
