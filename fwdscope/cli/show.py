@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,9 +19,11 @@ _TEXT = (".txt", "")
 
 
 def check_picture_file(output: Path | None) -> None:
-    """Raise InputError if the file's ending is none that a picture can be written to."""
+    """Raise InputError if no picture can be written to a file of this ending."""
     if output is not None and output.suffix not in (_PNG, _SVG, *_TEXT):
         raise InputError(f"{output}: a picture is written as {_PNG}, {_SVG} or .txt")
+    if output is not None and output.suffix == _PNG and find_spec("PIL") is None:
+        raise InputError(f"{output}: a PNG needs Pillow: pip install 'fwdscope[png]', or write {_SVG}")
 
 
 def write_picture(picture: Picture, output: Path | None) -> None:
