@@ -1,8 +1,8 @@
-"""What each ATen operator costs and returns: one rule per operator, a family per file.
+"""The cost and the results of each ATen operator: one rule an operator, a family per file.
 
-``cost(op)`` is what a call costs, None where no rule knows; ``infer(op)`` what it returns, None where torch has to be
-asked. Both are functions of plain data. :mod:`fwdscope.ops.dispatch`, which alone loads torch, reads calls of the
-dispatcher as such data and runs them on meta.
+:func:`cost` counts a call, :func:`infer` states its results; both are functions of plain data. A rule is registered
+under the operator's name, whatever the overload, in place or not. torch is loaded only by :mod:`fwdscope.ops.dispatch`,
+which reads calls of torch's dispatcher as such data and runs them on meta, ``watch`` and ``registered``.
 """
 
 from . import (

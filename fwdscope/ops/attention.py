@@ -1,8 +1,8 @@
-"""Scaled dot-product attention in every variant: one record with one rule, whatever kernel a device would pick.
+"""Scaled dot-product attention in every variant: one operator with one rule, whichever kernel a device would use.
 
-softmax(QKᵀ·scale + mask)·V: two products, a scale for each score, a sum for each score that a floating-point mask is
-added to, and a softmax over the keys. A causal mask and one of true and false only choose, and all scores are counted,
-also those that are masked. No kernel that is fused writes the scores, so they cost no memory.
+softmax(QKᵀ·scale + mask)·V: two products, a scale for each score, a sum for each score if the mask is floating-point,
+and a softmax over the keys. Causal and boolean masks only select: masked scores are counted too. Fused kernels never
+write the scores, so they cost no memory.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from fwdscope.formula import kept_size
 from .base import ResultSizes, Term, Terms, flops, like, macs, rule
 from .layout import broadcast
 from .op import Op, Operand
-from .pointwise import made
+from .pointwise import elementwise_result
 
 
 def _attention(
@@ -35,7 +35,7 @@ def _attention(
     yield macs("weights · value", "B·H·L·S·V", **scores, V=v.shape[-1])
 
 
-# Where the settings of each variant say that it is causal.
+# The position of ``is_causal`` among the arguments of each variant.
 _CAUSAL = {
     "aten.scaled_dot_product_attention": 5,
     "aten._scaled_dot_product_attention_math": 5,
@@ -48,9 +48,9 @@ _CAUSAL = {
 
 
 def causal(op: Op) -> tuple[Term, ...] | None:
-    """What is left of an attention's terms without the scores that its causal mask hides; None where it has none.
+    """The terms of an attention without the scores that its causal mask hides; None if it is not causal.
 
-    A query sees itself and what is before it: A of the L·S scores. ``cost`` counts all, as kernels without blocks do.
+    A query sees itself and the keys before it: A of the L·S scores. :func:`fwdscope.ops.cost` counts all scores.
     """
     if op.name not in _CAUSAL or not op.at(_CAUSAL[op.name], False):
         return None
@@ -66,7 +66,7 @@ def causal(op: Op) -> tuple[Term, ...] | None:
 
 
 def _traffic(op: Op) -> tuple[int, int]:
-    """Query, key, value and mask once, and the attended values: what a kernel keeps for a backward pass is its own."""
+    """Query, key, value and mask are read once, the result is written. What a kernel keeps for backward is left out."""
     return sum(x.nbytes for x in op.operands), op.output.nbytes
 
 
@@ -88,8 +88,8 @@ def _output(op: Op) -> tuple[Operand, ...] | None:
     masked = mask is not None and not op.at(5) and mask.dtype in ("bool", q.dtype)
     if mask is not None and not (masked and broadcast((mask.shape, scores)) == scores):
         return None
-    # The fused kernels lay their result out as the query is; values of another width go through plain products.
-    return made((q,), q.dtype) if shape == q.shape else (like(q, shape),)
+    # Fused kernels lay out their result like the query; values of another width go through plain products.
+    return elementwise_result((q,), q.dtype) if shape == q.shape else (like(q, shape),)
 
 
 def _sizes(op: Op) -> ResultSizes:
@@ -108,7 +108,7 @@ def _dense(op: Op, mask: Operand | None, dropped: float) -> Iterator[Term]:
 
 @rule("scaled_dot_product_attention", output=_output, traffic=_traffic, sizes=_sizes)
 def scaled_dot_product_attention(op: Op) -> Terms:
-    """torch.nn.functional's, before a kernel is chosen."""
+    """torch.nn.functional's function, before a kernel is chosen."""
     return _dense(op, op.at(3), op.at(4, 0.0))
 
 
@@ -116,7 +116,7 @@ def scaled_dot_product_attention(op: Op) -> Terms:
     "_scaled_dot_product_attention_math", "_scaled_dot_product_attention_math_for_mps", traffic=_traffic, sizes=_sizes
 )
 def by_parts(op: Op) -> Terms:
-    """The one written out in other operators, where it is seen as a whole."""
+    """The implementation by other operators, where it is seen as a whole."""
     return _dense(op, op.at(3), op.at(4, 0.0))
 
 
@@ -125,7 +125,7 @@ def by_parts(op: Op) -> Terms:
     traffic=_traffic, sizes=_sizes,
 )  # fmt: skip
 def flash(op: Op) -> Terms:
-    """FlashAttention (Dao et al. 2022); on a CPU with a mask."""
+    """FlashAttention (Dao et al. 2022); on a CPU it takes a mask."""
     return _dense(op, op.keyword("attn_mask"), op.at(3, 0.0))
 
 
@@ -137,14 +137,14 @@ def efficient(op: Op) -> Terms:
 
 @rule("_scaled_dot_product_fused_attention_overrideable", traffic=_traffic)
 def overrideable(op: Op) -> Terms:
-    """That of a device outside of torch."""
+    """The kernel of a device that is not part of torch."""
     return _dense(op, op.at(3), op.at(4, 0.0))
 
 
 def _by_position(op: Op, mask: Operand | None, packed: bool, longest: int | None, dropped: float) -> Terms:
     """Query (B, L, H, E), key and value (B, S, H, …): position before head.
 
-    Packed sequences (total, H, E) are counted as if each had the longest one's keys, which no shape says better.
+    Packed sequences (total, H, E) are counted as if each had the longest one's keys: shapes give no more.
     """
     q, k = op.operand(0), op.operand(1)
     if not packed:
@@ -156,11 +156,11 @@ def _by_position(op: Op, mask: Operand | None, packed: bool, longest: int | None
 
 @rule("_flash_attention_forward", traffic=_traffic)
 def flash_forward(op: Op) -> Terms:
-    """The kernel below, (B, L, H, E)."""
+    """The inner kernel, with tensors of (B, L, H, E)."""
     return _by_position(op, None, op.at(3) is not None, op.at(6), op.at(7, 0.0))
 
 
 @rule("_efficient_attention_forward", traffic=_traffic)
 def efficient_forward(op: Op) -> Terms:
-    """The kernel below, (B, L, H, E)."""
+    """The inner kernel, with tensors of (B, L, H, E)."""
     return _by_position(op, op.at(3), op.at(4) is not None, op.at(7), op.at(8, 0.0))

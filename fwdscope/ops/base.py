@@ -1,10 +1,7 @@
-"""Operators, what they cost, and the table of rules.
+"""Rules: what each operator costs and returns, the formulas of its sizes, and how positions pass through it.
 
-An :class:`Op` is one call of an ATen operator as plain data: shapes, dtypes, strides and settings, no tensor. A rule is
-a small pure function of it, registered under the operator's name by :func:`rule`, whatever the overload, in place or
-not. It gives the :class:`Term` s of the operator's arithmetic; beside it may stand what the operator returns, for a
-tracer that need not ask torch. The convention of counting is that of the whole package: a MAC is two FLOPs, one FLOP
-for every other arithmetic result, none for moving data.
+A rule's functions are small and pure, from an :class:`Op` to plain data. The convention of counting is that of the
+whole package: a MAC is two FLOPs, every other arithmetic result one, and moving data none.
 """
 
 from __future__ import annotations
@@ -31,9 +28,9 @@ from .promotion import COMPLEX, DEFAULT, ITEMSIZE
 
 
 class Term(NamedTuple):
-    """A part of an operator's arithmetic: what it is, its formula, and the numbers to put in.
+    """A part of an operator's arithmetic: its name, its formula, and the numbers to insert.
 
-    The formula is that of the MACs where ``macs`` is not zero, else that of the FLOPs.
+    The formula is that of the MACs unless ``macs`` is zero, else that of the FLOPs.
     """
 
     what: str
@@ -49,19 +46,19 @@ class Term(NamedTuple):
 
 
 def macs(what: str, formula: str, **numbers: int) -> Term:
-    """A term of multiply-accumulates, each two FLOPs."""
+    """Make a term of multiply-accumulates, two FLOPs each."""
     count = evaluate(formula, numbers)
-    # As Term(…), which is a function of Python's that does this.
+    # What Term(…) does, without a call of a Python function.
     return tuple.__new__(Term, (what, formula, numbers, count, 2 * count))
 
 
 def flops(what: str, formula: str, **numbers: int) -> Term:
-    """A term of other arithmetic results."""
+    """Make a term of other arithmetic results."""
     return tuple.__new__(Term, (what, formula, numbers, 0, evaluate(formula, numbers)))
 
 
 class Cost(NamedTuple):
-    """What one operator costs: its arithmetic, and the bytes that it reads and writes.
+    """The cost of one operator: its arithmetic, and the bytes that it reads and writes.
 
     ``macs`` are the multiply-accumulates of matrix products and convolutions; ``flops`` counts two for each of them,
     and one for every other arithmetic result.
@@ -75,21 +72,17 @@ class Cost(NamedTuple):
 
     @property
     def terms(self) -> tuple[Term, ...]:
-        """Its arithmetic term by term.
-
-        Made anew whenever they are asked for: that is done for few operators, and in a long trace terms would be most
-        of what is kept.
-        """
+        """Its arithmetic term by term, computed on demand: kept, terms would be most of a long trace."""
         return tuple([term for term in _terms(self.op) or () if term.flops])
 
     @property
     def formula(self) -> str:
-        """The FLOPs in symbols: ``2·M·K·N + M·N``; empty where nothing is computed."""
+        """The FLOPs in symbols: ``2·M·K·N + M·N``; empty if nothing is computed."""
         return " + ".join(term.flops_formula for term in self.terms)
 
     @property
     def text(self) -> str:
-        """The FLOPs in symbols, with the numbers put in, and the sum: ``2·M·K·N + M·N = 2·4·5·6 + 4·6 = 264``."""
+        """The FLOPs in symbols, with numbers, and the sum: ``2·M·K·N + M·N = 2·4·5·6 + 4·6 = 264``."""
         terms = self.terms
         if not terms:
             return "0"
@@ -108,7 +101,7 @@ Window: TypeAlias = "Passing | Callable[[Op, int], Passage | list[Passage] | Non
 class Rule(NamedTuple):
     """All that is known of an operator."""
 
-    # Its arithmetic; None if this call is beyond the rule.
+    # Its arithmetic; None for a call that the rule does not cover.
     terms: Callable[[Op], Terms]
     # Its results, from the arguments; None where torch has to be asked.
     output: Output | None = None
@@ -127,7 +120,7 @@ RULES: dict[str, Rule] = {}
 
 
 def register(names: Iterable[str], found: Rule) -> None:
-    """Put a rule into the table, under ATen's names where no other library's is given."""
+    """Register a rule for operators, of ATen if the name has no namespace."""
     for name in names:
         name = name if "." in name else f"aten.{name}"
         assert name not in RULES, f"{name} has two rules"
@@ -160,7 +153,7 @@ def no_terms(op: Op) -> Terms:
 
 
 def find(name: str) -> Rule | None:
-    """The rule of an operator; one in place has that of the other unless it has its own."""
+    """The rule of an operator. An in-place operator has a rule of its own or that of its out-of-place form."""
     found = RULES.get(name)
     if found is None and name[-1] == "_":
         return RULES.get(name[:-1])
@@ -168,7 +161,7 @@ def find(name: str) -> Rule | None:
 
 
 def all_operands_and_results(op: Op) -> tuple[int, int]:
-    """Each operand once, each result once: the rule of bytes for all that is not a view or a look-up."""
+    """Bytes read and written if every operand is read once and every result written once."""
     read = written = 0
     for shape, _, size, stride in op.operands:
         read += size * distinct(shape, stride)
@@ -208,11 +201,10 @@ def _terms(op: Op) -> Terms:
 
 
 def infer(op: Op, default_dtype: str = "float32") -> tuple[Operand, ...] | None:
-    """What an operator returns, from its arguments alone; None where torch has to be asked.
+    """The results of an operator, from its arguments alone; None if torch has to be asked.
 
-    ``default_dtype`` is what whole numbers become where an operator needs floating point. Of an operator in place it is
-    what the other would return: what it writes, if shape and dtype are those of its first argument. Arguments that do
-    not fit give None: torch's own error is the better one.
+    ``default_dtype`` is the dtype that integers become where an operator needs floating point. For an in-place operator
+    these are the results of its out-of-place form. Invalid arguments give None, so that torch raises its own error.
     """
     found = find(op.name)
     if found is None or found.output is None or (op.keywords and any(key == "out" for key, _ in op.keywords)):
@@ -243,26 +235,26 @@ def result_sizes(op: Op) -> tuple[Sizes | None, ...]:
 
 
 def tensor(shape: Iterable[int], dtype: str, stride: tuple[int, ...] | None = None) -> Operand:
-    """A result of a shape and dtype, contiguous unless a stride is given."""
+    """Make a result of a shape and dtype, contiguous unless a stride is given."""
     shape = tuple(shape)
     return Operand(shape, dtype, ITEMSIZE[dtype], contiguous(shape) if stride is None else stride)
 
 
 def like(x: Operand, shape: Iterable[int] | None = None) -> Operand:
-    """A contiguous result of the dtype of another tensor, and of its shape unless one is given."""
+    """Make a contiguous result with the dtype of another tensor, and its shape unless one is given."""
     shape = x.shape if shape is None else tuple(shape)
-    # As Operand(…), which is a function of Python's that does this.
+    # What Operand(…) does, without a call of a Python function.
     return tuple.__new__(Operand, (shape, x.dtype, x.itemsize, contiguous(shape)))
 
 
 def is_dense(*operands: Operand | None) -> bool:
-    """Whether all are contiguous: the case in which every kernel makes a contiguous result."""
+    """Whether all operands are contiguous, so that every kernel makes a contiguous result."""
     given = [x for x in operands if x is not None]
     return [x.stride for x in given] == [contiguous(x.shape) for x in given]
 
 
 def complex_factor(*operands: Operand | None) -> int:
-    """How many real MACs a MAC of these operands is: four where one is complex and both are made so."""
+    """The number of real MACs in a MAC of these operands: four if one of them is complex."""
     for x in operands:
         if x is not None and x.dtype in COMPLEX:
             return 4

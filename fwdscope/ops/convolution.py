@@ -1,6 +1,6 @@
-"""Convolutions: every tap of the kernel counts, on padding too; of a transposed one, each input meets each tap.
+"""Convolutions: for each output, every tap of the kernel times every input channel of its group is a MAC.
 
-A MAC is a tap times an input channel that the output sees; the bias is one sum per output.
+Taps on padding count. In a transposed convolution each input is multiplied by each tap. The bias is a sum per output.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _KERNEL = {1: "k", 2: "k_h·k_w", 3: "k_d·k_h·k_w"}
 
 @cache
 def _formula(d: int, transposed: bool, grouped: bool) -> tuple[str, tuple[str, ...]]:
-    """Of so many dimensions, and its symbols in order."""
+    """The formula of a convolution with d dimensions, and its symbols in order."""
     name, other = ("in", "out") if transposed else ("out", "in")
     spatial = _SPATIAL[d].replace("{}", name)
     symbols = ("N", f"C_{name}", *spatial.split("·"), f"C_{other}", *_KERNEL[d].split("·"))
@@ -32,7 +32,7 @@ def _formula(d: int, transposed: bool, grouped: bool) -> tuple[str, tuple[str, .
 def _terms(
     x: Operand, weight: Operand, bias: Operand | None, out: Operand, groups: int, transposed: bool
 ) -> list[Term]:
-    """Of a batch or a single sample; the weight is (C_out, C_in/groups, …), transposed (C_in, C_out/groups, …)."""
+    """The terms of a batch or a sample, with a weight (C_out, C_in/groups, …) or transposed (C_in, C_out/groups, …)."""
     d = len(weight.shape) - 2
     side, seen = (x, out) if transposed else (out, x)
     formula, symbols = _formula(d, transposed, groups != 1)
@@ -53,7 +53,7 @@ def _bias(out: Operand, d: int, parts: int) -> Term:
 
 
 def _full(sizes: Sequence[int], d: int) -> Sequence[int]:
-    """One size for all dimensions may be given once."""
+    """A setting for each dimension, where one for all may be given."""
     return tuple(sizes) * d if len(sizes) == 1 else sizes
 
 
@@ -114,35 +114,35 @@ def _window(op: Op, tensor: int) -> Passage | None:
     output=_output, sizes=_sizes, window=_window, slides=True,
 )  # fmt: skip
 def convolution(op: Op) -> Terms:
-    """Any convolution as torch's dispatcher has it: one, two or three dimensions, grouped, dilated, transposed."""
+    """Any convolution in torch's dispatcher: one, two or three dimensions, grouped, dilated, transposed."""
     return _terms(op.operand(0), op.operand(1), op.at(2), op.output, op.at(8), op.at(6))
 
 
 @rule("mkldnn_convolution")
 def mkldnn(op: Op) -> Terms:
-    """oneDNN's, with padding before stride."""
+    """oneDNN's convolution, with padding before stride."""
     return _terms(op.operand(0), op.operand(1), op.at(2), op.output, op.at(6), False)
 
 
 @rule("cudnn_convolution")
 def cudnn(op: Op) -> Terms:
-    """cuDNN's, which leaves the bias to a sum of its own."""
+    """cuDNN's convolution; the bias is added by another operator."""
     return _terms(op.operand(0), op.operand(1), None, op.output, op.at(5), False)
 
 
 @rule("cudnn_convolution_transpose")
 def cudnn_transposed(op: Op) -> Terms:
-    """cuDNN's transposed one."""
+    """cuDNN's transposed convolution."""
     return _terms(op.operand(0), op.operand(1), None, op.output, op.at(6), True)
 
 
 @rule("conv_depthwise3d", "_conv_depthwise2d")
 def depthwise(op: Op) -> Terms:
-    """Each channel by itself: the weight has one input channel, and there are as many groups as channels."""
+    """Depthwise: each channel is a group, and the weight has one input channel."""
     return _terms(op.operand(0), op.operand(1), op.at(3), op.output, op.operand(0).shape[1], False)
 
 
 @rule("slow_conv3d_forward", "_slow_conv2d_forward", "thnn_conv2d", "slow_conv3d")
 def slow(op: Op) -> Terms:
-    """The one without a library."""
+    """The implementation without a library."""
     return _terms(op.operand(0), op.operand(1), op.at(3), op.output, 1, False)

@@ -1,4 +1,4 @@
-"""Running results along a dimension: n - 1 a row."""
+"""Cumulative operators: n - 1 results for each row of n."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from .op import Op, Operand
 from .positions import Passage, mix
 from .promotion import is_complex, is_floating, is_whole
 
-# Results of each step.
+# Results of a step, their name, and the real results of a complex step (0: unknown).
 _STEPS = {
     "cumsum": (1, "sum", 2),
     "cumprod": (1, "product", 6),

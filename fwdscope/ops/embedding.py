@@ -1,4 +1,4 @@
-"""Look-ups: rows of a table, which are moved, not computed. The bytes read are the indices and the rows looked up."""
+"""Look-ups in a table: rows are moved, not computed. The bytes read are the indices and the rows looked up."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .positions import Passage
 
 
 def looked_up(op: Op) -> tuple[int, int]:
-    """The indices, and of the table as much as comes out of it; what is looked up twice is read twice."""
+    """Read the indices and the rows looked up, each as often as it is; write the results."""
     table, *indices = op.operands
     found = op.output.numel * table.itemsize
     return found + sum(x.nbytes for x in indices), sum(x.nbytes for x in op.outputs)
@@ -41,10 +41,10 @@ def embedding(op: Op) -> Terms:
 
 @rule("_embedding_bag", "_embedding_bag_forward_only", "embedding_bag", traffic=lambda op: _bag_traffic(op))
 def embedding_bag(op: Op) -> Iterator[Term]:
-    """The rows of a bag are summed (0), averaged (1) or compared (2): one result less than rows in every bag."""
+    """The rows of a bag are summed (0), averaged (1) or compared (2): one result fewer than it has rows."""
     indices, out, mode = op.operand(1), op.output, op.at(4, 0)
     numbers = {"n": indices.numel, "bags": out.shape[0], "D": out.shape[1]}
-    # Bags that are empty need nothing, and how many are is not in the shapes.
+    # Empty bags need nothing, but shapes do not tell how many there are.
     if numbers["n"] > numbers["bags"]:
         yield flops("comparisons" if mode == 2 else "sums", "(n - bags)·D", **numbers)
     if mode == 1:
@@ -56,5 +56,5 @@ def embedding_bag(op: Op) -> Iterator[Term]:
 def _bag_traffic(op: Op) -> tuple[int, int]:
     table, *indices = op.operands
     rows = op.operand(1).numel * table.shape[1] * table.itemsize
-    # What else comes out is a kernel's own book-keeping, and other on every device.
+    # The other results are a kernel's bookkeeping, which differs between devices.
     return rows + sum(x.nbytes for x in indices), op.output.nbytes

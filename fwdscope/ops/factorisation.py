@@ -1,8 +1,8 @@
-"""Factorisations of matrices and what is solved by them: the leading terms of their counts, said as such.
+"""Matrix factorisations and solvers, by the leading terms of their counts.
 
 After LAPACK Working Note 41 and Golub and Van Loan, Matrix Computations: Cholesky n³/3, LU 2·n³/3, a triangular solve
-n² for each right-hand side, QR 2·m·n² - 2·n³/3 and as much to form Q. Eigenvalues and singular values are found by
-rounds of which the data say how many, and have no rule.
+n² for each right-hand side, QR 2·m·n² - 2·n³/3 and as much to form Q. Eigenvalues and singular values take a
+number of rounds that depends on the data, and have no rule.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def _lu(x: Operand) -> Term:
 
 @rule("linalg_lu_factor_ex", "linalg_lu", "_linalg_det", "_linalg_slogdet")
 def lu(op: Op) -> Iterator[Term]:
-    """P·A = L·U; a determinant is the product of U's diagonal besides."""
+    """P·A = L·U; a determinant is also the product of U's diagonal."""
     yield _lu(op.operand())
     if "det" in op.name:
         yield flops("product of the diagonal", "B·(n - 1)", **_square(op.operand()))

@@ -1,4 +1,4 @@
-"""Resizing and sampling: the weighted sums of neighbours. Where the neighbours lie is index arithmetic and not counted.
+"""Resizing and sampling: weighted sums of neighbours. Index arithmetic is not counted.
 
 Linear interpolation is two products and a sum along each dimension in turn: 3 for one, 9 for two, 21 for three; cubic
 four products and three sums: 7 for each of four rows and once across them, 35. The nearest neighbour moves data.
@@ -27,7 +27,7 @@ def _output(op: Op) -> tuple[Operand, ...] | None:
     x, sizes = op.operand(), op.at(1)
     if op.overload != "default" or not isinstance(sizes, tuple) or len(x.shape) != len(sizes) + 2 or not is_dense(x):
         return None
-    # A batch of one channel is laid out both ways at once, and torch prefers the channels last.
+    # A batch of one channel has both memory formats at once, and torch prefers channels last.
     if 0 in x.shape or min(sizes) < 1 or 1 in x.shape or "float" not in x.dtype:
         return None
     return (like(x, (*x.shape[:2], *sizes)),)
@@ -55,7 +55,7 @@ def _window(op: Op, tensor: int) -> Passage:
 
 @rule(*_RESULTS, output=_output, sizes=_sizes, window=_window)
 def interpolate(op: Op) -> Terms:
-    """So many results for each element that comes out."""
+    """A fixed number of results for each element of the output."""
     count, what = _RESULTS[op.name.removeprefix("aten.")]
     return (flops(what, f"{count}·N", N=op.output.numel),)
 
@@ -88,7 +88,7 @@ def _grid_sizes(op: Op) -> ResultSizes:
 
 @rule("grid_sampler_2d", "grid_sampler_3d", "_grid_sampler_2d_cpu_fallback", "cudnn_grid_sampler", sizes=_grid_sizes)
 def grid_sample(op: Op) -> Terms:
-    """For each point its coordinates; then, where it is linear, a weight for each corner and the weighted sum of them.
+    """The coordinates of each point; if the mode is linear, also a weight for each corner and their weighted sum.
 
     A coordinate is scaled by a sum, a product and a quotient. The weights of 2ᵈ corners are d differences to each side
     and d - 1 products each.

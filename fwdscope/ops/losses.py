@@ -1,4 +1,4 @@
-"""Losses: results for each element, then the sum or mean over all of them, as ``reduction`` says."""
+"""Losses: results for each element, then their sum or mean, by ``reduction``."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def _each(what: str, count: int, n: int) -> Term:
 
 
 def _n(op: Op) -> int:
-    """How many elements the losses have: those of input and target, broadcast."""
+    """The number of losses: the elements of input and target, broadcast."""
     return math.prod(broadcast((op.operand(0).shape, op.operand(1).shape)) or ())
 
 
@@ -44,7 +44,7 @@ def mse_loss(op: Op) -> Iterator[Term]:
 
 @rule("smooth_l1_loss", output=lambda op: _output(op, 2))
 def smooth_l1_loss(op: Op) -> Iterator[Term]:
-    """½·d²/β below β, |d| - ½·β above: both sides are counted, and the quotient only where β is not 1."""
+    """½·d²/β below β, |d| - ½·β above: both sides are counted, the quotient only if β is not 1."""
     scaled = op.at(3, 1.0) != 1
     yield _each("difference, abs, comparison, square, ·½, -" + ", /β" * scaled, 6 + scaled, _n(op))
     yield from _reduction(op.at(2, _MEAN), _n(op))
@@ -120,9 +120,9 @@ def multi_margin_loss(op: Op) -> Iterator[Term]:
 
 @rule("multilabel_margin_loss_forward")
 def multilabel_margin_loss(op: Op) -> Iterator[Term]:
-    """For each target and each other class max(0, 1 - x[t] + x[c]); how many targets there are, the data say.
+    """For each target and each other class max(0, 1 - x[t] + x[c]); the number of targets depends on the data.
 
-    Counted is one target a row.
+    One target a row is counted.
     """
     x = op.operand()
     classes = x.shape[-1] if x.shape else 1

@@ -48,7 +48,7 @@ def _written(op: Op) -> tuple[int, int]:
 
 
 def _from_source(op: Op) -> tuple[int, int]:
-    """All but the first tensor is read, and as much of the first is written as the last of them has, at most."""
+    """All tensors but the first are read; of the first, at most as many bytes are written as the last one has."""
     _, *sources = op.operands
     written = op.output.nbytes
     return sum(x.nbytes for x in sources), min(written, sources[-1].nbytes) if sources else written
@@ -71,7 +71,7 @@ _moves("_local_scalar_dense item")
 
 
 def _keep_layout(x: Operand) -> Operand:
-    """A gapless copy that keeps the order of dimensions in memory."""
+    """A copy without gaps that keeps the order of dimensions in memory."""
     return x._replace(stride=elementwise(x.shape, ((x.shape, x.stride),)))
 
 
@@ -147,10 +147,10 @@ def _cat_output(op: Op) -> tuple[Operand, ...] | None:
     if not ndim or not -ndim <= dim < ndim:
         return None
     dim = dimension(dim, ndim)
-    # One-dimensional empty tensors are skipped by torch, whatever the others are.
+    # torch skips one-dimensional empty tensors, whatever the others are.
     rests = {x.shape[:dim] + x.shape[dim + 1 :] for x in tensors}
     same = len(rests) == 1 and all(len(x.shape) == ndim and x.shape != (0,) for x in tensors)
-    # Where all have their channels last, so has the result.
+    # If all are channels last, so is the result.
     if not same or all(looks_channels_last(x.shape, x.stride) for x in tensors):
         return None
     try:
@@ -172,7 +172,7 @@ def _cat_sizes(op: Op) -> ResultSizes:
 
 
 def _cat_window(op: Op, tensor: int) -> Passage | None:
-    """Side by side: along other dimensions, what the tensors depend on is united."""
+    """Along the other dimensions, the fields of the tensors are united."""
     rank = len(op.output.shape)
     dim = dimension(op.at(1, 0), rank)
     if len(op.operands[tensor].shape) != rank:
@@ -393,7 +393,7 @@ _moves("one_hot", None, _one_hot_sizes)
 
 
 def _shaped_output(op: Op) -> tuple[Operand, ...] | None:
-    """zeros, ones, new_zeros, …: a shape and a number type. They have no tensor that tells where they are made."""
+    """zeros, ones, new_zeros, …: a shape and a dtype."""
     prototype = op.at(0) if isinstance(op.at(0), Operand) else None
     shape = op.at(0 if prototype is None else 1)
     dtype = op.keyword("dtype") or (DEFAULT if prototype is None else prototype.dtype)
@@ -409,7 +409,7 @@ def _like_output(op: Op) -> tuple[Operand, ...] | None:
 
 
 def _full_output(op: Op) -> tuple[Operand, ...] | None:
-    """full: without a number type, that of the number it is filled with."""
+    """full: without a dtype, that of the fill value."""
     shape, number = op.at(0), op.at(1)
     kinds = {bool: "bool", int: "int64", float: DEFAULT}
     dtype = op.keyword("dtype") or kinds.get(type(number), "")
@@ -466,7 +466,7 @@ def linspace(op: Op) -> Terms:
 
 @rule("logspace", traffic=_written, sizes=asked_sizes)
 def logspace(op: Op) -> Terms:
-    """A power more."""
+    """A product, a sum and a power for each step."""
     return (flops("product, sum, power", "3·N", N=op.output.numel),)
 
 
@@ -474,7 +474,7 @@ def logspace(op: Op) -> Terms:
 
 
 def _first_output(op: Op) -> tuple[Operand, ...] | None:
-    """The tensor that is filled, if what fills it broadcasts to it."""
+    """The first tensor, if the others broadcast to it."""
     this, *sources = op.operands
     fits = all(broadcast((this.shape, x.shape)) == this.shape for x in sources)
     return (this,) if fits and gapless(this.shape, this.stride) else None
@@ -489,7 +489,7 @@ _moves("index_copy_ scatter_ index_put_ masked_scatter_ put_", None, None, None,
 
 @rule("index_put", "_index_put_impl", "_unsafe_index_put")
 def index_put(op: Op) -> Terms:
-    """Written, or with ``accumulate`` summed onto what is there."""
+    """A copy, or with ``accumulate`` a sum for each value."""
     values = op.operand(2).numel
     return (flops("sums", "N", N=values),) if op.at(3, False) else ()
 

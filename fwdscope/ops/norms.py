@@ -7,13 +7,13 @@ from collections.abc import Iterator
 
 from .base import Term, Terms, flops, is_dense, like, rule
 from .op import Op, Operand
-from .pointwise import made
+from .pointwise import elementwise_result
 from .positions import Passing
 from .promotion import is_floating
 
 
 def _standardised(rows: int, n: int) -> Term:
-    """Of each of R rows of n: mean n, difference n, square n, mean n, +eps, rsqrt, product n."""
+    """For each of R rows of n: mean n, difference n, square n, mean n, +eps, rsqrt, product n."""
     return flops("mean, difference, square, mean, +eps, rsqrt, product", "R·(5·n + 2)", R=rows, n=n)
 
 
@@ -47,7 +47,7 @@ def layer_norm(op: Op) -> Terms:
 
 @rule("layer_norm", window=Passing.SAME)
 def whole_layer_norm(op: Op) -> Terms:
-    """The same, where it is seen before its kernel."""
+    """The composite operator, seen before its kernel."""
     return layer_norm(op)
 
 
@@ -93,7 +93,7 @@ def _batch_norm(op: Op, training: bool, running: bool) -> list[Term]:
 
 
 def _batch_norm_output(op: Op) -> tuple[Operand, ...] | None:
-    """In evaluation the saved statistics are empty on a CPU and on meta; in training devices differ on their dtype."""
+    """In evaluation the saved statistics are empty on a CPU and on meta; in training their dtype varies by device."""
     x, settings = op.operand(), op.arguments[1:5]
     training = False if op.name == "aten._native_batch_norm_legit_no_training" else op.at(5)
     if training is not False and (training is not True or x.dtype not in ("float32", "float64")):
@@ -103,7 +103,7 @@ def _batch_norm_output(op: Op) -> tuple[Operand, ...] | None:
     if not channels or not _same_type(x, *given) or not {channels}.issuperset([s.shape for s in given]):
         return None
     saved = like(x, channels if training else (0,))
-    out = made((x,), x.dtype)
+    out = elementwise_result((x,), x.dtype)
     return None if out is None else (*out, saved, saved)
 
 
@@ -126,7 +126,7 @@ def batch_norm_in_evaluation(op: Op) -> Terms:
 
 @rule("_batch_norm_with_update", window=Passing.SAME)
 def batch_norm_in_training(op: Op) -> Terms:
-    """By the statistics of the batch, with the running ones brought up to date."""
+    """By the statistics of the batch, updating the running ones."""
     return _batch_norm(op, True, True)
 
 

@@ -9,10 +9,9 @@ from typing import Any, NamedTuple, TypeAlias
 from .layout import Shape, distinct
 
 
-# Operands and operators are tuples and not dataclasses: they are keys that are made and hashed for every operator of a
-# trace, and a tuple's hash and comparison are C's.
+# Tuples, not dataclasses: they are made and hashed for every operator of a trace, and a tuple hashes in C.
 class Operand(NamedTuple):
-    """A tensor that an operator reads or makes. The stride counts elements; an element has ``itemsize`` bytes."""
+    """A tensor that an operator reads or writes. The stride is in elements, which have ``itemsize`` bytes."""
 
     shape: Shape
     dtype: str
@@ -21,12 +20,12 @@ class Operand(NamedTuple):
 
     @property
     def numel(self) -> int:
-        """How many elements it has."""
+        """The number of elements."""
         return math.prod(self.shape)
 
     @property
     def nbytes(self) -> int:
-        """How many bytes of memory it covers: an element that broadcasting repeats is there once."""
+        """The bytes of memory that it covers: an element repeated by broadcasting counts once."""
         return self.itemsize * distinct(self.shape, self.stride)
 
 
@@ -36,7 +35,7 @@ Value: TypeAlias = "Operand | tuple[Value, ...] | bool | int | float | complex |
 class Op(NamedTuple):
     """One call: ``aten.addmm``, ``default``, its positional arguments, its keywords in order of name, its results.
 
-    Positions are those of the operator's schema; of what was left at its default the trailing ones are missing.
+    Positions are those of the operator's schema; trailing defaults are missing.
     """
 
     name: str
@@ -69,7 +68,7 @@ class Op(NamedTuple):
 
     @property
     def operands(self) -> list[Operand]:
-        """All tensors that go in, those inside lists too, but for the ``out`` of an out variant."""
+        """All input tensors, including those in lists, without the ``out`` of an out variant."""
         found = _operands(self.arguments)
         for name, value in self.keywords:
             if name != "out":
@@ -78,7 +77,7 @@ class Op(NamedTuple):
 
     @property
     def in_place(self) -> bool:
-        """Whether it writes its result onto its first argument: ``aten.relu_``."""
+        """Whether it writes its result into its first argument: ``aten.relu_``."""
         return self.name[-1] == "_" and self.name[-2] != "_"
 
 

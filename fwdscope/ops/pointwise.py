@@ -1,8 +1,8 @@
-"""Element-wise operators: so many arithmetic results for each element of the result.
+"""Element-wise operators: a number of arithmetic results for each element of the output.
 
-Both sides of a choice are counted, as a machine without branches computes them; the choice itself moves data. A complex
-result is counted in real arithmetic where that is settled (a product is four products, a difference and a sum) and is
-beyond the rule elsewhere.
+Both sides of a choice are counted, as a machine without branches computes them; the choice itself moves data. Complex
+results are counted in real arithmetic (a product is four products, a difference and a sum) where :data:`_COMPLEX` has
+them, and are not counted elsewhere.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ rule = partial(any_rule, window=Passing.BROADCAST)
 
 
 class Numbers(Enum):
-    """Which numbers an operator takes and makes. What is not listed for an operator, torch is asked."""
+    """Which dtypes an operator takes and returns. For others, torch is asked."""
 
-    SAME = auto()  # whole numbers stay whole
-    ALL = auto()  # so do true and false
-    FLOAT = auto()  # whole numbers, true and false become floating point
-    FLOATS = auto()  # only floating point is taken
-    BOOLEAN = auto()  # the result is true or false
-    ALIKE = auto()  # floating point, all of one type
+    SAME = auto()  # integers stay integers
+    ALL = auto()  # so do booleans
+    FLOAT = auto()  # integers and booleans become floating point
+    FLOATS = auto()  # only floating point
+    BOOLEAN = auto()  # the result is boolean
+    ALIKE = auto()  # floating point, all of one dtype
 
 
 _SAME, _ALL, _FLOAT, _FLOATS, _BOOLEAN, _ALIKE = Numbers
@@ -53,7 +53,7 @@ def _promoted(operands: int, numbers: Numbers) -> Output:
         if is_complex(found) or (numbers is _ALIKE and any(x.dtype != found for x in tensors)):
             return None
         dtype = _result_dtype(numbers, found)
-        return None if dtype is None else made(tensors, dtype)
+        return None if dtype is None else elementwise_result(tensors, dtype)
 
     return output
 
@@ -70,8 +70,8 @@ def _result_dtype(numbers: Numbers, promoted: str) -> str | None:
     return promoted if taken else None
 
 
-def made(tensors: Iterable[Operand], dtype: str) -> tuple[Operand, ...] | None:
-    """The element-wise result of tensors, in a number type; None where they do not broadcast."""
+def elementwise_result(tensors: Iterable[Operand], dtype: str) -> tuple[Operand, ...] | None:
+    """The element-wise result of tensors, of a dtype; None if they do not broadcast."""
     layouts = tuple({(x.shape, x.stride): None for x in tensors})
     shape = layouts[0][0] if len(layouts) == 1 else broadcast([own for own, _ in layouts])
     return None if shape is None else (Operand(shape, dtype, ITEMSIZE[dtype], elementwise(shape, layouts)),)
@@ -86,7 +86,7 @@ _COMPLEX = {"add": 2, "sub": 2, "rsub": 2, "neg": 2, "mul": 6, "square": 6, "div
 
 
 def each(op: Op, count: int, what: str) -> Terms:
-    """So many results for each element that comes out."""
+    """A term of ``count`` results for each element of the output."""
     if complex_factor(*op.operands, op.output) > 1:
         return _complex(op)
     return (flops(what, f"{count}·N" if count != 1 else "N", N=op.output.numel),)
@@ -104,7 +104,7 @@ def _complex(op: Op) -> Terms:
 
 
 def _table(operands: int, count: int, what: str, names: str, numbers: Numbers | None) -> None:
-    """The rules of all these operators of so many tensors; without ``numbers`` torch is asked what they return."""
+    """Register operators of so many arguments; without ``numbers`` torch is asked for their results."""
 
     def terms(op: Op) -> Terms:
         return each(op, count, what)
@@ -159,7 +159,7 @@ _table(2, 2, "log1p, product", "special_xlog1py", None)
 _table(2, 2, "two comparisons", "heaviside", _ALIKE)
 _table(2, 2, "quotient, rounding", "floor_divide", _SAME)
 _table(2, 2, "comparison, product", "_prelu_kernel", _FLOATS)
-# Euclid's algorithm takes as many rounds as the numbers say; one is what all need.
+# The number of rounds of Euclid's algorithm depends on the data; one is the least.
 _table(2, 1, "a round of Euclid's algorithm", "gcd", None)
 _table(2, 3, "a round of Euclid's algorithm, product, quotient", "lcm", None)
 _table(2, 4, "two squares, sum, root", "hypot", _FLOATS)
@@ -174,13 +174,13 @@ def _scaled(op: Op, position: int) -> int:
 
 @rule("add", output=_promoted(2, _ALL))
 def add(op: Op) -> Terms:
-    """A sum, and a product where alpha is given."""
+    """A sum, and a product with an alpha that is not 1."""
     return each(op, 1 + _scaled(op, 2), "product with alpha, sum" if _scaled(op, 2) else "sum")
 
 
 @rule("sub", "rsub", output=_promoted(2, _SAME))
 def sub(op: Op) -> Terms:
-    """A difference, and a product where alpha is given."""
+    """A difference, and a product with an alpha that is not 1."""
     return each(op, 1 + _scaled(op, 2), "product with alpha, difference" if _scaled(op, 2) else "difference")
 
 
@@ -196,7 +196,7 @@ def _div_output(op: Op) -> tuple[Operand, ...] | None:
 
 @rule("div", "true_divide", output=_div_output)
 def div(op: Op) -> Terms:
-    """A quotient, and its rounding where asked for."""
+    """A quotient, and its rounding if there is a mode."""
     rounded = op.keyword("rounding_mode") is not None
     return each(op, 1 + rounded, "quotient, rounding" if rounded else "quotient")
 
@@ -258,7 +258,7 @@ def _glu_output(op: Op) -> tuple[Operand, ...] | None:
         return None
     half = (*x.shape[:dim], x.shape[dim] // 2, *x.shape[dim + 1 :])
     # The halves keep the strides of the whole.
-    return made((x._replace(shape=half),), x.dtype)
+    return elementwise_result((x._replace(shape=half),), x.dtype)
 
 
 @rule("glu", output=_glu_output)
@@ -311,7 +311,7 @@ def _clamp_output(op: Op) -> tuple[Operand, ...] | None:
 
 @rule("clamp", "clip", output=_clamp_output)
 def clamp(op: Op) -> Terms:
-    """A max with the lower bound and a min with the upper one, of those that are given."""
+    """A max with the lower bound and a min with the upper one, if they are given."""
     given = sum(op.keyword(name, op.at(i)) is not None for i, name in ((1, "min"), (2, "max")))
     return each(op, given, "max, min" if given == 2 else "a comparison")
 
@@ -326,7 +326,7 @@ def _where_output(op: Op) -> tuple[Operand, ...] | None:
         dtype = result_type(sides)
     except UnpromotedError:
         return None
-    return made(op.operands, dtype)
+    return elementwise_result(op.operands, dtype)
 
 
 @rule("where", output=_where_output)

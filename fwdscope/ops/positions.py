@@ -41,7 +41,7 @@ class Adapt(NamedTuple):
 
 
 class Resample(NamedTuple):
-    """Neighbours around a scaled place: ``below`` and ``above`` say how many beside the nearest one below it."""
+    """Neighbours around a scaled place: the nearest below it, and as many more ``below`` and ``above`` that one."""
 
     below: int = 0
     above: int = 0

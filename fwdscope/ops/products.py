@@ -1,4 +1,4 @@
-"""Matrix products: M·K·N multiply-accumulates, four times as many where the numbers are complex."""
+"""Matrix products: M·K·N multiply-accumulates, four times as many for complex numbers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .positions import Passage
 
 
 def product(a: Operand, b: Operand, sizes: str, **numbers: int) -> Term:
-    """A matrix product with a formula in these symbols."""
+    """Make the term of a matrix product with a formula in these symbols."""
     parts = complex_factor(a, b)
     return macs("matrix product", f"{parts}·{sizes}" if parts > 1 else sizes, **numbers)
 
@@ -228,8 +228,8 @@ def matmul(op: Op) -> Terms:
 def trilinear(op: Op) -> Iterator[Term]:
     """Three tensors multiplied and summed, as nn.Bilinear does: the first two are contracted, then the third.
 
-    Each is expanded by the dimensions that it lacks; a dimension that is summed and that the third lacks is gone after
-    the first contraction.
+    Each is expanded by the dimensions that it lacks; a dimension that is summed and missing in the third is
+    summed in the first contraction.
     """
     sides = [_expanded(op.operand(i), op.at(3 + i)) for i in range(3)]
     present = [{d for d in range(len(side)) if d not in op.at(3 + i)} for i, side in enumerate(sides)]
@@ -260,7 +260,7 @@ def int8_weight(op: Op) -> Iterator[Term]:
 
 @rule("_grouped_mm")
 def grouped_mm(op: Op) -> Terms:
-    """Rows in groups, each group with a matrix of its own, as in a mixture of experts: every row meets one matrix."""
+    """Rows in groups, each multiplied by the matrix of its group, as in a mixture of experts."""
     a, b = op.operand(0), op.operand(1)
     if len(b.shape) != 3:
         return None

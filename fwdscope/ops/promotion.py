@@ -1,7 +1,7 @@
-"""Number types as torch promotes them, by name: ``float32``, ``int64``.
+"""Type promotion as in torch, of dtypes by name: ``float32``, ``int64``.
 
 After c10/core/ScalarType.cpp (``promoteTypes``) and ATen/native/TypeProperties.cpp (``result_type``): a tensor with
-dimensions outweighs one without, which outweighs a number of Python, unless the lighter one is of a higher category.
+dimensions takes precedence over one without, and that over a Python number, unless the other has a higher category.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 
 from fwdscope.errors import FwdscopeError
 
-# The dtype that whole numbers take where floating point is needed; the program sets it, so a rule cannot know it.
+# torch's default dtype, which integers take where floating point is needed; rules do not know it.
 DEFAULT = "default"
 
 ITEMSIZE = {
@@ -28,31 +28,31 @@ COMPLEX = frozenset(_REAL_OF)
 
 
 class UnpromotedError(FwdscopeError):
-    """A number type whose promotion is torch's to decide."""
+    """A promotion that is left to torch."""
 
 
 def is_complex(dtype: str) -> bool:
-    """Whether its numbers have an imaginary part."""
+    """Whether a dtype is complex."""
     return dtype in COMPLEX
 
 
 def is_floating(dtype: str) -> bool:
-    """Whether it is a real floating-point type."""
+    """Whether a dtype is real floating point."""
     return dtype in _FLOATS or dtype == DEFAULT
 
 
 def is_whole(dtype: str) -> bool:
-    """Whether its numbers are whole, or true and false."""
+    """Whether a dtype is integer or boolean."""
     return dtype == "bool" or dtype in _WHOLE
 
 
 def real_of(dtype: str) -> str:
-    """The type of the parts of a complex type; itself for others."""
+    """The dtype of the parts of a complex dtype; itself for others."""
     return _REAL_OF.get(dtype, dtype)
 
 
 def complex_of(dtype: str) -> str:
-    """The complex type with parts of a real one."""
+    """The complex dtype with parts of a real one."""
     if dtype not in _COMPLEX_OF:
         raise UnpromotedError(dtype)
     return _COMPLEX_OF[dtype]
@@ -71,7 +71,7 @@ def _rank(dtype: str) -> int:
 
 
 def promote(a: str, b: str) -> str:
-    """The type that holds the numbers of both."""
+    """The dtype that two dtypes promote to."""
     if a == b:
         return a
     ranks = _rank(a), _rank(b)
@@ -121,10 +121,7 @@ def _combine(higher: str | None, lower: str | None) -> str | None:
 
 
 def result_type(values: Iterable[Any]) -> str:
-    """The type of a result of tensors and numbers; tensors are known by their shape and dtype.
-
-    Raises UnpromotedError where torch has to be asked.
-    """
+    """The dtype that tensors and Python numbers promote to. Raises UnpromotedError if torch has to be asked."""
     return _of_kinds(tuple([type(x) if isinstance(x, _NUMBERS) else (x.dtype, bool(x.shape)) for x in values]))
 
 
@@ -133,7 +130,7 @@ _NUMBERS = (int, float, complex)
 
 @cache
 def _of_kinds(kinds: tuple[type | tuple[str, bool], ...]) -> str:
-    """The same by all that counts: of a tensor its dtype and whether it has dimensions, of a number its type."""
+    """The same from what matters: a tensor's dtype and whether it has dimensions, a number's type."""
     weights: list[str | None] = [None, None, None]
     for kind in kinds:
         if isinstance(kind, type):

@@ -1,11 +1,11 @@
-"""Random numbers: not counted as arithmetic, whatever a generator does for them. They are written."""
+"""Random numbers: they are written, but their generation is not counted as arithmetic."""
 
 from __future__ import annotations
 
 from .base import Rule, Terms, flops, no_terms, register, rule, tensor
 from .layout import is_dense
 from .op import Op, Operand
-from .pointwise import made
+from .pointwise import elementwise_result
 from .positions import Passing
 from .promotion import DEFAULT, is_floating
 from .views import asked_sizes
@@ -20,13 +20,13 @@ def _filled_output(op: Op) -> tuple[Operand, ...] | None:
 
 
 def _filled_traffic(op: Op) -> tuple[int, int]:
-    """Of another tensor the probabilities are read; what is filled is only written."""
+    """Probabilities in another tensor are read; the filled tensor is only written."""
     _, *others = op.operands
     return sum(x.nbytes for x in others), op.output.nbytes
 
 
 def _sized_output(op: Op) -> tuple[Operand, ...] | None:
-    """rand, randn, randint: a shape behind the bounds, and a number type. No tensor tells where they are made."""
+    """rand, randn, randint: a shape behind the bounds, and a dtype."""
     bounds = {"low": 2, "low_generator": 2}.get(op.overload, 1) if op.name == "aten.randint" else 0
     shape = op.at(bounds)
     if not isinstance(shape, tuple) or op.keyword("layout") not in (None, "strided") or op.overload == "names":
@@ -44,8 +44,8 @@ register(_FILLED.split(), Rule(no_terms, _filled_output, _filled_traffic))
 
 def _dropout_output(op: Op) -> tuple[Operand, ...] | None:
     x = op.operand()
-    found = made((x,), x.dtype)
-    mask = made((x,), "bool")
+    found = elementwise_result((x,), x.dtype)
+    mask = elementwise_result((x,), "bool")
     both = found is not None and mask is not None and is_floating(x.dtype) and op.at(2) is True and op.at(1) < 1
     return (*found, *mask) if both and found and mask else None
 
@@ -58,5 +58,5 @@ def native_dropout(op: Op) -> Terms:
 
 @rule("dropout", "feature_dropout", "alpha_dropout", "feature_alpha_dropout", window=Passing.SAME)
 def dropout(op: Op) -> Terms:
-    """Seen before its kernel: the same."""
+    """The composite operator, seen before its kernel."""
     return (flops("mask, scale", "2·N", N=op.output.numel),) if op.at(2) and op.at(1) else ()

@@ -1,4 +1,4 @@
-"""Recurrent layers and cells, counted from their weights: every step of every sequence meets each matrix once.
+"""Recurrent layers and cells: every step of every sequence is multiplied by each weight matrix once.
 
 A cell has G gates of H units. Its two products have G·H·(inputs + hidden) MACs, each bias G·H sums, and then per unit:
 
@@ -18,12 +18,12 @@ from .op import Op, Operand
 
 # Gates, and results per unit and step, of each kind of cell.
 _GATES = {"lstm": (4, 22), "gru": (3, 17), "rnn_tanh": (1, 2), "rnn_relu": (1, 2)}
-# cuDNN's and oneDNN's numbers of the kinds.
+# The kinds by cuDNN's and oneDNN's mode numbers.
 _MODES = ("rnn_relu", "rnn_tanh", "lstm", "gru")
 
 
 def _cell(kind: str, steps: int, w_ih: Operand, w_hh: Operand, biases: int, w_hr: Operand | None) -> Iterator[Term]:
-    """The terms of so many steps of one cell; w_hr projects an LSTM's output."""
+    """The terms of ``steps`` steps of one cell; w_hr projects an LSTM's output."""
     gates, results = _GATES[kind]
     hidden, inputs, recurrent = w_hh.shape[0] // gates, w_ih.shape[1], w_hh.shape[1]
     yield macs("gates", "T·G·H·(I + R)", T=steps, G=gates, H=hidden, I=inputs, R=recurrent)
@@ -54,7 +54,7 @@ def _layers(op: Op, first: int) -> Iterator[Term]:
 
 
 def _padded_output(op: Op) -> tuple[Operand, ...] | None:
-    """Output (T, B, directions·width), and the last states as they came in."""
+    """Output (T, B, directions·width), and last states of the shapes of the first ones."""
     x, lstm = op.operand(0), op.name == "aten.lstm"
     states = op.at(1) if lstm else (op.operand(1),)
     if op.overload != "input" or len(x.shape) != 3 or not is_dense(x, *states):
@@ -81,7 +81,7 @@ def _padded_output(op: Op) -> tuple[Operand, ...] | None:
 def recurrent(op: Op) -> Terms:
     """All layers and directions of a recurrent network over padded sequences, or over packed ones (``data``).
 
-    Padded sequences count every step, also the padding; packed ones the steps that are there.
+    Padded sequences count every step, also the padding; packed ones only real steps.
     """
     return _layers(op, 3 if op.overload == "data" else 2)
 
@@ -96,7 +96,7 @@ def cell(op: Op) -> Terms:
 
 @rule("_thnn_fused_lstm_cell", "_thnn_fused_gru_cell")
 def fused_cell(op: Op) -> Iterator[Term]:
-    """What follows the two products of a cell, in one kernel of CUDA's."""
+    """The part of a cell behind its two products, as one CUDA kernel."""
     kind = "lstm" if "lstm" in op.name else "gru"
     gates, results = _GATES[kind]
     biases = sum(op.at(i) is not None for i in (3, 4))

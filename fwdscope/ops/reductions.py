@@ -1,4 +1,4 @@
-"""Reductions of n elements to one: n - 1 results, and what is done to each element before and to the result behind."""
+"""Reductions of n elements to one: n - 1 results, and the arithmetic on each element before and on the result after."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _EACH = "R·(n - 1)"
 
 
 def rows(op: Op) -> dict[str, int]:
-    """R rows of n elements, from what goes in and what comes out."""
+    """R rows of n elements, from the input and the output."""
     n, results = op.operand().numel, op.output.numel
     return {"R": results, "n": n // results if results else 0}
 
@@ -37,7 +37,7 @@ def _reduce(what: str, formula: str, complex_formula: str = "") -> Callable[[Op]
 
 
 def _dims(dim: object, ndim: int) -> set[int] | None:
-    """The dimensions that go: those that are named, or all."""
+    """The dimensions that are reduced: those named, or all."""
     if dim is None or dim == ():
         return set(range(ndim))
     named = dim if isinstance(dim, tuple) else (dim,)
@@ -49,7 +49,7 @@ def _dims(dim: object, ndim: int) -> set[int] | None:
 
 def _reduced(x: Operand, dim: object, keepdim: bool) -> tuple[int, ...] | None:
     gone = _dims(dim, len(x.shape))
-    # Of nothing, torch knows which reductions have a value.
+    # For empty tensors torch decides which reductions have a value.
     if gone is None or 0 in x.shape:
         return None
     if not x.shape:
@@ -58,7 +58,7 @@ def _reduced(x: Operand, dim: object, keepdim: bool) -> tuple[int, ...] | None:
 
 
 def _output(dtype: Callable[[Operand], str | None], results: int = 1) -> Output:
-    """Results of a number type, with ``dim`` and ``keepdim`` in the two places behind the tensor."""
+    """Results of a dtype, where ``dim`` and ``keepdim`` are the arguments behind the tensor."""
 
     def output(op: Op) -> tuple[Operand, ...] | None:
         x, given = op.operand(), op.keyword("dtype")
@@ -78,7 +78,7 @@ def _output(dtype: Callable[[Operand], str | None], results: int = 1) -> Output:
 
 
 def _named_output(op: Op) -> tuple[Operand, ...] | None:
-    """Of no dimension at all, torch's kernels are not of one mind."""
+    """torch's kernels disagree on an empty list of dimensions."""
     return None if op.at(1) == () else _output(_float_type)(op)
 
 
@@ -117,7 +117,7 @@ def reduced_sizes(op: Op) -> ResultSizes:
 
 
 def _window(op: Op, tensor: int) -> Passage | None:
-    """What is reduced is no longer followed, the other dimensions stay."""
+    """Reduced dimensions are no longer followed, the others stay."""
     dims = op.at(1)
     rank = len(op.operand().shape)
     gone = _dims(dims if (isinstance(dims, int) and not isinstance(dims, bool)) or type(dims) is tuple else None, rank)
@@ -143,7 +143,7 @@ _register("argmax argmin", "comparisons", _EACH, _output(_index))
 _register("all any", "logic", _EACH, _output(_boolean))
 _register("aminmax _aminmax", "comparisons", "2·R·(n - 1)")
 _register("count_nonzero", "comparisons, sums", "R·(2·n - 1)")
-# A median or the k-th value is found without sorting; as of top-k, at least every element is looked at.
+# A median or the k-th value is found without sorting; at least every element is compared, as in top-k.
 _register("median nanmedian kthvalue", "comparisons, at least", _EACH)
 _register("logsumexp", "max, difference, exp, sum, log, sum", "R·4·n", _named_output)
 _register("var", "mean, difference, square, sum, quotient", "R·4·n", _output(_float_type))
@@ -153,7 +153,7 @@ _register("std_mean", "mean, difference, square, sum, quotient, root", "R·(4·n
 
 
 def _extreme_output(op: Op) -> tuple[Operand, ...] | None:
-    """The maximum alone, or along a dimension with its place; of two tensors, element by element."""
+    """The maximum of all, or along a dimension with its index."""
     if op.overload == "default":
         return _output(_same)(op)
     found = _output(_same)(op) if op.overload == "dim" else None
@@ -162,7 +162,7 @@ def _extreme_output(op: Op) -> tuple[Operand, ...] | None:
 
 @rule("max", "min", output=_extreme_output, sizes=reduced_sizes, window=_window)
 def extreme(op: Op) -> Terms:
-    """n - 1 comparisons a row; of two tensors one for each element."""
+    """n - 1 comparisons a row; one for each element of two tensors."""
     if op.overload in ("other", "out") and isinstance(op.at(1), Operand):
         return (flops("comparison", "N", N=op.output.numel),)
     return _reduce("comparisons", _EACH)(op)

@@ -1,4 +1,4 @@
-"""Sorting and selecting: n·log2(n) comparisons a row, rounded; the k largest take at least n - 1."""
+"""Sorting and selection: n·log2(n) comparisons a row, rounded; top-k takes at least n - 1."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def _sort_window(op: Op, tensor: int) -> Passage:
 
 @rule("sort", "argsort", "msort", window=_sort_window)
 def sort(op: Op) -> Terms:
-    """Each row by comparisons."""
+    """n·log2(n) comparisons a row."""
     dim = op.keyword("dim", op.at(1, -1))
     return (flops("comparisons", "R·round(n·log2(n))", **_rows(op.operand(), dim)),)
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 from counting import costs, flops, macs, traced
-from test_coverage import CALLS, ON_META, Call, Example, ops_of, ops_of_call
+from test_coverage import CALLS, ON_META, CallExample, Example, ops_of, ops_of_call
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
@@ -76,7 +76,7 @@ def _check(found: Cost) -> None:
 
 
 @pytest.mark.parametrize("call", CALLS, ids=repr)
-def test_the_formulas_of_functions_give_their_numbers(call: Call) -> None:
+def test_the_formulas_of_functions_give_their_numbers(call: CallExample) -> None:
     for found in costs(ops_of_call(call, "meta")):
         _check(found)
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 from counting import costs, macs, on_meta
-from test_coverage import CALLS, ON_META, Call, Example, modules, ops_of_call
+from test_coverage import CALLS, ON_META, CallExample, Example, modules, ops_of_call
 from torch.utils.flop_counter import FlopCounterMode
 
 # What it does not count, or counts otherwise, each with the reason.
@@ -31,7 +31,7 @@ def counted(function: Callable[..., Any], *args: Any) -> int:
     return total // 2
 
 
-def ours(call: Call) -> int:
+def ours(call: CallExample) -> int:
     return sum(c.macs for c in costs(ops_of_call(call, "meta")))
 
 
@@ -50,7 +50,7 @@ def test_the_macs_of_a_layer_are_torchs(example: Example) -> None:
 
 
 @pytest.mark.parametrize("call", CALLS, ids=repr)
-def test_the_macs_of_a_function_are_torchs(call: Call) -> None:
+def test_the_macs_of_a_function_are_torchs(call: CallExample) -> None:
     found, theirs = ours(call), counted(call.run, "meta")
     if call.name in DIFFERENCES:
         assert found >= theirs

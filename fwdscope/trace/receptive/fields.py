@@ -26,25 +26,24 @@ class OperatorFlow(NamedTuple):
     """
 
     op: Op
-    taken: tuple[object, ...]
-    given: tuple[object, ...]
+    inputs: tuple[object, ...]
+    outputs: tuple[object, ...]
 
 
 class RepeatedFlows:
-    """The operators of equal copies that did not run, which are those of the copy before them.
+    """The operators of equal copies that did not run: those of the copy that ran, ``times`` times more.
 
-    They run from the operator at index ``first`` up to here, ``times`` times more, each time on the result of the copy
-    before. ``taken`` and ``given`` stand for the input and the result of the copy that ran, ``last`` for the result of
-    the last.
+    They begin at index ``first`` and end here, each time on the result of the copy before. ``input`` and ``result`` are
+    those of the copy that ran, ``last`` is the result of the last one.
     """
 
-    __slots__ = ("first", "given", "last", "taken", "times")
+    __slots__ = ("first", "input", "last", "result", "times")
 
-    def __init__(self, first: int, taken: object, given: object) -> None:
+    def __init__(self, first: int, input: object, result: object) -> None:
         self.first = first
-        self.taken = taken
-        self.given = given
-        self.last = given
+        self.input = input
+        self.result = result
+        self.last = result
         self.times = 0
 
 
@@ -87,18 +86,18 @@ def _follow_all(
         if isinstance(flow, OperatorFlow):
             _follow(flow, fields, bases)
             continue
-        taken, given = id(flow.taken), id(flow.given)
-        if given not in fields:
+        input, result = id(flow.input), id(flow.result)
+        if result not in fields:
             continue
-        outside = fields.get(taken)
+        outside = fields.get(input)
         for _ in range(flow.times):
-            fields[taken] = fields[given]
+            fields[input] = fields[result]
             _follow_all(flows, flow.first, i, fields, bases)
-        fields[id(flow.last)] = fields[given]
+        fields[id(flow.last)] = fields[result]
         if outside is None:
-            del fields[taken]
+            del fields[input]
         else:
-            fields[taken] = outside
+            fields[input] = outside
 
 
 def _follow(flow: OperatorFlow, fields: dict[int, Field], bases: dict[int, int]) -> None:
