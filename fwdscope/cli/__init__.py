@@ -1,48 +1,67 @@
-"""The commands: options in, text out, exit code back. One file a command; this one puts them together.
+"""The commands: options in, text out, exit code back. One file a command, named as the command.
 
-Reports go to stdout, problems to stderr. Exit codes: 0 fine, 1 something fell short, 2 the input is wrong, 3 a defect
-of ours. torch is loaded by what needs it, never by these files: help, ``layers``, ``schema`` and every spec error come
-at once.
+Reports go to stdout, problems to stderr. Exit codes: 0 fine, 1 something fell short, 2 the input is wrong, 3 a bug of
+ours. A command's file is imported when the command is used, and imports what it runs in its function: help,
+``layers``, ``schema`` and every spec error come without torch.
 """
 
 from __future__ import annotations
 
+import importlib
 import sys
 import warnings
-from typing import Annotated
+from collections.abc import Callable
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
-from fwdscope.cli.annotate import annotate
-from fwdscope.cli.bench import bench
-from fwdscope.cli.check import check
-from fwdscope.cli.devices import devices
-from fwdscope.cli.diff import diff
-from fwdscope.cli.explain import explain
-from fwdscope.cli.inspect import inspect
-from fwdscope.cli.layers import layers
-from fwdscope.cli.schema import schema
-from fwdscope.cli.specs import specs
 from fwdscope.version import __version__
 
+# In the order that help lists them.
+COMMANDS = ("inspect", "bench", "explain", "check", "diff", "annotate", "devices", "specs", "layers", "schema")
+
+
+def _function(name: str) -> Callable[..., None]:
+    """The function of a command: that of the command's name, in the file of that name."""
+    function: Callable[..., None] = getattr(importlib.import_module(f"fwdscope.cli.{name}"), name)
+    return function
+
+
+class _CommandGroup(TyperGroup):
+    """All commands, of which only the one that is used is built: Typer alone would build every option of every one."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        if cmd_name not in COMMANDS:
+            return None
+        alone = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+        alone.command(cmd_name)(_function(cmd_name))
+        return typer.main.get_command(alone)
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        rows = [(name, (_function(name).__doc__ or "").partition("\n")[0]) for name in COMMANDS]
+        with formatter.section("Commands"):
+            formatter.write_dl(rows)
+
+
 app = typer.Typer(
+    cls=_CommandGroup,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
-    help="Inspect the forward pass of a neural network: every layer's shapes and parameters, from a YAML spec.",
-    epilog="A first look: fwdscope inspect resnet50   ·   The layers there are: fwdscope layers",
+    help="Inspect the forward pass of a neural network: every layer's shapes, parameters and costs.",
+    epilog="A first look: fwdscope inspect resnet50   ·   All layer types: fwdscope layers",
 )
-# In the order that help lists them.
-for command in (inspect, bench, explain, check, diff, annotate, devices, specs, layers, schema):
-    app.command()(command)
 
 
 def run() -> int:
-    """The whole program: parse the arguments, run a command, give its exit code."""
+    """Run the whole program: parse the arguments, run a command, return its exit code."""
     for stream in (sys.stdout, sys.stderr):
-        # The report draws with signs beyond ASCII; a pipe whose locale has none shows them as question marks rather
-        # than fail.
+        # Reports are drawn with signs beyond ASCII; a locale without them shows question marks rather than failing.
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")
     # torch's warnings are about its own calls, not about what is inspected. Only this process may silence them.

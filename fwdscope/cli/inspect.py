@@ -31,27 +31,37 @@ from fwdscope.cli.options import (
 )
 from fwdscope.cli.progress import show_progress
 from fwdscope.errors import InputError
-from fwdscope.render import COLUMNS, FORMATS, Options, render
 from fwdscope.settings import RunSettings
 
 if TYPE_CHECKING:
+    from fwdscope.render import Options
     from fwdscope.report import Report
     from fwdscope.report.pictures import Picture
     from fwdscope.targets import Target
 
-_COLUMNS = f"Columns of the table, separated by commas: {', '.join(COLUMNS)}."
 _SORT = "List single layers, the largest in a column first: macs, params, memory, …"
 _TOP = "List the N single layers that cost most."
 _STRICT = "Exit with code 1 if any operator has no counting rule."
 _ON = "Estimate time and fit on hardware that is not here: H100, or H100,T4, or all. Runs nothing."
 _SHOW = "Draw one output: a path of the report, perhaps with an index: conv1[0,3]; attn.weights for attention."
-_FORMAT = f"{', '.join(FORMATS)}. Default: table."
+
+
+def _help_of_columns() -> str:
+    from fwdscope.render import COLUMNS
+
+    return f"Columns of the table, separated by commas: {', '.join(COLUMNS)}."
+
+
+def _help_of_format() -> str:
+    from fwdscope.render import FORMATS
+
+    return f"{', '.join(FORMATS)}. Default: table."
 
 
 def inspect(
     target: TargetText,
     depth: Depth = None,
-    columns: Annotated[str | None, typer.Option(metavar="NAMES", help=_COLUMNS)] = None,
+    columns: Annotated[str | None, typer.Option(metavar="NAMES", help=_help_of_columns())] = None,
     sort: Annotated[str | None, typer.Option(metavar="NAME", help=_SORT)] = None,
     top: Annotated[int | None, typer.Option(min=1, metavar="N", help=_TOP)] = None,
     strict: Annotated[bool, typer.Option("--strict", help=_STRICT)] = False,
@@ -67,7 +77,7 @@ def inspect(
     no_stats: Annotated[bool, typer.Option("--no-stats", help="Leave out the statistics of activations.")] = False,
     no_latency: Annotated[bool, typer.Option("--no-latency", help="Leave out the times.")] = False,
     show: Annotated[str | None, typer.Option(metavar="PATH", help=_SHOW)] = None,
-    format_: Annotated[str | None, typer.Option("--format", metavar="FORMAT", help=_FORMAT)] = None,
+    format_: Annotated[str | None, typer.Option("--format", metavar="FORMAT", help=_help_of_format())] = None,
     output: ReportOutput = None,
     allow_import: AllowImport = False,
     limit: Limits = None,
@@ -75,6 +85,8 @@ def inspect(
     """Show every layer's shapes, parameters and costs."""
 
     def command() -> None:
+        from fwdscope.render import Options
+
         view = {"depth": depth, "columns": columns, "sort": sort, "top": top, "on": on}
         form = _check_view(show, format_, output, view)
         check_writable(output)
@@ -106,6 +118,8 @@ def inspect(
 
 def _check_view(show: str | None, format: str | None, output: Path | None, view: Mapping[str, object]) -> str:
     """The format to write. Raises InputError for options that have no meaning for it, or for a picture."""
+    from fwdscope.render import FORMATS
+
     given = [name for name, value in view.items() if value is not None]
     if show is not None:
         from fwdscope.cli.show import check_picture_file
@@ -156,6 +170,8 @@ def _command_line(target: Target, device: str | None, on: str | None, settings: 
 
 
 def _write(report: Report, form: str, options: Options, output: Path | None) -> None:
+    from fwdscope.render import render
+
     if form == "table" and output is None and sys.stdout.isatty():
         width, color = terminal_of()
         options = replace(options, width=width, color=color)
