@@ -22,6 +22,7 @@ from fwdscope.version import __version__
 if TYPE_CHECKING:
     from torch import nn
 
+    from fwdscope.commands.check import CheckRun
     from fwdscope.commands.diff import Comparison
     from fwdscope.commands.explain import Explanation
     from fwdscope.language.problems import SpecError
@@ -38,6 +39,7 @@ __all__ = [
     "TargetError",
     "__version__",
     "bench",
+    "check",
     "diff",
     "explain",
     "inspect",
@@ -160,6 +162,34 @@ def explain(
     from fwdscope.run.subject import ModuleSubject
 
     return explain_layer(ModuleSubject((target, inputs, keywords)).trace, layer)
+
+
+def check(
+    *targets: str | os.PathLike[str],
+    baseline: str | os.PathLike[str] | None = None,
+    tolerance: float = 0.0,
+    update: bool = False,
+    dtype: str = "float32",
+    jobs: int = 1,
+    cached: bool = True,
+    allow_import: bool = False,
+) -> CheckRun:
+    """Check specs against their promised shapes, expectations and baselines.
+
+    ``fwdscope.check("specs")`` checks the specs of a folder; targets are files, folders, globs and names of specs that
+    ship. ``.exit_code`` is 0 if all is well, 1 if a spec fails, 2 if one is invalid; ``.outcomes`` say what was found
+    in each. ``baseline`` is a folder of baselines, from which costs may differ by ``tolerance`` (0.01 is 1 %);
+    ``update`` writes them. With ``cached``, a spec that did not change since an earlier run is not built again.
+
+    Raises :class:`TargetError` for a target that names no spec. A mistake in a spec raises nothing: it is an outcome.
+    """
+    from pathlib import Path
+
+    from fwdscope.commands.check import BaselineFolder, CheckPlan, CheckSettings, check_files, files
+
+    folder = BaselineFolder(Path(baseline), update, tolerance) if baseline is not None else None
+    plan = CheckPlan(CheckSettings(dtype, allow_import), jobs, cached, folder)
+    return check_files(files([os.fspath(target) for target in targets]), plan)
 
 
 def load(path: str | os.PathLike[str]) -> Report:

@@ -11,7 +11,7 @@ from made_specs import Made, made_specs
 
 from fwdscope.commands.annotate import annotate
 from fwdscope.commands.check.baselines import Baseline, compare
-from fwdscope.commands.check.one import Settings, check_source
+from fwdscope.commands.check.one import CheckSettings, check_source
 from fwdscope.commands.diff import compare as compare_reports
 from fwdscope.inspection import inspect_spec
 from fwdscope.language.check import Checked, check
@@ -43,7 +43,7 @@ def test_annotated_a_spec_is_as_promised_and_nothing_else_of_it_changed(
     text = re.sub(r"(?<=[)\w'])$", "  # é\t(1)", text, flags=re.MULTILINE) if remarked else text
     text = text.replace("\n", end)
     after = annotate(checked(text), lines).after  # type: ignore[arg-type]
-    outcome = check_source(Source("made.yaml", after), Settings()).outcome
+    outcome = check_source(Source("made.yaml", after), CheckSettings()).outcome
     assert outcome.state == "ok", outcome
     assert lines == "changed" or any(point.kind == "promise" for point in outcome.points)
     assert PROMISE.sub("", after) == text
@@ -56,7 +56,7 @@ def test_wrong_promises_are_refreshed_to_what_comes(made: Made, wrong: int) -> N
     text = annotate(checked(made.text), "all").after
     spoilt = re.sub(r"(?<=-> \().*(?=\))", f"{wrong}, {wrong}, {wrong}", text)
     after = annotate(checked(spoilt), "promised").after
-    outcome = check_source(Source("made.yaml", after), Settings()).outcome
+    outcome = check_source(Source("made.yaml", after), CheckSettings()).outcome
     assert outcome.state == "ok", after
     assert PROMISE.sub("", after) == made.text
 

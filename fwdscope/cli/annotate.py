@@ -17,7 +17,7 @@ from fwdscope.language.problems import SpecError
 from fwdscope.units import plural
 
 if TYPE_CHECKING:
-    from fwdscope.commands.check import File
+    from fwdscope.commands.check import SpecFile
 
 _SPECS = "Spec files, folders, or globs in quotes."
 _WRITE = "Write the shapes into the files; without it the changes are printed as a patch."
@@ -57,7 +57,7 @@ def annotate(
     boundary(command, limit)
 
 
-def _files(specs: list[str], write: bool) -> list[File]:
+def _files(specs: list[str], write: bool) -> list[SpecFile]:
     """The spec files of all targets. Raises InputError where one names none, or none that may be written."""
     from fwdscope.commands.check import files, looks_like_spec
     from fwdscope.targets import shipped_specs
@@ -76,7 +76,7 @@ def _files(specs: list[str], write: bool) -> list[File]:
 
 
 def _state(
-    file: File, lines: Literal["changed", "promised", "all"], write: bool, allow_import: bool
+    file: SpecFile, lines: Literal["changed", "promised", "all"], write: bool, allow_import: bool
 ) -> Literal["same", "changed", "wrong"]:
     """What becomes of one file; one that is no spec is told, and the others go on."""
     from fwdscope.render.problems import write_problems
@@ -88,7 +88,7 @@ def _state(
         return "wrong"
 
 
-def _annotate(file: File, lines: Literal["changed", "promised", "all"], write: bool, allow_import: bool) -> bool:
+def _annotate(file: SpecFile, lines: Literal["changed", "promised", "all"], write: bool, allow_import: bool) -> bool:
     """Whether the shapes of a spec are other than its text says; they are written or printed."""
     from fwdscope.commands import annotate as annotation
     from fwdscope.language import load

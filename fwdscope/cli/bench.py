@@ -80,7 +80,10 @@ def bench(
     allow_import: AllowImport = False,
     limit: Limits = None,
 ) -> None:
-    """Measure how long a forward takes, and where the time goes: the whole model untouched, then each layer."""
+    """Measure how long a forward takes, and where the time goes.
+
+    The whole model is measured untouched, then each layer.
+    """
     if no_layers and layers is not None:
         raise typer.BadParameter("--layers and --no-layers contradict each other: leave one of them out")
     settings = BenchSettings(

@@ -1,29 +1,28 @@
-"""``fwdscope check``: promises, expectations and baselines held."""
+"""``fwdscope check``: specs against their promised shapes, expectations and baselines."""
 
 from __future__ import annotations
 
 import re
 import sys
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from fwdscope.cli.boundary import boundary, check_writable, choose_format, put, say, terminal_of
-from fwdscope.cli.options import AllowImport, Limits, ModelDtype
+from fwdscope.cli.options import AllowImport, Limits, ModelDtype, ReportOutput
 from fwdscope.errors import InputError
 
 if TYPE_CHECKING:
-    from fwdscope.commands.check import Plan
+    from fwdscope.commands.check import CheckPlan, CheckRun, SpecFile
 
 _FORMATS = ("text", "github", "junit", "json", "markdown")
-_TARGETS = "Spec files, folders, globs in quotes, or names of specs that ship. If none: specs/, or the current folder."
-_BASELINE = "Hold each report against the one kept in this folder."
-_UPDATE = "Write the baselines instead of holding them."
-_TOLERANCE = "How far costs may move from the baseline, as 1%. Shapes and parameters are exact."
-_JOBS = "Processes, at most one a core. Each loads torch, so they pay from some hundred specs on."
-_NO_CACHE = "Build every spec, also those that did not change since an earlier run."
+_TARGETS = "Spec files, folders, globs in quotes, or names of specs that ship. Default: specs/, or the current folder."
+_BASELINE = "Compare each report with the one kept in this folder."
+_UPDATE = "Write the baselines instead of comparing with them."
+_TOLERANCE = "How far costs may differ from the baseline, as 1%. Shapes and parameters must be equal."
+_JOBS = "Processes, at most one a core. Each loads torch, so they pay off from some hundred specs on."
+_NO_CACHE = "Build every spec, even if it did not change since an earlier run."
 
 
 def check(
@@ -33,68 +32,56 @@ def check(
     tolerance: Annotated[str | None, typer.Option(metavar="PERCENT", help=_TOLERANCE)] = None,
     jobs: Annotated[int, typer.Option("-j", "--jobs", min=1, metavar="N", help=_JOBS)] = 1,
     format_: Annotated[
-        str | None, typer.Option("--format", metavar="FORMAT", help=f"{', '.join(_FORMATS)}; text if not given.")
+        str | None, typer.Option("--format", metavar="FORMAT", help=f"{', '.join(_FORMATS)}. Default: text.")
     ] = None,
-    output: Annotated[
-        Path | None, typer.Option("-o", "--output", metavar="FILE", help="Write to a file; its ending says the format.")
-    ] = None,
+    output: ReportOutput = None,
     no_cache: Annotated[bool, typer.Option("--no-cache", help=_NO_CACHE)] = False,
     dtype: ModelDtype = "float32",
     allow_import: AllowImport = False,
     limit: Limits = None,
 ) -> None:
-    """Hold specs to what they promise and expect, and to baselines. Exit code 1 where one falls short."""
+    """Check specs against their promised shapes, expectations and baselines.
+
+    Exit code 1 if one fails, 2 if a spec is invalid.
+    """
 
     def command() -> None:
-        from fwdscope.commands.check import Folder, Plan, Settings
+        from fwdscope.commands.check import BaselineFolder, CheckPlan, CheckSettings, files
 
         form = choose_format(format_, output, _FORMATS)
         check_writable(output)
         if baseline is None and (update or tolerance is not None):
             raise InputError(f"{'--update' if update else '--tolerance'} is for baselines: add --baseline FOLDER")
-        folder = Folder(_folder(baseline), update, _part(tolerance or "0%")) if baseline is not None else None
+        folder = None
+        if baseline is not None:
+            folder = BaselineFolder(_parse_folder(baseline), update, _parse_percent(tolerance or "0%"))
         if allow_import:
             sys.path.insert(0, str(Path.cwd()))
-        plan = Plan(Settings(dtype, allow_import), jobs, not no_cache, folder)
-        code = _run(targets or [], plan, form, output)
+        plan = CheckPlan(CheckSettings(dtype, allow_import), jobs, not no_cache, folder)
+        code = _run(files(targets or []), plan, form, output).exit_code
         if code:
             raise typer.Exit(code)
 
     boundary(command, limit)
 
 
-def _run(targets: list[str], plan: Plan, form: str, output: Path | None) -> int:
-    """Check all targets, write the report, give the exit code. Text is written as it comes."""
-    from fwdscope.commands.check import Run, files, outcomes, remarks_on
+def _run(files: tuple[SpecFile, ...], plan: CheckPlan, form: str, output: Path | None) -> CheckRun:
+    """Check the files and write the result; text on stdout appears line by line."""
+    from fwdscope.commands.check import check_files
     from fwdscope.render.checks import FORMATS, text
 
-    started = time.perf_counter()
-    found = files(targets)
-    live = form == "text" and output is None
-    colour, width = terminal_of()[1], text.name_width([file.shown for file in found])
-    done = []
-    try:
-        for outcome in outcomes(found, plan):
-            done.append(outcome)
-            if live:
-                say(text.line(outcome, width, colour) + "\n")
-    except OSError as error:
-        if plan.folder is None:
-            raise
-        raise InputError(f"--baseline {plan.folder.path}: {error.filename}: {error.strerror}") from None
-    if all(outcome.state == "skipped" for outcome in done):
-        raise InputError(f"none of the {len(done)} files is a spec: each has `inputs:` and `layers:`")
-    remarks = tuple(remarks_on(plan.folder, done)) if plan.folder is not None else ()
-    run = Run(tuple(done), time.perf_counter() - started, remarks)
-    if live:
-        say("\n".join(text.closing(run, colour)) + "\n")
-    else:
+    if form != "text" or output is not None:
+        run = check_files(files, plan)
         put(FORMATS[form].render(run), output)
-    return run.exit_code
+        return run
+    colour, width = terminal_of()[1], text.name_width([file.shown for file in files])
+    run = check_files(files, plan, lambda outcome: say(text.line(outcome, width, colour) + "\n"))
+    say("\n".join(text.closing(run, colour)) + "\n")
+    return run
 
 
-def _folder(text: str) -> Path:
-    """The folder of baselines. Raises InputError where it can be none."""
+def _parse_folder(text: str) -> Path:
+    """The folder of baselines. Raises InputError for a text that names none."""
     if not text.strip():
         raise InputError("--baseline is empty; give a folder")
     if Path(text).exists() and not Path(text).is_dir():
@@ -102,7 +89,7 @@ def _folder(text: str) -> Path:
     return Path(text)
 
 
-def _part(text: str) -> float:
+def _parse_percent(text: str) -> float:
     """``1%`` as 0.01."""
     if not re.fullmatch(r"[0-9]+(\.[0-9]+)?\s*%", text.strip()):
         raise InputError(f"--tolerance {text}: write a percentage, as in --tolerance 1%")

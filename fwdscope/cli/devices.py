@@ -25,7 +25,10 @@ def devices(
     measure: Annotated[bool, typer.Option("--measure", help="Measure the peaks here again.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """List the devices here with memory and peaks. Unpublished peaks are measured once and remembered."""
+    """List the devices here with their memory and peaks.
+
+    Peaks that are not published are measured once and remembered.
+    """
 
     def command() -> None:
         from fwdscope.render import devices as drawing

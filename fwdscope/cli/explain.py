@@ -23,7 +23,10 @@ def explain(
     allow_import: AllowImport = False,
     limit: Limits = None,
 ) -> None:
-    """Show how a layer's shape, parameters and costs are computed: the formulas with the numbers put in."""
+    """Show the arithmetic of one layer, with the numbers put in.
+
+    Formulas give its shape, parameters and costs.
+    """
 
     def command() -> None:
         from fwdscope.commands.explain import explain as explain_layer

@@ -16,7 +16,7 @@ def layers(
     name: Annotated[str | None, typer.Argument(metavar="NAME", help=_NAME)] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the whole vocabulary as JSON.")] = False,
 ) -> None:
-    """List the layers and functions that specs may use, or show one with its settings."""
+    """List the layers and functions that specs may use, or show one."""
 
     def command() -> None:
         from fwdscope.render import vocabulary

@@ -14,7 +14,10 @@ def specs(
     word: Annotated[str | None, typer.Argument(metavar="WORD", help="List only those that mention it.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, with the paths of the files.")] = False,
 ) -> None:
-    """List the networks that ship with fwdscope. A name works wherever a spec does."""
+    """List the networks that ship with fwdscope.
+
+    A name works wherever a spec does.
+    """
 
     def command() -> None:
         from fwdscope.language.parser import parse

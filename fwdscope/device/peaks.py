@@ -13,7 +13,6 @@ from __future__ import annotations
 import json
 import math
 import os
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping
@@ -24,6 +23,7 @@ from typing import Any
 
 import torch
 
+from fwdscope.cache import cache_folder
 from fwdscope.device import host
 from fwdscope.device.local import LocalDevice, find
 from fwdscope.device.table import published
@@ -318,19 +318,10 @@ def _is_recent(figure: _Figure) -> bool:
     return _is_fresh(figure, _AGE_IF_DOUBTFUL)
 
 
-def cache_file(system: str = sys.platform, environment: Mapping[str, str] = os.environ) -> Path | None:
+def cache_file() -> Path | None:
     """The file of cached peaks in the user's cache folder; None without such a folder."""
-    if system == "win32":
-        folder = environment.get("LOCALAPPDATA", "")
-        return Path(folder) / "fwdscope" / "Cache" / _FILE if folder else None
-    home = environment.get("HOME", "")
-    if system == "darwin":
-        return Path(home) / "Library" / "Caches" / "fwdscope" / _FILE if home else None
-    chosen = environment.get("XDG_CACHE_HOME", "")
-    # The XDG specification says to ignore a relative path.
-    if chosen and Path(chosen).is_absolute():
-        return Path(chosen) / "fwdscope" / _FILE
-    return Path(home) / ".cache" / "fwdscope" / _FILE if home else None
+    folder = cache_folder()
+    return folder / _FILE if folder is not None else None
 
 
 def _key(device: LocalDevice) -> str:

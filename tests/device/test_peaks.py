@@ -17,7 +17,6 @@ from fwdscope.device import peaks as module
 from fwdscope.device.local import LocalDevice
 from fwdscope.device.peaks import (
     DeviceTimer,
-    cache_file,
     convolution_rate,
     copy_rate,
     fastest,
@@ -317,24 +316,6 @@ def test_without_a_cache_folder_figures_are_measured_each_time(
     measure_peaks(CPU, "float32")
     measure_peaks(CPU, "float32")
     assert rates == ["float32", "bandwidth"] * 2
-
-
-@pytest.mark.parametrize(
-    ("system", "environment", "place"),
-    [
-        ("linux", {"XDG_CACHE_HOME": "/c", "HOME": "/h"}, "/c/fwdscope/peaks.json"),
-        ("linux", {"HOME": "/h"}, "/h/.cache/fwdscope/peaks.json"),
-        # "All paths must be absolute. If an implementation encounters a relative path, it should consider it invalid."
-        ("linux", {"XDG_CACHE_HOME": "c", "HOME": "/h"}, "/h/.cache/fwdscope/peaks.json"),
-        ("linux", {}, None),
-        ("darwin", {"HOME": "/h"}, "/h/Library/Caches/fwdscope/peaks.json"),
-        ("darwin", {}, None),
-        ("win32", {"LOCALAPPDATA": "/a", "HOME": "/h"}, "/a/fwdscope/Cache/peaks.json"),
-        ("win32", {}, None),
-    ],
-)
-def test_the_file_lies_in_the_users_cache_folder(system: str, environment: dict[str, str], place: str | None) -> None:
-    assert cache_file(system, environment) == (None if place is None else Path(place))
 
 
 # --- too low ---------------------------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from fwdscope.commands.check.baselines import Baseline, BaselineError, Differences, RowDifference, compare, describe
 from fwdscope.commands.check.files import visible
-from fwdscope.commands.check.outcome import Outcome, Point, Told
+from fwdscope.commands.check.outcome import CheckMessage, CheckPoint, Outcome
 from fwdscope.language.problems import Cause, Problem, Source, Span
 from fwdscope.report import LayerRow
 from fwdscope.targets import shipped_specs
@@ -23,7 +23,7 @@ _WRITTEN = "written"
 
 
 @dataclass(frozen=True)
-class Folder:
+class BaselineFolder:
     """A folder of baselines. ``tolerance`` is the part that costs may differ by: 0.01 for 1 %."""
 
     path: Path
@@ -50,7 +50,7 @@ class Folder:
         """Files of specs that are gone."""
         yield from (file for file in sorted(self.path.rglob("*.json")) if not self.spec(file).is_file())
 
-    def hold(self, source: Source, spec: Path, now: Baseline) -> Point:
+    def hold(self, source: Source, spec: Path, now: Baseline) -> CheckPoint:
         """What became of a spec's baseline. Raises OSError where one cannot be read or written."""
         file = self.file(spec)
         if self.update:
@@ -68,7 +68,7 @@ class Folder:
             return _short(Problem(source, Span(0, 0), "baseline", message, self._advice))
         found = compare(old, now, self.tolerance)
         if found == Differences():
-            return Point("baseline", "baseline", visible(file), "held")
+            return CheckPoint("baseline", "baseline", visible(file), "met")
         return _short(self._problem(source, found, now), visible(file))
 
     @property
@@ -89,19 +89,19 @@ class Folder:
         return Problem(source, span, "baseline", message, help, tuple(causes))
 
 
-def _written(file: Path, now: Baseline) -> Point:
+def _written(file: Path, now: Baseline) -> CheckPoint:
     """Write a baseline, unless it is there already, so that the times of files keep still."""
     text = now.dumps()
     if not file.is_file() or file.read_text(encoding="utf-8", errors="replace") != text:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text, encoding="utf-8", newline="\n")
-        return Point("baseline", "baseline", visible(file), "held", reason=_WRITTEN)
-    return Point("baseline", "baseline", visible(file), "held", reason="as it was")
+        return CheckPoint("baseline", "baseline", visible(file), "met", reason=_WRITTEN)
+    return CheckPoint("baseline", "baseline", visible(file), "met", reason="as it was")
 
 
-def _short(problem: Problem, expected: str = "") -> Point:
-    told = Told.of(problem)
-    return Point("baseline", "baseline", expected, "short", told.line, told.message, told=told)
+def _short(problem: Problem, expected: str = "") -> CheckPoint:
+    told = CheckMessage.of(problem)
+    return CheckPoint("baseline", "baseline", expected, "failed", told.line, told.message, problem=told)
 
 
 def _around(source: Source, found: RowDifference, now: Baseline) -> Iterator[Cause]:
@@ -121,7 +121,7 @@ def _span(source: Source, row: RowDifference | LayerRow) -> Span | None:
     return Span(at, max(at + 1, end))
 
 
-def remarks_on(folder: Folder, outcomes: Iterable[Outcome]) -> Iterator[str]:
+def remarks_on(folder: BaselineFolder, outcomes: Iterable[Outcome]) -> Iterator[str]:
     """What is said of the folder itself: how many baselines were written, and which are of specs that are gone."""
     points = [point for outcome in outcomes for point in outcome.points if point.kind == "baseline"]
     if written := sum(point.reason == _WRITTEN for point in points):

@@ -1,4 +1,4 @@
-"""``expect``: what a report must show, and where it falls short."""
+"""``expect``: compares a report with what the spec expects of it."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ if TYPE_CHECKING:
     from fwdscope.language.tree import ExpectedFigure, ExpectedOutput
     from fwdscope.units import Figure
 
-# Figures that are only known in part where an operator without a rule ran.
+# Figures that are lower bounds if an operator without a rule ran.
 _COUNTED = frozenset({"macs", "flops", "bytes_read", "bytes_written"})
 
 
 @dataclass(frozen=True)
-class Latencies:
+class MeasuredLatency:
     """Seconds of a forward on one device: of the whole, and of each row of the report.
 
-    ``missing`` says why there are none; ``failed``, why the network cannot run on a device that is there.
+    ``missing`` says why there are none; ``failed`` why the network cannot run on a device that is there.
     """
 
     whole: float | None = None
@@ -41,15 +41,15 @@ class Latencies:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What became of one expectation.
+    """The result of one expectation.
 
-    ``got`` is the value as text, ``by`` how far it lies outside; ``reason`` says why it was not held at all.
+    ``got`` is the value as text, ``by`` how far it is off; ``reason`` says why it was skipped.
     """
 
     what: str
     expected: str
     span: Span
-    state: Literal["held", "short", "skipped"]
+    state: Literal["met", "failed", "skipped"]
     layer: str | None = None
     got: str = ""
     by: str | None = None
@@ -57,7 +57,7 @@ class Verdict:
 
 
 def with_shortfalls(checked: Checked, report: Report, hold_outputs: bool = True) -> Report:
-    """The report with what it falls short of.
+    """The report with the expectations that it does not meet.
 
     ``hold_outputs`` is False where an input has another shape than the spec's.
     """
@@ -65,21 +65,24 @@ def with_shortfalls(checked: Checked, report: Report, hold_outputs: bool = True)
 
 
 def shortfalls(checked: Checked, report: Report, hold_outputs: bool = True) -> Iterator[Shortfall]:
-    """Expectations that do not hold, in the file's order. Latencies, which no report on meta has, are left out."""
+    """Expectations that are not met, in the file's order. Latencies, which no report on meta has, are left out."""
     for verdict in verdicts(checked, report, hold_outputs):
-        if verdict.state == "short":
+        if verdict.state == "failed":
             line, column = checked.spec.source.place(verdict.span.start)
             yield Shortfall(verdict.what, verdict.expected, verdict.got, line, column)
 
 
 def verdicts(
-    checked: Checked, report: Report, hold_outputs: bool = True, latencies: Mapping[str | None, Latencies] | None = None
+    checked: Checked,
+    report: Report,
+    hold_outputs: bool = True,
+    latencies: Mapping[str | None, MeasuredLatency] | None = None,
 ) -> tuple[Verdict, ...]:
-    """What became of every expectation, in the file's order; ``latencies`` were measured, by the device's name."""
+    """The result of every expectation, in the file's order; ``latencies`` were measured, by the device's name."""
     found = [*_outputs(checked, report)] if hold_outputs else []
     for one in checked.spec.expect.figures:
         if one.name == "latency":
-            found.append(_latency(one, (latencies or {}).get(one.on, Latencies(missing="not measured"))))
+            found.append(_latency(one, (latencies or {}).get(one.on, MeasuredLatency(missing="not measured"))))
         else:
             found.append(_figure(one, report))
     return tuple(sorted(found, key=lambda verdict: verdict.span))
@@ -89,21 +92,21 @@ def verdicts(
 
 
 def _figure(one: ExpectedFigure, report: Report) -> Verdict:
-    """What became of a figure that the report counts."""
+    """The result of an expectation of a figure that the report counts."""
     what = _what(one.name, one.layer)
     row = _row(report.layers, one.layer) if one.layer is not None else None
     if one.layer is not None and row is None:
-        return Verdict(what, one.text, one.span, "short", one.layer, f"no layer {one.layer}")
+        return Verdict(what, one.text, one.span, "failed", one.layer, f"no layer {one.layer}")
     value: int | None = getattr(row or report.totals, one.name, None)
     if value is None:
-        return Verdict(what, one.text, one.span, "short", one.layer, "nothing: it is not counted here")
+        return Verdict(what, one.text, one.span, "failed", one.layer, "nothing: it is not counted here")
     uncounted = (row or report).uncounted if one.name in _COUNTED else ()
     if uncounted and not _certain(one.figure, value):
         got = f"at least {value:,}: no rule counts {', '.join(uncounted)}"
-        return Verdict(what, one.text, one.span, "short", one.layer, got)
+        return Verdict(what, one.text, one.span, "failed", one.layer, got)
     if one.figure.holds(value):
-        return Verdict(what, one.text, one.span, "held", one.layer, f"{value:,}")
-    return Verdict(what, one.text, one.span, "short", one.layer, f"{value:,}", distance(one.figure, value))
+        return Verdict(what, one.text, one.span, "met", one.layer, f"{value:,}")
+    return Verdict(what, one.text, one.span, "failed", one.layer, f"{value:,}", distance(one.figure, value))
 
 
 def _certain(figure: Figure, value: int) -> bool:
@@ -112,10 +115,10 @@ def _certain(figure: Figure, value: int) -> bool:
     return beyond or (figure.high is None and figure.holds(value))
 
 
-def _latency(one: ExpectedFigure, measured: Latencies) -> Verdict:
+def _latency(one: ExpectedFigure, measured: MeasuredLatency) -> Verdict:
     what = _what(one.name, one.layer)
     if measured.failed is not None:
-        return Verdict(what, one.text, one.span, "short", one.layer, f"nothing: {measured.failed}")
+        return Verdict(what, one.text, one.span, "failed", one.layer, f"nothing: {measured.failed}")
     row = _row(measured.rows, one.layer) if one.layer is not None else None
     seconds = measured.whole if one.layer is None else row.latency if row is not None else None
     if seconds is None:
@@ -123,8 +126,8 @@ def _latency(one: ExpectedFigure, measured: Latencies) -> Verdict:
         return Verdict(what, one.text, one.span, "skipped", one.layer, reason=reason)
     got = _seconds(seconds)
     if one.figure.holds(seconds):
-        return Verdict(what, one.text, one.span, "held", one.layer, got)
-    return Verdict(what, one.text, one.span, "short", one.layer, got, distance(one.figure, seconds))
+        return Verdict(what, one.text, one.span, "met", one.layer, got)
+    return Verdict(what, one.text, one.span, "failed", one.layer, got, distance(one.figure, seconds))
 
 
 def distance(figure: Figure, value: float) -> str:
@@ -187,7 +190,7 @@ def _outputs(checked: Checked, report: Report) -> Iterator[Verdict]:
         got, missing = _output_shapes(one, report)
         shown = missing or (str(got[0]) if len(got) == 1 else str(got))
         held = missing is None and _matches(one.shape, got, evaluate)
-        yield Verdict(_what("output", one.layer), one.text, one.span, "held" if held else "short", one.layer, shown)
+        yield Verdict(_what("output", one.layer), one.text, one.span, "met" if held else "failed", one.layer, shown)
 
 
 def _output_shapes(one: ExpectedOutput, report: Report) -> tuple[tuple[Shape, ...], str | None]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import glob
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +18,7 @@ _ENDINGS = (".yaml", ".yml")
 
 
 @dataclass(frozen=True)
-class File:
+class SpecFile:
     """A file to check, and how it is shown; ``named`` says that the user gave it itself, not by a folder or a glob."""
 
     path: Path
@@ -26,7 +26,7 @@ class File:
     named: bool
 
     @classmethod
-    def of(cls, path: Path, name: str, named: bool) -> File:
+    def of(cls, path: Path, name: str, named: bool) -> SpecFile:
         """A file by its name, with what a terminal or a CI's log would obey made visible."""
         return cls(path, visible(name), named)
 
@@ -36,9 +36,9 @@ def visible(name: object) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(name))
 
 
-def files(targets: Iterable[str]) -> tuple[File, ...]:
+def files(targets: Sequence[str]) -> tuple[SpecFile, ...]:
     """The files of all targets, each once, in the order given; inside a folder sorted. Raises TargetError."""
-    found: dict[Path, File] = {}
+    found: dict[Path, SpecFile] = {}
     for target in targets or _default():
         for file in _files(target):
             known = found.get(file.path.absolute())
@@ -52,28 +52,28 @@ def _default() -> tuple[str, ...]:
     return ("specs",) if Path("specs").is_dir() else (".",)
 
 
-def _files(target: str) -> Iterator[File]:
+def _files(target: str) -> Iterator[SpecFile]:
     if not target.strip():
         raise TargetError("a target is empty: give a spec file, a folder, a glob or the name of a spec that ships")
     path = Path(target)
     if path.is_file():
         if path.suffix == ".json":
             raise TargetError(f"{visible(target)} is a saved report, and no spec")
-        yield File.of(path, target, named=True)
+        yield SpecFile.of(path, target, named=True)
     elif path.is_dir():
         inside = list(_walk(path))
         if not inside:
             raise TargetError(f"the folder {visible(target)} holds no *.yaml")
-        yield from (File.of(one, str(one), named=False) for one in inside)
+        yield from (SpecFile.of(one, str(one), named=False) for one in inside)
     elif glob.has_magic(target):
         # Path.glob takes no absolute pattern.
         every = glob.glob(target, recursive=True)  # noqa: PTH207
         matching = sorted(one for one in every if Path(one).is_file())
         if not matching:
             raise TargetError(f"no file matches {target}")
-        yield from (File.of(Path(one), one, named=False) for one in matching)
+        yield from (SpecFile.of(Path(one), one, named=False) for one in matching)
     elif known := shipped_specs().get(target.removesuffix(".yaml")):
-        yield File.of(known, known.name, named=True)
+        yield SpecFile.of(known, known.name, named=True)
     else:
         raise TargetError(_unknown(target))
 

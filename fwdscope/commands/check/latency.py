@@ -5,20 +5,20 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from fwdscope.commands.check.expectations import Latencies
+from fwdscope.commands.check.expectations import MeasuredLatency
 from fwdscope.language.names import listed
 
 if TYPE_CHECKING:
     from fwdscope.language.check import Checked
 
 
-def expected_latencies(checked: Checked, dtype: str) -> dict[str | None, Latencies]:
+def expected_latencies(checked: Checked, dtype: str) -> dict[str | None, MeasuredLatency]:
     """What the file expects a latency for, by the device's name: of the whole, and of layers where it names some."""
     devices = {one.on for one in checked.spec.expect.figures if one.name == "latency"}
     return {device: measure(checked, device or "cpu", dtype) for device in sorted(devices, key=str)}
 
 
-def measure(checked: Checked, device: str, dtype: str) -> Latencies:
+def measure(checked: Checked, device: str, dtype: str) -> MeasuredLatency:
     """The latencies of a spec on a device, with weights drawn at random and its own inputs.
 
     Where the device is not here nothing is measured; where it is and the network does not run there, that is told.
@@ -31,14 +31,14 @@ def measure(checked: Checked, device: str, dtype: str) -> Latencies:
     try:
         here = _find(device)
     except DeviceError as error:
-        return Latencies(missing=str(error))
+        return MeasuredLatency(missing=str(error))
     try:
         report = inspect_spec(checked, {}, dtype, RunSettings(device=here, stats=False))
     except RunError as error:
         # The way out that its further lines show is for who runs it by hand.
-        return Latencies(failed=str(error).partition("\n")[0])
+        return MeasuredLatency(failed=str(error).partition("\n")[0])
     run = report.run
-    return Latencies(run.latency.median if run is not None and run.latency is not None else None, report.layers)
+    return MeasuredLatency(run.latency.median if run is not None and run.latency is not None else None, report.layers)
 
 
 def _find(text: str) -> str:

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fwdscope.commands.check.baselines import Baseline
-from fwdscope.commands.check.expectations import Latencies, Verdict, verdicts
-from fwdscope.commands.check.outcome import Outcome, Point, Told, state_of
+from fwdscope.commands.check.expectations import MeasuredLatency, Verdict, verdicts
+from fwdscope.commands.check.outcome import CheckMessage, CheckPoint, Outcome, state_of
 from fwdscope.commands.check.since import Parting
 from fwdscope.language import tree
 from fwdscope.language.problems import Cause, Problem, Source, Span, SpecError
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Settings:
+class CheckSettings:
     """How files are checked: the dtype of weights, and whether specs may import classes of the user's own."""
 
     dtype: str = "float32"
@@ -30,7 +30,7 @@ class Settings:
 
 
 @dataclass(frozen=True)
-class Result:
+class CheckResult:
     """A file's outcome, and what a baseline keeps of its report; None where it could not be built."""
 
     outcome: Outcome
@@ -39,7 +39,7 @@ class Result:
     lasting: bool = True
 
 
-def check_source(source: Source, settings: Settings) -> Result:
+def check_source(source: Source, settings: CheckSettings) -> CheckResult:
     """Check the text of a spec. What is wrong with it is in the outcome; nothing is raised for it."""
     from fwdscope.language.check import check
     from fwdscope.language.parser import parse
@@ -51,14 +51,14 @@ def check_source(source: Source, settings: Settings) -> Result:
         name = spec.name
         return _checked(check(spec, settings.allow_import), settings, before)
     except SpecError as error:
-        told = tuple(map(Told.of, error.problems))
-        return Result(Outcome(source.name, name, "wrong", problems=told, seconds=time.perf_counter() - before))
+        told = tuple(map(CheckMessage.of, error.problems))
+        return CheckResult(Outcome(source.name, name, "invalid", problems=told, seconds=time.perf_counter() - before))
     except RecursionError:
-        told = (Told("limit", "this is nested deeper than Python can follow"),)
-        return Result(Outcome(source.name, name, "wrong", problems=told))
+        told = (CheckMessage("limit", "this is nested deeper than Python can follow"),)
+        return CheckResult(Outcome(source.name, name, "invalid", problems=told))
 
 
-def _checked(checked: Checked, settings: Settings, before: float) -> Result:
+def _checked(checked: Checked, settings: CheckSettings, before: float) -> CheckResult:
     read = time.perf_counter()
     import torch  # noqa: F401  # a cost of the run, not of this spec
 
@@ -85,13 +85,13 @@ def _checked(checked: Checked, settings: Settings, before: float) -> Result:
         seconds=seconds,
     )
     lasting = not latencies and not settings.allow_import
-    return Result(outcome, Baseline.of(report), lasting)
+    return CheckResult(outcome, Baseline.of(report), lasting)
 
 
 # --- promises and expectations ---------------------------------------------------------------------------------------
 
 
-def _promises(network: Network, report: Report, parting: Parting) -> Iterator[Point]:
+def _promises(network: Network, report: Report, parting: Parting) -> Iterator[CheckPoint]:
     """Every promise of the file. One on a line that did not run (a branch not taken) is held by nothing."""
     spec, broken = network.spec, network.blueprint.broken_promises
     ran = _lines_with_promises(report)
@@ -105,11 +105,13 @@ def _promises(network: Network, report: Report, parting: Parting) -> Iterator[Po
             row = next((ran[n] for n in range(first, number + 1) if n in ran), None)
             problem = replace(problem, causes=(*problem.causes, *parting.causes(row.line if row else first)))
             got = problem.message.rpartition(" got ")[2]
-            yield Point("promise", what, line.promise.text, "short", number, got, told=Told.of(problem))
+            yield CheckPoint(
+                "promise", what, line.promise.text, "failed", number, got, problem=CheckMessage.of(problem)
+            )
         elif any(n in ran for n in range(first, number + 1)):
-            yield Point("promise", what, line.promise.text, "held", number)
+            yield CheckPoint("promise", what, line.promise.text, "met", number)
         else:
-            yield Point("promise", what, line.promise.text, "skipped", number, reason="its line does not run here")
+            yield CheckPoint("promise", what, line.promise.text, "skipped", number, reason="its line does not run here")
 
 
 def _lines(spec: tree.ModelSpec) -> list[tree.Statement]:
@@ -127,13 +129,13 @@ def _lines_with_promises(report: Report) -> dict[int, LayerRow]:
 
 
 def _expectations(
-    checked: Checked, report: Report, parting: Parting, latencies: Mapping[str | None, Latencies]
-) -> Iterator[Point]:
+    checked: Checked, report: Report, parting: Parting, latencies: Mapping[str | None, MeasuredLatency]
+) -> Iterator[CheckPoint]:
     source = checked.spec.source
     for one in verdicts(checked, report, latencies=latencies):
         line = source.place(one.span.start)[0]
-        told = Told.of(_shortfall(source, one, parting)) if one.state == "short" else None
-        yield Point("expect", one.what, one.expected, one.state, line, one.got, one.by, one.reason, told)
+        told = CheckMessage.of(_shortfall(source, one, parting)) if one.state == "failed" else None
+        yield CheckPoint("expect", one.what, one.expected, one.state, line, one.got, one.by, one.reason, told)
 
 
 def _shortfall(source: Source, one: Verdict, parting: Parting) -> Problem:
@@ -148,14 +150,14 @@ def _shortfall(source: Source, one: Verdict, parting: Parting) -> Problem:
 # --- notes -----------------------------------------------------------------------------------------------------------
 
 
-def _notes(checked: Checked, network: Network, report: Report) -> Iterator[Told]:
+def _notes(checked: Checked, network: Network, report: Report) -> Iterator[CheckMessage]:
     from fwdscope.language.advice import advice
 
     source = checked.spec.source
     found = [*checked.notes, *advice(checked.spec), *_unnamed(network, report, source)]
     for note in sorted(found, key=lambda note: note.span):
         line, column = source.place(note.span.start)
-        yield Told("note", note.text, line, column, text=f"{source.at(note.span.start)}: note: {note.text}")
+        yield CheckMessage("note", note.text, line, column, text=f"{source.at(note.span.start)}: note: {note.text}")
 
 
 def _unnamed(network: Network, report: Report, source: Source) -> Iterator[Note]:

@@ -1,4 +1,4 @@
-"""What a check found, as plain data: renderers, worker processes and the cache see nothing else. To and from JSON."""
+"""The results of a check as plain data, to and from JSON: all that renderers, worker processes and the cache see."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from typing import Any, Literal
 
 from fwdscope.language.problems import Problem
 
-# In order of gravity; of a run, the worst counts.
-State = Literal["ok", "skipped", "short", "wrong", "defect"]
-STATES: tuple[State, ...] = ("ok", "skipped", "short", "wrong", "defect")
-EXIT_CODES: dict[State, int] = {"ok": 0, "skipped": 0, "short": 1, "wrong": 2, "defect": 3}
+# From the best to the worst; a run is as bad as its worst spec.
+State = Literal["ok", "skipped", "failed", "invalid", "crashed"]
+STATES: tuple[State, ...] = ("ok", "skipped", "failed", "invalid", "crashed")
+EXIT_CODES: dict[State, int] = {"ok": 0, "skipped": 0, "failed": 1, "invalid": 2, "crashed": 3}
 
 
 @dataclass(frozen=True)
-class Told:
-    """A problem, a shortfall or a note with its place; ``text`` is the whole of it as a terminal shows it.
+class CheckMessage:
+    """A problem or a note with its place; ``text`` is the whole of it as a terminal shows it.
 
     ``detail`` holds the lines of explanation under the message: causes, and what to write.
     """
@@ -30,7 +30,7 @@ class Told:
     text: str = ""
 
     @classmethod
-    def of(cls, problem: Problem) -> Told:
+    def of(cls, problem: Problem) -> CheckMessage:
         """A problem of the spec."""
         source = problem.source
         line, column = source.place(problem.span.start)
@@ -40,53 +40,53 @@ class Told:
 
 
 @dataclass(frozen=True)
-class Point:
-    """One thing that was held against the network: a promise, an expectation, the baseline.
+class CheckPoint:
+    """One thing that is checked: a promise, an expectation, the baseline.
 
-    ``told`` is what fell short; ``reason`` why it could not be held.
+    ``problem`` says how it failed, ``reason`` why it was skipped.
     """
 
     kind: Literal["promise", "expect", "baseline"]
     what: str
     expected: str
-    state: Literal["held", "short", "skipped"]
+    state: Literal["met", "failed", "skipped"]
     line: int | None = None
     got: str = ""
     by: str | None = None
     reason: str | None = None
-    told: Told | None = None
+    problem: CheckMessage | None = None
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one file. ``seconds`` is what reading, building and tracing took; 0 where it came from the cache.
+    """The result for one file. ``seconds`` is for reading, building and tracing; 0 if it came from the cache.
 
-    ``problems`` are mistakes of the spec, after which nothing was held; ``reason`` says why a file was skipped, or what
-    broke in fwdscope.
+    ``problems`` are mistakes of the spec, after which nothing else is checked; ``reason`` says why a file was skipped,
+    or what crashed in fwdscope.
     """
 
     file: str
     name: str
     state: State
-    points: tuple[Point, ...] = ()
-    problems: tuple[Told, ...] = ()
-    notes: tuple[Told, ...] = ()
+    points: tuple[CheckPoint, ...] = ()
+    problems: tuple[CheckMessage, ...] = ()
+    notes: tuple[CheckMessage, ...] = ()
     params: int | None = None
     macs: int | None = None
-    # Whether an operator without a rule ran, so that the costs are "at least".
+    # Whether an operator without a rule ran, so that the costs are lower bounds.
     at_least: bool = False
     seconds: float = 0.0
     cached: bool = False
     reason: str | None = None
 
     @property
-    def short(self) -> tuple[Point, ...]:
-        """What fell short."""
-        return tuple(point for point in self.points if point.state == "short")
+    def failed(self) -> tuple[CheckPoint, ...]:
+        """The points that failed."""
+        return tuple(point for point in self.points if point.state == "failed")
 
     @property
-    def skipped(self) -> tuple[Point, ...]:
-        """What could not be held."""
+    def skipped(self) -> tuple[CheckPoint, ...]:
+        """The points that could not be checked."""
         return tuple(point for point in self.points if point.state == "skipped")
 
     def to_json(self) -> dict[str, Any]:
@@ -96,20 +96,22 @@ class Outcome:
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Outcome:
         """The outcome that :meth:`to_json` gave. Raises KeyError, TypeError or ValueError where it is none."""
-        points = tuple(Point(**{**one, "told": one["told"] and _told(one["told"])}) for one in data["points"])
-        told = {key: tuple(_told(one) for one in data[key]) for key in ("problems", "notes")}
+        points = tuple(
+            CheckPoint(**{**one, "problem": one["problem"] and _message(one["problem"])}) for one in data["points"]
+        )
+        messages = {key: tuple(_message(one) for one in data[key]) for key in ("problems", "notes")}
         if data["state"] not in STATES:
             raise ValueError(data["state"])
-        return cls(**{**data, **told, "points": points})
+        return cls(**{**data, **messages, "points": points})
 
 
-def _told(data: dict[str, Any]) -> Told:
-    return Told(**{**data, "detail": tuple(data["detail"])})
+def _message(data: dict[str, Any]) -> CheckMessage:
+    return CheckMessage(**{**data, "detail": tuple(data["detail"])})
 
 
 @dataclass(frozen=True)
-class Run:
-    """A whole run: every file's outcome in order, and what is to be said of the run itself (stale baselines)."""
+class CheckRun:
+    """A whole run: the outcome of every file in order, and remarks on the run itself (stale baselines)."""
 
     outcomes: tuple[Outcome, ...]
     seconds: float
@@ -121,6 +123,6 @@ class Run:
         return max((EXIT_CODES[outcome.state] for outcome in self.outcomes), default=0)
 
 
-def state_of(points: Iterable[Point]) -> State:
+def state_of(points: Iterable[CheckPoint]) -> State:
     """The state of a spec that could be built."""
-    return "short" if any(point.state == "short" for point in points) else "ok"
+    return "failed" if any(point.state == "failed" for point in points) else "ok"

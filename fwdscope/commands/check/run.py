@@ -1,4 +1,4 @@
-"""Many files checked, in one process or several; outcomes come in the order of the files."""
+"""Check many files, in one process or several; outcomes come in the order of the files."""
 
 from __future__ import annotations
 
@@ -8,18 +8,20 @@ import multiprocessing
 import os
 import signal
 import threading
+import time
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
 
 from fwdscope import limits
 from fwdscope.commands.check import cache
-from fwdscope.commands.check.baseline import Folder
-from fwdscope.commands.check.files import File, looks_like_spec
-from fwdscope.commands.check.one import Result, Settings, check_source
-from fwdscope.commands.check.outcome import Outcome, Told, state_of
+from fwdscope.commands.check.baseline import BaselineFolder, remarks_on
+from fwdscope.commands.check.files import SpecFile, looks_like_spec
+from fwdscope.commands.check.one import CheckResult, CheckSettings, check_source
+from fwdscope.commands.check.outcome import CheckMessage, CheckRun, Outcome, state_of
+from fwdscope.errors import InputError
 from fwdscope.language.problems import Source, SpecError
 from fwdscope.language.source import read
 
@@ -30,17 +32,41 @@ _number = itertools.count(1)
 
 
 @dataclass(frozen=True)
-class Plan:
-    """How a run goes: ``jobs`` processes, whether outcomes are remembered, and the baselines to hold."""
+class CheckPlan:
+    """How to check: the number of processes, whether outcomes are cached, and the baselines to compare with."""
 
-    settings: Settings = field(default_factory=Settings)
+    settings: CheckSettings = field(default_factory=CheckSettings)
     jobs: int = 1
     cached: bool = True
-    folder: Folder | None = None
+    folder: BaselineFolder | None = None
 
 
-def outcomes(files: Sequence[File], plan: Plan) -> Iterator[Outcome]:
-    """The outcome of each file, in order, each as soon as it and those before it are there."""
+def check_files(
+    files: Sequence[SpecFile], plan: CheckPlan, on_outcome: Callable[[Outcome], None] | None = None
+) -> CheckRun:
+    """Check files and sum up. ``on_outcome`` is called with each outcome as soon as it is known.
+
+    Raises InputError if no file is a spec, or if the folder of baselines cannot be read or written.
+    """
+    started = time.perf_counter()
+    done = []
+    try:
+        for outcome in outcomes(files, plan):
+            done.append(outcome)
+            if on_outcome is not None:
+                on_outcome(outcome)
+    except OSError as error:
+        if plan.folder is None:
+            raise
+        raise InputError(f"--baseline {plan.folder.path}: {error.filename}: {error.strerror}") from None
+    if all(outcome.state == "skipped" for outcome in done):
+        raise InputError(f"none of the {len(done)} files is a spec: each has `inputs:` and `layers:`")
+    remarks = tuple(remarks_on(plan.folder, done)) if plan.folder is not None else ()
+    return CheckRun(tuple(done), time.perf_counter() - started, remarks)
+
+
+def outcomes(files: Sequence[SpecFile], plan: CheckPlan) -> Iterator[Outcome]:
+    """Yield the outcome of each file in order, as soon as it is known."""
     sources = [_read(file) for file in files]
     known = [_known(file, source, plan) for file, source in zip(files, sources, strict=True)]
     todo = [source for source, result in zip(sources, known, strict=True) if result is None]
@@ -56,28 +82,28 @@ def outcomes(files: Sequence[File], plan: Plan) -> Iterator[Outcome]:
         yield _with_baseline(file, source, result, plan.folder)
 
 
-def _read(file: File) -> Source | Outcome:
+def _read(file: SpecFile) -> Source | Outcome:
     """The text of a file; or its outcome, where it is no spec or cannot be read."""
     name = file.path.stem
     try:
         source = read(file.path, file.shown)
     except OSError as error:
-        told = (Told("file", f"it cannot be read: {error.strerror}"),)
-        return Outcome(file.shown, name, "wrong", problems=told)
+        told = (CheckMessage("file", f"it cannot be read: {error.strerror}"),)
+        return Outcome(file.shown, name, "invalid", problems=told)
     except SpecError as error:
-        return Outcome(file.shown, name, "wrong", problems=tuple(map(Told.of, error.problems)))
+        return Outcome(file.shown, name, "invalid", problems=tuple(map(CheckMessage.of, error.problems)))
     if not file.named and not looks_like_spec(source.text):
         return Outcome(file.shown, name, "skipped", reason="no spec: it has neither `layers:` nor `graph:`")
     return source
 
 
-def _known(file: File, source: Source | Outcome, plan: Plan) -> Result | None:
+def _known(file: SpecFile, source: Source | Outcome, plan: CheckPlan) -> CheckResult | None:
     if isinstance(source, Outcome):
-        return Result(source)
+        return CheckResult(source)
     return cache.find(source, file.path, plan.settings, plan.folder is not None) if plan.cached else None
 
 
-def _fresh(sources: Sequence[Source], plan: Plan) -> Iterator[Result]:
+def _fresh(sources: Sequence[Source], plan: CheckPlan) -> Iterator[CheckResult]:
     """What the files give that no earlier run knows."""
     if plan.jobs < 2 or len(sources) < 2:
         for number, source in enumerate(sources, 1):
@@ -107,7 +133,7 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
-def _bounded(source: Source, settings: Settings, bounds: dict[str, int]) -> Result:
+def _bounded(source: Source, settings: CheckSettings, bounds: dict[str, int]) -> CheckResult:
     """Check a file under the bounds of the process that asked."""
     with limits.raised(bounds):
         result = guarded(source, settings)
@@ -128,18 +154,18 @@ def _tidy(number: int) -> None:
         gc.collect()
 
 
-def guarded(source: Source, settings: Settings) -> Result:
-    """Check a file; a defect of fwdscope ends with this file and not with the run."""
+def guarded(source: Source, settings: CheckSettings) -> CheckResult:
+    """Check a file; a bug of fwdscope ends with this file and not with the run."""
     try:
         return check_source(source, settings)
     except Exception as error:
         if os.environ.get("FWDSCOPE_DEBUG"):
             traceback.print_exc()
-        reason = f"this is a defect of fwdscope, not of your spec: {type(error).__name__}: {error}"
-        return Result(Outcome(source.name, source.name, "defect", reason=reason), lasting=False)
+        reason = f"this is a bug in fwdscope, not in your spec: {type(error).__name__}: {error}"
+        return CheckResult(Outcome(source.name, source.name, "crashed", reason=reason), lasting=False)
 
 
-def _with_baseline(file: File, source: Source, result: Result, folder: Folder | None) -> Outcome:
+def _with_baseline(file: SpecFile, source: Source, result: CheckResult, folder: BaselineFolder | None) -> Outcome:
     if folder is None or result.kept is None:
         return result.outcome
     point = folder.hold(source, file.path, result.kept)

@@ -9,33 +9,33 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from fwdscope.commands.check.outcome import Outcome, Run, Told
+from fwdscope.commands.check.outcome import CheckMessage, CheckRun, Outcome
 from fwdscope.render.checks import words
 
 
-def render(run: Run) -> str:
-    """An error for each thing that fell short, a notice for each note, and the sums for the log."""
+def render(run: CheckRun) -> str:
+    """An error for each problem, a notice for each note, and the totals for the log."""
     lines = [line for outcome in run.outcomes for line in _commands(outcome)]
     lines += [_command("warning", {"title": "fwdscope check"}, remark) for remark in run.remarks]
     return "\n".join([*lines, words.tally(run)]) + "\n"
 
 
 def _commands(outcome: Outcome) -> Iterator[str]:
-    for told in words.problems(outcome):
-        yield _at("error", outcome, told)
-    if outcome.state == "defect":
+    for problem in words.problems(outcome):
+        yield _at("error", outcome, problem)
+    if outcome.state == "crashed":
         yield _command("error", {"file": _file(outcome), "title": "fwdscope check"}, outcome.reason or "")
     for point in outcome.skipped:
-        place = {"file": _file(outcome), "line": point.line, "title": f"{outcome.name}: not held"}
+        place = {"file": _file(outcome), "line": point.line, "title": f"{outcome.name}: skipped"}
         yield _command("notice", place, f"{point.what} {' '.join(point.expected.split())}: {point.reason}")
     for note in outcome.notes:
         yield _at("notice", outcome, note)
 
 
-def _at(level: str, outcome: Outcome, told: Told) -> str:
-    title = f"{outcome.name}: {told.code}"
-    place = {"file": _file(outcome), "line": told.line, "col": told.column, "title": title}
-    return _command(level, place, "\n".join([told.message, *told.detail]))
+def _at(level: str, outcome: Outcome, message: CheckMessage) -> str:
+    title = f"{outcome.name}: {message.code}"
+    place = {"file": _file(outcome), "line": message.line, "col": message.column, "title": title}
+    return _command(level, place, "\n".join([message.message, *message.detail]))
 
 
 def _file(outcome: Outcome) -> str:
@@ -48,8 +48,8 @@ def _file(outcome: Outcome) -> str:
 
 
 def _command(level: str, properties: dict[str, str | int | None], message: str) -> str:
-    said = ",".join(f"{name}={_property(str(value))}" for name, value in properties.items() if value is not None)
-    return f"::{level} {said}::{_data(message)}"
+    settings = ",".join(f"{name}={_property(str(value))}" for name, value in properties.items() if value is not None)
+    return f"::{level} {settings}::{_data(message)}"
 
 
 def _data(text: str) -> str:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 from collections import Counter
 
-from fwdscope.commands.check.outcome import Run
+from fwdscope.commands.check.outcome import CheckRun
 from fwdscope.version import __version__
 
 VERSION = 1
 
 
-def render(run: Run) -> str:
+def render(run: CheckRun) -> str:
     """Everything, file by file; ``exit_code`` is that of the command."""
     states = Counter(outcome.state for outcome in run.outcomes)
     points = Counter(point.state for outcome in run.outcomes for point in outcome.points)

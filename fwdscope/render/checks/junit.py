@@ -1,4 +1,4 @@
-"""A check as JUnit's XML, which CI systems show as tests: a suite a run, a case for each spec and each thing held.
+"""A check as JUnit's XML, which CI systems show as tests: a suite a run, a case for each spec and each thing checked.
 
 The elements and attributes are those that all readers know (Jenkins' schema); places stand in the texts.
 """
@@ -8,11 +8,11 @@ from __future__ import annotations
 import re
 from xml.etree import ElementTree as ET
 
-from fwdscope.commands.check.outcome import Outcome, Point, Run, Told
+from fwdscope.commands.check.outcome import CheckMessage, CheckPoint, CheckRun, Outcome
 from fwdscope.render.checks import words
 
 
-def render(run: Run) -> str:
+def render(run: CheckRun) -> str:
     """The run as one ``testsuite``."""
     suite = ET.Element("testsuite", {"name": "fwdscope check"})
     for outcome in run.outcomes:
@@ -29,33 +29,33 @@ def render(run: Run) -> str:
 
 
 def _cases(suite: ET.Element, outcome: Outcome) -> None:
-    """The cases of one spec: that it can be built, then all that was held against it."""
+    """The cases of one spec: that it can be built, then everything that was checked."""
     built = _case(suite, outcome, "builds", outcome.seconds)
     if outcome.state == "skipped":
         ET.SubElement(built, "skipped", {"message": _xml(outcome.reason or "")})
-    if outcome.state == "defect":
-        ET.SubElement(built, "error", {"type": "defect", "message": _xml(outcome.reason or "")})
+    if outcome.state == "crashed":
+        ET.SubElement(built, "error", {"type": "crashed", "message": _xml(outcome.reason or "")})
     if outcome.problems:
         first, several = outcome.problems[0], len(outcome.problems) > 1
         message = f"{words.verdict(outcome)}, first: {first.message}" if several else first.message
         error = ET.SubElement(built, "error", {"type": first.code, "message": _xml(message)})
-        error.text = _xml("\n\n".join(_text(outcome, told) for told in outcome.problems))
+        error.text = _xml("\n\n".join(_text(outcome, problem) for problem in outcome.problems))
     if outcome.notes:
         ET.SubElement(built, "system-out").text = _xml("\n".join(note.text for note in outcome.notes))
     for point in outcome.points:
         _point(_case(suite, outcome, _name(point)), outcome, point)
 
 
-def _point(case: ET.Element, outcome: Outcome, point: Point) -> None:
+def _point(case: ET.Element, outcome: Outcome, point: CheckPoint) -> None:
     if point.state == "skipped":
         ET.SubElement(case, "skipped", {"message": _xml(point.reason or "")})
-    elif point.told is not None:
-        failure = ET.SubElement(case, "failure", {"type": point.told.code, "message": _xml(point.told.message)})
-        failure.text = _xml(_text(outcome, point.told))
+    elif point.problem is not None:
+        failure = ET.SubElement(case, "failure", {"type": point.problem.code, "message": _xml(point.problem.message)})
+        failure.text = _xml(_text(outcome, point.problem))
 
 
-def _name(point: Point) -> str:
-    """What was held. With its line, where the text alone would not tell two apart."""
+def _name(point: CheckPoint) -> str:
+    """The name of a case. It has the line, since the text alone may occur twice."""
     if point.kind == "baseline":
         return "baseline"
     sign = "->" if point.kind == "promise" else "is"
@@ -68,8 +68,8 @@ def _case(suite: ET.Element, outcome: Outcome, name: str, seconds: float = 0.0) 
     )
 
 
-def _text(outcome: Outcome, told: Told) -> str:
-    return told.text or f"{words.place(outcome, told.line, told.column)}: {told.message}"
+def _text(outcome: Outcome, message: CheckMessage) -> str:
+    return message.text or f"{words.place(outcome, message.line, message.column)}: {message.message}"
 
 
 def _xml(text: str) -> str:

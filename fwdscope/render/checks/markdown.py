@@ -1,32 +1,32 @@
-"""A check as Markdown, for a comment on a pull request: what fell short in full, the rest as a table to unfold."""
+"""A check as Markdown, for a comment on a pull request: failures in full, the rest as a table to unfold."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
 
-from fwdscope.commands.check.outcome import Outcome, Run
+from fwdscope.commands.check.outcome import CheckRun, Outcome
 from fwdscope.render.checks import words
 from fwdscope.render.rows import printable
 
-_SIGNS = {"ok": "✅", "skipped": "➖", "short": "❌", "wrong": "❌", "defect": "💥"}
+_SIGNS = {"ok": "✅", "skipped": "➖", "failed": "❌", "invalid": "❌", "crashed": "💥"}
 
 
-def render(run: Run) -> str:
+def render(run: CheckRun) -> str:
     """The comment."""
-    failed = [outcome for outcome in run.outcomes if outcome.state in ("short", "wrong", "defect")]
+    failed = [outcome for outcome in run.outcomes if outcome.state in ("failed", "invalid", "crashed")]
     fine = [outcome for outcome in run.outcomes if outcome not in failed]
     blocks = [f"### {'❌' if failed else '✅'} fwdscope check", _escaped(words.tally(run))]
     if failed:
         blocks.append("\n".join(_table(failed)))
         blocks += [block for outcome in failed for block in _details(outcome)]
-    quiet = [text for outcome in run.outcomes for text in words.unheld(outcome)]
+    quiet = [text for outcome in run.outcomes for text in words.skipped_points(outcome)]
     quiet += [note.text for outcome in run.outcomes for note in outcome.notes] + list(run.remarks)
     if quiet:
         blocks.append("\n".join(f"- {_escaped(printable(text))}" for text in quiet))
     if fine:
         table = "\n".join(_table(fine))
-        blocks.append(f"<details><summary>{len(fine)} without fault</summary>\n\n{table}\n\n</details>")
+        blocks.append(f"<details><summary>{len(fine)} ok</summary>\n\n{table}\n\n</details>")
     return "\n\n".join(blocks) + "\n"
 
 
@@ -35,14 +35,14 @@ def _table(outcomes: list[Outcome]) -> Iterator[str]:
     yield "| --- | --- | ---: | ---: |"
     for outcome in outcomes:
         params, macs = words.costs(outcome)
-        said = outcome.reason if outcome.state == "skipped" and outcome.reason else words.verdict(outcome)
+        verdict = outcome.reason if outcome.state == "skipped" and outcome.reason else words.verdict(outcome)
         sign = _SIGNS[outcome.state]
-        yield f"| {_escaped(printable(outcome.file))} | {sign} {_escaped(printable(said))} | {params} | {macs} |"
+        yield f"| {_escaped(printable(outcome.file))} | {sign} {_escaped(printable(verdict))} | {params} | {macs} |"
 
 
 def _details(outcome: Outcome) -> Iterator[str]:
-    texts = [told.text or f"{outcome.file}: {told.message}" for told in words.problems(outcome)]
-    texts += [f"{outcome.file}: {outcome.reason}"] if outcome.state == "defect" else []
+    texts = [problem.text or f"{outcome.file}: {problem.message}" for problem in words.problems(outcome)]
+    texts += [f"{outcome.file}: {outcome.reason}"] if outcome.state == "crashed" else []
     for text in texts:
         # A fence longer than any in the text cannot be closed by it.
         fence = "`" * max(3, 1 + max((len(run) for run in re.findall("`+", text)), default=0))

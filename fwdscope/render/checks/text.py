@@ -1,24 +1,24 @@
-"""A check for reading: a line a spec as it comes, then what fell short with its place, then the sums."""
+"""A check for reading: one line a spec as it is checked, then all problems with their places, then the totals."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from fwdscope.commands.check.outcome import Outcome, Run
+from fwdscope.commands.check.outcome import CheckRun, Outcome
 from fwdscope.language.problems import width as cells
 from fwdscope.render.checks import words
 from fwdscope.render.problems import coloured
 from fwdscope.render.rows import printable
 
-_COLOURS = {"ok": "\033[32m", "skipped": "\033[2m", "short": "\033[31m", "wrong": "\033[31m", "defect": "\033[35m"}
+_COLOURS = {"ok": "\033[32m", "skipped": "\033[2m", "failed": "\033[31m", "invalid": "\033[31m", "crashed": "\033[35m"}
 _DIM, _END = "\033[2m", "\033[0m"
-# Columns of the verdict: "fell short in 12 of 34".
+# Columns of the verdict: "failed 12 of 34".
 _VERDICT = 22
 # Columns that names may take before they push the rest to the right.
 _NAME = 60
 
 
-def render(run: Run, colour: bool = False) -> str:
+def render(run: CheckRun, colour: bool = False) -> str:
     """The whole run as text."""
     width = name_width([outcome.file for outcome in run.outcomes])
     lines = [line(outcome, width, colour) for outcome in run.outcomes]
@@ -31,7 +31,7 @@ def name_width(names: Sequence[str]) -> int:
 
 
 def line(outcome: Outcome, width: int, colour: bool = False) -> str:
-    """A spec's line: its file, what became of it, its parameters and MACs, and how long it took."""
+    """A spec's line: file, verdict, parameters and MACs, and how long it took."""
     verdict = words.verdict(outcome).ljust(_VERDICT)
     if colour:
         verdict = f"{_COLOURS[outcome.state]}{verdict}{_END}"
@@ -46,16 +46,16 @@ def line(outcome: Outcome, width: int, colour: bool = False) -> str:
     return f"{name}  {verdict}  {costs}  {took:>9}".rstrip()
 
 
-def closing(run: Run, colour: bool = False) -> Iterator[str]:
-    """What stands under the lines: all that fell short, what could not be held, notes, the sums."""
+def closing(run: CheckRun, colour: bool = False) -> Iterator[str]:
+    """What follows the lines: problems, skipped points, notes, the totals."""
     for outcome in run.outcomes:
-        for told in words.problems(outcome):
-            text = told.text or f"{words.place(outcome, told.line, told.column)}: error: {told.message}"
+        for problem in words.problems(outcome):
+            text = problem.text or f"{words.place(outcome, problem.line, problem.column)}: error: {problem.message}"
             yield ""
             yield from map(coloured, text.split("\n")) if colour else text.split("\n")
-        if outcome.state == "defect":
+        if outcome.state == "crashed":
             yield from ("", f"{outcome.file}: {outcome.reason}")
-    quiet = [text for outcome in run.outcomes for text in words.unheld(outcome)]
+    quiet = [text for outcome in run.outcomes for text in words.skipped_points(outcome)]
     quiet += [note.text for outcome in run.outcomes for note in outcome.notes]
     quiet += [f"note: {remark}" for remark in run.remarks]
     if quiet:

@@ -1,4 +1,4 @@
-"""What every form of a check says in the same words: states, sums, what was held."""
+"""The words that all formats of a check share: verdicts, totals, what was skipped."""
 
 from __future__ import annotations
 
@@ -6,54 +6,47 @@ from collections import Counter
 from collections.abc import Sequence
 
 from fwdscope import units
-from fwdscope.commands.check.outcome import STATES, Outcome, Run, State, Told
-
-WORDS: dict[State, str] = {
-    "ok": "ok",
-    "skipped": "skipped",
-    "short": "fell short",
-    "wrong": "wrong",
-    "defect": "defect",
-}
+from fwdscope.commands.check.outcome import STATES, CheckMessage, CheckRun, Outcome
 
 
 def verdict(outcome: Outcome) -> str:
-    """What became of a spec, with how much of it: ``fell short in 2 of 9``."""
-    if outcome.state == "short":
-        held = [point for point in outcome.points if point.state != "skipped"]
-        return f"fell short in {len(outcome.short)} of {len(held)}"
-    if outcome.state == "wrong":
+    """The result for a spec in a few words: ``failed 2 of 9``."""
+    if outcome.state == "failed":
+        checked = [point for point in outcome.points if point.state != "skipped"]
+        return f"failed {len(outcome.failed)} of {len(checked)}"
+    if outcome.state == "invalid":
         return units.plural(len(outcome.problems), "problem")
     if outcome.state == "ok" and outcome.skipped:
-        return f"ok, {len(outcome.skipped)} not held"
+        return f"ok, {len(outcome.skipped)} skipped"
     if outcome.state == "ok" and not outcome.points:
         return "ok, expects nothing"
-    return WORDS[outcome.state]
+    return outcome.state
 
 
-def tally(run: Run) -> str:
-    """The last line: ``43 specs: 41 ok, 2 fell short  ·  311 held, 2 not, 1 skipped  ·  3.2 s``."""
+def tally(run: CheckRun) -> str:
+    """The last line: ``43 specs: 41 ok, 2 failed  ·  311 met, 2 not met, 1 skipped  ·  3.2 s``."""
     states = Counter(outcome.state for outcome in run.outcomes)
     specs = len(run.outcomes) - states["skipped"]
-    said = [f"{states[state]} {WORDS[state]}" for state in STATES if states[state] and state != "skipped"]
+    results = [f"{states[state]} {state}" for state in STATES if states[state] and state != "skipped"]
     points = Counter(point.state for outcome in run.outcomes for point in outcome.points)
-    held = [f"{points['held']:,} held"]
-    held += [f"{points['short']:,} not"] if points["short"] else []
-    held += [f"{points['skipped']:,} skipped"] if points["skipped"] else []
-    held += [f"{units.plural(states['skipped'], 'other file')} skipped"] if states["skipped"] else []
+    counts = [f"{points['met']:,} met"]
+    counts += [f"{points['failed']:,} not met"] if points["failed"] else []
+    counts += [f"{points['skipped']:,} skipped"] if points["skipped"] else []
+    counts += [f"{units.plural(states['skipped'], 'other file')} skipped"] if states["skipped"] else []
     cached = sum(outcome.cached for outcome in run.outcomes)
     remembered = f" ({cached} unchanged)" if cached else ""
-    return f"{units.plural(specs, 'spec')}: {', '.join(said)}  ·  {', '.join(held)}  ·  {run.seconds:.1f} s{remembered}"
+    sums = f"{', '.join(results)}  ·  {', '.join(counts)}  ·  {run.seconds:.1f} s{remembered}"
+    return f"{units.plural(specs, 'spec')}: {sums}"
 
 
-def problems(outcome: Outcome) -> tuple[Told, ...]:
-    """Everything that makes a spec fail, in the order of the file."""
-    told = [*outcome.problems, *(point.told for point in outcome.points if point.told is not None)]
-    return tuple(sorted(told, key=lambda one: (one.line or 0, one.column or 0)))
+def problems(outcome: Outcome) -> tuple[CheckMessage, ...]:
+    """All problems of a spec, in the order of the file."""
+    found = [*outcome.problems, *(point.problem for point in outcome.points if point.problem is not None)]
+    return tuple(sorted(found, key=lambda one: (one.line or 0, one.column or 0)))
 
 
-def unheld(outcome: Outcome) -> Sequence[str]:
-    """What could not be held, and why."""
+def skipped_points(outcome: Outcome) -> Sequence[str]:
+    """The points that were skipped, and why."""
     return [
         f"{place(outcome, point.line)}: skipped: {point.what} {' '.join(point.expected.split())}: {point.reason}"
         for point in outcome.skipped

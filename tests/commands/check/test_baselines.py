@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from test_check import MLP, data, run, write
 
-from fwdscope.commands.check import Settings
+from fwdscope.commands.check import CheckSettings
 from fwdscope.commands.check.baselines import Baseline, BaselineError, Differences, compare
 from fwdscope.commands.check.one import check_source
 from fwdscope.language.problems import Source
@@ -29,7 +29,7 @@ layers:
 
 
 def baseline(text: str = NET) -> Baseline:
-    result = check_source(Source("net.yaml", text), Settings())
+    result = check_source(Source("net.yaml", text), CheckSettings())
     assert result.kept is not None, result.outcome.problems
     return result.kept
 
@@ -203,9 +203,9 @@ def test_a_file_that_is_no_baseline_falls_short_with_a_way_out(text: str) -> Non
     write("base/a.yaml.json", text)
     found = data("a.yaml", "--baseline", "base")
     (point,) = (point for point in found["specs"][0]["points"] if point["kind"] == "baseline")
-    assert point["state"] == "short"
-    assert "cannot be read" in point["told"]["message"]
-    assert point["told"]["detail"] == ["help: `--baseline base --update` writes it"]
+    assert point["state"] == "failed"
+    assert "cannot be read" in point["problem"]["message"]
+    assert point["problem"]["detail"] == ["help: `--baseline base --update` writes it"]
 
 
 def test_another_convention_of_counting_is_said_rather_than_every_layer() -> None:

@@ -67,7 +67,7 @@ def test_the_specs_that_ship_keep_what_they_promise_and_expect() -> None:
     for spec in found["specs"]:
         assert (spec["state"], spec["notes"]) == ("ok", []), spec["file"]
         # Each promises and expects something, and all of it was held.
-        assert {point["state"] for point in spec["points"]} == {"held"}, spec["file"]
+        assert {point["state"] for point in spec["points"]} == {"met"}, spec["file"]
 
 
 # --- targets ---------------------------------------------------------------------------------------------------------
@@ -172,9 +172,9 @@ def test_a_line_for_each_spec_then_what_fell_short_then_the_sums() -> None:
     assert lines[0].split()[:2] == ["ok.yaml", "ok"]
     # fc1: (8 + 1) · 6, fc2: (6 + 1) · 3
     assert "75 params" in lines[0]
-    assert lines[1].startswith("short.yaml  fell short in 1 of 4")
+    assert lines[1].startswith("short.yaml  failed 1 of 4")
     assert "short.yaml:10:11: error: params: expected 74, got 75: 1 (1.4 %) too many [expect]" in lines
-    assert lines[-1].startswith("2 specs: 1 ok, 1 fell short  ·  7 held, 1 not")
+    assert lines[-1].startswith("2 specs: 1 ok, 1 failed  ·  7 met, 1 not met")
     assert "\033[" not in result.stdout
 
 
@@ -183,7 +183,7 @@ def test_a_broken_promise_says_until_where_shapes_were_as_promised() -> None:
     text = MLP.replace("- ReLU", "- wide = Linear(7)\n  - ReLU").replace("fc2 = Linear(3) ", "fc2 = Linear(4) ")
     write("a.yaml", text)
     (spec,) = data("a.yaml")["specs"]
-    promise, output, _ = (point["told"] for point in spec["points"] if point["told"])
+    promise, output, _ = (point["problem"] for point in spec["points"] if point["problem"])
     assert promise["line"] == 8
     assert promise["detail"][:2] == [
         "as promised until fc1 = Linear  (4, 6)  a.yaml:5:11",
@@ -209,7 +209,7 @@ def test_promises_in_blocks_stacks_and_loops_are_held() -> None:
         "      - tanh(prev)\n        -> (2, 4)\n  - out = Linear(1)\n",
     )
     (spec,) = data("a.yaml")["specs"]
-    assert [(point["line"], point["state"]) for point in spec["points"]] == [(5, "held"), (8, "held"), (12, "held")]
+    assert [(point["line"], point["state"]) for point in spec["points"]] == [(5, "met"), (8, "met"), (12, "met")]
 
 
 def test_a_spec_that_expects_nothing_is_said_to() -> None:
@@ -221,13 +221,13 @@ def test_an_unreadable_file_is_wrong_and_the_others_are_checked() -> None:
     write("a.yaml")
     Path("b.yaml").write_bytes(b"layers: \xff\n")
     found = data("a.yaml", "b.yaml")
-    assert [spec["state"] for spec in found["specs"]] == ["ok", "wrong"]
+    assert [spec["state"] for spec in found["specs"]] == ["ok", "invalid"]
 
 
 def test_costs_with_an_operator_that_no_rule_counts_cannot_be_held(monkeypatch: pytest.MonkeyPatch) -> None:
     import dataclasses
 
-    from fwdscope.commands.check import Settings
+    from fwdscope.commands.check import CheckSettings
     from fwdscope.commands.check.expectations import with_shortfalls
     from fwdscope.commands.check.one import check_source
     from fwdscope.language.problems import Source
@@ -243,10 +243,10 @@ def test_costs_with_an_operator_that_no_rule_counts_cannot_be_held(monkeypatch: 
     # 4 · (8 · 6 + 6 · 3) MACs are known
     for figure in ("264", "<= 300", "'>= 264'", "<= 263"):
         text = MLP.replace("params: 75", f"macs: {figure}")
-        (*_, point) = check_source(Source("a.yaml", text), Settings()).outcome.points
+        (*_, point) = check_source(Source("a.yaml", text), CheckSettings()).outcome.points
         states[figure] = (point.state, point.got)
-    unsure = ("short", "at least 264: no rule counts own::op")
-    assert states == {"264": unsure, "<= 300": unsure, "'>= 264'": ("held", "264"), "<= 263": ("short", "264")}
+    unsure = ("failed", "at least 264: no rule counts own::op")
+    assert states == {"264": unsure, "<= 300": unsure, "'>= 264'": ("met", "264"), "<= 263": ("failed", "264")}
 
 
 def test_a_defect_ends_with_its_file_and_is_exit_code_3(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -264,23 +264,23 @@ def test_a_defect_ends_with_its_file_and_is_exit_code_3(monkeypatch: pytest.Monk
     write("b.yaml")
     result = run("a.yaml", "b.yaml")
     assert result.exit_code == 3
-    assert "a.yaml: this is a defect of fwdscope, not of your spec: AssertionError: boom" in result.stdout
-    assert "1 ok, 1 defect" in result.stdout
+    assert "a.yaml: this is a bug in fwdscope, not in your spec: AssertionError: boom" in result.stdout
+    assert "1 ok, 1 crashed" in result.stdout
 
 
 def test_a_latency_is_measured_on_the_device_it_names() -> None:
     write("a.yaml", MLP + "  latency: <= 1000 s on cpu\n  layers: {fc1: {latency: '>= 1000 s on cpu'}}\n")
     (*_, whole, layer) = data("a.yaml")["specs"][0]["points"]
-    assert (whole["what"], whole["state"]) == ("latency", "held")
-    assert (layer["what"], layer["state"], layer["line"]) == ("fc1 latency", "short", 12)
-    assert "too little" in layer["told"]["message"]
+    assert (whole["what"], whole["state"]) == ("latency", "met")
+    assert (layer["what"], layer["state"], layer["line"]) == ("fc1 latency", "failed", 12)
+    assert "too little" in layer["problem"]["message"]
 
 
 def test_a_latency_on_a_device_that_is_not_here_is_skipped_with_a_word() -> None:
     write("a.yaml", MLP + "  latency: <= 40 ms on cuda:97\n")
     result = run("a.yaml")
     assert result.exit_code == 0
-    assert "a.yaml  ok, 1 not held" in result.stdout
+    assert "a.yaml  ok, 1 skipped" in result.stdout
     assert re.search(r"^a.yaml:11: skipped: latency <= 40 ms on cuda:97: there is no cuda", result.stdout, re.MULTILINE)
 
 
@@ -326,7 +326,7 @@ def test_several_processes_give_the_same_in_the_same_order() -> None:
         assert (result.returncode, result.stderr) == (1, "")
         return [(spec["file"], spec["state"]) for spec in json.loads(result.stdout)["specs"]]
 
-    assert states("--jobs", "2") == states() == [(name, "ok" if name == "2.yaml" else "short") for name in names]
+    assert states("--jobs", "2") == states() == [(name, "ok" if name == "2.yaml" else "failed") for name in names]
 
 
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks for processes in /proc")

@@ -9,11 +9,12 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from fwdscope.commands.check import Outcome, Point, Run, Told
+from fwdscope.commands.check import CheckMessage, CheckPoint, CheckRun, Outcome
 from fwdscope.commands.check.outcome import STATES
 from fwdscope.render.checks import FORMATS, text
 
-SHORT = Told(
+UNKNOWN = CheckMessage("name", "unknown layer Relux", 6, 5)
+SHORT = CheckMessage(
     "expect",
     "params: expected 74, got 75: 1 (1.4 %) too many",
     10,
@@ -22,7 +23,7 @@ SHORT = Told(
     "a.yaml:10:11: error: params: expected 74, got 75 [expect]\n   |\n10 |   params: 74\n   |           ^^",
 )
 SUMS = (
-    "4 specs: 1 ok, 1 fell short, 1 wrong, 1 defect  ·  2 held, 1 not, 1 skipped, 1 other file skipped  ·  1.2 s "
+    "4 specs: 1 ok, 1 failed, 1 invalid, 1 crashed  ·  2 met, 1 not met, 1 skipped, 1 other file skipped  ·  1.2 s "
     "(1 unchanged)"
 )
 HARD = 'x < 1 & "y" % 50, 100%:\r\nnext `line`\x1b[31m | ]]>'
@@ -32,38 +33,40 @@ def outcome(**given: object) -> Outcome:
     return Outcome(**{"file": "s/a.yaml", "name": "a", "state": "ok", "params": 75, "macs": 264, **given})  # type: ignore[arg-type]
 
 
-def one_of_each() -> Run:
-    held = Point("promise", "shape of Linear(3)", "(B, 3)", "held", 7)
-    short = Point("expect", "params", "74", "short", 10, "75", "1 too many", told=SHORT)
-    skipped = Point("expect", "latency", "<= 40 ms on cuda", "skipped", 11, reason="there is no cuda here")
-    note = Told("note", "linear has weights and no name", 5, 3, text="s/ok.yaml:5:3: note: linear has …")
-    return Run(
+def one_of_each() -> CheckRun:
+    held = CheckPoint("promise", "shape of Linear(3)", "(B, 3)", "met", 7)
+    short = CheckPoint("expect", "params", "74", "failed", 10, "75", "1 too many", problem=SHORT)
+    skipped = CheckPoint("expect", "latency", "<= 40 ms on cuda", "skipped", 11, reason="there is no cuda here")
+    note = CheckMessage("note", "linear has weights and no name", 5, 3, text="s/ok.yaml:5:3: note: linear has …")
+    return CheckRun(
         (
             outcome(file="s/ok.yaml", points=(held, skipped), notes=(note,), seconds=0.25),
-            outcome(file="s/short.yaml", state="short", points=(held, short), cached=True),
-            outcome(file="s/wrong.yaml", state="wrong", problems=(Told("name", "unknown layer Relux", 6, 5),) * 2),
+            outcome(file="s/short.yaml", state="failed", points=(held, short), cached=True),
+            outcome(
+                file="s/wrong.yaml", state="invalid", problems=(CheckMessage("name", "unknown layer Relux", 6, 5),) * 2
+            ),
             outcome(file="s/ci.yaml", state="skipped", reason="no spec", params=None, macs=None),
-            outcome(file="s/bad.yaml", state="defect", reason="this is a defect of fwdscope: boom"),
+            outcome(file="s/bad.yaml", state="crashed", reason="this is a defect of fwdscope: boom"),
         ),
         1.25,
         ("base/gone.yaml.json is the baseline of a spec that is gone",),
     )
 
 
-def draw(form: str, run: Run | None = None) -> str:
+def draw(form: str, run: CheckRun | None = None) -> str:
     return FORMATS[form].render(run or one_of_each())
 
 
-def hard() -> Run:
-    told = Told("expect", HARD, 3, 4, (HARD,), HARD)
-    point = Point("expect", HARD, HARD, "short", 3, HARD, HARD, told=told)
-    note = Told("note", HARD, 1, 1, text=HARD)
-    skipped = Point("promise", HARD, HARD, "skipped", 3, reason=HARD)
-    return Run((outcome(file="s/a, b:c%.yaml", state="short", points=(point, skipped), notes=(note,)),), 1.0)
+def hard() -> CheckRun:
+    told = CheckMessage("expect", HARD, 3, 4, (HARD,), HARD)
+    point = CheckPoint("expect", HARD, HARD, "failed", 3, HARD, HARD, problem=told)
+    note = CheckMessage("note", HARD, 1, 1, text=HARD)
+    skipped = CheckPoint("promise", HARD, HARD, "skipped", 3, reason=HARD)
+    return CheckRun((outcome(file="s/a, b:c%.yaml", state="failed", points=(point, skipped), notes=(note,)),), 1.0)
 
 
 def test_the_worst_outcome_gives_the_exit_code() -> None:
-    assert [Run((outcome(state=state),), 0.0).exit_code for state in STATES] == [0, 0, 1, 2, 3]
+    assert [CheckRun((outcome(state=state),), 0.0).exit_code for state in STATES] == [0, 0, 1, 2, 3]
     assert one_of_each().exit_code == 3
 
 
@@ -73,11 +76,11 @@ def test_the_worst_outcome_gives_the_exit_code() -> None:
 @pytest.mark.core
 def test_text_is_a_line_for_each_then_the_problems_then_the_sums() -> None:
     assert draw("text").splitlines() == [
-        "s/ok.yaml     ok, 1 not held                75 params       264 MACs     0.25 s",
-        "s/short.yaml  fell short in 1 of 2          75 params       264 MACs  unchanged",
+        "s/ok.yaml     ok, 1 skipped                 75 params       264 MACs     0.25 s",
+        "s/short.yaml  failed 1 of 2                 75 params       264 MACs  unchanged",
         "s/wrong.yaml  2 problems                    75 params       264 MACs     0.00 s",
         "s/ci.yaml     skipped               no spec",
-        "s/bad.yaml    defect                        75 params       264 MACs     0.00 s",
+        "s/bad.yaml    crashed                       75 params       264 MACs     0.00 s",
         "",
         *SHORT.text.splitlines(),
         *["", "s/wrong.yaml:6:5: error: unknown layer Relux"] * 2,
@@ -93,10 +96,10 @@ def test_text_is_a_line_for_each_then_the_problems_then_the_sums() -> None:
 
 
 def test_a_spec_that_cannot_be_built_has_no_costs_and_wide_names_keep_the_columns() -> None:
-    some = Run(
+    some = CheckRun(
         (
             outcome(file="漢字.yaml"),
-            outcome(file="a.yaml", state="wrong", problems=(Told("name", "m"),), params=None, macs=None),
+            outcome(file="a.yaml", state="invalid", problems=(CheckMessage("name", "m"),), params=None, macs=None),
         ),
         1.0,
     )
@@ -113,8 +116,8 @@ def test_colour_changes_no_letter() -> None:
 
 def test_text_shows_what_a_terminal_would_obey() -> None:
     """What stands in a problem is drawn by Problem itself; notes and names are the renderer's."""
-    note = Told("note", "", 1, 1, text="a\x1b[31mred")
-    assert "\x1b" not in draw("text", Run((outcome(file="a\x1b[2J.yaml", notes=(note,)),), 1.0))
+    note = CheckMessage("note", "", 1, 1, text="a\x1b[31mred")
+    assert "\x1b" not in draw("text", CheckRun((outcome(file="a\x1b[2J.yaml", notes=(note,)),), 1.0))
 
 
 # --- github ----------------------------------------------------------------------------------------------------------
@@ -242,7 +245,7 @@ def test_json_holds_everything_and_outcomes_come_back_from_it() -> None:
         found = json.loads(draw("json", run))
         assert tuple(map(Outcome.from_json, found["specs"])) == run.outcomes
     assert found["version"] == 1
-    assert json.loads(draw("json"))["states"] == {"defect": 1, "ok": 1, "short": 1, "skipped": 1, "wrong": 1}
+    assert json.loads(draw("json"))["states"] == {"crashed": 1, "ok": 1, "failed": 1, "skipped": 1, "invalid": 1}
 
 
 @pytest.mark.core
@@ -250,17 +253,18 @@ def test_markdown_shows_what_failed_and_folds_the_rest() -> None:
     drawn = draw("markdown")
     assert drawn.startswith("### ❌ fwdscope check\n")
     shown, folded = drawn.split("<details>")
-    assert "| s/short.yaml | ❌ fell short in 1 of 2 | 75 | 264 |" in shown
+    assert "| s/short.yaml | ❌ failed 1 of 2 | 75 | 264 |" in shown
     assert f"```text\n{SHORT.text}\n```" in shown
     assert "s/ok.yaml |" in folded
     assert "s/ok.yaml |" not in shown
-    assert draw("markdown", Run((outcome(),), 1.0)).startswith("### ✅ fwdscope check\n")
+    assert draw("markdown", CheckRun((outcome(),), 1.0)).startswith("### ✅ fwdscope check\n")
 
 
 def test_markdown_cannot_be_broken_out_of() -> None:
-    fence = Told("expect", "m", 1, 1, text="before\n```\n<script>")
+    fence = CheckMessage("expect", "m", 1, 1, text="before\n```\n<script>")
     drawn = draw(
-        "markdown", Run((outcome(state="short", points=(Point("expect", "", "", "short", told=fence),)),), 1.0)
+        "markdown",
+        CheckRun((outcome(state="failed", points=(CheckPoint("expect", "", "", "failed", problem=fence),)),), 1.0),
     )
     assert "````text\nbefore\n```\n<script>\n````" in drawn
-    assert "a\\|b\\<c" in draw("markdown", Run((outcome(file="a|b<c.yaml"),), 1.0))
+    assert "a\\|b\\<c" in draw("markdown", CheckRun((outcome(file="a|b<c.yaml"),), 1.0))

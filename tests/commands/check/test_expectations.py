@@ -6,7 +6,7 @@ import dataclasses
 
 import pytest
 
-from fwdscope.commands.check.expectations import Latencies, Verdict, distance, verdicts
+from fwdscope.commands.check.expectations import MeasuredLatency, Verdict, distance, verdicts
 from fwdscope.inspection import inspect_spec
 from fwdscope.language.check import check
 from fwdscope.language.parser import parse
@@ -126,7 +126,7 @@ def test_how_far_a_value_lies_outside(figure: str, value: float, words: str) -> 
     assert distance(Figure.parse(figure), value) == words
 
 
-def latency_verdicts(measured: Latencies) -> tuple[Verdict, ...]:
+def latency_verdicts(measured: MeasuredLatency) -> tuple[Verdict, ...]:
     text = SPEC.format(expect="  latency: <= 40 ms on cuda\n  layers: {h.1: {latency: <= 1 ms on cuda}}")
     checked = check(parse(Source("e.yaml", text)))
     report = inspect_spec(checked)
@@ -137,17 +137,17 @@ def latency_verdicts(measured: Latencies) -> tuple[Verdict, ...]:
 
 
 def test_latencies_are_held_where_they_were_measured() -> None:
-    whole, layer = latency_verdicts(Latencies(0.0301))
-    assert (whole.state, whole.got) == ("held", "30.1 ms")
+    whole, layer = latency_verdicts(MeasuredLatency(0.0301))
+    assert (whole.state, whole.got) == ("met", "30.1 ms")
     # h.1 goes by the row of the three copies.
-    assert (layer.what, layer.state, layer.got, layer.by) == ("h.1 latency", "short", "2 ms", "1 ms (100 %) too much")
+    assert (layer.what, layer.state, layer.got, layer.by) == ("h.1 latency", "failed", "2 ms", "1 ms (100 %) too much")
 
 
 def test_latencies_are_skipped_without_their_device_and_short_where_nothing_runs_on_it() -> None:
-    missing = latency_verdicts(Latencies(missing="there is no cuda here"))
+    missing = latency_verdicts(MeasuredLatency(missing="there is no cuda here"))
     assert {(one.state, one.reason) for one in missing} == {("skipped", "there is no cuda here")}
-    failed = latency_verdicts(Latencies(failed="it needs 80 GiB"))
-    assert {(one.state, one.got) for one in failed} == {("short", "nothing: it needs 80 GiB")}
+    failed = latency_verdicts(MeasuredLatency(failed="it needs 80 GiB"))
+    assert {(one.state, one.got) for one in failed} == {("failed", "nothing: it needs 80 GiB")}
 
 
 def test_costs_are_held() -> None:

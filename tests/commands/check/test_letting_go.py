@@ -14,7 +14,7 @@ PROGRAM = f"""
 import gc
 gc.disable()
 from fwdscope.commands.check import run
-from fwdscope.commands.check.one import Settings
+from fwdscope.commands.check.one import CheckSettings
 from fwdscope.language.problems import Source
 
 text = "inputs: {{x: 'rand(2, 3)'}}\\nlayers: [fc = Linear(1)]\\n"
@@ -28,8 +28,8 @@ print(sum(type(one) is nn.Linear for one in gc.get_objects()))
 @pytest.mark.parametrize(
     "check",
     [
-        "assert all(one.outcome.state == 'ok' for one in run._fresh(sources, run.Plan()))",
-        "assert all(run._bounded(one, Settings(), {}).outcome.state == 'ok' for one in sources)",
+        "assert all(one.outcome.state == 'ok' for one in run._fresh(sources, run.CheckPlan()))",
+        "assert all(run._bounded(one, CheckSettings(), {}).outcome.state == 'ok' for one in sources)",
     ],
     ids=["one process", "a worker"],
 )

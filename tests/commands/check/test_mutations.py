@@ -9,7 +9,7 @@ import pytest
 from mutations import Mutation, mutations
 from paths import SPECS
 
-from fwdscope.commands.check import Folder, Settings
+from fwdscope.commands.check import BaselineFolder, CheckSettings
 from fwdscope.commands.check.baselines import Baseline
 from fwdscope.commands.check.one import check_source
 from fwdscope.commands.check.outcome import EXIT_CODES
@@ -22,7 +22,7 @@ MUTATIONS = mutations()
 @cache
 def kept(spec: str) -> Baseline:
     """The baseline of a spec as it ships."""
-    found = check_source(Source(f"{spec}.yaml", (SPECS / f"{spec}.yaml").read_text()), Settings())
+    found = check_source(Source(f"{spec}.yaml", (SPECS / f"{spec}.yaml").read_text()), CheckSettings())
     assert found.outcome.state == "ok"
     assert found.kept is not None
     return found.kept
@@ -45,7 +45,7 @@ def test_the_table_is_large_enough_and_of_several_kinds() -> None:
 
 @pytest.mark.parametrize("one", MUTATIONS, ids=lambda one: one.id)
 def test_a_mistake_is_found_at_the_first_line_that_is_wrong(one: Mutation) -> None:
-    outcome = check_source(mutated(one)[0], Settings()).outcome
+    outcome = check_source(mutated(one)[0], CheckSettings()).outcome
     told = words.problems(outcome)
     assert EXIT_CODES[outcome.state] == one.code
     assert (told[0].line if told else None) == one.line
@@ -56,15 +56,15 @@ def test_a_mistake_is_found_at_the_first_line_that_is_wrong(one: Mutation) -> No
 def test_a_baseline_names_the_line_where_the_network_changed(one: Mutation, tmp_path: Path) -> None:
     source, line = mutated(one)
     spec, folder = tmp_path / "spec.yaml", tmp_path / "baselines"
-    Folder(folder, update=True).hold(source, spec, kept(one.spec))
-    found = check_source(source, Settings()).kept
+    BaselineFolder(folder, update=True).hold(source, spec, kept(one.spec))
+    found = check_source(source, CheckSettings()).kept
     assert found is not None
-    point = Folder(folder).hold(source, spec, found)
+    point = BaselineFolder(folder).hold(source, spec, found)
     assert point.line == one.moved
     # The mistake is there, or in a block around it; of a var, where it is read.
     lines = source.text.splitlines()
-    if point.told is not None and line > min(lines.index(head) for head in ("blocks:", "layers:") if head in lines):
-        places = [f"{one.spec}.yaml:{point.line}:", *point.told.detail]
+    if point.problem is not None and line > min(lines.index(head) for head in ("blocks:", "layers:") if head in lines):
+        places = [f"{one.spec}.yaml:{point.line}:", *point.problem.detail]
         # A line of the spec may go over several; of one that is gone a neighbour is named, and a text of several may
         # be wrong in its second.
         first = max(n for n in range(1, line + 1) if lines[n - 1].lstrip().startswith("- ") or n == 1)
@@ -76,4 +76,4 @@ def test_an_unchanged_spec_is_not_moved(tmp_path: Path) -> None:
     """Without this, the test above could be green for another reason."""
     source = Source("unet.yaml", (SPECS / "unet.yaml").read_text())
     for update in (True, False):
-        assert Folder(tmp_path / "b", update).hold(source, tmp_path / "unet.yaml", kept("unet")).state == "held"
+        assert BaselineFolder(tmp_path / "b", update).hold(source, tmp_path / "unet.yaml", kept("unet")).state == "met"
