@@ -89,12 +89,12 @@ def _table(sweep: Sweep, width: int, compared: Sequence[Speedup | None]) -> Iter
             yield (*head, ("  ", ""), (shorten(printable(point.problem), max(20, room)), BAD))
     for point, one in zip(sweep.points, compared, strict=False):
         if one is not None:
-            said = ", ".join(f"{name}={value}" for name, value in point.values)
+            values = ", ".join(f"{name}={value}" for name, value in point.values)
             style = "" if not one.certain else GOOD if one.ratio < 1 else BAD
-            text = f"{said}: {units.seconds(one.before)} before, {verdict(one)}"
+            text = f"{values}: {units.seconds(one.before)} before, {verdict(one)}"
             yield from wrapped(text, width, style, hanging="  ")
     for text in dict.fromkeys(text for one in compared if one is not None for text in one.differs):
-        yield from wrapped(f"not the same: {text}", width, BAD, hanging="  ")
+        yield from wrapped(f"differs: {text}", width, BAD, hanging="  ")
 
 
 def _columns(rows: Sequence[Mapping[str, str]], varied: Sequence[str]) -> Iterator[Column]:
@@ -158,7 +158,7 @@ def _notes(sweep: Sweep) -> list[str]:
     for alike in about.values():
         points = [point for same in alike.values() for point in same]
         text = _together(list(alike))
-        found.append(text if len(points) == every else f"{_said(sweep, points)}: {text}")
+        found.append(text if len(points) == every else f"{_list_points(sweep, points)}: {text}")
     return found
 
 
@@ -175,7 +175,7 @@ def _size(text: str) -> float:
     return float(text.replace(",", ""))
 
 
-def _said(sweep: Sweep, points: Sequence[SweepPoint]) -> str:
+def _list_points(sweep: Sweep, points: Sequence[SweepPoint]) -> str:
     """Which combinations: ``B=1, 8, 32``, ``B=1, T=2 and B=1, T=4``, or how many where that would be long."""
     if len(sweep.axes) == 1:
         return f"{sweep.axes[0].name}={', '.join(point.values[0][1] for point in points)}"

@@ -43,7 +43,7 @@ def find_device(text: str | None) -> LocalDevice:
 
 
 def choose_device(settings: RunSettings, report: Report, operators: int) -> tuple[LocalDevice | None, str]:
-    """The device to run on; None, with the reason, where a forward that nobody asked for would be too expensive.
+    """The device to run on; None, with the reason, if a run that was not asked for is too expensive.
 
     Giving a device, weights or an output to show asks for a run. ``operators`` is how many a forward runs.
     """

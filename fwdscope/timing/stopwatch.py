@@ -111,9 +111,9 @@ class Stopwatch:
         spans = [(one.begin, one.end) for one in self.done] + [(one.begin, one.end) for one in self.pauses]
         seconds = self.clock.read(spans)
         own = dict(zip(self.done, seconds, strict=False))
-        for pause, held in zip(self.pauses, seconds[len(self.done) :], strict=True):
+        for pause, delay in zip(self.pauses, seconds[len(self.done) :], strict=True):
             for interval in pause.open:
-                own[interval] -= held
+                own[interval] -= delay
         times: dict[Key, float] = {}
         for one, spent in own.items():
             if one.key is not None:

@@ -39,9 +39,8 @@ def static(row: LayerRow) -> LayerRow:
 # --- shapes and costs ------------------------------------------------------------------------------------------------
 
 SMALL = (
-    "activations", "computation_graph", "convnext_tiny", "cross_entropy", "edge_filters", "lstm", "lstm_cell",
-    "mlp_blocks", "mnist_cnn", "multi_head_attention", "norms", "resnet18", "shufflenet_v2_x1_0", "simple_rnn",
-    "swin_t", "transformer_decoder_layer", "transformer_encoder",
+    "computation_graph", "cross_entropy", "edge_filters", "lstm", "mnist_cnn", "multi_head_attention", "norms",
+    "resnet18", "swin_t", "transformer_decoder_layer",
 )  # fmt: skip
 
 
@@ -68,7 +67,7 @@ def test_a_run_in_training_mode_has_the_costs_of_training() -> None:
 
 
 @pytest.mark.core
-def test_statistics_are_those_of_the_same_tensors(tmp_path: Path) -> None:
+def test_statistics_are_numpys_of_the_same_tensors(tmp_path: Path) -> None:
     values = numpy.random.default_rng(0).normal(size=(64, 3)).astype("float32")
     numpy.save(tmp_path / "x.npy", values)
     (tmp_path / "net.yaml").write_text(
@@ -90,7 +89,7 @@ def test_statistics_are_those_of_the_same_tensors(tmp_path: Path) -> None:
     assert report.outputs[0].stats == report.layers[-1].stats
 
 
-def test_an_in_place_layer_does_not_change_what_was_seen_before_it() -> None:
+def test_an_in_place_layer_does_not_change_earlier_statistics() -> None:
     class Net(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -182,7 +181,7 @@ def test_an_exploding_stack_names_the_copy_that_overflows() -> None:
     assert run.first_nonfinite.path in {f"stack.{i}" for i in range(40, 44)}
 
 
-def test_infinities_that_a_mask_writes_are_no_fault() -> None:
+def test_infinities_written_by_a_mask_do_not_count() -> None:
     report = looked_at("masked")
     masked = row(report, "masked").stats
     assert masked is not None
@@ -192,7 +191,7 @@ def test_infinities_that_a_mask_writes_are_no_fault() -> None:
     assert report.run.first_nonfinite is None
 
 
-def test_what_goes_wrong_inside_a_composite_layer_is_named_there() -> None:
+def test_infinities_inside_a_block_are_located_there() -> None:
     class Inner(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -254,7 +253,7 @@ def test_a_mixture_shows_the_rows_that_each_expert_got() -> None:
     assert report.uncounted == ()
 
 
-def test_expectations_are_held_against_the_expected_load_whatever_the_run_did() -> None:
+def test_expectations_are_checked_against_the_trace_on_meta() -> None:
     checked = load(shipped_specs()["moe_small"])
     report = inspect_spec(checked, settings=LOOKED)
     assert report.shortfalls == ()
@@ -281,7 +280,7 @@ def test_without_latency_nothing_is_timed() -> None:
     assert all(row.latency is None for row in report.layers)
 
 
-# --- modules of Python's ---------------------------------------------------------------------------------------------
+# --- modules --------------------------------------------------------------------------------------------------------
 
 
 class Tied(nn.Module):
@@ -314,7 +313,7 @@ def test_a_module_runs_on_its_own_weights_and_is_left_as_it_was() -> None:
     assert not net.embed._forward_hooks
 
 
-def test_dropout_drops_in_training_mode_alone() -> None:
+def test_dropout_drops_only_in_training_mode() -> None:
     net = nn.Sequential(nn.Dropout(0.5))
     for train in (False, True):
         report = fwdscope.inspect(net, torch.ones(1000), device="cpu", train=train, latency=False)
@@ -323,7 +322,7 @@ def test_dropout_drops_in_training_mode_alone() -> None:
         assert (stats.zeros > 300) == train
 
 
-def test_a_module_without_numbers_cannot_be_run() -> None:
+def test_a_module_on_meta_cannot_be_run() -> None:
     with torch.device("meta"):
         net = nn.Linear(4, 4)
     with pytest.raises(RunError, match="without numbers"):

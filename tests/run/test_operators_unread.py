@@ -1,4 +1,4 @@
-"""A run that does not read its operators shows what one shows that does."""
+"""A run that does not record its operators gives the same report as one that does."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Functional(nn.Module):
 
 
 def both(monkeypatch: pytest.MonkeyPatch, inspect: Any) -> tuple[Any, Any]:
-    """A report of a run that leaves its operators unread, and of one that reads them."""
+    """The report of a run that does not record operators, and of one that does."""
     read: list[bool] = []
     start = Observation.__init__
 
@@ -64,9 +64,7 @@ def both(monkeypatch: pytest.MonkeyPatch, inspect: Any) -> tuple[Any, Any]:
     return unread, whole
 
 
-@pytest.mark.parametrize(
-    "name", ["attention_single_head", "lstm", "mobilenet_v2", "multi_head_attention", "norms", "resnet18", "swin_t"]
-)
+@pytest.mark.parametrize("name", ["lstm", "multi_head_attention", "norms", "resnet18", "swin_t"])
 def test_the_report_of_a_spec_is_the_same(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     unread, whole = both(monkeypatch, lambda: inspect_spec(load(shipped_specs()[name]), settings=ON_CPU))
     assert any(row.stats for row in unread.layers)
@@ -111,7 +109,7 @@ class Failing(nn.Module):
         return x + 1
 
 
-def test_operators_are_heard_again_when_a_layer_failed() -> None:
+def test_operators_are_dispatched_again_after_a_layer_failed() -> None:
     with pytest.raises(ValueError, match="numbers"):
         inspect_module(nn.Sequential(nn.ReLU(), Failing()), (torch.ones(3),), settings=ON_CPU)
     with Seen() as seen:
@@ -120,7 +118,7 @@ def test_operators_are_heard_again_when_a_layer_failed() -> None:
 
 
 @pytest.mark.parametrize("name", ["moe_small", "while"])
-def test_what_went_another_way_than_the_trace_is_run_once_more_and_counted(
+def test_a_run_that_differs_from_the_trace_is_repeated_and_counted(
     name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     path = shipped_specs().get(name, tmp_path / "while.yaml")

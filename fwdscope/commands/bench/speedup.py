@@ -56,14 +56,14 @@ def _median(ordered: Sequence[float], generator: random.Random) -> float:
 
 
 def against(before: Report, now: Report) -> Speedup | None:
-    """Two reports of benchmarks held against each other; None where one of them has no latency."""
+    """Compare two reports of benchmarks; None if one of them has no latency."""
     if before.run is None or now.run is None or before.run.latency is None or now.run.latency is None:
         return None
     return compare(before.run.latency, now.run.latency, now.name, tuple(_differences(before, now)))
 
 
 def _differences(before: Report, now: Report) -> list[str]:
-    """What is not the same about two runs, in words."""
+    """What else differs between two runs, in words."""
     old, new = before.run, now.run
     assert old is not None
     assert new is not None
