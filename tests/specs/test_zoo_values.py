@@ -352,15 +352,15 @@ def test_the_computation_graph_equals_the_same_formulas_in_plain_python() -> Non
     assert_close(run(net, x, torch.tensor(target)), expected, atol=1e-5, rtol=0)
 
 
-def test_a_circle_in_the_graph_is_named_with_its_path() -> None:
+def test_a_cycle_in_the_graph_is_reported_with_its_path() -> None:
     """The hidden units are made to read the output, which reads the activations, which read them."""
     text = (SPECS / "computation_graph.yaml").read_text()
     circle = text.replace("bias=False)(x)", "bias=False)(cat([x, o], dim=1))")
     assert circle != text
     with pytest.raises(SpecError) as error:
         check(parse(Source("circle.yaml", circle)))
-    (told,) = [problem.message for problem in error.value.problems if "circle" in problem.message]
-    path = told.partition(":")[2].replace(" ", "").split("→")
+    (message,) = [problem.message for problem in error.value.problems if "cycle" in problem.message]
+    path = message.partition(":")[2].replace(" ", "").split("→")
     assert path[0] == path[-1]
     assert set(pairwise(path)) == {("z", "o"), ("o", "a"), ("a", "z")}
 
