@@ -36,7 +36,7 @@ EXCLUDED: dict[str, str] = {
     **_each("max_unpool1d max_unpool2d max_unpool3d", "use the layer MaxUnpool1d, MaxUnpool2d or MaxUnpool3d"),
     **_each("lstm gru rnn_tanh rnn_relu", "use the layer LSTM, GRU or RNN"),
     **_each("upsample upsample_nearest upsample_bilinear", "interpolate(x, scale_factor=2) is its name today"),
-    **_each("empty empty_like empty_strided", "its numbers are whatever memory held; write zeros or rand"),
+    **_each("empty empty_like empty_strided", "its numbers are uninitialised; write zeros or rand"),
     **_each("from_numpy as_tensor asarray frombuffer", "write tensor([…]), or make it an input: --input name=file.npy"),
     **_each("item tolist numpy detach", _LEAVES),
     **_each("no_grad enable_grad inference_mode set_grad_enabled", _NO_MODE),
@@ -61,7 +61,7 @@ EXCLUDED_METHODS: dict[str, str] = {
     "apply": "a spec runs no code",
     "map": "a spec runs no code",
     **_each("save load share_memory storage data_ptr untyped_storage set", _FILES),
-    "new_empty": "its numbers are whatever memory held; write new_zeros",
+    "new_empty": "its numbers are uninitialised; write new_zeros",
     "dropout": f"{_DROPOUT} Dropout(p)",
 }
 

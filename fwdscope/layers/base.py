@@ -228,7 +228,7 @@ class Layer:
             LAYERS[cls.__name__] = cls
 
     def __init__(self, *values: Any, **named: Any) -> None:
-        """Take the settings as a dataclass does: by position in their order, those with a default may be left out."""
+        """Take the settings as a dataclass does, by position or by name; those with a default are optional."""
         fields = _fields(type(self))
         given = dict(zip(fields.by_position, values, strict=False)) | named
         taken = {**fields.defaults, **given}

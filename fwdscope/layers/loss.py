@@ -231,7 +231,7 @@ class GaussianNLLLoss(Loss):
     def check(self, *inputs: Any) -> None:
         """Reject shapes that do not fit."""
         if len(inputs) > 2 and isinstance(inputs[2], int | float):
-            # The variance may be a number, which stands for a tensor of the input's shape.
+            # The variance may be a number, which broadcasts to the input's shape.
             super().check(inputs[0], inputs[1], inputs[0])
         else:
             super().check(*inputs)
