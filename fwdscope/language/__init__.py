@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from fwdscope.language.check import Checked
+    from fwdscope.language.problems import Source
 
 
 def load(
@@ -17,13 +18,19 @@ def load(
 
     Raises SpecError with every problem that the text shows, OSError if the file cannot be read.
     """
+    from fwdscope.language.source import read
+
+    return check_source(read(path, name), variables, allow_import)
+
+
+def check_source(source: Source, variables: Mapping[str, str] | None = None, allow_import: bool = False) -> Checked:
+    """Parse and check the text of a spec. Raises SpecError with every problem that it shows."""
     from fwdscope.language.check import check_all
     from fwdscope.language.parser import parse_all
     from fwdscope.language.problems import SpecError
     from fwdscope.language.replaced import point_at_set
-    from fwdscope.language.source import read
 
-    spec, problems = parse_all(read(path, name), variables)
+    spec, problems = parse_all(source, variables)
     if spec is None:
         raise SpecError(problems)
     with point_at_set(spec):

@@ -84,11 +84,11 @@ class Target(NamedTuple):
             raise TargetError(f"{self.text} cannot be read: {error.strerror}") from None
 
     def _check_revision(self, path: str, revision: str) -> Checked:
-        from fwdscope.language.check import check
-        from fwdscope.language.parser import parse
+        from fwdscope.language import check_source
         from fwdscope.language.source import decode
 
-        return check(parse(decode(read_at_revision(path, revision), self.text), self.variables), self.allow_import)
+        source = decode(read_at_revision(path, revision), self.text)
+        return check_source(source, self.variables, self.allow_import)
 
     def load_module(self, with_numbers: bool = False) -> ModuleAndInputs:
         """The PyTorch model and the inputs to call it on: on meta if possible, on the CPU ``with_numbers``.

@@ -41,15 +41,20 @@ class CheckResult:
 
 def check_source(source: Source, settings: CheckSettings) -> CheckResult:
     """Check the text of a spec. What is wrong with it is in the outcome; nothing is raised for it."""
-    from fwdscope.language.check import check
-    from fwdscope.language.parser import parse
+    from fwdscope.language.check import check_all
+    from fwdscope.language.parser import parse_all
 
     before = time.perf_counter()
     name = Path(source.name).stem
     try:
-        spec = parse(source)
+        spec, problems = parse_all(source)
+        if spec is None:
+            raise SpecError(problems)
         name = spec.name
-        return _checked(check(spec, settings.allow_import), settings, before)
+        checked, more = check_all(spec, settings.allow_import)
+        if problems or more:
+            raise SpecError([*problems, *more])
+        return _checked(checked, settings, before)
     except SpecError as error:
         told = tuple(map(CheckMessage.of, error.problems))
         return CheckResult(Outcome(source.name, name, "invalid", problems=told, seconds=time.perf_counter() - before))
