@@ -1,4 +1,4 @@
-"""One layer explained: which step is meant, what is said of it, and how it is drawn."""
+"""Explanations of one layer: finding the step, its formulas and figures, and the drawing."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from fwdscope.language.source import Source
 from fwdscope.model import build
 from fwdscope.render.explanation import MOST_OPERATORS, as_json, draw
 from fwdscope.targets import shipped_specs
-from fwdscope.trace import Trace, rows, trace, trace_module
+from fwdscope.trace import Recorder, Trace, rows, trace, trace_module
 
 
 def traced(text: str) -> Trace:
-    return trace(build(check(parse(Source("test.yaml", text))), {}, torch.float32))
+    return trace(build(check(parse(Source("test.yaml", text))), {}, torch.float32), Recorder())
 
 
 @cache
 def spec(name: str) -> Trace:
-    return trace(build(load(shipped_specs()[name], f"{name}.yaml", {}, False), {}, torch.float32))
+    return trace(build(load(shipped_specs()[name], f"{name}.yaml", {}, False), {}, torch.float32), Recorder())
 
 
 def lines(*lines: str, inputs: str = "x: randn(2, 8)", extra: str = "") -> str:
@@ -52,7 +52,7 @@ layers:
 """
 
 
-# --- what is said ----------------------------------------------------------------------------------------------------
+# --- formulas and figures ---------------------------------------------------------------------------------------------
 
 
 @pytest.mark.core
@@ -87,7 +87,7 @@ def test_the_receptive_field_is_that_of_the_very_copy() -> None:
 
 
 @pytest.mark.parametrize("name", ["gpt2", "unet", "lstm", "moe_small"])
-def test_what_is_explained_is_what_the_report_says(name: str) -> None:
+def test_an_explanation_agrees_with_the_report(name: str) -> None:
     for row in rows(spec(name)):
         if not row.path or row.call != 1 or row.calls != 1:
             continue
@@ -112,14 +112,14 @@ def test_operators_and_parts_sum_to_the_whole() -> None:
         assert own + sum(part.params * part.times for part in found.parts) == found.params
 
 
-def test_it_is_said_where_each_input_comes_from() -> None:
+def test_each_input_names_its_source() -> None:
     found = explain(traced(lines("a = Linear(8)", "b = Linear(8)(x)", "a + b")), "add")
     assert [incoming.source for incoming in found.inputs] == ["a", "b"]
     found = explain(traced(lines("a = Linear(8)", "relu(prev)")), "a")
     assert [incoming.source for incoming in found.inputs] == ["the network's input"]
 
 
-def test_a_tied_weight_is_said_to_be_read_and_to_be_shared() -> None:
+def test_a_tied_weight_is_listed_as_read_and_shared() -> None:
     assert explain(spec("gpt2"), "logits").reads == ("wte.weight",)
 
     class Tied(nn.Module):
@@ -164,7 +164,7 @@ def test_the_rounds_of_a_loop_are_one_part_with_a_number() -> None:
     assert explain(found, loop).macs == 5 * part.macs == 5 * 128
 
 
-def test_a_mixture_tells_its_experts_as_equal_parts() -> None:
+def test_the_experts_of_a_mixture_are_equal_parts() -> None:
     found = explain(spec("moe_small"), "blocks.0.moe")
     assert [(part.path.rpartition("moe.")[2], part.times) for part in found.parts] == [("gate", 1), ("experts.0", 4)]
 
@@ -195,7 +195,7 @@ def test_parameters_of_a_block_that_no_part_holds_are_its_own() -> None:
     assert [operator.name for operator in told.operators] == ["mul"]
 
 
-def test_an_operator_without_a_rule_is_said_not_to_be_counted() -> None:
+def test_an_operator_without_a_rule_is_shown_as_not_counted() -> None:
     @torch.library.custom_op("explained::twice", mutates_args=())
     def twice(x: torch.Tensor) -> torch.Tensor:
         return x * 2
@@ -218,7 +218,7 @@ def test_an_operator_without_a_rule_is_said_not_to_be_counted() -> None:
 # --- which step is meant ---------------------------------------------------------------------------------------------
 
 
-def test_a_copy_is_told_by_its_own_path_and_copies_by_the_first() -> None:
+def test_a_copy_is_found_by_its_own_path_and_copies_by_the_first() -> None:
     found = traced(BLOCKS)
     assert explain(found, "h.2.fc").inputs[0].source == "h.2.ln"
     assert explain(found, "h.0–2").path == "h.0"
@@ -226,11 +226,11 @@ def test_a_copy_is_told_by_its_own_path_and_copies_by_the_first() -> None:
 
 
 @pytest.mark.parametrize("text", ["line 10", "line10", ":10", "10"])
-def test_a_line_tells_its_step(text: str) -> None:
+def test_a_line_finds_its_step(text: str) -> None:
     assert explain(traced(BLOCKS.lstrip("\n")), text).path == "out"
 
 
-def test_a_line_in_a_block_tells_the_first_copy_and_what_else_stands_on_it() -> None:
+def test_a_line_in_a_block_finds_the_first_copy_and_the_other_steps_on_it() -> None:
     found = explain(traced(lines("a = Linear(8)", "b = x + Linear(8)(LayerNorm()(a))")), "line 5")
     assert (found.path, found.beside) == ("b", ("layernorm", "linear"))
     assert explain(traced(BLOCKS.lstrip("\n")), ":4").path == "h.0.fc"
@@ -294,14 +294,14 @@ def test_an_explanation_is_drawn_block_by_block() -> None:
     )
 
 
-def test_what_is_rarely_there_is_said_where_it_is() -> None:
+def test_rare_facts_are_shown() -> None:
     drawn = draw(made(receptive_field=(7, 7), calls=3, macs_of_calls=6, flops_of_calls=12, note="Once."), 100, False)
     assert "receptive field  7 × 7 of the input, for each output" in drawn
     assert "3; explained is one of them. All together: 6 MACs, 12 FLOPs" in drawn
     assert "Once." in drawn
 
 
-def test_a_layer_of_very_many_operators_is_told_in_part_and_summed() -> None:
+def test_of_very_many_operators_some_are_shown_and_the_rest_is_summed() -> None:
     many = tuple(OperatorCost(f"op{i}", (), (), None, "", "", 0, 10, 1, 1) for i in range(MOST_OPERATORS + 5))
     drawn = draw(made(operators=many), 100, False)
     # 5 · 10
