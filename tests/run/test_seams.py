@@ -14,7 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from fwdscope.model import process_state
 from fwdscope.run.context import out_of_memory_as_run_error
-from fwdscope.run.placement import ModuleCall, is_on, move_call
+from fwdscope.run.placement import ModuleCall, is_on, moved_call
 from fwdscope.run.statistics import Collector
 from fwdscope.run.subject import ModuleSubject
 from fwdscope.settings import RunError
@@ -151,10 +151,13 @@ def test_weights_on_the_device_need_no_memory_unless_they_are_copied() -> None:
     assert subject.memory_to_allocate(torch.device("cpu"), copied=True) == 600
 
 
-def test_a_module_on_its_device_is_copied_only_if_it_is_to_change() -> None:
-    call = ModuleCall(nn.Linear(2, 2), (torch.zeros(1, 2),), {})
-    assert move_call(call, None, torch.device("cpu"), copied=False).module is call.module
-    assert move_call(call, None, torch.device("cpu"), copied=True).module is not call.module
+def test_a_module_that_was_made_for_the_run_is_not_copied() -> None:
+    made = ModuleCall(nn.Linear(2, 2), (torch.zeros(1, 2),), {})
+    on_meta = ModuleCall(nn.Linear(2, 2, device="meta"), (torch.zeros(1, 2),), {})
+    with moved_call(on_meta, lambda: made, torch.device("cpu"), True) as moved:
+        assert moved.module is made.module
+    with moved_call(made, None, torch.device("cpu"), True) as moved:
+        assert moved.module is not made.module
 
 
 def test_apples_gpu_is_the_same_with_its_index_and_without() -> None:

@@ -198,7 +198,7 @@ def test_ctrl_c_prints_what_was_measured_so_far(tmp_path: Path) -> None:
     script.write_text(
         "import os, signal, sys, threading\n"
         "from fwdscope import cli\nfrom fwdscope.report import Peaks\n"
-        "import contextlib, fwdscope.commands.bench.measuring as measuring\n"
+        "import contextlib, fwdscope.cli.bench, fwdscope.commands.bench.measuring as measuring\n"
         "measuring.find_peaks = lambda device, dtype: Peaks(device.name, dtype, 1e11, 1e10, None, 'measured')\n"
         "@contextlib.contextmanager\n"
         "def telling():\n"
