@@ -11,7 +11,6 @@ import textwrap
 from collections.abc import Iterator, Sequence
 
 from fwdscope.commands.diff import Comparison
-from fwdscope.language.problems import width as cells
 from fwdscope.render.changes import (
     MARKS,
     TITLES,
@@ -29,8 +28,9 @@ from fwdscope.render.changes import (
     tone,
     totals,
 )
-from fwdscope.render.lines import write
+from fwdscope.render.lines import Line, escape_markdown, write
 from fwdscope.render.rows import GUIDE, printable
+from fwdscope.render.table import Cell, Column, lay_out
 
 __all__ = ["FORMATS", "DiffOptions", "movement", "render"]
 
@@ -40,9 +40,8 @@ _COLOURS = {
     "": "", "title": "bold", "dim": "dim", "added": "green", "removed": "red", "changed": "yellow", "renamed": "cyan",
     "moved": "cyan", "same": "dim", "more": "yellow", "less": "green", "note": "yellow",
 }  # fmt: skip
-_GAP = 2
-# Columns of words do not get narrower than this.
-_LEAST = {"layer": 14, "what": 14, "output": 16}
+# Changes that colour the name of a row.
+_MARKED = ("added", "removed")
 
 
 def render(compared: Comparison, format: str, options: DiffOptions, width: int = 100, color: bool = False) -> str:
@@ -58,10 +57,8 @@ def render(compared: Comparison, format: str, options: DiffOptions, width: int =
 
 # --- text ------------------------------------------------------------------------------------------------------------
 
-_Line = list[tuple[str, str]]
 
-
-def _text(compared: Comparison, options: DiffOptions, width: int) -> Iterator[_Line]:
+def _text(compared: Comparison, options: DiffOptions, width: int) -> Iterator[Line]:
     shown, depth, deepest = shown_rows(compared, options)
     before, after = names_of(compared, options)
     yield []
@@ -81,101 +78,58 @@ def _text(compared: Comparison, options: DiffOptions, width: int) -> Iterator[_L
     yield []
 
 
-def _totals_table(compared: Comparison) -> Iterator[_Line]:
+def _totals_table(compared: Comparison) -> Iterator[Line]:
     rows = list(totals(compared))
-    texts = [(TITLES[d.name], before, after, change, percent(d)) for d, before, after, change in rows]
-    head = ("", "before", "after", "change", "")
-    widths = [max(cells(row[i]) for row in (head, *texts)) for i in range(len(head))]
-    yield [(" " + _aligned(head, widths), "dim")]
-    for (delta, *_), row in zip(rows, texts, strict=True):
-        left, right = _aligned(row[:3], widths[:3]), _aligned(("", *row[3:]), [0, *widths[3:]])[_GAP:]
-        yield [(f" {left}{' ' * _GAP}", ""), (right, tone(delta))]
+    columns = (
+        Column("", [TITLES[delta.name] for delta, *_ in rows], name="total"),
+        Column("before", [before for _, before, _, _ in rows], right=True),
+        Column("after", [after for _, _, after, _ in rows], right=True),
+        Column("change", [Cell(change, style=tone(delta)) for delta, _, _, change in rows], right=True),
+        Column("", [Cell(percent(delta), style=tone(delta)) for delta, *_ in rows], name="percent", right=True),
+    )
+    table = lay_out(columns, 1000)
+    titles, _ = table.heading("dim")
+    for line in (titles, *(table.row(index) for index in range(len(rows)))):
+        yield ((" ", ""), *line)
 
 
-def _aligned(texts: Sequence[str], widths: Sequence[int]) -> str:
-    first, *others = (text + " " * 0 for text in texts)
-    parts = [first + " " * (widths[0] - cells(first))]
-    parts += [" " * (width - cells(text)) + text for text, width in zip(others, widths[1:], strict=True)]
-    return (" " * _GAP).join(parts)
+# What gives way where the table is too wide, in turn: see table.lay_out.
+_STEPS = (("what", 40), ("layer", 40), ("output", 28), ("what", 28), ("layer", 28), ("what", 20), ("layer", 20))
 
 
-def _rows_table(shown: Sequence[Shown], width: int) -> Iterator[_Line]:
-    figures = figures_of(shown)
-    layers = [GUIDE * (row.change.depth - 1) + row.layer for row in shown]
-    cuts = {"layer": layers, "what": [row.what for row in shown], "output": [row.output for row in shown]}
-    needs = {name: max(map(cells, (name, *texts))) for name, texts in cuts.items()}
-    needs["output"] = needs["output"] if any(cuts["output"]) else 0
-    room = {name: [max(cells(pair[i]) for pair in pairs) for i in (0, 1)] for name, _, pairs in figures}
-    for name in room:
-        # Percentages give way before the words do.
-        if width - _taken(room, figures) < sum(min(needs[n], _LEAST[n]) + _GAP for n in cuts if needs[n]):
-            room[name][1] = 0
-    widths = _fitted(needs, width - _taken(room, figures))
-    titles = [_cell(name if needs[name] else "", widths[name]) for name in cuts]
-    head = (" " * _GAP).join(text for text, name in zip(titles, cuts, strict=True) if widths[name])
-    for name, title, _ in figures:
-        w = _titled(room[name], title)
-        head += " " * _GAP + title.rjust(sum(w) + (1 if w[1] else 0))
-    yield [(f"   {head}", "title")]
-    yield [(f" {'─' * (cells(head) + 2)}", "dim")]
-    for i, row in enumerate(shown):
-        yield list(_drawn(row, {n: cuts[n][i] for n in cuts}, widths, [(n, t, p[i]) for n, t, p in figures], room))
+def _rows_table(shown: Sequence[Shown], width: int) -> Iterator[Line]:
+    table = lay_out(list(_columns(shown)), width - 2, _STEPS)
+    for line in table.heading():
+        yield ((" ", ""), *line)
+    for index, row in enumerate(shown):
+        yield ((" ", ""), *table.row(index))
         for remark in row.remarks:
-            yield [(f"   {GUIDE * (row.change.depth - 1)}└ {remark}", "dim")]
-    if left_out := [name for name in cuts if needs[name] and not widths[name]]:
-        yield [(f" no room for {', '.join(left_out)}", "dim")]
+            yield ((f"    {GUIDE * (row.change.depth - 1)}└ {remark}", "dim"),)
+    words = [name for name in ("layer", "what", "output") if name in table.left_out]
+    if words:
+        yield ((f" no room for {', '.join(words)}", "dim"),)
 
 
-def _taken(room: dict[str, list[int]], figures: Sequence[tuple[str, str, list[tuple[str, str]]]]) -> int:
-    """The columns that the marks and the figures take."""
-    widths = [_titled(room[name], title) for name, title, _ in figures]
-    return 3 + sum(sum(w) + _GAP + bool(w[1]) for w in widths)
-
-
-def _titled(widths: Sequence[int], title: str) -> list[int]:
-    """The widths of a figure's two parts, with room for their title."""
-    spare = max(0, len(title) - sum(widths) - bool(widths[1]))
-    return [widths[0] + spare, widths[1]]
-
-
-def _fitted(needs: dict[str, int], room: int) -> dict[str, int]:
-    """What each column of words gets: the longest gives way first; what has no room at all is left out."""
-    widths = dict(needs)
-    while sum(widths.values()) + _GAP * sum(1 for w in widths.values() if w) - _GAP > room:
-        giving = [name for name in widths if widths[name] > _LEAST[name]]
-        dropped = next((name for name in ("output", "what") if widths[name]), None)
-        if giving:
-            widths[max(giving, key=lambda name: widths[name])] -= 1
-        elif dropped:
-            widths = {**needs, **{name: widths[name] for name in _LEAST if not widths[name]}, dropped: 0}
-        else:
-            break
-    return widths
-
-
-def _cell(text: str, width: int) -> str:
-    while cells(text) > width and text:
-        text = text[:-2].rstrip() + "…" if len(text) > 1 else ""
-    return text + " " * (width - cells(text))
-
-
-def _drawn(
-    row: Shown,
-    texts: dict[str, str],
-    widths: dict[str, int],
-    figures: Sequence[tuple[str, str, tuple[str, str]]],
-    room: dict[str, list[int]],
-) -> Iterator[tuple[str, str]]:
-    kind = row.change.kind
-    yield f" {MARKS[kind]} ", kind
-    style = {"added": "added", "removed": "removed", "same": "dim"}.get(kind, "")
-    for i, (name, text) in enumerate(texts.items()):
-        if widths[name]:
-            yield " " * _GAP * bool(i) + _cell(text, widths[name]), style if name == "layer" or kind == "same" else ""
-    for name, title, (change, part) in figures:
-        w = _titled(room[name], title)
-        style = tone(row.change.delta(name))
-        yield " " * _GAP + change.rjust(w[0]) + (f" {part.rjust(w[1])}" if w[1] else ""), style
+def _columns(shown: Sequence[Shown]) -> Iterator[Column]:
+    same = ["dim" if row.change.kind == "same" else "" for row in shown]
+    yield Column("", [Cell(MARKS[row.change.kind], style=row.change.kind) for row in shown], name="mark")
+    layers = [
+        Cell(row.layer, GUIDE * (row.change.depth - 1), style=row.change.kind if row.change.kind in _MARKED else style)
+        for row, style in zip(shown, same, strict=True)
+    ]
+    yield Column("layer", layers, cut="end", min_width=14)
+    whats = [Cell(row.what, style=style) for row, style in zip(shown, same, strict=True)]
+    yield Column("what", whats, cut="end", min_width=14, drop=1)
+    if any(row.output for row in shown):
+        outputs = [Cell(row.output, style=style) for row, style in zip(shown, same, strict=True)]
+        yield Column("output", outputs, cut="end", min_width=16, drop=2)
+    for name, title, pairs in figures_of(shown):
+        tones = [tone(row.change.delta(name)) for row in shown]
+        changes = [Cell(text, style=style) for (text, _), style in zip(pairs, tones, strict=True)]
+        parts = [Cell(text, style=style) for (_, text), style in zip(pairs, tones, strict=True)]
+        yield Column(title, changes, right=True)
+        # Percentages give way before the words do.
+        yield Column("", parts, name=f"{title} in percent", right=True, drop=3)
 
 
 # --- Markdown --------------------------------------------------------------------------------------------------------
@@ -197,23 +151,24 @@ def _markdown(compared: Comparison, options: DiffOptions) -> Iterator[str]:
         yield ("| --- | --- | --- | --- | " + "---: | ---: | " * len(figures)).rstrip()
         for i, row in enumerate(shown):
             layer = f"{GUIDE * (row.change.depth - 1)}{row.layer}"
-            said = "; ".join((row.what, *row.remarks))
-            cells_of = [MARKS[row.change.kind].strip(), _code(layer), _escaped(said), _escaped(row.output)]
+            what = escape_markdown("; ".join((row.what, *row.remarks)))
+            cells_of = [
+                MARKS[row.change.kind].strip(),
+                _code(layer),
+                what,
+                escape_markdown(row.output),
+            ]
             cells_of += [text for _, _, pairs in figures for text in pairs[i]]
             yield "| " + " | ".join(cells_of) + " |"
     yield ""
     lines = (legend(shown), extent(shown, depth, deepest), quiet(compared), counts(compared))
-    yield "  \n".join(_escaped(line) for line in lines if line)
+    yield "  \n".join(escape_markdown(line) for line in lines if line)
     for note in compared.notes:
         yield ""
-        yield f"- {_escaped(printable(note))}"
+        yield f"- {escape_markdown(printable(note))}"
 
 
 def _code(text: str) -> str:
     # In a table a backslash before a bar ends the cell, in backticks too.
     plain = not text.strip("│ ") or re.search(r"[`\\]", text)
-    return _escaped(text) if plain else f"`{text}`".replace("|", "\\|")
-
-
-def _escaped(text: str) -> str:
-    return re.sub(r"([\\`*_|<>\[\]#~])", r"\\\1", text)
+    return escape_markdown(text) if plain else f"`{text}`".replace("|", "\\|")
