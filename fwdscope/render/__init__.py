@@ -10,11 +10,11 @@ from fwdscope.render.columns import COLUMNS, DEFAULT_COLUMNS
 from fwdscope.render.rows import FIGURES, Options, view
 from fwdscope.report import Report
 
-__all__ = ["COLUMNS", "DEFAULT_COLUMNS", "FIGURES", "FORMATS", "Format", "Options", "render", "view"]
+__all__ = ["COLUMNS", "DEFAULT_COLUMNS", "FIGURES", "FORMATS", "Options", "ReportFormat", "render", "view"]
 
 
 @dataclass(frozen=True)
-class Format:
+class ReportFormat:
     """A form of the report: a line about it, the function that writes it, and the options that mean something to it."""
 
     name: str
@@ -26,14 +26,14 @@ class Format:
 # Which rows are shown, and in what order.
 _SHAPE = frozenset({"depth", "sort", "top"})
 
-FORMATS: dict[str, Format] = {
+FORMATS: dict[str, ReportFormat] = {
     form.name: form
     for form in (
-        Format("table", "a tree-table for reading", terminal.render, _SHAPE | {"columns", "width", "on"}),
-        Format("tree", "indented plain text, for pasting", tree.render, _SHAPE | {"on"}),
-        Format("json", "the whole report as data, loads back", json.render, frozenset({"on"})),
-        Format("csv", "one row a layer, all fields", csv.render, _SHAPE),
-        Format("markdown", "a table for pull requests and READMEs", markdown.render, _SHAPE | {"columns", "on"}),
+        ReportFormat("table", "a tree-table for reading", terminal.render, _SHAPE | {"columns", "width", "on"}),
+        ReportFormat("tree", "indented plain text, for pasting", tree.render, _SHAPE | {"on"}),
+        ReportFormat("json", "the whole report as data, loads back", json.render, frozenset({"on"})),
+        ReportFormat("csv", "one row a layer, all fields", csv.render, _SHAPE),
+        ReportFormat("markdown", "a table for pull requests and READMEs", markdown.render, _SHAPE | {"columns", "on"}),
     )
 }
 

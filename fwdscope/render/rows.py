@@ -50,7 +50,7 @@ class Options:
 
 
 @dataclass(frozen=True)
-class Figure:
+class RowFigure:
     """A number of a row. ``total`` is the network's where rows add up to it; None where they do not."""
 
     title: str
@@ -76,9 +76,9 @@ def zero_share(row: LayerRow) -> float | None:
     return row.stats.zeros / row.stats.elements if row.stats and row.stats.elements else None
 
 
-def _of_values(name: Literal["mean", "std", "min", "max"], title: str, ascending: bool = False) -> Figure:
+def _of_values(name: Literal["mean", "std", "min", "max"], title: str, ascending: bool = False) -> RowFigure:
     """A figure of the values that a run saw."""
-    return Figure(
+    return RowFigure(
         title,
         lambda row: getattr(row.stats, name) if row.stats else None,
         counted=False,
@@ -87,27 +87,27 @@ def _of_values(name: Literal["mean", "std", "min", "max"], title: str, ascending
     )
 
 
-FIGURES: dict[str, Figure] = {
-    "params": Figure("params", lambda row: row.params, lambda report: report.totals.params, counted=False),
-    "macs": Figure("MACs", lambda row: row.macs, lambda report: report.totals.macs),
-    "flops": Figure("FLOPs", lambda row: row.flops, lambda report: report.totals.flops),
-    "read": Figure("bytes read", lambda row: row.bytes_read, lambda report: report.totals.bytes_read),
-    "written": Figure("bytes written", lambda row: row.bytes_written, lambda report: report.totals.bytes_written),
-    "intensity": Figure("arithmetic intensity", intensity),
-    "memory": Figure("memory", lambda row: row.output_bytes, counted=False),
-    "trainable": Figure(
+FIGURES: dict[str, RowFigure] = {
+    "params": RowFigure("params", lambda row: row.params, lambda report: report.totals.params, counted=False),
+    "macs": RowFigure("MACs", lambda row: row.macs, lambda report: report.totals.macs),
+    "flops": RowFigure("FLOPs", lambda row: row.flops, lambda report: report.totals.flops),
+    "read": RowFigure("bytes read", lambda row: row.bytes_read, lambda report: report.totals.bytes_read),
+    "written": RowFigure("bytes written", lambda row: row.bytes_written, lambda report: report.totals.bytes_written),
+    "intensity": RowFigure("arithmetic intensity", intensity),
+    "memory": RowFigure("memory", lambda row: row.output_bytes, counted=False),
+    "trainable": RowFigure(
         "trainable", lambda row: row.trainable_params, lambda report: report.totals.trainable_params, counted=False
     ),
-    "buffers": Figure("buffers", lambda row: row.buffers, lambda report: report.totals.buffers, counted=False),
-    "calls": Figure("calls", lambda row: row.calls, counted=False),
-    "latency": Figure("time", lambda row: row.latency, whole_time, counted=False),
+    "buffers": RowFigure("buffers", lambda row: row.buffers, lambda report: report.totals.buffers, counted=False),
+    "calls": RowFigure("calls", lambda row: row.calls, counted=False),
+    "latency": RowFigure("time", lambda row: row.latency, whole_time, counted=False),
     "mean": _of_values("mean", "mean"),
     "std": _of_values("std", "std"),
     "min": _of_values("min", "min", ascending=True),
     "max": _of_values("max", "max"),
-    "zeros": Figure("zeros", zero_share, counted=False),
-    "nans": Figure("NaN", lambda row: row.stats.nans if row.stats else None, counted=False),
-    "infs": Figure("Inf", lambda row: row.stats.infs if row.stats else None, counted=False),
+    "zeros": RowFigure("zeros", zero_share, counted=False),
+    "nans": RowFigure("NaN", lambda row: row.stats.nans if row.stats else None, counted=False),
+    "infs": RowFigure("Inf", lambda row: row.stats.infs if row.stats else None, counted=False),
 }
 # Fields of a row that add up over rows.
 _ADDING = ("params", "trainable_params", "buffers", "macs", "flops", "bytes_read", "bytes_written")
@@ -133,19 +133,19 @@ class ShownRow:
     # In a flat list: the row has its path for a name, and the figures are those of all equal rows together.
     flat: bool = False
 
-    def amount(self, figure: Figure) -> float | None:
+    def amount(self, figure: RowFigure) -> float | None:
         """What the row shows of a figure; None where that is not known."""
         value = figure.of(self.row)
         if value is None or (not value and self.at_least(figure)):
             return None
         return value * self.times if self.flat and figure.total is not None else value
 
-    def has(self, figure: Figure) -> bool:
+    def has(self, figure: RowFigure) -> bool:
         """Whether there is something of the figure to tell."""
         amount = self.amount(figure)
         return bool(amount) or self.at_least(figure) or (figure.zero_counts and amount is not None)
 
-    def at_least(self, figure: Figure) -> bool:
+    def at_least(self, figure: RowFigure) -> bool:
         """Whether the figure is only what is known of it."""
         return figure.counted and bool(self.row.uncounted)
 
@@ -178,7 +178,7 @@ def view(report: Report, depth: int | None = None, sort: str | None = None, top:
     flat = sort is not None or top is not None
     by_itself = deepest if flat else _default_depth(rows, deepest)
     shown_depth = by_itself if depth is None else max(1, min(depth, deepest))
-    whole = _Whole.of(report, sort, shown_depth)
+    whole = _Totals.of(report, sort, shown_depth)
     if flat:
         return _flat(report, shown_depth, deepest, sort or whole.measure, top, whole)
     every = [
@@ -199,7 +199,7 @@ def view_for(report: Report, options: Options) -> View:
 
 
 @dataclass(frozen=True)
-class _Whole:
+class _Totals:
     """What a row is seen beside: the network's whole of a figure, and what the device can do."""
 
     measure: str
@@ -210,7 +210,7 @@ class _Whole:
     bad: str
 
     @classmethod
-    def of(cls, report: Report, sort: str | None, depth: int) -> _Whole:
+    def of(cls, report: Report, sort: str | None, depth: int) -> _Totals:
         """Shares are of the figure sorted by where rows add up to it, else of the time where it was taken, or MACs."""
         wanted = [*filter(None, [sort]), "latency", "macs", "params"]
         totals = ((name, total(report)) for name in wanted if (total := FIGURES[name].total) is not None)
@@ -245,7 +245,7 @@ def _default_depth(rows: Sequence[LayerRow], deepest: int) -> int:
 # --- rows in a flat list ---------------------------------------------------------------------------------------------
 
 
-def _flat(report: Report, depth: int, deepest: int, sort: str, top: int | None, whole: _Whole) -> View:
+def _flat(report: Report, depth: int, deepest: int, sort: str, top: int | None, whole: _Totals) -> View:
     """The rows at the ends of the tree, cut at ``depth``, by what all equal ones have together."""
     figure = FIGURES[sort]
     ends = [whole.shown(row, 0, times, flat=True) for row, times in _ends(report.layers, depth)]
