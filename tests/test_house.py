@@ -113,18 +113,13 @@ def test_torch_is_imported_at_module_level_only_where_networks_are_built() -> No
     assert not heavy
 
 
-# Class names that still stand in two files. The list may only shrink.
-DOUBLED_CLASSES = {"Attribute"}
-
-
 def test_no_class_name_stands_in_two_files() -> None:
     found: dict[str, list[str]] = {}
     for file in FILES:
         for node in ast.walk(ast.parse(file.read_text())):
             if isinstance(node, ast.ClassDef):
                 found.setdefault(node.name, []).append(str(file.relative_to(PACKAGE)))
-    doubled = {name: files for name, files in found.items() if len(set(files)) > 1}
-    assert {name: files for name, files in doubled.items() if name not in DOUBLED_CLASSES} == {}
+    assert {name: files for name, files in found.items() if len(set(files)) > 1} == {}
 
 
 def module_name(file: Path) -> str:

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 
 from fwdscope.functions.functions import FUNCTIONS
-from fwdscope.functions.vocabulary import Attribute, Function, table
+from fwdscope.functions.vocabulary import Function, TensorAttribute, table
 
 _AS_FUNCTIONS = """
     relu sigmoid softmax log_softmax
@@ -105,17 +105,17 @@ def _methods() -> Iterator[Function]:
 
 METHODS: dict[str, Function] = {function.name: function for function in _methods()}
 
-ATTRIBUTES: dict[str, Attribute] = {
+ATTRIBUTES: dict[str, TensorAttribute] = {
     attribute.name: attribute
     for attribute in (
-        Attribute("shape", "number", "the sizes of the dimensions; x.shape[1] is a number"),
-        Attribute("ndim", "number", "how many dimensions"),
-        Attribute("dtype", "number", "the type of the elements"),
-        Attribute("T", "tensor", "a matrix transposed"),
-        Attribute("mT", "tensor", "the last two dimensions transposed"),
-        Attribute("H", "tensor", "a matrix transposed and conjugated"),
-        Attribute("mH", "tensor", "the last two dimensions transposed, and conjugated"),
-        Attribute("real", "tensor", "the real part"),
-        Attribute("imag", "tensor", "the imaginary part"),
+        TensorAttribute("shape", "number", "the sizes of the dimensions; x.shape[1] is a number"),
+        TensorAttribute("ndim", "number", "how many dimensions"),
+        TensorAttribute("dtype", "number", "the type of the elements"),
+        TensorAttribute("T", "tensor", "a matrix transposed"),
+        TensorAttribute("mT", "tensor", "the last two dimensions transposed"),
+        TensorAttribute("H", "tensor", "a matrix transposed and conjugated"),
+        TensorAttribute("mH", "tensor", "the last two dimensions transposed, and conjugated"),
+        TensorAttribute("real", "tensor", "the real part"),
+        TensorAttribute("imag", "tensor", "the imaginary part"),
     )
 }

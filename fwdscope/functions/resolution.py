@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from fwdscope.functions import own_functions
 from fwdscope.functions.functions import DTYPES
 from fwdscope.functions.python_functions import PYTHON, add_up, holds_tensor
-from fwdscope.functions.vocabulary import Attribute, Function
+from fwdscope.functions.vocabulary import Function, TensorAttribute
 from fwdscope.layers.base import LayerError, is_tensor
 from fwdscope.limits import limit
 
@@ -52,7 +52,7 @@ def method(function: Function) -> Callable[..., Any]:
     return call
 
 
-def attribute(attribute: Attribute, tensor: torch.Tensor) -> Any:
+def attribute(attribute: TensorAttribute, tensor: torch.Tensor) -> Any:
     """Get an attribute of a tensor."""
     if attribute.name in ("T", "H") and tensor.dim() != 2:
         raise LayerError(

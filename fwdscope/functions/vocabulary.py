@@ -89,7 +89,7 @@ def table(
         yield Function(name, tuple(signatures), target, family, " ".join(docs), gives, makes, random, plain)
 
 
-class Attribute(NamedTuple):
+class TensorAttribute(NamedTuple):
     """An attribute of tensors; ``gives`` as for a function: ``shape`` and ``dtype`` hold no tensor."""
 
     name: str

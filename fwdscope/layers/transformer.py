@@ -161,7 +161,7 @@ class TransformerDecoderLayer(_Block):
         check_masks(self, memory_masks, tgt, memory, self.batch_first, self.nhead)
 
 
-class _Whole(Layer, abstract=True):
+class _TransformerModule(Layer, abstract=True):
     """A stack of copies of layers given as settings; torch copies one module, so all start with equal weights."""
 
     def check_copied(self, layer: Buildable, inputs: tuple[Any, ...]) -> None:
@@ -188,7 +188,7 @@ class _Whole(Layer, abstract=True):
             return super().construct(**arguments)
 
 
-class TransformerEncoder(_Whole):
+class TransformerEncoder(_TransformerModule):
     """num_layers copies of an encoder layer in series, and an optional norm at the end.
 
     TransformerEncoder(TransformerEncoderLayer(8), 6) repeats the layer six times, each copy with its own weights;
@@ -224,7 +224,7 @@ class TransformerEncoder(_Whole):
         yield f"{self.num_layers} layer{'s' * (self.num_layers != 1)}"
 
 
-class TransformerDecoder(_Whole):
+class TransformerDecoder(_TransformerModule):
     """num_layers copies of a decoder layer in series, and an optional norm at the end.
 
     TransformerDecoder(TransformerDecoderLayer(8), 6)(x, memory): every copy gets the memory.
@@ -261,7 +261,7 @@ class TransformerDecoder(_Whole):
         yield f"{self.num_layers} layer{'s' * (self.num_layers != 1)}"
 
 
-class Transformer(_Whole):
+class Transformer(_TransformerModule):
     """An encoder that reads the source and a decoder that predicts the target; without embeddings and output layer.
 
     Transformer()(src, tgt) is six encoder layers on src, six decoder layers on tgt that attend to their output, and a
