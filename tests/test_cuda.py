@@ -29,8 +29,8 @@ from fwdscope.commands.bench.workload import Workload, make_workload
 from fwdscope.device.local import devices, find
 from fwdscope.language import load
 from fwdscope.model import Network, build
+from fwdscope.model.build import example_inputs
 from fwdscope.model.initialise import materialise
-from fwdscope.model.inputs import example_inputs
 from fwdscope.model.process_state import torch_default_dtype
 from fwdscope.report import LayerRow
 from fwdscope.run.observation import Observation

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -19,14 +19,11 @@ from fwdscope.language.problems import Problem, Span
 from fwdscope.limits import limit
 from fwdscope.model.events import Observer
 from fwdscope.model.process_state import RECURSION_LIMIT
-from fwdscope.model.templates import Template
-from fwdscope.model.values import Origin, first_tensor
+from fwdscope.model.values import Origin, Template, first_tensor
 from fwdscope.torch_private import without_functions
 
 # Calls whose shapes are kept for messages.
 MOST_STEPS = 100_000
-# Blocks one inside the other that fit into Python's recursion limit, some 50 calls each.
-NESTED_WITHIN_RECURSION_LIMIT = 4
 
 
 class ShapeStep(NamedTuple):
@@ -72,22 +69,10 @@ class BuildLog:
 
     def add_step(self, text: str, span: Span, arguments: tuple[Any, ...], value: Any) -> None:
         """Keep the shapes of a call's first tensors."""
-        before = next((a for a in arguments if isinstance(a, Tensor)), None)
-        after = first_tensor(value)
-        if before is None or not isinstance(after, Tensor) or len(self.steps) >= MOST_STEPS:
-            return
-        with without_functions():
-            self.steps.append(ShapeStep(text, span, tuple(before.shape), tuple(after.shape)))
-
-
-class Interpreter(Protocol):
-    """Runs the lines of bodies and the layers of series, which the modules themselves only hold."""
-
-    def run_body(self, body: Any, inputs: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
-        """Run the lines of a block or of the whole network."""
-
-    def run_series(self, series: Any, inputs: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
-        """Run layers one after the other."""
+        before, after = next((a for a in arguments if isinstance(a, Tensor)), None), first_tensor(value)
+        if before is not None and isinstance(after, Tensor) and len(self.steps) < MOST_STEPS:
+            with without_functions():
+                self.steps.append(ShapeStep(text, span, tuple(before.shape), tuple(after.shape)))
 
 
 @dataclass(eq=False)
@@ -95,7 +80,8 @@ class Blueprint:
     """What all modules of one network share."""
 
     checked: Checked
-    interpreter: Interpreter
+    # Runs the lines of a body or the layers of a series on inputs and keywords.
+    run: Callable[[Any, tuple[Any, ...], dict[str, Any]], Any]
     dtype: torch.dtype = torch.float32
     # Where each module of the network stands.
     layers: dict[nn.Module, LayerEntry] = field(default_factory=dict)
@@ -109,6 +95,8 @@ class Blueprint:
     data_dependent: dict[Span, str] = field(default_factory=dict)
     # Not None while the network is built.
     log: BuildLog | None = None
+    # The names that each line of a body reads for the last time, by the body's place.
+    last_uses: dict[Span, Mapping[Span, tuple[str, ...]]] = field(default_factory=dict)
 
     # The run going on: its device, its observer, how deep blocks are nested, and the lines that made the inputs of the
     # module about to be called.
@@ -122,10 +110,10 @@ class Blueprint:
         """The spec."""
         return self.checked.spec
 
-    def path(self, module: nn.Module) -> str:
-        """Return the path of a module, "" for one that stands nowhere."""
+    def path(self, module: nn.Module, *names: str) -> str:
+        """Return the path of a module, "" for one that stands nowhere, or of what has these names in it."""
         entry = self.layers.get(module)
-        return entry.path if entry else ""
+        return ".".join(filter(None, (entry.path if entry else "", *names)))
 
     def register(
         self,
@@ -140,9 +128,7 @@ class Blueprint:
         if len(self.layers) >= limit("layers"):
             raise ArithmeticProblem(f"more than {limit('layers'):,} layers", None, "limit")
         parent._modules[name] = module
-        prefix = self.path(parent)
-        path = f"{prefix}.{name}" if prefix else name
-        self.layers[module] = LayerEntry(path, template, span, sizes)
+        self.layers[module] = LayerEntry(self.path(parent, name), template, span, sizes)
 
     @contextlib.contextmanager
     def nested_block(self) -> Iterator[None]:
@@ -152,8 +138,8 @@ class Blueprint:
             if self.depth > limit("blocks"):
                 help = "a block that uses itself ends under an `if:` on one of its settings"
                 raise ArithmeticProblem(f"blocks are nested deeper than {limit('blocks')}", help, "limit")
-            deep = self.depth == NESTED_WITHIN_RECURSION_LIMIT + 1
-            with RECURSION_LIMIT.raised() if deep else contextlib.nullcontext():
+            # Four blocks, of some 50 calls each, fit into Python's recursion limit.
+            with RECURSION_LIMIT.raised() if self.depth == 5 else contextlib.nullcontext():
                 yield
         finally:
             self.depth -= 1

@@ -1,4 +1,4 @@
-"""Builds the network of a checked spec on the meta device."""
+"""Builds the network of a checked spec on the meta device, and makes the tensors of its section ``inputs``."""
 
 from __future__ import annotations
 
@@ -7,15 +7,19 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from fwdscope.language.arithmetic import ArithmeticProblem
 from fwdscope.language.check import Checked
+from fwdscope.language.evaluate import EvaluationError
 from fwdscope.language.problems import Problem, SpecError
+from fwdscope.limits import limit
+from fwdscope.model import causes
 from fwdscope.model.blueprint import Blueprint, BuildLog
+from fwdscope.model.context import plain_context
 from fwdscope.model.initialise import check_initialisers
-from fwdscope.model.inputs import example_inputs
 from fwdscope.model.meta_modes import use_default_dtype_on_meta
 from fwdscope.model.modules import Network
 from fwdscope.model.paths import check_expectations
-from fwdscope.model.run import LineInterpreter
+from fwdscope.model.run import run_scope
 from fwdscope.ops.watch import watching
 
 
@@ -48,7 +52,7 @@ def build_with_problems(
     """
     replaced = dict(replaced or {})
     log = BuildLog()
-    blueprint = Blueprint(checked, LineInterpreter(), dtype, log=log)
+    blueprint = Blueprint(checked, run_scope, dtype, log=log)
     with use_default_dtype_on_meta(dtype), torch.no_grad(), watching():
         example = example_inputs(checked)
         as_in_spec = all(n not in replaced or replaced[n].shape == t.shape for n, t in example.items())
@@ -60,3 +64,26 @@ def build_with_problems(
             log.problems += check_initialisers(network)
             log.problems += check_expectations(network)
     return network.eval(), tuple(log.problems)
+
+
+def example_inputs(checked: Checked, device: str = "meta") -> dict[str, Tensor]:
+    """Return a tensor for each input of the spec, in the file's order. Raises SpecError if an expression makes none."""
+    blueprint = Blueprint(checked, run_scope, device=torch.device(device))
+    problems: list[Problem] = []
+    tensors: dict[str, Tensor] = {}
+    for one in checked.spec.inputs:
+        context = plain_context(blueprint)
+        try:
+            value = context.evaluate(one.value)
+            if not isinstance(value, Tensor):
+                message = f"the input {one.name} is not a tensor"
+                raise EvaluationError(one.value, ArithmeticProblem(message, "write `randn(1, 3, 224, 224)`", "type"))
+            if value.numel() > limit("elements"):
+                message = f"the input {one.name} has {value.numel():,} elements"
+                raise EvaluationError(one.value, ArithmeticProblem(message, f"at most {limit('elements'):,}", "limit"))
+            tensors[one.name] = value
+        except EvaluationError as error:
+            problems.append(causes.problem(context, error))
+    if problems:
+        raise SpecError(problems)
+    return tensors

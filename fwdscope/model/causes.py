@@ -14,6 +14,7 @@ from fwdscope.language.evaluate import EvaluationError
 from fwdscope.language.expression import Call, Expression, Name
 from fwdscope.language.problems import Cause, Problem
 from fwdscope.layers import LayerError
+from fwdscope.model.blueprint import BuildLog
 from fwdscope.model.context import BodyContext
 from fwdscope.model.shapes import ShapeError, dtype_text, shape_text
 from fwdscope.model.values import Origin, first_tensor
@@ -27,12 +28,12 @@ def problem(context: BodyContext, error: EvaluationError) -> Problem:
     source, node, fact = context.blueprint.spec.source, error.node, error.error
     if isinstance(fact, ArithmeticProblem):
         return Problem(source, node.span, fact.code, fact.message, fact.help)
-    operands = list(_operands(context, node))
-    causes = tuple(_cause(context, item, value) for item, value in operands)
+    operands = _operands(context, node)
+    causes = tuple(_cause(_text(context, item), x, context.names.origin(item)) for item, x in operands)
     if not causes and isinstance(context.names.prev, Tensor):
-        causes = (_shown("prev", context.names.prev, context.names.prev_origin),)
+        causes = (_cause("prev", context.names.prev, context.names.prev_origin),)
     if isinstance(fact, LayerError):
-        layer = _layer(context, node)
+        layer = _layer(node)
         message = fact.message if layer is None or layer in fact.message else f"{layer}: {fact.message}"
         return Problem(source, node.span, "shape", message, fact.help, causes)
     if isinstance(fact, ShapeError):
@@ -49,7 +50,7 @@ def problem(context: BodyContext, error: EvaluationError) -> Problem:
 # --- the subject and the operands ------------------------------------------------------------------------------------
 
 
-def _layer(context: BodyContext, node: Expression) -> str | None:
+def _layer(node: Expression) -> str | None:
     """Return the type of the layer at a node, ``Conv2d`` of ``Conv2d(8, 3)(x)``; None if it is called by a name."""
     while isinstance(node, Call):
         node = node.function
@@ -58,12 +59,13 @@ def _layer(context: BodyContext, node: Expression) -> str | None:
 
 def _subject(context: BodyContext, node: Expression) -> str:
     """Return the function, method, layer or operator that a message begins with."""
-    if isinstance(node, Call):
-        if isinstance(node.function, ex.Attribute):
-            return node.function.name
-        return _layer(context, node) or context.text(node.function)
-    if isinstance(node, ex.Binary | ex.Unary):
-        return node.operator
+    match node:
+        case Call(function=ex.Attribute(name=name)):
+            return name
+        case Call():
+            return _layer(node) or context.text(node.function)
+        case ex.Binary() | ex.Unary():
+            return node.operator
     return _text(context, node)
 
 
@@ -72,27 +74,22 @@ def _text(context: BodyContext, node: Expression) -> str:
     return text if len(text) <= MAX_CHARACTERS_OF_OPERAND else text[: MAX_CHARACTERS_OF_OPERAND - 1] + "…"
 
 
-def _operands(context: BodyContext, node: Expression) -> Iterator[tuple[Expression, Tensor]]:
-    """Iterate over the tensors of an operation, each once, and the expressions of their values."""
-    seen: set[str] = set()
+def _operands(context: BodyContext, node: Expression) -> list[tuple[Expression, Tensor]]:
+    """Return the tensors of an operation, each once, and the expressions of their values."""
+    found: dict[str, tuple[Expression, Tensor]] = {}
     for item in _parts(node):
-        values = context.values
-        value = first_tensor(values.get(id(item))) if values is not None else None
-        text = context.text(item)
-        if isinstance(value, Tensor) and text not in seen and len(seen) < MAX_OPERANDS_SHOWN:
-            seen.add(text)
-            yield item, value
+        value = first_tensor((context.values or {}).get(id(item)))
+        if isinstance(value, Tensor):
+            found.setdefault(context.text(item), (item, value))
+    return list(found.values())[:MAX_OPERANDS_SHOWN]
 
 
 def _parts(node: Expression) -> Iterator[Expression]:
     """Iterate over the operands of a node's outermost operation, with lists flattened."""
-    match node:
-        case Call(function=ex.Attribute(value=value), arguments=arguments, keywords=keywords):
-            found: tuple[Expression, ...] = (value, *arguments, *(k.value for k in keywords))
-        case Call(arguments=arguments, keywords=keywords):
-            found = (*arguments, *(k.value for k in keywords))
-        case _:
-            found = tuple(ex.children(node))
+    found = list(ex.children(node))
+    if isinstance(node, Call):
+        receiver = [node.function.value] if isinstance(node.function, ex.Attribute) else []
+        found = [*receiver, *node.arguments, *(k.value for k in node.keywords)]
     for item in found:
         if isinstance(item, ex.TupleOrList):
             yield from _parts(item)
@@ -100,11 +97,7 @@ def _parts(node: Expression) -> Iterator[Expression]:
             yield item
 
 
-def _cause(context: BodyContext, item: Expression, value: Tensor) -> Cause:
-    return _shown(_text(context, item), value, context.names.origin(item))
-
-
-def _shown(text: str, value: Tensor, origin: Origin | None) -> Cause:
+def _cause(text: str, value: Tensor, origin: Origin | None) -> Cause:
     dtype = "" if value.dtype == default_dtype() else f" {dtype_text(value)}"
     made = f"  {origin.text}" if origin else ""
     return Cause(f"{text} {shape_text(value)}{dtype}{made}", origin.span if origin else None)
@@ -167,14 +160,12 @@ def _dropped_row(context: BodyContext, clash: tuple[int, int] | None) -> tuple[t
         for before, after in zip(step.before[2:], step.after[2:], strict=False):
             if before == large and after == large // 2 and 2 * after == small and large % 2:
                 text = f"{large} became {after}: floor({large} / 2) drops a row, and 2 * {after} = {small}"
-                return (Cause(f"{text}  {step.text}", step.span),), _divisible(context)
+                return (Cause(f"{text}  {step.text}", step.span),), _divisible(log)
     return (), None
 
 
-def _divisible(context: BodyContext) -> str | None:
+def _divisible(log: BuildLog) -> str | None:
     """Return the image sizes that fit: divisible by 2 as often as the network halves them."""
-    log = context.blueprint.log
-    assert log is not None
     image = next((shape for shape in log.input_shapes if len(shape) > 2), None)
     if image is None:
         return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from torch import Tensor, nn
@@ -20,11 +21,22 @@ from fwdscope.layers import LAYERS
 from fwdscope.model import shapes
 from fwdscope.model.blueprint import Blueprint
 from fwdscope.model.layer_calls import call_layer
-from fwdscope.model.modules import PartScope, Scope
+from fwdscope.model.modules import PartScope, Scope, layer_at
 from fwdscope.model.names import BodyNames, Frame
 from fwdscope.model.settings import TemplateFactory
-from fwdscope.model.templates import TEMPLATES, SeriesTemplate, Shared, Template, spec_text
-from fwdscope.model.values import FAILED, MISSING, Origin, Results, UpstreamFailed, first_tensor
+from fwdscope.model.values import (
+    FAILED,
+    MISSING,
+    TEMPLATES,
+    Origin,
+    Results,
+    SeriesTemplate,
+    Shared,
+    Template,
+    UpstreamFailed,
+    first_tensor,
+    spec_text,
+)
 
 
 def plain_context(blueprint: Blueprint, settings: dict[str, Any] | None = None) -> BodyContext:
@@ -85,7 +97,7 @@ class BodyContext:
                 raise ArithmeticProblem("this is a layer", "call it, or name one of its tensors", "type")
             return value
         if node.name not in ATTRIBUTES and (dotted := self._own_class(node)):
-            return self.templates.imported(dotted, (), {})
+            return self.templates.imported(dotted, [], {})
         value = first_tensor(self.evaluate(node.value))
         if not isinstance(value, Tensor):
             raise ArithmeticProblem(f".{node.name} is an attribute of tensors, found {value!r}", None, "type")
@@ -149,9 +161,8 @@ class BodyContext:
         """Return a layer type or a block with its settings."""
         values = self._setting_values(arguments)
         named = {k.name: self._setting(k.value) for k in keywords}
-        if block := self.blueprint.spec.block(name):
-            return self.templates.block(block, values, named)
-        return self.templates.layer(name, values, named)
+        block = self.blueprint.spec.block(name)
+        return self.templates.block(block, values, named) if block else self.templates.layer(name, values, named)
 
     def _setting_values(self, nodes: tuple[Expression, ...]) -> list[Any]:
         values: list[Any] = []
@@ -174,27 +185,28 @@ class BodyContext:
     def call(self, node: Call) -> Any:
         """Give a layer its settings, or call a layer, a function or a method."""
         function = node.function
-        if isinstance(function, Name):
-            return self._call_name(node, function.id)
         if isinstance(function, ex.Attribute):
             return self._call_attribute(node, function)
-        callee = self.evaluate(function)
-        if not isinstance(callee, TEMPLATES):
-            raise ArithmeticProblem(f"{self.text(function)} cannot be called", None, "type")
-        return self._call_template(node, callee)
-
-    def _call_name(self, node: Call, name: str) -> Any:
-        """Call ``name(…)``: the nearest meaning of the name decides what its parentheses hold."""
-        layer = self.names.find_layer(name)
+        if not isinstance(function, Name):
+            callee = self.evaluate(function)
+            if not isinstance(callee, TEMPLATES):
+                raise ArithmeticProblem(f"{self.text(function)} cannot be called", None, "type")
+            return self._call_template(node, callee)
+        # The nearest meaning of a name decides what its parentheses hold.
+        layer = self.names.find_layer(function.id)
         if layer is not None:
             return self._call_again(node, layer)
-        value = self.names.find(name)
-        if isinstance(value, TEMPLATES):
-            return self._call_template(node, value)
+        value = self.names.find(function.id)
+        if value is MISSING:
+            return self._call_known(node, function.id)
         if value is FAILED:
             raise UpstreamFailed
-        if value is not MISSING:
-            raise ArithmeticProblem(f"{name} is a value and cannot be called", None, "type")
+        if not isinstance(value, TEMPLATES):
+            raise ArithmeticProblem(f"{function.id} is a value and cannot be called", None, "type")
+        return self._call_template(node, value)
+
+    def _call_known(self, node: Call, name: str) -> Any:
+        """Call a function, or give settings to a series, a block or a layer type."""
         if name == SERIES:
             return self.templates.sequential(self._setting_values(node.arguments))
         if self.blueprint.spec.block(name) or name in LAYERS:
@@ -203,8 +215,7 @@ class BodyContext:
         arguments, keywords = self._arguments(node)
         if function.makes:
             keywords["device"] = self.blueprint.device
-        shapes.check_call(name, arguments, keywords)
-        return self._log(node, implementation(function)(*arguments, **keywords), arguments)
+        return self._call_function(node, name, implementation(function), arguments, keywords)
 
     def _call_attribute(self, node: Call, function: ex.Attribute) -> Any:
         """Call ``value.name(…)``: a layer of a part, a class of the user's own, or a method of a tensor."""
@@ -213,7 +224,7 @@ class BodyContext:
         if isinstance(inner, nn.Module):
             return self._call_again(node, inner)
         if found is not None and isinstance(found[0], Frame):
-            layer = self.names.layer_in(found[0], found[1])
+            layer = layer_at(found[0].scope, found[1])
             if layer is not None:
                 return self._call_again(node, layer)
         if dotted := self._own_class(function):
@@ -223,8 +234,7 @@ class BodyContext:
         arguments, keywords = self._arguments(node)
         if not isinstance(value, Tensor):
             raise ArithmeticProblem(f".{function.name} is a method of tensors, found {value!r}", None, "type")
-        shapes.check_call(function.name, [value, *arguments], keywords)
-        return self._log(node, method(METHODS[function.name])(value, *arguments, **keywords), [value])
+        return self._call_function(node, function.name, method(METHODS[function.name]), [value, *arguments], keywords)
 
     def _arguments(self, node: Call) -> tuple[list[Any], dict[str, Any]]:
         """Return the arguments of a function, one tensor each."""
@@ -232,14 +242,19 @@ class BodyContext:
         keywords = {k.name: _first_tensors(self.evaluate(k.value)) for k in node.keywords}
         return arguments, keywords
 
-    def _log(self, node: Call, value: Any, arguments: list[Any]) -> Any:
-        """Keep the shapes of a function call while building, and return its value."""
+    def _call_function(
+        self, node: Call, name: str, function: Callable[..., Any], arguments: list[Any], keywords: dict[str, Any]
+    ) -> Any:
+        """Check and call a function; while building, keep its shapes."""
+        shapes.check_call(name, arguments, keywords)
+        value = function(*arguments, **keywords)
         if self.blueprint.log is not None:
             self.blueprint.log.add_step(self.text(node), node.span, tuple(arguments), value)
         return value
 
     def _layer_inputs(self, node: Call) -> tuple[tuple[Any, ...], dict[str, Any], tuple[Origin | None, ...]]:
         """Return the inputs of a layer and the lines that made them. A state (``hx``) may be several results."""
+        layer_name, self.layer_name = self.layer_name, None
         arguments = [
             value if i and len(node.arguments) == 2 else first_tensor(value)
             for i, value in enumerate(evaluate_all(node.arguments, self))
@@ -248,14 +263,12 @@ class BodyContext:
         keywords = {name: value if name == "hx" else first_tensor(value) for name, value in keywords.items()}
         if any(value is FAILED for value in (*arguments, *keywords.values())):
             raise UpstreamFailed
+        self.layer_name = layer_name
         return tuple(arguments), keywords, tuple(self.names.origin(a) for a in node.arguments)
 
     def _call_template(self, node: Call, template: Template) -> Any:
         """Call a layer that is made here."""
-        layer_name, self.layer_name = self.layer_name, None
-        arguments, keywords, origins = self._layer_inputs(node)
-        self.layer_name = layer_name
-        return self.apply(node.span, template, arguments, keywords, origins)
+        return self.apply(node.span, template, *self._layer_inputs(node))
 
     def _call_again(self, node: Call, layer: nn.Module) -> Any:
         """Call a layer by its name once more."""

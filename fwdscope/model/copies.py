@@ -7,7 +7,7 @@ one before in anything that decides its shapes or figures.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -22,7 +22,7 @@ from fwdscope.model.blueprint import MOST_STEPS, Blueprint
 from fwdscope.model.duplicates import PLAIN, Modules, duplicated, has_plain_tensors, like, may_be_duplicated
 from fwdscope.model.events import CopyObserver
 from fwdscope.model.modules import Scope, Series
-from fwdscope.model.templates import BlockTemplate, LayerTemplate, SeriesTemplate, Shared, Template
+from fwdscope.model.values import BlockTemplate, LayerTemplate, SeriesTemplate, Shared, Template
 from fwdscope.torch_private import storage_id, without_dispatch
 
 
@@ -56,32 +56,30 @@ class Copies:
         plain = all(isinstance(value, Tensor) or value is None for value in others)
         several = any(a is b for a, b in pairwise(series.template.items))
         self.active = several and plain and observed and self.blueprint.device.type == "meta"
-        # The last copy that ran, and the state of the blueprint when it began.
+        # The last copy that ran.
         self.source: _Source | None = None
-        self.state = _state(self.blueprint)
 
-    def begin(self) -> None:
-        """A layer begins to run."""
-        self.source = None
-        self.state = _state(self.blueprint)
-
-    def end(self, number: int, template: Template, x: Any, value: Any) -> None:
-        """It ran: keep it if the next layers may repeat it."""
+    def run(self, number: int, template: Template, x: Any, call: Callable[[], Any]) -> Any:
+        """Return what a layer gives: as the equal one before it did, or from its own run."""
+        if (repeated := self._repeat(number, template, x)) is not None:
+            return repeated
+        self.source, before = None, _state(self.blueprint)
+        value = call()
         module = self.series._modules.get(str(number))
         if not self.active or module is None or not isinstance(x, Tensor) or not isinstance(value, Tensor):
-            return
-        unchanged = self.state[:2] == _state(self.blueprint)[:2]
-        if not unchanged or signature(x) != signature(value) or not _has_own_storage(value, (x, *self.others)):
-            return
-        if not _is_repeatable(template) or (self.observer and not self.observer.is_repeatable(x, self.others, value)):
-            return
-        steps = self.state[2], _state(self.blueprint)[2]
-        self.source = _Source(template, module, signature(x), steps)
+            return value
+        after = _state(self.blueprint)
+        unchanged = before[:2] == after[:2] and _signature(x) == _signature(value)
+        if not unchanged or not _has_own_storage(value, (x, *self.others)) or not _is_repeatable(template):
+            return value
+        if self.observer is None or self.observer.is_repeatable(x, self.others, value):
+            self.source = _Source(template, module, _signature(x), (before[2], after[2]))
+        return value
 
-    def repeat(self, number: int, template: Template, x: Any) -> Tensor | None:
-        """What a layer equal to the last one returns, its modules made if there are none; None if it has to run."""
+    def _repeat(self, number: int, template: Template, x: Any) -> Tensor | None:
+        """Return what a copy of the last layer gives, its modules made if there are none; None if it has to run."""
         source = self.source
-        if source is None or source.template is not template or source.signature != signature(x):
+        if source is None or source.template is not template or source.signature != _signature(x):
             return None
         made = self.series._modules.get(str(number))
         modules = self._duplicate(source) if made is None else _match(source.module, made)
@@ -96,7 +94,7 @@ class Copies:
         return result
 
     def _duplicate(self, source: _Source) -> Modules | None:
-        """The modules of one more copy, with weights of their own; None if they cannot be duplicated."""
+        """Return the modules of one more copy, with weights of their own; None if they cannot be duplicated."""
         originals = source.originals
         # Beyond the limit of layers, the next copy runs and so reports where the limit was passed.
         if originals is None or len(self.blueprint.layers) + len(originals) > limit("layers"):
@@ -110,10 +108,9 @@ class Copies:
 
     def _register(self, source: _Source, name: str, modules: Modules) -> None:
         """Enter the modules of a copy in the series and in the blueprint, as those of the source are."""
-        blueprint, module = self.blueprint, modules[source.module]
-        before, prefix = blueprint.path(source.module), blueprint.path(self.series)
-        after = f"{prefix}.{name}" if prefix else name
-        self.series._modules[name] = module
+        blueprint = self.blueprint
+        before, after = blueprint.path(source.module), blueprint.path(self.series, name)
+        self.series._modules[name] = modules[source.module]
         for old, new in modules.items():
             entry = blueprint.layers.get(old)
             if entry is not None:
@@ -126,8 +123,8 @@ class Copies:
             steps += steps[first:last][: max(0, MOST_STEPS - len(steps))]
 
 
-def signature(x: Tensor) -> tuple[Any, ...]:
-    """All that decides the shapes and costs of what is computed from a tensor on meta."""
+def _signature(x: Tensor) -> tuple[Any, ...]:
+    """Return all that decides the shapes and costs of what is computed from a tensor on meta."""
     return type(x), x.shape, x.stride(), x.dtype, x.storage_offset(), x.requires_grad, x.is_meta
 
 

@@ -42,18 +42,13 @@ def duplicated(originals: Iterable[nn.Module]) -> dict[nn.Module, nn.Module]:
                 for name, tensor in group.items():
                     if tensor is not None:
                         if id(tensor) not in tensors:
-                            tensors[id(tensor)] = _duplicate_tensor(tensor)
+                            tensors[id(tensor)] = like(tensor)
+                            if type(tensor) is nn.Parameter:
+                                # As in torch's lazy modules; nn.Parameter(…) would make a second tensor.
+                                tensors[id(tensor)].__class__ = nn.Parameter
+                                tensors[id(tensor)].requires_grad = tensor.requires_grad
                         group[name] = tensors[id(tensor)]
     return modules
-
-
-def _duplicate_tensor(tensor: Tensor) -> Tensor:
-    new = like(tensor)
-    if type(tensor) is nn.Parameter:
-        # As in torch's lazy modules; nn.Parameter(…) would make a second tensor.
-        new.__class__ = nn.Parameter
-        new.requires_grad = tensor.requires_grad
-    return new
 
 
 def like(x: Tensor) -> Tensor:

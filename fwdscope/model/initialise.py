@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import Any
 
 import torch
@@ -33,12 +33,15 @@ def materialise(
     that hold no others are left empty. torch's generators are left as they were.
     """
     device, blueprint = torch.device(device), network.blueprint
-    given = _with_tied_names(network, given)
+    own = network.state_dict(keep_vars=True)
+    filled = {id(own[name]) for name in given}
+    given = {name for name, tensor in own.items() if id(tensor) in filled}  # with all that they are tied to
     with seed_generators(device, seed), preserve_ties(network), torch.no_grad(), torch_default_dtype(blueprint.dtype):
         network.to_empty(device=device)
         blueprint.device = device
         for path, module in network.named_modules():
-            if given and given.issuperset(_tensor_names(module, path)):
+            groups = (module.named_parameters, module.named_buffers)
+            if given and given.issuperset(n for named in groups for n, _ in named(path, remove_duplicate=False)):
                 continue
             reset = getattr(module, "reset_parameters", None) or getattr(module, "_reset_parameters", None)
             if callable(reset):
@@ -72,20 +75,6 @@ def preserve_ties(module: nn.Module) -> Iterator[None]:
             inner._parameters[other] = first._parameters[name]
 
 
-def _with_tied_names(network: Network, names: Collection[str]) -> frozenset[str]:
-    """Return the names of tensors together with all names that they are tied to."""
-    own = network.state_dict(keep_vars=True)
-    wanted = {id(own[name]) for name in names}
-    return frozenset(name for name, tensor in own.items() if id(tensor) in wanted)
-
-
-def _tensor_names(module: nn.Module, path: str) -> Iterator[str]:
-    """Iterate over the names of all tensors in a module."""
-    for named_tensors in (module.named_parameters, module.named_buffers):
-        for name, _ in named_tensors(path, remove_duplicate=False):
-            yield name
-
-
 def _recompute(derived: DerivedTensor, blueprint: Blueprint) -> Any:
     """Evaluate the expression of a derived tensor once more, on the device.
 
@@ -93,25 +82,21 @@ def _recompute(derived: DerivedTensor, blueprint: Blueprint) -> Any:
     """
     assert isinstance(derived.scope, Scope)
     names = BodyNames(derived.scope)
-    read = dict.fromkeys(node.id for node in ex.walk(derived.expression) if isinstance(node, ex.Name))
-    for name in read:
+    for name in dict.fromkeys(node.id for node in ex.walk(derived.expression) if isinstance(node, ex.Name)):
         if name in derived.names:
-            names.frame.names[name] = _on_device(derived.names[name], blueprint)
+            read = derived.names[name]
+            source = next((one for one in blueprint.derived if one.value is read), None)
+            if source is None or not isinstance(read, Tensor | tuple | list):
+                names.frame.names[name] = read
+            else:
+                own = source.target is None
+                names.frame.names[name] = _own_tensor(source) if own else _recompute(source, blueprint)
     value = BodyContext(names).evaluate(derived.expression)
     if derived.target is None:
         return value
     assigned: dict[str, Any] = {}
     assign(derived.target, value, assigned)
     return assigned[derived.name]
-
-
-def _on_device(value: Any, blueprint: Blueprint) -> Any:
-    """Return a value that was read while building, recomputed if it is derived."""
-    if isinstance(value, Tensor | tuple | list):
-        for derived in blueprint.derived:
-            if derived.value is value:
-                return _own_tensor(derived) if derived.target is None else _recompute(derived, blueprint)
-    return value
 
 
 def _own_tensor(derived: DerivedTensor) -> Tensor | None:
@@ -124,15 +109,11 @@ def _own_tensor(derived: DerivedTensor) -> Tensor | None:
 
 def _initialiser(one: tree.Initialiser, network: Network) -> tuple[Callable[..., object], list[Any], dict[str, Any]]:
     """Return torch's function of an entry, and its arguments after the tensor."""
+    assert isinstance(one.call.function, ex.Name)
     context = plain_context(network.blueprint)
     arguments = evaluate_all(one.call.arguments, context)
     keywords = {k.name: context.evaluate(k.value) for k in one.call.keywords}
-    return getattr(nn.init, _function_name(one) + "_"), arguments, keywords
-
-
-def _function_name(one: tree.Initialiser) -> str:
-    assert isinstance(one.call.function, ex.Name)
-    return one.call.function.id
+    return getattr(nn.init, f"{one.call.function.id}_"), arguments, keywords
 
 
 def match_initialisers(
@@ -145,15 +126,15 @@ def match_initialisers(
     winners: dict[int, list[tuple[str, Tensor]]] = {i: [] for i in range(len(network.spec.init))}
     ties: list[tuple[str, list[tree.Initialiser]]] = []
     for module, full, name, tensor in _tensors(network) if winners else ():
-        ranked = [(_rank(one.key, full, module, name), i) for i, one in enumerate(network.spec.init)]
-        claims = [(rank, i) for rank, i in ranked if rank is not None]
-        if not claims:
-            continue
-        best = max(rank for rank, _ in claims)
-        first = [i for rank, i in claims if rank == best]
-        if len(first) > 1:
-            ties.append((full, [network.spec.init[i] for i in first]))
-        winners[first[0]].append((full, tensor))
+        claims: dict[tuple[int, int], list[int]] = {}
+        for i, one in enumerate(network.spec.init):
+            if rank := _rank(one.key, full, module, name):
+                claims.setdefault(rank, []).append(i)
+        if claims:
+            first = claims[max(claims)]
+            if len(first) > 1:
+                ties.append((full, [network.spec.init[i] for i in first]))
+            winners[first[0]].append((full, tensor))
     return [(one, winners[i]) for i, one in enumerate(network.spec.init)], ties
 
 
@@ -182,7 +163,8 @@ def check_initialisers(network: Network) -> Iterator[Problem]:
         by_default = next((p for path, _ in matches if (p := default_piece(network, path, pieces))), None)
         if not matches:
             known = (f"{path}.{n}" for path in given_paths(network) for n in network.get_submodule(path)._parameters)
-            help = suggestion(one.key, _ends(known), what="ends of paths:")
+            ends = dict.fromkeys(".".join(path.split(".")[-2:]) for path in known)
+            help = suggestion(one.key, list(ends), what="ends of paths:")
             yield Problem(source, one.span, "name", f"init: {one.key} matches no tensor", help)
         elif by_default:
             layer = type(matches[0][1]).__name__
@@ -195,10 +177,6 @@ def check_initialisers(network: Network) -> Iterator[Problem]:
         cause = Cause(f"{entries[0].key} matches it too", entries[0].span)
         message = f"init: {entries[1].key} and {entries[0].key} both match {full}"
         yield Problem(source, entries[1].span, "name", message, "make one of them longer", (cause,))
-
-
-def _ends(paths: Iterable[str]) -> list[str]:
-    return list(dict.fromkeys(".".join(path.split(".")[-2:]) for path in paths))
 
 
 def _misfit(one: tree.Initialiser, tensors: list[tuple[str, Tensor]], network: Network) -> Problem | None:
@@ -215,8 +193,8 @@ def _misfit(one: tree.Initialiser, tensors: list[tuple[str, Tensor]], network: N
         except NotImplementedError:
             continue
         except Exception as error:
-            text = str(error).split("\n")[0]
-            message = f"init: {_function_name(one)} does not fit {full} {shape}: {text}"
+            text, name = str(error).split("\n")[0], network.spec.source[one.call.function.span]
+            message = f"init: {name} does not fit {full} {shape}: {text}"
             help = "name the layers it is for: `Linear.weight`, or the end of a path" if "." not in one.key else None
             return Problem(network.spec.source, one.call.span, "shape", message, help)
     return None

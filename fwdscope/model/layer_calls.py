@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from torch import nn
@@ -14,11 +15,21 @@ from fwdscope.language.problems import Span
 from fwdscope.layers import Layer, LayerError
 from fwdscope.model.blueprint import Blueprint, LayerEntry
 from fwdscope.model.copies import Copies
-from fwdscope.model.events import Observer, StepStart
+from fwdscope.model.events import StepStart
 from fwdscope.model.meta_modes import WithoutInitialisation
 from fwdscope.model.modules import Body, Scope, Series, set_mode
-from fwdscope.model.templates import BlockTemplate, LayerTemplate, SeriesTemplate, Shared, Template
-from fwdscope.model.values import FAILED, Origin, Results, UpstreamFailed, first_tensor
+from fwdscope.model.values import (
+    FAILED,
+    BlockTemplate,
+    LayerTemplate,
+    Origin,
+    Results,
+    SeriesTemplate,
+    Shared,
+    Template,
+    UpstreamFailed,
+    first_tensor,
+)
 from fwdscope.ops.dispatch import META
 from fwdscope.torch_private import without_dispatch, without_functions
 
@@ -40,19 +51,27 @@ def call_layer(
     layer = template.layer if isinstance(template, LayerTemplate) else None
     if blueprint.log is not None or module is None:
         inputs = _positional_inputs(layer, arguments, keywords) if layer is not None and keywords else arguments
-        sizes = _infer_sizes(blueprint, layer, inputs) if layer is not None else {}
+        sizes: Mapping[str, Any] = {}
+        if layer is not None:
+            with without_functions(), _unrecorded(blueprint):
+                if blueprint.log is not None:
+                    layer.check(*inputs)
+                sizes = layer.infer(*inputs)
         if module is None:
             module = _make_layer(scope, span, template, name, inputs, sizes)
         elif layer is not None:
             _check_sizes(layer, blueprint.layers[module].sizes, sizes)
     observer = blueprint.observer
     if observer:
-        _announce(observer, scope, span, template, module, name, (arguments, keywords))
-    if isinstance(template, BlockTemplate):
-        with blueprint.nested_block():
+        observer.begin(_step_start(scope, span, template, module, name), (arguments, keywords))
+    try:
+        with blueprint.nested_block() if isinstance(template, BlockTemplate) else contextlib.nullcontext():
             value = module(*arguments, **keywords)
-    else:
-        value = _run_module(blueprint, layer, module, arguments, keywords)
+    except (RuntimeError, NotImplementedError) as error:
+        if layer is None or layer.data_decide is None or blueprint.device.type != "meta":
+            raise
+        message = f"{type(layer).__name__} cannot run without data, which decide {layer.data_decide}"
+        raise ArithmeticProblem(message, "leave it out of what is inspected on meta", "shape") from error
     if value is FAILED:
         raise UpstreamFailed
     if observer:
@@ -73,24 +92,13 @@ def run_series(series: Series, inputs: tuple[Any, ...], keywords: dict[str, Any]
         blueprint.input_origins = origin + other_origins
         name, given = str(i), first_tensor(value)
         module = series._modules.get(name) or (item.module if isinstance(item, Shared) else None)
-        value = copies.repeat(i, item, given)
-        if value is None:
-            copies.begin()
-            value = call_layer(series, span, item, module, name, (given, *others), keywords)
-            copies.end(i, item, given, value)
+        call = partial(call_layer, series, span, item, module, name, (given, *others), keywords)
+        value = copies.run(i, item, given, call)
         origin = (Origin(f"copy {i} of {item.name}" if item.name == repeated else item.brief, span),)
         if value is FAILED:
             return FAILED
     blueprint.input_origins = ()
     return value
-
-
-def _infer_sizes(blueprint: Blueprint, layer: Layer, inputs: Sequence[Any]) -> Mapping[str, Any]:
-    """Return the sizes that a layer infers from its inputs. While building, raises LayerError if these do not fit."""
-    with without_functions(), _unrecorded(blueprint):
-        if blueprint.log is not None:
-            layer.check(*inputs)
-        return layer.infer(*inputs)
 
 
 def _unrecorded(blueprint: Blueprint) -> contextlib.AbstractContextManager[Any]:
@@ -109,40 +117,21 @@ def _make_layer(
         blueprint.register(scope, name, module, template, span, sizes)
         set_mode(module, scope.training)
         # Blocks and series that the layer took as a setting, like the experts of a mixture.
-        for inner, held in module.named_modules() if module._modules else ():
-            if isinstance(held, Body | Series) and held not in blueprint.layers:
-                path = f"{blueprint.path(module)}.{inner}"
-                blueprint.layers[held] = LayerEntry(path, held.template, span)
+        for name_inside, inner in module.named_modules() if module._modules else ():
+            if isinstance(inner, Body | Series) and inner not in blueprint.layers:
+                path = f"{blueprint.path(module)}.{name_inside}"
+                blueprint.layers[inner] = LayerEntry(path, inner.template, span)
     return module
 
 
-def _announce(
-    observer: Observer, scope: Scope, span: Span, template: Template, module: nn.Module, name: str, inputs: Any
-) -> None:
-    """Report the start of a layer. One that stands elsewhere is labelled with its path, relative to this scope."""
-    blueprint = scope.blueprint
-    entry = blueprint.layers.get(module)
+def _step_start(scope: Scope, span: Span, template: Template, module: nn.Module, name: str) -> StepStart:
+    """Return the start of a layer. One that stands elsewhere is labelled with its path, relative to this scope."""
+    entry = scope.blueprint.layers.get(module)
     made = (entry and entry.template) or template if isinstance(template, Shared) else template
-    kind = _KINDS.get(type(made), "layer")
-    path, here = entry.path if entry else name, blueprint.path(scope)
+    kind = "stack" if isinstance(made, SeriesTemplate) else "block" if isinstance(made, BlockTemplate) else "layer"
+    path, here = entry.path if entry else name, scope.blueprint.path(scope)
     label = path.removeprefix(f"{here}.") if here else path
-    observer.begin(StepStart(kind, path, made.name, made.brief, label, span, module), inputs)
-
-
-_KINDS = {SeriesTemplate: "stack", BlockTemplate: "block"}
-
-
-def _run_module(
-    blueprint: Blueprint, layer: Layer | None, module: nn.Module, arguments: tuple[Any, ...], keywords: dict[str, Any]
-) -> Any:
-    """Run a module. If its result depends on data and there are none, raises ArithmeticProblem."""
-    try:
-        return module(*arguments, **keywords)
-    except (RuntimeError, NotImplementedError) as error:
-        if layer is None or layer.data_decide is None or blueprint.device.type != "meta":
-            raise
-        message = f"{type(layer).__name__} cannot run without data, which decide {layer.data_decide}"
-        raise ArithmeticProblem(message, "leave it out of what is inspected on meta", "shape") from error
+    return StepStart(kind, path, made.name, made.brief, label, span, module)
 
 
 def _check_sizes(layer: Layer, built: Mapping[str, Any], found: Mapping[str, Any]) -> None:

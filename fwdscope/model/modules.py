@@ -1,12 +1,12 @@
 """The modules that a spec becomes: the network, its blocks, parts and series.
 
-Their ``forward`` runs the lines of the file, which the blueprint's interpreter does. Layers are made by the first run,
-on the meta device, from the shapes that arrive; later runs find them by the place of the call that made them. Their
-paths are ``state_dict`` keys.
+Their ``forward`` runs the lines of the file (:mod:`fwdscope.model.run`). Layers are made by the first run, on the meta
+device, from the shapes that arrive; later runs find them by the place of the call. Their paths are ``state_dict`` keys.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Self
 
 import torch
@@ -17,8 +17,7 @@ from fwdscope.language.problems import Problem, Span
 from fwdscope.model.blueprint import Blueprint, LayerEntry
 from fwdscope.model.meta_modes import use_default_dtype_on_meta
 from fwdscope.model.process_state import torch_default_dtype
-from fwdscope.model.templates import BlockTemplate, SeriesTemplate, Template
-from fwdscope.model.values import Origin
+from fwdscope.model.values import BlockTemplate, Origin, SeriesTemplate, Template
 
 
 def set_mode(module: nn.Module, training: bool) -> None:
@@ -28,6 +27,14 @@ def set_mode(module: nn.Module, training: bool) -> None:
         module.train(training)
     else:
         vars(module)["training"] = training
+
+
+def layer_at(module: nn.Module, names: Sequence[str]) -> nn.Module | None:
+    """Return the layer at a path in a module."""
+    found: nn.Module | None = module
+    for name in names:
+        found = found._modules.get(name) if found is not None else None
+    return found
 
 
 class Scope(nn.Module):
@@ -90,7 +97,7 @@ class Body(Scope):
 
     def forward(self, *inputs: Any, **keywords: Any) -> Any:
         """Run the lines on the values of the inputs, in order."""
-        return self.blueprint.interpreter.run_body(self, inputs, keywords)
+        return self.blueprint.run(self, inputs, keywords)
 
     def _get_name(self) -> str:
         return self.template.name if self.template else type(self).__name__
@@ -109,7 +116,7 @@ class Series(Scope):
 
     def forward(self, *inputs: Any, **keywords: Any) -> Any:
         """Run the layers one after the other."""
-        return self.blueprint.interpreter.run_series(self, inputs, keywords)
+        return self.blueprint.run(self, inputs, keywords)
 
     def _get_name(self) -> str:
         return self.template.name

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 from torch import Tensor, nn
@@ -59,8 +58,7 @@ class BodyNames:
 
     def path(self, name: str) -> str:
         """Return the path of a name in the scope."""
-        prefix = self.blueprint.path(self.scope)
-        return f"{prefix}.{name}" if prefix and name else prefix or name
+        return self.blueprint.path(self.scope, name)
 
     def find(self, name: str) -> Any:
         """Return the nearest value of a name, or MISSING."""
@@ -111,19 +109,14 @@ class BodyNames:
         """Return the layer or part that a path begins with, and the names after it; None if it begins with a value."""
         names: list[str] = []
         while not isinstance(node, Name):
-            if isinstance(node, ex.Attribute):
-                names.insert(0, node.name)
-                node = node.value
-            elif (
-                isinstance(node, ex.Subscript)
-                and names
-                and isinstance(node.index, ex.Constant)
-                and type(node.index.value) is int
-            ):
-                names.insert(0, str(node.index.value))
-                node = node.value
-            else:
-                return None
+            match node:
+                case ex.Attribute(value=value, name=name):
+                    names.insert(0, name)
+                case ex.Subscript(value=value, index=ex.Constant(value=number)) if names and type(number) is int:
+                    names.insert(0, str(number))
+                case _:
+                    return None
+            node = value
         for frame in self.frames:
             if node.id in frame.parts:
                 return frame.parts[node.id], names, node
@@ -156,13 +149,6 @@ class BodyNames:
             return MISSING
         return self.tensor_of(home, names)
 
-    def layer_in(self, frame: Frame, names: list[str]) -> nn.Module | None:
-        """Return the layer at a path in a part."""
-        module: nn.Module | None = frame.scope
-        for name in names:
-            module = module._modules.get(name) if module is not None else None
-        return module
-
     def tensor_of(self, module: nn.Module, names: list[str]) -> Any:
         """Return the tensor or layer at a path in a layer."""
         here: Any = module
@@ -170,19 +156,17 @@ class BodyNames:
             inner = next((group[name] for group in _contents(here) if group.get(name) is not None), None)
             if inner is None:
                 known = [n for group in _contents(here) for n, t in group.items() if t is not None]
-                path = ".".join(filter(None, (self.blueprint.path(module), *names[:i])))
+                path = self.blueprint.path(module, *names[:i])
                 help = suggestion(name, known, what=f"in {path}:") if known else "it has none"
                 raise ArithmeticProblem(f"{path} has no tensor {name}", help, "name")
             here = inner
             if isinstance(here, Tensor) and i < len(names) - 1:
                 return MISSING
         if isinstance(here, Tensor):
-            self.reads.append(".".join(filter(None, (self.blueprint.path(module), *names))))
+            self.reads.append(self.blueprint.path(module, *names))
         return here
 
 
-def _contents(module: nn.Module) -> Iterator[dict[str, Any]]:
-    """Iterate over a module's parameters, buffers and layers by name."""
-    yield module._parameters
-    yield module._buffers
-    yield module._modules
+def _contents(module: nn.Module) -> tuple[dict[str, Any], ...]:
+    """Return a module's parameters, buffers and layers by name."""
+    return module._parameters, module._buffers, module._modules

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 from torch import nn
 
 from fwdscope.language.names import suggestion
 from fwdscope.language.problems import Problem
-from fwdscope.model.modules import Network, Scope, Series
+from fwdscope.model.modules import Network, Scope, Series, layer_at
 
 
 def default_piece(network: Network, path: str, within: int | None = None) -> str | None:
@@ -31,31 +31,21 @@ def check_expectations(network: Network) -> Iterator[Problem]:
     If a var was replaced (``--set depth=2``), a missing layer is not a mistake of the file.
     """
     replaced = any(variable.given is not None for variable in network.spec.variables)
-    expect, source = network.spec.expect, network.spec.source
+    expect = network.spec.expect
     named = [(one.layer, one.place) for one in expect.figures] + [(one.layer, one.place) for one in expect.outputs]
     for path, place in dict(named).items():
         if path is None or place is None:
             continue
-        message = None
-        if _layer(network, path) is None:
-            if replaced:
-                continue
-            message = f"expect: there is no layer {path}"
+        missing = layer_at(network, path.split(".")) is None
+        piece = None if missing else default_piece(network, path)
+        if missing and not replaced:
             help = suggestion(path, given_paths(network), what="layers:")
-        elif piece := default_piece(network, path):
+            yield Problem(network.spec.source, place, "name", f"expect: there is no layer {path}", help)
+        elif piece:
             message = f"expect: {piece} is a default path, which moves when a layer of its kind is added"
-            help = "give the layer a name and use that"
-        if message:
-            yield Problem(source, place, "name", message, help)
+            yield Problem(network.spec.source, place, "name", message, "give the layer a name and use that")
 
 
-def _layer(network: Network, path: str) -> nn.Module | None:
-    module: nn.Module | None = network
-    for piece in path.split("."):
-        module = module._modules.get(piece) if module is not None else None
-    return module
-
-
-def given_paths(network: Network) -> Iterable[str]:
+def given_paths(network: Network) -> list[str]:
     """Return the paths of layers whose names the file gives."""
     return [path for path, _ in network.named_modules() if path and default_piece(network, path) is None]

@@ -12,7 +12,6 @@ import contextlib
 import sys
 import threading
 from collections.abc import Iterable, Iterator
-from typing import Any
 
 import torch
 
@@ -40,15 +39,9 @@ def torch_default_dtype(dtype: torch.dtype) -> Iterator[None]:
 def preserve_generators(devices: Iterable[torch.device]) -> Iterator[None]:
     """Restore the generators of the CPU and of these devices; no other device is started."""
     places = {place for place in devices if place.type in ("cuda", "mps")}
-    with _LOCK:
-        host = torch.get_rng_state()
-        states = {place: _backend(place).get_rng_state(place) for place in places}
-        try:
-            yield
-        finally:
-            torch.set_rng_state(host)
-            for place, state in states.items():
-                _backend(place).set_rng_state(state, place)
+    kind = "mps" if any(place.type == "mps" for place in places) else "cuda"
+    with _LOCK, torch.random.fork_rng(places, device_type=kind):
+        yield
 
 
 @contextlib.contextmanager
@@ -62,10 +55,6 @@ def seed_generators(device: torch.device, seed: int) -> Iterator[None]:
         elif device.type == "mps":
             torch.mps.manual_seed(seed)
         yield
-
-
-def _backend(place: torch.device) -> Any:
-    return torch.cuda if place.type == "cuda" else torch.mps
 
 
 class _RecursionLimit:

@@ -6,8 +6,8 @@ so that all problems are reported at once.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from types import MappingProxyType
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar
 
 import torch
@@ -29,33 +29,22 @@ from fwdscope.model.events import LineResult, StepStart
 from fwdscope.model.layer_calls import run_series
 from fwdscope.model.modules import Body, PartScope, Series
 from fwdscope.model.names import BodyNames, Frame
-from fwdscope.model.templates import TEMPLATES, Shared
-from fwdscope.model.values import FAILED, Origin, UpstreamFailed, first_tensor
+from fwdscope.model.values import FAILED, TEMPLATES, Origin, Shared, UpstreamFailed, first_tensor
 from fwdscope.report import Promise
 
 LineT = TypeVar("LineT", bound=tree.Line)
 
 
-class LineInterpreter:
-    """Runs bodies and series of one network."""
-
-    def __init__(self) -> None:
-        # The names that each line of a body reads for the last time, by the body's place.
-        self.last_uses: dict[Span, Mapping[Span, tuple[str, ...]]] = {}
-
-    def run_body(self, body: Body, inputs: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
-        """Run the lines of a block or of the whole network."""
-        released: Mapping[Span, tuple[str, ...]] = MappingProxyType({})
-        # While building, messages may show the values of earlier lines.
-        if body.blueprint.log is None:
-            if body.span not in self.last_uses:
-                self.last_uses[body.span] = last_uses(body.lines)
-            released = self.last_uses[body.span]
-        return BodyRun(body, released).run(inputs, keywords)
-
-    def run_series(self, series: Series, inputs: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
-        """Run layers one after the other."""
-        return run_series(series, inputs, keywords)
+def run_scope(scope: Body | Series, inputs: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
+    """Run the lines of a block or of the whole network, or layers one after the other."""
+    if isinstance(scope, Series):
+        return run_series(scope, inputs, keywords)
+    blueprint = scope.blueprint
+    if blueprint.log is not None:  # while building, messages may show the values of earlier lines
+        return BodyRun(scope, {}).run(inputs, keywords)
+    if scope.span not in blueprint.last_uses:
+        blueprint.last_uses[scope.span] = last_uses(scope.lines)
+    return BodyRun(scope, blueprint.last_uses[scope.span]).run(inputs, keywords)
 
 
 class BodyRun:
@@ -113,18 +102,24 @@ class BodyRun:
             return
         except UpstreamFailed:
             pass
-        except EvaluationError as error:
-            self._report(error)
-        except ArithmeticProblem as error:
-            self._report(EvaluationError(_head(line), error))
+        except (EvaluationError, ArithmeticProblem) as error:
+            match line:
+                case tree.For():
+                    head = line.iterable
+                case tree.If() | tree.While():
+                    head = line.test
+                case _:
+                    head = Name(line.span, "")
+            self._report(error, head)
         self.names.prev = FAILED
         for inner in tree.statements((line,)):
             for named in ex.targets(inner.target) if isinstance(inner, tree.Statement) else ():
                 self.names.frame.names[named.name] = FAILED
 
-    def _report(self, error: EvaluationError) -> None:
-        """While building, collect a problem; later, end the run with it."""
-        problem = causes.problem(self.context, error)
+    def _report(self, error: Exception, node: Expression) -> None:
+        """Turn an error at a node into a problem: collect it while building; later, end the run with it."""
+        located = error if isinstance(error, EvaluationError) else EvaluationError(node, error)
+        problem = causes.problem(self.context, located)
         if self.blueprint.log is None:
             raise SpecError([problem]) from error
         self.blueprint.log.problems.append(problem)
@@ -138,26 +133,28 @@ class BodyRun:
         self.context.values = {} if building else None
         if observer:
             observer.line()
-        own, origin = self._is_own_tensor(line), _origin(line)
+        own, label = self._is_own_tensor(line), _label(line.target)
+        text = f"{label} = {line.text}" if label else line.text
+        origin = Origin(text if len(text) <= 60 else text[:59] + "…", line.span)
         beside = line.span in self.blueprint.checked.beside
         before = names.snapshot() if building and beside and not own and line.target else None
         promise = None
         try:
             value = self._own_tensor(line) if own else self._value(line)
-            self._check_size(line.value, value)
+            shapes.check_elements(value)
             promise = self._check_promise(line, value)
-            self._bind(line, value, origin)
+            if line.target is not None:
+                assign(line.target, value, names.frame.names)
             if before is not None:
                 self._keep_derived(line, before)
-        except (UpstreamFailed, EvaluationError) as error:
-            if isinstance(error, EvaluationError):
-                self._report(error)
+        except (UpstreamFailed, EvaluationError, ArithmeticProblem, shapes.ShapeError) as error:
+            if not isinstance(error, UpstreamFailed):
+                self._report(error, line.value)
             value, promise = self._fallback(line), None
             for named in ex.targets(line.target):
                 names.frame.names[named.name] = value if isinstance(line.target, ex.NameTarget) else FAILED
-                names.frame.origins[named.name] = origin
+        names.frame.origins |= {named.name: origin for named in ex.targets(line.target)}
         if observer:
-            label = _label(line.target)
             arguments = line.value.arguments if isinstance(line.value, Call) else ()
             texts = ", ".join(self.context.text(a) for a in arguments if not isinstance(a, Name))
             reads = tuple(dict.fromkeys(names.reads))
@@ -197,30 +194,15 @@ class BodyRun:
             return FAILED
         return torch.empty(sizes, device="meta") if sizes is not None else FAILED
 
-    def _bind(self, line: tree.Statement, value: Any, origin: Origin) -> None:
-        if line.target is None:
-            return
-        try:
-            assign(line.target, value, self.names.frame.names)
-        except ArithmeticProblem as error:
-            raise EvaluationError(line.value, error) from error
-        for named in ex.targets(line.target):
-            self.names.frame.origins[named.name] = origin
-
-    def _check_size(self, node: Expression, value: Any) -> None:
-        try:
-            shapes.check_elements(value)
-        except shapes.ShapeError as error:
-            raise EvaluationError(node, error) from error
-
     def _check_promise(self, line: tree.Statement, value: Any) -> Promise | None:
         if line.promise is None or not self.blueprint.check_promises:
             return None
-        promise = promises.check_promise(line.promise, value, self.evaluate)
-        if not promise.held and self.blueprint.log is not None:
+        if promises.matches(line.promise.shape, value, self.evaluate):
+            return Promise(line.promise.text, True)
+        if self.blueprint.log is not None:
             problem = promises.broken_promise(self.blueprint.spec.source, line.promise, value, self.evaluate)
             self.blueprint.broken_promises.setdefault(line.span, problem)
-        return promise
+        return Promise(line.promise.text, False, promises.shape_of(value))
 
     # -- Parameters and Buffers ---------------------------------------------------------------------------------------
 
@@ -242,26 +224,25 @@ class BodyRun:
         name, kind, scope = line.target.name, line.value.function.id, self.names.scope
         tensor = scope.own_tensor(name)
         if tensor is None:
-            tensor = self._make_own_tensor(line.value, kind)
-            group: dict[str, Any] = scope._parameters if isinstance(tensor, nn.Parameter) else scope._buffers
-            group[name] = tensor
-            derived = DerivedTensor(tensor, scope, name, line.value.arguments[0], self.names.snapshot())
+            expression = line.value.arguments[0]
+            made = self.evaluate(expression)
+            if not isinstance(made, Tensor):
+                error = ArithmeticProblem(f"{kind} holds a tensor", "write `zeros(8)`", "type")
+                raise EvaluationError(expression, error)
+            tensor = made.detach()
+            if kind == "Buffer":
+                scope._buffers[name] = tensor
+            else:
+                # Integers and booleans have no gradients.
+                trained = made.is_floating_point() or made.is_complex()
+                scope._parameters[name] = tensor = nn.Parameter(tensor, requires_grad=trained)
+            derived = DerivedTensor(tensor, scope, name, expression, self.names.snapshot())
             self.blueprint.derived.append(derived)
         observer = self.blueprint.observer
         if observer:
             observer.begin(StepStart("parameter", self.names.path(name), kind, line.text, name, line.span), ())
             observer.end(tensor)
         return tensor
-
-    def _make_own_tensor(self, call: Call, kind: str) -> Tensor:
-        made = self.evaluate(call.arguments[0])
-        if not isinstance(made, Tensor):
-            error = ArithmeticProblem(f"{kind} holds a tensor", "write `zeros(8)`", "type")
-            raise EvaluationError(call.arguments[0], error)
-        if kind == "Buffer":
-            return made.detach()
-        # Integers and booleans have no gradients.
-        return nn.Parameter(made.detach(), requires_grad=made.is_floating_point() or made.is_complex())
 
     def _keep_derived(self, line: tree.Statement, before: dict[str, Any]) -> None:
         """Keep how a line that no input reaches makes its values, of which Parameters and Buffers may be made."""
@@ -285,7 +266,14 @@ class BodyRun:
             scope.named[line.name] = part
         assert isinstance(part, PartScope)
         if line.inputs:
-            names.prev, names.prev_origin = self._part_input(line.inputs[0]), names.origin(line.inputs[0])
+            names.prev, names.prev_origin = FAILED, names.origin(line.inputs[0])
+            # If the input failed, the lines still run, since some may read other names.
+            try:
+                names.prev = self.evaluate(line.inputs[0])
+            except EvaluationError as error:
+                self._report(error, line.inputs[0])
+            except UpstreamFailed:
+                pass
         observer = blueprint.observer
         if observer:
             start = StepStart("part", blueprint.path(part), "part", "", line.name, line.span, part)
@@ -302,16 +290,6 @@ class BodyRun:
         names.frame.parts[line.name] = frame
         names.frame.origins[line.name] = Origin(f"{line.name}:", line.span)
 
-    def _part_input(self, node: Expression) -> Any:
-        """Return the input of a part. If it failed, the lines still run, since some may read other names."""
-        try:
-            return self.evaluate(node)
-        except UpstreamFailed:
-            return FAILED
-        except EvaluationError as error:
-            self._report(error)
-            return FAILED
-
     def _run_branch(self, line: tree.If) -> None:
         chosen = self.context.is_true(self.evaluate(line.test))
         self._run_lines(line.then if chosen else line.orelse)
@@ -322,28 +300,20 @@ class BodyRun:
         if len(rounds) > limit("turns"):
             error = ArithmeticProblem(f"{len(rounds):,} rounds", f"at most {limit('turns'):,}", "limit")
             raise EvaluationError(line.iterable, error)
-        observer = self.blueprint.observer
-        if observer:
-            observer.begin(StepStart("loop", self.names.path(""), "for", line.text, "", line.span), self.names.prev)
-        for item in rounds:
-            assign(line.target, item, self.names.frame.names)
-            if observer:
-                observer.turn()
-            self._run_lines(line.body)
-            if self.names.prev is FAILED:
-                break
-        if observer:
-            observer.end(self.names.prev)
+        with self._loop("for", line):
+            for item in rounds:
+                assign(line.target, item, self.names.frame.names)
+                self._run_round(line)
+                if self.names.prev is FAILED:
+                    break
 
     def _run_while(self, line: tree.While) -> None:
         """Run a loop that depends on data: one round on meta, on a device until the condition is false."""
         most = limit("rounds") if line.limit is None else self.evaluate(line.limit)
-        observer = self.blueprint.observer
-        if observer:
-            observer.begin(StepStart("loop", self.names.path(""), "while", line.text, "", line.span), self.names.prev)
-        if self.blueprint.device.type == "meta":
-            self._run_one_round(line)
-        else:
+        with self._loop("while", line):
+            if self.blueprint.device.type == "meta":
+                self._run_one_round(line)
+                return
             rounds = 0
             while bool(self.evaluate(line.test)):
                 rounds += 1
@@ -351,15 +321,26 @@ class BodyRun:
                     help = "the condition stays true; let the lines change what it reads, or raise `limit:`"
                     error = ArithmeticProblem(f"the loop ran {most:,} rounds, its limit", help, "limit")
                     raise EvaluationError(line.test, error)
-                if observer:
-                    observer.turn()
-                self._run_lines(line.body)
+                self._run_round(line)
+
+    @contextlib.contextmanager
+    def _loop(self, kind: str, line: tree.For | tree.While) -> Iterator[None]:
+        """Report the start and the end of a loop."""
+        observer = self.blueprint.observer
+        if observer:
+            observer.begin(StepStart("loop", self.names.path(""), kind, line.text, "", line.span), self.names.prev)
+        yield
         if observer:
             observer.end(self.names.prev)
 
+    def _run_round(self, line: tree.For | tree.While) -> None:
+        if self.blueprint.observer:
+            self.blueprint.observer.turn()
+        self._run_lines(line.body)
+
     def _run_one_round(self, line: tree.While) -> None:
         """Run one round of a loop that depends on data, which has to leave the shapes as they were."""
-        observer, names = self.blueprint.observer, self.names
+        names = self.names
         test = self.evaluate(line.test)
         note = "the data decide how often this runs; shown is one round"
         if not isinstance(test, Tensor):
@@ -369,10 +350,9 @@ class BodyRun:
             raise EvaluationError(line.test, ArithmeticProblem(message, "add `.any()` or `.all()`", "type"))
         self.blueprint.data_dependent.setdefault(line.span, note)
         before = {**names.frame.names, "prev": names.prev}
-        if observer:
-            observer.turn()
-            observer.note(note)
-        self._run_lines(line.body)
+        if self.blueprint.observer:
+            self.blueprint.observer.note(note)
+        self._run_round(line)
         for name, value in {**names.frame.names, "prev": names.prev}.items():
             old = before.get(name)
             if isinstance(old, Tensor) and isinstance(value, Tensor) and old.shape != value.shape:
@@ -381,24 +361,8 @@ class BodyRun:
                 raise EvaluationError(line.test, ArithmeticProblem(message, help, "shape"))
 
 
-def _head(line: tree.Line) -> Expression:
-    """Return the expression that decides about the lines inside."""
-    match line:
-        case tree.For(iterable=iterable):
-            return iterable
-        case tree.If(test=test) | tree.While(test=test):
-            return test
-    raise AssertionError("only loops and branches have a head")
-
-
 def _label(target: ex.Target | None) -> str:
     """Return the name that a line gives a layer."""
     if isinstance(target, ex.NameTarget):
         return target.name
     return str(target.number) if isinstance(target, ex.NumberTarget) else ""
-
-
-def _origin(line: tree.Statement) -> Origin:
-    label = _label(line.target)
-    text = f"{label} = {line.text}" if label else line.text
-    return Origin(text if len(text) <= 60 else text[:59] + "…", line.span)

@@ -18,7 +18,7 @@ from fwdscope.layers.base import Setting
 from fwdscope.limits import limit
 from fwdscope.model.blueprint import Blueprint
 from fwdscope.model.modules import Body, Series
-from fwdscope.model.templates import (
+from fwdscope.model.values import (
     TEMPLATES,
     BlockTemplate,
     ImportedTemplate,

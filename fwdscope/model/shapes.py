@@ -6,7 +6,7 @@ Here is what torch's own messages say badly, and what a CPU refuses but meta doe
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from torch import Tensor
@@ -60,16 +60,11 @@ def check_operands(sign: str, left: Any, right: Any) -> None:
     if sign == "@":
         check_matmul(left, right, "@")
     else:
-        check_broadcast(left, right, sign)
+        _check_aligned(left, right, sign, left.shape, right.shape)
 
 
-def check_broadcast(left: Tensor, right: Tensor, name: str) -> None:
-    """Check that two shapes broadcast. Raises ShapeError."""
-    _check_aligned(left, right, name, (left.shape, right.shape))
-
-
-def _check_aligned(left: Tensor, right: Tensor, name: str, sizes: tuple[Sequence[int], Sequence[int]]) -> None:
-    one, two = sizes
+def _check_aligned(left: Tensor, right: Tensor, name: str, one: Sequence[int], two: Sequence[int]) -> None:
+    """Check that sizes of two tensors broadcast: all of them, or those before the last two of a matrix product."""
     clashes: dict[int, tuple[int, int]] = {}
     for i in range(min(len(one), len(two)), 0, -1):
         a, b = one[-i], two[-i]
@@ -82,17 +77,12 @@ def _report_clashes(name: str, clashes: Mapping[int, tuple[int, int]], operands:
     """Raise ShapeError if there are dimensions whose sizes should be equal."""
     if not clashes:
         return
-    where = f"dimension{'s' * (len(clashes) > 1)} {_join_numbers(clashes)}"
+    *most, last = map(str, clashes)
+    where = f"dimensions {', '.join(most)} and {last}" if most else f"dimension {last}"
     one, two = (tuple(pair[side] for pair in clashes.values()) for side in (0, 1))
     left, right = (one, two) if len(clashes) > 1 else (one[0], two[0])
     message = f"{name}: sizes differ in {where}: {{0}} has {left}, {{1}} has {right}"
     raise ShapeError(message, None, (one[-1], two[-1]), operands=operands)
-
-
-def _join_numbers(numbers: Iterable[int]) -> str:
-    """Return numbers as text: ``1, 2 and 3``."""
-    *most, last = map(str, numbers)
-    return f"{', '.join(most)} and {last}" if most else last
 
 
 def check_matmul(left: Tensor, right: Tensor, name: str) -> None:
@@ -106,7 +96,7 @@ def check_matmul(left: Tensor, right: Tensor, name: str) -> None:
         transposed = right.dim() > 1 and left.shape[-1] == right.shape[-1]
         help = "transpose the right one: `.mT`" if transposed else None
         raise ShapeError(message, help, (left.shape[-1], inner), operands=(left, right))
-    _check_aligned(left, right, name, (left.shape[:-2], right.shape[:-2]))
+    _check_aligned(left, right, name, left.shape[:-2], right.shape[:-2])
     _check_dtypes(name, left, right)
 
 
@@ -125,12 +115,9 @@ def check_call(name: str, arguments: Sequence[Any], keywords: Mapping[str, Any])
     check = _CHECKS.get(name)
     if check is not None and arguments:
         check(name, arguments, keywords)
-    if name in FUNCTIONS and name not in _NEW_DIMENSION:
+    # A new dimension may come after the last.
+    if name in FUNCTIONS and name not in ("unsqueeze", "stack", "unflatten", "diag_embed"):
         _check_dim(name, arguments, keywords)
-
-
-# Functions that add a dimension, which may come after the last.
-_NEW_DIMENSION = ("unsqueeze", "stack", "unflatten", "diag_embed")
 
 
 def _check_dim(name: str, arguments: Sequence[Any], keywords: Mapping[str, Any]) -> None:
@@ -148,13 +135,10 @@ def _check_dim(name: str, arguments: Sequence[Any], keywords: Mapping[str, Any])
 
 def check_elements(value: Any) -> None:
     """Check that a tensor has not too many elements. Raises ShapeError."""
-    if not isinstance(value, Tensor):
-        return
     with without_functions():
-        elements = value.numel()
-    if elements > limit("elements"):
-        message = f"a tensor of {value.numel():,} elements: {shape_text(value)}"
-        raise ShapeError(message, f"at most {limit('elements'):,}", code="limit")
+        if isinstance(value, Tensor) and value.numel() > limit("elements"):
+            message = f"a tensor of {value.numel():,} elements: {shape_text(value)}"
+            raise ShapeError(message, f"at most {limit('elements'):,}", code="limit")
 
 
 def _check_creation(name: str, arguments: Sequence[Any], keywords: Mapping[str, Any]) -> None:
@@ -203,11 +187,11 @@ def _check_view(name: str, arguments: Sequence[Any], keywords: Mapping[str, Any]
         return
     known, free = math.prod(s for s in sizes if s != -1), sum(s == -1 for s in sizes)
     shown = f"({', '.join(map(str, sizes))}{',' * (len(sizes) == 1)})"
+    help = "one size may be -1, which is then inferred"
     if free > 1:
-        raise ShapeError(f"{name}: more than one size is -1 in {shown}", "one size may be -1, which is then inferred")
+        raise ShapeError(f"{name}: more than one size is -1 in {shown}", help)
     if free == 0 and known != x.numel():
-        message = f"{name}: {x.numel():,} elements do not fill {shown}, which takes {known:,}"
-        raise ShapeError(message, "one size may be -1, which is then inferred")
+        raise ShapeError(f"{name}: {x.numel():,} elements do not fill {shown}, which takes {known:,}", help)
     if free and (known == 0 or x.numel() % known):
         raise ShapeError(f"{name}: {x.numel():,} elements do not fill {shown}: {known:,} does not divide them")
 
@@ -233,21 +217,20 @@ def _check_attention(name: str, arguments: Sequence[Any], keywords: Mapping[str,
     if len(tensors) != 3:
         return
     q, k, v = tensors
-    _check_attended(q, k, v)
-    _check_heads(q, k, bool(keywords.get("enable_gqa")))
-    _check_dtypes("attention", q, k, v)
-    mask = keywords.get("attn_mask", arguments[3] if len(arguments) > 3 else None)
-    if isinstance(mask, Tensor):
-        _check_mask(mask, q, k)
-
-
-def _check_attended(q: Tensor, k: Tensor, v: Tensor) -> None:
     if q.shape[-1] != k.shape[-1]:
         message = f"attention: the query {{0}} has {q.shape[-1]} features per head and the key {{1}} {k.shape[-1]}"
         raise ShapeError(message, None, (q.shape[-1], k.shape[-1]), operands=(q, k))
     if k.shape[-2] != v.shape[-2]:
         message = f"attention: the key {{0}} has {k.shape[-2]} positions and the value {{1}} {v.shape[-2]}"
         raise ShapeError(message, None, (k.shape[-2], v.shape[-2]), operands=(k, v))
+    _check_heads(q, k, bool(keywords.get("enable_gqa")))
+    _check_dtypes("attention", q, k, v)
+    mask, scores = keywords.get("attn_mask", arguments[3] if len(arguments) > 3 else None), (*q.shape[:-1], k.shape[-2])
+    for i in range(1, min(mask.dim(), len(scores)) + 1 if isinstance(mask, Tensor) else 0):
+        if mask.shape[-i] not in (1, scores[-i]):
+            message = f"attention: the mask {shape_text(mask)} does not broadcast to the scores {tuple(scores)}"
+            help = "the scores are (…, heads, queries, keys)"
+            raise ShapeError(message, help, (mask.shape[-i], scores[-i]))
 
 
 def _check_heads(q: Tensor, k: Tensor, grouped: bool) -> None:
@@ -259,15 +242,6 @@ def _check_heads(q: Tensor, k: Tensor, grouped: bool) -> None:
         help = "for grouped-query attention write `enable_gqa=True`" if groups and heads % groups == 0 else None
         message = f"attention: the query {{0}} has {heads} heads and the key {{1}} {groups}"
         raise ShapeError(message, help, (heads, groups), operands=(q, k))
-
-
-def _check_mask(mask: Tensor, q: Tensor, k: Tensor) -> None:
-    scores = (*q.shape[:-1], k.shape[-2])
-    for i in range(1, min(mask.dim(), len(scores)) + 1):
-        if mask.shape[-i] not in (1, scores[-i]):
-            message = f"attention: the mask {shape_text(mask)} does not broadcast to the scores {tuple(scores)}"
-            help = "the scores are (…, heads, queries, keys)"
-            raise ShapeError(message, help, (mask.shape[-i], scores[-i]))
 
 
 _CHECKS = {

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, fx, nn
 from torch.overrides import TorchFunctionMode
 
-from fwdscope.model.events import LineResult, Observer, StepStart
+from fwdscope.model.events import Observer, StepStart
 from fwdscope.model.modules import Network
 
 # Registers hooks that report the modules inside torch's composite layers to an observer.
@@ -68,7 +68,8 @@ class _GraphRecorder(TorchFunctionMode):
         self.graph = fx.Graph()
         # The node of each tensor by id; a weak reference, to keep no activation alive.
         self.nodes: dict[int, tuple[weakref.ref[Tensor], fx.Node]] = {}
-        self.tensors = {id(tensor): name for name, tensor in _named_tensors(network)}
+        named = network.named_parameters(remove_duplicate=False), network.named_buffers(remove_duplicate=False)
+        self.tensors = {id(tensor): name for tensors in named for name, tensor in tensors}
         self.begun = 0
         self.lines = 0
         # The layers and lines that are running.
@@ -105,34 +106,35 @@ class _GraphRecorder(TorchFunctionMode):
         elif kind == "parameter" and not self.inside:
             self.node_of(outputs).meta["step"] = key
 
-    def turn(self) -> None:
-        """Ignore the rounds of a loop."""
-
     def line(self) -> None:
         """Start a line."""
         self.stack.append(("line", ("line", self.lines), None))
         self.lines += 1
 
-    def line_end(self, end: LineResult, value: Any) -> None:
+    def line_end(self, *_: Any, **__: Any) -> None:
         """End a line."""
         self.stack.pop()
 
-    def note(self, text: str) -> None:
-        """Ignore notes of the report."""
+    def note(self, *_: Any, **__: Any) -> None:
+        """Ignore notes of the report and rounds of a loop."""
+
+    turn = note
 
     # -- reported by torch --------------------------------------------------------------------------------------------
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
-        if self.inside or not any(True for _ in _tensors(result)):
+        made, name = list(_tensors(result)), getattr(func, "__name__", "")
+        if self.inside or not made:
             return result
-        if any(self.find_node(tensor) is not None for tensor in _tensors(result)) and _in_place(func):
-            raise NotStraight(f"{func.__name__} changes a tensor in place")
-        name = getattr(func, "__name__", "")
+        in_place = name.endswith("_") and not name.endswith("__")
+        if in_place and any(self.find_node(tensor) is not None for tensor in made):
+            raise NotStraight(f"{name} changes a tensor in place")
         given, named = self.with_nodes(args), self.with_nodes(kwargs or {})
+        of_tensors = getattr(func, "__qualname__", "").startswith(("Tensor.", "TensorBase."))
         if name == "__get__":
             node = self.graph.call_function(getattr, (*given, func.__self__.__name__))
-        elif _is_method(func):
+        elif of_tensors or getattr(func, "__objclass__", None) is not None:
             node = self.graph.call_method(name, given, named)
         else:
             node = self.graph.call_function(func, given, named)
@@ -157,7 +159,7 @@ class _GraphRecorder(TorchFunctionMode):
             self.nodes[id(value)] = weakref.ref(value), node
         elif isinstance(value, tuple | list):
             for i, item in enumerate(value):
-                if any(True for _ in _tensors(item)):
+                if any(map(torch.is_tensor, _tensors(item))):
                     piece = self.graph.call_function(operator.getitem, (node, i))
                     piece.meta = dict(node.meta)
                     self.set_node(item, piece)
@@ -185,24 +187,12 @@ class _GraphRecorder(TorchFunctionMode):
             return {key: self.with_nodes(item) for key, item in value.items()}
         if isinstance(value, torch.Size):
             return tuple(value)
-        if isinstance(value, list):
-            return [self.with_nodes(item) for item in value]
-        if isinstance(value, tuple):
-            return tuple(self.with_nodes(item) for item in value)
+        if isinstance(value, list | tuple):
+            items = [self.with_nodes(item) for item in value]
+            return items if isinstance(value, list) else tuple(items)
         if isinstance(value, slice):
             return slice(self.with_nodes(value.start), self.with_nodes(value.stop), self.with_nodes(value.step))
         return value
-
-
-def _in_place(func: Any) -> bool:
-    name = getattr(func, "__name__", "")
-    return name.endswith("_") and not name.endswith("__")
-
-
-def _is_method(func: Any) -> bool:
-    """Whether a function is a method of tensors."""
-    owner = getattr(func, "__objclass__", None)
-    return owner is not None or getattr(func, "__qualname__", "").startswith(("Tensor.", "TensorBase."))
 
 
 def _tensors(value: Any) -> Iterator[Tensor]:
@@ -211,8 +201,3 @@ def _tensors(value: Any) -> Iterator[Tensor]:
     elif isinstance(value, tuple | list):
         for item in value:
             yield from _tensors(item)
-
-
-def _named_tensors(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
-    yield from module.named_parameters(remove_duplicate=False)
-    yield from module.named_buffers(remove_duplicate=False)

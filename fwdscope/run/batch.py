@@ -11,7 +11,7 @@ from torch import Tensor
 from fwdscope.language.check import Checked, check
 from fwdscope.language.expression import Constant
 from fwdscope.language.problems import SpecError
-from fwdscope.model.inputs import example_inputs
+from fwdscope.model.build import example_inputs
 from fwdscope.report import Report
 from fwdscope.run.placement import map_tensors
 

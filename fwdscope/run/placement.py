@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from fwdscope.model.build import example_inputs
 from fwdscope.model.initialise import preserve_ties
-from fwdscope.model.inputs import example_inputs
 from fwdscope.model.modules import Network
 from fwdscope.model.process_state import torch_default_dtype
 from fwdscope.settings import RunError

@@ -18,8 +18,8 @@ from torch.utils.benchmark import Timer
 
 from fwdscope.language import load
 from fwdscope.model import build
+from fwdscope.model.build import example_inputs
 from fwdscope.model.initialise import materialise
-from fwdscope.model.inputs import example_inputs
 from fwdscope.timing import HostClock, latencies, measure, with_latencies
 from fwdscope.timing.layers import straight_with_steps
 from fwdscope.timing.sampling import SamplingPlan

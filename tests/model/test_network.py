@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import nn
 
+from fwdscope import limits
 from fwdscope.language.check import check
 from fwdscope.language.parser import parse
 from fwdscope.language.problems import SpecError
@@ -76,6 +77,22 @@ def test_a_mistake_in_a_stack_is_reported_once() -> None:
 def test_a_layer_called_again_on_another_size_says_what_it_was_built_for() -> None:
     (found,) = problems(lines("fc = Linear(4)", "fc(prev)"))
     assert found == "Linear was built with in_features=8, and this input has 4"
+
+
+def test_a_part_beyond_the_limit_of_layers_is_a_problem_at_its_line() -> None:
+    # The network and `a` are the two that are allowed.
+    text = lines("a = Linear(4)", "stem: [Linear(5)]")
+    with limits.raised({"layers": 2}), pytest.raises(SpecError) as error:
+        network(text)
+    (found,) = error.value.problems
+    assert found.message == "more than 2 layers"
+    assert text[found.span.start :].startswith("stem:")
+
+
+@pytest.mark.parametrize("promise", ["((2, 3), (4,))", "((2,), _)", "((8,), (8,), (8,))"])
+def test_a_number_has_not_the_shapes_of_several_results(promise: str) -> None:
+    (found,) = network(lines(f"x.sum() -> {promise}")).broken_promises
+    assert found.message == f"promised {promise}, got ()"
 
 
 def test_inputs_that_a_cpu_refuses_are_refused_on_meta() -> None:

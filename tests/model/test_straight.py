@@ -14,8 +14,8 @@ from fwdscope.language.check import check
 from fwdscope.language.parser import parse
 from fwdscope.language.problems import Source
 from fwdscope.model import Network, build
+from fwdscope.model.build import example_inputs
 from fwdscope.model.initialise import materialise
-from fwdscope.model.inputs import example_inputs
 from fwdscope.model.straight import NotStraight, straight
 
 # Smaller networks with the same lines.

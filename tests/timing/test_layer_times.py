@@ -15,8 +15,8 @@ from fwdscope.language.check import check
 from fwdscope.language.parser import parse
 from fwdscope.language.problems import Source
 from fwdscope.model import Network, build
+from fwdscope.model.build import example_inputs
 from fwdscope.model.initialise import materialise
-from fwdscope.model.inputs import example_inputs
 from fwdscope.report import LayerRow
 from fwdscope.timing import EventClock, HostClock, LayerTimes, latencies, with_latencies
 from fwdscope.trace import rows_with_nodes, trace, trace_module

@@ -121,7 +121,7 @@ def measure(subject: Subject, settings: BenchSettings) -> Measured:
 
 def _with_batch(target: Target, batch: int) -> Target:
     """The target with another batch, given by the var that is the first size of the first input."""
-    from fwdscope.model.inputs import example_inputs
+    from fwdscope.model.build import example_inputs
     from fwdscope.run.batch import batch_variable
 
     checked, _ = target.load_spec()
