@@ -22,7 +22,7 @@ from fwdscope.version import __version__
 if TYPE_CHECKING:
     from torch import nn
 
-    from fwdscope.commands.check import CheckRun
+    from fwdscope.commands.check.outcome import CheckRun
     from fwdscope.commands.diff import Comparison
     from fwdscope.commands.explain import Explanation
     from fwdscope.language.problems import SpecError
@@ -185,7 +185,10 @@ def check(
     """
     from pathlib import Path
 
-    from fwdscope.commands.check import BaselineFolder, CheckPlan, CheckSettings, check_files, files
+    from fwdscope.commands.check.baseline import BaselineFolder
+    from fwdscope.commands.check.files import files
+    from fwdscope.commands.check.one import CheckSettings
+    from fwdscope.commands.check.run import CheckPlan, check_files
 
     folder = BaselineFolder(Path(baseline), update, tolerance) if baseline is not None else None
     plan = CheckPlan(CheckSettings(dtype, allow_import), jobs, cached, folder)

@@ -17,7 +17,7 @@ from fwdscope.language.problems import SpecError
 from fwdscope.units import plural
 
 if TYPE_CHECKING:
-    from fwdscope.commands.check import SpecFile
+    from fwdscope.commands.check.files import SpecFile
 
 _SPECS = "Spec files, folders, or globs in quotes."
 _WRITE = "Write the shapes into the files; without it the changes are printed as a patch."
@@ -59,7 +59,7 @@ def annotate(
 
 def _files(specs: list[str], write: bool) -> list[SpecFile]:
     """The spec files of all targets. Raises InputError where one names none, or none that may be written."""
-    from fwdscope.commands.check import files, looks_like_spec
+    from fwdscope.commands.check.files import files, looks_like_spec
     from fwdscope.targets import shipped_specs
 
     found = files(specs)

@@ -14,7 +14,9 @@ from fwdscope.cli.options import AllowImport, Limits, ModelDtype, ReportOutput
 from fwdscope.errors import InputError
 
 if TYPE_CHECKING:
-    from fwdscope.commands.check import CheckPlan, CheckRun, SpecFile
+    from fwdscope.commands.check.files import SpecFile
+    from fwdscope.commands.check.outcome import CheckRun
+    from fwdscope.commands.check.run import CheckPlan
 
 _FORMATS = ("text", "github", "junit", "json", "markdown")
 _TARGETS = "Spec files, folders, globs in quotes, or names of specs that ship. Default: specs/, or the current folder."
@@ -46,7 +48,10 @@ def check(
     """
 
     def command() -> None:
-        from fwdscope.commands.check import BaselineFolder, CheckPlan, CheckSettings, files
+        from fwdscope.commands.check.baseline import BaselineFolder
+        from fwdscope.commands.check.files import files
+        from fwdscope.commands.check.one import CheckSettings
+        from fwdscope.commands.check.run import CheckPlan
 
         form = choose_format(format_, output, _FORMATS)
         check_writable(output)
@@ -67,12 +72,12 @@ def check(
 
 def _run(files: tuple[SpecFile, ...], plan: CheckPlan, form: str, output: Path | None) -> CheckRun:
     """Check the files and write the result; text on stdout appears line by line."""
-    from fwdscope.commands.check import check_files
-    from fwdscope.render.checks import FORMATS, text
+    from fwdscope.commands.check.run import check_files
+    from fwdscope.render.checks import render, text
 
     if form != "text" or output is not None:
         run = check_files(files, plan)
-        put(FORMATS[form].render(run), output)
+        put(render(run, form), output)
         return run
     colour, width = terminal_of()[1], text.name_width([file.shown for file in files])
     run = check_files(files, plan, lambda outcome: say(text.line(outcome, width, colour) + "\n"))

@@ -174,7 +174,7 @@ def _write(report: Report, form: str, options: Options, output: Path | None) -> 
 
     if form == "table" and output is None and sys.stdout.isatty():
         width, color = terminal_of()
-        options = replace(options, width=width, color=color)
+        options = options._replace(width=width, color=color)
     try:
         put(render(report, form, options), output)
     except ValueError as error:

@@ -1,11 +1,10 @@
-"""A report as text: one function a format, all of them in :data:`FORMATS`."""
+"""A report as text, in any of :data:`FORMATS`: one file a format, imported when it is used."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import importlib
+from typing import NamedTuple
 
-from fwdscope.render import csv, json, markdown, terminal, tree
 from fwdscope.render.columns import COLUMNS, DEFAULT_COLUMNS
 from fwdscope.render.rows import FIGURES, Options, view
 from fwdscope.report import Report
@@ -13,28 +12,23 @@ from fwdscope.report import Report
 __all__ = ["COLUMNS", "DEFAULT_COLUMNS", "FIGURES", "FORMATS", "Options", "ReportFormat", "render", "view"]
 
 
-@dataclass(frozen=True)
-class ReportFormat:
-    """A form of the report: a line about it, the function that writes it, and the options that mean something to it."""
+class ReportFormat(NamedTuple):
+    """A format: the file here whose ``render`` writes it, what it is for, and the options that affect it."""
 
-    name: str
+    file: str
     doc: str
-    render: Callable[[Report, Options], str]
     heeds: frozenset[str]
 
 
-# Which rows are shown, and in what order.
-_SHAPE = frozenset({"depth", "sort", "top"})
+# Options that choose rows and their order.
+_ROWS = frozenset({"depth", "sort", "top"})
 
 FORMATS: dict[str, ReportFormat] = {
-    form.name: form
-    for form in (
-        ReportFormat("table", "a tree-table for reading", terminal.render, _SHAPE | {"columns", "width", "on"}),
-        ReportFormat("tree", "indented plain text, for pasting", tree.render, _SHAPE | {"on"}),
-        ReportFormat("json", "the whole report as data, loads back", json.render, frozenset({"on"})),
-        ReportFormat("csv", "one row a layer, all fields", csv.render, _SHAPE),
-        ReportFormat("markdown", "a table for pull requests and READMEs", markdown.render, _SHAPE | {"columns", "on"}),
-    )
+    "table": ReportFormat("terminal", "a tree-table for reading", _ROWS | {"columns", "width", "on"}),
+    "tree": ReportFormat("tree", "indented plain text, for pasting", _ROWS | {"on"}),
+    "json": ReportFormat("json", "the whole report as data, loads back", frozenset({"on"})),
+    "csv": ReportFormat("csv", "one row a layer, all fields", _ROWS),
+    "markdown": ReportFormat("markdown", "a table for pull requests and READMEs", _ROWS | {"columns", "on"}),
 }
 
 
@@ -42,4 +36,5 @@ def render(report: Report, format: str, options: Options | None = None) -> str:
     """The report in one of :data:`FORMATS`. Raises ValueError for an unknown format or column."""
     if format not in FORMATS:
         raise ValueError(f"unknown format {format!r}; there are: {', '.join(FORMATS)}")
-    return FORMATS[format].render(report, options or Options())
+    text: str = importlib.import_module(f"fwdscope.render.{FORMATS[format].file}").render(report, options or Options())
+    return text

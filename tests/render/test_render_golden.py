@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -78,7 +77,7 @@ def _hold(text: str, name: str) -> None:
 @pytest.mark.parametrize("case", DRAWN)
 def test_the_terminal_draws_as_it_did(case: str) -> None:
     name, width, options = DRAWN[case]
-    _hold(render(REPORTS[name], "table", replace(options, width=width)), f"{case}.drawn")
+    _hold(render(REPORTS[name], "table", options._replace(width=width)), f"{case}.drawn")
 
 
 @pytest.mark.core

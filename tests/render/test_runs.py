@@ -36,7 +36,7 @@ def _titles(report: Report, options: Options | None = None) -> list[str]:
 
 
 def _drawn(report: Report, width: int, options: Options | None = None) -> str:
-    return terminal.render(report, replace(options or Options(), width=width))
+    return terminal.render(report, (options or Options())._replace(width=width))
 
 
 # --- cells -----------------------------------------------------------------------------------------------------------

@@ -25,7 +25,7 @@ ALL = {
 
 
 def _drawn(report: Report, width: int, options: Options | None = None, color: bool = False) -> str:
-    return terminal.render(report, replace(options or Options(), width=width, color=color))
+    return terminal.render(report, (options or Options())._replace(width=width, color=color))
 
 
 def _table(text: str) -> list[str]:

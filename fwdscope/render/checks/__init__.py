@@ -1,32 +1,22 @@
-"""A check as text: one function a format, all of them in :data:`FORMATS`."""
+"""A check as text, in any of :data:`FORMATS`: one file a format, imported when it is used."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import importlib
 
 from fwdscope.commands.check.outcome import CheckRun
-from fwdscope.render.checks import github, json, junit, markdown, text
 
-__all__ = ["FORMATS", "CheckFormat", "text"]
-
-
-@dataclass(frozen=True)
-class CheckFormat:
-    """A form of a check: a line about it, and the function that writes it."""
-
-    name: str
-    doc: str
-    render: Callable[[CheckRun], str]
-
-
-FORMATS: dict[str, CheckFormat] = {
-    form.name: form
-    for form in (
-        CheckFormat("text", "for reading", text.render),
-        CheckFormat("github", "annotations on the lines of a pull request", github.render),
-        CheckFormat("junit", "XML that CI systems show as tests", junit.render),
-        CheckFormat("json", "everything as data", json.render),
-        CheckFormat("markdown", "a comment for a pull request", markdown.render),
-    )
+# What each is for. The file of the same name has the function that writes it.
+FORMATS: dict[str, str] = {
+    "text": "for reading",
+    "github": "annotations on the lines of a pull request",
+    "junit": "XML that CI systems show as tests",
+    "json": "everything as data",
+    "markdown": "a comment for a pull request",
 }
+
+
+def render(run: CheckRun, format: str) -> str:
+    """The check in one of :data:`FORMATS`."""
+    text: str = importlib.import_module(f"fwdscope.render.checks.{format}").render(run)
+    return text

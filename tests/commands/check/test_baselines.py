@@ -8,9 +8,8 @@ from pathlib import Path
 import pytest
 from test_check import MLP, data, run, write
 
-from fwdscope.commands.check import CheckSettings
 from fwdscope.commands.check.baselines import Baseline, BaselineError, Differences, compare
-from fwdscope.commands.check.one import check_source
+from fwdscope.commands.check.one import CheckSettings, check_source
 from fwdscope.language.problems import Source
 
 NET = """\

@@ -227,9 +227,8 @@ def test_an_unreadable_file_is_wrong_and_the_others_are_checked() -> None:
 def test_costs_with_an_operator_that_no_rule_counts_cannot_be_held(monkeypatch: pytest.MonkeyPatch) -> None:
     import dataclasses
 
-    from fwdscope.commands.check import CheckSettings
     from fwdscope.commands.check.expectations import with_shortfalls
-    from fwdscope.commands.check.one import check_source
+    from fwdscope.commands.check.one import CheckSettings, check_source
     from fwdscope.language.problems import Source
     from fwdscope.run.subject import SpecSubject
 
@@ -368,7 +367,7 @@ def test_a_limit_holds_in_every_process() -> None:
     command = [sys.executable, "-m", "fwdscope", "check", "0.yaml", "1.yaml", "--no-cache", "--jobs", "2"]
     result = subprocess.run([*command, "--limit", "turns=30"], capture_output=True, text=True, check=False)
     assert result.returncode == 2
-    assert "2 wrong" in result.stdout
+    assert "2 invalid" in result.stdout
 
 
 def test_classes_of_ones_own_are_imported_where_that_is_allowed() -> None:

@@ -9,9 +9,8 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from fwdscope.commands.check import CheckMessage, CheckPoint, CheckRun, Outcome
-from fwdscope.commands.check.outcome import STATES
-from fwdscope.render.checks import FORMATS, text
+from fwdscope.commands.check.outcome import STATES, CheckMessage, CheckPoint, CheckRun, Outcome
+from fwdscope.render.checks import render, text
 
 UNKNOWN = CheckMessage("name", "unknown layer Relux", 6, 5)
 SHORT = CheckMessage(
@@ -54,7 +53,7 @@ def one_of_each() -> CheckRun:
 
 
 def draw(form: str, run: CheckRun | None = None) -> str:
-    return FORMATS[form].render(run or one_of_each())
+    return render(run or one_of_each(), form)
 
 
 def hard() -> CheckRun:

@@ -9,9 +9,9 @@ import pytest
 from mutations import Mutation, mutations
 from paths import SPECS
 
-from fwdscope.commands.check import BaselineFolder, CheckSettings
+from fwdscope.commands.check.baseline import BaselineFolder
 from fwdscope.commands.check.baselines import Baseline
-from fwdscope.commands.check.one import check_source
+from fwdscope.commands.check.one import CheckSettings, check_source
 from fwdscope.commands.check.outcome import EXIT_CODES
 from fwdscope.language.problems import Source
 from fwdscope.render.checks import words
