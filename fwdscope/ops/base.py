@@ -114,6 +114,8 @@ class Rule(NamedTuple):
     slides: bool = False
     # Whether it computes nothing and touches no memory, as a view.
     free: bool = False
+    # The bytes of intermediate results that any way of running it keeps beside its operands and results.
+    workspace: Callable[[Op], int] | None = None
 
 
 RULES: dict[str, Rule] = {}
@@ -137,11 +139,12 @@ def rule(
     sizes: Callable[[Op], ResultSizes] | None = None,
     window: Window | None = None,
     slides: bool = False,
+    workspace: Callable[[Op], int] | None = None,
 ) -> Callable[[_Function], _Function]:
     """Register a function from an operator to its terms, with the other facts of a :class:`Rule`."""
 
     def decorate(terms: _Function) -> _Function:
-        register(names, Rule(terms, output, traffic, sizes, window, slides))
+        register(names, Rule(terms, output, traffic, sizes, window, slides, workspace=workspace))
         return terms
 
     return decorate

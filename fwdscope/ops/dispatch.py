@@ -16,7 +16,7 @@ from torch import Tensor
 
 from fwdscope.default_dtype import default_dtype
 
-from .base import Cost, cost, infer
+from .base import Cost, cost, find, infer
 from .op import Op, Operand, Value
 from .promotion import ITEMSIZE, is_complex, is_floating
 
@@ -129,6 +129,8 @@ class _OpRecord(NamedTuple):
     figures: tuple[int, int, int, int]
     # Shape, dtype and bytes of each result; elements that broadcasting repeats count as often.
     results: tuple[tuple[tuple[int, ...], str, int], ...]
+    # Bytes of intermediate results that it keeps while it runs.
+    workspace: int
 
 
 class OpRecord(_OpRecord):
@@ -141,7 +143,9 @@ class OpRecord(_OpRecord):
         """The record of an operator."""
         figures = (0, 0, 0, 0) if cost is None else cost[:4]
         results = tuple([(x.shape, x.dtype, x.numel * x.itemsize) for x in op.outputs])
-        return tuple.__new__(cls, (op, cost, figures, results))
+        known = find(op.name)
+        workspace = known.workspace(op) if known is not None and known.workspace is not None else 0
+        return tuple.__new__(cls, (op, cost, figures, results, workspace))
 
 
 class _Known(NamedTuple):

@@ -77,7 +77,13 @@ def _padded_output(op: Op) -> tuple[Operand, ...] | None:
     return (made, *(like(s) for s in states))
 
 
-@rule("lstm", "gru", "rnn_tanh", "rnn_relu", output=_padded_output)
+def _output_of_the_layer_before(op: Op) -> int:
+    """The bytes of a layer's output that the next layer reads while it writes its own, which is as large."""
+    layers = op.at(5 if op.overload == "data" else 4)
+    return op.output.nbytes if isinstance(layers, int) and layers > 1 else 0
+
+
+@rule("lstm", "gru", "rnn_tanh", "rnn_relu", output=_padded_output, workspace=_output_of_the_layer_before)
 def recurrent(op: Op) -> Terms:
     """All layers and directions of a recurrent network over padded sequences, or over packed ones (``data``).
 

@@ -25,6 +25,7 @@ from fwdscope.model.process_state import torch_default_dtype
 from fwdscope.ops import find
 from fwdscope.report import Environment, Report, TensorInfo, Totals
 from fwdscope.run.batch import batch_variable, resize, with_variable
+from fwdscope.run.fused_attention import notes_on_fused_attention
 from fwdscope.run.placement import ModuleCall, is_on, moved_call, real_inputs
 from fwdscope.run.weights import load_into
 from fwdscope.targets.feeds import Feed
@@ -73,6 +74,7 @@ class Subject(ABC):
             dtype=self.dtype,
             notes=(
                 *self.trace.notes,
+                *notes_on_fused_attention(self.trace),
                 *[_REGISTERED.format(name) for name in is_counted if is_counted[name] and not find(name)],
             ),
         )

@@ -336,6 +336,8 @@ class Recorder:
         for tensor, one in zip(given, made):  # noqa: B905
             self.memory.add(tensor)
             self.met[id(tensor)] = one, node
+        if record.workspace:
+            self.memory.peak = max(self.memory.peak, self.memory.live + record.workspace)
 
     def _note_reads(self, taken: Iterable[Tensor]) -> None:
         """Remember which storages an operator read, but for those of activations."""
