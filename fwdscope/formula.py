@@ -35,7 +35,10 @@ def evaluate(formula: str, numbers: Mapping[str, Number]) -> int:
     code = _CODES.get(formula)
     if code is None:
         code = _CODES[formula] = _compile(formula)
-    found = eval(code, _FUNCTIONS, _as_fractions(numbers) if "/" in formula else numbers)
+    if "/" in formula:
+        exact = _FUNCTIONS["exact"]
+        numbers = {name: n if isinstance(n, float) else exact(n) for name, n in numbers.items()}
+    found = eval(code, _FUNCTIONS, numbers)
     whole = int(found)
     if whole != found:
         raise ValueError(f"{formula} is {found}, no whole number")
@@ -50,11 +53,6 @@ def _compile(formula: str) -> CodeType:
         _FUNCTIONS["exact"] = Fraction
         text = _LITERAL.sub(r"exact(\1)", text)
     return compile(text, f"<{formula}>", "eval")
-
-
-def _as_fractions(numbers: Mapping[str, Number]) -> Mapping[str, Any]:
-    exact = _FUNCTIONS["exact"]
-    return {name: n if isinstance(n, float) else exact(n) for name, n in numbers.items()}
 
 
 def insert_numbers(formula: str, numbers: Mapping[str, Number]) -> str:
@@ -175,27 +173,40 @@ def broadcast_sizes(*shapes: Shape) -> Sizes:
     )
 
 
+def window_count(
+    size: int, kernel: int, stride: int, padding: int = 0, dilation: int = 1, ceil_mode: bool = False
+) -> int:
+    """How many windows slide over a dimension; with ``ceil_mode`` a last one that ends beyond it counts."""
+    inside = size + 2 * padding - dilation * (kernel - 1) - 1
+    count = (inside + (stride - 1 if ceil_mode else 0)) // stride + 1
+    # torch's pooling_output_shape (ATen/native/Pool.h): a window must begin inside the input or before it.
+    return count - 1 if ceil_mode and (count - 1) * stride >= size + padding else count
+
+
+def window_span(size: int, kernel: int, stride: int, padding: int, dilation: int, extra: int) -> int:
+    """The length that so many windows cover, as the result of a transposed convolution; ``extra`` pads its end."""
+    return (size - 1) * stride - 2 * padding + dilation * (kernel - 1) + 1 + extra
+
+
 def count_windows(
     name: str, size: int, kernel: int, stride: int, padding: int = 0, dilation: int = 1, ceil_mode: bool = False
 ) -> Size:
-    """How many windows slide over a dimension; with ``ceil_mode`` a last one that ends beyond it counts."""
+    """The formula of :func:`window_count`."""
     reach = "kernel_size" if dilation == 1 else "dilation·(kernel_size − 1) − 1"
-    pads = " + 2·padding" if padding else ""
-    inside = f"{name}{pads} − {reach}"
+    inside = f"{name}{' + 2·padding' if padding else ''} − {reach}"
     formula = f"{inside} + 1" if stride == 1 else f"⌊({inside}) / stride⌋ + 1"
     found = Size(name, formula, _window_numbers(name, size, kernel, stride, padding, dilation))
     if not ceil_mode or stride == 1:
         return found
     rounded = formula.replace("⌊", "⌈").replace("⌋", "⌉")
     up = found._replace(formula=rounded, note="ceil_mode keeps the last window")
-    if (up.value - 1) * stride >= size + padding:
-        # torch's pooling_output_shape (ATen/native/Pool.h): a window must begin inside the input or before it.
-        return up._replace(formula=rounded.removesuffix(" + 1"), note="the last window would begin behind the end")
-    return up
+    if up.value == window_count(size, kernel, stride, padding, dilation, ceil_mode):
+        return up
+    return up._replace(formula=rounded.removesuffix(" + 1"), note="the last window would begin behind the end")
 
 
 def span_windows(name: str, size: int, kernel: int, stride: int, padding: int, dilation: int, extra: int) -> Size:
-    """The length that so many windows cover, as the result of a transposed convolution; ``extra`` pads its end."""
+    """The formula of :func:`window_span`."""
     reach = "kernel_size" if dilation == 1 else "dilation·(kernel_size − 1) + 1"
     pads, more = " − 2·padding" * bool(padding), " + output_padding" * bool(extra)
     numbers = _window_numbers(name, size, kernel, stride, padding, dilation) | {"output_padding": extra}

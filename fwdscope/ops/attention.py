@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from typing import NamedTuple
 
 from fwdscope.formula import kept_size
 
-from .base import ResultSizes, Term, Terms, flops, like, macs, rule
+from .base import ResultSizes, Rule, Term, Terms, flops, like, macs, register, rule
 from .layout import broadcast
 from .op import Op, Operand
 from .pointwise import elementwise_result
@@ -35,15 +36,25 @@ def _attention(
     yield macs("weights · value", "B·H·L·S·V", **scores, V=v.shape[-1])
 
 
-# The position of ``is_causal`` among the arguments of each variant.
-_CAUSAL = {
-    "aten.scaled_dot_product_attention": 5,
-    "aten._scaled_dot_product_attention_math": 5,
-    "aten._scaled_dot_product_flash_attention": 4,
-    "aten._scaled_dot_product_flash_attention_for_cpu": 4,
-    "aten._scaled_dot_product_efficient_attention": 6,
-    "aten._scaled_dot_product_cudnn_attention": 6,
-    "aten._scaled_dot_product_fused_attention_overrideable": 5,
+class _Places(NamedTuple):
+    """Where a variant takes its settings: the positions of the mask (None: by keyword), dropout_p and is_causal."""
+
+    mask: int | None
+    dropout: int
+    causal: int
+
+
+_VARIANTS = {
+    "aten.scaled_dot_product_attention": _Places(3, 4, 5),  # torch.nn.functional's, before a kernel is chosen
+    "aten._scaled_dot_product_attention_math": _Places(3, 4, 5),
+    "aten._scaled_dot_product_attention_math_for_mps": _Places(3, 4, 5),
+    # FlashAttention (Dao et al. 2022); on a CPU it takes a mask.
+    "aten._scaled_dot_product_flash_attention": _Places(None, 3, 4),
+    "aten._scaled_dot_product_flash_attention_for_cpu": _Places(None, 3, 4),
+    # The memory-efficient kernel (Rabe and Staats 2021), and cuDNN's.
+    "aten._scaled_dot_product_efficient_attention": _Places(3, 5, 6),
+    "aten._scaled_dot_product_cudnn_attention": _Places(3, 5, 6),
+    "aten._scaled_dot_product_fused_attention_overrideable": _Places(3, 4, 5),  # that of a device outside torch
 }
 
 
@@ -52,7 +63,7 @@ def causal(op: Op) -> tuple[Term, ...] | None:
 
     A query sees itself and the keys before it: A of the L·S scores. :func:`fwdscope.ops.cost` counts all scores.
     """
-    if op.name not in _CAUSAL or not op.at(_CAUSAL[op.name], False):
+    if op.name not in _VARIANTS or not op.at(_VARIANTS[op.name].causal, False):
         return None
     q, k, v = op.operand(0), op.operand(1), op.operand(2)
     queries, keys = q.shape[-2], k.shape[-2]
@@ -98,69 +109,31 @@ def _sizes(op: Op) -> ResultSizes:
     return ([*map(kept_size, names, query), kept_size("head_dim", value[-1], "the values' width")],)
 
 
-def _dense(op: Op, mask: Operand | None, dropped: float) -> Iterator[Term]:
+def _terms(op: Op) -> Iterator[Term]:
     """Query (…, L, E), key (…, S, E), value (…, S, V); grouped queries share the heads of key and value."""
-    q, k = op.operand(0), op.operand(1)
-    lead = q.shape[:-2]
+    places, (*lead, queries, _), keys = _VARIANTS[op.name], op.operand(0).shape, op.operand(1).shape[-2]
+    mask = op.keyword("attn_mask") if places.mask is None else op.at(places.mask)
     heads = lead[-1] if lead else 1
-    return _attention(op, math.prod(lead[:-1]), heads, q.shape[-2], k.shape[-2], mask, dropped)
+    return _attention(op, math.prod(lead[:-1]), heads, queries, keys, mask, op.at(places.dropout, 0.0))
 
 
-@rule("scaled_dot_product_attention", output=_output, traffic=_traffic, sizes=_sizes)
-def scaled_dot_product_attention(op: Op) -> Terms:
-    """torch.nn.functional's function, before a kernel is chosen."""
-    return _dense(op, op.at(3), op.at(4, 0.0))
+for _name in _VARIANTS:
+    register(
+        (_name,), Rule(_terms, _output if _name == "aten.scaled_dot_product_attention" else None, _traffic, _sizes)
+    )
 
 
-@rule(
-    "_scaled_dot_product_attention_math", "_scaled_dot_product_attention_math_for_mps", traffic=_traffic, sizes=_sizes
-)
-def by_parts(op: Op) -> Terms:
-    """The implementation by other operators, where it is seen as a whole."""
-    return _dense(op, op.at(3), op.at(4, 0.0))
-
-
-@rule(
-    "_scaled_dot_product_flash_attention", "_scaled_dot_product_flash_attention_for_cpu",
-    traffic=_traffic, sizes=_sizes,
-)  # fmt: skip
-def flash(op: Op) -> Terms:
-    """FlashAttention (Dao et al. 2022); on a CPU it takes a mask."""
-    return _dense(op, op.keyword("attn_mask"), op.at(3, 0.0))
-
-
-@rule("_scaled_dot_product_efficient_attention", "_scaled_dot_product_cudnn_attention", traffic=_traffic)
-def efficient(op: Op) -> Terms:
-    """The memory-efficient kernel (Rabe and Staats 2021), and cuDNN's."""
-    return _dense(op, op.at(3), op.at(5, 0.0))
-
-
-@rule("_scaled_dot_product_fused_attention_overrideable", traffic=_traffic)
-def overrideable(op: Op) -> Terms:
-    """The kernel of a device that is not part of torch."""
-    return _dense(op, op.at(3), op.at(4, 0.0))
-
-
-def _by_position(op: Op, mask: Operand | None, packed: bool, longest: int | None, dropped: float) -> Terms:
-    """Query (B, L, H, E), key and value (B, S, H, …): position before head.
+@rule("_flash_attention_forward", "_efficient_attention_forward", traffic=_traffic)
+def inner_kernel(op: Op) -> Terms:
+    """The kernels inside, with query (B, L, H, E), key and value (B, S, H, …): position before head.
 
     Packed sequences (total, H, E) are counted as if each had the longest one's keys: shapes give no more.
     """
-    q, k = op.operand(0), op.operand(1)
-    if not packed:
-        return _attention(op, q.shape[0], q.shape[2], q.shape[1], k.shape[1], mask, dropped)
-    if longest is None:
-        return None
-    return _attention(op, 1, q.shape[-2], math.prod(q.shape[:-2]), longest, mask, dropped)
-
-
-@rule("_flash_attention_forward", traffic=_traffic)
-def flash_forward(op: Op) -> Terms:
-    """The inner kernel, with tensors of (B, L, H, E)."""
-    return _by_position(op, None, op.at(3) is not None, op.at(6), op.at(7, 0.0))
-
-
-@rule("_efficient_attention_forward", traffic=_traffic)
-def efficient_forward(op: Op) -> Terms:
-    """The inner kernel, with tensors of (B, L, H, E)."""
-    return _by_position(op, op.at(3), op.at(4) is not None, op.at(7), op.at(8, 0.0))
+    if op.name == "aten._flash_attention_forward":
+        mask, is_packed, longest, dropped = None, op.at(3) is not None, op.at(6), op.at(7, 0.0)
+    else:
+        mask, is_packed, longest, dropped = op.at(3), op.at(4) is not None, op.at(7), op.at(8, 0.0)
+    q, k = op.operand(0).shape, op.operand(1).shape
+    if not is_packed:
+        return _attention(op, q[0], q[2], q[1], k[1], mask, dropped)
+    return None if longest is None else _attention(op, 1, q[-2], math.prod(q[:-2]), longest, mask, dropped)

@@ -7,7 +7,7 @@ whole package: a MAC is two FLOPs, every other arithmetic result one, and moving
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import NamedTuple, TypeAlias, TypeVar
+from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 from fwdscope.formula import (
     Size,
@@ -23,7 +23,7 @@ from fwdscope.formula import (
 
 from .layout import contiguous, distinct
 from .op import Op, Operand
-from .positions import Passage, Passing
+from .positions import Passage, Passing, mix
 from .promotion import COMPLEX, DEFAULT, ITEMSIZE
 
 
@@ -267,3 +267,30 @@ def complex_factor(*operands: Operand | None) -> int:
 def dimension(dim: int, ndim: int) -> int:
     """A dimension counted from the front."""
     return dim % ndim if ndim else 0
+
+
+def existing_dimension(dim: Any, ndim: int) -> int | None:
+    """The same; None if a tensor of ``ndim`` dimensions has none of this number."""
+    return dim % ndim if isinstance(dim, int) and -ndim <= dim < ndim else None
+
+
+def per_dimension(value: int | Sequence[int], dimensions: int) -> tuple[int, ...]:
+    """A setting for each dimension; one for all may be given as a number or as a list of one."""
+    given = (value,) if isinstance(value, int) else tuple(value)
+    return given * dimensions if len(given) == 1 else given
+
+
+def rows_along(x: Operand, dim: int) -> dict[str, int]:
+    """R rows of n elements along a dimension."""
+    n = x.shape[dimension(dim, len(x.shape))] if x.shape else 1
+    return {"R": x.numel // n if n else 0, "n": n}
+
+
+def mix_along(position: int) -> Window:
+    """Each result may depend on all places along the dimensions that an argument names; by default the last."""
+
+    def window(op: Op, tensor: int) -> Passage | None:
+        dims = op.at(position, -1)
+        return mix(len(op.operand().shape), dims if isinstance(dims, tuple) else (dims,)) if tensor == 0 else None
+
+    return window

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from .base import Output, Rule, Terms, dimension, flops, register, tensor
+from .base import Rule, Terms, existing_dimension, flops, mix_along, register, rows_along, tensor
 from .op import Op, Operand
-from .positions import Passage, mix
 from .promotion import is_complex, is_floating, is_whole
 
 # Results of a step, their name, and the real results of a complex step (0: unknown).
@@ -23,33 +22,23 @@ _STEPS = {
 
 def _terms(count: int, what: str, of_complex: int) -> Callable[[Op], Terms]:
     def terms(op: Op) -> Terms:
-        x = op.operand()
-        n = x.shape[dimension(op.at(1), len(x.shape))] if x.shape else 1
-        if not n:
-            return ()
-        if is_complex(x.dtype) and not of_complex:
-            return None
-        results = of_complex if is_complex(x.dtype) else count
-        formula = f"{results}·R·(n - 1)" if results > 1 else "R·(n - 1)"
-        return (flops(what, formula, R=x.numel // n, n=n),)
+        rows = rows_along(op.operand(), op.at(1))
+        results = of_complex if is_complex(op.operand().dtype) else count
+        if not rows["n"] or not results:
+            return None if rows["n"] else ()
+        return (flops(what, f"{results}·R·(n - 1)" if results > 1 else "R·(n - 1)", **rows),)
 
     return terms
 
 
 def _output(op: Op) -> tuple[Operand, ...] | None:
-    x, dim, dtype = op.operand(), op.at(1), op.keyword("dtype")
-    ndim = max(len(x.shape), 1)
-    found = dtype or ("int64" if is_whole(x.dtype) else x.dtype)
-    if not isinstance(dim, int) or not -ndim <= dim < ndim or is_complex(found) or is_complex(x.dtype):
+    x = op.operand()
+    found = op.keyword("dtype") or ("int64" if is_whole(x.dtype) else x.dtype)
+    if existing_dimension(op.at(1), len(x.shape) or 1) is None or is_complex(found) or is_complex(x.dtype):
         return None
     return (tensor(x.shape, found),) if is_whole(found) or is_floating(found) else None
 
 
-def _window(op: Op, tensor: int) -> Passage:
-    return mix(len(op.operand().shape), (op.at(1, -1),))
-
-
-_OUTPUTS: dict[str, Output] = {"cumsum": _output, "cumprod": _output}
-
 for _name, _step in _STEPS.items():
-    register((_name,), Rule(_terms(*_step), _OUTPUTS.get(_name), window=_window))
+    _stated = _output if _name in ("cumsum", "cumprod") else None
+    register((_name,), Rule(_terms(*_step), _stated, window=mix_along(1)))

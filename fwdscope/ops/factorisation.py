@@ -10,60 +10,39 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-from .base import Term, Terms, flops, rule
-from .op import Op, Operand
+from .base import Rule, Term, Terms, flops, register, rule
+from .op import Op
+
+_LU = ("LU", "B·round(2·n·n·n/3)")
+# The terms of operators of B matrices of n by n.
+_OF_MATRICES = {
+    "linalg_cholesky_ex cholesky": (("Cholesky", "B·round(n·n·n/3)"),),
+    "linalg_lu_factor_ex linalg_lu": (_LU,),
+    "_linalg_det _linalg_slogdet": (_LU, ("product of the diagonal", "B·(n - 1)")),
+    "linalg_inv_ex": (_LU, ("inverse", "B·round(4·n·n·n/3)")),
+}
 
 
-def _square(x: Operand) -> dict[str, int]:
-    """B matrices of n by n."""
-    return {"B": math.prod(x.shape[:-2]), "n": x.shape[-1]}
+def _of_matrices(op: Op, terms: tuple[tuple[str, str], ...]) -> Terms:
+    *batch, _, n = op.operand().shape
+    return [flops(what, formula, B=math.prod(batch), n=n) for what, formula in terms]
 
 
-@rule("linalg_cholesky_ex", "cholesky")
-def cholesky(op: Op) -> Terms:
-    """A = L·Lᵀ."""
-    return (flops("Cholesky", "B·round(n·n·n/3)", **_square(op.operand())),)
+for _names, _found in _OF_MATRICES.items():
+    register(_names.split(), Rule(lambda op, terms=_found: _of_matrices(op, terms)))
 
 
-def _lu(x: Operand) -> Term:
-    return flops("LU", "B·round(2·n·n·n/3)", **_square(x))
+def _solve(op: Op, matrix: int, triangles: int) -> Term:
+    """n² for each of k right-hand sides and each triangle."""
+    n = op.operand(matrix).shape[-1]
+    what, formula = ("triangular solve", "n·n·k") if triangles == 1 else ("two triangular solves", "2·n·n·k")
+    return flops(what, formula, n=n, k=op.output.numel // max(n, 1))
 
 
-@rule("linalg_lu_factor_ex", "linalg_lu", "_linalg_det", "_linalg_slogdet")
-def lu(op: Op) -> Iterator[Term]:
-    """P·A = L·U; a determinant is also the product of U's diagonal."""
-    yield _lu(op.operand())
-    if "det" in op.name:
-        yield flops("product of the diagonal", "B·(n - 1)", **_square(op.operand()))
-
-
-@rule("linalg_inv_ex")
-def inverse(op: Op) -> Iterator[Term]:
-    """LU, and the inverse from it: 4·n³/3."""
-    yield _lu(op.operand())
-    yield flops("inverse", "B·round(4·n·n·n/3)", **_square(op.operand()))
-
-
-@rule("_linalg_solve_ex")
-def solve(op: Op) -> Iterator[Term]:
-    """LU, and two triangular solves for each right-hand side."""
-    x = op.operand()
-    yield _lu(x)
-    yield flops("two triangular solves", "2·n·n·k", n=x.shape[-1], k=op.output.numel // max(x.shape[-1], 1))
-
-
-@rule("linalg_solve_triangular", "triangular_solve")
-def solve_triangular(op: Op) -> Terms:
-    """n² for each right-hand side."""
-    n = op.operand(1 if op.name == "aten.triangular_solve" else 0).shape[-1]
-    return (flops("triangular solve", "n·n·k", n=n, k=op.output.numel // max(n, 1)),)
-
-
-@rule("cholesky_solve")
-def solve_cholesky(op: Op) -> Terms:
-    """Two triangular solves for each right-hand side."""
-    n = op.operand(1).shape[-1]
-    return (flops("two triangular solves", "2·n·n·k", n=n, k=op.output.numel // max(n, 1)),)
+register(("linalg_solve_triangular",), Rule(lambda op: (_solve(op, 0, 1),)))
+register(("triangular_solve",), Rule(lambda op: (_solve(op, 1, 1),)))
+register(("cholesky_solve",), Rule(lambda op: (_solve(op, 1, 2),)))
+register(("_linalg_solve_ex",), Rule(lambda op: (*(_of_matrices(op, (_LU,)) or ()), _solve(op, 0, 2))))
 
 
 @rule("linalg_qr")

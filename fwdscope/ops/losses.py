@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
-from .base import Term, Terms, flops, like, rule
+from .base import Rule, Term, Terms, flops, like, register, rule
 from .layout import broadcast
 from .op import Op, Operand
 from .promotion import is_floating
@@ -20,70 +20,52 @@ def _reduction(kind: int, n: int) -> Iterator[Term]:
         yield flops("sum", "N - 1", N=n)
 
 
-def _each(what: str, count: int, n: int) -> Term:
-    return flops(what, f"{count}·N" if count > 1 else "N", N=n)
-
-
-def _n(op: Op) -> int:
-    """The number of losses: the elements of input and target, broadcast."""
-    return math.prod(broadcast((op.operand(0).shape, op.operand(1).shape)) or ())
-
-
 def _output(op: Op, position: int) -> tuple[Operand, ...] | None:
     x, target = op.operand(0), op.operand(1)
     fits = x.shape == target.shape and x.dtype == target.dtype and is_floating(x.dtype)
     return (like(x, ()),) if fits and op.at(position, _MEAN) in (_MEAN, _SUM) else None
 
 
-@rule("mse_loss", output=lambda op: _output(op, 2))
-def mse_loss(op: Op) -> Iterator[Term]:
-    """(x - y)²."""
-    yield _each("difference, square", 2, _n(op))
-    yield from _reduction(op.at(2, _MEAN), _n(op))
+def _elementwise(name: str, position: int, parts: Callable[[Op], Iterator[tuple[str, int]]], stated: bool) -> None:
+    """Register a loss of each element, its reduction at a position: ``parts`` are what is computed and how many."""
+
+    def terms(op: Op) -> Iterator[Term]:
+        n = math.prod(broadcast((op.operand(0).shape, op.operand(1).shape)) or ())
+        for what, count in parts(op):
+            yield flops(what, f"{count}·N" if count > 1 else "N", N=n)
+        yield from _reduction(op.at(position, _MEAN), n)
+
+    register((name,), Rule(terms, (lambda op: _output(op, position)) if stated else None))
 
 
-@rule("smooth_l1_loss", output=lambda op: _output(op, 2))
-def smooth_l1_loss(op: Op) -> Iterator[Term]:
-    """½·d²/β below β, |d| - ½·β above: both sides are counted, the quotient only if β is not 1."""
+def _smooth(op: Op, factor: str) -> Iterator[tuple[str, int]]:
+    """½·d²/β below β, |d| - ½·β above: both sides are counted, the factor only if it is not 1."""
     scaled = op.at(3, 1.0) != 1
-    yield _each("difference, abs, comparison, square, ·½, -" + ", /β" * scaled, 6 + scaled, _n(op))
-    yield from _reduction(op.at(2, _MEAN), _n(op))
+    yield "difference, abs, comparison, square, ·½, -" + f", {factor}" * scaled, 6 + scaled
 
 
-@rule("huber_loss", output=lambda op: _output(op, 2))
-def huber_loss(op: Op) -> Iterator[Term]:
-    """½·d² below δ, δ·(|d| - ½·δ) above."""
-    scaled = op.at(3, 1.0) != 1
-    yield _each("difference, abs, comparison, square, ·½, -" + ", ·δ" * scaled, 6 + scaled, _n(op))
-    yield from _reduction(op.at(2, _MEAN), _n(op))
-
-
-@rule("soft_margin_loss", output=lambda op: _output(op, 2))
-def soft_margin_loss(op: Op) -> Iterator[Term]:
-    """log1p(exp(-y·x))."""
-    yield _each("product, negation, exp, log1p", 4, _n(op))
-    yield from _reduction(op.at(2, _MEAN), _n(op))
-
-
-@rule("binary_cross_entropy")
-def binary_cross_entropy(op: Op) -> Iterator[Term]:
+def _cross_entropy(op: Op) -> Iterator[tuple[str, int]]:
     """-(y·log(x) + (1 - y)·log(1 - x)), each logarithm kept above -100."""
-    weighted = op.at(2) is not None
-    yield _each("two logs, two bounds, 1-x, 1-y, two products, sum, negation", 10, _n(op))
-    if weighted:
-        yield _each("weight", 1, _n(op))
-    yield from _reduction(op.at(3, _MEAN), _n(op))
-
-
-@rule("binary_cross_entropy_with_logits")
-def binary_cross_entropy_with_logits(op: Op) -> Iterator[Term]:
-    """(1 - y)·x - logsigmoid(x), the latter times 1 + (w - 1)·y with a weight of the positive ones."""
-    yield _each("1-y, product, logsigmoid 4, difference", 7, _n(op))
-    if op.at(3) is not None:
-        yield _each("w-1, product, 1+, product", 4, _n(op))
+    yield "two logs, two bounds, 1-x, 1-y, two products, sum, negation", 10
     if op.at(2) is not None:
-        yield _each("weight", 1, _n(op))
-    yield from _reduction(op.at(4, _MEAN), _n(op))
+        yield "weight", 1
+
+
+def _cross_entropy_of_logits(op: Op) -> Iterator[tuple[str, int]]:
+    """(1 - y)·x - logsigmoid(x), the latter times 1 + (w - 1)·y with a weight of the positive ones."""
+    yield "1-y, product, logsigmoid 4, difference", 7
+    if op.at(3) is not None:
+        yield "w-1, product, 1+, product", 4
+    if op.at(2) is not None:
+        yield "weight", 1
+
+
+_elementwise("mse_loss", 2, lambda op: iter([("difference, square", 2)]), True)
+_elementwise("smooth_l1_loss", 2, lambda op: _smooth(op, "/β"), True)
+_elementwise("huber_loss", 2, lambda op: _smooth(op, "·δ"), True)
+_elementwise("soft_margin_loss", 2, lambda op: iter([("product, negation, exp, log1p", 4)]), True)
+_elementwise("binary_cross_entropy", 3, _cross_entropy, False)
+_elementwise("binary_cross_entropy_with_logits", 4, _cross_entropy_of_logits, False)
 
 
 def _nll_output(op: Op) -> tuple[Operand, ...] | None:
@@ -100,7 +82,7 @@ def _nll_output(op: Op) -> tuple[Operand, ...] | None:
 def nll_loss(op: Op) -> Iterator[Term]:
     """A look-up, and a negation for each target; with weights a product, and the sum of the weights for the mean."""
     n, kind, weighted = op.operand(1).numel, op.at(3, _MEAN), op.at(2) is not None
-    yield _each("negation, weight" if weighted else "negation", 1 + weighted, n)
+    yield flops("negation, weight", "2·N", N=n) if weighted else flops("negation", "N", N=n)
     if weighted and kind == _MEAN and n:
         yield flops("sum of weights", "N - 1", N=n)
     yield from _reduction(kind, n)
@@ -141,8 +123,6 @@ def ctc_loss(op: Op) -> Terms:
     """
     steps, batch = op.operand(0).shape[0], op.operand(0).shape[1] if len(op.operand(0).shape) > 2 else 1
     lengths, targets = op.at(3), op.operand(1)
-    if isinstance(lengths, tuple) and not isinstance(lengths, Operand):
-        longest = max(lengths, default=0)
-    else:
-        longest = targets.shape[-1]
+    is_listed = isinstance(lengths, tuple) and not isinstance(lengths, Operand)
+    longest = max(lengths, default=0) if is_listed else targets.shape[-1]
     return (flops("log-sum-exp of three, log-probability", "13·T·B·(2·S + 1)", T=steps, B=batch, S=longest),)

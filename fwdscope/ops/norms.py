@@ -39,16 +39,11 @@ def _layer_norm_output(op: Op) -> tuple[Operand, ...] | None:
 
 
 @rule("native_layer_norm", output=_layer_norm_output, window=Passing.SAME)
+@rule("layer_norm", window=Passing.SAME)
 def layer_norm(op: Op) -> Terms:
     """Over the last dimensions, then weight and bias."""
     elements, n = op.operand().numel, math.prod(op.at(1))
     return [_standardised(elements // n if n else 0, n), *_affine(op, elements)]
-
-
-@rule("layer_norm", window=Passing.SAME)
-def whole_layer_norm(op: Op) -> Terms:
-    """The composite operator, seen before its kernel."""
-    return layer_norm(op)
 
 
 @rule("rms_norm", "_fused_rms_norm", window=Passing.SAME)
@@ -80,22 +75,10 @@ def group_norm(op: Op) -> Iterator[Term]:
     yield from _affine(op, x.numel, 1, 2)
 
 
-def _batch_norm(op: Op, training: bool, running: bool) -> list[Term]:
-    x = op.operand()
-    elements, channels = x.numel, x.shape[1]
-    if not training:
-        found = [flops("difference, product", "2·N", N=elements), flops("+eps, rsqrt", "2·C", C=channels)]
-    else:
-        found = [_standardised(channels, elements // channels if channels else 0)]
-        if running:
-            found.append(flops("running mean and variance: two products and a sum each", "6·C", C=channels))
-    return found + _affine(op, elements, 1, 2)
-
-
 def _batch_norm_output(op: Op) -> tuple[Operand, ...] | None:
     """In evaluation the saved statistics are empty on a CPU and on meta; in training their dtype varies by device."""
     x, settings = op.operand(), op.arguments[1:5]
-    training = False if op.name == "aten._native_batch_norm_legit_no_training" else op.at(5)
+    training = False if op.name == _EVALUATION else op.at(5)
     if training is not False and (training is not True or x.dtype not in ("float32", "float64")):
         return None
     given = [s for s in settings if isinstance(s, Operand)]
@@ -107,27 +90,24 @@ def _batch_norm_output(op: Op) -> tuple[Operand, ...] | None:
     return None if out is None else (*out, saved, saved)
 
 
-@rule(
-    "native_batch_norm", "_native_batch_norm_legit", "cudnn_batch_norm", "batch_norm",
-    output=_batch_norm_output, window=Passing.SAME,
-)  # fmt: skip
-def batch_norm(op: Op) -> Terms:
+_EVALUATION, _UPDATE = "aten._native_batch_norm_legit_no_training", "aten._batch_norm_with_update"
+
+
+@rule("native_batch_norm", "_native_batch_norm_legit", "cudnn_batch_norm", "batch_norm", _EVALUATION,
+      output=_batch_norm_output, window=Passing.SAME)  # fmt: skip
+@rule(_UPDATE, window=Passing.SAME)
+def batch_norm(op: Op) -> list[Term]:
     """In evaluation by the running statistics: difference and product, and +eps and rsqrt for each channel."""
-    if op.overload == "no_stats":
-        return _batch_norm(op, op.at(3), False)
-    return _batch_norm(op, op.at(5), op.at(3) is not None)
-
-
-@rule("_native_batch_norm_legit_no_training", output=_batch_norm_output, window=Passing.SAME)
-def batch_norm_in_evaluation(op: Op) -> Terms:
-    """By the running statistics."""
-    return _batch_norm(op, False, True)
-
-
-@rule("_batch_norm_with_update", window=Passing.SAME)
-def batch_norm_in_training(op: Op) -> Terms:
-    """By the statistics of the batch, updating the running ones."""
-    return _batch_norm(op, True, True)
+    x, elements = op.operand(), op.operand().numel
+    channels, has_statistics = x.shape[1], op.overload != "no_stats"
+    is_training = op.name == _UPDATE or (op.name != _EVALUATION and op.at(5 if has_statistics else 3))
+    if is_training:
+        found = [_standardised(channels, elements // channels if channels else 0)]
+        if op.name == _UPDATE or (has_statistics and op.at(3) is not None):
+            found.append(flops("running mean and variance: two products and a sum each", "6·C", C=channels))
+    else:
+        found = [flops("difference, product", "2·N", N=elements), flops("+eps, rsqrt", "2·C", C=channels)]
+    return found + _affine(op, elements, 1, 2)
 
 
 @rule("_weight_norm_interface")

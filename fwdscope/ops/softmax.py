@@ -2,38 +2,25 @@
 
 from __future__ import annotations
 
-from .base import Terms, dimension, flops, rule, tensor
+from .base import Terms, existing_dimension, flops, mix_along, rows_along, rule, tensor
 from .op import Op, Operand
-from .positions import Passage, mix
 from .promotion import is_floating
 
 
-def _rows(op: Op) -> dict[str, int]:
-    x = op.operand()
-    n = x.shape[dimension(op.at(1), len(x.shape))] if x.shape else 1
-    return {"R": x.numel // n if n else 0, "n": n}
-
-
 def _output(op: Op) -> tuple[Operand, ...] | None:
-    x, dim = op.operand(), op.at(1)
+    x = op.operand()
     dtype = op.at(2) if isinstance(op.at(2), str) else x.dtype
-    ndim = max(len(x.shape), 1)
-    if not is_floating(dtype) or not is_floating(x.dtype) or not -ndim <= dim < ndim or op.at(2) is True:
-        return None
-    return (tensor(x.shape, dtype),)
+    fits = is_floating(dtype) and is_floating(x.dtype) and op.at(2) is not True
+    return (tensor(x.shape, dtype),) if fits and existing_dimension(op.at(1), len(x.shape) or 1) is not None else None
 
 
-def _window(op: Op, tensor: int) -> Passage:
-    return mix(len(op.operand().shape), (op.at(1),))
-
-
-@rule("_softmax", "softmax", "_safe_softmax", output=_output, window=_window)
+@rule("_softmax", "softmax", "_safe_softmax", output=_output, window=mix_along(1))
 def softmax(op: Op) -> Terms:
     """5n - 2 a row: max n-1, difference n, exp n, sum n-1, quotient n."""
-    return (flops("max, difference, exp, sum, quotient", "R·(5·n - 2)", **_rows(op)),)
+    return (flops("max, difference, exp, sum, quotient", "R·(5·n - 2)", **rows_along(op.operand(), op.at(1))),)
 
 
-@rule("_log_softmax", "log_softmax", output=_output, window=_window)
+@rule("_log_softmax", "log_softmax", output=_output, window=mix_along(1))
 def log_softmax(op: Op) -> Terms:
     """5n - 1 a row: max n-1, difference n, exp n, sum n-1, log 1, difference n."""
-    return (flops("max, difference, exp, sum, log, difference", "R·(5·n - 1)", **_rows(op)),)
+    return (flops("max, difference, exp, sum, log, difference", "R·(5·n - 1)", **rows_along(op.operand(), op.at(1))),)

@@ -4,34 +4,22 @@ from __future__ import annotations
 
 from fwdscope.formula import replace_size, set_size
 
-from .base import ResultSizes, Terms, dimension, flops, is_dense, rule, tensor
+from .base import ResultSizes, Terms, existing_dimension, flops, is_dense, mix_along, rows_along, rule, tensor
 from .op import Op, Operand
-from .positions import Passage, mix
 from .reductions import reduced_sizes
 
 
-def _rows(x: Operand, dim: int) -> dict[str, int]:
-    n = x.shape[dimension(dim, len(x.shape))] if x.shape else 1
-    return {"R": x.numel // n if n else 0, "n": n}
-
-
-def _sort_window(op: Op, tensor: int) -> Passage:
-    return mix(len(op.operand().shape), (op.at(1, -1),))
-
-
-@rule("sort", "argsort", "msort", window=_sort_window)
+@rule("sort", "argsort", "msort", window=mix_along(1))
 def sort(op: Op) -> Terms:
     """n·log2(n) comparisons a row."""
-    dim = op.keyword("dim", op.at(1, -1))
-    return (flops("comparisons", "R·round(n·log2(n))", **_rows(op.operand(), dim)),)
+    rows = rows_along(op.operand(), op.keyword("dim", op.at(1, -1)))
+    return (flops("comparisons", "R·round(n·log2(n))", **rows),)
 
 
 def _topk_output(op: Op) -> tuple[Operand, ...] | None:
-    x, k, dim = op.operand(), op.at(1), op.at(2, -1)
-    if not x.shape or not -len(x.shape) <= dim < len(x.shape) or not is_dense(x):
-        return None
-    dim = dimension(dim, len(x.shape))
-    if not 0 <= k <= x.shape[dim]:
+    x, k = op.operand(), op.at(1)
+    dim = existing_dimension(op.at(2, -1), len(x.shape))
+    if dim is None or not is_dense(x) or not 0 <= k <= x.shape[dim]:
         return None
     shape = (*x.shape[:dim], k, *x.shape[dim + 1 :])
     return tensor(shape, x.dtype), tensor(shape, "int64")
@@ -43,21 +31,17 @@ def _topk_sizes(op: Op) -> ResultSizes:
     return [replace_size(x, dim, set_size(f"size_{dim}", "k", op.at(1)))] * 2 if x else ()
 
 
-def _topk_window(op: Op, tensor: int) -> Passage:
-    return mix(len(op.operand().shape), (op.at(2, -1),))
-
-
-@rule("topk", output=_topk_output, sizes=_topk_sizes, window=_topk_window)
+@rule("topk", output=_topk_output, sizes=_topk_sizes, window=mix_along(2))
 def topk(op: Op) -> Terms:
     """At least n - 1 comparisons a row."""
-    rows = _rows(op.operand(), op.at(2, -1))
+    rows = rows_along(op.operand(), op.at(2, -1))
     return (flops("comparisons, at least", "R·(n - 1)", **rows),) if rows["n"] else ()
 
 
 @rule("mode", sizes=reduced_sizes)
 def mode(op: Op) -> Terms:
     """A sort, and a comparison of neighbours."""
-    rows = _rows(op.operand(), op.at(1, -1))
+    rows = rows_along(op.operand(), op.at(1, -1))
     return (flops("comparisons", "R·(round(n·log2(n)) + n - 1)", **rows),) if rows["n"] else ()
 
 
