@@ -174,7 +174,7 @@ def broadcast_sizes(*shapes: Shape) -> Sizes:
 
 
 def window_count(
-    size: int, kernel: int, stride: int, padding: int = 0, dilation: int = 1, ceil_mode: bool = False
+    size: int, kernel: int, stride: int, padding: int = 0, dilation: int = 1, *, ceil_mode: bool = False
 ) -> int:
     """How many windows slide over a dimension; with ``ceil_mode`` a last one that ends beyond it counts."""
     inside = size + 2 * padding - dilation * (kernel - 1) - 1
@@ -189,7 +189,7 @@ def window_span(size: int, kernel: int, stride: int, padding: int, dilation: int
 
 
 def count_windows(
-    name: str, size: int, kernel: int, stride: int, padding: int = 0, dilation: int = 1, ceil_mode: bool = False
+    name: str, size: int, kernel: int, stride: int, padding: int = 0, dilation: int = 1, *, ceil_mode: bool = False
 ) -> Size:
     """The formula of :func:`window_count`."""
     reach = "kernel_size" if dilation == 1 else "dilation·(kernel_size − 1) − 1"
@@ -200,7 +200,7 @@ def count_windows(
         return found
     rounded = formula.replace("⌊", "⌈").replace("⌋", "⌉")
     up = found._replace(formula=rounded, note="ceil_mode keeps the last window")
-    if up.value == window_count(size, kernel, stride, padding, dilation, ceil_mode):
+    if up.value == window_count(size, kernel, stride, padding, dilation, ceil_mode=ceil_mode):
         return up
     return up._replace(formula=rounded.removesuffix(" + 1"), note="the last window would begin behind the end")
 

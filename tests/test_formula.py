@@ -6,10 +6,12 @@ import itertools
 import math
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch.nn import functional as F  # noqa: N812
 
-from fwdscope.formula import Size, evaluate, regroup
+from fwdscope.formula import Size, count_windows, evaluate, regroup, span_windows, window_count, window_span
 
 
 @pytest.mark.core
@@ -57,3 +59,25 @@ def test_round_rounds_what_an_exact_division_gives() -> None:
     # 2·4³/3 = 42⅔, 4³/3 = 21⅓
     assert (evaluate("round(2·n·n·n/3)", {"n": 4}), evaluate("round(n·n·n/3)", {"n": 4})) == (43, 21)
     assert evaluate("R·round(n·log2(n))", {"R": 2, "n": 0}) == 0
+
+
+@pytest.mark.parametrize("kernel", [1, 2, 3])
+def test_windows_are_as_many_as_torch_makes_and_as_their_formula_says(kernel: int) -> None:
+    settings = itertools.product(range(3, 9), (1, 2, 3), range(kernel // 2 + 1), (1, 2), (False, True))
+    for size, stride, padding, dilation, ceil_mode in settings:
+        if size + 2 * padding <= dilation * (kernel - 1):
+            continue
+        made = F.max_pool1d(torch.zeros(1, size), kernel, stride, padding, dilation, ceil_mode).shape[-1]
+        assert window_count(size, kernel, stride, padding, dilation, ceil_mode=ceil_mode) == made
+        assert count_windows("L", size, kernel, stride, padding, dilation, ceil_mode=ceil_mode).value == made
+
+
+@pytest.mark.parametrize("kernel", [1, 2, 3])
+def test_windows_span_what_torch_makes_and_their_formula_says(kernel: int) -> None:
+    weight = torch.zeros(1, 1, kernel)
+    for size, stride, padding, dilation, extra in itertools.product((3, 5), (1, 2, 3), (0, 1), (1, 2), (0, 1)):
+        if extra < max(stride, dilation):
+            settings = (stride, padding, extra, 1, dilation)
+            made = F.conv_transpose1d(torch.zeros(1, 1, size), weight, None, *settings).shape[-1]
+            assert window_span(size, kernel, stride, padding, dilation, extra) == made
+            assert span_windows("L", size, kernel, stride, padding, dilation, extra).value == made

@@ -33,7 +33,7 @@ class Windowed(Layer, abstract=True):
     ) -> list[Size]:
         """The number of windows along each spatial dimension."""
         at = self.along(shape, kernel, stride, padding, dilation)
-        return [count_windows(name, size, k, s, p, d, ceil_mode) for name, size, k, s, p, d in at]
+        return [count_windows(name, size, k, s, p, d, ceil_mode=ceil_mode) for name, size, k, s, p, d in at]
 
     def front_sizes(self, shape: Shape, channels: Size | None = None) -> Sizes:
         """The sizes before the spatial ones: batch, if any, and channels, the input's unless others are given."""

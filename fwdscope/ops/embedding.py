@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from fwdscope.formula import kept_sizes, set_size
 
-from .base import ResultSizes, Term, Terms, flops, like, rule
+from .base import ResultSizes, Rule, Term, flops, like, no_terms, register, rule
 from .op import Op, Operand
 from .positions import Passage
 
@@ -33,13 +33,17 @@ def _window(op: Op, tensor: int) -> Passage | None:
     return Passage((*range(len(op.operand(1).shape)), None)) if tensor == 1 else None
 
 
-@rule("embedding", output=_output, traffic=looked_up, sizes=_sizes, window=_window)
-def embedding(op: Op) -> Terms:
-    """A look-up moves data."""
-    return ()
+register(("embedding",), Rule(no_terms, _output, looked_up, _sizes, _window))
 
 
-@rule("_embedding_bag", "_embedding_bag_forward_only", "embedding_bag", traffic=lambda op: _bag_traffic(op))
+def _bag_traffic(op: Op) -> tuple[int, int]:
+    table, *indices = op.operands
+    rows = op.operand(1).numel * table.shape[1] * table.itemsize
+    # The other results are a kernel's bookkeeping, which differs between devices.
+    return rows + sum(x.nbytes for x in indices), op.output.nbytes
+
+
+@rule("_embedding_bag", "_embedding_bag_forward_only", "embedding_bag", traffic=_bag_traffic)
 def embedding_bag(op: Op) -> Iterator[Term]:
     """The rows of a bag are summed (0), averaged (1) or compared (2): one result fewer than it has rows."""
     indices, out, mode = op.operand(1), op.output, op.at(4, 0)
@@ -51,10 +55,3 @@ def embedding_bag(op: Op) -> Iterator[Term]:
         yield flops("quotient", "bags·D", bags=out.shape[0], D=out.shape[1])
     if op.at(6) is not None:
         yield flops("weights", "n·D", n=indices.numel, D=out.shape[1])
-
-
-def _bag_traffic(op: Op) -> tuple[int, int]:
-    table, *indices = op.operands
-    rows = op.operand(1).numel * table.shape[1] * table.itemsize
-    # The other results are a kernel's bookkeeping, which differs between devices.
-    return rows + sum(x.nbytes for x in indices), op.output.nbytes

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from functools import partial
 
 from .base import Rule, Term, Terms, flops, register, rule
 from .op import Op
@@ -29,7 +30,7 @@ def _of_matrices(op: Op, terms: tuple[tuple[str, str], ...]) -> Terms:
 
 
 for _names, _found in _OF_MATRICES.items():
-    register(_names.split(), Rule(lambda op, terms=_found: _of_matrices(op, terms)))
+    register(_names.split(), Rule(partial(_of_matrices, terms=_found)))
 
 
 def _solve(op: Op, matrix: int, triangles: int) -> Term:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 from fwdscope.formula import SPATIAL, Size, kept_size, kept_sizes, set_size
 
-from .base import ResultSizes, Term, Terms, flops, is_dense, like, macs, rule
+from .base import ResultSizes, Rule, Term, Terms, flops, is_dense, like, macs, no_terms, register, rule
 from .op import Op, Operand
 from .positions import Passage, Resample, over_last
 
@@ -60,13 +60,10 @@ def interpolate(op: Op) -> Terms:
     return (flops(what, f"{count}·N", N=op.output.numel),)
 
 
-@rule(
-    *(f"upsample_nearest{d}d" for d in (1, 2, 3)), *(f"_upsample_nearest_exact{d}d" for d in (1, 2, 3)),
-    output=_output, sizes=_sizes, window=_window,
-)  # fmt: skip
-def nearest(op: Op) -> Terms:
-    """Copies of the nearest neighbour."""
-    return ()
+# The nearest neighbour is copied.
+for _d in (1, 2, 3):
+    _names = (f"upsample_nearest{_d}d", f"_upsample_nearest_exact{_d}d")
+    register(_names, Rule(no_terms, _output, sizes=_sizes, window=_window))
 
 
 @rule("_upsample_bilinear2d_aa", "_upsample_bicubic2d_aa", "_upsample_lanczos2d_aa")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import TypeAlias
@@ -99,7 +98,7 @@ def _in_order(shape: Shape, stride: Stride, order: Sequence[int]) -> bool:
     return True
 
 
-def is_dense(shape: Shape, stride: Stride) -> bool:
+def is_gapless(shape: Shape, stride: Stride) -> bool:
     """Every element of a gapless piece of memory exactly once, in whatever order of dimensions."""
     if is_contiguous(shape, stride):
         return True
@@ -144,7 +143,7 @@ def _elementwise(shape: Shape, operands: tuple[tuple[Shape, Stride], ...]) -> St
         return contiguous(shape)
     if all(is_channels_last(shape, s) for s in strides):
         return permuted(shape, (0, 2, 3, 1))
-    if len(set(strides)) == 1 and is_dense(shape, strides[0]):
+    if len(set(strides)) == 1 and is_gapless(shape, strides[0]):
         return strides[0]
     return permuted(shape, _memory_order(shape, strides))
 
@@ -191,9 +190,3 @@ def _compare(shape: Shape, strides: Sequence[Stride], a: int, b: int) -> int:
 
 def _not_below(a: int, b: int) -> bool:
     return b == 0 or (a != 0 and (a >= b or a % b == 0))
-
-
-def batched(*shapes: Shape) -> int | None:
-    """How many matrices there are in a broadcast of batch shapes."""
-    found = broadcast(shapes)
-    return None if found is None else math.prod(found)

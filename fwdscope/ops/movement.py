@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any
 
 from fwdscope.formula import (
     Size,
@@ -26,19 +25,21 @@ from .base import (
     Traffic,
     Window,
     dimension,
+    existing_dimension,
     flops,
     is_dense,
     like,
+    mix_along,
     no_terms,
+    per_dimension,
     register,
     rule,
     tensor,
 )
 from .embedding import looked_up
-from .layout import Shape, broadcast, contiguous, elementwise, looks_channels_last
-from .layout import is_dense as gapless
+from .layout import broadcast, elementwise, is_gapless, looks_channels_last
 from .op import Op, Operand
-from .positions import Passage, Passing, Resample, Shift, Slide, Through, mix, over_last
+from .positions import Passage, Passing, Resample, Shift, Slide, Through, over_last
 from .promotion import DEFAULT, ITEMSIZE, UnpromotedError, promote
 from .views import asked_sizes, reshaped_sizes, untouched
 
@@ -70,27 +71,15 @@ _moves("_local_scalar_dense item")
 # --- copies ----------------------------------------------------------------------------------------------------------
 
 
-def _keep_layout(x: Operand) -> Operand:
-    """A copy without gaps that keeps the order of dimensions in memory."""
-    return x._replace(stride=elementwise(x.shape, ((x.shape, x.stride),)))
-
-
-def _formatted(op: Op, dtype: str) -> tuple[Operand, ...] | None:
+def _copy_output(op: Op) -> tuple[Operand, ...] | None:
+    """A copy, perhaps of another dtype; by default without gaps, its dimensions in the same order in memory."""
     x, form = op.operand(), op.keyword("memory_format")
-    x = x._replace(dtype=dtype, itemsize=ITEMSIZE[dtype])
+    dtype = op.keyword("dtype") or x.dtype
+    if dtype not in ITEMSIZE or op.keyword("layout") not in (None, "strided") or op.keyword("pin_memory"):
+        return None
     if form in (None, "preserve_format"):
-        return (_keep_layout(x),)
-    return (like(x),) if form == "contiguous_format" else None
-
-
-def _clone_output(op: Op) -> tuple[Operand, ...] | None:
-    return _formatted(op, op.operand().dtype) if op.operand().dtype in ITEMSIZE else None
-
-
-def _to_copy_output(op: Op) -> tuple[Operand, ...] | None:
-    dtype = op.keyword("dtype") or op.operand().dtype
-    others = op.keyword("layout") not in (None, "strided") or op.keyword("pin_memory")
-    return None if others or dtype not in ITEMSIZE else _formatted(op, dtype)
+        return (Operand(x.shape, dtype, ITEMSIZE[dtype], elementwise(x.shape, ((x.shape, x.stride),))),)
+    return (tensor(x.shape, dtype),) if form == "contiguous_format" else None
 
 
 def _same_output(op: Op) -> tuple[Operand, ...] | None:
@@ -116,24 +105,13 @@ def _repeat_output(op: Op) -> tuple[Operand, ...] | None:
     return (like(x, (s * r for s, r in zip(shape, repeats, strict=True))),)
 
 
-def _mix_along(position: int) -> Window:
-    """The dimensions at a position of the call are mixed, as by a reversal."""
-
-    def window(op: Op, tensor: int) -> Passage | None:
-        dims = op.at(position, -1)
-        return mix(len(op.operand().shape), dims if isinstance(dims, tuple) else (dims,)) if tensor == 0 else None
-
-    return window
-
-
-_moves("clone", _clone_output, None, Passing.BROADCAST)
-_moves("_to_copy", _to_copy_output, None, Passing.BROADCAST)
+_moves("clone _to_copy", _copy_output, None, Passing.BROADCAST)
 _moves("to _copy_from _pin_memory", None, None, Passing.BROADCAST)
 _moves("repeat", _repeat_output, _repeat_sizes)
 _moves("tile", None, _repeat_sizes)
 _moves("tril triu", _same_output)
-_moves("roll", _same_output, None, _mix_along(2))
-_moves("flip", None, None, _mix_along(1))
+_moves("roll", _same_output, None, mix_along(2))
+_moves("flip", None, None, mix_along(1))
 _moves("diag diag_embed diagonal_scatter repeat_interleave rot90 select_scatter slice_scatter")
 
 
@@ -141,12 +119,11 @@ _moves("diag diag_embed diagonal_scatter repeat_interleave rot90 select_scatter 
 
 
 def _cat_output(op: Op) -> tuple[Operand, ...] | None:
-    tensors, dim = op.at(0), op.at(1, 0)
-    first: Operand = tensors[0]
-    ndim = len(first.shape)
-    if not ndim or not -ndim <= dim < ndim:
+    tensors: tuple[Operand, ...] = op.at(0)
+    first, ndim = tensors[0], len(tensors[0].shape)
+    dim = existing_dimension(op.at(1, 0), ndim)
+    if dim is None:
         return None
-    dim = dimension(dim, ndim)
     # torch skips one-dimensional empty tensors, whatever the others are.
     rests = {x.shape[:dim] + x.shape[dim + 1 :] for x in tensors}
     same = len(rests) == 1 and all(len(x.shape) == ndim and x.shape != (0,) for x in tensors)
@@ -181,13 +158,10 @@ def _cat_window(op: Op, tensor: int) -> Passage | None:
 
 
 def _stack_output(op: Op) -> tuple[Operand, ...] | None:
-    tensors, dim = op.at(0), op.at(1, 0)
-    ndim = len(tensors[0].shape) + 1
-    same = len({(x.shape, x.dtype) for x in tensors}) == 1 and all(is_dense(x) for x in tensors)
-    if not same or not -ndim <= dim < ndim:
+    tensors: tuple[Operand, ...] = op.at(0)
+    shape, dim = tensors[0].shape, existing_dimension(op.at(1, 0), len(tensors[0].shape) + 1)
+    if dim is None or len({(x.shape, x.dtype) for x in tensors}) > 1 or not is_dense(*tensors):
         return None
-    dim = dimension(dim, ndim)
-    shape: Shape = tensors[0].shape
     return (like(tensors[0], (*shape[:dim], len(tensors), *shape[dim:])),)
 
 
@@ -275,23 +249,14 @@ def _pixel_sizes(op: Op) -> ResultSizes:
     return ([*kept_sizes(front), *map(Size, "CHW", texts)],)
 
 
-def _shuffle_window(op: Op, tensor: int) -> Passage:
-    return over_last(len(op.operand().shape), [Resample()] * 2)
-
-
-def _unshuffle_window(op: Op, tensor: int) -> Passage:
-    return over_last(len(op.operand().shape), [Slide(op.at(1), op.at(1))] * 2)
-
-
-def _each(value: Any, dimensions: int) -> tuple[int, ...]:
-    """One setting for each dimension, of a list or of one number."""
-    values = tuple(value) if isinstance(value, tuple | list) else (value,)
-    return values * dimensions if len(values) == 1 else values
+def _pixel_window(op: Op, tensor: int) -> Passage:
+    reading = Resample() if op.name.endswith("_shuffle") else Slide(op.at(1), op.at(1))
+    return over_last(len(op.operand().shape), [reading] * 2)
 
 
 def _im2col_sizes(op: Op) -> ResultSizes:
     *front, channels, height, width = op.operand().shape
-    kernel, dilation, padding, stride = (_each(op.at(i), 2) for i in (1, 2, 3, 4))
+    kernel, dilation, padding, stride = (per_dimension(op.at(i), 2) for i in (1, 2, 3, 4))
     columns = zip("HW", (height, width), kernel, stride, padding, dilation, strict=True)
     count = "·".join(f"({count_windows(n, s, k, st, p, d).with_numbers})" for n, s, k, st, p, d in columns)
     return ([*kept_sizes(front), Size("rows", multiply((channels, *kernel))), Size("L", count, note="windows")],)
@@ -303,33 +268,33 @@ _moves(
     None, _pad_sizes, _pad_window,
 )  # fmt: skip
 _moves("channel_shuffle native_channel_shuffle", _shuffle_output, None, Passing.SAME)
-_moves("pixel_shuffle", _pixel_shuffle_output, _pixel_sizes, _shuffle_window)
-_moves("pixel_unshuffle", None, _pixel_sizes, _unshuffle_window)
+_moves("pixel_shuffle", _pixel_shuffle_output, _pixel_sizes, _pixel_window)
+_moves("pixel_unshuffle", None, _pixel_sizes, _pixel_window)
 _moves("im2col", None, _im2col_sizes)
 _moves("max_unpool2d max_unpool3d")
 
 
-@rule("col2im", sizes=lambda op: _col2im_sizes(op))
+def _col2im_sizes(op: Op) -> ResultSizes:
+    *front, rows, _ = op.operand().shape
+    kernel = per_dimension(op.at(2), 2)
+    channels = Size("C", f"{rows:,} / ({kernel[0]}·{kernel[1]})")
+    return ([*kept_sizes(front), channels, *map(set_size, "HW", ("output_size",) * 2, per_dimension(op.at(1), 2))],)
+
+
+@rule("col2im", sizes=_col2im_sizes)
 def col2im(op: Op) -> Terms:
     """Every element of every window is added to its place."""
     return (flops("sums", "N", N=op.operand().numel),)
-
-
-def _col2im_sizes(op: Op) -> ResultSizes:
-    *front, rows, _ = op.operand().shape
-    kernel = _each(op.at(2), 2)
-    channels = Size("C", f"{rows:,} / ({kernel[0]}·{kernel[1]})")
-    return ([*kept_sizes(front), channels, *map(set_size, "HW", ("output_size",) * 2, _each(op.at(1), 2))],)
 
 
 # --- selections by index ---------------------------------------------------------------------------------------------
 
 
 def _index_select_output(op: Op) -> tuple[Operand, ...] | None:
-    x, dim, index = op.operand(0), op.at(1), op.operand(2)
-    if not x.shape or not -len(x.shape) <= dim < len(x.shape) or len(index.shape) != 1 or not is_dense(x):
+    x, index = op.operand(0), op.operand(2)
+    dim = existing_dimension(op.at(1), len(x.shape))
+    if dim is None or len(index.shape) != 1 or not is_dense(x):
         return None
-    dim = dimension(dim, len(x.shape))
     return (like(x, (*x.shape[:dim], index.shape[0], *x.shape[dim + 1 :])),)
 
 
@@ -339,12 +304,12 @@ def _index_select_sizes(op: Op) -> ResultSizes:
 
 
 def _gather_output(op: Op) -> tuple[Operand, ...] | None:
-    x, dim, index = op.operand(0), op.at(1), op.operand(2)
-    ndim = len(x.shape)
-    fits = ndim and len(index.shape) == ndim and -ndim <= dim < ndim and index.dtype == "int64" and is_dense(index)
-    if not fits or any(i > s for d, (i, s) in enumerate(zip(index.shape, x.shape, strict=True)) if d != dim % ndim):
+    x, index = op.operand(0), op.operand(2)
+    dim = existing_dimension(op.at(1), len(x.shape))
+    if dim is None or len(index.shape) != len(x.shape) or index.dtype != "int64" or not is_dense(index):
         return None
-    return (like(x, index.shape),)
+    inside = all(i <= n for d, (i, n) in enumerate(zip(index.shape, x.shape, strict=True)) if d != dim)
+    return (like(x, index.shape),) if inside else None
 
 
 def _gather_sizes(op: Op) -> ResultSizes:
@@ -379,7 +344,7 @@ def _one_hot_sizes(op: Op) -> ResultSizes:
     return ([*kept_sizes(op.operand().shape), set_size("classes", "num_classes", op.at(1, -1))],)
 
 
-_moves("index_select", _index_select_output, _index_select_sizes, _mix_along(1), looked_up)
+_moves("index_select", _index_select_output, _index_select_sizes, mix_along(1), looked_up)
 _moves("gather", _gather_output, _gather_sizes, None, looked_up)
 _moves("take_along_dim", None, _gather_sizes, None, looked_up)
 _moves("index", _index_output, _index_sizes, None, looked_up)
@@ -400,12 +365,7 @@ def _shaped_output(op: Op) -> tuple[Operand, ...] | None:
     plain = op.keyword("memory_format") in (None, "contiguous_format") and op.keyword("layout") in (None, "strided")
     if not plain or not isinstance(shape, tuple) or dtype not in ITEMSIZE or any(s < 0 for s in shape):
         return None
-    return (Operand(shape, dtype, ITEMSIZE[dtype], contiguous(shape)),)
-
-
-def _like_output(op: Op) -> tuple[Operand, ...] | None:
-    dtype = op.keyword("dtype") or op.operand().dtype
-    return _formatted(op, dtype) if dtype in ITEMSIZE and op.keyword("layout") in (None, "strided") else None
+    return (tensor(shape, dtype),)
 
 
 def _full_output(op: Op) -> tuple[Operand, ...] | None:
@@ -424,18 +384,16 @@ def _number_output(op: Op) -> tuple[Operand, ...] | None:
 def _linspace_output(op: Op) -> tuple[Operand, ...] | None:
     start, end, steps = op.arguments[:3]
     dtype = op.keyword("dtype") or DEFAULT
-    numbers = all(isinstance(x, int | float) for x in (start, end)) and isinstance(steps, int) and steps >= 0
-    return (tensor((steps,), dtype),) if numbers and dtype in ITEMSIZE and isinstance(steps, int) else None
+    if not isinstance(start, int | float) or not isinstance(end, int | float) or not isinstance(steps, int):
+        return None
+    return (tensor((steps,), dtype),) if steps >= 0 and dtype in ITEMSIZE else None
 
 
 def _arange_output(op: Op) -> tuple[Operand, ...] | None:
-    bounds = op.arguments
-    if not all(type(b) is int for b in bounds):
-        return None
-    numbers = [b for b in bounds if isinstance(b, int)]
-    start, end, step = (0, numbers[0], 1) if len(numbers) == 1 else (*numbers, 1)[:3]
+    numbers = [b for b in op.arguments if type(b) is int]
     dtype = op.keyword("dtype") or "int64"
-    if dtype not in ITEMSIZE or step == 0 or (end - start) * step < 0:
+    start, end, step = (0, *numbers, 1)[:3] if len(numbers) == 1 else (*numbers, 1, 1, 1)[:3]
+    if len(numbers) < len(op.arguments) or dtype not in ITEMSIZE or step == 0 or (end - start) * step < 0:
         return None
     return (tensor((-((start - end) // step),), dtype),)
 
@@ -446,12 +404,12 @@ _moves("scalar_tensor", _number_output, asked_sizes, None, _written)
 _moves("zeros ones", _shaped_output, asked_sizes, None, _written)
 _moves("new_zeros new_ones", _shaped_output, asked_sizes, Passing.NONE, _written)
 _moves("new_full", None, asked_sizes, Passing.NONE, _written)
-_moves("zeros_like ones_like full_like", _like_output, None, Passing.NONE, _written)
+_moves("zeros_like ones_like full_like", _copy_output, None, Passing.NONE, _written)
 _moves("eye", None, asked_sizes, None, _written)
 _moves("tril_indices triu_indices", None, None, None, _written)
 _moves("empty", _shaped_output, asked_sizes, None, untouched)
 _moves("new_empty", _shaped_output, asked_sizes, Passing.NONE, untouched)
-_moves("empty_like", _like_output, None, Passing.NONE, untouched)
+_moves("empty_like", _copy_output, None, Passing.NONE, untouched)
 _moves("empty_strided empty_permuted", None, asked_sizes, None, untouched)
 _moves("new_empty_strided", None, asked_sizes, Passing.NONE, untouched)
 _moves("resize", None, reshaped_sizes, None, untouched)
@@ -459,15 +417,11 @@ _moves("resize_as", None, None, None, untouched)
 
 
 @rule("linspace", output=_linspace_output, traffic=_written, sizes=asked_sizes)
-def linspace(op: Op) -> Terms:
-    """A product and a sum for each step."""
-    return (flops("product, sum", "2·N", N=op.output.numel),)
-
-
 @rule("logspace", traffic=_written, sizes=asked_sizes)
-def logspace(op: Op) -> Terms:
-    """A product, a sum and a power for each step."""
-    return (flops("product, sum, power", "3·N", N=op.output.numel),)
+def linspace(op: Op) -> Terms:
+    """A product and a sum for each step, and of a logarithmic one a power."""
+    count, what = (3, "product, sum, power") if op.name == "aten.logspace" else (2, "product, sum")
+    return (flops(what, f"{count}·N", N=op.output.numel),)
 
 
 # --- written onto another tensor -------------------------------------------------------------------------------------
@@ -477,7 +431,7 @@ def _first_output(op: Op) -> tuple[Operand, ...] | None:
     """The first tensor, if the others broadcast to it."""
     this, *sources = op.operands
     fits = all(broadcast((this.shape, x.shape)) == this.shape for x in sources)
-    return (this,) if fits and gapless(this.shape, this.stride) else None
+    return (this,) if fits and is_gapless(this.shape, this.stride) else None
 
 
 _moves("fill_ zero_", _first_output, None, Passing.BROADCAST, _written)
@@ -495,11 +449,10 @@ def index_put(op: Op) -> Terms:
 
 
 def _index_add_output(op: Op) -> tuple[Operand, ...] | None:
-    x, dim, index, source = op.operand(0), op.at(1), op.operand(2), op.operand(3)
-    ndim = len(x.shape)
-    if not ndim or not -ndim <= dim < ndim or len(index.shape) != 1 or len(source.shape) != ndim or not is_dense(x):
+    x, index, source = op.operand(0), op.operand(2), op.operand(3)
+    dim = existing_dimension(op.at(1), len(x.shape))
+    if dim is None or len(index.shape) != 1 or not is_dense(x):
         return None
-    dim = dimension(dim, ndim)
     fits = source.shape == (*x.shape[:dim], index.shape[0], *x.shape[dim + 1 :]) and source.dtype == x.dtype
     return (like(x),) if fits and index.dtype in ("int64", "int32") else None
 
@@ -521,7 +474,6 @@ def index_add(op: Op) -> Terms:
 @rule("scatter_reduce", "index_reduce")
 def scatter_reduce(op: Op) -> Iterator[Term]:
     """Each element of the source is a sum, product or comparison; a mean divides each result."""
-    reduction = op.at(4)
     yield flops("sums, products or comparisons", "N", N=op.operand(3).numel)
-    if reduction == "mean":
+    if op.at(4) == "mean":
         yield flops("quotient", "M", M=op.output.numel)

@@ -75,6 +75,9 @@ def group_norm(op: Op) -> Iterator[Term]:
     yield from _affine(op, x.numel, 1, 2)
 
 
+_EVALUATION, _UPDATE = "aten._native_batch_norm_legit_no_training", "aten._batch_norm_with_update"
+
+
 def _batch_norm_output(op: Op) -> tuple[Operand, ...] | None:
     """In evaluation the saved statistics are empty on a CPU and on meta; in training their dtype varies by device."""
     x, settings = op.operand(), op.arguments[1:5]
@@ -88,9 +91,6 @@ def _batch_norm_output(op: Op) -> tuple[Operand, ...] | None:
     saved = like(x, channels if training else (0,))
     out = elementwise_result((x,), x.dtype)
     return None if out is None else (*out, saved, saved)
-
-
-_EVALUATION, _UPDATE = "aten._native_batch_norm_legit_no_training", "aten._batch_norm_with_update"
 
 
 @rule("native_batch_norm", "_native_batch_norm_legit", "cudnn_batch_norm", "batch_norm", _EVALUATION,

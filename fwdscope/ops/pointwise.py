@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from enum import Enum, auto
 from functools import partial
 
-from .base import Output, Rule, Terms, complex_factor, flops, like, register
+from .base import Output, Rule, Terms, complex_factor, flops, like, no_terms, register
 from .base import rule as any_rule
 from .layout import broadcast, elementwise
 from .op import Op, Operand
@@ -52,22 +52,14 @@ def _promoted(operands: int, numbers: Numbers) -> Output:
             return None
         if is_complex(found) or (numbers is _ALIKE and any(x.dtype != found for x in tensors)):
             return None
-        dtype = _result_dtype(numbers, found)
-        return None if dtype is None else elementwise_result(tensors, dtype)
+        if numbers is _BOOLEAN:
+            return elementwise_result(tensors, "bool")
+        if numbers is _FLOAT and not is_floating(found):
+            return elementwise_result(tensors, DEFAULT)
+        taken = is_floating(found) or numbers is _ALL or (numbers is _SAME and found != "bool")
+        return elementwise_result(tensors, found) if taken else None
 
     return output
-
-
-def _result_dtype(numbers: Numbers, promoted: str) -> str | None:
-    """The dtype of a result, from the one that the arguments are promoted to; None where torch has to be asked."""
-    if numbers is _BOOLEAN:
-        return "bool"
-    if is_floating(promoted):
-        return promoted
-    if numbers is _FLOAT:
-        return DEFAULT
-    taken = numbers is _ALL or (numbers is _SAME and promoted != "bool")
-    return promoted if taken else None
 
 
 def elementwise_result(tensors: Iterable[Operand], dtype: str) -> tuple[Operand, ...] | None:
@@ -103,13 +95,13 @@ def _complex(op: Op) -> Terms:
     return (flops("real arithmetic of complex numbers", f"{count}·N", N=op.output.numel),)
 
 
-def _table(operands: int, count: int, what: str, names: str, numbers: Numbers | None) -> None:
-    """Register operators of so many arguments; without ``numbers`` torch is asked for their results."""
+def _table(operands: int, count: int, what: str, names: str, numbers: Numbers | Output | None) -> None:
+    """Register operators of so many arguments; ``numbers`` may be their results, and torch is asked without any."""
 
     def terms(op: Op) -> Terms:
         return each(op, count, what)
 
-    output = None if numbers is None else _promoted(operands, numbers)
+    output = _promoted(operands, numbers) if isinstance(numbers, Numbers) else numbers
     register(names.split(), Rule(terms, output, window=Passing.BROADCAST))
 
 
@@ -140,9 +132,11 @@ _table(1, 4, "negation, exp, log1p, negation", "log_sigmoid_forward", None)
 _table(1, 4, "exp, log1p, tanh, product", "mish", _FLOATS)
 _table(1, 4, "two comparisons, difference, sum", "softshrink", _FLOATS)
 _table(1, 4, "/√2, erf, 1+, ·½", "special_ndtr", None)
+_table(1, 4, "comparison, expm1, ·α, ·scale", "selu", None)
 _table(1, 5, "sigmoid 4, product", "silu", _FLOATS)
 _table(1, 5, "hardsigmoid 4, product", "hardswish", _FLOATS)
 
+_table(2, 1, "product", "mul", _ALL)
 _table(2, 1, "comparison", "maximum minimum", _ALL)
 _table(2, 1, "comparison", "clamp_min clamp_max", _SAME)
 _table(2, 1, "comparison", "fmax fmin", None)
@@ -167,27 +161,13 @@ _table(2, 7, "max, difference, abs, negation, exp, log1p, sum", "logaddexp", Non
 _table(2, 7, "max, difference, abs, negation, exp2, log, sum", "logaddexp2", None)
 
 
-def _scaled(op: Op, position: int) -> int:
-    """One product more where alpha is not 1; an overload with a scalar has it by position."""
-    return int(op.keyword("alpha", op.at(position, 1)) != 1)
-
-
 @rule("add", output=_promoted(2, _ALL))
-def add(op: Op) -> Terms:
-    """A sum, and a product with an alpha that is not 1."""
-    return each(op, 1 + _scaled(op, 2), "product with alpha, sum" if _scaled(op, 2) else "sum")
-
-
 @rule("sub", "rsub", output=_promoted(2, _SAME))
-def sub(op: Op) -> Terms:
-    """A difference, and a product with an alpha that is not 1."""
-    return each(op, 1 + _scaled(op, 2), "product with alpha, difference" if _scaled(op, 2) else "difference")
-
-
-@rule("mul", output=_promoted(2, _ALL))
-def mul(op: Op) -> Terms:
-    """A product."""
-    return each(op, 1, "product")
+def add(op: Op) -> Terms:
+    """A sum or difference, and a product with an alpha that is not 1; an overload with a scalar has it by position."""
+    what = "sum" if op.name in ("aten.add", "aten.add_") else "difference"
+    scaled = op.keyword("alpha", op.at(2, 1)) != 1
+    return each(op, 1 + scaled, f"product with alpha, {what}" if scaled else what)
 
 
 def _div_output(op: Op) -> tuple[Operand, ...] | None:
@@ -238,12 +218,6 @@ def elu(op: Op) -> Terms:
     return each(op, 2 + factors, "comparison, expm1" + ", product" * factors)
 
 
-@rule("selu")
-def selu(op: Op) -> Terms:
-    """Comparison, expm1, and products with alpha and scale."""
-    return each(op, 4, "comparison, expm1, ·α, ·scale")
-
-
 @rule("celu", output=_promoted(1, _FLOATS))
 def celu(op: Op) -> Terms:
     """Comparison and expm1(x/α)·α."""
@@ -261,10 +235,7 @@ def _glu_output(op: Op) -> tuple[Operand, ...] | None:
     return elementwise_result((x._replace(shape=half),), x.dtype)
 
 
-@rule("glu", output=_glu_output)
-def glu(op: Op) -> Terms:
-    """For each element of the result: sigmoid 4, and a product."""
-    return each(op, 5, "sigmoid 4, product")
+_table(1, 5, "sigmoid 4, product", "glu", _glu_output)
 
 
 @rule("logit", output=_promoted(1, _FLOATS))
@@ -274,24 +245,18 @@ def logit(op: Op) -> Terms:
     return each(op, 5 if bounded else 3, "max, min, 1-x, quotient, log" if bounded else "1-x, quotient, log")
 
 
-@rule("addcmul", output=_promoted(3, _ALL))
-def addcmul(op: Op) -> Terms:
-    """A product and a sum, and a product with a value that is not 1."""
-    scaled = op.keyword("value", op.at(3, 1)) != 1
-    return each(op, 2 + scaled, "product, product, sum" if scaled else "product, sum")
-
-
 def _addcdiv_output(op: Op) -> tuple[Operand, ...] | None:
     # Whole numbers are refused.
     whole = any(is_whole(x.dtype) for x in op.operands)
     return None if whole else _promoted(3, _ALL)(op)
 
 
+@rule("addcmul", output=_promoted(3, _ALL))
 @rule("addcdiv", output=_addcdiv_output)
-def addcdiv(op: Op) -> Terms:
-    """A quotient and a sum, and a product with a value that is not 1."""
-    scaled = op.keyword("value", op.at(3, 1)) != 1
-    return each(op, 2 + scaled, "quotient, product, sum" if scaled else "quotient, sum")
+def addcmul(op: Op) -> Terms:
+    """A product or quotient and a sum, and a product with a value that is not 1."""
+    what, scaled = "quotient" if "div" in op.name else "product", op.keyword("value", op.at(3, 1)) != 1
+    return each(op, 2 + scaled, f"{what}, product, sum" if scaled else f"{what}, sum")
 
 
 def _lerp_output(op: Op) -> tuple[Operand, ...] | None:
@@ -299,10 +264,7 @@ def _lerp_output(op: Op) -> tuple[Operand, ...] | None:
     return _promoted(3 if isinstance(op.at(2), Operand) else 2, _FLOATS)(op) if same else None
 
 
-@rule("lerp", output=_lerp_output)
-def lerp(op: Op) -> Terms:
-    """x + w·(y - x)."""
-    return each(op, 3, "difference, product, sum")
+_table(3, 3, "difference, product, sum", "lerp", _lerp_output)
 
 
 def _clamp_output(op: Op) -> tuple[Operand, ...] | None:
@@ -329,12 +291,6 @@ def _where_output(op: Op) -> tuple[Operand, ...] | None:
     return elementwise_result(op.operands, dtype)
 
 
-@rule("where", output=_where_output)
-def where(op: Op) -> Terms:
-    """Choosing moves data."""
-    return ()
-
-
 def _masked_fill_output(op: Op) -> tuple[Operand, ...] | None:
     x, mask = op.operand(0), op.operand(1)
     shape = broadcast((x.shape, mask.shape))
@@ -342,19 +298,17 @@ def _masked_fill_output(op: Op) -> tuple[Operand, ...] | None:
     return None if shape is None or mask.dtype != "bool" else (like(x, shape),)
 
 
-@rule("masked_fill", output=_masked_fill_output)
-def masked_fill(op: Op) -> Terms:
-    """Choosing moves data."""
-    return ()
+def _moves(names: str, output: Output | None) -> None:
+    """Register what moves data: choosing, and laying two parts side by side."""
+    register(names.split(), Rule(no_terms, output, window=Passing.BROADCAST))
+
+
+_moves("where", _where_output)
+_moves("masked_fill", _masked_fill_output)
+_moves("complex _conj_physical", None)
 
 
 @rule("polar")
 def polar(op: Op) -> Terms:
     """cos, sin, and a product with each."""
     return (flops("cos, sin, two products", "4·N", N=op.output.numel),)
-
-
-@rule("complex", "_conj_physical")
-def parts(op: Op) -> Terms:
-    """Laying two parts side by side moves data."""
-    return ()

@@ -48,13 +48,13 @@ def _output(op: Op) -> tuple[Operand, ...] | None:
     if any(not 0 <= 2 * padding <= kernel or stride < 1 for kernel, stride, padding, _ in settings):
         return None
     sizes = zip(x.shape[-len(settings) :], settings, strict=True)
-    return _pooled(op, (window_count(n, *setting, ceil_mode) for n, setting in sizes), not average)
+    return _pooled(op, (window_count(n, *setting, ceil_mode=ceil_mode) for n, setting in sizes), not average)
 
 
 def _pool_sizes(op: Op) -> ResultSizes:
     x, d = op.operand().shape, _dimensions(op.name)
     columns = zip(SPATIAL[d], x[-d:], _settings(op), strict=True)
-    windows = [count_windows(name, size, *setting, _ceil_mode(op)) for name, size, setting in columns]
+    windows = [count_windows(name, size, *setting, ceil_mode=_ceil_mode(op)) for name, size, setting in columns]
     return [[*kept_sizes(x[:-d]), *windows]] * len(op.outputs)
 
 

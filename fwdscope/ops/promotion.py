@@ -46,11 +46,6 @@ def is_whole(dtype: str) -> bool:
     return dtype == "bool" or dtype in _WHOLE
 
 
-def real_of(dtype: str) -> str:
-    """The dtype of the parts of a complex dtype; itself for others."""
-    return _REAL_OF.get(dtype, dtype)
-
-
 def complex_of(dtype: str) -> str:
     """The complex dtype with parts of a real one."""
     if dtype not in _COMPLEX_OF:
@@ -76,7 +71,10 @@ def promote(a: str, b: str) -> str:
         return a
     ranks = _rank(a), _rank(b)
     if 3 in ranks:
-        return _promote_complex(a, b)
+        if "bfloat16" in (a, b):
+            raise UnpromotedError("bfloat16")
+        parts = [_REAL_OF.get(dtype, dtype) for dtype in (a, b) if not is_whole(dtype)]
+        return complex_of(parts[0] if len(parts) == 1 else promote(*parts))
     if ranks[0] != ranks[1]:
         return a if ranks[0] > ranks[1] else b
     if DEFAULT in (a, b):
@@ -91,21 +89,8 @@ def promote(a: str, b: str) -> str:
     return max(a, b, key=_FLOATS.index)
 
 
-def _promote_complex(a: str, b: str) -> str:
-    if "bfloat16" in (a, b):
-        raise UnpromotedError("bfloat16")
-    parts = [real_of(dtype) for dtype in (a, b) if not is_whole(dtype)]
-    return complex_of(parts[0] if len(parts) == 1 else promote(*parts))
-
-
-def _of_number(kind: type) -> str:
-    if issubclass(kind, bool):
-        return "bool"
-    if issubclass(kind, int):
-        return "int64"
-    if issubclass(kind, float):
-        return DEFAULT
-    raise UnpromotedError("complex")
+# What Python's numbers weigh in with; complex numbers are left to torch.
+_OF_NUMBER = ((bool, "bool"), (int, "int64"), (float, DEFAULT))
 
 
 def _combine(higher: str | None, lower: str | None) -> str | None:
@@ -134,11 +119,11 @@ def _of_kinds(kinds: tuple[type | tuple[str, bool], ...]) -> str:
     weights: list[str | None] = [None, None, None]
     for kind in kinds:
         if isinstance(kind, type):
-            weight, dtype = 2, _of_number(kind)
+            weight, dtype = 2, next((dtype for number, dtype in _OF_NUMBER if issubclass(kind, number)), "")
         else:
             dtype, dimensions = kind
             weight = 0 if dimensions else 1
-            _rank(dtype)
+        _rank(dtype)
         present = weights[weight]
         weights[weight] = dtype if present is None else promote(present, dtype)
     found = _combine(weights[0], _combine(weights[1], weights[2]))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .base import Rule, Terms, flops, no_terms, register, rule, tensor
-from .layout import is_dense
+from .layout import is_gapless
 from .op import Op, Operand
 from .pointwise import elementwise_result
 from .positions import Passing
@@ -16,7 +16,7 @@ _FILLED = "bernoulli_ cauchy_ exponential_ geometric_ log_normal_ normal_ random
 
 def _filled_output(op: Op) -> tuple[Operand, ...] | None:
     this, *others = op.operands
-    return (this,) if not others and is_floating(this.dtype) and is_dense(this.shape, this.stride) else None
+    return (this,) if not others and is_floating(this.dtype) and is_gapless(this.shape, this.stride) else None
 
 
 def _filled_traffic(op: Op) -> tuple[int, int]:
@@ -44,19 +44,15 @@ register(_FILLED.split(), Rule(no_terms, _filled_output, _filled_traffic))
 
 def _dropout_output(op: Op) -> tuple[Operand, ...] | None:
     x = op.operand()
-    found = elementwise_result((x,), x.dtype)
-    mask = elementwise_result((x,), "bool")
-    both = found is not None and mask is not None and is_floating(x.dtype) and op.at(2) is True and op.at(1) < 1
-    return (*found, *mask) if both and found and mask else None
+    stated = is_floating(x.dtype) and op.at(2) is True and op.at(1) < 1
+    found, mask = elementwise_result((x,), x.dtype), elementwise_result((x,), "bool")
+    return (*found, *mask) if stated and found and mask else None
 
 
 @rule("native_dropout", output=_dropout_output, window=Passing.SAME)
-def native_dropout(op: Op) -> Terms:
-    """In training a product with the mask and one with the scale."""
-    return (flops("mask, scale", "2·N", N=op.output.numel),) if op.at(2) is not False and op.at(1) else ()
-
-
 @rule("dropout", "feature_dropout", "alpha_dropout", "feature_alpha_dropout", window=Passing.SAME)
 def dropout(op: Op) -> Terms:
-    """The composite operator, seen before its kernel."""
-    return (flops("mask, scale", "2·N", N=op.output.numel),) if op.at(2) and op.at(1) else ()
+    """In training a product with the mask and one with the scale."""
+    # The kernel's None means training.
+    is_training = op.at(2) is not False if op.name == "aten.native_dropout" else op.at(2)
+    return (flops("mask, scale", "2·N", N=op.output.numel),) if is_training and op.at(1) else ()

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from fwdscope.formula import Size, broadcast_sizes, kept_size, kept_sizes, shape_of
 
-from .base import Output, ResultSizes, Rule, Term, Terms, dimension, flops, register, rule, tensor
+from .base import Output, ResultSizes, Rule, Term, Terms, existing_dimension, flops, register, rule, tensor
 from .op import Op, Operand
 from .positions import Passage
 from .promotion import is_complex, is_floating, is_whole
@@ -15,7 +15,7 @@ from .promotion import is_complex, is_floating, is_whole
 _EACH = "R·(n - 1)"
 
 
-def rows(op: Op) -> dict[str, int]:
+def _rows(op: Op) -> dict[str, int]:
     """R rows of n elements, from the input and the output."""
     n, results = op.operand().numel, op.output.numel
     return {"R": results, "n": n // results if results else 0}
@@ -23,7 +23,7 @@ def rows(op: Op) -> dict[str, int]:
 
 def _reduce(what: str, formula: str, complex_formula: str = "") -> Callable[[Op], Terms]:
     def terms(op: Op) -> Terms:
-        numbers = rows(op)
+        numbers = _rows(op)
         if not numbers["n"]:
             return ()
         if is_complex(op.operand().dtype):
@@ -41,20 +41,8 @@ def _dims(dim: object, ndim: int) -> set[int] | None:
     if dim is None or dim == ():
         return set(range(ndim))
     named = dim if isinstance(dim, tuple) else (dim,)
-    if not all(isinstance(d, int) and -max(ndim, 1) <= d < max(ndim, 1) for d in named):
-        return None
-    found = {dimension(d, ndim) for d in named if isinstance(d, int)}
-    return found if len(found) == len(named) else None
-
-
-def _reduced(x: Operand, dim: object, keepdim: bool) -> tuple[int, ...] | None:
-    gone = _dims(dim, len(x.shape))
-    # For empty tensors torch decides which reductions have a value.
-    if gone is None or 0 in x.shape:
-        return None
-    if not x.shape:
-        return ()
-    return tuple(1 if i in gone else size for i, size in enumerate(x.shape) if keepdim or i not in gone)
+    found = {existing_dimension(d, ndim or 1) for d in named}
+    return found if None not in found and len(found) == len(named) else None  # type: ignore[return-value]
 
 
 def _output(dtype: Callable[[Operand], str | None], results: int = 1) -> Output:
@@ -68,10 +56,12 @@ def _output(dtype: Callable[[Operand], str | None], results: int = 1) -> Output:
             or any(name not in ("dtype", "correction", "keepdim") for name, _ in op.keywords)
         ):
             return None
-        found = given or dtype(x)
-        shape = _reduced(x, op.at(1), bool(op.keyword("keepdim", op.at(2, False))))
-        if not isinstance(found, str) or shape is None or not (is_whole(found) or is_floating(found)):
+        found, gone = given or dtype(x), _dims(op.at(1), len(x.shape))
+        # For empty tensors torch decides which reductions have a value.
+        if gone is None or 0 in x.shape or not isinstance(found, str) or not (is_whole(found) or is_floating(found)):
             return None
+        keepdim = op.keyword("keepdim", op.at(2, False))
+        shape = (1 if i in gone else size for i, size in enumerate(x.shape) if keepdim or i not in gone)
         return (tensor(shape, found),) * results
 
     return output
@@ -82,24 +72,12 @@ def _named_output(op: Op) -> tuple[Operand, ...] | None:
     return None if op.at(1) == () else _output(_float_type)(op)
 
 
-def _same(x: Operand) -> str | None:
-    return x.dtype
-
-
 def _sum_type(x: Operand) -> str | None:
     return "int64" if is_whole(x.dtype) else x.dtype
 
 
 def _float_type(x: Operand) -> str | None:
     return x.dtype if is_floating(x.dtype) else None
-
-
-def _boolean(x: Operand) -> str | None:
-    return None if x.dtype == "uint8" else "bool"
-
-
-def _index(x: Operand) -> str | None:
-    return None if x.dtype == "bool" else "int64"
 
 
 def reduced_sizes(op: Op) -> ResultSizes:
@@ -138,9 +116,9 @@ _register("sum", "sums", _EACH, _output(_sum_type), "2·R·(n - 1)")
 _register("nansum", "comparisons, sums", "R·(2·n - 1)")
 _register("mean", "sums, quotient", "R·n", _output(_float_type), "2·R·n")
 _register("prod", "products", _EACH, None, "6·R·(n - 1)")
-_register("amax amin", "comparisons", _EACH, _output(_same))
-_register("argmax argmin", "comparisons", _EACH, _output(_index))
-_register("all any", "logic", _EACH, _output(_boolean))
+_register("amax amin", "comparisons", _EACH, _output(lambda x: x.dtype))
+_register("argmax argmin", "comparisons", _EACH, _output(lambda x: None if x.dtype == "bool" else "int64"))
+_register("all any", "logic", _EACH, _output(lambda x: None if x.dtype == "uint8" else "bool"))
 _register("aminmax _aminmax", "comparisons", "2·R·(n - 1)")
 _register("count_nonzero", "comparisons, sums", "R·(2·n - 1)")
 # A median or the k-th value is found without sorting; at least every element is compared, as in top-k.
@@ -154,10 +132,8 @@ _register("std_mean", "mean, difference, square, sum, quotient, root", "R·(4·n
 
 def _extreme_output(op: Op) -> tuple[Operand, ...] | None:
     """The maximum of all, or along a dimension with its index."""
-    if op.overload == "default":
-        return _output(_same)(op)
-    found = _output(_same)(op) if op.overload == "dim" else None
-    return None if found is None else (found[0], tensor(found[0].shape, "int64"))
+    found = _output(lambda x: x.dtype)(op) if op.overload in ("default", "dim") else None
+    return found if found is None or op.overload == "default" else (found[0], tensor(found[0].shape, "int64"))
 
 
 @rule("max", "min", output=_extreme_output, sizes=reduced_sizes, window=_window)
@@ -172,7 +148,7 @@ def extreme(op: Op) -> Terms:
 def norm(op: Op) -> Terms:
     """‖x‖ₚ: squares, sums and a root for 2; absolute values before sums or comparisons for 1 and ∞."""
     order = op.at(1, 2)
-    return _norm_terms(2.0 if order is None else order, **rows(op))
+    return _norm_terms(2.0 if order is None else order, **_rows(op))
 
 
 def _norm_output(op: Op) -> tuple[Operand, ...] | None:
@@ -204,28 +180,17 @@ def dist(op: Op) -> Terms:
     return [flops("difference", "n", n=n), *_norm_terms(op.at(2, 2), R=1, n=n)]
 
 
-@rule("trace")
-def trace(op: Op) -> Terms:
-    """The sum of the diagonal."""
-    return (flops("sums", "n - 1", n=max(min(op.operand().shape), 1)),)
+def _elements(names: str, what: str, formula: str, n: Callable[[Op], int] = lambda op: op.operand().numel) -> None:
+    """Register operators whose formula has one symbol; by default N elements of the input."""
+    symbol = "n" if "n" in formula else "N"
+    register(names.split(), Rule(lambda op: (flops(what, formula, **{symbol: n(op)}),)))
 
 
-@rule("equal")
-def equal(op: Op) -> Terms:
-    """A comparison for each element."""
-    return (flops("comparisons", "N", N=op.operand().numel),)
-
-
-@rule("nonzero", "nonzero_static")
-def nonzero(op: Op) -> Terms:
-    """A comparison with 0 for each element."""
-    return (flops("comparisons", "N", N=op.operand().numel),)
-
-
-@rule("linalg_cross")
-def cross(op: Op) -> Terms:
-    """Two products and a difference for each of the three components."""
-    return (flops("two products, difference", "3·N", N=op.output.numel),)
+_elements("trace", "sums", "n - 1", lambda op: max(min(op.operand().shape), 1))  # of the diagonal
+_elements("equal nonzero nonzero_static", "comparisons", "N")
+_elements("linalg_cross", "two products, difference", "3·N", lambda op: op.output.numel)
+_elements("bincount", "sums", "N")
+_elements("histc", "difference, product, rounding, sum", "4·N")  # a place for each element, and its count
 
 
 def _cdist_sizes(op: Op) -> ResultSizes:
@@ -234,30 +199,15 @@ def _cdist_sizes(op: Op) -> ResultSizes:
     return ([*batch, kept_size("P", one[-2]), kept_size("R", other[-2])],)
 
 
-@rule("_cdist_forward", "cdist", sizes=_cdist_sizes)
-def cdist(op: Op) -> Terms:
-    """For each pair of points of width M: M differences and the norm of them."""
-    return _distances(op, op.output.numel, op.at(2, 2.0))
+def _pdist_sizes(op: Op) -> ResultSizes:
+    return ([Size("pairs", "N·(N − 1) / 2", {"N": op.operand().shape[0]})],)
 
 
-@rule("_pdist_forward", sizes=lambda op: ([Size("pairs", "N·(N − 1) / 2", {"N": op.operand().shape[0]})],))
-def pdist(op: Op) -> Terms:
-    """The same for each pair of the rows of one matrix."""
-    return _distances(op, op.output.numel, op.at(1, 2.0))
+def _distances(op: Op, order: float) -> list[Term]:
+    """For each of R pairs of points of width n: n differences and their norm."""
+    numbers = {"R": op.output.numel, "n": op.operand().shape[-1]}
+    return [flops("differences", "R·n", **numbers), *_norm_terms(order, **numbers)]
 
 
-def _distances(op: Op, pairs: int, order: float) -> Terms:
-    n = op.operand().shape[-1]
-    return [flops("differences", "R·n", R=pairs, n=n), *_norm_terms(order, R=pairs, n=n)]
-
-
-@rule("bincount")
-def bincount(op: Op) -> Terms:
-    """A sum for each element, of ones or of weights."""
-    return (flops("sums", "N", N=op.operand().numel),)
-
-
-@rule("histc")
-def histc(op: Op) -> Terms:
-    """Each element is placed by a difference, a product and a rounding, and counted by a sum."""
-    return (flops("difference, product, rounding, sum", "4·N", N=op.operand().numel),)
+register(("_cdist_forward", "cdist"), Rule(lambda op: _distances(op, op.at(2, 2.0)), sizes=_cdist_sizes))
+register(("_pdist_forward",), Rule(lambda op: _distances(op, op.at(1, 2.0)), sizes=_pdist_sizes))

@@ -30,7 +30,7 @@ DTYPES = [
 ]
 FLOATS = DTYPES[:4]
 SIZES = st.integers(1, 4)
-quick = settings(max_examples=40, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+quick = settings(max_examples=20, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 
 
 # Operators that on meta are put together from others, with strides or statistics that no kernel gives: a CPU's kernels

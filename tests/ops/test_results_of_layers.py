@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 from counting import on_meta
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from test_results import DTYPES, FLOATS, SIZES, agrees, overload, quick, tensors, torch_takes
 from torch import Tensor, nn
@@ -66,10 +66,8 @@ def windows(draw: st.DrawFn, d: int) -> dict[str, list[int]]:
     return {"n": sizes(3, 9), "k": sizes(1, 3), "stride": sizes(1, 3), "padding": sizes(0, 2), "dilation": sizes(1, 2)}
 
 
-@pytest.mark.parametrize("d", [1, 2, 3])
-@pytest.mark.parametrize("transposed", [False, True])
-@quick
-@given(data=st.data())
+@settings(quick, max_examples=90)
+@given(d=st.integers(1, 3), transposed=st.booleans(), data=st.data())
 def test_convolution(d: int, transposed: bool, data: st.DataObject) -> None:
     w = data.draw(windows(d))
     groups, per_in, per_out, batch = (data.draw(st.integers(1, 3)) for _ in range(4))
@@ -284,8 +282,7 @@ def test_attention_that_does_not_fit_is_left_to_torch() -> None:
 
 @pytest.mark.filterwarnings("ignore:LSTM with projections")
 @pytest.mark.parametrize("kind", ["LSTM", "GRU", "RNN", "LSTM projected"])
-@pytest.mark.parametrize("batch_first", [False, True])
-@pytest.mark.parametrize("bidirectional", [False, True])
+@pytest.mark.parametrize(("batch_first", "bidirectional"), [(False, True), (True, False)])
 def test_recurrent_layers(kind: str, batch_first: bool, bidirectional: bool) -> None:
     name, _, projected = kind.partition(" ")
     more = {"proj_size": 3} if projected else {}
