@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -16,7 +16,7 @@ from fwdscope.language.problems import Span, SpecError
 
 if TYPE_CHECKING:
     from fwdscope.model import Network
-    from fwdscope.model.events import LineResult, StepStart
+    from fwdscope.model.events import LineResult
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ Shape = tuple[int, ...] | ShapeTuple | None
 class LineCall(NamedTuple):
     """A call of a line. Equal calls are one."""
 
-    # The integers that its promise may name.
+    # Vars and settings that are integers, which its promise may name.
     sizes: tuple[tuple[str, int], ...]
     shape: Shape
     # The shape of the line above.
@@ -58,7 +58,9 @@ class LineShapes:
             """Run the spec with other values of vars, keep its calls, and return whether it can run."""
             # Not every value makes a network: heads have to divide the width.
             with contextlib.suppress(SpecError, RecursionError):
-                for span, calls in _run(_with_vars(self.checked, values), check_promises=False).items():
+                spec = parse(self.checked.spec.source, {name: str(value) for name, value in values.items()})
+                changed = check(replace(spec, init=(), expect=tree.Expectations()), self.checked.allow_import)
+                for span, calls in _run(changed, check_promises=False).items():
                     found.setdefault(span, []).extend(calls)
                 return True
             return False
@@ -69,32 +71,23 @@ class LineShapes:
         low = low if low and run(low) else {}
         for name, value in numbers.items():
             if name not in low:
-                any(run({**low, name: other}) for other in _other_values(value))
+                # Multiples come first, since they keep its divisors.
+                others = dict.fromkeys((2 * value, 3 * value, value + 1, value // 2, value - 1))
+                any(run({**low, name: other}) for other in others if other not in (value, 0))
         return {span: tuple(dict.fromkeys(calls)) for span, calls in found.items()}
-
-
-def _other_values(value: int) -> Iterator[int]:
-    """Iterate over other values of a var, first over multiples, which keep its divisors."""
-    yield from dict.fromkeys(n for n in (2 * value, 3 * value, value + 1, value // 2, value - 1) if n not in (value, 0))
 
 
 def _stack_heights(spec: tree.ModelSpec) -> set[str]:
     """Return the names that multiply a layer: ``depth`` in ``depth * Block``."""
     bodies = (spec.layers, *(block.body for block in spec.blocks))
     lines = [line for body in bodies for line in tree.statements(body) if isinstance(line, tree.Statement)]
-    products = [node for line in lines for node in ex.walk(line.value) if isinstance(node, ex.Binary)]
-    return {p.left.id for p in products if p.operator == "*" and isinstance(p.left, ex.Name) and _is_layer(p.right)}
-
-
-def _is_layer(node: ex.Expression) -> bool:
-    called = node.function if isinstance(node, ex.Call) else node
-    return isinstance(called, ex.Name) and called.id[:1].isupper()
-
-
-def _with_vars(checked: Checked, values: Mapping[str, int]) -> Checked:
-    """Return a spec with other values of vars, without what it expects of its own. Raises SpecError."""
-    spec = parse(checked.spec.source, {name: str(value) for name, value in values.items()})
-    return check(replace(spec, init=(), expect=tree.Expectations()), checked.allow_import)
+    found = set()
+    for node in (node for line in lines for node in ex.walk(line.value)):
+        if isinstance(node, ex.Binary) and node.operator == "*" and isinstance(node.left, ex.Name):
+            layer = node.right.function if isinstance(node.right, ex.Call) else node.right
+            if isinstance(layer, ex.Name) and layer.id[:1].isupper():
+                found.add(node.left.id)
+    return found
 
 
 def _run(checked: Checked, check_promises: bool = True) -> dict[Span, tuple[LineCall, ...]]:
@@ -106,7 +99,7 @@ def _run(checked: Checked, check_promises: bool = True) -> dict[Span, tuple[Line
 
     network = build(checked, check_promises=check_promises)
     recorder = _LineRecorder(network)
-    with recorder.attached(), torch.no_grad(), watching():
+    with torch.no_grad(), watching():
         network(*network.example.values())
     return {span: tuple(calls) for span, calls in recorder.calls.items()}
 
@@ -115,26 +108,18 @@ class _LineRecorder:
     """Observes a network's lines and the blocks that they stand in (:class:`fwdscope.model.events.Observer`)."""
 
     def __init__(self, network: Network) -> None:
+        from fwdscope.model.modules import Body
+
         self.network = network
         self.calls: dict[Span, dict[LineCall, None]] = {}
         # Of the blocks that are running: the sizes that their lines may name, and the shape of the last line.
         self.sizes: list[tuple[tuple[str, int], ...]] = []
         self.above: list[Shape] = []
-
-    @contextlib.contextmanager
-    def attached(self) -> Iterator[None]:
-        """Observe what runs inside; the network is left as it was."""
-        from fwdscope.model.modules import Body
-
-        blueprint = self.network.blueprint
-        with contextlib.ExitStack() as stack:
-            for module in self.network.modules():
-                if isinstance(module, Body):
-                    stack.callback(module.register_forward_pre_hook(self._enter).remove)
-                    stack.callback(module.register_forward_hook(self._leave).remove)
-            stack.callback(setattr, blueprint, "observer", None)
-            blueprint.observer = self
-            yield
+        network.blueprint.observer = self
+        for module in network.modules():
+            if isinstance(module, Body):
+                module.register_forward_pre_hook(self._enter)
+                module.register_forward_hook(self._leave)
 
     def _enter(self, body: Any, inputs: tuple[Any, ...]) -> None:
         named = {**body.blueprint.checked.variables, **body.settings}
@@ -154,20 +139,10 @@ class _LineRecorder:
         if not self.network.spec.graph:
             self.above[-1] = shape
 
-    def begin(self, what: StepStart, inputs: Any) -> None:
-        """Ignore the start of a layer."""
+    def note(self, *_: Any, **__: Any) -> None:
+        """Ignore notes and the other events."""
 
-    def end(self, outputs: Any) -> None:
-        """Ignore its end."""
-
-    def turn(self) -> None:
-        """Ignore the rounds of a loop."""
-
-    def line(self) -> None:
-        """Ignore the start of a line."""
-
-    def note(self, text: str) -> None:
-        """Ignore notes of the report."""
+    begin = end = turn = line = note
 
 
 def shape_of(value: Any) -> Shape:

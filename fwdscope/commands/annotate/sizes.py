@@ -38,20 +38,12 @@ def describe_size(now: Sequence[KnownSize], changed: Iterable[KnownSize], prefer
     """
     seen = [*now, *changed]
     if len({one.size for one in seen}) > 1:
-        names = _varying(seen, preferred)
+        known = [name for name in preferred if all(one.names.get(name, 0) > 0 for one in seen)]
+        names = [name for name in known if len({one.names[name] for one in seen}) > 1]
         for guess in _guesses(seen[0], names, [name for name in names if _is_sure(name, now, seen)]):
             if all(guess.value(one.names) == one.size for one in seen):
                 return guess.text
     return str(now[0].size) if len({one.size for one in now}) == 1 else "_"
-
-
-def _varying(seen: Sequence[KnownSize], preferred: Sequence[str]) -> list[str]:
-    """Return the names known at every call that had more than one value, all above 0."""
-    return [
-        name
-        for name in preferred
-        if all(one.names.get(name, 0) > 0 for one in seen) and len({one.names[name] for one in seen}) > 1
-    ]
 
 
 def _is_sure(name: str, now: Sequence[KnownSize], seen: Sequence[KnownSize]) -> bool:

@@ -42,20 +42,10 @@ class Annotation:
     notes: tuple[tuple[int, str], ...] = ()
 
 
-@dataclass(frozen=True)
-class _Edit:
-    """A span of the text and the text that replaces it."""
-
-    span: Span
-    text: str
-
-
-@dataclass(frozen=True)
-class _AnnotatedLine:
-    """A line that computes, and the names that its promise may use, the likeliest first."""
-
-    statement: tree.Statement
-    names: tuple[str, ...]
+# A span of the text and the text that replaces it.
+_Edit = tuple[Span, str]
+# A line that computes, and the names that its promise may use, the likeliest first.
+_AnnotatedLine = tuple[tree.Statement, tuple[str, ...]]
 
 
 def annotate(checked: Checked, lines: Lines = "changed") -> Annotation:
@@ -70,26 +60,32 @@ def annotate(checked: Checked, lines: Lines = "changed") -> Annotation:
     edits: list[_Edit] = []
     notes: list[tuple[int, str]] = []
     for line in _lines(checked.spec):
-        span, promise = line.statement.span, line.statement.promise
+        span, promise = line[0].span, line[0].promise
         calls = recorded.calls.get(span, ())
         if not calls and promise is not None:
             notes.append((source.place(span.start)[0], "this line never ran, so its promise is not checked"))
         if not calls or span in bracketed:
             continue
         if promise is None:
-            text = _shape(line, recorded, None, source) if _wanted(lines, calls) else None
+            text = _shape(line, recorded, None, source) if _is_wanted(lines, calls) else None
             if text is not None and (lines == "all" or _says_enough(text)):
-                added.append((_end(source, span), text))
+                # A quoted line ends before its closing quote.
+                end = span.end - (source.text[span.start] in "'\"")
+                added.append((span.start + len(source.text[span.start : end].rstrip()), text))
         elif not all(call.kept for call in calls):
-            edits.append(_Edit(promise.span, _shape(line, recorded, promise.shape, source) or "_"))
+            edits.append((promise.span, _shape(line, recorded, promise.shape, source) or "_"))
     refreshed = len(edits)
     edits += _place_arrows(source, checked.spec, added)
-    after = _apply_edits(source.text, edits)
-    _check_other_text(checked.spec, after)
+    after = source.text
+    for place, text in sorted(edits, reverse=True):
+        after = after[: place.start] + text + after[place.end :]
+    specs = checked.spec, parse(Source(source.name, after))
+    was, now = ([(line.text, [t.name for t in ex.targets(line.target)]) for line, _ in _lines(one)] for one in specs)
+    assert was == now, "a line would have been changed"
     return Annotation(source.name, source.text, after, len(added), refreshed, tuple(notes))
 
 
-def _wanted(lines: Lines, calls: Sequence[LineCall]) -> bool:
+def _is_wanted(lines: Lines, calls: Sequence[LineCall]) -> bool:
     """Whether a line without a promise is to get one."""
     if lines != "changed":
         return lines == "all"
@@ -105,8 +101,8 @@ def _first(shape: Shape) -> tuple[int, ...] | None:
 # --- lines and the names they see ------------------------------------------------------------------------------------
 
 
-def _lines(spec: tree.ModelSpec) -> Iterator[_AnnotatedLine]:
-    """Iterate over the lines that compute, in the file's order."""
+def _lines(spec: tree.ModelSpec) -> list[_AnnotatedLine]:
+    """Return the lines that compute, in the file's order."""
     in_inputs = [node.id for one in spec.inputs for node in ex.walk(one.value) if isinstance(node, Name)]
     variables = [variable.name for variable in spec.variables]
     likely = list(dict.fromkeys([*(name for name in in_inputs if name in variables), *variables]))
@@ -119,8 +115,8 @@ def _lines(spec: tree.ModelSpec) -> Iterator[_AnnotatedLine]:
         for line in tree.statements(body):
             if isinstance(line, tree.Statement):
                 own = [node.id for node in ex.walk(line.value) if isinstance(node, Name) and node.id in known]
-                found.append(_AnnotatedLine(line, tuple(dict.fromkeys([*own, *known]))))
-    yield from sorted(found, key=lambda line: line.statement.span)
+                found.append((line, tuple(dict.fromkeys([*own, *known]))))
+    return sorted(found, key=lambda line: line[0].span)
 
 
 def _given_names(body: tuple[tree.Line, ...]) -> Iterator[str]:
@@ -173,10 +169,10 @@ class _ShapesOfResult:
 
 def _shape(line: _AnnotatedLine, recorded: LineShapes, promised: Expression | None, source: Source) -> str | None:
     """Return the promise of a line, or None if nothing is the same at all of its calls."""
-    span = line.statement.span
-    calls, changed = recorded.calls[span], recorded.changed.get(span, ())
+    statement, names = line
+    calls, changed = recorded.calls[statement.span], recorded.changed.get(statement.span, ())
     place = _ShapesOfResult(tuple((c.shape, c) for c in calls), tuple((c.shape, c) for c in changed))
-    text = _words(place, line.names, promised, source)
+    text = _describe(place, names, promised, source)
     return text if re.search(r"\w(?<!_)", text) or text == "()" else None
 
 
@@ -187,31 +183,25 @@ def _says_enough(text: str) -> bool:
     return 2 * len(unknown) <= len(sizes)
 
 
-def _words(place: _ShapesOfResult, names: Sequence[str], promised: Expression | None, source: Source) -> str:
-    forms = {
-        (type(o), len(o.items if isinstance(o, ShapeTuple) else o)) if o is not None else None for o, _ in place.now
-    }
-    if len(forms) > 1 or None in forms:
+def _describe(place: _ShapesOfResult, names: Sequence[str], promised: Expression | None, source: Source) -> str:
+    """Return the text of shapes, with the promised sizes that are right; ``_`` if they differ in form."""
+    form = _form(place.now[0][0])
+    if form is None or any(_form(shape) != form for shape, _ in place.now):
         return "_"
-    first = place.now[0][0]
-    assert first is not None
-    if isinstance(first, ShapeTuple):
-        count = len(first.items)
-        parts = _items(promised, count)
-        return _tuple([_words(place.inner(i, count), names, parts[i], source) for i in range(count)])
-    parts = _items(promised, len(first))
-    return _tuple([_size(place, i, len(first), names, parts[i], source) for i in range(len(first))])
+    kind, count = form
+    parts: Sequence[Expression | None] = [None] * count
+    if isinstance(promised, TupleOrList) and len(promised.items) == count:
+        parts = promised.items
+    if kind is ShapeTuple:
+        texts = [_describe(place.inner(i, count), names, part, source) for i, part in enumerate(parts)]
+    else:
+        texts = [_size(place, i, count, names, part, source) for i, part in enumerate(parts)]
+    return f"({texts[0]},)" if count == 1 else f"({', '.join(texts)})"
 
 
 def _form(shape: Shape) -> tuple[type, int] | None:
     """Return what two shapes need in common to be described together."""
     return None if shape is None else (type(shape), len(shape.items if isinstance(shape, ShapeTuple) else shape))
-
-
-def _items(promised: Expression | None, count: int) -> Sequence[Expression | None]:
-    """Return the items of a promise with this many, else None for each."""
-    fits = isinstance(promised, TupleOrList) and len(promised.items) == count
-    return promised.items if fits and isinstance(promised, TupleOrList) else [None] * count
 
 
 def _size(
@@ -222,43 +212,36 @@ def _size(
         [KnownSize(o[i], dict(call.sizes)) for o, call in pairs if isinstance(o, tuple) and len(o) == rank]
         for pairs in (place.now, place.changed)
     )
-    if promised is not None and _right(promised, now, names):
+    if promised is not None and _is_right(promised, now, names):
         return " ".join(source[promised.span].split())
     return describe_size(now, changed, names)
 
 
-def _right(promised: Expression, seen: Sequence[KnownSize], names: Sequence[str]) -> bool:
+def _is_right(promised: Expression, seen: Sequence[KnownSize], names: Sequence[str]) -> bool:
     """Whether a promised size is right at every call, which ``_`` always is."""
     if isinstance(promised, Name) and promised.id == "_":
         return True
     if isinstance(promised, TupleOrList):
         return False
     try:
-        for one in seen:
-            known = {name: one.names[name] for name in names if name in one.names}
-            if evaluate_plain(promised, known) != one.size:
-                return False
-        return True
+        known = ({name: one.names[name] for name in names if name in one.names} for one in seen)
+        return all(evaluate_plain(promised, values) == one.size for values, one in zip(known, seen, strict=True))
     except ArithmeticProblem:
         return False
-
-
-def _tuple(items: Sequence[str]) -> str:
-    return f"({items[0]},)" if len(items) == 1 else f"({', '.join(items)})"
 
 
 # --- the text --------------------------------------------------------------------------------------------------------
 
 
-def _end(source: Source, span: Span) -> int:
-    """Return where the text of a line ends: before the closing quote, if it is quoted."""
-    end = span.end - (source.text[span.start] in "'\"")
-    return span.start + len(source.text[span.start : end].rstrip())
-
-
 def _place_arrows(source: Source, spec: tree.ModelSpec, added: Sequence[tuple[int, str]]) -> Iterator[_Edit]:
     """Iterate over new arrows: in the most common column of the others if a line leaves room, else in their own."""
-    columns = Counter(_arrows(source, spec))
+    columns: Counter[int] = Counter()
+    for line, _ in _lines(spec):
+        if line.promise is not None:
+            arrow = source.text.rindex("->", line.span.start, line.promise.span.start)
+            # Only arrows on the line that they belong to count.
+            if "\n" not in source.text[len(source.text[:arrow].rstrip()) : arrow]:
+                columns[_column(source, arrow)] += 1
     column = min(columns, key=lambda c: (-columns[c], c)) if columns else None
     ends = {end: _column(source, end) for end, _ in added}
     rest = [end for end in ends.values() if column is None or end + 1 > column]
@@ -266,42 +249,9 @@ def _place_arrows(source: Source, spec: tree.ModelSpec, added: Sequence[tuple[in
     for end, text in added:
         fits = [c for c in (column, own) if c is not None and ends[end] + 1 <= c]
         room = fits[0] - ends[end] if fits else 2
-        yield _Edit(Span(end, end), f"{' ' * room}-> {text}")
-
-
-def _arrows(source: Source, spec: tree.ModelSpec) -> Iterator[int]:
-    """Iterate over the columns of the arrows that stand on the line they belong to."""
-    for line in _lines(spec):
-        promise = line.statement.promise
-        if promise is not None:
-            arrow = source.text.rindex("->", line.statement.span.start, promise.span.start)
-            if "\n" not in source.text[_last_text(source, arrow) : arrow]:
-                yield _column(source, arrow)
-
-
-def _last_text(source: Source, at: int) -> int:
-    return len(source.text[:at].rstrip())
+        yield Span(end, end), f"{' ' * room}-> {text}"
 
 
 def _column(source: Source, offset: int) -> int:
     """Return the column of a character in a terminal, from 0."""
     return width(source.text[offset - source.place(offset)[1] + 1 : offset])
-
-
-def _apply_edits(text: str, edits: Sequence[_Edit]) -> str:
-    for edit in sorted(edits, key=lambda edit: edit.span, reverse=True):
-        text = text[: edit.span.start] + edit.text + text[edit.span.end :]
-    return text
-
-
-def _check_other_text(spec: tree.ModelSpec, after: str) -> None:
-    """Check that nothing but promises changed."""
-    was, now = (
-        [(line.statement.text, _targets(line)) for line in _lines(one)]
-        for one in (spec, parse(Source(spec.source.name, after)))
-    )
-    assert was == now, "a line would have been changed"
-
-
-def _targets(line: _AnnotatedLine) -> list[str]:
-    return [named.name for named in ex.targets(line.statement.target)]
