@@ -31,13 +31,13 @@ def explain(
     def command() -> None:
         from fwdscope.commands.explain import explain as explain_layer
         from fwdscope.inspection import make_subject
-        from fwdscope.render import explanation
+        from fwdscope.render.explanation import draw
 
         trace = make_subject(target_of(target, set_, input_, dtype, allow_import)).trace_every_copy()
         try:
             found = explain_layer(trace, layer)
         except LookupError as error:
             raise InputError(str(error.args[0])) from None
-        put(explanation.as_json(found) if as_json else explanation.draw(found, *terminal_of()), None)
+        put(found.dumps() if as_json else draw(found, *terminal_of()), None)
 
     boundary(command, limit)

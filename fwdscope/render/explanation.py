@@ -10,9 +10,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Literal
 
 from fwdscope.commands.explain import Explanation, Formula, OperatorCost, Weight
-from fwdscope.render.lines import write
+from fwdscope.render.lines import MAX_PROSE, write
 from fwdscope.render.rows import printable
-from fwdscope.report import Shape
 from fwdscope.units import byte_size, count_column, exact, plural, shape
 
 Style = Literal["", "name", "heading", "dim", "number", "warning"]
@@ -23,8 +22,6 @@ _COLOURS: Mapping[str, str] = {
     "": "", "name": "bold cyan", "heading": "bold", "dim": "dim", "number": "green", "warning": "red",
 }  # fmt: skip
 _INDENT = 2
-# Wider sentences are hard to read.
-_PROSE = 100
 # Of a layer that unrolls into more operators, the rest is summed.
 MOST_OPERATORS = 40
 # Sums of more terms are not written out.
@@ -36,18 +33,10 @@ _LEAST = 10
 def draw(explanation: Explanation, width: int, color: bool) -> str:
     """Draw an explanation at a width, with ANSI colours if ``color`` is set."""
     width = max(width, 40)
-    blocks = (
-        _head(explanation, width),
-        _incoming(explanation, width),
-        _results(explanation, width),
-        _weights(explanation, width),
-        _parts(explanation, width),
-        _operators(explanation, width),
-        _totals(explanation, width),
-    )
     lines: list[Line] = []
-    for block in map(list, blocks):
-        lines += [*([()] if lines and block else []), *block]
+    for block in (_head, _incoming, _results, _weights, _parts, _operators, _totals):
+        found = list(block(explanation, width))
+        lines += [(), *found] if lines and found else found
     return write(lines, color, _COLOURS)
 
 
@@ -56,14 +45,11 @@ def draw(explanation: Explanation, width: int, color: bool) -> str:
 
 def _head(one: Explanation, width: int) -> Iterator[Line]:
     yield from _title(one, width)
-    for text in textwrap.wrap(printable(one.sentence), min(width, _PROSE)):
-        yield ((text, ""),)
-    if one.note:
-        for text in textwrap.wrap(printable(one.note), min(width, _PROSE)):
-            yield ((text, "warning"),)
-    if one.beside:
-        text = f"On the same line: {', '.join(map(printable, one.beside))}"
-        yield from (((piece, "dim"),) for piece in textwrap.wrap(text, min(width, _PROSE)))
+    beside = f"On the same line: {', '.join(one.beside)}" if one.beside else ""
+    texts: tuple[tuple[str, Style], ...] = ((one.sentence, ""), (one.note or "", "warning"), (beside, "dim"))
+    for text, style in texts:
+        for piece in textwrap.wrap(printable(text), min(width, MAX_PROSE)):
+            yield ((piece, style),)
 
 
 def _title(one: Explanation, width: int) -> Iterator[Line]:
@@ -95,14 +81,13 @@ def _incoming(one: Explanation, width: int) -> Iterator[Line]:
     if not one.inputs:
         return
     yield (("IN", "heading"),)
-    names = [incoming.name for incoming in one.inputs]
-    column = max(map(len, names))
-    shapes = [shape(incoming.shape) for incoming in one.inputs]
-    wide = max(map(len, shapes))
-    for incoming, name, sizes in zip(one.inputs, names, shapes, strict=True):
-        label = f"{name.ljust(column)}  " if column else ""
+    column = max(len(incoming.name) for incoming in one.inputs)
+    wide = max(len(shape(incoming.shape)) for incoming in one.inputs)
+    for incoming in one.inputs:
+        label = f"{incoming.name.ljust(column)}  " if column else ""
         origin = f"from {printable(incoming.source)}" if incoming.source else ""
-        line: Line = ((" " * _INDENT, ""), (label, "dim"), (sizes.ljust(wide), ""), (f"  {incoming.dtype}", "dim"))
+        sizes = shape(incoming.shape).ljust(wide)
+        line: Line = ((" " * _INDENT, ""), (label, "dim"), (sizes, ""), (f"  {incoming.dtype}", "dim"))
         if origin and sum(len(piece) for piece, _ in line) + len(origin) + 2 <= width:
             yield (*line, (f"  {origin}", "dim"))
         else:
@@ -121,11 +106,8 @@ def _results(one: Explanation, width: int) -> Iterator[Line]:
     known = {incoming.shape for incoming in one.inputs}
     shown: list[tuple[str, ...]] = []
     for result in one.outputs:
-        yield (
-            (" " * _INDENT, ""),
-            (shape(result.shape), "number"),
-            (f"  {result.dtype}  {byte_size(result.bytes)}", "dim"),
-        )
+        facts = f"  {result.dtype}  {byte_size(result.bytes)}"
+        yield ((" " * _INDENT, ""), (shape(result.shape), "number"), (facts, "dim"))
         lines = tuple(_sizes(result.sizes, result.shape in known)) if result.sizes is not None else ()
         if lines not in shown:
             yield from _formulas(lines, width)
@@ -134,36 +116,29 @@ def _results(one: Explanation, width: int) -> Iterator[Line]:
 
 def _sizes(sizes: Sequence[Formula], same_shape: bool = False) -> Iterator[str]:
     """Formulas of a shape as texts: the sizes kept in one line, then a line for each that is computed or set."""
-    kept = [size for size in sizes if size.plain and _is_kept(size)]
-    if sizes and len(kept) == len(sizes) and same_shape and not any(size.note for size in sizes):
+    kept = [
+        size
+        for size in sizes
+        if size.plain and (size.symbols == size.name or (size.symbols == "size" and size.name.startswith("dimension ")))
+    ]
+    notes = "; ".join(dict.fromkeys(size.note for size in kept if size.note))
+    if sizes and len(kept) == len(sizes) and same_shape and not notes:
         yield "the shape of the input"
         return
     if kept:
-        yield f"unchanged: {', '.join(f'{size.name} = {exact(size.value)}' for size in kept)}{_notes(kept)}"
+        same = ", ".join(f"{size.name} = {exact(size.value)}" for size in kept)
+        yield f"unchanged: {same}" + (f"  ({notes})" if notes else "")
     last: Formula | None = None
     for size in sizes:
         if size in kept:
             continue
-        if last is not None and not size.plain and (size.numbers, size.value, size.note) == _arithmetic(last):
+        arithmetic = size.numbers, size.value, size.note
+        if last is not None and not size.plain and arithmetic == (last.numbers, last.value, last.note):
             yield f"{size.name}′ = {exact(size.value)}, as {last.name}′"
             continue
         name = size.name if size.plain or size.name not in size.symbols else f"{size.name}′"
         yield f"{name} = {size.text}" + (f"  ({size.note})" if size.note else "")
         last = size
-
-
-def _arithmetic(size: Formula) -> tuple[str, int, str]:
-    return size.numbers, size.value, size.note
-
-
-def _is_kept(size: Formula) -> bool:
-    """Whether a size is one of the input's, and not set or computed."""
-    return size.symbols == size.name or (size.symbols == "size" and size.name.startswith("dimension "))
-
-
-def _notes(sizes: Iterable[Formula]) -> str:
-    notes = list(dict.fromkeys(size.note for size in sizes if size.note))
-    return f"  ({'; '.join(notes)})" if notes else ""
 
 
 def _formulas(texts: Iterable[str], width: int, indent: int = 2 * _INDENT) -> Iterator[Line]:
@@ -213,7 +188,9 @@ def _weights(one: Explanation, width: int) -> Iterator[Line]:
             line: Line = ((" " * _INDENT, ""), (name.ljust(column), "name"), (f"  {sizes.ljust(wide)}", ""))
             facts = f"{weight.dtype}  {byte_size(weight.bytes)}"
             room = width - _INDENT - column - wide - 2 * 2
-            remarks = _remarks(weight, title)
+            frozen = "not trained" if title == "PARAMETERS" and not weight.trainable else ""
+            shared = f"shared with {', '.join(map(printable, weight.shared))}" if weight.shared else ""
+            remarks = "; ".join(filter(None, (frozen, shared)))
             beside = f"{facts}  {remarks}" if remarks and len(facts) + 2 + len(remarks) <= room else facts
             yield (*line, (f"  {beside}" if len(beside) <= room else "", "dim"))
             yield from _below(remarks if beside == facts else "", width, "dim", 2 * _INDENT)
@@ -223,12 +200,6 @@ def _weights(one: Explanation, width: int) -> Iterator[Line]:
 
 def _weight_texts(weight: Weight) -> tuple[str, str]:
     return printable(weight.name), shape(weight.shape)
-
-
-def _remarks(weight: Weight, title: str) -> str:
-    shared = f"shared with {', '.join(map(printable, weight.shared))}" if weight.shared else ""
-    frozen = "not trained" if title == "PARAMETERS" and not weight.trainable else ""
-    return "; ".join(filter(None, (frozen, shared)))
 
 
 # --- what runs -------------------------------------------------------------------------------------------------------
@@ -247,9 +218,8 @@ def _parts(one: Explanation, width: int) -> Iterator[Line]:
     times = [f"× {exact(part.times)}" if part.times > 1 else "" for part in one.parts]
     texts = [printable(part.text) if part.path else "" for part in one.parts]
     figures = [
-        ["params", *count_column([part.params for part in one.parts])],
-        ["MACs", *count_column([part.macs for part in one.parts])],
-        ["FLOPs", *count_column([part.flops for part in one.parts])],
+        [title, *count_column([getattr(part, name) for part in one.parts])]
+        for title, name in (("params", "params"), ("MACs", "macs"), ("FLOPs", "flops"))
     ]
     columns = [["", *names], ["", *times], ["", *texts]]
     # If there is not enough room, texts are cut first, then names, then the last figures are left out.
@@ -262,12 +232,8 @@ def _parts(one: Explanation, width: int) -> Iterator[Line]:
     for i, (name, many, text) in enumerate(zip(*columns, strict=True)):
         shown = [_cut(cell, room) for cell, room in zip((name, many, text), rooms, strict=True)]
         aligned = "".join(f"  {column[i]:>{_room(column)}}" for column in figures)
-        yield (
-            (" " * _INDENT, ""),
-            (shown[0], "name"),
-            (f"  {shown[1]}  {shown[2]}", "dim"),
-            (aligned, "" if i else "dim"),
-        )
+        described = f"  {shown[1]}  {shown[2]}"
+        yield ((" " * _INDENT, ""), (shown[0], "name"), (described, "dim"), (aligned, "" if i else "dim"))
 
 
 def _room(column: Sequence[str]) -> int:
@@ -327,6 +293,8 @@ def _totals(one: Explanation, width: int) -> Iterator[Line]:
     yield (("IN ALL", "heading"),)
     least = "≥ " if one.uncounted else ""
     moved = one.bytes_read + one.bytes_written
+    field = " × ".join(map(exact, one.receptive_field or ()))
+    calls = f"{exact(one.calls)}; explained is one of them. All together:" if one.calls != 1 else ""
     rows = [
         ("parameters", exact(one.params)),
         ("MACs", f"{least}{exact(one.macs)}"),
@@ -334,8 +302,8 @@ def _totals(one: Explanation, width: int) -> Iterator[Line]:
         ("bytes", f"{least}{exact(one.bytes_read)} read, {exact(one.bytes_written)} written"),
         ("intensity", f"{one.flops / moved:.3g} FLOPs a byte" if moved else ""),
         ("output", f"{exact(one.output_bytes)} bytes, {byte_size(one.output_bytes)}"),
-        ("receptive field", _receptive_field(one.receptive_field)),
-        ("calls", _calls(one)),
+        ("receptive field", f"{field} of the input, for each output" if field else ""),
+        ("calls", f"{calls} {exact(one.macs_of_calls)} MACs, {exact(one.flops_of_calls)} FLOPs" if calls else ""),
         ("not counted", ", ".join(one.uncounted)),
     ]
     shown = [(name, text) for name, text in rows if text]
@@ -345,21 +313,3 @@ def _totals(one: Explanation, width: int) -> Iterator[Line]:
         for i, piece in enumerate(pieces):
             label = (name if i == 0 else "").ljust(column)
             yield ((" " * _INDENT, ""), (label, "dim"), (f"  {piece}", "warning" if name == "not counted" else ""))
-
-
-def _receptive_field(field: Shape | None) -> str:
-    return "" if field is None else f"{' × '.join(map(exact, field))} of the input, for each output"
-
-
-def _calls(one: Explanation) -> str:
-    if one.calls == 1:
-        return ""
-    return (
-        f"{exact(one.calls)}; explained is one of them. All together: "
-        f"{exact(one.macs_of_calls)} MACs, {exact(one.flops_of_calls)} FLOPs"
-    )
-
-
-def as_json(explanation: Explanation) -> str:
-    """The explanation as data."""
-    return explanation.dumps()

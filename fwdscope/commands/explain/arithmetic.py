@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import groupby
 from typing import TYPE_CHECKING
 
 from fwdscope.commands.explain.explanation import (
@@ -16,17 +18,16 @@ from fwdscope.commands.explain.explanation import (
     OutputTensor,
     Weight,
 )
-from fwdscope.commands.explain.steps import find, inside, is_single, layer_type, same_step, steps, tensors
+from fwdscope.commands.explain.steps import find, inside, layer_type, steps, tensors
 from fwdscope.formula import Size, equation, insert_numbers
 from fwdscope.functions.functions import FUNCTIONS
 from fwdscope.functions.methods import METHODS
-from fwdscope.layers import LAYERS, Layer, layer_of, output_sizes, page, parameter_size
+from fwdscope.layers import LAYERS, layer_of, output_sizes, page, parameter_size
 from fwdscope.layers.base import input_names, required_inputs
 from fwdscope.ops import result_sizes
-from fwdscope.report import Shape
 
 if TYPE_CHECKING:
-    from fwdscope.ops import Cost, Op
+    from fwdscope.ops import Cost
     from fwdscope.trace import Node, OpRecord, Trace
 
 
@@ -36,8 +37,9 @@ def explain(trace: Trace, layer: str) -> Explanation:
     Raises LookupError, with the nearest path, if there is no such step.
     """
     node, beside = find(trace, layer)
-    calls = [one for one in steps(trace.root) if same_step(one, node)]
-    records = list(node.records())
+    calls = [one for one in steps(trace.root) if _is_call_of(one, node)]
+    records, parts = list(node.records()), inside(node)
+    axes = trace.fields.get(id(node.outputs[0].ref)) if node.outputs else None
     line, column = trace.source.place(node.span.start) if node.span and trace.source else (None, None)
     return Explanation(
         path=node.path,
@@ -49,12 +51,12 @@ def explain(trace: Trace, layer: str) -> Explanation:
         outputs=_outputs(node),
         parameters=tuple(_weights(node, trace, "parameters")),
         buffers=tuple(_weights(node, trace, "buffers")),
-        operators=tuple(_operators(records if is_single(node) else node.ops)),
-        parts=() if is_single(node) else tuple(_inner_steps(node)),
+        operators=tuple(_operators(node.ops if parts else records)),
+        parts=tuple(_inner_steps(node)),
         params=_params(node),
         output_bytes=sum(t.nbytes for t in node.outputs),
         uncounted=tuple(dict.fromkeys(r.op.name for r in records if r.cost is None)),
-        receptive_field=_receptive_field(trace, node),
+        receptive_field=tuple(axis.size for axis in axes) if axes is not None else None,
         source=trace.source.name if trace.source else None,
         line=line,
         column=column,
@@ -67,6 +69,13 @@ def explain(trace: Trace, layer: str) -> Explanation:
         note=node.note,
         **{of: _sum(records, of) for of in ("macs", "flops", "bytes_read", "bytes_written")},
     )
+
+
+def _is_call_of(one: Node, other: Node) -> bool:
+    """Whether two steps are calls of one layer, or rounds of one line."""
+    if other.module is not None:
+        return one.module is other.module
+    return (one.path, one.kind, one.type, one.span) == (other.path, other.kind, other.type, other.span)
 
 
 # --- description ------------------------------------------------------------------------------------------------------
@@ -91,17 +100,13 @@ def _sentence(node: Node) -> str:
         return "A module of your own: its cost is the sum of what runs inside."
     if node.module is not None:
         return "A module of your own: its cost is that of its operators."
-    doc = _WORDS.get(node.type) or _doc(node.type)
+    function = FUNCTIONS.get(node.type) or METHODS.get(node.type)
+    doc = _PYTHON_OPERATORS.get(node.type) or (function.doc.rstrip(".") if function is not None else "")
     return f"{node.type}: {doc}." if doc else "An expression of the file, computed operator by operator."
 
 
-def _doc(name: str) -> str:
-    function = FUNCTIONS.get(name) or METHODS.get(name)
-    return function.doc.rstrip(".") if function is not None else ""
-
-
-# Python's operators, by the words that the report names them with.
-_WORDS = {
+# Python's operators, by their names in the report.
+_PYTHON_OPERATORS = {
     "add": "the sum, element by element",
     "sub": "the difference, element by element",
     "mul": "the product, element by element",
@@ -116,17 +121,14 @@ _WORDS = {
 # --- in and out ------------------------------------------------------------------------------------------------------
 
 
-# The source of a tensor that no step made.
-NETWORK_INPUT = "the network's input"
-
-
 def _inputs(node: Node) -> Iterator[InputTensor]:
     names = _input_names(node)
     # Each source is listed once, so that sources match inputs only if there is one for each.
     matched = len(node.sources) == len(node.inputs)
     for i, one in enumerate(node.inputs):
         source = node.sources[i] if matched else None
-        made_by = (source.path or source.text) if source is not None else None if node.sources else NETWORK_INPUT
+        unmade = None if node.sources else "the network's input"
+        made_by = (source.path or source.text) if source is not None else unmade
         yield InputTensor(one.shape, one.dtype, names[i] if i < len(names) else "", made_by)
 
 
@@ -160,18 +162,8 @@ def _result_sizes(node: Node) -> Sequence[Sequence[Size] | None]:
 
 
 def _formula(size: Size) -> Formula:
-    symbols = re.sub(r"size_\d+", "size", size.formula)
-    return Formula(_plain_name(size.name), symbols, size.with_numbers, size.value, size.note, size.is_plain)
-
-
-def _plain_name(name: str) -> str:
-    return re.sub(r"^size_(\d+)$", r"dimension \1", name)
-
-
-def _receptive_field(trace: Trace, node: Node) -> Shape | None:
-    """How much of the input the first result depends on, if known: height and width, or a length."""
-    axes = trace.fields.get(id(node.outputs[0].ref)) if node.outputs else None
-    return tuple(axis.size for axis in axes) if axes is not None else None
+    symbols, name = re.sub(r"size_\d+", "size", size.formula), re.sub(r"^size_(\d+)$", r"dimension \1", size.name)
+    return Formula(name, symbols, size.with_numbers, size.value, size.note, size.is_plain)
 
 
 # --- weights ---------------------------------------------------------------------------------------------------------
@@ -180,7 +172,7 @@ def _receptive_field(trace: Trace, node: Node) -> Shape | None:
 def _weights(node: Node, trace: Trace, what: str) -> Iterator[Weight]:
     # Weights of inner steps are explained there.
     apart = {id(tensor) for step in steps(node) for _, tensor in tensors(step, what)}
-    layer = _layer(node)
+    layer = layer_of(node.module) if node.module is not None and layer_type(node) is not None else None
     users = _users(trace, node)
     for name, tensor in tensors(node, what):
         if id(tensor) in apart:
@@ -197,32 +189,24 @@ def _weights(node: Node, trace: Trace, what: str) -> Iterator[Weight]:
         )
 
 
-def _layer(node: Node) -> Layer | None:
-    return layer_of(node.module) if node.module is not None and layer_type(node) is not None else None
-
-
-def _users(trace: Trace, node: Node) -> dict[int, list[str]]:
+def _users(trace: Trace, node: Node) -> dict[int, dict[str, None]]:
     """The paths of other leaf steps that have a tensor of this step, by the tensor's identity."""
-    mine = {id(tensor) for _, tensor in tensors(node, "parameters")}
-    found: dict[int, list[str]] = {}
-    if not mine:
-        return found
-    for other in steps(trace.root):
+    found: dict[int, dict[str, None]] = {id(tensor): {} for _, tensor in tensors(node, "parameters")}
+    for other in steps(trace.root) if found else ():
         if inside(other) or other.path == node.path or other.module is node.module:
             continue
         for name, tensor in tensors(other, "parameters"):
-            if id(tensor) in mine:
-                found.setdefault(id(tensor), []).append(f"{other.path}.{name}")
-    return {key: list(dict.fromkeys(paths)) for key, paths in found.items()}
+            if id(tensor) in found:
+                found[id(tensor)][f"{other.path}.{name}"] = None
+    return found
+
+
+# --- costs -----------------------------------------------------------------------------------------------------------
 
 
 def _params(node: Node) -> int:
     """The elements of all parameters of a step and its inner steps, each counted once."""
-    unique = {id(t): t.numel() for one in (node, *steps(node)) for _, t in tensors(one, "parameters")}
-    return sum(unique.values())
-
-
-# --- costs -----------------------------------------------------------------------------------------------------------
+    return sum({id(t): t.numel() for one in (node, *steps(node)) for _, t in tensors(one, "parameters")}.values())
 
 
 def _sum(records: Iterable[OpRecord], of: str) -> int:
@@ -231,21 +215,19 @@ def _sum(records: Iterable[OpRecord], of: str) -> int:
 
 def _operators(records: Iterable[OpRecord]) -> Iterator[OperatorCost]:
     """The operators in order of their first call; equal calls are one."""
-    times: dict[OperatorCost, int] = {}
-    for record in records:
-        found = _operator(record)
-        times[found] = times.get(found, 0) + 1
-    for found, number in times.items():
-        yield dataclasses.replace(found, times=number)
+    for found, times in Counter(map(_operator, records)).items():
+        yield dataclasses.replace(found, times=times)
 
 
 def _operator(record: OpRecord) -> OperatorCost:
     op, cost = record.op, record.cost
+    # The formulas of its first result alone.
+    sizes = result_sizes(op)
     return OperatorCost(
         name=op.name.removeprefix("aten."),
         inputs=tuple(x.shape for x in op.operands),
         outputs=tuple(y.shape for y in op.outputs),
-        sizes=_operator_sizes(op),
+        sizes=tuple(map(_formula, sizes[0])) if sizes and sizes[0] is not None else None,
         macs_formula=_macs_formula(cost) if cost is not None else "",
         flops_formula=cost.text if cost is not None and cost.terms else "",
         macs=cost.macs if cost is not None else None,
@@ -263,37 +245,18 @@ def _macs_formula(cost: Cost) -> str:
     return equation(symbols, numbers, f"{cost.macs:,}") if terms else ""
 
 
-def _operator_sizes(op: Op) -> tuple[Formula, ...] | None:
-    """The formulas of its first result."""
-    found = result_sizes(op)
-    return tuple(map(_formula, found[0])) if found and found[0] is not None else None
-
-
 def _inner_steps(node: Node) -> Iterator[InnerStep]:
     """The steps inside, in order; equal ones in a row are one, as the copies of a stack or the rounds of a loop."""
     rounds = [list(map(_inner_step, turn)) for turn in node.rounds or ()]
     if rounds and all(len(turn) == len(rounds[0]) for turn in rounds):
-        yield from _merged_rounds(rounds)
+        # Each line of a loop once if every round costs the same.
+        for column in zip(*rounds, strict=True):
+            alike = len(set(map(_without_number, column))) == 1
+            yield from [dataclasses.replace(column[0], times=len(column))] if alike else column
         return
-    last: InnerStep | None = None
-    for part in map(_inner_step, inside(node)):
-        if last is not None and _are_equal(last, part):
-            last = dataclasses.replace(last, times=last.times + 1)
-            continue
-        if last is not None:
-            yield last
-        last = part
-    if last is not None:
-        yield last
-
-
-def _merged_rounds(rounds: list[list[InnerStep]]) -> Iterator[InnerStep]:
-    """Each line of a loop once if every round costs the same; else round by round."""
-    for column in zip(*rounds, strict=True):
-        if all(_are_equal(column[0], part) for part in column):
-            yield dataclasses.replace(column[0], times=len(column))
-        else:
-            yield from column
+    for _, group in groupby(map(_inner_step, inside(node)), _without_number):
+        first, *others = group
+        yield dataclasses.replace(first, times=1 + len(others))
 
 
 def _inner_step(node: Node) -> InnerStep:
@@ -301,6 +264,6 @@ def _inner_step(node: Node) -> InnerStep:
     return InnerStep(node.path, node.text or node.type, _params(node), _sum(records, "macs"), _sum(records, "flops"))
 
 
-def _are_equal(one: InnerStep, other: InnerStep) -> bool:
-    first, second = (dataclasses.replace(part, path="", times=1) for part in (one, other))
-    return first == second and re.sub(r"\d+$", "", one.path) == re.sub(r"\d+$", "", other.path)
+def _without_number(step: InnerStep) -> InnerStep:
+    """A step without the number at the end of its path, in which equal steps differ."""
+    return dataclasses.replace(step, path=re.sub(r"\d+$", "", step.path))

@@ -135,11 +135,6 @@ class Explanation:
     reads: tuple[str, ...] = ()
     note: str | None = None
 
-    @property
-    def title(self) -> str:
-        """Its path and its text: ``conv1  ·  Conv2d 7×7 /2``."""
-        return "  ·  ".join(dict.fromkeys(filter(None, (self.path, self.text or self.type))))
-
     def to_json(self) -> dict[str, Any]:
         """The explanation as JSON's own types."""
         return dataclasses.asdict(self)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from fwdscope.language.names import listed, nearest
@@ -27,13 +27,6 @@ def inside(node: Node) -> list[Node]:
     return [*node.children, *(child for turn in node.rounds or () for child in turn)]
 
 
-def same_step(one: Node, other: Node) -> bool:
-    """Whether two steps are calls of one layer, or rounds of one line."""
-    if other.module is not None:
-        return one.module is other.module
-    return (one.path, one.kind, one.type, one.span) == (other.path, other.kind, other.type, other.span)
-
-
 def find(trace: Trace, wanted: str) -> tuple[Node, tuple[str, ...]]:
     """Find the first step with a path or on a line, and the paths of the other steps on that line.
 
@@ -49,23 +42,16 @@ def find(trace: Trace, wanted: str) -> tuple[Node, tuple[str, ...]]:
         if step.path == path:
             return step, ()
     known = list(dict.fromkeys(step.path for step in every if step.path))
-    ends = [one for one in known if one.endswith(f".{path}")]
-    meant = nearest(path, known) or (ends[0] if ends else _nearest_piecewise(path, known))
+    ends = (one for one in known if one.endswith(f".{path}"))
+    # At least the longest beginning of the path that exists: ``h.99.attn`` → ``h``.
+    begins = (one for one in known if f"{path}.".startswith(f"{one}."))
+    meant = nearest(path, known) or next(ends, None) or max(begins, key=len, default=None)
     there = [one for one in known if "." not in one]
     help = f"did you mean {meant}?" if meant else f"there is {listed(there)}" if there else "nothing runs in it"
     raise LookupError(f"there is no layer {wanted}; {help}")
 
 
-def _nearest_piecewise(path: str, known: Sequence[str]) -> str | None:
-    """The longest beginning of a path that exists: ``h.99.attn`` → ``h``."""
-    while "." in path:
-        path = path.rpartition(".")[0]
-        if path in known:
-            return path
-    return None
-
-
-def _on_line(trace: Trace, every: Sequence[Node], line: int) -> tuple[Node, tuple[str, ...]]:
+def _on_line(trace: Trace, every: list[Node], line: int) -> tuple[Node, tuple[str, ...]]:
     """The outermost step of a line: the last one, since inner calls run first."""
     source = trace.source
     if source is None:
@@ -74,9 +60,8 @@ def _on_line(trace: Trace, every: Sequence[Node], line: int) -> tuple[Node, tupl
     there = [step for step in every if lines.get(id(step)) == line]
     if not there:
         near = min(lines.values(), key=lambda one: abs(one - line), default=None)
-        raise LookupError(
-            f"nothing runs on line {line} of {source.name}" + (f"; the nearest step is on line {near}" if near else "")
-        )
+        help = f"; the nearest step is on line {near}" if near else ""
+        raise LookupError(f"nothing runs on line {line} of {source.name}{help}")
     within = {id(inner) for step in there for inner in steps(step)}
     outer = [step for step in there if id(step) not in within]
     # A line of a block runs in each of its copies: explain the first.
@@ -98,11 +83,6 @@ def layer_type(node: Node) -> str | None:
     cls = type(node.module)
     ours = cls.__module__.startswith(("torch.nn.", "fwdscope.layers."))
     return cls.__name__ if ours and cls.__name__ in LAYERS else None
-
-
-def is_single(node: Node) -> bool:
-    """Whether a node has no steps inside, so that it is explained operator by operator."""
-    return not inside(node)
 
 
 def tensors(node: Node, what: str) -> Iterator[tuple[str, Tensor]]:
