@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -106,11 +105,8 @@ def _cuda(lib: Torch, free: bool) -> list[LocalDevice]:
 def _cuda_properties(lib: Torch) -> list[Any]:
     """The properties of each CUDA GPU; none if CUDA cannot be initialised, since the CPU still works."""
     try:
-        # torch warns here of a driver that is too old; `_why_no_cuda` reports it to those who ask for CUDA.
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            if not lib.cuda.is_available():
-                return []
+        if not lib.cuda.is_available():
+            return []
         return [lib.cuda.get_device_properties(index) for index in range(lib.cuda.device_count())]
     except RuntimeError:
         return []

@@ -11,6 +11,28 @@ from fwdscope.language import tree
 from fwdscope.language.problems import Span
 from fwdscope.report import Promise
 
+# A step of a run, or a line, by its path and the number of its call there: runs that take other ways still pair.
+StepKey = tuple[str, str, int]
+
+
+class StepCounter:
+    """Gives each step of a run its key."""
+
+    def __init__(self) -> None:
+        self._calls: dict[tuple[str, str], int] = {}
+
+    def step(self, path: str) -> StepKey:
+        """The key of the next layer, block, stack, part, loop or Parameter at a path."""
+        return self._next("step", path)
+
+    def line(self, path: str) -> StepKey:
+        """The key of the next line at a path."""
+        return self._next("line", path)
+
+    def _next(self, kind: str, path: str) -> StepKey:
+        call = self._calls[kind, path] = self._calls.get((kind, path), 0) + 1
+        return kind, path, call
+
 
 class StepStart(NamedTuple):
     """The start of a layer, block, stack, part, loop or Parameter.

@@ -18,14 +18,11 @@ import torch
 from torch import Tensor, fx, nn
 from torch.overrides import TorchFunctionMode
 
-from fwdscope.model.events import Observer, StepStart
+from fwdscope.model.events import LineResult, Observer, StepCounter, StepKey, StepStart
 from fwdscope.model.modules import Network
 
 # Registers hooks that report the modules inside torch's composite layers to an observer.
 Hooks = Callable[[Observer], Iterable[Any]]
-
-# The position of a step in a run, counted as the trace's recorder does: the n-th start, or the n-th line.
-Key = tuple[str, int]
 
 
 class NotStraight(BaseException):
@@ -38,10 +35,10 @@ class NotStraight(BaseException):
 def straight(network: Network, inputs: Sequence[Tensor], hooks: Hooks | None = None) -> fx.GraphModule:
     """Run a network once on ``inputs``, on the device where it is, and return the graph of its calls.
 
-    Layers are called by their paths, so the ``state_dict`` keys are the network's. ``meta["step"]`` of a node is its
-    step, numbered as in the trace, provided ``hooks`` report the same modules; ``meta["inside"]`` marks layers with
-    others inside. Run it under the network's default dtype
-    (:func:`fwdscope.model.process_state.torch_default_dtype`). Raises NotStraight if data decide which lines run.
+    Layers are called by their paths, so the ``state_dict`` keys are the network's. ``meta["step"]`` of a node is the
+    key of its step, as in the trace; ``meta["inside"]`` marks layers with others inside, which ``hooks`` report. Run it
+    under the network's default dtype (:func:`fwdscope.model.process_state.torch_default_dtype`). Raises NotStraight if
+    data decide which lines run.
     """
     writer = _GraphRecorder(network, inputs)
     blueprint = network.blueprint
@@ -70,10 +67,9 @@ class _GraphRecorder(TorchFunctionMode):
         self.nodes: dict[int, tuple[weakref.ref[Tensor], fx.Node]] = {}
         named = network.named_parameters(remove_duplicate=False), network.named_buffers(remove_duplicate=False)
         self.tensors = {id(tensor): name for tensors in named for name, tensor in tensors}
-        self.begun = 0
-        self.lines = 0
-        # The layers and lines that are running.
-        self.stack: list[tuple[str, Key, fx.Node | None]] = []
+        self.steps = StepCounter()
+        # The steps and lines that are running: their kind and key, a layer's call, and the functions that they called.
+        self.stack: list[tuple[str, StepKey | None, fx.Node | None, list[fx.Node]]] = []
         self.inside = 0
         for name, tensor in zip(network.example, inputs, strict=True):
             self.set_node(tensor, self.graph.placeholder(name))
@@ -82,38 +78,38 @@ class _GraphRecorder(TorchFunctionMode):
 
     def begin(self, what: StepStart, inputs: Any) -> None:
         """Record a layer that is not inside another as one call."""
-        key, node = ("begin", self.begun), None
-        self.begun += 1
+        key, node = self.steps.step(what.path), None
         if self.inside:
-            outer = next(call for _, _, call in self.stack if call is not None)
+            outer = next(call for _, _, call, _ in self.stack if call is not None)
             outer.meta["inside"] = True
         if what.kind == "loop" and what.type == "while":
             raise NotStraight("the data decide how often a `while` runs")
         if what.kind == "layer":
             if not self.inside:
                 node = self.add_call(what.path, what.module, inputs)
-                node.meta |= {"step": key, "lines": self.lines}
+                node.meta["step"] = key
             self.inside += 1
-        self.stack.append((what.kind, key, node))
+        self.stack.append((what.kind, key, node, []))
 
     def end(self, outputs: Any) -> None:
         """Keep the node of the layer's outputs."""
-        kind, key, node = self.stack.pop()
+        kind, key, node, functions = self.stack.pop()
+        for function in functions:
+            function.meta["step"] = key
         if kind == "layer":
             self.inside -= 1
             if node is not None:
                 self.set_node(outputs, node)
-        elif kind == "parameter" and not self.inside:
-            self.node_of(outputs).meta["step"] = key
 
     def line(self) -> None:
         """Start a line."""
-        self.stack.append(("line", ("line", self.lines), None))
-        self.lines += 1
+        self.stack.append(("line", None, None, []))
 
-    def line_end(self, *_: Any, **__: Any) -> None:
-        """End a line."""
-        self.stack.pop()
+    def line_end(self, end: LineResult, value: Any) -> None:
+        """End a line: only now its path is known."""
+        key = self.steps.line(end.path)
+        for function in self.stack.pop()[3]:
+            function.meta["step"] = key
 
     def note(self, *_: Any, **__: Any) -> None:
         """Ignore notes of the report and rounds of a loop."""
@@ -139,7 +135,7 @@ class _GraphRecorder(TorchFunctionMode):
         else:
             node = self.graph.call_function(func, given, named)
         if self.stack:
-            node.meta["step"] = self.stack[-1][1]
+            self.stack[-1][3].append(node)
         self.set_node(result, node)
         return result
 
@@ -162,6 +158,8 @@ class _GraphRecorder(TorchFunctionMode):
                 if any(map(torch.is_tensor, _tensors(item))):
                     piece = self.graph.call_function(operator.getitem, (node, i))
                     piece.meta = dict(node.meta)
+                    if self.stack and "step" not in piece.meta:
+                        self.stack[-1][3].append(piece)
                     self.set_node(item, piece)
 
     def find_node(self, tensor: Tensor) -> fx.Node | None:

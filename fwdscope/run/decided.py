@@ -1,4 +1,4 @@
-"""Pairing the steps of a run on a device with those of the trace on meta.
+"""Pairing the steps of a run on a device with those of the trace on meta, by their paths and calls.
 
 Shapes and costs are the trace's, since they are the same on every device. Where the data decided otherwise (more rounds
 of a ``while``, other rows through the experts of a mixture), the steps of the run replace those of the trace.
@@ -6,98 +6,80 @@ of a ``while``, other rows through the experts of a mixture), the steps of the r
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import NamedTuple
 
 from fwdscope.trace import Node, Trace
 
 
-@dataclass(frozen=True)
-class Decided:
+class Decided(NamedTuple):
     """The trace to report, the step of the run for each of its steps, and the steps that the data decided."""
 
     trace: Trace
-    ran: dict[Node, Node]
+    ran: Mapping[Node, Node]
     decided: tuple[Node, ...]
 
 
 def settle(meta: Trace, run: Trace) -> Decided:
     """The trace on meta if the run took the same steps; otherwise the run's, with costs from meta where both agree."""
-    decided = [node for pair in _pairs([meta.root], [run.root]) for node in _differences(*pair)]
+    twins = _pair(meta.root, run.root)
+    decided = tuple(_differences(run.root, twins))
     if not decided:
-        return Decided(meta, dict(zip(steps(meta.root), steps(run.root), strict=True)), ())
-    _take_costs(meta.root, run.root)
+        return Decided(meta, {twin: node for node, twin in twins.items()}, ())
+    _take_costs(run.root, twins)
     # The weights of an expert without rows are not unused.
     mixed = replace(run, source=meta.source, unused=meta.unused)
-    return Decided(mixed, {node: node for node in steps(run.root)}, tuple(decided))
+    return Decided(mixed, {node: node for node in run.root.nodes()}, decided)
 
 
-def steps(node: Node) -> Iterator[Node]:
-    """A step and all inside it, in the order in which they begin."""
-    yield node
-    for inner in _inside(node):
-        yield from steps(inner)
+def _pair(meta: Node, run: Node) -> dict[Node, Node]:
+    """For each step of the run the step of the trace at the same path, of the same call.
+
+    The trace has one round of a ``while``, so that the last call there stands for all further ones of the run.
+    """
+    calls: dict[tuple[str, ...], list[Node]] = {}
+    for node in meta.nodes():
+        calls.setdefault((node.kind, node.path, node.type, node.text), []).append(node)
+    pairs: dict[Node, Node] = {}
+    seen: Counter[tuple[str, ...]] = Counter()
+    for node in run.nodes():
+        place = (node.kind, node.path, node.type, node.text)
+        if place in calls:
+            pairs[node] = calls[place][min(seen[place], len(calls[place]) - 1)]
+        seen[place] += 1
+    return pairs
 
 
-def _inside(node: Node) -> list[Node]:
-    return [*node.children, *(child for turn in node.rounds or () for child in turn)]
-
-
-def _same_step(one: Node, other: Node) -> bool:
-    """Whether two steps are at the same place in the network, whatever their shapes."""
-    return (one.kind, one.path, one.type, one.text) == (other.kind, other.path, other.type, other.text)
-
-
-def _same_shapes(one: Node, other: Node) -> bool:
-    shapes = [[(t.shape, t.dtype) for t in (*node.inputs, *node.outputs)] for node in (one, other)]
-    return shapes[0] == shapes[1]
-
-
-def _pairs(ones: Sequence[Node], others: Sequence[Node]) -> Iterator[tuple[Node, Node]]:
-    """Pairs of steps of two runs, if they are the same steps; none otherwise."""
-    if len(ones) == len(others) and all(map(_same_step, ones, others)):
-        yield from zip(ones, others, strict=True)
-
-
-def _differences(meta: Node, run: Node) -> Iterator[Node]:
-    """The outermost steps of the run whose inner steps differ from the trace's."""
-    if len(meta.children) != len(run.children) or len(meta.rounds or ()) != len(run.rounds or ()):
-        yield run
+def _differences(node: Node, twins: Mapping[Node, Node]) -> Iterator[Node]:
+    """The outermost steps of the run inside which other steps ran than in the trace, or steps of other shapes."""
+    inside = node.inside()
+    if not _same_inside(node, twins) or not all(_same_shapes(one, twins[one]) for one in inside):
+        yield node
         return
-    ones, others = _inside(meta), _inside(run)
-    same = len(ones) == len(others) and all(
-        _same_step(one, other) and _same_shapes(one, other) for one, other in zip(ones, others, strict=True)
-    )
-    if not same:
-        yield run
-        return
-    for one, other in zip(ones, others, strict=True):
-        yield from _differences(one, other)
+    for one in inside:
+        yield from _differences(one, twins)
 
 
-def _take_costs(meta: Node, run: Node) -> bool:
+def _take_costs(node: Node, twins: Mapping[Node, Node]) -> bool:
     """Copy the operators of the trace to the steps of a run that did the same work; whether this step did."""
-    if not _same_step(meta, run):
+    same = [_take_costs(one, twins) for one in node.inside()]
+    if not all(same) or not _same_inside(node, twins) or not _same_shapes(node, twins[node]):
         return False
-    if run.rounds is not None:
-        # The trace has one round of a `while`; each round of the run is compared with it.
-        turns = [(meta.rounds or [[]])[min(i, len(meta.rounds or [[]]) - 1)] for i in range(len(run.rounds))]
-        same = len(run.rounds) == len(meta.rounds or ())
-        for before, now in zip(turns, run.rounds, strict=True):
-            same &= _take_all(before, now)
-    else:
-        same = _take_all(meta.children, run.children)
-    same &= _same_shapes(meta, run)
     # Only layers have operators of their own: a mixture's, which move its rows.
-    if same:
-        run.ops = meta.ops
-    return same
+    node.ops = twins[node].ops
+    return True
 
 
-def _take_all(before: Sequence[Node], now: Sequence[Node]) -> bool:
-    if len(before) != len(now):
+def _same_inside(node: Node, twins: Mapping[Node, Node]) -> bool:
+    """Whether a step of the run has the same steps directly inside as the trace's, in the same rounds."""
+    twin = twins.get(node)
+    if twin is None or len(node.rounds or ()) != len(twin.rounds or ()):
         return False
-    same = True
-    for one, other in zip(before, now, strict=True):
-        same &= _take_costs(one, other)
-    return same
+    return [twins.get(one) for one in node.inside()] == twin.inside()
+
+
+def _same_shapes(node: Node, twin: Node) -> bool:
+    shapes = [[(t.shape, t.dtype) for t in (*one.inputs, *one.outputs)] for one in (node, twin)]
+    return shapes[0] == shapes[1]

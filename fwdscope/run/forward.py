@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Mapping
+import math
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 from torch import Tensor
 
 from fwdscope.report import ActivationStats, NonFinite
 from fwdscope.run.context import out_of_memory_as_run_error
-from fwdscope.run.decided import Decided, settle, steps
-from fwdscope.run.nonfinite import find_first_nonfinite
+from fwdscope.run.decided import Decided, settle
 from fwdscope.run.observation import Observation, Statistics, WantedOutput
 from fwdscope.run.prepare import Prepared, RowNodes
 from fwdscope.run.statistics import Collector
@@ -58,9 +58,7 @@ def observe(ready: Prepared, stats: bool = True, wanted: WantedOutput | None = N
         decided=found,
         inputs={name: figures[name] for name in inputs if name in figures},
         outputs={name: figures[name] for name, _ in trace.outputs if name in figures},
-        first_nonfinite=find_first_nonfinite(
-            trace.root, statistics, meta.source, {step: node for node, step in found.ran.items()}
-        ),
+        first_nonfinite=find_first_nonfinite(trace, statistics, found),
         notes=notes,
         kept=observation.kept,
     )
@@ -69,8 +67,7 @@ def observe(ready: Prepared, stats: bool = True, wanted: WantedOutput | None = N
 def _run(observation: Observation, inputs: Mapping[str, Tensor], ready: Prepared) -> tuple[Trace, dict[str, int]]:
     """A forward under observation, and the numbers of the network's inputs and outputs by name."""
     seen = {name: observation.look([tensor]) for name, tensor in inputs.items()}
-    with out_of_memory_as_run_error(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with out_of_memory_as_run_error():
         trace = ready.subject.run(ready.call, observation)
     observation.complete(trace.root)
     seen |= {name: observation.look([tensor]) for name, tensor in trace.outputs}
@@ -79,7 +76,7 @@ def _run(observation: Observation, inputs: Mapping[str, Tensor], ready: Prepared
 
 def _data_decide(root: Node) -> bool:
     """Whether a step is known to depend on the data."""
-    return any(node.type in ("while", "MixtureOfExperts") for node in steps(root))
+    return any(node.type in ("while", "MixtureOfExperts") for node in root.nodes())
 
 
 def _with_stats(rows: RowNodes, found: Decided, statistics: Statistics) -> RowNodes:
@@ -99,17 +96,60 @@ def _with_stats(rows: RowNodes, found: Decided, statistics: Statistics) -> RowNo
 
 def _notes_on_decided(found: Decided) -> tuple[str, ...]:
     """Notes on the steps whose work the data decided; a loop's replaces the note that one round is shown."""
-    source = found.trace.source
     notes: dict[tuple[str, str], None] = {}
-    for node in found.ran:
+    for node, ran in found.ran.items():
         if node.kind == "loop" and node.type == "while":
-            rounds = len(found.ran[node].rounds or ())
+            rounds = len(ran.rounds or ())
             node.note = f"the data decided: {rounds:,} {'round' if rounds == 1 else 'rounds'} in this run"
-    for node in found.ran:
-        if node.note is None and node in found.decided:
+        elif node.note is None and node in found.decided:
             node.note = "the data decided what ran inside; shown is what this run did"
         if node.note is not None and (node in found.decided or node.kind == "loop"):
-            line = source.place(node.span.start)[0] if source and node.span else None
-            place = f"line {line}" if line is not None else node.path
-            notes.setdefault((place, node.note))
+            line = _line(found.trace, node)
+            notes.setdefault((f"line {line}" if line is not None else node.path, node.note))
     return tuple(f"{place}: {note}" for place, note in notes)
+
+
+def find_first_nonfinite(run: Trace, statistics: Statistics, found: Decided) -> NonFinite | None:
+    """The first step whose output has NaN or infinity while its inputs have none.
+
+    Steps count in the order in which they end, so inner ones come before those around them. An infinity that is an
+    argument of an operator, as in masking attention scores, does not count; NaN always does.
+    """
+    # The trace on meta has the operators.
+    recorded = {ran: node for node, ran in found.ran.items()}
+    for node in _ended(run.root):
+        inputs = statistics.inputs(node)
+        before, after = _count(inputs), _count(statistics.outputs(node))
+        makes_nans = after[0] and not before[0]
+        if makes_nans or (after[1] and not any(before) and not _writes_infinity(recorded[node])):
+            return NonFinite(node.path, node.text or node.type, _line(found.trace, node), *after, inputs)
+    return None
+
+
+def _ended(node: Node) -> Iterator[Node]:
+    """The steps inside, but for loops, in the order in which they end."""
+    for inner in node.inside():
+        yield from _ended(inner)
+        if inner.kind != "loop":
+            yield inner
+
+
+def _count(stats: Iterable[ActivationStats]) -> tuple[int, int]:
+    """NaNs and infinities."""
+    return sum(one.nans for one in stats), sum(one.infs for one in stats)
+
+
+def _writes_infinity(node: Node) -> bool:
+    """Whether an operator here or inside has an infinity as an argument."""
+
+    def has_infinity(value: Any) -> bool:
+        if isinstance(value, tuple | list):
+            return any(map(has_infinity, value))
+        return isinstance(value, float) and math.isinf(value)
+
+    return any(has_infinity((record.op.arguments, record.op.keywords)) for record in node.records())
+
+
+def _line(trace: Trace, node: Node) -> int | None:
+    """The line of a step in its file."""
+    return trace.source.place(node.span.start)[0] if trace.source and node.span else None

@@ -60,9 +60,13 @@ def _fed(feed: Feed, made: Tensor, dtype: torch.dtype) -> Tensor:
 
 @contextlib.contextmanager
 def moved_call(
-    call: ModuleCall, make: Callable[[], ModuleCall] | None, device: torch.device, weights_change: bool
+    call: ModuleCall,
+    make: Callable[[], ModuleCall] | None,
+    device: torch.device,
+    weights_change: bool,
+    dtype: torch.dtype | None = None,
 ) -> Iterator[ModuleCall]:
-    """A module and its inputs on a device; those given are left as they were.
+    """A module and its inputs on a device, and in a dtype if one is given; those given are left as they were.
 
     They are copied, but for large weights that are there already and not to change, unless ``make`` made them just now,
     which happens where weights or inputs are on meta.
@@ -73,20 +77,23 @@ def moved_call(
         call = make()
         if any(t.is_meta for t in call.tensors()):
             raise RunError("it makes weights or inputs on meta, without numbers, which cannot be run: --device meta")
-        yield _moved(call, device)
+        yield move(call, device, dtype)
         return
     copied = duplicate_with_values(unwrapped(call.module), call.args, call.kwargs, weights_change)
     with copied.shared_state_restored():
-        moved = _moved(ModuleCall(copied.module, copied.args, copied.kwargs), device)
+        moved = move(ModuleCall(copied.module, copied.args, copied.kwargs), device, dtype)
         yield moved._replace(module=compiled_like(call.module, moved.module))
 
 
-def _moved(call: ModuleCall, device: torch.device) -> ModuleCall:
+def move(call: ModuleCall, device: torch.device, dtype: torch.dtype | None = None) -> ModuleCall:
+    """Move a module itself to a device; its floating-point weights and inputs take the dtype if one is given."""
     module, args, kwargs = call
-    if not all(is_on(t, device) for t in (*module.parameters(), *module.buffers())):
+    if dtype is not None or not all(is_on(t, device) for t in (*module.parameters(), *module.buffers())):
         with preserve_ties(module):
-            module.to(device)
-    args, kwargs = map_tensors((args, kwargs), lambda tensor: tensor.to(device))
+            module.to(device, dtype)
+    args, kwargs = map_tensors(
+        (args, kwargs), lambda tensor: tensor.to(device, dtype if tensor.is_floating_point() else None)
+    )
     return ModuleCall(module, args, kwargs)
 
 

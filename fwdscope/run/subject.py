@@ -26,13 +26,13 @@ from fwdscope.ops import find
 from fwdscope.report import Environment, Report, TensorInfo, Totals
 from fwdscope.run.batch import batch_variable, resize, with_variable
 from fwdscope.run.fused_attention import notes_on_fused_attention
-from fwdscope.run.placement import ModuleCall, is_on, moved_call, real_inputs
+from fwdscope.run.placement import ModuleCall, is_on, move, moved_call, real_inputs
 from fwdscope.run.weights import load_into
 from fwdscope.targets.feeds import Feed
 from fwdscope.trace import Recorder, Trace, rows, trace, trace_module
-from fwdscope.trace.duplicate import unwrapped
+from fwdscope.trace.duplicate import Duplicate, unwrapped
 from fwdscope.trace.memory import sizes
-from fwdscope.trace.module import record_module
+from fwdscope.trace.module import duplicate_with_values, meta_stand_in, record_module
 from fwdscope.trace.parameters import held_parameters, held_tensors, named_modules
 from fwdscope.trace.record import tensors
 from fwdscope.version import __version__
@@ -128,6 +128,10 @@ class Subject(ABC):
     @abstractmethod
     def resized(self, batch: int, size: int) -> Subject:
         """The same network with another batch size, on meta."""
+
+    @abstractmethod
+    def cast(self, dtype: str) -> Subject:
+        """The same network with floating-point weights and inputs of another dtype."""
 
     # --- on a device -------------------------------------------------------------------------------------------------
 
@@ -232,6 +236,10 @@ class SpecSubject(Subject):
         inputs = resize(self.named_inputs(self.call), batch, size)
         return SpecSubject(self.checked, {}, self.dtype, self.training, inputs)
 
+    def cast(self, dtype: str) -> SpecSubject:
+        """Built again; inputs whose lines name a dtype keep it."""
+        return SpecSubject(self.checked, self.feeds, dtype, self.training)
+
     @contextlib.contextmanager
     def placed(
         self, device: torch.device, seed: int, given: Mapping[str, Tensor], weights_change: bool
@@ -278,6 +286,9 @@ class ModuleSubject(Subject):
     ) -> None:
         module, args, kwargs = call
         self.call = ModuleCall(module, tuple(args), dict(kwargs))
+        # What runs on a device, and the dtype it gets there: of a cast module `call` is a copy, on meta where possible.
+        self.original = self.call
+        self.cast_to: torch.dtype | None = None
         self.make = make
         self.training = training
         self.name = type(unwrapped(module)).__name__
@@ -307,8 +318,23 @@ class ModuleSubject(Subject):
         module, args, kwargs = self.call
         return ModuleSubject((module, resize(args, batch, size), resize(kwargs, batch, size)), self.training)
 
+    def cast(self, dtype: str) -> ModuleSubject:
+        """The original is cast when it is placed; until then a copy says what that gives."""
+        module, args, kwargs = unwrapped(self.original.module), self.original.args, self.original.kwargs
+        on_meta, to = self.device == "meta", getattr(torch, dtype)
+        copied = (
+            Duplicate(module, args, kwargs, meta_stand_in) if on_meta else duplicate_with_values(module, args, kwargs)
+        )
+        with copied.shared_state_restored():
+            call = move(ModuleCall(copied.module, copied.args, copied.kwargs), torch.device(self.device), to)
+            subject = ModuleSubject(call, self.training, self.make)
+        subject.name, subject.original, subject.cast_to = self.name, self.original, to
+        return subject
+
     def memory_to_allocate(self, device: torch.device, copied: bool) -> int:
         """Without the inputs and weights that are on the device already."""
+        if self.cast_to is not None:
+            return super().memory_to_allocate(device, copied)
         inputs = tensors([self.call.args, self.call.kwargs])
         there = [tensor for tensor in (inputs if copied else self.call.tensors()) if is_on(tensor, device)]
         return max(0, super().memory_to_allocate(device, copied) - sum(t.numel() * t.element_size() for t in there))
@@ -318,7 +344,7 @@ class ModuleSubject(Subject):
         self, device: torch.device, seed: int, given: Mapping[str, Tensor], weights_change: bool
     ) -> Iterator[ModuleCall]:
         """A copy of the module and its inputs, unless they were made just now."""
-        with moved_call(self.call, self.make, device, weights_change or bool(given)) as call:
+        with moved_call(self.original, self.make, device, weights_change or bool(given), self.cast_to) as call:
             load_into(call.module, given)
             yield call
 

@@ -18,13 +18,13 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
+from fwdscope.model.events import StepKey
 from fwdscope.model.modules import Network, Scope
 from fwdscope.model.process_state import torch_default_dtype
-from fwdscope.model.straight import Key, NotStraight, straight
+from fwdscope.model.straight import NotStraight, straight
 from fwdscope.report import LayerRow, multiplicities, parents
 from fwdscope.timing.clock import Clock, clock_for
-from fwdscope.timing.launch_delays import STRETCH, LaunchDelays
-from fwdscope.timing.stopwatch import Stopwatch
+from fwdscope.timing.stopwatch import STRETCH, LaunchDelays, Stopwatch
 from fwdscope.trace import Node
 from fwdscope.trace.module import hook_modules
 from fwdscope.trace.network import hook_composites
@@ -36,10 +36,10 @@ PASSES = 5
 class LayerTimes:
     """Seconds of each step in each pass; ``interrupted`` if Ctrl-C ended it early."""
 
-    passes: tuple[Mapping[Key, float], ...]
+    passes: tuple[Mapping[StepKey, float], ...]
     interrupted: bool = False
 
-    def of(self, keys: Sequence[Key]) -> tuple[float, ...]:
+    def of(self, keys: Sequence[StepKey]) -> tuple[float, ...]:
         """Seconds of some steps together in each pass; empty if none of them was timed."""
         if not any(key in times for times in self.passes for key in keys):
             return ()
@@ -63,7 +63,7 @@ def latencies(
     """
     clock = clock or clock_for(_device(module, inputs))
     began = clock.now()
-    done: list[Mapping[Key, float]] = []
+    done: list[Mapping[StepKey, float]] = []
     with contextlib.ExitStack() as stack:
         stack.enter_context(torch.inference_mode())
         try:
@@ -76,7 +76,7 @@ def latencies(
     return LayerTimes(tuple(done))
 
 
-Pass = Callable[[], dict[Key, float]]
+Pass = Callable[[], dict[StepKey, float]]
 
 
 @contextlib.contextmanager
@@ -118,7 +118,7 @@ def _observing(network: Network, clock: Clock, delays: LaunchDelays) -> Iterator
         yield watch
 
 
-def _watched(watch: Stopwatch, run: Callable[[], object]) -> dict[Key, float]:
+def _watched(watch: Stopwatch, run: Callable[[], object]) -> dict[StepKey, float]:
     watch.restart()
     run()
     return watch.read()
@@ -138,7 +138,7 @@ class _GraphPass:
         self.composites = any(node.meta.get("inside") for node in calls)
         self.delays, self.delays_inside = LaunchDelays(clock), LaunchDelays(clock)
 
-    def __call__(self) -> dict[Key, float]:
+    def __call__(self) -> dict[StepKey, float]:
         """Run one pass. Modules inside composite layers are timed in another, since hooks disable torch's fast path."""
         runner = _Runner(self, None)
         runner.run(*self.inputs, enable_io_processing=False)
@@ -163,18 +163,17 @@ class _Runner(fx.Interpreter):
         self.delays = of.delays
         self.stretches = of.stretches
         self.watch = watch
-        self.spans: list[tuple[Key, Any, Any]] = []
+        self.spans: list[tuple[StepKey, Any, Any]] = []
         self.modules: dict[str, nn.Module] = dict(of.graph.named_modules(remove_duplicate=False))
 
     def run_node(self, n: fx.Node) -> Any:
         """Run and time a node."""
         if not _is_timed(n):
             return super().run_node(n)
-        step: Key = n.meta["step"]
+        step: StepKey = n.meta["step"]
         args, kwargs = self.fetch_args_kwargs_from_env(n)
         run = self._callable(n, args)
         if self.watch is not None:
-            self.watch.begun, self.watch.lines = step[1] + 1, n.meta.get("lines", 0)
             return run(*args, **kwargs)
         if n in self.stretches:
             self.delays.before(self.stretches[n])
@@ -195,9 +194,9 @@ class _Runner(fx.Interpreter):
         assert callable(n.target)
         return n.target
 
-    def read(self) -> dict[Key, float]:
+    def read(self) -> dict[StepKey, float]:
         """Seconds of each step."""
-        times: dict[Key, float] = {}
+        times: dict[StepKey, float] = {}
         seconds = self.clock.read([(begin, end) for _, begin, end in self.spans])
         for (step, _, _), spent in zip(self.spans, seconds, strict=True):
             times[step] = times.get(step, 0.0) + spent
@@ -232,7 +231,7 @@ def with_latencies(
     whole = nothing
     found: list[tuple[float, ...]] = [nothing] * len(rows)
     for i in reversed(range(len(rows))):
-        own = times.of([_key(node) for node in pairs[i][1]])
+        own = times.of([node.step for node in pairs[i][1] if node.step is not None])
         found[i] = tuple(one / many[i] for one in own) if own and _timed(pairs[i]) else _plus(inside[i], own, many[i])
         together = tuple(one * rows[i].repeat for one in found[i])
         parent = above[i]
@@ -243,10 +242,6 @@ def with_latencies(
     found, whole = _with_rest(pairs, times, found, whole)
     filled = [dataclasses.replace(row, latency=statistics.median(one)) for row, one in zip(rows, found, strict=True)]
     return tuple(filled), statistics.median(whole)
-
-
-def _key(node: Node) -> Key:
-    return ("line" if node.kind == "expression" else "begin", node.step)
 
 
 def _timed(pair: tuple[LayerRow, tuple[Node, ...]]) -> bool:
@@ -267,7 +262,7 @@ def _with_rest(
 ) -> tuple[list[tuple[float, ...]], tuple[float, ...]]:
     """Give the row of what a module computes between its submodules the rest of the module's time."""
     for i, (row, nodes) in enumerate(pairs):
-        if nodes[0].step == -1 and row.type == "forward" and (around := times.of([("begin", 0)])):
+        if nodes[0].step is None and row.type == "forward" and (around := times.of([("step", "", 1)])):
             found[i] = tuple(max(0.0, all_ - rest) for all_, rest in zip(around, whole, strict=True))
             whole = tuple(map(sum, zip(whole, found[i], strict=True)))
     return found, whole

@@ -1,24 +1,57 @@
-"""Marks where the steps of a run begin and end, numbered as the trace's recorder does."""
+"""Marks where the steps of a run begin and end, and delays of a device that the host launches too slowly.
+
+Where the host launches more slowly than the device computes, marks would time the launching. So the device waits before
+each stretch of a pass for as long as the host needs to launch it.
+"""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from fwdscope.model.events import LineResult, StepStart
+from fwdscope.model.events import LineResult, StepCounter, StepKey, StepStart
 from fwdscope.model.modules import Scope
-from fwdscope.model.straight import Key
 from fwdscope.timing.clock import Clock
-from fwdscope.timing.launch_delays import STRETCH, LaunchDelays
+
+# Calls in a stretch. With their marks and kernels they fit into CUDA's queue of about a thousand entries; launching
+# into a full queue waits for the device.
+STRETCH = 128
+# Delay in terms of what launching took before, and its maximum in seconds.
+DELAY_FACTOR = 1.5
+MAX_DELAY = 1.0
+
+
+class LaunchDelays:
+    """Delays the device before a stretch, by what the host took for its calls in earlier passes.
+
+    A call that waits for the device (boolean indexing, a full queue) waits for the delay as well. So that delays do not
+    grow, the first pass has none, and the shortest time of each call counts.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self.clock = clock
+        self.shortest: dict[Hashable, float] = {}
+
+    def before(self, calls: Iterable[Hashable]) -> None:
+        """Delay the device for as long as the host will take for these calls."""
+        seconds = sum(self.shortest.get(call, 0.0) for call in calls)
+        self.clock.delay(min(MAX_DELAY, DELAY_FACTOR * seconds))
+
+    def took(self, call: Hashable, seconds: float) -> None:
+        """Remember what the host took for a call."""
+        self.shortest[call] = min(seconds, self.shortest.get(call, math.inf))
 
 
 @dataclass(eq=False)
 class _Interval:
     """A step with its marks, and the step around it."""
 
-    key: Key | None
-    begin: Any
+    key: StepKey | None
     around: _Interval | None
+    is_line: bool
+    begin: Any = None
     end: Any = None
 
 
@@ -42,70 +75,64 @@ class Stopwatch:
     def __init__(self, clock: Clock, delays: LaunchDelays | None = None) -> None:
         self.clock = clock
         self.delays = delays or LaunchDelays(clock)
-        self.begun = 0
-        self.lines = 0
-        self.open: list[_Interval] = []
-        self.done: list[_Interval] = []
-        self.entered = 0
-        self.pauses: list[_Pause] = []
         # The host's time when the current stretch began.
         self.since = 0.0
+        self.restart()
+
+    def restart(self) -> None:
+        """Start another pass, also after an exception."""
+        self.steps = StepCounter()
+        self.entered = 0
+        self.open: list[_Interval] = []
+        self.done: list[_Interval] = []
+        self.pauses: list[_Pause] = []
 
     def begin(self, what: StepStart, inputs: Any) -> None:
         """Begin a layer, block, stack, part, loop or Parameter."""
-        summed = isinstance(what.module, Scope) or what.kind in ("loop", "part")
-        self.enter(None if summed else ("begin", self.begun))
-        self.begun += 1
+        key = self.steps.step(what.path)
+        self.enter(None if isinstance(what.module, Scope) or what.kind in ("loop", "part") else key)
 
     def end(self, outputs: Any) -> None:
         """End it."""
-        self.leave()
+        end = self.clock.mark()
+        interval = self.open.pop()
+        interval.end = end
+        self.done.append(interval)
 
     def turn(self) -> None:
         """Ignore a round of a loop."""
 
     def line(self) -> None:
         """Begin a line."""
-        self.enter(("line", self.lines))
-        self.lines += 1
+        self.enter(None, is_line=True)
 
     def line_end(self, end: LineResult, value: Any) -> None:
         """End a line."""
-        self.leave()
+        self.end(value)
+        self.done[-1].key = self.steps.line(end.path)
 
     def note(self, text: str) -> None:
         """Ignore a note of a loop."""
 
-    def enter(self, key: Key | None) -> None:
-        """Begin a step."""
+    def enter(self, key: StepKey | None, is_line: bool = False) -> None:
+        """Begin a step; before a stretch, delay the device."""
         if self.clock.asynchronous and self.entered % STRETCH == 0:
-            self.pause()
+            self.stretch_ends()
+            begin = self.clock.mark()
+            self.delays.before([self.entered // STRETCH])
+            self.pauses.append(_Pause(begin, self.clock.mark(), tuple(self.open)))
+            self.since = self.clock.now()
         self.entered += 1
-        interval = _Interval(key, None, self.open[-1] if self.open else None)
+        interval = _Interval(key, self.open[-1] if self.open else None, is_line)
         self.open.append(interval)
         interval.begin = self.clock.mark()
-
-    def leave(self) -> None:
-        """End the innermost step."""
-        end = self.clock.mark()
-        interval = self.open.pop()
-        interval.end = end
-        self.done.append(interval)
-
-    def pause(self) -> None:
-        """Delay the device before a stretch."""
-        self.stretch_ends()
-        begin = self.clock.mark()
-        self.delays.before([self.entered // STRETCH])
-        self.pauses.append(_Pause(begin, self.clock.mark(), tuple(self.open)))
-        self.since = self.clock.now()
 
     def stretch_ends(self) -> None:
         """Remember what the host took for the current stretch."""
         if self.pauses:
             self.delays.took((self.entered - 1) // STRETCH, self.clock.now() - self.since)
 
-    def read(self) -> dict[Key, float]:
+    def read(self) -> dict[StepKey, float]:
         """Seconds of each step so far, lines without the layers in them; then restart."""
         self.stretch_ends()
         spans = [(one.begin, one.end) for one in self.done] + [(one.begin, one.end) for one in self.pauses]
@@ -114,19 +141,11 @@ class Stopwatch:
         for pause, delay in zip(self.pauses, seconds[len(self.done) :], strict=True):
             for interval in pause.open:
                 own[interval] -= delay
-        times: dict[Key, float] = {}
+        times: dict[StepKey, float] = {}
         for one, spent in own.items():
             if one.key is not None:
                 times[one.key] = times.get(one.key, 0.0) + spent
-            line = one.around
-            if line is not None and line.key is not None and line.key[0] == "line":
-                times[line.key] = times.get(line.key, 0.0) - spent
+            if one.around is not None and one.around.is_line and one.around.key is not None:
+                times[one.around.key] = times.get(one.around.key, 0.0) - spent
         self.restart()
         return times
-
-    def restart(self) -> None:
-        """Start another pass, also after an exception."""
-        self.begun = self.lines = self.entered = 0
-        self.open.clear()
-        self.done.clear()
-        self.pauses.clear()

@@ -21,7 +21,7 @@ from torch.utils.hooks import RemovableHandle
 from fwdscope.language import expression as ex
 from fwdscope.language.expression import Expression
 from fwdscope.language.problems import Source, Span
-from fwdscope.model.events import LineResult, Observer, StepStart
+from fwdscope.model.events import LineResult, Observer, StepCounter, StepKey, StepStart
 from fwdscope.ops.dispatch import OpRecord
 from fwdscope.ops.watch import watching
 from fwdscope.report import Promise
@@ -46,9 +46,8 @@ class Node:
     outputs: tuple[Mark, ...] = ()
     children: list[Node] = field(default_factory=list)
     ops: list[OpRecord] = field(default_factory=list)
-    # Its place in the run: the n-th step that began, or for an expression, the n-th line. It is the same in all runs
-    # that run each copy.
-    step: int = -1
+    # Its step in the run, or for an expression, its line.
+    step: StepKey | None = None
     # Few nodes set these; until then the class's defaults serve, as a long trace makes many nodes.
     tensor: Tensor | None = field(init=False, default=None)
     rounds: list[list[Node]] | None = field(init=False, default=None)
@@ -114,7 +113,7 @@ class _Line:
     position: int = 0
     first_child: int = 0
     node: Node | None = None
-    step: int = -1
+    step: StepKey | None = None
 
 
 @dataclass(frozen=True)
@@ -146,9 +145,7 @@ class Recorder:
         self.root = Node("block", "", "", "")
         self.stack: list[Node | _Line] = [self.root]
         self.calls: dict[nn.Module, int] = {}
-        # How many steps and lines have begun.
-        self.begun = 0
-        self.lines = 0
+        self.steps = StepCounter()
         self.memory = Memory()
         # Storages that operators read.
         self.read: set[int] = set()
@@ -180,8 +177,7 @@ class Recorder:
         node, module = Node(*what, taken), what.module
         if module is not None:
             node.call = self.calls[module] = self.calls.get(module, 0) + 1
-        node.step, node.sources = self.begun, sources
-        self.begun += 1
+        node.step, node.sources = self.steps.step(what.path), sources
         if node.kind == "loop":
             node.rounds = []
         memory = self.memory
@@ -216,19 +212,20 @@ class Recorder:
 
     def line(self) -> None:
         """Start a line."""
-        self.stack.append(_Line(first_child=len(self.parent()), step=self.lines))
-        self.lines += 1
+        self.stack.append(_Line(first_child=len(self.parent())))
 
     def line_end(self, end: LineResult, value: Any) -> None:
         """End a line: what it computed outside layers becomes a node, before or after those of its layers."""
         pending, (line, path, label, arguments, reads, promise) = self.stack.pop(), end
         assert isinstance(pending, _Line)
+        pending.step = self.steps.line(path)
         siblings = self.parent()
         called = self.called(siblings[pending.first_child :], value)
         if pending.node is not None:
             node = pending.node
             kind = _outermost(line.value)
             node.type, node.text, node.label, node.span = kind, line.text, label, line.span
+            node.step = pending.step
             node.path = path if label else ".".join(filter(None, (path, kind)))
             node.outputs = self.marks(tensors(value))
             if called is not None:
@@ -352,7 +349,7 @@ class Recorder:
     def computed(self, line: _Line, taken: Sequence[Tensor], made: Sequence[Mark]) -> Node:
         """The node of a running line, with the tensors of one more operator outside its layers."""
         line.position = len(self.parent())
-        line.node = line.node or Node("expression", "", "", "", step=line.step)
+        line.node = line.node or Node("expression", "", "", "")
         for tensor in taken:
             known = line.made.get(id(tensor))
             if known is None or not known.marks(tensor):

@@ -294,7 +294,7 @@ def test_a_long_module_is_launched_in_stretches_whose_leads_are_in_no_time() -> 
     _, whole = with_latencies(pairs, times)
     assert whole == pytest.approx(300e-6)
     # The whole's own time goes around all of it; the second and third stretch began inside it.
-    assert times.of([("begin", 0)]) == pytest.approx([300e-6] * 2)
+    assert times.of([("step", "", 1)]) == pytest.approx([300e-6] * 2)
     # 301 begin: 128, 128 and 45; the first of them, the whole, launches nothing itself.
     assert cuda.slept == pytest.approx([127 * 150_000, 128 * 150_000, 45 * 150_000] * 2, rel=1e-3)
 

@@ -10,12 +10,11 @@ from torch import Tensor, fx
 from fwdscope.report import Report
 from fwdscope.run.choose import find_device
 from fwdscope.run.forward import observe
-from fwdscope.run.placement import ModuleCall, map_tensors
+from fwdscope.run.placement import ModuleCall
 from fwdscope.run.prepare import Prepared, RowNodes, prepared
 from fwdscope.run.runner import with_run
 from fwdscope.run.subject import Subject
 from fwdscope.settings import BenchSettings
-from fwdscope.trace import Recorder, rows_with_nodes
 
 
 @dataclass(frozen=True)
@@ -32,22 +31,15 @@ class Workload:
 
 def make_workload(subject: Subject, settings: BenchSettings) -> Workload:
     """A subject on its device. Raises RunError where the device has no room, SpecError where a line fails."""
+    if not settings.autocast and settings.dtype not in ("float32", subject.dtype):
+        subject = subject.cast(settings.dtype)
     device, report = find_device(settings.device), subject.report()
-    cast = not settings.autocast and settings.dtype not in ("float32", subject.dtype)
-    with prepared(subject, report, device, settings, cast or settings.channels_last) as ready:
-        call = ready.call
-        if cast:
-            call = _cast(call, getattr(torch, settings.dtype))
+    with prepared(subject, report, device, settings, settings.channels_last) as ready:
         if settings.channels_last:
-            call = _channels_last(call)
-        ready = replace(ready, call=call)
-        graph, reason = subject.straight_graph(call)
+            ready = replace(ready, call=_channels_last(ready.call))
+        graph, reason = subject.straight_graph(ready.call)
         rows = ready.rows
-        if cast:
-            # Another dtype moves other bytes than the trace on meta says.
-            rows = rows_with_nodes(subject.run(call, Recorder()))
-            report = replace(report, dtype=settings.dtype)
-        elif graph is None or any(node.meta.get("inside") for node in graph.graph.nodes):
+        if graph is None or any(node.meta.get("inside") for node in graph.graph.nodes):
             # What the data decide, and which way a composite layer takes, is known on the device alone.
             forward = observe(ready, stats=False)
             rows = forward.rows
@@ -56,14 +48,6 @@ def make_workload(subject: Subject, settings: BenchSettings) -> Workload:
         reason = f"{reason}: the latency includes evaluating the spec's lines"
     report = replace(report, layers=tuple(row for row, _ in rows), device=device.device)
     return Workload(ready, report, rows, graph, (*((reason,) if reason else ()), *ready.weights.notes))
-
-
-def _cast(call: ModuleCall, dtype: torch.dtype) -> ModuleCall:
-    """A call with weights and floating-point inputs in another dtype."""
-    args, kwargs = map_tensors(
-        (call.args, call.kwargs), lambda tensor: tensor.to(dtype) if tensor.is_floating_point() else tensor
-    )
-    return ModuleCall(call.module.to(dtype), args, kwargs)
 
 
 def _channels_last(call: ModuleCall) -> ModuleCall:
