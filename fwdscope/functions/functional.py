@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
-from fwdscope.functions.vocabulary import Function, table
+from fwdscope.functions.vocabulary import Function, tables
 
-_F = "torch.nn.functional"
+# Filled in for one, two and three dimensions.
+_POOLS = """
+    max_pool{d}d(input, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False)
+        # the largest under a sliding kernel over (N, C, {sizes})
+    lp_pool{d}d(input, norm_type, kernel_size, stride=None, ceil_mode=False)
+        # the p-norm under a sliding kernel over (N, C, {sizes})
+    adaptive_max_pool{d}d(input, output_size)       # the largest of as many bins as output_size says
+    adaptive_avg_pool{d}d(input, output_size)       # the mean of as many bins as output_size says
+"""
+_SIZES = {1: "L", 2: "H, W", 3: "D, H, W"}
 
-_ACTIVATIONS = """
+_BEFORE_POOLS = """
+[activations] torch.nn.functional
     relu(input)                                     # max(x, 0)
     relu6(input)                                    # min(max(x, 0), 6)
     leaky_relu(input, negative_slope=0.01)          # x where positive, else negative_slope · x
@@ -31,23 +41,19 @@ _ACTIVATIONS = """
     softmax(input, dim, *, dtype=None)              # exp(x) over its sum along dim: positive, summing to 1
     softmin(input, dim, *, dtype=None)              # softmax of −x
     log_softmax(input, dim, *, dtype=None)          # log(softmax(x)), stable for large x
-"""
 
-_SAMPLES = """
+[activations] torch.nn.functional random
     gumbel_softmax(logits, tau=1, hard=False, *, dim=-1)
         # a differentiable sample from a categorical distribution
-"""
 
-_SIGMOID = """
+[activations] torch
     sigmoid(input)                                  # 1 / (1 + exp(−x))
-"""
 
-_PRODUCTS = """
+[products] torch.nn.functional
     linear(input, weight, bias=None)                # x · weightᵀ + bias
     bilinear(input1, input2, weight, bias=None)     # x₁ᵀ · weight · x₂ + bias, for each output
-"""
 
-_MATRIX_PRODUCTS = """
+[products] torch
     matmul(input, other)                            # the matrix product, batches broadcast; the same as x @ y
     mm(input, mat2)                                 # the product of two matrices
     bmm(input, mat2)                                # matrix products of two batches
@@ -62,9 +68,8 @@ _MATRIX_PRODUCTS = """
     addmm(input, mat1, mat2, *, beta=1, alpha=1)    # beta · input + alpha · mat1 @ mat2
     addmv(input, mat, vec, *, beta=1, alpha=1)      # beta · input + alpha · mat @ vec
     baddbmm(input, batch1, batch2, *, beta=1, alpha=1)  # beta · input + alpha · batch1 @ batch2, in batches
-"""
 
-_CONVOLUTIONS = """
+[convolutions] torch.nn.functional
     conv1d(input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1)     # convolution over (N, C, L)
     conv2d(input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1)     # convolution over (N, C, H, W)
     conv3d(input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1)
@@ -77,19 +82,11 @@ _CONVOLUTIONS = """
         # transposed convolution over (N, C, D, H, W)
     unfold(input, kernel_size, dilation=1, padding=0, stride=1)                 # the patches under a sliding kernel
     fold(input, output_size, kernel_size, dilation=1, padding=0, stride=1)      # patches summed back into an image
+
+[pools] torch.nn.functional
 """
 
-# Filled in for one, two and three dimensions.
-_POOLED = {1: "L", 2: "H, W", 3: "D, H, W"}
-_POOLS = """
-    max_pool{d}d(input, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False)
-        # the largest under a sliding kernel over (N, C, {sizes})
-    lp_pool{d}d(input, norm_type, kernel_size, stride=None, ceil_mode=False)
-        # the p-norm under a sliding kernel over (N, C, {sizes})
-    adaptive_max_pool{d}d(input, output_size)       # the largest of as many bins as output_size says
-    adaptive_avg_pool{d}d(input, output_size)       # the mean of as many bins as output_size says
-"""
-_AVERAGE_POOLS = """
+_AFTER_POOLS = """
     avg_pool1d(input, kernel_size, stride=None, padding=0, ceil_mode=False, count_include_pad=True)
         # the mean under a sliding kernel over (N, C, L)
     avg_pool2d(input, kernel_size, stride=None, padding=0, ceil_mode=False, count_include_pad=True,
@@ -98,9 +95,8 @@ _AVERAGE_POOLS = """
     avg_pool3d(input, kernel_size, stride=None, padding=0, ceil_mode=False, count_include_pad=True,
                divisor_override=None)
         # the mean under a sliding kernel over (N, C, D, H, W)
-"""
 
-_NORMS = """
+[norms] torch.nn.functional
     layer_norm(input, normalized_shape, weight=None, bias=None, eps=1e-05)
         # mean 0, variance 1 over the last dimensions
     group_norm(input, num_groups, weight=None, bias=None, eps=1e-05)    # mean 0, variance 1 over groups of channels
@@ -109,9 +105,8 @@ _NORMS = """
     local_response_norm(input, size, alpha=0.0001, beta=0.75, k=1.0)    # over the squares of neighbouring channels
     normalize(input, p=2.0, dim=1, eps=1e-12)
         # over the p-norm along dim: vectors of length 1
-"""
 
-_IMAGES = """
+[images] torch.nn.functional
     pad(input, pad, mode='constant', value=None)    # borders, from the last dimension: (left, right, top, bottom)
     interpolate(input, size=None, scale_factor=None, mode='nearest', align_corners=None, *, antialias=False)
         # resized to size, or by scale_factor
@@ -120,26 +115,22 @@ _IMAGES = """
     channel_shuffle(input, groups)                  # channels of all groups interleaved
     affine_grid(theta, size, *, align_corners)      # the sampling grid of affine maps (N, 2, 3)
     grid_sample(input, grid, mode='bilinear', padding_mode='zeros', *, align_corners)   # an image sampled at a grid
-"""
 
-_EMBEDDINGS = """
+[embeddings] torch.nn.functional
     embedding(input, weight, padding_idx=None)      # the rows of weight at the given indices
     embedding_bag(input, weight, offsets=None, *, mode='mean', per_sample_weights=None, padding_idx=None)
         # rows looked up and summed, averaged or maximised by bag
     one_hot(input, num_classes)                     # 1 at the index, else 0; whole numbers
-"""
 
-_DISTANCES = """
+[distances] torch.nn.functional
     cosine_similarity(x1, x2, dim=1, eps=1e-08)     # the cosine of the angle between vectors along dim
     pairwise_distance(x1, x2, p=2.0, eps=1e-06, keepdim=False)  # the p-norm of x1 − x2 over the last dimension
     pdist(input, p=2)                               # the distance of every two rows, each pair once
-"""
 
-_CDIST = """
+[distances] torch
     cdist(x1, x2, p=2.0)                            # the distance of every row here to every row there
-"""
 
-_LOSSES = """
+[losses] torch.nn.functional
     cross_entropy(input, target, weight=None, *, ignore_index=-100, reduction='mean', label_smoothing=0.0)
         # −log softmax(logits) at the target, a class index or probabilities; stable for large logits
     nll_loss(input, target, weight=None, *, ignore_index=-100, reduction='mean')
@@ -166,40 +157,21 @@ _LOSSES = """
     multilabel_margin_loss(input, target, *, reduction='mean')          # hinge over several classes
     multilabel_soft_margin_loss(input, target, weight=None, *, reduction='mean')
         # binary cross entropy over classes
-"""
 
-_ATTENTION = """
+[attention] torch.nn.functional
     scaled_dot_product_attention(query, key, value, attn_mask=None, *, is_causal=False, scale=None, enable_gqa=False)
         # softmax(QKᵀ / √d)V; in a boolean attn_mask True may be attended to
-"""
 
-_ROTARY = """
+[attention] own
     rope(input, theta=10_000, offset=0)
         # rotary positions on (…, T, head_dim), halves paired as in Llama
-"""
 
-_POSITIONS = """
+[attention] own makes
     sinusoidal(length, dim, theta=10_000)           # positions (length, dim): sines in even columns, cosines in odd
     causal_mask(length)
         # boolean (T, T), True where a query may attend, itself and before; MultiheadAttention wants ~causal_mask(T)
 """
 
-FUNCTIONAL: tuple[Function, ...] = (
-    *table("activations", _F, _ACTIVATIONS),
-    *table("activations", _F, _SAMPLES, random=True),
-    *table("activations", "torch", _SIGMOID),
-    *table("products", _F, _PRODUCTS),
-    *table("products", "torch", _MATRIX_PRODUCTS),
-    *table("convolutions", _F, _CONVOLUTIONS),
-    *(row for d, sizes in _POOLED.items() for row in table("pools", _F, _POOLS.format(d=d, sizes=sizes))),
-    *table("pools", _F, _AVERAGE_POOLS),
-    *table("norms", _F, _NORMS),
-    *table("images", _F, _IMAGES),
-    *table("embeddings", _F, _EMBEDDINGS),
-    *table("distances", _F, _DISTANCES),
-    *table("distances", "torch", _CDIST),
-    *table("losses", _F, _LOSSES),
-    *table("attention", _F, _ATTENTION),
-    *table("attention", "own", _ROTARY),
-    *table("attention", "own", _POSITIONS, makes=True),
+FUNCTIONAL: tuple[Function, ...] = tuple(
+    tables(_BEFORE_POOLS + "".join(_POOLS.format(d=d, sizes=sizes) for d, sizes in _SIZES.items()) + _AFTER_POOLS)
 )

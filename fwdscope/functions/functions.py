@@ -9,9 +9,10 @@ from __future__ import annotations
 import math
 
 from fwdscope.functions.functional import FUNCTIONAL
-from fwdscope.functions.vocabulary import Function, table
+from fwdscope.functions.vocabulary import Function, tables
 
-_JOINING = """
+_ROWS = """
+[joining and splitting] torch
     cat(tensors, dim=0)                             # one after the other along dim
     concat(tensors, dim=0)                          # the same as cat
     concatenate(tensors, dim=0)                     # the same as cat
@@ -27,9 +28,8 @@ _JOINING = """
     unbind(input, dim=0)                            # one piece for each index along dim
     meshgrid(*tensors, indexing)                    # grids of coordinates; indexing='ij' or 'xy'
     broadcast_tensors(*tensors)                     # all at their common shape
-"""
 
-_SHAPES = """
+[shapes] torch
     reshape(input, shape)                           # the same elements in another shape; one size may be −1
     flatten(input, start_dim=0, end_dim=-1)         # dimensions merged into one
     unflatten(input, dim, sizes)                    # one dimension cut into several
@@ -51,9 +51,8 @@ _SHAPES = """
     flip(input, dims)                               # order reversed
     roll(input, shifts, dims=None)                  # moved along, the end coming back at the front
     rot90(input, k=1, dims=(0, 1))                  # turned by 90°
-"""
 
-_CHOOSING = """
+[choosing] torch
     where(condition, input, other)                  # input where the condition holds, else other
     masked_fill(input, mask, value)                 # value where the mask is True
     gather(input, dim, index)                       # elements at an index along dim
@@ -78,9 +77,8 @@ _CHOOSING = """
     diag(input, diagonal=0)                         # a diagonal of a matrix, or a matrix with that diagonal
     diagonal(input, offset=0, dim1=0, dim2=1)       # a diagonal
     diag_embed(input, offset=0, dim1=-2, dim2=-1)   # matrices with that diagonal
-"""
 
-_CREATION = """
+[creation] torch makes
     tensor(data, *, dtype=None)                     # a tensor of the numbers in a list of lists
     zeros(*size, dtype=None)                        # all 0
     ones(*size, dtype=None)                         # all 1
@@ -93,23 +91,20 @@ _CREATION = """
     logspace(start, end, steps, base=10.0, *, dtype=None)   # base to the power of linspace
     tril_indices(row, col, offset=0, *, dtype=int64)     # rows and columns of the lower triangle
     triu_indices(row, col, offset=0, *, dtype=int64)     # rows and columns of the upper triangle
-"""
 
-_RANDOM = """
+[creation] torch makes random
     rand(*size, dtype=None)                         # uniform in [0, 1)
     randn(*size, dtype=None)                        # normal, mean 0, variance 1
     randint(high, size, *, dtype=int64)              # whole numbers from 0, or low, up to but without high
     randint(low, high, size, *, dtype=int64)
     randperm(n, *, dtype=int64)                      # 0 … n − 1 in a random order
-"""
 
-_CREATION_LIKE = """
+[creation] torch
     zeros_like(input, *, dtype=None)                # all 0, of the input's shape
     ones_like(input, *, dtype=None)                 # all 1, of the input's shape
     full_like(input, fill_value, *, dtype=None)     # all the same number, of the input's shape
-"""
 
-_RANDOM_LIKE = """
+[creation] torch random
     rand_like(input, *, dtype=None)                 # uniform in [0, 1), of the input's shape
     randn_like(input, *, dtype=None)                # normal, of the input's shape
     randint_like(input, high, *, dtype=None)        # whole numbers, of the input's shape
@@ -117,9 +112,8 @@ _RANDOM_LIKE = """
     bernoulli(input)                                # 1 with the probability that the element gives, else 0
     bernoulli(input, p)
     multinomial(input, num_samples, replacement=False)  # indices drawn with the rows' weights
-"""
 
-_POINTWISE_OF_MATH = """
+[element by element] torch gives=like numbers=math
     sqrt(input)     # √x
     exp(input)      # eˣ
     exp2(input)     # 2ˣ
@@ -153,20 +147,17 @@ _POINTWISE_OF_MATH = """
     lcm(input, other)   # the least common multiple
     hypot(input, other)     # √(x² + y²)
     fmod(input, other)      # the remainder, with the sign of x
-"""
 
-_POINTWISE_OF_PYTHON = """
+[element by element] torch gives=like numbers=builtins
     abs(input)                          # without the sign
     round(input)         # the nearest whole number, of two the even one
     round(input, *, decimals)
     round(number, ndigits=None, /)
-"""
 
-_POWER = """
+[element by element] torch gives=like numbers=python
     pow(input, exponent)                # x to a power; the same as x ** y
-"""
 
-_POINTWISE = """
+[element by element] torch
     add(input, other, *, alpha=1)       # x + alpha · y
     sub(input, other, *, alpha=1)       # x − alpha · y
     subtract(input, other, *, alpha=1)  # the same as sub
@@ -219,9 +210,8 @@ _POINTWISE = """
     bitwise_or(input, other)            # x | y
     bitwise_xor(input, other)           # bits that differ
     bitwise_not(input)                  # ~x
-"""
 
-_COMPLEX = """
+[complex numbers] torch
     complex(real, imag)                 # a complex tensor from its parts
     polar(abs, angle)                   # a complex tensor from length and angle
     real(input)                         # the real part
@@ -230,9 +220,8 @@ _COMPLEX = """
     conj(input)                         # the imaginary part negated
     view_as_real(input)                 # complex numbers as a last dimension of 2
     view_as_complex(input)              # a last dimension of 2 as complex numbers
-"""
 
-_EXTREMES = """
+[reductions] torch gives=like numbers=builtins
     max(input)
         # the largest; along dim also its index; of two tensors the larger
     max(input, dim, keepdim=False)
@@ -247,16 +236,14 @@ _EXTREMES = """
     any(input, dim, keepdim=False)
     all(input)                                      # whether all are True
     all(input, dim, keepdim=False)
-"""
 
-_SUMS = """
+[reductions] torch gives=like numbers=python
     sum(input, *, dtype=None)                       # the sum, of a list of tensors or numbers too
     sum(input, dim, keepdim=False, *, dtype=None)
     prod(input, *, dtype=None)                      # the product
     prod(input, dim, keepdim=False, *, dtype=None)
-"""
 
-_REDUCTIONS = """
+[reductions] torch
     mean(input, *, dtype=None)                      # the mean
     mean(input, dim, keepdim=False, *, dtype=None)
     amax(input, dim=(), keepdim=False)              # the largest, without its index
@@ -285,9 +272,8 @@ _REDUCTIONS = """
     logcumsumexp(input, dim)                        # running logsumexp
     diff(input, n=1, dim=-1)                        # differences of neighbours
     trace(input)                                    # the sum of a matrix's diagonal
-"""
 
-_FOURIER = """
+[Fourier transforms] torch.fft
     fft(input, n=None, dim=-1, norm=None)           # the Fourier transform along one dimension
     ifft(input, n=None, dim=-1, norm=None)          # its inverse
     rfft(input, n=None, dim=-1, norm=None)          # of real numbers: the half without the mirror image
@@ -300,17 +286,15 @@ _FOURIER = """
     ifftn(input, s=None, dim=None, norm=None)       # its inverse
     fftshift(input, dim=None)                       # frequency 0 moved to the middle
     ifftshift(input, dim=None)                      # frequency 0 moved back to the front
-"""
 
-_NUMBERS = """
+[Python's] python gives=number
     len(obj, /)                     # how many elements, or the first size of a tensor
     int(x=0, /)                     # a whole number, cut towards 0
     float(x=0, /)                   # a number with a point
     bool(x=False, /)                # True or False
     str(object='', /)               # a number as text
-"""
 
-_COLLECTIONS = """
+[Python's] python gives=other
     range(stop, /)                  # 0, 1, … up to but without stop
     range(start, stop, step=1, /)
     list(items=(), /)               # the elements as a list
@@ -321,28 +305,7 @@ _COLLECTIONS = """
     sorted(items, /, *, reverse=False)  # numbers in order
 """
 
-_TABLES: tuple[Function, ...] = (
-    *FUNCTIONAL,
-    *table("joining and splitting", "torch", _JOINING),
-    *table("shapes", "torch", _SHAPES),
-    *table("choosing", "torch", _CHOOSING),
-    *table("creation", "torch", _CREATION, makes=True),
-    *table("creation", "torch", _RANDOM, makes=True, random=True),
-    *table("creation", "torch", _CREATION_LIKE),
-    *table("creation", "torch", _RANDOM_LIKE, random=True),
-    *table("element by element", "torch", _POINTWISE_OF_MATH, gives="like", numbers="math"),
-    *table("element by element", "torch", _POINTWISE_OF_PYTHON, gives="like", numbers="builtins"),
-    *table("element by element", "torch", _POWER, gives="like", numbers="python"),
-    *table("element by element", "torch", _POINTWISE),
-    *table("complex numbers", "torch", _COMPLEX),
-    *table("reductions", "torch", _EXTREMES, gives="like", numbers="builtins"),
-    *table("reductions", "torch", _SUMS, gives="like", numbers="python"),
-    *table("reductions", "torch", _REDUCTIONS),
-    *table("Fourier transforms", "torch.fft", _FOURIER),
-    *table("Python's", "python", _NUMBERS, gives="number"),
-    *table("Python's", "python", _COLLECTIONS, gives="other"),
-)
-
+_TABLES: tuple[Function, ...] = (*FUNCTIONAL, *tables(_ROWS))
 FUNCTIONS: dict[str, Function] = {function.name: function for function in _TABLES}
 
 # Numbers that an expression may name.

@@ -7,10 +7,9 @@ have signatures of their own here: ``x.name(…)`` without the ``x``.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 
 from fwdscope.functions.functions import FUNCTIONS
-from fwdscope.functions.vocabulary import Function, TensorAttribute, table
+from fwdscope.functions.vocabulary import Function, TensorAttribute, tables
 
 _AS_FUNCTIONS = """
     relu sigmoid softmax log_softmax
@@ -32,7 +31,8 @@ _AS_FUNCTIONS = """
     cumsum cumprod cummax cummin logcumsumexp diff trace
 """
 
-_SHAPES = """
+_ROWS = """
+[shapes] torch.Tensor
     split(split_size, dim=0)        # pieces of a size, or of the sizes given
     view(*shape)                    # the same elements in another shape, without a copy; one size may be −1
     reshape(*shape)                 # the same elements in another shape; one size may be −1
@@ -51,9 +51,8 @@ _SHAPES = """
     contiguous()                    # laid out in memory in the order of its dimensions
     clone()                         # a copy
     where(condition, other)         # the tensor where the condition holds, else other
-"""
 
-_CASTS = """
+[casts] torch.Tensor
     to(dtype)                       # cast to a dtype; x.to(other) to another tensor's
     type_as(other)                  # cast to another tensor's dtype
     float()                         # cast to float32
@@ -63,15 +62,13 @@ _CASTS = """
     long()                          # cast to int64
     int()                           # cast to int32
     bool()                          # True where not 0
-"""
 
-_CREATION = """
+[creation] torch.Tensor
     new_zeros(*size, dtype=None)                # all 0, of the tensor's dtype
     new_ones(*size, dtype=None)                 # all 1, of the tensor's dtype
     new_full(size, fill_value, *, dtype=None)   # all the same number, of the tensor's dtype
-"""
 
-_SIZES = """
+[sizes] torch.Tensor gives=number
     size()                          # the shape, or one size of it
     size(dim)
     dim()                           # how many dimensions
@@ -95,15 +92,9 @@ def _of_function(name: str) -> Function:
     return Function(name, signatures, _TENSOR, function.family, function.doc, random=function.random)
 
 
-def _methods() -> Iterator[Function]:
-    yield from map(_of_function, _AS_FUNCTIONS.split())
-    yield from table("shapes", _TENSOR, _SHAPES)
-    yield from table("casts", _TENSOR, _CASTS)
-    yield from table("creation", _TENSOR, _CREATION)
-    yield from table("sizes", _TENSOR, _SIZES, gives="number")
-
-
-METHODS: dict[str, Function] = {function.name: function for function in _methods()}
+METHODS: dict[str, Function] = {
+    function.name: function for function in (*map(_of_function, _AS_FUNCTIONS.split()), *tables(_ROWS))
+}
 
 ATTRIBUTES: dict[str, TensorAttribute] = {
     attribute.name: attribute

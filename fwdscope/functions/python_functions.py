@@ -65,20 +65,11 @@ def _bounded(items: Any) -> Any:
     return elements
 
 
-def _decided_by_data(name: str, help: str) -> Callable[[Any], None]:
-    def refuse(value: Any) -> None:
-        if is_tensor(value):
-            raise LayerError(f"{name}() of a tensor leaves the graph: its numbers are only known with data", help)
-
-    return refuse
-
-
-def _cast(name: str, kind: Callable[..., Any], help: str) -> Callable[..., Any]:
-    refuse = _decided_by_data(name, help)
-
+def _cast(kind: Callable[..., Any], help: str) -> Callable[..., Any]:
     def cast(*value: Any) -> Any:
-        for item in value:
-            refuse(item)
+        if any(map(is_tensor, value)):
+            message = f"{kind.__name__}() of a tensor leaves the graph: its numbers are only known with data"
+            raise LayerError(message, help)
         return kind(*value)
 
     return cast
@@ -97,10 +88,10 @@ def _zip(*rows: Iterable[Any], strict: bool = False) -> list[tuple[Any, ...]]:
 # The functions of numbers or lists; those with a name in torch are called if no argument is a tensor.
 PYTHON: dict[str, Callable[..., Any]] = {
     "len": len,
-    "int": _cast("int", int, "x.long() casts a tensor; a size is x.shape[0]"),
-    "float": _cast("float", float, "x.float() casts a tensor"),
-    "bool": _cast("bool", bool, "where(condition, a, b) chooses by data; x.bool() casts a tensor"),
-    "str": _cast("str", str, "a size is x.shape[0]"),
+    "int": _cast(int, "x.long() casts a tensor; a size is x.shape[0]"),
+    "float": _cast(float, "x.float() casts a tensor"),
+    "bool": _cast(bool, "where(condition, a, b) chooses by data; x.bool() casts a tensor"),
+    "str": _cast(str, "a size is x.shape[0]"),
     "range": _range,
     "list": lambda items=(): list(_bounded(items)),
     "tuple": lambda items=(): tuple(_bounded(items)),

@@ -84,9 +84,8 @@ def _of_numbers(function: Function) -> Callable[..., Any] | None:
     if function.numbers is None:
         return None
     module, _, name = function.numbers.partition(".")
-    if module == "python":
-        return PYTHON[name]
-    found: Callable[..., Any] = getattr({"math": math, "builtins": builtins}[module], name)
+    functions: dict[str, Mapping[str, Any]] = {"math": vars(math), "builtins": vars(builtins), "python": PYTHON}
+    found: Callable[..., Any] = functions[module][name]
     return found
 
 
@@ -119,11 +118,11 @@ def _sum(function: Function, torch_sum: Callable[..., Any]) -> Callable[..., Any
 def _to(function: Function, torch_to: Callable[..., Any]) -> Callable[..., Any]:
     """Restrict ``to`` to casts: a string or number would be a device."""
 
-    def call(tensor: torch.Tensor, /, *args: Any, **kwargs: Any) -> Any:
-        for value in (*args, *kwargs.values()):
+    def call(*args: Any, **kwargs: Any) -> Any:
+        for value in (*args[1:], *kwargs.values()):
             if isinstance(value, str | int):
                 raise LayerError(f"to takes a dtype, found {value!r}", "the device is an option: --device")
-        return torch_to(tensor, *args, **kwargs)
+        return torch_to(*args, **kwargs)
 
     return call
 

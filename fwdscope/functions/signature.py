@@ -69,11 +69,6 @@ class Signature(NamedTuple):
         return f"({', '.join(parts)})"
 
     @property
-    def takes_one(self) -> bool:
-        """Whether a call with one positional argument fits."""
-        return not self.bind(1, [])
-
-    @property
     def by_position(self) -> tuple[Parameter, ...]:
         """The parameters that positional arguments fill, without the variadic one."""
         return tuple(p for p in self.parameters if p.kind in ("positional-only", "positional"))
@@ -88,11 +83,6 @@ class Signature(NamedTuple):
         """The names that may be given by keyword, in order."""
         return tuple(p.name for p in self.parameters if p.kind in ("positional", "keyword"))
 
-    def parameter_of(self, index: int) -> Parameter | None:
-        """The parameter that the positional argument ``index`` fills; None if there are too many arguments."""
-        names = self.by_position
-        return names[index] if index < len(names) else self.variadic
-
     def resolve(self, keyword: str) -> str | None:
         """The parameter of a keyword: itself, or ``dim`` for NumPy's ``axis``; None if there is none."""
         names = self.keywords
@@ -105,12 +95,15 @@ class Signature(NamedTuple):
 
         With ``starred`` (a ``*row`` among the arguments) their number is unknown, and only keywords are checked.
         """
-        surplus = [] if starred else self._surplus(positional)
-        filled = () if starred else tuple(p.name for p in self.by_position[:positional])
+        if starred:
+            return list(self._wrong_keywords((), keywords))
+        filled = tuple(p.name for p in self.by_position[:positional])
+        given = {*filled, *map(self.resolve, keywords)}
+        missing = [p for p in self.parameters if p.required and p.name not in given]
         return [
-            *surplus,
+            *self._surplus(positional),
             *self._wrong_keywords(filled, keywords),
-            *([] if starred else self._missing(filled, keywords)),
+            *(Mismatch(f"{parameter.name} is missing") for parameter in missing),
         ]
 
     def _surplus(self, positional: int) -> list[Mismatch]:
@@ -134,12 +127,6 @@ class Signature(NamedTuple):
             else:
                 given.add(name)
 
-    def _missing(self, filled: tuple[str, ...], keywords: Sequence[str]) -> Iterator[Mismatch]:
-        given = {*filled, *map(self.resolve, keywords)}
-        for parameter in self.parameters:
-            if parameter.required and parameter.name not in given:
-                yield Mismatch(f"{parameter.name} is missing")
-
 
 @cache
 def _parse(text: str) -> Signature:
@@ -149,23 +136,17 @@ def _parse(text: str) -> Signature:
         raise ValueError(f"not a signature: {text!r}") from error
     if len(definition) != 1 or not isinstance(definition[0], ast.FunctionDef) or definition[0].args.kwarg is not None:
         raise ValueError(f"not a signature: {text!r}")
-    return Signature(tuple(_parameters(definition[0].args)))
-
-
-def _parameters(arguments: ast.arguments) -> Iterator[Parameter]:
+    arguments = definition[0].args
     plain = [*arguments.posonlyargs, *arguments.args]
-    defaults: list[ast.expr | None] = [None] * (len(plain) - len(arguments.defaults))
-    for index, (argument, default) in enumerate(zip(plain, [*defaults, *arguments.defaults], strict=True)):
-        kind: Kind = "positional-only" if index < len(arguments.posonlyargs) else "positional"
-        yield Parameter(argument.arg, kind, _text(default))
+    defaults = [*([None] * (len(plain) - len(arguments.defaults))), *arguments.defaults, *arguments.kw_defaults]
+    texts = [default and ast.unparse(default) for default in defaults]
+    parameters = [Parameter(a.arg, "positional", text) for a, text in zip(plain, texts, strict=False)]
+    for i in range(len(arguments.posonlyargs)):
+        parameters[i] = parameters[i]._replace(kind="positional-only")
     if arguments.vararg is not None:
-        yield Parameter(arguments.vararg.arg, "variadic")
-    for argument, default in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True):
-        yield Parameter(argument.arg, "keyword", _text(default))
-
-
-def _text(default: ast.expr | None) -> str | None:
-    return None if default is None else ast.unparse(default)
+        parameters.append(Parameter(arguments.vararg.arg, "variadic"))
+    named = zip(arguments.kwonlyargs, texts[len(plain) :], strict=True)
+    return Signature((*parameters, *(Parameter(a.arg, "keyword", text) for a, text in named)))
 
 
 class Fit(NamedTuple):

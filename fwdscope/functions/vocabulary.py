@@ -1,6 +1,6 @@
 """The entries of the tables: functions, methods and attributes of tensors that an expression may use.
 
-A line of a table is a signature, and after ``#`` what it computes. Lines with the same name are overloads. Names,
+A row of a table is a signature, and after ``#`` what it computes. Rows with the same name are overloads. Names,
 keywords and their order are torch's, without parameters for in-place results, the mode (``training=``) and the device.
 """
 
@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
-from fwdscope.functions.signature import Fit, Mismatch, Signature, closest
+from fwdscope.functions.signature import Fit, Signature, closest
 
 Gives = Literal["tensor", "number", "like", "other"]
 
@@ -47,46 +47,46 @@ class Function(NamedTuple):
         """The keywords of all overloads."""
         return tuple(dict.fromkeys(name for one in self.overloads for name in one.keywords))
 
-    def fit(self, positional: int, keywords: Sequence[str], starred: bool = False) -> Fit:
+    def fit(self, positional: int, keywords: Sequence[str]) -> Fit:
         """The overload that a call fits best, and how it does not fit; see :meth:`Signature.bind`."""
-        return closest(self.overloads, positional, keywords, starred)
-
-    def bind(self, positional: int, keywords: Sequence[str], starred: bool = False) -> list[Mismatch]:
-        """Every reason why a call does not fit; empty if an overload accepts it."""
-        return list(self.fit(positional, keywords, starred).mismatches)
+        return closest(self.overloads, positional, keywords)
 
 
 _CONTINUED = re.compile(r",\n\s*")
+_HEADING = re.compile(r"\[(?P<family>.*)\] (?P<target>\S+)(?P<flags>.*)")
 _ROW = re.compile(r"(?P<name>\w+)(?P<signature>\(.*\))\s*")
 
 
-def table(
-    family: str,
-    target: str,
-    text: str,
-    *,
-    gives: Gives = "tensor",
-    makes: bool = False,
-    random: bool = False,
-    numbers: str | None = None,
-) -> Iterator[Function]:
-    """Read rows of ``name(signature)  # what it computes``; a row continues after a comma at the end of a line.
+def tables(text: str) -> Iterator[Function]:
+    """Read tables of rows ``name(signature)  # what it computes``; a row continues after a comma at the end of a line.
 
-    ``numbers`` is the module with the functions of plain numbers.
+    A table starts with ``[family] target``, and after it the other fields of its functions: ``gives=number``,
+    ``makes``, ``random``, and ``numbers=math``, the module with the functions of plain numbers.
     """
-    rows: dict[str, tuple[list[str], list[str]]] = {}
-    name = ""
+    rows: dict[tuple[str, str], tuple[list[str], list[str]]] = {}
+    heading = name = ""
     for line in filter(None, map(str.strip, _CONTINUED.sub(", ", text).splitlines())):
+        if _HEADING.fullmatch(line):
+            heading = line
+            continue
         call, _, doc = line.partition("#")
         if row := _ROW.fullmatch(call):
             name = row["name"]
-            rows.setdefault(name, ([], []))[0].append(row["signature"])
+            rows.setdefault((heading, name), ([], []))[0].append(row["signature"])
         elif call:
             raise ValueError(f"not a row of a table: {line!r}")
-        rows[name][1].extend([doc.strip()] if doc else [])
-    for name, (signatures, docs) in rows.items():
-        plain = f"{numbers}.{name}" if numbers else None
-        yield Function(name, tuple(signatures), target, family, " ".join(docs), gives, makes, random, plain)
+        rows[heading, name][1].extend([doc.strip()] if doc else [])
+    for (heading, name), (signatures, docs) in rows.items():
+        found = _HEADING.fullmatch(heading)
+        if found is None:
+            raise ValueError(f"no heading above {name}")
+        fields: dict[str, Any] = {}
+        for flag in found["flags"].split():
+            field, _, value = flag.partition("=")
+            fields[field] = value or True
+        if "numbers" in fields:
+            fields["numbers"] += f".{name}"
+        yield Function(name, tuple(signatures), found["target"], found["family"], " ".join(docs), **fields)
 
 
 class TensorAttribute(NamedTuple):

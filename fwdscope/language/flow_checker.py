@@ -241,7 +241,7 @@ class FlowChecker:
             return self.expressions.names.previous(node.span)
         context.mark_read(context.state.flow)
         signature = layer.signature if layer is not None else None
-        if layer is not None and signature is not None and not signature.takes_one:
+        if layer is not None and signature is not None and signature.bind(1, []):
             names = [p.name for p in signature.parameters if p.required]
             inputs = names if layer.layer is None else [context.example_input()] * len(names)
             help = f"write `{self.expressions.callable_text(node)}({', '.join(inputs)})`"

@@ -144,7 +144,7 @@ def needs_values(error: BaseException | None) -> bool:
     """Whether a forward failed on meta because it needs the values of tensors, or an operator that meta lacks."""
     while error is not None:
         meant = isinstance(error, NotImplementedError | RuntimeError | TypeError | ValueError)
-        if meant and re.search(r"\bmeta\b|\bfake impl|sparse tensor", str(error), re.IGNORECASE):
+        if meant and re.search(r"(\b|_)meta\b|\bfake impl|sparse tensor", str(error), re.IGNORECASE):
             return True
         error = error.__cause__ or error.__context__
     return False

@@ -16,7 +16,7 @@ from fwdscope.functions import functions, refusals
 from fwdscope.functions.functions import FUNCTIONS
 from fwdscope.functions.methods import ATTRIBUTES, METHODS
 from fwdscope.functions.signature import Signature
-from fwdscope.functions.vocabulary import Function, table
+from fwdscope.functions.vocabulary import Function, tables
 
 Given = tuple[str, object]
 REQUIRED = object()
@@ -248,7 +248,9 @@ def test_in_place_names_are_refused_with_the_way_to_write_them() -> None:
 
 def test_a_row_that_is_none_is_a_fault_of_the_table() -> None:
     with pytest.raises(ValueError, match="not a row of a table"):
-        list(table("", "torch", "relu input  # no parentheses"))
+        list(tables("[activations] torch\nrelu input  # no parentheses"))
+    with pytest.raises(ValueError, match="no heading above relu"):
+        list(tables("relu(input)  # max(x, 0)"))
 
 
 LISTS = ("functions", "methods", "refusals", "resolution", "own_functions", "python_functions")

@@ -46,12 +46,6 @@ def test_a_default_or_a_star_makes_a_parameter_optional() -> None:
     assert [p.name for p in signature.parameters if p.required] == ["a", "c"]
 
 
-def test_the_parameter_of_an_argument_is_the_variadic_one_past_the_others() -> None:
-    signature = Signature.parse("(equation, *operands)")
-    assert [signature.parameter_of(index).name for index in range(3)] == ["equation", "operands", "operands"]  # type: ignore[union-attr]
-    assert REDUCTION.parameter_of(2) is None
-
-
 @pytest.mark.parametrize(
     ("positional", "keywords"),
     [(1, []), (2, []), (0, ["input"]), (1, ["dim", "keepdim"]), (2, ["keepdim"]), (1, ["axis"])],
