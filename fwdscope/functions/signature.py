@@ -139,7 +139,7 @@ def _parse(text: str) -> Signature:
     arguments = definition[0].args
     plain = [*arguments.posonlyargs, *arguments.args]
     defaults = [*([None] * (len(plain) - len(arguments.defaults))), *arguments.defaults, *arguments.kw_defaults]
-    texts = [default and ast.unparse(default) for default in defaults]
+    texts = [None if default is None else ast.unparse(default) for default in defaults]
     parameters = [Parameter(a.arg, "positional", text) for a, text in zip(plain, texts, strict=False)]
     for i in range(len(arguments.posonlyargs)):
         parameters[i] = parameters[i]._replace(kind="positional-only")

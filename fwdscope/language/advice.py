@@ -20,20 +20,8 @@ def advice(spec: tree.ModelSpec) -> tuple[Note, ...]:
     """Return the notes on a spec without problems, in the file's order."""
     bodies = [spec.layers] if not spec.graph else []
     bodies += [block.body for block in spec.blocks]
-    found = [note for body in bodies for lines in _levels(body) for note in _in_series(lines)]
-    return tuple(sorted(found, key=lambda note: note.span))
-
-
-def _levels(lines: tuple[tree.Line, ...]) -> Iterator[tuple[tree.Line, ...]]:
-    """Yield a body and all bodies inside it."""
-    yield lines
-    for line in lines:
-        match line:
-            case tree.PartLine(body=body) | tree.For(body=body) | tree.While(body=body):
-                yield from _levels(body)
-            case tree.If(then=then, orelse=orelse):
-                yield from _levels(then)
-                yield from _levels(orelse)
+    bodies += [inner for body in bodies for line in tree.statements(body) for inner in tree.bodies(line)]
+    return tuple(sorted((note for body in bodies for note in _in_series(body)), key=lambda note: note.span))
 
 
 def _in_series(lines: tuple[tree.Line, ...]) -> Iterator[Note]:

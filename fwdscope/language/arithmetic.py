@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
+from itertools import islice
 from types import EllipsisType, NoneType
 from typing import Any
 
+from fwdscope.functions.python_functions import WHOLE_LIMIT
 from fwdscope.limits import limit
-
-MAX_INTEGER = 2**63
 
 
 class ArithmeticProblem(Exception):  # noqa: N818 - it becomes a Problem
@@ -69,7 +69,7 @@ def compare(sign: str, left: Any, right: Any) -> Any:
 def within(value: Any) -> Any:
     """Return the value, if it is within the limits of numbers, strings and lists. Raises ArithmeticProblem."""
     if isinstance(value, int):
-        if not isinstance(value, bool) and abs(value) >= MAX_INTEGER:
+        if not isinstance(value, bool) and abs(value) >= WHOLE_LIMIT:
             raise ArithmeticProblem("the result is too large", "whole numbers stay below 2**63", "limit")
         return value
     if isinstance(value, str) and len(value) > limit("string"):
@@ -83,36 +83,27 @@ def items(value: Any) -> list[Any]:
     """Return the items to iterate over, up to the limit. Raises ArithmeticProblem."""
     if isinstance(value, range):
         within(value)
-    shape = getattr(value, "shape", None)
-    if shape is not None and len(shape) and shape[0] > limit("items"):
-        raise ArithmeticProblem(f"there are more than {limit('items'):,} items", None, "limit")
+    shape, most = getattr(value, "shape", None), limit("items")
+    if shape is not None and len(shape) and shape[0] > most:
+        raise ArithmeticProblem(f"there are more than {most:,} items", None, "limit")
     if not isinstance(value, Iterable):
         raise ArithmeticProblem(f"{_shown(value)} cannot be iterated over", "write `range(n)`, or a list")
-    return list(_limited(value))
-
-
-def _limited(values: Iterable[Any]) -> Iterator[Any]:
-    most = limit("items")
-    for i, value in enumerate(values):
-        if i >= most:
-            raise ArithmeticProblem(f"there are more than {most:,} items", None, "limit")
-        yield value
+    found = list(islice(value, most + 1))
+    if len(found) > most:
+        raise ArithmeticProblem(f"there are more than {most:,} items", None, "limit")
+    return found
 
 
 def _refuse_growth(sign: str, left: Any, right: Any) -> None:
     """Refuse operations that would hang or fill the memory."""
     if sign == "**" and isinstance(right, int | float) and abs(right) > limit("exponent") and isinstance(left, int):
-        raise ArithmeticProblem(
-            f"the exponent {right} is too large", f"exponents stay within {limit('exponent')}", "limit"
-        )
+        help = f"exponents stay within {limit('exponent')}"
+        raise ArithmeticProblem(f"the exponent {right} is too large", help, "limit")
     if sign == "*":
+        most = limit("items")
         for sequence, times in ((left, right), (right, left)):
-            if (
-                isinstance(sequence, str | tuple | list)
-                and isinstance(times, int)
-                and len(sequence) * times > limit("items")
-            ):
-                raise ArithmeticProblem(f"the list has more than {limit('items'):,} items", None, "limit")
+            if isinstance(sequence, str | tuple | list) and isinstance(times, int) and len(sequence) * times > most:
+                raise ArithmeticProblem(f"the list has more than {most:,} items", None, "limit")
     if sign == "%" and isinstance(left, str):
         raise ArithmeticProblem("strings are not formatted with %", "write the string out")
 
@@ -120,18 +111,13 @@ def _refuse_growth(sign: str, left: Any, right: Any) -> None:
 def _plain(operation: Callable[..., Any], sign: str, *values: Any) -> Any:
     try:
         return operation(*values)
-    except ZeroDivisionError:
-        raise ArithmeticProblem(f"{_written(sign, *values)} divides by zero") from None
-    except OverflowError:
-        raise ArithmeticProblem(f"{_written(sign, *values)} is too large", None, "limit") from None
-    except (TypeError, ValueError) as error:
-        raise ArithmeticProblem(f"{_written(sign, *values)} has no result: {error}") from None
-
-
-def _written(sign: str, *values: Any) -> str:
-    """Return the operation as text."""
-    *first, last = map(_shown, values)
-    return " ".join([*first, sign, last])
+    except (ZeroDivisionError, OverflowError, TypeError, ValueError) as error:
+        *first, last = map(_shown, values)
+        written = " ".join([*first, sign, last])
+        if isinstance(error, OverflowError):
+            raise ArithmeticProblem(f"{written} is too large", None, "limit") from None
+        reason = "divides by zero" if isinstance(error, ZeroDivisionError) else f"has no result: {error}"
+        raise ArithmeticProblem(f"{written} {reason}") from None
 
 
 def _shown(value: Any) -> str:

@@ -26,8 +26,6 @@ class BodyParser:
         self.reader = reader
         self.source = reader.source
 
-    # -- lines --------------------------------------------------------------------------------------------------------
-
     def body(self, node: YamlNode | None, what: str) -> tuple[tree.Line, ...]:
         """Parse a list of lines."""
         items = self.reader.listing(node, what, "write a list: each line starts with `- `")
@@ -48,11 +46,10 @@ class BodyParser:
         scalar = self.reader.scalar(node, "a line", "write the line after `- `")
         if scalar is None:
             return None
-        parsed = self.reader.attempt(self.statement, scalar)
-        if parsed is None:
-            broken = self.reader.keep_broken(scalar)
-            return tree.Statement(scalar.span, None, broken, None, " ".join(scalar.value.split()))
-        return parsed
+        if parsed := self.reader.attempt(self.statement, scalar):
+            return parsed
+        broken = self.reader.keep_broken(scalar)
+        return tree.Statement(scalar.span, None, broken, None, " ".join(scalar.value.split()))
 
     def statement(self, scalar: Scalar) -> tree.Statement:
         """Parse a line that computes. Raises SpecError."""
@@ -63,14 +60,12 @@ class BodyParser:
         check_brackets(self.source, text)
         left, right, arrow = split(self.source, text)
         target = parse_target(self.source, left) if left is not None else None
-        promise = self.promise(arrow) if arrow is not None else None
+        promise = None
+        if arrow is not None:
+            shape = self.shape(arrow)
+            promise = tree.PromisedShape(shape, " ".join(arrow.value.split()), shape.span)
         value = parse(self.source, right)
         return tree.Statement(scalar.span, target, value, promise, " ".join(right.value.split()))
-
-    def promise(self, text: Text) -> tree.PromisedShape:
-        """Parse what follows ``->``. Raises SpecError."""
-        shape = self.shape(text)
-        return tree.PromisedShape(shape, " ".join(text.value.split()), shape.span)
 
     def shape(self, text: Text) -> Expression:
         """Parse a shape, or a tuple of shapes: ``(B, 10)``, ``((B, T, h), _)``, ``2, 4``. Raises SpecError."""
@@ -85,8 +80,6 @@ class BodyParser:
         simple = not text.value.startswith("(")
         help = f"write `({text.value},)` for one dimension" if simple else "write it in parentheses: `(B, 10)`"
         return self.reader.fail(text.span(), f"{text.value} is not a shape", help)
-
-    # -- lines that nest others ---------------------------------------------------------------------------------------
 
     def nested(self, node: YamlMapping) -> tree.Line | None:
         """Parse a part, a choice or a loop."""
@@ -163,7 +156,10 @@ class BodyParser:
         scalar = self.reader.scalar(value, "an expression", f"write `- {word}: …`")
         body = self.body(bodies.get(allowed[0]), f"{allowed[0]}:")
         orelse = self.body(bodies.get("else"), "else:") if word == "if" else ()
-        limit = self.limit(bodies["limit"]) if word == "while" and "limit" in bodies else None
+        limit = None
+        if word == "while" and "limit" in bodies:
+            number = self.reader.scalar(bodies["limit"], "a whole number", "write `limit: 1000`")
+            limit = self.reader.attempt(parse, self.source, number.text) if number else None
         if scalar is None:
             return None
         place = Span(head.span.start, scalar.span.end)
@@ -175,11 +171,6 @@ class BodyParser:
         test = self.reader.parse_or_keep(scalar)
         return tree.If(place, test, body, orelse, text) if word == "if" else tree.While(place, test, body, limit, text)
 
-    def limit(self, node: YamlNode) -> Expression | None:
-        """Parse ``limit:`` of a while."""
-        scalar = self.reader.scalar(node, "a whole number", "write `limit: 1000`")
-        return self.reader.attempt(parse, self.source, scalar.text) if scalar else None
-
     def for_clause(self, scalar: Scalar) -> tuple[ex.Target, Expression]:
         """Parse ``t in range(T)``. Raises SpecError."""
         text = scalar.text.strip()
@@ -187,15 +178,10 @@ class BodyParser:
         if not found:
             self.reader.fail(scalar.span, f"{text.value} has no `in`", "write `for: t in range(T)`")
         target = parse_target(self.source, text[: found.start()])
-        for part in _indexed(target):
-            self.reader.fail(part.span, f"{part.number} is not a name", "write `for: t in range(T)`")
+        for part in ex.leaves(target):
+            if isinstance(part, ex.NumberTarget):
+                self.reader.fail(part.span, f"{part.number} is not a name", "write `for: t in range(T)`")
         return target, parse(self.source, text[found.end() :])
-
-
-def _indexed(target: ex.Target) -> list[ex.NumberTarget]:
-    if isinstance(target, ex.TupleTarget):
-        return [found for item in target.items for found in _indexed(item)]
-    return [target] if isinstance(target, ex.NumberTarget) else []
 
 
 def split(source: Source, text: Text) -> tuple[Text | None, Text, Text | None]:
@@ -205,7 +191,7 @@ def split(source: Source, text: Text) -> tuple[Text | None, Text, Text | None]:
     """
     value = text.value
     if "=" not in value and "->" not in value:
-        return None, text.between(0, len(value)), None
+        return None, text, None
     equals, arrow = _signs(value)
     if arrow is not None and value[arrow - 1 : arrow] == "-":
         message = "--> is not part of the language"
@@ -214,7 +200,7 @@ def split(source: Source, text: Text) -> tuple[Text | None, Text, Text | None]:
     equals = [i for i in equals if i < end]
     promise = None if arrow is None else text[arrow + 2 :]
     if not equals:
-        return None, text.between(0, end), promise
+        return None, text[:end].strip(), promise
     first, rest = equals[0], value[equals[0] + 1 : end].strip()
     if sign := _COMPUTES.search(value[:first]):
         name = value[: sign.start()].strip()
@@ -224,12 +210,11 @@ def split(source: Source, text: Text) -> tuple[Text | None, Text, Text | None]:
         a, b = value[:first].strip(), value[first + 1 : equals[1]].strip()
         help = f"write `{b} = {value[equals[1] + 1 : end].strip()}`, and `{a} = {b}` on a line below"
         _refuse(source, text, equals[1], equals[1] + 1, "a line has only one equals sign", help)
-    return text.between(0, first), text.between(first + 1, end), promise
+    return text[:first].strip(), text[first + 1 : end].strip(), promise
 
 
 # Operators that make an assignment compute when they are before its equals sign.
 _COMPUTES = re.compile(r"(\*\*|//|>>|<<|[-+*/@%&|^])$")
-
 # Brackets, equals signs, and the first half of arrows.
 _SIGNS = re.compile(r"[()\[\]{}=-]")
 

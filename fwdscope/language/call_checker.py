@@ -9,13 +9,23 @@ from fwdscope.functions.vocabulary import Function
 from fwdscope.language import arithmetic
 from fwdscope.language import expression as ex
 from fwdscope.language.arithmetic import ArithmeticProblem
-from fwdscope.language.check_context import CheckContext, Visitor
 from fwdscope.language.evaluate import number_function
 from fwdscope.language.expression import Call, Name
 from fwdscope.language.name_resolver import NameResolver
 from fwdscope.language.names import OTHER_FUNCTIONS, suggestion
 from fwdscope.language.problems import Cause
-from fwdscope.language.scope import NOTHING, OWN_TENSORS, PLAIN, SERIES, Binding, UncalledLayer, Value, tensor
+from fwdscope.language.scope import (
+    NOTHING,
+    OWN_TENSORS,
+    PLAIN,
+    SERIES,
+    Binding,
+    CheckContext,
+    UncalledLayer,
+    Value,
+    Visitor,
+    tensor,
+)
 from fwdscope.language.settings_checker import SettingsChecker
 from fwdscope.layers import LayerError
 
@@ -96,11 +106,10 @@ class CallChecker:
         in_part = path is not None and path[0].inner is not None and name not in METHODS and name not in ATTRIBUTES
         if in_part and self.names.inside(function) is not None:
             return self._check_layer_call(node, Value("layer", layer=UncalledLayer(name)))
-        dotted, base = self.names.unknown_module(function)
-        if dotted:
-            value = self.names.report_dotted(function, dotted, base)
+        module = self.names.unknown_module(function)
+        if module is not None:
             self.arguments(node)
-            return value
+            return module
         shape = name in _SHAPE_METHODS
         context.shape_only += shape
         value = self.visitor.operand(function.value)

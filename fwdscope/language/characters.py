@@ -27,23 +27,18 @@ _ALIKE = {
     "\uff0c": ("a full-width comma", ","),
 }
 
-
 # A string, closed or not; a backslash keeps the quote behind it from closing.
 _STRING = re.compile(r"""(['"])((?:\\.|(?!\1)[^\\])*\\?)(\1?)""", re.S)
 BRACKETS = re.compile(r"[()\[\]{}]")
 _BRACKETS_AND_QUOTES = re.compile(r"[()\[\]{}'\"]")
 _NOT_PRINTABLE_ASCII = re.compile(r"[^\x20-\x7e\r\n]")
-# Pairs of parentheses one behind the other, and no other brackets or quotes.
-_SURELY_CLOSED = re.compile(r"[^()\[\]{}'\"]*(?:\([^()\[\]{}'\"]*\)[^()\[\]{}'\"]*)*")
 
 
 def without_strings(text: str) -> str:
     """Return the text with spaces in place of all characters inside strings; the quotes stay."""
-    return text if "'" not in text and '"' not in text else _STRING.sub(_blanked, text)
-
-
-def _blanked(string: re.Match[str]) -> str:
-    return string[1] + " " * len(string[2]) + string[3]
+    if "'" not in text and '"' not in text:
+        return text
+    return _STRING.sub(lambda string: string[1] + " " * len(string[2]) + string[3], text)
 
 
 def find_outside_strings(text: str, signs: re.Pattern[str]) -> Iterator[tuple[int, str]]:
@@ -73,9 +68,6 @@ _CLOSING = {")": "(", "]": "[", "}": "{"}
 
 def check_brackets(source: Source, text: Text) -> None:
     """Refuse brackets and quotes that do not match. Raises SpecError."""
-    most = limit("nesting")
-    if most and _SURELY_CLOSED.fullmatch(text.value):
-        return
 
     def fail(i: int, message: str, help: str, code: str = "syntax") -> NoReturn:
         raise SpecError([Problem(source, text.span(i, i + 1), code, message, help)])
@@ -87,9 +79,8 @@ def check_brackets(source: Source, text: Text) -> None:
             quotes.append(i)
         elif c in "([{":
             opened.append((i, c))
-            if len(opened) > most:
-                message = f"brackets are nested deeper than {most}"
-                fail(i, message, "use several lines", "limit")
+            if len(opened) > limit("nesting"):
+                fail(i, f"brackets are nested deeper than {limit('nesting')}", "use several lines", "limit")
         elif c in _CLOSING:
             if not opened:
                 fail(i, f"this {c} closes nothing", _cut(source, text) or "remove it")

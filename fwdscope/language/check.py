@@ -8,17 +8,26 @@ from typing import Any, NamedTuple
 
 from fwdscope.language import arithmetic, tree
 from fwdscope.language import expression as ex
-from fwdscope.language.check_context import BodyState, CheckContext
 from fwdscope.language.evaluate import evaluate_plain
 from fwdscope.language.expression import Expression, Name
 from fwdscope.language.expression_checker import ExpressionChecker
 from fwdscope.language.flow_checker import FlowChecker
-from fwdscope.language.graph_sorter import GraphSorter
+from fwdscope.language.graph_sorter import GraphSorter, sort_by_use
 from fwdscope.language.layer_settings import layer_settings
 from fwdscope.language.names import nearest, suggestion
-from fwdscope.language.order import sort_by_use
 from fwdscope.language.problems import Cause, Problem, Span, SpecError
-from fwdscope.language.scope import NOTHING, PLAIN, Binding, Definition, FlowState, UncalledLayer, Value, tensor
+from fwdscope.language.scope import (
+    NOTHING,
+    PLAIN,
+    Binding,
+    BodyState,
+    CheckContext,
+    Definition,
+    FlowState,
+    UncalledLayer,
+    Value,
+    tensor,
+)
 from fwdscope.layers import LAYERS
 
 # torch.nn.init's functions without the underscore, and the settings each takes by keyword or position.

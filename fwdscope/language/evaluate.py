@@ -1,13 +1,13 @@
 """Computes the value of an expression, for numbers in the text and for tensors in a running network alike.
 
 :func:`evaluate` walks the tree. What a name, a call or an operator means is up to its :class:`EvaluationContext`:
-:func:`evaluate_plain` has one for plain numbers, and :mod:`fwdscope.model` one for a network's tensors and layers.
+:func:`evaluate_plain` uses it for plain numbers; :mod:`fwdscope.model` has one for a network's tensors and layers.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 from fwdscope.functions.functions import CONSTANTS, FUNCTIONS
 from fwdscope.functions.resolution import implementation
@@ -27,39 +27,57 @@ class EvaluationError(Exception):
         self.error = error
 
 
-class EvaluationContext(Protocol):
-    """The meaning of names, calls and operators where an expression is evaluated."""
+class EvaluationContext:
+    """The meaning of names, calls and operators where an expression is evaluated: here, that of plain values."""
 
-    # The positions in the comprehensions around the node, outermost first.
-    turns: tuple[int, ...]
-    # The value of every node by its id, for messages; None if nothing needs them.
-    values: dict[int, Any] | None
-    # Exceptions of these types go through as they are; others become an EvaluationError.
-    passing: tuple[type[Exception], ...]
-
-    def name(self, node: ex.Name) -> Any:
-        """Return the value of a name."""
-
-    def attribute(self, node: ex.Attribute) -> Any:
-        """Return ``value.name``."""
-
-    def call(self, node: ex.Call) -> Any:
-        """Return the result of a call."""
-
-    def subscript(self, node: ex.Subscript, value: Any, index: Any) -> Any:
-        """Return ``value[index]``."""
-
-    def binary(self, node: ex.Binary, left: Any, right: Any) -> Any:
-        """Return ``left operator right``."""
-
-    def compare(self, sign: str, left: Any, right: Any) -> Any:
-        """Return ``left sign right``."""
-
-    def is_true(self, value: Any) -> bool:
-        """Decide a choice by a value."""
+    def __init__(self, variables: Mapping[str, Any], passing: tuple[type[Exception], ...] = ()) -> None:
+        self.variables = dict(variables)
+        # The positions in the comprehensions around the node, outermost first.
+        self.turns: tuple[int, ...] = ()
+        # The value of every node by its id, for messages; None if nothing needs them.
+        self.values: dict[int, Any] | None = None
+        # Exceptions of these types go through as they are; others become an EvaluationError.
+        self.passing = passing
 
     def local_names(self) -> dict[str, Any]:
         """Return the names of the nearest scope, where a comprehension binds its own for a while."""
+        return self.variables
+
+    def name(self, node: ex.Name) -> Any:
+        """Return the value of a name."""
+        if node.id in self.variables:
+            return self.variables[node.id]
+        if node.id in CONSTANTS:
+            return CONSTANTS[node.id]
+        raise ArithmeticProblem(f"{node.id} has no value here")
+
+    def attribute(self, node: ex.Attribute) -> Any:
+        """Return ``value.name``."""
+        raise ArithmeticProblem(f"a plain value has no .{node.name}")
+
+    def call(self, node: ex.Call) -> Any:
+        """Return the result of a call."""
+        function = number_function(node.function.id) if isinstance(node.function, ex.Name) else None
+        if function is None:
+            raise ArithmeticProblem("vars are numbers, strings, booleans and lists")
+        keywords = {k.name: evaluate(k.value, self) for k in node.keywords}
+        return arithmetic.within(function(*evaluate_all(node.arguments, self), **keywords))
+
+    def subscript(self, node: ex.Subscript, value: Any, index: Any) -> Any:
+        """Return ``value[index]``."""
+        return value[index]
+
+    def binary(self, node: ex.Binary, left: Any, right: Any) -> Any:
+        """Return ``left operator right``."""
+        return arithmetic.binary(node.operator, left, right)
+
+    def compare(self, sign: str, left: Any, right: Any) -> Any:
+        """Return ``left sign right``."""
+        return arithmetic.compare(sign, left, right)
+
+    def is_true(self, value: Any) -> bool:
+        """Decide a choice by a value."""
+        return bool(value)
 
 
 def evaluate(node: Expression, context: EvaluationContext) -> Any:
@@ -84,14 +102,6 @@ def evaluate_all(nodes: tuple[Expression, ...], context: EvaluationContext) -> l
         else:
             values.append(evaluate(node, context))
     return values
-
-
-def _unary(node: ex.Unary, context: EvaluationContext) -> Any:
-    return arithmetic.unary(node.operator, evaluate(node.operand, context))
-
-
-def _binary(node: ex.Binary, context: EvaluationContext) -> Any:
-    return context.binary(node, evaluate(node.left, context), evaluate(node.right, context))
 
 
 def _compare(node: ex.Compare, context: EvaluationContext) -> Any:
@@ -169,8 +179,8 @@ _EVALUATE: dict[type[Expression], Callable[[Any, EvaluationContext], Any]] = {
     ex.Subscript: _subscript,
     ex.Slice: _slice,
     ex.Call: lambda node, context: context.call(node),
-    ex.Unary: _unary,
-    ex.Binary: _binary,
+    ex.Unary: lambda node, context: arithmetic.unary(node.operator, evaluate(node.operand, context)),
+    ex.Binary: lambda node, context: context.binary(node, evaluate(node.left, context), evaluate(node.right, context)),
     ex.Compare: _compare,
     ex.Boolean: _boolean,
     ex.Conditional: _conditional,
@@ -199,9 +209,8 @@ def _unpack(target: ex.TupleTarget, value: Any) -> list[Any]:
     except TypeError:
         raise ArithmeticProblem("a single value cannot be unpacked", "give it one name", "type") from None
     if len(pieces) != names:
-        help = f"write `{pattern(pieces)} = …`" + (
-            ", with `_` for values you do not need" if len(pieces) > names else ""
-        )
+        help = f"write `{pattern(pieces)} = …`"
+        help += ", with `_` for values you do not need" if len(pieces) > names else ""
         raise ArithmeticProblem(f"{names} names for {len(pieces)} values", help if len(pieces) < 10 else None, "type")
     return pieces
 
@@ -229,52 +238,10 @@ def number_function(name: str) -> Callable[..., Any] | None:
 def evaluate_plain(node: Expression, names: Mapping[str, Any]) -> Any:
     """Return the value of an expression of numbers, strings and lists. Raises ArithmeticProblem."""
     try:
-        return arithmetic.within(evaluate(node, _PlainContext(names)))
+        return arithmetic.within(evaluate(node, EvaluationContext(names)))
     except EvaluationError as error:
         if isinstance(error.error, ArithmeticProblem):
             raise error.error from None
         if isinstance(error.error, LayerError):
             raise ArithmeticProblem(error.error.message, error.error.help) from None
         raise ArithmeticProblem(f"this has no value: {error}") from None
-
-
-class _PlainContext:
-    """Numbers, strings and lists, without tensors."""
-
-    def __init__(self, names: Mapping[str, Any]) -> None:
-        self.names = dict(names)
-        self.turns: tuple[int, ...] = ()
-        self.values: dict[int, Any] | None = None
-        self.passing: tuple[type[Exception], ...] = ()
-
-    def local_names(self) -> dict[str, Any]:
-        return self.names
-
-    def name(self, node: ex.Name) -> Any:
-        if node.id in self.names:
-            return self.names[node.id]
-        if node.id in CONSTANTS:
-            return CONSTANTS[node.id]
-        raise ArithmeticProblem(f"{node.id} has no value here")
-
-    def attribute(self, node: ex.Attribute) -> Any:
-        raise ArithmeticProblem(f"a plain value has no .{node.name}")
-
-    def call(self, node: ex.Call) -> Any:
-        function = number_function(node.function.id) if isinstance(node.function, ex.Name) else None
-        if function is None:
-            raise ArithmeticProblem("vars are numbers, strings, booleans and lists")
-        keywords = {k.name: evaluate(k.value, self) for k in node.keywords}
-        return arithmetic.within(function(*evaluate_all(node.arguments, self), **keywords))
-
-    def subscript(self, node: ex.Subscript, value: Any, index: Any) -> Any:
-        return value[index]
-
-    def binary(self, node: ex.Binary, left: Any, right: Any) -> Any:
-        return arithmetic.binary(node.operator, left, right)
-
-    def compare(self, sign: str, left: Any, right: Any) -> Any:
-        return arithmetic.compare(sign, left, right)
-
-    def is_true(self, value: Any) -> bool:
-        return bool(value)

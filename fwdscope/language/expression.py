@@ -175,13 +175,16 @@ class TupleTarget(Record):
 Target = NameTarget | DiscardTarget | NumberTarget | TupleTarget
 
 
+def leaves(target: Target) -> tuple[NameTarget | DiscardTarget | NumberTarget, ...]:
+    """Return the names, numbers and ``_`` of a target, from left to right."""
+    return (
+        tuple(leaf for item in target.items for leaf in leaves(item)) if isinstance(target, TupleTarget) else (target,)
+    )
+
+
 def targets(target: Target | None) -> tuple[NameTarget, ...]:
     """Return all names of a target, from left to right."""
-    if isinstance(target, NameTarget):
-        return (target,)
-    if isinstance(target, TupleTarget):
-        return tuple(named for item in target.items for named in targets(item))
-    return ()
+    return tuple(leaf for leaf in leaves(target) if isinstance(leaf, NameTarget)) if target else ()
 
 
 def children(node: Expression) -> tuple[Expression, ...]:
@@ -191,14 +194,8 @@ def children(node: Expression) -> tuple[Expression, ...]:
     if isinstance(node, Comprehension):
         heads = [part for clause in node.clauses for part in (clause.iterable, *clause.conditions)]
         return (*heads, node.element)
-    found: list[Expression] = []
-    for name in _PARTS.get(type(node), ()):
-        part = getattr(node, name)
-        if isinstance(part, tuple):
-            found += part
-        elif part is not None:
-            found.append(part)
-    return tuple(found)
+    parts = (getattr(node, name) for name in _PARTS.get(type(node), ()))
+    return tuple(one for part in parts if part for one in (part if isinstance(part, tuple) else (part,)))
 
 
 # The fields of a node that hold expressions, in the order of the text.
@@ -216,16 +213,13 @@ _PARTS: dict[type[Expression], tuple[str, ...]] = {
 }
 
 
-_LEAVES = (Name, Constant)
-
-
 def walk(node: Expression) -> Iterator[Expression]:
     """Yield an expression and all expressions inside it."""
     waiting = [node]
     while waiting:
         here = waiting.pop()
         yield here
-        if type(here) not in _LEAVES:
+        if not isinstance(here, Name | Constant):
             waiting += reversed(children(here))
 
 

@@ -9,10 +9,9 @@ from fwdscope.language import arithmetic
 from fwdscope.language import expression as ex
 from fwdscope.language.arithmetic import ArithmeticProblem
 from fwdscope.language.call_checker import CallChecker
-from fwdscope.language.check_context import CheckContext
 from fwdscope.language.expression import Call, Expression, Name
 from fwdscope.language.name_resolver import NameResolver
-from fwdscope.language.scope import NOTHING, PLAIN, Binding, UncalledLayer, Value, merge, tensor
+from fwdscope.language.scope import NOTHING, PLAIN, Binding, CheckContext, UncalledLayer, Value, merge, tensor
 from fwdscope.language.settings_checker import SettingsChecker
 from fwdscope.limits import limit
 
@@ -67,8 +66,6 @@ class ExpressionChecker:
             return self.settings.check_layer(node.id, Call(node.span, node, (), ()))
         return self.names.resolve(node)
 
-    # -- operators ----------------------------------------------------------------------------------------------------
-
     def _unary(self, node: ex.Unary) -> Value:
         value = self.operand(node.operand)
         if node.operator == "not" and value.kind == "tensor":
@@ -84,22 +81,16 @@ class ExpressionChecker:
             left, right = self.visit(node.left), self.visit(node.right)
             if "layer" in (left.kind, right.kind):
                 return self._stack(node, left, right)
-            if self._is_ambiguous_stack(node, left):
-                return self._report_ambiguous_stack(node)
+            call = node.right
+            if left.kind == "plain" and isinstance(call, Call) and isinstance(call.function, Call):
+                whole = type(left.constant) is int if left.known else isinstance(node.left, Name)
+                if whole and ex.is_type_name(call.function.function):
+                    return self._report_ambiguous_stack(node, call.function)
         return self._compute([left, right], lambda a, b: arithmetic.binary(node.operator, a, b), node)
 
-    def _is_ambiguous_stack(self, node: ex.Binary, times: Value) -> bool:
-        """Whether this is ``6 * Layer(settings)(inputs)``, which Python reads as 6 times a tensor."""
-        call = node.right
-        if not (isinstance(call, Call) and isinstance(call.function, Call)) or times.kind != "plain":
-            return False
-        whole = type(times.constant) is int if times.known else isinstance(node.left, Name)
-        return whole and ex.is_type_name(call.function.function)
-
-    def _report_ambiguous_stack(self, node: ex.Binary) -> Value:
-        """Report ``6 * Layer(settings)(inputs)`` with both of its readings."""
-        assert isinstance(node.right, Call)
-        times, layer, result = map(self.context.text, (node.left, node.right.function, node.right))
+    def _report_ambiguous_stack(self, node: ex.Binary, layer_call: Call) -> Value:
+        """Report ``6 * Layer(settings)(inputs)``, which Python reads as 6 times a tensor, with both readings."""
+        times, layer, result = map(self.context.text, (node.left, layer_call, node.right))
         stack = f"({times} * {layer}){result[len(layer) :]}"
         help = f"for a stack of {times}: `{stack}`; to scale one layer's result: `{result} * {times}`"
         message = "this multiplies the result of one layer by a whole number"
@@ -118,10 +109,8 @@ class ExpressionChecker:
         if left.known and (type(left.constant) is not int or left.constant < 0):
             message = f"a stack needs a whole number of copies, found {text(node.left)}"
             scaled = f"{self.callable_text(node.right)}({self.context.example_input()}) * {text(node.left)}"
-            is_factor = type(left.constant) is float
-            return report(
-                node.left.span, message, f"to scale a layer's result: `{scaled}`" if is_factor else None, "type"
-            )
+            form = f"to scale a layer's result: `{scaled}`" if type(left.constant) is float else None
+            return report(node.left.span, message, form, "type")
         if left.known and left.constant > limit("turns"):
             most = f"at most {limit('turns'):,}"
             return report(node.left.span, f"a stack of {left.constant:,} copies", most, "limit")
@@ -159,8 +148,6 @@ class ExpressionChecker:
             result = (result and value.constant) if node.operator == "and" else (result or value.constant)
         return Value("plain", constant=result)
 
-    # -- choices ------------------------------------------------------------------------------------------------------
-
     def _conditional(self, node: ex.Conditional) -> Value:
         """Check ``a if c else b``, which is decided while building."""
         test = self.operand(node.test)
@@ -175,8 +162,6 @@ class ExpressionChecker:
         """Report a choice that depends on data, which is not known while building."""
         if test.kind == "tensor":
             self.context.report(node.span, f"{what} depends on data, which is not known while building", help, "type")
-
-    # -- lists --------------------------------------------------------------------------------------------------------
 
     def _sequence(self, node: ex.TupleOrList, values: list[Value] | None = None) -> Value:
         values = [self.visit(item) for item in node.items] if values is None else values

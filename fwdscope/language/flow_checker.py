@@ -6,7 +6,6 @@ from collections.abc import Iterable
 
 from fwdscope.language import expression as ex
 from fwdscope.language import tree
-from fwdscope.language.check_context import CheckContext
 from fwdscope.language.expression import Call, Expression, Name
 from fwdscope.language.expression_checker import ExpressionChecker
 from fwdscope.language.names import suggestion
@@ -15,6 +14,7 @@ from fwdscope.language.scope import (
     NOTHING,
     OWN_TENSORS,
     Binding,
+    CheckContext,
     Definition,
     FlowState,
     UncalledLayer,
@@ -43,31 +43,25 @@ class FlowChecker:
         body = self.context.body
         outer, body.later = body.later, {**body.later, **{named.name: named.span for named in _defined_names(lines)}}
         for line in lines:
-            self._check_line(line)
+            match line:
+                case tree.Statement():
+                    self.check_statement(line)
+                case tree.PartLine():
+                    self._check_part(line)
+                case tree.If():
+                    self._check_choice(line)
+                case tree.For():
+                    self.expressions.bind_loop_names(line.target, line.iterable)
+                    self._check_loop(line.body)
+                case tree.While():
+                    if line.limit is not None:
+                        self._check_while_limit(line.limit)
+                    self.expressions.operand(line.test)
+                    self._check_loop(line.body)
+                    self.expressions.operand(line.test)
         body.later = outer
 
-    def _check_line(self, line: tree.Line) -> None:
-        match line:
-            case tree.Statement():
-                self.check_statement(line)
-            case tree.PartLine():
-                self._check_part(line)
-            case tree.If():
-                self._check_choice(line)
-            case tree.For():
-                self.expressions.bind_loop_names(line.target, line.iterable)
-                self._check_loop(line.body)
-            case tree.While():
-                self._check_while_limit(line.limit)
-                self.expressions.operand(line.test)
-                self._check_loop(line.body)
-                self.expressions.operand(line.test)
-
-    # -- lines that nest others ---------------------------------------------------------------------------------------
-
-    def _check_while_limit(self, node: Expression | None) -> None:
-        if node is None:
-            return
+    def _check_while_limit(self, node: Expression) -> None:
         value, most = self.expressions.operand(node), limit("items")
         whole = not value.known or (type(value.constant) is int and 0 < value.constant <= most)
         if value.kind == "tensor" or not whole:
@@ -98,7 +92,6 @@ class FlowChecker:
         context.state = join(then, context.state)
 
     def _check_part(self, line: tree.PartLine) -> None:
-        """Check ``stem:`` and its lines."""
         context = self.context
         self._claim_name(line.name, line.span, "part")
         outer = context.state
@@ -140,13 +133,13 @@ class FlowChecker:
         context.state.layers[0][name] = span
         self.given.setdefault(context.body.owner, set()).add(name)
 
-    # -- statements ---------------------------------------------------------------------------------------------------
-
     def check_statement(self, line: tree.Statement) -> None:
         """Check a line that computes: its value, the names it defines, and whether it flows."""
         reported, flow = len(self.context.problems), self.context.state.flow
-        if self._is_own_tensor(line.value):
-            self._check_own_tensor(line)
+        call = line.value
+        name = call.function.id if isinstance(call, Call) and isinstance(call.function, Name) else ""
+        if isinstance(call, Call) and name in OWN_TENSORS and name not in self.context.blocks:
+            self._check_own_tensor(line, call, name)
         else:
             self._check_computation(line)
         if len(self.context.problems) > reported or isinstance(line.value, ex.Unparsed):
@@ -154,7 +147,6 @@ class FlowChecker:
             self.context.mark_read(flow)  # the line may have been meant to read it
 
     def _check_computation(self, line: tree.Statement) -> None:
-        """Check a layer, a stack or an expression."""
         context = self.context
         value, layer = self._line_value(line)
         if line.promise is not None:
@@ -174,24 +166,16 @@ class FlowChecker:
             message = f"this line {what}, so it is not part of the flow, and without a name nothing can read it"
             context.report(line.span, message, f"give it a name: `name = {line.text}`", "flow")
 
-    def _is_own_tensor(self, node: Expression) -> bool:
-        """Whether this is ``Parameter(…)`` or ``Buffer(…)``."""
-        name = node.function.id if isinstance(node, Call) and isinstance(node.function, Name) else ""
-        return name in OWN_TENSORS and name not in self.context.blocks
-
-    def _check_own_tensor(self, line: tree.Statement) -> None:
+    def _check_own_tensor(self, line: tree.Statement, call: Call, kind: str) -> None:
         """Check ``table = Buffer(rand(20, 20))``: a tensor of the body's own."""
-        call, report, text = line.value, self.context.report, self.context.text
-        assert isinstance(call, Call)
-        assert isinstance(call.function, Name)
-        kind, values = call.function.id, self.expressions.calls.arguments(call)
+        report, values = self.context.report, self.expressions.calls.arguments(call)
         if not isinstance(line.target, ex.NameTarget):
             report(line.span, f"a {kind} needs a name", f"write `name = {line.text}`", "flow")
             return
         if len(call.arguments) != 1 or call.keywords:
             report(call.span, f"{kind} takes one tensor", f"write `{kind}(zeros(8))`", "type")
         elif values[0].kind == "plain":
-            shown = text(call.arguments[0])
+            shown = self.context.text(call.arguments[0])
             size = shown if type(values[0].constant) is int else 8
             help = f"write `zeros({size})`, `ones({size})`, `randn({size})` or `tensor([1.0, 2.0])`"
             report(call.arguments[0].span, f"a {kind} holds a tensor, found {shown}", help, "type")
@@ -249,8 +233,6 @@ class FlowChecker:
             context.report(node.span, message, help, "type")
         return tensor(context.state.prev.reached)
 
-    # -- names --------------------------------------------------------------------------------------------------------
-
     def _define(
         self, line: tree.Statement, value: Value, layer: UncalledLayer | None, flows: bool
     ) -> frozenset[Definition]:
@@ -295,15 +277,11 @@ class FlowChecker:
             definition.read |= named.name in context.body.read_too_early
             context.state.frames[0][named.name] = Binding("value", named.span, value, frozenset([definition]))
             first = first or frozenset([definition])
-        leaf: ex.Target = target
-        while isinstance(leaf, ex.TupleTarget):
-            leaf = leaf.items[0]
-        return first if first is not None and isinstance(leaf, ex.NameTarget) else frozenset()
+        return first if first is not None and isinstance(ex.leaves(target)[0], ex.NameTarget) else frozenset()
 
     def _definition(self, span: Span, name: str, line: Span) -> Definition:
         """Return the one definition at a place, however often the body of a loop is checked."""
-        definitions = self.context.body.definitions
-        return definitions.setdefault((span, name), Definition(span, name, line))
+        return self.context.body.definitions.setdefault((span, name), Definition(span, name, line))
 
     def check_shape(self, shape: Expression) -> None:
         """Check a promised or expected shape: numbers, vars, settings, ``_``."""
@@ -327,8 +305,6 @@ class FlowChecker:
         if value.kind == "tensor" or (value.known and (type(value.constant) is not int or value.constant < 0)):
             help = "a shape holds whole numbers, vars, settings and _"
             context.report(shape.span, f"{context.text(shape)} is not a size", help, "type")
-
-    # -- the end of a body --------------------------------------------------------------------------------------------
 
     def _check_last_line(self, lines: tuple[tree.Line, ...]) -> None:
         """Report a last line that does not flow: its value is the result."""

@@ -17,31 +17,9 @@ from itertools import pairwise
 from keyword import iskeyword
 from typing import Any, ClassVar, Literal, NoReturn
 
+from fwdscope.language import expression as ex
 from fwdscope.language.characters import check_brackets, check_characters, is_enclosed, without_strings
-from fwdscope.language.expression import (
-    Attribute,
-    Binary,
-    Boolean,
-    Call,
-    Clause,
-    Compare,
-    Comprehension,
-    Conditional,
-    Constant,
-    DiscardTarget,
-    Expression,
-    Keyword,
-    Name,
-    NameTarget,
-    NumberTarget,
-    Slice,
-    Starred,
-    Subscript,
-    Target,
-    TupleOrList,
-    TupleTarget,
-    Unary,
-)
+from fwdscope.language.expression import Constant, Expression, Target
 from fwdscope.language.problems import Problem, Source, Span, SpecError
 from fwdscope.language.source import Text
 from fwdscope.limits import limit
@@ -59,7 +37,6 @@ _REFUSED: Mapping[type[ast.AST], tuple[str, str]] = {
     ast.YieldFrom: ("yield", "remove it"),
 }
 
-
 _OPERATORS: dict[type[ast.AST], str] = {
     ast.Add: "+", ast.Sub: "-", ast.Mult: "*", ast.Div: "/", ast.FloorDiv: "//", ast.Mod: "%", ast.Pow: "**",
     ast.MatMult: "@", ast.BitAnd: "&", ast.BitOr: "|", ast.USub: "-", ast.UAdd: "+", ast.Invert: "~", ast.Not: "not",
@@ -67,13 +44,11 @@ _OPERATORS: dict[type[ast.AST], str] = {
     ast.Is: "is", ast.IsNot: "is not", ast.In: "in", ast.NotIn: "not in",
 }  # fmt: skip
 
-
 _OTHER_OPERATORS = {
     ast.BitXor: ("^", "a power is **; of two masks, `a != b`"),
     ast.LShift: ("<<", "multiply by a power of 2"),
     ast.RShift: (">>", "divide by a power of 2 with //"),
 }
-
 
 _CONSTANTS = {"true": True, "false": False, "null": None}
 
@@ -100,7 +75,6 @@ class _ExpressionParser:
         raise SpecError([Problem(self.source, self.text.span(start, stop), code, message, help)])
 
     def expression(self) -> Expression:
-        """Parse the whole text as one expression."""
         text = self.text.value
         if not text:
             self.fail(0, 0, "an expression is missing here", "write a number, a name, a call, …")
@@ -120,7 +94,6 @@ class _ExpressionParser:
         return self.convert(tree, 0)
 
     def check_text(self) -> None:
-        """Check length, characters and brackets."""
         if len(self.text) > limit("expression"):
             message = f"this expression has {len(self.text):,} characters"
             self.fail(0, 1, message, f"at most {limit('expression'):,}: split it over several lines", "limit")
@@ -145,16 +118,11 @@ class _ExpressionParser:
             self.fail(at, stop, "there is nothing between these two values", help)
         self.fail(at, stop, f"`{found_text}` does not fit here")
 
-    # -- ast → nodes --------------------------------------------------------------------------------------------------
-
     def place(self, node: Any) -> tuple[int, int]:
         start, stop = node.col_offset, node.end_col_offset
-        return (start, stop) if self.encoded is None else (self.column(start), self.column(stop))
-
-    def column(self, offset: int) -> int:
-        """Return the index of the character at a place counted in bytes."""
-        assert self.encoded is not None
-        return len(self.encoded[:offset].decode(errors="ignore"))
+        if self.encoded is not None:  # the places count bytes
+            start, stop = (len(self.encoded[:place].decode(errors="ignore")) for place in (start, stop))
+        return start, stop
 
     def convert(self, node: Any, depth: int) -> Expression:
         start, stop = self.place(node)
@@ -186,17 +154,18 @@ class _ExpressionParser:
         return Constant(span, value)
 
     def _name(self, node: Any, span: Span, depth: int) -> Expression:
-        return Constant(span, _CONSTANTS[node.id]) if node.id in _CONSTANTS else Name(span, node.id)
+        return Constant(span, _CONSTANTS[node.id]) if node.id in _CONSTANTS else ex.Name(span, node.id)
 
     def _attribute(self, node: Any, span: Span, depth: int) -> Expression:
         stop = self.place(node)[1]
-        return Attribute(span, self.convert(node.value, depth), node.attr, self.text.span(stop - len(node.attr), stop))
+        word = self.text.span(stop - len(node.attr), stop)
+        return ex.Attribute(span, self.convert(node.value, depth), node.attr, word)
 
     def _subscript(self, node: Any, span: Span, depth: int) -> Expression:
-        return Subscript(span, self.convert(node.value, depth), self.convert(node.slice, depth))
+        return ex.Subscript(span, self.convert(node.value, depth), self.convert(node.slice, depth))
 
     def _slice(self, node: Any, span: Span, depth: int) -> Expression:
-        return Slice(span, *(part and self.convert(part, depth) for part in (node.lower, node.upper, node.step)))
+        return ex.Slice(span, *(part and self.convert(part, depth) for part in (node.lower, node.upper, node.step)))
 
     def _call(self, node: Any, span: Span, depth: int) -> Expression:
         function = self.convert(node.func, depth)
@@ -207,14 +176,14 @@ class _ExpressionParser:
             if keyword.arg is None:
                 self.fail(start, stop, "**settings is not part of the language", "write the settings out")
             word = self.text.span(start, start + len(keyword.arg))
-            keywords.append(Keyword(keyword.arg, self.convert(keyword.value, depth), word))
-        return Call(span, function, arguments, tuple(keywords))
+            keywords.append(ex.Keyword(keyword.arg, self.convert(keyword.value, depth), word))
+        return ex.Call(span, function, arguments, tuple(keywords))
 
     def _unary(self, node: Any, span: Span, depth: int) -> Expression:
         operand = self.convert(node.operand, depth)
         if isinstance(node.op, ast.USub) and isinstance(operand, Constant) and type(operand.value) in (int, float):
             return Constant(span, -operand.value)
-        return Unary(span, _OPERATORS[type(node.op)], operand)
+        return ex.Unary(span, _OPERATORS[type(node.op)], operand)
 
     def _binary(self, node: Any, span: Span, depth: int) -> Expression:
         if type(node.op) in _OTHER_OPERATORS:
@@ -222,27 +191,22 @@ class _ExpressionParser:
             at = self.text.value.index(sign, self.place(node.left)[1])
             self.fail(at, at + len(sign), f"{sign} is not part of the language", instead)
         operator = _OPERATORS[type(node.op)]
-        return Binary(span, operator, self.convert(node.left, depth), self.convert(node.right, depth))
+        return ex.Binary(span, operator, self.convert(node.left, depth), self.convert(node.right, depth))
 
     def _compare(self, node: Any, span: Span, depth: int) -> Expression:
-        operators = tuple(_OPERATORS[type(op)] for op in node.ops)
-        return Compare(
-            span, self.convert(node.left, depth), operators, tuple(self.convert(r, depth) for r in node.comparators)
-        )
+        left, operators = self.convert(node.left, depth), tuple(_OPERATORS[type(op)] for op in node.ops)
+        return ex.Compare(span, left, operators, tuple(self.convert(r, depth) for r in node.comparators))
 
     def _boolean(self, node: Any, span: Span, depth: int) -> Expression:
         operator: Literal["and", "or"] = "and" if isinstance(node.op, ast.And) else "or"
-        return Boolean(span, operator, tuple(self.convert(v, depth) for v in node.values))
+        return ex.Boolean(span, operator, tuple(self.convert(v, depth) for v in node.values))
 
     def _conditional(self, node: Any, span: Span, depth: int) -> Expression:
-        return Conditional(span, *(self.convert(part, depth) for part in (node.test, node.body, node.orelse)))
+        return ex.Conditional(span, *(self.convert(part, depth) for part in (node.test, node.body, node.orelse)))
 
     def _sequence(self, node: Any, span: Span, depth: int) -> Expression:
         kind: Literal["tuple", "list"] = "tuple" if isinstance(node, ast.Tuple) else "list"
-        return TupleOrList(span, kind, tuple(self.convert(item, depth) for item in node.elts))
-
-    def _starred(self, node: Any, span: Span, depth: int) -> Expression:
-        return Starred(span, self.convert(node.value, depth))
+        return ex.TupleOrList(span, kind, tuple(self.convert(item, depth) for item in node.elts))
 
     def _comprehension(self, node: Any, span: Span, depth: int) -> Expression:
         clauses = []
@@ -251,9 +215,9 @@ class _ExpressionParser:
                 self.fail(*self.place(node), "async is not part of the language")
             target = parse_target(self.source, self.text[slice(*self.place(generator.target))])
             conditions = tuple(self.convert(c, depth) for c in generator.ifs)
-            clauses.append(Clause(target, self.convert(generator.iter, depth), conditions))
+            clauses.append(ex.Clause(target, self.convert(generator.iter, depth), conditions))
         kind: Literal["list", "generator"] = "list" if isinstance(node, ast.ListComp) else "generator"
-        return Comprehension(span, kind, self.convert(node.elt, depth), tuple(clauses))
+        return ex.Comprehension(span, kind, self.convert(node.elt, depth), tuple(clauses))
 
     _CONVERT: ClassVar[dict[type[ast.AST], Callable[[_ExpressionParser, Any, Span, int], Expression]]] = {
         ast.Constant: _constant,
@@ -269,7 +233,7 @@ class _ExpressionParser:
         ast.IfExp: _conditional,
         ast.Tuple: _sequence,
         ast.List: _sequence,
-        ast.Starred: _starred,
+        ast.Starred: lambda self, node, span, depth: ex.Starred(span, self.convert(node.value, depth)),
         ast.ListComp: _comprehension,
         ast.GeneratorExp: _comprehension,
     }
@@ -277,7 +241,6 @@ class _ExpressionParser:
     # -- the left side of a line --------------------------------------------------------------------------------------
 
     def target(self) -> Target:
-        """Parse the whole text as names."""
         self.check_text()
         text = self.text.value
         if text.isascii() and text.isidentifier():
@@ -298,20 +261,20 @@ class _ExpressionParser:
             stop -= 1
         word = text[start:stop]
         if is_enclosed(word):
-            inside = self._target(start + 1, stop - 1)
-            return inside if isinstance(inside, TupleTarget) else TupleTarget((inside,), self.text.span(start, stop))
+            inside, span = self._target(start + 1, stop - 1), self.text.span(start, stop)
+            return inside if isinstance(inside, ex.TupleTarget) else ex.TupleTarget((inside,), span)
         cuts = [start - 1, *_commas(text, start, stop), stop]
         if len(cuts) > 2:
             pieces = [(a + 1, b) for a, b in pairwise(cuts) if text[a + 1 : b].strip() or b != stop]
-            return TupleTarget(tuple(self._target(a, b) for a, b in pieces), self.text.span(start, stop))
+            return ex.TupleTarget(tuple(self._target(a, b) for a, b in pieces), self.text.span(start, stop))
         return self._single(word, start, stop)
 
     def _single(self, word: str, start: int, stop: int) -> Target:
         span = self.text.span(start, stop)
         if word.isascii() and word.isdigit():
-            return NumberTarget(int(word[:9]), span)
+            return ex.NumberTarget(int(word[:9]), span)
         if word == "_":
-            return DiscardTarget(span)
+            return ex.DiscardTarget(span)
         if word == "prev":
             message = "prev is the value of the line above and cannot be assigned to"
             self.fail(start, stop, message, "choose another name")
@@ -321,7 +284,7 @@ class _ExpressionParser:
         if not word.isidentifier():
             help = "a name has letters, digits and _, and does not start with a digit"
             self.fail(start, max(stop, start + 1), f"{word or 'nothing'} is not a name", help)
-        return NameTarget(unicodedata.normalize("NFKC", word), span)  # as Python reads names in expressions
+        return ex.NameTarget(unicodedata.normalize("NFKC", word), span)  # as Python reads names in expressions
 
 
 # What Python would accept, with another meaning than was meant.

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Hashable, Iterable
+from typing import TypeVar
+
 from fwdscope.language import expression as ex
 from fwdscope.language import tree
-from fwdscope.language.check_context import CheckContext
 from fwdscope.language.expression import Name
 from fwdscope.language.flow_checker import FlowChecker
-from fwdscope.language.order import sort_by_use
 from fwdscope.language.problems import Cause, Span
-from fwdscope.language.scope import NOTHING, Binding
+from fwdscope.language.scope import NOTHING, Binding, CheckContext
+
+K = TypeVar("K", bound=Hashable)
 
 
 class GraphSorter:
@@ -106,3 +109,39 @@ class GraphSorter:
             help = "the result is the line that no other reads: let a line read the others, or remove them"
             message = f"no line reads {', '.join(names[:-1])} or {names[-1]}"
             self.context.report(ends[0].span, message, help, "flow", causes)
+
+
+def sort_by_use(items: Iterable[K], uses: Callable[[K], Iterable[K]]) -> tuple[list[K], list[list[K]]]:
+    """Return all items, each after those it uses and otherwise in the given order, and the circles among them.
+
+    A circle is a path that ends where it starts; no two share an item. There is no recursion, since a file may have
+    50,000 items in a row.
+    """
+    order: list[K] = []
+    circles: list[list[K]] = []
+    done: dict[K, bool] = {}
+    for start in items:
+        path = [] if start in done else [(start, iter(uses(start)))]
+        done.setdefault(start, False)
+        while path:
+            item, rest = path[-1]
+            for used in rest:
+                if used not in done:
+                    done[used] = False
+                    path.append((used, iter(uses(used))))
+                    break
+                if not done[used]:
+                    names = [name for name, _ in path]
+                    circles.append([*names[names.index(used) :], used])
+            else:
+                path.pop()
+                done[item] = True
+                order.append(item)
+    # The first circle of each group that shares items.
+    kept: list[list[K]] = []
+    seen: set[K] = set()
+    for circle in circles:
+        if not seen & set(circle):
+            seen.update(circle)
+            kept.append(circle)
+    return order, kept

@@ -8,7 +8,6 @@ from fwdscope.functions.functions import CONSTANTS, DTYPES, FUNCTIONS
 from fwdscope.functions.methods import ATTRIBUTES, METHODS
 from fwdscope.functions.refusals import EXCLUDED_ATTRIBUTES, function_refusal, method_refusal
 from fwdscope.language import expression as ex
-from fwdscope.language.check_context import CheckContext, Visitor
 from fwdscope.language.expression import Expression, Name
 from fwdscope.language.names import OTHER_FUNCTIONS, OTHER_LAYERS, listed, nearest, same_letters, suggestion
 from fwdscope.language.problems import Cause, Span
@@ -18,23 +17,18 @@ from fwdscope.language.scope import (
     PLAIN,
     SERIES,
     Binding,
+    CheckContext,
     UncalledLayer,
     Value,
+    Visitor,
     tensor,
 )
 from fwdscope.layers import LAYERS
 
 # Modules that other people's code has before the dot.
 _PREFIXES = ("nn", "F", "torch", "self", "np", "numpy", "functional", "keras", "tf", "jax", "jnp")
-_BOOLEANS = {
-    "yes": "True",
-    "no": "False",
-    "on": "True",
-    "off": "False",
-    "TRUE": "True",
-    "FALSE": "False",
-    "NULL": "None",
-}
+_BOOLEANS = dict.fromkeys(("yes", "on", "TRUE"), "True") | dict.fromkeys(("no", "off", "FALSE"), "False")
+_OTHER_CONSTANTS = _BOOLEANS | {"NULL": "None"}
 _SHAPE_ATTRIBUTES = ("shape", "ndim", "dtype")
 # Suggesting a name takes time; after so many problems no more are suggested.
 _MAX_SUGGESTIONS = 200
@@ -46,8 +40,6 @@ class NameResolver:
     def __init__(self, context: CheckContext, visitor: Visitor) -> None:
         self.context = context
         self.visitor = visitor
-
-    # -- names --------------------------------------------------------------------------------------------------------
 
     def find(self, node: Name) -> Binding | None:
         """Return the file's own meaning of a name, if it has one, and keep the place where it is used."""
@@ -99,8 +91,9 @@ class NameResolver:
         if name in context.broken_names:
             return NOTHING
         later = context.body.later.get(name)
-        if name in _BOOLEANS:
-            return context.report(span, f"{name} is not part of the language", f"write `{_BOOLEANS[name]}`", "syntax")
+        if name in _OTHER_CONSTANTS:
+            help = f"write `{_OTHER_CONSTANTS[name]}`"
+            return context.report(span, f"{name} is not part of the language", help, "syntax")
         if later is not None and later.start > span.end:
             context.body.read_too_early.add(name)
             message = f"{name} is defined later, at line {context.spec.source.place(later.start)[0]}"
@@ -168,8 +161,6 @@ class NameResolver:
         help = f"give the layer a name and use that: `{name}_a = {shown}`"
         return self.context.report(span, message, help, "name", (Cause("the layer", line),))
 
-    # -- attributes ---------------------------------------------------------------------------------------------------
-
     def attribute(self, node: ex.Attribute) -> Value:
         """Return ``value.name``: an attribute of a tensor, or a name inside a part or layer."""
         if (inside := self.inside(node)) is not None:
@@ -213,8 +204,7 @@ class NameResolver:
         """
         path = self.path(node)
         if path is None:
-            dotted, base = self.unknown_module(node)
-            return self.report_dotted(node, dotted, base) if dotted else None
+            return self.unknown_module(node)
         binding, names = path
         for name, span in names:
             if binding.inner is not None and name in binding.inner:
@@ -241,23 +231,23 @@ class NameResolver:
             if isinstance(node, ex.Attribute):
                 names.insert(0, (node.name, node.name_span))
                 node = node.value
-            elif names and isinstance(node, ex.Subscript) and _is_integer(node.index):
+            elif names and isinstance(node, ex.Subscript) and _is_whole_number(node.index):
                 node = node.value
             else:
                 return None
         binding = self.find(node)
         return (binding, names) if binding is not None and names else None
 
-    def unknown_module(self, node: ex.Attribute) -> tuple[str, str]:
-        """Return ``nn.Linear`` and its ``nn`` if the first name means nothing in the file, else two empty strings."""
+    def unknown_module(self, node: ex.Attribute) -> Value | None:
+        """Report ``nn.Linear`` or ``self.fc``; return a class of the user's own if imports are allowed.
+
+        Returns None if the first name means something in the file, or the node is more than names.
+        """
+        last, context = node.name, self.context
         dotted = ex.spelled(node) or ""
         base = dotted.split(".")[0]
-        known = self.context.state.find(base) is not None or base in (*self.context.blocks, *LAYERS, "prev")
-        return ("", "") if known else (dotted, base)
-
-    def report_dotted(self, node: ex.Attribute, dotted: str, base: str) -> Value:
-        """Report ``nn.Linear`` or ``self.fc``; return a class of the user's own if imports are allowed."""
-        last, context = node.name, self.context
+        if not dotted or context.state.find(base) or base in (*context.blocks, *LAYERS, "prev"):
+            return None
         if base == "self":
             layer = dotted.split(".")[1]
             known = layer in (*context.state.names, *context.body.later)
@@ -278,5 +268,5 @@ class NameResolver:
         return self.report_unknown(base, Span(node.span.start, node.span.start + len(base)))
 
 
-def _is_integer(node: Expression) -> bool:
+def _is_whole_number(node: Expression) -> bool:
     return isinstance(node, ex.Constant) and type(node.value) is int

@@ -8,7 +8,7 @@ from typing import NoReturn, TypeVar
 
 from fwdscope.language.expression import Expression, Unparsed
 from fwdscope.language.grammar import parse
-from fwdscope.language.problems import Problem, Source, Span, SpecError
+from fwdscope.language.problems import Cause, Problem, Source, Span, SpecError
 from fwdscope.language.source import Scalar, YamlList, YamlMapping, YamlNode
 
 T = TypeVar("T")
@@ -23,9 +23,9 @@ class NodeReader:
         # Texts that do not parse, but leave the rest of the file as it is.
         self.broken: list[Span] = []
 
-    def report(self, span: Span, message: str, help: str | None = None, code: str = "syntax") -> None:
+    def report(self, span: Span, message: str, help: str | None = None, code: str = "syntax", *causes: Cause) -> None:
         """Collect a problem."""
-        self.problems.append(Problem(self.source, span, code, message, help))
+        self.problems.append(Problem(self.source, span, code, message, help, causes))
 
     def fail(self, span: Span, message: str, help: str | None = None, code: str = "syntax") -> NoReturn:
         """Stop reading an expression or a head. Raises SpecError."""
@@ -61,11 +61,11 @@ class NodeReader:
             return None
         return None if node.style == "alias" else node
 
-    def mapping(self, node: YamlNode, what: str, help: str) -> tuple[tuple[Scalar, YamlNode], ...]:
+    def mapping(self, node: YamlNode | None, what: str, help: str) -> tuple[tuple[Scalar, YamlNode], ...]:
         """Return the entries of a node that must hold keys."""
         if isinstance(node, YamlMapping):
             return node.entries
-        if isinstance(node, Scalar) and node.style == "alias":
+        if node is None or (isinstance(node, Scalar) and node.style == "alias"):
             return ()
         if isinstance(node, Scalar) and not node.value and not node.quoted:
             self.report(node.span, f"{what} is empty", help, "key")

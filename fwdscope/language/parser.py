@@ -22,11 +22,8 @@ from fwdscope.language.source import Scalar, Text, YamlList, YamlMapping, YamlNo
 from fwdscope.units import Figure
 
 LANGUAGE_VERSION = 1
-
-
 # The sections of a file.
 SECTIONS = ("version", "name", "doc", "vars", "inputs", "defaults", "blocks", "layers", "graph", "init", "expect")
-
 
 # The figures that ``expect`` may name, beside ``output`` and ``layers``, and what each measures.
 FIGURES = {
@@ -46,16 +43,7 @@ FIGURES = {
     "latency": "seconds",
 }
 # The figures of a single layer.
-LAYER_FIGURES = (
-    "params",
-    "trainable_params",
-    "buffers",
-    "macs",
-    "flops",
-    "bytes_read",
-    "bytes_written",
-    "latency",
-)
+LAYER_FIGURES = ("params", "trainable_params", "buffers", "macs", "flops", "bytes_read", "bytes_written", "latency")
 
 
 def parse(source: Source, variables: Mapping[str, str] | None = None) -> tree.ModelSpec:
@@ -67,9 +55,7 @@ def parse(source: Source, variables: Mapping[str, str] | None = None) -> tree.Mo
     return spec
 
 
-def parse_all(
-    source: Source, variables: Mapping[str, str] | None = None
-) -> tuple[tree.ModelSpec | None, list[Problem]]:
+def parse_all(source: Source, given: Mapping[str, str] | None = None) -> tuple[tree.ModelSpec | None, list[Problem]]:
     """Parse a spec file as :func:`parse` does, and return its problems beside the spec.
 
     The spec keeps lines that do not parse. It is None if the problems leave open what the rest of the file means.
@@ -78,7 +64,7 @@ def parse_all(
     if problems and root is None:
         return None, problems
     reader = NodeReader(source, problems)
-    spec = _SpecParser(reader).spec(root, variables or {})
+    spec = _SpecParser(reader).spec(root, given or {})
 
     def is_kept(problem: Problem) -> bool:
         inside = (one.start <= problem.span.start and problem.span.end <= one.end for one in reader.broken)
@@ -93,8 +79,6 @@ class _SpecParser:
         self.source = reader.source
         self.bodies = BodyParser(reader)
 
-    # -- sections -----------------------------------------------------------------------------------------------------
-
     def spec(self, root: YamlNode | None, variables: Mapping[str, str]) -> tree.ModelSpec | None:
         """Parse the whole file."""
         if not isinstance(root, YamlMapping):
@@ -105,8 +89,8 @@ class _SpecParser:
             return None
         found = {key.value: (key, value) for key, value in root.entries}
         self.check_sections(root, found)
-        graph = "graph" in found
-        key, body = found.get("graph" if graph else "layers", (None, None))
+        flow = "graph" if "graph" in found else "layers"
+        key, body = found.get(flow, (None, None))
         get = {name: value for name, (_, value) in found.items()}
         file = self.source.name.replace("\\", "/").rsplit("/", 1)[-1]
         return tree.ModelSpec(
@@ -117,9 +101,9 @@ class _SpecParser:
             inputs=self.inputs(get.get("inputs")),
             defaults=self.defaults(get.get("defaults")),
             blocks=self.blocks(get.get("blocks")),
-            layers=self.bodies.body(body, f"the section {'graph' if graph else 'layers'}"),
+            layers=self.bodies.body(body, f"the section {flow}"),
             layers_span=key.span if key else Span(0, 0),
-            graph=graph,
+            graph=flow == "graph",
             init=self.init(get.get("init")),
             expect=self.expect(get.get("expect")),
             broken=tuple(self.reader.broken),
@@ -137,16 +121,16 @@ class _SpecParser:
             cause = Cause("layers is here", found["layers"][0].span)
             message = "a spec has layers or a graph, not both"
             help = "keep `layers:` for lines that run from top to bottom, `graph:` for lines in any order"
-            self.reader.problems.append(Problem(self.source, found["graph"][0].span, "key", message, help, (cause,)))
+            self.reader.report(found["graph"][0].span, message, help, "key", cause)
         start = Span(root.span.start, root.span.start + 1)
         if not there & {"layers", "graph"}:
             self.reader.report(start, "there are no layers", "add `layers:` and a list of lines", "key")
-        inputs = found["inputs"][1] if "inputs" in found else None
+        _, inputs = found.get("inputs", (None, None))
         if isinstance(inputs, YamlMapping) and not inputs.entries and not inputs.broken:
             self.reader.report(inputs.span, "there are no inputs", _AN_INPUT, "key")
         elif "inputs" not in there:
             self.reader.report(start, "there are no inputs", _AN_INPUT, "key")
-        version = found["version"][1] if "version" in found else None
+        _, version = found.get("version", (None, None))
         if version is not None and not (isinstance(version, Scalar) and version.value == str(LANGUAGE_VERSION)):
             shown = f" {version.value}" if isinstance(version, Scalar) else ""
             help = f"write `version: {LANGUAGE_VERSION}`, or remove it"
@@ -168,12 +152,10 @@ class _SpecParser:
             self.reader.report(key.span, f"{key.value} cannot be the name of {what}", help)
         return target.name if isinstance(target, ex.NameTarget) else None
 
-    # -- vars, inputs, defaults ---------------------------------------------------------------------------------------
-
     def variables(self, node: YamlNode | None, given: Mapping[str, str]) -> tuple[tree.Variable, ...]:
         """Parse the section ``vars``, some of whose entries ``--set`` replaces."""
         result, known = [], []
-        for key, node_value in self.reader.mapping(node, "vars", "write `vars: {B: 1, d: 64}`") if node else ():
+        for key, node_value in self.reader.mapping(node, "vars", "write `vars: {B: 1, d: 64}`"):
             name = self.named(key, "a var")
             if name is None:
                 continue
@@ -186,9 +168,8 @@ class _SpecParser:
             if name not in known:
                 source = Source(f"--set {name}", f"{name}={given[name]}")
                 help = suggestion(name, known, what="there is") if known else "the spec has no vars"
-                self.reader.problems.append(
-                    Problem(source, Span(0, len(name)), "name", f"there is no var {name}", help)
-                )
+                problem = Problem(source, Span(0, len(name)), "name", f"there is no var {name}", help)
+                self.reader.problems.append(problem)
         return tuple(result)
 
     def given(self, key: Scalar, text: str) -> Expression:
@@ -206,23 +187,19 @@ class _SpecParser:
             items = [self.variable_value(item) for item in node.items]
             known = tuple(item for item in items if item is not None)
             return None if node.broken or len(known) != len(items) else TupleOrList(node.span, "list", known)
-        scalar = self.reader.scalar(
-            node, "a number, a string, a boolean or a list", "write each var on a line of its own: `d: 64`"
-        )
+        help = "write each var on a line of its own: `d: 64`"
+        scalar = self.reader.scalar(node, "a number, a string, a boolean or a list", help)
         if scalar is None:
             return None
-        if scalar.quoted:
-            return Constant(scalar.span, scalar.value)
-        return self.reader.parse_or_keep(scalar)
+        return Constant(scalar.span, scalar.value) if scalar.quoted else self.reader.parse_or_keep(scalar)
 
     def inputs(self, node: YamlNode | None) -> tuple[tree.Input, ...]:
         """Parse the section ``inputs``."""
         result = []
-        for key, value in self.reader.mapping(node, "inputs", _AN_INPUT) if node else ():
+        for key, value in self.reader.mapping(node, "inputs", _AN_INPUT):
             name = self.named(key, "an input")
-            scalar = self.reader.scalar(
-                value, "an expression that makes a tensor", "write `image: randn(1, 3, 224, 224)`"
-            )
+            help = "write `image: randn(1, 3, 224, 224)`"
+            scalar = self.reader.scalar(value, "an expression that makes a tensor", help)
             if name is not None and scalar is not None:
                 result.append(tree.Input(name, key.span, self.reader.parse_or_keep(scalar), scalar.value))
         return tuple(result)
@@ -244,13 +221,11 @@ class _SpecParser:
             self.reader.report(parsed.span, "a default is a layer with settings by keyword", help)
         return tuple(result)
 
-    # -- blocks -------------------------------------------------------------------------------------------------------
-
     def blocks(self, node: YamlNode | None) -> tuple[tree.Block, ...]:
         """Parse the section ``blocks``."""
         result: dict[str, tree.Block] = {}
         help = "write `blocks:`, below it `Block(width):`, below that a list of lines"
-        for key, value in self.reader.mapping(node, "blocks", help) if node else ():
+        for key, value in self.reader.mapping(node, "blocks", help):
             head = self.reader.attempt(self.head, key)
             body = self.bodies.body(value, f"the block {key.value}")
             if head is None:
@@ -260,9 +235,7 @@ class _SpecParser:
             if name in result:
                 cause = Cause("first given here", result[name].span)
                 message = f"the block {name} is given twice"
-                self.reader.problems.append(
-                    Problem(self.source, key.span, "key", message, "rename one of them", (cause,))
-                )
+                self.reader.report(key.span, message, "rename one of them", "key", cause)
             else:
                 result[name] = tree.Block(name, key.span, settings, inputs, body)
         return tuple(result.values())
@@ -298,12 +271,9 @@ class _SpecParser:
         article = "an" if what == "input" else "a"
         for argument in call.arguments:
             if not isinstance(argument, Name):
-                help = (
-                    f"the head names the {what}s: `{'Block()(x, y)' if what == 'input' else 'Block(width, stride=1)'}`"
-                )
-                self.reader.fail(
-                    argument.span, f"{self.source[argument.span]} is not the name of {article} {what}", help
-                )
+                example = "Block()(x, y)" if what == "input" else "Block(width, stride=1)"
+                message = f"{self.source[argument.span]} is not the name of {article} {what}"
+                self.reader.fail(argument.span, message, f"the head names the {what}s: `{example}`")
             result.append(tree.BlockParameter(argument.id, argument.span))
         result += [tree.BlockParameter(k.name, k.span, k.value) for k in call.keywords]
         for i, parameter in enumerate(result):
@@ -315,17 +285,14 @@ class _SpecParser:
                 self.reader.fail(parameter.span, message, "remove one of them", "name")
         return tuple(result)
 
-    # -- init and expect ----------------------------------------------------------------------------------------------
-
     def init(self, node: YamlNode | None) -> tuple[tree.Initialiser, ...]:
         """Parse the section ``init``."""
         result = []
         form = "write `Linear.weight: xavier_uniform()`"
-        for key, value in self.reader.mapping(node, "init", form) if node else ():
+        for key, value in self.reader.mapping(node, "init", form):
             if not re.fullmatch(r"\w+(\.\w+)*", key.value):
-                help = (
-                    "a key is the end of a path, as in `c_proj.weight`, or a layer type and its tensor: `Linear.weight`"
-                )
+                help = "a key is the end of a path, as in `c_proj.weight`, or a layer type and its tensor: "
+                help += "`Linear.weight`"
                 help += "; it cannot contain *" if "*" in key.value else ""
                 self.reader.report(key.span, f"{key.value} is not a path", help, "key")
             scalar = self.reader.scalar(value, "a call of torch.nn.init", form)
@@ -344,9 +311,7 @@ class _SpecParser:
         outputs: list[tree.ExpectedOutput] = []
         form = "write `layer4.0.conv2: {macs: 115.6M}`"
         entries: list[tuple[Scalar, YamlNode, Scalar | None]] = []
-        for key, value in (
-            self.reader.mapping(node, "expect", "write `expect:` and `params: 25_557_032`") if node else ()
-        ):
+        for key, value in self.reader.mapping(node, "expect", "write `expect:` and `params: 25_557_032`"):
             if key.value == "layers":
                 for path, inner in self.reader.mapping(value, "layers", form):
                     entries += [(*entry, path) for entry in self.reader.mapping(inner, path.value, form)]

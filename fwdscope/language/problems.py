@@ -130,7 +130,8 @@ def _draw(problem: Problem) -> Iterable[str]:
     source, span = problem.source, problem.span
     number, column = source.place(span.start)
     yield f"{source.at(span.start)}: error: {problem.message} [{problem.code}]"
-    line = _visible(source.line(number))
+    # One printable character for each of the line, so that the carets stay aligned.
+    line = "".join(" " if c.isspace() else c if c.isprintable() else "�" for c in source.line(number))
     first = column - 1
     last = max(first + 1, min(len(line), first + (span.end - span.start)))
     offset = max(0, min(first - 20, len(line) - MAX_EXCERPT_COLUMNS))
@@ -141,17 +142,13 @@ def _draw(problem: Problem) -> Iterable[str]:
     marked = line[first : min(last, offset + MAX_EXCERPT_COLUMNS)]
     pad = " " * (width(line[offset:first]) + bool(offset))
     yield f"{margin} | {pad}{'^' * max(1, width(marked))}"
-    for text, place in _aligned(problem):
-        yield f"{margin} = {text}{place}".rstrip()
-    if problem.help:
-        yield f"{margin} = help: {problem.help}"
-
-
-def _aligned(problem: Problem) -> Iterable[tuple[str, str]]:
     longest = max((width(cause.text) for cause in problem.causes if cause.span), default=0)
     for cause in problem.causes:
-        place = problem.source.at(cause.span.start) if cause.span else ""
-        yield cause.text + " " * (longest - width(cause.text) + 2 if place else 0), place
+        place = source.at(cause.span.start) if cause.span else ""
+        gap = " " * (longest - width(cause.text) + 2)
+        yield f"{margin} = {cause.text}{gap}{place}".rstrip()
+    if problem.help:
+        yield f"{margin} = help: {problem.help}"
 
 
 def _one_line(text: str) -> str:
@@ -159,16 +156,6 @@ def _one_line(text: str) -> str:
     return line if len(line) <= MAX_MESSAGE_CHARACTERS else line[: MAX_MESSAGE_CHARACTERS - 1] + "…"
 
 
-def _visible(line: str) -> str:
-    """Return a line with one printable character for each of its own, so that the carets stay aligned."""
-    return "".join(" " if c.isspace() else c if c.isprintable() else "�" for c in line)
-
-
 def count(number: int, noun: str) -> str:
     """Return ``1 problem``, ``3 problems``."""
     return f"{number:,} {noun}" + ("" if number == 1 else "s")
-
-
-def summary(problems: Iterable[Problem]) -> str:
-    """Return the last line of a report of problems: ``3 problems``."""
-    return count(len(tuple(problems)), "problem")

@@ -36,7 +36,7 @@ def _placed(problem: Problem, spec: tree.ModelSpec, given: list[tree.Variable]) 
             return _at_set(problem, variable)
     read = _read(problem.span, spec)
     meant = [variable for variable in given if variable.name in read]
-    if len(meant) == 1 and _is_about(problem.message, meant[0]) and not problem.causes:
+    if len(meant) == 1 and not problem.causes and _is_about(problem.message, meant[0]):
         number = spec.source.place(problem.span.start)[0]
         at = f"{spec.source.at(problem.span.start)}: {' '.join(spec.source.line(number).split())}"
         return replace(_at_set(problem, meant[0]), causes=(Cause(at),))
@@ -53,14 +53,14 @@ def _at_set(problem: Problem, variable: tree.Variable) -> Problem:
 
 def _is_about(message: str, variable: tree.Variable) -> bool:
     """Whether a message is about the given value: it quotes the value, or calls it no size."""
-    if message == f"{variable.name} is not a size":
-        return True
-    return re.search(rf"(?<![\w.-]){re.escape(variable.given or '')}(?![\w.])", message) is not None
+    quoted = re.search(rf"(?<![\w.-]){re.escape(variable.given or '')}(?![\w.])", message)
+    return quoted is not None or message == f"{variable.name} is not a size"
 
 
 def _read(span: Span, spec: tree.ModelSpec) -> set[str]:
     """Return the vars that a span of the file reads, and those they are computed from."""
-    inside = next((b for b in spec.blocks if any(_within(span, line.span) for line in tree.statements(b.body))), None)
+    lines = ((block, line.span) for block in spec.blocks for line in tree.statements(block.body))
+    inside = next((block for block, line in lines if line.start <= span.start and span.end <= line.end), None)
     # A block's settings and inputs hide vars of their names.
     hidden = {one.name for one in (*inside.settings, *inside.inputs)} if inside else set()
     names = set(re.findall(r"[^\W\d]\w*", spec.source[span])) - hidden
@@ -68,7 +68,3 @@ def _read(span: Span, spec: tree.ModelSpec) -> set[str]:
     while more := {used for name in names for used in uses.get(name, ())} - names:
         names |= more
     return names
-
-
-def _within(span: Span, other: Span) -> bool:
-    return other.start <= span.start and span.end <= other.end

@@ -28,13 +28,9 @@ def scalar_text(raw: str, value: str, span: Span, style: str) -> Text:
 
 
 def _folded(raw: str, start: int, plain: bool) -> list[tuple[str, int]]:
-    """Return the characters of a flow scalar with their offsets, its lines folded as YAML does.
-
-    One line break becomes a space; several become one break less.
-    """
-    lines = list(re.finditer(r"([^\r\n]*)(\r\n|\r|\n|$)", raw))[
-        : raw.count("\n") + len(re.findall(r"\r(?!\n)", raw)) + 1
-    ]
+    """Return the characters of a flow scalar with their offsets, its lines folded as YAML does."""
+    count = len(re.findall(r"\r\n|\r|\n", raw)) + 1
+    lines = list(re.finditer(r"([^\r\n]*)(\r\n|\r|\n|$)", raw))[:count]
     pairs: list[tuple[str, int]] = []
     breaks: list[int] = []
     for number, line in enumerate(lines):
@@ -46,18 +42,13 @@ def _folded(raw: str, start: int, plain: bool) -> list[tuple[str, int]]:
         if number < len(lines) - 1 or plain:
             content = content if content.endswith("\\") else content.rstrip(" \t")
         if content or number in (0, len(lines) - 1):
-            pairs += _breaks(breaks)
+            # One line break becomes a space; several become one break less.
+            pairs += [(" ", breaks[0])] if len(breaks) == 1 else [("\n", at) for at in breaks[1:]]
             breaks = []
         pairs += ((c, start + left + i) for i, c in enumerate(content))
         if number < len(lines) - 1:
             breaks.append(start + line.start(2))
     return pairs
-
-
-def _breaks(offsets: list[int]) -> list[tuple[str, int]]:
-    if len(offsets) == 1:
-        return [(" ", offsets[0])]
-    return [("\n", at) for at in offsets[1:]]
 
 
 def _unescaped(pairs: list[tuple[str, int]], style: str) -> list[tuple[str, int]]:

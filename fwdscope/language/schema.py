@@ -13,9 +13,7 @@ from __future__ import annotations
 import json
 import types
 import typing
-from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 from fwdscope.functions.signature import Parameter, Signature
 from fwdscope.language.bodies import CONTROL
@@ -150,7 +148,16 @@ def schema() -> Schema:
             "lines": {"type": "array", "minItems": 1, "items": {"$ref": "#/$defs/line"}},
             "line": {"anyOf": [_ref("text"), *map(_control, CONTROL), _ref("part")]},
             "text": _text(),
-            "part": _part(),
+            "part": {
+                "description": "A named part, in line: `stem:` and a list below, or `branch(x):` called on a value. "
+                "Its layers are at stem.…",
+                "type": "object",
+                "minProperties": 1,
+                "maxProperties": 1,
+                "propertyNames": {"pattern": _PART, "not": {"enum": list(CONTROL)}},
+                "additionalProperties": _ref("lines"),
+                "examples": [{"stem": ["conv1 = Conv2d(64, 7, stride=2, padding=3)", "ReLU"]}],
+            },
             "scalar": {"type": ["string", "number", "boolean", "null"]},
             "expression": {"type": ["string", "number", "boolean", "null"], "pattern": _SOMETHING},
             "variable": {"anyOf": [_ref("scalar"), {"type": "array", "items": _ref("variable")}]},
@@ -174,6 +181,11 @@ def _help(key: str) -> Schema:
 
 def _sections() -> dict[str, Schema]:
     mapping = {"type": "object"}
+    forms = ", ".join(f"{name}({', '.join(keywords)})" for name, keywords in INITIALISERS.items())
+    initialiser = {"type": "string", "pattern": _INITIALISER} | _explained(
+        f"How the tensor is initialised: {forms}.",
+        "xavier_uniform()", "kaiming_normal(nonlinearity='relu')", "normal(std=0.02)", "zeros()",
+    )  # fmt: skip
     return {
         "version": {"enum": [LANGUAGE_VERSION, str(LANGUAGE_VERSION)]},
         "name": _ref("scalar"),
@@ -189,22 +201,12 @@ def _sections() -> dict[str, Schema]:
         "blocks": mapping | {"propertyNames": {"pattern": _BLOCK}, "additionalProperties": _ref("lines")},
         "layers": _ref("lines"),
         "graph": {"type": "array", "minItems": 1, "items": {"type": "string", "pattern": _TARGET}},
-        "init": mapping | {"propertyNames": {"pattern": _PATH}, "additionalProperties": _initialiser()},
+        "init": mapping | {"propertyNames": {"pattern": _PATH}, "additionalProperties": initialiser},
         "expect": _expectations(),
     }
 
 
 _INPUTS = ["randn(B, 3, 224, 224)", "rand(B, 1, 28, 28)", "randint(0, vocab, (B, T))", "zeros(B, d)", "ones(B, d)"]
-
-
-def _initialiser() -> Schema:
-    forms = ", ".join(f"{name}({', '.join(keywords)})" for name, keywords in INITIALISERS.items())
-    return {
-        "type": "string",
-        "pattern": _INITIALISER,
-        "description": f"How the tensor is initialised: {forms}.",
-        "examples": ["xavier_uniform()", "kaiming_normal(nonlinearity='relu')", "normal(std=0.02)", "zeros()"],
-    }
 
 
 def _expectations() -> Schema:
@@ -215,9 +217,6 @@ def _expectations() -> Schema:
     one = {"type": "object", "properties": output | own, "additionalProperties": False}
     layers = {"layers": {"type": "object", "additionalProperties": one} | _help("expect.layers")}
     return {"type": "object", "properties": output | layers | figures, "additionalProperties": False}
-
-
-# --- lines ------------------------------------------------------------------------------------------------------------
 
 
 def _control(word: str) -> Schema:
@@ -233,19 +232,6 @@ def _control(word: str) -> Schema:
     }
 
 
-def _part() -> Schema:
-    return {
-        "description": "A named part, in line: `stem:` and a list below, or `branch(x):` called on a value. "
-        "Its layers are at stem.…",
-        "type": "object",
-        "minProperties": 1,
-        "maxProperties": 1,
-        "propertyNames": {"pattern": _PART, "not": {"enum": list(CONTROL)}},
-        "additionalProperties": _ref("lines"),
-        "examples": [{"stem": ["conv1 = Conv2d(64, 7, stride=2, padding=3)", "ReLU"]}],
-    }
-
-
 def _text() -> Schema:
     """Return the schema of a line, with a branch for each layer type that editors can offer and explain.
 
@@ -258,24 +244,25 @@ def _text() -> Schema:
         "-> is a promise, which fwdscope check checks.",
         "type": "string",
         "pattern": _SOMETHING,
-        "anyOf": [_ANY_LINE, *map(_layer, LAYERS.values()), *map(_construct, CONSTRUCTS)],
+        "anyOf": [
+            {"examples": _ANY_LINES},
+            *(_branch(one.__name__, f"{call(one)}\n\n{page(one)}", example(one)) for one in LAYERS.values()),
+            *(_branch(name, "\n".join((*one.forms, "", one.doc)), *one.examples) for name, one in CONSTRUCTS.items()),
+        ],
     }
 
 
-_ANY_LINE: Schema = {
-    "examples": [
-        "x + prev",
-        "h = 3 * Block(d)",
-        "q, k, v = prev.chunk(3, dim=-1)",
-        "cat([skip, prev], dim=1)",
-        "scaled_dot_product_attention(q, k, v, is_causal=True)",
-        "fc = Linear(10)   -> (B, 10)",
-    ]
-}
+_ANY_LINES = [
+    "x + prev",
+    "h = 3 * Block(d)",
+    "q, k, v = prev.chunk(3, dim=-1)",
+    "cat([skip, prev], dim=1)",
+    "scaled_dot_product_attention(q, k, v, is_causal=True)",
+    "fc = Linear(10)   -> (B, 10)",
+]
 
 
-@dataclass(frozen=True)
-class Construct:
+class Construct(NamedTuple):
     """A name with a capital that is not a layer type: its forms, description and examples."""
 
     forms: tuple[str, ...]
@@ -302,23 +289,8 @@ CONSTRUCTS: dict[str, Construct] = {
 }
 
 
-def _construct(name: str) -> Schema:
-    one = CONSTRUCTS[name]
-    description = "\n".join(one.forms) + f"\n\n{one.doc}"
-    return _branch(name, description, list(one.examples))
-
-
-def _branch(name: str, description: str, examples: list[str]) -> Schema:
-    return {
-        "title": name,
-        "pattern": rf"{_CALLED}{name}(?!{_WORD})",
-        "description": description,
-        "examples": examples,
-    }
-
-
-def _layer(layer: type[Layer]) -> Schema:
-    return _branch(layer.__name__, f"{call(layer)}\n\n{page(layer)}", [example(layer)])
+def _branch(name: str, description: str, *examples: str) -> Schema:
+    return {"title": name, "pattern": rf"{_CALLED}{name}(?!{_WORD})"} | _explained(description, *examples)
 
 
 # --- a layer's call, as text ------------------------------------------------------------------------------------------
@@ -377,13 +349,9 @@ def _fitting(annotation: Any) -> str:
     if origin is Literal:
         return repr(arguments[0])
     if origin is tuple:
-        return f"({_listed(map(_fitting, arguments if arguments[-1] is not ... else arguments[:1] * 2))})"
+        items = arguments if arguments[-1] is not ... else arguments[:1] * 2
+        return f"({', '.join(map(_fitting, items))}{',' * (len(items) == 1)})"
     if origin is Annotated:
         low = arguments[1].low
         return f"{low:g}" if low else _fitting(arguments[0])
     return _fitting(arguments[0])
-
-
-def _listed(items: Iterable[str]) -> str:
-    listed = list(items)
-    return ", ".join(listed) + "," * (len(listed) == 1)

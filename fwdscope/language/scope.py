@@ -1,4 +1,4 @@
-"""What is known of names while a spec is checked: abstract values, definitions that must be read, and scopes.
+"""What is known of names while a spec is checked, and the context that all checkers share.
 
 Only numbers in the text are computed. Of a tensor two facts are known: that it is one, and whether it depends on an
 input. They suffice to find what flows and what nothing reads.
@@ -6,14 +6,15 @@ input. They suffice to find what flows and what nothing reads.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, Protocol
 
-from fwdscope.functions.signature import Parameter, Signature
-from fwdscope.language import tree
+from fwdscope.functions.signature import Signature
 from fwdscope.language.expression import Expression
-from fwdscope.language.problems import Span
+from fwdscope.language.problems import Cause, Problem, Span
+from fwdscope.language.tree import ModelSpec
 from fwdscope.layers import Layer
 
 # Calls that make a block's own tensors: neither layers nor functions, they need a named line of their own.
@@ -21,14 +22,8 @@ OWN_TENSORS = ("Parameter", "Buffer")
 SERIES = "Sequential"
 
 
-class Unknown:
-    """The type of :data:`UNKNOWN`, the constant of a value that the text does not show."""
-
-    def __repr__(self) -> str:
-        return "UNKNOWN"
-
-
-UNKNOWN = Unknown()
+# The constant of a value that the text does not show.
+UNKNOWN = object()
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,12 +63,11 @@ class Value(NamedTuple):
 PLAIN = Value("plain")
 # The value of an expression with a problem. It counts as depending on an input, so that one mistake causes no other.
 NOTHING = Value("unknown", reached=True)
-_REACHED, _NOT_REACHED = Value("tensor", True), Value("tensor", False)
 
 
 def tensor(reached: bool) -> Value:
     """Return the value of a tensor."""
-    return _REACHED if reached else _NOT_REACHED
+    return Value("tensor", reached)
 
 
 def merge(first: Value, second: Value) -> Value:
@@ -138,16 +132,11 @@ class FlowState:
 
     def copy(self) -> FlowState:
         """Return a copy for a branch."""
-        return FlowState(
-            [dict(frame) for frame in self.frames], self.prev, self.flow, [dict(frame) for frame in self.layers]
-        )
+        return FlowState(list(map(dict, self.frames)), self.prev, self.flow, list(map(dict, self.layers)))
 
     def find(self, name: str) -> Binding | None:
         """Return the nearest meaning of a name."""
-        for frame in self.frames:
-            if name in frame:
-                return frame[name]
-        return None
+        return next((frame[name] for frame in self.frames if name in frame), None)
 
     @property
     def names(self) -> list[str]:
@@ -176,13 +165,67 @@ def _join_bindings(one: Binding, two: Binding) -> Binding:
     return Binding(two.kind, two.span, merge(one.value, two.value), one.definitions | two.definitions, layer, inner)
 
 
-def block_signature(block: tree.Block) -> Signature:
-    """Return the inputs of a block as a signature."""
-    return Signature(tuple(Parameter(p.name, "positional", None if p.default is None else "…") for p in block.inputs))
+class Visitor(Protocol):
+    """The checker of whole expressions, as the checkers of their parts see it."""
+
+    def visit(self, node: Expression) -> Value:
+        """Check an expression, which may be a layer that is not called yet."""
+
+    def operand(self, node: Expression) -> Value:
+        """Check an expression used as a value: a layer that is not called yet is a problem."""
 
 
-def settings_signature(block: tree.Block, text: Callable[[Expression], str]) -> Signature:
-    """Return the settings of a block as a signature; ``text`` turns a default into text."""
-    return Signature(
-        tuple(Parameter(p.name, "positional", None if p.default is None else text(p.default)) for p in block.settings)
-    )
+class BodyState:
+    """What has been read of one body: the model's or a block's. ``owner`` is the place of the body, or of a part."""
+
+    def __init__(self, owner: Span) -> None:
+        self.owner = owner
+        self.definitions: dict[tuple[Span, str], Definition] = {}
+        # The lines whose layer has no name, by the type that its default path starts with.
+        self.unnamed: dict[str, list[Span]] = {}
+        # Names defined by later lines, and those of them that earlier lines read, which is a problem.
+        self.later: dict[str, Span] = {}
+        self.read_too_early: set[str] = set()
+
+
+class CheckContext:
+    """The state that all checkers of one spec read and change."""
+
+    def __init__(self, spec: ModelSpec, allow_import: bool = False) -> None:
+        self.spec = spec
+        self.allow_import = allow_import
+        self.blocks = {block.name: block for block in spec.blocks}
+        self.problems: list[Problem] = []
+        self.state = FlowState([{}])
+        self.body = BodyState(spec.layers_span)
+        self.in_graph = False
+        # Above 0 while only the shape of what is read matters.
+        self.shape_only = 0
+        # Names in lines and heads that do not parse, which may be defined or read there.
+        self.broken_names = {word for span in spec.broken for word in re.findall(r"[^\W\d]\w*", spec.source[span])}
+        # Where each name that is read was defined, by the place where it is read.
+        self.uses: dict[Span, Span] = {}
+
+    def report(
+        self, span: Span, message: str, help: str | None = None, code: str = "name", causes: tuple[Cause, ...] = ()
+    ) -> Value:
+        """Collect a problem. Returns the value of an expression that has one."""
+        self.problems.append(Problem(self.spec.source, span, code, message, help, causes))
+        return NOTHING
+
+    def text(self, node: Expression) -> str:
+        """Return an expression as it stands in the file, on one line."""
+        return " ".join(self.spec.source[node.span].split())
+
+    def mark_read(self, definitions: Iterable[Definition]) -> None:
+        """Mark definitions as read, or as read for their shape alone."""
+        for definition in definitions:
+            definition.shape_read |= self.shape_only > 0
+            definition.read |= self.shape_only == 0
+
+    def example_input(self) -> str:
+        """Return the name of a tensor that can be read here, for messages."""
+        inputs = [name for frame in self.state.frames for name, b in frame.items() if b.kind == "input"]
+        if "x" in inputs or (self.state.prev is None and not inputs):
+            return "x"
+        return "prev" if self.state.prev is not None and not self.in_graph else inputs[0]

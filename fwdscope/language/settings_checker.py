@@ -4,26 +4,18 @@ from __future__ import annotations
 
 import re
 import typing
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
 from typing import Any
 
-from fwdscope.functions.signature import Mismatch, Signature, closest
+from fwdscope.functions.signature import Mismatch, Parameter, Signature, closest
 from fwdscope.language import expression as ex
-from fwdscope.language.check_context import CheckContext, Visitor
 from fwdscope.language.expression import Call, Expression, Name
 from fwdscope.language.name_resolver import NameResolver
 from fwdscope.language.names import OTHER_SETTINGS, nearest, suggestion
 from fwdscope.language.problems import Span
-from fwdscope.language.scope import (
-    NOTHING,
-    SERIES,
-    UNKNOWN,
-    UncalledLayer,
-    Value,
-    block_signature,
-    settings_signature,
-)
+from fwdscope.language.scope import NOTHING, SERIES, UNKNOWN, CheckContext, UncalledLayer, Value, Visitor
+from fwdscope.language.tree import BlockParameter
 from fwdscope.layers import LAYERS, Layer, Setting, settings
 from fwdscope.layers.base import matches
 
@@ -41,11 +33,19 @@ class SettingsChecker:
     def check_layer(self, name: str, call: Call) -> Value:
         """Check the settings of a layer type or a block."""
         block = self.context.blocks.get(name)
-        if block is not None:
-            if not self._check_block_settings(call, name):
-                return NOTHING
-            return Value("layer", layer=UncalledLayer(name, signature=block_signature(block)))
-        return _layer_value(name) if self.check_layer_settings(call, LAYERS[name]) else NOTHING
+        if block is None:
+            fits = self.check_layer_settings(call, LAYERS[name])
+            return Value("layer", layer=_uncalled(name)) if fits else NOTHING
+        if self._setting_values(call, bool(block.settings)) is None:
+            return NOTHING
+        if block.settings or not (call.arguments or call.keywords):
+            signature = _head_signature(block.settings, self.context.text)
+            self.check_arguments(call, name, (signature,), signature.keywords, "setting")
+        else:
+            help = f"write `{name}`, or give its head some: `{name}(width):`"
+            self.context.report(call.span, f"{name} has no settings", help, "type")
+        inputs = _head_signature(block.inputs, lambda default: "…")
+        return Value("layer", layer=UncalledLayer(name, signature=inputs))
 
     def check_series(self, node: Call) -> Value:
         """Check ``Sequential(…)``: layers, stacks, and generators of them."""
@@ -108,21 +108,6 @@ class SettingsChecker:
                 return NOTHING  # a layer inside a layer, or one of its tensors: known once it is built
         return value
 
-    def _check_block_settings(self, call: Call, name: str) -> bool:
-        """Check settings against the head of a block. Returns False if they are inputs in the wrong parentheses."""
-        block = self.context.blocks[name]
-        if self._setting_values(call, bool(block.settings)) is None:
-            return False
-        if not block.settings and (call.arguments or call.keywords):
-            help = f"write `{name}`, or give its head some: `{name}(width):`"
-            self.context.report(call.span, f"{name} has no settings", help, "type")
-            return True
-        signature = settings_signature(block, self.context.text)
-        self.check_arguments(call, name, (signature,), signature.keywords, "setting")
-        return True
-
-    # -- layers -------------------------------------------------------------------------------------------------------
-
     def check_layer_settings(self, call: Call, layer: type[Layer], complete: bool = True) -> bool:
         """Check settings against a layer type. Returns False if they are inputs in the wrong parentheses.
 
@@ -145,20 +130,17 @@ class SettingsChecker:
                 span = next((k.span for k in call.keywords if k.value is argument), argument.span)
                 self.context.report(span, f"{layer.__name__}: {name} is given twice", "remove one of them", "type")
             elif name in known:
-                self._check_setting(layer, known[name], argument, value)
+                constant = value.layer if value.kind == "layer" else value.constant
+                if constant is not UNKNOWN and not matches(known[name].annotation, constant):
+                    wrong = wrong_setting(layer.__name__, known[name], constant, self.context.text(argument))
+                    self.context.report(argument.span, *wrong, "type")
             seen.add(name)
-        seen |= {*meant, *self._defaults(layer.__name__)}
+        defaults = (one for one in self.context.spec.defaults if ex.spelled(one.function) == layer.__name__)
+        seen |= {*meant, *(keyword.name for one in defaults for keyword in one.keywords)}
         missing = [name for name in required if name not in seen]
         if missing and complete and not call.starred and not surplus:
             self._report_missing(call, layer, missing)
         return True
-
-    def _check_setting(self, layer: type[Layer], setting: Setting, argument: Expression, value: Value) -> None:
-        """Check one setting against its type, if the text shows its value."""
-        constant = value.layer if value.kind == "layer" else value.constant
-        if constant is not UNKNOWN and not matches(setting.annotation, constant):
-            message, help = wrong_setting(layer.__name__, setting, constant, self.context.text(argument))
-            self.context.report(argument.span, message, help, "type")
 
     def _report_surplus(self, call: Call, layer: type[Layer], surplus: Sequence[Expression]) -> None:
         """Report more settings than go by position. Torch's form, with the input size first, is recognized."""
@@ -211,13 +193,6 @@ class SettingsChecker:
         help = f"write `{name}({', '.join(shown)})` with a number for {needed}"
         self.context.report(call.span, f"{name} needs {needed}", help, "type")
 
-    def _defaults(self, name: str) -> set[str]:
-        """Return the settings of a layer type that the section ``defaults`` gives."""
-        calls = (call for call in self.context.spec.defaults if ex.spelled(call.function) == name)
-        return {keyword.name for call in calls for keyword in call.keywords}
-
-    # -- signatures ---------------------------------------------------------------------------------------------------
-
     def check_arguments(
         self,
         node: Call,
@@ -238,7 +213,10 @@ class SettingsChecker:
             if mismatch.message.removesuffix(" is missing") in meant:
                 continue  # it is there, under another name
             span, help = _locate(node, mismatch, known)
-            message = _in_words_of(what, mismatch.message)
+            message = mismatch.message
+            if what != "argument":
+                message = re.sub(r"argument(s?)", rf"{what}\1", message)
+                message = re.sub(r"has no keyword '(\w+)'", rf"has no {what} \1", message)
             message = f"{shown}: {message}" if " is " in message else f"{shown} {message}"
             self.context.report(span, message, help or f"it is `{form or shown}{fit.signature}`", "type")
         return not fit.mismatches
@@ -257,11 +235,16 @@ def _locate(node: Call, mismatch: Mismatch, known: tuple[str, ...]) -> tuple[Spa
     return node.span, None
 
 
+def _head_signature(parameters: Sequence[BlockParameter], text: Callable[[Expression], str]) -> Signature:
+    """Return the settings or inputs of a block as a signature; ``text`` turns a default into text."""
+    defaults = [None if p.default is None else text(p.default) for p in parameters]
+    pairs = zip(parameters, defaults, strict=True)
+    return Signature(tuple(Parameter(p.name, "positional", default) for p, default in pairs))
+
+
 @cache
-def _layer_value(name: str) -> Value:
-    """Return the value of a layer of this type whose settings are right."""
-    layer = LAYERS[name]
-    return Value("layer", layer=UncalledLayer(name, layer, Signature.parse(layer.forward)))
+def _uncalled(name: str) -> UncalledLayer:
+    return UncalledLayer(name, LAYERS[name], Signature.parse(LAYERS[name].forward))
 
 
 @cache
@@ -282,14 +265,6 @@ def _meant(keyword: str, known: tuple[str, ...]) -> str | None:
     also = ("axis",) if "dim" in known else ()
     found = nearest(keyword, (*known, *also), OTHER_SETTINGS)
     return "dim" if found == "axis" and "axis" not in known else found
-
-
-def _in_words_of(what: str, message: str) -> str:
-    """Return a signature's message with ``setting`` or ``input`` in place of ``argument``."""
-    if what == "argument":
-        return message
-    message = re.sub(r"argument(s?)", rf"{what}\1", message)
-    return re.sub(r"has no keyword '(\w+)'", rf"has no {what} \1", message)
 
 
 def wrong_setting(layer: str, setting: Setting, value: Any, shown: str) -> tuple[str, str | None]:

@@ -38,16 +38,6 @@ class Text(Record):
         left = len(value) - len(value.lstrip())
         return self[left : left + len(stripped)] if stripped else self[len(value) :]
 
-    def between(self, start: int, stop: int) -> Text:
-        """Return ``self[start:stop].strip()`` in one step."""
-        value = self.value[start:stop]
-        stripped = value.strip()
-        if not stripped:
-            return self[start:stop].strip()
-        start += len(value) - len(value.lstrip())
-        stop = start + len(stripped)
-        return Text(stripped, self.offsets[start:stop], self.offsets[stop - 1] + 1)
-
     def offset(self, index: int) -> int:
         """Return the offset of a character in the file; the end of the text for an index past it."""
         return self.offsets[index] if index < len(self.offsets) else self.end
@@ -109,9 +99,8 @@ def read(path: Path, name: str | None = None) -> Source:
 def decode(data: bytes, name: str) -> Source:
     """Decode UTF-8 bytes, with or without a byte order mark. Raises SpecError."""
     if len(data) > limit("bytes"):
-        raise SpecError(
-            [Problem(Source(name, ""), Span(0, 0), "limit", f"the file is larger than {limit('bytes'):,} bytes")]
-        )
+        message = f"the file is larger than {limit('bytes'):,} bytes"
+        raise SpecError([Problem(Source(name, ""), Span(0, 0), "limit", message)])
     try:
         return Source(name, data.decode("utf-8-sig"))
     except UnicodeDecodeError as error:

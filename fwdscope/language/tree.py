@@ -174,14 +174,16 @@ class ModelSpec:
         return self._blocks.get(name)
 
 
+def bodies(line: Line) -> tuple[tuple[Line, ...], ...]:
+    """Return the lists of lines inside a line."""
+    if isinstance(line, If):
+        return line.then, line.orelse
+    return () if isinstance(line, Statement) else (line.body,)
+
+
 def nested(line: Line) -> tuple[Line, ...]:
     """Return the lines directly inside a line."""
-    match line:
-        case PartLine(body=body) | For(body=body) | While(body=body):
-            return body
-        case If(then=then, orelse=orelse):
-            return (*then, *orelse)
-    return ()
+    return tuple(inner for body in bodies(line) for inner in body)
 
 
 def expressions(line: Line) -> tuple[Expression, ...]:

@@ -13,7 +13,7 @@ from fwdscope.functions.resolution import attribute, dtype_of, implementation, m
 from fwdscope.language import arithmetic
 from fwdscope.language import expression as ex
 from fwdscope.language.arithmetic import ArithmeticProblem
-from fwdscope.language.evaluate import evaluate, evaluate_all, pattern
+from fwdscope.language.evaluate import EvaluationContext, evaluate, evaluate_all, pattern
 from fwdscope.language.expression import Call, Expression, Name
 from fwdscope.language.problems import Span, SpecError
 from fwdscope.language.scope import SERIES
@@ -44,15 +44,13 @@ def plain_context(blueprint: Blueprint, settings: dict[str, Any] | None = None) 
     return BodyContext(BodyNames(Scope(blueprint, Span(0, 0)), settings))
 
 
-class BodyContext:
+class BodyContext(EvaluationContext):
     """The context of the expressions in a body's lines. An operator or function takes the first of several results."""
 
     def __init__(self, names: BodyNames) -> None:
+        super().__init__({}, passing=(UpstreamFailed, SpecError))
         self.names = names
         self.blueprint = names.blueprint
-        self.turns: tuple[int, ...] = ()
-        self.values: dict[int, Any] | None = None
-        self.passing: tuple[type[Exception], ...] = (UpstreamFailed, SpecError)
         blueprint = self.blueprint  # the context itself would be a cycle, which keeps tensors alive
         self.templates = TemplateFactory(
             blueprint, lambda node, settings: plain_context(blueprint, settings).evaluate(node)

@@ -6,7 +6,7 @@ import os
 import re
 from typing import TextIO
 
-from fwdscope.language.problems import SpecError, summary
+from fwdscope.language.problems import SpecError, count
 
 _BOLD, _RED, _BLUE, _DIM, _END = "\033[1m", "\033[1;31m", "\033[34m", "\033[2m", "\033[0m"
 
@@ -16,7 +16,7 @@ def write_problems(error: SpecError, stream: TextIO) -> None:
     text = str(error)
     if stream.isatty() and "NO_COLOR" not in os.environ:
         text = "\n".join(map(coloured, text.split("\n")))
-    stream.write(f"{text}\n\n{summary(error.problems)}\n")
+    stream.write(f"{text}\n\n{count(len(error.problems), 'problem')}\n")
 
 
 def coloured(line: str) -> str:

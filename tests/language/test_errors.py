@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from fwdscope.language import load
-from fwdscope.language.problems import SpecError, summary
+from fwdscope.language.problems import SpecError, count
 from fwdscope.model import build
 
 CASES = sorted((Path(__file__).parent / "err").glob("*.yaml"))
@@ -35,7 +35,7 @@ def problems_of(path: Path) -> SpecError:
 def test_a_wrong_spec_has_these_problems_at_places_in_its_file(path: Path) -> None:
     error = problems_of(path)
     assert error.problems, "this spec has no mistake"
-    shown = f"{error}\n\n{summary(error.problems)}\n"
+    shown = f"{error}\n\n{count(len(error.problems), 'problem')}\n"
     golden = path.with_suffix(".out")
     if os.environ.get("UPDATE_GOLDEN"):
         golden.write_text(shown, encoding="utf-8")
