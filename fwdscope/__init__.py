@@ -12,8 +12,10 @@ when a network is built, not by ``import fwdscope``. Every error is a :class:`Fw
 
 from __future__ import annotations
 
+import importlib
 import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fwdscope.errors import FwdscopeError, InputError, TargetError
@@ -56,8 +58,6 @@ _LAZY_ERRORS = {
 
 def __getattr__(name: str) -> Any:
     if name in _LAZY_ERRORS:
-        import importlib
-
         return getattr(importlib.import_module(_LAZY_ERRORS[name]), name)
     raise AttributeError(f"module 'fwdscope' has no attribute {name!r}")
 
@@ -76,12 +76,12 @@ def inspect(
     latency: bool = True,
     **keywords: Any,
 ) -> Report:
-    """Report every layer's shapes, parameters and costs, of a spec or of a PyTorch module.
+    """Report every layer's shapes, parameters and costs, for a spec or a PyTorch module.
 
-    ``fwdscope.inspect("resnet50", variables={"B": 8})`` reports a spec (a file, or the name of one that ships) with
-    entries of its ``vars`` replaced. ``fwdscope.inspect(module, x, mask=m)`` runs ``module(x, mask=m)`` once, on the
-    meta device, or where the module lives if it cannot run there (``report.device`` says which). The module is left as
-    it was.
+    ``fwdscope.inspect("resnet50", variables={"B": 8})`` reports a spec (a file, the name of one that ships, or
+    ``FILE@REV``, a file at a git revision) with entries of its ``vars`` replaced. ``fwdscope.inspect(module, x,
+    mask=m)`` runs a copy of ``module(x, mask=m)`` on the meta device, or where the module lives if it cannot run there
+    (``report.device`` says which).
 
     ``device="cpu"``, ``"cuda"``, ``"cuda:1"``, ``"mps"``, or None for one that is here and fast enough, runs it once
     more on real numbers and fills ``report.run`` and the rows' ``stats`` and ``latency``. Weights are initialized from
@@ -91,8 +91,6 @@ def inspect(
     Raises :class:`SpecError` with every problem of a spec and its place, :class:`TargetError` (a FileNotFoundError) if
     there is no such spec, :class:`RunError` if it cannot run as asked, and whatever the module raises on its inputs.
     """
-    from pathlib import Path
-
     from fwdscope.inspection import inspect_module, inspect_target
     from fwdscope.settings import RunSettings
 
@@ -117,9 +115,9 @@ def bench(
     """Measure how long a forward takes: ``report.run.latency`` and the rows' ``latency``, in seconds.
 
     ``fwdscope.bench("resnet50", variables={"B": 8}, device="cuda")`` measures a spec; ``fwdscope.bench(module, x)`` a
-    PyTorch module in evaluation mode, which is left as it was. ``device`` None is the fastest here; weights and inputs
-    are cast to ``dtype``; ``budget`` is the seconds for the whole, and as many for the layers. ``report.run.notes``
-    say how far the times can be trusted. Ctrl-C raises KeyboardInterrupt. Raises as :func:`inspect` does.
+    PyTorch module in evaluation mode, on a copy. ``device`` None is the fastest here; weights and inputs are cast to
+    ``dtype``; ``budget`` is the seconds for the whole model, and as many for its layers. ``report.run.notes`` say how
+    far the times can be trusted. Ctrl-C raises KeyboardInterrupt. Raises as :func:`inspect` does.
     """
     from fwdscope.commands.bench.request import BenchRequest, measure, run_benchmark
     from fwdscope.settings import BenchSettings
@@ -154,13 +152,11 @@ def explain(
     """
     from fwdscope.commands.explain import explain as explain_layer
     from fwdscope.inspection import make_subject
-
-    if isinstance(target, str | os.PathLike):
-        return explain_layer(
-            make_subject(_target(target, inputs, keywords, variables, dtype)).trace_every_copy(), layer
-        )
     from fwdscope.run.subject import ModuleSubject
 
+    if isinstance(target, str | os.PathLike):
+        subject = make_subject(_target(target, inputs, keywords, variables, dtype))
+        return explain_layer(subject.trace_every_copy(), layer)
     return explain_layer(ModuleSubject((target, inputs, keywords)).trace, layer)
 
 
@@ -179,12 +175,10 @@ def check(
     ``fwdscope.check("specs")`` checks the specs of a folder; targets are files, folders, globs and names of specs that
     ship. ``.exit_code`` is 0 if all is well, 1 if a spec fails, 2 if one is invalid; ``.outcomes`` say what was found
     in each. ``baseline`` is a folder of baselines, from which costs may differ by ``tolerance`` (0.01 is 1 %);
-    ``update`` writes them. With ``cached``, a spec that did not change since an earlier run is not built again.
+    ``update`` writes them. With ``cached``, a spec that has not changed since an earlier run is not built again.
 
-    Raises :class:`TargetError` for a target that names no spec. A mistake in a spec raises nothing: it is an outcome.
+    Raises :class:`TargetError` for a target that names no spec. A mistake in a spec is an outcome, not an exception.
     """
-    from pathlib import Path
-
     from fwdscope.commands.check.baseline import BaselineFolder
     from fwdscope.commands.check.files import files
     from fwdscope.commands.check.one import CheckSettings
@@ -196,9 +190,7 @@ def check(
 
 
 def load(path: str | os.PathLike[str]) -> Report:
-    """Load a report that was saved as JSON. Raises :class:`ReportError` if the file is none."""
-    from pathlib import Path
-
+    """Load a report that was saved as JSON. Raises :class:`ReportError` if the file is not one."""
     from fwdscope.report import Report
 
     return Report.loads(Path(path).read_text(encoding="utf-8"))

@@ -1,4 +1,4 @@
-"""The user's folder for what fwdscope remembers between runs: measured peaks, outcomes of checks."""
+"""The cache folder, for what is kept between runs: measured peaks and outcomes of checks."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 
 def cache_folder(system: str = sys.platform, environment: Mapping[str, str] = os.environ) -> Path | None:
-    """The folder ``fwdscope`` among the user's caches; None if the environment names no place for it."""
+    """The folder ``fwdscope`` among the user's caches; None if the environment does not say where they are."""
     if system == "win32":
         local = environment.get("LOCALAPPDATA", "")
         return Path(local) / "fwdscope" / "Cache" if local else None

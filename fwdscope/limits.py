@@ -1,8 +1,6 @@
-"""What a spec may ask for before anything runs.
+"""Limits on specs. A spec may come from a stranger: exceeding a limit is an error with a place, not a hang.
 
-A spec may come from a stranger: each bound is an error with a place, not a hang.
-
-``limit("items")`` is the bound in force; a command raises one for its own run (``--limit items=2000000``).
+``limit("items")`` is the current value; ``--limit items=2000000`` raises it for one run.
 """
 
 from __future__ import annotations
@@ -12,19 +10,18 @@ from collections.abc import Iterator, Mapping
 from contextvars import ContextVar
 from types import MappingProxyType
 
-# The name of each bound, and what it bounds.
 LIMITS: dict[str, int] = {
-    "bytes": 1 << 20,  # a file
-    "nodes": 50_000,  # YAML's, in a file
-    "nesting": 64,  # of YAML, of brackets, of expressions
-    "expression": 2_000,  # characters of one
-    "string": 10_000,  # characters of one
+    "bytes": 1 << 20,  # of a file
+    "nodes": 50_000,  # YAML nodes in a file
+    "nesting": 64,  # of YAML, brackets and expressions
+    "expression": 2_000,  # characters
+    "string": 10_000,  # characters
     "items": 1_000_000,  # of a list
-    "exponent": 64,
+    "exponent": 64,  # in an expression
     "turns": 10_000,  # copies of a stack, rounds of a `for`
     "layers": 1_000_000,  # of a network
-    "blocks": 64,  # one inside the other
-    "rounds": 1_000,  # of a `while` that says no `limit:`
+    "blocks": 64,  # nested
+    "rounds": 1_000,  # of a `while` without `limit:`
     "elements": 10**13,  # of a tensor
 }
 
@@ -32,13 +29,13 @@ _raised: ContextVar[Mapping[str, int]] = ContextVar("raised", default=MappingPro
 
 
 def limit(name: str) -> int:
-    """The bound of this name now."""
+    """The current value of a limit."""
     return _raised.get().get(name, LIMITS[name])
 
 
 @contextlib.contextmanager
 def raised(limits: Mapping[str, int]) -> Iterator[None]:
-    """Other bounds for a while, by their names."""
+    """Set limits, by name, inside a ``with`` block. Raises KeyError for an unknown name."""
     unknown = limits.keys() - LIMITS.keys()
     if unknown:
         raise KeyError(min(unknown))

@@ -1,8 +1,8 @@
 """The commands: options in, text out, exit code back. One file a command, named as the command.
 
-Reports go to stdout, problems to stderr. Exit codes: 0 fine, 1 something fell short, 2 the input is wrong, 3 a bug of
-ours. A command's file is imported when the command is used, and imports what it runs in its function: help,
-``layers``, ``schema`` and every spec error come without torch.
+Reports go to stdout, problems to stderr. Exit codes: 0 all is well, 1 a check failed, 2 the input is wrong, 3 a bug in
+fwdscope. A command's file is imported when the command is used, and imports what it runs in its function, so that help,
+``layers``, ``schema`` and spec errors need no torch.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def _function(name: str) -> Callable[..., None]:
 
 
 class _CommandGroup(TyperGroup):
-    """All commands, of which only the one that is used is built: Typer alone would build every option of every one."""
+    """All commands. Only the one that is used is built: Typer alone would build every option of every command."""
 
     def list_commands(self, ctx: Any) -> list[str]:
         return list(COMMANDS)
@@ -61,10 +61,10 @@ app = typer.Typer(
 def run() -> int:
     """Run the whole program: parse the arguments, run a command, return its exit code."""
     for stream in (sys.stdout, sys.stderr):
-        # Reports are drawn with signs beyond ASCII; a locale without them shows question marks rather than failing.
+        # Reports use characters beyond ASCII; where the encoding lacks them, print question marks rather than fail.
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")
-    # torch's warnings are about its own calls, not about what is inspected. Only this process may silence them.
+    # torch's warnings are about its own calls, not about the network. Only the command line silences them.
     warnings.simplefilter("ignore")
     try:
         app(standalone_mode=True)

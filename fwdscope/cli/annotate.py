@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from fwdscope.commands.check.files import SpecFile
 
 _SPECS = "Spec files, folders, or globs in quotes."
-_WRITE = "Write the shapes into the files; without it the changes are printed as a patch."
-_CHECK = "Exit with 1 where a file would change, as for pre-commit."
-_LINES = "Lines without `->` that get one: where the shape is not that of the line above, none, or every line."
+_WRITE = "Write the shapes into the files. Default: print the changes as a patch."
+_CHECK = "Exit with code 1 if a file would change, for pre-commit and CI."
+_LINES = "Lines that get a shape besides those that have one: those that change the shape, none, or all."
 _WHICH = ("changed", "promised", "all")
 
 
@@ -40,25 +40,34 @@ def annotate(
     allow_import: AllowImport = False,
     limit: Limits = None,
 ) -> None:
-    """Write the shapes of specs behind their lines.
+    """Write the shape of each line's output behind the line.
 
-    They stand there as promises, `-> (B, 64, 56, 56)`, which `fwdscope check` holds; nothing else of a file changes.
-    A promise that holds stays as it is; of one that does not, the sizes that are right stay. A var or a setting is
-    written for a size that follows it when it is changed; a size that differs between calls of a line is `_`.
+    Shapes are written as promises, `-> (B, 64, 56, 56)`, which `fwdscope check` checks. Nothing else in a file changes.
+    A promise that is met stays as it is; of a broken one, only the wrong sizes change. A size that depends on a var
+    or a setting is written with its name; a size that differs between calls of a line is `_`.
     """
 
     def command() -> None:
-        states = [_state(file, lines, write, allow_import) for file in _files(specs, write)]
-        if "wrong" in states:
+        from fwdscope.render.problems import write_problems
+
+        changed, wrong = False, False
+        for file in _files(specs, write):
+            try:
+                changed = _annotate(file, lines, write, allow_import) or changed
+            except SpecError as error:
+                # The other files are annotated all the same.
+                write_problems(error, sys.stderr)
+                wrong = True
+        if wrong:
             raise typer.Exit(WRONG_INPUT)
-        if "changed" in states and check:
+        if changed and check:
             raise typer.Exit(FELL_SHORT)
 
     boundary(command, limit)
 
 
 def _files(specs: list[str], write: bool) -> list[SpecFile]:
-    """The spec files of all targets. Raises InputError where one names none, or none that may be written."""
+    """The spec files that the targets name. Raises InputError if there are none, or if they may not be written."""
     from fwdscope.commands.check.files import files, looks_like_spec
     from fwdscope.targets import shipped_specs
 
@@ -67,29 +76,16 @@ def _files(specs: list[str], write: bool) -> list[SpecFile]:
         if write and not Path(spec).exists() and spec.removesuffix(".yaml") in shipped_specs():
             raise InputError(f"{spec} ships with fwdscope: copy it to a file of yours to write into")
     try:
-        meant = [file for file in found if file.named or looks_like_spec(file.path.read_text("utf-8", "replace"))]
+        specs_found = [file for file in found if file.named or looks_like_spec(file.path.read_text("utf-8", "replace"))]
     except OSError as error:
         raise InputError(f"{error.filename} cannot be read: {error.strerror}") from None
-    if not meant:
+    if not specs_found:
         raise InputError(f"none of the {len(found)} files is a spec: each has `inputs:` and `layers:`")
-    return meant
-
-
-def _state(
-    file: SpecFile, lines: Literal["changed", "promised", "all"], write: bool, allow_import: bool
-) -> Literal["same", "changed", "wrong"]:
-    """What becomes of one file; one that is no spec is told, and the others go on."""
-    from fwdscope.render.problems import write_problems
-
-    try:
-        return "changed" if _annotate(file, lines, write, allow_import) else "same"
-    except SpecError as error:
-        write_problems(error, sys.stderr)
-        return "wrong"
+    return specs_found
 
 
 def _annotate(file: SpecFile, lines: Literal["changed", "promised", "all"], write: bool, allow_import: bool) -> bool:
-    """Whether the shapes of a spec are other than its text says; they are written or printed."""
+    """Write or print the new text of a spec. False if its shapes are already right."""
     from fwdscope.commands import annotate as annotation
     from fwdscope.language import load
     from fwdscope.render.patch import patch
@@ -106,26 +102,26 @@ def _annotate(file: SpecFile, lines: Literal["changed", "promised", "all"], writ
     if found.before == found.after:
         sys.stderr.write(f"{found.name}: nothing to change\n")
         return False
-    said = [f"{count} {word}" for count, word in ((found.added, "new"), (found.refreshed, "refreshed")) if count]
     if write:
         _write(file.path, found.after)
     else:
         say(patch(found.name, found.before, found.after, terminal_of()[1]))
+    counts = [f"{count} {word}" for count, word in ((found.added, "new"), (found.refreshed, "refreshed")) if count]
     shapes = plural(found.added + found.refreshed, "shape")
-    ending = "written" if write else "to write: --write does it"
-    sys.stderr.write(f"{found.name}: {shapes} ({', '.join(said)}) {ending}\n")
+    ending = "written" if write else "to write: add --write"
+    sys.stderr.write(f"{found.name}: {shapes} ({', '.join(counts)}) {ending}\n")
     return True
 
 
 def _write(path: Path, text: str) -> None:
-    """The text into its file, with the mark of UTF-8 where it had one. Raises InputError where it cannot be."""
+    """Write the text, keeping a byte order mark. Raises InputError if the file cannot be written."""
     before = b""
     try:
         before = path.read_bytes()
         mark = codecs.BOM_UTF8 if before.startswith(codecs.BOM_UTF8) else b""
         path.write_bytes(mark + text.encode())
     except OSError as error:
-        # A disk that is full must not cost the file: what was there fits again.
+        # The disk may be full: what the file held before still fits.
         with contextlib.suppress(OSError):
             path.write_bytes(before)
         raise InputError(f"{path} cannot be written: {error.strerror}") from None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import signal
 import sys
 from dataclasses import replace
@@ -18,11 +17,12 @@ from fwdscope.cli.options import (
     Inputs,
     Limits,
     ModelDtype,
+    NetworkText,
     ReportOutput,
     Seed,
     Sets,
-    TargetText,
     WeightsFile,
+    command_line,
     target_of,
 )
 from fwdscope.cli.progress import show_progress
@@ -36,30 +36,30 @@ if TYPE_CHECKING:
     from fwdscope.commands.bench.sweep import SweepAxis, SweepPoint
     from fwdscope.report import Report
 
-_AUTOCAST = "Let torch cast each operator to --dtype. Default: weights and inputs are cast."
-_COMPILE = "Compile the whole with torch.compile first."
+_AUTOCAST = "Run under torch.autocast in --dtype. Default: cast weights and inputs."
+_COMPILE = "Compile the model with torch.compile first."
 _CHANNELS_LAST = "Keep weights and images in channels-last memory format."
-_BATCH = "The batch size, set by the var that is the first size of the first input."
+_BATCH = "Batch size: sets the var that is the first size of the first input."
 _VARY = "Measure at several sizes: B=1,8,32 or T=128:4096:x2 or T=128:1024:+128; also dtype and threads. Repeatable."
 _LAYERS = "Show the N slowest layers; 0 for all. Default: 15, and none with --vary."
-_BUDGET = "Seconds for the repeats of the whole, and as many for the layers."
-_PRECISION = "Half the width of the median's 95 % interval, in percent of the median."
-_REPEATS = "Repeat exactly N times, rather than until the median is known to --precision."
-_WARMUP = "Forwards before the first that counts. Default: until two in a row agree."
-_AGAINST = "Compare with a benchmark saved with -o FILE.json."
+_BUDGET = "Seconds for measuring the whole model, and as many for its layers."
+_PRECISION = "Stop when the median's 95 % confidence interval is within ± this share of the median."
+_REPEATS = "Repeat exactly N times instead of until --precision is reached."
+_WARMUP = "Forwards before measuring. Default: until two in a row take about as long."
+_AGAINST = "Compare with a benchmark that was saved with -o FILE.json."
 _FORMATS = ("table", "json", "csv")
 
 _DEFAULT_LAYERS = 15
 
 
 def bench(
-    target: TargetText,
+    target: NetworkText,
     device: Device = None,
     dtype: ModelDtype = "float32",
     autocast: Annotated[bool, typer.Option("--autocast", help=_AUTOCAST)] = False,
     compile_: Annotated[bool, typer.Option("--compile", help=_COMPILE)] = False,
     channels_last: Annotated[bool, typer.Option("--channels-last", help=_CHANNELS_LAST)] = False,
-    threads: Annotated[int | None, typer.Option(min=1, metavar="N", help="Threads of the CPU.")] = None,
+    threads: Annotated[int | None, typer.Option(min=1, metavar="N", help="CPU threads.")] = None,
     batch: Annotated[int | None, typer.Option(min=1, metavar="N", help=_BATCH)] = None,
     vary: Annotated[list[str] | None, typer.Option("--vary", metavar="NAME=VALUES", help=_VARY)] = None,
     layers: Annotated[int | None, typer.Option("--layers", min=0, metavar="N", help=_LAYERS)] = None,
@@ -82,7 +82,7 @@ def bench(
 ) -> None:
     """Measure how long a forward takes, and where the time goes.
 
-    The whole model is measured untouched, then each layer.
+    The whole model is measured first, without hooks, then each layer.
     """
     if no_layers and layers is not None:
         raise typer.BadParameter("--layers and --no-layers contradict each other: leave one of them out")
@@ -123,10 +123,9 @@ def _benchmark(
     measured = _measure(request)
     report = measured.report
     if form == "table":
-        next_command = (
-            "" if output else f"{_command_line(request)} -o before.json   ·   then, changed: --against before.json"
-        )
-        text = draw(report, *_width_and_colour(output), shown, _compare(before, (), report), next_command)
+        next_command = f"{_command_line(request)} -o before.json   ·   then, changed: --against before.json"
+        compared = _compare(before, (), report)
+        text = draw(report, *_width_and_colour(output), shown, compared, "" if output else next_command)
     else:
         text = render(report, form)
     put(text, output)
@@ -178,7 +177,7 @@ def _parse_axes(vary: list[str]) -> tuple[SweepAxis, ...]:
 
 
 def _compare(before: tuple[SweepPoint, ...], values: tuple[tuple[str, str], ...], now: Report | None) -> Speedup | None:
-    """The report beside that of the same values in an earlier benchmark."""
+    """The report compared with that of the same values in an earlier benchmark."""
     from fwdscope.commands.bench import speedup
     from fwdscope.commands.bench.request import matching
 
@@ -193,21 +192,13 @@ def _width_and_colour(output: Path | None) -> tuple[int, bool]:
 def _command_line(request: BenchRequest) -> str:
     """The command that measures the same again."""
     target, settings, batch = request
-    words = ["fwdscope", "bench", target.text]
-    words += [word for name, value in target.variables.items() for word in ("--set", f"{name}={value}")]
-    words += [word for item in target.inputs for word in ("--input", item)]
-    values = {
+    options = {
         "--device": settings.device,
         "--dtype": settings.dtype if settings.dtype != "float32" else None,
         "--threads": settings.threads,
         "--batch": batch,
-    }
-    words += [word for option, value in values.items() if value is not None for word in (option, str(value))]
-    flags = {
         "--autocast": settings.autocast,
         "--compile": settings.compiled,
         "--channels-last": settings.channels_last,
-        "--allow-import": target.allow_import,
     }
-    words += [option for option, given in flags.items() if given]
-    return shlex.join(words)
+    return f"fwdscope bench {command_line(target, options)}"

@@ -1,4 +1,4 @@
-"""The edge of the program: failures become messages and exit codes, results text on stdout or in a file."""
+"""The edge of the program: exceptions become messages and exit codes, results go to stdout or to a file."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from fwdscope.language.problems import SpecError
 from fwdscope.limits import LIMITS, raised
 from fwdscope.version import __version__
 
-# The format that the ending of a file asks for.
+# The format that the ending of an output file chooses.
 ENDINGS = {".json": "json", ".csv": "csv", ".md": "markdown", ".xml": "junit"}
 
 FELL_SHORT, WRONG_INPUT, DEFECT, INTERRUPTED = 1, 2, 3, 130
@@ -40,7 +40,7 @@ def boundary(command: Callable[[], None], limits: list[str] | None = None) -> No
     except KeyboardInterrupt:
         raise typer.Exit(INTERRUPTED) from None
     except BrokenPipeError:
-        # The reader has seen enough (`| head`).
+        # The reader stopped early (`| head`).
         _close_stdout()
         raise typer.Exit(0) from None
     except (typer.Exit, typer.Abort):
@@ -151,5 +151,5 @@ def say(text: str) -> None:
 
 
 def _close_stdout() -> None:
-    """Send what is still buffered nowhere: Python would complain once more when it closes stdout."""
+    """Discard what is still buffered: Python would complain again when it closes stdout."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

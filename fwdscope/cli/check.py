@@ -12,19 +12,19 @@ import typer
 from fwdscope.cli.boundary import boundary, check_writable, choose_format, put, say, terminal_of
 from fwdscope.cli.options import AllowImport, Limits, ModelDtype, ReportOutput
 from fwdscope.errors import InputError
+from fwdscope.render.checks import FORMATS, render
 
 if TYPE_CHECKING:
     from fwdscope.commands.check.files import SpecFile
     from fwdscope.commands.check.outcome import CheckRun
     from fwdscope.commands.check.run import CheckPlan
 
-_FORMATS = ("text", "github", "junit", "json", "markdown")
 _TARGETS = "Spec files, folders, globs in quotes, or names of specs that ship. Default: specs/, or the current folder."
 _BASELINE = "Compare each report with the one kept in this folder."
 _UPDATE = "Write the baselines instead of comparing with them."
 _TOLERANCE = "How far costs may differ from the baseline, as 1%. Shapes and parameters must be equal."
-_JOBS = "Processes, at most one a core. Each loads torch, so they pay off from some hundred specs on."
-_NO_CACHE = "Build every spec, even if it did not change since an earlier run."
+_JOBS = "Processes to use, at most one per core. Each loads torch, which pays off from a few hundred specs on."
+_NO_CACHE = "Build every spec, even if it has not changed since an earlier run."
 
 
 def check(
@@ -34,7 +34,7 @@ def check(
     tolerance: Annotated[str | None, typer.Option(metavar="PERCENT", help=_TOLERANCE)] = None,
     jobs: Annotated[int, typer.Option("-j", "--jobs", min=1, metavar="N", help=_JOBS)] = 1,
     format_: Annotated[
-        str | None, typer.Option("--format", metavar="FORMAT", help=f"{', '.join(_FORMATS)}. Default: text.")
+        str | None, typer.Option("--format", metavar="FORMAT", help=f"{', '.join(FORMATS)}. Default: text.")
     ] = None,
     output: ReportOutput = None,
     no_cache: Annotated[bool, typer.Option("--no-cache", help=_NO_CACHE)] = False,
@@ -44,7 +44,7 @@ def check(
 ) -> None:
     """Check specs against their promised shapes, expectations and baselines.
 
-    Exit code 1 if one fails, 2 if a spec is invalid.
+    Exits with code 1 if a check fails, 2 if a spec is invalid.
     """
 
     def command() -> None:
@@ -53,13 +53,17 @@ def check(
         from fwdscope.commands.check.one import CheckSettings
         from fwdscope.commands.check.run import CheckPlan
 
-        form = choose_format(format_, output, _FORMATS)
+        form = choose_format(format_, output, FORMATS)
         check_writable(output)
         if baseline is None and (update or tolerance is not None):
             raise InputError(f"{'--update' if update else '--tolerance'} is for baselines: add --baseline FOLDER")
         folder = None
         if baseline is not None:
-            folder = BaselineFolder(_parse_folder(baseline), update, _parse_percent(tolerance or "0%"))
+            if not baseline.strip():
+                raise InputError("--baseline is empty; give a folder")
+            if Path(baseline).exists() and not Path(baseline).is_dir():
+                raise InputError(f"--baseline {baseline} is a file; give a folder")
+            folder = BaselineFolder(Path(baseline), update, _parse_percent(tolerance or "0%"))
         if allow_import:
             sys.path.insert(0, str(Path.cwd()))
         plan = CheckPlan(CheckSettings(dtype, allow_import), jobs, not no_cache, folder)
@@ -73,7 +77,7 @@ def check(
 def _run(files: tuple[SpecFile, ...], plan: CheckPlan, form: str, output: Path | None) -> CheckRun:
     """Check the files and write the result; text on stdout appears line by line."""
     from fwdscope.commands.check.run import check_files
-    from fwdscope.render.checks import render, text
+    from fwdscope.render.checks import text
 
     if form != "text" or output is not None:
         run = check_files(files, plan)
@@ -83,15 +87,6 @@ def _run(files: tuple[SpecFile, ...], plan: CheckPlan, form: str, output: Path |
     run = check_files(files, plan, lambda outcome: say(text.line(outcome, width, colour) + "\n"))
     say("\n".join(text.closing(run, colour)) + "\n")
     return run
-
-
-def _parse_folder(text: str) -> Path:
-    """The folder of baselines. Raises InputError for a text that names none."""
-    if not text.strip():
-        raise InputError("--baseline is empty; give a folder")
-    if Path(text).exists() and not Path(text).is_dir():
-        raise InputError(f"--baseline {text} is a file; give a folder")
-    return Path(text)
 
 
 def _parse_percent(text: str) -> float:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -21,11 +20,11 @@ _DTYPES = ("float32", "bfloat16", "float16")
 
 
 def devices(
-    all_: Annotated[bool, typer.Option("--all", help="List all hardware with published figures.")] = False,
-    measure: Annotated[bool, typer.Option("--measure", help="Measure the peaks here again.")] = False,
+    all_: Annotated[bool, typer.Option("--all", help="List all accelerators with published figures.")] = False,
+    measure: Annotated[bool, typer.Option("--measure", help="Measure the peaks of the devices here again.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """List the devices here with their memory and peaks.
+    """List the devices here, with memory and peak performance.
 
     Peaks that are not published are measured once and remembered.
     """
@@ -59,12 +58,9 @@ def _find_devices(measure: bool) -> list[tuple[LocalDevice, list[Peaks]]]:
                 found.append((one, [peaks.find_peaks(one, dtype) for dtype in _DTYPES]))
             if measure:
                 peaks.forget(one)
-                found.append((one, [_measure(one, dtype, report_progress) for dtype in _DTYPES]))
+                measured = []
+                for dtype in _DTYPES:
+                    report_progress(f"measuring the peaks of {one.device} in {dtype}")
+                    measured.append(peaks.measure_peaks(one, dtype))
+                found.append((one, measured))
     return found
-
-
-def _measure(device: LocalDevice, dtype: str, report_progress: Callable[[str], None]) -> Peaks:
-    from fwdscope.device import peaks
-
-    report_progress(f"measuring the peaks of {device.device} in {dtype}")
-    return peaks.measure_peaks(device, dtype)

@@ -13,8 +13,8 @@ from fwdscope.errors import InputError
 if TYPE_CHECKING:
     from fwdscope.commands.diff import Comparison, Condition
 
-_TARGET = "A spec, a saved report (.json), package.module:factory, or FILE@REV, the file at a revision of git."
-_FAIL_ON = 'Exit with code 1 if this holds: "macs > +5%", "params > +1M", "peak_memory > 250 MiB". Repeatable.'
+_TARGET = "A spec, a saved report (.json), either at a git revision (FILE@REV), or package.module:name."
+_FAIL_ON = 'Exit with code 1 if this is so: "macs > +5%", "params > +1M", "peak_memory > 250 MiB". Repeatable.'
 _FORMAT = "text, markdown (for a pull request), json. Default: text."
 
 
@@ -32,17 +32,20 @@ def diff(
 ) -> None:
     """Show what changed between two networks.
 
-    Layers are matched by name and by structure: added, removed, renamed, moved, or changed in shape, parameters, costs.
+    Layers are matched by name and structure, and shown if they were added, removed, renamed, moved or changed.
     """
 
     def command() -> None:
-        from fwdscope.commands.diff import compare
+        from fwdscope.commands.diff import Condition, compare
         from fwdscope.inspection import inspect_target
         from fwdscope.render.diff import FORMATS, DiffOptions, render
 
         form = choose_format(format_, output, FORMATS)
         check_writable(output)
-        conditions = [_parse_condition(text) for text in fail_on or []]
+        try:
+            conditions = [Condition.parse(text) for text in fail_on or []]
+        except ValueError as error:
+            raise InputError(f"--fail-on: {error}") from None
         targets = [target_of(text, set_, None, dtype, allow_import) for text in (before, after)]
         compared = compare(*(inspect_target(target)[0] for target in targets))
         width, color = terminal_of() if output is None else (140, False)
@@ -52,17 +55,8 @@ def diff(
     boundary(command, limit)
 
 
-def _parse_condition(text: str) -> Condition:
-    from fwdscope.commands.diff import Condition
-
-    try:
-        return Condition.parse(text)
-    except ValueError as error:
-        raise InputError(f"--fail-on: {error}") from None
-
-
 def _fail_on(compared: Comparison, conditions: list[Condition]) -> None:
-    """Print the conditions that hold. Raises Exit if there are any, InputError if a figure is missing."""
+    """Print the conditions that are met. Raises Exit if there are any, InputError if a figure is missing."""
     from fwdscope.render.diff import movement
 
     try:

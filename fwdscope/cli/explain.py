@@ -7,14 +7,14 @@ from typing import Annotated
 import typer
 
 from fwdscope.cli.boundary import boundary, put, terminal_of
-from fwdscope.cli.options import AllowImport, AsJson, Inputs, Limits, ModelDtype, Sets, TargetText, target_of
+from fwdscope.cli.options import AllowImport, AsJson, Inputs, Limits, ModelDtype, NetworkText, Sets, target_of
 from fwdscope.errors import InputError
 
-_LAYER = "A path as in the report (layer1.0.conv2), or a line of the spec (:17)."
+_LAYER = "The path of a layer, as in the report (layer1.0.conv2), or a line of the spec (:17)."
 
 
 def explain(
-    target: TargetText,
+    target: NetworkText,
     layer: Annotated[str, typer.Argument(metavar="LAYER", help=_LAYER)],
     set_: Sets = None,
     input_: Inputs = None,
@@ -23,10 +23,7 @@ def explain(
     allow_import: AllowImport = False,
     limit: Limits = None,
 ) -> None:
-    """Show the arithmetic of one layer, with the numbers put in.
-
-    Formulas give its shape, parameters and costs.
-    """
+    """Show how a layer's shape, parameters and costs are computed."""
 
     def command() -> None:
         from fwdscope.commands.explain import explain as explain_layer

@@ -5,14 +5,22 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
-from shlex import quote
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fwdscope.cli.boundary import FELL_SHORT, boundary, check_writable, choose_format, complain, put, terminal_of
-from fwdscope.cli.estimates import add_estimates, find_hardware
+from fwdscope.cli.boundary import (
+    FELL_SHORT,
+    boundary,
+    check_writable,
+    choose_format,
+    complain,
+    put,
+    put_bytes,
+    terminal_of,
+)
 from fwdscope.cli.options import (
     AllowImport,
     Depth,
@@ -27,41 +35,32 @@ from fwdscope.cli.options import (
     Train,
     WeightsFile,
     WeightsPartial,
+    command_line,
     target_of,
 )
 from fwdscope.cli.progress import show_progress
 from fwdscope.errors import InputError
+from fwdscope.render import COLUMNS, FORMATS, Options, render
 from fwdscope.settings import RunSettings
 
 if TYPE_CHECKING:
-    from fwdscope.render import Options
+    from fwdscope.device.table import Accelerator
     from fwdscope.report import Report
     from fwdscope.report.pictures import Picture
     from fwdscope.targets import Target
 
-_SORT = "List single layers, the largest in a column first: macs, params, memory, …"
-_TOP = "List the N single layers that cost most."
+_COLUMNS = f"Columns of the table, separated by commas: {', '.join(COLUMNS)}."
+_SORT = "List layers without nesting, those with the largest value first: macs, params, memory, …"
+_TOP = "List only the N layers that cost most."
 _STRICT = "Exit with code 1 if any operator has no counting rule."
-_ON = "Estimate time and fit on hardware that is not here: H100, or H100,T4, or all. Runs nothing."
-_SHOW = "Draw one output: a path of the report, perhaps with an index: conv1[0,3]; attn.weights for attention."
-
-
-def _help_of_columns() -> str:
-    from fwdscope.render import COLUMNS
-
-    return f"Columns of the table, separated by commas: {', '.join(COLUMNS)}."
-
-
-def _help_of_format() -> str:
-    from fwdscope.render import FORMATS
-
-    return f"{', '.join(FORMATS)}. Default: table."
+_ON = "Estimate time and memory on other hardware, without running: H100, or H100,T4, or all."
+_SHOW = "Draw one output instead of the report: conv1, conv1[0,3], or attn.weights for attention weights."
 
 
 def inspect(
     target: TargetText,
     depth: Depth = None,
-    columns: Annotated[str | None, typer.Option(metavar="NAMES", help=_help_of_columns())] = None,
+    columns: Annotated[str | None, typer.Option(metavar="NAMES", help=_COLUMNS)] = None,
     sort: Annotated[str | None, typer.Option(metavar="NAME", help=_SORT)] = None,
     top: Annotated[int | None, typer.Option(min=1, metavar="N", help=_TOP)] = None,
     strict: Annotated[bool, typer.Option("--strict", help=_STRICT)] = False,
@@ -77,7 +76,9 @@ def inspect(
     no_stats: Annotated[bool, typer.Option("--no-stats", help="Leave out the statistics of activations.")] = False,
     no_latency: Annotated[bool, typer.Option("--no-latency", help="Leave out the times.")] = False,
     show: Annotated[str | None, typer.Option(metavar="PATH", help=_SHOW)] = None,
-    format_: Annotated[str | None, typer.Option("--format", metavar="FORMAT", help=_help_of_format())] = None,
+    format_: Annotated[
+        str | None, typer.Option("--format", metavar="FORMAT", help=f"{', '.join(FORMATS)}. Default: table.")
+    ] = None,
     output: ReportOutput = None,
     allow_import: AllowImport = False,
     limit: Limits = None,
@@ -85,26 +86,28 @@ def inspect(
     """Show every layer's shapes, parameters and costs."""
 
     def command() -> None:
-        from fwdscope.render import Options
-
         view = {"depth": depth, "columns": columns, "sort": sort, "top": top, "on": on}
         form = _check_view(show, format_, output, view)
         check_writable(output)
         if weights_partial and weights is None:
             raise InputError("--weights-partial is for a file of weights: add --weights FILE")
-        hardware = find_hardware(on)
-        where = device if device is not None or on is None else "meta"
+        accelerators = _find_accelerators(on)
         settings = RunSettings(
-            where, seed, weights, weights_partial, train=train, stats=not no_stats, latency=not no_latency, show=show
+            "meta" if device is None and on is not None else device,
+            seed,
+            weights,
+            weights_partial,
+            train=train,
+            stats=not no_stats,
+            latency=not no_latency,
+            show=show,
         )
         inspected = target_of(target, set_, input_, dtype, allow_import)
         report, picture = _run(inspected, settings)
         if picture is not None:
-            from fwdscope.cli.show import write_picture
-
-            write_picture(picture, output)
+            _write_picture(picture, output)
             return
-        report = add_estimates(report, hardware)
+        report = _add_estimates(report, accelerators, on)
         names = tuple(name.strip() for name in columns.split(",")) if columns else None
         saved = output is not None and form == "json"
         again = _command_line(inspected, device, on, settings)
@@ -117,18 +120,14 @@ def inspect(
 
 
 def _check_view(show: str | None, format: str | None, output: Path | None, view: Mapping[str, object]) -> str:
-    """The format to write. Raises InputError for options that have no meaning for it, or for a picture."""
-    from fwdscope.render import FORMATS
-
+    """The format to write. Raises InputError for options that have no effect on it, or on a picture."""
     given = [name for name, value in view.items() if value is not None]
     if show is not None:
-        from fwdscope.cli.show import check_picture_file
-
-        check_picture_file(output)
+        _check_picture_file(output)
         if not show.strip():
             raise InputError("--show needs the path of an output, as the report names it: --show layer1.0.conv2")
         for name in ["format"] * (format is not None) + given:
-            raise InputError(f"--show draws one output and no report: leave --{name} out")
+            raise InputError(f"--show draws one output instead of a report: leave --{name} out")
         return "table"
     form = choose_format(format, output, FORMATS)
     for name in given:
@@ -143,40 +142,92 @@ def _run(target: Target, settings: RunSettings) -> tuple[Report, Picture | None]
 
     if settings.device == "meta" and (settings.weights is not None or settings.show is not None):
         option = "--show" if settings.show is not None else "--weights"
-        raise InputError(f"{option} needs a forward with numbers, and on meta there are none: --device cpu")
+        raise InputError(f"{option} needs a forward on real numbers, which meta has none of: --device cpu")
     latency = settings.latency and settings.show is None
+    peaks = latency and settings.device is not None
     with show_progress() as report_progress:
-        settings = replace(
-            settings,
-            latency=latency,
-            peaks=latency and settings.device is not None,
-            on_progress=report_progress,
-        )
-        return inspect_target(target, settings)
+        return inspect_target(target, replace(settings, latency=latency, peaks=peaks, on_progress=report_progress))
+
+
+def _find_accelerators(names: str | None) -> tuple[Accelerator, ...]:
+    """The devices of ``--on H100,T4`` or ``--on all``. Raises InputError for an unknown name."""
+    if names is None:
+        return ()
+    from fwdscope.device.table import UnknownAcceleratorError, accelerators_of
+
+    try:
+        return accelerators_of([name.strip() for name in names.split(",")])
+    except UnknownAcceleratorError as error:
+        raise InputError(f"--on {names}: {error}") from None
+
+
+def _add_estimates(report: Report, accelerators: tuple[Accelerator, ...], names: str | None) -> Report:
+    """The report with an estimate for each device, at the report's dtype; those of ``all`` are sorted by time."""
+    if names is None:
+        return report
+    from fwdscope.report import roofline
+
+    found = roofline.estimated(report, [one.peaks(report.dtype) for one in accelerators])
+    every = "all" in [name.strip().lower() for name in names.split(",")]
+    return roofline.fastest_first(found) if every else found
 
 
 def _command_line(target: Target, device: str | None, on: str | None, settings: RunSettings) -> str:
-    """The target and the options that decide what a report says, as a shell takes them."""
-    words = [quote(target.text), *(f"--set {quote(f'{name}={value}')}" for name, value in target.variables.items())]
-    words += [f"--input {quote(item)}" for item in target.inputs]
-    words += [f"--dtype {target.dtype}"] * (target.dtype != "float32") + ["--allow-import"] * target.allow_import
-    words += [f"--device {device}"] if device is not None else []
-    words += [f"--on {quote(on)}"] if on is not None else []
-    words += [f"--weights {quote(str(settings.weights))}"] if settings.weights is not None else []
-    words += ["--weights-partial"] * settings.partial + [f"--seed {settings.seed}"] * (settings.seed != 0)
-    words += ["--train"] * settings.train + ["--no-stats"] * (not settings.stats)
-    words += ["--no-latency"] * (not settings.latency)
-    return " ".join(words)
+    """The target and the options that decide the figures of the report."""
+    options = {
+        "--dtype": target.dtype if target.dtype != "float32" else None,
+        "--device": device,
+        "--on": on,
+        "--weights": settings.weights,
+        "--weights-partial": settings.partial,
+        "--seed": settings.seed or None,
+        "--train": settings.train,
+        "--no-stats": not settings.stats,
+        "--no-latency": not settings.latency,
+    }
+    return command_line(target, options)
 
 
 def _write(report: Report, form: str, options: Options, output: Path | None) -> None:
-    from fwdscope.render import render
-
     if form == "table" and output is None and sys.stdout.isatty():
         width, color = terminal_of()
         options = options._replace(width=width, color=color)
     try:
         put(render(report, form, options), output)
     except ValueError as error:
-        # An unknown column: the message lists those there are.
+        # An unknown column; the message lists the known ones.
         raise InputError(str(error)) from None
+
+
+# --- pictures (--show) -----------------------------------------------------------------------------------------------
+
+
+def _check_picture_file(output: Path | None) -> None:
+    """Raise InputError if no picture can be written to a file of this ending."""
+    if output is not None and output.suffix not in (".png", ".svg", ".txt", ""):
+        raise InputError(f"{output}: a picture is written as .png, .svg or .txt")
+    if output is not None and output.suffix == ".png" and find_spec("PIL") is None:
+        raise InputError(f"{output}: a PNG needs Pillow: pip install 'fwdscope[png]', or write .svg")
+
+
+def _write_picture(picture: Picture, output: Path | None) -> None:
+    """Draw a picture in the terminal, or in a file by its ending. Raises InputError if it cannot be written."""
+    if output is not None and output.suffix == ".png":
+        from fwdscope.render.images import png
+
+        put_bytes(png(picture), output)
+    elif output is not None and output.suffix == ".svg":
+        from fwdscope.render.images import svg
+
+        put(svg(picture), output)
+    elif output is None and sys.stdout.isatty():
+        from rich.console import Console
+
+        from fwdscope.render.maps import print_picture
+
+        print_picture(picture, Console())
+    else:
+        from fwdscope.render.maps import lines
+
+        width, _ = terminal_of()
+        put("\n".join(line.plain.rstrip() for line in lines(picture, width, coloured=False)), output)

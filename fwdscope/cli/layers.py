@@ -9,7 +9,7 @@ import typer
 from fwdscope.cli.boundary import boundary, put, terminal_of
 from fwdscope.errors import InputError
 
-_NAME = "A layer, function, method or attribute; or a word to search for."
+_NAME = "A layer, function, method or attribute to show, or a word to search for."
 
 
 def layers(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -12,15 +14,16 @@ from fwdscope.limits import LIMITS
 from fwdscope.settings import DTYPES, dtype_name
 from fwdscope.targets import Target
 
-_TARGET = "A spec file, the name of a spec that ships with fwdscope, package.module:factory, or a saved report (.json)."
+_NETWORK = "A spec file (or FILE@REV in git), the name of a spec that ships with fwdscope, or package.module:name."
+_TARGET = f"{_NETWORK[:-1]}; or a saved report (.json)."
 _INPUT = "Replace an input: image=8,3,224,224, or image=batch.npy (.npz, .pt)."
-_IMPORT = "Import the classes of your own that the spec names. This runs their code."
-_LIMIT = f"Raise a limit on what a spec may ask for: {', '.join(LIMITS)}."
-_DTYPE = f"Of weights, and of inputs that name none: {', '.join(DTYPES)}; or bf16, fp16, ... for short."
-_DEVICE = "Run it on cpu, cuda, cuda:1 or mps; or meta, for shapes and costs alone."
-_SEED = "Seed of weights, inputs and dropout."
-_WEIGHTS = "Load the weights from a .safetensors, .pt or .pth file; names and shapes must match."
-_PARTIAL = "Initialize what --weights does not have, or has in another shape."
+_IMPORT = "Allow specs to import your own layer classes. This runs their code."
+_LIMIT = f"Raise a limit on specs: {', '.join(LIMITS)}."
+_DTYPE = f"Dtype of weights, and of inputs that name none: {', '.join(DTYPES)}; or short: bf16, fp16, …"
+_DEVICE = "Where to run: cpu, cuda, cuda:1, mps; or meta, for shapes and costs alone."
+_SEED = "Random seed of weights, inputs and dropout."
+_WEIGHTS = "Load weights from a .safetensors, .pt or .pth file; names and shapes must match."
+_PARTIAL = "Initialize parameters that --weights lacks or has in another shape."
 _TRAIN = "Run in training mode: dropout drops, batch norms use the batch. Default: evaluation mode."
 
 
@@ -32,6 +35,7 @@ def _parse_dtype(text: str) -> str:
 
 
 TargetText = Annotated[str, typer.Argument(metavar="TARGET", help=_TARGET)]
+NetworkText = Annotated[str, typer.Argument(metavar="TARGET", help=_NETWORK)]
 Sets = Annotated[list[str] | None, typer.Option("--set", metavar="VAR=VALUE", help="Replace a var of the spec: B=8.")]
 Inputs = Annotated[list[str] | None, typer.Option("--input", metavar="NAME=…", help=_INPUT)]
 ModelDtype = Annotated[str, typer.Option("--dtype", parser=_parse_dtype, metavar="DTYPE", help=_DTYPE)]
@@ -58,6 +62,17 @@ def target_of(
     """The target that a command's options describe. Raises InputError for a --set that is not NAME=VALUE."""
     variables = dict(split_pair(item, "--set", "B=8") for item in sets or ())
     return Target(text, variables, tuple(inputs or ()), dtype, allow_import)
+
+
+def command_line(target: Target, options: Mapping[str, object]) -> str:
+    """A target and options, quoted for a shell; options that are None or False are left out."""
+    words = [target.text]
+    given = [("--set", f"{name}={value}") for name, value in target.variables.items()]
+    given += [("--input", item) for item in target.inputs]
+    for name, value in [*given, *options.items(), ("--allow-import", target.allow_import)]:
+        if value is not None and value is not False:
+            words += [name] if value is True else [name, str(value)]
+    return shlex.join(words)
 
 
 def split_pair(text: str, option: str, example: str) -> tuple[str, str]:

@@ -1,4 +1,4 @@
-"""What a long command is doing now: one line on stderr, erased when it ends."""
+"""The progress line of a long command: what it is doing now, on stderr, erased when it ends."""
 
 from __future__ import annotations
 
@@ -6,9 +6,6 @@ import contextlib
 import sys
 import threading
 from collections.abc import Callable, Iterator
-
-# Seconds before the line appears: a command that is over by then needs none.
-DELAY = 0.5
 
 
 class _StatusLine:
@@ -47,8 +44,8 @@ class _StatusLine:
 
 
 @contextlib.contextmanager
-def show_progress(delay: float = DELAY) -> Iterator[Callable[[str], None]]:
-    """A function that shows what is being done now, if stderr is a terminal."""
+def show_progress(delay: float = 0.5) -> Iterator[Callable[[str], None]]:
+    """Yield a function that shows a text on stderr, if that is a terminal and ``delay`` seconds have passed."""
     if not sys.stderr.isatty():
         yield lambda _: None
         return

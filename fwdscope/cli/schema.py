@@ -6,9 +6,7 @@ from fwdscope.cli.boundary import boundary, put
 from fwdscope.cli.options import Output
 
 
-def schema(
-    output: Output = None,
-) -> None:
+def schema(output: Output = None) -> None:
     """Print the JSON Schema of specs, for editors."""
 
     def command() -> None:

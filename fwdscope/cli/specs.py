@@ -11,13 +11,10 @@ from fwdscope.errors import InputError
 
 
 def specs(
-    word: Annotated[str | None, typer.Argument(metavar="WORD", help="List only those that mention it.")] = None,
+    word: Annotated[str | None, typer.Argument(metavar="WORD", help="List only specs that mention this word.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, with the paths of the files.")] = False,
 ) -> None:
-    """List the networks that ship with fwdscope.
-
-    A name works wherever a spec does.
-    """
+    """List the specs that ship with fwdscope; each can be named wherever a spec file can."""
 
     def command() -> None:
         from fwdscope.language.parser import parse

@@ -205,7 +205,7 @@ class SpecSubject(Subject):
             doc=self.checked.spec.doc,
             notes=(*self._notes(), *report.notes),
         )
-        return with_shortfalls(self.checked, report, hold_outputs=self.network.blueprint.check_promises)
+        return with_shortfalls(self.checked, report, check_outputs=self.network.blueprint.check_promises)
 
     def _notes(self) -> Iterator[str]:
         source, blueprint = self.checked.spec.source, self.network.blueprint

@@ -13,8 +13,6 @@ from fwdscope.functions.functions import DTYPES
 if TYPE_CHECKING:
     from torch import Tensor
 
-SUFFIXES = (".npy", ".npz", ".pt")
-
 
 @dataclass(frozen=True)
 class Feed:
@@ -38,10 +36,10 @@ class Feed:
         if self.path is None:
             return None
         if self.path.suffix == ".pt":
-            return _torch_tensor(self.name, self.path, "cpu")
+            return _read_pt(self.name, self.path, "cpu")
         import torch
 
-        return torch.from_numpy(_array(self.name, self.path).copy())
+        return torch.from_numpy(_read_array(self.name, self.path).copy())
 
     def make_tensor(self) -> Tensor:
         """The tensor in the file, or random numbers: normal ones, or zeros and ones for integers."""
@@ -67,19 +65,20 @@ def parse(text: str) -> Feed:
         dtype = DTYPES[shape["dtype"]] if shape["dtype"] else None
         return Feed(name, tuple(int(size) for size in sizes if size), dtype, "--input")
     path = Path(value)
-    if path.suffix not in SUFFIXES:
-        raise InputError(f"{value} is neither a shape (1,3,224,224) nor a file that ends in {', '.join(SUFFIXES)}")
+    if path.suffix not in (".npy", ".npz", ".pt"):
+        raise InputError(f"{value} is neither a shape (1,3,224,224) nor a file that ends in .npy, .npz, .pt")
     if not path.is_file():
         raise InputError(f"there is no file {value}")
-    return _from_torch(name, path) if path.suffix == ".pt" else _from_numpy(name, path)
+    data = _read_pt(name, path, "meta") if path.suffix == ".pt" else _read_array(name, path)
+    dtype = str(data.dtype).removeprefix("torch.")
+    import torch
+
+    if not isinstance(getattr(torch, dtype, None), torch.dtype):
+        raise InputError(f"{path} holds {dtype}, which torch has no dtype for")
+    return Feed(name, tuple(int(size) for size in data.shape), dtype, str(path), path)
 
 
-def _from_torch(name: str, path: Path) -> Feed:
-    tensor = _torch_tensor(name, path, "meta")
-    return Feed(name, tuple(tensor.shape), str(tensor.dtype).removeprefix("torch."), str(path), path)
-
-
-def _torch_tensor(name: str, path: Path, device: str) -> Tensor:
+def _read_pt(name: str, path: Path, device: str) -> Tensor:
     """The tensor in a .pt file, which may be a dictionary of tensors. Runs no code from the file."""
     import torch
 
@@ -94,13 +93,7 @@ def _torch_tensor(name: str, path: Path, device: str) -> Tensor:
     return tensor.detach()
 
 
-def _from_numpy(name: str, path: Path) -> Feed:
-    array = _array(name, path)
-    dtype = _torch_name(str(array.dtype), path)
-    return Feed(name, tuple(int(size) for size in array.shape), dtype, str(path), path)
-
-
-def _array(name: str, path: Path) -> Any:
+def _read_array(name: str, path: Path) -> Any:
     """The array in a .npy or .npz file; a .npy is mapped rather than read."""
     try:
         import numpy
@@ -119,11 +112,3 @@ def _array(name: str, path: Path) -> Any:
     except Exception as error:
         raise InputError(f"{path} cannot be read: {str(error).splitlines()[0]}") from None
     return loaded
-
-
-def _torch_name(dtype: str, path: Path) -> str:
-    import torch
-
-    if not isinstance(getattr(torch, dtype, None), torch.dtype):
-        raise InputError(f"{path} holds {dtype}, which torch has no dtype for")
-    return dtype

@@ -25,19 +25,28 @@ ModuleAndInputs: TypeAlias = "tuple[nn.Module, tuple[Any, ...], dict[str, Any]]"
 def load_module(text: str, feeds: Mapping[str, Feed], with_numbers: bool = False) -> ModuleAndInputs:
     """The model of ``package.module:name``, and the arguments to call it on. Raises TargetError.
 
-    The name is a module, a class of modules, or a function that returns a module, perhaps with its inputs:
+    The name is a module, a module class, or a function that returns a module, perhaps with its inputs:
     ``module, (x, y)`` or ``module, {"ids": x}``. ``feeds`` (``--input``) go by the names of ``forward``'s parameters.
     Weights and inputs are made on meta if possible, unless ``with_numbers``. Importing runs the package's code.
     """
     sys.path.insert(0, str(Path.cwd()))
-    with contextlib.redirect_stdout(sys.stderr):
-        return _load(text, feeds, with_numbers)
+    with contextlib.redirect_stdout(sys.stderr):  # what the code prints is not part of the report
+        module, args, kwargs = _split(text, _make(text, with_numbers))
+    known = [name for name, p in inspect.signature(module.forward).parameters.items() if p.kind is not p.VAR_KEYWORD]
+    for feed in feeds.values():
+        if feed.name not in known:
+            raise TargetError(f"--input {feed.name}: forward takes {', '.join(known) or 'nothing'}")
+        if feed.name in known[: len(args)]:
+            raise TargetError(f"--input {feed.name}: {text} gives that input itself")
+        kwargs[feed.name] = feed.make_tensor() if with_numbers else feed.make_meta_tensor()
+    if not args and not kwargs and known:
+        raise TargetError(f"{text} needs inputs: --input {known[0]}=1,3,224,224 (forward takes {', '.join(known)})")
+    return module, args, kwargs
 
 
 def run_user_code(text: str, run: Callable[[], T]) -> T:
     """The result of ``run``, which runs a model of the user's. Whatever the model raises becomes a TargetError."""
     try:
-        # What the model prints is no part of the report.
         with contextlib.redirect_stdout(sys.stderr):
             return run()
     except InputError:
@@ -52,29 +61,21 @@ def error_text(error: BaseException) -> str:
     return type(error).__name__ + (f": {lines[0]}" if lines else "")
 
 
-def _load(text: str, feeds: Mapping[str, Feed], with_numbers: bool) -> ModuleAndInputs:
-    path, _, name = text.partition(":")
-    if not path or not name:
-        raise TargetError(f"{text}: write package.module:name")
-    made = _make(_import(path, name), text, with_numbers)
+def _split(text: str, made: Any) -> ModuleAndInputs:
+    """The module that a name stands for, and the inputs that come with it."""
     module, given = made if isinstance(made, tuple) and len(made) == 2 else (made, ())
     if not isinstance(module, nn.Module):
         raise TargetError(f"{text} gives {type(module).__name__}; expected a torch.nn.Module, or one and its inputs")
-    kwargs = dict(given) if isinstance(given, Mapping) else {}
-    args = () if isinstance(given, Mapping) else (given,) if isinstance(given, Tensor) else tuple(given)
-    known = [name for name, p in inspect.signature(module.forward).parameters.items() if p.kind is not p.VAR_KEYWORD]
-    for feed in feeds.values():
-        if feed.name not in known:
-            raise TargetError(f"--input {feed.name}: forward takes {', '.join(known) or 'nothing'}")
-        if feed.name in known[: len(args)]:
-            raise TargetError(f"--input {feed.name}: {text} gives that input itself")
-        kwargs[feed.name] = feed.make_tensor() if with_numbers else feed.make_meta_tensor()
-    if not args and not kwargs and known:
-        raise TargetError(f"{text} needs inputs: --input {known[0]}=1,3,224,224 (forward takes {', '.join(known)})")
-    return module, args, kwargs
+    if isinstance(given, Mapping):
+        return module, (), dict(given)
+    return module, (given,) if isinstance(given, Tensor) else tuple(given), {}
 
 
-def _import(path: str, name: str) -> Any:
+def _import(text: str) -> Any:
+    """The object that ``package.module:name`` names."""
+    path, _, name = text.partition(":")
+    if not path or not name:
+        raise TargetError(f"{text}: write package.module:name")
     if path.endswith(".py") or "/" in path:
         dotted = path.removesuffix(".py").replace("/", ".").lstrip(".")
         raise TargetError(f"{path}:{name}: a module is named as in an import: {dotted}:{name}")
@@ -92,8 +93,9 @@ def _import(path: str, name: str) -> Any:
     return found
 
 
-def _make(found: Any, text: str, with_numbers: bool) -> Any:
-    """The object itself if it is a module, else the result of calling it without arguments, on meta if possible."""
+def _make(text: str, with_numbers: bool) -> Any:
+    """The named object if it is a module, else the result of calling it without arguments, on meta if possible."""
+    found = _import(text)
     if isinstance(found, nn.Module | tuple) or not callable(found):
         return found
     try:
@@ -103,10 +105,10 @@ def _make(found: Any, text: str, with_numbers: bool) -> Any:
     except ValueError:
         pass  # a callable written in C has no signature
     if not with_numbers:
-        # A model that looks at its numbers while it is made cannot be made on meta.
+        # A model that reads its values while it is made cannot be made on meta.
         with contextlib.suppress(Exception, SystemExit), torch.device("meta"):
             return found()
     try:
         return found()
     except (Exception, SystemExit) as error:
-        raise TargetError(f"{text} gives no model, but raises {error_text(error)}") from error
+        raise TargetError(f"{text} raises {error_text(error)}") from error

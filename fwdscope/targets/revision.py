@@ -11,8 +11,8 @@ from fwdscope.targets.specs import find_spec
 
 
 def split_revision(target: str) -> tuple[str, str] | None:
-    """The file and the revision of ``FILE@REV``; None for a target that is no such."""
-    # The last @ that is not git's own, as in HEAD@{1}.
+    """The file and the revision of ``FILE@REV``; None for any other target."""
+    # The last @ that does not belong to the revision, as in HEAD@{1}.
     parts = re.fullmatch(r"(.*)@(?!\{)((?:[^@]|@\{)*)", target, re.DOTALL)
     if parts is None or Path(target).exists() or find_spec(target) is not None:
         return None
@@ -20,7 +20,7 @@ def split_revision(target: str) -> tuple[str, str] | None:
 
 
 def read_at_revision(path: str, revision: str) -> bytes:
-    """The content of a file at a revision. Raises TargetError that says which of the two is missing."""
+    """The content of a file at a revision. Raises TargetError if either does not exist."""
     target = f"{path}@{revision}"
     if not path or not revision:
         raise TargetError(f"{target}: write a file and a revision, as in model.yaml@HEAD~1")

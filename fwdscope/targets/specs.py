@@ -1,4 +1,4 @@
-"""The files of specs: by path, or by the name of a spec that ships with fwdscope."""
+"""Finds spec files, by path or by the name of a spec that ships with fwdscope."""
 
 from __future__ import annotations
 

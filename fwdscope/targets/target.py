@@ -1,4 +1,4 @@
-"""A target and the options that say how to load it."""
+"""A target and the options for loading it."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from fwdscope.errors import InputError, MissingTargetError, TargetError
+from fwdscope.language.names import listed, nearest
 from fwdscope.targets.revision import read_at_revision, split_revision
 from fwdscope.targets.specs import explain_missing_spec, find_spec
 
@@ -49,7 +50,7 @@ class Target(NamedTuple):
         return split_revision(self.text)
 
     def load_report(self) -> Report:
-        """The saved report. Raises InputError if the file is none, or if options ask for what only a spec can do."""
+        """The saved report. Raises InputError if the file is not one, or if an option is for specs only."""
         from fwdscope.report import Report, ReportError
 
         if self.variables or self.inputs or self.dtype != "float32":
@@ -66,29 +67,30 @@ class Target(NamedTuple):
 
     def load_spec(self) -> tuple[Checked, dict[str, Feed]]:
         """The checked spec, and the tensors that replace its inputs. Raises SpecError or InputError."""
-        checked = self._check_revision(*self.revision) if self.revision else self._check_file()
-        if self.allow_import:
-            sys.path.insert(0, str(Path.cwd()))
-        return checked, self._feeds([one.name for one in checked.spec.inputs])
-
-    def _check_file(self) -> Checked:
-        from fwdscope.language import load
-
-        path = find_spec(self.text)
-        if path is None:
-            raise MissingTargetError(explain_missing_spec(self.text))
-        shown = self.text if path == Path(self.text) else path.name
-        try:
-            return load(path, shown, self.variables, self.allow_import)
-        except OSError as error:
-            raise TargetError(f"{self.text} cannot be read: {error.strerror}") from None
-
-    def _check_revision(self, path: str, revision: str) -> Checked:
-        from fwdscope.language import check_source
+        from fwdscope.language import check_source, load
         from fwdscope.language.source import decode
 
-        source = decode(read_at_revision(path, revision), self.text)
-        return check_source(source, self.variables, self.allow_import)
+        if self.revision:
+            source = decode(read_at_revision(*self.revision), self.text)
+            checked = check_source(source, self.variables, self.allow_import)
+        else:
+            path = find_spec(self.text)
+            if path is None:
+                raise MissingTargetError(explain_missing_spec(self.text))
+            shown = self.text if path == Path(self.text) else path.name
+            try:
+                checked = load(path, shown, self.variables, self.allow_import)
+            except OSError as error:
+                raise TargetError(f"{self.text} cannot be read: {error.strerror}") from None
+        if self.allow_import:
+            sys.path.insert(0, str(Path.cwd()))
+        feeds, names = self._feeds(), [one.name for one in checked.spec.inputs]
+        for name in feeds:
+            if name not in names:
+                meant = nearest(name, names)
+                help = f"did you mean {meant}?" if meant else f"there is {listed(names)}"
+                raise InputError(f"--input {name}: there is no input {name}; {help}")
+        return checked, feeds
 
     def load_module(self, with_numbers: bool = False) -> ModuleAndInputs:
         """The PyTorch model and the inputs to call it on: on meta if possible, on the CPU ``with_numbers``.
@@ -109,15 +111,7 @@ class Target(NamedTuple):
 
         return run_user_code(self.text, run)
 
-    def _feeds(self, names: list[str] | None = None) -> dict[str, Feed]:
-        """The tensors of ``--input`` by name. Raises InputError for a name that is not among ``names``."""
-        from fwdscope.language.names import listed, nearest
-        from fwdscope.targets import feeds
+    def _feeds(self) -> dict[str, Feed]:
+        from fwdscope.targets.feeds import parse
 
-        found = {feed.name: feed for feed in map(feeds.parse, self.inputs)}
-        for name in found if names is not None else ():
-            if names is not None and name not in names:
-                meant = nearest(name, names)
-                help = f"did you mean {meant}?" if meant else f"there is {listed(names)}"
-                raise InputError(f"--input {name}: there is no input {name}; {help}")
-        return found
+        return {feed.name: feed for feed in map(parse, self.inputs)}

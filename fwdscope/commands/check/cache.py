@@ -1,7 +1,7 @@
-"""Outcomes of earlier runs: a file that did not change is not built again, and torch is not loaded for it.
+"""The cache of outcomes: a spec that has not changed is not built again, and torch is not loaded for it.
 
-An entry is valid for the text of the spec, how it is shown and checked, and the versions of Python, torch and
-fwdscope's own files. There is one entry for each file and way of checking, so old ones are replaced.
+An entry is valid for the text of the spec, the name it is shown by, the settings, and the versions of Python, torch
+and fwdscope. Each file and dtype has one entry, which is replaced when the spec changes.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from fwdscope.limits import LIMITS, limit
 
 
 def find(source: Source, path: Path, settings: CheckSettings, with_kept: bool) -> CheckResult | None:
-    """The outcome of an earlier run on the same text; None if there is none.
+    """The result of an earlier run on the same text; None if there is none.
 
-    ``with_kept`` also reads what a baseline keeps, which is most of an entry.
+    ``with_kept`` also reads the part for baselines, which is most of an entry.
     """
     entry = _entry(source, path, settings)
     if settings.allow_import or entry is None:
@@ -38,12 +38,12 @@ def find(source: Source, path: Path, settings: CheckSettings, with_kept: bool) -
         kept = Baseline.from_json(data["kept"]) if with_kept and data["kept"] is not None else None
         return CheckResult(Outcome.from_json({**data["outcome"], "cached": True, "seconds": 0.0}), kept)
     except (OSError, ValueError, KeyError, TypeError):
-        # No entry, or one that another version or a crash left behind: the file is checked again.
+        # No entry, or one from another version or a crash: the file is checked again.
         return None
 
 
 def keep(source: Source, path: Path, settings: CheckSettings, result: CheckResult) -> None:
-    """Remember an outcome. If the folder cannot be written, the next run only takes longer."""
+    """Save a result. If the folder cannot be written, the next run only takes longer."""
     entry = _entry(source, path, settings)
     if not result.lasting or settings.allow_import or result.outcome.state == "crashed" or entry is None:
         return
@@ -52,7 +52,7 @@ def keep(source: Source, path: Path, settings: CheckSettings, result: CheckResul
     try:
         entry.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile("w", dir=entry.parent, delete=False, encoding="utf-8") as file:
-            # json.dumps is written in C; json.dump goes through Python piece by piece.
+            # json.dumps runs in C; json.dump would write piece by piece in Python.
             file.write(json.dumps(data))
         Path(file.name).replace(entry)
     except OSError:
@@ -66,7 +66,7 @@ def folder() -> Path | None:
 
 
 def _entry(source: Source, path: Path, settings: CheckSettings) -> Path | None:
-    """The file of an entry: one for each spec, the name it is shown by, and the way it is checked."""
+    """The file of an entry: one for each spec, name it is shown by, and dtype."""
     caches = folder()
     if caches is None:
         return None

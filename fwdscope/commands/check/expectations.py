@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import partial
 from typing import TYPE_CHECKING, Literal
@@ -18,19 +17,23 @@ from fwdscope.language.problems import Span
 from fwdscope.report import LayerRow, Report, Shape, Shortfall
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from fwdscope.language.check import Checked
-    from fwdscope.language.tree import ExpectedFigure, ExpectedOutput
+    from fwdscope.language.tree import ExpectedFigure
     from fwdscope.units import Figure
 
-# Figures that are lower bounds if an operator without a rule ran.
+    Evaluate = Callable[[Expression], object]
+
+# Figures that are lower bounds if an operator has no counting rule.
 _COUNTED = frozenset({"macs", "flops", "bytes_read", "bytes_written"})
 
 
 @dataclass(frozen=True)
 class MeasuredLatency:
-    """Seconds of a forward on one device: of the whole, and of each row of the report.
+    """Seconds of a forward on one device: of the whole network, and of each row of the report.
 
-    ``missing`` says why there are none; ``failed`` why the network cannot run on a device that is there.
+    ``missing`` says why there are none; ``failed`` why the network cannot run on the device.
     """
 
     whole: float | None = None
@@ -43,7 +46,7 @@ class MeasuredLatency:
 class Verdict:
     """The result of one expectation.
 
-    ``got`` is the value as text, ``by`` how far it is off; ``reason`` says why it was skipped.
+    ``got`` is the value as text, ``by`` how far it is off, ``reason`` why it was skipped.
     """
 
     what: str
@@ -56,78 +59,66 @@ class Verdict:
     reason: str | None = None
 
 
-def with_shortfalls(checked: Checked, report: Report, hold_outputs: bool = True) -> Report:
-    """The report with the expectations that it does not meet.
+def with_shortfalls(checked: Checked, report: Report, check_outputs: bool = True) -> Report:
+    """The report with the expectations that it does not meet, except latencies, which are not measured on meta.
 
-    ``hold_outputs`` is False where an input has another shape than the spec's.
+    ``check_outputs`` is False if an input has another shape than the spec's.
     """
-    return dataclasses.replace(report, shortfalls=tuple(shortfalls(checked, report, hold_outputs)))
-
-
-def shortfalls(checked: Checked, report: Report, hold_outputs: bool = True) -> Iterator[Shortfall]:
-    """Expectations that are not met, in the file's order. Latencies, which no report on meta has, are left out."""
-    for verdict in verdicts(checked, report, hold_outputs):
-        if verdict.state == "failed":
-            line, column = checked.spec.source.place(verdict.span.start)
-            yield Shortfall(verdict.what, verdict.expected, verdict.got, line, column)
+    place = checked.spec.source.place
+    found = [one for one in verdicts(checked, report, check_outputs) if one.state == "failed"]
+    shortfalls = [Shortfall(one.what, one.expected, one.got, *place(one.span.start)) for one in found]
+    return replace(report, shortfalls=tuple(shortfalls))
 
 
 def verdicts(
     checked: Checked,
     report: Report,
-    hold_outputs: bool = True,
+    check_outputs: bool = True,
     latencies: Mapping[str | None, MeasuredLatency] | None = None,
 ) -> tuple[Verdict, ...]:
-    """The result of every expectation, in the file's order; ``latencies`` were measured, by the device's name."""
-    found = [*_outputs(checked, report)] if hold_outputs else []
+    """The result of every expectation, in the file's order; ``latencies`` are the measured ones, by device."""
+    found = [*_outputs(checked, report)] if check_outputs else []
     for one in checked.spec.expect.figures:
+        verdict = Verdict(_what(one.name, one.layer), one.text, one.span, "met", one.layer)
         if one.name == "latency":
-            found.append(_latency(one, (latencies or {}).get(one.on, MeasuredLatency(missing="not measured"))))
+            measured = (latencies or {}).get(one.on, MeasuredLatency(missing="not measured"))
+            found.append(_check_latency(verdict, one, measured))
         else:
-            found.append(_figure(one, report))
+            found.append(_check_figure(verdict, one, report))
     return tuple(sorted(found, key=lambda verdict: verdict.span))
 
 
 # --- figures ---------------------------------------------------------------------------------------------------------
 
 
-def _figure(one: ExpectedFigure, report: Report) -> Verdict:
-    """The result of an expectation of a figure that the report counts."""
-    what = _what(one.name, one.layer)
+def _check_figure(verdict: Verdict, one: ExpectedFigure, report: Report) -> Verdict:
+    """The verdict on a figure that the report counts."""
     row = _row(report.layers, one.layer) if one.layer is not None else None
     if one.layer is not None and row is None:
-        return Verdict(what, one.text, one.span, "failed", one.layer, f"no layer {one.layer}")
+        return replace(verdict, state="failed", got=f"no layer {one.layer}")
     value: int | None = getattr(row or report.totals, one.name, None)
     if value is None:
-        return Verdict(what, one.text, one.span, "failed", one.layer, "nothing: it is not counted here")
+        return replace(verdict, state="failed", got="nothing: it is not counted here")
     uncounted = (row or report).uncounted if one.name in _COUNTED else ()
-    if uncounted and not _certain(one.figure, value):
-        got = f"at least {value:,}: no rule counts {', '.join(uncounted)}"
-        return Verdict(what, one.text, one.span, "failed", one.layer, got)
-    if one.figure.holds(value):
-        return Verdict(what, one.text, one.span, "met", one.layer, f"{value:,}")
-    return Verdict(what, one.text, one.span, "failed", one.layer, f"{value:,}", distance(one.figure, value))
+    if uncounted:
+        # The true value may be larger: only a value beyond the upper bound, or one without an upper bound, is certain.
+        beyond = one.figure.high is not None and value > one.figure.high
+        if not beyond and (one.figure.high is not None or not one.figure.holds(value)):
+            return replace(verdict, state="failed", got=f"at least {value:,}: no rule counts {', '.join(uncounted)}")
+    verdict = replace(verdict, got=f"{value:,}")
+    return verdict if one.figure.holds(value) else replace(verdict, state="failed", by=distance(one.figure, value))
 
 
-def _certain(figure: Figure, value: int) -> bool:
-    """Whether a figure is settled by a value that is known to be at least so large."""
-    beyond = figure.high is not None and value > figure.high
-    return beyond or (figure.high is None and figure.holds(value))
-
-
-def _latency(one: ExpectedFigure, measured: MeasuredLatency) -> Verdict:
-    what = _what(one.name, one.layer)
+def _check_latency(verdict: Verdict, one: ExpectedFigure, measured: MeasuredLatency) -> Verdict:
     if measured.failed is not None:
-        return Verdict(what, one.text, one.span, "failed", one.layer, f"nothing: {measured.failed}")
+        return replace(verdict, state="failed", got=f"nothing: {measured.failed}")
     row = _row(measured.rows, one.layer) if one.layer is not None else None
     seconds = measured.whole if one.layer is None else row.latency if row is not None else None
     if seconds is None:
         reason = measured.missing or f"no latency of {one.layer or 'the whole'} was measured"
-        return Verdict(what, one.text, one.span, "skipped", one.layer, reason=reason)
-    got = _seconds(seconds)
-    if one.figure.holds(seconds):
-        return Verdict(what, one.text, one.span, "met", one.layer, got)
-    return Verdict(what, one.text, one.span, "failed", one.layer, got, distance(one.figure, seconds))
+        return replace(verdict, state="skipped", reason=reason)
+    verdict = replace(verdict, got=_seconds(seconds))
+    return verdict if one.figure.holds(seconds) else replace(verdict, state="failed", by=distance(one.figure, seconds))
 
 
 def distance(figure: Figure, value: float) -> str:
@@ -137,21 +128,17 @@ def distance(figure: Figure, value: float) -> str:
     else:
         end, whole, word = figure.low or Fraction(0), "too few", "too little"
     gap = abs(Fraction(value) - end)
-    # A strict bound keeps its own end out: what stands on it lies outside by one, or by nothing that can be told.
+    # A strict bound excludes its own end: a count that equals it is off by one, a measured value by nothing.
     counted = isinstance(value, int) and gap.denominator == 1
     gap += int(figure.strict and counted)
-    part = f" ({share})" if end and (share := _percent(gap / end)) else ""
+    percent = float(100 * gap / end) if end else 0.0
+    part = f" ({percent:,.{0 if percent >= 99.95 else 1}f} %)" if percent >= 0.05 else ""
     if counted and figure.measure != "bytes":
         return f"{int(gap):,}{part} {whole}"
     if figure.measure == "seconds":
         return f"{_seconds(float(gap))}{part} {word}"
     unit = " bytes" if figure.measure == "bytes" else ""
     return f"{math.ceil(gap):,}{unit}{part} {word if unit else whole}"
-
-
-def _percent(share: Fraction) -> str:
-    percent = float(100 * share)
-    return f"{percent:,.{0 if percent >= 99.95 else 1}f} %" if percent >= 0.05 else ""
 
 
 def _seconds(value: float) -> str:
@@ -162,19 +149,19 @@ def _seconds(value: float) -> str:
 
 
 def _row(rows: Sequence[LayerRow], path: str) -> LayerRow | None:
-    """The row of a layer; a copy that stands for others answers for each."""
+    """The row of a layer; for a copy in a stack, the row that stands for all copies."""
     exact = next((row for row in rows if row.path == path and row.kind != "expression"), None)
     return exact or next((row for row in rows if path in folded_paths(rows, row)), None)
 
 
 def folded_paths(rows: Sequence[LayerRow], row: LayerRow) -> set[str]:
-    """All paths that a row stands for, those of the equal copies around it among them."""
+    """All paths that a row stands for: its own, and those in the other copies of the stacks around it."""
     paths = {row.path}
     for copies in rows:
         if copies.kind != "copies" or not (row.path == copies.path or row.path.startswith(copies.path + ".")):
             continue
         stem, _, first = copies.path.rpartition(".")
-        if not first.isdigit():  # copies by default paths, which no expectation may name
+        if not first.isdigit():  # a default path, which no expectation may name
             continue
         rests = {path[len(copies.path) :] for path in paths if path.startswith(copies.path)}
         paths |= {f"{stem}.{int(first) + i}{rest}".lstrip(".") for i in range(copies.repeat) for rest in rests}
@@ -187,28 +174,24 @@ def folded_paths(rows: Sequence[LayerRow], row: LayerRow) -> set[str]:
 def _outputs(checked: Checked, report: Report) -> Iterator[Verdict]:
     evaluate = partial(evaluate_plain, names=checked.variables)
     for one in checked.spec.expect.outputs:
-        got, missing = _output_shapes(one, report)
-        shown = missing or (str(got[0]) if len(got) == 1 else str(got))
-        held = missing is None and _matches(one.shape, got, evaluate)
-        yield Verdict(_what("output", one.layer), one.text, one.span, "met" if held else "failed", one.layer, shown)
+        row = _row(report.layers, one.layer) if one.layer is not None else None
+        got = row.output_shapes if row else tuple(output.shape for output in report.outputs)
+        shown = str(got[0] if len(got) == 1 else got)
+        met = _matches(one.shape, got, evaluate)
+        if one.layer is not None and row is None:
+            met, shown = False, f"no layer {one.layer}"
+        yield Verdict(_what("output", one.layer), one.text, one.span, "met" if met else "failed", one.layer, shown)
 
 
-def _output_shapes(one: ExpectedOutput, report: Report) -> tuple[tuple[Shape, ...], str | None]:
-    if one.layer is None:
-        return tuple(output.shape for output in report.outputs), None
-    row = _row(report.layers, one.layer)
-    return (row.output_shapes, None) if row else ((), f"no layer {one.layer}")
-
-
-def _matches(shape: Expression, got: tuple[Shape, ...], evaluate: object) -> bool:
-    """Whether shapes are those expected: a tuple of shapes, nested or not, or the first one's alone."""
+def _matches(shape: Expression, got: tuple[Shape, ...], evaluate: Evaluate) -> bool:
+    """Whether the shapes are those expected: a tuple of shapes, nested or not, or the shape of the first alone."""
     wanted = list(_flat(shape))
     if isinstance(shape, ex.TupleOrList) and not any(isinstance(item, ex.TupleOrList) for item in shape.items):
-        # `(_, _)` may be two sizes, or two results of any shape.
+        # `(_, _)` may mean two sizes, or two results of any shape.
         if len(got) > 1 and len(shape.items) == len(got) and all(_any(item) for item in shape.items):
             return True
-        return bool(got) and _one(shape, got[0], evaluate)
-    return len(wanted) == len(got) and all(_one(s, g, evaluate) for s, g in zip(wanted, got, strict=True))
+        return bool(got) and _matches_one(shape, got[0], evaluate)
+    return len(wanted) == len(got) and all(_matches_one(s, g, evaluate) for s, g in zip(wanted, got, strict=True))
 
 
 def _flat(shape: Expression) -> Iterator[Expression]:
@@ -223,8 +206,7 @@ def _any(node: Expression) -> bool:
     return isinstance(node, Name) and node.id == "_"
 
 
-def _one(shape: Expression, got: Shape, evaluate: object) -> bool:
-    assert callable(evaluate)
+def _matches_one(shape: Expression, got: Shape, evaluate: Evaluate) -> bool:
     if _any(shape):
         return True
     if not isinstance(shape, ex.TupleOrList) or len(shape.items) != len(got):

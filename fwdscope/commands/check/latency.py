@@ -1,4 +1,4 @@
-"""Latencies that specs expect, measured on the devices they name."""
+"""Measures the latencies that specs expect, on the devices they name."""
 
 from __future__ import annotations
 
@@ -13,17 +13,15 @@ if TYPE_CHECKING:
 
 
 def expected_latencies(checked: Checked, dtype: str) -> dict[str | None, MeasuredLatency]:
-    """What the file expects a latency for, by the device's name: of the whole, and of layers where it names some."""
-    devices = {one.on for one in checked.spec.expect.figures if one.name == "latency"}
-    return {device: measure(checked, device or "cpu", dtype) for device in sorted(devices, key=str)}
+    """The latencies measured on each device that an expectation names; None stands for the default, the CPU.
 
-
-def measure(checked: Checked, device: str, dtype: str) -> MeasuredLatency:
-    """The latencies of a spec on a device, with weights drawn at random and its own inputs.
-
-    Where the device is not here nothing is measured; where it is and the network does not run there, that is told.
-    Raises SpecError where a line fails on real numbers.
+    Weights are random, inputs those of the spec. Raises SpecError if a line fails on real numbers.
     """
+    devices = {one.on for one in checked.spec.expect.figures if one.name == "latency"}
+    return {device: _measure(checked, device or "cpu", dtype) for device in sorted(devices, key=str)}
+
+
+def _measure(checked: Checked, device: str, dtype: str) -> MeasuredLatency:
     from fwdscope.device.local import DeviceError
     from fwdscope.inspection import inspect_spec
     from fwdscope.settings import RunError, RunSettings
@@ -35,7 +33,7 @@ def measure(checked: Checked, device: str, dtype: str) -> MeasuredLatency:
     try:
         report = inspect_spec(checked, {}, dtype, RunSettings(device=here, stats=False))
     except RunError as error:
-        # The way out that its further lines show is for who runs it by hand.
+        # The further lines suggest options of `inspect`.
         return MeasuredLatency(failed=str(error).partition("\n")[0])
     run = report.run
     return MeasuredLatency(run.latency.median if run is not None and run.latency is not None else None, report.layers)
@@ -44,6 +42,7 @@ def measure(checked: Checked, device: str, dtype: str) -> MeasuredLatency:
 def _find(text: str) -> str:
     """The device that ``cpu`` or ``cuda:1`` means, or one whose name holds the text: ``H100``. Raises DeviceError."""
     from fwdscope.device.local import DeviceError, devices, find
+    from fwdscope.device.table import UnknownAcceleratorError, accelerator
 
     here = devices(free=False)
     for one in here:
@@ -51,15 +50,9 @@ def _find(text: str) -> str:
             return one.device
     if re.fullmatch(r"(cpu|cuda|mps)(:\d+)?", text.strip().lower()):
         return find(text).device
-    raise DeviceError(f"no device here is called {text}; here is {listed([one.name for one in here])}{_doubt(text)}")
-
-
-def _doubt(text: str) -> str:
-    """What is said of a name that no device is known by, which may be misspelt."""
-    from fwdscope.device.table import UnknownAcceleratorError, accelerator
-
+    message = f"no device here is called {text}; here is {listed([one.name for one in here])}"
     try:
         accelerator(text)
     except UnknownAcceleratorError as error:
-        return f" ({error})"
-    return ""
+        message += f" ({error})"  # the name may be misspelt
+    raise DeviceError(message)

@@ -1,4 +1,4 @@
-"""The results of a check as plain data, to and from JSON: all that renderers, worker processes and the cache see."""
+"""The results of a check as plain data, which renderers, worker processes and the cache share."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from fwdscope.language.problems import Problem
 
-# From the best to the worst; a run is as bad as its worst spec.
+# From the best to the worst.
 State = Literal["ok", "skipped", "failed", "invalid", "crashed"]
 STATES: tuple[State, ...] = ("ok", "skipped", "failed", "invalid", "crashed")
 EXIT_CODES: dict[State, int] = {"ok": 0, "skipped": 0, "failed": 1, "invalid": 2, "crashed": 3}
@@ -17,9 +17,9 @@ EXIT_CODES: dict[State, int] = {"ok": 0, "skipped": 0, "failed": 1, "invalid": 2
 
 @dataclass(frozen=True)
 class CheckMessage:
-    """A problem or a note with its place; ``text`` is the whole of it as a terminal shows it.
+    """A problem or a note with its place.
 
-    ``detail`` holds the lines of explanation under the message: causes, and what to write.
+    ``detail`` holds the lines under the message (causes, and what to write), ``text`` all of it as a terminal shows it.
     """
 
     code: str
@@ -73,7 +73,7 @@ class Outcome:
     notes: tuple[CheckMessage, ...] = ()
     params: int | None = None
     macs: int | None = None
-    # Whether an operator without a rule ran, so that the costs are lower bounds.
+    # Whether an operator has no counting rule, so that the costs are lower bounds.
     at_least: bool = False
     seconds: float = 0.0
     cached: bool = False
@@ -95,7 +95,7 @@ class Outcome:
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Outcome:
-        """The outcome that :meth:`to_json` gave. Raises KeyError, TypeError or ValueError where it is none."""
+        """Read what :meth:`to_json` wrote. Raises KeyError, TypeError or ValueError for any other data."""
         points = tuple(
             CheckPoint(**{**one, "problem": one["problem"] and _message(one["problem"])}) for one in data["points"]
         )
@@ -111,7 +111,7 @@ def _message(data: dict[str, Any]) -> CheckMessage:
 
 @dataclass(frozen=True)
 class CheckRun:
-    """A whole run: the outcome of every file in order, and remarks on the run itself (stale baselines)."""
+    """The outcomes of all files in order, and remarks on the whole run (baselines written, stale ones)."""
 
     outcomes: tuple[Outcome, ...]
     seconds: float

@@ -1,4 +1,4 @@
-"""Check many files, in one process or several; outcomes come in the order of the files."""
+"""Checks many files, in one process or several; outcomes come in the order of the files."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ from fwdscope.errors import InputError
 from fwdscope.language.problems import Source, SpecError
 from fwdscope.language.source import read
 
-# Networks that may wait to be let go of: a few, which lie near in memory and are soon looked through.
-_TIDY = 5
-# The number of the next spec that a worker checks.
+# Specs between two garbage collections: few, so that a collection has little to look through.
+_SPECS_PER_COLLECTION = 5
+# The number of the next spec that this worker process checks.
 _number = itertools.count(1)
 
 
@@ -83,17 +83,17 @@ def outcomes(files: Sequence[SpecFile], plan: CheckPlan) -> Iterator[Outcome]:
 
 
 def _read(file: SpecFile) -> Source | Outcome:
-    """The text of a file; or its outcome, where it is no spec or cannot be read."""
+    """The text of a file; or its outcome, if it is not a spec or cannot be read."""
     name = file.path.stem
     try:
         source = read(file.path, file.shown)
     except OSError as error:
-        told = (CheckMessage("file", f"it cannot be read: {error.strerror}"),)
-        return Outcome(file.shown, name, "invalid", problems=told)
+        problem = CheckMessage("file", f"it cannot be read: {error.strerror}")
+        return Outcome(file.shown, name, "invalid", problems=(problem,))
     except SpecError as error:
         return Outcome(file.shown, name, "invalid", problems=tuple(map(CheckMessage.of, error.problems)))
     if not file.named and not looks_like_spec(source.text):
-        return Outcome(file.shown, name, "skipped", reason="no spec: it has neither `layers:` nor `graph:`")
+        return Outcome(file.shown, name, "skipped", reason="not a spec: it has neither `layers:` nor `graph:`")
     return source
 
 
@@ -104,7 +104,7 @@ def _known(file: SpecFile, source: Source | Outcome, plan: CheckPlan) -> CheckRe
 
 
 def _fresh(sources: Sequence[Source], plan: CheckPlan) -> Iterator[CheckResult]:
-    """What the files give that no earlier run knows."""
+    """The results for files that the cache does not know."""
     if plan.jobs < 2 or len(sources) < 2:
         for number, source in enumerate(sources, 1):
             yield guarded(source, plan.settings)
@@ -112,21 +112,21 @@ def _fresh(sources: Sequence[Source], plan: CheckPlan) -> Iterator[CheckResult]:
         return
     bounds = {name: limits.limit(name) for name in limits.LIMITS}
     check = partial(_bounded, settings=plan.settings, bounds=bounds)
-    # More than there are cores would only take memory, each as much as torch does.
+    # More processes than cores would only take memory, since each loads torch.
     processes = min(plan.jobs, len(sources), max(2, os.cpu_count() or 2))
     with ProcessPoolExecutor(processes, multiprocessing.get_context("spawn"), _prepare) as pool:
         yield from pool.map(check, sources)
 
 
 def _prepare() -> None:
-    """A worker begins: Ctrl-C ends it at once, as it does the program."""
+    """Set up a worker process as ``__main__`` sets up the program."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
-    gc.disable()  # as the program itself does, see __main__
+    gc.disable()
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
 def _end_with_parent() -> None:
-    """A worker whose program is killed would wait for work for ever."""
+    """End a worker when the program is killed: it would wait for work forever."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()
@@ -134,7 +134,7 @@ def _end_with_parent() -> None:
 
 
 def _bounded(source: Source, settings: CheckSettings, bounds: dict[str, int]) -> CheckResult:
-    """Check a file under the bounds of the process that asked."""
+    """Check a file in a worker process, under the limits of the program."""
     with limits.raised(bounds):
         result = guarded(source, settings)
     _tidy(next(_number))
@@ -142,20 +142,20 @@ def _bounded(source: Source, settings: CheckSettings, bounds: dict[str, int]) ->
 
 
 def _tidy(number: int) -> None:
-    """Let go of the networks that were built, which lie in circles: the program runs without garbage collection.
+    """Free the networks that were built: they hold reference cycles, and the program runs without garbage collection.
 
-    What the first spec loaded, torch above all, stays; to look through it each time would cost more than the specs.
+    What the first spec loaded, torch above all, is frozen: looking through it would take longer than the specs.
     """
     if gc.isenabled():
-        return  # a process of somebody else's, which looks after itself
+        return  # called from Python, where garbage collection runs by itself
     if number == 1:
         gc.freeze()
-    elif number % _TIDY == 0:
+    elif number % _SPECS_PER_COLLECTION == 0:
         gc.collect()
 
 
 def guarded(source: Source, settings: CheckSettings) -> CheckResult:
-    """Check a file; a bug of fwdscope ends with this file and not with the run."""
+    """Check a file; a bug in fwdscope fails this file, and the others are still checked."""
     try:
         return check_source(source, settings)
     except Exception as error:

@@ -1,19 +1,15 @@
-"""A check as text, in any of :data:`FORMATS`: one file a format, imported when it is used."""
+"""A check as text: a file a format, named as the format, with a function ``render``."""
 
 from __future__ import annotations
 
 import importlib
+from typing import TYPE_CHECKING
 
-from fwdscope.commands.check.outcome import CheckRun
+if TYPE_CHECKING:
+    from fwdscope.commands.check.outcome import CheckRun
 
-# What each is for. The file of the same name has the function that writes it.
-FORMATS: dict[str, str] = {
-    "text": "for reading",
-    "github": "annotations on the lines of a pull request",
-    "junit": "XML that CI systems show as tests",
-    "json": "everything as data",
-    "markdown": "a comment for a pull request",
-}
+# In the order that help lists them; the first is the default.
+FORMATS = ("text", "github", "junit", "json", "markdown")
 
 
 def render(run: CheckRun, format: str) -> str:

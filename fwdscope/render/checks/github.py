@@ -1,4 +1,4 @@
-"""A check as commands of GitHub Actions, which become annotations on the lines of a pull request.
+"""A check as workflow commands of GitHub Actions, which annotate the lines of a pull request.
 
 https://docs.github.com/en/actions/reference/workflows-and-actions/workflow-commands
 """
@@ -39,7 +39,7 @@ def _at(level: str, outcome: Outcome, message: CheckMessage) -> str:
 
 
 def _file(outcome: Outcome) -> str:
-    """The file as seen from the root of the repository, where a workflow says which that is."""
+    """The path of the file from the root of the repository, if a workflow says which that is."""
     root = os.environ.get("GITHUB_WORKSPACE")
     path = Path(outcome.file).absolute()
     if root and path.is_relative_to(Path(root).absolute()):

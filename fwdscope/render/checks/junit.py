@@ -1,6 +1,6 @@
-"""A check as JUnit's XML, which CI systems show as tests: a suite a run, a case for each spec and each thing checked.
+"""A check as JUnit XML, which CI systems show as tests: a case for each spec and each thing checked.
 
-The elements and attributes are those that all readers know (Jenkins' schema); places stand in the texts.
+Only elements and attributes that all readers know (Jenkins' schema) are used; places are part of the texts.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def render(run: CheckRun) -> str:
 
 
 def _cases(suite: ET.Element, outcome: Outcome) -> None:
-    """The cases of one spec: that it can be built, then everything that was checked."""
+    """Add the cases of one spec: that it can be built, then everything that was checked."""
     built = _case(suite, outcome, "builds", outcome.seconds)
     if outcome.state == "skipped":
         ET.SubElement(built, "skipped", {"message": _xml(outcome.reason or "")})
@@ -43,19 +43,16 @@ def _cases(suite: ET.Element, outcome: Outcome) -> None:
     if outcome.notes:
         ET.SubElement(built, "system-out").text = _xml("\n".join(note.text for note in outcome.notes))
     for point in outcome.points:
-        _point(_case(suite, outcome, _name(point)), outcome, point)
-
-
-def _point(case: ET.Element, outcome: Outcome, point: CheckPoint) -> None:
-    if point.state == "skipped":
-        ET.SubElement(case, "skipped", {"message": _xml(point.reason or "")})
-    elif point.problem is not None:
-        failure = ET.SubElement(case, "failure", {"type": point.problem.code, "message": _xml(point.problem.message)})
-        failure.text = _xml(_text(outcome, point.problem))
+        case = _case(suite, outcome, _name(point))
+        if point.state == "skipped":
+            ET.SubElement(case, "skipped", {"message": _xml(point.reason or "")})
+        elif (problem := point.problem) is not None:
+            failure = ET.SubElement(case, "failure", {"type": problem.code, "message": _xml(problem.message)})
+            failure.text = _xml(_text(outcome, problem))
 
 
 def _name(point: CheckPoint) -> str:
-    """The name of a case. It has the line, since the text alone may occur twice."""
+    """The name of a case, with the line, since the same text may occur twice."""
     if point.kind == "baseline":
         return "baseline"
     sign = "->" if point.kind == "promise" else "is"
@@ -73,5 +70,5 @@ def _text(outcome: Outcome, message: CheckMessage) -> str:
 
 
 def _xml(text: str) -> str:
-    """Without the characters that XML cannot hold at all; the rest is escaped where it is written."""
+    """The text without characters that XML cannot contain; ElementTree escapes the rest."""
     return re.sub(r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]", "\ufffd", text)

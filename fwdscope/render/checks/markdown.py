@@ -1,4 +1,4 @@
-"""A check as Markdown, for a comment on a pull request: failures in full, the rest as a table to unfold."""
+"""A check as Markdown, for a comment on a pull request: failures in full, the rest in a folded table."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def _details(outcome: Outcome) -> Iterator[str]:
     texts = [problem.text or f"{outcome.file}: {problem.message}" for problem in words.problems(outcome)]
     texts += [f"{outcome.file}: {outcome.reason}"] if outcome.state == "crashed" else []
     for text in texts:
-        # A fence longer than any in the text cannot be closed by it.
+        # The text cannot close a fence that is longer than any in it.
         fence = "`" * max(3, 1 + max((len(run) for run in re.findall("`+", text)), default=0))
         yield f"{fence}text\n{text}\n{fence}"
 

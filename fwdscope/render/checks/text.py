@@ -1,4 +1,4 @@
-"""A check for reading: one line a spec as it is checked, then all problems with their places, then the totals."""
+"""A check for reading: a line for each spec as it is checked, then all problems with their places, then the totals."""
 
 from __future__ import annotations
 
@@ -12,10 +12,8 @@ from fwdscope.render.rows import printable
 
 _COLOURS = {"ok": "\033[32m", "skipped": "\033[2m", "failed": "\033[31m", "invalid": "\033[31m", "crashed": "\033[35m"}
 _DIM, _END = "\033[2m", "\033[0m"
-# Columns of the verdict: "failed 12 of 34".
-_VERDICT = 22
-# Columns that names may take before they push the rest to the right.
-_NAME = 60
+_VERDICT_WIDTH = 22  # "failed 12 of 34"
+_MAX_NAME_WIDTH = 60
 
 
 def render(run: CheckRun, colour: bool = False) -> str:
@@ -27,12 +25,12 @@ def render(run: CheckRun, colour: bool = False) -> str:
 
 def name_width(names: Sequence[str]) -> int:
     """Columns for the names of files."""
-    return min(_NAME, max((cells(printable(name)) for name in names), default=0))
+    return min(_MAX_NAME_WIDTH, max((cells(printable(name)) for name in names), default=0))
 
 
 def line(outcome: Outcome, width: int, colour: bool = False) -> str:
     """A spec's line: file, verdict, parameters and MACs, and how long it took."""
-    verdict = words.verdict(outcome).ljust(_VERDICT)
+    verdict = words.verdict(outcome).ljust(_VERDICT_WIDTH)
     if colour:
         verdict = f"{_COLOURS[outcome.state]}{verdict}{_END}"
     name = printable(outcome.file)
@@ -47,7 +45,7 @@ def line(outcome: Outcome, width: int, colour: bool = False) -> str:
 
 
 def closing(run: CheckRun, colour: bool = False) -> Iterator[str]:
-    """What follows the lines: problems, skipped points, notes, the totals."""
+    """The lines after those of the specs: problems, skipped points, notes, the totals."""
     for outcome in run.outcomes:
         for problem in words.problems(outcome):
             text = problem.text or f"{words.place(outcome, problem.line, problem.column)}: error: {problem.message}"

@@ -1,4 +1,4 @@
-"""The words that all formats of a check share: verdicts, totals, what was skipped."""
+"""The phrases that all formats of a check share: verdicts, totals, skipped points."""
 
 from __future__ import annotations
 
@@ -54,12 +54,12 @@ def skipped_points(outcome: Outcome) -> Sequence[str]:
 
 
 def place(outcome: Outcome, line: int | None, column: int | None = None) -> str:
-    """``file:line:column``, as far as it is known."""
+    """``file:line:column``, without what is None."""
     return ":".join([outcome.file, *(str(part) for part in (line, column) if part is not None)])
 
 
 def costs(outcome: Outcome) -> tuple[str, str]:
-    """Parameters and MACs as text, ``—`` where they are not known."""
+    """Parameters and MACs as text, ``—`` if unknown."""
     params = "—" if outcome.params is None else units.count(outcome.params)
     macs = "—" if outcome.macs is None else f"{'≥ ' * outcome.at_least}{units.count(outcome.macs)}"
     return params, macs

@@ -284,7 +284,7 @@ def test_without_write_a_patch_is_printed_that_git_applies(mlp: Path, monkeypatc
     result = run("mlp.yaml")
     assert result.exit_code == 0
     assert mlp.read_text() == before
-    assert result.stderr == "mlp.yaml: 2 shapes (1 new, 1 refreshed) to write: --write does it\n"
+    assert result.stderr == "mlp.yaml: 2 shapes (1 new, 1 refreshed) to write: add --write\n"
     subprocess.run(["git", "apply", "-"], input=result.stdout, text=True, check=True, cwd=mlp.parent)
     assert mlp.read_text() == spec("  - Linear(4)    -> (B, 4)\n  - Linear(2)    -> (B, 2)")
 
@@ -308,7 +308,7 @@ def test_a_spec_that_cannot_run_is_left_as_it_is(mlp: Path) -> None:
     ("arguments", "message"),
     [
         (["report.json"], "there is no file or folder report.json"),
-        (["package.module:factory"], "package.module:factory is code of your own, and no spec"),
+        (["package.module:factory"], "package.module:factory is a PyTorch model"),
         (["--write", "resnet50"], "resnet50 ships with fwdscope: copy it"),
         (["no_such.yaml"], "there is no file or folder no_such.yaml"),
         (["no_such/*.yaml"], "no file matches no_such/*.yaml"),

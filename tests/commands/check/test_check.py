@@ -106,7 +106,7 @@ def test_a_spec_that_ships_goes_by_its_name() -> None:
         ("no/such.yaml", "there is no file or folder no/such.yaml"),
         ("*.nope", "no file matches *.nope"),
         ("report.json", "is a saved report"),
-        ("package.models:build", "is code of your own"),
+        ("package.models:build", "is a PyTorch model"),
         ("empty", "holds no *.yaml"),
     ],
 )
@@ -129,7 +129,7 @@ def test_other_yaml_in_a_folder_is_skipped_with_a_word_and_an_error_when_named(t
     found = data("s")
     assert found["exit_code"] == 0
     assert [spec["state"] for spec in found["specs"]] == ["ok", "skipped"]
-    assert "no spec" in found["specs"][1]["reason"]
+    assert "not a spec" in found["specs"][1]["reason"]
     assert run("s/other.yaml").exit_code == 2
 
 
@@ -186,11 +186,11 @@ def test_a_broken_promise_says_until_where_shapes_were_as_promised() -> None:
     promise, output, _ = (point["problem"] for point in spec["points"] if point["problem"])
     assert promise["line"] == 8
     assert promise["detail"][:2] == [
-        "as promised until fc1 = Linear  (4, 6)  a.yaml:5:11",
-        "first behind it: wide = Linear  (4, 7)  a.yaml:6:12",
+        "as promised up to fc1 = Linear  (4, 6)  a.yaml:5:11",
+        "first after it: wide = Linear  (4, 7)  a.yaml:6:12",
     ]
     # The output is wrong because the promise is.
-    assert output["detail"] == ["shapes part before: fc2 = Linear  (4, 4)  a.yaml:8:11"]
+    assert output["detail"] == ["shapes first differ in fc2 = Linear  (4, 4)  a.yaml:8:11"]
 
 
 def test_a_promise_that_did_not_run_is_said_to_be_skipped() -> None:
@@ -477,7 +477,7 @@ def test_a_name_that_is_no_text_is_written_into_every_form(folder: Path) -> None
     [
         ([""], "a target is empty: give a spec file, a folder"),
         (["http://host/a.yaml"], "there is no file or folder http://host/a.yaml"),
-        (["pack.age:name"], "pack.age:name is code of your own, and no spec"),
+        (["pack.age:name"], "pack.age:name is a PyTorch model"),
         ([".", "--baseline", ""], "--baseline is empty; give a folder"),
         ([".", "--baseline", "b", "--tolerance", "١%"], "write a percentage, as in --tolerance 1%"),
         ([".", "-o", "no/folder.xml"], "no/folder.xml cannot be written: there is no folder no"),

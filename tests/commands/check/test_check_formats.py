@@ -8,9 +8,10 @@ from pathlib import Path
 from xml.etree import ElementTree as ET
 
 import pytest
+from paths import ROOT
 
 from fwdscope.commands.check.outcome import STATES, CheckMessage, CheckPoint, CheckRun, Outcome
-from fwdscope.render.checks import render, text
+from fwdscope.render.checks import FORMATS, render, text
 
 UNKNOWN = CheckMessage("name", "unknown layer Relux", 6, 5)
 SHORT = CheckMessage(
@@ -18,7 +19,7 @@ SHORT = CheckMessage(
     "params: expected 74, got 75: 1 (1.4 %) too many",
     10,
     11,
-    ("as promised until fc1",),
+    ("as promised up to fc1",),
     "a.yaml:10:11: error: params: expected 74, got 75 [expect]\n   |\n10 |   params: 74\n   |           ^^",
 )
 SUMS = (
@@ -44,7 +45,7 @@ def one_of_each() -> CheckRun:
             outcome(
                 file="s/wrong.yaml", state="invalid", problems=(CheckMessage("name", "unknown layer Relux", 6, 5),) * 2
             ),
-            outcome(file="s/ci.yaml", state="skipped", reason="no spec", params=None, macs=None),
+            outcome(file="s/ci.yaml", state="skipped", reason="not a spec", params=None, macs=None),
             outcome(file="s/bad.yaml", state="crashed", reason="this is a defect of fwdscope: boom"),
         ),
         1.25,
@@ -78,7 +79,7 @@ def test_text_is_a_line_for_each_then_the_problems_then_the_sums() -> None:
         "s/ok.yaml     ok, 1 skipped                 75 params       264 MACs     0.25 s",
         "s/short.yaml  failed 1 of 2                 75 params       264 MACs  unchanged",
         "s/wrong.yaml  2 problems                    75 params       264 MACs     0.00 s",
-        "s/ci.yaml     skipped               no spec",
+        "s/ci.yaml     skipped               not a spec",
         "s/bad.yaml    crashed                       75 params       264 MACs     0.00 s",
         "",
         *SHORT.text.splitlines(),
@@ -149,7 +150,7 @@ def test_github_gets_an_error_on_the_line_of_each_problem() -> None:
         ("error", "s/bad.yaml", None),
     ]
     assert read[2][1] == {"file": "s/short.yaml", "line": "10", "col": "11", "title": "a: expect"}
-    assert read[2][2] == f"{SHORT.message}\nas promised until fc1"
+    assert read[2][2] == f"{SHORT.message}\nas promised up to fc1"
     assert read[-1][0] == "warning"
     assert not last.startswith("::")
 
@@ -267,3 +268,8 @@ def test_markdown_cannot_be_broken_out_of() -> None:
     )
     assert "````text\nbefore\n```\n<script>\n````" in drawn
     assert "a\\|b\\<c" in draw("markdown", CheckRun((outcome(file="a|b<c.yaml"),), 1.0))
+
+
+def test_every_format_is_a_file_of_its_name() -> None:
+    files = {path.stem for path in (ROOT / "fwdscope/render/checks").glob("*.py")}
+    assert set(FORMATS) == files - {"__init__", "words"}
