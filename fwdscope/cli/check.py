@@ -78,14 +78,15 @@ def _run(files: tuple[SpecFile, ...], plan: CheckPlan, form: str, output: Path |
     """Check the files and write the result; text on stdout appears line by line."""
     from fwdscope.commands.check.run import check_files
     from fwdscope.render.checks import text
+    from fwdscope.render.lines import write
 
     if form != "text" or output is not None:
         run = check_files(files, plan)
         put(render(run, form), output)
         return run
     colour, width = terminal_of()[1], text.name_width([file.shown for file in files])
-    run = check_files(files, plan, lambda outcome: say(text.line(outcome, width, colour) + "\n"))
-    say("\n".join(text.closing(run, colour)) + "\n")
+    run = check_files(files, plan, lambda outcome: say(write([text.line(outcome, width)], colour)))
+    say(write(text.closing(run), colour))
     return run
 
 

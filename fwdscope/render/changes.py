@@ -1,4 +1,4 @@
-"""What a comparison says, in words: the rows that changed in the tree that holds them, the totals that moved.
+"""A comparison in words: the rows that changed, in the tree that contains them, and the totals that changed.
 
 The terminal and Markdown draw the same (:mod:`fwdscope.render.diff`).
 """
@@ -6,12 +6,12 @@ The terminal and Markdown draw the same (:mod:`fwdscope.render.diff`).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from fwdscope import units
 from fwdscope.commands.diff import Comparison, Delta, RowChange
 from fwdscope.commands.diff.changes import QUIET
-from fwdscope.render.rows import MOST_ROWS, printable
+from fwdscope.render.rows import MOST_ROWS, described, printable
 from fwdscope.report import LayerRow, Report, Shape
 
 MARKS = {"added": "+", "removed": "−", "changed": "~", "renamed": "=", "moved": "»", "same": " "}
@@ -20,22 +20,21 @@ TITLES = {
     "buffers": "in buffers", "macs": "MACs", "flops": "FLOPs", "bytes": "bytes moved", "peak_memory": "peak memory",
     "peak_activations": "peak activations", "latency": "latency",
 }  # fmt: skip
-# Totals that stand in the table also where they did not move.
+# Totals that are shown even if they did not change.
 _ALWAYS = ("params", "macs")
-_BYTES = ("bytes", "peak_memory", "peak_activations")
+_EXACT = ("params", "trainable_params", "buffers")
+_BYTES = ("bytes", "bytes_read", "bytes_written", "peak_memory", "peak_activations")
 
 
-@dataclass(frozen=True)
-class DiffOptions:
-    """What a reader may choose: the levels of nesting to show, and what the two are called."""
+class DiffOptions(NamedTuple):
+    """A reader's choices: the levels of nesting to show, and the names of the two."""
 
     depth: int | None = None
     names: tuple[str, str] | None = None
 
 
-@dataclass(frozen=True)
-class Shown:
-    """A row as it is shown: its cells in words, the figures apart."""
+class Shown(NamedTuple):
+    """A row to show: its cells as text, without the figures."""
 
     change: RowChange
     layer: str
@@ -48,66 +47,52 @@ class Shown:
 # --- the rows that are shown -----------------------------------------------------------------------------------------
 
 
-@dataclass
 class _Node:
-    """A row that changed, or that holds one."""
+    """A row that changed, or that contains one."""
 
-    change: RowChange
-    children: list[_Node] = field(default_factory=list)
+    def __init__(self, change: RowChange) -> None:
+        self.change, self.children = change, list[_Node]()
 
-    def count(self) -> int:
-        """How many rows there are here and inside."""
-        return 1 + sum(child.count() for child in self.children)
+    def within(self) -> Iterator[_Node]:
+        yield self
+        for child in self.children:
+            yield from child.within()
 
 
 def _tree(rows: Sequence[RowChange]) -> list[_Node]:
-    """The rows that changed in those that hold them. What is inside a new row, or one that is gone, is not said."""
+    """The rows that changed, in those that contain them. A row that is new or gone stands for all inside it."""
     roots: list[_Node] = []
     open_nodes: list[_Node] = []
     for change in rows:
-        node = _Node(change)
-        while len(open_nodes) >= change.depth:
-            open_nodes.pop()
-        (open_nodes[-1].children if open_nodes else roots).append(node)
+        del open_nodes[change.depth - 1 :]
+        (open_nodes[-1].children if open_nodes else roots).append(node := _Node(change))
         open_nodes.append(node)
-    return [kept for node in roots if (kept := _pruned(node))]
+    return [node for node in roots if _prune(node)]
 
 
-def _pruned(node: _Node) -> _Node | None:
-    children = [kept for child in node.children if (kept := _pruned(child))]
+def _prune(node: _Node) -> bool:
+    """Remove what did not change from a node; whether the node itself stays."""
+    node.children = [child for child in node.children if _prune(child)]
     kind = node.change.kind
-    if kind in ("added", "removed") and all(child.change.kind == kind and not child.children for child in children):
-        children = []
-    return _Node(node.change, children) if children or kind != "same" else None
+    if kind in ("added", "removed") and all(one.change.kind == kind for one in node.within()):
+        node.children = []
+    return bool(node.children) or kind != "same"
 
 
 def shown_rows(compared: Comparison, options: DiffOptions) -> tuple[list[Shown], int, int]:
-    """The rows to show, the depth they go to, and how deep they could go."""
-    nodes = _tree(compared.rows)
-    deepest = max((node.change.depth for node in _all(nodes)), default=0)
-    depth = options.depth or _depth_that_fits(nodes, deepest)
-    return list(_cut(nodes, depth)), min(depth, deepest), deepest
-
-
-def _all(nodes: Sequence[_Node]) -> Iterator[_Node]:
-    for node in nodes:
-        yield node
-        yield from _all(node.children)
-
-
-def _depth_that_fits(nodes: Sequence[_Node], deepest: int) -> int:
-    """As many levels as fit on about a screen."""
-    depths = [node.change.depth for node in _all(nodes)]
+    """The rows to show, how deep they go, and how deep they could; by default, as deep as fits on a screen."""
+    roots = _tree(compared.rows)
+    every = [node for root in roots for node in root.within()]
+    depths = [node.change.depth for node in every]
+    deepest = max(depths, default=0)
     fitting = [d for d in range(1, deepest + 1) if sum(depth <= d for depth in depths) <= MOST_ROWS]
-    return max(fitting, default=1)
-
-
-def _cut(nodes: Sequence[_Node], depth: int) -> Iterator[Shown]:
-    for node in nodes:
-        inside = node.change.depth < depth
-        yield _row(node.change, 0 if inside else node.count() - 1)
-        if inside:
-            yield from _cut(node.children, depth)
+    depth = options.depth or max(fitting, default=1)
+    shown = [
+        _row(node.change, sum(1 for _ in node.within()) - 1 if node.change.depth == depth else 0)
+        for node in every
+        if node.change.depth <= depth
+    ]
+    return shown, min(depth, deepest), deepest
 
 
 # --- a row in words --------------------------------------------------------------------------------------------------
@@ -115,22 +100,16 @@ def _cut(nodes: Sequence[_Node], depth: int) -> Iterator[Shown]:
 
 def _row(change: RowChange, folded: int) -> Shown:
     before, after = change.before, change.after
-    both = (before, after) if before and after else (change.row, change.row)
-    layer = _layer(*both)
-    if change.kind == "moved" and before and after:
-        layer = f"{_label(after)} (was {before.path})"
-    text = _arrow(*map(_said, both)) if {"text", "type"} & set(change.what) else _said(change.row)
-    output = ""
-    if not before or not after:
-        output = _shapes(change.row.output_shapes)
-    elif "output_shapes" in change.what:
-        output = _moved_shapes(before.output_shapes, after.output_shapes)
-    remarks = tuple(_remarks(change)) if before and after else ()
-    return Shown(change, layer, text, output, remarks, folded)
+    if before is None or after is None:
+        return Shown(change, _label(change.row), described(change.row), _shapes(change.row.output_shapes), (), folded)
+    layer = f"{_label(after)} (was {before.path})" if change.kind == "moved" else _layer(before, after)
+    text = _arrow(described(before), described(after)) if {"text", "type"} & set(change.what) else described(after)
+    output = _moved_shapes(before.output_shapes, after.output_shapes) if "output_shapes" in change.what else ""
+    return Shown(change, layer, text, output, tuple(_remarks(change, before, after)), folded)
 
 
 def _layer(before: LayerRow, after: LayerRow) -> str:
-    """The name as it is; the numbers of copies follow from how many there are."""
+    """The name, with what changed of it; the numbers of copies follow from how many there are."""
     if before.kind == after.kind == "copies" and before.repeat != after.repeat:
         return f"{printable(after.label)} × {before.repeat:,} → {after.repeat:,}"
     return _arrow(_label(before), _label(after))
@@ -140,12 +119,8 @@ def _label(row: LayerRow) -> str:
     return printable(row.label) + (f" × {row.repeat:,}" if row.repeat > 1 else "")
 
 
-def _said(row: LayerRow) -> str:
-    return printable(row.text or row.type)
-
-
 def _arrow(before: str, after: str) -> str:
-    """What differs of two texts among the words that they share: ``Conv2d 3×3 → 5×5``, ``12 → 24 × Block``."""
+    """The words that differ, among those that two texts share: ``Conv2d 3×3 → 5×5``, ``12 → 24 × Block``."""
     if before == after:
         return after
     old, new = before.split(" "), after.split(" ")
@@ -167,63 +142,59 @@ def _shapes(shapes: Sequence[Shape]) -> str:
 
 
 def _moved_shapes(before: Sequence[Shape], after: Sequence[Shape]) -> str:
-    """The sizes that moved among those that did not: ``1 64→96 112 112``."""
+    """The sizes that changed among those that did not: ``1 64→96 112 112``."""
     if not before or not after or len(before[0]) != len(after[0]) or before[0] == after[0]:
         return f"{_shapes(before) or 'none'} → {_shapes(after) or 'none'}"
     sizes = (str(b) if a == b else f"{a}→{b}" for a, b in zip(before[0], after[0], strict=True))
     return " ".join(sizes) + (f" +{len(after) - 1}" if len(after) > 1 else "")
 
 
-def _remarks(change: RowChange) -> Iterator[str]:
-    """What moved beside what the columns say."""
-    before, after = change.before, change.after
-    assert before is not None
-    assert after is not None
-    if "output_dtypes" in change.what:
+def _remarks(change: RowChange, before: LayerRow, after: LayerRow) -> Iterator[str]:
+    """What changed beside what the columns show."""
+    what = set(change.what)
+    if "output_dtypes" in what:
         yield f"dtype {', '.join(before.output_dtypes)} → {', '.join(after.output_dtypes)}"
-    if "receptive_field" in change.what:
-        yield f"receptive field {_field(before)} → {_field(after)}"
-    if "calls" in change.what:
+    if "receptive_field" in what:
+        fields = ["×".join(map(str, row.receptive_field or ())) or "unknown" for row in (before, after)]
+        yield f"receptive field {fields[0]} → {fields[1]}"
+    if "calls" in what:
         yield f"calls {before.calls:,} → {after.calls:,}"
-    if "reads" in change.what:
+    if "reads" in what:
         yield f"reads {', '.join(before.reads) or 'nothing'} → {', '.join(after.reads) or 'nothing'}"
-    if "trainable_params" in change.what and "params" not in change.what:
+    if "trainable_params" in what and "params" not in what:
         yield f"trainable {before.trainable_params:,} → {after.trainable_params:,}"
-    if "buffers" in change.what and "params" not in change.what:
+    if "buffers" in what and "params" not in what:
         yield f"in buffers {before.buffers:,} → {after.buffers:,}"
-    if set(change.what) - QUIET <= {"bytes_read", "bytes_written", "flops", "output_bytes"} - {"output_shapes"}:
-        sums = [change.delta(name) for name in ("flops", "bytes_read", "bytes_written")]
-        for delta in sums:
+    if what - QUIET <= {"bytes_read", "bytes_written", "flops", "output_bytes"}:
+        for name, title in (("flops", "FLOPs"), ("bytes_read", "bytes read"), ("bytes_written", "bytes written")):
+            delta = change.delta(name)
             if delta.change:
-                yield f"{_FIGURE_WORDS[delta.name]} {_signed(delta, _amount(delta.name))}{_percent_behind(delta)}"
-
-
-_FIGURE_WORDS = {"flops": "FLOPs", "bytes_read": "bytes read", "bytes_written": "bytes written"}
-
-
-def _field(row: LayerRow) -> str:
-    return "×".join(map(str, row.receptive_field)) if row.receptive_field else "unknown"
+                share = f" ({percent(delta)})" if delta.ratio is not None else ""
+                yield f"{title} {_signed(delta)}{share}"
 
 
 # --- figures ---------------------------------------------------------------------------------------------------------
 
 
-def _amount(name: str) -> Callable[[float], str]:
-    if name == "latency":
-        return _time
-    return units.byte_size if name in (*_BYTES, "bytes_read", "bytes_written") else units.count
+def _format(name: str) -> Callable[[float], str]:
+    """The function that writes a figure."""
+    if name in _EXACT:
+        return lambda value: units.exact(int(value))
+    return units.seconds if name == "latency" else units.byte_size if name in _BYTES else units.count
 
 
-def _time(seconds: float) -> str:
-    return units.seconds(seconds)
+def _signed(delta: Delta) -> str:
+    change = delta.change or 0
+    return f"{'+' if change > 0 else '−'}{_format(delta.name)(abs(change))}" if change else ""
 
 
-def _signed(delta: Delta, text: Callable[[float], str]) -> str:
-    return f"{'+' if (delta.change or 0) > 0 else '−'}{text(abs(delta.change or 0))}"
+def _before_and_after(delta: Delta) -> tuple[str, str]:
+    before, after = ("—" if value is None else _format(delta.name)(value) for value in (delta.before, delta.after))
+    return before, after
 
 
 def percent(delta: Delta) -> str:
-    """The change in percent: ``+5.0 %``, ``−100 %``; of what was nothing it is new."""
+    """The change in percent: ``+5.0 %``, ``−100 %``; ``new`` if it was 0."""
     if delta.change is None:
         return ""
     if not delta.change:
@@ -238,53 +209,33 @@ def percent(delta: Delta) -> str:
 
 def movement(delta: Delta) -> str:
     """A figure before and after in words: ``4.09 G → 8.19 G, +100 %``."""
-    amount = _exact if delta.name in ("params", "trainable_params", "buffers") else _amount(delta.name)
-    before, after = ("—" if value is None else amount(value) for value in (delta.before, delta.after))
     part = percent(delta)
-    return f"{before} → {after}" + (f", {part}" if part else "")
-
-
-def _percent_behind(delta: Delta) -> str:
-    text = percent(delta)
-    return f" ({text})" if text not in ("", "new") else ""
+    return " → ".join(_before_and_after(delta)) + (f", {part}" if part else "")
 
 
 def totals(compared: Comparison) -> Iterator[tuple[Delta, str, str, str]]:
-    """The totals that moved, with their words: before, after, change."""
+    """The totals that changed, as text: before, after, change."""
+    both = [report.totals for report in (compared.before, compared.after)]
+    # Figures that repeat the number of parameters.
+    repeats = set()
+    if all(one.params == one.trainable_params for one in both):
+        repeats.add("trainable_params")
+    if all(one.active_params in (None, one.params) for one in both):
+        repeats.add("active_params")
     for delta in compared.totals:
-        if delta.name not in TITLES or (delta.before is None and delta.after is None):
-            continue
-        if delta.before == delta.after and delta.name not in _ALWAYS:
-            continue
-        if delta.name == "trainable_params" and _as_many(compared):
-            continue
-        if delta.name == "active_params" and _same_as_params(compared):
-            continue
-        amount = _exact if delta.name in ("params", "trainable_params", "buffers") else _amount(delta.name)
-        before, after = ("—" if value is None else amount(value) for value in (delta.before, delta.after))
-        change = "" if delta.change is None else _signed(delta, amount) if delta.change else ""
-        yield delta, before, after, change
+        unknown = delta.before is None and delta.after is None
+        equal = delta.before == delta.after and delta.name not in _ALWAYS
+        if delta.name in TITLES and not unknown and not equal and delta.name not in repeats:
+            yield delta, *_before_and_after(delta), _signed(delta)
 
 
 def tone(delta: Delta) -> str:
-    """``more``, ``less``, or nothing where a figure did not move."""
+    """``more``, ``less``, or empty for a figure that did not change."""
     return "" if not delta.change else "more" if delta.change > 0 else "less"
 
 
-def _exact(value: float) -> str:
-    return units.exact(int(value))
-
-
-def _as_many(compared: Comparison) -> bool:
-    return all(one.totals.params == one.totals.trainable_params for one in (compared.before, compared.after))
-
-
-def _same_as_params(compared: Comparison) -> bool:
-    return all(one.totals.active_params in (None, one.totals.params) for one in (compared.before, compared.after))
-
-
 def figures_of(shown: Sequence[Shown]) -> list[tuple[str, str, list[tuple[str, str]]]]:
-    """Name, title, and of each row the change and its percent, for the figures that moved."""
+    """The figures that changed: name, title, and the change and its percentage for each row."""
     made = []
     for name, title in (("params", "parameters"), ("macs", "MACs"), ("latency", "time")):
         deltas = [row.change.delta(name) for row in shown]
@@ -312,9 +263,9 @@ def figures_of(shown: Sequence[Shown]) -> list[tuple[str, str, list[tuple[str, s
 
 
 def names_of(compared: Comparison, options: DiffOptions) -> tuple[str, str]:
-    """What the two are called: as they were asked for, else their files."""
-    both = options.names or (_source(compared.before), _source(compared.after))
-    return printable(both[0]), printable(both[1])
+    """The names of the two: those asked for, else their files."""
+    before, after = options.names or (_source(compared.before), _source(compared.after))
+    return printable(before), printable(after)
 
 
 def _source(report: Report) -> str:
@@ -324,16 +275,19 @@ def _source(report: Report) -> str:
 def counts(compared: Comparison) -> str:
     """``3 changed, 1 added, 158 as before``."""
     kinds = [row.kind for row in compared.rows]
-    words = [(kinds.count(kind), kind) for kind in ("changed", "added", "removed", "renamed", "moved")]
-    said = [f"{count:,} {word}" for count, word in words if count]
+    changes = [
+        f"{n:,} {kind}" for kind in ("changed", "added", "removed", "renamed", "moved") if (n := kinds.count(kind))
+    ]
     same = kinds.count("same")
-    if not said:
-        return f"nothing changed: {units.plural(same, 'row')} as before"
-    return f"{', '.join(said)}, {same:,} as before"
+    return (
+        f"{', '.join(changes)}, {same:,} as before"
+        if changes
+        else f"nothing changed: {units.plural(same, 'row')} as before"
+    )
 
 
 def extent(shown: Sequence[Shown], depth: int, deepest: int) -> str:
-    """How deep the rows go, and how many are folded; empty where none is."""
+    """How deep the rows go, and how many are folded; empty if none is."""
     folded = sum(row.folded for row in shown)
     return (
         f"depth {depth} of {deepest}  ·  {units.plural(folded, 'row')} folded  ·  --depth {deepest} shows all"
@@ -343,15 +297,14 @@ def extent(shown: Sequence[Shown], depth: int, deepest: int) -> str:
 
 
 def quiet(compared: Comparison) -> str:
-    """How many rows differ in what follows from others alone."""
+    """How many rows differ only in what follows from others."""
     count = sum(row.kind == "same" and "receptive_field" in row.what for row in compared.rows)
     return f"{units.plural(count, 'other row')} with another receptive field" if count else ""
 
 
 def legend(shown: Sequence[Shown]) -> str:
-    """The marks that are used, in words."""
-    words = {"~": "changed", "+": "added", "−": "removed", "=": "renamed", "»": "moved"}
-    used = dict.fromkeys(MARKS[row.change.kind] for row in shown)
-    texts = [f"{mark} {words[mark]}" for mark in words if mark in used]
+    """The meaning of the marks that are used."""
+    kinds = {row.change.kind for row in shown}
+    texts = [f"{MARKS[kind]} {kind}" for kind in ("changed", "added", "removed", "renamed", "moved") if kind in kinds]
     copies = any((row.change.before and row.change.before.repeat > 1) or row.change.row.repeat > 1 for row in shown)
     return "  ".join([*texts, *["× n  changes are of all copies together"] * copies])

@@ -1,13 +1,11 @@
 """A comparison as text for a terminal, as Markdown for a pull request, and as JSON.
 
-Both texts show the same: the totals that moved, and the tree of the rows that changed, deltas of all copies together.
+Both texts show the totals that changed and the tree of the rows that changed, with the deltas of all copies together.
 """
 
 from __future__ import annotations
 
 import json
-import re
-import textwrap
 from collections.abc import Iterator, Sequence
 
 from fwdscope.commands.diff import Comparison
@@ -28,9 +26,9 @@ from fwdscope.render.changes import (
     tone,
     totals,
 )
-from fwdscope.render.lines import Line, escape_markdown, write
+from fwdscope.render.lines import Line, code_in_markdown, escape_markdown, paragraph, write
 from fwdscope.render.rows import GUIDE, printable
-from fwdscope.render.table import Cell, Column, lay_out
+from fwdscope.render.table import Cell, Column, lay_out, markdown_table
 
 __all__ = ["FORMATS", "DiffOptions", "movement", "render"]
 
@@ -73,24 +71,30 @@ def _text(compared: Comparison, options: DiffOptions, width: int) -> Iterator[Li
         yield [(f" {line}", "dim")]
     yield [(f" {counts(compared)}", "")]
     for note in compared.notes:
-        for line in textwrap.wrap(f"note: {printable(note)}", max(40, width - 2)):
-            yield [(f" {line}", "note")]
+        yield from paragraph(f"note: {printable(note)}", max(40, width - 1), "note", " ")
     yield []
 
 
 def _totals_table(compared: Comparison) -> Iterator[Line]:
+    columns = _totals_columns(compared)
+    table = lay_out(columns, 1000)
+    titles, _ = table.heading("dim")
+    for line in (titles, *(table.row(index) for index in range(len(columns[0].cells)))):
+        yield ((" ", ""), *line)
+
+
+def _totals_columns(compared: Comparison) -> list[Column]:
     rows = list(totals(compared))
-    columns = (
+    tones = [tone(delta) for delta, *_ in rows]
+    changes = [Cell(change, style=style) for (*_, change), style in zip(rows, tones, strict=True)]
+    parts = [Cell(percent(delta), style=style) for (delta, *_), style in zip(rows, tones, strict=True)]
+    return [
         Column("", [TITLES[delta.name] for delta, *_ in rows], name="total"),
         Column("before", [before for _, before, _, _ in rows], right=True),
         Column("after", [after for _, _, after, _ in rows], right=True),
-        Column("change", [Cell(change, style=tone(delta)) for delta, _, _, change in rows], right=True),
-        Column("", [Cell(percent(delta), style=tone(delta)) for delta, *_ in rows], name="percent", right=True),
-    )
-    table = lay_out(columns, 1000)
-    titles, _ = table.heading("dim")
-    for line in (titles, *(table.row(index) for index in range(len(rows)))):
-        yield ((" ", ""), *line)
+        Column("change", changes, right=True),
+        Column("", parts, name="percent", right=True),
+    ]
 
 
 # What gives way where the table is too wide, in turn: see table.lay_out.
@@ -110,25 +114,32 @@ def _rows_table(shown: Sequence[Shown], width: int) -> Iterator[Line]:
         yield ((f" no room for {', '.join(words)}", "dim"),)
 
 
-def _columns(shown: Sequence[Shown]) -> Iterator[Column]:
+def _columns(shown: Sequence[Shown], remarks: bool = False) -> Iterator[Column]:
+    """The columns of the rows; with ``remarks``, these stand behind what the row is."""
     same = ["dim" if row.change.kind == "same" else "" for row in shown]
     yield Column("", [Cell(MARKS[row.change.kind], style=row.change.kind) for row in shown], name="mark")
     layers = [
-        Cell(row.layer, GUIDE * (row.change.depth - 1), style=row.change.kind if row.change.kind in _MARKED else style)
+        Cell(
+            row.layer,
+            GUIDE * (row.change.depth - 1),
+            style=row.change.kind if row.change.kind in _MARKED else style,
+            is_code=bool(row.layer),
+        )
         for row, style in zip(shown, same, strict=True)
     ]
     yield Column("layer", layers, cut="end", min_width=14)
-    whats = [Cell(row.what, style=style) for row, style in zip(shown, same, strict=True)]
-    yield Column("what", whats, cut="end", min_width=14, drop=1)
-    if any(row.output for row in shown):
-        outputs = [Cell(row.output, style=style) for row, style in zip(shown, same, strict=True)]
-        yield Column("output", outputs, cut="end", min_width=16, drop=2)
+    whats = ["; ".join((row.what, *row.remarks)) if remarks else row.what for row in shown]
+    for name, texts, least in (("what", whats, 14), ("output", [row.output for row in shown], 16)):
+        if any(texts):
+            cells = [Cell(text, style=style) for text, style in zip(texts, same, strict=True)]
+            yield Column(name, cells, cut="end", min_width=least, drop=1 if name == "what" else 2)
     for name, title, pairs in figures_of(shown):
         tones = [tone(row.change.delta(name)) for row in shown]
-        changes = [Cell(text, style=style) for (text, _), style in zip(pairs, tones, strict=True)]
-        parts = [Cell(text, style=style) for (_, text), style in zip(pairs, tones, strict=True)]
+        changes, parts = (
+            [Cell(pair[side], style=style) for pair, style in zip(pairs, tones, strict=True)] for side in (0, 1)
+        )
         yield Column(title, changes, right=True)
-        # Percentages give way before the words do.
+        # Percentages are left out before words are.
         yield Column("", parts, name=f"{title} in percent", right=True, drop=3)
 
 
@@ -137,38 +148,15 @@ def _columns(shown: Sequence[Shown]) -> Iterator[Column]:
 
 def _markdown(compared: Comparison, options: DiffOptions) -> Iterator[str]:
     shown, depth, deepest = shown_rows(compared, options)
-    before, after = names_of(compared, options)
-    yield f"### {_code(before)} → {_code(after)}"
+    yield f"### {' → '.join(map(code_in_markdown, names_of(compared, options)))}"
     yield ""
-    yield "| | before | after | change | |"
-    yield "| --- | ---: | ---: | ---: | ---: |"
-    for delta, old, new, change in totals(compared):
-        yield f"| {TITLES[delta.name]} | {old} | {new} | {change} | {percent(delta)} |"
+    yield from markdown_table(_totals_columns(compared))
     if shown:
-        figures = figures_of(shown)
         yield ""
-        yield "| | layer | what | output | " + "".join(f"{title} | | " for _, title, _ in figures).rstrip()
-        yield ("| --- | --- | --- | --- | " + "---: | ---: | " * len(figures)).rstrip()
-        for i, row in enumerate(shown):
-            layer = f"{GUIDE * (row.change.depth - 1)}{row.layer}"
-            what = escape_markdown("; ".join((row.what, *row.remarks)))
-            cells_of = [
-                MARKS[row.change.kind].strip(),
-                _code(layer),
-                what,
-                escape_markdown(row.output),
-            ]
-            cells_of += [text for _, _, pairs in figures for text in pairs[i]]
-            yield "| " + " | ".join(cells_of) + " |"
+        yield from markdown_table(list(_columns(shown, remarks=True)))
     yield ""
     lines = (legend(shown), extent(shown, depth, deepest), quiet(compared), counts(compared))
     yield "  \n".join(escape_markdown(line) for line in lines if line)
     for note in compared.notes:
         yield ""
         yield f"- {escape_markdown(printable(note))}"
-
-
-def _code(text: str) -> str:
-    # In a table a backslash before a bar ends the cell, in backticks too.
-    plain = not text.strip("│ ") or re.search(r"[`\\]", text)
-    return escape_markdown(text) if plain else f"`{text}`".replace("|", "\\|")

@@ -134,6 +134,9 @@ def code_in_markdown(text: str) -> str:
     """The text as code, also in a table, where a bar would end the cell even in backticks."""
     if not text:
         return ""
+    if "\\|" in text:
+        # A backslash before a bar would escape the backslash that keeps the bar in its cell.
+        return escape_markdown(text)
     fence = "`" * (1 + max((len(run) for run in re.findall("`+", text)), default=0))
     space = " " if "`" in text else ""
     return f"{fence}{space}{text}{space}{fence}".replace("|", "\\|")

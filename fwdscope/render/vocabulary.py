@@ -1,17 +1,13 @@
-"""What a spec may use, as text: the list of everything, and a page for each name.
-
-A text is laid out once, as lines of words with a style (:data:`Line`), so that it is the same with colours and without.
-"""
+"""What a spec may use, as text: the list of everything, and a page for each name."""
 
 from __future__ import annotations
 
 import json
 import re
 import textwrap
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache
-from typing import Any, Literal
+from typing import Any, NamedTuple
 
 from fwdscope.functions import own_functions as own
 from fwdscope.functions.functions import CONSTANTS, DTYPES, FUNCTIONS
@@ -20,43 +16,39 @@ from fwdscope.functions.refusals import function_refusal, method_refusal
 from fwdscope.functions.vocabulary import Function
 from fwdscope.language.check import INITIALISERS
 from fwdscope.language.names import OTHER_FUNCTIONS, OTHER_LAYERS, nearest
-from fwdscope.language.problems import width as cells
 from fwdscope.language.schema import CONSTRUCTS, call, example
 from fwdscope.layers import LAYERS, Layer, Setting, describe, page, settings
 from fwdscope.layers.base import input_names
-from fwdscope.render.lines import write
-
-Style = Literal["", "name", "heading", "dim", "code"]
-# Pieces of a line, each with its style.
-Line = tuple[tuple[str, Style], ...]
+from fwdscope.render.lines import Line, cells, write
+from fwdscope.render.table import GAP, Cell, Column, lay_out
 
 _INDENT = 2
-# Docstrings are written to this width; a line that was filled up to it goes on in the next one.
+# Docstrings are written to this width; a line that was filled up to it continues in the next one.
 _WRITTEN_WIDTH = 100
-_COLOURS: Mapping[str, str] = {"": "", "name": "bold cyan", "heading": "bold", "dim": "dim", "code": "green"}
+# Styles.
+_NAME, _HEADING, _CODE = "bold cyan", "bold", "green"
 _GIVES = {
     "tensor": "",
     "number": "It gives a number, never a tensor.",
     "like": "It takes tensors and plain numbers, and gives what it takes.",
-    "other": "It gives a collection of what it was given.",
+    "other": "It gives a collection of its arguments.",
 }
 
 
-@dataclass(frozen=True)
-class Entry:
-    """A name of the vocabulary: what it is, where it belongs, and what it does in one line."""
+class Entry(NamedTuple):
+    """A name of the vocabulary: its kind, its family, and what it does in one line."""
 
     name: str
     kind: str
     family: str
     doc: str
 
-    def tells_of(self, word: str) -> bool:
-        """Whether a word to look for stands in it."""
+    def mentions(self, word: str) -> bool:
+        """Whether a search for a word finds it."""
         return any(word.lower() in text.lower() for text in (self.name, self.family, self.doc))
 
 
-# The parts of the list, in order, and what each says at its head.
+# The parts of the list, in order, each with its title and a hint beside it.
 _PARTS = {
     "layer": ("layers", "a line calls one: Conv2d(64, 3, padding=1)"),
     "construct": ("containers and tensors", ""),
@@ -68,60 +60,51 @@ _PARTS = {
     "dtype": ("dtypes", "x.to(float16), zeros(3, dtype=int64)"),
     "initialiser": ("initialisers", "in the section init: Linear.weight: xavier_uniform()"),
 }
+_NUMBERS = {"inf": "infinity", "nan": "not a number"}
 
 
 @cache
 def entries() -> tuple[Entry, ...]:
-    """Everything that has a page, part after part, in the order of the lists. A name may stand in several parts."""
+    """Everything that has a page, part after part, in the order of the lists. A name may be in several parts."""
+    initialisers = {name: f"torch.nn.init.{name}_({', '.join(names)})" for name, names in INITIALISERS.items()}
     return (
-        *(Entry(name, "layer", layer.family(), _first_line(page(layer))) for name, layer in LAYERS.items()),
-        *(Entry(name, "construct", "", _first_line(one.doc)) for name, one in CONSTRUCTS.items()),
+        *(Entry(name, "layer", layer.family(), page(layer).partition("\n")[0]) for name, layer in LAYERS.items()),
+        *(Entry(name, "construct", "", one.doc.partition("\n")[0]) for name, one in CONSTRUCTS.items()),
         *(Entry(f.name, "own function", "", f.doc) for f in FUNCTIONS.values() if f.target == "own"),
         *(Entry(f.name, "function", f.family, f.doc) for f in FUNCTIONS.values() if f.target != "own"),
         *(Entry(f.name, "method", f.family, f.doc) for f in METHODS.values()),
         *(Entry(one.name, "attribute", "", one.doc) for one in ATTRIBUTES.values()),
         *(Entry(name, "number", "", _NUMBERS.get(name, str(value))) for name, value in CONSTANTS.items()),
-        *(Entry(name, "dtype", "", _dtype(name, meant)) for name, meant in DTYPES.items()),
         *(
-            Entry(name, "initialiser", "", f"torch.nn.init.{name}_({', '.join(INITIALISERS[name])})")
-            for name in INITIALISERS
+            Entry(name, "dtype", "", f"torch.{name}" if name == meant else f"the same as {meant}")
+            for name, meant in DTYPES.items()
         ),
+        *(Entry(name, "initialiser", "", doc) for name, doc in initialisers.items()),
     )
 
 
-_NUMBERS = {"inf": "infinity", "nan": "not a number"}
-
-
-def _dtype(name: str, meant: str) -> str:
-    return f"torch.{name}" if name == meant else f"the same as {meant}"
-
-
-def _first_line(text: str) -> str:
-    return text.partition("\n")[0]
-
-
 def listing(filter: str | None, width: int, color: bool) -> str:
-    """Everything that a spec may use, or what speaks of a word, a line each. Raises LookupError where nothing does."""
-    chosen = [entry for entry in entries() if filter is None or entry.tells_of(filter)]
+    """Everything that a spec may use, or what mentions a word, a line each. Raises LookupError if nothing does."""
+    chosen = [entry for entry in entries() if filter is None or entry.mentions(filter)]
     if not chosen:
-        raise LookupError(f"nothing speaks of {filter}")
-    return write([*_introduction(chosen, filter), *_parts(chosen, width, filter is None)], color, _COLOURS)
+        raise LookupError(f"nothing mentions {filter}")
+    return write([*_introduction(chosen, filter), *_parts(chosen, width, filter is None)], color)
 
 
 def page_of(name: str, width: int, color: bool) -> str:
-    """The page of a name: settings or signatures, what it does, a line with it.
+    """The page of a name: settings or signatures, what it does, an example.
 
-    A word that is no name lists what speaks of it. Raises LookupError with what is left out and why, or with the name
-    that was meant.
+    A word that is no name lists what mentions it. Raises LookupError, with the reason if the name is left out, or with
+    a similar name.
     """
     bare = re.sub(r"\(.*", "", name).rpartition(".")[2] or name  # nn.Linear, x.view(…)
     if found := [entry for entry in entries() if entry.name == bare]:
-        return write(_pages(found, width), color, _COLOURS)
+        return write(_pages(found, width), color)
     if refusal := function_refusal(bare) or method_refusal(bare):
         raise LookupError(f"{bare} is left out: {refusal}")
     meant = nearest(bare, [entry.name for entry in entries()], OTHER_FUNCTIONS | OTHER_LAYERS)
     certain = meant is not None and (bare in OTHER_LAYERS or _folded(meant) == _folded(bare))
-    if not certain and any(entry.tells_of(bare) for entry in entries()):
+    if not certain and any(entry.mentions(bare) for entry in entries()):
         return listing(bare, width, color)
     help = f"did you mean {meant}?" if meant else "`fwdscope layers` lists what there is"
     raise LookupError(f"there is no {name}; {help}")
@@ -136,12 +119,12 @@ def _folded(name: str) -> str:
 
 def _introduction(chosen: list[Entry], filter: str | None) -> Iterator[Line]:
     if filter is not None:
-        yield (("what speaks of ", ""), (filter, "name"))
+        yield (("what mentions ", ""), (filter, _NAME))
         return
     counts = {kind: sum(entry.kind.endswith(kind) for entry in chosen) for kind in ("layer", "function", "method")}
     yield ((f"{', '.join(f'{count} {kind}s' for kind, count in counts.items())} that a spec may use.", ""),)
-    for command, what in (("Conv2d", "shows one with its settings"), ("pool", "lists what speaks of a word")):
-        yield (("  ", ""), (f"fwdscope layers {command:6}", "code"), (f"  {what}", ""))
+    for command, what in (("Conv2d", "shows one with its settings"), ("pool", "lists what mentions a word")):
+        yield (("  ", ""), (f"fwdscope layers {command:6}", _CODE), (f"  {what}", ""))
 
 
 def _parts(chosen: list[Entry], width: int, whole: bool) -> Iterator[Line]:
@@ -150,15 +133,16 @@ def _parts(chosen: list[Entry], width: int, whole: bool) -> Iterator[Line]:
         if not inside:
             continue
         yield ()
-        yield ((title.upper(), "heading"), (f"  {hint}" if hint else "", "dim"))
+        yield ((title.upper(), _HEADING), (f"  {hint}" if hint else "", "dim"))
         if kind == "method" and whole:
-            alike = [entry for entry in inside if _as_function(entry)]
+            yield ((f"{' ' * _INDENT}as the functions of these names, x.name(…) for name(x, …):", "dim"),)
+            names = "  ".join(entry.name for entry in inside if _as_function(entry))
+            yield from (((text, _NAME),) for text in _wrapped(names, width, 2 * _INDENT))
             inside = [entry for entry in inside if not _as_function(entry)]
-            yield from _like_functions(alike, width)
         for family in dict.fromkeys(entry.family for entry in inside):
             if family:
                 yield ()
-                yield ((f"{' ' * _INDENT}{family}", "heading"),)
+                yield ((f"{' ' * _INDENT}{family}", _HEADING),)
             yield from _rows([entry for entry in inside if entry.family == family], width)
 
 
@@ -167,39 +151,27 @@ def _as_function(entry: Entry) -> bool:
     return entry.name in FUNCTIONS and FUNCTIONS[entry.name].doc == entry.doc
 
 
-def _like_functions(methods: list[Entry], width: int) -> Iterator[Line]:
-    yield ((f"{' ' * _INDENT}as the functions of these names, x.name(…) for name(x, …):", "dim"),)
-    for text in _wrapped("  ".join(entry.name for entry in methods), width, 2 * _INDENT):
-        yield ((text, "name"),)
-
-
 def _rows(family: list[Entry], width: int) -> Iterator[Line]:
     """A line for each entry; other names of one (``concat`` of ``cat``) stand beside it."""
-    names = {entry.name for entry in family}
-    others: dict[str, list[str]] = {}
+    others: dict[str, list[str]] = {entry.name: [] for entry in family}
+    shown = []
     for entry in family:
-        if (main := _same_as(entry)) in names and main is not None:
-            others.setdefault(main, []).append(entry.name)
-    shown = [entry for entry in family if _same_as(entry) not in names]
-    labels = {entry.name: ", ".join([entry.name, *others.get(entry.name, ())]) for entry in shown}
-    column = min(30, max(map(len, labels.values())))
-    for entry in shown:
-        label = labels[entry.name].ljust(column)
-        left = 2 * _INDENT
-        yield (
-            (" " * left, ""),
-            (label, "name"),
-            (f"  {_cut(entry.doc.removesuffix('.'), width - left - len(label) - 2)}", ""),
-        )
-
-
-def _same_as(entry: Entry) -> str | None:
-    found = re.fullmatch(r"the same as (\w+)", entry.doc)
-    return found[1] if found else None
+        same = re.fullmatch(r"the same as (\w+)", entry.doc)
+        if same and same[1] in others:
+            others[same[1]].append(entry.name)
+        else:
+            shown.append(entry)
+    labels = [", ".join([entry.name, *others[entry.name]]) for entry in shown]
+    room = width - 2 * _INDENT - max(map(len, labels)) - GAP
+    docs = [_cut(entry.doc.removesuffix("."), room) for entry in shown]
+    table = lay_out(
+        [Column("", [Cell(label, style=_NAME) for label in labels], "name"), Column("", docs, "doc")], width
+    )
+    yield from (((" " * 2 * _INDENT, ""), *table.row(index)) for index in range(len(shown)))
 
 
 def _cut(text: str, width: int) -> str:
-    """The text in so many columns: up to the end of a clause where that tells enough, else with an ellipsis."""
+    """The text in so many columns: up to the end of a clause if enough remains, else with an ellipsis."""
     if cells(text) <= width:
         return text
     clause = max((m.start() for m in re.finditer(r"[.;:] ", text[: width + 1])), default=0)
@@ -218,17 +190,17 @@ def _pages(found: list[Entry], width: int) -> Iterator[Line]:
         if i:
             yield ()
         if entry.kind == "method" and functions and _as_function(entry):
-            yield (("as a method", "heading"),)
+            yield (("as a method", _HEADING),)
             yield from _overloads(METHODS[entry.name], f"x.{entry.name}", width)
             continue
-        yield ((entry.name, "name"), (f"  {entry.kind}{f', {entry.family}' if entry.family else ''}", "dim"))
+        yield ((entry.name, _NAME), (f"  {entry.kind}{f', {entry.family}' if entry.family else ''}", "dim"))
         yield ()
         yield from _BODIES[entry.kind](entry, width)
     if related := _related(found):
         yield ()
         label = "see also  "
         first, *rest = _wrapped(label + ", ".join(related), width, 0, len(label), keep=True)
-        yield ((label, "heading"), (first.removeprefix(label), ""))
+        yield ((label, _HEADING), (first.removeprefix(label), ""))
         yield from (((line, ""),) for line in rest)
 
 
@@ -239,16 +211,19 @@ def _layer(entry: Entry, width: int) -> Iterator[Line]:
     yield from _prose(page(layer), width)
     if settings(layer):
         yield ()
-        yield (("settings", "heading"), (f"  {_how_given(layer)}", "dim"))
+        positional = ", ".join(s.name for s in settings(layer) if s.positional)
+        how = f"by position: {positional}; the others by keyword" if positional else "each by keyword"
+        how = "" if all(s.positional for s in settings(layer)) else f"  {how}"
+        yield (("settings", _HEADING), (how, "dim"))
         yield from _settings(settings(layer), width)
         if any(s.inferred for s in settings(layer)):
             yield (("inferred: read from the input; given by keyword, it is checked", "dim"),)
     yield ()
-    yield (("example", "heading"), ("  ", ""), (example(layer), "code"))
+    yield (("example", _HEADING), ("  ", ""), (example(layer), _CODE))
 
 
 def _call_without_inferred(layer: type[Layer]) -> str:
-    """The call as people write it; what is inferred stands in the table of settings."""
+    """The call as people write it, without the settings that are inferred."""
     text = call(layer)
     for setting in settings(layer):
         if setting.inferred:
@@ -256,30 +231,21 @@ def _call_without_inferred(layer: type[Layer]) -> str:
     return text.replace("(, ", "(", 1)
 
 
-def _how_given(layer: type[Layer]) -> str:
-    positional = [s.name for s in settings(layer) if s.positional]
-    if len(positional) == len(settings(layer)):
-        return ""
-    return f"by position: {', '.join(positional)}; the others by keyword" if positional else "each by keyword"
-
-
-def _settings(rows: Iterable[Setting], width: int) -> Iterator[Line]:
-    shown = [(s.name, _default(s), describe(s.annotation)) for s in rows]
-    names = max(len(name) for name, _, _ in shown)
-    defaults = min(12, max(len(default) for _, default, _ in shown))
-    for name, default, kind in shown:
-        left = _INDENT + names + 2 + max(defaults, len(default)) + 2
-        first, *rest = textwrap.wrap(kind, max(width - left, 20))
-        style: Style = "dim" if default == "inferred" else "code"
-        yield ((f"  {name.ljust(names)}", "name"), (f"  {default.ljust(defaults)}  ", style), (first, ""))
-        for text in rest:
-            yield ((" " * (_INDENT + names + 2 + defaults + 2) + text, ""),)
-
-
-def _default(setting: Setting) -> str:
-    if setting.inferred:
-        return "inferred"
-    return "required" if setting.required else repr(setting.default)
+def _settings(rows: Sequence[Setting], width: int) -> Iterator[Line]:
+    names = [Cell(s.name, style=_NAME) for s in rows]
+    defaults = [
+        Cell("inferred", style="dim")
+        if s.inferred
+        else Cell("required" if s.required else repr(s.default), style=_CODE)
+        for s in rows
+    ]
+    columns = [Column("", names, "name"), Column("", defaults, "default")]
+    left = _INDENT + lay_out(columns, width).width + GAP
+    kinds = [textwrap.wrap(describe(s.annotation), max(width - left, 20)) for s in rows]
+    table = lay_out([*columns, Column("", [kind[0] for kind in kinds], "kind")], width)
+    for index, (_, *rest) in enumerate(kinds):
+        yield ((" " * _INDENT, ""), *table.row(index))
+        yield from (((" " * left + text, ""),) for text in rest)
 
 
 def _function(entry: Entry, width: int) -> Iterator[Line]:
@@ -317,7 +283,7 @@ def _remarks(function: Function, width: int) -> Iterator[Line]:
 
 
 def _attribute(entry: Entry, width: int) -> Iterator[Line]:
-    yield ((f"{' ' * _INDENT}x.{entry.name}", "code"),)
+    yield ((f"{' ' * _INDENT}x.{entry.name}", _CODE),)
     yield ()
     yield from _prose(entry.doc, width)
     if remark := _GIVES[ATTRIBUTES[entry.name].gives]:
@@ -332,24 +298,29 @@ def _construct(entry: Entry, width: int) -> Iterator[Line]:
     yield from _prose(one.doc, width)
     for line in one.examples:
         yield ()
-        yield (("example", "heading"), ("  ", ""), (line, "code"))
+        yield (("example", _HEADING), ("  ", ""), (line, _CODE))
 
 
 def _initialiser(entry: Entry, width: int) -> Iterator[Line]:
     yield from _signature(f"{entry.name}({', '.join(INITIALISERS[entry.name])})", width)
     yield ()
     example = f"`Linear.weight: {entry.name}({'…' if INITIALISERS[entry.name] else ''})`"
-    yield from _prose(f"How a tensor begins, in the section init: {example}. It is torch.nn.init.{entry.name}_.", width)
+    yield from _prose(
+        f"The initial value of a tensor, in the section init: {example}. It is torch.nn.init.{entry.name}_.", width
+    )
 
 
-def _word(entry: Entry, width: int) -> Iterator[Line]:
-    yield from _prose(entry.doc, width)
-
-
-_BODIES = {
-    "layer": _layer, "construct": _construct, "own function": _function, "function": _function, "method": _method,
-    "attribute": _attribute, "number": _word, "dtype": _word, "initialiser": _initialiser,
-}  # fmt: skip
+_BODIES: dict[str, Callable[[Entry, int], Iterator[Line]]] = {
+    "layer": _layer,
+    "construct": _construct,
+    "own function": _function,
+    "function": _function,
+    "method": _method,
+    "attribute": _attribute,
+    "number": lambda entry, width: _prose(entry.doc, width),
+    "dtype": lambda entry, width: _prose(entry.doc, width),
+    "initialiser": _initialiser,
+}
 
 
 def _related(found: list[Entry]) -> list[str]:
@@ -373,18 +344,17 @@ def _signature(text: str, width: int) -> Iterator[Line]:
     """A call, broken behind commas, its further lines under the first parenthesis where there is room."""
     hang = _INDENT + text.index("(") + 1 if "(" in text else _INDENT
     hang = hang if hang < width // 2 else 2 * _INDENT + _INDENT
-    for line in _wrapped(text, width, _INDENT, hang):
-        yield ((line, "code"),)
+    yield from (((line, _CODE),) for line in _wrapped(text, width, _INDENT, hang))
 
 
-# `input:   `, `input → output:  `, `weights: `: what stands behind it goes on under its first word.
+# `input:   `, `input → output:  `, `weights: `: the text after it continues under its first word.
 _LABEL = re.compile(r"(?:[a-z][a-z ]{0,11}|[\w ]+ → [\w ]+):\s+")
 # `y[i, j] = …`, `h = …`
 _FORMULA = re.compile(r"[^\s.]+(?:, [^\s.]+)* = ")
 
 
-def _prose(text: str, width: int, style: Style = "") -> Iterator[Line]:
-    """A docstring in so many columns: what its author broke for lack of room is joined, tables and formulas stay."""
+def _prose(text: str, width: int, style: str = "") -> Iterator[Line]:
+    """A docstring wrapped again to so many columns; its tables and formulas keep their lines."""
     for line in _unwrapped(text.replace("``", "`").splitlines()):
         indent = len(line) - len(line.lstrip())
         hang = 2 * _INDENT if _FORMULA.match(line) else _hang(line)
@@ -393,13 +363,13 @@ def _prose(text: str, width: int, style: Style = "") -> Iterator[Line]:
 
 
 def _hang(line: str) -> int:
-    """Where the text of a line goes on below it: under what stands behind a label, else where the line begins."""
+    """The column at which a line continues below: that of the text after a label, else where the line begins."""
     label = _LABEL.match(line)
     return len(label[0]) if label else len(line) - len(line.lstrip())
 
 
 def _unwrapped(lines: Iterable[str]) -> Iterator[str]:
-    """Lines as they were before they were broken at the width that docstrings have."""
+    """Lines as they were before they were broken at the width of docstrings."""
     pending, last = "", ""
     for line in lines:
         first = line.strip().partition(" ")[0]
@@ -417,7 +387,7 @@ def _unwrapped(lines: Iterable[str]) -> Iterator[str]:
 
 
 def _wrapped(text: str, width: int, indent: int, hang: int | None = None, keep: bool = False) -> list[str]:
-    """The text broken at spaces; ``keep`` leaves the space inside it, which may align a table."""
+    """The text broken at spaces; ``keep`` leaves runs of spaces, which may align a table."""
     return textwrap.wrap(
         text,
         width,
@@ -437,7 +407,18 @@ def _wrapped(text: str, width: int, indent: int, hang: int | None = None, keep: 
 def as_json() -> str:
     """The whole vocabulary as data, in ASCII whatever the terminal's encoding is."""
     data = {
-        "layers": [_layer_data(layer) for layer in LAYERS.values()],
+        "layers": [
+            {
+                "name": layer.__name__,
+                "family": layer.family(),
+                "doc": page(layer),
+                "call": call(layer),
+                "example": example(layer),
+                "inputs": input_names(layer),
+                "settings": list(map(_setting_data, settings(layer))),
+            }
+            for layer in LAYERS.values()
+        ],
         "constructs": [{"name": name, "forms": one.forms, "doc": one.doc} for name, one in CONSTRUCTS.items()],
         "functions": [_function_data(function) for function in FUNCTIONS.values()],
         "methods": [_function_data(method) for method in METHODS.values()],
@@ -449,26 +430,15 @@ def as_json() -> str:
     return json.dumps(data, indent=1) + "\n"
 
 
-def _layer_data(layer: type[Layer]) -> dict[str, Any]:
+def _setting_data(setting: Setting) -> dict[str, Any]:
     return {
-        "name": layer.__name__,
-        "family": layer.family(),
-        "doc": page(layer),
-        "call": call(layer),
-        "example": example(layer),
-        "inputs": input_names(layer),
-        "settings": [
-            {
-                "name": s.name,
-                "type": describe(s.annotation),
-                "required": s.required,
-                # As a spec writes it.
-                "default": None if s.required else repr(s.default),
-                "positional": s.positional,
-                "inferred": s.inferred,
-            }
-            for s in settings(layer)
-        ],
+        "name": setting.name,
+        "type": describe(setting.annotation),
+        "required": setting.required,
+        # As a spec writes it.
+        "default": None if setting.required else repr(setting.default),
+        "positional": setting.positional,
+        "inferred": setting.inferred,
     }
 
 

@@ -121,7 +121,7 @@ def test_a_name_may_be_written_as_torch_or_a_spec_does(name: str) -> None:
         ("relu_", "relu_ is left out: in place changes what a skip connection holds: write relu(…)"),
     ],
 )
-def test_an_unknown_name_is_told_with_the_one_that_was_meant(name: str, message: str) -> None:
+def test_the_message_of_an_unknown_name_suggests_a_similar_one(name: str, message: str) -> None:
     with pytest.raises(LookupError) as raised:
         page_of(name, 80, color=False)
     assert str(raised.value.args[0]).startswith(message)
@@ -139,14 +139,14 @@ def test_the_list_has_every_name_and_a_line_for_each_layer() -> None:
     assert len(rows) > len(LAYERS) + len(FUNCTIONS) * 0.9
 
 
-def test_a_word_lists_what_speaks_of_it_and_nothing_else() -> None:
+def test_a_word_lists_what_mentions_it_and_nothing_else() -> None:
     text = listing("pool", 80, color=False)
     assert page_of("pool", 80, color=False) == text
     shown = re.findall(r"^ {4}(\w+)", text, re.M)
     assert {"MaxPool2d", "AdaptiveAvgPool1d", "lp_pool3d"} <= set(shown)
     for name in shown:
-        assert any(entry.tells_of("pool") for entry in vocabulary.entries() if entry.name == name), name
-    with pytest.raises(LookupError, match="nothing speaks of zzzz"):
+        assert any(entry.mentions("pool") for entry in vocabulary.entries() if entry.name == name), name
+    with pytest.raises(LookupError, match="nothing mentions zzzz"):
         listing("zzzz", 80, color=False)
 
 

@@ -275,7 +275,7 @@ def test_colour_goes_by_what_a_change_means() -> None:
 def test_markdown_keeps_bars_and_stars_of_the_file_out_of_its_table() -> None:
     before, after = net("a = Linear(8)", "x * 2 * a"), net("a = Linear(8)", "(x > 0) | (a > 0)", "prev * x")
     lines = render(compare(before, after), "markdown", DiffOptions()).splitlines()
-    start = next(i for i, line in enumerate(lines) if line.startswith("| | layer"))
+    start = next(i for i, line in enumerate(lines) if line.startswith("|  | layer"))
     rows = [line for line in lines[start:] if line.startswith("|")]
     assert len({len(re.findall(r"(?<!\\)\|", line)) for line in rows}) == 1
 
