@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from functools import cache, lru_cache
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from fwdscope.ops import Op, Rule, find
 from fwdscope.ops.positions import Cut, Passage, Passing, Shift, Through
@@ -55,22 +55,13 @@ def receptive_fields(
     Inputs are given with their shapes. Without windows nothing is followed. Tensors inside equal copies have the fields
     of the last copy.
     """
-    if not has_windows(flow for flow in flows if isinstance(flow, OperatorFlow)):
+    rules = map(_rule, {flow.op.name for flow in flows if isinstance(flow, OperatorFlow)})
+    if not any(rule is not None and rule.slides for rule in rules):
         return {}
     fields = {id(key): field_of(tuple([(Factor(n, PIXELS),) for n in shape])) for key, shape in inputs}
     bases: dict[int, int] = {}
     _follow_all(flows, 0, len(flows), fields, bases)
     return {key: field.axes for key, field in fields.items()}
-
-
-class _Called(Protocol):
-    @property
-    def op(self) -> Op: ...
-
-
-def has_windows(calls: Iterable[_Called]) -> bool:
-    """Whether windows slide over the input of any of these operators."""
-    return any((rule := _rule(name)) is not None and rule.slides for name in {call.op.name for call in calls})
 
 
 @cache
@@ -153,8 +144,10 @@ def _result(op: Op, rule: Rule, known: list[Field | None], shape: tuple[int, ...
         if isinstance(passage, list):
             results = zip(passage, op.outputs, strict=True)
             return [field_of(_pass(one, field.known, out.shape)) for one, out in results] if alone else LOST
-        dimensions = None if passage is None else _pass(passage, field.known, shape)
-        if passage is None or dimensions is None or not (alone or passage.joins):
+        if passage is None or not (alone or passage.joins):
+            return LOST
+        dimensions = _pass(passage, field.known, shape)
+        if dimensions is None:
             return LOST
         parts.append(dimensions)
     return field_of(parts[0] if alone else unite(parts, shape))
@@ -202,17 +195,8 @@ def field_of(dimensions: Dimensions | None) -> Field:
     """The field with these dimensions."""
     if dimensions is None:
         return LOST
-    axes: list[Axis | None] = []
-    settled = True
-    for dimension in dimensions:
-        followed = windowed = False
-        for _, axis, spatial in dimension:
-            followed = followed or axis is not None
-            if spatial:
-                windowed = True
-                axes.append(axis)
-        if not followed and (windowed or len(dimension) > 1):
-            settled = False
+    axes = [axis for dimension in dimensions for _, axis, spatial in dimension if spatial]
+    settled = all((len(d) == 1 and not d[0].spatial) or is_followed(d) for d in dimensions)
     found = tuple([axis for axis in axes if axis is not None])
     return Field(dimensions, tuple(map(length_of, dimensions)), found if 0 < len(found) == len(axes) else None, settled)
 
@@ -243,14 +227,15 @@ def unite(parts: Iterable[Dimensions], shape: tuple[int, ...]) -> Dimensions | N
     result: list[Dimension] = [unknown(n) for n in shape]
     for dimensions in parts:
         for i, dimension in enumerate(dimensions, start=len(shape) - len(dimensions)):
-            if i < 0 or length_of(dimension) != shape[i]:
-                if i >= 0 and length_of(dimension) != 1 and is_spatial(dimension):
-                    return None
+            if i < 0:
                 continue
-            united = _unite_dimension(result[i], dimension)
-            if united is None:
+            if length_of(dimension) == shape[i]:
+                united = _unite_dimension(result[i], dimension)
+                if united is None:
+                    return None
+                result[i] = united
+            elif length_of(dimension) != 1 and is_spatial(dimension):
                 return None
-            result[i] = united
     return tuple(result)
 
 
@@ -297,16 +282,15 @@ def _read(source: Through, dimension: Dimension, n: int) -> Dimension | None:
     """A dimension of length n, each place of which reads places of another."""
     before, reading = length_of(dimension), source.reading
     axis = dimension[0].axis if len(dimension) == 1 else None
-    spatial = True
     if isinstance(reading, Cut):
         if n == before:
             return dimension
         if axis is None:
             return None if is_spatial(dimension) else unknown(n)
-    if isinstance(reading, Cut | Shift):
-        if len(dimension) > 1:
-            return None
-        spatial = dimension[0].spatial
+    only_moves = isinstance(reading, Cut | Shift)
+    if only_moves and len(dimension) > 1:
+        return None
+    spatial = dimension[0].spatial if only_moves else True
     return (Factor(n, axis and windows.read(axis, reading, before, n), spatial),)
 
 

@@ -100,37 +100,32 @@ def read(axis: Axis, reading: Reading, size: int, results: int) -> Axis | None:
 
     None where a period is too long to be followed, or where a single result reads all.
     """
-    if isinstance(reading, Slide):
-        return _slide(axis, reading)
-    if isinstance(reading, Spread):
-        return _spread(axis, reading)
-    if isinstance(reading, Adapt):
-        return _adapt(axis, size, results)
-    if isinstance(reading, Resample):
-        return _resample(axis, reading, size, results)
-    if isinstance(reading, Cut):
-        return through(axis, lambda i: (reading.start + i * reading.step,), 1, reading.step)
+    match reading:
+        case Slide(kernel, stride, padding, dilation):
+            if len(axis.windows) == 1 and axis.windows[0] is not None and kernel > 0:
+                # One window for all places, as nearly always: it grows at both ends.
+                first, last = axis.windows[0]
+                low, high = -padding * axis.advance, (dilation * (kernel - 1) - padding) * axis.advance
+                return Axis(axis.advance * stride, ((first + low, last + high),))
+            return through(axis, lambda i: (i * stride - padding + dilation * t for t in range(kernel)), 1, stride)
+        case Spread(kernel, stride, padding, dilation):
+
+            def taps(place: int) -> Iterable[int]:
+                reached = (divmod(place + padding - dilation * t, stride) for t in range(kernel))
+                return (j for j, rest in reached if rest == 0)
+
+            return through(axis, taps, stride)
+        case Adapt():
+            if results == 1:
+                return None
+            n, m, shared = size, results, math.gcd(size, results)
+            # As even as can be: the i-th window goes from ⌊i·n/m⌋ to ⌈(i+1)·n/m⌉.
+            return through(axis, lambda i: range(i * n // m, -((i + 1) * n // -m)), m // shared, n // shared)
+        case Resample():
+            return _resample(axis, reading, size, results)
+        case Cut(start, step):
+            return through(axis, lambda i: (start + i * step,), 1, step)
     return through(axis, lambda i: (i - reading.before,))
-
-
-def _slide(axis: Axis, kernel: Slide) -> Axis | None:
-    size, stride, padding, dilation = kernel
-    if len(axis.windows) == 1 and axis.windows[0] is not None and size > 0:
-        # One window for all places, as nearly always: it grows at both ends.
-        first, last = axis.windows[0]
-        low, high = -padding * axis.advance, (dilation * (size - 1) - padding) * axis.advance
-        return Axis(axis.advance * stride, ((first + low, last + high),))
-    return through(axis, lambda i: (i * stride - padding + dilation * t for t in range(size)), 1, stride)
-
-
-def _spread(axis: Axis, kernel: Spread) -> Axis | None:
-    size, stride, padding, dilation = kernel
-
-    def taps(place: int) -> Iterable[int]:
-        reached = (divmod(place + padding - dilation * t, stride) for t in range(size))
-        return (j for j, rest in reached if rest == 0)
-
-    return through(axis, taps, stride)
 
 
 def _resample(axis: Axis, reading: Resample, size: int, results: int) -> Axis | None:
@@ -147,16 +142,3 @@ def _resample(axis: Axis, reading: Resample, size: int, results: int) -> Axis | 
         return (below,) if source == below else range(below - reading.below, below + reading.above + 1)
 
     return through(axis, taps, ratio.denominator, ratio.numerator)
-
-
-def _adapt(axis: Axis, size: int, results: int) -> Axis | None:
-    """Windows as even as can be: the i-th goes from ⌊i·n/m⌋ to ⌈(i+1)·n/m⌉."""
-    if results == 1:
-        return None
-    shared = math.gcd(size, results)
-    return through(
-        axis,
-        lambda i: range(i * size // results, -((i + 1) * size // -results)),
-        results // shared,
-        size // shared,
-    )
