@@ -38,11 +38,11 @@ class ShapeStep(NamedTuple):
 class DerivedTensor(NamedTuple):
     """A tensor that no input reaches, and the expression that makes it anew on a device.
 
-    ``names`` are the names that the expression reads. A Parameter or Buffer has no target: its scope holds it.
+    ``names`` are the names that the expression reads. A Parameter or Buffer has no target: it is stored in its scope.
     """
 
     value: Any
-    scope: nn.Module
+    scope: Any
     name: str
     expression: Expression
     names: Mapping[str, Any]

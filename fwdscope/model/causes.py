@@ -43,7 +43,11 @@ def problem(context: BodyContext, error: EvaluationError) -> Problem:
         lost, help = _dropped_row(context, fact.clash)
         message = fact.message.format(*names) if names else fact.message
         return Problem(source, node.span, fact.code, message, help or fact.help, (*causes, *lost))
-    message, help = _reword(fact)
+    # torch's message in the spec's words, or without its advice about Python.
+    text = str(fact).strip().split("\n")[0] or type(fact).__name__
+    reworded = ((re.search(pattern, text), message, help) for pattern, message, help in _REWORDED)
+    plain = re.sub(r"^(?:[\w.]*Error: |\w+(?:\(\))?: )", "", text), None
+    message, help = next(((m.format(*found.groups()), help) for found, m, help in reworded if found), plain)
     return Problem(source, node.span, "shape", f"{_subject(context, node)}: {message}", help, causes)
 
 
@@ -136,15 +140,6 @@ _REWORDED = (
         "write `.reshape(…)`, which copies if needed",
     ),
 )
-
-
-def _reword(error: Exception) -> tuple[str, str | None]:
-    """Return torch's message in the spec's words, or without its advice about Python."""
-    text = str(error).strip().split("\n")[0] or type(error).__name__
-    for pattern, message, help in _REWORDED:
-        if found := re.search(pattern, text):
-            return message.format(*found.groups()), help
-    return re.sub(r"^(?:[\w.]*Error: |\w+(?:\(\))?: )", "", text), None
 
 
 # --- odd sizes that were halved --------------------------------------------------------------------------------------

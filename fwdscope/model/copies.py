@@ -7,10 +7,12 @@ one before in anything that decides its shapes or figures.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
+from types import MethodType
 from typing import Any
 
 import torch
@@ -19,11 +21,17 @@ from torch import Tensor, nn
 from fwdscope.layers import Layer
 from fwdscope.limits import limit
 from fwdscope.model.blueprint import MOST_STEPS, Blueprint
-from fwdscope.model.duplicates import PLAIN, Modules, duplicated, has_plain_tensors, like, may_be_duplicated
 from fwdscope.model.events import CopyObserver
 from fwdscope.model.modules import Scope, Series
 from fwdscope.model.values import BlockTemplate, LayerTemplate, SeriesTemplate, Shared, Template
-from fwdscope.torch_private import storage_id, without_dispatch
+from fwdscope.torch_private import storage_id, without_dispatch, without_functions
+
+Modules = Mapping[nn.Module, nn.Module]
+
+_PLAIN = (type(None), bool, int, float, complex, str)
+_CONTAINERS = frozenset((dict, OrderedDict, set, list))
+_CONTENTS = ("_parameters", "_buffers", "_modules")
+_HOOKS = ("_forward_pre_hooks", "_forward_pre_hooks_with_kwargs", "_forward_hooks")
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,9 +46,9 @@ class _Source:
 
     @cached_property
     def originals(self) -> list[nn.Module] | None:
-        """The modules to duplicate for a copy; None if something that they hold is not known."""
+        """The modules to duplicate for a copy; None if some may not be."""
         originals = list(self.module.modules())
-        return originals if all(map(_is_known, originals)) else None
+        return originals if all(map(may_be_duplicated, originals)) else None
 
 
 class Copies:
@@ -88,7 +96,7 @@ class Copies:
         if made is None:
             self._register(source, str(number), modules)
         with without_dispatch():
-            result = like(x)
+            result = _like(x)
         if self.observer:
             self.observer.repeat(x, result, modules)
         return result
@@ -148,10 +156,7 @@ def _has_own_storage(result: Tensor, inputs: Sequence[Tensor]) -> bool:
 
 
 def _is_repeatable(value: Any) -> bool:
-    """Whether a template, or the value of a setting, means the same in every copy.
-
-    It holds no shared layer, no class of the user and no tensor.
-    """
+    """Whether a template, or the value of a setting, has no shared layer, no class of the user and no tensor in it."""
     match value:
         case LayerTemplate(layer=layer):
             return _is_repeatable(layer)
@@ -163,7 +168,7 @@ def _is_repeatable(value: Any) -> bool:
             return all(map(_is_repeatable, items))
         case tuple():
             return all(map(_is_repeatable, value))
-    return isinstance(value, (*PLAIN, torch.dtype))
+    return isinstance(value, (*_PLAIN, torch.dtype))
 
 
 def _match(one: nn.Module, other: nn.Module) -> Modules | None:
@@ -178,8 +183,67 @@ def _match(one: nn.Module, other: nn.Module) -> Modules | None:
     return found
 
 
-def _is_known(module: nn.Module) -> bool:
-    """Whether all that a module holds is known, so that a duplicate of it is right."""
+# --- duplicates of modules -------------------------------------------------------------------------------------------
+
+
+def duplicated(originals: Iterable[nn.Module]) -> dict[nn.Module, nn.Module]:
+    """Return duplicates of modules by their originals; modules inside must be among them. Hooks are not duplicated.
+
+    Much faster than ``copy.deepcopy``, which would duplicate the blueprint and the lines of the file too.
+    """
+    modules: dict[nn.Module, nn.Module] = {one: type(one).__new__(type(one)) for one in originals}
+    tensors: dict[int, Tensor] = {}
+    with without_dispatch(), without_functions():
+        for old, new in modules.items():
+            own = new.__dict__
+            for name, value in old.__dict__.items():
+                kind = type(value)
+                # Most containers are empty, and copying those takes longer than making them.
+                own[name] = value if kind not in _CONTAINERS else kind(value) if value else kind()
+            for name in _HOOKS:
+                own[name] = OrderedDict()
+            if old._modules:
+                own["_modules"] = {name: child and modules[child] for name, child in old._modules.items()}
+            for group in (own["_parameters"], own["_buffers"]):
+                for name, tensor in group.items():
+                    if tensor is not None:
+                        if id(tensor) not in tensors:
+                            tensors[id(tensor)] = _like(tensor)
+                            if type(tensor) is nn.Parameter:
+                                # As in torch's lazy modules; nn.Parameter(…) would make a second tensor.
+                                tensors[id(tensor)].__class__ = nn.Parameter
+                                tensors[id(tensor)].requires_grad = tensor.requires_grad
+                        group[name] = tensors[id(tensor)]
+    return modules
+
+
+def _like(x: Tensor) -> Tensor:
+    """Return a tensor of the same shape, strides, dtype and device."""
+    return torch.empty_strided(x.shape, x.stride(), dtype=x.dtype, device=x.device)
+
+
+def may_be_duplicated(module: nn.Module) -> bool:
+    """Whether a module is torch's or ours, without hooks of the user, with plain tensors on meta alone."""
+    with without_functions():
+        tensors = [t for group in (module._parameters, module._buffers) for t in group.values() if t is not None]
+        if any(type(t) not in (Tensor, nn.Parameter) or t.__dict__ or not t.is_meta for t in tensors):
+            return False
     if isinstance(module, Scope):
-        return has_plain_tensors(module) and all(_is_repeatable(template) for _, template in module.sites.values())
-    return may_be_duplicated(module)
+        return all(_is_repeatable(template) for _, template in module.sites.values())
+    known = type(module).__module__.startswith(("torch.nn.", "fwdscope."))
+    return known and all(map(_may_be_shared, module.__dict__.items()))
+
+
+def _may_be_shared(item: tuple[str, Any]) -> bool:
+    """Whether a module and its duplicate may share the value of an attribute."""
+    name, value = item
+    if name in _CONTENTS:
+        return True
+    if name in _HOOKS:
+        # The keys of hooks that a user registers are integers.
+        return not any(type(key) is int for key in value)
+    if isinstance(value, dict | set):
+        return not value
+    if isinstance(value, tuple | list):
+        return all(isinstance(one, _PLAIN) for one in value)
+    return not isinstance(value, Tensor | nn.Module | MethodType)

@@ -30,7 +30,7 @@ def materialise(
 
     Layers are initialised by torch, Parameters and Buffers of the file by their expressions, then the spec's ``init``
     applies. Tied weights stay tied. The caller will fill the tensors of the ``state_dict`` named in ``given``: layers
-    that hold no others are left empty. torch's generators are left as they were.
+    that have no others are left empty. torch's generators are left as they were.
     """
     device, blueprint = torch.device(device), network.blueprint
     own = network.state_dict(keep_vars=True)
@@ -51,7 +51,7 @@ def materialise(
                     if tensor is not None:
                         tensor.zero_()
         for derived in blueprint.derived:
-            if derived.target is None and (tensor := _own_tensor(derived)) is not None:
+            if derived.target is None and (tensor := derived.scope.own_tensor(derived.name)) is not None:
                 tensor.copy_(_recompute(derived, blueprint))
         for one, tensors in match_initialisers(network)[0]:
             fill, arguments, keywords = _initialiser(one, network)
@@ -80,7 +80,6 @@ def _recompute(derived: DerivedTensor, blueprint: Blueprint) -> Any:
 
     The names that it read while building hold meta tensors: these are first recomputed in turn.
     """
-    assert isinstance(derived.scope, Scope)
     names = BodyNames(derived.scope)
     for name in dict.fromkeys(node.id for node in ex.walk(derived.expression) if isinstance(node, ex.Name)):
         if name in derived.names:
@@ -88,20 +87,16 @@ def _recompute(derived: DerivedTensor, blueprint: Blueprint) -> Any:
             source = next((one for one in blueprint.derived if one.value is read), None)
             if source is None or not isinstance(read, Tensor | tuple | list):
                 names.frame.names[name] = read
+            elif source.target is None:
+                names.frame.names[name] = source.scope.own_tensor(source.name)
             else:
-                own = source.target is None
-                names.frame.names[name] = _own_tensor(source) if own else _recompute(source, blueprint)
+                names.frame.names[name] = _recompute(source, blueprint)
     value = BodyContext(names).evaluate(derived.expression)
     if derived.target is None:
         return value
     assigned: dict[str, Any] = {}
     assign(derived.target, value, assigned)
     return assigned[derived.name]
-
-
-def _own_tensor(derived: DerivedTensor) -> Tensor | None:
-    assert isinstance(derived.scope, Scope)
-    return derived.scope.own_tensor(derived.name)
 
 
 # --- the section init ------------------------------------------------------------------------------------------------

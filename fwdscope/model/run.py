@@ -7,8 +7,8 @@ so that all problems are reported at once.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any, TypeVar
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -31,8 +31,6 @@ from fwdscope.model.modules import Body, PartScope, Series
 from fwdscope.model.names import BodyNames, Frame
 from fwdscope.model.values import FAILED, TEMPLATES, Origin, Shared, UpstreamFailed, first_tensor
 from fwdscope.report import Promise
-
-LineT = TypeVar("LineT", bound=tree.Line)
 
 
 def run_scope(scope: Body | Series, inputs: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
@@ -81,35 +79,30 @@ class BodyRun:
 
     def _run_lines(self, lines: tuple[tree.Line, ...]) -> None:
         for line in lines:
-            match line:
-                case tree.Statement():
-                    self._run_statement(line)
-                case tree.PartLine():
-                    self._run_nested(line, self._run_part)
-                case tree.If():
-                    self._run_nested(line, self._run_branch)
-                case tree.For():
-                    self._run_nested(line, self._run_for)
-                case tree.While():
-                    self._run_nested(line, self._run_while)
+            if isinstance(line, tree.Statement):
+                self._run_statement(line)
+            else:
+                self._run_nested(line)
             for name in self.released.get(line.span, ()):
                 self.names.frame.release(name)
 
-    def _run_nested(self, line: LineT, run: Callable[[LineT], None]) -> None:
+    def _run_nested(self, line: tree.PartLine | tree.If | tree.For | tree.While) -> None:
         """Run a line with others inside. If its head fails, all names that the lines inside give have failed."""
+        head: Expression = Name(line.span, "")
         try:
-            run(line)
+            match line:
+                case tree.PartLine():
+                    self._run_part(line)
+                case tree.If(test=head):
+                    self._run_lines(line.then if self.context.is_true(self.evaluate(head)) else line.orelse)
+                case tree.For(iterable=head):
+                    self._run_for(line)
+                case tree.While(test=head):
+                    self._run_while(line)
             return
         except UpstreamFailed:
             pass
         except (EvaluationError, ArithmeticProblem) as error:
-            match line:
-                case tree.For():
-                    head = line.iterable
-                case tree.If() | tree.While():
-                    head = line.test
-                case _:
-                    head = Name(line.span, "")
             self._report(error, head)
         self.names.prev = FAILED
         for inner in tree.statements((line,)):
@@ -274,25 +267,16 @@ class BodyRun:
                 self._report(error, line.inputs[0])
             except UpstreamFailed:
                 pass
-        observer = blueprint.observer
-        if observer:
-            start = StepStart("part", blueprint.path(part), "part", "", line.name, line.span, part)
-            observer.begin(start, names.prev)
         frame = Frame(part)
-        names.frames.insert(0, frame)
-        try:
-            self._run_lines(line.body)
-        finally:
-            names.frames.pop(0)
-        if observer:
-            observer.end(names.prev)
+        with self._step(StepStart("part", blueprint.path(part), "part", "", line.name, line.span, part)):
+            names.frames.insert(0, frame)
+            try:
+                self._run_lines(line.body)
+            finally:
+                names.frames.pop(0)
         names.frame.names[line.name] = names.prev
         names.frame.parts[line.name] = frame
         names.frame.origins[line.name] = Origin(f"{line.name}:", line.span)
-
-    def _run_branch(self, line: tree.If) -> None:
-        chosen = self.context.is_true(self.evaluate(line.test))
-        self._run_lines(line.then if chosen else line.orelse)
 
     def _run_for(self, line: tree.For) -> None:
         """Run a loop, unrolled. Each round uses the same layers."""
@@ -300,7 +284,7 @@ class BodyRun:
         if len(rounds) > limit("turns"):
             error = ArithmeticProblem(f"{len(rounds):,} rounds", f"at most {limit('turns'):,}", "limit")
             raise EvaluationError(line.iterable, error)
-        with self._loop("for", line):
+        with self._step(StepStart("loop", self.names.path(""), "for", line.text, "", line.span)):
             for item in rounds:
                 assign(line.target, item, self.names.frame.names)
                 self._run_round(line)
@@ -310,7 +294,7 @@ class BodyRun:
     def _run_while(self, line: tree.While) -> None:
         """Run a loop that depends on data: one round on meta, on a device until the condition is false."""
         most = limit("rounds") if line.limit is None else self.evaluate(line.limit)
-        with self._loop("while", line):
+        with self._step(StepStart("loop", self.names.path(""), "while", line.text, "", line.span)):
             if self.blueprint.device.type == "meta":
                 self._run_one_round(line)
                 return
@@ -324,11 +308,11 @@ class BodyRun:
                 self._run_round(line)
 
     @contextlib.contextmanager
-    def _loop(self, kind: str, line: tree.For | tree.While) -> Iterator[None]:
-        """Report the start and the end of a loop."""
+    def _step(self, start: StepStart) -> Iterator[None]:
+        """Report the start and the end of a part or loop."""
         observer = self.blueprint.observer
         if observer:
-            observer.begin(StepStart("loop", self.names.path(""), kind, line.text, "", line.span), self.names.prev)
+            observer.begin(start, self.names.prev)
         yield
         if observer:
             observer.end(self.names.prev)

@@ -13,7 +13,7 @@ from fwdscope.language import tree
 from fwdscope.language.arithmetic import ArithmeticProblem
 from fwdscope.language.expression import Expression, Name
 from fwdscope.language.settings_checker import wrong_setting
-from fwdscope.layers import LAYERS, Layer, settings
+from fwdscope.layers import LAYERS, settings
 from fwdscope.layers.base import Setting
 from fwdscope.limits import limit
 from fwdscope.model.blueprint import Blueprint
@@ -28,30 +28,24 @@ from fwdscope.model.values import (
     flatten,
 )
 
-# Evaluates an expression that sees vars and these settings alone.
-EvaluateWith = Callable[[Expression, dict[str, Any]], Any]
-
 
 class TemplateFactory:
-    """Makes templates for one network."""
+    """Makes templates for one network; ``evaluate`` evaluates an expression that sees vars and these settings alone."""
 
-    def __init__(self, blueprint: Blueprint, evaluate: EvaluateWith) -> None:
+    def __init__(self, blueprint: Blueprint, evaluate: Callable[[Expression, dict[str, Any]], Any]) -> None:
         self.blueprint = blueprint
         self.evaluate = evaluate
 
     def layer(self, name: str, values: Sequence[Any], named: dict[str, Any]) -> LayerTemplate:
         """Make a layer type with its settings, on top of those in the section ``defaults``."""
-        layer, positional = LAYERS[name], _positional_settings(name)
+        positional = [one.name for one in _settings_by_name(name).values() if one.positional]
         if len(values) > len(positional):
             message = f"{name} takes {len(positional)} settings by position, found {len(values)}"
             raise ArithmeticProblem(message, None, "type")
-        given = {**self._defaults(name), **dict(zip(positional, values, strict=False)), **named}
-        return LayerTemplate(layer(**_checked_settings(layer, given)))
-
-    def _defaults(self, name: str) -> dict[str, Any]:
-        """Return the settings that the section ``defaults`` gives a layer type."""
         calls = [c for c in self.blueprint.spec.defaults if isinstance(c.function, Name) and c.function.id == name]
-        return {keyword.name: self.evaluate(keyword.value, {}) for call in calls for keyword in call.keywords}
+        defaults = {keyword.name: self.evaluate(keyword.value, {}) for call in calls for keyword in call.keywords}
+        given = {**defaults, **dict(zip(positional, values, strict=False)), **named}
+        return LayerTemplate(LAYERS[name](**_checked_settings(name, given)))
 
     def block(self, block: tree.Block, values: Sequence[Any], named: dict[str, Any]) -> BlockTemplate:
         """Make a block with its settings. A default may use the settings before it."""
@@ -106,27 +100,22 @@ class TemplateFactory:
         return ImportedTemplate(found, tuple(arguments), tuple(keywords.items()))
 
 
-def _checked_settings(layer: type[Layer], given: dict[str, Any]) -> dict[str, Any]:
+def _checked_settings(layer: str, given: dict[str, Any]) -> dict[str, Any]:
     """Check settings against their types."""
-    known = _settings_by_name(layer.__name__)
+    known = _settings_by_name(layer)
     result = {}
     for name, value in given.items():
         value = value.layer if isinstance(value, LayerTemplate) else _frozen(value)
         if name not in known:
-            raise ArithmeticProblem(f"{layer.__name__} has no setting {name}", None, "name")
+            raise ArithmeticProblem(f"{layer} has no setting {name}", None, "name")
         if known[name].mismatch(value):
             shown = value.name if isinstance(value, TEMPLATES) else repr(value)
-            raise ArithmeticProblem(*wrong_setting(layer.__name__, known[name], value, shown), "type")
+            raise ArithmeticProblem(*wrong_setting(layer, known[name], value, shown), "type")
         result[name] = value
     missing = [s.name for s in known.values() if s.required and s.name not in result]
     if missing:
-        raise ArithmeticProblem(f"{layer.__name__} needs {' and '.join(missing)}", None, "type")
+        raise ArithmeticProblem(f"{layer} needs {' and '.join(missing)}", None, "type")
     return result
-
-
-@cache
-def _positional_settings(name: str) -> tuple[str, ...]:
-    return tuple(one.name for one in settings(LAYERS[name]) if one.positional)
 
 
 @cache

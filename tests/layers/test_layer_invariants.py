@@ -11,7 +11,7 @@ import torch
 from layer_examples import EXAMPLES, Example
 from torch import Tensor, nn
 
-from fwdscope.model.duplicates import duplicated, may_be_duplicated
+from fwdscope.model.copies import duplicated, may_be_duplicated
 from fwdscope.ops import cost
 from fwdscope.ops.watch import watching
 from fwdscope.trace import Trace, trace_module

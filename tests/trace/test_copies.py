@@ -104,7 +104,7 @@ def both(path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Any, Any]:
     network = build(checked)
     repeated = facts(network, trace(network))
     with monkeypatch.context() as patch:
-        patch.setattr("fwdscope.model.copies._is_known", lambda _: False)
+        patch.setattr("fwdscope.model.copies.may_be_duplicated", lambda _: False)
         network = build(checked)
         return repeated, facts(network, trace(network, Recorder()))
 
