@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 
 from fwdscope.device.local import DeviceError, LocalDevice, find, preferred
 from fwdscope.report import Report, Totals
-from fwdscope.run.memory_guard import needed_memory
 from fwdscope.settings import RUN_BUDGET, RunError, RunSettings
 from fwdscope.timing.layers import PASSES
 from fwdscope.units import byte_size
 
 
-@dataclass(frozen=True)
-class _Speed:
+class _Speed(NamedTuple):
     """What any device of a kind does in a second; low figures, since users wait where the estimate is too short."""
 
     flops: float
@@ -51,7 +49,7 @@ def choose_device(settings: RunSettings, report: Report, operators: int) -> tupl
         return find_device(settings.device), ""
     device, totals = preferred(), report.totals
     passes = 1 + settings.stats + (2 * (PASSES + 1) if settings.latency else 0)
-    memory = needed_memory(totals)
+    memory = totals.peak_memory or totals.param_bytes + totals.buffer_bytes
     if device.free is not None and memory > device.free:
         return None, (
             f"not run: it needs {byte_size(memory)}, more than {device.device} has free; "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from fwdscope.device.local import LocalDevice
@@ -36,17 +36,9 @@ def check_against_peak(
 
 
 def _highest_share(report: Report, rows: Sequence[LayerRow], seconds: float | None, known: Peaks) -> float:
-    return max(_shares_of_peak(report, rows, seconds, known), default=0.0)
-
-
-def _shares_of_peak(report: Report, rows: Sequence[LayerRow], seconds: float | None, known: Peaks) -> Iterator[float]:
-    """The share of peak FLOP/s of the whole, and of each compute-bound row.
-
-    Memory-bound rows prove nothing: caches are faster than memory.
-    """
-    if seconds and (used := utilisation(replace(report, layers=tuple(rows)), known, seconds)) is not None:
-        yield used
-    for row in rows:
-        roof = roofline(row, known)
-        if roof is not None and roof.bound == "compute" and roof.share is not None:
-            yield roof.share
+    """The highest share of peak FLOP/s, of the whole or a compute-bound row: caches are faster than memory."""
+    roofs = [roofline(row, known) for row in rows]
+    shares = [roof.share for roof in roofs if roof is not None and roof.bound == "compute"]
+    if seconds:
+        shares.append(utilisation(replace(report, layers=tuple(rows)), known, seconds))
+    return max((share for share in shares if share is not None), default=0.0)

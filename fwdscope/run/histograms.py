@@ -76,17 +76,13 @@ def merge_histograms(histograms: Sequence[Histogram], low: float, high: float) -
         return Histogram(low, high, (total,))
     shares = [0.0] * BINS
     for one in histograms:
-        for (left, right), count in zip(pairwise(_edges(one, low, high)), one.counts, strict=True):
+        bins = len(one.counts)
+        # The ends in units of the new bins. Halves, as in counts_of.
+        first, last = ((end / 2 - low / 2) / (high / 2 - low / 2) * BINS for end in (one.low, one.high))
+        edges = [first + (last - first) * i / bins for i in range(bins + 1)]
+        for (left, right), count in zip(pairwise(edges), one.counts, strict=True):
             _add_by_overlap(shares, left, right, count)
     return Histogram(low, high, _split(shares, total))
-
-
-def _edges(histogram: Histogram, low: float, high: float) -> list[float]:
-    """The edges of a histogram's bins, in units of the new bins between ``low`` and ``high``."""
-    bins = len(histogram.counts)
-    # Halves, as in counts_of.
-    first, last = ((end / 2 - low / 2) / (high / 2 - low / 2) * BINS for end in (histogram.low, histogram.high))
-    return [first + (last - first) * i / bins for i in range(bins + 1)]
 
 
 def _add_by_overlap(shares: list[float], left: float, right: float, count: int) -> None:

@@ -34,7 +34,8 @@ def picture(tensor: Tensor, title: str = "", index: str = "", most: int = MOST_C
         if part.shape[0] > 1:
             notes.append(f"the first of {part.shape[0]} along dim {dims[0]}")
         dims, part = dims[1:], part[0]
-    dims, part = _squeeze(dims, part)
+    kept = [i for i, size in enumerate(part.shape) if size > 1] or list(range(part.dim()))[-1:]
+    dims, part = [dims[i] for i in kept], part.reshape([part.shape[i] for i in kept])
     if part.dim() == 3 and part.shape[0] > MOST_PANELS:
         notes.append(f"the first {MOST_PANELS} of {part.shape[0]} along dim {dims[0]}")
         part = part[:MOST_PANELS]
@@ -43,7 +44,11 @@ def picture(tensor: Tensor, title: str = "", index: str = "", most: int = MOST_C
     panels = tuple(_panels(values, most, labelled=part.dim() == 3))
     cells = [cell for panel in panels for cell in chain.from_iterable(panel.rows) if cell is not None]
     words = [f"dim {dim} (size {size})" for dim, size in zip(dims, part.shape, strict=True)]
-    notes += _note_on_means(values, panels[0])
+    height, width = values.shape[1:]
+    rows, columns = len(panels[0].rows), len(panels[0].rows[0])
+    if (rows, columns) != (height, width):
+        each = f"{width / columns:.3g}" if height == 1 else f"{height / rows:.3g} × {width / columns:.3g}"
+        notes.append(f"means of about {each} values")
     return Picture(
         kind="map" if part.dim() > 1 else "bars",
         title=title,
@@ -74,36 +79,16 @@ def _select(tensor: Tensor, index: Index) -> tuple[list[int], Tensor]:
     return [dim for dim in range(tensor.dim()) if dim not in taken], tensor[index]
 
 
-def _squeeze(dims: list[int], part: Tensor) -> tuple[list[int], Tensor]:
-    """A part without dimensions of size one."""
-    kept = [i for i, size in enumerate(part.shape) if size > 1] or list(range(part.dim()))[-1:]
-    return [dims[i] for i in kept], part.reshape([part.shape[i] for i in kept])
-
-
 def _panels(values: Tensor, most: int, labelled: bool) -> Iterator[Panel]:
     """The maps of a tensor (count, height, width), each averaged down to its share of the cells."""
     count, height, width = values.shape
     share = max(8, most // math.ceil(math.sqrt(count)))
     size = (min(height, share), min(width, share if height > 1 else most))
     for number, one in enumerate(values):
-        cells = _averages(one, size).tolist()
+        numbers = (one.to(torch.complex128).abs() if one.is_complex() else one.double())[None]
+        finite = numbers.isfinite().double()
+        total, part = (adaptive_avg_pool2d(x, size) for x in (numbers.nan_to_num(0.0, 0.0, 0.0), finite))
+        # The mean of the finite values in each cell; NaN if there are none.
+        cells = (total / part)[0].tolist()
         rows = tuple(tuple(cell if math.isfinite(cell) else None for cell in row) for row in cells)
         yield Panel(rows, str(number) if labelled else "")
-
-
-def _averages(values: Tensor, size: tuple[int, int]) -> Tensor:
-    """The mean of the finite values in each cell; NaN if there are none."""
-    numbers = (values.to(torch.complex128).abs() if values.is_complex() else values.double())[None]
-    finite = numbers.isfinite().double()
-    total, share = (adaptive_avg_pool2d(x, size) for x in (numbers.nan_to_num(0.0, 0.0, 0.0), finite))
-    return (total / share)[0]
-
-
-def _note_on_means(values: Tensor, panel: Panel) -> list[str]:
-    """A note if each cell is a mean of several values."""
-    height, width = values.shape[1:]
-    rows, columns = len(panel.rows), len(panel.rows[0])
-    if (rows, columns) == (height, width):
-        return []
-    each = f"{width / columns:.3g}" if height == 1 else f"{height / rows:.3g} × {width / columns:.3g}"
-    return [f"means of about {each} values"]

@@ -13,11 +13,6 @@ from fwdscope.units import byte_size
 PeakByBatch = Callable[[int], int]
 
 
-def needed_memory(totals: Totals) -> int:
-    """Bytes at the peak of a forward: weights, buffers, inputs and the activations alive at once."""
-    return (totals.peak_memory or 0) or totals.param_bytes + totals.buffer_bytes
-
-
 def check_memory(
     memory: int,
     totals: Totals,
@@ -36,17 +31,14 @@ def check_memory(
         f"inputs {byte_size(totals.input_bytes or 0)}, activations {byte_size(totals.peak_activations or 0)} at the "
         f"peak), and {device.device} ({device.name}) has {byte_size(device.free)} free"
     )
-    raise RunError(f"{message}\n  {_way_out(device.free, peak_by_batch(batch), batch)}")
-
-
-def _way_out(free: int, peak: PeakByBatch | None, batch: int | None) -> str:
-    meta = "--device meta shows shapes and costs without running it"
+    peak = peak_by_batch(batch)
     if peak is None or batch is None or batch < 2:
-        return f"use a smaller dtype or smaller inputs; {meta}"
-    largest = largest_batch(free, peak, batch)
-    if not largest:
-        return f"not even a batch of 1 fits; {meta}"
-    return f"the largest batch that fits is {largest:,}, not {batch:,}; {meta}"
+        help = "use a smaller dtype or smaller inputs"
+    elif largest := largest_batch(device.free, peak, batch):
+        help = f"the largest batch that fits is {largest:,}, not {batch:,}"
+    else:
+        help = "not even a batch of 1 fits"
+    raise RunError(f"{message}\n  {help}; --device meta shows shapes and costs without running it")
 
 
 def largest_batch(free: int, peak: PeakByBatch, batch: int) -> int:

@@ -26,8 +26,6 @@ from fwdscope.trace import Node, OpRecord, Recorder
 from fwdscope.trace.memory import Mark
 from fwdscope.trace.record import tensors
 
-_ORDINARY = (Tensor, nn.Parameter)
-
 
 @dataclass(frozen=True)
 class WantedOutput:
@@ -69,8 +67,6 @@ class Observation(Recorder):
         self._last: Tensor | None = None
         self._attention: Callable[[], Tensor] | None = None
 
-    # -- events --------------------------------------------------------------------------------------------------------
-
     def begin(self, what: StepStart, inputs: Any) -> None:
         """Begin a step and look at its inputs."""
         super().begin(what, inputs)
@@ -100,7 +96,12 @@ class Observation(Recorder):
         node = pending.node or (siblings[-1] if siblings else None)
         # A line that computes nothing has a row if it promises a shape.
         if node is not None and node.kind == "expression" and node.step == pending.step:
-            self.taken[node] = self.marked(one for one in node.inputs if not self.is_weight(one))
+            # Weights are not looked at each time that a line reads them.
+            self.taken[node] = self.marked(
+                one
+                for one in node.inputs
+                if id(one.ref) in self._seen or (tensor := one.ref()) is None or not self.memory.excludes(tensor)
+            )
             self.given[node] = self.marked(node.outputs)
             alive = node.outputs[0].ref() if node.outputs else None
             self.keep(node, alive if alive is not None else self._last)
@@ -116,14 +117,10 @@ class Observation(Recorder):
         if self.wanted.attention and (weights := attention_weights(record.op, arguments, result)) is not None:
             self._attention = weights
 
-    def watch(self) -> contextlib.AbstractContextManager[None]:
-        """Listen to every operator inside, or only to those outside layers."""
-        return super().watch() if self.operators else self.watch_lines()
-
     @contextlib.contextmanager
-    def watch_lines(self) -> Iterator[None]:
-        """Listen only to operators outside layers."""
-        with watching(on_unread=self.ran):
+    def watch(self) -> Iterator[None]:
+        """Listen to every operator inside, or only to those outside layers."""
+        with super().watch() if self.operators else watching(on_unread=self.ran):
             try:
                 yield
             finally:
@@ -169,11 +166,6 @@ class Observation(Recorder):
         """The numbers of tensors; new or changed ones are looked at."""
         return tuple(map(self._number, values)) if self.collector is not None else ()
 
-    def is_weight(self, one: Mark) -> bool:
-        """Whether a tensor is a weight, which is not looked at each time that a line reads it."""
-        tensor = one.ref()
-        return tensor is not None and self.memory.excludes(tensor) and id(one.ref) not in self._seen
-
     def marked(self, found_at: Iterable[Mark]) -> tuple[int, ...]:
         """The numbers of tensors by their marks, if they are alive or were looked at before."""
         found: list[int] = []
@@ -192,18 +184,16 @@ class Observation(Recorder):
         if seen is None or seen.version != version:
             seen = self._seen[id(ref)] = _Seen(ref, version, self._looked)
             self._looked += 1
-            self._look_unrecorded(seen.number, tensor)
+            assert self.collector is not None
+            with contextlib.ExitStack() as stack:
+                if type(tensor) in (Tensor, nn.Parameter):
+                    # For plain tensors this does the same in a tenth of the time.
+                    stack.enter_context(without_functions())
+                    stack.enter_context(without_dispatch())
+                else:
+                    stack.enter_context(unrecorded())
+                self.collector.add(seen.number, [tensor])
         return seen.number
-
-    def _look_unrecorded(self, number: int, tensor: Tensor) -> None:
-        assert self.collector is not None
-        if type(tensor) not in _ORDINARY:
-            with unrecorded():
-                self.collector.add(number, [tensor])
-            return
-        # For plain tensors this does the same in a tenth of the time.
-        with without_functions(), without_dispatch():
-            self.collector.add(number, [tensor])
 
     def statistics(self) -> Statistics:
         """The statistics of all tensors, fetched from the device at once."""
@@ -225,19 +215,16 @@ class Statistics:
 
     def inputs(self, node: Node) -> tuple[ActivationStats, ...]:
         """The statistics of each input."""
-        return self._of(self.taken.get(node, ()))
+        return tuple(self.figures[number] for number in self.taken.get(node, ()) if number in self.figures)
 
     def outputs(self, node: Node) -> tuple[ActivationStats, ...]:
         """The statistics of each output."""
-        return self._of(self.given.get(node, ()))
+        return tuple(self.figures[number] for number in self.given.get(node, ()) if number in self.figures)
 
     def together(self, nodes: Iterable[Node]) -> ActivationStats | None:
         """The statistics of all outputs of some steps together; None without outputs."""
         found = [stats for node in nodes for stats in self.outputs(node)]
         return merge(found) if found else None
-
-    def _of(self, numbers: Iterable[int]) -> tuple[ActivationStats, ...]:
-        return tuple(self.figures[number] for number in numbers if number in self.figures)
 
 
 @contextlib.contextmanager

@@ -43,19 +43,18 @@ def real_inputs(network: Network, feeds: Mapping[str, Feed], device: torch.devic
     """
     with torch_default_dtype(network.blueprint.dtype), torch.no_grad():
         made = example_inputs(network.blueprint.checked, str(device))
-        return {
-            name: _fed(feeds[name], tensor, network.example[name].dtype) if name in feeds else tensor
-            for name, tensor in made.items()
-        }
-
-
-def _fed(feed: Feed, made: Tensor, dtype: torch.dtype) -> Tensor:
-    if (values := feed.read_tensor()) is not None:
-        return values.to(made.device)
-    if not made.numel():
-        return torch.zeros(feed.shape, dtype=dtype, device=made.device)
-    places = torch.randint(0, made.numel(), feed.shape, device=made.device)
-    return made.flatten()[places].to(dtype)
+        for name, tensor in made.items():
+            if name not in feeds:
+                continue
+            shape, dtype = feeds[name].shape, network.example[name].dtype
+            if (values := feeds[name].read_tensor()) is not None:
+                made[name] = values.to(tensor.device)
+            elif not tensor.numel():
+                made[name] = torch.zeros(shape, dtype=dtype, device=tensor.device)
+            else:
+                places = torch.randint(0, tensor.numel(), shape, device=tensor.device)
+                made[name] = tensor.flatten()[places].to(dtype)
+        return made
 
 
 @contextlib.contextmanager

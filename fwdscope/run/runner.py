@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 
 import torch
 
 from fwdscope.device.peaks import find_peaks, is_published
-from fwdscope.report import ActivationStats, LayerRow, Peaks, Report, Run, TensorInfo
+from fwdscope.report import LayerRow, Peaks, Report, Run
 from fwdscope.report.pictures import Picture
 from fwdscope.run.choose import choose_device
 from fwdscope.run.exceeded import check_against_peak
@@ -38,19 +37,10 @@ def run_on_device(subject: Subject, settings: RunSettings) -> tuple[Report, Pict
         if settings.latency:
             settings.on_progress(f"timing on {device.device}")
             times = time_forward(ready, forward.rows)
-    report = with_run(ready, forward, times.rows, _describe_run(ready, settings, forward, times))
-    if wanted is None or settings.show is None:
-        return report, None
-    row = next((row for row in report.layers if row.path == wanted.path), None)
-    return report, picture_of(settings.show, wanted, forward.kept, row)
-
-
-def _describe_run(ready: Prepared, settings: RunSettings, forward: ObservedForward, times: Times) -> Run:
-    """How it was run, and what it took."""
-    return Run(
-        device=ready.device.device,
-        device_name=ready.device.name,
-        dtype=ready.report.dtype,
+    run = Run(
+        device=device.device,
+        device_name=device.name,
+        dtype=report.dtype,
         seed=settings.seed,
         weights=str(settings.weights) if settings.weights else None,
         mode="train" if settings.train else "eval",
@@ -59,10 +49,15 @@ def _describe_run(ready: Prepared, settings: RunSettings, forward: ObservedForwa
         peak_memory=times.peak_memory,
         first_nonfinite=forward.first_nonfinite,
         peaks=_peaks(ready, settings, times),
-        threads=torch.get_num_threads() if ready.device.kind == "cpu" else None,
+        threads=torch.get_num_threads() if device.kind == "cpu" else None,
         batch=ready.batch,
         notes=(*ready.weights.notes, *times.notes),
     )
+    report = with_run(ready, forward, times.rows, run)
+    if wanted is None or settings.show is None:
+        return report, None
+    row = next((row for row in report.layers if row.path == wanted.path), None)
+    return report, picture_of(settings.show, wanted, forward.kept, row)
 
 
 def _peaks(ready: Prepared, settings: RunSettings, times: Times) -> Peaks | None:
@@ -82,14 +77,10 @@ def with_run(ready: Prepared, forward: ObservedForward, rows: tuple[LayerRow, ..
     return replace(
         report,
         device=ready.device.device,
-        inputs=tuple(_with_stats(one, forward.inputs) for one in report.inputs),
-        outputs=tuple(_with_stats(one, forward.outputs) for one in report.outputs),
+        inputs=tuple(replace(one, stats=forward.inputs.get(one.name)) for one in report.inputs),
+        outputs=tuple(replace(one, stats=forward.outputs.get(one.name)) for one in report.outputs),
         layers=rows,
         totals=ready.subject.totals(decided.trace) if decided.decided else report.totals,
         notes=(*forward.notes, *(note for note in report.notes if "shown is one round" not in note)),
         run=run,
     )
-
-
-def _with_stats(info: TensorInfo, figures: Mapping[str, ActivationStats]) -> TensorInfo:
-    return replace(info, stats=figures.get(info.name))

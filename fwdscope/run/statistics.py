@@ -129,17 +129,6 @@ def _pieces(tensor: Tensor, size: int) -> Iterator[Tensor]:
             yield part
 
 
-def _weighted(stats: ActivationStats, weight: int) -> ActivationStats:
-    """The statistics of values that each occur ``weight`` times."""
-    if weight == 1:
-        return stats
-    histogram = stats.histogram
-    if histogram is not None:
-        histogram = replace(histogram, counts=tuple(count * weight for count in histogram.counts))
-    elements, zeros, nans, infs = (n * weight for n in (stats.elements, stats.zeros, stats.nans, stats.infs))
-    return replace(stats, elements=elements, zeros=zeros, nans=nans, infs=infs, histogram=histogram)
-
-
 # --- figures ---------------------------------------------------------------------------------------------------------
 
 
@@ -198,13 +187,19 @@ def _slice_figures(values: Tensor) -> Tensor:
 
 
 def _stats_from(figures: list[float], weight: int) -> ActivationStats:
-    """Statistics from the figures of a tensor."""
+    """Statistics from the figures of a tensor whose values each occur ``weight`` times."""
     slices = (_slice_stats(figures[i : i + _FIGURES]) for i in range(0, len(figures) - BINS, _FIGURES))
     stats = merge(list(slices))
     if stats.min is not None and stats.max is not None:
         finite = stats.elements - stats.nans - stats.infs
         stats = replace(stats, histogram=histogram_of(figures[-BINS:], stats.min, stats.max, finite))
-    return _weighted(stats, weight)
+    if weight == 1:
+        return stats
+    histogram = stats.histogram
+    if histogram is not None:
+        histogram = replace(histogram, counts=tuple(count * weight for count in histogram.counts))
+    elements, zeros, nans, infs = (n * weight for n in (stats.elements, stats.zeros, stats.nans, stats.infs))
+    return replace(stats, elements=elements, zeros=zeros, nans=nans, infs=infs, histogram=histogram)
 
 
 def _slice_stats(figures: list[float]) -> ActivationStats:

@@ -69,7 +69,9 @@ class Subject(ABC):
             totals=self.totals(self.trace),
             uncounted=tuple([name for name in is_counted if not is_counted[name]]),
             unused=self.trace.unused,
-            environment=environment(),
+            environment=Environment(
+                __version__, platform.python_version(), torch.__version__, f"{platform.system()} {platform.machine()}"
+            ),
             device=self.device,
             dtype=self.dtype,
             notes=(
@@ -196,8 +198,8 @@ class SpecSubject(Subject):
         from fwdscope.commands.check.expectations import with_shortfalls
 
         report = super().report()
-        written = {one.name: one.text for one in self.checked.spec.inputs}
-        texts = {name: self.feeds[name].made_by if name in self.feeds else written[name] for name in written}
+        texts = {one.name: one.text for one in self.checked.spec.inputs}
+        texts |= {name: feed.made_by for name, feed in self.feeds.items()}
         report = replace(
             report,
             inputs=tuple(replace(one, made_by=texts[one.name]) for one in report.inputs),
@@ -363,13 +365,6 @@ def _active_parameters(modules: Iterable[tuple[str, nn.Module]], params: int) ->
         if experts is not None and isinstance(top_k, int):
             idle += sum(p.numel() for p in experts.parameters()) * (len(experts) - top_k) // len(experts)
     return params - idle
-
-
-def environment() -> Environment:
-    """The versions and the system that this runs on."""
-    return Environment(
-        __version__, platform.python_version(), torch.__version__, f"{platform.system()} {platform.machine()}"
-    )
 
 
 def tensor_info(name: str, tensor: Tensor) -> TensorInfo:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pickle
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -46,16 +46,26 @@ def match_weights(path: Path, model: nn.Module, partial: bool = False) -> Weight
     found = _named(_read(path), path)
     own = dict(model.state_dict(keep_vars=True))
     unexpected = [name for name in found if name not in own]
-    missing = [name for name in _missing(own, found) if not name.endswith("num_batches_tracked")]
-    imaginary = [name for name, tensor in own.items() if name in found and _loses_imaginary_part(found[name], tensor)]
+    # A tied tensor may be saved under one of its names.
+    given = {id(tensor) for name, tensor in own.items() if name in found}
+    missing = [
+        name
+        for name, tensor in own.items()
+        if name not in found and id(tensor) not in given and not name.endswith("num_batches_tracked")
+    ]
+    imaginary = [name for name in own if name in found and found[name].is_complex() and not own[name].is_complex()]
     if imaginary:
         raise RunError(f"{path}: {imaginary[0]} holds complex numbers, and the model's is {own[imaginary[0]].dtype}")
     misshaped = [name for name, tensor in own.items() if name in found and found[name].shape != tensor.shape]
     misfits = [
-        *_describe("lacks", "of the model", missing, {name: _shape(own[name]) for name in missing}, unexpected),
-        *_describe("holds", "in another shape", misshaped, {n: _changed(found[n], own[n]) for n in misshaped}),
+        *_describe("lacks", "of the model", {name: str(tuple(own[name].shape)) for name in missing}, unexpected),
+        *_describe(
+            "holds",
+            "in another shape",
+            {name: f"{tuple(found[name].shape)}, expected {tuple(own[name].shape)}" for name in misshaped},
+        ),
     ]
-    extra = _describe("holds", "that the model does not have", unexpected, {}, missing)
+    extra = _describe("holds", "that the model does not have", dict.fromkeys(unexpected, ""), missing)
     if misfits and not partial:
         help = "change the spec or the file, or keep these as initialised: --weights-partial"
         raise RunError("\n".join((f"{path} does not fit the model", *misfits, *extra, f"  {help}")))
@@ -83,7 +93,12 @@ def _read(path: Path) -> Any:
     if not path.is_file():
         raise RunError(f"--weights: there is no file {path}")
     try:
-        return _read_safetensors(path) if path.suffix == ".safetensors" else _read_torch(path)
+        if path.suffix == ".safetensors":
+            return _read_safetensors(path)
+        # Files of torch before 1.6 are not zip archives, and cannot be mapped into memory.
+        with path.open("rb") as file:
+            archive = file.read(2) == b"PK"
+        return torch.load(path, weights_only=True, map_location="cpu", mmap=archive)
     except RunError:
         raise
     except Exception as error:
@@ -102,13 +117,6 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
         raise RunError(f"--weights {path} needs safetensors: pip install 'fwdscope[safetensors]'") from None
     loaded: dict[str, Tensor] = load_file(path)
     return loaded
-
-
-def _read_torch(path: Path) -> Any:
-    # Files of torch before 1.6 are not zip archives, and cannot be mapped into memory.
-    with path.open("rb") as file:
-        archive = file.read(2) == b"PK"
-    return torch.load(path, weights_only=True, map_location="cpu", mmap=archive)
 
 
 def _named(loaded: Any, path: Path) -> dict[str, Tensor]:
@@ -131,38 +139,13 @@ def _direct(loaded: Mapping[Any, Any]) -> dict[str, Tensor]:
     return {name: value for name, value in loaded.items() if isinstance(name, str) and isinstance(value, Tensor)}
 
 
-# --- what does not match ---------------------------------------------------------------------------------------------
-
-
-def _missing(own: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> list[str]:
-    """Tensors that the file has under none of their names: a tied tensor may be saved once."""
-    given = {id(tensor) for name, tensor in own.items() if name in found}
-    return [name for name, tensor in own.items() if name not in found and id(tensor) not in given]
-
-
-def _describe(
-    verb: str, what: str, names: list[str], details: Mapping[str, str], candidates: Iterable[str] = ()
-) -> list[str]:
-    """A line that counts and lists names, each with a similar name of the other side if there is one."""
-    if not names:
+def _describe(verb: str, what: str, details: Mapping[str, str], candidates: Sequence[str] = ()) -> list[str]:
+    """A line that counts and lists names with details, each with a similar name of the other side if there is one."""
+    if not details:
         return []
-    others = list(candidates)
     shown = []
-    for name in names[:_LISTED]:
-        near = nearest(name, others) if others else None
-        shown.append(name + (f" {details[name]}" if name in details else "") + (f" (is it {near}?)" if near else ""))
-    more = f", and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
-    return [f"  it {verb} {plural(len(names), 'tensor')} {what}: {', '.join(shown)}{more}"]
-
-
-def _loses_imaginary_part(found: Tensor, own: Tensor) -> bool:
-    """Whether copying would drop an imaginary part."""
-    return found.is_complex() and not own.is_complex()
-
-
-def _shape(tensor: Tensor) -> str:
-    return str(tuple(tensor.shape))
-
-
-def _changed(found: Tensor, own: Tensor) -> str:
-    return f"{tuple(found.shape)}, expected {tuple(own.shape)}"
+    for name, detail in list(details.items())[:_LISTED]:
+        near = nearest(name, candidates) if candidates else None
+        shown.append(" ".join(filter(None, (name, detail, near and f"(is it {near}?)"))))
+    more = f", and {len(details) - _LISTED} more" if len(details) > _LISTED else ""
+    return [f"  it {verb} {plural(len(details), 'tensor')} {what}: {', '.join(shown)}{more}"]

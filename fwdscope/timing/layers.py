@@ -61,11 +61,12 @@ def latencies(
     At least one pass is timed, and at most ``passes``, within ``budget`` seconds. ``graph`` is the network's, if it is
     known. The mode is left to the caller. Ctrl-C ends it early, with the passes so far.
     """
-    clock = clock or clock_for(_device(module, inputs))
+    if clock is None:
+        held = (t for t in (*module.parameters(), *module.buffers(), *inputs) if isinstance(t, Tensor))
+        clock = clock_for(next((tensor.device for tensor in held), torch.device("cpu")))
     began = clock.now()
     done: list[Mapping[StepKey, float]] = []
-    with contextlib.ExitStack() as stack:
-        stack.enter_context(torch.inference_mode())
+    with torch.inference_mode(), contextlib.ExitStack() as stack:
         try:
             one_pass = stack.enter_context(_passes(module, tuple(inputs), dict(keywords or {}), clock, graph))
             one_pass()  # warm-up
@@ -76,27 +77,30 @@ def latencies(
     return LayerTimes(tuple(done))
 
 
-Pass = Callable[[], dict[StepKey, float]]
-
-
 @contextlib.contextmanager
 def _passes(
     module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], clock: Clock, graph: fx.GraphModule | None
-) -> Iterator[Pass]:
+) -> Iterator[Callable[[], dict[StepKey, float]]]:
     """A function that runs one pass and returns its times."""
     with contextlib.ExitStack() as stack:
+
+        def watched() -> dict[StepKey, float]:
+            watch.restart()
+            module(*args, **kwargs)
+            return watch.read()
+
         if not isinstance(module, Network):
             watch = Stopwatch(clock)
             for handle in hook_modules(module, watch):
                 stack.callback(handle.remove)
-            yield lambda: _watched(watch, lambda: module(*args, **kwargs))
+            yield watched
             return
         stack.enter_context(torch_default_dtype(module.blueprint.dtype))
         try:
             graph = graph or straight_with_steps(module, args)
         except NotStraight:
             watch = stack.enter_context(_observing(module, clock, LaunchDelays(clock)))
-            yield lambda: _watched(watch, lambda: module(*args))
+            yield watched
             return
         yield _GraphPass(graph, module, args, clock)
 
@@ -116,12 +120,6 @@ def _observing(network: Network, clock: Clock, delays: LaunchDelays) -> Iterator
         for handle in hook_composites(network, watch):
             stack.callback(handle.remove)
         yield watch
-
-
-def _watched(watch: Stopwatch, run: Callable[[], object]) -> dict[StepKey, float]:
-    watch.restart()
-    run()
-    return watch.read()
 
 
 class _GraphPass:
@@ -159,9 +157,7 @@ class _Runner(fx.Interpreter):
 
     def __init__(self, of: _GraphPass, watch: Stopwatch | None) -> None:
         super().__init__(of.graph)
-        self.clock = of.clock
-        self.delays = of.delays
-        self.stretches = of.stretches
+        self.clock, self.delays, self.stretches = of.clock, of.delays, of.stretches
         self.watch = watch
         self.spans: list[tuple[StepKey, Any, Any]] = []
         self.modules: dict[str, nn.Module] = dict(of.graph.named_modules(remove_duplicate=False))
@@ -170,9 +166,13 @@ class _Runner(fx.Interpreter):
         """Run and time a node."""
         if not _is_timed(n):
             return super().run_node(n)
-        step: StepKey = n.meta["step"]
         args, kwargs = self.fetch_args_kwargs_from_env(n)
-        run = self._callable(n, args)
+        # The function is looked up before it is timed.
+        run: Callable[..., Any] = n.target  # type: ignore[assignment]
+        if n.op == "call_module":
+            run = self.modules[str(n.target)]
+        elif n.op == "call_method":
+            run = getattr(type(args[0]), str(n.target))
         if self.watch is not None:
             return run(*args, **kwargs)
         if n in self.stretches:
@@ -180,19 +180,9 @@ class _Runner(fx.Interpreter):
         began = self.clock.now()
         begin = self.clock.mark()
         value = run(*args, **kwargs)
-        self.spans.append((step, begin, self.clock.mark()))
+        self.spans.append((n.meta["step"], begin, self.clock.mark()))
         self.delays.took(n, self.clock.now() - began)
         return value
-
-    def _callable(self, n: fx.Node, args: tuple[Any, ...]) -> Callable[..., Any]:
-        """The function that a node calls, looked up before it is timed."""
-        if n.op == "call_module":
-            return self.modules[str(n.target)]
-        if n.op == "call_method":
-            method: Callable[..., Any] = getattr(type(args[0]), str(n.target))
-            return method
-        assert callable(n.target)
-        return n.target
 
     def read(self) -> dict[StepKey, float]:
         """Seconds of each step."""
@@ -201,14 +191,6 @@ class _Runner(fx.Interpreter):
         for (step, _, _), spent in zip(self.spans, seconds, strict=True):
             times[step] = times.get(step, 0.0) + spent
         return times
-
-
-def _device(module: nn.Module, inputs: Sequence[Any]) -> torch.device:
-    """Where a module's weights are, or its inputs."""
-    for tensor in (*module.parameters(), *module.buffers(), *inputs):
-        if isinstance(tensor, Tensor):
-            return tensor.device
-    return torch.device("cpu")
 
 
 # --- onto rows -------------------------------------------------------------------------------------------------------
@@ -232,7 +214,12 @@ def with_latencies(
     found: list[tuple[float, ...]] = [nothing] * len(rows)
     for i in reversed(range(len(rows))):
         own = times.of([node.step for node in pairs[i][1] if node.step is not None])
-        found[i] = tuple(one / many[i] for one in own) if own and _timed(pairs[i]) else _plus(inside[i], own, many[i])
+        node = pairs[i][1][0]
+        # Blocks, parts and loops of a spec are the sum of what is inside; all other rows are timed with it.
+        summed = isinstance(node.module, Scope) or node.kind in ("loop", "part")
+        found[i] = inside[i] if summed or not own else nothing
+        if own:
+            found[i] = tuple(a + b / many[i] for a, b in zip(found[i], own, strict=True))
         together = tuple(one * rows[i].repeat for one in found[i])
         parent = above[i]
         if parent is None:
@@ -242,16 +229,6 @@ def with_latencies(
     found, whole = _with_rest(pairs, times, found, whole)
     filled = [dataclasses.replace(row, latency=statistics.median(one)) for row, one in zip(rows, found, strict=True)]
     return tuple(filled), statistics.median(whole)
-
-
-def _timed(pair: tuple[LayerRow, tuple[Node, ...]]) -> bool:
-    """Whether a row is timed with what is inside it: all but the blocks, parts and loops of a spec."""
-    node = pair[1][0]
-    return not isinstance(node.module, Scope) and node.kind not in ("loop", "part")
-
-
-def _plus(inside: tuple[float, ...], own: tuple[float, ...], many: int) -> tuple[float, ...]:
-    return tuple(a + b / many for a, b in zip(inside, own, strict=True)) if own else inside
 
 
 def _with_rest(

@@ -71,16 +71,16 @@ class SamplingPlan:
     settling: float = MIN_SECONDS
 
 
-# Called after each group with the repeats so far, and half the width of the interval relative to the median if known.
-Progress = Callable[[int, float | None], None]
-
-
 def measure(
-    run: Callable[[], object], clock: Clock, plan: SamplingPlan | None = None, progress: Progress | None = None
+    run: Callable[[], object],
+    clock: Clock,
+    plan: SamplingPlan | None = None,
+    progress: Callable[[int, float | None], None] | None = None,
 ) -> Samples:
     """Time ``run``: warm up, then repeat until the median is known to the plan's precision or its budget is spent.
 
-    Ctrl-C ends it early, with the times so far.
+    ``progress`` is called with the repeats so far and half the width of the median's interval, relative to it. Ctrl-C
+    ends it early, with the times so far.
     """
     plan = plan or SamplingPlan()
     began = clock.now()
@@ -91,7 +91,9 @@ def measure(
         try:
             for seconds in _warming(run, clock, plan, began):
                 warmups.append(seconds)
-            batch = _batch(warmups, clock)
+            # So many forwards are timed together that the clock's error does not matter.
+            shortest = max(min(warmups, default=math.inf), 1e-9)
+            batch = max(1, math.ceil(OVER_RESOLUTION * clock.resolution / shortest))
             while not _enough(times, plan, clock.now() - began):
                 count = _group(times, warmups, batch, plan, clock)
                 times += _repeats(run, clock, count, batch)
@@ -124,12 +126,6 @@ def _warming(run: Callable[[], object], clock: Clock, plan: SamplingPlan, began:
         if plan.warmup is None and (agree or spent):
             return
         last = seconds
-
-
-def _batch(warmups: Sequence[float], clock: Clock) -> int:
-    """How many forwards are timed together, so that the clock's error does not matter."""
-    shortest = min(warmups, default=math.inf)
-    return max(1, math.ceil(OVER_RESOLUTION * clock.resolution / max(shortest, 1e-9)))
 
 
 def _group(times: Sequence[float], warmups: Sequence[float], batch: int, plan: SamplingPlan, clock: Clock) -> int:
