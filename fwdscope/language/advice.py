@@ -71,7 +71,6 @@ def _meeting(group: Sequence[tree.Statement], below: Sequence[tree.Line]) -> str
 
 
 def _operation(node: Expression) -> tuple[str, tuple[Expression, ...]]:
-    """Return the name of an operation, and its operands."""
     match node:
         case Call(function=ex.Attribute(value=value, name=name), arguments=arguments):
             return name, (value, *arguments)

@@ -176,7 +176,6 @@ class CallChecker:
         return PLAIN
 
     def _check_layer_call(self, node: Call, callee: Value) -> Value:
-        """Check the call of a layer on values."""
         values, report = self.arguments(node), self.context.report
         if callee.kind == "tensor":
             help = "a layer's first parentheses hold settings, its second inputs"

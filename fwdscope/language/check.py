@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
+from fwdscope.functions.signature import Parameter, Signature
 from fwdscope.language import arithmetic, tree
 from fwdscope.language import expression as ex
 from fwdscope.language.evaluate import evaluate_plain
-from fwdscope.language.expression import Expression, Name
+from fwdscope.language.expression import Call, Expression, Name
 from fwdscope.language.expression_checker import ExpressionChecker
 from fwdscope.language.flow_checker import FlowChecker
 from fwdscope.language.graph_sorter import GraphSorter, sort_by_use
-from fwdscope.language.layer_settings import layer_settings
-from fwdscope.language.names import nearest, suggestion
+from fwdscope.language.names import suggestion
 from fwdscope.language.problems import Cause, Problem, Span, SpecError
 from fwdscope.language.scope import (
     NOTHING,
@@ -93,7 +93,7 @@ def check_all(spec: tree.ModelSpec, allow_import: bool = False) -> tuple[Checked
     variables = sections.check_variables()
     top = {v.name: Binding("var", v.span, variables.get(v.name, NOTHING)) for v in spec.variables}
     sections.check_defaults(top)
-    layer_valued = layer_settings(spec)
+    layer_valued = _layer_settings(spec)
     for block in spec.blocks:
         sections.check_block(block, top, layer_valued)
     _report_endless_blocks(context)
@@ -114,14 +114,10 @@ def check_all(spec: tree.ModelSpec, allow_import: bool = False) -> tuple[Checked
 
 
 class _SectionChecker:
-    """Checks the sections of a spec one by one."""
-
     def __init__(self, context: CheckContext, expressions: ExpressionChecker, flow: FlowChecker) -> None:
         self.context = context
         self.expressions = expressions
         self.flow = flow
-
-    # -- vars ---------------------------------------------------------------------------------------------------------
 
     def check_variables(self) -> dict[str, Value]:
         """Return the values of vars, each computed after those it uses; report circles with their path."""
@@ -156,7 +152,9 @@ class _SectionChecker:
         name = node.id if isinstance(node, Name) and len(context.problems) > reported else None
         if name and self.expressions.names.suggest(name, called=False) is None:
             context.problems[-1] = replace(context.problems[-1], help=f"a string needs quotes: `'{name}'`")
-        broken = isinstance(node, ex.Unparsed) or self._uses_unknown(node)
+        # It may also read a var that has a problem itself.
+        read = (context.state.find(n.id) for n in ex.walk(node) if isinstance(n, Name))
+        broken = isinstance(node, ex.Unparsed) or any(b is not None and b.value.kind == "unknown" for b in read)
         if value.kind == "unknown" and len(context.problems) == reported and not broken:
             help = "vars are numbers, strings, booleans and lists of such; a setting may be a layer"
             return context.report(node.span, f"the var {variable.name} holds a layer", help, "type")
@@ -168,13 +166,6 @@ class _SectionChecker:
             return Value("plain", constant=evaluate_plain(node, names))
         except arithmetic.ArithmeticProblem as error:
             return context.report(node.span, error.message, error.help, error.code)
-
-    def _uses_unknown(self, node: Expression) -> bool:
-        """Whether an expression reads a var that has a problem itself."""
-        bindings = (self.context.state.find(n.id) for n in ex.walk(node) if isinstance(n, Name))
-        return any(binding is not None and binding.value.kind == "unknown" for binding in bindings)
-
-    # -- defaults and blocks ------------------------------------------------------------------------------------------
 
     def check_defaults(self, top: dict[str, Binding]) -> None:
         """Check the section ``defaults``. A default may leave out required settings of its layer."""
@@ -223,8 +214,6 @@ class _SectionChecker:
         prev, flow = (first.value, first.definitions) if first else (None, frozenset[Definition]())
         self.context.state = FlowState(frames, prev, flow, [{} for _ in frames])
 
-    # -- the model ----------------------------------------------------------------------------------------------------
-
     def check_model(self, top: dict[str, Binding]) -> tuple[tree.Line, ...]:
         """Check the inputs and the lines. Returns the lines in running order."""
         context, spec = self.context, self.context.spec
@@ -247,7 +236,6 @@ class _SectionChecker:
         return spec.layers
 
     def _check_input(self, one: tree.Input) -> None:
-        """Check the expression of an input, which makes a tensor."""
         context = self.context
         reported = len(context.problems)
         value = self.expressions.visit(one.value)
@@ -269,22 +257,13 @@ class _SectionChecker:
                 help = f"write `{plain}`" if plain in INITIALISERS else suggestion(name, INITIALISERS)
                 report(call.function.span, f"unknown initialiser {name}", help)
                 continue
-            form = f"it is `{name}({', '.join(known)})`"
-            for keyword in call.keywords:
-                if keyword.name not in known:
-                    help = f"write `{meant}`" if (meant := nearest(keyword.name, known)) else form
-                    report(keyword.span, f"{name} has no setting {keyword.name}", help)
-            if len(call.arguments) > len(known):
-                span = call.arguments[len(known)].span.to(call.arguments[-1].span)
-                message = f"{name} takes {', '.join(known) or 'nothing'}, found {len(call.arguments)} values"
-                report(span, message, form, "type")
+            parameters = (Parameter(one, "positional", None if one == "val" else "…") for one in known)
+            self.expressions.settings.check_arguments(call, name, (Signature(tuple(parameters)),), known, "setting")
             nodes = (*call.arguments, *(k.value for k in call.keywords))
             for node, value in zip(nodes, values, strict=True):
                 if value.kind == "tensor":
+                    form = f"it is `{name}({', '.join(known)})`"
                     report(node.span, f"{name} takes numbers, found a tensor", form, "type")
-            given = {*known[: len(call.arguments)], *(k.name for k in call.keywords)}
-            if "val" in known and "val" not in given:
-                report(call.span, f"{name} needs val", f"write `{name}(0.5)`", "type")
 
 
 def _report_endless_blocks(context: CheckContext) -> None:
@@ -320,3 +299,71 @@ def _mentioned(node: Expression, blocks: Mapping[str, tree.Block]) -> set[str]:
     for child in ex.children(node):
         found |= _mentioned(child, blocks)
     return found
+
+
+def _layer_settings(spec: tree.ModelSpec) -> set[tuple[str, str]]:
+    """Return (block, setting) for every setting of a block that is a layer, also one passed on through other blocks."""
+    if not spec.blocks:
+        return set()
+    calls = list(_block_settings(spec))
+    named = set(_named_layers(spec))
+    found = {
+        (block.name, p.name)
+        for block in spec.blocks
+        for p in block.settings
+        if p.default is not None and _looks_like_layer(p.default, spec)
+    }
+    while True:
+        more = {
+            (name, setting)
+            for inside, name, setting, node in calls
+            if _looks_like_layer(node, spec) or (isinstance(node, Name) and (inside, node.id) in found | named)
+        }
+        if more <= found:
+            return found
+        found |= more
+
+
+def _bodies(spec: tree.ModelSpec) -> list[tuple[str, tree.Line]]:
+    """Return every line, nested ones too, with the name of the block around it; the model's is empty."""
+    bodies = [("", spec.layers), *((block.name, block.body) for block in spec.blocks)]
+    return [(name, line) for name, lines in bodies for line in tree.statements(lines)]
+
+
+def _named_layers(spec: tree.ModelSpec) -> Iterator[tuple[str, str]]:
+    """Yield (block, name) for every line that names a layer, and every part: given to a block, it is shared."""
+    for inside, line in _bodies(spec):
+        if isinstance(line, tree.PartLine):
+            yield inside, line.name
+        elif isinstance(line, tree.Statement) and isinstance(line.target, ex.NameTarget):
+            value = line.value
+            applied = isinstance(value, Call) and _looks_like_layer(value.function, spec)
+            if applied or _looks_like_layer(value, spec):
+                yield inside, line.target.name
+
+
+def _block_settings(spec: tree.ModelSpec) -> Iterator[tuple[str, str, str, Expression]]:
+    """Yield (calling block, called block, setting, its value) for every call of a block."""
+    for inside, line in _bodies(spec):
+        for node in (n for top in tree.expressions(line) for n in ex.walk(top)):
+            name = node.function.id if isinstance(node, Call) and isinstance(node.function, Name) else ""
+            block = spec.block(name)
+            if block is not None and isinstance(node, Call):
+                for parameter, argument in zip(block.settings, node.arguments, strict=False):
+                    yield inside, name, parameter.name, argument
+                for keyword in node.keywords:
+                    yield inside, name, keyword.name, keyword.value
+
+
+def _looks_like_layer(node: Expression, spec: tree.ModelSpec) -> bool:
+    """Whether a setting looks like a layer that is not called yet."""
+    match node:
+        case Name(id=name):
+            return spec.block(name) is not None or name in LAYERS
+        case Call(function=function):
+            return ex.is_type_name(function)
+        case ex.Binary(operator="*", right=right):
+            return _looks_like_layer(right, spec)
+        case ex.Conditional(body=body, orelse=orelse):
+            return _looks_like_layer(body, spec) or _looks_like_layer(orelse, spec)
+    return False

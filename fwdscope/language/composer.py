@@ -14,7 +14,6 @@ import yaml
 
 from fwdscope.language.characters import BRACKETS, find_outside_strings
 from fwdscope.language.problems import Cause, Problem, Source, Span, SpecError
-from fwdscope.language.scalars import scalar_text
 from fwdscope.language.source import Scalar, Text, YamlList, YamlMapping, YamlNode
 from fwdscope.language.yaml_errors import explain_yaml_error
 from fwdscope.limits import limit
@@ -93,11 +92,8 @@ class _Composer:
         if tag is not None:
             shown = self.source.text[span.start :].split(maxsplit=1)[0]
             help = "remove it; put a line that starts with ! in quotes"
-            self.problem(
-                Span(span.start, span.start + len(shown)), f"tags ({shown}) are not part of the language", help
-            )
-
-    # -- collections --------------------------------------------------------------------------------------------------
+            place = Span(span.start, span.start + len(shown))
+            self.problem(place, f"tags ({shown}) are not part of the language", help)
 
     def listing(self, span: Span, depth: int) -> YamlList:
         items = []
@@ -105,9 +101,7 @@ class _Composer:
             items.append(self.node(event, depth + 1))
         whole = Span(span.start, _span(event).end)
         broken = self.refuse_cut(whole, ((None, item) for item in items))
-        return YamlList(
-            tuple(item for item in items if not _unbalanced(item)) if broken else tuple(items), whole, broken
-        )
+        return YamlList(tuple(item for item in items if not (broken and _balance(item))), whole, broken)
 
     def mapping(self, span: Span, depth: int) -> YamlMapping:
         entries: list[tuple[Scalar, YamlNode]] = []
@@ -125,7 +119,7 @@ class _Composer:
                 entries.append((key, value))
         whole = Span(span.start, _span(event).end)
         if self.refuse_cut(whole, entries):
-            kept = tuple(entry for entry in entries if not any(map(_unbalanced, entry)))
+            kept = tuple(entry for entry in entries if not any(map(_balance, entry)))
             return YamlMapping(kept, whole, broken=True)
         return YamlMapping(tuple(entries), whole, broken)
 
@@ -155,9 +149,8 @@ class _Composer:
                 if isinstance(scalar, Scalar) and _balance(scalar) > 0:
                     piece = self.source.text[scalar.span.start : self.end_of_piece(scalar.span.start, span.end)]
                     prefix = f"{key.value}: " if key is not None and scalar is value else "- "
-                    message = (
-                        f"YAML splits {'{ }' if signs == '{' else '[ ]'} at every comma, also at the one inside this"
-                    )
+                    brackets = "{ }" if signs == "{" else "[ ]"
+                    message = f"YAML splits {brackets} at every comma, also at the one inside this"
                     help = f"write it on a line of its own: `{prefix}{piece}`"
                     self.problem(Span(scalar.span.start, scalar.span.start + len(piece)), message, help)
                     return True
@@ -166,13 +159,11 @@ class _Composer:
     def end_of_piece(self, start: int, end: int) -> int:
         """Return where the brackets of an expression that YAML cut are closed."""
         depth = 0
-        for i in range(start, end):
-            depth += (self.source.text[i] in "([{") - (self.source.text[i] in ")]}")
-            if depth == 0 and self.source.text[i] in ")]}":
-                return i + 1
+        for found in BRACKETS.finditer(self.source.text, start, end):
+            depth += 1 if found[0] in "([{" else -1
+            if depth == 0:
+                return found.end()
         return end
-
-    # -- scalars ------------------------------------------------------------------------------------------------------
 
     def scalar(self, value: str, span: Span, style: str) -> Scalar:
         raw = self.source[span]
@@ -180,7 +171,7 @@ class _Composer:
             self.refuse_swallowed_line(raw, span)
         if style == "double":
             self.refuse_escapes(raw, span)
-        return Scalar(scalar_text(raw, value, span, style), span, style)
+        return Scalar(_scalar_text(raw, value, span, style), span, style)
 
     def refuse_escapes(self, raw: str, span: Span) -> None:
         """Report the first escape in double quotes, except of the quote and of the backslash itself."""
@@ -231,5 +222,59 @@ def _balance(node: YamlNode) -> int:
     return sum((c in "([{") - (c in ")]}") for _, c in find_outside_strings(node.value, BRACKETS))
 
 
-def _unbalanced(node: YamlNode) -> bool:
-    return _balance(node) != 0
+def _scalar_text(raw: str, value: str, span: Span, style: str) -> Text:
+    """Return the text of a scalar, which stands in the file as ``raw`` and which YAML reads as ``value``."""
+    if style in ("literal", "folded"):
+        return Text(value, (span.start,) * len(value), span.end)
+    inside = raw if style == "plain" else raw[1:-1]
+    if inside == value and value:
+        # Most scalars: neither an escape nor a folded line changes them.
+        start = span.start + (style != "plain")
+        return Text(value, range(start, start + len(value)), start + len(value))
+    if style == "plain":
+        pairs = _folded(raw, span.start, plain=True)
+    else:
+        pairs = _unescaped(_folded(raw[1:-1], span.start + 1, plain=False), style)
+    if "".join(c for c, _ in pairs) != value:
+        # An escape, which is reported elsewhere, or one of Unicode's own line ends: take the place of the whole.
+        return Text(value, (span.start,) * len(value), span.end)
+    return Text(value, tuple(at for _, at in pairs), pairs[-1][1] + 1 if pairs else span.end)
+
+
+def _folded(raw: str, start: int, plain: bool) -> list[tuple[str, int]]:
+    """Return the characters of a flow scalar with their offsets, its lines folded as YAML does."""
+    count = len(re.findall(r"\r\n|\r|\n", raw)) + 1
+    lines = list(re.finditer(r"([^\r\n]*)(\r\n|\r|\n|$)", raw))[:count]
+    pairs: list[tuple[str, int]] = []
+    breaks: list[int] = []
+    for number, line in enumerate(lines):
+        content, left = line[1], line.start(1)
+        if number or plain:
+            stripped = content.lstrip(" \t")
+            left += len(content) - len(stripped)
+            content = stripped
+        if number < len(lines) - 1 or plain:
+            content = content if content.endswith("\\") else content.rstrip(" \t")
+        if content or number in (0, len(lines) - 1):
+            # One line break becomes a space; several become one break less.
+            pairs += [(" ", breaks[0])] if len(breaks) == 1 else [("\n", at) for at in breaks[1:]]
+            breaks = []
+        pairs += ((c, start + left + i) for i, c in enumerate(content))
+        if number < len(lines) - 1:
+            breaks.append(start + line.start(2))
+    return pairs
+
+
+def _unescaped(pairs: list[tuple[str, int]], style: str) -> list[tuple[str, int]]:
+    """Replace ``''``, ``\\"`` and ``\\\\`` by one character, at the offset of the first."""
+    mark, escapable = ("'", "'") if style == "single" else ("\\", '"\\')
+    result, i = [], 0
+    while i < len(pairs):
+        character, at = pairs[i]
+        if character == mark and i + 1 < len(pairs) and pairs[i + 1][0] in escapable:
+            result.append((pairs[i + 1][0], at))
+            i += 2
+        else:
+            result.append((character, at))
+            i += 1
+    return result

@@ -138,10 +138,6 @@ def _subscript(node: ex.Subscript, context: EvaluationContext) -> Any:
     return context.subscript(node, evaluate(node.value, context), evaluate(node.index, context))
 
 
-def _slice(node: ex.Slice, context: EvaluationContext) -> slice:
-    return slice(*(part and evaluate(part, context) for part in (node.lower, node.upper, node.step)))
-
-
 def _comprehension(node: ex.Comprehension, context: EvaluationContext) -> list[Any]:
     names, outer = context.local_names(), context.turns
     bound = {named.name for clause in node.clauses for named in ex.targets(clause.target)}
@@ -177,7 +173,9 @@ _EVALUATE: dict[type[Expression], Callable[[Any, EvaluationContext], Any]] = {
     ex.Name: lambda node, context: context.name(node),
     ex.Attribute: lambda node, context: context.attribute(node),
     ex.Subscript: _subscript,
-    ex.Slice: _slice,
+    ex.Slice: lambda node, context: slice(
+        *(part and evaluate(part, context) for part in (node.lower, node.upper, node.step))
+    ),
     ex.Call: lambda node, context: context.call(node),
     ex.Unary: lambda node, context: arithmetic.unary(node.operator, evaluate(node.operand, context)),
     ex.Binary: lambda node, context: context.binary(node, evaluate(node.left, context), evaluate(node.right, context)),

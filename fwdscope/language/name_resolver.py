@@ -9,7 +9,7 @@ from fwdscope.functions.methods import ATTRIBUTES, METHODS
 from fwdscope.functions.refusals import EXCLUDED_ATTRIBUTES, function_refusal, method_refusal
 from fwdscope.language import expression as ex
 from fwdscope.language.expression import Expression, Name
-from fwdscope.language.names import OTHER_FUNCTIONS, OTHER_LAYERS, listed, nearest, same_letters, suggestion
+from fwdscope.language.names import OTHER_FUNCTIONS, OTHER_LAYERS, fold, listed, nearest, suggestion
 from fwdscope.language.problems import Cause, Span
 from fwdscope.language.scope import (
     NOTHING,
@@ -133,7 +133,7 @@ class NameResolver:
         else:
             candidates, words = [*names, "prev", *types, *CONSTANTS, *FUNCTIONS], OTHER_FUNCTIONS
         meant = nearest(name, candidates, words)
-        if meant is None or name in words or same_letters(name, meant):
+        if meant is None or name in words or fold(name) == fold(meant):
             return meant
         return nearest(name, names) or meant  # of names that are merely similar, prefer the file's own
 
@@ -149,7 +149,6 @@ class NameResolver:
         return next((part for part, inner in parts if name in inner), None)
 
     def _is_default_path(self, name: str) -> bool:
-        """Whether a name is the default path of a layer on a line above."""
         return re.sub(r"_\d+$", "", name) in self.context.body.unnamed
 
     def _report_default_path(self, name: str, span: Span) -> Value:
@@ -231,7 +230,7 @@ class NameResolver:
             if isinstance(node, ex.Attribute):
                 names.insert(0, (node.name, node.name_span))
                 node = node.value
-            elif names and isinstance(node, ex.Subscript) and _is_whole_number(node.index):
+            elif names and isinstance(node, ex.Subscript) and type(getattr(node.index, "value", None)) is int:
                 node = node.value
             else:
                 return None
@@ -266,7 +265,3 @@ class NameResolver:
             help = f"run with --allow-import if you trust {dotted}: importing runs its code"
             return context.report(node.span, f"{dotted} is a class of your own", help)
         return self.report_unknown(base, Span(node.span.start, node.span.start + len(base)))
-
-
-def _is_whole_number(node: Expression) -> bool:
-    return isinstance(node, ex.Constant) and type(node.value) is int

@@ -9,32 +9,22 @@ from fwdscope.functions.refusals import OTHER_KEYWORDS, OTHER_WORDS
 
 # Other frameworks' names of torch's layers, and what to write for them.
 OTHER_LAYERS = {
-    "Dense": "Linear",
-    "FullyConnected": "Linear",
-    "FC": "Linear",
-    "TimeDistributed": "Linear",
+    **dict.fromkeys(("Dense", "FullyConnected", "FC", "TimeDistributed"), "Linear"),
     "Convolution2D": "Conv2d",
-    "DepthwiseConv2D": "Conv2d(…, groups=channels)",
-    "SeparableConv2D": "Conv2d(…, groups=channels)",
+    **dict.fromkeys(("DepthwiseConv2D", "SeparableConv2D"), "Conv2d(…, groups=channels)"),
     "Conv1DTranspose": "ConvTranspose1d",
-    "Conv2DTranspose": "ConvTranspose2d",
     "Conv3DTranspose": "ConvTranspose3d",
-    "Deconv2d": "ConvTranspose2d",
-    "Deconvolution2D": "ConvTranspose2d",
-    "BatchNormalization": "BatchNorm2d",
-    "BatchNorm": "BatchNorm2d",
+    **dict.fromkeys(("Conv2DTranspose", "Deconv2d", "Deconvolution2D"), "ConvTranspose2d"),
+    **dict.fromkeys(("BatchNormalization", "BatchNorm"), "BatchNorm2d"),
     "LayerNormalization": "LayerNorm",
     "GroupNormalization": "GroupNorm",
     "RMSNormalization": "RMSNorm",
     "MaxPooling1D": "MaxPool1d",
-    "MaxPooling2D": "MaxPool2d",
     "MaxPooling3D": "MaxPool3d",
-    "MaxPool": "MaxPool2d",
+    **dict.fromkeys(("MaxPooling2D", "MaxPool"), "MaxPool2d"),
     "AveragePooling1D": "AvgPool1d",
-    "AveragePooling2D": "AvgPool2d",
-    "AvgPool": "AvgPool2d",
-    "GlobalAveragePooling2D": "AdaptiveAvgPool2d(1)",
-    "GlobalAvgPool2d": "AdaptiveAvgPool2d(1)",
+    **dict.fromkeys(("AveragePooling2D", "AvgPool"), "AvgPool2d"),
+    **dict.fromkeys(("GlobalAveragePooling2D", "GlobalAvgPool2d"), "AdaptiveAvgPool2d(1)"),
     "GlobalMaxPooling2D": "AdaptiveMaxPool2d(1)",
     "ZeroPadding2D": "ZeroPad2d",
     "UpSampling2D": "Upsample",
@@ -45,8 +35,7 @@ OTHER_LAYERS = {
     "Activation": "ReLU",
     "Lambda": "Identity",
     "ModuleList": "Sequential",
-    "Concatenate": "cat([a, b], dim=1)",
-    "Concat": "cat([a, b], dim=1)",
+    **dict.fromkeys(("Concatenate", "Concat"), "cat([a, b], dim=1)"),
     "Add": "a + b",
     "Multiply": "a * b",
     "Reshape": "x.reshape(…)",
@@ -74,8 +63,7 @@ OTHER_SETTINGS: dict[str, tuple[str, ...]] = {
     "pad": ("padding",),
     "dilation_rate": ("dilation",),
     "rate": ("p", "dilation"),
-    "drop": ("p", "dropout"),
-    "dropout_rate": ("p", "dropout"),
+    **dict.fromkeys(("drop", "dropout_rate"), ("p", "dropout")),
     "use_bias": ("bias",),
     "output_dim": ("embedding_dim", "out_features"),
     "input_dim": ("num_embeddings", "in_features"),
@@ -84,15 +72,11 @@ OTHER_SETTINGS: dict[str, tuple[str, ...]] = {
     "out": ("out_features", "out_channels"),
     "features": ("out_features", "num_features"),
     "channels": ("out_channels",),
-    "heads": ("num_heads", "nhead"),
-    "n_heads": ("num_heads", "nhead"),
-    "n_head": ("num_heads", "nhead"),
+    **dict.fromkeys(("heads", "n_heads", "n_head"), ("num_heads", "nhead")),
     "num_heads": ("nhead",),
     "nhead": ("num_heads",),
-    "layers": ("num_layers",),
-    "n": ("num_layers",),
-    "hidden": ("hidden_size",),
-    "hidden_dim": ("hidden_size",),
+    **dict.fromkeys(("layers", "n"), ("num_layers",)),
+    **dict.fromkeys(("hidden", "hidden_dim"), ("hidden_size",)),
     "slope": ("negative_slope",),
     "alpha": ("negative_slope", "alpha"),
     "axis": ("dim",),
@@ -110,10 +94,9 @@ def nearest(name: str, names: Iterable[str], words: Mapping[str, str | tuple[str
     It has the same letters except for case and underscores, or is another framework's name, or is similarly spelled.
     """
     candidates = list(dict.fromkeys(names))
-    folded = _fold(name)
-    for candidate in candidates:
-        if _fold(candidate) == folded:
-            return candidate
+    folded = fold(name)
+    if alike := next((candidate for candidate in candidates if fold(candidate) == folded), None):
+        return alike
     word = (words or {}).get(name, ())
     for meant in (word,) if isinstance(word, str) else word:
         if isinstance(word, str) or meant in candidates:
@@ -123,12 +106,8 @@ def nearest(name: str, names: Iterable[str], words: Mapping[str, str | tuple[str
     return next((c for c in candidates if close and c.lower() == close[0]), None)
 
 
-def same_letters(one: str, two: str) -> bool:
-    """Whether two names differ only in case and underscores."""
-    return _fold(one) == _fold(two)
-
-
-def _fold(name: str) -> str:
+def fold(name: str) -> str:
+    """Return a name without what may differ in its spelling: case and underscores."""
     return name.replace("_", "").lower()
 
 
@@ -142,12 +121,12 @@ def listed(names: Iterable[str], most: int = 8) -> str:
 def likely(name: str, names: Iterable[str]) -> tuple[str, ...]:
     """Return names that may be meant: the one with the same letters, else those that contain it, else the nearest."""
     known = sorted(dict.fromkeys(names))
-    meant, folded = nearest(name, known), _fold(name)
-    if meant is not None and same_letters(name, meant):
+    meant, folded = nearest(name, known), fold(name)
+    if meant is not None and fold(meant) == folded:
         return (meant,)
-    holding = [one for one in known if folded and folded in _fold(one)]
+    holding = [one for one in known if folded and folded in fold(one)]
     # Those that start with it come first.
-    return tuple(sorted(holding, key=lambda one: not _fold(one).startswith(folded))) or ((meant,) if meant else ())
+    return tuple(sorted(holding, key=lambda one: not fold(one).startswith(folded))) or ((meant,) if meant else ())
 
 
 def did_you_mean(name: str, names: Iterable[str], what: str, most: int = 12) -> str:

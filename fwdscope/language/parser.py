@@ -11,11 +11,10 @@ from collections.abc import Mapping
 
 from fwdscope.language import expression as ex
 from fwdscope.language import grammar, tree
-from fwdscope.language.bodies import BodyParser
+from fwdscope.language.bodies import BodyParser, NodeReader
 from fwdscope.language.composer import compose
 from fwdscope.language.expression import Call, Constant, Expression, Name, TupleOrList
 from fwdscope.language.names import nearest, suggestion
-from fwdscope.language.node_reader import NodeReader
 from fwdscope.language.problems import Cause, Problem, Source, Span, SpecError
 from fwdscope.language.record import Record
 from fwdscope.language.source import Scalar, Text, YamlList, YamlMapping, YamlNode
@@ -80,7 +79,6 @@ class _SpecParser:
         self.bodies = BodyParser(reader)
 
     def spec(self, root: YamlNode | None, variables: Mapping[str, str]) -> tree.ModelSpec | None:
-        """Parse the whole file."""
         if not isinstance(root, YamlMapping):
             what = "the file is empty" if root is None else "this is not a spec"
             span = self.reader.first_line(root.span) if root else Span(0, 0)
@@ -194,7 +192,6 @@ class _SpecParser:
         return Constant(scalar.span, scalar.value) if scalar.quoted else self.reader.parse_or_keep(scalar)
 
     def inputs(self, node: YamlNode | None) -> tuple[tree.Input, ...]:
-        """Parse the section ``inputs``."""
         result = []
         for key, value in self.reader.mapping(node, "inputs", _AN_INPUT):
             name = self.named(key, "an input")
@@ -205,7 +202,6 @@ class _SpecParser:
         return tuple(result)
 
     def defaults(self, node: YamlNode | None) -> tuple[Call, ...]:
-        """Parse the section ``defaults``."""
         result = []
         for item in self.reader.listing(node, "defaults", "write `defaults:` and `- Conv2d(bias=False)`"):
             scalar = self.reader.scalar(item, "a layer with settings", "write `- Conv2d(bias=False)`")
@@ -222,7 +218,6 @@ class _SpecParser:
         return tuple(result)
 
     def blocks(self, node: YamlNode | None) -> tuple[tree.Block, ...]:
-        """Parse the section ``blocks``."""
         result: dict[str, tree.Block] = {}
         help = "write `blocks:`, below it `Block(width):`, below that a list of lines"
         for key, value in self.reader.mapping(node, "blocks", help):
@@ -286,7 +281,6 @@ class _SpecParser:
         return tuple(result)
 
     def init(self, node: YamlNode | None) -> tuple[tree.Initialiser, ...]:
-        """Parse the section ``init``."""
         result = []
         form = "write `Linear.weight: xavier_uniform()`"
         for key, value in self.reader.mapping(node, "init", form):
@@ -306,7 +300,6 @@ class _SpecParser:
         return tuple(result)
 
     def expect(self, node: YamlNode | None) -> tree.Expectations:
-        """Parse the section ``expect``."""
         figures: list[tree.ExpectedFigure] = []
         outputs: list[tree.ExpectedOutput] = []
         form = "write `layer4.0.conv2: {macs: 115.6M}`"

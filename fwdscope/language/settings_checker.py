@@ -19,8 +19,6 @@ from fwdscope.language.tree import BlockParameter
 from fwdscope.layers import LAYERS, Layer, Setting, settings
 from fwdscope.layers.base import matches
 
-_ANY_LAYER = UncalledLayer("layer")
-
 
 class SettingsChecker:
     """Checks calls whose parentheses hold settings: ``Linear(8)``, ``Block(d)``, ``Sequential(…)``."""
@@ -89,7 +87,6 @@ class SettingsChecker:
         return None
 
     def _needs_settings(self, name: str) -> bool:
-        """Whether a layer type or block has settings without a default."""
         if name in self.context.blocks:
             return any(p.default is None for p in self.context.blocks[name].settings)
         return name in LAYERS and any(s.required for s in settings(LAYERS[name]))
@@ -139,7 +136,11 @@ class SettingsChecker:
         seen |= {*meant, *(keyword.name for one in defaults for keyword in one.keywords)}
         missing = [name for name in required if name not in seen]
         if missing and complete and not call.starred and not surplus:
-            self._report_missing(call, layer, missing)
+            shown = [self.context.text(a) for a in call.arguments]
+            shown += missing + [f"{k.name}={self.context.text(k.value)}" for k in call.keywords]
+            needed = " and ".join(missing)
+            help = f"write `{layer.__name__}({', '.join(shown)})` with a number for {needed}"
+            self.context.report(call.span, f"{layer.__name__} needs {needed}", help, "type")
         return True
 
     def _report_surplus(self, call: Call, layer: type[Layer], surplus: Sequence[Expression]) -> None:
@@ -184,14 +185,6 @@ class SettingsChecker:
                 meant.add(nearest(keyword.name, known, OTHER_SETTINGS) or "")
             self.context.report(keyword.span, f"{name} has no setting {keyword.name}", help)
         return meant
-
-    def _report_missing(self, call: Call, layer: type[Layer], missing: list[str]) -> None:
-        name = layer.__name__
-        shown = [self.context.text(a) for a in call.arguments]
-        shown += missing + [f"{k.name}={self.context.text(k.value)}" for k in call.keywords]
-        needed = " and ".join(missing)
-        help = f"write `{name}({', '.join(shown)})` with a number for {needed}"
-        self.context.report(call.span, f"{name} needs {needed}", help, "type")
 
     def check_arguments(
         self,
@@ -257,7 +250,7 @@ def _known(name: str) -> tuple[Mapping[str, Setting], Sequence[str], Sequence[st
 @cache
 def _takes_layers(name: str) -> bool:
     """Whether a setting of this layer type may be a layer itself."""
-    return any(matches(setting.annotation, _ANY_LAYER) for setting in settings(LAYERS[name]))
+    return any(matches(setting.annotation, UncalledLayer("layer")) for setting in settings(LAYERS[name]))
 
 
 def _meant(keyword: str, known: tuple[str, ...]) -> str | None:

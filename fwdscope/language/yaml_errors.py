@@ -43,7 +43,6 @@ def _problem(source: Source, span: Span, message: str, help: str | None) -> Prob
 
 
 def _never_closed(source: Source, error: yaml.MarkedYAMLError, begun: int | None) -> Problem | None:
-    """Explain a quote or bracket that is never closed."""
     if begun is None:
         return None
     sign, one = source.text[begun : begun + 1], Span(begun, begun + 1)
