@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from fwdscope.formula import Shape, Size, Sizes, kept_sizes
 
-from .base import Count, Layer, LayerError, NonNegative, check_dimension, check_dimensions, shape_text
+from .base import Count, Layer, LayerError, NonNegative, check_dimension, shape_text
 
 
 class ReLU(Layer):
@@ -54,9 +54,8 @@ class PReLU(Layer):
     num_parameters: Count = 1
     init: float = 0.25
 
-    def check(self, *inputs: Any) -> None:
+    def validate(self, *inputs: Any) -> None:
         """Reject numbers of slopes other than 1 and the number of channels."""
-        super().check(*inputs)
         x = inputs[0]
         channels = int(x.shape[1]) if x.dim() > 1 else 1
         if self.num_parameters not in (1, channels):
@@ -75,9 +74,8 @@ class RReLU(Layer):
     lower: float = 1 / 8
     upper: float = 1 / 3
 
-    def check(self, *inputs: Any) -> None:
+    def validate(self, *inputs: Any) -> None:
         """Reject bounds in the wrong order."""
-        super().check(*inputs)
         if self.lower > self.upper:
             raise LayerError(f"lower ({self.lower}) is above upper ({self.upper})")
 
@@ -103,9 +101,8 @@ class CELU(Layer):
 
     alpha: float = 1.0
 
-    def check(self, *inputs: Any) -> None:
+    def validate(self, *inputs: Any) -> None:
         """Reject an alpha of 0."""
-        super().check(*inputs)
         if self.alpha == 0:
             raise LayerError("CELU divides by alpha, which is 0", "ReLU is the limit for small alpha")
 
@@ -197,9 +194,8 @@ class Hardtanh(Layer):
     min_val: float = -1.0
     max_val: float = 1.0
 
-    def check(self, *inputs: Any) -> None:
+    def validate(self, *inputs: Any) -> None:
         """Reject bounds in the wrong order."""
-        super().check(*inputs)
         if self.min_val >= self.max_val:
             raise LayerError(f"min_val ({self.min_val}) must be below max_val ({self.max_val})")
 
@@ -281,16 +277,14 @@ class GLU(Layer):
     input → output:  (…, 2 · d) → (…, d) for dim=-1. No parameters. Dauphin et al. 2017.
     """
 
+    input_shapes = ("(…, d)",)
     shown = "dim {dim}"
 
     dim: int = -1
 
-    def check(self, *inputs: Any) -> None:
+    def validate(self, *inputs: Any) -> None:
         """Reject an odd size, which has no halves."""
-        super().check(*inputs)
-        x = inputs[0]
-        check_dimensions(self, x, "(…, d)")
-        size = int(x.shape[check_dimension(self, x, "dim", self.dim)])
+        size = int(inputs[0].shape[check_dimension(self, inputs[0], "dim", self.dim)])
         if size % 2:
             raise LayerError(
                 f"GLU halves dimension {self.dim}, which has an odd size ({size})",
@@ -305,18 +299,13 @@ class GLU(Layer):
 
 
 class _Softmax(Layer, abstract=True):
+    shown = "dim {dim}"
+
     dim: int | None = None
 
-    def check(self, *inputs: Any) -> None:
-        """Reject a dimension that the input does not have."""
-        super().check(*inputs)
+    def validate(self, *inputs: Any) -> None:
         if self.dim is not None:
             check_dimension(self, inputs[0], "dim", self.dim)
-
-    def details(self) -> Iterable[str]:
-        """The dimension."""
-        if self.dim is not None:
-            yield f"dim {self.dim}"
 
 
 class Softmax(_Softmax):
@@ -348,7 +337,4 @@ class Softmax2d(Layer):
     input → output:  (N, C, H, W) or (C, H, W), the same shape. No parameters.
     """
 
-    def check(self, *inputs: Any) -> None:
-        """Reject inputs that are not images."""
-        super().check(*inputs)
-        check_dimensions(self, inputs[0], "(N, C, H, W)", "(C, H, W)")
+    input_shapes = ("(N, C, H, W)", "(C, H, W)")

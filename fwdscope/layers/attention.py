@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import math
+from collections.abc import Sequence
 from dataclasses import KW_ONLY
 from typing import Any
 
@@ -42,6 +43,18 @@ def check_mask(layer: Layer, name: str, mask: Any, *shapes: tuple[int, ...]) -> 
         )
 
 
+def check_masks(
+    layer: Layer, masks: tuple[tuple[str, Any], tuple[str, Any]], query: Any, key: Any, batch_first: bool, heads: int
+) -> None:
+    """Check that the masks of an attention, pairs of (name, mask), have its shape."""
+    (name, mask), (padding_name, padding) = masks
+    along = 1 if batch_first and query.dim() == 3 else 0
+    length, source = int(query.shape[along]), int(key.shape[along])
+    batch = (int(query.shape[1 - along]),) if query.dim() == 3 else ()
+    check_mask(layer, name, mask, (length, source), (math.prod(batch) * heads, length, source))
+    check_mask(layer, padding_name, padding, (*batch, source))
+
+
 class MultiheadAttention(Layer):
     """Each query gets a mean of the values, weighted by how well it matches their keys; in several heads.
 
@@ -64,6 +77,7 @@ class MultiheadAttention(Layer):
         "is_causal=False)"
     )
     dtype_rule = "same"
+    shown = "{num_heads} heads"
     parameters = (
         "out_proj.weight (embed_dim, embed_dim); out_proj.bias (embed_dim); q_proj_weight (embed_dim, embed_dim); "
         "k_proj_weight (embed_dim, kdim); v_proj_weight (embed_dim, vdim)"
@@ -80,9 +94,8 @@ class MultiheadAttention(Layer):
     vdim: Count = inferred()
     batch_first: bool = False
 
-    def check(self, *inputs: Any) -> None:
+    def validate(self, *inputs: Any) -> None:
         """Reject heads that do not divide the features, and keys, values and masks that do not fit together."""
-        super().check(*inputs)
         query, key, value, padding, _, mask, _, causal = (*inputs, *(None,) * 8)[:8]
         batched = "(N, L, E)" if self.batch_first else "(L, N, E)"
         for label, x in (("query", query), ("key", key), ("value", value)):
@@ -98,7 +111,15 @@ class MultiheadAttention(Layer):
                 f"key {shape_text(key.shape)} and value {shape_text(value.shape)} must have the same length",
                 "they may only differ in the last dimension",
             )
-        self._check_batch(query, key, padding, mask)
+        across = 0 if self.batch_first else 1
+        if query.dim() == 3 and query.shape[across] != key.shape[across]:
+            raise LayerError(
+                f"query {shape_text(query.shape)} and key {shape_text(key.shape)} differ in the batch "
+                f"(dimension {across}): {int(query.shape[across])} and {int(key.shape[across])}",
+                "write batch_first=True if the batch comes first" if not self.batch_first else None,
+            )
+        masks = (("attn_mask", mask), ("key_padding_mask", padding))
+        check_masks(self, masks, query, key, self.batch_first, self.num_heads)
         if causal and mask is None:
             raise LayerError("is_causal=True needs attn_mask", "write attn_mask=~causal_mask(T)")
 
@@ -110,10 +131,6 @@ class MultiheadAttention(Layer):
             "kdim": keys if keys != embed or self.kdim is not None else None,
             "vdim": values if values != embed or self.vdim is not None else None,
         }
-
-    def details(self) -> Iterable[str]:
-        """The number of heads."""
-        yield f"{self.num_heads} head{'s' * (self.num_heads != 1)}"
 
     def output_sizes(self, inputs: Sequence[Shape], outputs: Sequence[Shape]) -> Sequence[Sizes]:
         """The query's, its features the heads side by side; and the attention weights, if asked for."""
@@ -142,20 +159,3 @@ class MultiheadAttention(Layer):
             first = Size("features", "3·embed_dim", {"embed_dim": shape[0] // 3})
             return (first, *(kept_size("embed_dim", size) for size in shape[1:]))
         return super().parameter_sizes(name, shape)
-
-    def _check_batch(self, query: Any, key: Any, padding: Any, mask: Any) -> None:
-        if query.dim() == 2:
-            length, source = int(query.shape[0]), int(key.shape[0])
-            check_mask(self, "key_padding_mask", padding, (source,))
-            check_mask(self, "attn_mask", mask, (length, source), (self.num_heads, length, source))
-            return
-        across, along = (0, 1) if self.batch_first else (1, 0)
-        batch, length, source = int(query.shape[across]), int(query.shape[along]), int(key.shape[along])
-        if batch != key.shape[across]:
-            raise LayerError(
-                f"query {shape_text(query.shape)} and key {shape_text(key.shape)} differ in the batch "
-                f"(dimension {across}): {batch} and {int(key.shape[across])}",
-                "write batch_first=True if the batch comes first" if not self.batch_first else None,
-            )
-        check_mask(self, "key_padding_mask", padding, (batch, source))
-        check_mask(self, "attn_mask", mask, (length, source), (batch * self.num_heads, length, source))

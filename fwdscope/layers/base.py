@@ -1,15 +1,16 @@
-"""What all layer objects share: settings read from type annotations, and the contract of ``check`` and ``build``.
+"""What all layer objects share: settings read from type annotations, and the contract of ``validate`` and ``build``.
 
 A layer type is a class that derives from :class:`Layer`, which registers it. It is written like a frozen dataclass:
 
 - its **fields** are the settings, with torch's names, order, types and defaults. A size that follows from the shapes
-  (``in_features``) is a field too, marked by ``= inferred()``; it may be given by keyword and is then checked;
+  (``in_features``) is a field too, marked by ``= inferred(dim=-1)``; it may be given by keyword and is then checked;
 - its **annotations** are the validation (:func:`matches` reads them): ``Count``, ``Size2``, ``Probability``,
   ``Literal["zeros", "reflect"]``, ``Buildable``, and unions and tuples of these. They are evaluated on first use;
 - its **docstring** is its page in ``fwdscope layers``: the first line says what it computes, the rest gives formula
   and shapes;
 - its **forward** is the signature of a call, as text: ``"(query, key, value, attn_mask=None)"``;
-- its **check(*inputs)** rejects the inputs that torch's CPU kernels would reject, with a better message;
+- its **validate(*inputs)** rejects the inputs that torch's CPU kernels would reject, with a better message; what all
+  layer types reject is in ``check``;
 - its **infer(*inputs)** gives the settings marked ``inferred``;
 - its **build(*inputs)** makes torch's module for the first call;
 - its **output_sizes(inputs, outputs)** are formulas of the sizes of its results, and **parameter_sizes** of those of
@@ -23,6 +24,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import itertools
 import operator
 import re
 import sys
@@ -162,16 +164,19 @@ def _matcher(annotation: Any) -> Callable[[Any], bool]:
 # --- settings and the registry ---------------------------------------------------------------------------------------
 
 
-class _Inferred:
-    """The type of the default of inferred settings."""
+class _Inferred(NamedTuple):
+    """The default of an inferred setting: the dimension of an input that it is the size of, if it is simply one."""
+
+    dim: int | None
+    input: int
 
 
-_INFERRED = _Inferred()
+def inferred(dim: int | None = None, input: int = 0) -> Any:
+    """The default of a size that follows from the inputs, by default from the first; never given by position.
 
-
-def inferred() -> Any:
-    """The default of a size that follows from the inputs; it is never given by position."""
-    return _INFERRED
+    Without a ``dim``, the layer has an ``infer`` of its own.
+    """
+    return _Inferred(dim, input)
 
 
 class Setting(NamedTuple):
@@ -202,17 +207,21 @@ class Layer:
     """The base of all layer types; the module's docstring says what a subclass states."""
 
     forward: ClassVar[str] = "(input)"
+    # The shapes that the first input may have, "(N, C, L)"; none for any.
+    input_shapes: ClassVar[tuple[str, ...]] = ()
     # Whether inputs of whole numbers (token ids, say) are rejected.
     needs_floats: ClassVar[bool] = True
     # Kinds of numbers accepted besides floating-point ones on a CPU; see number_kind.
     other_kinds: ClassVar[tuple[str, ...]] = ()
     # Inputs that may hold whole numbers even so: class indices, lengths, masks.
     integer_inputs: ClassVar[tuple[str, ...]] = ()
+    # Inputs that may be numbers, or tuples of them, instead of tensors.
+    number_inputs: ClassVar[tuple[str, ...]] = ()
     # The input dtypes that weights of the default dtype accept on a CPU: any, the same, or also float16 and bfloat16.
     dtype_rule: ClassVar[Literal["any", "same", "narrower"]] = "any"
     # What the layer decides from the values of its inputs, if that keeps its module from running on meta tensors.
     data_decide: ClassVar[str | None] = None
-    # How the report's type column shows a setting that differs from its default: "groups {groups}".
+    # How the report's type column shows a setting that differs from its default: "groups {groups}", "{nhead} heads".
     shown: ClassVar[str] = ""
     # The names of the dimensions of its parameters: "weight (out_features, in_features); bias (out_features)".
     parameters: ClassVar[str] = ""
@@ -261,7 +270,24 @@ class Layer:
 
         Raises LayerError. Call it before ``build`` and before each later call while building.
         """
-        check_inputs(self, inputs)
+        name, required = type(self).__name__, required_inputs(type(self))
+        if len(inputs) < len(required):
+            raise LayerError(
+                f"{name} needs {len(required)} inputs ({', '.join(required)}), found {len(inputs)}",
+                f"write {name}(…)({', '.join(required)})",
+            )
+        for label, value in zip(required, inputs, strict=False):
+            if is_tensor(value):
+                if self.needs_floats and label not in self.integer_inputs:
+                    check_floating(self, value, label if len(required) > 1 else "")
+            elif label not in self.number_inputs or not isinstance(value, int | float | tuple | list):
+                raise LayerError(f"{name} takes a tensor as {label}, found {value_text(value)}")
+        if self.input_shapes:
+            check_dimensions(self, inputs[0], *self.input_shapes)
+        self.validate(*inputs)
+
+    def validate(self, *inputs: Any) -> None:
+        """Reject what this layer type alone rejects. Raises LayerError."""
 
     def has_weights(self) -> bool:
         """Whether there are weights, for ``dtype_rule``."""
@@ -269,7 +295,8 @@ class Layer:
 
     def infer(self, *inputs: Any) -> dict[str, Any]:
         """The inferred settings, by name; equal for all calls that one module can take."""
-        return {}
+        sources = _fields(type(self)).inferred
+        return {name: int(inputs[at.input].shape[at.dim]) for name, at in sources.items() if at.dim is not None}
 
     @classmethod
     def sizes_without_settings(cls, inputs: Sequence[Shape], outputs: Sequence[Shape]) -> Sequence[Sizes]:
@@ -299,10 +326,17 @@ class Layer:
         Defaults are left out so that an older torch without one of them can still build the layer.
         """
         values, defaults = vars(self), _fields(type(self)).defaults
-        found = {name: resolve_inferred(name, values[name], size) for name, size in self.infer(*inputs).items()}
+        found = self.infer(*inputs)
+        for name, size in found.items():
+            given = _frozen(values[name])
+            if given is not None and given != size and (given,) != size:
+                raise LayerError(
+                    f"{name} is given as {given}, but the input has {size}", f"leave {name} out; it is inferred"
+                )
         differs = (name for name, default in defaults.items() if default is MISSING or values[name] != default)
-        given = {name: _frozen(values[name]) for name in differs}
-        return given | {name: size for name, size in found.items() if size is not None}
+        return {name: _frozen(values[name]) for name in differs} | {
+            name: size for name, size in found.items() if size is not None
+        }
 
     def construct(self, **arguments: Any) -> nn.Module:
         """Call torch's class with this layer's name. Raises LayerError if its constructor fails."""
@@ -328,7 +362,8 @@ class Layer:
             name = found[1]
             value, default = getattr(self, name), _fields(type(self)).defaults[name]
             if default is MISSING or value != default:
-                yield self.shown.format(**{name: times_text(value)})
+                text = self.shown.format(**{name: times_text(value)})
+                yield text.removesuffix("s") if value == 1 else text
 
     @classmethod
     def family(cls) -> str:
@@ -341,7 +376,7 @@ class _Fields(NamedTuple):
 
     defaults: Mapping[str, Any]
     by_position: tuple[str, ...]
-    inferred: frozenset[str]
+    inferred: Mapping[str, _Inferred]
 
 
 # mypy takes no class with a __hash__ of its own for hashable, so these are dicts and not functools.cache.
@@ -350,13 +385,9 @@ _SETTINGS: dict[type[Layer], tuple[Setting, ...]] = {}
 
 
 def _fields(layer: type[Layer]) -> _Fields:
-    if layer not in _FIELDS:
-        _FIELDS[layer] = _read_fields(layer)
-    return _FIELDS[layer]
-
-
-def _read_fields(layer: type[Layer]) -> _Fields:
     """Read the fields as ``dataclass`` does: those of the bases first, an overridden one in its old place."""
+    if layer in _FIELDS:
+        return _FIELDS[layer]
     found: dict[str, tuple[Any, bool]] = {}
     for base in reversed(layer.__mro__):
         keyword_only = False
@@ -365,12 +396,10 @@ def _read_fields(layer: type[Layer]) -> _Fields:
                 keyword_only = True
             elif not annotation.startswith("ClassVar"):
                 found[name] = getattr(base, name, MISSING), keyword_only
-    inferred = frozenset(name for name, (default, _) in found.items() if default is _INFERRED)
-    return _Fields(
-        {name: None if name in inferred else default for name, (default, _) in found.items()},
-        tuple(name for name, (_, keyword_only) in found.items() if not keyword_only and name not in inferred),
-        inferred,
-    )
+    inferred = {name: default for name, (default, _) in found.items() if isinstance(default, _Inferred)}
+    defaults = {name: None if name in inferred else default for name, (default, _) in found.items()}
+    by_position = (name for name, (_, keyword_only) in found.items() if not keyword_only and name not in inferred)
+    return _FIELDS.setdefault(layer, _Fields(defaults, tuple(by_position), inferred))
 
 
 def settings(layer: type[Layer]) -> tuple[Setting, ...]:
@@ -383,18 +412,12 @@ def settings(layer: type[Layer]) -> tuple[Setting, ...]:
         hints, fields = typing.get_type_hints(layer, include_extras=True), _fields(layer)
         length = getattr(layer, "dimensions", 0) * layer.items_per_dimension
         positional = {n for n in fields.by_position if fields.defaults[n] is MISSING or not fields.inferred}
-        annotations = {name: _with_length(hints[name], length) for name in fields.defaults}
-        _SETTINGS[layer] = tuple(
-            Setting(
-                name,
-                annotations[name],
-                default,
-                name in positional,
-                name in fields.inferred,
-                _matcher(annotations[name]),
-            )
-            for name, default in fields.defaults.items()
-        )
+        found = []
+        for name, default in fields.defaults.items():
+            annotation = _with_length(hints[name], length)
+            is_inferred = name in fields.inferred
+            found.append(Setting(name, annotation, default, name in positional, is_inferred, _matcher(annotation)))
+        _SETTINGS[layer] = tuple(found)
     return _SETTINGS[layer]
 
 
@@ -433,21 +456,6 @@ def required_inputs(layer: type[Layer]) -> tuple[str, ...]:
 @functools.cache
 def _inputs(forward: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in forward.strip("()").split(","))
-
-
-def check_inputs(layer: Layer, inputs: Sequence[Any]) -> None:
-    """Check that the required inputs are given, are tensors, and have a dtype that the layer computes on."""
-    name, required = type(layer).__name__, required_inputs(type(layer))
-    if len(inputs) < len(required):
-        raise LayerError(
-            f"{name} needs {len(required)} inputs ({', '.join(required)}), found {len(inputs)}",
-            f"write {name}(…)({', '.join(required)})",
-        )
-    for label, value in zip(required, inputs, strict=False):
-        if not is_tensor(value):
-            raise LayerError(f"{name} takes a tensor as {label}, found {value_text(value)}")
-        if layer.needs_floats and label not in layer.integer_inputs:
-            check_floating(layer, value, label if len(required) > 1 else "")
 
 
 def check_floating(layer: Layer, x: Tensor, label: str = "") -> None:
@@ -502,16 +510,6 @@ def dtype_text(x: Tensor) -> str:
     return str(x.dtype).removeprefix("torch.")
 
 
-def output_size_of(layer: Layer, value: Any) -> tuple[int, ...]:
-    """Read an output_size given with the inputs of a call: a tuple of whole numbers."""
-    if not isinstance(value, tuple | list) or not all(matches(int, size) for size in value):
-        raise LayerError(
-            f"{type(layer).__name__} takes a tuple of sizes as output_size, found {value_text(value)}",
-            "write output_size=x.shape[2:], or (h, w) in numbers",
-        )
-    return tuple(value)
-
-
 def expand(value: Any, dimensions: int) -> tuple[Any, ...]:
     """One setting for each dimension: ``3`` becomes ``(3, 3)``."""
     return tuple(value) if isinstance(value, tuple | list) else (value,) * dimensions
@@ -520,16 +518,6 @@ def expand(value: Any, dimensions: int) -> tuple[Any, ...]:
 def times_text(values: Any) -> str:
     """Sizes in words: ``7×7``, ``3``."""
     return "×".join(map(str, values)) if isinstance(values, tuple | list) else str(values)
-
-
-def resolve_inferred(name: str, given: Any, found: Any) -> Any:
-    """Return the inferred size ``found``. Raises LayerError if another one is given by keyword."""
-    if given is None:
-        return found
-    given = _frozen(given)
-    if given != found and (given,) != found:
-        raise LayerError(f"{name} is given as {given}, but the input has {found}", f"leave {name} out; it is inferred")
-    return found
 
 
 def shape_text(shape: Iterable[int]) -> str:
@@ -589,12 +577,7 @@ def check_divisible(what: str, size: int, name: str, divisor: int) -> None:
 
 def check_broadcast(layer: Layer, *shapes: Sequence[int]) -> None:
     """Check that the shapes broadcast, as in an element-wise operator."""
-    for sizes in zip(*(tuple(reversed(shape)) for shape in _aligned(shapes)), strict=True):
+    for sizes in itertools.zip_longest(*map(reversed, shapes), fillvalue=1):
         if len(set(sizes) - {1}) > 1:
             found = " and ".join(shape_text(shape) for shape in shapes)
             raise LayerError(f"{type(layer).__name__}: shapes {found} do not fit together")
-
-
-def _aligned(shapes: Sequence[Sequence[int]]) -> list[tuple[int, ...]]:
-    rank = max(map(len, shapes))
-    return [(1,) * (rank - len(shape)) + tuple(int(size) for size in shape) for shape in shapes]

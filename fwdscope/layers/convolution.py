@@ -32,7 +32,6 @@ class _Convolution(Windowed, abstract=True):
     stride: PerDimension = 1
 
     def infer(self, *inputs: Any) -> dict[str, Any]:
-        """in_channels is the dimension before the spatial ones."""
         return {"in_channels": int(inputs[0].shape[-self.dimensions - 1])}
 
     def check_groups(self, x: Any, groups: int) -> None:
@@ -41,7 +40,6 @@ class _Convolution(Windowed, abstract=True):
         check_divisible("out_channels", self.out_channels, "groups", groups)
 
     def details(self) -> Iterable[str]:
-        """The kernel, and stride, groups and dilation if they are not 1."""
         groups, dilation = vars(self)["groups"], self.each(vars(self)["dilation"])  # in torch's order only below
         yield times_text(self.each(self.kernel_size))
         if set(self.each(self.stride)) != {1}:
@@ -56,7 +54,6 @@ class _Convolution(Windowed, abstract=True):
         return super().front_sizes(shape, set_size("C", "out_channels", self.out_channels))
 
     def parameter_sizes(self, name: str, shape: Shape) -> Sequence[Size]:
-        """Channels, divided by the groups in the second dimension, and kernel."""
         if name == "bias":
             return (kept_size("out_channels", shape[0]),)
         if name != "weight":
@@ -75,9 +72,7 @@ class _Conv(_Convolution, abstract=True):
     bias: bool = True
     padding_mode: PaddingMode = "zeros"
 
-    def check(self, *inputs: Any) -> None:
-        """Reject channels that the groups do not divide, and kernels larger than the padded input."""
-        super().check(*inputs)
+    def validate(self, *inputs: Any) -> None:
         sizes = self.spatial(inputs[0])
         self.check_groups(inputs[0], self.groups)
         if self.padding == "same" and set(self.each(self.stride)) != {1}:
@@ -91,12 +86,11 @@ class _Conv(_Convolution, abstract=True):
         check_kernel(self.each(self.kernel_size), self.each(self.dilation), sizes, pads)
 
     def output_sizes(self, inputs: Sequence[Shape], outputs: Sequence[Shape]) -> Sequence[Sizes]:
-        """out_channels, and as many positions as the kernel fits into; the input's with padding='same'."""
-        shape, padding = inputs[0], 0 if isinstance(self.padding, str) else self.padding
+        shape = inputs[0]
         if self.padding == "same":
             sizes = [kept_size(name, size, "padding='same' keeps it") for name, size in self.along(shape)]
         else:
-            sizes = self.count_windows(shape, self.kernel_size, self.stride, padding, self.dilation)
+            sizes = self.windows(shape)
         return ((*self.front_sizes(shape), *sizes),)
 
     def _pads(self) -> list[tuple[int, int]]:
@@ -195,9 +189,8 @@ class _ConvTranspose(_Convolution, abstract=True):
     dilation: PerDimension = 1
     padding_mode: Literal["zeros"] = "zeros"
 
-    def check(self, *inputs: Any) -> None:
+    def validate(self, *inputs: Any) -> None:
         """Reject channels that the groups do not divide, and impossible output sizes."""
-        super().check(*inputs)
         x = inputs[0]
         sizes = self.spatial(x)
         self.check_groups(x, self.groups)
@@ -219,7 +212,6 @@ class _ConvTranspose(_Convolution, abstract=True):
             )
 
     def output_sizes(self, inputs: Sequence[Shape], outputs: Sequence[Shape]) -> Sequence[Sizes]:
-        """out_channels, and the length that the windows span, or the output_size of the call."""
         sizes = or_output_size(self._spans(inputs[0], self.output_padding), outputs[0])
         return ((*self.front_sizes(inputs[0]), *sizes),)
 

@@ -23,9 +23,8 @@ class CosineSimilarity(Layer):
     dim: int = 1
     eps: float = 1e-8
 
-    def check(self, *inputs: Any) -> None:
+    def validate(self, *inputs: Any) -> None:
         """Reject shapes that do not broadcast, and a dimension that they do not have."""
-        super().check(*inputs)
         check_broadcast(self, inputs[0].shape, inputs[1].shape)
         check_dimension(self, max(inputs[:2], key=lambda x: x.dim()), "dim", self.dim)
 
@@ -51,9 +50,8 @@ class PairwiseDistance(Layer):
     eps: float = 1e-6
     keepdim: bool = False
 
-    def check(self, *inputs: Any) -> None:
+    def validate(self, *inputs: Any) -> None:
         """Reject shapes that do not broadcast."""
-        super().check(*inputs)
         check_broadcast(self, inputs[0].shape, inputs[1].shape)
 
     def output_sizes(self, inputs: Sequence[Shape], outputs: Sequence[Shape]) -> Sequence[Sizes]:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
 
-from .base import Layer, Probability, check_dimensions
+from .base import Layer, Probability
 
 
 class _Dropout(Layer, abstract=True):
@@ -14,7 +13,6 @@ class _Dropout(Layer, abstract=True):
     p: Probability = 0.5
 
     def details(self) -> Iterable[str]:
-        """The probability."""
         yield f"{self.p:g}"
 
 
@@ -32,10 +30,7 @@ class Dropout1d(_Dropout):
     input → output:  (N, C, L) or (C, L), the same shape. No parameters. Tompson et al. 2015.
     """
 
-    def check(self, *inputs: Any) -> None:
-        """Reject other numbers of dimensions."""
-        super().check(*inputs)
-        check_dimensions(self, inputs[0], "(N, C, L)", "(C, L)")
+    input_shapes = ("(N, C, L)", "(C, L)")
 
 
 class Dropout2d(_Dropout):
@@ -66,7 +61,4 @@ class FeatureAlphaDropout(_Dropout):
     input → output:  (N, C, …), the same shape. No parameters.
     """
 
-    def check(self, *inputs: Any) -> None:
-        """Reject inputs without channels."""
-        super().check(*inputs)
-        check_dimensions(self, inputs[0], "(N, C, …)")
+    input_shapes = ("(N, C, …)",)

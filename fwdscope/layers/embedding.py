@@ -28,9 +28,9 @@ class _Table(Layer, abstract=True):
                 f"make the input with randint(0, {self.num_embeddings}, shape), or write x.long()",
             )
 
-    def check_padding(self, padding_idx: int | None) -> None:
-        """Reject a padding_idx outside the table."""
-        rows = self.num_embeddings
+    def validate(self, *inputs: Any) -> None:
+        self.check_numbers(inputs[0], "input")
+        rows, padding_idx = self.num_embeddings, vars(self)["padding_idx"]  # in torch's order only below
         if padding_idx is not None and not -rows <= padding_idx < rows:
             raise LayerError(
                 f"padding_idx ({padding_idx}) is no row of a table of {rows}", f"it may be from {-rows} to {rows - 1}"
@@ -55,12 +55,6 @@ class Embedding(_Table):
     norm_type: float = 2.0
     scale_grad_by_freq: bool = False
     sparse: bool = False
-
-    def check(self, *inputs: Any) -> None:
-        """Reject inputs that are not whole numbers, and a padding_idx outside the table."""
-        super().check(*inputs)
-        self.check_numbers(inputs[0], "input")
-        self.check_padding(self.padding_idx)
 
     def output_sizes(self, inputs: Sequence[Shape], outputs: Sequence[Shape]) -> Sequence[Sizes]:
         """A vector for each number."""
@@ -88,12 +82,10 @@ class EmbeddingBag(_Table):
     include_last_offset: bool = False
     padding_idx: int | None = None
 
-    def check(self, *inputs: Any) -> None:
+    def validate(self, *inputs: Any) -> None:
         """Reject inputs that are not whole numbers, bags without offsets, and weights that do not fit."""
-        super().check(*inputs)
+        super().validate(*inputs)
         x, offsets, weights = (*inputs, None, None)[:3]
-        self.check_numbers(x, "input")
-        self.check_padding(self.padding_idx)
         check_dimensions(self, x, "(B, n)", "(n)")
         if x.dim() == 2 and offsets is not None:
             raise LayerError(

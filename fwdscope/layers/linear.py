@@ -14,7 +14,6 @@ class _Linear(Layer, abstract=True):
     dtype_rule = "same"
 
     def output_sizes(self, inputs: Sequence[Shape], outputs: Sequence[Shape]) -> Sequence[Sizes]:
-        """The input's, with out_features in the last dimension."""
         return ((*kept_sizes(inputs[0][:-1]), set_size("features", "out_features", vars(self)["out_features"])),)
 
 
@@ -33,20 +32,12 @@ class Linear(_Linear):
     Linear(10) on (32, 128) gives (32, 10) and has 10 · (128 + 1) = 1,290 parameters.
     """
 
+    input_shapes = ("(…, in_features)",)
     parameters = "weight (out_features, in_features); bias (out_features)"
 
-    in_features: Count = inferred()
+    in_features: Count = inferred(dim=-1)
     out_features: Count
     bias: bool = True
-
-    def check(self, *inputs: Any) -> None:
-        """Reject a single number, which has no last dimension."""
-        super().check(*inputs)
-        check_dimensions(self, inputs[0], "(…, in_features)")
-
-    def infer(self, *inputs: Any) -> dict[str, Any]:
-        """in_features is the input's last dimension."""
-        return {"in_features": int(inputs[0].shape[-1])}
 
 
 class Bilinear(_Linear):
@@ -62,28 +53,23 @@ class Bilinear(_Linear):
     """
 
     forward = "(input1, input2)"
+    input_shapes = ("(…, in1_features)",)
     parameters = "weight (out_features, in1_features, in2_features); bias (out_features)"
 
-    in1_features: Count = inferred()
-    in2_features: Count = inferred()
+    in1_features: Count = inferred(dim=-1)
+    in2_features: Count = inferred(dim=-1, input=1)
     out_features: Count
     bias: bool = True
 
-    def check(self, *inputs: Any) -> None:
+    def validate(self, *inputs: Any) -> None:
         """Reject inputs that differ before the last dimension."""
-        super().check(*inputs)
         first, second = inputs[:2]
-        check_dimensions(self, first, "(…, in1_features)")
         check_dimensions(self, second, "(…, in2_features)")
         if first.shape[:-1] != second.shape[:-1]:
             raise LayerError(
                 f"Bilinear's inputs differ before the last dimension: "
                 f"{shape_text(first.shape)} and {shape_text(second.shape)}"
             )
-
-    def infer(self, *inputs: Any) -> dict[str, Any]:
-        """The last dimension of either input."""
-        return {"in1_features": int(inputs[0].shape[-1]), "in2_features": int(inputs[1].shape[-1])}
 
 
 class Identity(Layer):

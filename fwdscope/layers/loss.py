@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import KW_ONLY
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from fwdscope.default_dtype import default_dtype
 from fwdscope.formula import Shape, Sizes, broadcast_sizes, kept_sizes
@@ -99,11 +99,10 @@ def fill_weights(module: nn.Module, weights: dict[str, tuple[float, ...]]) -> No
 class Elementwise(Loss, abstract=True):
     """A loss of each element; input and target broadcast."""
 
-    integer_inputs = ("target",)
+    integer_inputs: ClassVar[tuple[str, ...]] = ("target",)
 
-    def check(self, *inputs: Any) -> None:
+    def validate(self, *inputs: Any) -> None:
         """Reject shapes that do not broadcast."""
-        super().check(*inputs)
         check_broadcast(self, *(x.shape for x in inputs[:2]))
 
 
@@ -144,9 +143,9 @@ class HuberLoss(Elementwise):
     reduction: Reduction = "mean"
     delta: float = 1.0
 
-    def check(self, *inputs: Any) -> None:
+    def validate(self, *inputs: Any) -> None:
         """Reject a delta that is not positive."""
-        super().check(*inputs)
+        super().validate(*inputs)
         if self.delta <= 0:
             raise LayerError(f"delta must be above 0, found {self.delta}", "for a delta near 0 use L1Loss")
 
@@ -161,9 +160,8 @@ class BCELoss(Loss):
     weight: Weights = None
     reduction: Reduction = "mean"
 
-    def check(self, *inputs: Any) -> None:
+    def validate(self, *inputs: Any) -> None:
         """Reject a target of another shape or dtype."""
-        super().check(*inputs)
         x, target = inputs[:2]
         self.same_shape(x, target)
         if x.dtype != target.dtype:
@@ -187,9 +185,8 @@ class BCEWithLogitsLoss(Loss):
     reduction: Reduction = "mean"
     pos_weight: Weights = None
 
-    def check(self, *inputs: Any) -> None:
+    def validate(self, *inputs: Any) -> None:
         """Reject a target of another shape."""
-        super().check(*inputs)
         x, target = inputs[:2]
         self.same_shape(x, target)
         for weights in (self.weight, self.pos_weight):
@@ -221,6 +218,7 @@ class GaussianNLLLoss(Loss):
 
     forward = "(input, target, var)"
     integer_inputs = ("target", "var")
+    number_inputs = ("var",)
     data_decide = "whether a variance is negative"
 
     _: KW_ONLY
@@ -228,13 +226,8 @@ class GaussianNLLLoss(Loss):
     eps: float = 1e-6
     reduction: Reduction = "mean"
 
-    def check(self, *inputs: Any) -> None:
+    def validate(self, *inputs: Any) -> None:
         """Reject shapes that do not fit."""
-        if len(inputs) > 2 and isinstance(inputs[2], int | float):
-            # The variance may be a number, which broadcasts to the input's shape.
-            super().check(inputs[0], inputs[1], inputs[0])
-        else:
-            super().check(*inputs)
         x, target, var = inputs[:3]
         check_broadcast(self, x.shape, target.shape)
         if is_tensor(var) and var.shape != x.shape and var.shape != x.shape[:-1]:
@@ -243,7 +236,7 @@ class GaussianNLLLoss(Loss):
                 raise LayerError(f"var {shape_text(var.shape)} does not fit the input {shape_text(x.shape)}")
 
 
-class KLDivLoss(Loss):
+class KLDivLoss(Elementwise):
     """The Kullback–Leibler divergence of log-probabilities x from probabilities y: y · (ln y − x).
 
     log_target=True takes ln y. reduction='batchmean' divides the sum by the batch size, which is the definition; 'mean'
@@ -251,13 +244,10 @@ class KLDivLoss(Loss):
     inputs → output:  x (…) and y (…) → a number. No parameters.
     """
 
+    integer_inputs = ()
+
     reduction: Literal["none", "mean", "sum", "batchmean"] = "mean"
     log_target: bool = False
-
-    def check(self, *inputs: Any) -> None:
-        """Reject shapes that do not broadcast."""
-        super().check(*inputs)
-        check_broadcast(self, *(x.shape for x in inputs[:2]))
 
 
 class SoftMarginLoss(Elementwise):
@@ -277,19 +267,25 @@ class SoftMarginLoss(Elementwise):
 class _ClassLoss(Loss, abstract=True):
     """A loss of scores and one class for each sample."""
 
+    input_shapes = ("(C)", "(N, C, …)")
     integer_inputs = ("target",)
+    # Whether the target may be a probability of each class as well.
+    takes_probabilities: ClassVar[bool] = False
 
     weight: Weights = None
     ignore_index: int = -100
     reduction: Reduction = "mean"
 
-    def check_scores(self, x: Any) -> None:
-        """Reject inputs without classes, and another number of weights."""
-        check_dimensions(self, x, "(C)", "(N, C, …)")
+    def validate(self, *inputs: Any) -> None:
+        x, target = inputs[:2]
         self.check_weights("weight", self.weight, int(x.shape[min(x.dim() - 1, 1)]))
+        if self.takes_probabilities and x.shape == target.shape:
+            check_floating(self, target, "probabilities")
+        else:
+            check_classes(self, x, target)
+            self.check_indices(target, also=("uint8",))
 
     def output_sizes(self, inputs: Sequence[Shape], outputs: Sequence[Shape]) -> Sequence[Sizes]:
-        """A single number; with reduction='none' one for each sample and position."""
         first = inputs[0]
         return (kept_sizes((first[0], *first[2:])) if outputs[0] and len(first) > 1 else (),)
 
@@ -307,18 +303,9 @@ class CrossEntropyLoss(_ClassLoss):
     2016) mixes the target with the uniform distribution.
     """
 
-    label_smoothing: Probability = 0.0
+    takes_probabilities = True
 
-    def check(self, *inputs: Any) -> None:
-        """Reject a target that fits neither as classes nor as probabilities."""
-        super().check(*inputs)
-        x, target = inputs[:2]
-        self.check_scores(x)
-        if x.shape == target.shape:
-            check_floating(self, target, "probabilities")
-            return
-        check_classes(self, x, target)
-        self.check_indices(target, also=("uint8",))
+    label_smoothing: Probability = 0.0
 
 
 def check_classes(loss: Layer, x: Any, target: Any) -> None:
@@ -339,14 +326,6 @@ class NLLLoss(_ClassLoss):
     weight has C numbers, a weight for each class. No parameters.
     """
 
-    def check(self, *inputs: Any) -> None:
-        """Reject a target that is not a class for each sample."""
-        super().check(*inputs)
-        x, target = inputs[:2]
-        self.check_scores(x)
-        check_classes(self, x, target)
-        self.check_indices(target, also=("uint8",))
-
 
 class MultiMarginLoss(Loss):
     """Each wrong class should score lower than the right one by margin: Σⱼ max(0, margin − x[y] + x[j])ᵖ / C.
@@ -354,6 +333,7 @@ class MultiMarginLoss(Loss):
     inputs → output:  x (N, C) or (C), classes (N) or () of int64 → a number. p is 1 or 2. No parameters.
     """
 
+    input_shapes = ("(N, C)", "(C)")
     integer_inputs = ("target",)
 
     p: Literal[1, 2] = 1
@@ -361,11 +341,9 @@ class MultiMarginLoss(Loss):
     weight: Weights = None
     reduction: Reduction = "mean"
 
-    def check(self, *inputs: Any) -> None:
+    def validate(self, *inputs: Any) -> None:
         """Reject a target that is not a class for each sample."""
-        super().check(*inputs)
         x, target = inputs[:2]
-        check_dimensions(self, x, "(N, C)", "(C)")
         self.check_weights("weight", self.weight, int(x.shape[-1]))
         if x.dim() == 2 or target.dim() != 1 or target.shape[0] != 1:
             check_classes(self, x, target)
@@ -379,14 +357,13 @@ class MultiLabelMarginLoss(Loss):
     inputs → output:  x (N, C) or (C), target of the same shape and int64 → a number. No parameters.
     """
 
+    input_shapes = ("(N, C)", "(C)", "()")
     integer_inputs = ("target",)
 
     reduction: Reduction = "mean"
 
-    def check(self, *inputs: Any) -> None:
+    def validate(self, *inputs: Any) -> None:
         """Reject a target of another shape or dtype."""
-        super().check(*inputs)
-        check_dimensions(self, inputs[0], "(N, C)", "(C)", "()")
         self.same_shape(inputs[0], inputs[1])
         self.check_indices(inputs[1])
 
@@ -400,9 +377,9 @@ class MultiLabelSoftMarginLoss(Elementwise):
     weight: Weights = None
     reduction: Reduction = "mean"
 
-    def check(self, *inputs: Any) -> None:
+    def validate(self, *inputs: Any) -> None:
         """Reject weights for another number of classes."""
-        super().check(*inputs)
+        super().validate(*inputs)
         check_dimensions(self, inputs[0], "(…, C)")
         if self.weight is not None:
             check_broadcast(self, inputs[0].shape, (len(self.weight),))
@@ -418,22 +395,18 @@ class CTCLoss(Loss):
     """
 
     forward = "(log_probs, targets, input_lengths, target_lengths)"
+    input_shapes = ("(T, N, C)", "(T, C)")
     integer_inputs = ("targets", "input_lengths", "target_lengths")
+    number_inputs = ("input_lengths", "target_lengths")
     data_decide = "how long the sequences are, where the lengths are tensors"
 
     blank: int = 0
     reduction: Reduction = "mean"
     zero_infinity: bool = False
 
-    def check(self, *inputs: Any) -> None:
+    def validate(self, *inputs: Any) -> None:
         """Reject scores and targets that do not fit."""
-        if len(inputs) == 4:
-            # Lengths may be tuples of numbers as well.
-            super().check(*inputs[:2], *(x if is_tensor(x) else inputs[1] for x in inputs[2:]))
-        else:
-            super().check(*inputs)
         scores, targets = inputs[:2]
-        check_dimensions(self, scores, "(T, N, C)", "(T, C)")
         if number_kind(targets) != "int":
             raise LayerError(f"CTCLoss takes targets of int64 or int32, found {dtype_text(targets)}")
         if not 0 <= self.blank < scores.shape[-1]:
@@ -457,23 +430,22 @@ class AdaptiveLogSoftmaxWithLoss(Loss):
     """
 
     dtype_rule = "same"
+    input_shapes = ("(N, d)", "(d)")
     integer_inputs = ("target",)
     data_decide = "which samples belong to which tail"
 
-    in_features: Count = inferred()
+    in_features: Count = inferred(dim=-1)
     n_classes: Count
     cutoffs: tuple[Count, ...]
     div_value: float = 4.0
     head_bias: bool = False
 
-    def check(self, *inputs: Any) -> None:
+    def validate(self, *inputs: Any) -> None:
         """Reject cutoffs that do not divide the classes, and tails without features."""
-        super().check(*inputs)
         x, target = inputs[:2]
         cutoffs = tuple(self.cutoffs)
         if not cutoffs or list(cutoffs) != sorted(set(cutoffs)) or cutoffs[-1] >= self.n_classes:
             raise LayerError(f"cutoffs {cutoffs} must rise and stay below n_classes ({self.n_classes})")
-        check_dimensions(self, x, "(N, d)", "(d)")
         if self.div_value <= 0 or x.shape[-1] // self.div_value ** len(cutoffs) < 1:
             raise LayerError(
                 f"the last tail has no features: {int(x.shape[-1])} divided by {self.div_value:g}^{len(cutoffs)}",
@@ -486,10 +458,6 @@ class AdaptiveLogSoftmaxWithLoss(Loss):
             )
         self.check_indices(target)
 
-    def infer(self, *inputs: Any) -> dict[str, Any]:
-        """in_features is the last dimension."""
-        return {"in_features": int(inputs[0].shape[-1])}
-
 
 class LinearCrossEntropyLoss(Loss):
     """Linear and CrossEntropyLoss in one, so that the scores of a large vocabulary need not all be stored.
@@ -500,10 +468,11 @@ class LinearCrossEntropyLoss(Loss):
     """
 
     dtype_rule = "same"
+    input_shapes = ("(N, d)", "(d)")
     integer_inputs = ("target",)
     parameters = "weight (num_classes, in_features); bias (num_classes)"
 
-    in_features: Count = inferred()
+    in_features: Count = inferred(dim=-1)
     num_classes: Count
     _: KW_ONLY
     out_features: tuple[Count, ...] = ()
@@ -513,11 +482,9 @@ class LinearCrossEntropyLoss(Loss):
     ignore_index: int | None = None
     label_smoothing: Probability = 0.0
 
-    def check(self, *inputs: Any) -> None:
+    def validate(self, *inputs: Any) -> None:
         """Reject a target that fits neither as classes nor as probabilities."""
-        super().check(*inputs)
         x, target = inputs[:2]
-        check_dimensions(self, x, "(N, d)", "(d)")
         self.check_weights("weight", self.weight, self.num_classes)
         batch, rest = tuple(x.shape[:-1]), tuple(self.out_features)
         if tuple(target.shape) == (*batch, self.num_classes, *rest) and number_kind(target) == "float":
@@ -527,10 +494,6 @@ class LinearCrossEntropyLoss(Loss):
                 f"LinearCrossEntropyLoss takes a target {shape_text((*batch, *rest))}, found {shape_text(target.shape)}"
             )
         self.check_indices(target)
-
-    def infer(self, *inputs: Any) -> dict[str, Any]:
-        """in_features is the last dimension."""
-        return {"in_features": int(inputs[0].shape[-1])}
 
 
 # --- distances and rankings -------------------------------------------------------------------------------------------
@@ -559,18 +522,17 @@ class MarginRankingLoss(Loss):
     margin: float = 0.0
     reduction: Reduction = "mean"
 
-    def check(self, *inputs: Any) -> None:
+    def validate(self, *inputs: Any) -> None:
         """Reject shapes that do not fit."""
-        super().check(*inputs)
-        same_rank(self, inputs)
-        check_broadcast(self, *(x.shape for x in inputs[:3]))
+        check_same_rank(self, inputs[:3])
 
 
-def same_rank(loss: Layer, inputs: tuple[Any, ...]) -> None:
-    """Check that all inputs have the same number of dimensions."""
+def check_same_rank(loss: Layer, inputs: tuple[Any, ...]) -> None:
+    """Check that all inputs have the same number of dimensions and broadcast."""
     if len({x.dim() for x in inputs}) > 1:
         shapes = ", ".join(shape_text(x.shape) for x in inputs)
         raise LayerError(f"{type(loss).__name__} takes inputs with equal numbers of dimensions, found {shapes}")
+    check_broadcast(loss, *(x.shape for x in inputs))
 
 
 class CosineEmbeddingLoss(Loss):
@@ -586,9 +548,8 @@ class CosineEmbeddingLoss(Loss):
     margin: float = 0.0
     reduction: Reduction = "mean"
 
-    def check(self, *inputs: Any) -> None:
+    def validate(self, *inputs: Any) -> None:
         """Reject shapes that do not fit."""
-        super().check(*inputs)
         first, second, target = inputs[:3]
         check_dimensions(self, target, "(N)", "()", label="a target")
         for x in (first, second):
@@ -598,7 +559,18 @@ class CosineEmbeddingLoss(Loss):
             check_broadcast(self, (max(first.shape[0], second.shape[0]),), target.shape)
 
 
-class TripletMarginLoss(Loss):
+class _TripletLoss(Loss, abstract=True):
+    forward = "(anchor, positive, negative)"
+    other_kinds = ("int", "uint8", "complex")
+
+    def validate(self, *inputs: Any) -> None:
+        margin = vars(self)["margin"]  # in torch's order only below
+        if margin <= 0:
+            raise LayerError(f"margin must be above 0, found {margin}")
+        check_same_rank(self, inputs[:3])
+
+
+class TripletMarginLoss(_TripletLoss):
     """An anchor should be closer to the positive than to the negative example, by margin.
 
     max(0, d(a, p) − d(a, n) + margin); d is the p-norm of the difference.
@@ -606,47 +578,25 @@ class TripletMarginLoss(Loss):
     inputs → output:  three of (N, d) or (d) → a number. No parameters. Balntas et al. 2016.
     """
 
-    forward = "(anchor, positive, negative)"
-    other_kinds = ("int", "uint8", "complex")
-
     margin: float = 1.0
     p: float = 2.0
     eps: float = 1e-6
     swap: bool = False
     reduction: Reduction = "mean"
 
-    def check(self, *inputs: Any) -> None:
-        """Reject shapes that do not fit."""
-        super().check(*inputs)
-        if self.margin <= 0:
-            raise LayerError(f"margin must be above 0, found {self.margin}")
-        same_rank(self, inputs[:3])
-        check_broadcast(self, *(x.shape for x in inputs[:3]))
 
-
-class TripletMarginWithDistanceLoss(Loss):
+class TripletMarginWithDistanceLoss(_TripletLoss):
     """TripletMarginLoss with a custom distance: max(0, d(a, p) − d(a, n) + margin).
 
     distance_function is a layer with two inputs, PairwiseDistance by default.
     inputs → output:  three of (N, d) or (d) → a number. The only parameters are those of the distance.
     """
 
-    forward = "(anchor, positive, negative)"
-    other_kinds = ("int", "uint8", "complex")
-
     _: KW_ONLY
     distance_function: Buildable | None = None
     margin: float = 1.0
     swap: bool = False
     reduction: Reduction = "mean"
-
-    def check(self, *inputs: Any) -> None:
-        """Reject shapes that do not fit."""
-        super().check(*inputs)
-        if self.margin <= 0:
-            raise LayerError(f"margin must be above 0, found {self.margin}")
-        same_rank(self, inputs[:3])
-        check_broadcast(self, *(x.shape for x in inputs[:3]))
 
     def arguments(self, *inputs: Any) -> dict[str, Any]:
         """torch's arguments, with the module of the distance."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from fwdscope.formula import Shape, Sizes, kept_sizes, set_size
 
-from .base import Buildable, Count, Layer, LayerError, check_dimensions
+from .base import Buildable, Count, Layer, LayerError
 
 if TYPE_CHECKING:
     from torch import nn
@@ -30,15 +30,14 @@ class MixtureOfExperts(Layer):
     """
 
     dtype_rule = "same"
+    input_shapes = ("(…, d)",)
 
     expert: Buildable
     num_experts: Count
     top_k: Count = 2
 
-    def check(self, *inputs: Any) -> None:
+    def validate(self, *inputs: Any) -> None:
         """Reject a top_k above num_experts, and what the expert rejects."""
-        super().check(*inputs)
-        check_dimensions(self, inputs[0], "(…, d)")
         if self.top_k > self.num_experts:
             raise LayerError(f"top_k ({self.top_k}) is more than num_experts ({self.num_experts})")
         if isinstance(self.expert, Layer):

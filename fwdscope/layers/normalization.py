@@ -5,13 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import KW_ONLY
-from typing import Any, ClassVar
+from typing import Any
 
 from .base import (
     Count,
     Layer,
     LayerError,
-    check_dimensions,
     check_divisible,
     check_spatial,
     inferred,
@@ -23,26 +22,17 @@ from .base import (
 class _BatchNorm(Layer, abstract=True):
     dtype_rule = "narrower"
     parameters = "weight (num_features); bias (num_features)"
-    shapes: ClassVar[tuple[str, ...]]
 
-    num_features: Count = inferred()
+    num_features: Count = inferred(dim=1)
     eps: float = 1e-5
     momentum: float | None = 0.1
     affine: bool = True
     track_running_stats: bool = True
+    _: KW_ONLY
+    bias: bool = True
 
     def has_weights(self) -> bool:
-        """Not if both affine and track_running_stats are off."""
         return self.affine or self.track_running_stats
-
-    def check(self, *inputs: Any) -> None:
-        """Reject other numbers of dimensions."""
-        super().check(*inputs)
-        check_dimensions(self, inputs[0], *self.shapes)
-
-    def infer(self, *inputs: Any) -> dict[str, Any]:
-        """num_features is the second dimension."""
-        return {"num_features": int(inputs[0].shape[1])}
 
 
 class BatchNorm1d(_BatchNorm):
@@ -57,10 +47,7 @@ class BatchNorm1d(_BatchNorm):
     Ioffe and Szegedy 2015.
     """
 
-    shapes = ("(N, C)", "(N, C, L)")
-
-    _: KW_ONLY
-    bias: bool = True
+    input_shapes = ("(N, C)", "(N, C, L)")
 
 
 class BatchNorm2d(_BatchNorm):
@@ -75,10 +62,7 @@ class BatchNorm2d(_BatchNorm):
     momentum is the weight of a new batch in the running averages; None averages all batches. Ioffe and Szegedy 2015.
     """
 
-    shapes = ("(N, C, H, W)",)
-
-    _: KW_ONLY
-    bias: bool = True
+    input_shapes = ("(N, C, H, W)",)
 
 
 class BatchNorm3d(_BatchNorm):
@@ -91,10 +75,7 @@ class BatchNorm3d(_BatchNorm):
     buffers:         running_mean, running_var (C) each, num_batches_tracked
     """
 
-    shapes = ("(N, C, D, H, W)",)
-
-    _: KW_ONLY
-    bias: bool = True
+    input_shapes = ("(N, C, D, H, W)",)
 
 
 class SyncBatchNorm(_BatchNorm):
@@ -107,29 +88,15 @@ class SyncBatchNorm(_BatchNorm):
     buffers:         running_mean, running_var (C) each, num_batches_tracked
     """
 
-    shapes = ("(N, C, …)",)
-
-    _: KW_ONLY
-    bias: bool = True
+    input_shapes = ("(N, C, …)",)
 
 
-class _InstanceNorm(Layer, abstract=True):
-    dtype_rule = "narrower"
-    parameters = "weight (num_features); bias (num_features)"
-
-    num_features: Count = inferred()
-    eps: float = 1e-5
+class _InstanceNorm(_BatchNorm, abstract=True):
     momentum: float = 0.1
     affine: bool = False
     track_running_stats: bool = False
 
-    def has_weights(self) -> bool:
-        """Not if both affine and track_running_stats are off."""
-        return self.affine or self.track_running_stats
-
-    def check(self, *inputs: Any) -> None:
-        """Reject other numbers of dimensions, and a single position, which has variance 0."""
-        super().check(*inputs)
+    def validate(self, *inputs: Any) -> None:
         x = inputs[0]
         check_spatial(self, x, self.dimensions)
         if not self.track_running_stats and math.prod(x.shape[-self.dimensions :]) == 1:
@@ -139,7 +106,6 @@ class _InstanceNorm(Layer, abstract=True):
             )
 
     def infer(self, *inputs: Any) -> dict[str, Any]:
-        """num_features is the dimension before the spatial ones."""
         return {"num_features": int(inputs[0].shape[-self.dimensions - 1])}
 
 
@@ -152,9 +118,6 @@ class InstanceNorm1d(_InstanceNorm, dimensions=1):
     parameters:      none; with affine=True weight and bias, 2 · C
     """
 
-    _: KW_ONLY
-    bias: bool = True
-
 
 class InstanceNorm2d(_InstanceNorm, dimensions=2):
     """Normalizes each channel of each image to mean 0 and variance 1 on its own, which removes contrast.
@@ -166,9 +129,6 @@ class InstanceNorm2d(_InstanceNorm, dimensions=2):
     Introduced for style transfer (Ulyanov et al. 2016).
     """
 
-    _: KW_ONLY
-    bias: bool = True
-
 
 class InstanceNorm3d(_InstanceNorm, dimensions=3):
     """Normalizes each channel of each volume to mean 0 and variance 1 on its own.
@@ -179,18 +139,13 @@ class InstanceNorm3d(_InstanceNorm, dimensions=3):
     parameters:      none; with affine=True weight and bias, 2 · C
     """
 
-    _: KW_ONLY
-    bias: bool = True
-
 
 class _LastDimensions(Layer, abstract=True):
     """Normalization over the last dimensions; only over the last one by default."""
 
     normalized_shape: Count | tuple[Count, ...] = inferred()
 
-    def check(self, *inputs: Any) -> None:
-        """Reject inputs with fewer dimensions than normalized_shape."""
-        super().check(*inputs)
+    def validate(self, *inputs: Any) -> None:
         rank = self._rank()
         if rank == 0:
             raise LayerError("normalized_shape is empty", "leave it out for the last dimension")
@@ -201,11 +156,9 @@ class _LastDimensions(Layer, abstract=True):
             )
 
     def infer(self, *inputs: Any) -> dict[str, Any]:
-        """normalized_shape is the last dimension, or as many as are given."""
         return {"normalized_shape": tuple(int(size) for size in inputs[0].shape[-self._rank() :])}
 
     def details(self) -> Iterable[str]:
-        """The shape if it is more than the last dimension."""
         if self._rank() > 1:
             yield times_text(self.normalized_shape)
 
@@ -265,10 +218,12 @@ class GroupNorm(Layer):
     """
 
     dtype_rule = "narrower"
+    input_shapes = ("(N, C, …)",)
+    shown = "{num_groups} groups"
     parameters = "weight (num_channels); bias (num_channels)"
 
     num_groups: Count
-    num_channels: Count = inferred()
+    num_channels: Count = inferred(dim=1)
     eps: float = 1e-5
     affine: bool = True
     _: KW_ONLY
@@ -278,11 +233,9 @@ class GroupNorm(Layer):
         """Not with affine=False."""
         return self.affine
 
-    def check(self, *inputs: Any) -> None:
+    def validate(self, *inputs: Any) -> None:
         """Reject channels that do not divide into the groups, and groups of a single value."""
-        super().check(*inputs)
         x = inputs[0]
-        check_dimensions(self, x, "(N, C, …)")
         check_divisible("num_channels", int(x.shape[1]), "num_groups", self.num_groups)
         # torch includes the batch (functional.py, group_norm): a single value in all has no variance.
         if x.shape[0] * x.shape[1] // self.num_groups * math.prod(x.shape[2:]) == 1:
@@ -291,14 +244,6 @@ class GroupNorm(Layer):
                 f"{shape_text(x.shape)}",
                 "write fewer groups",
             )
-
-    def infer(self, *inputs: Any) -> dict[str, Any]:
-        """num_channels is the second dimension."""
-        return {"num_channels": int(inputs[0].shape[1])}
-
-    def details(self) -> Iterable[str]:
-        """The number of groups."""
-        yield f"{self.num_groups} group{'s' * (self.num_groups != 1)}"
 
 
 class LocalResponseNorm(Layer):
@@ -311,17 +256,13 @@ class LocalResponseNorm(Layer):
     """
 
     other_kinds = ("int",)
+    input_shapes = ("(N, C, L, …)",)
     shown = "{size}"
 
     size: Count
     alpha: float = 1e-4
     beta: float = 0.75
     k: float = 1.0
-
-    def check(self, *inputs: Any) -> None:
-        """Reject fewer than three dimensions."""
-        super().check(*inputs)
-        check_dimensions(self, inputs[0], "(N, C, L, …)")
 
 
 class CrossMapLRN2d(Layer):
@@ -332,14 +273,10 @@ class CrossMapLRN2d(Layer):
     """
 
     other_kinds = ("complex",)
+    input_shapes = ("(N, C, H, W)",)
     shown = "{size}"
 
     size: Count
     alpha: float = 1e-4
     beta: float = 0.75
     k: float = 1
-
-    def check(self, *inputs: Any) -> None:
-        """Reject inputs that are not batches of images."""
-        super().check(*inputs)
-        check_dimensions(self, inputs[0], "(N, C, H, W)")

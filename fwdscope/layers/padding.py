@@ -19,9 +19,8 @@ class _Pad(Layer, abstract=True):
 
     padding: int | tuple[int, ...]
 
-    def check(self, *inputs: Any) -> None:
+    def validate(self, *inputs: Any) -> None:
         """Reject padding that leaves nothing, or needs more values than the input has."""
-        super().check(*inputs)
         x = inputs[0]
         self.check_shape(x)
         sizes, name = tuple(int(size) for size in x.shape[-self.dimensions :]), type(self).__name__
@@ -45,12 +44,10 @@ class _Pad(Layer, abstract=True):
         return size + before + after
 
     def check_shape(self, x: Any) -> None:
-        """Reject inputs that are neither batched nor unbatched, and empty ones."""
         check_spatial(self, x, self.dimensions)
         check_not_empty(self, x)
 
     def output_sizes(self, inputs: Sequence[Shape], outputs: Sequence[Shape]) -> Sequence[Sizes]:
-        """The spatial sizes with the padding before and after them."""
         shape, d = inputs[0], self.dimensions
         at = zip(SPATIAL[d], shape[-d:], self._around(), strict=True)
         sizes = [
@@ -78,7 +75,6 @@ class _ConstantPad(_Pad, abstract=True):
     min_output = 0
 
     def check_shape(self, x: Any) -> None:
-        """Reject inputs with fewer dimensions than are padded."""
         check_dimensions(self, x, f"(…, {', '.join(('D', 'H', 'W')[-self.dimensions :])})")
 
     def rest(self, size: int, before: int, after: int) -> int:

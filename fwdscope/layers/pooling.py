@@ -11,26 +11,32 @@ from .base import Count, LayerError, PerDimension, Probability, WholePerDimensio
 from .windows import Windowed, check_output_size, or_output_size, same_once
 
 
-class _Pool(Windowed, abstract=True):
-    """Pooling by sliding windows; ``stride`` is ``kernel_size`` by default."""
-
-    # Whether the kernel must fit into the input without its padding: only torch's avg_pool3d requires it.
-    fits_without_padding: ClassVar[bool] = False
+class _SlidingPool(Windowed, abstract=True):
+    """Pooling by sliding windows, and its inverse; ``stride`` is ``kernel_size`` by default."""
 
     kernel_size: PerDimension
     stride: PerDimension | None = None
 
-    def check_windows(self, x: Any, padding: Any = 0, dilation: Any = 1, ceil_mode: bool = False) -> None:
-        """Reject windows that do not fit into the padded input, and padding of more than half a window."""
-        sizes, kernel = self.spatial(x), self.each(self.kernel_size)
+    def details(self) -> Iterable[str]:
+        """``3×3 /2``: the kernel, and the stride if it is another."""
+        yield times_text(self.each(self.kernel_size))
+        if self.stride is not None and self.each(self.stride) != self.each(self.kernel_size):
+            yield "/" + same_once(self.each(self.stride))
+
+
+class _Pool(_SlidingPool, abstract=True):
+    # Whether the kernel must fit into the input without its padding: only torch's avg_pool3d requires it.
+    fits_without_padding: ClassVar[bool] = False
+
+    def validate(self, *inputs: Any) -> None:
+        sizes, kernel, padding = self.spatial(inputs[0]), self.each(self.kernel_size), vars(self).get("padding", 0)
         for k, p in zip(kernel, self.each(padding), strict=True):
             if p > k // 2:
                 raise LayerError(
                     f"padding ({p}) is more than half the kernel ({k})", f"the padding may be at most {k // 2} here"
                 )
-        windows = self.count_windows(sizes, kernel, self.stride or kernel, padding, dilation, ceil_mode=ceil_mode)
         too_large = self.fits_without_padding and any(k > size for k, size in zip(kernel, sizes, strict=True))
-        if too_large or min(shape_of(windows)) < 1:
+        if too_large or min(shape_of(self.windows(sizes))) < 1:
             pads = self.each(0 if self.fits_without_padding else padding)
             padded = tuple(size + 2 * pad for size, pad in zip(sizes, pads, strict=True))
             raise LayerError(
@@ -41,23 +47,7 @@ class _Pool(Windowed, abstract=True):
             )
 
     def output_sizes(self, inputs: Sequence[Shape], outputs: Sequence[Shape]) -> Sequence[Sizes]:
-        """As many positions as windows fit; of the indices too."""
-        own = vars(self)
-        sizes = self.count_windows(
-            inputs[0],
-            self.kernel_size,
-            self.stride or self.kernel_size,
-            own.get("padding", 0),
-            own.get("dilation", 1),
-            ceil_mode=own["ceil_mode"],
-        )
-        return [(*self.front_sizes(inputs[0]), *sizes)] * len(outputs)
-
-    def details(self) -> Iterable[str]:
-        """``3×3 /2``: the kernel, and the stride if it is another."""
-        yield times_text(self.each(self.kernel_size))
-        if self.stride is not None and self.each(self.stride) != self.each(self.kernel_size):
-            yield "/" + same_once(self.each(self.stride))
+        return [(*self.front_sizes(inputs[0]), *self.windows(inputs[0]))] * len(outputs)
 
 
 class _MaxPool(_Pool, abstract=True):
@@ -66,13 +56,7 @@ class _MaxPool(_Pool, abstract=True):
     return_indices: bool = False
     ceil_mode: bool = False
 
-    def check(self, *inputs: Any) -> None:
-        """Reject windows that do not fit."""
-        super().check(*inputs)
-        self.check_windows(inputs[0], self.padding, self.dilation, self.ceil_mode)
-
     def details(self) -> Iterable[str]:
-        """Kernel, stride, dilation."""
         yield from super().details()
         if set(self.each(self.dilation)) != {1}:
             yield f"dilation {times_text(self.dilation)}"
@@ -113,14 +97,11 @@ class MaxPool3d(_MaxPool, dimensions=3):
 
 
 class _AvgPool(_Pool, abstract=True):
+    other_kinds = ("int",)
+
     padding: WholePerDimension = 0
     ceil_mode: bool = False
     count_include_pad: bool = True
-
-    def check(self, *inputs: Any) -> None:
-        """Reject windows that do not fit."""
-        super().check(*inputs)
-        self.check_windows(inputs[0], self.padding, ceil_mode=self.ceil_mode)
 
 
 class AvgPool1d(_AvgPool, dimensions=1):
@@ -129,8 +110,6 @@ class AvgPool1d(_AvgPool, dimensions=1):
     input → output:  (N, C, L) → (N, C, L'),  L' = ⌊(L + 2 · padding − kernel_size) / stride⌋ + 1
     stride is kernel_size by default; padding counts as zeros, unless count_include_pad=False. No parameters.
     """
-
-    other_kinds = ("int",)
 
 
 class AvgPool2d(_AvgPool, dimensions=2):
@@ -143,7 +122,6 @@ class AvgPool2d(_AvgPool, dimensions=2):
     divisor_override replaces the size of the window as divisor. No parameters.
     """
 
-    other_kinds = ("int",)
     divisor_override: Count | None = None
 
 
@@ -154,7 +132,6 @@ class AvgPool3d(_AvgPool, dimensions=3):
     D' = ⌊(D + 2 · padding − kernel_size) / stride⌋ + 1. No parameters.
     """
 
-    other_kinds = ("int",)
     fits_without_padding = True
 
     divisor_override: Count | None = None
@@ -169,15 +146,12 @@ class _LPPool(_Pool, _NormType, abstract=True):
 
     ceil_mode: bool = False
 
-    def check(self, *inputs: Any) -> None:
-        """Reject windows that do not fit, and a norm that would divide by zero."""
-        super().check(*inputs)
+    def validate(self, *inputs: Any) -> None:
+        super().validate(*inputs)
         if self.norm_type == 0:
             raise LayerError("norm_type is 0, and the norm divides by it", "norm_type=2 is the Euclidean norm")
-        self.check_windows(inputs[0], ceil_mode=self.ceil_mode)
 
     def details(self) -> Iterable[str]:
-        """The norm, kernel and stride."""
         yield f"p={self.norm_type:g}"
         yield from super().details()
 
@@ -212,13 +186,10 @@ class LPPool3d(_LPPool, dimensions=3):
 class _AdaptivePool(Windowed, abstract=True):
     output_size: Count | tuple[Count | None, ...]
 
-    def check(self, *inputs: Any) -> None:
-        """Reject empty inputs."""
-        super().check(*inputs)
+    def validate(self, *inputs: Any) -> None:
         self.spatial(inputs[0])
 
     def output_sizes(self, inputs: Sequence[Shape], outputs: Sequence[Shape]) -> Sequence[Sizes]:
-        """The output_size; None keeps the size of the input."""
         at = self.along(inputs[0], self.output_size)
         sizes = [kept_size(n, s) if wanted is None else set_size(n, "output_size", wanted) for n, s, wanted in at]
         return [(*self.front_sizes(inputs[0]), *sizes)] * len(outputs)
@@ -289,9 +260,8 @@ class _FractionalMaxPool(Windowed, abstract=True):
     output_ratio: Probability | tuple[Probability, ...] | None = None
     return_indices: bool = False
 
-    def check(self, *inputs: Any) -> None:
+    def validate(self, *inputs: Any) -> None:
         """Reject both and neither of output_size and output_ratio, and windows that reach beyond the input."""
-        super().check(*inputs)
         name = type(self).__name__
         if (self.output_size is None) == (self.output_ratio is None):
             both = "neither" if self.output_size is None else "both"
@@ -310,7 +280,6 @@ class _FractionalMaxPool(Windowed, abstract=True):
                 )
 
     def details(self) -> Iterable[str]:
-        """The kernel, and the output's size or ratio."""
         yield times_text(self.each(self.kernel_size))
         yield (
             f"→ {times_text(self.each(self.output_size))}"
@@ -319,7 +288,6 @@ class _FractionalMaxPool(Windowed, abstract=True):
         )
 
     def output_sizes(self, inputs: Sequence[Shape], outputs: Sequence[Shape]) -> Sequence[Sizes]:
-        """The output_size, or the output_ratio of the input's size."""
         return [(*self.front_sizes(inputs[0]), *self._sizes(inputs[0]))] * len(outputs)
 
     def _sizes(self, shape: Sequence[int]) -> list[Size]:
@@ -346,15 +314,14 @@ class FractionalMaxPool3d(_FractionalMaxPool, dimensions=3):
     """
 
 
-class _MaxUnpool(_Pool, abstract=True):
+class _MaxUnpool(_SlidingPool, abstract=True):
     forward = "(input, indices, output_size=None)"
     integer_inputs = ("indices",)
 
     padding: WholePerDimension = 0
 
-    def check(self, *inputs: Any) -> None:
+    def validate(self, *inputs: Any) -> None:
         """Reject indices that are not those of the input, and output sizes out of reach."""
-        super().check(*inputs)
         x, indices = inputs[:2]
         sizes, name = self.spatial(x), type(self).__name__
         if dtype_text(indices) != "int64":
@@ -378,7 +345,6 @@ class _MaxUnpool(_Pool, abstract=True):
             )
 
     def output_sizes(self, inputs: Sequence[Shape], outputs: Sequence[Shape]) -> Sequence[Sizes]:
-        """The length that the windows span, or the output_size of the call."""
         return ((*self.front_sizes(inputs[0]), *or_output_size(self._spans(inputs[0]), outputs[0])),)
 
     def _spans(self, shape: Sequence[int]) -> list[Size]:

@@ -30,13 +30,19 @@ class _Layers(Layer, abstract=True):
     dtype_rule = "same"
     # How many times hidden_size the rows of the weights are: one for each gate.
     gates: ClassVar[int] = 1
+    has_cell_state: ClassVar[bool] = False
 
-    input_size: Count = inferred()
+    input_size: Count = inferred(dim=-1)
     hidden_size: Count
 
-    def infer(self, *inputs: Any) -> dict[str, Any]:
-        """input_size is the last dimension."""
-        return {"input_size": int(inputs[0].shape[-1])}
+    def states(self, hx: Any) -> list[tuple[str, Any, int]]:
+        """The states of a call, with their names and sizes: hx, or of an LSTM h, perhaps projected, and c."""
+        if not self.has_cell_state:
+            return [("hx", hx, self.hidden_size)]
+        name = type(self).__name__
+        if not isinstance(hx, tuple | list) or len(hx) != 2:
+            raise LayerError(f"{name} takes two states as hx, found {value_text(hx)}", f"write {name}(…)(x, (h, c))")
+        return [("h", hx[0], vars(self).get("proj_size") or self.hidden_size), ("c", hx[1], self.hidden_size)]
 
     def check_state(self, label: str, state: Any, expected: tuple[int, ...]) -> None:
         """Reject a state with another shape."""
@@ -53,7 +59,6 @@ class _Layers(Layer, abstract=True):
         check_floating(self, state, label)
 
     def parameter_sizes(self, name: str, shape: Shape) -> Sequence[Size]:
-        """The gates' hidden_size, by the inputs or the state."""
         if name.startswith("weight_hr"):
             return tuple(map(kept_size, ("proj_size", "hidden_size"), shape))
         rows = f"{self.gates}·hidden_size" if self.gates > 1 else "hidden_size"
@@ -84,9 +89,7 @@ class _Recurrent(_Stacked, abstract=True):
     dropout: Probability = 0.0
     bidirectional: bool = False
 
-    def check(self, *inputs: Any) -> None:
-        """Reject inputs that are not sequences of at least one step, and states that do not fit them."""
-        super().check(*inputs)
+    def validate(self, *inputs: Any) -> None:
         x = inputs[0]
         check_dimensions(self, x, "(N, L, H_in)" if self.batch_first else "(L, N, H_in)", "(L, H_in)")
         if x.shape[1 if self.batch_first and x.dim() == 3 else 0] == 0:
@@ -99,12 +102,7 @@ class _Recurrent(_Stacked, abstract=True):
             for label, state, size in self.states(inputs[1]):
                 self.check_state(label, state, (self.num_layers * (1 + self.bidirectional), *batch, size))
 
-    def states(self, hx: Any) -> list[tuple[str, Any, int]]:
-        """The states of a call, with their names and sizes."""
-        return [("hx", hx, self.hidden_size)]
-
     def output_sizes(self, inputs: Sequence[Shape], outputs: Sequence[Shape]) -> Sequence[Sizes]:
-        """The states of the last layer at each step, and the last states of all layers."""
         shape, directions = inputs[0], 1 + self.bidirectional
         name = "proj_size" if vars(self).get("proj_size") else "hidden_size"
         size = vars(self)[name]
@@ -118,7 +116,6 @@ class _Recurrent(_Stacked, abstract=True):
         return ((*steps, features if directions == 1 else both), *states[: len(outputs) - 1])
 
     def details(self) -> Iterable[str]:
-        """Layers and directions."""
         if texts := [f"{self.num_layers} layers"] * (self.num_layers > 1) + ["bidirectional"] * self.bidirectional:
             yield ", ".join(texts)
 
@@ -158,26 +155,15 @@ class LSTM(_Recurrent):
     """
 
     gates = 4
+    has_cell_state = True
 
     proj_size: Whole = 0
 
-    def check(self, *inputs: Any) -> None:
+    def validate(self, *inputs: Any) -> None:
         """Reject states that do not fit the input, and a projection that is not smaller than the state."""
         if self.proj_size >= self.hidden_size:
             raise LayerError(f"proj_size ({self.proj_size}) must be smaller than hidden_size ({self.hidden_size})")
-        super().check(*inputs)
-
-    def states(self, hx: Any) -> list[tuple[str, Any, int]]:
-        """h, of the projection's size if there is one, and c."""
-        h, c = _pair(self, hx)
-        return [("h", h, self.proj_size or self.hidden_size), ("c", c, self.hidden_size)]
-
-
-def _pair(layer: Layer, hx: Any) -> tuple[Any, Any]:
-    name = type(layer).__name__
-    if not isinstance(hx, tuple | list) or len(hx) != 2:
-        raise LayerError(f"{name} takes two states as hx, found {value_text(hx)}", f"write {name}(…)(x, (h, c))")
-    return hx[0], hx[1]
+        super().validate(*inputs)
 
 
 class GRU(_Recurrent):
@@ -199,24 +185,17 @@ class GRU(_Recurrent):
 class _Cell(_Layers, abstract=True):
     """One step of one layer."""
 
+    input_shapes = ("(N, H_in)", "(H_in)")
+
     bias: bool = True
 
-    def check(self, *inputs: Any) -> None:
-        """Reject inputs that are neither a vector nor a batch of them, and states that do not fit."""
-        super().check(*inputs)
-        x = inputs[0]
-        check_dimensions(self, x, "(N, H_in)", "(H_in)")
-        expected = (*(int(size) for size in x.shape[:-1]), self.hidden_size)
+    def validate(self, *inputs: Any) -> None:
+        batch = tuple(int(size) for size in inputs[0].shape[:-1])
         if len(inputs) > 1 and inputs[1] is not None:
-            for label, state in self.states(inputs[1]):
-                self.check_state(label, state, expected)
-
-    def states(self, hx: Any) -> list[tuple[str, Any]]:
-        """The states of a call, with their names."""
-        return [("hx", hx)]
+            for label, state, size in self.states(inputs[1]):
+                self.check_state(label, state, (*batch, size))
 
     def output_sizes(self, inputs: Sequence[Shape], outputs: Sequence[Shape]) -> Sequence[Sizes]:
-        """The new states."""
         batch = (kept_size("N", size) for size in inputs[0][:-1])
         return [(*batch, set_size("features", "hidden_size", self.hidden_size))] * len(outputs)
 
@@ -243,10 +222,7 @@ class LSTMCell(_Cell):
     """
 
     gates = 4
-
-    def states(self, hx: Any) -> list[tuple[str, Any]]:
-        """h and c."""
-        return list(zip(("h", "c"), _pair(self, hx), strict=True))
+    has_cell_state = True
 
 
 class GRUCell(_Cell):

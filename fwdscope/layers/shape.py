@@ -16,7 +16,6 @@ from .base import (
     PerDimension,
     WholePerDimension,
     check_dimension,
-    check_dimensions,
     check_divisible,
     expand,
     shape_text,
@@ -36,9 +35,8 @@ class Flatten(Layer):
     start_dim: int = 1
     end_dim: int = -1
 
-    def check(self, *inputs: Any) -> None:
+    def validate(self, *inputs: Any) -> None:
         """Reject dimensions that the input does not have."""
-        super().check(*inputs)
         first = check_dimension(self, inputs[0], "start_dim", self.start_dim)
         last = check_dimension(self, inputs[0], "end_dim", self.end_dim)
         if first > last:
@@ -64,14 +62,13 @@ class Unflatten(Layer):
     """
 
     needs_floats = False
+    input_shapes = ("(…, L)",)
 
     dim: int
     unflattened_size: tuple[int, ...]
 
-    def check(self, *inputs: Any) -> None:
+    def validate(self, *inputs: Any) -> None:
         """Reject sizes whose product is not that of the dimension."""
-        super().check(*inputs)
-        check_dimensions(self, inputs[0], "(…, L)")
         size = int(inputs[0].shape[check_dimension(self, inputs[0], "dim", self.dim)])
         wanted = tuple(self.unflattened_size)
         known = math.prod(part for part in wanted if part != -1)
@@ -101,11 +98,6 @@ class _Blocks(Windowed, abstract=True, dimensions=2):
 
     other_kinds = ("bool", "complex")
 
-    def windows(self, sizes: Sequence[int]) -> list[Size]:
-        """The number of windows over each dimension of an image."""
-        own = vars(self)
-        return self.count_windows(sizes, own["kernel_size"], own["stride"], own["padding"], own["dilation"])
-
     def check_windows(self, sizes: tuple[int, ...]) -> Shape:
         """Return the number of windows over each dimension. Raises LayerError if there are none."""
         windows, own = shape_of(self.windows(sizes)), vars(self)
@@ -130,14 +122,9 @@ class Unfold(_Blocks):
     padding: WholePerDimension = 0
     stride: PerDimension = 1
 
-    def check(self, *inputs: Any) -> None:
+    def validate(self, *inputs: Any) -> None:
         """Reject windows that do not fit."""
-        super().check(*inputs)
-        x = inputs[0]
-        check_dimensions(self, x, "(N, C, H, W)", "(C, H, W)")
-        if 0 in x.shape[-3:]:
-            raise LayerError(f"Unfold needs an input that is not empty, found {shape_text(x.shape)}")
-        self.check_windows(tuple(int(size) for size in x.shape[-2:]))
+        self.check_windows(self.spatial(inputs[0]))
 
     def output_sizes(self, inputs: Sequence[Shape], outputs: Sequence[Shape]) -> Sequence[Sizes]:
         """A column of the values of each window."""
@@ -160,19 +147,18 @@ class Fold(_Blocks):
     No parameters.
     """
 
+    input_shapes = ("(N, C·k·k, L)", "(C·k·k, L)")
+
     output_size: PerDimension
     kernel_size: PerDimension
     dilation: PerDimension = 1
     padding: WholePerDimension = 0
     stride: PerDimension = 1
 
-    def check(self, *inputs: Any) -> None:
+    def validate(self, *inputs: Any) -> None:
         """Reject rows that do not make whole windows, and another number of columns than the image has windows."""
-        super().check(*inputs)
-        x = inputs[0]
-        check_dimensions(self, x, "(N, C·k·k, L)", "(C·k·k, L)")
         kernel = self.each(self.kernel_size)
-        rows, columns = (int(size) for size in x.shape[-2:])
+        rows, columns = (int(size) for size in inputs[0].shape[-2:])
         if rows == 0 or rows % math.prod(kernel):
             raise LayerError(
                 f"the rows of the input ({rows}) are not whole windows of {times_text(kernel)} = {math.prod(kernel)}"
@@ -219,14 +205,13 @@ class PixelShuffle(Layer):
     """
 
     needs_floats = False
+    input_shapes = ("(…, C, H, W)",)
     shown = "×{upscale_factor}"
 
     upscale_factor: Count
 
-    def check(self, *inputs: Any) -> None:
+    def validate(self, *inputs: Any) -> None:
         """Reject channels that upscale_factor² does not divide."""
-        super().check(*inputs)
-        check_dimensions(self, inputs[0], "(…, C, H, W)")
         channels, square = int(inputs[0].shape[-3]), self.upscale_factor**2
         if channels % square:
             below = channels - channels % square
@@ -248,14 +233,13 @@ class PixelUnshuffle(Layer):
     """
 
     needs_floats = False
+    input_shapes = ("(…, C, H, W)",)
     shown = "/{downscale_factor}"
 
     downscale_factor: Count
 
-    def check(self, *inputs: Any) -> None:
+    def validate(self, *inputs: Any) -> None:
         """Reject heights and widths that downscale_factor does not divide."""
-        super().check(*inputs)
-        check_dimensions(self, inputs[0], "(…, C, H, W)")
         for what, size in zip(("the height", "the width"), inputs[0].shape[-2:], strict=True):
             check_divisible(what, int(size), "downscale_factor", self.downscale_factor)
 
@@ -272,14 +256,13 @@ class ChannelShuffle(Layer):
     """
 
     needs_floats = False
+    input_shapes = ("(N, C, L, …)",)
     shown = "groups {groups}"
 
     groups: Count
 
-    def check(self, *inputs: Any) -> None:
+    def validate(self, *inputs: Any) -> None:
         """Reject channels that the groups do not divide."""
-        super().check(*inputs)
-        check_dimensions(self, inputs[0], "(N, C, L, …)")
         check_divisible("the input's number of channels", int(inputs[0].shape[1]), "groups", self.groups)
 
 
@@ -320,7 +303,6 @@ class _Upsample(Layer, abstract=True):
             yield "→ " + times_text(self.size)
 
     def output_sizes(self, inputs: Sequence[Shape], outputs: Sequence[Shape]) -> Sequence[Sizes]:
-        """The size, or the input's times the scale_factor."""
         front = (kept_size(name, size) for name, size in zip("NC", inputs[0][:2], strict=True))
         return ((*front, *self._sizes(inputs[0][2:])),)
 
@@ -329,21 +311,18 @@ class _Upsample(Layer, abstract=True):
         at = zip(names, sizes, expand(wanted, len(sizes)), strict=True)
         if self.size is not None:
             return [set_size(name, "size", given) for name, _, given in at]
-        return [_scaled_size(*column) for column in at]
+        found = []
+        for name, size, factor in at:
+            is_whole = factor == int(factor)
+            numbers = {name: size, "scale_factor": int(factor) if is_whole else factor}
+            found.append(Size(name, f"{name}·scale_factor" if is_whole else f"⌊{name}·scale_factor⌋", numbers))
+        return found
 
 
-def _scaled_size(name: str, size: int, factor: float) -> Size:
-    if factor == int(factor):
-        return Size(name, f"{name}·scale_factor", {name: size, "scale_factor": int(factor)})
-    return Size(name, f"⌊{name}·scale_factor⌋", {name: size, "scale_factor": factor})
-
-
-UPSAMPLED = {
-    "linear": ("(N, C, L)",),
-    "bilinear": ("(N, C, H, W)",),
-    "bicubic": ("(N, C, H, W)",),
-    "trilinear": ("(N, C, D, H, W)",),
-}
+# The inputs of the modes that are for one number of dimensions.
+INTERPOLATED = {
+    "linear": "(N, C, L)", "bilinear": "(N, C, H, W)", "bicubic": "(N, C, H, W)", "trilinear": "(N, C, D, H, W)",
+}  # fmt: skip
 
 
 class Upsample(_Upsample):
@@ -356,24 +335,24 @@ class Upsample(_Upsample):
     No parameters.
     """
 
+    input_shapes = ("(N, C, L)", "(N, C, H, W)", "(N, C, D, H, W)")
+
     size: Count | tuple[Count, ...] | None = None
     scale_factor: NonNegative | tuple[NonNegative, ...] | None = None
     mode: Literal["nearest", "linear", "bilinear", "bicubic", "trilinear", "area", "nearest-exact"] = "nearest"
     align_corners: bool | None = None
     recompute_scale_factor: bool | None = None
 
-    def check(self, *inputs: Any) -> None:
+    def validate(self, *inputs: Any) -> None:
         """Reject a mode for another number of dimensions, and settings that do not go together."""
-        super().check(*inputs)
         x = inputs[0]
-        check_dimensions(self, x, "(N, C, L)", "(N, C, H, W)", "(N, C, D, H, W)")
-        if self.mode in UPSAMPLED and x.dim() != UPSAMPLED[self.mode][0].count(",") + 1:
+        if self.mode in INTERPOLATED and x.dim() != INTERPOLATED[self.mode].count(",") + 1:
             fitting = {3: "linear", 4: "bilinear", 5: "trilinear"}[x.dim()]
             raise LayerError(
-                f"mode='{self.mode}' is for inputs {UPSAMPLED[self.mode][0]}, found {shape_text(x.shape)}",
+                f"mode='{self.mode}' is for inputs {INTERPOLATED[self.mode]}, found {shape_text(x.shape)}",
                 f"write mode='{fitting}' or mode='nearest'",
             )
-        if self.align_corners is not None and self.mode not in UPSAMPLED:
+        if self.align_corners is not None and self.mode not in INTERPOLATED:
             raise LayerError(f"align_corners does not go with mode='{self.mode}'", "leave align_corners out")
         if self.recompute_scale_factor and self.size is not None:
             raise LayerError("recompute_scale_factor does not go with size", "give scale_factor instead of size")
@@ -386,33 +365,25 @@ class Upsample(_Upsample):
             yield self.mode
 
 
-class UpsamplingNearest2d(_Upsample, dimensions=2):
+class _Upsampling2d(_Upsample, abstract=True, dimensions=2):
+    input_shapes = ("(N, C, H, W)",)
+
+    size: PerDimension | None = None
+    scale_factor: NonNegative | tuple[NonNegative, ...] | None = None
+
+    def validate(self, *inputs: Any) -> None:
+        self.check_target(inputs[0])
+
+
+class UpsamplingNearest2d(_Upsampling2d):
     """Resizes an image by repeating pixels: Upsample(mode='nearest') for images.
 
     input → output:  (N, C, H, W) → (N, C, *size), size = ⌊size · scale_factor⌋. No parameters.
     """
 
-    size: PerDimension | None = None
-    scale_factor: NonNegative | tuple[NonNegative, ...] | None = None
 
-    def check(self, *inputs: Any) -> None:
-        """Reject inputs that are not batches of images."""
-        super().check(*inputs)
-        check_dimensions(self, inputs[0], "(N, C, H, W)")
-        self.check_target(inputs[0])
-
-
-class UpsamplingBilinear2d(_Upsample, dimensions=2):
+class UpsamplingBilinear2d(_Upsampling2d):
     """Resizes an image by linear interpolation: Upsample(mode='bilinear', align_corners=True).
 
     input → output:  (N, C, H, W) → (N, C, *size), size = ⌊size · scale_factor⌋. No parameters.
     """
-
-    size: PerDimension | None = None
-    scale_factor: NonNegative | tuple[NonNegative, ...] | None = None
-
-    def check(self, *inputs: Any) -> None:
-        """Reject inputs that are not batches of images."""
-        super().check(*inputs)
-        check_dimensions(self, inputs[0], "(N, C, H, W)")
-        self.check_target(inputs[0])

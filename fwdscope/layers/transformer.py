@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from fwdscope.formula import Shape, Sizes, kept_sizes
 
-from .attention import check_mask
+from .attention import check_masks
 from .base import (
     Buildable,
     Count,
@@ -31,8 +31,9 @@ class _Block(Layer, abstract=True):
     """What the encoder layer and the decoder layer share."""
 
     dtype_rule = "same"
+    shown = "{nhead} heads"
 
-    d_model: Count = inferred()
+    d_model: Count = inferred(dim=-1)
     nhead: Count
     dim_feedforward: Count = 2048
     dropout: Probability = 0.1
@@ -47,17 +48,8 @@ class _Block(Layer, abstract=True):
         check_sequence(self, x, self.batch_first, label)
         check_divisible("d_model", int(x.shape[-1]), "nhead", self.nhead)
 
-    def infer(self, *inputs: Any) -> dict[str, Any]:
-        """d_model is the last dimension."""
-        return {"d_model": int(inputs[0].shape[-1])}
-
     def arguments(self, *inputs: Any) -> dict[str, Any]:
-        """torch's arguments, with the module of an activation that is a layer."""
         return super().arguments(*inputs) | built_activation(self.activation, inputs[0], self.dim_feedforward)
-
-    def details(self) -> Iterable[str]:
-        """The number of heads."""
-        yield f"{self.nhead} head{'s' * (self.nhead != 1)}"
 
 
 def built_activation(activation: Activation, x: Any, width: int) -> dict[str, Any]:
@@ -87,24 +79,6 @@ def check_pair(layer: Layer, one: Any, other: Any, batch_first: bool, names: tup
         raise LayerError(f"{shapes} differ in the batch (dimension {across})")
 
 
-def lengths(x: Any, batch_first: bool) -> tuple[int, ...]:
-    """Batch and length of a sequence: (N, T), or (T,) without a batch."""
-    if x.dim() == 2:
-        return (int(x.shape[0]),)
-    return (int(x.shape[0]), int(x.shape[1])) if batch_first else (int(x.shape[1]), int(x.shape[0]))
-
-
-def check_masks(
-    layer: Layer, masks: tuple[tuple[str, Any], tuple[str, Any]], query: Any, key: Any, batch_first: bool, heads: int
-) -> None:
-    """Check that the masks of an attention, pairs of (name, mask), have its shape."""
-    (name, mask), (padding_name, padding) = masks
-    rows, columns = lengths(query, batch_first), lengths(key, batch_first)
-    batch = rows[0] if len(rows) == 2 else 1
-    check_mask(layer, name, mask, (rows[-1], columns[-1]), (batch * heads, rows[-1], columns[-1]))
-    check_mask(layer, padding_name, padding, columns)
-
-
 class TransformerEncoderLayer(_Block):
     """Self-attention and a feed-forward network, each with a skip connection and a LayerNorm.
 
@@ -120,9 +94,8 @@ class TransformerEncoderLayer(_Block):
 
     forward = "(src, src_mask=None, src_key_padding_mask=None, is_causal=False)"
 
-    def check(self, *inputs: Any) -> None:
+    def validate(self, *inputs: Any) -> None:
         """Reject heads that do not divide the features, and masks that do not fit."""
-        super().check(*inputs)
         src, mask, padding, _ = (*inputs, None, None, None)[:4]
         self.check_stream(src, "sequence")
         masks = (("src_mask", mask), ("src_key_padding_mask", padding))
@@ -148,9 +121,8 @@ class TransformerDecoderLayer(_Block):
         "tgt_is_causal=False, memory_is_causal=False)"
     )
 
-    def check(self, *inputs: Any) -> None:
+    def validate(self, *inputs: Any) -> None:
         """Reject heads that do not divide the features, and a memory and masks that do not fit."""
-        super().check(*inputs)
         tgt, memory, mask, memory_mask, padding, memory_padding = (*inputs, *(None,) * 6)[:6]
         self.check_stream(tgt, "target")
         check_sequence(self, memory, self.batch_first, "memory")
@@ -163,11 +135,6 @@ class TransformerDecoderLayer(_Block):
 
 class _TransformerModule(Layer, abstract=True):
     """A stack of copies of layers given as settings; torch copies one module, so all start with equal weights."""
-
-    def check_copied(self, layer: Buildable, inputs: tuple[Any, ...]) -> None:
-        """Reject what the layer itself rejects."""
-        if isinstance(layer, Layer):
-            layer.check(*inputs)
 
     def build_kind(self, kind: str, layer: Buildable, *inputs: Any) -> nn.Module:
         """Build the layer. Raises LayerError if its module is not torch's ``kind``, whose keywords it must accept."""
@@ -188,7 +155,25 @@ class _TransformerModule(Layer, abstract=True):
             return super().construct(**arguments)
 
 
-class TransformerEncoder(_TransformerModule):
+class _Stack(_TransformerModule, abstract=True):
+    shown = "{num_layers} layers"
+    # The setting that gives the layer, and how many of its inputs are sequences; each has a mask and a padding mask.
+    layer_setting: ClassVar[str]
+    sequences: ClassVar[int] = 1
+
+    def validate(self, *inputs: Any) -> None:
+        layer = vars(self)[self.layer_setting]
+        if isinstance(layer, Layer):
+            layer.check(*inputs[: 3 * self.sequences])
+
+    def arguments(self, *inputs: Any) -> dict[str, Any]:
+        layer, norm = vars(self)[self.layer_setting], vars(self)["norm"]
+        module = self.build_kind(f"{type(self).__name__}Layer", layer, *inputs[: self.sequences])
+        built = {self.layer_setting: module, "norm": None if norm is None else norm.build(inputs[0])}
+        return super().arguments(*inputs) | built
+
+
+class TransformerEncoder(_Stack):
     """num_layers copies of an encoder layer in series, and an optional norm at the end.
 
     TransformerEncoder(TransformerEncoderLayer(8), 6) repeats the layer six times, each copy with its own weights;
@@ -201,6 +186,7 @@ class TransformerEncoder(_TransformerModule):
     """
 
     forward = "(src, mask=None, src_key_padding_mask=None, is_causal=None)"
+    layer_setting = "encoder_layer"
 
     encoder_layer: Buildable
     num_layers: Count
@@ -208,23 +194,8 @@ class TransformerEncoder(_TransformerModule):
     enable_nested_tensor: bool = True
     mask_check: bool = True
 
-    def check(self, *inputs: Any) -> None:
-        """Reject what the layer rejects."""
-        super().check(*inputs)
-        self.check_copied(self.encoder_layer, inputs[:3])
 
-    def arguments(self, *inputs: Any) -> dict[str, Any]:
-        """torch's arguments, with the modules of layer and norm."""
-        layer = self.build_kind("TransformerEncoderLayer", self.encoder_layer, inputs[0])
-        norm = None if self.norm is None else self.norm.build(inputs[0])
-        return super().arguments(*inputs) | {"encoder_layer": layer, "norm": norm}
-
-    def details(self) -> Iterable[str]:
-        """The number of layers."""
-        yield f"{self.num_layers} layer{'s' * (self.num_layers != 1)}"
-
-
-class TransformerDecoder(_TransformerModule):
+class TransformerDecoder(_Stack):
     """num_layers copies of a decoder layer in series, and an optional norm at the end.
 
     TransformerDecoder(TransformerDecoderLayer(8), 6)(x, memory): every copy gets the memory.
@@ -240,25 +211,12 @@ class TransformerDecoder(_TransformerModule):
         "(tgt, memory, tgt_mask=None, memory_mask=None, tgt_key_padding_mask=None, memory_key_padding_mask=None, "
         "tgt_is_causal=None, memory_is_causal=False)"
     )
+    layer_setting = "decoder_layer"
+    sequences = 2
 
     decoder_layer: Buildable
     num_layers: Count
     norm: Buildable | None = None
-
-    def check(self, *inputs: Any) -> None:
-        """Reject what the layer rejects."""
-        super().check(*inputs)
-        self.check_copied(self.decoder_layer, inputs[:6])
-
-    def arguments(self, *inputs: Any) -> dict[str, Any]:
-        """torch's arguments, with the modules of layer and norm."""
-        layer = self.build_kind("TransformerDecoderLayer", self.decoder_layer, *inputs[:2])
-        norm = None if self.norm is None else self.norm.build(inputs[0])
-        return super().arguments(*inputs) | {"decoder_layer": layer, "norm": norm}
-
-    def details(self) -> Iterable[str]:
-        """The number of layers."""
-        yield f"{self.num_layers} layer{'s' * (self.num_layers != 1)}"
 
 
 class Transformer(_TransformerModule):
@@ -282,7 +240,7 @@ class Transformer(_TransformerModule):
     )
     dtype_rule = "same"
 
-    d_model: Count = inferred()
+    d_model: Count = inferred(dim=-1)
     nhead: Count = 8
     num_encoder_layers: Count = 6
     num_decoder_layers: Count = 6
@@ -296,9 +254,8 @@ class Transformer(_TransformerModule):
     norm_first: bool = False
     bias: bool = True
 
-    def check(self, *inputs: Any) -> None:
+    def validate(self, *inputs: Any) -> None:
         """Reject heads that do not divide the features, and masks that do not fit."""
-        super().check(*inputs)
         src, tgt, src_mask, tgt_mask, memory_mask, *paddings = (*inputs, *(None,) * 8)[:8]
         for x, label in ((src, "source"), (tgt, "target")):
             check_sequence(self, x, self.batch_first, label)
@@ -308,10 +265,6 @@ class Transformer(_TransformerModule):
         for (name, mask, query, key), padding in zip(kinds, paddings, strict=True):
             masks = ((f"{name}_mask", mask), (f"{name}_key_padding_mask", padding))
             check_masks(self, masks, query, key, self.batch_first, self.nhead)
-
-    def infer(self, *inputs: Any) -> dict[str, Any]:
-        """d_model is the last dimension."""
-        return {"d_model": int(inputs[0].shape[-1])}
 
     def arguments(self, *inputs: Any) -> dict[str, Any]:
         """torch's arguments, with the modules of activation, encoder and decoder that are layers."""

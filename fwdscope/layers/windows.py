@@ -7,7 +7,7 @@ from typing import Any
 
 from fwdscope.formula import SPATIAL, Shape, Size, Sizes, count_windows, kept_size, set_size, shape_of
 
-from .base import Layer, LayerError, check_not_empty, check_spatial, expand, output_size_of, times_text
+from .base import Layer, LayerError, check_not_empty, check_spatial, expand, matches, times_text, value_text
 
 
 class Windowed(Layer, abstract=True):
@@ -28,12 +28,13 @@ class Windowed(Layer, abstract=True):
         d = self.dimensions
         return zip(SPATIAL[d], shape[-d:], *map(self.each, settings), strict=True)
 
-    def count_windows(
-        self, shape: Sequence[int], kernel: Any, stride: Any, padding: Any, dilation: Any, ceil_mode: bool = False
-    ) -> list[Size]:
-        """The number of windows along each spatial dimension."""
-        at = self.along(shape, kernel, stride, padding, dilation)
-        return [count_windows(name, size, k, s, p, d, ceil_mode=ceil_mode) for name, size, k, s, p, d in at]
+    def windows(self, shape: Sequence[int]) -> list[Size]:
+        """The number of windows along each spatial dimension, by the settings of the layer."""
+        own = vars(self)
+        kernel, padding = own["kernel_size"], own.get("padding", 0)
+        stride, padding = own["stride"] or kernel, 0 if padding == "valid" else padding
+        at = self.along(shape, kernel, stride, padding, own.get("dilation", 1))
+        return [count_windows(*column, ceil_mode=own.get("ceil_mode", False)) for column in at]
 
     def front_sizes(self, shape: Shape, channels: Size | None = None) -> Sizes:
         """The sizes before the spatial ones: batch, if any, and channels, the input's unless others are given."""
@@ -56,8 +57,12 @@ def or_output_size(sizes: Sequence[Size], output: Shape) -> list[Size]:
 
 def check_output_size(layer: Windowed, value: Any, least: Shape, margin: Sequence[int], rank: int) -> Shape:
     """Return the output_size of a call, which may be the whole shape. Raises LayerError if it is out of reach."""
-    wanted = output_size_of(layer, value)
-    wanted = wanted[-layer.dimensions :] if len(wanted) == rank else wanted
+    if not isinstance(value, tuple | list) or not all(matches(int, size) for size in value):
+        raise LayerError(
+            f"{type(layer).__name__} takes a tuple of sizes as output_size, found {value_text(value)}",
+            "write output_size=x.shape[2:], or (h, w) in numbers",
+        )
+    wanted = tuple(value[-layer.dimensions :] if len(value) == rank else value)
     names = SPATIAL[layer.dimensions]
     if len(wanted) != len(names):
         raise LayerError(f"output_size has {len(wanted)} sizes, expected {len(names)}: ({', '.join(names)})")
