@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from made_specs import Made, made_specs
 
 from fwdscope.commands.annotate import annotate
-from fwdscope.commands.check.baselines import Baseline, compare
+from fwdscope.commands.check.baselines import Baseline, Differences, compare
 from fwdscope.commands.check.one import CheckSettings, check_source
 from fwdscope.commands.diff import compare as compare_reports
 from fwdscope.inspection import inspect_spec
@@ -71,8 +71,8 @@ def test_nothing_changed_between_a_report_and_itself(made: Made) -> None:
     assert compared.notes == ()
     assert all(not delta.change for delta in compared.totals)
     kept = Baseline.of(one)
-    assert not compare(kept, kept)
-    assert not compare(Baseline.loads(kept.dumps()), Baseline.of(again))
+    assert compare(kept, kept) == Differences()
+    assert compare(Baseline.loads(kept.dumps()), Baseline.of(again)) == Differences()
 
 
 @few
@@ -93,7 +93,7 @@ def test_what_changed_adds_up_and_is_the_same_backwards(one: Made, other: Made) 
 @given(made_specs(), made_specs())
 def test_a_baseline_moved_where_its_file_would_differ_and_nowhere_else(one: Made, other: Made) -> None:
     a, b = Baseline.of(report(one)), Baseline.of(report(other))
-    assert bool(compare(a, b)) == (a.dumps() != b.dumps())
+    assert (compare(a, b) != Differences()) == (a.dumps() != b.dumps())
     moves = compare(a, b)
     if a.totals["params"] != b.totals["params"]:
         assert any(change.what == "params" for change in moves.whole)
