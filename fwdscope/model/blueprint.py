@@ -1,4 +1,4 @@
-"""What all modules of one network share: the checked spec, where each layer stands, and the run going on."""
+"""What all modules of one network share: the checked spec, the path of each layer, and the current run."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class DerivedTensor(NamedTuple):
 
 
 class LayerEntry(NamedTuple):
-    """Where a module stands: its path, its template, the line that made it, and the sizes inferred from its inputs."""
+    """A module's path, its template, the line that made it, and the sizes inferred from its inputs."""
 
     path: str
     template: Template | None
@@ -83,7 +83,7 @@ class Blueprint:
     # Runs the lines of a body or the layers of a series on inputs and keywords.
     run: Callable[[Any, tuple[Any, ...], dict[str, Any]], Any]
     dtype: torch.dtype = torch.float32
-    # Where each module of the network stands.
+    # The entry of each module of the network.
     layers: dict[nn.Module, LayerEntry] = field(default_factory=dict)
     # Tensors that no input reaches, in the order of their lines.
     derived: list[DerivedTensor] = field(default_factory=list)
@@ -98,8 +98,8 @@ class Blueprint:
     # The names that each line of a body reads for the last time, by the body's place.
     last_uses: dict[Span, Mapping[Span, tuple[str, ...]]] = field(default_factory=dict)
 
-    # The run going on: its device, its observer, how deep blocks are nested, and the lines that made the inputs of the
-    # module about to be called.
+    # The current run: its device, its observer, how deep blocks are nested, and the lines that made the inputs of the
+    # module that is called next.
     device: torch.device = field(default_factory=lambda: torch.device("meta"))
     observer: Observer | None = None
     depth: int = 0
@@ -111,7 +111,7 @@ class Blueprint:
         return self.checked.spec
 
     def path(self, module: nn.Module, *names: str) -> str:
-        """Return the path of a module, "" for one that stands nowhere, or of what has these names in it."""
+        """Return the path of a module, "" if it is not in the network, or of what has these names in it."""
         entry = self.layers.get(module)
         return ".".join(filter(None, (entry.path if entry else "", *names)))
 

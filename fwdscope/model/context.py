@@ -149,9 +149,9 @@ class BodyContext(EvaluationContext):
 
     def compare(self, sign: str, left: Any, right: Any) -> Any:
         """Return ``left sign right``."""
-        if sign in ("in", "not in"):
-            return arithmetic.compare(sign, left, right)
-        return arithmetic.compare(sign, first_tensor(left), first_tensor(right))
+        if sign not in ("in", "not in"):
+            left, right = first_tensor(left), first_tensor(right)
+        return arithmetic.compare(sign, left, right)
 
     # -- templates ----------------------------------------------------------------------------------------------------
 
@@ -190,7 +190,7 @@ class BodyContext(EvaluationContext):
             if not isinstance(callee, TEMPLATES):
                 raise ArithmeticProblem(f"{self.text(function)} cannot be called", None, "type")
             return self._call_template(node, callee)
-        # The nearest meaning of a name decides what its parentheses hold.
+        # The nearest meaning of a name decides what its call means.
         layer = self.names.find_layer(function.id)
         if layer is not None:
             return self._call_again(node, layer)
@@ -271,7 +271,7 @@ class BodyContext(EvaluationContext):
     def _call_again(self, node: Call, layer: nn.Module) -> Any:
         """Call a layer by its name once more."""
         if isinstance(layer, PartScope):
-            raise ArithmeticProblem("a part runs where it stands and cannot be called again", "make it a block", "type")
+            raise ArithmeticProblem("a part runs in its place and cannot be called again", "make it a block", "type")
         arguments, keywords, origins = self._layer_inputs(node)
         self.blueprint.input_origins = origins
         template = self.blueprint.layers[layer].template

@@ -78,7 +78,7 @@ def preserve_ties(module: nn.Module) -> Iterator[None]:
 def _recompute(derived: DerivedTensor, blueprint: Blueprint) -> Any:
     """Evaluate the expression of a derived tensor once more, on the device.
 
-    The names that it read while building hold meta tensors: these are first recomputed in turn.
+    The names that it read while building have values on meta: these are first recomputed in turn.
     """
     names = BodyNames(derived.scope)
     for name in dict.fromkeys(node.id for node in ex.walk(derived.expression) if isinstance(node, ex.Name)):

@@ -125,7 +125,7 @@ def _make_layer(
 
 
 def _step_start(scope: Scope, span: Span, template: Template, module: nn.Module, name: str) -> StepStart:
-    """Return the start of a layer. One that stands elsewhere is labelled with its path, relative to this scope."""
+    """Return the start of a layer. One of another scope is labelled with its path, relative to this scope."""
     entry = scope.blueprint.layers.get(module)
     made = (entry and entry.template) or template if isinstance(template, Shared) else template
     kind = "stack" if isinstance(made, SeriesTemplate) else "block" if isinstance(made, BlockTemplate) else "layer"

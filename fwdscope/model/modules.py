@@ -104,7 +104,7 @@ class Body(Scope):
 
 
 class PartScope(Scope):
-    """A named part of a body. It holds layers; the body runs its lines."""
+    """A named part of a body. It contains layers; the body runs its lines."""
 
 
 class Series(Scope):
@@ -125,7 +125,7 @@ class Series(Scope):
 class Network(Body):
     """The whole model of a spec.
 
-    ``forward`` takes its inputs in the file's order; ``example`` holds inputs on meta.
+    ``forward`` takes its inputs in the file's order; ``example`` are inputs on meta.
     """
 
     def __init__(self, blueprint: Blueprint, example: dict[str, Tensor]) -> None:

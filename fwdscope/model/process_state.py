@@ -60,9 +60,8 @@ def seed_generators(device: torch.device, seed: int) -> Iterator[None]:
 class _RecursionLimit:
     """Python's recursion limit, raised while any thread runs deeply nested blocks."""
 
-    def __init__(self) -> None:
-        self.users = 0
-        self.before = 0
+    users = 0
+    before = 0
 
     @contextlib.contextmanager
     def raised(self) -> Iterator[None]:

@@ -1,4 +1,4 @@
-"""Checks promised shapes, ``-> (B, 10)``, against the values that came."""
+"""Checks promised shapes, ``-> (B, 10)``, against the values of their lines."""
 
 from __future__ import annotations
 

@@ -126,7 +126,8 @@ class BodyRun:
         self.context.values = {} if building else None
         if observer:
             observer.line()
-        own, label = self._is_own_tensor(line), _label(line.target)
+        label, call = _label(line.target), line.value
+        own = isinstance(call, Call) and self._is_own_tensor(call)
         text = f"{label} = {line.text}" if label else line.text
         origin = Origin(text if len(text) <= 60 else text[:59] + "…", line.span)
         beside = line.span in self.blueprint.checked.beside
@@ -148,7 +149,7 @@ class BodyRun:
                 names.frame.names[named.name] = value if isinstance(line.target, ex.NameTarget) else FAILED
         names.frame.origins |= {named.name: origin for named in ex.targets(line.target)}
         if observer:
-            arguments = line.value.arguments if isinstance(line.value, Call) else ()
+            arguments = call.arguments if isinstance(call, Call) else ()
             texts = ", ".join(self.context.text(a) for a in arguments if not isinstance(a, Name))
             reads = tuple(dict.fromkeys(names.reads))
             observer.line_end(LineResult(line, names.path(label), label, texts, reads, promise), value)
@@ -199,15 +200,10 @@ class BodyRun:
 
     # -- Parameters and Buffers ---------------------------------------------------------------------------------------
 
-    def _is_own_tensor(self, line: tree.Statement) -> bool:
-        """Whether a line is ``name = Parameter(…)`` or ``name = Buffer(…)``."""
-        call = line.value
-        return (
-            isinstance(call, Call)
-            and isinstance(call.function, Name)
-            and call.function.id in OWN_TENSORS
-            and self.blueprint.spec.block(call.function.id) is None
-        )
+    def _is_own_tensor(self, call: Call) -> bool:
+        """Whether a call is ``Parameter(…)`` or ``Buffer(…)``, and not of a block with that name."""
+        name = call.function.id if isinstance(call.function, Name) else ""
+        return name in OWN_TENSORS and self.blueprint.spec.block(name) is None
 
     def _own_tensor(self, line: tree.Statement) -> Tensor:
         """Return the Parameter or Buffer of a line, which the first run makes."""

@@ -33,11 +33,8 @@ class ShapeError(FwdscopeError):
         operands: tuple[Tensor, ...] = (),
     ) -> None:
         super().__init__(message)
-        self.message = message
-        self.help = help
-        self.clash = clash
-        self.code = code
-        self.operands = operands
+        self.message, self.help, self.code = message, help, code
+        self.clash, self.operands = clash, operands
 
 
 def shape_text(x: Tensor) -> str:

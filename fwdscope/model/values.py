@@ -14,13 +14,8 @@ from fwdscope.language.problems import Span
 from fwdscope.layers import Layer
 
 MISSING = object()
-
-
-class Failure:
-    """The value of a line that failed while building. Lines that read it are skipped: each mistake is reported once."""
-
-
-FAILED = Failure()
+# The value of a line that failed while building. Lines that read it are skipped: each mistake is reported once.
+FAILED = object()
 
 
 class UpstreamFailed(Exception):  # noqa: N818 - the problem was reported where it arose

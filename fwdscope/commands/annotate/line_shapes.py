@@ -105,7 +105,7 @@ def _run(checked: Checked, check_promises: bool = True) -> dict[Span, tuple[Line
 
 
 class _LineRecorder:
-    """Observes a network's lines and the blocks that they stand in (:class:`fwdscope.model.events.Observer`)."""
+    """Observes a network's lines and the blocks around them (:class:`fwdscope.model.events.Observer`)."""
 
     def __init__(self, network: Network) -> None:
         from fwdscope.model.modules import Body

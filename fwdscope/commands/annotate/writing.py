@@ -1,4 +1,4 @@
-"""Writes promised shapes into the text of a spec: what each says, and where it stands."""
+"""Writes promised shapes into the text of a spec: their text and their place."""
 
 from __future__ import annotations
 

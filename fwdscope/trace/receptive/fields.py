@@ -50,7 +50,7 @@ class RepeatedFlows:
 def receptive_fields(
     flows: Sequence[OperatorFlow | RepeatedFlows], inputs: Sequence[tuple[object, tuple[int, ...]]]
 ) -> dict[int, tuple[Axis, ...] | None]:
-    """The axes of every tensor that depends on the inputs, by the identity of the object that stands for it.
+    """The axes of every tensor that depends on the inputs, by the identity of the object that represents it.
 
     Inputs are given with their shapes. Without windows nothing is followed. Tensors inside equal copies have the fields
     of the last copy.
@@ -132,7 +132,7 @@ def _result(op: Op, rule: Rule, known: list[Field | None], shape: tuple[int, ...
     first = followed[0][1]
     alone = len(followed) == 1
     if window is Passing.BROADCAST:
-        # Most operators hand on the very same object.
+        # Most operators pass the very same object on.
         unchanged = alone and first.settled and first.shape == shape
         return first if unchanged else field_of(unite([field.known for _, field in followed], shape))
     if window is Passing.RESHAPED:
