@@ -48,7 +48,7 @@ def explain(trace: Trace, layer: str) -> Explanation:
         kind=node.kind,
         sentence=_sentence(node),
         inputs=tuple(_inputs(node)),
-        outputs=_outputs(node),
+        outputs=tuple(_outputs(node)),
         parameters=tuple(_weights(node, trace, "parameters")),
         buffers=tuple(_weights(node, trace, "buffers")),
         operators=tuple(_operators(node.ops if parts else records)),
@@ -142,12 +142,10 @@ def _input_names(node: Node) -> tuple[str, ...]:
     return names if len(names) >= len(node.inputs) and len(node.inputs) <= len(required_inputs(cls)) else names[:1]
 
 
-def _outputs(node: Node) -> tuple[OutputTensor, ...]:
-    sizes = _result_sizes(node)
-    return tuple(
-        OutputTensor(one.shape, one.dtype, one.nbytes, None if found is None else tuple(map(_formula, found)))
-        for one, found in zip(node.outputs, sizes, strict=True)
-    )
+def _outputs(node: Node) -> Iterator[OutputTensor]:
+    for one, sizes in zip(node.outputs, _result_sizes(node), strict=True):
+        formulas = None if sizes is None else tuple(map(_formula, sizes))
+        yield OutputTensor(one.shape, one.dtype, one.nbytes, formulas)
 
 
 def _result_sizes(node: Node) -> Sequence[Sequence[Size] | None]:
