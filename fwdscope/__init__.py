@@ -68,7 +68,7 @@ def inspect(
     *inputs: Any,
     variables: Mapping[str, object] | None = None,
     dtype: str = "float32",
-    device: str | None = "meta",
+    device: str | None = "auto",
     seed: int = 0,
     weights: str | os.PathLike[str] | None = None,
     train: bool = False,
@@ -80,8 +80,9 @@ def inspect(
 
     ``fwdscope.inspect("resnet50", variables={"B": 8})`` reports a spec (a file, the name of one that ships, or
     ``FILE@REV``, a file at a git revision) with entries of its ``vars`` replaced. ``fwdscope.inspect(module, x,
-    mask=m)`` runs a copy of ``module(x, mask=m)`` on the meta device, or where the module lives if it cannot run there
-    (``report.device`` says which).
+    mask=m)`` runs a copy of ``module(x, mask=m)`` on the meta device, or where the module lives if values decide what
+    it runs (``report.device`` says which, ``report.notes`` why). With ``device="meta"`` a module that needs values
+    raises :class:`InputError`.
 
     ``device="cpu"``, ``"cuda"``, ``"cuda:1"``, ``"mps"``, or None for one that is here and fast enough, runs it once
     more on real numbers and fills ``report.run`` and the rows' ``stats`` and ``latency``. Weights are initialized from

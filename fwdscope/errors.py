@@ -7,6 +7,8 @@ the command line prints it and exits with code 2. Packages derive their own from
 
 from __future__ import annotations
 
+import re
+
 
 class FwdscopeError(Exception):
     """Any error that fwdscope raises on purpose."""
@@ -22,3 +24,20 @@ class TargetError(InputError, ValueError):
 
 class MissingTargetError(TargetError, FileNotFoundError):
     """A target that names no file, and no spec that ships with fwdscope."""
+
+
+# What torch says of a tensor on meta: that it has no values, that an operator has no meta or fake implementation, or
+# that a function takes tensors of some devices only.
+_NO_VALUES = r"(\b|_)meta\b|\bfake impl|sparse tensor|supported on CUDA, CPU"
+
+
+def needs_values(error: BaseException | None) -> bool:
+    """Whether a forward failed on meta because it needs the values of tensors, or an operator that meta lacks."""
+    while error is not None:
+        meant = isinstance(error, NotImplementedError | RuntimeError | TypeError | ValueError)
+        if meant and re.search(
+            r"(\b|_)meta\b|\bfake impl|sparse tensor|supported on CUDA, CPU", str(error), re.IGNORECASE
+        ):
+            return True
+        error = error.__cause__ or error.__context__
+    return False

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import gc
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from fwdscope.errors import InputError
+from fwdscope.errors import InputError, needs_values
 from fwdscope.report import Report
 from fwdscope.settings import META, RunSettings
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
     from fwdscope.language.check import Checked
     from fwdscope.report.pictures import Picture
+    from fwdscope.run.placement import ModuleCall
     from fwdscope.run.subject import Subject
     from fwdscope.targets import Target
     from fwdscope.targets.feeds import Feed
@@ -67,7 +69,7 @@ def inspect_module(
     def subject() -> Subject:
         from fwdscope.run.subject import ModuleSubject
 
-        return ModuleSubject((module, args, kwargs or {}), settings.train)
+        return ModuleSubject((module, args, kwargs or {}), settings.train, only_on_meta=settings.device == "meta")
 
     return inspect_subject(subject, settings)[0]
 
@@ -75,15 +77,20 @@ def inspect_module(
 def inspect_target(target: Target, settings: RunSettings = META) -> tuple[Report, Picture | None]:
     """The report of a target, and the picture that ``settings.show`` asks for. Raises InputError or SpecError."""
     if not target.is_report:
-        return target.run_user_code(lambda: inspect_subject(lambda: make_subject(target, settings.train), settings))
-    if settings.device not in (None, "meta") or settings.weights or settings.train or settings.show:
+        only_on_meta = settings.device == "meta"
+        make = functools.partial(make_subject, target, settings.train, only_on_meta)
+        return target.run_user_code(lambda: inspect_subject(make, settings))
+    if settings.device not in (None, "auto", "meta") or settings.weights or settings.train or settings.show:
         options = "--device, --weights, --train and --show"
         raise InputError(f"{target.text} is a saved report; {options} are for what can be run")
     return target.load_report(), None
 
 
-def make_subject(target: Target, training: bool = False) -> Subject:
-    """The network of a target, traced on meta. Raises InputError or SpecError."""
+def make_subject(target: Target, training: bool = False, only_on_meta: bool = False) -> Subject:
+    """The network of a target, traced on meta. Raises InputError or SpecError.
+
+    A model that needs values is built and run on the CPU; with ``only_on_meta`` it raises InputError.
+    """
     if target.is_report:
         raise InputError(f"{target.text} is a saved report, which has no operators: give the spec or the module itself")
     if not target.is_module:
@@ -98,22 +105,40 @@ def make_subject(target: Target, training: bool = False) -> Subject:
         return ModuleCall(*target.load_module(with_numbers=True))
 
     def trace() -> Subject:
-        call = ModuleCall(*target.load_module())
+        call = ModuleCall(*target.load_module(only_on_meta=only_on_meta))
         try:
-            return ModuleSubject(call, training, make)
+            return ModuleSubject(call, training, make, only_on_meta)
         except InputError:
             raise
-        except Exception:
-            if not any(tensor.is_meta for tensor in call.tensors()):
+        except Exception as error:
+            _check_dtypes(target, call)
+            if not needs_values(error) or not any(tensor.is_meta for tensor in call.tensors()):
                 raise
             return ModuleSubject(make(), training, make)  # it was made on meta, but cannot run there
 
     return target.run_user_code(trace)
 
 
+def _check_dtypes(target: Target, call: ModuleCall) -> None:
+    """Raise InputError if a module that failed runs with integers for inputs whose dtype ``--input`` leaves out."""
+    import torch
+
+    from fwdscope.run.subject import ModuleSubject
+
+    texts = {name: text for name, text in target.inputs_without_dtype().items() if name in call.kwargs}
+    for names in dict.fromkeys([*((name,) for name in texts), tuple(texts)]) if texts else ():
+        integers = {name: call.kwargs[name].to(torch.int64) for name in names}
+        try:
+            ModuleSubject(call._replace(kwargs={**call.kwargs, **integers}), only_on_meta=True)
+        except Exception:  # whatever the module raises on these too
+            continue
+        options = " ".join(f"--input {texts[name]}:int64" for name in names)
+        raise InputError(f"{target.text} takes integers for {' and '.join(names)}: {options}")
+
+
 def inspect_subject(make: Callable[[], Subject], settings: RunSettings) -> tuple[Report, Picture | None]:
     """The report of a subject, and the picture that ``settings.show`` asks for."""
-    if settings.device == "meta":
+    if settings.device in ("auto", "meta"):
         report, picture = _report_on_meta(make), None
     else:
         with _without_garbage_collection():

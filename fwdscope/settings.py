@@ -53,9 +53,12 @@ class DeviceSettings:
 
 @dataclass(frozen=True)
 class RunSettings(DeviceSettings):
-    """What ``inspect`` does on a device. On ``meta`` nothing runs: there are only shapes and costs."""
+    """What ``inspect`` does on a device. On ``meta`` nothing runs: there are only shapes and costs.
 
-    device: str | None = "meta"
+    ``auto`` is meta, or where a module lives if values decide what it runs; with ``meta`` that is an error.
+    """
+
+    device: str | None = "auto"
     train: bool = False
     stats: bool = True
     latency: bool = True

@@ -32,6 +32,9 @@ class OperatorMode(TorchDispatchMode):
         # torch._dynamo, which takes a second. A torch that does not ask only starts more slowly.
         return False
 
+    # torch.cond, flex_attention and their like come here too, rather than raise.
+    supports_higher_order_operators = True
+
 
 @contextlib.contextmanager
 def without_modes() -> Iterator[None]:
@@ -54,6 +57,39 @@ without_functions: Callable[[], AbstractContextManager[Any]] = getattr(
 # Run ordinary tensors' operators without dispatch modes, so that they are not recorded. In a fraction of the time of
 # without_modes, which is the fallback; the dispatch of a class of tensors is skipped too.
 without_dispatch: Callable[[], AbstractContextManager[Any]] = getattr(torch._C, "_DisableTorchDispatch", without_modes)
+
+
+_peek: Callable[[], Any] = getattr(getattr(torch._C, "_functorch", None), "peek_interpreter_stack", lambda: None)
+
+
+def is_transformed() -> bool:
+    """Whether ``torch.vmap`` or ``torch.func`` runs, whose tensors are not what they seem.
+
+    Without the name False: attention and recurrent functions inside ``torch.vmap`` are then counted for one element.
+    """
+    return _peek() is not None
+
+
+def fake_tensors() -> AbstractContextManager[Any]:
+    """A mode whose tensors have no numbers, as on meta, and a device of any type all the same, as for autocast.
+
+    Without it nothing is changed, so that autocast has no effect on meta.
+    """
+    try:
+        from torch._subclasses.fake_tensor import FakeTensorMode
+    except ImportError:  # pragma: no cover
+        return contextlib.nullcontext()
+    mode: AbstractContextManager[Any] = FakeTensorMode(allow_non_fake_inputs=True)
+    return mode
+
+
+def lazy_hook(module: nn.Module) -> int | None:
+    """The key of the hook by which a lazy module gets its parameters before its first call; None of any other module.
+
+    Without the name, what a first call draws is recorded with the forward.
+    """
+    handle = getattr(module, "_initialize_hook", None)
+    return getattr(handle, "id", None)
 
 
 def storage_id(storage: UntypedStorage) -> int:

@@ -26,6 +26,9 @@ NAMES = {
     ("torch", "UntypedStorage._cdata"): "storages are told apart by their Python objects",
     ("torch", "Tensor._indices"): "a sparse tensor is coalesced to be measured",
     ("torch", "Tensor._values"): "a sparse tensor is coalesced to be measured",
+    ("torch", "_C._functorch.peek_interpreter_stack"): "attention under vmap is counted for one element",
+    ("torch._subclasses.fake_tensor", "FakeTensorMode"): "autocast has no effect on meta",
+    ("torch.nn", "LazyLinear._infer_parameters"): "what a lazy module draws at first is recorded",
     ("torch._dynamo", "OptimizedModule"): "a compiled module is traced with its wrapper",
 }
 

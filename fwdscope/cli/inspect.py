@@ -93,7 +93,7 @@ def inspect(
             raise InputError("--weights-partial is for a file of weights: add --weights FILE")
         accelerators = _find_accelerators(on)
         settings = RunSettings(
-            "meta" if device is None and on is not None else device,
+            "auto" if device is None and on is not None else device,
             seed,
             weights,
             weights_partial,
@@ -140,7 +140,7 @@ def _run(target: Target, settings: RunSettings) -> tuple[Report, Picture | None]
     """The report, and the picture that --show asks for; progress goes to stderr if that is a terminal."""
     from fwdscope.inspection import inspect_target
 
-    if settings.device == "meta" and (settings.weights is not None or settings.show is not None):
+    if settings.device in ("auto", "meta") and (settings.weights is not None or settings.show is not None):
         option = "--show" if settings.show is not None else "--weights"
         raise InputError(f"{option} needs a forward on real numbers, which meta has none of: --device cpu")
     latency = settings.latency and settings.show is None

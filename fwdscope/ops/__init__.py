@@ -7,6 +7,7 @@ which reads calls of torch's dispatcher as such data and runs them on meta, ``wa
 
 from . import (
     attention,
+    backward,
     convolution,
     cumulative,
     embedding,
@@ -31,7 +32,7 @@ from .op import Op, Operand
 
 # One for each kind of operator; a family that is not imported has no rules.
 FAMILIES = (
-    attention, convolution, cumulative, embedding, factorisation, fft, interpolation, losses, movement, norms,
+    attention, backward, convolution, cumulative, embedding, factorisation, fft, interpolation, losses, movement, norms,
     pointwise, pooling, products, random, recurrent, reductions, softmax, sorting, views,
 )  # fmt: skip
 

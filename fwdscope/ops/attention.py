@@ -123,6 +123,22 @@ for _name in _VARIANTS:
     )
 
 
+def product_of_scores(query: Operand, key: Operand, value: Operand) -> dict[str, int]:
+    """The sizes of query (B, L, E), key (B, S, E) and value (B, S, V), with all heads in B."""
+    queries, width = query.shape[-2:]
+    return {"B": math.prod(query.shape[:-2]), "L": queries, "S": key.shape[-2], "E": width, "V": value.shape[-1]}
+
+
+@rule("higher_order.flex_attention", traffic=_traffic)
+def flex_attention(op: Op) -> Iterator[Term]:
+    """Attention whose scores a function changes: after the three tensors, how many FLOPs it takes for each score."""
+    (*lead, heads, queries, _), keys, per_score = op.operand(0).shape, op.operand(1).shape[-2], op.at(3)
+    yield from _attention(op, math.prod(lead), heads, queries, keys, None, 0.0)
+    if per_score:
+        scores = {"B": math.prod(lead), "H": heads, "L": queries, "S": keys}
+        yield flops("score_mod, mask_mod", f"{per_score}·B·H·L·S", **scores)
+
+
 @rule("_flash_attention_forward", "_efficient_attention_forward", traffic=_traffic)
 def inner_kernel(op: Op) -> Terms:
     """The kernels inside, with query (B, L, H, E), key and value (B, S, H, …): position before head.

@@ -54,6 +54,12 @@ def _terms(op: Op, bias: Operand | None, groups: int, transposed: bool) -> Itera
         yield flops("bias", sums if parts == 1 else f"2·{sums}", **dict(zip(sums.split("·"), sizes, strict=True)))
 
 
+def gradient(what: str, x: Operand, weight: Operand, out: Operand, groups: int, transposed: bool) -> Term:
+    """The term of the gradient of the input or of the weight: as many MACs as the convolution."""
+    op = Op("aten.convolution", "default", (x, weight), (), (out,))
+    return next(_terms(op, None, groups, transposed))._replace(what=what)
+
+
 def _columns(op: Op) -> Iterator[tuple[int, ...]]:
     """Size, kernel, stride, padding, dilation and output padding of each dimension."""
     x, weight = op.operand(0).shape, op.operand(1).shape

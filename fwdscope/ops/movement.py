@@ -477,3 +477,9 @@ def scatter_reduce(op: Op) -> Iterator[Term]:
     yield flops("sums, products or comparisons", "N", N=op.operand(3).numel)
     if op.at(4) == "mean":
         yield flops("quotient", "M", M=op.output.numel)
+
+
+@rule("higher_order.map_impl", "higher_order.scan", "higher_order.associative_scan")
+def stacked(op: Op) -> Terms:
+    """The results of a body that ran for each element, put side by side."""
+    return ()

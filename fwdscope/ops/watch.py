@@ -3,6 +3,9 @@
 ``scaled_dot_product_attention`` and the recurrent functions are seen one level above the dispatcher, before torch
 chooses a kernel or unrolls the steps, so that each is one record with one rule on every device. On meta, an operator
 whose rule states its result is not run at all.
+
+A higher-order operator (``torch.cond``, ``map``) runs its bodies, whose operators are seen; ``flex_attention`` is one
+record. An operator of a class of tensors that holds plain ones (nested, distributed) is seen as what it runs on these.
 """
 
 from __future__ import annotations
@@ -10,21 +13,30 @@ from __future__ import annotations
 import contextlib
 import gc
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache
-from typing import Any
+from typing import Any, Literal
 
 import torch
+from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from fwdscope.torch_private import OperatorMode
+from fwdscope.errors import InputError
+from fwdscope.torch_private import OperatorMode, is_transformed
 
-from .dispatch import OpRecord, run
+from .base import cost, find
+from .dispatch import OpRecord, operand, read, run
+from .op import Op
+
+NESTED = "a nested tensor has no shape, as its rows differ in length: pad it, or give its values() to the layers"
 
 # Is called after each operator with its record, its arguments as (args, kwargs), and its result.
 OnOperator = Callable[[OpRecord, Any, Any], None]
 # Is called after each operator with its arguments and its result, where no record is wanted.
 OnUnread = Callable[[Any, Any], None]
+# What a forward may use that decides how it can be run: ``torch.autocast`` for a type of device; gradients or
+# ``torch.func``, which inference mode forbids; higher-order operators and classes of tensors, which need dispatch.
+Uses = set[Literal["autocast cpu", "autocast cuda", "autograd", "dispatch"]]
 
 _WHOLE = frozenset(
     {torch.nn.functional.scaled_dot_product_attention}
@@ -46,19 +58,26 @@ def _without_modes_asked(function: Any) -> Callable[..., Any]:
 class _Watch:
     """What both modes share: whom to call, and how deep what runs now lies in a function that is one record."""
 
-    def __init__(self, on_operator: OnOperator | None, on_unread: OnUnread | None) -> None:
+    def __init__(self, on_operator: OnOperator | None, on_unread: OnUnread | None, uses: Uses | None) -> None:
         self.on_operator = on_operator
         self.on_unread = on_unread
+        self.uses = set() if uses is None else uses
         self.inside = 0
 
     def run(self, func: Any, args: Any, kwargs: Any) -> Any:
         """Run a function whole: the operators inside it get no records of their own."""
+        record: OpRecord | None
         self.inside += 1
         try:
-            if self.on_unread is None:
+            if self.on_unread is None and not torch.is_grad_enabled():
                 result, record = run(func, args, kwargs)
             else:
-                result, record = func(*args, **kwargs) if kwargs else func(*args), None
+                # Autograd has to see what a function runs.
+                result = func(*args, **kwargs) if kwargs else func(*args)
+                record = None
+                if self.on_unread is None:
+                    op = read(func, args, kwargs, result)
+                    record = OpRecord(op, cost(op))
         finally:
             self.inside -= 1
         self.report(record, (args, kwargs), result)
@@ -83,12 +102,73 @@ class _Dispatch(OperatorMode):
 
     def __torch_dispatch__(self, func: Any, classes: Any, args: Any = (), kwargs: Any = None) -> Any:
         watch = self.watch
+        if classes and any(hasattr(kind, "__tensor_flatten__") for kind in classes):
+            watch.uses.add("dispatch")
+            if any(isinstance(value, Tensor) and value.is_nested for value in args):
+                raise InputError(NESTED)
+            return NotImplemented  # the class runs it on the tensors that it holds, which come here
+        if _is_higher_order(func):
+            return self._run_higher_order(func, args, kwargs or {})
         if watch.on_unread is not None:
             return watch.run(func, args, kwargs)
         result, record = run(func, args, kwargs)
         if not watch.inside and watch.on_operator is not None:
             watch.on_operator(record, (args, kwargs), result)
         return result
+
+    def _run_higher_order(self, func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
+        """Run an operator that takes functions, and watch what these run."""
+        watch, name = self.watch, func.name()
+        watch.uses.add("dispatch")
+        if name == "flex_attention" and watch.on_unread is None:
+            result = func(*args, **kwargs)
+            op = _read_flex_attention(args, result)
+            watch.report(OpRecord(op, cost(op)), (args[:3], {}), result[0])
+            return result
+
+        def watched(body: Any) -> Any:
+            if not callable(body) or isinstance(body, type) or hasattr(body, "overloadpacket"):
+                return body
+
+            def run_body(*operands: Any, **keywords: Any) -> Any:
+                with self:
+                    return body(*operands, **keywords)
+
+            return run_body
+
+        bodies = [watched(value) for value in args], {key: watched(value) for key, value in kwargs.items()}
+        result = func(*bodies[0], **bodies[1])
+        has_bodies = any(one is not value for one, value in zip(bodies[0], args, strict=True))
+        op = read(func, (), {}, result)._replace(name=f"higher_order.{name}")
+        # An operator with bodies only puts their results together.
+        watch.report(OpRecord(op, cost(op) if find(op.name) or not has_bodies else None), (args, {}), result)
+        return result
+
+
+@cache
+def _is_higher_order(func: Any) -> bool:
+    return getattr(func, "namespace", "") == "higher_order"
+
+
+def _read_flex_attention(args: Any, result: Any) -> Op:
+    """``flex_attention`` as query, key, value, and the FLOPs that its functions take for each score."""
+    query, key, value, score_mod, block_mask, _, _, *buffers = args
+    of_score, of_mask = (tuple(buffers[i]) if len(buffers) > i else () for i in (0, 1))
+    score = torch.empty(1, dtype=query.dtype, device=query.device)
+    indices = [torch.zeros(1, dtype=torch.int32, device=query.device) for _ in range(4)]
+    count = _flops_of(score_mod, (score, *indices), of_score)
+    if callable(block_mask[-1]):
+        count += _flops_of(block_mask[-1], indices, of_mask)
+    operands = tuple(map(operand, (query, key, value)))
+    return Op("higher_order.flex_attention", "default", (*operands, count), (), (operand(result[0]),))
+
+
+def _flops_of(function: Callable[..., Any], elements: Sequence[Tensor], others: Sequence[Tensor]) -> int:
+    """The FLOPs of a function of single elements, which takes other tensors whole."""
+    figures: list[int] = []
+    with watching(lambda record, arguments, result: figures.append(record.figures[1])):
+        torch.vmap(function, in_dims=(*(0 for _ in elements), *(None for _ in others)))(*elements, *others)
+    return sum(figures)
 
 
 class _Functions(TorchFunctionMode):
@@ -99,7 +179,15 @@ class _Functions(TorchFunctionMode):
         self.watch = watch
 
     def __torch_function__(self, func: Any, classes: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if func not in _SEEN:
+        watch = self.watch
+        transformed = is_transformed()
+        if transformed or torch.is_grad_enabled():
+            watch.uses.add("autograd")
+        if torch.is_autocast_enabled("cpu"):
+            watch.uses.add("autocast cpu")
+        elif torch.is_autocast_enabled("cuda"):
+            watch.uses.add("autocast cuda")
+        if func not in _SEEN or transformed:
             return func(*args, **kwargs) if kwargs else func(*args)
         if func in _WHOLE:
             return self.watch.run(func, args, kwargs)
@@ -109,13 +197,16 @@ class _Functions(TorchFunctionMode):
 
 
 @contextlib.contextmanager
-def watching(on_operator: OnOperator | None = None, on_unread: OnUnread | None = None) -> Iterator[None]:
+def watching(
+    on_operator: OnOperator | None = None, on_unread: OnUnread | None = None, uses: Uses | None = None
+) -> Iterator[None]:
     """Watch the operators that run inside. torch takes no fused path for inference under a function mode.
 
     ``on_operator`` gets a record of each. With ``on_unread`` operators are not read, which on a device takes longer
-    than running a small one. Without either, meta tensors still take the short way by rules.
+    than running a small one. What the forward uses is added to ``uses``. Without any, meta tensors still take the short
+    way by rules.
     """
-    watch = _Watch(on_operator, on_unread)
+    watch = _Watch(on_operator, on_unread, uses)
     # Every operator makes a few objects and no cycles; looking for cycles takes half of the time of a long trace.
     collecting = gc.isenabled()
     gc.disable()

@@ -41,7 +41,7 @@ def observe(ready: Prepared, stats: bool = True, wanted: WantedOutput | None = N
     """
     meta, inputs = ready.subject.trace, ready.subject.named_inputs(ready.call)
     # In training mode a run changes the network, so there is only one, which records operators at once.
-    operators = ready.subject.training or wanted is not None or _data_decide(meta.root)
+    operators = ready.subject.training or wanted is not None or "dispatch" in meta.uses or _data_decide(meta.root)
     observation = Observation(Collector() if stats else None, wanted, operators)
     trace, numbers = _run(observation, inputs, ready)
     found = settle(meta, trace)

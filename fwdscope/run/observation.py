@@ -21,7 +21,7 @@ from fwdscope.ops import Op
 from fwdscope.ops.watch import watching
 from fwdscope.report import ActivationStats
 from fwdscope.run.statistics import Collector, merge
-from fwdscope.torch_private import without_dispatch, without_functions, without_modes
+from fwdscope.torch_private import is_transformed, without_dispatch, without_functions, without_modes
 from fwdscope.trace import Node, OpRecord, Recorder
 from fwdscope.trace.memory import Mark
 from fwdscope.trace.record import tensors
@@ -164,7 +164,10 @@ class Observation(Recorder):
 
     def look(self, values: Iterable[Tensor]) -> tuple[int, ...]:
         """The numbers of tensors; new or changed ones are looked at."""
-        return tuple(map(self._number, values)) if self.collector is not None else ()
+        # Inside torch.vmap and torch.func a tensor stands for others.
+        if self.collector is None or is_transformed():
+            return ()
+        return tuple(map(self._number, values))
 
     def marked(self, found_at: Iterable[Mark]) -> tuple[int, ...]:
         """The numbers of tensors by their marks, if they are alive or were looked at before."""

@@ -32,7 +32,7 @@ from fwdscope.targets.feeds import Feed
 from fwdscope.trace import Recorder, Trace, rows, trace, trace_module
 from fwdscope.trace.duplicate import Duplicate, unwrapped
 from fwdscope.trace.memory import sizes
-from fwdscope.trace.module import duplicate_with_values, meta_stand_in, record_module
+from fwdscope.trace.module import duplicate_with_values, meta_stand_in, record_module, run_with_autograd
 from fwdscope.trace.parameters import held_parameters, held_tensors, named_modules
 from fwdscope.trace.record import tensors
 from fwdscope.version import __version__
@@ -83,7 +83,7 @@ class Subject(ABC):
 
     def totals(self, trace: Trace) -> Totals:
         """The sums over a forward of this network."""
-        modules = named_modules(unwrapped(self.call.module))
+        modules = named_modules(trace.module or unwrapped(self.call.module))
         params, trainable, param_bytes = sizes(held_parameters(modules))
         buffers, _, buffer_bytes = sizes(held_tensors(modules, "buffers"))
         input_bytes = sizes(tensors([self.call.args, self.call.kwargs]))[2]
@@ -277,7 +277,8 @@ class SpecSubject(Subject):
 class ModuleSubject(Subject):
     """A module and its inputs. Raises what the module raises on these inputs.
 
-    ``make`` makes both anew with numbers in them, for a module that was made on meta.
+    ``make`` makes both anew with numbers in them, for a module that was made on meta. One that cannot run there runs
+    where it lives, or raises InputError if it may run ``only_on_meta``.
     """
 
     def __init__(
@@ -285,6 +286,7 @@ class ModuleSubject(Subject):
         call: tuple[nn.Module, Iterable[Any], Mapping[str, Any]],
         training: bool = False,
         make: Callable[[], ModuleCall] | None = None,
+        only_on_meta: bool = False,
     ) -> None:
         module, args, kwargs = call
         self.call = ModuleCall(module, tuple(args), dict(kwargs))
@@ -296,7 +298,9 @@ class ModuleSubject(Subject):
         self.name = type(unwrapped(module)).__name__
         first = next(module.parameters(), None)
         self.dtype = dtype_name(first.dtype) if first is not None else "float32"
-        self.trace, self.device = trace_module(module, self.call.args, self.call.kwargs, training=training)
+        self.trace, self.device = trace_module(
+            module, self.call.args, self.call.kwargs, training=training, only_on_meta=only_on_meta
+        )
 
     def trace_every_copy(self) -> Trace:
         """The trace itself: every call of a module is recorded."""
@@ -338,7 +342,8 @@ class ModuleSubject(Subject):
         if self.cast_to is not None:
             return super().memory_to_allocate(device, copied)
         inputs = tensors([self.call.args, self.call.kwargs])
-        there = [tensor for tensor in (inputs if copied else self.call.tensors()) if is_on(tensor, device)]
+        given = inputs if copied else [t for t in self.call.tensors() if not nn.parameter.is_lazy(t)]
+        there = [tensor for tensor in given if is_on(tensor, device)]
         return max(0, super().memory_to_allocate(device, copied) - sum(t.numel() * t.element_size() for t in there))
 
     @contextlib.contextmanager
@@ -348,6 +353,8 @@ class ModuleSubject(Subject):
         """A copy of the module and its inputs, unless they were made just now."""
         with moved_call(self.original, self.make, device, weights_change or bool(given), self.cast_to) as call:
             load_into(call.module, given)
+            if "autograd" in self.trace.uses:
+                run_with_autograd(unwrapped(call.module), self.trace.takes_gradients)
             yield call
 
     def run(self, call: ModuleCall, recorder: Recorder) -> Trace:

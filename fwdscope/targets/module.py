@@ -13,7 +13,7 @@ from typing import Any, TypeAlias, TypeVar
 import torch
 from torch import Tensor, nn
 
-from fwdscope.errors import InputError, TargetError
+from fwdscope.errors import InputError, TargetError, needs_values
 from fwdscope.targets.feeds import Feed
 
 T = TypeVar("T")
@@ -22,16 +22,19 @@ T = TypeVar("T")
 ModuleAndInputs: TypeAlias = "tuple[nn.Module, tuple[Any, ...], dict[str, Any]]"
 
 
-def load_module(text: str, feeds: Mapping[str, Feed], with_numbers: bool = False) -> ModuleAndInputs:
+def load_module(
+    text: str, feeds: Mapping[str, Feed], with_numbers: bool = False, only_on_meta: bool = False
+) -> ModuleAndInputs:
     """The model of ``package.module:name``, and the arguments to call it on. Raises TargetError.
 
     The name is a module, a module class, or a function that returns a module, perhaps with its inputs:
     ``module, (x, y)`` or ``module, {"ids": x}``. ``feeds`` (``--input``) go by the names of ``forward``'s parameters.
-    Weights and inputs are made on meta if possible, unless ``with_numbers``. Importing runs the package's code.
+    Weights and inputs are made on meta, unless ``with_numbers``, or if the code needs values and not ``only_on_meta``.
+    Importing runs the package's code.
     """
     sys.path.insert(0, str(Path.cwd()))
     with contextlib.redirect_stdout(sys.stderr):  # what the code prints is not part of the report
-        module, args, kwargs = _split(text, _make(text, with_numbers))
+        module, args, kwargs = _split(text, _make(text, with_numbers, only_on_meta))
     known = [name for name, p in inspect.signature(module.forward).parameters.items() if p.kind is not p.VAR_KEYWORD]
     for feed in feeds.values():
         if feed.name not in known:
@@ -93,7 +96,7 @@ def _import(text: str) -> Any:
     return found
 
 
-def _make(text: str, with_numbers: bool) -> Any:
+def _make(text: str, with_numbers: bool, only_on_meta: bool) -> Any:
     """The named object if it is a module, else the result of calling it without arguments, on meta if possible."""
     found = _import(text)
     if isinstance(found, nn.Module | tuple) or not callable(found):
@@ -105,9 +108,16 @@ def _make(text: str, with_numbers: bool) -> Any:
     except ValueError:
         pass  # a callable written in C has no signature
     if not with_numbers:
-        # A model that reads its values while it is made cannot be made on meta.
-        with contextlib.suppress(Exception, SystemExit), torch.device("meta"):
-            return found()
+        try:
+            with torch.device("meta"):
+                return found()
+        except (Exception, SystemExit) as error:
+            # A model that looks at its numbers while it is made cannot be made on meta.
+            if not needs_values(error):
+                raise TargetError(f"{text} raises {error_text(error)}") from error
+            if only_on_meta:
+                what = f"{text} needs values while it is built, which tensors on meta do not have"
+                raise TargetError(f"{what}: leave --device meta out, or give --device cpu") from error
     try:
         return found()
     except (Exception, SystemExit) as error:

@@ -92,8 +92,10 @@ class Target(NamedTuple):
                 raise InputError(f"--input {name}: there is no input {name}; {help}")
         return checked, feeds
 
-    def load_module(self, with_numbers: bool = False) -> ModuleAndInputs:
-        """The PyTorch model and the inputs to call it on: on meta if possible, on the CPU ``with_numbers``.
+    def load_module(self, with_numbers: bool = False, only_on_meta: bool = False) -> ModuleAndInputs:
+        """The PyTorch model and the inputs to call it on: on meta, or on the CPU ``with_numbers`` or if it needs them.
+
+        With ``only_on_meta`` one that needs them raises TargetError.
 
         Runs the code of the model's package, since the user named it.
         """
@@ -101,7 +103,7 @@ class Target(NamedTuple):
 
         if self.variables or self.dtype != "float32":
             raise InputError(f"{self.text} is code of your own; --set and --dtype are for specs")
-        return load_module(self.text, self._feeds(), with_numbers)
+        return load_module(self.text, self._feeds(), with_numbers, only_on_meta)
 
     def run_user_code(self, run: Callable[[], T]) -> T:
         """The result of ``run``; what the model of ``package.module:name`` raises becomes a TargetError."""
@@ -110,6 +112,11 @@ class Target(NamedTuple):
         from fwdscope.targets.module import run_user_code
 
         return run_user_code(self.text, run)
+
+    def inputs_without_dtype(self) -> dict[str, str]:
+        """The texts of ``--input`` that give a shape alone, by name."""
+        found = zip(self.inputs, self._feeds().values(), strict=False)
+        return {feed.name: text for text, feed in found if feed.dtype is None}
 
     def _feeds(self) -> dict[str, Feed]:
         from fwdscope.targets.feeds import parse

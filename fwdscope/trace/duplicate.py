@@ -22,7 +22,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fwdscope.torch_private import uncompiled
+from fwdscope.torch_private import uncompiled, without_modes
 
 # Values of these types are never changed in place, or are no part of a module's state: a copy shares them.
 _SHARED_TYPES = frozenset(
@@ -88,6 +88,7 @@ class Scripted(nn.Module):
 
     def __init__(self, scripted: torch.jit.ScriptModule) -> None:
         super().__init__()
+        vars(self)["is_frozen"] = _has_constants(scripted)
         vars(self)["scripted"] = scripted  # not as a module inside, which would change the paths
         self._modules = dict(scripted._modules.items())
         self._parameters = dict(scripted._parameters.items())
@@ -98,13 +99,28 @@ class Scripted(nn.Module):
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """What the scripted module gives."""
-        return vars(self)["scripted"](*args, **kwargs)
+        scripted = vars(self)["scripted"]
+        if vars(self)["is_frozen"]:
+            if any(isinstance(value, Tensor) and value.is_meta for value in args):
+                raise NotImplementedError(f"{self._get_name()} is a frozen script, whose weights cannot move to meta")
+            with without_modes():
+                scripted(*args, **kwargs)  # torch optimizes it now, and compares its weights for that
+            vars(self)["is_frozen"] = False
+        return scripted(*args, **kwargs)
 
     def train(self, mode: bool = True) -> Scripted:
         """As every module's."""
         vars(self)["scripted"].train(mode)
         self.training = mode
         return self
+
+
+def _has_constants(scripted: torch.jit.ScriptModule) -> bool:
+    """Whether the code of a scripted module holds tensors, as that of a frozen one does."""
+    graph: Any = scripted.graph
+    constants = graph.findAllNodes("prim::Constant")
+    held = [node.t("value") for node in constants if node.hasAttribute("value") and node.kindOf("value") == "t"]
+    return any(tensor.dim() for tensor in held)
 
 
 def unwrapped(module: nn.Module) -> nn.Module:
@@ -214,14 +230,9 @@ class _Copier:
         """A scripted or traced module, in a module of Python's around it that takes hooks."""
         # Its methods hold its tensors themselves, so that they are replaced in a copy of the whole.
         copied = copy.deepcopy(module)
-        for (_, original), (name, tensor) in zip(_state(module), _state(copied), strict=True):
-            made = self._keep(original, self._tensor(original))
+        for name, original in _state(module):
             *path, last = name.split(".")
-            home = functools.reduce(getattr, path, copied)
-            if isinstance(tensor, nn.Parameter):
-                home._parameters[last] = made
-            else:
-                home._buffers[last] = made
+            setattr(functools.reduce(getattr, path, copied), last, self.copy(original))
         return self._keep(module, Scripted(copied))  # type: ignore[no-any-return]
 
     def _function(self, value: types.FunctionType) -> Any:

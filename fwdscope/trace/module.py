@@ -6,10 +6,11 @@ Rows follow the module tree; what is computed between modules is filed under the
 from __future__ import annotations
 
 import contextlib
+import functools
 import random
 import re
 import sys
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -17,12 +18,14 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
+from fwdscope.errors import InputError, needs_values
 from fwdscope.layers import describe_module
 from fwdscope.model.events import Observer, StepStart
 from fwdscope.model.process_state import preserve_generators
 from fwdscope.ops.dispatch import META, is_sparse
-from fwdscope.torch_private import is_dynamo_loaded
-from fwdscope.trace.duplicate import Duplicate, unwrapped
+from fwdscope.ops.watch import NESTED, Uses
+from fwdscope.torch_private import fake_tensors, is_dynamo_loaded, lazy_hook, without_modes
+from fwdscope.trace.duplicate import Duplicate, Scripted, Wrapped, unwrapped
 from fwdscope.trace.parameters import Modules, named_modules, named_tensors
 from fwdscope.trace.record import Node, Recorder, Trace, hook, recording, tensors
 
@@ -35,39 +38,162 @@ def trace_module(
     args: Sequence[Any],
     kwargs: Mapping[str, Any],
     where_it_lives: bool = False,
-    recorder: Recorder | None = None,
     training: bool = False,
+    only_on_meta: bool = False,
 ) -> tuple[Trace, str]:
     """Run a copy of a module once and record it; also the device it ran on.
 
     It runs on meta in evaluation mode, or in training mode. A forward that needs the values of tensors runs where the
-    module lives, and ``Trace.notes`` say why; so does any where ``where_it_lives``. Any other error is raised. The
-    module, its inputs and torch's state are left as they were, also after an exception.
+    module lives, and ``Trace.notes`` say why, or raises InputError if it may run ``only_on_meta``; so does any where
+    ``where_it_lives``. Any other error is raised. The module, its inputs and torch's state are left as they were, also
+    after an exception.
     """
     module = unwrapped(module)
     notes: tuple[str, ...] = ()
     if not where_it_lives:
         try:
-            copied = Duplicate(module, args, kwargs, meta_stand_in)
-            with copied.shared_state_restored():
-                return _record(copied, recorder, training), "meta"
+            return _trace_on_meta(module, args, kwargs, training), "meta"
         except Exception as error:
-            if not needs_values(error) or any(t.is_meta for t in tensors([args, kwargs])):
+            if "NestedTensorImpl" in str(error):
+                raise InputError(NESTED) from error
+            if not needs_values(error):
                 raise
-            notes = (f"not run on meta, since the forward needs values: {_first_sentence(error)}",)
+            reason = _first_sentence(error)
+            if only_on_meta:
+                what = "the forward needs values, which tensors on meta do not have"
+                raise InputError(f"{what} ({reason}): leave --device meta out, or give --device cpu") from error
+            if any(t.is_meta for t in tensors([args, kwargs])):
+                raise
+            notes = (f"not run on meta, since the forward needs values: {reason}",)
     devices = {t.device for t in (*module.parameters(), *module.buffers())} or {torch.device("cpu")}
-    copied = duplicate_with_values(module, args, kwargs)
-    with copied.shared_state_restored(), preserve_generators(devices):
-        trace = _record(copied, recorder, training)
-        return replace(trace, notes=notes), min(map(str, devices))
+    with preserve_generators(devices):
+        trace = _trace_copy(lambda: duplicate_with_values(module, args, kwargs), training)
+    return replace(trace, notes=(*notes, *trace.notes)), min(map(str, devices))
 
 
-def _record(copied: Duplicate, recorder: Recorder | None, training: bool) -> Trace:
-    recorder = recorder or Recorder()
+def _trace_on_meta(module: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any], training: bool) -> Trace:
+    uses: Uses = set()
+    failed: Exception | None = None
+    try:
+        trace = _trace_copy(lambda: Duplicate(module, args, kwargs, meta_stand_in), training, uses)
+    except Exception as error:
+        autocast = _autocast_device(uses)
+        if autocast is None and not _is_for_device(error):
+            raise
+        failed = error
+    else:
+        autocast = _autocast_device(uses)
+        if autocast is None:
+            return trace
+    # autocast goes by the device of a tensor and leaves those on meta alone, and some operators refuse them. So they
+    # pretend to be on a device.
+    device = torch.device(autocast or "cpu")
+    try:
+        with fake_tensors():
+            return _trace_copy(lambda: Duplicate(module, args, kwargs, _pretend_on(device)), training)
+    except Exception:
+        if failed is not None:
+            raise failed from None
+        raise
+
+
+def _autocast_device(uses: Uses) -> str | None:
+    return next((use.removeprefix("autocast ") for use in sorted(uses) if use.startswith("autocast ")), None)
+
+
+def _is_for_device(error: BaseException) -> bool:
+    """Whether a forward failed on meta for the device alone, and not for want of numbers."""
+    return needs_values(error) and re.search(r"item\(\)|no data|nonzero|sparse|frozen", str(error)) is None
+
+
+def _pretend_on(device: torch.device) -> Callable[[Tensor], Tensor]:
+    """Stand-ins without numbers on a device, inside :func:`fwdscope.torch_private.fake_tensors`."""
+
+    def stand_in(tensor: Tensor) -> Tensor:
+        like = meta_stand_in(tensor)
+        if nn.parameter.is_lazy(like):
+            return _lazy_like(like, device)
+        with torch.no_grad():
+            return _like(tensor, torch.empty_strided(like.shape, like.stride(), dtype=like.dtype, device=device))
+
+    return stand_in
+
+
+def _trace_copy(duplicate: Callable[[], Duplicate], training: bool, uses: Uses | None = None) -> Trace:
+    """Run and record a copy. What the forward uses is added to ``uses``, also where it fails.
+
+    It runs a second time, with gradients, if its forward takes some, and without compiling, if it compiles a part.
+    """
+    was_loaded = is_dynamo_loaded()
+    with_gradients = False
+    while True:
+        copied, recorder = duplicate(), Recorder()
+        if with_gradients:
+            run_with_autograd(copied.module)
+        try:
+            trace = _record(copied, recorder, training)
+        except Exception as error:
+            if not with_gradients and _needs_gradients(error):
+                with_gradients = True
+            elif is_dynamo_loaded() and not was_loaded:
+                was_loaded = True
+            else:
+                raise
+        else:
+            break
+        finally:
+            if uses is not None:
+                uses |= recorder.uses
+    if not with_gradients:
+        return trace
+    note = "the forward takes gradients, so it ran with them: what their backward reads stays in memory"
+    return replace(trace, notes=(*trace.notes, note), takes_gradients=True)
+
+
+def _record(copied: Duplicate, recorder: Recorder, training: bool) -> Trace:
     for tensor in copied.stand_ins.values():
         if not nn.parameter.is_lazy(tensor):
             recorder.memory.exclude(tensor)
-    return record_module(copied.module, copied.args, copied.kwargs, recorder, training)
+    with copied.shared_state_restored():
+        trace = record_module(copied.module, copied.args, copied.kwargs, recorder, training)
+    notes = tuple(f"{name} is lazy and was not called: its parameters are not counted" for name in _drop_lazy(copied))
+    return replace(trace, notes=notes, module=copied.module, uses=frozenset(recorder.uses))
+
+
+def _drop_lazy(copied: Duplicate) -> Iterator[str]:
+    """Take parameters that have no shape yet out of a copy that ran; the paths of their modules."""
+    for path, inner in named_modules(copied.module):
+        homes = (inner._parameters, inner._buffers)
+        lazy = [(home, name) for home in homes for name, tensor in home.items() if _is_lazy(tensor)]
+        for home, name in lazy:
+            home[name] = None
+        if lazy:
+            yield path
+
+
+def _is_lazy(tensor: Tensor | None) -> bool:
+    return tensor is not None and nn.parameter.is_lazy(tensor)
+
+
+def _needs_gradients(error: BaseException | None) -> bool:
+    """Whether a forward failed because it takes gradients, and ran without."""
+    while error is not None:
+        if "does not require grad" in str(error):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def run_with_autograd(module: nn.Module, gradients: bool = True) -> None:
+    """Let a copy of a module run outside of inference mode, where it may take gradients; by default with them."""
+    forward = module.forward
+
+    @functools.wraps(forward)
+    def with_autograd(*args: Any, **kwargs: Any) -> Any:
+        with torch.inference_mode(False), torch.set_grad_enabled(gradients):
+            return forward(*args, **kwargs)
+
+    vars(module)["forward"] = with_autograd
 
 
 def record_module(
@@ -84,19 +210,45 @@ def record_module(
         modules = named_modules(module)
         for handle in _hook_all(modules, recorder):
             stack.callback(handle.remove)
-        weights = [t for _, inner in modules for home in (inner._parameters, inner._buffers) for t in home.values()]
+        for _, inner in modules:
+            _initialise_unrecorded(inner, recorder)
+        weights = [t for _, inner in modules for t in _tensors_of(inner)]
         inputs = list(tensors([args, kwargs]))
-        stack.enter_context(recording(recorder, [t for t in weights if t is not None], inputs))
+        stack.enter_context(recording(recorder, weights, inputs))
         value = module(*args, **kwargs)
     pieces = list(tensors(value))
     names = ["output"] if len(pieces) == 1 else [f"output.{i}" for i in range(len(pieces))]
-    unused = recorder.unread(named_tensors(module, "parameters"))
+    unused = recorder.unread([one for one in named_tensors(module, "parameters") if not _is_lazy(one[1])])
     outputs = tuple(zip(names, pieces, strict=True))
     return Trace(_unwrapped(recorder.root), outputs, None, recorder.memory.peak, unused, recorder.fields())
 
 
+def _tensors_of(module: nn.Module) -> list[Tensor]:
+    """The parameters and buffers of a module itself that have a shape."""
+    found = [t for home in (module._parameters, module._buffers) for t in home.values()]
+    return [t for t in found if t is not None and not nn.parameter.is_lazy(t)]
+
+
+def _initialise_unrecorded(module: nn.Module, recorder: Recorder) -> None:
+    """Let the first call of a lazy module make its parameters, as weights and without recording what that runs."""
+    key = lazy_hook(module)
+    make = module._forward_pre_hooks.get(key) if key is not None else None
+    if key is None or make is None:
+        return
+
+    def make_unrecorded(inner: nn.Module, *given: Any) -> Any:
+        with without_modes():
+            result = make(inner, *given)
+        recorder.add_weights(_tensors_of(inner))
+        return result
+
+    module._forward_pre_hooks[key] = make_unrecorded
+
+
 def meta_stand_in(tensor: Tensor) -> Tensor:
     """A meta tensor like a tensor: its shape, strides, dtype and ``requires_grad``. A tensor on meta stays there."""
+    if tensor.is_nested:
+        raise InputError(NESTED)
     if is_sparse(tensor):
         raise TypeError("a sparse tensor has no values on meta, so that nothing says how many there are")
     if nn.parameter.is_lazy(tensor):
@@ -138,16 +290,6 @@ def _like(tensor: Tensor, made: Tensor) -> Tensor:
     if isinstance(tensor, nn.Parameter):
         return nn.Parameter(made, tensor.requires_grad)
     return made.requires_grad_() if tensor.requires_grad else made
-
-
-def needs_values(error: BaseException | None) -> bool:
-    """Whether a forward failed on meta because it needs the values of tensors, or an operator that meta lacks."""
-    while error is not None:
-        meant = isinstance(error, NotImplementedError | RuntimeError | TypeError | ValueError)
-        if meant and re.search(r"(\b|_)meta\b|\bfake impl|sparse tensor", str(error), re.IGNORECASE):
-            return True
-        error = error.__cause__ or error.__context__
-    return False
 
 
 def _first_sentence(error: BaseException) -> str:
@@ -206,8 +348,13 @@ def _hook_all(modules: Modules, recorder: Observer) -> Iterator[RemovableHandle]
         is_leaf = all(child is None for child in inner._modules.values())
         kind = "layer" if is_leaf else "stack" if isinstance(inner, nn.Sequential) else "block"
         name = inner._get_name()
-        what = StepStart(kind, path, name, describe_module(inner), label or name, None, inner)
+        what = StepStart(kind, path, name, _describe(inner), label or name, None, inner)
         yield from hook(inner, what, recorder)
+
+
+def _describe(module: nn.Module) -> str:
+    """A module in a few words; what stands in for another is named as that."""
+    return module._get_name() if isinstance(module, Wrapped | Scripted) else describe_module(module)
 
 
 def _labelled(modules: Modules) -> Iterator[tuple[str, str, nn.Module]]:

@@ -23,7 +23,7 @@ from fwdscope.language.expression import Expression
 from fwdscope.language.problems import Source, Span
 from fwdscope.model.events import LineResult, Observer, StepCounter, StepKey, StepStart
 from fwdscope.ops.dispatch import OpRecord
-from fwdscope.ops.watch import watching
+from fwdscope.ops.watch import Uses, watching
 from fwdscope.report import Promise
 from fwdscope.torch_private import without_functions
 from fwdscope.trace.memory import Mark, Memory, mark, storage_ids
@@ -132,6 +132,12 @@ class Trace:
     fields: Mapping[int, tuple[Axis, ...] | None] = field(default_factory=dict)
     # What a reader has to know of the run: why it was not on meta.
     notes: tuple[str, ...] = ()
+    # The copy that ran, whose lazy modules have parameters; None of a spec's network.
+    module: nn.Module | None = None
+    # What the forward used that decides how it can be run.
+    uses: frozenset[str] = frozenset()
+    # Whether it fails without gradients.
+    takes_gradients: bool = False
 
 
 class Recorder:
@@ -158,6 +164,8 @@ class Recorder:
         # For each running step, the innermost last, the peak of memory before it began.
         self.peaks: list[int] = []
         self.inputs: tuple[Mark, ...] = ()
+        # What the forward used that decides how it can be run.
+        self.uses: Uses = set()
 
     def fields(self) -> dict[int, tuple[Axis, ...] | None]:
         """The receptive fields of all tensors that depend on the inputs."""
@@ -314,7 +322,7 @@ class Recorder:
 
     def watch(self) -> contextlib.AbstractContextManager[None]:
         """Record every operator that runs inside."""
-        return watching(self.op)
+        return watching(self.op, uses=self.uses)
 
     def op(self, record: OpRecord, arguments: Any, result: Any) -> None:
         """File an operator that ran under the innermost running layer or line."""

@@ -171,9 +171,18 @@ def test_code_that_fails_is_no_defect_of_ours(target: str, said: str) -> None:
 @pytest.mark.parametrize("name", ["looks", "looks_while_made"])
 @pytest.mark.usefixtures("strange")
 def test_what_looks_at_its_numbers_is_made_with_some(name: str) -> None:
-    result = run(f"strange:{name}", "--device", "meta", "--format", "json")
+    result = run(f"strange:{name}", "--device", "cpu", "--no-latency", "--format", "json")
     assert result.exit_code == 0, result.output
     assert Report.loads(result.stdout).outputs[0].shape[0] == 2
+
+
+@pytest.mark.parametrize("name", ["looks", "looks_while_made"])
+@pytest.mark.usefixtures("strange")
+def test_what_looks_at_its_numbers_is_refused_on_meta(name: str) -> None:
+    result = run(f"strange:{name}", "--device", "meta")
+    assert result.exit_code == 2
+    assert "needs values" in result.stderr
+    assert "leave --device meta out, or give --device cpu" in result.stderr
 
 
 @pytest.mark.usefixtures("strange")
