@@ -12,8 +12,7 @@ from fwdscope.language import expression as ex
 from fwdscope.language.evaluate import evaluate_plain
 from fwdscope.language.expression import Call, Expression, Name
 from fwdscope.language.expression_checker import ExpressionChecker
-from fwdscope.language.flow_checker import FlowChecker
-from fwdscope.language.graph_sorter import GraphSorter, sort_by_use
+from fwdscope.language.flow_checker import FlowChecker, GraphSorter, sort_by_use
 from fwdscope.language.names import suggestion
 from fwdscope.language.problems import Cause, Problem, Span, SpecError
 from fwdscope.language.scope import (
@@ -36,14 +35,10 @@ INITIALISERS: dict[str, tuple[str, ...]] = {
     "normal": ("mean", "std"),
     "trunc_normal": ("mean", "std", "a", "b"),
     "constant": ("val",),
-    "ones": (),
-    "zeros": (),
-    "eye": (),
+    **dict.fromkeys(("ones", "zeros", "eye"), ()),
     "dirac": ("groups",),
-    "xavier_uniform": ("gain",),
-    "xavier_normal": ("gain",),
-    "kaiming_uniform": ("a", "mode", "nonlinearity"),
-    "kaiming_normal": ("a", "mode", "nonlinearity"),
+    **dict.fromkeys(("xavier_uniform", "xavier_normal"), ("gain",)),
+    **dict.fromkeys(("kaiming_uniform", "kaiming_normal"), ("a", "mode", "nonlinearity")),
     "orthogonal": ("gain",),
     "sparse": ("sparsity", "std"),
 }

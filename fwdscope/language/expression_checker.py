@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import reduce
 from typing import Any, ClassVar
 
 from fwdscope.language import arithmetic
@@ -141,12 +142,8 @@ class ExpressionChecker:
             sign = {"and": "&", "or": "|"}[node.operator]
             message = f"`{node.operator}` of tensors depends on their data"
             return self.context.report(node.span, message, f"write `{sign}` for masks", "type")
-        if not all(v.known for v in values):
-            return NOTHING if any(v.kind == "unknown" for v in values) else PLAIN
-        result = values[0].constant
-        for value in values[1:]:
-            result = (result and value.constant) if node.operator == "and" else (result or value.constant)
-        return Value("plain", constant=result)
+        both: Callable[[Any, Any], Any] = (lambda a, b: a and b) if node.operator == "and" else (lambda a, b: a or b)
+        return self._compute(values, lambda *constants: reduce(both, constants), node)
 
     def _conditional(self, node: ex.Conditional) -> Value:
         """Check ``a if c else b``, which is decided while building."""

@@ -238,8 +238,6 @@ class _ExpressionParser:
         ast.GeneratorExp: _comprehension,
     }
 
-    # -- the left side of a line --------------------------------------------------------------------------------------
-
     def target(self) -> Target:
         self.check_text()
         text = self.text.value

@@ -16,48 +16,21 @@ def last_uses(lines: tuple[tree.Line, ...]) -> Mapping[Span, tuple[str, ...]]:
     their names, since a choice runs only some of them. An attribute counts as a name: ``stem.h`` is the ``h`` of the
     part ``stem``.
     """
-    ends: dict[str, int] = {}
-    spans: list[tuple[int, int, Span]] = []
-    _number(lines, 0, None, ends, spans)
-    by_end: dict[int, list[str]] = {}
-    for name, end in ends.items():
-        by_end.setdefault(end, []).append(name)
-    found = {}
-    for start, end, span in spans:
-        names = [name for number in range(start, end + 1) for name in by_end.get(number, ())]
-        if names:
-            found[span] = tuple(names)
+    found: dict[Span, tuple[str, ...]] = {}
+    _walk_back(lines, set(), found)
     return found
 
 
-def _number(
-    lines: tuple[tree.Line, ...],
-    start: int,
-    loop: int | None,
-    ends: dict[str, int],
-    spans: list[tuple[int, int, Span]],
-) -> int:
-    """Number lines from ``start`` on, nested ones after the line around them. Returns the next free number.
-
-    ``ends`` gets the number of the last line that uses each name. In a loop that is ``loop``: one more than the number
-    of the loop's last line, since that line runs in every round.
-    """
-    for line in lines:
-        number, is_loop = start, isinstance(line, _LOOPS)
-        looped = loop if loop is not None else number + _size(line) - 1 if is_loop else None
-        for name in _names(line):
-            ends[name] = max(ends.get(name, 0), number if looped is None else looped)
-        start = _number(tree.nested(line), number + 1, looped, ends, spans) + is_loop
-        spans.append((number, start - 1, line.span))
-    return start
-
-
-def _size(line: tree.Line) -> int:
-    """Return how many numbers a line takes: its own, those of nested lines, and one for the end of a loop."""
-    return 1 + sum(map(_size, tree.nested(line))) + isinstance(line, _LOOPS)
-
-
-_LOOPS = (tree.For, tree.While)
+def _walk_back(lines: tuple[tree.Line, ...], later: set[str], found: dict[Span, tuple[str, ...]]) -> None:
+    """Go from the last line to the first; a name that is not among the ``later`` ones ends at its line."""
+    for line in reversed(lines):
+        inner = tree.nested(line)
+        names = dict.fromkeys(name for one in (line, *tree.statements(inner)) for name in _names(one))
+        if ending := tuple(name for name in names if name not in later):
+            found[line.span] = ending
+        if not isinstance(line, tree.For | tree.While):
+            _walk_back(inner, later, found)
+        later.update(names)
 
 
 def _names(line: tree.Line) -> list[str]:

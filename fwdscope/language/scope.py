@@ -149,10 +149,7 @@ def join(first: FlowState, second: FlowState) -> FlowState:
     frames = []
     for one, two in zip(first.frames, second.frames, strict=True):
         frames.append(one | two | {name: _join_bindings(one[name], two[name]) for name in one.keys() & two.keys()})
-    if first.prev is None or second.prev is None:
-        prev = first.prev or second.prev
-    else:
-        prev = merge(first.prev, second.prev)
+    prev = merge(first.prev, second.prev) if first.prev and second.prev else first.prev or second.prev
     layers = [{**one, **two} for one, two in zip(first.layers, second.layers, strict=True)]
     return FlowState(frames, prev, first.flow | second.flow, layers)
 

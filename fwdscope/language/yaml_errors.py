@@ -83,11 +83,12 @@ def _as_colon(source: Source, text: str, at: int) -> Problem | None:
         return None
     line, _ = _line_at(source, at)
     colon = Span(at, at + 1)
-    if found := re.match(r"\s*(doc|name)\s*:", line):
-        help = f"write `{found[1]}: |` and the text on the lines below, indented"
-        return _problem(source, colon, "a colon and a space make a key, also inside this text", help)
+    found = re.match(r"\s*(doc|name)\s*:", line)
     help = "remove the space after the colon, or put the line in quotes"
-    return _problem(source, colon, "a colon and a space make a key, also inside this line", help)
+    if found:
+        help = f"write `{found[1]}: |` and the text on the lines below, indented"
+    message = f"a colon and a space make a key, also inside this {'text' if found else 'line'}"
+    return _problem(source, colon, message, help)
 
 
 def _as_comment(source: Source, text: str, at: int) -> Problem | None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
+from typing import Any
+
 import pytest
 import torch
 from torch import nn
@@ -275,3 +278,17 @@ def test_compiled_parts_run_as_they_were_written() -> None:
     assert [row.path for row in found.layers][-2:] == ["inner._orig_mod.0", "inner._orig_mod.1"]
     assert found.totals.macs == 2 * 2 * 8 * 8
     assert not torch._dynamo.utils.counters["frames"]
+
+
+@pytest.mark.parametrize(
+    "select", [torch.nonzero, torch.argwhere, lambda x: x[x > 0]], ids=["nonzero", "argwhere", "mask"]
+)
+def test_a_forward_that_needs_values_runs_on_the_cpu_whichever_kernels_of_meta_are_loaded(select: Any) -> None:
+    # torch loads these kernels with its compiler, or with a reference; their refusal has other words.
+    importlib.import_module("torch._meta_registrations")
+
+    class Selection(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return select(x)
+
+    assert fwdscope.inspect(Selection(), torch.ones(2, 3)).device == "cpu"
