@@ -10,12 +10,9 @@ from fwdscope.errors import InputError
 
 # Seconds that a run may take, by estimate, if the user did not ask for a device.
 RUN_BUDGET = 2.0
-
 # Half the width of the median's 95 % interval, relative to the median, and the seconds that a benchmark may take.
 PRECISION = 0.02
 MEASURE_BUDGET = 5.0
-
-
 # The dtypes that weights can be cast to, and short names for them.
 DTYPES = ("float32", "float64", "float16", "bfloat16")
 _SHORT_DTYPES = {"fp32": "float32", "fp64": "float64", "fp16": "float16", "half": "float16", "bf16": "bfloat16"}
@@ -33,10 +30,6 @@ class RunError(InputError, ValueError):
     """A forward that cannot be run as asked: no such device, not enough memory, weights that do not fit."""
 
 
-def _ignore(stage: str) -> None:
-    """Drop a progress message."""
-
-
 @dataclass(frozen=True)
 class DeviceSettings:
     """Where a network runs, and with which weights."""
@@ -48,7 +41,7 @@ class DeviceSettings:
     weights: Path | None = None
     partial: bool = False
     # Called with a few words on what is being done now.
-    on_progress: Callable[[str], None] = _ignore
+    on_progress: Callable[[str], None] = lambda _: None
 
 
 @dataclass(frozen=True)

@@ -139,15 +139,10 @@ class _MemoryStatus(ctypes.Structure):
     """MEMORYSTATUSEX of ``sysinfoapi.h``."""
 
     _fields_ = (
-        ("length", ctypes.c_uint32),
-        ("load", ctypes.c_uint32),
-        ("total", ctypes.c_uint64),
-        ("available", ctypes.c_uint64),
-        ("total_page_file", ctypes.c_uint64),
-        ("available_page_file", ctypes.c_uint64),
-        ("total_virtual", ctypes.c_uint64),
-        ("available_virtual", ctypes.c_uint64),
-        ("available_extended_virtual", ctypes.c_uint64),
+        *((name, ctypes.c_uint32) for name in ("length", "load")),
+        *((name, ctypes.c_uint64) for name in ("total", "available")),
+        # Of the page file and the address space.
+        ("others", ctypes.c_uint64 * 5),
     )
 
 

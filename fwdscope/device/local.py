@@ -52,8 +52,12 @@ def devices(lib: Torch | None = None, free: bool = True) -> tuple[LocalDevice, .
     Reading the free memory of a CUDA device creates a context on it, which takes time and memory; ``free=False`` does
     not.
     """
-    lib = lib or TORCH
-    return (_cpu(), *_cuda(lib, free), *_mps(lib))
+    lib, memory = lib or TORCH, host.memory()
+    found = [LocalDevice("cpu", host.processor(), memory.total, memory.free), *_cuda(lib, free)]
+    if lib.backends.mps.is_available():
+        # Unified memory, as far as Metal recommends to use it.
+        found.append(LocalDevice("mps", host.processor(), memory.total, _mps_free(lib)))
+    return tuple(found)
 
 
 def find(text: str, lib: Torch | None = None) -> LocalDevice:
@@ -67,7 +71,15 @@ def find(text: str, lib: Torch | None = None) -> LocalDevice:
     for one in here:
         if wanted in (one.device, f"{one.device}:0"):
             return replace(one, free=free_memory(one.device, lib))
-    raise DeviceError(_not_here(text, wanted, here, lib))
+    names = [one.device if one.kind == "cpu" else f"{one.device} ({one.name})" for one in here]
+    there = f"{', '.join(names[:-1])} and {names[-1]}" if len(names) > 1 else f"{names[0]} alone"
+    kind = wanted.partition(":")[0]
+    if kind not in ("cpu", "cuda", "mps"):
+        raise DeviceError(f"there is no device {text!r}: write cpu, cuda, cuda:1 or mps; here is {there}")
+    why = ""
+    if kind not in {one.kind for one in here}:
+        why = _why_no_cuda(lib) if kind == "cuda" else " (mps is Apple's GPU)"
+    raise DeviceError(f"there is no {text} here{why}; here is {there}")
 
 
 def free_memory(device: str | torch.device, lib: Torch | None = None) -> int | None:
@@ -89,27 +101,17 @@ def preferred(lib: Torch | None = None) -> LocalDevice:
     return find(next(kind for kind in ("cuda", "mps", "cpu") if kind in kinds), lib)
 
 
-def _cpu() -> LocalDevice:
-    memory = host.memory()
-    return LocalDevice("cpu", host.processor(), memory.total, memory.free)
-
-
 def _cuda(lib: Torch, free: bool) -> list[LocalDevice]:
-    found = []
-    for index, properties in enumerate(_cuda_properties(lib)):
-        left = _cuda_free(lib, index) if free else None
-        found.append(LocalDevice(f"cuda:{index}", str(properties.name), int(properties.total_memory), left))
-    return found
-
-
-def _cuda_properties(lib: Torch) -> list[Any]:
-    """The properties of each CUDA GPU; none if CUDA cannot be initialised, since the CPU still works."""
+    """Each CUDA GPU; none if CUDA cannot be initialised, since the CPU still works."""
     try:
-        if not lib.cuda.is_available():
-            return []
-        return [lib.cuda.get_device_properties(index) for index in range(lib.cuda.device_count())]
+        count = lib.cuda.device_count() if lib.cuda.is_available() else 0
+        properties = [lib.cuda.get_device_properties(index) for index in range(count)]
     except RuntimeError:
         return []
+    return [
+        LocalDevice(f"cuda:{i}", str(one.name), int(one.total_memory), _cuda_free(lib, i) if free else None)
+        for i, one in enumerate(properties)
+    ]
 
 
 def _cuda_free(lib: Torch, index: int) -> int | None:
@@ -123,29 +125,10 @@ def _cuda_free(lib: Torch, index: int) -> int | None:
     return int(free) + max(0, int(kept))
 
 
-def _mps(lib: Torch) -> list[LocalDevice]:
-    if not lib.backends.mps.is_available():
-        return []
-    # Unified memory, as far as Metal recommends to use it.
-    return [LocalDevice("mps", host.processor(), host.memory().total, _mps_free(lib))]
-
-
 def _mps_free(lib: Torch) -> int | None:
     limit = lib.mps.recommended_max_memory() - lib.mps.driver_allocated_memory()
     free = host.memory().free
     return max(0, int(limit) if free is None else min(int(limit), free))
-
-
-def _not_here(text: str, wanted: str, here: tuple[LocalDevice, ...], lib: Torch) -> str:
-    kind = wanted.partition(":")[0]
-    names = [one.device if one.kind == "cpu" else f"{one.device} ({one.name})" for one in here]
-    there = f"{', '.join(names[:-1])} and {names[-1]}" if len(names) > 1 else f"{names[0]} alone"
-    if kind not in ("cpu", "cuda", "mps"):
-        return f"there is no device {text!r}: write cpu, cuda, cuda:1 or mps; here is {there}"
-    why = ""
-    if kind not in {one.kind for one in here}:
-        why = {"cuda": _why_no_cuda(lib), "mps": " (mps is Apple's GPU)"}.get(kind, "")
-    return f"there is no {text} here{why}; here is {there}"
 
 
 def _why_no_cuda(lib: Torch) -> str:

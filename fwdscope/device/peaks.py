@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -92,13 +93,17 @@ def remeasure_exceeded(device: LocalDevice, dtype: str, timer: DeviceTimer | Non
 
     They are measured again unless they are less than ten minutes old, and never get lower.
     """
-    return _figures(device, dtype, timer, _is_recent)
+    return _figures(device, dtype, timer, lambda figure: _is_fresh(figure, _AGE_IF_DOUBTFUL))
 
 
 def _figures(device: LocalDevice, dtype: str, timer: DeviceTimer | None, is_good: Callable[[_Figure], bool]) -> Peaks:
     """The peaks from cached figures that are still good, and others measured now."""
-    timer = timer or DeviceTimer(synchronise=_synchronise(device))
-    cached = _cached(_key(device))
+    if timer is None:
+        wait: Callable[[], None] = torch.mps.synchronize if device.kind == "mps" else lambda: None
+        timer = DeviceTimer(
+            synchronise=partial(torch.cuda.synchronize, device.device) if device.kind == "cuda" else wait
+        )
+    cached = _read_cache().get(_key(device), {})
     taken: dict[str, _Figure] = {}
 
     def figure(name: str, take: Callable[[], float | None]) -> float | None:
@@ -107,7 +112,9 @@ def _figures(device: LocalDevice, dtype: str, timer: DeviceTimer | None, is_good
             return old.rate
         if name not in taken:
             now = _Figure(take(), _now(), device.kind == "cpu" and host.is_busy())
-            taken[name] = _higher(old, now)
+            if old is not None and old.rate is not None and now.rate is not None and _is_fresh(old, _AGE):
+                now = replace(now, rate=max(old.rate, now.rate))
+            taken[name] = now
         return taken[name].rate
 
     tf32 = dtype == "float32" and device.kind == "cuda" and _has_tf32(device)
@@ -126,20 +133,18 @@ def _figures(device: LocalDevice, dtype: str, timer: DeviceTimer | None, is_good
     return Peaks(device.name, dtype, flops, bandwidth, device.memory, "measured", convolutions)
 
 
-def _higher(old: _Figure | None, now: _Figure) -> _Figure:
-    """The new figure, with the old rate if that is higher and not too old."""
-    if old is None or old.rate is None or now.rate is None or not _is_fresh(old, _AGE):
-        return now
-    return replace(now, rate=max(old.rate, now.rate))
-
-
 # --- measuring -------------------------------------------------------------------------------------------------------
+
+
+def _floating_point(dtype: str) -> torch.dtype | None:
+    kind = getattr(torch, dtype, None)
+    return kind if isinstance(kind, torch.dtype) and kind.is_floating_point else None
 
 
 def product_rate(device: LocalDevice, dtype: str, timer: DeviceTimer, budget: float = BUDGET) -> float | None:
     """FLOP/s of the fastest product of square matrices; None if the dtype is not supported or memory is short."""
-    kind = getattr(torch, dtype, None)
-    if not isinstance(kind, torch.dtype) or not kind.is_floating_point:
+    kind = _floating_point(dtype)
+    if kind is None:
         return None
     most = math.isqrt(int(_room(device) / 3 / kind.itemsize))
     try:
@@ -172,8 +177,8 @@ _IMAGE = 32
 
 def convolution_rate(device: LocalDevice, dtype: str, timer: DeviceTimer, budget: float = BUDGET) -> float | None:
     """FLOP/s of the fastest 3×3 convolution; None if the dtype is not supported or memory is short."""
-    kind = getattr(torch, dtype, None)
-    if not isinstance(kind, torch.dtype) or not kind.is_floating_point:
+    kind = _floating_point(dtype)
+    if kind is None:
         return None
     begin, best = timer.read(), 0.0
     for left, channels in zip((3, 2, 1), _CHANNELS, strict=True):
@@ -181,8 +186,15 @@ def convolution_rate(device: LocalDevice, dtype: str, timer: DeviceTimer, budget
         if (9 * channels + 2 * _IMAGE**2) * channels * kind.itemsize > _room(device):
             break
         flops = 2 * 9 * channels**2 * _IMAGE**2
+        generator = torch.Generator(device=device.device).manual_seed(0)
         try:
-            seconds = _convolution(device, kind, channels, timer, (budget - (timer.read() - begin)) / left)
+            image, weight = (
+                torch.randn(*shape, device=device.device, generator=generator).to(kind)
+                for shape in ((1, channels, _IMAGE, _IMAGE), (channels, channels, 3, 3))
+            )
+            with torch.inference_mode():
+                convolve = partial(torch.nn.functional.conv2d, image, weight, padding=1)
+                seconds = fastest(convolve, timer, (budget - (timer.read() - begin)) / left)
         except (RuntimeError, TypeError):
             break
         best = max(best, flops / seconds)
@@ -190,16 +202,6 @@ def convolution_rate(device: LocalDevice, dtype: str, timer: DeviceTimer, budget
         if 4 * seconds > budget - (timer.read() - begin):
             break
     return best or None
-
-
-def _convolution(device: LocalDevice, dtype: torch.dtype, channels: int, timer: DeviceTimer, budget: float) -> float:
-    generator = torch.Generator(device=device.device).manual_seed(0)
-    image, weight = (
-        torch.randn(*shape, device=device.device, generator=generator).to(dtype)
-        for shape in ((1, channels, _IMAGE, _IMAGE), (channels, channels, 3, 3))
-    )
-    with torch.inference_mode():
-        return fastest(lambda: torch.nn.functional.conv2d(image, weight, padding=1), timer, budget)
 
 
 def copy_rate(device: LocalDevice, timer: DeviceTimer, budget: float = BUDGET) -> float | None:
@@ -244,12 +246,6 @@ def fastest(run: Callable[[], object], timer: DeviceTimer, budget: float) -> flo
 def _room(device: LocalDevice) -> float:
     # A GPU that does not report its free memory may have little.
     return (device.free if device.free is not None else 2 * 1024**3) * _SHARE
-
-
-def _synchronise(device: LocalDevice) -> Callable[[], None]:
-    if device.kind == "cuda":
-        return lambda: torch.cuda.synchronize(device.device)
-    return torch.mps.synchronize if device.kind == "mps" else lambda: None
 
 
 # --- TF32 ------------------------------------------------------------------------------------------------------------
@@ -314,10 +310,6 @@ def _is_fresh(figure: _Figure, age: float | None = None) -> bool:
     return 0 <= _now() - figure.at < age
 
 
-def _is_recent(figure: _Figure) -> bool:
-    return _is_fresh(figure, _AGE_IF_DOUBTFUL)
-
-
 def cache_file() -> Path | None:
     """The file of cached peaks in the user's cache folder; None without such a folder."""
     folder = cache_folder()
@@ -358,13 +350,9 @@ def _is_rate(value: object) -> bool:
     return isinstance(value, float | int) and not isinstance(value, bool) and math.isfinite(value) and value > 0
 
 
-def _cached(key: str) -> Mapping[str, _Figure]:
-    return _read_cache().get(key, {})
-
-
 def forget(device: LocalDevice) -> None:
     """Drop the cached peaks of a device."""
-    if _cached(_key(device)):
+    if _read_cache().get(_key(device)):
         _store(_key(device), None)
 
 

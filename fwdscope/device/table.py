@@ -117,7 +117,9 @@ def accelerator(text: str) -> Accelerator:
         found = [one for one in accelerators() if asked <= _words(one.name) | _words(one.torch_name)]
         if found:
             return min(found, key=lambda one: len((_words(one.name) & _GRADES) - asked))
-    raise UnknownAcceleratorError(_unknown(text))
+    near = nearest(text, [one.name for one in accelerators()])
+    help = f"did you mean {' or '.join(near)}?" if near else "fwdscope devices --all lists those there are"
+    raise UnknownAcceleratorError(f"no published figures for {text.strip() or 'an empty name'}: {help}")
 
 
 def published(torch_name: str) -> Accelerator | None:
@@ -143,12 +145,6 @@ def _words(name: str) -> frozenset[str]:
     # "RTX4090" and "TPUv4" become two words.
     text = re.sub(r"\b(rtx|tpu|gtx)(?=[v\d])", r"\1 ", text)
     return frozenset(re.findall(r"[a-z0-9]+", text)) - _MAKERS
-
-
-def _unknown(text: str) -> str:
-    near = nearest(text, [one.name for one in accelerators()])
-    help = f"did you mean {' or '.join(near)}?" if near else "fwdscope devices --all lists those there are"
-    return f"no published figures for {text.strip() or 'an empty name'}: {help}"
 
 
 def nearest(text: str, names: Sequence[str], most: int = 3) -> list[str]:

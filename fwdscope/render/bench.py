@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from fwdscope import units
@@ -11,7 +11,7 @@ from fwdscope.commands.bench.speedup import Speedup
 from fwdscope.render.lines import MAX_PROSE, Line, pad, paragraph, write
 from fwdscope.render.rows import again, described, printable
 from fwdscope.render.table import Cell, Column, lay_out, share_style
-from fwdscope.report import Latency, LayerRow, Peaks, Report, Run, multiplicities, parents
+from fwdscope.report import Latency, LayerRow, Report, Run, multiplicities, parents
 from fwdscope.report.roofline import roofline, utilisation, whole_time
 
 GOOD, BAD = "green", "yellow"
@@ -40,8 +40,14 @@ def draw(
         _against(comparison, width),
         _layers(report, width, layers),
         notes(report.run.notes if report.run else (), width),
-        _next(command),
+        # A command to copy is never cut.
+        [(("next: ", "dim"), (command, "green"))] if command else [],
     )
+    return write_blocks(blocks, color)
+
+
+def write_blocks(blocks: Iterable[Iterable[Line]], color: bool) -> str:
+    """Blocks of lines, indented by a space, with an empty line around each."""
     lines: list[Line] = []
     for block in map(list, blocks):
         lines += [*([()] if lines and block else []), *block]
@@ -84,7 +90,15 @@ def _whole(report: Report, width: int) -> Iterator[Line]:
         yield (("nothing was measured", BAD),)
         return
     latency = run.latency
-    yield from _packed("latency", _latency_words(latency, run), width)
+    lines: list[str] = []
+    for text in _latency_words(latency, run):
+        # As many on each line as fit.
+        if lines and len(lines[-1]) + 3 + len(text) <= width - _LABEL - 1:
+            lines[-1] += f"   {text}"
+        else:
+            lines.append(text)
+    for i, line in enumerate(lines):
+        yield from _label("" if i else "latency", line, "bold")
     if len(latency.times) > 1:
         columns, range_ = distribution(latency, min(BINS, width - _LABEL - 34))
         text = f"{units.exact(len(latency.times))}, {range_}"
@@ -103,28 +117,11 @@ def _whole(report: Report, width: int) -> Iterator[Line]:
 def _latency_words(latency: Latency, run: Run) -> list[str]:
     if len(latency.times) == 1:
         words = [f"{units.seconds(latency.median)}, one repeat"]
-        return [*words, f"{rate(run.batch / latency.median)} items/s"] if run.batch else words
-    spread = f"IQR {units.seconds(latency.iqr)} ({100 * latency.iqr / latency.median:.1f} %)"
-    words = [f"{units.seconds(latency.median)} median", spread]
-    words += [f"p90 {units.seconds(latency.p90)}", f"p99 {units.seconds(latency.p99)}"]
-    return [*words, f"{rate(run.batch / latency.median)} items/s"] if run.batch else words
-
-
-def _packed(label: str, texts: Sequence[str], width: int) -> Iterator[Line]:
-    """Short texts behind a label, as many on each line as fit."""
-    lines: list[str] = []
-    for text in texts:
-        if lines and len(lines[-1]) + 3 + len(text) <= width - _LABEL - 1:
-            lines[-1] += f"   {text}"
-        else:
-            lines.append(text)
-    for i, line in enumerate(lines):
-        yield from _label("" if i else label, line, "bold")
-
-
-def rate(value: float) -> str:
-    """A rate per second, in three digits."""
-    return units.count(value)
+    else:
+        spread = f"IQR {units.seconds(latency.iqr)} ({100 * latency.iqr / latency.median:.1f} %)"
+        words = [f"{units.seconds(latency.median)} median", spread]
+        words += [f"p90 {units.seconds(latency.p90)}", f"p99 {units.seconds(latency.p99)}"]
+    return [*words, f"{units.count(run.batch / latency.median)} items/s"] if run.batch else words
 
 
 def distribution(latency: Latency, bins: int) -> tuple[str, str]:
@@ -157,7 +154,9 @@ def _arithmetic(report: Report, run: Run, latency: Latency, width: int) -> Itera
     if run.peaks and used is not None and run.peaks.flops:
         # Without convolutions only the peak of matrix products counts.
         plain = math.isclose(used, flops / latency.median / run.peaks.flops, rel_tol=1e-3)
-        peak = units.measure(run.peaks.flops, "FLOP/s") if plain else rates(run.peaks)
+        peak = units.measure(run.peaks.flops, "FLOP/s")
+        if not plain and run.peaks.convolution_flops not in (None, run.peaks.flops):
+            peak += f", convolutions {units.measure(run.peaks.convolution_flops or 0.0, 'FLOP/s')}"
         text += f": {units.share(used)} of peak ({_SOURCES[run.peaks.source]} {peak})"
         if used > 1 and run.peaks.source == "measured":
             text += "; some convolutions compute fewer FLOPs than are counted"
@@ -165,14 +164,6 @@ def _arithmetic(report: Report, run: Run, latency: Latency, width: int) -> Itera
         text += f"; no {run.peaks.dtype} peak of {printable(run.peaks.name)} is known"
     for i, line in enumerate(wrapped(text, width - _LABEL)):
         yield (("" if i else "arithmetic").ljust(_LABEL), "dim"), *line
-
-
-def rates(peaks: Peaks) -> str:
-    """``238 GFLOP/s``, ``112 GFLOP/s, convolutions 218 GFLOP/s``."""
-    texts = [units.measure(peaks.flops or 0.0, "FLOP/s")]
-    if peaks.convolution_flops not in (None, peaks.flops):
-        texts.append(f"convolutions {units.measure(peaks.convolution_flops or 0.0, 'FLOP/s')}")
-    return ", ".join(texts)
 
 
 def _label(label: str, text: str, style: str = "") -> Iterator[Line]:
@@ -291,12 +282,6 @@ def notes(texts: Sequence[str], width: int) -> Iterator[Line]:
     """The notes of a run."""
     for text in texts:
         yield from wrapped(f"note: {printable(text)}", width, BAD, hanging="      ")
-
-
-def _next(command: str) -> Iterator[Line]:
-    """A command to copy, which is never cut."""
-    if command:
-        yield (("next: ", "dim"), (command, "green"))
 
 
 def wrapped(text: str, width: int, style: str = "", lead: str = "", hanging: str | None = None) -> Iterator[Line]:

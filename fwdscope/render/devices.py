@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from fwdscope import units
 from fwdscope.render.estimates import byte_rate, sold
-from fwdscope.render.lines import Line, write
+from fwdscope.render.lines import write
 from fwdscope.render.rows import UNKNOWN, printable
 from fwdscope.render.table import Column, lay_out
 from fwdscope.report import Peaks
@@ -24,10 +24,6 @@ if TYPE_CHECKING:
 
 def draw_local(found: Sequence[Measured], width: int, color: bool) -> str:
     """The devices of this computer with their memory and peaks."""
-    return write(_local(found, width), color)
-
-
-def _local(found: Sequence[Measured], width: int) -> Iterator[Line]:
     dtypes = list(dict.fromkeys(one.dtype for _, peaks in found for one in peaks))
     rates = [[next((p.flops for p in peaks if p.dtype == dtype), None) for dtype in dtypes] for _, peaks in found]
     cells = iter(_shared([rate for row in rates for rate in row]))
@@ -45,16 +41,16 @@ def _local(found: Sequence[Measured], width: int) -> Iterator[Line]:
         Column("bandwidth", tuple(_bandwidth(peaks) for _, peaks in found), right=True, drop=2),
         Column("peaks", tuple(_source(peaks) for _, peaks in found), drop=3),
     )
-    yield from lay_out(columns, width).lines()
-    yield (("FLOP/s of matrix products, by dtype", "dim"),)
+    notes = ["FLOP/s of matrix products, by dtype"]
     if any(peak.convolution_flops for one, peaks in found for peak in peaks if one.kind != "cpu"):
-        yield (("float32 convolutions use TF32, whose peak is higher", "dim"),)
+        notes.append("float32 convolutions use TF32, whose peak is higher")
     faster = [peak for one, peaks in found for peak in peaks if one.kind == "cpu" and peak.convolution_flops]
     if faster:
         texts = ", ".join(
             f"{units.measure(peak.convolution_flops or 0.0, 'FLOP/s')} in {peak.dtype}" for peak in faster
         )
-        yield ((f"convolutions on the cpu are faster: {texts}", "dim"),)
+        notes.append(f"convolutions on the cpu are faster: {texts}")
+    return write([*lay_out(columns, width).lines(), *[((note, "dim"),) for note in notes]], color)
 
 
 def _shared(rates: Sequence[float | None]) -> list[str]:
@@ -89,10 +85,6 @@ _RATES = (("float32", 0), ("tf32", 3), ("bfloat16", 0), ("float16", 2), ("float8
 
 def draw_published(found: Sequence[Accelerator], width: int, color: bool) -> str:
     """The table of published figures."""
-    return write(_published(found, width), color)
-
-
-def _published(found: Sequence[Accelerator], width: int) -> Iterator[Line]:
     columns = (
         Column("device", tuple(one.name for one in found)),
         *(
@@ -102,9 +94,11 @@ def _published(found: Sequence[Accelerator], width: int) -> Iterator[Line]:
         Column("memory", tuple(sold(one.memory) if one.memory else UNKNOWN for one in found), right=True),
         Column("bandwidth", tuple(f"{text}B/s" for text in _shared([one.bandwidth for one in found])), right=True),
     )
-    yield from lay_out(columns, width).lines()
-    yield (("FLOP/s of dense matrix products, by dtype; in brackets the GPU cores of Apple's", "dim"),)
-    yield (("sources and caveats: fwdscope devices --all --json", "dim"),)
+    notes = (
+        "FLOP/s of dense matrix products, by dtype; in brackets the GPU cores of Apple's",
+        "sources and caveats: fwdscope devices --all --json",
+    )
+    return write([*lay_out(columns, width).lines(), *[((note, "dim"),) for note in notes]], color)
 
 
 def _tera(rate: float | None) -> str:

@@ -54,27 +54,17 @@ def _in_words(report: Report, one: Estimate, width: int) -> Iterator[Line]:
     peaks = one.peaks
     device = f"on {printable(peaks.name)} in {peaks.dtype}: "
     if one.seconds is None:
-        yield from _paragraph(f"{device}no time, {_why_none(report, peaks)}", width, "bold")
+        is_counted = report.totals.flops is not None and report.totals.bytes_read is not None
+        why = f"no {peaks.dtype} peak is published" if is_counted else "the report has no operation counts"
+        yield from _paragraph(f"{device}no time, since {why}", width, "bold")
     else:
-        first, *rest = _paragraph(
-            f"{device}at least {units.seconds(one.seconds)} by {_sources([one])} peaks ({rates(peaks)})",
-            width,
-            "",
-        )
-        yield from (_stressed(first, len(device) + len(f"at least {units.seconds(one.seconds)}")), *rest)
+        answer = f"{device}at least {units.seconds(one.seconds)}"
+        first, *rest = _paragraph(f"{answer} by {_sources([one])} peaks ({rates(peaks)})", width, "")
+        text = "".join(piece for piece, _ in first)
+        yield ((text[: len(answer)], "bold"), (text[len(answer) :], ""))
+        yield from rest
         yield from _paragraph(f"  {bound_in_words(report, one)}", width, "")
     yield from _paragraph(f"  {fit_in_words(one)}", width, "red" if one.fits is False else "")
-
-
-def _stressed(line: Line, end: int) -> Line:
-    text = "".join(piece for piece, _ in line)
-    return ((text[:end], "bold"), (text[end:], ""))
-
-
-def _why_none(report: Report, peaks: Peaks) -> str:
-    if report.totals.flops is None or report.totals.bytes_read is None:
-        return "since the report has no operation counts"
-    return f"since no {peaks.dtype} peak is published"
 
 
 def rates(peaks: Peaks) -> str:
@@ -104,15 +94,12 @@ def bound_in_words(report: Report, one: Estimate) -> str:
     facts = [f"{units.count(sums.flops / moved)} FLOPs per byte"] if sums.flops is not None and moved else []
     meeting = ridge(one.peaks)
     if meeting is not None:
-        facts.append(f"ridge at {meeting:.0f}" + _ridge_of_convolutions(one.peaks))
+        facts.append(f"ridge at {meeting:.0f}")
+        flops, bandwidth = one.peaks.convolution_flops, one.peaks.bandwidth
+        if flops and bandwidth and flops != one.peaks.flops:
+            facts.append(f"of convolutions at {flops / bandwidth:.0f}")
     parts = f"arithmetic {units.seconds(one.compute_seconds or 0)}, traffic {units.seconds(one.memory_seconds or 0)}"
     return f"{parts}: {bound(one)}-bound" + (f" ({', '.join(facts)})" if facts else "")
-
-
-def _ridge_of_convolutions(peaks: Peaks) -> str:
-    if not peaks.convolution_flops or not peaks.bandwidth or peaks.convolution_flops == peaks.flops:
-        return ""
-    return f", of convolutions at {peaks.convolution_flops / peaks.bandwidth:.0f}"
 
 
 def fit_in_words(one: Estimate) -> str:
@@ -122,17 +109,15 @@ def fit_in_words(one: Estimate) -> str:
     needs = f"needs {units.byte_size(one.needed)}"
     if one.peaks.memory is None:
         return f"{needs}; its memory is not known"
-    of = f"{_part(one.needed, one.peaks.memory)} its {sold(one.peaks.memory)}"
+    times = one.needed / one.peaks.memory
+    of = f"{units.share(times)} of" if times <= 1 else f"{times:,.3g} ×"
+    of += f" its {sold(one.peaks.memory)}"
     return f"fits: {needs}, {of}" if one.fits else f"{BROKEN} does not fit: {needs}, {of}"
 
 
 def sold(memory: int) -> str:
     """Memory in the unit that devices are sold by, 10^9 bytes: ``80 GB``."""
     return f"{memory / 1e9:.3g} GB"
-
-
-def _part(needed: int, memory: int) -> str:
-    return f"{units.share(needed / memory)} of" if needed <= memory else f"{needed / memory:,.3g} ×"
 
 
 # --- several ---------------------------------------------------------------------------------------------------------

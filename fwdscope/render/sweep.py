@@ -12,8 +12,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from fwdscope import units
 from fwdscope.commands.bench.speedup import Speedup
 from fwdscope.commands.bench.sweep import Sweep, SweepPoint
-from fwdscope.render.bench import BAD, GOOD, facts_of, notes, rate, verdict, wrapped
-from fwdscope.render.lines import Line, shorten, write
+from fwdscope.render.bench import BAD, GOOD, facts_of, notes, verdict, wrapped, write_blocks
+from fwdscope.render.lines import Line, shorten
 from fwdscope.render.rows import UNKNOWN, printable
 from fwdscope.render.table import Cell, Column, lay_out
 from fwdscope.report import Report, Run
@@ -36,10 +36,7 @@ def draw_sweep(sweep: Sweep, width: int = 100, color: bool = False, compared: Se
         _plot(sweep, width),
         notes(_notes(sweep), width),
     )
-    lines: list[Line] = []
-    for block in map(list, blocks):
-        lines += [*([()] if lines and block else []), *block]
-    return write([((" ", ""), *line) if line else line for line in [(), *lines, ()]], color)
+    return write_blocks(blocks, color)
 
 
 def _runs(sweep: Sweep) -> list[tuple[SweepPoint, Report, Run]]:
@@ -130,7 +127,7 @@ def _figures(report: Report, run: Run, median: str) -> dict[str, str]:
     return {
         "median": median,
         "spread": f"{100 * latency.iqr / latency.median:.0f} %",
-        "items/s": rate(run.batch / latency.median) if run.batch else "",
+        "items/s": units.count(run.batch / latency.median) if run.batch else "",
         "per item": units.seconds(latency.median / run.batch) if run.batch else "",
         "FLOPs": units.count(flops) if flops is not None else "",
         "FLOP/s": units.count(flops / latency.median) if flops is not None else "",

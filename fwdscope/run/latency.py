@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import partial
+from typing import NamedTuple
 
 import torch
 
@@ -21,8 +21,7 @@ from fwdscope.timing.sampling import SamplingPlan, measure
 BUDGET = 2.0
 
 
-@dataclass(frozen=True)
-class Times:
+class Times(NamedTuple):
     """Rows with their latencies, that of the whole, the layers' sum, and the peak memory that the device reports."""
 
     rows: tuple[LayerRow, ...]

@@ -199,26 +199,23 @@ class SpecSubject(Subject):
 
         report = super().report()
         texts = {one.name: one.text for one in self.checked.spec.inputs}
-        texts |= {name: feed.made_by for name, feed in self.feeds.items()}
+        fed = self.feeds.items()
+        texts |= {name: feed.made_by for name, feed in fed}
+        source, blueprint = self.checked.spec.source, self.network.blueprint
+        data_dependent = sorted(blueprint.data_dependent.items())
+        notes = [f"line {source.place(span.start)[0]}: {text}" for span, text in data_dependent]
+        notes += [f"{name} is {feed.shape} from {feed.made_by}, in place of the spec's" for name, feed in fed]
+        if not blueprint.check_promises:
+            notes.append("promised shapes are not checked, since an input has another shape than the spec's")
+        notes += [f"line {source.place(note.span.start)[0]}: {note.text}" for note in self.checked.notes]
         report = replace(
             report,
             inputs=tuple(replace(one, made_by=texts[one.name]) for one in report.inputs),
-            source=self.checked.spec.source.name,
+            source=source.name,
             doc=self.checked.spec.doc,
-            notes=(*self._notes(), *report.notes),
+            notes=(*notes, *report.notes),
         )
-        return with_shortfalls(self.checked, report, check_outputs=self.network.blueprint.check_promises)
-
-    def _notes(self) -> Iterator[str]:
-        source, blueprint = self.checked.spec.source, self.network.blueprint
-        for span, text in sorted(blueprint.data_dependent.items()):
-            yield f"line {source.place(span.start)[0]}: {text}"
-        for name, feed in self.feeds.items():
-            yield f"{name} is {feed.shape} from {feed.made_by}, in place of the spec's"
-        if not blueprint.check_promises:
-            yield "promised shapes are not checked, since an input has another shape than the spec's"
-        for note in self.checked.notes:
-            yield f"line {source.place(note.span.start)[0]}: {note.text}"
+        return with_shortfalls(self.checked, report, check_outputs=blueprint.check_promises)
 
     def trace_every_copy(self) -> Trace:
         """A further run on meta, if copies were repeated in the first."""
@@ -364,14 +361,12 @@ class ModuleSubject(Subject):
 
 def _active_parameters(modules: Iterable[tuple[str, nn.Module]], params: int) -> int:
     """How many of the parameters one position uses: of a mixture's experts only the top k."""
-    idle = 0
     for _, module in modules:
-        if type(module).__name__ != "MixtureOfExperts":
-            continue
-        experts, top_k = getattr(module, "experts", None), getattr(module, "top_k", None)
-        if experts is not None and isinstance(top_k, int):
-            idle += sum(p.numel() for p in experts.parameters()) * (len(experts) - top_k) // len(experts)
-    return params - idle
+        if type(module).__name__ == "MixtureOfExperts":
+            experts, top_k = getattr(module, "experts", None), getattr(module, "top_k", None)
+            if experts is not None and isinstance(top_k, int):
+                params -= sum(p.numel() for p in experts.parameters()) * (len(experts) - top_k) // len(experts)
+    return params
 
 
 def tensor_info(name: str, tensor: Tensor) -> TensorInfo:

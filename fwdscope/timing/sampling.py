@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import math
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from statistics import NormalDist
@@ -87,20 +86,25 @@ def measure(
     times: list[float] = []
     warmups: list[float] = []
     batch, interrupted = 1, False
-    with _without_collection():
-        try:
-            for seconds in _warming(run, clock, plan, began):
-                warmups.append(seconds)
-            # So many forwards are timed together that the clock's error does not matter.
-            shortest = max(min(warmups, default=math.inf), 1e-9)
-            batch = max(1, math.ceil(OVER_RESOLUTION * clock.resolution / shortest))
-            while not _enough(times, plan, clock.now() - began):
-                count = _group(times, warmups, batch, plan, clock)
-                times += _repeats(run, clock, count, batch)
-                if progress is not None:
-                    progress(len(times), relative_half_width(times))
-        except KeyboardInterrupt:
-            interrupted = True
+    # Garbage collection would interrupt some forwards.
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        for seconds in _warming(run, clock, plan, began):
+            warmups.append(seconds)
+        # So many forwards are timed together that the clock's error does not matter.
+        shortest = max(min(warmups, default=math.inf), 1e-9)
+        batch = max(1, math.ceil(OVER_RESOLUTION * clock.resolution / shortest))
+        while not _enough(times, plan, clock.now() - began):
+            count = _group(times, warmups, batch, plan, clock)
+            times += _repeats(run, clock, count, batch)
+            if progress is not None:
+                progress(len(times), relative_half_width(times))
+    except KeyboardInterrupt:
+        interrupted = True
+    finally:
+        if collecting:
+            gc.enable()
     width = relative_half_width(times)
     return Samples(
         times=tuple(times),
@@ -115,15 +119,13 @@ def measure(
 
 
 def _warming(run: Callable[[], object], clock: Clock, plan: SamplingPlan, began: float) -> Iterator[float]:
-    """Warm-up forwards: as many as the plan says, else until two in a row agree."""
-    last: float | None = None
-    most = MAX_WARMUPS if plan.warmup is None else plan.warmup
-    for _ in range(most):
+    """Seconds of warm-up forwards: as many as the plan says, else until two in a row agree."""
+    last = -math.inf
+    for _ in range(MAX_WARMUPS if plan.warmup is None else plan.warmup):
         (seconds,) = _repeats(run, clock, 1, 1)
         yield seconds
-        agree = last is not None and abs(seconds - last) <= AGREEMENT * last
         spent = plan.budget is not None and clock.now() - began > plan.budget / 4
-        if plan.warmup is None and (agree or spent):
+        if plan.warmup is None and (spent or abs(seconds - last) <= AGREEMENT * last):
             return
         last = seconds
 
@@ -162,18 +164,6 @@ def _repeats(run: Callable[[], object], clock: Clock, count: int, batch: int) ->
             run()
         spans.append((begin, clock.mark()))
     return [seconds / batch for seconds in clock.read(spans)]
-
-
-@contextmanager
-def _without_collection() -> Iterator[None]:
-    """Disable garbage collection, which would interrupt some forwards."""
-    collecting = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if collecting:
-            gc.enable()
 
 
 def median_interval(times: Sequence[float], confidence: float = CONFIDENCE) -> tuple[float, float] | None:

@@ -99,9 +99,6 @@ class Stopwatch:
         interval.end = end
         self.done.append(interval)
 
-    def turn(self) -> None:
-        """Ignore a round of a loop."""
-
     def line(self) -> None:
         """Begin a line."""
         self.enter(None, is_line=True)
@@ -111,8 +108,10 @@ class Stopwatch:
         self.end(value)
         self.done[-1].key = self.steps.line(end.path)
 
-    def note(self, text: str) -> None:
-        """Ignore a note of a loop."""
+    def note(self, *_: Any, **__: Any) -> None:
+        """Ignore notes of the report and rounds of a loop."""
+
+    turn = note
 
     def enter(self, key: StepKey | None, is_line: bool = False) -> None:
         """Begin a step; before a stretch, delay the device."""

@@ -47,14 +47,19 @@ def bench(
     ready, place = workload.ready, workload.ready.place
     clock = clock or clock_for(place)
     dtype = settings.dtype if settings.autocast else workload.report.dtype
-    with _threads(settings.threads), _ready_to_run(ready, settings), out_of_memory_as_run_error():
+
+    def report_progress(repeats: int, width: float | None) -> None:
+        known = f", median ±{100 * width:.1f} %" if width is not None else ""
+        settings.on_progress(f"{repeats:,} repeats{known}")
+
+    with _ready_to_run(ready, settings), out_of_memory_as_run_error():
         settings.on_progress(f"measuring the peaks of {ready.device.device}")
         known = (peaks or find_peaks)(ready.device, dtype)
         run = _whole(workload, settings)
         if place.type == "cuda":
             torch.cuda.reset_peak_memory_stats(place)
         plan = SamplingPlan(settings.warmup, settings.repeats, settings.precision, settings.budget)
-        samples = measure(run, clock, plan, _report_progress(settings))
+        samples = measure(run, clock, plan, report_progress)
         peak = torch.cuda.max_memory_allocated(place) if place.type == "cuda" else None
         times = LayerTimes(())
         if settings.layers and not samples.interrupted:
@@ -93,14 +98,6 @@ def bench(
     return Measured(report, samples, samples.interrupted or times.interrupted)
 
 
-def _report_progress(settings: BenchSettings) -> Callable[[int, float | None], None]:
-    def report(repeats: int, width: float | None) -> None:
-        known = f", median ±{100 * width:.1f} %" if width is not None else ""
-        settings.on_progress(f"{repeats:,} repeats{known}")
-
-    return report
-
-
 def _whole(workload: Workload, settings: BenchSettings) -> Callable[[], Any]:
     """One forward of the whole, compiled if the settings say so."""
     module: Callable[..., Any] = workload.graph or workload.ready.call.module
@@ -113,21 +110,12 @@ def _whole(workload: Workload, settings: BenchSettings) -> Callable[[], Any]:
 
 
 @contextlib.contextmanager
-def _threads(number: int | None) -> Iterator[None]:
-    """With a number of threads on the CPU, restored afterwards."""
-    before = torch.get_num_threads()
-    try:
-        if number is not None:
-            torch.set_num_threads(number)
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
-@contextlib.contextmanager
 def _ready_to_run(ready: Prepared, settings: BenchSettings) -> Iterator[None]:
-    """In evaluation mode without gradients, in the network's dtype or under autocast."""
+    """With the threads asked for, in evaluation mode without gradients, in the network's dtype or under autocast."""
     with contextlib.ExitStack() as stack:
+        stack.callback(torch.set_num_threads, torch.get_num_threads())
+        if settings.threads is not None:
+            torch.set_num_threads(settings.threads)
         stack.enter_context(torch.inference_mode())
         stack.enter_context(torch_default_dtype(ready.subject.default_dtype))
         stack.enter_context(in_mode(ready.call.module, training=False))

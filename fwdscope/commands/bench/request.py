@@ -44,9 +44,6 @@ class BenchRequest(NamedTuple):
         return BenchRequest(target, settings, batch)
 
 
-# --- what contradicts itself, or cannot be measured ------------------------------------------------------------------
-
-
 def check_request(request: BenchRequest, axes: Sequence[SweepAxis] = ()) -> None:
     """Raise InputError for options that contradict each other, or that cannot be measured."""
     target, settings, batch = request
@@ -92,9 +89,6 @@ def _check_threads(number: int, option: str) -> None:
         raise InputError(
             f"{option}: this computer has {plural(cores, 'core')}, and more threads only wait for one another"
         )
-
-
-# --- measuring -------------------------------------------------------------------------------------------------------
 
 
 def run_benchmark(request: BenchRequest) -> Measured:
@@ -160,9 +154,6 @@ def run_sweep(
         if measured.interrupted:
             return tuple(points), True
     return tuple(points), False
-
-
-# --- an earlier benchmark --------------------------------------------------------------------------------------------
 
 
 def read_saved(path: Path, axes: Sequence[SweepAxis]) -> tuple[SweepPoint, ...]:

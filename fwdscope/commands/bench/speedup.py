@@ -71,14 +71,10 @@ def _differences(before: Report, now: Report) -> list[str]:
         ("model", before.name, now.name),
         ("device", f"{old.device} ({old.device_name})", f"{new.device} ({new.device_name})"),
         ("dtype", old.dtype, new.dtype),
-        ("inputs", _shapes(before), _shapes(now)),
+        ("inputs", *(", ".join(f"{one.name} {one.shape}" for one in run.inputs) for run in (before, now))),
         ("threads", old.threads, new.threads),
         ("compiled", old.compiled, new.compiled),
         ("channels last", old.channels_last, new.channels_last),
         ("torch", before.environment.torch, now.environment.torch),
     ]
     return [f"{what} {was} then, {is_} now" for what, was, is_ in facts if was != is_]
-
-
-def _shapes(report: Report) -> str:
-    return ", ".join(f"{one.name} {one.shape}" for one in report.inputs)

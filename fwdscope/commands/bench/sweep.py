@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from fwdscope.report import Report, ReportError
 
@@ -73,14 +73,14 @@ def saved_points(text: str) -> tuple[SweepPoint, ...]:
         return (SweepPoint((), Report.from_json(data)),)
     if data.get("version") != VERSION or not isinstance(data["sweep"], list):
         raise ReportError(f"this sweep has version {data.get('version')!r}; this fwdscope reads version {VERSION}")
-    return tuple(_point(item) for item in data["sweep"])
-
-
-def _point(item: Any) -> SweepPoint:
-    if not isinstance(item, dict) or not isinstance(item.get("values"), dict):
-        raise ReportError("this sweep has a point without values")
-    report = Report.from_json(item["report"]) if item.get("report") is not None else None
-    return SweepPoint(tuple((str(k), str(v)) for k, v in item["values"].items()), report, item.get("problem"))
+    points: list[SweepPoint] = []
+    for item in data["sweep"]:
+        if not isinstance(item, dict) or not isinstance(item.get("values"), dict):
+            raise ReportError("this sweep has a point without values")
+        report = Report.from_json(item["report"]) if item.get("report") is not None else None
+        values = tuple((str(name), str(value)) for name, value in item["values"].items())
+        points.append(SweepPoint(values, report, item.get("problem")))
+    return tuple(points)
 
 
 def parse(text: str) -> SweepAxis:
@@ -120,9 +120,7 @@ def combinations(axes: Sequence[SweepAxis]) -> Iterator[tuple[tuple[str, str], .
     names = [axis.name for axis in axes]
     if twice := next((name for name in names if names.count(name) > 1), None):
         raise ValueError(f"--vary {twice} is given twice; write all its values behind one: {twice}=1,8,32")
-    count = 1
-    for axis in axes:
-        count *= len(axis.values)
+    count = math.prod(len(axis.values) for axis in axes)
     if count > MOST:
         raise ValueError(f"--vary: {count:,} combinations; at most {MOST} are tried")
     return (tuple(zip(names, values, strict=True)) for values in itertools.product(*(a.values for a in axes)))
