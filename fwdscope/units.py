@@ -9,8 +9,8 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from fractions import Fraction
+from typing import NamedTuple
 
 _DECIMAL = ("", "K", "M", "G", "T", "P", "E")
 _BINARY = ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
@@ -50,7 +50,7 @@ def seconds(value: float) -> str:
 
 
 def share(fraction: float) -> str:
-    """A part of a whole: ``16.3 %``; never nothing for something (``<0.1 %``), nor all for a part (``>99.9 %``)."""
+    """A part of a whole, ``16.3 %``; ``<0.1 %`` rather than 0 %, ``>99.9 %`` rather than 100 % of less than all."""
     if 0 < fraction < 0.0005:
         return "<0.1 %"
     if 0.9995 <= fraction < 1:
@@ -64,7 +64,7 @@ def shape(sizes: Iterable[int]) -> str:
 
 
 def shape_cell(sizes: Iterable[int]) -> str:
-    """A shape in a table, where the parentheses would be noise: ``1 64 112 112``; a single number's is ``()``."""
+    """A shape in a table, without parentheses: ``1 64 112 112``; a single number's is ``()``."""
     return " ".join(map(str, sizes)) or "()"
 
 
@@ -74,9 +74,9 @@ def plural(number: int, noun: str) -> str:
 
 
 def count_column(values: Sequence[int]) -> list[str]:
-    """Counts that are read under one another; right-aligned, their digits line up. Zero is empty.
+    """Counts for a right-aligned column; zero is empty.
 
-    All are exact where that fits, so that the length of a number is its size; otherwise all have three digits, their
+    All are exact if that fits, so that the length of a number is its size; otherwise all have three digits, their
     decimal points and units aligned.
     """
     if all(len(exact(value)) <= _EXACT_WIDTH for value in values):
@@ -91,19 +91,19 @@ def count_column(values: Sequence[int]) -> list[str]:
 
 
 def shared_counts(values: Sequence[int], digits: int = 5) -> list[str]:
-    """Counts that are read under one another, in one unit: ``1,468.9 M`` over ``2.1 M``. See :func:`_shared`."""
+    """Counts for a column, in one unit: ``1,468.9 M`` over ``2.1 M``. See :func:`_shared`."""
     return _shared(values, 1000, _DECIMAL, digits)
 
 
 def shared_bytes(values: Sequence[int], digits: int = 5) -> list[str]:
-    """Numbers of bytes that are read under one another, in one unit: ``97.5 MiB`` over ``0.2 MiB``."""
+    """Numbers of bytes for a column, in one unit: ``97.5 MiB`` over ``0.2 MiB``."""
     return _shared(values, 1024, _BINARY, digits)
 
 
 def shared_seconds(values: Sequence[float], digits: int = 4) -> list[str]:
-    """Times that are read under one another, in one unit: ``12.30 ms`` over ``0.04 ms``.
+    """Times for a column, in one unit: ``12.30 ms`` over ``0.04 ms``.
 
-    Where that would leave most of them at ``<1 ms``, each has its own: ``3.20  s`` over `` 268 µs``.
+    If that would leave most of them at ``<1 ms``, each has its own: ``3.20  s`` over `` 268 µs``.
     """
     texts = _shared([round(value * 1e9) for value in values], 1000, _TIME, digits)
     known = [text for text in texts if text]
@@ -117,18 +117,16 @@ def shared_seconds(values: Sequence[float], digits: int = 4) -> list[str]:
 def byte_sum(total: int, parts: Sequence[tuple[str, int]]) -> str:
     """A sum with its parts in its unit: ``123 MiB (weights 97.5, activations 25.3)``; parts of nothing are left out."""
     scale = 1024 ** _BINARY.index(byte_size(total).split()[1])
-    said = ", ".join(f"{name} {_part(part, scale)}" for name, part in parts if part)
-    return byte_size(total) + (f" ({said})" if said else "")
-
-
-def _part(value: int, scale: int) -> str:
-    if scale == 1:
-        return exact(value)
-    return _three_digits(value / scale) if value >= 0.005 * scale else "<0.01"
+    texts = [
+        f"{name} {exact(part) if scale == 1 else _three_digits(part / scale) if part >= 0.005 * scale else '<0.01'}"
+        for name, part in parts
+        if part
+    ]
+    return byte_size(total) + (f" ({', '.join(texts)})" if texts else "")
 
 
 def decimal_column(values: Sequence[float | None], digits: int = 1) -> list[str]:
-    """Numbers with so many decimals, which line up right-aligned; nothing is empty, and little is not nothing."""
+    """Numbers with so many decimals for a right-aligned column; None and 0 are empty, and little is ``<0.1``."""
     least = 0.5 * 10**-digits
     return [
         "" if not value else f"<{10**-digits:.{digits}f}" if 0 < value < least else f"{value:,.{digits}f}"
@@ -153,10 +151,10 @@ def whole(number: int) -> str:
 
 
 def value_column(numbers: Sequence[float | None], scales: Sequence[float] | None = None, fewer: int = 0) -> list[str]:
-    """Values of tensors that are read under one another, with as many decimals, or so many ``fewer``; None is empty.
+    """Values of tensors for a column, with the same number of decimals, or so many ``fewer``; None is empty.
 
-    What those decimals would hide has an exponent, unless it is as good as zero beside its row's scale: a mean of
-    1e-9 where values spread by 1 is ``0.000``.
+    What those decimals would hide has an exponent, unless it is negligible beside its row's scale: a mean of 1e-9 of
+    values that spread by 1 is ``0.000``.
     """
     largest = max((abs(n) for n in numbers if n is not None and abs(n) < _EXPONENTIAL), default=0.0)
     decimals = next((d for bound, d in ((1000, 1), (100, 2), (0.1, 3), (0.01, 4)) if largest >= bound), 5)
@@ -228,20 +226,9 @@ def _three_digits(value: float) -> str:
 # --- and back --------------------------------------------------------------------------------------------------------
 
 _COUNTS = {"": 1, "K": 1000, "k": 1000, "M": 1000**2, "G": 1000**3, "T": 1000**4, "P": 1000**5}
-_BYTES = {unit: 1024**power for power, unit in enumerate(_BINARY)} | {
-    "kB": 1000,
-    "KB": 1000,
-    "MB": 1000**2,
-    "GB": 1000**3,
-    "TB": 1000**4,
-}
-_SECONDS = {
-    "s": Fraction(1),
-    "ms": Fraction(1, 1000),
-    "us": Fraction(1, 10**6),
-    "µs": Fraction(1, 10**6),
-    "ns": Fraction(1, 10**9),
-}
+_BYTES = {unit: 1024**power for power, unit in enumerate(_BINARY)} | {"kB": 1000}
+_BYTES |= {f"{prefix}B": 1000**power for power, prefix in enumerate("KMGT", 1)}
+_SECONDS = {unit: Fraction(1, 10**power) for unit, power in (("s", 0), ("ms", 3), ("us", 6), ("µs", 6), ("ns", 9))}
 
 _NUMBER = re.compile(r"(?P<digits>[0-9]+(?:_[0-9]+)*(?:\.[0-9]+(?:_[0-9]+)*)?)\s*(?P<unit>[^\W\d_]*)\Z")
 
@@ -264,10 +251,9 @@ def parse_bytes(text: str) -> int:
     return _whole(number, text)
 
 
-@dataclass(frozen=True)
-class _Number:
+class _Number(NamedTuple):
     value: Fraction
-    # What one more in the last digit given would add: 0.01G in ``4.09G``.
+    # One in the last digit given: 0.01G in ``4.09G``.
     step: Fraction
     unit: str
     measure: str | None
@@ -276,8 +262,14 @@ class _Number:
 def _number(text: str) -> _Number:
     stripped = text.strip()
     match = _NUMBER.match(stripped)
+    if not stripped:
+        raise ValueError("a number is missing; numbers look like 25_557_032, 4.09G or 250 MiB")
+    if re.fullmatch(r"\d{1,3}(,\d{3})+", stripped):
+        raise ValueError(f"{stripped!r} has commas: write {stripped.replace(',', '_')}")
+    if re.fullmatch(r"\d+(\.\d+)?[eE][+-]?\d+", stripped):
+        raise ValueError(f"{stripped!r} has an exponent: write it out, or with K, M, G or T")
     if not match:
-        raise ValueError(_not_a_number(stripped))
+        raise ValueError(f"{stripped!r} is no number; numbers look like 25_557_032, 4.09G or 250 MiB")
     digits, unit = match["digits"].replace("_", ""), match["unit"]
     factor, measure = _factor(unit, stripped)
     decimals = len(digits.partition(".")[2])
@@ -300,16 +292,6 @@ def _factor(unit: str, text: str) -> tuple[Fraction, str | None]:
     raise ValueError(f"unknown unit {unit!r} in {text!r}: {help}")
 
 
-def _not_a_number(text: str) -> str:
-    if not text:
-        return "a number is missing; numbers look like 25_557_032, 4.09G or 250 MiB"
-    if re.fullmatch(r"\d{1,3}(,\d{3})+", text):
-        return f"{text!r} has commas: write {text.replace(',', '_')}"
-    if re.fullmatch(r"\d+(\.\d+)?[eE][+-]?\d+", text):
-        return f"{text!r} has an exponent: write it out, or with K, M, G or T"
-    return f"{text!r} is no number; numbers look like 25_557_032, 4.09G or 250 MiB"
-
-
 def _whole(number: _Number, text: str) -> int:
     if number.value.denominator != 1:
         raise ValueError(f"{text.strip()!r} is no whole number")
@@ -322,13 +304,12 @@ _BOUND = re.compile(r"(?P<sign><=|>=|≤|≥|<|>)(?P<number>.*)\Z", re.DOTALL)
 _TOLERANCE = re.compile(r"(?P<middle>.*?)(?:\+-|\+/-|±)(?P<width>.*)\Z", re.DOTALL)
 
 
-@dataclass(frozen=True)
-class Figure:
-    """A number as a person states it: the interval of values that the statement is true of.
+class Figure(NamedTuple):
+    """A number as a person states it: the interval of the values that agree with it.
 
-    ``25_557_032`` is that number alone; ``4.09G`` all that round to it; ``100 +- 5`` and ``100 +- 5%`` a tolerance;
-    ``<= 250 MiB``, ``>= 10``, ``< 5`` and ``> 5`` a bound: an end is None where there is none, and ``strict`` leaves
-    the ends out. ``measure`` is ``bytes`` or ``seconds`` where the unit says so.
+    ``25_557_032`` is only that number; ``4.09G`` all that round to it; ``100 +- 5`` and ``100 +- 5%`` a tolerance;
+    ``<= 250 MiB``, ``>= 10``, ``< 5`` and ``> 5`` a bound, whose other end is None; ``strict`` excludes the ends.
+    ``measure`` is ``bytes`` or ``seconds`` if the unit is one of them.
     """
 
     text: str
@@ -338,7 +319,7 @@ class Figure:
     measure: str | None = None
 
     def holds(self, value: float) -> bool:
-        """Whether a value (elements, bytes, seconds) is one that the figure is true of."""
+        """Whether a value (elements, bytes, seconds) agrees with the figure."""
         if isinstance(value, float) and not math.isfinite(value):
             return False
         if self.strict:
@@ -352,26 +333,19 @@ class Figure:
         if not stripped:
             raise ValueError("a figure is missing: write a number, as in 25_557_032, 4.09G or <= 250 MiB")
         if bound := _BOUND.match(stripped):
-            return cls._bound(stripped, bound["sign"], _number(bound["number"]))
+            number, sign = _number(bound["number"]), bound["sign"]
+            low, high = (None, number.value) if sign in ("<", "<=", "≤") else (number.value, None)
+            return cls(stripped, low, high, sign in ("<", ">"), number.measure)
         if tolerance := _TOLERANCE.match(stripped):
-            return cls._tolerance(stripped, _number(tolerance["middle"]), tolerance["width"].strip())
-        number = _number(stripped)
-        # A whole number without a unit has all its digits; any other is rounded at the last digit it gives.
-        slack = Fraction(0) if number.step == 1 and not number.unit else number.step / 2
-        return cls(stripped, number.value - slack, number.value + slack, measure=number.measure)
-
-    @classmethod
-    def _bound(cls, text: str, sign: str, number: _Number) -> Figure:
-        low, high = (None, number.value) if sign in ("<", "<=", "≤") else (number.value, None)
-        return cls(text, low, high, strict=sign in ("<", ">"), measure=number.measure)
-
-    @classmethod
-    def _tolerance(cls, text: str, middle: _Number, width: str) -> Figure:
-        if width.endswith("%"):
-            slack = middle.value * _number(width[:-1]).value / 100
+            number, width = _number(tolerance["middle"]), tolerance["width"].strip()
+            if width.endswith("%"):
+                slack = number.value * _number(width[:-1]).value / 100
+            else:
+                slack = _number(width).value
+                if _number(width).measure != number.measure:
+                    raise ValueError(f"{stripped!r} mixes two kinds of units")
         else:
-            number = _number(width)
-            if number.measure != middle.measure:
-                raise ValueError(f"{text!r} mixes two kinds of units")
-            slack = number.value
-        return cls(text, middle.value - slack, middle.value + slack, measure=middle.measure)
+            number = _number(stripped)
+            # A whole number without a unit has all its digits; any other is rounded at its last digit.
+            slack = Fraction(0) if number.step == 1 and not number.unit else number.step / 2
+        return cls(stripped, number.value - slack, number.value + slack, measure=number.measure)

@@ -1,4 +1,4 @@
-"""Colours for numbers, and how maps are brought to a size: what terminal and image files share."""
+"""The colours of numbers, and the resizing of maps, for the terminal and image files."""
 
 from __future__ import annotations
 
@@ -10,29 +10,12 @@ Rows = Sequence[Sequence[float | None]]
 
 # Viridis, every sixteenth of its 256 colours; by Nathaniel Smith and Stéfan van der Walt for matplotlib
 # (lib/matplotlib/_cm_listed.py, CC0). Equal steps look equal, also in print and to the colour-blind.
-_VIRIDIS = tuple(
-    bytes.fromhex(code)
-    for code in [
-        "440154",
-        "48186a",
-        "472d7b",
-        "424086",
-        "3b528b",
-        "33638d",
-        "2c728e",
-        "26828e",
-        "21918c",
-        "1fa088",
-        "28ae80",
-        "3fbc73",
-        "5ec962",
-        "84d44b",
-        "addc30",
-        "d8e219",
-        "fde725",
-    ]
+_VIRIDIS = bytes.fromhex(
+    "440154 48186a 472d7b 424086 3b528b 33638d 2c728e 26828e 21918c 1fa088 28ae80 3fbc73 5ec962 84d44b addc30 d8e219"
+    "fde725"
 )
-# Where no value is finite: a grey, which the scale does not have.
+_LAST = len(_VIRIDIS) // 3 - 1
+# Grey, which the scale does not have, for a cell without a finite value.
 NO_COLOUR: Colour = (128, 128, 128)
 
 
@@ -40,30 +23,30 @@ def colour(share: float | None) -> Colour:
     """The colour at a share of the scale, from 0 to 1; grey for None."""
     if share is None:
         return NO_COLOUR
-    place = min(max(share, 0.0), 1.0) * (len(_VIRIDIS) - 1)
-    first = min(int(place), len(_VIRIDIS) - 2)
-    low, high = _VIRIDIS[first], _VIRIDIS[first + 1]
+    place = min(max(share, 0.0), 1.0) * _LAST
+    first = min(int(place), _LAST - 1)
+    low, high = (_VIRIDIS[3 * i : 3 * i + 3] for i in (first, first + 1))
     red, green, blue = (round(a + (b - a) * (place - first)) for a, b in zip(low, high, strict=True))
     return red, green, blue
 
 
 def share_of(value: float | None, low: float | None, high: float | None) -> float | None:
-    """Where a value stands between the ends of the scale; the middle where both are one."""
+    """The position of a value between the ends of the scale, from 0 to 1; the middle if they are equal."""
     if value is None or low is None or high is None:
         return None
-    # Halves, because the distance of the ends may be more than a float holds.
+    # Halves, because the distance of the ends may overflow a float.
     return (value / 2 - low / 2) / (high / 2 - low / 2) if high > low else 0.5
 
 
 def resampled(rows: Rows, height: int, width: int) -> list[list[float | None]]:
-    """The rows in another size: cells repeated where there is more room, averaged where there is less."""
+    """The rows in another size: cells are repeated to enlarge them and averaged to shrink them."""
     down, across = _spans(len(rows), height), _spans(len(rows[0]), width)
     narrow = [[_mean(row[a:b]) for a, b in across] for row in rows]
     return [[_mean([row[i] for row in narrow[a:b]]) for i in range(width)] for a, b in down]
 
 
 def _spans(cells: int, places: int) -> list[tuple[int, int]]:
-    """For each place the cells under it."""
+    """The cells under each place, as start and end."""
     return [(i * cells // places, -(-(i + 1) * cells // places)) for i in range(places)]
 
 

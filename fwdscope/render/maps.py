@@ -1,6 +1,6 @@
 """A picture of a tensor in the terminal: a heat map of half blocks, two rows of cells a line, or bars.
 
-Without colours, shades stand for them, one cell a character.
+Without colours, shades replace them, one cell a character.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ from fwdscope.render.colours import colour, grid, resampled, share_of
 from fwdscope.render.rows import printable
 from fwdscope.report.pictures import Panel, Picture
 
-# Lines of a map, and of a row of maps where there are several; lines of bars.
-_LINES = 32
-_LINES_EACH = 12
-_BAR_LINES = 10
+# Lines of a single map, of each of several maps, and of bars.
+_MAX_LINES = 32
+_MAX_LINES_OF_SEVERAL = 12
+_LINES_OF_BARS = 10
 _ROUNDING = 1e-9
-# The narrowest that a map of several gets, and how often a cell is repeated where there is room.
-_LEAST = 12
-_ENLARGED = 8
-# A map is oblong where one side has more than so many times the cells of the other.
-_OBLONG = 4
+# Columns of each of several maps at least, and how often a cell is repeated at most.
+_MIN_WIDTH_OF_SEVERAL = 12
+_MAX_ENLARGEMENT = 8
+# The cells of a map are squares unless one side has more than so many times the cells of the other.
+_MAX_ASPECT = 4
 _GAP = 2
-_SCALE = 24
+_SCALE_WIDTH = 24
 
 _SHADES = " ░▒▓█"
 _NO_SHADE = "?"
@@ -46,18 +46,18 @@ def print_picture(picture: Picture, console: Console, width: int | None = None) 
 
 
 def lines(picture: Picture, width: int, coloured: bool = True) -> list[Text]:
-    """The lines of a picture, none of them wider than ``width`` but for what has to be said in words."""
+    """The lines of a picture, none of them wider than ``width`` except the text."""
     drawn = _bars(picture, width, coloured) if picture.kind == "bars" else _maps(picture, width, coloured)
     words = [f"{picture.down} ↓" if picture.down else "", f"{picture.across} →" if picture.across else ""]
     cells, room = len(picture.panels[0].rows[0]), max(line.cell_len for line in drawn) if drawn else width
     fitted = ["averaged to fit"] if cells > room else []
-    said = "  ·  ".join([word for word in words if word] + list(picture.notes) + fitted)
+    notes = "  ·  ".join([word for word in words if word] + list(picture.notes) + fitted)
     title = [Text(printable(picture.title), "bold")] if picture.title else []
-    return [*title, *drawn, *_scale(picture, coloured), *([Text(said, "dim")] if said else [])]
+    return [*title, *drawn, *_scale(picture, coloured), *([Text(notes, "dim")] if notes else [])]
 
 
 def _scale(picture: Picture, coloured: bool) -> list[Text]:
-    """The colours from the lowest value to the highest; bars have theirs beside them."""
+    """The colours from the lowest value to the highest; bars have their scale beside them."""
     if picture.low is None or picture.high is None:
         return [Text("no finite value", "red")]
     unknown = any(cell is None for panel in picture.panels for row in panel.rows for cell in row)
@@ -65,8 +65,8 @@ def _scale(picture: Picture, coloured: bool) -> list[Text]:
         return []
     line = Text(f"{units.value(picture.low)} ")
     if coloured:
-        for i in range(_SCALE):
-            line.append("█", Style(color=_hex(i / (_SCALE - 1))))
+        for i in range(_SCALE_WIDTH):
+            line.append("█", Style(color=_hex(i / (_SCALE_WIDTH - 1))))
     else:
         line.append(f"│{''.join(shade * 2 for shade in _SHADES)}│")
     line.append(f" {units.value(picture.high)}")
@@ -84,33 +84,34 @@ def _hex(share: float | None) -> str:
 
 
 def _maps(picture: Picture, width: int, coloured: bool) -> list[Text]:
-    """All panels, in rows of as many as find room."""
+    """All panels, as many in a row as fit."""
     several = len(picture.panels) > 1
     size = _size(picture.panels[0], width, several)
-    across = max(1, (width + _GAP) // (max(size[1], _LEAST if several else 1) + _GAP))
+    across = max(1, (width + _GAP) // (max(size[1], _MIN_WIDTH_OF_SEVERAL if several else 1) + _GAP))
     found: list[Text] = []
     for numbers in grid(len(picture.panels), across):
-        found += _beside([_panel(picture, picture.panels[i], size, several, coloured) for i in numbers])
+        drawn = [_panel(picture, picture.panels[i], size, several, coloured) for i in numbers]
+        found += [Text(" " * _GAP).join(parts) for parts in zip(*drawn, strict=True)]
     return found
 
 
 def _size(panel: Panel, room: int, several: bool) -> tuple[int, int]:
-    """The places that a map gets down and across, two to a line: enlarged by a whole number, or averaged to the room.
+    """The size of a map in cells, two to a line: enlarged by a whole number, or averaged to fit.
 
-    A cell stays a square, but where a map is so long that little would be left of its other side.
+    Cells stay squares unless the map is so long that little would be left of its other side.
     """
     rows, columns = len(panel.rows), len(panel.rows[0])
-    most_rows = 2 * (_LINES_EACH if several else _LINES)
-    if max(rows, columns) > _OBLONG * min(rows, columns):
+    most_rows = 2 * (_MAX_LINES_OF_SEVERAL if several else _MAX_LINES)
+    if max(rows, columns) > _MAX_ASPECT * min(rows, columns):
         return _fitted(rows, most_rows), _fitted(columns, room)
-    times = min(room / columns, most_rows / rows, _ENLARGED)
+    times = min(room / columns, most_rows / rows, _MAX_ENLARGEMENT)
     if times >= 1:
         return rows * int(times), columns * int(times)
     return max(1, round(rows * times)), max(1, round(columns * times))
 
 
 def _fitted(cells: int, places: int) -> int:
-    return min(places, cells * max(1, min(_OBLONG, places // cells)))
+    return min(places, cells * max(1, min(_MAX_ASPECT, places // cells)))
 
 
 def _panel(picture: Picture, panel: Panel, size: tuple[int, int], several: bool, coloured: bool) -> list[Text]:
@@ -122,7 +123,7 @@ def _panel(picture: Picture, panel: Panel, size: tuple[int, int], several: bool,
     drawn = list(_blocks(shares) if coloured else _shades(shares))
     if not several:
         return drawn
-    room = max(width, _LEAST)
+    room = max(width, _MIN_WIDTH_OF_SEVERAL)
     for line in drawn:
         line.pad_right(room - width)
     return [Text(printable(panel.label).ljust(room)[:room], "dim"), *drawn]
@@ -140,20 +141,9 @@ def _blocks(shares: Sequence[Sequence[float | None]]) -> Iterator[Text]:
 
 
 def _shades(shares: Sequence[Sequence[float | None]]) -> Iterator[Text]:
+    last = len(_SHADES) - 1
     for row in shares:
-        yield Text("".join(_shade(share) for share in row))
-
-
-def _shade(share: float | None) -> str:
-    if share is None:
-        return _NO_SHADE
-    return _SHADES[min(int(share * len(_SHADES)), len(_SHADES) - 1)]
-
-
-def _beside(drawn: Sequence[Sequence[Text]]) -> Iterator[Text]:
-    """Maps of equal size as lines, side by side."""
-    for parts in zip(*drawn, strict=True):
-        yield Text(" " * _GAP).join(parts)
+        yield Text("".join(_NO_SHADE if s is None else _SHADES[min(int(s * len(_SHADES)), last)] for s in row))
 
 
 # --- bars ------------------------------------------------------------------------------------------------------------
@@ -182,19 +172,19 @@ def _bars(picture: Picture, width: int, coloured: bool) -> list[Text]:
 
 
 def _bar_lines(low: float, high: float) -> tuple[float, int, int]:
-    """What a line stands for, and how many lines are above and below zero, as the values are."""
+    """The value of one line, and the number of lines above and below zero."""
     if low == high:
         return 1.0, 1, 0
-    # Tenths first, because the distance between two numbers may be more than a float holds.
-    share = high / _BAR_LINES / (high / _BAR_LINES - low / _BAR_LINES)
-    ups = min(max(int(high > 0), round(_BAR_LINES * share)), _BAR_LINES - int(low < 0))
-    downs = _BAR_LINES - ups
+    # Tenths first, because the distance between two numbers may overflow a float.
+    share = high / _LINES_OF_BARS / (high / _LINES_OF_BARS - low / _LINES_OF_BARS)
+    ups = min(max(int(high > 0), round(_LINES_OF_BARS * share)), _LINES_OF_BARS - int(low < 0))
+    downs = _LINES_OF_BARS - ups
     unit = max(high / ups if ups else 0.0, -low / downs if downs else 0.0)
     return unit, math.ceil(high / unit - _ROUNDING), math.ceil(-low / unit - _ROUNDING)
 
 
 def _bar(value: float | None, line: int, unit: float, each: int) -> str:
-    """What one bar has on one line; ``line`` 0 is the first below zero, −1 the first above."""
+    """One bar on one line; ``line`` 0 is the first below zero, −1 the first above."""
     if value is None:
         sign = _NO_SHADE if line in (-1, 0) else " "
     else:

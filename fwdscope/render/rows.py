@@ -6,13 +6,12 @@ into the nearest row shown, whose figures include theirs. Nothing here knows abo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable
 from typing import Literal, NamedTuple
 
 from fwdscope import units
 from fwdscope.report import LayerRow, Report, multiplicities, parents
-from fwdscope.report.roofline import Roofline, roofline, whole_time
+from fwdscope.report.roofline import Roofline, roofline, steps, whole_time
 
 # The table shows as many levels as fit on about one screen, unless --depth asks for more.
 MOST_ROWS = 60
@@ -105,8 +104,6 @@ FIGURES: dict[str, RowFigure] = {
     "nans": RowFigure("NaN", lambda row: row.stats.nans if row.stats else None, counted=False),
     "infs": RowFigure("Inf", lambda row: row.stats.infs if row.stats else None, counted=False),
 }
-# Fields of a row that add up over rows.
-_ADDING = ("params", "trainable_params", "buffers", "macs", "flops", "bytes_read", "bytes_written")
 
 
 # --- rows ------------------------------------------------------------------------------------------------------------
@@ -191,7 +188,7 @@ def view(report: Report, depth: int | None = None, sort: str | None = None, top:
         kept = tuple(one for one in tree if one.row.depth <= shown_depth)
         return View(kept, tuple(one for one in tree if one.row.depth > shown_depth), shown_depth, deepest, measure)
     order = sort or measure
-    figure, ends = FIGURES[order], [shown(row, 0, times) for row, times in _ends(rows, shown_depth)]
+    figure, ends = FIGURES[order], [shown(row, 0, times) for row, times in steps(rows, shown_depth)]
     having = [one for one in ends if one.has(figure)]
     sign = 1 if figure.ascending else -1
     # An unknown amount may be the largest.
@@ -219,30 +216,6 @@ def _first_broken(report: Report, depth: int) -> tuple[LayerRow | None, str]:
     while index is not None and report.layers[index].depth > depth:
         index = around[index]
     return None if index is None else report.layers[index], "NaN" if first.nans else "infinity"
-
-
-def _ends(rows: Sequence[LayerRow], depth: int) -> list[tuple[LayerRow, int]]:
-    """The rows that contain no other down to ``depth``, and what containers do themselves, so that nothing is lost."""
-    times, inside = multiplicities(rows), [dict.fromkeys(_ADDING, 0) for _ in rows]
-    containers: dict[int, set[str]] = {}
-    for row, around in zip(rows, parents(rows), strict=True):
-        if around is not None and row.depth <= depth:
-            containers.setdefault(around, set()).update(row.uncounted)
-            for name in _ADDING:
-                inside[around][name] += (getattr(row, name) or 0) * row.repeat
-    found = []
-    for index, row in enumerate(rows):
-        if index in containers:
-            own = {name: getattr(row, name) - part for name, part in inside[index].items() if getattr(row, name)}
-            unknown = tuple(name for name in row.uncounted if name not in containers[index])
-            if unknown or any(value > 0 for value in own.values()):
-                text = f"{row.text or row.type}, itself"
-                # Its values and its time are those of what it contains.
-                bare = replace(row, text=text, uncounted=unknown, output_bytes=None, stats=None, latency=None)
-                found.append((replace(bare, **own), times[index]))
-        elif row.depth <= depth:
-            found.append((row, times[index]))
-    return found
 
 
 # --- words -----------------------------------------------------------------------------------------------------------

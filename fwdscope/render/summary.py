@@ -1,11 +1,11 @@
-"""The sentences around the table, the same in every format: what goes in and out, totals, shortfalls, what next."""
+"""The sentences around the table, the same in every format: inputs and outputs, totals, shortfalls, next steps."""
 
 from __future__ import annotations
 
 import re
 import shlex
+from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import PurePath
 
 from fwdscope import units
@@ -44,38 +44,37 @@ def title_parts(report: Report) -> tuple[str, ...]:
 
 
 def description(report: Report) -> str:
-    """What the file says of itself, its first sentence; empty where it says nothing."""
+    """The first sentence of the file's ``doc``; empty without one."""
     paragraph = (report.doc or "").strip().split("\n\n")[0]
     return printable(_SENTENCE_END.split(" ".join(paragraph.split()), maxsplit=1)[0])
 
 
 def flow(report: Report) -> str:
-    """``image (1, 3, 224, 224)  →  (1, 1000)``; dtypes only where they are not the report's."""
+    """``image (1, 3, 224, 224)  →  (1, 1000)``; dtypes only if they are not the report's."""
     return f"{_tensors(report.inputs, report.dtype)}  →  {_tensors(report.outputs, report.dtype)}"
 
 
 def _tensors(tensors: Sequence[TensorInfo], dtype: str) -> str:
-    return ", ".join(_tensor(tensor, dtype) for tensor in tensors) or "nothing"
-
-
-def _tensor(tensor: TensorInfo, dtype: str) -> str:
-    name = f"{printable(tensor.name)} " if tensor.name else ""
-    return f"{name}{units.shape(tensor.shape)}{'' if tensor.dtype == dtype else f' {tensor.dtype}'}"
+    texts = (
+        f"{printable(one.name)} {units.shape(one.shape)}{'' if one.dtype == dtype else f' {one.dtype}'}".lstrip()
+        for one in tensors
+    )
+    return ", ".join(texts) or "nothing"
 
 
 def values(report: Report) -> str:
-    """What went in and came out, ``image 0 ± 1.00 (−4.21 … 4.30)  →  0.0041 ± 0.577 (−2.31 … 2.30)``; else empty."""
+    """The values of inputs and outputs: ``image 0 ± 1.00 (−4.21 … 4.30)  →  0.0041 ± 0.577 (−2.31 … 2.30)``."""
     inputs, outputs = (_values_of(tensors) for tensors in (report.inputs, report.outputs))
     return "  →  ".join(filter(None, (inputs, outputs)))
 
 
 def _values_of(tensors: Sequence[TensorInfo]) -> str:
-    told = ((tensor.name, spread(tensor.stats, tensor.dtype)) for tensor in tensors if tensor.stats)
-    return ";  ".join(f"{printable(name)} {text}".strip() for name, text in told if text)
+    spreads = ((tensor.name, spread(tensor.stats, tensor.dtype)) for tensor in tensors if tensor.stats)
+    return ";  ".join(f"{printable(name)} {text}".strip() for name, text in spreads if text)
 
 
 def spread(stats: ActivationStats, dtype: str = "float32") -> str:
-    """``0.12 ± 1.00 (−4.21 … 4.30), 3 NaN``; of whole numbers the range alone, of no finite value its absence."""
+    """``0.12 ± 1.00 (−4.21 … 4.30), 3 NaN``; only the range for whole numbers."""
     whole = "int" in dtype or dtype == "bool"
     texts = []
     if stats.mean is not None and stats.std is not None and not whole:
@@ -89,7 +88,7 @@ def spread(stats: ActivationStats, dtype: str = "float32") -> str:
 
 
 def totals(report: Report) -> tuple[str, ...]:
-    """``25,557,032 parameters (97.5 MiB)``, ``all trainable``, and buffers where there are some."""
+    """``25,557,032 parameters (97.5 MiB)``, ``all trainable``, and buffers if there are any."""
     sums = report.totals
     size = f" ({units.byte_size(sums.param_bytes)})" if sums.params else ""
     texts = [f"{units.plural(sums.params, 'parameter')}{size}"]
@@ -98,12 +97,12 @@ def totals(report: Report) -> tuple[str, ...]:
         some = f"{units.exact(sums.trainable_params)} trainable, {units.exact(frozen)} frozen"
         texts.append("all trainable" if not frozen else some if sums.trainable_params else "all frozen")
     if sums.buffers:
-        texts.append(f"{units.exact(sums.buffers)} in buffers ({units.byte_size(sums.buffer_bytes)})")
+        texts.append(f"{units.exact(sums.buffers)} buffer elements ({units.byte_size(sums.buffer_bytes)})")
     return tuple(texts)
 
 
 def active(report: Report) -> str:
-    """``12.9 G of 46.7 G parameters active per token``; empty where all are."""
+    """``12.9 G of 46.7 G parameters active per token``; empty if all are."""
     active, params = report.totals.active_params, report.totals.params
     if active is None or active >= params:
         return ""
@@ -128,11 +127,11 @@ def costs(report: Report) -> tuple[str, ...]:
 
 
 def memory(report: Report) -> str:
-    """``peak memory 123 MiB (weights 97.5, activations 25.3)``; empty where it was not traced."""
+    """``peak memory 123 MiB (weights 97.5, activations 25.3)``; empty if it was not traced."""
     sums = report.totals
     if sums.peak_memory is None:
         return ""
-    # Buffers and inputs are rarely enough of it to be worth a word.
+    # Buffers and inputs are mentioned from 1 % on.
     others = (("buffers", sums.buffer_bytes), ("inputs", sums.input_bytes or 0))
     parts = (
         ("weights", sums.param_bytes),
@@ -151,8 +150,8 @@ def ran_on(report: Report) -> tuple[str, ...]:
     if run is None:
         return ()
     ways = {"cast": f"cast to {run.dtype}", "autocast": f"autocast to {run.dtype}"}
-    # A module of Python's, which has no file, came with weights.
-    own = "weights initialised" if report.source is not None else "weights of the module's own"
+    # A Python module, which has no file, came with its weights.
+    own = "weights initialised" if report.source is not None else "the module's own weights"
     weights = f"weights from {printable(run.weights)}" if run.weights else own
     facts = (
         printable(run.device_name),
@@ -168,7 +167,7 @@ def ran_on(report: Report) -> tuple[str, ...]:
 
 
 def times(report: Report) -> tuple[str, ...]:
-    """``12.3 ms a forward (median of 30, IQR 0.4 ms)``, items a second, the layers' sum, and the part of the peak."""
+    """``12.3 ms a forward (median of 30, IQR 0.4 ms)``, items a second, the layers' sum, and the share of the peak."""
     run = report.run
     if run is None or run.latency is None:
         return (f"layers take {units.seconds(time)}",) if (time := whole_time(report)) else ()
@@ -186,7 +185,7 @@ def times(report: Report) -> tuple[str, ...]:
 
 
 def _utilisation(report: Report, seconds: float) -> tuple[str, ...]:
-    """``53.2 GFLOP/s, 25.3 % of the measured peak of 210 GFLOP/s``; nothing where not all is counted."""
+    """``53.2 GFLOP/s, 25.3 % of the measured peak of 210 GFLOP/s``; empty if not everything is counted."""
     if not report.totals.flops or report.uncounted or not seconds:
         return ()
     rate = flop_rate(report.totals.flops / seconds)
@@ -195,25 +194,25 @@ def _utilisation(report: Report, seconds: float) -> tuple[str, ...]:
     if part is None or peaks is None or peaks.flops is None:
         return (rate,)
     source = {"measured": "measured", "table": "published"}[peaks.source]
-    # Where convolutions have a peak of their own, the part is of neither alone.
+    # If convolutions have a peak of their own, the share is of neither alone.
     one = peaks.convolution_flops in (None, peaks.flops)
     return (f"{rate}, {units.share(part)} of the {source} peak{f' of {flop_rate(peaks.flops)}' if one else ''}",)
 
 
 def measured_memory(report: Report) -> str:
-    """``125 MiB measured on cpu``; empty where nothing measured it."""
+    """``125 MiB measured on cpu``; empty if nothing measured it."""
     run = report.run
     return f"{units.byte_size(run.peak_memory)} measured on {run.device}" if run and run.peak_memory else ""
 
 
 def broken(report: Report) -> str:
-    """``✗ NaN in 31 of 60 rows, first in h.7.attn.softmax  (line 14)``; empty where all values are finite."""
+    """``✗ NaN in 31 of 60 rows, first in h.7.attn.softmax  (line 14)``; empty if all values are finite."""
     first = report.run.first_nonfinite if report.run else None
     if first is None:
         return ""
     around = set(parents(report.layers))
     stats = [row.stats for index, row in enumerate(report.layers) if index not in around and row.stats is not None]
-    # Infinities may be meant, as in a mask: they count where they were what broke first.
+    # Infinities may be meant, as in a mask: they count only if the first bad value was one.
     bad = sum(bool(one.nans or (one.infs and not first.nans)) for one in stats)
     what = "NaN" if first.nans else "NaN or Inf"
     line = f"  (line {first.line})" if first.line is not None else ""
@@ -227,7 +226,7 @@ def broken(report: Report) -> str:
 
 
 def uncounted(report: Report) -> str:
-    """The operators that no rule counts, with the number of rows they ran in; empty where all are counted."""
+    """The operators without a counting rule, each with the number of rows it ran in; empty if there is none."""
     if not report.uncounted:
         return ""
     around = set(parents(report.layers))
@@ -238,30 +237,30 @@ def uncounted(report: Report) -> str:
 
 
 def convention(report: Report) -> str:
-    """How the figures are counted, in one line; a report that counts otherwise says it in its own words."""
+    """How the figures are counted, in one line; a report by another convention states its own."""
     if report.totals.macs is None:
         return ""
     return "  ·  ".join(_SHORT_CONVENTION) if report.convention == CONVENTION else printable(report.convention)
 
 
 def legend(view: View) -> tuple[str, ...]:
-    """The meaning of each sign that the rows shown use."""
+    """The meaning of each mark that the rows shown use."""
     rows = [shown.row for shown in view.rows]
     lines = []
     if view.sort is None and any(row.repeat > 1 for row in rows):
-        lines.append("× n  figures of one copy, share of all n")
+        lines.append("× n  n equal copies: figures of one, share of all")
     if view.sort is not None and any(shown.times > 1 for shown in view.rows):
         alone = ", but memory and intensity" if FIGURES[view.sort].total is None else ""
-        lines.append(f"× n  figures of all n together{alone}")
+        lines.append(f"× n  n equal rows: figures of all together{alone}")
     if any(again(row) for row in rows if row.kind != "loop"):
         lines.append(f"{AGAIN}  weights used before, counted once")
     if any(row.varies for row in rows):
-        lines.append(f"{VARIES}  differs from call to call, here the last")
+        lines.append(f"{VARIES}  differs between calls, the last is shown")
     return tuple(lines)
 
 
 def extent(view: View) -> str:
-    """How much of the network the rows are and how to see the rest; empty where all is shown as a tree."""
+    """How much of the network is shown and how to see the rest; empty if all of it is, as a tree."""
     if view.sort is not None:
         return _extent_of_list(view)
     if not view.folded:
@@ -275,10 +274,10 @@ def _extent_of_list(view: View) -> str:
     rows = len(view.rows)
     of = f"{rows} of {units.plural(rows + view.below, 'row')}" if view.below else units.plural(rows, "row")
     shares = [shown.share for shown in view.rows if shown.share is not None]
-    # Shares of another figure than the one sorted by say nothing about the list.
-    tells = view.below and view.measure == view.sort
+    # Shares of another figure than the one sorted by mean nothing for the list.
+    is_share = view.below and view.measure == view.sort
     all_of = "the time" if view.sort == "latency" else f"all {title}"
-    part = f", {units.share(min(1.0, sum(shares)))} of {all_of}" if tells else ""
+    part = f", {units.share(min(1.0, sum(shares)))} of {all_of}" if is_share else ""
     texts = [f"sorted by {title}", f"{of}{part}"]
     if view.without:
         texts.append(f"{units.plural(view.without, 'row')} without {title} left out")
@@ -292,7 +291,7 @@ def broken_promise(promise: Promise) -> str:
 
 
 def shortfalls(report: Report) -> tuple[str, ...]:
-    """What the file expects and did not get: ``✗ params: expected 25_557_032, got 25,557,033  (line 34)``."""
+    """The expectations that are not met: ``✗ params: expected 25_557_032, got 25,557,033  (line 34)``."""
     return tuple(
         f"{BROKEN} {printable(s.what)}: expected {printable(s.expected)}, got {printable(s.got)}"
         + (f"  (line {s.line})" if s.line is not None else "")
@@ -301,7 +300,7 @@ def shortfalls(report: Report) -> tuple[str, ...]:
 
 
 def folded_promises(view: View) -> tuple[str, ...]:
-    """The broken promises of rows that the table does not show; nothing that failed is hidden by a depth."""
+    """The broken promises of rows that the table does not show, so that no depth hides a failure."""
     return tuple(
         f"{broken_promise(s.row.promise)}: {_place(s)}" for s in view.folded if is_broken(s.row) and s.row.promise
     )
@@ -312,63 +311,33 @@ def _place(shown: ShownRow) -> str:
 
 
 def notes(report: Report, rows: Iterable[ShownRow]) -> tuple[str, ...]:
-    """What one has to know to trust the figures: the report's notes, then those of these rows with their place."""
-    said = dict.fromkeys(printable(note) for note in (*report.notes, *(report.run.notes if report.run else ())))
-    said.update(dict.fromkeys(f"{_place(s)}: {printable(s.row.note)}" for s in rows if s.row.note))
-    return tuple(said)
+    """The notes of the report, then those of some rows with their place."""
+    found = dict.fromkeys(printable(note) for note in (*report.notes, *(report.run.notes if report.run else ())))
+    found.update(dict.fromkeys(f"{_place(s)}: {printable(s.row.note)}" for s in rows if s.row.note))
+    return tuple(found)
 
 
 # --- what to do next -------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class _Situation:
-    report: Report
-    view: View
-    options: Options
-
-    @property
-    def target(self) -> str:
-        typed = self.options.target or shlex.quote(self.report.source or self.report.name)
-        return printable(typed)
-
-
 def next_steps(report: Report, view: View, options: Options) -> tuple[str, ...]:
-    """Commands worth trying from here, the most useful first; none does what was done already."""
-    situation = _Situation(report, view, options)
-    # A module inspected from Python has no name that the command line could take.
-    named = options.target or report.source
-    suggestions = (_deeper, _costliest, _save, _read_up) if named else (_read_up,)
-    steps = (suggest(situation) for suggest in suggestions)
-    return tuple(step for step in steps if step)[:3]
-
-
-def _deeper(now: _Situation) -> str | None:
-    if not now.view.folded or now.view.sort is not None:
-        return None
-    return f"fwdscope inspect {now.target} --depth {now.view.depth + 1}"
-
-
-def _costliest(now: _Situation) -> str | None:
-    """The list of the most costly rows, where the tree is long enough to look for them."""
-    if now.view.sort is not None or len(now.view.rows) + len(now.view.folded) <= _SHORT_LIST:
-        return None
-    return f"fwdscope inspect {now.target} --top {_SHORT_LIST}"
-
-
-def _save(now: _Situation) -> str | None:
-    if now.options.saved or shlex.split(now.target)[0].endswith(".json"):
-        return None
-    stem = re.sub(r"[^\w.-]+", "-", PurePath(now.report.name).name).strip("-.") or "report"
-    return f"fwdscope inspect {now.target} --format json -o {stem}.json"
-
-
-def _read_up(now: _Situation) -> str | None:
-    """The page of the layer type that holds the most parameters."""
-    held: dict[str, int] = {}
-    for shown in (*now.view.rows, *now.view.folded):
+    """Commands worth trying next, the most useful first, without those that were run already."""
+    steps = []
+    # A module inspected from Python has no name for the command line.
+    if options.target or report.source:
+        target = printable(options.target or shlex.quote(report.source or report.name))
+        if view.sort is None and view.folded:
+            steps.append(f"fwdscope inspect {target} --depth {view.depth + 1}")
+        if view.sort is None and len(view.rows) + len(view.folded) > _SHORT_LIST:
+            steps.append(f"fwdscope inspect {target} --top {_SHORT_LIST}")
+        if not options.saved and not shlex.split(target)[0].endswith(".json"):
+            stem = re.sub(r"[^\w.-]+", "-", PurePath(report.name).name).strip("-.") or "report"
+            steps.append(f"fwdscope inspect {target} --format json -o {stem}.json")
+    # Parameters by layer type. A dotted type is a class of the reader's own, which has no page.
+    params = Counter[str]()
+    for shown in (*view.rows, *view.folded):
         row = shown.row
-        # A dotted type is a class of the reader's own, which has no page.
         if row.kind == "layer" and row.params and row.type.isidentifier():
-            held[row.type] = held.get(row.type, 0) + row.params * shown.times
-    return f"fwdscope layers {max(held, key=held.__getitem__)}" if held else None
+            params[row.type] += row.params * shown.times
+    steps += [f"fwdscope layers {type_}" for type_, _ in params.most_common(1)]
+    return tuple(steps[:3])

@@ -1,12 +1,12 @@
 """The roofline: what bounds a step on a device, the least time it can take there, and how near a measured one came.
 
 A step of F FLOPs that moves B bytes takes at least max(F / peak FLOP/s, B / peak bytes/s) (Williams, Waterman and
-Patterson, "Roofline", CACM 52(4), 2009). Its intensity F / B lies below the ridge, peak FLOP/s over peak bytes/s, where
-memory bounds it, and above where arithmetic does.
+Patterson, "Roofline", CACM 52(4), 2009). It is memory-bound if its intensity F / B is
+below the ridge, peak FLOP/s over peak bytes/s, and compute-bound above.
 
 The bytes are the report's: each operand read once and each result written once, by every operator. Caches and fused
-kernels can do with less, so that a step which memory bounds may come out above its roof. So may causal attention, whose
-masked half counts and need not be computed.
+kernels need less, so that a memory-bound step may exceed its roofline. So may causal attention, whose masked half is
+counted and need not be computed.
 """
 
 from __future__ import annotations
@@ -21,24 +21,23 @@ from fwdscope.report import Estimate, LayerRow, Peaks, Report, multiplicities, p
 
 @dataclass(frozen=True)
 class Roofline:
-    """One step under the roof of a device."""
+    """The roofline of one step on a device."""
 
-    # FLOPs for each byte, of the step and where the device's two roofs meet; None where the step moves nothing.
+    # FLOPs per byte, of the step and at the ridge; None if the step moves nothing.
     intensity: float | None
     ridge: float
     bound: Literal["compute", "memory"]
-    # Seconds that it takes at least.
+    # The least seconds it takes.
     least: float
-    # FLOP/s that it reached, and the part of the roof that is: ``least`` over the time taken. None where none was.
+    # The FLOP/s reached, and ``least`` over the time taken; None if it was not timed.
     achieved: float | None
     share: float | None
 
 
 def roofline(row: LayerRow, peaks: Peaks) -> Roofline | None:
-    """A row under the roof of a device.
+    """The roofline of a row on a device.
 
-    None where an operator was not counted, where the row neither computes nor moves anything, or where the device's
-    peaks are not known.
+    None if an operator was not counted, the row neither computes nor moves anything, or the peaks are not known.
     """
     moved, peak = _moved(row), _peak(row, peaks)
     if row.uncounted or row.flops is None or moved is None or not (row.flops or moved):
@@ -58,7 +57,7 @@ def roofline(row: LayerRow, peaks: Peaks) -> Roofline | None:
 
 
 def ridge(peaks: Peaks) -> float | None:
-    """FLOPs for each byte above which arithmetic bounds a step."""
+    """The FLOPs per byte above which a step is compute-bound."""
     return peaks.flops / peaks.bandwidth if peaks.flops and peaks.bandwidth else None
 
 
@@ -69,10 +68,10 @@ def _moved(row: LayerRow) -> int | None:
 
 
 def _peak(row: LayerRow, peaks: Peaks) -> float | None:
-    """The arithmetic's roof over a row: the convolutions' own where it may hold one, so that it is never too low.
+    """The peak FLOP/s for a row: that of convolutions if it may contain one, so that it is never too low.
 
-    A report does not say which rows convolve. Those that do have a weight with dimensions for the window or, where the
-    weight stands elsewhere, a receptive field.
+    A report does not say which rows convolve. Those that do have a weight with dimensions for the window or, if the
+    weight belongs to another row, a receptive field.
     """
     if peaks.convolution_flops is None or not row.macs:
         return peaks.flops
@@ -84,25 +83,26 @@ def _peak(row: LayerRow, peaks: Peaks) -> float | None:
 
 
 def estimate(report: Report, peaks: Peaks) -> Estimate:
-    """What a forward takes at least on a device, and whether its memory holds it.
+    """The least time of a forward on a device, and whether it fits into its memory.
 
-    ``seconds`` is the sum over the steps, one after the other, of :func:`roofline`'s least. Where operators were not
-    counted, it is without them, and what is needed may be more too. Seconds are None where the report did not count or
-    the device's peak is not known.
+    ``seconds`` is the sum of :func:`roofline`'s ``least`` over the steps, one after the other. Operators that were not
+    counted are left out, of the time and of the memory needed. Seconds are None if the report did not count or the
+    device's peak is not known.
     """
-    steps = list(_steps(report))
-    compute = _seconds((row.flops, times, _peak(row, peaks)) for row, times in steps)
-    memory = _seconds((_moved(row), times, peaks.bandwidth) for row, times in steps)
+    every = list(steps(report.layers))
+    compute = _seconds((row.flops, times, _peak(row, peaks)) for row, times in every)
+    memory = _seconds((_moved(row), times, peaks.bandwidth) for row, times in every)
     each: float | None = None
     if compute is not None and memory is not None:
-        each = sum(times * _least(row, peaks) for row, times in steps)
+        known = ((roofline(replace(row, uncounted=()), peaks), times) for row, times in every)
+        each = sum(times * one.least for one, times in known if one)
     needed = report.totals.peak_memory
     fits = needed <= peaks.memory if needed is not None and peaks.memory is not None else None
     return Estimate(peaks, each, compute, memory, needed, fits)
 
 
 def _seconds(parts: Iterator[tuple[int | None, int, float | None]]) -> float | None:
-    """The sum of amounts at their rates; None where one of either is not known."""
+    """The sum of amounts over their rates; None if any of them is not known."""
     total = 0.0
     for amount, times, rate in parts:
         if amount is None or not rate:
@@ -111,34 +111,36 @@ def _seconds(parts: Iterator[tuple[int | None, int, float | None]]) -> float | N
     return total
 
 
-def _least(row: LayerRow, peaks: Peaks) -> float:
-    known = roofline(replace(row, uncounted=()), peaks)
-    return known.least if known else 0.0
+# Fields of a row that add up over rows.
+_ADDING = ("params", "trainable_params", "buffers", "macs", "flops", "bytes_read", "bytes_written")
 
 
-def _steps(report: Report) -> Iterator[tuple[LayerRow, int]]:
-    """The rows that contain no other, with how many equal ones each stands for, and what containers do by themselves,
-    so that the steps together are the network."""
-    rows, times = report.layers, multiplicities(report.layers)
+def steps(rows: Sequence[LayerRow], depth: int | None = None) -> Iterator[tuple[LayerRow, int]]:
+    """The rows that contain no other down to ``depth``, with how many equal ones each stands for.
+
+    What a container does by itself is a step too, so that all steps together are the network.
+    """
     inside: dict[int, list[LayerRow]] = {}
     for row, around in zip(rows, parents(rows), strict=True):
-        if around is not None:
+        if around is not None and (depth is None or row.depth <= depth):
             inside.setdefault(around, []).append(row)
-    for index, row in enumerate(rows):
-        yield (_itself(row, inside[index]) if index in inside else row), times[index]
-
-
-_COSTS = ("macs", "flops", "bytes_read", "bytes_written")
-
-
-def _itself(row: LayerRow, children: Sequence[LayerRow]) -> LayerRow:
-    own: dict[str, int] = {}
-    for name in _COSTS:
-        whole = getattr(row, name)
-        if whole is not None:
-            own[name] = max(0, whole - sum((getattr(child, name) or 0) * child.repeat for child in children))
-    # Not typed by its fields' names: they are those of `_COSTS`, all counts.
-    return replace(row, **own)  # type: ignore[arg-type]
+    for index, (row, times) in enumerate(zip(rows, multiplicities(rows), strict=True)):
+        children = inside.get(index)
+        if children is None:
+            if depth is None or row.depth <= depth:
+                yield row, times
+            continue
+        own: dict[str, int] = {}
+        for name in _ADDING:
+            if whole := getattr(row, name):
+                own[name] = max(0, whole - sum((getattr(child, name) or 0) * child.repeat for child in children))
+        unknown = tuple(name for name in row.uncounted if not any(name in child.uncounted for child in children))
+        if unknown or any(own.values()):
+            text = f"{row.text or row.type}, itself"
+            # Its values and its time are those of what it contains.
+            bare = replace(row, text=text, uncounted=unknown, output_bytes=None, stats=None, latency=None)
+            # Not typed by its fields' names: they are those of `_ADDING`, all counts.
+            yield replace(bare, **own), times  # type: ignore[arg-type]
 
 
 def estimated(report: Report, devices: Sequence[Peaks]) -> Report:
@@ -153,18 +155,18 @@ def fastest_first(report: Report) -> Report:
 
 
 def utilisation(report: Report, peaks: Peaks, seconds: float) -> float | None:
-    """The part of the peak FLOP/s that a forward of so many seconds used (MFU, model FLOPs utilisation).
+    """The share of the peak FLOP/s that a forward of so many seconds used (MFU, model FLOPs utilisation).
 
-    None where the peak is not known, or not all FLOPs are counted.
+    None if the peak is not known, or not all FLOPs are counted.
     """
     compute = estimate(report, peaks).compute_seconds
     return compute / seconds if compute is not None and not report.uncounted and seconds else None
 
 
 def whole_time(report: Report) -> float | None:
-    """The seconds that shares of time refer to: the whole forward, or the sum of its layers where that is longer.
+    """The seconds that shares of time refer to: the whole forward, or the sum of its layers if that is longer.
 
-    None where no layer was timed. Layers are measured one by one and with noise, so that the sums over outer and over
+    None if no layer was timed. Layers are measured one by one and with noise, so that the sums over outer and over
     inner rows differ too; shares of the largest never add up to more than 100 %.
     """
     if report.run is None or all(row.latency is None for row in report.layers):

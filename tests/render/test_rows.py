@@ -186,7 +186,7 @@ def test_totals_say_what_is_trained_and_what_is_in_buffers() -> None:
     assert summary.totals(report) == (
         "25,557,032 parameters (97.5 MiB)",
         "all trainable",
-        "53,173 in buffers (208 KiB)",
+        "53,173 buffer elements (208 KiB)",
     )
     assert summary.costs(report)[0] == "4.09 G MACs"
     assert summary.totals(replace(report, totals=Totals(10, 0, 0, 40, 0)))[1:] == ("all frozen",)

@@ -232,7 +232,7 @@ def test_the_header_says_how_it_was_run() -> None:
     )  # fmt: skip
     # A module of Python's has no file, and weights before it is run.
     own = replace(RESNET, source=None)
-    assert summary.ran_on(own)[-1] == "weights of the module's own"
+    assert summary.ran_on(own)[-1] == "the module's own weights"
     loaded = replace(own, run=replace(own.run, weights="r50.safetensors"))
     assert summary.ran_on(loaded)[-1] == "weights from r50.safetensors"
     assert summary.ran_on(sample_reports.resnet50()) == ()

@@ -31,7 +31,7 @@ class BaselineFolder:
     tolerance: float = 0.0
 
     def file(self, spec: Path) -> Path:
-        """The file of a spec: its path as seen from beside the folder, so that equal names do not meet."""
+        """The file of a spec: its path as seen from beside the folder, so that equal names do not clash."""
         beside = self.path.absolute().parent
         if spec in shipped_specs().values() and not spec.absolute().is_relative_to(beside):
             return self.path / _SHIPPED / f"{spec.name}.json"
@@ -50,26 +50,25 @@ class BaselineFolder:
         """Files of specs that are gone."""
         yield from (file for file in sorted(self.path.rglob("*.json")) if not self.spec(file).is_file())
 
-    def hold(self, source: Source, spec: Path, now: Baseline) -> CheckPoint:
-        """What became of a spec's baseline. Raises OSError where one cannot be read or written."""
+    def compare_with(self, source: Source, spec: Path, now: Baseline) -> CheckPoint:
+        """Compare a spec with its baseline, or write it. Raises OSError if a file cannot be read or written."""
         file = self.file(spec)
+        shown = visible(file)
         if self.update:
             return _written(file, now)
         try:
             old = Baseline.loads(file.read_text(encoding="utf-8"))
+            wrong = "" if old.convention == now.convention else f"the baseline {shown} counts by another convention"
         except FileNotFoundError:
-            message = f"there is no baseline {visible(file)}"
-            return _short(Problem(source, Span(0, 0), "baseline", message, self._advice))
+            wrong = f"there is no baseline {shown}"
         except (BaselineError, UnicodeDecodeError) as error:
-            message = f"the baseline {visible(file)} cannot be read: {error}"
-            return _short(Problem(source, Span(0, 0), "baseline", message, self._advice))
-        if old.convention != now.convention:
-            message = f"the baseline {visible(file)} counts by another convention"
-            return _short(Problem(source, Span(0, 0), "baseline", message, self._advice))
+            wrong = f"the baseline {shown} cannot be read: {error}"
+        if wrong:
+            return _failed(Problem(source, Span(0, 0), "baseline", wrong, self._advice))
         found = compare(old, now, self.tolerance)
         if found == Differences():
-            return CheckPoint("baseline", "baseline", visible(file), "met")
-        return _short(self._problem(source, found, now), visible(file))
+            return CheckPoint("baseline", "baseline", shown, "met")
+        return _failed(self._problem(source, found, now), shown)
 
     @property
     def _advice(self) -> str:
@@ -90,18 +89,18 @@ class BaselineFolder:
 
 
 def _written(file: Path, now: Baseline) -> CheckPoint:
-    """Write a baseline, unless it is there already, so that the times of files keep still."""
-    text = now.dumps()
+    """Write a baseline unless it is unchanged, so that the time of its file stays."""
+    text, reason = now.dumps(), "as it was"
     if not file.is_file() or file.read_text(encoding="utf-8", errors="replace") != text:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text, encoding="utf-8", newline="\n")
-        return CheckPoint("baseline", "baseline", visible(file), "met", reason=_WRITTEN)
-    return CheckPoint("baseline", "baseline", visible(file), "met", reason="as it was")
+        reason = _WRITTEN
+    return CheckPoint("baseline", "baseline", visible(file), "met", reason=reason)
 
 
-def _short(problem: Problem, expected: str = "") -> CheckPoint:
-    told = CheckMessage.of(problem)
-    return CheckPoint("baseline", "baseline", expected, "failed", told.line, told.message, problem=told)
+def _failed(problem: Problem, expected: str = "") -> CheckPoint:
+    message = CheckMessage.of(problem)
+    return CheckPoint("baseline", "baseline", expected, "failed", message.line, message.message, problem=message)
 
 
 def _around(source: Source, found: RowDifference, now: Baseline) -> Iterator[Cause]:
@@ -122,7 +121,7 @@ def _span(source: Source, row: RowDifference | LayerRow) -> Span | None:
 
 
 def remarks_on(folder: BaselineFolder, outcomes: Iterable[Outcome]) -> Iterator[str]:
-    """What is said of the folder itself: how many baselines were written, and which are of specs that are gone."""
+    """Remarks on the folder itself: how many baselines were written, and which are of specs that are gone."""
     points = [point for outcome in outcomes for point in outcome.points if point.kind == "baseline"]
     if written := sum(point.reason == _WRITTEN for point in points):
         yield f"wrote {written} of {len(points)} baselines in {folder.path}"

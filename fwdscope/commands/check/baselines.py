@@ -19,8 +19,8 @@ VERSION = 1
 EXACT = ("params", "trainable_params", "buffers")
 COSTS = ("macs", "flops", "bytes_read", "bytes_written", "peak_memory")
 _ROW_COSTS = COSTS[:4]
-# Differences that are said wherever there are any; the others follow from them.
-_SAID_FIRST = frozenset(
+# Differences that are always shown; the others follow from them.
+_SHOWN_FIRST = frozenset(
     {"type", "output", "outputs", "inputs", "dtype", "repeat", "calls", "params", "macs", "peak_memory"}
 )
 
@@ -30,7 +30,7 @@ class BaselineError(InputError, ValueError):
 
 
 class Baseline:
-    """What is kept of a report: the path, type, output shapes and figures of each row, and the totals.
+    """The part of a report that is kept: the path, type, output shapes and figures of each row, and the totals.
 
     One made from a report also knows the place of each row in the spec, which its file does not hold.
     """
@@ -40,7 +40,7 @@ class Baseline:
 
     @classmethod
     def of(cls, report: Report) -> Baseline:
-        """What a baseline keeps of a report."""
+        """The baseline of a report."""
         totals = {name: getattr(report.totals, name) for name in (*EXACT, *COSTS)}
         return cls(
             {
@@ -226,8 +226,8 @@ class Differences(NamedTuple):
 
 
 def describe(details: Sequence[Difference]) -> str:
-    """Differences on one line: those that say most, where there are such; the rest follow from them."""
-    return "; ".join(map(str, [one for one in details if one.what in _SAID_FIRST] or details))
+    """Differences on one line: the essential ones if there are any, since the rest follow from them."""
+    return "; ".join(map(str, [one for one in details if one.what in _SHOWN_FIRST] or details))
 
 
 def compare(old: Baseline, new: Baseline, tolerance: float = 0.0) -> Differences:

@@ -168,6 +168,6 @@ def guarded(source: Source, settings: CheckSettings) -> CheckResult:
 def _with_baseline(file: SpecFile, source: Source, result: CheckResult, folder: BaselineFolder | None) -> Outcome:
     if folder is None or result.kept is None:
         return result.outcome
-    point = folder.hold(source, file.path, result.kept)
+    point = folder.compare_with(source, file.path, result.kept)
     points = (*result.outcome.points, point)
     return replace(result.outcome, points=points, state=state_of(points))

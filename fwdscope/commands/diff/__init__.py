@@ -1,6 +1,6 @@
-"""Two reports → what changed between them: which layers came, went, moved, or are not what they were.
+"""Compares two reports: which layers were added, removed, moved, renamed or changed.
 
-Layers are matched by name and by structure, so that renamed and moved ones are found (:mod:`.matching`); what may not
+Layers are matched by name and by structure, so that renamed and moved ones are found (:mod:`.matching`); a limit on a
 change is a :class:`Condition`.
 """
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -17,13 +17,13 @@ SUMS = ("params", "trainable_params", "buffers", "macs", "flops", "bytes_read", 
 # What else tells two rows apart.
 FACTS = ("type", "text", "repeat", "calls", "call", "output_shapes", "output_dtypes", "output_bytes",
 "receptive_field", "reads", "uncounted")  # fmt: skip
-# What differs along with something else, upstream or in the machine's mood: alone it makes no change of a row.
+# What follows from changes elsewhere, or varies between runs: alone it is no change of a row.
 QUIET = frozenset({"receptive_field", "latency"})
 
 
 @dataclass(frozen=True)
 class Delta:
-    """A figure before and after; None where it is not known."""
+    """A figure before and after; None if it is not known."""
 
     name: str
     before: float | None
@@ -31,12 +31,12 @@ class Delta:
 
     @property
     def change(self) -> float | None:
-        """How much more it is."""
+        """The difference."""
         return None if self.before is None or self.after is None else self.after - self.before
 
     @property
     def ratio(self) -> float | None:
-        """How much more in parts of what it was: 0.05 for 5 % more. None where it was nothing."""
+        """The difference relative to before: 0.05 for 5 % more. None if it was 0."""
         return self.change / self.before if self.change is not None and self.before else None
 
 
@@ -44,8 +44,8 @@ class Delta:
 class RowChange:
     """A row before and after. One that is gone has no ``after``, a new one no ``before``.
 
-    ``what`` names the fields in which the two rows differ, each row's own copy against the other's; ``deltas`` are of
-    all copies together, so that those of the rows inside add up to those of the row around them.
+    ``what`` names the fields in which one copy of each differs; ``deltas`` are of all copies together, so that those of
+    the rows inside add up to those of the row around them.
     """
 
     kind: Kind
@@ -57,7 +57,7 @@ class RowChange:
 
     @property
     def row(self) -> LayerRow:
-        """The row as it is now, or as it was last."""
+        """The row after, or before if it is gone."""
         row = self.after or self.before
         assert row is not None
         return row
@@ -78,12 +78,12 @@ class Comparison:
     after: Report
     totals: tuple[Delta, ...]
     rows: tuple[RowChange, ...]
-    # What the reader has to know to trust the differences.
+    # Why the two may not be comparable.
     notes: tuple[str, ...] = ()
 
     @property
     def changes(self) -> tuple[RowChange, ...]:
-        """The rows that are not what they were."""
+        """The rows that changed."""
         return tuple(row for row in self.rows if row.kind != "same")
 
     def total(self, name: str) -> Delta:
@@ -94,8 +94,8 @@ class Comparison:
         """The comparison as JSON's own types: totals, and every row that changed."""
         return {
             "version": 1,
-            "before": _named(self.before),
-            "after": _named(self.after),
+            "before": {"name": self.before.name, "source": self.before.source},
+            "after": {"name": self.after.name, "source": self.after.source},
             "totals": {
                 delta.name: _plain(delta)
                 for delta in self.totals
@@ -109,9 +109,13 @@ class Comparison:
 def compare(before: Report, after: Report) -> Comparison:
     """What changed from one report to another."""
     pairs = matched(before.layers, after.layers)
-    words = {**dict(_renamed(pairs)), **dict(_blocks(pairs))}
-    rows = tuple(change for pair in pairs for change in _changes(pair, 1, words))
-    return Comparison(before, after, tuple(_totals(before, after)), rows, tuple(_notes(before, after, pairs)))
+    both = [(a, b) for pair in pairs for one in pair.within() if (a := one.before) and (b := one.after)]
+    names = {a.name: b.name for a, b in both if a.name and b.name}
+    blocks = {a.row.type: b.row.type for a, b in both if a.children and b.children}
+    rows = tuple(change for pair in pairs for change in _changes(pair, 1, names | blocks))
+    totals = tuple(Delta(name, of(before), of(after)) for name, of in TOTALS.items())
+    renamed = [f"the block {one} is now called {other}" for one, other in blocks.items() if one != other]
+    return Comparison(before, after, totals, rows, (*renamed, *_notes(before, after)))
 
 
 # --- rows ------------------------------------------------------------------------------------------------------------
@@ -133,12 +137,12 @@ def _kind(pair: Pair, what: tuple[str, ...]) -> Kind:
         return "removed"
     if pair.moved and not _renamed_in_place(pair.before, pair.after):
         return "moved"
-    told = set(what) - QUIET
-    return "changed" if told - {"name"} else "renamed" if told else "same"
+    differing = set(what) - QUIET
+    return "changed" if differing - {"name"} else "renamed" if differing else "same"
 
 
 def _renamed_in_place(before: Item, after: Item) -> bool:
-    """Whether a row has another name under the same parent."""
+    """Whether a row has another name and the same parent."""
     same = before.row.path.rpartition(".")[0] == after.row.path.rpartition(".")[0]
     return same and before.name != after.name
 
@@ -151,26 +155,10 @@ def _differing(before: Item | None, after: Item | None, words: Mapping[str, str]
     for name in (*FACTS, *SUMS):
         one, other = getattr(before.row, name), getattr(after.row, name)
         if name in ("text", "reads") or (name == "type" and before.children and after.children):
-            # That a line speaks of a layer or a block by its new name is no change of the line.
+            # A line that only uses the new name of a layer or a block did not change.
             one, other = _reworded(one, words), _reworded(other, {})
         if one != other:
             yield name
-
-
-def _renamed(pairs: Sequence[Pair]) -> Iterator[tuple[str, str]]:
-    """The new names of layers by the old ones."""
-    for pair in pairs:
-        if pair.before and pair.after and pair.before.name and pair.after.name:
-            yield pair.before.name, pair.after.name
-        yield from _renamed(pair.children)
-
-
-def _blocks(pairs: Sequence[Pair]) -> Iterator[tuple[str, str]]:
-    """The types of blocks before and after."""
-    for pair in pairs:
-        if pair.before and pair.after and pair.before.children and pair.after.children:
-            yield pair.before.row.type, pair.after.row.type
-        yield from _blocks(pair.children)
 
 
 def _reworded(text: str | tuple[str, ...], words: Mapping[str, str]) -> str:
@@ -179,9 +167,9 @@ def _reworded(text: str | tuple[str, ...], words: Mapping[str, str]) -> str:
 
 
 def _sum(pair: Pair, side: Literal["before", "after"], name: str) -> float | None:
-    """A figure of all copies together, 0 of a row that is not there.
+    """A figure of all copies together; of a row that is not there, 0.
 
-    What moved into a new row, or out of one that is gone, is not theirs to add or to take away.
+    Rows that moved into a new row, or out of one that is gone, do not count.
     """
     item: Item | None = getattr(pair, side)
     if item is None:
@@ -195,35 +183,27 @@ def _sum(pair: Pair, side: Literal["before", "after"], name: str) -> float | Non
 
 # --- totals ----------------------------------------------------------------------------------------------------------
 
-TOTALS: dict[str, Callable[[Report], float | None]] = {
-    **{
-        name: lambda report, name=name: getattr(report.totals, name)  # type: ignore[misc]
-        for name in ("params", "trainable_params", "active_params", "buffers", "macs", "flops")
-    },
-    "bytes": lambda report: _bytes(report),
-    **{
-        name: lambda report, name=name: getattr(report.totals, name)  # type: ignore[misc]
-        for name in ("bytes_read", "bytes_written", "param_bytes", "buffer_bytes", "peak_memory", "peak_activations")
-    },
-    "latency": lambda report: report.run.latency.median if report.run and report.run.latency else None,
-}
-
 
 def _bytes(report: Report) -> float | None:
     read, written = report.totals.bytes_read, report.totals.bytes_written
     return None if read is None or written is None else read + written
 
 
-def _totals(before: Report, after: Report) -> Iterator[Delta]:
-    for name, of in TOTALS.items():
-        yield Delta(name, of(before), of(after))
+def _total(name: str) -> Callable[[Report], float | None]:
+    return lambda report: getattr(report.totals, name)
 
 
-def _notes(before: Report, after: Report, pairs: Sequence[Pair]) -> Iterator[str]:
-    """Blocks of another name, and what makes two reports hard to compare."""
-    for one, other in dict.fromkeys(_blocks(pairs)):
-        if one != other:
-            yield f"the block {one} is now called {other}"
+TOTALS: dict[str, Callable[[Report], float | None]] = {
+    **{name: _total(name) for name in ("params", "trainable_params", "active_params", "buffers", "macs", "flops")},
+    "bytes": _bytes,
+    **{name: _total(name) for name in ("bytes_read", "bytes_written", "param_bytes", "buffer_bytes")},
+    **{name: _total(name) for name in ("peak_memory", "peak_activations")},
+    "latency": lambda report: report.run.latency.median if report.run and report.run.latency else None,
+}
+
+
+def _notes(before: Report, after: Report) -> Iterator[str]:
+    """What makes two reports hard to compare."""
     if before.dtype != after.dtype:
         yield f"the dtypes differ: {before.dtype}, then {after.dtype}"
     shapes = [tuple((one.name, one.shape) for one in report.inputs) for report in (before, after)]
@@ -243,10 +223,6 @@ def _notes(before: Report, after: Report, pairs: Sequence[Pair]) -> Iterator[str
 
 
 # --- to JSON ---------------------------------------------------------------------------------------------------------
-
-
-def _named(report: Report) -> dict[str, Any]:
-    return {"name": report.name, "source": report.source}
 
 
 def _plain(delta: Delta) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What a change may not be: ``macs > +5%``, ``peak_memory > 250 MiB``."""
+"""Limits on changes: ``macs > +5%``, ``peak_memory > 250 MiB``."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _BYTES = ("bytes", "bytes_read", "bytes_written", "param_bytes", "buffer_bytes",
 
 @dataclass(frozen=True)
 class Condition:
-    """A figure held against a bound: its change in percent or in its unit, or its value afterwards."""
+    """A bound on a figure: on its change in percent or in its unit, or on its value afterwards."""
 
     text: str
     name: str
@@ -51,7 +51,7 @@ class Condition:
         return cls(" ".join(text.split()), form["name"], form["sign"], bound, of)
 
     def met(self, compared: Comparison) -> bool:
-        """Whether it is so. Raises ValueError where the figure is not known of both."""
+        """Whether it holds. Raises ValueError if the figure is not known of both."""
         delta = compared.total(self.name)
         if delta.after is None or (delta.before is None and self.of != "value"):
             which = "the second" if delta.after is None else "the first"
@@ -66,7 +66,7 @@ class Condition:
             return after
         if self.of == "change":
             return after - before
-        # From nothing to something is more than any percentage.
+        # Growth from 0 exceeds any percentage.
         return 100 * (after - before) / before if before else Fraction(10**30 if after else 0)
 
 

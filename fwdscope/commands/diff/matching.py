@@ -1,8 +1,8 @@
 """Rows of two reports matched: an alignment of the two trees, level by level, and then what moved between levels.
 
-Children are aligned in their order, so that the most alike stand together (Needleman and Wunsch 1970): the same name,
-the same type, the same structure inside, the same shapes and parameters. A name that nobody gave (``relu_2``) says
-nothing, since inserting one more of its kind moves it.
+Children are aligned in their order, so that the most similar are paired (Needleman and Wunsch 1970): the same name,
+type, structure inside, shapes and parameters. A generated name (``relu_2``) does not count, since inserting one more of
+its kind changes it.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from functools import cached_property
 
 from fwdscope.report import LayerRow, multiplicities, parents
 
-# Beyond so many pairs of neighbours an alignment takes too long; then names alone match.
-_MOST_PAIRS = 250_000
+# With more pairs of neighbours an alignment takes too long, and only names are matched.
+_MAX_PAIRS = 250_000
 
 
 @dataclass(eq=False)
@@ -30,19 +30,19 @@ class Item:
 
     @cached_property
     def name(self) -> str:
-        """The name that the file gives, without the numbers of copies; empty where it gives none."""
+        """The name in the file, without the numbers of copies; empty if the file gives none."""
         label = self.row.label.rpartition(".")[2]
         default = re.fullmatch(rf"{re.escape(self.row.type.lower())}(_\d+)?", label)
         return "" if default or "–" in label else label
 
     @cached_property
     def leaves(self) -> tuple[str, ...]:
-        """The types of the single steps inside, in order; its own type where it holds none."""
+        """The types of the single steps inside, in order; its own type if there are none."""
         return tuple(leaf for child in self.children for leaf in child.leaves) or (self.row.type,)
 
     @cached_property
     def figures(self) -> tuple[object, ...]:
-        """What two rows of the same making share, here and inside."""
+        """What two equal rows have in common, here and inside."""
         row = self.row
         own = (None if self.children else row.type, row.output_shapes, row.params, row.macs, row.repeat)
         return (*own, *(child.figures for child in self.children))
@@ -56,9 +56,9 @@ class Item:
 
 @dataclass(frozen=True)
 class Pair:
-    """A row before and after; None where there is none.
+    """A row before and after; None if there is none.
 
-    ``moved`` says that it stood under another parent; ``away`` are rows that moved out of one that is gone.
+    A ``moved`` row had another parent; ``away`` are rows that moved out of one that is gone.
     """
 
     before: Item | None
@@ -66,6 +66,12 @@ class Pair:
     children: tuple[Pair, ...] = ()
     moved: bool = False
     away: tuple[Item, ...] = ()
+
+    def within(self) -> Iterator[Pair]:
+        """The pair and all inside it."""
+        yield self
+        for child in self.children:
+            yield from child.within()
 
 
 def items(rows: Sequence[LayerRow]) -> list[Item]:
@@ -78,18 +84,14 @@ def items(rows: Sequence[LayerRow]) -> list[Item]:
 
 
 def matched(before: Sequence[LayerRow], after: Sequence[LayerRow]) -> tuple[Pair, ...]:
-    """The rows of both, matched, in the order of the second; what is gone stands where it was."""
-    pairs = _level(items(before), items(after))
-    return _with_moves(pairs)
+    """The rows of both, matched, in the order of the second; a row that is gone is where it was."""
+    return _with_moves(_level(items(before), items(after)))
 
 
 def _level(before: Sequence[Item], after: Sequence[Item]) -> tuple[Pair, ...]:
-    return tuple(_pair(a, b) for a, b in _aligned(before, after))
-
-
-def _pair(before: Item | None, after: Item | None) -> Pair:
-    children = _level(before.children if before else (), after.children if after else ())
-    return Pair(before, after, children)
+    return tuple(
+        Pair(a, b, _level(a.children if a else (), b.children if b else ())) for a, b in _aligned(before, after)
+    )
 
 
 # --- one level -------------------------------------------------------------------------------------------------------
@@ -116,12 +118,12 @@ def _same_ends(before: Sequence[Item], after: Sequence[Item]) -> int:
 
 
 def _best(before: Sequence[Item], after: Sequence[Item]) -> list[tuple[Item | None, Item | None]]:
-    """The alignment with the most likeness."""
-    if len(before) * len(after) > _MOST_PAIRS:
+    """The alignment of the highest total likeness."""
+    if len(before) * len(after) > _MAX_PAIRS:
         return _by_name(before, after)
     rows, columns = len(before), len(after)
     alike = [[likeness(a, b) for b in after] for a in before]
-    # best[i][j]: the most likeness of before[i:] and after[j:].
+    # best[i][j]: the highest total likeness of before[i:] and after[j:].
     best = [[0.0] * (columns + 1) for _ in range(rows + 1)]
     for i in reversed(range(rows)):
         for j in reversed(range(columns)):
@@ -143,7 +145,7 @@ def _best(before: Sequence[Item], after: Sequence[Item]) -> list[tuple[Item | No
 
 
 def _by_name(before: Sequence[Item], after: Sequence[Item]) -> list[tuple[Item | None, Item | None]]:
-    """Those of the same name together, where that keeps the order."""
+    """Rows of the same name paired, as far as that keeps the order."""
     places = {(b.row.label, b.row.type): j for j, b in reversed(list(enumerate(after)))}
     pairs: list[tuple[Item | None, Item | None]] = []
     done = 0
@@ -159,16 +161,18 @@ def _by_name(before: Sequence[Item], after: Sequence[Item]) -> list[tuple[Item |
 
 
 def likeness(a: Item, b: Item) -> float:
-    """How sure it is that two rows are one layer; 0 where they are not."""
+    """How similar two rows are; 0 if they are not the same layer."""
     if bool(a.children) != bool(b.children):
         return 6.0 if a.name and a.name == b.name else 0.0
     named = bool(a.name) and a.name == b.name
     typed = a.row.type == b.row.type
-    inside = _share(a.leaves, b.leaves)
+    # The share of the steps inside that both have.
+    common = (Counter(a.leaves) & Counter(b.leaves)).total() if a.leaves != b.leaves else len(a.leaves)
+    inside = common / max(len(a.leaves), len(b.leaves))
     shaped = a.row.output_shapes == b.row.output_shapes
     sized = a.row.params == b.row.params
     related = named or typed or (a.children and inside > 0.5)
-    # Two given names that differ are two layers, unless they look the same.
+    # Two names that differ are two layers, unless all else is the same.
     apart = bool(a.name and b.name) and not named and not shaped and not sized and not inside > 0.9
     strangers = not a.children and not named and bool(a.name and b.name) and not (shaped and sized)
     if not related or apart or strangers:
@@ -178,18 +182,14 @@ def likeness(a: Item, b: Item) -> float:
     return score + 0.5 * (a.row.kind == b.row.kind)
 
 
-def _share(a: tuple[str, ...], b: tuple[str, ...]) -> float:
-    """The part of the steps inside that both have, from 0 to 1."""
-    return 1.0 if a == b else (Counter(a) & Counter(b)).total() / max(len(a), len(b))
-
-
 # --- what moved ------------------------------------------------------------------------------------------------------
 
 
 def _with_moves(pairs: tuple[Pair, ...]) -> tuple[Pair, ...]:
-    """The pairs with what stood elsewhere found again: the same type and figures, best with the same name."""
-    gone = [pair.before for pair in _walk(pairs) if pair.before and not pair.after]
-    come = [pair.after for pair in _walk(pairs) if pair.after and not pair.before]
+    """The pairs after matching rows that moved: of the same type and figures, first those of the same name."""
+    every = [one for pair in pairs for one in pair.within()]
+    gone = [pair.before for pair in every if pair.before and not pair.after]
+    new_rows = [pair.after for pair in every if pair.after and not pair.before]
     found: dict[Item, Item] = {}
     # Rows that moved, and those inside them, which moved along.
     old: set[Item] = set()
@@ -198,23 +198,21 @@ def _with_moves(pairs: tuple[Pair, ...]) -> tuple[Pair, ...]:
         for item in gone:
             if item in old or not item.row.params:
                 continue
-            match = next((b for b in come if b not in new and _is_same(item, b, by_name)), None)
-            if match is not None:
-                found[match] = item
-                old.update(item.within())
-                new.update(match.within())
+            for b in new_rows:
+                same = item.row.type == b.row.type and item.figures == b.figures
+                if b not in new and same and (item.name == b.name or not by_name):
+                    found[b] = item
+                    old.update(item.within())
+                    new.update(b.within())
+                    break
     if not found:
         return pairs
     taken = set(found.values())
     return tuple(put for pair in pairs for put in _put(pair, found, taken))
 
 
-def _is_same(a: Item, b: Item, by_name: bool) -> bool:
-    return (a.name == b.name or not by_name) and a.row.type == b.row.type and a.figures == b.figures
-
-
 def _put(pair: Pair, found: dict[Item, Item], taken: set[Item]) -> Iterator[Pair]:
-    """A pair with what moved into it, and without what moved away."""
+    """A pair with the rows that moved into it, and without those that moved away."""
     if pair.before is None and pair.after in found:
         assert pair.after is not None
         moved = found[pair.after]
@@ -224,9 +222,3 @@ def _put(pair: Pair, found: dict[Item, Item], taken: set[Item]) -> Iterator[Pair
         lost = pair.before is not None and pair.after is None
         away = tuple(item for item in pair.before.within() if item in taken) if lost and pair.before else ()
         yield Pair(pair.before, pair.after, children, pair.moved, away)
-
-
-def _walk(pairs: Sequence[Pair]) -> Iterator[Pair]:
-    for pair in pairs:
-        yield pair
-        yield from _walk(pair.children)
