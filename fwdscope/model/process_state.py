@@ -39,9 +39,15 @@ def torch_default_dtype(dtype: torch.dtype) -> Iterator[None]:
 def preserve_generators(devices: Iterable[torch.device]) -> Iterator[None]:
     """Restore the generators of the CPU and of these devices; no other device is started."""
     places = {place for place in devices if place.type in ("cuda", "mps")}
-    kind = "mps" if any(place.type == "mps" for place in places) else "cuda"
-    with _LOCK, torch.random.fork_rng(places, device_type=kind):
-        yield
+    with _LOCK:
+        host = torch.get_rng_state()
+        states = {place: getattr(torch, place.type).get_rng_state(place) for place in places}
+        try:
+            yield
+        finally:
+            torch.set_rng_state(host)
+            for place, state in states.items():
+                getattr(torch, place.type).set_rng_state(state, place)
 
 
 @contextlib.contextmanager
