@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+from fwdscope.errors import FwdscopeError
 from fwdscope.functions.functions import CONSTANTS, FUNCTIONS
 from fwdscope.functions.resolution import implementation
 from fwdscope.language import arithmetic
@@ -18,7 +19,7 @@ from fwdscope.language.expression import Expression
 from fwdscope.layers.base import LayerError
 
 
-class EvaluationError(Exception):
+class EvaluationError(FwdscopeError):
     """An exception together with the innermost node whose evaluation raised it."""
 
     def __init__(self, node: Expression, error: Exception) -> None:
