@@ -113,7 +113,6 @@ def error_classes() -> list[type]:
     return found
 
 
-@pytest.mark.core
 def test_every_error_of_the_package_derives_from_one() -> None:
     classes = error_classes()
     assert len(classes) > 8

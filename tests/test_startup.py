@@ -25,10 +25,17 @@ def probe(*arguments: str) -> tuple[int, str, bool]:
     return result.returncode, result.stdout, result.stderr.splitlines()[-1] == "True"
 
 
-@pytest.mark.core
 @pytest.mark.parametrize(
     "arguments",
-    [("--help",), ("--version",), ("inspect", "--help"), ("layers",), ("layers", "Conv2d"), ("specs",), ("schema",)],
+    [
+        pytest.param(("--help",), marks=pytest.mark.core),
+        ("--version",),
+        ("inspect", "--help"),
+        ("layers",),
+        ("layers", "Conv2d"),
+        ("specs",),
+        ("schema",),
+    ],
     ids=" ".join,
 )
 def test_help_the_vocabulary_and_the_schema_do_not_load_torch(arguments: tuple[str, ...]) -> None:

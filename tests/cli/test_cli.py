@@ -78,7 +78,6 @@ def test_json_has_the_keys_that_programs_rely_on(mlp: str) -> None:
     assert data["layers"][0] | {"path": "fc1", "type": "Linear", "depth": 1, "line": 6} == data["layers"][0]
 
 
-@pytest.mark.core
 @pytest.mark.parametrize("form", ["table", "tree", "json", "csv", "markdown"])
 def test_every_format_holds_every_layer(mlp: str, form: str) -> None:
     out = run("inspect", mlp, "--format", form).stdout
