@@ -102,9 +102,9 @@ class _Blocks(Windowed, abstract=True, dimensions=2):
         """Return the number of windows over each dimension. Raises LayerError if there are none."""
         windows, own = shape_of(self.windows(sizes)), vars(self)
         if min(windows) < 1:
-            padded = [size + 2 * p for size, p in zip(sizes, self.each(own["padding"]), strict=True)]
-            columns = zip(self.each(own["kernel_size"]), self.each(own["dilation"]), strict=True)
-            reach = [dilation * (kernel - 1) + 1 for kernel, dilation in columns]
+            columns = list(self.along(sizes, own["kernel_size"], own["padding"], own["dilation"]))
+            padded = [size + 2 * padding for _, size, _, padding, _ in columns]
+            reach = [dilation * (kernel - 1) + 1 for _, _, kernel, _, dilation in columns]
             raise LayerError(f"kernel {times_text(reach)} is larger than the padded image {times_text(padded)}")
         return windows
 

@@ -9,7 +9,6 @@ from . import (
     attention,
     backward,
     convolution,
-    cumulative,
     embedding,
     factorisation,
     fft,
@@ -23,7 +22,7 @@ from . import (
     random,
     recurrent,
     reductions,
-    softmax,
+    rows,
     sorting,
     views,
 )
@@ -32,8 +31,8 @@ from .op import Op, Operand
 
 # One for each kind of operator; a family that is not imported has no rules.
 FAMILIES = (
-    attention, backward, convolution, cumulative, embedding, factorisation, fft, interpolation, losses, movement, norms,
-    pointwise, pooling, products, random, recurrent, reductions, softmax, sorting, views,
+    attention, backward, convolution, embedding, factorisation, fft, interpolation, losses, movement, norms,
+    pointwise, pooling, products, random, recurrent, reductions, rows, sorting, views,
 )  # fmt: skip
 
 __all__ = [

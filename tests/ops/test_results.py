@@ -41,14 +41,14 @@ OTHER_ON_META = {"logical_and", "logical_or", "logical_xor", "xlogy", "native_ba
 
 def agrees(func: Any, *args: Any, **kwargs: Any) -> bool:
     """Whether the rule answers; if it does, it must say what torch says, and torch must not refuse."""
-    said = infer(read(func, args, kwargs, None))
-    if said is None:
+    stated = infer(read(func, args, kwargs, None))
+    if stated is None:
         return False
     if func._schema.name.removeprefix("aten::") in OTHER_ON_META:
         args = tuple(_on_cpu(x) if isinstance(x, Tensor) else x for x in args)
     found = func(*args, **kwargs)
     given = [operand(x) for x in ([found] if isinstance(found, Tensor) else found)]
-    assert list(map(_addressed, given)) == list(map(_addressed, said)), (func, args, kwargs)
+    assert list(map(_addressed, given)) == list(map(_addressed, stated)), (func, args, kwargs)
     return True
 
 

@@ -254,9 +254,9 @@ def test_nll_loss(lead: list[int], classes: int, reduction: int, weighted: bool)
 
 def whole(function: Any, *args: Any, **kwargs: Any) -> None:
     """A function that is seen whole gives on a CPU what the rule says of it on meta."""
-    said = infer(read(function, on_meta(args), on_meta(kwargs), None))
+    stated = infer(read(function, on_meta(args), on_meta(kwargs), None))
     found = function(*args, **kwargs)
-    assert said == tuple(map(operand, [found] if isinstance(found, Tensor) else found))
+    assert stated == tuple(map(operand, [found] if isinstance(found, Tensor) else found))
 
 
 @quick

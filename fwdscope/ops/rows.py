@@ -1,0 +1,67 @@
+"""Operators along a dimension, a row at a time: softmaxes, and cumulative operators, which give n - 1 results for n.
+
+A softmax of n is n - 1 comparisons for the maximum, n differences, n exps, n - 1 sums and n quotients.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from .base import Rule, Terms, existing_dimension, flops, mix_along, register, rows_along, rule, tensor
+from .op import Op, Operand
+from .promotion import is_complex, is_floating, is_whole
+
+
+def _softmax_output(op: Op) -> tuple[Operand, ...] | None:
+    x = op.operand()
+    dtype = op.at(2) if isinstance(op.at(2), str) else x.dtype
+    fits = is_floating(dtype) and is_floating(x.dtype) and op.at(2) is not True
+    return (tensor(x.shape, dtype),) if fits and existing_dimension(op.at(1), len(x.shape) or 1) is not None else None
+
+
+@rule("_softmax", "softmax", "_safe_softmax", output=_softmax_output, window=mix_along(1))
+def softmax(op: Op) -> Terms:
+    """5n - 2 a row: max n-1, difference n, exp n, sum n-1, quotient n."""
+    return (flops("max, difference, exp, sum, quotient", "R·(5·n - 2)", **rows_along(op.operand(), op.at(1))),)
+
+
+@rule("_log_softmax", "log_softmax", output=_softmax_output, window=mix_along(1))
+def log_softmax(op: Op) -> Terms:
+    """5n - 1 a row: max n-1, difference n, exp n, sum n-1, log 1, difference n."""
+    return (flops("max, difference, exp, sum, log, difference", "R·(5·n - 1)", **rows_along(op.operand(), op.at(1))),)
+
+
+# Results of a step, their name, and the real results of a complex step (0: unknown).
+_STEPS = {
+    "cumsum": (1, "sum", 2),
+    "cumprod": (1, "product", 6),
+    "cummax": (1, "comparison", 0),
+    "cummin": (1, "comparison", 0),
+    "_cummax_helper": (1, "comparison", 0),
+    "_cummin_helper": (1, "comparison", 0),
+    "logcumsumexp": (7, "max, difference, abs, negation, exp, log1p, sum", 0),
+}
+
+
+def _terms(count: int, what: str, of_complex: int) -> Callable[[Op], Terms]:
+    def terms(op: Op) -> Terms:
+        rows = rows_along(op.operand(), op.at(1))
+        results = of_complex if is_complex(op.operand().dtype) else count
+        if not rows["n"] or not results:
+            return None if rows["n"] else ()
+        return (flops(what, f"{results}·R·(n - 1)" if results > 1 else "R·(n - 1)", **rows),)
+
+    return terms
+
+
+def _cumulative_output(op: Op) -> tuple[Operand, ...] | None:
+    x = op.operand()
+    found = op.keyword("dtype") or ("int64" if is_whole(x.dtype) else x.dtype)
+    if existing_dimension(op.at(1), len(x.shape) or 1) is None or is_complex(found) or is_complex(x.dtype):
+        return None
+    return (tensor(x.shape, found),) if is_whole(found) or is_floating(found) else None
+
+
+for _name, _step in _STEPS.items():
+    _stated = _cumulative_output if _name in ("cumsum", "cumprod") else None
+    register((_name,), Rule(_terms(*_step), _stated, window=mix_along(1)))
