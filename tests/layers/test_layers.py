@@ -201,9 +201,10 @@ def quietly(make: Any, *arguments: Any) -> nn.Module:
 
 
 COMPARED = [e for e in EXAMPLES if e.name not in OURS]
+ONE_OF_EACH = list({e.name: e for e in reversed(COMPARED)}.values())
 
 
-@pytest.mark.parametrize("example", COMPARED, ids=str)
+@pytest.mark.parametrize("example", ONE_OF_EACH, ids=str)
 def test_a_layer_is_torchs_module_with_its_weights_and_shapes(example: Example) -> None:
     layer = example.layer()
     with torch.device("meta"):
@@ -222,6 +223,7 @@ def test_a_layer_is_torchs_module_with_its_weights_and_shapes(example: Example) 
 def test_a_layer_computes_what_torchs_module_computes(example: Example) -> None:
     inputs = example.inputs()
     ours, theirs = example.layer().build(*inputs).eval(), quietly(example.torch_module).eval()
+    assert type(ours) is type(theirs)
     theirs.load_state_dict(ours.state_dict())
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -16,7 +16,7 @@ from fwdscope.layers import LAYERS, LayerError
 from fwdscope.layers import settings as layer_settings
 
 DIMENSIONS = [1, 2, 3]
-FEW = run_settings(max_examples=50, deadline=None, derandomize=True)
+FEW = run_settings(max_examples=30, deadline=None, derandomize=True)
 
 
 def shapes(value: Any) -> list[tuple[int, ...]]:
