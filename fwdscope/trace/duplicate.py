@@ -54,6 +54,7 @@ class Duplicate:
         self.args: tuple[Any, ...] = tuple([copier.copy(value) for value in args])
         self.kwargs: dict[str, Any] = {name: copier.copy(value) for name, value in kwargs.items()}
         self.stand_ins = copier.stand_ins
+        self.is_sharded = any(is_sharded(parameter) for parameter in module.parameters())
         self._originals = copier.originals
         self._snapshots = [*copier.snapshots, *map(_class_snapshot, copier.classes)]
 
@@ -132,6 +133,22 @@ def unwrapped(module: nn.Module) -> nn.Module:
         module = module.module
 
 
+def _is_distributed(value: Any) -> bool:
+    """Whether a hook or a class is torch.distributed's."""
+    return str(getattr(value, "__module__", "")).startswith(("torch.distributed", "torch._C._distributed"))
+
+
+def _undistributed(kind: type[nn.Module]) -> type[nn.Module]:
+    """The class of a module as it was before ``fully_shard`` put its own in front."""
+    first, *others = kind.__bases__
+    return others[0] if others and _is_distributed(first) else kind
+
+
+def is_sharded(tensor: Tensor) -> bool:
+    """Whether a tensor is a DTensor, of which each rank holds a part."""
+    return hasattr(type(tensor), "full_tensor")
+
+
 def _state(module: nn.Module) -> list[tuple[str, Tensor]]:
     return [*module.named_parameters(remove_duplicate=False), *module.named_buffers(remove_duplicate=False)]
 
@@ -167,6 +184,8 @@ class _Copier:
             return value
         if isinstance(value, tuple) and hasattr(kind, "_fields"):
             return self._keep(value, tuple.__new__(kind, map(self.copy, value)))
+        if _is_distributed(kind):
+            return value  # process groups, and what shards a module: no part of what one forward computes
         return self._object(value) if _has_plain_state(kind) else self._other(value)
 
     def _dict(self, value: dict[Any, Any]) -> Any:
@@ -201,7 +220,7 @@ class _Copier:
             return self._keep(module, Wrapped(type(module).__name__, name, self.copy(module._modules[name])))
         if isinstance(module, torch.jit.ScriptModule):
             return self._scripted(module)
-        return self._other(module) if hasattr(type(module), "__deepcopy__") else self._module(module)
+        return self._other(module) if hasattr(_undistributed(type(module)), "__deepcopy__") else self._module(module)
 
     def _keep(self, value: Any, made: Any) -> Any:
         self.memo[id(value)] = made
@@ -215,11 +234,13 @@ class _Copier:
 
     def _module(self, module: nn.Module) -> nn.Module:
         """A module's copy: its own dictionaries, without its ``__init__`` and its ``__setattr__``."""
-        kind = type(module)
+        kind = _undistributed(type(module))
         self.classes[kind] = None
         made = self._keep(module, kind.__new__(kind))
         state = vars(made)
         for name, value in vars(module).items():
+            if value and name.endswith("_hooks"):
+                value = type(value)((key, hook) for key, hook in value.items() if not _is_distributed(hook))
             # Nearly all of a module's dictionaries of hooks are empty.
             kind = type(value)
             is_empty = (kind is OrderedDict or kind is dict) and not value
@@ -275,7 +296,7 @@ class _Copier:
         if type(value) in _SHARED_TYPES or id(value) in seen or id(value) in self.memo:
             return
         seen.add(id(value))
-        is_plain_module = isinstance(value, nn.Module) and not hasattr(type(value), "__deepcopy__")
+        is_plain_module = isinstance(value, nn.Module) and not hasattr(_undistributed(type(value)), "__deepcopy__")
         if isinstance(value, Tensor | types.FunctionType | types.MethodType) or is_plain_module:
             self.copy(value)
             return

@@ -25,7 +25,7 @@ from fwdscope.model.process_state import preserve_generators
 from fwdscope.ops.dispatch import META, is_sparse
 from fwdscope.ops.watch import NESTED, Uses
 from fwdscope.torch_private import fake_tensors, is_dynamo_loaded, lazy_hook, without_modes
-from fwdscope.trace.duplicate import Duplicate, Scripted, Wrapped, unwrapped
+from fwdscope.trace.duplicate import Duplicate, Scripted, Wrapped, is_sharded, unwrapped
 from fwdscope.trace.parameters import Modules, named_modules, named_tensors
 from fwdscope.trace.record import Node, Recorder, Trace, hook, recording, tensors
 
@@ -157,6 +157,8 @@ def _record(copied: Duplicate, recorder: Recorder, training: bool) -> Trace:
     with copied.shared_state_restored():
         trace = record_module(copied.module, copied.args, copied.kwargs, recorder, training)
     notes = tuple(f"{name} is lazy and was not called: its parameters are not counted" for name in _drop_lazy(copied))
+    if copied.is_sharded:
+        notes = (*notes, "its parameters are spread over ranks: this is the whole model, not what one rank runs")
     return replace(trace, notes=notes, module=copied.module, uses=frozenset(recorder.uses))
 
 
@@ -253,6 +255,8 @@ def meta_stand_in(tensor: Tensor) -> Tensor:
         raise TypeError("a sparse tensor has no values on meta, so that nothing says how many there are")
     if nn.parameter.is_lazy(tensor):
         return _lazy_like(tensor, META)
+    if is_sharded(tensor):
+        return _like(tensor, torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device=META))
     # matmul folds its batch or not by whether the weight requires a gradient, also where none is computed.
     return _like(tensor, tensor.detach().to(META))
 
@@ -275,6 +279,8 @@ def duplicate_with_values(
         if nn.parameter.is_lazy(tensor):
             return _lazy_like(tensor, tensor.device)
         with torch.no_grad():
+            if is_sharded(tensor):
+                return _like(tensor, tensor.full_tensor().detach().clone())  # type: ignore[attr-defined]
             return _like(tensor, tensor.detach() if id(tensor) in shared else tensor.detach().clone())
 
     return Duplicate(module, args, kwargs, stand_in)

@@ -369,6 +369,50 @@ def test_a_nested_tensor_is_refused_with_what_to_do(layout: torch.layout, device
         fwdscope.inspect(nn.Linear(4, 8), nested(torch.randn(3, 4), layout), device=device)
 
 
+# --- modules spread over ranks ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def mesh() -> Iterator[Any]:
+    from torch import distributed
+    from torch.distributed.device_mesh import init_device_mesh
+
+    distributed.init_process_group("gloo", rank=0, world_size=1, store=distributed.HashStore())
+    yield init_device_mesh("cpu", (1,))
+    distributed.destroy_process_group()
+
+
+def sharded(module: nn.Sequential, mesh: Any) -> nn.Module:
+    from torch.distributed.fsdp import fully_shard
+
+    fully_shard(module[0], mesh=mesh)
+    fully_shard(module, mesh=mesh)
+    return module
+
+
+def parallel(module: nn.Sequential, mesh: Any) -> nn.Module:
+    from torch.distributed.tensor.parallel import ColwiseParallel, RowwiseParallel, parallelize_module
+
+    return parallelize_module(module, mesh, {"0": ColwiseParallel(), "2": RowwiseParallel()})
+
+
+def replicated(module: nn.Sequential, mesh: Any) -> nn.Module:
+    return nn.parallel.DistributedDataParallel(module)
+
+
+@pytest.mark.parametrize("spread", [sharded, parallel, replicated])
+def test_a_module_on_several_ranks_is_shown_whole(spread: Callable[..., nn.Module], mesh: Any) -> None:
+    module, x = spread(nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2)), mesh), torch.rand(5, 4)
+    before = module(x)
+    found = on_both(module, x)
+    # 4 · 8 + 8 + 8 · 2 + 2; 5 · (32 + 16).
+    assert (found.totals.params, found.totals.macs) == (58, 240)
+    assert [row.text for row in found.layers] == ["Linear", "ReLU", "Linear"]
+    assert any("spread over ranks" in note for note in found.notes) == (spread is not replicated)
+    assert module(x).equal(before)
+    module(x).sum().backward()  # it still trains
+
+
 # --- marks for a profiler, and other operators that compute nothing --------------------------------------------------
 
 
