@@ -95,5 +95,5 @@ def test_a_baseline_moved_where_its_file_would_differ_and_nowhere_else(one: Made
     a, b = Baseline.of(report(one)), Baseline.of(report(other))
     assert (compare(a, b) != Differences()) == (a.dumps() != b.dumps())
     moves = compare(a, b)
-    if a.totals["params"] != b.totals["params"]:
+    if a.report.totals.params != b.report.totals.params:
         assert any(change.what == "params" for change in moves.whole)
