@@ -15,6 +15,11 @@ from fwdscope.report import Promise
 StepKey = tuple[str, str, int]
 
 
+def own_work_key(step: StepKey, position: int) -> StepKey:
+    """The key of what a step computes itself after so many of the steps inside it."""
+    return f"own {position}", step[1], step[2]
+
+
 class StepCounter:
     """Gives each step of a run its key."""
 

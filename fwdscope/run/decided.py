@@ -7,11 +7,11 @@ of a ``while``, other rows through the experts of a mixture), the steps of the r
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import replace
 from typing import NamedTuple
 
-from fwdscope.trace import Node, Trace
+from fwdscope.trace import Node, OwnWork, Trace
 
 
 class Decided(NamedTuple):
@@ -39,22 +39,32 @@ def _pair(meta: Node, run: Node) -> dict[Node, Node]:
 
     The trace has one round of a ``while``, so that the last call there stands for all further ones of the run.
     """
-    calls: dict[tuple[str, ...], list[Node]] = {}
+    calls: dict[Hashable, list[Node]] = {}
     for node in meta.nodes():
-        calls.setdefault((node.kind, node.path, node.type, node.text), []).append(node)
+        calls.setdefault(_place(node), []).append(node)
     pairs: dict[Node, Node] = {}
-    seen: Counter[tuple[str, ...]] = Counter()
+    seen: Counter[Hashable] = Counter()
     for node in run.nodes():
-        place = (node.kind, node.path, node.type, node.text)
+        place = _place(node)
         if place in calls:
             pairs[node] = calls[place][min(seen[place], len(calls[place]) - 1)]
         seen[place] += 1
     return pairs
 
 
+def _place(node: Node) -> Hashable:
+    """What a step has in common with the same step of another run; of a module's own work, its place in the module."""
+    return node.step if isinstance(node, OwnWork) else (node.kind, node.path, node.type, node.text)
+
+
+def _calls(node: Node) -> list[Node]:
+    """The steps directly inside without what a module computes itself, which need not be the same on every device."""
+    return [one for one in node.inside() if not isinstance(one, OwnWork)]
+
+
 def _differences(node: Node, twins: Mapping[Node, Node]) -> Iterator[Node]:
     """The outermost steps of the run inside which other steps ran than in the trace, or steps of other shapes."""
-    inside = node.inside()
+    inside = _calls(node)
     if not _same_inside(node, twins) or not all(_same_shapes(one, twins[one]) for one in inside):
         yield node
         return
@@ -64,10 +74,13 @@ def _differences(node: Node, twins: Mapping[Node, Node]) -> Iterator[Node]:
 
 def _take_costs(node: Node, twins: Mapping[Node, Node]) -> bool:
     """Copy the operators of the trace to the steps of a run that did the same work; whether this step did."""
-    same = [_take_costs(one, twins) for one in node.inside()]
+    same = [_take_costs(one, twins) for one in _calls(node)]
     if not all(same) or not _same_inside(node, twins) or not _same_shapes(node, twins[node]):
         return False
-    # Only layers have operators of their own: a mixture's, which move its rows.
+    for one in node.children:
+        if isinstance(one, OwnWork) and one in twins:
+            twin = twins[one]
+            one.ops, one.path, one.type, one.text = twin.ops, twin.path, twin.type, twin.text
     node.ops = twins[node].ops
     return True
 
@@ -77,7 +90,7 @@ def _same_inside(node: Node, twins: Mapping[Node, Node]) -> bool:
     twin = twins.get(node)
     if twin is None or len(node.rounds or ()) != len(twin.rounds or ()):
         return False
-    return [twins.get(one) for one in node.inside()] == twin.inside()
+    return [twins.get(one) for one in _calls(node)] == _calls(twin)
 
 
 def _same_shapes(node: Node, twin: Node) -> bool:

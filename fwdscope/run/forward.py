@@ -69,7 +69,6 @@ def _run(observation: Observation, inputs: Mapping[str, Tensor], ready: Prepared
     seen = {name: observation.look([tensor]) for name, tensor in inputs.items()}
     with out_of_memory_as_run_error():
         trace = ready.subject.run(ready.call, observation)
-    observation.complete(trace.root)
     seen |= {name: observation.look([tensor]) for name, tensor in trace.outputs}
     return trace, {name: number for name, numbers in seen.items() for number in numbers}
 
@@ -121,8 +120,9 @@ def find_first_nonfinite(run: Trace, statistics: Statistics, found: Decided) -> 
         inputs = statistics.inputs(node)
         before, after = _count(inputs), _count(statistics.outputs(node))
         makes_nans = after[0] and not before[0]
-        if makes_nans or (after[1] and not any(before) and not _writes_infinity(recorded[node])):
-            return NonFinite(node.path, node.text or node.type, _line(found.trace, node), *after, inputs)
+        known = recorded.get(node, node)  # what a module computes itself need not have run on meta
+        if makes_nans or (after[1] and not any(before) and not _writes_infinity(known)):
+            return NonFinite(known.path, known.text or known.type, _line(found.trace, node), *after, inputs)
     return None
 
 

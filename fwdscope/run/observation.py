@@ -22,7 +22,7 @@ from fwdscope.ops.watch import watching
 from fwdscope.report import ActivationStats
 from fwdscope.run.statistics import Collector, merge
 from fwdscope.torch_private import is_transformed, without_dispatch, without_functions, without_modes
-from fwdscope.trace import Node, OpRecord, Recorder
+from fwdscope.trace import Node, OpRecord, OwnWork, Recorder
 from fwdscope.trace.memory import Mark
 from fwdscope.trace.record import tensors
 
@@ -88,6 +88,20 @@ class Observation(Recorder):
         self.given[node] = self.look(tensors(outputs))
         self.keep(node, next(iter(tensors(outputs)), None))
 
+    def end_own_work(self, node: Node, following: Any) -> OwnWork:
+        """End what a module computed itself and look at it."""
+        own = super().end_own_work(node, following)
+        self.taken[own] = self.marked(self.without_weights(own.inputs))
+        self.given[own] = self.marked(own.outputs)
+        self.keep(own, own.outputs[0].ref() if own.outputs else None)
+        return own
+
+    def without_weights(self, inputs: Iterable[Mark]) -> Iterator[Mark]:
+        """Inputs but for weights, which are not looked at each time that a line reads them."""
+        for one in inputs:
+            if id(one.ref) in self._seen or (tensor := one.ref()) is None or not self.memory.excludes(tensor):
+                yield one
+
     def line_end(self, end: LineResult, value: Any) -> None:
         """End a line and look at what it computed outside layers."""
         pending, siblings = self.stack[-1], self.parent()
@@ -96,12 +110,7 @@ class Observation(Recorder):
         node = pending.node or (siblings[-1] if siblings else None)
         # A line that computes nothing has a row if it promises a shape.
         if node is not None and node.kind == "expression" and node.step == pending.step:
-            # Weights are not looked at each time that a line reads them.
-            self.taken[node] = self.marked(
-                one
-                for one in node.inputs
-                if id(one.ref) in self._seen or (tensor := one.ref()) is None or not self.memory.excludes(tensor)
-            )
+            self.taken[node] = self.marked(self.without_weights(node.inputs))
             self.given[node] = self.marked(node.outputs)
             alive = node.outputs[0].ref() if node.outputs else None
             self.keep(node, alive if alive is not None else self._last)
@@ -136,8 +145,9 @@ class Observation(Recorder):
         """Assign the tensors of an operator that ran outside layers to the step of its line."""
         here = self.stack[-1]
         if isinstance(here, Node):
-            here.ops = here.ops or _SOMETHING
-            return
+            if here.module is None or not here.module._modules:
+                return
+            here = here.own or self.begin_own_work(here)
         given = tensors(result)
         made = self.marks(given)
         node = self.computed(here, tensors(arguments if arguments[1] else arguments[0]), made)
@@ -153,12 +163,6 @@ class Observation(Recorder):
                 self.kept = output.detach().clone() if output is not None else None
             elif self._attention is not None:
                 self.kept = self._attention()
-
-    def complete(self, root: Node) -> None:
-        """Give the row of what a module computes between its submodules the module's own inputs and outputs."""
-        own = root.children[-1] if root.children else None
-        if own is not None and own.kind == "expression" and own not in self.given and root in self.given:
-            self.taken[own], self.given[own] = self.taken[root], self.given[root]
 
     # -- looking ------------------------------------------------------------------------------------------------------
 
@@ -202,10 +206,6 @@ class Observation(Recorder):
         """The statistics of all tensors, fetched from the device at once."""
         with unrecorded():
             return Statistics(self.collector.results() if self.collector else {}, self.taken, self.given)
-
-
-# The operators of a step that ran some, which are not recorded.
-_SOMETHING = [OpRecord(Op("unread", "", ()), None)]
 
 
 @dataclass(frozen=True)

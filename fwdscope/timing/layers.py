@@ -212,9 +212,12 @@ def with_latencies(
     inside: list[tuple[float, ...]] = [nothing] * len(rows)
     whole = nothing
     found: list[tuple[float, ...]] = [nothing] * len(rows)
+    # A module's own work is not timed where the module is a part of one call.
+    known = [True] * len(rows)
     for i in reversed(range(len(rows))):
         own = times.of([node.step for node in pairs[i][1] if node.step is not None])
         node = pairs[i][1][0]
+        known[i] = bool(own) or node.is_step()
         # Blocks, parts and loops of a spec are the sum of what is inside; all other rows are timed with it.
         summed = isinstance(node.module, Scope) or node.kind in ("loop", "part")
         found[i] = inside[i] if summed or not own else nothing
@@ -226,20 +229,8 @@ def with_latencies(
             whole = tuple(map(sum, zip(whole, together, strict=True)))
         else:
             inside[parent] = tuple(map(sum, zip(inside[parent], together, strict=True)))
-    found, whole = _with_rest(pairs, times, found, whole)
-    filled = [dataclasses.replace(row, latency=statistics.median(one)) for row, one in zip(rows, found, strict=True)]
+    filled = [
+        dataclasses.replace(row, latency=statistics.median(one)) if is_timed else row
+        for row, one, is_timed in zip(rows, found, known, strict=True)
+    ]
     return tuple(filled), statistics.median(whole)
-
-
-def _with_rest(
-    pairs: Sequence[tuple[LayerRow, tuple[Node, ...]]],
-    times: LayerTimes,
-    found: list[tuple[float, ...]],
-    whole: tuple[float, ...],
-) -> tuple[list[tuple[float, ...]], tuple[float, ...]]:
-    """Give the row of what a module computes between its submodules the rest of the module's time."""
-    for i, (row, nodes) in enumerate(pairs):
-        if nodes[0].step is None and row.type == "forward" and (around := times.of([("step", "", 1)])):
-            found[i] = tuple(max(0.0, all_ - rest) for all_, rest in zip(around, whole, strict=True))
-            whole = tuple(map(sum, zip(whole, found[i], strict=True)))
-    return found, whole

@@ -11,7 +11,7 @@ from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from fwdscope.model.events import LineResult, StepCounter, StepKey, StepStart
+from fwdscope.model.events import LineResult, StepCounter, StepKey, StepStart, own_work_key
 from fwdscope.model.modules import Scope
 from fwdscope.timing.clock import Clock
 
@@ -53,6 +53,9 @@ class _Interval:
     is_line: bool
     begin: Any = None
     end: Any = None
+    # How many steps began inside it, and the mark at which the last one ended.
+    inside: int = 0
+    since: Any = None
 
 
 @dataclass(frozen=True)
@@ -86,6 +89,8 @@ class Stopwatch:
         self.open: list[_Interval] = []
         self.done: list[_Interval] = []
         self.pauses: list[_Pause] = []
+        # What steps did themselves between those inside them, from mark to mark.
+        self.gaps: list[tuple[StepKey, Any, Any]] = []
 
     def begin(self, what: StepStart, inputs: Any) -> None:
         """Begin a layer, block, stack, part, loop or Parameter."""
@@ -98,6 +103,16 @@ class Stopwatch:
         interval = self.open.pop()
         interval.end = end
         self.done.append(interval)
+        if interval.inside:
+            self.gap(interval, end)
+        if interval.around is not None:
+            interval.around.since = end
+
+    def gap(self, around: _Interval, until: Any) -> None:
+        """What a step did itself since it began or the last step inside it ended."""
+        if around.key is not None:
+            since = around.begin if around.since is None else around.since
+            self.gaps.append((own_work_key(around.key, around.inside), since, until))
 
     def line(self) -> None:
         """Begin a line."""
@@ -115,16 +130,21 @@ class Stopwatch:
 
     def enter(self, key: StepKey | None, is_line: bool = False) -> None:
         """Begin a step; before a stretch, delay the device."""
-        if self.clock.asynchronous and self.entered % STRETCH == 0:
+        around = self.open[-1] if self.open else None
+        pauses = self.clock.asynchronous and self.entered % STRETCH == 0
+        if pauses:
             self.stretch_ends()
             begin = self.clock.mark()
             self.delays.before([self.entered // STRETCH])
             self.pauses.append(_Pause(begin, self.clock.mark(), tuple(self.open)))
             self.since = self.clock.now()
         self.entered += 1
-        interval = _Interval(key, self.open[-1] if self.open else None, is_line)
+        interval = _Interval(key, around, is_line)
         self.open.append(interval)
         interval.begin = self.clock.mark()
+        if around is not None:
+            self.gap(around, self.pauses[-1].begin if pauses else interval.begin)
+            around.inside += 1
 
     def stretch_ends(self) -> None:
         """Remember what the host took for the current stretch."""
@@ -135,12 +155,14 @@ class Stopwatch:
         """Seconds of each step so far, lines without the layers in them; then restart."""
         self.stretch_ends()
         spans = [(one.begin, one.end) for one in self.done] + [(one.begin, one.end) for one in self.pauses]
-        seconds = self.clock.read(spans)
+        seconds = self.clock.read([*spans, *[(begin, end) for _, begin, end in self.gaps]])
         own = dict(zip(self.done, seconds, strict=False))
-        for pause, delay in zip(self.pauses, seconds[len(self.done) :], strict=True):
+        for pause, delay in zip(self.pauses, seconds[len(self.done) :], strict=False):
             for interval in pause.open:
                 own[interval] -= delay
         times: dict[StepKey, float] = {}
+        for (key, _, _), spent in zip(self.gaps, seconds[len(spans) :], strict=True):
+            times[key] = times.get(key, 0.0) + spent
         for one, spent in own.items():
             if one.key is not None:
                 times[one.key] = times.get(one.key, 0.0) + spent

@@ -326,20 +326,9 @@ def without_compiling() -> contextlib.AbstractContextManager[Any]:
 
 
 def _unwrapped(root: Node) -> Node:
-    """The tree below the module itself, which is the whole; of a single layer, that layer.
-
-    What the whole computes between its modules, and parameters of its own, stand in a row behind them.
-    """
+    """The tree below the module itself, which is the whole; of a single layer, that layer."""
     (whole,) = root.children
-    if not whole.children:
-        return root
-    assert whole.module is not None
-    if whole.ops or any(True for _ in whole.module.parameters(recurse=False)):
-        text = f"{whole.type}.forward itself"
-        own = Node("expression", "forward", "forward", text, module=whole.module, outputs=whole.outputs, ops=whole.ops)
-        whole.children.append(own)
-        whole.ops = []
-    return whole
+    return whole if whole.children else root
 
 
 def hook_modules(module: nn.Module, recorder: Observer) -> Iterator[RemovableHandle]:

@@ -21,12 +21,14 @@ from torch.utils.hooks import RemovableHandle
 from fwdscope.language import expression as ex
 from fwdscope.language.expression import Expression
 from fwdscope.language.problems import Source, Span
-from fwdscope.model.events import LineResult, Observer, StepCounter, StepKey, StepStart
+from fwdscope.model.events import LineResult, Observer, StepCounter, StepKey, StepStart, own_work_key
 from fwdscope.ops.dispatch import OpRecord
 from fwdscope.ops.watch import Uses, watching
 from fwdscope.report import Promise
 from fwdscope.torch_private import without_functions
 from fwdscope.trace.memory import Mark, Memory, mark, storage_ids
+from fwdscope.trace.own_work import main_operators
+from fwdscope.trace.parameters import named_tensors
 from fwdscope.trace.receptive.fields import OperatorFlow, RepeatedFlows, receptive_fields
 from fwdscope.trace.receptive.windows import Axis
 
@@ -65,6 +67,8 @@ class Node:
     reads: tuple[str, ...] = field(init=False, default=())
     promise: Promise | None = field(init=False, default=None)
     note: str | None = field(init=False, default=None)
+    # What its module computes itself right now, since a module inside it was called last.
+    own: _Line | None = field(init=False, default=None)
 
     def records(self) -> Iterator[OpRecord]:
         """The operators that ran here and inside, those of equal copies once."""
@@ -84,6 +88,10 @@ class Node:
         """The steps directly inside; of a loop those of all its rounds."""
         return self.children if not self.rounds else [*self.children, *chain.from_iterable(self.rounds)]
 
+    def is_step(self) -> bool:
+        """Whether it was called or is a line: work that a module does itself, and tensors that it reads, are not."""
+        return self.step is not None
+
     def cost(self) -> tuple[int, int, int, int]:
         """MACs, FLOPs, bytes read and bytes written here and inside, of one copy."""
         macs = flops = read = written = 0
@@ -102,6 +110,18 @@ class Node:
 
 
 @dataclass(eq=False)
+class OwnWork(Node):
+    """What a module computes itself before, between or after the modules inside it. It is no step: none began."""
+
+    # The weights that its operators read, in order, by their names in the module; without one, another module's.
+    weights: list[tuple[str, Tensor]] = field(default_factory=list)
+
+    def is_step(self) -> bool:
+        """Never."""
+        return False
+
+
+@dataclass(eq=False)
 class _Line:
     """A line that is running: its operators outside layers, and the place among its layers where the last one ran."""
 
@@ -109,6 +129,9 @@ class _Line:
     inputs: dict[int, Mark] = field(default_factory=dict)
     made: dict[int, Mark] = field(default_factory=dict)
     last: Mark | None = None
+    # The results of the last operator, and the weights that any read.
+    results: Sequence[Mark] = ()
+    weights: dict[int, Tensor] = field(default_factory=dict)
     sources: dict[Node, None] = field(default_factory=dict)
     position: int = 0
     first_child: int = 0
@@ -181,6 +204,9 @@ class Recorder:
 
     def begin(self, what: StepStart, inputs: Any) -> None:
         """Start the node of a layer, block, stack, part, loop or Parameter."""
+        around = self.stack[-1]
+        if type(around) is Node and around.own is not None:
+            self.end_own_work(around, inputs)
         taken, sources = self.known(tensors(inputs))
         node, module = Node(*what, taken), what.module
         if module is not None:
@@ -201,6 +227,11 @@ class Recorder:
         assert isinstance(node, Node)
         node.peak = self.memory.peak
         self.memory.peak = max(self.peaks.pop(), node.peak)
+        if node.own is not None:
+            if node.children:
+                self.end_own_work(node, outputs)
+            else:
+                self.take_own_work(node, node.own)
         given = tensors(outputs)
         node.outputs = self.marks(given)
         if node.kind == "parameter":
@@ -266,6 +297,47 @@ class Recorder:
         node = next(n for n in reversed(self.stack) if isinstance(n, Node))
         node.note = text
 
+    # -- what modules compute themselves ------------------------------------------------------------------------------
+
+    def begin_own_work(self, node: Node) -> _Line:
+        """Start what a module with others inside computes itself, until one of them is called or it ends."""
+        own = OwnWork("expression", "", "", "")
+        if node.step is not None:
+            own.step = own_work_key(node.step, self.count_calls(node))
+        own.call = node.call
+        node.own = _Line(node=own)
+        return node.own
+
+    def count_calls(self, node: Node) -> int:
+        """How many modules inside a module were called so far."""
+        return sum([type(child) is Node for child in node.children])
+
+    def take_own_work(self, node: Node, line: _Line) -> None:
+        """Let what a module computed itself be its own operators, since no module inside was called."""
+        node.own, node.ops = None, line.ops
+        for identity, made in line.made.items():
+            if self.met[identity] == (made, line.node):
+                self.met[identity] = made, node
+
+    def end_own_work(self, node: Node, following: Any) -> OwnWork:
+        """Make what a module computed itself a step inside it. ``following`` is what goes on from there."""
+        line = node.own
+        assert line is not None
+        own = line.node
+        assert isinstance(own, OwnWork)
+        node.own = None
+        used = [tensor for tensor in tensors(following) if self.maker(tensor) is own]
+        own.outputs = self.marks(used) or tuple(line.results)
+        own.inputs, own.sources, own.ops = tuple(line.inputs.values()), tuple(line.sources), line.ops
+        if line.weights and node.module is not None:
+            names = {id(t): name for what in ("parameters", "buffers") for name, t in named_tensors(node.module, what)}
+            own.weights = [(names.get(id(tensor), ""), tensor) for tensor in line.weights.values()]
+        own.type, *others = main_operators(own.ops) or ("",)
+        own.text = ", ".join([own.type, *others])
+        own.path = f"{node.path}.{own.type}".removeprefix(".")
+        node.children.append(own)
+        return own
+
     # -- equal copies -------------------------------------------------------------------------------------------------
 
     def is_repeatable(self, x: Tensor, others: Sequence[Tensor], result: Tensor) -> bool:
@@ -327,6 +399,8 @@ class Recorder:
     def op(self, record: OpRecord, arguments: Any, result: Any) -> None:
         """File an operator that ran under the innermost running layer or line."""
         here = self.stack[-1]
+        if type(here) is Node and here.module is not None and here.module._modules:
+            here = here.own or self.begin_own_work(here)
         taken, given = tensors(arguments if arguments[1] else arguments[0]), tensors(result)
         here.ops.append(record)
         if len(given) == len(record.results) and record.cost is not None:
@@ -361,10 +435,15 @@ class Recorder:
         for tensor in taken:
             known = line.made.get(id(tensor))
             if known is None or not known.marks(tensor):
-                (line.inputs[id(tensor)],), sources = self.known([tensor])
+                if id(tensor) in self.weights:
+                    line.weights[id(tensor)] = tensor
+                (taken_mark,), sources = self.known([tensor])
+                # Not by the tensor's id, which another tensor of this line may get when it is gone.
+                line.inputs[id(taken_mark.ref)] = taken_mark
                 line.sources |= dict.fromkeys(sources)
         line.made |= {id(one.ref()): one for one in made}
-        line.last = made[0] if made else line.last
+        if made:
+            line.last, line.results = made[0], made
         return line.node
 
     # -- the tree -----------------------------------------------------------------------------------------------------

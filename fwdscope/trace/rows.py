@@ -10,9 +10,9 @@ from typing import Any
 from torch import Tensor, nn
 
 from fwdscope.report import LayerRow, Shape, TensorInfo
-from fwdscope.trace.memory import Mark
+from fwdscope.trace.memory import Mark, mark
 from fwdscope.trace.parameters import named_parameters, named_tensors, packs
-from fwdscope.trace.record import Node, Trace
+from fwdscope.trace.record import Node, OwnWork, Trace
 
 _Named = list[tuple[str, Tensor]]
 # Most steps have no children and no tensors: one empty list for all, which is never changed.
@@ -104,7 +104,9 @@ def rows(trace: Trace) -> tuple[LayerRow, ...]:
 def rows_with_nodes(trace: Trace) -> tuple[tuple[LayerRow, tuple[Node, ...]], ...]:
     """The rows of a trace, each with the nodes that it stands for: its copies and calls."""
     seen: dict[int, tuple[str, str]] = {}
-    steps = _fold(_join_calls([_step(child, seen) for child in trace.root.children]))
+    steps = _fold(_join_calls(_steps(trace.root.children, seen)))
+    if trace.root.module is not None:
+        steps += _left_over(trace.root.module, seen)
     flat = list(_flatten(steps, 1))
     index: dict[Node, int] = {}
     for i, (step, _) in enumerate(flat):
@@ -113,14 +115,53 @@ def rows_with_nodes(trace: Trace) -> tuple[tuple[LayerRow, tuple[Node, ...]], ..
     return tuple([(_row(step, depth, index, trace), tuple(step.nodes)) for step, depth in flat])
 
 
+def _steps(nodes: Sequence[Node], seen: dict[int, tuple[str, str]]) -> list[_Step]:
+    """The steps of nodes in order. Work of a module's own that costs nothing, such as views, has none."""
+    steps: list[_Step] = []
+    for node in nodes:
+        if not isinstance(node, OwnWork):
+            steps.append(_step(node, seen))
+            continue
+        step = _Step(node)
+        if node.call == 1:
+            step.reads = tuple([".".join(filter(None, seen[id(t)])) for _, t in node.weights if id(t) in seen])
+        steps += _first_read(node, seen)
+        if any(step.figures) or step.uncounted():
+            steps.append(step)
+    return steps
+
+
+def _first_read(node: OwnWork, seen: dict[int, tuple[str, str]]) -> Iterator[_Step]:
+    """Steps of the parameters and buffers that no step has yet, as a spec's Parameters have them."""
+    above = node.path.removesuffix(node.type)
+    for name, tensor in node.weights:
+        if name and id(tensor) not in seen:
+            yield _tensor_step(above + name, name, tensor, seen)
+
+
+def _tensor_step(path: str, name: str, tensor: Tensor, seen: dict[int, tuple[str, str]]) -> _Step:
+    kind = "Parameter" if isinstance(tensor, nn.Parameter) else "Buffer"
+    node = Node("parameter", path, kind, kind, name, outputs=(mark(tensor),))
+    node.tensor = tensor
+    return _step(node, seen)
+
+
+def _left_over(module: nn.Module, seen: dict[int, tuple[str, str]]) -> Iterator[_Step]:
+    """Steps of the tensors of a whole itself that it does not read itself."""
+    for tensors in (module._parameters, module._buffers):
+        for name, tensor in tensors.items():
+            if tensor is not None and id(tensor) not in seen:
+                yield _tensor_step(name, name, tensor, seen)
+
+
 def _step(node: Node, seen: dict[int, tuple[str, str]]) -> _Step:
     """A node and all inside it; ``seen`` holds the paths and names of tensors that earlier steps have."""
     step = _Step(node)
     if node.rounds is not None:
-        rounds = [[_step(child, seen) for child in turn] for turn in node.rounds]
+        rounds = [_steps(turn, seen) for turn in node.rounds]
         step.children, step.calls = _merge_rounds(rounds), len(rounds)
     elif node.children:
-        step.children = _join_calls([_step(child, seen) for child in node.children])
+        step.children = _join_calls(_steps(node.children, seen))
     for i, module in enumerate(node.copies or (), 1):
         above, _, number = node.path.rpartition(".")
         path = f"{above}.{int(number) + i}".removeprefix(".")
@@ -133,10 +174,11 @@ def _step(node: Node, seen: dict[int, tuple[str, str]]) -> _Step:
     if node.call == 1 and own and not step.children:
         tied = [".".join(filter(None, seen[id(t)])) for _, t in own if id(t) in seen]
         step.reads = (*node.reads, *tied)
+    path = node.path if node.tensor is None else node.path.removesuffix(node.label).rstrip(".")
     if own:
-        step.own = _take_unseen(own, node.path, seen)
+        step.own = _take_unseen(own, path, seen)
     if buffers:
-        step.own_buffers = _take_unseen(buffers, node.path, seen)
+        step.own_buffers = _take_unseen(buffers, path, seen)
     return step
 
 
@@ -221,23 +263,36 @@ def _join(kept: _Step, later: _Step) -> None:
 
 
 def _fold(steps: list[_Step]) -> list[_Step]:
-    """Neighbours that are equal copies as one step each with ``repeat``, here and inside."""
+    """Neighbours that are equal copies as one step each with ``repeat``, here and inside.
+
+    Equal work of the module's own between copies, as the sum in ``x = x + layer(x)``, is one step beside theirs.
+    """
     folded: list[_Step] = []
+    # The step that copies are folded into and its place, its signature, and the work between the copies so far.
+    kept: _Step | None = None
+    place = 0
     signature: Any = None
+    between: list[_Step] = []
     for step in steps:
+        if _is_beside(step):
+            same = next((one for one in between if _are_equal(one, step)), None)
+            if same is None:
+                folded.append(step)
+            else:
+                _add_copies(same, step)
+            continue
         if step.children:
             step.children = _fold(step.children)
-        if folded and _may_be_copies(folded[-1].node, step.node):
-            kept = folded[-1]
+        if kept is not None and _may_be_copies(kept.node, step.node):
             signature = signature or _signature(kept, kept.node.path)
             if signature == _signature(step, step.node.path):
-                kept.repeat += step.repeat
-                _absorb(kept, step)
+                between = _fold_work(folded, place, between)
+                _add_copies(kept, step)
                 continue
         folded.append(step)
-        signature = None
+        kept, place, signature, between = step, len(folded) - 1, None, []
     for step in folded:
-        if step.repeat > 1:
+        if step.repeat > 1 and not isinstance(step.node, OwnWork):
             last = step.nodes[-1]
             number = last.label.rpartition(".")[2]
             step.kind, step.label = (
@@ -245,6 +300,37 @@ def _fold(steps: list[_Step]) -> list[_Step]:
                 f"{step.label}–{int(number) + last.repeat - 1 if last.repeat > 1 else number}",
             )
     return folded
+
+
+def _is_beside(step: _Step) -> bool:
+    """Whether a step is no call, but work of the module's own or a tensor that it reads."""
+    return isinstance(step.node, OwnWork) or (step.kind == "parameter" and not step.node.is_step())
+
+
+def _fold_work(folded: list[_Step], place: int, between: list[_Step]) -> list[_Step]:
+    """The work between copies, whose first is at ``place``, with that behind the copies so far.
+
+    Where equal work stands right before the first copy, both are one step.
+    """
+    work = [one for one in folded[place + 1 :] if one not in between]
+    if between or not work or not place or len(folded[place - 1].nodes) > 1:
+        return [*between, *work]
+    before = folded[place - 1]
+    if not isinstance(before.node, OwnWork) or not _are_equal(before, work[-1]):
+        return work
+    _add_copies(before, folded.pop())
+    return [*work[:-1], before]
+
+
+def _are_equal(one: _Step, other: _Step) -> bool:
+    equal: bool = _signature(one, "") == _signature(other, "")
+    return equal
+
+
+def _add_copies(kept: _Step, step: _Step) -> None:
+    """Let a step stand for an equal one too."""
+    kept.repeat += step.repeat
+    _absorb(kept, step)
 
 
 def _may_be_copies(one: Node, other: Node) -> bool:
@@ -345,10 +431,16 @@ def _row(step: _Step, depth: int, index: dict[Node, int], trace: Trace) -> Layer
 
 
 def _rows_of(nodes: tuple[Node, ...], index: Mapping[Node, int]) -> tuple[int, ...]:
-    """The indices of the rows that stand for nodes, each once."""
+    """The indices of the rows that stand for nodes, each once; of work without a row, those that it comes from."""
     if len(nodes) == 1 and nodes[0] in index:
         return (index[nodes[0]],)
-    return tuple(dict.fromkeys([index[n] for n in nodes if n in index]))
+    found: dict[int, None] = {}
+    for node in nodes:
+        if node in index:
+            found[index[node]] = None
+        elif isinstance(node, OwnWork):
+            found |= dict.fromkeys(_rows_of(node.sources, index))
+    return tuple(found)
 
 
 def _receptive_field(step: _Step, trace: Trace) -> tuple[int, ...] | None:

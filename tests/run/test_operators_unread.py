@@ -87,7 +87,7 @@ def test_the_report_of_a_module_is_the_same(monkeypatch: pytest.MonkeyPatch) -> 
     module, x = Functional(), torch.randn(2, 4, 8)
     unread, whole = both(monkeypatch, lambda: inspect_module(module, (x,), settings=ON_CPU))
     assert unread == whole
-    assert [row.stats is not None for row in unread.layers] == [True] * len(unread.layers)
+    assert all(row.stats is not None for row in unread.layers if row.kind != "parameter")
 
 
 class Seen(TorchDispatchMode):

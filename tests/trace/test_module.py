@@ -54,18 +54,20 @@ def test_rows_follow_the_module_tree_and_copies_are_folded() -> None:
     # A block: 2 · 32 + (4 · 32² + 4 · 32) + (2 · 4 · 32² + 4 · 32 + 32)
     assert names(report) == [
         ("emb", "emb", "Embedding", 3200, 1),
+        ("mul", "", "mul", 0, 1),  # emb * scale
         ("h.0", "h.0–3", "Block", 12_640, 4),
         ("h.0.ln", "ln", "LayerNorm", 64, 1),
         ("h.0.attn", "attn", "MultiheadAttention 4 heads", 4224, 1),
+        ("h.0.add", "", "add", 0, 1),
         ("h.0.mlp", "mlp", "Sequential", 8352, 1),
         ("h.0.mlp.0", "0", "Linear", 4224, 1),
         ("h.0.mlp.1", "1", "GELU tanh", 0, 1),
         ("h.0.mlp.2", "2", "Linear", 4128, 1),
+        ("h.0.add", "", "add", 0, 1),
         ("head", "head", "Linear", 0, 1),  # tied to emb
-        ("forward", "", "Language.forward itself", 0, 1),  # emb * scale
     ]
-    assert report.layers[-1].flops == 2 * 7 * 32
-    assert report.layers[-2].reads == ("emb.weight",)
+    assert [row.flops for row in report.layers if row.kind == "expression"] == [2 * 7 * 32] * 3
+    assert report.layers[-1].reads == ("emb.weight",)
     assert report.totals.params == sum(p.numel() for p in Language().parameters())
 
 
@@ -99,8 +101,9 @@ def test_a_parameter_of_the_module_itself_counts() -> None:
 
     report = fwdscope.inspect(Position(), torch.randn(2, 10, 8))
     assert report.totals.params == 152
-    # What the module does itself has a row, so that rows sum to the totals.
-    assert [(row.path, row.params, row.flops) for row in report.layers] == [("fc", 72, 2_720), ("forward", 80, 160)]
+    # What the module does itself has rows, so that rows sum to the totals.
+    rows = [(row.path, row.kind, row.params, row.flops) for row in report.layers]
+    assert rows == [("pos", "parameter", 80, 0), ("add", "expression", 0, 160), ("fc", "layer", 72, 2_720)]
 
 
 def test_parameters_that_nothing_reads_are_named() -> None:

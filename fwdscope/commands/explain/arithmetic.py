@@ -51,7 +51,7 @@ def explain(trace: Trace, layer: str) -> Explanation:
         outputs=tuple(_outputs(node)),
         parameters=tuple(_weights(node, trace, "parameters")),
         buffers=tuple(_weights(node, trace, "buffers")),
-        operators=tuple(_operators(node.ops if parts else records)),
+        operators=tuple(_operators(_own_operators(node) if parts else records)),
         parts=tuple(_inner_steps(node)),
         params=_params(node),
         output_bytes=sum(t.nbytes for t in node.outputs),
@@ -73,9 +73,21 @@ def explain(trace: Trace, layer: str) -> Explanation:
 
 def _is_call_of(one: Node, other: Node) -> bool:
     """Whether two steps are calls of one layer, or rounds of one line."""
+    if not other.is_step():
+        return one is other
     if other.module is not None:
         return one.module is other.module
     return (one.path, one.kind, one.type, one.span) == (other.path, other.kind, other.type, other.span)
+
+
+def _own_operators(node: Node) -> list[OpRecord]:
+    """The operators of a step that are in none of the steps inside it."""
+    return [*node.ops, *(record for one in inside(node) if not _is_step(one) for record in one.ops)]
+
+
+def _is_step(node: Node) -> bool:
+    """Whether a node is a call or a line, and not what a module computes itself."""
+    return node.is_step()
 
 
 # --- description ------------------------------------------------------------------------------------------------------
@@ -252,7 +264,7 @@ def _inner_steps(node: Node) -> Iterator[InnerStep]:
             alike = len(set(map(_without_number, column))) == 1
             yield from [dataclasses.replace(column[0], times=len(column))] if alike else column
         return
-    for _, group in groupby(map(_inner_step, inside(node)), _without_number):
+    for _, group in groupby(map(_inner_step, filter(_is_step, inside(node))), _without_number):
         first, *others = group
         yield dataclasses.replace(first, times=1 + len(others))
 
