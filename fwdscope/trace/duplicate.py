@@ -239,7 +239,7 @@ class _Copier:
         made = self._keep(module, kind.__new__(kind))
         state = vars(made)
         for name, value in vars(module).items():
-            if value and name.endswith("_hooks"):
+            if name.endswith("_hooks") and isinstance(value, dict) and value:
                 value = type(value)((key, hook) for key, hook in value.items() if not _is_distributed(hook))
             # Nearly all of a module's dictionaries of hooks are empty.
             kind = type(value)
