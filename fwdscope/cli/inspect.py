@@ -115,6 +115,10 @@ def inspect(
         if strict and report.uncounted:
             complain(f"no counting rule for {', '.join(report.uncounted)}")
             raise typer.Exit(FELL_SHORT)
+        if not inspected.is_report and (
+            report.shortfalls or any(row.promise and not row.promise.held for row in report.layers)
+        ):
+            raise typer.Exit(FELL_SHORT)
 
     boundary(command, limit)
 

@@ -1,6 +1,6 @@
 """The rows as CSV: one a layer, a column for every field of :class:`LayerRow`, all rows unless fewer are asked for.
 
-Figures are those of one copy. The last column, ``times``, is how many equal rows the row stands for: over the rows
+Figures are those of one copy. The column ``times`` is how many equal rows the row stands for: over the rows
 that contain no other, the sum of a figure times that is the network's.
 """
 
@@ -18,14 +18,17 @@ from fwdscope.report import ActivationStats, Histogram, LayerRow, Promise, Repor
 def render(report: Report, options: Options) -> str:
     """The rows with a heading. Shapes are ``1x64x112x112``; several things in one field are joined by ``;``.
 
+    Where the whole was timed, its median, p90 and p99 in seconds stand in each row, in columns behind ``times``.
     What a run saw is in columns of its own, ``stats_mean``; a histogram is ``low..high:1 2 3``.
     """
     out = io.StringIO()
     names = [name for field in dataclasses.fields(LayerRow) for name in _headings(field.name)]
-    writer = csv.DictWriter(out, [*names, "times"], lineterminator="\n")
+    latency = report.run.latency if report.run else None
+    whole = {f"whole_{name}": str(getattr(latency, name)) for name in ("median", "p90", "p99")} if latency else {}
+    writer = csv.DictWriter(out, [*names, "times", *whole], lineterminator="\n")
     writer.writeheader()
     for row, times in _rows(report, options):
-        writer.writerow(_record(row) | {"times": str(times)})
+        writer.writerow(_record(row) | {"times": str(times)} | whole)
     return out.getvalue()
 
 

@@ -110,7 +110,7 @@ def fit_in_words(one: Estimate) -> str:
     if one.peaks.memory is None:
         return f"{needs}; its memory is not known"
     times = one.needed / one.peaks.memory
-    of = f"{units.share(times)} of" if times <= 1 else f"{times:,.3g} ×"
+    of = f"{units.share(times)} of" if times <= 1 else _beyond(times).replace("%", "% of")
     of += f" its {sold(one.peaks.memory)}"
     return f"fits: {needs}, {of}" if one.fits else f"{BROKEN} does not fit: {needs}, {of}"
 
@@ -173,7 +173,14 @@ def _needed(one: Estimate) -> str:
         return UNKNOWN
     if one.fits:
         return units.share(one.needed / one.peaks.memory)
-    return f"{BROKEN} {one.needed / one.peaks.memory:,.3g} ×"
+    return f"{BROKEN} {_beyond(one.needed / one.peaks.memory)}"
+
+
+def _beyond(times: float) -> str:
+    """How often a memory is needed that is too small: ``2.5 ×``; near one, where that reads as all, ``100.1 %``."""
+    if times >= 1.1:
+        return f"{times:,.3g} ×"
+    return f"{100 * times:.1f} %" if times >= 1.0005 else ">100 %"
 
 
 def _paragraph(text: str, width: int, style: str) -> Iterator[Line]:

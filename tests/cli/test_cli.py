@@ -106,18 +106,26 @@ def test_set_replaces_a_var(mlp: str) -> None:
     assert found.totals.params == 50_890
 
 
-def test_an_expectation_that_fails_is_shown_and_inspect_goes_on(mlp: str) -> None:
-    result = run("inspect", mlp, "--set", "d=64")
-    assert result.exit_code == 0
+def test_an_expectation_that_fails_is_shown_and_the_exit_code_is_1(mlp: str) -> None:
+    Path(mlp).write_text(MLP.replace("d: 128", "d: 64"))
+    result = run("inspect", mlp)
+    assert result.exit_code == 1
     assert "101_770" in result.stdout
     assert "50,890" in result.stdout
 
 
-def test_a_broken_promise_is_shown_beside_its_row_and_inspect_goes_on(tmp_path: Path) -> None:
+def test_figures_of_the_files_own_vars_are_not_expected_of_others(mlp: str) -> None:
+    result = run("inspect", mlp, "--set", "d=64")
+    assert result.exit_code == 0
+    assert "101_770" not in result.stdout
+    assert "expected figures are not checked, since --set replaces d" in result.stdout
+
+
+def test_a_broken_promise_is_shown_beside_its_row_and_the_exit_code_is_1(tmp_path: Path) -> None:
     spec = tmp_path / "wrong.yaml"
     spec.write_text(MLP.replace("-> (B, 10)", "-> (B, 11)"))
     result = run("inspect", str(spec))
-    assert result.exit_code == 0
+    assert result.exit_code == 1
     assert "promised (B, 11), got (32, 10)" in result.stdout
 
 

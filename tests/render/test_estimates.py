@@ -44,7 +44,7 @@ def test_one_device_is_described_in_words() -> None:
 def test_a_device_without_a_peak_or_enough_memory_says_so() -> None:
     assert text(report(SMALL)) == (
         "on T4 in bfloat16: no time, since no bfloat16 peak is published\n"
-        "  ✗ does not fit: needs 15.0 GiB, 1.01 × its 16 GB"
+        "  ✗ does not fit: needs 15.0 GiB, 100.7 % of its 16 GB"
     )
 
 
@@ -53,10 +53,10 @@ def test_several_devices_are_a_table_with_times_in_one_unit() -> None:
     drawn = text(report(FAST, SMALL)).splitlines()
     assert drawn[:6] == [
         "estimates in bfloat16 from published peaks",
-        "device         at least  arithmetic   traffic  bound by  ridge  memory    needed",
-        "────────────────────────────────────────────────────────────────────────────────",
-        "H100 SXM 80GB  11.00 ms     7.91 ms   8.55 ms  memory      295   80 GB    20.1 %",
-        "T4                    —           —  89.50 ms                —   16 GB  ✗ 1.01 ×",
+        "device         at least  arithmetic   traffic  bound by  ridge  memory     needed",
+        "─────────────────────────────────────────────────────────────────────────────────",
+        "H100 SXM 80GB  11.00 ms     7.91 ms   8.55 ms  memory      295   80 GB     20.1 %",
+        "T4                    —           —  89.50 ms                —   16 GB  ✗ 100.7 %",
         "—  no bfloat16 peak is published",
     ]
 
@@ -108,9 +108,25 @@ def test_every_text_format_has_them(form: str) -> None:
     assert "at least 11.0 ms" in render(report(FAST), form, Options())
     drawn = render(report(FAST, SMALL), form, Options())
     assert "estimates in bfloat16 from published peaks" in drawn
-    assert "✗ 1.01 ×" in drawn
+    assert "✗ 100.7 %" in drawn
 
 
 def test_a_name_from_a_saved_report_cannot_steer_the_terminal() -> None:
     evil = replace(FAST, peaks=replace(H100, name="H\x1b[2J100"))
     assert "\x1b" not in text(report(evil)) + text(report(evil, SMALL))
+
+
+@pytest.mark.parametrize(
+    ("needed", "text_of_it"),
+    # 141.1 and 141.01 of 141 GB, 150 of 141 GB, 160 of 141 GB, 4.5 times as much.
+    [
+        (141_100_000_000, "100.1 % of"),
+        (141_010_000_000, ">100 % of"),
+        (150_000_000_000, "106.4 % of"),
+        (160_000_000_000, "1.13 ×"),
+        (634_500_000_000, "4.5 ×"),
+    ],
+)
+def test_too_little_memory_is_never_said_to_be_once_what_is_needed(needed: int, text_of_it: str) -> None:
+    one = replace(SMALL, needed=needed, peaks=replace(SMALL.peaks, memory=141_000_000_000))
+    assert f"{text_of_it} its 141 GB" in text(report(one))

@@ -173,3 +173,25 @@ def test_a_report_is_drawn_without_torch_rich_yaml_and_typer() -> None:
         [sys.executable, "-c", _STAYS_OUT], input=text, capture_output=True, text=True, check=True, encoding="utf-8"
     )
     assert done.stdout.strip() == "[]"
+
+
+def test_csv_has_the_latency_of_the_whole_where_it_was_timed() -> None:
+    import csv
+
+    from torch import nn, randn
+
+    from fwdscope.inspection import inspect_module
+    from fwdscope.settings import RunSettings
+
+    module, x = nn.Sequential(nn.Linear(4, 4), nn.ReLU()), randn(2, 4)
+    assert "whole_median" not in render(inspect_module(module, (x,)), "csv", Options())
+    report = inspect_module(module, (x,), settings=RunSettings("cpu", stats=False))
+    assert report.run is not None
+    latency = report.run.latency
+    assert latency is not None
+    for row in csv.DictReader(render(report, "csv", Options()).splitlines()):
+        assert [float(row[f"whole_{name}"]) for name in ("median", "p90", "p99")] == [
+            latency.median,
+            latency.p90,
+            latency.p99,
+        ]

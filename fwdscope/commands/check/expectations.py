@@ -62,10 +62,17 @@ class Verdict:
 def with_shortfalls(checked: Checked, report: Report, check_outputs: bool = True) -> Report:
     """The report with the expectations that it does not meet, except latencies, which are not measured on meta.
 
-    ``check_outputs`` is False if an input has another shape than the spec's.
+    ``check_outputs`` is False if an input has another shape than the spec's. Where ``--set`` replaced a var, figures,
+    which are the numbers of the file's own vars, are not compared, and a note says so.
     """
-    place = checked.spec.source.place
+    place, figures = checked.spec.source.place, {one.span for one in checked.spec.expect.figures}
     found = [one for one in verdicts(checked, report, check_outputs) if one.state == "failed"]
+    given = [variable.name for variable in checked.spec.variables if variable.given is not None]
+    if given and figures:
+        gone = [one for one in found if one.layer is not None and _row(report.layers, one.layer) is None]
+        found = [one for one in found if one.span not in figures or one in gone]
+        note = f"expected figures are not checked, since --set replaces {', '.join(given)}"
+        report = replace(report, notes=(*report.notes, note))
     shortfalls = [Shortfall(one.what, one.expected, one.got, *place(one.span.start)) for one in found]
     return replace(report, shortfalls=tuple(shortfalls))
 
