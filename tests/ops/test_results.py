@@ -35,7 +35,7 @@ quick = settings(max_examples=20, deadline=None, derandomize=True, suppress_heal
 
 # Operators that on meta are put together from others, with strides or statistics that no kernel gives: a CPU's kernels
 # are the measure.
-OTHER_ON_META = {"logical_and", "logical_or", "logical_xor", "xlogy", "native_batch_norm",
+OTHER_ON_META = {"floor_divide", "logical_and", "logical_or", "logical_xor", "xlogy", "native_batch_norm",
                  "_native_batch_norm_legit_no_training"}  # fmt: skip
 
 

@@ -56,10 +56,10 @@ def test_a_mistake_is_found_at_the_first_line_that_is_wrong(one: Mutation) -> No
 def test_a_baseline_names_the_line_where_the_network_changed(one: Mutation, tmp_path: Path) -> None:
     source, line = mutated(one)
     spec, folder = tmp_path / "spec.yaml", tmp_path / "baselines"
-    BaselineFolder(folder, update=True).hold(source, spec, kept(one.spec))
+    BaselineFolder(folder, update=True).compare_with(source, spec, kept(one.spec))
     found = check_source(source, CheckSettings()).kept
     assert found is not None
-    point = BaselineFolder(folder).hold(source, spec, found)
+    point = BaselineFolder(folder).compare_with(source, spec, found)
     assert point.line == one.moved
     # The mistake is there, or in a block around it; of a var, where it is read.
     lines = source.text.splitlines()
@@ -76,4 +76,7 @@ def test_an_unchanged_spec_is_not_moved(tmp_path: Path) -> None:
     """Without this, the test above could be green for another reason."""
     source = Source("unet.yaml", (SPECS / "unet.yaml").read_text())
     for update in (True, False):
-        assert BaselineFolder(tmp_path / "b", update).hold(source, tmp_path / "unet.yaml", kept("unet")).state == "met"
+        assert (
+            BaselineFolder(tmp_path / "b", update).compare_with(source, tmp_path / "unet.yaml", kept("unet")).state
+            == "met"
+        )
