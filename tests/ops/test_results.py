@@ -35,7 +35,7 @@ quick = settings(max_examples=20, deadline=None, derandomize=True, suppress_heal
 
 # Operators that on meta are put together from others, with strides or statistics that no kernel gives: a CPU's kernels
 # are the measure.
-OTHER_ON_META = {"floor_divide", "logical_and", "logical_or", "logical_xor", "xlogy", "native_batch_norm",
+OTHER_ON_META = {"floor_divide.default", "logical_and", "logical_or", "logical_xor", "xlogy", "native_batch_norm",
                  "_native_batch_norm_legit_no_training"}  # fmt: skip
 
 
@@ -44,7 +44,8 @@ def agrees(func: Any, *args: Any, **kwargs: Any) -> bool:
     stated = infer(read(func, args, kwargs, None))
     if stated is None:
         return False
-    if func._schema.name.removeprefix("aten::") in OTHER_ON_META:
+    name = func._schema.name.removeprefix("aten::")
+    if not OTHER_ON_META.isdisjoint((name, f"{name}.{func._overloadname}")):
         args = tuple(_on_cpu(x) if isinstance(x, Tensor) else x for x in args)
     found = func(*args, **kwargs)
     given = [operand(x) for x in ([found] if isinstance(found, Tensor) else found)]
