@@ -61,7 +61,7 @@ class _Watch:
     def __init__(self, on_operator: OnOperator | None, on_unread: OnUnread | None, uses: Uses | None) -> None:
         self.on_operator = on_operator
         self.on_unread = on_unread
-        self.uses = set() if uses is None else uses
+        self.uses = uses
         self.inside = 0
 
     def run(self, func: Any, args: Any, kwargs: Any) -> Any:
@@ -103,7 +103,8 @@ class _Dispatch(OperatorMode):
     def __torch_dispatch__(self, func: Any, classes: Any, args: Any = (), kwargs: Any = None) -> Any:
         watch = self.watch
         if classes and any(hasattr(kind, "__tensor_flatten__") for kind in classes):
-            watch.uses.add("dispatch")
+            if watch.uses is not None:
+                watch.uses.add("dispatch")
             if any(isinstance(value, Tensor) and value.is_nested for value in args):
                 raise InputError(NESTED)
             return NotImplemented  # the class runs it on the tensors that it holds, which come here
@@ -119,7 +120,8 @@ class _Dispatch(OperatorMode):
     def _run_higher_order(self, func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         """Run an operator that takes functions, and watch what these run."""
         watch, name = self.watch, func.name()
-        watch.uses.add("dispatch")
+        if watch.uses is not None:
+            watch.uses.add("dispatch")
         if name == "flex_attention" and watch.on_unread is None:
             result = func(*args, **kwargs)
             op = _read_flex_attention(args, result)
@@ -179,21 +181,25 @@ class _Functions(TorchFunctionMode):
         self.watch = watch
 
     def __torch_function__(self, func: Any, classes: Any, args: Any = (), kwargs: Any = None) -> Any:
-        watch = self.watch
-        transformed = is_transformed()
-        if transformed or torch.is_grad_enabled():
-            watch.uses.add("autograd")
-        if torch.is_autocast_enabled("cpu"):
-            watch.uses.add("autocast cpu")
-        elif torch.is_autocast_enabled("cuda"):
-            watch.uses.add("autocast cuda")
-        if func not in _SEEN or transformed:
+        if self.watch.uses is not None:
+            _note_uses(self.watch.uses)
+        if func not in _SEEN or is_transformed():
             return func(*args, **kwargs) if kwargs else func(*args)
         if func in _WHOLE:
             return self.watch.run(func, args, kwargs)
         # torch turns a mode off inside the function it was called for, and this one calls attention.
         with self:
             return _without_modes_asked(func)(*args, **(kwargs or {}))
+
+
+def _note_uses(uses: Uses) -> None:
+    """Note what is on while a function is called."""
+    if torch.is_grad_enabled() or is_transformed():
+        uses.add("autograd")
+    if torch.is_autocast_enabled("cpu"):
+        uses.add("autocast cpu")
+    elif torch.is_autocast_enabled("cuda"):
+        uses.add("autocast cuda")
 
 
 @contextlib.contextmanager
