@@ -138,8 +138,8 @@ def _findings(found: Sequence[Finding], width: int) -> Iterator[Line]:
         bullet, style = ("! ", "yellow") if finding.level == "warning" else ("• ", "cyan")
         advice = printable(finding.advice or "")
         *lines, last = hanging(bullet, printable(finding.text), width, "", style)
-        if advice and not lines and len(bullet) + cells(finding.text) + cells(advice) + 2 <= width:
-            last, advice = (*last, (f"  {advice}", "dim")), ""
+        if advice and not lines and len(bullet) + cells(finding.text) + cells(advice) + 3 <= width:
+            last, advice = (*last, (f" — {advice}", "dim")), ""
         for line in (*lines, last):
             yield _stressed(line, printable(finding.path)) if finding.path else line
         yield from hanging("  ", advice, width, "dim")
