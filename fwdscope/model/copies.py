@@ -95,7 +95,7 @@ class Copies:
             return None
         if made is None:
             self._register(source, str(number), modules)
-        with without_dispatch():
+        with without_dispatch(), without_functions():
             result = _like(x)
         if self.observer:
             self.observer.repeat(x, result, modules)
@@ -133,7 +133,8 @@ class Copies:
 
 def _signature(x: Tensor) -> tuple[Any, ...]:
     """Return all that decides the shapes and costs of what is computed from a tensor on meta."""
-    return type(x), x.shape, x.stride(), x.dtype, x.storage_offset(), x.requires_grad, x.is_meta
+    with without_functions():  # each look at a tensor would go through the modes
+        return type(x), x.shape, x.stride(), x.dtype, x.storage_offset(), x.requires_grad, x.is_meta
 
 
 def _state(blueprint: Blueprint) -> tuple[int, int, int]:
