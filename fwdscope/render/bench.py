@@ -4,23 +4,24 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from typing import NamedTuple
 
 from fwdscope import units
 from fwdscope.commands.bench.speedup import Speedup
-from fwdscope.render.lines import MAX_PROSE, Line, pad, paragraph, write
+from fwdscope.render.estimates import SOURCES
+from fwdscope.render.lines import MAX_PROSE, Line, hanging, pad, paragraph, write
 from fwdscope.render.rows import again, described, printable
 from fwdscope.render.table import Cell, Column, lay_out, share_style
 from fwdscope.report import Latency, LayerRow, Report, Run, multiplicities, parents
 from fwdscope.report.roofline import roofline, utilisation, whole_time
 
 GOOD, BAD = "green", "yellow"
-_SOURCES = {"table": "published", "measured": "measured"}
 BINS = 40
 # Fewer repeats are not drawn as a histogram.
 MIN_REPEATS_DRAWN = 8
 LAYERS = 15
 _LABEL = 11
+# Ratios above this are not also given in percent, and those above ten times this have no decimals.
+_MAX_PERCENT = 3.0
 _EIGHTHS = " ▁▂▃▄▅▆▇█"
 
 
@@ -54,9 +55,6 @@ def write_blocks(blocks: Iterable[Iterable[Line]], color: bool) -> str:
     return write([((" ", ""), *line) if line else line for line in [(), *lines, ()]], color)
 
 
-# --- what ran --------------------------------------------------------------------------------------------------------
-
-
 def _head(report: Report, width: int) -> Iterator[Line]:
     run = report.run
     name, facts = printable(report.name), facts_of(run) if run else []
@@ -81,9 +79,6 @@ def facts_of(run: Run) -> list[str]:
     return [*facts, "evaluation", weights]
 
 
-# --- the whole -------------------------------------------------------------------------------------------------------
-
-
 def _whole(report: Report, width: int) -> Iterator[Line]:
     run = report.run
     if run is None or run.latency is None:
@@ -98,20 +93,25 @@ def _whole(report: Report, width: int) -> Iterator[Line]:
         else:
             lines.append(text)
     for i, line in enumerate(lines):
-        yield from _label("" if i else "latency", line, "bold")
+        yield ((pad("" if i else "latency", _LABEL), "dim"), (line, "bold"))
     if len(latency.times) > 1:
         columns, range_ = distribution(latency, min(BINS, width - _LABEL - 34))
         text = f"{units.exact(len(latency.times))}, {range_}"
         yield ((pad("repeats", _LABEL), "dim"), (columns, "cyan"), ("  " * bool(columns) + text, "dim"))
     yield from _arithmetic(report, run, latency, width)
     if run.peak_memory is not None:
-        yield from _label("memory", f"{units.byte_size(run.peak_memory)} peak (measured)")
+        yield from _labelled("memory", f"{units.byte_size(run.peak_memory)} peak (measured)", width)
     elif report.totals.peak_memory is not None:
-        yield from _label("memory", f"{units.byte_size(report.totals.peak_memory)} peak (estimated)", "dim")
+        yield from _labelled("memory", f"{units.byte_size(report.totals.peak_memory)} peak (estimated)", width, "dim")
     if run.layers_latency:
         part = run.layers_latency / latency.median
-        text = f"sum {units.seconds(run.layers_latency)}, {100 * part:.1f} % of the whole"
-        yield from _label("layers", text)
+        yield from _labelled(
+            "layers", f"sum {units.seconds(run.layers_latency)}, {100 * part:.1f} % of the whole", width
+        )
+
+
+def _labelled(label: str, text: str, width: int, style: str = "") -> Iterator[Line]:
+    return hanging(pad(label, _LABEL), text, min(width - 2, MAX_PROSE + _LABEL), style)
 
 
 def _latency_words(latency: Latency, run: Run) -> list[str]:
@@ -157,20 +157,12 @@ def _arithmetic(report: Report, run: Run, latency: Latency, width: int) -> Itera
         peak = units.measure(run.peaks.flops, "FLOP/s")
         if not plain and run.peaks.convolution_flops not in (None, run.peaks.flops):
             peak += f", convolutions {units.measure(run.peaks.convolution_flops or 0.0, 'FLOP/s')}"
-        text += f": {units.share(used)} of peak ({_SOURCES[run.peaks.source]} {peak})"
+        text += f": {units.share(used)} of peak ({SOURCES[run.peaks.source]} {peak})"
         if used > 1 and run.peaks.source == "measured":
             text += "; some convolutions compute fewer FLOPs than are counted"
     elif run.peaks:
         text += f"; no {run.peaks.dtype} peak of {printable(run.peaks.name)} is known"
-    for i, line in enumerate(wrapped(text, width - _LABEL)):
-        yield (("" if i else "arithmetic").ljust(_LABEL), "dim"), *line
-
-
-def _label(label: str, text: str, style: str = "") -> Iterator[Line]:
-    yield ((pad(label, _LABEL), "dim"), (text, style))
-
-
-# --- beside another run ----------------------------------------------------------------------------------------------
+    yield from _labelled("arithmetic", text, width)
 
 
 def _against(comparison: Speedup | None, width: int) -> Iterator[Line]:
@@ -179,8 +171,7 @@ def _against(comparison: Speedup | None, width: int) -> Iterator[Line]:
     faster = comparison.ratio < 1
     style = "" if not comparison.certain else GOOD if faster else BAD
     text = f"{units.seconds(comparison.before)} before: {verdict(comparison)}"
-    for i, line in enumerate(wrapped(text, width - _LABEL, style)):
-        yield (("" if i else "against").ljust(_LABEL), "dim"), *line
+    yield from _labelled("against", text, width, style)
     if comparison.certain:
         text = "the interval does not cover what else the machine did then and now"
         yield from wrapped(text, width, "dim", " " * _LABEL)
@@ -200,40 +191,27 @@ def verdict(comparison: Speedup) -> str:
     return f"{between}, within the noise"
 
 
-# Ratios above this are not also given in percent, and those above ten times this have no decimals.
-_MAX_PERCENT = 3.0
-
-
 def _times(ratio: float) -> str:
     return f"{ratio:.3f}" if ratio < 10 * _MAX_PERCENT else f"{ratio:,.0f}"
 
 
-# --- layers ----------------------------------------------------------------------------------------------------------
+def steps(report: Report) -> list[tuple[LayerRow, int, float]]:
+    """The layers and the expressions between them, the slowest first; of nested layers the outermost.
 
-
-class TimedRow(NamedTuple):
-    """A row with how many equal ones it stands for, and the seconds of all of them."""
-
-    row: LayerRow
-    times: int
-    seconds: float
-
-
-def steps(report: Report) -> list[TimedRow]:
-    """The layers and the expressions between them, the slowest first; of nested layers the outermost."""
+    Each comes with how many equal ones it stands for, and the seconds of all of them.
+    """
     rows, many = report.layers, multiplicities(report.layers)
     above = parents(rows)
     around = {parent for parent in above if parent is not None}
-    found: list[TimedRow] = []
+    found: list[tuple[LayerRow, int, float]] = []
     taken: set[int] = set()
     for i, row in enumerate(rows):
-        parent = above[i]
-        if parent in taken:
+        if above[i] in taken:
             taken.add(i)
         elif row.latency is not None and (row.kind == "layer" or i not in around):
             taken.add(i)
-            found.append(TimedRow(row, many[i], row.latency * many[i]))
-    return sorted(found, key=lambda step: -step.seconds)
+            found.append((row, many[i], row.latency * many[i]))
+    return sorted(found, key=lambda step: -step[-1])
 
 
 def _layers(report: Report, width: int, most: int | None) -> Iterator[Line]:
@@ -243,18 +221,17 @@ def _layers(report: Report, width: int, most: int | None) -> Iterator[Line]:
         return
     table = lay_out(_columns(shown, run, total), width - 2, (("type", 18), ("layer", 26), ("bar", 8), ("bar", 4)))
     yield from table.lines()
-    if len(found) > len(shown):
-        rest = sum(step.seconds for step in found[len(shown) :])
-        yield ((f"{units.exact(len(found) - len(shown))} more: {units.share(rest / total)}", "dim"),)
+    if rest := found[len(shown) :]:
+        share = units.share(sum(seconds for *_, seconds in rest) / total)
+        yield ((f"{units.exact(len(rest))} more: {share}", "dim"),)
 
 
-def _columns(shown: Sequence[TimedRow], run: Run, total: float) -> list[Column]:
-    """The columns of the slowest layers, without empty ones."""
-    rows = [step.row for step in shown]
-    shares = [step.seconds / total for step in shown]
+def _columns(shown: Sequence[tuple[LayerRow, int, float]], run: Run, total: float) -> list[Column]:
+    rows = [row for row, *_ in shown]
+    shares = [seconds / total for *_, seconds in shown]
     roofs = [roofline(row, run.peaks) if run.peaks else None for row in rows]
     paths = [(row.path if n == 1 else f"{row.path} × {n}") + again(row) for row, n, _ in shown]
-    times = units.shared_seconds([step.seconds for step in shown])
+    times = units.shared_seconds([seconds for *_, seconds in shown])
     rates = [units.count(row.flops / row.latency) if row.latency and row.flops else "" for row in rows]
     intensities = [f"{roof.intensity:.1f}" if roof and roof.intensity is not None else "" for roof in roofs]
     near = [f"{100 * roof.share:.0f} %" if roof and roof.share is not None else "" for roof in roofs]
@@ -273,9 +250,6 @@ def _columns(shown: Sequence[TimedRow], run: Run, total: float) -> list[Column]:
         Column("% of roofline", near, right=True, drop=1),
     )
     return [column for column in columns if any(map(str, column.cells))]
-
-
-# --- words -----------------------------------------------------------------------------------------------------------
 
 
 def notes(texts: Sequence[str], width: int) -> Iterator[Line]:

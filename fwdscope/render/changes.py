@@ -12,7 +12,7 @@ from fwdscope import units
 from fwdscope.commands.diff import Comparison, Delta, RowChange
 from fwdscope.commands.diff.changes import QUIET
 from fwdscope.render.rows import MOST_ROWS, described, printable
-from fwdscope.report import LayerRow, Report, Shape
+from fwdscope.report import LayerRow, Shape
 
 MARKS = {"added": "+", "removed": "−", "changed": "~", "renamed": "=", "moved": "»", "same": " "}
 TITLES = {
@@ -47,65 +47,48 @@ class Shown(NamedTuple):
 # --- the rows that are shown -----------------------------------------------------------------------------------------
 
 
-class _Node:
-    """A row that changed, or that contains one."""
-
-    def __init__(self, change: RowChange) -> None:
-        self.change, self.children = change, list[_Node]()
-
-    def within(self) -> Iterator[_Node]:
-        yield self
-        for child in self.children:
-            yield from child.within()
-
-
-def _tree(rows: Sequence[RowChange]) -> list[_Node]:
-    """The rows that changed, in those that contain them. A row that is new or gone stands for all inside it."""
-    roots: list[_Node] = []
-    open_nodes: list[_Node] = []
-    for change in rows:
-        del open_nodes[change.depth - 1 :]
-        (open_nodes[-1].children if open_nodes else roots).append(node := _Node(change))
-        open_nodes.append(node)
-    return [node for node in roots if _prune(node)]
-
-
-def _prune(node: _Node) -> bool:
-    """Remove what did not change from a node; whether the node itself stays."""
-    node.children = [child for child in node.children if _prune(child)]
-    kind = node.change.kind
-    if kind in ("added", "removed") and all(one.change.kind == kind for one in node.within()):
-        node.children = []
-    return bool(node.children) or kind != "same"
-
-
 def shown_rows(compared: Comparison, options: DiffOptions) -> tuple[list[Shown], int, int]:
     """The rows to show, how deep they go, and how deep they could; by default, as deep as fits on a screen."""
-    roots = _tree(compared.rows)
-    every = [node for root in roots for node in root.within()]
-    depths = [node.change.depth for node in every]
+    every = _changed(compared.rows)
+    depths = [change.depth for change in every]
     deepest = max(depths, default=0)
     fitting = [d for d in range(1, deepest + 1) if sum(depth <= d for depth in depths) <= MOST_ROWS]
     depth = options.depth or max(fitting, default=1)
-    shown = [
-        _row(node.change, sum(1 for _ in node.within()) - 1 if node.change.depth == depth else 0)
-        for node in every
-        if node.change.depth <= depth
-    ]
+    shown: list[Shown] = []
+    for change in every:
+        if change.depth <= depth:
+            shown.append(_row(change))
+        else:
+            shown[-1] = shown[-1]._replace(folded=shown[-1].folded + 1)
     return shown, min(depth, deepest), deepest
+
+
+def _changed(rows: Sequence[RowChange]) -> list[RowChange]:
+    """The rows that changed, and those that contain one. A row that is new or gone stands for all inside it."""
+    kept: list[RowChange] = []  # from the last to the first
+    for change in reversed(rows):
+        inside = []
+        while kept and kept[-1].depth > change.depth:
+            inside.append(kept.pop())
+        if change.kind in ("added", "removed") and all(one.kind == change.kind for one in inside):
+            inside = []
+        kept += reversed(inside)
+        if inside or change.kind != "same":
+            kept.append(change)
+    return kept[::-1]
 
 
 # --- a row in words --------------------------------------------------------------------------------------------------
 
 
-def _row(change: RowChange, folded: int) -> Shown:
+def _row(change: RowChange) -> Shown:
     before, after = change.before, change.after
     if before is None or after is None:
-        return Shown(change, _label(change.row), described(change.row), _shapes(change.row.output_shapes), (), folded)
+        return Shown(change, _label(change.row), described(change.row), _shapes(change.row.output_shapes))
     layer = f"{_label(after)} (was {before.path})" if change.kind == "moved" else _layer(before, after)
     text = _arrow(described(before), described(after)) if {"text", "type"} & set(change.what) else described(after)
     output = _moved_shapes(before.output_shapes, after.output_shapes) if "output_shapes" in change.what else ""
-    return Shown(change, layer, text, output, tuple(_remarks(change, before, after)), folded)
+    return Shown(change, layer, text, output, tuple(_remarks(change, before, after)))
 
 
 def _layer(before: LayerRow, after: LayerRow) -> str:
@@ -124,17 +107,15 @@ def _arrow(before: str, after: str) -> str:
     if before == after:
         return after
     old, new = before.split(" "), after.split(" ")
-    head = _shared(old, new)
-    tail = _shared(old[head:][::-1], new[head:][::-1])
+    head = tail = 0
+    while head < min(len(old), len(new)) and old[head] == new[head]:
+        head += 1
+    while tail < min(len(old), len(new)) - head and old[-1 - tail] == new[-1 - tail]:
+        tail += 1
     middles = [" ".join(words[head : len(words) - tail]) for words in (old, new)]
     if not all(middles):
         return f"{before or '(unnamed)'} → {after or '(unnamed)'}"
     return " ".join([*new[:head], f"{middles[0]} → {middles[1]}", *new[len(new) - tail :]])
-
-
-def _shared(one: Sequence[str], other: Sequence[str]) -> int:
-    """How many of the first words are the same."""
-    return next((i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
 
 
 def _shapes(shapes: Sequence[Shape]) -> str:
@@ -264,12 +245,8 @@ def figures_of(shown: Sequence[Shown]) -> list[tuple[str, str, list[tuple[str, s
 
 def names_of(compared: Comparison, options: DiffOptions) -> tuple[str, str]:
     """The names of the two: those asked for, else their files."""
-    before, after = options.names or (_source(compared.before), _source(compared.after))
+    before, after = options.names or (one.source or one.name for one in (compared.before, compared.after))
     return printable(before), printable(after)
-
-
-def _source(report: Report) -> str:
-    return report.source or report.name
 
 
 def counts(compared: Comparison) -> str:

@@ -104,6 +104,14 @@ def _dittoed(texts: Sequence[str], keep: Iterable[bool] = ()) -> list[Cell]:
     return [Cell(text, style="dim" if text in (DITTO, UNKNOWN) else "") for text in texts]
 
 
+def _dtype_cells(rows: Sequence[ShownRow]) -> list[Cell]:
+    return _dittoed([" · ".join(dict.fromkeys(shown.row.output_dtypes)) or UNKNOWN for shown in rows])
+
+
+def _receptive_cell(shown: ShownRow) -> Cell:
+    return Cell("×".join(map(str, shown.row.receptive_field or ())))
+
+
 def _amounts(rows: Sequence[ShownRow], figure: str) -> list[int]:
     return [int(shown.amount(FIGURES[figure]) or 0) for shown in rows]
 
@@ -177,15 +185,11 @@ def _spread_cells(fewer: int) -> Cells:
     return cells
 
 
-# A share of zeros that is worth a colour.
-_ODD_SHARE_OF_ZEROS = 0.99
-
-
 def _zero_cell(shown: ShownRow) -> Cell:
     share = shown.amount(FIGURES["zeros"])
     if share is None:
         return _unknown(shown)
-    return Cell(units.share(share), style=ODD if share > _ODD_SHARE_OF_ZEROS else "") if share else Cell()
+    return Cell(units.share(share), style=ODD if share > 0.99 else "") if share else Cell()
 
 
 def _bad_cell(figure: str, shown: ShownRow) -> Cell:
@@ -250,8 +254,7 @@ _text = partial(_column, cut="end", min_width=12)
 def _scaled(name: str, drop: int, title: str = "") -> LayerColumn:
     """The column of a figure that is read by its size rather than to the last digit."""
     shared = units.shared_bytes if name in ("read", "written", "memory") else units.shared_counts
-    short = _scaled_cells(name, lambda values: shared(values, 4))
-    return _number(name, _scaled_cells(name, shared), drop, short, title)
+    return _number(name, _scaled_cells(name, shared), drop, _scaled_cells(name, partial(shared, digits=4)), title)
 
 
 COLUMNS: dict[str, LayerColumn] = {
@@ -261,17 +264,8 @@ COLUMNS: dict[str, LayerColumn] = {
         _column("type", _each(_type_cell), cut="end", min_width=10, max_width=64, squeezed_width=16),
         _text("input", lambda rows: _dittoed([shapes_cell(s.row.input_shapes) for s in rows]), 4),
         _text("output", _output_cells, 1),
-        _column(
-            "dtype",
-            lambda rows: _dittoed([" · ".join(dict.fromkeys(s.row.output_dtypes)) or UNKNOWN for s in rows]),
-            7,
-        ),
-        _number(
-            "params",
-            _exact_cells("params"),
-            2,
-            _scaled_cells("params", lambda values: units.shared_counts(values, 4)),
-        ),
+        _column("dtype", _dtype_cells, 7),
+        _number("params", _exact_cells("params"), 2, _scaled_cells("params", partial(units.shared_counts, digits=4))),
         _scaled("macs", 4, "MACs"),
         _number("share", _each(lambda s: Cell(units.share(s.share), share=s.share) if s.share else Cell()), 3),
         _scaled("flops", 5, "FLOPs"),
@@ -280,12 +274,7 @@ COLUMNS: dict[str, LayerColumn] = {
         _number("intensity", _intensity_cells, 7, title="FLOPs/byte"),
         # Bytes of the results of one call.
         _scaled("memory", 6),
-        _number(
-            "receptive",
-            _each(lambda s: Cell("×".join(map(str, s.row.receptive_field or ())))),
-            8,
-            title="receptive field",
-        ),
+        _number("receptive", _each(_receptive_cell), 8, title="receptive field"),
         # Operators without a counting rule.
         _text("uncounted", _each(lambda s: Cell(printable(", ".join(s.row.uncounted)), style=WRONG)), 8),
         _number("trainable", _exact_cells("trainable"), 9),
@@ -348,7 +337,7 @@ def chosen_columns(options: Options, seen: View) -> tuple[Column, ...]:
 
 
 def _empty_columns(rows: Sequence[ShownRow], every: Sequence[ShownRow]) -> set[str]:
-    """The default columns that would be empty; of most, ``every`` row counts, shown or folded."""
+    # Of most columns every row counts, shown or folded.
     stats = [shown.row.stats for shown in every if shown.row.stats]
     filled = {
         "share": any(shown.share is not None for shown in rows),

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from fwdscope import units
-from fwdscope.render.estimates import byte_rate, sold
+from fwdscope.render.estimates import SOURCES, byte_rate, sold
 from fwdscope.render.lines import write
 from fwdscope.render.rows import UNKNOWN, printable
 from fwdscope.render.table import Column, lay_out
@@ -28,6 +28,8 @@ def draw_local(found: Sequence[Measured], width: int, color: bool) -> str:
     rates = [[next((p.flops for p in peaks if p.dtype == dtype), None) for dtype in dtypes] for _, peaks in found]
     cells = iter(_shared([rate for row in rates for rate in row]))
     by_row = [[next(cells) for _ in dtypes] for _ in found]
+    bandwidths = [next((peak.bandwidth for peak in peaks if peak.bandwidth), None) for _, peaks in found]
+    sources = [", ".join(dict.fromkeys(SOURCES[peak.source] for peak in peaks)) for _, peaks in found]
     columns = (
         Column("device", tuple(one.device for one, _ in found)),
         Column("name", tuple(printable(one.name) for one, _ in found)),
@@ -38,18 +40,16 @@ def draw_local(found: Sequence[Measured], width: int, color: bool) -> str:
             Column(dtype, tuple(row[at] for row in by_row), right=True, drop=(0, 1, 4)[min(at, 2)])
             for at, dtype in enumerate(dtypes)
         ),
-        Column("bandwidth", tuple(_bandwidth(peaks) for _, peaks in found), right=True, drop=2),
-        Column("peaks", tuple(_source(peaks) for _, peaks in found), drop=3),
+        Column("bandwidth", [byte_rate(rate) if rate else UNKNOWN for rate in bandwidths], right=True, drop=2),
+        Column("peaks", sources, drop=3),
     )
     notes = ["FLOP/s of matrix products, by dtype"]
     if any(peak.convolution_flops for one, peaks in found for peak in peaks if one.kind != "cpu"):
         notes.append("float32 convolutions use TF32, whose peak is higher")
     faster = [peak for one, peaks in found for peak in peaks if one.kind == "cpu" and peak.convolution_flops]
     if faster:
-        texts = ", ".join(
-            f"{units.measure(peak.convolution_flops or 0.0, 'FLOP/s')} in {peak.dtype}" for peak in faster
-        )
-        notes.append(f"convolutions on the cpu are faster: {texts}")
+        texts = (f"{units.measure(peak.convolution_flops or 0.0, 'FLOP/s')} in {peak.dtype}" for peak in faster)
+        notes.append(f"convolutions on the cpu are faster: {', '.join(texts)}")
     return write([*lay_out(columns, width).lines(), *[((note, "dim"),) for note in notes]], color)
 
 
@@ -62,35 +62,23 @@ def _bytes(size: int | None) -> str:
     return UNKNOWN if size is None else units.byte_size(size)
 
 
-def _bandwidth(peaks: Sequence[Peaks]) -> str:
-    known = next((one.bandwidth for one in peaks if one.bandwidth), None)
-    return byte_rate(known) if known else UNKNOWN
-
-
-def _source(peaks: Sequence[Peaks]) -> str:
-    words = {"table": "published", "measured": "measured"}
-    return ", ".join(dict.fromkeys(words[one.source] for one in peaks))
-
-
 def local_as_json(found: Sequence[Measured]) -> str:
     """The same as data, in bytes, FLOP/s and bytes a second."""
     every = [{**asdict(one), "peaks": [asdict(peak) for peak in peaks]} for one, peaks in found]
     return json.dumps({"devices": every}, indent=2, ensure_ascii=False)
 
 
-# --- published figures -----------------------------------------------------------------------------------------------
-
-_RATES = (("float32", 0), ("tf32", 3), ("bfloat16", 0), ("float16", 2), ("float8", 4), ("int8", 5))
+# The dtypes whose peaks are published; where room is short, those with the highest number are left out first.
+_DROPS = {"float32": 0, "tf32": 3, "bfloat16": 0, "float16": 2, "float8": 4, "int8": 5}
 
 
 def draw_published(found: Sequence[Accelerator], width: int, color: bool) -> str:
     """The table of published figures."""
+    rates = {name: [getattr(one, name) for one in found] for name in _DROPS}
+    teras = {name: [UNKNOWN if one is None else f"{one / 1e12:,.1f} T" for one in rates[name]] for name in rates}
     columns = (
         Column("device", tuple(one.name for one in found)),
-        *(
-            Column(name, tuple(_tera(getattr(one, name)) for one in found), right=True, drop=order)
-            for name, order in _RATES
-        ),
+        *(Column(name, teras[name], right=True, drop=drop) for name, drop in _DROPS.items()),
         Column("memory", tuple(sold(one.memory) if one.memory else UNKNOWN for one in found), right=True),
         Column("bandwidth", tuple(f"{text}B/s" for text in _shared([one.bandwidth for one in found])), right=True),
     )
@@ -99,10 +87,6 @@ def draw_published(found: Sequence[Accelerator], width: int, color: bool) -> str
         "sources and caveats: fwdscope devices --all --json",
     )
     return write([*lay_out(columns, width).lines(), *[((note, "dim"),) for note in notes]], color)
-
-
-def _tera(rate: float | None) -> str:
-    return UNKNOWN if rate is None else f"{rate / 1e12:,.1f} T"
 
 
 def published_as_json(found: Sequence[Accelerator]) -> str:

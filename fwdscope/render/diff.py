@@ -53,34 +53,27 @@ def render(compared: Comparison, format: str, options: DiffOptions, width: int =
     raise ValueError(f"unknown format {format!r}; there are: {', '.join(FORMATS)}")
 
 
-# --- text ------------------------------------------------------------------------------------------------------------
-
-
 def _text(compared: Comparison, options: DiffOptions, width: int) -> Iterator[Line]:
     shown, depth, deepest = shown_rows(compared, options)
     before, after = names_of(compared, options)
     yield []
     yield [(" ", ""), (before, "title"), ("  →  ", "dim"), (after, "title")]
     yield []
-    yield from _totals_table(compared)
-    yield []
-    if shown:
-        yield from _rows_table(shown, width)
-        yield []
-    for line in filter(None, (legend(shown), extent(shown, depth, deepest), quiet(compared))):
-        yield [(f" {line}", "dim")]
-    yield [(f" {counts(compared)}", "")]
-    for note in compared.notes:
-        yield from paragraph(f"note: {printable(note)}", max(40, width - 1), "note", " ")
-    yield []
-
-
-def _totals_table(compared: Comparison) -> Iterator[Line]:
     columns = _totals_columns(compared)
     table = lay_out(columns, 1000)
     titles, _ = table.heading("dim")
     for line in (titles, *(table.row(index) for index in range(len(columns[0].cells)))):
         yield ((" ", ""), *line)
+    yield []
+    if shown:
+        yield from _rows_table(shown, width)
+        yield []
+    for text in filter(None, (legend(shown), extent(shown, depth, deepest), quiet(compared))):
+        yield [(f" {text}", "dim")]
+    yield [(f" {counts(compared)}", "")]
+    for note in compared.notes:
+        yield from paragraph(f"note: {printable(note)}", max(40, width - 1), "note", " ")
+    yield []
 
 
 def _totals_columns(compared: Comparison) -> list[Column]:
@@ -141,9 +134,6 @@ def _columns(shown: Sequence[Shown], remarks: bool = False) -> Iterator[Column]:
         yield Column(title, changes, right=True)
         # Percentages are left out before words are.
         yield Column("", parts, name=f"{title} in percent", right=True, drop=3)
-
-
-# --- Markdown --------------------------------------------------------------------------------------------------------
 
 
 def _markdown(compared: Comparison, options: DiffOptions) -> Iterator[str]:

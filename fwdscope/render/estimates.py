@@ -11,6 +11,8 @@ from fwdscope.render.table import Cell, Column, lay_out
 from fwdscope.report import Estimate, Peaks, Report
 from fwdscope.report.roofline import ridge
 
+# Where peaks come from.
+SOURCES = {"table": "published", "measured": "measured"}
 _LEGEND = (
     "at least: each layer takes the longer of its arithmetic at peak FLOP/s and its traffic at full bandwidth; "
     "launches add to it, caches and fusion save traffic"
@@ -39,15 +41,8 @@ def lines(report: Report, width: int) -> Iterator[Line]:
 def heading(found: Sequence[Estimate]) -> str:
     """``estimates in bfloat16 from published peaks``."""
     dtypes = " and ".join(dict.fromkeys(one.peaks.dtype for one in found))
-    return f"estimates in {dtypes} from {_sources(found)} peaks"
-
-
-def _sources(found: Sequence[Estimate]) -> str:
-    words = {"table": "published", "measured": "measured"}
-    return " and ".join(dict.fromkeys(words[one.peaks.source] for one in found))
-
-
-# --- one device ------------------------------------------------------------------------------------------------------
+    sources = " and ".join(dict.fromkeys(SOURCES[one.peaks.source] for one in found))
+    return f"estimates in {dtypes} from {sources} peaks"
 
 
 def _in_words(report: Report, one: Estimate, width: int) -> Iterator[Line]:
@@ -59,7 +54,7 @@ def _in_words(report: Report, one: Estimate, width: int) -> Iterator[Line]:
         yield from _paragraph(f"{device}no time, since {why}", width, "bold")
     else:
         answer = f"{device}at least {units.seconds(one.seconds)}"
-        first, *rest = _paragraph(f"{answer} by {_sources([one])} peaks ({rates(peaks)})", width, "")
+        first, *rest = _paragraph(f"{answer} by {SOURCES[peaks.source]} peaks ({rates(peaks)})", width, "")
         text = "".join(piece for piece, _ in first)
         yield ((text[: len(answer)], "bold"), (text[len(answer) :], ""))
         yield from rest
@@ -69,17 +64,11 @@ def _in_words(report: Report, one: Estimate, width: int) -> Iterator[Line]:
 
 def rates(peaks: Peaks) -> str:
     """``989 TFLOP/s, 3.35 TB/s``, with the peak of convolutions if it is another."""
-    texts = [flop_rate(peaks.flops)] if peaks.flops else []
+    texts = [units.measure(peaks.flops, "FLOP/s")] if peaks.flops else []
     if peaks.convolution_flops and peaks.convolution_flops != peaks.flops:
-        texts.append(
-            f"convolutions{' in TF32' if peaks.source == 'table' else ''} {flop_rate(peaks.convolution_flops)}"
-        )
+        tf32 = " in TF32" if peaks.source == "table" else ""
+        texts.append(f"convolutions{tf32} {units.measure(peaks.convolution_flops, 'FLOP/s')}")
     return ", ".join([*texts, byte_rate(peaks.bandwidth)] if peaks.bandwidth else texts)
-
-
-def flop_rate(value: float) -> str:
-    """``989 TFLOP/s``."""
-    return units.measure(value, "FLOP/s")
 
 
 def byte_rate(value: float) -> str:
@@ -120,9 +109,6 @@ def sold(memory: int) -> str:
     return f"{memory / 1e9:.3g} GB"
 
 
-# --- several ---------------------------------------------------------------------------------------------------------
-
-
 def bound(one: Estimate) -> str:
     """``compute`` or ``memory``, whichever takes longer over the whole; empty if that is not known."""
     if one.compute_seconds is None or one.memory_seconds is None:
@@ -136,13 +122,17 @@ def columns(found: Sequence[Estimate]) -> tuple[Column, ...]:
     least, compute, memory = _times(found)
     styles = ["red" if one.fits is False else "dim" if one.seconds is None else "" for one in found]
 
+    needed = []
+    for one in found:
+        if one.needed is None or one.peaks.memory is None:
+            needed.append(UNKNOWN)
+        else:
+            part = one.needed / one.peaks.memory
+            needed.append(units.share(part) if one.fits else f"{BROKEN} {_beyond(part)}")
+
     def column(title: str, texts: Iterable[str], right: bool = True, drop: int = 0) -> Column:
-        return Column(
-            title,
-            [Cell(text, style=style) for text, style in zip(texts, styles, strict=True)],
-            right=right,
-            drop=drop,
-        )
+        cells = [Cell(text, style=style) for text, style in zip(texts, styles, strict=True)]
+        return Column(title, cells, right=right, drop=drop)
 
     return (
         column("device", (printable(one.peaks.name) for one in found), right=False),
@@ -152,28 +142,16 @@ def columns(found: Sequence[Estimate]) -> tuple[Column, ...]:
         column("bound by", map(bound, found), right=False, drop=1),
         column("ridge", (f"{at:.0f}" if at else UNKNOWN for at in ridges), drop=3),
         column("memory", (sold(one.peaks.memory) if one.peaks.memory else UNKNOWN for one in found)),
-        column("needed", map(_needed, found)),
+        column("needed", needed),
     )
 
 
 def _times(found: Sequence[Estimate]) -> tuple[tuple[str, ...], ...]:
     """The whole, arithmetic and traffic of each estimate, all in one unit so that they compare."""
-    values = [
-        *(one.seconds for one in found),
-        *(one.compute_seconds for one in found),
-        *(one.memory_seconds for one in found),
-    ]
+    values = [getattr(one, name) for name in ("seconds", "compute_seconds", "memory_seconds") for one in found]
     texts = iter(units.shared_seconds([value for value in values if value is not None]))
     cells = [UNKNOWN if value is None else next(texts) for value in values]
     return tuple(tuple(cells[start : start + len(found)]) for start in range(0, len(cells), len(found)))
-
-
-def _needed(one: Estimate) -> str:
-    if one.needed is None or one.peaks.memory is None:
-        return UNKNOWN
-    if one.fits:
-        return units.share(one.needed / one.peaks.memory)
-    return f"{BROKEN} {_beyond(one.needed / one.peaks.memory)}"
 
 
 def _beyond(times: float) -> str:

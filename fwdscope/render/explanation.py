@@ -1,22 +1,14 @@
-"""Draw the explanation of one layer as text: its inputs, its formulas with numbers, the cost of each operator.
-
-The text is laid out as lines of styled pieces (:data:`Line`), so that it is the same with colours and without.
-"""
+"""Draw the explanation of one layer as text: its inputs, its formulas with numbers, the cost of each operator."""
 
 from __future__ import annotations
 
 import textwrap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Literal
 
-from fwdscope.commands.explain import Explanation, Formula, OperatorCost, Weight
-from fwdscope.render.lines import MAX_PROSE, write
+from fwdscope.commands.explain import Explanation, Formula, OperatorCost
+from fwdscope.render.lines import MAX_PROSE, Line, write
 from fwdscope.render.rows import printable
 from fwdscope.units import byte_size, count_column, exact, plural, shape
-
-Style = Literal["", "name", "heading", "dim", "number", "warning"]
-# Pieces of a line, each with its style.
-Line = tuple[tuple[str, Style], ...]
 
 _COLOURS: Mapping[str, str] = {
     "": "", "name": "bold cyan", "heading": "bold", "dim": "dim", "number": "green", "warning": "red",
@@ -44,31 +36,23 @@ def draw(explanation: Explanation, width: int, color: bool) -> str:
 
 
 def _head(one: Explanation, width: int) -> Iterator[Line]:
-    yield from _title(one, width)
-    beside = f"On the same line: {', '.join(one.beside)}" if one.beside else ""
-    texts: tuple[tuple[str, Style], ...] = ((one.sentence, ""), (one.note or "", "warning"), (beside, "dim"))
-    for text, style in texts:
-        for piece in textwrap.wrap(printable(text), min(width, MAX_PROSE)):
-            yield ((piece, style),)
-
-
-def _title(one: Explanation, width: int) -> Iterator[Line]:
-    """The path, the text and the place in the file on one line if they fit; else one below the other."""
     path, text = printable(one.path), printable(one.text or one.type)
     place = f"{one.source}:{one.line}:{one.column}" if one.line is not None else ""
     text = "" if text == path else text
-    between = "  ·  " if path and text else ""
-    title: Line = ((path, "name"), (between, "dim"), (text, ""))
+    title = ((path, "name"), ("  ·  " if path and text else "", "dim"), (text, ""))
     room = width - sum(len(piece) for piece, _ in title) - len(place)
     if room >= _INDENT * bool(place):
         yield (*title, (" " * room if place else "", ""), (place, "dim"))
-        return
-    yield from _below(path, width, "name")
-    yield from _below(text, width, "")
-    yield from _below(place, width, "dim")
+    else:
+        for part, style in ((path, "name"), (text, ""), (place, "dim")):
+            yield from _below(part, width, style)
+    beside = f"On the same line: {', '.join(one.beside)}" if one.beside else ""
+    for sentence, style in ((one.sentence, ""), (one.note or "", "warning"), (beside, "dim")):
+        for piece in textwrap.wrap(printable(sentence), min(width, MAX_PROSE)):
+            yield ((piece, style),)
 
 
-def _below(text: str, width: int, style: Style, indent: int = 0) -> Iterator[Line]:
+def _below(text: str, width: int, style: str, indent: int = 0) -> Iterator[Line]:
     """A text on lines of its own; a word longer than a line is broken."""
     for piece in textwrap.wrap(text, width - indent, break_on_hyphens=False):
         yield ((" " * indent, ""), (piece, style))
@@ -141,19 +125,13 @@ def _sizes(sizes: Sequence[Formula], same_shape: bool = False) -> Iterator[str]:
         last = size
 
 
-def _formulas(texts: Iterable[str], width: int, indent: int = 2 * _INDENT) -> Iterator[Line]:
+def _formulas(texts: Iterable[str], width: int, label: str = "") -> Iterator[Line]:
+    """Formulas behind a label, each with its steps on lines of their own if it is too long for one."""
+    indent = 2 * _INDENT
+    room = max(width - indent - len(label), 20)
     for text in texts:
-        yield from _equation((), text, width, indent)
-
-
-def _equation(before: Line, text: str, width: int, indent: int) -> Iterator[Line]:
-    """A formula behind ``before``, with its steps on lines of their own if it is too long for one."""
-    taken = sum(len(piece) for piece, _ in before)
-    room = max(width - indent - taken, 20)
-    lines = [text] if len(text) <= room else _broken(text, room)
-    for i, line in enumerate(lines):
-        front = before if i == 0 else ((" " * taken, ""),)
-        yield ((" " * indent, ""), *front, (line, ""))
+        for i, line in enumerate([text] if len(text) <= room else _broken(text, room)):
+            yield ((" " * indent, ""), (label if i == 0 else " " * len(label), "dim"), (line, ""))
 
 
 def _broken(text: str, room: int) -> list[str]:
@@ -182,9 +160,9 @@ def _weights(one: Explanation, width: int) -> Iterator[Line]:
         whole = exact(sum(weight.count.value for weight in weights))
         terms = f"{' + '.join(counts)} = {whole}" if 1 < len(counts) <= _MOST_TERMS else whole
         yield ((title, "heading"), (f"  {terms}, {byte_size(size)}", "dim"))
-        column, wide = (max(map(len, texts)) for texts in zip(*map(_weight_texts, weights), strict=True))
-        for weight in weights:
-            name, sizes = _weight_texts(weight)
+        names, shapes = [printable(weight.name) for weight in weights], [shape(weight.shape) for weight in weights]
+        column, wide = _room(names), _room(shapes)
+        for weight, name, sizes in zip(weights, names, shapes, strict=True):
             line: Line = ((" " * _INDENT, ""), (name.ljust(column), "name"), (f"  {sizes.ljust(wide)}", ""))
             facts = f"{weight.dtype}  {byte_size(weight.bytes)}"
             room = width - _INDENT - column - wide - 2 * 2
@@ -196,10 +174,6 @@ def _weights(one: Explanation, width: int) -> Iterator[Line]:
             yield from _below(remarks if beside == facts else "", width, "dim", 2 * _INDENT)
             if len(weight.shape) > 1 or weight.count.symbols != weight.count.numbers:
                 yield from _formulas([weight.count.text], width)
-
-
-def _weight_texts(weight: Weight) -> tuple[str, str]:
-    return printable(weight.name), shape(weight.shape)
 
 
 # --- what runs -------------------------------------------------------------------------------------------------------
@@ -230,7 +204,11 @@ def _parts(one: Explanation, width: int) -> Iterator[Line]:
     name_room = min(_room(columns[0]), max(rest - min(_LEAST, _room(columns[2])), _LEAST))
     rooms = (name_room, _room(columns[1]), min(_room(columns[2]), max(rest - name_room, 0)))
     for i, (name, many, text) in enumerate(zip(*columns, strict=True)):
-        shown = [_cut(cell, room) for cell, room in zip((name, many, text), rooms, strict=True)]
+        # Padded or cut to the width of the column.
+        shown = [
+            cell.ljust(room) if len(cell) <= room else f"{cell[: room - 1]}…"[:room]
+            for cell, room in zip((name, many, text), rooms, strict=True)
+        ]
         aligned = "".join(f"  {column[i]:>{_room(column)}}" for column in figures)
         described = f"  {shown[1]}  {shown[2]}"
         yield ((" " * _INDENT, ""), (shown[0], "name"), (described, "dim"), (aligned, "" if i else "dim"))
@@ -238,11 +216,6 @@ def _parts(one: Explanation, width: int) -> Iterator[Line]:
 
 def _room(column: Sequence[str]) -> int:
     return max(map(len, column), default=0)
-
-
-def _cut(text: str, room: int) -> str:
-    """A text padded or cut to the width of its column."""
-    return text.ljust(room) if len(text) <= room else f"{text[: room - 1]}…"[:room]
 
 
 def _operators(one: Explanation, width: int) -> Iterator[Line]:
@@ -275,9 +248,9 @@ def _operator(one: OperatorCost, shown: set[str], width: int) -> Iterator[Line]:
         yield ((" " * 2 * _INDENT, ""), ("not counted: there is no rule for this operator", "warning"))
         return
     if one.macs_formula:
-        yield from _equation((("MACs   ", "dim"),), one.macs_formula, width, 2 * _INDENT)
+        yield from _formulas([one.macs_formula], width, "MACs   ")
     if one.flops_formula:
-        yield from _equation((("FLOPs  ", "dim"),), one.flops_formula, width, 2 * _INDENT)
+        yield from _formulas([one.flops_formula], width, "FLOPs  ")
     moved = f"{exact(one.bytes_read or 0)} read, {exact(one.bytes_written or 0)} written"
     if one.bytes_read or one.bytes_written:
         nothing = "" if one.flops else "; nothing is computed"

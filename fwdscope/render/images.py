@@ -10,7 +10,7 @@ from rich.console import Console
 
 from fwdscope import units
 from fwdscope.render.colours import NO_COLOUR, colour, share_of
-from fwdscope.render.maps import lines
+from fwdscope.render.maps import print_picture
 from fwdscope.report.pictures import Panel, Picture
 
 if TYPE_CHECKING:
@@ -38,8 +38,7 @@ def svg(picture: Picture) -> str:
         color_system="truecolor",
         legacy_windows=False,
     )
-    for line in lines(picture, SVG_WIDTH):
-        console.print(line, no_wrap=True, overflow="ignore", crop=False, highlight=False)
+    print_picture(picture, console)
     title = "".join(c if c.isprintable() else " " for c in picture.title or "a tensor")
     return console.export_svg(title=title, unique_id="fwdscope")
 

@@ -122,9 +122,6 @@ def pack(texts: Iterable[str], width: int, style: str = "") -> list[Line]:
     return list(found)
 
 
-# --- Markdown --------------------------------------------------------------------------------------------------------
-
-
 def escape_markdown(text: str) -> str:
     """The text with Markdown's signs as themselves."""
     return re.sub(r"([\\`*_|<>\[\]#~])", r"\\\1", text)

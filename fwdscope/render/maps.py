@@ -80,9 +80,6 @@ def _hex(share: float | None) -> str:
     return "#{:02x}{:02x}{:02x}".format(*colour(share))
 
 
-# --- maps ------------------------------------------------------------------------------------------------------------
-
-
 def _maps(picture: Picture, width: int, coloured: bool) -> list[Text]:
     """All panels, as many in a row as fit."""
     several = len(picture.panels) > 1
@@ -115,12 +112,16 @@ def _fitted(cells: int, places: int) -> int:
 
 
 def _panel(picture: Picture, panel: Panel, size: tuple[int, int], several: bool, coloured: bool) -> list[Text]:
-    """One map and its label."""
     height, width = size
     # A character is twice as high as wide, so a cell of a map in shades takes two rows.
     cells = resampled(panel.rows, height if coloured else -(-height // 2), width)
     shares = [[share_of(cell, picture.low, picture.high) for cell in row] for row in cells]
-    drawn = list(_blocks(shares) if coloured else _shades(shares))
+    if coloured:
+        drawn = list(_blocks(shares))
+    else:
+        most = len(_SHADES) - 1
+        shades = ([_NO_SHADE if s is None else _SHADES[min(int(s * (most + 1)), most)] for s in row] for row in shares)
+        drawn = [Text("".join(row)) for row in shades]
     if not several:
         return drawn
     room = max(width, _MIN_WIDTH_OF_SEVERAL)
@@ -138,15 +139,6 @@ def _blocks(shares: Sequence[Sequence[float | None]]) -> Iterator[Text]:
         for (front, back), run in groupby(pairs):
             line.append("▀" * len(list(run)), Style(color=front, bgcolor=back))
         yield line
-
-
-def _shades(shares: Sequence[Sequence[float | None]]) -> Iterator[Text]:
-    last = len(_SHADES) - 1
-    for row in shares:
-        yield Text("".join(_NO_SHADE if s is None else _SHADES[min(int(s * len(_SHADES)), last)] for s in row))
-
-
-# --- bars ------------------------------------------------------------------------------------------------------------
 
 
 def _bars(picture: Picture, width: int, coloured: bool) -> list[Text]:

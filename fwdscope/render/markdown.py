@@ -17,44 +17,23 @@ def render(report: Report, options: Options) -> str:
     """Title, table, totals, and everything that stands out or fell short."""
     seen = view_for(report, options)
     facts = (summary.flow(report), *summary.title_parts(report)[1:], *summary.ran_on(report))
+    sums = [*summary.totals(report), summary.active(report), *summary.costs(report), summary.memory(report)]
+    sums = [text for text in (*sums, summary.measured_memory(report), *summary.times(report)) if text]
+    small_print = (*summary.legend(seen), summary.extent(seen), summary.convention(report))
+    drawn = ["".join(text for text, _ in line).rstrip() for line in estimates.lines(report, 120)]
     blocks = (
         [f"### {escape_markdown(printable(report.name))}"],
         [escape_markdown("  ·  ".join(facts))],
         [escape_markdown(line) for line in (summary.values(report),) if line],
         list(markdown_table(chosen_columns(options, seen))) if seen.rows else [],
-        [f"**{first}**{others}" for first, others in [_sums(report)]],
-        list(_estimates(report)),
-        [escape_markdown(line) for line in _small_print(report, seen) if line],
+        [f"**{sums[0]}**" + "".join(f"  ·  {text}" for text in sums[1:])],
+        # As the terminal draws them; a table of several keeps its columns in a block of code.
+        ["```", *drawn, "```"] if drawn else [],
+        [escape_markdown(line) for line in small_print if line],
         [f"- {escape_markdown(line)}" for line in _points(report, seen)],
     )
     separators = ("\n", "\n", "\n", "\n", "\n", "\n", "  \n", "\n")
     return "\n\n".join(sep.join(block) for sep, block in zip(separators, blocks, strict=True) if block) + "\n"
-
-
-def _estimates(report: Report) -> Iterator[str]:
-    """As the terminal draws them; a table of several keeps its columns in a block of code."""
-    lines = ["".join(text for text, _ in line).rstrip() for line in estimates.lines(report, 120)]
-    if lines:
-        yield from ("```", *lines, "```")
-
-
-def _sums(report: Report) -> tuple[str, str]:
-    first, *others = filter(
-        None,
-        (
-            *summary.totals(report),
-            summary.active(report),
-            *summary.costs(report),
-            summary.memory(report),
-            summary.measured_memory(report),
-            *summary.times(report),
-        ),
-    )
-    return first, "".join(f"  ·  {other}" for other in others)
-
-
-def _small_print(report: Report, seen: View) -> tuple[str, ...]:
-    return (*summary.legend(seen), summary.extent(seen), summary.convention(report))
 
 
 def _points(report: Report, seen: View) -> Iterator[str]:

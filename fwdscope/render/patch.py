@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from difflib import unified_diff
 
 from fwdscope.render.lines import write
@@ -15,18 +14,13 @@ def patch(name: str, before: str, after: str, color: bool = False) -> str:
     """The lines that differ, with three around them; empty where none does. Line ends stay what they are."""
     place = name.lstrip("/")
     lines = unified_diff(_lines(before), _lines(after), f"a/{place}", f"b/{place}")
-    texts = list(_ended(lines))
+    texts = [line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n" for line in lines]
     return write(([_styled(text)] for text in texts), True, _COLOURS) if color else "".join(texts)
 
 
 def _lines(text: str) -> list[str]:
     """Lines with their ends, cut where an editor sees a new line and nowhere else."""
     return re.findall(r"[^\n]*\n|[^\n]+", text)
-
-
-def _ended(lines: Iterator[str]) -> Iterator[str]:
-    for line in lines:
-        yield line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n"
 
 
 def _styled(line: str) -> tuple[str, str]:

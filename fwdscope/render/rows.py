@@ -67,19 +67,12 @@ def intensity(row: LayerRow) -> float | None:
     return row.flops / moved if moved else None
 
 
-def zero_share(row: LayerRow) -> float | None:
-    """The share of a row's values that are zero; None without statistics."""
+def _zero_share(row: LayerRow) -> float | None:
     return row.stats.zeros / row.stats.elements if row.stats and row.stats.elements else None
 
 
 def _of_values(name: Literal["mean", "std", "min", "max"], ascending: bool = False) -> RowFigure:
-    return RowFigure(
-        name,
-        lambda row: getattr(row.stats, name) if row.stats else None,
-        counted=False,
-        zero_counts=True,
-        ascending=ascending,
-    )
+    return RowFigure(name, lambda row: getattr(row.stats, name, None), None, False, True, ascending)
 
 
 FIGURES: dict[str, RowFigure] = {
@@ -100,9 +93,9 @@ FIGURES: dict[str, RowFigure] = {
     "std": _of_values("std"),
     "min": _of_values("min", ascending=True),
     "max": _of_values("max"),
-    "zeros": RowFigure("zeros", zero_share, counted=False),
-    "nans": RowFigure("NaN", lambda row: row.stats.nans if row.stats else None, counted=False),
-    "infs": RowFigure("Inf", lambda row: row.stats.infs if row.stats else None, counted=False),
+    "zeros": RowFigure("zeros", _zero_share, counted=False),
+    "nans": RowFigure("NaN", lambda row: getattr(row.stats, "nans", None), counted=False),
+    "infs": RowFigure("Inf", lambda row: getattr(row.stats, "infs", None), counted=False),
 }
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import PurePath
 
 from fwdscope import units
-from fwdscope.render.estimates import flop_rate
+from fwdscope.render.estimates import SOURCES
 from fwdscope.render.rows import (
     AGAIN,
     AT_LEAST,
@@ -28,10 +28,7 @@ from fwdscope.report import CONVENTION, ActivationStats, Promise, Report, Tensor
 from fwdscope.report.roofline import utilisation, whole_time
 
 _SHORT_LIST = 10
-_SHORT_CONVENTION = (
-    "MACs: multiply-adds, bias excluded",
-    "FLOPs: 2 per MAC + 1 per other result",
-)
+_SHORT_CONVENTION = "MACs: multiply-adds, bias excluded  ·  FLOPs: 2 per MAC + 1 per other result"
 
 # A full stop behind a word of two letters or more, but for `et al.`, with a capital behind it.
 _SENTENCE_END = re.compile(r"(?<=[\w)\]\"'][\w)\]\"'][.])(?<!al[.])\s+(?=[A-Z])")
@@ -64,13 +61,11 @@ def _tensors(tensors: Sequence[TensorInfo], dtype: str) -> str:
 
 def values(report: Report) -> str:
     """The values of inputs and outputs: ``image 0 ± 1.00 (−4.21 … 4.30)  →  0.0041 ± 0.577 (−2.31 … 2.30)``."""
-    inputs, outputs = (_values_of(tensors) for tensors in (report.inputs, report.outputs))
-    return "  →  ".join(filter(None, (inputs, outputs)))
-
-
-def _values_of(tensors: Sequence[TensorInfo]) -> str:
-    spreads = ((tensor.name, spread(tensor.stats, tensor.dtype)) for tensor in tensors if tensor.stats)
-    return ";  ".join(f"{printable(name)} {text}".strip() for name, text in spreads if text)
+    sides = []
+    for tensors in (report.inputs, report.outputs):
+        spreads = ((tensor.name, spread(tensor.stats, tensor.dtype)) for tensor in tensors if tensor.stats)
+        sides.append(";  ".join(f"{printable(name)} {text}".strip() for name, text in spreads if text))
+    return "  →  ".join(filter(None, sides))
 
 
 def spread(stats: ActivationStats, dtype: str = "float32") -> str:
@@ -181,22 +176,17 @@ def times(report: Report) -> tuple[str, ...]:
         texts.append(
             f"layers sum to {units.seconds(run.layers_latency)}, {units.share(run.layers_latency / whole)} of it"
         )
-    return (*texts, *_utilisation(report, whole))
-
-
-def _utilisation(report: Report, seconds: float) -> tuple[str, ...]:
-    """``53.2 GFLOP/s, 25.3 % of the measured peak of 210 GFLOP/s``; empty if not everything is counted."""
-    if not report.totals.flops or report.uncounted or not seconds:
-        return ()
-    rate = flop_rate(report.totals.flops / seconds)
-    peaks = report.run.peaks if report.run else None
-    part = utilisation(report, peaks, seconds) if peaks else None
-    if part is None or peaks is None or peaks.flops is None:
-        return (rate,)
-    source = {"measured": "measured", "table": "published"}[peaks.source]
-    # If convolutions have a peak of their own, the share is of neither alone.
-    one = peaks.convolution_flops in (None, peaks.flops)
-    return (f"{rate}, {units.share(part)} of the {source} peak{f' of {flop_rate(peaks.flops)}' if one else ''}",)
+    flops, peaks = report.totals.flops, run.peaks
+    if flops and whole and not report.uncounted:
+        rate = units.measure(flops / whole, "FLOP/s")
+        part = utilisation(report, peaks, whole) if peaks else None
+        if peaks and peaks.flops and part is not None:
+            # If convolutions have a peak of their own, the share is of neither alone.
+            has_one = peaks.convolution_flops in (None, peaks.flops)
+            peak = f"peak of {units.measure(peaks.flops, 'FLOP/s')}" if has_one else "peak"
+            rate += f", {units.share(part)} of the {SOURCES[peaks.source]} {peak}"
+        texts.append(rate)
+    return tuple(texts)
 
 
 def measured_memory(report: Report) -> str:
@@ -240,7 +230,7 @@ def convention(report: Report) -> str:
     """How the figures are counted, in one line; a report by another convention states its own."""
     if report.totals.macs is None:
         return ""
-    return "  ·  ".join(_SHORT_CONVENTION) if report.convention == CONVENTION else printable(report.convention)
+    return _SHORT_CONVENTION if report.convention == CONVENTION else printable(report.convention)
 
 
 def legend(view: View) -> tuple[str, ...]:
@@ -261,27 +251,18 @@ def legend(view: View) -> tuple[str, ...]:
 
 def extent(view: View) -> str:
     """How much of the network is shown and how to see the rest; empty if all of it is, as a tree."""
-    if view.sort is not None:
-        return _extent_of_list(view)
-    if not view.folded:
-        return ""
-    folded = units.plural(len(view.folded), "row")
-    return f"depth {view.depth} of {view.deepest}  ·  {folded} folded  ·  --depth {view.deepest} shows all"
-
-
-def _extent_of_list(view: View) -> str:
-    title = FIGURES[view.sort or view.measure].title
-    rows = len(view.rows)
+    if view.sort is None:
+        folded = units.plural(len(view.folded), "row")
+        shown = f"depth {view.depth} of {view.deepest}  ·  {folded} folded  ·  --depth {view.deepest} shows all"
+        return shown if view.folded else ""
+    title, rows = FIGURES[view.sort].title, len(view.rows)
     of = f"{rows} of {units.plural(rows + view.below, 'row')}" if view.below else units.plural(rows, "row")
-    shares = [shown.share for shown in view.rows if shown.share is not None]
     # Shares of another figure than the one sorted by mean nothing for the list.
-    is_share = view.below and view.measure == view.sort
-    all_of = "the time" if view.sort == "latency" else f"all {title}"
-    part = f", {units.share(min(1.0, sum(shares)))} of {all_of}" if is_share else ""
-    texts = [f"sorted by {title}", f"{of}{part}"]
-    if view.without:
-        texts.append(f"{units.plural(view.without, 'row')} without {title} left out")
-    return "  ·  ".join(texts)
+    if view.below and view.measure == view.sort:
+        part = sum(row.share for row in view.rows if row.share is not None)
+        of += f", {units.share(min(1.0, part))} of {'the time' if view.sort == 'latency' else f'all {title}'}"
+    left_out = f"  ·  {units.plural(view.without, 'row')} without {title} left out" if view.without else ""
+    return f"sorted by {title}  ·  {of}{left_out}"
 
 
 def broken_promise(promise: Promise) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import itertools
@@ -40,7 +41,6 @@ def draw_sweep(sweep: Sweep, width: int = 100, color: bool = False, compared: Se
 
 
 def _runs(sweep: Sweep) -> list[tuple[SweepPoint, Report, Run]]:
-    """The points that were measured."""
     return [
         (point, point.report, point.report.run)
         for point in sweep.points
@@ -57,16 +57,12 @@ def _head(sweep: Sweep, width: int) -> Iterator[Line]:
     varied = {axis.name for axis in sweep.axes}
     facts = [fact for fact in facts_of(run) if not (varied & {"dtype"} and fact.startswith(run.dtype))]
     facts = [fact for fact in facts if not ("threads" in varied and "thread" in fact)]
-    names = ", ".join(f"{printable(axis.name)} {_ends(axis.values)}" for axis in sweep.axes)
+    # The first and the last value of each name.
+    ends = ((axis.name, " to ".join(dict.fromkeys((axis.values[0], axis.values[-1])))) for axis in sweep.axes)
+    names = ", ".join(f"{printable(name)} {printable(values)}" for name, values in ends)
     yield ((printable(report.name), "bold"), (f"  ·  {names}", ""))
     yield from wrapped("  ·  ".join(facts), width, "dim")
 
-
-def _ends(values: Sequence[str]) -> str:
-    return printable(values[0] if len(values) == 1 else f"{values[0]} to {values[-1]}")
-
-
-# --- the table -------------------------------------------------------------------------------------------------------
 
 # Columns that are left out where there is no room, the last first.
 _DROPPED = ("memory", "per item", "FLOP/s", "FLOPs", "traced peak", "spread")
@@ -95,7 +91,7 @@ def _table(sweep: Sweep, width: int, compared: Sequence[Speedup | None]) -> Iter
 
 
 def _columns(rows: Sequence[Mapping[str, str]], varied: Sequence[str]) -> Iterator[Column]:
-    """The columns that say something of any row; where one says nothing of a row, it is not known."""
+    """The columns that are not empty; a cell that is shows ``—``."""
     for name in dict.fromkeys(name for row in rows for name in row):
         texts = [row.get(name, "") for row in rows]
         if any(texts):
@@ -106,35 +102,28 @@ def _columns(rows: Sequence[Mapping[str, str]], varied: Sequence[str]) -> Iterat
 
 def _rows(sweep: Sweep, compared: Sequence[Speedup | None]) -> Iterator[dict[str, str]]:
     """A row for each point: times, and the costs that they pay for."""
-    measured = {id(point): (report, run) for point, report, run in _runs(sweep)}
-    medians = [run.latency.median for _, run in measured.values() if run.latency]
+    medians = [run.latency.median for *_, run in _runs(sweep) if run.latency]
     far = bool(medians) and max(medians) > _FAR * min(medians)
-    texts = dict(zip(measured, map(units.seconds, medians) if far else units.shared_seconds(medians), strict=True))
-    for i, point in enumerate(sweep.points):
+    texts = iter(map(units.seconds, medians) if far else units.shared_seconds(medians))
+    for point, one in itertools.zip_longest(sweep.points, compared):
         row = {name: printable(value) for name, value in point.values}
-        if id(point) in measured:
-            row |= _figures(*measured[id(point)], texts[id(point)])
-            one = compared[i] if i < len(compared) else None
-            row["× before"] = f"{one.ratio:.3f}" if one else ""
+        run = point.report.run if point.report else None
+        if point.report and run and (latency := run.latency):
+            totals, flops = point.report.totals, point.report.totals.flops
+            used = utilisation(point.report, run.peaks, latency.median) if run.peaks else None
+            row |= {
+                "median": next(texts),
+                "spread": f"{100 * latency.iqr / latency.median:.0f} %",
+                "items/s": units.count(run.batch / latency.median) if run.batch else "",
+                "per item": units.seconds(latency.median / run.batch) if run.batch else "",
+                "FLOPs": units.count(flops) if flops is not None else "",
+                "FLOP/s": units.count(flops / latency.median) if flops is not None else "",
+                "of peak": f"{100 * used:.0f} %" if used is not None else "",
+                "memory": units.byte_size(run.peak_memory) if run.peak_memory is not None else "",
+                "traced peak": units.byte_size(totals.peak_memory) if totals.peak_memory is not None else "",
+                "× before": f"{one.ratio:.3f}" if one else "",
+            }
         yield row
-
-
-def _figures(report: Report, run: Run, median: str) -> dict[str, str]:
-    latency, totals = run.latency, report.totals
-    assert latency is not None
-    flops = totals.flops
-    used = utilisation(report, run.peaks, latency.median) if run.peaks else None
-    return {
-        "median": median,
-        "spread": f"{100 * latency.iqr / latency.median:.0f} %",
-        "items/s": units.count(run.batch / latency.median) if run.batch else "",
-        "per item": units.seconds(latency.median / run.batch) if run.batch else "",
-        "FLOPs": units.count(flops) if flops is not None else "",
-        "FLOP/s": units.count(flops / latency.median) if flops is not None else "",
-        "of peak": f"{100 * used:.0f} %" if used is not None else "",
-        "memory": units.byte_size(run.peak_memory) if run.peak_memory is not None else "",
-        "traced peak": units.byte_size(totals.peak_memory) if totals.peak_memory is not None else "",
-    }
 
 
 # A number in a note: those of several notes that are the same otherwise become a range.
@@ -154,18 +143,14 @@ def _notes(sweep: Sweep) -> list[str]:
     found = []
     for alike in about.values():
         points = [point for same in alike.values() for point in same]
-        text = _together(list(alike))
+        ranges = [
+            texts[0] if len(set(texts)) == 1 else f"{min(texts, key=_size)} to {max(texts, key=_size)}"
+            for texts in zip(*map(_NUMBER.findall, alike), strict=True)
+        ]
+        words = _NUMBER.split(next(iter(alike)))
+        text = "".join(map("".join, zip(words, [*ranges, ""], strict=True)))
         found.append(text if len(points) == every else f"{_list_points(sweep, points)}: {text}")
     return found
-
-
-def _together(alike: Sequence[str]) -> str:
-    """Notes that differ in their numbers alone as one."""
-    ranges = iter(
-        texts[0] if len(set(texts)) == 1 else f"{min(texts, key=_size)} to {max(texts, key=_size)}"
-        for texts in zip(*map(_NUMBER.findall, alike), strict=True)
-    )
-    return _NUMBER.sub(lambda _: next(ranges), alike[0])
 
 
 def _size(text: str) -> float:
@@ -179,9 +164,6 @@ def _list_points(sweep: Sweep, points: Sequence[SweepPoint]) -> str:
     if len(points) > 2:
         return f"{units.exact(len(points))} of the {units.exact(len(_runs(sweep)))} combinations"
     return " and ".join(", ".join(f"{name}={value}" for name, value in point.values) for point in points)
-
-
-# --- the plot --------------------------------------------------------------------------------------------------------
 
 
 def _plot(sweep: Sweep, width: int) -> Iterator[Line]:
@@ -217,17 +199,11 @@ def _series(sweep: Sweep) -> dict[str, list[tuple[float, float]]]:
     found: dict[str, list[tuple[float, float]]] = {}
     for point, _, run in _runs(sweep):
         *others, (_, text) = point.values
-        if run.latency is not None and _number(text) is not None:
-            name = ", ".join(f"{name}={value}" for name, value in others)
-            found.setdefault(name, []).append((_number(text) or 0.0, run.latency.median))
+        with contextlib.suppress(ValueError):
+            if run.latency is not None:
+                name = ", ".join(f"{name}={value}" for name, value in others)
+                found.setdefault(name, []).append((float(text), run.latency.median))
     return found
-
-
-def _number(text: str) -> float | None:
-    try:
-        return float(text)
-    except ValueError:
-        return None
 
 
 def _trace(
@@ -262,9 +238,6 @@ def _ticks(xs: Sequence[float], columns: int) -> str:
         if all(sign == " " for sign in line[max(0, start - 1) : start + len(text) + 1]):
             line[start : start + len(text)] = text
     return "".join(line)
-
-
-# --- as data ---------------------------------------------------------------------------------------------------------
 
 
 def as_csv(sweep: Sweep) -> str:

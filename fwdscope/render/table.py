@@ -126,7 +126,6 @@ def lay_out(columns: Sequence[Column], room: int, steps: Sequence[tuple[str, int
         if layout.excess() > 0:
             layout.give_way(key, least)
     layout.leave_out_columns()
-    layout.leave_out_a_short_bar()
     return layout.table(spared)
 
 
@@ -147,7 +146,6 @@ class _TableLayout:
         return widths + self.bar + GAP * max(0, len(self.kept) - 1) - self.room
 
     def give_way(self, key: str, least: int) -> None:
-        """Take one of the steps."""
         if key == "short":
             for column in self.columns:
                 if column.short_cells is not None:
@@ -169,8 +167,9 @@ class _TableLayout:
                     self.kept.remove(column)
             self.kept.sort(key=self.columns.index)
 
-    def leave_out_a_short_bar(self) -> None:
-        """A bar too short to compare does more good as room for words."""
+    def table(self, left_out: Sequence[str]) -> Table:
+        """The table as it is laid out; ``left_out`` are columns left out before."""
+        # A bar too short to compare does more good as room for words.
         if self.bar <= _MIN_BAR:
             spare, self.bar = self.bar, 0
             for column in self.kept:
@@ -178,9 +177,6 @@ class _TableLayout:
                     more = min(self.needs[column.key] - self.widths[column.key], spare)
                     self.widths[column.key] += more
                     spare -= more
-
-    def table(self, left_out: Sequence[str]) -> Table:
-        """The table as it is laid out; ``left_out`` are columns left out before."""
         cells = tuple(self.cells[column.key] for column in self.kept)
         widths = (
             self.widths[column.key] + (self.bar if _has_bar(texts) else 0)
@@ -210,16 +206,11 @@ def _cells(texts: Sequence[Cell | str]) -> tuple[Cell, ...]:
 
 def _need(column: Column, texts: Sequence[Cell]) -> int:
     longest = max((cells(str(cell)) for cell in texts), default=0)
-    if column.max_width is not None:
-        longest = min(longest, column.max_width)
-    return max(cells(column.short_title or column.title), longest)
+    return max(cells(column.short_title or column.title), min(longest, column.max_width or longest))
 
 
 def _has_bar(texts: Sequence[Cell]) -> bool:
     return any(cell.share is not None for cell in texts)
-
-
-# --- cells -----------------------------------------------------------------------------------------------------------
 
 
 def share_style(share: float) -> str:
@@ -243,11 +234,8 @@ def _draw(cell: Cell, column: Column, width: int, bar: int) -> list[tuple[str, s
         return [(drawn + pad(cell.text, width - bar, right=True), cell.style or share_style(cell.share))]
     fitted = _fit(cell, width, column.cut)
     pieces = [(fitted.before, "dim"), (fitted.text, fitted.style), (fitted.after, "cyan")]
-    pieces = [(text, style) for text, style in pieces if text]
-    space = " " * max(0, width - cells(str(fitted)))
-    if not space:
-        return pieces
-    return [(space, ""), *pieces] if column.right else [*pieces, (space, "")]
+    pieces.insert(0 if column.right else 3, (" " * max(0, width - cells(str(fitted))), ""))
+    return [(text, style) for text, style in pieces if text]
 
 
 def _fit(cell: Cell, width: int, cut: str) -> Cell:
@@ -265,24 +253,21 @@ def _fit(cell: Cell, width: int, cut: str) -> Cell:
     return whole if cells(str(whole)) <= width else Cell(shorten(str(whole), width), style=cell.style)
 
 
-# --- Markdown --------------------------------------------------------------------------------------------------------
-
-
 def markdown_table(columns: Sequence[Column]) -> Iterator[str]:
     """All columns in full as a GitHub-flavoured table."""
     yield _markdown_row([escape_markdown(column.title) for column in columns])
     yield _markdown_row(["---:" if column.right else "---" for column in columns])
     for row in zip(*(_cells(column.cells) for column in columns), strict=True):
-        yield _markdown_row([_in_markdown(cell, column) for cell, column in zip(row, columns, strict=True)])
+        texts = []
+        for cell, column in zip(row, columns, strict=True):
+            if cell.is_code or column.is_code:
+                # Code keeps guides in line and the signs of an expression what they are.
+                texts.append(code_in_markdown(f"{cell.before}{cell.text}".rstrip()) + escape_markdown(cell.after))
+            else:
+                # What puts numbers under one another is lost here.
+                texts.append(escape_markdown(" ".join(str(cell).split()) if column.right else str(cell).strip()))
+        yield _markdown_row(texts)
 
 
 def _markdown_row(texts: Sequence[str]) -> str:
     return f"| {' | '.join(texts)} |"
-
-
-def _in_markdown(cell: Cell, column: Column) -> str:
-    if cell.is_code or column.is_code:
-        # Code keeps guides in line and the signs of an expression what they are.
-        return code_in_markdown(f"{cell.before}{cell.text}".rstrip()) + escape_markdown(cell.after)
-    # What puts numbers under one another is lost here.
-    return escape_markdown(" ".join(str(cell).split()) if column.right else str(cell).strip())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterator, Sequence
 
@@ -10,7 +11,7 @@ from fwdscope.render import estimates, summary
 from fwdscope.render.columns import chosen_columns
 from fwdscope.render.lines import Line, cells, hanging, pack, shorten, wrap, write
 from fwdscope.render.rows import BROKEN, GUIDE, Options, ShownRow, View, is_broken, printable, view_for
-from fwdscope.render.table import GAP, Table, lay_out
+from fwdscope.render.table import GAP, lay_out
 from fwdscope.report import Report
 
 # A file or a pipe has no width of its own; longer lines help nobody.
@@ -30,8 +31,7 @@ _STEPS_FLAT = (("type", 44), ("bar", 8), ("type", 32), ("short", 0), ("type", 24
 
 def render(report: Report, options: Options) -> str:
     """The report as text: as wide as the table needs, or ``options.width``."""
-    lines = _lines(report, options, options.width or _FILE_WIDTH)
-    return write(lines, options.color)
+    return write(_lines(report, options, options.width or _FILE_WIDTH), options.color)
 
 
 def _lines(report: Report, options: Options, width: int) -> Iterator[Line]:
@@ -41,7 +41,7 @@ def _lines(report: Report, options: Options, width: int) -> Iterator[Line]:
     prose = min(width - 2 * _MARGIN, max(table.width, _MIN_PROSE))
     blocks = (
         _header(report, prose),
-        _rows(seen, table, prose),
+        table.lines({index: _remarks(shown, prose) for index, shown in enumerate(seen.rows)}) if seen.rows else (),
         _under(report, seen, table.left_out, prose),
         _sums(report, prose),
         estimates.lines(report, prose),
@@ -56,9 +56,6 @@ def _lines(report: Report, options: Options, width: int) -> Iterator[Line]:
             for line in lines:
                 yield ((" " * _MARGIN, ""), *line)
             yield ()
-
-
-# --- above the table -------------------------------------------------------------------------------------------------
 
 
 def _header(report: Report, width: int) -> Iterator[Line]:
@@ -84,14 +81,6 @@ def _header(report: Report, width: int) -> Iterator[Line]:
     yield from pack(summary.ran_on(report), width, "dim")
 
 
-# --- the table -------------------------------------------------------------------------------------------------------
-
-
-def _rows(seen: View, table: Table, width: int) -> Iterator[Line]:
-    if seen.rows:
-        yield from table.lines({index: _remarks(shown, width) for index, shown in enumerate(seen.rows)})
-
-
 def _remarks(shown: ShownRow, width: int) -> Iterator[Line]:
     """Lines under a row: the values and the promise it broke, and its note."""
     guides = f"{GUIDE * shown.level}└ "
@@ -102,9 +91,6 @@ def _remarks(shown: ShownRow, width: int) -> Iterator[Line]:
         yield from hanging(guides, summary.broken_promise(row.promise), width, "red")
     if row.note:
         yield from hanging(guides, printable(row.note), width, "yellow")
-
-
-# --- below the table -------------------------------------------------------------------------------------------------
 
 
 def _under(report: Report, seen: View, left_out: Sequence[str], width: int) -> Iterator[Line]:
@@ -121,8 +107,7 @@ def _sums(report: Report, width: int) -> Iterator[Line]:
     (((first, _), *rest), *lines), *others = (pack(texts, width) for texts in groups)
     stressed, space, behind = first.partition(" (") if "forward" in first else (first, "", "")
     yield ((stressed, "bold"), (space + behind, ""), *rest)
-    for group in (lines, *others):
-        yield from group
+    yield from itertools.chain(lines, *others)
 
 
 def _problems(report: Report, seen: View, width: int) -> Iterator[Line]:

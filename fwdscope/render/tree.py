@@ -20,7 +20,7 @@ from fwdscope.report import Report
 
 
 def render(report: Report, options: Options) -> str:
-    """``name: Type (shape) params, MACs`` a line, two spaces a level, under the model's name and its totals."""
+    """A line ``name: Type (shape) params, MACs`` for each row, indented by its level, between name and totals."""
     seen = view_for(report, options)
     lines = [f"{printable(report.name)}: {summary.flow(report)}", *filter(None, [summary.values(report)])]
     lines += filter(None, ["  ·  ".join(summary.ran_on(report))])
@@ -44,7 +44,7 @@ def _line(shown: ShownRow) -> str:
     head = f"{label}{f' × {count}' if count > 1 else ''}: " if label else ""
     shapes = ", ".join(map(units.shape, row.output_shapes))
     each = " each" if row.repeat > 1 and not shown.flat else ""
-    # Those of all copies together.
+    # Statistics are of all copies together.
     values = summary.spread(row.stats) if row.stats else ""
     broken = summary.broken_promise(row.promise) if row.promise and is_broken(row) else ""
     what = "" if shown.flat and not row.path else f"{described(row)}{again(row)}"
@@ -55,7 +55,7 @@ def _line(shown: ShownRow) -> str:
 def _figures(shown: ShownRow) -> str:
     """``4,722,432 params, 4.83 G MACs``; nothing for none, and ``? MACs`` for operators without a rule.
 
-    Of a run also the time.
+    After a run also the time.
     """
     params, macs = shown.amount(FIGURES["params"]), shown.amount(FIGURES["macs"])
     texts = [f"{units.exact(int(params))} params"] if params else []

@@ -7,7 +7,7 @@ import re
 import textwrap
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from fwdscope.functions import own_functions as own
 from fwdscope.functions.functions import CONSTANTS, DTYPES, FUNCTIONS
@@ -60,6 +60,7 @@ _PARTS = {
     "dtype": ("dtypes", "x.to(float16), zeros(3, dtype=int64)"),
     "initialiser": ("initialisers", "in the section init: Linear.weight: xavier_uniform()"),
 }
+_COUNTED = ("layer", "function", "method")
 _NUMBERS = {"inf": "infinity", "nan": "not a number"}
 
 
@@ -88,7 +89,7 @@ def listing(filter: str | None, width: int, color: bool) -> str:
     chosen = [entry for entry in entries() if filter is None or entry.mentions(filter)]
     if not chosen:
         raise LookupError(f"nothing mentions {filter}")
-    return write([*_introduction(chosen, filter), *_parts(chosen, width, filter is None)], color)
+    return write(_listing(chosen, filter, width), color)
 
 
 def page_of(name: str, width: int, color: bool) -> str:
@@ -117,24 +118,21 @@ def _folded(name: str) -> str:
 # --- the list ---------------------------------------------------------------------------------------------------------
 
 
-def _introduction(chosen: list[Entry], filter: str | None) -> Iterator[Line]:
+def _listing(chosen: list[Entry], filter: str | None, width: int) -> Iterator[Line]:
     if filter is not None:
         yield (("what mentions ", ""), (filter, _NAME))
-        return
-    counts = {kind: sum(entry.kind.endswith(kind) for entry in chosen) for kind in ("layer", "function", "method")}
-    yield ((f"{', '.join(f'{count} {kind}s' for kind, count in counts.items())} that a spec may use.", ""),)
-    for command, what in (("Conv2d", "shows one with its settings"), ("pool", "lists what mentions a word")):
-        yield (("  ", ""), (f"fwdscope layers {command:6}", _CODE), (f"  {what}", ""))
-
-
-def _parts(chosen: list[Entry], width: int, whole: bool) -> Iterator[Line]:
+    else:
+        counts = (f"{sum(entry.kind.endswith(kind) for entry in chosen)} {kind}s" for kind in _COUNTED)
+        yield ((f"{', '.join(counts)} that a spec may use.", ""),)
+        for command, what in (("Conv2d", "shows one with its settings"), ("pool", "lists what mentions a word")):
+            yield (("  ", ""), (f"fwdscope layers {command:6}", _CODE), (f"  {what}", ""))
     for kind, (title, hint) in _PARTS.items():
         inside = [entry for entry in chosen if entry.kind == kind]
         if not inside:
             continue
         yield ()
         yield ((title.upper(), _HEADING), (f"  {hint}" if hint else "", "dim"))
-        if kind == "method" and whole:
+        if kind == "method" and filter is None:
             yield ((f"{' ' * _INDENT}as the functions of these names, x.name(…) for name(x, …):", "dim"),)
             names = "  ".join(entry.name for entry in inside if _as_function(entry))
             yield from (((text, _NAME),) for text in _wrapped(names, width, 2 * _INDENT))
@@ -191,7 +189,7 @@ def _pages(found: list[Entry], width: int) -> Iterator[Line]:
             yield ()
         if entry.kind == "method" and functions and _as_function(entry):
             yield (("as a method", _HEADING),)
-            yield from _overloads(METHODS[entry.name], f"x.{entry.name}", width)
+            yield from _overloads(METHODS[entry.name], width)
             continue
         yield ((entry.name, _NAME), (f"  {entry.kind}{f', {entry.family}' if entry.family else ''}", "dim"))
         yield ()
@@ -249,37 +247,26 @@ def _settings(rows: Sequence[Setting], width: int) -> Iterator[Line]:
 
 
 def _function(entry: Entry, width: int) -> Iterator[Line]:
-    function = FUNCTIONS[entry.name]
-    yield from _overloads(function, function.name, width)
+    function = (METHODS if entry.kind == "method" else FUNCTIONS)[entry.name]
+    yield from _overloads(function, width)
     yield ()
-    long = (getattr(own, function.name).__doc__ or "") if function.target == "own" else function.doc
+    long = (getattr(own, function.name).__doc__ or "") if entry.kind == "own function" else function.doc
     yield from _prose(textwrap.dedent(f"    {long}"), width)
-    yield from _remarks(function, width)
-
-
-def _method(entry: Entry, width: int) -> Iterator[Line]:
-    method = METHODS[entry.name]
-    yield from _overloads(method, f"x.{method.name}", width)
-    yield ()
-    yield from _prose(method.doc, width)
-    yield from _remarks(method, width)
-
-
-def _overloads(function: Function, name: str, width: int) -> Iterator[Line]:
-    for signature in function.overloads:
-        yield from _signature(f"{name}{signature}", width)
-
-
-def _remarks(function: Function, width: int) -> Iterator[Line]:
-    remarks = [
+    remarks = (
+        "" if function.target in ("own", "python") else f"It is {function.target}.{function.name}.",
         _GIVES[function.gives],
         "It draws random numbers." if function.random else "",
         "axis= is another name for dim=." if "dim" in function.keywords else "",
-    ]
-    home = {"own": "", "python": ""}.get(function.target, f"It is {function.target}.{function.name}.")
-    if text := " ".join(filter(None, [home, *remarks])):
+    )
+    if any(remarks):
         yield ()
-        yield from _prose(text, width, "dim")
+        yield from _prose(" ".join(filter(None, remarks)), width, "dim")
+
+
+def _overloads(function: Function, width: int) -> Iterator[Line]:
+    receiver = "x." if METHODS.get(function.name) is function else ""
+    for signature in function.overloads:
+        yield from _signature(f"{receiver}{function.name}{signature}", width)
 
 
 def _attribute(entry: Entry, width: int) -> Iterator[Line]:
@@ -315,7 +302,7 @@ _BODIES: dict[str, Callable[[Entry, int], Iterator[Line]]] = {
     "construct": _construct,
     "own function": _function,
     "function": _function,
-    "method": _method,
+    "method": _function,
     "attribute": _attribute,
     "number": lambda entry, width: _prose(entry.doc, width),
     "dtype": lambda entry, width: _prose(entry.doc, width),
@@ -397,7 +384,6 @@ def _wrapped(text: str, width: int, indent: int, hang: int | None = None, keep: 
         break_on_hyphens=False,
         expand_tabs=False,
         replace_whitespace=not keep,
-        drop_whitespace=True,
     )
 
 
@@ -415,40 +401,40 @@ def as_json() -> str:
                 "call": call(layer),
                 "example": example(layer),
                 "inputs": input_names(layer),
-                "settings": list(map(_setting_data, settings(layer))),
+                "settings": [
+                    {
+                        "name": setting.name,
+                        "type": describe(setting.annotation),
+                        "required": setting.required,
+                        # As a spec writes it.
+                        "default": None if setting.required else repr(setting.default),
+                        "positional": setting.positional,
+                        "inferred": setting.inferred,
+                    }
+                    for setting in settings(layer)
+                ],
             }
             for layer in LAYERS.values()
         ],
         "constructs": [{"name": name, "forms": one.forms, "doc": one.doc} for name, one in CONSTRUCTS.items()],
-        "functions": [_function_data(function) for function in FUNCTIONS.values()],
-        "methods": [_function_data(method) for method in METHODS.values()],
+        **{
+            kind: [
+                {
+                    "name": function.name,
+                    "family": function.family,
+                    "doc": function.doc,
+                    "signatures": [str(signature) for signature in function.overloads],
+                    "module": function.target,
+                    "gives": function.gives,
+                    "random": function.random,
+                }
+                for function in table.values()
+            ]
+            for kind, table in (("functions", FUNCTIONS), ("methods", METHODS))
+        },
         "attributes": [{"name": a.name, "gives": a.gives, "doc": a.doc} for a in ATTRIBUTES.values()],
         "constants": list(CONSTANTS),
         "dtypes": DTYPES,
         "initialisers": [{"name": name, "settings": names} for name, names in INITIALISERS.items()],
     }
     return json.dumps(data, indent=1) + "\n"
-
-
-def _setting_data(setting: Setting) -> dict[str, Any]:
-    return {
-        "name": setting.name,
-        "type": describe(setting.annotation),
-        "required": setting.required,
-        # As a spec writes it.
-        "default": None if setting.required else repr(setting.default),
-        "positional": setting.positional,
-        "inferred": setting.inferred,
-    }
-
-
-def _function_data(function: Function) -> dict[str, Any]:
-    return {
-        "name": function.name,
-        "family": function.family,
-        "doc": function.doc,
-        "signatures": [str(signature) for signature in function.overloads],
-        "module": function.target,
-        "gives": function.gives,
-        "random": function.random,
-    }

@@ -23,14 +23,12 @@ from fwdscope.report import Estimate, LayerRow, Peaks, Report, multiplicities, p
 class Roofline:
     """The roofline of one step on a device."""
 
-    # FLOPs per byte, of the step and at the ridge; None if the step moves nothing.
+    # FLOPs per byte; None if the step moves nothing.
     intensity: float | None
-    ridge: float
     bound: Literal["compute", "memory"]
     # The least seconds it takes.
     least: float
-    # The FLOP/s reached, and ``least`` over the time taken; None if it was not timed.
-    achieved: float | None
+    # ``least`` over the time taken; None if it was not timed.
     share: float | None
 
 
@@ -48,10 +46,8 @@ def roofline(row: LayerRow, peaks: Peaks) -> Roofline | None:
     least = max(compute, memory)
     return Roofline(
         intensity=row.flops / moved if moved else None,
-        ridge=peak / peaks.bandwidth,
         bound="compute" if compute >= memory else "memory",
         least=least,
-        achieved=row.flops / row.latency if row.latency else None,
         share=least / row.latency if row.latency else None,
     )
 
@@ -77,9 +73,6 @@ def _peak(row: LayerRow, peaks: Peaks) -> float | None:
         return peaks.flops
     windowed = any(len(weight.shape) > 2 for weight in row.parameters) or row.receptive_field is not None
     return max(peaks.convolution_flops, peaks.flops or 0.0) if windowed else peaks.flops
-
-
-# --- the whole -------------------------------------------------------------------------------------------------------
 
 
 def estimate(report: Report, peaks: Peaks) -> Estimate:

@@ -48,13 +48,10 @@ def _file(outcome: Outcome) -> str:
 
 
 def _command(level: str, properties: dict[str, str | int | None], message: str) -> str:
-    settings = ",".join(f"{name}={_property(str(value))}" for name, value in properties.items() if value is not None)
+    known = ((name, _data(str(value))) for name, value in properties.items() if value is not None)
+    settings = ",".join(f"{name}={value.replace(':', '%3A').replace(',', '%2C')}" for name, value in known)
     return f"::{level} {settings}::{_data(message)}"
 
 
 def _data(text: str) -> str:
     return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
-
-
-def _property(text: str) -> str:
-    return _data(text).replace(":", "%3A").replace(",", "%2C")

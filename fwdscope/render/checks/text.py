@@ -12,7 +12,6 @@ from fwdscope.render.rows import printable
 
 _STYLES = {"ok": "green", "skipped": "dim", "failed": "red", "invalid": "red", "crashed": "magenta"}
 _VERDICT_WIDTH = 22  # "failed 12 of 34"
-_MAX_NAME_WIDTH = 60
 
 
 def render(run: CheckRun, colour: bool = False) -> str:
@@ -24,7 +23,7 @@ def render(run: CheckRun, colour: bool = False) -> str:
 
 def name_width(names: Sequence[str]) -> int:
     """Columns for the names of files."""
-    return min(_MAX_NAME_WIDTH, max((cells(printable(name)) for name in names), default=0))
+    return min(60, max((cells(printable(name)) for name in names), default=0))
 
 
 def line(outcome: Outcome, width: int) -> Line:

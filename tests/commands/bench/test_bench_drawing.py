@@ -30,7 +30,7 @@ def test_the_whole_comes_first_with_its_flops() -> None:
 
 
 def test_layers_are_sorted_by_the_time_of_all_their_copies() -> None:
-    found = [(step.row.path, step.times, step.seconds) for step in steps(report([0.03]))]
+    found = [(row.path, times, seconds) for row, times, seconds in steps(report([0.03]))]
     assert found == [
         ("body.0.fc", 2, 0.016), ("body.0.add", 2, 0.008), ("stem", 1, 0.004), ("head", 1, 0.002),
     ]  # fmt: skip
@@ -39,7 +39,7 @@ def test_layers_are_sorted_by_the_time_of_all_their_copies() -> None:
 
 def test_of_nested_layers_the_outermost_is_listed() -> None:
     rows = (row("enc", 0.03), row("enc.linear1", 0.01, 2), row("last", 0.001))
-    assert [step.row.path for step in steps(report([0.03], rows))] == ["enc", "last"]
+    assert [row.path for row, *_ in steps(report([0.03], rows))] == ["enc", "last"]
 
 
 def test_each_layer_has_its_share_of_the_roofline() -> None:
