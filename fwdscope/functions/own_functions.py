@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from fwdscope.default_dtype import default_dtype
-from fwdscope.layers.base import LayerError, shape_text
+from fwdscope.errors import LayerError
+from fwdscope.layers.base import shape_text
 
 if TYPE_CHECKING:
     from torch import Tensor

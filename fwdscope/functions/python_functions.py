@@ -12,7 +12,8 @@ import sys
 from collections.abc import Callable, Iterable, Sized
 from typing import Any
 
-from fwdscope.layers.base import LayerError, is_tensor
+from fwdscope.errors import LayerError
+from fwdscope.layers.base import is_tensor
 from fwdscope.limits import limit
 
 # Whole numbers in expressions stay below this.

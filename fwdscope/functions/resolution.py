@@ -13,11 +13,12 @@ from collections.abc import Callable, Mapping
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from fwdscope.errors import LayerError
 from fwdscope.functions import own_functions
 from fwdscope.functions.functions import DTYPES
 from fwdscope.functions.python_functions import PYTHON, add_up, holds_tensor
 from fwdscope.functions.vocabulary import Function, TensorAttribute
-from fwdscope.layers.base import LayerError, is_tensor
+from fwdscope.layers.base import is_tensor
 from fwdscope.limits import limit
 
 if TYPE_CHECKING:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fwdscope.errors import LayerError
 from fwdscope.functions.functions import FUNCTIONS
 from fwdscope.functions.methods import ATTRIBUTES, METHODS
 from fwdscope.functions.refusals import method_refusal
@@ -27,7 +28,6 @@ from fwdscope.language.scope import (
     tensor,
 )
 from fwdscope.language.settings_checker import SettingsChecker
-from fwdscope.layers import LayerError
 
 _SHAPE_METHODS = ("size", "dim", "numel", "ndimension", "nelement")
 

@@ -9,14 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from fwdscope.errors import FwdscopeError
+from fwdscope.errors import FwdscopeError, LayerError
 from fwdscope.functions.functions import CONSTANTS, FUNCTIONS
 from fwdscope.functions.resolution import implementation
 from fwdscope.language import arithmetic
 from fwdscope.language import expression as ex
 from fwdscope.language.arithmetic import ArithmeticProblem
 from fwdscope.language.expression import Expression
-from fwdscope.layers.base import LayerError
 
 
 class EvaluationError(FwdscopeError):

@@ -19,14 +19,13 @@ from . import distance as distance
 from . import loss as loss
 # isort: on
 
-from .base import LAYERS, Buildable, Layer, LayerError, Setting, describe, matches, page, settings
+from .base import LAYERS, Buildable, Layer, Setting, describe, matches, page, settings
 from .modules import describe_module, layer_of, output_sizes, parameter_size
 
 __all__ = [
     "LAYERS",
     "Buildable",
     "Layer",
-    "LayerError",
     "Setting",
     "describe",
     "describe_module",

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
+from fwdscope.errors import LayerError
 from fwdscope.formula import Shape, Size, Sizes, kept_sizes
 
-from .base import Count, Layer, LayerError, NonNegative, check_dimension, shape_text
+from .base import Count, Layer, NonNegative, shape_text
 
 
 class ReLU(Layer):
@@ -55,7 +56,6 @@ class PReLU(Layer):
     init: float = 0.25
 
     def validate(self, *inputs: Any) -> None:
-        """Reject numbers of slopes other than 1 and the number of channels."""
         x = inputs[0]
         channels = int(x.shape[1]) if x.dim() > 1 else 1
         if self.num_parameters not in (1, channels):
@@ -75,7 +75,6 @@ class RReLU(Layer):
     upper: float = 1 / 3
 
     def validate(self, *inputs: Any) -> None:
-        """Reject bounds in the wrong order."""
         if self.lower > self.upper:
             raise LayerError(f"lower ({self.lower}) is above upper ({self.upper})")
 
@@ -102,7 +101,6 @@ class CELU(Layer):
     alpha: float = 1.0
 
     def validate(self, *inputs: Any) -> None:
-        """Reject an alpha of 0."""
         if self.alpha == 0:
             raise LayerError("CELU divides by alpha, which is 0", "ReLU is the limit for small alpha")
 
@@ -195,12 +193,10 @@ class Hardtanh(Layer):
     max_val: float = 1.0
 
     def validate(self, *inputs: Any) -> None:
-        """Reject bounds in the wrong order."""
         if self.min_val >= self.max_val:
             raise LayerError(f"min_val ({self.min_val}) must be below max_val ({self.max_val})")
 
     def details(self) -> Iterable[str]:
-        """The bounds if they are not −1 and 1."""
         if (self.min_val, self.max_val) != (-1, 1):
             yield f"{self.min_val:g}…{self.max_val:g}"
 
@@ -283,8 +279,7 @@ class GLU(Layer):
     dim: int = -1
 
     def validate(self, *inputs: Any) -> None:
-        """Reject an odd size, which has no halves."""
-        size = int(inputs[0].shape[check_dimension(self, inputs[0], "dim", self.dim)])
+        size = int(inputs[0].shape[self.check_dimension(inputs[0], "dim", self.dim)])
         if size % 2:
             raise LayerError(
                 f"GLU halves dimension {self.dim}, which has an odd size ({size})",
@@ -305,7 +300,7 @@ class _Softmax(Layer, abstract=True):
 
     def validate(self, *inputs: Any) -> None:
         if self.dim is not None:
-            check_dimension(self, inputs[0], "dim", self.dim)
+            self.check_dimension(inputs[0], "dim", self.dim)
 
 
 class Softmax(_Softmax):

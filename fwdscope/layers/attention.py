@@ -7,30 +7,17 @@ from collections.abc import Sequence
 from dataclasses import KW_ONLY
 from typing import Any
 
+from fwdscope.errors import LayerError
 from fwdscope.formula import Shape, Size, Sizes, kept_size, set_size
 
-from .base import (
-    Count,
-    Layer,
-    LayerError,
-    Probability,
-    check_dimensions,
-    check_divisible,
-    dtype_text,
-    inferred,
-    is_tensor,
-    number_kind,
-    shape_text,
-    value_text,
-)
+from .base import Count, Layer, Probability, dtype_text, inferred, number_kind, shape_text
 
 
 def check_mask(layer: Layer, name: str, mask: Any, *shapes: tuple[int, ...]) -> None:
     """Check that a mask, if given, is boolean or floating-point and has one of the shapes."""
     if mask is None:
         return
-    if not is_tensor(mask):
-        raise LayerError(f"{type(layer).__name__} takes a tensor as {name}, found {value_text(mask)}")
+    layer.check_tensor(mask, name)
     if number_kind(mask) not in ("bool", "float"):
         raise LayerError(
             f"{type(layer).__name__} takes {name} as booleans or floating-point numbers, found {dtype_text(mask)}",
@@ -95,17 +82,16 @@ class MultiheadAttention(Layer):
     batch_first: bool = False
 
     def validate(self, *inputs: Any) -> None:
-        """Reject heads that do not divide the features, and keys, values and masks that do not fit together."""
         query, key, value, padding, _, mask, _, causal = (*inputs, *(None,) * 8)[:8]
         batched = "(N, L, E)" if self.batch_first else "(L, N, E)"
         for label, x in (("query", query), ("key", key), ("value", value)):
-            check_dimensions(self, x, batched, "(L, E)", label=f"a {label}")
+            self.check_dimensions(x, batched, "(L, E)", label=f"a {label}")
         if not query.dim() == key.dim() == value.dim():
             raise LayerError(
                 "MultiheadAttention takes query, key and value all with a batch or all without one, found "
                 f"{shape_text(query.shape)}, {shape_text(key.shape)}, {shape_text(value.shape)}"
             )
-        check_divisible("embed_dim", int(query.shape[-1]), "num_heads", self.num_heads)
+        self.check_divisible("embed_dim", int(query.shape[-1]), "num_heads", self.num_heads)
         if key.shape[:-1] != value.shape[:-1]:
             raise LayerError(
                 f"key {shape_text(key.shape)} and value {shape_text(value.shape)} must have the same length",

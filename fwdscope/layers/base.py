@@ -32,36 +32,14 @@ import types
 import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import MISSING, FrozenInstanceError
-from typing import (
-    TYPE_CHECKING,
-    Annotated,
-    Any,
-    ClassVar,
-    Literal,
-    NamedTuple,
-    Protocol,
-    dataclass_transform,
-    runtime_checkable,
-)
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple, Protocol
 
 from fwdscope.default_dtype import default_dtype
-from fwdscope.errors import FwdscopeError
+from fwdscope.errors import LayerError
 from fwdscope.formula import SPATIAL, Shape, Size, Sizes, kept_size, kept_sizes
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
-
-
-class LayerError(FwdscopeError):
-    """Why a layer cannot be built or called; the caller adds the line and the call.
-
-    ``message`` says what was found and what is expected, ``help`` what to write instead.
-    """
-
-    def __init__(self, message: str, help: str | None = None) -> None:
-        super().__init__(message)
-        self.message = message
-        self.help = help
 
 
 # --- annotations of settings -----------------------------------------------------------------------------------------
@@ -93,7 +71,7 @@ PerDimension = Count | tuple[Count, ...]
 WholePerDimension = Whole | tuple[Whole, ...]
 
 
-@runtime_checkable
+@typing.runtime_checkable
 class Buildable(Protocol):
     """What makes a module for its inputs: a :class:`Layer`, or a block of a spec."""
 
@@ -202,7 +180,7 @@ class Setting(NamedTuple):
 LAYERS: dict[str, type[Layer]] = {}
 
 
-@dataclass_transform(frozen_default=True, field_specifiers=(inferred,))
+@typing.dataclass_transform(frozen_default=True, field_specifiers=(inferred,))
 class Layer:
     """The base of all layer types; the module's docstring says what a subclass states."""
 
@@ -279,11 +257,11 @@ class Layer:
         for label, value in zip(required, inputs, strict=False):
             if is_tensor(value):
                 if self.needs_floats and label not in self.integer_inputs:
-                    check_floating(self, value, label if len(required) > 1 else "")
+                    self.check_floating(value, label if len(required) > 1 else "")
             elif label not in self.number_inputs or not isinstance(value, int | float | tuple | list):
-                raise LayerError(f"{name} takes a tensor as {label}, found {value_text(value)}")
+                self.check_tensor(value, label)
         if self.input_shapes:
-            check_dimensions(self, inputs[0], *self.input_shapes)
+            self.check_dimensions(inputs[0], *self.input_shapes)
         self.validate(*inputs)
 
     def validate(self, *inputs: Any) -> None:
@@ -328,13 +306,13 @@ class Layer:
         values, defaults = vars(self), _fields(type(self)).defaults
         found = self.infer(*inputs)
         for name, size in found.items():
-            given = _frozen(values[name])
+            given = freeze(values[name])
             if given is not None and given != size and (given,) != size:
                 raise LayerError(
                     f"{name} is given as {given}, but the input has {size}", f"leave {name} out; it is inferred"
                 )
         differs = (name for name, default in defaults.items() if default is MISSING or values[name] != default)
-        return {name: _frozen(values[name]) for name in differs} | {
+        return {name: freeze(values[name]) for name in differs} | {
             name: size for name, size in found.items() if size is not None
         }
 
@@ -364,6 +342,86 @@ class Layer:
             if default is MISSING or value != default:
                 text = self.shown.format(**{name: times_text(value)})
                 yield text.removesuffix("s") if value == 1 else text
+
+    # -- checks of inputs ----------------------------------------------------------------------------------------------
+
+    def check_tensor(self, value: Any, label: str) -> None:
+        """Check that an input or a state is a tensor."""
+        if not is_tensor(value):
+            raise LayerError(f"{type(self).__name__} takes a tensor as {label}, found {value_text(value)}")
+
+    def check_floating(self, x: Tensor, label: str = "") -> None:
+        """Check that x has a floating-point dtype, and one that works with the layer's weights."""
+        import torch
+
+        name, where = type(self).__name__, f" as {label}" if label else ""
+        kind = number_kind(x)
+        if kind != "float" and kind not in self.other_kinds:
+            way = "write x.real, x.imag or view_as_real(x)" if kind == "complex" else "write x.float()"
+            way += "; token ids go through Embedding first" if kind == "int" else ""
+            raise LayerError(f"{name} computes on floating-point numbers, found {dtype_text(x)}{where}", way)
+        weights = default_dtype()
+        accepted = {weights}
+        if self.dtype_rule == "narrower" and weights == torch.float32:
+            accepted |= {torch.float16, torch.bfloat16}
+        if self.dtype_rule != "any" and x.dtype not in accepted and self.has_weights():
+            wanted = str(weights).removeprefix("torch.")
+            raise LayerError(
+                f"{name} has weights of {wanted}, found an input of {dtype_text(x)}{where}",
+                f"write x.to({wanted}), or make the input with dtype={wanted}",
+            )
+
+    def check_dimensions(self, x: Tensor, *shapes: str, label: str = "an input") -> None:
+        """Check that x has as many dimensions as one of the shapes, ``"(N, C, L)"``; ``…`` is any number."""
+        for shape in shapes:
+            sizes = shape.count(",") + (not shape.endswith(",)"))
+            if x.dim() == sizes or ("…" in shape and x.dim() >= sizes - 1):
+                return
+        raise LayerError(
+            f"{type(self).__name__} expects {label} of shape {' or '.join(shapes)}, "
+            f"found {x.dim()} dimension{'s' * (x.dim() != 1)}: {shape_text(x.shape)}"
+        )
+
+    def check_spatial(self, x: Tensor) -> None:
+        """Check that x is batched (N, C, …) or unbatched (C, …) with the spatial dimensions of the layer."""
+        spatial = ", ".join(SPATIAL[self.dimensions])
+        self.check_dimensions(x, f"(N, C, {spatial})", f"(C, {spatial})")
+
+    def check_not_empty(self, x: Tensor) -> None:
+        """Check that x has channels and positions; only the batch may be empty."""
+        if 0 in x.shape[-self.dimensions - 1 :]:
+            raise LayerError(f"{type(self).__name__} needs an input that is not empty, found {shape_text(x.shape)}")
+
+    def check_dimension(self, x: Tensor, name: str, dim: int) -> int:
+        """Return the dimension ``dim`` of x, counted from the left. Raises LayerError if x does not have it."""
+        rank = max(x.dim(), 1)  # a single number counts as one dimension, as in torch
+        if not -rank <= dim < rank:
+            raise LayerError(
+                f"{type(self).__name__} has {name}={dim}, but the input has {x.dim()} dimension"
+                f"{'s' * (x.dim() != 1)}: {shape_text(x.shape)}",
+                f"{name} may be from {-rank} to {rank - 1}",
+            )
+        return dim % rank
+
+    def check_divisible(self, what: str, size: int, name: str, divisor: int) -> None:
+        """Check that ``divisor`` divides ``size``; the help gives the nearest divisors and sizes that fit."""
+        if size % divisor == 0:
+            return
+        fitting = [d for d in range(1, size + 1) if size % d == 0]
+        near = sorted({max(d for d in fitting if d < divisor), min((d for d in fitting if d > divisor), default=size)})
+        raise LayerError(
+            f"{what} ({size}) is not divisible by {name} ({divisor})",
+            f"{name}={' or '.join(map(str, near))} would fit, or "
+            f"{' or '.join(str(s) for s in (size - size % divisor, size - size % divisor + divisor) if s)} "
+            f"instead of {size}",
+        )
+
+    def check_broadcast(self, *shapes: Sequence[int]) -> None:
+        """Check that the shapes broadcast, as in an element-wise operator."""
+        for sizes in itertools.zip_longest(*map(reversed, shapes), fillvalue=1):
+            if len(set(sizes) - {1}) > 1:
+                found = " and ".join(shape_text(shape) for shape in shapes)
+                raise LayerError(f"{type(self).__name__}: shapes {found} do not fit together")
 
     @classmethod
     def family(cls) -> str:
@@ -436,8 +494,9 @@ def page(layer: type[Layer]) -> str:
     return inspect.getdoc(layer) or ""
 
 
-def _frozen(value: Any) -> Any:
-    return tuple(map(_frozen, value)) if isinstance(value, tuple | list) else value
+def freeze(value: Any) -> Any:
+    """A list as a tuple, and so what is in it; any other value as it is."""
+    return tuple(map(freeze, value)) if isinstance(value, tuple | list) else value
 
 
 # --- checks ----------------------------------------------------------------------------------------------------------
@@ -456,26 +515,6 @@ def required_inputs(layer: type[Layer]) -> tuple[str, ...]:
 @functools.cache
 def _inputs(forward: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in forward.strip("()").split(","))
-
-
-def check_floating(layer: Layer, x: Tensor, label: str = "") -> None:
-    """Check that x has a floating-point dtype, and one that works with the layer's weights."""
-    import torch
-
-    name, where = type(layer).__name__, f" as {label}" if label else ""
-    kind = number_kind(x)
-    if kind != "float" and kind not in layer.other_kinds:
-        way = "write x.real, x.imag or view_as_real(x)" if kind == "complex" else "write x.float()"
-        way += "; token ids go through Embedding first" if kind == "int" else ""
-        raise LayerError(f"{name} computes on floating-point numbers, found {dtype_text(x)}{where}", way)
-    weights = default_dtype()
-    narrow = layer.dtype_rule == "narrower" and weights == torch.float32 and x.dtype in (torch.float16, torch.bfloat16)
-    if layer.dtype_rule != "any" and x.dtype != weights and not narrow and layer.has_weights():
-        wanted = str(weights).removeprefix("torch.")
-        raise LayerError(
-            f"{name} has weights of {wanted}, found an input of {dtype_text(x)}{where}",
-            f"write x.to({wanted}), or make the input with dtype={wanted}",
-        )
 
 
 def number_kind(x: Tensor) -> str:
@@ -523,61 +562,3 @@ def times_text(values: Any) -> str:
 def shape_text(shape: Iterable[int]) -> str:
     """A shape as Python writes it: ``(1, 3, 224, 224)``."""
     return str(tuple(int(size) for size in shape))
-
-
-def check_dimensions(layer: Layer, x: Tensor, *shapes: str, label: str = "an input") -> None:
-    """Check that x has as many dimensions as one of the shapes, ``"(N, C, L)"``; ``…`` is any number."""
-    for shape in shapes:
-        sizes = shape.count(",") + (not shape.endswith(",)"))
-        if x.dim() == sizes or ("…" in shape and x.dim() >= sizes - 1):
-            return
-    raise LayerError(
-        f"{type(layer).__name__} expects {label} of shape {' or '.join(shapes)}, "
-        f"found {x.dim()} dimension{'s' * (x.dim() != 1)}: {shape_text(x.shape)}"
-    )
-
-
-def check_spatial(layer: Layer, x: Tensor, dimensions: int, label: str = "an input") -> None:
-    """Check that x is batched (N, C, …) or unbatched (C, …) with so many spatial dimensions."""
-    spatial = ", ".join(SPATIAL[dimensions])
-    check_dimensions(layer, x, f"(N, C, {spatial})", f"(C, {spatial})", label=label)
-
-
-def check_not_empty(layer: Layer, x: Tensor) -> None:
-    """Check that x has channels and positions; only the batch may be empty."""
-    if 0 in x.shape[-layer.dimensions - 1 :]:
-        raise LayerError(f"{type(layer).__name__} needs an input that is not empty, found {shape_text(x.shape)}")
-
-
-def check_dimension(layer: Layer, x: Tensor, name: str, dim: int) -> int:
-    """Return the dimension ``dim`` of x, counted from the left. Raises LayerError if x does not have it."""
-    rank = max(x.dim(), 1)  # a single number counts as one dimension, as in torch
-    if not -rank <= dim < rank:
-        raise LayerError(
-            f"{type(layer).__name__} has {name}={dim}, but the input has {x.dim()} dimension"
-            f"{'s' * (x.dim() != 1)}: {shape_text(x.shape)}",
-            f"{name} may be from {-rank} to {rank - 1}",
-        )
-    return dim % rank
-
-
-def check_divisible(what: str, size: int, name: str, divisor: int) -> None:
-    """Check that ``divisor`` divides ``size``; the help gives the nearest divisors and sizes that fit."""
-    if size % divisor == 0:
-        return
-    fitting = [d for d in range(1, size + 1) if size % d == 0]
-    near = sorted({max(d for d in fitting if d < divisor), min((d for d in fitting if d > divisor), default=size)})
-    raise LayerError(
-        f"{what} ({size}) is not divisible by {name} ({divisor})",
-        f"{name}={' or '.join(map(str, near))} would fit, or "
-        f"{' or '.join(str(s) for s in (size - size % divisor, size - size % divisor + divisor) if s)} "
-        f"instead of {size}",
-    )
-
-
-def check_broadcast(layer: Layer, *shapes: Sequence[int]) -> None:
-    """Check that the shapes broadcast, as in an element-wise operator."""
-    for sizes in itertools.zip_longest(*map(reversed, shapes), fillvalue=1):
-        if len(set(sizes) - {1}) > 1:
-            found = " and ".join(shape_text(shape) for shape in shapes)
-            raise LayerError(f"{type(layer).__name__}: shapes {found} do not fit together")

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
+from fwdscope.errors import LayerError
 from fwdscope.formula import Shape, Size, Sizes, kept_size, set_size, shape_of, span_windows
 
-from .base import Count, LayerError, PerDimension, WholePerDimension, check_divisible, inferred, times_text
+from .base import Count, PerDimension, WholePerDimension, inferred, times_text
 from .windows import Windowed, check_output_size, or_output_size, same_once
 
 PaddingMode = Literal["zeros", "reflect", "replicate", "circular"]
@@ -36,8 +37,8 @@ class _Convolution(Windowed, abstract=True):
 
     def check_groups(self, x: Any, groups: int) -> None:
         """Reject numbers of channels that the groups do not divide."""
-        check_divisible("the input's number of channels", int(x.shape[-self.dimensions - 1]), "groups", groups)
-        check_divisible("out_channels", self.out_channels, "groups", groups)
+        self.check_divisible("the input's number of channels", int(x.shape[-self.dimensions - 1]), "groups", groups)
+        self.check_divisible("out_channels", self.out_channels, "groups", groups)
 
     def details(self) -> Iterable[str]:
         groups, dilation = vars(self)["groups"], self.each(vars(self)["dilation"])  # in torch's order only below
@@ -190,7 +191,6 @@ class _ConvTranspose(_Convolution, abstract=True):
     padding_mode: Literal["zeros"] = "zeros"
 
     def validate(self, *inputs: Any) -> None:
-        """Reject channels that the groups do not divide, and impossible output sizes."""
         x = inputs[0]
         sizes = self.spatial(x)
         self.check_groups(x, self.groups)

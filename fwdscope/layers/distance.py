@@ -7,7 +7,7 @@ from typing import Any
 
 from fwdscope.formula import Shape, Sizes, broadcast_sizes, set_size
 
-from .base import Layer, check_broadcast, check_dimension
+from .base import Layer
 
 
 class CosineSimilarity(Layer):
@@ -24,9 +24,8 @@ class CosineSimilarity(Layer):
     eps: float = 1e-8
 
     def validate(self, *inputs: Any) -> None:
-        """Reject shapes that do not broadcast, and a dimension that they do not have."""
-        check_broadcast(self, inputs[0].shape, inputs[1].shape)
-        check_dimension(self, max(inputs[:2], key=lambda x: x.dim()), "dim", self.dim)
+        self.check_broadcast(inputs[0].shape, inputs[1].shape)
+        self.check_dimension(max(inputs[:2], key=lambda x: x.dim()), "dim", self.dim)
 
     def output_sizes(self, inputs: Sequence[Shape], outputs: Sequence[Shape]) -> Sequence[Sizes]:
         """The common shape without dim."""
@@ -51,8 +50,7 @@ class PairwiseDistance(Layer):
     keepdim: bool = False
 
     def validate(self, *inputs: Any) -> None:
-        """Reject shapes that do not broadcast."""
-        check_broadcast(self, inputs[0].shape, inputs[1].shape)
+        self.check_broadcast(inputs[0].shape, inputs[1].shape)
 
     def output_sizes(self, inputs: Sequence[Shape], outputs: Sequence[Shape]) -> Sequence[Sizes]:
         """The common shape without its last dimension."""

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
+from fwdscope.errors import LayerError
 from fwdscope.formula import Shape, Size, Sizes, kept_size, kept_sizes, set_size
 
-from .base import Count, Layer, LayerError, check_dimensions, dtype_text, is_tensor, shape_text, value_text
+from .base import Count, Layer, dtype_text, is_tensor, shape_text, value_text
 
 
 class _Table(Layer, abstract=True):
@@ -19,12 +20,10 @@ class _Table(Layer, abstract=True):
 
     def check_numbers(self, x: Any, label: str) -> None:
         """Reject inputs that are not whole numbers."""
-        if not is_tensor(x):
-            raise LayerError(f"{type(self).__name__} takes a tensor as {label}, found {value_text(x)}")
+        self.check_tensor(x, label)
         if dtype_text(x) not in ("int64", "int32"):
-            name = type(self).__name__
             raise LayerError(
-                f"{name} looks up whole numbers (int64 or int32), found {dtype_text(x)} as {label}",
+                f"{type(self).__name__} looks up whole numbers (int64 or int32), found {dtype_text(x)} as {label}",
                 f"make the input with randint(0, {self.num_embeddings}, shape), or write x.long()",
             )
 
@@ -83,10 +82,9 @@ class EmbeddingBag(_Table):
     padding_idx: int | None = None
 
     def validate(self, *inputs: Any) -> None:
-        """Reject inputs that are not whole numbers, bags without offsets, and weights that do not fit."""
         super().validate(*inputs)
         x, offsets, weights = (*inputs, None, None)[:3]
-        check_dimensions(self, x, "(B, n)", "(n)")
+        self.check_dimensions(x, "(B, n)", "(n)")
         if x.dim() == 2 and offsets is not None:
             raise LayerError(
                 "EmbeddingBag takes offsets with an input of 1 dimension only", "each row is a bag already"
@@ -105,7 +103,6 @@ class EmbeddingBag(_Table):
         return ((Size("B", bags, {"offsets": inputs[1][0]}, "a bag for each offset"), features),)
 
     def details(self) -> Iterable[str]:
-        """The mode."""
         yield self.mode
 
     def _check_offsets(self, x: Any, offsets: Any) -> None:
@@ -115,7 +112,7 @@ class EmbeddingBag(_Table):
                 "write EmbeddingBag(…)(input, offsets), or give an input of shape (B, n)",
             )
         self.check_numbers(offsets, "offsets")
-        check_dimensions(self, offsets, "(B)", label="offsets")
+        self.check_dimensions(offsets, "(B)", label="offsets")
         if self.include_last_offset and offsets.shape[0] < 1:
             raise LayerError("include_last_offset needs at least one offset, found none")
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from fwdscope.errors import LayerError
 from fwdscope.formula import Shape, Sizes, kept_sizes, set_size
 
-from .base import Count, Layer, LayerError, check_dimensions, inferred, shape_text
+from .base import Count, Layer, inferred, shape_text
 
 
 class _Linear(Layer, abstract=True):
@@ -62,9 +63,8 @@ class Bilinear(_Linear):
     bias: bool = True
 
     def validate(self, *inputs: Any) -> None:
-        """Reject inputs that differ before the last dimension."""
         first, second = inputs[:2]
-        check_dimensions(self, second, "(…, in2_features)")
+        self.check_dimensions(second, "(…, in2_features)")
         if first.shape[:-1] != second.shape[:-1]:
             raise LayerError(
                 f"Bilinear's inputs differ before the last dimension: "

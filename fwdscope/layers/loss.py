@@ -11,24 +11,10 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from fwdscope.default_dtype import default_dtype
+from fwdscope.errors import LayerError
 from fwdscope.formula import Shape, Sizes, broadcast_sizes, kept_sizes
 
-from .base import (
-    Buildable,
-    Count,
-    Layer,
-    LayerError,
-    NonNegative,
-    Probability,
-    check_broadcast,
-    check_dimensions,
-    check_floating,
-    dtype_text,
-    inferred,
-    is_tensor,
-    number_kind,
-    shape_text,
-)
+from .base import Buildable, Count, Layer, NonNegative, Probability, dtype_text, inferred, number_kind, shape_text
 
 if TYPE_CHECKING:
     from torch import nn
@@ -41,6 +27,7 @@ class Loss(Layer, abstract=True):
     """What all losses share: checks of the target, and weights."""
 
     forward = "(input, target)"
+    integer_inputs: ClassVar[tuple[str, ...]] = ("target",)
 
     def build(self, *inputs: Any) -> nn.Module:
         """Make torch's module. Its ``reset_parameters`` fills the weights again after a move off the meta device."""
@@ -65,7 +52,7 @@ class Loss(Layer, abstract=True):
             return (broadcast_sizes(*inputs),)
         return [kept_sizes(first[: len(shape)]) for shape in outputs]
 
-    def same_shape(self, x: Any, target: Any) -> None:
+    def check_same_shape(self, x: Any, target: Any) -> None:
         """Reject a target of another shape."""
         if x.shape != target.shape:
             raise LayerError(
@@ -99,11 +86,8 @@ def fill_weights(module: nn.Module, weights: dict[str, tuple[float, ...]]) -> No
 class Elementwise(Loss, abstract=True):
     """A loss of each element; input and target broadcast."""
 
-    integer_inputs: ClassVar[tuple[str, ...]] = ("target",)
-
     def validate(self, *inputs: Any) -> None:
-        """Reject shapes that do not broadcast."""
-        check_broadcast(self, *(x.shape for x in inputs[:2]))
+        self.check_broadcast(*(x.shape for x in inputs[:2]))
 
 
 class L1Loss(Elementwise):
@@ -144,36 +128,41 @@ class HuberLoss(Elementwise):
     delta: float = 1.0
 
     def validate(self, *inputs: Any) -> None:
-        """Reject a delta that is not positive."""
         super().validate(*inputs)
         if self.delta <= 0:
             raise LayerError(f"delta must be above 0, found {self.delta}", "for a delta near 0 use L1Loss")
 
 
-class BCELoss(Loss):
+class _BinaryLoss(Loss, abstract=True):
+    integer_inputs = ()
+
+    weight: Weights = None
+    reduction: Reduction = "mean"
+
+    def validate(self, *inputs: Any) -> None:
+        x, target = inputs[:2]
+        self.check_same_shape(x, target)
+        for weights in (self.weight, vars(self).get("pos_weight")):
+            if weights is not None:
+                self.check_broadcast(x.shape, (len(weights),))
+
+
+class BCELoss(_BinaryLoss):
     """Binary cross entropy of probabilities: −(y · ln p + (1 − y) · ln(1 − p)).
 
     inputs → output:  p (…) between 0 and 1 and y (…), floating-point → a number. No parameters.
     BCEWithLogitsLoss takes scores instead and is numerically stable.
     """
 
-    weight: Weights = None
-    reduction: Reduction = "mean"
-
     def validate(self, *inputs: Any) -> None:
-        """Reject a target of another shape or dtype."""
-        x, target = inputs[:2]
-        self.same_shape(x, target)
-        if x.dtype != target.dtype:
-            raise LayerError(
-                f"BCELoss takes a target of the input's dtype ({dtype_text(x)}), found {dtype_text(target)}",
-                f"write target.to({dtype_text(x)})",
-            )
-        if self.weight is not None:
-            check_broadcast(self, x.shape, (len(self.weight),))
+        super().validate(*inputs)
+        expected, found = map(dtype_text, inputs[:2])
+        if expected != found:
+            message = f"BCELoss takes a target of the input's dtype ({expected}), found {found}"
+            raise LayerError(message, f"write target.to({expected})")
 
 
-class BCEWithLogitsLoss(Loss):
+class BCEWithLogitsLoss(_BinaryLoss):
     """Binary cross entropy of scores (logits), with a built-in Sigmoid: −(y · ln σ(x) + (1 − y) · ln(1 − σ(x))).
 
     Computed without overflow.
@@ -181,17 +170,7 @@ class BCEWithLogitsLoss(Loss):
     pos_weight, a number for each class (the last dimension), is the weight of positive examples.
     """
 
-    weight: Weights = None
-    reduction: Reduction = "mean"
     pos_weight: Weights = None
-
-    def validate(self, *inputs: Any) -> None:
-        """Reject a target of another shape."""
-        x, target = inputs[:2]
-        self.same_shape(x, target)
-        for weights in (self.weight, self.pos_weight):
-            if weights is not None:
-                check_broadcast(self, x.shape, (len(weights),))
 
 
 class PoissonNLLLoss(Elementwise):
@@ -227,10 +206,9 @@ class GaussianNLLLoss(Loss):
     reduction: Reduction = "mean"
 
     def validate(self, *inputs: Any) -> None:
-        """Reject shapes that do not fit."""
         x, target, var = inputs[:3]
-        check_broadcast(self, x.shape, target.shape)
-        if is_tensor(var) and var.shape != x.shape and var.shape != x.shape[:-1]:
+        self.check_broadcast(x.shape, target.shape)
+        if getattr(var, "shape", x.shape) not in (x.shape, x.shape[:-1]):  # a number fits everything
             differing = [a for a, b in zip(x.shape, var.shape, strict=False) if a != b]
             if x.dim() != var.dim() or var.shape[-1] != 1 or len(differing) != 1:
                 raise LayerError(f"var {shape_text(var.shape)} does not fit the input {shape_text(x.shape)}")
@@ -268,7 +246,6 @@ class _ClassLoss(Loss, abstract=True):
     """A loss of scores and one class for each sample."""
 
     input_shapes = ("(C)", "(N, C, …)")
-    integer_inputs = ("target",)
     # Whether the target may be a probability of each class as well.
     takes_probabilities: ClassVar[bool] = False
 
@@ -280,7 +257,7 @@ class _ClassLoss(Loss, abstract=True):
         x, target = inputs[:2]
         self.check_weights("weight", self.weight, int(x.shape[min(x.dim() - 1, 1)]))
         if self.takes_probabilities and x.shape == target.shape:
-            check_floating(self, target, "probabilities")
+            self.check_floating(target, "probabilities")
         else:
             check_classes(self, x, target)
             self.check_indices(target, also=("uint8",))
@@ -334,7 +311,6 @@ class MultiMarginLoss(Loss):
     """
 
     input_shapes = ("(N, C)", "(C)")
-    integer_inputs = ("target",)
 
     p: Literal[1, 2] = 1
     margin: float = 1.0
@@ -342,7 +318,6 @@ class MultiMarginLoss(Loss):
     reduction: Reduction = "mean"
 
     def validate(self, *inputs: Any) -> None:
-        """Reject a target that is not a class for each sample."""
         x, target = inputs[:2]
         self.check_weights("weight", self.weight, int(x.shape[-1]))
         if x.dim() == 2 or target.dim() != 1 or target.shape[0] != 1:
@@ -358,13 +333,11 @@ class MultiLabelMarginLoss(Loss):
     """
 
     input_shapes = ("(N, C)", "(C)", "()")
-    integer_inputs = ("target",)
 
     reduction: Reduction = "mean"
 
     def validate(self, *inputs: Any) -> None:
-        """Reject a target of another shape or dtype."""
-        self.same_shape(inputs[0], inputs[1])
+        self.check_same_shape(inputs[0], inputs[1])
         self.check_indices(inputs[1])
 
 
@@ -378,11 +351,10 @@ class MultiLabelSoftMarginLoss(Elementwise):
     reduction: Reduction = "mean"
 
     def validate(self, *inputs: Any) -> None:
-        """Reject weights for another number of classes."""
         super().validate(*inputs)
-        check_dimensions(self, inputs[0], "(…, C)")
+        self.check_dimensions(inputs[0], "(…, C)")
         if self.weight is not None:
-            check_broadcast(self, inputs[0].shape, (len(self.weight),))
+            self.check_broadcast(inputs[0].shape, (len(self.weight),))
 
 
 class CTCLoss(Loss):
@@ -405,7 +377,6 @@ class CTCLoss(Loss):
     zero_infinity: bool = False
 
     def validate(self, *inputs: Any) -> None:
-        """Reject scores and targets that do not fit."""
         scores, targets = inputs[:2]
         if number_kind(targets) != "int":
             raise LayerError(f"CTCLoss takes targets of int64 or int32, found {dtype_text(targets)}")
@@ -431,7 +402,6 @@ class AdaptiveLogSoftmaxWithLoss(Loss):
 
     dtype_rule = "same"
     input_shapes = ("(N, d)", "(d)")
-    integer_inputs = ("target",)
     data_decide = "which samples belong to which tail"
 
     in_features: Count = inferred(dim=-1)
@@ -441,7 +411,6 @@ class AdaptiveLogSoftmaxWithLoss(Loss):
     head_bias: bool = False
 
     def validate(self, *inputs: Any) -> None:
-        """Reject cutoffs that do not divide the classes, and tails without features."""
         x, target = inputs[:2]
         cutoffs = tuple(self.cutoffs)
         if not cutoffs or list(cutoffs) != sorted(set(cutoffs)) or cutoffs[-1] >= self.n_classes:
@@ -469,7 +438,6 @@ class LinearCrossEntropyLoss(Loss):
 
     dtype_rule = "same"
     input_shapes = ("(N, d)", "(d)")
-    integer_inputs = ("target",)
     parameters = "weight (num_classes, in_features); bias (num_classes)"
 
     in_features: Count = inferred(dim=-1)
@@ -483,7 +451,6 @@ class LinearCrossEntropyLoss(Loss):
     label_smoothing: Probability = 0.0
 
     def validate(self, *inputs: Any) -> None:
-        """Reject a target that fits neither as classes nor as probabilities."""
         x, target = inputs[:2]
         self.check_weights("weight", self.weight, self.num_classes)
         batch, rest = tuple(x.shape[:-1]), tuple(self.out_features)
@@ -517,13 +484,11 @@ class MarginRankingLoss(Loss):
 
     forward = "(input1, input2, target)"
     other_kinds = ("int", "uint8")
-    integer_inputs = ("target",)
 
     margin: float = 0.0
     reduction: Reduction = "mean"
 
     def validate(self, *inputs: Any) -> None:
-        """Reject shapes that do not fit."""
         check_same_rank(self, inputs[:3])
 
 
@@ -532,7 +497,7 @@ def check_same_rank(loss: Layer, inputs: tuple[Any, ...]) -> None:
     if len({x.dim() for x in inputs}) > 1:
         shapes = ", ".join(shape_text(x.shape) for x in inputs)
         raise LayerError(f"{type(loss).__name__} takes inputs with equal numbers of dimensions, found {shapes}")
-    check_broadcast(loss, *(x.shape for x in inputs))
+    loss.check_broadcast(*(x.shape for x in inputs))
 
 
 class CosineEmbeddingLoss(Loss):
@@ -543,20 +508,18 @@ class CosineEmbeddingLoss(Loss):
 
     forward = "(input1, input2, target)"
     other_kinds = ("int", "uint8", "bool")
-    integer_inputs = ("target",)
 
     margin: float = 0.0
     reduction: Reduction = "mean"
 
     def validate(self, *inputs: Any) -> None:
-        """Reject shapes that do not fit."""
         first, second, target = inputs[:3]
-        check_dimensions(self, target, "(N)", "()", label="a target")
+        self.check_dimensions(target, "(N)", "()", label="a target")
         for x in (first, second):
-            check_dimensions(self, x, "(N, d)" if target.dim() else "(d)")
-        check_broadcast(self, first.shape, second.shape)
+            self.check_dimensions(x, "(N, d)" if target.dim() else "(d)")
+        self.check_broadcast(first.shape, second.shape)
         if target.dim():
-            check_broadcast(self, (max(first.shape[0], second.shape[0]),), target.shape)
+            self.check_broadcast((max(first.shape[0], second.shape[0]),), target.shape)
 
 
 class _TripletLoss(Loss, abstract=True):
@@ -599,7 +562,6 @@ class TripletMarginWithDistanceLoss(_TripletLoss):
     reduction: Reduction = "mean"
 
     def arguments(self, *inputs: Any) -> dict[str, Any]:
-        """torch's arguments, with the module of the distance."""
         given = super().arguments(*inputs)
         if self.distance_function is not None:
             given["distance_function"] = self.distance_function.build(*inputs[:2])

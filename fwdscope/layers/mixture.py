@@ -6,9 +6,10 @@ from collections.abc import Iterable, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from fwdscope.errors import LayerError
 from fwdscope.formula import Shape, Sizes, kept_sizes, set_size
 
-from .base import Buildable, Count, Layer, LayerError
+from .base import Buildable, Count, Layer
 
 if TYPE_CHECKING:
     from torch import nn
@@ -37,7 +38,6 @@ class MixtureOfExperts(Layer):
     top_k: Count = 2
 
     def validate(self, *inputs: Any) -> None:
-        """Reject a top_k above num_experts, and what the expert rejects."""
         if self.top_k > self.num_experts:
             raise LayerError(f"top_k ({self.top_k}) is more than num_experts ({self.num_experts})")
         if isinstance(self.expert, Layer):
@@ -61,7 +61,6 @@ class MixtureOfExperts(Layer):
         return ((*kept_sizes(inputs[0][:before]), *features),)
 
     def details(self) -> Iterable[str]:
-        """top_k of num_experts."""
         yield f"{self.top_k} of {self.num_experts}"
 
     def _rows(self, x: Any) -> Any:

@@ -7,16 +7,9 @@ from collections.abc import Iterable
 from dataclasses import KW_ONLY
 from typing import Any
 
-from .base import (
-    Count,
-    Layer,
-    LayerError,
-    check_divisible,
-    check_spatial,
-    inferred,
-    shape_text,
-    times_text,
-)
+from fwdscope.errors import LayerError
+
+from .base import Count, Layer, inferred, shape_text, times_text
 
 
 class _BatchNorm(Layer, abstract=True):
@@ -98,7 +91,7 @@ class _InstanceNorm(_BatchNorm, abstract=True):
 
     def validate(self, *inputs: Any) -> None:
         x = inputs[0]
-        check_spatial(self, x, self.dimensions)
+        self.check_spatial(x)
         if not self.track_running_stats and math.prod(x.shape[-self.dimensions :]) == 1:
             raise LayerError(
                 f"{type(self).__name__} normalizes over positions, found a single one: {shape_text(x.shape)}",
@@ -185,7 +178,6 @@ class LayerNorm(_LastDimensions):
     bias: bool = True
 
     def has_weights(self) -> bool:
-        """Not with elementwise_affine=False."""
         return self.elementwise_affine
 
 
@@ -230,13 +222,11 @@ class GroupNorm(Layer):
     bias: bool = True
 
     def has_weights(self) -> bool:
-        """Not with affine=False."""
         return self.affine
 
     def validate(self, *inputs: Any) -> None:
-        """Reject channels that do not divide into the groups, and groups of a single value."""
         x = inputs[0]
-        check_divisible("num_channels", int(x.shape[1]), "num_groups", self.num_groups)
+        self.check_divisible("num_channels", int(x.shape[1]), "num_groups", self.num_groups)
         # torch includes the batch (functional.py, group_norm): a single value in all has no variance.
         if x.shape[0] * x.shape[1] // self.num_groups * math.prod(x.shape[2:]) == 1:
             raise LayerError(

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar
 
+from fwdscope.errors import LayerError
 from fwdscope.formula import SPATIAL, Shape, Size, Sizes, kept_size, kept_sizes
 
-from .base import Layer, LayerError, check_dimensions, check_not_empty, check_spatial, expand, times_text
+from .base import Layer, expand, times_text
 
 
 class _Pad(Layer, abstract=True):
@@ -20,7 +21,6 @@ class _Pad(Layer, abstract=True):
     padding: int | tuple[int, ...]
 
     def validate(self, *inputs: Any) -> None:
-        """Reject padding that leaves nothing, or needs more values than the input has."""
         x = inputs[0]
         self.check_shape(x)
         sizes, name = tuple(int(size) for size in x.shape[-self.dimensions :]), type(self).__name__
@@ -44,8 +44,8 @@ class _Pad(Layer, abstract=True):
         return size + before + after
 
     def check_shape(self, x: Any) -> None:
-        check_spatial(self, x, self.dimensions)
-        check_not_empty(self, x)
+        self.check_spatial(x)
+        self.check_not_empty(x)
 
     def output_sizes(self, inputs: Sequence[Shape], outputs: Sequence[Shape]) -> Sequence[Sizes]:
         shape, d = inputs[0], self.dimensions
@@ -75,7 +75,7 @@ class _ConstantPad(_Pad, abstract=True):
     min_output = 0
 
     def check_shape(self, x: Any) -> None:
-        check_dimensions(self, x, f"(…, {', '.join(('D', 'H', 'W')[-self.dimensions :])})")
+        self.check_dimensions(x, f"(…, {', '.join(('D', 'H', 'W')[-self.dimensions :])})")
 
     def rest(self, size: int, before: int, after: int) -> int:
         """The smaller of the size after the cuts, which come first, and that of the output."""

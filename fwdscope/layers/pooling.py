@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar
 
+from fwdscope.errors import LayerError
 from fwdscope.formula import Shape, Size, Sizes, kept_size, set_size, shape_of, span_windows
 
-from .base import Count, LayerError, PerDimension, Probability, WholePerDimension, dtype_text, shape_text, times_text
+from .base import Count, PerDimension, Probability, WholePerDimension, dtype_text, shape_text, times_text
 from .windows import Windowed, check_output_size, or_output_size, same_once
 
 
@@ -261,7 +262,6 @@ class _FractionalMaxPool(Windowed, abstract=True):
     return_indices: bool = False
 
     def validate(self, *inputs: Any) -> None:
-        """Reject both and neither of output_size and output_ratio, and windows that reach beyond the input."""
         name = type(self).__name__
         if (self.output_size is None) == (self.output_ratio is None):
             both = "neither" if self.output_size is None else "both"
@@ -321,7 +321,6 @@ class _MaxUnpool(_SlidingPool, abstract=True):
     padding: WholePerDimension = 0
 
     def validate(self, *inputs: Any) -> None:
-        """Reject indices that are not those of the input, and output sizes out of reach."""
         x, indices = inputs[:2]
         sizes, name = self.spatial(x), type(self).__name__
         if dtype_text(indices) != "int64":

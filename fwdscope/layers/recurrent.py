@@ -6,21 +6,10 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar, Literal
 
+from fwdscope.errors import LayerError
 from fwdscope.formula import Shape, Size, Sizes, kept_size, set_size
 
-from .base import (
-    Count,
-    Layer,
-    LayerError,
-    Probability,
-    Whole,
-    check_dimensions,
-    check_floating,
-    inferred,
-    is_tensor,
-    shape_text,
-    value_text,
-)
+from .base import Count, Layer, Probability, Whole, inferred, shape_text, value_text
 
 Nonlinearity = Literal["tanh", "relu"]
 
@@ -46,17 +35,15 @@ class _Layers(Layer, abstract=True):
 
     def check_state(self, label: str, state: Any, expected: tuple[int, ...]) -> None:
         """Reject a state with another shape."""
-        name = type(self).__name__
-        if not is_tensor(state):
-            raise LayerError(f"{name} takes a tensor as {label}, found {value_text(state)}")
+        self.check_tensor(state, label)
         if tuple(state.shape) != expected:
             raise LayerError(
-                f"{name}'s {label} must have the shape {expected}, found {shape_text(state.shape)}",
+                f"{type(self).__name__}'s {label} must have the shape {expected}, found {shape_text(state.shape)}",
                 "the sizes are (num_layers · directions, batch, hidden), the batch second also with batch_first"
                 if len(expected) == 3
                 else None,
             )
-        check_floating(self, state, label)
+        self.check_floating(state, label)
 
     def parameter_sizes(self, name: str, shape: Shape) -> Sequence[Size]:
         if name.startswith("weight_hr"):
@@ -91,7 +78,7 @@ class _Recurrent(_Stacked, abstract=True):
 
     def validate(self, *inputs: Any) -> None:
         x = inputs[0]
-        check_dimensions(self, x, "(N, L, H_in)" if self.batch_first else "(L, N, H_in)", "(L, H_in)")
+        self.check_dimensions(x, "(N, L, H_in)" if self.batch_first else "(L, N, H_in)", "(L, H_in)")
         if x.shape[1 if self.batch_first and x.dim() == 3 else 0] == 0:
             raise LayerError(
                 f"{type(self).__name__} needs a sequence of at least one step, found {shape_text(x.shape)}"
@@ -134,7 +121,6 @@ class RNN(_Recurrent, _Nonlinear):
     """
 
     def details(self) -> Iterable[str]:
-        """Nonlinearity, layers and directions."""
         if self.nonlinearity != "tanh":
             yield self.nonlinearity
         yield from super().details()
@@ -160,7 +146,6 @@ class LSTM(_Recurrent):
     proj_size: Whole = 0
 
     def validate(self, *inputs: Any) -> None:
-        """Reject states that do not fit the input, and a projection that is not smaller than the state."""
         if self.proj_size >= self.hidden_size:
             raise LayerError(f"proj_size ({self.proj_size}) must be smaller than hidden_size ({self.hidden_size})")
         super().validate(*inputs)

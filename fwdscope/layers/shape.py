@@ -6,21 +6,10 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
+from fwdscope.errors import LayerError
 from fwdscope.formula import SPATIAL, Shape, Size, Sizes, kept_size, kept_sizes, multiply, regroup, set_size, shape_of
 
-from .base import (
-    Count,
-    Layer,
-    LayerError,
-    NonNegative,
-    PerDimension,
-    WholePerDimension,
-    check_dimension,
-    check_divisible,
-    expand,
-    shape_text,
-    times_text,
-)
+from .base import Count, Layer, NonNegative, PerDimension, WholePerDimension, expand, shape_text, times_text
 from .windows import Windowed
 
 
@@ -36,14 +25,12 @@ class Flatten(Layer):
     end_dim: int = -1
 
     def validate(self, *inputs: Any) -> None:
-        """Reject dimensions that the input does not have."""
-        first = check_dimension(self, inputs[0], "start_dim", self.start_dim)
-        last = check_dimension(self, inputs[0], "end_dim", self.end_dim)
+        first = self.check_dimension(inputs[0], "start_dim", self.start_dim)
+        last = self.check_dimension(inputs[0], "end_dim", self.end_dim)
         if first > last:
             raise LayerError(f"start_dim ({self.start_dim}) comes after end_dim ({self.end_dim})")
 
     def details(self) -> Iterable[str]:
-        """The dimensions if they are not all but the first."""
         if (self.start_dim, self.end_dim) != (1, -1):
             yield f"{self.start_dim}…{self.end_dim}"
 
@@ -68,8 +55,7 @@ class Unflatten(Layer):
     unflattened_size: tuple[int, ...]
 
     def validate(self, *inputs: Any) -> None:
-        """Reject sizes whose product is not that of the dimension."""
-        size = int(inputs[0].shape[check_dimension(self, inputs[0], "dim", self.dim)])
+        size = int(inputs[0].shape[self.check_dimension(inputs[0], "dim", self.dim)])
         wanted = tuple(self.unflattened_size)
         known = math.prod(part for part in wanted if part != -1)
         unknown = wanted.count(-1)
@@ -82,7 +68,6 @@ class Unflatten(Layer):
             )
 
     def details(self) -> Iterable[str]:
-        """The sizes."""
         yield f"dim {self.dim} → {times_text(self.unflattened_size)}"
 
     def output_sizes(self, inputs: Sequence[Shape], outputs: Sequence[Shape]) -> Sequence[Sizes]:
@@ -123,7 +108,6 @@ class Unfold(_Blocks):
     stride: PerDimension = 1
 
     def validate(self, *inputs: Any) -> None:
-        """Reject windows that do not fit."""
         self.check_windows(self.spatial(inputs[0]))
 
     def output_sizes(self, inputs: Sequence[Shape], outputs: Sequence[Shape]) -> Sequence[Sizes]:
@@ -135,7 +119,6 @@ class Unfold(_Blocks):
         return ((*(kept_size("N", size) for size in shape[:-3]), rows, Size("L", windows, {}, "windows")),)
 
     def details(self) -> Iterable[str]:
-        """The kernel."""
         yield times_text(self.each(self.kernel_size))
 
 
@@ -156,7 +139,6 @@ class Fold(_Blocks):
     stride: PerDimension = 1
 
     def validate(self, *inputs: Any) -> None:
-        """Reject rows that do not make whole windows, and another number of columns than the image has windows."""
         kernel = self.each(self.kernel_size)
         rows, columns = (int(size) for size in inputs[0].shape[-2:])
         if rows == 0 or rows % math.prod(kernel):
@@ -183,7 +165,6 @@ class Fold(_Blocks):
         return ((*(kept_size("N", size) for size in front), channels, *image),)
 
     def details(self) -> Iterable[str]:
-        """Kernel and output."""
         yield f"{times_text(self.each(self.kernel_size))} → {times_text(self.each(self.output_size))}"
 
 
@@ -211,7 +192,6 @@ class PixelShuffle(Layer):
     upscale_factor: Count
 
     def validate(self, *inputs: Any) -> None:
-        """Reject channels that upscale_factor² does not divide."""
         channels, square = int(inputs[0].shape[-3]), self.upscale_factor**2
         if channels % square:
             below = channels - channels % square
@@ -239,9 +219,8 @@ class PixelUnshuffle(Layer):
     downscale_factor: Count
 
     def validate(self, *inputs: Any) -> None:
-        """Reject heights and widths that downscale_factor does not divide."""
         for what, size in zip(("the height", "the width"), inputs[0].shape[-2:], strict=True):
-            check_divisible(what, int(size), "downscale_factor", self.downscale_factor)
+            self.check_divisible(what, int(size), "downscale_factor", self.downscale_factor)
 
     def output_sizes(self, inputs: Sequence[Shape], outputs: Sequence[Shape]) -> Sequence[Sizes]:
         """r² times the channels, r times less height and width."""
@@ -262,8 +241,7 @@ class ChannelShuffle(Layer):
     groups: Count
 
     def validate(self, *inputs: Any) -> None:
-        """Reject channels that the groups do not divide."""
-        check_divisible("the input's number of channels", int(inputs[0].shape[1]), "groups", self.groups)
+        self.check_divisible("the input's number of channels", int(inputs[0].shape[1]), "groups", self.groups)
 
 
 class _Upsample(Layer, abstract=True):
@@ -344,7 +322,6 @@ class Upsample(_Upsample):
     recompute_scale_factor: bool | None = None
 
     def validate(self, *inputs: Any) -> None:
-        """Reject a mode for another number of dimensions, and settings that do not go together."""
         x = inputs[0]
         if self.mode in INTERPOLATED and x.dim() != INTERPOLATED[self.mode].count(",") + 1:
             fitting = {3: "linear", 4: "bilinear", 5: "trilinear"}[x.dim()]
@@ -359,7 +336,6 @@ class Upsample(_Upsample):
         self.check_target(x)
 
     def details(self) -> Iterable[str]:
-        """Factor and mode."""
         yield from super().details()
         if self.mode != "nearest":
             yield self.mode

@@ -6,20 +6,11 @@ import warnings
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+from fwdscope.errors import LayerError
 from fwdscope.formula import Shape, Sizes, kept_sizes
 
 from .attention import check_masks
-from .base import (
-    Buildable,
-    Count,
-    Layer,
-    LayerError,
-    Probability,
-    check_dimensions,
-    check_divisible,
-    inferred,
-    shape_text,
-)
+from .base import Buildable, Count, Layer, Probability, inferred, shape_text
 
 if TYPE_CHECKING:
     from torch import nn
@@ -46,7 +37,7 @@ class _Block(Layer, abstract=True):
     def check_stream(self, x: Any, label: str) -> None:
         """Reject inputs that are not sequences with features that the heads divide."""
         check_sequence(self, x, self.batch_first, label)
-        check_divisible("d_model", int(x.shape[-1]), "nhead", self.nhead)
+        self.check_divisible("d_model", int(x.shape[-1]), "nhead", self.nhead)
 
     def arguments(self, *inputs: Any) -> dict[str, Any]:
         return super().arguments(*inputs) | built_activation(self.activation, inputs[0], self.dim_feedforward)
@@ -61,7 +52,7 @@ def built_activation(activation: Activation, x: Any, width: int) -> dict[str, An
 
 def check_sequence(layer: Layer, x: Any, batch_first: bool, label: str) -> None:
     """Check that x is a sequence of vectors or a batch of them."""
-    check_dimensions(layer, x, "(N, T, d)" if batch_first else "(T, N, d)", "(T, d)", label=f"a {label}")
+    layer.check_dimensions(x, "(N, T, d)" if batch_first else "(T, N, d)", "(T, d)", label=f"a {label}")
 
 
 def check_pair(layer: Layer, one: Any, other: Any, batch_first: bool, names: tuple[str, str]) -> None:
@@ -95,7 +86,6 @@ class TransformerEncoderLayer(_Block):
     forward = "(src, src_mask=None, src_key_padding_mask=None, is_causal=False)"
 
     def validate(self, *inputs: Any) -> None:
-        """Reject heads that do not divide the features, and masks that do not fit."""
         src, mask, padding, _ = (*inputs, None, None, None)[:4]
         self.check_stream(src, "sequence")
         masks = (("src_mask", mask), ("src_key_padding_mask", padding))
@@ -122,7 +112,6 @@ class TransformerDecoderLayer(_Block):
     )
 
     def validate(self, *inputs: Any) -> None:
-        """Reject heads that do not divide the features, and a memory and masks that do not fit."""
         tgt, memory, mask, memory_mask, padding, memory_padding = (*inputs, *(None,) * 6)[:6]
         self.check_stream(tgt, "target")
         check_sequence(self, memory, self.batch_first, "memory")
@@ -255,19 +244,17 @@ class Transformer(_TransformerModule):
     bias: bool = True
 
     def validate(self, *inputs: Any) -> None:
-        """Reject heads that do not divide the features, and masks that do not fit."""
         src, tgt, src_mask, tgt_mask, memory_mask, *paddings = (*inputs, *(None,) * 8)[:8]
         for x, label in ((src, "source"), (tgt, "target")):
             check_sequence(self, x, self.batch_first, label)
         check_pair(self, src, tgt, self.batch_first, ("src", "tgt"))
-        check_divisible("d_model", int(src.shape[-1]), "nhead", self.nhead)
+        self.check_divisible("d_model", int(src.shape[-1]), "nhead", self.nhead)
         kinds = (("src", src_mask, src, src), ("tgt", tgt_mask, tgt, tgt), ("memory", memory_mask, tgt, src))
         for (name, mask, query, key), padding in zip(kinds, paddings, strict=True):
             masks = ((f"{name}_mask", mask), (f"{name}_key_padding_mask", padding))
             check_masks(self, masks, query, key, self.batch_first, self.nhead)
 
     def arguments(self, *inputs: Any) -> dict[str, Any]:
-        """torch's arguments, with the modules of activation, encoder and decoder that are layers."""
         src, tgt = inputs[:2]
         custom: dict[str, Any] = built_activation(self.activation, src, self.dim_feedforward)
         if self.custom_encoder is not None:
@@ -282,5 +269,4 @@ class Transformer(_TransformerModule):
         return (kept_sizes(inputs[1]),)
 
     def details(self) -> Iterable[str]:
-        """Layers and heads."""
         yield f"{self.num_encoder_layers}+{self.num_decoder_layers} layers, {self.nhead} heads"

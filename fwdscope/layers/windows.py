@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from fwdscope.errors import LayerError
 from fwdscope.formula import SPATIAL, Shape, Size, Sizes, count_windows, kept_size, set_size, shape_of
 
-from .base import Layer, LayerError, check_not_empty, check_spatial, expand, matches, times_text, value_text
+from .base import Layer, expand, matches, times_text, value_text
 
 
 class Windowed(Layer, abstract=True):
@@ -19,8 +20,8 @@ class Windowed(Layer, abstract=True):
 
     def spatial(self, x: Any) -> tuple[int, ...]:
         """The spatial sizes of an input. Raises LayerError if there are others, or none in one."""
-        check_spatial(self, x, self.dimensions)
-        check_not_empty(self, x)
+        self.check_spatial(x)
+        self.check_not_empty(x)
         return tuple(int(size) for size in x.shape[-self.dimensions :])
 
     def along(self, shape: Sequence[int], *settings: Any) -> Iterator[tuple[Any, ...]]:

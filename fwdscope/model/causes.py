@@ -8,12 +8,12 @@ from collections.abc import Iterator
 from torch import Tensor
 
 from fwdscope.default_dtype import default_dtype
+from fwdscope.errors import LayerError
 from fwdscope.language import expression as ex
 from fwdscope.language.arithmetic import ArithmeticProblem
 from fwdscope.language.evaluate import EvaluationError
 from fwdscope.language.expression import Call, Expression, Name
 from fwdscope.language.problems import Cause, Problem
-from fwdscope.layers import LayerError
 from fwdscope.model.blueprint import BuildLog
 from fwdscope.model.context import BodyContext
 from fwdscope.model.shapes import ShapeError, dtype_text, shape_text

@@ -9,10 +9,11 @@ from typing import Any
 
 from torch import nn
 
+from fwdscope.errors import LayerError
 from fwdscope.functions.signature import Signature
 from fwdscope.language.arithmetic import ArithmeticProblem
 from fwdscope.language.problems import Span
-from fwdscope.layers import Layer, LayerError
+from fwdscope.layers import Layer
 from fwdscope.model.blueprint import Blueprint, LayerEntry
 from fwdscope.model.copies import Copies
 from fwdscope.model.events import StepStart
@@ -30,7 +31,6 @@ from fwdscope.model.values import (
     UpstreamFailed,
     first_tensor,
 )
-from fwdscope.ops.dispatch import META
 from fwdscope.torch_private import without_dispatch, without_functions
 
 
@@ -111,7 +111,7 @@ def _make_layer(
 ) -> nn.Module:
     """Build a layer for its first inputs and register it in its scope."""
     blueprint = scope.blueprint
-    with _unrecorded(blueprint), META, WithoutInitialisation():
+    with _unrecorded(blueprint), WithoutInitialisation():
         module = template.build(*inputs)
     if not isinstance(template, Shared):
         blueprint.register(scope, name, module, template, span, sizes)

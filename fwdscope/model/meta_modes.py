@@ -27,15 +27,8 @@ class WithoutInitialisation(TorchFunctionMode):
             *("kaiming_uniform_", "kaiming_normal_", "xavier_uniform_", "xavier_normal_"),
         ]
     )
-    # Asked most often, and of no interest to the modes below.
-    _ASK = frozenset(
-        [
-            torch.Tensor.dim,
-            torch.Tensor.size,
-            torch.Tensor.is_contiguous,
-            *(getattr(torch.Tensor, name).__get__ for name in ("grad_fn", "shape")),
-        ]
-    )
+    # Called most often, and of no interest to the modes below.
+    _SKIP = frozenset(["dim", "size", "is_contiguous", "__get__", "_set_grad_enabled"])
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
@@ -43,15 +36,17 @@ class WithoutInitialisation(TorchFunctionMode):
             device = kwargs.get("device")
             with without_functions(), without_dispatch():
                 return _make(func, args, {**kwargs, "device": _META if device is None else device})
-        if func in self._ASK:
+        name = getattr(func, "__name__", "")
+        if name in self._SKIP:
             with without_functions():
                 return func(*args, **kwargs)
-        if getattr(func, "__name__", "") in self._FILL:
+        if name in self._FILL:
             filled = args[0] if args else kwargs.get("tensor")
             with without_functions():
                 if isinstance(filled, Tensor) and filled.is_meta:
                     return filled
-        return func(*args, **kwargs)
+        with _META:
+            return func(*args, **kwargs)
 
 
 def _make(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:

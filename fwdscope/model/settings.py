@@ -14,7 +14,7 @@ from fwdscope.language.arithmetic import ArithmeticProblem
 from fwdscope.language.expression import Expression, Name
 from fwdscope.language.settings_checker import wrong_setting
 from fwdscope.layers import LAYERS, settings
-from fwdscope.layers.base import Setting
+from fwdscope.layers.base import Setting, freeze
 from fwdscope.limits import limit
 from fwdscope.model.blueprint import Blueprint
 from fwdscope.model.modules import Body, Series
@@ -61,7 +61,7 @@ class TemplateFactory:
                 taken[parameter.name] = self.evaluate(parameter.default, taken)
             else:
                 raise ArithmeticProblem(f"{block.name} needs {parameter.name}", None, "type")
-        frozen = tuple((name, _frozen(value)) for name, value in taken.items())
+        frozen = tuple((name, freeze(value)) for name, value in taken.items())
         return BlockTemplate(block, frozen, lambda template: Body(self.blueprint, template))
 
     def stack(self, times: Any, layer: Template) -> SeriesTemplate:
@@ -105,7 +105,7 @@ def _checked_settings(layer: str, given: dict[str, Any]) -> dict[str, Any]:
     known = _settings_by_name(layer)
     result = {}
     for name, value in given.items():
-        value = value.layer if isinstance(value, LayerTemplate) else _frozen(value)
+        value = value.layer if isinstance(value, LayerTemplate) else freeze(value)
         if name not in known:
             raise ArithmeticProblem(f"{layer} has no setting {name}", None, "name")
         if known[name].mismatch(value):
@@ -121,7 +121,3 @@ def _checked_settings(layer: str, given: dict[str, Any]) -> dict[str, Any]:
 @cache
 def _settings_by_name(name: str) -> dict[str, Setting]:
     return {one.name: one for one in settings(LAYERS[name])}
-
-
-def _frozen(value: Any) -> Any:
-    return tuple(_frozen(item) for item in value) if isinstance(value, list | tuple) else value

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, NamedTuple
 
+import torch
 from torch import nn
 
 from fwdscope.language import tree
@@ -103,7 +104,8 @@ class ImportedTemplate:
 
     def build(self, *inputs: Any) -> nn.Module:
         """Build the module; nothing is inferred from the inputs."""
-        return self.type(*self.arguments, **dict(self.keywords))
+        with torch.device("meta"):
+            return self.type(*self.arguments, **dict(self.keywords))
 
 
 @dataclass(frozen=True)

@@ -8,11 +8,11 @@ import pytest
 import torch
 from torch import nn
 
+from fwdscope.errors import LayerError
 from fwdscope.functions import own_functions
 from fwdscope.functions.functions import CONSTANTS, DTYPES, FUNCTIONS
 from fwdscope.functions.methods import ATTRIBUTES, METHODS
 from fwdscope.functions.resolution import attribute, dtype_of, implementation, method
-from fwdscope.layers.base import LayerError
 
 
 def run(name: str, *args: Any, **kwargs: Any) -> Any:

@@ -14,7 +14,8 @@ import torch
 from layer_examples import EXAMPLES, Example
 from torch import Tensor, nn
 
-from fwdscope.layers import LAYERS, Layer, LayerError, describe_module, matches, page, settings
+from fwdscope.errors import LayerError
+from fwdscope.layers import LAYERS, Layer, describe_module, matches, page, settings
 from fwdscope.layers.base import input_names, required_inputs
 
 # torch.nn's modules that are no layer type, each with the reason.

@@ -12,7 +12,8 @@ from layer_examples import EXAMPLES, Example
 from layer_refusals import REFUSALS, meta
 from torch import Tensor, nn
 
-from fwdscope.layers import LAYERS, Layer, LayerError
+from fwdscope.errors import LayerError
+from fwdscope.layers import LAYERS, Layer
 from fwdscope.layers.base import number_kind, required_inputs
 
 # How torch's modules refuse: kernels, shape checks in Python, and slips over what they did not expect.

@@ -12,7 +12,8 @@ from hypothesis import settings as run_settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from fwdscope.layers import LAYERS, LayerError
+from fwdscope.errors import LayerError
+from fwdscope.layers import LAYERS
 from fwdscope.layers import settings as layer_settings
 
 DIMENSIONS = [1, 2, 3]
