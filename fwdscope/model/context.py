@@ -297,6 +297,7 @@ class BodyContext(EvaluationContext):
             message = f"{template.name} changes between rounds: {spec_text(made)} became {spec_text(template)}"
             help = "in a loop a line is one layer; for a new layer each round, use a stack or `Sequential(… for …)`"
             raise ArithmeticProblem(message, help, "shape")
+        template = made  # it knows its text already
         self.blueprint.input_origins = origins
         name = label or (scope.free_name(template.name.lower()) if module is None else "")
         value = call_layer(scope, span, template, module, name, arguments, keywords)

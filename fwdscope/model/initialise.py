@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Collection, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -53,10 +53,10 @@ def materialise(
         for derived in blueprint.derived:
             if derived.target is None and (tensor := derived.scope.own_tensor(derived.name)) is not None:
                 tensor.copy_(_recompute(derived, blueprint))
-        for one, tensors in match_initialisers(network)[0]:
+        for one, tensors, _ in _match_initialisers(network)[0]:
             fill, arguments, keywords = _initialiser(one, network)
-            for name, tensor in tensors:
-                if name not in given:
+            for path, _, tensor in tensors:
+                if path not in given:
                     fill(tensor, *arguments, **keywords)
     return network
 
@@ -111,51 +111,53 @@ def _initialiser(one: tree.Initialiser, network: Network) -> tuple[Callable[...,
     return getattr(nn.init, f"{one.call.function.id}_"), arguments, keywords
 
 
-def match_initialisers(
-    network: Network,
-) -> tuple[list[tuple[tree.Initialiser, list[tuple[str, Tensor]]]], list[tuple[str, list[tree.Initialiser]]]]:
-    """Return the tensors that each entry of ``init`` fills, and the tensors that two entries match equally well.
+class _Match(NamedTuple):
+    """An entry of ``init``: the parameters that it fills, and all that its key matches; each with path and layer."""
+
+    entry: tree.Initialiser
+    filled: list[tuple[str, nn.Module, Tensor]]
+    matches: list[tuple[str, nn.Module, Tensor]]
+
+
+def _match_initialisers(network: Network) -> tuple[list[_Match], list[tuple[str, list[tree.Initialiser]]]]:
+    """Return what each entry of ``init`` fills, and the parameters that two entries match equally well.
 
     A path wins over a type, a longer end of a path over a shorter.
     """
-    winners: dict[int, list[tuple[str, Tensor]]] = {i: [] for i in range(len(network.spec.init))}
+    found = [_Match(entry, [], []) for entry in network.spec.init]
     ties: list[tuple[str, list[tree.Initialiser]]] = []
-    for module, full, name, tensor in _tensors(network) if winners else ():
-        claims: dict[tuple[int, int], list[int]] = {}
-        for i, one in enumerate(network.spec.init):
-            if rank := _rank(one.key, full, module, name):
-                claims.setdefault(rank, []).append(i)
-        if claims:
-            first = claims[max(claims)]
-            if len(first) > 1:
-                ties.append((full, [network.spec.init[i] for i in first]))
-            winners[first[0]].append((full, tensor))
-    return [(one, winners[i]) for i, one in enumerate(network.spec.init)], ties
+    for prefix, module in network.named_modules() if found else ():
+        for name, tensor in module._parameters.items():
+            if tensor is None:
+                continue
+            path = f"{prefix}.{name}" if prefix else name
+            claims: dict[tuple[int, int], list[_Match]] = {}
+            for match in found:
+                if rank := _rank(match.entry.key, path, module, name):
+                    match.matches.append((path, module, tensor))
+                    claims.setdefault(rank, []).append(match)
+            if claims:
+                best = claims[max(claims)]
+                best[0].filled.append((path, module, tensor))
+                if len(best) > 1:
+                    ties.append((path, [match.entry for match in best]))
+    return found, ties
 
 
-def _tensors(network: Network) -> Iterator[tuple[nn.Module, str, str, Tensor]]:
-    """Iterate over all parameters: layer, path, name in the layer, tensor."""
-    for path, module in network.named_modules():
-        for name, parameter in module._parameters.items():
-            if parameter is not None:
-                yield module, f"{path}.{name}" if path else name, name, parameter
-
-
-def _rank(key: str, full: str, module: nn.Module, name: str) -> tuple[int, int] | None:
+def _rank(key: str, path: str, module: nn.Module, name: str) -> tuple[int, int] | None:
     """Return how well a key matches a tensor: (1, pieces) for the end of its path, (0, 1) for its layer's type."""
     if key[:1].isupper() and key.count(".") == 1:
-        return (0, 1) if f"{type(module).__name__}.{name}" == key else None
-    return (1, key.count(".") + 1) if f".{full}".endswith(f".{key}") else None
+        return (0, 1) if key == f"{type(module).__name__}.{name}" else None
+    return (1, key.count(".") + 1) if f".{path}".endswith(f".{key}") else None
 
 
 def check_initialisers(network: Network) -> Iterator[Problem]:
     """Check ``init``: keys without a tensor, ties, default paths, shapes that do not fit."""
     source = network.spec.source
-    pairs, ties = match_initialisers(network)
-    for one, tensors in pairs:
-        matches = [(full, m) for m, full, name, _ in _tensors(network) if _rank(one.key, full, m, name) is not None]
+    found, ties = _match_initialisers(network)
+    for one, filled, matches in found:
         pieces = 0 if one.key[:1].isupper() else one.key.count(".") + 1
-        by_default = next((p for path, _ in matches if (p := default_piece(network, path, pieces))), None)
+        by_default = next((p for path, *_ in matches if (p := default_piece(network, path, pieces))), None)
         if not matches:
             known = (f"{path}.{n}" for path in given_paths(network) for n in network.get_submodule(path)._parameters)
             ends = dict.fromkeys(".".join(path.split(".")[-2:]) for path in known)
@@ -166,7 +168,7 @@ def check_initialisers(network: Network) -> Iterator[Problem]:
             help = f"give the layer a name, or use its type: `{layer}.{one.key.rpartition('.')[2]}`"
             message = f"init: {by_default} is a default path, which moves when a layer of its kind is added"
             yield Problem(source, one.span, "name", message, help)
-        elif problem := _misfit(one, tensors, network):
+        elif problem := _misfit(one, filled, network):
             yield problem
     for full, entries in ties[:1]:
         cause = Cause(f"{entries[0].key} matches it too", entries[0].span)
@@ -174,22 +176,24 @@ def check_initialisers(network: Network) -> Iterator[Problem]:
         yield Problem(source, entries[1].span, "name", message, "make one of them longer", (cause,))
 
 
-def _misfit(one: tree.Initialiser, tensors: list[tuple[str, Tensor]], network: Network) -> Problem | None:
+def _misfit(one: tree.Initialiser, filled: list[tuple[str, nn.Module, Tensor]], network: Network) -> Problem | None:
     """Try an initialiser on each shape it fills, on meta, and return the problem of the first that does not fit."""
-    with without_functions():
+    # Functions need not pass through the modes, which takes longer than they do.
+    call = None
+    with without_functions(), torch.no_grad():
         shapes: dict[tuple[tuple[int, ...], torch.dtype], str] = {}
-        for full, tensor in tensors:
-            shapes.setdefault((tuple(tensor.shape), tensor.dtype), full)
-    for (shape, dtype), full in shapes.items():
-        try:
-            fill, arguments, keywords = _initialiser(one, network)
-            with torch.no_grad():
+        for path, _, tensor in filled:
+            shapes.setdefault((tuple(tensor.shape), tensor.dtype), path)
+        for (shape, dtype), path in shapes.items():
+            try:
+                fill, arguments, keywords = call = call or _initialiser(one, network)
                 fill(torch.empty(shape, dtype=dtype, device="meta"), *arguments, **keywords)
-        except NotImplementedError:
-            continue
-        except Exception as error:
-            text, name = str(error).split("\n")[0], network.spec.source[one.call.function.span]
-            message = f"init: {name} does not fit {full} {shape}: {text}"
-            help = "name the layers it is for: `Linear.weight`, or the end of a path" if "." not in one.key else None
-            return Problem(network.spec.source, one.call.span, "shape", message, help)
+            except NotImplementedError:
+                continue
+            except Exception as error:
+                text, name = str(error).split("\n")[0], network.spec.source[one.call.function.span]
+                message = f"init: {name} does not fit {path} {shape}: {text}"
+                where = "name the layers it is for: `Linear.weight`, or the end of a path"
+                help = where if "." not in one.key else None
+                return Problem(network.spec.source, one.call.span, "shape", message, help)
     return None
