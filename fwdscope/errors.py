@@ -8,6 +8,7 @@ the command line prints it and exits with code 2. Packages derive their own from
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 
 
 class FwdscopeError(Exception):
@@ -15,7 +16,7 @@ class FwdscopeError(Exception):
 
 
 class InputError(FwdscopeError):
-    """Something the user gave is wrong: an argument, an option, a file. The text says what to write instead."""
+    """An argument, an option or a file is wrong. The text says what to write instead."""
 
 
 class TargetError(InputError, ValueError):
@@ -38,16 +39,19 @@ class LayerError(FwdscopeError):
         self.help = help
 
 
-# What torch says of a tensor on meta: that it has no values, that an operator has no meta or fake implementation, or
-# that a function takes tensors of some devices only.
+# torch's messages for a tensor on meta: it has no values, an operator has no meta or fake implementation, or a function
+# takes only tensors of some devices.
 _NO_VALUES = r"(\b|_)meta\b|\bfake impl|sparse tensor|supported on CUDA, CPU"
 
 
 def needs_values(error: BaseException | None) -> bool:
     """Whether a forward failed on meta because it needs the values of tensors, or an operator that meta lacks."""
+    kinds = (NotImplementedError, RuntimeError, TypeError, ValueError)
+    return any(isinstance(one, kinds) and re.search(_NO_VALUES, str(one), re.IGNORECASE) for one in causes(error))
+
+
+def causes(error: BaseException | None) -> Iterator[BaseException]:
+    """An error, the error that caused it, and so on."""
     while error is not None:
-        meant = isinstance(error, NotImplementedError | RuntimeError | TypeError | ValueError)
-        if meant and re.search(_NO_VALUES, str(error), re.IGNORECASE):
-            return True
+        yield error
         error = error.__cause__ or error.__context__
-    return False

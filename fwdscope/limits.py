@@ -1,4 +1,4 @@
-"""Limits on specs. A spec may come from a stranger: exceeding a limit is an error with a place, not a hang.
+"""Limits on specs: a spec from an untrusted source gives an error with its place instead of a hang.
 
 ``limit("items")`` is the current value; ``--limit items=2000000`` raises it for one run.
 """

@@ -1,7 +1,7 @@
 """Counts, bytes, shares and shapes to text, and back.
 
-Everything inside is elements, bytes and seconds; units are put on here and nowhere else. ``K M G T`` are powers of
-1000, ``KiB MiB GiB TiB`` powers of 1024.
+All other code works in elements, bytes and seconds, and only this file adds units. ``K M G T`` are powers of 1000,
+``KiB MiB GiB TiB`` powers of 1024.
 """
 
 from __future__ import annotations
@@ -18,9 +18,8 @@ _TIME = ("ns", "µs", "ms", "s")
 
 # Columns of whole numbers stay exact up to this many characters (999,999,999,999); beyond, they have three digits.
 _EXACT_WIDTH = 15
-
-
-# --- to text ---------------------------------------------------------------------------------------------------------
+# Values from here on are written with an exponent.
+_EXPONENTIAL = 1e5
 
 
 def count(value: float) -> str:
@@ -115,7 +114,7 @@ def shared_seconds(values: Sequence[float], digits: int = 4) -> list[str]:
 
 
 def byte_sum(total: int, parts: Sequence[tuple[str, int]]) -> str:
-    """A sum with its parts in its unit: ``123 MiB (weights 97.5, activations 25.3)``; parts of nothing are left out."""
+    """A sum with its parts in its unit: ``123 MiB (weights 97.5, activations 25.3)``; empty parts are left out."""
     scale = 1024 ** _BINARY.index(byte_size(total).split()[1])
     texts = [
         f"{name} {exact(part) if scale == 1 else _three_digits(part / scale) if part >= 0.005 * scale else '<0.01'}"
@@ -126,7 +125,7 @@ def byte_sum(total: int, parts: Sequence[tuple[str, int]]) -> str:
 
 
 def decimal_column(values: Sequence[float | None], digits: int = 1) -> list[str]:
-    """Numbers with so many decimals for a right-aligned column; None and 0 are empty, and little is ``<0.1``."""
+    """Numbers with ``digits`` decimals for a right-aligned column; None and 0 are empty, tiny ones ``<0.1``."""
     least = 0.5 * 10**-digits
     return [
         "" if not value else f"<{10**-digits:.{digits}f}" if 0 < value < least else f"{value:,.{digits}f}"
@@ -153,21 +152,16 @@ def whole(number: int) -> str:
 def value_column(numbers: Sequence[float | None], scales: Sequence[float] | None = None, fewer: int = 0) -> list[str]:
     """Values of tensors for a column, with the same number of decimals, or so many ``fewer``; None is empty.
 
-    What those decimals would hide has an exponent, unless it is negligible beside its row's scale: a mean of 1e-9 of
-    values that spread by 1 is ``0.000``.
+    A value that those decimals would show as zero has an exponent, unless it is negligible relative to its row's
+    scale: a mean of 1e-9 of values with a std of 1 is ``0.000``.
     """
     largest = max((abs(n) for n in numbers if n is not None and abs(n) < _EXPONENTIAL), default=0.0)
     decimals = next((d for bound, d in ((1000, 1), (100, 2), (0.1, 3), (0.01, 4)) if largest >= bound), 5)
-    decimals = decimals if largest else 1
-    decimals = max(1, decimals - fewer)
+    decimals = max(1, decimals - fewer) if largest else 1
     return [
         "" if number is None else _decimal(number, decimals, scale)
         for number, scale in zip(numbers, scales or [0.0] * len(numbers), strict=True)
     ]
-
-
-# Values from here on are written with an exponent.
-_EXPONENTIAL = 1e5
 
 
 def _decimal(number: float, decimals: int, scale: float) -> str:
@@ -192,8 +186,8 @@ def _minus(text: str) -> str:
 def _shared(values: Sequence[int], base: int, units: Sequence[str], digits: int) -> list[str]:
     """Numbers in one unit and with the same decimals, so that right-aligned the length of a number is its size.
 
-    The unit is the largest number's, or the smallest of those below in which it still fits into ``digits`` before the
-    point, if other numbers would say nothing otherwise. Zero is empty, and little is not nothing: ``<0.1 M``.
+    The unit is that of the largest number; if the smallest would round to nothing in it, the smallest unit in which
+    the largest has at most ``digits`` digits before the point. Zero is empty, a tiny number ``<0.1 M``.
     """
     sizes = [value for value in values if value]
     if not sizes:
@@ -223,32 +217,12 @@ def _three_digits(value: float) -> str:
     return f"{value:.1f}" if round(value, 1) < 100 else f"{value:.0f}"
 
 
-# --- and back --------------------------------------------------------------------------------------------------------
-
 _COUNTS = {"": 1, "K": 1000, "k": 1000, "M": 1000**2, "G": 1000**3, "T": 1000**4, "P": 1000**5}
 _BYTES = {unit: 1024**power for power, unit in enumerate(_BINARY)} | {"kB": 1000}
 _BYTES |= {f"{prefix}B": 1000**power for power, prefix in enumerate("KMGT", 1)}
 _SECONDS = {unit: Fraction(1, 10**power) for unit, power in (("s", 0), ("ms", 3), ("us", 6), ("µs", 6), ("ns", 9))}
 
 _NUMBER = re.compile(r"(?P<digits>[0-9]+(?:_[0-9]+)*(?:\.[0-9]+(?:_[0-9]+)*)?)\s*(?P<unit>[^\W\d_]*)\Z")
-
-
-def parse_count(text: str) -> int:
-    """``'4.09G'`` as 4_090_000_000. Raises ValueError where the text is no count, or not a whole one."""
-    number = _number(text)
-    if number.measure is not None:
-        raise ValueError(f"{text.strip()!r} is no count: write it with K, M, G or T, or without a unit")
-    return _whole(number, text)
-
-
-def parse_bytes(text: str) -> int:
-    """``'250 MiB'`` as bytes; a number alone is bytes. Raises ValueError where the text is no size."""
-    stripped = text.strip()
-    bare = stripped.removesuffix("B").rstrip()
-    number = _number(bare if bare[-1:].isdigit() else stripped)
-    if number.measure == "seconds" or (number.measure is None and number.unit):
-        raise ValueError(f"{stripped!r} is no number of bytes: write it with KiB, MiB or GiB")
-    return _whole(number, text)
 
 
 class _Number(NamedTuple):
@@ -292,24 +266,16 @@ def _factor(unit: str, text: str) -> tuple[Fraction, str | None]:
     raise ValueError(f"unknown unit {unit!r} in {text!r}: {help}")
 
 
-def _whole(number: _Number, text: str) -> int:
-    if number.value.denominator != 1:
-        raise ValueError(f"{text.strip()!r} is no whole number")
-    return int(number.value)
-
-
-# --- what a figure promises ------------------------------------------------------------------------------------------
-
 _BOUND = re.compile(r"(?P<sign><=|>=|≤|≥|<|>)(?P<number>.*)\Z", re.DOTALL)
 _TOLERANCE = re.compile(r"(?P<middle>.*?)(?:\+-|\+/-|±)(?P<width>.*)\Z", re.DOTALL)
 
 
 class Figure(NamedTuple):
-    """A number as a person states it: the interval of the values that agree with it.
+    """An expected number as a person writes it: the interval of values that satisfy it.
 
-    ``25_557_032`` is only that number; ``4.09G`` all that round to it; ``100 +- 5`` and ``100 +- 5%`` a tolerance;
-    ``<= 250 MiB``, ``>= 10``, ``< 5`` and ``> 5`` a bound, whose other end is None; ``strict`` excludes the ends.
-    ``measure`` is ``bytes`` or ``seconds`` if the unit is one of them.
+    ``25_557_032`` is only that number; ``4.09G`` every value that rounds to it; ``100 +- 5`` and ``100 +- 5%`` a
+    tolerance; ``<= 250 MiB``, ``>= 10``, ``< 5`` and ``> 5`` a bound, whose other end is None; ``strict`` excludes the
+    ends. ``measure`` is ``bytes`` or ``seconds`` if the unit is one of them.
     """
 
     text: str
@@ -319,7 +285,7 @@ class Figure(NamedTuple):
     measure: str | None = None
 
     def holds(self, value: float) -> bool:
-        """Whether a value (elements, bytes, seconds) agrees with the figure."""
+        """Whether a value (elements, bytes, seconds) satisfies the figure."""
         if isinstance(value, float) and not math.isfinite(value):
             return False
         if self.strict:

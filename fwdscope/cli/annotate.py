@@ -23,12 +23,12 @@ _SPECS = "Spec files, folders, or globs in quotes."
 _WRITE = "Write the shapes into the files. Default: print the changes as a patch."
 _CHECK = "Exit with code 1 if a file would change, for pre-commit and CI."
 _LINES = "Lines that get a shape besides those that have one: those that change the shape, none, or all."
-_WHICH = ("changed", "promised", "all")
+_CHOICES = ("changed", "promised", "all")
 
 
-def _which(text: str) -> str:
-    if text not in _WHICH:
-        raise typer.BadParameter(f"{text!r} is not one of {', '.join(_WHICH)}")
+def _parse_choice(text: str) -> str:
+    if text not in _CHOICES:
+        raise typer.BadParameter(f"{text!r} is not one of {', '.join(_CHOICES)}")
     return text
 
 
@@ -36,7 +36,7 @@ def annotate(
     specs: Annotated[list[str], typer.Argument(metavar="SPEC", help=_SPECS)],
     write: Annotated[bool, typer.Option("--write", help=_WRITE)] = False,
     check: Annotated[bool, typer.Option("--check", help=_CHECK)] = False,
-    lines: Annotated[Any, typer.Option(parser=_which, metavar="|".join(_WHICH), help=_LINES)] = "changed",
+    lines: Annotated[Any, typer.Option(parser=_parse_choice, metavar="|".join(_CHOICES), help=_LINES)] = "changed",
     allow_import: AllowImport = False,
     limit: Limits = None,
 ) -> None:
@@ -121,7 +121,7 @@ def _write(path: Path, text: str) -> None:
         mark = codecs.BOM_UTF8 if before.startswith(codecs.BOM_UTF8) else b""
         path.write_bytes(mark + text.encode())
     except OSError as error:
-        # The disk may be full: what the file held before still fits.
+        # The disk may be full: the old content still fits.
         with contextlib.suppress(OSError):
             path.write_bytes(before)
         raise InputError(f"{path} cannot be written: {error.strerror}") from None

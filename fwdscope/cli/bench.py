@@ -95,9 +95,14 @@ def bench(
 
     def command() -> None:
         from fwdscope.commands.bench.request import BenchRequest, check_request, read_saved
+        from fwdscope.commands.bench.sweep import combinations, parse
 
         form = choose_format(format_, output, _FORMATS)
-        axes = _parse_axes(vary or [])
+        try:
+            axes = tuple(map(parse, vary or ()))
+            combinations(axes)
+        except ValueError as error:
+            raise InputError(str(error)) from None
         check_writable(output)
         before = read_saved(against, axes) if against is not None else ()
         request = BenchRequest(target_of(target, set_, input_, "float32", allow_import), settings, batch)
@@ -163,17 +168,6 @@ def _measure(request: BenchRequest) -> Measured:
     with show_progress() as report_progress:
         settings = replace(request.settings, on_progress=report_progress)
         return run_benchmark(request._replace(settings=settings))
-
-
-def _parse_axes(vary: list[str]) -> tuple[SweepAxis, ...]:
-    from fwdscope.commands.bench.sweep import combinations, parse
-
-    try:
-        axes = tuple(map(parse, vary))
-        combinations(axes)
-    except ValueError as error:
-        raise InputError(str(error)) from None
-    return axes
 
 
 def _compare(before: tuple[SweepPoint, ...], values: tuple[tuple[str, str], ...], now: Report | None) -> Speedup | None:

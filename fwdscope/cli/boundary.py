@@ -11,7 +11,7 @@ from pathlib import Path
 import typer
 
 from fwdscope.cli.options import split_pair
-from fwdscope.errors import InputError
+from fwdscope.errors import InputError, causes
 from fwdscope.language.names import listed, nearest
 from fwdscope.language.problems import SpecError
 from fwdscope.limits import LIMITS, raised
@@ -49,7 +49,8 @@ def boundary(command: Callable[[], None], limits: list[str] | None = None) -> No
         complain("this is nested deeper than Python can follow: lower --limit nesting and --limit blocks")
         raise typer.Exit(WRONG_INPUT) from None
     except Exception as error:
-        if _is_interrupt(error):
+        # Ctrl-C in the middle of an import surfaces as another exception.
+        if any(isinstance(one, KeyboardInterrupt) for one in causes(error)):
             raise typer.Exit(INTERRUPTED) from None
         complain(f"this is a bug in fwdscope {__version__}, not in your spec: {type(error).__name__}: {error}")
         if os.environ.get("FWDSCOPE_DEBUG"):
@@ -57,15 +58,6 @@ def boundary(command: Callable[[], None], limits: list[str] | None = None) -> No
         else:
             sys.stderr.write("Set FWDSCOPE_DEBUG=1 for a traceback, and please report it with the spec.\n")
         raise typer.Exit(DEFECT) from None
-
-
-def _is_interrupt(error: BaseException | None) -> bool:
-    """Whether Ctrl-C caused an exception: in the middle of an import it surfaces as another one."""
-    while error is not None:
-        if isinstance(error, KeyboardInterrupt):
-            return True
-        error = error.__cause__ or error.__context__
-    return False
 
 
 def complain(message: str) -> None:

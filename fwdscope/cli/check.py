@@ -63,7 +63,10 @@ def check(
                 raise InputError("--baseline is empty; give a folder")
             if Path(baseline).exists() and not Path(baseline).is_dir():
                 raise InputError(f"--baseline {baseline} is a file; give a folder")
-            folder = BaselineFolder(Path(baseline), update, _parse_percent(tolerance or "0%"))
+            percent = (tolerance or "0%").strip()
+            if not re.fullmatch(r"[0-9]+(\.[0-9]+)?\s*%", percent):
+                raise InputError(f"--tolerance {tolerance}: write a percentage, as in --tolerance 1%")
+            folder = BaselineFolder(Path(baseline), update, float(percent.removesuffix("%")) / 100)
         if allow_import:
             sys.path.insert(0, str(Path.cwd()))
         plan = CheckPlan(CheckSettings(dtype, allow_import), jobs, not no_cache, folder)
@@ -88,10 +91,3 @@ def _run(files: tuple[SpecFile, ...], plan: CheckPlan, form: str, output: Path |
     run = check_files(files, plan, lambda outcome: say(write([text.line(outcome, width)], colour)))
     say(write(text.closing(run), colour))
     return run
-
-
-def _parse_percent(text: str) -> float:
-    """``1%`` as 0.01."""
-    if not re.fullmatch(r"[0-9]+(\.[0-9]+)?\s*%", text.strip()):
-        raise InputError(f"--tolerance {text}: write a percentage, as in --tolerance 1%")
-    return float(text.strip().removesuffix("%")) / 100

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from fwdscope.cli.boundary import FELL_SHORT, boundary, check_writable, choose_format, complain, put, terminal_of
 from fwdscope.cli.options import AllowImport, Depth, Limits, ModelDtype, Output, Sets, target_of
 from fwdscope.errors import InputError
-
-if TYPE_CHECKING:
-    from fwdscope.commands.diff import Comparison, Condition
 
 _TARGET = "A spec, a saved report (.json), either at a git revision (FILE@REV), or package.module:name."
 _FAIL_ON = 'Exit with code 1 if this is so: "macs > +5%", "params > +1M", "peak_memory > 250 MiB". Repeatable.'
@@ -38,7 +35,7 @@ def diff(
     def command() -> None:
         from fwdscope.commands.diff import Condition, compare
         from fwdscope.inspection import inspect_target
-        from fwdscope.render.diff import FORMATS, DiffOptions, render
+        from fwdscope.render.diff import FORMATS, DiffOptions, movement, render
 
         form = choose_format(format_, output, FORMATS)
         check_writable(output)
@@ -50,20 +47,13 @@ def diff(
         compared = compare(*(inspect_target(target)[0] for target in targets))
         width, color = terminal_of() if output is None else (140, False)
         put(render(compared, form, DiffOptions(depth, (before, after)), width, color), output)
-        _fail_on(compared, conditions)
+        try:
+            met = [condition for condition in conditions if condition.met(compared)]
+        except ValueError as error:
+            raise InputError(f"--fail-on: {error}") from None
+        for condition in met:
+            complain(f"{condition.text}: {movement(compared.total(condition.name))}")
+        if met:
+            raise typer.Exit(FELL_SHORT)
 
     boundary(command, limit)
-
-
-def _fail_on(compared: Comparison, conditions: list[Condition]) -> None:
-    """Print the conditions that are met. Raises Exit if there are any, InputError if a figure is missing."""
-    from fwdscope.render.diff import movement
-
-    try:
-        met = [condition for condition in conditions if condition.met(compared)]
-    except ValueError as error:
-        raise InputError(f"--fail-on: {error}") from None
-    for condition in met:
-        complain(f"{condition.text}: {movement(compared.total(condition.name))}")
-    if met:
-        raise typer.Exit(FELL_SHORT)

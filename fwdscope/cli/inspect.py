@@ -86,28 +86,26 @@ def inspect(
     """Show every layer's shapes, parameters and costs."""
 
     def command() -> None:
+        from fwdscope.report.roofline import estimate, fastest_first
+
         view = {"depth": depth, "columns": columns, "sort": sort, "top": top, "on": on}
         form = _check_view(show, format_, output, view)
         check_writable(output)
         if weights_partial and weights is None:
             raise InputError("--weights-partial is for a file of weights: add --weights FILE")
         accelerators = _find_accelerators(on)
+        where = "auto" if device is None and on is not None else device
         settings = RunSettings(
-            "auto" if device is None and on is not None else device,
-            seed,
-            weights,
-            weights_partial,
-            train=train,
-            stats=not no_stats,
-            latency=not no_latency,
-            show=show,
+            where, seed, weights, weights_partial, train=train, stats=not no_stats, latency=not no_latency, show=show
         )
         inspected = target_of(target, set_, input_, dtype, allow_import)
         report, picture = _run(inspected, settings)
         if picture is not None:
             _write_picture(picture, output)
             return
-        report = _add_estimates(report, accelerators, on)
+        report = replace(report, estimates=tuple(estimate(report, one.peaks(report.dtype)) for one in accelerators))
+        if "all" in [name.strip().lower() for name in (on or "").split(",")]:
+            report = fastest_first(report)
         names = tuple(name.strip() for name in columns.split(",")) if columns else None
         saved = output is not None and form == "json"
         again = _command_line(inspected, device, on, settings)
@@ -127,7 +125,10 @@ def _check_view(show: str | None, format: str | None, output: Path | None, view:
     """The format to write. Raises InputError for options that have no effect on it, or on a picture."""
     given = [name for name, value in view.items() if value is not None]
     if show is not None:
-        _check_picture_file(output)
+        if output is not None and output.suffix not in (".png", ".svg", ".txt", ""):
+            raise InputError(f"{output}: a picture is written as .png, .svg or .txt")
+        if output is not None and output.suffix == ".png" and find_spec("PIL") is None:
+            raise InputError(f"{output}: a PNG needs Pillow: pip install 'fwdscope[png]', or write .svg")
         if not show.strip():
             raise InputError("--show needs the path of an output, as the report names it: --show layer1.0.conv2")
         for name in ["format"] * (format is not None) + given:
@@ -165,17 +166,6 @@ def _find_accelerators(names: str | None) -> tuple[Accelerator, ...]:
         raise InputError(f"--on {names}: {error}") from None
 
 
-def _add_estimates(report: Report, accelerators: tuple[Accelerator, ...], names: str | None) -> Report:
-    """The report with an estimate for each device, at the report's dtype; those of ``all`` are sorted by time."""
-    if names is None:
-        return report
-    from fwdscope.report import roofline
-
-    found = roofline.estimated(report, [one.peaks(report.dtype) for one in accelerators])
-    every = "all" in [name.strip().lower() for name in names.split(",")]
-    return roofline.fastest_first(found) if every else found
-
-
 def _command_line(target: Target, device: str | None, on: str | None, settings: RunSettings) -> str:
     """The target and the options that decide the figures of the report."""
     options = {
@@ -201,17 +191,6 @@ def _write(report: Report, form: str, options: Options, output: Path | None) -> 
     except ValueError as error:
         # An unknown column; the message lists the known ones.
         raise InputError(str(error)) from None
-
-
-# --- pictures (--show) -----------------------------------------------------------------------------------------------
-
-
-def _check_picture_file(output: Path | None) -> None:
-    """Raise InputError if no picture can be written to a file of this ending."""
-    if output is not None and output.suffix not in (".png", ".svg", ".txt", ""):
-        raise InputError(f"{output}: a picture is written as .png, .svg or .txt")
-    if output is not None and output.suffix == ".png" and find_spec("PIL") is None:
-        raise InputError(f"{output}: a PNG needs Pillow: pip install 'fwdscope[png]', or write .svg")
 
 
 def _write_picture(picture: Picture, output: Path | None) -> None:

@@ -13,7 +13,7 @@ from fwdscope.report import LayerRow
 check = Checks()
 
 _LARGE_OUTPUT = 2**30
-# Networks that move or keep less than this are small enough for any machine.
+# Networks that move or store less than this are small enough for any machine.
 _WORTH_SAYING = 2**26
 # FLOPs per byte under which any processor waits for its memory: they balance at ten or more.
 _LOW_INTENSITY = 2
@@ -23,15 +23,15 @@ _LOW_INTENSITY = 2
 def _most_in_one(network: RowGraph) -> Iterator[Finding]:
     """One layer with at least half of all parameters."""
     total = network.report.totals.params
-    holding = [i for i in network.leaves if network.rows[i].params]
-    if len(holding) < 2:
+    weighted = [i for i in network.leaves if network.rows[i].params]
+    if len(weighted) < 2:
         return
-    for i in holding:
+    for i in weighted:
         row = network.rows[i]
         if network.times[i] == 1 and row.params * 2 >= total:
             made = _table_or_matrix(row)
             share = units.share(row.params / total)
-            text = f"{row_name(row)} holds {share} of the parameters: {units.exact(row.params)}{made}"
+            text = f"{row_name(row)} has {share} of the parameters: {units.exact(row.params)}{made}"
             yield Finding("note", text, row_name(row))
 
 
@@ -62,7 +62,7 @@ def _most_work_in_one(network: RowGraph) -> Iterator[Finding]:
 
 @check
 def _tables(network: RowGraph) -> Iterator[Finding]:
-    """Embedding tables that hold a good part of the parameters, and compute nothing."""
+    """Embedding tables with a fifth of the parameters or more, which compute nothing."""
     total = network.report.totals.params
     tied = {tensor for row in network.rows if row.type in MAPS or row.kind == "layer" for tensor in row.reads}
     tables = [
@@ -71,27 +71,26 @@ def _tables(network: RowGraph) -> Iterator[Finding]:
         if row.params and f"{row.path}.weight" not in tied and row.macs == 0
     ]
     params = sum(network.rows[i].params * network.times[i] for i in tables)
-    # A table that holds half by itself has a finding of its own.
+    # A table with half of them has a finding of its own.
     if not total or params * 5 < total or any(network.rows[i].params * 2 >= total for i in tables):
         return
     names = list_names([row_name(network.rows[i]) for i in tables])
-    verb = "hold" if len(tables) > 1 else "holds"
+    verb = "have" if len(tables) > 1 else "has"
     path = row_name(network.rows[tables[0]]) if len(tables) == 1 else None
-    yield Finding(
-        "note", f"{names} {verb} {units.share(params / total)} of the parameters and no MACs: they are looked up", path
-    )
+    text = f"{names} {verb} {units.share(params / total)} of the parameters and no MACs: they are looked up"
+    yield Finding("note", text, path)
 
 
 @check
 def _bound_by_memory(network: RowGraph) -> Iterator[Finding]:
-    """Rows of little arithmetic that move most of the bytes: weights used once, and element-wise operators."""
+    """Rows of low intensity that move most of the bytes: weights used once, and element-wise operators."""
     totals = network.report.totals
     whole = (totals.bytes_read or 0) + (totals.bytes_written or 0)
-    # Measured times say more.
+    # Measured times are better.
     timed = any(row.latency for row in network.rows)
     if whole < _WORTH_SAYING or network.report.uncounted or not totals.flops or timed:
         return
-    low = [i for i in network.leaves if _moves(network.rows[i]) and _is_low(network.rows[i])]
+    low = [i for i in network.leaves if (network.rows[i].flops or 0) < _LOW_INTENSITY * _moves(network.rows[i])]
     for has_macs in (True, False):
         groups: dict[str, list[int]] = {}
         for i in low:
@@ -113,10 +112,6 @@ def _bound_by_memory(network: RowGraph) -> Iterator[Finding]:
 
 def _moves(row: LayerRow) -> int:
     return (row.bytes_read or 0) + (row.bytes_written or 0)
-
-
-def _is_low(row: LayerRow) -> bool:
-    return (row.flops or 0) < _LOW_INTENSITY * _moves(row)
 
 
 _CAUSAL = re.compile(r"\bis_causal\s*=\s*True\b")
@@ -146,7 +141,7 @@ def _causal_counted_dense(network: RowGraph) -> Iterator[Finding]:
 
 
 def _square_length(row: LayerRow) -> int | None:
-    """T where queries and keys are equally many and more than one, the same in every call."""
+    """T if there are T > 1 queries and keys in every call, else None."""
     if row.varies or len(row.input_shapes) < 2 or min(map(len, row.input_shapes[:2])) < 2:
         return None
     queries, keys = row.input_shapes[0][-2], row.input_shapes[1][-2]
@@ -165,7 +160,7 @@ def _activations_over_weights(network: RowGraph) -> Iterator[Finding]:
 
 @check
 def _large_output(network: RowGraph) -> Iterator[Finding]:
-    """The largest output, where it is so large that it decides what fits."""
+    """The largest output, if it is so large that it decides whether the network fits."""
     sizes = {i: network.rows[i].output_bytes or 0 for i in network.leaves}
     largest = max(sizes, key=sizes.__getitem__, default=None)
     if largest is not None and sizes[largest] >= _LARGE_OUTPUT and network.rows[largest].output_shapes:

@@ -1,8 +1,7 @@
-"""What every check of a report builds on: findings, the rows as a graph, and the names of rows in a sentence.
+"""Findings, the rows as a graph, and the names of rows in a sentence: the base of all checks of a report.
 
-A check is a function from the rows to findings; ``@check`` of its family registers it. It speaks only where the report
-makes it certain: which row feeds which comes from ``LayerRow.sources`` and, where that is unknown, from shapes that
-allow no other reading.
+A check is a function from the rows to findings; ``@check`` of its family registers it. It reports only what is certain:
+which row feeds which comes from ``LayerRow.sources`` or, if that is unknown, from shapes that allow no other reading.
 """
 
 from __future__ import annotations
@@ -37,13 +36,13 @@ class Finding:
 
 @dataclass(frozen=True)
 class RowGraph:
-    """The rows of a report, with what several checks ask of them."""
+    """The rows of a report as a graph, for the checks."""
 
     report: Report
 
     @property
     def rows(self) -> tuple[LayerRow, ...]:
-        """Those of the report."""
+        """The rows of the report."""
         return self.report.layers
 
     @cached_property
@@ -64,7 +63,7 @@ class RowGraph:
 
     @cached_property
     def pairs(self) -> tuple[tuple[int, int], ...]:
-        """Childless rows of which the second is known to take the first's result as its first input."""
+        """Pairs of childless rows in which the second takes the result of the first as its first input."""
         computing = [i for i in self.leaves if self.rows[i].kind != "parameter"]
         before = dict(zip(computing[1:], computing, strict=False))
         found = []
@@ -73,30 +72,22 @@ class RowGraph:
             first = before.get(second) if sources is None else next(iter(sources), None)
             if first is None or not 0 <= first < len(self.rows):
                 continue
-            taken = _fits(self.rows[first], self.rows[second])
-            if taken and (sources is not None or _must_feed(self.rows[first])):
+            given, result = (self.rows[first].input_shapes[:1], self.rows[first].output_shapes[:1])
+            # Without sources the second must read the first if it takes a shape that only the first makes.
+            fits = bool(result) and result == self.rows[second].input_shapes[:1]
+            if fits and (sources is not None or (given and given != result)):
                 found.append((first, second))
         return tuple(found)
 
     @cached_property
     def readers(self) -> Counter[int] | None:
-        """How many rows take each childless row's result; None where the report does not tell."""
+        """How many rows take each childless row's result; None if the report does not contain it."""
         taken = [self.rows[i].sources for i in self.leaves]
         return None if None in taken else Counter(source for sources in taken for source in set(sources or ()))
 
     def of_type(self, *types: str) -> Iterator[tuple[int, LayerRow]]:
         """Childless rows of these types, with their index."""
         return ((i, self.rows[i]) for i in self.leaves if self.rows[i].type in types)
-
-
-def _fits(first: LayerRow, second: LayerRow) -> bool:
-    """Whether the first row's result has the shape of what the second one takes."""
-    return bool(first.output_shapes and second.input_shapes) and first.output_shapes[0] == second.input_shapes[0]
-
-
-def _must_feed(row: LayerRow) -> bool:
-    """Whether what fits behind a row must be reading it: beside it on one input, it would take that input's shape."""
-    return bool(row.input_shapes) and row.output_shapes[0] != row.input_shapes[0]
 
 
 Check = Callable[[RowGraph], Iterator[Finding]]
@@ -112,7 +103,7 @@ class Checks(list[Check]):
 
 
 def parameter(row: LayerRow, name: str) -> Shape | None:
-    """The shape of a row's own parameter; None where it has none of this name."""
+    """The shape of a row's own parameter; None if it has none of this name."""
     return next((tensor.shape for tensor in row.parameters if tensor.name == name), None)
 
 

@@ -29,12 +29,10 @@ _AS_FUNCTION = {
     "NLLLoss": "nll_loss",
 }
 
-# --- most likely mistakes --------------------------------------------------------------------------------------------
-
 
 @check
 def _batch_in_features(network: RowGraph) -> Iterator[Finding]:
-    """A flatten that took the batch along; certain only where a convolution shows which dimension is the batch."""
+    """A flatten that includes the batch; certain only if a convolution shows which dimension is the batch."""
     batches = {tensor.shape[:1] for tensor in network.report.inputs}
     if len(batches) != 1 or batches == {()}:
         return
@@ -64,16 +62,13 @@ def _loss_on_probabilities(network: RowGraph) -> Iterator[Finding]:
         before, loss = network.rows[first], network.rows[second]
         pair = (_AS_FUNCTION.get(before.type, before.type), _AS_FUNCTION.get(loss.type, loss.type))
         if wanted := _DOUBLED.get(pair):
-            yield Finding(
-                "warning",
-                f"{row_name(loss)} takes the output of {row_name(before)}, but expects {wanted}",
-                row_name(loss),
-            )
+            text = f"{row_name(loss)} takes the output of {row_name(before)}, but expects {wanted}"
+            yield Finding("warning", text, row_name(loss))
 
 
 @check
 def _nothing_between(network: RowGraph) -> Iterator[Finding]:
-    """Linear layers in series. A narrow middle is meant (a factored matrix); otherwise one would do."""
+    """Linear layers in series, unless the middle is narrow (a factored matrix): one layer would compute the same."""
     linear = {i for i, row in network.of_type("Linear") if row.input_shapes and row.output_shapes}
     for first, second in network.pairs:
         read_once = network.readers is None or network.readers[first] == 1
@@ -94,9 +89,6 @@ def _nothing_between(network: RowGraph) -> Iterator[Finding]:
             yield Finding("warning", text, row_name(row), "add an activation between them")
 
 
-# --- worth knowing ---------------------------------------------------------------------------------------------------
-
-
 @check
 def _unread(network: RowGraph) -> Iterator[Finding]:
     """Parameters that no operator of this forward reads."""
@@ -110,7 +102,7 @@ def _unread(network: RowGraph) -> Iterator[Finding]:
 def _bias_before_batch_norm(network: RowGraph) -> Iterator[Finding]:
     """A batch norm subtracts the mean of each channel, and with it any bias added before."""
     rows, readers = network.rows, network.readers
-    # The bias has no effect only if nothing but the norm reads it, which shapes cannot tell.
+    # The bias has no effect only if just the norm reads it, which does not follow from shapes.
     if readers is None:
         return
     biased = [
@@ -186,20 +178,15 @@ def _one_pixel(network: RowGraph) -> Iterator[Finding]:
     """Kernels on maps of a single pixel, where all but their middle is on padding."""
     lost = []
     for _, row in network.of_type(*_CONVOLUTIONS):
-        weight, maps = (
-            parameter(row, "weight"),
-            row.input_shapes[0][-_CONVOLUTIONS[row.type] :] if row.input_shapes else (),
-        )
+        weight = parameter(row, "weight")
+        maps = row.input_shapes[0][-_CONVOLUTIONS[row.type] :] if row.input_shapes else ()
         if weight and math.prod(weight[2:]) > 1 and set(maps) == {1}:
             lost.append(row_name(row))
     if lost:
         verb = "see" if len(set(lost)) > 1 else "sees"
-        yield Finding(
-            "note",
-            f"{list_names(lost)} {verb} maps of a single pixel: all of the kernel but its middle is on padding",
-            lost[0] if len(lost) == 1 else None,
-            "use a larger input, or fewer strides and pools before",
-        )
+        text = f"{list_names(lost)} {verb} maps of a single pixel: all of the kernel but its middle is on padding"
+        advice = "use a larger input, or fewer strides and pools before"
+        yield Finding("note", text, lost[0] if len(lost) == 1 else None, advice)
 
 
 @check

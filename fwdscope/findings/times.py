@@ -1,4 +1,4 @@
-"""Findings about where the time of a run went, and how near its layers came to the peak of the device."""
+"""Findings about the times of a run: which layers take them, and what share of the roofline they reach."""
 
 from __future__ import annotations
 
@@ -59,17 +59,17 @@ def _name(group: Sequence[TimedLayer]) -> str:
 
 
 def _is_noise(network: RowGraph, share: float) -> bool:
-    """Whether the times vary by more than a share of them, so that it says nothing."""
+    """Whether the times vary by more than a share of them."""
     latency = network.report.run.latency if network.report.run else None
     return latency is not None and latency.iqr > share * latency.median
 
 
 @check
 def _slow_for_its_work(network: RowGraph) -> Iterator[Finding]:
-    """Types of layers that take much of the time and do little of the arithmetic."""
+    """Types of layers with a large share of the time and a small share of the FLOPs."""
     whole, flops = whole_time(network.report), network.report.totals.flops
     groups = _by_type(_timed(network))
-    # A type that is alone is compared with nothing.
+    # A single type has nothing to be compared with.
     if not whole or not flops or network.report.uncounted or len(groups) < 2:
         return
     slow = []
@@ -106,7 +106,7 @@ def _memory_bound(network: RowGraph) -> Iterator[Finding]:
 
 @check
 def _far_from_roofline(network: RowGraph) -> Iterator[Finding]:
-    """Layers that take much of the time and reach little of what the device can do."""
+    """Layers with a large share of the time that reach a small share of their roofline."""
     timed, whole = _timed(network), whole_time(network.report)
     far = [
         (one, one.roofline.share)

@@ -14,9 +14,9 @@ _ENTRY = re.compile(r"-?[0-9]{1,18}|:")
 
 @dataclass(frozen=True)
 class Panel:
-    """One map: rows of equal length, from the top. A cell is None where no value under it is finite.
+    """One map: rows of equal length, from the top. A cell is None if none of its values is finite.
 
-    ``label`` tells it from the others: the number of a head or a channel.
+    ``label`` is the number of a head or a channel.
     """
 
     rows: tuple[tuple[float | None, ...], ...]
@@ -27,8 +27,8 @@ class Panel:
 class Picture:
     """A tensor to be drawn: maps side by side, or the bars of one row.
 
-    Cells are means of the values under them where there are more values than cells. ``low`` and ``high`` are the ends
-    of the scale, the extremes over all panels; None where no cell is finite.
+    With more values than cells, a cell is the mean of its values. ``low`` and ``high`` are the ends of the scale, the
+    extremes over all panels; None if no cell is finite.
     """
 
     kind: Literal["map", "bars"]
@@ -36,17 +36,17 @@ class Picture:
     panels: tuple[Panel, ...]
     low: float | None
     high: float | None
-    # What goes down and across, in words: ``dim 2 (size 128)``. Nothing goes down in bars.
+    # The dimensions, as ``dim 2 (size 128)``; ``down`` is empty for bars.
     down: str
     across: str
-    # What was chosen and what was left out: ``the first of 8 along dim 0``.
+    # Which part of the tensor is shown: ``the first of 8 along dim 0``.
     notes: tuple[str, ...] = ()
 
 
 def split_index(text: str) -> tuple[str, str]:
-    """A path and the index behind it, in brackets or empty: ``layer1[0, 3]`` is ``layer1`` and ``[0, 3]``.
+    """A path and the index after it, which may be empty: ``layer1[0, 3]`` is ``layer1`` and ``[0, 3]``.
 
-    Raises ValueError where the brackets do not close.
+    Raises ValueError if the brackets do not close.
     """
     match = _PATH.fullmatch(text.strip())
     if match is None:
@@ -57,7 +57,7 @@ def split_index(text: str) -> tuple[str, str]:
 def parse_index(text: str) -> Index:
     """The index in a text such as ``[0, :, 3]``: whole numbers, and ``:`` for all of a dimension. Empty text is ().
 
-    Raises ValueError, saying what cannot be read.
+    Raises ValueError with the part that cannot be read.
     """
     stripped = text.strip()
     if not stripped:

@@ -19,7 +19,7 @@ import json
 import types
 import typing
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache
 from typing import Any, Literal, TypeVar
 
@@ -75,7 +75,7 @@ class ActivationStats:
 
 @dataclass(frozen=True)
 class TensorInfo:
-    """A tensor at the rim of the network: an input or a result."""
+    """An input, an output or a parameter."""
 
     name: str
     shape: Shape
@@ -91,7 +91,7 @@ class Promise:
 
     text: str
     held: bool
-    # What came instead, as text, where it was not held.
+    # The actual shape as text, if it differs.
     got: str | None = None
 
 
@@ -117,41 +117,40 @@ class LayerRow:
     input_shapes: tuple[Shape, ...] = ()
     output_shapes: tuple[Shape, ...] = ()
     output_dtypes: tuple[str, ...] = ()
-    # Elements of parameters met for the first time in this row, of one copy; of those, the trainable ones.
+    # Elements of the parameters that this row is the first to use, of one copy; of those, the trainable ones.
     params: int = 0
     trainable_params: int = 0
     buffers: int = 0
-    # What one copy costs, all its calls together; None in a report that did not count. Where operators without a rule
-    # ran
-    # (``uncounted``), the figures are what is known: at least so much.
+    # Costs of one copy, all its calls together; None in a report that did not count. If operators without a rule ran
+    # (``uncounted``), the figures are lower bounds.
     macs: int | None = None
     flops: int | None = None
     bytes_read: int | None = None
     bytes_written: int | None = None
     # Bytes of the results of one call.
     output_bytes: int | None = None
-    # How many places of the input a place of the output depends on, along each axis that windows went over: height and
-    # width, or length. Of copies the last one's. None off the paths of convolutions and poolings.
+    # How many positions of the input one of the output depends on, along each axis of the windows: height and width,
+    # or length. Of copies the last one's. None if no convolution or pooling came before.
     receptive_field: tuple[int, ...] | None = None
-    # Operators that ran here or inside and that no rule knows, by ATen's names.
+    # Operators without a rule that ran here or inside, by ATen's names.
     uncounted: tuple[str, ...] = ()
     calls: int = 1
     repeat: int = 1
-    # Which call of its layer this row begins with: 2 where a layer is used again.
+    # The number of the call of its layer: 2 where a layer is used again.
     call: int = 1
-    # Whether the shapes differ between the calls that the row stands for; those given are the last call's.
+    # Whether the shapes differ between the calls of the row; those given are the last call's.
     varies: bool = False
     # Tensors of layers elsewhere that this row reads: ``wte.weight`` of a tied head.
     reads: tuple[str, ...] = ()
     # The layer's own parameters, named within it: ``weight``, ``bias``. Empty where it is called again.
     parameters: tuple[TensorInfo, ...] = ()
-    # Indices in ``Report.layers`` of the childless rows whose results this row takes, in the order of its inputs;
-    # what does not come from a row (an input of the network) is left out. None where it is not known.
+    # Indices in ``Report.layers`` of the childless rows whose results this row takes, in the order of its inputs,
+    # without inputs of the network. None if they are not known.
     sources: tuple[int, ...] | None = None
     promise: Promise | None = None
     note: str | None = None
-    # What a run on a device saw in the results: of all copies and calls together, and the std of each copy's in order
-    # where the row stands for several.
+    # Statistics of the results of a run: of all copies and calls together, and the std of each copy in order if the
+    # row stands for several.
     stats: ActivationStats | None = None
     copy_stds: tuple[float | None, ...] = ()
     # Seconds on the device, the median of a few passes: of one copy, all its calls together.
@@ -160,7 +159,7 @@ class LayerRow:
 
 @dataclass(frozen=True)
 class Totals:
-    """Sums over the whole network. Shared parameters count once; ``None`` is what was not or cannot be counted."""
+    """Sums over the whole network. Shared parameters count once; ``None`` is a figure that is not known."""
 
     params: int
     trainable_params: int
@@ -176,18 +175,18 @@ class Totals:
     peak_memory: int | None = None
     peak_activations: int | None = None
     input_bytes: int | None = None
-    # Parameters that one position meets, where a mixture of experts leaves some aside; else all of them.
+    # Parameters that one position uses: all of them, unless a mixture of experts skips some.
     active_params: int | None = None
 
 
 @dataclass(frozen=True)
 class Latency:
-    """How long something took, in seconds; the figures beside ``times`` are derived from it by :meth:`of`."""
+    """How long something took, in seconds; :meth:`of` derives the other figures from ``times``."""
 
     # Each repeat, in the order they ran.
     times: tuple[float, ...]
     median: float
-    # The width of the middle half, and what 90 and 99 of 100 repeats stayed within.
+    # The interquartile range, and the 90th and 99th percentile.
     iqr: float
     p90: float
     p99: float
@@ -218,16 +217,16 @@ class Peaks:
     flops: float | None
     bandwidth: float | None
     memory: int | None
-    # Where they come from: the table of published figures, or a large product and a large copy on the device itself.
+    # The table of published figures, or a large product and a large copy on the device itself.
     source: Literal["table", "measured"]
-    # FLOP/s of convolutions where torch computes them faster than products of the dtype: on GPUs in TF32 where it is
-    # float32, on CPUs by another library.
+    # FLOP/s of convolutions if torch computes them faster than matrix products: on GPUs in TF32 for float32, on CPUs by
+    # another library.
     convolution_flops: float | None = None
 
 
 @dataclass(frozen=True)
 class NonFinite:
-    """The first step that made a NaN or an infinity, and what went into it."""
+    """The first step with NaN or infinity in its output, and the statistics of its inputs."""
 
     path: str
     text: str
@@ -239,37 +238,37 @@ class NonFinite:
 
 @dataclass(frozen=True)
 class Run:
-    """A forward with real numbers on a device: how it was run, and what it took."""
+    """A forward with real numbers on a device: its settings, times and memory."""
 
-    # ``cpu``, ``cuda:0``; and what that is, ``NVIDIA H100 80GB HBM3``.
+    # ``cpu``, ``cuda:0``; and its name, ``NVIDIA H100 80GB HBM3``.
     device: str
     device_name: str
     dtype: str
     seed: int
-    # The file the weights came from; None where a spec's were initialised, or a module of Python's brought its own.
+    # The file of the weights; None if they were initialised, or are a Python module's own.
     weights: str | None = None
     mode: Literal["eval", "train"] = "eval"
-    # The whole model, untouched, and the sum of its layers measured in passes of their own.
+    # The whole model without hooks, and the sum of its layers, measured in separate passes.
     latency: Latency | None = None
     layers_latency: float | None = None
-    # Bytes at the peak, measured by the device's allocator; None where nothing measures it.
+    # Bytes at the peak, measured by the device's allocator; None if it does not measure them.
     peak_memory: int | None = None
     first_nonfinite: NonFinite | None = None
     peaks: Peaks | None = None
-    # How ``dtype`` came about: weights and inputs cast, or autocast; None where it is the model's own.
+    # Whether weights and inputs were cast to ``dtype``, or autocast was used; None if ``dtype`` is the model's own.
     precision: Literal["cast", "autocast"] | None = None
     compiled: bool = False
     channels_last: bool = False
     threads: int | None = None
-    # Items of the first input's batch in one forward; None where it has no batch.
+    # Items of the first input's batch in one forward; None if it has no batch.
     batch: int | None = None
-    # What the reader has to know to trust the times: noise, launch gaps, a budget that ran out.
+    # Whether the times can be trusted: noise, launch gaps, a budget that ran out.
     notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a forward would take at least on a device that is not here, from its peaks: no operator is faster."""
+    """The least time of a forward on a device that is not here, if every operator ran at the device's peak."""
 
     peaks: Peaks
     # Every layer at the slower of its arithmetic and its traffic, summed; then all arithmetic and all traffic alone.
@@ -283,7 +282,7 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Environment:
-    """What made the report."""
+    """The versions that made the report."""
 
     fwdscope: str
     python: str
@@ -293,7 +292,7 @@ class Environment:
 
 @dataclass(frozen=True)
 class Shortfall:
-    """An expectation of the file that does not hold."""
+    """An expectation of the file that is not met."""
 
     what: str
     expected: str
@@ -316,14 +315,14 @@ class Report:
     doc: str | None = None
     device: str = "meta"
     dtype: str = "float32"
-    # What the reader has to know to trust the figures: data-dependent lines, replaced inputs.
+    # Whether the figures can be trusted: data-dependent lines, replaced inputs.
     notes: tuple[str, ...] = ()
-    shortfalls: tuple[Shortfall, ...] = field(default=())
+    shortfalls: tuple[Shortfall, ...] = ()
     # Operators without a rule: they are not counted, and the totals are "at least".
     uncounted: tuple[str, ...] = ()
     # Parameters declared but read by no operator.
     unused: tuple[str, ...] = ()
-    # A run on a device, where one was asked for; estimates for devices that are not here.
+    # A run on a device, if one was asked for; estimates for devices that are not here.
     run: Run | None = None
     estimates: tuple[Estimate, ...] = ()
     convention: str = CONVENTION
@@ -334,9 +333,9 @@ class Report:
 
     @classmethod
     def from_json(cls, data: Any) -> Report:
-        """The report that :meth:`to_json` gave. Raises ReportError, naming the place, where it is none."""
+        """The report in data of :meth:`to_json`. Raises ReportError, with the place, for any other data."""
         if isinstance(data, dict) and "sweep" in data:
-            raise ReportError("it holds a sweep, a report for each size: it is for fwdscope bench --against")
+            raise ReportError("it is a sweep, a report for each size: it is for fwdscope bench --against")
         if not isinstance(data, dict) or "version" not in data:
             raise ReportError("this is no fwdscope report: it has no version")
         if data["version"] != VERSION:
@@ -352,7 +351,7 @@ class Report:
 
     @classmethod
     def loads(cls, text: str) -> Report:
-        """The report in a JSON text. Raises ReportError where it is none."""
+        """The report in a JSON text. Raises ReportError if it is none."""
         try:
             data = json.loads(text)
         except ValueError as error:
@@ -360,9 +359,6 @@ class Report:
         except RecursionError:
             raise ReportError("this is no fwdscope report: it is nested too deeply") from None
         return cls.from_json(data)
-
-
-# --- the rows as a tree ----------------------------------------------------------------------------------------------
 
 
 def parents(rows: Sequence[LayerRow]) -> tuple[int | None, ...]:
@@ -386,6 +382,7 @@ def multiplicities(rows: Sequence[LayerRow]) -> tuple[int, ...]:
 
 
 T = TypeVar("T")
+_hints = cache(typing.get_type_hints)
 
 
 def _plain(value: Any) -> Any:
@@ -394,11 +391,6 @@ def _plain(value: Any) -> Any:
     if isinstance(value, tuple | list):
         return [_plain(item) for item in value]
     return value
-
-
-@cache
-def _hints(cls: type) -> dict[str, Any]:
-    return typing.get_type_hints(cls)
 
 
 def _read(annotation: Any, value: Any, where: str) -> Any:

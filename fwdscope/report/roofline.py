@@ -136,11 +136,6 @@ def steps(rows: Sequence[LayerRow], depth: int | None = None) -> Iterator[tuple[
             yield replace(bare, **own), times  # type: ignore[arg-type]
 
 
-def estimated(report: Report, devices: Sequence[Peaks]) -> Report:
-    """The report with an estimate for each device."""
-    return replace(report, estimates=tuple(estimate(report, peaks) for peaks in devices))
-
-
 def fastest_first(report: Report) -> Report:
     """The report with its estimates by time, those without one at the end."""
     order = sorted(report.estimates, key=lambda one: math.inf if one.seconds is None else one.seconds)

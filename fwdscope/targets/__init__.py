@@ -1,4 +1,4 @@
-"""Targets: what a command is pointed at (a spec, a saved report, ``package.module:name``), and its ``--input``."""
+"""Targets of commands: a spec, a saved report, or ``package.module:name``; and their ``--input``."""
 
 from __future__ import annotations
 

@@ -74,7 +74,7 @@ def parse(text: str) -> Feed:
     import torch
 
     if not isinstance(getattr(torch, dtype, None), torch.dtype):
-        raise InputError(f"{path} holds {dtype}, which torch has no dtype for")
+        raise InputError(f"{path} has the dtype {dtype}, which torch lacks")
     return Feed(name, tuple(int(size) for size in data.shape), dtype, str(path), path)
 
 
@@ -88,8 +88,8 @@ def _read_pt(name: str, path: Path, device: str) -> Tensor:
         raise InputError(f"{path} cannot be read: {str(error).splitlines()[0]}") from None
     tensor = loaded.get(name) if isinstance(loaded, dict) else loaded
     if not isinstance(tensor, torch.Tensor):
-        known = f": it holds {', '.join(map(str, loaded))}" if isinstance(loaded, dict) else ""
-        raise InputError(f"{path} holds no tensor {name}{known}")
+        known = f": it contains {', '.join(map(str, loaded))}" if isinstance(loaded, dict) else ""
+        raise InputError(f"{path} contains no tensor {name}{known}")
     return tensor.detach()
 
 
@@ -105,7 +105,7 @@ def _read_array(name: str, path: Path) -> Any:
         if path.suffix == ".npz":
             names = list(loaded)
             if name not in names and len(names) != 1:
-                raise InputError(f"{path} holds no array {name}: it holds {', '.join(names)}")
+                raise InputError(f"{path} contains no array {name}: it contains {', '.join(names)}")
             loaded = loaded[name if name in names else names[0]]
     except InputError:
         raise

@@ -112,7 +112,7 @@ def _make(text: str, with_numbers: bool, only_on_meta: bool) -> Any:
             with torch.device("meta"):
                 return found()
         except (Exception, SystemExit) as error:
-            # A model that looks at its numbers while it is made cannot be made on meta.
+            # A model that reads values while it is built cannot be built on meta.
             if not needs_values(error):
                 raise TargetError(f"{text} raises {error_text(error)}") from error
             if only_on_meta:

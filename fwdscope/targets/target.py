@@ -93,12 +93,7 @@ class Target(NamedTuple):
         return checked, feeds
 
     def load_module(self, with_numbers: bool = False, only_on_meta: bool = False) -> ModuleAndInputs:
-        """The PyTorch model and the inputs to call it on: on meta, or on the CPU ``with_numbers`` or if it needs them.
-
-        With ``only_on_meta`` one that needs them raises TargetError.
-
-        Runs the code of the model's package, since the user named it.
-        """
+        """The PyTorch model and the inputs to call it on: see :func:`~fwdscope.targets.module.load_module`."""
         from fwdscope.targets.module import load_module
 
         if self.variables or self.dtype != "float32":

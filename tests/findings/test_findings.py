@@ -204,26 +204,26 @@ def test_a_stack_of_bare_linear_layers_is_one() -> None:
 
 
 def test_a_layer_with_half_of_all_parameters_is_named_with_what_it_holds() -> None:
-    finding = said(linear("fc1", (8, 3136), 128), linear("fc2", (8, 128), 10), about="holds")
-    assert finding == Finding("note", "fc1 holds 99.7 % of the parameters: 401,536, a matrix from 3,136 to 128", "fc1")
+    finding = said(linear("fc1", (8, 3136), 128), linear("fc2", (8, 128), 10), about="of the parameters")
+    assert finding == Finding("note", "fc1 has 99.7 % of the parameters: 401,536, a matrix from 3,136 to 128", "fc1")
 
 
 def test_an_embedding_is_told_as_a_table() -> None:
     table = row("wte", "Embedding", ((1, 5), (1, 5, 8)), {"weight": (1000, 8)})
-    finding = said(table, linear("fc", (1, 5, 8), 8), about="holds")
+    finding = said(table, linear("fc", (1, 5, 8), 8), about="of the parameters")
     assert finding is not None
     assert finding.text.endswith(", a table of 1,000 × 8")
 
 
 def test_less_than_half_or_a_single_layer_is_not_worth_saying() -> None:
-    assert said(*(linear(name, (8, 64), 64) for name in "abc"), about="holds") is None
-    assert said(linear("only", (8, 64), 64), about="holds") is None
+    assert said(*(linear(name, (8, 64), 64) for name in "abc"), about="of the parameters") is None
+    assert said(linear("only", (8, 64), 64), about="of the parameters") is None
 
 
 def test_copies_are_not_one_layer() -> None:
     copies = linear("h.0–2", (8, 64), 64, kind="copies", repeat=3, depth=2)
     stack = row("h", "Linear", ((8, 64), (8, 64)), kind="stack", params=3 * copies.params)
-    assert said(stack, copies, linear("fc", (8, 64), 2), about="holds") is None
+    assert said(stack, copies, linear("fc", (8, 64), 2), about="of the parameters") is None
 
 
 # --- bias before batch norm ------------------------------------------------------------------------------------------

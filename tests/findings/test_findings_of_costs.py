@@ -62,7 +62,7 @@ def test_tables_that_hold_a_fifth_of_the_parameters_are_told() -> None:
     finding = told(network(*_tables()), "looked up")
     assert finding is not None
     # 150 · 8 of 1,200 + 8 · 200 + 200
-    assert finding.text.startswith("words and places hold 40.0 % of the parameters and no MACs")
+    assert finding.text.startswith("words and places have 40.0 % of the parameters and no MACs")
     assert told(network(*_tables(), linear("big", (1, 5, 200), 600)), "looked up") is None
     assert told(network(*_tables(macs=None)), "looked up") is None
 

@@ -395,7 +395,7 @@ def test_warnings_of_a_run_come_before_those_of_the_structure() -> None:
 
 def test_a_report_without_a_run_has_none_of_these() -> None:
     rows = [linear(f"fc{i}", SHAPE, 64) for i in range(2)]
-    assert all("nothing between" in one.text or "holds" in one.text for one in findings(network(*rows)))
+    assert all("nothing between" in one.text or "of the parameters" in one.text for one in findings(network(*rows)))
 
 
 # --- whole networks, run on the processor ----------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from fwdscope.device.table import accelerator, peaks_of
 from fwdscope.inspection import inspect_spec
 from fwdscope.language import load
 from fwdscope.report import Environment, LayerRow, Peaks, Report, TensorInfo, Totals
-from fwdscope.report.roofline import estimate, estimated, fastest_first, ridge, roofline, utilisation
+from fwdscope.report.roofline import estimate, fastest_first, ridge, roofline, utilisation
 from fwdscope.targets import shipped_specs
 
 # 100 FLOP/s and 10 bytes/s: the roofs meet at 10 FLOPs per byte.
@@ -179,7 +179,11 @@ def test_utilisation_is_the_part_of_the_peak_that_was_used() -> None:
     assert utilisation(network(row(flops=1)), ROOFS, 0.0) is None
 
 
-def test_estimates_come_in_order_and_by_time_where_asked() -> None:
+def estimated(report: Report, devices: tuple[Peaks, ...]) -> Report:
+    return replace(report, estimates=tuple(estimate(report, peaks) for peaks in devices))
+
+
+def test_fastest_first_sorts_estimates_by_time() -> None:
     report = network(row(flops=600, read=20))
     slow, none = replace(ROOFS, name="slow", flops=10.0), replace(ROOFS, name="none", flops=None)
     found = estimated(report, (none, slow, ROOFS))
@@ -252,7 +256,7 @@ def test_a_resnet_at_batch_one_is_bound_by_memory_and_at_float16_faster() -> Non
 
 def test_roofline_and_table_do_not_load_torch() -> None:
     code = (
-        "import sys; from fwdscope.report.roofline import estimated; from fwdscope.device.table import peaks_of;"
+        "import sys; from fwdscope.report.roofline import estimate; from fwdscope.device.table import peaks_of;"
         "peaks_of(['all'], 'bfloat16'); sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

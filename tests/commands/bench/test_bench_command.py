@@ -249,4 +249,4 @@ def test_a_sweep_is_no_report_and_holds_against_the_same_sizes_alone(tmp_path: P
     assert "× before" in same.stdout
     shown = CliRunner().invoke(app, ["inspect", str(path)])
     assert shown.exit_code == 2
-    assert "holds a sweep, a report for each size" in shown.stderr
+    assert "it is a sweep, a report for each size" in shown.stderr
