@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
-import gc
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from fwdscope.errors import InputError, needs_values
+from fwdscope.garbage_collection import without_garbage_collection
 from fwdscope.report import Report
 from fwdscope.settings import META, RunSettings
 
@@ -22,18 +21,6 @@ if TYPE_CHECKING:
     from fwdscope.run.subject import Subject
     from fwdscope.targets import Target
     from fwdscope.targets.feeds import Feed
-
-
-@contextlib.contextmanager
-def _without_garbage_collection() -> Iterator[None]:
-    """A trace makes many objects and no cycles; looking for cycles would take half of the time of a large one."""
-    collecting = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if collecting:
-            gc.enable()
 
 
 def inspect_spec(
@@ -141,7 +128,7 @@ def inspect_subject(make: Callable[[], Subject], settings: RunSettings) -> tuple
     if settings.device in ("auto", "meta"):
         report, picture = _report_on_meta(make), None
     else:
-        with _without_garbage_collection():
+        with without_garbage_collection():
             subject = make()
         from fwdscope.run.runner import run_on_device
 
@@ -151,7 +138,7 @@ def inspect_subject(make: Callable[[], Subject], settings: RunSettings) -> tuple
     return report, picture
 
 
-@_without_garbage_collection()
+@without_garbage_collection()
 def _report_on_meta(make: Callable[[], Subject]) -> Report:
     # The subject is freed on return, while garbage collection, which would first walk through it, is still off.
     return make().report()

@@ -38,8 +38,9 @@ from fwdscope.run.statistics import Collector
 from fwdscope.run.subject import SpecSubject
 from fwdscope.settings import BenchSettings, RunError
 from fwdscope.targets import find_spec
-from fwdscope.timing import EventClock, clock_for, latencies, measure, with_latencies
-from fwdscope.timing.sampling import SamplingPlan
+from fwdscope.timing.clock import EventClock, clock_for
+from fwdscope.timing.layers import latencies, with_latencies
+from fwdscope.timing.sampling import SamplingPlan, measure
 from fwdscope.trace import rows_with_nodes, trace, trace_module
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device is here")

@@ -32,7 +32,6 @@ Ask = Callable[[Sequence[str]], str]
 
 
 def _ask(command: Sequence[str]) -> str:
-    """The output of a command; empty if it fails or does not exist."""
     try:
         return subprocess.run(command, capture_output=True, text=True, timeout=5, check=False).stdout
     except (OSError, subprocess.SubprocessError):
@@ -100,20 +99,15 @@ def _bounds(root: Path) -> Iterator[tuple[int, int]]:
             names = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
         else:
             continue
+        limit, used, cached = names
         # In a container the path may be the host's, while the mounted group is the container's.
         for parent in (PurePosixPath(path), *PurePosixPath(path).parents):
-            bound = _bound(mount / str(parent).lstrip("/"), *names)
-            if bound is not None:
-                yield bound
-
-
-def _bound(folder: Path, limit: str, used: str, cached: str) -> tuple[int, int] | None:
-    allowed, taken = _read(folder / limit).strip(), _read(folder / used).strip()
-    if not allowed.isdigit() or not taken.isdigit():
-        return None
-    # The file cache is freed when memory is needed.
-    files = re.search(rf"^{cached} (\d+)$", _read(folder / "memory.stat"), re.M)
-    return int(allowed), max(0, int(taken) - (int(files[1]) if files else 0))
+            folder = mount / str(parent).lstrip("/")
+            allowed, taken = _read(folder / limit).strip(), _read(folder / used).strip()
+            if allowed.isdigit() and taken.isdigit():
+                # The file cache is freed when memory is needed.
+                files = re.search(rf"^{cached} (\d+)$", _read(folder / "memory.stat"), re.M)
+                yield int(allowed), max(0, int(taken) - (int(files[1]) if files else 0))
 
 
 def _read(path: Path) -> str:

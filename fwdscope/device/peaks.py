@@ -80,35 +80,25 @@ def is_published(device: LocalDevice) -> bool:
     return device.kind == "cuda" and published(device.name) is not None
 
 
-def measure_peaks(device: LocalDevice | str, dtype: str, timer: DeviceTimer | None = None) -> Peaks:
+def measure_peaks(
+    device: LocalDevice | str, dtype: str, timer: DeviceTimer | None = None, exceeded: bool = False
+) -> Peaks:
     """The measured peaks of a local device, cached or measured now; None for what it cannot do.
 
-    They are cached in :func:`cache_file` by the device's name, torch's version and the number of threads.
+    They are cached in :func:`cache_file` by the device's name, torch's version and the number of threads. After a
+    network ``exceeded`` them, those older than ten minutes are measured again, and never get lower.
     """
-    return _figures(find(device) if isinstance(device, str) else device, dtype, timer, _is_fresh)
-
-
-def remeasure_exceeded(device: LocalDevice, dtype: str, timer: DeviceTimer | None = None) -> Peaks:
-    """The peaks as :func:`measure_peaks` gives them, after a network exceeded them.
-
-    They are measured again unless they are less than ten minutes old, and never get lower.
-    """
-    return _figures(device, dtype, timer, lambda figure: _is_fresh(figure, _AGE_IF_DOUBTFUL))
-
-
-def _figures(device: LocalDevice, dtype: str, timer: DeviceTimer | None, is_good: Callable[[_Figure], bool]) -> Peaks:
-    """The peaks from cached figures that are still good, and others measured now."""
+    device = find(device) if isinstance(device, str) else device
     if timer is None:
-        wait: Callable[[], None] = torch.mps.synchronize if device.kind == "mps" else lambda: None
-        timer = DeviceTimer(
-            synchronise=partial(torch.cuda.synchronize, device.device) if device.kind == "cuda" else wait
-        )
+        on_cuda = partial(torch.cuda.synchronize, device.device)
+        waits: dict[str, Callable[[], None]] = {"cuda": on_cuda, "mps": torch.mps.synchronize}
+        timer = DeviceTimer(synchronise=waits.get(device.kind, lambda: None))
     cached = _read_cache().get(_key(device), {})
     taken: dict[str, _Figure] = {}
 
     def figure(name: str, take: Callable[[], float | None]) -> float | None:
         old = cached.get(name)
-        if name not in taken and old is not None and is_good(old):
+        if name not in taken and old is not None and _is_fresh(old, _AGE_IF_DOUBTFUL if exceeded else None):
             return old.rate
         if name not in taken:
             now = _Figure(take(), _now(), device.kind == "cpu" and host.is_busy())
@@ -250,7 +240,6 @@ def _room(device: LocalDevice) -> float:
 
 # --- TF32 ------------------------------------------------------------------------------------------------------------
 
-
 # torch 2.9 has a setting for each operator; where they differ, reading the older common one fails.
 
 
@@ -329,25 +318,20 @@ def _read_cache() -> dict[str, dict[str, _Figure]]:
     except (OSError, ValueError, RecursionError):
         return {}
     found = data.get("devices") if isinstance(data, dict) and data.get("version") == _VERSION else None
-    read = {
-        key: {name: _read(value) for name, value in figures.items()}
+    return {
+        key: {name: one for name, value in figures.items() if (one := _read(value)) is not None}
         for key, figures in (found.items() if isinstance(found, dict) else ())
         if isinstance(figures, dict)
     }
-    return {key: {name: one for name, one in figures.items() if one is not None} for key, figures in read.items()}
 
 
 def _read(value: Any) -> _Figure | None:
-    """A figure of the file; None if it is not valid."""
     if not isinstance(value, dict) or value.keys() != {"rate", "at", "busy"}:
         return None
     rate, at, busy = value["rate"], value["at"], value["busy"]
-    good = (rate is None or _is_rate(rate)) and _is_rate(at) and isinstance(busy, bool)
+    numbers = [at] if rate is None else [rate, at]
+    good = isinstance(busy, bool) and all(type(n) in (int, float) and math.isfinite(n) and n > 0 for n in numbers)
     return _Figure(rate, at, busy) if good else None
-
-
-def _is_rate(value: object) -> bool:
-    return isinstance(value, float | int) and not isinstance(value, bool) and math.isfinite(value) and value > 0
 
 
 def forget(device: LocalDevice) -> None:

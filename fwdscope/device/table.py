@@ -18,6 +18,7 @@ from importlib import resources
 from fwdscope.errors import InputError
 from fwdscope.report import Peaks
 
+_RATES = ("float32", "tf32", "float16", "bfloat16", "int8")
 # Share of the unified memory that Metal recommends to use (``torch.mps.recommended_max_memory``).
 _METAL_SHARE = 0.75
 
@@ -55,21 +56,14 @@ class Accelerator:
         """The peak for a dtype by torch's name; None if it is not supported or not known."""
         if dtype.startswith("float8"):
             return self.float8
-        return {
-            "float32": self.float32,
-            "tf32": self.tf32,
-            "float16": self.float16,
-            "bfloat16": self.bfloat16,
-            "int8": self.int8,
-        }.get(dtype)
+        rate: float | None = getattr(self, dtype) if dtype in _RATES else None
+        return rate
 
     def peaks(self, dtype: str) -> Peaks:
         """The peaks for a dtype."""
         # Only cuDNN, NVIDIA's library, uses TF32 by default.
         convolutions = self.tf32 if dtype == "float32" and self.vendor == "NVIDIA" else None
-        memory = self.memory
-        if memory is not None and self.vendor == "Apple":
-            memory = int(memory * _METAL_SHARE)
+        memory = int(self.memory * _METAL_SHARE) if self.memory is not None and self.vendor == "Apple" else self.memory
         return Peaks(self.name, dtype, self.rate(dtype), self.bandwidth, memory, "table", convolutions)
 
 
@@ -151,9 +145,9 @@ def nearest(text: str, names: Sequence[str], most: int = 3) -> list[str]:
     """Names that a misspelt one may mean, the likeliest first: those of the same model, then similar ones."""
     asked = _models(_words(text))
     sharing = [name for name in names if asked & _words(name)]
-    holding = [name for name in names if text.strip() and text.strip().lower() in name.lower()]
-    if sharing or holding:
-        return list(dict.fromkeys([*sharing, *holding]))[:most]
+    containing = [name for name in names if text.strip() and text.strip().lower() in name.lower()]
+    if sharing or containing:
+        return list(dict.fromkeys([*sharing, *containing]))[:most]
     # A word is compared with words: "H10" with "h100", not with "H100 SXM 80GB".
     alike = {word: name for name in reversed(names) for word in _models(_words(name))}
     close = [alike[word] for one in sorted(asked) for word in difflib.get_close_matches(one, alike, n=most, cutoff=0.7)]
@@ -172,8 +166,3 @@ def accelerators_of(names: Iterable[str]) -> tuple[Accelerator, ...]:
         for one in accelerators() if name.strip().lower() == "all" else (accelerator(name),):
             found.setdefault(one.name, one)
     return tuple(found.values())
-
-
-def peaks_of(names: Iterable[str], dtype: str) -> tuple[Peaks, ...]:
-    """The peaks of the devices with these names. Raises UnknownAcceleratorError."""
-    return tuple(one.peaks(dtype) for one in accelerators_of(names))

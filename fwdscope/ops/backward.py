@@ -10,22 +10,21 @@ import math
 from collections.abc import Iterator
 
 from .attention import product_of_scores
-from .base import Rule, Term, Terms, dimension, flops, like, macs, register, rule
+from .base import Rule, Term, Terms, elements, flops, like, macs, no_terms, register, register_formula, rows_of, rule
 from .convolution import gradient
 from .op import Op, Operand
+from .pooling import adaptive_taps
 
 
 def _elementwise(count: int, what: str, names: str) -> None:
-    """Register operators of ``count`` results for each element of their first argument, the gradient that came in."""
-
-    def terms(op: Op) -> Terms:
-        return (flops(what, f"{count}·N" if count != 1 else "N", N=op.operand().numel),)
-
-    register([f"{name}_backward" for name in names.split()], Rule(terms, _like_the_gradient))
+    """Register operators of ``count`` results for each element of their first argument, the gradient of the output."""
+    for name in names.split():
+        register_formula(
+            f"{name}_backward", what, f"{count}·N" if count != 1 else "N", elements, output=_like_the_gradient
+        )
 
 
 def _like_the_gradient(op: Op) -> tuple[Operand, ...] | None:
-    """A gradient like the one that came in, where all tensors are laid out alike."""
     tensors = op.operands
     if any((x.shape, x.dtype, x.stride) != (tensors[0].shape, tensors[0].dtype, tensors[0].stride) for x in tensors):
         return None
@@ -53,6 +52,10 @@ _elementwise(9, "sigmoid 4, difference, product, sum, two products", "silu")
 _elementwise(13, "softplus 2, tanh, sigmoid 4, square, difference, two products, sum, product", "mish")
 # g·(1 - z/(1 + z)) with z = exp(-|x|), of the sign of x: abs, negation, exp, sum, quotient, difference, product
 _elementwise(8, "comparison, abs, negation, exp, sum, quotient, difference, product", "log_sigmoid")
+# g·σ(b) and g·a·σ(b)·(1 - σ(b))
+register_formula("glu_backward", "sigmoid 4, product, difference, two products", "8·N", elements)
+# g·mask·scale
+register_formula("native_dropout_backward", "two products", "2·N", elements)
 
 
 @rule("gelu_backward", output=_like_the_gradient)
@@ -72,37 +75,13 @@ def elu(op: Op) -> Terms:
     return (flops(what, f"{count}·N", N=op.operand().numel),)
 
 
-@rule("glu_backward")
-def glu(op: Op) -> Terms:
-    """g·σ(b) and g·a·σ(b)·(1 - σ(b)): a sigmoid of 4, product, difference, two products."""
-    return (flops("sigmoid 4, product, difference, two products", "8·N", N=op.operand().numel),)
-
-
-@rule("native_dropout_backward")
-def dropout(op: Op) -> Terms:
-    """g·mask·scale."""
-    return (flops("two products", "2·N", N=op.operand().numel),)
-
-
 # -- softmax and norms ------------------------------------------------------------------------------------------------
 
 
-def _softmax_rows(op: Op) -> dict[str, int]:
-    x = op.operand()
-    n = x.shape[dimension(op.at(2), len(x.shape))] if x.shape else 1
-    return {"R": x.numel // n if n else 0, "n": n}
-
-
-@rule("_softmax_backward_data")
-def softmax(op: Op) -> Terms:
-    """(g - Σ g·y)·y: product n, sum n-1, difference n, product n."""
-    return (flops("product, sum, difference, product", "R·(4·n - 1)", **_softmax_rows(op)),)
-
-
-@rule("_log_softmax_backward_data")
-def log_softmax(op: Op) -> Terms:
-    """g - exp(y)·Σ g: sum n-1, exp n, product n, difference n."""
-    return (flops("sum, exp, product, difference", "R·(4·n - 1)", **_softmax_rows(op)),)
+# (g - Σ g·y)·y: product n, sum n-1, difference n, product n
+register_formula("_softmax_backward_data", "product, sum, difference, product", "R·(4·n - 1)", rows_of(2))
+# g - exp(y)·Σ g: sum n-1, exp n, product n, difference n
+register_formula("_log_softmax_backward_data", "sum, exp, product, difference", "R·(4·n - 1)", rows_of(2))
 
 
 def _through_statistics(rows: int, n: int) -> Term:
@@ -211,17 +190,9 @@ def attention(op: Op) -> Iterator[Term]:
 
 # -- what moved data adds it up again ----------------------------------------------------------------------------------
 
-
-@rule("embedding_dense_backward", "embedding_backward")
-def embedding(op: Op) -> Terms:
-    """Each gradient is added to its row."""
-    return (flops("sum", "N", N=op.operand().numel),)
-
-
-@rule("max_pool2d_with_indices_backward", "max_pool3d_with_indices_backward")
-def max_pool(op: Op) -> Terms:
-    """Each gradient is added where the maximum was."""
-    return (flops("sum", "N", N=op.operand().numel),)
+# Each gradient is added to its row, or where the maximum was.
+register_formula("embedding_dense_backward embedding_backward", "sum", "N", elements)
+register_formula("max_pool2d_with_indices_backward max_pool3d_with_indices_backward", "sum", "N", elements)
 
 
 @rule("avg_pool2d_backward", "avg_pool3d_backward")
@@ -235,27 +206,18 @@ def avg_pool(op: Op) -> Terms:
 
 @rule("_adaptive_avg_pool2d_backward", "_adaptive_avg_pool3d_backward")
 def adaptive_avg_pool(op: Op) -> Terms:
-    """Each gradient is divided, and added to every tap of its window, from ⌊i·n/o⌋ to ⌈(i + 1)·n/o⌉."""
+    """Each gradient is divided, and added to every tap of its window."""
     grad, x, dims = op.operand(0), op.operand(1), 2 if "2d" in op.name else 3
-    taps = math.prod(grad.shape[:-dims])
-    for o, n in zip(grad.shape[-dims:], x.shape[-dims:], strict=True):
-        taps *= sum(-(-(i + 1) * n // o) - i * n // o for i in range(o))
+    taps = math.prod(grad.shape[:-dims]) * adaptive_taps(x.shape[-dims:], grad.shape[-dims:])
     return (flops("quotient", "N", N=grad.numel), flops("sums", "taps", taps=taps))
 
 
-@rule("mse_loss_backward")
-def mse(op: Op) -> Terms:
-    """2·(x - y)·g/n: a difference and two products."""
-    return (flops("difference, two products", "3·N", N=op.operand(1).numel),)
-
-
-@rule("nll_loss_backward", "nll_loss2d_backward")
-def nll(op: Op) -> Terms:
-    """-g/n at the target of each row."""
-    return (flops("negation, quotient", "2·R", R=op.operand(2).numel),)
-
-
-@rule("slice_backward", "select_backward", "diagonal_backward", "value_selecting_reduction_backward")
-def moved(op: Op) -> Terms:
-    """The gradient is put where it came from, among zeros."""
-    return ()
+# 2·(x - y)·g/n
+register_formula("mse_loss_backward", "difference, two products", "3·N", lambda op: {"N": op.operand(1).numel})
+# -g/n at the target of each row
+register_formula(
+    "nll_loss_backward nll_loss2d_backward", "negation, quotient", "2·R", lambda op: {"R": op.operand(2).numel}
+)
+# The gradient is put where it came from, among zeros.
+register(("slice_backward", "select_backward", "diagonal_backward"), Rule(no_terms))
+register(("value_selecting_reduction_backward",), Rule(no_terms))

@@ -155,6 +155,23 @@ def no_terms(op: Op) -> Terms:
     return ()
 
 
+def elements(op: Op) -> dict[str, int]:
+    """N elements of the first tensor."""
+    return {"N": op.operand().numel}
+
+
+def results(op: Op) -> dict[str, int]:
+    """N elements of the result."""
+    return {"N": op.output.numel}
+
+
+def register_formula(
+    names: str, what: str, formula: str, numbers: Callable[[Op], dict[str, int]] = results, **facts: Any
+) -> None:
+    """Register a rule of a single term for several operators, with the other facts of a :class:`Rule`."""
+    register(names.split(), Rule(lambda op: (flops(what, formula, **numbers(op)),), **facts))
+
+
 def find(name: str) -> Rule | None:
     """The rule of an operator. An in-place operator has a rule of its own or that of its out-of-place form."""
     found = RULES.get(name)
@@ -284,6 +301,11 @@ def rows_along(x: Operand, dim: int) -> dict[str, int]:
     """R rows of n elements along a dimension."""
     n = x.shape[dimension(dim, len(x.shape))] if x.shape else 1
     return {"R": x.numel // n if n else 0, "n": n}
+
+
+def rows_of(position: int, default: Any = None) -> Callable[[Op], dict[str, int]]:
+    """R rows of n elements of the first tensor, along the dimension that an argument names."""
+    return lambda op: rows_along(op.operand(), op.at(position, default))
 
 
 def mix_along(position: int) -> Window:

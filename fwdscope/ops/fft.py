@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from fwdscope.formula import Size, kept_sizes, replace_size
 
-from .base import ResultSizes, Term, Terms, flops, rule
+from .base import ResultSizes, Rule, Term, flops, register
 from .op import Op, Operand
 
 
@@ -24,25 +24,14 @@ def _terms(op: Op, side: Operand, factor: str) -> Iterator[Term]:
         yield flops("normalisation", f"{parts}·M" if parts > 1 else "M", M=op.output.numel)
 
 
-@rule("_fft_c2c")
-def complex_to_complex(op: Op) -> Terms:
-    """5·N·log2(n)."""
-    return _terms(op, op.operand(), "5")
-
-
 def _half_sizes(op: Op) -> ResultSizes:
     x, last = op.operand().shape, op.at(1)[-1]
     half = Size(f"size_{last % len(x)}", f"⌊{x[last]:,} / 2⌋ + 1", note="the other half mirrors it")
     return (replace_size(x, last, half),) if op.at(3, True) else (kept_sizes(x),)
 
 
-@rule("_fft_r2c", sizes=_half_sizes)
-def real_to_complex(op: Op) -> Terms:
-    """2.5·N·log2(n), for half of the result is the mirror image of the other."""
-    return _terms(op, op.operand(), "2.5")
-
-
-@rule("_fft_c2r")
-def complex_to_real(op: Op) -> Terms:
-    """2.5·N·log2(n), of the real elements that come out."""
-    return _terms(op, op.output, "2.5")
+register(("_fft_c2c",), Rule(lambda op: _terms(op, op.operand(), "5")))
+# Half of the result is the mirror image of the other.
+register(("_fft_r2c",), Rule(lambda op: _terms(op, op.operand(), "2.5"), sizes=_half_sizes))
+# Of the real elements of the result.
+register(("_fft_c2r",), Rule(lambda op: _terms(op, op.output, "2.5")))

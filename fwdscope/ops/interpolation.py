@@ -8,19 +8,26 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from typing import Any
 
 from fwdscope.formula import SPATIAL, Size, kept_size, kept_sizes, set_size
 
-from .base import ResultSizes, Rule, Term, Terms, flops, is_dense, like, macs, no_terms, register, rule
+from .base import (
+    ResultSizes,
+    Rule,
+    Term,
+    Terms,
+    flops,
+    is_dense,
+    like,
+    macs,
+    no_terms,
+    register,
+    register_formula,
+    rule,
+)
 from .op import Op, Operand
 from .positions import Passage, Resample, over_last
-
-_RESULTS = {
-    "upsample_linear1d": (3, "two products, sum"),
-    "upsample_bilinear2d": (9, "six products, three sums"),
-    "upsample_trilinear3d": (21, "fourteen products, seven sums"),
-    "upsample_bicubic2d": (35, "twenty products, fifteen sums"),
-}
 
 
 def _output(op: Op) -> tuple[Operand, ...] | None:
@@ -53,17 +60,13 @@ def _window(op: Op, tensor: int) -> Passage:
     return over_last(rank, [reading] * (rank - 2))
 
 
-@rule(*_RESULTS, output=_output, sizes=_sizes, window=_window)
-def interpolate(op: Op) -> Terms:
-    """A fixed number of results for each element of the output."""
-    count, what = _RESULTS[op.name.removeprefix("aten.")]
-    return (flops(what, f"{count}·N", N=op.output.numel),)
-
-
-# The nearest neighbour is copied.
+_RESIZED: dict[str, Any] = {"output": _output, "sizes": _sizes, "window": _window}
+register_formula("upsample_linear1d", "two products, sum", "3·N", **_RESIZED)
+register_formula("upsample_bilinear2d", "six products, three sums", "9·N", **_RESIZED)
+register_formula("upsample_trilinear3d", "fourteen products, seven sums", "21·N", **_RESIZED)
+register_formula("upsample_bicubic2d", "twenty products, fifteen sums", "35·N", **_RESIZED)
 for _d in (1, 2, 3):
-    _names = (f"upsample_nearest{_d}d", f"_upsample_nearest_exact{_d}d")
-    register(_names, Rule(no_terms, _output, sizes=_sizes, window=_window))
+    register((f"upsample_nearest{_d}d", f"_upsample_nearest_exact{_d}d"), Rule(no_terms, **_RESIZED))
 
 
 @rule("_upsample_bilinear2d_aa", "_upsample_bicubic2d_aa", "_upsample_lanczos2d_aa")

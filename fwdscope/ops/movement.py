@@ -25,6 +25,7 @@ from .base import (
     Traffic,
     Window,
     dimension,
+    elements,
     existing_dimension,
     flops,
     is_dense,
@@ -33,6 +34,7 @@ from .base import (
     no_terms,
     per_dimension,
     register,
+    register_formula,
     rule,
     tensor,
 )
@@ -49,7 +51,7 @@ def _written(op: Op) -> tuple[int, int]:
 
 
 def _from_source(op: Op) -> tuple[int, int]:
-    """All tensors but the first are read; of the first, at most as many bytes are written as the last one has."""
+    """All tensors but the first are read; of the first, at most as many bytes are written as the last has."""
     _, *sources = op.operands
     written = op.output.nbytes
     return sum(x.nbytes for x in sources), min(written, sources[-1].nbytes) if sources else written
@@ -281,10 +283,8 @@ def _col2im_sizes(op: Op) -> ResultSizes:
     return ([*kept_sizes(front), channels, *map(set_size, "HW", ("output_size",) * 2, per_dimension(op.at(1), 2))],)
 
 
-@rule("col2im", sizes=_col2im_sizes)
-def col2im(op: Op) -> Terms:
-    """Every element of every window is added to its place."""
-    return (flops("sums", "N", N=op.operand().numel),)
+# Every element of every window is added to its place.
+register_formula("col2im", "sums", "N", elements, sizes=_col2im_sizes)
 
 
 # --- selections by index ---------------------------------------------------------------------------------------------
@@ -416,12 +416,8 @@ _moves("resize", None, reshaped_sizes, None, untouched)
 _moves("resize_as", None, None, None, untouched)
 
 
-@rule("linspace", output=_linspace_output, traffic=_written, sizes=asked_sizes)
-@rule("logspace", traffic=_written, sizes=asked_sizes)
-def linspace(op: Op) -> Terms:
-    """A product and a sum for each step, and of a logarithmic one a power."""
-    count, what = (3, "product, sum, power") if op.name == "aten.logspace" else (2, "product, sum")
-    return (flops(what, f"{count}·N", N=op.output.numel),)
+register_formula("linspace", "product, sum", "2·N", output=_linspace_output, traffic=_written, sizes=asked_sizes)
+register_formula("logspace", "product, sum, power", "3·N", traffic=_written, sizes=asked_sizes)
 
 
 # --- written onto another tensor -------------------------------------------------------------------------------------
@@ -439,6 +435,8 @@ _moves("fill zero", None, None, Passing.BROADCAST, _written)
 _moves("copy_", _first_output, None, Passing.BROADCAST, _from_source)
 _moves("copy", None, None, Passing.BROADCAST)
 _moves("index_copy_ scatter_ index_put_ masked_scatter_ put_", None, None, None, _from_source)
+# The results of a body that ran for each element, side by side.
+_moves("higher_order.map_impl higher_order.scan higher_order.associative_scan")
 
 
 @rule("index_put", "_index_put_impl", "_unsafe_index_put")
@@ -457,10 +455,7 @@ def _index_add_output(op: Op) -> tuple[Operand, ...] | None:
     return (like(x),) if fits and index.dtype in ("int64", "int32") else None
 
 
-@rule("scatter_add")
-def scatter_add(op: Op) -> Terms:
-    """Each element of the source is a sum."""
-    return (flops("sums", "N", N=op.operand(3).numel),)
+register_formula("scatter_add", "sums", "N", lambda op: {"N": op.operand(3).numel})
 
 
 @rule("index_add", output=_index_add_output)
@@ -477,9 +472,3 @@ def scatter_reduce(op: Op) -> Iterator[Term]:
     yield flops("sums, products or comparisons", "N", N=op.operand(3).numel)
     if op.at(4) == "mean":
         yield flops("quotient", "M", M=op.output.numel)
-
-
-@rule("higher_order.map_impl", "higher_order.scan", "higher_order.associative_scan")
-def stacked(op: Op) -> Terms:
-    """The results of a body that ran for each element, put side by side."""
-    return ()

@@ -7,11 +7,11 @@ them, and are not counted elsewhere.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from enum import Enum, auto
 from functools import partial
 
-from .base import Output, Rule, Terms, complex_factor, flops, like, no_terms, register
+from .base import Output, Rule, Terms, complex_factor, flops, like, no_terms, register, register_formula
 from .base import rule as any_rule
 from .layout import broadcast, elementwise
 from .op import Op, Operand
@@ -38,13 +38,13 @@ _SAME, _ALL, _FLOAT, _FLOATS, _BOOLEAN, _ALIKE = Numbers
 # -- what they return -------------------------------------------------------------------------------------------------
 
 
-def _promoted(operands: int, numbers: Numbers) -> Output:
+def _promoted(operands: int, numbers: Numbers, is_stated: Callable[[Op], bool] = lambda op: True) -> Output:
     """The result of an element-wise operator of its first ``operands`` arguments, broadcast and promoted."""
 
     def output(op: Op) -> tuple[Operand, ...] | None:
         values = [value for value in op.arguments[:operands] if value is not None]
         tensors = [value for value in values if isinstance(value, Operand)]
-        if not tensors:
+        if not tensors or not is_stated(op):
             return None
         try:
             found = result_type(values)
@@ -79,12 +79,8 @@ _COMPLEX = {"add": 2, "sub": 2, "rsub": 2, "neg": 2, "mul": 6, "square": 6, "div
 
 def each(op: Op, count: int, what: str) -> Terms:
     """A term of ``count`` results for each element of the output."""
-    if complex_factor(*op.operands, op.output) > 1:
-        return _complex(op)
-    return (flops(what, f"{count}·N" if count != 1 else "N", N=op.output.numel),)
-
-
-def _complex(op: Op) -> Terms:
+    if complex_factor(*op.operands, op.output) == 1:
+        return (flops(what, f"{count}·N" if count != 1 else "N", N=op.output.numel),)
     name = op.name.removeprefix("aten.").rstrip("_")
     if name not in _COMPLEX:
         return None
@@ -170,23 +166,14 @@ def add(op: Op) -> Terms:
     return each(op, 1 + scaled, f"product with alpha, {what}" if scaled else what)
 
 
-def _div_output(op: Op) -> tuple[Operand, ...] | None:
-    return None if op.keyword("rounding_mode") is not None else _promoted(2, _FLOAT)(op)
-
-
-@rule("div", "true_divide", output=_div_output)
+@rule("div", "true_divide", output=_promoted(2, _FLOAT, lambda op: op.keyword("rounding_mode") is None))
 def div(op: Op) -> Terms:
     """A quotient, and its rounding if there is a mode."""
     rounded = op.keyword("rounding_mode") is not None
     return each(op, 1 + rounded, "quotient, rounding" if rounded else "quotient")
 
 
-def _pow_output(op: Op) -> tuple[Operand, ...] | None:
-    whole = any(isinstance(x, Operand) and is_whole(x.dtype) for x in op.arguments)
-    return None if whole else _promoted(2, _FLOATS)(op)
-
-
-@rule("pow", output=_pow_output)
+@rule("pow", output=_promoted(2, _FLOATS, lambda op: not any(is_whole(x.dtype) for x in op.operands)))
 def power(op: Op) -> Terms:
     """x·x for 2, x·x·x for 3, their inverses, and a transcendental for other exponents, as torch's kernels do."""
     exponent = op.at(1)
@@ -245,33 +232,20 @@ def logit(op: Op) -> Terms:
     return each(op, 5 if bounded else 3, "max, min, 1-x, quotient, log" if bounded else "1-x, quotient, log")
 
 
-def _addcdiv_output(op: Op) -> tuple[Operand, ...] | None:
-    # Whole numbers are refused.
-    whole = any(is_whole(x.dtype) for x in op.operands)
-    return None if whole else _promoted(3, _ALL)(op)
-
-
+# torch refuses to divide whole numbers here.
+@rule("addcdiv", output=_promoted(3, _ALL, lambda op: not any(is_whole(x.dtype) for x in op.operands)))
 @rule("addcmul", output=_promoted(3, _ALL))
-@rule("addcdiv", output=_addcdiv_output)
 def addcmul(op: Op) -> Terms:
     """A product or quotient and a sum, and a product with a value that is not 1."""
     what, scaled = "quotient" if "div" in op.name else "product", op.keyword("value", op.at(3, 1)) != 1
     return each(op, 2 + scaled, f"{what}, product, sum" if scaled else f"{what}, sum")
 
 
-def _lerp_output(op: Op) -> tuple[Operand, ...] | None:
-    same = len({x.dtype for x in op.operands}) == 1
-    return _promoted(3 if isinstance(op.at(2), Operand) else 2, _FLOATS)(op) if same else None
+_table(3, 3, "difference, product, sum", "lerp",
+       lambda op: _promoted(3 if isinstance(op.at(2), Operand) else 2, _ALIKE)(op))  # fmt: skip
 
 
-_table(3, 3, "difference, product, sum", "lerp", _lerp_output)
-
-
-def _clamp_output(op: Op) -> tuple[Operand, ...] | None:
-    return _promoted(3, _SAME)(op) if any(bound is not None for bound in op.arguments[1:3]) else None
-
-
-@rule("clamp", "clip", output=_clamp_output)
+@rule("clamp", "clip", output=_promoted(3, _SAME, lambda op: any(bound is not None for bound in op.arguments[1:3])))
 def clamp(op: Op) -> Terms:
     """A max with the lower bound and a min with the upper one, if they are given."""
     given = sum(op.keyword(name, op.at(i)) is not None for i, name in ((1, "min"), (2, "max")))
@@ -298,17 +272,7 @@ def _masked_fill_output(op: Op) -> tuple[Operand, ...] | None:
     return None if shape is None or mask.dtype != "bool" else (like(x, shape),)
 
 
-def _moves(names: str, output: Output | None) -> None:
-    """Register what moves data: choosing, and laying two parts side by side."""
-    register(names.split(), Rule(no_terms, output, window=Passing.BROADCAST))
-
-
-_moves("where", _where_output)
-_moves("masked_fill", _masked_fill_output)
-_moves("complex _conj_physical", None)
-
-
-@rule("polar")
-def polar(op: Op) -> Terms:
-    """cos, sin, and a product with each."""
-    return (flops("cos, sin, two products", "4·N", N=op.output.numel),)
+register(("where",), Rule(no_terms, _where_output, window=Passing.BROADCAST))
+register(("masked_fill",), Rule(no_terms, _masked_fill_output, window=Passing.BROADCAST))
+register(("complex", "_conj_physical"), Rule(no_terms, window=Passing.BROADCAST))
+register_formula("polar", "cos, sin, two products", "4·N", window=Passing.BROADCAST)

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
-from functools import cache, partial
+from functools import cache
+from typing import Any
 
 from fwdscope.formula import SPATIAL, count_windows, kept_sizes, set_size, window_count
 
-from .base import ResultSizes, Terms, flops, is_dense, like, per_dimension, rule, tensor
+from .base import ResultSizes, is_dense, like, per_dimension, register_formula, tensor
 from .op import Op, Operand
 from .positions import Adapt, Passage, Slide, over_last
 
 
 @cache
 def _dimensions(name: str) -> int:
-    """How many dimensions the window has: 2 for ``aten.max_pool2d``."""
-    return int(name[name.index("d", name.index("pool")) - 1])
+    return int(name[name.index("d", name.index("pool")) - 1])  # 2 for aten.max_pool2d
 
 
 def _settings(op: Op) -> Iterator[tuple[int, ...]]:
@@ -62,37 +62,35 @@ def _pool_window(op: Op, tensor: int) -> Passage:
     return over_last(len(op.operand().shape), [Slide(*settings) for settings in _settings(op)])
 
 
-_rule = partial(rule, sizes=_pool_sizes, window=_pool_window, slides=True)
+def _windows(op: Op) -> dict[str, int]:
+    """N windows of k taps."""
+    return {"N": op.output.numel, "k": math.prod(per_dimension(op.at(1), _dimensions(op.name)))}
 
 
-def _taps(op: Op) -> int:
-    return math.prod(per_dimension(op.at(1), _dimensions(op.name)))
+_FACTS: dict[str, Any] = {"numbers": _windows, "sizes": _pool_sizes, "window": _pool_window, "slides": True}
+register_formula(
+    "max_pool2d_with_indices max_pool3d_with_indices", "comparisons", "N·(k - 1)", output=_output, **_FACTS
+)
+register_formula(
+    "max_pool1d max_pool2d max_pool3d mkldnn_max_pool2d mkldnn_max_pool3d quantized_max_pool2d",
+    "comparisons", "N·(k - 1)", **_FACTS,
+)  # fmt: skip
+register_formula("fractional_max_pool2d fractional_max_pool3d", "comparisons", "N·(k - 1)", _windows)
+register_formula("avg_pool1d avg_pool2d avg_pool3d", "sums, quotient", "N·k", output=_output, **_FACTS)
 
 
-@_rule("max_pool2d_with_indices", "max_pool3d_with_indices", output=_output)
-@_rule("max_pool1d", "max_pool2d", "max_pool3d", "mkldnn_max_pool2d", "mkldnn_max_pool3d", "quantized_max_pool2d")
-@rule("fractional_max_pool2d", "fractional_max_pool3d")
-def max_pool(op: Op) -> Terms:
-    """A maximum over each window, and its place."""
-    return (flops("comparisons", "N·(k - 1)", N=op.output.numel, k=_taps(op)),)
-
-
-@_rule("avg_pool1d", "avg_pool2d", "avg_pool3d", output=_output)
-def avg_pool(op: Op) -> Terms:
-    """A mean over each window, by whatever divisor."""
-    return (flops("sums, quotient", "N·k", N=op.output.numel, k=_taps(op)),)
-
-
-def _adaptive_taps(size: int, windows: int) -> int:
-    """The lengths of adaptive windows, summed: the i-th goes from ⌊i·n/m⌋ to ⌈(i+1)·n/m⌉."""
-    return sum(-((i + 1) * size // -windows) - i * size // windows for i in range(windows))
+def adaptive_taps(sizes: Iterable[int], windows: Iterable[int]) -> int:
+    """The taps of all windows that divide sizes as evenly as they can: the i-th from ⌊i·n/m⌋ to ⌈(i+1)·n/m⌉."""
+    return math.prod(
+        sum(-((i + 1) * n // -m) - i * n // m for i in range(m)) for n, m in zip(sizes, windows, strict=True)
+    )
 
 
 def _adaptive_numbers(op: Op) -> dict[str, int]:
-    """C channels, and the taps of all windows."""
+    """C channels, the taps of all windows and, of a maximum, their number."""
     x, out, d = op.operand().shape, op.output.shape, _dimensions(op.name)
-    taps = math.prod(_adaptive_taps(n, m) for n, m in zip(x[-d:], out[-d:], strict=True))
-    return {"C": math.prod(out[:-d]), "taps": taps}
+    windows = {"windows": math.prod(out[-d:])} if "max" in op.name else {}
+    return {"C": math.prod(out[:-d]), "taps": adaptive_taps(x[-d:], out[-d:]), **windows}
 
 
 def _adaptive_output(op: Op) -> tuple[Operand, ...] | None:
@@ -112,19 +110,14 @@ def _adaptive_window(op: Op, tensor: int) -> Passage:
     return over_last(len(op.operand().shape), [Adapt()] * _dimensions(op.name))
 
 
-_adaptive_rule = partial(rule, output=_adaptive_output, sizes=_adaptive_sizes, window=_adaptive_window, slides=True)
-
-
-@_adaptive_rule("_adaptive_avg_pool2d", "_adaptive_avg_pool3d", "adaptive_avg_pool1d", "mkldnn_adaptive_avg_pool2d")
-def adaptive_avg_pool(op: Op) -> Terms:
-    """A mean over windows that divide the input as evenly as they can; the taps of all windows are counted."""
-    return (flops("sums, quotient", "C·taps", **_adaptive_numbers(op)),) if op.output.numel else ()
-
-
-@_adaptive_rule("adaptive_max_pool1d", "adaptive_max_pool2d", "adaptive_max_pool3d")
-def adaptive_max_pool(op: Op) -> Terms:
-    """A maximum over such windows."""
-    if not op.output.numel:
-        return ()
-    windows = math.prod(op.output.shape[-_dimensions(op.name) :])
-    return (flops("comparisons", "C·(taps - windows)", **_adaptive_numbers(op), windows=windows),)
+_ADAPTIVE: dict[str, Any] = {
+    "numbers": _adaptive_numbers, "output": _adaptive_output, "sizes": _adaptive_sizes, "window": _adaptive_window,
+    "slides": True,
+}  # fmt: skip
+register_formula(
+    "_adaptive_avg_pool2d _adaptive_avg_pool3d adaptive_avg_pool1d mkldnn_adaptive_avg_pool2d",
+    "sums, quotient", "C·taps", **_ADAPTIVE,
+)  # fmt: skip
+register_formula(
+    "adaptive_max_pool1d adaptive_max_pool2d adaptive_max_pool3d", "comparisons", "C·(taps - windows)", **_ADAPTIVE
+)

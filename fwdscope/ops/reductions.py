@@ -7,7 +7,20 @@ from collections.abc import Callable
 
 from fwdscope.formula import Size, broadcast_sizes, kept_size, kept_sizes, shape_of
 
-from .base import Output, ResultSizes, Rule, Term, Terms, existing_dimension, flops, register, rule, tensor
+from .base import (
+    Output,
+    ResultSizes,
+    Rule,
+    Term,
+    Terms,
+    elements,
+    existing_dimension,
+    flops,
+    register,
+    register_formula,
+    rule,
+)
+from .base import tensor as contiguous_tensor
 from .op import Op, Operand
 from .positions import Passage
 from .promotion import is_complex, is_floating, is_whole
@@ -37,7 +50,6 @@ def _reduce(what: str, formula: str, complex_formula: str = "") -> Callable[[Op]
 
 
 def _dims(dim: object, ndim: int) -> set[int] | None:
-    """The dimensions that are reduced: those named, or all."""
     if dim is None or dim == ():
         return set(range(ndim))
     named = dim if isinstance(dim, tuple) else (dim,)
@@ -62,18 +74,9 @@ def _output(dtype: Callable[[Operand], str | None], results: int = 1) -> Output:
             return None
         keepdim = op.keyword("keepdim", op.at(2, False))
         shape = (1 if i in gone else size for i, size in enumerate(x.shape) if keepdim or i not in gone)
-        return (tensor(shape, found),) * results
+        return (contiguous_tensor(shape, found),) * results
 
     return output
-
-
-def _named_output(op: Op) -> tuple[Operand, ...] | None:
-    """torch's kernels disagree on an empty list of dimensions."""
-    return None if op.at(1) == () else _output(_float_type)(op)
-
-
-def _sum_type(x: Operand) -> str | None:
-    return "int64" if is_whole(x.dtype) else x.dtype
 
 
 def _float_type(x: Operand) -> str | None:
@@ -112,7 +115,7 @@ def _register(names: str, what: str, formula: str, output: Output | None = None,
     register(names.split(), Rule(_reduce(what, formula, complex_formula), output, sizes=reduced_sizes, window=_window))
 
 
-_register("sum", "sums", _EACH, _output(_sum_type), "2·R·(n - 1)")
+_register("sum", "sums", _EACH, _output(lambda x: "int64" if is_whole(x.dtype) else x.dtype), "2·R·(n - 1)")
 _register("nansum", "comparisons, sums", "R·(2·n - 1)")
 _register("mean", "sums, quotient", "R·n", _output(_float_type), "2·R·n")
 _register("prod", "products", _EACH, None, "6·R·(n - 1)")
@@ -123,7 +126,9 @@ _register("aminmax _aminmax", "comparisons", "2·R·(n - 1)")
 _register("count_nonzero", "comparisons, sums", "R·(2·n - 1)")
 # A median or the k-th value is found without sorting; at least every element is compared, as in top-k.
 _register("median nanmedian kthvalue", "comparisons, at least", _EACH)
-_register("logsumexp", "max, difference, exp, sum, log, sum", "R·4·n", _named_output)
+# torch's kernels disagree on an empty list of dimensions.
+_register("logsumexp", "max, difference, exp, sum, log, sum", "R·4·n",
+          lambda op: None if op.at(1) == () else _output(_float_type)(op))  # fmt: skip
 _register("var", "mean, difference, square, sum, quotient", "R·4·n", _output(_float_type))
 _register("std", "mean, difference, square, sum, quotient, root", "R·(4·n + 1)", _output(_float_type))
 _register("var_mean", "mean, difference, square, sum, quotient", "R·4·n", _output(_float_type, 2))
@@ -131,9 +136,10 @@ _register("std_mean", "mean, difference, square, sum, quotient, root", "R·(4·n
 
 
 def _extreme_output(op: Op) -> tuple[Operand, ...] | None:
-    """The maximum of all, or along a dimension with its index."""
     found = _output(lambda x: x.dtype)(op) if op.overload in ("default", "dim") else None
-    return found if found is None or op.overload == "default" else (found[0], tensor(found[0].shape, "int64"))
+    if found is None or op.overload == "default":
+        return found
+    return found[0], contiguous_tensor(found[0].shape, "int64")
 
 
 @rule("max", "min", output=_extreme_output, sizes=reduced_sizes, window=_window)
@@ -144,18 +150,17 @@ def extreme(op: Op) -> Terms:
     return _reduce("comparisons", _EACH)(op)
 
 
-@rule("linalg_vector_norm", "norm", output=lambda op: _norm_output(op), sizes=reduced_sizes)
+def _norm_output(op: Op) -> tuple[Operand, ...] | None:
+    if op.overload == "Scalar" or isinstance(op.at(1), str) or op.keyword("dtype") is not None:
+        return None
+    return _output(_float_type)(op._replace(arguments=(op.arguments[0], *op.arguments[2:])))
+
+
+@rule("linalg_vector_norm", "norm", output=_norm_output, sizes=reduced_sizes)
 def norm(op: Op) -> Terms:
     """‖x‖ₚ: squares, sums and a root for 2; absolute values before sums or comparisons for 1 and ∞."""
     order = op.at(1, 2)
     return _norm_terms(2.0 if order is None else order, **_rows(op))
-
-
-def _norm_output(op: Op) -> tuple[Operand, ...] | None:
-    if op.overload == "Scalar" or isinstance(op.at(1), str) or op.keyword("dtype") is not None:
-        return None
-    shifted = op._replace(arguments=(op.arguments[0], *op.arguments[2:]))
-    return _output(_float_type)(shifted)
 
 
 # Squares n, sums n - 1, root; |x| n, sums or comparisons n - 1; comparisons with 0 and their sum.
@@ -180,27 +185,19 @@ def dist(op: Op) -> Terms:
     return [flops("difference", "n", n=n), *_norm_terms(op.at(2, 2), R=1, n=n)]
 
 
-def _elements(names: str, what: str, formula: str, n: Callable[[Op], int] = lambda op: op.operand().numel) -> None:
-    """Register operators whose formula has one symbol; by default N elements of the input."""
-    symbol = "n" if "n" in formula else "N"
-    register(names.split(), Rule(lambda op: (flops(what, formula, **{symbol: n(op)}),)))
-
-
-_elements("trace", "sums", "n - 1", lambda op: max(min(op.operand().shape), 1))  # of the diagonal
-_elements("equal nonzero nonzero_static", "comparisons", "N")
-_elements("linalg_cross", "two products, difference", "3·N", lambda op: op.output.numel)
-_elements("bincount", "sums", "N")
-_elements("histc", "difference, product, rounding, sum", "4·N")  # a place for each element, and its count
+register_formula("trace", "sums", "n - 1", lambda op: {"n": max(min(op.operand().shape), 1)})  # of the diagonal
+register_formula("equal nonzero nonzero_static", "comparisons", "N", elements)
+register_formula("linalg_cross", "two products, difference", "3·N")
+register_formula("bincount", "sums", "N", elements)
+register_formula(
+    "histc", "difference, product, rounding, sum", "4·N", elements
+)  # a place for each element, and its count
 
 
 def _cdist_sizes(op: Op) -> ResultSizes:
     one, other = op.operand(0).shape, op.operand(1).shape
     batch = broadcast_sizes(one[:-2], other[:-2]) if len(one) > 2 else ()
     return ([*batch, kept_size("P", one[-2]), kept_size("R", other[-2])],)
-
-
-def _pdist_sizes(op: Op) -> ResultSizes:
-    return ([Size("pairs", "N·(N − 1) / 2", {"N": op.operand().shape[0]})],)
 
 
 def _distances(op: Op, order: float) -> list[Term]:
@@ -210,4 +207,7 @@ def _distances(op: Op, order: float) -> list[Term]:
 
 
 register(("_cdist_forward", "cdist"), Rule(lambda op: _distances(op, op.at(2, 2.0)), sizes=_cdist_sizes))
-register(("_pdist_forward",), Rule(lambda op: _distances(op, op.at(1, 2.0)), sizes=_pdist_sizes))
+register(("_pdist_forward",), Rule(
+    lambda op: _distances(op, op.at(1, 2.0)),
+    sizes=lambda op: ([Size("pairs", "N·(N − 1) / 2", {"N": op.operand().shape[0]})],),
+))  # fmt: skip

@@ -6,8 +6,20 @@ A softmax of n is n - 1 comparisons for the maximum, n differences, n exps, n - 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
-from .base import Rule, Terms, existing_dimension, flops, mix_along, register, rows_along, rule, tensor
+from .base import (
+    Rule,
+    Terms,
+    existing_dimension,
+    flops,
+    mix_along,
+    register,
+    register_formula,
+    rows_along,
+    rows_of,
+    tensor,
+)
 from .op import Op, Operand
 from .promotion import is_complex, is_floating, is_whole
 
@@ -19,17 +31,11 @@ def _softmax_output(op: Op) -> tuple[Operand, ...] | None:
     return (tensor(x.shape, dtype),) if fits and existing_dimension(op.at(1), len(x.shape) or 1) is not None else None
 
 
-@rule("_softmax", "softmax", "_safe_softmax", output=_softmax_output, window=mix_along(1))
-def softmax(op: Op) -> Terms:
-    """5n - 2 a row: max n-1, difference n, exp n, sum n-1, quotient n."""
-    return (flops("max, difference, exp, sum, quotient", "R·(5·n - 2)", **rows_along(op.operand(), op.at(1))),)
-
-
-@rule("_log_softmax", "log_softmax", output=_softmax_output, window=mix_along(1))
-def log_softmax(op: Op) -> Terms:
-    """5n - 1 a row: max n-1, difference n, exp n, sum n-1, log 1, difference n."""
-    return (flops("max, difference, exp, sum, log, difference", "R·(5·n - 1)", **rows_along(op.operand(), op.at(1))),)
-
+_SOFTMAX: dict[str, Any] = {"numbers": rows_of(1), "output": _softmax_output, "window": mix_along(1)}
+# max n-1, difference n, exp n, sum n-1, quotient n
+register_formula("_softmax softmax _safe_softmax", "max, difference, exp, sum, quotient", "R·(5·n - 2)", **_SOFTMAX)
+# max n-1, difference n, exp n, sum n-1, log 1, difference n
+register_formula("_log_softmax log_softmax", "max, difference, exp, sum, log, difference", "R·(5·n - 1)", **_SOFTMAX)
 
 # Results of a step, their name, and the real results of a complex step (0: unknown).
 _STEPS = {

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from fwdscope.formula import replace_size, set_size
 
-from .base import ResultSizes, Terms, existing_dimension, flops, is_dense, mix_along, rows_along, rule, tensor
+from .base import ResultSizes, existing_dimension, is_dense, mix_along, register_formula, rows_along, rows_of, tensor
 from .op import Op, Operand
 from .reductions import reduced_sizes
 
-
-@rule("sort", "argsort", "msort", window=mix_along(1))
-def sort(op: Op) -> Terms:
-    """n·log2(n) comparisons a row."""
-    rows = rows_along(op.operand(), op.keyword("dim", op.at(1, -1)))
-    return (flops("comparisons", "R·round(n·log2(n))", **rows),)
+register_formula(
+    "sort argsort msort", "comparisons", "R·round(n·log2(n))",
+    lambda op: rows_along(op.operand(), op.keyword("dim", op.at(1, -1))), window=mix_along(1),
+)  # fmt: skip
+# A sort, and a comparison of neighbours.
+register_formula("mode", "comparisons", "R·(round(n·log2(n)) + n - 1)", rows_of(1, -1), sizes=reduced_sizes)
+register_formula(
+    "_unique _unique2 unique_dim unique_consecutive",
+    "comparisons", "round(n·log2(n)) + n - 1", lambda op: {"n": max(op.operand().numel, 1)},
+)  # fmt: skip
 
 
 def _topk_output(op: Op) -> tuple[Operand, ...] | None:
@@ -31,30 +35,16 @@ def _topk_sizes(op: Op) -> ResultSizes:
     return [replace_size(x, dim, set_size(f"size_{dim}", "k", op.at(1)))] * 2 if x else ()
 
 
-@rule("topk", output=_topk_output, sizes=_topk_sizes, window=mix_along(2))
-def topk(op: Op) -> Terms:
-    """At least n - 1 comparisons a row."""
-    rows = rows_along(op.operand(), op.at(2, -1))
-    return (flops("comparisons, at least", "R·(n - 1)", **rows),) if rows["n"] else ()
+register_formula(
+    "topk", "comparisons, at least", "R·(n - 1)", rows_of(2, -1),
+    output=_topk_output, sizes=_topk_sizes, window=mix_along(2),
+)  # fmt: skip
 
 
-@rule("mode", sizes=reduced_sizes)
-def mode(op: Op) -> Terms:
-    """A sort, and a comparison of neighbours."""
-    rows = rows_along(op.operand(), op.at(1, -1))
-    return (flops("comparisons", "R·(round(n·log2(n)) + n - 1)", **rows),) if rows["n"] else ()
+def _boundaries(op: Op) -> dict[str, int]:
+    shape = op.operand(0 if "searchsorted" in op.name else 1).shape
+    return {"N": op.output.numel, "n": shape[-1] if shape else 1}
 
 
-@rule("_unique", "_unique2", "unique_dim", "unique_consecutive")
-def unique(op: Op) -> Terms:
-    """A sort, and a comparison of neighbours."""
-    n = op.operand().numel
-    return (flops("comparisons", "round(n·log2(n)) + n - 1", n=n),) if n else ()
-
-
-@rule("searchsorted", "bucketize")
-def search(op: Op) -> Terms:
-    """A binary search for each value: ⌈log2(n + 1)⌉ comparisons."""
-    boundaries = op.operand(0 if "searchsorted" in op.name else 1)
-    n = boundaries.shape[-1] if boundaries.shape else 1
-    return (flops("comparisons", "N·ceil(log2(n + 1))", N=op.output.numel, n=n),)
+# A binary search for each value.
+register_formula("searchsorted bucketize", "comparisons", "N·ceil(log2(n + 1))", _boundaries)

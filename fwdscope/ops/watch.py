@@ -5,13 +5,12 @@ chooses a kernel or unrolls the steps, so that each is one record with one rule 
 whose rule states its result is not run at all.
 
 A higher-order operator (``torch.cond``, ``map``) runs its bodies, whose operators are seen; ``flex_attention`` is one
-record. An operator of a class of tensors that holds plain ones (nested, distributed) is seen as what it runs on these.
+record. An operator of a class of tensors made of plain ones (nested, distributed) is seen as what it runs on these.
 """
 
 from __future__ import annotations
 
 import contextlib
-import gc
 import types
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache
@@ -22,6 +21,7 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from fwdscope.errors import InputError
+from fwdscope.garbage_collection import without_garbage_collection
 from fwdscope.torch_private import OperatorMode, is_transformed
 
 from .base import cost, find
@@ -56,7 +56,7 @@ def _without_modes_asked(function: Any) -> Callable[..., Any]:
 
 
 class _Watch:
-    """What both modes share: whom to call, and how deep what runs now lies in a function that is one record."""
+    """What both modes share: the callbacks, and how many functions that are one record each are running."""
 
     def __init__(self, on_operator: OnOperator | None, on_unread: OnUnread | None, uses: Uses | None) -> None:
         self.on_operator = on_operator
@@ -94,8 +94,6 @@ class _Watch:
 
 
 class _Dispatch(OperatorMode):
-    """Sees every ATen operator."""
-
     def __init__(self, watch: _Watch) -> None:
         super().__init__()
         self.watch = watch
@@ -107,7 +105,7 @@ class _Dispatch(OperatorMode):
                 watch.uses.add("dispatch")
             if any(isinstance(value, Tensor) and value.is_nested for value in args):
                 raise InputError(NESTED)
-            return NotImplemented  # the class runs it on the tensors that it holds, which come here
+            return NotImplemented  # the class runs it on the plain tensors inside, which come here
         if _is_higher_order(func):
             return self._run_higher_order(func, args, kwargs or {})
         if watch.on_unread is not None:
@@ -181,8 +179,13 @@ class _Functions(TorchFunctionMode):
         self.watch = watch
 
     def __torch_function__(self, func: Any, classes: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if self.watch.uses is not None:
-            _note_uses(self.watch.uses)
+        if (uses := self.watch.uses) is not None:
+            if torch.is_grad_enabled() or is_transformed():
+                uses.add("autograd")
+            if torch.is_autocast_enabled("cpu"):
+                uses.add("autocast cpu")
+            elif torch.is_autocast_enabled("cuda"):
+                uses.add("autocast cuda")
         if func not in _SEEN or is_transformed():
             return func(*args, **kwargs) if kwargs else func(*args)
         if func in _WHOLE:
@@ -190,16 +193,6 @@ class _Functions(TorchFunctionMode):
         # torch turns a mode off inside the function it was called for, and this one calls attention.
         with self:
             return _without_modes_asked(func)(*args, **(kwargs or {}))
-
-
-def _note_uses(uses: Uses) -> None:
-    """Note what is on while a function is called."""
-    if torch.is_grad_enabled() or is_transformed():
-        uses.add("autograd")
-    if torch.is_autocast_enabled("cpu"):
-        uses.add("autocast cpu")
-    elif torch.is_autocast_enabled("cuda"):
-        uses.add("autocast cuda")
 
 
 @contextlib.contextmanager
@@ -213,12 +206,6 @@ def watching(
     way by rules.
     """
     watch = _Watch(on_operator, on_unread, uses)
-    # Every operator makes a few objects and no cycles; looking for cycles takes half of the time of a long trace.
-    collecting = gc.isenabled()
-    gc.disable()
-    try:
-        with _Functions(watch), _Dispatch(watch):
-            yield
-    finally:
-        if collecting:
-            gc.enable()
+    # Looking for cycles takes half of the time of a long trace.
+    with without_garbage_collection(), _Functions(watch), _Dispatch(watch):
+        yield

@@ -2,34 +2,18 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import torch
 
 from fwdscope.device.local import DeviceError, LocalDevice, find, preferred
-from fwdscope.report import Report, Totals
+from fwdscope.report import Report
 from fwdscope.settings import RUN_BUDGET, RunError, RunSettings
 from fwdscope.timing.layers import PASSES
 from fwdscope.units import byte_size
 
-
-class _Speed(NamedTuple):
-    """What any device of a kind does in a second; low figures, since users wait where the estimate is too short."""
-
-    flops: float
-    traffic: float
-    # Parameters made and initialised.
-    parameters: float
-    # Operators launched, with the statistics of their results.
-    operators: float
-
-
-# FLOP/s of the CPU are those of one thread.
-_SPEEDS = {
-    "cpu": _Speed(1.5e10, 4e9, 5e7, 4e3),
-    "cuda": _Speed(2e12, 1e11, 5e8, 4e3),
-    "mps": _Speed(5e11, 3e10, 2e8, 2e3),
-}
+# What a device of each kind does in a second: FLOPs (of the CPU, those of one thread), bytes read and written,
+# parameters made and initialised, operators launched with the statistics of their results. Low figures, since users
+# wait where the estimate is too short.
+_SPEEDS = {"cpu": (1.5e10, 4e9, 5e7, 4e3), "cuda": (2e12, 1e11, 5e8, 4e3), "mps": (5e11, 3e10, 2e8, 2e3)}
 
 
 def find_device(text: str | None) -> LocalDevice:
@@ -55,22 +39,18 @@ def choose_device(settings: RunSettings, report: Report, operators: int) -> tupl
             f"not run: it needs {byte_size(memory)}, more than {device.device} has free; "
             f"--device {device.kind} shows both"
         )
-    seconds = estimated_seconds(totals, operators, device.kind, passes)
+    # The time to make the weights and run the passes; rather too long than too short.
+    flops, traffic, parameters, launches = _SPEEDS[device.kind]
+    flops *= torch.get_num_threads() if device.kind == "cpu" else 1
+    moved = (totals.bytes_read or 0) + (totals.bytes_written or 0)
+    forward = (totals.flops or 0) / flops + moved / traffic + operators / launches
+    seconds = (totals.params + totals.buffers) / parameters + passes * forward
     if seconds > RUN_BUDGET:
         return None, (
             f"not run: it could take {_about(seconds)} on {device.device}, more than {RUN_BUDGET:.0f} s; "
             f"--device {device.kind} runs it anyway"
         )
     return device, ""
-
-
-def estimated_seconds(totals: Totals, operators: int, kind: str, passes: int) -> float:
-    """Seconds to make the weights and run a forward ``passes`` times; rather too many than too few."""
-    speed = _SPEEDS[kind]
-    traffic = (totals.bytes_read or 0) + (totals.bytes_written or 0)
-    flops = speed.flops * (torch.get_num_threads() if kind == "cpu" else 1)
-    forward = (totals.flops or 0) / flops + traffic / speed.traffic + operators / speed.operators
-    return (totals.params + totals.buffers) / speed.parameters + passes * forward
 
 
 def _about(seconds: float) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from fwdscope.device.local import LocalDevice
-from fwdscope.device.peaks import remeasure_exceeded
+from fwdscope.device.peaks import measure_peaks
 from fwdscope.report import LayerRow, Peaks, Report
 from fwdscope.report.roofline import roofline, utilisation
 
@@ -20,7 +20,7 @@ def check_against_peak(
     report: Report,
     rows: Sequence[LayerRow],
     seconds: float | None,
-    remeasure: Callable[[LocalDevice, str], Peaks] = remeasure_exceeded,
+    measure: Callable[..., Peaks] = measure_peaks,
 ) -> Peaks:
     """The peaks of a device, for a forward that took some seconds and its timed rows.
 
@@ -29,7 +29,7 @@ def check_against_peak(
     """
     if known.source == "table" or _highest_share(report, rows, seconds, known) <= 1:
         return known
-    known = remeasure(device, known.dtype)
+    known = measure(device, known.dtype, exceeded=True)
     if _highest_share(report, rows, seconds, known) <= _MARGIN:
         return known
     return replace(known, flops=None, convolution_flops=None)

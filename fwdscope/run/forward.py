@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -74,12 +74,10 @@ def _run(observation: Observation, inputs: Mapping[str, Tensor], ready: Prepared
 
 
 def _data_decide(root: Node) -> bool:
-    """Whether a step is known to depend on the data."""
     return any(node.type in ("while", "MixtureOfExperts") for node in root.nodes())
 
 
 def _with_stats(rows: RowNodes, found: Decided, statistics: Statistics) -> RowNodes:
-    """Rows with the statistics and the notes of the steps that each stands for."""
     result = []
     for row, nodes in rows:
         ran = [found.ran[node] for node in nodes if node in found.ran]
@@ -117,8 +115,8 @@ def find_first_nonfinite(run: Trace, statistics: Statistics, found: Decided) -> 
     # The trace on meta has the operators.
     recorded = {ran: node for node, ran in found.ran.items()}
     for node in _ended(run.root):
-        inputs = statistics.inputs(node)
-        before, after = _count(inputs), _count(statistics.outputs(node))
+        inputs, outputs = statistics.inputs(node), statistics.outputs(node)
+        before, after = ((sum(x.nans for x in stats), sum(x.infs for x in stats)) for stats in (inputs, outputs))
         makes_nans = after[0] and not before[0]
         known = recorded.get(node, node)  # what a module computes itself need not have run on meta
         if makes_nans or (after[1] and not any(before) and not _writes_infinity(known)):
@@ -134,11 +132,6 @@ def _ended(node: Node) -> Iterator[Node]:
             yield inner
 
 
-def _count(stats: Iterable[ActivationStats]) -> tuple[int, int]:
-    """NaNs and infinities."""
-    return sum(one.nans for one in stats), sum(one.infs for one in stats)
-
-
 def _writes_infinity(node: Node) -> bool:
     """Whether an operator here or inside has an infinity as an argument."""
 
@@ -151,5 +144,4 @@ def _writes_infinity(node: Node) -> bool:
 
 
 def _line(trace: Trace, node: Node) -> int | None:
-    """The line of a step in its file."""
     return trace.source.place(node.span.start)[0] if trace.source and node.span else None

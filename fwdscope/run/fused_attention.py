@@ -33,7 +33,11 @@ def notes_on_fused_attention(trace: Trace) -> Iterator[str]:
 def fused_size(node: Node) -> int | None:
     """Bytes of activations in the fused path of an attention; None where torch does not take it."""
     module = node.module
-    if type(module) is not nn.MultiheadAttention or not _may_be_fused(module) or len(node.inputs) != 3:
+    if type(module) is not nn.MultiheadAttention or len(node.inputs) != 3:
+        return None
+    is_excluded = module.training or not module.batch_first or module.num_heads % 2 or module.add_zero_attn
+    has_no_bias = module.in_proj_weight is None or module.in_proj_bias is None
+    if is_excluded or has_no_bias or module.bias_k is not None or module.bias_v is not None:
         return None
     x = node.inputs[0]
     if any(other.ref is not x.ref for other in node.inputs) or len(x.shape) != 3:
@@ -44,16 +48,3 @@ def fused_size(node: Node) -> int | None:
     if len(node.outputs) > 1:  # the weights too, averaged over the heads, and then both results are new
         elements += batch * length * length + batch * length * width
     return int(elements * itemsize)
-
-
-def _may_be_fused(module: nn.MultiheadAttention) -> bool:
-    return (
-        not module.training
-        and module.batch_first
-        and module.num_heads % 2 == 0
-        and module.in_proj_weight is not None
-        and module.in_proj_bias is not None
-        and module.bias_k is None
-        and module.bias_v is None
-        and not module.add_zero_attn
-    )

@@ -81,15 +81,11 @@ def merge_histograms(histograms: Sequence[Histogram], low: float, high: float) -
         first, last = ((end / 2 - low / 2) / (high / 2 - low / 2) * BINS for end in (one.low, one.high))
         edges = [first + (last - first) * i / bins for i in range(bins + 1)]
         for (left, right), count in zip(pairwise(edges), one.counts, strict=True):
-            _add_by_overlap(shares, left, right, count)
+            start = min(int(left), BINS - 1)
+            if right <= left or right <= start + 1:
+                shares[start] += count
+                continue
+            # To all bins that it overlaps, in proportion.
+            for i in range(start, min(BINS, math.ceil(right))):
+                shares[i] += count * max(0.0, min(right, i + 1) - max(left, i)) / (right - left)
     return Histogram(low, high, _split(shares, total))
-
-
-def _add_by_overlap(shares: list[float], left: float, right: float, count: int) -> None:
-    """Add the count of a bin from ``left`` to ``right`` to the bins that it overlaps, in proportion."""
-    start = min(int(left), BINS - 1)
-    if right <= left or right <= start + 1:
-        shares[start] += count
-        return
-    for i in range(start, min(BINS, math.ceil(right))):
-        shares[i] += count * max(0.0, min(right, i + 1) - max(left, i)) / (right - left)

@@ -42,7 +42,7 @@ class Collector:
         """Look at tensors; those with the same key count as one. Raises ValueError for a tensor on meta."""
         with torch.inference_mode():
             for tensor in tensors:
-                self._look(self._done.setdefault(key, []), tensor)
+                self._add(self._done.setdefault(key, []), tensor)
 
     def results(self) -> dict[Hashable, ActivationStats]:
         """The statistics by key, in the order of the first ``add`` of each; one fetch from each device."""
@@ -56,7 +56,7 @@ class Collector:
         self._pending.clear()
         return {key: merge(found) for key, found in self._done.items()}
 
-    def _look(self, found: list[ActivationStats], tensor: Tensor) -> None:
+    def _add(self, found: list[ActivationStats], tensor: Tensor) -> None:
         values, weight = _distinct(_strided(tensor))
         if (absent := tensor.numel() - values.numel() * weight) > 0:
             found.append(ActivationStats(absent, 0.0, 0.0, 0.0, 0.0, absent, histogram=Histogram(0.0, 0.0, (absent,))))
@@ -72,7 +72,7 @@ class Collector:
 
 @dataclass(frozen=True)
 class _Pending:
-    """Figures still on a device, and where their statistics go."""
+    """Figures still on a device, how often each value occurs, and where their statistics go."""
 
     target: list[ActivationStats]
     index: int
@@ -188,8 +188,16 @@ def _slice_figures(values: Tensor) -> Tensor:
 
 def _stats_from(figures: list[float], weight: int) -> ActivationStats:
     """Statistics from the figures of a tensor whose values each occur ``weight`` times."""
-    slices = (_slice_stats(figures[i : i + _FIGURES]) for i in range(0, len(figures) - BINS, _FIGURES))
-    stats = merge(list(slices))
+    slices = []
+    for i in range(0, len(figures) - BINS, _FIGURES):
+        elements, finite, nans, zeros = map(int, figures[i : i + 4])
+        low, high, scale, mean, variance = figures[i + 4 : i + _FIGURES]
+        one = ActivationStats(elements, None, None, None, None, 0, nans, elements - finite - nans)
+        if finite:
+            mean, std = scale * mean, scale * math.sqrt(variance)
+            one = replace(one, mean=mean, std=std, min=low, max=high, zeros=zeros)
+        slices.append(one)
+    stats = merge(slices)
     if stats.min is not None and stats.max is not None:
         finite = stats.elements - stats.nans - stats.infs
         stats = replace(stats, histogram=histogram_of(figures[-BINS:], stats.min, stats.max, finite))
@@ -200,15 +208,6 @@ def _stats_from(figures: list[float], weight: int) -> ActivationStats:
         histogram = replace(histogram, counts=tuple(count * weight for count in histogram.counts))
     elements, zeros, nans, infs = (n * weight for n in (stats.elements, stats.zeros, stats.nans, stats.infs))
     return replace(stats, elements=elements, zeros=zeros, nans=nans, infs=infs, histogram=histogram)
-
-
-def _slice_stats(figures: list[float]) -> ActivationStats:
-    elements, finite, nans, zeros = map(int, figures[:4])
-    low, high, scale, mean, variance = figures[4:]
-    infs = elements - finite - nans
-    if not finite:
-        return ActivationStats(elements, None, None, None, None, 0, nans, infs)
-    return ActivationStats(elements, scale * mean, scale * math.sqrt(variance), low, high, zeros, nans, infs)
 
 
 # --- merging ---------------------------------------------------------------------------------------------------------

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import gc
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from statistics import NormalDist
 
+from fwdscope.garbage_collection import without_garbage_collection
 from fwdscope.report import Latency
 from fwdscope.timing.clock import Clock
 
@@ -86,25 +86,20 @@ def measure(
     times: list[float] = []
     warmups: list[float] = []
     batch, interrupted = 1, False
-    # Garbage collection would interrupt some forwards.
-    collecting = gc.isenabled()
-    gc.disable()
     try:
-        for seconds in _warming(run, clock, plan, began):
-            warmups.append(seconds)
-        # So many forwards are timed together that the clock's error does not matter.
-        shortest = max(min(warmups, default=math.inf), 1e-9)
-        batch = max(1, math.ceil(OVER_RESOLUTION * clock.resolution / shortest))
-        while not _enough(times, plan, clock.now() - began):
-            count = _group(times, warmups, batch, plan, clock)
-            times += _repeats(run, clock, count, batch)
-            if progress is not None:
-                progress(len(times), relative_half_width(times))
+        with without_garbage_collection():
+            for seconds in _warming(run, clock, plan, began):
+                warmups.append(seconds)
+            # So many forwards are timed together that the clock's error does not matter.
+            shortest = max(min(warmups, default=math.inf), 1e-9)
+            batch = max(1, math.ceil(OVER_RESOLUTION * clock.resolution / shortest))
+            while not _enough(times, plan, clock.now() - began):
+                count = _group(times, warmups, batch, plan, clock)
+                times += _repeats(run, clock, count, batch)
+                if progress is not None:
+                    progress(len(times), relative_half_width(times))
     except KeyboardInterrupt:
         interrupted = True
-    finally:
-        if collecting:
-            gc.enable()
     width = relative_half_width(times)
     return Samples(
         times=tuple(times),

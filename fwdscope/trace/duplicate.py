@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import functools
+import itertools
 import operator
 import types
 import weakref
@@ -32,7 +33,7 @@ _SHARED_TYPES = frozenset(
         torch.dtype, torch.device, torch.layout, torch.memory_format, torch.Size, torch.finfo, torch.iinfo,
     }
 )  # fmt: skip
-# What a function's closure holds of these types is copied with the function; anything else in a closure is shared.
+# Values of these types in a function's closure are copied with the function; all others are shared.
 _COPIED_IN_CLOSURES = (Tensor, nn.Module, list, dict, set)
 
 
@@ -69,7 +70,7 @@ class Duplicate:
 
 
 class Wrapped(nn.Module):
-    """Calls the module that it holds under a name, in the place of a wrapper that compiles or distributes it."""
+    """Calls a module that has a name inside it, in the place of a wrapper that compiles or distributes the module."""
 
     def __init__(self, kind: str, name: str, module: nn.Module) -> None:
         super().__init__()
@@ -85,11 +86,14 @@ class Wrapped(nn.Module):
 
 
 class Scripted(nn.Module):
-    """Runs a scripted module, whose parameters and modules stand at their own paths."""
+    """Runs a scripted or traced module, and takes hooks; its parameters and modules stand at their own paths."""
 
     def __init__(self, scripted: torch.jit.ScriptModule) -> None:
         super().__init__()
-        vars(self)["is_frozen"] = _has_constants(scripted)
+        graph: Any = scripted.graph
+        constants = [node for node in graph.findAllNodes("prim::Constant") if node.hasAttribute("value")]
+        # The code of a frozen script has its weights as constants.
+        vars(self)["is_frozen"] = any(node.t("value").dim() for node in constants if node.kindOf("value") == "t")
         vars(self)["scripted"] = scripted  # not as a module inside, which would change the paths
         self._modules = dict(scripted._modules.items())
         self._parameters = dict(scripted._parameters.items())
@@ -116,14 +120,6 @@ class Scripted(nn.Module):
         return self
 
 
-def _has_constants(scripted: torch.jit.ScriptModule) -> bool:
-    """Whether the code of a scripted module holds tensors, as that of a frozen one does."""
-    graph: Any = scripted.graph
-    constants = graph.findAllNodes("prim::Constant")
-    held = [node.t("value") for node in constants if node.hasAttribute("value") and node.kindOf("value") == "t"]
-    return any(tensor.dim() for tensor in held)
-
-
 def unwrapped(module: nn.Module) -> nn.Module:
     """The module that ``torch.compile``, DataParallel or DistributedDataParallel wrapped, or the module itself."""
     while True:
@@ -134,23 +130,18 @@ def unwrapped(module: nn.Module) -> nn.Module:
 
 
 def _is_distributed(value: Any) -> bool:
-    """Whether a hook or a class is torch.distributed's."""
     return str(getattr(value, "__module__", "")).startswith(("torch.distributed", "torch._C._distributed"))
 
 
 def _undistributed(kind: type[nn.Module]) -> type[nn.Module]:
-    """The class of a module as it was before ``fully_shard`` put its own in front."""
+    """The class of a module before ``fully_shard`` put its own in front."""
     first, *others = kind.__bases__
     return others[0] if others and _is_distributed(first) else kind
 
 
 def is_sharded(tensor: Tensor) -> bool:
-    """Whether a tensor is a DTensor, of which each rank holds a part."""
+    """Whether a tensor is a DTensor, of which each rank has a part."""
     return hasattr(type(tensor), "full_tensor")
-
-
-def _state(module: nn.Module) -> list[tuple[str, Tensor]]:
-    return [*module.named_parameters(remove_duplicate=False), *module.named_buffers(remove_duplicate=False)]
 
 
 class _Copier:
@@ -177,7 +168,8 @@ class _Copier:
         if by_type is not None:
             return by_type(self, value)
         if isinstance(value, Tensor):
-            return self._keep(value, self._tensor(value))
+            made = self.stand_ins[id(value)] = self.stand_in(value)
+            return self._keep(value, made)
         if isinstance(value, nn.Module):
             return self._any_module(value)
         if isinstance(value, type | Enum):
@@ -186,7 +178,13 @@ class _Copier:
             return self._keep(value, tuple.__new__(kind, map(self.copy, value)))
         if _is_distributed(kind):
             return value  # process groups, and what shards a module: no part of what one forward computes
-        return self._object(value) if _has_plain_state(kind) else self._other(value)
+        if not _has_plain_state(kind):
+            return self._other(value)
+        made = self._keep(value, object.__new__(kind))
+        state = vars(made)
+        for name, item in vars(value).items():
+            state[name] = self.copy(item)
+        return made
 
     def _dict(self, value: dict[Any, Any]) -> Any:
         made = self._keep(value, type(value)())
@@ -219,17 +217,18 @@ class _Copier:
             name = next(name for name, inner in module._modules.items() if inner is not None)
             return self._keep(module, Wrapped(type(module).__name__, name, self.copy(module._modules[name])))
         if isinstance(module, torch.jit.ScriptModule):
-            return self._scripted(module)
+            # Its methods refer to its tensors themselves, so that they are replaced in a copy of the whole.
+            copied = copy.deepcopy(module)
+            state = (module.named_parameters(remove_duplicate=False), module.named_buffers(remove_duplicate=False))
+            for name, original in itertools.chain(*state):
+                *path, last = name.split(".")
+                setattr(functools.reduce(getattr, path, copied), last, self.copy(original))
+            return self._keep(module, Scripted(copied))
         return self._other(module) if hasattr(_undistributed(type(module)), "__deepcopy__") else self._module(module)
 
     def _keep(self, value: Any, made: Any) -> Any:
         self.memo[id(value)] = made
         self.originals.append(value)
-        return made
-
-    def _tensor(self, value: Tensor) -> Tensor:
-        made = self.stand_in(value)
-        self.stand_ins[id(value)] = made
         return made
 
     def _module(self, module: nn.Module) -> nn.Module:
@@ -247,15 +246,6 @@ class _Copier:
             state[name] = self._keep(value, kind()) if is_empty else self.copy(value)
         return made  # type: ignore[no-any-return]
 
-    def _scripted(self, module: torch.jit.ScriptModule) -> nn.Module:
-        """A scripted or traced module, in a module of Python's around it that takes hooks."""
-        # Its methods hold its tensors themselves, so that they are replaced in a copy of the whole.
-        copied = copy.deepcopy(module)
-        for name, original in _state(module):
-            *path, last = name.split(".")
-            setattr(functools.reduce(getattr, path, copied), last, self.copy(original))
-        return self._keep(module, Scripted(copied))  # type: ignore[no-any-return]
-
     def _function(self, value: types.FunctionType) -> Any:
         """A function; one whose closure holds tensors, modules or containers gets a closure of their copies."""
         cells = value.__closure__ or ()
@@ -271,14 +261,6 @@ class _Copier:
         for new, content in zip(fresh, contents, strict=True):
             if content is not _EMPTY:
                 new.cell_contents = self.copy(content) if isinstance(content, _COPIED_IN_CLOSURES) else content
-        return made
-
-    def _object(self, value: Any) -> Any:
-        """An object whose state is its ``__dict__``."""
-        made = self._keep(value, object.__new__(type(value)))
-        state = vars(made)
-        for name, item in vars(value).items():
-            state[name] = self.copy(item)
         return made
 
     def _other(self, value: Any) -> Any:
@@ -344,7 +326,7 @@ def _cell_contents(cell: types.CellType) -> Any:
 
 
 def _inside(value: Any) -> Iterator[Any]:
-    """What an object holds: its items, its attributes and its slots."""
+    """The items, attributes and slots of an object."""
     if isinstance(value, Mapping):
         yield from value.keys()
         yield from value.values()

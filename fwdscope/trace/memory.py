@@ -21,7 +21,9 @@ _STRIDED = torch.strided
 
 
 def _parts(tensor: Tensor) -> tuple[Tensor, ...]:
-    """The tensors that hold a sparse tensor's elements and their places: it has no storage of its own."""
+    """The tensors that have storages: of a sparse tensor, which has none of its own, its places and values."""
+    if tensor.layout is _STRIDED or not is_sparse(tensor):
+        return (tensor,)
     if tensor.layout is torch.sparse_coo:
         return coo_parts(tensor)
     if tensor.layout in (torch.sparse_csr, torch.sparse_bsr):
@@ -29,25 +31,19 @@ def _parts(tensor: Tensor) -> tuple[Tensor, ...]:
     return tensor.ccol_indices(), tensor.row_indices(), tensor.values()
 
 
-def storages(tensor: Tensor) -> tuple[UntypedStorage, ...]:
-    """The storage of a tensor; of a sparse tensor, those of its indices and values."""
-    if not is_sparse(tensor):
-        return (tensor.untyped_storage(),)
-    return tuple(part.untyped_storage() for part in _parts(tensor))
+def storages(tensor: Tensor) -> list[UntypedStorage]:
+    """The storage of a tensor; of a sparse tensor, those of its places and values."""
+    return [part.untyped_storage() for part in _parts(tensor)]
 
 
 def storage_ids(tensor: Tensor) -> tuple[int, ...]:
-    """Numbers that tell a tensor's storages from others while they live."""
-    if tensor.layout is _STRIDED:
-        return (storage_id(tensor.untyped_storage()),)
+    """Numbers that no other storages have while those of a tensor live."""
     return tuple(map(storage_id, storages(tensor)))
 
 
 def size_of(tensor: Tensor) -> int:
-    """The bytes of a tensor's elements, of a sparse one those of its indices and values."""
-    if tensor.layout is _STRIDED or not is_sparse(tensor):
-        return tensor.numel() * tensor.element_size()
-    return sum(part.numel() * part.element_size() for part in _parts(tensor))
+    """The bytes of a tensor's elements, of a sparse one those of its places and values."""
+    return sum([part.numel() * part.element_size() for part in _parts(tensor)])
 
 
 def sizes(tensors: Iterable[Tensor]) -> tuple[int, int, int]:
@@ -58,7 +54,7 @@ def sizes(tensors: Iterable[Tensor]) -> tuple[int, int, int]:
         elements += n
         if tensor.requires_grad:
             trained += n
-        nbytes += n * tensor.element_size() if tensor.layout is _STRIDED else size_of(tensor)
+        nbytes += size_of(tensor)
     return elements, trained, nbytes
 
 
@@ -100,12 +96,6 @@ class Memory:
 
     def exclude(self, tensor: Tensor) -> tuple[int, ...]:
         """Do not count the storages of a weight or an input; returns their ids."""
-        if tensor.layout is _STRIDED:  # as nearly all
-            storage = tensor.untyped_storage()
-            key = storage_id(storage)
-            self._kept.append(storage)
-            self.excluded.add(key)
-            return (key,)
         kept = storages(tensor)
         self._kept += kept
         keys = tuple(map(storage_id, kept))
@@ -128,7 +118,7 @@ class Memory:
         if watcher is not None and watcher() is tensor:
             return
         keys = []
-        for storage in (tensor.untyped_storage(),) if tensor.layout is _STRIDED else storages(tensor):
+        for storage in storages(tensor):
             key = storage_id(storage)
             if key in self.excluded:
                 continue

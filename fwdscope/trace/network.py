@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from torch import Tensor, nn
@@ -12,7 +12,6 @@ from torch.utils.hooks import RemovableHandle
 from fwdscope.language import expression as ex
 from fwdscope.language import tree
 from fwdscope.layers import describe_module
-from fwdscope.model.blueprint import Blueprint
 from fwdscope.model.events import Observer, StepStart
 from fwdscope.model.modules import Body, Network, Scope, Series
 from fwdscope.trace.parameters import named_tensors
@@ -26,55 +25,43 @@ def trace(network: Network, recorder: Recorder | None = None, inputs: Mapping[st
     is left as it was, also after an exception.
     """
     recorder = recorder or Recorder(repeats=True)
+    given = tuple((inputs or network.example).values())
     with contextlib.ExitStack() as stack:
         for handle in hook_composites(network, recorder):
             stack.callback(handle.remove)
         weights = [tensor for what in ("parameters", "buffers") for _, tensor in named_tensors(network, what)]
-        return _record(network, recorder, weights, tuple((inputs or network.example).values()))
-
-
-def _record(network: Network, recorder: Recorder, weights: Iterable[Tensor], given: tuple[Tensor, ...]) -> Trace:
-    network.blueprint.observer = recorder
-    try:
-        with recording(recorder, weights, given):
-            value = network(*given)
-    finally:
-        network.blueprint.observer = None
+        stack.callback(setattr, network.blueprint, "observer", None)
+        network.blueprint.observer = recorder
+        stack.enter_context(recording(recorder, weights, given))
+        value = network(*given)
     unused = recorder.unread(named_tensors(network, "parameters"))
     outputs = _named_outputs(network, value)
     return Trace(recorder.root, outputs, network.spec.source, recorder.memory.peak, unused, recorder.fields())
 
 
 def hook_composites(network: Network, recorder: Observer) -> Iterator[RemovableHandle]:
-    """Hook the modules inside torch's composite layers, whose calls the network does not report itself."""
-    hooked: set[nn.Module] = set()
-    for module in list(network.blueprint.layers):
-        if module not in hooked:
-            yield from _hook_inside(network.blueprint, module, recorder, hooked)
-
-
-def _hook_inside(
-    blueprint: Blueprint, module: nn.Module, recorder: Observer, hooked: set[nn.Module]
-) -> Iterator[RemovableHandle]:
-    """Hook the modules inside a layer of torch that are not ``hooked`` yet.
+    """Hook the modules inside torch's composite layers, whose calls the network does not report itself.
 
     A block or a series in such a layer, as the expert of a mixture, reports its own calls.
     """
-    if isinstance(module, Scope):
-        return
-    entry, modules = blueprint.layers[module], dict(module.named_modules())
-    for name, inner in modules.items():
-        around, _, label = name.rpartition(".")
-        if inner is module or inner in hooked or isinstance(modules.get(around), Scope):
+    hooked: set[nn.Module] = set()
+    layers = network.blueprint.layers
+    for module in list(layers):
+        if module in hooked or isinstance(module, Scope):
             continue
-        if inner in blueprint.layers and not isinstance(inner, Body | Series):
-            continue
-        hooked.add(inner)
-        kind = "block" if isinstance(inner, Body) else "stack" if isinstance(inner, Series) else "layer"
-        template = inner.template if isinstance(inner, Body | Series) else None
-        text = template.brief if template is not None else describe_module(inner)
-        what = StepStart(kind, f"{entry.path}.{name}", inner._get_name(), text, label, entry.span, inner)
-        yield from hook(inner, what, recorder)
+        entry, modules = layers[module], dict(module.named_modules())
+        for name, inner in modules.items():
+            around, _, label = name.rpartition(".")
+            if inner is module or inner in hooked or isinstance(modules.get(around), Scope):
+                continue
+            if inner in layers and not isinstance(inner, Body | Series):
+                continue
+            hooked.add(inner)
+            kind = "block" if isinstance(inner, Body) else "stack" if isinstance(inner, Series) else "layer"
+            template = inner.template if isinstance(inner, Body | Series) else None
+            text = template.brief if template is not None else describe_module(inner)
+            what = StepStart(kind, f"{entry.path}.{name}", inner._get_name(), text, label, entry.span, inner)
+            yield from hook(inner, what, recorder)
 
 
 def _named_outputs(network: Network, value: Any) -> tuple[tuple[str, Tensor], ...]:

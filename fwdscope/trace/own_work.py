@@ -23,14 +23,6 @@ _NAMES = {
 MOST_NAMES = 3
 
 
-def operator_name(record: OpRecord) -> str:
-    """The name of an operator as people write it: ``add`` for ``aten.add_``, ``softmax`` for ``aten._softmax``."""
-    namespace, _, name = record.op.name.partition(".")
-    if namespace != "aten":
-        return record.op.name
-    return _NAMES.get(name) or name.strip("_").removeprefix("native_")
-
-
 def main_operators(records: Sequence[OpRecord]) -> tuple[str, ...]:
     """The names of the operators that cost something, in order: those with FLOPs, else those that move bytes.
 
@@ -39,7 +31,10 @@ def main_operators(records: Sequence[OpRecord]) -> tuple[str, ...]:
     flops: dict[str, float] = {}
     moved: dict[str, float] = {}
     for record in records:
-        name, figures = operator_name(record), record.figures
+        name, figures = record.op.name, record.figures
+        if name.startswith("aten."):  # as people write it: add for aten.add_, softmax for aten._softmax
+            name = name.removeprefix("aten.")
+            name = _NAMES.get(name) or name.strip("_").removeprefix("native_")
         unknown = math.inf if record.cost is None else 0
         flops[name] = flops.get(name, 0) + figures[1] + unknown
         moved[name] = moved.get(name, 0) + figures[2] + figures[3]

@@ -88,7 +88,6 @@ class _Step:
 
 
 def _sum_figures(step: _Step) -> tuple[int, int, int, int]:
-    """The figures of a step's own operators."""
     macs = flops = read = written = 0
     for record in step.ops:
         one = record.figures
@@ -105,8 +104,10 @@ def rows_with_nodes(trace: Trace) -> tuple[tuple[LayerRow, tuple[Node, ...]], ..
     """The rows of a trace, each with the nodes that it stands for: its copies and calls."""
     seen: dict[int, tuple[str, str]] = {}
     steps = _fold(_join_calls(_steps(trace.root.children, seen)))
-    if trace.root.module is not None:
-        steps += _left_over(trace.root.module, seen)
+    if (whole := trace.root.module) is not None:
+        for name, tensor in (*whole._parameters.items(), *whole._buffers.items()):
+            if tensor is not None and id(tensor) not in seen:  # nothing reads it
+                steps.append(_tensor_step(name, name, tensor, seen))
     flat = list(_flatten(steps, 1))
     index: dict[Node, int] = {}
     for i, (step, _) in enumerate(flat):
@@ -125,18 +126,14 @@ def _steps(nodes: Sequence[Node], seen: dict[int, tuple[str, str]]) -> list[_Ste
         step = _Step(node)
         if node.call == 1:
             step.reads = tuple([".".join(filter(None, seen[id(t)])) for _, t in node.weights if id(t) in seen])
-        steps += _first_read(node, seen)
+        # The parameters and buffers that no step has yet, as a spec's Parameters have them.
+        above = node.path.removesuffix(node.type)
+        for name, tensor in node.weights:
+            if name and id(tensor) not in seen:
+                steps.append(_tensor_step(above + name, name, tensor, seen))
         if any(step.figures) or step.uncounted():
             steps.append(step)
     return steps
-
-
-def _first_read(node: OwnWork, seen: dict[int, tuple[str, str]]) -> Iterator[_Step]:
-    """Steps of the parameters and buffers that no step has yet, as a spec's Parameters have them."""
-    above = node.path.removesuffix(node.type)
-    for name, tensor in node.weights:
-        if name and id(tensor) not in seen:
-            yield _tensor_step(above + name, name, tensor, seen)
 
 
 def _tensor_step(path: str, name: str, tensor: Tensor, seen: dict[int, tuple[str, str]]) -> _Step:
@@ -144,14 +141,6 @@ def _tensor_step(path: str, name: str, tensor: Tensor, seen: dict[int, tuple[str
     node = Node("parameter", path, kind, kind, name, outputs=(mark(tensor),))
     node.tensor = tensor
     return _step(node, seen)
-
-
-def _left_over(module: nn.Module, seen: dict[int, tuple[str, str]]) -> Iterator[_Step]:
-    """Steps of the tensors of a whole itself that it does not read itself."""
-    for tensors in (module._parameters, module._buffers):
-        for name, tensor in tensors.items():
-            if tensor is not None and id(tensor) not in seen:
-                yield _tensor_step(name, name, tensor, seen)
 
 
 def _step(node: Node, seen: dict[int, tuple[str, str]]) -> _Step:
@@ -265,7 +254,8 @@ def _join(kept: _Step, later: _Step) -> None:
 def _fold(steps: list[_Step]) -> list[_Step]:
     """Neighbours that are equal copies as one step each with ``repeat``, here and inside.
 
-    Equal work of the module's own between copies, as the sum in ``x = x + layer(x)``, is one step beside theirs.
+    Equal work of the module's own between copies, as the sum in ``x = x + layer(x)``, is one step beside theirs, and so
+    is a tensor that the module reads.
     """
     folded: list[_Step] = []
     # The step that copies are folded into and its place, its signature, and the work between the copies so far.
@@ -274,7 +264,7 @@ def _fold(steps: list[_Step]) -> list[_Step]:
     signature: Any = None
     between: list[_Step] = []
     for step in steps:
-        if _is_beside(step):
+        if isinstance(step.node, OwnWork) or (step.kind == "parameter" and not step.node.is_step()):
             same = next((one for one in between if _are_equal(one, step)), None)
             if same is None:
                 folded.append(step)
@@ -302,11 +292,6 @@ def _fold(steps: list[_Step]) -> list[_Step]:
     return folded
 
 
-def _is_beside(step: _Step) -> bool:
-    """Whether a step is no call, but work of the module's own or a tensor that it reads."""
-    return isinstance(step.node, OwnWork) or (step.kind == "parameter" and not step.node.is_step())
-
-
 def _fold_work(folded: list[_Step], place: int, between: list[_Step]) -> list[_Step]:
     """The work between copies, whose first is at ``place``, with that behind the copies so far.
 
@@ -328,7 +313,6 @@ def _are_equal(one: _Step, other: _Step) -> bool:
 
 
 def _add_copies(kept: _Step, step: _Step) -> None:
-    """Let a step stand for an equal one too."""
     kept.repeat += step.repeat
     _absorb(kept, step)
 
@@ -366,7 +350,6 @@ def _tensors(named: _Named) -> tuple[tuple[Any, ...], ...]:
 
 
 def _absorb(kept: _Step, other: _Step) -> None:
-    """Let a step stand for the nodes of another with an equal signature."""
     kept.nodes = [*kept.nodes, *other.nodes]
     for mine, theirs in zip(kept.children, other.children, strict=True):
         _absorb(mine, theirs)
@@ -376,7 +359,6 @@ def _absorb(kept: _Step, other: _Step) -> None:
 
 
 def _flatten(steps: list[_Step], depth: int) -> Iterator[tuple[_Step, int]]:
-    """All steps with their depths, a parent before what it contains."""
     for step in steps:
         yield step, depth
         if step.children:
@@ -463,5 +445,4 @@ def _shapes(marks: tuple[Mark, ...]) -> tuple[Shape, ...]:
 
 
 def _looks(marks: tuple[Mark, ...]) -> tuple[tuple[Any, ...], ...]:
-    """Shapes, dtypes and bytes of tensors."""
     return tuple([mark[:3] for mark in marks])

@@ -20,9 +20,9 @@ from fwdscope.language import load
 from fwdscope.model import build
 from fwdscope.model.build import example_inputs
 from fwdscope.model.initialise import materialise
-from fwdscope.timing import HostClock, latencies, measure, with_latencies
-from fwdscope.timing.layers import straight_with_steps
-from fwdscope.timing.sampling import SamplingPlan
+from fwdscope.timing.clock import HostClock
+from fwdscope.timing.layers import latencies, straight_with_steps, with_latencies
+from fwdscope.timing.sampling import SamplingPlan, measure
 from fwdscope.trace import rows_with_nodes, trace
 
 SPECS = Path(__file__).parents[2] / "specs"

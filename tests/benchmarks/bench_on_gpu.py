@@ -31,8 +31,9 @@ from fwdscope.model.process_state import torch_default_dtype
 from fwdscope.run.subject import SpecSubject
 from fwdscope.settings import BenchSettings
 from fwdscope.targets import find_spec
-from fwdscope.timing import EventClock, latencies, measure, with_latencies
-from fwdscope.timing.sampling import SamplingPlan
+from fwdscope.timing.clock import EventClock
+from fwdscope.timing.layers import latencies, with_latencies
+from fwdscope.timing.sampling import SamplingPlan, measure
 
 ROUNDS = 5
 REPLAYS = 50

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from fwdscope.device.table import UnknownAcceleratorError, accelerator, accelerators, peaks_of, published
+from fwdscope.device.table import UnknownAcceleratorError, accelerator, accelerators, accelerators_of, published
 
 
 def test_every_row_has_a_name_of_its_own_a_bandwidth_and_its_sources() -> None:
@@ -163,6 +163,6 @@ def test_float32_convolutions_have_a_roof_of_their_own_only_on_nvidias_tf32_unit
 
 
 def test_several_devices_come_in_the_order_asked_for_and_once() -> None:
-    assert [one.name for one in peaks_of(["t4", "H100", "Tesla T4"], "float16")] == ["T4", "H100 SXM 80GB"]
-    assert peaks_of(["T4", "ALL"], "float16")[0].name == "T4"
-    assert len(peaks_of(["all"], "float16")) == len(accelerators())
+    assert [one.name for one in accelerators_of(["t4", "H100", "Tesla T4"])] == ["T4", "H100 SXM 80GB"]
+    assert accelerators_of(["T4", "ALL"])[0].name == "T4"
+    assert len(accelerators_of(["all"])) == len(accelerators())

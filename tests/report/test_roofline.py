@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import pytest
 
-from fwdscope.device.table import accelerator, peaks_of
+from fwdscope.device.table import accelerator, accelerators_of
 from fwdscope.inspection import inspect_spec
 from fwdscope.language import load
 from fwdscope.report import Environment, LayerRow, Peaks, Report, TensorInfo, Totals
@@ -225,7 +225,8 @@ def test_llama_3_8b_fits_an_80_gb_gpu_in_bfloat16_and_not_a_t4() -> None:
     report = traced("llama3_8b", "bfloat16")
     # 8,030,261,248 parameters of 2 bytes: 16.06e9 bytes, which a T4's 16e9 do not hold even alone.
     assert report.totals.param_bytes == 2 * 8_030_261_248
-    fits = {one.name: estimate(report, one).fits for one in peaks_of(["H100", "A100 40GB", "T4", "L4"], "bfloat16")}
+    known = [one.peaks("bfloat16") for one in accelerators_of(["H100", "A100 40GB", "T4", "L4"])]
+    fits = {one.name: estimate(report, one).fits for one in known}
     assert fits == {"H100 SXM 80GB": True, "A100 40GB SXM": True, "T4": False, "L4": True}
 
 
@@ -256,7 +257,7 @@ def test_a_resnet_at_batch_one_is_bound_by_memory_and_at_float16_faster() -> Non
 
 def test_roofline_and_table_do_not_load_torch() -> None:
     code = (
-        "import sys; from fwdscope.report.roofline import estimate; from fwdscope.device.table import peaks_of;"
-        "peaks_of(['all'], 'bfloat16'); sys.exit('torch' in sys.modules)"
+        "import sys; from fwdscope.report.roofline import estimate; from fwdscope.device.table import accelerators;"
+        "accelerators()[0].peaks('bfloat16'); sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -41,17 +41,17 @@ def test_arithmetic_above_the_peak_measures_it_again(
     row: LayerRow, seconds: float | None, known: Peaks, again: bool
 ) -> None:
     higher = replace(known, flops=3e9)
-    found = check_against_peak(known, CPU, REPORT, (row,), seconds, lambda device, dtype: higher)
+    found = check_against_peak(known, CPU, REPORT, (row,), seconds, lambda device, dtype, exceeded: higher)
     assert found is (higher if again else known)
 
 
 @pytest.mark.core
 def test_a_peak_that_is_still_far_exceeded_is_not_known() -> None:
     rows = (replace(ROW, latency=2e-3),)
-    found = check_against_peak(KNOWN, CPU, REPORT, rows, 0.1e-3, lambda device, dtype: KNOWN)
+    found = check_against_peak(KNOWN, CPU, REPORT, rows, 0.1e-3, lambda device, dtype, exceeded: KNOWN)
     assert (found.flops, found.convolution_flops, found.bandwidth) == (None, None, KNOWN.bandwidth)
     # 0.9 ms, where the peak says 1 ms, is within the error of a layer's time.
     slightly = check_against_peak(
-        KNOWN, CPU, REPORT, (replace(ROW, latency=0.9e-3),), 2e-3, lambda device, dtype: KNOWN
+        KNOWN, CPU, REPORT, (replace(ROW, latency=0.9e-3),), 2e-3, lambda device, dtype, exceeded: KNOWN
     )
     assert slightly is KNOWN

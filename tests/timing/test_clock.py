@@ -6,7 +6,7 @@ import pytest
 import torch
 from fake_clocks import Cuda, Time
 
-from fwdscope.timing import EventClock, HostClock, clock_for
+from fwdscope.timing.clock import EventClock, HostClock, clock_for
 
 CUDA = torch.device("cuda:0")
 

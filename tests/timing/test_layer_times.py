@@ -18,7 +18,8 @@ from fwdscope.model import Network, build
 from fwdscope.model.build import example_inputs
 from fwdscope.model.initialise import materialise
 from fwdscope.report import LayerRow
-from fwdscope.timing import EventClock, HostClock, LayerTimes, latencies, with_latencies
+from fwdscope.timing.clock import EventClock, HostClock
+from fwdscope.timing.layers import LayerTimes, latencies, with_latencies
 from fwdscope.trace import rows_with_nodes, trace, trace_module
 
 Pairs = Sequence[tuple[LayerRow, tuple[Any, ...]]]
@@ -316,8 +317,8 @@ def _one_thread() -> Iterator[None]:
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_on_a_gpu_the_layers_take_no_longer_than_the_whole() -> None:
-    from fwdscope.timing import clock_for, measure
-    from fwdscope.timing.sampling import SamplingPlan
+    from fwdscope.timing.clock import clock_for
+    from fwdscope.timing.sampling import SamplingPlan, measure
 
     checked = check(parse(Source("spec.yaml", STACKED.replace("(2, 8)", "(4096, 2048)").replace("(8)", "(2048)"))))
     network = materialise(build(checked), "cuda", seed=0)

@@ -20,8 +20,9 @@ from fwdscope.run.exceeded import check_against_peak
 from fwdscope.run.latency import is_shared
 from fwdscope.run.prepare import Prepared
 from fwdscope.settings import BenchSettings
-from fwdscope.timing import Clock, LayerTimes, Samples, clock_for, latencies, measure, with_latencies
-from fwdscope.timing.sampling import SamplingPlan
+from fwdscope.timing.clock import Clock, clock_for
+from fwdscope.timing.layers import LayerTimes, latencies, with_latencies
+from fwdscope.timing.sampling import Samples, SamplingPlan, measure
 from fwdscope.torch_private import uncompiled
 
 # Passes over the layers, within the budget.

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 from fwdscope.commands.bench.workload import Workload
 from fwdscope.settings import BenchSettings
-from fwdscope.timing import Clock, Samples
-from fwdscope.timing.sampling import relative_half_width
+from fwdscope.timing.clock import Clock
+from fwdscope.timing.sampling import Samples, relative_half_width
 
 # Share of the median that its interquartile range may have without a note, as in torch.utils.benchmark.
 MAX_QUIET_IQR = 0.10

@@ -9,7 +9,8 @@ import pytest
 
 from fwdscope.commands.bench.notes import notes_on
 from fwdscope.settings import BenchSettings
-from fwdscope.timing import HostClock, Samples, median_interval
+from fwdscope.timing.clock import HostClock
+from fwdscope.timing.sampling import Samples, median_interval
 
 CPU = HostClock()
 GPU: Any = SimpleNamespace(asynchronous=True, resolution=5e-7)
