@@ -111,12 +111,19 @@ def _check_dtypes(target: Target, call: ModuleCall) -> None:
     import torch
 
     from fwdscope.run.subject import ModuleSubject
+    from fwdscope.targets.feeds import dotted
+    from fwdscope.trace.duplicate import replace_tensors
 
-    texts = {name: text for name, text in target.inputs_without_dtype().items() if name in call.kwargs}
+    inputs = {dotted(name): tensor for name, tensor in call.named_inputs().items()}
+    texts = {name: text for name, text in target.inputs_without_dtype().items() if name in inputs}
+
+    def with_integers(names: tuple[str, ...]) -> ModuleCall:
+        chosen = {id(inputs[name]) for name in names}
+        return call._replace(kwargs=replace_tensors(call.kwargs, lambda t: t.to(torch.int64) if id(t) in chosen else t))
+
     for names in dict.fromkeys([*((name,) for name in texts), tuple(texts)]) if texts else ():
-        integers = {name: call.kwargs[name].to(torch.int64) for name in names}
         try:
-            ModuleSubject(call._replace(kwargs={**call.kwargs, **integers}), only_on_meta=True)
+            ModuleSubject(with_integers(names), only_on_meta=True)
         except Exception:  # whatever the module raises on these too
             continue
         options = " ".join(f"--input {texts[name]}:int64" for name in names)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import operator
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -20,6 +20,7 @@ from torch.overrides import TorchFunctionMode
 
 from fwdscope.model.events import LineResult, Observer, StepCounter, StepKey, StepStart
 from fwdscope.model.modules import Network
+from fwdscope.ops.nested import tensors
 
 # Registers hooks that report the modules inside torch's composite layers to an observer.
 Hooks = Callable[[Observer], Iterable[Any]]
@@ -120,7 +121,7 @@ class _GraphRecorder(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
-        made, name = list(_tensors(result)), getattr(func, "__name__", "")
+        made, name = tensors(result), getattr(func, "__name__", "")
         if self.inside or not made:
             return result
         in_place = name.endswith("_") and not name.endswith("__")
@@ -155,7 +156,7 @@ class _GraphRecorder(TorchFunctionMode):
             self.nodes[id(value)] = weakref.ref(value), node
         elif isinstance(value, tuple | list):
             for i, item in enumerate(value):
-                if any(map(torch.is_tensor, _tensors(item))):
+                if tensors(item):
                     piece = self.graph.call_function(operator.getitem, (node, i))
                     piece.meta = dict(node.meta)
                     if self.stack and "step" not in piece.meta:
@@ -191,11 +192,3 @@ class _GraphRecorder(TorchFunctionMode):
         if isinstance(value, slice):
             return slice(self.with_nodes(value.start), self.with_nodes(value.stop), self.with_nodes(value.step))
         return value
-
-
-def _tensors(value: Any) -> Iterator[Tensor]:
-    if isinstance(value, Tensor):
-        yield value
-    elif isinstance(value, tuple | list):
-        for item in value:
-            yield from _tensors(item)

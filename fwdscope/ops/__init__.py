@@ -2,7 +2,7 @@
 
 :func:`cost` counts a call, :func:`infer` states its results; both are functions of plain data. A rule is registered
 under the operator's name, whatever the overload, in place or not. torch is loaded only by :mod:`fwdscope.ops.dispatch`,
-which reads calls of torch's dispatcher as such data and runs them on meta, ``watch`` and ``registered``.
+which reads calls of torch's dispatcher as such data and runs them on meta, ``nested``, ``watch`` and ``registered``.
 """
 
 from . import (

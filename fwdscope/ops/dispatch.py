@@ -17,6 +17,7 @@ from torch import Tensor
 from fwdscope.default_dtype import default_dtype
 
 from .base import Cost, cost, find, infer
+from .nested import tensors
 from .op import Op, Operand, Value
 from .promotion import ITEMSIZE, is_complex, is_floating
 
@@ -111,9 +112,7 @@ def _element(dtype: torch.dtype) -> tuple[str, int]:
 def _outputs(result: Any) -> tuple[Operand, ...]:
     if isinstance(result, Tensor):
         return (operand(result),)
-    if isinstance(result, _LISTS):
-        return tuple([x for item in result for x in _outputs(item)])
-    return ()
+    return tuple(map(operand, tensors(result)))
 
 
 def make(outputs: tuple[Operand, ...]) -> tuple[Tensor, ...]:
@@ -241,7 +240,7 @@ def _run_once(func: Any, args: Any, kwargs: Any) -> tuple[Any, OpRecord]:
         result = _ask_torch(func, args, kwargs or {})
         op = op._replace(outputs=_outputs(result))
         # The rules count every element, and a sparse tensor has few of them.
-        is_counted = not any(map(_holds_sparse, (args, (kwargs or {}).values(), (result,))))
+        is_counted = not any(map(is_sparse, tensors((args, kwargs, result))))
         return result, OpRecord(op, cost(op) if is_counted else None)
     record = _record(op, outputs)
     if op.in_place:
@@ -320,37 +319,10 @@ def _on_meta(args: Any, kwargs: Any) -> bool:
     """
     if kwargs and (device := kwargs.get("device")) is not None:
         return torch.device(device).type == "meta"
-    return _place(args) is True
-
-
-def _place(values: Any) -> bool | None:
-    """Whether all tensors are on meta; None if there are none."""
-    found: bool | None = None
-    for value in values:
-        if isinstance(value, Tensor):
-            if value.is_meta:
-                found = True
-            elif value.dim():
-                return False
-        elif isinstance(value, tuple | list):
-            inner = _place(value)
-            if inner is False:
-                return False
-            found = found or inner
-    return found
+    found = tensors(args)
+    return any(x.is_meta for x in found) and all(x.is_meta or not x.dim() for x in found)
 
 
 def is_sparse(tensor: Tensor) -> bool:
     """Whether a tensor stores only some of its elements, with their places."""
     return tensor.layout is not _STRIDED and tensor.layout in SPARSE_LAYOUTS
-
-
-def _holds_sparse(values: Any) -> bool:
-    """Whether any tensor among values is sparse."""
-    for value in values:
-        if isinstance(value, Tensor):
-            if is_sparse(value):
-                return True
-        elif isinstance(value, _LISTS) and _holds_sparse(value):
-            return True
-    return False

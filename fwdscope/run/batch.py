@@ -13,7 +13,7 @@ from fwdscope.language.expression import Constant
 from fwdscope.language.problems import SpecError
 from fwdscope.model.build import example_inputs
 from fwdscope.report import Report
-from fwdscope.run.placement import map_tensors
+from fwdscope.trace.duplicate import replace_tensors
 
 
 def batch_of(report: Report) -> int | None:
@@ -31,7 +31,7 @@ def resize(value: Any, batch: int, size: int) -> Any:
         first = (size,) if tensor.shape[:1] == (batch,) else tensor.shape[:1]
         return torch.empty(*first, *tensor.shape[1:], dtype=tensor.dtype, device="meta")
 
-    return map_tensors(value, resized)
+    return replace_tensors(value, resized)
 
 
 def batch_variable(checked: Checked, batch: int) -> str | None:

@@ -18,13 +18,13 @@ from torch import Tensor, nn
 
 from fwdscope.model.events import LineResult, StepStart
 from fwdscope.ops import Op
+from fwdscope.ops.nested import tensors
 from fwdscope.ops.watch import watching
 from fwdscope.report import ActivationStats
 from fwdscope.run.statistics import Collector, merge
 from fwdscope.torch_private import is_transformed, without_dispatch, without_functions, without_modes
 from fwdscope.trace import Node, OpRecord, OwnWork, Recorder
 from fwdscope.trace.memory import Mark
-from fwdscope.trace.record import tensors
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -13,12 +14,12 @@ from fwdscope.model.build import example_inputs
 from fwdscope.model.initialise import preserve_ties
 from fwdscope.model.modules import Network
 from fwdscope.model.process_state import torch_default_dtype
+from fwdscope.ops.nested import named
 from fwdscope.settings import RunError
 from fwdscope.targets.feeds import Feed
 from fwdscope.torch_private import compiled_like
-from fwdscope.trace.duplicate import unwrapped
+from fwdscope.trace.duplicate import replace_tensors, tensors_inside, unwrapped
 from fwdscope.trace.module import duplicate_with_values
-from fwdscope.trace.record import tensors
 
 
 class ModuleCall(NamedTuple):
@@ -32,7 +33,21 @@ class ModuleCall(NamedTuple):
         """Every parameter, buffer and input."""
         yield from self.module.parameters()
         yield from self.module.buffers()
-        yield from tensors([self.args, self.kwargs])
+        yield from tensors_inside([self.args, self.kwargs])
+
+    def named_inputs(self) -> dict[str, Tensor]:
+        """The input tensors by the names of ``forward``'s parameters."""
+        forward = unwrapped(self.module).forward
+        try:
+            signature = inspect.signature(forward)
+            bound = signature.bind(*self.args, **self.kwargs).arguments
+        except (TypeError, ValueError):
+            bound = {**{f"input.{i}": value for i, value in enumerate(self.args)}, **self.kwargs}
+        else:
+            for name, parameter in signature.parameters.items():
+                if parameter.kind is parameter.VAR_KEYWORD:
+                    bound |= bound.pop(name, {})
+        return {key: tensor for name, value in bound.items() for key, tensor in named(value, name).items()}
 
 
 def real_inputs(network: Network, feeds: Mapping[str, Feed], device: torch.device) -> dict[str, Tensor]:
@@ -90,21 +105,10 @@ def move(call: ModuleCall, device: torch.device, dtype: torch.dtype | None = Non
     if dtype is not None or not all(is_on(t, device) for t in (*module.parameters(), *module.buffers())):
         with preserve_ties(module):
             module.to(device, dtype)
-    args, kwargs = map_tensors(
+    args, kwargs = replace_tensors(
         (args, kwargs), lambda tensor: tensor.to(device, dtype if tensor.is_floating_point() else None)
     )
     return ModuleCall(module, args, kwargs)
-
-
-def map_tensors(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
-    """A value with every tensor in it replaced by ``change`` of it, inside tuples, lists and dicts."""
-    if isinstance(value, Tensor):
-        return change(value)
-    if type(value) in (tuple, list):
-        return type(value)(map_tensors(item, change) for item in value)
-    if type(value) is dict:
-        return {key: map_tensors(item, change) for key, item in value.items()}
-    return value
 
 
 def is_on(tensor: Tensor, device: torch.device) -> bool:

@@ -7,7 +7,6 @@ A subject is traced on meta when it is made. :meth:`Subject.place` makes it on a
 from __future__ import annotations
 
 import contextlib
-import inspect
 import platform
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -30,11 +29,10 @@ from fwdscope.run.placement import ModuleCall, is_on, move, moved_call, real_inp
 from fwdscope.run.weights import load_into
 from fwdscope.targets.feeds import Feed
 from fwdscope.trace import Recorder, Trace, rows, trace, trace_module
-from fwdscope.trace.duplicate import Duplicate, unwrapped
+from fwdscope.trace.duplicate import Duplicate, tensors_inside, unwrapped
 from fwdscope.trace.memory import sizes
 from fwdscope.trace.module import duplicate_with_values, meta_stand_in, record_module, run_with_autograd
 from fwdscope.trace.parameters import held_parameters, held_tensors, named_modules
-from fwdscope.trace.record import tensors
 from fwdscope.version import __version__
 
 _REGISTERED = "{}: counted by the formula registered with torch.utils.flop_counter; MACs are half of its FLOPs"
@@ -86,7 +84,7 @@ class Subject(ABC):
         modules = named_modules(trace.module or unwrapped(self.call.module))
         params, trainable, param_bytes = sizes(held_parameters(modules))
         buffers, _, buffer_bytes = sizes(held_tensors(modules, "buffers"))
-        input_bytes = sizes(tensors([self.call.args, self.call.kwargs]))[2]
+        input_bytes = sizes(tensors_inside([self.call.args, self.call.kwargs]))[2]
         macs, flops, read, written = trace.root.cost()
         return Totals(
             params=params,
@@ -304,17 +302,8 @@ class ModuleSubject(Subject):
         return self.trace
 
     def named_inputs(self, call: ModuleCall) -> dict[str, Tensor]:
-        """By the names of ``forward``'s parameters; tensors inside lists are numbered."""
-        module, args, kwargs = unwrapped(call.module), call.args, call.kwargs
-        try:
-            bound = inspect.signature(module.forward).bind(*args, **kwargs).arguments
-        except (TypeError, ValueError):
-            bound = {**{f"input.{i}": value for i, value in enumerate(args)}, **kwargs}
-        named: dict[str, Tensor] = {}
-        for name, value in bound.items():
-            found = list(tensors(value))
-            named |= {name if len(found) == 1 else f"{name}.{i}": tensor for i, tensor in enumerate(found)}
-        return named
+        """By the names of ``forward``'s parameters."""
+        return call.named_inputs()
 
     def resized(self, batch: int, size: int) -> ModuleSubject:
         """By the first dimension of every input that begins with the batch."""
@@ -338,7 +327,7 @@ class ModuleSubject(Subject):
         """Without the inputs and weights that are on the device already."""
         if self.cast_to is not None:
             return super().memory_to_allocate(device, copied)
-        inputs = tensors([self.call.args, self.call.kwargs])
+        inputs = tensors_inside([self.call.args, self.call.kwargs])
         given = inputs if copied else [t for t in self.call.tensors() if not nn.parameter.is_lazy(t)]
         there = [tensor for tensor in given if is_on(tensor, device)]
         return max(0, super().memory_to_allocate(device, copied) - sum(t.numel() * t.element_size() for t in there))

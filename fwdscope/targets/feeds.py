@@ -53,11 +53,17 @@ class Feed:
         return torch.randint(0, 2, self.shape).to(dtype)
 
 
+def dotted(name: str) -> str:
+    """``batch.ids`` for ``batch["ids"]``, as a report names an input."""
+    return re.sub(r"""\[["']?(.*?)["']?\]""", r".\1", name)
+
+
 def parse(text: str) -> Feed:
-    """``image=1,3,224,224``, ``ids=(2, 128):int64`` or ``image=batch.npy``. Raises InputError."""
+    """``image=1,3,224,224``, ``batch.ids=(2, 128):int64`` or ``image=batch.npy``. Raises InputError."""
     name, equals, value = (piece.strip() for piece in text.partition("="))
     if not equals or not name or not value:
         raise InputError(f"{text!r} is not name=shape or name=file: write image=1,3,224,224 or image=batch.npy")
+    name = dotted(name)
     if shape := re.fullmatch(r"[(\[]?(?P<sizes>[\d\s,x×]*)[)\]]?(?::(?P<dtype>\w+))?", value):
         sizes = re.split(r"[,x×\s]+", shape["sizes"].strip(", "))
         if shape["dtype"] and shape["dtype"] not in DTYPES:
@@ -86,6 +92,8 @@ def _read_pt(name: str, path: Path, device: str) -> Tensor:
         loaded = torch.load(path, weights_only=True, map_location=device)
     except Exception as error:
         raise InputError(f"{path} cannot be read: {str(error).splitlines()[0]}") from None
+    if isinstance(loaded, dict) and name not in loaded:
+        name = name.rpartition(".")[2]
     tensor = loaded.get(name) if isinstance(loaded, dict) else loaded
     if not isinstance(tensor, torch.Tensor):
         known = f": it contains {', '.join(map(str, loaded))}" if isinstance(loaded, dict) else ""
@@ -104,6 +112,7 @@ def _read_array(name: str, path: Path) -> Any:
         loaded = numpy.load(path, mmap_mode="r", allow_pickle=False)
         if path.suffix == ".npz":
             names = list(loaded)
+            name = name if name in names else name.rpartition(".")[2]
             if name not in names and len(names) != 1:
                 raise InputError(f"{path} contains no array {name}: it contains {', '.join(names)}")
             loaded = loaded[name if name in names else names[0]]

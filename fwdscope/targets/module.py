@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import importlib
 import inspect
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, TypeAlias, TypeVar, get_type_hints
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from fwdscope.errors import InputError, TargetError, needs_values
 from fwdscope.targets.feeds import Feed
@@ -28,20 +29,29 @@ def load_module(
     """The model of ``package.module:name``, and the arguments to call it on. Raises TargetError.
 
     The name is a module, a module class, or a function that returns a module, perhaps with its inputs:
-    ``module, (x, y)`` or ``module, {"ids": x}``. ``feeds`` (``--input``) go by the names of ``forward``'s parameters.
-    Weights and inputs are made on meta, unless ``with_numbers``, or if the code needs values and not ``only_on_meta``.
-    Importing runs the package's code.
+    ``module, (x, y)`` or ``module, {"ids": x}``. ``feeds`` (``--input``) go by the names of ``forward``'s parameters,
+    ``batch.x`` by a field or key of one. Weights and inputs are made on meta, unless ``with_numbers``, or if the code
+    needs values and not ``only_on_meta``. Importing runs the package's code.
     """
     sys.path.insert(0, str(Path.cwd()))
     with contextlib.redirect_stdout(sys.stderr):  # what the code prints is not part of the report
         module, args, kwargs = _split(text, _make(text, with_numbers, only_on_meta))
     known = [name for name, p in inspect.signature(module.forward).parameters.items() if p.kind is not p.VAR_KEYWORD]
+    made: dict[str, Any] = {}
     for feed in feeds.values():
-        if feed.name not in known:
+        name, *path = feed.name.split(".")
+        if name not in known:
             raise TargetError(f"--input {feed.name}: forward takes {', '.join(known) or 'nothing'}")
-        if feed.name in known[: len(args)]:
+        if name in known[: len(args)] or (path and name in kwargs):
             raise TargetError(f"--input {feed.name}: {text} gives that input itself")
-        kwargs[feed.name] = feed.make_tensor() if with_numbers else feed.make_meta_tensor()
+        home, last = made, name
+        for key in path:
+            home, last = home.setdefault(last, {}), key
+            if not isinstance(home, dict):
+                raise TargetError(f"--input {feed.name}: another --input gives what it is in")
+        home[last] = feed.make_tensor() if with_numbers else feed.make_meta_tensor()
+    types = _types_of(module.forward)
+    kwargs |= {name: _with_types(text, value, types.get(name)) for name, value in made.items()}
     if not args and not kwargs and known:
         raise TargetError(f"{text} needs inputs: --input {known[0]}=1,3,224,224 (forward takes {', '.join(known)})")
     return module, args, kwargs
@@ -71,7 +81,30 @@ def _split(text: str, made: Any) -> ModuleAndInputs:
         raise TargetError(f"{text} gives {type(module).__name__}; expected a torch.nn.Module, or one and its inputs")
     if isinstance(given, Mapping):
         return module, (), dict(given)
-    return module, (given,) if isinstance(given, Tensor) else tuple(given), {}
+    return module, tuple(given) if type(given) in (tuple, list) else (given,), {}
+
+
+def _types_of(function: Any) -> dict[str, Any]:
+    """The types of a function's parameters or a class's fields."""
+    try:
+        return get_type_hints(function)
+    except (NameError, TypeError):  # a type is imported for type checkers alone; an object that is called
+        return {}
+
+
+def _with_types(text: str, value: Any, kind: Any) -> Any:
+    """What ``--input`` gives for a parameter: a dict, a list if its keys are numbers, or what ``kind`` is."""
+    if not isinstance(value, dict):
+        return value
+    is_record = dataclasses.is_dataclass(kind) or hasattr(kind, "_fields")
+    types = _types_of(kind) if is_record else {}
+    value = {name: _with_types(text, item, types.get(name)) for name, item in value.items()}
+    if all(map(str.isdecimal, value)):
+        return [value[key] for key in sorted(value, key=int)]
+    try:
+        return kind(**value) if is_record else value
+    except TypeError as error:
+        raise TargetError(f"{text}: no {kind.__name__} can be made of --input: {error}") from None
 
 
 def _import(text: str) -> Any:

@@ -69,6 +69,18 @@ class Duplicate:
                 restore()
 
 
+def replace_tensors(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
+    """A copy of a value with ``change`` of every tensor in it, inside objects of every class."""
+    return _Copier(change).copy(value)
+
+
+def tensors_inside(value: Any) -> list[Tensor]:
+    """Every tensor in a value, inside objects of every class, each once."""
+    found: dict[int, Tensor] = {}
+    replace_tensors(value, lambda tensor: found.setdefault(id(tensor), tensor))
+    return list(found.values())
+
+
 class Wrapped(nn.Module):
     """Calls a module that has a name inside it, in the place of a wrapper that compiles or distributes the module."""
 

@@ -23,11 +23,12 @@ from fwdscope.layers import describe_module
 from fwdscope.model.events import Observer, StepStart
 from fwdscope.model.process_state import preserve_generators
 from fwdscope.ops.dispatch import META, is_sparse
+from fwdscope.ops.nested import named, tensors
 from fwdscope.ops.watch import NESTED, Uses
 from fwdscope.torch_private import fake_tensors, is_dynamo_loaded, lazy_hook, without_modes
-from fwdscope.trace.duplicate import Duplicate, Scripted, Wrapped, is_sharded, unwrapped
+from fwdscope.trace.duplicate import Duplicate, Scripted, Wrapped, is_sharded, tensors_inside, unwrapped
 from fwdscope.trace.parameters import Modules, named_modules, named_tensors
-from fwdscope.trace.record import Node, Recorder, Trace, hook, recording, tensors
+from fwdscope.trace.record import Node, Recorder, Trace, hook, recording
 
 # Weights of at most so many bytes are copied when a module runs where it lives; larger ones are shared with the copy.
 MAX_COPIED_WEIGHTS = 512 * 2**20
@@ -62,7 +63,7 @@ def trace_module(
             if only_on_meta:
                 what = "the forward needs values, which tensors on meta do not have"
                 raise InputError(f"{what} ({reason}): leave --device meta out, or give --device cpu") from error
-            if any(t.is_meta for t in tensors([args, kwargs])):
+            if any(t.is_meta for t in tensors_inside([args, kwargs])):
                 raise
             notes = (f"not run on meta, since the forward needs values: {reason}",)
     devices = {t.device for t in (*module.parameters(), *module.buffers())} or {torch.device("cpu")}
@@ -215,13 +216,10 @@ def record_module(
         for _, inner in modules:
             _initialise_unrecorded(inner, recorder)
         weights = [t for _, inner in modules for t in _tensors_of(inner)]
-        inputs = list(tensors([args, kwargs]))
-        stack.enter_context(recording(recorder, weights, inputs))
+        stack.enter_context(recording(recorder, weights, tensors([args, kwargs])))
         value = module(*args, **kwargs)
-    pieces = list(tensors(value))
-    names = ["output"] if len(pieces) == 1 else [f"output.{i}" for i in range(len(pieces))]
     unused = recorder.unread([one for one in named_tensors(module, "parameters") if not _is_lazy(one[1])])
-    outputs = tuple(zip(names, pieces, strict=True))
+    outputs = tuple(named(value).items())
     return Trace(_unwrapped(recorder.root), outputs, None, recorder.memory.peak, unused, recorder.fields())
 
 

@@ -14,8 +14,9 @@ from fwdscope.language import tree
 from fwdscope.layers import describe_module
 from fwdscope.model.events import Observer, StepStart
 from fwdscope.model.modules import Body, Network, Scope, Series
+from fwdscope.ops.nested import named
 from fwdscope.trace.parameters import named_tensors
-from fwdscope.trace.record import Recorder, Trace, hook, recording, tensors
+from fwdscope.trace.record import Recorder, Trace, hook, recording
 
 
 def trace(network: Network, recorder: Recorder | None = None, inputs: Mapping[str, Tensor] | None = None) -> Trace:
@@ -67,18 +68,17 @@ def hook_composites(network: Network, recorder: Observer) -> Iterator[RemovableH
 def _named_outputs(network: Network, value: Any) -> tuple[tuple[str, Tensor], ...]:
     """The results by the names in the last line, or as ``output``; the parts of one result are numbered."""
     last = network.lines[-1]
-    pieces = list(tensors(value))
     match last:
         case tree.PartLine(name=name) | tree.Statement(target=ex.NameTarget(name=name)):
             pass
         case tree.Statement(value=ex.Name(id=name)):
             pass
-        case tree.Statement(value=ex.TupleOrList(items=items)) if len(items) == len(pieces):
+        case tree.Statement(value=ex.TupleOrList(items=items)) if isinstance(value, tuple | list):
             written = [item.id if isinstance(item, ex.Name) and item.id != "prev" else None for item in items]
             names = [name or f"output.{i}" for i, name in enumerate(written)]
-            return tuple(zip(names, pieces, strict=True))
+            return tuple([one for item, name in zip(value, names, strict=True) for one in named(item, name).items()])
         case _:
             name = "output"
     if name == "prev":
         name = "output"
-    return tuple((name if len(pieces) == 1 else f"{name}.{i}", t) for i, t in enumerate(pieces))
+    return tuple(named(value, name).items())

@@ -23,6 +23,7 @@ from fwdscope.language.expression import Expression
 from fwdscope.language.problems import Source, Span
 from fwdscope.model.events import LineResult, Observer, StepCounter, StepKey, StepStart, own_work_key
 from fwdscope.ops.dispatch import OpRecord
+from fwdscope.ops.nested import tensors
 from fwdscope.ops.watch import Uses, watching
 from fwdscope.report import Promise
 from fwdscope.torch_private import without_functions
@@ -528,27 +529,6 @@ def hook(module: nn.Module, what: StepStart, observer: Observer) -> Iterator[Rem
 def marks(value: Any) -> tuple[Mark, ...]:
     """Marks of all tensors in a value, in order."""
     return tuple(map(mark, tensors(value)))
-
-
-_CONTAINERS = (tuple, list, dict)
-
-
-def tensors(value: Any) -> list[Tensor]:
-    """All tensors in a value, in order."""
-    if isinstance(value, Tensor):
-        return [value]
-    if type(value) is not tuple:
-        if isinstance(value, dict):
-            value = value.values()
-        elif not isinstance(value, tuple | list):
-            return []
-    found: list[Tensor] = []
-    for item in value:
-        if isinstance(item, Tensor):
-            found.append(item)
-        elif isinstance(item, _CONTAINERS) and item:
-            found += tensors(item)
-    return found
 
 
 _OPERATOR_NAMES = {"+": "add", "-": "sub", "*": "mul", "/": "div", "//": "floor_div", "%": "remainder", "**": "pow",

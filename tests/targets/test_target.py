@@ -6,13 +6,18 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy
 import pytest
+import torch
 from typer.testing import CliRunner, Result
 
 from fwdscope.cli import app
+from fwdscope.render import summary
 from fwdscope.report import Report
 
 CODE = """
+import dataclasses
+import typing
 import torch
 from torch import nn
 
@@ -36,8 +41,39 @@ def with_tuple():
 def with_dictionary():
     return Net(), {"x": torch.zeros(3, 8)}
 
+def with_dataclass():
+    return Records(), Record(torch.zeros(3, 8), torch.zeros(8))
+
 def number():
     return 3
+
+class Record(typing.NamedTuple):
+    x: torch.Tensor
+    scale: torch.Tensor
+
+@dataclasses.dataclass
+class Records2:
+    record: Record
+    bias: torch.Tensor
+
+class Records(Net):
+    def forward(self, record: Record):
+        return Record(self.fc(record.x * record.scale), record.scale)
+
+class Nested(Net):
+    def forward(self, batch: Records2):
+        return {"y": self.fc(batch.record.x * batch.record.scale) + batch.bias}
+
+class Keyed(Net):
+    def forward(self, batch: "Unknown"):
+        return self.fc(batch["x"] + batch["more"][0] + batch["more"][1])
+
+class Ids(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.table = nn.Embedding(10, 4)
+    def forward(self, batch):
+        return self.table(batch["ids"])
 
 net = Net()
 """
@@ -85,6 +121,12 @@ def test_a_factory_may_give_its_inputs_itself(name: str) -> None:
         (("ownnets:build", "--input", "x=3,9"), "cannot run on these inputs"),
         (("ownnets:build", "--input", "x=3,8", "--set", "B=3"), "--set and --dtype are for specs"),
         (("ownnets:build", "--input", "x=3,8:int32x"), "int32x is no dtype"),
+        (("ownnets:build", "--input", "y.a=3,8"), "--input y.a: forward takes x, mask"),
+        (("ownnets:with_dictionary", "--input", "x.a=3,8"), "gives that input itself"),
+        (("ownnets:build", "--input", "x=3,8", "--input", "x.a=8"), "another --input gives what it is in"),
+        (("ownnets:Records", "--input", "record.x=3,8"), "no Record can be made of --input"),
+        (("ownnets:Records", "--input", "record.x=3,8", "--input", "record.y=8"), "unexpected keyword argument 'y'"),
+        (("ownnets:Ids", "--input", "batch.ids=3,8"), "takes integers for batch.ids: --input batch.ids=3,8:int64"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else None,
 )
@@ -99,6 +141,50 @@ def test_an_input_may_say_its_dtype() -> None:
     result = run("torch.nn:Identity", "--input", "input=2,3:int64")
     assert result.exit_code == 0, result.stderr
     assert "int64" in result.stdout
+
+
+@pytest.mark.core
+@pytest.mark.parametrize("device", ["meta", "cpu"])
+@pytest.mark.parametrize(
+    ("name", "feeds", "inputs", "outputs"),
+    [
+        ("Records", ["record.x=3,8", "record.scale=8"], "record.x (3, 8), record.scale (8,)", "x (3, 4), scale (8,)"),
+        ("Nested", ["batch.record.scale=8", "batch.record.x=3,8", "batch.bias=4"],
+         "batch.record.x (3, 8), batch.record.scale (8,), batch.bias (4,)", "y (3, 4)"),
+        ("Keyed", ["batch.x=3,8", "batch.more.1=8", "batch.more.0=3,1"],
+         'batch["x"] (3, 8), batch["more"].0 (3, 1), batch["more"].1 (8,)', "output (3, 4)"),
+        ("Keyed", ['batch["x"]=3,8', 'batch["more"].0=3,1', "batch.more.1=8"],
+         'batch["x"] (3, 8), batch["more"].0 (3, 1), batch["more"].1 (8,)', "output (3, 4)"),
+        ("with_dataclass", [], "record.x (3, 8), record.scale (8,)", "x (3, 4), scale (8,)"),
+    ],
+)  # fmt: skip
+def test_fields_and_keys_of_an_input_are_given_one_by_one(
+    name: str, feeds: list[str], inputs: str, outputs: str, device: str
+) -> None:
+    options = [option for feed in feeds for option in ("--input", feed)]
+    result = run(f"ownnets:{name}", *options, "--device", device, "--no-latency", "--format", "json")
+    assert result.exit_code == 0, result.stderr
+    assert summary.flow(Report.loads(result.stdout)) == f"{inputs}  →  {outputs}"
+
+
+@pytest.mark.parametrize("suffix", [".pt", ".npz"])
+def test_a_file_may_hold_a_field_under_its_own_name(tmp_path: Path, suffix: str) -> None:
+    file = tmp_path / f"batch{suffix}"
+    fields = {"ids": torch.tensor([[1, 2, 3]]), "mask": torch.ones(3)}
+    if suffix == ".pt":
+        torch.save(fields, file)
+    else:
+        numpy.savez(file, **{name: tensor.numpy() for name, tensor in fields.items()})
+    result = run("ownnets:Ids", "--input", f"batch.ids={file}", "--device", "cpu", "--no-latency")
+    assert result.exit_code == 0, result.stderr
+    assert 'batch["ids"] (1, 3) int64' in result.stdout
+
+
+def test_what_a_dataclass_gives_is_shown() -> None:
+    result = run("ownnets:Records", "--input", "record.x=3,8", "--input", "record.scale=8", "--device", "cpu",
+                 "--no-latency", "--show", "fc")  # fmt: skip
+    assert result.exit_code == 0, result.stderr
+    assert "(3, 4)" in result.stdout
 
 
 STRANGE = """

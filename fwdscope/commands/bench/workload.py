@@ -15,6 +15,7 @@ from fwdscope.run.prepare import Prepared, RowNodes, prepared
 from fwdscope.run.runner import with_run
 from fwdscope.run.subject import Subject
 from fwdscope.settings import BenchSettings
+from fwdscope.trace.duplicate import replace_tensors
 
 
 @dataclass(frozen=True)
@@ -58,4 +59,5 @@ def _channels_last(call: ModuleCall) -> ModuleCall:
 
     # `Module.to` would ask the same of 5-dimensional weights, for which there is no such format.
     call.module._apply(convert)
-    return call._replace(args=tuple(convert(value) if isinstance(value, Tensor) else value for value in call.args))
+    args, kwargs = replace_tensors((call.args, call.kwargs), convert)
+    return call._replace(args=args, kwargs=kwargs)
