@@ -16,12 +16,13 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import sys
 import types
 import typing
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from fwdscope.errors import InputError
 
@@ -32,6 +33,12 @@ CONVENTION = (
     "FLOPs are two for each MAC and one for every other arithmetic result. "
     "Bytes: each operand read once, each result written once, views free. Parameters count once."
 )
+
+# Figures of a file are 0, or lie between LEAST and MOST: sums, products and quotients of a few of them fit a float.
+MOST, LEAST = 10**30, 1e-30
+# A value of a tensor: any finite number.
+Value = Annotated[float, (-sys.float_info.max, sys.float_info.max)]
+Seconds = Annotated[float, (LEAST, MOST, False)]
 
 Shape = tuple[int, ...]
 Kind = Literal["layer", "block", "stack", "copies", "part", "loop", "parameter", "expression"]
@@ -49,8 +56,8 @@ class Histogram:
     among them; they need not add up to all.
     """
 
-    low: float
-    high: float
+    low: Value
+    high: Value
     counts: tuple[int, ...]
 
 
@@ -63,10 +70,10 @@ class ActivationStats:
     """
 
     elements: int
-    mean: float | None
-    std: float | None
-    min: float | None
-    max: float | None
+    mean: Value | None
+    std: Value | None
+    min: Value | None
+    max: Value | None
     zeros: int
     nans: int = 0
     infs: int = 0
@@ -152,7 +159,7 @@ class LayerRow:
     # Statistics of the results of a run: of all copies and calls together, and the std of each copy in order if the
     # row stands for several.
     stats: ActivationStats | None = None
-    copy_stds: tuple[float | None, ...] = ()
+    copy_stds: tuple[Value | None, ...] = ()
     # Seconds on the device, the median of a few passes: of one copy, all its calls together.
     latency: float | None = None
 
@@ -184,12 +191,12 @@ class Latency:
     """How long something took, in seconds; :meth:`of` derives the other figures from ``times``."""
 
     # Each repeat, in the order they ran.
-    times: tuple[float, ...]
-    median: float
+    times: tuple[Seconds, ...]
+    median: Seconds
     # The interquartile range, and the 90th and 99th percentile.
     iqr: float
-    p90: float
-    p99: float
+    p90: Seconds
+    p99: Seconds
 
     @classmethod
     def of(cls, times: Sequence[float]) -> Latency:
@@ -216,7 +223,7 @@ class Peaks:
     dtype: str
     flops: float | None
     bandwidth: float | None
-    memory: int | None
+    memory: Annotated[int, (1, MOST, False)] | None
     # The table of published figures, or a large product and a large copy on the device itself.
     source: Literal["table", "measured"]
     # FLOP/s of convolutions if torch computes them faster than matrix products: on GPUs in TF32 for float32, on CPUs by
@@ -339,8 +346,14 @@ class Report:
         if not isinstance(data, dict) or "version" not in data:
             raise ReportError("this is no fwdscope report: it has no version")
         if data["version"] != VERSION:
-            raise ReportError(f"this report has version {data['version']!r}; this fwdscope reads version {VERSION}")
-        return _read_dataclass(cls, {key: value for key, value in data.items() if key != "version"}, "report")
+            raise ReportError(
+                f"this report has version {shortened(data['version'])}; this fwdscope reads version {VERSION}"
+            )
+        report = _read_dataclass(cls, {key: value for key, value in data.items() if key != "version"}, "report")
+        if report.run and report.run.latency and not report.run.latency.times:
+            raise ReportError("report.run.latency.times: expected at least one time, found none")
+        check_rows(report.layers)
+        return report
 
     def dumps(self) -> str:
         """The report as JSON text, one row a line, so that it diffs well."""
@@ -352,13 +365,7 @@ class Report:
     @classmethod
     def loads(cls, text: str) -> Report:
         """The report in a JSON text. Raises ReportError if it is none."""
-        try:
-            data = json.loads(text)
-        except ValueError as error:
-            raise ReportError(f"this is not JSON: {error}") from None
-        except RecursionError:
-            raise ReportError("this is no fwdscope report: it is nested too deeply") from None
-        return cls.from_json(data)
+        return cls.from_json(parse_json(text))
 
 
 def parents(rows: Sequence[LayerRow]) -> tuple[int | None, ...]:
@@ -381,8 +388,30 @@ def multiplicities(rows: Sequence[LayerRow]) -> tuple[int, ...]:
     return tuple(found)
 
 
+def parse_json(text: str) -> Any:
+    """The data of a JSON text. Raises ReportError."""
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ReportError(f"this is not JSON: {error}") from None
+    except RecursionError:
+        raise ReportError("this is no JSON that fwdscope wrote: it is nested too deeply") from None
+    except ValueError:
+        raise ReportError("this is no JSON that fwdscope wrote: a number has too many digits") from None
+
+
+def check_rows(rows: Sequence[LayerRow]) -> None:
+    """Raise ReportError where rows of a file are no tree: deeper than those before them allow, or too many copies."""
+    for index, (row, times) in enumerate(zip(rows, multiplicities(rows), strict=True)):
+        if not 1 <= row.depth <= index + 1:
+            raise ReportError(f"report.layers[{index}].depth: expected 1 to {index + 1}, found {row.depth}")
+        if times > MOST:
+            raise ReportError(
+                f"report.layers[{index}].repeat: expected at most {MOST:g} copies with the rows around it"
+            )
+
+
 T = TypeVar("T")
-_hints = cache(typing.get_type_hints)
 
 
 def _plain(value: Any) -> Any:
@@ -393,33 +422,55 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def _read(annotation: Any, value: Any, where: str) -> Any:
+@cache
+def _hints(cls: type) -> dict[str, Any]:
+    return typing.get_type_hints(cls, include_extras=True)
+
+
+def _read(annotation: Any, value: Any, where: str, bounded: bool = True) -> Any:
     """``value`` from JSON as the annotated type, recursively."""
     origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin is Annotated:
+        return check_number(_read(arguments[0], value, where, False), where, *arguments[1])
     if origin in (types.UnionType, typing.Union):
         if value is None:
             return None
         return _read(next(a for a in arguments if a is not types.NoneType), value, where)
     if origin is tuple:
         if not isinstance(value, list):
-            raise ReportError(f"{where}: expected a list, found {value!r}")
+            raise ReportError(f"{where}: expected a list, found {shortened(value)}")
         return tuple(_read(arguments[0], item, f"{where}[{i}]") for i, item in enumerate(value))
     if origin is Literal:
         if value not in arguments:
-            raise ReportError(f"{where}: expected one of {', '.join(map(repr, arguments))}, found {value!r}")
+            raise ReportError(f"{where}: expected one of {', '.join(map(repr, arguments))}, found {shortened(value)}")
         return value
     if dataclasses.is_dataclass(annotation) and isinstance(annotation, type):
         return _read_dataclass(annotation, value, where)
-    if annotation is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
+    if annotation is float and type(value) is int:
+        value = float(check_number(value, where))
     if not isinstance(value, annotation) or (annotation is int and isinstance(value, bool)):
-        raise ReportError(f"{where}: expected {annotation.__name__}, found {value!r}")
-    return value
+        raise ReportError(f"{where}: expected {annotation.__name__}, found {shortened(value)}")
+    if annotation is str and not value.isascii() and any("\ud800" <= letter <= "\udfff" for letter in value):
+        raise ReportError(f"{where}: expected text, found half of a character in {value!r}")
+    return check_number(value, where) if bounded and annotation in (int, float) else value
+
+
+def check_number(value: float, where: str, low: float = LEAST, high: float = MOST, zero: bool = True) -> float:
+    """A number of a file. Raises ReportError if it is out of bounds, as NaN is; ``zero`` says whether 0 is not."""
+    if (zero and value == 0) or low <= value <= high:
+        return value
+    raise ReportError(f"{where}: expected {min(low, 0) if zero else low:g} to {high:g}, found {shortened(value)}")
+
+
+def shortened(value: Any) -> str:
+    """A wrong value in a message."""
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:40]}… ({len(text):,} characters)"
 
 
 def _read_dataclass(cls: type[T], value: Any, where: str) -> T:
     if not isinstance(value, dict):
-        raise ReportError(f"{where}: expected an object, found {value!r}")
+        raise ReportError(f"{where}: expected an object, found {shortened(value)}")
     fields = {f.name: f for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
     unknown = sorted(value.keys() - fields.keys())
     if unknown:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from fwdscope.errors import InputError
 from fwdscope.functions.functions import DTYPES
+from fwdscope.limits import limit
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -69,7 +71,13 @@ def parse(text: str) -> Feed:
         if shape["dtype"] and shape["dtype"] not in DTYPES:
             raise InputError(f"{shape['dtype']} is no dtype: write one of {', '.join(dict.fromkeys(DTYPES.values()))}")
         dtype = DTYPES[shape["dtype"]] if shape["dtype"] else None
-        return Feed(name, tuple(int(size) for size in sizes if size), dtype, "--input")
+        # Python reads no number of thousands of digits.
+        numbers = tuple(int(size) if len(size) < 99 else 10**99 for size in sizes if size)
+        if math.prod(size or 1 for size in numbers) > limit("elements"):
+            raise InputError(
+                f"--input {text} has too many elements: at most {limit('elements'):,} (--limit elements=N)"
+            )
+        return Feed(name, numbers, dtype, "--input")
     path = Path(value)
     if path.suffix not in (".npy", ".npz", ".pt"):
         raise InputError(f"{value} is neither a shape (1,3,224,224) nor a file that ends in .npy, .npz, .pt")

@@ -44,8 +44,9 @@ _numbers = st.floats(allow_nan=False, allow_infinity=False)
 _perhaps = st.one_of(st.none(), _numbers)
 _histograms = st.builds(Histogram, _numbers, _numbers, _shapes)
 _stats = st.builds(ActivationStats, _counts, *[_perhaps] * 4, *[_counts] * 3, st.one_of(st.none(), _histograms))
-_times = st.lists(st.floats(0, 1e6), min_size=1, max_size=5).map(Latency.of)
-_peaks = st.builds(Peaks, _texts, _texts, _perhaps, _perhaps, _unknown, st.sampled_from(["table", "measured"]))
+_amounts = st.one_of(st.none(), st.floats(1e-30, 1e30))
+_times = st.lists(st.floats(1e-30, 1e6), min_size=1, max_size=5).map(Latency.of)
+_peaks = st.builds(Peaks, _texts, _texts, _amounts, _amounts, _maybe, st.sampled_from(["table", "measured"]))
 _nonfinite = st.builds(NonFinite, _texts, _texts, _maybe, _counts, _counts, _tuples(_stats))
 _runs = st.builds(
     Run,
@@ -56,7 +57,7 @@ _runs = st.builds(
     weights=st.one_of(st.none(), _texts),
     mode=st.sampled_from(["eval", "train"]),
     latency=st.one_of(st.none(), _times),
-    layers_latency=_perhaps,
+    layers_latency=_amounts,
     peak_memory=_unknown,
     first_nonfinite=st.one_of(st.none(), _nonfinite),
     peaks=st.one_of(st.none(), _peaks),
@@ -67,7 +68,7 @@ _runs = st.builds(
     batch=_maybe,
     notes=_tuples(_texts),
 )
-_estimates = st.builds(Estimate, _peaks, *[_perhaps] * 3, _unknown, st.sampled_from([None, True, False]))
+_estimates = st.builds(Estimate, _peaks, *[_amounts] * 3, _unknown, st.sampled_from([None, True, False]))
 _tensors = st.builds(
     TensorInfo, _texts, _shapes, _texts, st.one_of(st.none(), _texts), stats=st.one_of(st.none(), _stats)
 )
@@ -96,7 +97,7 @@ _rows = st.builds(
     receptive_field=st.one_of(st.none(), _shapes),
     uncounted=_tuples(_texts),
     calls=_counts,
-    repeat=_counts,
+    repeat=st.integers(0, 10**6),
     call=_counts,
     varies=st.booleans(),
     reads=_tuples(_texts),
@@ -106,14 +107,20 @@ _rows = st.builds(
     note=st.one_of(st.none(), _texts),
     stats=st.one_of(st.none(), _stats),
     copy_stds=_tuples(_perhaps),
-    latency=_perhaps,
+    latency=_amounts,
 )
+
+
+def _as_tree(rows: tuple[LayerRow, ...]) -> tuple[LayerRow, ...]:
+    return tuple(replace(row, depth=min(row.depth, index + 1)) for index, row in enumerate(rows))
+
+
 _reports = st.builds(
     Report,
     name=_texts,
     inputs=_tuples(_tensors),
     outputs=_tuples(_tensors),
-    layers=_tuples(_rows),
+    layers=_tuples(_rows).map(_as_tree),
     totals=st.builds(Totals, *[_counts] * 5, *[_unknown] * (len(fields(Totals)) - 5)),
     environment=st.builds(Environment, _texts, _texts, _texts, _texts),
     source=st.one_of(st.none(), _texts),

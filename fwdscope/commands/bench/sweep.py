@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from fwdscope.report import Report, ReportError
+from fwdscope.report.report import parse_json
 
 MOST = 200
 VERSION = 1
@@ -65,10 +66,7 @@ class Sweep:
 
 def saved_points(text: str) -> tuple[SweepPoint, ...]:
     """The points of a saved sweep, or the single point of a saved report. Raises ReportError for other text."""
-    try:
-        data = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise ReportError(f"this is not JSON: {error}") from None
+    data = parse_json(text)
     if not isinstance(data, dict) or "sweep" not in data:
         return (SweepPoint((), Report.from_json(data)),)
     if data.get("version") != VERSION or not isinstance(data["sweep"], list):
@@ -79,7 +77,8 @@ def saved_points(text: str) -> tuple[SweepPoint, ...]:
             raise ReportError("this sweep has a point without values")
         report = Report.from_json(item["report"]) if item.get("report") is not None else None
         values = tuple((str(name), str(value)) for name, value in item["values"].items())
-        points.append(SweepPoint(values, report, item.get("problem")))
+        problem = item.get("problem")
+        points.append(SweepPoint(values, report, str(problem) if problem is not None else None))
     return tuple(points)
 
 

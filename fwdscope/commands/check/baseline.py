@@ -10,7 +10,7 @@ from pathlib import Path
 from fwdscope.commands.check.baselines import Baseline, BaselineError, Differences, RowDifference, compare, describe
 from fwdscope.commands.check.files import visible
 from fwdscope.commands.check.outcome import CheckMessage, CheckPoint, Outcome
-from fwdscope.language.problems import Cause, Problem, Source, Span
+from fwdscope.language.problems import Cause, Problem, Source, Span, SpecError
 from fwdscope.report import LayerRow
 from fwdscope.targets import shipped_specs
 
@@ -51,7 +51,10 @@ class BaselineFolder:
         yield from (file for file in sorted(self.path.rglob("*.json")) if not self.spec(file).is_file())
 
     def compare_with(self, source: Source, spec: Path, now: Baseline) -> CheckPoint:
-        """Compare a spec with its baseline, or write it. Raises OSError if a file cannot be read or written."""
+        """Compare a spec with its baseline, or write it.
+
+        Raises OSError if a file cannot be read or written, SpecError if it is no baseline.
+        """
         file = self.file(spec)
         shown = visible(file)
         if self.update:
@@ -63,6 +66,7 @@ class BaselineFolder:
             wrong = f"there is no baseline {shown}"
         except (BaselineError, UnicodeDecodeError) as error:
             wrong = f"the baseline {shown} cannot be read: {error}"
+            raise SpecError([Problem(source, Span(0, 0), "baseline", wrong, self._advice)]) from None
         if wrong:
             return _failed(Problem(source, Span(0, 0), "baseline", wrong, self._advice))
         found = compare(old, now, self.tolerance)

@@ -13,7 +13,8 @@ from typing import Any, NamedTuple
 
 from fwdscope.commands import diff
 from fwdscope.errors import InputError
-from fwdscope.report import Environment, LayerRow, Report, Shape, TensorInfo, Totals
+from fwdscope.report import Environment, LayerRow, Report, ReportError, Shape, TensorInfo, Totals
+from fwdscope.report.report import check_number, check_rows, parse_json, shortened
 
 VERSION = 1
 EXACT = ("params", "trainable_params", "buffers")
@@ -61,21 +62,22 @@ class Baseline:
         if not isinstance(data, dict) or "convention" not in data or "layers" not in data:
             raise BaselineError("this is no baseline of fwdscope")
         if data.get("version") != VERSION:
-            raise BaselineError(f"it has version {data.get('version')!r}; this fwdscope reads version {VERSION}")
+            raise BaselineError(
+                f"it has version {shortened(data.get('version'))}; this fwdscope reads version {VERSION}"
+            )
         try:
             return cls(data, _report(data))
         except (KeyError, TypeError, AttributeError, ValueError) as error:
-            raise BaselineError(f"this is no baseline of fwdscope: {type(error).__name__}: {error}") from None
+            name = "" if isinstance(error, ReportError) else f"{type(error).__name__}: "
+            raise BaselineError(f"this is no baseline of fwdscope: {name}{error}") from None
 
     @classmethod
     def loads(cls, text: str) -> Baseline:
         """The baseline in a JSON text. Raises BaselineError where it is none."""
         try:
-            return cls.from_json(json.loads(text))
-        except RecursionError:
-            raise BaselineError("it is nested too deeply") from None
-        except json.JSONDecodeError as error:
-            raise BaselineError(f"it is not JSON: {error}") from None
+            return cls.from_json(parse_json(text))
+        except ReportError as error:
+            raise BaselineError(str(error)) from None
 
     def to_json(self, places: bool = False) -> dict[str, Any]:
         """The baseline as JSON's own types; ``places`` keeps lines and columns, for the way to another process."""
@@ -108,7 +110,9 @@ class Baseline:
 
 
 def _report(data: Mapping[str, Any]) -> Report:
-    totals = {str(name): _whole(value) for name, value in data["totals"].items()}
+    totals = {str(name): _whole(value, f"totals, {name}") for name, value in data["totals"].items()}
+    rows = tuple(_rows(data["layers"]))
+    check_rows(rows)
     params = totals.get("params", 0)
     trainable, buffers = totals.get("trainable_params", params), totals.get("buffers", 0)
     dtype = str(data["dtype"])
@@ -119,7 +123,7 @@ def _report(data: Mapping[str, Any]) -> Report:
         str(data["name"]),
         inputs,
         outputs,
-        tuple(_rows(data["layers"])),
+        rows,
         Totals(params, trainable, buffers, 0, 0, **{name: totals.get(name) for name in COSTS}),
         Environment("", "", "", ""),
         dtype=dtype,
@@ -164,7 +168,9 @@ def _row_from_json(path: str, rest: dict[str, Any], depth: int) -> LayerRow:
     del rest["path"]
     type_, output = str(rest.pop("type")), _shapes(rest.pop("output"))
     line, column = rest.pop("place", (None, None))
-    figures = {name: _whole(value) for name, value in rest.items()}
+    if unknown := rest.keys() - {*EXACT, *_ROW_COSTS, "repeat", "calls"}:
+        raise TypeError(f"{path}: unknown key {min(unknown)!r}")
+    figures = {name: _whole(value, f"{path}, {name}") for name, value in rest.items()}
     params = figures.get("params", 0)
     return LayerRow(
         path,
@@ -183,10 +189,10 @@ def _shapes(data: Any) -> tuple[Shape, ...]:
     return tuple(tuple(_whole(size) for size in shape) for shape in data)
 
 
-def _whole(value: Any) -> int:
+def _whole(value: Any, where: str = "a size") -> int:
     if not isinstance(value, int) or isinstance(value, bool):
-        raise TypeError(f"expected a whole number, found {value!r}")
-    return value
+        raise TypeError(f"{where}: expected a whole number, found {shortened(value)}")
+    return int(check_number(value, where))
 
 
 # --- what differs ----------------------------------------------------------------------------------------------------

@@ -168,6 +168,9 @@ def guarded(source: Source, settings: CheckSettings) -> CheckResult:
 def _with_baseline(file: SpecFile, source: Source, result: CheckResult, folder: BaselineFolder | None) -> Outcome:
     if folder is None or result.kept is None:
         return result.outcome
-    point = folder.compare_with(source, file.path, result.kept)
+    try:
+        point = folder.compare_with(source, file.path, result.kept)
+    except SpecError as error:
+        return replace(result.outcome, state="invalid", problems=tuple(map(CheckMessage.of, error.problems)))
     points = (*result.outcome.points, point)
     return replace(result.outcome, points=points, state=state_of(points))

@@ -64,7 +64,7 @@ def test_a_layer_moved_down_a_line_changes_nothing() -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("", "it is not JSON"),
+        ("", "this is not JSON"),
         ("[]", "no baseline of fwdscope"),
         ('{"version": 1}', "no baseline of fwdscope"),
         ('{"version": 9, "convention": "", "layers": []}', "it has version 9; this fwdscope reads version 1"),
@@ -197,14 +197,13 @@ def test_a_spec_with_mistakes_writes_no_baseline_and_one_that_falls_short_does()
 
 
 @pytest.mark.parametrize("text", ["{}", "\ufffe", '{"version": 1}'])
-def test_a_file_that_is_no_baseline_falls_short_with_a_way_out(text: str) -> None:
+def test_a_file_that_is_no_baseline_is_wrong_input_with_a_way_out(text: str) -> None:
     write("a.yaml")
     write("base/a.yaml.json", text)
-    found = data("a.yaml", "--baseline", "base")
-    (point,) = (point for point in found["specs"][0]["points"] if point["kind"] == "baseline")
-    assert point["state"] == "failed"
-    assert "cannot be read" in point["problem"]["message"]
-    assert point["problem"]["detail"] == ["help: `--baseline base --update` writes it"]
+    (problem,) = data("a.yaml", "--baseline", "base")["specs"][0]["problems"]
+    assert "cannot be read" in problem["message"]
+    assert problem["detail"] == ["help: `--baseline base --update` writes it"]
+    assert run("a.yaml", "--baseline", "base").exit_code == 2
 
 
 def test_another_convention_of_counting_is_said_rather_than_every_layer() -> None:
