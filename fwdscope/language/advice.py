@@ -45,7 +45,6 @@ def _in_series(lines: tuple[tree.Line, ...]) -> Iterator[Note]:
 
 
 def _projection(line: tree.Line) -> str | None:
-    """Return the layer type of a line that projects the value above and has a name, else None."""
     if not isinstance(line, tree.Statement) or not isinstance(line.target, ex.NameTarget):
         return None
     value = line.value

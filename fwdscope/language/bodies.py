@@ -300,7 +300,6 @@ _SIGNS = re.compile(r"[()\[\]{}=-]")
 
 
 def _signs(value: str) -> tuple[list[int], int | None]:
-    """Return the places of the equals signs outside brackets and strings, and of the last arrow."""
     depth, equals, arrow = 0, [], None
     for i, c in find_outside_strings(value, _SIGNS):
         if c not in "=-":

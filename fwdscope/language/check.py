@@ -12,21 +12,10 @@ from fwdscope.language import expression as ex
 from fwdscope.language.evaluate import evaluate_plain
 from fwdscope.language.expression import Call, Expression, Name
 from fwdscope.language.expression_checker import ExpressionChecker
-from fwdscope.language.flow_checker import FlowChecker, GraphSorter, sort_by_use
+from fwdscope.language.flow_checker import FlowChecker, sort_by_use
 from fwdscope.language.names import suggestion
 from fwdscope.language.problems import Cause, Problem, Span, SpecError
-from fwdscope.language.scope import (
-    NOTHING,
-    PLAIN,
-    Binding,
-    BodyState,
-    CheckContext,
-    Definition,
-    FlowState,
-    UncalledLayer,
-    Value,
-    tensor,
-)
+from fwdscope.language.scope import NOTHING, PLAIN, Binding, BodyState, CheckContext, FlowState, UncalledLayer, Value
 from fwdscope.layers import LAYERS
 
 # torch.nn.init's functions without the underscore, and the settings each takes by keyword or position.
@@ -175,7 +164,7 @@ class _SectionChecker:
             elif name not in LAYERS:
                 self.expressions.names.report_unknown(name, span)
             else:
-                self.expressions.settings.check_layer_settings(call, LAYERS[name], complete=False)
+                self.expressions.calls.check_layer_settings(call, LAYERS[name], complete=False)
 
     def check_block(self, block: tree.Block, top: dict[str, Binding], layer_valued: set[tuple[str, str]]) -> None:
         """Check the settings, the inputs and the lines of a block; ``layer_valued`` settings are layers."""
@@ -192,22 +181,16 @@ class _SectionChecker:
         for parameter in block.inputs:
             if parameter.default is not None:
                 self.expressions.operand(parameter.default)
-            inputs[parameter.name] = self._define_input(parameter.name, parameter.span)
+            inputs[parameter.name] = self.context.body.define_input(parameter.name, parameter.span)
         self._enter_body([inputs, settings, dict(top)])
         self.flow.check_lines(block.body)
         self.flow.close_body(block.body)
 
-    def _define_input(self, name: str, span: Span) -> Binding:
-        """Bind an input, which something must read."""
-        definition = Definition(span, name, span, input=True)
-        self.context.body.definitions[span, name] = definition
-        return Binding("input", span, tensor(True), frozenset([definition]))
-
     def _enter_body(self, frames: list[dict[str, Binding]]) -> None:
         """Start the flow of a body with the first of its inputs, which are in the nearest frame."""
-        first = next(iter(frames[0].values()), None)
-        prev, flow = (first.value, first.definitions) if first else (None, frozenset[Definition]())
-        self.context.state = FlowState(frames, prev, flow, [{} for _ in frames])
+        state = self.context.state = FlowState(frames, layers=[{} for _ in frames])
+        for first in list(frames[0].values())[:1]:
+            state.prev, state.flow = first.value, first.definitions
 
     def check_model(self, top: dict[str, Binding]) -> tuple[tree.Line, ...]:
         """Check the inputs and the lines. Returns the lines in running order."""
@@ -221,10 +204,10 @@ class _SectionChecker:
                 cause = Cause(f"the var {one.name}", top[one.name].span)
                 message = f"{one.name} is a var and an input"
                 context.report(one.span, message, "give one of them another name", "name", (cause,))
-            inputs[one.name] = self._define_input(one.name, one.span)
+            inputs[one.name] = self.context.body.define_input(one.name, one.span)
         self._enter_body([inputs, dict(top)])
         if spec.graph:
-            return GraphSorter(context, self.flow).sort()
+            return self.flow.check_graph()
         self.flow.check_lines(spec.layers)
         if spec.layers:
             self.flow.close_body(spec.layers)
@@ -253,7 +236,7 @@ class _SectionChecker:
                 report(call.function.span, f"unknown initialiser {name}", help)
                 continue
             parameters = (Parameter(one, "positional", None if one == "val" else "…") for one in known)
-            self.expressions.settings.check_arguments(call, name, (Signature(tuple(parameters)),), known, "setting")
+            self.expressions.calls.check_arguments(call, name, (Signature(tuple(parameters)),), known, "setting")
             nodes = (*call.arguments, *(k.value for k in call.keywords))
             for node, value in zip(nodes, values, strict=True):
                 if value.kind == "tensor":
@@ -262,7 +245,6 @@ class _SectionChecker:
 
 
 def _report_endless_blocks(context: CheckContext) -> None:
-    """Report blocks that use one another outside any choice."""
     uses = {name: sorted(_used_always(block.body, context.blocks)) for name, block in context.blocks.items()}
     for circle in sort_by_use(uses, lambda name: uses[name])[1]:
         message = f"these blocks contain themselves: {' → '.join(circle)}"
@@ -320,7 +302,6 @@ def _layer_settings(spec: tree.ModelSpec) -> set[tuple[str, str]]:
 
 
 def _bodies(spec: tree.ModelSpec) -> list[tuple[str, tree.Line]]:
-    """Return every line, nested ones too, with the name of the block around it; the model's is empty."""
     bodies = [("", spec.layers), *((block.name, block.body) for block in spec.blocks)]
     return [(name, line) for name, lines in bodies for line in tree.statements(lines)]
 
@@ -351,7 +332,6 @@ def _block_settings(spec: tree.ModelSpec) -> Iterator[tuple[str, str, str, Expre
 
 
 def _looks_like_layer(node: Expression, spec: tree.ModelSpec) -> bool:
-    """Whether a setting looks like a layer that is not called yet."""
     match node:
         case Name(id=name):
             return spec.block(name) is not None or name in LAYERS

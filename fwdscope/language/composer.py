@@ -37,8 +37,6 @@ def compose(source: Source) -> tuple[YamlNode | None, list[Problem]]:
 
 
 class _Composer:
-    """Turns YAML's events into nodes, and collects problems that do not stop it."""
-
     def __init__(self, source: Source) -> None:
         self.source = source
         self.problems: list[Problem] = []
@@ -242,7 +240,6 @@ def _scalar_text(raw: str, value: str, span: Span, style: str) -> Text:
 
 
 def _folded(raw: str, start: int, plain: bool) -> list[tuple[str, int]]:
-    """Return the characters of a flow scalar with their offsets, its lines folded as YAML does."""
     count = len(re.findall(r"\r\n|\r|\n", raw)) + 1
     lines = list(re.finditer(r"([^\r\n]*)(\r\n|\r|\n|$)", raw))[:count]
     pairs: list[tuple[str, int]] = []

@@ -157,7 +157,6 @@ def _comprehension(node: ex.Comprehension, context: EvaluationContext) -> list[A
 
 
 def _rounds(clauses: tuple[ex.Clause, ...], names: dict[str, Any], context: EvaluationContext) -> Iterator[None]:
-    """Bind the names of each round of a comprehension in turn."""
     if not clauses:
         yield
         return
@@ -197,7 +196,6 @@ def assign(target: ex.Target, value: Any, names: dict[str, Any]) -> None:
 
 
 def _unpack(target: ex.TupleTarget, value: Any) -> list[Any]:
-    """Return the items of a value, as many as there are names."""
     names, shape = len(target.items), getattr(value, "shape", None)
     if shape is not None and len(shape) and shape[0] != names:  # checked before that many tensors are made
         message = f"{names} names for {shape[0]} values: unpacking {tuple(shape)} goes along dimension 0"

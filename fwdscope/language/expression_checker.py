@@ -12,8 +12,7 @@ from fwdscope.language.arithmetic import ArithmeticProblem
 from fwdscope.language.call_checker import CallChecker
 from fwdscope.language.expression import Call, Expression, Name
 from fwdscope.language.name_resolver import NameResolver
-from fwdscope.language.scope import NOTHING, PLAIN, Binding, CheckContext, UncalledLayer, Value, merge, tensor
-from fwdscope.language.settings_checker import SettingsChecker
+from fwdscope.language.scope import NOTHING, PLAIN, Binding, CheckContext, UncalledLayer, Value, merge
 from fwdscope.limits import limit
 
 
@@ -23,8 +22,7 @@ class ExpressionChecker:
     def __init__(self, context: CheckContext) -> None:
         self.context = context
         self.names = NameResolver(context, self)
-        self.settings = SettingsChecker(context, self, self.names)
-        self.calls = CallChecker(context, self, self.names, self.settings)
+        self.calls = CallChecker(context, self, self.names)
 
     def visit(self, node: Expression) -> Value:
         """Check an expression, which may be a layer that is not called yet."""
@@ -52,7 +50,7 @@ class ExpressionChecker:
     def _compute(self, values: list[Value], function: Callable[..., Any], node: Expression) -> Value:
         """Return the result of an operation, with its constant if the text shows all operands."""
         if any(v.kind == "tensor" for v in values):
-            return tensor(any(v.reached for v in values))
+            return Value("tensor", any(v.reached for v in values))
         if any(v.kind == "unknown" for v in values):
             return NOTHING
         if not all(v.known for v in values):
@@ -64,7 +62,7 @@ class ExpressionChecker:
 
     def _name(self, node: Name) -> Value:
         if self.names.is_layer_type(node.id):
-            return self.settings.check_layer(node.id, Call(node.span, node, (), ()))
+            return self.calls.check_layer(node.id, Call(node.span, node, (), ()))
         return self.names.resolve(node)
 
     def _unary(self, node: ex.Unary) -> Value:
@@ -98,7 +96,6 @@ class ExpressionChecker:
         return self.context.report(node.span, message, help, "type")
 
     def _stack(self, node: ex.Binary, left: Value, right: Value) -> Value:
-        """Check ``3 * Block(d)``: copies in series."""
         text, report = self.context.text, self.context.report
         if left.kind == "layer":
             if right.kind != "plain":
@@ -126,7 +123,7 @@ class ExpressionChecker:
                 help = f"write `({a} {node.operators[0]} {b}) & ({b} {node.operators[1]} {c})`"
                 message = "a chain of comparisons of tensors depends on their data"
                 return self.context.report(node.span, message, help, "type")
-            return tensor(any(v.reached for v in values))
+            return Value("tensor", any(v.reached for v in values))
         if not all(v.known for v in values):
             return NOTHING if any(v.kind == "unknown" for v in values) else PLAIN
 
@@ -146,7 +143,6 @@ class ExpressionChecker:
         return self._compute(values, lambda *constants: reduce(both, constants), node)
 
     def _conditional(self, node: ex.Conditional) -> Value:
-        """Check ``a if c else b``, which is decided while building."""
         test = self.operand(node.test)
         body, orelse, condition = map(self.context.text, (node.body, node.orelse, node.test))
         self.refuse_data(test, node.test, "`if … else`", f"write `where({condition}, {body}, {orelse})`")
@@ -163,7 +159,7 @@ class ExpressionChecker:
     def _sequence(self, node: ex.TupleOrList, values: list[Value] | None = None) -> Value:
         values = [self.visit(item) for item in node.items] if values is None else values
         if any(v.kind == "tensor" for v in values):
-            return tensor(any(v.reached for v in values))
+            return Value("tensor", any(v.reached for v in values))
         if any(v.kind in ("unknown", "layer") for v in values):
             return NOTHING
         if all(v.known for v in values) and not any(isinstance(i, ex.Starred) for i in node.items):
@@ -212,7 +208,7 @@ class ExpressionChecker:
 
             return self._compute([value, index], pick, node)
         if value.kind == "tensor":
-            return tensor(value.reached)
+            return Value("tensor", value.reached)
         return value if value.kind == "unknown" else PLAIN
 
     def _slice(self, node: ex.Slice) -> Value:

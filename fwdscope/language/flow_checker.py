@@ -12,20 +12,9 @@ from fwdscope.language import expression as ex
 from fwdscope.language import tree
 from fwdscope.language.expression import Call, Expression, Name
 from fwdscope.language.expression_checker import ExpressionChecker
-from fwdscope.language.names import suggestion
+from fwdscope.language.names import OWN_TENSORS, suggestion
 from fwdscope.language.problems import Cause, Span
-from fwdscope.language.scope import (
-    NOTHING,
-    OWN_TENSORS,
-    Binding,
-    CheckContext,
-    Definition,
-    FlowState,
-    UncalledLayer,
-    Value,
-    join,
-    tensor,
-)
+from fwdscope.language.scope import NOTHING, Binding, CheckContext, Definition, FlowState, UncalledLayer, Value, join
 from fwdscope.limits import limit
 
 K = TypeVar("K", bound=Hashable)
@@ -61,18 +50,16 @@ class FlowChecker:
                     self._check_loop(line.body)
                 case tree.While():
                     if line.limit is not None:
-                        self._check_while_limit(line.limit)
+                        value, most = self.expressions.operand(line.limit), limit("items")
+                        whole = not value.known or (type(value.constant) is int and 0 < value.constant <= most)
+                        if value.kind == "tensor" or not whole:
+                            message = f"limit: is {self.context.text(line.limit)}"
+                            help = f"write a whole number from 1 to {most:_}"
+                            self.context.report(line.limit.span, message, help, "type")
                     self.expressions.operand(line.test)
                     self._check_loop(line.body)
                     self.expressions.operand(line.test)
         body.later = outer
-
-    def _check_while_limit(self, node: Expression) -> None:
-        value, most = self.expressions.operand(node), limit("items")
-        whole = not value.known or (type(value.constant) is int and 0 < value.constant <= most)
-        if value.kind == "tensor" or not whole:
-            help = f"write a whole number from 1 to {most:_}"
-            self.context.report(node.span, f"limit: is {self.context.text(node)}", help, "type")
 
     def _check_loop(self, body: tuple[tree.Line, ...]) -> None:
         """Check a body that runs any number of times: its start may read what its end defines."""
@@ -120,7 +107,6 @@ class FlowChecker:
         context.state.frames[0][line.name] = Binding("part", line.span, value, inner.flow, layer, names)
 
     def _claim_name(self, name: str, span: Span, what: str) -> None:
-        """Give a name to a layer or part; report one that another layer, an input, a setting or a var has."""
         context = self.context
         first = context.state.layers[0].get(name)
         if first is not None and first != span:
@@ -163,7 +149,7 @@ class FlowChecker:
             return
         if flows:
             # A tensor flows, whatever is wrong with the line that makes it.
-            context.state.prev = tensor(True) if value.kind == "unknown" else value
+            context.state.prev = Value("tensor", True) if value.kind == "unknown" else value
             context.state.flow = definitions
             return
         self.beside.add(line.span)
@@ -191,12 +177,11 @@ class FlowChecker:
         if line.promise is not None:
             self.check_shape(line.promise.shape)
         self._claim_name(line.target.name, line.target.span, kind)
-        self._define(line, tensor(False), None, False)
+        self._define(line, Value("tensor", False), None, False)
         if not self.context.in_graph:
             self.beside.add(line.span)
 
     def _line_value(self, line: tree.Statement) -> tuple[Value, UncalledLayer | None]:
-        """Return the value of a line, and the layer that its name names."""
         node, context = line.value, self.context
         value = self.expressions.visit(node)
         if value.kind == "layer":
@@ -225,7 +210,6 @@ class FlowChecker:
         return False
 
     def _flow_into(self, node: Expression, value: Value) -> Value:
-        """Apply a layer to the value of the line above."""
         context, layer = self.context, value.layer
         if context.state.prev is None:
             return self.expressions.names.previous(node.span)
@@ -237,7 +221,7 @@ class FlowChecker:
             help = f"write `{self.expressions.callable_text(node)}({', '.join(inputs)})`"
             message = f"{layer.name} needs {', '.join(names)}; the line above gives one value"
             context.report(node.span, message, help, "type")
-        return tensor(context.state.prev.reached)
+        return Value("tensor", context.state.prev.reached)
 
     def _define(
         self, line: tree.Statement, value: Value, layer: UncalledLayer | None, flows: bool
@@ -308,7 +292,6 @@ class FlowChecker:
             context.report(shape.span, f"{context.text(shape)} is not a size", help, "type")
 
     def _check_last_line(self, lines: tuple[tree.Line, ...]) -> None:
-        """Report a last line that does not flow: its value is the result."""
         last = lines[-1] if lines else None
         if isinstance(last, tree.Statement) and last.span in self.beside and last.span not in self.wrong:
             message = "the last line's value is the result, and this one depends on no input"
@@ -346,28 +329,10 @@ class FlowChecker:
                 help = "use `prev` in the next line, or give this one a name that a later line reads"
             self.context.report(definition.span, message, help, "flow")
 
+    # -- graphs -------------------------------------------------------------------------------------------------------
 
-def _defined_names(lines: tuple[tree.Line, ...]) -> Iterable[ex.NameTarget]:
-    """Yield the names that the lines of one scope define; those inside a part are the part's."""
-    for line in lines:
-        match line:
-            case tree.Statement(target=target):
-                yield from ex.targets(target)
-            case tree.For(body=body) | tree.While(body=body):
-                yield from _defined_names(body)
-            case tree.If(then=then, orelse=orelse):
-                yield from _defined_names((*then, *orelse))
-
-
-class GraphSorter:
-    """Checks a graph and brings its lines into running order."""
-
-    def __init__(self, context: CheckContext, flow: FlowChecker) -> None:
-        self.context = context
-        self.flow = flow
-
-    def sort(self) -> tuple[tree.Line, ...]:
-        """Return the lines of the graph, each after the lines that it reads."""
+    def check_graph(self) -> tuple[tree.Line, ...]:
+        """Check the lines of a graph. Returns them, each after the lines that it reads."""
         context = self.context
         context.in_graph = True
         context.state.prev, context.state.flow = None, frozenset()
@@ -377,14 +342,13 @@ class GraphSorter:
             # A circle leaves names without a value. It is reported once, as the circle.
             context.state.frames[0].setdefault(named.name, Binding("value", named.span, NOTHING))
         for line in order:
-            self.flow.check_statement(line)
+            self.check_statement(line)
         if len(context.problems) == reported and not context.spec.broken:
             self._check_result(order)
         context.in_graph = False
         return tuple(order)
 
     def _graph_lines(self) -> tuple[list[tree.Statement], dict[str, tree.Statement]]:
-        """Return the lines that a graph may have, and the line that defines each name."""
         report = self.context.report
         defined: dict[str, tree.Statement] = {}
         lines: list[tree.Statement] = []
@@ -400,27 +364,19 @@ class GraphSorter:
             if not names:
                 report(line.span, "a line of a graph needs a name", f"write `name = {line.text}`", "flow")
                 continue
-            taken = [self._is_taken(named, defined) for named in names]
-            defined.update({named.name: line for named in names if named.name not in defined})
-            if not any(taken):
+            reported = len(self.context.problems)
+            for named in names:
+                first, binding = defined.get(named.name), self.context.state.find(named.name)
+                if found := first or binding:
+                    text = f"the {binding.kind} {named.name}" if binding and not first else "first used here"
+                    help = "in a graph each name is defined once"
+                    report(named.span, f"{named.name} is given twice", help, "name", (Cause(text, found.span),))
+            defined |= {named.name: line for named in names if named.name not in defined}
+            if len(self.context.problems) == reported:
                 lines.append(line)
         return lines, defined
 
-    def _is_taken(self, named: ex.NameTarget, defined: dict[str, tree.Statement]) -> bool:
-        """Whether another line, an input or a var has this name already, which is reported."""
-        binding, first = self.context.state.find(named.name), defined.get(named.name)
-        if first is not None:
-            cause = Cause("first used here", first.span)
-        elif binding is not None:
-            cause = Cause(f"the {binding.kind} {named.name}", binding.span)
-        else:
-            return False
-        help = "in a graph each name is defined once"
-        self.context.report(named.span, f"{named.name} is given twice", help, "name", (cause,))
-        return True
-
     def _sort_lines(self, lines: list[tree.Statement], defined: dict[str, tree.Statement]) -> list[tree.Statement]:
-        """Sort lines by what they read; report circles with their path."""
         by_span = {line.span: line for line in lines}
 
         def uses(span: Span) -> list[Span]:
@@ -445,14 +401,26 @@ class GraphSorter:
             if own and all(d.unread for d in own):
                 ends.append(line)
             else:
-                self.flow.report_unread(own)
-        self.flow.report_unread(d for d in definitions if d.input)
+                self.report_unread(own)
+        self.report_unread(d for d in definitions if d.input)
         if len(ends) > 1:
             names = [ex.targets(line.target)[0].name for line in ends]
             causes = tuple(Cause(f"{name} = {line.text}", line.span) for name, line in zip(names, ends, strict=True))
             help = "the result is the line that no other reads: let a line read the others, or remove them"
             message = f"no line reads {', '.join(names[:-1])} or {names[-1]}"
             self.context.report(ends[0].span, message, help, "flow", causes)
+
+
+def _defined_names(lines: tuple[tree.Line, ...]) -> Iterable[ex.NameTarget]:
+    """Yield the names that the lines of one scope define; those inside a part are the part's."""
+    for line in lines:
+        match line:
+            case tree.Statement(target=target):
+                yield from ex.targets(target)
+            case tree.For(body=body) | tree.While(body=body):
+                yield from _defined_names(body)
+            case tree.If(then=then, orelse=orelse):
+                yield from _defined_names((*then, *orelse))
 
 
 def sort_by_use(items: Iterable[K], uses: Callable[[K], Iterable[K]]) -> tuple[list[K], list[list[K]]]:

@@ -319,7 +319,6 @@ _SYNTAX_HINTS = [
 
 
 def _python(text: str) -> ast.expr:
-    """Parse with Python. Raises SyntaxError, and RecursionError, MemoryError or ValueError for deep nesting."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return ast.parse(text, mode="eval").body

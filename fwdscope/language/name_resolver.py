@@ -9,20 +9,9 @@ from fwdscope.functions.methods import ATTRIBUTES, METHODS
 from fwdscope.functions.refusals import EXCLUDED_ATTRIBUTES, function_refusal, method_refusal
 from fwdscope.language import expression as ex
 from fwdscope.language.expression import Expression, Name
-from fwdscope.language.names import OTHER_FUNCTIONS, OTHER_LAYERS, fold, listed, nearest, suggestion
+from fwdscope.language.names import CONSTRUCTORS, OTHER_FUNCTIONS, OTHER_LAYERS, fold, listed, nearest, suggestion
 from fwdscope.language.problems import Cause, Span
-from fwdscope.language.scope import (
-    NOTHING,
-    OWN_TENSORS,
-    PLAIN,
-    SERIES,
-    Binding,
-    CheckContext,
-    UncalledLayer,
-    Value,
-    Visitor,
-    tensor,
-)
+from fwdscope.language.scope import NOTHING, PLAIN, Binding, CheckContext, UncalledLayer, Value, Visitor
 from fwdscope.layers import LAYERS
 
 # Modules that other people's code has before the dot.
@@ -68,9 +57,13 @@ class NameResolver:
         if (name in context.body.later and name not in FUNCTIONS) or self._is_default_path(name):
             return self.report_unknown(name, node.span)
         if name in FUNCTIONS:
-            return context.report(node.span, f"{name} is a function", self._how_to_call(name), "type")
-        if name in (*OWN_TENSORS, SERIES):
-            form = "Sequential(Linear(8), ReLU)" if name == SERIES else f"name = {name}(zeros(8))"
+            required = [p.name for p in FUNCTIONS[name].overloads[0].parameters if p.required]
+            shown = ", ".join([context.example_input(), *required[1:]]) if required else ""
+            layer = next((one for one in LAYERS if one.lower() == name.replace("_", "")), None)
+            help = f"call it: `{name}({shown})`" + (f"; the layer is `{layer}`" if layer else "")
+            return context.report(node.span, f"{name} is a function", help, "type")
+        if name in CONSTRUCTORS:
+            form = "Sequential(Linear(8), ReLU)" if name == "Sequential" else f"name = {name}(zeros(8))"
             return context.report(node.span, f"{name} needs something in parentheses", f"write `{form}`", "type")
         return self.report_unknown(name, node.span)
 
@@ -105,7 +98,8 @@ class NameResolver:
             return context.report(span, f"{name} is not part of the language", reason)
         capital = name[:1].isupper()
         what = "layer or block" if capital else "function" if called else "name"
-        if part := self._part_with(name):
+        parts = (n for frame in context.state.frames for n, b in frame.items() if b.inner and name in b.inner)
+        if part := next(parts, None):
             help = f"it is inside the part {part}: write `{part}.{name}`"
         elif meant := self.suggest(name, called):
             help = f"write `{meant}`"
@@ -125,7 +119,7 @@ class NameResolver:
         if len(self.context.problems) > _MAX_SUGGESTIONS:
             return None
         names = self.context.state.names
-        types = [*self.context.blocks, *LAYERS, SERIES, *OWN_TENSORS]
+        types = [*self.context.blocks, *LAYERS, *CONSTRUCTORS]
         if name[:1].isupper():
             candidates, words = [*types, *names], OTHER_LAYERS
         elif called:
@@ -136,17 +130,6 @@ class NameResolver:
         if meant is None or name in words or fold(name) == fold(meant):
             return meant
         return nearest(name, names) or meant  # of names that are merely similar, prefer the file's own
-
-    def _how_to_call(self, name: str) -> str:
-        required = [p.name for p in FUNCTIONS[name].overloads[0].parameters if p.required]
-        shown = ", ".join([self.context.example_input(), *required[1:]]) if required else ""
-        layer = next((one for one in LAYERS if one.lower() == name.replace("_", "")), None)
-        return f"call it: `{name}({shown})`" + (f"; the layer is `{layer}`" if layer else "")
-
-    def _part_with(self, name: str) -> str | None:
-        """Return a part in scope that defines a name inside."""
-        parts = ((n, b.inner) for frame in self.context.state.frames for n, b in frame.items() if b.inner)
-        return next((part for part, inner in parts if name in inner), None)
 
     def _is_default_path(self, name: str) -> bool:
         return re.sub(r"_\d+$", "", name) in self.context.body.unnamed
@@ -177,7 +160,7 @@ class NameResolver:
             help = "a size is `x.shape[1]`" if shape else None
             message = f".{node.name} is an attribute of tensors, and {self.context.text(node.value)} is not one"
             return self.context.report(node.name_span, message, help, "type")
-        return tensor(value.reached) if attribute.gives == "tensor" else PLAIN
+        return Value("tensor", value.reached) if attribute.gives == "tensor" else PLAIN
 
     def _report_unknown_attribute(self, node: ex.Attribute, value: Value) -> Value:
         name, context = node.name, self.context
@@ -219,7 +202,7 @@ class NameResolver:
             # A tensor of a layer. Which tensors it has is known once it is built.
             if reason := EXCLUDED_ATTRIBUTES.get(name) or method_refusal(name):
                 return self.context.report(span, f".{name} is not part of the language", reason)
-            return tensor(False)
+            return Value("tensor", False)
         self.context.mark_read(binding.definitions)
         return binding.value
 
@@ -254,7 +237,7 @@ class NameResolver:
             message = f"{dotted}: there is no self here; a layer has the name of its line"
             return context.report(node.span, message, help)
         if base in _PREFIXES:
-            known_names = [*LAYERS, *FUNCTIONS, *METHODS, *CONSTANTS, *DTYPES, SERIES, *OWN_TENSORS]
+            known_names = [*LAYERS, *FUNCTIONS, *METHODS, *CONSTANTS, *DTYPES, *CONSTRUCTORS]
             meant = last if last in known_names else nearest(last, known_names, {**OTHER_LAYERS, **OTHER_FUNCTIONS})
             help = f"write `{meant}`" if meant else "`fwdscope layers` lists layers and functions"
             message = f"{dotted}: names are written without `{dotted[: -len(last)]}`"

@@ -7,6 +7,11 @@ from collections.abc import Iterable, Mapping
 
 from fwdscope.functions.refusals import OTHER_KEYWORDS, OTHER_WORDS
 
+# Calls that make a block's own tensors: neither layers nor functions, they need a named line of their own.
+OWN_TENSORS = ("Parameter", "Buffer")
+SERIES = "Sequential"
+CONSTRUCTORS = (SERIES, *OWN_TENSORS)
+
 # Other frameworks' names of torch's layers, and what to write for them.
 OTHER_LAYERS = {
     **dict.fromkeys(("Dense", "FullyConnected", "FC", "TimeDistributed"), "Linear"),
@@ -140,10 +145,7 @@ def did_you_mean(name: str, names: Iterable[str], what: str, most: int = 12) -> 
 
 
 def suggestion(
-    name: str,
-    names: Iterable[str],
-    words: Mapping[str, str | tuple[str, ...]] | None = None,
-    what: str = "one of",
+    name: str, names: Iterable[str], words: Mapping[str, str | tuple[str, ...]] | None = None, what: str = "one of"
 ) -> str:
     """Return help for an unknown name: the name that was probably meant, else ``what`` and the names there are."""
     known = list(names)

@@ -23,7 +23,6 @@ class Record:
             self._complete(len(values) + len(named))
 
     def _complete(self, count: int) -> None:
-        """Fill in defaults. Raises TypeError for missing, repeated or unknown fields."""
         given = self.__dict__
         unknown = given.keys() - set(self._fields)
         missing = [name for name in self._fields if name not in given and not hasattr(type(self), name)]

@@ -18,8 +18,8 @@ from typing import Annotated, Any, Literal, NamedTuple
 from fwdscope.functions.signature import Parameter, Signature
 from fwdscope.language.bodies import CONTROL
 from fwdscope.language.check import INITIALISERS
+from fwdscope.language.names import SERIES
 from fwdscope.language.parser import FIGURES, LANGUAGE_VERSION, LAYER_FIGURES, SECTIONS
-from fwdscope.language.scope import SERIES
 from fwdscope.layers import LAYERS, Buildable, Layer, page, settings
 from fwdscope.layers.base import required_inputs
 
@@ -50,7 +50,6 @@ _CALLED = rf"^(?:[^=]*=)?[\s(]*(?:{_WORD}+\s*\*\s*)?"
 
 
 def _explained(text: str, *examples: Any) -> Schema:
-    """Return the annotations of a key: a description, and example values."""
     return {"description": text} | ({"examples": list(examples)} if examples else {})
 
 
@@ -339,7 +338,6 @@ _TYPICAL = {
 
 
 def _fitting(annotation: Any) -> str:
-    """Return the text of a value that fits a setting's annotation."""
     plain = {int: "1", float: "0.5", bool: "True", str: "'text'", types.NoneType: "None", Any: "1"}
     if annotation in plain:
         return plain[annotation]

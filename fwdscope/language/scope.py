@@ -17,11 +17,6 @@ from fwdscope.language.problems import Cause, Problem, Span
 from fwdscope.language.tree import ModelSpec
 from fwdscope.layers import Layer
 
-# Calls that make a block's own tensors: neither layers nor functions, they need a named line of their own.
-OWN_TENSORS = ("Parameter", "Buffer")
-SERIES = "Sequential"
-
-
 # The constant of a value that the text does not show.
 UNKNOWN = object()
 
@@ -63,11 +58,6 @@ class Value(NamedTuple):
 PLAIN = Value("plain")
 # The value of an expression with a problem. It counts as depending on an input, so that one mistake causes no other.
 NOTHING = Value("unknown", reached=True)
-
-
-def tensor(reached: bool) -> Value:
-    """Return the value of a tensor."""
-    return Value("tensor", reached)
 
 
 def merge(first: Value, second: Value) -> Value:
@@ -183,6 +173,11 @@ class BodyState:
         # Names defined by later lines, and those of them that earlier lines read, which is a problem.
         self.later: dict[str, Span] = {}
         self.read_too_early: set[str] = set()
+
+    def define_input(self, name: str, span: Span) -> Binding:
+        """Return the meaning of an input, which something must read."""
+        definition = self.definitions[span, name] = Definition(span, name, span, input=True)
+        return Binding("input", span, Value("tensor", True), frozenset([definition]))
 
 
 class CheckContext:

@@ -58,7 +58,6 @@ def _never_closed(source: Source, error: yaml.MarkedYAMLError, begun: int | None
 
 
 def _as_first_character(source: Source, begun: int | None, at: int) -> Problem | None:
-    """Explain a line that starts with a character that is special in YAML."""
     for place in (at,) if begun is None else (begun, at):
         line, content = _line_at(source, place)
         if glob := re.match(r"\s*\*\.?([\w.]*)\s*:", line):
@@ -78,7 +77,6 @@ def _as_first_character(source: Source, begun: int | None, at: int) -> Problem |
 
 
 def _as_colon(source: Source, text: str, at: int) -> Problem | None:
-    """Explain a colon and a space, which make a key."""
     if "mapping values are not allowed" not in text:
         return None
     line, _ = _line_at(source, at)
@@ -92,7 +90,6 @@ def _as_colon(source: Source, text: str, at: int) -> Problem | None:
 
 
 def _as_comment(source: Source, text: str, at: int) -> Problem | None:
-    """Explain a comment between the lines of one expression, or a tab."""
     if "'\\t'" in text:
         return _problem(source, Span(at, at + 1), "there is a tab here", "write spaces: YAML does not allow tabs here")
     number, column = source.place(at)
@@ -107,7 +104,6 @@ def _as_comment(source: Source, text: str, at: int) -> Problem | None:
 
 
 def _as_structure(source: Source, text: str, begun: int | None, at: int) -> Problem:
-    """Explain a line that does not fit its neighbours."""
     _, content = _line_at(source, at)
     if "could not find expected ':'" in text:
         if begun is not None:

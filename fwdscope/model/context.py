@@ -15,8 +15,8 @@ from fwdscope.language import expression as ex
 from fwdscope.language.arithmetic import ArithmeticProblem
 from fwdscope.language.evaluate import EvaluationContext, evaluate, evaluate_all, pattern
 from fwdscope.language.expression import Call, Expression, Name
+from fwdscope.language.names import SERIES
 from fwdscope.language.problems import Span, SpecError
-from fwdscope.language.scope import SERIES
 from fwdscope.layers import LAYERS
 from fwdscope.model import shapes
 from fwdscope.model.blueprint import Blueprint

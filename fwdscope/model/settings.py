@@ -11,8 +11,8 @@ from torch import nn
 
 from fwdscope.language import tree
 from fwdscope.language.arithmetic import ArithmeticProblem
+from fwdscope.language.call_checker import wrong_setting
 from fwdscope.language.expression import Expression, Name
-from fwdscope.language.settings_checker import wrong_setting
 from fwdscope.layers import LAYERS, settings
 from fwdscope.layers.base import Setting, freeze
 from fwdscope.limits import limit

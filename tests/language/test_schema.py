@@ -16,9 +16,9 @@ from paths import ROOT, TESTS
 from fwdscope.language import schema as made
 from fwdscope.language.bodies import CONTROL
 from fwdscope.language.check import INITIALISERS, check
+from fwdscope.language.names import OWN_TENSORS, SERIES
 from fwdscope.language.parser import FIGURES, SECTIONS, parse
 from fwdscope.language.problems import Source, SpecError
-from fwdscope.language.scope import OWN_TENSORS, SERIES
 from fwdscope.layers import LAYERS
 from fwdscope.layers.base import required_inputs
 
