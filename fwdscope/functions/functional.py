@@ -4,18 +4,7 @@ from __future__ import annotations
 
 from fwdscope.functions.vocabulary import Function, tables
 
-# Filled in for one, two and three dimensions.
-_POOLS = """
-    max_pool{d}d(input, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False)
-        # the largest under a sliding kernel over (N, C, {sizes})
-    lp_pool{d}d(input, norm_type, kernel_size, stride=None, ceil_mode=False)
-        # the p-norm under a sliding kernel over (N, C, {sizes})
-    adaptive_max_pool{d}d(input, output_size)       # the largest of as many bins as output_size says
-    adaptive_avg_pool{d}d(input, output_size)       # the mean of as many bins as output_size says
-"""
-_SIZES = {1: "L", 2: "H, W", 3: "D, H, W"}
-
-_BEFORE_POOLS = """
+_ROWS = """
 [activations] torch.nn.functional
     relu(input)                                     # max(x, 0)
     relu6(input)                                    # min(max(x, 0), 6)
@@ -43,8 +32,7 @@ _BEFORE_POOLS = """
     log_softmax(input, dim, *, dtype=None)          # log(softmax(x)), stable for large x
 
 [activations] torch.nn.functional random
-    gumbel_softmax(logits, tau=1, hard=False, *, dim=-1)
-        # a differentiable sample from a categorical distribution
+    gumbel_softmax(logits, tau=1, hard=False, *, dim=-1)  # a differentiable sample from a categorical distribution
 
 [activations] torch
     sigmoid(input)                                  # 1 / (1 + exp(−x))
@@ -70,23 +58,19 @@ _BEFORE_POOLS = """
     baddbmm(input, batch1, batch2, *, beta=1, alpha=1)  # beta · input + alpha · batch1 @ batch2, in batches
 
 [convolutions] torch.nn.functional
-    conv1d(input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1)     # convolution over (N, C, L)
-    conv2d(input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1)     # convolution over (N, C, H, W)
-    conv3d(input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1)
-        # convolution over (N, C, D, H, W)
-    conv_transpose1d(input, weight, bias=None, stride=1, padding=0, output_padding=0, groups=1, dilation=1)
-        # transposed convolution over (N, C, L)
-    conv_transpose2d(input, weight, bias=None, stride=1, padding=0, output_padding=0, groups=1, dilation=1)
-        # transposed convolution over (N, C, H, W)
-    conv_transpose3d(input, weight, bias=None, stride=1, padding=0, output_padding=0, groups=1, dilation=1)
-        # transposed convolution over (N, C, D, H, W)
+    conv{d}d(input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1)   # convolution over (N, C, {sizes})
+    conv_transpose{d}d(input, weight, bias=None, stride=1, padding=0, output_padding=0, groups=1, dilation=1)
+        # transposed convolution over (N, C, {sizes})
     unfold(input, kernel_size, dilation=1, padding=0, stride=1)                 # the patches under a sliding kernel
     fold(input, output_size, kernel_size, dilation=1, padding=0, stride=1)      # patches summed back into an image
 
 [pools] torch.nn.functional
-"""
-
-_AFTER_POOLS = """
+    max_pool{d}d(input, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False)
+        # the largest under a sliding kernel over (N, C, {sizes})
+    lp_pool{d}d(input, norm_type, kernel_size, stride=None, ceil_mode=False)
+        # the p-norm under a sliding kernel over (N, C, {sizes})
+    adaptive_max_pool{d}d(input, output_size)       # the largest of as many bins as output_size says
+    adaptive_avg_pool{d}d(input, output_size)       # the mean of as many bins as output_size says
     avg_pool1d(input, kernel_size, stride=None, padding=0, ceil_mode=False, count_include_pad=True)
         # the mean under a sliding kernel over (N, C, L)
     avg_pool2d(input, kernel_size, stride=None, padding=0, ceil_mode=False, count_include_pad=True,
@@ -100,11 +84,9 @@ _AFTER_POOLS = """
     layer_norm(input, normalized_shape, weight=None, bias=None, eps=1e-05)
         # mean 0, variance 1 over the last dimensions
     group_norm(input, num_groups, weight=None, bias=None, eps=1e-05)    # mean 0, variance 1 over groups of channels
-    rms_norm(input, normalized_shape, weight=None, eps=None)
-        # over the root mean square of the last dimensions
+    rms_norm(input, normalized_shape, weight=None, eps=None)  # over the root mean square of the last dimensions
     local_response_norm(input, size, alpha=0.0001, beta=0.75, k=1.0)    # over the squares of neighbouring channels
-    normalize(input, p=2.0, dim=1, eps=1e-12)
-        # over the p-norm along dim: vectors of length 1
+    normalize(input, p=2.0, dim=1, eps=1e-12)  # over the p-norm along dim: vectors of length 1
 
 [images] torch.nn.functional
     pad(input, pad, mode='constant', value=None)    # borders, from the last dimension: (left, right, top, bottom)
@@ -133,8 +115,7 @@ _AFTER_POOLS = """
 [losses] torch.nn.functional
     cross_entropy(input, target, weight=None, *, ignore_index=-100, reduction='mean', label_smoothing=0.0)
         # −log softmax(logits) at the target, a class index or probabilities; stable for large logits
-    nll_loss(input, target, weight=None, *, ignore_index=-100, reduction='mean')
-        # −log-probability at the target class
+    nll_loss(input, target, weight=None, *, ignore_index=-100, reduction='mean')  # −log-probability at the target class
     mse_loss(input, target, *, reduction='mean')                        # (x − y)²
     l1_loss(input, target, *, reduction='mean')                         # |x − y|
     smooth_l1_loss(input, target, *, reduction='mean', beta=1.0)        # a square within beta, a line beyond
@@ -142,29 +123,24 @@ _AFTER_POOLS = """
     binary_cross_entropy(input, target, weight=None, *, reduction='mean')       # for probabilities
     binary_cross_entropy_with_logits(input, target, weight=None, *, reduction='mean', pos_weight=None)
         # sigmoid and binary cross entropy in one, stable for large logits
-    kl_div(input, target, *, reduction='mean', log_target=False)
-        # Kullback–Leibler; input is log-probabilities
+    kl_div(input, target, *, reduction='mean', log_target=False)  # Kullback–Leibler; input is log-probabilities
     poisson_nll_loss(input, target, log_input=True, full=False, *, eps=1e-08, reduction='mean')     # for counts
-    hinge_embedding_loss(input, target, margin=1.0, *, reduction='mean')
-        # x where y = 1, max(0, margin − x) where −1
+    hinge_embedding_loss(input, target, margin=1.0, *, reduction='mean')  # x where y = 1, max(0, margin − x) where −1
     margin_ranking_loss(input1, input2, target, margin=0, *, reduction='mean')  # max(0, −y · (x₁ − x₂) + margin)
-    cosine_embedding_loss(input1, input2, target, margin=0, *, reduction='mean')
-        # near where y = 1, apart where −1
+    cosine_embedding_loss(input1, input2, target, margin=0, *, reduction='mean')  # near where y = 1, apart where −1
     triplet_margin_loss(anchor, positive, negative, margin=1.0, p=2, eps=1e-06, swap=False, *, reduction='mean')
         # the positive nearer to the anchor than the negative, by margin
     soft_margin_loss(input, target, *, reduction='mean')                # log(1 + exp(−y · x))
     multi_margin_loss(input, target, p=1, margin=1.0, weight=None, *, reduction='mean')     # hinge over classes
     multilabel_margin_loss(input, target, *, reduction='mean')          # hinge over several classes
-    multilabel_soft_margin_loss(input, target, weight=None, *, reduction='mean')
-        # binary cross entropy over classes
+    multilabel_soft_margin_loss(input, target, weight=None, *, reduction='mean')  # binary cross entropy over classes
 
 [attention] torch.nn.functional
     scaled_dot_product_attention(query, key, value, attn_mask=None, *, is_causal=False, scale=None, enable_gqa=False)
         # softmax(QKᵀ / √d)V; in a boolean attn_mask True may be attended to
 
 [attention] own
-    rope(input, theta=10_000, offset=0)
-        # rotary positions on (…, T, head_dim), halves paired as in Llama
+    rope(input, theta=10_000, offset=0)  # rotary positions on (…, T, head_dim), halves paired as in Llama
 
 [attention] own makes
     sinusoidal(length, dim, theta=10_000)           # positions (length, dim): sines in even columns, cosines in odd
@@ -172,6 +148,4 @@ _AFTER_POOLS = """
         # boolean (T, T), True where a query may attend, itself and before; MultiheadAttention wants ~causal_mask(T)
 """
 
-FUNCTIONAL: tuple[Function, ...] = tuple(
-    tables(_BEFORE_POOLS + "".join(_POOLS.format(d=d, sizes=sizes) for d, sizes in _SIZES.items()) + _AFTER_POOLS)
-)
+FUNCTIONAL: tuple[Function, ...] = tuple(tables(_ROWS))

@@ -222,13 +222,11 @@ _ROWS = """
     view_as_complex(input)              # a last dimension of 2 as complex numbers
 
 [reductions] torch gives=like numbers=builtins
-    max(input)
-        # the largest; along dim also its index; of two tensors the larger
+    max(input)  # the largest; along dim also its index; of two tensors the larger
     max(input, dim, keepdim=False)
     max(input, other)
     max(number, /, *numbers)
-    min(input)
-        # the smallest; along dim also its index; of two tensors the smaller
+    min(input)  # the smallest; along dim also its index; of two tensors the smaller
     min(input, dim, keepdim=False)
     min(input, other)
     min(number, /, *numbers)

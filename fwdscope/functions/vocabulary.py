@@ -52,6 +52,7 @@ class Function(NamedTuple):
         return closest(self.overloads, positional, keywords)
 
 
+_SIZES = (("1", "L"), ("2", "H, W"), ("3", "D, H, W"))
 _CONTINUED = re.compile(r",\n\s*")
 _HEADING = re.compile(r"\[(?P<family>.*)\] (?P<target>\S+)(?P<flags>.*)")
 _ROW = re.compile(r"(?P<name>\w+)(?P<signature>\(.*\))\s*")
@@ -60,12 +61,15 @@ _ROW = re.compile(r"(?P<name>\w+)(?P<signature>\(.*\))\s*")
 def tables(text: str) -> Iterator[Function]:
     """Read tables of rows ``name(signature)  # what it computes``; a row continues after a comma at the end of a line.
 
+    What a row computes may stand on the next line. One with ``{d}`` is for 1, 2 and 3 dimensions: ``conv{d}d``.
     A table starts with ``[family] target``, and after it the other fields of its functions: ``gives=number``,
     ``makes``, ``random``, and ``numbers=math``, the module with the functions of plain numbers.
     """
     rows: dict[tuple[str, str], tuple[list[str], list[str]]] = {}
     heading = name = ""
-    for line in filter(None, map(str.strip, _CONTINUED.sub(", ", text).splitlines())):
+    lines = re.sub(r"\n\s*#", "  #", _CONTINUED.sub(", ", text)).splitlines()
+    each = (line.format(d=d, sizes=sizes) for line in lines for d, sizes in (_SIZES if "{d}" in line else [("", "")]))
+    for line in filter(None, map(str.strip, each)):
         if _HEADING.fullmatch(line):
             heading = line
             continue
