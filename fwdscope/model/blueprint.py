@@ -19,7 +19,8 @@ from fwdscope.language.problems import Problem, Span
 from fwdscope.limits import limit
 from fwdscope.model.events import Observer
 from fwdscope.model.process_state import RECURSION_LIMIT
-from fwdscope.model.values import Origin, Template, first_tensor
+from fwdscope.model.templates import Template
+from fwdscope.model.values import Origin, first_tensor
 from fwdscope.torch_private import without_functions
 
 # Calls whose shapes are kept for messages.
@@ -97,6 +98,9 @@ class Blueprint:
     log: BuildLog | None = None
     # The names that each line of a body reads for the last time, by the body's place.
     last_uses: dict[Span, Mapping[Span, tuple[str, ...]]] = field(default_factory=dict)
+
+    # The settings that the section ``defaults`` gives a layer type, for those asked for so far.
+    defaults: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     # The current run: its device, its observer, how deep blocks are nested, and the lines that made the inputs of the
     # module that is called next.

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import importlib
+from collections.abc import Callable, Sequence
+from functools import cache, partial
 from typing import Any
 
 from torch import Tensor, nn
@@ -10,33 +12,34 @@ from torch import Tensor, nn
 from fwdscope.functions.functions import CONSTANTS, DTYPES, FUNCTIONS
 from fwdscope.functions.methods import ATTRIBUTES, METHODS
 from fwdscope.functions.resolution import attribute, dtype_of, implementation, method
-from fwdscope.language import arithmetic
+from fwdscope.language import arithmetic, tree
 from fwdscope.language import expression as ex
 from fwdscope.language.arithmetic import ArithmeticProblem
+from fwdscope.language.call_checker import wrong_setting
 from fwdscope.language.evaluate import EvaluationContext, evaluate, evaluate_all, pattern
 from fwdscope.language.expression import Call, Expression, Name
 from fwdscope.language.names import SERIES
 from fwdscope.language.problems import Span, SpecError
-from fwdscope.layers import LAYERS
+from fwdscope.layers import LAYERS, settings
+from fwdscope.layers.base import Setting, freeze
+from fwdscope.limits import limit
 from fwdscope.model import shapes
 from fwdscope.model.blueprint import Blueprint
 from fwdscope.model.layer_calls import call_layer
-from fwdscope.model.modules import PartScope, Scope, layer_at
+from fwdscope.model.modules import Body, PartScope, Scope, Series, layer_at
 from fwdscope.model.names import BodyNames, Frame
-from fwdscope.model.settings import TemplateFactory
-from fwdscope.model.values import (
-    FAILED,
-    MISSING,
+from fwdscope.model.templates import (
     TEMPLATES,
-    Origin,
-    Results,
+    BlockTemplate,
+    ImportedTemplate,
+    LayerTemplate,
     SeriesTemplate,
     Shared,
     Template,
-    UpstreamFailed,
-    first_tensor,
+    flatten,
     spec_text,
 )
+from fwdscope.model.values import FAILED, MISSING, Origin, Results, UpstreamFailed, first_tensor
 
 
 def plain_context(blueprint: Blueprint, settings: dict[str, Any] | None = None) -> BodyContext:
@@ -51,10 +54,6 @@ class BodyContext(EvaluationContext):
         super().__init__({}, passing=(UpstreamFailed, SpecError))
         self.names = names
         self.blueprint = names.blueprint
-        blueprint = self.blueprint  # the context itself would be a cycle, which keeps tensors alive
-        self.templates = TemplateFactory(
-            blueprint, lambda node, settings: plain_context(blueprint, settings).evaluate(node)
-        )
         # The place of the call whose layer gets the name of its line, and that name.
         self.layer_name: tuple[Span, str] | None = None
 
@@ -95,7 +94,7 @@ class BodyContext(EvaluationContext):
                 raise ArithmeticProblem("this is a layer", "call it, or name one of its tensors", "type")
             return value
         if node.name not in ATTRIBUTES and (dotted := self._own_class(node)):
-            return self.templates.imported(dotted, [], {})
+            return self._imported(dotted, [], {})
         value = first_tensor(self.evaluate(node.value))
         if not isinstance(value, Tensor):
             raise ArithmeticProblem(f".{node.name} is an attribute of tensors, found {value!r}", None, "type")
@@ -140,7 +139,7 @@ class BodyContext(EvaluationContext):
         if type(left) is int and type(right) is int:
             return arithmetic.binary(node.operator, left, right)
         if isinstance(right, TEMPLATES) and node.operator == "*":
-            return self.templates.stack(left, right)
+            return self._stack(left, right)
         for value in (left, right):
             if isinstance(value, TEMPLATES):
                 raise ArithmeticProblem(f"{value.name} is not called on anything here", "call it on a value", "type")
@@ -160,7 +159,7 @@ class BodyContext(EvaluationContext):
         values = self._setting_values(arguments)
         named = {k.name: self._setting(k.value) for k in keywords}
         block = self.blueprint.spec.block(name)
-        return self.templates.block(block, values, named) if block else self.templates.layer(name, values, named)
+        return self._block_template(block, values, named) if block else self._layer_template(name, values, named)
 
     def _setting_values(self, nodes: tuple[Expression, ...]) -> list[Any]:
         values: list[Any] = []
@@ -177,6 +176,60 @@ class BodyContext(EvaluationContext):
         """Return the value of one setting; the name of a layer is the layer itself, shared."""
         layer = self.names.find_layer(node.id) if isinstance(node, Name) else None
         return Shared(layer, self.text(node)) if layer is not None else self.evaluate(node)
+
+    def _layer_template(self, name: str, values: Sequence[Any], named: dict[str, Any]) -> LayerTemplate:
+        positional = [one.name for one in _settings_by_name(name).values() if one.positional]
+        if len(values) > len(positional):
+            message = f"{name} takes {len(positional)} settings by position, found {len(values)}"
+            raise ArithmeticProblem(message, None, "type")
+        if name not in self.blueprint.defaults:
+            calls = [c for c in self.blueprint.spec.defaults if isinstance(c.function, Name) and c.function.id == name]
+            keywords = [keyword for call in calls for keyword in call.keywords]
+            plain = plain_context(self.blueprint)
+            self.blueprint.defaults[name] = {keyword.name: plain.evaluate(keyword.value) for keyword in keywords}
+        given = {**self.blueprint.defaults[name], **dict(zip(positional, values, strict=False)), **named}
+        return LayerTemplate(LAYERS[name](**_checked_settings(name, given)))
+
+    def _block_template(self, block: tree.Block, values: Sequence[Any], named: dict[str, Any]) -> BlockTemplate:
+        """Make a block with its settings. A default may use the settings before it."""
+        if len(values) > len(block.settings):
+            message = f"{block.name} takes {len(block.settings)} settings, found {len(values)}"
+            raise ArithmeticProblem(message, None, "type")
+        given = {**dict(zip((p.name for p in block.settings), values, strict=False)), **named}
+        taken: dict[str, Any] = {}
+        for parameter in block.settings:
+            if parameter.name in given:
+                taken[parameter.name] = given[parameter.name]
+            elif parameter.default is not None:
+                taken[parameter.name] = plain_context(self.blueprint, taken).evaluate(parameter.default)
+            else:
+                raise ArithmeticProblem(f"{block.name} needs {parameter.name}", None, "type")
+        frozen = tuple((name, freeze(value)) for name, value in taken.items())
+        return BlockTemplate(block, frozen, partial(Body, self.blueprint))
+
+    def _stack(self, times: Any, layer: Template) -> SeriesTemplate:
+        if not isinstance(times, int) or times < 0:
+            raise ArithmeticProblem(f"a stack needs a whole number of copies, found {times!r}", None, "type")
+        items = tuple(flatten(layer))
+        if times > limit("turns"):
+            raise ArithmeticProblem(f"a stack of {times:,} copies", f"at most {limit('turns'):,}", "limit")
+        if times * len(items) > limit("layers"):
+            message = f"{times:,} copies of {len(items):,} layers are {times * len(items):,}"
+            raise ArithmeticProblem(message, f"at most {limit('layers'):,}", "limit")
+        return SeriesTemplate(items * times, partial(Series, self.blueprint))
+
+    def _imported(self, dotted: str, arguments: Sequence[Any], keywords: dict[str, Any]) -> ImportedTemplate:
+        """Make a layer of a class of the user's own."""
+        module, _, name = dotted.rpartition(".")
+        if not self.blueprint.checked.allow_import:
+            raise ArithmeticProblem(f"{dotted} is not imported", "run with --allow-import", "name")
+        try:
+            found = getattr(importlib.import_module(module), name)
+        except (ImportError, AttributeError) as error:
+            raise ArithmeticProblem(f"{dotted} cannot be imported: {error}", None, "name") from error
+        if not (isinstance(found, type) and issubclass(found, nn.Module)):
+            raise ArithmeticProblem(f"{dotted} is not a class of nn.Module", None, "type")
+        return ImportedTemplate(found, tuple(arguments), tuple(keywords.items()))
 
     # -- calls --------------------------------------------------------------------------------------------------------
 
@@ -206,7 +259,12 @@ class BodyContext(EvaluationContext):
     def _call_known(self, node: Call, name: str) -> Any:
         """Call a function, or give settings to a series, a block or a layer type."""
         if name == SERIES:
-            return self.templates.sequential(self._setting_values(node.arguments))
+            values = self._setting_values(node.arguments)
+            for value in values:
+                if not isinstance(value, TEMPLATES):
+                    raise ArithmeticProblem(f"Sequential holds layers, found {value!r}", None, "type")
+            items = tuple(item for value in values for item in flatten(value))
+            return SeriesTemplate(items, partial(Series, self.blueprint))
         if self.blueprint.spec.block(name) or name in LAYERS:
             return self._template(name, node.arguments, node.keywords)
         function = FUNCTIONS[name]
@@ -227,7 +285,7 @@ class BodyContext(EvaluationContext):
                 return self._call_again(node, layer)
         if dotted := self._own_class(function):
             arguments, keywords = self._arguments(node)
-            return self.templates.imported(dotted, arguments, keywords)
+            return self._imported(dotted, arguments, keywords)
         value = first_tensor(self.evaluate(function.value))
         arguments, keywords = self._arguments(node)
         if not isinstance(value, Tensor):
@@ -318,3 +376,26 @@ def _first_tensors(value: Any) -> Any:
     if type(value) in (list, tuple):
         return type(value)(_first_tensors(item) for item in value)
     return value
+
+
+def _checked_settings(layer: str, given: dict[str, Any]) -> dict[str, Any]:
+    """Check settings against their types."""
+    known = _settings_by_name(layer)
+    result = {}
+    for name, value in given.items():
+        value = value.layer if isinstance(value, LayerTemplate) else freeze(value)
+        if name not in known:
+            raise ArithmeticProblem(f"{layer} has no setting {name}", None, "name")
+        if known[name].mismatch(value):
+            shown = value.name if isinstance(value, TEMPLATES) else repr(value)
+            raise ArithmeticProblem(*wrong_setting(layer, known[name], value, shown), "type")
+        result[name] = value
+    missing = [s.name for s in known.values() if s.required and s.name not in result]
+    if missing:
+        raise ArithmeticProblem(f"{layer} needs {' and '.join(missing)}", None, "type")
+    return result
+
+
+@cache
+def _settings_by_name(name: str) -> dict[str, Setting]:
+    return {one.name: one for one in settings(LAYERS[name])}

@@ -23,7 +23,7 @@ from fwdscope.limits import limit
 from fwdscope.model.blueprint import MOST_STEPS, Blueprint
 from fwdscope.model.events import CopyObserver
 from fwdscope.model.modules import Scope, Series
-from fwdscope.model.values import BlockTemplate, LayerTemplate, SeriesTemplate, Shared, Template
+from fwdscope.model.templates import BlockTemplate, LayerTemplate, SeriesTemplate, Shared, Template
 from fwdscope.torch_private import storage_id, without_dispatch, without_functions
 
 Modules = Mapping[nn.Module, nn.Module]

@@ -19,18 +19,8 @@ from fwdscope.model.copies import Copies
 from fwdscope.model.events import StepStart
 from fwdscope.model.meta_modes import WithoutInitialisation
 from fwdscope.model.modules import Body, Scope, Series, set_mode
-from fwdscope.model.values import (
-    FAILED,
-    BlockTemplate,
-    LayerTemplate,
-    Origin,
-    Results,
-    SeriesTemplate,
-    Shared,
-    Template,
-    UpstreamFailed,
-    first_tensor,
-)
+from fwdscope.model.templates import BlockTemplate, LayerTemplate, SeriesTemplate, Shared, Template
+from fwdscope.model.values import FAILED, Origin, Results, UpstreamFailed, first_tensor
 from fwdscope.torch_private import without_dispatch, without_functions
 
 

@@ -17,7 +17,8 @@ from fwdscope.language.problems import Problem, Span
 from fwdscope.model.blueprint import Blueprint, LayerEntry
 from fwdscope.model.meta_modes import use_default_dtype_on_meta
 from fwdscope.model.process_state import torch_default_dtype
-from fwdscope.model.values import BlockTemplate, Origin, SeriesTemplate, Template
+from fwdscope.model.templates import BlockTemplate, SeriesTemplate, Template
+from fwdscope.model.values import Origin
 
 
 def set_mode(module: nn.Module, training: bool) -> None:

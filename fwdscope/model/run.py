@@ -29,7 +29,8 @@ from fwdscope.model.events import LineResult, StepStart
 from fwdscope.model.layer_calls import run_series
 from fwdscope.model.modules import Body, PartScope, Series
 from fwdscope.model.names import BodyNames, Frame
-from fwdscope.model.values import FAILED, TEMPLATES, Origin, Shared, UpstreamFailed, first_tensor
+from fwdscope.model.templates import TEMPLATES, Shared
+from fwdscope.model.values import FAILED, Origin, UpstreamFailed, first_tensor
 from fwdscope.report import Promise
 
 
