@@ -9,6 +9,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from typing import TYPE_CHECKING, TypeAlias
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class FwdscopeError(Exception):
@@ -27,16 +31,20 @@ class MissingTargetError(TargetError, FileNotFoundError):
     """A target that names no file, and no spec that ships with fwdscope."""
 
 
-class LayerError(FwdscopeError):
-    """Why a layer cannot be built or called; the caller adds the line and the call.
+# Tensors, each with one of its dimensions, counted from the front or, negative, from the end.
+Sides: TypeAlias = "tuple[tuple[Tensor, int], ...]"
 
-    ``message`` says what was found and what is expected, ``help`` what to write instead.
+
+class LayerError(FwdscopeError):
+    """Why a layer or function cannot be called; the caller adds the line and the call.
+
+    ``message`` says what was found and what is expected, ``help`` what to write instead; ``sides`` are the dimensions
+    of its inputs whose sizes do not fit. ``{0}`` and ``{1}`` in the message stand for the first two of these inputs.
     """
 
-    def __init__(self, message: str, help: str | None = None) -> None:
+    def __init__(self, message: str, help: str | None = None, sides: Sides = (), code: str = "shape") -> None:
         super().__init__(message)
-        self.message = message
-        self.help = help
+        self.message, self.help, self.sides, self.code = message, help, sides, code
 
 
 # torch's messages for a tensor on meta: it has no values, an operator has no meta or fake implementation, or a function

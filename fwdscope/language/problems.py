@@ -79,11 +79,19 @@ class Cause(NamedTuple):
     span: Span | None = None
 
 
+class Fix(NamedTuple):
+    """A change of the file that mends a problem, other texts for places, and the line that it makes."""
+
+    changes: tuple[tuple[Span, str], ...]
+    line: str
+
+
 @dataclass(frozen=True)
 class Problem:
     """One mistake, at one place.
 
-    ``code`` is its kind: yaml, key, syntax, name, type, flow, value, limit, shape, promise.
+    ``code`` is its kind: yaml, key, syntax, name, type, flow, value, limit, shape, promise. Each of the ``fixes`` mends
+    it: the spec was built with it.
     """
 
     source: Source = field(repr=False)
@@ -92,6 +100,7 @@ class Problem:
     message: str
     help: str | None = None
     causes: tuple[Cause, ...] = ()
+    fixes: tuple[Fix, ...] = ()
 
     def __post_init__(self) -> None:
         # Both may quote the file, whose text may be long and have line breaks.
@@ -142,13 +151,17 @@ def _draw(problem: Problem) -> Iterable[str]:
     marked = line[first : min(last, offset + MAX_EXCERPT_COLUMNS)]
     pad = " " * (width(line[offset:first]) + bool(offset))
     yield f"{margin} | {pad}{'^' * max(1, width(marked))}"
-    longest = max((width(cause.text) for cause in problem.causes if cause.span), default=0)
-    for cause in problem.causes:
-        place = source.at(cause.span.start) if cause.span else ""
-        gap = " " * (longest - width(cause.text) + 2)
-        yield f"{margin} = {cause.text}{gap}{place}".rstrip()
-    if problem.help:
-        yield f"{margin} = help: {problem.help}"
+    explained = [(cause.text, cause.span) for cause in problem.causes]
+    helped = [(problem.help and f"help: {problem.help}", None)] if problem.help else []
+    heads = ["help: write ", *["         or "] * len(problem.fixes)]
+    mended = [(head + fix.line, fix.changes[0][0]) for head, fix in zip(heads, problem.fixes, strict=False)]
+    for lines in (explained, helped, mended):
+        # Places are aligned, but not behind a line that is longer than most.
+        widths = [width(text) for text, place in lines if place is not None]
+        column = max((w for w in widths if w <= MAX_EXCERPT_COLUMNS), default=0)
+        for text, place in lines:
+            at = f"{' ' * (max(column - width(text), 0) + 2)}{source.at(place.start)}" if place is not None else ""
+            yield f"{margin} = {text}{at}"
 
 
 def _one_line(text: str) -> str:

@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from fwdscope.language import tree
 from fwdscope.language.arithmetic import ArithmeticProblem
@@ -20,20 +20,7 @@ from fwdscope.limits import limit
 from fwdscope.model.events import Observer
 from fwdscope.model.process_state import RECURSION_LIMIT
 from fwdscope.model.templates import Template
-from fwdscope.model.values import Origin, first_tensor
-from fwdscope.torch_private import without_functions
-
-# Calls whose shapes are kept for messages.
-MOST_STEPS = 100_000
-
-
-class ShapeStep(NamedTuple):
-    """A call of a layer or function while building: the shapes of its first input and first output."""
-
-    text: str
-    span: Span
-    before: tuple[int, ...]
-    after: tuple[int, ...]
+from fwdscope.model.values import Origin
 
 
 class DerivedTensor(NamedTuple):
@@ -60,23 +47,6 @@ class LayerEntry(NamedTuple):
 
 
 @dataclass(eq=False)
-class BuildLog:
-    """What is wrong with a spec, and what explains it; kept while building."""
-
-    problems: list[Problem] = field(default_factory=list)
-    steps: list[ShapeStep] = field(default_factory=list)
-    # Shapes of the network's inputs.
-    input_shapes: tuple[tuple[int, ...], ...] = ()
-
-    def add_step(self, text: str, span: Span, arguments: tuple[Any, ...], value: Any) -> None:
-        """Keep the shapes of a call's first tensors."""
-        before, after = next((a for a in arguments if isinstance(a, Tensor)), None), first_tensor(value)
-        if before is not None and isinstance(after, Tensor) and len(self.steps) < MOST_STEPS:
-            with without_functions():
-                self.steps.append(ShapeStep(text, span, tuple(before.shape), tuple(after.shape)))
-
-
-@dataclass(eq=False)
 class Blueprint:
     """What all modules of one network share."""
 
@@ -94,8 +64,8 @@ class Blueprint:
     broken_promises: dict[Span, Problem] = field(default_factory=dict)
     # Notes on loops whose number of rounds depends on data, by the place of their line.
     data_dependent: dict[Span, str] = field(default_factory=dict)
-    # Not None while the network is built.
-    log: BuildLog | None = None
+    # What is wrong with the spec; None but while the network is built.
+    problems: list[Problem] | None = None
     # The names that each line of a body reads for the last time, by the body's place.
     last_uses: dict[Span, Mapping[Span, tuple[str, ...]]] = field(default_factory=dict)
 

@@ -7,19 +7,22 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from fwdscope.language import check_source
 from fwdscope.language.arithmetic import ArithmeticProblem
 from fwdscope.language.check import Checked
 from fwdscope.language.evaluate import EvaluationError
-from fwdscope.language.problems import Problem, SpecError
+from fwdscope.language.problems import Problem, Source, SpecError
 from fwdscope.limits import limit
 from fwdscope.model import causes
-from fwdscope.model.blueprint import Blueprint, BuildLog
+from fwdscope.model.blueprint import Blueprint
 from fwdscope.model.context import plain_context
 from fwdscope.model.initialise import check_initialisers
+from fwdscope.model.mends import suggest
 from fwdscope.model.meta_modes import use_default_dtype_on_meta
 from fwdscope.model.modules import Network
 from fwdscope.model.paths import check_expectations
 from fwdscope.model.run import run_scope
+from fwdscope.model.trail import Trail
 from fwdscope.ops.watch import watching
 
 
@@ -50,20 +53,49 @@ def build_with_problems(
 
     With problems, it has the layers of the lines that are right. Raises SpecError if an input cannot be made.
     """
-    replaced = dict(replaced or {})
-    log = BuildLog()
-    blueprint = Blueprint(checked, run_scope, dtype, log=log)
-    with use_default_dtype_on_meta(dtype), torch.no_grad(), watching():
+    network, problems = _run(checked, dict(replaced or {}), dtype, check_promises)
+    if any(problem.code in ("shape", "type") for problem in problems):
+        # Once more, watched: what made each size costs time that a spec without problems need not spend.
+        trail = Trail()
+        network, problems = _run(checked, dict(replaced or {}), dtype, check_promises, trail)
+        known = {problem.message for problem in (*problems, *network.broken_promises)}
+
+        def fits(text: str) -> bool:
+            given = {v.name: v.given for v in checked.spec.variables if v.given is not None}
+            try:
+                changed = check_source(Source(checked.spec.source.name, text), given, checked.allow_import)
+                network, left = _run(changed, dict(replaced or {}), dtype, check_promises)
+            except SpecError:
+                return False
+            messages = [problem.message for problem in (*left, *network.broken_promises)]
+            return len(messages) < len(known) and known.issuperset(messages)
+
+        for fault in trail.faults:
+            if fault.problem in problems:
+                problems[problems.index(fault.problem)] = suggest(
+                    checked.spec, fault, len(network.blueprint.layers), fits
+                )
+    return network, tuple(problems)
+
+
+def _run(
+    checked: Checked, replaced: dict[str, Tensor], dtype: torch.dtype, check_promises: bool, trail: Trail | None = None
+) -> tuple[Network, list[Problem]]:
+    problems: list[Problem] = []
+    blueprint = Blueprint(checked, run_scope, dtype, problems=problems, observer=trail)
+    with use_default_dtype_on_meta(dtype), torch.no_grad(), watching(trail.op if trail else None):
         example = example_inputs(checked)
         as_in_spec = all(n not in replaced or replaced[n].shape == t.shape for n, t in example.items())
         blueprint.check_promises = check_promises and as_in_spec
         network = Network(blueprint, example | replaced).eval()
+        if trail is not None:
+            trail.made.clear()  # of the inputs
         network(*network.example.values())
-        blueprint.log = None
-        if not log.problems:
-            log.problems += check_initialisers(network)
-            log.problems += check_expectations(network)
-    return network.eval(), tuple(log.problems)
+        blueprint.problems = blueprint.observer = None
+        if not problems:
+            problems += check_initialisers(network)
+            problems += check_expectations(network)
+    return network.eval(), problems
 
 
 def example_inputs(checked: Checked, device: str = "meta") -> dict[str, Tensor]:

@@ -3,46 +3,64 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import replace
 
 from torch import Tensor
 
 from fwdscope.default_dtype import default_dtype
-from fwdscope.errors import LayerError
+from fwdscope.errors import LayerError, Sides
 from fwdscope.language import expression as ex
 from fwdscope.language.arithmetic import ArithmeticProblem
 from fwdscope.language.evaluate import EvaluationError
 from fwdscope.language.expression import Call, Expression, Name
-from fwdscope.language.problems import Cause, Problem
-from fwdscope.model.blueprint import BuildLog
+from fwdscope.language.places import given_settings, layer_call, statement_at
+from fwdscope.language.problems import Cause, Problem, Span
 from fwdscope.model.context import BodyContext
-from fwdscope.model.shapes import ShapeError, dtype_text, shape_text
+from fwdscope.model.mends import Fault
+from fwdscope.model.modules import Body, Network, Series
+from fwdscope.model.shapes import dtype_text, shape_text
+from fwdscope.model.trail import Place, SizeTrail, Step, Trail
 from fwdscope.model.values import Origin, first_tensor
 
 MAX_OPERANDS_SHOWN = 6
 MAX_CHARACTERS_OF_OPERAND = 40
+# A trail of more changes is one line of sizes, and lines for those that rounded.
+MAX_CHANGES_SHOWN = 4
 
 
 def problem(context: BodyContext, error: EvaluationError) -> Problem:
-    """Return the problem of an error, with the shapes of the operands and the lines that made them."""
-    source, node, fact = context.blueprint.spec.source, error.node, error.error
+    """Return the problem of an error, with the shapes of the operands and what made them."""
+    node, fact, operands = error.node, error.error, _operands(context, error.node)
+    found, trail, flow = _problem(context, node, fact, operands), context.blueprint.observer, context.names.prev
+    if isinstance(trail, Trail):
+        sides = _sides(context, fact, operands)
+        trails = _apart(sides, [trail.follow(x, dim) for x, dim in sides])
+        origins = _origins(context, sides, trails, {cause.span for cause in found.causes}) if found.causes else ()
+        found = replace(found, causes=tuple(dict.fromkeys((*found.causes, *origins, *_calls(context, trail)))))
+        flow = flow if isinstance(flow, Tensor) else None
+        values = dict(context.values or {})
+        trail.faults.append(Fault(found, node, tuple(operands), flow, sides, trails, trail, values))
+    return found
+
+
+def _problem(
+    context: BodyContext, node: Expression, fact: Exception, operands: list[tuple[Expression, Tensor]]
+) -> Problem:
+    source = context.blueprint.spec.source
     if isinstance(fact, ArithmeticProblem):
         return Problem(source, node.span, fact.code, fact.message, fact.help)
-    operands = _operands(context, node)
     causes = tuple(_cause(_text(context, item), x, context.names.origin(item)) for item, x in operands)
     if not causes and isinstance(context.names.prev, Tensor):
         causes = (_cause("prev", context.names.prev, context.names.prev_origin),)
     if isinstance(fact, LayerError):
-        layer = _layer(node)
-        message = fact.message if layer is None or layer in fact.message else f"{layer}: {fact.message}"
-        return Problem(source, node.span, "shape", message, fact.help, causes)
-    if isinstance(fact, ShapeError):
+        message, layer = fact.message, _layer(node)
         texts = {id(value): _text(context, item) for item, value in reversed(operands)}
-        fallback = ("the first", "the second")
-        names = [texts.get(id(t), name) for t, name in zip(fact.operands, fallback, strict=False)]
-        lost, help = _dropped_row(context, fact.clash)
-        message = fact.message.format(*names) if names else fact.message
-        return Problem(source, node.span, fact.code, message, help or fact.help, (*causes, *lost))
+        tensors = dict.fromkeys(id(x) for x, _ in fact.sides)
+        for i, (key, fallback) in enumerate(zip(tensors, ("the first", "the second"), strict=False)):
+            message = message.replace(f"{{{i}}}", texts.get(key, fallback))
+        message = message if layer is None or layer in message else f"{layer}: {message}"
+        return Problem(source, node.span, fact.code, message, fact.help, causes)
     # torch's message in the spec's words, or without its advice about Python.
     text = str(fact).strip().split("\n")[0] or type(fact).__name__
     reworded = ((re.search(pattern, text), message, help) for pattern, message, help in _REWORDED)
@@ -74,8 +92,11 @@ def _subject(context: BodyContext, node: Expression) -> str:
 
 
 def _text(context: BodyContext, node: Expression) -> str:
-    text = context.text(node)
-    return text if len(text) <= MAX_CHARACTERS_OF_OPERAND else text[: MAX_CHARACTERS_OF_OPERAND - 1] + "…"
+    return _shortened(context.text(node), MAX_CHARACTERS_OF_OPERAND)
+
+
+def _shortened(text: str, length: int = 60) -> str:
+    return text if len(text) <= length else text[: length - 1] + "…"
 
 
 def _operands(context: BodyContext, node: Expression) -> list[tuple[Expression, Tensor]]:
@@ -142,31 +163,95 @@ _REWORDED = (
 )
 
 
-# --- odd sizes that were halved --------------------------------------------------------------------------------------
+# --- where the sizes came from ---------------------------------------------------------------------------------------
 
 
-def _dropped_row(context: BodyContext, clash: tuple[int, int] | None) -> tuple[tuple[Cause, ...], str | None]:
-    """Return the step that halved an odd size, which explains why two sizes differ, and the image sizes that fit."""
-    log = context.blueprint.log
-    if clash is None or log is None:
-        return (), None
-    large, small = max(clash), min(clash)
-    for step in log.steps:  # a layer's step comes before that of its block
-        for before, after in zip(step.before[2:], step.after[2:], strict=False):
-            if before == large and after == large // 2 and 2 * after == small and large % 2:
-                text = f"{large} became {after}: floor({large} / 2) drops a row, and 2 * {after} = {small}"
-                return (Cause(f"{text}  {step.text}", step.span),), _divisible(log)
-    return (), None
+def _sides(context: BodyContext, fact: Exception, operands: Sequence[tuple[Expression, Tensor]]) -> Sides:
+    """Return the dimensions whose sizes do not fit: as the error says, else those of operands that its text names."""
+    if sides := getattr(fact, "sides", ()):
+        return tuple(sides)
+    given = [x for _, x in operands] or [x for x in (context.names.prev,) if isinstance(x, Tensor)]
+    numbers = {int(n) for n in re.findall(r"(?<![\w.])\d+(?![\w.])", str(fact).replace(",", ""))} - {0, 1}
+    return tuple((x, d) for x in given for d, size in enumerate(x.shape) if size in numbers)
 
 
-def _divisible(log: BuildLog) -> str | None:
-    """Return the image sizes that fit: divisible by 2 as often as the network halves them."""
-    image = next((shape for shape in log.input_shapes if len(shape) > 2), None)
-    if image is None:
-        return None
-    here, halvings = image[-1], 0
-    for step in log.steps:
-        spatial = len(step.before) > 2 and len(step.after) == len(step.before)
-        if spatial and step.before[-1] == here and step.after[-1] == here // 2 and here > 1:
-            here, halvings = here // 2, halvings + 1
-    return f"an image size divisible by {2**halvings} fits; here it is {image[-1]}" if halvings else None
+def _apart(sides: Sides, trails: Sequence[SizeTrail]) -> tuple[SizeTrail, ...]:
+    """Return the trails without what they share with that of another tensor."""
+    apart = []
+    for (x, dim), one in zip(sides, trails, strict=True):
+        others = {d: other for (y, d), other in zip(sides, trails, strict=True) if y is not x}
+        apart.append(one.without(others.get(dim) or next(iter(others.values()))) if others else one)
+    return tuple(apart)
+
+
+def _origins(
+    context: BodyContext, sides: Sides, trails: Sequence[SizeTrail], shown: Collection[Span | None]
+) -> Iterator[Cause]:
+    """Return what made the sizes: the steps at which they part, and the settings, vars and inputs that decided them."""
+    for apart in trails:
+        changes = apart.changes
+        if len(changes) > MAX_CHANGES_SHOWN:
+            sizes = [*map(str, changes[-1].before[:1]), *(str(change.after) for change in reversed(changes))]
+            rounded = [change for change in changes if "rounded" in change.text]
+            yield Cause(" → ".join(sizes) + f": rounded {len(rounded)} times" * bool(rounded))
+            changes = tuple(rounded)[-MAX_CHANGES_SHOWN:] or (changes[0], changes[-1])
+        for change in changes:
+            if change.before or change.setting is not None or change.step.span not in shown:
+                yield Cause(f"{change.text}  {_step_text(context, change.step)}", change.step.span)
+            call = layer_call(context.blueprint.spec, change.step.span) if change.step.span else None
+            if call is not None and change.setting is not None:
+                value = given_settings(context.blueprint.spec, call).get(change.setting)
+                yield from _decided(context, value, change.step) if value is not None else ()
+        for end in apart.ends:
+            yield from _input_causes(context, end, shown)
+
+
+def _step_text(context: BodyContext, step: Step) -> str:
+    """Return a step as the file has it, or a layer of a series by its path."""
+    if step.span is None or (step.outer is not None and isinstance(step.outer.module, Series)):
+        return f"{step.path}: {step.text.partition(' = ')[2] or step.text}"
+    line = statement_at(context.blueprint.spec, step.span)
+    names = ", ".join(named.name for named in ex.targets(line.target)) if line is not None else ""
+    text = " ".join(context.blueprint.spec.source[step.span].split())
+    return _shortened(f"{names} = {text}" if names and not text.startswith(f"{names} =") else text)
+
+
+def _decided(context: BodyContext, value: Expression, step: Step) -> Iterator[Cause]:
+    """Return the vars that decide a value, and the calls of blocks that pass it on."""
+    blueprint = context.blueprint
+    around = (one for one in step.around() if isinstance(one.module, Body) and one.module.template and one is not step)
+    block = next(around, None)
+    call = layer_call(blueprint.spec, block.span) if block is not None and block.span is not None else None
+    given = given_settings(blueprint.spec, call) if call is not None else {}
+    for node in ex.walk(value):
+        if not isinstance(node, Name):
+            continue
+        if node.id in given and block is not None and call is not None:
+            passed = given[node.id]
+            yield Cause(f"{node.id} is {context.text(passed)}  {_shortened(context.text(call))}", call.span)
+            yield from _decided(context, passed, block)
+        for variable in blueprint.spec.variables:
+            if variable.name == node.id:
+                yield Cause(f"{node.id} is {blueprint.checked.variables[node.id]}", variable.span)
+
+
+def _input_causes(context: BodyContext, end: Place, shown: Collection[Span | None]) -> Iterator[Cause]:
+    """Return the input that a size began with, and the vars that its size is made of."""
+    blueprint = context.blueprint
+    network = next(iter(blueprint.layers))
+    assert isinstance(network, Network)
+    for one in blueprint.spec.inputs:
+        if network.example.get(one.name) is end.tensor:
+            if one.span not in shown:
+                yield Cause(f"{end.tensor.shape[end.dim]} is given  {one.name}: {_shortened(one.text)}", one.span)
+            if isinstance(one.value, Call) and end.dim < len(one.value.arguments):
+                yield from _decided(context, one.value.arguments[end.dim], Step())
+
+
+def _calls(context: BodyContext, trail: Trail) -> Iterator[Cause]:
+    """Return the branches and rounds that led to a line, and the calls of the blocks around it, the innermost first."""
+    yield from reversed(context.names.choices)
+    for step in trail.stack[-1].around():
+        if isinstance(step.module, Body) and step.module.template is not None and step.span is not None:
+            text = " ".join(context.blueprint.spec.source[step.span].split())
+            yield Cause(f"in {step.path}: {_shortened(text)}", step.span)

@@ -301,12 +301,9 @@ class BodyContext(EvaluationContext):
     def _call_function(
         self, node: Call, name: str, function: Callable[..., Any], arguments: list[Any], keywords: dict[str, Any]
     ) -> Any:
-        """Check and call a function; while building, keep its shapes."""
+        """Check and call a function."""
         shapes.check_call(name, arguments, keywords)
-        value = function(*arguments, **keywords)
-        if self.blueprint.log is not None:
-            self.blueprint.log.add_step(self.text(node), node.span, tuple(arguments), value)
-        return value
+        return function(*arguments, **keywords)
 
     def _layer_inputs(self, node: Call) -> tuple[tuple[Any, ...], dict[str, Any], tuple[Origin | None, ...]]:
         """Return the inputs of a layer and the lines that made them. A state (``hx``) may be several results."""
@@ -351,7 +348,7 @@ class BodyContext(EvaluationContext):
         if isinstance(template, SeriesTemplate) and not template.items:
             return arguments[0]
         module, made = scope.sites.get(site) or (None, template)
-        if module is not None and made != template and self.blueprint.log is not None:
+        if module is not None and made != template and self.blueprint.problems is not None:
             message = f"{template.name} changes between rounds: {spec_text(made)} became {spec_text(template)}"
             help = "in a loop a line is one layer; for a new layer each round, use a stack or `Sequential(… for …)`"
             raise ArithmeticProblem(message, help, "shape")

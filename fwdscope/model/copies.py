@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from fwdscope.layers import Layer
 from fwdscope.limits import limit
-from fwdscope.model.blueprint import MOST_STEPS, Blueprint
+from fwdscope.model.blueprint import Blueprint
 from fwdscope.model.events import CopyObserver
 from fwdscope.model.modules import Scope, Series
 from fwdscope.model.templates import BlockTemplate, LayerTemplate, SeriesTemplate, Shared, Template
@@ -41,8 +41,6 @@ class _Source:
     template: Template
     module: nn.Module
     signature: tuple[Any, ...]
-    # Which steps of the log of a build are its own.
-    steps: tuple[int, int]
 
     @cached_property
     def originals(self) -> list[nn.Module] | None:
@@ -59,7 +57,7 @@ class Copies:
         self.blueprint = series.blueprint
         observer = self.blueprint.observer
         self.observer = observer if isinstance(observer, CopyObserver) and observer.repeats else None
-        observed = self.observer is not None if observer else self.blueprint.log is not None
+        observed = self.observer is not None if observer else self.blueprint.problems is not None
         self.others = [value for value in others if isinstance(value, Tensor)]
         plain = all(isinstance(value, Tensor) or value is None for value in others)
         several = any(a is b for a, b in pairwise(series.template.items))
@@ -76,12 +74,11 @@ class Copies:
         module = self.series._modules.get(str(number))
         if not self.active or module is None or not isinstance(x, Tensor) or not isinstance(value, Tensor):
             return value
-        after = _state(self.blueprint)
-        unchanged = before[:2] == after[:2] and _signature(x) == _signature(value)
+        unchanged = before == _state(self.blueprint) and _signature(x) == _signature(value)
         if not unchanged or not _has_own_storage(value, (x, *self.others)) or not _is_repeatable(template):
             return value
         if self.observer is None or self.observer.is_repeatable(x, self.others, value):
-            self.source = _Source(template, module, _signature(x), (before[2], after[2]))
+            self.source = _Source(template, module, _signature(x))
         return value
 
     def _repeat(self, number: int, template: Template, x: Any) -> Tensor | None:
@@ -126,9 +123,6 @@ class Copies:
                 template = Shared(new, template.name) if isinstance(template, Shared) else template
                 path = after + entry.path.removeprefix(before)
                 blueprint.layers[new] = entry._replace(path=path, template=template)
-        if blueprint.log is not None:
-            steps, (first, last) = blueprint.log.steps, source.steps
-            steps += steps[first:last][: max(0, MOST_STEPS - len(steps))]
 
 
 def _signature(x: Tensor) -> tuple[Any, ...]:
@@ -137,13 +131,9 @@ def _signature(x: Tensor) -> tuple[Any, ...]:
         return type(x), x.shape, x.stride(), x.dtype, x.storage_offset(), x.requires_grad, x.is_meta
 
 
-def _state(blueprint: Blueprint) -> tuple[int, int, int]:
-    """How many Parameters of the file there are, how many problems, and how many steps.
-
-    A copy that adds one of the first two is not repeated.
-    """
-    log = blueprint.log
-    return len(blueprint.derived), len(log.problems) if log else 0, len(log.steps) if log else 0
+def _state(blueprint: Blueprint) -> tuple[int, int]:
+    """How many Parameters of the file and how many problems there are: a copy that adds one is not repeated."""
+    return len(blueprint.derived), len(blueprint.problems or ())
 
 
 def _has_own_storage(result: Tensor, inputs: Sequence[Tensor]) -> bool:

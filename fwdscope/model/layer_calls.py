@@ -39,12 +39,12 @@ def call_layer(
     """
     blueprint = scope.blueprint
     layer = template.layer if isinstance(template, LayerTemplate) else None
-    if blueprint.log is not None or module is None:
+    if blueprint.problems is not None or module is None:
         inputs = _positional_inputs(layer, arguments, keywords) if layer is not None and keywords else arguments
         sizes: Mapping[str, Any] = {}
         if layer is not None:
             with without_functions(), _unrecorded(blueprint):
-                if blueprint.log is not None:
+                if blueprint.problems is not None:
                     layer.check(*inputs)
                 sizes = layer.infer(*inputs)
         if module is None:
@@ -66,8 +66,6 @@ def call_layer(
         raise UpstreamFailed
     if observer:
         observer.end(value)
-    if blueprint.log is not None:
-        blueprint.log.add_step(template.brief, span, arguments, value)
     several = isinstance(value, tuple) and not isinstance(template, BlockTemplate | SeriesTemplate)
     return Results(value) if several else value
 
@@ -93,7 +91,7 @@ def run_series(series: Series, inputs: tuple[Any, ...], keywords: dict[str, Any]
 
 def _unrecorded(blueprint: Blueprint) -> contextlib.AbstractContextManager[Any]:
     """Keep operators out of a trace. A build has none, and needs the rules that run its operators."""
-    return contextlib.nullcontext() if blueprint.log is not None else without_dispatch()
+    return contextlib.nullcontext() if blueprint.problems is not None else without_dispatch()
 
 
 def _make_layer(

@@ -144,8 +144,6 @@ class Network(Body):
         tensors = [value for value in (*inputs, *keywords.values()) if isinstance(value, Tensor)]
         blueprint = self.blueprint
         blueprint.input_origins = tuple(Origin(f"{one.name}: {one.text}", one.span) for one in blueprint.spec.inputs)
-        if blueprint.log is not None:
-            blueprint.log.input_shapes = tuple(tuple(t.shape) for t in tensors)
         blueprint.device = tensors[0].device if tensors else torch.device("meta")
         set_default = use_default_dtype_on_meta if blueprint.device.type == "meta" else torch_default_dtype
         with set_default(blueprint.dtype):

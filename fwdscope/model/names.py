@@ -12,6 +12,7 @@ from fwdscope.language import tree
 from fwdscope.language.arithmetic import ArithmeticProblem
 from fwdscope.language.expression import Expression, Name
 from fwdscope.language.names import suggestion
+from fwdscope.language.problems import Cause
 from fwdscope.model.blueprint import Blueprint
 from fwdscope.model.modules import Body, Scope
 from fwdscope.model.values import FAILED, MISSING, Origin, UpstreamFailed
@@ -45,6 +46,8 @@ class BodyNames:
         self.prev_origin: Origin | None = None
         # Paths of the tensors of other layers that the line reads.
         self.reads: list[str] = []
+        # The branches taken and the rounds of loops that are running, while building.
+        self.choices: list[Cause] = []
 
     @property
     def frame(self) -> Frame:

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from fwdscope.errors import LayerError
 from fwdscope.language import arithmetic, tree
 from fwdscope.language import expression as ex
 from fwdscope.language.arithmetic import ArithmeticProblem
@@ -20,7 +21,7 @@ from fwdscope.language.evaluate import EvaluationError, assign
 from fwdscope.language.expression import Call, Expression, Name
 from fwdscope.language.lifetimes import last_uses
 from fwdscope.language.names import OWN_TENSORS
-from fwdscope.language.problems import Span, SpecError
+from fwdscope.language.problems import Cause, Span, SpecError
 from fwdscope.limits import limit
 from fwdscope.model import causes, promises, shapes
 from fwdscope.model.blueprint import DerivedTensor
@@ -39,7 +40,7 @@ def run_scope(scope: Body | Series, inputs: tuple[Any, ...], keywords: dict[str,
     if isinstance(scope, Series):
         return run_series(scope, inputs, keywords)
     blueprint = scope.blueprint
-    if blueprint.log is not None:  # while building, messages may show the values of earlier lines
+    if blueprint.problems is not None:  # while building, messages may show the values of earlier lines
         return BodyRun(scope, {}).run(inputs, keywords)
     if scope.span not in blueprint.last_uses:
         blueprint.last_uses[scope.span] = last_uses(scope.lines)
@@ -95,7 +96,10 @@ class BodyRun:
                 case tree.PartLine():
                     self._run_part(line)
                 case tree.If(test=head):
-                    self._run_lines(line.then if self.context.is_true(self.evaluate(head)) else line.orelse)
+                    taken = self.context.is_true(self.evaluate(head))
+                    self.names.choices.append(self._choice(f"if: {line.text} is {taken}", head))
+                    self._run_lines(line.then if taken else line.orelse)
+                    self.names.choices.pop()
                 case tree.For(iterable=head):
                     self._run_for(line)
                 case tree.While(test=head):
@@ -110,19 +114,25 @@ class BodyRun:
             for named in ex.targets(inner.target) if isinstance(inner, tree.Statement) else ():
                 self.names.frame.names[named.name] = FAILED
 
+    def _choice(self, text: str, test: Expression) -> Cause:
+        """The branch that a condition decides, with the values of its names."""
+        names = dict.fromkeys(node.id for node in ex.walk(test) if isinstance(node, Name))
+        values = [f"{n} = {v}" for n in names if isinstance(v := self.names.find(n), bool | int | float | str)]
+        return Cause(f"{text}: {', '.join(values)}" if values else text, test.span)
+
     def _report(self, error: Exception, node: Expression) -> None:
         """Turn an error at a node into a problem: collect it while building; later, end the run with it."""
         located = error if isinstance(error, EvaluationError) else EvaluationError(node, error)
         problem = causes.problem(self.context, located)
-        if self.blueprint.log is None:
+        if self.blueprint.problems is None:
             raise SpecError([problem]) from error
-        self.blueprint.log.problems.append(problem)
+        self.blueprint.problems.append(problem)
 
     # -- statements ---------------------------------------------------------------------------------------------------
 
     def _run_statement(self, line: tree.Statement) -> None:
         """Compute a line, check its promise, bind its names and pass its value on to the next line."""
-        names, observer, building = self.names, self.blueprint.observer, self.blueprint.log is not None
+        names, observer, building = self.names, self.blueprint.observer, self.blueprint.problems is not None
         names.reads = []
         self.context.values = {} if building else None
         if observer:
@@ -142,7 +152,7 @@ class BodyRun:
                 assign(line.target, value, names.frame.names)
             if before is not None:
                 self._keep_derived(line, before)
-        except (UpstreamFailed, EvaluationError, ArithmeticProblem, shapes.ShapeError) as error:
+        except (UpstreamFailed, EvaluationError, ArithmeticProblem, LayerError) as error:
             if not isinstance(error, UpstreamFailed):
                 self._report(error, line.value)
             value, promise = self._fallback(line), None
@@ -181,7 +191,7 @@ class BodyRun:
 
     def _fallback(self, line: tree.Statement) -> Any:
         """Return a tensor of the promised shape in place of a failed line's value, if the promise gives all sizes."""
-        if line.promise is None or self.blueprint.log is None:
+        if line.promise is None or self.blueprint.problems is None:
             return FAILED
         try:
             sizes = promises.sizes(line.promise.shape, self.evaluate)
@@ -194,7 +204,7 @@ class BodyRun:
             return None
         if promises.matches(line.promise.shape, value, self.evaluate):
             return Promise(line.promise.text, True)
-        if self.blueprint.log is not None:
+        if self.blueprint.problems is not None:
             problem = promises.broken_promise(self.blueprint.spec.source, line.promise, value, self.evaluate)
             self.blueprint.broken_promises.setdefault(line.span, problem)
         return Promise(line.promise.text, False, promises.shape_of(value))
@@ -282,9 +292,11 @@ class BodyRun:
             error = ArithmeticProblem(f"{len(rounds):,} rounds", f"at most {limit('turns'):,}", "limit")
             raise EvaluationError(line.iterable, error)
         with self._step(StepStart("loop", self.names.path(""), "for", line.text, "", line.span)):
-            for item in rounds:
+            for i, item in enumerate(rounds):
                 assign(line.target, item, self.names.frame.names)
+                self.names.choices.append(Cause(f"round {i + 1} of for: {line.text}", line.span))
                 self._run_round(line)
+                self.names.choices.pop()
                 if self.names.prev is FAILED:
                     break
 

@@ -11,30 +11,10 @@ from typing import Any
 
 from torch import Tensor
 
-from fwdscope.errors import FwdscopeError
+from fwdscope.errors import LayerError
 from fwdscope.functions.functions import FUNCTIONS
 from fwdscope.limits import limit
 from fwdscope.torch_private import without_functions
-
-
-class ShapeError(FwdscopeError):
-    """Operands that do not fit.
-
-    ``{0}`` and ``{1}`` in the message stand for the spec's text of the two ``operands``; ``clash`` holds two sizes that
-    should be equal.
-    """
-
-    def __init__(
-        self,
-        message: str,
-        help: str | None = None,
-        clash: tuple[int, int] | None = None,
-        code: str = "shape",
-        operands: tuple[Tensor, ...] = (),
-    ) -> None:
-        super().__init__(message)
-        self.message, self.help, self.code = message, help, code
-        self.clash, self.operands = clash, operands
 
 
 def shape_text(x: Tensor) -> str:
@@ -51,7 +31,7 @@ def dtype_text(x: Tensor) -> str:
 
 
 def check_operands(sign: str, left: Any, right: Any) -> None:
-    """Check an operator of two tensors. Raises ShapeError."""
+    """Check an operator of two tensors. Raises LayerError."""
     if not (isinstance(left, Tensor) and isinstance(right, Tensor)):
         return
     if sign == "@":
@@ -71,7 +51,7 @@ def _check_aligned(left: Tensor, right: Tensor, name: str, one: Sequence[int], t
 
 
 def _report_clashes(name: str, clashes: Mapping[int, tuple[int, int]], operands: tuple[Tensor, Tensor]) -> None:
-    """Raise ShapeError if there are dimensions whose sizes should be equal."""
+    """Raise LayerError if there are dimensions whose sizes should be equal."""
     if not clashes:
         return
     *most, last = map(str, clashes)
@@ -79,20 +59,21 @@ def _report_clashes(name: str, clashes: Mapping[int, tuple[int, int]], operands:
     one, two = (tuple(pair[side] for pair in clashes.values()) for side in (0, 1))
     left, right = (one, two) if len(clashes) > 1 else (one[0], two[0])
     message = f"{name}: sizes differ in {where}: {{0}} has {left}, {{1}} has {right}"
-    raise ShapeError(message, None, (one[-1], two[-1]), operands=operands)
+    # Dimensions are counted from the end where the operands have different numbers of them.
+    raise LayerError(message, None, tuple((operand, dim) for operand in operands for dim in clashes))
 
 
 def check_matmul(left: Tensor, right: Tensor, name: str) -> None:
-    """Check a matrix product: columns of the left, rows of the right, and dtypes. Raises ShapeError."""
+    """Check a matrix product: columns of the left, rows of the right, and dtypes. Raises LayerError."""
     if not left.dim() or not right.dim():
         message = f"{name}: a number is not a matrix: {shape_text(left)} and {shape_text(right)}"
-        raise ShapeError(message, "write `*` to scale", operands=(left, right))
+        raise LayerError(message, "write `*` to scale", ((left, 0), (right, 0)))
     inner = right.shape[-2] if right.dim() > 1 else right.shape[0]
     if left.shape[-1] != inner:
         message = f"{name}: {{0}} has {left.shape[-1]} columns and {{1}} {inner} rows"
         transposed = right.dim() > 1 and left.shape[-1] == right.shape[-1]
         help = "transpose the right one: `.mT`" if transposed else None
-        raise ShapeError(message, help, (left.shape[-1], inner), operands=(left, right))
+        raise LayerError(message, help, ((left, -1), (right, max(-2, -right.dim()))))
     _check_aligned(left, right, name, left.shape[:-2], right.shape[:-2])
     _check_dtypes(name, left, right)
 
@@ -101,14 +82,14 @@ def _check_dtypes(name: str, *tensors: Any) -> None:
     dtypes = list(dict.fromkeys(dtype_text(t) for t in tensors if isinstance(t, Tensor)))
     if len(dtypes) > 1:
         message = f"{name}: dtypes do not mix: {' and '.join(dtypes)}"
-        raise ShapeError(message, f"convert the {dtypes[1]} one: `.to({dtypes[0]})`", code="type")
+        raise LayerError(message, f"convert the {dtypes[1]} one: `.to({dtypes[0]})`", code="type")
 
 
 # --- functions and methods -------------------------------------------------------------------------------------------
 
 
 def check_call(name: str, arguments: Sequence[Any], keywords: Mapping[str, Any]) -> None:
-    """Check a call of a function or method. Raises ShapeError."""
+    """Check a call of a function or method. Raises LayerError."""
     check = _CHECKS.get(name)
     if check is not None and arguments:
         check(name, arguments, keywords)
@@ -127,22 +108,22 @@ def _check_dim(name: str, arguments: Sequence[Any], keywords: Mapping[str, Any])
         return
     rank = max(x.dim(), 1)
     if not -rank <= dim < rank:
-        raise ShapeError(f"{name}: there is no dimension {dim}: it may be from {-rank} to {rank - 1}")
+        raise LayerError(f"{name}: there is no dimension {dim}: it may be from {-rank} to {rank - 1}")
 
 
 def check_elements(value: Any) -> None:
-    """Check that a tensor has not too many elements. Raises ShapeError."""
+    """Check that a tensor has not too many elements. Raises LayerError."""
     with without_functions():
         if isinstance(value, Tensor) and value.numel() > limit("elements"):
             message = f"a tensor of {value.numel():,} elements: {shape_text(value)}"
-            raise ShapeError(message, f"at most {limit('elements'):,}", code="limit")
+            raise LayerError(message, f"at most {limit('elements'):,}", code="limit")
 
 
 def _check_creation(name: str, arguments: Sequence[Any], keywords: Mapping[str, Any]) -> None:
     sizes = arguments[0] if name == "full" or isinstance(arguments[0], list | tuple) else arguments
     for size in sizes if isinstance(sizes, list | tuple) else ():
         if type(size) is not int or size < 0:
-            raise ShapeError(f"{name}: {size!r} is not a size", "a size is an integer; // divides without a remainder")
+            raise LayerError(f"{name}: {size!r} is not a size", "a size is an integer; // divides without a remainder")
 
 
 def _check_matmul_call(name: str, arguments: Sequence[Any], keywords: Mapping[str, Any]) -> None:
@@ -158,7 +139,7 @@ def _check_linear(name: str, arguments: Sequence[Any], keywords: Mapping[str, An
     if x.dim() and weight.dim() and x.shape[-1] != weight.shape[-1]:
         message = f"linear: {{0}} has {x.shape[-1]} features and the weight {{1}} {weight.shape[-1]} columns"
         help = f"a weight of ({weight.shape[0]}, {x.shape[-1]}) fits" if weight.dim() == 2 else None
-        raise ShapeError(message, help, (x.shape[-1], weight.shape[-1]), operands=(x, weight))
+        raise LayerError(message, help, ((x, -1), (weight, -1)))
     _check_dtypes(name, x, weight)
 
 
@@ -171,7 +152,7 @@ def _check_cat(name: str, arguments: Sequence[Any], keywords: Mapping[str, Any])
     for other in tensors[1:]:
         if other.dim() != first.dim():
             message = f"{name}: {{0}} has {first.dim()} dimensions, {{1}} has {other.dim()}"
-            raise ShapeError(message, operands=(first, other))
+            raise LayerError(message, None, ((first, 0), (other, 0)))
         along = dim % first.dim() if name != "stack" and first.dim() and isinstance(dim, int) else None
         sizes = enumerate(zip(first.shape, other.shape, strict=True))
         _report_clashes(name, {i: (a, b) for i, (a, b) in sizes if i != along and a != b}, (first, other))
@@ -186,11 +167,11 @@ def _check_view(name: str, arguments: Sequence[Any], keywords: Mapping[str, Any]
     shown = f"({', '.join(map(str, sizes))}{',' * (len(sizes) == 1)})"
     help = "one size may be -1, which is then inferred"
     if free > 1:
-        raise ShapeError(f"{name}: more than one size is -1 in {shown}", help)
+        raise LayerError(f"{name}: more than one size is -1 in {shown}", help)
     if free == 0 and known != x.numel():
-        raise ShapeError(f"{name}: {x.numel():,} elements do not fill {shown}, which takes {known:,}", help)
+        raise LayerError(f"{name}: {x.numel():,} elements do not fill {shown}, which takes {known:,}", help)
     if free and (known == 0 or x.numel() % known):
-        raise ShapeError(f"{name}: {x.numel():,} elements do not fill {shown}: {known:,} does not divide them")
+        raise LayerError(f"{name}: {x.numel():,} elements do not fill {shown}: {known:,} does not divide them")
 
 
 def _check_unflatten(name: str, arguments: Sequence[Any], keywords: Mapping[str, Any]) -> None:
@@ -204,7 +185,7 @@ def _check_unflatten(name: str, arguments: Sequence[Any], keywords: Mapping[str,
     if free > 1 or known == 0 or size % known or (not free and size != known):
         message = f"unflatten: dimension {dim % x.dim()} has {size}, which {tuple(sizes)} does not divide"
         fitting = [n for n in (size - size % known, size - size % known + known) if n] if known and free else []
-        raise ShapeError(message, f"{' or '.join(map(str, fitting))} would fit" if fitting else None)
+        raise LayerError(message, f"{' or '.join(map(str, fitting))} would fit" if fitting else None, ((x, dim),))
 
 
 def _check_attention(name: str, arguments: Sequence[Any], keywords: Mapping[str, Any]) -> None:
@@ -216,10 +197,10 @@ def _check_attention(name: str, arguments: Sequence[Any], keywords: Mapping[str,
     q, k, v = tensors
     if q.shape[-1] != k.shape[-1]:
         message = f"attention: the query {{0}} has {q.shape[-1]} features per head and the key {{1}} {k.shape[-1]}"
-        raise ShapeError(message, None, (q.shape[-1], k.shape[-1]), operands=(q, k))
+        raise LayerError(message, None, ((q, -1), (k, -1)))
     if k.shape[-2] != v.shape[-2]:
         message = f"attention: the key {{0}} has {k.shape[-2]} positions and the value {{1}} {v.shape[-2]}"
-        raise ShapeError(message, None, (k.shape[-2], v.shape[-2]), operands=(k, v))
+        raise LayerError(message, None, ((k, -2), (v, -2)))
     _check_heads(q, k, bool(keywords.get("enable_gqa")))
     _check_dtypes("attention", q, k, v)
     mask, scores = keywords.get("attn_mask", arguments[3] if len(arguments) > 3 else None), (*q.shape[:-1], k.shape[-2])
@@ -227,18 +208,18 @@ def _check_attention(name: str, arguments: Sequence[Any], keywords: Mapping[str,
         if mask.shape[-i] not in (1, scores[-i]):
             message = f"attention: the mask {shape_text(mask)} does not broadcast to the scores {tuple(scores)}"
             help = "the scores are (…, heads, queries, keys)"
-            raise ShapeError(message, help, (mask.shape[-i], scores[-i]))
+            raise LayerError(message, help, ((mask, -i),))
 
 
 def _check_heads(q: Tensor, k: Tensor, grouped: bool) -> None:
     heads, groups = (q.shape[-3], k.shape[-3]) if q.dim() > 2 and k.dim() > 2 else (1, 1)
     if grouped and groups and heads % groups:
         message = f"attention: {groups} key heads do not divide {heads} query heads"
-        raise ShapeError(message, None, (heads, groups))
+        raise LayerError(message, None, ((q, -3), (k, -3)))
     if not grouped and heads != groups and 1 not in (heads, groups):
         help = "for grouped-query attention write `enable_gqa=True`" if groups and heads % groups == 0 else None
         message = f"attention: the query {{0}} has {heads} heads and the key {{1}} {groups}"
-        raise ShapeError(message, help, (heads, groups), operands=(q, k))
+        raise LayerError(message, help, ((q, -3), (k, -3)))
 
 
 _CHECKS = {
