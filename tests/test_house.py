@@ -30,7 +30,7 @@ MAY_IMPORT = {
     "functions": {"layers"},
     "language": {"functions", "layers"},
     "ops": {"formula", "torch_private"},
-    "model": {"functions", "language", "layers", "ops", "report", "torch_private"},
+    "model": {"formula", "functions", "language", "layers", "ops", "report", "torch_private"},
     "trace": {"language", "layers", "model", "ops", "report", "torch_private"},
     "device": {"report"},
     "targets": {"functions", "language"},

@@ -14,7 +14,7 @@ from .op import Op
 from .positions import Passage, Passing, Reading, Through
 
 
-class Source(NamedTuple):
+class SizeSource(NamedTuple):
     """A dimension of an operand, the windows that slide over it, and whether others are put behind it."""
 
     operand: int
@@ -23,7 +23,7 @@ class Source(NamedTuple):
     joined: bool = False
 
 
-def sources(op: Op, result: int, dim: int) -> list[Source]:
+def sources(op: Op, result: int, dim: int) -> list[SizeSource]:
     """The dimensions that decide the size of a dimension of a result; none if the call itself sets it."""
     shape, operands = op.outputs[result].shape, [x.shape for x in op.operands]
     if not operands:
@@ -31,11 +31,11 @@ def sources(op: Op, result: int, dim: int) -> list[Source]:
     found = find(op.name)
     window = found.window if found is not None else None
     if window is Passing.SAME and operands[0] == shape:
-        return [Source(0, dim)]
+        return [SizeSource(0, dim)]
     if window is Passing.BROADCAST:
         return _broadcast(operands, shape, dim)
     if window is Passing.RESHAPED:
-        return [Source(0, d) for d in _merged(operands[0], shape, dim)]
+        return [SizeSource(0, d) for d in _merged(operands[0], shape, dim)]
     if callable(window):
         passed = [source for i in range(len(operands)) for source in _passed(window(op, i), i, result, shape, dim)]
         joined = [source for source in passed if source.joined]
@@ -44,10 +44,10 @@ def sources(op: Op, result: int, dim: int) -> list[Source]:
     return _by_size(op, operands, result, dim)
 
 
-def _broadcast(operands: Sequence[Shape], shape: Shape, dim: int) -> list[Source]:
+def _broadcast(operands: Sequence[Shape], shape: Shape, dim: int) -> list[SizeSource]:
     """The operands that have the size; if several do, the first is as good as the others."""
     aligned = [(i, dim - len(shape) + len(x)) for i, x in enumerate(operands)]
-    return [Source(i, d) for i, d in aligned if d >= 0 and operands[i][d] == shape[dim]][:1]
+    return [SizeSource(i, d) for i, d in aligned if d >= 0 and operands[i][d] == shape[dim]][:1]
 
 
 def _merged(before: Shape, after: Shape, dim: int) -> list[int]:
@@ -64,20 +64,22 @@ def _merged(before: Shape, after: Shape, dim: int) -> list[int]:
     return [d for d, size in enumerate(before) if size > 1 and low <= left[d] < high]
 
 
-def _passed(passage: Passage | list[Passage] | None, operand: int, result: int, shape: Shape, dim: int) -> list[Source]:
+def _passed(
+    passage: Passage | list[Passage] | None, operand: int, result: int, shape: Shape, dim: int
+) -> list[SizeSource]:
     if isinstance(passage, list):
         passage = passage[result]
     if passage is None or len(passage.dims) != len(shape):
         return []
     source = passage.dims[dim]
     if isinstance(source, Through):
-        return [Source(operand, source.dim, source.reading)]
+        return [SizeSource(operand, source.dim, source.reading)]
     if source is None:
-        return [Source(operand, d, joined=True) for d in passage.mixed if passage.joins]
-    return [Source(operand, source)]
+        return [SizeSource(operand, d, joined=True) for d in passage.mixed if passage.joins]
+    return [SizeSource(operand, source)]
 
 
-def _by_size(op: Op, operands: Sequence[Shape], result: int, dim: int) -> list[Source]:
+def _by_size(op: Op, operands: Sequence[Shape], result: int, dim: int) -> list[SizeSource]:
     """The dimension that a formula names, or one of the same size at the same place or alone."""
     stated = result_sizes(op)[result]
     if stated is None or not stated[dim].is_kept:
@@ -90,5 +92,5 @@ def _by_size(op: Op, operands: Sequence[Shape], result: int, dim: int) -> list[S
         same = [d % rank for d in places if -rank <= d < rank and shape[d] == size]
         alone = [d for d in range(rank) if shape[d] == size] if shape.count(size) == 1 else []
         if same or alone:
-            return [Source(i, (same or alone)[0])]
+            return [SizeSource(i, (same or alone)[0])]
     return []
