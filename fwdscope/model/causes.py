@@ -59,7 +59,7 @@ def _problem(
         tensors = dict.fromkeys(id(x) for x, _ in fact.sides)
         for i, (key, fallback) in enumerate(zip(tensors, ("the first", "the second"), strict=False)):
             message = message.replace(f"{{{i}}}", texts.get(key, fallback))
-        message = message if layer is None or layer in message else f"{layer}: {message}"
+        message = message if layer is None or layer in message or fact.code != "shape" else f"{layer}: {message}"
         return Problem(source, node.span, fact.code, message, fact.help, causes)
     # torch's message in the spec's words, or without its advice about Python.
     text = str(fact).strip().split("\n")[0] or type(fact).__name__
