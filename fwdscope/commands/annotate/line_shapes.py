@@ -112,7 +112,7 @@ class _LineRecorder:
 
         self.network = network
         self.calls: dict[Span, dict[LineCall, None]] = {}
-        # Of the blocks that are running: the sizes that their lines may name, and the shape of the last line.
+        # For each running block: the sizes that its lines may name, and the shape of its last line.
         self.sizes: list[tuple[tuple[str, int], ...]] = []
         self.above: list[Shape] = []
         network.blueprint.observer = self

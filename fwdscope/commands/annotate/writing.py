@@ -67,8 +67,12 @@ def annotate(checked: Checked, lines: Lines = "changed") -> Annotation:
         if not calls or span in bracketed:
             continue
         if promise is None:
-            text = _shape(line, recorded, None, source) if _is_wanted(lines, calls) else None
-            if text is not None and (lines == "all" or _says_enough(text)):
+            changes = (isinstance(call.shape, ShapeTuple) or call.shape != _first(call.above) for call in calls)
+            wanted = lines == "all" or (lines == "changed" and any(changes))
+            text = _shape(line, recorded, None, source) if wanted else None
+            sizes = [size.strip() for size in re.findall(r"[^(),]*\w", text or "")]
+            # By default only if at least half of the sizes are known.
+            if text is not None and (lines == "all" or 2 * sizes.count("_") <= len(sizes)):
                 # A quoted line ends before its closing quote.
                 end = span.end - (source.text[span.start] in "'\"")
                 added.append((span.start + len(source.text[span.start : end].rstrip()), text))
@@ -85,20 +89,10 @@ def annotate(checked: Checked, lines: Lines = "changed") -> Annotation:
     return Annotation(source.name, source.text, after, len(added), refreshed, tuple(notes))
 
 
-def _is_wanted(lines: Lines, calls: Sequence[LineCall]) -> bool:
-    """Whether a line without a promise is to get one."""
-    if lines != "changed":
-        return lines == "all"
-    return any(isinstance(call.shape, ShapeTuple) or call.shape != _first(call.above) for call in calls)
-
-
 def _first(shape: Shape) -> tuple[int, ...] | None:
     while isinstance(shape, ShapeTuple):
         shape = shape.items[0]
     return shape
-
-
-# --- lines and the names they see ------------------------------------------------------------------------------------
 
 
 def _lines(spec: tree.ModelSpec) -> list[_AnnotatedLine]:
@@ -110,23 +104,19 @@ def _lines(spec: tree.ModelSpec) -> list[_AnnotatedLine]:
     bodies.append((spec.layers, [], [one.name for one in spec.inputs]))
     found = []
     for body, settings, inputs in bodies:
-        made = {*inputs, *_given_names(body)}
+        made = set(inputs)
+        for line in tree.statements(body):
+            match line:
+                case tree.PartLine(name=name):
+                    made.add(name)
+                case tree.Statement(target=target) | tree.For(target=target):
+                    made.update(named.name for named in ex.targets(target))
         known = [name for name in dict.fromkeys([*settings, *likely]) if name not in made]
         for line in tree.statements(body):
             if isinstance(line, tree.Statement):
                 own = [node.id for node in ex.walk(line.value) if isinstance(node, Name) and node.id in known]
                 found.append((line, tuple(dict.fromkeys([*own, *known]))))
     return sorted(found, key=lambda line: line[0].span)
-
-
-def _given_names(body: tuple[tree.Line, ...]) -> Iterator[str]:
-    """Iterate over the names that the lines of a body give to values and parts."""
-    for line in tree.statements(body):
-        match line:
-            case tree.PartLine(name=name):
-                yield name
-            case tree.Statement(target=target) | tree.For(target=target):
-                yield from (named.name for named in ex.targets(target))
 
 
 def _bracketed(source: Source) -> Iterator[Span]:
@@ -145,9 +135,6 @@ def _bracketed(source: Source) -> Iterator[Span]:
                     yield from walk(value, inside or source.text.startswith("{", node.span.start))
 
     return walk(root, False)
-
-
-# --- shapes in words -------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -174,13 +161,6 @@ def _shape(line: _AnnotatedLine, recorded: LineShapes, promised: Expression | No
     place = _ShapesOfResult(tuple((c.shape, c) for c in calls), tuple((c.shape, c) for c in changed))
     text = _describe(place, names, promised, source)
     return text if re.search(r"\w(?<!_)", text) or text == "()" else None
-
-
-def _says_enough(text: str) -> bool:
-    """Whether at least half of the sizes of a promise are known."""
-    sizes = re.findall(r"[^(),]*\w", text)
-    unknown = [size for size in sizes if size.strip() == "_"]
-    return 2 * len(unknown) <= len(sizes)
 
 
 def _describe(place: _ShapesOfResult, names: Sequence[str], promised: Expression | None, source: Source) -> str:
@@ -228,9 +208,6 @@ def _is_right(promised: Expression, seen: Sequence[KnownSize], names: Sequence[s
         return all(evaluate_plain(promised, values) == one.size for values, one in zip(known, seen, strict=True))
     except ArithmeticProblem:
         return False
-
-
-# --- the text --------------------------------------------------------------------------------------------------------
 
 
 def _place_arrows(source: Source, spec: tree.ModelSpec, added: Sequence[tuple[int, str]]) -> Iterator[_Edit]:

@@ -65,14 +65,10 @@ def bench(
         times = LayerTimes(())
         if settings.layers and not samples.interrupted:
             settings.on_progress("timing the layers")
+            module, args, kwargs = ready.call
+            passes, budget = settings.repeats or PASSES, settings.budget
             times = latencies(
-                uncompiled(ready.call.module),
-                ready.call.args,
-                ready.call.kwargs,
-                passes=settings.repeats or PASSES,
-                budget=settings.budget,
-                clock=clock,
-                graph=workload.graph,
+                uncompiled(module), args, kwargs, passes=passes, budget=budget, clock=clock, graph=workload.graph
             )
         rows, layers = with_latencies(workload.rows, times)
         if samples.times and not samples.interrupted:

@@ -83,12 +83,11 @@ def _check_value(name: str, value: str) -> None:
 
 
 def _check_threads(number: int, option: str) -> None:
-    """More threads than cores only wait for one another, and very many end the process."""
+    # Very many threads end the process.
     cores = os.cpu_count()
     if cores is not None and number > cores:
-        raise InputError(
-            f"{option}: this computer has {plural(cores, 'core')}, and more threads only wait for one another"
-        )
+        has = f"this computer has {plural(cores, 'core')}"
+        raise InputError(f"{option}: {has}, and more threads only wait for one another")
 
 
 def run_benchmark(request: BenchRequest) -> Measured:
@@ -157,10 +156,7 @@ def run_sweep(
 
 
 def read_saved(path: Path, axes: Sequence[SweepAxis]) -> tuple[SweepPoint, ...]:
-    """The points of a benchmark saved before, some of which the sweep over ``axes`` measures too.
-
-    Raises InputError if the file holds none, or only sizes that are not measured.
-    """
+    """The points of a saved benchmark. Raises InputError if none of them is of a size that ``axes`` measure."""
     try:
         points = saved_points(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -170,10 +166,10 @@ def read_saved(path: Path, axes: Sequence[SweepAxis]) -> tuple[SweepPoint, ...]:
     except ReportError as error:
         raise InputError(f"--against {path}: {error}") from None
     if not any(point.report and point.report.run and point.report.run.latency for point in points):
-        raise InputError(f"--against {path} holds no latency: save one with fwdscope bench … -o {path.name}")
+        raise InputError(f"--against {path} has no latency: save one with fwdscope bench … -o {path.name}")
     if _single(points) is None and all(matching(points, values) is None for values in combinations(axes)):
         names = ", ".join(dict.fromkeys(name for point in points for name, _ in point.values))
-        raise InputError(f"--against {path} holds a sweep over {names}, of other sizes: give the same --vary")
+        raise InputError(f"--against {path} is a sweep over {names}, of other sizes: give the same --vary")
     return points
 
 

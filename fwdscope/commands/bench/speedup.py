@@ -57,16 +57,9 @@ def _median(ordered: Sequence[float], generator: random.Random) -> float:
 
 def against(before: Report, now: Report) -> Speedup | None:
     """Compare two reports of benchmarks; None if one of them has no latency."""
-    if before.run is None or now.run is None or before.run.latency is None or now.run.latency is None:
-        return None
-    return compare(before.run.latency, now.run.latency, now.name, tuple(_differences(before, now)))
-
-
-def _differences(before: Report, now: Report) -> list[str]:
-    """What else differs between two runs, in words."""
     old, new = before.run, now.run
-    assert old is not None
-    assert new is not None
+    if old is None or new is None or old.latency is None or new.latency is None:
+        return None
     facts = [
         ("model", before.name, now.name),
         ("device", f"{old.device} ({old.device_name})", f"{new.device} ({new.device_name})"),
@@ -77,4 +70,5 @@ def _differences(before: Report, now: Report) -> list[str]:
         ("channels last", old.channels_last, new.channels_last),
         ("torch", before.environment.torch, now.environment.torch),
     ]
-    return [f"{what} {was} then, {is_} now" for what, was, is_ in facts if was != is_]
+    differs = tuple(f"{what} {was} then, {is_} now" for what, was, is_ in facts if was != is_)
+    return compare(old.latency, new.latency, now.name, differs)

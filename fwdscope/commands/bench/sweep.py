@@ -33,7 +33,7 @@ class SweepAxis:
 
 @dataclass(frozen=True)
 class SweepPoint:
-    """One combination: its report, or why there is none (out of memory, shapes that do not fit)."""
+    """One combination: its report, or why it has none (out of memory, shapes that do not fit)."""
 
     values: tuple[tuple[str, str], ...]
     report: Report | None

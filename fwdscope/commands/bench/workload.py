@@ -1,4 +1,4 @@
-"""What is measured: a network on its device in the dtype and layout that the settings ask for."""
+"""A network to measure, on its device in the dtype and layout of the settings."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ class Workload:
     ready: Prepared
     report: Report
     rows: RowNodes
-    # The network as a graph of plain calls; None for a module, or where the data decide what runs.
+    # The network as a graph of plain calls; None for a module, or if it depends on data.
     graph: fx.GraphModule | None
     notes: tuple[str, ...] = ()
 
 
 def make_workload(subject: Subject, settings: BenchSettings) -> Workload:
-    """A subject on its device. Raises RunError where the device has no room, SpecError where a line fails."""
+    """A subject on its device. Raises RunError if the device has no room, SpecError if a line fails."""
     if not settings.autocast and settings.dtype not in ("float32", subject.dtype):
         subject = subject.cast(settings.dtype)
     device, report = find_device(settings.device), subject.report()
@@ -41,7 +41,7 @@ def make_workload(subject: Subject, settings: BenchSettings) -> Workload:
         graph, reason = subject.straight_graph(ready.call)
         rows = ready.rows
         if graph is None or any(node.meta.get("inside") for node in graph.graph.nodes):
-            # What the data decide, and which way a composite layer takes, is known on the device alone.
+            # Branches that depend on data, and the path of a composite layer, are known only on the device.
             forward = observe(ready, stats=False)
             rows = forward.rows
             report = with_run(ready, forward, (), None)

@@ -1,4 +1,4 @@
-"""A folder of baselines: which file holds which spec's, what differs since, and which are of specs that are gone."""
+"""A folder of baselines: the file of each spec, its differences, and files of specs that are gone."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from fwdscope.language.problems import Cause, Problem, Source, Span, SpecError
 from fwdscope.report import LayerRow
 from fwdscope.targets import shipped_specs
 
-# Rows given in full beside the first; each layer may differ.
+# Rows listed after the first; each layer may differ.
 MAX_ROWS = 6
 _ABOVE = "__above__"
-# Specs that ship, which lie elsewhere on every machine.
+# The folder of specs that ship, which are elsewhere on every machine.
 _SHIPPED = "__shipped__"
 _WRITTEN = "written"
 
@@ -31,11 +31,11 @@ class BaselineFolder:
     tolerance: float = 0.0
 
     def file(self, spec: Path) -> Path:
-        """The file of a spec: its path as seen from beside the folder, so that equal names do not clash."""
-        beside = self.path.absolute().parent
-        if spec in shipped_specs().values() and not spec.absolute().is_relative_to(beside):
+        """The file of a spec: its path relative to the folder's parent, so that equal names do not clash."""
+        parent = self.path.absolute().parent
+        if spec in shipped_specs().values() and not spec.absolute().is_relative_to(parent):
             return self.path / _SHIPPED / f"{spec.name}.json"
-        seen = os.path.relpath(spec.absolute(), beside)
+        seen = os.path.relpath(spec.absolute(), parent)
         pieces = [_ABOVE if piece == os.pardir else piece for piece in Path(seen).parts]
         return self.path.joinpath(*pieces[:-1], f"{pieces[-1]}.json")
 
@@ -45,10 +45,6 @@ class BaselineFolder:
             return shipped_specs().get(Path(file.stem).stem, file.with_suffix(""))
         pieces = [os.pardir if piece == _ABOVE else piece for piece in file.relative_to(self.path).parts]
         return self.path.absolute().parent.joinpath(*pieces[:-1], pieces[-1].removesuffix(".json"))
-
-    def stale(self) -> Iterator[Path]:
-        """Files of specs that are gone."""
-        yield from (file for file in sorted(self.path.rglob("*.json")) if not self.spec(file).is_file())
 
     def compare_with(self, source: Source, spec: Path, now: Baseline) -> CheckPoint:
         """Compare a spec with its baseline, or write it.
@@ -79,13 +75,19 @@ class BaselineFolder:
         return f"`--baseline {self.path} --update` writes it"
 
     def _problem(self, source: Source, found: Differences, now: Baseline) -> Problem:
-        """The first row that differs, with all that follows it."""
-        causes: list[Cause] = list(_around(source, found.rows[0], now)) if found.rows else []
+        """The first row that differs, with the other differences as causes."""
+        causes: list[Cause] = []
+        first = found.rows[0] if found.rows else None
+        # The blocks, parts and stacks around it, from the inside out: one of their lines may be what changed.
+        lines = {first.line} if first else set()
+        for row in reversed(now.report.layers):
+            if first and first.path.startswith(f"{row.path}.") and row.line is not None and row.line not in lines:
+                lines.add(row.line)
+                causes.append(Cause(f"in {row.path} ({row.type})", _span(source, row)))
         causes += [Cause(f"in all: {describe(found.whole)}")] if found.whole else []
         causes += [Cause(str(row), _span(source, row)) for row in found.rows[1 : MAX_ROWS + 1]]
         if (more := len(found.rows) - 1 - MAX_ROWS) > 0:
             causes.append(Cause(f"and {more} more"))
-        first = found.rows[0] if found.rows else None
         span = (_span(source, first) if first else None) or Span(0, 0)
         message = f"differs from the baseline, first {first}" if first else "differs from the baseline"
         help = f"if this is meant, {self._advice} anew"
@@ -94,7 +96,7 @@ class BaselineFolder:
 
 def _written(file: Path, now: Baseline) -> CheckPoint:
     """Write a baseline unless it is unchanged, so that the time of its file stays."""
-    text, reason = now.dumps(), "as it was"
+    text, reason = now.dumps(), "unchanged"
     if not file.is_file() or file.read_text(encoding="utf-8", errors="replace") != text:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text, encoding="utf-8", newline="\n")
@@ -107,15 +109,6 @@ def _failed(problem: Problem, expected: str = "") -> CheckPoint:
     return CheckPoint("baseline", "baseline", expected, "failed", message.line, message.message, problem=message)
 
 
-def _around(source: Source, found: RowDifference, now: Baseline) -> Iterator[Cause]:
-    """The blocks, parts and stacks around a row, from the inside out: one of their lines may be what changed."""
-    lines = {found.line}
-    for row in reversed(now.report.layers):
-        if found.path.startswith(f"{row.path}.") and row.line is not None and row.line not in lines:
-            lines.add(row.line)
-            yield Cause(f"in {row.path} ({row.type})", _span(source, row))
-
-
 def _span(source: Source, row: RowDifference | LayerRow) -> Span | None:
     if row.line is None or row.column is None:
         return None
@@ -125,9 +118,10 @@ def _span(source: Source, row: RowDifference | LayerRow) -> Span | None:
 
 
 def remarks_on(folder: BaselineFolder, outcomes: Iterable[Outcome]) -> Iterator[str]:
-    """Remarks on the folder itself: how many baselines were written, and which are of specs that are gone."""
+    """Remarks on the folder: how many baselines were written, and which belong to specs that are gone."""
     points = [point for outcome in outcomes for point in outcome.points if point.kind == "baseline"]
     if written := sum(point.reason == _WRITTEN for point in points):
         yield f"wrote {written} of {len(points)} baselines in {folder.path}"
-    for file in folder.stale():
-        yield f"{visible(file)} is the baseline of a spec that is gone: delete it"
+    for file in sorted(folder.path.rglob("*.json")):
+        if not folder.spec(file).is_file():
+            yield f"{visible(file)} is the baseline of a spec that is gone: delete it"

@@ -1,7 +1,7 @@
-"""Baselines: the part of a report that a small file keeps, and how a network differs from it now.
+"""Baselines: the part of a report that a small file keeps, and how a network differs from it.
 
-Shapes, types and parameters may not differ at all, costs by no more than a tolerance. A file holds nothing of the
-machine it was written on, and no lines of the spec, so that it changes where the network does and nowhere else.
+Shapes, types and parameters must be equal, costs within a tolerance. A file contains nothing about the machine that
+wrote it and no lines of the spec, so that it changes only with the network.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class BaselineError(InputError, ValueError):
 class Baseline:
     """The part of a report that is kept: the path, type, output shapes and figures of each row, and the totals.
 
-    One made from a report also knows the place of each row in the spec, which its file does not hold.
+    One made from a report also knows the place of each row in the spec, which its file does not contain.
     """
 
     def __init__(self, data: Mapping[str, Any], report: Report | None = None) -> None:
@@ -43,6 +43,14 @@ class Baseline:
     def of(cls, report: Report) -> Baseline:
         """The baseline of a report."""
         totals = {name: getattr(report.totals, name) for name in (*EXACT, *COSTS)}
+        layers = []
+        for row in report.layers:
+            output = [list(shape) for shape in row.output_shapes]
+            layer: dict[str, Any] = {"path": row.path or row.text, "type": row.type, "output": output}
+            layer |= {name: getattr(row, name) for name in ("repeat", "calls") if getattr(row, name) != 1}
+            figures = _figures({name: getattr(row, name) for name in (*EXACT, *_ROW_COSTS)})
+            layer |= {name: value for name, value in figures.items() if value or name == "trainable_params"}
+            layers.append({**layer, "place": [row.line, row.column]})
         return cls(
             {
                 "version": VERSION,
@@ -52,13 +60,13 @@ class Baseline:
                 "inputs": [list(one.shape) for one in report.inputs],
                 "outputs": [list(one.shape) for one in report.outputs],
                 "totals": _figures({name: value for name, value in totals.items() if value is not None}),
-                "layers": [_row_to_json(row) for row in report.layers],
+                "layers": layers,
             }
         )
 
     @classmethod
     def from_json(cls, data: Any) -> Baseline:
-        """The baseline that :meth:`to_json` gave. Raises BaselineError where it is none."""
+        """The baseline in data of :meth:`to_json`. Raises BaselineError for any other data."""
         if not isinstance(data, dict) or "convention" not in data or "layers" not in data:
             raise BaselineError("this is no baseline of fwdscope")
         if data.get("version") != VERSION:
@@ -73,14 +81,14 @@ class Baseline:
 
     @classmethod
     def loads(cls, text: str) -> Baseline:
-        """The baseline in a JSON text. Raises BaselineError where it is none."""
+        """The baseline in a JSON text. Raises BaselineError if it is none."""
         try:
             return cls.from_json(parse_json(text))
         except ReportError as error:
             raise BaselineError(str(error)) from None
 
     def to_json(self, places: bool = False) -> dict[str, Any]:
-        """The baseline as JSON's own types; ``places`` keeps lines and columns, for the way to another process."""
+        """The baseline as JSON's own types; ``places`` keeps lines and columns, for the cache."""
         rows = self._data["layers"]
         if not places:
             rows = [{name: value for name, value in row.items() if name != "place"} for row in rows]
@@ -103,7 +111,7 @@ class Baseline:
 
     @property
     def report(self) -> Report:
-        """A report of nothing but what is kept."""
+        """A report of the kept part."""
         if self._report is None:
             self._report = _report(self._data)
         return self._report
@@ -131,24 +139,15 @@ def _report(data: Mapping[str, Any]) -> Report:
     )
 
 
-def _row_to_json(row: LayerRow) -> dict[str, Any]:
-    data: dict[str, Any] = {"path": row.path or row.text, "type": row.type}
-    data["output"] = [list(shape) for shape in row.output_shapes]
-    data |= {name: getattr(row, name) for name in ("repeat", "calls") if getattr(row, name) != 1}
-    figures = _figures({name: getattr(row, name) for name in (*EXACT, *_ROW_COSTS)})
-    data |= {name: value for name, value in figures.items() if value or name == "trainable_params"}
-    return {**data, "place": [row.line, row.column]}
-
-
 def _figures(figures: dict[str, int]) -> dict[str, int]:
-    """Figures without the trainable parameters where those are all, as nearly everywhere."""
+    """Figures without the trainable parameters if those are all, as is usual."""
     if figures["trainable_params"] == figures["params"]:
         del figures["trainable_params"]
     return figures
 
 
 def _rows(data: Sequence[Mapping[str, Any]]) -> Iterator[LayerRow]:
-    """The rows of a file, each in those whose path its own begins with; an expression is in the last of them."""
+    """The rows of a file, nested by their paths; an expression is inside the row before it."""
     paths = [str(row["path"]) for row in data]
     around = {path[: match.start()] for path in paths if _is_path(path) for match in re.finditer(r"\.", path)}
     open_paths: list[str] = []
@@ -195,9 +194,6 @@ def _whole(value: Any, where: str = "a size") -> int:
     return int(check_number(value, where))
 
 
-# --- what differs ----------------------------------------------------------------------------------------------------
-
-
 class Difference(NamedTuple):
     """One thing that differs: ``output`` or ``macs``, before and now as text, and the change of a figure in percent."""
 
@@ -212,7 +208,7 @@ class Difference(NamedTuple):
 
 
 class RowDifference(NamedTuple):
-    """A row that differs, with its place in the spec; the place of one that is gone is where it was."""
+    """A row that differs, with its place in the spec; for a removed one, where it was."""
 
     path: str
     text: str
@@ -225,22 +221,21 @@ class RowDifference(NamedTuple):
 
 
 class Differences(NamedTuple):
-    """All that differs: of the whole network, and row by row in the order of execution."""
+    """All differences: of the whole network, and of each row in the order of execution."""
 
     whole: tuple[Difference, ...] = ()
     rows: tuple[RowDifference, ...] = ()
 
 
 def describe(details: Sequence[Difference]) -> str:
-    """Differences on one line: the essential ones if there are any, since the rest follow from them."""
+    """Differences on one line: the essential ones if there are any, since the others follow from them."""
     return "; ".join(map(str, [one for one in details if one.what in _SHOWN_FIRST] or details))
 
 
 def compare(old: Baseline, new: Baseline, tolerance: float = 0.0) -> Differences:
-    """What differs. ``tolerance`` is the part (0.01 for 1 %) that a cost may differ by; all else is exact.
+    """The differences. Costs may differ by ``tolerance`` (0.01 for 1 %); all else is exact.
 
-    Of rows that changed because one inside them did only the innermost is given, of new ones and of those that are
-    gone the outermost.
+    Of nested rows that changed only the innermost is listed, of new and removed ones the outermost.
     """
     if old.to_json() == new.to_json():
         return Differences()
@@ -257,26 +252,22 @@ def compare(old: Baseline, new: Baseline, tolerance: float = 0.0) -> Differences
 
 def _rows_that_differ(changes: Sequence[diff.RowChange], tolerance: float) -> Iterator[RowDifference]:
     found: list[tuple[int, RowDifference]] = []
-    # The depth of a row that is new or gone, while those in it pass by.
+    # The depth of the new or removed row that the loop is in.
     skipped: int | None = None
     for index, change in enumerate(changes):
         if skipped is not None and change.depth > skipped and change.kind in ("added", "removed"):
             continue
         skipped = change.depth if change.kind in ("added", "removed") else None
-        row = change.row
-        details = tuple(_details(change, tolerance))
+        row, details = change.row, tuple(_details(change, tolerance))
         if change.after is None:
             found.append((change.depth, _gone(changes, index)))
-        elif change.before is None:
-            found.append((change.depth, RowDifference(row.path, f" ({row.type}) is new", (), row.line, row.column)))
-        elif change.kind == "moved":
-            text = f" was {change.before.path}" + ": " * bool(details)
+        elif change.before is None or change.kind == "moved" or details:
+            was = f" was {change.before.path}" if change.before and change.kind == "moved" else ""
+            text = was + ": " * bool(details) if change.before else f" ({row.type}) is new"
             found.append((change.depth, RowDifference(row.path, text, details, row.line, row.column)))
-        elif details:
-            found.append((change.depth, RowDifference(row.path, ": ", details, row.line, row.column)))
     for index, (depth, one) in enumerate(found):
         if one.text == ": " and index + 1 < len(found) and found[index + 1][0] > depth:
-            # What a row has in sum follows from the rows inside.
+            # Its sums follow from the rows inside.
             own = tuple(detail for detail in one.details if detail.what in ("type", "repeat", "calls"))
             if own:
                 yield one._replace(details=own)
@@ -285,7 +276,7 @@ def _rows_that_differ(changes: Sequence[diff.RowChange], tolerance: float) -> It
 
 
 def _gone(changes: Sequence[diff.RowChange], index: int) -> RowDifference:
-    """A row that is gone, placed where it was: before the row that is there now, or after the last one beside it."""
+    """A removed row, with the place of the row that now follows it, else of its predecessor."""
     gone = changes[index]
     for where, others in (("before", changes[index + 1 :]), ("after", changes[:index][::-1])):
         for other in others:

@@ -45,7 +45,7 @@ def find(source: Source, path: Path, settings: CheckSettings, with_kept: bool) -
 def keep(source: Source, path: Path, settings: CheckSettings, result: CheckResult) -> None:
     """Save a result. If the folder cannot be written, the next run only takes longer."""
     entry = _entry(source, path, settings)
-    if not result.lasting or settings.allow_import or result.outcome.state == "crashed" or entry is None:
+    if not result.can_be_cached or settings.allow_import or result.outcome.state == "crashed" or entry is None:
         return
     kept = result.kept.to_json(places=True) if result.kept is not None else None
     data = {"key": _key(source, settings), "outcome": result.outcome.to_json(), "kept": kept}
@@ -75,7 +75,6 @@ def _entry(source: Source, path: Path, settings: CheckSettings) -> Path | None:
 
 
 def _key(source: Source, settings: CheckSettings) -> str:
-    """A digest of everything that decides an outcome."""
     limits = (limit(name) for name in LIMITS)
     inputs = json.dumps([source.name, source.text, settings.dtype, *_versions(), *limits])
     return hashlib.sha256(inputs.encode("utf-8", "surrogatepass")).hexdigest()
@@ -85,11 +84,7 @@ def _key(source: Source, settings: CheckSettings) -> str:
 def _versions() -> tuple[str, ...]:
     """The versions that decide an outcome; fwdscope's own files by size and time, since they may be edited in place."""
     here = Path(version.__file__).parent
-    stats = [(str(path.relative_to(here)), *_stamp(path)) for path in sorted(here.rglob("*.py"))]
+    files = [(str(path.relative_to(here)), path.stat()) for path in sorted(here.rglob("*.py"))]
+    stats = [(name, stat.st_size, stat.st_mtime_ns) for name, stat in files]
     digest = hashlib.sha256(json.dumps(stats).encode()).hexdigest()
     return version.__version__, digest, metadata.version("torch"), sys.version
-
-
-def _stamp(path: Path) -> tuple[int, int]:
-    stat = path.stat()
-    return stat.st_size, stat.st_mtime_ns

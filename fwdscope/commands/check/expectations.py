@@ -9,6 +9,7 @@ from fractions import Fraction
 from functools import partial
 from typing import TYPE_CHECKING, Literal
 
+from fwdscope import units
 from fwdscope.language import expression as ex
 from fwdscope.language.arithmetic import ArithmeticProblem
 from fwdscope.language.evaluate import evaluate_plain
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 
     from fwdscope.language.check import Checked
     from fwdscope.language.tree import ExpectedFigure
-    from fwdscope.units import Figure
 
     Evaluate = Callable[[Expression], object]
 
@@ -62,8 +62,8 @@ class Verdict:
 def with_shortfalls(checked: Checked, report: Report, check_outputs: bool = True) -> Report:
     """The report with the expectations that it does not meet, except latencies, which are not measured on meta.
 
-    ``check_outputs`` is False if an input has another shape than the spec's. Where ``--set`` replaced a var, figures,
-    which are the numbers of the file's own vars, are not compared, and a note says so.
+    ``check_outputs`` is False if an input has another shape than the spec's. If ``--set`` replaced a var, figures are
+    not compared, since they are those of the file's own vars, and a note says so.
     """
     place, figures = checked.spec.source.place, {one.span for one in checked.spec.expect.figures}
     found = [one for one in verdicts(checked, report, check_outputs) if one.state == "failed"]
@@ -95,11 +95,7 @@ def verdicts(
     return tuple(sorted(found, key=lambda verdict: verdict.span))
 
 
-# --- figures ---------------------------------------------------------------------------------------------------------
-
-
 def _check_figure(verdict: Verdict, one: ExpectedFigure, report: Report) -> Verdict:
-    """The verdict on a figure that the report counts."""
     row = _row(report.layers, one.layer) if one.layer is not None else None
     if one.layer is not None and row is None:
         return replace(verdict, state="failed", got=f"no layer {one.layer}")
@@ -124,11 +120,11 @@ def _check_latency(verdict: Verdict, one: ExpectedFigure, measured: MeasuredLate
     if seconds is None:
         reason = measured.missing or f"no latency of {one.layer or 'the whole'} was measured"
         return replace(verdict, state="skipped", reason=reason)
-    verdict = replace(verdict, got=_seconds(seconds))
+    verdict = replace(verdict, got=units.seconds(seconds))
     return verdict if one.figure.holds(seconds) else replace(verdict, state="failed", by=distance(one.figure, seconds))
 
 
-def distance(figure: Figure, value: float) -> str:
+def distance(figure: units.Figure, value: float) -> str:
     """How far a value lies outside a figure: ``1 too many``, ``2.1 ms (5.3 %) too much``."""
     if figure.high is not None and value >= figure.high:
         end, whole, word = figure.high, "too many", "too much"
@@ -143,16 +139,9 @@ def distance(figure: Figure, value: float) -> str:
     if counted and figure.measure != "bytes":
         return f"{int(gap):,}{part} {whole}"
     if figure.measure == "seconds":
-        return f"{_seconds(float(gap))}{part} {word}"
+        return f"{units.seconds(float(gap))}{part} {word}"
     unit = " bytes" if figure.measure == "bytes" else ""
     return f"{math.ceil(gap):,}{unit}{part} {word if unit else whole}"
-
-
-def _seconds(value: float) -> str:
-    for unit, size in (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6)):
-        if value >= size:
-            return f"{value / size:.3g} {unit}"
-    return f"{value / 1e-9:.3g} ns"
 
 
 def _row(rows: Sequence[LayerRow], path: str) -> LayerRow | None:
@@ -175,9 +164,6 @@ def folded_paths(rows: Sequence[LayerRow], row: LayerRow) -> set[str]:
     return paths
 
 
-# --- outputs ---------------------------------------------------------------------------------------------------------
-
-
 def _outputs(checked: Checked, report: Report) -> Iterator[Verdict]:
     evaluate = partial(evaluate_plain, names=checked.variables)
     for one in checked.spec.expect.outputs:
@@ -191,7 +177,7 @@ def _outputs(checked: Checked, report: Report) -> Iterator[Verdict]:
 
 
 def _matches(shape: Expression, got: tuple[Shape, ...], evaluate: Evaluate) -> bool:
-    """Whether the shapes are those expected: a tuple of shapes, nested or not, or the shape of the first alone."""
+    """Whether the shapes are the expected ones: a tuple of shapes, nested or not, or the shape of the first alone."""
     wanted = list(_flat(shape))
     if isinstance(shape, ex.TupleOrList) and not any(isinstance(item, ex.TupleOrList) for item in shape.items):
         # `(_, _)` may mean two sizes, or two results of any shape.

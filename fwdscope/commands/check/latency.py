@@ -33,14 +33,14 @@ def _measure(checked: Checked, device: str, dtype: str) -> MeasuredLatency:
     try:
         report = inspect_spec(checked, {}, dtype, RunSettings(device=here, stats=False))
     except RunError as error:
-        # The further lines suggest options of `inspect`.
+        # The other lines suggest options of `inspect`.
         return MeasuredLatency(failed=str(error).partition("\n")[0])
     run = report.run
     return MeasuredLatency(run.latency.median if run is not None and run.latency is not None else None, report.layers)
 
 
 def _find(text: str) -> str:
-    """The device that ``cpu`` or ``cuda:1`` means, or one whose name holds the text: ``H100``. Raises DeviceError."""
+    """The device ``cpu`` or ``cuda:1``, or one whose name contains the text, as ``H100``. Raises DeviceError."""
     from fwdscope.device.local import DeviceError, devices, find
     from fwdscope.device.table import UnknownAcceleratorError, accelerator
 

@@ -35,8 +35,8 @@ class CheckResult:
 
     outcome: Outcome
     kept: Baseline | None = None
-    # Whether the same text always gives the same outcome, so that it can be cached.
-    lasting: bool = True
+    # Whether the same text always gives the same outcome.
+    can_be_cached: bool = True
 
 
 def check_source(source: Source, settings: CheckSettings) -> CheckResult:
@@ -64,7 +64,7 @@ def check_source(source: Source, settings: CheckSettings) -> CheckResult:
 
 def _checked(checked: Checked, settings: CheckSettings, before: float) -> CheckResult:
     read = time.perf_counter()
-    import torch  # noqa: F401  # its import is not part of this spec's time
+    import torch  # noqa: F401  # imported first, since the spec's time does not include it
 
     from fwdscope.commands.check.latency import expected_latencies
     from fwdscope.run.subject import SpecSubject
@@ -88,11 +88,7 @@ def _checked(checked: Checked, settings: CheckSettings, before: float) -> CheckR
         at_least=bool(report.uncounted),
         seconds=seconds,
     )
-    lasting = not latencies and not settings.allow_import
-    return CheckResult(outcome, Baseline.of(report), lasting)
-
-
-# --- promises and expectations ---------------------------------------------------------------------------------------
+    return CheckResult(outcome, Baseline.of(report), not latencies and not settings.allow_import)
 
 
 def _promises(network: Network, report: Report, difference: FirstDifference) -> Iterator[CheckPoint]:
@@ -130,9 +126,6 @@ def _expectations(
             text = f"{one.what}: expected {' '.join(one.expected.split())}, got {one.got}{by}"
             message = CheckMessage.of(Problem(source, one.span, "expect", text, causes=causes))
         yield CheckPoint("expect", one.what, one.expected, one.state, line, one.got, one.by, one.reason, message)
-
-
-# --- notes -----------------------------------------------------------------------------------------------------------
 
 
 def _notes(checked: Checked, network: Network, report: Report) -> Iterator[CheckMessage]:

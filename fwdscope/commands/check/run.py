@@ -25,7 +25,7 @@ from fwdscope.errors import InputError
 from fwdscope.language.problems import Source, SpecError
 from fwdscope.language.source import read
 
-# Specs between two garbage collections: few, so that a collection has little to look through.
+# Specs between two garbage collections: few, so that a collection is short.
 _SPECS_PER_COLLECTION = 5
 # The number of the next spec that this worker process checks.
 _number = itertools.count(1)
@@ -122,15 +122,14 @@ def _prepare() -> None:
     """Set up a worker process as ``__main__`` sets up the program."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     gc.disable()
-    threading.Thread(target=_end_with_parent, daemon=True).start()
 
+    def end_with_parent() -> None:
+        # If the program is killed, a worker would wait for work forever.
+        if (parent := multiprocessing.parent_process()) is not None:
+            parent.join()
+            os._exit(1)
 
-def _end_with_parent() -> None:
-    """End a worker when the program is killed: it would wait for work forever."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
+    threading.Thread(target=end_with_parent, daemon=True).start()
 
 
 def _bounded(source: Source, settings: CheckSettings, bounds: dict[str, int]) -> CheckResult:
@@ -142,9 +141,9 @@ def _bounded(source: Source, settings: CheckSettings, bounds: dict[str, int]) ->
 
 
 def _tidy(number: int) -> None:
-    """Free the networks that were built: they hold reference cycles, and the program runs without garbage collection.
+    """Free the networks that were built: they have reference cycles, and the program runs without garbage collection.
 
-    What the first spec loaded, torch above all, is frozen: looking through it would take longer than the specs.
+    Objects that the first spec loaded, above all torch's, are frozen: collecting them takes longer than the specs.
     """
     if gc.isenabled():
         return  # called from Python, where garbage collection runs by itself
@@ -162,7 +161,7 @@ def guarded(source: Source, settings: CheckSettings) -> CheckResult:
         if os.environ.get("FWDSCOPE_DEBUG"):
             traceback.print_exc()
         reason = f"this is a bug in fwdscope, not in your spec: {type(error).__name__}: {error}"
-        return CheckResult(Outcome(source.name, source.name, "crashed", reason=reason), lasting=False)
+        return CheckResult(Outcome(source.name, source.name, "crashed", reason=reason), can_be_cached=False)
 
 
 def _with_baseline(file: SpecFile, source: Source, result: CheckResult, folder: BaselineFolder | None) -> Outcome:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -14,10 +14,10 @@ Kind = Literal["added", "removed", "changed", "renamed", "moved", "same"]
 
 # Figures of a row that add up over copies and over rows.
 SUMS = ("params", "trainable_params", "buffers", "macs", "flops", "bytes_read", "bytes_written", "latency")
-# What else tells two rows apart.
+# The other fields that are compared.
 FACTS = ("type", "text", "repeat", "calls", "call", "output_shapes", "output_dtypes", "output_bytes",
 "receptive_field", "reads", "uncounted")  # fmt: skip
-# What follows from changes elsewhere, or varies between runs: alone it is no change of a row.
+# Fields that change with other rows, or between runs: alone they are no change of a row.
 QUIET = frozenset({"receptive_field", "latency"})
 
 
@@ -42,7 +42,7 @@ class Delta:
 
 @dataclass(frozen=True)
 class RowChange:
-    """A row before and after. One that is gone has no ``after``, a new one no ``before``.
+    """A row before and after. A removed one has no ``after``, a new one no ``before``.
 
     ``what`` names the fields in which one copy of each differs; ``deltas`` are of all copies together, so that those of
     the rows inside add up to those of the row around them.
@@ -57,7 +57,7 @@ class RowChange:
 
     @property
     def row(self) -> LayerRow:
-        """The row after, or before if it is gone."""
+        """The row after, or before if it was removed."""
         row = self.after or self.before
         assert row is not None
         return row
@@ -65,6 +65,19 @@ class RowChange:
     def delta(self, name: str) -> Delta:
         """The figure of this name."""
         return next(delta for delta in self.deltas if delta.name == name)
+
+    def to_json(self) -> dict[str, Any]:
+        """The change as JSON's own types, with the fields and figures that differ."""
+        sides = {"before": self.before, "after": self.after}
+        fields = [name for name in self.what if name != "name"]
+        return {
+            "kind": self.kind,
+            **{f"path_{side}": row.path if row else None for side, row in sides.items()},
+            "type": self.row.type,
+            "repeat": {side: row.repeat if row else None for side, row in sides.items()},
+            "fields": {name: {side: getattr(row, name) for side, row in sides.items() if row} for name in fields},
+            "totals": {delta.name: _plain(delta) for delta in self.deltas if delta.change},
+        }
 
 
 @dataclass(frozen=True)
@@ -96,12 +109,8 @@ class Comparison:
             "version": 1,
             "before": {"name": self.before.name, "source": self.before.source},
             "after": {"name": self.after.name, "source": self.after.source},
-            "totals": {
-                delta.name: _plain(delta)
-                for delta in self.totals
-                if delta.before is not None or delta.after is not None
-            },
-            "changes": [_change_to_json(change) for change in self.changes],
+            "totals": {one.name: _plain(one) for one in self.totals if (one.before, one.after) != (None, None)},
+            "changes": [change.to_json() for change in self.changes],
             "notes": list(self.notes),
         }
 
@@ -113,12 +122,9 @@ def compare(before: Report, after: Report) -> Comparison:
     names = {a.name: b.name for a, b in both if a.name and b.name}
     blocks = {a.row.type: b.row.type for a, b in both if a.children and b.children}
     rows = tuple(change for pair in pairs for change in _changes(pair, 1, names | blocks))
-    totals = tuple(Delta(name, of(before), of(after)) for name, of in TOTALS.items())
+    totals = tuple(Delta(name, _total(before, name), _total(after, name)) for name in FIGURES)
     renamed = [f"the block {one} is now called {other}" for one, other in blocks.items() if one != other]
     return Comparison(before, after, totals, rows, (*renamed, *_notes(before, after)))
-
-
-# --- rows ------------------------------------------------------------------------------------------------------------
 
 
 def _changes(pair: Pair, depth: int, words: Mapping[str, str]) -> Iterator[RowChange]:
@@ -135,16 +141,12 @@ def _kind(pair: Pair, what: tuple[str, ...]) -> Kind:
         return "added"
     if pair.after is None:
         return "removed"
-    if pair.moved and not _renamed_in_place(pair.before, pair.after):
+    # A row with another name and the same parent did not move.
+    parents = [item.row.path.rpartition(".")[0] for item in (pair.before, pair.after)]
+    if pair.moved and (parents[0] != parents[1] or pair.before.name == pair.after.name):
         return "moved"
     differing = set(what) - QUIET
     return "changed" if differing - {"name"} else "renamed" if differing else "same"
-
-
-def _renamed_in_place(before: Item, after: Item) -> bool:
-    """Whether a row has another name and the same parent."""
-    same = before.row.path.rpartition(".")[0] == after.row.path.rpartition(".")[0]
-    return same and before.name != after.name
 
 
 def _differing(before: Item | None, after: Item | None, words: Mapping[str, str]) -> Iterator[str]:
@@ -167,10 +169,7 @@ def _reworded(text: str | tuple[str, ...], words: Mapping[str, str]) -> str:
 
 
 def _sum(pair: Pair, side: Literal["before", "after"], name: str) -> float | None:
-    """A figure of all copies together; of a row that is not there, 0.
-
-    Rows that moved into a new row, or out of one that is gone, do not count.
-    """
+    """A figure of all copies together; 0 for a new or removed row, without the rows that moved into it or out of it."""
     item: Item | None = getattr(pair, side)
     if item is None:
         return sum(_sum(child, side, name) or 0 for child in pair.children)
@@ -181,29 +180,24 @@ def _sum(pair: Pair, side: Literal["before", "after"], name: str) -> float | Non
     return float(value * item.times - away) if name == "latency" else int(value * item.times - away)
 
 
-# --- totals ----------------------------------------------------------------------------------------------------------
+FIGURES = (
+    *("params", "trainable_params", "active_params", "buffers", "macs", "flops", "bytes", "bytes_read"),
+    *("bytes_written", "param_bytes", "buffer_bytes", "peak_memory", "peak_activations", "latency"),
+)
 
 
-def _bytes(report: Report) -> float | None:
-    read, written = report.totals.bytes_read, report.totals.bytes_written
-    return None if read is None or written is None else read + written
-
-
-def _total(name: str) -> Callable[[Report], float | None]:
-    return lambda report: getattr(report.totals, name)
-
-
-TOTALS: dict[str, Callable[[Report], float | None]] = {
-    **{name: _total(name) for name in ("params", "trainable_params", "active_params", "buffers", "macs", "flops")},
-    "bytes": _bytes,
-    **{name: _total(name) for name in ("bytes_read", "bytes_written", "param_bytes", "buffer_bytes")},
-    **{name: _total(name) for name in ("peak_memory", "peak_activations")},
-    "latency": lambda report: report.run.latency.median if report.run and report.run.latency else None,
-}
+def _total(report: Report, name: str) -> float | None:
+    if name == "latency":
+        return report.run.latency.median if report.run and report.run.latency else None
+    if name == "bytes":
+        read, written = report.totals.bytes_read, report.totals.bytes_written
+        return None if read is None or written is None else read + written
+    value: float | None = getattr(report.totals, name)
+    return value
 
 
 def _notes(before: Report, after: Report) -> Iterator[str]:
-    """What makes two reports hard to compare."""
+    """Reasons why two reports may not be comparable."""
     if before.dtype != after.dtype:
         yield f"the dtypes differ: {before.dtype}, then {after.dtype}"
     shapes = [tuple((one.name, one.shape) for one in report.inputs) for report in (before, after)]
@@ -222,21 +216,5 @@ def _notes(before: Report, after: Report) -> Iterator[str]:
             yield f"no rule counts {', '.join(report.uncounted)} in the {which}: its costs are at least what is shown"
 
 
-# --- to JSON ---------------------------------------------------------------------------------------------------------
-
-
 def _plain(delta: Delta) -> dict[str, Any]:
     return {"before": delta.before, "after": delta.after, "change": delta.change, "ratio": delta.ratio}
-
-
-def _change_to_json(change: RowChange) -> dict[str, Any]:
-    fields = [name for name in change.what if name != "name"]
-    sides = {"before": change.before, "after": change.after}
-    return {
-        "kind": change.kind,
-        **{f"path_{side}": row.path if row else None for side, row in sides.items()},
-        "type": change.row.type,
-        "repeat": {side: row.repeat if row else None for side, row in sides.items()},
-        "fields": {name: {side: getattr(row, name) for side, row in sides.items() if row} for name in fields},
-        "totals": {delta.name: _plain(delta) for delta in change.deltas if delta.change},
-    }

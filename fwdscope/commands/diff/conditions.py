@@ -10,9 +10,7 @@ from fractions import Fraction
 from typing import Literal
 
 from fwdscope import units
-from fwdscope.commands.diff.changes import TOTALS, Comparison, Delta
-
-FIGURES = tuple(TOTALS)
+from fwdscope.commands.diff.changes import FIGURES, Comparison
 
 _OPERATORS: dict[str, Callable[[Fraction, Fraction], bool]] = {
     ">": operator.gt, ">=": operator.ge, "<": operator.lt, "<=": operator.le,
@@ -40,8 +38,8 @@ class Condition:
         form = _FORM.fullmatch(text)
         if form is None:
             raise ValueError(f"{text!r} is no condition: {_EXAMPLES}")
-        if form["name"] not in TOTALS:
-            raise ValueError(f"there is no figure {form['name']}; there are {', '.join(TOTALS)}")
+        if form["name"] not in FIGURES:
+            raise ValueError(f"there is no figure {form['name']}; there are {', '.join(FIGURES)}")
         of: Literal["percent", "change", "value"] = (
             "percent" if form["percent"] else "change" if form["by"] else "value"
         )
@@ -51,23 +49,22 @@ class Condition:
         return cls(" ".join(text.split()), form["name"], form["sign"], bound, of)
 
     def met(self, compared: Comparison) -> bool:
-        """Whether it holds. Raises ValueError if the figure is not known of both."""
+        """Whether the condition is met. Raises ValueError if the figure is not known of both."""
         delta = compared.total(self.name)
         if delta.after is None or (delta.before is None and self.of != "value"):
             which = "the second" if delta.after is None else "the first"
             how = "; a report of a run has one: fwdscope inspect TARGET --device cpu -o run.json"
             how = how if self.name == "latency" else ""
             raise ValueError(f"{self.text}: {which} has no {self.name}{how}")
-        return _OPERATORS[self.sign](self._measured(delta), self.bound)
-
-    def _measured(self, delta: Delta) -> Fraction:
         before, after = Fraction(delta.before or 0), Fraction(delta.after or 0)
         if self.of == "value":
-            return after
-        if self.of == "change":
-            return after - before
-        # Growth from 0 exceeds any percentage.
-        return 100 * (after - before) / before if before else Fraction(10**30 if after else 0)
+            value = after
+        elif self.of == "change":
+            value = after - before
+        else:
+            # Growth from 0 exceeds any percentage.
+            value = 100 * (after - before) / before if before else Fraction(10**30 if after else 0)
+        return _OPERATORS[self.sign](value, self.bound)
 
 
 def _bound(name: str, number: str, of: str) -> Fraction:

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import takewhile
 
 from fwdscope.report import LayerRow, multiplicities, parents
 
@@ -42,7 +43,7 @@ class Item:
 
     @cached_property
     def figures(self) -> tuple[object, ...]:
-        """What two equal rows have in common, here and inside."""
+        """The fields that are equal in two equal rows, of the row and of all inside it."""
         row = self.row
         own = (None if self.children else row.type, row.output_shapes, row.params, row.macs, row.repeat)
         return (*own, *(child.figures for child in self.children))
@@ -58,7 +59,7 @@ class Item:
 class Pair:
     """A row before and after; None if there is none.
 
-    A ``moved`` row had another parent; ``away`` are rows that moved out of one that is gone.
+    A ``moved`` row had another parent; ``away`` are rows that moved out of a removed one.
     """
 
     before: Item | None
@@ -77,14 +78,14 @@ class Pair:
 def items(rows: Sequence[LayerRow]) -> list[Item]:
     """Rows as trees."""
     made = [Item(row, times) for row, times in zip(rows, multiplicities(rows), strict=True)]
+    roots: list[Item] = []
     for item, parent in zip(made, parents(rows), strict=True):
-        if parent is not None:
-            made[parent].children.append(item)
-    return [item for item, parent in zip(made, parents(rows), strict=True) if parent is None]
+        (roots if parent is None else made[parent].children).append(item)
+    return roots
 
 
 def matched(before: Sequence[LayerRow], after: Sequence[LayerRow]) -> tuple[Pair, ...]:
-    """The rows of both, matched, in the order of the second; a row that is gone is where it was."""
+    """The rows of both, matched, in the order of the second; a removed row is where it was."""
     return _with_moves(_level(items(before), items(after)))
 
 
@@ -92,9 +93,6 @@ def _level(before: Sequence[Item], after: Sequence[Item]) -> tuple[Pair, ...]:
     return tuple(
         Pair(a, b, _level(a.children if a else (), b.children if b else ())) for a, b in _aligned(before, after)
     )
-
-
-# --- one level -------------------------------------------------------------------------------------------------------
 
 
 def _aligned(before: Sequence[Item], after: Sequence[Item]) -> list[tuple[Item | None, Item | None]]:
@@ -109,12 +107,12 @@ def _aligned(before: Sequence[Item], after: Sequence[Item]) -> list[tuple[Item |
 
 def _same_ends(before: Sequence[Item], after: Sequence[Item]) -> int:
     """How many of the first are the same in both."""
-    count = 0
-    for a, b in zip(before, after, strict=False):
-        if (a.row.label, a.row.type, a.row.text) != (b.row.label, b.row.type, b.row.text) or a.figures != b.figures:
-            break
-        count += 1
-    return count
+
+    def same(pair: tuple[Item, Item]) -> bool:
+        one, other = ((item.row.label, item.row.type, item.row.text, item.figures) for item in pair)
+        return one == other
+
+    return sum(1 for _ in takewhile(same, zip(before, after, strict=False)))
 
 
 def _best(before: Sequence[Item], after: Sequence[Item]) -> list[tuple[Item | None, Item | None]]:
@@ -180,9 +178,6 @@ def likeness(a: Item, b: Item) -> float:
     score = 4.0 * named + 3.0 * typed + (3.0 * inside if a.children else 0.0) + 2.0 * shaped
     score += 2.0 * (sized and a.row.params > 0) + (a.row.text == b.row.text) + 0.5 * (a.row.label == b.row.label)
     return score + 0.5 * (a.row.kind == b.row.kind)
-
-
-# --- what moved ------------------------------------------------------------------------------------------------------
 
 
 def _with_moves(pairs: tuple[Pair, ...]) -> tuple[Pair, ...]:

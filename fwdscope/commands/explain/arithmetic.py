@@ -51,7 +51,8 @@ def explain(trace: Trace, layer: str) -> Explanation:
         outputs=tuple(_outputs(node)),
         parameters=tuple(_weights(node, trace, "parameters")),
         buffers=tuple(_weights(node, trace, "buffers")),
-        operators=tuple(_operators(_own_operators(node) if parts else records)),
+        # Those of a step with parts are the ones that are in no part.
+        operators=tuple(_operators([*node.ops, *(op for one in parts if not one.is_step() for op in one.ops)])),
         parts=tuple(_inner_steps(node)),
         params=_params(node),
         output_bytes=sum(t.nbytes for t in node.outputs),
@@ -78,19 +79,6 @@ def _is_call_of(one: Node, other: Node) -> bool:
     if other.module is not None:
         return one.module is other.module
     return (one.path, one.kind, one.type, one.span) == (other.path, other.kind, other.type, other.span)
-
-
-def _own_operators(node: Node) -> list[OpRecord]:
-    """The operators of a step that are in none of the steps inside it."""
-    return [*node.ops, *(record for one in inside(node) if not _is_step(one) for record in one.ops)]
-
-
-def _is_step(node: Node) -> bool:
-    """Whether a node is a call or a line, and not what a module computes itself."""
-    return node.is_step()
-
-
-# --- description ------------------------------------------------------------------------------------------------------
 
 
 _KINDS = {
@@ -130,9 +118,6 @@ _PYTHON_OPERATORS = {
 }
 
 
-# --- in and out ------------------------------------------------------------------------------------------------------
-
-
 def _inputs(node: Node) -> Iterator[InputTensor]:
     names = _input_names(node)
     # Each source is listed once, so that sources match inputs only if there is one for each.
@@ -165,7 +150,7 @@ def _result_sizes(node: Node) -> Sequence[Sequence[Size] | None]:
     outputs = [one.shape for one in node.outputs]
     if layer_type(node) is not None and node.module is not None:
         return output_sizes(node.module, [one.shape for one in node.inputs], outputs)
-    # Of several operators each shows its own, since its input need not be the expression's.
+    # Each of several operators shows its own, since its input may differ from the expression's.
     if len(node.ops) == 1 and [y.shape for y in node.ops[0].op.outputs] == outputs:
         return result_sizes(node.ops[0].op)
     return [None] * len(outputs)
@@ -174,9 +159,6 @@ def _result_sizes(node: Node) -> Sequence[Sequence[Size] | None]:
 def _formula(size: Size) -> Formula:
     symbols, name = re.sub(r"size_\d+", "size", size.formula), re.sub(r"^size_(\d+)$", r"dimension \1", size.name)
     return Formula(name, symbols, size.with_numbers, size.value, size.note, size.is_plain)
-
-
-# --- weights ---------------------------------------------------------------------------------------------------------
 
 
 def _weights(node: Node, trace: Trace, what: str) -> Iterator[Weight]:
@@ -209,14 +191,6 @@ def _users(trace: Trace, node: Node) -> dict[int, dict[str, None]]:
             if id(tensor) in found:
                 found[id(tensor)][f"{other.path}.{name}"] = None
     return found
-
-
-# --- costs -----------------------------------------------------------------------------------------------------------
-
-
-def _params(node: Node) -> int:
-    """The elements of all parameters of a step and its inner steps, each counted once."""
-    return sum({id(t): t.numel() for one in (node, *steps(node)) for _, t in tensors(one, "parameters")}.values())
 
 
 def _sum(records: Iterable[OpRecord], of: str) -> int:
@@ -264,7 +238,7 @@ def _inner_steps(node: Node) -> Iterator[InnerStep]:
             alike = len(set(map(_without_number, column))) == 1
             yield from [dataclasses.replace(column[0], times=len(column))] if alike else column
         return
-    for _, group in groupby(map(_inner_step, filter(_is_step, inside(node))), _without_number):
+    for _, group in groupby((_inner_step(one) for one in inside(node) if one.is_step()), _without_number):
         first, *others = group
         yield dataclasses.replace(first, times=1 + len(others))
 
@@ -272,6 +246,11 @@ def _inner_steps(node: Node) -> Iterator[InnerStep]:
 def _inner_step(node: Node) -> InnerStep:
     records = list(node.records())
     return InnerStep(node.path, node.text or node.type, _params(node), _sum(records, "macs"), _sum(records, "flops"))
+
+
+def _params(node: Node) -> int:
+    # Each counts once.
+    return sum({id(t): t.numel() for one in (node, *steps(node)) for _, t in tensors(one, "parameters")}.values())
 
 
 def _without_number(step: InnerStep) -> InnerStep:

@@ -52,7 +52,8 @@ def test_another_version_is_another_outcome(what: str, monkeypatch: pytest.Monke
     elif what == "fwdscope":
         monkeypatch.setattr("fwdscope.version.__version__", "9.9")
     else:
-        monkeypatch.setattr(cache, "_stamp", lambda path: (0, 0))
+        # A folder with other files.
+        monkeypatch.setattr("fwdscope.version.__file__", str(Path(__file__)))
     assert cached("a.yaml") == [False]
     cache._versions.cache_clear()
 

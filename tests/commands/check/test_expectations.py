@@ -118,7 +118,7 @@ def test_a_figure_of_another_kind_is_refused(expect: str, message: str) -> None:
         ("4.09G", 4_200_000_000, "105,000,000 (2.6 %) too many"),  # it holds up to 4.095 G
         ("100 +- 5%", 110, "5 (4.8 %) too many"),
         ("<= 2 KiB", 2050, "2 bytes (0.1 %) too much"),
-        ("<= 40 ms", 0.05, "10 ms (25.0 %) too much"),
+        ("<= 40 ms", 0.05, "10.0 ms (25.0 %) too much"),
         ("0", 3, "3 too many"),
     ],
 )
@@ -140,7 +140,7 @@ def test_latencies_are_held_where_they_were_measured() -> None:
     whole, layer = latency_verdicts(MeasuredLatency(0.0301))
     assert (whole.state, whole.got) == ("met", "30.1 ms")
     # h.1 goes by the row of the three copies.
-    assert (layer.what, layer.state, layer.got, layer.by) == ("h.1 latency", "failed", "2 ms", "1 ms (100 %) too much")
+    assert (layer.what, layer.state, layer.got, layer.by) == ("h.1 latency", "failed", "2.00 ms", "1.00 ms (100 %) too much")
 
 
 def test_latencies_are_skipped_without_their_device_and_short_where_nothing_runs_on_it() -> None:
