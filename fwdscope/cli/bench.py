@@ -10,21 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from fwdscope.cli import options as opt
 from fwdscope.cli.boundary import INTERRUPTED, boundary, check_writable, choose_format, put, terminal_of
-from fwdscope.cli.options import (
-    AllowImport,
-    Device,
-    Inputs,
-    Limits,
-    ModelDtype,
-    NetworkText,
-    ReportOutput,
-    Seed,
-    Sets,
-    WeightsFile,
-    command_line,
-    target_of,
-)
+from fwdscope.cli.options import command_line, target_of
 from fwdscope.cli.progress import show_progress
 from fwdscope.errors import InputError
 from fwdscope.settings import MEASURE_BUDGET, PRECISION, BenchSettings
@@ -53,9 +41,9 @@ _DEFAULT_LAYERS = 15
 
 
 def bench(
-    target: NetworkText,
-    device: Device = None,
-    dtype: ModelDtype = "float32",
+    target: opt.NetworkText,
+    device: opt.Device = None,
+    dtype: opt.ModelDtype = "float32",
     autocast: Annotated[bool, typer.Option("--autocast", help=_AUTOCAST)] = False,
     compile_: Annotated[bool, typer.Option("--compile", help=_COMPILE)] = False,
     channels_last: Annotated[bool, typer.Option("--channels-last", help=_CHANNELS_LAST)] = False,
@@ -69,16 +57,16 @@ def bench(
     repeats: Annotated[int | None, typer.Option(min=1, metavar="N", help=_REPEATS)] = None,
     warmup: Annotated[int | None, typer.Option(min=0, metavar="N", help=_WARMUP)] = None,
     against: Annotated[Path | None, typer.Option("--against", metavar="FILE", help=_AGAINST)] = None,
-    seed: Seed = 0,
-    weights: WeightsFile = None,
-    set_: Sets = None,
-    input_: Inputs = None,
+    seed: opt.Seed = 0,
+    weights: opt.WeightsFile = None,
+    set_: opt.Sets = None,
+    input_: opt.Inputs = None,
     format_: Annotated[
         str | None, typer.Option("--format", metavar="FORMAT", help=f"{', '.join(_FORMATS)}. Default: table.")
     ] = None,
-    output: ReportOutput = None,
-    allow_import: AllowImport = False,
-    limit: Limits = None,
+    output: opt.ReportOutput = None,
+    allow_import: opt.AllowImport = False,
+    limit: opt.Limits = None,
 ) -> None:
     """Measure how long a forward takes, and where the time goes.
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from fwdscope.cli import options as opt
 from fwdscope.cli.boundary import (
     FELL_SHORT,
     boundary,
@@ -21,23 +22,7 @@ from fwdscope.cli.boundary import (
     put_bytes,
     terminal_of,
 )
-from fwdscope.cli.options import (
-    AllowImport,
-    Depth,
-    Device,
-    Inputs,
-    Limits,
-    ModelDtype,
-    ReportOutput,
-    Seed,
-    Sets,
-    TargetText,
-    Train,
-    WeightsFile,
-    WeightsPartial,
-    command_line,
-    target_of,
-)
+from fwdscope.cli.options import command_line, target_of
 from fwdscope.cli.progress import show_progress
 from fwdscope.errors import InputError
 from fwdscope.render import COLUMNS, FORMATS, Options, render
@@ -58,30 +43,30 @@ _SHOW = "Draw one output instead of the report: conv1, conv1[0,3], or attn.weigh
 
 
 def inspect(
-    target: TargetText,
-    depth: Depth = None,
+    target: opt.TargetText,
+    depth: opt.Depth = None,
     columns: Annotated[str | None, typer.Option(metavar="NAMES", help=_COLUMNS)] = None,
     sort: Annotated[str | None, typer.Option(metavar="NAME", help=_SORT)] = None,
     top: Annotated[int | None, typer.Option(min=1, metavar="N", help=_TOP)] = None,
     strict: Annotated[bool, typer.Option("--strict", help=_STRICT)] = False,
-    set_: Sets = None,
-    input_: Inputs = None,
-    dtype: ModelDtype = "float32",
-    device: Device = None,
+    set_: opt.Sets = None,
+    input_: opt.Inputs = None,
+    dtype: opt.ModelDtype = "float32",
+    device: opt.Device = None,
     on: Annotated[str | None, typer.Option(metavar="NAMES", help=_ON)] = None,
-    seed: Seed = 0,
-    weights: WeightsFile = None,
-    weights_partial: WeightsPartial = False,
-    train: Train = False,
+    seed: opt.Seed = 0,
+    weights: opt.WeightsFile = None,
+    weights_partial: opt.WeightsPartial = False,
+    train: opt.Train = False,
     no_stats: Annotated[bool, typer.Option("--no-stats", help="Leave out the statistics of activations.")] = False,
     no_latency: Annotated[bool, typer.Option("--no-latency", help="Leave out the times.")] = False,
     show: Annotated[str | None, typer.Option(metavar="PATH", help=_SHOW)] = None,
     format_: Annotated[
         str | None, typer.Option("--format", metavar="FORMAT", help=f"{', '.join(FORMATS)}. Default: table.")
     ] = None,
-    output: ReportOutput = None,
-    allow_import: AllowImport = False,
-    limit: Limits = None,
+    output: opt.ReportOutput = None,
+    allow_import: opt.AllowImport = False,
+    limit: opt.Limits = None,
 ) -> None:
     """Show every layer's shapes, parameters and costs."""
 

@@ -44,9 +44,6 @@ class Shown(NamedTuple):
     folded: int = 0
 
 
-# --- the rows that are shown -----------------------------------------------------------------------------------------
-
-
 def shown_rows(compared: Comparison, options: DiffOptions) -> tuple[list[Shown], int, int]:
     """The rows to show, how deep they go, and how deep they could; by default, as deep as fits on a screen."""
     every = _changed(compared.rows)
@@ -76,9 +73,6 @@ def _changed(rows: Sequence[RowChange]) -> list[RowChange]:
         if inside or change.kind != "same":
             kept.append(change)
     return kept[::-1]
-
-
-# --- a row in words --------------------------------------------------------------------------------------------------
 
 
 def _row(change: RowChange) -> Shown:
@@ -131,7 +125,6 @@ def _moved_shapes(before: Sequence[Shape], after: Sequence[Shape]) -> str:
 
 
 def _remarks(change: RowChange, before: LayerRow, after: LayerRow) -> Iterator[str]:
-    """What changed beside what the columns show."""
     what = set(change.what)
     if "output_dtypes" in what:
         yield f"dtype {', '.join(before.output_dtypes)} → {', '.join(after.output_dtypes)}"
@@ -154,11 +147,7 @@ def _remarks(change: RowChange, before: LayerRow, after: LayerRow) -> Iterator[s
                 yield f"{title} {_signed(delta)}{share}"
 
 
-# --- figures ---------------------------------------------------------------------------------------------------------
-
-
 def _format(name: str) -> Callable[[float], str]:
-    """The function that writes a figure."""
     if name in _EXACT:
         return lambda value: units.exact(int(value))
     return units.seconds if name == "latency" else units.byte_size if name in _BYTES else units.count
@@ -238,9 +227,6 @@ def figures_of(shown: Sequence[Shown]) -> list[tuple[str, str, list[tuple[str, s
         ]
         made.append((name, title, list(zip(signed, parts, strict=True))))
     return made
-
-
-# --- sentences -------------------------------------------------------------------------------------------------------
 
 
 def names_of(compared: Comparison, options: DiffOptions) -> tuple[str, str]:

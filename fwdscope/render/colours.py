@@ -46,7 +46,6 @@ def resampled(rows: Rows, height: int, width: int) -> list[list[float | None]]:
 
 
 def _spans(cells: int, places: int) -> list[tuple[int, int]]:
-    """The cells under each place, as start and end."""
     return [(i * cells // places, -(-(i + 1) * cells // places)) for i in range(places)]
 
 

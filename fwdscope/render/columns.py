@@ -137,9 +137,6 @@ def _intensity_cells(rows: Sequence[ShownRow]) -> list[Cell]:
     return [Cell(UNKNOWN, style=WRONG) if s.row.uncounted else Cell(t) for s, t in zip(rows, texts, strict=True)]
 
 
-# --- what a run measured ---------------------------------------------------------------------------------------------
-
-
 def _unknown(shown: ShownRow) -> Cell:
     """The cell of a row without a measurement; a parameter or a buffer of the file never has one."""
     return Cell() if shown.row.kind == "parameter" else Cell(UNKNOWN, style="dim")
@@ -236,9 +233,6 @@ def _histogram_cell(shown: ShownRow) -> Cell:
 def _roofline_cell(shown: ShownRow) -> Cell:
     share = shown.roof.share if shown.roof else None
     return Cell() if share is None else Cell(f"{100 * share:.0f} %")
-
-
-# --- all columns -----------------------------------------------------------------------------------------------------
 
 
 def _column(

@@ -32,9 +32,6 @@ def draw(explanation: Explanation, width: int, color: bool) -> str:
     return write(lines, color, _COLOURS)
 
 
-# --- what it is ------------------------------------------------------------------------------------------------------
-
-
 def _head(one: Explanation, width: int) -> Iterator[Line]:
     path, text = printable(one.path), printable(one.text or one.type)
     place = f"{one.source}:{one.line}:{one.column}" if one.line is not None else ""
@@ -56,9 +53,6 @@ def _below(text: str, width: int, style: str, indent: int = 0) -> Iterator[Line]
     """A text on lines of its own; a word longer than a line is broken."""
     for piece in textwrap.wrap(text, width - indent, break_on_hyphens=False):
         yield ((" " * indent, ""), (piece, style))
-
-
-# --- in and out ------------------------------------------------------------------------------------------------------
 
 
 def _incoming(one: Explanation, width: int) -> Iterator[Line]:
@@ -148,9 +142,6 @@ def _broken(text: str, room: int) -> list[str]:
     return lines
 
 
-# --- weights ---------------------------------------------------------------------------------------------------------
-
-
 def _weights(one: Explanation, width: int) -> Iterator[Line]:
     for title, weights in (("PARAMETERS", one.parameters), ("BUFFERS", one.buffers)):
         if not weights:
@@ -174,9 +165,6 @@ def _weights(one: Explanation, width: int) -> Iterator[Line]:
             yield from _below(remarks if beside == facts else "", width, "dim", 2 * _INDENT)
             if len(weight.shape) > 1 or weight.count.symbols != weight.count.numbers:
                 yield from _formulas([weight.count.text], width)
-
-
-# --- what runs -------------------------------------------------------------------------------------------------------
 
 
 def _parts(one: Explanation, width: int) -> Iterator[Line]:
@@ -257,9 +245,6 @@ def _operator(one: OperatorCost, shown: set[str], width: int) -> Iterator[Line]:
         yield ((" " * 2 * _INDENT, ""), ("bytes  ", "dim"), (moved, ""), (nothing, "dim"))
     elif not one.flops:
         yield ((" " * 2 * _INDENT, ""), ("free: nothing is computed or moved", "dim"))
-
-
-# --- in all ----------------------------------------------------------------------------------------------------------
 
 
 def _totals(one: Explanation, width: int) -> Iterator[Line]:

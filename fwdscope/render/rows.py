@@ -43,9 +43,6 @@ class Options(NamedTuple):
     color: bool = False
 
 
-# --- figures ---------------------------------------------------------------------------------------------------------
-
-
 class RowFigure(NamedTuple):
     """A number of a row. ``total`` is the network's if rows add up to it, else None."""
 
@@ -97,9 +94,6 @@ FIGURES: dict[str, RowFigure] = {
     "nans": RowFigure("NaN", lambda row: getattr(row.stats, "nans", None), counted=False),
     "infs": RowFigure("Inf", lambda row: getattr(row.stats, "infs", None), counted=False),
 }
-
-
-# --- rows ------------------------------------------------------------------------------------------------------------
 
 
 class ShownRow(NamedTuple):
@@ -209,9 +203,6 @@ def _first_broken(report: Report, depth: int) -> tuple[LayerRow | None, str]:
     while index is not None and report.layers[index].depth > depth:
         index = around[index]
     return None if index is None else report.layers[index], "NaN" if first.nans else "infinity"
-
-
-# --- words -----------------------------------------------------------------------------------------------------------
 
 
 def printable(text: str) -> str:

@@ -136,9 +136,6 @@ def memory(report: Report) -> str:
     return f"peak memory {units.byte_sum(sums.peak_memory, parts)}"
 
 
-# --- a run -----------------------------------------------------------------------------------------------------------
-
-
 def ran_on(report: Report) -> tuple[str, ...]:
     """How it was run: ``AMD EPYC 9V74``, ``2 threads``, ``eval``, ``seed 0``, ``weights initialised``."""
     run = report.run
@@ -210,9 +207,6 @@ def broken(report: Report) -> str:
         f"{BROKEN} {what} in {bad} of {units.plural(len(stats), 'row')}, "
         f"first in {printable(first.path or first.text)}{line}"
     )
-
-
-# --- what to know ----------------------------------------------------------------------------------------------------
 
 
 def uncounted(report: Report) -> str:
@@ -296,9 +290,6 @@ def notes(report: Report, rows: Iterable[ShownRow]) -> tuple[str, ...]:
     found = dict.fromkeys(printable(note) for note in (*report.notes, *(report.run.notes if report.run else ())))
     found.update(dict.fromkeys(f"{_place(s)}: {printable(s.row.note)}" for s in rows if s.row.note))
     return tuple(found)
-
-
-# --- what to do next -------------------------------------------------------------------------------------------------
 
 
 def next_steps(report: Report, view: View, options: Options) -> tuple[str, ...]:

@@ -101,7 +101,6 @@ def _columns(rows: Sequence[Mapping[str, str]], varied: Sequence[str]) -> Iterat
 
 
 def _rows(sweep: Sweep, compared: Sequence[Speedup | None]) -> Iterator[dict[str, str]]:
-    """A row for each point: times, and the costs that they pay for."""
     medians = [run.latency.median for *_, run in _runs(sweep) if run.latency]
     far = bool(medians) and max(medians) > _FAR * min(medians)
     texts = iter(map(units.seconds, medians) if far else units.shared_seconds(medians))

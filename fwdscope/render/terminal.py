@@ -82,7 +82,6 @@ def _header(report: Report, width: int) -> Iterator[Line]:
 
 
 def _remarks(shown: ShownRow, width: int) -> Iterator[Line]:
-    """Lines under a row: the values and the promise it broke, and its note."""
     guides = f"{GUIDE * shown.level}└ "
     row = shown.row
     if shown.broke:
@@ -133,7 +132,6 @@ def _findings(found: Sequence[Finding], width: int) -> Iterator[Line]:
 
 
 def _stressed(line: Line, path: str) -> Line:
-    """The line with a path in bold."""
     (bullet, (text, style), *advice) = line
     parts = re.split(rf"((?<![\w.]){re.escape(path)}(?!\w))", text)
     return (bullet, *((part, "bold" if part == path else style) for part in parts if part), *advice)

@@ -115,9 +115,6 @@ def _folded(name: str) -> str:
     return name.replace("_", "").lower()
 
 
-# --- the list ---------------------------------------------------------------------------------------------------------
-
-
 def _listing(chosen: list[Entry], filter: str | None, width: int) -> Iterator[Line]:
     if filter is not None:
         yield (("what mentions ", ""), (filter, _NAME))
@@ -177,9 +174,6 @@ def _cut(text: str, width: int) -> str:
         return text[:clause]
     words = text[: max(width - 1, 1)].rpartition(" ")[0] or text[: max(width - 1, 1)]
     return words.rstrip(" ,;:") + "…"
-
-
-# --- a page -----------------------------------------------------------------------------------------------------------
 
 
 def _pages(found: list[Entry], width: int) -> Iterator[Line]:
@@ -324,9 +318,6 @@ def _related(found: list[Entry]) -> list[str]:
     return near or [name for name in dict.fromkeys(kin) if name not in own_names][:8]
 
 
-# --- words into lines -------------------------------------------------------------------------------------------------
-
-
 def _signature(text: str, width: int) -> Iterator[Line]:
     """A call, broken behind commas, its further lines under the first parenthesis where there is room."""
     hang = _INDENT + text.index("(") + 1 if "(" in text else _INDENT
@@ -385,9 +376,6 @@ def _wrapped(text: str, width: int, indent: int, hang: int | None = None, keep: 
         expand_tabs=False,
         replace_whitespace=not keep,
     )
-
-
-# --- for programs -----------------------------------------------------------------------------------------------------
 
 
 def as_json() -> str:

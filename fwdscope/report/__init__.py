@@ -19,13 +19,15 @@ from fwdscope.report.report import (
     Shortfall,
     TensorInfo,
     Totals,
+    dump_rows,
     multiplicities,
     parents,
+    parse_json,
     quantile,
 )
 
 __all__ = [
     "CONVENTION", "VERSION", "ActivationStats", "Environment", "Estimate", "Histogram", "Latency", "LayerRow",
     "NonFinite", "Peaks", "Promise", "Report", "ReportError", "Run", "Shape", "Shortfall", "TensorInfo", "Totals",
-    "multiplicities", "parents", "quantile",
+    "dump_rows", "multiplicities", "parents", "parse_json", "quantile",
 ]  # fmt: skip

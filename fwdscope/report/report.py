@@ -21,7 +21,7 @@ import types
 import typing
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from typing import Annotated, Any, Literal, TypeVar
 
 from fwdscope.errors import InputError
@@ -357,15 +357,22 @@ class Report:
 
     def dumps(self) -> str:
         """The report as JSON text, one row a line, so that it diffs well."""
-        data = self.to_json()
-        rows = ",\n    ".join(json.dumps(row, ensure_ascii=False) for row in data.pop("layers"))
-        head = json.dumps(data, indent=2, ensure_ascii=False)[:-2]
-        return f'{head},\n  "layers": [\n    {rows}\n  ]\n}}\n' if rows else f'{head},\n  "layers": []\n}}\n'
+        return dump_rows(self.to_json())
 
     @classmethod
     def loads(cls, text: str) -> Report:
         """The report in a JSON text. Raises ReportError if it is none."""
         return cls.from_json(parse_json(text))
+
+
+def dump_rows(data: dict[str, Any], on_one_line: Sequence[str] = ()) -> str:
+    """Data as JSON text: each of its ``layers``, and each value of ``on_one_line``, on a line of its own."""
+    rest = {key: value for key, value in data.items() if key != "layers" and key not in on_one_line}
+    head = json.dumps(rest, indent=2, ensure_ascii=False)[:-2]
+    flat = "".join(f',\n  "{key}": {json.dumps(data[key])}' for key in on_one_line)
+    rows = ",\n    ".join(json.dumps(row, ensure_ascii=False) for row in data["layers"])
+    layers = f"\n    {rows}\n  " if rows else ""
+    return f'{head}{flat},\n  "layers": [{layers}]\n}}\n'
 
 
 def parents(rows: Sequence[LayerRow]) -> tuple[int | None, ...]:
@@ -412,6 +419,7 @@ def check_rows(rows: Sequence[LayerRow]) -> None:
 
 
 T = TypeVar("T")
+_hints = cache(partial(typing.get_type_hints, include_extras=True))
 
 
 def _plain(value: Any) -> Any:
@@ -422,13 +430,7 @@ def _plain(value: Any) -> Any:
     return value
 
 
-@cache
-def _hints(cls: type) -> dict[str, Any]:
-    return typing.get_type_hints(cls, include_extras=True)
-
-
 def _read(annotation: Any, value: Any, where: str, bounded: bool = True) -> Any:
-    """``value`` from JSON as the annotated type, recursively."""
     origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
     if origin is Annotated:
         return check_number(_read(arguments[0], value, where, False), where, *arguments[1])

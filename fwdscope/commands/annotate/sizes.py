@@ -8,27 +8,22 @@ differs otherwise is ``_``.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import combinations, permutations
+from typing import NamedTuple
 
 # The largest factor before a quotient of two names; a larger one explains nothing.
 MAX_FACTOR_OF_QUOTIENT = 4
 
 
-@dataclass(frozen=True)
-class KnownSize:
+# An expression, and a function that computes it from the values of its names; None if it is not exact.
+_Guess = tuple[str, Callable[[Mapping[str, int]], int | None]]
+
+
+class KnownSize(NamedTuple):
     """A size at one call, and the integers with a name there."""
 
     size: int
     names: Mapping[str, int]
-
-
-@dataclass(frozen=True)
-class _Guess:
-    """An expression, and a function that computes it from the values of its names; None if it is not exact."""
-
-    text: str
-    value: Callable[[Mapping[str, int]], int | None]
 
 
 def describe_size(now: Sequence[KnownSize], changed: Iterable[KnownSize], preferred: Sequence[str]) -> str:
@@ -40,9 +35,9 @@ def describe_size(now: Sequence[KnownSize], changed: Iterable[KnownSize], prefer
     if len({one.size for one in seen}) > 1:
         known = [name for name in preferred if all(one.names.get(name, 0) > 0 for one in seen)]
         names = [name for name in known if len({one.names[name] for one in seen}) > 1]
-        for guess in _guesses(seen[0], names, [name for name in names if _is_sure(name, now, seen)]):
-            if all(guess.value(one.names) == one.size for one in seen):
-                return guess.text
+        for text, value in _guesses(seen[0], names, [name for name in names if _is_sure(name, now, seen)]):
+            if all(value(one.names) == one.size for one in seen):
+                return text
     return str(now[0].size) if len({one.size for one in now}) == 1 else "_"
 
 
@@ -65,7 +60,7 @@ def _guesses(first: KnownSize, names: Sequence[str], sure: Sequence[str]) -> Ite
     for name in sure:
         if more := size - values[name]:
             text = f"{name} {'+' if more > 0 else '-'} {abs(more)}"
-            yield _Guess(text, lambda at, name=name, more=more: at[name] + more)  # type: ignore[misc]
+            yield text, lambda at, name=name, more=more: at[name] + more  # type: ignore[misc]
     for a, b in combinations(names, 2):
         if size % (product := values[a] * values[b]) == 0:
             both = a in sure and b in sure
@@ -74,17 +69,17 @@ def _guesses(first: KnownSize, names: Sequence[str], sure: Sequence[str]) -> Ite
         factor, rest = divmod(size * values[b], values[a])
         if not rest and (factor == 1 or (factor <= MAX_FACTOR_OF_QUOTIENT and a in sure and b in sure)):
             text = f"{a} // {b}" if factor == 1 else f"{factor} * {a} // {b}"
-            yield _Guess(text, lambda at, a=a, b=b, k=factor: _exact(k * at[a], at[b]))  # type: ignore[misc]
+            yield text, lambda at, a=a, b=b, k=factor: _exact(k * at[a], at[b])  # type: ignore[misc]
 
 
 def _ratio(size: int, base: int, text: str, sure: bool, value: Callable[[Mapping[str, int]], int]) -> Iterator[_Guess]:
     """Guess the base itself, or a multiple or fraction of it if its names are ``sure``."""
     if size == base:
-        yield _Guess(text, value)
+        yield text, value
     elif sure and size % base == 0:
-        yield _Guess(f"{size // base} * {text}", lambda at: size // base * value(at))
+        yield f"{size // base} * {text}", lambda at: size // base * value(at)
     elif sure and base % size == 0:
-        yield _Guess(f"{text} // {base // size}", lambda at: _exact(value(at), base // size))
+        yield f"{text} // {base // size}", lambda at: _exact(value(at), base // size)
 
 
 def _exact(value: int, by: int) -> int | None:

@@ -96,7 +96,6 @@ def bench(
 
 
 def _whole(workload: Workload, settings: BenchSettings) -> Callable[[], Any]:
-    """One forward of the whole, compiled if the settings say so."""
     module: Callable[..., Any] = workload.graph or workload.ready.call.module
     _, args, kwargs = workload.ready.call
     if settings.compiled:

@@ -70,7 +70,6 @@ def check_request(request: BenchRequest, axes: Sequence[SweepAxis] = ()) -> None
 
 
 def _check_value(name: str, value: str) -> None:
-    """Raise InputError for a value that --vary cannot give to an option."""
     if name == "dtype":
         try:
             dtype_name(value)

@@ -18,9 +18,7 @@ LEAST = 3
 class Speedup:
     """``ratio`` is the median now over the median before, which are in seconds: 0.5 is twice as fast."""
 
-    name: str
     before: float
-    now: float
     ratio: float
     # The 95 % confidence interval of the ratio, from the repeats of both; None with too few repeats.
     interval: tuple[float, float] | None
@@ -33,16 +31,16 @@ class Speedup:
         return self.interval is not None and not self.interval[0] <= 1.0 <= self.interval[1]
 
 
-def compare(before: Latency, now: Latency, name: str = "", differs: tuple[str, ...] = (), seed: int = 0) -> Speedup:
+def compare(before: Latency, now: Latency, differs: tuple[str, ...] = ()) -> Speedup:
     """The ratio of two medians with a bootstrap interval, which is the same for the same times."""
     interval = None
     if min(len(before.times), len(now.times)) >= LEAST:
-        generator = random.Random(seed)
+        generator = random.Random(0)
         olds, news = sorted(before.times), sorted(now.times)
         ratios = sorted(_median(news, generator) / _median(olds, generator) for _ in range(DRAWS))
         tail = (1 - CONFIDENCE) / 2
         interval = quantile(ratios, tail), quantile(ratios, 1 - tail)
-    return Speedup(name, before.median, now.median, now.median / before.median, interval, differs)
+    return Speedup(before.median, now.median / before.median, interval, differs)
 
 
 def _median(ordered: Sequence[float], generator: random.Random) -> float:
@@ -71,4 +69,4 @@ def against(before: Report, now: Report) -> Speedup | None:
         ("torch", before.environment.torch, now.environment.torch),
     ]
     differs = tuple(f"{what} {was} then, {is_} now" for what, was, is_ in facts if was != is_)
-    return compare(old.latency, new.latency, now.name, differs)
+    return compare(old.latency, new.latency, differs)

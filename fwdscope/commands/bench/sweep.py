@@ -13,8 +13,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from fwdscope.report import Report, ReportError
-from fwdscope.report.report import parse_json
+from fwdscope.report import Report, ReportError, parse_json
 
 MOST = 200
 VERSION = 1

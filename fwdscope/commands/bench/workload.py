@@ -52,8 +52,6 @@ def make_workload(subject: Subject, settings: BenchSettings) -> Workload:
 
 
 def _channels_last(call: ModuleCall) -> ModuleCall:
-    """A call with weights and images in the channels-last memory format."""
-
     def convert(tensor: Tensor) -> Tensor:
         return tensor.contiguous(memory_format=torch.channels_last) if tensor.dim() == 4 else tensor
 

@@ -7,11 +7,11 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from fwdscope.commands.check.baselines import Baseline, BaselineError, Differences, RowDifference, compare, describe
+from fwdscope.commands.check.baselines import Baseline, Differences, RowDifference, compare, describe
 from fwdscope.commands.check.files import visible
 from fwdscope.commands.check.outcome import CheckMessage, CheckPoint, Outcome
 from fwdscope.language.problems import Cause, Problem, Source, Span, SpecError
-from fwdscope.report import LayerRow
+from fwdscope.report import LayerRow, ReportError
 from fwdscope.targets import shipped_specs
 
 # Rows listed after the first; each layer may differ.
@@ -60,7 +60,7 @@ class BaselineFolder:
             wrong = "" if old.convention == now.convention else f"the baseline {shown} counts by another convention"
         except FileNotFoundError:
             wrong = f"there is no baseline {shown}"
-        except (BaselineError, UnicodeDecodeError) as error:
+        except (ReportError, UnicodeDecodeError) as error:
             wrong = f"the baseline {shown} cannot be read: {error}"
             raise SpecError([Problem(source, Span(0, 0), "baseline", wrong, self._advice)]) from None
         if wrong:

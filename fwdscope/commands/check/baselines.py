@@ -6,15 +6,13 @@ wrote it and no lines of the spec, so that it changes only with the network.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from fwdscope.commands import diff
-from fwdscope.errors import InputError
 from fwdscope.report import Environment, LayerRow, Report, ReportError, Shape, TensorInfo, Totals
-from fwdscope.report.report import check_number, check_rows, parse_json, shortened
+from fwdscope.report.report import check_number, check_rows, dump_rows, parse_json, shortened
 
 VERSION = 1
 EXACT = ("params", "trainable_params", "buffers")
@@ -24,10 +22,6 @@ _ROW_COSTS = COSTS[:4]
 _SHOWN_FIRST = frozenset(
     {"type", "output", "outputs", "inputs", "dtype", "repeat", "calls", "params", "macs", "peak_memory"}
 )
-
-
-class BaselineError(InputError, ValueError):
-    """A text that is not a baseline of a version this program reads."""
 
 
 class Baseline:
@@ -66,26 +60,21 @@ class Baseline:
 
     @classmethod
     def from_json(cls, data: Any) -> Baseline:
-        """The baseline in data of :meth:`to_json`. Raises BaselineError for any other data."""
+        """The baseline in data of :meth:`to_json`. Raises ReportError for any other data."""
         if not isinstance(data, dict) or "convention" not in data or "layers" not in data:
-            raise BaselineError("this is no baseline of fwdscope")
+            raise ReportError("this is no baseline of fwdscope")
         if data.get("version") != VERSION:
-            raise BaselineError(
-                f"it has version {shortened(data.get('version'))}; this fwdscope reads version {VERSION}"
-            )
+            raise ReportError(f"it has version {shortened(data.get('version'))}; this fwdscope reads version {VERSION}")
         try:
             return cls(data, _report(data))
         except (KeyError, TypeError, AttributeError, ValueError) as error:
             name = "" if isinstance(error, ReportError) else f"{type(error).__name__}: "
-            raise BaselineError(f"this is no baseline of fwdscope: {name}{error}") from None
+            raise ReportError(f"this is no baseline of fwdscope: {name}{error}") from None
 
     @classmethod
     def loads(cls, text: str) -> Baseline:
-        """The baseline in a JSON text. Raises BaselineError if it is none."""
-        try:
-            return cls.from_json(parse_json(text))
-        except ReportError as error:
-            raise BaselineError(str(error)) from None
+        """The baseline in a JSON text. Raises ReportError if it is none."""
+        return cls.from_json(parse_json(text))
 
     def to_json(self, places: bool = False) -> dict[str, Any]:
         """The baseline as JSON's own types; ``places`` keeps lines and columns, for the cache."""
@@ -96,13 +85,7 @@ class Baseline:
 
     def dumps(self) -> str:
         """The baseline as text, one layer a line."""
-        data = self.to_json()
-        rows = ",\n    ".join(json.dumps(row, ensure_ascii=False) for row in data.pop("layers"))
-        shapes = {key: data.pop(key) for key in ("inputs", "outputs")}
-        flat = "".join(f',\n  "{key}": {json.dumps(value)}' for key, value in shapes.items())
-        head = json.dumps(data, indent=2, ensure_ascii=False)[:-2]
-        layers = f"\n    {rows}\n  " if rows else ""
-        return f'{head}{flat},\n  "layers": [{layers}]\n}}\n'
+        return dump_rows(self.to_json(), ("inputs", "outputs"))
 
     @property
     def convention(self) -> str:

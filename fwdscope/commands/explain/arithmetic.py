@@ -198,7 +198,6 @@ def _sum(records: Iterable[OpRecord], of: str) -> int:
 
 
 def _operators(records: Iterable[OpRecord]) -> Iterator[OperatorCost]:
-    """The operators in order of their first call; equal calls are one."""
     for found, times in Counter(map(_operator, records)).items():
         yield dataclasses.replace(found, times=times)
 

@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 from test_check import MLP, data, run, write
 
-from fwdscope.commands.check.baselines import Baseline, BaselineError, Differences, compare
+from fwdscope.commands.check.baselines import Baseline, Differences, compare
 from fwdscope.commands.check.one import CheckSettings, check_source
 from fwdscope.language.problems import Source
+from fwdscope.report import ReportError
 
 NET = """\
 inputs:
@@ -73,7 +74,7 @@ def test_a_layer_moved_down_a_line_changes_nothing() -> None:
     ],
 )
 def test_a_file_that_is_none_is_refused(text: str, words: str) -> None:
-    with pytest.raises(BaselineError, match=words):
+    with pytest.raises(ReportError, match=words):
         Baseline.loads(text)
 
 
