@@ -8,6 +8,7 @@ the command line prints it and exits with code 2. Packages derive their own from
 from __future__ import annotations
 
 import re
+import traceback
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -50,6 +51,22 @@ class LayerError(FwdscopeError):
 # torch's messages for a tensor on meta: it has no values, an operator has no meta or fake implementation, or a function
 # takes only tensors of some devices.
 _NO_VALUES = r"(\b|_)meta\b|\bfake impl|sparse tensor|supported on CUDA, CPU"
+
+
+def error_text(error: BaseException) -> str:
+    """An exception in one line: its type, and the first line of its message."""
+    lines = str(error).strip().splitlines()
+    return type(error).__name__ + (f": {lines[0]}" if lines else "")
+
+
+def import_failure(error: BaseException) -> str | None:
+    """The message for an exception that the import of another package raised; None for any other."""
+    frames = [(f.f_globals.get("__name__", ""), f.f_code.co_name) for f, _ in traceback.walk_tb(error.__traceback__)]
+    running = [name for name, code in frames if code == "<module>"]  # the modules whose import was under way
+    if isinstance(error, ModuleNotFoundError) and not running:
+        running = [error.name or ""]
+    package = next((top for name in running if (top := name.partition(".")[0]) not in ("fwdscope", "__main__")), None)
+    return f"{package} cannot be imported: {error_text(error)}" if package else None
 
 
 def needs_values(error: BaseException | None) -> bool:

@@ -78,8 +78,7 @@ def make_subject(target: Target, training: bool = False, only_on_meta: bool = Fa
 
     A model that needs values is built and run on the CPU; with ``only_on_meta`` it raises InputError.
     """
-    if target.is_report:
-        raise InputError(f"{target.text} is a saved report, which has no operators: give the spec or the module itself")
+    target.refuse_report(", which has no operators: give the spec or the module itself")
     if not target.is_module:
         checked, feeds = target.load_spec()
         from fwdscope.run.subject import SpecSubject

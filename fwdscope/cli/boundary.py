@@ -11,7 +11,7 @@ from pathlib import Path
 import typer
 
 from fwdscope.cli.options import split_pair
-from fwdscope.errors import InputError, causes
+from fwdscope.errors import InputError, causes, import_failure
 from fwdscope.language.names import listed, nearest
 from fwdscope.language.problems import SpecError
 from fwdscope.limits import LIMITS, raised
@@ -52,6 +52,9 @@ def boundary(command: Callable[[], None], limits: list[str] | None = None) -> No
         # Ctrl-C in the middle of an import surfaces as another exception.
         if any(isinstance(one, KeyboardInterrupt) for one in causes(error)):
             raise typer.Exit(INTERRUPTED) from None
+        if failure := import_failure(error):
+            complain(failure)
+            raise typer.Exit(WRONG_INPUT) from None
         complain(f"this is a bug in fwdscope {__version__}, not in your spec: {type(error).__name__}: {error}")
         if os.environ.get("FWDSCOPE_DEBUG"):
             traceback.print_exc()

@@ -9,6 +9,7 @@ from types import EllipsisType, NoneType
 from typing import Any
 
 from fwdscope.functions.python_functions import WHOLE_LIMIT
+from fwdscope.layers.base import is_tensor, value_text
 from fwdscope.limits import limit
 
 
@@ -121,5 +122,6 @@ def _plain(operation: Callable[..., Any], sign: str, *values: Any) -> Any:
 
 
 def _shown(value: Any) -> str:
-    text = repr(value) if isinstance(value, _SIMPLE) else type(value).__name__
+    plain = isinstance(value, _SIMPLE) and not (isinstance(value, tuple | list) and any(map(is_tensor, value)))
+    text = repr(value) if plain else value_text(value)
     return text if len(text) < 40 else text[:37] + "…"

@@ -194,6 +194,8 @@ class BodyParser:
         elif not isinstance(value, Scalar):
             message = f"{rest[0][0].value}: is not allowed beside {head.value}:"
             self.reader.report(rest[0][0].span, message, "start each line of a list with `- `", "key")
+        elif re.match(r"(for|while|if)\s", head.value):
+            self.reader.attempt(parse, self.source, head.text)
         elif re.search(r"\blambda\b", head.value):
             help = "make it a block, or write the expression where it is used"
             self.reader.report(head.span, "lambda is not part of the language", help)
@@ -256,11 +258,14 @@ class BodyParser:
         text = scalar.text.strip()
         found = re.search(r"\sin\s", text.value)
         if not found:
-            self.reader.fail(scalar.span, f"{text.value} has no `in`", "write `for: t in range(T)`")
+            *name, items = text.value.split(maxsplit=2)
+            help = f"write `for: {name[0] if name else 'i'} in {items}`"
+            self.reader.fail(scalar.span, f"{text.value} has no `in`", help)
         target = parse_target(self.source, text[: found.start()])
         for part in ex.leaves(target):
             if isinstance(part, ex.NumberTarget):
-                self.reader.fail(part.span, f"{part.number} is not a name", "write `for: t in range(T)`")
+                help = f"write `for: i in {text[found.end() :].value}`"
+                self.reader.fail(part.span, f"{part.number} is not a name", help)
         return target, parse(self.source, text[found.end() :])
 
 

@@ -61,7 +61,11 @@ class CallChecker:
             return self.check_layer(name, node)
         if name in FUNCTIONS:
             return self._check_function(node, name, FUNCTIONS[name])
-        self.arguments(node)
+        if name[:1].isupper():
+            for argument in (*node.arguments, *(k.value for k in node.keywords)):  # settings, which may be layers
+                self.visitor.visit(argument)
+        else:
+            self.arguments(node)
         if name == "prev":
             help = "a layer is called by the name of its line: `fc = Linear(8)`, then `fc(prev)`"
             return context.report(function.span, "prev is a tensor, not a layer", help, "type")
@@ -74,6 +78,8 @@ class CallChecker:
         """Check the call of a name that the file defines: of a layer, or a mistake."""
         name, context = function.id, self.context
         if binding.layer is not None or binding.kind == "part":
+            for definition in binding.definitions:
+                definition.called = definition.called or context.text(node)[len(context.text(function)) :]
             return self._check_layer_call(node, Value("layer", layer=binding.layer or UncalledLayer(name)))
         values = self.arguments(node)
         reached = any(v.reached for v in values)

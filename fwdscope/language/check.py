@@ -219,7 +219,9 @@ class _SectionChecker:
         value = self.expressions.visit(one.value)
         if value.kind in ("plain", "layer") and len(context.problems) == reported:
             text = f"the layer {context.text(one.value)}" if value.kind == "layer" else context.text(one.value)
-            help = "write `randn(1, 3, 224, 224)`, `rand(…)`, `randint(0, 10, (B, T))`, `zeros(…)` or `ones(…)`"
+            shape = one.value if isinstance(one.value, ex.TupleOrList) else None
+            sizes = ", ".join(map(context.text, shape.items)) if shape else "1, 3, 224, 224"
+            help = f"write `randn({sizes})`, or `randint(0, 10, ({sizes}))` for whole numbers"
             context.report(one.value.span, f"the input {one.name} is {text}, not a tensor", help, "type")
 
     def check_initialisers(self) -> None:

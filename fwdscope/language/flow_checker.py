@@ -153,10 +153,6 @@ class FlowChecker:
             context.state.flow = definitions
             return
         self.beside.add(line.span)
-        if line.target is None:
-            what = "computes a number" if value.kind == "plain" else "depends on no input"
-            message = f"this line {what}, so it is not part of the flow, and without a name nothing can read it"
-            context.report(line.span, message, f"give it a name: `name = {line.text}`", "flow")
 
     def _check_own_tensor(self, line: tree.Statement, call: Call, kind: str) -> None:
         """Check ``table = Buffer(rand(20, 20))``: a tensor of the body's own."""
@@ -216,11 +212,17 @@ class FlowChecker:
         context.mark_read(context.state.flow)
         signature = layer.signature if layer is not None else None
         if layer is not None and signature is not None and signature.bind(1, []):
-            names = [p.name for p in signature.parameters if p.required]
-            inputs = names if layer.layer is None else [context.example_input()] * len(names)
-            help = f"write `{self.expressions.callable_text(node)}({', '.join(inputs)})`"
-            message = f"{layer.name} needs {', '.join(names)}; the line above gives one value"
+            names, form = [p.name for p in signature.parameters if p.required], self.expressions.callable_text(node)
+            known = [name if context.state.find(name) else context.example_input() for name in names]
+            above = {d.line for d in context.state.flow}
+            unpacked = [d.name for d in context.body.definitions.values() if d.line in above and d.unpacked]
+            help = f"write `{form}({', '.join(unpacked if len(unpacked) == len(names) else known)})`"
+            if not unpacked and layer.layer is None:
+                letters = ", ".join("abcdefgh"[: len(names)])
+                help += f"; results of the line above are unpacked first: `{letters} = …`, then `{form}({letters})`"
+            message = f"{layer.name} needs {', '.join(names)}; only one value flows into it from the line above"
             context.report(node.span, message, help, "type")
+            context.mark_read(d for d in context.body.definitions.values() if d.line in above)
         return Value("tensor", context.state.prev.reached)
 
     def _define(
@@ -241,7 +243,12 @@ class FlowChecker:
                 self._claim_name(target.name, target.span, "layer")
             before = context.state.frames[0].get(target.name)
             kept = layer or (before.layer if before else None)
-            return self._define_name(target, line.span, line.span, value, kept, flows)
+            found = self._define_name(target, line.span, line.span, value, kept, flows)
+            call = line.value
+            if layer is not None and not (isinstance(call, Call) and self._makes_layer(call.function)):
+                for definition in found:
+                    definition.made = context.text(call)
+            return found
         if isinstance(target, ex.NumberTarget):
             if layer is not None:
                 self._claim_name(str(target.number), target.span, "layer")
@@ -252,6 +259,7 @@ class FlowChecker:
             context.body.unnamed.setdefault(layer.name.lower(), []).append(line.span)
         definition = self._definition(line.span, "", line.span)
         definition.read |= isinstance(target, ex.DiscardTarget)
+        definition.beside = not flows
         return frozenset([definition])
 
     def _define_name(
@@ -319,8 +327,15 @@ class FlowChecker:
                 help = "read it by `prev` or by its name, or remove it"
             elif definition.unpacked:
                 help = "write `_` in its place"
-            elif definition.beside:
+            elif definition.made and definition.called:
+                message = f"nothing reads what {name} makes of the line above"
+                help = f"make the layer where it is first called: `{name} = {definition.made}{definition.called}`"
+            elif definition.beside and name:
                 help = "read it by its name on a later line, or remove it"
+            elif definition.beside:
+                message += ": its value comes from no input, so it does not flow, and it has no name"
+                shown = self.context.spec.source[definition.line].partition("->")[0]
+                help = f"write `a = {' '.join(shown.split())}` and read `a` on a later line, or remove it"
             elif name:
                 message += ", not even the next line"
                 help = f"use `prev` in the next line, or `{what}` in a later one"

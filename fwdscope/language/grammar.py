@@ -104,7 +104,8 @@ class _ExpressionParser:
         """Report what Python cannot parse. Its own messages differ between versions."""
         for pattern, message, help in _SYNTAX_HINTS:
             if found := re.search(pattern, code):
-                self.fail(found.start(), found.end(), message.format(found[0]), help)
+                parts = [self.text.value[slice(*found.span(i))] for i in range(found.re.groups + 1)]
+                self.fail(found.start(), found.end(), message.format(*parts), help and help.format(*parts))
         text = self.text.value
         at = (error.offset or 1) - 1
         if re.search(r"([-+*/%@&|=<>,.(~]|\b(and|or|not|in|is|else|for))$", code.rstrip()):
@@ -302,11 +303,16 @@ _SYNTAX_HINTS = [
     (r"\b(import|from)\b", "{0} is not part of the language", "write `mypackage.layers.MyLayer(8)`"),
     (r"\breturn\b", "return is not part of the language", "the last line's value is the result"),
     (r"\b(del|global|nonlocal|assert|raise|with|pass|break|continue)\b", "{0} is not part of the language", None),
-    (r"^\s*(for|while|if)\b", "this {0} is Python's, with a colon", "write `- {0}: …`, and below it `do:` or `then:`"),
+    (r"^(for|while)\b(?=\s*(.*?):?$)", "this {0} is Python's, with a colon", "write `- {1}: {2}`, and below it `do:`"),
+    (
+        r"^if\b(?=\s*((?:(?!\belse\b).)*?):?$)",
+        "this if is Python's, with a colon",
+        "write `- if: {1}`, and below it `then:`",
+    ),
     (r"\bif\b(?!.*\belse\b)", "this `if` has no `else`", "write `a if c else b`"),
-    (r"[^\W\d]\w*\.\d\w*", "{0}: a number cannot follow a dot", "a copy of a stack is `h[0]`"),
+    (r"([^\W\d]\w*)\.(\d+)\w*", "{0}: a number cannot follow a dot", "write `{1}[{2}]`"),
     (r"(?<![\w.])\d\w*[^\W\d]\w*(?![\w.])", "{0} is neither a number nor a name", None),
-    (r"\w+\s*:\s*[A-Za-z]\w*\s*(\(|$)", "a name needs an equals sign, not a colon", "write `name = Layer(…)`"),
+    (r"(\w+)\s*:\s*(?=([A-Za-z]\w*\s*(\(.*|$)))", "a name needs an equals sign, not a colon", "write `{1} = {2}`"),
     (r";", "a line holds one expression", "write the second on a line of its own"),
     (r"&&", "&& is not Python", "write `and` for numbers, `&` for masks"),
     (r"\|\|", "|| is not Python", "write `or` for numbers, `|` for masks"),

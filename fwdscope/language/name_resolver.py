@@ -94,9 +94,9 @@ class NameResolver:
             return context.report(span, message, help, "name", (Cause("defined here", later),))
         if not called and self._is_default_path(name):
             return self._report_default_path(name, span)
-        if called and (reason := function_refusal(name)):
-            return context.report(span, f"{name} is not part of the language", reason)
         capital = name[:1].isupper()
+        if (called or capital) and (reason := function_refusal(name)):
+            return context.report(span, f"{name} is not part of the language", reason)
         what = "layer or block" if capital else "function" if called else "name"
         parts = (n for frame in context.state.frames for n, b in frame.items() if b.inner and name in b.inner)
         if part := next(parts, None):

@@ -20,7 +20,8 @@ OTHER_LAYERS = {
     "Conv1DTranspose": "ConvTranspose1d",
     "Conv3DTranspose": "ConvTranspose3d",
     **dict.fromkeys(("Conv2DTranspose", "Deconv2d", "Deconvolution2D"), "ConvTranspose2d"),
-    **dict.fromkeys(("BatchNormalization", "BatchNorm"), "BatchNorm2d"),
+    "Conv": "Conv2d",
+    **dict.fromkeys(("BatchNormalization", "BatchNorm", "FrozenBatchNorm2d"), "BatchNorm2d"),
     "LayerNormalization": "LayerNorm",
     "GroupNormalization": "GroupNorm",
     "RMSNormalization": "RMSNorm",
@@ -37,9 +38,7 @@ OTHER_LAYERS = {
     "SimpleRNN": "RNN",
     "Bidirectional": "LSTM(…, bidirectional=True)",
     "Swish": "SiLU",
-    "Activation": "ReLU",
-    "Lambda": "Identity",
-    "ModuleList": "Sequential",
+    "TransformerBlock": "TransformerEncoderLayer",
     **dict.fromkeys(("Concatenate", "Concat"), "cat([a, b], dim=1)"),
     "Add": "a + b",
     "Multiply": "a * b",
@@ -106,9 +105,12 @@ def nearest(name: str, names: Iterable[str], words: Mapping[str, str | tuple[str
     for meant in (word,) if isinstance(word, str) else word:
         if isinstance(word, str) or meant in candidates:
             return meant
-    cutoff = 0.72 if len(name) > 3 else 0.8
-    close = difflib.get_close_matches(name.lower(), [c.lower() for c in candidates], 1, cutoff)
-    return next((c for c in candidates if close and c.lower() == close[0]), None)
+    # The first letter is seldom wrong, and a longer name that begins with another says more: `arange` is no
+    # `rearrange`, `Transformer` no `TransformerBlock`.
+    typed, cutoff = name.lower(), 0.72 if 3 < len(name) < 9 else 0.8
+    lower = {c.lower(): c for c in reversed(candidates) if c[:1].lower() == typed[:1]}
+    close = [c for c in lower if not (typed.startswith(c) and len(typed) - len(c) > 2)]
+    return next((lower[c] for c in difflib.get_close_matches(typed, close, 1, cutoff)), None)
 
 
 def fold(name: str) -> str:

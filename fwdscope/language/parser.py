@@ -14,7 +14,7 @@ from fwdscope.language import grammar, tree
 from fwdscope.language.bodies import BodyParser, NodeReader
 from fwdscope.language.composer import compose
 from fwdscope.language.expression import Call, Constant, Expression, Name, TupleOrList
-from fwdscope.language.names import nearest, suggestion
+from fwdscope.language.names import listed, nearest, suggestion
 from fwdscope.language.problems import Cause, Problem, Source, Span, SpecError
 from fwdscope.language.record import Record
 from fwdscope.language.source import Scalar, Text, YamlList, YamlMapping, YamlNode
@@ -109,18 +109,21 @@ class _SpecParser:
 
     def check_sections(self, root: YamlMapping, found: Mapping[str, tuple[Scalar, YamlNode]]) -> None:
         """Report unknown and missing sections, sections that exclude one another, and an unknown version."""
-        there = set(found)
-        for name, (key, _) in found.items():
-            if name not in SECTIONS:
-                help = suggestion(name, SECTIONS, _OTHER_SECTIONS)
-                self.reader.report(key.span, f"unknown section {name}", help, "key")
-                there.add(nearest(name, SECTIONS, _OTHER_SECTIONS) or "")
+        meant = {name: nearest(name, SECTIONS, _OTHER_SECTIONS) for name in found if name not in SECTIONS}
+        there = {*found, *filter(None, meant.values())}
+        start = Span(root.span.start, root.span.start + 1)
+        if meant and not there & {"inputs", "layers", "graph", "blocks"}:
+            message = f"this is not a spec: it has neither `inputs:` nor `layers:`, but {listed(found, 4)}"
+            self.reader.report(start, message, "start with `inputs:`, then `layers:`", "key")
+            return
+        for name in meant:
+            help = _NO_SECTIONS.get(name) or suggestion(name, SECTIONS, _OTHER_SECTIONS)
+            self.reader.report(found[name][0].span, f"unknown section {name}", help, "key")
         if "layers" in found and "graph" in found:
             cause = Cause("layers is here", found["layers"][0].span)
             message = "a spec has layers or a graph, not both"
             help = "keep `layers:` for lines that run from top to bottom, `graph:` for lines in any order"
             self.reader.report(found["graph"][0].span, message, help, "key", cause)
-        start = Span(root.span.start, root.span.start + 1)
         if not there & {"layers", "graph"}:
             self.reader.report(start, "there are no layers", "add `layers:` and a list of lines", "key")
         _, inputs = found.get("inputs", (None, None))
@@ -138,8 +141,7 @@ class _SpecParser:
         """Read ``name`` or ``doc``: a plain text."""
         if node is None or isinstance(node, Scalar):
             return None if node is None else node.value.strip()
-        help = "write `doc: |` and the text on the lines below, indented"
-        self.reader.report(self.reader.first_line(node.span), "expected a text", help, "key")
+        self.reader.report(self.reader.first_line(node.span), "expected a text", "put the text in quotes", "key")
         return None
 
     def named(self, key: Scalar, what: str) -> str | None:
@@ -195,7 +197,8 @@ class _SpecParser:
         result = []
         for key, value in self.reader.mapping(node, "inputs", _AN_INPUT):
             name = self.named(key, "an input")
-            help = "write `image: randn(1, 3, 224, 224)`"
+            sizes = re.search(r"\[([\w, ]+)\]", self.source[value.span])
+            help = f"write `{key.value}: randn({sizes[1] if sizes else '1, 3, 224, 224'})`"
             scalar = self.reader.scalar(value, "an expression that makes a tensor", help)
             if name is not None and scalar is not None:
                 result.append(tree.Input(name, key.span, self.reader.parse_or_keep(scalar), scalar.value))
@@ -367,11 +370,21 @@ _AN_INPUT = "write `inputs:` and below it `image: randn(1, 3, 224, 224)`"
 _OTHER_SECTIONS = {
     **dict.fromkeys(("model", "network", "modules", "backbone", "forward"), "layers"),
     **dict.fromkeys(("var", "variables", "params", "constants"), "vars"),
-    **dict.fromkeys(("checks", "expected", "outputs", "output"), "expect"),
+    **dict.fromkeys(("checks", "expected"), "expect"),
     "input": "inputs",
     "default": "defaults",
     "initializers": "init",
     "description": "doc",
+}
+
+
+# What is said of sections that are written otherwise, or not at all.
+_NO_SECTIONS = {
+    **dict.fromkeys(
+        ("output", "outputs"),
+        "remove it: the result is the last line of `layers:`, its shape `output:` under `expect:`",
+    ),
+    **dict.fromkeys(("loss", "optimizer", "training", "train", "dataset"), "remove it: a spec is the forward pass"),
 }
 
 

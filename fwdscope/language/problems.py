@@ -90,8 +90,8 @@ class Fix(NamedTuple):
 class Problem:
     """One mistake, at one place.
 
-    ``code`` is its kind: yaml, key, syntax, name, type, flow, value, limit, shape, promise. Each of the ``fixes`` mends
-    it: the spec was built with it.
+    ``code`` is its kind: file, yaml, key, syntax, name, type, flow, value, limit, shape, promise. Each of the ``fixes``
+    mends it: the spec was built with it.
     """
 
     source: Source = field(repr=False)
@@ -139,6 +139,8 @@ def _draw(problem: Problem) -> Iterable[str]:
     source, span = problem.source, problem.span
     number, column = source.place(span.start)
     yield f"{source.at(span.start)}: error: {problem.message} [{problem.code}]"
+    if not source.text:
+        return
     # One printable character for each of the line, so that the carets stay aligned.
     line = "".join(" " if c.isspace() else c if c.isprintable() else "�" for c in source.line(number))
     first = column - 1

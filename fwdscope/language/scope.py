@@ -75,7 +75,8 @@ class Definition:
     """A value that a line, an input or a part defines, and whether anything reads it.
 
     ``line`` is the line that defines it; ``unpacked`` marks one of several names on the left of a line. Reading the
-    shape alone (``shape_read``) is enough for an input, but not for a line.
+    shape alone (``shape_read``) is enough for an input, but not for a line. ``made`` is the layer that the line makes
+    without calling it, ``called`` the inputs of the first call of that layer by its name.
     """
 
     span: Span
@@ -86,6 +87,8 @@ class Definition:
     read: bool = False
     shape_read: bool = False
     beside: bool = False
+    made: str = ""
+    called: str = ""
 
     @property
     def unread(self) -> bool:

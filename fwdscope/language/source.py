@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import BinaryIO
 
+from fwdscope.language.foreign import recognise
 from fwdscope.language.problems import Problem, Source, Span, SpecError
 from fwdscope.language.record import Record
 from fwdscope.limits import limit
@@ -92,8 +94,15 @@ YamlNode = Scalar | YamlList | YamlMapping
 def read(path: Path, name: str | None = None) -> Source:
     """Read a spec file. Raises SpecError if it is too large or not UTF-8, OSError if it cannot be read."""
     with path.open("rb") as file:
-        data = file.read(limit("bytes") + 1)
-    return decode(data, name or str(path))
+        refuse_foreign(file, name or str(path))
+        file.seek(0)
+        return decode(file.read(limit("bytes") + 1), name or str(path))
+
+
+def refuse_foreign(file: BinaryIO, name: str) -> None:
+    """Raise SpecError if a file is another program's."""
+    if what := recognise(file):
+        raise SpecError([Problem(Source(name, ""), Span(0, 0), "file", what)])
 
 
 def decode(data: bytes, name: str) -> Source:

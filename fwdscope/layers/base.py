@@ -348,7 +348,8 @@ class Layer:
     def check_tensor(self, value: Any, label: str) -> None:
         """Check that an input or a state is a tensor."""
         if not is_tensor(value):
-            raise LayerError(f"{type(self).__name__} takes a tensor as {label}, found {value_text(value)}")
+            help = "unpack it first: `a, b = …`" if isinstance(value, tuple | list) else None
+            raise LayerError(f"{type(self).__name__} takes a tensor as {label}, found {value_text(value)}", help)
 
     def check_floating(self, x: Tensor, label: str = "") -> None:
         """Check that x has a floating-point dtype, and one that works with the layer's weights."""

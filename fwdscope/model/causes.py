@@ -55,10 +55,13 @@ def _problem(
         causes = (_cause("prev", context.names.prev, context.names.prev_origin),)
     if isinstance(fact, LayerError):
         message, layer = fact.message, _layer(node)
-        texts = {id(value): _text(context, item) for item, value in reversed(operands)}
-        tensors = dict.fromkeys(id(x) for x, _ in fact.sides)
-        for i, (key, fallback) in enumerate(zip(tensors, ("the first", "the second"), strict=False)):
-            message = message.replace(f"{{{i}}}", texts.get(key, fallback))
+        tensors = {id(x): [_text(context, item) for item, value in operands if value is x] for x, _ in fact.sides}
+        names = [own[0] if own else name for own, name in zip(tensors.values(), ("the first", "the second"), strict=False)]
+        if len(tensors) == 1 and names:  # both operands are one tensor
+            (own,) = tensors.values()
+            names = [" ".join(["the first", *own[:1]]), " ".join(["the second", *own[-1:]])]
+        for i, name in enumerate(names):
+            message = message.replace(f"{{{i}}}", name)
         message = message if layer is None or layer in message or fact.code != "shape" else f"{layer}: {message}"
         return Problem(source, node.span, fact.code, message, fact.help, causes)
     # torch's message in the spec's words, or without its advice about Python.
@@ -155,6 +158,17 @@ _REWORDED = (
     ),
     (r"only implemented on integer and Boolean-type", "only for masks and integers", "write `-x`, or `~(x > 0)`"),
     (r"'float' object cannot be interpreted as an integer", "an integer is needed", "// divides without a remainder"),
+    (r"only integer tensors of a single element", "an integer is needed, found a tensor", "a size is `x.shape[1]`"),
+    (
+        r"expected Tensor as element (\d+) in argument \d+, but got (tuple|list)",
+        "item {0} is a {1}, not one tensor",
+        "unpack it first: `a, b = …`",
+    ),
+    (
+        r"argument '(\w+)' .*must be Tensor, not (tuple|list)",
+        "{0} is one tensor, found a {1}",
+        "unpack it first: `a, b = …`",
+    ),
     (
         r"view size is not compatible",
         "a view needs the elements in the order of the dimensions",

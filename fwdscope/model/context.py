@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from fwdscope.errors import error_text
 from fwdscope.functions.functions import CONSTANTS, DTYPES, FUNCTIONS
 from fwdscope.functions.methods import ATTRIBUTES, METHODS
 from fwdscope.functions.resolution import attribute, dtype_of, implementation, method
@@ -21,7 +22,7 @@ from fwdscope.language.expression import Call, Expression, Name
 from fwdscope.language.names import SERIES
 from fwdscope.language.problems import Span, SpecError
 from fwdscope.layers import LAYERS, settings
-from fwdscope.layers.base import Setting, freeze
+from fwdscope.layers.base import Setting, freeze, is_tensor, value_text
 from fwdscope.limits import limit
 from fwdscope.model import shapes
 from fwdscope.model.blueprint import Blueprint
@@ -97,7 +98,7 @@ class BodyContext(EvaluationContext):
             return self._imported(dotted, [], {})
         value = first_tensor(self.evaluate(node.value))
         if not isinstance(value, Tensor):
-            raise ArithmeticProblem(f".{node.name} is an attribute of tensors, found {value!r}", None, "type")
+            raise ArithmeticProblem(f".{node.name} is an attribute of tensors, found {value_text(value)}", None, "type")
         return attribute(ATTRIBUTES[node.name], value)
 
     def _own_class(self, node: ex.Attribute) -> str | None:
@@ -143,6 +144,12 @@ class BodyContext(EvaluationContext):
         for value in (left, right):
             if isinstance(value, TEMPLATES):
                 raise ArithmeticProblem(f"{value.name} is not called on anything here", "call it on a value", "type")
+        for one, value in ((node.left, left), (node.right, right)):
+            if isinstance(value, tuple | list) and not _joins(node.operator, left, right):
+                text, names = self.text(one), ", ".join("abcdefgh"[: len(value)])
+                help = f"unpack it first: `{names} = {text}`" if 1 < len(value) < 9 else None
+                message = f"{node.operator}: {text} is {value_text(value)}, not one tensor"
+                raise ArithmeticProblem(message, help, "type")
         shapes.check_operands(node.operator, left, right)
         return arithmetic.binary(node.operator, left, right)
 
@@ -225,8 +232,8 @@ class BodyContext(EvaluationContext):
             raise ArithmeticProblem(f"{dotted} is not imported", "run with --allow-import", "name")
         try:
             found = getattr(importlib.import_module(module), name)
-        except (ImportError, AttributeError) as error:
-            raise ArithmeticProblem(f"{dotted} cannot be imported: {error}", None, "name") from error
+        except (Exception, SystemExit) as error:  # whatever the code of the package raises
+            raise ArithmeticProblem(f"{dotted} cannot be imported: {error_text(error)}", None, "name") from error
         if not (isinstance(found, type) and issubclass(found, nn.Module)):
             raise ArithmeticProblem(f"{dotted} is not a class of nn.Module", None, "type")
         return ImportedTemplate(found, tuple(arguments), tuple(keywords.items()))
@@ -289,7 +296,8 @@ class BodyContext(EvaluationContext):
         value = first_tensor(self.evaluate(function.value))
         arguments, keywords = self._arguments(node)
         if not isinstance(value, Tensor):
-            raise ArithmeticProblem(f".{function.name} is a method of tensors, found {value!r}", None, "type")
+            message = f".{function.name} is a method of tensors, found {value_text(value)}"
+            raise ArithmeticProblem(message, None, "type")
         return self._call_function(node, function.name, method(METHODS[function.name]), [value, *arguments], keywords)
 
     def _arguments(self, node: Call) -> tuple[list[Any], dict[str, Any]]:
@@ -363,6 +371,16 @@ class BodyContext(EvaluationContext):
             if label and not label.isdigit():
                 scope.named[label] = new
         return value
+
+
+def _joins(sign: str, left: Any, right: Any) -> bool:
+    """Whether an operator joins or repeats lists, or computes with numbers alone, rather than with tensors."""
+    if all(isinstance(value, tuple | list) for value in (left, right)):
+        return sign == "+"
+    if not any(isinstance(value, Tensor) for value in (left, right)):
+        items = [item for value in (left, right) if isinstance(value, tuple | list) for item in value]
+        return (sign == "*" and int in (type(left), type(right))) or not any(map(is_tensor, items))
+    return False
 
 
 def _first_tensors(value: Any) -> Any:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from fwdscope.errors import LayerError
 from fwdscope.functions.functions import FUNCTIONS
+from fwdscope.layers.base import value_text
 from fwdscope.limits import limit
 from fwdscope.torch_private import without_functions
 
@@ -123,7 +124,8 @@ def _check_creation(name: str, arguments: Sequence[Any], keywords: Mapping[str, 
     sizes = arguments[0] if name == "full" or isinstance(arguments[0], list | tuple) else arguments
     for size in sizes if isinstance(sizes, list | tuple) else ():
         if type(size) is not int or size < 0:
-            raise LayerError(f"{name}: {size!r} is not a size", "a size is an integer; // divides without a remainder")
+            found = size if isinstance(size, int | float | str) else value_text(size)
+            raise LayerError(f"{name}: {found} is not a size", "a size is an integer; // divides without a remainder")
 
 
 def _check_matmul_call(name: str, arguments: Sequence[Any], keywords: Mapping[str, Any]) -> None:

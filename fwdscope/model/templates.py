@@ -10,7 +10,9 @@ from typing import Any
 import torch
 from torch import nn
 
+from fwdscope.errors import error_text
 from fwdscope.language import tree
+from fwdscope.language.arithmetic import ArithmeticProblem
 from fwdscope.layers import Layer
 
 
@@ -72,8 +74,11 @@ class ImportedTemplate:
 
     def build(self, *inputs: Any) -> nn.Module:
         """Build the module; nothing is inferred from the inputs."""
-        with torch.device("meta"):
-            return self.type(*self.arguments, **dict(self.keywords))
+        try:
+            with torch.device("meta"):
+                return self.type(*self.arguments, **dict(self.keywords))
+        except (Exception, SystemExit) as error:  # whatever the user's code raises
+            raise ArithmeticProblem(f"{self.name} cannot be made: {error_text(error)}", None, "type") from error
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import importlib
 import inspect
+import re
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import Any, TypeAlias, TypeVar, get_type_hints
 import torch
 from torch import nn
 
-from fwdscope.errors import InputError, TargetError, needs_values
+from fwdscope.errors import InputError, TargetError, error_text, needs_values
 from fwdscope.targets.feeds import Feed
 
 T = TypeVar("T")
@@ -53,7 +54,8 @@ def load_module(
     types = _types_of(module.forward)
     kwargs |= {name: _with_types(text, value, types.get(name)) for name, value in made.items()}
     if not args and not kwargs and known:
-        raise TargetError(f"{text} needs inputs: --input {known[0]}=1,3,224,224 (forward takes {', '.join(known)})")
+        form = f"--input {known[0]}={_example_input(module, known[0])}"
+        raise TargetError(f"{text} needs inputs, such as {form} (forward takes {', '.join(known)})")
     return module, args, kwargs
 
 
@@ -68,10 +70,26 @@ def run_user_code(text: str, run: Callable[[], T]) -> T:
         raise TargetError(f"{text} cannot run on these inputs: {error_text(error)}") from error
 
 
-def error_text(error: BaseException) -> str:
-    """An exception in one line: its type, and the first line of its message."""
-    lines = str(error).strip().splitlines()
-    return type(error).__name__ + (f": {lines[0]}" if lines else "")
+def _example_input(module: nn.Module, name: str) -> str:
+    """A shape for ``--input`` that the first layer with weights takes."""
+    if re.search(r"ids\b|tokens|mask", name):
+        return "1,128:int64"
+    first = next((one for one in module.modules() if one._parameters), None)
+    for kind, size, shape in _FIRST_LAYERS:
+        if isinstance(first, kind):
+            return shape.format(getattr(first, size))
+    return "1,3,224,224"
+
+
+# Layers that a network begins with, the attribute that holds the size of their input, and a shape that they take.
+_FIRST_LAYERS: tuple[tuple[type[nn.Module] | tuple[type[nn.Module], ...], str, str], ...] = (
+    (nn.Embedding, "num_embeddings", "1,128:int64"),
+    (nn.Linear, "in_features", "1,{}"),
+    (nn.Conv1d, "in_channels", "1,{},128"),
+    (nn.Conv2d, "in_channels", "1,{},224,224"),
+    (nn.Conv3d, "in_channels", "1,{},16,112,112"),
+    (nn.RNNBase, "input_size", "1,128,{}"),
+)
 
 
 def _split(text: str, made: Any) -> ModuleAndInputs:
@@ -117,8 +135,6 @@ def _import(text: str) -> Any:
         raise TargetError(f"{path}:{name}: a module is named as in an import: {dotted}:{name}")
     try:
         found: Any = importlib.import_module(path)
-    except ImportError as error:
-        raise TargetError(f"{path} cannot be imported: {error}") from None
     except (Exception, SystemExit) as error:  # whatever its code raises
         raise TargetError(f"{path} cannot be imported: {error_text(error)}") from error
     for piece in name.split("."):

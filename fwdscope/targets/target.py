@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping
+from io import BytesIO
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
@@ -49,14 +50,23 @@ class Target(NamedTuple):
         """The file and the revision of ``FILE@REV``; None for any other target."""
         return split_revision(self.text)
 
+    def refuse_report(self, help: str) -> None:
+        """Raise TargetError with this help if it is a saved report, or if its file is another program's."""
+        if self.is_report:
+            self._replace(variables={}, inputs=(), dtype="float32").load_report()
+            raise TargetError(f"{self.text} is a saved report{help}")
+
     def load_report(self) -> Report:
         """The saved report. Raises InputError if the file is not one, or if an option is for specs only."""
+        from fwdscope.language.foreign import recognise
         from fwdscope.report import Report, ReportError
 
         if self.variables or self.inputs or self.dtype != "float32":
             raise InputError(f"{self.text} is a saved report; --set, --input and --dtype are for specs")
         try:
             data = read_at_revision(*self.revision) if self.revision else Path(self.text).read_bytes()
+            if what := recognise(BytesIO(data)):
+                raise TargetError(f"{self.text}: {what}")
             return Report.loads(data.decode("utf-8"))
         except OSError as error:
             raise TargetError(f"{self.text} cannot be read: {error.strerror}") from None
@@ -68,10 +78,12 @@ class Target(NamedTuple):
     def load_spec(self) -> tuple[Checked, dict[str, Feed]]:
         """The checked spec, and the tensors that replace its inputs. Raises SpecError or InputError."""
         from fwdscope.language import check_source, load
-        from fwdscope.language.source import decode
+        from fwdscope.language.source import decode, refuse_foreign
 
         if self.revision:
-            source = decode(read_at_revision(*self.revision), self.text)
+            data = read_at_revision(*self.revision)
+            refuse_foreign(BytesIO(data), self.text)
+            source = decode(data, self.text)
             checked = check_source(source, self.variables, self.allow_import)
         else:
             path = find_spec(self.text)

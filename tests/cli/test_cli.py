@@ -300,6 +300,27 @@ def test_a_bug_of_ours_exits_3_and_asks_for_a_report(monkeypatch: pytest.MonkeyP
     assert "Traceback" in run("inspect", "mlp_xor").stderr
 
 
+@pytest.mark.parametrize(
+    ("code", "reason"),
+    [
+        ("import nosuch", "ModuleNotFoundError: No module named 'nosuch'"),
+        ("raise OSError('libcudart.so.12: no such file')", "OSError: libcudart.so.12: no such file"),
+        ("1 / 0", "ZeroDivisionError: division by zero"),
+    ],
+)
+@pytest.mark.parametrize("command", ["inspect", "check"])
+def test_a_package_that_cannot_be_imported_is_no_bug_of_ours(
+    code: str, reason: str, command: str, tmp_path: Path
+) -> None:
+    (tmp_path / "torch").mkdir()
+    (tmp_path / "torch" / "__init__.py").write_text(code)
+    environment = {**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"}
+    call = [sys.executable, "-m", "fwdscope", command, "mlp_xor", *(["--no-cache"] if command == "check" else [])]
+    done = subprocess.run(call, capture_output=True, text=True, env=environment, check=False)
+    assert f"torch cannot be imported: {reason}" in done.stdout + done.stderr
+    assert "bug in fwdscope" not in done.stdout + done.stderr
+
+
 @pytest.mark.parametrize("wait", [0.05, 0.2, 0.5, 0.9], ids="{} s".format)
 def test_control_c_leaves_no_traceback(wait: float) -> None:
     """At any moment: while the program starts, while torch loads, while the network is built."""

@@ -168,6 +168,31 @@ def test_a_class_that_cannot_be_imported_is_a_problem_with_a_position(line: str)
     assert "cannot be imported" in found.message
 
 
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        ("1 / 0", "ownlayers.Gate cannot be imported: ZeroDivisionError: division by zero"),
+        ("import sys; sys.exit('no GPU')", "ownlayers.Gate cannot be imported: SystemExit: no GPU"),
+        ("def f(:", "ownlayers.Gate cannot be imported: SyntaxError: invalid syntax (ownlayers.py, line 1)"),
+        (
+            "from torch import nn\nclass Gate(nn.Module):\n    def __init__(self, n): raise OSError('no file')",
+            "Gate cannot be made: OSError: no file",
+        ),
+    ],
+)
+def test_code_of_the_user_that_fails_is_a_problem_with_a_position(
+    code: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "ownlayers.py").write_text(code)
+    monkeypatch.syspath_prepend(tmp_path)
+    sys.modules.pop("ownlayers", None)
+    with pytest.raises(SpecError) as error:
+        network(lines("ReLU", "ownlayers.Gate(8)"), allow_import=True)
+    sys.modules.pop("ownlayers", None)
+    (found,) = error.value.problems
+    assert (found.message, found.line) == (message, 5)
+
+
 # --- running ---------------------------------------------------------------------------------------------------------
 
 

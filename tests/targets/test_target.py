@@ -111,7 +111,7 @@ def test_a_factory_may_give_its_inputs_itself(name: str) -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("ownnets:build",), "ownnets:build needs inputs: --input x=1,3,224,224 (forward takes x, mask)"),
+        (("ownnets:build",), "ownnets:build needs inputs, such as --input x=1,8 (forward takes x, mask)"),
         (("ownnets:build", "--input", "y=3,8"), "--input y: forward takes x, mask"),
         (("ownnets:with_tuple", "--input", "x=3,8"), "gives that input itself"),
         (("ownnets:missing",), "ownnets has no missing; it has Net, Sized, build"),
@@ -138,6 +138,30 @@ def test_wrong_use_says_what_to_do(arguments: tuple[str, ...], said: str) -> Non
     result = run(*arguments)
     assert (result.exit_code, result.stdout) == (2, "")
     assert said in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("made", "name", "form"),
+    [
+        ("nn.Embedding(100, 8)", "input", "input=1,128:int64"),
+        ("nn.Identity()", "input", "input=1,3,224,224"),
+        ("nn.Sequential(nn.ReLU(), nn.Conv2d(4, 8, 3))", "input", "input=1,4,224,224"),
+        ("nn.Sequential(nn.Conv1d(4, 8, 3))", "input", "input=1,4,128"),
+        ("nn.Sequential(nn.Conv3d(4, 8, 3))", "input", "input=1,4,16,112,112"),
+        ("nn.GRU(12, 8, batch_first=True)", "input", "input=1,128,12"),
+    ],
+)
+def test_the_example_of_an_input_fits_the_first_layer(made: str, name: str, form: str, tmp_path: Path) -> None:
+    (tmp_path / "ownnets.py").write_text(f"from torch import nn\nnet = {made}\n")
+    assert f"such as --input {form} (forward takes {name}" in run("ownnets:net").stderr
+    assert run("ownnets:net", "--input", form).exit_code == 0
+
+
+@pytest.mark.parametrize("name", ["input_ids", "tokens", "attention_mask"])
+def test_the_example_of_an_input_of_ids_is_of_integers(name: str, tmp_path: Path) -> None:
+    code = f"from torch import nn\nclass Net(nn.Module):\n    def forward(self, {name}):\n        return {name} + 1\n"
+    (tmp_path / "ownnets.py").write_text(code)
+    assert f"--input {name}=1,128:int64 " in run("ownnets:Net").stderr
 
 
 @pytest.mark.core

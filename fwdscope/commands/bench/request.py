@@ -50,8 +50,7 @@ def check_request(request: BenchRequest, axes: Sequence[SweepAxis] = ()) -> None
     varied = {axis.name for axis in axes}
     if settings.device is not None and settings.device.strip().lower() == "meta":
         raise InputError("--device meta computes nothing, so there is nothing to time; fwdscope inspect counts")
-    if target.is_report:
-        raise InputError(f"{target.text} is a saved report: name the spec, and put the report behind --against")
+    target.refuse_report(": name the spec, and put the report behind --against")
     if target.is_module and batch is not None:
         raise InputError("--batch is for specs; give a module's inputs by --input NAME=8,3,224,224")
     fixed = {"dtype": settings.dtype != "float32", "threads": settings.threads is not None, "batch": batch is not None}

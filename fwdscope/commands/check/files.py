@@ -12,7 +12,7 @@ from pathlib import Path
 from fwdscope.errors import TargetError
 from fwdscope.language.names import did_you_mean, nearest
 from fwdscope.language.parser import SECTIONS
-from fwdscope.targets import shipped_specs
+from fwdscope.targets import Target, shipped_specs
 
 
 @dataclass(frozen=True)
@@ -45,8 +45,7 @@ def _files(target: str) -> Iterator[SpecFile]:
         raise TargetError("a target is empty: give a spec file, a folder, a glob or the name of a spec that ships")
     path = Path(target)
     if path.is_file():
-        if path.suffix == ".json":
-            raise TargetError(f"{visible(target)} is a saved report, not a spec")
+        Target(target).refuse_report(", not a spec")
         yield SpecFile(path, visible(target), named=True)
     elif path.is_dir():
         inside = list(_walk(path))

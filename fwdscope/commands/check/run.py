@@ -21,7 +21,7 @@ from fwdscope.commands.check.baseline import BaselineFolder, remarks_on
 from fwdscope.commands.check.files import SpecFile, looks_like_spec
 from fwdscope.commands.check.one import CheckResult, CheckSettings, check_source
 from fwdscope.commands.check.outcome import CheckMessage, CheckRun, Outcome, state_of
-from fwdscope.errors import InputError
+from fwdscope.errors import InputError, import_failure
 from fwdscope.language.problems import Source, SpecError
 from fwdscope.language.source import read
 
@@ -91,6 +91,8 @@ def _read(file: SpecFile) -> Source | Outcome:
         problem = CheckMessage("file", f"it cannot be read: {error.strerror}")
         return Outcome(file.shown, name, "invalid", problems=(problem,))
     except SpecError as error:
+        if not file.named and error.problems[0].code == "file":
+            return Outcome(file.shown, name, "skipped", reason=error.problems[0].message)
         return Outcome(file.shown, name, "invalid", problems=tuple(map(CheckMessage.of, error.problems)))
     if not file.named and not looks_like_spec(source.text):
         return Outcome(file.shown, name, "skipped", reason="not a spec: it has neither `layers:` nor `graph:`")
@@ -160,7 +162,8 @@ def guarded(source: Source, settings: CheckSettings) -> CheckResult:
     except Exception as error:
         if os.environ.get("FWDSCOPE_DEBUG"):
             traceback.print_exc()
-        reason = f"this is a bug in fwdscope, not in your spec: {type(error).__name__}: {error}"
+        bug = f"this is a bug in fwdscope, not in your spec: {type(error).__name__}: {error}"
+        reason = import_failure(error) or bug
         return CheckResult(Outcome(source.name, source.name, "crashed", reason=reason), can_be_cached=False)
 
 
