@@ -56,7 +56,9 @@ def _problem(
     if isinstance(fact, LayerError):
         message, layer = fact.message, _layer(node)
         tensors = {id(x): [_text(context, item) for item, value in operands if value is x] for x, _ in fact.sides}
-        names = [own[0] if own else name for own, name in zip(tensors.values(), ("the first", "the second"), strict=False)]
+        names = [
+            own[0] if own else name for own, name in zip(tensors.values(), ("the first", "the second"), strict=False)
+        ]
         if len(tensors) == 1 and names:  # both operands are one tensor
             (own,) = tensors.values()
             names = [" ".join(["the first", *own[:1]]), " ".join(["the second", *own[-1:]])]
