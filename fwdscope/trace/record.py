@@ -176,6 +176,8 @@ class Recorder:
         self.stack: list[Node | _Line] = [self.root]
         self.calls: dict[nn.Module, int] = {}
         self.steps = StepCounter()
+        # How many rows of a module's own work are named after an operator already.
+        self.own_names: dict[tuple[Node, str], int] = {}
         self.memory = Memory()
         # Storages that operators read.
         self.read: set[int] = set()
@@ -335,9 +337,18 @@ class Recorder:
             own.weights = [(names.get(id(tensor), ""), tensor) for tensor in line.weights.values()]
         own.type, *others = main_operators(own.ops) or ("",)
         own.text = ", ".join([own.type, *others])
-        own.path = f"{node.path}.{own.type}".removeprefix(".")
+        own.path = f"{node.path}.{self.name_own_work(node, own.type)}".removeprefix(".")
         node.children.append(own)
         return own
+
+    def name_own_work(self, node: Node, kind: str) -> str:
+        """``add``, then ``add_1``: a name that nothing else inside a module has."""
+        inside = node.module._modules if node.module is not None else {}
+        while True:
+            number = self.own_names[node, kind] = self.own_names.get((node, kind), -1) + 1
+            name = f"{kind}_{number}" if number else kind
+            if name not in inside:
+                return name
 
     # -- equal copies -------------------------------------------------------------------------------------------------
 

@@ -116,8 +116,8 @@ def rows_with_nodes(trace: Trace) -> tuple[tuple[LayerRow, tuple[Node, ...]], ..
     return tuple([(_row(step, depth, index, trace), tuple(step.nodes)) for step, depth in flat])
 
 
-def _steps(nodes: Sequence[Node], seen: dict[int, tuple[str, str]]) -> list[_Step]:
-    """The steps of nodes in order. Work of a module's own that costs nothing, such as views, has none."""
+def _steps(nodes: Sequence[Node], seen: dict[int, tuple[str, str]], path: str = "") -> list[_Step]:
+    """The steps of the nodes inside a path, in order. Work of its own that costs nothing, such as views, has none."""
     steps: list[_Step] = []
     for node in nodes:
         if not isinstance(node, OwnWork):
@@ -127,10 +127,9 @@ def _steps(nodes: Sequence[Node], seen: dict[int, tuple[str, str]]) -> list[_Ste
         if node.call == 1:
             step.reads = tuple([".".join(filter(None, seen[id(t)])) for _, t in node.weights if id(t) in seen])
         # The parameters and buffers that no step has yet, as a spec's Parameters have them.
-        above = node.path.removesuffix(node.type)
         for name, tensor in node.weights:
             if name and id(tensor) not in seen:
-                steps.append(_tensor_step(above + name, name, tensor, seen))
+                steps.append(_tensor_step(f"{path}.{name}".removeprefix("."), name, tensor, seen))
         if any(step.figures) or step.uncounted():
             steps.append(step)
     return steps
@@ -150,7 +149,7 @@ def _step(node: Node, seen: dict[int, tuple[str, str]]) -> _Step:
         rounds = [_steps(turn, seen) for turn in node.rounds]
         step.children, step.calls = _merge_rounds(rounds), len(rounds)
     elif node.children:
-        step.children = _join_calls(_steps(node.children, seen))
+        step.children = _join_calls(_steps(node.children, seen, node.path))
     for i, module in enumerate(node.copies or (), 1):
         above, _, number = node.path.rpartition(".")
         path = f"{above}.{int(number) + i}".removeprefix(".")

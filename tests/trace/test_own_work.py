@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+import fwdscope
 from fwdscope.inspection import inspect_module
 from fwdscope.report import Report, parents
 from fwdscope.settings import RunSettings
@@ -129,8 +130,8 @@ def test_copies_with_work_between_them_are_folded_with_it() -> None:
         ("blocks.0.scale", "parameter", 1, 8, ()),
         ("blocks.0.mul", "expression", 1, 0, ()),
         ("mix.0", "copies", 4, 72, ()),
-        ("add", "expression", 3, 0, ()),
-        ("add", "expression", 1, 0, ("emb.weight",)),  # the last sum, and the product with the embedding
+        ("add_1", "expression", 3, 0, ()),
+        ("add_4", "expression", 1, 0, ("emb.weight",)),  # the last sum, and the product with the embedding
     ]
     assert_conserved(report)
 
@@ -146,7 +147,7 @@ def test_a_weight_that_is_read_twice_by_the_module_itself_is_tied() -> None:
 
     report = inspect_module(Twice(), (torch.randn(2, 4),))
     rows = [(row.path, row.params, row.reads) for row in report.layers]
-    assert rows == [("w", 16, ()), ("matmul", 0, ()), ("act", 0, ()), ("matmul", 0, ("w",))]
+    assert rows == [("w", 16, ()), ("matmul", 0, ()), ("act", 0, ()), ("matmul_1", 0, ("w",))]
 
 
 def test_a_module_called_twice_has_its_work_twice_and_no_tie() -> None:
@@ -226,3 +227,59 @@ def test_a_run_on_a_device_shows_the_values_and_times_of_work_between_layers() -
     assert mul.stats is not None
     assert mul.stats.mean == pytest.approx(2 * (a.stats.mean or 0), rel=1e-5)
     assert (mul.latency or 0) > 0
+
+
+class Repeats(nn.Module):
+    """Four sums between layers, one of which has the name that the first would get, and another the second's."""
+
+    def __init__(self, *names: str) -> None:
+        super().__init__()
+        self.names = names
+        for name in names:
+            self.add_module(name, nn.Linear(4, 4))
+        self.scale = nn.Parameter(torch.ones(4))
+
+    def forward(self, x: Tensor) -> Tensor:
+        for name in self.names:
+            x = x + self.scale + self.get_submodule(name)(x)
+        return x
+
+
+@pytest.mark.parametrize("device", ["meta", "cpu"])
+@pytest.mark.parametrize(
+    ("names", "paths"),
+    [
+        (("a", "b"), ["scale", "add", "a", "add_1", "b", "add_2"]),
+        (("add", "b"), ["scale", "add_1", "add", "add_2", "b", "add_3"]),
+        (("add_1", "add"), ["scale", "add_2", "add_1", "add_3", "add", "add_4"]),
+    ],
+)
+def test_no_two_rows_share_a_path(names: tuple[str, ...], paths: list[str], device: str) -> None:
+    settings = RunSettings(device=device, latency=False)
+    report = inspect_module(Repeats(*names), (torch.randn(2, 4),), settings=settings)
+    assert [row.path for row in report.layers] == paths
+    inner = inspect_module(nn.Sequential(Repeats(*names)), (torch.randn(2, 4),), settings=settings)
+    assert [row.path for row in inner.layers] == ["0", *(f"0.{path}" for path in paths)]
+    assert_conserved(inner)
+
+
+def test_a_second_call_names_its_work_as_the_first() -> None:
+    class Twice(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = Repeats("a", "b")
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.inner(self.inner(x))
+
+    report = inspect_module(Twice(), (torch.randn(2, 4),))
+    own = [row.path for row in report.layers if row.kind == "expression"]
+    assert own == ["inner.add", "inner.add_1", "inner.add_2"] * 2
+
+
+def test_the_second_row_of_its_kind_is_explained() -> None:
+    module, x = Repeats("a", "b"), torch.randn(2, 4)
+    explained = fwdscope.explain(module, "add_1", x)
+    # The first and the last add once and twice 2 · 4 numbers: x + scale; x + scale + a(x), then again + scale.
+    assert (explained.path, explained.flops) == ("add_1", 16)
+    assert [fwdscope.explain(module, path, x).flops for path in ("add", "add_2")] == [8, 8]
