@@ -34,7 +34,13 @@ def evaluate(formula: str, numbers: Mapping[str, Number]) -> int:
     """Compute a formula exactly. Raises ValueError if the result is no whole number."""
     code = _CODES.get(formula)
     if code is None:
-        code = _CODES[formula] = _compile(formula)
+        text = formula.translate(_SIGNS)
+        if "/" in text:
+            from fractions import Fraction  # few formulas divide
+
+            _FUNCTIONS["exact"] = Fraction
+            text = _LITERAL.sub(r"exact(\1)", text)
+        code = _CODES[formula] = compile(text, f"<{formula}>", "eval")
     if "/" in formula:
         exact = _FUNCTIONS["exact"]
         numbers = {name: n if isinstance(n, float) else exact(n) for name, n in numbers.items()}
@@ -43,16 +49,6 @@ def evaluate(formula: str, numbers: Mapping[str, Number]) -> int:
     if whole != found:
         raise ValueError(f"{formula} is {found}, no whole number")
     return whole
-
-
-def _compile(formula: str) -> CodeType:
-    text = formula.translate(_SIGNS)
-    if "/" in text:
-        from fractions import Fraction  # few formulas divide
-
-        _FUNCTIONS["exact"] = Fraction
-        text = _LITERAL.sub(r"exact(\1)", text)
-    return compile(text, f"<{formula}>", "eval")
 
 
 def insert_numbers(formula: str, numbers: Mapping[str, Number]) -> str:
@@ -71,19 +67,14 @@ def equation(*steps: str) -> str:
 
 
 @cache
-def is_sum(formula: str) -> bool:
-    """Whether a formula has a ``+`` or ``-`` outside of parentheses, and so needs some when multiplied."""
+def double(formula: str) -> str:
+    """Twice the formula, in parentheses if it has a ``+`` or ``-`` outside of any."""
     depth = 0
     for sign in formula:
         depth += (sign in "(⌊⌈") - (sign in ")⌋⌉")
         if sign in "+-−" and not depth:
-            return True
-    return False
-
-
-def double(formula: str) -> str:
-    """Twice the formula."""
-    return f"2·({formula})" if is_sum(formula) else f"2·{formula}"
+            return f"2·({formula})"
+    return f"2·{formula}"
 
 
 def multiply(factors: Iterable[int]) -> str:
@@ -239,7 +230,7 @@ def regroup(before: Sequence[int], after: Sequence[int]) -> list[str]:
 
 
 def _split(merged: list[int], split: list[int]) -> list[str]:
-    """Formulas of sizes whose product is that of the merged ones: the last is what the others leave."""
+    """Formulas of sizes whose product is that of the merged ones: the last is the rest."""
     whole = multiply(merged)
     if len(split) == 1:
         return [whole]

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import NamedTuple
 
 from fwdscope.formula import kept_size
 
@@ -36,44 +35,19 @@ def _attention(
     yield macs("weights · value", "B·H·L·S·V", **scores, V=v.shape[-1])
 
 
-class _Places(NamedTuple):
-    """Where a variant takes its settings: the positions of the mask (None: by keyword), dropout_p and is_causal."""
-
-    mask: int | None
-    dropout: int
-    causal: int
-
-
-_VARIANTS = {
-    "aten.scaled_dot_product_attention": _Places(3, 4, 5),  # torch.nn.functional's, before a kernel is chosen
-    "aten._scaled_dot_product_attention_math": _Places(3, 4, 5),
-    "aten._scaled_dot_product_attention_math_for_mps": _Places(3, 4, 5),
+# The positions of the mask (None: given by keyword) and of dropout_p in each variant.
+_VARIANTS: dict[str, tuple[int | None, int]] = {
+    "aten.scaled_dot_product_attention": (3, 4),  # torch.nn.functional's, before a kernel is chosen
+    "aten._scaled_dot_product_attention_math": (3, 4),
+    "aten._scaled_dot_product_attention_math_for_mps": (3, 4),
     # FlashAttention (Dao et al. 2022); on a CPU it takes a mask.
-    "aten._scaled_dot_product_flash_attention": _Places(None, 3, 4),
-    "aten._scaled_dot_product_flash_attention_for_cpu": _Places(None, 3, 4),
+    "aten._scaled_dot_product_flash_attention": (None, 3),
+    "aten._scaled_dot_product_flash_attention_for_cpu": (None, 3),
     # The memory-efficient kernel (Rabe and Staats 2021), and cuDNN's.
-    "aten._scaled_dot_product_efficient_attention": _Places(3, 5, 6),
-    "aten._scaled_dot_product_cudnn_attention": _Places(3, 5, 6),
-    "aten._scaled_dot_product_fused_attention_overrideable": _Places(3, 4, 5),  # that of a device outside torch
+    "aten._scaled_dot_product_efficient_attention": (3, 5),
+    "aten._scaled_dot_product_cudnn_attention": (3, 5),
+    "aten._scaled_dot_product_fused_attention_overrideable": (3, 4),  # that of a device outside torch
 }
-
-
-def causal(op: Op) -> tuple[Term, ...] | None:
-    """The terms of an attention without the scores that its causal mask hides; None if it is not causal.
-
-    A query sees itself and the keys before it: A of the L·S scores. :func:`fwdscope.ops.cost` counts all scores.
-    """
-    if op.name not in _VARIANTS or not op.at(_VARIANTS[op.name].causal, False):
-        return None
-    q, k, v = op.operand(0), op.operand(1), op.operand(2)
-    queries, keys = q.shape[-2], k.shape[-2]
-    seen = {"B": math.prod(q.shape[:-2]), "A": sum(min(i + 1, keys) for i in range(queries))}
-    terms = [
-        macs("query · key", "B·A·E", **seen, E=q.shape[-1]),
-        flops("softmax", "B·(5·A - 2·L)", **seen, L=queries),
-        macs("weights · value", "B·A·V", **seen, V=v.shape[-1]),
-    ]
-    return tuple(terms if op.keyword("scale") == 1.0 else [*terms, flops("scale", "B·A", **seen)])
 
 
 def _traffic(op: Op) -> tuple[int, int]:
@@ -111,10 +85,10 @@ def _sizes(op: Op) -> ResultSizes:
 
 def _terms(op: Op) -> Iterator[Term]:
     """Query (…, L, E), key (…, S, E), value (…, S, V); grouped queries share the heads of key and value."""
-    places, (*lead, queries, _), keys = _VARIANTS[op.name], op.operand(0).shape, op.operand(1).shape[-2]
-    mask = op.keyword("attn_mask") if places.mask is None else op.at(places.mask)
+    (mask_place, dropout), (*lead, queries, _) = _VARIANTS[op.name], op.operand(0).shape
+    mask = op.keyword("attn_mask") if mask_place is None else op.at(mask_place)
     heads = lead[-1] if lead else 1
-    return _attention(op, math.prod(lead[:-1]), heads, queries, keys, mask, op.at(places.dropout, 0.0))
+    return _attention(op, math.prod(lead[:-1]), heads, queries, op.operand(1).shape[-2], mask, op.at(dropout, 0.0))
 
 
 for _name in _VARIANTS:

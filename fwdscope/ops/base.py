@@ -180,16 +180,6 @@ def find(name: str) -> Rule | None:
     return found
 
 
-def all_operands_and_results(op: Op) -> tuple[int, int]:
-    """Bytes read and written if every operand is read once and every result written once."""
-    read = written = 0
-    for shape, _, size, stride in op.operands:
-        read += size * distinct(shape, stride)
-    for shape, _, size, stride in op.outputs:
-        written += size * distinct(shape, stride)
-    return read, written
-
-
 def cost(op: Op) -> Cost | None:
     """What an operator costs; None if neither a rule nor torch's flop registry knows: uncounted, which is not zero."""
     found = find(op.name)
@@ -202,7 +192,14 @@ def cost(op: Op) -> Cost | None:
     for term in terms:
         macs += term.macs
         flops += term.flops
-    read, written = ((found and found.traffic) or all_operands_and_results)(op)
+    read = written = 0
+    if found is not None and found.traffic is not None:
+        read, written = found.traffic(op)
+    else:
+        for shape, _, size, stride in op.operands:
+            read += size * distinct(shape, stride)
+        for shape, _, size, stride in op.outputs:
+            written += size * distinct(shape, stride)
     return Cost(macs, flops, read, written, op)
 
 
@@ -232,10 +229,7 @@ def infer(op: Op, default_dtype: str = "float32") -> tuple[Operand, ...] | None:
     outputs = found.output(op)
     if outputs is None:
         return None
-    for x in outputs:
-        if x.dtype == DEFAULT:
-            break
-    else:
+    if DEFAULT not in [x.dtype for x in outputs]:
         return outputs
     size = ITEMSIZE[default_dtype]
     return tuple([x._replace(dtype=default_dtype, itemsize=size) if x.dtype == DEFAULT else x for x in outputs])
@@ -275,10 +269,7 @@ def is_dense(*operands: Operand | None) -> bool:
 
 def complex_factor(*operands: Operand | None) -> int:
     """The number of real MACs in a MAC of these operands: four if one of them is complex."""
-    for x in operands:
-        if x is not None and x.dtype in COMPLEX:
-            return 4
-    return 1
+    return 4 if any(x is not None and x.dtype in COMPLEX for x in operands) else 1
 
 
 def dimension(dim: int, ndim: int) -> int:

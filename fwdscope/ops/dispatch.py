@@ -7,7 +7,6 @@ If a rule states what its operator returns, :func:`run` makes the result by ``em
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -45,8 +44,14 @@ def read(func: Any, args: Any, kwargs: Any, result: Any) -> Op:
     """A call as plain data. ``func`` is an operator of the dispatcher or a function such as ``torch.lstm``."""
     name, overload = _named(func)
     if overload == "function":
-        kwargs = dict(kwargs or {})
-        args, overload = _by_position(func.__name__, args, kwargs), _overload(func.__name__, args)
+        # By position, as in the schema.
+        kwargs, names = dict(kwargs or {}), _PARAMETERS.get(func.__name__, ())[len(args) :]
+        last = max((i for i, key in enumerate(names) if key in kwargs), default=-1)
+        args = (*args, *(kwargs.pop(key, _DEFAULTS.get(key)) for key in names[: last + 1]))
+        overload = "default"
+        if func.__name__ in ("lstm", "gru", "rnn_tanh", "rnn_relu"):
+            # The batch sizes of a packed input follow it.
+            overload = "data" if isinstance(args[3], _LISTS) else "input"
     keywords = tuple((key, plain(kwargs[key])) for key in sorted(kwargs)) if kwargs else ()
     return Op(name, overload, tuple(map(plain, args)), keywords, _outputs(result))
 
@@ -57,20 +62,6 @@ def _named(func: Any) -> tuple[str, str]:
         return f"aten.{func.__name__}", "function"
     name, _, overload = func.name().replace("::", ".").partition(".")[2].partition(".")  # "aten::add.Tensor"
     return f"{func.namespace}.{name}", overload or "default"
-
-
-def _by_position(name: str, args: Any, kwargs: dict[str, Any]) -> tuple[Any, ...]:
-    """The arguments in the order of the schema; those given by name leave ``kwargs``."""
-    names = _PARAMETERS.get(name, ())[len(args) :]
-    last = max((i for i, key in enumerate(names) if key in kwargs), default=-1)
-    return (*args, *(kwargs.pop(key, _DEFAULTS.get(key)) for key in names[: last + 1]))
-
-
-def _overload(name: str, args: Any) -> str:
-    """The overload of lstm, gru and rnn: ``data`` if the input is packed, so that batch sizes follow it."""
-    if name not in ("lstm", "gru", "rnn_tanh", "rnn_relu"):
-        return "default"
-    return "data" if isinstance(args[3], tuple | list) else "input"
 
 
 def plain(value: Any) -> Value:
@@ -92,20 +83,13 @@ def plain(value: Any) -> Value:
 
 def operand(x: Tensor) -> Operand:
     """A tensor's shape, dtype and strides."""
-    shape = x.shape
-    return laid_out(x.dtype, shape, x.stride() if x.layout is _STRIDED else (0,) * len(shape))
-
-
-def laid_out(dtype: torch.dtype, shape: Sequence[int], stride: tuple[int, ...]) -> Operand:
-    """The operand of a tensor with this dtype, shape and stride."""
-    name, size = _element(dtype)
+    shape, (name, size) = x.shape, _element(x.dtype)
     # As Operand(…), which is a function of Python's that does this.
-    return tuple.__new__(Operand, (tuple(shape), name, size, stride))
+    return tuple.__new__(Operand, (tuple(shape), name, size, x.stride() if x.layout is _STRIDED else (0,) * len(shape)))
 
 
 @cache
 def _element(dtype: torch.dtype) -> tuple[str, int]:
-    """The name of a dtype, and how many bytes an element has."""
     return _DTYPES.get(dtype) or str(dtype).removeprefix("torch."), dtype.itemsize
 
 
@@ -121,7 +105,9 @@ def make(outputs: tuple[Operand, ...]) -> tuple[Tensor, ...]:
     return tuple(made)
 
 
-class _OpRecord(NamedTuple):
+class OpRecord(NamedTuple):
+    """One operator as it ran, and its cost: None where no rule knows it."""
+
     op: Op
     cost: Cost | None
     # MACs, FLOPs, bytes read and bytes written; zeros where no rule knows the operator.
@@ -132,23 +118,17 @@ class _OpRecord(NamedTuple):
     workspace: int
 
 
-class OpRecord(_OpRecord):
-    """One operator as it ran, and its cost: None where no rule knows it."""
-
-    # A tuple like the operator itself: a long trace makes thousands.
-    __slots__ = ()
-
-    def __new__(cls, op: Op, cost: Cost | None) -> OpRecord:
-        """The record of an operator."""
-        figures = (0, 0, 0, 0) if cost is None else cost[:4]
-        results = tuple([(x.shape, x.dtype, x.numel * x.itemsize) for x in op.outputs])
-        known = find(op.name)
-        workspace = known.workspace(op) if known is not None and known.workspace is not None else 0
-        return tuple.__new__(cls, (op, cost, figures, results, workspace))
+def record_of(op: Op, is_counted: bool = True) -> OpRecord:
+    """The record of an operator."""
+    found = cost(op) if is_counted else None
+    figures = (0, 0, 0, 0) if found is None else found[:4]
+    results = tuple([(x.shape, x.dtype, x.numel * x.itemsize) for x in op.outputs])
+    known = find(op.name)
+    return OpRecord(op, found, figures, results, known.workspace(op) if known is not None and known.workspace else 0)
 
 
 class _Known(NamedTuple):
-    """The memory of a call: its record, and how to make its result."""
+    """What is remembered of a call: its record, and how to make its result."""
 
     record: OpRecord
     # Whether a rule states the results. If not, torch runs the operator, and the record is that of its last run.
@@ -187,7 +167,7 @@ def run(func: Any, args: Any, kwargs: Any) -> tuple[Any, OpRecord]:
         outputs = _outputs(result)
         if record.cost is None or outputs != record.op.outputs:
             op = record.op._replace(outputs=outputs)
-            record = _remember(found, _Known(OpRecord(op, cost(op)), False)).record
+            record = _remember(found, _Known(record_of(op), False)).record
         return result, record
     if is_special:
         return args[0] if record.op.in_place else make(record.op.outputs), record
@@ -220,12 +200,12 @@ def _remember(key: tuple[Any, ...], known: _Known) -> _Known:
 
 
 def _work_out(func: Any, args: Any, kwargs: Any) -> _Known:
-    """The memory of a new call on meta; without its cost if torch has to run it first."""
+    """What to remember of a new call on meta; without its cost if torch has to run it first."""
     op = read(func, args, kwargs, None)
     outputs = _infer_results(op)
     if outputs is None:
-        return _Known(OpRecord(op, None), False)
-    record = _record(op, outputs)
+        return _Known(record_of(op, False), False)
+    record = record_of(op._replace(outputs=outputs))
     if op.in_place or len(outputs) > 1:
         return _Known(record, True, True)
     shape, dtype, _, stride = outputs[0]
@@ -241,17 +221,12 @@ def _run_once(func: Any, args: Any, kwargs: Any) -> tuple[Any, OpRecord]:
         op = op._replace(outputs=_outputs(result))
         # The rules count every element, and a sparse tensor has few of them.
         is_counted = not any(map(is_sparse, tensors((args, kwargs, result))))
-        return result, OpRecord(op, cost(op) if is_counted else None)
-    record = _record(op, outputs)
+        return result, record_of(op, is_counted)
+    record = record_of(op._replace(outputs=outputs))
     if op.in_place:
         return args[0], record
     made = make(outputs)
     return (made if len(made) > 1 else made[0]), record
-
-
-def _record(op: Op, outputs: tuple[Operand, ...]) -> OpRecord:
-    op = Op(op.name, op.overload, op.arguments, op.keywords, outputs)
-    return OpRecord(op, cost(op))
 
 
 def _infer_results(op: Op) -> tuple[Operand, ...] | None:

@@ -69,7 +69,6 @@ _elementwise("binary_cross_entropy_with_logits", 4, _cross_entropy_of_logits, Fa
 
 
 def _nll_output(op: Op) -> tuple[Operand, ...] | None:
-    """The loss, and the sum of the weights of the targets."""
     x, target, weight, kind = op.operand(0), op.operand(1), op.at(2), op.at(3)
     fits = target.shape == x.shape[:-1] and target.dtype == "int64" and is_floating(x.dtype) and x.shape
     if op.name != "aten.nll_loss_forward" or not fits or kind == _NONE:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from fwdscope.formula import (
     Size,
@@ -340,10 +340,6 @@ def _index_sizes(op: Op) -> ResultSizes:
     return ([*rest[:place], *chosen, *rest[place:]],)
 
 
-def _one_hot_sizes(op: Op) -> ResultSizes:
-    return ([*kept_sizes(op.operand().shape), set_size("classes", "num_classes", op.at(1, -1))],)
-
-
 _moves("index_select", _index_select_output, _index_select_sizes, mix_along(1), looked_up)
 _moves("gather", _gather_output, _gather_sizes, None, looked_up)
 _moves("take_along_dim", None, _gather_sizes, None, looked_up)
@@ -351,56 +347,50 @@ _moves("index", _index_output, _index_sizes, None, looked_up)
 _moves("_unsafe_index", None, _index_sizes, None, looked_up)
 _moves("take", traffic=looked_up)
 _moves("index_copy index_fill masked_scatter masked_select put scatter")
-_moves("one_hot", None, _one_hot_sizes)
+_moves(
+    "one_hot", None, lambda op: ([*kept_sizes(op.operand().shape), set_size("classes", "num_classes", op.at(1, -1))],)
+)
 
 
 # --- new tensors -----------------------------------------------------------------------------------------------------
+
+
+def _new(op: Op, shape: Sequence[int], default: str) -> tuple[Operand, ...] | None:
+    """A tensor of the ``dtype`` that is asked for, or of a default one."""
+    dtype = op.keyword("dtype") or default
+    return (tensor(shape, dtype),) if dtype in ITEMSIZE and min(shape, default=0) >= 0 else None
 
 
 def _shaped_output(op: Op) -> tuple[Operand, ...] | None:
     """zeros, ones, new_zeros, …: a shape and a dtype."""
     prototype = op.at(0) if isinstance(op.at(0), Operand) else None
     shape = op.at(0 if prototype is None else 1)
-    dtype = op.keyword("dtype") or (DEFAULT if prototype is None else prototype.dtype)
     plain = op.keyword("memory_format") in (None, "contiguous_format") and op.keyword("layout") in (None, "strided")
-    if not plain or not isinstance(shape, tuple) or dtype not in ITEMSIZE or any(s < 0 for s in shape):
-        return None
-    return (tensor(shape, dtype),)
+    return _new(op, shape, prototype.dtype if prototype else DEFAULT) if plain and isinstance(shape, tuple) else None
 
 
 def _full_output(op: Op) -> tuple[Operand, ...] | None:
     """full: without a dtype, that of the fill value."""
-    shape, number = op.at(0), op.at(1)
-    kinds = {bool: "bool", int: "int64", float: DEFAULT}
-    dtype = op.keyword("dtype") or kinds.get(type(number), "")
-    return (tensor(shape, dtype),) if dtype in ITEMSIZE and min(shape, default=0) >= 0 else None
-
-
-def _number_output(op: Op) -> tuple[Operand, ...] | None:
-    dtype = op.keyword("dtype") or DEFAULT
-    return (tensor((), dtype),) if dtype in ITEMSIZE else None
+    return _new(op, op.at(0), {bool: "bool", int: "int64", float: DEFAULT}.get(type(op.at(1)), ""))
 
 
 def _linspace_output(op: Op) -> tuple[Operand, ...] | None:
-    start, end, steps = op.arguments[:3]
-    dtype = op.keyword("dtype") or DEFAULT
-    if not isinstance(start, int | float) or not isinstance(end, int | float) or not isinstance(steps, int):
-        return None
-    return (tensor((steps,), dtype),) if steps >= 0 and dtype in ITEMSIZE else None
+    *ends, steps = op.arguments[:3]
+    fits = isinstance(steps, int) and all(isinstance(end, int | float) for end in ends)
+    return _new(op, (steps,), DEFAULT) if fits else None
 
 
 def _arange_output(op: Op) -> tuple[Operand, ...] | None:
     numbers = [b for b in op.arguments if type(b) is int]
-    dtype = op.keyword("dtype") or "int64"
     start, end, step = (0, *numbers, 1)[:3] if len(numbers) == 1 else (*numbers, 1, 1, 1)[:3]
-    if len(numbers) < len(op.arguments) or dtype not in ITEMSIZE or step == 0 or (end - start) * step < 0:
+    if len(numbers) < len(op.arguments) or step == 0 or (end - start) * step < 0:
         return None
-    return (tensor((-((start - end) // step),), dtype),)
+    return _new(op, (-((start - end) // step),), "int64")
 
 
 _moves("arange", _arange_output, asked_sizes, None, _written)
 _moves("full", _full_output, asked_sizes, None, _written)
-_moves("scalar_tensor", _number_output, asked_sizes, None, _written)
+_moves("scalar_tensor", lambda op: _new(op, (), DEFAULT), asked_sizes, None, _written)
 _moves("zeros ones", _shaped_output, asked_sizes, None, _written)
 _moves("new_zeros new_ones", _shaped_output, asked_sizes, Passing.NONE, _written)
 _moves("new_full", None, asked_sizes, Passing.NONE, _written)

@@ -23,10 +23,7 @@ def _affine(op: Op, n: int, weight: int = 2, bias: int = 3) -> list[Term]:
 
 
 def _same_type(x: Operand, *others: Operand | None) -> bool:
-    for other in others:
-        if other is not None and other.dtype != x.dtype:
-            return False
-    return is_floating(x.dtype)
+    return is_floating(x.dtype) and {x.dtype}.issuperset([other.dtype for other in others if other is not None])
 
 
 def _layer_norm_output(op: Op) -> tuple[Operand, ...] | None:

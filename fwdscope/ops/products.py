@@ -37,12 +37,6 @@ def _factors(op: Op) -> tuple[Operand, Operand]:
     return op.operand(first), op.operand(first + 1)
 
 
-def _numbers(a: Operand, b: Operand) -> dict[str, int]:
-    """The sizes of (B, M, K) by (B, K, N), of which any but K may be missing."""
-    numbers = dict(zip("BMK"[-len(a.shape) :], a.shape, strict=True))
-    return numbers | {"N": b.shape[-1]} if len(b.shape) > 1 else numbers
-
-
 def _output(op: Op) -> tuple[Operand, ...] | None:
     (a, b), dims = _factors(op), 3 if "bmm" in op.name else 2
     fits = a.dtype == b.dtype and len(a.shape) == len(b.shape) == dims and a.shape[:-2] == b.shape[:-2]
@@ -95,7 +89,10 @@ def matrices(op: Op) -> Iterator[Term]:
     ``addbmm`` sums the products of a batch too: one long inner dimension.
     """
     a, b = _factors(op)
-    numbers = _numbers(a, b)
+    # (B, M, K) by (B, K, N), of which any but K may be missing.
+    numbers = dict(zip("BMK"[-len(a.shape) :], a.shape, strict=True))
+    if len(b.shape) > 1:
+        numbers["N"] = b.shape[-1]
     yield product(a, b, **numbers)
     if "add" in op.name:
         summed = ("K", "B") if op.name.startswith("aten.addbmm") else ("K",)

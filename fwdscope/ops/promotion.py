@@ -53,16 +53,14 @@ def complex_of(dtype: str) -> str:
     return _COMPLEX_OF[dtype]
 
 
+# Of two dtypes of different ranks, the higher one is the result.
+_RANKS = {"bool": 0} | dict.fromkeys(_WHOLE, 1) | dict.fromkeys((*_FLOATS, DEFAULT), 2) | dict.fromkeys(_REAL_OF, 3)
+
+
 def _rank(dtype: str) -> int:
-    if dtype == "bool":
-        return 0
-    if dtype in _WHOLE:
-        return 1
-    if is_floating(dtype):
-        return 2
-    if dtype in _REAL_OF:
-        return 3
-    raise UnpromotedError(dtype)
+    if dtype not in _RANKS:
+        raise UnpromotedError(dtype)
+    return _RANKS[dtype]
 
 
 def promote(a: str, b: str) -> str:
@@ -89,7 +87,7 @@ def promote(a: str, b: str) -> str:
     return max(a, b, key=_FLOATS.index)
 
 
-# What Python's numbers weigh in with; complex numbers are left to torch.
+# The dtypes of Python's numbers; complex ones are left to torch.
 _OF_NUMBER = ((bool, "bool"), (int, "int64"), (float, DEFAULT))
 
 
@@ -107,10 +105,8 @@ def _combine(higher: str | None, lower: str | None) -> str | None:
 
 def result_type(values: Iterable[Any]) -> str:
     """The dtype that tensors and Python numbers promote to. Raises UnpromotedError if torch has to be asked."""
-    return _of_kinds(tuple([type(x) if isinstance(x, _NUMBERS) else (x.dtype, bool(x.shape)) for x in values]))
-
-
-_NUMBERS = (int, float, complex)
+    numbers = (int, float, complex)
+    return _of_kinds(tuple([type(x) if isinstance(x, numbers) else (x.dtype, bool(x.shape)) for x in values]))
 
 
 @cache

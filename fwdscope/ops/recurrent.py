@@ -61,29 +61,26 @@ def _padded_output(op: Op) -> tuple[Operand, ...] | None:
         return None
     if not all(isinstance(s, Operand) and s.dtype == x.dtype and len(s.shape) == 3 for s in states):
         return None
-    layers, bidirectional, batch_first = op.at(4), op.at(7), op.at(8)
-    directions = 2 if bidirectional else 1
-    batch = x.shape[0] if batch_first else x.shape[1]
-    params = op.at(2)
+    layers, directions, batch_first, params = op.at(4), 2 if op.at(7) else 1, op.at(8), op.at(2)
+    batch, steps = x.shape[:2] if batch_first else x.shape[1::-1]
     if any(s.shape[:2] != (layers * directions, batch) for s in states) or 0 in x.shape:
         return None
     if params[0].shape[1] != x.shape[2] or params[0].dtype != x.dtype or params[1].shape[1] != states[0].shape[2]:
         return None
     width = states[0].shape[2] * directions
-    steps = x.shape[1] if batch_first else x.shape[0]
     made = contiguous_tensor((steps, batch, width), x.dtype)
     if batch_first:
         made = made._replace(shape=(batch, steps, width), stride=(width, batch * width, 1))
     return (made, *(like(s) for s in states))
 
 
-def _output_of_the_layer_before(op: Op) -> int:
-    """The bytes of a layer's output that the next layer reads while it writes its own, which is as large."""
+def _layer_before(op: Op) -> int:
+    """The bytes of a layer's output, which the next layer reads while it writes its own, which is as large."""
     layers = op.at(5 if op.overload == "data" else 4)
     return op.output.nbytes if isinstance(layers, int) and layers > 1 else 0
 
 
-@rule("lstm", "gru", "rnn_tanh", "rnn_relu", output=_padded_output, workspace=_output_of_the_layer_before)
+@rule("lstm", "gru", "rnn_tanh", "rnn_relu", output=_padded_output, workspace=_layer_before)
 def recurrent(op: Op) -> Terms:
     """All layers and directions of a recurrent network over padded sequences, or over packed ones (``data``).
 

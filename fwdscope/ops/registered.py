@@ -29,7 +29,6 @@ def registered_flops(op: Op) -> int | None:
 
 
 def _on_meta(value: Any) -> Any:
-    """A tensor on meta for an operand; other values as they are."""
     if isinstance(value, Operand):
         return torch.empty_strided(value.shape, value.stride, dtype=getattr(torch, value.dtype), device="meta")
     return [_on_meta(item) for item in value] if isinstance(value, tuple) else value

@@ -24,8 +24,8 @@ from fwdscope.errors import InputError
 from fwdscope.garbage_collection import without_garbage_collection
 from fwdscope.torch_private import OperatorMode, is_transformed
 
-from .base import cost, find
-from .dispatch import OpRecord, operand, read, run
+from .base import find
+from .dispatch import OpRecord, operand, read, record_of, run
 from .op import Op
 
 NESTED = "a nested tensor has no shape, as its rows differ in length: pad it, or give its values() to the layers"
@@ -77,7 +77,7 @@ class _Watch:
                 record = None
                 if self.on_unread is None:
                     op = read(func, args, kwargs, result)
-                    record = OpRecord(op, cost(op))
+                    record = record_of(op)
         finally:
             self.inside -= 1
         self.report(record, (args, kwargs), result)
@@ -123,7 +123,7 @@ class _Dispatch(OperatorMode):
         if name == "flex_attention" and watch.on_unread is None:
             result = func(*args, **kwargs)
             op = _read_flex_attention(args, result)
-            watch.report(OpRecord(op, cost(op)), (args[:3], {}), result[0])
+            watch.report(record_of(op), (args[:3], {}), result[0])
             return result
 
         def watched(body: Any) -> Any:
@@ -141,7 +141,7 @@ class _Dispatch(OperatorMode):
         has_bodies = any(one is not value for one, value in zip(bodies[0], args, strict=True))
         op = read(func, (), {}, result)._replace(name=f"higher_order.{name}")
         # An operator with bodies only puts their results together.
-        watch.report(OpRecord(op, cost(op) if find(op.name) or not has_bodies else None), (args, {}), result)
+        watch.report(record_of(op, bool(find(op.name)) or not has_bodies), (args, {}), result)
         return result
 
 

@@ -35,15 +35,6 @@ class WantedOutput:
     attention: bool = False
 
 
-@dataclass(frozen=True)
-class _Seen:
-    """A tensor that was looked at, with its version then and its number."""
-
-    ref: weakref.ref[Tensor]
-    version: int
-    number: int
-
-
 class Observation(Recorder):
     """Records a forward, with the statistics of the inputs and outputs of every step.
 
@@ -61,7 +52,8 @@ class Observation(Recorder):
         # Numbers of the input and output tensors, by node.
         self.taken: dict[Node, tuple[int, ...]] = {}
         self.given: dict[Node, tuple[int, ...]] = {}
-        self._seen: dict[int, _Seen] = {}
+        # The tensors that were looked at, each with its version then and its number.
+        self._seen: dict[int, tuple[weakref.ref[Tensor], int, int]] = {}
         self._looked = 0
         # The last result of the current line, and how to compute the last attention weights, if an output is wanted.
         self._last: Tensor | None = None
@@ -180,16 +172,17 @@ class Observation(Recorder):
             if (tensor := one.ref()) is not None:
                 found += self.look([tensor])
             elif (seen := self._seen.get(id(one.ref))) is not None:
-                found.append(seen.number)
+                found.append(seen[2])
         return tuple(found)
 
     def _number(self, tensor: Tensor) -> int:
         # A tensor has one plain weak reference, which `_seen` keeps alive, so that its id stays unique.
         ref = weakref.ref(tensor)
         version = 0 if tensor.is_inference() else tensor._version
-        seen = self._seen.get(id(ref))
-        if seen is None or seen.version != version:
-            seen = self._seen[id(ref)] = _Seen(ref, version, self._looked)
+        _, seen, number = self._seen.get(id(ref), (ref, None, self._looked))
+        if seen != version:
+            number = self._looked
+            self._seen[id(ref)] = ref, version, number
             self._looked += 1
             assert self.collector is not None
             with contextlib.ExitStack() as stack:
@@ -199,8 +192,8 @@ class Observation(Recorder):
                     stack.enter_context(without_dispatch())
                 else:
                     stack.enter_context(unrecorded())
-                self.collector.add(seen.number, [tensor])
-        return seen.number
+                self.collector.add(number, [tensor])
+        return number
 
     def statistics(self) -> Statistics:
         """The statistics of all tensors, fetched from the device at once."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Hashable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -36,7 +36,8 @@ class Collector:
     def __init__(self, fewer_passes: bool = True) -> None:
         self.fewer_passes = fewer_passes
         self._done: dict[Hashable, list[ActivationStats]] = {}
-        self._pending: list[_Pending] = []
+        # Figures on a device, how often each value occurs, and where their statistics go: a list and a place in it.
+        self._pending: list[tuple[Tensor, int, list[ActivationStats], int]] = []
 
     def add(self, key: Hashable, tensors: Sequence[Tensor]) -> None:
         """Look at tensors; those with the same key count as one. Raises ValueError for a tensor on meta."""
@@ -46,13 +47,12 @@ class Collector:
 
     def results(self) -> dict[Hashable, ActivationStats]:
         """The statistics by key, in the order of the first ``add`` of each; one fetch from each device."""
-        for device in {pending.figures.device for pending in self._pending}:
-            here = [pending for pending in self._pending if pending.figures.device == device]
-            values = torch.cat([pending.figures for pending in here]).tolist()
-            for pending in here:
-                size = pending.figures.numel()
-                pending.target[pending.index] = _stats_from(values[:size], pending.weight)
-                del values[:size]
+        for device in {figures.device for figures, *_ in self._pending}:
+            here = [pending for pending in self._pending if pending[0].device == device]
+            values = torch.cat([figures for figures, *_ in here]).tolist()
+            for figures, weight, target, index in here:
+                target[index] = _stats_from(values[: figures.numel()], weight)
+                del values[: figures.numel()]
         self._pending.clear()
         return {key: merge(found) for key, found in self._done.items()}
 
@@ -66,18 +66,8 @@ class Collector:
         figures = _finite_figures(values) if values.device.type == "cpu" and self.fewer_passes else None
         if figures is None:
             figures = _any_figures(values, _CPU_SLICE if values.device.type == "cpu" else _DEVICE_SLICE)
-        self._pending.append(_Pending(found, len(found), weight, figures))
+        self._pending.append((figures, weight, found, len(found)))
         found.append(ActivationStats(0, None, None, None, None, 0))  # until it is fetched
-
-
-@dataclass(frozen=True)
-class _Pending:
-    """Figures still on a device, how often each value occurs, and where their statistics go."""
-
-    target: list[ActivationStats]
-    index: int
-    weight: int
-    figures: Tensor
 
 
 # --- the values of a tensor ------------------------------------------------------------------------------------------

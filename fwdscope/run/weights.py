@@ -94,7 +94,11 @@ def _read(path: Path) -> Any:
         raise RunError(f"--weights: there is no file {path}")
     try:
         if path.suffix == ".safetensors":
-            return _read_safetensors(path)
+            try:
+                from safetensors.torch import load_file
+            except ImportError:
+                raise RunError(f"--weights {path} needs safetensors: pip install 'fwdscope[safetensors]'") from None
+            return load_file(path)
         # Files of torch before 1.6 are not zip archives, and cannot be mapped into memory.
         with path.open("rb") as file:
             archive = file.read(2) == b"PK"
@@ -108,15 +112,6 @@ def _read(path: Path) -> Any:
         elif isinstance(error, EOFError | pickle.UnpicklingError):
             reason = "it is empty, truncated, or was not written by torch.save"
         raise RunError(f"--weights {path} cannot be read: {reason}") from None
-
-
-def _read_safetensors(path: Path) -> dict[str, Tensor]:
-    try:
-        from safetensors.torch import load_file
-    except ImportError:
-        raise RunError(f"--weights {path} needs safetensors: pip install 'fwdscope[safetensors]'") from None
-    loaded: dict[str, Tensor] = load_file(path)
-    return loaded
 
 
 def _named(loaded: Any, path: Path) -> dict[str, Tensor]:

@@ -56,21 +56,17 @@ def _tensors(modules: Iterable[tuple[str, nn.Module]], what: str) -> list[tuple[
 
 def named_modules(module: nn.Module) -> Modules:
     """A module and all inside it by their paths, each once, in torch's order."""
-    found: Modules = [("", module)]
-    if module._modules:
-        _gather(module, "", {id(module)}, found)
-    return found
-
-
-def _gather(module: nn.Module, prefix: str, seen: set[int], found: Modules) -> None:
-    for name, child in module._modules.items():
-        if child is None or id(child) in seen:
+    found: dict[int, tuple[str, nn.Module]] = {}
+    waiting: Modules = [("", module)]
+    while waiting:
+        path, inner = waiting.pop()
+        if id(inner) in found:
             continue
-        path = prefix + name
-        seen.add(id(child))
-        found.append((path, child))
-        if child._modules:
-            _gather(child, f"{path}.", seen, found)
+        found[id(inner)] = path, inner
+        if inner._modules:
+            children = [(name, child) for name, child in inner._modules.items() if child is not None]
+            waiting += [(f"{path}.{name}" if path else name, child) for name, child in reversed(children)]
+    return list(found.values())
 
 
 def held_parameters(modules: Modules) -> list[Tensor]:

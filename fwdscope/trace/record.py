@@ -467,11 +467,6 @@ class Recorder:
             node = next(n for n in reversed(self.stack) if isinstance(n, Node))
         return node.rounds[-1] if node.rounds else node.children  # type: ignore[union-attr]
 
-    def leaves_unread(self) -> bool:
-        """Whether there is a weight that no operator read."""
-        read = self.read
-        return any(read.isdisjoint(keys) for _, keys in self.weights.values())
-
     def unread(self, parameters: Iterable[tuple[str, Tensor]]) -> tuple[str, ...]:
         """The names of the parameters that no operator read."""
         unread = []
