@@ -376,8 +376,9 @@ def _full_output(op: Op) -> tuple[Operand, ...] | None:
 
 def _linspace_output(op: Op) -> tuple[Operand, ...] | None:
     *ends, steps = op.arguments[:3]
-    fits = isinstance(steps, int) and all(isinstance(end, int | float) for end in ends)
-    return _new(op, (steps,), DEFAULT) if fits else None
+    if not isinstance(steps, int) or not all(isinstance(end, int | float) for end in ends):
+        return None
+    return _new(op, (steps,), DEFAULT)
 
 
 def _arange_output(op: Op) -> tuple[Operand, ...] | None:

@@ -32,7 +32,7 @@ from fwdscope.trace import Recorder, Trace, rows, trace, trace_module
 from fwdscope.trace.duplicate import Duplicate, tensors_inside, unwrapped
 from fwdscope.trace.memory import sizes
 from fwdscope.trace.module import duplicate_with_values, meta_stand_in, record_module, run_with_autograd
-from fwdscope.trace.parameters import held_parameters, held_tensors, named_modules
+from fwdscope.trace.parameters import named_modules, named_parameters, named_tensors
 from fwdscope.version import __version__
 
 _REGISTERED = "{}: counted by the formula registered with torch.utils.flop_counter; MACs are half of its FLOPs"
@@ -81,9 +81,10 @@ class Subject(ABC):
 
     def totals(self, trace: Trace) -> Totals:
         """The sums over a forward of this network."""
-        modules = named_modules(trace.module or unwrapped(self.call.module))
-        params, trainable, param_bytes = sizes(held_parameters(modules))
-        buffers, _, buffer_bytes = sizes(held_tensors(modules, "buffers"))
+        module = trace.module or unwrapped(self.call.module)
+        modules = named_modules(module)
+        params, trainable, param_bytes = sizes([tensor for _, tensor in named_parameters(module, modules)])
+        buffers, _, buffer_bytes = sizes([tensor for _, tensor in named_tensors(module, "buffers", modules)])
         input_bytes = sizes(tensors_inside([self.call.args, self.call.kwargs]))[2]
         macs, flops, read, written = trace.root.cost()
         return Totals(

@@ -28,6 +28,7 @@ from fwdscope.timing.stopwatch import STRETCH, LaunchDelays, Stopwatch
 from fwdscope.trace import Node
 from fwdscope.trace.module import hook_modules
 from fwdscope.trace.network import hook_composites
+from fwdscope.trace.parameters import named_modules
 
 PASSES = 5
 
@@ -91,7 +92,7 @@ def _passes(
 
         if not isinstance(module, Network):
             watch = Stopwatch(clock)
-            for handle in hook_modules(module, watch):
+            for handle in hook_modules(named_modules(module), watch):
                 stack.callback(handle.remove)
             yield watched
             return

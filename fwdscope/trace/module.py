@@ -28,7 +28,7 @@ from fwdscope.ops.watch import NESTED, Uses
 from fwdscope.torch_private import fake_tensors, is_dynamo_loaded, lazy_hook, without_modes
 from fwdscope.trace.duplicate import Duplicate, Scripted, Wrapped, is_sharded, tensors_inside, unwrapped
 from fwdscope.trace.parameters import Modules, named_modules, named_tensors
-from fwdscope.trace.record import Node, Recorder, Trace, hook, recording
+from fwdscope.trace.record import Recorder, Trace, hook, recording
 
 # Weights of at most so many bytes are copied when a module runs where it lives; larger ones are shared with the copy.
 MAX_COPIED_WEIGHTS = 512 * 2**20
@@ -59,7 +59,7 @@ def trace_module(
                 raise InputError(NESTED) from error
             if not needs_values(error):
                 raise
-            reason = _first_sentence(error)
+            reason = re.split(r"[.;\n](?:\s|$)", str(error).strip(), maxsplit=1)[0][:100]  # the first sentence
             if only_on_meta:
                 what = "the forward needs values, which tensors on meta do not have"
                 raise InputError(f"{what} ({reason}): leave --device meta out, or give --device cpu") from error
@@ -79,7 +79,10 @@ def _trace_on_meta(module: nn.Module, args: Sequence[Any], kwargs: Mapping[str, 
         trace = _trace_copy(lambda: Duplicate(module, args, kwargs, meta_stand_in), training, uses)
     except Exception as error:
         autocast = _autocast_device(uses)
-        if autocast is None and not _is_for_device(error):
+        # Only a forward that failed for the device alone, and not for want of numbers, may run on another.
+        if autocast is None and (
+            not needs_values(error) or re.search(r"item\(\)|no data|nonzero|sparse|frozen", str(error))
+        ):
             raise
         failed = error
     else:
@@ -89,26 +92,6 @@ def _trace_on_meta(module: nn.Module, args: Sequence[Any], kwargs: Mapping[str, 
     # autocast goes by the device of a tensor and leaves those on meta alone, and some operators refuse them. So they
     # pretend to be on a device.
     device = torch.device(autocast or "cpu")
-    try:
-        with fake_tensors():
-            return _trace_copy(lambda: Duplicate(module, args, kwargs, _pretend_on(device)), training)
-    except Exception:
-        if failed is not None:
-            raise failed from None
-        raise
-
-
-def _autocast_device(uses: Uses) -> str | None:
-    return next((use.removeprefix("autocast ") for use in sorted(uses) if use.startswith("autocast ")), None)
-
-
-def _is_for_device(error: BaseException) -> bool:
-    """Whether a forward failed on meta for the device alone, and not for want of numbers."""
-    return needs_values(error) and re.search(r"item\(\)|no data|nonzero|sparse|frozen", str(error)) is None
-
-
-def _pretend_on(device: torch.device) -> Callable[[Tensor], Tensor]:
-    """Stand-ins without numbers on a device, inside :func:`fwdscope.torch_private.fake_tensors`."""
 
     def stand_in(tensor: Tensor) -> Tensor:
         like = meta_stand_in(tensor)
@@ -117,7 +100,17 @@ def _pretend_on(device: torch.device) -> Callable[[Tensor], Tensor]:
         with torch.no_grad():
             return _like(tensor, torch.empty_strided(like.shape, like.stride(), dtype=like.dtype, device=device))
 
-    return stand_in
+    try:
+        with fake_tensors():
+            return _trace_copy(lambda: Duplicate(module, args, kwargs, stand_in), training)
+    except Exception:
+        if failed is not None:
+            raise failed from None
+        raise
+
+
+def _autocast_device(uses: Uses) -> str | None:
+    return next((use.removeprefix("autocast ") for use in sorted(uses) if use.startswith("autocast ")), None)
 
 
 def _trace_copy(duplicate: Callable[[], Duplicate], training: bool, uses: Uses | None = None) -> Trace:
@@ -157,21 +150,17 @@ def _record(copied: Duplicate, recorder: Recorder, training: bool) -> Trace:
             recorder.memory.exclude(tensor)
     with copied.shared_state_restored():
         trace = record_module(copied.module, copied.args, copied.kwargs, recorder, training)
-    notes = tuple(f"{name} is lazy and was not called: its parameters are not counted" for name in _drop_lazy(copied))
-    if copied.is_sharded:
-        notes = (*notes, "its parameters are spread over ranks: this is the whole model, not what one rank runs")
-    return replace(trace, notes=notes, module=copied.module, uses=frozenset(recorder.uses))
-
-
-def _drop_lazy(copied: Duplicate) -> Iterator[str]:
-    """Take parameters that have no shape yet out of a copy that ran; the paths of their modules."""
+    notes = []
     for path, inner in named_modules(copied.module):
         homes = (inner._parameters, inner._buffers)
         lazy = [(home, name) for home in homes for name, tensor in home.items() if _is_lazy(tensor)]
         for home, name in lazy:
             home[name] = None
         if lazy:
-            yield path
+            notes.append(f"{path} is lazy and was not called: its parameters are not counted")
+    if copied.is_sharded:
+        notes.append("its parameters are spread over ranks: this is the whole model, not what one rank runs")
+    return replace(trace, notes=tuple(notes), module=copied.module, uses=frozenset(recorder.uses))
 
 
 def _is_lazy(tensor: Tensor | None) -> bool:
@@ -211,7 +200,7 @@ def record_module(
         stack.enter_context(_process_state_kept())
         module.train(training)
         modules = named_modules(module)
-        for handle in _hook_all(modules, recorder):
+        for handle in hook_modules(modules, recorder):
             stack.callback(handle.remove)
         for _, inner in modules:
             _initialise_unrecorded(inner, recorder)
@@ -220,7 +209,10 @@ def record_module(
         value = module(*args, **kwargs)
     unused = recorder.unread([one for one in named_tensors(module, "parameters") if not _is_lazy(one[1])])
     outputs = tuple(named(value).items())
-    return Trace(_unwrapped(recorder.root), outputs, None, recorder.memory.peak, unused, recorder.fields())
+    # The module itself is the whole; a single layer is its only row.
+    (whole,) = recorder.root.children
+    root = whole if whole.children else recorder.root
+    return Trace(root, outputs, None, recorder.memory.peak, unused, recorder.fields())
 
 
 def _tensors_of(module: nn.Module) -> list[Tensor]:
@@ -296,13 +288,9 @@ def _like(tensor: Tensor, made: Tensor) -> Tensor:
     return made.requires_grad_() if tensor.requires_grad else made
 
 
-def _first_sentence(error: BaseException) -> str:
-    return re.split(r"[.;\n](?:\s|$)", str(error).strip(), maxsplit=1)[0][:100]
-
-
 @contextlib.contextmanager
 def _process_state_kept() -> Iterator[None]:
-    """Whatever a forward draws or switches, generators and torch's default dtype are afterwards what they were."""
+    """Restore generators and torch's default dtype after a forward."""
     dtype, drawn = torch.get_default_dtype(), random.getstate()
     numpy = sys.modules.get("numpy")
     drawn_by_numpy = numpy.random.get_state() if numpy is not None else None
@@ -323,41 +311,20 @@ def without_compiling() -> contextlib.AbstractContextManager[Any]:
     return torch.compiler.set_stance("force_eager") if is_dynamo_loaded() else contextlib.nullcontext()
 
 
-def _unwrapped(root: Node) -> Node:
-    """The tree below the module itself, which is the whole; of a single layer, that layer."""
-    (whole,) = root.children
-    return whole if whole.children else root
-
-
-def hook_modules(module: nn.Module, recorder: Observer) -> Iterator[RemovableHandle]:
-    """Hooks on a module and all inside it."""
-    yield from _hook_all(named_modules(module), recorder)
-
-
-def _hook_all(modules: Modules, recorder: Observer) -> Iterator[RemovableHandle]:
-    for path, label, inner in _labelled(modules):
-        if isinstance(inner, torch.jit.ScriptModule):
-            continue  # which takes no hooks: it is part of the module around it
-        is_leaf = all(child is None for child in inner._modules.values())
-        kind = "layer" if is_leaf else "stack" if isinstance(inner, nn.Sequential) else "block"
-        name = inner._get_name()
-        what = StepStart(kind, path, name, _describe(inner), label or name, None, inner)
-        yield from hook(inner, what, recorder)
-
-
-def _describe(module: nn.Module) -> str:
-    """A module in a few words; what stands in for another is named as that."""
-    return module._get_name() if isinstance(module, Wrapped | Scripted) else describe_module(module)
-
-
-def _labelled(modules: Modules) -> Iterator[tuple[str, str, nn.Module]]:
-    """Modules by their paths, with what they are called there."""
+def hook_modules(modules: Modules, recorder: Observer) -> Iterator[RemovableHandle]:
+    """Hook a module and all inside it, given by their paths."""
     # A list of modules is never called, so its members are named from the module that calls them.
     lists = {path for path, inner in modules if isinstance(inner, nn.ModuleList | nn.ModuleDict)}
     for path, inner in modules:
+        if isinstance(inner, torch.jit.ScriptModule):
+            continue  # which takes no hooks: it is part of the module around it
         above, _, label = path.rpartition(".")
         if above in lists:
             while above in lists and above:
                 above = above.rpartition(".")[0]
             label = path[len(above) + 1 :] if above else path
-        yield path, label, inner
+        is_leaf = all(child is None for child in inner._modules.values())
+        kind = "layer" if is_leaf else "stack" if isinstance(inner, nn.Sequential) else "block"
+        name = inner._get_name()
+        text = name if isinstance(inner, Wrapped | Scripted) else describe_module(inner)
+        yield from hook(inner, StepStart(kind, path, name, text, label or name, None, inner), recorder)

@@ -69,23 +69,6 @@ def named_modules(module: nn.Module) -> Modules:
     return list(found.values())
 
 
-def held_parameters(modules: Modules) -> list[Tensor]:
-    """The parameters of modules without names, each once, as :func:`named_parameters` finds them."""
-    if any(map(_is_quantized, {type(inner) for _, inner in modules})):
-        return [tensor for _, tensor in named_parameters(modules[0][1], modules)]
-    return held_tensors(modules, "parameters")
-
-
-def held_tensors(modules: Modules, what: str) -> list[Tensor]:
-    """The ``parameters`` or ``buffers`` of modules without names, each once."""
-    found: dict[int, Tensor | None] = {}
-    for _, inner in modules:
-        home = inner._parameters if what == "parameters" else inner._buffers
-        if home:
-            found |= zip(map(id, home.values()), home.values(), strict=True)
-    return [tensor for tensor in found.values() if tensor is not None]
-
-
 def packs(module: nn.Module) -> bool:
     """Whether a module is one of torch's packed quantized layers. No method of other classes is called."""
     return _is_quantized(type(module)) and callable(getattr(module, "_weight_bias", None))

@@ -95,19 +95,21 @@ class Node:
 
     def cost(self) -> tuple[int, int, int, int]:
         """MACs, FLOPs, bytes read and bytes written here and inside, of one copy."""
-        macs = flops = read = written = 0
-        for record in self.ops:
-            one = record.figures
-            macs, flops, read, written = macs + one[0], flops + one[1], read + one[2], written + one[3]
-        for child in self.inside():
-            n, one = child.repeat, child.cost()
-            macs, flops = macs + n * one[0], flops + n * one[1]
-            read, written = read + n * one[2], written + n * one[3]
-        return macs, flops, read, written
+        return sum_figures(self.ops, [(child.repeat, child.cost()) for child in self.inside()])
 
     def count_operators(self) -> int:
         """How many operators ran here and inside, in one copy."""
         return len(self.ops) + sum([child.repeat * child.count_operators() for child in self.inside()])
+
+
+def sum_figures(
+    records: Iterable[OpRecord], inside: Iterable[tuple[int, tuple[int, ...]]] = ()
+) -> tuple[int, int, int, int]:
+    """MACs, FLOPs, bytes read and bytes written of operators, and of what is inside, each so many times."""
+    macs = flops = read = written = 0
+    for n, one in chain([(1, record.figures) for record in records], inside):
+        macs, flops, read, written = macs + n * one[0], flops + n * one[1], read + n * one[2], written + n * one[3]
+    return macs, flops, read, written
 
 
 @dataclass(eq=False)
@@ -179,7 +181,7 @@ class Recorder:
         # How many rows of a module's own work are named after an operator already.
         self.own_names: dict[tuple[Node, str], int] = {}
         self.memory = Memory()
-        # Storages that operators read.
+        # Storages that operators read, but for those of activations.
         self.read: set[int] = set()
         # Weights by id, which they keep as long as they are here, with the ids of their storages.
         self.weights: dict[int, tuple[Tensor, tuple[int, ...]]] = {}
@@ -233,8 +235,12 @@ class Recorder:
         if node.own is not None:
             if node.children:
                 self.end_own_work(node, outputs)
-            else:
-                self.take_own_work(node, node.own)
+            else:  # no module inside was called: all operators are the module's own
+                line, node.own = node.own, None
+                node.ops = line.ops
+                for identity, made in line.made.items():
+                    if self.met[identity] == (made, line.node):
+                        self.met[identity] = made, node
         given = tensors(outputs)
         node.outputs = self.marks(given)
         if node.kind == "parameter":
@@ -262,7 +268,12 @@ class Recorder:
         assert isinstance(pending, _Line)
         pending.step = self.steps.line(path)
         siblings = self.parent()
-        called = self.called(siblings[pending.first_child :], value)
+        # The node of the layer whose result is the line's value, if there is one.
+        result = next(iter(tensors(value)), None)
+        called = None
+        for node in siblings[pending.first_child :] if result is not None else ():
+            if node.kind != "expression" and node.outputs and node.outputs[0].ref() is result:
+                called = node
         if pending.node is not None:
             node = pending.node
             kind = _outermost(line.value)
@@ -287,14 +298,6 @@ class Recorder:
             home.promise, home.reads = promise, reads
             home.span = home.span or line.span
 
-    def called(self, nodes: Sequence[Node], value: Any) -> Node | None:
-        """The node of the layer whose result is the line's value, if there is one."""
-        first = next(iter(tensors(value)), None)
-        for node in reversed(nodes):
-            if node.kind != "expression" and first is not None and node.outputs and node.outputs[0].marks(first):
-                return node
-        return None
-
     def note(self, text: str) -> None:
         """Put a note for the reader on the innermost running node."""
         node = next(n for n in reversed(self.stack) if isinstance(n, Node))
@@ -306,21 +309,10 @@ class Recorder:
         """Start what a module with others inside computes itself, until one of them is called or it ends."""
         own = OwnWork("expression", "", "", "")
         if node.step is not None:
-            own.step = own_work_key(node.step, self.count_calls(node))
+            own.step = own_work_key(node.step, sum([type(child) is Node for child in node.children]))
         own.call = node.call
         node.own = _Line(node=own)
         return node.own
-
-    def count_calls(self, node: Node) -> int:
-        """How many modules inside a module were called so far."""
-        return sum([type(child) is Node for child in node.children])
-
-    def take_own_work(self, node: Node, line: _Line) -> None:
-        """Let what a module computed itself be its own operators, since no module inside was called."""
-        node.own, node.ops = None, line.ops
-        for identity, made in line.made.items():
-            if self.met[identity] == (made, line.node):
-                self.met[identity] = made, node
 
     def end_own_work(self, node: Node, following: Any) -> OwnWork:
         """Make what a module computed itself a step inside it. ``following`` is what goes on from there."""
@@ -391,9 +383,9 @@ class Recorder:
 
     def _copy_reads(self, one: nn.Module, other: nn.Module) -> None:
         """Count the weights of a module as read if those of another are."""
-        for held, mine in ((one._parameters, other._parameters), (one._buffers, other._buffers)):
-            for name, tensor in held.items():
-                twin = mine[name]
+        for home, home_of_other in ((one._parameters, other._parameters), (one._buffers, other._buffers)):
+            for name, tensor in home.items():
+                twin = home_of_other[name]
                 if tensor is not None and twin is not None and not self.read.isdisjoint(storage_ids(tensor)):
                     self.read.update(storage_ids(twin))
 
@@ -422,23 +414,18 @@ class Recorder:
             made = list(map(mark, given))
         refs = (made[0][3],) if len(made) == 1 else tuple([one[3] for one in made])
         self.flows.append(tuple.__new__(OperatorFlow, (record.op, tuple(map(ref, taken)), refs)))
-        self._note_reads(taken)
+        for tensor in taken:
+            weight = self.weights.get(id(tensor))
+            if weight is not None:
+                self.read.update(weight[1])
+            elif not self.memory.follows(tensor):
+                self.read.update(storage_ids(tensor))
         node = here if type(here) is Node else self.computed(here, taken, made)  # type: ignore[arg-type]
         for tensor, one in zip(given, made):  # noqa: B905
             self.memory.add(tensor)
             self.met[id(tensor)] = one, node
         if record.workspace:
             self.memory.peak = max(self.memory.peak, self.memory.live + record.workspace)
-
-    def _note_reads(self, taken: Iterable[Tensor]) -> None:
-        """Remember which storages an operator read, but for those of activations."""
-        weights, follows, read = self.weights, self.memory.follows, self.read
-        for tensor in taken:
-            weight = weights.get(id(tensor))
-            if weight is not None:
-                read.update(weight[1])
-            elif not follows(tensor):
-                read.update(storage_ids(tensor))
 
     def computed(self, line: _Line, taken: Sequence[Tensor], made: Sequence[Mark]) -> Node:
         """The node of a running line, with the tensors of one more operator outside its layers."""
@@ -514,7 +501,7 @@ def recording(recorder: Recorder, weights: Iterable[Tensor], inputs: Sequence[Te
     recorder.add_weights(weights)
     for tensor in inputs:
         recorder.memory.exclude(tensor)
-    recorder.inputs = marks(inputs)
+    recorder.inputs = recorder.marks(inputs)
     with torch.no_grad(), recorder.watch():
         yield
 
@@ -530,11 +517,6 @@ def hook(module: nn.Module, what: StepStart, observer: Observer) -> Iterator[Rem
 
     yield module.register_forward_pre_hook(begin, with_kwargs=True)
     yield module.register_forward_hook(end)
-
-
-def marks(value: Any) -> tuple[Mark, ...]:
-    """Marks of all tensors in a value, in order."""
-    return tuple(map(mark, tensors(value)))
 
 
 _OPERATOR_NAMES = {"+": "add", "-": "sub", "*": "mul", "/": "div", "//": "floor_div", "%": "remainder", "**": "pow",

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from fwdscope.report import LayerRow, Shape, TensorInfo
 from fwdscope.trace.memory import Mark, mark
 from fwdscope.trace.parameters import named_parameters, named_tensors, packs
-from fwdscope.trace.record import Node, OwnWork, Trace
+from fwdscope.trace.record import Node, OwnWork, Trace, sum_figures
 
 _Named = list[tuple[str, Tensor]]
 # Most steps have no children and no tensors: one empty list for all, which is never changed.
@@ -52,12 +52,7 @@ class _Step:
     def figures(self) -> tuple[int, ...]:
         """MACs, FLOPs, bytes read and bytes written here and inside, of one copy, all its calls together."""
         if self._figures is None:
-            macs, flops, read, written = _sum_figures(self)
-            for child in self.children:
-                n, inside = child.repeat, child.figures
-                macs, flops = macs + n * inside[0], flops + n * inside[1]
-                read, written = read + n * inside[2], written + n * inside[3]
-            self._figures = macs, flops, read, written
+            self._figures = sum_figures(self.ops, [(child.repeat, child.figures) for child in self.children])
         return self._figures
 
     @property
@@ -85,14 +80,6 @@ class _Step:
         for child in self.children:
             names |= child.uncounted()
         return names
-
-
-def _sum_figures(step: _Step) -> tuple[int, int, int, int]:
-    macs = flops = read = written = 0
-    for record in step.ops:
-        one = record.figures
-        macs, flops, read, written = macs + one[0], flops + one[1], read + one[2], written + one[3]
-    return macs, flops, read, written
 
 
 def rows(trace: Trace) -> tuple[LayerRow, ...]:
@@ -338,7 +325,7 @@ def _signature(step: _Step, copy: str) -> Any:
     reads = [name.removeprefix(f"{copy}.") for name in step.reads]
     return (
         node.kind, node.type, node.text, _looks(node.inputs), _looks(node.outputs), reads, node.promise, node.note,
-        step.call, step.calls, step.varies, _tensors(step.own), _tensors(step.own_buffers), _sum_figures(step),
+        step.call, step.calls, step.varies, _tensors(step.own), _tensors(step.own_buffers), sum_figures(step.ops),
         tuple([record.op.name for record in step.ops if record.cost is None]),
         tuple([(child.repeat, _signature(child, copy)) for child in step.children]),
     )  # fmt: skip
