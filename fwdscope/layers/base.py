@@ -308,9 +308,9 @@ class Layer:
         for name, size in found.items():
             given = freeze(values[name])
             if given is not None and given != size and (given,) != size:
-                raise LayerError(
-                    f"{name} is given as {given}, but the input has {size}", f"leave {name} out; it is inferred"
-                )
+                source = _fields(type(self)).inferred[name]
+                sides = ((inputs[source.input], source.dim),) if source.dim is not None else ()
+                raise LayerError(f"{name} is given as {given}, but the input has {size}", None, sides)
         differs = (name for name, default in defaults.items() if default is MISSING or values[name] != default)
         return {name: freeze(values[name]) for name in differs} | {
             name: size for name, size in found.items() if size is not None

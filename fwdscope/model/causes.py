@@ -33,24 +33,74 @@ def problem(context: BodyContext, error: EvaluationError) -> Problem:
     """Return the problem of an error, with the shapes of the operands and what made them."""
     node, fact, operands = error.node, error.error, _operands(context, error.node)
     found, trail, flow = _problem(context, node, fact, operands), context.blueprint.observer, context.names.prev
-    if isinstance(trail, Trail):
-        sides = _sides(context, fact, operands)
-        trails = _apart(sides, [trail.follow(x, dim) for x, dim in sides])
-        origins = _origins(context, sides, trails, {cause.span for cause in found.causes}) if found.causes else ()
-        found = replace(found, causes=tuple(dict.fromkeys((*found.causes, *origins, *_calls(context, trail)))))
-        flow = flow if isinstance(flow, Tensor) else None
-        values = dict(context.values or {})
-        trail.faults.append(Fault(found, node, tuple(operands), flow, sides, trails, trail, values))
+    if not isinstance(trail, Trail):
+        return found
+    sides = _sides(context, fact, operands)
+    trails = _apart(sides, [trail.follow(x, dim) for x, dim in sides])
+    around = [step for step in trail.stack[-1].around() if isinstance(step.module, Body) and step.module.template]
+    made = _made_elsewhere(context, node)
+    causes: list[Cause] = [*found.causes]
+    if found.causes:
+        causes += _origins(context, sides, trails, {cause.span for cause in causes})
+    causes += _numbers(context, node, trail.stack[-1])
+    if made is not None:
+        causes.append(Cause(f"made by {_step_text(context, Step(span=made))}", made))
+    causes += [*reversed(context.names.choices), *_calls(context, around)]
+    found = replace(found, causes=tuple(dict.fromkeys(causes)))
+    network = next(iter(context.blueprint.layers))
+    assert isinstance(network, Network)
+    flow, values = flow if isinstance(flow, Tensor) else None, dict(context.values or {})
+    trail.faults.append(
+        Fault(
+            found,
+            node,
+            tuple(operands),
+            flow,
+            sides,
+            trails,
+            trail,
+            values,
+            network.example,
+            context.blueprint.checked.variables,
+            tuple(around),
+            made,
+        )
+    )
     return found
+
+
+def _made_elsewhere(context: BodyContext, node: Expression) -> Span | None:
+    """Return where the layer that a line calls by its name was made."""
+    layer = (
+        context.names.find_layer(node.function.id)
+        if isinstance(node, Call) and isinstance(node.function, Name)
+        else None
+    )
+    entry = context.blueprint.layers.get(layer) if layer is not None else None
+    return entry.span if entry is not None else None
+
+
+def _numbers(context: BodyContext, node: Expression, step: Step) -> Iterator[Cause]:
+    """Return what decided the numbers that a call is given: vars, settings of blocks, defaults of its layer type."""
+    while isinstance(node, Call):
+        for argument in (*node.arguments, *(keyword.value for keyword in node.keywords)):
+            if not isinstance((context.values or {}).get(id(argument)), Tensor):
+                yield from _decided(context, argument, step)
+        for default in context.blueprint.spec.defaults:
+            if ex.spelled(default.function) == ex.spelled(node.function):
+                yield Cause(f"defaults: {_shortened(context.text(default))}", default.span)
+        node = node.function
 
 
 def _problem(
     context: BodyContext, node: Expression, fact: Exception, operands: list[tuple[Expression, Tensor]]
 ) -> Problem:
     source = context.blueprint.spec.source
-    if isinstance(fact, ArithmeticProblem):
+    if isinstance(fact, ArithmeticProblem) and " names for " not in fact.message:
         return Problem(source, node.span, fact.code, fact.message, fact.help)
     causes = tuple(_cause(_text(context, item), x, context.names.origin(item)) for item, x in operands)
+    if isinstance(fact, ArithmeticProblem):
+        return Problem(source, node.span, fact.code, fact.message, fact.help, causes)
     if not causes and isinstance(context.names.prev, Tensor):
         causes = (_cause("prev", context.names.prev, context.names.prev_origin),)
     if isinstance(fact, LayerError):
@@ -186,6 +236,12 @@ def _sides(context: BodyContext, fact: Exception, operands: Sequence[tuple[Expre
     """Return the dimensions whose sizes do not fit: as the error says, else those of operands that its text names."""
     if sides := getattr(fact, "sides", ()):
         return tuple(sides)
+    if isinstance(context.blueprint.observer, Trail):
+        squeezed = [context.blueprint.observer.unsqueezed(x) for _, x in operands]
+        if any(squeezed):
+            return tuple(side for side in squeezed if side is not None)
+    if isinstance(fact, ArithmeticProblem):
+        return tuple((x, d) for _, x in operands for d in range(x.dim()))
     given = [x for _, x in operands] or [x for x in (context.names.prev,) if isinstance(x, Tensor)]
     numbers = {int(n) for n in re.findall(r"(?<![\w.])\d+(?![\w.])", str(fact).replace(",", ""))} - {0, 1}
     return tuple((x, d) for x in given for d, size in enumerate(x.shape) if size in numbers)
@@ -205,12 +261,15 @@ def _origins(
 ) -> Iterator[Cause]:
     """Return what made the sizes: the steps at which they part, and the settings, vars and inputs that decided them."""
     for apart in trails:
-        changes = apart.changes
+        # Of a size that no other is held against, or that was not changed: the last windows too, which kept it.
+        kept = apart.windows[:2] if len(sides) == 1 or not apart.changes else ()
+        changes = (*(change for change in kept if change not in apart.changes), *apart.changes)
         if len(changes) > MAX_CHANGES_SHOWN:
-            sizes = [*map(str, changes[-1].before[:1]), *(str(change.after) for change in reversed(changes))]
-            rounded = [change for change in changes if "rounded" in change.text]
+            chain = apart.changes
+            sizes = [*map(str, chain[-1].before[:1]), *(str(change.after) for change in reversed(chain))]
+            rounded = [change for change in chain if "rounded" in change.text]
             yield Cause(" → ".join(sizes) + f": rounded {len(rounded)} times" * bool(rounded))
-            changes = tuple(rounded)[-MAX_CHANGES_SHOWN:] or (changes[0], changes[-1])
+            changes = tuple(rounded)[-MAX_CHANGES_SHOWN:] or (*changes[:2], changes[-1])
         for change in changes:
             if change.before or change.setting is not None or change.step.span not in shown:
                 yield Cause(f"{change.text}  {_step_text(context, change.step)}", change.step.span)
@@ -228,7 +287,7 @@ def _step_text(context: BodyContext, step: Step) -> str:
         return f"{step.path}: {step.text.partition(' = ')[2] or step.text}"
     line = statement_at(context.blueprint.spec, step.span)
     names = ", ".join(named.name for named in ex.targets(line.target)) if line is not None else ""
-    text = " ".join(context.blueprint.spec.source[step.span].split())
+    text = context.text_at(step.span)
     return _shortened(f"{names} = {text}" if names and not text.startswith(f"{names} =") else text)
 
 
@@ -246,6 +305,9 @@ def _decided(context: BodyContext, value: Expression, step: Step) -> Iterator[Ca
             passed = given[node.id]
             yield Cause(f"{node.id} is {context.text(passed)}  {_shortened(context.text(call))}", call.span)
             yield from _decided(context, passed, block)
+        origin = context.names.origin(node)
+        if origin is not None and isinstance(context.names.find(node.id), bool | int | float | str):
+            yield Cause(origin.text, origin.span)
         for variable in blueprint.spec.variables:
             if variable.name == node.id:
                 yield Cause(f"{node.id} is {blueprint.checked.variables[node.id]}", variable.span)
@@ -264,10 +326,8 @@ def _input_causes(context: BodyContext, end: Place, shown: Collection[Span | Non
                 yield from _decided(context, one.value.arguments[end.dim], Step())
 
 
-def _calls(context: BodyContext, trail: Trail) -> Iterator[Cause]:
-    """Return the branches and rounds that led to a line, and the calls of the blocks around it, the innermost first."""
-    yield from reversed(context.names.choices)
-    for step in trail.stack[-1].around():
-        if isinstance(step.module, Body) and step.module.template is not None and step.span is not None:
-            text = " ".join(context.blueprint.spec.source[step.span].split())
-            yield Cause(f"in {step.path}: {_shortened(text)}", step.span)
+def _calls(context: BodyContext, around: Sequence[Step]) -> Iterator[Cause]:
+    """Return the calls of the blocks around a line, the innermost first."""
+    for step in around:
+        if step.span is not None:
+            yield Cause(f"in {step.path}: {_shortened(context.text_at(step.span))}", step.span)

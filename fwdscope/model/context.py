@@ -68,7 +68,11 @@ class BodyContext(EvaluationContext):
 
     def text(self, node: Expression) -> str:
         """Return an expression as the file has it."""
-        return " ".join(self.blueprint.spec.source[node.span].split())
+        return self.text_at(node.span)
+
+    def text_at(self, span: Span) -> str:
+        """Return a part of the file on one line."""
+        return " ".join(self.blueprint.spec.source[span].split())
 
     # -- names and items ----------------------------------------------------------------------------------------------
 
@@ -403,7 +407,10 @@ def _checked_settings(layer: str, given: dict[str, Any]) -> dict[str, Any]:
             raise ArithmeticProblem(f"{layer} has no setting {name}", None, "name")
         if known[name].mismatch(value):
             shown = value.name if isinstance(value, TEMPLATES) else repr(value)
-            raise ArithmeticProblem(*wrong_setting(layer, known[name], value, shown), "type")
+            message, help = wrong_setting(layer, known[name], value, shown)
+            # What the value was computed from is not known here.
+            help = "`//` and `int(…)` give whole numbers" if isinstance(value, float) and help else help
+            raise ArithmeticProblem(message, help, "type")
         result[name] = value
     missing = [s.name for s in known.values() if s.required and s.name not in result]
     if missing:

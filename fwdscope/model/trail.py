@@ -41,6 +41,8 @@ class Step:
     outputs: tuple[Shape, ...] = ()
     # The results by identity, which tells which of them a tensor is.
     results: tuple[Tensor, ...] = ()
+    # How many steps began before it.
+    number: int = 0
 
     def around(self) -> Iterator[Step]:
         """It and the steps around it, the innermost first."""
@@ -90,13 +92,16 @@ class Change(NamedTuple):
             joint = " + " if sum(self.before) == self.after else "·"
             return f"{self.after} = {joint.join(map(str, self.before))}"
         why = ": ".join(filter(None, (self._why(), numbers if numbers != f"{self.after:,}" else "")))
-        return f"{self.before[0]} became {self.after}" + f": {why}" * bool(why)
+        verb = "stays" if self.before == (self.after,) else "became"
+        return f"{self.before[0]} {verb} {self.after}" + f": {why}" * bool(why)
 
     def _why(self) -> str:
         if not isinstance(self.reading, Slide):
             return ""
         kernel, stride, padding, _ = self.reading
         (before,) = self.before
+        if before == self.after:
+            return f"kernel {kernel}, stride {stride}"
         if stride > 1:
             rounded = "up" if self.after * stride > before else "down"
             return f"stride {stride}, rounded {rounded}" if self.after * stride != before else f"stride {stride}"
@@ -111,17 +116,23 @@ class Place(NamedTuple):
 
 
 class SizeTrail(NamedTuple):
-    """The changes of a size, the nearest first, and the inputs' dimensions that it began with."""
+    """The changes of a size, the nearest first, and the inputs' dimensions that it began with.
+
+    ``windows`` are all steps whose windows slide along it, those that keep it too.
+    """
 
     changes: tuple[Change, ...]
     ends: tuple[Place, ...]
+    windows: tuple[Change, ...]
 
     def without(self, other: SizeTrail) -> SizeTrail:
         """What the other does not share."""
         shared = {(id(change.step), change.after, change.before) for change in other.changes}
         changes = [c for c in self.changes if (id(c.step), c.after, c.before) not in shared]
         ends = {(id(end.tensor), end.dim) for end in other.ends}
-        return SizeTrail(tuple(changes), tuple(e for e in self.ends if (id(e.tensor), e.dim) not in ends))
+        left = tuple(end for end in self.ends if (id(end.tensor), end.dim) not in ends)
+        slid = {id(change.step) for change in other.windows}
+        return SizeTrail(tuple(changes), left, tuple(one for one in self.windows if id(one.step) not in slid))
 
 
 @dataclass(eq=False)
@@ -138,6 +149,9 @@ class Trail:
     own: dict[tuple[int, str], Step] = field(default_factory=dict)
     # What a problem of shapes is about, for finding what would fit.
     faults: list[Any] = field(default_factory=list)
+    count: int = 0
+    # The layers that were called, in order.
+    layers: list[Step] = field(default_factory=list)
 
     # -- events of the run --------------------------------------------------------------------------------------------
 
@@ -145,7 +159,13 @@ class Trail:
         """A layer, block, stack, part or loop starts."""
         shapes = tuple(tuple(t.shape) for t in tensors(inputs))
         text = f"{what.label} = {what.text}" if what.label and what.label != what.text else what.text
-        self.stack.append(Step(text, what.path, what.span, what.module, self.stack[-1], shapes))
+        self._start(Step(text, what.path, what.span, what.module, self.stack[-1], shapes))
+        self.layers.append(self.stack[-1])
+
+    def _start(self, step: Step) -> None:
+        self.count += 1
+        step.number = self.count
+        self.stack.append(step)
 
     def end(self, outputs: Any) -> None:
         """It ends."""
@@ -158,7 +178,7 @@ class Trail:
     def line(self) -> None:
         """A line starts."""
         self.lines.append(len(self.stack))
-        self.stack.append(Step(outer=self.stack[-1]))
+        self._start(Step(outer=self.stack[-1]))
 
     def line_end(self, end: LineResult, value: Any) -> None:
         """A line ends, and with it the steps inside that an error left open."""
@@ -199,6 +219,13 @@ class Trail:
         found = self.made.get(id(tensor))
         return found[1] if found is not None and found[0] is tensor else None
 
+    def unsqueezed(self, tensor: Tensor) -> tuple[Tensor, int] | None:
+        """The dimension that should have been squeezed to make a tensor, but has more than one place."""
+        made = self.maker(tensor)
+        if made is None or made.op.name != "aten.squeeze" or not isinstance(dim := made.op.at(1), int):
+            return None
+        return (made.operands[0], dim) if made.operands[0].dim() == tensor.dim() else None
+
     def reaches(self, tensor: Tensor, source: Tensor) -> bool:
         """Whether a tensor was computed from another."""
         waiting, seen = [self.maker(tensor)], set[int]()
@@ -216,6 +243,7 @@ class Trail:
     def follow(self, tensor: Tensor, dim: int) -> SizeTrail:
         """The trail of the size of a dimension."""
         changes: list[Change] = []
+        windows: list[Change] = []
         ends: dict[tuple[int, int], Place] = {}
         waiting: list[tuple[Tensor, int, Made | None]] = [(tensor, dim % max(tensor.dim(), 1), self.maker(tensor))]
         seen: set[tuple[int, int]] = set()
@@ -230,8 +258,12 @@ class Trail:
             change, before = self._through(tensor, dim, made)
             if change.before != (change.after,):
                 changes.append(change)
+            if isinstance(change.reading, Slide):
+                windows.append(change)
             waiting += reversed(before)
-        return SizeTrail(tuple(changes), tuple(ends.values()))
+        for found in (changes, windows):
+            found.sort(key=lambda change: change.step.number, reverse=True)
+        return SizeTrail(tuple(changes), tuple(ends.values()), tuple(windows))
 
     def _through(self, tensor: Tensor, dim: int, made: Made) -> tuple[Change, list[tuple[Tensor, int, Made | None]]]:
         """What the step that made a tensor does to a dimension, and the dimensions that the step reads for it."""
@@ -246,7 +278,7 @@ class Trail:
                 (s, here.operands[s.operand], here.makers[s.operand]) for s in found if s.operand < len(here.operands)
             ]
             read = [one for one in read if id(one[1]) not in weights]
-            if [operand.shape[s.dim] for s, operand, _ in read] != [size]:
+            if [operand.shape[s.dim] for s, operand, _ in read] != [size] or found[0].reading is not None:
                 stated = result_sizes(here.op)[here.result]
                 changing.append((here.op, stated[d] if stated else None, found[0].reading if found else None))
             for s, operand, maker in read:
@@ -269,6 +301,11 @@ class Trail:
             return None
         found = output_sizes(step.module, step.inputs, step.outputs)
         return next((sizes for one, sizes in zip(step.results, found, strict=False) if one is tensor), None)
+
+
+def scope_of(step: Step) -> Step | None:
+    """The block, or other module with layers inside, around a step."""
+    return next((one for one in step.around() if one is not step and one.module is not None), None)
 
 
 def is_leaf(step: Step) -> bool:
