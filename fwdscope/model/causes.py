@@ -241,7 +241,7 @@ def _sides(context: BodyContext, fact: Exception, operands: Sequence[tuple[Expre
         if any(squeezed):
             return tuple(side for side in squeezed if side is not None)
     if isinstance(fact, ArithmeticProblem):
-        return tuple((x, d) for _, x in operands for d in range(x.dim()))
+        return tuple((x, -1) for _, x in operands if x.dim())
     given = [x for _, x in operands] or [x for x in (context.names.prev,) if isinstance(x, Tensor)]
     numbers = {int(n) for n in re.findall(r"(?<![\w.])\d+(?![\w.])", str(fact).replace(",", ""))} - {0, 1}
     return tuple((x, d) for x in given for d, size in enumerate(x.shape) if size in numbers)
