@@ -24,6 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from fwdscope.torch_private import uncompiled, without_modes
+from fwdscope.trace.shared_state import class_snapshots, snapshot
 
 # Values of these types are never changed in place, or are no part of a module's state: a copy shares them.
 _SHARED_TYPES = frozenset(
@@ -57,7 +58,8 @@ class Duplicate:
         self.stand_ins = copier.stand_ins
         self.is_sharded = any(is_sharded(parameter) for parameter in module.parameters())
         self._originals = copier.originals
-        self._snapshots = [*copier.snapshots, *map(_class_snapshot, copier.classes)]
+        places = {value.device.type for value in copier.originals if isinstance(value, Tensor)}
+        self._snapshots = [*copier.snapshots, *class_snapshots(copier.classes, places)]
 
     @contextlib.contextmanager
     def shared_state_restored(self) -> Iterator[None]:
@@ -281,7 +283,7 @@ class _Copier:
         try:
             made = copy.deepcopy(value, self.memo)
         except Exception:
-            self.snapshots.append(_snapshot(value))
+            self.snapshots.append(snapshot(value))
             made = value
         return self._keep(value, made)
 
@@ -352,51 +354,3 @@ def _inside(value: Any) -> Iterator[Any]:
         for name in (slots,) if isinstance(slots, str) else slots:
             if name not in ("__dict__", "__weakref__") and hasattr(value, name):
                 yield getattr(value, name)
-
-
-def _snapshot(value: Any) -> Callable[[], None]:
-    """A function that puts the attributes and items of an object back to what they are now."""
-    if isinstance(value, torch.Generator):
-        state = value.get_state()
-        return lambda: value.set_state(state)  # type: ignore[return-value]
-    attributes = getattr(value, "__dict__", None)
-    before = dict(attributes) if attributes is not None else {}
-    inner = [_snapshot(item) for item in before.values() if isinstance(item, list | dict | set)]
-    items: Any = copy.copy(value) if isinstance(value, list | dict | set) else None
-
-    def restore() -> None:
-        if attributes is not None:
-            attributes.clear()
-            attributes.update(before)
-        if isinstance(value, list):
-            value[:] = items
-        elif isinstance(value, dict | set):
-            value.clear()
-            value.update(items)
-        for one in inner:
-            one()
-
-    return restore
-
-
-def _class_snapshot(kind: type) -> Callable[[], None]:
-    """A function that puts the attributes of a class, and of the classes that it inherits, back to what they are now.
-
-    torch's own classes keep nothing of a forward.
-    """
-    kinds = [one for one in kind.__mro__ if one is not object and not one.__module__.startswith("torch.")]
-    before = [(one, dict(vars(one))) for one in kinds]
-    inner = [_snapshot(item) for _, names in before for item in names.values() if type(item) in (list, dict, set)]
-
-    def restore() -> None:
-        for one, names in before:
-            now = vars(one)
-            for name in [name for name in now if name not in names]:
-                delattr(one, name)
-            for name, item in names.items():
-                if now.get(name, _EMPTY) is not item:
-                    setattr(one, name, item)
-        for undo in inner:
-            undo()
-
-    return restore
