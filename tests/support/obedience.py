@@ -23,7 +23,7 @@ _LEFT_OUT = re.compile(r"leave (\w+) out")
 def mended(problem: Problem) -> list[str]:
     """The texts of the file with each of the problem's fixes made."""
     texts = []
-    for fix in getattr(problem, "fixes", ()):
+    for fix in problem.fixes:
         text = problem.source.text
         for (start, end), new in sorted(fix.changes, reverse=True):
             text = f"{text[:start]}{new}{text[end:]}"
