@@ -132,7 +132,9 @@ def _check_dtypes(target: Target, call: ModuleCall) -> None:
 def inspect_subject(make: Callable[[], Subject], settings: RunSettings) -> tuple[Report, Picture | None]:
     """The report of a subject, and the picture that ``settings.show`` asks for."""
     if settings.device in ("auto", "meta"):
-        report, picture = _report_on_meta(make), None
+        with without_garbage_collection():
+            # The subject is freed while garbage collection, which would first walk through it, is still off.
+            report, picture = make().report(), None
     else:
         with without_garbage_collection():
             subject = make()
@@ -142,9 +144,3 @@ def inspect_subject(make: Callable[[], Subject], settings: RunSettings) -> tuple
     if settings.train and report.run is None:
         report = replace(report, notes=("in training mode (--train)", *report.notes))
     return report, picture
-
-
-@without_garbage_collection()
-def _report_on_meta(make: Callable[[], Subject]) -> Report:
-    # The subject is freed on return, while garbage collection, which would first walk through it, is still off.
-    return make().report()

@@ -115,7 +115,7 @@ def _cuda(lib: Torch, free: bool) -> list[LocalDevice]:
 
 
 def _cuda_free(lib: Torch, index: int) -> int | None:
-    """The free memory of the driver, and the unused memory that torch's allocator holds."""
+    """The free memory of the driver, and the unused memory of torch's allocator."""
     try:
         free, _ = lib.cuda.mem_get_info(index)
     except RuntimeError:

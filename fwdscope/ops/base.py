@@ -132,19 +132,11 @@ def register(names: Iterable[str], found: Rule) -> None:
 _Function = TypeVar("_Function", bound=Callable[[Op], Terms])
 
 
-def rule(
-    *names: str,
-    output: Output | None = None,
-    traffic: Traffic | None = None,
-    sizes: Callable[[Op], ResultSizes] | None = None,
-    window: Window | None = None,
-    slides: bool = False,
-    workspace: Callable[[Op], int] | None = None,
-) -> Callable[[_Function], _Function]:
+def rule(*names: str, **facts: Any) -> Callable[[_Function], _Function]:
     """Register a function from an operator to its terms, with the other facts of a :class:`Rule`."""
 
     def decorate(terms: _Function) -> _Function:
-        register(names, Rule(terms, output, traffic, sizes, window, slides, workspace=workspace))
+        register(names, Rule(terms, **facts))
         return terms
 
     return decorate

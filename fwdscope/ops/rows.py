@@ -5,21 +5,10 @@ A softmax of n is n - 1 comparisons for the maximum, n differences, n exps, n - 
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
-from .base import (
-    Rule,
-    Terms,
-    existing_dimension,
-    flops,
-    mix_along,
-    register,
-    register_formula,
-    rows_along,
-    rows_of,
-    tensor,
-)
+from .base import Rule, Terms, existing_dimension, flops, mix_along, register, register_formula, rows_along, rows_of
+from .base import tensor as contiguous_tensor
 from .op import Op, Operand
 from .promotion import is_complex, is_floating, is_whole
 
@@ -28,7 +17,11 @@ def _softmax_output(op: Op) -> tuple[Operand, ...] | None:
     x = op.operand()
     dtype = op.at(2) if isinstance(op.at(2), str) else x.dtype
     fits = is_floating(dtype) and is_floating(x.dtype) and op.at(2) is not True
-    return (tensor(x.shape, dtype),) if fits and existing_dimension(op.at(1), len(x.shape) or 1) is not None else None
+    return (
+        (contiguous_tensor(x.shape, dtype),)
+        if fits and existing_dimension(op.at(1), len(x.shape) or 1) is not None
+        else None
+    )
 
 
 _SOFTMAX: dict[str, Any] = {"numbers": rows_of(1), "output": _softmax_output, "window": mix_along(1)}
@@ -49,15 +42,13 @@ _STEPS = {
 }
 
 
-def _terms(count: int, what: str, of_complex: int) -> Callable[[Op], Terms]:
-    def terms(op: Op) -> Terms:
-        rows = rows_along(op.operand(), op.at(1))
-        results = of_complex if is_complex(op.operand().dtype) else count
-        if not rows["n"] or not results:
-            return None if rows["n"] else ()
-        return (flops(what, f"{results}·R·(n - 1)" if results > 1 else "R·(n - 1)", **rows),)
-
-    return terms
+def _terms(op: Op) -> Terms:
+    count, what, of_complex = _STEPS[op.name.removeprefix("aten.").removesuffix("_")]
+    rows = rows_along(op.operand(), op.at(1))
+    results = of_complex if is_complex(op.operand().dtype) else count
+    if not rows["n"] or not results:
+        return None if rows["n"] else ()
+    return (flops(what, f"{results}·R·(n - 1)" if results > 1 else "R·(n - 1)", **rows),)
 
 
 def _cumulative_output(op: Op) -> tuple[Operand, ...] | None:
@@ -65,9 +56,8 @@ def _cumulative_output(op: Op) -> tuple[Operand, ...] | None:
     found = op.keyword("dtype") or ("int64" if is_whole(x.dtype) else x.dtype)
     if existing_dimension(op.at(1), len(x.shape) or 1) is None or is_complex(found) or is_complex(x.dtype):
         return None
-    return (tensor(x.shape, found),) if is_whole(found) or is_floating(found) else None
+    return (contiguous_tensor(x.shape, found),) if is_whole(found) or is_floating(found) else None
 
 
-for _name, _step in _STEPS.items():
-    _stated = _cumulative_output if _name in ("cumsum", "cumprod") else None
-    register((_name,), Rule(_terms(*_step), _stated, window=mix_along(1)))
+register(("cumsum", "cumprod"), Rule(_terms, _cumulative_output, window=mix_along(1)))
+register(_STEPS.keys() - {"cumsum", "cumprod"}, Rule(_terms, window=mix_along(1)))

@@ -37,7 +37,7 @@ def settle(meta: Trace, run: Trace) -> Decided:
 def _pair(meta: Node, run: Node) -> dict[Node, Node]:
     """For each step of the run the step of the trace at the same path, of the same call.
 
-    The trace has one round of a ``while``, so that the last call there stands for all further ones of the run.
+    The trace has one round of a ``while``, so that the last call there is that of all further ones of the run.
     """
     calls: dict[Hashable, list[Node]] = {}
     for node in meta.nodes():

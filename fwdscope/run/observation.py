@@ -144,7 +144,7 @@ class Observation(Recorder):
         made = self.marks(given)
         node = self.computed(here, tensors(arguments if arguments[1] else arguments[0]), made)
         for tensor, one in zip(given, made, strict=True):
-            self.met[id(tensor)] = one, node
+            self.tensors[id(tensor)] = one, node
 
     def keep(self, node: Node, output: Tensor | None) -> None:
         """Keep the first output of the wanted path, or the weights of the last attention inside it."""

@@ -63,8 +63,8 @@ def latencies(
     known. The mode is left to the caller. Ctrl-C ends it early, with the passes so far.
     """
     if clock is None:
-        held = (t for t in (*module.parameters(), *module.buffers(), *inputs) if isinstance(t, Tensor))
-        clock = clock_for(next((tensor.device for tensor in held), torch.device("cpu")))
+        devices = (t.device for t in (*module.parameters(), *module.buffers(), *inputs) if isinstance(t, Tensor))
+        clock = clock_for(next(devices, torch.device("cpu")))
     began = clock.now()
     done: list[Mapping[StepKey, float]] = []
     with torch.inference_mode(), contextlib.ExitStack() as stack:

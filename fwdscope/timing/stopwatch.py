@@ -58,15 +58,6 @@ class _Interval:
     since: Any = None
 
 
-@dataclass(frozen=True)
-class _Pause:
-    """A delay amid a pass: its marks, and the open steps, whose time does not include it."""
-
-    begin: Any
-    end: Any
-    open: tuple[_Interval, ...]
-
-
 class Stopwatch:
     """An observer of a run that takes a mark at the begin and end of every step.
 
@@ -88,7 +79,8 @@ class Stopwatch:
         self.entered = 0
         self.open: list[_Interval] = []
         self.done: list[_Interval] = []
-        self.pauses: list[_Pause] = []
+        # Delays amid a pass: their marks, and the steps then open, whose time does not include them.
+        self.pauses: list[tuple[Any, Any, tuple[_Interval, ...]]] = []
         # What steps did themselves between those inside them, from mark to mark.
         self.gaps: list[tuple[StepKey, Any, Any]] = []
 
@@ -136,14 +128,14 @@ class Stopwatch:
             self.stretch_ends()
             begin = self.clock.mark()
             self.delays.before([self.entered // STRETCH])
-            self.pauses.append(_Pause(begin, self.clock.mark(), tuple(self.open)))
+            self.pauses.append((begin, self.clock.mark(), tuple(self.open)))
             self.since = self.clock.now()
         self.entered += 1
         interval = _Interval(key, around, is_line)
         self.open.append(interval)
         interval.begin = self.clock.mark()
         if around is not None:
-            self.gap(around, self.pauses[-1].begin if pauses else interval.begin)
+            self.gap(around, self.pauses[-1][0] if pauses else interval.begin)
             around.inside += 1
 
     def stretch_ends(self) -> None:
@@ -154,11 +146,11 @@ class Stopwatch:
     def read(self) -> dict[StepKey, float]:
         """Seconds of each step so far, lines without the layers in them; then restart."""
         self.stretch_ends()
-        spans = [(one.begin, one.end) for one in self.done] + [(one.begin, one.end) for one in self.pauses]
+        spans = [(one.begin, one.end) for one in self.done] + [(begin, end) for begin, end, _ in self.pauses]
         seconds = self.clock.read([*spans, *[(begin, end) for _, begin, end in self.gaps]])
         own = dict(zip(self.done, seconds, strict=False))
-        for pause, delay in zip(self.pauses, seconds[len(self.done) :], strict=False):
-            for interval in pause.open:
+        for (*_, paused), delay in zip(self.pauses, seconds[len(self.done) :], strict=False):
+            for interval in paused:
                 own[interval] -= delay
         times: dict[StepKey, float] = {}
         for (key, _, _), spent in zip(self.gaps, seconds[len(spans) :], strict=True):

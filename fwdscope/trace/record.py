@@ -186,7 +186,7 @@ class Recorder:
         # Weights by id, which they keep as long as they are here, with the ids of their storages.
         self.weights: dict[int, tuple[Tensor, tuple[int, ...]]] = {}
         # Tensors seen so far by id, valid while they live, with the childless node that made each.
-        self.met: dict[int, tuple[Mark, Node | None]] = {}
+        self.tensors: dict[int, tuple[Mark, Node | None]] = {}
         # The operators in the order in which they ran, with their input and result tensors.
         self.flows: list[OperatorFlow | RepeatedFlows] = []
         # For each running step, the innermost last, the peak of memory before it began.
@@ -239,8 +239,8 @@ class Recorder:
                 line, node.own = node.own, None
                 node.ops = line.ops
                 for identity, made in line.made.items():
-                    if self.met[identity] == (made, line.node):
-                        self.met[identity] = made, node
+                    if self.tensors[identity] == (made, line.node):
+                        self.tensors[identity] = made, node
         given = tensors(outputs)
         node.outputs = self.marks(given)
         if node.kind == "parameter":
@@ -248,8 +248,8 @@ class Recorder:
             self.memory.exclude(outputs)
         if not node.children and not node.rounds:
             for tensor, mark in zip(given, node.outputs, strict=True):
-                if self.met[id(tensor)][1] is not node:
-                    self.met[id(tensor)] = mark, node
+                if self.tensors[id(tensor)][1] is not node:
+                    self.tensors[id(tensor)] = mark, node
 
     def turn(self) -> None:
         """Start a round of the innermost loop."""
@@ -369,7 +369,7 @@ class Recorder:
         memory.peak = max(memory.peak, memory.live + node.peak - node.live)
         memory.add(result)
         made = self.mark(result)
-        self.met[id(result)] = made, maker
+        self.tensors[id(result)] = made, maker
         if node.repeat == 2:
             self.flows.append(RepeatedFlows(node.first_flow, node.inputs[0].ref, node.outputs[0].ref))
         repeated = self.flows[-1]
@@ -391,8 +391,8 @@ class Recorder:
 
     def maker(self, tensor: Tensor) -> Node | None:
         """The childless node that made a tensor."""
-        met = self.met.get(id(tensor))
-        return met[1] if met is not None and met[0].marks(tensor) else None
+        seen = self.tensors.get(id(tensor))
+        return seen[1] if seen is not None and seen[0].marks(tensor) else None
 
     # -- operators ----------------------------------------------------------------------------------------------------
 
@@ -423,7 +423,7 @@ class Recorder:
         node = here if type(here) is Node else self.computed(here, taken, made)  # type: ignore[arg-type]
         for tensor, one in zip(given, made):  # noqa: B905
             self.memory.add(tensor)
-            self.met[id(tensor)] = one, node
+            self.tensors[id(tensor)] = one, node
         if record.workspace:
             self.memory.peak = max(self.memory.peak, self.memory.live + record.workspace)
 
@@ -467,27 +467,27 @@ class Recorder:
         """The marks of tensors in order, and the nodes that made them, each once."""
         if len(given) == 1:
             one = self.mark(given[0])
-            maker = self.met[id(given[0])][1]
+            maker = self.tensors[id(given[0])][1]
             return (one,), () if maker is None else (maker,)
         marks: list[Mark] = []
         makers: dict[Node, None] = {}
         for tensor in given:
-            met = self.met.get(id(tensor))
-            if met is None or met[0].ref() is not tensor:
+            seen = self.tensors.get(id(tensor))
+            if seen is None or seen[0].ref() is not tensor:
                 marks.append(self.mark(tensor))
                 continue
-            marks.append(met[0])
-            if met[1] is not None:
-                makers[met[1]] = None
+            marks.append(seen[0])
+            if seen[1] is not None:
+                makers[seen[1]] = None
         return tuple(marks), tuple(makers)
 
     def mark(self, tensor: Tensor) -> Mark:
         """The mark of a tensor, made once: looking it up is faster than asking a tensor."""
-        met = self.met.get(id(tensor))
-        if met is not None and met[0][3]() is tensor:
-            return met[0]
+        seen = self.tensors.get(id(tensor))
+        if seen is not None and seen[0][3]() is tensor:
+            return seen[0]
         made = mark(tensor)
-        self.met[id(tensor)] = made, None
+        self.tensors[id(tensor)] = made, None
         return made
 
     def marks(self, given: Sequence[Tensor]) -> tuple[Mark, ...]:
