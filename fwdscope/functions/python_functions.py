@@ -76,16 +76,6 @@ def _cast(kind: Callable[..., Any], help: str) -> Callable[..., Any]:
     return cast
 
 
-def _range(*bounds: int) -> range:
-    made = range(*bounds)
-    _bounded(made)
-    return made
-
-
-def _zip(*rows: Iterable[Any], strict: bool = False) -> list[tuple[Any, ...]]:
-    return list(zip(*map(_bounded, rows), strict=strict))
-
-
 # The functions of numbers or lists; those with a name in torch are called if no argument is a tensor.
 PYTHON: dict[str, Callable[..., Any]] = {
     "len": len,
@@ -93,10 +83,10 @@ PYTHON: dict[str, Callable[..., Any]] = {
     "float": _cast(float, "x.float() casts a tensor"),
     "bool": _cast(bool, "where(condition, a, b) chooses by data; x.bool() casts a tensor"),
     "str": _cast(str, "a size is x.shape[0]"),
-    "range": _range,
+    "range": lambda *bounds: _bounded(range(*bounds)),
     "list": lambda items=(): list(_bounded(items)),
     "tuple": lambda items=(): tuple(_bounded(items)),
-    "zip": _zip,
+    "zip": lambda *rows, strict=False: list(zip(*map(_bounded, rows), strict=strict)),
     "enumerate": lambda items, start=0: list(enumerate(_bounded(items), start)),
     "reversed": lambda items: list(_bounded(items))[::-1],
     "sorted": lambda items, reverse=False: sorted(_bounded(items), reverse=reverse),

@@ -99,21 +99,15 @@ class Signature(NamedTuple):
             return list(self._wrong_keywords((), keywords))
         filled = tuple(p.name for p in self.by_position[:positional])
         given = {*filled, *map(self.resolve, keywords)}
-        missing = [p for p in self.parameters if p.required and p.name not in given]
-        return [
-            *self._surplus(positional),
-            *self._wrong_keywords(filled, keywords),
-            *(Mismatch(f"{parameter.name} is missing") for parameter in missing),
-        ]
-
-    def _surplus(self, positional: int) -> list[Mismatch]:
-        most = len(self.by_position)
-        if positional <= most or self.variadic is not None:
-            return []
-        named = any(p.kind == "keyword" for p in self.parameters)
-        optional = any(not p.required for p in self.by_position)
-        count = f"{'at most ' if optional and most else ''}{most or 'no'} argument{'' if most == 1 else 's'}"
-        return [Mismatch(f"takes {count}{' by position' if named else ''}, found {positional}", argument=most)]
+        found, most = [], len(self.by_position)
+        if positional > most and self.variadic is None:
+            named = " by position" if any(p.kind == "keyword" for p in self.parameters) else ""
+            at_most = "at most " if most and any(not p.required for p in self.by_position) else ""
+            count = f"{at_most}{most or 'no'} argument{'' if most == 1 else 's'}"
+            found.append(Mismatch(f"takes {count}{named}, found {positional}", argument=most))
+        found += self._wrong_keywords(filled, keywords)
+        missing = (p.name for p in self.parameters if p.required and p.name not in given)
+        return [*found, *(Mismatch(f"{name} is missing") for name in missing)]
 
     def _wrong_keywords(self, filled: tuple[str, ...], keywords: Sequence[str]) -> Iterator[Mismatch]:
         given = set(filled)

@@ -80,7 +80,11 @@ def check_all(spec: tree.ModelSpec, allow_import: bool = False) -> tuple[Checked
     layer_valued = _layer_settings(spec)
     for block in spec.blocks:
         sections.check_block(block, top, layer_valued)
-    _report_endless_blocks(context)
+    uses = {block.name: sorted(_used_always(block.body, context.blocks)) for block in spec.blocks}
+    for circle in sort_by_use(uses, lambda name: uses[name])[1]:
+        message = f"these blocks contain themselves: {' → '.join(circle)}"
+        help = "a block may use itself under an `if:` that ends it"
+        context.report(context.blocks[circle[0]].span, message, help)
     order = sections.check_model(top)
     context.state = FlowState([dict(top)])
     sections.check_initialisers()
@@ -199,7 +203,13 @@ class _SectionChecker:
         context.body = BodyState(spec.layers_span)
         for one in spec.inputs:
             context.state = FlowState([dict(top)])
-            self._check_input(one)
+            reported, value = len(context.problems), self.expressions.visit(one.value)
+            if value.kind in ("plain", "layer") and len(context.problems) == reported:
+                text = f"the layer {context.text(one.value)}" if value.kind == "layer" else context.text(one.value)
+                shape = one.value if isinstance(one.value, ex.TupleOrList) else None
+                sizes = ", ".join(map(context.text, shape.items)) if shape else "1, 3, 224, 224"
+                help = f"write `randn({sizes})`, or `randint(0, 10, ({sizes}))` for whole numbers"
+                context.report(one.value.span, f"the input {one.name} is {text}, not a tensor", help, "type")
             if one.name in top:
                 cause = Cause(f"the var {one.name}", top[one.name].span)
                 message = f"{one.name} is a var and an input"
@@ -212,17 +222,6 @@ class _SectionChecker:
         if spec.layers:
             self.flow.close_body(spec.layers)
         return spec.layers
-
-    def _check_input(self, one: tree.Input) -> None:
-        context = self.context
-        reported = len(context.problems)
-        value = self.expressions.visit(one.value)
-        if value.kind in ("plain", "layer") and len(context.problems) == reported:
-            text = f"the layer {context.text(one.value)}" if value.kind == "layer" else context.text(one.value)
-            shape = one.value if isinstance(one.value, ex.TupleOrList) else None
-            sizes = ", ".join(map(context.text, shape.items)) if shape else "1, 3, 224, 224"
-            help = f"write `randn({sizes})`, or `randint(0, 10, ({sizes}))` for whole numbers"
-            context.report(one.value.span, f"the input {one.name} is {text}, not a tensor", help, "type")
 
     def check_initialisers(self) -> None:
         """Check the names and settings in ``init``. What its keys match is known once the model is built."""
@@ -244,14 +243,6 @@ class _SectionChecker:
                 if value.kind == "tensor":
                     form = f"it is `{name}({', '.join(known)})`"
                     report(node.span, f"{name} takes numbers, found a tensor", form, "type")
-
-
-def _report_endless_blocks(context: CheckContext) -> None:
-    uses = {name: sorted(_used_always(block.body, context.blocks)) for name, block in context.blocks.items()}
-    for circle in sort_by_use(uses, lambda name: uses[name])[1]:
-        message = f"these blocks contain themselves: {' → '.join(circle)}"
-        help = "a block may use itself under an `if:` that ends it"
-        context.report(context.blocks[circle[0]].span, message, help)
 
 
 def _used_always(lines: tuple[tree.Line, ...], blocks: Mapping[str, tree.Block]) -> set[str]:

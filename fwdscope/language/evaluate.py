@@ -124,20 +124,6 @@ def _boolean(node: ex.Boolean, context: EvaluationContext) -> Any:
     return value
 
 
-def _conditional(node: ex.Conditional, context: EvaluationContext) -> Any:
-    chosen = node.body if context.is_true(evaluate(node.test, context)) else node.orelse
-    return evaluate(chosen, context)
-
-
-def _sequence(node: ex.TupleOrList, context: EvaluationContext) -> Any:
-    values = evaluate_all(node.items, context)
-    return tuple(values) if node.kind == "tuple" else values
-
-
-def _subscript(node: ex.Subscript, context: EvaluationContext) -> Any:
-    return context.subscript(node, evaluate(node.value, context), evaluate(node.index, context))
-
-
 def _comprehension(node: ex.Comprehension, context: EvaluationContext) -> list[Any]:
     names, outer = context.local_names(), context.turns
     bound = {named.name for clause in node.clauses for named in ex.targets(clause.target)}
@@ -171,7 +157,7 @@ _EVALUATE: dict[type[Expression], Callable[[Any, EvaluationContext], Any]] = {
     ex.Constant: lambda node, context: node.value,
     ex.Name: lambda node, context: context.name(node),
     ex.Attribute: lambda node, context: context.attribute(node),
-    ex.Subscript: _subscript,
+    ex.Subscript: lambda node, context: context.subscript(node, *evaluate_all((node.value, node.index), context)),
     ex.Slice: lambda node, context: slice(
         *(part and evaluate(part, context) for part in (node.lower, node.upper, node.step))
     ),
@@ -180,8 +166,10 @@ _EVALUATE: dict[type[Expression], Callable[[Any, EvaluationContext], Any]] = {
     ex.Binary: lambda node, context: context.binary(node, evaluate(node.left, context), evaluate(node.right, context)),
     ex.Compare: _compare,
     ex.Boolean: _boolean,
-    ex.Conditional: _conditional,
-    ex.TupleOrList: _sequence,
+    ex.Conditional: lambda node, context: evaluate(
+        node.body if context.is_true(evaluate(node.test, context)) else node.orelse, context
+    ),
+    ex.TupleOrList: lambda node, context: (tuple if node.kind == "tuple" else list)(evaluate_all(node.items, context)),
     ex.Comprehension: _comprehension,
 }
 

@@ -84,16 +84,13 @@ class ExpressionChecker:
             if left.kind == "plain" and isinstance(call, Call) and isinstance(call.function, Call):
                 whole = type(left.constant) is int if left.known else isinstance(node.left, Name)
                 if whole and ex.is_type_name(call.function.function):
-                    return self._report_ambiguous_stack(node, call.function)
+                    # Python reads ``6 * Layer(settings)(inputs)`` as 6 times a tensor.
+                    times, layer, result = map(self.context.text, (node.left, call.function, call))
+                    stack = f"({times} * {layer}){result[len(layer) :]}"
+                    help = f"for a stack of {times}: `{stack}`; to scale one layer's result: `{result} * {times}`"
+                    message = "this multiplies the result of one layer by a whole number"
+                    return self.context.report(node.span, message, help, "type")
         return self._compute([left, right], lambda a, b: arithmetic.binary(node.operator, a, b), node)
-
-    def _report_ambiguous_stack(self, node: ex.Binary, layer_call: Call) -> Value:
-        """Report ``6 * Layer(settings)(inputs)``, which Python reads as 6 times a tensor, with both readings."""
-        times, layer, result = map(self.context.text, (node.left, layer_call, node.right))
-        stack = f"({times} * {layer}){result[len(layer) :]}"
-        help = f"for a stack of {times}: `{stack}`; to scale one layer's result: `{result} * {times}`"
-        message = "this multiplies the result of one layer by a whole number"
-        return self.context.report(node.span, message, help, "type")
 
     def _stack(self, node: ex.Binary, left: Value, right: Value) -> Value:
         text, report = self.context.text, self.context.report

@@ -262,7 +262,11 @@ class _ExpressionParser:
         if is_enclosed(word):
             inside, span = self._target(start + 1, stop - 1), self.text.span(start, stop)
             return inside if isinstance(inside, ex.TupleTarget) else ex.TupleTarget((inside,), span)
-        cuts = [start - 1, *_commas(text, start, stop), stop]
+        depth, cuts = 0, [start - 1]
+        for i in range(start, stop):
+            depth += (text[i] in "([{") - (text[i] in ")]}")
+            cuts += [i] if text[i] == "," and depth == 0 else []
+        cuts.append(stop)
         if len(cuts) > 2:
             pieces = [(a + 1, b) for a, b in pairwise(cuts) if text[a + 1 : b].strip() or b != stop]
             return ex.TupleTarget(tuple(self._target(a, b) for a, b in pieces), self.text.span(start, stop))
@@ -333,12 +337,3 @@ def _python(text: str) -> ast.expr:
 # The short lines of a network repeat. Their trees are never changed, so they can be shared.
 _MAX_CACHED_CHARACTERS = 120
 _cached_python = lru_cache(maxsize=512)(_python)
-
-
-def _commas(text: str, start: int, stop: int) -> list[int]:
-    depth, found = 0, []
-    for i in range(start, stop):
-        depth += (text[i] in "([{") - (text[i] in ")]}")
-        if text[i] == "," and depth == 0:
-            found.append(i)
-    return found

@@ -93,7 +93,13 @@ class NameResolver:
             help = "move that line up, or use `graph:`, where order does not matter"
             return context.report(span, message, help, "name", (Cause("defined here", later),))
         if not called and self._is_default_path(name):
-            return self._report_default_path(name, span)
+            kind, _, number = name.partition("_")
+            lines = context.body.unnamed[re.sub(r"_\d+$", "", name)]
+            line = lines[min(int(number), len(lines)) - 1] if number.isdigit() else lines[0]
+            message = f"{name} is a default path, which changes when a {kind} is added before it"
+            shown = " ".join(context.spec.source[line].split())
+            help = f"give the layer a name and use that: `{name}_a = {shown}`"
+            return context.report(span, message, help, "name", (Cause("the layer", line),))
         capital = name[:1].isupper()
         if (called or capital) and (reason := function_refusal(name)):
             return context.report(span, f"{name} is not part of the language", reason)
@@ -133,15 +139,6 @@ class NameResolver:
 
     def _is_default_path(self, name: str) -> bool:
         return re.sub(r"_\d+$", "", name) in self.context.body.unnamed
-
-    def _report_default_path(self, name: str, span: Span) -> Value:
-        kind, _, number = name.partition("_")
-        lines = self.context.body.unnamed[re.sub(r"_\d+$", "", name)]
-        line = lines[min(int(number), len(lines)) - 1] if number.isdigit() else lines[0]
-        message = f"{name} is a default path, which changes when a {kind} is added before it"
-        shown = " ".join(self.context.spec.source[line].split())
-        help = f"give the layer a name and use that: `{name}_a = {shown}`"
-        return self.context.report(span, message, help, "name", (Cause("the layer", line),))
 
     def attribute(self, node: ex.Attribute) -> Value:
         """Return ``value.name``: an attribute of a tensor, or a name inside a part or layer."""

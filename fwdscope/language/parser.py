@@ -180,7 +180,9 @@ class _SpecParser:
 
     def variable_value(self, node: YamlNode) -> Expression | None:
         """Parse a var: an expression, a quoted string, or a nested list of them."""
-        if isinstance(node, YamlList) and _is_comprehension(node):
+        only = node.items[0] if isinstance(node, YamlList) and len(node.items) == 1 else None
+        in_words = isinstance(only, Scalar) and not only.quoted and re.search(r"\sfor\s.*\sin\s", only.value, re.S)
+        if in_words:  # a comprehension, for YAML a list with one text
             raw = self.source[node.span]
             return self.reader.attempt(grammar.parse, self.source, Text(raw, range(*node.span), node.span.end))
         if isinstance(node, YamlList):
@@ -378,7 +380,7 @@ _OTHER_SECTIONS = {
 }
 
 
-# What is said of sections that are written otherwise, or not at all.
+# Sections that a spec does not have, and what to do instead.
 _NO_SECTIONS = {
     **dict.fromkeys(
         ("output", "outputs"),
@@ -386,12 +388,6 @@ _NO_SECTIONS = {
     ),
     **dict.fromkeys(("loss", "optimizer", "training", "train", "dataset"), "remove it: a spec is the forward pass"),
 }
-
-
-def _is_comprehension(node: YamlList) -> bool:
-    """Whether this is ``[2 * i for i in range(4)]``, for YAML a list with one text."""
-    item = node.items[0] if len(node.items) == 1 else None
-    return isinstance(item, Scalar) and not item.quoted and re.search(r"\sfor\s.*\sin\s", item.value, re.S) is not None
 
 
 def _moved(value: Expression, span: Span) -> Expression:

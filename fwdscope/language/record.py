@@ -20,16 +20,11 @@ class Record:
         given.update(zip(fields, values, strict=False))
         given.update(named)
         if len(given) != len(fields) or len(values) + len(named) > len(fields):
-            self._complete(len(values) + len(named))
-
-    def _complete(self, count: int) -> None:
-        given = self.__dict__
-        unknown = given.keys() - set(self._fields)
-        missing = [name for name in self._fields if name not in given and not hasattr(type(self), name)]
-        if unknown or missing or count > len(given):
-            raise TypeError(f"{type(self).__name__}({', '.join(self._fields)}) is given {', '.join(given)}")
-        for name in self._fields:
-            given.setdefault(name, getattr(type(self), name, None))
+            missing = [name for name in fields if name not in given and not hasattr(type(self), name)]
+            if given.keys() - set(fields) or missing or len(values) + len(named) > len(given):
+                raise TypeError(f"{type(self).__name__}({', '.join(fields)}) is given {', '.join(given)}")
+            for name in fields:
+                given.setdefault(name, getattr(type(self), name, None))
 
     def replace(self, **changes: Any) -> Self:
         """Return a copy with other values for some fields."""

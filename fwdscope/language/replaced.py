@@ -36,7 +36,10 @@ def _placed(problem: Problem, spec: tree.ModelSpec, given: list[tree.Variable]) 
             return _at_set(problem, variable)
     read = _read(problem.span, spec)
     meant = [variable for variable in given if variable.name in read]
-    if len(meant) == 1 and not problem.causes and _is_about(problem.message, meant[0]):
+    # A message is about the given value if it quotes the value, or calls it no size.
+    value = rf"(?<![\w.-]){re.escape(meant[0].given or '')}(?![\w.])" if meant else ""
+    about = meant and (re.search(value, problem.message) or problem.message == f"{meant[0].name} is not a size")
+    if len(meant) == 1 and not problem.causes and about:
         number = spec.source.place(problem.span.start)[0]
         at = f"{spec.source.at(problem.span.start)}: {' '.join(spec.source.line(number).split())}"
         return replace(_at_set(problem, meant[0]), causes=(Cause(at),))
@@ -49,12 +52,6 @@ def _at_set(problem: Problem, variable: tree.Variable) -> Problem:
     # Places in the file mean nothing in another source.
     causes = tuple(Cause(cause.text) for cause in problem.causes)
     return replace(problem, source=Source(f"--set {variable.name}", text), span=Span(0, len(text)), causes=causes)
-
-
-def _is_about(message: str, variable: tree.Variable) -> bool:
-    """Whether a message is about the given value: it quotes the value, or calls it no size."""
-    quoted = re.search(rf"(?<![\w.-]){re.escape(variable.given or '')}(?![\w.])", message)
-    return quoted is not None or message == f"{variable.name} is not a size"
 
 
 def _read(span: Span, spec: tree.ModelSpec) -> set[str]:

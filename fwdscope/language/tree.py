@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from fwdscope.language.expression import Call, Expression, Target
+from fwdscope.language.expression import Attribute, Call, Expression, Name, Target, targets, walk
 from fwdscope.language.problems import Source, Span
 from fwdscope.language.record import Record
 from fwdscope.units import Figure
@@ -206,3 +206,48 @@ def statements(lines: tuple[Line, ...]) -> Iterator[Line]:
     for line in lines:
         yield line
         yield from statements(nested(line))
+
+
+# --- where each name of a body is used last ---------------------------------------------------------------------------
+
+
+def last_uses(lines: tuple[Line, ...]) -> Mapping[Span, tuple[str, ...]]:
+    """Return the names that no later line uses, by the place of the line.
+
+    A name used in a loop lives until the loop ends, since another round may read it. A line that nests others repeats
+    their names, since a choice runs only some of them. An attribute counts as a name: ``stem.h`` is the ``h`` of the
+    part ``stem``.
+    """
+    found: dict[Span, tuple[str, ...]] = {}
+    _walk_back(lines, set(), found)
+    return found
+
+
+def _walk_back(lines: tuple[Line, ...], later: set[str], found: dict[Span, tuple[str, ...]]) -> None:
+    """Go from the last line to the first; a name that is not among the ``later`` ones ends at its line."""
+    for line in reversed(lines):
+        inner = nested(line)
+        names = dict.fromkeys(name for one in (line, *statements(inner)) for name in _names(one))
+        if ending := tuple(name for name in names if name not in later):
+            found[line.span] = ending
+        if not isinstance(line, For | While):
+            _walk_back(inner, later, found)
+        later.update(names)
+
+
+def _names(line: Line) -> list[str]:
+    """Return the names that a line itself defines or uses, without those of nested lines."""
+    found = []
+    promise = line.promise if isinstance(line, Statement) else None
+    for top in (*expressions(line), *([promise.shape] if promise else [])):
+        for node in walk(top):
+            if isinstance(node, Name):
+                found.append(node.id)
+            elif isinstance(node, Attribute):
+                found.append(node.name)
+    match line:
+        case Statement(target=target) | For(target=target):
+            found += [named.name for named in targets(target)]
+        case PartLine(name=name):
+            found.append(name)
+    return found

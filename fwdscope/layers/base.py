@@ -179,6 +179,40 @@ class Setting(NamedTuple):
 
 LAYERS: dict[str, type[Layer]] = {}
 
+# The words in place of {…} in the page of a family, for one, two and three spatial dimensions.
+_WORDS = {
+    "d": ("1", "2", "3"),
+    "what": ("a sequence", "an image", "a volume"),
+    "one": ("sequence", "image", "volume"),
+    "x": ("L", "H", "D"),
+    "sizes": ("L", "H, W", "D, H, W"),
+    "new": ("L'", "H', W'", "D', H', W'"),
+    "kernel": ("kernel_size", "k, k", "k, k, k"),
+    "taps": ("kernel_size", "k · k", "k³"),
+    "sides": ("(left, right)", "(left, right, top, bottom)", "(left, right, top, bottom, front, back)"),
+    "padded": (
+        "left + L + right",
+        "top + H + bottom, left + W + right",
+        "front + D + back, top + H + bottom, left + W + right",
+    ),
+}
+
+
+def for_dimensions(*dimensions: int) -> Callable[[type[Layer]], type[Layer]]:
+    """Make a layer type for each number of dimensions of an abstract class: ``Conv1d``, ``Conv2d`` of ``Conv``.
+
+    The docstring of the class is their page, with the words for each in place of ``{what}``, ``{sizes}``, ….
+    """
+
+    def make(family: type[Layer]) -> type[Layer]:
+        for d in dimensions:
+            layer = types.new_class(f"{family.__name__}{d}d", (family,), {"dimensions": d})
+            layer.__doc__ = page(family).format(**{word: texts[d - 1] for word, texts in _WORDS.items()})
+            layer.__module__ = family.__module__
+        return family
+
+    return make
+
 
 @typing.dataclass_transform(frozen_default=True, field_specifiers=(inferred,))
 class Layer:

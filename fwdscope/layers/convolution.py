@@ -8,7 +8,7 @@ from typing import Any, Literal
 from fwdscope.errors import LayerError
 from fwdscope.formula import Shape, Size, Sizes, kept_size, set_size, shape_of, span_windows
 
-from .base import Count, PerDimension, WholePerDimension, inferred, times_text
+from .base import Count, PerDimension, WholePerDimension, for_dimensions, inferred, times_text
 from .windows import Windowed, check_output_size, or_output_size, same_once
 
 PaddingMode = Literal["zeros", "reflect", "replicate", "circular"]
@@ -66,7 +66,24 @@ class _Convolution(Windowed, abstract=True):
         return (kept_size(first, shape[0]), inner, *map(kept_size, _KERNEL_NAMES[self.dimensions], shape[2:]))
 
 
-class _Conv(_Convolution, abstract=True):
+@for_dimensions(1, 2, 3)
+class Conv(_Convolution, abstract=True):
+    """Learned filters slid over {what}: each output is a weighted sum of a small window of all channels.
+
+    y[n, o, t] = b[o] + Σ over channels c and taps k of W[o, c, k] · x[n, c, t · stride + k · dilation − padding],
+    t and k once for each dimension.
+
+    input:   (N, C, {sizes}) or (C, {sizes})
+    output:  (N, out_channels, {new}),  {x}' = ⌊({x} + 2 · padding − dilation · (kernel_size − 1) − 1) / stride⌋ + 1
+    weight:  (out_channels, C / groups, {kernel})
+    bias:    (out_channels), absent with bias=False
+    in all:  out_channels · (C / groups · {taps} + 1) parameters
+
+    Kernel 3 with padding 1 keeps the size, stride 2 halves it; padding="same" keeps it at stride 1. groups=C filters
+    each channel on its own (depthwise, as in MobileNet); kernel 1 only mixes channels (pointwise). dilation spreads the
+    taps (Yu and Koltun 2016). LeCun et al. 1989.
+    """
+
     padding: WholePerDimension | Literal["same", "valid"] = 0
     dilation: PerDimension = 1
     groups: Count = 1
@@ -133,53 +150,24 @@ def check_kernel(
         )
 
 
-class Conv1d(_Conv, dimensions=1):
-    """A learned filter slid along a sequence: each output is a weighted sum of a window of the input.
+@for_dimensions(1, 2, 3)
+class ConvTranspose(_Convolution, abstract=True):
+    """The transpose of Conv{d}d, or up-convolution: spreads each input value over a window of a larger output.
 
-    y[n, o, t] = b[o] + Σ over channels c and taps k of W[o, c, k] · x[n, c, t · stride + k · dilation − padding]
+    Each input value is multiplied by the kernel and added into the output at stride steps; this is the gradient of
+    Conv{d}d with respect to its input, not its inverse.
 
-    input:   (N, C, L) or (C, L)
-    output:  (N, out_channels, L'),  L' = ⌊(L + 2 · padding − dilation · (kernel_size − 1) − 1) / stride⌋ + 1
-    weight:  (out_channels, C / groups, kernel_size)
+    input:   (N, C, {sizes}) or (C, {sizes})
+    output:  (N, out_channels, {new}),
+             {x}' = ({x} − 1) · stride − 2 · padding + dilation · (kernel_size − 1) + output_padding + 1
+    weight:  (C, out_channels / groups, {kernel})
     bias:    (out_channels), absent with bias=False
-    in all:  out_channels · (C / groups · kernel_size + 1) parameters
 
-    padding="same" keeps the length (at stride 1); groups=C filters each channel on its own (depthwise).
+    Kernel 2 with stride 2 doubles the size, as in U-Net (Ronneberger et al. 2015). output_padding (or the second input,
+    output_size), smaller than the stride, chooses among the sizes that a strided Conv{d}d maps to {x}; it adds no zeros
+    to the output.
     """
 
-
-class Conv2d(_Conv, dimensions=2):
-    """Learned filters slid over an image: each output is a weighted sum of a small window of all channels.
-
-    y[n, o, i, j] = b[o] + Σ over c, k, l of W[o, c, k, l] · x[n, c, i · stride + k − padding, j · stride + l − padding]
-
-    input:   (N, C, H, W) or (C, H, W)
-    output:  (N, out_channels, H', W'),  H' = ⌊(H + 2 · padding − dilation · (kernel_size − 1) − 1) / stride⌋ + 1
-    weight:  (out_channels, C / groups, k, k)
-    bias:    (out_channels), absent with bias=False
-    in all:  out_channels · (C / groups · k · k + 1) parameters
-
-    Kernel 3 with padding 1 keeps the size, stride 2 halves it. groups=C filters each channel on its own (depthwise, as
-    in MobileNet); kernel 1 only mixes channels (pointwise). dilation spreads the taps (Yu and Koltun 2016).
-    LeCun et al. 1989.
-    """
-
-
-class Conv3d(_Conv, dimensions=3):
-    """Learned filters slid over a volume or a video: each output is a weighted sum of a small box of all channels.
-
-    As Conv2d, with one more dimension: depth or time.
-
-    input:   (N, C, D, H, W) or (C, D, H, W)
-    output:  (N, out_channels, D', H', W'),
-             D' = ⌊(D + 2 · padding − dilation · (kernel_size − 1) − 1) / stride⌋ + 1
-    weight:  (out_channels, C / groups, k, k, k)
-    bias:    (out_channels), absent with bias=False
-    in all:  out_channels · (C / groups · k³ + 1) parameters
-    """
-
-
-class _ConvTranspose(_Convolution, abstract=True):
     forward = "(input, output_size=None)"
     channels_of_weight = ("in_channels", "out_channels")
 
@@ -218,44 +206,3 @@ class _ConvTranspose(_Convolution, abstract=True):
     def _spans(self, shape: Shape, output_padding: Any) -> list[Size]:
         settings = (self.kernel_size, self.stride, self.padding, self.dilation, output_padding)
         return [span_windows(*column) for column in self.along(shape, *settings)]
-
-
-class ConvTranspose1d(_ConvTranspose, dimensions=1):
-    """The transpose of Conv1d: spreads each input value over a window of the output, so that a stride makes it longer.
-
-    input:   (N, C, L) or (C, L)
-    output:  (N, out_channels, L'),  L' = (L − 1) · stride − 2 · padding + dilation · (kernel_size − 1)
-             + output_padding + 1
-    weight:  (C, out_channels / groups, kernel_size)
-    bias:    (out_channels), absent with bias=False
-
-    output_padding (or the second input, output_size) chooses among the lengths that a strided Conv1d maps to L.
-    """
-
-
-class ConvTranspose2d(_ConvTranspose, dimensions=2):
-    """The transpose of Conv2d, or up-convolution: spreads each input pixel over a window of a larger output.
-
-    Each input value is multiplied by the kernel and added into the output at stride steps; this is the gradient of
-    Conv2d with respect to its input, not its inverse.
-
-    input:   (N, C, H, W) or (C, H, W)
-    output:  (N, out_channels, H', W'),  H' = (H − 1) · stride − 2 · padding + dilation · (kernel_size − 1)
-             + output_padding + 1
-    weight:  (C, out_channels / groups, k, k)
-    bias:    (out_channels), absent with bias=False
-
-    Kernel 2 with stride 2 doubles the size, as in U-Net (Ronneberger et al. 2015). output_padding, smaller than the
-    stride, chooses among the sizes that a strided Conv2d maps to H; it adds no zeros to the output.
-    """
-
-
-class ConvTranspose3d(_ConvTranspose, dimensions=3):
-    """The transpose of Conv3d: spreads each input value over a box of a larger output volume.
-
-    input:   (N, C, D, H, W) or (C, D, H, W)
-    output:  (N, out_channels, D', H', W'),  D' = (D − 1) · stride − 2 · padding + dilation · (kernel_size − 1)
-             + output_padding + 1
-    weight:  (C, out_channels / groups, k, k, k)
-    bias:    (out_channels), absent with bias=False
-    """

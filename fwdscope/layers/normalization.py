@@ -9,7 +9,7 @@ from typing import Any
 
 from fwdscope.errors import LayerError
 
-from .base import Count, Layer, inferred, shape_text, times_text
+from .base import Count, Layer, for_dimensions, inferred, shape_text, times_text
 
 
 class _BatchNorm(Layer, abstract=True):
@@ -84,7 +84,17 @@ class SyncBatchNorm(_BatchNorm):
     input_shapes = ("(N, C, …)",)
 
 
-class _InstanceNorm(_BatchNorm, abstract=True):
+@for_dimensions(1, 2, 3)
+class InstanceNorm(_BatchNorm, abstract=True):
+    """Normalizes each channel of each {one} to mean 0 and variance 1 on its own, which removes contrast.
+
+    y = (x − E[x]) / √(Var[x] + eps), mean and variance over {sizes}; with affine=True then · γ + β.
+
+    input → output:  (N, C, {sizes}) or (C, {sizes}), the same shape
+    parameters:      none; with affine=True weight and bias, 2 · C
+    Introduced for style transfer (Ulyanov et al. 2016).
+    """
+
     momentum: float = 0.1
     affine: bool = False
     track_running_stats: bool = False
@@ -100,37 +110,6 @@ class _InstanceNorm(_BatchNorm, abstract=True):
 
     def infer(self, *inputs: Any) -> dict[str, Any]:
         return {"num_features": int(inputs[0].shape[-self.dimensions - 1])}
-
-
-class InstanceNorm1d(_InstanceNorm, dimensions=1):
-    """Normalizes each channel of each sequence to mean 0 and variance 1 on its own.
-
-    y = (x − E[x]) / √(Var[x] + eps), mean and variance over L; with affine=True then · γ + β.
-
-    input → output:  (N, C, L) or (C, L), the same shape
-    parameters:      none; with affine=True weight and bias, 2 · C
-    """
-
-
-class InstanceNorm2d(_InstanceNorm, dimensions=2):
-    """Normalizes each channel of each image to mean 0 and variance 1 on its own, which removes contrast.
-
-    y = (x − E[x]) / √(Var[x] + eps), mean and variance over H and W; with affine=True then · γ + β.
-
-    input → output:  (N, C, H, W) or (C, H, W), the same shape
-    parameters:      none; with affine=True weight and bias, 2 · C
-    Introduced for style transfer (Ulyanov et al. 2016).
-    """
-
-
-class InstanceNorm3d(_InstanceNorm, dimensions=3):
-    """Normalizes each channel of each volume to mean 0 and variance 1 on its own.
-
-    y = (x − E[x]) / √(Var[x] + eps), mean and variance over D, H and W; with affine=True then · γ + β.
-
-    input → output:  (N, C, D, H, W) or (C, D, H, W), the same shape
-    parameters:      none; with affine=True weight and bias, 2 · C
-    """
 
 
 class _LastDimensions(Layer, abstract=True):

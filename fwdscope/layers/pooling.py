@@ -8,7 +8,16 @@ from typing import Any, ClassVar
 from fwdscope.errors import LayerError
 from fwdscope.formula import Shape, Size, Sizes, kept_size, set_size, shape_of, span_windows
 
-from .base import Count, PerDimension, Probability, WholePerDimension, dtype_text, shape_text, times_text
+from .base import (
+    Count,
+    PerDimension,
+    Probability,
+    WholePerDimension,
+    dtype_text,
+    for_dimensions,
+    shape_text,
+    times_text,
+)
 from .windows import Windowed, check_output_size, or_output_size, same_once
 
 
@@ -214,17 +223,11 @@ class AdaptiveMaxPool1d(_AdaptiveMaxPool, dimensions=1):
     output_size: PerDimension
 
 
-class AdaptiveMaxPool2d(_AdaptiveMaxPool, dimensions=2):
-    """The largest value in each cell of a grid of output_size over an image of any size.
+@for_dimensions(2, 3)
+class AdaptiveMaxPool(_AdaptiveMaxPool, abstract=True):
+    """The largest value in each cell of a grid of output_size over {what} of any size.
 
-    input → output:  (N, C, H, W) → (N, C, *output_size); None keeps a dimension's size. No parameters.
-    """
-
-
-class AdaptiveMaxPool3d(_AdaptiveMaxPool, dimensions=3):
-    """The largest value in each cell of a grid of output_size over a volume of any size.
-
-    input → output:  (N, C, D, H, W) → (N, C, *output_size); None keeps a dimension's size. No parameters.
+    input → output:  (N, C, {sizes}) → (N, C, *output_size); None keeps a dimension's size. No parameters.
     """
 
 
@@ -238,24 +241,25 @@ class AdaptiveAvgPool1d(_AdaptivePool, dimensions=1):
     output_size: PerDimension
 
 
-class AdaptiveAvgPool2d(_AdaptivePool, dimensions=2):
-    """The mean of each cell of a grid of output_size over an image of any size.
+@for_dimensions(2, 3)
+class AdaptiveAvgPool(_AdaptivePool, abstract=True):
+    """The mean of each cell of a grid of output_size over {what} of any size.
 
-    Cell i runs from ⌊i · H / output_size⌋ to ⌈(i + 1) · H / output_size⌉, so neighbours may share a row.
-    AdaptiveAvgPool2d(1) is global average pooling (Lin et al. 2014), which lets a classifier accept any image size.
+    Cell i runs from ⌊i · {x} / output_size⌋ to ⌈(i + 1) · {x} / output_size⌉, so neighbours may share a row.
+    AdaptiveAvgPool{d}d(1) is global average pooling (Lin et al. 2014), which lets a classifier accept any size.
 
-    input → output:  (N, C, H, W) → (N, C, *output_size); None keeps a dimension's size. No parameters.
+    input → output:  (N, C, {sizes}) → (N, C, *output_size); None keeps a dimension's size. No parameters.
     """
 
 
-class AdaptiveAvgPool3d(_AdaptivePool, dimensions=3):
-    """The mean of each cell of a grid of output_size over a volume of any size.
+@for_dimensions(2, 3)
+class FractionalMaxPool(Windowed, abstract=True):
+    """The largest value in randomly placed windows, so that sizes shrink by a fraction such as 0.7, not by half.
 
-    input → output:  (N, C, D, H, W) → (N, C, *output_size); None keeps a dimension's size. No parameters.
+    Each forward pass draws new windows; their number is output_size, or ⌊size · output_ratio⌋.
+    input → output:  (N, C, {sizes}) → (N, C, *output_size). No parameters. Graham 2014.
     """
 
-
-class _FractionalMaxPool(Windowed, abstract=True):
     kernel_size: PerDimension
     output_size: PerDimension | None = None
     output_ratio: Probability | tuple[Probability, ...] | None = None
@@ -299,22 +303,14 @@ class _FractionalMaxPool(Windowed, abstract=True):
         ]
 
 
-class FractionalMaxPool2d(_FractionalMaxPool, dimensions=2):
-    """The largest value in randomly placed windows, so that sizes shrink by a fraction such as 0.7, not by half.
+@for_dimensions(1, 2, 3)
+class MaxUnpool(_SlidingPool, abstract=True):
+    """Puts each value back where MaxPool{d}d found it, and zeros elsewhere, as in SegNet's decoder.
 
-    Each forward pass draws new windows; their number is output_size, or ⌊size · output_ratio⌋.
-    input → output:  (N, C, H, W) → (N, C, *output_size). No parameters. Graham 2014.
+    inputs:  (N, C, {sizes}) and the indices of the same shape, from MaxPool{d}d(…, return_indices=True)
+    output:  (N, C, {new}),  {x}' = ({x} − 1) · stride − 2 · padding + kernel_size, or output_size. No parameters.
     """
 
-
-class FractionalMaxPool3d(_FractionalMaxPool, dimensions=3):
-    """The largest value in randomly placed boxes, so that sizes shrink by a fraction.
-
-    As FractionalMaxPool2d with one more dimension: (N, C, D, H, W) → (N, C, *output_size). No parameters.
-    """
-
-
-class _MaxUnpool(_SlidingPool, abstract=True):
     forward = "(input, indices, output_size=None)"
     integer_inputs = ("indices",)
 
@@ -349,27 +345,3 @@ class _MaxUnpool(_SlidingPool, abstract=True):
     def _spans(self, shape: Sequence[int]) -> list[Size]:
         settings = (self.kernel_size, self.stride or self.kernel_size, self.padding, 1, 0)
         return [span_windows(*column) for column in self.along(shape, *settings)]
-
-
-class MaxUnpool1d(_MaxUnpool, dimensions=1):
-    """Puts each value back where MaxPool1d found it, and zeros elsewhere.
-
-    inputs:  (N, C, L) and the indices of the same shape, from MaxPool1d(…, return_indices=True)
-    output:  (N, C, L'),  L' = (L − 1) · stride − 2 · padding + kernel_size, or output_size. No parameters.
-    """
-
-
-class MaxUnpool2d(_MaxUnpool, dimensions=2):
-    """Puts each value back where MaxPool2d found it, and zeros elsewhere, as in SegNet's decoder.
-
-    inputs:  (N, C, H, W) and the indices of the same shape, from MaxPool2d(…, return_indices=True)
-    output:  (N, C, H', W'),  H' = (H − 1) · stride − 2 · padding + kernel_size, or output_size. No parameters.
-    """
-
-
-class MaxUnpool3d(_MaxUnpool, dimensions=3):
-    """Puts each value back where MaxPool3d found it, and zeros elsewhere.
-
-    inputs:  (N, C, D, H, W) and the indices of the same shape, from MaxPool3d(…, return_indices=True)
-    output:  (N, C, D', H', W'),  D' = (D − 1) · stride − 2 · padding + kernel_size, or output_size. No parameters.
-    """

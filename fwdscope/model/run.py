@@ -19,9 +19,9 @@ from fwdscope.language import expression as ex
 from fwdscope.language.arithmetic import ArithmeticProblem
 from fwdscope.language.evaluate import EvaluationError, assign
 from fwdscope.language.expression import Call, Expression, Name
-from fwdscope.language.lifetimes import last_uses
 from fwdscope.language.names import OWN_TENSORS
 from fwdscope.language.problems import Cause, Span, SpecError
+from fwdscope.language.tree import last_uses
 from fwdscope.limits import limit
 from fwdscope.model import causes, promises, shapes
 from fwdscope.model.blueprint import DerivedTensor

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from fwdscope.language import load, tree
-from fwdscope.language.lifetimes import last_uses
+from fwdscope.language.tree import last_uses
 
 
 def forgotten(tmp_path: Path, lines: str) -> dict[str, set[str]]:
