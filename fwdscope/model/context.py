@@ -166,7 +166,6 @@ class BodyContext(EvaluationContext):
     # -- templates ----------------------------------------------------------------------------------------------------
 
     def _template(self, name: str, arguments: tuple[Expression, ...], keywords: tuple[ex.Keyword, ...]) -> Template:
-        """Return a layer type or a block with its settings."""
         values = self._setting_values(arguments)
         named = {k.name: self._setting(k.value) for k in keywords}
         block = self.blueprint.spec.block(name)
@@ -189,7 +188,8 @@ class BodyContext(EvaluationContext):
         return Shared(layer, self.text(node)) if layer is not None else self.evaluate(node)
 
     def _layer_template(self, name: str, values: Sequence[Any], named: dict[str, Any]) -> LayerTemplate:
-        positional = [one.name for one in _settings_by_name(name).values() if one.positional]
+        known = _settings_by_name(name)
+        positional = [one.name for one in known.values() if one.positional]
         if len(values) > len(positional):
             message = f"{name} takes {len(positional)} settings by position, found {len(values)}"
             raise ArithmeticProblem(message, None, "type")
@@ -199,7 +199,22 @@ class BodyContext(EvaluationContext):
             plain = plain_context(self.blueprint)
             self.blueprint.defaults[name] = {keyword.name: plain.evaluate(keyword.value) for keyword in keywords}
         given = {**self.blueprint.defaults[name], **dict(zip(positional, values, strict=False)), **named}
-        return LayerTemplate(LAYERS[name](**_checked_settings(name, given)))
+        given = {
+            one: value.layer if isinstance(value, LayerTemplate) else freeze(value) for one, value in given.items()
+        }
+        for one, value in given.items():
+            if one not in known:
+                raise ArithmeticProblem(f"{name} has no setting {one}", None, "name")
+            if known[one].mismatch(value):
+                shown = value.name if isinstance(value, TEMPLATES) else repr(value)
+                message, help = wrong_setting(name, known[one], value, shown)
+                # What the value was computed from is not known here.
+                help = "`//` and `int(…)` give whole numbers" if isinstance(value, float) and help else help
+                raise ArithmeticProblem(message, help, "type")
+        missing = [s.name for s in known.values() if s.required and s.name not in given]
+        if missing:
+            raise ArithmeticProblem(f"{name} needs {' and '.join(missing)}", None, "type")
+        return LayerTemplate(LAYERS[name](**given))
 
     def _block_template(self, block: tree.Block, values: Sequence[Any], named: dict[str, Any]) -> BlockTemplate:
         """Make a block with its settings. A default may use the settings before it."""
@@ -230,7 +245,6 @@ class BodyContext(EvaluationContext):
         return SeriesTemplate(items * times, partial(Series, self.blueprint))
 
     def _imported(self, dotted: str, arguments: Sequence[Any], keywords: dict[str, Any]) -> ImportedTemplate:
-        """Make a layer of a class of the user's own."""
         module, _, name = dotted.rpartition(".")
         if not self.blueprint.checked.allow_import:
             raise ArithmeticProblem(f"{dotted} is not imported", "run with --allow-import", "name")
@@ -305,7 +319,6 @@ class BodyContext(EvaluationContext):
         return self._call_function(node, function.name, method(METHODS[function.name]), [value, *arguments], keywords)
 
     def _arguments(self, node: Call) -> tuple[list[Any], dict[str, Any]]:
-        """Return the arguments of a function, one tensor each."""
         arguments = [_first_tensors(value) for value in evaluate_all(node.arguments, self)]
         keywords = {k.name: _first_tensors(self.evaluate(k.value)) for k in node.keywords}
         return arguments, keywords
@@ -332,11 +345,9 @@ class BodyContext(EvaluationContext):
         return tuple(arguments), keywords, tuple(self.names.origin(a) for a in node.arguments)
 
     def _call_template(self, node: Call, template: Template) -> Any:
-        """Call a layer that is made here."""
         return self.apply(node.span, template, *self._layer_inputs(node))
 
     def _call_again(self, node: Call, layer: nn.Module) -> Any:
-        """Call a layer by its name once more."""
         if isinstance(layer, PartScope):
             raise ArithmeticProblem("a part runs in its place and cannot be called again", "make it a block", "type")
         arguments, keywords, origins = self._layer_inputs(node)
@@ -395,27 +406,6 @@ def _first_tensors(value: Any) -> Any:
     if type(value) in (list, tuple):
         return type(value)(_first_tensors(item) for item in value)
     return value
-
-
-def _checked_settings(layer: str, given: dict[str, Any]) -> dict[str, Any]:
-    """Check settings against their types."""
-    known = _settings_by_name(layer)
-    result = {}
-    for name, value in given.items():
-        value = value.layer if isinstance(value, LayerTemplate) else freeze(value)
-        if name not in known:
-            raise ArithmeticProblem(f"{layer} has no setting {name}", None, "name")
-        if known[name].mismatch(value):
-            shown = value.name if isinstance(value, TEMPLATES) else repr(value)
-            message, help = wrong_setting(layer, known[name], value, shown)
-            # What the value was computed from is not known here.
-            help = "`//` and `int(…)` give whole numbers" if isinstance(value, float) and help else help
-            raise ArithmeticProblem(message, help, "type")
-        result[name] = value
-    missing = [s.name for s in known.values() if s.required and s.name not in result]
-    if missing:
-        raise ArithmeticProblem(f"{layer} needs {' and '.join(missing)}", None, "type")
-    return result
 
 
 @cache

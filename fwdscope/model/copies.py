@@ -75,7 +75,11 @@ class Copies:
         if not self.active or module is None or not isinstance(x, Tensor) or not isinstance(value, Tensor):
             return value
         unchanged = before == _state(self.blueprint) and _signature(x) == _signature(value)
-        if not unchanged or not _has_own_storage(value, (x, *self.others)) or not _is_repeatable(template):
+        # The result has to fill a storage that no input shares.
+        storage = value.untyped_storage()
+        shared = any(storage_id(storage) == storage_id(one.untyped_storage()) for one in (x, *self.others))
+        own = not shared and storage.nbytes() == value.numel() * value.element_size()
+        if not unchanged or not own or not _is_repeatable(template):
             return value
         if self.observer is None or self.observer.is_repeatable(x, self.others, value):
             self.source = _Source(template, module, _signature(x))
@@ -126,7 +130,6 @@ class Copies:
 
 
 def _signature(x: Tensor) -> tuple[Any, ...]:
-    """Return all that decides the shapes and costs of what is computed from a tensor on meta."""
     with without_functions():  # each look at a tensor would go through the modes
         return type(x), x.shape, x.stride(), x.dtype, x.storage_offset(), x.requires_grad, x.is_meta
 
@@ -134,13 +137,6 @@ def _signature(x: Tensor) -> tuple[Any, ...]:
 def _state(blueprint: Blueprint) -> tuple[int, int]:
     """How many Parameters of the file and how many problems there are: a copy that adds one is not repeated."""
     return len(blueprint.derived), len(blueprint.problems or ())
-
-
-def _has_own_storage(result: Tensor, inputs: Sequence[Tensor]) -> bool:
-    """Whether a result fills a storage that no input shares."""
-    storage = result.untyped_storage()
-    own = all(storage_id(storage) != storage_id(x.untyped_storage()) for x in inputs)
-    return own and storage.nbytes() == result.numel() * result.element_size()
 
 
 # --- what may be copied ----------------------------------------------------------------------------------------------
@@ -209,7 +205,6 @@ def duplicated(originals: Iterable[nn.Module]) -> dict[nn.Module, nn.Module]:
 
 
 def _like(x: Tensor) -> Tensor:
-    """Return a tensor of the same shape, strides, dtype and device."""
     return torch.empty_strided(x.shape, x.stride(), dtype=x.dtype, device=x.device)
 
 

@@ -171,5 +171,4 @@ class BodyNames:
 
 
 def _contents(module: nn.Module) -> tuple[dict[str, Any], ...]:
-    """Return a module's parameters, buffers and layers by name."""
     return module._parameters, module._buffers, module._modules

@@ -138,7 +138,8 @@ class BodyRun:
         if observer:
             observer.line()
         label, call = _label(line.target), line.value
-        own = isinstance(call, Call) and self._is_own_tensor(call)
+        made = call.function.id if isinstance(call, Call) and isinstance(call.function, Name) else ""
+        own = made in OWN_TENSORS and self.blueprint.spec.block(made) is None
         text = f"{label} = {line.text}" if label else line.text
         origin = Origin(text if len(text) <= 60 else text[:59] + "…", line.span)
         beside = line.span in self.blueprint.checked.beside
@@ -211,11 +212,6 @@ class BodyRun:
 
     # -- Parameters and Buffers ---------------------------------------------------------------------------------------
 
-    def _is_own_tensor(self, call: Call) -> bool:
-        """Whether a call is ``Parameter(…)`` or ``Buffer(…)``, and not of a block with that name."""
-        name = call.function.id if isinstance(call.function, Name) else ""
-        return name in OWN_TENSORS and self.blueprint.spec.block(name) is None
-
     def _own_tensor(self, line: tree.Statement) -> Tensor:
         """Return the Parameter or Buffer of a line, which the first run makes."""
         assert isinstance(line.target, ex.NameTarget)
@@ -286,7 +282,6 @@ class BodyRun:
         names.frame.origins[line.name] = Origin(f"{line.name}:", line.span)
 
     def _run_for(self, line: tree.For) -> None:
-        """Run a loop, unrolled. Each round uses the same layers."""
         rounds = arithmetic.items(self.evaluate(line.iterable))
         if len(rounds) > limit("turns"):
             error = ArithmeticProblem(f"{len(rounds):,} rounds", f"at most {limit('turns'):,}", "limit")
@@ -318,7 +313,6 @@ class BodyRun:
 
     @contextlib.contextmanager
     def _step(self, start: StepStart) -> Iterator[None]:
-        """Report the start and the end of a part or loop."""
         observer = self.blueprint.observer
         if observer:
             observer.begin(start, self.names.prev)
@@ -355,7 +349,6 @@ class BodyRun:
 
 
 def _label(target: ex.Target | None) -> str:
-    """Return the name that a line gives a layer."""
     if isinstance(target, ex.NameTarget):
         return target.name
     return str(target.number) if isinstance(target, ex.NumberTarget) else ""

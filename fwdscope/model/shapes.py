@@ -52,7 +52,6 @@ def _check_aligned(left: Tensor, right: Tensor, name: str, one: Sequence[int], t
 
 
 def _report_clashes(name: str, clashes: Mapping[int, tuple[int, int]], operands: tuple[Tensor, Tensor]) -> None:
-    """Raise LayerError if there are dimensions whose sizes should be equal."""
     if not clashes:
         return
     *most, last = map(str, clashes)

@@ -87,7 +87,11 @@ class _GraphRecorder(TorchFunctionMode):
             raise NotStraight("the data decide how often a `while` runs")
         if what.kind == "layer":
             if not self.inside:
-                node = self.add_call(what.path, what.module, inputs)
+                pieces = what.path.split(".")
+                if what.module is None or any(hasattr(nn.Module, one) or one == "training" for one in pieces):
+                    raise NotStraight(f"{what.path} has the name of something that every module has")
+                arguments, keywords = self.with_nodes(tuple(inputs[0])), self.with_nodes(dict(inputs[1]))
+                node = self.graph.call_module(what.path, arguments, keywords)
                 node.meta["step"] = key
             self.inside += 1
         self.stack.append((what.kind, key, node, []))
@@ -142,14 +146,6 @@ class _GraphRecorder(TorchFunctionMode):
 
     # -- the graph ----------------------------------------------------------------------------------------------------
 
-    def add_call(self, path: str, module: nn.Module | None, inputs: Any) -> fx.Node:
-        """Add the call of a layer to the graph."""
-        pieces = path.split(".")
-        if module is None or any(hasattr(nn.Module, piece) or piece == "training" for piece in pieces):
-            raise NotStraight(f"{path} has the name of something that every module has")
-        arguments, keywords = inputs
-        return self.graph.call_module(path, self.with_nodes(tuple(arguments)), self.with_nodes(dict(keywords)))
-
     def set_node(self, value: Any, node: fx.Node) -> None:
         """Keep the node of a result's tensors; each of several results gets a node of its own."""
         if isinstance(value, Tensor):
@@ -168,20 +164,16 @@ class _GraphRecorder(TorchFunctionMode):
         found = self.nodes.get(id(tensor))
         return found[1] if found is not None and found[0]() is tensor else None
 
-    def node_of(self, tensor: Tensor) -> fx.Node:
-        """Return the node of a tensor that a line made or a module holds."""
-        node = self.find_node(tensor)
-        if node is None:
-            if id(tensor) not in self.tensors:
-                raise NotStraight("a line reads a tensor made outside this run")
-            node = self.graph.get_attr(self.tensors[id(tensor)])
-            self.nodes[id(tensor)] = weakref.ref(tensor), node
-        return node
-
     def with_nodes(self, value: Any) -> Any:
         """Return a value with nodes in place of its tensors."""
         if isinstance(value, Tensor):
-            return self.node_of(value)
+            node = self.find_node(value)
+            if node is None:
+                if id(value) not in self.tensors:
+                    raise NotStraight("a line reads a tensor made outside this run")
+                node = self.graph.get_attr(self.tensors[id(value)])
+                self.nodes[id(value)] = weakref.ref(value), node
+            return node
         if isinstance(value, Mapping):
             return {key: self.with_nodes(item) for key, item in value.items()}
         if isinstance(value, torch.Size):
