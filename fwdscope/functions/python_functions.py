@@ -53,7 +53,6 @@ def power(base: float, exponent: float) -> Any:
 
 
 def _bounded(items: Any) -> Any:
-    """Return the items. Raises LayerError if there are too many."""
     if not isinstance(items, Iterable):
         raise TypeError(f"expected a list or a tuple, found {items!r}")
     elements = items if isinstance(items, Sized) else list(items)

@@ -107,8 +107,6 @@ def _of_tensors(function: Function) -> Callable[..., Any]:
 
 
 def _sum(function: Function, torch_sum: Callable[..., Any]) -> Callable[..., Any]:
-    """Use torch's ``sum`` for a tensor, Python's for a list of tensors."""
-
     def call(*args: Any, **kwargs: Any) -> Any:
         of_list = len(args) == 1 and not kwargs and isinstance(args[0], list | tuple)
         return add_up(args[0]) if of_list else torch_sum(*args, **kwargs)

@@ -96,7 +96,6 @@ def items(value: Any) -> list[Any]:
 
 
 def _refuse_growth(sign: str, left: Any, right: Any) -> None:
-    """Refuse operations that would hang or fill the memory."""
     if sign == "**" and isinstance(right, int | float) and abs(right) > limit("exponent") and isinstance(left, int):
         help = f"exponents stay within {limit('exponent')}"
         raise ArithmeticProblem(f"the exponent {right} is too large", help, "limit")

@@ -397,7 +397,6 @@ def _head_signature(parameters: Sequence[BlockParameter], text: Callable[[Expres
 
 @cache
 def _known_settings(name: str) -> tuple[Mapping[str, Setting], bool]:
-    """Return the settings of a layer type by name, and whether one may be a layer itself."""
     known = {s.name: s for s in settings(LAYERS[name])}
     return known, any(s.fits(UncalledLayer("layer")) for s in known.values())
 

@@ -214,7 +214,6 @@ def _span(event: yaml.Event) -> Span:
 
 
 def _balance(node: YamlNode) -> int:
-    """Return how many more brackets a plain text opens than it closes."""
     if not isinstance(node, Scalar) or node.style != "plain":
         return 0
     return sum((c in "([{") - (c in ")]}") for _, c in find_outside_strings(node.value, BRACKETS))

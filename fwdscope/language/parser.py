@@ -356,7 +356,6 @@ class _SpecParser:
 
 
 def _wrong_measure(name: str, figure: Figure, text: str) -> tuple[str, str] | None:
-    """Return the message and help for a figure with a wrong unit, or None if the unit fits."""
     measure = FIGURES[name]
     if figure.measure == measure or (figure.measure is None and measure != "seconds"):
         return None

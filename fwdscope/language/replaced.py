@@ -55,7 +55,6 @@ def _at_set(problem: Problem, variable: tree.Variable) -> Problem:
 
 
 def _read(span: Span, spec: tree.ModelSpec) -> set[str]:
-    """Return the vars that a span of the file reads, and those they are computed from."""
     lines = ((block, line.span) for block in spec.blocks for line in tree.statements(block.body))
     inside = next((block for block, line in lines if line.start <= span.start and span.end <= line.end), None)
     # A block's settings and inputs hide vars of their names.

@@ -219,7 +219,6 @@ def _expectations() -> Schema:
 
 
 def _control(word: str) -> Schema:
-    """Return the schema of ``for``, ``if`` or ``while`` with its keys, of which the first is required."""
     inside = CONTROL[word]
     head = _ref("expression") if word != "for" else {"type": "string", "pattern": _LOOP}
     bodies = {key: _ref("expression" if key == "limit" else "lines") | _help(key) for key in inside}

@@ -21,8 +21,6 @@ _KERNEL_NAMES = {
 
 
 class _Convolution(Windowed, abstract=True):
-    """What the convolutions and their transposes share."""
-
     dtype_rule = "same"
     # The first two dimensions of the weight; the second is divided by the groups.
     channels_of_weight = ("out_channels", "in_channels")
@@ -112,7 +110,6 @@ class Conv(_Convolution, abstract=True):
         return ((*self.front_sizes(shape), *sizes),)
 
     def _pads(self) -> list[tuple[int, int]]:
-        """The padding before and after, for each dimension."""
         if self.padding == "same":
             # An odd total is longer at the end, as in torch's _ConvNd.
             totals = [d * (k - 1) for d, k in zip(self.each(self.dilation), self.each(self.kernel_size), strict=True)]

@@ -243,8 +243,6 @@ class SoftMarginLoss(Elementwise):
 
 
 class _ClassLoss(Loss, abstract=True):
-    """A loss of scores and one class for each sample."""
-
     input_shapes = ("(C)", "(N, C, …)")
     # Whether the target may be a probability of each class as well.
     takes_probabilities: ClassVar[bool] = False

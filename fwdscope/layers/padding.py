@@ -63,7 +63,6 @@ class _Pad(Layer, abstract=True):
         yield times_text(self.padding).replace("×", ",")
 
     def _around(self) -> list[tuple[int, int]]:
-        """The padding before and after each dimension."""
         pairs = expand(self.padding, 2 * self.dimensions)
         return list(zip(pairs[::2], pairs[1::2], strict=True))[::-1]
 

@@ -35,8 +35,8 @@ class _SlidingPool(Windowed, abstract=True):
 
 
 class _Pool(_SlidingPool, abstract=True):
-    # Whether the kernel must fit into the input without its padding: only torch's avg_pool3d requires it.
-    fits_without_padding: ClassVar[bool] = False
+    # Whether torch computes it by avg_pool, which in three dimensions takes no kernel larger than the input alone.
+    averages: ClassVar[bool] = False
 
     def validate(self, *inputs: Any) -> None:
         sizes, kernel, padding = self.spatial(inputs[0]), self.each(self.kernel_size), vars(self).get("padding", 0)
@@ -45,9 +45,10 @@ class _Pool(_SlidingPool, abstract=True):
                 raise LayerError(
                     f"padding ({p}) is more than half the kernel ({k})", f"the padding may be at most {k // 2} here"
                 )
-        too_large = self.fits_without_padding and any(k > size for k, size in zip(kernel, sizes, strict=True))
+        alone = self.averages and self.dimensions == 3
+        too_large = alone and any(k > size for k, size in zip(kernel, sizes, strict=True))
         if too_large or min(shape_of(self.windows(sizes))) < 1:
-            pads = self.each(0 if self.fits_without_padding else padding)
+            pads = self.each(0 if alone else padding)
             padded = tuple(size + 2 * pad for size, pad in zip(sizes, pads, strict=True))
             raise LayerError(
                 f"kernel {times_text(kernel)} is larger than the {'input' if padded == sizes else 'padded input'} "
@@ -82,25 +83,16 @@ class MaxPool1d(_MaxPool, dimensions=1):
     """
 
 
-class MaxPool2d(_MaxPool, dimensions=2):
-    """The largest value in each window of each channel: a smaller image that keeps the strongest responses.
+@for_dimensions(2, 3)
+class MaxPool(_MaxPool, abstract=True):
+    """The largest value in each window of each channel of {what}, which keeps the strongest responses.
 
     y[…, i, j] = max over k, l of x[…, i · stride + k − padding, j · stride + l − padding]; padding counts as −∞.
 
-    input → output:  (N, C, H, W) → (N, C, H', W'),
-                     H' = ⌊(H + 2 · padding − dilation · (kernel_size − 1) − 1) / stride⌋ + 1
-    stride is kernel_size by default, so MaxPool2d(2) halves the size; an odd row at the end is dropped, or kept with
-    ceil_mode=True. With return_indices=True: (output, index of each maximum), for MaxUnpool2d. No parameters.
-    """
-
-    other_kinds = ("int", "uint8")
-
-
-class MaxPool3d(_MaxPool, dimensions=3):
-    """The largest value in each box of each channel of a volume or video.
-
-    As MaxPool2d with one more dimension: (N, C, D, H, W) → (N, C, D', H', W'),
-    D' = ⌊(D + 2 · padding − dilation · (kernel_size − 1) − 1) / stride⌋ + 1. No parameters.
+    input → output:  (N, C, {sizes}) → (N, C, {new}),
+                     {x}' = ⌊({x} + 2 · padding − dilation · (kernel_size − 1) − 1) / stride⌋ + 1
+    stride is kernel_size by default, so MaxPool{d}d(2) halves the size; an odd row at the end is dropped, or kept with
+    ceil_mode=True. With return_indices=True: (output, index of each maximum), for MaxUnpool{d}d. No parameters.
     """
 
     other_kinds = ("int", "uint8")
@@ -108,6 +100,7 @@ class MaxPool3d(_MaxPool, dimensions=3):
 
 class _AvgPool(_Pool, abstract=True):
     other_kinds = ("int",)
+    averages = True
 
     padding: WholePerDimension = 0
     ceil_mode: bool = False
@@ -122,27 +115,16 @@ class AvgPool1d(_AvgPool, dimensions=1):
     """
 
 
-class AvgPool2d(_AvgPool, dimensions=2):
-    """The mean of each window of each channel: a smaller, smoother image.
+@for_dimensions(2, 3)
+class AvgPool(_AvgPool, abstract=True):
+    """The mean of each window of each channel of {what}: smaller and smoother.
 
     y[…, i, j] = (1 / k²) · Σ over k, l of x[…, i · stride + k − padding, j · stride + l − padding]
 
-    input → output:  (N, C, H, W) → (N, C, H', W'),  H' = ⌊(H + 2 · padding − kernel_size) / stride⌋ + 1
+    input → output:  (N, C, {sizes}) → (N, C, {new}),  {x}' = ⌊({x} + 2 · padding − kernel_size) / stride⌋ + 1
     stride is kernel_size by default. Padding counts as zeros, or not at all with count_include_pad=False;
     divisor_override replaces the size of the window as divisor. No parameters.
     """
-
-    divisor_override: Count | None = None
-
-
-class AvgPool3d(_AvgPool, dimensions=3):
-    """The mean of each box of each channel of a volume or video.
-
-    As AvgPool2d with one more dimension: (N, C, D, H, W) → (N, C, D', H', W'),
-    D' = ⌊(D + 2 · padding − kernel_size) / stride⌋ + 1. No parameters.
-    """
-
-    fits_without_padding = True
 
     divisor_override: Count | None = None
 
@@ -153,6 +135,7 @@ class _NormType(Windowed, abstract=True):
 
 class _LPPool(_Pool, _NormType, abstract=True):
     other_kinds = ("int", "uint8", "bool")
+    averages = True
 
     ceil_mode: bool = False
 
@@ -176,21 +159,13 @@ class LPPool1d(_LPPool, dimensions=1):
     kernel_size: Count
 
 
-class LPPool2d(_LPPool, dimensions=2):
-    """The p-norm of each window of each channel: y = (Σ xᵖ)^(1/p), p = norm_type.
+@for_dimensions(2, 3)
+class LPPool(_LPPool, abstract=True):
+    """The p-norm of each window of each channel of {what}: y = (Σ xᵖ)^(1/p), p = norm_type.
 
     p = 1 is the sum; large p approaches the maximum.
-    input → output:  (N, C, H, W) → (N, C, H', W'),  H' = ⌊(H − kernel_size) / stride⌋ + 1. No parameters.
+    input → output:  (N, C, {sizes}) → (N, C, {new}),  {x}' = ⌊({x} − kernel_size) / stride⌋ + 1. No parameters.
     """
-
-
-class LPPool3d(_LPPool, dimensions=3):
-    """The p-norm of each box of each channel: y = (Σ xᵖ)^(1/p), p = norm_type.
-
-    As LPPool2d with one more dimension: (N, C, D, H, W) → (N, C, D', H', W'). No parameters.
-    """
-
-    fits_without_padding = True
 
 
 class _AdaptivePool(Windowed, abstract=True):

@@ -69,8 +69,6 @@ class _Nonlinear(_Stacked, abstract=True):
 
 
 class _Recurrent(_Stacked, abstract=True):
-    """What RNN, LSTM and GRU share."""
-
     bias: bool = True
     batch_first: bool = False
     dropout: Probability = 0.0
@@ -168,8 +166,6 @@ class GRU(_Recurrent):
 
 
 class _Cell(_Layers, abstract=True):
-    """One step of one layer."""
-
     input_shapes = ("(N, H_in)", "(H_in)")
 
     bias: bool = True

@@ -19,8 +19,6 @@ Activation = Literal["relu", "gelu"] | Buildable
 
 
 class _Block(Layer, abstract=True):
-    """What the encoder layer and the decoder layer share."""
-
     dtype_rule = "same"
     shown = "{nhead} heads"
 

@@ -282,7 +282,6 @@ class BodyContext(EvaluationContext):
         return self._call_template(node, value)
 
     def _call_known(self, node: Call, name: str) -> Any:
-        """Call a function, or give settings to a series, a block or a layer type."""
         if name == SERIES:
             values = self._setting_values(node.arguments)
             for value in values:

@@ -103,7 +103,6 @@ def _recompute(derived: DerivedTensor, blueprint: Blueprint) -> Any:
 
 
 def _initialiser(one: tree.Initialiser, network: Network) -> tuple[Callable[..., object], list[Any], dict[str, Any]]:
-    """Return torch's function of an entry, and its arguments after the tensor."""
     assert isinstance(one.call.function, ex.Name)
     context = plain_context(network.blueprint)
     arguments = evaluate_all(one.call.arguments, context)

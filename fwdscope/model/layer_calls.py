@@ -97,7 +97,6 @@ def _unrecorded(blueprint: Blueprint) -> contextlib.AbstractContextManager[Any]:
 def _make_layer(
     scope: Scope, span: Span, template: Template, name: str, inputs: Sequence[Any], sizes: Mapping[str, Any]
 ) -> nn.Module:
-    """Build a layer for its first inputs and register it in its scope."""
     blueprint = scope.blueprint
     with _unrecorded(blueprint), WithoutInitialisation():
         module = template.build(*inputs)
@@ -123,7 +122,6 @@ def _step_start(scope: Scope, span: Span, template: Template, module: nn.Module,
 
 
 def _check_sizes(layer: Layer, built: Mapping[str, Any], found: Mapping[str, Any]) -> None:
-    """Check that a layer called again has the sizes of its first call. Raises LayerError."""
     for name, size in built.items():
         if size != found.get(name):
             message = f"{type(layer).__name__} was built with {name}={size}, and this input has {found.get(name)}"

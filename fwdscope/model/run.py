@@ -169,7 +169,6 @@ class BodyRun:
             names.prev, names.prev_origin = value, origin
 
     def _value(self, line: tree.Statement) -> Any:
-        """Return the value of a line; a layer is called on the value of the line above."""
         node, label = line.value, _label(line.target)
         context, names = self.context, self.names
         layer_name = (node.span, label) if label else None
@@ -213,7 +212,6 @@ class BodyRun:
     # -- Parameters and Buffers ---------------------------------------------------------------------------------------
 
     def _own_tensor(self, line: tree.Statement) -> Tensor:
-        """Return the Parameter or Buffer of a line, which the first run makes."""
         assert isinstance(line.target, ex.NameTarget)
         assert isinstance(line.value, Call)
         assert isinstance(line.value.function, Name)
@@ -252,7 +250,6 @@ class BodyRun:
     # -- parts, branches, loops ---------------------------------------------------------------------------------------
 
     def _run_part(self, line: tree.PartLine) -> None:
-        """Run the lines of a named part here; its layers stand under its name."""
         names, blueprint, scope = self.names, self.blueprint, self.names.scope
         part = scope._modules.get(line.name)
         if part is None:
