@@ -71,7 +71,5 @@ def _angles(positions: Tensor, dim: int, theta: float) -> Tensor:
 
 def _even(name: str, size: int) -> None:
     if size % 2:
-        raise LayerError(
-            f"{name} must be even, since features form pairs; found {size}",
-            f"{size - 1} and {size + 1} would fit" if size > 1 else None,
-        )
+        message = f"{name} must be even, since features form pairs; found {size}"
+        raise LayerError(message, f"{size - 1} and {size + 1} would fit" if size > 1 else None)

@@ -56,10 +56,8 @@ def method(function: Function) -> Callable[..., Any]:
 def attribute(attribute: TensorAttribute, tensor: torch.Tensor) -> Any:
     """Get an attribute of a tensor."""
     if attribute.name in ("T", "H") and tensor.dim() != 2:
-        raise LayerError(
-            f"{attribute.name} transposes a matrix, found {tensor.dim()} dimensions: {tuple(tensor.shape)}",
-            "x.mT swaps the last two dimensions, x.permute(…) reorders all dimensions",
-        )
+        message = f"{attribute.name} transposes a matrix, found {tensor.dim()} dimensions: {tuple(tensor.shape)}"
+        raise LayerError(message, "x.mT swaps the last two dimensions, x.permute(…) reorders all dimensions")
     return getattr(tensor, attribute.name)
 
 

@@ -281,10 +281,8 @@ class GLU(Layer):
     def validate(self, *inputs: Any) -> None:
         size = int(inputs[0].shape[self.check_dimension(inputs[0], "dim", self.dim)])
         if size % 2:
-            raise LayerError(
-                f"GLU halves dimension {self.dim}, which has an odd size ({size})",
-                f"{size - 1} or {size + 1} would fit",
-            )
+            message = f"GLU halves dimension {self.dim}, which has an odd size ({size})"
+            raise LayerError(message, f"{size - 1} or {size + 1} would fit")
 
     def output_sizes(self, inputs: Sequence[Shape], outputs: Sequence[Shape]) -> Sequence[Sizes]:
         """The input's, halved along dim."""

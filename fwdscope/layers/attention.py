@@ -19,10 +19,8 @@ def check_mask(layer: Layer, name: str, mask: Any, *shapes: tuple[int, ...]) -> 
         return
     layer.check_tensor(mask, name)
     if number_kind(mask) not in ("bool", "float"):
-        raise LayerError(
-            f"{type(layer).__name__} takes {name} as booleans or floating-point numbers, found {dtype_text(mask)}",
-            f"write {name}.bool(); True masks a position out",
-        )
+        message = f"{type(layer).__name__} takes {name} as booleans or floating-point numbers, found {dtype_text(mask)}"
+        raise LayerError(message, f"write {name}.bool(); True masks a position out")
     if tuple(mask.shape) not in shapes:
         expected = " or ".join(map(str, shapes))
         raise LayerError(
@@ -93,10 +91,8 @@ class MultiheadAttention(Layer):
             )
         self.check_divisible("embed_dim", int(query.shape[-1]), "num_heads", self.num_heads)
         if key.shape[:-1] != value.shape[:-1]:
-            raise LayerError(
-                f"key {shape_text(key.shape)} and value {shape_text(value.shape)} must have the same length",
-                "they may only differ in the last dimension",
-            )
+            message = f"key {shape_text(key.shape)} and value {shape_text(value.shape)} must have the same length"
+            raise LayerError(message, "they may only differ in the last dimension")
         across = 0 if self.batch_first else 1
         if query.dim() == 3 and query.shape[across] != key.shape[across]:
             raise LayerError(

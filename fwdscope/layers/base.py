@@ -284,10 +284,8 @@ class Layer:
         """
         name, required = type(self).__name__, required_inputs(type(self))
         if len(inputs) < len(required):
-            raise LayerError(
-                f"{name} needs {len(required)} inputs ({', '.join(required)}), found {len(inputs)}",
-                f"write {name}(…)({', '.join(required)})",
-            )
+            message = f"{name} needs {len(required)} inputs ({', '.join(required)}), found {len(inputs)}"
+            raise LayerError(message, f"write {name}(…)({', '.join(required)})")
         for label, value in zip(required, inputs, strict=False):
             if is_tensor(value):
                 if self.needs_floats and label not in self.integer_inputs:
@@ -401,10 +399,8 @@ class Layer:
             accepted |= {torch.float16, torch.bfloat16}
         if self.dtype_rule != "any" and x.dtype not in accepted and self.has_weights():
             wanted = str(weights).removeprefix("torch.")
-            raise LayerError(
-                f"{name} has weights of {wanted}, found an input of {dtype_text(x)}{where}",
-                f"write x.to({wanted}), or make the input with dtype={wanted}",
-            )
+            message = f"{name} has weights of {wanted}, found an input of {dtype_text(x)}{where}"
+            raise LayerError(message, f"write x.to({wanted}), or make the input with dtype={wanted}")
 
     def check_dimensions(self, x: Tensor, *shapes: str, label: str = "an input") -> None:
         """Check that x has as many dimensions as one of the shapes, ``"(N, C, L)"``; ``…`` is any number."""

@@ -92,10 +92,8 @@ class Conv(_Convolution, abstract=True):
         sizes = self.spatial(inputs[0])
         self.check_groups(inputs[0], self.groups)
         if self.padding == "same" and set(self.each(self.stride)) != {1}:
-            raise LayerError(
-                f"padding='same' needs a stride of 1, found stride={self.stride}",
-                "write the padding as a number: kernel_size // 2 halves the size at stride=2",
-            )
+            message = f"padding='same' needs a stride of 1, found stride={self.stride}"
+            raise LayerError(message, "write the padding as a number: kernel_size // 2 halves the size at stride=2")
         pads = self._pads()
         if self.padding_mode in ("reflect", "circular"):
             check_mirrored(self.padding_mode, sizes, pads)
@@ -141,10 +139,8 @@ def check_kernel(
         )
         around = "padded input" if list(sizes) != padded else "input"
         short = max(r - p for r, p in zip(reach, padded, strict=True))
-        raise LayerError(
-            f"{what} is larger than the {around} {times_text(padded)}",
-            f"a larger input, a smaller kernel or {(short + 1) // 2} more padding would fit",
-        )
+        message = f"{what} is larger than the {around} {times_text(padded)}"
+        raise LayerError(message, f"a larger input, a smaller kernel or {(short + 1) // 2} more padding would fit")
 
 
 @for_dimensions(1, 2, 3)

@@ -22,10 +22,9 @@ class _Table(Layer, abstract=True):
         """Reject inputs that are not whole numbers."""
         self.check_tensor(x, label)
         if dtype_text(x) not in ("int64", "int32"):
-            raise LayerError(
-                f"{type(self).__name__} looks up whole numbers (int64 or int32), found {dtype_text(x)} as {label}",
-                f"make the input with randint(0, {self.num_embeddings}, shape), or write x.long()",
-            )
+            message = f"{type(self).__name__} looks up whole numbers (int64 or int32), found {dtype_text(x)} as {label}"
+            help = f"make the input with randint(0, {self.num_embeddings}, shape), or write x.long()"
+            raise LayerError(message, help)
 
     def validate(self, *inputs: Any) -> None:
         self.check_numbers(inputs[0], "input")
@@ -107,10 +106,8 @@ class EmbeddingBag(_Table):
 
     def _check_offsets(self, x: Any, offsets: Any) -> None:
         if offsets is None:
-            raise LayerError(
-                "EmbeddingBag needs offsets with an input of 1 dimension",
-                "write EmbeddingBag(…)(input, offsets), or give an input of shape (B, n)",
-            )
+            message = "EmbeddingBag needs offsets with an input of 1 dimension"
+            raise LayerError(message, "write EmbeddingBag(…)(input, offsets), or give an input of shape (B, n)")
         self.check_numbers(offsets, "offsets")
         self.check_dimensions(offsets, "(B)", label="offsets")
         if self.include_last_offset and offsets.shape[0] < 1:

@@ -68,10 +68,8 @@ class Loss(Layer, abstract=True):
     def check_indices(self, target: Any, *, also: tuple[str, ...] = ()) -> None:
         """Reject a target that is not class indices."""
         if dtype_text(target) not in ("int64", *also):
-            raise LayerError(
-                f"{type(self).__name__} takes class indices of int64 as target, found {dtype_text(target)}",
-                "make it with randint(0, classes, shape), or write target.long()",
-            )
+            message = f"{type(self).__name__} takes class indices of int64 as target, found {dtype_text(target)}"
+            raise LayerError(message, "make it with randint(0, classes, shape), or write target.long()")
 
 
 def fill_weights(module: nn.Module, weights: dict[str, tuple[float, ...]]) -> None:
@@ -414,10 +412,8 @@ class AdaptiveLogSoftmaxWithLoss(Loss):
         if not cutoffs or list(cutoffs) != sorted(set(cutoffs)) or cutoffs[-1] >= self.n_classes:
             raise LayerError(f"cutoffs {cutoffs} must rise and stay below n_classes ({self.n_classes})")
         if self.div_value <= 0 or x.shape[-1] // self.div_value ** len(cutoffs) < 1:
-            raise LayerError(
-                f"the last tail has no features: {int(x.shape[-1])} divided by {self.div_value:g}^{len(cutoffs)}",
-                "write a smaller div_value or fewer cutoffs",
-            )
+            message = f"the last tail has no features: {int(x.shape[-1])} divided by {self.div_value:g}^{len(cutoffs)}"
+            raise LayerError(message, "write a smaller div_value or fewer cutoffs")
         if target.shape != x.shape[:-1]:
             raise LayerError(
                 f"AdaptiveLogSoftmaxWithLoss takes a class for each sample, {shape_text(x.shape[:-1])}, "

@@ -103,10 +103,8 @@ class InstanceNorm(_BatchNorm, abstract=True):
         x = inputs[0]
         self.check_spatial(x)
         if not self.track_running_stats and math.prod(x.shape[-self.dimensions :]) == 1:
-            raise LayerError(
-                f"{type(self).__name__} normalizes over positions, found a single one: {shape_text(x.shape)}",
-                "LayerNorm and GroupNorm normalize over channels",
-            )
+            message = f"{type(self).__name__} normalizes over positions, found a single one: {shape_text(x.shape)}"
+            raise LayerError(message, "LayerNorm and GroupNorm normalize over channels")
 
     def infer(self, *inputs: Any) -> dict[str, Any]:
         return {"num_features": int(inputs[0].shape[-self.dimensions - 1])}

@@ -31,10 +31,8 @@ class _Pad(Layer, abstract=True):
         for size, (before, after) in zip(map(int, x.shape[-self.dimensions :]), self._around(), strict=True):
             limit = self.most(size, before, after)
             if max(before, after) > max(limit, 0):
-                raise LayerError(
-                    f"{type(self).__name__} takes {max(before, after)} values from an input of size {size}",
-                    f"the padding may be at most {max(limit, 0)} here",
-                )
+                message = f"{type(self).__name__} takes {max(before, after)} values from an input of size {size}"
+                raise LayerError(message, f"the padding may be at most {max(limit, 0)} here")
             rest = size + before + after
             if least == 0:  # torch cuts first, and adds to what is left
                 rest = min(size + min(before, 0) + min(after, 0), rest)

@@ -253,10 +253,8 @@ class FractionalMaxPool(Windowed, abstract=True):
         for size, made, kernel in zip(sizes, shape_of(self._sizes(sizes)), self.each(self.kernel_size), strict=True):
             # Only fractional_max_pool3d needs one value more than its windows cover.
             if made < 1 or made + kernel - 1 + (self.dimensions == 3) > size:
-                raise LayerError(
-                    f"{made} windows of kernel {kernel} do not fit into a size of {size}",
-                    "write a smaller output_size or kernel_size",
-                )
+                message = f"{made} windows of kernel {kernel} do not fit into a size of {size}"
+                raise LayerError(message, "write a smaller output_size or kernel_size")
 
     def details(self) -> Iterable[str]:
         yield times_text(self.each(self.kernel_size))
@@ -295,10 +293,8 @@ class MaxUnpool(_SlidingPool, abstract=True):
         x, indices = inputs[:2]
         sizes, name = self.spatial(x), type(self).__name__
         if dtype_text(indices) != "int64":
-            raise LayerError(
-                f"{name} takes indices of int64, found {dtype_text(indices)}",
-                f"take them from MaxPool{self.dimensions}d(…, return_indices=True)",
-            )
+            message = f"{name} takes indices of int64, found {dtype_text(indices)}"
+            raise LayerError(message, f"take them from MaxPool{self.dimensions}d(…, return_indices=True)")
         if indices.shape != x.shape:
             raise LayerError(
                 f"{name} takes an index for each value, found indices {shape_text(indices.shape)} "

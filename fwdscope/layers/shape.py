@@ -196,10 +196,8 @@ class PixelShuffle(Layer):
         if channels % square:
             below = channels - channels % square
             near = " or ".join(str(size) for size in (below, below + square) if size)
-            raise LayerError(
-                f"the input's channels ({channels}) are not divisible by upscale_factor² ({square})",
-                f"{near} channels would fit",
-            )
+            message = f"the input's channels ({channels}) are not divisible by upscale_factor² ({square})"
+            raise LayerError(message, f"{near} channels would fit")
 
     def output_sizes(self, inputs: Sequence[Shape], outputs: Sequence[Shape]) -> Sequence[Sizes]:
         """r² times fewer channels, r times the height and width."""
@@ -325,10 +323,8 @@ class Upsample(_Upsample):
         x = inputs[0]
         if self.mode in INTERPOLATED and x.dim() != INTERPOLATED[self.mode].count(",") + 1:
             fitting = {3: "linear", 4: "bilinear", 5: "trilinear"}[x.dim()]
-            raise LayerError(
-                f"mode='{self.mode}' is for inputs {INTERPOLATED[self.mode]}, found {shape_text(x.shape)}",
-                f"write mode='{fitting}' or mode='nearest'",
-            )
+            message = f"mode='{self.mode}' is for inputs {INTERPOLATED[self.mode]}, found {shape_text(x.shape)}"
+            raise LayerError(message, f"write mode='{fitting}' or mode='nearest'")
         if self.align_corners is not None and self.mode not in INTERPOLATED:
             raise LayerError(f"align_corners does not go with mode='{self.mode}'", "leave align_corners out")
         if self.recompute_scale_factor and self.size is not None:

@@ -59,10 +59,8 @@ def check_pair(layer: Layer, one: Any, other: Any, batch_first: bool, names: tup
     if one.dim() != other.dim():
         raise LayerError(f"{type(layer).__name__} takes both sequences with a batch or both without, found {shapes}")
     if one.shape[-1] != other.shape[-1]:
-        raise LayerError(
-            f"{type(layer).__name__} takes sequences with the same features, found {shapes}",
-            f"a Linear({int(one.shape[-1])}) makes {names[1]} fit",
-        )
+        message = f"{type(layer).__name__} takes sequences with the same features, found {shapes}"
+        raise LayerError(message, f"a Linear({int(one.shape[-1])}) makes {names[1]} fit")
     across = 0 if batch_first else 1
     if one.dim() == 3 and one.shape[across] != other.shape[across]:
         raise LayerError(f"{shapes} differ in the batch (dimension {across})")
@@ -129,10 +127,8 @@ class _TransformerModule(Layer, abstract=True):
 
         module, expected = layer.build(*inputs), getattr(torch.nn, kind)
         if not issubclass(type(module), expected):
-            raise LayerError(
-                f"{type(self).__name__} takes a {kind}, found a {type(module).__name__}",
-                "a stack of other layers is written 6 * Block(…)",
-            )
+            message = f"{type(self).__name__} takes a {kind}, found a {type(module).__name__}"
+            raise LayerError(message, "a stack of other layers is written 6 * Block(…)")
         return module
 
     def construct(self, **arguments: Any) -> nn.Module:

@@ -59,20 +59,16 @@ def or_output_size(sizes: Sequence[Size], output: Shape) -> list[Size]:
 def check_output_size(layer: Windowed, value: Any, least: Shape, margin: Sequence[int], rank: int) -> Shape:
     """Return the output_size of a call, which may be the whole shape. Raises LayerError if it is out of reach."""
     if not isinstance(value, tuple | list) or not all(matches(int, size) for size in value):
-        raise LayerError(
-            f"{type(layer).__name__} takes a tuple of sizes as output_size, found {value_text(value)}",
-            "write output_size=x.shape[2:], or (h, w) in numbers",
-        )
+        message = f"{type(layer).__name__} takes a tuple of sizes as output_size, found {value_text(value)}"
+        raise LayerError(message, "write output_size=x.shape[2:], or (h, w) in numbers")
     wanted = tuple(value[-layer.dimensions :] if len(value) == rank else value)
     names = SPATIAL[layer.dimensions]
     if len(wanted) != len(names):
         raise LayerError(f"output_size has {len(wanted)} sizes, expected {len(names)}: ({', '.join(names)})")
     most = tuple(size + extra - 1 for size, extra in zip(least, margin, strict=True))
     if not all(low <= size <= high for low, size, high in zip(least, wanted, most, strict=True)):
-        raise LayerError(
-            f"output_size {times_text(wanted)} is out of reach",
-            f"it may be from {times_text(least)} to {times_text(most)} for this input",
-        )
+        message = f"output_size {times_text(wanted)} is out of reach"
+        raise LayerError(message, f"it may be from {times_text(least)} to {times_text(most)} for this input")
     if min(wanted) < 1:
         raise LayerError(f"output_size {times_text(wanted)} is empty", "write a smaller padding")
     return wanted
