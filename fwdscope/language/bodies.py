@@ -21,8 +21,8 @@ CONTROL = {"for": ("do",), "if": ("then", "else"), "while": ("do", "limit")}
 T = TypeVar("T")
 
 
-class NodeReader:
-    """Reads the nodes of one file."""
+class NodeParser:
+    """Reads the nodes of one file, and parses the lines of bodies."""
 
     def __init__(self, source: Source, problems: list[Problem]) -> None:
         self.source = source
@@ -94,23 +94,13 @@ class NodeReader:
         end = re.compile(r"[\r\n]").search(self.source.text, span.start, max(span.start, span.end))
         return Span(span.start, max(span.start, end.start() if end else span.end))
 
-
-def _kind(node: YamlNode) -> str:
-    return "a list" if isinstance(node, YamlList) else "keys" if isinstance(node, YamlMapping) else "text"
-
-
-class BodyParser:
-    """Parses the lines of bodies."""
-
-    def __init__(self, reader: NodeReader) -> None:
-        self.reader = reader
-        self.source = reader.source
+    # -- lines ---------------------------------------------------------------------------------------------------------
 
     def body(self, node: YamlNode | None, what: str) -> tuple[tree.Line, ...]:
         """Parse a list of lines."""
-        items = self.reader.listing(node, what, "write a list: each line starts with `- `")
+        items = self.listing(node, what, "write a list: each line starts with `- `")
         if isinstance(node, YamlList) and not items and not node.broken:
-            self.reader.report(node.span, f"{what} has no lines", "write at least one", "key")
+            self.report(node.span, f"{what} has no lines", "write at least one", "key")
         lines = [self.line(item) for item in items]
         return tuple(line for line in lines if line is not None)
 
@@ -119,23 +109,23 @@ class BodyParser:
         if isinstance(node, YamlList):
             if not node.broken:
                 help = "write one layer per line; put a line that starts with [ in quotes; a part needs a name: `stem:`"
-                self.reader.report(self.reader.first_line(node.span), "expected a line, found a list", help)
+                self.report(self.first_line(node.span), "expected a line, found a list", help)
             return None
         if isinstance(node, YamlMapping):
             return self.nested(node)
-        scalar = self.reader.scalar(node, "a line", "write the line after `- `")
+        scalar = self.scalar(node, "a line", "write the line after `- `")
         if scalar is None:
             return None
-        if parsed := self.reader.attempt(self.statement, scalar):
+        if parsed := self.attempt(self.statement, scalar):
             return parsed
-        broken = self.reader.keep_broken(scalar)
+        broken = self.keep_broken(scalar)
         return tree.Statement(scalar.span, None, broken, None, " ".join(scalar.value.split()))
 
     def statement(self, scalar: Scalar) -> tree.Statement:
         """Parse a line that computes. Raises SpecError."""
         text = scalar.text.strip()
         if not text.value:
-            self.reader.fail(scalar.span, "this line is empty", "write a layer or an expression, or remove the line")
+            self.fail(scalar.span, "this line is empty", "write a layer or an expression, or remove the line")
         check_characters(self.source, text)
         check_brackets(self.source, text)
         left, right, arrow = split(self.source, text)
@@ -151,7 +141,7 @@ class BodyParser:
         """Parse a shape, or a tuple of shapes: ``(B, 10)``, ``((B, T, h), _)``, ``2, 4``. Raises SpecError."""
         text = text.strip()
         if not text.value:
-            self.reader.fail(text.span(0, 0), "a shape is missing here", "write it in parentheses: `(B, 10)`")
+            self.fail(text.span(0, 0), "a shape is missing here", "write it in parentheses: `(B, 10)`")
         shape = parse(self.source, text)
         if isinstance(shape, TupleOrList) or (isinstance(shape, Name) and shape.id == "_"):
             return shape
@@ -159,7 +149,7 @@ class BodyParser:
             return TupleOrList(text.span(), "tuple", (shape,))
         simple = not text.value.startswith("(")
         help = f"write `({text.value},)` for one dimension" if simple else "write it in parentheses: `(B, 10)`"
-        return self.reader.fail(text.span(), f"{text.value} is not a shape", help)
+        return self.fail(text.span(), f"{text.value} is not a shape", help)
 
     def nested(self, node: YamlMapping) -> tree.Line | None:
         """Parse a part, a choice or a loop."""
@@ -167,7 +157,7 @@ class BodyParser:
             return None
         if not node.entries or self.source.text.startswith("{", node.span.start):
             help = "put a line that starts with { in quotes; a part is `stem:` with its lines below"
-            self.reader.report(self.reader.first_line(node.span), "expected a line, found keys in { }", help)
+            self.report(self.first_line(node.span), "expected a line, found keys in { }", help)
             return None
         (head, value), rest = node.entries[0], node.entries[1:]
         if head.value in CONTROL:
@@ -176,9 +166,9 @@ class BodyParser:
             self.misplaced_colon(head, value, rest)
             return None
         body = self.body(value, f"the part {head.value}")
-        part = self.reader.attempt(self.part_head, head)
+        part = self.attempt(self.part_head, head)
         if part is None:
-            self.reader.keep_broken(head)
+            self.keep_broken(head)
             return None
         return tree.PartLine(head.span, part[0], part[1], body)
 
@@ -188,26 +178,26 @@ class BodyParser:
         words = [key.value for key, _ in rest]
         if head.value in ("do", "then", "else", "limit") or any(word in CONTROL for word in words):
             message = f"expected `for:`, `if:` or `while:`, found {head.value}:"
-            self.reader.report(head.span, message, "start with `- for: …`, then `do:` below", "key")
+            self.report(head.span, message, "start with `- for: …`, then `do:` below", "key")
         elif isinstance(value, Scalar) and not value.value:
-            self.reader.report(head.span, f"the part {head.value} is empty", "list its lines below it, indented", "key")
+            self.report(head.span, f"the part {head.value} is empty", "list its lines below it, indented", "key")
         elif not isinstance(value, Scalar):
             message = f"{rest[0][0].value}: is not allowed beside {head.value}:"
-            self.reader.report(rest[0][0].span, message, "start each line of a list with `- `", "key")
+            self.report(rest[0][0].span, message, "start each line of a list with `- `", "key")
         elif re.match(r"(for|while|if)\s", head.value):
-            self.reader.attempt(parse, self.source, head.text)
+            self.attempt(parse, self.source, head.text)
         elif re.search(r"\blambda\b", head.value):
             help = "make it a block, or write the expression where it is used"
-            self.reader.report(head.span, "lambda is not part of the language", help)
+            self.report(head.span, "lambda is not part of the language", help)
         elif head.value.isidentifier():
             shown = " ".join(value.value.split())
             typed = re.match(r"[\w.\[\], ]+=(?!=)\s*(.+)", shown)
             message = "a name has no type here" if typed else "a name needs an equals sign, not a colon"
-            self.reader.report(colon, message, f"write `{head.value} = {typed[1] if typed else shown}`")
+            self.report(colon, message, f"write `{head.value} = {typed[1] if typed else shown}`")
         else:
             line = f"{head.value}:{' '.join(value.value.split())}"
             help = f"remove the space after the colon: `{line}`"
-            self.reader.report(colon, "a colon and a space make a key, also inside this line", help, "yaml")
+            self.report(colon, "a colon and a space make a key, also inside this line", help, "yaml")
 
     def part_head(self, key: Scalar) -> tuple[str, tuple[Expression, ...] | None]:
         """Parse ``stem`` or ``branch(x)``. Raises SpecError."""
@@ -221,7 +211,7 @@ class BodyParser:
         if isinstance(parsed, Call) and isinstance(parsed.function, Name) and not parsed.keywords:
             return parsed.function.id, parsed.arguments
         help = "a part is `stem:` or `branch(x):`; put a line with a colon and a space in quotes"
-        return self.reader.fail(key.span, f"{key.value} is not the head of a part", help)
+        return self.fail(key.span, f"{key.value} is not the head of a part", help)
 
     def control(self, head: Scalar, value: YamlNode, rest: tuple[tuple[Scalar, YamlNode], ...]) -> tree.Line | None:
         """Parse ``for:``, ``if:`` or ``while:``, and the keys that follow."""
@@ -231,26 +221,26 @@ class BodyParser:
         for key in wrong:
             meant = allowed[0] if allowed[0] not in bodies else nearest(key.value, allowed)
             help = f"write `{meant}:`" if meant else f"it may be followed by {' or '.join(allowed)}"
-            self.reader.report(key.span, f"{key.value}: is not allowed under {word}:", help, "key")
+            self.report(key.span, f"{key.value}: is not allowed under {word}:", help, "key")
         if allowed[0] not in bodies and not wrong:
             help = f"write `{allowed[0]}:` below it and a list of lines"
-            self.reader.report(head.span, f"{word}: has no {allowed[0]}:", help, "key")
-        scalar = self.reader.scalar(value, "an expression", f"write `- {word}: …`")
+            self.report(head.span, f"{word}: has no {allowed[0]}:", help, "key")
+        scalar = self.scalar(value, "an expression", f"write `- {word}: …`")
         body = self.body(bodies.get(allowed[0]), f"{allowed[0]}:")
         orelse = self.body(bodies.get("else"), "else:") if word == "if" else ()
         limit = None
         if word == "while" and "limit" in bodies:
-            number = self.reader.scalar(bodies["limit"], "a whole number", "write `limit: 1000`")
-            limit = self.reader.attempt(parse, self.source, number.text) if number else None
+            number = self.scalar(bodies["limit"], "a whole number", "write `limit: 1000`")
+            limit = self.attempt(parse, self.source, number.text) if number else None
         if scalar is None:
             return None
         place = Span(head.span.start, scalar.span.end)
         text = f"{word} {' '.join(scalar.value.split())}"
         if word == "for":
-            clause = self.reader.attempt(self.for_clause, scalar)
-            target, iterable = clause or (ex.DiscardTarget(scalar.span), self.reader.keep_broken(scalar))
+            clause = self.attempt(self.for_clause, scalar)
+            target, iterable = clause or (ex.DiscardTarget(scalar.span), self.keep_broken(scalar))
             return tree.For(place, target, iterable, body, text)
-        test = self.reader.parse_or_keep(scalar)
+        test = self.parse_or_keep(scalar)
         return tree.If(place, test, body, orelse, text) if word == "if" else tree.While(place, test, body, limit, text)
 
     def for_clause(self, scalar: Scalar) -> tuple[ex.Target, Expression]:
@@ -260,13 +250,17 @@ class BodyParser:
         if not found:
             *name, items = text.value.split(maxsplit=2)
             help = f"write `for: {name[0] if name else 'i'} in {items}`"
-            self.reader.fail(scalar.span, f"{text.value} has no `in`", help)
+            self.fail(scalar.span, f"{text.value} has no `in`", help)
         target = parse_target(self.source, text[: found.start()])
         for part in ex.leaves(target):
             if isinstance(part, ex.NumberTarget):
                 help = f"write `for: i in {text[found.end() :].value}`"
-                self.reader.fail(part.span, f"{part.number} is not a name", help)
+                self.fail(part.span, f"{part.number} is not a name", help)
         return target, parse(self.source, text[found.end() :])
+
+
+def _kind(node: YamlNode) -> str:
+    return "a list" if isinstance(node, YamlList) else "keys" if isinstance(node, YamlMapping) else "text"
 
 
 def split(source: Source, text: Text) -> tuple[Text | None, Text, Text | None]:

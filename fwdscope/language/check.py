@@ -50,7 +50,7 @@ class Checked:
     # The model's lines in running order.
     layers: tuple[tree.Line, ...]
     # Lines whose value does not flow into the next one, because it depends on no input.
-    beside: frozenset[Span]
+    outside_flow: frozenset[Span]
     # The names of layers, parts, Parameters and Buffers, by the place of the block or part that they are in (for the
     # model, of the section ``layers``): default paths are numbered around them.
     given: Mapping[Span, frozenset[str]]
@@ -97,7 +97,7 @@ def check_all(spec: tree.ModelSpec, allow_import: bool = False) -> tuple[Checked
         for block in spec.blocks
         if block.name in LAYERS
     )
-    checked = Checked(spec, constants, order, frozenset(flow.beside), given, context.uses, notes, allow_import)
+    checked = Checked(spec, constants, order, frozenset(flow.outside_flow), given, context.uses, notes, allow_import)
     return checked, context.problems
 
 

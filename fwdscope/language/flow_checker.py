@@ -27,7 +27,7 @@ class FlowChecker:
         self.context = context
         self.expressions = expressions
         # Lines whose value does not flow into the next one.
-        self.beside: set[Span] = set()
+        self.outside_flow: set[Span] = set()
         # Lines with a problem of their own, of which it is not reported that nothing reads them.
         self.wrong: set[Span] = set()
         # The names of layers, parts, Parameters and Buffers, by the place of the body or part that they are in.
@@ -152,7 +152,7 @@ class FlowChecker:
             context.state.prev = Value("tensor", True) if value.kind == "unknown" else value
             context.state.flow = definitions
             return
-        self.beside.add(line.span)
+        self.outside_flow.add(line.span)
 
     def _check_own_tensor(self, line: tree.Statement, call: Call, kind: str) -> None:
         """Check ``table = Buffer(rand(20, 20))``: a tensor of the body's own."""
@@ -175,7 +175,7 @@ class FlowChecker:
         self._claim_name(line.target.name, line.target.span, kind)
         self._define(line, Value("tensor", False), None, False)
         if not self.context.in_graph:
-            self.beside.add(line.span)
+            self.outside_flow.add(line.span)
 
     def _line_value(self, line: tree.Statement) -> tuple[Value, UncalledLayer | None]:
         node, context = line.value, self.context
@@ -259,14 +259,14 @@ class FlowChecker:
             context.body.unnamed.setdefault(layer.name.lower(), []).append(line.span)
         definition = self._definition(line.span, "", line.span)
         definition.read |= isinstance(target, ex.DiscardTarget)
-        definition.beside = not flows
+        definition.outside_flow = not flows
         return frozenset([definition])
 
     def _define_name(
         self, named: ex.NameTarget, span: Span, line: Span, value: Value, layer: UncalledLayer | None, flows: bool
     ) -> frozenset[Definition]:
         definition = self._definition(span, named.name, line)
-        definition.unpacked, definition.beside = span != line, not flows
+        definition.unpacked, definition.outside_flow = span != line, not flows
         definition.read |= named.name in self.context.body.read_too_early
         found = frozenset([definition])
         self.context.state.frames[0][named.name] = Binding("value", named.span, value, found, layer)
@@ -301,7 +301,7 @@ class FlowChecker:
 
     def _check_last_line(self, lines: tuple[tree.Line, ...]) -> None:
         last = lines[-1] if lines else None
-        if isinstance(last, tree.Statement) and last.span in self.beside and last.span not in self.wrong:
+        if isinstance(last, tree.Statement) and last.span in self.outside_flow and last.span not in self.wrong:
             message = "the last line's value is the result, and this one depends on no input"
             self.context.report(last.span, message, "end with a line that depends on an input", "flow")
             self.wrong.add(last.span)
@@ -330,9 +330,9 @@ class FlowChecker:
             elif definition.made and definition.called:
                 message = f"nothing reads what {name} makes of the line above"
                 help = f"make the layer where it is first called: `{name} = {definition.made}{definition.called}`"
-            elif definition.beside and name:
+            elif definition.outside_flow and name:
                 help = "read it by its name on a later line, or remove it"
-            elif definition.beside:
+            elif definition.outside_flow:
                 message += ": its value comes from no input, so it does not flow, and it has no name"
                 shown = self.context.spec.source[definition.line].partition("->")[0]
                 help = f"write `a = {' '.join(shown.split())}` and read `a` on a later line, or remove it"

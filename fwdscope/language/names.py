@@ -12,6 +12,9 @@ OWN_TENSORS = ("Parameter", "Buffer")
 SERIES = "Sequential"
 CONSTRUCTORS = (SERIES, *OWN_TENSORS)
 
+# Other names, and the one or ones that each may stand for.
+OtherNames = Mapping[str, str | tuple[str, ...]]
+
 # Other frameworks' names of torch's layers, and what to write for them.
 OTHER_LAYERS = {
     **dict.fromkeys(("Dense", "FullyConnected", "FC", "TimeDistributed"), "Linear"),
@@ -92,7 +95,7 @@ OTHER_SETTINGS: dict[str, tuple[str, ...]] = {
 }
 
 
-def nearest(name: str, names: Iterable[str], words: Mapping[str, str | tuple[str, ...]] | None = None) -> str | None:
+def nearest(name: str, names: Iterable[str], words: OtherNames | None = None) -> str | None:
     """Return the name that was probably meant, or None.
 
     It has the same letters except for case and underscores, or is another framework's name, or is similarly spelled.
@@ -146,9 +149,7 @@ def did_you_mean(name: str, names: Iterable[str], what: str, most: int = 12) -> 
     return f"{what} {', '.join(known[:most])}{more}"
 
 
-def suggestion(
-    name: str, names: Iterable[str], words: Mapping[str, str | tuple[str, ...]] | None = None, what: str = "one of"
-) -> str:
+def suggestion(name: str, names: Iterable[str], words: OtherNames | None = None, what: str = "one of") -> str:
     """Return help for an unknown name: the name that was probably meant, else ``what`` and the names there are."""
     known = list(names)
     if meant := nearest(name, known, words):

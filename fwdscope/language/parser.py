@@ -11,7 +11,7 @@ from collections.abc import Mapping
 
 from fwdscope.language import expression as ex
 from fwdscope.language import grammar, tree
-from fwdscope.language.bodies import BodyParser, NodeReader
+from fwdscope.language.bodies import NodeParser
 from fwdscope.language.composer import compose
 from fwdscope.language.expression import Call, Constant, Expression, Name, TupleOrList
 from fwdscope.language.names import listed, nearest, suggestion
@@ -62,28 +62,23 @@ def parse_all(source: Source, given: Mapping[str, str] | None = None) -> tuple[t
     root, problems = compose(source)
     if problems and root is None:
         return None, problems
-    reader = NodeReader(source, problems)
-    spec = _SpecParser(reader).spec(root, given or {})
+    parser = _SpecParser(source, problems)
+    spec = parser.spec(root, given or {})
 
     def is_kept(problem: Problem) -> bool:
-        inside = (one.start <= problem.span.start and problem.span.end <= one.end for one in reader.broken)
+        inside = (one.start <= problem.span.start and problem.span.end <= one.end for one in parser.broken)
         return problem.source is source and any(inside)
 
-    return spec if all(map(is_kept, reader.problems)) else None, reader.problems
+    return spec if all(map(is_kept, parser.problems)) else None, parser.problems
 
 
-class _SpecParser:
-    def __init__(self, reader: NodeReader) -> None:
-        self.reader = reader
-        self.source = reader.source
-        self.bodies = BodyParser(reader)
-
+class _SpecParser(NodeParser):
     def spec(self, root: YamlNode | None, variables: Mapping[str, str]) -> tree.ModelSpec | None:
         if not isinstance(root, YamlMapping):
             what = "the file is empty" if root is None else "this is not a spec"
-            span = self.reader.first_line(root.span) if root else Span(0, 0)
+            span = self.first_line(root.span) if root else Span(0, 0)
             message = f"{what}: expected the sections `inputs:` and `layers:`"
-            self.reader.report(span, message, "start with `inputs:`, then `layers:`", "key")
+            self.report(span, message, "start with `inputs:`, then `layers:`", "key")
             return None
         found = {key.value: (key, value) for key, value in root.entries}
         self.check_sections(root, found)
@@ -99,12 +94,12 @@ class _SpecParser:
             inputs=self.inputs(get.get("inputs")),
             defaults=self.defaults(get.get("defaults")),
             blocks=self.blocks(get.get("blocks")),
-            layers=self.bodies.body(body, f"the section {flow}"),
+            layers=self.body(body, f"the section {flow}"),
             layers_span=key.span if key else Span(0, 0),
             graph=flow == "graph",
             init=self.init(get.get("init")),
             expect=self.expect(get.get("expect")),
-            broken=tuple(self.reader.broken),
+            broken=tuple(self.broken),
         )
 
     def check_sections(self, root: YamlMapping, found: Mapping[str, tuple[Scalar, YamlNode]]) -> None:
@@ -114,54 +109,54 @@ class _SpecParser:
         start = Span(root.span.start, root.span.start + 1)
         if meant and not there & {"inputs", "layers", "graph", "blocks"}:
             message = f"this is not a spec: it has neither `inputs:` nor `layers:`, but {listed(found, 4)}"
-            self.reader.report(start, message, "start with `inputs:`, then `layers:`", "key")
+            self.report(start, message, "start with `inputs:`, then `layers:`", "key")
             return
         for name in meant:
             help = _NO_SECTIONS.get(name) or suggestion(name, SECTIONS, _OTHER_SECTIONS)
-            self.reader.report(found[name][0].span, f"unknown section {name}", help, "key")
+            self.report(found[name][0].span, f"unknown section {name}", help, "key")
         if "layers" in found and "graph" in found:
             cause = Cause("layers is here", found["layers"][0].span)
             message = "a spec has layers or a graph, not both"
             help = "keep `layers:` for lines that run from top to bottom, `graph:` for lines in any order"
-            self.reader.report(found["graph"][0].span, message, help, "key", cause)
+            self.report(found["graph"][0].span, message, help, "key", cause)
         if not there & {"layers", "graph"}:
-            self.reader.report(start, "there are no layers", "add `layers:` and a list of lines", "key")
+            self.report(start, "there are no layers", "add `layers:` and a list of lines", "key")
         _, inputs = found.get("inputs", (None, None))
         if isinstance(inputs, YamlMapping) and not inputs.entries and not inputs.broken:
-            self.reader.report(inputs.span, "there are no inputs", _AN_INPUT, "key")
+            self.report(inputs.span, "there are no inputs", _AN_INPUT, "key")
         elif "inputs" not in there:
-            self.reader.report(start, "there are no inputs", _AN_INPUT, "key")
+            self.report(start, "there are no inputs", _AN_INPUT, "key")
         _, version = found.get("version", (None, None))
         if version is not None and not (isinstance(version, Scalar) and version.value == str(LANGUAGE_VERSION)):
             shown = f" {version.value}" if isinstance(version, Scalar) else ""
             help = f"write `version: {LANGUAGE_VERSION}`, or remove it"
-            self.reader.report(version.span, f"version{shown} of the language is unknown", help, "key")
+            self.report(version.span, f"version{shown} of the language is unknown", help, "key")
 
     def plain(self, node: YamlNode | None) -> str | None:
         """Read ``name`` or ``doc``: a plain text."""
         if node is None or isinstance(node, Scalar):
             return None if node is None else node.value.strip()
-        self.reader.report(self.reader.first_line(node.span), "expected a text", "put the text in quotes", "key")
+        self.report(self.first_line(node.span), "expected a text", "put the text in quotes", "key")
         return None
 
     def named(self, key: Scalar, what: str) -> str | None:
         """Parse a key as a name. Returns None if it is not one, which is reported."""
-        target = self.reader.attempt(grammar.parse_target, self.source, key.text)
+        target = self.attempt(grammar.parse_target, self.source, key.text)
         if target is not None and not isinstance(target, ex.NameTarget):
             help = "a name has letters, digits and _, and does not start with a digit"
-            self.reader.report(key.span, f"{key.value} cannot be the name of {what}", help)
+            self.report(key.span, f"{key.value} cannot be the name of {what}", help)
         return target.name if isinstance(target, ex.NameTarget) else None
 
     def variables(self, node: YamlNode | None, given: Mapping[str, str]) -> tuple[tree.Variable, ...]:
         """Parse the section ``vars``, some of whose entries ``--set`` replaces."""
         result, known = [], []
-        for key, node_value in self.reader.mapping(node, "vars", "write `vars: {B: 1, d: 64}`"):
+        for key, node_value in self.mapping(node, "vars", "write `vars: {B: 1, d: 64}`"):
             name = self.named(key, "a var")
             if name is None:
                 continue
             known.append(name)
             text = given.get(name)
-            value = self.variable_value(node_value) if text is None else self.reader.attempt(self.given, key, text)
+            value = self.variable_value(node_value) if text is None else self.attempt(self.given, key, text)
             if value is not None:
                 result.append(tree.Variable(name, key.span, value, text))
         for name in given:
@@ -169,7 +164,7 @@ class _SpecParser:
                 source = Source(f"--set {name}", f"{name}={given[name]}")
                 help = suggestion(name, known, what="there is") if known else "the spec has no vars"
                 problem = Problem(source, Span(0, len(name)), "name", f"there is no var {name}", help)
-                self.reader.problems.append(problem)
+                self.problems.append(problem)
         return tuple(result)
 
     def given(self, key: Scalar, text: str) -> Expression:
@@ -184,33 +179,33 @@ class _SpecParser:
         in_words = isinstance(only, Scalar) and not only.quoted and re.search(r"\sfor\s.*\sin\s", only.value, re.S)
         if in_words:  # a comprehension, for YAML a list with one text
             raw = self.source[node.span]
-            return self.reader.attempt(grammar.parse, self.source, Text(raw, range(*node.span), node.span.end))
+            return self.attempt(grammar.parse, self.source, Text(raw, range(*node.span), node.span.end))
         if isinstance(node, YamlList):
             items = [self.variable_value(item) for item in node.items]
             known = tuple(item for item in items if item is not None)
             return None if node.broken or len(known) != len(items) else TupleOrList(node.span, "list", known)
         help = "write each var on a line of its own: `d: 64`"
-        scalar = self.reader.scalar(node, "a number, a string, a boolean or a list", help)
+        scalar = self.scalar(node, "a number, a string, a boolean or a list", help)
         if scalar is None:
             return None
-        return Constant(scalar.span, scalar.value) if scalar.quoted else self.reader.parse_or_keep(scalar)
+        return Constant(scalar.span, scalar.value) if scalar.quoted else self.parse_or_keep(scalar)
 
     def inputs(self, node: YamlNode | None) -> tuple[tree.Input, ...]:
         result = []
-        for key, value in self.reader.mapping(node, "inputs", _AN_INPUT):
+        for key, value in self.mapping(node, "inputs", _AN_INPUT):
             name = self.named(key, "an input")
             sizes = re.search(r"\[([\w, ]+)\]", self.source[value.span])
             help = f"write `{key.value}: randn({sizes[1] if sizes else '1, 3, 224, 224'})`"
-            scalar = self.reader.scalar(value, "an expression that makes a tensor", help)
+            scalar = self.scalar(value, "an expression that makes a tensor", help)
             if name is not None and scalar is not None:
-                result.append(tree.Input(name, key.span, self.reader.parse_or_keep(scalar), scalar.value))
+                result.append(tree.Input(name, key.span, self.parse_or_keep(scalar), scalar.value))
         return tuple(result)
 
     def defaults(self, node: YamlNode | None) -> tuple[Call, ...]:
         result = []
-        for item in self.reader.listing(node, "defaults", "write `defaults:` and `- Conv2d(bias=False)`"):
-            scalar = self.reader.scalar(item, "a layer with settings", "write `- Conv2d(bias=False)`")
-            parsed = self.reader.attempt(grammar.parse, self.source, scalar.text) if scalar else None
+        for item in self.listing(node, "defaults", "write `defaults:` and `- Conv2d(bias=False)`"):
+            scalar = self.scalar(item, "a layer with settings", "write `- Conv2d(bias=False)`")
+            parsed = self.attempt(grammar.parse, self.source, scalar.text) if scalar else None
             if parsed is None:
                 continue
             function = parsed.function if isinstance(parsed, Call) else parsed
@@ -219,23 +214,23 @@ class _SpecParser:
                 continue
             layer = function.id if isinstance(function, Name) else "Conv2d"
             help = f"write `- {layer}(bias=False)`"
-            self.reader.report(parsed.span, "a default is a layer with settings by keyword", help)
+            self.report(parsed.span, "a default is a layer with settings by keyword", help)
         return tuple(result)
 
     def blocks(self, node: YamlNode | None) -> tuple[tree.Block, ...]:
         result: dict[str, tree.Block] = {}
         help = "write `blocks:`, below it `Block(width):`, below that a list of lines"
-        for key, value in self.reader.mapping(node, "blocks", help):
-            head = self.reader.attempt(self.head, key)
-            body = self.bodies.body(value, f"the block {key.value}")
+        for key, value in self.mapping(node, "blocks", help):
+            head = self.attempt(self.head, key)
+            body = self.body(value, f"the block {key.value}")
             if head is None:
-                self.reader.keep_broken(key)
+                self.keep_broken(key)
                 continue
             name, settings, inputs = head
             if name in result:
                 cause = Cause("first given here", result[name].span)
                 message = f"the block {name} is given twice"
-                self.reader.report(key.span, message, "rename one of them", "key", cause)
+                self.report(key.span, message, "rename one of them", "key", cause)
             else:
                 result[name] = tree.Block(name, key.span, settings, inputs, body)
         return tuple(result.values())
@@ -249,11 +244,11 @@ class _SpecParser:
             parsed = parsed.function
         if not isinstance(parsed, Name) or len(calls) > 2:
             help = "write `Block:`, `Block(width, stride=1):` or `Block(width)(x, skip):`"
-            self.reader.fail(key.span, "this is not the head of a block", help)
+            self.fail(key.span, "this is not the head of a block", help)
         if not parsed.id[0].isupper():
             capital = parsed.id[0].upper() + parsed.id[1:]
             help = f"write `{capital}`: layers and blocks start with a capital, functions with a small letter"
-            self.reader.fail(parsed.span, f"the block {parsed.id} starts with a small letter", help, "name")
+            self.fail(parsed.span, f"the block {parsed.id} starts with a small letter", help, "name")
         settings = self.parameters(calls[0], "setting") if calls else ()
         inputs = self.parameters(calls[1], "input") if len(calls) > 1 else (tree.BlockParameter("x", key.span),)
         for parameter in inputs:
@@ -262,7 +257,7 @@ class _SpecParser:
                 span = parameter.span if len(calls) > 1 else first.span
                 message = f"{parameter.name} is a setting and an input"
                 message += "" if len(calls) > 1 else "; a block without named inputs has one called x"
-                self.reader.fail(span, message, "give one of them another name", "name")
+                self.fail(span, message, "give one of them another name", "name")
         return parsed.id, settings, inputs
 
     def parameters(self, call: Call, what: str) -> tuple[tree.BlockParameter, ...]:
@@ -273,35 +268,35 @@ class _SpecParser:
             if not isinstance(argument, Name):
                 example = "Block()(x, y)" if what == "input" else "Block(width, stride=1)"
                 message = f"{self.source[argument.span]} is not the name of {article} {what}"
-                self.reader.fail(argument.span, message, f"the head names the {what}s: `{example}`")
+                self.fail(argument.span, message, f"the head names the {what}s: `{example}`")
             result.append(tree.BlockParameter(argument.id, argument.span))
         result += [tree.BlockParameter(k.name, k.span, k.value) for k in call.keywords]
         for i, parameter in enumerate(result):
             if parameter.name in ("prev", "_"):
                 message = f"{parameter.name} cannot be the name of {article} {what}"
-                self.reader.fail(parameter.span, message, "choose another name", "name")
+                self.fail(parameter.span, message, "choose another name", "name")
             if any(other.name == parameter.name for other in result[:i]):
                 message = f"the {what} {parameter.name} is given twice"
-                self.reader.fail(parameter.span, message, "remove one of them", "name")
+                self.fail(parameter.span, message, "remove one of them", "name")
         return tuple(result)
 
     def init(self, node: YamlNode | None) -> tuple[tree.Initialiser, ...]:
         result = []
         form = "write `Linear.weight: xavier_uniform()`"
-        for key, value in self.reader.mapping(node, "init", form):
+        for key, value in self.mapping(node, "init", form):
             if not re.fullmatch(r"\w+(\.\w+)*", key.value):
                 help = "a key is the end of a path, as in `c_proj.weight`, or a layer type and its tensor: "
                 help += "`Linear.weight`"
                 help += "; it cannot contain *" if "*" in key.value else ""
-                self.reader.report(key.span, f"{key.value} is not a path", help, "key")
-            scalar = self.reader.scalar(value, "a call of torch.nn.init", form)
-            parsed = self.reader.attempt(grammar.parse, self.source, scalar.text) if scalar else None
+                self.report(key.span, f"{key.value} is not a path", help, "key")
+            scalar = self.scalar(value, "a call of torch.nn.init", form)
+            parsed = self.attempt(grammar.parse, self.source, scalar.text) if scalar else None
             if isinstance(parsed, Call) and isinstance(parsed.function, Name):
                 result.append(tree.Initialiser(key.value, key.span, parsed))
             elif parsed is not None:
                 shown = self.source[parsed.span]
                 help = f"write `constant({shown})`" if re.fullmatch(r"-?[\d.e-]+", shown) else form
-                self.reader.report(parsed.span, f"an initialiser must be a call, found {shown}", help)
+                self.report(parsed.span, f"an initialiser must be a call, found {shown}", help)
         return tuple(result)
 
     def expect(self, node: YamlNode | None) -> tree.Expectations:
@@ -309,10 +304,10 @@ class _SpecParser:
         outputs: list[tree.ExpectedOutput] = []
         form = "write `layer4.0.conv2: {macs: 115.6M}`"
         entries: list[tuple[Scalar, YamlNode, Scalar | None]] = []
-        for key, value in self.reader.mapping(node, "expect", "write `expect:` and `params: 25_557_032`"):
+        for key, value in self.mapping(node, "expect", "write `expect:` and `params: 25_557_032`"):
             if key.value == "layers":
-                for path, inner in self.reader.mapping(value, "layers", form):
-                    entries += [(*entry, path) for entry in self.reader.mapping(inner, path.value, form)]
+                for path, inner in self.mapping(value, "layers", form):
+                    entries += [(*entry, path) for entry in self.mapping(inner, path.value, form)]
             else:
                 entries.append((key, value, None))
         for name, item, layer in entries:
@@ -331,26 +326,26 @@ class _SpecParser:
         known = ("output", *LAYER_FIGURES) if layer else ("output", "layers", *FIGURES)
         if name not in known:
             message = f"{name} is a figure of the whole network, not of a layer" if name in FIGURES else None
-            self.reader.report(key.span, message or f"unknown expectation {name}", suggestion(name, known), "key")
+            self.report(key.span, message or f"unknown expectation {name}", suggestion(name, known), "key")
             return None
         form = "write `output: (B, 10)`" if name == "output" else f"write `{name}: 25_557_032`"
-        scalar = self.reader.scalar(value, "a shape" if name == "output" else "a figure", form)
+        scalar = self.scalar(value, "a shape" if name == "output" else "a figure", form)
         path, place = (layer.value, layer.span) if layer else (None, None)
         if scalar is None:
             return None
         if name == "output":
-            shape = self.reader.attempt(self.bodies.shape, scalar.text)
+            shape = self.attempt(self.shape, scalar.text)
             return tree.ExpectedOutput(shape.span, shape, scalar.value, path, place) if shape else None
         text, _, device = (part.strip() for part in scalar.value.partition(" on "))
         try:
             figure = Figure.parse(text)
         except ValueError as error:
-            self.reader.report(scalar.span, f"{text or 'nothing'} is not a figure", str(error), "value")
+            self.report(scalar.span, f"{text or 'nothing'} is not a figure", str(error), "value")
             return None
         if device and name != "latency":
-            self.reader.report(scalar.span, f"{name} is the same on every device", f"write `{name}: {text}`", "value")
+            self.report(scalar.span, f"{name} is the same on every device", f"write `{name}: {text}`", "value")
         elif wrong := _wrong_measure(name, figure, text):
-            self.reader.report(scalar.span, *wrong, "value")
+            self.report(scalar.span, *wrong, "value")
             return None
         return tree.ExpectedFigure(name, scalar.span, figure, scalar.value, path, device or None, place)
 

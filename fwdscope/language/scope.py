@@ -86,7 +86,7 @@ class Definition:
     unpacked: bool = False
     read: bool = False
     shape_read: bool = False
-    beside: bool = False
+    outside_flow: bool = False
     made: str = ""
     called: str = ""
 

@@ -267,7 +267,7 @@ class BodyContext(EvaluationContext):
             callee = self.evaluate(function)
             if not isinstance(callee, TEMPLATES):
                 raise ArithmeticProblem(f"{self.text(function)} cannot be called", None, "type")
-            return self._call_template(node, callee)
+            return self.apply(node.span, callee, *self._layer_inputs(node))
         # The nearest meaning of a name decides what its call means.
         layer = self.names.find_layer(function.id)
         if layer is not None:
@@ -279,7 +279,7 @@ class BodyContext(EvaluationContext):
             raise UpstreamFailed
         if not isinstance(value, TEMPLATES):
             raise ArithmeticProblem(f"{function.id} is a value and cannot be called", None, "type")
-        return self._call_template(node, value)
+        return self.apply(node.span, value, *self._layer_inputs(node))
 
     def _call_known(self, node: Call, name: str) -> Any:
         if name == SERIES:
@@ -342,9 +342,6 @@ class BodyContext(EvaluationContext):
             raise UpstreamFailed
         self.layer_name = layer_name
         return tuple(arguments), keywords, tuple(self.names.origin(a) for a in node.arguments)
-
-    def _call_template(self, node: Call, template: Template) -> Any:
-        return self.apply(node.span, template, *self._layer_inputs(node))
 
     def _call_again(self, node: Call, layer: nn.Module) -> Any:
         if isinstance(layer, PartScope):

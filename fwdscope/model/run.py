@@ -142,8 +142,8 @@ class BodyRun:
         own = made in OWN_TENSORS and self.blueprint.spec.block(made) is None
         text = f"{label} = {line.text}" if label else line.text
         origin = Origin(text if len(text) <= 60 else text[:59] + "…", line.span)
-        beside = line.span in self.blueprint.checked.beside
-        before = names.snapshot() if building and beside and not own and line.target else None
+        outside_flow = line.span in self.blueprint.checked.outside_flow
+        before = names.snapshot() if building and outside_flow and not own and line.target else None
         promise = None
         try:
             value = self._own_tensor(line) if own else self._value(line)
@@ -165,7 +165,7 @@ class BodyRun:
             texts = ", ".join(self.context.text(a) for a in arguments if not isinstance(a, Name))
             reads = tuple(dict.fromkeys(names.reads))
             observer.line_end(LineResult(line, names.path(label), label, texts, reads, promise), value)
-        if not beside:
+        if not outside_flow:
             names.prev, names.prev_origin = value, origin
 
     def _value(self, line: tree.Statement) -> Any:

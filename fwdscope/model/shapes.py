@@ -13,6 +13,7 @@ from torch import Tensor
 
 from fwdscope.errors import LayerError
 from fwdscope.functions.functions import FUNCTIONS
+from fwdscope.layers.base import dtype_text as dtype_text
 from fwdscope.layers.base import value_text
 from fwdscope.limits import limit
 from fwdscope.torch_private import without_functions
@@ -21,11 +22,6 @@ from fwdscope.torch_private import without_functions
 def shape_text(x: Tensor) -> str:
     """Return the shape of a tensor: ``(2, 3, 8)``."""
     return str(tuple(x.shape))
-
-
-def dtype_text(x: Tensor) -> str:
-    """Return the dtype of a tensor: ``float32``."""
-    return str(x.dtype).removeprefix("torch.")
 
 
 # --- operators -------------------------------------------------------------------------------------------------------
