@@ -248,9 +248,9 @@ class NodeParser:
         text = scalar.text.strip()
         found = re.search(r"\sin\s", text.value)
         if not found:
-            *name, items = text.value.split(maxsplit=2)
+            *name, items = text.value.split(maxsplit=2) or ["range(n)"]
             help = f"write `for: {name[0] if name else 'i'} in {items}`"
-            self.fail(scalar.span, f"{text.value} has no `in`", help)
+            self.fail(scalar.span, f"{text.value or 'this loop'} has no `in`", help)
         target = parse_target(self.source, text[: found.start()])
         for part in ex.leaves(target):
             if isinstance(part, ex.NumberTarget):
