@@ -19,12 +19,15 @@ from . import (
     pointwise,
     pooling,
     products,
+    quantized,
     random,
     recurrent,
     reductions,
     rows,
     sorting,
+    sparse,
     views,
+    vision,
 )
 from .base import RULES, Cost, Rule, Term, cost, find, infer, result_sizes, rule
 from .op import Op, Operand
@@ -32,7 +35,7 @@ from .op import Op, Operand
 # One for each kind of operator; a family that is not imported has no rules.
 FAMILIES = (
     attention, backward, convolution, embedding, factorisation, fft, interpolation, losses, movement, norms,
-    pointwise, pooling, products, random, recurrent, reductions, rows, sorting, views,
+    pointwise, pooling, products, quantized, random, recurrent, reductions, rows, sorting, sparse, views, vision,
 )  # fmt: skip
 
 __all__ = [

@@ -10,18 +10,25 @@ import math
 from collections.abc import Iterator
 
 from .attention import product_of_scores
-from .base import Rule, Term, Terms, elements, flops, like, macs, no_terms, register, register_formula, rows_of, rule
+from .base import (
+    Output,
+    Rule,
+    Term,
+    Terms,
+    elements,
+    flops,
+    like,
+    macs,
+    no_terms,
+    register,
+    register_formula,
+    rows_of,
+    rule,
+)
 from .convolution import gradient
+from .interpolation import filter_sizes
 from .op import Op, Operand
 from .pooling import adaptive_taps
-
-
-def _elementwise(count: int, what: str, names: str) -> None:
-    """Register operators of ``count`` results for each element of their first argument, the gradient of the output."""
-    for name in names.split():
-        register_formula(
-            f"{name}_backward", what, f"{count}·N" if count != 1 else "N", elements, output=_like_the_gradient
-        )
 
 
 def _like_the_gradient(op: Op) -> tuple[Operand, ...] | None:
@@ -30,6 +37,14 @@ def _like_the_gradient(op: Op) -> tuple[Operand, ...] | None:
         return None
     made = like(tensors[0])
     return (made,) if made.stride == tensors[0].stride else None
+
+
+def _elementwise(count: int, what: str, names: str, of: int = 0, output: Output | None = _like_the_gradient) -> None:
+    """Register operators of ``count`` results for each element of an argument: the first is the gradient."""
+
+    names = " ".join(f"{name}_backward" for name in names.split())
+    formula = f"{count}·N" if count != 1 else "N"
+    register_formula(names, what, formula, lambda op: {"N": op.operand(of).numel}, output=output)
 
 
 # g where x > threshold, else 0
@@ -72,6 +87,26 @@ def gelu(op: Op) -> Terms:
 def elu(op: Op) -> Terms:
     """g·(y + α) from the result, g·α·exp(x) from the input, where x < 0."""
     count, what = (3, "comparison, sum, product") if op.at(4) else (4, "comparison, exp, two products")
+    return (flops(what, f"{count}·N", N=op.operand().numel),)
+
+
+# g·w or g, and the weight's g·x
+_elementwise(3, "comparison, two products", "_prelu_kernel", output=None)
+
+
+@rule("rrelu_with_noise_backward")
+def rrelu(op: Op) -> Terms:
+    """g·noise in training, else as a leaky relu."""
+    what, formula = ("product", "N") if op.at(5) else ("comparison, product", "2·N")
+    return (flops(what, formula, N=op.operand().numel),)
+
+
+@rule("logit_backward")
+def logit(op: Op) -> Terms:
+    """g/(x·(1 - x)), where x is between two bounds if there are any."""
+    count, what = (
+        (3, "difference, product, quotient") if op.at(2) is None else (5, "as without bounds, two comparisons")
+    )
     return (flops(what, f"{count}·N", N=op.operand().numel),)
 
 
@@ -135,7 +170,7 @@ def group_norm(op: Op) -> Iterator[Term]:
     yield from _affine_gradients(elements, channels, weight, bias, x)
 
 
-@rule("native_batch_norm_backward")
+@rule("native_batch_norm_backward", "batch_norm_backward")
 def batch_norm(op: Op) -> Iterator[Term]:
     """In evaluation g·weight·rsqrt(variance + eps). In training through the batch's statistics.
 
@@ -174,6 +209,7 @@ def convolution(op: Op) -> Iterator[Term]:
     "_scaled_dot_product_flash_attention_backward",
     "_scaled_dot_product_efficient_attention_backward",
     "_scaled_dot_product_cudnn_attention_backward",
+    "_scaled_dot_product_fused_attention_overrideable_backward",
 )
 def attention(op: Op) -> Iterator[Term]:
     """P again from Q·Kᵀ, and four products: dV = Pᵀ·dO, dP = dO·Vᵀ, dQ = dS·K, dK = dSᵀ·Q.
@@ -188,11 +224,81 @@ def attention(op: Op) -> Iterator[Term]:
     yield flops("Σ dO·O", "B·L·(2·V - 1)", **{name: numbers[name] for name in "BLV"})
 
 
+@rule("mkldnn_rnn_layer_backward")
+def recurrent(op: Op) -> Iterator[Term]:
+    """One direction of a layer of an LSTM: each product twice, for what went in and for the weight.
+
+    Per unit and step tanh(c) again, then 22 for the gradients of the state (5), of the gates (four each) and of the
+    state before.
+    """
+    x, w_ih, w_hh, biased = op.operand(0), op.operand(1), op.operand(2), op.at(17)
+    steps, hidden = math.prod(x.shape[:-1]), w_hh.shape[1]
+    yield macs("gradients of inputs and weights", "2·T·W", T=steps, W=w_ih.numel + w_hh.numel)
+    yield flops("gates", "23·T·H", T=steps, H=hidden)
+    if biased:
+        yield flops("biases: sum", "(T - 1)·G", T=steps, G=w_ih.shape[0])
+
+
 # -- what moved data adds it up again ----------------------------------------------------------------------------------
 
-# Each gradient is added to its row, or where the maximum was.
-register_formula("embedding_dense_backward embedding_backward", "sum", "N", elements)
-register_formula("max_pool2d_with_indices_backward max_pool3d_with_indices_backward", "sum", "N", elements)
+# Each gradient is added to its row, or where the maximum or the copied element was.
+_elementwise(1, "sum", """embedding_dense embedding max_pool2d_with_indices max_pool3d_with_indices adaptive_max_pool2d
+adaptive_max_pool3d fractional_max_pool2d fractional_max_pool3d reflection_pad1d reflection_pad2d reflection_pad3d
+replication_pad1d replication_pad2d replication_pad3d upsample_nearest1d upsample_nearest2d upsample_nearest3d
+_upsample_nearest_exact1d _upsample_nearest_exact2d _upsample_nearest_exact3d unfold""", output=None)  # fmt: skip
+# A gradient is shared out along each dimension in turn, and the last shares are added up.
+_elementwise(4, "two products, two sums", "upsample_linear1d", output=None)
+_elementwise(10, "six products, four sums", "upsample_bilinear2d", output=None)
+_elementwise(22, "fourteen products, eight sums", "upsample_trilinear3d", output=None)
+_elementwise(36, "twenty products, sixteen sums", "upsample_bicubic2d", output=None)
+
+
+@rule("_upsample_bilinear2d_aa_backward", "_upsample_bicubic2d_aa_backward", "_upsample_lanczos2d_aa_backward")
+def antialiased(op: Op) -> Terms:
+    """Two passes, along the height and then the width, with a product and a sum for each tap."""
+    numbers = filter_sizes(op.name, op.at(2), op.operand().shape)
+    return (flops("products, sums", "2·C·W_out·(H_out·t_h + H_in·t_w)", **numbers),)
+
+
+@rule("_embedding_bag_backward", "_embedding_bag_dense_backward")
+def embedding_bag(op: Op) -> Iterator[Term]:
+    """The gradient of a bag is added to each of its rows (0), shared among them (1), or added to the largest (2)."""
+    grad, rows, mode = op.operand(), op.operand(1).numel, op.at(7 if "dense" in op.name else 8)
+    yield flops("sum", "n·D", n=grad.shape[0] if mode == 2 else rows, D=grad.shape[1])
+    if mode == 1:
+        yield flops("quotient", "N", N=grad.numel)
+    if op.at(8 if "dense" in op.name else 10) is not None:
+        yield flops("weights", "n·D", n=rows, D=grad.shape[1])
+
+
+@rule("_embedding_bag_per_sample_weights_backward")
+def sample_weights(op: Op) -> Terms:
+    """The gradient of a bag times each of its rows."""
+    return (macs("product", "n·D", n=op.operand(2).numel, D=op.operand().shape[1]),)
+
+
+@rule("grid_sampler_2d_backward", "grid_sampler_3d_backward")
+def grid_sample(op: Op) -> Iterator[Term] | None:
+    """Coordinates and weights again; each corner gets its share, and says how the result changes along each dimension.
+
+    For that its value is multiplied by the distances along the others and by the gradient, and added.
+    """
+    return None if op.at(3) not in (0, 1) else _through_samples(op, len(op.operand().shape) - 2)
+
+
+def _through_samples(op: Op, d: int) -> Iterator[Term]:
+    n, points, corners = op.operand().numel, math.prod(op.operand(2).shape[:-1]), 2**d
+    to_input, to_grid = op.at(6)
+    yield flops("coordinates", "3·d·points", d=d, points=points)
+    if op.at(3) == 1:
+        yield flops("sum", "N", N=n)
+        return
+    yield flops("weights", "points·(2·d + (d - 1)·corners)", points=points, d=d, corners=corners)
+    if to_input:
+        yield flops("product, sum", "2·N·corners", N=n, corners=corners)
+    if to_grid:
+        yield flops("changes: products, sum", "N·corners·d·(d + 1)", N=n, corners=corners, d=d)
+        yield flops("scale", "d·points", d=d, points=points)
 
 
 @rule("avg_pool2d_backward", "avg_pool3d_backward")
@@ -212,12 +318,82 @@ def adaptive_avg_pool(op: Op) -> Terms:
     return (flops("quotient", "N", N=grad.numel), flops("sums", "taps", taps=taps))
 
 
-# 2·(x - y)·g/n
-register_formula("mse_loss_backward", "difference, two products", "3·N", lambda op: {"N": op.operand(1).numel})
+# A loss that is a mean has a factor of 1/n in each gradient. 2·(x - y)·g/n:
+_elementwise(3, "difference, two products", "mse_loss", 1, None)
+# (x - y)·g/n within β, where smooth_l1 divides by β, and ±g/n outside, which huber multiplies by δ: both are counted
+_elementwise(6, "difference, two comparisons, two products, quotient", "smooth_l1_loss", 1, None)
+_elementwise(6, "difference, two comparisons, three products", "huber_loss", 1, None)
+# -y·g/n·z/(1 + z) with z = exp(-y·x)
+_elementwise(8, "product, negation, exp, sum, three products, quotient", "soft_margin_loss", 1, None)
+
+
+@rule("binary_cross_entropy_backward")
+def cross_entropy(op: Op) -> Iterator[Term]:
+    """g·(x - y)/((1 - x)·x), whose denominator is at least 1e-12, times the weight, divided by n for a mean."""
+    numbers = {"N": op.operand(1).numel}
+    yield flops("difference, 1-x, product, bound, product, quotient", "6·N", **numbers)
+    if op.at(3) is not None:
+        yield flops("weight", "N", **numbers)
+    if op.at(4, 1) == 1:
+        yield flops("mean", "N", **numbers)
+
+
+@rule("multi_margin_loss_backward", "multilabel_margin_loss_backward")
+def margins(op: Op) -> Iterator[Term]:
+    """Each class within the margin of the right one, or of one target, gets the gradient, and the target loses it."""
+    x, is_multi = op.operand(1), op.name == "aten.multi_margin_loss_backward"
+    classes = x.shape[-1] if x.shape else 1
+    numbers = {"R": x.numel // max(classes, 1), "C": classes}
+    yield flops("difference, sum, comparison, two sums", "5·R·(C - 1)", **numbers)
+    if is_multi and op.at(3) == 2:
+        yield flops("power", "R·(C - 1)", **numbers)
+    if is_multi and op.at(5) is not None:
+        yield flops("weight", "R·(C - 1)", **numbers)
+    yield flops("product", "R·C", **numbers)
+
+
+@rule("_ctc_loss_backward")
+def ctc_loss(op: Op) -> Iterator[Term]:
+    """The backward variables as the forward ones: 13 each; where both meet a sum and a log-sum-exp of two, 8.
+
+    For each class exp(log p) - exp(sum + loss - log p), times the gradient.
+    """
+    yield flops("backward variables, both directions", "22·A", A=op.operand(6).numel)
+    yield flops("exp, sum, difference, exp, difference, product", "6·N", N=op.operand(1).numel)
+
+
+# Results for each coordinate of a pair, by p.
+_OF_A_DISTANCE = {
+    1.0: (4, "difference, sign, product, sum"),
+    2.0: (4, "difference, product, quotient, sum"),
+    math.inf: (6, "difference, abs, comparison, sign, product, sum"),
+}
+_OF_ANOTHER = (8, "difference, abs, power, sign, two products, quotient, sum")
+
+
+@rule("_cdist_backward", "_pdist_backward")
+def distances(op: Op) -> Iterator[Term]:
+    """g·(x - y)·|x - y|ᵖ⁻²/dᵖ⁻¹ for each coordinate, added to x; where x and y are of one tensor, also to y."""
+    grad, is_one, p = op.operand(), op.name == "aten._pdist_backward", op.at(2 if "pdist" in op.name else 3)
+    if p == 0:
+        return
+    count, what = _OF_A_DISTANCE.get(p, _OF_ANOTHER)
+    yield flops(what, f"{count + is_one}·P·M", P=grad.numel, M=op.operand(1).shape[-1])
+    if p not in _OF_A_DISTANCE:
+        yield flops("power", "P", P=grad.numel)
+
+
+@rule("_weight_norm_interface_backward")
+def weight_norm(op: Op) -> Iterator[Term]:
+    """Of the norm Σ g·v/norm, then (g - v·Σ/norm²)·(scale/norm)."""
+    yield flops("product, sum, product, difference, product", "5·N", N=op.operand().numel)
+    yield flops("three quotients, product", "4·R", R=op.operand(3).numel)
+
+
 # -g/n at the target of each row
 register_formula(
     "nll_loss_backward nll_loss2d_backward", "negation, quotient", "2·R", lambda op: {"R": op.operand(2).numel}
 )
 # The gradient is put where it came from, among zeros.
 register(("slice_backward", "select_backward", "diagonal_backward"), Rule(no_terms))
-register(("value_selecting_reduction_backward",), Rule(no_terms))
+register(("value_selecting_reduction_backward", "masked_scatter_backward"), Rule(no_terms))

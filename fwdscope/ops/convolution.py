@@ -38,7 +38,7 @@ def _formula(d: int, transposed: bool, grouped: bool) -> tuple[str, tuple[str, .
     return (f"{formula}/groups", (*symbols, "groups")) if grouped else (formula, symbols)
 
 
-def _terms(op: Op, bias: Operand | None, groups: int, transposed: bool) -> Iterator[Term]:
+def convolution_terms(op: Op, bias: Operand | None, groups: int, transposed: bool) -> Iterator[Term]:
     """The terms of a batch or a sample, with a weight (C_out, C_in/groups, …) or transposed (C_in, C_out/groups, …)."""
     x, weight, out = op.operand(0), op.operand(1), op.output
     d = len(weight.shape) - 2
@@ -57,7 +57,7 @@ def _terms(op: Op, bias: Operand | None, groups: int, transposed: bool) -> Itera
 def gradient(what: str, x: Operand, weight: Operand, out: Operand, groups: int, transposed: bool) -> Term:
     """The term of the gradient of the input or of the weight: as many MACs as the convolution."""
     op = Op("aten.convolution", "default", (x, weight), (), (out,))
-    return next(_terms(op, None, groups, transposed))._replace(what=what)
+    return next(convolution_terms(op, None, groups, transposed))._replace(what=what)
 
 
 def _columns(op: Op) -> Iterator[tuple[int, ...]]:
@@ -109,7 +109,7 @@ def _window(op: Op, tensor: int) -> Passage | None:
 )  # fmt: skip
 def convolution(op: Op) -> Terms:
     """Any convolution in torch's dispatcher: one, two or three dimensions, grouped, dilated, transposed."""
-    return _terms(op, op.at(2), op.at(8), op.at(6))
+    return convolution_terms(op, op.at(2), op.at(8), op.at(6))
 
 
 def _library(
@@ -118,7 +118,7 @@ def _library(
     """Register convolutions of one library, with the position of their bias, if any, and the number of groups."""
 
     def terms(op: Op) -> Terms:
-        return _terms(op, None if bias is None else op.at(bias), groups(op), transposed)
+        return convolution_terms(op, None if bias is None else op.at(bias), groups(op), transposed)
 
     register(names.split(), Rule(terms))
 

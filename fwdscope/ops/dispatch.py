@@ -14,10 +14,11 @@ import torch
 from torch import Tensor
 
 from fwdscope.default_dtype import default_dtype
+from fwdscope.torch_private import coo_parts
 
 from .base import Cost, cost, find, infer
 from .nested import tensors
-from .op import Op, Operand, Value
+from .op import Op, Operand, SparseOperand, Value
 from .promotion import ITEMSIZE, is_complex, is_floating
 
 _DTYPES = {value: name for name in ITEMSIZE if isinstance(value := getattr(torch, name, None), torch.dtype)}
@@ -76,6 +77,8 @@ def plain(value: Any) -> Value:
         return tuple(value) if _ITSELF.issuperset(map(type, value)) else tuple(map(plain, value))
     if isinstance(value, torch.dtype):
         return _DTYPES.get(value) or str(value).removeprefix("torch.")
+    if isinstance(value, torch.ScriptObject) and hasattr(value, "unpack"):
+        return plain(value.unpack())  # the weight and the bias of a quantized layer
     # Devices, layouts, memory formats and generators by name; other objects by type, as addresses make equal calls
     # differ.
     return re.sub(r"^torch\.| at 0x\w+", "", str(value)) if type(value).__module__ == "torch" else type(value).__name__
@@ -84,6 +87,10 @@ def plain(value: Any) -> Value:
 def operand(x: Tensor) -> Operand:
     """A tensor's shape, dtype and strides."""
     shape, (name, size) = x.shape, _element(x.dtype)
+    if x.layout is not _STRIDED and is_sparse(x):
+        parts, sparse = stored_parts(x), SparseOperand(tuple(shape), name, size, (0,) * len(shape))
+        sparse.numel, sparse.nbytes = parts[-1].numel(), sum(part.numel() * part.element_size() for part in parts)
+        return sparse
     # As Operand(…), which is a function of Python's that does this.
     return tuple.__new__(Operand, (tuple(shape), name, size, x.stride() if x.layout is _STRIDED else (0,) * len(shape)))
 
@@ -176,6 +183,8 @@ def run(func: Any, args: Any, kwargs: Any) -> tuple[Any, OpRecord]:
 
 def _ask_torch(func: Any, args: Any, kwargs: Any) -> Any:
     """Run an operator by torch. On meta, numbers of torch's default dtype become numbers of the network's."""
+    if "quantized" in (name := _named(func)[0]) and _on_meta(args, kwargs):
+        raise NotImplementedError(f"{name} is not implemented on meta: its weights are packed")
     result, dtype = func(*args, **kwargs), default_dtype()
     if dtype == torch.get_default_dtype() or not _on_meta(args, kwargs):
         return result
@@ -215,13 +224,15 @@ def _work_out(func: Any, args: Any, kwargs: Any) -> _Known:
 def _run_once(func: Any, args: Any, kwargs: Any) -> tuple[Any, OpRecord]:
     """As :func:`run`, for a call that is not remembered."""
     op = read(func, args, kwargs, None)
-    outputs = _infer_results(op) if _on_meta(args, kwargs) else None
+    # The rules of results are for tensors that store every element.
+    is_stated = _on_meta(args, kwargs) and not any(type(x) is SparseOperand for x in op.operands)
+    outputs = _infer_results(op) if is_stated else None
     if outputs is None:
         result = _ask_torch(func, args, kwargs or {})
         op = op._replace(outputs=_outputs(result))
-        # The rules count every element, and a sparse tensor has few of them.
-        is_counted = not any(map(is_sparse, tensors((args, kwargs, result))))
-        return result, record_of(op, is_counted)
+        if any(type(x) is SparseOperand for x in (*op.operands, *op.outputs)):
+            op = _read_sparse(op, args)
+        return result, record_of(op)
     record = record_of(op._replace(outputs=outputs))
     if op.in_place:
         return args[0], record
@@ -301,3 +312,27 @@ def _on_meta(args: Any, kwargs: Any) -> bool:
 def is_sparse(tensor: Tensor) -> bool:
     """Whether a tensor stores only some of its elements, with their places."""
     return tensor.layout is not _STRIDED and tensor.layout in SPARSE_LAYOUTS
+
+
+def stored_parts(tensor: Tensor) -> tuple[Tensor, ...]:
+    """The tensors that hold the places of a sparse tensor's elements, and the elements."""
+    if tensor.layout is torch.sparse_coo:
+        return coo_parts(tensor)
+    if tensor.layout in (torch.sparse_csr, torch.sparse_bsr):
+        return tensor.crow_indices(), tensor.col_indices(), tensor.values()
+    return tensor.ccol_indices(), tensor.row_indices(), tensor.values()
+
+
+_PRODUCTS = ("sparse.mm", "sparse.addmm", "sparse._sparse_addmm", "sparse._sparse_sparse_matmul")
+
+
+def _read_sparse(op: Op, args: Any) -> Op:
+    """A call with sparse tensors, under a name of its own; a product of two also with how many elements meet."""
+    op = op._replace(name=f"sparse.{op.name.removeprefix('aten.')}")
+    given = args[-2:]
+    if op.name not in _PRODUCTS or not all(map(is_sparse, given)):
+        return op
+    (_, columns), (rows, _) = (coo_parts(x.to_sparse())[0] for x in given)
+    length = given[1].shape[0]
+    meeting = torch.bincount(columns, minlength=length) * torch.bincount(rows, minlength=length)
+    return op._replace(arguments=(*op.arguments, int(meeting.sum())))

@@ -42,6 +42,7 @@ def _solve(op: Op, matrix: int, triangles: int) -> Term:
 
 register(("linalg_solve_triangular",), Rule(lambda op: (_solve(op, 0, 1),)))
 register(("triangular_solve",), Rule(lambda op: (_solve(op, 1, 1),)))
+register(("linalg_lu_solve",), Rule(lambda op: (_solve(op, 0, 2),)))
 register(("cholesky_solve",), Rule(lambda op: (_solve(op, 1, 2),)))
 register(("_linalg_solve_ex",), Rule(lambda op: (*(_of_matrices(op, (_LU,)) or ()), _solve(op, 0, 2))))
 

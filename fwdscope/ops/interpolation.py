@@ -7,7 +7,7 @@ four products and three sums: 7 for each of four rows and once across them, 35. 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from fwdscope.formula import SPATIAL, Size, kept_size, kept_sizes, set_size
@@ -69,16 +69,22 @@ for _d in (1, 2, 3):
     register((f"upsample_nearest{_d}d", f"_upsample_nearest_exact{_d}d"), Rule(no_terms, **_RESIZED))
 
 
+def filter_sizes(name: str, x: Sequence[int], out: Sequence[int]) -> dict[str, int]:
+    """Channels, sizes, and the taps of a filter that is as wide as the scale makes it."""
+    reach = {"bilinear": 2, "bicubic": 4, "lanczos": 6}[name.split("_")[2].removesuffix("2d")]
+    found = {"C": math.prod(out[:-2])}
+    for symbol, n, m in zip("HW", x[-2:], out[-2:], strict=True):
+        taps = 2 * math.ceil(reach / 2 * max(n / m, 1.0)) + 1
+        found |= {f"{symbol}_in": n, f"{symbol}_out": m, f"t_{symbol.lower()}": taps}
+    return found
+
+
 @rule("_upsample_bilinear2d_aa", "_upsample_bicubic2d_aa", "_upsample_lanczos2d_aa")
 def antialiased(op: Op) -> Iterator[Term]:
-    """Two passes, along the width and then the height, with a filter as wide as the scale makes it."""
-    x, out = op.operand(), op.output
-    reach = {"bilinear": 2, "bicubic": 4, "lanczos": 6}[op.name.split("_")[2].removesuffix("2d")]
-    (h, w), (tall, wide) = x.shape[-2:], out.shape[-2:]
-    taps_h, taps_w = (2 * math.ceil(reach / 2 * max(n / m, 1.0)) + 1 for n, m in ((h, tall), (w, wide)))
-    channels = math.prod(out.shape[:-2])
-    yield flops("along the width", "C·H_in·W_out·(2·t_w - 1)", C=channels, H_in=h, W_out=wide, t_w=taps_w)
-    yield flops("along the height", "C·H_out·W_out·(2·t_h - 1)", C=channels, H_out=tall, W_out=wide, t_h=taps_h)
+    """Two passes, along the width and then the height."""
+    numbers = filter_sizes(op.name, op.operand().shape, op.output.shape)
+    yield flops("along the width", "C·H_in·W_out·(2·t_w - 1)", **numbers)
+    yield flops("along the height", "C·H_out·W_out·(2·t_h - 1)", **numbers)
 
 
 def _grid_sizes(op: Op) -> ResultSizes:
@@ -88,18 +94,20 @@ def _grid_sizes(op: Op) -> ResultSizes:
 
 @rule("grid_sampler_2d", "grid_sampler_3d", "_grid_sampler_2d_cpu_fallback", "cudnn_grid_sampler", sizes=_grid_sizes)
 def grid_sample(op: Op) -> Terms:
-    """The coordinates of each point; if the mode is linear, also a weight for each corner and their weighted sum.
+    """The coordinates of each point; if the mode is linear (0) or cubic (2), also weights and their weighted sum.
 
     A coordinate is scaled by a sum, a product and a quotient. The weights of 2ᵈ corners are d differences to each side
-    and d - 1 products each.
+    and d - 1 products each. Cubic ones are polynomials of four distances along each of two dimensions: three sums, two
+    polynomials of five results and two of six.
     """
     d = int(op.name.split("grid_sampler_")[1][0]) if op.name != "aten.cudnn_grid_sampler" else 2
     mode = op.at(2, 0)
-    if mode not in (0, 1):
-        return None
     points, corners = math.prod(op.operand(1).shape[:-1]), 2**d
     terms = [flops("coordinates", "3·d·points", d=d, points=points)]
-    if mode == 0:
+    if mode == 2:
+        terms.append(flops("weights", "50·points", points=points))
+        terms.append(flops("twenty products, fifteen sums", "35·N", N=op.output.numel))
+    elif mode == 0:
         terms.append(flops("weights", "points·(2·d + (d - 1)·corners)", points=points, d=d, corners=corners))
         terms.append(flops("weighted sum", "N·(2·corners - 1)", N=op.output.numel, corners=corners))
     return terms

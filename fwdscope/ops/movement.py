@@ -114,7 +114,9 @@ _moves("tile", None, _repeat_sizes)
 _moves("tril triu", _same_output)
 _moves("roll", _same_output, None, mix_along(2))
 _moves("flip", None, None, mix_along(1))
-_moves("diag diag_embed diagonal_scatter repeat_interleave rot90 select_scatter slice_scatter")
+_moves("diag diag_embed diagonal_scatter repeat_interleave rot90 select_scatter slice_scatter lu_unpack")
+_moves("as_strided_scatter narrow_copy _unsafe_masked_index")
+_moves("_efficientzerotensor", traffic=untouched)
 
 
 # --- joins -----------------------------------------------------------------------------------------------------------
@@ -463,3 +465,14 @@ def scatter_reduce(op: Op) -> Iterator[Term]:
     yield flops("sums, products or comparisons", "N", N=op.operand(3).numel)
     if op.at(4) == "mean":
         yield flops("quotient", "M", M=op.output.numel)
+
+
+# Between ranks elements are moved; what they are reduced to there is the whole group's work, not one rank's.
+_COLLECTIVES = """all_reduce all_reduce_coalesced all_gather_into_tensor all_gather_into_tensor_coalesced
+all_gather_into_tensor_out reduce_scatter_tensor reduce_scatter_tensor_coalesced reduce_scatter_tensor_out
+all_to_all_single broadcast"""
+_moves(" ".join(f"_c10d_functional.{name}" for name in _COLLECTIVES.split()))
+_COLLECTIVES = """allreduce_ allreduce_coalesced_ allgather_ _allgather_base_ allgather_coalesced_
+allgather_into_tensor_coalesced_ reduce_ reduce_scatter_ _reduce_scatter_base_ reduce_scatter_tensor_coalesced_
+broadcast_ gather_ scatter_ alltoall_ alltoall_base_ send recv_ recv_any_source_"""
+_moves(" ".join(f"c10d.{name}" for name in _COLLECTIVES.split()))

@@ -29,6 +29,13 @@ class Operand(NamedTuple):
         return self.itemsize * distinct(self.shape, self.stride)
 
 
+class SparseOperand(Operand):
+    """A sparse tensor: ``numel`` elements are stored, which take ``nbytes`` with their places."""
+
+    numel = 0
+    nbytes = 0
+
+
 Value: TypeAlias = "Operand | tuple[Value, ...] | bool | int | float | complex | str | None"
 
 

@@ -19,7 +19,7 @@ def product(a: Operand, b: Operand, **numbers: int) -> Term:
     return macs("matrix product", f"{parts}·{sizes}" if parts > 1 else sizes, **numbers)
 
 
-def _added(op: Op, **numbers: int) -> Iterator[Term]:
+def added(op: Op, **numbers: int) -> Iterator[Term]:
     """beta·c + alpha·(the product): one sum for each result, and a product with each factor that is not 1."""
     sizes, alpha, beta = "·".join(numbers), op.keyword("alpha", 1), op.keyword("beta", 1)
     sizes = f"2·{sizes}" if complex_factor(*op.operands) > 1 else sizes
@@ -31,14 +31,14 @@ def _added(op: Op, **numbers: int) -> Iterator[Term]:
         yield flops("sum", sizes, **numbers)
 
 
-def _factors(op: Op) -> tuple[Operand, Operand]:
+def factors(op: Op) -> tuple[Operand, Operand]:
     """The two matrices; in ``addmm`` and the like they stand behind the tensor to which their product is added."""
     first = "add" in op.name
     return op.operand(first), op.operand(first + 1)
 
 
 def _output(op: Op) -> tuple[Operand, ...] | None:
-    (a, b), dims = _factors(op), 3 if "bmm" in op.name else 2
+    (a, b), dims = factors(op), 3 if "bmm" in op.name else 2
     fits = a.dtype == b.dtype and len(a.shape) == len(b.shape) == dims and a.shape[:-2] == b.shape[:-2]
     if not fits or a.shape[-1] != b.shape[-2]:
         return None
@@ -59,7 +59,7 @@ def _vector_output(op: Op) -> tuple[Operand, ...] | None:
 
 def _sizes(op: Op) -> ResultSizes:
     """(…, M, K) by (…, K, N): K is summed over."""
-    one, other = (x.shape[1:] if op.name.startswith("aten.addbmm") else x.shape for x in _factors(op))
+    one, other = (x.shape[1:] if op.name.startswith("aten.addbmm") else x.shape for x in factors(op))
     batch = broadcast_sizes(one[:-2], other[:-2]) if len(one) > 2 or len(other) > 2 else ()
     rows = [kept_size("M", one[-2], f"K = {one[-1]:,} is summed over")] if len(one) > 1 else []
     return ([*batch, *rows, *([kept_size("N", other[-1])] if len(other) > 1 else [])],)
@@ -88,7 +88,7 @@ def matrices(op: Op) -> Iterator[Term]:
 
     ``addbmm`` sums the products of a batch too: one long inner dimension.
     """
-    a, b = _factors(op)
+    a, b = factors(op)
     # (B, M, K) by (B, K, N), of which any but K may be missing.
     numbers = dict(zip("BMK"[-len(a.shape) :], a.shape, strict=True))
     if len(b.shape) > 1:
@@ -96,7 +96,7 @@ def matrices(op: Op) -> Iterator[Term]:
     yield product(a, b, **numbers)
     if "add" in op.name:
         summed = ("K", "B") if op.name.startswith("aten.addbmm") else ("K",)
-        yield from _added(op, **{symbol: n for symbol, n in numbers.items() if symbol not in summed})
+        yield from added(op, **{symbol: n for symbol, n in numbers.items() if symbol not in summed})
 
 
 @rule("_scaled_mm")
@@ -123,7 +123,7 @@ def addr(op: Op) -> Iterator[Term]:
     """An outer product added to a matrix: one product for each element, which is no inner product and so no MAC."""
     m, n = op.operand(1).numel, op.operand(2).numel
     yield flops("outer product", "M·N", M=m, N=n)
-    yield from _added(op, M=m, N=n)
+    yield from added(op, M=m, N=n)
 
 
 @rule("linear", sizes=_linear_sizes, window=_window)
@@ -178,23 +178,21 @@ def int8_weight(op: Op) -> Iterator[Term]:
     yield flops("scale", "M·N", M=m, N=n)
 
 
-@rule("_grouped_mm")
-def grouped_mm(op: Op) -> Terms:
-    """Rows in groups, each multiplied by the matrix of its group, as in a mixture of experts."""
-    a, b = op.operand(0), op.operand(1)
-    if len(b.shape) != 3:
+def _grouped_output(op: Op) -> tuple[Operand, ...] | None:
+    """Rows by the matrix of their group. torch asks for bfloat16 on meta, and nowhere else."""
+    if op.keywords or len(op.arguments) > 3:
         return None
-    rows, n = math.prod(a.shape[:-1]), b.shape[-1]
-    terms = [product(a, b, M=rows, K=a.shape[-1], N=n)]
-    return terms if op.at(3) is None else [*terms, flops("bias", "M·N", M=rows, N=n)]
+    a, b, groups = op.operand(0), op.operand(1), op.at(2) or op.operand(0)
+    fits = a.dtype == b.dtype and "float" in a.dtype and len(b.shape) == 3 and a.shape[-1] == b.shape[1]
+    if not fits or groups.shape[0] != b.shape[0] or any(max(x.stride) * x.itemsize % 16 for x in (a, b)):
+        return None
+    return (like(a, (*a.shape[:-1], b.shape[2])),)
 
 
-@rule("quantized.linear_dynamic", "quantized.linear", "quantized.linear_relu", "quantized.linear_relu_dynamic")
-def quantized_linear(op: Op) -> Iterator[Term]:
-    """A linear layer in eight bits. Its weight and bias are packed away, so the bias is taken to be there."""
-    x, out = op.operand(0), op.output
-    m, n = math.prod(x.shape[:-1]), out.shape[-1]
-    yield product(x, out, M=m, K=x.shape[-1], N=n)
-    yield flops("bias", "M·N", M=m, N=n)
-    if "relu" in op.name:
-        yield flops("relu", "M·N", M=m, N=n)
+@rule("_grouped_mm", output=_grouped_output)
+def grouped_mm(op: Op) -> Terms:
+    """Rows, or columns, in groups, each multiplied by the matrix of its group, as in a mixture of experts."""
+    a, b = op.operand(0), op.operand(1)
+    rows = math.prod(a.shape[:-1]) if len(b.shape) == 3 else a.shape[-2]
+    terms = [product(a, b, M=rows, K=a.shape[-1], N=b.shape[-1])]
+    return terms if op.at(3) is None else [*terms, flops("bias", "M·N", M=rows, N=b.shape[-1])]

@@ -24,11 +24,19 @@ _MODES = ("rnn_relu", "rnn_tanh", "lstm", "gru")
 
 def _cell(kind: str, steps: int, w_ih: Operand, w_hh: Operand, biases: int, w_hr: Operand | None) -> Iterator[Term]:
     """The terms of ``steps`` steps of one cell; w_hr projects an LSTM's output."""
+    hidden = w_hh.shape[0] // _GATES[kind][0]
+    return cell_terms(kind, steps, w_ih.shape[1], hidden, biases, None if w_hr is None else w_hr.shape[0])
+
+
+def cell_terms(
+    kind: str, steps: int, inputs: int, hidden: int, biases: int, projected: int | None = None
+) -> Iterator[Term]:
+    """The terms of ``steps`` steps of one cell of H units, from the sizes of its input and its state."""
     gates, results = _GATES[kind]
-    hidden, inputs, recurrent = w_hh.shape[0] // gates, w_ih.shape[1], w_hh.shape[1]
+    recurrent = hidden if projected is None else projected
     yield macs("gates", "T·G·H·(I + R)", T=steps, G=gates, H=hidden, I=inputs, R=recurrent)
-    if w_hr is not None:
-        yield macs("projection", "T·H·P", T=steps, H=hidden, P=w_hr.shape[0])
+    if projected is not None:
+        yield macs("projection", "T·H·P", T=steps, H=hidden, P=projected)
     if biases:
         yield flops("biases", f"{biases}·T·G·H", T=steps, G=gates, H=hidden)
     yield flops(kind, f"{results}·T·H", T=steps, H=hidden)

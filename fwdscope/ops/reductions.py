@@ -121,7 +121,9 @@ _register("mean", "sums, quotient", "R·n", _output(_float_type), "2·R·n")
 _register("prod", "products", _EACH, None, "6·R·(n - 1)")
 _register("amax amin", "comparisons", _EACH, _output(lambda x: x.dtype))
 _register("argmax argmin", "comparisons", _EACH, _output(lambda x: None if x.dtype == "bool" else "int64"))
-_register("all any", "logic", _EACH, _output(lambda x: None if x.dtype == "uint8" else "bool"))
+_register(
+    "all any _is_all_true _is_any_true", "logic", _EACH, _output(lambda x: None if x.dtype == "uint8" else "bool")
+)
 _register("aminmax _aminmax", "comparisons", "2·R·(n - 1)")
 _register("count_nonzero", "comparisons, sums", "R·(2·n - 1)")
 # A median or the k-th value is found without sorting; at least every element is compared, as in top-k.
@@ -192,6 +194,9 @@ register_formula("bincount", "sums", "N", elements)
 register_formula(
     "histc", "difference, product, rounding, sum", "4·N", elements
 )  # a place for each element, and its count
+register_formula(
+    "isin", "comparisons", "N", lambda op: {"N": math.prod(x.numel for x in op.operands)}
+)  # each with each
 
 
 def _cdist_sizes(op: Op) -> ResultSizes:
@@ -207,6 +212,7 @@ def _distances(op: Op, order: float) -> list[Term]:
 
 
 register(("_cdist_forward", "cdist"), Rule(lambda op: _distances(op, op.at(2, 2.0)), sizes=_cdist_sizes))
+register(("_euclidean_dist",), Rule(lambda op: _distances(op, 2.0), sizes=_cdist_sizes))
 register(("_pdist_forward",), Rule(
     lambda op: _distances(op, op.at(1, 2.0)),
     sizes=lambda op: ([Size("pairs", "N·(N − 1) / 2", {"N": op.operand().shape[0]})],),

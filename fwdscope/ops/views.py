@@ -66,8 +66,8 @@ def _squeeze(op: Op) -> ResultSizes:
 
 
 _view("view reshape _unsafe_view _reshape_alias flatten unflatten view_as", reshaped_sizes, _RESHAPED, "view_copy")
-_view("unsqueeze", _unsqueeze, _RESHAPED)
-_view("squeeze", _squeeze, _RESHAPED)
+_view("unsqueeze", _unsqueeze, _RESHAPED, "unsqueeze_copy")
+_view("squeeze", _squeeze, _RESHAPED, "squeeze_copy")
 
 
 # --- dimensions in another order, or left out ------------------------------------------------------------------------
@@ -191,7 +191,7 @@ _view("contiguous detach alias", None, _BROADCAST, "detach_copy alias_copy")
 _view("lift lift_fresh", asked_sizes, _BROADCAST)
 _view("as_strided diagonal", None, None, "as_strided_copy diagonal_copy")
 _view("""
-_conj _neg_view imag movedim narrow real resolve_conj resolve_neg set_data view_as_complex view_as_real
+_conj _neg_view imag movedim narrow real resolve_conj resolve_neg set set_data view_as_complex view_as_real
 """)
 
 # --- no tensor at all ------------------------------------------------------------------------------------------------
@@ -204,4 +204,5 @@ _has_compatible_shallow_copy_type is_pinned record_stream sym_size sym_numel sym
 profiler._record_function_enter profiler._record_function_enter_new
 profiler._record_function_exit profiler._call_end_callbacks_on_jit_fut prim.device
 higher_order.cond higher_order.while_loop
+_c10d_functional.wait_tensor _c10d_functional._wrap_tensor_autograd c10d.barrier c10d.monitored_barrier_
 """)

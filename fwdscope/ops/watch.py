@@ -106,8 +106,11 @@ class _Dispatch(OperatorMode):
             if any(isinstance(value, Tensor) and value.is_nested for value in args):
                 raise InputError(NESTED)
             return NotImplemented  # the class runs it on the plain tensors inside, which come here
-        if _is_higher_order(func):
+        namespace = _namespace(func)
+        if namespace == "higher_order":
             return self._run_higher_order(func, args, kwargs or {})
+        if namespace == "_c10d_functional" and watch.uses is not None:
+            watch.uses.add("autograd")  # inference mode forbids the tensors that these give
         if watch.on_unread is not None:
             return watch.run(func, args, kwargs)
         result, record = run(func, args, kwargs)
@@ -146,8 +149,8 @@ class _Dispatch(OperatorMode):
 
 
 @cache
-def _is_higher_order(func: Any) -> bool:
-    return getattr(func, "namespace", "") == "higher_order"
+def _namespace(func: Any) -> str:
+    return str(getattr(func, "namespace", ""))
 
 
 def _read_flex_attention(args: Any, result: Any) -> Op:

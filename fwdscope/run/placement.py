@@ -93,7 +93,7 @@ def moved_call(
             raise RunError("it makes weights or inputs on meta, without numbers, which cannot be run: --device meta")
         yield move(call, device, dtype)
         return
-    copied = duplicate_with_values(unwrapped(call.module), call.args, call.kwargs, weights_change)
+    copied = duplicate_with_values(call.module, call.args, call.kwargs, weights_change)
     with copied.shared_state_restored():
         moved = move(ModuleCall(copied.module, copied.args, copied.kwargs), device, dtype)
         yield moved._replace(module=compiled_like(call.module, moved.module))

@@ -41,7 +41,7 @@ class Collector:
 
     def add(self, key: Hashable, tensors: Sequence[Tensor]) -> None:
         """Look at tensors; those with the same key count as one. Raises ValueError for a tensor on meta."""
-        with torch.inference_mode():
+        with torch.no_grad():
             for tensor in tensors:
                 self._add(self._done.setdefault(key, []), tensor)
 

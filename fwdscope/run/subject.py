@@ -313,7 +313,7 @@ class ModuleSubject(Subject):
 
     def cast(self, dtype: str) -> ModuleSubject:
         """The original is cast when it is placed; until then a copy says what that gives."""
-        module, args, kwargs = unwrapped(self.original.module), self.original.args, self.original.kwargs
+        module, args, kwargs = self.original
         on_meta, to = self.device == "meta", getattr(torch, dtype)
         copied = (
             Duplicate(module, args, kwargs, meta_stand_in) if on_meta else duplicate_with_values(module, args, kwargs)

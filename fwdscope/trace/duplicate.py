@@ -13,6 +13,7 @@ import copy
 import functools
 import itertools
 import operator
+import sys
 import types
 import weakref
 from collections import OrderedDict
@@ -23,6 +24,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from fwdscope.errors import InputError
 from fwdscope.torch_private import uncompiled, without_modes
 from fwdscope.trace.shared_state import class_snapshots, snapshot
 
@@ -52,11 +54,13 @@ class Duplicate:
         stand_in: Callable[[Tensor], Tensor],
     ) -> None:
         copier = _Copier(stand_in)
-        self.module: nn.Module = copier.copy(module)
+        with _parameters_gathered(module):
+            self.module: nn.Module = copier.copy(unwrapped(module))
         self.args: tuple[Any, ...] = tuple([copier.copy(value) for value in args])
         self.kwargs: dict[str, Any] = {name: copier.copy(value) for name, value in kwargs.items()}
         self.stand_ins = copier.stand_ins
-        self.is_sharded = any(is_sharded(parameter) for parameter in module.parameters())
+        wrapped = any(isinstance(inner, _fully_sharded()) for inner in module.modules())
+        self.is_sharded = wrapped or any(is_sharded(parameter) for parameter in module.parameters())
         self._originals = copier.originals
         places = {value.device.type for value in copier.originals if isinstance(value, Tensor)}
         self._snapshots = [*copier.snapshots, *class_snapshots(copier.classes, places)]
@@ -135,12 +139,33 @@ class Scripted(nn.Module):
 
 
 def unwrapped(module: nn.Module) -> nn.Module:
-    """The module that ``torch.compile``, DataParallel or DistributedDataParallel wrapped, or the module itself."""
+    """The module that ``torch.compile`` or a wrapper that distributes it holds, or the module itself."""
     while True:
         module = uncompiled(module)
-        if not isinstance(module, nn.DataParallel | nn.parallel.DistributedDataParallel):
+        if not isinstance(module, (nn.DataParallel, nn.parallel.DistributedDataParallel, *_fully_sharded())):
             return module
-        module = module.module
+        module = module.module  # type: ignore[assignment]
+
+
+def _fully_sharded() -> tuple[Any, ...]:
+    """FullyShardedDataParallel, if anyone may have used it: importing it takes long."""
+    loaded = sys.modules.get("torch.distributed.fsdp")
+    return () if loaded is None else (loaded.FullyShardedDataParallel,)
+
+
+@contextlib.contextmanager
+def _parameters_gathered(module: nn.Module) -> Iterator[None]:
+    """While this runs, the modules inside FullyShardedDataParallel have their own parameters, not one flat tensor."""
+    wrappers = _fully_sharded()
+    if not any(isinstance(inner, wrappers) for inner in module.modules()):
+        yield
+        return
+    if torch.distributed.get_world_size() > 1:
+        raise InputError(
+            "FullyShardedDataParallel has spread the parameters over ranks: inspect the module before it is wrapped"
+        )
+    with wrappers[0].summon_full_params(module, writeback=False):
+        yield
 
 
 def _is_distributed(value: Any) -> bool:

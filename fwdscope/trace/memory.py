@@ -12,9 +12,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, UntypedStorage
 
-from fwdscope.ops.dispatch import is_sparse
+from fwdscope.ops.dispatch import is_sparse, stored_parts
 from fwdscope.report import Shape
-from fwdscope.torch_private import coo_parts, storage_id
+from fwdscope.torch_private import storage_id
 
 # The layout of nearly every tensor.
 _STRIDED = torch.strided
@@ -22,13 +22,7 @@ _STRIDED = torch.strided
 
 def _parts(tensor: Tensor) -> tuple[Tensor, ...]:
     """The tensors that have storages: of a sparse tensor, which has none of its own, its places and values."""
-    if tensor.layout is _STRIDED or not is_sparse(tensor):
-        return (tensor,)
-    if tensor.layout is torch.sparse_coo:
-        return coo_parts(tensor)
-    if tensor.layout in (torch.sparse_csr, torch.sparse_bsr):
-        return tensor.crow_indices(), tensor.col_indices(), tensor.values()
-    return tensor.ccol_indices(), tensor.row_indices(), tensor.values()
+    return (tensor,) if tensor.layout is _STRIDED or not is_sparse(tensor) else stored_parts(tensor)
 
 
 def storages(tensor: Tensor) -> list[UntypedStorage]:

@@ -26,7 +26,7 @@ from fwdscope.ops.dispatch import META, is_sparse
 from fwdscope.ops.nested import named, tensors
 from fwdscope.ops.watch import NESTED, Uses
 from fwdscope.torch_private import fake_tensors, is_dynamo_loaded, lazy_hook, without_modes
-from fwdscope.trace.duplicate import Duplicate, Scripted, Wrapped, is_sharded, tensors_inside, unwrapped
+from fwdscope.trace.duplicate import Duplicate, Scripted, Wrapped, is_sharded, tensors_inside
 from fwdscope.trace.parameters import Modules, named_modules, named_tensors
 from fwdscope.trace.record import Recorder, Trace, hook, recording
 
@@ -49,7 +49,6 @@ def trace_module(
     ``where_it_lives``. Any other error is raised. The module, its inputs and torch's state are left as they were, also
     after an exception.
     """
-    module = unwrapped(module)
     notes: tuple[str, ...] = ()
     if not where_it_lives:
         try:
@@ -80,9 +79,9 @@ def _trace_on_meta(module: nn.Module, args: Sequence[Any], kwargs: Mapping[str, 
     except Exception as error:
         autocast = _autocast_device(uses)
         # Only a forward that failed for the device alone, and not for want of numbers, may run on another.
-        if autocast is None and (
-            not needs_values(error) or re.search(r"item\(\)|no data|nonzero|sparse|frozen", str(error))
-        ):
+        # Quantized kernels would read numbers that stand-ins do not have.
+        for_numbers = not needs_values(error) or re.search(r"item\(\)|no data|nonzero|sparse|frozen", str(error))
+        if "packed" in str(error) or (autocast is None and for_numbers):
             raise
         failed = error
     else:

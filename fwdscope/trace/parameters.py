@@ -71,7 +71,9 @@ def named_modules(module: nn.Module) -> Modules:
 
 def packs(module: nn.Module) -> bool:
     """Whether a module is one of torch's packed quantized layers. No method of other classes is called."""
-    return _is_quantized(type(module)) and callable(getattr(module, "_weight_bias", None))
+    return _is_quantized(type(module)) and any(
+        callable(getattr(module, name, None)) for name in ("_weight_bias", "weight")
+    )
 
 
 def _is_quantized(kind: type[nn.Module]) -> bool:
@@ -80,7 +82,13 @@ def _is_quantized(kind: type[nn.Module]) -> bool:
 
 def _unpacked(module: nn.Module) -> dict[str, Tensor]:
     if module not in _UNPACKED:
-        weight, bias = module._weight_bias()  # type: ignore[operator]
-        found = {"weight": weight, "bias": None if bias is None else bias.detach()}
-        _UNPACKED[module] = {name: tensor for name, tensor in found.items() if tensor is not None}
+        if hasattr(module, "_weight_bias"):
+            found = module._weight_bias()  # type: ignore[operator]
+            # A recurrent layer has many, by kind and name.
+            by_name = (
+                {"weight": found[0], "bias": found[1]} if isinstance(found, tuple) else found["weight"] | found["bias"]
+            )
+        else:
+            by_name = {"weight": module.weight()}  # type: ignore[operator]
+        _UNPACKED[module] = {name: one.detach() for name, one in by_name.items() if one is not None}
     return _UNPACKED[module]

@@ -1,12 +1,17 @@
 """Inspect every model of torchvision, timm and transformers that can be imported, and print what fails.
 
-Run by hand: python tests/benchmarks/models.py [torchvision] [timm] [transformers] [--every N] [--kept N] [--only NAME]
+Run by hand: python tests/benchmarks/models.py [torchvision] [timm] [transformers] [--families] [--every N]
+[--only NAME] [--kept N] [--state FILE] [--again]
 
 Models have random weights; nothing is downloaded. Each is built on the meta device and run there plainly, then by
-``fwdscope.inspect``. Held against the model itself and against torch's FlopCounterMode: the number of parameters, the
-shapes of the outputs, and the MACs (torch counts products and convolutions, two FLOPs for each MAC). A model that does
-not run plainly either is not judged. ``--kept N`` takes N small models on the CPU: run, inspect, run, inspect: outputs
-are equal, nothing changed, and both reports are the same.
+``fwdscope.inspect``. A model that does not run there plainly is built on the CPU, with few layers if its configuration
+can be told so, and run there plainly and by ``fwdscope.inspect``, which then decides where. Held against the model
+itself and against torch's FlopCounterMode: the number of parameters, and the MACs (torch counts products and
+convolutions, two FLOPs for each MAC). A model that runs plainly with no inputs that are tried is not judged.
+
+``--kept N`` takes N small models on the CPU: run, inspect, run, inspect: outputs are equal, nothing changed, and both
+reports are the same. ``--families`` takes one model of each file of timm. With ``--state FILE`` verdicts are kept in a
+file, and the models that have one are passed over; ``--again`` only those that are ok.
 
 Needed beside what the tests need: torchvision and timm (``pip install --no-deps timm torchvision``).
 """
@@ -15,7 +20,11 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import importlib
+import json
 import logging
+import math
+import signal
 import sys
 import time
 import warnings
@@ -25,44 +34,50 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
+sys.path.insert(0, str(Path(__file__).parent))
 sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 sys.path.insert(0, str(Path(__file__).parents[2]))
+
+with contextlib.suppress(RuntimeError):
+    import torchvision_ops  # noqa: F401 - lets torchvision import where its binary does not fit torch
+from guessed_inputs import guesses, parts
 
 import fwdscope
 from fwdscope.report import Report
 
-# A model and what it is called with.
-Call = tuple[nn.Module, tuple[Any, ...], dict[str, Any]]
+# Positional and keyword inputs.
+Inputs = tuple[tuple[Any, ...], dict[str, Any]]
+# A model, and inputs that it may be called with.
+Call = tuple[nn.Module, list[Inputs]]
+# Makes a model, with few layers if it can and is asked to.
+Make = Callable[[bool], Call]
 
 # What is known to fail, with the reason. Anything else that fails is a fault.
 EXPECTED: dict[str, str] = {}
 
+SECONDS_PER_MODEL = 240
+# FLOPs of what FlopCounterMode leaves out: attention and recurrent layers as the CPU runs them, products by groups.
+LEFT_OUT = {
+    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: lambda q, k, v, *_, **__: sdpa_flop_count(q, k, v),
+    torch.ops.aten.mkldnn_rnn_layer: lambda x, w, v, *_, **__: 2 * math.prod(x[:-1]) * (math.prod(w) + math.prod(v)),
+    torch.ops.aten._grouped_mm: lambda x, w, *_, **__: 2 * math.prod(x) * w[-1],
+}
+MAX_ON_CPU = 400_000_000
 
-def torchvision_models() -> Iterator[tuple[str, Callable[[], Call]]]:
+
+def torchvision_models(families: bool) -> Iterator[tuple[str, Make]]:
     """Every model that ``torchvision.models`` lists, at the size it is made for."""
-    with contextlib.suppress(Exception):
-        import torchvision_ops  # noqa: F401 - lets torchvision import where its binary does not fit torch
     from torchvision import models
 
     def make(name: str) -> Call:
         kwargs = {"weights_backbone": None} if "weights_backbone" in name or _is_dense(name) else {}
         model = models.get_model(name, weights=None, **kwargs).eval()
-        if name in ("raft_large", "raft_small"):
-            return model, (torch.zeros(1, 3, 128, 128), torch.zeros(1, 3, 128, 128)), {}
-        if any(word in name for word in ("r3d", "mc3", "r2plus1d", "s3d", "mvit", "swin3d")):
-            return model, (torch.zeros(1, 3, 16, 224, 224),), {}
-        size = 299 if name.startswith("inception") else 224
-        if "rcnn" in name or name.startswith(("retinanet", "fcos", "ssd")):
-            return model, ([torch.zeros(3, 320, 320)],), {}
-        if name == "vit_h_14" or name == "regnet_y_128gf":
-            return model, (torch.zeros(1, 3, 224, 224),), {}
-        return model, (torch.zeros(1, 3, size, size),), {}
+        return model, [(_torchvision_inputs(name), {})]
 
     for name in models.list_models():
-        if not name.startswith("quantized"):
-            yield f"torchvision:{name}", lambda name=name: make(name)
+        yield f"torchvision:{name}", lambda small, name=name: make(name)
 
 
 def _is_dense(name: str) -> bool:
@@ -70,54 +85,77 @@ def _is_dense(name: str) -> bool:
     return any(word in name for word in dense)
 
 
-def timm_models() -> Iterator[tuple[str, Callable[[], Call]]]:
-    """Every model that timm lists, at the size of its default configuration."""
+def _torchvision_inputs(name: str) -> tuple[Any, ...]:
+    if name in ("raft_large", "raft_small"):
+        return torch.zeros(1, 3, 128, 128), torch.zeros(1, 3, 128, 128)
+    if any(word in name for word in ("r3d", "mc3", "r2plus1d", "s3d", "mvit", "swin3d")):
+        return (torch.zeros(1, 3, 16, 224, 224),)
+    if "rcnn" in name or name.startswith(("retinanet", "fcos", "ssd")):
+        return ([torch.zeros(3, 320, 320)],)
+    size = 299 if "inception" in name else 224
+    return (torch.zeros(1, 3, size, size),)
+
+
+def timm_models(families: bool) -> Iterator[tuple[str, Make]]:
+    """Every model that timm lists, at the size of its default configuration; of each family the first."""
     import timm
 
     def make(name: str) -> Call:
         model = timm.create_model(name, pretrained=False).eval()
-        return model, (torch.zeros(1, *model.default_cfg["input_size"]),), {}
+        return model, [((torch.zeros(1, *model.default_cfg["input_size"]),), {})]
 
-    for name in timm.list_models():
-        yield f"timm:{name}", lambda name=name: make(name)
+    names = timm.list_models()
+    if families:
+        names = [
+            timm.list_models(module=module)[0] for module in timm.list_modules() if timm.list_models(module=module)
+        ]
+    for name in names:
+        yield f"timm:{name}", lambda small, name=name: make(name)
 
 
-def transformers_models() -> Iterator[tuple[str, Callable[[], Call]]]:
-    """The plain model of every configuration that transformers knows, with few layers and a short input."""
-    from transformers import CONFIG_MAPPING, AutoModel
+def transformers_models(families: bool) -> Iterator[tuple[str, Make]]:
+    """The plain model of every configuration that transformers knows, or where it has none the first with a head."""
+    from transformers import CONFIG_MAPPING
 
-    def make(name: str) -> Call:
+    def make(name: str, small: bool) -> Call:
         config = CONFIG_MAPPING[name]()
-        model = AutoModel.from_config(config).eval()
-        return model, (), _inputs(model, config)
+        if small:
+            _make_small(config)
+        model = _transformers_class(config)._from_config(config).eval()
+        return model, [((), inputs) for inputs in guesses(model, config)]
 
     for name in CONFIG_MAPPING:
-        yield f"transformers:{name}", lambda name=name: make(name)
+        yield f"transformers:{name}", lambda small, name=name: make(name, small)
 
 
-def _inputs(model: nn.Module, config: Any) -> dict[str, Any]:
-    """What a model of transformers is called with, as its main input's name and its configuration say."""
-    main = getattr(model, "main_input_name", "input_ids")
-    vision = getattr(config, "vision_config", config)
-    ids = torch.ones(1, 16, dtype=torch.long)
-    inputs: dict[str, Any] = {}
-    if main in ("pixel_values", "pixel_values_videos"):
-        size = getattr(vision, "image_size", 224)
-        height, width = size if isinstance(size, list | tuple) else (size, size)
-        channels = getattr(vision, "num_channels", 3)
-        frames = getattr(config, "num_frames", None) or getattr(config, "frames_per_clip", None)
-        shape = (1, channels, height, width) if frames is None else (1, frames, channels, height, width)
-        inputs[main] = torch.zeros(shape)
-    elif main == "input_values":
-        inputs[main] = torch.zeros(1, 16_000)
-    elif main == "input_features":
-        length = 2 * getattr(config, "max_source_positions", 500)
-        inputs[main] = torch.zeros(1, getattr(config, "num_mel_bins", 80), length)
-    else:
-        inputs[main] = ids
-    if getattr(config, "is_encoder_decoder", False):
-        inputs["decoder_input_ids"] = ids
-    return inputs
+def _transformers_class(config: Any) -> Any:
+    auto = importlib.import_module("transformers.models.auto.modeling_auto")
+    mappings = [auto.MODEL_MAPPING] + [getattr(auto, n) for n in dir(auto) if n.startswith("MODEL_FOR_")]
+    for mapping in mappings:
+        if type(config) in mapping:
+            found = mapping[type(config)]
+            return found[0] if isinstance(found, tuple) else found
+    written = importlib.import_module(type(config).__module__.replace("configuration_", "modeling_"))
+    for name, found in vars(written).items():
+        if getattr(found, "config_class", None) is type(config) and not name.endswith("PreTrainedModel"):
+            return found
+    raise LookupError(f"no model for {type(config).__name__}")
+
+
+def _make_small(config: Any) -> None:
+    """Two narrow layers and few words, wherever a configuration names their number."""
+    for part in parts(config):
+        for name, value in list(vars(part).items()):
+            if type(value) is int and name.endswith(("_layers", "n_layer", "depth")) and not name.startswith("num_mtp"):
+                vars(part)[name] = min(value, 2)
+            elif isinstance(value, list) and name in ("layer_types", "mlp_layer_types"):
+                vars(part)[name] = value[-2:]
+            elif type(value) is int and name.endswith(("intermediate_size", "ffn_dim", "d_ff")):
+                vars(part)[name] = min(value, 512)
+            elif name == "vocab_size" and type(value) is int:
+                vars(part)[name] = min(value, 4096)
+            elif name.endswith("_token_id") and type(value) is int and value >= 4096:
+                vars(part)[name] = 4095
 
 
 LIBRARIES = {"torchvision": torchvision_models, "timm": timm_models, "transformers": transformers_models}
@@ -132,30 +170,65 @@ def on_meta(value: Any) -> Any:
     return {name: on_meta(item) for name, item in value.items()} if isinstance(value, dict) else value
 
 
-def _made_on_meta(make: Callable[[], Call]) -> Call:
-    """A model on meta; where its constructor looks at numbers, built on the CPU and moved."""
+def _made_on_meta(make: Make) -> Call:
+    """A model on meta; where its constructor looks at numbers, built on the CPU with few layers and moved."""
     try:
         with torch.device("meta"):
-            model, args, kwargs = make()
+            model, calls = make(False)
     except (NotImplementedError, RuntimeError):
-        model, args, kwargs = make()
-    return model.to("meta"), args, kwargs
+        model, calls = make(True)
+    return model.to("meta"), on_meta(calls)
 
 
-def judged(make: Callable[[], Call]) -> tuple[str, str]:
+def _plain(model: nn.Module, calls: list[Inputs]) -> tuple[Inputs, int]:
+    """The first inputs that a model runs with, and the FLOPs that torch counts; raises the first error else."""
+    errors = []
+    for args, kwargs in calls:
+        try:
+            with torch.no_grad(), FlopCounterMode(display=False, custom_mapping=LEFT_OUT) as counter:
+                model(*args, **kwargs)
+            return (args, kwargs), counter.get_total_flops()
+        except TimeoutError:
+            raise
+        except Exception as error:
+            if "Expected inputs of BF16" in str(error) and hasattr(model, "set_experts_implementation"):
+                # torch refuses grouped products of float32 on meta. As many are batched, one for each chosen expert.
+                model.set_experts_implementation("batched_mm")
+                try:
+                    return _plain(model, [(args, kwargs)])
+                finally:
+                    model.set_experts_implementation("grouped_mm")
+            errors.append(error)
+    raise errors[0] if errors else LookupError(f"no inputs are known for {type(model).__name__}")
+
+
+def judged(make: Make) -> tuple[str, str]:
     """``ok``, ``not judged`` or ``FAILS``, with the reason."""
     try:
-        model, args, kwargs = _made_on_meta(make)
-        args, kwargs = on_meta(args), on_meta(kwargs)
-        with torch.no_grad(), FlopCounterMode(display=False) as counter:
-            model(*args, **kwargs)
+        model, calls = _made_on_meta(make)
     except Exception as error:
-        return "not judged", f"{type(error).__name__}: {error}"
+        return "not built", f"{type(error).__name__}: {error}"
     try:
-        report = fwdscope.inspect(model, *args, **kwargs)
+        inputs, flops = _plain(model, calls)
+    except Exception as on_meta_error:
+        try:
+            torch.manual_seed(0)
+            if sum(p.numel() for p in model.parameters()) > MAX_ON_CPU:
+                with torch.device("meta"):
+                    model = make(True)[0]
+                if sum(p.numel() for p in model.parameters()) > MAX_ON_CPU:
+                    return "not judged", f"too large for the CPU, and on meta {on_meta_error}"
+                model, calls = make(True)
+            else:
+                model, calls = make(False)
+            inputs, flops = _plain(model, calls)
+        except Exception as error:
+            return "not judged", f"{type(error).__name__}: {error}; on meta {on_meta_error}"
+    try:
+        report = fwdscope.inspect(model, *inputs[0], **inputs[1])
     except Exception as error:
         return "FAILS", f"{type(error).__name__}: {error}"
-    return _compared(report, model, counter.get_total_flops())
+    return _compared(report, model, flops)
 
 
 def _compared(report: Report, model: nn.Module, flops: int) -> tuple[str, str]:
@@ -170,30 +243,39 @@ def _compared(report: Report, model: nn.Module, flops: int) -> tuple[str, str]:
     top = sum((row.macs or 0) * row.repeat for row in report.layers if row.depth == 1)
     if report.layers and top != report.totals.macs:
         wrong.append(f"top rows sum to {top:,} MACs, not {report.totals.macs:,}")
-    return ("FAILS", "; ".join(wrong)) if wrong else ("ok", "")
+    return ("FAILS", "; ".join(wrong)) if wrong else ("ok", f"on {report.device}")
 
 
-def kept(make: Callable[[], Call]) -> tuple[str, str]:
+def kept(make: Make) -> tuple[str, str]:
     """Run, inspect, run, inspect on the CPU: nothing may change."""
     try:
         torch.manual_seed(0)
-        model, args, kwargs = make()
+        with torch.device("meta"):
+            model = make(True)[0]
         if sum(p.numel() for p in model.parameters()) > 60_000_000:
             return "not judged", "too large for the CPU"
+        model, calls = make(True)
+        (args, kwargs), _ = _plain(model, calls)
         with torch.no_grad():
+            torch.manual_seed(0)
             before = _tensors(model(*args, **kwargs))
     except Exception as error:
         return "not judged", f"{type(error).__name__}: {error}"
     names = {name: (id(t), t.device) for name, t in model.state_dict(keep_vars=True).items()}
     first = fwdscope.inspect(model, *args, **kwargs)
     with torch.no_grad():
+        torch.manual_seed(0)
         after = _tensors(model(*args, **kwargs))
     second = fwdscope.inspect(model, *args, **kwargs)
-    if len(before) != len(after) or not all(torch.equal(x, y) for x, y in zip(before, after, strict=True)):
+    if len(before) != len(after) or not all(map(_equal, before, after)):
         return "FAILS", "the outputs changed"
     if {name: (id(t), t.device) for name, t in model.state_dict(keep_vars=True).items()} != names:
         return "FAILS", "the state changed"
     return ("ok", "") if first.layers == second.layers else ("FAILS", "the second report differs from the first")
+
+
+def _equal(x: Tensor, y: Tensor) -> bool:
+    return torch.equal(x, y) or (x.shape == y.shape and x.is_floating_point() and torch.allclose(x, y, equal_nan=True))
 
 
 def _tensors(value: Any) -> list[Tensor]:
@@ -204,6 +286,30 @@ def _tensors(value: Any) -> list[Tensor]:
     return [tensor for item in value for tensor in _tensors(item)] if isinstance(value, list | tuple) else []
 
 
+class State:
+    """The verdicts so far, in a file of a line each: a run that ends in between goes on from there."""
+
+    def __init__(self, path: str, again: bool) -> None:
+        self.file = Path(path) if path else None
+        self.verdicts: dict[str, tuple[str, str]] = {}
+        for line in self.file.read_text().splitlines() if self.file is not None and self.file.exists() else ():
+            name, verdict, reason = json.loads(line)
+            self.verdicts[name] = verdict, reason
+        if again:
+            self.verdicts = {name: one for name, one in self.verdicts.items() if one[0] == "ok"}
+
+    def note(self, name: str, verdict: str, reason: str) -> None:
+        """Keep a verdict; the one of a model that begins is that the process ended with it."""
+        self.verdicts[name] = verdict, reason
+        if self.file is not None:
+            with self.file.open("a") as file:
+                file.write(json.dumps([name, verdict, reason]) + "\n")
+
+
+def _too_long(*_: Any) -> None:
+    raise TimeoutError(f"took more than {SECONDS_PER_MODEL} s")
+
+
 def main() -> None:
     """Go over the models that the command line names."""
     parser = argparse.ArgumentParser()
@@ -211,21 +317,34 @@ def main() -> None:
     parser.add_argument("--every", type=int, default=1, help="take every n-th model")
     parser.add_argument("--kept", type=int, default=0, help="so many models: run, inspect, run, inspect")
     parser.add_argument("--only", default="", help="models whose name holds this")
+    parser.add_argument("--families", action="store_true", help="of timm, one model a file")
+    parser.add_argument("--state", default="", help="a file that keeps the verdicts")
+    parser.add_argument("--again", action="store_true", help="go over those again that were not ok")
     asked = parser.parse_args()
     warnings.simplefilter("ignore")
     logging.disable(logging.ERROR)
-    counts: dict[str, int] = {}
+    signal.signal(signal.SIGALRM, _too_long)
+    state, counts = State(asked.state, asked.again), dict[str, int]()
     start = time.perf_counter()
     for library in asked.libraries or LIBRARIES:
-        models = [model for model in LIBRARIES[library]() if asked.only in model[0]]
+        models = [model for model in LIBRARIES[library](asked.families) if asked.only in model[0]]
         step = max(1, len(models) * len(asked.libraries or LIBRARIES) // asked.kept) if asked.kept else asked.every
         for name, make in models[::step]:
-            verdict, reason = (kept if asked.kept else judged)(make)
+            if name not in state.verdicts:
+                state.note(name, "FAILS", "the process ended")
+                signal.alarm(SECONDS_PER_MODEL)
+                try:
+                    found = (kept if asked.kept else judged)(make)
+                except Exception as error:
+                    found = "FAILS", f"{type(error).__name__}: {error}"
+                signal.alarm(0)
+                state.note(name, *found)
+            verdict, reason = state.verdicts[name]
             if verdict == "FAILS" and name in EXPECTED:
                 verdict, reason = "expected", EXPECTED[name]
             counts[verdict] = counts.get(verdict, 0) + 1
             if verdict != "ok":
-                print(f"{verdict:<10} {name}: {' '.join(reason.split())[:200]}", flush=True)
+                print(f"{verdict:<10} {name}: {' '.join(reason.split())[:300]}", flush=True)
     print("  ".join(f"{count} {verdict}" for verdict, count in counts.items()), f" {time.perf_counter() - start:.0f} s")
 
 

@@ -400,7 +400,23 @@ def replicated(module: nn.Sequential, mesh: Any) -> nn.Module:
     return nn.parallel.DistributedDataParallel(module)
 
 
-@pytest.mark.parametrize("spread", [sharded, parallel, replicated])
+def scattered(module: nn.Sequential, mesh: Any) -> nn.Module:
+    return nn.DataParallel(module)
+
+
+def fully_sharded(module: nn.Sequential, mesh: Any) -> nn.Module:
+    from torch.distributed.fsdp import FullyShardedDataParallel
+
+    return FullyShardedDataParallel(module, device_id=torch.device("cpu"))
+
+
+def fully_sharded_by_name(module: nn.Sequential, mesh: Any) -> nn.Module:
+    from torch.distributed.fsdp import FullyShardedDataParallel
+
+    return FullyShardedDataParallel(module, device_id=torch.device("cpu"), use_orig_params=True)
+
+
+@pytest.mark.parametrize("spread", [sharded, parallel, replicated, scattered, fully_sharded, fully_sharded_by_name])
 def test_a_module_on_several_ranks_is_shown_whole(spread: Callable[..., nn.Module], mesh: Any) -> None:
     module, x = spread(nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2)), mesh), torch.rand(5, 4)
     before = module(x)
@@ -408,9 +424,80 @@ def test_a_module_on_several_ranks_is_shown_whole(spread: Callable[..., nn.Modul
     # 4 · 8 + 8 + 8 · 2 + 2; 5 · (32 + 16).
     assert (found.totals.params, found.totals.macs) == (58, 240)
     assert [row.text for row in found.layers] == ["Linear", "ReLU", "Linear"]
-    assert any("spread over ranks" in note for note in found.notes) == (spread is not replicated)
+    assert any("spread over ranks" in note for note in found.notes) == (spread not in (replicated, scattered))
     assert module(x).equal(before)
     module(x).sum().backward()  # it still trains
+
+
+@pytest.mark.parametrize("original", [False, True])
+def test_a_module_around_sharded_ones_is_shown_whole(original: bool, mesh: Any) -> None:
+    from torch.distributed.fsdp import FullyShardedDataParallel
+
+    settings: dict[str, Any] = {"device_id": torch.device("cpu"), "use_orig_params": original}
+    inner = FullyShardedDataParallel(nn.Sequential(nn.Linear(4, 8), nn.ReLU()), **settings)
+    module, x = nn.Sequential(inner, nn.Linear(8, 2)), torch.rand(5, 4)
+    for _ in range(2):
+        found = on_both(module, x)
+        assert (found.totals.params, found.totals.macs) == (58, 240)
+        assert found.layers[0].type == "FullyShardedDataParallel"
+        module(x).sum().backward()
+    names = {name for name, _ in module.named_parameters()}
+    assert names == {"1.weight", "1.bias"} | (
+        {f"0._fsdp_wrapped_module.0.{name}" for name in ("weight", "bias")}
+        if original
+        else {"0._fsdp_wrapped_module._flat_param"}
+    )
+
+
+def gathered(y: Tensor) -> Tensor:
+    from torch import distributed
+
+    pieces = [torch.empty_like(y)]
+    distributed.all_gather(pieces, y)
+    return pieces[0]
+
+
+def reduced(y: Tensor) -> Tensor:
+    from torch import distributed
+
+    distributed.all_reduce(y)
+    return y
+
+
+def reduced_later(y: Tensor) -> Tensor:
+    from torch import distributed
+
+    work = distributed.all_reduce(y, async_op=True)
+    assert work is not None
+    work.wait()
+    return y
+
+
+@pytest.mark.parametrize("collective", [gathered, reduced, reduced_later])
+def test_collectives_move_data(collective: Callable[[Tensor], Tensor], mesh: Any) -> None:
+    found = on_both(Calls(lambda m, x: collective(m.fc(x)), fc=nn.Linear(4, 8)), torch.rand(5, 4))
+    # 5 · 4 · 8, and 5 · 8 biases.
+    assert (found.totals.macs, found.totals.flops, found.uncounted) == (160, 360, ())
+
+
+FUNCTIONAL: list[Callable[[Any, Tensor, Any], Any]] = [
+    lambda f, y, mesh: f.all_reduce(y, "sum", mesh) + 0,
+    lambda f, y, mesh: f.wait_tensor(f.all_gather_tensor(y, 0, mesh)) + 0,
+    lambda f, y, mesh: f.reduce_scatter_tensor(y, "sum", 0, mesh) + 0,
+    lambda f, y, mesh: f.all_to_all_single(y, None, None, mesh) + 0,
+]
+
+
+@pytest.mark.parametrize("collective", FUNCTIONAL)
+def test_functional_collectives_and_their_waits_compute_nothing(
+    collective: Callable[[Any, Tensor, Any], Any], mesh: Any
+) -> None:
+    from torch.distributed import _functional_collectives
+
+    module = Calls(lambda m, x: collective(_functional_collectives, m.fc(x), mesh), fc=nn.Linear(4, 8))
+    found = on_both(module, torch.rand(5, 4))
+    # The last sum of 5 · 8 is there so that the result is a plain tensor.
+    assert (found.totals.macs, found.totals.flops, found.uncounted) == (160, 360 + 40, ())
 
 
 # --- marks for a profiler, and other operators that compute nothing --------------------------------------------------

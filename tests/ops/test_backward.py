@@ -1,0 +1,156 @@
+"""Gradients taken inside a forward: every backward operator counts as its rule says, alike on a CPU and on meta."""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812
+
+from fwdscope.ops import Cost, cost
+from fwdscope.ops.watch import watching
+
+# --- FLOPs of one backward operator ----------------------------------------------------------------------------------
+
+X, Y = torch.rand(4, 6), torch.rand(4, 6)
+IMAGE, SIGNAL, VOLUME = torch.rand(2, 3, 4, 4), torch.rand(2, 3, 5), torch.rand(1, 2, 3, 3, 3)
+CLASSES = torch.tensor([0, 5, 2, 1])
+GRID = torch.rand(2, 5, 7, 2)
+IDS, OFFSETS, TABLE = torch.tensor([1, 2, 3, 1, 4]), torch.tensor([0, 2]), torch.rand(10, 3)
+LOG_PROBABILITIES, TARGETS = torch.rand(7, 2, 5).log_softmax(-1), torch.tensor([[1, 2, 3], [2, 2, 4]])
+
+# What is computed, from what, and the FLOPs of the operator that its name holds.
+GRADIENTS: list[tuple[str, Callable[..., Tensor], tuple[Tensor, ...], int]] = [
+    # 24 elements, six results each: difference, two comparisons, two products and a quotient or a third product
+    ("smooth_l1_loss", F.smooth_l1_loss, (X, Y), 6 * 24),
+    ("smooth_l1_loss", lambda x, y: F.smooth_l1_loss(x, y, reduction="none", beta=0.5), (X, Y), 6 * 24),
+    ("huber_loss", lambda x, y: F.huber_loss(x, y, delta=2.0), (X, Y), 6 * 24),
+    ("mse_loss", F.mse_loss, (X, Y), 3 * 24),
+    # z = exp(-x·y) is three, 1 + z, three products and a quotient
+    ("soft_margin_loss", lambda x: F.soft_margin_loss(x, Y), (X,), 8 * 24),
+    # six and the division by 24; with weights and a sum six and a product
+    ("binary_cross_entropy", lambda x, y: F.binary_cross_entropy(x, y), (X, Y), 7 * 24),
+    ("binary_cross_entropy", lambda x, y: F.binary_cross_entropy(x, y, X, reduction="sum"), (X, Y), 7 * 24),
+    # five for each of five classes that are not the right one of four rows, and a product for each element
+    ("multi_margin_loss", lambda x: F.multi_margin_loss(x, CLASSES), (X,), 5 * 4 * 5 + 24),
+    ("multi_margin_loss", lambda x: F.multi_margin_loss(x, CLASSES, p=2), (X,), 6 * 4 * 5 + 24),
+    ("multilabel_margin_loss", lambda x: F.multilabel_margin_loss(x, torch.zeros(4, 6).long()), (X,), 5 * 4 * 5 + 24),
+    # 2·3 + 1 labels with blanks: 2 · 7 · 7 backward variables of 13, and where they meet the forward ones 9; then six
+    # for each of 7 · 2 · 5 probabilities
+    ("_ctc_loss", lambda p: F.ctc_loss(p, TARGETS, (7, 7), (3, 3)), (LOG_PROBABILITIES,), 22 * 2 * 7 * 7 + 6 * 70),
+    # 2 · 3 · 10, of two products and two sums
+    ("upsample_linear1d", lambda x: F.interpolate(x, scale_factor=2, mode="linear"), (SIGNAL,), 4 * 60),
+    # 2 · 3 · 8 · 8: two products along the height, four along the width, four sums
+    ("upsample_bilinear2d", lambda x: F.interpolate(x, scale_factor=2, mode="bilinear"), (IMAGE,), 10 * 384),
+    # four products, then sixteen, and sixteen sums
+    ("upsample_bicubic2d", lambda x: F.interpolate(x, scale_factor=2, mode="bicubic"), (IMAGE,), 36 * 384),
+    # 2 · 6³: 2 + 4 + 8 products, 8 sums
+    ("upsample_trilinear3d", lambda x: F.interpolate(x, scale_factor=2, mode="trilinear"), (VOLUME,), 22 * 432),
+    ("upsample_nearest2d", lambda x: F.interpolate(x, scale_factor=2), (IMAGE,), 384),
+    ("_upsample_nearest_exact1d", lambda x: F.interpolate(x, scale_factor=2, mode="nearest-exact"), (SIGNAL,), 60),
+    # From 4 × 4 to 2 × 2, a filter of 2·⌈1·2⌉ + 1 = 5 taps. Along the height 6 channels · 2 · 2 · 5 taps, then along
+    # the width 6 · 4 · 2 · 5, a product and a sum each.
+    (
+        "_upsample_bilinear2d_aa",
+        lambda x: F.interpolate(x, (2, 2), mode="bilinear", antialias=True),
+        (IMAGE,),
+        2 * (6 * 2 * 2 * 5 + 6 * 4 * 2 * 5),
+    ),
+    ("reflection_pad2d", lambda x: F.pad(x, (1, 1, 1, 1), "reflect"), (IMAGE,), 2 * 3 * 6 * 6),
+    ("replication_pad1d", lambda x: F.pad(x, (2, 1), "replicate"), (SIGNAL,), 2 * 3 * 8),
+    ("adaptive_max_pool2d", lambda x: F.adaptive_max_pool2d(x, 2), (IMAGE,), 2 * 3 * 4),
+    ("fractional_max_pool2d", lambda x: F.fractional_max_pool2d(x, 2, 2), (IMAGE,), 2 * 3 * 4),
+    ("unfold", lambda x: x.unfold(1, 2, 1), (X,), 4 * 5 * 2),
+    # For 4 · 3 pairs of width 6: four results of a distance of 1 or 2, six of the largest, eight else and a power each.
+    ("_cdist", lambda x, y: torch.cdist(x, y[:3]), (X, Y), 4 * 12 * 6),
+    ("_cdist", lambda x, y: torch.cdist(x, y[:3], 1.0), (X, Y), 4 * 12 * 6),
+    ("_cdist", lambda x, y: torch.cdist(x, y[:3], float("inf")), (X, Y), 6 * 12 * 6),
+    ("_cdist", lambda x, y: torch.cdist(x, y[:3], 3.0), (X, Y), 8 * 12 * 6 + 12),
+    # 4 · 3 / 2 pairs, each gradient added to two rows
+    ("_pdist", F.pdist, (X,), 5 * 6 * 6),
+    ("_prelu_kernel", lambda x, w: F.prelu(x, w[0, :6]), (X, Y), 3 * 24),
+    ("rrelu_with_noise", lambda x: F.rrelu(x, training=True), (X,), 24),
+    ("logit", torch.logit, (X,), 3 * 24),
+    ("logit", lambda x: torch.logit(x, 1e-3), (X,), 5 * 24),
+    # 2 · 35 points of two coordinates of three results, and four weights of 2 · 2 differences and four products; for
+    # 3 · 70 results and four corners a product and a sum, and for each dimension two products and a sum; two scales.
+    ("grid_sampler_2d", lambda x, g: F.grid_sample(x, g), (IMAGE, GRID), 70 * (6 + 8 + 2) + 210 * 4 * (2 + 2 * 3)),
+    ("grid_sampler_2d", lambda x, g: F.grid_sample(x, g, mode="nearest"), (IMAGE, GRID), 70 * 6 + 210),
+    # Five rows of three; a mean is a quotient of each of two bags, a largest row gets all of a bag's.
+    ("_embedding_bag", lambda t: F.embedding_bag(IDS, t, OFFSETS, mode="sum"), (TABLE,), 15),
+    ("_embedding_bag", lambda t: F.embedding_bag(IDS, t, OFFSETS, mode="mean"), (TABLE,), 15 + 6),
+    ("_embedding_bag", lambda t: F.embedding_bag(IDS, t, OFFSETS, mode="max"), (TABLE,), 6),
+    # 16 weights and 4 norms
+    (
+        "_weight_norm_interface",
+        lambda v, g: torch._weight_norm(v, g),
+        (torch.rand(4, 4), torch.rand(4, 1)),
+        5 * 16 + 16,
+    ),
+    ("native_dropout", lambda x: torch.native_dropout(x, 0.5, True)[0], (X,), 2 * 24),
+]
+
+
+def backward(function: Callable[..., Tensor], inputs: tuple[Tensor, ...], names: str) -> list[Cost | None]:
+    """The costs of the operators of this name that run when the gradients of all inputs are taken."""
+    leaves = [x.detach().clone().requires_grad_(x.is_floating_point()) for x in inputs]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        result = function(*leaves)
+        records = []
+        with watching(lambda record, arguments, found: records.append(record)):
+            torch.autograd.grad(result.sum(), [x for x in leaves if x.requires_grad])
+    assert all(record.cost is not None for record in records)
+    return [cost(record.op) for record in records if record.op.name == f"aten.{names}_backward"]
+
+
+@pytest.mark.parametrize(("name", "function", "inputs", "flops"), GRADIENTS)
+def test_the_flops_of_a_backward_operator(
+    name: str, function: Callable[..., Tensor], inputs: tuple[Tensor, ...], flops: int
+) -> None:
+    found = backward(function, inputs, name)[0]  # that of the first input, where each has its own
+    assert found is not None
+    assert found.flops == flops
+
+
+# --- layers, as one would train them ---------------------------------------------------------------------------------
+
+# The input gets no gradient, as in training.
+LAYERS: list[tuple[nn.Module, tuple[int, ...], int]] = [
+    # 2 · 24 · (4 + 6), and as many for both weights
+    (nn.LSTMCell(4, 6), (2, 4), 2 * 480),
+    # 2 · 4 · 3 · 9 and 2 · 12 · 2; the weights' gradients, and that of what goes into the last layer
+    (nn.Sequential(nn.Conv1d(3, 4, 3), nn.PReLU(), nn.Flatten(), nn.Linear(12, 2)), (2, 3, 5), 2 * 216 + 3 * 48),
+    # 3 heads of 4 · 4 scores of width 2: two products of 96 MACs forward, four backward; 3 · 4 · 6 · 6 and 4 · 6 · 6
+    # MACs of the layers around, their weights' gradients, and the gradient of what goes into the last one.
+    (nn.MultiheadAttention(6, 3, batch_first=True), (1, 4, 6), 96 * 6 + 2 * 432 + 3 * 144),
+]
+
+
+@pytest.mark.parametrize(("layer", "shape", "macs"), LAYERS)
+@pytest.mark.parametrize("device", ["cpu", "meta"])
+def test_the_macs_of_a_layer_and_its_gradients(
+    layer: nn.Module, shape: tuple[int, ...], macs: int, device: str
+) -> None:
+    assert macs_with_gradients(layer, shape, device) == macs
+
+
+def test_onednn_takes_the_gradient_of_the_input_too() -> None:
+    # Six steps of 24 · (4 + 6) gates, and each product twice backward.
+    assert macs_with_gradients(nn.LSTM(4, 6, batch_first=True), (2, 3, 4), "cpu") == 3 * 1440
+
+
+def macs_with_gradients(layer: nn.Module, shape: tuple[int, ...], device: str) -> int:
+    module, x = copy.deepcopy(layer).to(device), torch.rand(shape, device=device)
+    given = (x, x, x) if isinstance(layer, nn.MultiheadAttention) else (x,)
+    records = []
+    with watching(lambda record, arguments, found: records.append(record)):
+        result = module(*given)
+        result = result[0] if isinstance(result, tuple) else result
+        torch.autograd.grad(result.sum(), list(module.parameters()))
+    assert all(record.cost is not None for record in records)
+    return sum(record.figures[0] for record in records)
