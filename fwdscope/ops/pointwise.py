@@ -183,19 +183,13 @@ def power(op: Op) -> Terms:
     return each(op, 1, "power")
 
 
-@rule("gelu", output=_promoted(1, _FLOATS))
-def gelu(op: Op) -> Terms:
-    """Exact: x/√2, erf, 1+, ·½, ·x. By tanh: x·x·x 2, ·c, +x, ·√(2/π), tanh, 1+, ·½, ·x."""
-    if op.keyword("approximate", op.at(1, "none")) == "tanh":
-        return each(op, 9, "x·x·x, ·c, +x, ·√(2/π), tanh, 1+, ·½, ·x")
-    return each(op, 5, "x/√2, erf, 1+, ·½, ·x")
+def _either(name: str, is_plain: Callable[[Op], bool], plain: tuple[int, str], other: tuple[int, str]) -> None:
+    """Register an operator of one argument that computes one of two things, by its settings."""
 
+    def terms(op: Op) -> Terms:
+        return each(op, *(plain if is_plain(op) else other))
 
-@rule("softplus", output=_promoted(1, _FLOATS))
-def softplus(op: Op) -> Terms:
-    """exp and log1p; with a beta a product before and a quotient behind. The threshold only guards overflow."""
-    plain = op.at(1, 1) == 1
-    return each(op, 2 if plain else 4, "exp, log1p" if plain else "·β, exp, log1p, /β")
+    register((name,), Rule(terms, _promoted(1, _FLOATS), window=Passing.BROADCAST))
 
 
 @rule("elu", output=_promoted(1, _FLOATS))
@@ -203,13 +197,6 @@ def elu(op: Op) -> Terms:
     """Comparison and expm1, and a product with each of alpha, scale (SELU's) and input scale that is not 1."""
     factors = sum(op.at(i, 1) != 1 for i in (1, 2, 3))
     return each(op, 2 + factors, "comparison, expm1" + ", product" * factors)
-
-
-@rule("celu", output=_promoted(1, _FLOATS))
-def celu(op: Op) -> Terms:
-    """Comparison and expm1(x/α)·α."""
-    plain = op.at(1, 1) == 1
-    return each(op, 2 if plain else 4, "comparison, expm1" if plain else "comparison, x/α, expm1, ·α")
 
 
 def _glu_output(op: Op) -> tuple[Operand, ...] | None:
@@ -225,11 +212,15 @@ def _glu_output(op: Op) -> tuple[Operand, ...] | None:
 _table(1, 5, "sigmoid 4, product", "glu", _glu_output)
 
 
-@rule("logit", output=_promoted(1, _FLOATS))
-def logit(op: Op) -> Terms:
-    """log(x / (1 - x)), and two comparisons where eps bounds x."""
-    bounded = op.at(1) is not None
-    return each(op, 5 if bounded else 3, "max, min, 1-x, quotient, log" if bounded else "1-x, quotient, log")
+_either(
+    "gelu", lambda op: op.keyword("approximate", op.at(1, "none")) != "tanh",
+    (5, "x/√2, erf, 1+, ·½, ·x"), (9, "x·x·x, ·c, +x, ·√(2/π), tanh, 1+, ·½, ·x"),
+)  # fmt: skip
+# The threshold only guards overflow.
+_either("softplus", lambda op: op.at(1, 1) == 1, (2, "exp, log1p"), (4, "·β, exp, log1p, /β"))
+_either("celu", lambda op: op.at(1, 1) == 1, (2, "comparison, expm1"), (4, "comparison, x/α, expm1, ·α"))
+# With an eps, x is bounded.
+_either("logit", lambda op: op.at(1) is None, (3, "1-x, quotient, log"), (5, "max, min, 1-x, quotient, log"))
 
 
 # torch refuses to divide whole numbers here.

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from functools import cache, lru_cache
+from functools import lru_cache
 from typing import NamedTuple
 
 from fwdscope.ops import Op, Rule, find
@@ -55,18 +55,13 @@ def receptive_fields(
     Inputs are given with their shapes. Without windows nothing is followed. Tensors inside equal copies have the fields
     of the last copy.
     """
-    rules = map(_rule, {flow.op.name for flow in flows if isinstance(flow, OperatorFlow)})
+    rules = map(find, {flow.op.name for flow in flows if isinstance(flow, OperatorFlow)})
     if not any(rule is not None and rule.slides for rule in rules):
         return {}
     fields = {id(key): field_of(tuple([(Factor(n, PIXELS),) for n in shape])) for key, shape in inputs}
     bases: dict[int, int] = {}
     _follow_all(flows, 0, len(flows), fields, bases)
     return {key: field.axes for key, field in fields.items()}
-
-
-@cache
-def _rule(name: str) -> Rule | None:
-    return find(name)
 
 
 def _follow_all(
@@ -94,7 +89,7 @@ def _follow_all(
 def _follow(flow: OperatorFlow, fields: dict[int, Field], bases: dict[int, int]) -> None:
     """Put the fields of an operator's results among the others; ``bases`` gives the tensor that a view shows."""
     op, inputs, outputs = flow
-    rule = _rule(op.name)
+    rule = find(op.name)
     window = None if rule is None else rule.window
     keys = list(map(id, inputs))
     if rule is not None and rule.free and keys:
