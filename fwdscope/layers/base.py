@@ -201,14 +201,16 @@ _WORDS = {
 def for_dimensions(*dimensions: int) -> Callable[[type[Layer]], type[Layer]]:
     """Make a layer type for each number of dimensions of an abstract class: ``Conv1d``, ``Conv2d`` of ``Conv``.
 
-    The docstring of the class is their page, with the words for each in place of ``{what}``, ``{sizes}``, ….
+    The docstring of the class is their page, with the words for each in place of ``{what}``, ``{sizes}``, …; so are
+    its ``input_shapes``.
     """
 
     def make(family: type[Layer]) -> type[Layer]:
         for d in dimensions:
-            layer = types.new_class(f"{family.__name__}{d}d", (family,), {"dimensions": d})
-            layer.__doc__ = page(family).format(**{word: texts[d - 1] for word, texts in _WORDS.items()})
-            layer.__module__ = family.__module__
+            layer: type[Layer] = types.new_class(f"{family.__name__}{d}d", (family,), {"dimensions": d})
+            words = {word: texts[d - 1] for word, texts in _WORDS.items()}
+            layer.__doc__, layer.__module__ = page(family).format(**words), family.__module__
+            layer.input_shapes = tuple(shape.format(**words) for shape in family.input_shapes)
         return family
 
     return make

@@ -43,32 +43,20 @@ class BatchNorm1d(_BatchNorm):
     input_shapes = ("(N, C)", "(N, C, L)")
 
 
-class BatchNorm2d(_BatchNorm):
-    """Normalizes each channel to mean 0 and variance 1 over the batch and all pixels, then scales and shifts it.
+@for_dimensions(2, 3)
+class BatchNorm(_BatchNorm, abstract=True):
+    """Normalizes each channel to mean 0 and variance 1 over the batch and all positions, then scales and shifts it.
 
     y = (x − E[x]) / √(Var[x] + eps) · γ + β, for each of the C channels. During training, mean and variance are
     those of the batch; in evaluation, the running averages from training, so samples do not affect one another.
 
-    input → output:  (N, C, H, W), the same shape
+    input → output:  (N, C, {sizes}), the same shape
     parameters:      weight γ and bias β, (C) each: 2 · C; none with affine=False
     buffers:         running_mean, running_var (C) each, num_batches_tracked
     momentum is the weight of a new batch in the running averages; None averages all batches. Ioffe and Szegedy 2015.
     """
 
-    input_shapes = ("(N, C, H, W)",)
-
-
-class BatchNorm3d(_BatchNorm):
-    """Normalizes each channel of a volume or video to mean 0 and variance 1 over the batch and all positions.
-
-    As BatchNorm2d: y = (x − E[x]) / √(Var[x] + eps) · γ + β, for each of the C channels.
-
-    input → output:  (N, C, D, H, W), the same shape
-    parameters:      weight γ and bias β, (C) each: 2 · C; none with affine=False
-    buffers:         running_mean, running_var (C) each, num_batches_tracked
-    """
-
-    input_shapes = ("(N, C, D, H, W)",)
+    input_shapes = ("(N, C, {sizes})",)
 
 
 class SyncBatchNorm(_BatchNorm):
