@@ -33,6 +33,11 @@ def limit(name: str) -> int:
     return _raised.get().get(name, LIMITS[name])
 
 
+def at_most(name: str) -> str:
+    """The help for what is beyond a limit."""
+    return f"at most {limit(name):,}; --limit {name}=N raises it"
+
+
 @contextlib.contextmanager
 def raised(limits: Mapping[str, int]) -> Iterator[None]:
     """Set limits, by name, inside a ``with`` block. Raises KeyError for an unknown name."""

@@ -10,7 +10,7 @@ from typing import Any
 
 from fwdscope.functions.python_functions import WHOLE_LIMIT
 from fwdscope.layers.base import is_tensor, value_text
-from fwdscope.limits import limit
+from fwdscope.limits import at_most, limit
 
 
 class ArithmeticProblem(Exception):  # noqa: N818 - it becomes a Problem
@@ -74,9 +74,9 @@ def within(value: Any) -> Any:
             raise ArithmeticProblem("the result is too large", "whole numbers stay below 2**63", "limit")
         return value
     if isinstance(value, str) and len(value) > limit("string"):
-        raise ArithmeticProblem(f"the string is longer than {limit('string'):,} characters", None, "limit")
+        raise ArithmeticProblem(f"the string is longer than {limit('string'):,} characters", at_most("string"), "limit")
     if isinstance(value, tuple | list | range) and len(value) > limit("items"):
-        raise ArithmeticProblem(f"the list has more than {limit('items'):,} items", None, "limit")
+        raise ArithmeticProblem(f"the list has more than {limit('items'):,} items", at_most("items"), "limit")
     return value
 
 
@@ -86,9 +86,9 @@ def items(value: Any) -> list[Any]:
         within(value)
     shape, most = getattr(value, "shape", None), limit("items")
     if shape is not None and len(shape) and shape[0] > most:
-        raise ArithmeticProblem(f"there are more than {most:,} items", None, "limit")
+        raise ArithmeticProblem(f"there are more than {most:,} items", at_most("items"), "limit")
     if not isinstance(value, Iterable):
-        raise ArithmeticProblem(f"{_shown(value)} cannot be iterated over", "write `range(n)`, or a list")
+        raise ArithmeticProblem(f"{_shown(value)} cannot be iterated over", "put it in `range(…)`, or write a list")
     found = list(islice(value, most + 1))
     if len(found) > most:
         raise ArithmeticProblem(f"there are more than {most:,} items", None, "limit")
@@ -97,13 +97,12 @@ def items(value: Any) -> list[Any]:
 
 def _refuse_growth(sign: str, left: Any, right: Any) -> None:
     if sign == "**" and isinstance(right, int | float) and abs(right) > limit("exponent") and isinstance(left, int):
-        help = f"exponents stay within {limit('exponent')}"
-        raise ArithmeticProblem(f"the exponent {right} is too large", help, "limit")
+        raise ArithmeticProblem(f"the exponent {right} is too large", at_most("exponent"), "limit")
     if sign == "*":
         most = limit("items")
         for sequence, times in ((left, right), (right, left)):
             if isinstance(sequence, str | tuple | list) and isinstance(times, int) and len(sequence) * times > most:
-                raise ArithmeticProblem(f"the list has more than {most:,} items", None, "limit")
+                raise ArithmeticProblem(f"the list has more than {most:,} items", at_most("items"), "limit")
     if sign == "%" and isinstance(left, str):
         raise ArithmeticProblem("strings are not formatted with %", "write the string out")
 

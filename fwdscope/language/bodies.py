@@ -108,7 +108,7 @@ class NodeParser:
         """Parse one line."""
         if isinstance(node, YamlList):
             if not node.broken:
-                help = "write one layer per line; put a line that starts with [ in quotes; a part needs a name: `stem:`"
+                help = "write one layer per line; a part needs a name: `stem:`"
                 self.report(self.first_line(node.span), "expected a line, found a list", help)
             return None
         if isinstance(node, YamlMapping):
@@ -156,7 +156,7 @@ class NodeParser:
         if node.broken:
             return None
         if not node.entries or self.source.text.startswith("{", node.span.start):
-            help = "put a line that starts with { in quotes; a part is `stem:` with its lines below"
+            help = "a part is `stem:` with its lines below it, indented"
             self.report(self.first_line(node.span), "expected a line, found keys in { }", help)
             return None
         (head, value), rest = node.entries[0], node.entries[1:]

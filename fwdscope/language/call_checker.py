@@ -70,7 +70,7 @@ class CallChecker:
             help = "a layer is called by the name of its line: `fc = Linear(8)`, then `fc(prev)`"
             return context.report(function.span, "prev is a tensor, not a layer", help, "type")
         if name in OWN_TENSORS:
-            help = f"write `table = {context.text(node)}` on a line above"
+            help = f"write `table = {context.text(node)}` on a line above, and `table` here"
             return context.report(node.span, f"{name} needs a line of its own", help, "type")
         return self.names.report_unknown(name, function.span, called=True)
 
@@ -119,15 +119,15 @@ class CallChecker:
         method = METHODS.get(name)
         if method is None:
             self.arguments(node)
-            return self._report_unknown_method(function, value)
+            return self._report_unknown_method(node, function, value)
         if value.kind == "plain":
             self.arguments(node)
-            help = f"the function is `{name}(…)`" if name in FUNCTIONS else None
+            help = f"write `{name}({context.text(function.value)})`" if name in FUNCTIONS else None
             message = f".{name} is a method of tensors, and {context.text(function.value)} is not one"
             return context.report(function.name_span, message, help, "type")
         return self._check_function(node, f".{name}", method, value)
 
-    def _report_unknown_method(self, function: ex.Attribute, value: Value) -> Value:
+    def _report_unknown_method(self, node: Call, function: ex.Attribute, value: Value) -> Value:
         name, span, report = function.name, function.name_span, self.context.report
         shown = self.context.text(function.value)
         if reason := method_refusal(name):
@@ -137,7 +137,9 @@ class CallChecker:
         elif name in ATTRIBUTES:
             report(span, f".{name} is not a method", f"write `{shown}.{name}`", "type")
         elif name in FUNCTIONS:
-            report(span, f"{name} is a function, not a method here", f"write `{name}({shown}, …)`")
+            given = [shown, *map(self.context.text, node.arguments)]
+            given += [f"{k.name}={self.context.text(k.value)}" for k in node.keywords]
+            report(span, f"{name} is a function, not a method here", f"write `{name}({', '.join(given)})`")
         else:
             report(span, f"unknown method .{name}()", suggestion(name, METHODS, OTHER_FUNCTIONS, "methods of tensors:"))
         return Value("tensor", value.reached)

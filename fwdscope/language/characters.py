@@ -50,6 +50,7 @@ def check_characters(source: Source, text: Text) -> None:
     """Refuse characters that look like Python's and are not. Raises SpecError."""
     if not _NOT_PRINTABLE_ASCII.search(text.value):
         return
+    problems = []
     for i, c in find_outside_strings(text.value, _NOT_PRINTABLE_ASCII):
         if c in _ALIKE:
             name, instead = _ALIKE[c]
@@ -60,7 +61,9 @@ def check_characters(source: Source, text: Text) -> None:
             help = "remove it"
         else:
             continue
-        raise SpecError([Problem(source, text.span(i, i + 1), "syntax", message, help)])
+        problems.append(Problem(source, text.span(i, i + 1), "syntax", message, help))
+    if problems:
+        raise SpecError(problems)
 
 
 _CLOSING = {")": "(", "]": "[", "}": "{"}

@@ -139,7 +139,9 @@ class _SectionChecker:
             return context.report(node.span, f"the var {variable.name} is a {value.kind}", help, "type")
         name = node.id if isinstance(node, Name) and len(context.problems) > reported else None
         if name and self.expressions.names.suggest(name, called=False) is None:
-            context.problems[-1] = replace(context.problems[-1], help=f"a string needs quotes: `'{name}'`")
+            last = context.problems[-1]
+            also = f"{last.help}; " if last.code == "syntax" else ""  # `no` and `off`
+            context.problems[-1] = replace(last, help=f"{also}a string needs quotes: `'{name}'`")
         # It may also read a var that has a problem itself.
         read = (context.state.find(n.id) for n in ex.walk(node) if isinstance(n, Name))
         broken = isinstance(node, ex.Unparsed) or any(b is not None and b.value.kind == "unknown" for b in read)

@@ -16,7 +16,7 @@ from fwdscope.language.characters import BRACKETS, find_outside_strings
 from fwdscope.language.problems import Cause, Problem, Source, Span, SpecError
 from fwdscope.language.source import Scalar, Text, YamlList, YamlMapping, YamlNode
 from fwdscope.language.yaml_errors import explain_yaml_error
-from fwdscope.limits import limit
+from fwdscope.limits import at_most, limit
 
 _STYLES = {None: "plain", "": "plain", "'": "single", '"': "double", "|": "literal", ">": "folded"}
 
@@ -65,7 +65,8 @@ class _Composer:
         if self.nodes > self.max_nodes or depth > self.max_depth:
             many = self.nodes > self.max_nodes
             what = f"more than {self.max_nodes:,} nodes" if many else f"nested deeper than {self.max_depth}"
-            raise SpecError([Problem(self.source, span, "limit", f"the file has {what}")])
+            help = at_most("nodes" if many else "nesting")
+            raise SpecError([Problem(self.source, span, "limit", f"the file has {what}", help)])
         self.refuse_marks(event, span)
         if isinstance(event, yaml.SequenceStartEvent):
             return self.listing(span, depth)
@@ -82,16 +83,17 @@ class _Composer:
         """Report aliases, anchors and tags."""
         anchor, tag = getattr(event, "anchor", None), getattr(event, "tag", None)
         if isinstance(event, yaml.AliasEvent):
-            help = "repeat it, or make it a block; put a line that starts with * in quotes"
+            help = "write its value again, or make what repeats a block"
+            if not self.source.text[: span.start].endswith("- "):
+                help += "; put a text that starts with * in quotes"
             self.problem(span, f"aliases (*{anchor}) are not part of the language", help)
         elif anchor is not None:
-            help = "make what repeats a block; put a line that starts with & in quotes"
+            help = "remove it, and make what repeats a block"
             self.problem(Span(span.start, span.start + 1), f"anchors (&{anchor}) are not part of the language", help)
         if tag is not None:
             shown = self.source.text[span.start :].split(maxsplit=1)[0]
-            help = "remove it; put a line that starts with ! in quotes"
             place = Span(span.start, span.start + len(shown))
-            self.problem(place, f"tags ({shown}) are not part of the language", help)
+            self.problem(place, f"tags ({shown}) are not part of the language", "remove it")
 
     def listing(self, span: Span, depth: int) -> YamlList:
         items = []
@@ -129,7 +131,7 @@ class _Composer:
         elif key.style == "alias":
             return False  # reported as an alias
         elif key.value == "<<" and not key.quoted:
-            self.problem(key.span, "merge keys (<<) are not part of the language", "make what repeats a block")
+            self.problem(key.span, "merge keys (<<) are not part of the language", "write its keys out")
         elif first := seen.get(key.value):
             cause = Cause("first given here", first.span)
             self.problem(key.span, f"{key.value} is given twice", "remove one of them", cause, code="key")

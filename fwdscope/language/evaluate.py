@@ -193,15 +193,14 @@ def _unpack(target: ex.TupleTarget, value: Any) -> list[Any]:
     except TypeError:
         raise ArithmeticProblem("a single value cannot be unpacked", "give it one name", "type") from None
     if len(pieces) != names:
-        help = f"write `{pattern(pieces)} = …`"
-        help += ", with `_` for values you do not need" if len(pieces) > names else ""
+        help = f"write `{pattern(pieces, [named.name for named in ex.targets(target)])} = …`"
         raise ArithmeticProblem(f"{names} names for {len(pieces)} values", help if len(pieces) < 10 else None, "type")
     return pieces
 
 
-def pattern(pieces: Sequence[Any]) -> str:
-    """Return names that unpack several results: ``a, (b, c)``."""
-    letters = iter("abcdefghijklmnopqrstuvwxyz")
+def pattern(pieces: Sequence[Any], names: Sequence[str] = ()) -> str:
+    """Return names that unpack several results, those given as far as they go: ``a, (b, c)``, ``out, (h, _)``."""
+    letters = iter(names or "abcdefghijklmnopqrstuvwxyz")
 
     def names_for(item: Any) -> str:
         if not isinstance(item, tuple | list):

@@ -13,7 +13,7 @@ from fwdscope.language.call_checker import CallChecker
 from fwdscope.language.expression import Call, Expression, Name
 from fwdscope.language.name_resolver import NameResolver
 from fwdscope.language.scope import NOTHING, PLAIN, Binding, CheckContext, UncalledLayer, Value, merge
-from fwdscope.limits import limit
+from fwdscope.limits import at_most, limit
 
 
 class ExpressionChecker:
@@ -68,7 +68,7 @@ class ExpressionChecker:
     def _unary(self, node: ex.Unary) -> Value:
         value = self.operand(node.operand)
         if node.operator == "not" and value.kind == "tensor":
-            help = "write `~` for masks"
+            help = f"for a mask write `~({self.context.text(node.operand)})`"
             return self.context.report(node.span, "`not` of a tensor depends on its data", help, "type")
         return self._compute([value], lambda a: arithmetic.unary(node.operator, a), node)
 
@@ -107,8 +107,7 @@ class ExpressionChecker:
             form = f"to scale a layer's result: `{scaled}`" if type(left.constant) is float else None
             return report(node.left.span, message, form, "type")
         if left.known and left.constant > limit("turns"):
-            most = f"at most {limit('turns'):,}"
-            return report(node.left.span, f"a stack of {left.constant:,} copies", most, "limit")
+            return report(node.left.span, f"a stack of {left.constant:,} copies", at_most("turns"), "limit")
         layer = right.layer or UncalledLayer("stack")
         return Value("layer", layer=UncalledLayer(layer.name, signature=layer.signature))
 
@@ -135,7 +134,8 @@ class ExpressionChecker:
         if any(v.kind == "tensor" for v in values):
             sign = {"and": "&", "or": "|"}[node.operator]
             message = f"`{node.operator}` of tensors depends on their data"
-            return self.context.report(node.span, message, f"write `{sign}` for masks", "type")
+            help = f" {sign} ".join(f"({self.context.text(v)})" for v in node.values)
+            return self.context.report(node.span, message, f"for masks write `{help}`", "type")
         both: Callable[[Any, Any], Any] = (lambda a, b: a and b) if node.operator == "and" else (lambda a, b: a or b)
         return self._compute(values, lambda *constants: reduce(both, constants), node)
 

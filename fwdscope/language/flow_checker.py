@@ -158,7 +158,8 @@ class FlowChecker:
         """Check ``table = Buffer(rand(20, 20))``: a tensor of the body's own."""
         report, values = self.context.report, self.expressions.calls.arguments(call)
         if not isinstance(line.target, ex.NameTarget):
-            report(line.span, f"a {kind} needs a name", f"write `name = {line.text}`", "flow")
+            help = f"write `name = {line.text}` and read `name` on a later line"
+            report(line.span, f"a {kind} needs a name", help, "flow")
             return
         if len(call.arguments) != 1 or call.keywords:
             report(call.span, f"{kind} takes one tensor", f"write `{kind}(zeros(8))`", "type")
@@ -290,7 +291,8 @@ class FlowChecker:
                 self.check_shape(item)
             return
         if isinstance(shape, Name) and context.state.find(shape.id) is None and shape.id not in context.body.later:
-            sizes = [name for frame in context.state.frames for name, b in frame.items() if b.value.kind == "plain"]
+            plain = {name: b.value for frame in context.state.frames for name, b in frame.items()}
+            sizes = [n for n, v in plain.items() if v.kind == "plain" and (not v.known or type(v.constant) is int)]
             help = suggestion(shape.id, sizes, what="sizes in scope:") if sizes else "write whole numbers and _"
             context.report(shape.span, f"unknown size {shape.id}", help)
             return
@@ -335,7 +337,7 @@ class FlowChecker:
             elif definition.outside_flow:
                 message += ": its value comes from no input, so it does not flow, and it has no name"
                 shown = self.context.spec.source[definition.line].partition("->")[0]
-                help = f"write `a = {' '.join(shown.split())}` and read `a` on a later line, or remove it"
+                help = f"write `name = {' '.join(shown.split())}` and read `name` on a later line, or remove it"
             elif name:
                 message += ", not even the next line"
                 help = f"use `prev` in the next line, or `{what}` in a later one"

@@ -143,8 +143,7 @@ class _SpecParser(NodeParser):
         """Parse a key as a name. Returns None if it is not one, which is reported."""
         target = self.attempt(grammar.parse_target, self.source, key.text)
         if target is not None and not isinstance(target, ex.NameTarget):
-            help = "a name has letters, digits and _, and does not start with a digit"
-            self.report(key.span, f"{key.value} cannot be the name of {what}", help)
+            self.report(key.span, f"{key.value} cannot be the name of {what}", "choose another name")
         return target.name if isinstance(target, ex.NameTarget) else None
 
     def variables(self, node: YamlNode | None, given: Mapping[str, str]) -> tuple[tree.Variable, ...]:
@@ -283,7 +282,7 @@ class _SpecParser(NodeParser):
     def init(self, node: YamlNode | None) -> tuple[tree.Initialiser, ...]:
         result = []
         form = "write `Linear.weight: xavier_uniform()`"
-        for key, value in self.mapping(node, "init", form):
+        for key, value in self.mapping(node, "init", form.replace("write", "write `init:` and below it")):
             if not re.fullmatch(r"\w+(\.\w+)*", key.value):
                 help = "a key is the end of a path, as in `c_proj.weight`, or a layer type and its tensor: "
                 help += "`Linear.weight`"
@@ -307,6 +306,7 @@ class _SpecParser(NodeParser):
         for key, value in self.mapping(node, "expect", "write `expect:` and `params: 25_557_032`"):
             if key.value == "layers":
                 for path, inner in self.mapping(value, "layers", form):
+                    form = f"write `{path.value}: {{macs: 115.6M}}`"
                     entries += [(*entry, path) for entry in self.mapping(inner, path.value, form)]
             else:
                 entries.append((key, value, None))

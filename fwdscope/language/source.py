@@ -9,7 +9,7 @@ from typing import BinaryIO
 from fwdscope.language.foreign import recognise
 from fwdscope.language.problems import Problem, Source, Span, SpecError
 from fwdscope.language.record import Record
-from fwdscope.limits import limit
+from fwdscope.limits import at_most, limit
 
 
 class Text(Record):
@@ -109,7 +109,7 @@ def decode(data: bytes, name: str) -> Source:
     """Decode UTF-8 bytes, with or without a byte order mark. Raises SpecError."""
     if len(data) > limit("bytes"):
         message = f"the file is larger than {limit('bytes'):,} bytes"
-        raise SpecError([Problem(Source(name, ""), Span(0, 0), "limit", message)])
+        raise SpecError([Problem(Source(name, ""), Span(0, 0), "limit", message, at_most("bytes"))])
     try:
         return Source(name, data.decode("utf-8-sig"))
     except UnicodeDecodeError as error:

@@ -70,6 +70,10 @@ def _as_first_character(source: Source, begun: int | None, at: int) -> Problem |
         rest = line[found.start(1) :].rstrip()
         start = place - source.place(place)[1] + 1 + found.start(1)
         help = f"put it in quotes: '{rest}'" if "'" not in rest else "put all of it in quotes"
+        if unpacked := re.match(r"\[(.*?)\](\s*=.*)", rest):
+            help = f"write `{unpacked[1]}{unpacked[2]}`"
+        elif in_list and found[1] not in '["':
+            help = "remove it: no line of a spec starts with it"
         sign = "a backtick" if found[1] == "`" else found[1]
         message = f"a {'line' if in_list else 'text'} cannot start with {sign}, which is special in YAML"
         return _problem(source, Span(start, start + len(rest)), message, help)

@@ -392,7 +392,7 @@ class Layer:
         name, where = type(self).__name__, f" as {label}" if label else ""
         kind = number_kind(x)
         if kind != "float" and kind not in self.other_kinds:
-            way = "write x.real, x.imag or view_as_real(x)" if kind == "complex" else "write x.float()"
+            way = "take `.real` or `.imag`, or both by view_as_real" if kind == "complex" else "cast it: `.float()`"
             way += "; token ids go through Embedding first" if kind == "int" else ""
             raise LayerError(f"{name} computes on floating-point numbers, found {dtype_text(x)}{where}", way)
         weights = default_dtype()
@@ -402,7 +402,7 @@ class Layer:
         if self.dtype_rule != "any" and x.dtype not in accepted and self.has_weights():
             wanted = str(weights).removeprefix("torch.")
             message = f"{name} has weights of {wanted}, found an input of {dtype_text(x)}{where}"
-            raise LayerError(message, f"write x.to({wanted}), or make the input with dtype={wanted}")
+            raise LayerError(message, f"cast it: `.to({wanted})`, or make it with dtype={wanted}")
 
     def check_dimensions(self, x: Tensor, *shapes: str, label: str = "an input") -> None:
         """Check that x has as many dimensions as one of the shapes, ``"(N, C, L)"``; ``…`` is any number."""

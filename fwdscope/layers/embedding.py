@@ -23,7 +23,7 @@ class _Table(Layer, abstract=True):
         self.check_tensor(x, label)
         if dtype_text(x) not in ("int64", "int32"):
             message = f"{type(self).__name__} looks up whole numbers (int64 or int32), found {dtype_text(x)} as {label}"
-            help = f"make the input with randint(0, {self.num_embeddings}, shape), or write x.long()"
+            help = f"make the input with randint(0, {self.num_embeddings}, shape), or cast it: `.long()`"
             raise LayerError(message, help)
 
     def validate(self, *inputs: Any) -> None:

@@ -16,7 +16,7 @@ from fwdscope.language.arithmetic import ArithmeticProblem
 from fwdscope.language.check import Checked
 from fwdscope.language.expression import Expression, Target
 from fwdscope.language.problems import Problem, Span
-from fwdscope.limits import limit
+from fwdscope.limits import at_most, limit
 from fwdscope.model.events import Observer
 from fwdscope.model.process_state import RECURSION_LIMIT
 from fwdscope.model.templates import Template
@@ -100,7 +100,7 @@ class Blueprint:
     ) -> None:
         """Put a new layer into its parent. Names like ``type`` are allowed, which ``add_module`` refuses."""
         if len(self.layers) >= limit("layers"):
-            raise ArithmeticProblem(f"more than {limit('layers'):,} layers", None, "limit")
+            raise ArithmeticProblem(f"more than {limit('layers'):,} layers", at_most("layers"), "limit")
         parent._modules[name] = module
         self.layers[module] = LayerEntry(self.path(parent, name), template, span, sizes)
 

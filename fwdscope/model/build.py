@@ -12,7 +12,7 @@ from fwdscope.language.arithmetic import ArithmeticProblem
 from fwdscope.language.check import Checked
 from fwdscope.language.evaluate import EvaluationError
 from fwdscope.language.problems import Problem, Source, SpecError
-from fwdscope.limits import limit
+from fwdscope.limits import at_most, limit
 from fwdscope.model import causes
 from fwdscope.model.blueprint import Blueprint
 from fwdscope.model.context import plain_context
@@ -112,7 +112,7 @@ def example_inputs(checked: Checked, device: str = "meta") -> dict[str, Tensor]:
                 raise EvaluationError(one.value, ArithmeticProblem(message, "write `randn(1, 3, 224, 224)`", "type"))
             if value.numel() > limit("elements"):
                 message = f"the input {one.name} has {value.numel():,} elements"
-                raise EvaluationError(one.value, ArithmeticProblem(message, f"at most {limit('elements'):,}", "limit"))
+                raise EvaluationError(one.value, ArithmeticProblem(message, at_most("elements"), "limit"))
             tensors[one.name] = value
         except EvaluationError as error:
             problems.append(causes.problem(context, error))

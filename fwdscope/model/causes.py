@@ -224,7 +224,7 @@ _REWORDED = (
     (
         r"view size is not compatible",
         "a view needs the elements in the order of the dimensions",
-        "write `.reshape(…)`, which copies if needed",
+        "reshape in its place copies if needed",
     ),
 )
 

@@ -23,7 +23,7 @@ from fwdscope.language.names import SERIES
 from fwdscope.language.problems import Span, SpecError
 from fwdscope.layers import LAYERS, settings
 from fwdscope.layers.base import Setting, freeze, is_tensor, value_text
-from fwdscope.limits import limit
+from fwdscope.limits import at_most, limit
 from fwdscope.model import shapes
 from fwdscope.model.blueprint import Blueprint
 from fwdscope.model.layer_calls import call_layer
@@ -209,8 +209,8 @@ class BodyContext(EvaluationContext):
                 shown = value.name if isinstance(value, TEMPLATES) else repr(value)
                 message, help = wrong_setting(name, known[one], value, shown)
                 # What the value was computed from is not known here.
-                help = "`//` and `int(…)` give whole numbers" if isinstance(value, float) and help else help
-                raise ArithmeticProblem(message, help, "type")
+                whole = "`//` and `int(…)` give whole numbers" if isinstance(value, float) else None
+                raise ArithmeticProblem(message, help and (whole or help.replace("write", "make it", 1)), "type")
         missing = [s.name for s in known.values() if s.required and s.name not in given]
         if missing:
             raise ArithmeticProblem(f"{name} needs {' and '.join(missing)}", None, "type")
@@ -238,10 +238,10 @@ class BodyContext(EvaluationContext):
             raise ArithmeticProblem(f"a stack needs a whole number of copies, found {times!r}", None, "type")
         items = tuple(flatten(layer))
         if times > limit("turns"):
-            raise ArithmeticProblem(f"a stack of {times:,} copies", f"at most {limit('turns'):,}", "limit")
+            raise ArithmeticProblem(f"a stack of {times:,} copies", at_most("turns"), "limit")
         if times * len(items) > limit("layers"):
             message = f"{times:,} copies of {len(items):,} layers are {times * len(items):,}"
-            raise ArithmeticProblem(message, f"at most {limit('layers'):,}", "limit")
+            raise ArithmeticProblem(message, at_most("layers"), "limit")
         return SeriesTemplate(items * times, partial(Series, self.blueprint))
 
     def _imported(self, dotted: str, arguments: Sequence[Any], keywords: dict[str, Any]) -> ImportedTemplate:

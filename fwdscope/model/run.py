@@ -22,7 +22,7 @@ from fwdscope.language.expression import Call, Expression, Name
 from fwdscope.language.names import OWN_TENSORS
 from fwdscope.language.problems import Cause, Span, SpecError
 from fwdscope.language.tree import last_uses
-from fwdscope.limits import limit
+from fwdscope.limits import at_most, limit
 from fwdscope.model import causes, promises, shapes
 from fwdscope.model.blueprint import DerivedTensor
 from fwdscope.model.context import BodyContext
@@ -281,7 +281,7 @@ class BodyRun:
     def _run_for(self, line: tree.For) -> None:
         rounds = arithmetic.items(self.evaluate(line.iterable))
         if len(rounds) > limit("turns"):
-            error = ArithmeticProblem(f"{len(rounds):,} rounds", f"at most {limit('turns'):,}", "limit")
+            error = ArithmeticProblem(f"{len(rounds):,} rounds", at_most("turns"), "limit")
             raise EvaluationError(line.iterable, error)
         with self._step(StepStart("loop", self.names.path(""), "for", line.text, "", line.span)):
             for i, item in enumerate(rounds):

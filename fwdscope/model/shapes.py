@@ -15,7 +15,7 @@ from fwdscope.errors import LayerError
 from fwdscope.functions.functions import FUNCTIONS
 from fwdscope.layers.base import dtype_text as dtype_text
 from fwdscope.layers.base import value_text
-from fwdscope.limits import limit
+from fwdscope.limits import at_most, limit
 from fwdscope.torch_private import without_functions
 
 
@@ -112,7 +112,7 @@ def check_elements(value: Any) -> None:
     with without_functions():
         if isinstance(value, Tensor) and value.numel() > limit("elements"):
             message = f"a tensor of {value.numel():,} elements: {shape_text(value)}"
-            raise LayerError(message, f"at most {limit('elements'):,}", code="limit")
+            raise LayerError(message, at_most("elements"), code="limit")
 
 
 def _check_creation(name: str, arguments: Sequence[Any], keywords: Mapping[str, Any]) -> None:
@@ -214,7 +214,7 @@ def _check_heads(q: Tensor, k: Tensor, grouped: bool) -> None:
         message = f"attention: {groups} key heads do not divide {heads} query heads"
         raise LayerError(message, None, ((q, -3), (k, -3)))
     if not grouped and heads != groups and 1 not in (heads, groups):
-        help = "for grouped-query attention write `enable_gqa=True`" if groups and heads % groups == 0 else None
+        help = "for grouped-query attention add `enable_gqa=True`" if groups and heads % groups == 0 else None
         message = f"attention: the query {{0}} has {heads} heads and the key {{1}} {groups}"
         raise LayerError(message, help, ((q, -3), (k, -3)))
 

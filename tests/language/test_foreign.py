@@ -154,6 +154,22 @@ def test_every_command_that_takes_a_target_says_it(command: str, name: str, tmp_
     assert ", not a spec: " in result.stdout + result.stderr
 
 
+@pytest.mark.parametrize(
+    ("command", "help"),
+    [
+        ("check", "is a saved report, not a spec"),
+        ("bench", "is a saved report: name the spec"),
+        ("explain", "is a saved report, which has no operators"),
+    ],
+)
+def test_a_saved_report_is_called_one(command: str, help: str, tmp_path: Path) -> None:
+    path = tmp_path / "report.json"
+    assert run("inspect", "mlp_xor", "-o", str(path)).exit_code == 0
+    result = run(command, str(path), *([":3"] if command == "explain" else []))
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert help in result.stderr
+
+
 def test_a_file_of_others_at_a_revision_is_recognised(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("yolo.yaml").write_text(YOLO)

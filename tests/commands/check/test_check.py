@@ -105,7 +105,7 @@ def test_a_spec_that_ships_goes_by_its_name() -> None:
         ("mlp_xr", "did you mean mlp_xor?"),
         ("no/such.yaml", "there is no file or folder no/such.yaml"),
         ("*.nope", "no file matches *.nope"),
-        ("report.json", "is a saved report"),
+        ("report.json", "report.json: this is no fwdscope report"),
         ("package.models:build", "is a PyTorch model"),
         ("empty", "holds no *.yaml"),
     ],
