@@ -116,9 +116,9 @@ def _benchmark(
     measured = _measure(request)
     report = measured.report
     if form == "table":
-        next_command = f"{_command_line(request)} -o before.json   ·   then, changed: --against before.json"
         compared = _compare(before, (), report)
-        text = draw(report, *_width_and_colour(output), shown, compared, "" if output else next_command)
+        next_steps = (f"{_command_line(request)} -o before.json", "then, changed: --against before.json")
+        text = draw(report, *_width_and_colour(output), shown, compared, () if output else next_steps)
     else:
         text = render(report, form)
     put(text, output)

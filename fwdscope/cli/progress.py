@@ -8,49 +8,37 @@ import threading
 from collections.abc import Callable, Iterator
 
 
-class _StatusLine:
-    """A line on a terminal that appears after a delay and shows the latest text."""
-
-    def __init__(self, delay: float) -> None:
-        self._text = ""
-        self._open = False
-        self._lock = threading.Lock()
-        self._timer = threading.Timer(delay, self._show)
-        self._timer.daemon = True
-        self._timer.start()
-
-    def update(self, text: str) -> None:
-        with self._lock:
-            self._text = text
-            if self._open:
-                self._draw()
-
-    def close(self) -> None:
-        self._timer.cancel()
-        with self._lock:
-            if self._open:
-                sys.stderr.write("\r\033[2K")
-                sys.stderr.flush()
-            self._open = False
-
-    def _show(self) -> None:
-        with self._lock:
-            self._open = True
-            self._draw()
-
-    def _draw(self) -> None:
-        sys.stderr.write(f"\r\033[2K{self._text} …" if self._text else "")
-        sys.stderr.flush()
-
-
 @contextlib.contextmanager
 def show_progress(delay: float = 0.5) -> Iterator[Callable[[str], None]]:
     """Yield a function that shows a text on stderr, if that is a terminal and ``delay`` seconds have passed."""
     if not sys.stderr.isatty():
         yield lambda _: None
         return
-    line = _StatusLine(delay)
+    latest, is_open, lock = "", False, threading.Lock()
+
+    def update(text: str) -> None:
+        nonlocal latest
+        with lock:
+            latest = text
+            if is_open:
+                sys.stderr.write(f"\r\033[2K{latest} …")
+                sys.stderr.flush()
+
+    def show() -> None:
+        nonlocal is_open
+        is_open = True
+        if latest:
+            update(latest)
+
+    timer = threading.Timer(delay, show)
+    timer.daemon = True
+    timer.start()
     try:
-        yield line.update
+        yield update
     finally:
-        line.close()
+        timer.cancel()
+        with lock:
+            if is_open:
+                sys.stderr.write("\r\033[2K")
+                sys.stderr.flush()
+            is_open = False

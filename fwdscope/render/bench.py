@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from fwdscope import units
 from fwdscope.commands.bench.speedup import Speedup
 from fwdscope.render.estimates import SOURCES
-from fwdscope.render.lines import MAX_PROSE, Line, hanging, pad, paragraph, write
+from fwdscope.render.lines import MAX_PROSE, Line, hanging, next_steps, pad, paragraph, write
 from fwdscope.render.rows import again, described, printable
 from fwdscope.render.table import Cell, Column, lay_out, share_style
 from fwdscope.report import Latency, LayerRow, Report, Run, multiplicities, parents
@@ -31,7 +31,7 @@ def draw(
     color: bool = False,
     layers: int | None = LAYERS,
     comparison: Speedup | None = None,
-    command: str = "",
+    commands: Sequence[str] = (),
 ) -> str:
     """The benchmark in a report; ``layers`` is how many of the slowest are shown, None all, 0 none."""
     width = max(width, 60)
@@ -41,8 +41,7 @@ def draw(
         _against(comparison, width),
         _layers(report, width, layers),
         notes(report.run.notes if report.run else (), width),
-        # A command to copy is never cut.
-        [(("next: ", "dim"), (command, "green"))] if command else [],
+        next_steps(commands, width),
     )
     return write_blocks(blocks, color)
 

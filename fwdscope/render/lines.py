@@ -108,6 +108,13 @@ def hanging(lead: str, text: str, width: int, style: str, lead_style: str = "dim
         yield ((begin, lead_style), (line, style)) if lead else ((line, style),)
 
 
+def next_steps(steps: Sequence[str], width: int) -> Iterator[Line]:
+    """Commands to copy, which are never cut: on one line if they fit, else each on its own."""
+    one_line = "   ·   ".join(steps)
+    for index, step in enumerate([one_line] if one_line and cells(one_line) + 6 <= width else steps):
+        yield (("next: " if not index else " " * 6, "dim"), (step, "green"))
+
+
 def pack(texts: Iterable[str], width: int, style: str = "") -> list[Line]:
     """Short texts in lines, as many in each as fit."""
     found: list[list[tuple[str, str]]] = []

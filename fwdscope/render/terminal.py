@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from fwdscope.findings import Finding, findings
 from fwdscope.render import estimates, summary
 from fwdscope.render.columns import chosen_columns
-from fwdscope.render.lines import Line, cells, hanging, pack, shorten, wrap, write
+from fwdscope.render.lines import Line, cells, hanging, next_steps, pack, shorten, wrap, write
 from fwdscope.render.rows import BROKEN, GUIDE, Options, ShownRow, View, is_broken, printable, view_for
 from fwdscope.render.table import GAP, lay_out
 from fwdscope.report import Report
@@ -47,7 +47,7 @@ def _lines(report: Report, options: Options, width: int) -> Iterator[Line]:
         estimates.lines(report, prose),
         _problems(report, seen, prose),
         _findings(findings(report), prose),
-        _next(report, seen, options, prose),
+        next_steps(summary.next_steps(report, seen, options), prose),
     )
     yield ()
     for block in blocks:
@@ -135,12 +135,3 @@ def _stressed(line: Line, path: str) -> Line:
     (bullet, (text, style), *advice) = line
     parts = re.split(rf"((?<![\w.]){re.escape(path)}(?!\w))", text)
     return (bullet, *((part, "bold" if part == path else style) for part in parts if part), *advice)
-
-
-def _next(report: Report, seen: View, options: Options, width: int) -> Iterator[Line]:
-    steps = summary.next_steps(report, seen, options)
-    if not steps:
-        return
-    one_line = "   ·   ".join(steps)
-    for index, step in enumerate([one_line] if cells(one_line) + 6 <= width else steps):
-        yield (("next: " if not index else " " * 6, "dim"), (step, "green"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import textwrap
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from typing import NamedTuple
 
@@ -183,11 +183,12 @@ def _pages(found: list[Entry], width: int) -> Iterator[Line]:
             yield ()
         if entry.kind == "method" and functions and _as_function(entry):
             yield (("as a method", _HEADING),)
-            yield from _overloads(METHODS[entry.name], width)
+            for signature in _overloads(METHODS[entry.name]):
+                yield from _signature(signature, width)
             continue
         yield ((entry.name, _NAME), (f"  {entry.kind}{f', {entry.family}' if entry.family else ''}", "dim"))
         yield ()
-        yield from _BODIES[entry.kind](entry, width)
+        yield from _layer(entry, width) if entry.kind == "layer" else _body(entry, width)
     if related := _related(found):
         yield ()
         label = "see also  "
@@ -201,14 +202,13 @@ def _layer(entry: Entry, width: int) -> Iterator[Line]:
     yield from _signature(_call_without_inferred(layer), width)
     yield ()
     yield from _prose(page(layer), width)
-    if settings(layer):
+    if rows := settings(layer):
         yield ()
-        positional = ", ".join(s.name for s in settings(layer) if s.positional)
-        how = f"by position: {positional}; the others by keyword" if positional else "each by keyword"
-        how = "" if all(s.positional for s in settings(layer)) else f"  {how}"
-        yield (("settings", _HEADING), (how, "dim"))
-        yield from _settings(settings(layer), width)
-        if any(s.inferred for s in settings(layer)):
+        positional = ", ".join(row.name for row in rows if row.positional)
+        how = f"  by position: {positional}; the others by keyword" if positional else "  each by keyword"
+        yield (("settings", _HEADING), ("" if all(row.positional for row in rows) else how, "dim"))
+        yield from _settings(rows, width)
+        if any(row.inferred for row in rows):
             yield (("inferred: read from the input; given by keyword, it is checked", "dim"),)
     yield ()
     yield (("example", _HEADING), ("  ", ""), (example(layer), _CODE))
@@ -240,68 +240,48 @@ def _settings(rows: Sequence[Setting], width: int) -> Iterator[Line]:
         yield from (((" " * left + text, ""),) for text in rest)
 
 
-def _function(entry: Entry, width: int) -> Iterator[Line]:
-    function = (METHODS if entry.kind == "method" else FUNCTIONS)[entry.name]
-    yield from _overloads(function, width)
-    yield ()
-    long = (getattr(own, function.name).__doc__ or "") if entry.kind == "own function" else function.doc
-    yield from _prose(textwrap.dedent(f"    {long}"), width)
-    remarks = (
-        "" if function.target in ("own", "python") else f"It is {function.target}.{function.name}.",
-        _GIVES[function.gives],
-        "It draws random numbers." if function.random else "",
-        "axis= is another name for dim=." if "dim" in function.keywords else "",
-    )
+def _overloads(function: Function) -> list[str]:
+    receiver = "x." if METHODS.get(function.name) is function else ""
+    return [f"{receiver}{function.name}{signature}" for signature in function.overloads]
+
+
+def _body(entry: Entry, width: int) -> Iterator[Line]:
+    """The signatures of what is no layer, what it does, remarks and examples."""
+    signatures: Iterable[str] = ()
+    examples: Iterable[str] = ()
+    remarks: list[str] = []
+    doc = entry.doc
+    match entry.kind:
+        case "attribute":
+            signatures, remarks = [f"x.{entry.name}"], [_GIVES[ATTRIBUTES[entry.name].gives]]
+        case "construct":
+            one = CONSTRUCTS[entry.name]
+            signatures, doc, examples = one.forms, one.doc, one.examples
+        case "initialiser":
+            signatures = [f"{entry.name}({', '.join(INITIALISERS[entry.name])})"]
+            use = f"`Linear.weight: {entry.name}({'…' if INITIALISERS[entry.name] else ''})`"
+            doc = f"The initial value of a tensor, in the section init: {use}. It is torch.nn.init.{entry.name}_."
+        case "own function" | "function" | "method":
+            function = (METHODS if entry.kind == "method" else FUNCTIONS)[entry.name]
+            signatures = _overloads(function)
+            if entry.kind == "own function":
+                doc = textwrap.dedent(f"    {getattr(own, function.name).__doc__ or ''}")
+            remarks = [
+                "" if function.target in ("own", "python") else f"It is {function.target}.{function.name}.",
+                _GIVES[function.gives],
+                "It draws random numbers." if function.random else "",
+                "axis= is another name for dim=." if "dim" in function.keywords else "",
+            ]
+    for signature in signatures:
+        yield from _signature(signature, width)
+    if signatures:
+        yield ()
+    yield from _prose(doc, width)
     if any(remarks):
         yield ()
         yield from _prose(" ".join(filter(None, remarks)), width, "dim")
-
-
-def _overloads(function: Function, width: int) -> Iterator[Line]:
-    receiver = "x." if METHODS.get(function.name) is function else ""
-    for signature in function.overloads:
-        yield from _signature(f"{receiver}{function.name}{signature}", width)
-
-
-def _attribute(entry: Entry, width: int) -> Iterator[Line]:
-    yield ((f"{' ' * _INDENT}x.{entry.name}", _CODE),)
-    yield ()
-    yield from _prose(entry.doc, width)
-    if remark := _GIVES[ATTRIBUTES[entry.name].gives]:
-        yield from _prose(remark, width, "dim")
-
-
-def _construct(entry: Entry, width: int) -> Iterator[Line]:
-    one = CONSTRUCTS[entry.name]
-    for form in one.forms:
-        yield from _signature(form, width)
-    yield ()
-    yield from _prose(one.doc, width)
-    for line in one.examples:
-        yield ()
-        yield (("example", _HEADING), ("  ", ""), (line, _CODE))
-
-
-def _initialiser(entry: Entry, width: int) -> Iterator[Line]:
-    yield from _signature(f"{entry.name}({', '.join(INITIALISERS[entry.name])})", width)
-    yield ()
-    example = f"`Linear.weight: {entry.name}({'…' if INITIALISERS[entry.name] else ''})`"
-    yield from _prose(
-        f"The initial value of a tensor, in the section init: {example}. It is torch.nn.init.{entry.name}_.", width
-    )
-
-
-_BODIES: dict[str, Callable[[Entry, int], Iterator[Line]]] = {
-    "layer": _layer,
-    "construct": _construct,
-    "own function": _function,
-    "function": _function,
-    "method": _function,
-    "attribute": _attribute,
-    "number": lambda entry, width: _prose(entry.doc, width),
-    "dtype": lambda entry, width: _prose(entry.doc, width),
-    "initialiser": _initialiser,
-}
+    for line in examples:
+        yield from ((), (("example", _HEADING), ("  ", ""), (line, _CODE)))
 
 
 def _related(found: list[Entry]) -> list[str]:

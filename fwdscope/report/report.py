@@ -349,7 +349,7 @@ class Report:
             raise ReportError(
                 f"this report has version {shortened(data['version'])}; this fwdscope reads version {VERSION}"
             )
-        report = _read_dataclass(cls, {key: value for key, value in data.items() if key != "version"}, "report")
+        report = read_dataclass(cls, {key: value for key, value in data.items() if key != "version"}, "report")
         if report.run and report.run.latency and not report.run.latency.times:
             raise ReportError("report.run.latency.times: expected at least one time, found none")
         check_rows(report.layers)
@@ -447,7 +447,7 @@ def _read(annotation: Any, value: Any, where: str, bounded: bool = True) -> Any:
             raise ReportError(f"{where}: expected one of {', '.join(map(repr, arguments))}, found {shortened(value)}")
         return value
     if dataclasses.is_dataclass(annotation) and isinstance(annotation, type):
-        return _read_dataclass(annotation, value, where)
+        return read_dataclass(annotation, value, where)
     if annotation is float and type(value) is int:
         value = float(check_number(value, where))
     if not isinstance(value, annotation) or (annotation is int and isinstance(value, bool)):
@@ -470,7 +470,8 @@ def shortened(value: Any) -> str:
     return text if len(text) <= 60 else f"{text[:40]}… ({len(text):,} characters)"
 
 
-def _read_dataclass(cls: type[T], value: Any, where: str) -> T:
+def read_dataclass(cls: type[T], value: Any, where: str) -> T:
+    """An object of a dataclass from JSON, checked against its annotations. Raises ReportError with the place."""
     if not isinstance(value, dict):
         raise ReportError(f"{where}: expected an object, found {shortened(value)}")
     fields = {f.name: f for f in dataclasses.fields(cls)}  # type: ignore[arg-type]

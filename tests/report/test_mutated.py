@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,9 @@ from typer.testing import CliRunner, Result
 
 from fwdscope.cli import app
 from fwdscope.commands.check.baselines import Baseline
-from fwdscope.device.table import peaks_of
+from fwdscope.device.table import accelerators_of
 from fwdscope.report import ActivationStats, Histogram, NonFinite, Promise, Report, ReportError, Shortfall, TensorInfo
-from fwdscope.report.roofline import estimated
+from fwdscope.report.roofline import estimate
 
 SPEC = "inputs:\n  x: randn(2, 4)\nlayers:\n  - linear = Linear(3)\n"
 FORMATS = ("table", "tree", "json", "csv", "markdown")
@@ -33,7 +34,9 @@ def _full() -> dict[str, Any]:
     """A report with something in every field that holds numbers."""
     stats = ActivationStats(8, 0.5, 1.5, -1.0, 2.0, 1, 0, 0, Histogram(-1.0, 2.0, (4, 4)))
     first = NonFinite("stem", "log(x)", 3, 1, 1, (stats,))
-    report = estimated(report_of_run([0.01, 0.011, 0.012]), peaks_of(["H100", "T4"], "float32"))
+    report = report_of_run([0.01, 0.011, 0.012])
+    devices = accelerators_of(["H100", "T4"])
+    report = replace(report, estimates=tuple(estimate(report, device.peaks("float32")) for device in devices))
     data = report.to_json()
     data["run"] |= {
         "first_nonfinite": _json(first),

@@ -137,46 +137,45 @@ def _bracketed(source: Source) -> Iterator[Span]:
     return walk(root, False)
 
 
-@dataclass(frozen=True)
-class _ShapesOfResult:
-    """The shapes of one of a line's results at each call."""
-
-    now: tuple[tuple[Shape, LineCall], ...]
-    changed: tuple[tuple[Shape, LineCall], ...]
-
-    def inner(self, i: int, count: int) -> _ShapesOfResult:
-        """Return the i-th of several results, at the calls with this many."""
-
-        def items(pairs: tuple[tuple[Shape, LineCall], ...]) -> tuple[tuple[Shape, LineCall], ...]:
-            fitting = ((o, call) for o, call in pairs if isinstance(o, ShapeTuple) and len(o.items) == count)
-            return tuple((o.items[i], call) for o, call in fitting)
-
-        return _ShapesOfResult(items(self.now), items(self.changed))
+# One of a line's results at the calls of a run: its shape, and the call.
+_Calls = tuple[tuple[Shape, LineCall], ...]
 
 
 def _shape(line: _AnnotatedLine, recorded: LineShapes, promised: Expression | None, source: Source) -> str | None:
     """Return the promise of a line, or None if nothing is the same at all of its calls."""
     statement, names = line
     calls, changed = recorded.calls[statement.span], recorded.changed.get(statement.span, ())
-    place = _ShapesOfResult(tuple((c.shape, c) for c in calls), tuple((c.shape, c) for c in changed))
-    text = _describe(place, names, promised, source)
+    runs = tuple((call.shape, call) for call in calls), tuple((call.shape, call) for call in changed)
+    text = _describe(runs, names, promised, source)
     return text if re.search(r"\w(?<!_)", text) or text == "()" else None
 
 
-def _describe(place: _ShapesOfResult, names: Sequence[str], promised: Expression | None, source: Source) -> str:
-    """Return the text of shapes, with the promised sizes that are right; ``_`` if they differ in form."""
-    form = _form(place.now[0][0])
-    if form is None or any(_form(shape) != form for shape, _ in place.now):
+def _describe(runs: tuple[_Calls, _Calls], names: Sequence[str], promised: Expression | None, source: Source) -> str:
+    """Return the text of shapes, with the promised sizes that are right; ``_`` if they differ in form.
+
+    ``runs`` are the file as it is, and with vars changed.
+    """
+    form = _form(runs[0][0][0])
+    if form is None or any(_form(shape) != form for shape, _ in runs[0]):
         return "_"
     kind, count = form
     parts: Sequence[Expression | None] = [None] * count
     if isinstance(promised, TupleOrList) and len(promised.items) == count:
         parts = promised.items
     if kind is ShapeTuple:
-        texts = [_describe(place.inner(i, count), names, part, source) for i, part in enumerate(parts)]
+        texts = [
+            _describe((_inner(runs[0], i, count), _inner(runs[1], i, count)), names, part, source)
+            for i, part in enumerate(parts)
+        ]
     else:
-        texts = [_size(place, i, count, names, part, source) for i, part in enumerate(parts)]
+        texts = [_size(runs, i, count, names, part, source) for i, part in enumerate(parts)]
     return f"({texts[0]},)" if count == 1 else f"({', '.join(texts)})"
+
+
+def _inner(calls: _Calls, i: int, count: int) -> _Calls:
+    """Return the i-th of several results, at the calls with ``count`` of them."""
+    fitting = ((one, call) for one, call in calls if isinstance(one, ShapeTuple) and len(one.items) == count)
+    return tuple((one.items[i], call) for one, call in fitting)
 
 
 def _form(shape: Shape) -> tuple[type, int] | None:
@@ -185,12 +184,12 @@ def _form(shape: Shape) -> tuple[type, int] | None:
 
 
 def _size(
-    place: _ShapesOfResult, i: int, rank: int, names: Sequence[str], promised: Expression | None, source: Source
+    runs: tuple[_Calls, _Calls], i: int, rank: int, names: Sequence[str], promised: Expression | None, source: Source
 ) -> str:
     """Return the text of one size: as it was promised if that is right."""
     now, changed = (
-        [KnownSize(o[i], dict(call.sizes)) for o, call in pairs if isinstance(o, tuple) and len(o) == rank]
-        for pairs in (place.now, place.changed)
+        [KnownSize(one[i], dict(call.sizes)) for one, call in calls if isinstance(one, tuple) and len(one) == rank]
+        for calls in runs
     )
     if promised is not None and _is_right(promised, now, names):
         return " ".join(source[promised.span].split())

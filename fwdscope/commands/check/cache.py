@@ -6,6 +6,7 @@ and fwdscope. Each file and dtype has one entry, which is replaced when the spec
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import sys
@@ -21,6 +22,7 @@ from fwdscope.commands.check.one import CheckResult, CheckSettings
 from fwdscope.commands.check.outcome import Outcome
 from fwdscope.language.problems import Source
 from fwdscope.limits import LIMITS, limit
+from fwdscope.report.report import read_dataclass
 
 
 def find(source: Source, path: Path, settings: CheckSettings, with_kept: bool) -> CheckResult | None:
@@ -33,10 +35,11 @@ def find(source: Source, path: Path, settings: CheckSettings, with_kept: bool) -
         return None
     try:
         data = json.loads(entry.read_text(encoding="utf-8"))
-        if data["key"] != _key(source, settings):
+        if data["key"] != _key(source, settings) or len(data["outcome"]) != len(dataclasses.fields(Outcome)):
             return None
         kept = Baseline.from_json(data["kept"]) if with_kept and data["kept"] is not None else None
-        return CheckResult(Outcome.from_json({**data["outcome"], "cached": True, "seconds": 0.0}), kept)
+        outcome = read_dataclass(Outcome, {**data["outcome"], "cached": True, "seconds": 0.0}, "outcome")
+        return CheckResult(outcome, kept)
     except (OSError, ValueError, KeyError, TypeError):
         # No entry, or one from another version or a crash: the file is checked again.
         return None

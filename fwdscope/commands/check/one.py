@@ -17,7 +17,7 @@ from fwdscope.language.problems import Problem, Source, Span, SpecError
 from fwdscope.report import Report
 
 if TYPE_CHECKING:
-    from fwdscope.language.check import Checked, Note
+    from fwdscope.language.check import Checked
     from fwdscope.model import Network
 
 
@@ -129,20 +129,12 @@ def _expectations(
 
 
 def _notes(checked: Checked, network: Network, report: Report) -> Iterator[CheckMessage]:
-    from fwdscope.language.advice import advice
-
-    source = checked.spec.source
-    found = [*checked.notes, *advice(checked.spec), *_unnamed(network, report, source)]
-    for note in sorted(found, key=lambda note: note.span):
-        line, column = source.place(note.span.start)
-        yield CheckMessage("note", note.text, line, column, text=f"{source.at(note.span.start)}: note: {note.text}")
-
-
-def _unnamed(network: Network, report: Report, source: Source) -> Iterator[Note]:
-    """A note for each line of the file with layers that have weights and a default path."""
-    from fwdscope.language.advice import unnamed
+    from fwdscope.language.advice import advice, unnamed
     from fwdscope.model.paths import default_piece
 
+    source = checked.spec.source
+    found = [*checked.notes, *advice(checked.spec)]
+    # A note for each line with layers that have weights and a default path.
     noted: set[Span] = set()
     for row in report.layers:
         if row.kind in ("expression", "parameter", "loop") or not row.params or row.line is None or row.call > 1:
@@ -151,4 +143,7 @@ def _unnamed(network: Network, report: Report, source: Source) -> Iterator[Note]
         at = source.offset(row.line, row.column or 1)
         if piece is not None and Span(at, at) not in noted:
             noted.add(Span(at, at))
-            yield unnamed(row.path, piece, Span(at, at))
+            found.append(unnamed(row.path, piece, Span(at, at)))
+    for note in sorted(found, key=lambda note: note.span):
+        line, column = source.place(note.span.start)
+        yield CheckMessage("note", note.text, line, column, text=f"{source.at(note.span.start)}: note: {note.text}")

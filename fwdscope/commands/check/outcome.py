@@ -93,21 +93,6 @@ class Outcome:
         """The outcome as JSON's own types."""
         return dataclasses.asdict(self)
 
-    @classmethod
-    def from_json(cls, data: dict[str, Any]) -> Outcome:
-        """Read what :meth:`to_json` wrote. Raises KeyError, TypeError or ValueError for any other data."""
-        points = tuple(
-            CheckPoint(**{**one, "problem": one["problem"] and _message(one["problem"])}) for one in data["points"]
-        )
-        messages = {key: tuple(_message(one) for one in data[key]) for key in ("problems", "notes")}
-        if data["state"] not in STATES:
-            raise ValueError(data["state"])
-        return cls(**{**data, **messages, "points": points})
-
-
-def _message(data: dict[str, Any]) -> CheckMessage:
-    return CheckMessage(**{**data, "detail": tuple(data["detail"])})
-
 
 @dataclass(frozen=True)
 class CheckRun:

@@ -68,7 +68,13 @@ def check_files(
 def outcomes(files: Sequence[SpecFile], plan: CheckPlan) -> Iterator[Outcome]:
     """Yield the outcome of each file in order, as soon as it is known."""
     sources = [_read(file) for file in files]
-    known = [_known(file, source, plan) for file, source in zip(files, sources, strict=True)]
+    known: list[CheckResult | None] = []
+    for file, source in zip(files, sources, strict=True):
+        if isinstance(source, Outcome):
+            known.append(CheckResult(source))
+        else:
+            with_kept = plan.folder is not None
+            known.append(cache.find(source, file.path, plan.settings, with_kept) if plan.cached else None)
     todo = [source for source, result in zip(sources, known, strict=True) if result is None]
     fresh = _fresh([source for source in todo if isinstance(source, Source)], plan)
     for file, source, result in zip(files, sources, known, strict=True):
@@ -97,12 +103,6 @@ def _read(file: SpecFile) -> Source | Outcome:
     if not file.named and not looks_like_spec(source.text):
         return Outcome(file.shown, name, "skipped", reason="not a spec: it has neither `layers:` nor `graph:`")
     return source
-
-
-def _known(file: SpecFile, source: Source | Outcome, plan: CheckPlan) -> CheckResult | None:
-    if isinstance(source, Outcome):
-        return CheckResult(source)
-    return cache.find(source, file.path, plan.settings, plan.folder is not None) if plan.cached else None
 
 
 def _fresh(sources: Sequence[Source], plan: CheckPlan) -> Iterator[CheckResult]:

@@ -27,7 +27,6 @@ from fwdscope.layers.base import input_names, required_inputs
 from fwdscope.ops import result_sizes
 
 if TYPE_CHECKING:
-    from fwdscope.ops import Cost
     from fwdscope.trace import Node, OpRecord, Trace
 
 
@@ -119,7 +118,12 @@ _PYTHON_OPERATORS = {
 
 
 def _inputs(node: Node) -> Iterator[InputTensor]:
-    names = _input_names(node)
+    names: tuple[str, ...] = ()
+    if type_name := layer_type(node):
+        required = required_inputs(LAYERS[type_name])
+        names = required if len(node.inputs) <= len(required) else input_names(LAYERS[type_name])
+        # Of a state with several tensors only the first is named.
+        names = names if len(node.inputs) <= min(len(names), len(required)) else names[:1]
     # Each source is listed once, so that sources match inputs only if there is one for each.
     matched = len(node.sources) == len(node.inputs)
     for i, one in enumerate(node.inputs):
@@ -127,16 +131,6 @@ def _inputs(node: Node) -> Iterator[InputTensor]:
         unmade = None if node.sources else "the network's input"
         made_by = (source.path or source.text) if source is not None else unmade
         yield InputTensor(one.shape, one.dtype, names[i] if i < len(names) else "", made_by)
-
-
-def _input_names(node: Node) -> tuple[str, ...]:
-    """The names of a layer's inputs; of a state with several tensors only the first is named."""
-    type_name = layer_type(node)
-    if type_name is None:
-        return ()
-    cls = LAYERS[type_name]
-    names = input_names(cls) if len(node.inputs) > len(required_inputs(cls)) else required_inputs(cls)
-    return names if len(names) >= len(node.inputs) and len(node.inputs) <= len(required_inputs(cls)) else names[:1]
 
 
 def _outputs(node: Node) -> Iterator[OutputTensor]:
@@ -206,26 +200,21 @@ def _operator(record: OpRecord) -> OperatorCost:
     op, cost = record.op, record.cost
     # The formulas of its first result alone.
     sizes = result_sizes(op)
+    terms = [term for term in cost.terms if term.macs] if cost is not None else []
+    symbols = " + ".join(term.formula for term in terms)
+    numbers = " + ".join(insert_numbers(term.formula, term.numbers) for term in terms)
     return OperatorCost(
         name=op.name.removeprefix("aten."),
         inputs=tuple(x.shape for x in op.operands),
         outputs=tuple(y.shape for y in op.outputs),
         sizes=tuple(map(_formula, sizes[0])) if sizes and sizes[0] is not None else None,
-        macs_formula=_macs_formula(cost) if cost is not None else "",
+        macs_formula=equation(symbols, numbers, f"{cost.macs:,}") if cost is not None and terms else "",
         flops_formula=cost.text if cost is not None and cost.terms else "",
         macs=cost.macs if cost is not None else None,
         flops=cost.flops if cost is not None else None,
         bytes_read=cost.bytes_read if cost is not None else None,
         bytes_written=cost.bytes_written if cost is not None else None,
     )
-
-
-def _macs_formula(cost: Cost) -> str:
-    """``M·K·N = 1,024·768·2,304 = 1,811,939,328``."""
-    terms = [term for term in cost.terms if term.macs]
-    symbols = " + ".join(term.formula for term in terms)
-    numbers = " + ".join(insert_numbers(term.formula, term.numbers) for term in terms)
-    return equation(symbols, numbers, f"{cost.macs:,}") if terms else ""
 
 
 def _inner_steps(node: Node) -> Iterator[InnerStep]:

@@ -12,6 +12,7 @@ from paths import ROOT
 
 from fwdscope.commands.check.outcome import STATES, CheckMessage, CheckPoint, CheckRun, Outcome
 from fwdscope.render.checks import FORMATS, render, text
+from fwdscope.report.report import read_dataclass
 
 UNKNOWN = CheckMessage("name", "unknown layer Relux", 6, 5)
 SHORT = CheckMessage(
@@ -243,7 +244,7 @@ def test_junit_is_xml_whatever_the_file_says() -> None:
 def test_json_holds_everything_and_outcomes_come_back_from_it() -> None:
     for run in (one_of_each(), hard()):
         found = json.loads(draw("json", run))
-        assert tuple(map(Outcome.from_json, found["specs"])) == run.outcomes
+        assert tuple(read_dataclass(Outcome, spec, "outcome") for spec in found["specs"]) == run.outcomes
     assert found["version"] == 1
     assert json.loads(draw("json"))["states"] == {"crashed": 1, "ok": 1, "failed": 1, "skipped": 1, "invalid": 1}
 
