@@ -34,9 +34,12 @@ NESTED = "a nested tensor has no shape, as its rows differ in length: pad it, or
 OnOperator = Callable[[OpRecord, Any, Any], None]
 # Is called after each operator with its arguments and its result, where no record is wanted.
 OnUnread = Callable[[Any, Any], None]
+# Is called before each operator with its arguments, and may raise.
+BeforeOperator = Callable[[Any, Any, Any], None]
 # What a forward may use that decides how it can be run: ``torch.autocast`` for a type of device; gradients or
-# ``torch.func``, which inference mode forbids; higher-order operators and classes of tensors, which need dispatch.
-Uses = set[Literal["autocast cpu", "autocast cuda", "autograd", "dispatch"]]
+# ``torch.func``, which inference mode forbids; higher-order operators and classes of tensors, which need dispatch;
+# operators that write parameters.
+Uses = set[Literal["autocast cpu", "autocast cuda", "autograd", "dispatch", "writes"]]
 
 _WHOLE = frozenset(
     {torch.nn.functional.scaled_dot_product_attention}
@@ -58,7 +61,14 @@ def _without_modes_asked(function: Any) -> Callable[..., Any]:
 class _Watch:
     """What both modes share: the callbacks, and how many functions that are one record each are running."""
 
-    def __init__(self, on_operator: OnOperator | None, on_unread: OnUnread | None, uses: Uses | None) -> None:
+    def __init__(
+        self,
+        on_operator: OnOperator | None,
+        on_unread: OnUnread | None,
+        uses: Uses | None,
+        before: BeforeOperator | None = None,
+    ) -> None:
+        self.before = before
         self.on_operator = on_operator
         self.on_unread = on_unread
         self.uses = uses
@@ -111,6 +121,8 @@ class _Dispatch(OperatorMode):
             return self._run_higher_order(func, args, kwargs or {})
         if namespace == "_c10d_functional" and watch.uses is not None:
             watch.uses.add("autograd")  # inference mode forbids the tensors that these give
+        if watch.before is not None:
+            watch.before(func, args, kwargs)
         if watch.on_unread is not None:
             return watch.run(func, args, kwargs)
         result, record = run(func, args, kwargs)
@@ -200,7 +212,10 @@ class _Functions(TorchFunctionMode):
 
 @contextlib.contextmanager
 def watching(
-    on_operator: OnOperator | None = None, on_unread: OnUnread | None = None, uses: Uses | None = None
+    on_operator: OnOperator | None = None,
+    on_unread: OnUnread | None = None,
+    uses: Uses | None = None,
+    before: BeforeOperator | None = None,
 ) -> Iterator[None]:
     """Watch the operators that run inside. torch takes no fused path for inference under a function mode.
 
@@ -208,7 +223,7 @@ def watching(
     than running a small one. What the forward uses is added to ``uses``. Without any, meta tensors still take the short
     way by rules.
     """
-    watch = _Watch(on_operator, on_unread, uses)
+    watch = _Watch(on_operator, on_unread, uses, before)
     # Looking for cycles takes half of the time of a long trace.
     with without_garbage_collection(), _Functions(watch), _Dispatch(watch):
         yield

@@ -338,7 +338,8 @@ class ModuleSubject(Subject):
         self, device: torch.device, seed: int, given: Mapping[str, Tensor], weights_change: bool
     ) -> Iterator[ModuleCall]:
         """A copy of the module and its inputs, unless they were made just now."""
-        with moved_call(self.original, self.make, device, weights_change or bool(given), self.cast_to) as call:
+        weights_change = weights_change or bool(given) or "writes" in self.trace.uses
+        with moved_call(self.original, self.make, device, weights_change, self.cast_to) as call:
             load_into(call.module, given)
             if "autograd" in self.trace.uses:
                 run_with_autograd(unwrapped(call.module), self.trace.takes_gradients)

@@ -43,7 +43,8 @@ _COPIED_IN_CLOSURES = (Tensor, nn.Module, list, dict, set)
 class Duplicate:
     """A copy of a module and its inputs.
 
-    ``stand_ins`` maps the ``id`` of each tensor of the originals to the tensor of the copy.
+    ``stand_ins`` maps the ``id`` of each tensor of the originals to the tensor of the copy; ``shared`` are those whose
+    memory is the original's.
     """
 
     def __init__(
@@ -59,6 +60,7 @@ class Duplicate:
         self.args: tuple[Any, ...] = tuple([copier.copy(value) for value in args])
         self.kwargs: dict[str, Any] = {name: copier.copy(value) for name, value in kwargs.items()}
         self.stand_ins = copier.stand_ins
+        self.shared: list[Tensor] = []
         wrapped = any(isinstance(inner, _fully_sharded()) for inner in module.modules())
         self.is_sharded = wrapped or any(is_sharded(parameter) for parameter in module.parameters())
         self._originals = copier.originals

@@ -27,8 +27,9 @@ from fwdscope.ops.nested import named, tensors
 from fwdscope.ops.watch import NESTED, Uses
 from fwdscope.torch_private import fake_tensors, is_dynamo_loaded, lazy_hook, without_modes
 from fwdscope.trace.duplicate import Duplicate, Scripted, Wrapped, is_sharded, tensors_inside
+from fwdscope.trace.memory import storage_ids
 from fwdscope.trace.parameters import Modules, named_modules, named_tensors
-from fwdscope.trace.record import Recorder, Trace, hook, recording
+from fwdscope.trace.record import Recorder, SharedWeightWritten, Trace, hook, recording
 
 # Weights of at most so many bytes are copied when a module runs where it lives; larger ones are shared with the copy.
 MAX_COPIED_WEIGHTS = 512 * 2**20
@@ -67,7 +68,10 @@ def trace_module(
             notes = (f"not run on meta, since the forward needs values: {reason}",)
     devices = {t.device for t in (*module.parameters(), *module.buffers())} or {torch.device("cpu")}
     with preserve_generators(devices):
-        trace = _trace_copy(lambda: duplicate_with_values(module, args, kwargs), training)
+        try:
+            trace = _trace_copy(lambda: duplicate_with_values(module, args, kwargs), training)
+        except SharedWeightWritten:
+            trace = _trace_copy(lambda: duplicate_with_values(module, args, kwargs, weights_change=True), training)
     return replace(trace, notes=(*notes, *trace.notes)), min(map(str, devices))
 
 
@@ -147,6 +151,8 @@ def _record(copied: Duplicate, recorder: Recorder, training: bool) -> Trace:
     for tensor in copied.stand_ins.values():
         if not nn.parameter.is_lazy(tensor):
             recorder.memory.exclude(tensor)
+    for tensor in copied.shared:
+        recorder.shared.update(storage_ids(tensor))
     with copied.shared_state_restored():
         trace = record_module(copied.module, copied.args, copied.kwargs, recorder, training)
     notes = []
@@ -255,8 +261,8 @@ def duplicate_with_values(
 ) -> Duplicate:
     """A copy of a module and its inputs, with the values of all tensors, on their devices.
 
-    Large weights are shared with the copy unless ``weights_change``: a forward does not write them, but for an
-    embedding's with ``max_norm``.
+    Parameters of more than 512 MiB are shared with the copy, and stand in its ``shared``, but for those of an embedding
+    with ``max_norm``: ask for ``weights_change`` where a forward writes them.
     """
     parameters = {id(p): p for p in module.parameters() if not nn.parameter.is_lazy(p)}
     nbytes = sum(p.numel() * p.element_size() for p in parameters.values())
@@ -272,7 +278,9 @@ def duplicate_with_values(
                 return _like(tensor, tensor.full_tensor().detach().clone())  # type: ignore[attr-defined]
             return _like(tensor, tensor.detach() if id(tensor) in shared else tensor.detach().clone())
 
-    return Duplicate(module, args, kwargs, stand_in)
+    copied = Duplicate(module, args, kwargs, stand_in)
+    copied.shared = [made for original, made in copied.stand_ins.items() if original in shared]
+    return copied
 
 
 def _lazy_like(tensor: Any, device: torch.device) -> Tensor:

@@ -22,8 +22,9 @@ from fwdscope.language import expression as ex
 from fwdscope.language.expression import Expression
 from fwdscope.language.problems import Source, Span
 from fwdscope.model.events import LineResult, Observer, StepCounter, StepKey, StepStart, own_work_key
-from fwdscope.ops.dispatch import OpRecord
+from fwdscope.ops.dispatch import OpRecord, read
 from fwdscope.ops.nested import tensors
+from fwdscope.ops.op import Op
 from fwdscope.ops.watch import Uses, watching
 from fwdscope.report import Promise
 from fwdscope.torch_private import without_functions
@@ -166,6 +167,15 @@ class Trace:
     takes_gradients: bool = False
 
 
+class SharedWeightWritten(Exception):  # noqa: N818 - the module is copied whole, and runs again
+    """An operator would write a weight that the copy that runs shares with the original."""
+
+
+def _written(op: Op, args: Any, kwargs: Any) -> list[Tensor]:
+    """The arguments that an operator writes."""
+    return tensors(args[:1] if op.in_place else (kwargs or {}).get("out"))
+
+
 class Recorder:
     """Builds the tree of steps while a network runs.
 
@@ -192,6 +202,8 @@ class Recorder:
         # For each running step, the innermost last, the peak of memory before it began.
         self.peaks: list[int] = []
         self.inputs: tuple[Mark, ...] = ()
+        # Storages of weights that must not be written.
+        self.shared: set[int] = set()
         # What the forward used that decides how it can be run.
         self.uses: Uses = set()
 
@@ -398,7 +410,13 @@ class Recorder:
 
     def watch(self) -> contextlib.AbstractContextManager[None]:
         """Record every operator that runs inside."""
-        return watching(self.op, uses=self.uses)
+        return watching(self.op, uses=self.uses, before=self.refuse_writes if self.shared else None)
+
+    def refuse_writes(self, func: Any, args: Any, kwargs: Any) -> None:
+        """Raise SharedWeightWritten before an operator writes a weight that is shared with the original."""
+        for tensor in _written(read(func, args, kwargs, None), args, kwargs):
+            if not self.shared.isdisjoint(storage_ids(tensor)):
+                raise SharedWeightWritten
 
     def op(self, record: OpRecord, arguments: Any, result: Any) -> None:
         """File an operator that ran under the innermost running layer or line."""
@@ -420,6 +438,11 @@ class Recorder:
                 self.read.update(weight[1])
             elif not self.memory.follows(tensor):
                 self.read.update(storage_ids(tensor))
+        if record.op.in_place or "out" in (arguments[1] or ()):
+            written = {id for tensor in _written(record.op, *arguments) for id in storage_ids(tensor)}
+            if not self.memory.excluded.isdisjoint(written):
+                weights = [ids for weight, ids in self.weights.values() if isinstance(weight, nn.Parameter)]
+                self.uses |= set() if written.isdisjoint(chain.from_iterable(weights)) else {"writes"}
         node = here if type(here) is Node else self.computed(here, taken, made)  # type: ignore[arg-type]
         for tensor, one in zip(given, made):  # noqa: B905
             self.memory.add(tensor)

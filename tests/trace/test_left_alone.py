@@ -346,3 +346,60 @@ def test_a_model_copied_before_gives_what_the_inspected_one_gives() -> None:
     given = model(x)
     torch.manual_seed(1)
     assert torch.equal(given, other(x))
+
+
+# --- weights that are too large to be copied -------------------------------------------------------------------------
+
+
+WRITES: dict[str, Callable[[nn.Linear], Any]] = {
+    "data": lambda fc: fc.weight.data.clamp_(min=0),
+    "in place": lambda fc: fc.weight.mul_(0.5),
+    "part": lambda fc: fc.weight[0].zero_(),
+    "item": lambda fc: fc.weight.__setitem__((0, slice(None)), 3.0),
+    "init": lambda fc: nn.init.ones_(fc.bias),
+    "list": lambda fc: torch._foreach_mul_([fc.weight, fc.bias], 0.5),
+    "out": lambda fc: torch.mul(fc.weight, 2, out=fc.weight.data),
+    "activation": lambda fc: None,
+}
+
+
+class Writes(Base):
+    """Writes its own weight, or in "activation" none."""
+
+    def __init__(self, write: Callable[[nn.Linear], Any]) -> None:
+        super().__init__()
+        self.write = write
+
+    def table(self, x: Tensor) -> Tensor:
+        with torch.no_grad():
+            self.write(self.fc)
+        return x.clone().add_(1)
+
+
+@pytest.mark.parametrize("way", ["where it lives", "cpu", "bench"])
+@pytest.mark.parametrize("kind", WRITES)
+def test_a_large_weight_that_a_forward_writes_is_left_alone(
+    kind: str, way: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fwdscope.trace.module.MAX_COPIED_WEIGHTS", 0)
+    model: nn.Module = Writes(WRITES[kind])
+    model = Peeks(model) if way == "where it lives" else model
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    x = torch.randn(2, 8)
+    if way == "bench":
+        fwdscope.bench(model, x, device="cpu", layers=False, budget=0.05)
+    else:
+        fwdscope.inspect(model, x, device="auto" if way == "where it lives" else "cpu", latency=False)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+
+
+# A global, which unlike what a hook's closure holds is not copied.
+ADDRESSES: list[int] = []
+
+
+def test_large_weights_that_no_forward_writes_are_not_copied(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fwdscope.trace.module.MAX_COPIED_WEIGHTS", 0)
+    model = Peeks(nn.Linear(8, 8))
+    model.inner.register_forward_hook(lambda module, *_: ADDRESSES.append(module.weight.data_ptr()))
+    fwdscope.inspect(model, torch.randn(2, 8))
+    assert ADDRESSES[-1] == model.inner.weight.data_ptr()
