@@ -112,7 +112,7 @@ class Memory:
         if watcher is not None and watcher() is tensor:
             return
         keys = []
-        for storage in storages(tensor):
+        for storage in (tensor.untyped_storage(),) if tensor.layout is _STRIDED else storages(tensor):
             key = storage_id(storage)
             if key in self.excluded:
                 continue
