@@ -1,4 +1,4 @@
-"""The commands as a user runs them: exit codes, streams, options, and what is said when they are used wrongly."""
+"""The commands as a user runs them: exit codes, streams, options, and messages for wrong use."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def test_json_has_the_keys_that_programs_rely_on(mlp: str) -> None:
 
 
 @pytest.mark.parametrize("form", ["table", "tree", "json", "csv", "markdown"])
-def test_every_format_holds_every_layer(mlp: str, form: str) -> None:
+def test_every_format_contains_every_layer(mlp: str, form: str) -> None:
     out = run("inspect", mlp, "--format", form).stdout
     assert all(name in out for name in ("fc1", "relu", "fc2"))
 
@@ -121,7 +121,7 @@ def test_figures_of_the_files_own_vars_are_not_expected_of_others(mlp: str) -> N
     assert "expected figures are not checked, since --set replaces d" in result.stdout
 
 
-def test_a_broken_promise_is_shown_beside_its_row_and_the_exit_code_is_1(tmp_path: Path) -> None:
+def test_a_broken_promise_is_shown_under_its_row_and_exits_1(tmp_path: Path) -> None:
     spec = tmp_path / "wrong.yaml"
     spec.write_text(MLP.replace("-> (B, 10)", "-> (B, 11)"))
     result = run("inspect", str(spec))
@@ -204,13 +204,13 @@ def test_a_pickle_that_would_run_code_is_refused(mlp: str, tmp_path: Path) -> No
         ("image=batch.png", "neither a shape"),
     ],
 )
-def test_a_wrong_input_says_what_to_write(mlp: str, given: str, said: str) -> None:
+def test_a_wrong_input_is_refused_with_what_to_write(mlp: str, given: str, said: str) -> None:
     result = run("inspect", mlp, "--input", given)
     assert result.exit_code == 2
     assert said in result.stderr
 
 
-def test_an_input_that_does_not_fit_is_told_at_its_line(mlp: str) -> None:
+def test_an_input_that_does_not_fit_is_reported_at_its_line(mlp: str) -> None:
     result = run("inspect", mlp, "--set", "d=16", "--input", "image=8")
     assert result.exit_code == 0  # a vector is fine for Linear
     spec = Path(mlp)
@@ -251,7 +251,7 @@ def test_an_input_that_does_not_fit_is_told_at_its_line(mlp: str) -> None:
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else None,
 )
-def test_wrong_use_exits_2_and_says_what_to_do(arguments: tuple[str, ...], said: str) -> None:
+def test_wrong_use_exits_2_with_what_to_do(arguments: tuple[str, ...], said: str) -> None:
     result = run(*arguments)
     assert (result.exit_code, result.stdout) == (2, "")
     assert said in result.stderr
@@ -275,7 +275,7 @@ def test_a_limit_can_be_raised(tmp_path: Path) -> None:
         assert said in refused.stderr
 
 
-def test_problems_are_all_told_and_counted(tmp_path: Path) -> None:
+def test_all_problems_are_reported_and_counted(tmp_path: Path) -> None:
     spec = tmp_path / "bad.yaml"
     spec.write_text("inputs: {x: 'rand(2, 3)'}\nlayers:\n  - Dense(8)\n  - Linear(8, use_bias=False)\n  - relu(y)\n")
     result = run("inspect", str(spec))

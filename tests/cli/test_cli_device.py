@@ -1,4 +1,4 @@
-"""``fwdscope inspect --device``: where it runs, what is refused, and what is said."""
+"""``fwdscope inspect --device``: where it runs, what is refused, and its notes."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def refused(*arguments: str) -> str:
 
 
 @pytest.mark.core
-def test_a_device_runs_it_and_the_report_says_how(net: str) -> None:
+def test_the_report_of_a_run_names_device_dtype_and_seed(net: str) -> None:
     found = report(net, "--device", "cpu", "--seed", "3", "--no-latency")
     assert found.device == "cpu"
     assert found.run is not None
@@ -83,7 +83,7 @@ def test_meta_runs_nothing(net: str) -> None:
     assert all(row.stats is None and row.latency is None for row in found.layers)
 
 
-def test_figures_of_training_say_so_where_no_run_does(net: str) -> None:
+def test_figures_of_training_are_noted_without_a_run(net: str) -> None:
     told, plain = report(net, "--device", "meta", "--train"), report(net, "--device", "meta")
     assert (told.notes, plain.notes) == (("in training mode (--train)",), ())
     ran = report(net, "--device", "cpu", "--train")
@@ -92,13 +92,13 @@ def test_figures_of_training_say_so_where_no_run_does(net: str) -> None:
     assert fwdscope.inspect(torch.nn.Dropout(), torch.zeros(2), train=True).notes == told.notes
 
 
-def test_what_is_fast_runs_without_being_asked(net: str) -> None:
+def test_a_fast_network_runs_by_default(net: str) -> None:
     found = report(net)
     assert found.run is not None
     assert found.run.device == local.preferred().device
 
 
-def test_what_would_take_long_is_not_run_and_the_report_says_so() -> None:
+def test_a_network_that_would_take_long_is_not_run_and_a_note_says_why() -> None:
     found = report("resnet50", "--set", "B=64")
     assert (found.device, found.run) == ("meta", None)
     note = found.notes[-1]
@@ -106,7 +106,7 @@ def test_what_would_take_long_is_not_run_and_the_report_says_so() -> None:
     assert "--device" in note
 
 
-def test_what_has_no_room_is_not_run_and_the_report_says_so() -> None:
+def test_a_network_too_large_for_memory_is_not_run_and_a_note_says_why() -> None:
     found = report("llama3_405b")
     (note,) = found.notes
     # 405,853,388,800 parameters of 4 bytes: 1.48 TiB.
@@ -254,7 +254,7 @@ def test_options_of_a_run_are_refused_where_nothing_can_run(net: str, tmp_path: 
     ],
     ids=" ".join,
 )
-def test_options_that_say_nothing_are_refused(net: str, arguments: tuple[str, ...], said: str) -> None:
+def test_options_without_effect_are_refused(net: str, arguments: tuple[str, ...], said: str) -> None:
     assert said in refused(net, *arguments)
 
 
@@ -295,7 +295,7 @@ def test_one_output_is_drawn(net: str, tmp_path: Path) -> None:
         (("--show", "fc1", "--device", "meta"), "--show needs a forward"),
     ],
 )
-def test_what_cannot_be_drawn_is_refused(net: str, arguments: tuple[str, ...], said: str) -> None:
+def test_a_picture_that_cannot_be_drawn_is_refused(net: str, arguments: tuple[str, ...], said: str) -> None:
     assert said in refused(net, *arguments)
 
 

@@ -86,7 +86,7 @@ def test_an_estimate_is_made_of_a_saved_report_without_torch_and_saved_again(tmp
     assert "H100 SXM 80GB" in run("inspect", str(again))[1]
 
 
-def test_a_device_that_is_not_known_is_told_with_the_nearest(tmp_path: Path) -> None:
+def test_an_unknown_device_is_refused_with_the_nearest_name(tmp_path: Path) -> None:
     code, out, errors = run("inspect", "mlp_mnist", "--on", "H10")
     assert (code, out) == (2, "")
     assert errors[0] == (

@@ -1,4 +1,4 @@
-"""The memory of this computer, as each system tells it."""
+"""The memory of this computer, as each operating system reports it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def files(root: Path, texts: dict[str, str]) -> Path:
     return root
 
 
-def test_linux_without_control_groups_has_what_meminfo_says(tmp_path: Path) -> None:
+def test_linux_without_control_groups_has_the_memory_of_meminfo(tmp_path: Path) -> None:
     assert memory("linux", files(tmp_path, {})) == HostMemory(16 * GIB, 8 * GIB)
 
 
@@ -81,7 +81,7 @@ def test_a_group_without_a_bound_does_not_make_memory_larger(tmp_path: Path) -> 
     assert memory("linux", root) == HostMemory(16 * GIB, 8 * GIB)
 
 
-def test_a_linux_that_says_nothing_is_not_known(tmp_path: Path) -> None:
+def test_a_linux_without_readable_files_has_unknown_memory(tmp_path: Path) -> None:
     assert memory("linux", tmp_path) == HostMemory(None, None)
 
 
@@ -137,7 +137,7 @@ def test_a_processor_without_a_name_is_its_architecture(tmp_path: Path) -> None:
     assert processor("linux", tmp_path)
 
 
-def test_a_command_that_is_not_there_says_nothing() -> None:
+def test_a_missing_command_gives_no_output() -> None:
     assert host._ask(("fwdscope-no-such-command",)) == ""
 
 
@@ -155,7 +155,7 @@ def test_more_programs_than_cores_keep_a_computer_busy(load: float, is_busy: boo
     assert host.is_busy(lambda: (load, 0.0, 0.0), cores=4) is is_busy
 
 
-def test_a_computer_that_does_not_say_is_taken_for_idle() -> None:
+def test_a_computer_with_unknown_load_counts_as_idle() -> None:
     def unknown() -> tuple[float, float, float]:
         raise OSError
 

@@ -1,4 +1,4 @@
-"""The devices that are here, seen through a torch that tells what a test wants."""
+"""The devices that are here, with a fake torch."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def test_a_computer_without_a_gpu_has_its_cpu() -> None:
     assert (cpu.device, cpu.kind, cpu.name, cpu.memory, cpu.free) == ("cpu", "cpu", "Some CPU", 32 * GIB, 20 * GIB)
 
 
-def test_gpus_come_behind_the_cpu_in_torchs_order() -> None:
+def test_gpus_follow_the_cpu_in_torchs_order() -> None:
     _, first, second = devices(fake_torch(H100, T4))
     assert (first.device, first.name, first.memory, first.free) == ("cuda:0", *H100)
     assert (second.device, second.kind, second.name) == ("cuda:1", "cuda", "Tesla T4")
@@ -79,7 +79,7 @@ def test_the_cpu_answers_to_its_number_too() -> None:
     ],
     ids=["cpu build", "no gpu", "number", "mps", "word", "nothing"],
 )
-def test_a_device_that_is_not_here_is_told_with_those_that_are(asked: str, lib: object, words: tuple[str, ...]) -> None:
+def test_a_missing_device_is_refused_with_those_that_are_here(asked: str, lib: object, words: tuple[str, ...]) -> None:
     with pytest.raises(DeviceError) as error:
         find(asked, lib)  # type: ignore[arg-type]
     for word in words:

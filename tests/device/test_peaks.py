@@ -1,4 +1,4 @@
-"""Peaks: measured by a clock that a test turns, remembered in a file, and left to the table where it knows better."""
+"""Peaks: measured with a fake clock, remembered in a file, or taken from the table."""
 
 from __future__ import annotations
 
@@ -160,7 +160,7 @@ def test_products_stay_within_the_free_memory(monkeypatch: pytest.MonkeyPatch) -
     assert sizes == [256, 512, 1024]
 
 
-def test_what_a_device_cannot_compute_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_dtype_that_a_device_cannot_compute_has_no_peak(monkeypatch: pytest.MonkeyPatch) -> None:
     def fails(*_: object) -> float:
         raise RuntimeError("not implemented for 'Half'")
 

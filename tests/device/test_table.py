@@ -1,4 +1,4 @@
-"""Published peaks: the table is whole, and a device is found by whatever it is called."""
+"""Published peaks: the table is complete, and a device is found by any of its names."""
 
 from __future__ import annotations
 
@@ -162,7 +162,7 @@ def test_float32_convolutions_have_a_roof_of_their_own_only_on_nvidias_tf32_unit
     assert accelerator("MI300X").peaks("float32").convolution_flops is None
 
 
-def test_several_devices_come_in_the_order_asked_for_and_once() -> None:
+def test_several_devices_are_listed_once_in_the_order_given() -> None:
     assert [one.name for one in accelerators_of(["t4", "H100", "Tesla T4"])] == ["T4", "H100 SXM 80GB"]
     assert accelerators_of(["T4", "ALL"])[0].name == "T4"
     assert len(accelerators_of(["all"])) == len(accelerators())

@@ -1,4 +1,4 @@
-"""Findings about what a run saw: values that broke, died or grew, and where the time went."""
+"""Findings about a run: NaN and infinity, dead and growing values, and times."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def step(path: str, type: str, text: str | None = None, **fields: Any) -> LayerR
     return row(path, type, (SHAPE, SHAPE), text=text or type, **fields)
 
 
-def told(report: Report, about: str) -> Finding | None:
+def finding_about(report: Report, about: str) -> Finding | None:
     found = [finding for finding in findings(report) if about in finding.text]
     assert len(found) <= 1
     return found[0] if found else None
@@ -46,7 +46,7 @@ def _broken(
 ) -> Finding:
     bad = stats(0, 1, nans=nans, infs=infs)
     rows = [linear("fc", SHAPE, 64), step("", type, text, line=7, kind="expression", stats=bad, output_dtypes=(dtype,))]
-    found = told(ran(*rows, first_nonfinite=NonFinite("", text, 7, nans, infs, inputs)), "is the first with")
+    found = finding_about(ran(*rows, first_nonfinite=NonFinite("", text, 7, nans, infs, inputs)), "is the first with")
     assert found is not None
     return found
 
@@ -88,7 +88,7 @@ def test_the_first_step_that_broke_is_the_first_finding_with_its_line_and_its_in
         ("Linear", "Linear", [stats(0, 1, nans=1)], {"nans": 8}, "float32", "its inputs contain NaN"),
     ],
 )
-def test_the_likely_cause_is_told_from_the_inputs(
+def test_the_likely_cause_of_nan_follows_from_the_inputs(
     type: str, text: str, inputs: list[ActivationStats], bad: dict[str, int], dtype: str, cause: str
 ) -> None:
     finding = _broken(type, text, *inputs, **bad, dtype=dtype)
@@ -107,7 +107,7 @@ def test_the_likely_cause_is_told_from_the_inputs(
         ("prologue", "prologue(a)", [stats(0, 1)], {"nans": 1}),
     ],
 )
-def test_a_cause_that_the_inputs_do_not_bear_out_is_not_told(
+def test_a_cause_that_the_inputs_contradict_is_not_named(
     type: str, text: str, inputs: list[ActivationStats], bad: dict[str, int]
 ) -> None:
     finding = _broken(type, text, *inputs, **bad)
@@ -121,7 +121,7 @@ def test_under_autocast_the_type_that_overflows_is_that_of_the_run() -> None:
     report = ran(fc, first_nonfinite=first)
     assert report.run is not None
     cast = replace(report, run=replace(report.run, dtype="float16", precision="autocast"))
-    finding, without = told(cast, "is the first with"), told(report, "is the first with")
+    finding, without = finding_about(cast, "is the first with"), finding_about(report, "is the first with")
     assert finding is not None
     assert "the largest float16" in finding.text
     assert without is not None
@@ -152,47 +152,47 @@ def test_the_row_that_broke_is_found_by_path_else_by_text_and_line() -> None:
 @pytest.mark.core
 def test_a_relu_of_zeros_is_dead() -> None:
     dead = step("relu", "ReLU", stats=stats(0, 0, zeros=512))
-    finding = told(ran(linear("fc", SHAPE, 64), dead), "dead")
+    finding = finding_about(ran(linear("fc", SHAPE, 64), dead), "dead")
     assert finding is not None
     assert finding.level == "warning"
     assert finding.path == "relu"
     assert finding.text == "relu gives only zeros: dead, nearly all inputs are negative"
     # 508 of 512 are 99.2 %, 506 are 98.8 %.
-    nearly = told(ran(step("relu", "ReLU", stats=stats(0, 1, zeros=508))), "dead")
+    nearly = finding_about(ran(step("relu", "ReLU", stats=stats(0, 1, zeros=508))), "dead")
     assert nearly is not None
     assert "gives 99.2 % zeros" in nearly.text
-    assert told(ran(step("relu", "ReLU", stats=stats(0, 1, zeros=506))), "dead") is None
+    assert finding_about(ran(step("relu", "ReLU", stats=stats(0, 1, zeros=506))), "dead") is None
 
 
 def test_several_dead_relus_are_one_finding() -> None:
     rows = [step(f"relu_{i}", "ReLU", stats=stats(0, 0, zeros=512)) for i in range(5)]
-    finding = told(ran(*rows), "dead")
+    finding = finding_about(ran(*rows), "dead")
     assert finding is not None
     assert finding.path is None
     assert finding.text.startswith("relu_0, relu_1, relu_2 and 2 more give only zeros")
 
 
-def test_a_saturated_tanh_is_told_with_the_least_part_that_must_be() -> None:
+def test_a_saturated_tanh_is_found_with_the_least_share_that_must_be() -> None:
     # A mean square of 0.95 leaves at least (0.95 − 0.81) / 0.19 of the values beyond ±0.9.
     seen = stats(-1, 1, mean=0.0, std=math.sqrt(0.95))
-    finding = told(ran(step("tanh", "Tanh", stats=seen)), "saturated")
+    finding = finding_about(ran(step("tanh", "Tanh", stats=seen)), "saturated")
     assert finding is not None
     assert finding.level == "warning"
     assert "at least 73.7 % of its values" in finding.text
-    assert told(ran(step("tanh", "Tanh", stats=replace(seen, std=math.sqrt(0.9)))), "saturated") is None
-    assert told(ran(step("id", "Linear", stats=seen)), "saturated") is None
+    assert finding_about(ran(step("tanh", "Tanh", stats=replace(seen, std=math.sqrt(0.9)))), "saturated") is None
+    assert finding_about(ran(step("id", "Linear", stats=seen)), "saturated") is None
 
 
 def test_a_sigmoid_is_saturated_at_both_ends_of_its_own_range() -> None:
     # As tanh(x / 2), which is 2 y − 1, its mean is 0 and its mean square 0.96.
     seen = stats(0, 1, mean=0.5, std=math.sqrt(0.96) / 2)
-    assert told(ran(step("gate", "Sigmoid", stats=seen)), "saturated") is not None
-    assert told(ran(step("gate", "Sigmoid", stats=replace(seen, std=0.2))), "saturated") is None
+    assert finding_about(ran(step("gate", "Sigmoid", stats=seen)), "saturated") is not None
+    assert finding_about(ran(step("gate", "Sigmoid", stats=replace(seen, std=0.2))), "saturated") is None
 
 
 def test_a_trained_network_may_be_sure() -> None:
     seen = stats(0, 1, mean=0.5, std=0.495)
-    finding = told(ran(step("gate", "Sigmoid", stats=seen), weights="trained.safetensors"), "saturated")
+    finding = finding_about(ran(step("gate", "Sigmoid", stats=seen), weights="trained.safetensors"), "saturated")
     assert finding is not None
     assert finding.level == "note"
 
@@ -201,20 +201,20 @@ def test_a_layer_of_one_number_loses_the_input() -> None:
     flat = linear("fc", SHAPE, 64, stats=stats(0, 0, zeros=512))
     report = ran(flat, step("norm", "LayerNorm", stats=stats(0, 0)))
     outputs = tuple(replace(tensor, stats=stats(0, 1)) for tensor in report.outputs)
-    finding = told(replace(report, outputs=outputs), "everywhere")
+    finding = finding_about(replace(report, outputs=outputs), "everywhere")
     assert finding == Finding(
         "note",
         "fc gives 0 everywhere, and so does 1 layer after it: the input is lost",
         "fc",
         "its weight is zero, which some residual branches start with",
     )
-    assert told(ran(linear("fc", SHAPE, 64, stats=stats(0, 1))), "everywhere") is None
+    assert finding_about(ran(linear("fc", SHAPE, 64, stats=stats(0, 1))), "everywhere") is None
 
 
 def test_a_network_whose_results_are_one_number_is_a_warning() -> None:
     report = ran(linear("fc", SHAPE, 64, stats=stats(0.5, 0.5)))
     outputs = tuple(replace(tensor, stats=stats(0.5, 0.5)) for tensor in report.outputs)
-    finding = told(replace(report, outputs=outputs), "everywhere")
+    finding = finding_about(replace(report, outputs=outputs), "everywhere")
     assert finding is not None
     assert (finding.level, finding.advice) == ("warning", None)
 
@@ -235,9 +235,9 @@ def _stack(stds: tuple[float | None, ...], inside: str = "Linear", **run: Any) -
     return ran(*rows, **run)
 
 
-def test_an_exploding_stack_is_told_with_its_factor_and_the_initialisation_that_keeps_it() -> None:
+def test_an_exploding_stack_is_found_with_its_factor_and_a_better_initialisation() -> None:
     # √64 at each of 64 layers is beyond float32 behind the 42nd.
-    finding = told(_stack((*(8.0**n for n in range(1, 43)), *[None] * 22)), "grow")
+    finding = finding_about(_stack((*(8.0**n for n in range(1, 43)), *[None] * 22)), "grow")
     assert finding is not None
     assert finding.level == "warning"
     assert finding.path == "h"
@@ -250,14 +250,14 @@ def test_an_exploding_stack_is_told_with_its_factor_and_the_initialisation_that_
 
 
 def test_behind_a_relu_the_initialisation_makes_up_for_the_half_it_drops() -> None:
-    finding = told(_stack(tuple(4.0**n for n in range(8)), "ReLU"), "grow")
+    finding = finding_about(_stack(tuple(4.0**n for n in range(8)), "ReLU"), "grow")
     # √(2 / 64)
     assert finding is not None
     assert "kaiming_normal() (std √(2 / 64) = 0.177)" in (finding.advice or "")
 
 
-def test_a_vanishing_stack_is_told() -> None:
-    finding = told(_stack(tuple(0.08 * 12.5**-n for n in range(12))), "shrink")
+def test_a_vanishing_stack_is_a_finding() -> None:
+    finding = finding_about(_stack(tuple(0.08 * 12.5**-n for n in range(12))), "shrink")
     assert finding is not None
     assert "shrink 12.5-fold a layer over 12 layers of h" in finding.text
     assert finding.text.endswith("after the last")
@@ -276,41 +276,41 @@ def test_a_vanishing_stack_is_told() -> None:
         (0.0, 0.0, 0.0, 0.0, 0.0),
     ],
 )
-def test_what_does_not_grow_by_a_factor_at_each_layer_is_left_alone(stds: tuple[float | None, ...]) -> None:
-    assert told(_stack(stds), "-fold") is None
+def test_values_that_do_not_grow_by_a_factor_a_layer_are_no_finding(stds: tuple[float | None, ...]) -> None:
+    assert finding_about(_stack(stds), "-fold") is None
 
 
 def test_the_residual_stream_of_trained_weights_may_grow() -> None:
-    finding = told(_stack(tuple(2.0**n for n in range(24)), weights="gpt2.safetensors"), "grow")
+    finding = finding_about(_stack(tuple(2.0**n for n in range(24)), weights="gpt2.safetensors"), "grow")
     assert finding is not None
     assert (finding.level, finding.advice) == ("note", None)
 
 
 def test_a_module_of_pythons_may_have_been_trained() -> None:
-    finding = told(replace(_stack(tuple(2.0**n for n in range(24))), source=None), "grow")
+    finding = finding_about(replace(_stack(tuple(2.0**n for n in range(24))), source=None), "grow")
     assert finding is not None
     assert finding.level == "note"
     assert (finding.advice or "").startswith("if untrained: torch.nn.init.xavier_normal_ (std")
     # What breaks is wrong in either case.
-    broken = told(replace(_stack((*(8.0**n for n in range(1, 43)), *[None] * 22)), source=None), "grow")
+    broken = finding_about(replace(_stack((*(8.0**n for n in range(1, 43)), *[None] * 22)), source=None), "grow")
     assert broken is not None
     assert broken.level == "warning"
 
 
 def test_batch_norms_that_never_trained_are_named_as_the_likely_reason() -> None:
     stds = tuple(0.5**n for n in range(20))
-    finding = told(_stack(stds, "BatchNorm2d"), "shrink")
+    finding = finding_about(_stack(stds, "BatchNorm2d"), "shrink")
     assert finding is not None
     assert finding.level == "note"
     assert "--train" in (finding.advice or "")
-    trained = told(_stack(stds, "BatchNorm2d", mode="train"), "shrink")
+    trained = finding_about(_stack(stds, "BatchNorm2d", mode="train"), "shrink")
     assert trained is not None
     assert trained.level == "warning"
 
 
 def test_layers_written_one_by_one_are_seen_as_a_stack_is() -> None:
     rows = [linear(f"fc{i}", SHAPE, 64, macs=1, stats=stats(-1, 1, std=10.0**i)) for i in range(6)]
-    finding = told(ran(*rows), "grow")
+    finding = finding_about(ran(*rows), "grow")
     assert finding is not None
     assert "grow 10.0-fold a layer over 6 layers of fc0 to fc5" in finding.text
 
@@ -326,30 +326,30 @@ def _timed(*rows: LayerRow, peaks: Peaks | None = None) -> Report:
     return replace(report, totals=replace(report.totals, flops=flops))
 
 
-def test_a_layer_slow_for_its_work_is_told() -> None:
+def test_a_layer_slow_for_its_flops_is_a_finding() -> None:
     rows = [
         linear("fc", SHAPE, 64, flops=9900, latency=0.7e-3),
         step("norm", "LayerNorm", flops=100, latency=0.3e-3),
     ]
-    finding = told(_timed(*rows), "of the FLOPs")
+    finding = finding_about(_timed(*rows), "of the FLOPs")
     assert finding == Finding("note", "norm takes 30.0 % of the time for 1.0 % of the FLOPs", "norm")
     # 5 % of the time is not much, and 4 % of the FLOPs in 15 % of it not far from them.
-    assert told(_timed(rows[0], replace(rows[1], latency=0.03e-3)), "of the FLOPs") is None
-    assert told(_timed(rows[0], replace(rows[1], latency=0.12e-3, flops=400)), "of the FLOPs") is None
+    assert finding_about(_timed(rows[0], replace(rows[1], latency=0.03e-3)), "of the FLOPs") is None
+    assert finding_about(_timed(rows[0], replace(rows[1], latency=0.12e-3, flops=400)), "of the FLOPs") is None
 
 
 def test_layers_of_one_type_are_slow_together() -> None:
     norms = [step(f"norm{i}", "LayerNorm", flops=10, latency=0.05e-3) for i in range(6)]
     norms[0] = replace(norms[0], kind="copies", repeat=3)
-    finding = told(_timed(linear("fc", SHAPE, 64, flops=99000, latency=0.6e-3), *norms), "of the FLOPs")
+    finding = finding_about(_timed(linear("fc", SHAPE, 64, flops=99000, latency=0.6e-3), *norms), "of the FLOPs")
     assert finding is not None
     # (3 + 5) · 0.05 of 0.6 + 0.4
     assert finding.text.startswith("LayerNorm × 8 take 40.0 % of the time")
 
 
-def test_where_not_all_is_counted_nothing_is_said_of_flops() -> None:
+def test_with_uncounted_operators_no_finding_mentions_flops() -> None:
     rows = [linear("fc", SHAPE, 64, flops=9900, latency=0.7e-3), step("norm", "Norm", flops=1, latency=0.3e-3)]
-    assert told(replace(_timed(*rows), uncounted=("aten.x",)), "of the FLOPs") is None
+    assert finding_about(replace(_timed(*rows), uncounted=("aten.x",)), "of the FLOPs") is None
 
 
 def _moving(path: str, latency: float, flops: int = 1000, moved: int = 10_000) -> LayerRow:
@@ -357,33 +357,33 @@ def _moving(path: str, latency: float, flops: int = 1000, moved: int = 10_000) -
     return step(path, "Sum" if flops == 1000 else "Product", **fields)
 
 
-def test_memory_bound_layers_with_most_of_the_time_are_told() -> None:
+def test_memory_bound_layers_with_most_of_the_time_are_a_finding() -> None:
     # 10,000 bytes at 10^8 a second are 0.1 ms; the ridge is at 10 FLOPs a byte.
     rows = [_moving("a", 0.3e-3), _moving("b", 0.2e-3), _moving("c", 0.4e-3, flops=10**6)]
-    finding = told(_timed(*rows, peaks=PEAKS), "memory-bound")
+    finding = finding_about(_timed(*rows, peaks=PEAKS), "memory-bound")
     assert finding is not None
     assert finding.text == ("55.6 % of the time is memory-bound: Sum × 2 (55.6 %)")
-    assert told(_timed(*rows[1:], peaks=PEAKS), "memory-bound") is None
-    assert told(_timed(*rows), "memory-bound") is None
+    assert finding_about(_timed(*rows[1:], peaks=PEAKS), "memory-bound") is None
+    assert finding_about(_timed(*rows), "memory-bound") is None
 
 
-def test_a_layer_far_under_its_roof_is_told() -> None:
+def test_a_layer_far_below_its_roofline_is_a_finding() -> None:
     # At least 0.1 ms for the bytes: 5 % of the 2 ms taken.
     rows = [_moving("slow", 2e-3), _moving("fast", 0.11e-3), _moving("product", 1e-3, flops=10**6)]
-    finding = told(_timed(*rows, peaks=PEAKS), "of roofline")
+    finding = finding_about(_timed(*rows, peaks=PEAKS), "of roofline")
     assert finding is not None
     assert finding.path == "slow"
     assert "slow (5.0 % of roofline) takes 64.3 % of the time" in finding.text
-    assert told(_timed(replace(rows[0], latency=0.9e-3), *rows[1:], peaks=PEAKS), "of roofline") is None
+    assert finding_about(_timed(replace(rows[0], latency=0.9e-3), *rows[1:], peaks=PEAKS), "of roofline") is None
 
 
 def test_the_static_word_on_bytes_gives_way_to_the_measured_one() -> None:
     rows = [_moving("a", 0.3e-3, moved=10**9), _moving("b", 1e-4, flops=10**6)]
     report = _timed(*rows, peaks=PEAKS)
     report = replace(report, totals=replace(report.totals, bytes_read=10**9 + 10_000, bytes_written=0))
-    assert told(report, "of bytes") is None
+    assert finding_about(report, "of bytes") is None
     still = replace(report, layers=tuple(replace(one, latency=None) for one in report.layers))
-    assert told(still, "of bytes") is not None
+    assert finding_about(still, "of bytes") is not None
 
 
 def test_warnings_of_a_run_come_before_those_of_the_structure() -> None:
@@ -393,7 +393,7 @@ def test_warnings_of_a_run_come_before_those_of_the_structure() -> None:
     assert "nothing between" in findings(ran(*rows))[1].text
 
 
-def test_a_report_without_a_run_has_none_of_these() -> None:
+def test_a_report_without_a_run_has_no_findings_about_runs() -> None:
     rows = [linear(f"fc{i}", SHAPE, 64) for i in range(2)]
     assert all("nothing between" in one.text or "of the parameters" in one.text for one in findings(network(*rows)))
 
@@ -413,7 +413,7 @@ SPECS = TESTS / "run" / "specs"
         ("exploding_stack", ["layers of stack: std", "-fold a layer over 4"]),
     ],
 )
-def test_what_broke_is_named_of_a_network_that_ran(spec: str, words: list[str]) -> None:
+def test_the_first_layer_with_nan_of_a_real_run_is_named(spec: str, words: list[str]) -> None:
     report = fwdscope.inspect(SPECS / f"{spec}.yaml", device="cpu", latency=False)
     warnings = [finding.text for finding in findings(report) if finding.level == "warning"]
     assert any(all(word in text for word in words) for text in warnings), warnings

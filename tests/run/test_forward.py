@@ -1,4 +1,4 @@
-"""A forward with real numbers: what it saw, what the data decided, and that shapes and costs stay those of meta."""
+"""A forward with real numbers: its statistics, decisions of the data, and shapes and costs as on meta."""
 
 from __future__ import annotations
 
@@ -221,7 +221,7 @@ def test_a_while_shows_the_rounds_that_ran() -> None:
     assert not any("one round" in (text or "") for text in (*run.notes, *(row.note for row in run.layers)))
 
 
-def test_a_while_that_runs_once_says_so(tmp_path: Path) -> None:
+def test_a_while_that_runs_once_is_noted(tmp_path: Path) -> None:
     spec = tmp_path / "once.yaml"
     spec.write_text(
         "inputs: {x: ones(4)}\nlayers:\n  - while: prev.sum() > 3\n    do:\n      - prev / 2\n  - prev + 1\n"

@@ -1,4 +1,4 @@
-"""What a run asks of torch on a device that is not here."""
+"""The calls of torch that a run makes on a device that is not here."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Weights from files: what is read, what does not fit, and that nothing in a file is run."""
+"""Weights from files: what is read, what does not fit, and that no code of a file runs."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_every_tensor_of_a_file_ends_in_its_place(tmp_path: Path, ending: str) -
     ],
     ids=["checkpoint", "model", "data parallel", "compiled"],
 )
-def test_what_training_scripts_wrap_around_weights_is_taken_off(tmp_path: Path, wrap: object) -> None:
+def test_wrappers_of_training_scripts_around_weights_are_removed(tmp_path: Path, wrap: object) -> None:
     tensors = state()
     path = saved(tmp_path / "weights.pt", wrap(tensors))  # type: ignore[operator]
     assert match_weights(path, Net()).tensors.keys() == tensors.keys()
@@ -78,7 +78,7 @@ def test_tensors_of_another_shape_are_listed_with_both(tmp_path: Path) -> None:
     assert "fc1.weight (16, 4), expected (8, 4)" in str(caught.value)
 
 
-def test_a_long_list_is_cut_and_says_how_much_is_left(tmp_path: Path) -> None:
+def test_a_long_list_is_cut_with_the_number_of_the_rest(tmp_path: Path) -> None:
     model = nn.Sequential(*(nn.Linear(2, 2) for _ in range(20)))
     with pytest.raises(RunError) as caught:
         match_weights(saved(tmp_path / "weights.pt", {"0.weight": torch.zeros(2, 2)}), model)
@@ -87,7 +87,7 @@ def test_a_long_list_is_cut_and_says_how_much_is_left(tmp_path: Path) -> None:
     assert "and 33 more" in str(caught.value)
 
 
-def test_partial_weights_leave_the_rest_and_say_so(tmp_path: Path) -> None:
+def test_partial_weights_leave_the_rest_with_a_note(tmp_path: Path) -> None:
     tensors = state()
     del tensors["fc2.weight"]
     tensors["fc1.weight"] = torch.zeros(3, 3)
@@ -143,7 +143,7 @@ class Evil:
     ],
     ids=["code", "whole module", "list", "no tensors"],
 )
-def test_what_is_no_dictionary_of_tensors_is_refused(
+def test_a_file_without_a_dictionary_of_tensors_is_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], content: object, said: str
 ) -> None:
     with pytest.raises(RunError, match=said):
@@ -176,7 +176,7 @@ def test_files_that_cannot_be_read_are_errors(tmp_path: Path) -> None:
     ("name", "said"),
     [("nothing.pt", "it is empty"), ("noise.pt", "was not written by torch.save"), ("folder.pt", "is a folder")],
 )
-def test_what_is_not_a_file_of_weights_is_an_error(tmp_path: Path, name: str, said: str) -> None:
+def test_a_file_that_is_no_weights_is_an_error(tmp_path: Path, name: str, said: str) -> None:
     path = tmp_path / name
     path.mkdir() if name == "folder.pt" else path.write_bytes(b"" if name == "nothing.pt" else b"\x00\x01\x02" * 99)
     with pytest.raises(RunError, match=said):

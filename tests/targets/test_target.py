@@ -134,7 +134,7 @@ def test_a_factory_may_give_its_inputs_itself(name: str) -> None:
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else None,
 )
-def test_wrong_use_says_what_to_do(arguments: tuple[str, ...], said: str) -> None:
+def test_wrong_use_raises_with_what_to_do(arguments: tuple[str, ...], said: str) -> None:
     result = run(*arguments)
     assert (result.exit_code, result.stdout) == (2, "")
     assert said in result.stderr
@@ -165,7 +165,7 @@ def test_the_example_of_an_input_of_ids_is_of_integers(name: str, tmp_path: Path
 
 
 @pytest.mark.core
-def test_an_input_may_say_its_dtype() -> None:
+def test_an_input_may_have_a_dtype() -> None:
     result = run("torch.nn:Identity", "--input", "input=2,3:int64")
     assert result.exit_code == 0, result.stderr
     assert "int64" in result.stdout
@@ -196,7 +196,7 @@ def test_fields_and_keys_of_an_input_are_given_one_by_one(
 
 
 @pytest.mark.parametrize("suffix", [".pt", ".npz"])
-def test_a_file_may_hold_a_field_under_its_own_name(tmp_path: Path, suffix: str) -> None:
+def test_a_file_may_contain_a_field_under_its_own_name(tmp_path: Path, suffix: str) -> None:
     file = tmp_path / f"batch{suffix}"
     fields = {"ids": torch.tensor([[1, 2, 3]]), "mask": torch.ones(3)}
     if suffix == ".pt":
@@ -208,7 +208,7 @@ def test_a_file_may_hold_a_field_under_its_own_name(tmp_path: Path, suffix: str)
     assert 'batch["ids"] (1, 3) int64' in result.stdout
 
 
-def test_what_a_dataclass_gives_is_shown() -> None:
+def test_fields_of_a_returned_dataclass_are_shown() -> None:
     result = run("ownnets:Records", "--input", "record.x=3,8", "--input", "record.scale=8", "--device", "cpu",
                  "--no-latency", "--show", "fc")  # fmt: skip
     assert result.exit_code == 0, result.stderr
@@ -284,7 +284,7 @@ def test_code_that_fails_is_no_defect_of_ours(target: str, said: str) -> None:
 
 @pytest.mark.parametrize("name", ["looks", "looks_while_made"])
 @pytest.mark.usefixtures("strange")
-def test_what_looks_at_its_numbers_is_made_with_some(name: str) -> None:
+def test_a_model_that_reads_values_is_built_with_real_ones(name: str) -> None:
     result = run(f"strange:{name}", "--device", "cpu", "--no-latency", "--format", "json")
     assert result.exit_code == 0, result.output
     assert Report.loads(result.stdout).outputs[0].shape[0] == 2
@@ -292,7 +292,7 @@ def test_what_looks_at_its_numbers_is_made_with_some(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["looks", "looks_while_made"])
 @pytest.mark.usefixtures("strange")
-def test_what_looks_at_its_numbers_is_refused_on_meta(name: str) -> None:
+def test_a_model_that_reads_values_is_refused_on_meta(name: str) -> None:
     result = run(f"strange:{name}", "--device", "meta")
     assert result.exit_code == 2
     assert "needs values" in result.stderr
@@ -300,7 +300,7 @@ def test_what_looks_at_its_numbers_is_refused_on_meta(name: str) -> None:
 
 
 @pytest.mark.usefixtures("strange")
-def test_what_a_model_prints_is_no_part_of_the_report() -> None:
+def test_text_that_a_model_prints_is_no_part_of_the_report() -> None:
     result = run("strange:prints", "--device", "cpu", "--no-latency", "--format", "json")
     assert "made" in result.stderr
     assert Report.loads(result.stdout).name == "Net"

@@ -175,7 +175,7 @@ def test_a_module_of_pythons(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         (("llama3_405b", "--device", "cpu"), "free"),
     ],
 )  # fmt: skip
-def test_what_is_wrong_is_told(arguments: tuple[str, ...], said: str) -> None:
+def test_wrong_options_are_refused_with_what_to_do(arguments: tuple[str, ...], said: str) -> None:
     result = run(*arguments)
     assert result.exit_code == 2, result.output
     assert said in result.output

@@ -1,4 +1,4 @@
-"""What the tests of checks share: a folder of their own to stand in, and a cache that nobody else sees."""
+"""Fixtures of the tests of checks: a folder to run in, and a cache of their own."""
 
 from __future__ import annotations
 

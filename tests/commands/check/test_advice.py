@@ -1,4 +1,4 @@
-"""Notes: what is right by the language and most likely a slip. They are told and do not fail."""
+"""Notes on valid lines that are most likely mistakes. They fail no check."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_projections_in_series_that_are_read_side_by_side(rest: str, call: str, 
     ],
     ids=["side by side", "low rank", "with an activation", "residual", "dense"],
 )
-def test_what_is_meant_is_left_alone(layers: str) -> None:
+def test_intended_spellings_get_no_note(layers: str) -> None:
     assert notes(layers) == []
 
 
@@ -83,7 +83,7 @@ def test_named_layers_and_those_without_weights_are_not_noted() -> None:
     assert notes(layers + "    - fc = Linear(d)\n    - Dropout(0.1)\n") == []
 
 
-def test_notes_are_told_under_the_line_of_the_spec() -> None:
+def test_notes_are_printed_below_the_line_of_their_spec() -> None:
     write("a.yaml", HEAD + "layers:\n  - Linear(d)\n")
     result = run("a.yaml")
     assert result.exit_code == 0

@@ -1,4 +1,4 @@
-"""Baselines: small files that diff well, and what is said of a network that moved."""
+"""Baselines: small files that diff well, and the differences of a network that changed."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def differences(text: str, tolerance: float = 0.0) -> list[str]:
 # --- the file --------------------------------------------------------------------------------------------------------
 
 
-def test_a_file_loads_back_and_says_nothing_of_the_machine() -> None:
+def test_a_file_loads_back_and_contains_nothing_about_the_machine() -> None:
     kept = baseline()
     text = kept.dumps()
     assert Baseline.loads(text).dumps() == text
@@ -81,7 +81,7 @@ def test_a_file_that_is_none_is_refused(text: str, words: str) -> None:
 # --- what differs ----------------------------------------------------------------------------------------------------
 
 
-def test_of_rows_inside_one_another_the_innermost_is_told() -> None:
+def test_of_nested_rows_that_differ_the_innermost_is_reported() -> None:
     # 8 · 8 · 9 + 8 and 8 · 8 · 25 + 8 parameters; · 2 · 64 places
     assert differences(NET.replace("width, 3, padding=1", "width, 5, padding=2")) == [
         "body.0.conv: params 584 → 1,608 (+175.3 %); macs 73,728 → 204,800 (+177.8 %)"
@@ -113,11 +113,11 @@ def test_default_paths_that_an_insertion_moved_are_the_same_layers() -> None:
     assert differences(text) == ["maxpool2d (MaxPool2d) is new"]
 
 
-def test_a_deeper_stack_is_told_by_its_copies() -> None:
+def test_a_deeper_stack_is_reported_by_its_number_of_copies() -> None:
     assert differences(NET.replace("4 * Stage", "5 * Stage")) == ["body.0: repeat 4 → 5"]
 
 
-def test_another_type_at_the_same_path_is_told() -> None:
+def test_another_type_at_the_same_path_is_a_difference() -> None:
     assert differences(NET.replace("head = Conv2d(4, 1)", "head = ConvTranspose2d(4, 1)"))[0].startswith(
         "head: type Conv2d → ConvTranspose2d"
     )
@@ -139,7 +139,7 @@ def test_costs_may_move_within_the_tolerance_and_parameters_may_not() -> None:
 
 
 @pytest.mark.core
-def test_a_baseline_is_written_held_and_written_anew() -> None:
+def test_a_baseline_is_written_compared_and_updated() -> None:
     write("specs/a.yaml")
     missing = run("--baseline", "base")
     assert missing.exit_code == 1
@@ -180,7 +180,7 @@ def test_equal_names_do_not_meet_wherever_the_command_is_run(monkeypatch: pytest
     assert run("a", "b", "../net.yaml", "--baseline", "base").exit_code == 0
 
 
-def test_a_baseline_of_a_spec_that_is_gone_is_said() -> None:
+def test_a_baseline_of_a_missing_spec_is_noted() -> None:
     write("specs/a.yaml")
     write("specs/b.yaml")
     run("--baseline", "base", "--update")
@@ -207,7 +207,7 @@ def test_a_file_that_is_no_baseline_is_wrong_input_with_a_way_out(text: str) -> 
     assert run("a.yaml", "--baseline", "base").exit_code == 2
 
 
-def test_another_convention_of_counting_is_said_rather_than_every_layer() -> None:
+def test_another_convention_is_one_problem_rather_than_one_a_layer() -> None:
     write("a.yaml")
     run("a.yaml", "--baseline", "base", "--update")
     file = Path("base/a.yaml.json")
@@ -225,7 +225,7 @@ def test_a_folder_that_cannot_be_written_is_an_error_of_the_input() -> None:
     assert "--baseline base" in result.stderr
 
 
-def test_the_baseline_of_a_spec_that_ships_lies_at_the_same_place_on_every_machine() -> None:
+def test_the_baseline_of_a_shipped_spec_has_the_same_path_on_every_machine() -> None:
     assert run("mlp_xor", "--baseline", "b", "--update").exit_code == 0
     assert [file.as_posix() for file in Path("b").rglob("*.json")] == ["b/__shipped__/mlp_xor.yaml.json"]
     held = run("mlp_xor", "--baseline", "b")

@@ -1,4 +1,4 @@
-"""``fwdscope check`` as a user runs it: targets, exit codes, what is said of each spec."""
+"""``fwdscope check`` as a user runs it: targets, exit codes, the output for each spec."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ def test_a_spec_that_ships_goes_by_its_name() -> None:
         ("empty", "holds no *.yaml"),
     ],
 )
-def test_a_target_that_is_none_is_refused(target: str, words: str) -> None:
+def test_a_target_that_is_no_spec_is_refused(target: str, words: str) -> None:
     Path("empty").mkdir()
     write("report.json", "{}")
     result = run(target)
@@ -164,7 +164,7 @@ def test_the_worst_spec_decides_the_exit_code() -> None:
 
 
 @pytest.mark.core
-def test_a_line_for_each_spec_then_what_fell_short_then_the_sums() -> None:
+def test_text_has_a_line_for_each_spec_then_failures_then_totals() -> None:
     write("ok.yaml")
     write("short.yaml", MLP.replace("75", "74"))
     result = run("ok.yaml", "short.yaml", "--no-cache")
@@ -179,7 +179,7 @@ def test_a_line_for_each_spec_then_what_fell_short_then_the_sums() -> None:
 
 
 @pytest.mark.core
-def test_a_broken_promise_says_until_where_shapes_were_as_promised() -> None:
+def test_a_broken_promise_names_the_last_kept_promise_before_it() -> None:
     text = MLP.replace("- ReLU", "- wide = Linear(7)\n  - ReLU").replace("fc2 = Linear(3) ", "fc2 = Linear(4) ")
     write("a.yaml", text)
     (spec,) = data("a.yaml")["specs"]
@@ -193,7 +193,7 @@ def test_a_broken_promise_says_until_where_shapes_were_as_promised() -> None:
     assert output["detail"] == ["shapes first differ in fc2 = Linear  (4, 4)  a.yaml:8:11"]
 
 
-def test_a_promise_that_did_not_run_is_said_to_be_skipped() -> None:
+def test_a_promise_on_a_line_that_did_not_run_is_skipped() -> None:
     branch = "  - if: d > 100\n    then:\n      - Linear(9)  -> (B, 9)\n    else:\n      - ReLU\n"
     write("a.yaml", MLP.replace("  - ReLU\n", branch))
     result = run("a.yaml")
@@ -201,7 +201,7 @@ def test_a_promise_that_did_not_run_is_said_to_be_skipped() -> None:
     assert "a.yaml:8: skipped: shape of Linear(9) (B, 9): its line does not run here" in result.stdout
 
 
-def test_promises_in_blocks_stacks_and_loops_are_held() -> None:
+def test_promises_in_blocks_stacks_and_loops_are_checked() -> None:
     write(
         "a.yaml",
         "inputs:\n  x: rand(2, 4)\nblocks:\n  Block(d):\n    - fc = Linear(d)   -> (2, d)\n    - fc + x\n"
@@ -212,7 +212,7 @@ def test_promises_in_blocks_stacks_and_loops_are_held() -> None:
     assert [(point["line"], point["state"]) for point in spec["points"]] == [(5, "met"), (8, "met"), (12, "met")]
 
 
-def test_a_spec_that_expects_nothing_is_said_to() -> None:
+def test_a_spec_without_expectations_is_marked() -> None:
     write("a.yaml", "inputs:\n  x: rand(2, 4)\nlayers:\n  - ReLU\n")
     assert "ok, expects nothing" in run("a.yaml").stdout
 
@@ -224,7 +224,7 @@ def test_an_unreadable_file_is_wrong_and_the_others_are_checked() -> None:
     assert [spec["state"] for spec in found["specs"]] == ["ok", "invalid"]
 
 
-def test_costs_with_an_operator_that_no_rule_counts_cannot_be_held(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_costs_with_an_uncounted_operator_fail_as_lower_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
     import dataclasses
 
     from fwdscope.commands.check.expectations import with_shortfalls
@@ -361,7 +361,7 @@ def test_no_process_is_left_behind_when_the_program_is_killed() -> None:
     assert wait_for(lambda: not alive())
 
 
-def test_a_limit_holds_in_every_process() -> None:
+def test_a_limit_applies_in_every_process() -> None:
     for i in range(2):
         write(f"{i}.yaml", "inputs:\n  x: rand(2, 4)\nlayers:\n  - 40 * Linear(4)\n")
     command = [sys.executable, "-m", "fwdscope", "check", "0.yaml", "1.yaml", "--no-cache", "--jobs", "2"]
@@ -370,7 +370,7 @@ def test_a_limit_holds_in_every_process() -> None:
     assert "2 invalid" in result.stdout
 
 
-def test_classes_of_ones_own_are_imported_where_that_is_allowed() -> None:
+def test_own_classes_are_imported_with_allow_import() -> None:
     write("mine.py", "from torch import nn\nclass Twice(nn.Module):\n    def forward(self, x):\n        return x + x\n")
     write("a.yaml", MLP.replace("ReLU", "mine.Twice()"))
     assert run("a.yaml").exit_code == 2
@@ -444,7 +444,7 @@ def test_a_pipe_in_a_folder_is_not_waited_for() -> None:
     assert files(data("specs")) == ["specs/a.yaml"]
 
 
-def test_a_link_to_nothing_is_told() -> None:
+def test_a_broken_link_is_reported() -> None:
     write("specs/a.yaml")
     Path("specs/b.yaml").symlink_to("nowhere.yaml")
     result = run("specs")
@@ -483,7 +483,7 @@ def test_a_name_that_is_no_text_is_written_into_every_form(folder: Path) -> None
         ([".", "-o", "no/folder.xml"], "no/folder.xml cannot be written: there is no folder no"),
     ],
 )
-def test_what_cannot_be_checked_is_told_before_anything_is(arguments: list[str], message: str) -> None:
+def test_wrong_options_are_refused_before_any_check(arguments: list[str], message: str) -> None:
     write("a.yaml", MLP.replace("75", "74"))
     result = run(*arguments)
     assert (result.exit_code, result.stdout) == (2, "")
@@ -491,7 +491,7 @@ def test_what_cannot_be_checked_is_told_before_anything_is(arguments: list[str],
 
 
 @pytest.mark.parametrize("form", ["text", "json"])
-def test_nobody_who_reads_changes_no_exit_code(form: str) -> None:
+def test_a_closed_pipe_does_not_change_the_exit_code(form: str) -> None:
     """`fwdscope check | head -1` under pipefail is a check still."""
     write("a.yaml", MLP.replace("75", "74"))
     command = f"{sys.executable} -m fwdscope check a.yaml --format {form} | true; exit ${{PIPESTATUS[0]}}"
@@ -500,7 +500,7 @@ def test_nobody_who_reads_changes_no_exit_code(form: str) -> None:
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a file that is always full")
-def test_output_that_cannot_be_written_is_told() -> None:
+def test_output_that_cannot_be_written_is_refused() -> None:
     write("a.yaml")
     with Path("/dev/full").open("w") as full:
         command = [sys.executable, "-m", "fwdscope", "check", "a.yaml"]
@@ -508,7 +508,7 @@ def test_output_that_cannot_be_written_is_told() -> None:
     assert (result.returncode, result.stderr) == (2, "error: stdout cannot be written: No space left on device\n")
 
 
-def test_a_latency_on_a_device_nobody_knows_says_that_its_name_may_be_wrong() -> None:
+def test_a_latency_on_an_unknown_device_suggests_that_its_name_is_wrong() -> None:
     write("a.yaml", MLP + "  latency: <= 1 s on H10\n")
     write("b.yaml", MLP + "  latency: <= 1 s on A100\n")
     reasons = [spec["points"][-1]["reason"] for spec in data("a.yaml", "b.yaml")["specs"]]

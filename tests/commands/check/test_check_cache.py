@@ -1,4 +1,4 @@
-"""What an earlier run knows: used where nothing changed, and nowhere else."""
+"""The cache of outcomes: used only if nothing changed."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def entries() -> list[Path]:
 
 
 @pytest.mark.core
-def test_an_unchanged_file_is_known_and_says_the_same() -> None:
+def test_an_unchanged_file_comes_from_the_cache_with_the_same_outcome() -> None:
     write("a.yaml", MLP.replace("75", "74"))
     first, second = data("a.yaml"), data("a.yaml")
     ((one,), (other,)) = first["specs"], second["specs"]
@@ -58,7 +58,7 @@ def test_another_version_is_another_outcome(what: str, monkeypatch: pytest.Monke
     cache._versions.cache_clear()
 
 
-def test_what_a_device_or_code_of_ones_own_decides_is_never_remembered() -> None:
+def test_outcomes_of_devices_or_own_code_are_never_cached() -> None:
     write("timed.yaml", MLP + "  latency: <= 1000 s on cpu\n")
     assert (cached("timed.yaml"), cached("timed.yaml")) == ([False], [False])
     write("plain.yaml")
@@ -67,7 +67,7 @@ def test_what_a_device_or_code_of_ones_own_decides_is_never_remembered() -> None
 
 
 @pytest.mark.parametrize("text", ["", "{}", "[]", "null", '{"key": 1}', "\x00"])
-def test_an_entry_that_is_none_is_written_anew(text: str) -> None:
+def test_a_broken_entry_is_written_anew(text: str) -> None:
     write("a.yaml")
     cached("a.yaml")
     (entry,) = entries()

@@ -1,4 +1,4 @@
-"""The forms of a check, drawn from outcomes made by hand: no torch."""
+"""The formats of a check, drawn from outcomes made by hand, without torch."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_the_worst_outcome_gives_the_exit_code() -> None:
 
 
 @pytest.mark.core
-def test_text_is_a_line_for_each_then_the_problems_then_the_sums() -> None:
+def test_text_is_a_line_for_each_spec_then_problems_then_totals() -> None:
     assert draw("text").splitlines() == [
         "s/ok.yaml     ok, 1 skipped                 75 params       264 MACs     0.25 s",
         "s/short.yaml  failed 1 of 2                 75 params       264 MACs  unchanged",
@@ -173,7 +173,7 @@ def test_github_gets_files_as_seen_from_the_root_of_the_repository(
 
 
 @pytest.mark.core
-def test_junit_has_a_case_for_each_spec_and_each_thing_held() -> None:
+def test_junit_has_a_case_for_each_spec_and_each_check() -> None:
     suite = ET.fromstring(draw("junit"))[0]
     assert {name: suite.get(name) for name in ("tests", "failures", "errors", "skipped", "time")} == {
         "tests": "9",
@@ -230,7 +230,7 @@ def test_junit_names_every_case_once_on_one_line_and_counts_them() -> None:
         assert found == told
 
 
-def test_junit_is_xml_whatever_the_file_says() -> None:
+def test_junit_is_valid_xml_for_any_text_of_a_file() -> None:
     (failure,) = ET.fromstring(draw("junit", hard())).iter("failure")
     assert failure.text is not None
     # XML has no escape characters, and reads every line end as one sign.
@@ -241,7 +241,7 @@ def test_junit_is_xml_whatever_the_file_says() -> None:
 
 
 @pytest.mark.core
-def test_json_holds_everything_and_outcomes_come_back_from_it() -> None:
+def test_json_contains_everything_and_loads_back() -> None:
     for run in (one_of_each(), hard()):
         found = json.loads(draw("json", run))
         assert tuple(read_dataclass(Outcome, spec, "outcome") for spec in found["specs"]) == run.outcomes

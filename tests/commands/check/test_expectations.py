@@ -1,4 +1,4 @@
-"""``expect``: what holds is silent, what does not is named with what was expected and what came."""
+"""``expect``: an expectation that is not met is reported with the expected and the actual value."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ PARAMS = 3 * 72 + 260 + 40
         "layers: {h.2: {params: 72}, h: {params: 216}}",
     ],
 )
-def test_what_holds_is_silent(expect: str) -> None:
+def test_met_expectations_print_nothing(expect: str) -> None:
     assert shortfalls(expect) == ()
 
 
@@ -78,7 +78,7 @@ def test_what_holds_is_silent(expect: str) -> None:
         ("layers: {h.1: {output: '(B, T)'}}", "h.1 output", "(4, 6, 8)"),
     ],
 )
-def test_what_does_not_hold_is_named_with_what_came(expect: str, what: str, got: str) -> None:
+def test_a_failed_expectation_is_reported_with_the_actual_value(expect: str, what: str, got: str) -> None:
     (found,) = shortfalls(expect)
     assert (found.what, found.got, found.line) == (what, got, 9)
 
@@ -122,7 +122,7 @@ def test_a_figure_of_another_kind_is_refused(expect: str, message: str) -> None:
         ("0", 3, "3 too many"),
     ],
 )
-def test_how_far_a_value_lies_outside(figure: str, value: float, words: str) -> None:
+def test_the_distance_of_a_value_from_its_figure(figure: str, value: float, words: str) -> None:
     assert distance(Figure.parse(figure), value) == words
 
 
@@ -136,7 +136,7 @@ def latency_verdicts(measured: MeasuredLatency) -> tuple[Verdict, ...]:
     return verdicts(checked, report, latencies={"cuda": measured})
 
 
-def test_latencies_are_held_where_they_were_measured() -> None:
+def test_latencies_are_compared_if_they_were_measured() -> None:
     whole, layer = latency_verdicts(MeasuredLatency(0.0301))
     assert (whole.state, whole.got) == ("met", "30.1 ms")
     # h.1 goes by the row of the three copies.
@@ -151,14 +151,14 @@ def test_latencies_are_skipped_without_their_device_and_short_where_nothing_runs
     assert {(one.state, one.got) for one in failed} == {("failed", "nothing: it needs 80 GiB")}
 
 
-def test_costs_are_held() -> None:
+def test_costs_are_compared() -> None:
     # 3 · 24 · 8 · 8 + LSTM: 24 steps · 4 · 5 · (8 + 5)
     assert shortfalls("macs: 10_848", "layers: {h.1: {macs: 1536}}") == ()
     (found,) = shortfalls("macs: <= 10K")
     assert (found.what, found.got) == ("macs", "10,848")
 
 
-def test_figures_not_measured_are_neither_held_nor_broken() -> None:
+def test_latencies_that_were_not_measured_are_skipped() -> None:
     assert shortfalls("latency: <= 1 ms on cpu") == ()
 
 

@@ -56,7 +56,7 @@ def test_the_action_takes_targets_apart_and_leaves_globs_to_fwdscope(environment
     assert "2 specs: 2 ok" in result.stdout
 
 
-def test_the_action_holds_a_baseline_and_writes_a_report(environment: dict[str, str]) -> None:
+def test_the_action_compares_with_a_baseline_and_writes_a_report(environment: dict[str, str]) -> None:
     write("specs/a.yaml")
     missing = act(environment, baseline="base", tolerance="1%", format="junit", output="report.xml")
     assert missing.returncode == 1
@@ -76,7 +76,7 @@ def test_no_input_of_the_action_is_a_piece_of_a_script(environment: dict[str, st
     assert not Path("run").exists()
 
 
-def test_the_action_installs_what_stands_beside_it() -> None:
+def test_the_action_installs_the_package_of_its_own_revision() -> None:
     install = next(step for step in ACTION["runs"]["steps"] if step.get("name") == "Install fwdscope")
     assert "$GITHUB_ACTION_PATH/../../.." in install["run"]
     assert (ROOT / ".github/actions/check" / "../../.." / "pyproject.toml").resolve() == ROOT / "pyproject.toml"

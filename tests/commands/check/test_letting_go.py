@@ -1,4 +1,4 @@
-"""A run holds no more than a few of the networks that it built, though the program collects no garbage by itself."""
+"""A run keeps only a few of the networks that it built in memory, although garbage collection is off."""
 
 from __future__ import annotations
 

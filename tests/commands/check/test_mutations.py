@@ -1,4 +1,4 @@
-"""Mistakes in specs that ship: each is found, at the first line that is wrong, and a baseline names what changed."""
+"""Mistakes in specs that ship: each is found at the first wrong line, and a baseline names the change."""
 
 from __future__ import annotations
 
