@@ -69,7 +69,7 @@ def check(spec: tree.ModelSpec, allow_import: bool = False) -> Checked:
 
 
 def check_all(spec: tree.ModelSpec, allow_import: bool = False) -> tuple[Checked, list[Problem]]:
-    """Check a spec as :func:`check` does, and return the problems beside what was found."""
+    """Check a spec as :func:`check` does, and return the problems with the result."""
     context = CheckContext(spec, allow_import)
     expressions = ExpressionChecker(context)
     flow = FlowChecker(context, expressions)

@@ -24,7 +24,7 @@ LANGUAGE_VERSION = 1
 # The sections of a file.
 SECTIONS = ("version", "name", "doc", "vars", "inputs", "defaults", "blocks", "layers", "graph", "init", "expect")
 
-# The figures that ``expect`` may name, beside ``output`` and ``layers``, and what each measures.
+# The figures that ``expect`` may name besides ``output`` and ``layers``, and what each measures.
 FIGURES = {
     "params": "count",
     "trainable_params": "count",
@@ -55,7 +55,7 @@ def parse(source: Source, variables: Mapping[str, str] | None = None) -> tree.Mo
 
 
 def parse_all(source: Source, given: Mapping[str, str] | None = None) -> tuple[tree.ModelSpec | None, list[Problem]]:
-    """Parse a spec file as :func:`parse` does, and return its problems beside the spec.
+    """Parse a spec file as :func:`parse` does, and return its problems with the spec.
 
     The spec keeps lines that do not parse. It is None if the problems leave open what the rest of the file means.
     """

@@ -41,7 +41,7 @@ class Value(NamedTuple):
     """What the text shows of a value.
 
     ``plain`` is a number, a string or a list of such; ``tensor`` is a tensor or something that holds tensors; ``layer``
-    is a layer that is not called yet. ``reached`` tells whether it depends on an input.
+    is a layer that is not called yet. ``reached`` is whether it depends on an input.
     """
 
     kind: Literal["plain", "tensor", "layer", "unknown"]

@@ -148,7 +148,7 @@ class Expectations(Record):
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """A whole file. ``graph`` tells that ``layers`` are those of a ``graph:``, in the file's order."""
+    """A whole file. ``graph`` is true if ``layers`` are those of a ``graph:``, in the file's order."""
 
     source: Source = field(repr=False)
     name: str

@@ -35,7 +35,7 @@ def build(
     """Build the network of a checked spec on meta, in evaluation mode, and run it once on its example inputs.
 
     ``replaced`` are meta tensors in place of inputs of the spec (``--input``); promised shapes are not checked if one
-    has another shape. Raises SpecError with every problem, and every broken promise beside them.
+    has another shape. Raises SpecError with every problem and every broken promise.
     """
     network, problems = build_with_problems(checked, replaced, dtype, check_promises)
     if problems:
@@ -49,7 +49,7 @@ def build_with_problems(
     dtype: torch.dtype = torch.float32,
     check_promises: bool = True,
 ) -> tuple[Network, tuple[Problem, ...]]:
-    """Build a network as :func:`build` does, and return it beside its problems.
+    """Build a network as :func:`build` does, and return it with its problems.
 
     With problems, it has the layers of the lines that are right. Raises SpecError if an input cannot be made.
     """

@@ -96,7 +96,7 @@ class Observer(Protocol):
 
 @runtime_checkable
 class CopyObserver(Observer, Protocol):
-    """An observer that can be told of equal copies of a stack on meta instead of seeing each run."""
+    """An observer that accepts equal copies of a stack on meta instead of a run of each."""
 
     repeats: bool
 

@@ -27,7 +27,7 @@ def untouched(op: Op) -> tuple[int, int]:
 
 
 def _view(names: str, sizes: Sizes | None = None, window: Window | None = None, copies: str = "") -> None:
-    """Register views, and beside them operators that copy what the views show."""
+    """Register views, and the operators that copy the same result."""
     register(names.split(), Rule(no_terms, None, untouched, sizes, window, free=True))
     register(copies.split(), Rule(no_terms, sizes=sizes, window=window))
 

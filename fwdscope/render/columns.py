@@ -323,7 +323,7 @@ def chosen_columns(options: Options, seen: View) -> tuple[Column, ...]:
         # Where room is short, the column that the list is sorted by stays, and empty ones go first.
         if name == seen.sort or name in empty:
             column = column._replace(drop=1 if name == seen.sort else _DROPPED_FIRST)
-        # The column that shares are of stands beside them.
+        # The column that shares refer to is always shown.
         if ran and not options.columns and name in _OPTIONAL and name not in (seen.measure, seen.sort):
             column = column._replace(optional=_OPTIONAL.index(name) + 1)
         columns.append(column)

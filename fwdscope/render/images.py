@@ -91,7 +91,7 @@ def _draw_panel(picture: Picture, panel: Panel, across: int) -> Image:
     if picture.kind == "map":
         rows, columns = len(panel.rows), len(panel.rows[0])
         cell = max(1, min(MAX_CELL, PNG_WIDTH // across // columns))
-        # A few long rows become bands that can be told apart.
+        # A few long rows become bands, so that they are visible.
         high = max(cell, min(MAX_CELL, columns * cell // (4 * rows)))
         image = Image.new("RGB", (columns, rows), NO_COLOUR)
         image.putdata([colour(share_of(value, picture.low, picture.high)) for row in panel.rows for value in row])

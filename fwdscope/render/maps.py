@@ -57,7 +57,7 @@ def lines(picture: Picture, width: int, coloured: bool = True) -> list[Text]:
 
 
 def _scale(picture: Picture, coloured: bool) -> list[Text]:
-    """The colours from the lowest value to the highest; bars have their scale beside them."""
+    """The colours from the lowest value to the highest; bars have their scale at the left."""
     if picture.low is None or picture.high is None:
         return [Text("no finite value", "red")]
     unknown = any(cell is None for panel in picture.panels for row in panel.rows for cell in row)

@@ -24,7 +24,7 @@ from fwdscope.report.roofline import utilisation
 _HEIGHT = 12
 _WIDEST = 72
 _MARKS = "●○▲△■□◆◇"
-# Times further apart than this say nothing in one unit.
+# Times further apart than this are not shown in one unit.
 _FAR = 50
 
 
@@ -229,7 +229,7 @@ def _place(value: float, ends: tuple[float, float], size: int) -> int:
 
 
 def _ticks(xs: Sequence[float], columns: int) -> str:
-    """The values below their marks, those that fit beside one another; both ends first."""
+    """The values below their marks, as many as fit; both ends first."""
     line = [" "] * columns
     for x in (xs[0], xs[-1], *xs[1:-1]):
         text = f"{x:g}"

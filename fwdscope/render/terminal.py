@@ -14,17 +14,17 @@ from fwdscope.render.rows import BROKEN, GUIDE, Options, ShownRow, View, is_brok
 from fwdscope.render.table import GAP, lay_out
 from fwdscope.report import Report
 
-# A file or a pipe has no width of its own; longer lines help nobody.
+# The width of a file or a pipe, which have none.
 _FILE_WIDTH = 200
 _MARGIN = 1
-# Sentences beside a narrow table are at least so wide, where the terminal is.
+# The least width of sentences around a narrow table, if the terminal has it.
 _MIN_PROSE = 78
 _MOST_FINDINGS = 5
 
 # What gives way where the table is too wide, in turn: see table.lay_out.
 _STEPS = (("type", 44), ("bar", 8), ("type", 32), ("short", 0), ("type", 24), ("bar", 5), ("input", 16), ("type", 16),
           ("layer", 20), ("bar", 0))  # fmt: skip
-# In a flat list a row is its path, and keeps it longer.
+# In a flat list paths are shortened last.
 _STEPS_FLAT = (("type", 44), ("bar", 8), ("type", 32), ("short", 0), ("type", 24), ("bar", 5), ("type", 14),
                ("bar", 0), ("layer", 28))  # fmt: skip
 
@@ -69,7 +69,7 @@ def _header(report: Report, width: int) -> Iterator[Line]:
     if source and room < GAP:
         yield ((shorten(source, width, "middle"), "dim"),)
     if about := summary.description(report):
-        # Two lines at most: the table is what one came for.
+        # Two lines at most, so that the table is near the top.
         first, *rest = wrap(about, width)
         yield ((first, "dim italic"),)
         if rest:

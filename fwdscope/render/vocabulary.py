@@ -48,7 +48,7 @@ class Entry(NamedTuple):
         return any(word.lower() in text.lower() for text in (self.name, self.family, self.doc))
 
 
-# The parts of the list, in order, each with its title and a hint beside it.
+# The parts of the list, in order, each with its title and a hint.
 _PARTS = {
     "layer": ("layers", "a line calls one: Conv2d(64, 3, padding=1)"),
     "construct": ("containers and tensors", ""),
@@ -147,7 +147,7 @@ def _as_function(entry: Entry) -> bool:
 
 
 def _rows(family: list[Entry], width: int) -> Iterator[Line]:
-    """A line for each entry; other names of one (``concat`` of ``cat``) stand beside it."""
+    """A line for each entry, with its other names (``concat`` of ``cat``)."""
     others: dict[str, list[str]] = {entry.name: [] for entry in family}
     shown = []
     for entry in family:

@@ -1,4 +1,4 @@
-"""One observed forward on a device: the statistics of every step, beside the shapes and costs of the trace on meta."""
+"""One observed forward on a device: the statistics of every step, with the shapes and costs of the trace on meta."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class ObservedForward:
 
 
 def observe(ready: Prepared, stats: bool = True, wanted: WantedOutput | None = None) -> ObservedForward:
-    """Run a prepared network once, and put what came out of its steps beside the trace on meta.
+    """Run a prepared network once, and add the statistics of its steps to the trace on meta.
 
     Raises RunError where the device runs out of memory.
     """

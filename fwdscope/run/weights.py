@@ -21,7 +21,7 @@ from fwdscope.units import plural
 
 SUFFIXES = (".safetensors", ".pt", ".pth", ".bin", ".ckpt")
 
-# Names under which training scripts save the weights, beside epochs and optimisers.
+# Names under which training scripts save the weights, next to epochs and optimisers.
 _WRAPPERS = ("state_dict", "model_state_dict", "model", "module", "weights", "params", "net")
 # Prefixes that torch.compile and data-parallel wrappers put before every name.
 _PREFIXES = ("_orig_mod.", "module.")

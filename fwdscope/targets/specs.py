@@ -18,7 +18,7 @@ def find_spec(target: str) -> Path | None:
 def shipped_specs() -> dict[str, Path]:
     """The specs that ship with fwdscope, by name."""
     package = Path(__file__).parents[1]
-    # A wheel has them inside the package, a checkout beside it.
+    # In a wheel they are inside the package, in a checkout next to it.
     folder = package / "specs" if (package / "specs").is_dir() else package.parent / "specs"
     return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
 

@@ -42,7 +42,7 @@ def describe_size(now: Sequence[KnownSize], changed: Iterable[KnownSize], prefer
 
 
 def _is_sure(name: str, now: Sequence[KnownSize], seen: Sequence[KnownSize]) -> bool:
-    """Whether a factor or a term beside a name cannot be a coincidence.
+    """Whether a factor or a term next to a name cannot be a coincidence.
 
     A var was changed alone. A setting changes with other settings: `2 * n` fits sizes 2 and 4 at n = 1 and 2 even if
     something else doubled them, so a setting needs three values.
