@@ -106,7 +106,7 @@ def move(call: ModuleCall, device: torch.device, dtype: torch.dtype | None = Non
         with preserve_ties(module):
             module.to(device, dtype)
     args, kwargs = replace_tensors(
-        (args, kwargs), lambda tensor: tensor.to(device, dtype if tensor.is_floating_point() else None)
+        (args, kwargs), lambda tensor: tensor.to(device, dtype if tensor.is_floating_point() else None), module
     )
     return ModuleCall(module, args, kwargs)
 

@@ -77,9 +77,11 @@ class Duplicate:
                 restore()
 
 
-def replace_tensors(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
-    """A copy of a value with ``change`` of every tensor in it, inside objects of every class."""
-    return _Copier(change).copy(value)
+def replace_tensors(value: Any, change: Callable[[Tensor], Tensor], module: nn.Module | None = None) -> Any:
+    """A copy of a value with ``change`` of every tensor in it, inside objects of every class but the module's own."""
+    copier = _Copier(change)
+    copier.memo |= {id(inner): inner for inner in module.modules()} if module is not None else {}
+    return copier.copy(value)
 
 
 def tensors_inside(value: Any) -> list[Tensor]:

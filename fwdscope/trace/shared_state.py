@@ -14,6 +14,8 @@ import torch
 from fwdscope.ops.nested import tensors
 
 _EMPTY = object()
+# A larger dict is data, whose items are not looked into.
+_MOST_ITEMS = 10_000
 
 
 def class_snapshots(kinds: Iterable[type], places: Collection[str]) -> Iterator[Callable[[], None]]:
@@ -92,9 +94,11 @@ def _find_homes(value: Any, file: str, found: dict[int, Any]) -> None:
     elif kind is not list:
         if (value if isinstance(value, type | types.FunctionType) else kind).__module__ != file:
             return
-        inside = getattr(value, "__dict__", {})
+        if not hasattr(value, "__dict__"):
+            return
+        inside = vars(value)
     found[id(value)] = value
-    for item in list(inside.values()):
+    for item in list(inside.values()) if len(inside) < _MOST_ITEMS else ():
         if type(item) is not types.ModuleType:
             _find_homes(item, file, found)
 

@@ -190,6 +190,23 @@ def test_two_reports_of_a_dataclass_are_compared() -> None:
     assert fwdscope.diff(before, fwdscope.inspect(*net("dataclass"))).changes == ()
 
 
+def test_a_module_inside_an_input_stays_the_one_that_is_called() -> None:
+    class Chooses(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layers = nn.ModuleList([nn.Linear(8, 8), nn.Linear(8, 2)])
+
+        def forward(self, x: Tensor, path: list[nn.Module]) -> Tensor:
+            for layer in path:
+                x = layer(x)
+            return x
+
+    module = Chooses()
+    report = fwdscope.inspect(module, torch.randn(3, 8), [module.layers[1]], device="cpu", latency=False)
+    rows = [(row.path, row.macs, row.stats is not None) for row in report.layers]
+    assert rows == [("layers.1", 3 * 8 * 2, True)]
+
+
 # --- transformers ----------------------------------------------------------------------------------------------------
 
 

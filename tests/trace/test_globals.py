@@ -14,6 +14,7 @@ import fwdscope
 
 CODE = """
 import dataclasses
+import enum
 import torch
 from torch import nn
 
@@ -29,6 +30,14 @@ class State:
     table: object = None
 
 state, later = State(), None
+
+class Colour(enum.Enum):
+    RED = 1
+
+class Slotted:
+    __slots__ = ("x",)
+
+slotted, colour = Slotted(), Colour.RED  # have no attributes of their own to put back
 
 def rotary(x):
     if not hasattr(rotary, "table"):
