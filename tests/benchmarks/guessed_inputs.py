@@ -28,7 +28,10 @@ TOGETHER: list[tuple[str, ...]] = [
 ]
 # What goes with others wherever a forward takes it.
 COMPANIONS = """bbox image_grid_thw grid_thw decoder_input_ids past_time_features past_observed_mask task_inputs
-visual_feats visual_pos image_sizes decoder_input_values""".split()  # noqa: SIM905
+visual_feats visual_pos image_sizes decoder_input_values mm_token_type_ids merge_sizes spatial_shapes
+pixel_attention_mask""".split()  # noqa: SIM905
+IMAGES = """input image images pixel_values pixel_values_videos flattened_patches prompt_pixel_values
+prompt_masks""".split()  # noqa: SIM905
 MOST = 24
 
 
@@ -52,7 +55,13 @@ def guesses(model: nn.Module, config: Any) -> list[dict[str, Any]]:
             options = [list(_options(name, config, taken)) for name in names]
             if all(options):
                 found += [dict(zip(names, values, strict=True)) for values in itertools.product(*options)]
-    return found[:MOST]
+    found = found[:MOST]
+    # Some caches of default configurations do not fit the layers.
+    return [*found, *({**found[0], "use_cache": False},)] if found and "use_cache" in _settings(config) else found
+
+
+def _settings(config: Any) -> set[str]:
+    return {name for part in parts(config) for name in vars(part)}
 
 
 def parts(config: Any) -> Iterator[Any]:
@@ -76,30 +85,65 @@ def _options(name: str, config: Any, taken: Any) -> Iterator[Any]:
     vocabulary = _first(config, "vocab_size", default=1000)
     vocabulary = vocabulary if isinstance(vocabulary, int) else min(vocabulary)
     ids = torch.arange(3, 3 + length)[None] % max(vocabulary, 1)
-    if name in ("input_ids", "decoder_input_ids", "input"):
+    if name.endswith("input_ids") and name != "input_ids":
+        yield ids[:, :77]
+    if name in ("input_ids", "decoder_input_ids"):
         yield ids
         yield ids[:, :, None].expand(-1, -1, _first(config, "num_codebooks", default=4)).clone()
         yield ids[:, None, :].expand(-1, _first(config, "num_codebooks", default=4), -1).clone()
     elif name == "bbox":
         yield torch.zeros(1, length, 4, dtype=torch.long)
         yield torch.zeros(1, length, 8)
-    elif name in ("pixel_values", "pixel_values_videos", "image", "images", "flattened_patches"):
+    elif name in IMAGES:
         yield from _images(name, config, taken)
     elif name == "hidden_states" and {"grid_thw", "image_grid_thw"} & taken.keys():
         yield _patches(config)
-    elif name in ("inputs_embeds", "hidden_states", "encoder_hidden_states", "query_embeds"):
+    elif name.endswith(
+        ("_embeds", "hidden_states", "embeddings", "latents", "queries", "image_features", "text_features")
+    ):
         yield torch.zeros(1, length, width)
+        yield torch.zeros(1, width, length)
+        if name == "hidden_states":
+            yield torch.zeros(1, 200, _first(config, "input_size", "input_dim", "num_mel_bins", default=width))
+    elif name in ("mm_token_type_ids", "freq", "past_values_padding", "text_mask"):
+        yield torch.zeros(1, length, dtype=torch.long)
+    elif name == "merge_sizes":
+        yield torch.tensor([1])
+    elif name == "spatial_shapes":
+        yield torch.tensor([[16, 16]])
+    elif name == "pixel_attention_mask":
+        yield torch.ones(1, 256, dtype=torch.long)
+    elif name == "pixel_position_ids":
+        yield torch.zeros(1, 256, 2, dtype=torch.long)
+    elif name in ("mel_spectrogram", "audio_mel"):
+        yield torch.zeros(1, _first(config, "mel_dim", "num_mel_bins", "input_feat_size", default=80), 100)
+        yield torch.zeros(1, 100, _first(config, "mel_dim", "num_mel_bins", "input_feat_size", default=80))
+    elif name in ("audio_mel_mask", "mask"):
+        yield torch.zeros(1, 100, dtype=torch.bool)
+        yield None
+    elif name == "inputs":
+        yield torch.zeros(1, length, _first(config, "d_model", default=768))
+    elif name == "aspect_ratio_ids":
+        yield torch.ones(1, 1, dtype=torch.long)
+    elif name == "aspect_ratio_mask":
+        yield torch.ones(1, 1, 4, dtype=torch.long)
+    elif name == "chunk_sample_lengths":
+        yield torch.tensor([100])
     elif name in ("grid_thw", "image_grid_thw"):
         yield torch.tensor([[1, 16, 16]])
     elif name == "input_values":
         yield torch.zeros(1, 16_000)
         yield torch.zeros(1, _first(config, "audio_channels", default=1), 24_000)
+        yield torch.zeros(1, 19_200)
+        yield torch.zeros(1, 100, _first(config, "num_mel_bins", "hidden_size", default=80))
         yield torch.zeros(1, _first(config, "max_length", default=1024), _first(config, "num_mel_bins", default=128))
     elif name in ("input_features", "spectrogram", "audio_values"):
         bins = _first(config, "num_mel_bins", "input_feat_per_channel", "input_dim", "feature_size", default=80)
+        wide = _first(config, "input_dim", "feature_projection_input_dim", "input_size", "feat_dim", default=bins)
         frames = 2 * _first(config, "max_source_positions", default=100)
         yield torch.zeros(1, bins, frames)
         yield torch.zeros(1, min(frames, 400), bins)
+        yield torch.zeros(1, 400, wide)
         yield torch.zeros(1, 1, 1001, 64)
         yield torch.zeros(1, 16_000)
     elif name in ("past_values", "past_observed_mask", "past_time_features"):
@@ -132,10 +176,14 @@ def _images(name: str, config: Any, taken: Any) -> Iterator[Tensor]:
         return
     if {"grid_thw", "image_grid_thw"} & taken.keys():
         yield _patches(config)
+        yield _patches(config)[:, None].expand(-1, 2, -1).flatten(1)
     yield torch.zeros(video if frames or name.endswith("videos") else image)
     yield torch.zeros(1, 1, *image[1:])
     if frames:
         yield torch.zeros(image)
+    yield torch.zeros(1, 2, *image[1:])
+    if "pixel_position_ids" in taken or "spatial_shapes" in taken:
+        yield torch.zeros(1, 256, channels * _first(config, "patch_size", default=16) ** 2)
     if sides != (224, 224):
         yield torch.zeros(1, channels, 224, 224)
     yield torch.zeros(2, channels, *sides)
