@@ -115,6 +115,7 @@ _moves("tril triu", _same_output)
 _moves("roll", _same_output, None, mix_along(2))
 _moves("flip", None, None, mix_along(1))
 _moves("diag diag_embed diagonal_scatter repeat_interleave rot90 select_scatter slice_scatter lu_unpack")
+_moves("_new_zeros_with_same_feature_meta", traffic=_written)
 _moves("as_strided_scatter narrow_copy _unsafe_masked_index")
 _moves("_efficientzerotensor", traffic=untouched)
 

@@ -266,4 +266,6 @@ def _masked_fill_output(op: Op) -> tuple[Operand, ...] | None:
 register(("where",), Rule(no_terms, _where_output, window=Passing.BROADCAST))
 register(("masked_fill",), Rule(no_terms, _masked_fill_output, window=Passing.BROADCAST))
 register(("complex", "_conj_physical"), Rule(no_terms, window=Passing.BROADCAST))
+# What forward-mode gradients are decomposed into.
+register_formula("prims.add prims.sub prims.mul prims.div prims.neg prims.exp prims.tanh prims.sqrt", "result", "N")
 register_formula("polar", "cos, sin, two products", "4·N", window=Passing.BROADCAST)

@@ -200,7 +200,8 @@ _conj _neg_view imag movedim narrow real resolve_conj resolve_neg set set_data v
 _view("""
 _linalg_check_errors _assert_async _assert_scalar _assert_tensor_metadata _functional_assert_async
 _functional_assert_scalar _nested_tensor_from_mask_left_aligned is_same_size _fused_sdp_choice
-_has_compatible_shallow_copy_type is_pinned record_stream sym_size sym_numel sym_stride sym_storage_offset
+_has_compatible_shallow_copy_type _has_same_storage_numel is_pinned record_stream sym_size sym_numel sym_stride
+sym_storage_offset
 profiler._record_function_enter profiler._record_function_enter_new
 profiler._record_function_exit profiler._call_end_callbacks_on_jit_fut prim.device
 higher_order.cond higher_order.while_loop

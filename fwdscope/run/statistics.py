@@ -41,7 +41,7 @@ class Collector:
 
     def add(self, key: Hashable, tensors: Sequence[Tensor]) -> None:
         """Look at tensors; those with the same key count as one. Raises ValueError for a tensor on meta."""
-        with torch.no_grad():
+        with torch.inference_mode():
             for tensor in tensors:
                 self._add(self._done.setdefault(key, []), tensor)
 
@@ -77,6 +77,8 @@ def _strided(tensor: Tensor) -> Tensor:
     """The values that a tensor stores, as an ordinary strided tensor."""
     if tensor.is_meta:
         raise ValueError(f"a tensor of shape {tuple(tensor.shape)} on meta has no values: take it on a device")
+    if (waited := getattr(tensor, "trigger_wait", None)) is not None:
+        return _strided(waited())  # of a collective that still runs
     if tensor.is_nested:
         return torch.cat([part.reshape(-1) for part in tensor.unbind()])
     if tensor.is_quantized:

@@ -326,6 +326,39 @@ class Square(torch.autograd.Function):
         return gradient
 
 
+class Product(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        return x @ weight.t()
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Any:
+        x, weight = ctx.saved_tensors
+        return gradient @ weight, gradient.t() @ x
+
+
+class Doubled(torch.autograd.Function):
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(x: Tensor) -> Tensor:
+        return x + x
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
+        pass
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        return 2 * gradient
+
+
+def checkpointed(m: Any, x: Tensor) -> Any:
+    square = torch.ones(8, 8, device=x.device)
+    return torch.utils.checkpoint.checkpoint(lambda y: m.fc(y).tanh() @ square, x, use_reentrant=False)
+
+
 FC = nn.Linear(4, 8)
 # MACs and FLOPs of Linear(4, 8) on 5 rows: 5 · 32, and 2 · 160 + 40.
 TRANSFORMED: list[tuple[Callable[[Any, Tensor], Any], tuple[int, ...], int, int]] = [
@@ -343,6 +376,32 @@ TRANSFORMED: list[tuple[Callable[[Any, Tensor], Any], tuple[int, ...], int, int]
     # The product and its gradient by x: 2 · 160.
     (lambda m, x: torch.func.grad(lambda y: m.fc(y).sum())(x), (5, 4), 320, 0),
     (lambda m, x: torch.compile(m.fc)(x), (5, 4), 160, 360),
+    (lambda m, x: torch.compile(lambda y: m.fc(y).relu(), dynamic=True)(x), (5, 4), 160, 400),
+    (lambda m, x: torch.compile(m.fc, fullgraph=True)(x.relu()), (5, 4), 160, 380),
+    # x·Wᵀ as a function of one's own, and the gradient that it states, also the weight's
+    (lambda m, x: Product.apply(x, m.fc.weight), (5, 4), 160, 320),
+    (lambda m, x: torch.autograd.grad(Product.apply(x.requires_grad_(), m.fc.weight).sum(), x)[0], (5, 4), 480, 0),
+    (lambda m, x: torch.vmap(Doubled.apply)(x), (5, 4), 0, 20),
+    (lambda m, x: torch.vmap(torch.vmap(m.fc))(x.expand(3, 5, 4)), (5, 4), 480, 1080),
+    (lambda m, x: torch.vmap(lambda y, w: y @ w.t(), in_dims=(0, None))(x, m.fc.weight), (5, 4), 160, 320),
+    (lambda m, x: torch.vmap(m.fc, chunk_size=2)(x), (5, 4), 160, 360),
+    (lambda m, x: torch.utils.checkpoint.checkpoint(m.fc, x, use_reentrant=True), (5, 4), 160, 360),
+    (
+        lambda m, x: torch.utils.checkpoint.checkpoint_sequential([m.fc, torch.relu], 2, x, use_reentrant=False),
+        (5, 4),
+        160,
+        400,
+    ),
+    # Forward 160 and 5 · 64, forward again but for the last product, whose result no gradient needs, and two backward.
+    (lambda m, x: torch.autograd.grad(checkpointed(m, x.requires_grad_()).sum(), x)[0], (5, 4), 480 + 160 + 480, 0),
+    (lambda m, x: torch.func.functional_call(m.fc, dict(m.fc.named_parameters()), (), {"input": x}), (5, 4), 160, 360),
+    (lambda m, x: torch.func.functional_call(m.fc, {"weight": m.fc.weight * 2}, (x,)), (5, 4), 160, 392),
+    (lambda m, x: torch.func.functional_call(m.fc, {"bias": x.new_zeros(8)}, (x,)), (5, 4), 160, 360),
+    # Forward, and of each of five rows eight gradients of 4 · 8.
+    (lambda m, x: torch.vmap(torch.func.jacrev(m.fc))(x), (5, 4), 160 + 5 * 8 * 32, 0),
+    (lambda m, x: torch.func.vjp(m.fc, x)[1](torch.ones(5, 8, device=x.device))[0], (5, 4), 320, 0),
+    # The value's product, the tangent's, and that of the weight's tangent, which is zero and multiplied all the same.
+    (lambda m, x: torch.func.jvp(m.fc, (x,), (torch.ones_like(x),))[1], (5, 4), 480, 0),
 ]
 
 
