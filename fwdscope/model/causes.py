@@ -211,16 +211,7 @@ _REWORDED = (
     (r"only implemented on integer and Boolean-type", "only for masks and integers", "write `-x`, or `~(x > 0)`"),
     (r"'float' object cannot be interpreted as an integer", "an integer is needed", "// divides without a remainder"),
     (r"only integer tensors of a single element", "an integer is needed, found a tensor", "a size is `x.shape[1]`"),
-    (
-        r"expected Tensor as element (\d+) in argument \d+, but got (tuple|list)",
-        "item {0} is a {1}, not one tensor",
-        "unpack it first: `a, b = …`",
-    ),
-    (
-        r"argument '(\w+)' .*must be Tensor, not (tuple|list)",
-        "{0} is one tensor, found a {1}",
-        "unpack it first: `a, b = …`",
-    ),
+    (r"(?:must be Tensor, not|but got) (tuple|list)", "a {0} where one tensor goes", "unpack it first: `a, b = …`"),
     (
         r"view size is not compatible",
         "a view needs the elements in the order of the dimensions",

@@ -148,14 +148,16 @@ class BodyContext(EvaluationContext):
         for value in (left, right):
             if isinstance(value, TEMPLATES):
                 raise ArithmeticProblem(f"{value.name} is not called on anything here", "call it on a value", "type")
-        for one, value in ((node.left, left), (node.right, right)):
-            if isinstance(value, tuple | list) and not _joins(node.operator, left, right):
-                text, names = self.text(one), ", ".join("abcdefgh"[: len(value)])
-                help = f"unpack it first: `{names} = {text}`" if 1 < len(value) < 9 else None
-                message = f"{node.operator}: {text} is {value_text(value)}, not one tensor"
-                raise ArithmeticProblem(message, help, "type")
         shapes.check_operands(node.operator, left, right)
-        return arithmetic.binary(node.operator, left, right)
+        try:
+            return arithmetic.binary(node.operator, left, right)
+        except (ArithmeticProblem, TypeError) as error:
+            for one, value in ((node.left, left), (node.right, right)):
+                if isinstance(value, tuple | list) and any(map(is_tensor, (*value, left, right))):
+                    message = f"{node.operator}: {self.text(one)} is {value_text(value)}, not one tensor"
+                    help = f"unpack it first: `{pattern(value)} = {self.text(one)}`"
+                    raise ArithmeticProblem(message, help if 1 < len(value) < 9 else None, "type") from error
+            raise
 
     def compare(self, sign: str, left: Any, right: Any) -> Any:
         """Return ``left sign right``."""
@@ -382,16 +384,6 @@ class BodyContext(EvaluationContext):
             if label and not label.isdigit():
                 scope.named[label] = new
         return value
-
-
-def _joins(sign: str, left: Any, right: Any) -> bool:
-    """Whether an operator joins or repeats lists, or computes with numbers alone, rather than with tensors."""
-    if all(isinstance(value, tuple | list) for value in (left, right)):
-        return sign == "+"
-    if not any(isinstance(value, Tensor) for value in (left, right)):
-        items = [item for value in (left, right) if isinstance(value, tuple | list) for item in value]
-        return (sign == "*" and int in (type(left), type(right))) or not any(map(is_tensor, items))
-    return False
 
 
 def _first_tensors(value: Any) -> Any:

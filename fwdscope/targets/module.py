@@ -72,24 +72,12 @@ def run_user_code(text: str, run: Callable[[], T]) -> T:
 
 def _example_input(module: nn.Module, name: str) -> str:
     """A shape for ``--input`` that the first layer with weights takes."""
-    if re.search(r"ids\b|tokens|mask", name):
+    first = next((one for one in module.modules() if one._parameters), module)
+    if isinstance(first, nn.Embedding) or re.search(r"ids\b|tokens|mask", name):
         return "1,128:int64"
-    first = next((one for one in module.modules() if one._parameters), None)
-    for kind, size, shape in _FIRST_LAYERS:
-        if isinstance(first, kind):
-            return shape.format(getattr(first, size))
-    return "1,3,224,224"
-
-
-# Layers that a network begins with, the attribute that holds the size of their input, and a shape that they take.
-_FIRST_LAYERS: tuple[tuple[type[nn.Module] | tuple[type[nn.Module], ...], str, str], ...] = (
-    (nn.Embedding, "num_embeddings", "1,128:int64"),
-    (nn.Linear, "in_features", "1,{}"),
-    (nn.Conv1d, "in_channels", "1,{},128"),
-    (nn.Conv2d, "in_channels", "1,{},224,224"),
-    (nn.Conv3d, "in_channels", "1,{},16,112,112"),
-    (nn.RNNBase, "input_size", "1,128,{}"),
-)
+    spatial = {1: ",128", 2: ",224,224", 3: ",16,112,112"}.get(len(getattr(first, "kernel_size", ())), "")
+    forms = {"in_features": "1,{}", "input_size": "1,128,{}", "in_channels": "1,{}" + spatial}
+    return next((forms[size].format(getattr(first, size)) for size in forms if hasattr(first, size)), "1,3,224,224")
 
 
 def _split(text: str, made: Any) -> ModuleAndInputs:
