@@ -40,7 +40,7 @@ def rope(input: Tensor, theta: float = 10_000, offset: int = 0) -> Tensor:
         raise LayerError(f"rope expects an input of shape (…, T, head_dim), found {shape_text(input.shape)}")
     if not input.is_floating_point():
         name = str(input.dtype).removeprefix("torch.")
-        raise LayerError(f"rope computes on floating-point numbers, found {name}", "cast it: x.float()")
+        raise LayerError(f"rope computes on floating-point numbers, found {name}", "cast it: `.float()`")
     length, dim = input.shape[-2:]
     _even("head_dim", dim)
     half = _angles(torch.arange(offset, offset + length, device=input.device), dim, theta)

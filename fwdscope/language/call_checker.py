@@ -221,7 +221,7 @@ class CallChecker:
         example = "it holds layers: `Sequential(Linear(8), ReLU)`"
         for keyword in node.keywords:
             report(keyword.span, f"Sequential has no setting {keyword.name}", example)
-        if not node.arguments:
+        if not node.arguments and not node.keywords:
             report(node.span, "Sequential holds no layers", "write `Sequential(Linear(8), ReLU)`", "type")
         signature = None
         for i, argument in enumerate(node.arguments):

@@ -127,7 +127,7 @@ class _Composer:
         """Whether a key is a new name; report it otherwise."""
         if not isinstance(key, Scalar):
             if not (isinstance(value, Scalar) and not value.value and key.broken):
-                self.problem(key.span, "a key must be a name", "put a line that starts with [ or { in quotes")
+                self.problem(key.span, "a key must be a name", "write an equals sign, not a colon")
         elif key.style == "alias":
             return False  # reported as an alias
         elif key.value == "<<" and not key.quoted:

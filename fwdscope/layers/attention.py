@@ -20,7 +20,7 @@ def check_mask(layer: Layer, name: str, mask: Any, *shapes: tuple[int, ...]) -> 
     layer.check_tensor(mask, name)
     if number_kind(mask) not in ("bool", "float"):
         message = f"{type(layer).__name__} takes {name} as booleans or floating-point numbers, found {dtype_text(mask)}"
-        raise LayerError(message, f"write {name}.bool(); True masks a position out")
+        raise LayerError(message, "cast it: `.bool()`; True masks a position out")
     if tuple(mask.shape) not in shapes:
         expected = " or ".join(map(str, shapes))
         raise LayerError(

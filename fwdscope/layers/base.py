@@ -410,9 +410,14 @@ class Layer:
             sizes = shape.count(",") + (not shape.endswith(",)"))
             if x.dim() == sizes or ("…" in shape and x.dim() >= sizes - 1):
                 return
+        name = type(self).__name__
+        # The same layer for as many dimensions as there are: `BatchNorm1d` of `BatchNorm2d`.
+        other = LAYERS.get(re.sub(r"\d(?=d$)", str(max(1, x.dim() - 2)), name), type(self))
+        fits = other is not type(self) and (x.dim() > 2 or "(N, C)" in other.input_shapes)
         raise LayerError(
-            f"{type(self).__name__} expects {label} of shape {' or '.join(shapes)}, "
-            f"found {x.dim()} dimension{'s' * (x.dim() != 1)}: {shape_text(x.shape)}"
+            f"{name} expects {label} of shape {' or '.join(shapes)}, "
+            f"found {x.dim()} dimension{'s' * (x.dim() != 1)}: {shape_text(x.shape)}",
+            f"{other.__name__} takes such an input" if fits else None,
         )
 
     def check_spatial(self, x: Tensor) -> None:

@@ -69,7 +69,7 @@ class Loss(Layer, abstract=True):
         """Reject a target that is not class indices."""
         if dtype_text(target) not in ("int64", *also):
             message = f"{type(self).__name__} takes class indices of int64 as target, found {dtype_text(target)}"
-            raise LayerError(message, "make it with randint(0, classes, shape), or write target.long()")
+            raise LayerError(message, "make it with randint(0, classes, shape), or cast it: `.long()`")
 
 
 def fill_weights(module: nn.Module, weights: dict[str, tuple[float, ...]]) -> None:
@@ -157,7 +157,7 @@ class BCELoss(_BinaryLoss):
         expected, found = map(dtype_text, inputs[:2])
         if expected != found:
             message = f"BCELoss takes a target of the input's dtype ({expected}), found {found}"
-            raise LayerError(message, f"write target.to({expected})")
+            raise LayerError(message, f"cast it: `.to({expected})`")
 
 
 class BCEWithLogitsLoss(_BinaryLoss):

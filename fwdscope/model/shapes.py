@@ -30,6 +30,8 @@ def shape_text(x: Tensor) -> str:
 def check_operands(sign: str, left: Any, right: Any) -> None:
     """Check an operator of two tensors. Raises LayerError."""
     if not (isinstance(left, Tensor) and isinstance(right, Tensor)):
+        if sign == "@" and any(isinstance(value, int | float) for value in (left, right)):
+            raise LayerError("@: a number is not a matrix", "write `*` to scale")
         return
     if sign == "@":
         check_matmul(left, right, "@")

@@ -27,7 +27,7 @@ NEXT = {
 }
 # Marks of helps that leave a part to the reader.
 SCHEMATIC = re.compile(
-    r"…|with a number for|below it|and read|on a line above|condition|a if c else b|cat\(\[a, b\]|dim0|cast|` and `"
+    r"…|with a number for|below it|and read|on a line above|condition|a if c else b|cat\(\[a, b\]|dim0|cast|to scale|` and `"
 )
 
 
@@ -47,6 +47,8 @@ def obeyed(text: str, problem: Problem) -> Iterator[str]:
     if help == "remove it":
         yield text[:start] + text[end:]
         yield text[:first] + text[last + 1 :]
+    elif found := re.match(r"(\w+) takes such an input", help):
+        yield text[:first] + line.replace(problem.message.split()[0], found[1]) + text[last:]
     elif found := re.match(r"put it in quotes: (.*)", help):
         yield text[:start] + found[1] + text[end:]
     elif (found := re.search(r"write `(?:- )?([^`]+)`|it: `([^`]+)`", help)) and not SCHEMATIC.search(help):

@@ -24,14 +24,14 @@ REFUSALS: list[tuple[str, dict[str, Any], tuple[Any, ...], str, str | None]] = [
         {"out_features": 3},
         (meta(2, 4, dtype=INT),),
         "Linear computes on floating-point numbers, found int64",
-        "write x.float(); token ids go through Embedding first",
+        "cast it: `.float()`; token ids go through Embedding first",
     ),
     (
         "Conv2d",
         {"out_channels": 3, "kernel_size": 3},
         (meta(2, 4, 5, 5, dtype=torch.uint8),),
         "Conv2d computes on floating-point numbers, found uint8",
-        "write x.float()",
+        "cast it: `.float()`",
     ),
     (
         "Linear",
@@ -374,7 +374,7 @@ REFUSALS: list[tuple[str, dict[str, Any], tuple[Any, ...], str, str | None]] = [
         {"nhead": 2},
         (meta(5, 2, 8), meta(5, 5, dtype=INT)),
         "TransformerEncoderLayer takes src_mask as booleans or floating-point numbers, found int64",
-        "write src_mask.bool(); True masks a position out",
+        "cast it: `.bool()`; True masks a position out",
     ),
     (
         "TransformerDecoderLayer",
@@ -467,7 +467,7 @@ REFUSALS: list[tuple[str, dict[str, Any], tuple[Any, ...], str, str | None]] = [
         {},
         (meta(2, 5), meta(2)),
         "CrossEntropyLoss takes class indices of int64 as target, found float32",
-        "make it with randint(0, classes, shape), or write target.long()",
+        "make it with randint(0, classes, shape), or cast it: `.long()`",
     ),
     (
         "CrossEntropyLoss",
