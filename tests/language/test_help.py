@@ -27,7 +27,8 @@ NEXT = {
 }
 # Marks of helps that leave a part to the reader.
 SCHEMATIC = re.compile(
-    r"…|with a number for|below it|and read|on a line above|condition|a if c else b|cat\(\[a, b\]|dim0|cast|to scale|` and `"
+    r"…|with a number for|below it|and read|on a line above|condition|a if c else b|cat\(\[a, b\]|dim0|cast|to scale"
+    r"|` and `"
 )
 
 

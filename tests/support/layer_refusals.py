@@ -38,21 +38,21 @@ REFUSALS: list[tuple[str, dict[str, Any], tuple[Any, ...], str, str | None]] = [
         {"out_features": 3},
         (meta(2, 4, dtype=torch.complex64),),
         "Linear computes on floating-point numbers, found complex64",
-        "write x.real, x.imag or view_as_real(x)",
+        "take `.real` or `.imag`, or both by view_as_real",
     ),
     (
         "Linear",
         {"out_features": 3},
         (meta(2, 4, dtype=torch.float64),),
         "Linear has weights of float32, found an input of float64",
-        "write x.to(float32), or make the input with dtype=float32",
+        "cast it: `.to(float32)`, or make it with dtype=float32",
     ),
     (
         "Embedding",
         {"num_embeddings": 10, "embedding_dim": 4},
         (meta(2, 4),),
         "Embedding looks up whole numbers (int64 or int32), found float32 as input",
-        "make the input with randint(0, 10, shape), or write x.long()",
+        "make the input with randint(0, 10, shape), or cast it: `.long()`",
     ),
     # inputs
     (
@@ -77,7 +77,7 @@ REFUSALS: list[tuple[str, dict[str, Any], tuple[Any, ...], str, str | None]] = [
         {},
         (meta(2, 4, 8),),
         "BatchNorm2d expects an input of shape (N, C, H, W), found 3 dimensions: (2, 4, 8)",
-        None,
+        "BatchNorm1d takes such an input",
     ),
     (
         "Linear",
@@ -270,7 +270,7 @@ REFUSALS: list[tuple[str, dict[str, Any], tuple[Any, ...], str, str | None]] = [
         {"normalized_shape": (4, 8)},
         (meta(2, 3, 8),),
         "normalized_shape is given as (4, 8), but the input has (3, 8)",
-        "leave normalized_shape out; it is inferred",
+        None,  # leaving it out would build another network
     ),
     # activations
     ("GLU", {}, (meta(2, 5),), "GLU halves dimension -1, which has an odd size (5)", "4 or 6 would fit"),
