@@ -6,15 +6,15 @@ network (``costs``) and how it is built (``structure``).
 
 from __future__ import annotations
 
-from fwdscope.findings import activations, costs, structure, times
-from fwdscope.findings.activations import first_broken
+from fwdscope.findings import activations, costs, nonfinite, structure, times
 from fwdscope.findings.network import Finding, RowGraph
+from fwdscope.findings.nonfinite import first_broken
 from fwdscope.report import Report
 
 __all__ = ["Finding", "findings", "first_broken"]
 
 # Findings about a run come first.
-_FAMILIES = (activations.check, times.check, costs.check, structure.check)
+_FAMILIES = (nonfinite.check, activations.check, times.check, costs.check, structure.check)
 
 
 def findings(report: Report) -> tuple[Finding, ...]:

@@ -1,258 +1,123 @@
-"""Findings about the activations of a run: NaN and infinity, dead, saturated and constant layers, exploding values."""
+"""Findings about the activations of a run: raw pixels, dead, saturated and constant layers, exploding values."""
 
 from __future__ import annotations
 
 import math
-import re
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+from typing import NamedTuple
 
 from fwdscope import units
 from fwdscope.findings.network import BATCH_NORMS, Checks, Finding, RowGraph, list_names, parameter, row_name
-from fwdscope.report import ActivationStats, LayerRow, NonFinite, Report, parents
+from fwdscope.report import RELUS, ActivationStats, LayerRow, Report
 
 check = Checks()
 
-# The largest number of each type.
-_LARGEST = {"float16": 65504.0, "bfloat16": 3.39e38, "float32": 3.4e38, "float64": 1.797e308}
-
-# What of the largest number is the x from which each function of x exceeds it: sinh(x) and cosh(x) near eˣ / 2.
-_EXP_LIMITS: dict[str, Callable[[float], float]] = {
-    "exp": math.log,
-    "expm1": math.log,
-    "exp2": math.log2,
-    "sinh": lambda largest: math.log(largest) + math.log(2),
-    "cosh": lambda largest: math.log(largest) + math.log(2),
-}
-# A call of one of them on a name alone: exp(a), a.exp().
-_EXP_OF_NAME = re.compile(
-    rf"(?<![\w.])(?:(?:{'|'.join(_EXP_LIMITS)})\s*\(\s*\w+\s*\)|\w+\.(?:{'|'.join(_EXP_LIMITS)})\(\))"
-)
-
-# Of so many results of a ReLU more are zero than its inputs' signs explain.
+# A ReLU that passes on fewer than one value in a hundred passes on as little of the gradient.
 _DEAD = 0.99
+# A channel that was 0 in all of so many samples is 0 in 99 of 100, whatever its weights: for trained networks, whose
+# channels may be 0 most of the time.
+_MOST_ALIVE = 0.01
 # Fewer values than this may be all zero, or all equal, by chance.
 _ENOUGH = 16
 # Mean squares of tanh from which at least half of the values lie beyond ±0.9: with a part p of them there, it is at
 # most p + (1 − p) · 0.81, so p >= (mean square − 0.81) / 0.19.
 _SATURATED = 0.905
-# A stack counts as exploding where its last copy's spread is so many times the first one's, and as vanishing where it
-# is so small a part. Residual networks at initialisation grow by the square root of their depth, 126 layers by 11;
-# eight layers with torch's own initialisation and ReLU between shrink to a 500th and still train.
-_GROWTH = 1000.0
-# Fewer layers make no trend; and how much of the logarithms' variance a straight line has to explain.
+# Layers explode if the last one's spread is so many times the first one's, and vanish if it is so small a part.
+# Xavier's initialisation and ReLU shrink values by √2 a layer: 22 layers, by 1,448, still converge, 30, by 23,170, do
+# not (He et al., arXiv:1502.01852, section 2.2). AlexNet with torch's own initialisation shrinks by 1,100. Residual
+# networks at initialisation grow by the square root of their depth, 126 layers by 11.
+_GROWTH = 10_000.0
+# Fewer layers make no trend; a straight line has to explain so much of the logarithms' variance, and no single layer
+# more than half of the change, or it is a step.
 _LEAST_LAYERS = 4
 _STRAIGHT = 0.8
-
-
-# --- NaN and infinity ------------------------------------------------------------------------------------------------
-
-
-def first_broken(report: Report) -> int | None:
-    """The index of the first row that made NaN or infinity from finite inputs; None if there is none."""
-    first = report.run.first_nonfinite if report.run else None
-    if first is None:
-        return None
-    around = set(parents(report.layers))
-    # A container stands before the step in it that broke, and has bad values too.
-    ends = [(i, row) for i, row in enumerate(report.layers) if i not in around and _bad(row, first)]
-    # Of equal copies the run names one and the report the first, so that a path is not always found.
-    telling: tuple[Callable[[LayerRow], bool], ...] = (
-        lambda row: (row.path, row.text, row.line) == (first.path, first.text, first.line),
-        lambda row: (row.text, row.line) == (first.text, first.line),
-        lambda row: row.line == first.line,
-        lambda row: True,
-    )
-    return next((i for tells in telling for i, row in ends if tells(row)), None)
-
-
-def _bad(row: LayerRow, first: NonFinite) -> bool:
-    return row.stats is not None and bool(row.stats.nans if first.nans else row.stats.infs)
+_LARGEST_STEP = 0.5
+# bfloat16 has 8 significant bits: items that differ by less than this part of their values are equal in it.
+_EQUAL_ITEMS = 2**-8
+# Half of the last digit of a number of each type, as a part of it: items that differ by less differ by rounding.
+_ROUNDING = {"float16": 2**-11, "bfloat16": 2**-8, "float32": 2**-24, "float64": 2**-53}
+# 8-bit pixels have values that 7 bits do not hold; layers are initialised for values near 1.
+_RAW = 128
 
 
 @check
-def _not_finite(network: RowGraph) -> Iterator[Finding]:
-    """The first row whose output contains NaN or infinity, its inputs, and the likely cause."""
-    run = network.report.run
-    if run is None or run.first_nonfinite is None:
-        return
-    first = run.first_nonfinite
-    index = first_broken(network.report)
-    row = network.rows[index] if index is not None else None
-    counts = [f"{units.exact(n)} {kind}" for n, kind in ((first.nans, "NaN"), (first.infs, "Inf")) if n]
-    line = f" (line {first.line})" if first.line is not None else ""
-    path = first.path or first.text
-    ranges = f", from inputs {_ranges(first.inputs)}" if first.inputs else ""
-    # Under autocast the rows still have the types of the model.
-    dtype = row.output_dtypes[0] if row and row.output_dtypes and run.precision is None else run.dtype
-    cause = _cause(_Broken(first, row.type if row else "", dtype))
-    why = f": {cause.what}" if cause else ""
-    yield Finding(
-        "warning",
-        f"{path}{line} is the first with {' and '.join(counts)}{ranges}{why}",
-        path,
-        cause.advice if cause else None,
-    )
+def _raw_pixels(network: RowGraph) -> Iterator[Finding]:
+    """Images of 0 … 255 that reach a layer with a matrix as they are, through whatever moves or casts them."""
+    for tensor in network.report.inputs:
+        pixels = tensor.stats
+        if pixels is None or pixels.min is None or pixels.max is None or len(tensor.shape) < 4:
+            continue
+        for i in network.leaves if pixels.min >= 0 and pixels.max >= _RAW else ():
+            row = network.rows[i]
+            before = [pixels] if row.sources == () else [network.rows[j].stats for j in row.sources or ()]
+            if _has_matrix(row) and any(one and (one.min, one.max) == (pixels.min, pixels.max) for one in before):
+                values = f"{units.value(pixels.min)} … {units.value(pixels.max)}"
+                text = f"{tensor.name} goes into {row_name(row)} as raw values of {values}: layers expect values near 1"
+                advice = "divide pixels by 255, or subtract their mean and divide by their std"
+                yield Finding("warning" if _is_new(network.report) else "note", text, row_name(row), advice)
+                return
 
 
-def _ranges(inputs: Sequence[ActivationStats]) -> str:
-    return " and ".join(dict.fromkeys(map(_range, inputs[:3])))
-
-
-def _range(stats: ActivationStats) -> str:
-    if stats.min is None or stats.max is None:
-        return "without a finite value"
-    ends = f"{units.value(stats.min)} … {units.value(stats.max)}"
-    bad = [f"{units.exact(n)} {kind}" for n, kind in ((stats.nans, "NaN"), (stats.infs, "Inf")) if n]
-    return f"{ends} with {' and '.join(bad)}" if bad else ends
-
-
-@dataclass(frozen=True)
-class _Broken:
-    """The step that made the first NaN or infinity, the outermost function of its line, and the dtype of its output."""
-
-    first: NonFinite
-    function: str
-    dtype: str
-
-    def calls(self, *names: str) -> bool:
-        """Whether the step is one of these, or its line calls one."""
-        words = "|".join(map(re.escape, names))
-        return self.function in names or bool(re.search(rf"\b(?:{words})\s*\(", self.first.text))
-
-    @property
-    def low(self) -> float:
-        """The least input."""
-        return min((s.min for s in self.first.inputs if s.min is not None), default=math.inf)
-
-    @property
-    def high(self) -> float:
-        """The largest input."""
-        return max((s.max for s in self.first.inputs if s.max is not None), default=-math.inf)
-
-    @property
-    def zeros(self) -> int:
-        """How many zeros went in."""
-        return sum(s.zeros for s in self.first.inputs)
-
-
-@dataclass(frozen=True)
-class _Cause:
-    what: str
-    advice: str
-
-
-def _cause(broken: _Broken) -> _Cause | None:
-    """The likely cause; None where the inputs do not tell."""
-    return next(filter(None, (tell(broken) for tell in _CAUSES)), None)
-
-
-def _handed_on(broken: _Broken) -> _Cause | None:
-    if any(stats.nans for stats in broken.first.inputs):
-        return _Cause("its inputs contain NaN", "check the batch and the weights")
-    return None
-
-
-def _masked(broken: _Broken) -> _Cause | None:
-    """A softmax over a row of −∞ is 0 / 0."""
-    if not broken.calls("softmax", "Softmax", "log_softmax", "scaled_dot_product_attention"):
-        return None
-    if broken.first.nans and any(stats.infs for stats in broken.first.inputs):
-        return _Cause(
-            "the softmax of a row that is all −∞ is 0 / 0",
-            "leave at least one place of each row unmasked, or fill with a large negative number",
-        )
-    return None
-
-
-def _of_log(broken: _Broken) -> _Cause | None:
-    lowest = -1.0 if broken.calls("log1p") else 0.0
-    if not broken.calls("log", "log2", "log10", "log1p", "logit", "xlogy") or broken.low > lowest:
-        return None
-    below = f"values down to {units.value(broken.low)}" if broken.low < lowest else units.value(lowest)
-    what = f"the logarithm of {below} is {'NaN' if broken.low < lowest else '−∞'}"
-    return _Cause(what, "clamp(min=1e-8) before it, or use log_softmax, logsigmoid or logsumexp")
-
-
-def _of_root(broken: _Broken) -> _Cause | None:
-    if broken.calls("sqrt", "rsqrt") and broken.low < 0:
-        return _Cause(f"the root of values down to {units.value(broken.low)} is NaN", "clamp(min=0) before it")
-    if broken.calls("rsqrt", "reciprocal") and broken.zeros:
-        return _Cause("one over 0 is infinite", "add a small epsilon before it")
-    return None
-
-
-def _of_exp(broken: _Broken) -> _Cause | None:
-    function = next((name for name in _EXP_LIMITS if broken.calls(name)), None)
-    largest = _LARGEST.get(broken.dtype)
-    if function is None or largest is None:
-        return None
-    limit = _EXP_LIMITS[function](largest)
-    what = f"{function} overflows {broken.dtype} from {units.value(limit)} on"
-    if broken.high <= limit:
-        # What a line computes on the way to its exp is not seen; a divisor of 0 would be.
-        elsewhere = _EXP_OF_NAME.sub("", broken.first.text)
-        computed = any(re.search(rf"\b{name}\s*\(", elsewhere) for name in _EXP_LIMITS)
-        if not computed or not math.isfinite(broken.high) or _divided(broken):
-            return None
-        what += ", and its argument is probably larger"
-    return _Cause(what, "subtract the maximum first, as softmax and logsumexp do")
-
-
-def _overflow(broken: _Broken) -> _Cause | None:
-    """Results beyond the type's largest number: in half precision from ordinary inputs, else from huge ones."""
-    largest = _LARGEST.get(broken.dtype)
-    size = max(abs(broken.low), abs(broken.high))
-    if largest is None or not broken.first.inputs or not math.isfinite(size):
-        return None
-    if broken.dtype == "float16" and size > 1:
-        what = f"a result beyond {units.value(largest)}, the largest float16"
-        return _Cause(what, "use bfloat16, which has the range of float32, or scale the inputs down")
-    if size > math.sqrt(largest):
-        what = f"products of values of {units.value(size)} exceed {units.value(largest)}, the largest {broken.dtype}"
-        return _Cause(what, "find where the values grow; add a norm, or initialise smaller")
-    return None
-
-
-def _divided(broken: _Broken) -> _Cause | None:
-    """A division whose divisor holds zeros; which input that is, a line with two of them tells."""
-    if broken.function not in ("div", "true_divide", "remainder", "fmod") or not broken.zeros:
-        return None
-    divisor = broken.first.inputs[-1]
-    return _Cause("a division by 0", "add a small epsilon to the divisor") if divisor.zeros else None
-
-
-def _undefined(broken: _Broken) -> _Cause | None:
-    if broken.first.nans and any(stats.infs for stats in broken.first.inputs):
-        return _Cause("∞ − ∞ and 0 · ∞ are NaN", "use a large finite number in place of ∞")
-    return None
-
-
-_CAUSES = (_handed_on, _masked, _of_log, _of_root, _of_exp, _overflow, _divided, _undefined)
-
-
-# --- dead, saturated, constant----------------------------------------------------------------------------------------
-
-_RELUS = ("ReLU", "relu", "ReLU6", "relu6")
+# --- dead, saturated, constant ---------------------------------------------------------------------------------------
 
 
 @check
 def _dead(network: RowGraph) -> Iterator[Finding]:
-    """ReLUs whose outputs are nearly all 0: no gradient gets through them."""
-    found = [
-        (row, row.stats)
-        for _, row in network.of_type(*_RELUS)
-        if row.stats and row.stats.elements >= _ENOUGH and row.stats.zeros > _DEAD * row.stats.elements
-    ]
-    if not found:
-        return
-    names = list_names([row_name(row) for row, _ in found])
-    zeros, elements = (sum(getattr(stats, field) for _, stats in found) for field in ("zeros", "elements"))
-    part = "only zeros" if zeros == elements else f"{units.share(zeros / elements)} zeros"
-    verb = "give" if len(found) > 1 else "gives"
-    text = f"{names} {verb} {part}: dead, nearly all inputs are negative"
+    """ReLUs whose outputs are nearly all 0, or in so many channels: no gradient gets through them."""
+    found, in_part = [], []
+    for i, row in network.of_type(*RELUS):
+        if row.stats is None or row.stats.elements < _ENOUGH:
+            continue
+        if row.stats.zeros > _DEAD * row.stats.elements:
+            found.append((row, row.stats))
+        elif (channels := _channels(network, i)) and _are_dead(*channels, _is_new(network.report)):
+            in_part.append((row, channels))
     advice = "use a smaller learning rate, a norm before it, or LeakyReLU"
-    yield Finding("warning", text, row_name(found[0][0]) if len(found) == 1 else None, advice)
+    if found:
+        names = list_names([row_name(row) for row, _ in found])
+        zeros, elements = (sum(getattr(stats, field) for _, stats in found) for field in ("zeros", "elements"))
+        part = "only zeros" if zeros == elements else f"{units.share(zeros / elements)} zeros"
+        verb = "give" if len(found) > 1 else "gives"
+        text = f"{names} {verb} {part}: dead, nearly all inputs are negative"
+        yield Finding("warning", text, row_name(found[0][0]) if len(found) == 1 else None, advice)
+    if in_part:
+        counts = (f"{row_name(row)} ({units.exact(dead)} of {units.exact(all)})" for row, (dead, all, _) in in_part)
+        text = f"channels that are 0 for every item: {list_names(counts)}, dead"
+        path = row_name(in_part[0][0]) if len(in_part) == 1 else None
+        yield Finding("warning" if _is_new(network.report) else "note", text, path, advice)
+
+
+def _channels(network: RowGraph, index: int) -> tuple[int, int, int] | None:
+    """The channels of a ReLU that are always 0, all of its channels, in all copies, and the samples of each."""
+    row = network.rows[index]
+    if row.stats is None or not row.stats.zero_slices or len(row.output_shapes) != 1:
+        return None
+    shape, before = row.output_shapes[0], {second: first for first, second in network.pairs}
+    # Channels are dimension 1 behind a convolution, the last one behind a Linear, and elsewhere where images have them.
+    dim = 1 if len(shape) in (4, 5) else len(shape) - 1
+    for _ in network.leaves:
+        index = before.get(index, -1)
+        weight = parameter(network.rows[index], "weight") if index >= 0 else None
+        if index < 0 or (weight and len(weight) > 1):
+            dim = dim if weight is None else 1 if len(weight) > 2 else len(shape) - 1
+            break
+    size = math.prod(shape)
+    tensors = row.stats.elements // size
+    return row.stats.zero_slices[dim - 1], shape[dim] * tensors, size // shape[dim]
+
+
+def _are_dead(dead: int, channels: int, samples: int, new: bool) -> bool:
+    """Whether more channels are 0 than chance explains.
+
+    Weights are initialised symmetric about 0, so that a channel is as likely to be negative for every item as positive:
+    at most a half is dead, give or take five standard deviations of the binomial.
+    """
+    if dead <= channels / 2 + 2.5 * math.sqrt(channels):
+        return False
+    # A channel that is positive with probability p is 0 in all samples with (1 − p)^samples; solved for p.
+    return new or dead == channels or -math.log(dead / channels) <= _MOST_ALIVE * samples
 
 
 @check
@@ -291,96 +156,214 @@ def _constant(network: RowGraph) -> Iterator[Finding]:
     found = []
     for i in network.leaves:
         row, stats = network.rows[i], network.rows[i].stats
-        if row.kind not in ("layer", "copies") or row.type in _RELUS or not row.input_shapes or stats is None:
+        if row.kind not in ("layer", "copies") or row.type in RELUS or not row.input_shapes or stats is None:
             continue
         if stats.elements >= _ENOUGH and stats.min is not None and stats.min == stats.max:
-            found.append((row, stats.min))
+            found.append((row, stats.min, network.times[i]))
     if not found:
         return
-    first, value = found[0]
-    verb = "do" if len(found) > 2 else "does"
-    others = f", and so {verb} {units.plural(len(found) - 1, 'layer')} after it" if len(found) > 1 else ""
+    first, value, _ = found[0]
+    after = sum(times for *_, times in found[1:])
+    others = f", and so {'do' if after > 1 else 'does'} {units.plural(after, 'layer')} after it" if after else ""
     lost = all(t.stats is not None and t.stats.min == t.stats.max for t in network.report.outputs)
-    text = f"{row_name(first)} gives {units.value(value)} everywhere{others}: the input is lost"
+    text = f"{row_name(first)} gives {units.value(value)} everywhere{others}{': the input is lost' * lost}"
     advice = "its weight is zero, which some residual branches start with" if value == 0 and not lost else None
+    advice = _ADVICE_FOR_NORMS if _norms_are_untrained(network.report, network.rows) else advice
     yield Finding("warning" if lost else "note", text, row_name(first), advice)
 
 
 # --- values that grow or shrink ---------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class _Trend:
-    """How the spread of values changes from layer to layer."""
+class _Trend(NamedTuple):
+    """How the spread of values changes along some layers: the first and the last of them, and the factor a layer."""
 
+    start: int
+    end: int
     first: float
     last: float
-    layers: int
-    # By which it is multiplied at each.
     factor: float
-    # Whether what comes behind the last is no number.
+    # Whether what comes after the last is no number.
     breaks: bool
 
     @property
-    def whole(self) -> float:
-        return self.factor ** (self.layers - 1)
+    def layers(self) -> int:
+        return self.end - self.start + 1
 
 
 def _trend(spreads: Sequence[float | None]) -> _Trend | None:
-    """The trend of spreads that change by a factor at each layer: of those before the first that is no number.
+    """The longest row of layers along which the spread changes by a factor at each, a thousandfold in all.
 
-    None where they are too few or follow no straight line in the logarithm.
+    None if there is none. What is no number or 0 ends a row.
     """
-    known: list[float] = []
+    logs: list[float] = []
     for spread in spreads:
         if spread is None or not math.isfinite(spread) or spread <= 0:
             break
-        known.append(spread)
-    count = len(known)
-    if count < _LEAST_LAYERS:
-        return None
-    logs = [math.log(spread) for spread in known]
-    middle, mean = (count - 1) / 2, sum(logs) / count
-    along = sum((i - middle) ** 2 for i in range(count))
-    across = sum((log - mean) ** 2 for log in logs)
-    slope = sum((i - middle) * (log - mean) for i, log in enumerate(logs)) / along
-    if not across or slope * slope * along / across < _STRAIGHT:
-        return None
-    return _Trend(known[0], known[-1], count, math.exp(slope), count < len(spreads))
+        logs.append(math.log(spread))
+    # Sums up to each place, of y, y² and x · y.
+    sums = [(0.0, 0.0, 0.0)]
+    for x, y in enumerate(logs):
+        sums.append((sums[-1][0] + y, sums[-1][1] + y * y, sums[-1][2] + x * y))
+    for count in range(len(logs), _LEAST_LAYERS - 1, -1):
+        along = count * (count * count - 1) / 12
+        for start in range(len(logs) - count + 1):
+            total, squares, products = (b - a for a, b in zip(sums[start], sums[start + count], strict=True))
+            slope = (products - total * (start + (count - 1) / 2)) / along
+            if abs(slope) * (count - 1) < math.log(_GROWTH):
+                continue
+            across = squares - total * total / count
+            part = logs[start : start + count]
+            change, step = abs(part[-1] - part[0]), max(abs(b - a) for a, b in pairwise(part))
+            if change < math.log(_GROWTH) or step > _LARGEST_STEP * change:
+                continue
+            if slope * slope * along >= _STRAIGHT * across:
+                end = start + count - 1
+                after = spreads[end + 1] if end + 1 < len(spreads) else 0.0
+                breaks = after is None or not math.isfinite(after)
+                return _Trend(start, end, math.exp(part[0]), math.exp(part[-1]), math.exp(slope), breaks)
+    return None
+
+
+def _spread(stats: ActivationStats | None) -> float | None:
+    """How far the items of a batch differ; of a batch of one, the std of its values."""
+    return None if stats is None else stats.std if stats.item_std is None else stats.item_std
+
+
+def _chain(network: RowGraph) -> list[tuple[int, float | None]]:
+    """The longest series of layers with a matrix, in order and each copy by itself, with the spread of their values."""
+    found: list[tuple[int, float | None]] = []
+    groups: dict[int, list[int]] = {}
+    for i in _series(network):
+        if _has_matrix(network.rows[i]):
+            # Rows of one block that has copies run in turn; the outermost such block counts.
+            around = [j for j in _around(network, i) if network.rows[j].repeat > 1]
+            groups.setdefault(around[-1] if around else i, []).append(i)
+    for rows in groups.values():
+        copies = max(1, min(len(network.rows[i].copy_stds) for i in rows))
+        for copy in range(copies):
+            for i in rows:
+                row = network.rows[i]
+                spreads = row.copy_stds or (_spread(row.stats),)
+                each = len(spreads) // copies
+                noise = _ROUNDING.get(row.output_dtypes[0] if row.output_dtypes else "", 0.0) * (
+                    _size(row.stats) or 0.0
+                )
+                found += [
+                    (i, 0.0 if spread is not None and spread < noise else spread)
+                    for spread in spreads[copy * each : (copy + 1) * each]
+                ]
+    return found
+
+
+def _series(network: RowGraph) -> list[int]:
+    """The childless rows on the path through the most layers with a matrix; all of them if the paths are not known."""
+    # The most layers on a path up to each row, and the row before it there.
+    most: dict[int, tuple[int, int | None]] = {}
+    for i in network.leaves:
+        row = network.rows[i]
+        if row.sources is None:
+            return list(network.leaves)
+        before = max((j for j in row.sources if j in most), key=lambda j: most[j][0], default=None)
+        own = max(1, len(row.copy_stds)) if _has_matrix(row) else 0
+        most[i] = own + (most[before][0] if before is not None else 0), before
+    path: list[int] = []
+    place: int | None = max(most, key=lambda i: most[i][0], default=None)
+    while place is not None:
+        path.insert(0, place)
+        place = most[place][1]
+    return path
+
+
+def _around(network: RowGraph, index: int) -> Iterator[int]:
+    """The row and those around it, from the inside out."""
+    place: int | None = index
+    while place is not None:
+        yield place
+        place = network.parents[place]
 
 
 @check
 def _growing(network: RowGraph) -> Iterator[Finding]:
-    """Stacks, else all layers with a matrix in a row, through which the spread of the values explodes or vanishes."""
+    """Stacks, else layers with a matrix in a row, through which the spread of the values explodes or vanishes."""
     for i, row in enumerate(network.rows):
-        trend = _trend(row.copy_stds)
-        if trend and _is_extreme(trend):
-            around = network.parents[i]
-            stack = row if around is None else network.rows[around]
-            inside = [network.rows[leaf] for leaf in network.leaves if leaf == i or _within(network, leaf, i)]
-            yield _growth(row_name(stack), trend, inside, network.report)
+        if row.kind == "copies" and (trend := _trend(row.copy_stds)):
+            stack = network.parents[i]
+            inside = [network.rows[leaf] for leaf in network.leaves if i in _around(network, leaf)]
+            yield _growth(row_name(row if stack is None else network.rows[stack]), trend, inside, network.report)
             return
-    leaves = [network.rows[i] for i in network.leaves]
-    rows = [row for row in leaves if _has_matrix(row)]
-    trend = _trend([row.stats.std if row.stats else None for row in rows])
-    if trend and _is_extreme(trend):
-        yield _growth(f"{row_name(rows[0])} to {row_name(rows[trend.layers - 1])}", trend, leaves, network.report)
+    chain = _chain(network)
+    if trend := _trend([spread for _, spread in chain]):
+        rows = [i for i, _ in chain[trend.start : trend.end + 1]]
+        common = set.intersection(*(set(_around(network, i)) for i in rows)) - set(rows)
+        # The smallest row around all of them, if it has no other layers with a matrix.
+        around = max(common, default=None)
+        if around is not None and {i for i, _ in chain if around in _around(network, i)} == set(rows):
+            where = row_name(network.rows[around])
+        else:
+            where = f"{row_name(network.rows[rows[0]])} to {row_name(network.rows[rows[-1]])}"
+        leaves = [network.rows[i] for i in network.leaves if rows[0] <= i <= rows[-1]]
+        yield _growth(where, trend, leaves, network.report)
 
 
-def _is_extreme(trend: _Trend) -> bool:
-    return trend.whole >= _GROWTH or trend.whole <= 1 / _GROWTH
+@check
+def _lost(network: RowGraph) -> Iterator[Finding]:
+    """Networks of which no output depends on the input as far as bfloat16 can tell, while biases keep the values up."""
+    report, rows = network.report, network.rows
+    new = _is_new(report)
+    ends = [_difference(tensor.stats) for tensor in report.outputs]
+    begins = [_difference(tensor.stats) for tensor in report.inputs]
+    if not ends or any(end is None or end >= _EQUAL_ITEMS for end in ends):
+        return
+    if not any(begin is not None and begin >= _EQUAL_ITEMS for begin in begins):
+        return
+    behind: tuple[int, int, float] | None = None
+    calls = Counter[int]()
+    for i, spread in _chain(network):
+        size = _size(rows[i].stats)
+        part = spread / size if spread is not None and size else None
+        if part is None or part >= _EQUAL_ITEMS:
+            behind = None
+        elif behind is None:
+            behind = i, calls[i], part
+        calls[i] += 1
+    if behind is None:
+        return
+    i, copy, part = behind
+    name = row_name(rows[i]) + (f" of copy {copy + 1}" if len(rows[i].copy_stds) > 1 else "")
+    end = units.share(max(end for end in ends if end is not None))
+    text = (
+        f"the input is lost behind {name}: items differ by {units.share(part)} of their values, in the output by {end}"
+    )
+    advice = "biases carry on: use a norm, a residual connection, or an initialisation that keeps the spread"
+    if _norms_are_untrained(report, rows):
+        yield Finding("note", text, row_name(rows[i]), _ADVICE_FOR_NORMS)
+    else:
+        yield Finding("warning" if new else "note", text, row_name(rows[i]), advice)
 
 
-def _within(network: RowGraph, index: int, outer: int) -> bool:
-    around = network.parents[index]
-    while around is not None and around != outer:
-        around = network.parents[around]
-    return around is not None
+def _size(stats: ActivationStats | None) -> float | None:
+    """The root of the mean square of values."""
+    return None if stats is None or stats.mean is None or stats.std is None else math.hypot(stats.mean, stats.std)
+
+
+def _difference(stats: ActivationStats | None) -> float | None:
+    """How far items differ, as a part of their values; None where it is not known."""
+    size = _size(stats)
+    return stats.item_std / size if stats and stats.item_std is not None and size else None
 
 
 def _has_matrix(row: LayerRow) -> bool:
     weight = parameter(row, "weight")
     return bool(weight and len(weight) > 1 and row.macs and row.stats)
+
+
+_ADVICE_FOR_NORMS = "an untrained batch norm in eval mode does not normalize: use --train"
+
+
+def _norms_are_untrained(report: Report, rows: Sequence[LayerRow]) -> bool:
+    in_eval = report.run is not None and report.run.mode == "eval"
+    return in_eval and _is_new(report) and any(row.type in BATCH_NORMS for row in rows)
 
 
 def _growth(where: str, trend: _Trend, rows: Sequence[LayerRow], report: Report) -> Finding:
@@ -394,9 +377,8 @@ def _growth(where: str, trend: _Trend, rows: Sequence[LayerRow], report: Report)
         return Finding("note", f"{start}: {ends}", where)
     if not _is_new(report) and not trend.breaks:
         return Finding("note", f"{start}: {ends}", where, f"if untrained: {_initialisation(rows, report)}")
-    if report.run and report.run.mode == "eval" and any(row.type in BATCH_NORMS for row in rows):
-        advice = "an untrained batch norm in eval mode does not normalize: use --train"
-        return Finding("note", f"{start}: {ends}", where, advice)
+    if _norms_are_untrained(report, rows):
+        return Finding("note", f"{start}: {ends}", where, _ADVICE_FOR_NORMS)
     return Finding("warning", f"{start}: {ends}", where, _initialisation(rows, report))
 
 
@@ -406,7 +388,7 @@ def _is_new(report: Report) -> bool:
 
 
 # Functions that drop about half of what goes in, which kaiming_normal makes up for.
-_HALVING = (*_RELUS, "LeakyReLU", "leaky_relu", "GELU", "gelu", "SiLU", "silu")
+_HALVING = (*RELUS, "LeakyReLU", "leaky_relu", "GELU", "gelu", "SiLU", "silu")
 
 
 def _initialisation(rows: Sequence[LayerRow], report: Report) -> str:

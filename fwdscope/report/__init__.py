@@ -2,6 +2,7 @@
 
 from fwdscope.report.report import (
     CONVENTION,
+    RELUS,
     VERSION,
     ActivationStats,
     Environment,
@@ -27,7 +28,7 @@ from fwdscope.report.report import (
 )
 
 __all__ = [
-    "CONVENTION", "VERSION", "ActivationStats", "Environment", "Estimate", "Histogram", "Latency", "LayerRow",
+    "CONVENTION", "RELUS", "VERSION", "ActivationStats", "Environment", "Estimate", "Histogram", "Latency", "LayerRow",
     "NonFinite", "Peaks", "Promise", "Report", "ReportError", "Run", "Shape", "Shortfall", "TensorInfo", "Totals",
     "dump_rows", "multiplicities", "parents", "parse_json", "quantile",
 ]  # fmt: skip

@@ -40,6 +40,9 @@ MOST, LEAST = 10**30, 1e-30
 Value = Annotated[float, (-sys.float_info.max, sys.float_info.max)]
 Seconds = Annotated[float, (LEAST, MOST, False)]
 
+# Types of rows that are a ReLU.
+RELUS = ("ReLU", "relu", "ReLU6", "relu6")
+
 Shape = tuple[int, ...]
 Kind = Literal["layer", "block", "stack", "copies", "part", "loop", "parameter", "expression"]
 
@@ -78,6 +81,11 @@ class ActivationStats:
     nans: int = 0
     infs: int = 0
     histogram: Histogram | None = None
+    # How far the items of a batch differ: the std over the items, root-mean-square over a sample of the places in an
+    # item. None unless the first dimension is a batch of several.
+    item_std: Value | None = None
+    # Of a ReLU, how many indices of each dimension but the first hold only zeros, whatever the others.
+    zero_slices: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -156,8 +164,8 @@ class LayerRow:
     sources: tuple[int, ...] | None = None
     promise: Promise | None = None
     note: str | None = None
-    # Statistics of the results of a run: of all copies and calls together, and the std of each copy in order if the
-    # row stands for several.
+    # Statistics of the results of a run: of all copies and calls together; and if the row stands for several copies,
+    # for each in order how far its items differ, or in a batch of one its std.
     stats: ActivationStats | None = None
     copy_stds: tuple[Value | None, ...] = ()
     # Seconds on the device, the median of a few passes: of one copy, all its calls together.
@@ -241,6 +249,10 @@ class NonFinite:
     nans: int
     infs: int
     inputs: tuple[ActivationStats, ...]
+    # The operator of the step that made it, by ATen's name, and those that ran after it; what went into the first, with
+    # its weights and numbers. Empty where it is not known.
+    operators: tuple[str, ...] = ()
+    operands: tuple[ActivationStats, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import Tensor
 
+from fwdscope.ops.dispatch import OpRecord
 from fwdscope.report import ActivationStats, NonFinite
 from fwdscope.run.context import out_of_memory_as_run_error
 from fwdscope.run.decided import Decided, settle
-from fwdscope.run.observation import Observation, Statistics, WantedOutput
+from fwdscope.run.observation import LookedAt, Observation, Statistics, WantedOutput
 from fwdscope.run.prepare import Prepared, RowNodes
 from fwdscope.run.statistics import Collector
 from fwdscope.trace import Node, Trace, rows_with_nodes
@@ -42,23 +43,31 @@ def observe(ready: Prepared, stats: bool = True, wanted: WantedOutput | None = N
     meta, inputs = ready.subject.trace, ready.subject.named_inputs(ready.call)
     # In training mode a run changes the network, so there is only one, which records operators at once.
     operators = ready.subject.training or wanted is not None or "dispatch" in meta.uses or _data_decide(meta.root)
-    observation = Observation(Collector() if stats else None, wanted, operators)
+    observation = Observation(Collector(batch=ready.batch) if stats else None, wanted, operators)
     trace, numbers = _run(observation, inputs, ready)
     found = settle(meta, trace)
     if found.decided and not operators:
         # It ran other steps than the trace: run again, and count what runs.
-        observation = Observation(observation.collector and Collector(), wanted)
+        observation = Observation(observation.collector and Collector(batch=ready.batch), wanted)
         trace, numbers = _run(observation, inputs, ready)
         found = settle(meta, trace)
     statistics = observation.statistics()
     notes = _notes_on_decided(found)
+    first = find_first_nonfinite(trace, statistics, found)
+    if first is not None:
+        # Once more, to see which of its operators it was. Where the forward is random it may be another step.
+        closer = Observation(Collector(), closely=True)
+        again, _ = _run(closer, inputs, ready)
+        now = find_first_nonfinite(again, closer.statistics(), Decided(meta, {}, ()), closer.looked_at)
+        if now is not None and (now.line, now.nans, now.infs) == (first.line, first.nans, first.infs):
+            first = replace(first, operators=now.operators, operands=now.operands)
     figures = {name: statistics.figures[n] for name, n in numbers.items() if n in statistics.figures}
     return ObservedForward(
         rows=_with_stats(rows_with_nodes(found.trace) if found.decided else ready.rows, found, statistics),
         decided=found,
         inputs={name: figures[name] for name in inputs if name in figures},
         outputs={name: figures[name] for name, _ in trace.outputs if name in figures},
-        first_nonfinite=find_first_nonfinite(trace, statistics, found),
+        first_nonfinite=first,
         notes=notes,
         kept=observation.kept,
     )
@@ -84,11 +93,15 @@ def _with_stats(rows: RowNodes, found: Decided, statistics: Statistics) -> RowNo
         copies: dict[str, list[Node]] = {}
         for node in ran:
             copies.setdefault(node.path, []).append(node)
-        stds = [stats.std if (stats := statistics.together(each)) else None for each in copies.values()]
+        stds = [_spread(statistics.together(each)) for each in copies.values()]
         several = len(copies) > 1 and any(std is not None for std in stds)
         merged, copy_stds = statistics.together(ran), tuple(stds) if several else ()
         result.append((replace(row, note=nodes[-1].note, stats=merged, copy_stds=copy_stds), nodes))
     return tuple(result)
+
+
+def _spread(stats: ActivationStats | None) -> float | None:
+    return None if stats is None else stats.std if stats.item_std is None else stats.item_std
 
 
 def _notes_on_decided(found: Decided) -> tuple[str, ...]:
@@ -106,8 +119,10 @@ def _notes_on_decided(found: Decided) -> tuple[str, ...]:
     return tuple(f"{place}: {note}" for place, note in notes)
 
 
-def find_first_nonfinite(run: Trace, statistics: Statistics, found: Decided) -> NonFinite | None:
-    """The first step whose output has NaN or infinity while its inputs have none.
+def find_first_nonfinite(
+    run: Trace, statistics: Statistics, found: Decided, looked_at: Sequence[LookedAt] = ()
+) -> NonFinite | None:
+    """The first step whose output has NaN or infinity while its inputs have none, and the operator of it that made it.
 
     Steps count in the order in which they end, so inner ones come before those around them. An infinity that is an
     argument of an operator, as in masking attention scores, does not count; NaN always does.
@@ -115,13 +130,52 @@ def find_first_nonfinite(run: Trace, statistics: Statistics, found: Decided) -> 
     # The trace on meta has the operators.
     recorded = {ran: node for node, ran in found.ran.items()}
     for node in _ended(run.root):
-        inputs, outputs = statistics.inputs(node), statistics.outputs(node)
-        before, after = ((sum(x.nans for x in stats), sum(x.infs for x in stats)) for stats in (inputs, outputs))
-        makes_nans = after[0] and not before[0]
         known = recorded.get(node, node)  # what a module computes itself need not have run on meta
-        if makes_nans or (after[1] and not any(before) and not _writes_infinity(known)):
-            return NonFinite(known.path, known.text or known.type, _line(found.trace, node), *after, inputs)
+        inputs, outputs = statistics.inputs(node), statistics.outputs(node)
+        if _makes_nonfinite(inputs, outputs, known.records()):
+            nans, infs = _count(outputs)
+            operators, operands = _operator_to_blame(known.records(), statistics, looked_at)
+            text, line = known.text or known.type, _line(found.trace, node)
+            return NonFinite(known.path, text, line, nans, infs, inputs, operators, operands)
     return None
+
+
+def _count(stats: Iterable[ActivationStats]) -> tuple[int, int]:
+    counts = [(one.nans, one.infs) for one in stats]
+    return sum(nans for nans, _ in counts), sum(infs for _, infs in counts)
+
+
+def _makes_nonfinite(
+    inputs: Iterable[ActivationStats], outputs: Iterable[ActivationStats], records: Iterable[OpRecord]
+) -> bool:
+    before, after = _count(inputs), _count(outputs)
+    return bool((after[0] and not before[0]) or (after[1] and not any(before) and not _writes_infinity(records)))
+
+
+def _operator_to_blame(
+    records: Iterable[OpRecord], statistics: Statistics, looked_at: Sequence[LookedAt]
+) -> tuple[tuple[str, ...], tuple[ActivationStats, ...]]:
+    """The operator of a step that made the first NaN or infinity and those after it by name, and what went in.
+
+    Where none did, a weight has it: then the first whose output has it.
+    """
+    inside = set(map(id, records))
+    ran = [
+        (
+            one.record,
+            tuple(statistics.figures[n] if isinstance(n, int) else n for n in one.operands),
+            tuple(statistics.figures[n] for n in one.results),
+        )
+        for one in looked_at
+        if id(one.record) in inside
+    ]
+    makes = (i for i, (record, taken, given) in enumerate(ran) if _makes_nonfinite(taken, given, [record]))
+    has = (i for i, (_, _, given) in enumerate(ran) if any(_count(given)))
+    first = next((i for i in (*makes, *has)), None)
+    if first is None:
+        return (), ()
+    names = (record.op.name.rpartition(".")[2].strip("_") for record, _, _ in ran[first:][:8])
+    return tuple(names), ran[first][1]
 
 
 def _ended(node: Node) -> Iterator[Node]:
@@ -132,15 +186,15 @@ def _ended(node: Node) -> Iterator[Node]:
             yield inner
 
 
-def _writes_infinity(node: Node) -> bool:
-    """Whether an operator here or inside has an infinity as an argument."""
+def _writes_infinity(records: Iterable[OpRecord]) -> bool:
+    """Whether an operator has an infinity as an argument."""
 
     def has_infinity(value: Any) -> bool:
         if isinstance(value, tuple | list):
             return any(map(has_infinity, value))
         return isinstance(value, float) and math.isinf(value)
 
-    return any(has_infinity((record.op.arguments, record.op.keywords)) for record in node.records())
+    return any(has_infinity((record.op.arguments, record.op.keywords)) for record in records)
 
 
 def _line(trace: Trace, node: Node) -> int | None:

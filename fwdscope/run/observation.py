@@ -11,7 +11,7 @@ import math
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -20,8 +20,8 @@ from fwdscope.model.events import LineResult, StepStart
 from fwdscope.ops import Op
 from fwdscope.ops.nested import tensors
 from fwdscope.ops.watch import watching
-from fwdscope.report import ActivationStats
-from fwdscope.run.statistics import Collector, merge
+from fwdscope.report import RELUS, ActivationStats
+from fwdscope.run.statistics import Collector, merge, stats_of_number
 from fwdscope.torch_private import is_transformed, without_dispatch, without_functions, without_modes
 from fwdscope.trace import Node, OpRecord, OwnWork, Recorder
 from fwdscope.trace.memory import Mark
@@ -35,15 +35,32 @@ class WantedOutput:
     attention: bool = False
 
 
+class LookedAt(NamedTuple):
+    """An operator that was looked at closely: its tensors by their numbers, its numbers as statistics."""
+
+    record: OpRecord
+    operands: tuple[int | ActivationStats, ...]
+    results: tuple[int, ...]
+
+
 class Observation(Recorder):
     """Records a forward, with the statistics of the inputs and outputs of every step.
 
     Without ``operators`` only the steps are recorded, not their operators and costs, which the trace on meta has.
+    With ``closely`` the inputs and outputs of every operator are looked at too.
     """
 
-    def __init__(self, collector: Collector | None, wanted: WantedOutput | None = None, operators: bool = True) -> None:
+    def __init__(
+        self,
+        collector: Collector | None,
+        wanted: WantedOutput | None = None,
+        operators: bool = True,
+        closely: bool = False,
+    ) -> None:
         super().__init__()
         self.operators = operators
+        self.closely = closely
+        self.looked_at: list[LookedAt] = []
         # The layer that runs without dispatching its operators to us, and the guard that does so.
         self._undispatched: tuple[Node, Any] | None = None
         self.collector = collector
@@ -77,14 +94,14 @@ class Observation(Recorder):
         if self._undispatched is not None and self._undispatched[0] is node:
             self.resume_dispatch()
         super().end(outputs)
-        self.given[node] = self.look(tensors(outputs))
+        self.given[node] = self.look(tensors(outputs), node.type in RELUS)
         self.keep(node, next(iter(tensors(outputs)), None))
 
     def end_own_work(self, node: Node, following: Any) -> OwnWork:
         """End what a module computed itself and look at it."""
         own = super().end_own_work(node, following)
         self.taken[own] = self.marked(self.without_weights(own.inputs))
-        self.given[own] = self.marked(own.outputs)
+        self.given[own] = self.marked(own.outputs, own.type in RELUS)
         self.keep(own, own.outputs[0].ref() if own.outputs else None)
         return own
 
@@ -103,7 +120,7 @@ class Observation(Recorder):
         # A line that computes nothing has a row if it promises a shape.
         if node is not None and node.kind == "expression" and node.step == pending.step:
             self.taken[node] = self.marked(self.without_weights(node.inputs))
-            self.given[node] = self.marked(node.outputs)
+            self.given[node] = self.marked(node.outputs, node.type in RELUS)
             alive = node.outputs[0].ref() if node.outputs else None
             self.keep(node, alive if alive is not None else self._last)
         self._last = None
@@ -111,6 +128,12 @@ class Observation(Recorder):
     def op(self, record: OpRecord, arguments: Any, result: Any) -> None:
         """Record an operator."""
         super().op(record, arguments, result)
+        if self.closely:
+            taken, given = tuple(self._operands(arguments)), tensors(result)
+            if record.op.in_place:  # torch raises the version of what it overwrote only after this
+                for tensor in given:
+                    self._seen.pop(id(weakref.ref(tensor)), None)
+            self.looked_at.append(LookedAt(record, taken, self.look(given)))
         if self.wanted is None:
             return
         if not isinstance(self.stack[-1], Node):
@@ -158,24 +181,33 @@ class Observation(Recorder):
 
     # -- looking ------------------------------------------------------------------------------------------------------
 
-    def look(self, values: Iterable[Tensor]) -> tuple[int, ...]:
+    def look(self, values: Iterable[Tensor], slices: bool = False) -> tuple[int, ...]:
         """The numbers of tensors; new or changed ones are looked at."""
         # Inside torch.vmap and torch.func a tensor stands for others.
         if self.collector is None or is_transformed():
             return ()
-        return tuple(map(self._number, values))
+        return tuple([self._number(value, slices) for value in values])
 
-    def marked(self, found_at: Iterable[Mark]) -> tuple[int, ...]:
+    def _operands(self, arguments: Any) -> Iterator[int | ActivationStats]:
+        """The tensors that went into an operator, by number, and its numbers; what it overwrote, as it was before."""
+        for value in (*arguments[0], *(arguments[1] or {}).values()):
+            if type(value) in (int, float):
+                yield stats_of_number(value)
+            for tensor in tensors(value):
+                seen = self._seen.get(id(weakref.ref(tensor)))
+                yield from self.look([tensor]) if seen is None else [seen[2]]
+
+    def marked(self, found_at: Iterable[Mark], slices: bool = False) -> tuple[int, ...]:
         """The numbers of tensors by their marks, if they are alive or were looked at before."""
         found: list[int] = []
         for one in found_at:
             if (tensor := one.ref()) is not None:
-                found += self.look([tensor])
+                found += self.look([tensor], slices)
             elif (seen := self._seen.get(id(one.ref))) is not None:
                 found.append(seen[2])
         return tuple(found)
 
-    def _number(self, tensor: Tensor) -> int:
+    def _number(self, tensor: Tensor, slices: bool) -> int:
         # A tensor has one plain weak reference, which `_seen` keeps alive, so that its id stays unique.
         ref = weakref.ref(tensor)
         version = 0 if tensor.is_inference() else tensor._version
@@ -192,7 +224,7 @@ class Observation(Recorder):
                     stack.enter_context(without_dispatch())
                 else:
                     stack.enter_context(unrecorded())
-                self.collector.add(number, [tensor])
+                self.collector.add(number, [tensor], slices)
         return number
 
     def statistics(self) -> Statistics:

@@ -24,39 +24,52 @@ _CPU_SLICE = 1 << 18
 _DEVICE_SLICE = 1 << 22
 # Figures of a slice: elements, finite ones, NaNs, zeros, min, max, scale, mean / scale, variance / scale².
 _FIGURES = 9
+# Places of an item, and items, that the difference of items is estimated from.
+_PLACES, _ITEMS = 1024, 64
 
 
 class Collector:
     """Computes the statistics of tensors, and keeps them until all are asked for.
 
     The tensors are not kept, so later in-place changes do no harm. The operators that run here are visible to torch's
-    dispatch modes. Without ``fewer_passes``, tensors on the CPU are treated like those on other devices.
+    dispatch modes. Without ``fewer_passes``, tensors on the CPU are treated like those on other devices. Tensors whose
+    first size is ``batch`` hold items, which are compared.
     """
 
-    def __init__(self, fewer_passes: bool = True) -> None:
+    def __init__(self, fewer_passes: bool = True, batch: int | None = None) -> None:
         self.fewer_passes = fewer_passes
+        self.batch = batch or 0
         self._done: dict[Hashable, list[ActivationStats]] = {}
-        # Figures on a device, how often each value occurs, and where their statistics go: a list and a place in it.
-        self._pending: list[tuple[Tensor, int, list[ActivationStats], int]] = []
+        # Figures on a device, how often each value occurs, where their statistics go (a list and a place in it); how
+        # many of the last figures are of items and of slices.
+        self._pending: list[tuple[Tensor, int, list[ActivationStats], int, int, int]] = []
 
-    def add(self, key: Hashable, tensors: Sequence[Tensor]) -> None:
-        """Look at tensors; those with the same key count as one. Raises ValueError for a tensor on meta."""
+    def add(self, key: Hashable, tensors: Sequence[Tensor], slices: bool = False) -> None:
+        """Look at tensors; those with the same key count as one. Raises ValueError for a tensor on meta.
+
+        ``slices`` counts the indices of each dimension that hold only zeros.
+        """
         with torch.inference_mode():
             for tensor in tensors:
-                self._add(self._done.setdefault(key, []), tensor)
+                self._add(self._done.setdefault(key, []), tensor, slices)
 
     def results(self) -> dict[Hashable, ActivationStats]:
         """The statistics by key, in the order of the first ``add`` of each; one fetch from each device."""
         for device in {figures.device for figures, *_ in self._pending}:
             here = [pending for pending in self._pending if pending[0].device == device]
             values = torch.cat([figures for figures, *_ in here]).tolist()
-            for figures, weight, target, index in here:
-                target[index] = _stats_from(values[: figures.numel()], weight)
-                del values[: figures.numel()]
+            for figures, weight, target, index, items, slices in here:
+                size = figures.numel()
+                end = size - items - slices
+                stats = _stats_from(values[:end], weight)
+                item_std = math.sqrt(values[end]) if items and math.isfinite(values[end]) else None
+                zero_slices = tuple(map(int, values[end + items : size]))
+                target[index] = replace(stats, item_std=item_std, zero_slices=zero_slices)
+                del values[:size]
         self._pending.clear()
         return {key: merge(found) for key, found in self._done.items()}
 
-    def _add(self, found: list[ActivationStats], tensor: Tensor) -> None:
+    def _add(self, found: list[ActivationStats], tensor: Tensor, slices: bool) -> None:
         values, weight = _distinct(_strided(tensor))
         if (absent := tensor.numel() - values.numel() * weight) > 0:
             found.append(ActivationStats(absent, 0.0, 0.0, 0.0, 0.0, absent, histogram=Histogram(0.0, 0.0, (absent,))))
@@ -66,7 +79,11 @@ class Collector:
         figures = _finite_figures(values) if values.device.type == "cpu" and self.fewer_passes else None
         if figures is None:
             figures = _any_figures(values, _CPU_SLICE if values.device.type == "cpu" else _DEVICE_SLICE)
-        self._pending.append((figures, weight, found, len(found)))
+        of_items = _item_variance(tensor, values, self.batch)
+        is_plain = tensor.layout == torch.strided and not tensor.is_quantized
+        of_slices = _zero_slices(tensor) if slices and tensor.dim() > 1 and is_plain else []
+        figures = torch.cat([figures, *(one.reshape(1).to(figures) for one in (*of_items, *of_slices))])
+        self._pending.append((figures, weight, found, len(found), len(of_items), len(of_slices)))
         found.append(ActivationStats(0, None, None, None, None, 0))  # until it is fetched
 
 
@@ -119,6 +136,28 @@ def _pieces(tensor: Tensor, size: int) -> Iterator[Tensor]:
             yield from _pieces(part[0], size)
         else:
             yield part
+
+
+def _item_variance(tensor: Tensor, values: Tensor, batch: int) -> list[Tensor]:
+    """The variance over the items of a batch, mean over places; nothing of a tensor that holds no items."""
+    if batch < 2 or tensor.shape[:1] != (batch,) or tensor.is_nested or tensor.layout != torch.strided:
+        return []
+    if values.dim() == 1 and values.numel() == tensor.numel() and tensor.stride(0) == values.numel() // batch:
+        items = values.view(batch, -1)  # in memory one item after another
+    elif values.numel() == tensor.numel():
+        items = tensor.reshape(batch, -1)
+    else:
+        return []
+    items = items[:_ITEMS, :: max(1, items.shape[1] // _PLACES)]
+    dtype = torch.float32 if tensor.device.type == "mps" else torch.float64
+    return [as_real(items, dtype).var(0, correction=0).mean()]
+
+
+def _zero_slices(tensor: Tensor) -> list[Tensor]:
+    """For each dimension but the first, how many of its indices hold only zeros."""
+    live = (tensor != 0).any(0)
+    others = [[other for other in range(live.dim()) if other != dim] for dim in range(live.dim())]
+    return [live.shape[dim] - (live.sum(rest) if rest else live).count_nonzero() for dim, rest in enumerate(others)]
 
 
 # --- figures ---------------------------------------------------------------------------------------------------------
@@ -202,6 +241,14 @@ def _stats_from(figures: list[float], weight: int) -> ActivationStats:
     return replace(stats, elements=elements, zeros=zeros, nans=nans, infs=infs, histogram=histogram)
 
 
+def stats_of_number(number: float) -> ActivationStats:
+    """A number of Python's as a tensor of one value."""
+    if not math.isfinite(number):
+        return ActivationStats(1, None, None, None, None, 0, int(math.isnan(number)), int(math.isinf(number)))
+    value = float(number)
+    return ActivationStats(1, value, 0.0, value, value, int(value == 0))
+
+
 # --- merging ---------------------------------------------------------------------------------------------------------
 
 
@@ -216,6 +263,8 @@ def merge(stats: Sequence[ActivationStats]) -> ActivationStats:
     elements, zeros, nans, infs = (
         sum(getattr(s, name) for s in stats) for name in ("elements", "zeros", "nans", "infs")
     )
+    alike = len({len(s.zero_slices) for s in stats}) == 1
+    zero_slices = tuple(map(sum, zip(*(s.zero_slices for s in stats), strict=True))) if alike else ()
     means, weights, stds = [], [], []
     finite = elements - nans - infs
     for one in stats:
@@ -235,4 +284,8 @@ def merge(stats: Sequence[ActivationStats]) -> ActivationStats:
     low = min(s.min for s in stats if s.min is not None)
     high = max(s.max for s in stats if s.max is not None)
     histogram = merge_histograms([s.histogram for s in stats if s.histogram], low, high)
-    return ActivationStats(elements, mean, std, low, high, zeros, nans, infs, histogram)
+    item_stds = [s.item_std for s in stats if s.item_std is not None and s.elements]
+    item_std = None
+    if len(item_stds) == len(stats):
+        item_std = math.hypot(*(math.sqrt(s.elements / elements) * x for s, x in zip(stats, item_stds, strict=True)))
+    return ActivationStats(elements, mean, std, low, high, zeros, nans, infs, histogram, item_std, zero_slices)

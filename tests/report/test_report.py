@@ -43,11 +43,15 @@ def _tuples(of: st.SearchStrategy[Any]) -> st.SearchStrategy[tuple[Any, ...]]:
 _numbers = st.floats(allow_nan=False, allow_infinity=False)
 _perhaps = st.one_of(st.none(), _numbers)
 _histograms = st.builds(Histogram, _numbers, _numbers, _shapes)
-_stats = st.builds(ActivationStats, _counts, *[_perhaps] * 4, *[_counts] * 3, st.one_of(st.none(), _histograms))
-_amounts = st.one_of(st.none(), st.floats(1e-30, 1e30))
+_stats = st.builds(
+    ActivationStats, _counts, *[_perhaps] * 4, *[_counts] * 3, st.one_of(st.none(), _histograms), _perhaps, _shapes
+)
+_amounts = st.one_of(st.none(), st.floats(1e-30, 1e29))
 _times = st.lists(st.floats(1e-30, 1e6), min_size=1, max_size=5).map(Latency.of)
 _peaks = st.builds(Peaks, _texts, _texts, _amounts, _amounts, _maybe, st.sampled_from(["table", "measured"]))
-_nonfinite = st.builds(NonFinite, _texts, _texts, _maybe, _counts, _counts, _tuples(_stats))
+_nonfinite = st.builds(
+    NonFinite, _texts, _texts, _maybe, _counts, _counts, _tuples(_stats), _tuples(_texts), _tuples(_stats)
+)
 _runs = st.builds(
     Run,
     device=_texts,
