@@ -32,6 +32,12 @@ class MissingTargetError(TargetError, FileNotFoundError):
     """A target that names no file, and no spec that ships with fwdscope."""
 
 
+class ShapeError(InputError, RuntimeError):
+    """A PyTorch model whose forward fails on its inputs. The text says where and what would fit; its ``__cause__`` is
+    the error that torch raised.
+    """
+
+
 # Tensors, each with one of its dimensions, counted from the front or, negative, from the end.
 Sides: TypeAlias = "tuple[tuple[Tensor, int], ...]"
 

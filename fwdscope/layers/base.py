@@ -310,6 +310,11 @@ class Layer:
         sources = _fields(type(self)).inferred
         return {name: int(inputs[at.input].shape[at.dim]) for name, at in sources.items() if at.dim is not None}
 
+    def side_of(self, name: str, *inputs: Any) -> tuple[Tensor, int] | None:
+        """The input and the dimension of it that an inferred setting is the size of, if it is simply one."""
+        source = _fields(type(self)).inferred[name]
+        return (inputs[source.input], source.dim) if source.dim is not None else None
+
     @classmethod
     def sizes_without_settings(cls, inputs: Sequence[Shape], outputs: Sequence[Shape]) -> Sequence[Sizes]:
         """Formulas of the results' sizes that hold whatever the settings: by default a result like the first input."""
@@ -342,8 +347,8 @@ class Layer:
         for name, size in found.items():
             given = freeze(values[name])
             if given is not None and given != size and (given,) != size:
-                source = _fields(type(self)).inferred[name]
-                sides = ((inputs[source.input], source.dim),) if source.dim is not None else ()
+                side = self.side_of(name, *inputs)
+                sides = (side,) if side is not None else ()
                 raise LayerError(f"{name} is given as {given}, but the input has {size}", None, sides)
         differs = (name for name, default in defaults.items() if default is MISSING or values[name] != default)
         return {name: freeze(values[name]) for name in differs} | {

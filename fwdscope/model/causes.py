@@ -36,7 +36,7 @@ def problem(context: BodyContext, error: EvaluationError) -> Problem:
     if not isinstance(trail, Trail):
         return found
     sides = _sides(context, fact, operands)
-    trails = _apart(sides, [trail.follow(x, dim) for x, dim in sides])
+    trails = apart_from_others(sides, [trail.follow(x, dim) for x, dim in sides])
     around = [step for step in trail.stack[-1].around() if isinstance(step.module, Body) and step.module.template]
     made = _made_elsewhere(context, node)
     causes: list[Cause] = [*found.causes]
@@ -88,7 +88,7 @@ def _numbers(context: BodyContext, node: Expression, step: Step) -> Iterator[Cau
                 yield from _decided(context, argument, step)
         for default in context.blueprint.spec.defaults:
             if ex.spelled(default.function) == ex.spelled(node.function):
-                yield Cause(f"defaults: {_shortened(context.text(default))}", default.span)
+                yield Cause(f"defaults: {shortened(context.text(default))}", default.span)
         node = node.function
 
 
@@ -116,12 +116,17 @@ def _problem(
             message = message.replace(f"{{{i}}}", name)
         message = message if layer is None or layer in message or fact.code != "shape" else f"{layer}: {message}"
         return Problem(source, node.span, fact.code, message, fact.help, causes)
-    # torch's message in the spec's words, or without its advice about Python.
-    text = str(fact).strip().split("\n")[0] or type(fact).__name__
-    reworded = ((re.search(pattern, text), message, help) for pattern, message, help in _REWORDED)
-    plain = re.sub(r"^(?:[\w.]*Error: |\w+(?:\(\))?: )", "", text), None
-    message, help = next(((m.format(*found.groups()), help) for found, m, help in reworded if found), plain)
+    message, help = reworded(str(fact) or type(fact).__name__)
     return Problem(source, node.span, "shape", f"{_subject(context, node)}: {message}", help, causes)
+
+
+def reworded(text: str) -> tuple[str, str | None]:
+    """Return torch's message in our words and a help, or its first line without advice about Python."""
+    text = text.strip().split("\n")[0]
+    for pattern, message, help in _REWORDED:
+        if found := re.search(pattern, text):
+            return message.format(*found.groups()), help
+    return re.sub(r"^(?:[\w.]*Error: |\w+(?:\(\))?: )", "", text), None
 
 
 # --- the subject and the operands ------------------------------------------------------------------------------------
@@ -147,10 +152,11 @@ def _subject(context: BodyContext, node: Expression) -> str:
 
 
 def _text(context: BodyContext, node: Expression) -> str:
-    return _shortened(context.text(node), MAX_CHARACTERS_OF_OPERAND)
+    return shortened(context.text(node), MAX_CHARACTERS_OF_OPERAND)
 
 
-def _shortened(text: str, length: int = 60) -> str:
+def shortened(text: str, length: int = 60) -> str:
+    """Return a text, cut where it is longer."""
     return text if len(text) <= length else text[: length - 1] + "…"
 
 
@@ -196,6 +202,12 @@ _REWORDED = (
         "index {0} is out of range: dimension {1} has size {2}",
         None,
     ),
+    (
+        r"size of tensor a \((\d+)\) must match the size of tensor b \((\d+)\) at non-singleton dimension (\d+)",
+        "sizes differ in dimension {2}: {0} and {1}",
+        None,
+    ),
+    (r"mat1 and mat2 shapes cannot be multiplied \((\d+)x(\d+) and (\d+)x(\d+)\)", "{1} columns and {2} rows", None),
     (r"too many indices for tensor of dimension (\d+)", "more indices than the {0} dimensions of the tensor", None),
     (
         r"expanded size of the tensor \((\d+)\) must match the existing size \((\d+)\) .* dimension (\d+)",
@@ -238,7 +250,7 @@ def _sides(context: BodyContext, fact: Exception, operands: Sequence[tuple[Expre
     return tuple((x, d) for x in given for d, size in enumerate(x.shape) if size in numbers)
 
 
-def _apart(sides: Sides, trails: Sequence[SizeTrail]) -> tuple[SizeTrail, ...]:
+def apart_from_others(sides: Sides, trails: Sequence[SizeTrail]) -> tuple[SizeTrail, ...]:
     """Return the trails without what they share with that of another tensor."""
     apart = []
     for (x, dim), one in zip(sides, trails, strict=True):
@@ -279,7 +291,7 @@ def _step_text(context: BodyContext, step: Step) -> str:
     line = statement_at(context.blueprint.spec, step.span)
     names = ", ".join(named.name for named in ex.targets(line.target)) if line is not None else ""
     text = context.text_at(step.span)
-    return _shortened(f"{names} = {text}" if names and not text.startswith(f"{names} =") else text)
+    return shortened(f"{names} = {text}" if names and not text.startswith(f"{names} =") else text)
 
 
 def _decided(context: BodyContext, value: Expression, step: Step) -> Iterator[Cause]:
@@ -294,7 +306,7 @@ def _decided(context: BodyContext, value: Expression, step: Step) -> Iterator[Ca
             continue
         if node.id in given and block is not None and call is not None:
             passed = given[node.id]
-            yield Cause(f"{node.id} is {context.text(passed)}  {_shortened(context.text(call))}", call.span)
+            yield Cause(f"{node.id} is {context.text(passed)}  {shortened(context.text(call))}", call.span)
             yield from _decided(context, passed, block)
         origin = context.names.origin(node)
         if origin is not None and isinstance(context.names.find(node.id), bool | int | float | str):
@@ -312,7 +324,7 @@ def _input_causes(context: BodyContext, end: Place, shown: Collection[Span | Non
     for one in blueprint.spec.inputs:
         if network.example.get(one.name) is end.tensor:
             if one.span not in shown:
-                yield Cause(f"{end.tensor.shape[end.dim]} is given  {one.name}: {_shortened(one.text)}", one.span)
+                yield Cause(f"{end.tensor.shape[end.dim]} is given  {one.name}: {shortened(one.text)}", one.span)
             if isinstance(one.value, Call) and end.dim < len(one.value.arguments):
                 yield from _decided(context, one.value.arguments[end.dim], Step())
 
@@ -321,4 +333,4 @@ def _calls(context: BodyContext, around: Sequence[Step]) -> Iterator[Cause]:
     """Return the calls of the blocks around a line, the innermost first."""
     for step in around:
         if step.span is not None:
-            yield Cause(f"in {step.path}: {_shortened(context.text_at(step.span))}", step.span)
+            yield Cause(f"in {step.path}: {shortened(context.text_at(step.span))}", step.span)

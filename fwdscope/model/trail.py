@@ -6,7 +6,6 @@ the rules of its operators and the formulas of its layer.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -19,6 +18,7 @@ from fwdscope.layers import LAYERS, output_sizes
 from fwdscope.model.events import LineResult, StepStart
 from fwdscope.ops import result_sizes
 from fwdscope.ops.dispatch import OpRecord
+from fwdscope.ops.nested import tensors
 from fwdscope.ops.op import Op
 from fwdscope.ops.positions import Reading, Slide
 from fwdscope.ops.sources import sources
@@ -37,6 +37,7 @@ class Step:
     span: Span | None = None
     module: nn.Module | None = None
     outer: Step | None = None
+    given: tuple[Tensor, ...] = ()
     inputs: tuple[Shape, ...] = ()
     outputs: tuple[Shape, ...] = ()
     # The results by identity, which tells which of them a tensor is.
@@ -157,9 +158,10 @@ class Trail:
 
     def begin(self, what: StepStart, inputs: Any) -> None:
         """A layer, block, stack, part or loop starts."""
-        shapes = tuple(tuple(t.shape) for t in tensors(inputs))
+        given = tuple(tensors(inputs))
+        shapes = tuple(tuple(t.shape) for t in given)
         text = f"{what.label} = {what.text}" if what.label and what.label != what.text else what.text
-        self._start(Step(text, what.path, what.span, what.module, self.stack[-1], shapes))
+        self._start(Step(text, what.path, what.span, what.module, self.stack[-1], given, shapes))
         self.layers.append(self.stack[-1])
 
     def _start(self, step: Step) -> None:
@@ -208,7 +210,9 @@ class Trail:
         operands, step = tuple(tensors(arguments)), self.stack[-1]
         if self.own_code is not None and not is_leaf(step):
             place = self.own_code()
-            step = self.own.setdefault((id(step), place), Step(place, step.path, None, step.module, step))
+            self.count += 1
+            own = Step(place, step.path, None, step.module, step, number=self.count)
+            step = self.own.setdefault((id(step), place), own)
         makers = tuple(map(self.maker, operands))
         for i, tensor in enumerate(tensors(result)):
             if i < len(record.op.outputs):
@@ -312,20 +316,3 @@ def is_leaf(step: Step) -> bool:
     """Whether a step is a call of a layer, whose operators are its own."""
     module = step.module
     return module is not None and (not module._modules or type(module).__module__.startswith("torch.nn."))
-
-
-def tensors(value: Any) -> list[Tensor]:
-    """All tensors in a value, in order."""
-    if isinstance(value, Tensor):
-        return [value]
-    if isinstance(value, dict):
-        value = value.values()
-    return [t for item in value for t in tensors(item)] if isinstance(value, tuple | list | type({}.values())) else []
-
-
-def own_code(is_own: Callable[[str], bool]) -> str:
-    """The innermost line of Python that runs now and is the user's, as ``models.py:41``."""
-    frame = sys._getframe(1)
-    while frame is not None and not is_own(frame.f_code.co_filename):
-        frame = frame.f_back  # type: ignore[assignment]
-    return f"{frame.f_code.co_filename}:{frame.f_lineno}" if frame is not None else ""

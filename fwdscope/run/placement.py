@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import inspect
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -14,12 +13,11 @@ from fwdscope.model.build import example_inputs
 from fwdscope.model.initialise import preserve_ties
 from fwdscope.model.modules import Network
 from fwdscope.model.process_state import torch_default_dtype
-from fwdscope.ops.nested import named
 from fwdscope.settings import RunError
 from fwdscope.targets.feeds import Feed
 from fwdscope.torch_private import compiled_like
 from fwdscope.trace.duplicate import replace_tensors, tensors_inside, unwrapped
-from fwdscope.trace.module import duplicate_with_values
+from fwdscope.trace.module import duplicate_with_values, named_arguments
 
 
 class ModuleCall(NamedTuple):
@@ -37,17 +35,7 @@ class ModuleCall(NamedTuple):
 
     def named_inputs(self) -> dict[str, Tensor]:
         """The input tensors by the names of ``forward``'s parameters."""
-        forward = unwrapped(self.module).forward
-        try:
-            signature = inspect.signature(forward)
-            bound = signature.bind(*self.args, **self.kwargs).arguments
-        except (TypeError, ValueError):
-            bound = {**{f"input.{i}": value for i, value in enumerate(self.args)}, **self.kwargs}
-        else:
-            for name, parameter in signature.parameters.items():
-                if parameter.kind is parameter.VAR_KEYWORD:
-                    bound |= bound.pop(name, {})
-        return {key: tensor for name, value in bound.items() for key, tensor in named(value, name).items()}
+        return named_arguments(self.module, self.args, self.kwargs)
 
 
 def real_inputs(network: Network, feeds: Mapping[str, Feed], device: torch.device) -> dict[str, Tensor]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import inspect
 import random
 import re
 import sys
@@ -58,6 +59,9 @@ def trace_module(
             if "NestedTensorImpl" in str(error):
                 raise InputError(NESTED) from error
             if not needs_values(error):
+                explained = _explain(error, module, args, kwargs, training)
+                if explained is not None:
+                    raise explained from error
                 raise
             reason = re.split(r"[.;\n](?:\s|$)", str(error).strip(), maxsplit=1)[0][:100]  # the first sentence
             if only_on_meta:
@@ -73,6 +77,41 @@ def trace_module(
         except SharedWeightWritten:
             trace = _trace_copy(lambda: duplicate_with_values(module, args, kwargs, weights_change=True), training)
     return replace(trace, notes=(*notes, *trace.notes)), min(map(str, devices))
+
+
+def _explain(
+    error: Exception, module: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any], training: bool
+) -> Exception | None:
+    """What the error of a forward means; None if it says so itself."""
+    from fwdscope.trace.failure import explain_failure  # only here, for few modules fail
+
+    copied = Duplicate(module, args, kwargs, meta_stand_in)
+
+    def run(observer: Observer) -> None:
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(copied.shared_state_restored())
+            stack.enter_context(without_compiling())
+            stack.enter_context(_process_state_kept())
+            copied.module.train(training)
+            for handle in hook_modules(named_modules(copied.module), observer):
+                stack.callback(handle.remove)
+            copied.module(*copied.args, **copied.kwargs)
+
+    return explain_failure(error, copied.module, named_arguments(copied.module, copied.args, copied.kwargs), run)
+
+
+def named_arguments(module: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Tensor]:
+    """The tensors of a call by the names of ``forward``'s parameters."""
+    try:
+        signature = inspect.signature(unwrapped(module).forward)
+        bound = signature.bind(*args, **kwargs).arguments
+    except (TypeError, ValueError):
+        bound = {**{f"input.{i}": value for i, value in enumerate(args)}, **kwargs}
+    else:
+        for name, parameter in signature.parameters.items():
+            if parameter.kind is parameter.VAR_KEYWORD:
+                bound |= bound.pop(name, {})
+    return {key: tensor for name, value in bound.items() for key, tensor in named(value, name).items()}
 
 
 def _trace_on_meta(module: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any], training: bool) -> Trace:

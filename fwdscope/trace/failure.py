@@ -1,0 +1,338 @@
+"""Explains why a module's forward failed: at which layer and line of the user's code, and where the sizes came from.
+
+The forward runs once more on a copy, watched by a :class:`fwdscope.model.trail.Trail`.
+"""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import inspect
+import linecache
+import math
+import sys
+import sysconfig
+import textwrap
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from types import FrameType
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from fwdscope.errors import LayerError, ShapeError, Sides
+from fwdscope.language.problems import Cause, Fix, Problem, Source, Span
+from fwdscope.layers import LAYERS, describe_module, layer_of
+from fwdscope.model import shapes
+from fwdscope.model.causes import apart_from_others, reworded, shortened
+from fwdscope.model.trail import SizeTrail, Step, Trail, is_leaf
+from fwdscope.ops.nested import tensors
+from fwdscope.ops.positions import Slide
+from fwdscope.ops.watch import watching
+
+_OURS = str(Path(__file__).parents[1])
+_TORCH = str(Path(torch.__file__).parent)
+_LIBRARIES = tuple({sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")})
+# Operators by the names of the methods that stand for them.
+_OPERATORS = {"add": "+", "sub": "-", "mul": "*", "div": "/", "truediv": "/", "matmul": "@", "pow": "**"}
+MAX_CHANGES_SHOWN = 6
+
+
+class _FailedCall(TorchFunctionMode):
+    """Remembers the function of torch's that failed, as the user's code or a layer called it."""
+
+    call: tuple[str, Sequence[Any], Mapping[str, Any]] | None = None
+
+    def __torch_function__(self, func: Any, classes: Any, args: Any = (), kwargs: Any = None) -> Any:
+        try:
+            return func(*args, **(kwargs or {}))
+        except Exception:
+            self.call = getattr(func, "__name__", ""), args, kwargs or {}
+            raise
+
+
+class _Line(NamedTuple):
+    """A line of Python, from one place to another."""
+
+    file: str
+    number: int
+    end: int
+    columns: tuple[int, int]
+
+    @property
+    def text(self) -> str:
+        """Its text, without the indent."""
+        return linecache.getline(self.file, self.number).strip()
+
+    @property
+    def name(self) -> str:
+        """The file as a user names it: from the folder where the command runs."""
+        path = Path(self.file)
+        return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else path.name
+
+
+def explain_failure(
+    error: Exception, module: nn.Module, inputs: Mapping[str, Tensor], run: Callable[[Trail], None]
+) -> ShapeError | None:
+    """What the error of a module's forward means; None if the user's code raised it on purpose.
+
+    ``run`` runs a copy, ``module``, once more under an observer; ``inputs`` are its tensors by name.
+    """
+    trail, failed = Trail(own_code=_own_line), _FailedCall()
+    try:
+        with failed, watching(trail.op), torch.no_grad():
+            run(trail)
+    except Exception as again:
+        lines = _user_lines(again)
+        if lines and type(again) is type(error) and not _is_raised_by_user(again):
+            return _Failure(again, module, inputs, trail, failed.call, lines).explain()
+    return None
+
+
+class _Failure:
+    """A run that failed, and what is known of it."""
+
+    def __init__(
+        self,
+        error: Exception,
+        module: nn.Module,
+        inputs: Mapping[str, Tensor],
+        trail: Trail,
+        call: tuple[str, Sequence[Any], Mapping[str, Any]] | None,
+        lines: list[_Line],
+    ) -> None:
+        self.error, self.module, self.trail = error, module, trail
+        *self.outer_lines, self.line = lines
+        self.step = trail.stack[-1]
+        self.call = call
+        self.names = {id(tensor): name for name, tensor in inputs.items()}
+        self.names |= {id(p): name for name, p in (*module.named_parameters(), *module.named_buffers())}
+
+    def explain(self) -> ShapeError:
+        """The error in our words."""
+        source, span = self._source(self.line)
+        fact = self._fact()
+        given = self.step.given if is_leaf(self.step) else tensors([*self.call[1:]]) if self.call else []
+        ordinals = ("the first", "the second", "the third", "the fourth") if len(given) > 1 else ("its input",)
+        texts = {id(x): self.names.get(id(x), text) for x, text in zip(given, ordinals, strict=False)}
+        message = fact.message
+        for i, key in enumerate(dict.fromkeys(id(x) for x, _ in fact.sides)):
+            message = message.replace(f"{{{i}}}", texts.get(key, "the other"))
+        if is_leaf(self.step) and self.step.module is not None:
+            path = self.step.path or "the module"
+            message = f"{path} ({describe_module(self.step.module)}): {_without_type(message, self.step.module)}"
+        causes = list(self._causes(given, texts, fact))
+        help, fixes = fact.help, tuple(self._fixes(fact))
+        if fixes:
+            help = None
+        return ShapeError(str(Problem(source, span, fact.code, message, help, tuple(dict.fromkeys(causes)), fixes)))
+
+    def _fact(self) -> LayerError:
+        """What is wrong, as a check of ours says it, else torch's sentence."""
+        try:
+            if is_leaf(self.step) and self.step.module is not None:
+                _check_layer(self.step.module, self.step.given)
+            if self.call is not None:
+                name, args, kwargs = self.call
+                sign = _OPERATORS.get(name.strip("_").removeprefix("r"), _OPERATORS.get(name.strip("_")))
+                if sign is not None and len(args) > 1:
+                    shapes.check_operands(sign, *args[:2])
+                shapes.check_call(name, args, kwargs)
+        except LayerError as fact:
+            return fact
+        except Exception:  # a check made for calls that a spec allows; torch's own sentence serves then
+            pass
+        message, help = reworded(str(self.error) or type(self.error).__name__)
+        if "more than 1 value per channel" in message:
+            message = "batch norm in training mode needs more than one value a channel"
+            help = "a batch of at least 2, evaluation mode, or no norm behind a pool to 1×1"
+        called = self.call[0].strip("_") if self.call is not None and not is_leaf(self.step) else ""
+        return LayerError(f"{called}: {message}" if called else message, help)
+
+    def _source(self, line: _Line) -> tuple[Source, Span]:
+        source = Source(line.name, "".join(linecache.getlines(line.file)))
+        start, end = (source.offset(number, 1) for number in (line.number, line.end))
+        return source, Span(start + line.columns[0], end + line.columns[1])
+
+    # -- where the sizes came from ------------------------------------------------------------------------------------
+
+    def _causes(self, given: Sequence[Tensor], texts: Mapping[int, str], fact: LayerError) -> Iterator[Cause]:
+        for x in given[:4]:
+            made = self.trail.maker(x)
+            by = self._where(made.step) if made is not None else ""
+            yield self._cause(f"{texts.get(id(x), 'input')} {shapes.shape_text(x)}", by)
+        sides = fact.sides or self._sides(given, fact.message)
+        trails = apart_from_others(sides, [self.trail.follow(x, dim) for x, dim in sides])
+        for trail in trails:
+            yield from self._trail(trail, kept=len(sides) == 1)
+        for step in self.trail.stack[:0:-1]:
+            place = self._made_at(step.path)
+            if place is not None:
+                yield self._cause(f"{step.path} is made", f"{place.name}:{place.number}  {shortened(place.text)}")
+        for frame in reversed(self.outer_lines):
+            yield self._cause("called", f"{frame.name}:{frame.number}  {shortened(frame.text)}")
+
+    def _trail(self, trail: SizeTrail, kept: bool) -> Iterator[Cause]:
+        windows = trail.windows[:2] if kept or not trail.changes else ()
+        changes = (*(one for one in windows if one not in trail.changes), *trail.changes)
+        if len(changes) > MAX_CHANGES_SHOWN:
+            changes = (*changes[: MAX_CHANGES_SHOWN - 1], changes[-1])
+        for change in changes:
+            yield self._cause(change.text, self._where(change.step))
+        for end in trail.ends:
+            name = self.names.get(id(end.tensor))
+            if name is not None:
+                place = self._made_at(name)
+                where = f"{place.name}:{place.number}  {shortened(place.text)}" if place is not None else ""
+                yield self._cause(f"{end.tensor.shape[end.dim]} is dimension {end.dim} of {name}", where)
+
+    def _sides(self, given: Sequence[Tensor], message: str) -> Sides:
+        digits = "".join(c if c.isdigit() else " " for c in message.replace(",", ""))
+        numbers = {int(n) for n in digits.split()} - {0, 1}
+        return tuple((x, d) for x in given for d, size in enumerate(x.shape) if size in numbers)
+
+    def _cause(self, text: str, where: str) -> Cause:
+        return Cause(f"{text}  {where}" if where else text)
+
+    def _where(self, step: Step) -> str:
+        """A layer by its path and the line that makes it, or a line of code."""
+        if step.module is not None and is_leaf(step):
+            place = self._made_at(step.path)
+            made = f"  {place.name}:{place.number}" if place is not None else ""
+            return f"{step.path}: {describe_module(step.module)}{made}"
+        file, _, number = step.text.rpartition(":")
+        if not number.isdigit():
+            return step.path
+        line = _Line(file, int(number), int(number), (0, 0))
+        return f"{line.name}:{number}  {shortened(line.text)}"
+
+    def _made_at(self, path: str) -> _Line | None:
+        """The line of a class that makes the module or parameter at a path: ``self.conv = nn.Conv2d(…)``."""
+        above, _, name = path.rpartition(".")
+        while name.isdigit():
+            above, _, name = above.rpartition(".")
+        with contextlib.suppress(AttributeError, OSError, TypeError, SyntaxError):
+            parent = type(self.module.get_submodule(above))
+            lines, first = inspect.getsourcelines(parent)
+            file = inspect.getsourcefile(parent)
+            for node in ast.walk(ast.parse(textwrap.dedent("".join(lines)))):
+                targets = node.targets if isinstance(node, ast.Assign) else []
+                names = [t for target in targets for t in ast.walk(target) if isinstance(t, ast.Attribute)]
+                if file is not None and any(one.attr == name for one in names):
+                    assert isinstance(node, ast.Assign)
+                    return _Line(file, first + node.lineno - 1, first + (node.end_lineno or node.lineno) - 1, (0, 0))
+        return None
+
+    # -- what would fit -----------------------------------------------------------------------------------------------
+
+    def _fixes(self, fact: LayerError) -> Iterator[Fix]:
+        """A line with the size that the layer's input has, or with the input brought to its shape."""
+        module = self.step.module
+        if module is None or not is_leaf(self.step) or not fact.sides:
+            return
+        (x, dim), *_ = fact.sides
+        wanted = getattr(module, "in_features", getattr(module, "in_channels", None))
+        if not isinstance(wanted, int) or wanted == x.shape[dim]:
+            return
+        method = next(
+            (f"flatten({d})" for d in range(1, x.dim() - 1) if math.prod(x.shape[d:]) == wanted),
+            next((f"transpose({d}, {dim % x.dim()})" for d in range(1, x.dim()) if x.shape[d] == wanted), None)
+            if x.dim() == 3
+            else None,
+        )
+        if x.dim() == 4 and x.shape[-1] == wanted and hasattr(module, "in_channels"):
+            method = "permute(0, 3, 1, 2)"
+        if method is not None:
+            yield from self._in_call(method)
+        elif x.dim() == 2 or not any(isinstance(c.reading, Slide) for c in self.trail.follow(x, dim).changes):
+            yield from self._in_constructor(wanted, int(x.shape[dim]))
+
+    def _in_call(self, method: str) -> Iterator[Fix]:
+        """The line that calls the layer, its argument changed by a method."""
+        name = self.step.path.rpartition(".")[2]
+        with contextlib.suppress(SyntaxError):
+            for node in ast.walk(ast.parse(self.line.text)):
+                if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == name:
+                    (argument, *_) = node.args
+                    start, end = argument.col_offset, argument.end_col_offset or 0
+                    yield self._fix(self.line, Span(start, end), f"{self.line.text[start:end]}.{method}")
+
+    def _in_constructor(self, wrong: int, right: int) -> Iterator[Fix]:
+        """The line that makes the layer, with another number where it gives a wrong one."""
+        place = self._made_at(self.step.path)
+        if place is None or place.number != place.end or place.file != self.line.file:
+            return
+        numbers = [n for n in ast.walk(ast.parse(place.text)) if isinstance(n, ast.Constant) and n.value == wrong]
+        if len(numbers) == 1:
+            start, end = numbers[0].col_offset, numbers[0].end_col_offset or 0
+            yield self._fix(place, Span(start, end), str(right))
+
+    def _fix(self, line: _Line, part: Span, new: str) -> Fix:
+        """A line of the failing file with another text in it."""
+        source, _ = self._source(self.line)
+        indent = len(linecache.getline(line.file, line.number)) - len(
+            linecache.getline(line.file, line.number).lstrip()
+        )
+        start = source.offset(line.number, 1) + indent
+        text = f"{line.text[: part.start]}{new}{line.text[part.end :]}"
+        return Fix(((Span(start + part.start, start + part.end), new),), text)
+
+
+def _without_type(message: str, module: nn.Module) -> str:
+    """A message of a check of a layer, without the name of its type in front."""
+    kind = type(module).__name__
+    return message.removeprefix(f"{kind}: ").removeprefix(f"{kind}'s ").removeprefix(f"{kind} ")
+
+
+def _check_layer(module: nn.Module, given: Sequence[Tensor]) -> None:
+    """Check the inputs of a layer of torch's as a spec's are. Raises LayerError."""
+    layer = layer_of(module) if type(module).__name__ in LAYERS else None
+    if layer is None:
+        return
+    layer.check(*given)
+    for name, size in layer.infer(*given).items():
+        built = getattr(module, name, None)
+        if size is not None and built is not None and built != size and (size,) != built:
+            side = layer.side_of(name, *given)
+            message = f"it was made with {name}={built}, and its input has {size}"
+            raise LayerError(message, None, (side,) if side is not None else ())
+
+
+# --- lines of the user's code -----------------------------------------------------------------------------------------
+
+
+def _is_code_of(file: str, *folders: str) -> bool:
+    return any(file.startswith(folder) for folder in folders) or file.startswith("<")
+
+
+def _user_lines(error: BaseException) -> list[_Line]:
+    """The lines of the user's code that led to an error, or of a library's if there are none."""
+    found = [f for f in traceback.extract_tb(error.__traceback__) if not _is_code_of(f.filename, _TORCH, _OURS)]
+    found = [f for f in found if not _is_code_of(f.filename, *_LIBRARIES)] or found
+    return [
+        _Line(f.filename, f.lineno or 1, f.end_lineno or f.lineno or 1, (f.colno or 0, f.end_colno or 0)) for f in found
+    ]
+
+
+def _is_raised_by_user(error: BaseException) -> bool:
+    """Whether the user's code, or a library's, raised the error itself."""
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    return not _is_code_of(last.filename, _TORCH, _OURS) and (last.line or "").startswith(("raise ", "assert "))
+
+
+def _own_line() -> str:
+    """The innermost line of the user's code that runs now, as ``file:line``."""
+    frame: FrameType | None = sys._getframe(1)
+    first: str = ""
+    while frame is not None:
+        file = frame.f_code.co_filename
+        if not _is_code_of(file, _TORCH, _OURS):
+            place = f"{file}:{frame.f_lineno}"
+            if not _is_code_of(file, *_LIBRARIES):
+                return place
+            first = first or place
+        frame = frame.f_back
+    return first
