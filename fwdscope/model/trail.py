@@ -151,6 +151,8 @@ class Trail:
     # What a problem of shapes is about, for finding what would fit.
     faults: list[Any] = field(default_factory=list)
     count: int = 0
+    # What the operator that ran last took.
+    last: tuple[Tensor, ...] = ()
     # The layers that were called, in order.
     layers: list[Step] = field(default_factory=list)
 
@@ -208,6 +210,7 @@ class Trail:
     def op(self, record: OpRecord, arguments: Any, result: Any) -> None:
         """Remember how an operator's results were made."""
         operands, step = tuple(tensors(arguments)), self.stack[-1]
+        self.last = operands
         if self.own_code is not None and not is_leaf(step):
             place = self.own_code()
             self.count += 1

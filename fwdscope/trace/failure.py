@@ -7,12 +7,10 @@ from __future__ import annotations
 
 import ast
 import contextlib
-import inspect
 import linecache
 import math
 import sys
 import sysconfig
-import textwrap
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -115,7 +113,9 @@ class _Failure:
         """The error in our words."""
         source, span = self._source(self.line)
         fact = self._fact()
-        given = self.step.given if is_leaf(self.step) else tensors([*self.call[1:]]) if self.call else []
+        # Without a call that failed, as where results are unpacked, what the last operator took.
+        given = list(self.trail.last) if self.call is None else tensors([*self.call[1:]])
+        given = list(self.step.given) if is_leaf(self.step) else given
         ordinals = ("the first", "the second", "the third", "the fourth") if len(given) > 1 else ("its input",)
         texts = {id(x): self.names.get(id(x), text) for x, text in zip(given, ordinals, strict=False)}
         message = fact.message
@@ -163,6 +163,8 @@ class _Failure:
         for x in given[:4]:
             made = self.trail.maker(x)
             by = self._where(made.step) if made is not None else ""
+            made_by = self._made_at(self.names[id(x)]) if id(x) in self.names else None
+            by = f"{made_by.name}:{made_by.number}  {shortened(made_by.text)}" if made_by is not None else by
             yield self._cause(f"{texts.get(id(x), 'input')} {shapes.shape_text(x)}", by)
         sides = fact.sides or self._sides(given, fact.message)
         trails = apart_from_others(sides, [self.trail.follow(x, dim) for x, dim in sides])
@@ -190,6 +192,9 @@ class _Failure:
                 yield self._cause(f"{end.tensor.shape[end.dim]} is dimension {end.dim} of {name}", where)
 
     def _sides(self, given: Sequence[Tensor], message: str) -> Sides:
+        squeezed = [side for x in given if (side := self.trail.unsqueezed(x)) is not None]
+        if squeezed or self.call is None:
+            return tuple(squeezed or [(x, -1) for x in given if x.dim()])
         digits = "".join(c if c.isdigit() else " " for c in message.replace(",", ""))
         numbers = {int(n) for n in digits.split()} - {0, 1}
         return tuple((x, d) for x in given for d, size in enumerate(x.shape) if size in numbers)
@@ -212,19 +217,15 @@ class _Failure:
     def _made_at(self, path: str) -> _Line | None:
         """The line of a class that makes the module or parameter at a path: ``self.conv = nn.Conv2d(…)``."""
         above, _, name = path.rpartition(".")
+        places: list[int] = []
         while name.isdigit():
+            places.insert(0, int(name))
             above, _, name = above.rpartition(".")
-        with contextlib.suppress(AttributeError, OSError, TypeError, SyntaxError):
-            parent = type(self.module.get_submodule(above))
-            lines, first = inspect.getsourcelines(parent)
-            file = inspect.getsourcefile(parent)
-            for node in ast.walk(ast.parse(textwrap.dedent("".join(lines)))):
-                targets = node.targets if isinstance(node, ast.Assign) else []
-                names = [t for target in targets for t in ast.walk(target) if isinstance(t, ast.Attribute)]
-                if file is not None and any(one.attr == name for one in names):
-                    assert isinstance(node, ast.Assign)
-                    return _Line(file, first + node.lineno - 1, first + (node.end_lineno or node.lineno) - 1, (0, 0))
-        return None
+        try:
+            parent: type[nn.Module] = type(self.module.get_submodule(above))
+        except AttributeError:
+            return None
+        return _assignment(parent, name, tuple(places)) if name else None
 
     # -- what would fit -----------------------------------------------------------------------------------------------
 
@@ -279,6 +280,35 @@ class _Failure:
         start = source.offset(line.number, 1) + indent
         text = f"{line.text[: part.start]}{new}{line.text[part.end :]}"
         return Fix(((Span(start + part.start, start + part.end), new),), text)
+
+
+def _assignment(kind: type[nn.Module], name: str, places: tuple[int, ...]) -> _Line | None:
+    """The line of a class that sets an attribute, or makes the item of a Sequential in it."""
+    code = getattr(kind.__init__, "__code__", None)
+    if code is None or _is_code_of(code.co_filename, _TORCH):
+        return None
+    tree = _parsed(code.co_filename)
+    for node in ast.walk(tree) if tree is not None else ():
+        if not isinstance(node, ast.Assign) or not code.co_firstlineno <= node.lineno:
+            continue
+        targets = [one for target in node.targets for one in ast.walk(target) if isinstance(one, ast.Attribute)]
+        if any(one.attr == name for one in targets):
+            made: ast.expr = node.value
+            for place in places:
+                items = made.args if isinstance(made, ast.Call) else []
+                if place >= len(items) or any(isinstance(item, ast.Starred) for item in items):
+                    break
+                made = items[place]
+            number = made.lineno if places else node.lineno
+            return _Line(code.co_filename, number, number, (0, 0))
+    return None
+
+
+def _parsed(file: str) -> ast.Module | None:
+    try:
+        return ast.parse("".join(linecache.getlines(file)))
+    except SyntaxError:
+        return None
 
 
 def _without_type(message: str, module: nn.Module) -> str:
