@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fwdscope.errors import FwdscopeError, InputError, TargetError
+from fwdscope.errors import FwdscopeError, InputError, ShapeError, TargetError
 from fwdscope.version import __version__
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ __all__ = [
     "InputError",
     "ReportError",
     "RunError",
+    "ShapeError",
     "SpecError",
     "TargetError",
     "__version__",
@@ -90,7 +91,8 @@ def inspect(
     evaluation mode, or in training mode with ``train``. ``stats=False`` and ``latency=False`` leave a part out.
 
     Raises :class:`SpecError` with every problem of a spec and its place, :class:`TargetError` (a FileNotFoundError) if
-    there is no such spec, :class:`RunError` if it cannot run as asked, and whatever the module raises on its inputs.
+    there is no such spec, :class:`RunError` if it cannot run as asked, :class:`ShapeError` where a module's inputs or
+    layers do not fit, with torch's error as its cause, and whatever the module itself raises.
     """
     from fwdscope.inspection import inspect_module, inspect_target
     from fwdscope.settings import RunSettings

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from fwdscope.errors import InputError, needs_values
+from fwdscope.errors import InputError, ShapeError, needs_values
 from fwdscope.garbage_collection import without_garbage_collection
 from fwdscope.report import Report
 from fwdscope.settings import META, RunSettings
@@ -94,9 +94,9 @@ def make_subject(target: Target, training: bool = False, only_on_meta: bool = Fa
         call = ModuleCall(*target.load_module(only_on_meta=only_on_meta))
         try:
             return ModuleSubject(call, training, make, only_on_meta)
-        except InputError:
-            raise
         except Exception as error:
+            if isinstance(error, InputError) and not isinstance(error, ShapeError):
+                raise
             _check_dtypes(target, call)
             if not needs_values(error) or not any(tensor.is_meta for tensor in call.tensors()):
                 raise

@@ -11,7 +11,7 @@ from pathlib import Path
 import typer
 
 from fwdscope.cli.options import split_pair
-from fwdscope.errors import InputError, causes, import_failure
+from fwdscope.errors import InputError, ShapeError, causes, import_failure
 from fwdscope.language.names import listed, nearest
 from fwdscope.language.problems import SpecError
 from fwdscope.limits import LIMITS, raised
@@ -33,6 +33,9 @@ def boundary(command: Callable[[], None], limits: list[str] | None = None) -> No
         from fwdscope.render.problems import write_problems
 
         write_problems(error, sys.stderr)
+        raise typer.Exit(WRONG_INPUT) from None
+    except ShapeError as error:
+        sys.stderr.write(f"{error}\n")
         raise typer.Exit(WRONG_INPUT) from None
     except InputError as error:
         complain(str(error))

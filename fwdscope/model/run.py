@@ -97,7 +97,7 @@ class BodyRun:
                     self._run_part(line)
                 case tree.If(test=head):
                     taken = self.context.is_true(self.evaluate(head))
-                    self.names.choices.append(self._choice(f"if: {line.text} is {taken}", head))
+                    self.names.choices.append(self._choice(f"{line.text} is {taken}", head))
                     self._run_lines(line.then if taken else line.orelse)
                     self.names.choices.pop()
                 case tree.For(iterable=head):
@@ -286,7 +286,7 @@ class BodyRun:
         with self._step(StepStart("loop", self.names.path(""), "for", line.text, "", line.span)):
             for i, item in enumerate(rounds):
                 assign(line.target, item, self.names.frame.names)
-                self.names.choices.append(Cause(f"round {i + 1} of for: {line.text}", line.span))
+                self.names.choices.append(Cause(f"round {i + 1} of {line.text}", line.span))
                 self._run_round(line)
                 self.names.choices.pop()
                 if self.names.prev is FAILED:

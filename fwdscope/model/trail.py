@@ -16,6 +16,7 @@ from fwdscope.formula import Size
 from fwdscope.language.problems import Span
 from fwdscope.layers import LAYERS, output_sizes
 from fwdscope.model.events import LineResult, StepStart
+from fwdscope.model.modules import Series
 from fwdscope.ops import result_sizes
 from fwdscope.ops.dispatch import OpRecord
 from fwdscope.ops.nested import tensors
@@ -311,8 +312,9 @@ class Trail:
 
 
 def scope_of(step: Step) -> Step | None:
-    """The block, or other module with layers inside, around a step."""
-    return next((one for one in step.around() if one is not step and one.module is not None), None)
+    """The block around a step."""
+    around = (one for one in step.around() if one is not step)
+    return next((one for one in around if one.module is not None and not isinstance(one.module, Series)), None)
 
 
 def is_leaf(step: Step) -> bool:

@@ -118,7 +118,7 @@ def test_a_factory_may_give_its_inputs_itself(name: str) -> None:
         (("nosuchpackage:build",), "nosuchpackage cannot be imported"),
         (("ownnets:number",), "gives int; expected a torch.nn.Module"),
         (("ownnets:Sized",), "cannot be called without arguments"),
-        (("ownnets:build", "--input", "x=3,9"), "cannot run on these inputs"),
+        (("ownnets:build", "--input", "x=3,9"), "it was made with in_features=8, and its input has 9"),
         (("ownnets:build", "--input", "x=3,8", "--set", "B=3"), "--set and --dtype are for specs"),
         (("ownnets:build", "--input", "x=99999999999999999999,3"), "x=99999999999999999999,3 has too many elements"),
         (("ownnets:build", "--input", "x=0,99999999999999999999"), "has too many elements: at most 10,000,000,000,000"),

@@ -1,0 +1,129 @@
+"""A module that fails: what is said of it."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import fwdscope
+
+
+class Digits(nn.Module):
+    """After androidkt.com's page on "mat1 and mat2 shapes cannot be multiplied"."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv1 = nn.Sequential(nn.Conv2d(1, 16, 5, padding=2), nn.ReLU(), nn.MaxPool2d(2))
+        self.conv2 = nn.Sequential(nn.Conv2d(16, 32, 5, padding=2), nn.ReLU(), nn.MaxPool2d(2))
+        self.out = nn.Linear(1050, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.out(self.conv2(self.conv1(x)).flatten(1))
+
+
+class Positions(nn.Module):
+    """After PyTorch-Pretrained-ViT#28: positions made for a picture of 384."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.patch = nn.Conv2d(3, 64, 16, 16)
+        self.cls = nn.Parameter(torch.zeros(1, 1, 64))
+        self.pos = nn.Parameter(torch.zeros(1, 24 * 24 + 1, 64))
+
+    def forward(self, x: Tensor) -> Tensor:
+        tokens = self.patch(x).flatten(2).transpose(1, 2)
+        return torch.cat([self.cls.expand(len(tokens), -1, -1), tokens], 1) + self.pos
+
+
+class Pooled(nn.Module):
+    """After mmsegmentation#272: a norm behind a pool to 1×1, trained with a batch of 1."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pool = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Conv2d(8, 4, 1), nn.BatchNorm2d(4))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.pool(x)
+
+
+class Careful(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        if x.dim() != 4:
+            raise ValueError("give a batch of pictures")
+        return x
+
+
+class Masked(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.attention = nn.MultiheadAttention(8, 2, batch_first=True)
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        return self.attention(x, x, x, attn_mask=mask)[0]
+
+
+def said(model: nn.Module, *inputs: Tensor, **options: bool) -> str:
+    with pytest.raises(fwdscope.ShapeError) as caught:
+        fwdscope.inspect(model, *inputs, **options)
+    assert isinstance(caught.value.__cause__, RuntimeError | ValueError)  # torch's own
+    return str(caught.value)
+
+
+@pytest.mark.core
+def test_a_layer_of_another_size_is_named_with_its_path_the_users_line_and_the_line_that_fits() -> None:
+    text = said(Digits(), torch.randn(2, 1, 28, 28))
+    assert "out (Linear): it was made with in_features=1050, and its input has 1568 [shape]" in text
+    assert "return self.out(self.conv2(self.conv1(x)).flatten(1))" in text
+    assert "1568 = 32·7·7" in text  # 28 / 2 / 2 = 7, and conv2 gives 32 channels
+    assert "14 became 7: stride 2: ⌊(14 − 2) / 2⌋ + 1  conv2.2: MaxPool2d 2×2" in text
+    assert "help: write self.out = nn.Linear(1568, 10)" in text
+
+
+def test_a_parameter_made_for_another_picture_is_named() -> None:
+    text = said(Positions(), torch.randn(2, 3, 224, 224))
+    assert "+: sizes differ in dimension 1: the first has 197, pos has 577" in text
+    assert "197 = 1 + 196" in text or "197 = 196 + 1" in text  # 224 / 16 = 14, 14 · 14 = 196
+    assert "196 = 14·14" in text
+    assert "self.pos = nn.Parameter(" in text
+
+
+def test_a_norm_of_a_single_value_says_what_would_fit() -> None:
+    text = said(Pooled(), torch.randn(1, 8, 6, 6), train=True)
+    assert "pool.2 (BatchNorm2d): batch norm in training mode needs more than one value a channel" in text
+    assert "help: a batch of at least 2, evaluation mode, or no norm behind a pool to 1×1" in text
+
+
+def test_a_padding_mask_given_as_an_attention_mask_is_said_in_our_words() -> None:
+    text = said(Masked(), torch.randn(2, 5, 8), torch.zeros(2, 5, dtype=torch.bool))
+    assert "attention (MultiheadAttention" in text
+    assert "(2, 5)" in text
+
+
+def test_what_the_users_code_raises_is_left_as_it_is() -> None:
+    with pytest.raises(ValueError, match="give a batch of pictures"):
+        fwdscope.inspect(Careful(), torch.randn(3))
+
+
+def test_a_model_that_failed_is_as_it_was_and_runs_on_inputs_that_fit() -> None:
+    model = Positions()
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    said(model, torch.randn(2, 3, 224, 224))
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+    assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())
+    assert model(torch.randn(1, 3, 384, 384)).shape == (1, 577, 64)
+
+
+def test_an_operator_between_layers_names_what_made_both_sides() -> None:
+    class Residual(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = nn.Conv2d(4, 8, 3, padding=1)
+
+        def forward(self, x: Tensor) -> Tensor:
+            y = self.conv(x)
+            return x + y
+
+    text = said(Residual(), torch.randn(1, 4, 6, 6))
+    assert "+: sizes differ in dimension 1: x has 4, the second has 8" in text
+    assert "out_channels sets 8  conv: Conv2d 3×3" in text
