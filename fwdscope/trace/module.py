@@ -27,7 +27,7 @@ from fwdscope.ops.dispatch import META, is_sparse
 from fwdscope.ops.nested import named, tensors
 from fwdscope.ops.watch import NESTED, Uses
 from fwdscope.torch_private import fake_tensors, is_dynamo_loaded, lazy_hook, without_modes
-from fwdscope.trace.duplicate import Duplicate, Scripted, Wrapped, is_sharded, tensors_inside
+from fwdscope.trace.duplicate import Duplicate, Scripted, Wrapped, is_sharded, tensors_inside, unwrapped
 from fwdscope.trace.memory import storage_ids
 from fwdscope.trace.parameters import Modules, named_modules, named_tensors
 from fwdscope.trace.record import Recorder, SharedWeightWritten, Trace, hook, recording
