@@ -16,7 +16,7 @@ from fwdscope.model.process_state import torch_default_dtype
 from fwdscope.settings import RunError
 from fwdscope.targets.feeds import Feed
 from fwdscope.torch_private import compiled_like
-from fwdscope.trace.duplicate import replace_tensors, tensors_inside, unwrapped
+from fwdscope.trace.duplicate import replace_tensors, tensors_inside
 from fwdscope.trace.module import duplicate_with_values, named_arguments
 
 
