@@ -52,7 +52,7 @@ class _FailedCall(TorchFunctionMode):
             raise
 
 
-class _Line(NamedTuple):
+class _CodeLine(NamedTuple):
     """A line of Python, from one place to another."""
 
     file: str
@@ -100,7 +100,7 @@ class _Failure:
         inputs: Mapping[str, Tensor],
         trail: Trail,
         call: tuple[str, Sequence[Any], Mapping[str, Any]] | None,
-        lines: list[_Line],
+        lines: list[_CodeLine],
     ) -> None:
         self.error, self.module, self.trail = error, module, trail
         *self.outer_lines, self.line = lines
@@ -152,7 +152,7 @@ class _Failure:
         called = self.call[0].strip("_") if self.call is not None and not is_leaf(self.step) else ""
         return LayerError(f"{called}: {message}" if called else message, help)
 
-    def _source(self, line: _Line) -> tuple[Source, Span]:
+    def _source(self, line: _CodeLine) -> tuple[Source, Span]:
         source = Source(line.name, "".join(linecache.getlines(line.file)))
         start, end = (source.offset(number, 1) for number in (line.number, line.end))
         return source, Span(start + line.columns[0], end + line.columns[1])
@@ -211,10 +211,10 @@ class _Failure:
         file, _, number = step.text.rpartition(":")
         if not number.isdigit():
             return step.path
-        line = _Line(file, int(number), int(number), (0, 0))
+        line = _CodeLine(file, int(number), int(number), (0, 0))
         return f"{line.name}:{number}  {shortened(line.text)}"
 
-    def _made_at(self, path: str) -> _Line | None:
+    def _made_at(self, path: str) -> _CodeLine | None:
         """The line of a class that makes the module or parameter at a path: ``self.conv = nn.Conv2d(…)``."""
         above, _, name = path.rpartition(".")
         places: list[int] = []
@@ -271,7 +271,7 @@ class _Failure:
             start, end = numbers[0].col_offset, numbers[0].end_col_offset or 0
             yield self._fix(place, Span(start, end), str(right))
 
-    def _fix(self, line: _Line, part: Span, new: str) -> Fix:
+    def _fix(self, line: _CodeLine, part: Span, new: str) -> Fix:
         """A line of the failing file with another text in it."""
         source, _ = self._source(self.line)
         indent = len(linecache.getline(line.file, line.number)) - len(
@@ -282,7 +282,7 @@ class _Failure:
         return Fix(((Span(start + part.start, start + part.end), new),), text)
 
 
-def _assignment(kind: type[nn.Module], name: str, places: tuple[int, ...]) -> _Line | None:
+def _assignment(kind: type[nn.Module], name: str, places: tuple[int, ...]) -> _CodeLine | None:
     """The line of a class that sets an attribute, or makes the item of a Sequential in it."""
     code = getattr(kind.__init__, "__code__", None)
     if code is None or _is_code_of(code.co_filename, _TORCH):
@@ -300,7 +300,7 @@ def _assignment(kind: type[nn.Module], name: str, places: tuple[int, ...]) -> _L
                     break
                 made = items[place]
             number = made.lineno if places else node.lineno
-            return _Line(code.co_filename, number, number, (0, 0))
+            return _CodeLine(code.co_filename, number, number, (0, 0))
     return None
 
 
@@ -338,12 +338,13 @@ def _is_code_of(file: str, *folders: str) -> bool:
     return any(file.startswith(folder) for folder in folders) or file.startswith("<")
 
 
-def _user_lines(error: BaseException) -> list[_Line]:
+def _user_lines(error: BaseException) -> list[_CodeLine]:
     """The lines of the user's code that led to an error, or of a library's if there are none."""
     found = [f for f in traceback.extract_tb(error.__traceback__) if not _is_code_of(f.filename, _TORCH, _OURS)]
     found = [f for f in found if not _is_code_of(f.filename, *_LIBRARIES)] or found
     return [
-        _Line(f.filename, f.lineno or 1, f.end_lineno or f.lineno or 1, (f.colno or 0, f.end_colno or 0)) for f in found
+        _CodeLine(f.filename, f.lineno or 1, f.end_lineno or f.lineno or 1, (f.colno or 0, f.end_colno or 0))
+        for f in found
     ]
 
 
