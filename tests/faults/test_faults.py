@@ -189,6 +189,7 @@ def missed(told: dict[str, Told]) -> str:
     return "\n".join(f"{fault}: {one.said.splitlines()[0]}" for fault, one in told.items() if not one.named)
 
 
+@pytest.mark.core
 def test_the_table_holds_120_faults_of_20_networks_and_40_of_modules() -> None:
     assert len({fault.network for fault in SPECS}) == 20
     assert len({str(fault) for fault in SPECS}) == len(SPECS) == 120
