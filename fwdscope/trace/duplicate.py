@@ -55,14 +55,13 @@ class Duplicate:
         stand_in: Callable[[Tensor], Tensor],
     ) -> None:
         copier = _Copier(stand_in)
-        with _parameters_gathered(module):
+        with _parameters_gathered(module) as was_flat:
             self.module: nn.Module = copier.copy(unwrapped(module))
         self.args: tuple[Any, ...] = tuple([copier.copy(value) for value in args])
         self.kwargs: dict[str, Any] = {name: copier.copy(value) for name, value in kwargs.items()}
         self.stand_ins = copier.stand_ins
         self.shared: list[Tensor] = []
-        wrapped = any(isinstance(inner, _fully_sharded()) for inner in module.modules())
-        self.is_sharded = wrapped or any(is_sharded(parameter) for parameter in module.parameters())
+        self.is_sharded = was_flat or any(is_sharded(parameter) for parameter in module.parameters())
         self._originals = copier.originals
         places = {value.device.type for value in copier.originals if isinstance(value, Tensor)}
         self._snapshots = [*copier.snapshots, *class_snapshots(copier.classes, places)]
@@ -158,18 +157,18 @@ def _fully_sharded() -> tuple[Any, ...]:
 
 
 @contextlib.contextmanager
-def _parameters_gathered(module: nn.Module) -> Iterator[None]:
-    """While this runs, the modules inside FullyShardedDataParallel have their own parameters, not one flat tensor."""
+def _parameters_gathered(module: nn.Module) -> Iterator[bool]:
+    """Give modules inside FullyShardedDataParallel their own parameters, not one flat tensor; whether there are any."""
     wrappers = _fully_sharded()
-    if not any(isinstance(inner, wrappers) for inner in module.modules()):
-        yield
+    if not wrappers or not any(isinstance(inner, wrappers) for inner in module.modules()):
+        yield False
         return
     if torch.distributed.get_world_size() > 1:
         raise InputError(
             "FullyShardedDataParallel has spread the parameters over ranks: inspect the module before it is wrapped"
         )
     with wrappers[0].summon_full_params(module, writeback=False):
-        yield
+        yield True
 
 
 def _is_distributed(value: Any) -> bool:

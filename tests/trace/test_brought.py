@@ -508,6 +508,15 @@ def test_a_module_around_sharded_ones_is_shown_whole(original: bool, mesh: Any) 
     )
 
 
+def test_flat_parameters_of_several_ranks_are_refused_with_what_to_do(
+    mesh: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = fully_sharded(nn.Sequential(nn.Linear(4, 8)), mesh)
+    monkeypatch.setattr(torch.distributed, "get_world_size", lambda: 2)
+    with pytest.raises(fwdscope.InputError, match="inspect the module before it is wrapped"):
+        fwdscope.inspect(module, torch.rand(5, 4))
+
+
 def gathered(y: Tensor) -> Tensor:
     from torch import distributed
 
