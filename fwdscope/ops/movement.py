@@ -468,6 +468,8 @@ def scatter_reduce(op: Op) -> Iterator[Term]:
         yield flops("quotient", "M", M=op.output.numel)
 
 
+register_formula("_unsafe_masked_index_put_accumulate", "sums", "N", lambda op: {"N": op.operand(3).numel})
+
 # Between ranks elements are moved; what they are reduced to there is the whole group's work, not one rank's.
 _COLLECTIVES = """all_reduce all_reduce_coalesced all_gather_into_tensor all_gather_into_tensor_coalesced
 all_gather_into_tensor_out reduce_scatter_tensor reduce_scatter_tensor_coalesced reduce_scatter_tensor_out

@@ -268,4 +268,5 @@ register(("masked_fill",), Rule(no_terms, _masked_fill_output, window=Passing.BR
 register(("complex", "_conj_physical"), Rule(no_terms, window=Passing.BROADCAST))
 # What forward-mode gradients are decomposed into.
 register_formula("prims.add prims.sub prims.mul prims.div prims.neg prims.exp prims.tanh prims.sqrt", "result", "N")
+register_formula("ldexp", "power, product", "2·N", window=Passing.BROADCAST)
 register_formula("polar", "cos, sin, two products", "4·N", window=Passing.BROADCAST)
