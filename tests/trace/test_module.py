@@ -63,7 +63,7 @@ def test_rows_follow_the_module_tree_and_copies_are_folded() -> None:
         ("h.0.mlp.0", "0", "Linear", 4224, 1),
         ("h.0.mlp.1", "1", "GELU tanh", 0, 1),
         ("h.0.mlp.2", "2", "Linear", 4128, 1),
-        ("h.0.add", "", "add", 0, 1),
+        ("h.0.add_1", "", "add", 0, 1),
         ("head", "head", "Linear", 0, 1),  # tied to emb
     ]
     assert [row.flops for row in report.layers if row.kind == "expression"] == [2 * 7 * 32] * 3
