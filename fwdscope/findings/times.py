@@ -18,6 +18,9 @@ MIN_SHARE_OF_TIME = 0.1
 MIN_RATIO_OF_SHARES = 5
 # The least share of the time in memory-bound layers that is named.
 MIN_MEMORY_BOUND_SHARE = 0.5
+# torch and the driver take up to 10 µs to start an operator on a CPU and up to 20 µs on a GPU; a layer is one to three.
+LAUNCH = {"cpu": 30e-6}
+LAUNCH_ELSEWHERE = 60e-6
 # A layer that reaches less of its roofline than this waits for something else.
 MAX_SHARE_OF_ROOFLINE = 0.1
 
@@ -123,4 +126,8 @@ def _far_from_roofline(network: RowGraph) -> Iterator[Finding]:
     names = list_names(f"{row_name(one.row)} ({units.share(part)} of roofline)" for one, part in far)
     text = f"{names} {'take' if len(far) > 1 else 'takes'} {units.share(share)} of the time"
     path = row_name(far[0][0].row) if len(far) == 1 else None
-    yield Finding("note", text, path, "launch-bound: use a larger batch or --compile")
+    # Only if each call takes about as long as a launch can launches be the reason.
+    device = network.report.run.device.partition(":")[0] if network.report.run else ""
+    launch = LAUNCH.get(device, LAUNCH_ELSEWHERE)
+    small = all((one.row.latency or 0) <= launch * one.row.calls for one, _ in far)
+    yield Finding("note", text, path, "launch-bound: use a larger batch or --compile" if small else None)

@@ -193,6 +193,21 @@ def _cause(text: str, value: Tensor, origin: Origin | None) -> Cause:
 
 _REWORDED = (
     (
+        r"register_meta function for torch\.nonzero\(\)",
+        "the data decide this size: the mask says how many elements are left",
+        "keep the size: `where(mask, x, 0)`, and for a mean divide by the sum of the mask",
+    ),
+    (
+        r"cannot repeat_interleave a meta tensor without output_size",
+        "the data decide this size: they are the repeats",
+        None,
+    ),
+    (
+        r"Expected more than 1 value per channel when training, got input size torch\.Size\(\[(1\b.*)\]\)",
+        "in training a batch of 1 has no spread to normalize by: each channel of ({0}) is one value",
+        "give it a batch of 2 or more, or use GroupNorm or LayerNorm",
+    ),
+    (
         r"Dimension out of range \(expected to be in range of \[(-?\d+), (-?\d+)\], but got (-?\d+)\)",
         "there is no dimension {2}: it may be from {0} to {1}",
         None,

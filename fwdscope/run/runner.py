@@ -51,13 +51,19 @@ def run_on_device(subject: Subject, settings: RunSettings) -> tuple[Report, Pict
         peaks=_peaks(ready, settings, times),
         threads=torch.get_num_threads() if device.kind == "cpu" else None,
         batch=ready.batch,
-        notes=(*ready.weights.notes, *times.notes),
+        notes=(*ready.weights.notes, *times.notes, *_note_on_scratch(report, device.kind)),
     )
     report = with_run(ready, forward, times.rows, run)
     if wanted is None or settings.show is None:
         return report, None
     row = next((row for row in report.layers if row.path == wanted.path), None)
     return report, picture_of(settings.show, wanted, forward.kept, row)
+
+
+def _note_on_scratch(report: Report, kind: str) -> tuple[str, ...]:
+    """A note that the predicted peak leaves out what kernels of products and convolutions take for themselves."""
+    libraries = {"cpu": "oneDNN and MKL", "cuda": "cuDNN and cuBLAS"}.get(kind, "its libraries")
+    return (f"peak memory is beyond kernels' scratch, which {libraries} choose",) if report.totals.macs else ()
 
 
 def _peaks(ready: Prepared, settings: RunSettings, times: Times) -> Peaks | None:

@@ -392,6 +392,28 @@ def test_a_layer_far_below_its_roofline_is_a_finding() -> None:
     assert finding_about(_timed(replace(rows[0], latency=0.9e-3), *rows[1:], peaks=PEAKS), "of roofline") is None
 
 
+@pytest.mark.parametrize(
+    ("latency", "calls", "device", "advice"),
+    [
+        # A launch takes some 10 µs, and a layer is one to three of them: 2 ms have another reason.
+        (2e-3, 1, "cpu", None),
+        (20e-6, 1, "cpu", "launch-bound: use a larger batch or --compile"),
+        (50e-6, 1, "cpu", None),
+        (50e-6, 1, "cuda:0", "launch-bound: use a larger batch or --compile"),
+        (2e-3, 100, "cpu", "launch-bound: use a larger batch or --compile"),
+    ],
+)
+def test_a_layer_is_launch_bound_only_if_a_call_takes_as_long_as_a_launch(
+    latency: float, calls: int, device: str, advice: str | None
+) -> None:
+    rows = [replace(_moving("slow", latency, moved=8), calls=calls), _moving("fast", 0.01 * latency, flops=10**3)]
+    report = _timed(*rows, peaks=PEAKS)
+    assert report.run is not None
+    finding = finding_about(replace(report, run=replace(report.run, device=device)), "of roofline")
+    assert finding is not None
+    assert finding.advice == advice
+
+
 def test_the_static_word_on_bytes_gives_way_to_the_measured_one() -> None:
     rows = [_moving("a", 0.3e-3, moved=10**9), _moving("b", 1e-4, flops=10**6)]
     report = _timed(*rows, peaks=PEAKS)

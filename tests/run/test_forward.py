@@ -365,3 +365,16 @@ def test_a_nan_made_between_the_layers_of_a_module_is_the_modules_own() -> None:
     own = row(report, "log").stats
     assert own is not None
     assert own.nans == 2
+
+
+@pytest.mark.parametrize(
+    ("layer", "has"), [("Linear(4)", True), ("Conv1d(3, 2)", True), ("x @ x.mT", True), ("ReLU", False)]
+)
+def test_a_run_notes_that_kernels_of_products_take_scratch_beyond_the_peak(
+    tmp_path: Path, layer: str, has: bool
+) -> None:
+    (tmp_path / "net.yaml").write_text(f"inputs:\n  x: randn(2, 3, 8)\nlayers:\n  - {layer}\n")
+    report = fwdscope.inspect(tmp_path / "net.yaml", device="cpu", latency=False)
+    assert report.run is not None
+    assert any("beyond kernels' scratch" in note for note in report.run.notes) == has
+    assert not any("scratch" in note for note in fwdscope.inspect(tmp_path / "net.yaml", device="meta").notes)
