@@ -171,7 +171,7 @@ def test_a_module_of_pythons(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         (("mlp_mnist", "--against", "nowhere.json"), "cannot be read"),
         (("mlp_mnist", "--format", "svg"), "unknown format svg"),
         (("nowhere", ), "there is no file nowhere"),
-        (("saved.json",), "is a saved report"),
+        (("saved.json",), "saved.json cannot be read: No such file"),
         (("llama3_405b", "--device", "cpu"), "free"),
     ],
 )  # fmt: skip
