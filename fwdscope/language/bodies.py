@@ -149,6 +149,8 @@ class NodeParser:
             return TupleOrList(text.span(), "tuple", (shape,))
         simple = not text.value.startswith("(")
         help = f"write `({text.value},)` for one dimension" if simple else "write it in parentheses: `(B, 10)`"
+        if first := re.match(r"\([^()]*\)", text.value):
+            help = f"write `{first[0]}`"
         return self.fail(text.span(), f"{text.value} is not a shape", help)
 
     def nested(self, node: YamlMapping) -> tree.Line | None:

@@ -25,6 +25,7 @@ from __future__ import annotations
 import functools
 import inspect
 import itertools
+import math
 import operator
 import re
 import sys
@@ -446,12 +447,18 @@ class Layer:
             )
         return dim % rank
 
-    def check_divisible(self, what: str, size: int, name: str, divisor: int) -> None:
-        """Check that ``divisor`` divides ``size``; the help gives the nearest divisors and sizes that fit."""
+    def check_divisible(self, what: str, size: int, name: str, divisor: int, other: int = 0) -> None:
+        """Check that ``divisor`` divides ``size``.
+
+        The help gives the nearest divisors, which divide an ``other`` size too, and sizes that fit.
+        """
         if size % divisor == 0:
             return
-        fitting = [d for d in range(1, size + 1) if size % d == 0]
-        near = sorted({max(d for d in fitting if d < divisor), min((d for d in fitting if d > divisor), default=size)})
+        common = math.gcd(size, other)
+        fitting = [d for d in range(1, common + 1) if common % d == 0]
+        near = sorted(
+            {max(d for d in fitting if d < divisor), min((d for d in fitting if d > divisor), default=fitting[-1])}
+        )
         raise LayerError(
             f"{what} ({size}) is not divisible by {name} ({divisor})",
             f"{name}={' or '.join(map(str, near))} would fit, or "

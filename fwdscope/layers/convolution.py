@@ -35,8 +35,9 @@ class _Convolution(Windowed, abstract=True):
 
     def check_groups(self, x: Any, groups: int) -> None:
         """Reject numbers of channels that the groups do not divide."""
-        self.check_divisible("the input's number of channels", int(x.shape[-self.dimensions - 1]), "groups", groups)
-        self.check_divisible("out_channels", self.out_channels, "groups", groups)
+        channels = int(x.shape[-self.dimensions - 1])
+        self.check_divisible("the input's number of channels", channels, "groups", groups, self.out_channels)
+        self.check_divisible("out_channels", self.out_channels, "groups", groups, channels)
 
     def details(self) -> Iterable[str]:
         groups, dilation = vars(self)["groups"], self.each(vars(self)["dilation"])  # in torch's order only below

@@ -31,7 +31,7 @@ def check_operands(sign: str, left: Any, right: Any) -> None:
     """Check an operator of two tensors. Raises LayerError."""
     if not (isinstance(left, Tensor) and isinstance(right, Tensor)):
         if sign == "@" and any(isinstance(value, int | float) for value in (left, right)):
-            raise LayerError("@: a number is not a matrix", "write `*` to scale")
+            raise LayerError("@: a number is not a matrix", "a number scales by `*`")
         return
     if sign == "@":
         check_matmul(left, right, "@")
@@ -65,7 +65,7 @@ def check_matmul(left: Tensor, right: Tensor, name: str) -> None:
     """Check a matrix product: columns of the left, rows of the right, and dtypes. Raises LayerError."""
     if not left.dim() or not right.dim():
         message = f"{name}: a number is not a matrix: {shape_text(left)} and {shape_text(right)}"
-        raise LayerError(message, "write `*` to scale", ((left, 0), (right, 0)))
+        raise LayerError(message, "a number scales by `*`", ((left, 0), (right, 0)))
     inner = right.shape[-2] if right.dim() > 1 else right.shape[0]
     if left.shape[-1] != inner:
         message = f"{name}: {{0}} has {left.shape[-1]} columns and {{1}} {inner} rows"

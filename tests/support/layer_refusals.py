@@ -134,14 +134,14 @@ REFUSALS: list[tuple[str, dict[str, Any], tuple[Any, ...], str, str | None]] = [
         {"out_channels": 32, "kernel_size": 3, "groups": 5},
         (meta(1, 24, 9, 9),),
         "the input's number of channels (24) is not divisible by groups (5)",
-        "groups=4 or 6 would fit, or 20 or 25 instead of 24",
+        "groups=4 or 8 would fit, or 20 or 25 instead of 24",
     ),
     (
         "Conv2d",
         {"out_channels": 30, "kernel_size": 3, "groups": 4},
         (meta(1, 24, 9, 9),),
         "out_channels (30) is not divisible by groups (4)",
-        "groups=3 or 5 would fit, or 28 or 32 instead of 30",
+        "groups=3 or 6 would fit, or 28 or 32 instead of 30",
     ),
     (
         "Conv2d",

@@ -14,7 +14,7 @@ _TO_WRITE = re.compile(
 )
 # What makes it more than one change, or one to be filled in.
 _TO_THINK_OF = re.compile(
-    r"…|\b(with a number|for masks|for numbers|below|on a line (above|of its own)|, then)\b|and `"
+    r"…|\b(with a number|for masks|for numbers|below|and read|on a line (above|of its own)|, then)\b|and `"
 )
 _SETTINGS_THAT_FIT = re.compile(r"(\w+)=(\d+) (?:or \d+ )?would fit")
 _LEFT_OUT = re.compile(r"leave (\w+) out")
