@@ -371,7 +371,10 @@ def _growth(where: str, trend: _Trend, rows: Sequence[LayerRow], report: Report)
     verb, size = ("grow", trend.factor) if grow else ("shrink", 1 / trend.factor)
     start = f"values {verb} {units.value(size)}-fold a layer over {trend.layers} layers of {where}"
     last = "the last finite one" if trend.breaks else "the last"
-    ends = f"std {units.value(trend.first)} after the first, {units.value(trend.last)} after {last}"
+    # The table has the std of all values.
+    compared = any(tensor.stats and tensor.stats.item_std is not None for tensor in report.inputs)
+    measure = "items differ by" if compared else "std"
+    ends = f"{measure} {units.value(trend.first)} after the first, {units.value(trend.last)} after {last}"
     # The residual stream of a trained network may well grow a thousandfold.
     if report.run and report.run.weights:
         return Finding("note", f"{start}: {ends}", where)

@@ -126,7 +126,7 @@ def test_a_stack_that_vanishes_is_named_though_a_biased_layer_follows(look: Look
     assert finding.path == "sequential"
     factor = float(finding.text.split("shrink ")[1].split("-fold")[0])
     assert factor == pytest.approx(8.84, rel=0.02)
-    assert "over 12 layers of sequential" in finding.text
+    assert "over 12 layers of sequential: items differ by 0.11" in finding.text
 
 
 @pytest.mark.parametrize(
@@ -176,6 +176,17 @@ def test_other_inputs_that_are_lost(look: Look, input: str, lines: list[str]) ->
 )
 def test_nothing_is_lost_where_items_differ_or_there_is_one(look: Look, input: str, lines: list[str]) -> None:
     assert not about(look(input, *lines), "lost", "-fold")
+
+
+def test_a_batch_of_one_has_the_std_that_the_table_shows(look: Look) -> None:
+    report = look(
+        "randn(1, 128)", "fc = Linear(128, bias=False)", "8 * Sequential(Linear(128, bias=False), ReLU)", init=SMALL
+    )
+    (finding,) = about(report, "shrink")
+    fc = next(row for row in report.layers if row.path == "fc")
+    assert fc.stats is not None
+    assert fc.stats.std is not None
+    assert f"std {fc.stats.std:.3f} after the first" in finding.text
 
 
 def test_parallel_layers_are_no_series(look: Look) -> None:
