@@ -25,6 +25,8 @@ TOGETHER: list[tuple[str, ...]] = [
     ("hidden_states",),
     ("past_values",),
     ("audio_codes",),
+    ("input_ids", "pixel_values", "attention_mask"),
+    (),
 ]
 # What goes with others wherever a forward takes it.
 COMPANIONS = """bbox image_grid_thw grid_thw decoder_input_ids past_time_features past_observed_mask task_inputs
@@ -45,7 +47,7 @@ def guesses(model: nn.Module, config: Any) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
     seen = set()
     for asked in [(getattr(model, "main_input_name", "input_ids"),), *TOGETHER]:
-        if not set(asked) & taken.keys():
+        if asked and not set(asked) & taken.keys():
             continue
         for added in (companions, []):
             names = tuple(dict.fromkeys([*(n for n in asked if n in taken), *required, *added]))
@@ -105,7 +107,11 @@ def _options(name: str, config: Any, taken: Any) -> Iterator[Any]:
         yield torch.zeros(1, width, length)
         if name == "hidden_states":
             yield torch.zeros(1, 200, _first(config, "input_size", "input_dim", "num_mel_bins", default=width))
-    elif name in ("mm_token_type_ids", "freq", "past_values_padding", "text_mask"):
+    elif name == "past_values_padding":
+        yield torch.zeros(1, _first(config, "context_length", "horizon_length", default=512), dtype=torch.long)
+    elif name == "freq":
+        yield torch.zeros(1, 1, dtype=torch.long)
+    elif name in ("mm_token_type_ids", "text_mask"):
         yield torch.zeros(1, length, dtype=torch.long)
     elif name == "merge_sizes":
         yield torch.tensor([1])
@@ -187,6 +193,8 @@ def _images(name: str, config: Any, taken: Any) -> Iterator[Tensor]:
     if sides != (224, 224):
         yield torch.zeros(1, channels, 224, 224)
     yield torch.zeros(2, channels, *sides)
+    yield torch.zeros(1, frames or 8, channels, 336, 336)
+    yield torch.zeros(1, channels, 1536, 1536)
 
 
 def _patches(config: Any) -> Tensor:
