@@ -29,6 +29,7 @@ from .convolution import gradient
 from .interpolation import filter_sizes
 from .op import Op, Operand
 from .pooling import adaptive_taps
+from .recurrent import RNN_MODES
 
 
 def _like_the_gradient(op: Op) -> tuple[Operand, ...] | None:
@@ -189,6 +190,14 @@ def batch_norm(op: Op) -> Iterator[Term]:
     yield from _affine_gradients(elements, channels, weight and has_weight, bias and has_weight, known=False)
 
 
+@rule("cudnn_batch_norm_backward")
+def batch_norm_by_cudnn(op: Op) -> Iterator[Term]:
+    """In training, with all three gradients."""
+    x = op.operand()
+    yield _through_statistics(x.shape[1], x.numel // max(x.shape[1], 1))
+    yield flops("weight", "C", C=x.shape[1])
+
+
 # -- products ---------------------------------------------------------------------------------------------------------
 
 
@@ -224,19 +233,42 @@ def attention(op: Op) -> Iterator[Term]:
     yield flops("Σ dO·O", "B·L·(2·V - 1)", **{name: numbers[name] for name in "BLV"})
 
 
-@rule("mkldnn_rnn_layer_backward")
-def recurrent(op: Op) -> Iterator[Term]:
-    """One direction of a layer of an LSTM: each product twice, for what went in and for the weight.
+# Results of the gradients of a unit's step: of an LSTM tanh(c) again, of the state (5), of the gates (four each) and of
+# the state before; of a GRU those of n and z (five each), r (4), what r scales, and the state before; of tanh 1 - h².
+_OF_A_CELL = {"lstm": (4, 23), "gru": (3, 16), "rnn_tanh": (1, 3), "rnn_relu": (1, 1)}
 
-    Per unit and step tanh(c) again, then 22 for the gradients of the state (5), of the gates (four each) and of the
-    state before.
-    """
-    x, w_ih, w_hh, biased = op.operand(0), op.operand(1), op.operand(2), op.at(17)
-    steps, hidden = math.prod(x.shape[:-1]), w_hh.shape[1]
-    yield macs("gradients of inputs and weights", "2·T·W", T=steps, W=w_ih.numel + w_hh.numel)
-    yield flops("gates", "23·T·H", T=steps, H=hidden)
+
+def _through_cell(kind: str, steps: int, hidden: int, biased: bool) -> Iterator[Term]:
+    gates, results = _OF_A_CELL[kind]
+    yield flops(f"through {kind}", f"{results}·T·H" if results > 1 else "T·H", T=steps, H=hidden)
     if biased:
-        yield flops("biases: sum", "(T - 1)·G", T=steps, G=w_ih.shape[0])
+        yield flops("biases: sum", "(T - 1)·G·H", T=steps, G=gates, H=hidden)
+
+
+@rule("mkldnn_rnn_layer_backward")
+def through_onednn(op: Op) -> Iterator[Term]:
+    """One direction of one layer: each product twice, for what went in and for the weight."""
+    steps, w_ih, w_hh = math.prod(op.operand(0).shape[:-1]), op.operand(1), op.operand(2)
+    yield macs("gradients of inputs and weights", "2·T·W", T=steps, W=w_ih.numel + w_hh.numel)
+    yield from _through_cell(RNN_MODES[op.at(14)], steps, w_hh.shape[1], op.at(17))
+
+
+@rule("_cudnn_rnn_backward")
+def through_cudnn(op: Op) -> Iterator[Term]:
+    """All layers and directions."""
+    steps, weights, stride = math.prod(op.operand(0).shape[:-1]), op.at(1), op.at(2)
+    products = sum(w.numel for w in weights if len(w.shape) == 2)
+    yield macs("gradients of inputs and weights", "2·T·W", T=steps, W=products)
+    for _ in range(0, len(weights), stride):
+        yield from _through_cell(RNN_MODES[op.at(10)], steps, op.at(11), stride >= 4)
+
+
+@rule("_thnn_fused_lstm_cell_backward_impl", "_thnn_fused_gru_cell_backward")
+def through_fused_cell(op: Op) -> Iterator[Term]:
+    """The part of a cell behind its two products."""
+    kind, state = ("lstm", 2) if "lstm" in op.name else ("gru", 0)
+    *batch, hidden = op.operand(state).shape
+    return _through_cell(kind, math.prod(batch), hidden, op.at(5 if kind == "lstm" else 2))
 
 
 # -- what moved data adds it up again ----------------------------------------------------------------------------------

@@ -19,7 +19,7 @@ from .op import Op, Operand
 # Gates, and results per unit and step, of each kind of cell.
 _GATES = {"lstm": (4, 22), "gru": (3, 17), "rnn_tanh": (1, 2), "rnn_relu": (1, 2)}
 # The kinds by cuDNN's and oneDNN's mode numbers.
-_MODES = ("rnn_relu", "rnn_tanh", "lstm", "gru")
+RNN_MODES = ("rnn_relu", "rnn_tanh", "lstm", "gru")
 
 
 def _cell(kind: str, steps: int, w_ih: Operand, w_hh: Operand, biases: int, w_hr: Operand | None) -> Iterator[Term]:
@@ -121,14 +121,14 @@ def fused_cell(op: Op) -> Iterator[Term]:
 def mkldnn(op: Op) -> Terms:
     """oneDNN's: one direction of one layer."""
     return _cell(
-        _MODES[op.at(9)], math.prod(op.operand(0).shape[:-1]), op.operand(1), op.operand(2), 2 * op.at(12), None
+        RNN_MODES[op.at(9)], math.prod(op.operand(0).shape[:-1]), op.operand(1), op.operand(2), 2 * op.at(12), None
     )
 
 
 @rule("_cudnn_rnn")
 def cudnn(op: Op) -> Iterator[Term]:
     """cuDNN's: all layers and directions."""
-    weights, stride, kind = op.at(1), op.at(2), _MODES[op.at(6)]
+    weights, stride, kind = op.at(1), op.at(2), RNN_MODES[op.at(6)]
     biases = 2 if stride >= 4 else 0
     steps = math.prod(op.operand(0).shape[:-1])
     for i in range(0, len(weights), stride):

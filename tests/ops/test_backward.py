@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
-from fwdscope.ops import Cost, cost
+from fwdscope.ops import Cost, Op, Operand, cost
+from fwdscope.ops.base import tensor
 from fwdscope.ops.watch import watching
 
 # --- FLOPs of one backward operator ----------------------------------------------------------------------------------
@@ -154,3 +155,33 @@ def macs_with_gradients(layer: nn.Module, shape: tuple[int, ...], device: str) -
         torch.autograd.grad(result.sum(), list(module.parameters()))
     assert all(record.cost is not None for record in records)
     return sum(record.figures[0] for record in records)
+
+
+# Kernels of CUDA alone, by the shapes that torch would give them.
+def shaped(*shape: int) -> Operand:
+    return tensor(shape, "float32")
+
+
+def test_cudnns_recurrent_layers_take_each_product_twice() -> None:
+    # Two layers of an LSTM, six steps of two: 24 · (4 + 6) and 24 · (6 + 6) weights.
+    weights = tuple(w for inputs in (4, 6) for w in (shaped(24, inputs), shaped(24, 6), shaped(24), shaped(24)))
+    states = shaped(2, 2, 6)
+    output = shaped(6, 2, 6)
+    head = (shaped(6, 2, 4), weights, 4, shaped(1), states, states, output, output, None, None)
+    found = cost(Op("aten._cudnn_rnn_backward", "default", (*head, 2, 6, 0, 2)))
+    assert found is not None
+    assert found.macs == 2 * 12 * (240 + 288)
+    # For each of 12 steps and two layers 23 of six units, and sums of 24 biases over the steps.
+    assert found.flops == 2 * found.macs + 2 * (23 * 12 * 6 + 11 * 24)
+
+
+def test_a_fused_cell_and_cudnns_batch_norm() -> None:
+    state, gates = shaped(5, 6), shaped(5, 24)
+    lstm = cost(Op("aten._thnn_fused_lstm_cell_backward_impl", "default", (state, None, state, state, gates, True)))
+    gru = cost(Op("aten._thnn_fused_gru_cell_backward", "default", (state, shaped(5, 30), True)))
+    norm = cost(Op("aten.cudnn_batch_norm_backward", "default", (shaped(2, 3, 4), shaped(2, 3, 4), shaped(3))))
+    assert lstm is not None
+    assert gru is not None
+    assert norm is not None
+    # 23 and 16 for each of 5 · 6, and sums of 24 and 18 biases over five; nine for each of 24 elements, three weights.
+    assert (lstm.flops, gru.flops, norm.flops) == (23 * 30 + 4 * 24, 16 * 30 + 4 * 18, 9 * 24 + 3)

@@ -112,15 +112,14 @@ def test_the_names_of_the_rules_are_torchs() -> None:
 NOT_IN_THIS_BUILD = {f"torchvision.{name}" for name in ("deform_conv2d", "_deform_conv2d_backward", "nms", "roi_align")}
 # Backward operators without a rule, by what they are of.
 WITHOUT_A_RULE = {
-    "kernels that only other devices or libraries run": """_cudnn_attention_backward _cudnn_rnn_backward
-    _efficient_attention_backward _flash_attention_backward batch_norm_backward_elemt batch_norm_backward_reduce
-    convolution_backward_overrideable cudnn_affine_grid_generator_backward cudnn_batch_norm_backward
+    "kernels that only other devices or libraries run": """
+    _cudnn_attention_backward _efficient_attention_backward _flash_attention_backward batch_norm_backward_elemt
+    batch_norm_backward_reduce convolution_backward_overrideable cudnn_affine_grid_generator_backward
     cudnn_grid_sampler_backward lstm_mps_backward miopen_batch_norm_backward miopen_rnn_backward
     mkldnn_adaptive_avg_pool2d_backward mkldnn_linear_backward mkldnn_linear_backward_input
-    mkldnn_linear_backward_weights mkldnn_max_pool2d_backward mkldnn_max_pool3d_backward mps_convolution_backward
-    mps_convolution_transpose_backward _slow_conv2d_backward _grid_sampler_2d_cpu_fallback_backward
-    adaptive_avg_pool3d_backward max_pool2d_backward""",
-    "parts of recurrent kernels of CUDA": "_thnn_fused_gru_cell_backward _thnn_fused_lstm_cell_backward_impl",
+    mkldnn_linear_backward_weights mkldnn_max_pool2d_backward mkldnn_max_pool3d_backward
+    mps_convolution_backward mps_convolution_transpose_backward _slow_conv2d_backward
+    _grid_sampler_2d_cpu_fallback_backward adaptive_avg_pool3d_backward max_pool2d_backward""",
     "tensors that no row can show": """_nested_select_backward _nested_sum_backward linear_backward matmul_backward
     _sparse_log_softmax_backward_data _sparse_mm_reduce_impl_backward
     _sparse_softmax_backward_data _sparse_sum_backward""",
