@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, TypeAlias
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from fwdscope.report import Report
+
 
 class FwdscopeError(Exception):
     """Any error that fwdscope raises on purpose."""
@@ -34,8 +36,10 @@ class MissingTargetError(TargetError, FileNotFoundError):
 
 class ShapeError(InputError, RuntimeError):
     """A PyTorch model whose forward fails on its inputs. The text says where and what would fit; its ``__cause__`` is
-    the error that torch raised.
+    the error that torch raised, ``partial`` the report of what ran before.
     """
+
+    partial: Report | None = None
 
 
 # Tensors, each with one of its dimensions, counted from the front or, negative, from the end.

@@ -24,7 +24,7 @@ from fwdscope.cli.boundary import (
 )
 from fwdscope.cli.options import command_line, target_of
 from fwdscope.cli.progress import show_progress
-from fwdscope.errors import InputError
+from fwdscope.errors import InputError, ShapeError
 from fwdscope.render import COLUMNS, FORMATS, Options, render
 from fwdscope.settings import RunSettings
 
@@ -39,6 +39,8 @@ _SORT = "List layers without nesting, those with the largest value first: macs, 
 _TOP = "List only the N layers that cost most."
 _STRICT = "Exit with code 1 if any operator has no counting rule."
 _ON = "Estimate time and memory on other hardware, without running: H100, or H100,T4, or all."
+_PARTIAL = "Show the report up to the layer that fails, of a PyTorch model."
+_SUGGEST = "Try every change that may mend a problem, however large the network is."
 _SHOW = "Draw one output instead of the report: conv1, conv1[0,3], or attn.weights for attention weights."
 
 
@@ -65,6 +67,8 @@ def inspect(
         str | None, typer.Option("--format", metavar="FORMAT", help=f"{', '.join(FORMATS)}. Default: table.")
     ] = None,
     output: opt.ReportOutput = None,
+    partial: Annotated[bool, typer.Option("--partial", help=_PARTIAL)] = False,
+    suggest: Annotated[bool, typer.Option("--suggest", help=_SUGGEST)] = False,
     allow_import: opt.AllowImport = False,
     limit: opt.Limits = None,
 ) -> None:
@@ -84,7 +88,14 @@ def inspect(
             where, seed, weights, weights_partial, train=train, stats=not no_stats, latency=not no_latency, show=show
         )
         inspected = target_of(target, set_, input_, dtype, allow_import)
-        report, picture = _run(inspected, settings)
+        if partial and not inspected.is_module:
+            raise InputError("--partial is for PyTorch models; every problem of a spec is reported at once")
+        try:
+            report, picture = _run(inspected, settings)
+        except ShapeError as error:
+            if partial and error.partial is not None:
+                _write(error.partial, form, Options(depth, None, None, "", False, sort, top), output)
+            raise
         if picture is not None:
             _write_picture(picture, output)
             return
@@ -103,7 +114,7 @@ def inspect(
         ):
             raise typer.Exit(FELL_SHORT)
 
-    boundary(command, limit)
+    boundary(command, [*(limit or ()), *([f"mends={10**9}"] * suggest)])
 
 
 def _check_view(show: str | None, format: str | None, output: Path | None, view: Mapping[str, object]) -> str:

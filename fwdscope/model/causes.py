@@ -223,6 +223,26 @@ _REWORDED = (
         None,
     ),
     (r"mat1 and mat2 shapes cannot be multiplied \((\d+)x(\d+) and (\d+)x(\d+)\)", "{1} columns and {2} rows", None),
+    (
+        r"arget size \(torch.Size\(\[([\d, ]*)\]\)\) must be the same as input size \(torch.Size\(\[([\d, ]*)\]\)\)",
+        "the target has the shape ({0}) and the input ({1}): they must be equal",
+        None,
+    ),
+    (
+        r"xpected target size \[([\d, ]*)\], got \[([\d, ]*)\]",
+        "the target has the shape ({1}), expected ({0}): classes stand in dimension 1 of the input",
+        None,
+    ),
+    (
+        r"(?:same dtype, but got:?|scalar type) (?:c10::)?(\w+) (?:and|!=|but found) (?:c10::)?(\w+)",
+        "dtypes do not mix: {0} and {1}",
+        "convert one: `.to(x.dtype)`",
+    ),
+    (
+        r"Input type \((?:c10::)?(\w+)\) and (?:bias|weight) type \((?:c10::)?(\w+)\) should be the same",
+        "its input is {0} and its weights are {1}",
+        "convert the input: `.to(weight.dtype)`",
+    ),
     (r"too many indices for tensor of dimension (\d+)", "more indices than the {0} dimensions of the tensor", None),
     (
         r"expanded size of the tensor \((\d+)\) must match the existing size \((\d+)\) .* dimension (\d+)",

@@ -24,12 +24,11 @@ from fwdscope.language.expression import Call, Constant, Expression, Name
 from fwdscope.language.places import all_lines, given_settings, layer_call, statement_at
 from fwdscope.language.problems import Fix, Problem, Span
 from fwdscope.layers import LAYERS, settings
+from fwdscope.limits import limit
 from fwdscope.model.trail import Change, SizeTrail, Step, Trail, scope_of
 from fwdscope.ops.positions import Slide, Spread
 
 MOST_OFFERED = 3
-# Changes tried times layers built, which takes about half a second.
-MOST_LAYERS_BUILT = 4_000
 
 # Whether a changed text builds without the problem, and with no new one.
 Fits = Callable[[str], bool]
@@ -76,13 +75,13 @@ class Edit(NamedTuple):
         return text
 
 
-def suggest(spec: tree.ModelSpec, fault: Fault, layers: int, fits: Fits, everything: bool = False) -> Problem:
+def suggest(spec: tree.ModelSpec, fault: Fault, layers: int, fits: Fits) -> Problem:
     """The problem of a fault with the changes that mend it, at most three.
 
     Kinds of changes are tried in turn, and those of the first kind that mends it are offered. ``layers`` is how many
-    layers the network has; ``everything`` tries all changes in a network of any size.
+    layers the network has, each of which is built for every change.
     """
-    most = len(spec.source.text) if everything else MOST_LAYERS_BUILT // max(layers, 1)
+    most = limit("mends") // max(layers, 1)
     found: list[Fix] = []
     tried: set[str] = set()
     for kind in _Candidates(spec, fault).kinds():

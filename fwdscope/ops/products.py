@@ -39,6 +39,8 @@ def factors(op: Op) -> tuple[Operand, Operand]:
 
 def _output(op: Op) -> tuple[Operand, ...] | None:
     (a, b), dims = factors(op), 3 if "bmm" in op.name else 2
+    if a.dtype != b.dtype and op.overload == "default":  # which every device refuses, but not torch on meta
+        raise RuntimeError(f"expected m1 and m2 to have the same dtype, but got: {a.dtype} != {b.dtype}")
     fits = a.dtype == b.dtype and len(a.shape) == len(b.shape) == dims and a.shape[:-2] == b.shape[:-2]
     if not fits or a.shape[-1] != b.shape[-2]:
         return None

@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
+from fwdscope.errors import ShapeError
 from fwdscope.language.check import Checked
 from fwdscope.language.replaced import point_at_set
 from fwdscope.model import build
@@ -31,7 +32,13 @@ from fwdscope.targets.feeds import Feed
 from fwdscope.trace import Recorder, Trace, rows, trace, trace_module
 from fwdscope.trace.duplicate import Duplicate, tensors_inside, unwrapped
 from fwdscope.trace.memory import sizes
-from fwdscope.trace.module import duplicate_with_values, meta_stand_in, record_module, run_with_autograd
+from fwdscope.trace.module import (
+    duplicate_with_values,
+    meta_stand_in,
+    record_module,
+    run_with_autograd,
+    trace_until_failure,
+)
 from fwdscope.trace.parameters import named_modules, named_parameters, named_tensors
 from fwdscope.version import __version__
 
@@ -294,9 +301,14 @@ class ModuleSubject(Subject):
         self.name = type(unwrapped(module)).__name__
         first = next(module.parameters(), None)
         self.dtype = dtype_name(first.dtype) if first is not None else "float32"
-        self.trace, self.device = trace_module(
-            module, self.call.args, self.call.kwargs, training=training, only_on_meta=only_on_meta
-        )
+        try:
+            self.trace, self.device = trace_module(
+                module, self.call.args, self.call.kwargs, training=training, only_on_meta=only_on_meta
+            )
+        except ShapeError as error:
+            self.trace = trace_until_failure(module, self.call.args, self.call.kwargs, training)
+            error.partial = replace(self.report(), notes=("it fails behind the last layer shown",))
+            raise
 
     def trace_every_copy(self) -> Trace:
         """The trace itself: every call of a module is recorded."""

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from fwdscope.default_dtype import use_default_dtype
 from fwdscope.errors import LayerError, ShapeError, Sides
 from fwdscope.language.problems import Cause, Fix, Problem, Source, Span
 from fwdscope.layers import LAYERS, describe_module, layer_of
@@ -85,7 +86,7 @@ def explain_failure(
             run(trail)
     except Exception as again:
         lines = _user_lines(again)
-        if lines and type(again) is type(error) and not _is_raised_by_user(again):
+        if type(again) is type(error) and not _is_raised_by_user(again):
             return _Failure(again, module, inputs, trail, failed.call, lines).explain()
     return None
 
@@ -103,7 +104,9 @@ class _Failure:
         lines: list[_CodeLine],
     ) -> None:
         self.error, self.module, self.trail = error, module, trail
-        *self.outer_lines, self.line = lines
+        # Without one, as of a Sequential of torch's layers, the path alone says where.
+        self.line = lines[-1] if lines else None
+        self.outer_lines = lines[:-1]
         self.step = trail.stack[-1]
         self.call = call
         self.names = {id(tensor): name for name, tensor in inputs.items()}
@@ -111,7 +114,6 @@ class _Failure:
 
     def explain(self) -> ShapeError:
         """The error in our words."""
-        source, span = self._source(self.line)
         fact = self._fact()
         # Without a call that failed, as where results are unpacked, what the last operator took.
         given = list(self.trail.last) if self.call is None else tensors([*self.call[1:]])
@@ -124,11 +126,14 @@ class _Failure:
         if is_leaf(self.step) and self.step.module is not None:
             path = self.step.path or "the module"
             message = f"{path} ({describe_module(self.step.module)}): {_without_type(message, self.step.module)}"
-        causes = list(self._causes(given, texts, fact))
-        help, fixes = fact.help, tuple(self._fixes(fact))
-        if fixes:
-            help = None
-        return ShapeError(str(Problem(source, span, fact.code, message, help, tuple(dict.fromkeys(causes)), fixes)))
+        causes = tuple(dict.fromkeys(self._causes(given, texts, fact)))
+        if self.line is None:
+            help = [f"help: {fact.help}"] * bool(fact.help)
+            more = [f"  = {text}" for text in (*(cause.text for cause in causes), *help)]
+            return ShapeError("\n".join([f"error: {message} [{fact.code}]", *more]))
+        source, span = _source(self.line)
+        fixes = tuple(self._fixes(fact, self.line))
+        return ShapeError(str(Problem(source, span, fact.code, message, None if fixes else fact.help, causes, fixes)))
 
     def _fact(self) -> LayerError:
         """What is wrong, as a check of ours says it, else torch's sentence."""
@@ -143,7 +148,8 @@ class _Failure:
                 shapes.check_call(name, args, kwargs)
         except LayerError as fact:
             return fact
-        except Exception:  # a check made for calls that a spec allows; torch's own sentence serves then
+        except (TypeError, ValueError, RuntimeError, LookupError, AttributeError):
+            # The checks are for the calls that a spec allows; of another, torch's own sentence serves.
             pass
         message, help = reworded(str(self.error) or type(self.error).__name__)
         if "more than 1 value per channel" in message:
@@ -151,11 +157,6 @@ class _Failure:
             help = "a batch of at least 2, evaluation mode, or no norm behind a pool to 1×1"
         called = self.call[0].strip("_") if self.call is not None and not is_leaf(self.step) else ""
         return LayerError(f"{called}: {message}" if called else message, help)
-
-    def _source(self, line: _CodeLine) -> tuple[Source, Span]:
-        source = Source(line.name, "".join(linecache.getlines(line.file)))
-        start, end = (source.offset(number, 1) for number in (line.number, line.end))
-        return source, Span(start + line.columns[0], end + line.columns[1])
 
     # -- where the sizes came from ------------------------------------------------------------------------------------
 
@@ -229,7 +230,7 @@ class _Failure:
 
     # -- what would fit -----------------------------------------------------------------------------------------------
 
-    def _fixes(self, fact: LayerError) -> Iterator[Fix]:
+    def _fixes(self, fact: LayerError, line: _CodeLine) -> Iterator[Fix]:
         """A line with the size that the layer's input has, or with the input brought to its shape."""
         module = self.step.module
         if module is None or not is_leaf(self.step) or not fact.sides:
@@ -247,39 +248,29 @@ class _Failure:
         if x.dim() == 4 and x.shape[-1] == wanted and hasattr(module, "in_channels"):
             method = "permute(0, 3, 1, 2)"
         if method is not None:
-            yield from self._in_call(method)
+            yield from self._in_call(method, line)
         elif x.dim() == 2 or not any(isinstance(c.reading, Slide) for c in self.trail.follow(x, dim).changes):
-            yield from self._in_constructor(wanted, int(x.shape[dim]))
+            yield from self._in_constructor(wanted, int(x.shape[dim]), line)
 
-    def _in_call(self, method: str) -> Iterator[Fix]:
+    def _in_call(self, method: str, line: _CodeLine) -> Iterator[Fix]:
         """The line that calls the layer, its argument changed by a method."""
         name = self.step.path.rpartition(".")[2]
         with contextlib.suppress(SyntaxError):
-            for node in ast.walk(ast.parse(self.line.text)):
+            for node in ast.walk(ast.parse(line.text)):
                 if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == name:
                     (argument, *_) = node.args
                     start, end = argument.col_offset, argument.end_col_offset or 0
-                    yield self._fix(self.line, Span(start, end), f"{self.line.text[start:end]}.{method}")
+                    yield _fix(line, Span(start, end), f"{line.text[start:end]}.{method}")
 
-    def _in_constructor(self, wrong: int, right: int) -> Iterator[Fix]:
+    def _in_constructor(self, wrong: int, right: int, line: _CodeLine) -> Iterator[Fix]:
         """The line that makes the layer, with another number where it gives a wrong one."""
         place = self._made_at(self.step.path)
-        if place is None or place.number != place.end or place.file != self.line.file:
+        if place is None or place.number != place.end or place.file != line.file:
             return
         numbers = [n for n in ast.walk(ast.parse(place.text)) if isinstance(n, ast.Constant) and n.value == wrong]
         if len(numbers) == 1:
             start, end = numbers[0].col_offset, numbers[0].end_col_offset or 0
-            yield self._fix(place, Span(start, end), str(right))
-
-    def _fix(self, line: _CodeLine, part: Span, new: str) -> Fix:
-        """A line of the failing file with another text in it."""
-        source, _ = self._source(self.line)
-        indent = len(linecache.getline(line.file, line.number)) - len(
-            linecache.getline(line.file, line.number).lstrip()
-        )
-        start = source.offset(line.number, 1) + indent
-        text = f"{line.text[: part.start]}{new}{line.text[part.end :]}"
-        return Fix(((Span(start + part.start, start + part.end), new),), text)
+            yield _fix(place, Span(start, end), str(right))
 
 
 def _assignment(kind: type[nn.Module], name: str, places: tuple[int, ...]) -> _CodeLine | None:
@@ -311,6 +302,20 @@ def _parsed(file: str) -> ast.Module | None:
         return None
 
 
+def _source(line: _CodeLine) -> tuple[Source, Span]:
+    source = Source(line.name, "".join(linecache.getlines(line.file)))
+    start, end = (source.offset(number, 1) for number in (line.number, line.end))
+    return source, Span(start + line.columns[0], end + line.columns[1])
+
+
+def _fix(line: _CodeLine, part: Span, new: str) -> Fix:
+    """A line with another text in a part of it."""
+    source, whole = _source(line)[0], linecache.getline(line.file, line.number)
+    start = source.offset(line.number, 1) + len(whole) - len(whole.lstrip())
+    text = f"{line.text[: part.start]}{new}{line.text[part.end :]}"
+    return Fix(((Span(start + part.start, start + part.end), new),), text)
+
+
 def _without_type(message: str, module: nn.Module) -> str:
     """A message of a check of a layer, without the name of its type in front."""
     kind = type(module).__name__
@@ -322,7 +327,9 @@ def _check_layer(module: nn.Module, given: Sequence[Tensor]) -> None:
     layer = layer_of(module) if type(module).__name__ in LAYERS else None
     if layer is None:
         return
-    layer.check(*given)
+    weights = next((p for p in module.parameters() if p.is_floating_point()), None)
+    with use_default_dtype(weights.dtype) if weights is not None else contextlib.nullcontext():
+        layer.check(*given)
     for name, size in layer.infer(*given).items():
         built = getattr(module, name, None)
         if size is not None and built is not None and built != size and (size,) != built:

@@ -30,7 +30,7 @@ from fwdscope.torch_private import fake_tensors, is_dynamo_loaded, lazy_hook, wi
 from fwdscope.trace.duplicate import Duplicate, Scripted, Wrapped, is_sharded, tensors_inside, unwrapped
 from fwdscope.trace.memory import storage_ids
 from fwdscope.trace.parameters import Modules, named_modules, named_tensors
-from fwdscope.trace.record import Recorder, SharedWeightWritten, Trace, hook, recording
+from fwdscope.trace.record import Node, Recorder, SharedWeightWritten, Trace, hook, recording
 
 # Weights of at most so many bytes are copied when a module runs where it lives; larger ones are shared with the copy.
 MAX_COPIED_WEIGHTS = 512 * 2**20
@@ -98,6 +98,18 @@ def _explain(
             copied.module(*copied.args, **copied.kwargs)
 
     return explain_failure(error, copied.module, named_arguments(copied.module, copied.args, copied.kwargs), run)
+
+
+def trace_until_failure(
+    module: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any], training: bool = False
+) -> Trace:
+    """What a forward that fails on meta ran before."""
+    copied, recorder = Duplicate(unwrapped(module), args, kwargs, meta_stand_in), Recorder()
+    with copied.shared_state_restored(), contextlib.suppress(Exception):  # it was explained
+        record_module(copied.module, copied.args, copied.kwargs, recorder, training)
+    while len(recorder.stack) > 1:
+        recorder.end(())
+    return Trace(_whole(recorder), (), None, recorder.memory.peak, module=copied.module)
 
 
 def named_arguments(module: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Tensor]:
@@ -253,10 +265,13 @@ def record_module(
         value = module(*args, **kwargs)
     unused = recorder.unread([one for one in named_tensors(module, "parameters") if not _is_lazy(one[1])])
     outputs = tuple(named(value).items())
-    # The module itself is the whole; a single layer is its only row.
-    (whole,) = recorder.root.children
-    root = whole if whole.children else recorder.root
-    return Trace(root, outputs, None, recorder.memory.peak, unused, recorder.fields())
+    return Trace(_whole(recorder), outputs, None, recorder.memory.peak, unused, recorder.fields())
+
+
+def _whole(recorder: Recorder) -> Node:
+    """The module itself; a single layer is its only row."""
+    root = recorder.root
+    return root.children[0] if len(root.children) == 1 and root.children[0].children else root
 
 
 def _tensors_of(module: nn.Module) -> list[Tensor]:

@@ -127,3 +127,38 @@ def test_an_operator_between_layers_names_what_made_both_sides() -> None:
     text = said(Residual(), torch.randn(1, 4, 6, 6))
     assert "+: sizes differ in dimension 1: x has 4, the second has 8" in text
     assert "out_channels sets 8  conv: Conv2d 3×3" in text
+
+
+@pytest.mark.parametrize(
+    ("layer", "x", "words"),
+    [
+        # torch on a CPU: "mat1 and mat2 must have the same dtype, but got Float and Half"; its meta kernels run it
+        (nn.Linear(4, 4).half(), torch.randn(2, 4), "0 (Linear): has weights of float16, found an input of float32"),
+        (nn.Linear(4, 4, bias=False).double(), torch.randn(2, 4), "has weights of float64, found an input of float32"),
+        (nn.Conv2d(3, 4, 3), torch.randn(1, 3, 8, 8).half(), "has weights of float32, found an input of float16"),
+        (nn.Embedding(4, 4), torch.randn(2, 4), "looks up whole numbers (int64 or int32), found float32"),
+    ],
+)
+def test_dtypes_that_do_not_mix_are_said_of_the_layer(layer: nn.Module, x: Tensor, words: str) -> None:
+    assert words in said(nn.Sequential(layer), x)
+
+
+def test_a_target_that_does_not_fit_its_loss_is_said_in_our_words() -> None:
+    class Loss(nn.Module):
+        def forward(self, scores: Tensor, target: Tensor) -> Tensor:
+            return nn.functional.cross_entropy(scores, target)
+
+    text = said(Loss(), torch.randn(2, 3, 4), torch.zeros(2, 5, dtype=torch.int64))
+    assert "the target has the shape (2, 5), expected (2, 4): classes stand in dimension 1 of the input" in text
+
+
+def test_the_report_up_to_the_failing_layer_comes_with_the_error() -> None:
+    with pytest.raises(fwdscope.ShapeError) as caught:
+        fwdscope.inspect(Digits(), torch.randn(2, 1, 28, 28))
+    report = caught.value.partial
+    assert report is not None
+    shapes = {row.path: row.output_shapes for row in report.layers}
+    assert shapes["conv2"] == ((2, 32, 7, 7),)
+    assert shapes["out"] == ()
+    # 14² · 25 · 1 · 16 · 4 and 14² · 25 · 16 · 32 for two pictures: conv1 on 28², conv2 on 14²
+    assert report.totals.macs == 2 * (28**2 * 25 * 16 + 14**2 * 25 * 16 * 32)
