@@ -10,12 +10,10 @@ from __future__ import annotations
 import re
 import traceback
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-    from fwdscope.report import Report
 
 
 class FwdscopeError(Exception):
@@ -39,7 +37,8 @@ class ShapeError(InputError, RuntimeError):
     the error that torch raised, ``partial`` the report of what ran before.
     """
 
-    partial: Report | None = None
+    # A fwdscope.report.Report, which this file may not import; None if there is none.
+    partial: Any = None
 
 
 # Tensors, each with one of its dimensions, counted from the front or, negative, from the end.
