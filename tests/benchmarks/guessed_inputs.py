@@ -194,7 +194,6 @@ def _images(name: str, config: Any, taken: Any) -> Iterator[Tensor]:
         yield torch.zeros(1, channels, 224, 224)
     yield torch.zeros(2, channels, *sides)
     yield torch.zeros(1, frames or 8, channels, 336, 336)
-    yield torch.zeros(1, channels, 1536, 1536)
 
 
 def _patches(config: Any) -> Tensor:
