@@ -335,7 +335,8 @@ def kept(make: Make) -> tuple[str, str]:
 
 
 def _equal(x: Tensor, y: Tensor) -> bool:
-    return torch.equal(x, y) or (x.shape == y.shape and x.is_floating_point() and torch.allclose(x, y, equal_nan=True))
+    """Whether all numbers are the same; random weights may give numbers that are none."""
+    return x.shape == y.shape and bool(((x == y) | ((x != x) & (y != y))).all())
 
 
 def _tensors(value: Any) -> list[Tensor]:
