@@ -99,7 +99,9 @@ def inspect(
         if picture is not None:
             _write_picture(picture, output)
             return
-        report = replace(report, estimates=tuple(estimate(report, one.peaks(report.dtype)) for one in accelerators))
+        if accelerators:
+            estimates = tuple(estimate(report, one.peaks(report.dtype)) for one in accelerators)
+            report = replace(report, estimates=estimates)
         if "all" in [name.strip().lower() for name in (on or "").split(",")]:
             report = fastest_first(report)
         names = tuple(name.strip() for name in columns.split(",")) if columns else None

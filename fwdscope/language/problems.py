@@ -156,7 +156,10 @@ def _draw(problem: Problem) -> Iterable[str]:
     explained = [(cause.text, cause.span) for cause in problem.causes]
     helped = [(problem.help and f"help: {problem.help}", None)] if problem.help else []
     heads = ["help: write ", *["         or "] * len(problem.fixes)]
-    mended = [(head + fix.line, fix.changes[0][0]) for head, fix in zip(heads, problem.fixes, strict=False)]
+    mended = [
+        (head + fix.line, fix.changes[0][0] if fix.changes else None)
+        for head, fix in zip(heads, problem.fixes, strict=False)
+    ]
     for lines in (explained, helped, mended):
         # Places are aligned, but not behind a line that is longer than most.
         widths = [width(text) for text, place in lines if place is not None]

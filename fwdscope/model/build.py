@@ -60,10 +60,12 @@ def build_with_problems(
         network, problems = _run(checked, dict(replaced or {}), dtype, check_promises, trail)
         known = {problem.message for problem in (*problems, *network.broken_promises)}
 
-        def fits(text: str) -> bool:
+        def fits(text: str, others: Mapping[str, str]) -> bool:
             given = {v.name: v.given for v in checked.spec.variables if v.given is not None}
             try:
-                changed = check_source(Source(checked.spec.source.name, text), given, checked.allow_import)
+                changed = check_source(
+                    Source(checked.spec.source.name, text), {**given, **others}, checked.allow_import
+                )
                 network, left = _run(changed, dict(replaced or {}), dtype, check_promises)
             except SpecError:
                 return False

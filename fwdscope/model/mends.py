@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import combinations, pairwise
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from torch import Tensor
@@ -30,8 +31,8 @@ from fwdscope.ops.positions import Slide, Spread
 
 MOST_OFFERED = 3
 
-# Whether a changed text builds without the problem, and with no new one.
-Fits = Callable[[str], bool]
+# Whether a changed text, with other values for vars, builds without the problem, and with no new one.
+Fits = Callable[[str, Mapping[str, str]], bool]
 
 
 class Fault(NamedTuple):
@@ -67,6 +68,8 @@ class Edit(NamedTuple):
     changes: tuple[tuple[Span, str], ...]
     # Whether no other change of its kind is offered beside it.
     only: bool = True
+    # Other values for vars that --set gives.
+    given: Mapping[str, str] = MappingProxyType({})
 
     def apply(self, text: str) -> str:
         """The file's text with the change."""
@@ -83,14 +86,14 @@ def suggest(spec: tree.ModelSpec, fault: Fault, layers: int, fits: Fits) -> Prob
     """
     most = limit("mends") // max(layers, 1)
     found: list[Fix] = []
-    tried: set[str] = set()
+    tried: set[tuple[str, tuple[tuple[str, str], ...]]] = set()
     for kind in _Candidates(spec, fault).kinds():
         for edit in kind:
-            text = edit.apply(spec.source.text)
-            if text in tried or len(tried) >= most or len(found) == MOST_OFFERED:
+            text, given = edit.apply(spec.source.text), tuple(edit.given.items())
+            if (text, given) in tried or len(tried) >= most or len(found) == MOST_OFFERED:
                 continue
-            tried.add(text)
-            if fits(text):
+            tried.add((text, given))
+            if fits(text, edit.given):
                 found.append(_as_fix(spec, edit))
                 if edit.only:
                     break
@@ -100,7 +103,9 @@ def suggest(spec: tree.ModelSpec, fault: Fault, layers: int, fits: Fits) -> Prob
 
 
 def _as_fix(spec: tree.ModelSpec, edit: Edit) -> Fix:
-    """A change of text with the lines that it makes."""
+    """A change of text with the line that it makes."""
+    if edit.given:
+        return Fix((), " ".join(f"--set {name}={value}" for name, value in edit.given.items()))
     (span, new), *_ = edit.changes
     line = spec.source.line(spec.source.place(span.start)[0])
     start = spec.source.offset(spec.source.place(span.start)[0], 1)
@@ -141,6 +146,12 @@ class _Candidates:
             return Edit(((given.span, value),), only)
         comma = "" if self.source[call.span].endswith("()") else ", "
         return Edit(((Span(call.span.end - 1, call.span.end), f"{comma}{name}={value})"),), only)
+
+    def _var(self, variable: tree.Variable, value: int) -> Edit:
+        """Another value for a var, where it is given."""
+        if variable.given is not None:
+            return Edit((), given={variable.name: str(value)})
+        return Edit(((variable.value.span, str(value)),))
 
     def _changed(self, x: Tensor, method: str, layer: str | None = None) -> Iterator[Edit]:
         """A value changed by a method where the failing line reads it: in an operand, or on a line before."""
@@ -293,9 +304,11 @@ class _Candidates:
 
     def _resized(self, size: int, fitting: int) -> Iterator[Edit]:
         """The inputs with another size, where a number or a var gives it."""
-        for variable in self.spec.variables:
-            if isinstance(variable.value, Constant) and variable.value.value == size:
-                yield Edit(((variable.value.span, str(fitting)),))
+        found = [v for v in self.spec.variables if isinstance(v.value, Constant) and v.value.value == size]
+        edits = [self._var(variable, fitting) for variable in found]
+        yield from edits
+        given = {name: text for edit in edits for name, text in edit.given.items()}
+        yield Edit(tuple(change for edit in edits for change in edit.changes), given=given)  # height and width
         ends = {id(end.tensor) for side in self.fault.sides for end in self.fault.trail.follow(*side).ends}
         inputs = [one for one in self.spec.inputs if id(self.fault.inputs.get(one.name)) in ends]
         nodes = [node for one in inputs for node in ex.walk(one.value)]
@@ -366,7 +379,7 @@ class _Candidates:
         if len(divisors) > 1 and abs(divisors[0] - number) < abs(divisors[1] - number):
             for variable in self.spec.variables:
                 if isinstance(node, Name) and variable.name == node.id:
-                    yield Edit(((variable.value.span, str(divisors[0])),))
+                    yield self._var(variable, divisors[0])
             if isinstance(node, Constant):
                 yield Edit(((node.span, str(divisors[0])),))
 
@@ -472,7 +485,7 @@ class _Candidates:
         for variable in self.spec.variables:
             is_read = isinstance(node, Name) and node.id == variable.name and read.count(node.id) < 3
             if is_read and isinstance(variable.value, Constant):
-                yield Edit(((variable.value.span, str(size)),))
+                yield self._var(variable, size)
 
 
 def _dims(call: Call) -> Iterator[Constant]:

@@ -129,7 +129,9 @@ def record_of(op: Op, is_counted: bool = True) -> OpRecord:
     """The record of an operator."""
     found = cost(op) if is_counted else None
     figures = (0, 0, 0, 0) if found is None else found[:4]
-    results = tuple([(x.shape, x.dtype, x.numel * x.itemsize) for x in op.outputs])
+    results = tuple(
+        [(x.shape, x.dtype, x.nbytes if type(x) is SparseOperand else x.numel * x.itemsize) for x in op.outputs]
+    )
     known = find(op.name)
     return OpRecord(op, found, figures, results, known.workspace(op) if known is not None and known.workspace else 0)
 

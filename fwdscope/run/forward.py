@@ -10,7 +10,7 @@ from typing import Any
 from torch import Tensor
 
 from fwdscope.ops.dispatch import OpRecord
-from fwdscope.report import ActivationStats, NonFinite
+from fwdscope.report import RELUS, ActivationStats, NonFinite
 from fwdscope.run.context import out_of_memory_as_run_error
 from fwdscope.run.decided import Decided, settle
 from fwdscope.run.observation import LookedAt, Observation, Statistics, WantedOutput
@@ -43,12 +43,13 @@ def observe(ready: Prepared, stats: bool = True, wanted: WantedOutput | None = N
     meta, inputs = ready.subject.trace, ready.subject.named_inputs(ready.call)
     # In training mode a run changes the network, so there is only one, which records operators at once.
     operators = ready.subject.training or wanted is not None or "dispatch" in meta.uses or _data_decide(meta.root)
-    observation = Observation(Collector(batch=ready.batch) if stats else None, wanted, operators)
+    relus = frozenset(node.step for node in meta.root.nodes() if node.type in RELUS)
+    observation = Observation(Collector(batch=ready.batch) if stats else None, wanted, operators, relus=relus)
     trace, numbers = _run(observation, inputs, ready)
     found = settle(meta, trace)
     if found.decided and not operators:
         # It ran other steps than the trace: run again, and count what runs.
-        observation = Observation(observation.collector and Collector(batch=ready.batch), wanted)
+        observation = Observation(observation.collector and Collector(batch=ready.batch), wanted, relus=relus)
         trace, numbers = _run(observation, inputs, ready)
         found = settle(meta, trace)
     statistics = observation.statistics()

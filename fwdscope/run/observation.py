@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from fwdscope.model.events import LineResult, StepStart
+from fwdscope.model.events import LineResult, StepKey, StepStart
 from fwdscope.ops import Op
 from fwdscope.ops.nested import tensors
 from fwdscope.ops.watch import watching
@@ -56,10 +56,13 @@ class Observation(Recorder):
         wanted: WantedOutput | None = None,
         operators: bool = True,
         closely: bool = False,
+        relus: frozenset[StepKey | None] = frozenset(),
     ) -> None:
         super().__init__()
         self.operators = operators
         self.closely = closely
+        # What modules compute themselves that is a ReLU, by the trace on meta: here their operators may be unread.
+        self.relus = relus
         self.looked_at: list[LookedAt] = []
         # The layer that runs without dispatching its operators to us, and the guard that does so.
         self._undispatched: tuple[Node, Any] | None = None
@@ -101,7 +104,7 @@ class Observation(Recorder):
         """End what a module computed itself and look at it."""
         own = super().end_own_work(node, following)
         self.taken[own] = self.marked(self.without_weights(own.inputs))
-        self.given[own] = self.marked(own.outputs, own.type in RELUS)
+        self.given[own] = self.marked(own.outputs, own.step in self.relus)
         self.keep(own, own.outputs[0].ref() if own.outputs else None)
         return own
 

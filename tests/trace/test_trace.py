@@ -192,7 +192,7 @@ def test_the_experts_of_a_mixture_are_stacks_with_the_paths_of_their_weights() -
         (f"{expert}.1", "layer", "ReLU"),
         (f"{expert}.2", "layer", "Linear"),
         # The first also makes the sum, the last does not gather for another expert.
-        *[("mixtureofexperts.mul", "expression", "mul")] * 3,
+        *[(f"mixtureofexperts.mul{number}", "expression", "mul") for number in ("", "_1", "_3")],
     ]
     assert [(row.label, row.text, row.repeat, row.depth) for row in found.layers[3:5]] == [
         ("0–3", "Sequential", 4, 2),

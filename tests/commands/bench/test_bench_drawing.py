@@ -68,7 +68,7 @@ def test_no_line_is_wider_than_the_terminal(width: int) -> None:
 
 def test_the_command_to_run_next_is_never_cut() -> None:
     command = "fwdscope bench x --set A=1 " * 9
-    assert f"next: {command.strip()}" in draw(report([0.03]), 60, command=command)
+    assert f"next: {command.strip()}" in draw(report([0.03]), 60, commands=[command.strip()])
 
 
 def test_a_forward_above_the_measured_peak_is_explained() -> None:
