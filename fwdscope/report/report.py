@@ -270,7 +270,7 @@ class Run:
     # The whole model without hooks, and the sum of its layers, measured in separate passes.
     latency: Latency | None = None
     layers_latency: float | None = None
-    # Bytes at the peak, measured by the device's allocator; None if it does not measure them.
+    # Bytes at the peak, measured by the device's allocator, or on a CPU by the growth of the process; None if unknown.
     peak_memory: int | None = None
     first_nonfinite: NonFinite | None = None
     peaks: Peaks | None = None

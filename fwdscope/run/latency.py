@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
@@ -10,7 +11,7 @@ import torch
 from fwdscope.device import host
 from fwdscope.device.local import LocalDevice
 from fwdscope.model.process_state import torch_default_dtype
-from fwdscope.report import Latency, LayerRow
+from fwdscope.report import Latency, LayerRow, Totals
 from fwdscope.run.context import in_mode
 from fwdscope.run.prepare import Prepared, RowNodes
 from fwdscope.timing.clock import clock_for
@@ -19,6 +20,20 @@ from fwdscope.timing.sampling import SamplingPlan, measure
 
 # Seconds for the whole, and for the layers. A forward that takes longer runs once all the same.
 BUDGET = 2.0
+
+
+def peak_memory(place: torch.device, totals: Totals, run: Callable[[], object]) -> int | None:
+    """Bytes at the peak of a forward that has run before: by the device's allocator, on a CPU by the process's growth.
+
+    None where neither says.
+    """
+    if place.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(place)
+        run()
+        return torch.cuda.max_memory_allocated(place)
+    grown = host.memory_growth(run) if place.type == "cpu" else None
+    held = (totals.param_bytes, totals.buffer_bytes, totals.input_bytes)
+    return grown + sum(size or 0 for size in held) if grown else None
 
 
 class Times(NamedTuple):
@@ -36,13 +51,10 @@ def time_forward(ready: Prepared, rows: RowNodes) -> Times:
     subject, place = ready.subject, ready.place
     module, args, kwargs = ready.call
     graph, _ = subject.straight_graph(ready.call)
-    if place.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(place)
+    run = partial(graph or module, *args, **kwargs)
     with in_mode(module, subject.training), torch.inference_mode(), torch_default_dtype(subject.default_dtype):
-        samples = measure(
-            partial(graph or module, *args, **kwargs), clock_for(place), SamplingPlan(repeats=PASSES, budget=BUDGET)
-        )
-        peak = torch.cuda.max_memory_allocated(place) if place.type == "cuda" else None
+        samples = measure(run, clock_for(place), SamplingPlan(repeats=PASSES, budget=BUDGET))
+        peak = peak_memory(place, subject.totals(subject.trace), run)
         times = latencies(module, args, kwargs, passes=PASSES, budget=BUDGET, graph=graph)
     if samples.interrupted or times.interrupted:
         raise KeyboardInterrupt

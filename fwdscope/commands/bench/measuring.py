@@ -17,7 +17,7 @@ from fwdscope.model.process_state import torch_default_dtype
 from fwdscope.report import Peaks, Report, Run
 from fwdscope.run.context import in_mode, out_of_memory_as_run_error
 from fwdscope.run.exceeded import check_against_peak
-from fwdscope.run.latency import is_shared
+from fwdscope.run.latency import is_shared, peak_memory
 from fwdscope.run.prepare import Prepared
 from fwdscope.settings import BenchSettings
 from fwdscope.timing.clock import Clock, clock_for
@@ -57,11 +57,9 @@ def bench(
         settings.on_progress(f"measuring the peaks of {ready.device.device}")
         known = (peaks or find_peaks)(ready.device, dtype)
         run = _whole(workload, settings)
-        if place.type == "cuda":
-            torch.cuda.reset_peak_memory_stats(place)
         plan = SamplingPlan(settings.warmup, settings.repeats, settings.precision, settings.budget)
         samples = measure(run, clock, plan, report_progress)
-        peak = torch.cuda.max_memory_allocated(place) if place.type == "cuda" else None
+        peak = None if samples.interrupted else peak_memory(place, workload.report.totals, run)
         times = LayerTimes(())
         if settings.layers and not samples.interrupted:
             settings.on_progress("timing the layers")
