@@ -47,7 +47,7 @@ class Collector:
     def add(self, key: Hashable, tensors: Sequence[Tensor], slices: bool = False) -> None:
         """Look at tensors; those with the same key count as one. Raises ValueError for a tensor on meta.
 
-        ``slices`` counts the indices of each dimension that hold only zeros.
+        ``slices`` counts the indices of each dimension that hold only zeros, of tensors without negative values.
         """
         with torch.inference_mode():
             for tensor in tensors:
@@ -154,8 +154,8 @@ def _item_variance(tensor: Tensor, values: Tensor, batch: int) -> list[Tensor]:
 
 
 def _zero_slices(tensor: Tensor) -> list[Tensor]:
-    """For each dimension but the first, how many of its indices hold only zeros."""
-    live = (tensor != 0).any(0)
+    """For each dimension but the first, how many of its indices hold only zeros. No value may be negative."""
+    live = tensor.sum(0) != 0  # several times as fast as comparing every element
     others = [[other for other in range(live.dim()) if other != dim] for dim in range(live.dim())]
     return [live.shape[dim] - (live.sum(rest) if rest else live).count_nonzero() for dim, rest in enumerate(others)]
 
