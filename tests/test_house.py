@@ -31,7 +31,7 @@ MAY_IMPORT = {
     "language": {"functions", "layers"},
     "ops": {"formula", "torch_private"},
     "model": {"formula", "functions", "language", "layers", "ops", "report", "torch_private"},
-    "trace": {"language", "layers", "model", "ops", "report", "torch_private"},
+    "trace": {"formula", "language", "layers", "model", "ops", "report", "torch_private"},
     "device": {"report"},
     "targets": {"functions", "language"},
     "timing": {"language", "layers", "model", "report", "trace"},

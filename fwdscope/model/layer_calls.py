@@ -40,7 +40,7 @@ def call_layer(
     blueprint = scope.blueprint
     layer = template.layer if isinstance(template, LayerTemplate) else None
     if blueprint.problems is not None or module is None:
-        inputs = _positional_inputs(layer, arguments, keywords) if layer is not None and keywords else arguments
+        inputs = positional_inputs(layer, arguments, keywords) if layer is not None and keywords else arguments
         sizes: Mapping[str, Any] = {}
         if layer is not None:
             with without_functions(), _unrecorded(blueprint):
@@ -129,7 +129,7 @@ def _check_sizes(layer: Layer, built: Mapping[str, Any], found: Mapping[str, Any
             raise LayerError(message, help)
 
 
-def _positional_inputs(layer: Layer, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> list[Any]:
+def positional_inputs(layer: Layer, arguments: Sequence[Any], keywords: Mapping[str, Any]) -> list[Any]:
     """Return the inputs of a call with keywords in the order of the layer's signature, as far as they are given."""
     values = list(arguments)
     parameters = Signature.parse(layer.forward).parameters

@@ -70,6 +70,8 @@ class Edit(NamedTuple):
     only: bool = True
     # Other values for vars that --set gives.
     given: Mapping[str, str] = MappingProxyType({})
+    # What is said behind the changed line.
+    note: str = ""
 
     def apply(self, text: str) -> str:
         """The file's text with the change."""
@@ -105,14 +107,14 @@ def suggest(spec: tree.ModelSpec, fault: Fault, layers: int, fits: Fits) -> Prob
 def _as_fix(spec: tree.ModelSpec, edit: Edit) -> Fix:
     """A change of text with the line that it makes."""
     if edit.given:
-        return Fix((), " ".join(f"--set {name}={value}" for name, value in edit.given.items()))
+        return Fix((), " ".join(f"--set {name}={value}" for name, value in edit.given.items()) + edit.note)
     (span, new), *_ = edit.changes
     line = spec.source.line(spec.source.place(span.start)[0])
     start = spec.source.offset(spec.source.place(span.start)[0], 1)
     here = [(s, n) for s, n in edit.changes if start <= s.start and s.end <= start + len(line)]
     shown = Edit(tuple((Span(s.start - start, s.end - start), n) for s, n in here)).apply(line)
     inserted = f"{new.partition(chr(10))[0]} on a line before"
-    return Fix(edit.changes, inserted if "\n" in new else " ".join(shown.replace("- ", "", 1).split()))
+    return Fix(edit.changes, inserted if "\n" in new else " ".join(shown.replace("- ", "", 1).split()) + edit.note)
 
 
 class _Candidates:
@@ -300,7 +302,8 @@ class _Candidates:
         for size in sorted(ends):
             fitting = [size - size % factor + factor, size - size % factor] if rounded and size % factor else []
             for other in (*fitting, *(n for n in made if n != size and size in made)):
-                yield from self._resized(size, other) if other else ()
+                note = f", a multiple of {factor}" if other in fitting else ""
+                yield from (edit._replace(note=note) for edit in (self._resized(size, other) if other else ()))
 
     def _resized(self, size: int, fitting: int) -> Iterator[Edit]:
         """The inputs with another size, where a number or a var gives it."""

@@ -38,6 +38,8 @@ class Step:
     span: Span | None = None
     module: nn.Module | None = None
     outer: Step | None = None
+    # What it was called with, and the tensors in it.
+    arguments: Any = ()
     given: tuple[Tensor, ...] = ()
     inputs: tuple[Shape, ...] = ()
     outputs: tuple[Shape, ...] = ()
@@ -78,7 +80,7 @@ class Change(NamedTuple):
     @property
     def setting(self) -> str | None:
         """The setting of the layer that gives the size."""
-        size = self.size if self.step.module is not None and not self.before else None
+        size = self.size if is_leaf(self.step) and not self.before else None
         return size.formula if size is not None and size.is_plain and not size.is_kept else None
 
     @property
@@ -164,7 +166,7 @@ class Trail:
         given = tuple(tensors(inputs))
         shapes = tuple(tuple(t.shape) for t in given)
         text = f"{what.label} = {what.text}" if what.label and what.label != what.text else what.text
-        self._start(Step(text, what.path, what.span, what.module, self.stack[-1], given, shapes))
+        self._start(Step(text, what.path, what.span, what.module, self.stack[-1], inputs, given, shapes))
         self.layers.append(self.stack[-1])
 
     def _start(self, step: Step) -> None:

@@ -23,10 +23,12 @@ from torch.overrides import TorchFunctionMode
 
 from fwdscope.default_dtype import use_default_dtype
 from fwdscope.errors import LayerError, ShapeError, Sides
+from fwdscope.formula import window_count
 from fwdscope.language.problems import Cause, Fix, Problem, Source, Span
-from fwdscope.layers import LAYERS, describe_module, layer_of
+from fwdscope.layers import LAYERS, Layer, describe_module, layer_of
 from fwdscope.model import shapes
 from fwdscope.model.causes import apart_from_others, reworded, shortened
+from fwdscope.model.layer_calls import positional_inputs
 from fwdscope.model.trail import SizeTrail, Step, Trail, is_leaf
 from fwdscope.ops.nested import tensors
 from fwdscope.ops.positions import Slide
@@ -132,14 +134,14 @@ class _Failure:
             more = [f"  = {text}" for text in (*(cause.text for cause in causes), *help)]
             return ShapeError("\n".join([f"error: {message} [{fact.code}]", *more]))
         source, span = _source(self.line)
-        fixes = tuple(self._fixes(fact, self.line))
+        fixes = tuple(dict.fromkeys(self._fixes(fact, self.line)))
         return ShapeError(str(Problem(source, span, fact.code, message, None if fixes else fact.help, causes, fixes)))
 
     def _fact(self) -> LayerError:
         """What is wrong, as a check of ours says it, else torch's sentence."""
         try:
             if is_leaf(self.step) and self.step.module is not None:
-                _check_layer(self.step.module, self.step.given)
+                _check_layer(self.step.module, self.step.arguments)
             if self.call is not None:
                 name, args, kwargs = self.call
                 sign = _OPERATORS.get(name.strip("_").removeprefix("r"), _OPERATORS.get(name.strip("_")))
@@ -233,7 +235,12 @@ class _Failure:
     def _fixes(self, fact: LayerError, line: _CodeLine) -> Iterator[Fix]:
         """A line with the size that the layer's input has, or with the input brought to its shape."""
         module = self.step.module
-        if module is None or not is_leaf(self.step) or not fact.sides:
+        if module is None or not is_leaf(self.step):
+            yield from self._borders(fact.sides, line)
+            return
+        if _fits_with_batch_first(module, self.step.arguments):
+            yield from self._in_constructor("batch_first=True", None, line)
+        if not fact.sides:
             return
         (x, dim), *_ = fact.sides
         wanted = getattr(module, "in_features", getattr(module, "in_channels", None))
@@ -250,27 +257,57 @@ class _Failure:
         if method is not None:
             yield from self._in_call(method, line)
         elif x.dim() == 2 or not any(isinstance(c.reading, Slide) for c in self.trail.follow(x, dim).changes):
-            yield from self._in_constructor(wanted, int(x.shape[dim]), line)
+            yield from self._in_constructor(str(int(x.shape[dim])), wanted, line)
+
+    def _borders(self, sides: Sides, line: _CodeLine) -> Iterator[Fix]:
+        """The line that makes a convolution, padded by half of its kernel where that makes the sizes equal."""
+        for x, dim in sides:
+            for change in self.trail.follow(x, dim).windows:
+                window, others = change.reading, {int(y.shape[d]) for y, d in sides if y is not x and d == dim}
+                if not isinstance(window, Slide) or change.after != x.shape[dim] or not window.kernel % 2:
+                    continue
+                half = window.dilation * (window.kernel - 1) // 2
+                size = window_count(change.before[0], window.kernel, window.stride, half, window.dilation)
+                if window.padding != half and others == {size}:
+                    yield from self._with_padding(change.step.path, half, line)
+
+    def _with_padding(self, path: str, padding: int, line: _CodeLine) -> Iterator[Fix]:
+        place = self._made_at(path)
+        if place is None or place.number != place.end or place.file != line.file:
+            return
+        calls = [node for node in ast.walk(_expression(place.text)) if isinstance(node, ast.Call)]
+        made = [call for call in calls if ast.unparse(call.func).rpartition(".")[2].startswith("Conv")]
+        if len(made) == 1:
+            given = [keyword.value for keyword in made[0].keywords if keyword.arg == "padding"] or made[0].args[4:5]
+            if given:
+                yield _fix(place, Span(given[0].col_offset, given[0].end_col_offset or 0), str(padding))
+            else:
+                end = made[0].end_col_offset or 0
+                yield _fix(place, Span(end - 1, end), f", padding={padding})")
 
     def _in_call(self, method: str, line: _CodeLine) -> Iterator[Fix]:
         """The line that calls the layer, its argument changed by a method."""
         name = self.step.path.rpartition(".")[2]
-        with contextlib.suppress(SyntaxError):
-            for node in ast.walk(ast.parse(line.text)):
-                if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == name:
-                    (argument, *_) = node.args
-                    start, end = argument.col_offset, argument.end_col_offset or 0
-                    yield _fix(line, Span(start, end), f"{line.text[start:end]}.{method}")
+        for node in ast.walk(_expression(line.text)):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == name:
+                (argument, *_) = node.args
+                start, end = argument.col_offset, argument.end_col_offset or 0
+                yield _fix(line, Span(start, end), f"{line.text[start:end]}.{method}")
 
-    def _in_constructor(self, wrong: int, right: int, line: _CodeLine) -> Iterator[Fix]:
-        """The line that makes the layer, with another number where it gives a wrong one."""
+    def _in_constructor(self, right: str, wrong: int | None, line: _CodeLine) -> Iterator[Fix]:
+        """The line that makes the layer, with another number in place of a wrong one, or one more argument."""
         place = self._made_at(self.step.path)
         if place is None or place.number != place.end or place.file != line.file:
             return
-        numbers = [n for n in ast.walk(ast.parse(place.text)) if isinstance(n, ast.Constant) and n.value == wrong]
+        if wrong is None:
+            if place.text.endswith(")"):
+                end = len(place.text)
+                yield _fix(place, Span(end - 1, end), f", {right})")
+            return
+        numbers = [n for n in ast.walk(_expression(place.text)) if isinstance(n, ast.Constant) and n.value == wrong]
         if len(numbers) == 1:
             start, end = numbers[0].col_offset, numbers[0].end_col_offset or 0
-            yield _fix(place, Span(start, end), str(right))
+            yield _fix(place, Span(start, end), right)
 
 
 def _assignment(kind: type[nn.Module], name: str, places: tuple[int, ...]) -> _CodeLine | None:
@@ -293,6 +330,14 @@ def _assignment(kind: type[nn.Module], name: str, places: tuple[int, ...]) -> _C
             number = made.lineno if places else node.lineno
             return _CodeLine(code.co_filename, number, number, (0, 0))
     return None
+
+
+def _expression(text: str) -> ast.AST:
+    """A line of code, or of the items of a call, which end with a comma."""
+    try:
+        return ast.parse(text.rstrip(","))
+    except SyntaxError:
+        return ast.Module([], [])
 
 
 def _parsed(file: str) -> ast.Module | None:
@@ -322,11 +367,32 @@ def _without_type(message: str, module: nn.Module) -> str:
     return message.removeprefix(f"{kind}: ").removeprefix(f"{kind}'s ").removeprefix(f"{kind} ")
 
 
-def _check_layer(module: nn.Module, given: Sequence[Tensor]) -> None:
+def _inputs_of(layer: Layer, arguments: Any) -> list[Any]:
+    """The inputs of a call as a hook gives them: its arguments, perhaps with its keywords."""
+    keywords: dict[str, Any] = {}
+    if len(arguments) == 2 and isinstance(arguments[1], dict):
+        arguments, keywords = arguments
+    return positional_inputs(layer, arguments, keywords)
+
+
+def _fits_with_batch_first(module: nn.Module, arguments: Any) -> bool:
+    """Whether a layer that takes the length first would take these inputs with the batch first."""
+    layer = layer_of(module) if getattr(module, "batch_first", None) is False else None
+    if layer is None:
+        return False
+    try:
+        type(layer)(**{**vars(layer), "batch_first": True}).check(*_inputs_of(layer, arguments))
+    except LayerError:
+        return False
+    return True
+
+
+def _check_layer(module: nn.Module, arguments: Any) -> None:
     """Check the inputs of a layer of torch's as a spec's are. Raises LayerError."""
     layer = layer_of(module) if type(module).__name__ in LAYERS else None
     if layer is None:
         return
+    given = _inputs_of(layer, arguments)
     weights = next((p for p in module.parameters() if p.is_floating_point()), None)
     with use_default_dtype(weights.dtype) if weights is not None else contextlib.nullcontext():
         layer.check(*given)
