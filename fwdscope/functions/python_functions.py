@@ -60,8 +60,10 @@ def _bounded(items: Any) -> Any:
         count = len(elements)
     except OverflowError:
         count = sys.maxsize
-    if count > limit("items"):
-        raise LayerError(f"{count:_} elements are beyond the limit of {limit('items'):_}")
+    name = "turns" if is_tensor(items) else "items"  # each item of a tensor would be a tensor
+    if count > limit(name):
+        message = f"{count:_} elements are beyond the limit of {limit(name):_}"
+        raise LayerError(message, f"--limit {name}=N raises it" if name == "turns" else None)
     return elements
 
 

@@ -85,8 +85,8 @@ def items(value: Any) -> list[Any]:
     if isinstance(value, range):
         within(value)
     shape, most = getattr(value, "shape", None), limit("items")
-    if shape is not None and len(shape) and shape[0] > most:
-        raise ArithmeticProblem(f"there are more than {most:,} items", at_most("items"), "limit")
+    if shape is not None and len(shape) and shape[0] > limit("turns"):  # each item would be a tensor
+        raise ArithmeticProblem(f"a tensor of {shape[0]:,} items is taken apart", at_most("turns"), "limit")
     if not isinstance(value, Iterable):
         raise ArithmeticProblem(f"{_shown(value)} cannot be iterated over", "put it in `range(…)`, or write a list")
     found = list(islice(value, most + 1))

@@ -243,6 +243,11 @@ _REWORDED = (
         "its input is {0} and its weights are {1}",
         "convert the input: `.to(weight.dtype)`",
     ),
+    (
+        r"unsupported operand type\(s\) for (\S+): '(\w+)' and '(\w+)'",
+        "{0} takes tensors and numbers, found {1} and {2}",
+        None,
+    ),
     (r"too many indices for tensor of dimension (\d+)", "more indices than the {0} dimensions of the tensor", None),
     (
         r"expanded size of the tensor \((\d+)\) must match the existing size \((\d+)\) .* dimension (\d+)",

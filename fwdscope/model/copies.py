@@ -11,15 +11,16 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import pairwise
+from itertools import pairwise, takewhile
 from types import MethodType
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from fwdscope.language.arithmetic import ArithmeticProblem
 from fwdscope.layers import Layer
-from fwdscope.limits import limit
+from fwdscope.limits import at_most, limit
 from fwdscope.model.blueprint import Blueprint
 from fwdscope.model.events import CopyObserver
 from fwdscope.model.modules import Scope, Series
@@ -83,7 +84,15 @@ class Copies:
             return value
         if self.observer is None or self.observer.is_repeatable(x, self.others, value):
             self.source = _Source(template, module, _signature(x))
+            self._check_number(number, self.source)
         return value
+
+    def _check_number(self, number: int, source: _Source) -> None:
+        """Refuse more layers than the limit before they are made."""
+        equal = takewhile(lambda item: item is source.template, self.series.template.items[number + 1 :])
+        layers = len(self.blueprint.layers) + sum(1 for _ in equal) * len(source.originals or ())
+        if self.blueprint.problems is not None and layers > limit("layers"):
+            raise ArithmeticProblem(f"{layers:,} layers or more", at_most("layers"), "limit")
 
     def _repeat(self, number: int, template: Template, x: Any) -> Tensor | None:
         """Return what a copy of the last layer gives, its modules made if there are none; None if it has to run."""

@@ -88,7 +88,9 @@ def explain_failure(
             run(trail)
     except Exception as again:
         lines = _user_lines(again)
-        if type(again) is type(error) and not _is_raised_by_user(again):
+        # Without an operator or a call of torch's, the arguments are wrong, and Python's own error says so.
+        ran = failed.call is not None or trail.last or is_leaf(trail.stack[-1])
+        if type(again) is type(error) and ran and not _is_raised_by_user(again):
             return _Failure(again, module, inputs, trail, failed.call, lines).explain()
     return None
 
@@ -117,8 +119,9 @@ class _Failure:
     def explain(self) -> ShapeError:
         """The error in our words."""
         fact = self._fact()
-        # Without a call that failed, as where results are unpacked, what the last operator took.
-        given = list(self.trail.last) if self.call is None else tensors([*self.call[1:]])
+        # Where results are unpacked no call fails: then what the last operator took.
+        last = self.trail.last if "unpack" in str(self.error) else ()
+        given = list(last) if self.call is None else tensors([*self.call[1:]])
         given = list(self.step.given) if is_leaf(self.step) else given
         ordinals = ("the first", "the second", "the third", "the fourth") if len(given) > 1 else ("its input",)
         texts = {id(x): self.names.get(id(x), text) for x, text in zip(given, ordinals, strict=False)}
@@ -177,7 +180,7 @@ class _Failure:
             place = self._made_at(step.path)
             if place is not None:
                 yield self._cause(f"{step.path} is made", f"{place.name}:{place.number}  {shortened(place.text)}")
-        for frame in reversed(self.outer_lines):
+        for frame in [one for one in reversed(self.outer_lines) if "*args" not in one.text]:  # no wrappers
             yield self._cause("called", f"{frame.name}:{frame.number}  {shortened(frame.text)}")
 
     def _trail(self, trail: SizeTrail, kept: bool) -> Iterator[Cause]:
@@ -431,7 +434,7 @@ def _own_line() -> str:
     """The innermost line of the user's code that runs now, as ``file:line``."""
     frame: FrameType | None = sys._getframe(1)
     first: str = ""
-    while frame is not None:
+    while frame is not None and frame.f_code is not explain_failure.__code__:
         file = frame.f_code.co_filename
         if not _is_code_of(file, _TORCH, _OURS):
             place = f"{file}:{frame.f_lineno}"

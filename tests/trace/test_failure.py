@@ -162,3 +162,31 @@ def test_the_report_up_to_the_failing_layer_comes_with_the_error() -> None:
     assert shapes["out"] == ()
     # 14² · 25 · 1 · 16 · 4 and 14² · 25 · 16 · 32 for two pictures: conv1 on 28², conv2 on 14²
     assert report.totals.macs == 2 * (28**2 * 25 * 16 + 14**2 * 25 * 16 * 32)
+
+
+def test_a_missing_argument_is_left_to_pythons_own_words() -> None:
+    with pytest.raises(TypeError, match="missing 1 required positional argument: 'mask'"):
+        fwdscope.inspect(Masked(), torch.randn(2, 5, 8))
+
+
+def test_an_operand_that_is_none_is_said() -> None:
+    class Sum(nn.Module):
+        def forward(self, x: Tensor, y: Tensor | None) -> Tensor:
+            return x.relu() + y
+
+    assert "+ takes tensors and numbers, found Tensor and NoneType" in said_of_type(Sum(), torch.randn(2), None)
+
+
+def said_of_type(model: nn.Module, *inputs: Tensor | None) -> str:
+    with pytest.raises(fwdscope.ShapeError) as caught:
+        fwdscope.inspect(model, *inputs)
+    assert isinstance(caught.value.__cause__, TypeError)
+    return str(caught.value)
+
+
+def test_lines_of_a_caller_are_not_taken_for_the_models() -> None:
+    """A Sequential of torch's has no code of the user's: no line of this file is named."""
+    text = said(nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(9, 2)), torch.randn(3, 4))
+    assert "2 (Linear): it was made with in_features=9, and its input has 8" in text
+    assert "out_features sets 8  0: Linear" in text
+    assert "test_failure.py" not in text
