@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -43,34 +44,42 @@ class Torch(Protocol):
     __version__: str
 
 
-TORCH: Torch = torch  # type: ignore[assignment]
+@dataclass(frozen=True)
+class Computer:
+    """What is asked about devices: this computer, or that of a test."""
+
+    lib: Torch = torch  # type: ignore[assignment]
+    memory: Callable[[], host.HostMemory] = host.memory
+    processor: Callable[[], str] = host.processor
 
 
-def devices(lib: Torch | None = None, free: bool = True) -> tuple[LocalDevice, ...]:
+THIS = Computer()
+
+
+def devices(computer: Computer = THIS, free: bool = True) -> tuple[LocalDevice, ...]:
     """All devices of this computer, the CPU first, then GPUs in torch's order.
 
     Reading the free memory of a CUDA device creates a context on it, which takes time and memory; ``free=False`` does
     not.
     """
-    lib, memory = lib or TORCH, host.memory()
-    found = [LocalDevice("cpu", host.processor(), memory.total, memory.free), *_cuda(lib, free)]
-    if lib.backends.mps.is_available():
+    memory, name = computer.memory(), computer.processor()
+    found = [LocalDevice("cpu", name, memory.total, memory.free), *_cuda(computer.lib, free)]
+    if computer.lib.backends.mps.is_available():
         # Unified memory, as far as Metal recommends to use it.
-        found.append(LocalDevice("mps", host.processor(), memory.total, _mps_free(lib)))
+        found.append(LocalDevice("mps", name, memory.total, _mps_free(computer)))
     return tuple(found)
 
 
-def find(text: str, lib: Torch | None = None) -> LocalDevice:
+def find(text: str, computer: Computer = THIS) -> LocalDevice:
     """The device that ``cpu``, ``cuda``, ``cuda:1`` or ``mps`` means. Raises DeviceError if there is none."""
-    lib = lib or TORCH
     wanted = text.strip().lower()
-    here = devices(lib, free=False)
+    here, lib = devices(computer, free=False), computer.lib
     if wanted == "cuda" and any(one.kind == "cuda" for one in here):
         # torch's current device, which `torch.cuda.set_device` may have changed.
         wanted = f"cuda:{lib.cuda.current_device()}"
     for one in here:
         if wanted in (one.device, f"{one.device}:0"):
-            return replace(one, free=free_memory(one.device, lib))
+            return replace(one, free=free_memory(one.device, computer))
     names = [one.device if one.kind == "cpu" else f"{one.device} ({one.name})" for one in here]
     there = f"{', '.join(names[:-1])} and {names[-1]}" if len(names) > 1 else f"{names[0]} alone"
     kind = wanted.partition(":")[0]
@@ -82,23 +91,20 @@ def find(text: str, lib: Torch | None = None) -> LocalDevice:
     raise DeviceError(f"there is no {text} here{why}; here is {there}")
 
 
-def free_memory(device: str | torch.device, lib: Torch | None = None) -> int | None:
+def free_memory(device: str | torch.device, computer: Computer = THIS) -> int | None:
     """Bytes that a program can still allocate on a device; None if not known."""
-    lib = lib or TORCH
-    text = str(device)
-    kind, _, index = text.partition(":")
+    kind, _, index = str(device).partition(":")
     if kind == "cpu":
-        return host.memory().free
+        return computer.memory().free
     if kind == "cuda":
-        return _cuda_free(lib, int(index) if index else lib.cuda.current_device())
-    return _mps_free(lib) if kind == "mps" else None
+        return _cuda_free(computer.lib, int(index) if index else computer.lib.cuda.current_device())
+    return _mps_free(computer) if kind == "mps" else None
 
 
-def preferred(lib: Torch | None = None) -> LocalDevice:
+def preferred(computer: Computer = THIS) -> LocalDevice:
     """The fastest kind of device here: a CUDA GPU (torch's current one), else Apple's GPU, else the CPU."""
-    lib = lib or TORCH
-    kinds = {one.kind for one in devices(lib, free=False)}
-    return find(next(kind for kind in ("cuda", "mps", "cpu") if kind in kinds), lib)
+    kinds = {one.kind for one in devices(computer, free=False)}
+    return find(next(kind for kind in ("cuda", "mps", "cpu") if kind in kinds), computer)
 
 
 def _cuda(lib: Torch, free: bool) -> list[LocalDevice]:
@@ -125,9 +131,9 @@ def _cuda_free(lib: Torch, index: int) -> int | None:
     return int(free) + max(0, int(kept))
 
 
-def _mps_free(lib: Torch) -> int | None:
-    limit = lib.mps.recommended_max_memory() - lib.mps.driver_allocated_memory()
-    free = host.memory().free
+def _mps_free(computer: Computer) -> int | None:
+    limit = computer.lib.mps.recommended_max_memory() - computer.lib.mps.driver_allocated_memory()
+    free = computer.memory().free
     return max(0, int(limit) if free is None else min(int(limit), free))
 
 

@@ -17,7 +17,7 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -55,18 +55,18 @@ class DeviceTimer:
         return self.clock()
 
 
-def find_peaks(device: LocalDevice | str, dtype: str, remeasure: bool = False) -> Peaks:
+def find_peaks(device: LocalDevice | str, dtype: str, remeasure: bool = False, gauge: Gauge | None = None) -> Peaks:
     """The peaks of a local device for a dtype (``float32``): published ones if its name is known, otherwise measured.
 
     With ``remeasure`` they are measured in any case, and the cached ones are dropped. Raises DeviceError if there is
     no such device.
     """
-    device = find(device) if isinstance(device, str) else device
+    device, gauge = find(device) if isinstance(device, str) else device, gauge or Gauge()
     known = published(device.name) if is_published(device) and not remeasure else None
     if known is None:
         if remeasure:
-            forget(device)
-        return measure_peaks(device, dtype)
+            forget(device, gauge)
+        return measure_peaks(device, dtype, gauge)
     # The device reports its memory more exactly: without what error correction takes.
     published_peaks = replace(known.peaks(dtype), memory=device.memory)
     if dtype != "float32":
@@ -80,46 +80,44 @@ def is_published(device: LocalDevice) -> bool:
     return device.kind == "cuda" and published(device.name) is not None
 
 
-def measure_peaks(
-    device: LocalDevice | str, dtype: str, timer: DeviceTimer | None = None, exceeded: bool = False
-) -> Peaks:
+def measure_peaks(device: LocalDevice | str, dtype: str, gauge: Gauge | None = None, exceeded: bool = False) -> Peaks:
     """The measured peaks of a local device, cached or measured now; None for what it cannot do.
 
     They are cached in :func:`cache_file` by the device's name, torch's version and the number of threads. After a
     network ``exceeded`` them, those older than ten minutes are measured again, and never get lower.
     """
-    device = find(device) if isinstance(device, str) else device
-    if timer is None:
-        on_cuda = partial(torch.cuda.synchronize, device.device)
-        waits: dict[str, Callable[[], None]] = {"cuda": on_cuda, "mps": torch.mps.synchronize}
-        timer = DeviceTimer(synchronise=waits.get(device.kind, lambda: None))
-    cached = _read_cache().get(_key(device), {})
+    device, gauge = find(device) if isinstance(device, str) else device, gauge or Gauge()
+    on_cuda = partial(torch.cuda.synchronize, device.device)
+    waits: dict[str, Callable[[], None]] = {"cuda": on_cuda, "mps": torch.mps.synchronize}
+    timer = DeviceTimer(synchronise=waits.get(device.kind, lambda: None))
+    cached = _read_cache(gauge.file).get(_key(device, gauge), {})
     taken: dict[str, _Figure] = {}
 
     def figure(name: str, take: Callable[[], float | None]) -> float | None:
+        if name in taken:
+            return taken[name].rate
         old = cached.get(name)
-        if name not in taken and old is not None and _is_fresh(old, _AGE_IF_DOUBTFUL if exceeded else None):
+        if old is not None and _is_fresh(old, gauge.now(), _AGE_IF_DOUBTFUL if exceeded else None):
             return old.rate
-        if name not in taken:
-            now = _Figure(take(), _now(), device.kind == "cpu" and host.is_busy())
-            if old is not None and old.rate is not None and now.rate is not None and _is_fresh(old, _AGE):
-                now = replace(now, rate=max(old.rate, now.rate))
-            taken[name] = now
-        return taken[name].rate
+        new = _Figure(take(), gauge.now(), device.kind == "cpu" and gauge.is_busy())
+        if old is not None and old.rate is not None and new.rate is not None and _is_fresh(old, new.at, _AGE):
+            new = replace(new, rate=max(old.rate, new.rate))
+        taken[name] = new
+        return new.rate
 
-    tf32 = dtype == "float32" and device.kind == "cuda" and _has_tf32(device)
+    tf32 = dtype == "float32" and device.kind == "cuda" and gauge.has_tf32(device)
     name = "tf32" if tf32 and _products_in_tf32() else dtype
-    flops = figure(name, lambda: product_rate(device, dtype, timer))
+    flops = figure(name, lambda: gauge.product(device, dtype, timer))
     convolutions = None
     if tf32 and _convolutions_in_tf32():
-        convolutions = figure("tf32", lambda: _in_tf32(lambda: product_rate(device, dtype, timer)))
+        convolutions = figure("tf32", lambda: _in_tf32(lambda: gauge.product(device, dtype, timer)))
     if device.kind == "cpu":
         # oneDNN's convolutions use wider instructions than some libraries' matrix products.
-        rate = figure(f"convolution {dtype}", lambda: convolution_rate(device, dtype, timer))
+        rate = figure(f"convolution {dtype}", lambda: gauge.convolution(device, dtype, timer))
         convolutions = rate if rate is not None and flops is not None and rate > flops else None
-    bandwidth = figure("bandwidth", lambda: copy_rate(device, timer))
+    bandwidth = figure("bandwidth", lambda: gauge.copy(device, timer))
     if taken:
-        _store(_key(device), taken)
+        _store(gauge.file, _key(device, gauge), taken)
     return Peaks(device.name, dtype, flops, bandwidth, device.memory, "measured", convolutions)
 
 
@@ -131,7 +129,40 @@ def _floating_point(dtype: str) -> torch.dtype | None:
     return kind if isinstance(kind, torch.dtype) and kind.is_floating_point else None
 
 
-def product_rate(device: LocalDevice, dtype: str, timer: DeviceTimer, budget: float = BUDGET) -> float | None:
+def fastest(run: Callable[[], object], timer: DeviceTimer, budget: float) -> float:
+    """Seconds of the fastest repeat within the budget, of at least two; the first only warms up.
+
+    Several short repeats are timed together, so that launching and synchronising do not count.
+    """
+    begin = timer.read()
+    run()
+    once = timer.read()
+    run()
+    best = max(timer.read() - once, 1e-9)
+    each = max(1, min(64, math.ceil(0.01 / best)))
+    while timer.read() - begin + each * best < budget:
+        start = timer.read()
+        for _ in range(each):
+            run()
+        best = min(best, max((timer.read() - start) / each, 1e-9))
+    return best
+
+
+def _product(device: LocalDevice, dtype: torch.dtype, size: int, timer: DeviceTimer, budget: float) -> float:
+    generator = torch.Generator(device=device.device).manual_seed(0)
+    left, right = (torch.randn(size, size, device=device.device, generator=generator).to(dtype) for _ in range(2))
+    result = torch.empty_like(left)
+    with torch.inference_mode():
+        return fastest(lambda: torch.mm(left, right, out=result), timer, budget)
+
+
+def product_rate(
+    device: LocalDevice,
+    dtype: str,
+    timer: DeviceTimer,
+    budget: float = BUDGET,
+    product: Callable[[LocalDevice, torch.dtype, int, DeviceTimer, float], float] = _product,
+) -> float | None:
     """FLOP/s of the fastest product of square matrices; None if the dtype is not supported or memory is short."""
     kind = _floating_point(dtype)
     if kind is None:
@@ -140,7 +171,7 @@ def product_rate(device: LocalDevice, dtype: str, timer: DeviceTimer, budget: fl
     try:
         if device.kind != "cpu" and most >= _SMALLEST:
             # Loading the library and its kernels may take longer than the measurement.
-            _product(device, kind, _SMALLEST, timer, 0.0)
+            product(device, kind, _SMALLEST, timer, 0.0)
     except (RuntimeError, TypeError):
         return None
     begin, best, size = timer.read(), 0.0, _SMALLEST
@@ -148,7 +179,7 @@ def product_rate(device: LocalDevice, dtype: str, timer: DeviceTimer, budget: fl
     while size <= min(most, _LARGEST):
         left = budget - (timer.read() - begin)
         try:
-            seconds = _product(device, kind, size, timer, left / 2)
+            seconds = product(device, kind, size, timer, left / 2)
         except (RuntimeError, TypeError):
             # Out of memory, or the dtype is not supported.
             break
@@ -204,33 +235,6 @@ def copy_rate(device: LocalDevice, timer: DeviceTimer, budget: float = BUDGET) -
     except RuntimeError:
         return None
     return 2 * size / seconds if seconds else None
-
-
-def _product(device: LocalDevice, dtype: torch.dtype, size: int, timer: DeviceTimer, budget: float) -> float:
-    generator = torch.Generator(device=device.device).manual_seed(0)
-    left, right = (torch.randn(size, size, device=device.device, generator=generator).to(dtype) for _ in range(2))
-    result = torch.empty_like(left)
-    with torch.inference_mode():
-        return fastest(lambda: torch.mm(left, right, out=result), timer, budget)
-
-
-def fastest(run: Callable[[], object], timer: DeviceTimer, budget: float) -> float:
-    """Seconds of the fastest repeat within the budget, of at least two; the first only warms up.
-
-    Several short repeats are timed together, so that launching and synchronising do not count.
-    """
-    begin = timer.read()
-    run()
-    once = timer.read()
-    run()
-    best = max(timer.read() - once, 1e-9)
-    each = max(1, min(64, math.ceil(0.01 / best)))
-    while timer.read() - begin + each * best < budget:
-        start = timer.read()
-        for _ in range(each):
-            run()
-        best = min(best, max((timer.read() - start) / each, 1e-9))
-    return best
 
 
 def _room(device: LocalDevice) -> float:
@@ -289,14 +293,10 @@ class _Figure:
     busy: bool
 
 
-def _now() -> float:
-    return time.time()
-
-
-def _is_fresh(figure: _Figure, age: float | None = None) -> bool:
+def _is_fresh(figure: _Figure, now: float, age: float | None = None) -> bool:
     """Whether a figure is still good. One from the future is not."""
     age = age if age is not None else _AGE_IF_DOUBTFUL if figure.busy else _AGE
-    return 0 <= _now() - figure.at < age
+    return 0 <= now - figure.at < age
 
 
 def cache_file() -> Path | None:
@@ -305,14 +305,29 @@ def cache_file() -> Path | None:
     return folder / _FILE if folder is not None else None
 
 
-def _key(device: LocalDevice) -> str:
-    threads = f", {torch.get_num_threads()} threads" if device.kind == "cpu" else ""
-    return f"{device.name}, torch {torch.__version__}{threads}"
+@dataclass(frozen=True)
+class Gauge:
+    """What peaks are measured with and remembered by: torch on this computer, or what a test gives."""
+
+    product: Callable[[LocalDevice, str, DeviceTimer], float | None] = product_rate
+    convolution: Callable[[LocalDevice, str, DeviceTimer], float | None] = convolution_rate
+    copy: Callable[[LocalDevice, DeviceTimer], float | None] = copy_rate
+    has_tf32: Callable[[LocalDevice], bool] = _has_tf32
+    is_busy: Callable[[], bool] = host.is_busy
+    # Seconds since 1970.
+    now: Callable[[], float] = time.time
+    threads: Callable[[], int] = torch.get_num_threads
+    torch_version: str = torch.__version__
+    file: Path | None = field(default_factory=cache_file)
 
 
-def _read_cache() -> dict[str, dict[str, _Figure]]:
+def _key(device: LocalDevice, gauge: Gauge) -> str:
+    threads = f", {gauge.threads()} threads" if device.kind == "cpu" else ""
+    return f"{device.name}, torch {gauge.torch_version}{threads}"
+
+
+def _read_cache(file: Path | None) -> dict[str, dict[str, _Figure]]:
     """All cached figures; none if the file is missing, broken or of another version."""
-    file = cache_file()
     try:
         data: Any = json.loads(file.read_text(encoding="utf-8")) if file else {}
     except (OSError, ValueError, RecursionError):
@@ -334,21 +349,21 @@ def _read(value: Any) -> _Figure | None:
     return _Figure(rate, at, busy) if good else None
 
 
-def forget(device: LocalDevice) -> None:
+def forget(device: LocalDevice, gauge: Gauge | None = None) -> None:
     """Drop the cached peaks of a device."""
-    if _read_cache().get(_key(device)):
-        _store(_key(device), None)
+    gauge = gauge or Gauge()
+    if _read_cache(gauge.file).get(_key(device, gauge)):
+        _store(gauge.file, _key(device, gauge), None)
 
 
-def _store(key: str, figures: Mapping[str, _Figure] | None) -> None:
+def _store(file: Path | None, key: str, figures: Mapping[str, _Figure] | None) -> None:
     """Add figures to the file, or remove those of a device (None), by replacing the file in one step.
 
     If it cannot be written, they are measured again next time.
     """
-    file = cache_file()
     if file is None:
         return
-    every = _read_cache()
+    every = _read_cache(file)
     every[key] = {**every.get(key, {}), **figures} if figures is not None else {}
     with suppress(OSError):
         file.parent.mkdir(parents=True, exist_ok=True)

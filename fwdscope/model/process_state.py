@@ -12,6 +12,7 @@ import contextlib
 import sys
 import threading
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 import torch
 
@@ -36,30 +37,30 @@ def torch_default_dtype(dtype: torch.dtype) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def preserve_generators(devices: Iterable[torch.device]) -> Iterator[None]:
-    """Restore the generators of the CPU and of these devices; no other device is started."""
+def preserve_generators(devices: Iterable[torch.device], lib: Any = torch) -> Iterator[None]:
+    """Restore the generators of the CPU and, in torch or a test's ``lib``, of these devices; no other is started."""
     places = {place for place in devices if place.type in ("cuda", "mps")}
     with _LOCK:
         host = torch.get_rng_state()
-        states = {place: getattr(torch, place.type).get_rng_state(place) for place in places}
+        states = {place: getattr(lib, place.type).get_rng_state(place) for place in places}
         try:
             yield
         finally:
             torch.set_rng_state(host)
             for place, state in states.items():
-                getattr(torch, place.type).set_rng_state(state, place)
+                getattr(lib, place.type).set_rng_state(state, place)
 
 
 @contextlib.contextmanager
-def seed_generators(device: torch.device, seed: int) -> Iterator[None]:
+def seed_generators(device: torch.device, seed: int, lib: Any = torch) -> Iterator[None]:
     """Seed the generators of the CPU and of a device, and restore them."""
-    with preserve_generators([device]):
+    with preserve_generators([device], lib):
         torch.default_generator.manual_seed(seed)
         if device.type == "cuda":
-            with torch.cuda.device(device):
-                torch.cuda.manual_seed(seed)
+            with lib.cuda.device(device):
+                lib.cuda.manual_seed(seed)
         elif device.type == "mps":
-            torch.mps.manual_seed(seed)
+            lib.mps.manual_seed(seed)
         yield
 
 

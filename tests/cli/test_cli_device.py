@@ -20,7 +20,11 @@ from typer.testing import CliRunner, Result
 import fwdscope
 from fwdscope.cli import app
 from fwdscope.device import local
+from fwdscope.language import load
 from fwdscope.report import Report
+from fwdscope.run.prepare import prepared
+from fwdscope.run.subject import SpecSubject
+from fwdscope.settings import RunError, RunSettings
 
 NET = """\
 name: net
@@ -150,30 +154,37 @@ def test_meta_loads_nothing_of_what_runs(net: str) -> None:
 # --- memory ----------------------------------------------------------------------------------------------------------
 
 
-def test_a_forward_without_room_is_refused_with_both_numbers_and_the_largest_batch(
-    net: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def refused_memory(spec: str, here: local.LocalDevice, **variables: str) -> str:
+    """What is said of a spec that is taken to a device of this memory."""
+    subject = SpecSubject(load(Path(spec), variables=variables))
+    with (
+        pytest.raises(RunError) as error,
+        prepared(subject, subject.report(), here, RunSettings(device="cpu"), copied=False),
+    ):
+        pass
+    return str(error.value)
+
+
+def test_a_forward_without_room_is_refused_with_both_numbers_and_the_largest_batch(net: str) -> None:
     # 8 · 16 + 16 + 16 · 3 + 3 = 195 parameters of 4 bytes; an item has 8 inputs, and 16 + 3 activations at the peak.
     here = local.LocalDevice("cpu", "a small computer", 4096, 4 * 195 + 10 * 4 * (8 + 16 + 3))
-    monkeypatch.setattr("fwdscope.run.choose.find", lambda _: here)
-    said = refused(net, "--device", "cpu", "--set", "B=1000")
+    said = refused_memory(net, here, B="1000")
     # 780 + 1000 · 108 bytes; dropout copies nothing in evaluation.
     assert "the forward needs 106 KiB" in said
     assert "cpu (a small computer) has 1.82 KiB free" in said
     assert "the largest batch that fits is 10, not 1,000" in said
+    assert "the forward needs 1.48 TiB" in refused("llama3_405b", "--device", "cpu")
 
 
-def test_the_batch_is_found_without_a_var_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_batch_is_found_without_a_var_too(tmp_path: Path) -> None:
     spec = tmp_path / "net.yaml"
     spec.write_text(NET.replace("randn(B, d)", "randn(1000, d)").replace("   -> (B, 3)", ""))
     here = local.LocalDevice("cpu", "a small computer", 4096, 4 * 195 + 10 * 4 * (8 + 16 + 3))
-    monkeypatch.setattr("fwdscope.run.choose.find", lambda _: here)
-    assert "the largest batch that fits is 10, not 1,000" in refused(str(spec), "--device", "cpu")
+    assert "the largest batch that fits is 10, not 1,000" in refused_memory(str(spec), here)
 
 
-def test_weights_without_room_fit_no_batch(net: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fwdscope.run.choose.find", lambda _: local.LocalDevice("cpu", "tiny", 512, 512))
-    assert "not even a batch of 1 fits" in refused(net, "--device", "cpu")
+def test_weights_without_room_fit_no_batch(net: str) -> None:
+    assert "not even a batch of 1 fits" in refused_memory(net, local.LocalDevice("cpu", "tiny", 512, 512))
 
 
 # --- weights, mode, inputs -------------------------------------------------------------------------------------------

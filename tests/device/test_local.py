@@ -2,104 +2,109 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import pytest
 import torch
 from fake_torch import GIB, fake_torch
 
-from fwdscope.device import host
-from fwdscope.device.local import DeviceError, devices, find, free_memory, preferred
+from fwdscope.device.host import HostMemory
+from fwdscope.device.local import Computer, DeviceError, devices, find, free_memory, preferred
 
 H100 = ("NVIDIA H100 80GB HBM3", 79 * GIB, 70 * GIB)
 T4 = ("Tesla T4", 15 * GIB, 9 * GIB)
+WITH_THIS_TORCH = Computer(memory=lambda: HostMemory(32 * GIB, 20 * GIB), processor=lambda: "Some CPU")
 
 
-@pytest.fixture(autouse=True)
-def _a_computer(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(host, "memory", lambda: host.HostMemory(32 * GIB, 20 * GIB))
-    monkeypatch.setattr(host, "processor", lambda: "Some CPU")
+def computer(*gpus: tuple[str, int, int], **fields: Any) -> Computer:
+    """A computer of 32 GiB with these GPUs."""
+    return replace(WITH_THIS_TORCH, lib=fake_torch(*gpus, **fields))
 
 
 @pytest.mark.core
 def test_a_computer_without_a_gpu_has_its_cpu() -> None:
-    (cpu,) = devices(fake_torch())
+    (cpu,) = devices(computer())
     assert (cpu.device, cpu.kind, cpu.name, cpu.memory, cpu.free) == ("cpu", "cpu", "Some CPU", 32 * GIB, 20 * GIB)
 
 
 def test_gpus_follow_the_cpu_in_torchs_order() -> None:
-    _, first, second = devices(fake_torch(H100, T4))
+    _, first, second = devices(computer(H100, T4))
     assert (first.device, first.name, first.memory, first.free) == ("cuda:0", *H100)
     assert (second.device, second.kind, second.name) == ("cuda:1", "cuda", "Tesla T4")
 
 
 def test_memory_that_torch_keeps_unused_is_free() -> None:
     # The driver has 70 GiB left; of the 5 that torch took, 2 are in use.
-    lib = fake_torch(H100, reserved=5 * GIB, allocated=2 * GIB)
-    assert find("cuda:0", lib).free == free_memory("cuda:0", lib) == 73 * GIB
+    here = computer(H100, reserved=5 * GIB, allocated=2 * GIB)
+    assert find("cuda:0", here).free == free_memory("cuda:0", here) == 73 * GIB
 
 
 def test_a_gpu_that_another_program_has_for_itself_is_listed_without_what_is_free() -> None:
-    _, first, second = devices(fake_torch(H100, T4, taken=(0,)))
+    _, first, second = devices(computer(H100, T4, taken=(0,)))
     assert (first.memory, first.free) == (79 * GIB, None)
     assert second.free == 9 * GIB
 
 
 def test_looking_for_one_gpu_makes_no_context_on_another() -> None:
-    lib = fake_torch(H100, T4)
-    assert find("cuda:1", lib).name == "Tesla T4"
-    assert lib.cuda.asked == [1]
+    here = computer(H100, T4)
+    assert find("cuda:1", here).name == "Tesla T4"
+    assert here.lib.cuda.asked == [1]
 
 
 def test_cuda_without_a_number_is_the_device_torch_would_take() -> None:
-    assert find("cuda", fake_torch(H100, T4)).device == "cuda:0"
-    assert find(" CUDA ", fake_torch(H100, T4, current=1)).device == "cuda:1"
-    assert free_memory("cuda", fake_torch(H100, T4, current=1)) == 9 * GIB
+    assert find("cuda", computer(H100, T4)).device == "cuda:0"
+    assert find(" CUDA ", computer(H100, T4, current=1)).device == "cuda:1"
+    assert free_memory("cuda", computer(H100, T4, current=1)) == 9 * GIB
 
 
 def test_apples_gpu_has_what_metal_would_take_of_the_computers_memory() -> None:
-    lib = fake_torch(mps=(24 * GIB, 1 * GIB))
-    found = find("mps", lib)
+    here = computer(mps=(24 * GIB, 1 * GIB))
+    found = find("mps", here)
     # 24 − 1 GiB are left by Metal's advice, but the computer has only 20 GiB to give.
     assert (found.device, found.memory, found.free) == ("mps", 32 * GIB, 20 * GIB)
-    assert find("mps", fake_torch(mps=(24 * GIB, 10 * GIB))).free == 14 * GIB
+    assert find("mps", computer(mps=(24 * GIB, 10 * GIB))).free == 14 * GIB
 
 
 def test_the_cpu_answers_to_its_number_too() -> None:
-    assert find("cpu:0", fake_torch()).device == find("cpu", fake_torch()).device == "cpu"
+    assert find("cpu:0", computer()).device == find("cpu", computer()).device == "cpu"
 
 
 @pytest.mark.parametrize(
-    ("asked", "lib", "words"),
+    ("asked", "here", "words"),
     [
-        ("cuda", fake_torch(cuda=None), ("no cuda here", "built without CUDA", "here is cpu alone")),
-        ("cuda", fake_torch(), ("no cuda here", "says: No CUDA GPUs are available", "here is cpu alone")),
-        ("cuda:2", fake_torch(H100, T4), ("no cuda:2", "cpu, cuda:0 (NVIDIA H100 80GB HBM3) and cuda:1 (Tesla T4)")),
-        ("mps", fake_torch(H100), ("no mps here", "Apple's GPU", "cpu and cuda:0")),
-        ("gpu", fake_torch(H100), ("no device 'gpu'", "write cpu, cuda, cuda:1 or mps", "cuda:0 (NVIDIA")),
-        ("", fake_torch(), ("no device ''", "write cpu")),
+        ("cuda", computer(cuda=None), ("no cuda here", "built without CUDA", "here is cpu alone")),
+        ("cuda", computer(), ("no cuda here", "says: No CUDA GPUs are available", "here is cpu alone")),
+        ("cuda:2", computer(H100, T4), ("no cuda:2", "cpu, cuda:0 (NVIDIA H100 80GB HBM3) and cuda:1 (Tesla T4)")),
+        ("mps", computer(H100), ("no mps here", "Apple's GPU", "cpu and cuda:0")),
+        ("gpu", computer(H100), ("no device 'gpu'", "write cpu, cuda, cuda:1 or mps", "cuda:0 (NVIDIA")),
+        ("", computer(), ("no device ''", "write cpu")),
     ],
     ids=["cpu build", "no gpu", "number", "mps", "word", "nothing"],
 )
-def test_a_missing_device_is_refused_with_those_that_are_here(asked: str, lib: object, words: tuple[str, ...]) -> None:
+def test_a_missing_device_is_refused_with_those_that_are_here(
+    asked: str, here: Computer, words: tuple[str, ...]
+) -> None:
     with pytest.raises(DeviceError) as error:
-        find(asked, lib)  # type: ignore[arg-type]
+        find(asked, here)
     for word in words:
         assert word in str(error.value)
 
 
 def test_the_fastest_kind_of_device_is_preferred() -> None:
-    assert preferred(fake_torch(H100, T4, current=1)).device == "cuda:1"
-    assert preferred(fake_torch(mps=(GIB, 0))).device == "mps"
-    assert preferred(fake_torch()).device == "cpu"
+    assert preferred(computer(H100, T4, current=1)).device == "cuda:1"
+    assert preferred(computer(mps=(GIB, 0))).device == "mps"
+    assert preferred(computer()).device == "cpu"
 
 
 def test_free_memory_is_not_known_of_a_device_that_is_none() -> None:
-    assert free_memory("meta", fake_torch()) is None
-    assert free_memory(torch.device("cpu"), fake_torch()) == 20 * GIB
+    assert free_memory("meta", computer()) is None
+    assert free_memory(torch.device("cpu"), computer()) == 20 * GIB
 
 
 def test_this_torch_has_what_is_asked_of_it() -> None:
-    assert devices()[0].device == "cpu"
-    assert find("cpu").free == 20 * GIB
+    assert devices(WITH_THIS_TORCH)[0].device == "cpu"
+    assert find("cpu", WITH_THIS_TORCH).free == 20 * GIB
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
@@ -112,25 +117,23 @@ def test_a_gpu_that_is_here_has_a_name_and_memory() -> None:
 
 
 def test_a_gpu_that_cannot_be_started_leaves_the_cpu_usable() -> None:
-    lib = fake_torch(
-        H100, broken="CUDA unknown error - this may be due to an incorrectly set up environment. Try again"
-    )
-    assert [one.device for one in devices(lib)] == ["cpu"]
-    assert preferred(lib).device == "cpu"
+    here = computer(H100, broken="CUDA unknown error - this may be due to an incorrectly set up environment. Try again")
+    assert [one.device for one in devices(here)] == ["cpu"]
+    assert preferred(here).device == "cpu"
     with pytest.raises(
         DeviceError, match=r"says: CUDA unknown error - this may be due to an incorrectly set up env\w+\)"
     ):
-        find("cuda", lib)
+        find("cuda", here)
 
 
 def test_whoever_asks_for_cuda_reads_that_the_driver_is_too_old() -> None:
     old = "The NVIDIA driver on your system is too old (found version 11040). Please update your GPU driver by …"
-    lib = fake_torch(warning=f"CUDA initialization: {old}", broken=old)
+    here = computer(warning=f"CUDA initialization: {old}", broken=old)
     # torch warns of it by itself, whatever is looked for; warning filters are the whole process's and stay as they are.
     with pytest.warns(UserWarning, match="too old"):
-        assert find("cpu", lib).device == "cpu"
+        assert find("cpu", here).device == "cpu"
     with (
         pytest.warns(UserWarning, match="too old"),
         pytest.raises(DeviceError, match=r"is too old \(found version 11040\)\); here is cpu alone"),
     ):
-        find("cuda:0", lib)
+        find("cuda:0", here)

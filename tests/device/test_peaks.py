@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import stat
 from collections.abc import Callable, Iterator
@@ -12,11 +13,11 @@ from typing import Any
 import pytest
 import torch
 
-from fwdscope.device import host
 from fwdscope.device import peaks as module
 from fwdscope.device.local import LocalDevice
 from fwdscope.device.peaks import (
     DeviceTimer,
+    Gauge,
     convolution_rate,
     copy_rate,
     fastest,
@@ -41,31 +42,31 @@ class Clock:
         return self.now
 
 
-@pytest.fixture(autouse=True)
-def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
     """Where peaks are remembered in a test."""
-    place = tmp_path / "cache" / "peaks.json"
-    monkeypatch.setattr(module, "cache_file", lambda: place)
-    return place
+    return tmp_path / "cache" / "peaks.json"
 
 
 @pytest.fixture
-def rates(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """What was measured, in order; nothing is computed."""
-    taken: list[str] = []
+def rates() -> list[str]:
+    """What was measured, in order."""
+    return []
+
+
+@pytest.fixture
+def gauge(rates: list[str], file: Path) -> Gauge:
+    """It says rates that are known; nothing is computed."""
 
     def product(device: LocalDevice, dtype: str, timer: DeviceTimer) -> float | None:
-        taken.append(dtype)
+        rates.append(dtype)
         return {"float32": 2e12, "bfloat16": 4e12}.get(dtype)
 
     def copy(device: LocalDevice, timer: DeviceTimer) -> float:
-        taken.append("bandwidth")
+        rates.append("bandwidth")
         return 5e10
 
-    monkeypatch.setattr(module, "product_rate", product)
-    monkeypatch.setattr(module, "copy_rate", copy)
-    monkeypatch.setattr(module, "convolution_rate", lambda device, dtype, timer: 3e12)
-    return taken
+    return Gauge(product, lambda device, dtype, timer: 3e12, copy, file=file)
 
 
 # --- measuring -------------------------------------------------------------------------------------------------------
@@ -122,60 +123,60 @@ def test_the_timer_waits_for_the_device() -> None:
     assert order == ["synchronise", "clock"]
 
 
-def products(monkeypatch: pytest.MonkeyPatch, clock: Clock, seconds: Callable[[int], float]) -> list[int]:
-    """Let a product of a size take so long by the clock; gives the sizes tried."""
-    sizes: list[int] = []
+class Products:
+    """Products that take so long by a clock, and the sizes of those tried."""
 
-    def product(device: LocalDevice, dtype: torch.dtype, size: int, timer: DeviceTimer, budget: float) -> float:
-        sizes.append(size)
-        clock.now += 2 * seconds(size)
-        return seconds(size)
+    def __init__(self, clock: Clock, seconds: Callable[[int], float]) -> None:
+        self.clock, self.seconds = clock, seconds
+        self.sizes: list[int] = []
 
-    monkeypatch.setattr(module, "_product", product)
-    return sizes
+    def __call__(self, device: LocalDevice, dtype: torch.dtype, size: int, timer: DeviceTimer, budget: float) -> float:
+        self.sizes.append(size)
+        self.clock.now += 2 * self.seconds(size)
+        return self.seconds(size)
 
 
-def test_products_grow_until_the_next_would_outlast_the_budget(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_products_grow_until_the_next_would_outlast_the_budget() -> None:
     clock = Clock()
     # 1 TFLOP/s from 1024 on, less for small ones: 2 · 2048³ / 1e12 = 17 ms, 4096: 137 ms, 8192: 1.1 s.
-    sizes = products(monkeypatch, clock, lambda size: 2 * size**3 / (1e12 if size >= 1024 else 1e11))
-    rate = product_rate(CPU, "float32", DeviceTimer(clock), budget=0.5)
-    assert sizes == [256, 512, 1024, 2048, 4096]
+    products = Products(clock, lambda size: 2 * size**3 / (1e12 if size >= 1024 else 1e11))
+    rate = product_rate(CPU, "float32", DeviceTimer(clock), budget=0.5, product=products)
+    assert products.sizes == [256, 512, 1024, 2048, 4096]
     assert rate == pytest.approx(1e12)
 
 
-def test_a_dtype_without_units_stops_at_small_products(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_dtype_without_units_stops_at_small_products() -> None:
     clock = Clock()
     # 1 GFLOP/s: 2 · 256³ / 1e9 = 34 ms, of 512: 268 ms, which is eight times that and within 0.43 s; 1024 is not.
-    sizes = products(monkeypatch, clock, lambda size: 2 * size**3 / 1e9)
-    assert product_rate(CPU, "float16", DeviceTimer(clock), budget=0.5) == pytest.approx(1e9)
-    assert sizes == [256, 512]
+    products = Products(clock, lambda size: 2 * size**3 / 1e9)
+    assert product_rate(CPU, "float16", DeviceTimer(clock), 0.5, products) == pytest.approx(1e9)
+    assert products.sizes == [256, 512]
 
 
-def test_products_stay_within_the_free_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_products_stay_within_the_free_memory() -> None:
     # A quarter of 48 MiB for three matrices of 4 bytes an element: sqrt(12 MiB / 12) = 1024.
     small = replace(CPU, free=48 * 1024**2)
-    sizes = products(monkeypatch, Clock(), lambda size: 1e-9)
-    product_rate(small, "float32", DeviceTimer(Clock()))
-    assert sizes == [256, 512, 1024]
+    products = Products(Clock(), lambda size: 1e-9)
+    product_rate(small, "float32", DeviceTimer(Clock()), product=products)
+    assert products.sizes == [256, 512, 1024]
 
 
-def test_a_dtype_that_a_device_cannot_compute_has_no_peak(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_dtype_that_a_device_cannot_compute_has_no_peak() -> None:
     def fails(*_: object) -> float:
         raise RuntimeError("not implemented for 'Half'")
 
-    monkeypatch.setattr(module, "_product", fails)
-    assert product_rate(CPU, "float16", DeviceTimer()) is None
+    assert product_rate(CPU, "float16", DeviceTimer(), product=fails) is None
     assert product_rate(CPU, "int8", DeviceTimer()) is None
     assert product_rate(CPU, "no_such_dtype", DeviceTimer()) is None
     assert product_rate(replace(CPU, free=1000), "float32", DeviceTimer()) is None
     assert copy_rate(replace(CPU, free=0), DeviceTimer()) is None
 
 
-def test_a_copy_counts_what_is_read_and_what_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "fastest", lambda run, watch, budget: 0.01)
+def test_a_copy_counts_what_is_read_and_what_is_written() -> None:
+    # A clock that is 10 ms later whenever it is read.
+    timer = DeviceTimer(itertools.count(step=0.01).__next__)
     # An eighth of 8 MiB each: 2 · 1 MiB in 10 ms.
-    assert copy_rate(replace(CPU, free=8 * 1024**2), DeviceTimer()) == pytest.approx(2 * 1024**2 / 0.01)
+    assert copy_rate(replace(CPU, free=8 * 1024**2), timer) == pytest.approx(2 * 1024**2 / 0.01)
 
 
 def test_a_real_product_and_a_real_copy_have_a_rate() -> None:
@@ -198,11 +199,11 @@ def test_measuring_leaves_torchs_random_numbers_as_they_were() -> None:
 # --- cache -----------------------------------------------------------------------------------------------------------
 
 
-def test_convolutions_of_a_cpu_have_their_own_peak_if_it_is_higher(rates: list[str]) -> None:
-    assert measure_peaks(CPU, "float32").convolution_flops == 3e12
-    assert measure_peaks(CPU, "bfloat16").flops == 4e12
-    assert measure_peaks(CPU, "bfloat16").convolution_flops is None
-    assert measure_peaks(CPU, "float16").convolution_flops is None, "nothing to compare it with"
+def test_convolutions_of_a_cpu_have_their_own_peak_if_it_is_higher(gauge: Gauge, rates: list[str]) -> None:
+    assert measure_peaks(CPU, "float32", gauge).convolution_flops == 3e12
+    assert measure_peaks(CPU, "bfloat16", gauge).flops == 4e12
+    assert measure_peaks(CPU, "bfloat16", gauge).convolution_flops is None
+    assert measure_peaks(CPU, "float16", gauge).convolution_flops is None, "nothing to compare it with"
 
 
 def test_a_real_convolution_has_a_rate_and_one_without_room_none() -> None:
@@ -214,40 +215,39 @@ def test_a_real_convolution_has_a_rate_and_one_without_room_none() -> None:
 
 
 @pytest.mark.core
-def test_a_figure_is_measured_once(rates: list[str], file: Path) -> None:
-    first = measure_peaks(CPU, "float32")
+def test_a_figure_is_measured_once(gauge: Gauge, rates: list[str], file: Path) -> None:
+    first = measure_peaks(CPU, "float32", gauge)
     assert (first.name, first.dtype, first.flops, first.bandwidth) == ("Some CPU", "float32", 2e12, 5e10)
     assert (first.memory, first.source) == (16 * GIB, "measured")
-    assert measure_peaks(CPU, "float32") == first
+    assert measure_peaks(CPU, "float32", gauge) == first
     assert rates == ["float32", "bandwidth"]
     # Another dtype shares the bandwidth.
-    assert measure_peaks(CPU, "bfloat16").flops == 4e12
+    assert measure_peaks(CPU, "bfloat16", gauge).flops == 4e12
     assert rates == ["float32", "bandwidth", "bfloat16"]
 
 
-def test_unsupported_dtypes_are_cached_too(rates: list[str]) -> None:
-    assert measure_peaks(CPU, "float16").flops is None
-    assert measure_peaks(CPU, "float16").flops is None
+def test_unsupported_dtypes_are_cached_too(gauge: Gauge, rates: list[str]) -> None:
+    assert measure_peaks(CPU, "float16", gauge).flops is None
+    assert measure_peaks(CPU, "float16", gauge).flops is None
     assert rates.count("float16") == 1
 
 
-def test_remeasuring_drops_the_cached_peaks(rates: list[str]) -> None:
-    measure_peaks(CPU, "float32")
-    measure_peaks(CPU, "bfloat16")
-    find_peaks(CPU, "float32", remeasure=True)
+def test_remeasuring_drops_the_cached_peaks(gauge: Gauge, rates: list[str]) -> None:
+    measure_peaks(CPU, "float32", gauge)
+    measure_peaks(CPU, "bfloat16", gauge)
+    find_peaks(CPU, "float32", remeasure=True, gauge=gauge)
     assert rates == ["float32", "bandwidth", "bfloat16", "float32", "bandwidth"]
-    forget(CPU)
-    measure_peaks(CPU, "bfloat16")
+    forget(CPU, gauge)
+    measure_peaks(CPU, "bfloat16", gauge)
     assert rates[5:] == ["bfloat16", "bandwidth"]
 
 
-def test_peaks_are_cached_by_device_torch_and_threads(rates: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    measure_peaks(CPU, "float32")
-    measure_peaks(replace(CPU, name="Other CPU"), "float32")
-    monkeypatch.setattr(torch, "get_num_threads", lambda: 97)
-    measure_peaks(CPU, "float32")
-    monkeypatch.setattr(torch, "__version__", "9.9")
-    measure_peaks(CPU, "float32")
+def test_peaks_are_cached_by_device_torch_and_threads(gauge: Gauge, rates: list[str]) -> None:
+    measure_peaks(CPU, "float32", gauge)
+    measure_peaks(replace(CPU, name="Other CPU"), "float32", gauge)
+    measure_peaks(CPU, "float32", replace(gauge, threads=lambda: 97))
+    measure_peaks(CPU, "float32", replace(gauge, torch_version="9.9"))
+    measure_peaks(CPU, "float32", replace(gauge, threads=lambda: 97))
     assert rates.count("float32") == 4
 
 
@@ -256,11 +256,11 @@ def test_peaks_are_cached_by_device_torch_and_threads(rates: list[str], monkeypa
     ["{", "[]", '{"version": 0, "devices": {}}', '{"version": 2, "devices": 3}', "[" * 100_000],
     ids=["cut", "list", "version", "shape", "deep"],
 )
-def test_a_broken_file_is_ignored_and_written_again(rates: list[str], file: Path, text: str) -> None:
+def test_a_broken_file_is_ignored_and_written_again(gauge: Gauge, rates: list[str], file: Path, text: str) -> None:
     file.parent.mkdir()
     file.write_text(text)
-    assert measure_peaks(CPU, "float32").flops == 2e12
-    measure_peaks(CPU, "float32")
+    assert measure_peaks(CPU, "float32", gauge).flops == 2e12
+    measure_peaks(CPU, "float32", gauge)
     assert rates == ["float32", "bandwidth"]
     assert json.loads(file.read_text())["version"] == 2
 
@@ -277,41 +277,39 @@ NOW = 1_800_000_000.0
         {"rate": 2e12, "at": NOW, "busy": None},
     ],
 )
-def test_an_invalid_figure_is_measured_again(rates: list[str], file: Path, value: object) -> None:
-    measure_peaks(CPU, "float32")
+def test_an_invalid_figure_is_measured_again(gauge: Gauge, rates: list[str], file: Path, value: object) -> None:
+    measure_peaks(CPU, "float32", gauge)
     data = json.loads(file.read_text())
     next(iter(data["devices"].values()))["float32"] = value
     file.write_text(json.dumps(data))
-    assert measure_peaks(CPU, "float32").flops == 2e12
+    assert measure_peaks(CPU, "float32", gauge).flops == 2e12
     assert rates == ["float32", "bandwidth", "float32"]
 
 
-def test_a_binary_file_is_ignored(rates: list[str], file: Path) -> None:
+def test_a_binary_file_is_ignored(gauge: Gauge, rates: list[str], file: Path) -> None:
     file.parent.mkdir()
     file.write_bytes(b"\xff\xfe\x00")
-    assert measure_peaks(CPU, "float32").flops == 2e12
+    assert measure_peaks(CPU, "float32", gauge).flops == 2e12
 
 
-def test_a_cache_that_cannot_be_written_is_ignored(rates: list[str], file: Path) -> None:
+def test_a_cache_that_cannot_be_written_is_ignored(gauge: Gauge, rates: list[str], file: Path) -> None:
     file.parent.write_text("a file where the folder should be")
-    assert measure_peaks(CPU, "float32").flops == 2e12
-    assert measure_peaks(CPU, "float32").flops == 2e12
+    assert measure_peaks(CPU, "float32", gauge).flops == 2e12
+    assert measure_peaks(CPU, "float32", gauge).flops == 2e12
     assert rates == ["float32", "bandwidth"] * 2
 
 
-def test_no_temporary_files_are_left(rates: list[str], file: Path) -> None:
-    measure_peaks(CPU, "float32")
-    measure_peaks(CPU, "bfloat16")
+def test_no_temporary_files_are_left(gauge: Gauge, rates: list[str], file: Path) -> None:
+    measure_peaks(CPU, "float32", gauge)
+    measure_peaks(CPU, "bfloat16", gauge)
     assert [path.name for path in file.parent.iterdir()] == ["peaks.json"]
     assert stat.S_ISREG(file.stat().st_mode)
 
 
-def test_without_a_cache_folder_figures_are_measured_each_time(
-    rates: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(module, "cache_file", lambda: None)
-    measure_peaks(CPU, "float32")
-    measure_peaks(CPU, "float32")
+def test_without_a_cache_folder_figures_are_measured_each_time(gauge: Gauge, rates: list[str]) -> None:
+    gauge = replace(gauge, file=None)
+    measure_peaks(CPU, "float32", gauge)
+    measure_peaks(CPU, "float32", gauge)
     assert rates == ["float32", "bandwidth"] * 2
 
 
@@ -319,22 +317,25 @@ def test_without_a_cache_folder_figures_are_measured_each_time(
 
 
 @pytest.fixture
-def world(monkeypatch: pytest.MonkeyPatch) -> World:
+def world(file: Path) -> World:
     """A device whose speed, and what runs beside it, a test decides."""
-    made = World()
-    monkeypatch.setattr(module, "product_rate", made.product)
-    monkeypatch.setattr(module, "copy_rate", lambda device, timer: 5e10)
-    monkeypatch.setattr(module, "convolution_rate", lambda device, dtype, timer: None)
-    monkeypatch.setattr(module, "_now", lambda: made.now)
-    monkeypatch.setattr(host, "is_busy", lambda: made.busy)
-    return made
+    return World(file)
 
 
 class World:
     """What is measured of it, and when."""
 
-    def __init__(self) -> None:
+    def __init__(self, file: Path) -> None:
         self.now, self.busy, self.rate, self.measured = NOW, False, 2e12, 0
+        self.gauge = Gauge(
+            self.product,
+            lambda device, dtype, timer: None,
+            lambda device, timer: 5e10,
+            is_busy=lambda: self.busy,
+            now=lambda: self.now,
+            has_tf32=lambda device: False,
+            file=file,
+        )
 
     def product(self, device: LocalDevice, dtype: str, timer: DeviceTimer) -> float:
         """A measurement."""
@@ -345,7 +346,7 @@ class World:
         """The peak so many seconds later, were the device measured at this rate now."""
         self.now += seconds
         self.rate = rate
-        return measure_peaks(CPU, "float32").flops
+        return measure_peaks(CPU, "float32", self.gauge).flops
 
 
 def test_a_figure_is_good_for_a_month_and_then_whatever_is_measured(world: World) -> None:
@@ -375,19 +376,18 @@ def test_a_figure_of_the_future_is_measured_again(world: World) -> None:
 def test_a_figure_that_was_beaten_is_measured_again_but_not_every_time(world: World) -> None:
     world.seen(0, 1e12)
     world.rate = 2e12
-    assert measure_peaks(CPU, "float32", exceeded=True).flops == 1e12, "it was measured just now"
+    assert measure_peaks(CPU, "float32", world.gauge, exceeded=True).flops == 1e12, "it was measured just now"
     world.now += 601
-    assert measure_peaks(CPU, "float32", exceeded=True).flops == 2e12
+    assert measure_peaks(CPU, "float32", world.gauge, exceeded=True).flops == 2e12
     world.now, world.rate = world.now + 601, 1.5e12
-    assert measure_peaks(CPU, "float32", exceeded=True).flops == 2e12, "it never falls"
-    assert measure_peaks(CPU, "float32").flops == 2e12
+    assert measure_peaks(CPU, "float32", world.gauge, exceeded=True).flops == 2e12, "it never falls"
+    assert measure_peaks(CPU, "float32", world.gauge).flops == 2e12
     assert world.measured == 3
 
 
-def test_a_gpu_does_not_mind_a_busy_processor(world: World, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_has_tf32", lambda device: False)
+def test_a_gpu_does_not_mind_a_busy_processor(world: World, file: Path) -> None:
     world.busy = True
-    measure_peaks(replace(H100, name="NVIDIA GeForce RTX 3090 Ti"), "float32")
+    measure_peaks(replace(H100, name="NVIDIA GeForce RTX 3090 Ti"), "float32", world.gauge)
     assert [
         one["busy"] for figures in json.loads(file.read_text())["devices"].values() for one in figures.values()
     ] == [
@@ -399,8 +399,8 @@ def test_a_gpu_does_not_mind_a_busy_processor(world: World, file: Path, monkeypa
 # --- published -------------------------------------------------------------------------------------------------------
 
 
-def test_a_gpu_whose_figures_are_published_is_not_measured(rates: list[str]) -> None:
-    found = find_peaks(H100, "bfloat16")
+def test_a_gpu_whose_figures_are_published_is_not_measured(gauge: Gauge, rates: list[str]) -> None:
+    found = find_peaks(H100, "bfloat16", gauge=gauge)
     assert (found.name, found.flops, found.bandwidth, found.source) == ("H100 SXM 80GB", 989.4e12, 3.35e12, "table")
     assert found.memory == 79 * GIB, "what is here has told its own memory"
     assert rates == []
@@ -441,19 +441,15 @@ def test_each_operators_own_setting_decides_too() -> None:
         matmul.fp32_precision, convolution.fp32_precision = kept
 
 
-def test_a_gpu_that_is_not_in_the_table_is_measured_also_in_tf32(
-    rates: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(module, "_has_tf32", lambda device: True)
+def test_a_gpu_that_is_not_in_the_table_is_measured_also_in_tf32(gauge: Gauge, rates: list[str]) -> None:
     allowed: list[bool] = []
-    rate = module.product_rate
 
     def watched(*arguments: Any) -> float | None:
         allowed.append(module._products_in_tf32())
-        return rate(*arguments)
+        return gauge.product(*arguments)
 
-    monkeypatch.setattr(module, "product_rate", watched)
-    found = find_peaks(replace(H100, name="NVIDIA GeForce RTX 3090 Ti"), "float32")
+    newer = replace(gauge, product=watched, has_tf32=lambda device: True)
+    found = find_peaks(replace(H100, name="NVIDIA GeForce RTX 3090 Ti"), "float32", gauge=newer)
     assert (found.source, found.flops, found.convolution_flops) == ("measured", 2e12, 2e12)
     assert rates == ["float32", "float32", "bandwidth"]
     assert allowed == [False, True]
@@ -462,26 +458,26 @@ def test_a_gpu_that_is_not_in_the_table_is_measured_also_in_tf32(
     assert torch.get_float32_matmul_precision() == "highest"
 
 
-def test_loading_a_gpus_kernels_is_in_no_budget(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_loading_a_gpus_kernels_is_in_no_budget() -> None:
     clock = Clock()
     first = iter([3.0])
     # The library takes 3 s to load; then 10 TFLOP/s: 2 · 2048³ / 1e13 = 1.7 ms, 8192: 110 ms.
-    sizes = products(monkeypatch, clock, lambda size: next(first, 0.0) + 2 * size**3 / 1e13)
-    rate = product_rate(replace(H100, name="Some GPU"), "float32", DeviceTimer(clock), budget=0.5)
+    products = Products(clock, lambda size: next(first, 0.0) + 2 * size**3 / 1e13)
+    rate = product_rate(replace(H100, name="Some GPU"), "float32", DeviceTimer(clock), 0.5, products)
     assert rate == pytest.approx(1e13)
-    assert sizes[:2] == [256, 256]
-    assert sizes[-1] >= 4096
+    assert products.sizes[:2] == [256, 256]
+    assert products.sizes[-1] >= 4096
 
 
-def test_a_cpu_is_measured_by_its_name(rates: list[str]) -> None:
-    assert find_peaks("cpu", "float32").source == "measured"
+def test_a_cpu_is_measured_by_its_name(gauge: Gauge, rates: list[str]) -> None:
+    assert find_peaks("cpu", "float32", gauge=gauge).source == "measured"
     assert rates == ["float32", "bandwidth"]
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-def test_a_gpu_stays_below_its_published_roofs() -> None:
+def test_a_gpu_stays_below_its_published_roofs(file: Path) -> None:
     published = find_peaks("cuda", "bfloat16")
-    own = measure_peaks("cuda", "bfloat16")
+    own = measure_peaks("cuda", "bfloat16", Gauge(file=file))
     if published.source == "measured":
         pytest.skip("no figures are published of this device")
     assert own.flops is not None

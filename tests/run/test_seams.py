@@ -91,36 +91,28 @@ class Generators:
         return There()
 
 
-def replace_device(monkeypatch: pytest.MonkeyPatch, kind: str, module: object) -> None:
-    """Put a module in the place of torch.cuda or torch.mps, also where torch remembers which it was."""
-    monkeypatch.setattr(torch, kind, module)
-    monkeypatch.setattr(torch, "get_device_module", lambda name: getattr(torch, name))
-
-
-def test_seeding_touches_the_cpu_and_the_device_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_seeding_touches_the_cpu_and_the_device_alone() -> None:
     cuda = Generators()
     cuda.states["cuda:0"] = 5
-    replace_device(monkeypatch, "cuda", cuda)
     before = torch.get_rng_state()
-    with process_state.seed_generators(torch.device("cuda:1"), 3):
+    with process_state.seed_generators(torch.device("cuda:1"), 3, SimpleNamespace(cuda=cuda)):
         assert cuda.states == {"cuda:0": 5, "cuda:1": 3}
         assert torch.equal(torch.rand(3), torch.rand(3, generator=torch.Generator().manual_seed(3)))
     assert cuda.states == {"cuda:0": 5, "cuda:1": 7}
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_a_run_on_the_cpu_leaves_a_gpus_random_numbers_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_on_the_cpu_leaves_a_gpus_random_numbers_alone() -> None:
     # Calling anything of it would initialise CUDA.
-    replace_device(monkeypatch, "cuda", SimpleNamespace())
-    with process_state.seed_generators(torch.device("cpu"), 3), pytest.raises(KeyError):
+    lib = SimpleNamespace(cuda=SimpleNamespace())
+    with process_state.seed_generators(torch.device("cpu"), 3, lib), pytest.raises(KeyError):
         raise KeyError
 
 
-def test_apples_gpu_is_seeded_and_left_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_apples_gpu_is_seeded_and_left_as_it_was() -> None:
     mps = Generators()
     mps.here = "mps"
-    replace_device(monkeypatch, "mps", mps)
-    with process_state.seed_generators(torch.device("mps"), 3):
+    with process_state.seed_generators(torch.device("mps"), 3, SimpleNamespace(mps=mps)):
         assert mps.states == {"mps": 3}
     assert mps.states == {"mps": 7}
 
