@@ -23,7 +23,7 @@ LIMITS: dict[str, int] = {
     "blocks": 64,  # nested
     "rounds": 1_000,  # of a `while` without `limit:`
     "elements": 10**13,  # of a tensor
-    "mends": 4_000,  # layers built while changes that may mend a problem are tried: about half a second
+    "mends": 3_000,  # layers built while changes that may mend a problem are tried: about half a second
 }
 
 _raised: ContextVar[Mapping[str, int]] = ContextVar("raised", default=MappingProxyType({}))

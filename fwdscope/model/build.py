@@ -11,7 +11,7 @@ from fwdscope.language import check_source
 from fwdscope.language.arithmetic import ArithmeticProblem
 from fwdscope.language.check import Checked
 from fwdscope.language.evaluate import EvaluationError
-from fwdscope.language.problems import Problem, Source, SpecError
+from fwdscope.language.problems import Problem, Source, Span, SpecError
 from fwdscope.limits import at_most, limit
 from fwdscope.model import causes
 from fwdscope.model.blueprint import Blueprint
@@ -69,14 +69,16 @@ def build_with_problems(
                 network, left = _run(changed, dict(replaced or {}), dtype, check_promises)
             except SpecError:
                 return False
-            messages = [problem.message for problem in (*left, *network.broken_promises)]
-            return len(messages) < len(known) and known.issuperset(messages)
+            return {problem.message for problem in (*left, *network.broken_promises)} < known
 
-        for fault in trail.faults:
-            if fault.problem in problems:
-                problems[problems.index(fault.problem)] = suggest(
-                    checked.spec, fault, len(network.blueprint.layers), fits
-                )
+        tries = limit("mends") // max(len(network.blueprint.layers), 1)
+        mended: dict[tuple[Span, str], Problem] = {}
+        for fault in trail.faults:  # of each copy of a block there is one
+            key = fault.problem.span, fault.problem.message
+            if key not in mended:
+                mended[key], tried = suggest(checked.spec, fault, tries, fits)
+                tries -= tried
+        problems = [mended.get((problem.span, problem.message), problem) for problem in problems]
     return network, tuple(problems)
 
 

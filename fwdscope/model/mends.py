@@ -25,7 +25,6 @@ from fwdscope.language.expression import Call, Constant, Expression, Name
 from fwdscope.language.places import all_lines, given_settings, layer_call, statement_at
 from fwdscope.language.problems import Fix, Problem, Span
 from fwdscope.layers import LAYERS, settings
-from fwdscope.limits import limit
 from fwdscope.model.trail import Change, SizeTrail, Step, Trail, scope_of
 from fwdscope.ops.positions import Slide, Spread
 
@@ -80,13 +79,11 @@ class Edit(NamedTuple):
         return text
 
 
-def suggest(spec: tree.ModelSpec, fault: Fault, layers: int, fits: Fits) -> Problem:
-    """The problem of a fault with the changes that mend it, at most three.
+def suggest(spec: tree.ModelSpec, fault: Fault, most: int, fits: Fits) -> tuple[Problem, int]:
+    """The problem of a fault with the changes that mend it, at most three, and how many changes were tried.
 
-    Kinds of changes are tried in turn, and those of the first kind that mends it are offered. ``layers`` is how many
-    layers the network has, each of which is built for every change.
+    Kinds of changes are tried in turn, ``most`` in all, and those of the first kind that mends it are offered.
     """
-    most = limit("mends") // max(layers, 1)
     found: list[Fix] = []
     tried: set[tuple[str, tuple[tuple[str, str], ...]]] = set()
     for kind in _Candidates(spec, fault).kinds():
@@ -101,7 +98,7 @@ def suggest(spec: tree.ModelSpec, fault: Fault, layers: int, fits: Fits) -> Prob
                     break
         if found:
             break
-    return replace(fault.problem, fixes=tuple(found), help=None if found else fault.problem.help)
+    return replace(fault.problem, fixes=tuple(found), help=None if found else fault.problem.help), len(tried)
 
 
 def _as_fix(spec: tree.ModelSpec, edit: Edit) -> Fix:
