@@ -336,6 +336,8 @@ class _Candidates:
 
     def _other_dims(self) -> Iterator[Edit]:
         """Another dimension for a call that takes one: the one that fails, or one that made its operands."""
+        if " names for " in self.fault.text:
+            return  # the number of names is wrong, or that of the pieces
         lines = [self.line] if self.line is not None else []
         for x, _ in self.fault.sides:
             made = self.fault.trail.maker(x)

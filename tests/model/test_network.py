@@ -277,3 +277,20 @@ def test_tied_weights_leave_meta_tied() -> None:
     assert other.weight is one.weight
     assert one.weight.device.type == "cpu"
     assert other.bias is not one.bias
+
+
+def test_a_problem_of_every_copy_of_a_stack_is_mended_once() -> None:
+    text = """
+inputs:
+  x: randn(2, 8)
+blocks:
+  Block:
+    - wide = Linear(16)
+    - x + wide -> (2, 8)
+layers:
+  - 24 * Block
+"""
+    with pytest.raises(SpecError) as caught:
+        build(check(parse(Source("test.yaml", text))))
+    (problem,) = caught.value.problems
+    assert [fix.line for fix in problem.fixes] == ["wide = Linear(8)"]
