@@ -175,10 +175,11 @@ class _Candidates:
             yield from trail.changes
 
     def _call_of(self, change: Change) -> Call | None:
-        """The call of a layer that changes a size, unless it was fine elsewhere: a block runs with many settings."""
+        """The call of a layer that changes a size, unless it was fine before: a block runs with many settings."""
         step = change.step
-        again = sum(one.span == step.span and one.outer is not step.outer for one in self.fault.trail.layers)
-        return layer_call(self.spec, step.span) if step.span is not None and not again else None
+        earlier = (one for one in self.fault.trail.layers if one.number < step.number and one.span == step.span)
+        is_fine = any(scope_of(one) is not scope_of(step) for one in earlier)
+        return layer_call(self.spec, step.span) if step.span is not None and not is_fine else None
 
     # -- masks, recurrent layers, dtypes -------------------------------------------------------------------------------
 
