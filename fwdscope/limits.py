@@ -18,7 +18,7 @@ LIMITS: dict[str, int] = {
     "string": 10_000,  # characters
     "items": 1_000_000,  # of a list
     "exponent": 64,  # in an expression
-    "turns": 10_000,  # copies of a stack, rounds of a `for`
+    "turns": 10_000,  # copies of a stack, rounds of a `for`, tensors that one is taken apart into
     "layers": 1_000_000,  # of a network
     "blocks": 64,  # nested
     "rounds": 1_000,  # of a `while` without `limit:`

@@ -129,8 +129,9 @@ def _in_pieces(function: Function, split: Callable[..., Any]) -> Callable[..., A
 
     def call(*args: Any, **kwargs: Any) -> Any:
         count = _pieces(function, args, kwargs)
-        if count > limit("items"):
-            raise LayerError(f"{function.name} would give {count:_} tensors, beyond the limit of {limit('items'):_}")
+        if count > limit("turns"):
+            message = f"{function.name} would give {count:_} tensors, beyond the limit of {limit('turns'):_}"
+            raise LayerError(message, "--limit turns=N raises it")
         return split(*args, **kwargs)
 
     return call
