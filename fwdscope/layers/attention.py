@@ -13,8 +13,11 @@ from fwdscope.formula import Shape, Size, Sizes, kept_size, set_size
 from .base import Count, Layer, Probability, dtype_text, inferred, number_kind, shape_text
 
 
-def check_mask(layer: Layer, name: str, mask: Any, *shapes: tuple[int, ...]) -> None:
-    """Check that a mask, if given, is boolean or floating-point and has one of the shapes."""
+def check_mask(layer: Layer, name: str, mask: Any, *shapes: tuple[int, ...], meant: str = "") -> None:
+    """Check that a mask, if given, is boolean or floating-point and has one of the shapes.
+
+    ``meant`` is the help for one that has none of them.
+    """
     if mask is None:
         return
     layer.check_tensor(mask, name)
@@ -24,7 +27,8 @@ def check_mask(layer: Layer, name: str, mask: Any, *shapes: tuple[int, ...]) -> 
     if tuple(mask.shape) not in shapes:
         expected = " or ".join(map(str, shapes))
         raise LayerError(
-            f"{type(layer).__name__}'s {name} must have the shape {expected}, found {shape_text(mask.shape)}"
+            f"{type(layer).__name__}'s {name} must have the shape {expected}, found {shape_text(mask.shape)}",
+            meant or None,
         )
 
 
@@ -36,7 +40,11 @@ def check_masks(
     along = 1 if batch_first and query.dim() == 3 else 0
     length, source = int(query.shape[along]), int(key.shape[along])
     batch = (int(query.shape[1 - along]),) if query.dim() == 3 else ()
-    check_mask(layer, name, mask, (length, source), (math.prod(batch) * heads, length, source))
+    is_padding = mask is not None and tuple(mask.shape) == (*batch, source)
+    meant = (
+        f"a mask of (batch, positions) is a {padding_name}, in which True masks a position out" if is_padding else ""
+    )
+    check_mask(layer, name, mask, (length, source), (math.prod(batch) * heads, length, source), meant=meant)
     check_mask(layer, padding_name, padding, (*batch, source))
 
 

@@ -97,7 +97,8 @@ def test_a_norm_of_a_single_value_says_what_would_fit() -> None:
 def test_a_padding_mask_given_as_an_attention_mask_is_said_in_our_words() -> None:
     text = said(Masked(), torch.randn(2, 5, 8), torch.zeros(2, 5, dtype=torch.bool))
     assert "attention (MultiheadAttention" in text
-    assert "(2, 5)" in text
+    assert "attn_mask must have the shape (5, 5) or (4, 5, 5), found (2, 5)" in text
+    assert "help: a mask of (batch, positions) is a key_padding_mask" in text
 
 
 def test_what_the_users_code_raises_is_left_as_it_is() -> None:
