@@ -40,11 +40,9 @@ def check_masks(
     along = 1 if batch_first and query.dim() == 3 else 0
     length, source = int(query.shape[along]), int(key.shape[along])
     batch = (int(query.shape[1 - along]),) if query.dim() == 3 else ()
-    is_padding = mask is not None and tuple(mask.shape) == (*batch, source)
-    meant = (
-        f"a mask of (batch, positions) is a {padding_name}, in which True masks a position out" if is_padding else ""
-    )
-    check_mask(layer, name, mask, (length, source), (math.prod(batch) * heads, length, source), meant=meant)
+    is_padding = tuple(getattr(mask, "shape", ())) == (*batch, source)
+    help = f"a mask of (batch, positions) is a {padding_name}, in which True masks a position out" * is_padding
+    check_mask(layer, name, mask, (length, source), (math.prod(batch) * heads, length, source), meant=help)
     check_mask(layer, padding_name, padding, (*batch, source))
 
 
