@@ -119,6 +119,7 @@ class _Failure:
     def explain(self) -> ShapeError:
         """The error in our words."""
         fact = self._fact()
+        help = fact.help or self._own_tensor_that_fits(fact.sides)
         # Where results are unpacked no call fails: then what the last operator took.
         last = self.trail.last if "unpack" in str(self.error) else ()
         given = list(last) if self.call is None else tensors([*self.call[1:]])
@@ -133,12 +134,23 @@ class _Failure:
             message = f"{path} ({describe_module(self.step.module)}): {_without_type(message, self.step.module)}"
         causes = tuple(dict.fromkeys(self._causes(given, texts, fact)))
         if self.line is None:
-            help = [f"help: {fact.help}"] * bool(fact.help)
-            more = [f"  = {text}" for text in (*(cause.text for cause in causes), *help)]
+            more = [f"  = {text}" for text in (*(cause.text for cause in causes), *([f"help: {help}"] * bool(help)))]
             return ShapeError("\n".join([f"error: {message} [{fact.code}]", *more]))
         source, span = _source(self.line)
         fixes = tuple(dict.fromkeys(self._fixes(fact, self.line)))
-        return ShapeError(str(Problem(source, span, fact.code, message, None if fixes else fact.help, causes, fixes)))
+        return ShapeError(str(Problem(source, span, fact.code, message, None if fixes else help, causes, fixes)))
+
+    def _own_tensor_that_fits(self, sides: Sides) -> str | None:
+        """The shape of a parameter or buffer of the module's own that would fit: it was made for other sizes."""
+        own = {id(tensor) for tensor in (*self.module.parameters(), *self.module.buffers())}
+        for x, dim in sides:
+            sizes = {int(y.shape[d]) for y, d in sides if y is not x and d == dim}
+            if id(x) in own and len(sizes) == 1:
+                shape = list(x.shape)
+                shape[dim] = sizes.pop()
+                made = f"{self.names[id(x)]} is made for {x.shape[dim]}"
+                return f"{made}: one of {tuple(shape)} fits, or an input that gives {x.shape[dim]}"
+        return None
 
     def _fact(self) -> LayerError:
         """What is wrong, as a check of ours says it, else torch's sentence."""

@@ -86,6 +86,7 @@ def test_a_parameter_made_for_another_picture_is_named() -> None:
     assert "197 = 1 + 196" in text or "197 = 196 + 1" in text  # 224 / 16 = 14, 14 · 14 = 196
     assert "196 = 14·14" in text
     assert "self.pos = nn.Parameter(" in text
+    assert "help: pos is made for 577: one of (1, 197, 64) fits, or an input that gives 577" in text
 
 
 def test_a_norm_of_a_single_value_says_what_would_fit() -> None:
