@@ -216,6 +216,7 @@ class _Dead(nn.Module):
         super().__init__()
         self.layer, self.between, self.relu = layer, between or nn.Identity(), nn.ReLU()
         with torch.no_grad():
+            layer.weight.mul_(0.1)  # type: ignore[operator]  # so that its bias alone decides whether a channel lives
             layer.bias[:dead] = -50.0  # type: ignore[index]
             layer.bias[dead:] = 0.5  # type: ignore[index]
 
