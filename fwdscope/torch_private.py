@@ -133,3 +133,11 @@ def uncompiled(module: nn.Module) -> nn.Module:
     while isinstance(module, wrapper) and hasattr(module, "_orig_mod"):
         module = module._orig_mod
     return module
+
+
+def is_distributed(value: Any) -> bool:
+    """Whether a class or object is of torch.distributed, whose C++ classes are in a private module.
+
+    Where they move, such an object is copied as any other.
+    """
+    return str(getattr(value, "__module__", "")).startswith(("torch.distributed", "torch._C._distributed"))

@@ -101,3 +101,9 @@ def test_nothing_that_runs_without_dispatch_is_seen() -> None:
         assert not seen
         x + x
     assert seen == [torch.ops.aten.add.Tensor]
+
+
+def test_classes_of_torch_distributed_are_known_by_their_module() -> None:
+    assert torch_private.is_distributed(torch.distributed.ProcessGroup), "torch has moved its C++ distributed classes"
+    assert torch_private.is_distributed(torch.distributed.TCPStore)
+    assert not torch_private.is_distributed(torch.nn.Linear)

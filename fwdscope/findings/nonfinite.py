@@ -74,13 +74,13 @@ def first_broken(report: Report) -> int | None:
     # A container stands before the step in it that broke, and has bad values too.
     ends = [(i, row) for i, row in enumerate(report.layers) if i not in around and _bad(row, first)]
     # Of equal copies the run names one and the report the first, so that a path is not always found.
-    telling: tuple[Callable[[LayerRow], bool], ...] = (
+    signs: tuple[Callable[[LayerRow], bool], ...] = (
         lambda row: (row.path, row.text, row.line) == (first.path, first.text, first.line),
         lambda row: (row.text, row.line) == (first.text, first.line),
         lambda row: row.line == first.line,
         lambda row: True,
     )
-    return next((i for tells in telling for i, row in ends if tells(row)), None)
+    return next((i for is_sign in signs for i, row in ends if is_sign(row)), None)
 
 
 def _bad(row: LayerRow, first: NonFinite) -> bool:

@@ -248,6 +248,11 @@ _REWORDED = (
         "{0} takes tensors and numbers, found {1} and {2}",
         None,
     ),
+    (
+        r"more than 1 value per channel",
+        "batch norm in training mode needs more than one value a channel",
+        "a batch of at least 2, evaluation mode, or no norm behind a pool to 1×1",
+    ),
     (r"too many indices for tensor of dimension (\d+)", "more indices than the {0} dimensions of the tensor", None),
     (
         r"expanded size of the tensor \((\d+)\) must match the existing size \((\d+)\) .* dimension (\d+)",
@@ -304,7 +309,7 @@ def _origins(
 ) -> Iterator[Cause]:
     """Return what made the sizes: the steps at which they part, and the settings, vars and inputs that decided them."""
     for apart in trails:
-        # Of a size that no other is held against, or that was not changed: the last windows too, which kept it.
+        # Of a size that is compared with no other, or that was not changed: the last windows too, which kept it.
         kept = apart.windows[:2] if len(sides) == 1 or not apart.changes else ()
         changes = (*(change for change in kept if change not in apart.changes), *apart.changes)
         if len(changes) > MAX_CHANGES_SHOWN:

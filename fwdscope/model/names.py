@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 from torch import Tensor, nn
@@ -48,6 +50,15 @@ class BodyNames:
         self.reads: list[str] = []
         # The branches taken and the rounds of loops that are running, while building.
         self.choices: list[Cause] = []
+
+    @contextlib.contextmanager
+    def choice(self, taken: Cause) -> Iterator[None]:
+        """A branch or a round of a loop runs inside."""
+        self.choices.append(taken)
+        try:
+            yield
+        finally:
+            self.choices.pop()
 
     @property
     def frame(self) -> Frame:

@@ -97,9 +97,8 @@ class BodyRun:
                     self._run_part(line)
                 case tree.If(test=head):
                     taken = self.context.is_true(self.evaluate(head))
-                    self.names.choices.append(self._choice(f"{line.text} is {taken}", head))
-                    self._run_lines(line.then if taken else line.orelse)
-                    self.names.choices.pop()
+                    with self.names.choice(self._choice(f"{line.text} is {taken}", head)):
+                        self._run_lines(line.then if taken else line.orelse)
                 case tree.For(iterable=head):
                     self._run_for(line)
                 case tree.While(test=head):
@@ -286,9 +285,8 @@ class BodyRun:
         with self._step(StepStart("loop", self.names.path(""), "for", line.text, "", line.span)):
             for i, item in enumerate(rounds):
                 assign(line.target, item, self.names.frame.names)
-                self.names.choices.append(Cause(f"round {i + 1} of {line.text}", line.span))
-                self._run_round(line)
-                self.names.choices.pop()
+                with self.names.choice(Cause(f"round {i + 1} of {line.text}", line.span)):
+                    self._run_round(line)
                 if self.names.prev is FAILED:
                     break
 

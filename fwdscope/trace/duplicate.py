@@ -25,7 +25,7 @@ import torch
 from torch import Tensor, nn
 
 from fwdscope.errors import InputError
-from fwdscope.torch_private import uncompiled, without_modes
+from fwdscope.torch_private import is_distributed, uncompiled, without_modes
 from fwdscope.trace.shared_state import class_snapshots, snapshot
 
 # Values of these types are never changed in place, or are no part of a module's state: a copy shares them.
@@ -171,14 +171,10 @@ def _parameters_gathered(module: nn.Module) -> Iterator[bool]:
         yield True
 
 
-def _is_distributed(value: Any) -> bool:
-    return str(getattr(value, "__module__", "")).startswith(("torch.distributed", "torch._C._distributed"))
-
-
 def _undistributed(kind: type[nn.Module]) -> type[nn.Module]:
     """The class of a module before ``fully_shard`` put its own in front."""
     first, *others = kind.__bases__
-    return others[0] if others and _is_distributed(first) else kind
+    return others[0] if others and is_distributed(first) else kind
 
 
 def is_sharded(tensor: Tensor) -> bool:
@@ -218,7 +214,7 @@ class _Copier:
             return value
         if isinstance(value, tuple) and hasattr(kind, "_fields"):
             return self._keep(value, tuple.__new__(kind, map(self.copy, value)))
-        if _is_distributed(kind):
+        if is_distributed(kind):
             return value  # process groups, and what shards a module: no part of what one forward computes
         if not _has_plain_state(kind):
             return self._other(value)
@@ -281,7 +277,7 @@ class _Copier:
         state = vars(made)
         for name, value in vars(module).items():
             if name.endswith("_hooks") and isinstance(value, dict) and value:
-                value = type(value)((key, hook) for key, hook in value.items() if not _is_distributed(hook))
+                value = type(value)((key, hook) for key, hook in value.items() if not is_distributed(hook))
             # Nearly all of a module's dictionaries of hooks are empty.
             kind = type(value)
             is_empty = (kind is OrderedDict or kind is dict) and not value

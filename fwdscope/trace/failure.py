@@ -169,9 +169,6 @@ class _Failure:
             # The checks are for the calls that a spec allows; of another, torch's own sentence serves.
             pass
         message, help = reworded(str(self.error) or type(self.error).__name__)
-        if "more than 1 value per channel" in message:
-            message = "batch norm in training mode needs more than one value a channel"
-            help = "a batch of at least 2, evaluation mode, or no norm behind a pool to 1×1"
         called = self.call[0].strip("_") if self.call is not None and not is_leaf(self.step) else ""
         return LayerError(f"{called}: {message}" if called else message, help)
 

@@ -116,7 +116,7 @@ def numbers_in(said: str, name: str) -> set[int]:
 
 
 @dataclass
-class Told:
+class Answer:
     """What is said of a fault: the lines named, and of each mend offered whether it is right."""
 
     said: str
@@ -125,7 +125,7 @@ class Told:
     mends: list[bool]
 
 
-def tell(fault: Fault) -> Told:
+def answer_to(fault: Fault) -> Answer:
     name = fault.path.name
     try:
         of_spec(fault.text, name)
@@ -134,7 +134,7 @@ def tell(fault: Fault) -> Told:
         offers += [readings for p in error.problems if (readings := obeyed(p))]
         right = {of_spec(text, name) for text in fault.mended_texts()} if offers else set()
         mends = [any(fits(text, name, right) for text in readings) for readings in offers]
-        return Told(str(error), error, bool(numbers_in(str(error), name) & {*fault.lines}), mends)
+        return Answer(str(error), error, bool(numbers_in(str(error), name) & {*fault.lines}), mends)
     raise AssertionError(f"{fault} is no fault: nothing is said of it")
 
 
@@ -159,7 +159,7 @@ def of_module(text: str, path: Path) -> Signature:
     return signature(fwdscope.inspect(model, *inputs, device="meta"))
 
 
-def tell_of_module(fault: Fault, folder: Path) -> Told:
+def answer_to_module(fault: Fault, folder: Path) -> Answer:
     path = folder / f"{fault.network}_{fault.name.replace('-', '_')}.py"
     try:
         of_module(fault.text, path)
@@ -174,19 +174,19 @@ def tell_of_module(fault: Fault, folder: Path) -> Told:
                 mends.append(of_module(with_lines(fault.text, {int(number): written}), path) in right)
             except Exception:  # a mend that fails in its turn is wrong
                 mends.append(False)
-        return Told(said, error, named, mends)
+        return Answer(said, error, named, mends)
     raise AssertionError(f"{fault} is no fault: nothing is said of it")
 
 
 @pytest.fixture(scope="module")
-def told_of_modules(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Told]:
+def answers_of_modules(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Answer]:
     folder = tmp_path_factory.mktemp("modules")
-    return {str(fault): tell_of_module(fault, folder) for fault in MODULES}
+    return {str(fault): answer_to_module(fault, folder) for fault in MODULES}
 
 
-def missed(told: dict[str, Told]) -> str:
+def missed(answers: dict[str, Answer]) -> str:
     """A table of the faults whose line is not named, for the one who reads a failed test."""
-    return "\n".join(f"{fault}: {one.said.splitlines()[0]}" for fault, one in told.items() if not one.named)
+    return "\n".join(f"{fault}: {one.said.splitlines()[0]}" for fault, one in answers.items() if not one.named)
 
 
 @pytest.mark.core
@@ -210,20 +210,20 @@ def test_a_network_and_each_right_mend_of_it_can_be_inspected(network: str, tmp_
 
 
 def test_the_line_of_most_faults_is_named_and_the_mends_offered_are_right() -> None:
-    told = {str(fault): tell(fault) for fault in SPECS}
-    assert sum(one.named for one in told.values()) >= NAMED, missed(told)
-    mends = [right for one in told.values() for right in one.mends]
-    wrong = [f"{fault}: {one.said}" for fault, one in told.items() if not all(one.mends)]
+    answers = {str(fault): answer_to(fault) for fault in SPECS}
+    assert sum(one.named for one in answers.values()) >= NAMED, missed(answers)
+    mends = [right for one in answers.values() for right in one.mends]
+    wrong = [f"{fault}: {one.said}" for fault, one in answers.items() if not all(one.mends)]
     assert sum(mends) >= RIGHT * len(mends), "\n\n".join(wrong)
 
 
-def test_every_fault_of_a_module_raises(told_of_modules: dict[str, Told]) -> None:
-    assert [fault for fault, one in told_of_modules.items() if not one.said] == []
+def test_every_fault_of_a_module_raises(answers_of_modules: dict[str, Answer]) -> None:
+    assert [fault for fault, one in answers_of_modules.items() if not one.said] == []
 
 
-def test_the_line_of_most_faults_of_modules_is_named(told_of_modules: dict[str, Told]) -> None:
-    assert all(isinstance(one.error, fwdscope.FwdscopeError) for one in told_of_modules.values())
+def test_the_line_of_most_faults_of_modules_is_named(answers_of_modules: dict[str, Answer]) -> None:
+    assert all(isinstance(one.error, fwdscope.FwdscopeError) for one in answers_of_modules.values())
     # Where inputs are made, and what a constructor was given, stands in no frame of the forward.
-    assert sum(one.named for one in told_of_modules.values()) >= 36, missed(told_of_modules)
-    mends = [right for one in told_of_modules.values() for right in one.mends]
+    assert sum(one.named for one in answers_of_modules.values()) >= 36, missed(answers_of_modules)
+    mends = [right for one in answers_of_modules.values() for right in one.mends]
     assert sum(mends) >= 0.95 * len(mends) > 0
