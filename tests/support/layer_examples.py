@@ -309,7 +309,12 @@ LOSSES = [
     ),
     Example("LinearCrossEntropyLoss", lambda: (torch.rand(3, 8), whole(3)), {"num_classes": 5}, {"in_features": 8}),
 ]
-MIXTURES = [Example("MixtureOfExperts", of((2, 3, 8)), {"expert": LAYERS["Linear"](4), "num_experts": 4})]
+EXPERTS = {"expert": LAYERS["Linear"](4), "num_experts": 4}
+MIXTURES = [
+    Example("MixtureOfExperts", of((2, 3, 8)), EXPERTS),
+    Example("MixtureOfExperts", of((2, 3, 8)), EXPERTS | {"shared": LAYERS["Linear"](4), "groups": 2, "scale": 2.5}),
+    Example("MixtureOfExperts", of((3, 8)), EXPERTS | {"router": "sigmoid", "correction_bias": True}),
+]
 
 EXAMPLES = [
     *WINDOWS,

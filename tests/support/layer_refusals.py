@@ -498,4 +498,32 @@ REFUSALS: list[tuple[str, dict[str, Any], tuple[Any, ...], str, str | None]] = [
         "top_k (3) is more than num_experts (2)",
         None,
     ),
+    (
+        "MixtureOfExperts",
+        {"expert": LAYERS["Linear"](4), "num_experts": 4, "topk_group": 2},
+        (meta(2, 8),),
+        "topk_group (2) is more than groups (1)",
+        None,
+    ),
+    (
+        "MixtureOfExperts",
+        {"expert": LAYERS["Linear"](4), "num_experts": 4, "groups": 3},
+        (meta(2, 8),),
+        "num_experts (4) do not divide into 3 groups",
+        None,
+    ),
+    (
+        "MixtureOfExperts",
+        {"expert": LAYERS["Linear"](4), "num_experts": 4, "top_k": 3, "groups": 2},
+        (meta(2, 8),),
+        "top_k (3) is more than the 2 experts of topk_group=1",
+        "of 2 groups of 2, topk_group is how many a position uses",
+    ),
+    (
+        "MixtureOfExperts",
+        {"expert": LAYERS["Linear"](4), "num_experts": 4, "groups": 4, "topk_group": 2, "correction_bias": True},
+        (meta(2, 8),),
+        "with correction_bias a group is scored by its two best experts, and has only one",
+        None,
+    ),
 ]
