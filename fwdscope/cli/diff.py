@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Annotated
 
 import typer
 
 from fwdscope.cli.boundary import FELL_SHORT, boundary, check_writable, choose_format, complain, put, terminal_of
-from fwdscope.cli.options import AllowImport, Depth, Limits, ModelDtype, Output, Sets, target_of
+from fwdscope.cli.options import AllowImport, Depth, Limits, ModelDtype, Output, Sets, split_pair, target_of
 from fwdscope.errors import InputError
+from fwdscope.targets import Target
 
 _TARGET = "A spec, a saved report (.json), either at a git revision (FILE@REV), or package.module:name."
+_SECOND = "The same, to compare with A. Default: A itself, with the vars of --before and --after."
+_BEFORE, _AFTER = "Replace a var of A: depth=12. Repeatable.", "Replace a var of B: depth=24. Repeatable."
 _FAIL_ON = 'Exit with code 1 if this is so: "macs > +5%", "params > +1M", "peak_memory > 250 MiB". Repeatable.'
 _FORMAT = "text, markdown (for a pull request), json. Default: text."
 
 
 def diff(
-    before: Annotated[str, typer.Argument(metavar="A", help=_TARGET)],
-    after: Annotated[str, typer.Argument(metavar="B", help="The same, to compare with A.")],
+    first: Annotated[str, typer.Argument(metavar="A", help=_TARGET)],
+    second: Annotated[str | None, typer.Argument(metavar="B", help=_SECOND)] = None,
+    before: Annotated[list[str] | None, typer.Option("--before", metavar="VAR=VALUE", help=_BEFORE)] = None,
+    after: Annotated[list[str] | None, typer.Option("--after", metavar="VAR=VALUE", help=_AFTER)] = None,
     depth: Depth = None,
     fail_on: Annotated[list[str] | None, typer.Option("--fail-on", metavar="CONDITION", help=_FAIL_ON)] = None,
     set_: Sets = None,
@@ -27,7 +33,7 @@ def diff(
     allow_import: AllowImport = False,
     limit: Limits = None,
 ) -> None:
-    """Show what changed between two networks.
+    """Show what changed between two networks, or in one with other vars.
 
     Layers are matched by name and structure, and shown if they were added, removed, renamed, moved or changed.
     """
@@ -35,6 +41,7 @@ def diff(
     def command() -> None:
         from fwdscope.commands.diff import Condition, compare
         from fwdscope.inspection import inspect_target
+        from fwdscope.language.replaced import point_at_options
         from fwdscope.render.diff import FORMATS, DiffOptions, movement, render
 
         form = choose_format(format_, output, FORMATS)
@@ -43,10 +50,16 @@ def diff(
             conditions = [Condition.parse(text) for text in fail_on or []]
         except ValueError as error:
             raise InputError(f"--fail-on: {error}") from None
-        targets = [target_of(text, set_, None, dtype, allow_import) for text in (before, after)]
-        compared = compare(*(inspect_target(target)[0] for target in targets))
+        if second is None and not before and not after:
+            raise InputError(f"diff {first}: with what? Name a second target, or other vars: --after depth=24")
+        reports, names = [], []
+        for target, name, options in _sides(target_of(first, set_, None, dtype, allow_import), second, before, after):
+            with point_at_options(options):
+                reports.append(inspect_target(target)[0])
+            names.append(name)
+        compared = compare(*reports)
         width, color = terminal_of() if output is None else (140, False)
-        put(render(compared, form, DiffOptions(depth, (before, after)), width, color), output)
+        put(render(compared, form, DiffOptions(depth, (names[0], names[1])), width, color), output)
         try:
             met = [condition for condition in conditions if condition.met(compared)]
         except ValueError as error:
@@ -57,3 +70,15 @@ def diff(
             raise typer.Exit(FELL_SHORT)
 
     boundary(command, limit)
+
+
+def _sides(
+    first: Target, second: str | None, before: list[str] | None, after: list[str] | None
+) -> Iterator[tuple[Target, str, dict[str, str]]]:
+    """Both targets, their names, and the option that gave each var of theirs alone."""
+    for text, option, given in ((first.text, "--before", before), (second or first.text, "--after", after)):
+        own = dict(split_pair(item, option, "depth=12") for item in given or ())
+        if twice := next((name for name in own if name in first.variables), None):
+            raise InputError(f"{option} {twice}=… and --set {twice}=… are both given: leave one of them out")
+        target = first._replace(text=text, variables={**first.variables, **own})
+        yield target, " ".join([text, *(f"{name}={value}" for name, value in own.items())]), dict.fromkeys(own, option)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 from fwdscope.language import expression as ex
@@ -25,6 +25,25 @@ def point_at_set(spec: tree.ModelSpec) -> Iterator[None]:
         if not given:
             raise
         raise SpecError([_placed(problem, spec, given) for problem in error.problems]) from None
+
+
+@contextlib.contextmanager
+def point_at_options(options: Mapping[str, str]) -> Iterator[None]:
+    """Name the option that gave a var, ``--before`` of ``{"depth": "--before"}``, where a SpecError says ``--set``."""
+    try:
+        yield
+    except SpecError as error:
+        raise SpecError([_renamed(problem, options) for problem in error.problems]) from None
+
+
+def _renamed(problem: Problem, options: Mapping[str, str]) -> Problem:
+    for name, option in options.items():
+        if problem.source.name == f"--set {name}":
+            problem = replace(problem, source=Source(f"{option} {name}", problem.source.text))
+        said = re.compile(rf"({name} is .*, by )--set", re.DOTALL)
+        causes = (cause._replace(text=said.sub(rf"\1{option}", cause.text)) for cause in problem.causes)
+        problem = replace(problem, causes=tuple(causes))
+    return problem
 
 
 def _placed(problem: Problem, spec: tree.ModelSpec, given: list[tree.Variable]) -> Problem:

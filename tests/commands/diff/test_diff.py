@@ -363,6 +363,52 @@ def test_set_replaces_a_var_of_both(files: Path) -> None:
     assert "nothing changed" in result.stdout
 
 
+def test_one_target_is_compared_with_itself_at_other_vars(files: Path) -> None:
+    both = run("a.yaml", "--before", "d=8", "--before", "B=4", "--after", "d=24")
+    assert (both.exit_code, both.stderr) == (0, "")
+    assert "a.yaml d=8 B=4  →  a.yaml d=24" in both.stdout
+    # From 9 · 8 + 9 · 4 parameters to 9 · 24 + 25 · 4.
+    assert re.search(r"parameters +108 +316 +\+208", both.stdout)
+    # From 4 · (8 · 8 + 8 · 4) MACs to 2 · (8 · 24 + 24 · 4).
+    assert re.search(r"MACs +384 +576 +\+192", both.stdout)
+
+
+def test_the_vars_of_one_side_change_that_side_alone(files: Path) -> None:
+    # a.yaml has 16 and b.yaml 32 columns.
+    assert "nothing changed" in run("a.yaml", "b.yaml", "--before", "d=32").stdout
+    assert "nothing changed" in run("a.yaml", "b.yaml", "--after", "d=16").stdout
+    assert "a.yaml  →  a.yaml d=32" in run("a.yaml", "--after", "d=32", "--set", "B=3").stdout
+    compared = json.loads(run("a.yaml", "--after", "d=32", "--format", "json").stdout)
+    # 16 more columns of 8, their biases, and 4 more rows of 16.
+    assert compared["totals"]["params"]["after"] - compared["totals"]["params"]["before"] == 208
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "diff a.yaml: with what? Name a second target, or other vars: --after depth=24"),
+        (["--before", "b=4"], "--before b:1:1: error: there is no var b [name]"),
+        (["--after", "d=(8"], "--after d:1:1: error: this ( is never closed"),
+        (["--after", "d=0"], "  = d is 0, by --after\n"),
+        (["--after", "d"], "--after d: write --after depth=12"),
+        (["--after", "d=8", "--set", "d=4"], "--after d=… and --set d=… are both given: leave one of them out"),
+        (["no_such.yaml", "--before", "d=8"], "no_such.yaml"),
+    ],
+)
+def test_a_wrong_var_of_one_side_is_told_with_its_option(files: Path, arguments: list[str], message: str) -> None:
+    result = run("a.yaml", *arguments)
+    assert result.exit_code == 2
+    assert message in result.stderr
+    assert "--set" not in result.stderr or "--set" in arguments
+
+
+def test_the_option_of_a_var_is_named_where_a_line_fails(files: Path) -> None:
+    (files / "c.yaml").write_text(MLP + "  - prev.unflatten(-1, (d, -1))\n")
+    result = run("c.yaml", "--before", "d=2", "--after", "d=3")
+    assert "d is 3, by --after" in result.stderr
+    assert "--set" not in result.stderr
+
+
 def test_saved_reports_are_compared_without_torch(files: Path) -> None:
     for name in ("a", "b"):
         (files / f"{name}.json").write_text(fwdscope.inspect(f"{name}.yaml").dumps())
