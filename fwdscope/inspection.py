@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import functools
+import gc
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from fwdscope.errors import InputError, ShapeError, needs_values
 from fwdscope.garbage_collection import without_garbage_collection
+from fwdscope.language.problems import SpecError
 from fwdscope.report import Report
-from fwdscope.settings import META, RunSettings
+from fwdscope.report.sweep import SweepAxis, SweepPoint, combinations
+from fwdscope.settings import META, RunError, RunSettings, dtype_name
 
 if TYPE_CHECKING:
     from torch import nn
@@ -71,6 +74,66 @@ def inspect_target(target: Target, settings: RunSettings = META) -> tuple[Report
         options = "--device, --weights, --train and --show"
         raise InputError(f"{target.text} is a saved report; {options} are for what can be run")
     return target.load_report(), None
+
+
+def inspect_at(target: Target, values: Sequence[tuple[str, str]], settings: RunSettings = META) -> Report:
+    """The report of a spec with other values of vars; ``dtype`` and ``batch`` are as in ``bench --vary``."""
+    for name, value in values:
+        if name == "dtype":
+            target = target._replace(dtype=dtype_name(value))
+        elif name == "batch":
+            target = with_batch(target, int(value))
+        else:
+            target = target._replace(variables={**target.variables, name: value})
+    return inspect_target(target, settings)[0]
+
+
+def with_batch(target: Target, batch: int) -> Target:
+    """The target with another batch, given by the var that is the first size of the first input."""
+    from fwdscope.model.build import example_inputs
+    from fwdscope.run.batch import batch_variable
+
+    checked, _ = target.load_spec()
+    first = next(iter(example_inputs(checked).values()))
+    name = batch_variable(checked, first.shape[0]) if first.dim() else None
+    if name is None:
+        raise InputError(f"--batch: no var of {target.text} is the first size of its first input; use --input")
+    if name in target.variables:
+        raise InputError(f"the batch is the var {name} of {target.text}: give one of them, not both")
+    return target._replace(variables={**target.variables, name: str(batch)})
+
+
+def run_sweep(
+    axes: Sequence[SweepAxis], report_at: Callable[[tuple[tuple[str, str], ...]], tuple[Report | None, bool]]
+) -> tuple[tuple[SweepPoint, ...], bool]:
+    """The report at each combination, and whether Ctrl-C ended the sweep, which ``report_at`` may say too.
+
+    A combination that cannot run keeps the reason; the others run. One without a report is left out.
+    """
+    from fwdscope.language.replaced import point_at_options
+
+    points: list[SweepPoint] = []
+    for values in combinations(axes):
+        # The command line runs without garbage collection, and the last network, with its weights, refers to itself.
+        gc.collect()
+        try:
+            with point_at_options(dict.fromkeys(dict(values), "--vary")):
+                report, interrupted = report_at(values)
+        except KeyboardInterrupt:
+            return tuple(points), True
+        except (RunError, SpecError) as error:
+            if isinstance(error, SpecError) and any(
+                problem.code == "name" and problem.source.text not in dict(values).values()
+                for problem in error.problems
+            ):
+                raise  # a name in the file or on the command line is wrong, so no combination can run
+            text = error.problems[0].message if isinstance(error, SpecError) else str(error)
+            points.append(SweepPoint(values, None, text.splitlines()[0]))
+            continue
+        points += [SweepPoint(values, report)] * (report is not None)
+        if interrupted:
+            return tuple(points), True
+    return tuple(points), False
 
 
 def make_subject(target: Target, training: bool = False, only_on_meta: bool = False) -> Subject:

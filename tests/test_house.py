@@ -37,11 +37,11 @@ MAY_IMPORT = {
     "timing": {"language", "layers", "model", "report", "trace"},
     "run": {"device", "language", "layers", "model", "ops", "report", "settings", "targets", "timing", "trace"}
     | {"torch_private"},
-    "inspection": {"report", "settings"},
+    "inspection": {"language", "report", "settings"},
     "findings": {"report"},
     "commands.annotate": {"inspection", "language", "report"},
     "commands.bench": {"device", "language", "model", "report", "run", "settings", "targets", "timing", "trace"}
-    | {"torch_private"},
+    | {"inspection", "torch_private"},
     "commands.check": {"commands.diff", "language", "report", "targets"},
     "commands.diff": {"report"},
     "commands.explain": {"formula", "functions", "language", "layers", "ops", "report", "trace"},

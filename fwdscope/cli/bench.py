@@ -14,6 +14,7 @@ from fwdscope.cli import options as opt
 from fwdscope.cli.boundary import INTERRUPTED, boundary, check_writable, choose_format, put, terminal_of
 from fwdscope.cli.options import command_line, target_of
 from fwdscope.cli.progress import show_progress
+from fwdscope.cli.vary import parse_axes
 from fwdscope.errors import InputError
 from fwdscope.settings import MEASURE_BUDGET, PRECISION, BenchSettings
 
@@ -21,8 +22,8 @@ if TYPE_CHECKING:
     from fwdscope.commands.bench.measuring import Measured
     from fwdscope.commands.bench.request import BenchRequest
     from fwdscope.commands.bench.speedup import Speedup
-    from fwdscope.commands.bench.sweep import SweepAxis, SweepPoint
     from fwdscope.report import Report
+    from fwdscope.report.sweep import SweepAxis, SweepPoint
 
 _AUTOCAST = "Run under torch.autocast in --dtype. Default: cast weights and inputs."
 _COMPILE = "Compile the model with torch.compile first."
@@ -83,17 +84,12 @@ def bench(
 
     def command() -> None:
         from fwdscope.commands.bench.request import BenchRequest, check_request, read_saved
-        from fwdscope.commands.bench.sweep import combinations, parse
 
         form = choose_format(format_, output, _FORMATS)
-        try:
-            axes = tuple(map(parse, vary or ()))
-            combinations(axes)
-        except ValueError as error:
-            raise InputError(str(error)) from None
+        request = BenchRequest(target_of(target, set_, input_, "float32", allow_import), settings, batch)
+        axes = parse_axes(vary or (), request.target)
         check_writable(output)
         before = read_saved(against, axes) if against is not None else ()
-        request = BenchRequest(target_of(target, set_, input_, "float32", allow_import), settings, batch)
         check_request(request, axes)
         if axes:
             interrupted = _sweep(request, axes, before, form, output)
@@ -130,8 +126,8 @@ def _sweep(
 ) -> bool:
     """Measure at all combinations and write the table. True if Ctrl-C ended it."""
     from fwdscope.commands.bench.request import run_sweep
-    from fwdscope.commands.bench.sweep import Sweep
     from fwdscope.render.sweep import as_csv, draw_sweep
+    from fwdscope.report.sweep import Sweep
 
     points, interrupted = run_sweep(request, axes, _measure)
     sweep = Sweep(axes, points)

@@ -24,6 +24,7 @@ from fwdscope.cli.boundary import (
 )
 from fwdscope.cli.options import command_line, target_of
 from fwdscope.cli.progress import show_progress
+from fwdscope.cli.vary import inspect_at_sizes, refuse_with_vary
 from fwdscope.errors import InputError, ShapeError
 from fwdscope.render import COLUMNS, FORMATS, Options, render
 from fwdscope.settings import RunSettings
@@ -41,6 +42,7 @@ _STRICT = "Exit with code 1 if any operator has no counting rule."
 _ON = "Estimate time and memory on other hardware, without running: H100, or H100,T4, or all."
 _PARTIAL = "Show the report up to the layer that fails, of a PyTorch model."
 _SUGGEST = "Try every change that may mend a problem, however large the network is."
+_VARY = "Shapes and costs at several sizes: B=1,8,32 or T=128:4096:x2 or T=128:1024:+128; also dtype. Repeatable."
 _SHOW = "Draw one output instead of the report: conv1, conv1[0,3], or attn.weights for attention weights."
 
 
@@ -52,6 +54,7 @@ def inspect(
     top: Annotated[int | None, typer.Option(min=1, metavar="N", help=_TOP)] = None,
     strict: Annotated[bool, typer.Option("--strict", help=_STRICT)] = False,
     set_: opt.Sets = None,
+    vary: Annotated[list[str] | None, typer.Option("--vary", metavar="NAME=VALUES", help=_VARY)] = None,
     input_: opt.Inputs = None,
     dtype: opt.ModelDtype = "float32",
     device: opt.Device = None,
@@ -77,7 +80,14 @@ def inspect(
     def command() -> None:
         from fwdscope.report.roofline import estimate, fastest_first
 
+        inspected = target_of(target, set_, input_, dtype, allow_import)
         view = {"depth": depth, "columns": columns, "sort": sort, "top": top, "on": on}
+        if vary:
+            refuse_with_vary(
+                {**view, "on": None, "device": device, "show": show, "weights": weights, "partial": partial}
+            )
+            inspect_at_sizes(inspected, vary, train, _find_accelerators(on), strict, format_, output)
+            return
         form = _check_view(show, format_, output, view)
         check_writable(output)
         if weights_partial and weights is None:
@@ -87,7 +97,6 @@ def inspect(
         settings = RunSettings(
             where, seed, weights, weights_partial, train=train, stats=not no_stats, latency=not no_latency, show=show
         )
-        inspected = target_of(target, set_, input_, dtype, allow_import)
         if partial and not inspected.is_module:
             raise InputError("--partial is for PyTorch models; every problem of a spec is reported at once")
         try:

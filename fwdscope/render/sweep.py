@@ -1,4 +1,4 @@
-"""A benchmark over several sizes as a table, a plot and CSV."""
+"""A network at several sizes as a table, a plot and CSV: what it costs, or how long it takes."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ import io
 import itertools
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from fwdscope import units
 from fwdscope.commands.bench.speedup import Speedup
-from fwdscope.commands.bench.sweep import Sweep, SweepPoint
 from fwdscope.render.bench import BAD, GOOD, facts_of, notes, verdict, wrapped, write_blocks
 from fwdscope.render.lines import Line, shorten
 from fwdscope.render.rows import UNKNOWN, printable
 from fwdscope.render.table import Cell, Column, lay_out
 from fwdscope.report import Report, Run
 from fwdscope.report.roofline import utilisation
+from fwdscope.report.sweep import Sweep, SweepPoint
 
 # Rows of characters of a plot, and its widest.
 _HEIGHT = 12
@@ -29,13 +29,15 @@ _FAR = 50
 
 
 def draw_sweep(sweep: Sweep, width: int = 100, color: bool = False, compared: Sequence[Speedup | None] = ()) -> str:
-    """The sweep as text: a row for each combination, and how the time grows with the last name varied."""
+    """A benchmark as text: a row for each combination, and how the time grows with the last name varied."""
     width = max(width, 60)
+    medians = [(point, run.latency.median) for point, _, run in _runs(sweep) if run.latency]
     blocks = (
         _head(sweep, width),
-        _table(sweep, width, compared),
-        _plot(sweep, width),
-        notes(_notes(sweep), width),
+        table(sweep, list(_rows(sweep, compared)), width),
+        _compared(sweep, width, compared),
+        plot(sweep, medians, "median time", units.shared_seconds, width),
+        notes(grouped_notes(sweep, [(point, run.notes) for point, _, run in _runs(sweep)]), width),
     )
     return write_blocks(blocks, color)
 
@@ -57,29 +59,35 @@ def _head(sweep: Sweep, width: int) -> Iterator[Line]:
     varied = {axis.name for axis in sweep.axes}
     facts = [fact for fact in facts_of(run) if not (varied & {"dtype"} and fact.startswith(run.dtype))]
     facts = [fact for fact in facts if not ("threads" in varied and "thread" in fact)]
-    # The first and the last value of each name.
-    ends = ((axis.name, " to ".join(dict.fromkeys((axis.values[0], axis.values[-1])))) for axis in sweep.axes)
-    names = ", ".join(f"{printable(name)} {printable(values)}" for name, values in ends)
-    yield ((printable(report.name), "bold"), (f"  ·  {names}", ""))
+    yield ((printable(report.name), "bold"), (f"  ·  {ends_of(sweep)}", ""))
     yield from wrapped("  ·  ".join(facts), width, "dim")
 
 
+def ends_of(sweep: Sweep) -> str:
+    """The first and the last value of each name: ``B 1 to 32, T 128 to 1024``."""
+    ends = ((axis.name, " to ".join(dict.fromkeys((axis.values[0], axis.values[-1])))) for axis in sweep.axes)
+    return ", ".join(f"{printable(name)} {printable(values)}" for name, values in ends)
+
+
 # Columns that are left out where there is no room, the last first.
-_DROPPED = ("memory", "per item", "FLOP/s", "FLOPs", "traced peak", "spread")
+_DROPPED = ("memory", "per item", "FLOP/s", "FLOPs", "read", "written", "input", "traced peak", "spread")
 
 
-def _table(sweep: Sweep, width: int, compared: Sequence[Speedup | None]) -> Iterator[Line]:
-    rows = list(_rows(sweep, compared))
+def table(sweep: Sweep, rows: Sequence[Mapping[str, str]], width: int) -> Iterator[Line]:
+    """A row for each combination; the problem of one without a report stands behind its values."""
     varied = [axis.name for axis in sweep.axes]
-    table = lay_out(list(_columns(rows, varied)), width - 2)
-    yield from table.heading()
+    laid_out = lay_out(list(columns_of(rows, varied)), width - 2)
+    yield from laid_out.heading()
     for index, point in enumerate(sweep.points):
         if point.problem is None:
-            yield table.row(index)
+            yield laid_out.row(index)
         else:
-            head = table.row(index, columns=len(varied))
-            room = width - 2 - sum(table.widths[: len(varied)]) - 2 * len(varied)
+            head = laid_out.row(index, columns=len(varied))
+            room = width - 2 - sum(laid_out.widths[: len(varied)]) - 2 * len(varied)
             yield (*head, ("  ", ""), (shorten(printable(point.problem), max(20, room)), BAD))
+
+
+def _compared(sweep: Sweep, width: int, compared: Sequence[Speedup | None]) -> Iterator[Line]:
     for point, one in zip(sweep.points, compared, strict=False):
         if one is not None:
             values = ", ".join(f"{name}={value}" for name, value in point.values)
@@ -90,14 +98,14 @@ def _table(sweep: Sweep, width: int, compared: Sequence[Speedup | None]) -> Iter
         yield from wrapped(f"differs: {text}", width, BAD, hanging="  ")
 
 
-def _columns(rows: Sequence[Mapping[str, str]], varied: Sequence[str]) -> Iterator[Column]:
-    """The columns that are not empty; a cell that is shows ``—``."""
+def columns_of(rows: Sequence[Mapping[str, str]], varied: Sequence[str], missing: str = UNKNOWN) -> Iterator[Column]:
+    """The columns that are not empty; a cell that is shows ``missing``."""
     for name in dict.fromkeys(name for row in rows for name in row):
         texts = [row.get(name, "") for row in rows]
         if any(texts):
             style = "bold" if name in varied else ""
             drop = _DROPPED.index(name) + 1 if name in _DROPPED else 0
-            yield Column(name, [Cell(text or UNKNOWN, style=style) for text in texts], right=True, drop=drop)
+            yield Column(name, [Cell(text or missing, style=style) for text in texts], right=True, drop=drop)
 
 
 def _rows(sweep: Sweep, compared: Sequence[Speedup | None]) -> Iterator[dict[str, str]]:
@@ -129,16 +137,16 @@ def _rows(sweep: Sweep, compared: Sequence[Speedup | None]) -> Iterator[dict[str
 _NUMBER = re.compile(r"\d[\d,]*(?:\.\d+)?")
 
 
-def _notes(sweep: Sweep) -> list[str]:
+def grouped_notes(sweep: Sweep, of_points: Sequence[tuple[SweepPoint, Sequence[str]]]) -> list[str]:
     """Each note once, with the combinations that it is about where it is not all of them.
 
     Of notes that differ in their numbers alone one is left, from the least to the largest.
     """
     about: dict[str, dict[str, list[SweepPoint]]] = {}
-    for point, _, run in _runs(sweep):
-        for note in run.notes:
+    for point, texts in of_points:
+        for note in texts:
             about.setdefault(_NUMBER.sub("#", note), {}).setdefault(note, []).append(point)
-    every = len(_runs(sweep))
+    every = len(of_points)
     found = []
     for alike in about.values():
         points = [point for same in alike.values() for point in same]
@@ -148,7 +156,7 @@ def _notes(sweep: Sweep) -> list[str]:
         ]
         words = _NUMBER.split(next(iter(alike)))
         text = "".join(map("".join, zip(words, [*ranges, ""], strict=True)))
-        found.append(text if len(points) == every else f"{_list_points(sweep, points)}: {text}")
+        found.append(text if len(points) == every else f"{_list_points(sweep, points, every)}: {text}")
     return found
 
 
@@ -156,18 +164,24 @@ def _size(text: str) -> float:
     return float(text.replace(",", ""))
 
 
-def _list_points(sweep: Sweep, points: Sequence[SweepPoint]) -> str:
+def _list_points(sweep: Sweep, points: Sequence[SweepPoint], every: int) -> str:
     """Which combinations: ``B=1, 8, 32``, ``B=1, T=2 and B=1, T=4``, or how many where that would be long."""
     if len(sweep.axes) == 1:
         return f"{sweep.axes[0].name}={', '.join(point.values[0][1] for point in points)}"
     if len(points) > 2:
-        return f"{units.exact(len(points))} of the {units.exact(len(_runs(sweep)))} combinations"
+        return f"{units.exact(len(points))} of the {units.exact(every)} combinations"
     return " and ".join(", ".join(f"{name}={value}" for name, value in point.values) for point in points)
 
 
-def _plot(sweep: Sweep, width: int) -> Iterator[Line]:
-    """The median against the last name varied, both on logarithmic scales; a mark for each value of the others."""
-    series = _series(sweep)
+def plot(
+    sweep: Sweep,
+    figures: Sequence[tuple[SweepPoint, float]],
+    title: str,
+    texts: Callable[[Sequence[float]], list[str]],
+    width: int,
+) -> Iterator[Line]:
+    """A figure against the last name varied, both on logarithmic scales; a mark for each value of the others."""
+    series = _series(figures)
     xs = sorted({x for points in series.values() for x, _ in points})
     ys = [y for points in series.values() for _, y in points]
     if len(xs) < 3 or xs[0] <= 0:
@@ -179,7 +193,7 @@ def _plot(sweep: Sweep, width: int) -> Iterator[Line]:
     canvas = [[" "] * columns for _ in range(_HEIGHT)]
     for number, points in enumerate(series.values()):
         _trace(canvas, points, (xs[0], xs[-1]), (low, high), _MARKS[number % len(_MARKS)])
-    labels = units.shared_seconds([high, math.sqrt(high * low), low])
+    labels = texts([high, math.sqrt(high * low), low])
     room = max(map(len, labels))
     beside = {0: labels[0], _HEIGHT // 2: labels[1], _HEIGHT - 1: labels[2]}
     for i, line in enumerate(canvas):
@@ -190,18 +204,17 @@ def _plot(sweep: Sweep, width: int) -> Iterator[Line]:
     if len(series) > 1:
         names = [f"{_MARKS[i % len(_MARKS)]} {printable(name)}" for i, name in enumerate(series)]
         yield from wrapped("   ".join(names), width, "", " " * (room + 2))
-    yield ((" " * (room + 2) + "median time, both scales logarithmic", "dim"),)
+    yield ((" " * (room + 2) + f"{title}, both scales logarithmic", "dim"),)
 
 
-def _series(sweep: Sweep) -> dict[str, list[tuple[float, float]]]:
+def _series(figures: Sequence[tuple[SweepPoint, float]]) -> dict[str, list[tuple[float, float]]]:
     """The points by the values of all names but the last; x is the last one's, where it is a number."""
     found: dict[str, list[tuple[float, float]]] = {}
-    for point, _, run in _runs(sweep):
+    for point, figure in figures:
         *others, (_, text) = point.values
         with contextlib.suppress(ValueError):
-            if run.latency is not None:
-                name = ", ".join(f"{name}={value}" for name, value in others)
-                found.setdefault(name, []).append((float(text), run.latency.median))
+            name = ", ".join(f"{name}={value}" for name, value in others)
+            found.setdefault(name, []).append((float(text), figure))
     return found
 
 

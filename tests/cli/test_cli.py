@@ -118,7 +118,7 @@ def test_figures_of_the_files_own_vars_are_not_expected_of_others(mlp: str) -> N
     result = run("inspect", mlp, "--set", "d=64")
     assert result.exit_code == 0
     assert "101_770" not in result.stdout
-    assert "expected figures are not checked, since --set replaces d" in result.stdout
+    assert "expected figures are not checked, since they are for the file's own d" in result.stdout
 
 
 def test_a_broken_promise_is_shown_under_its_row_and_exits_1(tmp_path: Path) -> None:

@@ -96,7 +96,7 @@ def test_a_spec_keeps_what_it_promises_and_expects(name: str) -> None:
 def test_figures_are_not_checked_where_a_var_is_replaced_but_promised_shapes_are() -> None:
     report = inspect_spec(load(SPECS / "mlp_mnist.yaml", variables={"hidden": "127"}))
     assert report.shortfalls == ()
-    assert report.notes == ("expected figures are not checked, since --set replaces hidden",)
+    assert report.notes == ("expected figures are not checked, since they are for the file's own hidden",)
     assert len(network("mlp_mnist", hidden="127").broken_promises) == 1
 
 

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import gc
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from fwdscope.commands.bench.sweep import SweepAxis, SweepPoint, combinations, saved_points
+from fwdscope import inspection
 from fwdscope.errors import InputError
-from fwdscope.language.problems import SpecError
-from fwdscope.report import ReportError
-from fwdscope.settings import BenchSettings, RunError, dtype_name
+from fwdscope.report import Report, ReportError
+from fwdscope.report.sweep import SweepAxis, SweepPoint, combinations, saved_points
+from fwdscope.settings import BenchSettings, dtype_name
 from fwdscope.targets import Target
 from fwdscope.units import plural
 
@@ -57,13 +56,17 @@ def check_request(request: BenchRequest, axes: Sequence[SweepAxis] = ()) -> None
     for name in sorted(varied):
         if fixed.get(name):
             raise InputError(f"--vary {name} and --{name} are both given: leave one of them out")
-        if name in target.variables:
-            raise InputError(f"--vary {name} and --set {name}=… are both given: leave one of them out")
     if settings.autocast and settings.dtype == "float32" and "dtype" not in varied:
         raise InputError("--autocast needs --dtype bfloat16 or float16: what to cast to")
     if settings.threads is not None:
         _check_threads(settings.threads, f"--threads {settings.threads}")
+
+
+def check_axes(axes: Sequence[SweepAxis], target: Target) -> None:
+    """Raise InputError for a name that --set gives too, or a value that can be no dtype, batch or number of threads."""
     for axis in axes:
+        if axis.name in target.variables:
+            raise InputError(f"--vary {axis.name} and --set {axis.name}=… are both given: leave one of them out")
         for value in axis.values:
             _check_value(axis.name, value)
 
@@ -90,15 +93,13 @@ def _check_threads(number: int, option: str) -> None:
 
 def run_benchmark(request: BenchRequest) -> Measured:
     """Prepare the target on its device and measure it. Ctrl-C while it is measured keeps what there is."""
-    from fwdscope.inspection import make_subject
-
     target, settings, batch = request
     settings.on_progress("building")
     if batch is not None:
-        target = _with_batch(target, batch)
+        target = inspection.with_batch(target, batch)
     if not target.is_module:
         target = target._replace(dtype="float32" if settings.autocast else settings.dtype)
-    subject = make_subject(target)
+    subject = inspection.make_subject(target)
     return target.run_user_code(lambda: measure(subject, settings))
 
 
@@ -110,47 +111,17 @@ def measure(subject: Subject, settings: BenchSettings) -> Measured:
     return bench(make_workload(subject, settings), settings)
 
 
-def _with_batch(target: Target, batch: int) -> Target:
-    """The target with another batch, given by the var that is the first size of the first input."""
-    from fwdscope.model.build import example_inputs
-    from fwdscope.run.batch import batch_variable
-
-    checked, _ = target.load_spec()
-    first = next(iter(example_inputs(checked).values()))
-    name = batch_variable(checked, first.shape[0]) if first.dim() else None
-    if name is None:
-        raise InputError(f"--batch: no var of {target.text} is the first size of its first input; use --input")
-    if name in target.variables:
-        raise InputError(f"the batch is the var {name} of {target.text}: give one of them, not both")
-    return target._replace(variables={**target.variables, name: str(batch)})
-
-
 def run_sweep(
     request: BenchRequest, axes: Sequence[SweepAxis], measure: Callable[[BenchRequest], Measured] = run_benchmark
 ) -> tuple[tuple[SweepPoint, ...], bool]:
-    """One benchmark for each combination, and whether Ctrl-C ended the sweep.
+    """One benchmark for each combination, and whether Ctrl-C ended the sweep; see :func:`inspection.run_sweep`."""
 
-    A combination that cannot run keeps the reason; the others run.
-    """
-    points: list[SweepPoint] = []
-    for values in combinations(axes):
-        # The command line runs without garbage collection, and the last network, with its weights, refers to itself.
-        gc.collect()
-        try:
-            measured = measure(request.at(values))
-        except KeyboardInterrupt:
-            return tuple(points), True
-        except (RunError, SpecError) as error:
-            if isinstance(error, SpecError) and any(problem.code == "name" for problem in error.problems):
-                raise  # a name on the command line is wrong, so no combination can run
-            text = error.problems[0].message if isinstance(error, SpecError) else str(error)
-            points.append(SweepPoint(values, None, text.splitlines()[0]))
-            continue
-        if measured.report.run is not None and measured.report.run.latency is not None:
-            points.append(SweepPoint(values, measured.report))
-        if measured.interrupted:
-            return tuple(points), True
-    return tuple(points), False
+    def report_at(values: Sequence[tuple[str, str]]) -> tuple[Report | None, bool]:
+        measured = measure(request.at(values))
+        run = measured.report.run
+        return (measured.report if run is not None and run.latency is not None else None), measured.interrupted
+
+    return inspection.run_sweep(axes, report_at)
 
 
 def read_saved(path: Path, axes: Sequence[SweepAxis]) -> tuple[SweepPoint, ...]:

@@ -71,7 +71,7 @@ def with_shortfalls(checked: Checked, report: Report, check_outputs: bool = True
     if given and figures:
         gone = [one for one in found if one.layer is not None and _row(report.layers, one.layer) is None]
         found = [one for one in found if one.span not in figures or one in gone]
-        note = f"expected figures are not checked, since --set replaces {', '.join(given)}"
+        note = f"expected figures are not checked, since they are for the file's own {', '.join(given)}"
         report = replace(report, notes=(*report.notes, note))
     shortfalls = [Shortfall(one.what, one.expected, one.got, *place(one.span.start)) for one in found]
     return replace(report, shortfalls=tuple(shortfalls))

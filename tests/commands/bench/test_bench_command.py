@@ -15,8 +15,8 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from fwdscope.cli import app
-from fwdscope.commands.bench.sweep import saved_points
 from fwdscope.report import Report, multiplicities
+from fwdscope.report.sweep import saved_points
 
 QUICK = ("--device", "cpu", "--threads", "1", "--repeats", "3", "--warmup", "1")
 

@@ -8,9 +8,9 @@ import pytest
 from reports_of_runs import report
 
 from fwdscope.commands.bench.speedup import compare
-from fwdscope.commands.bench.sweep import Sweep, SweepAxis, SweepPoint, combinations, parse, saved_points
 from fwdscope.render.sweep import as_csv, draw_sweep
 from fwdscope.report import ReportError
+from fwdscope.report.sweep import Sweep, SweepAxis, SweepPoint, combinations, parse, saved_points
 
 
 @pytest.mark.core

@@ -7,7 +7,7 @@ import weakref
 from typing import Any
 
 from fwdscope.commands.bench.request import BenchRequest, run_sweep
-from fwdscope.commands.bench.sweep import parse
+from fwdscope.report.sweep import parse
 from fwdscope.settings import BenchSettings, RunError
 from fwdscope.targets import Target
 

@@ -1,4 +1,4 @@
-"""A benchmark over several sizes: parsing ``--vary``, and the results.
+"""Reports of one network at several sizes: parsing ``--vary``, and the results.
 
 ``--vary B=1,8,32`` lists values, ``T=128:4096:x2`` doubles from 128 to 4096, ``T=128:1024:+128`` adds; both ends are
 included. Several axes are combined, the last one changing fastest.
@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from fwdscope.report import Report, ReportError, parse_json
+from fwdscope.report.report import Report, ReportError, parse_json
 
 MOST = 200
 VERSION = 1
@@ -41,7 +41,7 @@ class SweepPoint:
 
 @dataclass(frozen=True)
 class Sweep:
-    """All combinations that were measured, in order."""
+    """All combinations that were inspected or measured, in order."""
 
     axes: tuple[SweepAxis, ...]
     points: tuple[SweepPoint, ...]

@@ -1,0 +1,92 @@
+"""``--vary``: one network at several sizes."""
+
+from __future__ import annotations
+
+import shlex
+import signal
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from fwdscope.cli.boundary import FELL_SHORT, INTERRUPTED, check_writable, choose_format, complain, put, terminal_of
+from fwdscope.cli.options import command_line
+from fwdscope.cli.progress import show_progress
+from fwdscope.errors import InputError
+from fwdscope.settings import META
+from fwdscope.targets import Target
+
+if TYPE_CHECKING:
+    from fwdscope.device.table import Accelerator
+    from fwdscope.report import Report
+    from fwdscope.report.sweep import SweepAxis
+
+
+def parse_axes(texts: Sequence[str], target: Target) -> tuple[SweepAxis, ...]:
+    """The names of ``--vary`` and their values. Raises InputError for what cannot be read, or contradicts ``--set``."""
+    from fwdscope.commands.bench.request import check_axes
+    from fwdscope.report.sweep import combinations, parse
+
+    try:
+        axes = tuple(map(parse, texts))
+        combinations(axes)
+    except ValueError as error:
+        raise InputError(str(error)) from None
+    check_axes(axes, target)
+    return axes
+
+
+def refuse_with_vary(options: Mapping[str, object]) -> None:
+    """Raise InputError for an option of ``inspect`` that has no effect with --vary."""
+    for name, value in options.items():
+        if value not in (None, False, "meta"):
+            raise InputError(f"--vary gives the totals at each size, without a run: leave --{name} out")
+
+
+def inspect_at_sizes(
+    target: Target,
+    texts: Sequence[str],
+    train: bool,
+    devices: tuple[Accelerator, ...],
+    strict: bool,
+    format: str | None,
+    output: Path | None,
+) -> None:
+    """``inspect --vary``: shapes and costs at all combinations, with estimates of the time on ``devices``."""
+    from fwdscope.inspection import inspect_at, run_sweep
+    from fwdscope.render.sweep_costs import FORMATS, render
+    from fwdscope.report.roofline import estimate
+    from fwdscope.report.sweep import Sweep
+
+    form = choose_format(format, output, FORMATS)
+    check_writable(output)
+    target.refuse_report(", whose sizes are fixed: --vary needs the spec")
+    if target.is_module:
+        raise InputError("--vary is for specs; give a module other inputs by --input NAME=8,3,224,224")
+    axes = parse_axes(texts, target)
+    # By default Ctrl-C ends the program at once; here it becomes an exception, so that results are still written.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    with show_progress() as report_progress:
+
+        def report_at(values: Sequence[tuple[str, str]]) -> tuple[Report, bool]:
+            report_progress(", ".join(f"{name}={value}" for name, value in values))
+            report = inspect_at(target, values, replace(META, train=train))
+            estimates = tuple(estimate(report, one.peaks(report.dtype)) for one in devices)
+            return replace(report, estimates=estimates), False
+
+        points, interrupted = run_sweep(axes, report_at)
+    varied = "".join(f" --vary {shlex.quote(text)}" for text in texts)
+    again = command_line(target, {"--dtype": target.dtype if target.dtype != "float32" else None}) + varied
+    steps = (f"fwdscope bench {again}", f"fwdscope inspect {again} -o sweep.csv")
+    width, color = terminal_of() if output is None else (100, False)
+    put(render(Sweep(axes, points), form, width, color, steps), output)
+    if interrupted:
+        raise typer.Exit(INTERRUPTED)
+    if all(point.report is None for point in points):
+        raise InputError("no combination could be inspected")
+    missing = dict.fromkeys(name for point in points if point.report for name in point.report.uncounted)
+    if strict and missing:
+        complain(f"no counting rule for {', '.join(missing)}")
+        raise typer.Exit(FELL_SHORT)

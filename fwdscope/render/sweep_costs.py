@@ -1,0 +1,150 @@
+"""The shapes and costs of a network at several sizes, ``inspect --vary``: as text, Markdown and CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
+
+from fwdscope import units
+from fwdscope.render import estimates, summary
+from fwdscope.render.bench import notes, wrapped, write_blocks
+from fwdscope.render.lines import Line, escape_markdown, next_steps
+from fwdscope.render.rows import BROKEN, printable
+from fwdscope.render.sweep import columns_of, ends_of, grouped_notes, plot, table
+from fwdscope.render.table import markdown_table
+from fwdscope.report import Report, TensorInfo
+from fwdscope.report.sweep import Sweep, SweepPoint
+
+FORMATS = ("table", "json", "csv", "markdown")
+# Figures further apart than this are not shown in one unit.
+_FAR = 1000
+
+
+class _TotalsFigure(NamedTuple):
+    """A figure of the totals: the title of its column, how a column is written in one unit, and how a value is."""
+
+    title: str
+    together: Callable[[Sequence[int]], list[str]]
+    alone: Callable[[float], str]
+
+
+_COUNT, _BYTES = (units.shared_counts, units.count), (units.shared_bytes, units.byte_size)
+_FIGURES = {
+    "params": _TotalsFigure("params", units.count_column, units.count),
+    "macs": _TotalsFigure("MACs", *_COUNT),
+    "flops": _TotalsFigure("FLOPs", *_COUNT),
+    "bytes_read": _TotalsFigure("read", *_BYTES),
+    "bytes_written": _TotalsFigure("written", *_BYTES),
+    "peak_memory": _TotalsFigure("peak memory", *_BYTES),
+}
+# The plot is of the first that is not the same everywhere.
+_PLOTTED = ("macs", "peak_memory", "flops", "params")
+
+
+def render(sweep: Sweep, form: str, width: int = 100, color: bool = False, commands: Sequence[str] = ()) -> str:
+    """The sweep in one of :data:`FORMATS`."""
+    if form == "json":
+        return sweep.dumps()
+    if form == "csv":
+        return _csv(sweep)
+    if form == "markdown":
+        return "\n".join(_markdown(sweep)) + "\n"
+    width = max(width, 60)
+    blocks = (
+        [((title, "bold"), (f"  ·  {rest}", "")) for title, rest in _head(sweep)],
+        table(sweep, _rows(sweep), width),
+        _plot(sweep, width),
+        [line for text in _small_print(sweep) for line in wrapped(text, width, "dim", hanging="  ")],
+        notes(_notes(sweep), width),
+        next_steps(commands, width),
+    )
+    return write_blocks(blocks, color)
+
+
+def _reports(sweep: Sweep) -> list[tuple[SweepPoint, Report]]:
+    return [(point, point.report) for point in sweep.points if point.report is not None]
+
+
+def _head(sweep: Sweep) -> Iterator[tuple[str, str]]:
+    """The name, and what was varied; nothing if no combination could be inspected."""
+    for _, report in _reports(sweep)[:1]:
+        name, dtype, *where = summary.title_parts(report)
+        facts = [dtype] * all(axis.name != "dtype" for axis in sweep.axes)
+        yield name, "  ·  ".join([ends_of(sweep), *facts, *where])
+
+
+def _rows(sweep: Sweep) -> list[dict[str, str]]:
+    rows = [{name: printable(value) for name, value in point.values} for point in sweep.points]
+    known = [(row, point.report) for row, point in zip(rows, sweep.points, strict=True) if point.report is not None]
+    for row, report in known:
+        row |= {"input": _shapes(report.inputs), "output": _shapes(report.outputs)}
+    for name, figure in _FIGURES.items():
+        found = [(row, value) for row, report in known if (value := getattr(report.totals, name)) is not None]
+        values = [value for _, value in found]
+        near = any(values) and max(values) <= _FAR * min(filter(None, values))
+        texts = figure.together(values) if near else [figure.alone(value) if value else "" for value in values]
+        for (row, _), text in zip(found, texts, strict=True):
+            row[figure.title] = text or "0" * any(values)
+    for row, report in known:
+        for one in report.estimates:
+            time = units.seconds(one.seconds) if one.seconds is not None else ""
+            row[printable(one.peaks.name)] = f"{time} {BROKEN}".strip() if one.fits is False else time
+    return rows
+
+
+def _shapes(tensors: Sequence[TensorInfo]) -> str:
+    return ", ".join(units.shape_cell(one.shape) for one in tensors)
+
+
+def _plot(sweep: Sweep, width: int) -> Iterator[Line]:
+    for name in _PLOTTED:
+        values = [(point, getattr(report.totals, name) or 0) for point, report in _reports(sweep)]
+        if len({value for _, value in values}) > 1 and all(value > 0 for _, value in values):
+            figure = _FIGURES[name]
+            yield from plot(sweep, values, figure.title, lambda ys, one=figure.alone: [*map(one, ys)], width)  # type: ignore[misc]
+            return
+
+
+def _small_print(sweep: Sweep) -> Iterator[str]:
+    for _, report in _reports(sweep)[:1]:
+        yield summary.convention(report)
+        if report.estimates:
+            yield f"{estimates.heading(report.estimates)}: the least time"
+    if any(one.fits is False for _, report in _reports(sweep) for one in report.estimates):
+        yield f"{BROKEN}  needs more memory than the device has"
+
+
+def _notes(sweep: Sweep) -> list[str]:
+    of_points = [(point, (summary.uncounted(report), *report.notes)) for point, report in _reports(sweep)]
+    return grouped_notes(sweep, [(point, list(filter(None, texts))) for point, texts in of_points])
+
+
+def _markdown(sweep: Sweep) -> Iterator[str]:
+    for name, rest in _head(sweep):
+        yield from (f"### {escape_markdown(name)}", "", escape_markdown(rest), "")
+    rows = _rows(sweep)
+    for row, point in zip(rows, sweep.points, strict=True):
+        row["problem"] = printable(point.problem or "")
+    yield from markdown_table(list(columns_of(rows, [axis.name for axis in sweep.axes], missing="")))
+    small_print = [escape_markdown(text) for text in filter(None, _small_print(sweep))]
+    yield from ("", "  \n".join(small_print), *(f"\n- {escape_markdown(note)}" for note in _notes(sweep)))
+
+
+def _csv(sweep: Sweep) -> str:
+    """A line for each combination: its values, the shapes as ``1x3x224x224``, the totals, the problem."""
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    devices = dict.fromkeys(one.peaks.name for _, report in _reports(sweep) for one in report.estimates)
+    writer.writerow([*(axis.name for axis in sweep.axes), "input", "output", *_FIGURES, *devices, "problem"])
+    for point in sweep.points:
+        cells = [value for _, value in point.values]
+        if (report := point.report) is not None:
+            cells += [_shapes(ends).replace(", ", ";").replace(" ", "x") for ends in (report.inputs, report.outputs)]
+            figures = [*(getattr(report.totals, name) for name in _FIGURES), *(one.seconds for one in report.estimates)]
+            cells += ["" if figure is None else str(figure) for figure in figures]
+        else:
+            cells += [""] * (2 + len(_FIGURES) + len(devices))
+        writer.writerow([*cells, point.problem or ""])
+    return file.getvalue()
