@@ -37,8 +37,14 @@ class _CommandGroup(TyperGroup):
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         if cmd_name not in COMMANDS:
             return None
+        from fwdscope.cli.command import CommandWithDefaults
+        from fwdscope.cli.defaults import keys_of
+
+        function = _function(cmd_name)
+        keys = keys_of(cmd_name, function.__annotations__)
+        epilog = f"Defaults in pyproject.toml, under [tool.fwdscope]: {', '.join(keys)}." if keys else None
         alone = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
-        alone.command(cmd_name)(_function(cmd_name))
+        alone.command(cmd_name, cls=CommandWithDefaults, epilog=epilog)(function)
         return typer.main.get_command(alone)
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
@@ -50,11 +56,14 @@ class _CommandGroup(TyperGroup):
 app = typer.Typer(
     cls=_CommandGroup,
     no_args_is_help=True,
-    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     help="Inspect the forward pass of a neural network: every layer's shapes, parameters and costs.",
-    epilog="A first look: fwdscope inspect resnet50   ·   All layer types: fwdscope layers",
+    epilog=(
+        "A first look: fwdscope inspect resnet50   ·   All layer types: fwdscope layers   ·   "
+        "Defaults of options: [tool.fwdscope] in pyproject.toml"
+    ),
 )
 
 
@@ -67,7 +76,7 @@ def run() -> int:
     # torch's warnings are about its own calls, not about the network. Only the command line silences them.
     warnings.simplefilter("ignore")
     try:
-        app(standalone_mode=True)
+        app(standalone_mode=True, prog_name="fwdscope")
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
     return 0

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from fwdscope.cli import completion
 from fwdscope.cli.boundary import FELL_SHORT, WRONG_INPUT, boundary, say, terminal_of
 from fwdscope.cli.options import AllowImport, Limits
 from fwdscope.errors import InputError
@@ -33,7 +34,7 @@ def _parse_choice(text: str) -> str:
 
 
 def annotate(
-    specs: Annotated[list[str], typer.Argument(metavar="SPEC", help=_SPECS)],
+    specs: Annotated[list[str], typer.Argument(metavar="SPEC", help=_SPECS, autocompletion=completion.targets)],
     write: Annotated[bool, typer.Option("--write", help=_WRITE)] = False,
     check: Annotated[bool, typer.Option("--check", help=_CHECK)] = False,
     lines: Annotated[Any, typer.Option(parser=_parse_choice, metavar="|".join(_CHOICES), help=_LINES)] = "changed",
@@ -71,6 +72,8 @@ def _files(specs: list[str], write: bool) -> list[SpecFile]:
     from fwdscope.commands.check.files import files, looks_like_spec
     from fwdscope.targets import shipped_specs
 
+    if "-" in specs:
+        raise InputError("annotate needs a file, and - is stdin")
     found = files(specs)
     for spec in specs:
         if write and not Path(spec).exists() and spec.removesuffix(".yaml") in shipped_specs():

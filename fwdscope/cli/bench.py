@@ -88,7 +88,7 @@ def bench(
         form = choose_format(format_, output, _FORMATS)
         request = BenchRequest(target_of(target, set_, input_, "float32", allow_import), settings, batch)
         axes = parse_axes(vary or (), request.target)
-        check_writable(output)
+        check_writable(output, [*opt.files_of(request.target), against, weights])
         before = read_saved(against, axes) if against is not None else ()
         check_request(request, axes)
         if axes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import traceback
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 
 import typer
@@ -18,7 +18,7 @@ from fwdscope.limits import LIMITS, raised
 from fwdscope.version import __version__
 
 # The format that the ending of an output file chooses.
-ENDINGS = {".json": "json", ".csv": "csv", ".md": "markdown", ".xml": "junit"}
+ENDINGS = {".txt": "text", ".json": "json", ".csv": "csv", ".md": "markdown", ".xml": "junit"}
 
 FELL_SHORT, WRONG_INPUT, DEFECT, INTERRUPTED = 1, 2, 3, 130
 
@@ -29,16 +29,8 @@ def boundary(command: Callable[[], None], limits: list[str] | None = None) -> No
         with raised(dict(map(_parse_limit, limits or ()))):
             command()
         sys.stdout.flush()
-    except SpecError as error:
-        from fwdscope.render.problems import write_problems
-
-        write_problems(error, sys.stderr)
-        raise typer.Exit(WRONG_INPUT) from None
-    except ShapeError as error:
-        sys.stderr.write(f"{error}\n")
-        raise typer.Exit(WRONG_INPUT) from None
     except InputError as error:
-        complain(str(error))
+        write_error(error)
         raise typer.Exit(WRONG_INPUT) from None
     except KeyboardInterrupt:
         raise typer.Exit(INTERRUPTED) from None
@@ -66,6 +58,18 @@ def boundary(command: Callable[[], None], limits: list[str] | None = None) -> No
         raise typer.Exit(DEFECT) from None
 
 
+def write_error(error: InputError) -> None:
+    """Print what is wrong with the input on stderr: each problem of a spec, or one message."""
+    if isinstance(error, SpecError):
+        from fwdscope.render.problems import write_problems
+
+        write_problems(error, sys.stderr)
+    elif isinstance(error, ShapeError):
+        sys.stderr.write(f"{error}\n")
+    else:
+        complain(str(error))
+
+
 def complain(message: str) -> None:
     """Print one error on stderr."""
     sys.stderr.write(f"error: {message}\n")
@@ -82,15 +86,19 @@ def _parse_limit(text: str) -> tuple[str, int]:
 
 def terminal_of() -> tuple[int, bool]:
     """The width of stdout, and whether it takes colour."""
-    if not sys.stdout.isatty():
-        return 100, False
-    return os.get_terminal_size(sys.stdout.fileno()).columns, "NO_COLOR" not in os.environ
+    from fwdscope.render.lines import takes_color
+
+    width = os.get_terminal_size(sys.stdout.fileno()).columns if sys.stdout.isatty() else 100
+    return width, takes_color(sys.stdout)
 
 
-def check_writable(output: Path | None) -> None:
-    """Raise InputError if a file cannot be written, before its content is computed."""
+def check_writable(output: Path | None, read: Iterable[Path | None] = ()) -> None:
+    """Raise InputError if a file cannot be written, or is one that is ``read``, before its content is computed."""
     if output is None:
         return
+    for file in read:
+        if file is not None and file.is_file() and output.exists() and output.samefile(file):
+            raise InputError(f"-o {output} would replace what this command reads: give another name")
     if output.is_dir():
         raise InputError(f"{output} cannot be written: it is a folder")
     if not output.parent.is_dir():
@@ -100,15 +108,23 @@ def check_writable(output: Path | None) -> None:
 
 
 def choose_format(given: str | None, output: Path | None, forms: Collection[str]) -> str:
-    """The format of a result: ``given``, or that of the file's ending, or the first of ``forms``.
+    """The format of a result: ``given``, or that of the file's ending, or the first of ``forms``, which a name without
+    an ending or with .txt has.
 
-    Raises InputError for a format that is not among ``forms``.
+    Raises InputError for a format that is not among ``forms``, or an ending that is of none of them.
     """
-    form = given or ENDINGS.get(output.suffix if output else "", next(iter(forms)))
+    first = next(iter(forms))
+    ending = output.suffix.lower() if output else ""
+    endings = {end: form for end, form in ENDINGS.items() if form in forms}
+    if first not in endings.values():
+        endings = {".txt": first, **endings}
+    form = given or ({"": first} | endings).get(ending, "")
     if form in forms:
         return form
     if given is None:
-        raise InputError(f"-o {output}: this command writes no {form}; it writes {', '.join(forms)} (--format)")
+        writes = f"writes no {ENDINGS.get(ending, ending[1:])}; it writes {', '.join(forms)}"
+        other = ", and --format under any" if len(forms) > 1 else ""
+        raise InputError(f"-o {output}: this command {writes}, to names that end in {', '.join(endings)}{other}")
     meant = nearest(form, forms)
     help = f"did you mean {meant}?" if meant else f"there are: {', '.join(forms)}"
     raise InputError(f"unknown format {form}; {help}")

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from fwdscope.cli import completion
 from fwdscope.cli.boundary import boundary, check_writable, choose_format, put, say, terminal_of
-from fwdscope.cli.options import AllowImport, Limits, ModelDtype, ReportOutput
+from fwdscope.cli.defaults import defaulted
+from fwdscope.cli.options import AllowImport, Limits, ModelDtype, ReportOutput, content_of
 from fwdscope.errors import InputError
 from fwdscope.render.checks import FORMATS, render
 
@@ -19,7 +21,10 @@ if TYPE_CHECKING:
     from fwdscope.commands.check.outcome import CheckRun
     from fwdscope.commands.check.run import CheckPlan
 
-_TARGETS = "Spec files, folders, globs in quotes, or names of specs that ship. Default: specs/, or the current folder."
+_TARGETS = (
+    "Spec files, folders, globs in quotes, names of specs that ship, or - for stdin. "
+    "Default: specs/, or the current folder."
+)
 _BASELINE = "Compare each report with the one kept in this folder."
 _UPDATE = "Write the baselines instead of comparing with them."
 _TOLERANCE = "How far costs may differ from the baseline, as 1%. Shapes and parameters must be equal."
@@ -28,7 +33,10 @@ _NO_CACHE = "Build every spec, even if it has not changed since an earlier run."
 
 
 def check(
-    targets: Annotated[list[str] | None, typer.Argument(metavar="TARGET", help=_TARGETS)] = None,
+    ctx: typer.Context,
+    targets: Annotated[
+        list[str] | None, typer.Argument(metavar="TARGET", help=_TARGETS, autocompletion=completion.targets)
+    ] = None,
     baseline: Annotated[str | None, typer.Option(metavar="FOLDER", help=_BASELINE)] = None,
     update: Annotated[bool, typer.Option("--update", help=_UPDATE)] = False,
     tolerance: Annotated[str | None, typer.Option(metavar="PERCENT", help=_TOLERANCE)] = None,
@@ -54,8 +62,7 @@ def check(
         from fwdscope.commands.check.run import CheckPlan
 
         form = choose_format(format_, output, FORMATS)
-        check_writable(output)
-        if baseline is None and (update or tolerance is not None):
+        if baseline is None and (update or (tolerance is not None and "tolerance" not in defaulted(ctx))):
             raise InputError(f"{'--update' if update else '--tolerance'} is for baselines: add --baseline FOLDER")
         folder = None
         if baseline is not None:
@@ -70,7 +77,12 @@ def check(
         if allow_import:
             sys.path.insert(0, str(Path.cwd()))
         plan = CheckPlan(CheckSettings(dtype, allow_import), jobs, not no_cache, folder)
-        code = _run(files(targets or []), plan, form, output).exit_code
+        if "-" in (targets or []) and folder is not None:
+            raise InputError("a baseline is of a file, and - is stdin: leave one of them out")
+        found = files(targets or [], content_of("-") if "-" in (targets or []) else None)
+        read = [file.path for file in found]
+        check_writable(output, [*read, *map(folder.file, read)] if folder is not None else read)
+        code = _run(found, plan, form, output).exit_code
         if code:
             raise typer.Exit(code)
 

@@ -7,8 +7,20 @@ from typing import Annotated
 
 import typer
 
+from fwdscope.cli import completion
 from fwdscope.cli.boundary import FELL_SHORT, boundary, check_writable, choose_format, complain, put, terminal_of
-from fwdscope.cli.options import AllowImport, Depth, Limits, ModelDtype, Output, Sets, split_pair, target_of
+from fwdscope.cli.options import (
+    AllowImport,
+    Depth,
+    Limits,
+    ModelDtype,
+    Output,
+    Sets,
+    content_of,
+    files_of,
+    split_pair,
+    target_of,
+)
 from fwdscope.errors import InputError
 from fwdscope.targets import Target
 
@@ -20,8 +32,8 @@ _FORMAT = "text, markdown (for a pull request), json. Default: text."
 
 
 def diff(
-    first: Annotated[str, typer.Argument(metavar="A", help=_TARGET)],
-    second: Annotated[str | None, typer.Argument(metavar="B", help=_SECOND)] = None,
+    first: Annotated[str, typer.Argument(metavar="A", help=_TARGET, autocompletion=completion.targets)],
+    second: Annotated[str | None, typer.Argument(metavar="B", help=_SECOND, autocompletion=completion.targets)] = None,
     before: Annotated[list[str] | None, typer.Option("--before", metavar="VAR=VALUE", help=_BEFORE)] = None,
     after: Annotated[list[str] | None, typer.Option("--after", metavar="VAR=VALUE", help=_AFTER)] = None,
     depth: Depth = None,
@@ -45,18 +57,18 @@ def diff(
         from fwdscope.render.diff import FORMATS, DiffOptions, movement, render
 
         form = choose_format(format_, output, FORMATS)
-        check_writable(output)
         try:
             conditions = [Condition.parse(text) for text in fail_on or []]
         except ValueError as error:
             raise InputError(f"--fail-on: {error}") from None
         if second is None and not before and not after:
             raise InputError(f"diff {first}: with what? Name a second target, or other vars: --after depth=24")
-        reports, names = [], []
-        for target, name, options in _sides(target_of(first, set_, None, dtype, allow_import), second, before, after):
+        sides = list(_sides(target_of(first, set_, None, dtype, allow_import), second, before, after))
+        check_writable(output, [file for target, _, _ in sides for file in files_of(target)])
+        names, reports = [name for _, name, _ in sides], []
+        for target, _, options in sides:
             with point_at_options(options):
                 reports.append(inspect_target(target)[0])
-            names.append(name)
         compared = compare(*reports)
         width, color = terminal_of() if output is None else (140, False)
         put(render(compared, form, DiffOptions(depth, (names[0], names[1])), width, color), output)
@@ -80,5 +92,6 @@ def _sides(
         own = dict(split_pair(item, option, "depth=12") for item in given or ())
         if twice := next((name for name in own if name in first.variables), None):
             raise InputError(f"{option} {twice}=… and --set {twice}=… are both given: leave one of them out")
-        target = first._replace(text=text, variables={**first.variables, **own})
+        content = first.content if text == first.text else content_of(text)
+        target = first._replace(text=text, content=content, variables={**first.variables, **own})
         yield target, " ".join([text, *(f"{name}={value}" for name, value in own.items())]), dict.fromkeys(own, option)

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from fwdscope.cli import completion
 from fwdscope.cli.boundary import boundary, put, terminal_of
 from fwdscope.cli.options import AllowImport, AsJson, Inputs, Limits, ModelDtype, NetworkText, Sets, target_of
 from fwdscope.errors import InputError
@@ -15,7 +16,7 @@ _LAYER = "The path of a layer, as in the report (layer1.0.conv2), or a line of t
 
 def explain(
     target: NetworkText,
-    layer: Annotated[str, typer.Argument(metavar="LAYER", help=_LAYER)],
+    layer: Annotated[str, typer.Argument(metavar="LAYER", help=_LAYER, autocompletion=completion.layers)],
     set_: Sets = None,
     input_: Inputs = None,
     dtype: ModelDtype = "float32",

@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from fwdscope.cli import completion
 from fwdscope.cli import options as opt
 from fwdscope.cli.boundary import (
     FELL_SHORT,
+    WRONG_INPUT,
     boundary,
     check_writable,
     choose_format,
@@ -21,16 +23,19 @@ from fwdscope.cli.boundary import (
     put,
     put_bytes,
     terminal_of,
+    write_error,
 )
+from fwdscope.cli.defaults import defaulted
 from fwdscope.cli.options import command_line, target_of
 from fwdscope.cli.progress import show_progress
 from fwdscope.cli.vary import inspect_at_sizes, refuse_with_vary
 from fwdscope.errors import InputError, ShapeError
-from fwdscope.render import COLUMNS, FORMATS, Options, render
+from fwdscope.render import COLUMNS, FIGURES, FORMATS, Options, render
 from fwdscope.settings import RunSettings
 
 if TYPE_CHECKING:
     from fwdscope.device.table import Accelerator
+    from fwdscope.render.overview import NamedReport
     from fwdscope.report import Report
     from fwdscope.report.pictures import Picture
     from fwdscope.targets import Target
@@ -45,12 +50,19 @@ _SUGGEST = "Try every change that may mend a problem, however large the network 
 _VARY = "Shapes and costs at several sizes: B=1,8,32 or T=128:4096:x2 or T=128:1024:+128; also dtype. Repeatable."
 _SHOW = "Draw one output instead of the report: conv1, conv1[0,3], or attn.weights for attention weights."
 
+_PICTURES = (".png", ".svg")
+
 
 def inspect(
-    target: opt.TargetText,
+    ctx: typer.Context,
+    targets: opt.TargetTexts,
     depth: opt.Depth = None,
-    columns: Annotated[str | None, typer.Option(metavar="NAMES", help=_COLUMNS)] = None,
-    sort: Annotated[str | None, typer.Option(metavar="NAME", help=_SORT)] = None,
+    columns: Annotated[
+        str | None, typer.Option(metavar="NAMES", help=_COLUMNS, autocompletion=completion.several(*COLUMNS))
+    ] = None,
+    sort: Annotated[
+        str | None, typer.Option(metavar="NAME", help=_SORT, autocompletion=completion.one_of(FIGURES))
+    ] = None,
     top: Annotated[int | None, typer.Option(min=1, metavar="N", help=_TOP)] = None,
     strict: Annotated[bool, typer.Option("--strict", help=_STRICT)] = False,
     set_: opt.Sets = None,
@@ -58,7 +70,7 @@ def inspect(
     input_: opt.Inputs = None,
     dtype: opt.ModelDtype = "float32",
     device: opt.Device = None,
-    on: Annotated[str | None, typer.Option(metavar="NAMES", help=_ON)] = None,
+    on: Annotated[str | None, typer.Option(metavar="NAMES", help=_ON, autocompletion=completion.hardware)] = None,
     seed: opt.Seed = 0,
     weights: opt.WeightsFile = None,
     weights_partial: opt.WeightsPartial = False,
@@ -78,51 +90,53 @@ def inspect(
     """Show every layer's shapes, parameters and costs."""
 
     def command() -> None:
-        from fwdscope.report.roofline import estimate, fastest_first
-
-        inspected = target_of(target, set_, input_, dtype, allow_import)
+        inspected = [target_of(text, set_, input_, dtype, allow_import) for text in targets]
+        only_one = {"show": show is not None, "partial": partial, "vary": bool(vary)}
+        _check_targets(inspected, [name for name, is_given in only_one.items() if is_given])
+        unasked = defaulted(ctx)
         view = {"depth": depth, "columns": columns, "sort": sort, "top": top, "on": on}
+        view = {name: None if name in unasked else view[name] for name in view}
+        chosen = device
+        if "device" in unasked and (vary or on is not None or any(target.is_report for target in inspected)):
+            chosen = None  # a default is for what runs
         if vary:
             refuse_with_vary(
-                {**view, "on": None, "device": device, "show": show, "weights": weights, "partial": partial}
+                {**view, "on": None, "device": chosen, "show": show, "weights": weights, "partial": partial}
             )
-            inspect_at_sizes(inspected, vary, train, _find_accelerators(on), strict, format_, output)
+            inspect_at_sizes(inspected[0], vary, train, _find_accelerators(on), strict, format_, output)
             return
         form = _check_view(show, format_, output, view)
-        check_writable(output)
         if weights_partial and weights is None:
             raise InputError("--weights-partial is for a file of weights: add --weights FILE")
         accelerators = _find_accelerators(on)
-        where = "auto" if device is None and on is not None else device
         settings = RunSettings(
-            where, seed, weights, weights_partial, train=train, stats=not no_stats, latency=not no_latency, show=show
-        )
-        if partial and not inspected.is_module:
-            raise InputError("--partial is for PyTorch models; every problem of a spec is reported at once")
+            "auto" if chosen is None and on is not None else chosen,
+            seed, weights, weights_partial, train=train, stats=not no_stats, latency=not no_latency, show=show,
+        )  # fmt: skip
+        check_writable(output, [weights, *(file for target in inspected for file in opt.files_of(target))])
+        if show is not None:
+            _write_picture(_run(inspected[0], settings)[1], output)
+            return
+        names = tuple(name.strip() for name in columns.split(",")) if columns else None
+        options = Options(depth, names, None, "", output is not None and form == "json", sort, top)
         try:
-            report, picture = _run(inspected, settings)
+            found = _inspect_all(inspected, settings)
         except ShapeError as error:
             if partial and error.partial is not None:
-                _write(error.partial, form, Options(depth, None, None, "", False, sort, top), output)
+                _write([("", error.partial, options)], form, output)
             raise
-        if picture is not None:
-            _write_picture(picture, output)
-            return
-        if accelerators:
-            estimates = tuple(estimate(report, one.peaks(report.dtype)) for one in accelerators)
-            report = replace(report, estimates=estimates)
-        if "all" in [name.strip().lower() for name in (on or "").split(",")]:
-            report = fastest_first(report)
-        names = tuple(name.strip() for name in columns.split(",")) if columns else None
-        saved = output is not None and form == "json"
-        again = _command_line(inspected, device, on, settings)
-        _write(report, form, Options(depth, names, None, again, saved, sort, top), output)
-        if strict and report.uncounted:
-            complain(f"no counting rule for {', '.join(report.uncounted)}")
+        shown: list[NamedReport] = []
+        for target, report in found:
+            again = options._replace(target=_command_line(target, chosen, on, settings))
+            shown.append((target.text, _with_estimates(report, accelerators, on or ""), again))
+        _write(shown, form, output)
+        if len(found) < len(inspected):
+            raise typer.Exit(WRONG_INPUT)
+        uncounted = dict.fromkeys(name for _, report in found for name in report.uncounted)
+        if strict and uncounted:
+            complain(f"no counting rule for {', '.join(uncounted)}")
             raise typer.Exit(FELL_SHORT)
-        if not inspected.is_report and (
-            report.shortfalls or any(row.promise and not row.promise.held for row in report.layers)
-        ):
+        if any(_falls_short(report) for target, report in found if not target.is_report):
             raise typer.Exit(FELL_SHORT)
 
     boundary(command, [*(limit or ()), *([f"mends={10**9}"] * suggest)])
@@ -132,7 +146,7 @@ def _check_view(show: str | None, format: str | None, output: Path | None, view:
     """The format to write. Raises InputError for options that have no effect on it, or on a picture."""
     given = [name for name, value in view.items() if value is not None]
     if show is not None:
-        if output is not None and output.suffix not in (".png", ".svg", ".txt", ""):
+        if output is not None and output.suffix not in (*_PICTURES, ".txt", ""):
             raise InputError(f"{output}: a picture is written as .png, .svg or .txt")
         if output is not None and output.suffix == ".png" and find_spec("PIL") is None:
             raise InputError(f"{output}: a PNG needs Pillow: pip install 'fwdscope[png]', or write .svg")
@@ -141,11 +155,34 @@ def _check_view(show: str | None, format: str | None, output: Path | None, view:
         for name in ["format"] * (format is not None) + given:
             raise InputError(f"--show draws one output instead of a report: leave --{name} out")
         return "table"
+    if format is None and output is not None and output.suffix.lower() in _PICTURES:
+        raise InputError(f"-o {output}: a picture is of one output: add --show PATH, as the report names it")
     form = choose_format(format, output, FORMATS)
     for name in given:
         if name not in FORMATS[form].heeds:
             raise InputError(f"--{name} has no effect on the format {form}: leave it out")
     return form
+
+
+def _check_targets(targets: list[Target], only_one: list[str]) -> None:
+    """Raise InputError for options that are not for these targets."""
+    if len(targets) > 1 and only_one:
+        raise InputError(f"--{only_one[0]} is for one target; here are {len(targets)}")
+    if "partial" in only_one and not targets[0].is_module:
+        raise InputError("--partial is for PyTorch models; every problem of a spec is reported at once")
+
+
+def _inspect_all(targets: list[Target], settings: RunSettings) -> list[tuple[Target, Report]]:
+    """The targets with their reports. Of several, one that is wrong is reported and left out; one alone raises."""
+    found = []
+    for target in targets:
+        try:
+            found.append((target, _run(target, settings)[0]))
+        except InputError as error:
+            if len(targets) == 1:
+                raise
+            write_error(error)
+    return found
 
 
 def _run(target: Target, settings: RunSettings) -> tuple[Report, Picture | None]:
@@ -173,6 +210,19 @@ def _find_accelerators(names: str | None) -> tuple[Accelerator, ...]:
         raise InputError(f"--on {names}: {error}") from None
 
 
+def _with_estimates(report: Report, accelerators: tuple[Accelerator, ...], on: str) -> Report:
+    """The report with the estimates of ``--on``; with ``all``, the fastest devices first."""
+    from fwdscope.report.roofline import estimate, fastest_first
+
+    if accelerators:
+        report = replace(report, estimates=tuple(estimate(report, one.peaks(report.dtype)) for one in accelerators))
+    return fastest_first(report) if "all" in [name.strip().lower() for name in on.split(",")] else report
+
+
+def _falls_short(report: Report) -> bool:
+    return bool(report.shortfalls) or any(row.promise and not row.promise.held for row in report.layers)
+
+
 def _command_line(target: Target, device: str | None, on: str | None, settings: RunSettings) -> str:
     """The target and the options that decide the figures of the report."""
     options = {
@@ -189,19 +239,26 @@ def _command_line(target: Target, device: str | None, on: str | None, settings: 
     return command_line(target, options)
 
 
-def _write(report: Report, form: str, options: Options, output: Path | None) -> None:
-    if form == "table" and output is None and sys.stdout.isatty():
+def _write(reports: list[NamedReport], form: str, output: Path | None) -> None:
+    if form == "table" and output is None:
         width, color = terminal_of()
-        options = options._replace(width=width, color=color)
+        room = width if sys.stdout.isatty() else None
+        reports = [(name, report, options._replace(width=room, color=color)) for name, report, options in reports]
     try:
-        put(render(report, form, options), output)
+        if len(reports) > 1:
+            from fwdscope.render.overview import render_several
+
+            put(render_several(reports, form), output)
+        elif reports:
+            put(render(reports[0][1], form, reports[0][2]), output)
     except ValueError as error:
         # An unknown column; the message lists the known ones.
         raise InputError(str(error)) from None
 
 
-def _write_picture(picture: Picture, output: Path | None) -> None:
+def _write_picture(picture: Picture | None, output: Path | None) -> None:
     """Draw a picture in the terminal, or in a file by its ending. Raises InputError if it cannot be written."""
+    assert picture is not None
     if output is not None and output.suffix == ".png":
         from fwdscope.render.images import png
 

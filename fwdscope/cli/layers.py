@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from fwdscope.cli import completion
 from fwdscope.cli.boundary import boundary, put, terminal_of
 from fwdscope.errors import InputError
 
@@ -13,7 +14,7 @@ _NAME = "A layer, function, method or attribute to show, or a word to search for
 
 
 def layers(
-    name: Annotated[str | None, typer.Argument(metavar="NAME", help=_NAME)] = None,
+    name: Annotated[str | None, typer.Argument(metavar="NAME", help=_NAME, autocompletion=completion.names)] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the whole vocabulary as JSON.")] = False,
 ) -> None:
     """List the layers and functions that specs may use, or show one."""

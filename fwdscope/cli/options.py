@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
+import sys
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from fwdscope.cli import completion
 from fwdscope.errors import InputError
-from fwdscope.limits import LIMITS
+from fwdscope.limits import LIMITS, limit
 from fwdscope.settings import DTYPES, dtype_name
-from fwdscope.targets import Target
+from fwdscope.targets import Target, find_spec
 
-_NETWORK = "A spec file (or FILE@REV in git), the name of a spec that ships with fwdscope, or package.module:name."
-_TARGET = f"{_NETWORK[:-1]}; or a saved report (.json)."
+_NETWORK = (
+    "A spec file (FILE@REV in git, - from stdin), the name of a spec that ships with fwdscope, or package.module:name."
+)
+_TARGET = f"{_NETWORK[:-1]}; or a saved report (.json). Several get a table of their totals first."
 _INPUT = "Replace an input: image=8,3,224,224, or image=batch.npy (.npz, .pt)."
 _IMPORT = "Allow specs to import your own layer classes. This runs their code."
 _LIMIT = f"Raise a limit on specs: {', '.join(LIMITS)}."
 _DTYPE = f"Dtype of weights, and of inputs that name none: {', '.join(DTYPES)}; or short: bf16, fp16, …"
 _DEVICE = "Where to run: cpu, cuda, cuda:1, mps; or meta, for shapes and costs alone."
+_DEVICES = ("cpu", "cuda", "mps", "meta")
 _SEED = "Random seed of weights, inputs and dropout."
 _WEIGHTS = "Load weights from a .safetensors, .pt or .pth file; names and shapes must match."
 _PARTIAL = "Initialize parameters that --weights lacks or has in another shape."
@@ -34,11 +39,16 @@ def _parse_dtype(text: str) -> str:
         raise typer.BadParameter(str(error)) from None
 
 
-TargetText = Annotated[str, typer.Argument(metavar="TARGET", help=_TARGET)]
-NetworkText = Annotated[str, typer.Argument(metavar="TARGET", help=_NETWORK)]
+TargetTexts = Annotated[list[str], typer.Argument(metavar="TARGET", help=_TARGET, autocompletion=completion.targets)]
+NetworkText = Annotated[str, typer.Argument(metavar="TARGET", help=_NETWORK, autocompletion=completion.targets)]
 Sets = Annotated[list[str] | None, typer.Option("--set", metavar="VAR=VALUE", help="Replace a var of the spec: B=8.")]
 Inputs = Annotated[list[str] | None, typer.Option("--input", metavar="NAME=…", help=_INPUT)]
-ModelDtype = Annotated[str, typer.Option("--dtype", parser=_parse_dtype, metavar="DTYPE", help=_DTYPE)]
+ModelDtype = Annotated[
+    str,
+    typer.Option(
+        "--dtype", parser=_parse_dtype, metavar="DTYPE", help=_DTYPE, autocompletion=completion.one_of(DTYPES)
+    ),
+]
 AllowImport = Annotated[bool, typer.Option("--allow-import", help=_IMPORT)]
 Limits = Annotated[list[str] | None, typer.Option("--limit", metavar="NAME=N", help=_LIMIT)]
 Output = Annotated[Path | None, typer.Option("-o", "--output", metavar="FILE", help="Write to a file.")]
@@ -49,7 +59,9 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Depth = Annotated[
     int | None, typer.Option(min=1, metavar="N", help="Levels of nesting to show; deeper rows are summed.")
 ]
-Device = Annotated[str | None, typer.Option("--device", metavar="DEVICE", help=_DEVICE)]
+Device = Annotated[
+    str | None, typer.Option("--device", metavar="DEVICE", help=_DEVICE, autocompletion=completion.one_of(_DEVICES))
+]
 Seed = Annotated[int, typer.Option("--seed", metavar="N", min=0, max=2**32 - 2, help=_SEED)]
 WeightsFile = Annotated[Path | None, typer.Option("--weights", metavar="FILE", help=_WEIGHTS)]
 WeightsPartial = Annotated[bool, typer.Option("--weights-partial", help=_PARTIAL)]
@@ -61,7 +73,27 @@ def target_of(
 ) -> Target:
     """The target that a command's options describe. Raises InputError for a --set that is not NAME=VALUE."""
     variables = dict(split_pair(item, "--set", "B=8") for item in sets or ())
-    return Target(text, variables, tuple(inputs or ()), dtype, allow_import)
+    return Target(text, variables, tuple(inputs or ()), dtype, allow_import, content_of(text))
+
+
+def content_of(text: str) -> bytes | None:
+    """The spec on stdin for the target ``-``, None for any other. Raises InputError if stdin was read before."""
+    if text != "-":
+        return None
+    if sys.stdin.isatty():
+        sys.stderr.write("a spec from the terminal, ended by Ctrl-D:\n")
+    data = sys.stdin.buffer.read(limit("bytes") + 1)
+    if not data:
+        raise InputError("stdin holds nothing for the target -: give one spec, as in fwdscope inspect - < model.yaml")
+    return data
+
+
+def files_of(target: Target) -> Iterator[Path]:
+    """The files that a target and its ``--input`` read; of ``package.module:name`` the module's, if it is here."""
+    text = (target.revision or (target.text,))[0]
+    module = Path(text.partition(":")[0].replace(".", "/") + ".py")
+    yield module if target.is_module else find_spec(text) or Path(text)
+    yield from (Path(item.partition("=")[2].strip()) for item in target.inputs)
 
 
 def command_line(target: Target, options: Mapping[str, object]) -> str:

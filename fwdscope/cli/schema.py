@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fwdscope.cli.boundary import boundary, put
+from fwdscope.cli.boundary import boundary, check_writable, choose_format, put
 from fwdscope.cli.options import Output
 
 
@@ -12,6 +12,8 @@ def schema(output: Output = None) -> None:
     def command() -> None:
         from fwdscope.language.schema import dumps
 
+        choose_format(None, output, ("json",))
+        check_writable(output)
         put(dumps(), output)
 
     boundary(command)

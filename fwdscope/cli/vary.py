@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from fwdscope.cli.boundary import FELL_SHORT, INTERRUPTED, check_writable, choose_format, complain, put, terminal_of
-from fwdscope.cli.options import command_line
+from fwdscope.cli.options import command_line, files_of
 from fwdscope.cli.progress import show_progress
 from fwdscope.errors import InputError
 from fwdscope.settings import META
@@ -61,7 +61,7 @@ def inspect_at_sizes(
     from fwdscope.report.sweep import Sweep
 
     form = choose_format(format, output, FORMATS)
-    check_writable(output)
+    check_writable(output, files_of(target))
     target.refuse_report(", whose sizes are fixed: --vary needs the spec")
     if target.is_module:
         raise InputError("--vary is for specs; give a module other inputs by --input NAME=8,3,224,224")

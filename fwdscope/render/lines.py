@@ -6,9 +6,11 @@ writer maps to one. Nothing here needs Rich.
 
 from __future__ import annotations
 
+import os
 import re
 import textwrap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TextIO
 
 from fwdscope.language.problems import width as width_of
 
@@ -24,6 +26,12 @@ _CODES = {
     "bold": "1", "dim": "2", "italic": "3", "red": "31", "green": "32", "yellow": "33", "blue": "34", "magenta": "35",
     "cyan": "36",
 }  # fmt: skip
+
+
+def takes_color(stream: TextIO) -> bool:
+    """Whether to write colours to a stream: NO_COLOR and FORCE_COLOR decide, empty or not as Rich reads them."""
+    forced = os.environ.get("FORCE_COLOR")
+    return not os.environ.get("NO_COLOR") and (stream.isatty() if forced is None else forced != "")
 
 
 def write(lines: Iterable[Line], color: bool, styles: Mapping[str, str] | None = None) -> str:

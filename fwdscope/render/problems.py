@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import re
 from typing import TextIO
 
 from fwdscope.language.problems import SpecError, count
-from fwdscope.render.lines import Line, write
+from fwdscope.render.lines import Line, takes_color, write
 
 # A line of a problem, and the style of each of its parts.
 _STYLES = (
@@ -21,7 +20,7 @@ _STYLES = (
 def write_problems(error: SpecError, stream: TextIO) -> None:
     """Write all problems and how many there are."""
     lines = map(styled, str(error).split("\n"))
-    stream.write(write(lines, stream.isatty() and "NO_COLOR" not in os.environ))
+    stream.write(write(lines, takes_color(stream)))
     stream.write(f"\n{count(len(error.problems), 'problem')}\n")
 
 

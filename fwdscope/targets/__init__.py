@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from fwdscope.targets.specs import find_spec, shipped_specs
-from fwdscope.targets.target import Target
+from fwdscope.targets.target import STDIN, Target
 
-__all__ = ["Target", "find_spec", "shipped_specs"]
+__all__ = ["STDIN", "Target", "find_spec", "shipped_specs"]

@@ -22,11 +22,15 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+# What a spec from stdin is called.
+STDIN = "<stdin>"
+
 
 class Target(NamedTuple):
     """What a command is pointed at: a spec or saved report, perhaps at a revision, or ``package.module:name``.
 
-    ``variables`` replace vars of a spec (``--set``); ``inputs`` are the texts of ``--input``.
+    ``variables`` replace vars of a spec (``--set``); ``inputs`` are the texts of ``--input``; ``content`` is that of
+    the spec where it is no file (stdin).
     """
 
     text: str
@@ -34,6 +38,7 @@ class Target(NamedTuple):
     inputs: tuple[str, ...] = ()
     dtype: str = "float32"
     allow_import: bool = False
+    content: bytes | None = None
 
     @property
     def is_report(self) -> bool:
@@ -80,10 +85,11 @@ class Target(NamedTuple):
         from fwdscope.language import check_source, load
         from fwdscope.language.source import decode, refuse_foreign
 
-        if self.revision:
-            data = read_at_revision(*self.revision)
-            refuse_foreign(BytesIO(data), self.text)
-            source = decode(data, self.text)
+        data = read_at_revision(*self.revision) if self.revision else self.content
+        if data is not None:
+            name = self.text if self.revision else STDIN
+            refuse_foreign(BytesIO(data), name)
+            source = decode(data, name)
             checked = check_source(source, self.variables, self.allow_import)
         else:
             path = find_spec(self.text)

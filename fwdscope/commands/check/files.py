@@ -12,16 +12,19 @@ from pathlib import Path
 from fwdscope.errors import TargetError
 from fwdscope.language.names import did_you_mean, nearest
 from fwdscope.language.parser import SECTIONS
-from fwdscope.targets import Target, shipped_specs
+from fwdscope.targets import STDIN, Target, shipped_specs
 
 
 @dataclass(frozen=True)
 class SpecFile:
-    """A file to check; ``named`` if the user gave its own name rather than a folder or a glob."""
+    """A file to check; ``named`` if the user gave its own name rather than a folder or a glob. ``content`` is that of
+    stdin.
+    """
 
     path: Path
     shown: str
     named: bool
+    content: bytes | None = None
 
 
 def visible(name: object) -> str:
@@ -29,11 +32,14 @@ def visible(name: object) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(name))
 
 
-def files(targets: Sequence[str]) -> tuple[SpecFile, ...]:
-    """The files of all targets, each once, in the order given; inside a folder sorted. Raises TargetError."""
+def files(targets: Sequence[str], stdin: bytes | None = None) -> tuple[SpecFile, ...]:
+    """The files of all targets, each once, in the order given; inside a folder sorted. ``-`` is what ``stdin`` held.
+
+    Raises TargetError.
+    """
     found: dict[Path, SpecFile] = {}
     for target in targets or ("specs" if Path("specs").is_dir() else ".",):
-        for file in _files(target):
+        for file in [SpecFile(Path(STDIN), STDIN, True, stdin)] if target == "-" and stdin else _files(target):
             known = found.get(file.path.absolute())
             if known is None or (file.named and not known.named):
                 found[file.path.absolute()] = file

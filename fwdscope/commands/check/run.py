@@ -23,7 +23,7 @@ from fwdscope.commands.check.one import CheckResult, CheckSettings, check_source
 from fwdscope.commands.check.outcome import CheckMessage, CheckRun, Outcome, state_of
 from fwdscope.errors import InputError, import_failure
 from fwdscope.language.problems import Source, SpecError
-from fwdscope.language.source import read
+from fwdscope.language.source import decode, read
 
 # Specs between two garbage collections: few, so that a collection is short.
 _SPECS_PER_COLLECTION = 5
@@ -92,7 +92,7 @@ def _read(file: SpecFile) -> Source | Outcome:
     """The text of a file; or its outcome, if it is not a spec or cannot be read."""
     name = file.path.stem
     try:
-        source = read(file.path, file.shown)
+        source = read(file.path, file.shown) if file.content is None else decode(file.content, file.shown)
     except OSError as error:
         problem = CheckMessage("file", f"it cannot be read: {error.strerror}")
         return Outcome(file.shown, name, "invalid", problems=(problem,))

@@ -1,0 +1,74 @@
+"""One command as it is typed: its defaults, and what to type next where an argument is missing."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+from typing import Any, NoReturn
+
+import typer
+from typer.core import TyperCommand
+
+from fwdscope.cli.boundary import WRONG_INPUT, complain
+from fwdscope.cli.defaults import KEYS, keys_of, read_defaults
+from fwdscope.errors import InputError
+from fwdscope.language.names import listed
+from fwdscope.targets.specs import explain_missing_spec, find_spec
+
+# What an argument may be, for a command that can be run as it stands.
+_EXAMPLES = {"first": "resnet18 resnet50", "name": "model"}
+_MOST_LAYERS = 8
+
+
+class CommandWithDefaults(TyperCommand):
+    """A command whose options have defaults in ``pyproject.toml``."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parse the arguments; where one is missing, show an example and exit with code 2."""
+        parameters = {parameter.name: parameter for parameter in self.params}
+        if not ctx.resilient_parsing and not {"-h", "--help"} & set(args):
+            try:
+                given = read_defaults(Path.cwd())
+                named = {KEYS[key][0]: given[key] for key in keys_of(self.name or "", parameters) if key in given}
+            except InputError as error:
+                _stop(str(error))
+            ctx.default_map = named
+        try:
+            return super().parse_args(ctx, list(args))
+        except typer.BadParameter as error:
+            # Only click's MissingParameter, which typer does not export, has a type of parameter.
+            parameter = error.param
+            if not hasattr(error, "param_type") or parameter is None or parameter.param_type_name != "argument":
+                raise
+            _stop(*self._missing(parameter, args, str(ctx.params.get("target", ""))))
+
+    def _missing(self, parameter: Any, args: list[str], target: str) -> list[str]:
+        """What is missing, and lines that show what to type."""
+        known = [one for one in self.params if one.param_type_name == "argument" and one.required]
+        rest = [str(one.name) for one in known[known.index(parameter) :]]
+        examples = [_EXAMPLES.get(name, "resnet18") for name in rest if name != "layer"]
+        lines = []
+        if rest == ["target", "layer"]:
+            examples.append("conv1")
+        elif rest == ["layer"]:
+            from fwdscope.cli.completion import layers_of
+
+            if find_spec(target) is None and not {":", "@"} & set(target):
+                return [explain_missing_spec(target)]
+            found = layers_of(target)
+            lines = [f"layers of {target}: {listed(found, _MOST_LAYERS)}"] if found else []
+            examples = found[:1]
+            lines.append(f"all of them: {shlex.join(['fwdscope', 'inspect', target])}")
+        if examples:
+            lines.insert(0, f"for example: {shlex.join(['fwdscope', self.name or '', *args])} {' '.join(examples)}")
+        what = (parameter.help or "").rstrip(".")
+        shown = parameter.metavar or parameter.name
+        return [f"{self.name} needs {shown}: {what[:1].lower()}{what[1:]}", *lines, f"more: fwdscope {self.name} -h"]
+
+
+def _stop(message: str, *lines: str) -> NoReturn:
+    """Print what is wrong and what to type, and exit with code 2."""
+    complain(message)
+    sys.stderr.write("".join(f"  {line}\n" for line in lines))
+    raise typer.Exit(WRONG_INPUT)

@@ -1,0 +1,360 @@
+"""What a new user meets first: refused outputs, stdin, several targets, missing arguments, colours, completion."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from fwdscope.cli import app
+from fwdscope.language.outline import layer_paths
+from fwdscope.language.parser import parse
+from fwdscope.language.problems import Source
+
+WRONG = "inputs: {x: 'rand(2, 3)'}\nlayers:\n  - Dense(8)\n"
+RIGHT = WRONG.replace("Dense(8)", "fc = Linear(8)")
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return tmp_path
+
+
+def run(*arguments: str, stdin: str | None = None, env: Mapping[str, str | None] | None = None) -> Result:
+    return CliRunner().invoke(app, list(arguments), input=stdin, env=env)
+
+
+def refused(*arguments: str, stdin: str | None = None) -> str:
+    result = run(*arguments, stdin=stdin)
+    assert (result.exit_code, result.stdout) == (2, ""), result.output
+    return result.stderr
+
+
+# --- outputs ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("command", "file", "endings"),
+    [
+        ("inspect mlp_xor", "r.html", ".txt, .json, .csv, .md"),
+        ("inspect mlp_xor", "r.pdf", ".txt, .json, .csv, .md"),
+        ("inspect mlp_xor", "r.dot", ".txt, .json, .csv, .md"),
+        ("inspect mlp_xor", "r.PNG", "add --show PATH"),
+        ("inspect mlp_xor", "r.svg", "add --show PATH"),
+        ("bench mlp_xor", "r.md", ".txt, .json, .csv"),
+        ("check mlp_xor", "r.html", ".txt, .json, .md, .xml"),
+        ("diff mlp_xor perceptron", "r.yaml", ".txt, .json, .md"),
+        ("schema", "s.yaml", ".json"),
+        ("schema", "s.txt", ".json"),
+    ],
+)
+def test_an_ending_that_cannot_be_written_is_refused_with_those_that_can(command: str, file: str, endings: str) -> None:
+    assert endings in refused(*command.split(), "-o", file)
+    assert not Path(file).exists()
+
+
+@pytest.mark.parametrize("name", ["r", "r.txt", "r.TXT"])
+def test_a_name_without_an_ending_is_text(name: str) -> None:
+    assert run("inspect", "mlp_xor", "--device", "meta", "-o", name).exit_code == 0
+    assert "17 parameters" in Path(name).read_text()
+
+
+def test_a_format_goes_under_any_name() -> None:
+    assert run("inspect", "mlp_xor", "--device", "meta", "--format", "json", "-o", "r.dat").exit_code == 0
+    assert json.loads(Path("r.dat").read_text())["name"] == "mlp-xor"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        "inspect a.yaml --format table -o a.yaml",
+        "inspect mlp_xor a.yaml --format table -o link.yaml",
+        "inspect r.json -o r.json",
+        "inspect a.yaml --vary B=1,2 --format table -o a.yaml",
+        "inspect a.yaml --input x=x.pt --format table -o x.pt",
+        "inspect a.yaml --weights w.pt --format table -o w.pt",
+        "diff mlp_xor r.json -o r.json",
+        "diff a.yaml --after B=3 --format text -o a.yaml",
+        "bench a.yaml --against r.json -o ./r.json",
+        "check . --format text -o sub/b.yaml",
+        "check a.yaml --baseline kept -o kept/a.yaml.json",
+        "inspect code:Net --format table -o code.py",
+    ],
+)
+def test_an_output_that_is_read_is_refused(arguments: str, here: Path) -> None:
+    (here / "sub").mkdir()
+    (here / "kept").mkdir()
+    for name in ("a.yaml", "sub/b.yaml", "r.json", "x.pt", "w.pt", "kept/a.yaml.json", "code.py"):
+        Path(name).write_text(RIGHT)
+    Path("link.yaml").symlink_to("a.yaml")
+    assert "would replace what this command reads" in refused(*arguments.split())
+    assert all(Path(name).read_text() == RIGHT for name in ("a.yaml", "sub/b.yaml", "r.json", "x.pt", "w.pt"))
+
+
+# --- stdin -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("command", ["inspect -", "explain - fc", "bench -", "diff - mlp_xor", "diff mlp_xor -"])
+def test_a_spec_from_stdin_has_places(command: str) -> None:
+    # `Dense` begins at the fifth character of the third line.
+    assert "<stdin>:3:5: error: unknown layer or block Dense" in refused(*command.split(), stdin=WRONG)
+
+
+@pytest.mark.parametrize("command", ["inspect - --device meta", "explain - fc", "diff - mlp_xor", "check -"])
+def test_a_spec_from_stdin_is_read(command: str) -> None:
+    result = run(*command.split(), stdin=RIGHT)
+    assert result.exit_code == 0, result.output
+    assert "32" in result.stdout  # 3 · 8 + 8 parameters
+
+
+def test_check_places_the_problems_of_stdin() -> None:
+    result = run("check", "-", stdin=WRONG)
+    assert result.exit_code == 2
+    assert "<stdin>:3:5: error" in result.stdout
+
+
+@pytest.mark.parametrize("command", ["inspect - -", "inspect -", "annotate -", "check - --baseline kept"])
+def test_stdin_that_cannot_be_read_is_refused(command: str) -> None:
+    assert "stdin" in refused(*command.split(), stdin="" if command == "inspect -" else RIGHT)
+
+
+# --- several targets -------------------------------------------------------------------------------------------------
+
+
+def test_several_targets_give_a_table_of_totals_and_each_report() -> None:
+    result = run("inspect", "mlp_xor", "perceptron", "--device", "meta")
+    assert result.exit_code == 0
+    lines = result.stdout.splitlines()
+    # 2 · 4 + 4 + 4 + 1 parameters, and a line with two weights and a bias.
+    assert [line.split()[:2] for line in lines[3:5]] == [["mlp_xor", "17"], ["perceptron", "3"]]
+    assert sum("float32  ·  meta" in line for line in lines) == 2
+
+
+def test_several_targets_are_a_list_in_json_and_one_table_in_csv() -> None:
+    targets = ("mlp_xor", "perceptron", "mlp_mnist")
+    found = json.loads(run("inspect", *targets, "--device", "meta", "--format", "json").stdout)
+    assert [one["name"] for one in found] == ["mlp-xor", "perceptron", "mlp-mnist"]
+    assert run("inspect", *targets, "--device", "meta", "-o", "all.csv").exit_code == 0
+    rows = list(csv.DictReader(io.StringIO(Path("all.csv").read_text())))
+    assert list(dict.fromkeys(row["network"] for row in rows)) == list(targets)
+    assert next(row["path"] for row in rows if row["network"] == "mlp_xor") == "hidden"
+
+
+@pytest.mark.parametrize("form", ["markdown", "tree"])
+def test_several_targets_in_other_formats_begin_with_the_totals(form: str) -> None:
+    out = run("inspect", "mlp_xor", "perceptron", "--device", "meta", "--format", form).stdout
+    assert out.index("perceptron") < out.index("hidden")
+
+
+def test_a_wrong_target_among_several_leaves_the_others(here: Path) -> None:
+    Path("wrong.yaml").write_text(WRONG)
+    result = run("inspect", "mlp_xor", "wrong.yaml", "nosuch", "perceptron", "--device", "meta", "--format", "json")
+    assert result.exit_code == 2
+    assert [one["name"] for one in json.loads(result.stdout)] == ["mlp-xor", "perceptron"]
+    assert "wrong.yaml:3:5: error" in result.stderr
+    assert "there is no file nosuch" in result.stderr
+
+
+@pytest.mark.parametrize("option", [("--show", "hidden"), ("--partial",), ("--vary", "B=1,2")])
+def test_what_is_for_one_target_is_refused_for_several(option: tuple[str, ...]) -> None:
+    assert "is for one target" in refused("inspect", "mlp_xor", "perceptron", *option)
+
+
+# --- what to type next -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("command", ["inspect", "bench", "explain", "explain resnet18", "diff", "annotate"])
+def test_a_missing_argument_is_answered_with_a_command_that_runs(command: str) -> None:
+    said = refused(*command.split())
+    name = command.split()[0]
+    assert f"error: {name} needs " in said
+    assert len(said.splitlines()) <= 5
+    (example,) = [line.split(": ", 1)[1] for line in said.splitlines() if line.startswith("  for example: ")]
+    quick = ["--no-layers", "--budget", "0"] if name == "bench" else []
+    assert run(*example.split()[1:], *quick).exit_code == 0
+
+
+def test_explain_lists_the_layers_of_its_target() -> None:
+    assert "layers of mlp_xor: hidden, output" in refused("explain", "mlp_xor")
+    assert "there is no file nosuch" in refused("explain", "nosuch")
+
+
+def test_the_outline_of_a_spec_names_its_layers() -> None:
+    text = (
+        "inputs: {x: 'rand(2, 8)'}\n"
+        "blocks:\n  B(d):\n    - fc = Linear(d)\n    - y = prev + 1\n"
+        "layers:\n  - h = 2 * B(8)\n  - s = Sequential(B(8), 2 * B(8), Linear(8))\n  - ReLU\n"
+        "  - part:\n    - out = Linear(4)(prev)\n"
+    )
+    # Of the stack the first copy; behind the stack inside `s`, its number of copies decides the paths.
+    expected = ["h", "h.0", "h.0.fc", "s", "s.0", "s.0.fc", "s.1", "s.1.fc", "part", "part.out"]
+    assert list(layer_paths(parse(Source("a", text)))) == expected
+
+
+@pytest.mark.parametrize("command", ["", "inspect", "check", "layers"])
+def test_h_is_help(command: str) -> None:
+    short, long = (run(*command.split(), option) for option in ("-h", "--help"))
+    assert (short.exit_code, short.stdout) == (0, long.stdout)
+    assert "-h, --help" in short.stdout
+
+
+# --- colours ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("environment", "coloured"),
+    [
+        ({}, False),
+        ({"FORCE_COLOR": "1"}, True),
+        ({"FORCE_COLOR": ""}, False),
+        ({"FORCE_COLOR": "1", "NO_COLOR": "1"}, False),
+        # https://no-color.org: set and not an empty string.
+        ({"FORCE_COLOR": "1", "NO_COLOR": ""}, True),
+    ],
+    ids=str,
+)
+def test_colours_are_forced_and_forbidden_by_the_environment(environment: dict[str, str], coloured: bool) -> None:
+    env: dict[str, str | None] = {"FORCE_COLOR": None, "NO_COLOR": None, **environment}
+    Path("wrong.yaml").write_text(WRONG)
+    for command in ("inspect mlp_xor --device meta", "layers Conv2d", "specs", "diff mlp_xor perceptron"):
+        assert ("\x1b[" in run(*command.split(), env=env).stdout) == coloured
+    assert ("\x1b[" in run("inspect", "wrong.yaml", env=env).stderr) == coloured
+
+
+# --- completion ------------------------------------------------------------------------------------------------------
+
+PROBE = """
+import sys
+from fwdscope.cli import run
+code = run()
+print("torch" in sys.modules, file=sys.stderr)
+sys.exit(code)
+"""
+
+
+def complete(*words: str) -> list[str]:
+    """What bash is offered for the last of the words; completing loads no torch."""
+    env = {**os.environ, "_FWDSCOPE_COMPLETE": "complete_bash", "COMP_WORDS": " ".join(["fwdscope", *words])}
+    env["COMP_CWORD"] = str(len(words))
+    done = subprocess.run([sys.executable, "-c", PROBE], capture_output=True, text=True, env=env, check=False)
+    assert done.stderr == "False\n", done.stderr
+    return done.stdout.split()
+
+
+@pytest.mark.parametrize(
+    ("words", "found"),
+    [
+        (("ins",), ["inspect"]),
+        (("inspect", "mlp_x"), ["mlp_xor"]),
+        (("inspect", "mine"), ["mine/", "mine.yaml"]),
+        (("inspect", "mine/"), ["mine/a.yaml", "mine/r.json"]),
+        (("explain", "mlp_xor", "hid"), ["hidden"]),
+        (("explain", "mine.yaml", ""), ["fc"]),
+        (("inspect", "mlp_xor", "--columns", "layer,pa"), ["layer,params"]),
+        (("inspect", "mlp_xor", "--device", "c"), ["cpu", "cuda"]),
+        (("bench", "mlp_xor", "--device", "m"), ["mps", "meta"]),
+        (("inspect", "mlp_xor", "--on", "H100-S"), ["H100-SXM-80GB"]),
+        (("layers", "ConvTranspose1"), ["ConvTranspose1d"]),
+        (("check", "percep"), ["perceptron"]),
+        (("inspect", "broken.yaml", "--dtype", "bf"), ["bfloat16"]),
+        (("explain", "broken.yaml", ""), []),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else None,
+)
+def test_what_a_shell_completes(words: tuple[str, ...], found: list[str]) -> None:
+    Path("mine").mkdir()
+    for name in ("mine.yaml", "mine.txt", "mine/a.yaml", "mine/r.json", "mine/b.py"):
+        Path(name).write_text(RIGHT)
+    Path("broken.yaml").write_text("layers: [")
+    assert complete(*words) == found
+
+
+def test_a_device_of_a_completion_is_one_that_estimates_know() -> None:
+    assert run("inspect", "mlp_xor", "--on", "H100-SXM-80GB").exit_code == 0
+
+
+def test_completion_is_installed_for_bash(here: Path) -> None:
+    env = {**os.environ, "HOME": str(here), "_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1"}
+    command = [sys.executable, "-m", "fwdscope", "--install-completion", "bash"]
+    done = subprocess.run(command, capture_output=True, text=True, env=env, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "_FWDSCOPE_COMPLETE=complete_bash" in (here / ".bash_completions" / "fwdscope.sh").read_text()
+
+
+# --- defaults --------------------------------------------------------------------------------------------------------
+
+
+def write_defaults(text: str, folder: str = ".") -> None:
+    Path(folder).mkdir(exist_ok=True)
+    Path(folder, "pyproject.toml").write_text(f"[project]\nname = 'x'\n[tool.fwdscope]\n{text}\n")
+
+
+def test_defaults_stand_in_pyproject_and_the_command_line_overrides_them() -> None:
+    write_defaults('columns = ["layer", "params"]\ndevice = "meta"')
+    out = run("inspect", "mlp_xor").stdout
+    assert " layer   params\n" in out
+    assert "·  meta  ·" in out
+    assert " layer   MACs\n" in run("inspect", "mlp_xor", "--columns", "layer,macs").stdout
+    assert "·  cpu  ·" in run("inspect", "mlp_xor", "--device", "cpu").stdout
+
+
+def test_the_nearest_table_counts_and_its_paths_start_at_its_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    write_defaults('check = ["nets", "mlp_xor"]')
+    for folder in ("nets", "src"):
+        Path(folder).mkdir()
+    Path("nets/a.yaml").write_text(RIGHT)
+    Path("src/pyproject.toml").write_text("[project]\nname = 'without a table'\n")
+    monkeypatch.chdir("src")
+    result = run("check")
+    assert result.exit_code == 0, result.output
+    assert [line.split()[0] for line in result.stdout.splitlines()[:2]] == ["../nets/a.yaml", "mlp_xor.yaml"]
+    assert "a.yaml" not in run("check", "perceptron").stdout
+    write_defaults('check = "perceptron"')
+    assert run("check").stdout.startswith("perceptron.yaml")
+
+
+def test_a_default_that_does_not_apply_is_left_out() -> None:
+    write_defaults('columns = "layer"\ndepth = 1\ndevice = "cpu"\ntolerance = "1%"')
+    assert run("inspect", "mlp_xor", "-o", "r.json").exit_code == 0
+    assert run("inspect", "r.json").exit_code == 0
+    assert run("check", "mlp_xor").exit_code == 0
+    out = run("inspect", "mlp_xor", "--on", "H100").stdout
+    assert "·  meta  ·" in out
+    assert run("inspect", "mlp_mnist", "--vary", "B=1,2").exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('colums = "layer"', "tool.fwdscope.colums: unknown key; did you mean columns?"),
+        ("nonsense = 1", "tool.fwdscope.nonsense: unknown key; there is columns"),
+        ("allow-import = true", "tool.fwdscope.allow-import: unknown key"),
+        ("columns = 3", "tool.fwdscope.columns: expected names"),
+        ('columns = ["layer", "parms"]', "tool.fwdscope.columns: there is no column parms; did you mean params?"),
+        ("depth = true", "tool.fwdscope.depth: expected a whole number from 1, found True"),
+        ("depth = -1", "tool.fwdscope.depth: expected a whole number from 1, found -1"),
+        ("tolerance = 0.01", "tool.fwdscope.tolerance: expected a percentage"),
+        ("check = []", "tool.fwdscope.check: expected a path"),
+        ("device = ", "cannot be read: Invalid value (at line 4"),
+    ],
+)
+def test_what_is_wrong_in_pyproject_is_said_with_file_and_key(text: str, said: str) -> None:
+    write_defaults(text)
+    assert f"error: pyproject.toml: {said}".replace("toml: cannot", "toml cannot") in refused("inspect", "mlp_xor")
+    assert run("inspect", "-h").exit_code == 0
+
+
+@pytest.mark.parametrize(("command", "keys"), [("inspect", "columns, depth, device"), ("check", "check, tolerance")])
+def test_help_says_which_defaults_there_are(command: str, keys: str) -> None:
+    assert f"[tool.fwdscope]: {keys}" in " ".join(run(command, "-h").stdout.split())
+    assert "[tool.fwdscope]" in run("-h").stdout
