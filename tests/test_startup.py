@@ -34,7 +34,9 @@ def probe(*arguments: str) -> tuple[int, str, bool]:
         ("layers",),
         ("layers", "Conv2d"),
         ("specs",),
+        ("specs", "resnet18"),
         ("schema",),
+        ("inspect", "-h"),
     ],
     ids=" ".join,
 )
@@ -42,6 +44,16 @@ def test_help_the_vocabulary_and_the_schema_do_not_load_torch(arguments: tuple[s
     code, out, loaded = probe(*arguments)
     assert (code, loaded) == (0, False)
     assert out
+
+
+@pytest.mark.parametrize("arguments", [("inspect",), ("explain", "resnet18"), ("inspect", "mlp_xor", "-o", "r.html")])
+def test_what_is_missing_or_refused_is_said_without_torch(arguments: tuple[str, ...]) -> None:
+    code, out, loaded = probe(*arguments)
+    assert (code, out, loaded) == (2, "", False)
+
+
+def test_a_new_spec_is_written_without_torch(tmp_path: Path) -> None:
+    assert probe("new", str(tmp_path / "model"), "--from", "resnet18") == (0, "", False)
 
 
 @pytest.mark.parametrize(

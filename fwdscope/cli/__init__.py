@@ -19,7 +19,7 @@ from typer.core import TyperGroup
 from fwdscope.version import __version__
 
 # In the order that help lists them.
-COMMANDS = ("inspect", "bench", "explain", "check", "diff", "annotate", "devices", "specs", "layers", "schema")
+COMMANDS = ("inspect", "bench", "explain", "check", "diff", "annotate", "devices", "specs", "new", "layers", "schema")
 
 
 def _function(name: str) -> Callable[..., None]:

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import os
+import shlex
+import shutil
+import signal
+import subprocess
 import sys
 import traceback
 from collections.abc import Callable, Collection, Iterable
@@ -147,6 +151,21 @@ def put_bytes(data: bytes, output: Path) -> None:
     except OSError as error:
         raise InputError(f"{output} cannot be written: {error.strerror}") from None
     sys.stderr.write(f"wrote {output}\n")
+
+
+def page(text: str) -> None:
+    """Write text to stdout; what is longer than the terminal goes through $PAGER, as git's output does."""
+    command = shlex.split(os.environ.get("PAGER", "less"))
+    is_short = not sys.stdout.isatty() or text.count("\n") < os.get_terminal_size(sys.stdout.fileno()).lines
+    if is_short or not sys.stdin.isatty() or not command or shutil.which(command[0]) is None:
+        say(text)
+        return
+    # Ctrl-C is the pager's own key.
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        subprocess.run(command, input=text.encode(), env={"LESS": "FRX", **os.environ}, check=False)
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def say(text: str) -> None:

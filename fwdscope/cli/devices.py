@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fwdscope.cli.boundary import boundary, put, terminal_of
+from fwdscope.cli.boundary import boundary, page, put, terminal_of
 from fwdscope.cli.options import AsJson
 from fwdscope.cli.progress import show_progress
 from fwdscope.errors import InputError
@@ -38,7 +38,10 @@ def devices(
             from fwdscope.device.table import accelerators
 
             known = accelerators()
-            put(drawing.published_as_json(known) if as_json else drawing.draw_published(known, *terminal_of()), None)
+            if as_json:
+                put(drawing.published_as_json(known), None)
+            else:
+                page(drawing.draw_published(known, *terminal_of()))
             return
         found = _find_devices(measure)
         put(drawing.local_as_json(found) if as_json else drawing.draw_local(found, *terminal_of()), None)

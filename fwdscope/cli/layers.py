@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from fwdscope.cli import completion
-from fwdscope.cli.boundary import boundary, put, terminal_of
+from fwdscope.cli.boundary import boundary, page, put, terminal_of
 from fwdscope.errors import InputError
 
 _NAME = "A layer, function, method or attribute to show, or a word to search for."
@@ -30,6 +30,6 @@ def layers(
             text = vocabulary.page_of(name, width, colour) if name else vocabulary.listing(None, width, colour)
         except LookupError as error:
             raise InputError(str(error.args[0])) from None
-        put(text, None)
+        page(text)
 
     boundary(command)

@@ -6,15 +6,18 @@ from typing import Annotated
 
 import typer
 
-from fwdscope.cli.boundary import boundary, put, terminal_of
+from fwdscope.cli import completion
+from fwdscope.cli.boundary import boundary, page, put, terminal_of
 from fwdscope.errors import InputError
+
+_NAME = "A spec to print, or a word: only specs that mention it are listed."
 
 
 def specs(
-    word: Annotated[str | None, typer.Argument(metavar="WORD", help="List only specs that mention this word.")] = None,
+    word: Annotated[str | None, typer.Argument(metavar="NAME", help=_NAME, autocompletion=completion.shipped)] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, with the paths of the files.")] = False,
 ) -> None:
-    """List the specs that ship with fwdscope; each can be named wherever a spec file can."""
+    """List the specs that ship with fwdscope, or print one; each can be named wherever a spec file can."""
 
     def command() -> None:
         from fwdscope.language.parser import parse
@@ -22,11 +25,18 @@ def specs(
         from fwdscope.render import shipped as drawing
         from fwdscope.targets import shipped_specs
 
-        found = {name: parse(read(path)) for name, path in shipped_specs().items()}
+        files = shipped_specs()
+        if word is not None and not as_json and (one := files.get(word.removesuffix(".yaml"))):
+            page(one.read_text(encoding="utf-8"))
+            return
+        found = {name: parse(read(path)) for name, path in files.items()}
         if word is not None:
             found = {name: one for name, one in found.items() if word.lower() in f"{name} {one.doc}".lower()}
         if not found:
             raise InputError(f"no spec that ships mentions {word}; all of them: fwdscope specs")
-        put(drawing.as_json(found) if as_json else drawing.listing(found, *terminal_of()), None)
+        if as_json:
+            put(drawing.as_json(found), None)
+        else:
+            page(drawing.listing(found, *terminal_of()))
 
     boundary(command)

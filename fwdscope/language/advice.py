@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from fwdscope.language import expression as ex
 from fwdscope.language import tree
 from fwdscope.language.check import Note
 from fwdscope.language.expression import Call, Expression, Name
-from fwdscope.language.problems import Span
+from fwdscope.language.names import listed
+from fwdscope.language.problems import Source, Span
 
 # Layers that project one value to several (query, key, value); two in a row compute what one could.
 _PROJECTIONS = frozenset({"Linear", "Conv1d", "Conv2d", "Conv3d"})
@@ -85,7 +86,12 @@ def _origins(node: Expression, made_of: dict[str, set[str]]) -> set[str]:
     return {origin for one in ex.walk(node) if isinstance(one, Name) for origin in made_of.get(one.id, ())}
 
 
-def unnamed(path: str, piece: str, span: Span) -> Note:
-    """Return the note on a layer with weights at a default path."""
-    what = f"{piece} has weights and no name" if piece == path else f"{piece} in {path} has weights and no name"
-    return Note(span, f"{what}: its path changes when a layer of its type is added; give it a line with a name")
+def unnamed(layers: Mapping[Span, str], source: Source) -> Note:
+    """Return the note on layers with weights at a default path, at the first of them."""
+    (first, what), *others = sorted(layers.items())
+    if not others:
+        text = f"{what} has weights and no name: its path changes when a layer of its type is added; give it a line"
+        return Note(first, f"{text} with a name")
+    each = listed((f"{one} (line {source.place(span.start)[0]})" for span, one in sorted(layers.items())), 4)
+    text = f"{len(layers)} layers have weights and no name: {each}; their paths change when a layer of their type"
+    return Note(first, f"{text} is added; give each a line with a name")

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
+import fcntl
 import io
 import json
 import os
+import pty
+import shlex
+import struct
 import subprocess
 import sys
+import termios
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -18,6 +24,7 @@ from fwdscope.cli import app
 from fwdscope.language.outline import layer_paths
 from fwdscope.language.parser import parse
 from fwdscope.language.problems import Source
+from fwdscope.targets import shipped_specs
 
 WRONG = "inputs: {x: 'rand(2, 3)'}\nlayers:\n  - Dense(8)\n"
 RIGHT = WRONG.replace("Dense(8)", "fc = Linear(8)")
@@ -173,7 +180,7 @@ def test_what_is_for_one_target_is_refused_for_several(option: tuple[str, ...]) 
 # --- what to type next -----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("command", ["inspect", "bench", "explain", "explain resnet18", "diff", "annotate"])
+@pytest.mark.parametrize("command", ["inspect", "bench", "explain", "explain resnet18", "diff", "annotate", "new"])
 def test_a_missing_argument_is_answered_with_a_command_that_runs(command: str) -> None:
     said = refused(*command.split())
     name = command.split()[0]
@@ -358,3 +365,86 @@ def test_what_is_wrong_in_pyproject_is_said_with_file_and_key(text: str, said: s
 def test_help_says_which_defaults_there_are(command: str, keys: str) -> None:
     assert f"[tool.fwdscope]: {keys}" in " ".join(run(command, "-h").stdout.split())
     assert "[tool.fwdscope]" in run("-h").stdout
+
+
+# --- specs to read and to start from ---------------------------------------------------------------------------------
+
+
+def test_specs_prints_the_spec_of_a_name_and_lists_those_of_a_word() -> None:
+    assert run("specs", "mlp_xor").stdout == shipped_specs()["mlp_xor"].read_text()
+    assert run("specs", "mlp_xor.yaml").stdout.startswith("name: mlp-xor\n")
+    assert "mlp_mnist" in run("specs", "mlp").stdout
+    assert json.loads(run("specs", "mlp_xor", "--json").stdout)["specs"][0]["name"] == "mlp_xor"
+
+
+@pytest.mark.parametrize("name", ["model", "sub/model.yaml", "model.v2", "it's", "null", "3d"])
+@pytest.mark.parametrize("source", [None, "resnet18", "sub/mine.yaml"])
+def test_a_new_spec_is_right_and_is_called_as_its_file(name: str, source: str | None) -> None:
+    Path("sub").mkdir()
+    Path("sub/mine.yaml").write_text(RIGHT)
+    result = run("new", name, *(["--from", source] if source else []))
+    assert result.exit_code == 0, result.stderr
+    file = Path(name if name.endswith(".yaml") else f"{name}.yaml")
+    assert file.read_text().startswith("# yaml-language-server: $schema=fwdscope.json\n")
+    assert f"next: fwdscope inspect {shlex.quote(str(file))}\n" in result.stderr
+    checked = json.loads(run("check", str(file), "--format", "json").stdout)
+    assert [(one["state"], one["name"], one["notes"]) for one in checked["specs"]] == [("ok", file.stem, [])]
+
+
+def test_a_new_spec_replaces_no_file() -> None:
+    Path("model.yaml").write_text("mine")
+    assert "model.yaml exists" in refused("new", "model")
+    Path("link.yaml").symlink_to("nowhere")
+    assert "link.yaml exists" in refused("new", "link")
+    assert Path("model.yaml").read_text() == "mine"
+    assert "cannot be written" in refused("new", "nosuch/model")
+    assert "there is no file nosuch" in refused("new", "other", "--from", "nosuch")
+    assert "no name for a file" in refused("new", "-")
+    assert not Path("other.yaml").exists()
+
+
+def test_the_schema_line_is_written_once_and_the_schema_asked_for_until_it_is_there() -> None:
+    assert "fwdscope schema -o fwdscope.json" in run("new", "a").stderr
+    assert run("schema", "-o", "fwdscope.json").exit_code == 0
+    result = run("new", "b", "--from", "a.yaml")
+    assert "schema" not in result.stderr
+    assert Path("b.yaml").read_text().count("$schema") == 1
+    assert Path("b.yaml").read_text() == Path("a.yaml").read_text().replace("name: a\n", "name: b\n")
+
+
+@pytest.mark.parametrize(
+    ("command", "pager", "is_paged"),
+    [
+        ("layers", "tee paged", True),
+        ("specs", "tee paged", True),
+        ("specs resnet18", "tee paged", True),
+        ("devices --all", "tee paged", True),
+        ("specs vgg", "tee paged", False),  # fewer lines than the terminal
+        ("layers", "", False),
+        ("layers", "no_such_pager", False),
+    ],
+)
+def test_a_list_longer_than_the_terminal_is_paged(command: str, pager: str, is_paged: bool) -> None:
+    main, child = pty.openpty()
+    fcntl.ioctl(child, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 100, 0, 0))
+    process = subprocess.Popen(
+        [sys.executable, "-m", "fwdscope", *command.split()],
+        stdin=child, stdout=child, stderr=child, env={**os.environ, "PAGER": pager, "NO_COLOR": "1"},
+    )  # fmt: skip
+    os.close(child)
+    shown = b""
+    with contextlib.suppress(OSError):  # the end of a terminal whose program is gone
+        while data := os.read(main, 65536):
+            shown += data
+    assert process.wait() == 0
+    text = shown.decode().replace("\r\n", "\n")
+    assert Path("paged").exists() == is_paged
+    assert not is_paged or Path("paged").read_text() == text
+    assert text.rstrip() == run(*command.split(), env={"NO_COLOR": "1"}).stdout.rstrip()
+
+
+def test_a_list_in_a_pipe_is_not_paged() -> None:
+    env = {**os.environ, "PAGER": "tee paged"}
+    command = [sys.executable, "-m", "fwdscope", "layers"]
+    assert subprocess.run(command, capture_output=True, env=env, check=True).stdout
+    assert not Path("paged").exists()

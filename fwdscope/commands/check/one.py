@@ -134,16 +134,17 @@ def _notes(checked: Checked, network: Network, report: Report) -> Iterator[Check
 
     source = checked.spec.source
     found = [*checked.notes, *advice(checked.spec)]
-    # A note for each line with layers that have weights and a default path.
-    noted: set[Span] = set()
+    # One note for all lines with layers that have weights and a default path.
+    nameless: dict[Span, str] = {}
     for row in report.layers:
         if row.kind in ("expression", "parameter", "loop") or not row.params or row.line is None or row.call > 1:
             continue
         piece = default_piece(network, row.path, within=1)
         at = source.offset(row.line, row.column or 1)
-        if piece is not None and Span(at, at) not in noted:
-            noted.add(Span(at, at))
-            found.append(unnamed(row.path, piece, Span(at, at)))
+        if piece is not None:
+            nameless.setdefault(Span(at, at), piece if piece == row.path else f"{piece} in {row.path}")
+    if nameless:
+        found.append(unnamed(nameless, source))
     for note in sorted(found, key=lambda note: note.span):
         line, column = source.place(note.span.start)
         yield CheckMessage("note", note.text, line, column, text=f"{source.at(note.span.start)}: note: {note.text}")

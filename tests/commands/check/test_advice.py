@@ -66,16 +66,24 @@ def test_intended_spellings_get_no_note(layers: str) -> None:
     assert notes(layers) == []
 
 
-def test_layers_with_weights_and_no_name_are_noted_once_for_each_place() -> None:
+def test_layers_with_weights_and_no_name_are_noted_once_a_file() -> None:
     layers = (
         "blocks:\n  B:\n    - Linear(d)\n    - ReLU\nlayers:\n  - h = 3 * B\n  - tanh(Linear(d)(prev))\n  - LayerNorm\n"
     )
     found = notes(layers)
-    assert [line for line, _ in found] == [6, 10, 11]
-    assert found[0][1] == (
-        "linear in h.0.linear has weights and no name: its path changes when a layer of its type is added; "
-        "give it a line with a name"
+    text = (
+        "3 layers have weights and no name: linear in h.0.linear (line 6), linear (line 10), layernorm (line 11); "
+        "their paths change when a layer of their type is added; give each a line with a name"
     )
+    assert found == [(6, text)]
+
+
+def test_one_layer_without_a_name_is_noted_alone_and_of_many_the_first() -> None:
+    ((line, text),) = notes("layers:\n  - ReLU\n  - Linear(d)\n")
+    assert (line, text.partition(":")[0]) == (6, "linear has weights and no name")
+    ((_, text),) = notes("layers:\n" + 6 * "  - Linear(d)\n  - ReLU\n")
+    assert text.startswith("6 layers have weights and no name: linear (line 5), linear_2 (line 7), ")
+    assert "linear_4 (line 11) and 2 more; " in text
 
 
 def test_named_layers_and_those_without_weights_are_not_noted() -> None:

@@ -1,0 +1,94 @@
+"""``fwdscope new``: a spec to start from."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fwdscope.cli import completion
+from fwdscope.cli.boundary import boundary
+from fwdscope.errors import InputError, MissingTargetError
+from fwdscope.targets.specs import explain_missing_spec, find_spec
+
+_NAME = "The file to write, .yaml if it has no ending; never one that exists."
+_FROM = "A spec to copy: a file, or the name of one that ships. Default: a small network that shows the language."
+
+_SCHEMA = "fwdscope.json"
+_LINE = f"# yaml-language-server: $schema={_SCHEMA}\n"
+_START = """\
+name: start
+doc: What this network is, in a sentence.
+vars: {B: 8, width: 32, depth: 2, classes: 10}    # fwdscope inspect FILE --set width=64
+inputs:
+  image: rand(B, 3, 32, 32)
+blocks:
+  Block(channels):                                # a layer of your own: x + Block(32)(x), 3 * Block(32)
+    - conv = Conv2d(channels, 3, padding=1, bias=False)
+    - bn = BatchNorm2d
+    - ReLU
+layers:                                           # each line takes the value of the line above
+  - stem = Conv2d(width, 3, padding=1)            -> (B, width, 32, 32)
+  - blocks = depth * Block(width)                 # copies in a row, each with its own weights
+  - x = MaxPool2d(2)                              # a name, to use the value again
+  - block = Block(width)
+  - x + block                                     # an expression, as in Python
+  - AdaptiveAvgPool2d(1)
+  - Flatten                                       -> (B, width)
+  - fc = Linear(classes)
+expect:                                           # what `fwdscope check` checks
+  output: (B, classes)
+"""
+
+
+def new(
+    name: Annotated[str, typer.Argument(metavar="NAME", help=_NAME)],
+    from_: Annotated[
+        str | None, typer.Option("--from", metavar="SPEC", help=_FROM, autocompletion=completion.targets)
+    ] = None,
+) -> None:
+    """Write a spec to start from, with the line that lets editors complete and check it."""
+
+    def command() -> None:
+        file = Path(name) if name.endswith((".yaml", ".yml")) else Path(f"{name}.yaml")
+        if not re.search(r"\w", file.stem):
+            raise InputError(f"{name} is no name for a file: write fwdscope new model")
+        text = _renamed(_START if from_ is None else _read(from_), file.stem)
+        try:
+            with file.open("x", encoding="utf-8", newline="\n") as stream:
+                stream.write(text if text.startswith("# yaml-language-server:") else _LINE + text)
+        except FileExistsError:
+            raise InputError(f"{file} exists and stays as it is: give another name") from None
+        except OSError as error:
+            raise InputError(f"{file} cannot be written: {error.strerror}") from None
+        sys.stderr.write(f"wrote {file}\nnext: fwdscope inspect {shlex.quote(str(file))}\n")
+        schema = file.parent / _SCHEMA
+        if not schema.exists():
+            sys.stderr.write(f"      fwdscope schema -o {shlex.quote(str(schema))}   (what editors complete by)\n")
+
+    boundary(command)
+
+
+def _read(source: str) -> str:
+    """The text of a spec file or of one that ships. Raises InputError."""
+    path = find_spec(source)
+    if path is None:
+        raise MissingTargetError(explain_missing_spec(source))
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{source} cannot be read: {error}") from None
+
+
+def _renamed(text: str, name: str) -> str:
+    """The text of a spec with another name."""
+    # YAML reads some words as truth or nothing.
+    is_plain = re.fullmatch(r"(?!(?i:yes|no|on|off|true|false|null|[yn])$)[A-Za-z][\w-]*", name)
+    line = f"name: {name if is_plain else json.dumps(name, ensure_ascii=False)}"
+    renamed, found = re.subn(r"^name:.*$", lambda _: line, text, count=1, flags=re.MULTILINE)
+    return renamed if found else f"{line}\n{text}"
