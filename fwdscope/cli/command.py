@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shlex
 import sys
-from pathlib import Path
 from typing import Any, NoReturn
 
 import typer
@@ -29,7 +28,7 @@ class CommandWithDefaults(TyperCommand):
         parameters = {parameter.name: parameter for parameter in self.params}
         if not ctx.resilient_parsing and not {"-h", "--help"} & set(args):
             try:
-                given = read_defaults(Path.cwd())
+                given = read_defaults()
                 named = {KEYS[key][0]: given[key] for key in keys_of(self.name or "", parameters) if key in given}
             except InputError as error:
                 _stop(str(error))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -28,22 +27,29 @@ def keys_of(command: str, parameters: Mapping[str, object]) -> list[str]:
     return [key for key, (name, _) in KEYS.items() if name in parameters and (name != "targets" or command == key)]
 
 
-def read_defaults(folder: Path) -> dict[str, Any]:
-    """What the nearest ``pyproject.toml`` with ``[tool.fwdscope]`` says, in a folder or above, by key.
+def read_defaults() -> dict[str, Any]:
+    """What the nearest ``pyproject.toml`` with ``[tool.fwdscope]`` says, here or above, by key.
 
     Raises InputError for a file that cannot be read, a key that there is not, or a value of another type.
     """
-    for file in (above / "pyproject.toml" for above in (folder, *folder.parents)):
+    try:
+        here = Path.cwd()
+    except FileNotFoundError:  # it was deleted
+        return {}
+    for file in (above / "pyproject.toml" for above in (here, *here.parents)):
         try:
             text = file.read_text(encoding="utf-8")
-            # Reading it whole is slow, and most files say nothing about fwdscope.
-            table = tomllib.loads(text).get("tool", {}).get("fwdscope") if "fwdscope" in text else None
+            if "fwdscope" not in text:  # as in most, which need no parser
+                continue
+            import tomllib
+
+            table = tomllib.loads(text).get("tool")
         except (FileNotFoundError, NotADirectoryError, PermissionError):
             continue
         except (OSError, ValueError) as error:
             raise InputError(f"{_shown(file)} cannot be read: {error}") from None
-        if table is not None:
-            return _checked(file, table)
+        if isinstance(table, dict) and "fwdscope" in table:
+            return _checked(file, table["fwdscope"])
     return {}
 
 

@@ -267,7 +267,7 @@ def _write_picture(picture: Picture | None, output: Path | None) -> None:
         from fwdscope.render.images import svg
 
         put(svg(picture), output)
-    elif output is None and sys.stdout.isatty():
+    elif output is None and (sys.stdout.isatty() or terminal_of()[1]):
         from rich.console import Console
 
         from fwdscope.render.maps import print_picture

@@ -40,7 +40,7 @@ _DOWN = " ▔▔▀▀▀▀██"
 
 def print_picture(picture: Picture, console: Console, width: int | None = None) -> None:
     """Draw a picture on a console, as wide as it is; with shades where the console has fewer than 256 colours."""
-    coloured = console.color_system in ("256", "truecolor")
+    coloured = console.color_system in ("256", "truecolor") and not console.no_color
     for line in lines(picture, width or console.width, coloured):
         console.print(line, no_wrap=True, overflow="ignore", crop=False, highlight=False)
 

@@ -18,12 +18,15 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 from typer.testing import CliRunner, Result
 
 from fwdscope.cli import app
 from fwdscope.language.outline import layer_paths
 from fwdscope.language.parser import parse
 from fwdscope.language.problems import Source
+from fwdscope.render.maps import print_picture
+from fwdscope.report.pictures import Panel, Picture
 from fwdscope.targets import shipped_specs
 
 WRONG = "inputs: {x: 'rand(2, 3)'}\nlayers:\n  - Dense(8)\n"
@@ -238,6 +241,15 @@ def test_colours_are_forced_and_forbidden_by_the_environment(environment: dict[s
     assert ("\x1b[" in run("inspect", "wrong.yaml", env=env).stderr) == coloured
 
 
+def test_a_picture_is_drawn_by_shades_where_colours_are_forbidden() -> None:
+    command = ("inspect", "mlp_xor", "--device", "cpu", "--show", "hidden")
+    assert "\x1b[" in run(*command, env={"FORCE_COLOR": "1", "NO_COLOR": None, "COLORTERM": "truecolor"}).stdout
+    drawn = io.StringIO()
+    console = Console(file=drawn, force_terminal=True, color_system="truecolor", no_color=True, width=80)
+    print_picture(Picture("map", "x", (Panel(((0.0, 1.0, 0.5),)),), 0.0, 1.0, "dim 0", "dim 1"), console)
+    assert "▒" in drawn.getvalue()
+
+
 # --- completion ------------------------------------------------------------------------------------------------------
 
 PROBE = """
@@ -351,6 +363,7 @@ def test_a_default_that_does_not_apply_is_left_out() -> None:
         ("depth = true", "tool.fwdscope.depth: expected a whole number from 1, found True"),
         ("depth = -1", "tool.fwdscope.depth: expected a whole number from 1, found -1"),
         ("tolerance = 0.01", "tool.fwdscope.tolerance: expected a percentage"),
+        ('check = ["a", ""]', "tool.fwdscope.check: expected a path"),
         ("check = []", "tool.fwdscope.check: expected a path"),
         ("device = ", "cannot be read: Invalid value (at line 4"),
     ],
@@ -359,6 +372,19 @@ def test_what_is_wrong_in_pyproject_is_said_with_file_and_key(text: str, said: s
     write_defaults(text)
     assert f"error: pyproject.toml: {said}".replace("toml: cannot", "toml cannot") in refused("inspect", "mlp_xor")
     assert run("inspect", "-h").exit_code == 0
+
+
+@pytest.mark.parametrize("text", ["tool = 3  # fwdscope", "fwdscope = 1", "[tool.other]\nfwdscope = 1", ""])
+def test_a_pyproject_without_defaults_changes_nothing(text: str) -> None:
+    Path("pyproject.toml").write_text(text)
+    assert run("inspect", "mlp_xor", "--device", "meta").exit_code == 0
+
+
+def test_a_folder_that_was_deleted_has_no_defaults() -> None:
+    code = "import os; os.rmdir(os.getcwd()); from fwdscope.__main__ import main; main()"
+    Path("gone").mkdir()
+    command = [sys.executable, "-c", code, "layers", "Linear"]
+    assert subprocess.run(command, cwd="gone", capture_output=True, check=False).returncode == 0
 
 
 @pytest.mark.parametrize(("command", "keys"), [("inspect", "columns, depth, device"), ("check", "check, tolerance")])
