@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from itertools import pairwise
 from typing import NoReturn, TypeVar
 
 from fwdscope.language import expression as ex
@@ -16,7 +17,7 @@ from fwdscope.language.problems import Cause, Problem, Source, Span, SpecError
 from fwdscope.language.source import Scalar, Text, YamlList, YamlMapping, YamlNode
 
 # The keys of lines that nest others, and the keys that may follow each.
-CONTROL = {"for": ("do",), "if": ("then", "else"), "while": ("do", "limit")}
+CONTROL = {"for": ("do", "name"), "if": ("then", "else"), "while": ("do", "limit")}
 
 T = TypeVar("T")
 
@@ -162,6 +163,8 @@ class NodeParser:
             self.report(self.first_line(node.span), "expected a line, found keys in { }", help)
             return None
         (head, value), rest = node.entries[0], node.entries[1:]
+        if head.value == "modules":
+            return self.modules(head, value, rest)
         if head.value in CONTROL:
             return self.control(head, value, rest)
         if isinstance(value, Scalar) or rest:
@@ -178,7 +181,9 @@ class NodeParser:
         """Report a key in place of a line, mostly with the colon of other YAML in place of an equals sign."""
         colon = Span(head.span.end, head.span.end + 1)
         words = [key.value for key, _ in rest]
-        if head.value in ("do", "then", "else", "limit") or any(word in CONTROL for word in words):
+        if head.value in {inner for keys in CONTROL.values() for inner in keys if inner != "name"} or any(
+            word in CONTROL for word in words
+        ):
             message = f"expected `for:`, `if:` or `while:`, found {head.value}:"
             self.report(head.span, message, "start with `- for: …`, then `do:` below", "key")
         elif isinstance(value, Scalar) and not value.value:
@@ -241,9 +246,61 @@ class NodeParser:
         if word == "for":
             clause = self.attempt(self.for_clause, scalar)
             target, iterable = clause or (ex.DiscardTarget(scalar.span), self.keep_broken(scalar))
-            return tree.For(place, target, iterable, body, text)
+            given = self.scalar(bodies["name"], "a name", "write `name: stages`") if "name" in bodies else None
+            name = self.plain_name(given.text, given.span, "a loop") if given else None
+            return tree.For(place, target, iterable, body, text, name or "", given.span if given and name else None)
         test = self.parse_or_keep(scalar)
         return tree.If(place, test, body, orelse, text) if word == "if" else tree.While(place, test, body, limit, text)
+
+    def plain_name(self, text: Text, span: Span, what: str) -> str | None:
+        """Parse a text as a name. Returns None if it is not one, which is reported."""
+        target = self.attempt(parse_target, self.source, text)
+        if target is not None and not isinstance(target, ex.NameTarget):
+            self.report(span, f"{text.value} cannot be the name of {what}", "choose another name")
+        return target.name if isinstance(target, ex.NameTarget) else None
+
+    def modules(self, head: Scalar, value: YamlNode, rest: tuple[tuple[Scalar, YamlNode], ...]) -> tree.Modules:
+        """Parse ``modules:`` and its layers."""
+        if rest:
+            help = "indent the names below it further than the word modules"
+            self.report(rest[0][0].span, f"{rest[0][0].value}: stands beside modules:, not in it", help, "key")
+            return tree.Modules(head.span, ())
+        entries = self.mapping(value, "modules:", "write `- modules:` and below it, indented, `head: Linear(10)`")
+        return tree.Modules(head.span, tuple(self.module_entries(entries)))
+
+    def module_entries(self, entries: Iterable[tuple[Scalar, YamlNode]], inner: bool = False) -> Iterator[tree.Module]:
+        """Parse the names of layers and their layers, those in ``{ }`` too."""
+        for key, node in entries:
+            name = self.plain_name(key.text, key.span, "a layer")
+            if isinstance(node, YamlMapping) and not inner:
+                within = tuple(self.module_entries(node.entries, inner=True))
+                if name is not None and within:
+                    yield tree.Module(name, key.span, within[0].value, "", within)
+                continue
+            scalar = self.scalar(node, "a layer", f"write `{key.value}: Linear(10)`")
+            if scalar is None:
+                continue
+            text = scalar.text.strip()
+            if text.value.startswith("{") and text.value.endswith("}") and not inner:
+                pieces = [self.pair(piece) for piece in _pieces(text[1 : len(text) - 1])]
+                within = tuple(self.module_entries((pair for pair in pieces if pair), inner=True))
+                if name is not None and within:
+                    yield tree.Module(name, key.span, within[0].value, "", within)
+                elif not pieces:
+                    self.report(scalar.span, f"{key.value} holds no layers", _NAMED_LAYERS)
+                continue
+            parsed = self.parse_or_keep(scalar)
+            if name is not None:
+                yield tree.Module(name, key.span, parsed, " ".join(text.value.split()))
+
+    def pair(self, text: Text) -> tuple[Scalar, YamlNode] | None:
+        """Split ``cls: Linear(80)`` at its colon."""
+        colon = text.value.find(":")
+        if colon < 0:
+            self.report(text.span(), f"{text.value} has no name here", _NAMED_LAYERS)
+            return None
+        key, value = text[:colon].strip(), text[colon + 1 :].strip()
+        return Scalar(key, key.span(), "plain"), Scalar(value, value.span(), "plain")
 
     def for_clause(self, scalar: Scalar) -> tuple[ex.Target, Expression]:
         """Parse ``t in range(T)``. Raises SpecError."""
@@ -259,6 +316,20 @@ class NodeParser:
                 help = f"write `for: i in {text[found.end() :].value}`"
                 self.fail(part.span, f"{part.number} is not a name", help)
         return target, parse(self.source, text[found.end() :])
+
+
+def _pieces(text: Text) -> list[Text]:
+    """Split a text at the commas outside brackets and strings."""
+    depth, cuts = 0, [-1]
+    for i, c in find_outside_strings(text.value, _SEPARATORS):
+        depth += (c in "([{") - (c in ")]}")
+        cuts += [i] if c == "," and depth == 0 else []
+    pieces = [text[a + 1 : b].strip() for a, b in pairwise([*cuts, len(text)])]
+    return [piece for piece in pieces if piece.value]
+
+
+_NAMED_LAYERS = "write `{cls: Linear(80), box: Linear(4)}`"
+_SEPARATORS = re.compile(r"[()\[\]{},]")
 
 
 def _kind(node: YamlNode) -> str:

@@ -26,6 +26,8 @@ from fwdscope.language.scope import NOTHING, PLAIN, UNKNOWN, Binding, CheckConte
 from fwdscope.language.tree import BlockParameter
 from fwdscope.layers import LAYERS, Layer, Setting, settings
 
+# Functions that take a list of layers as any list.
+_OF_LISTS = ("len", "zip", "enumerate", "reversed", "list", "tuple")
 _SHAPE_METHODS = ("size", "dim", "numel", "ndimension", "nelement")
 
 
@@ -42,6 +44,8 @@ class CallChecker:
         function = node.function
         if isinstance(function, Name):
             return self._check_name_call(node, function)
+        if isinstance(function, ex.Subscript) and (item := self.names.item(function)):
+            return self._check_layer_call(node, item)
         if isinstance(function, ex.Attribute):
             return self._check_attribute_call(node, function)
         return self._check_layer_call(node, self.visitor.visit(function))
@@ -77,6 +81,9 @@ class CallChecker:
     def _check_binding_call(self, node: Call, function: Name, binding: Binding) -> Value:
         """Check the call of a name that the file defines: of a layer, or a mistake."""
         name, context = function.id, self.context
+        if binding.value.kind == "layers":
+            help = f"call one of its layers: `{name}[0]({context.example_input()})`"
+            return context.report(function.span, f"{name} holds several layers", help, "type")
         if binding.layer is not None or binding.kind == "part":
             for definition in binding.definitions:
                 definition.called = definition.called or context.text(node)[len(context.text(function)) :]
@@ -105,9 +112,11 @@ class CallChecker:
         """Check ``value.name(…)``: a method, a layer inside a part, a class of the user's own."""
         name, context = function.name, self.context
         path = self.names.path(function)
-        in_part = path is not None and path[0].inner is not None and name not in METHODS and name not in ATTRIBUTES
-        if in_part and self.names.inside(function) is not None:
-            return self._check_layer_call(node, Value("layer", layer=UncalledLayer(name)))
+        if path is not None and name not in METHODS and name not in ATTRIBUTES:
+            in_part = path[0].inner is not None and self.names.inside(function) is not None
+            inside = path[0].kind == "module" or any(isinstance(one, ex.Subscript) for one in ex.walk(function.value))
+            if in_part or (inside and path[0].layer is not None):
+                return self._check_layer_call(node, Value("layer", layer=UncalledLayer(name)))
         module = self.names.unknown_module(function)
         if module is not None:
             self.arguments(node)
@@ -147,14 +156,16 @@ class CallChecker:
     def _check_function(self, node: Call, shown: str, known: Function, owner: Value | None = None) -> Value:
         shape = known.name == "len"
         self.context.shape_only += shape
-        values = [*([owner] if owner else []), *self.arguments(node)]
+        given = (*node.arguments, *(k.value for k in node.keywords))
+        read = self.visitor.listed if known.name in _OF_LISTS else self.visitor.operand
+        values = [*([owner] if owner else []), *map(read, given)]
         self.context.shape_only -= shape
         fits = self.check_arguments(node, shown, known.overloads, known.keywords)
         has_tensor = any(v.kind == "tensor" for v in values)
         if known.gives == "tensor" or (known.gives in ("like", "other") and has_tensor and known.name != "range"):
             return Value("tensor", any(v.reached for v in values))
-        if any(v.kind == "unknown" for v in values):
-            return NOTHING
+        if any(v.kind in ("unknown", "layers") for v in values):
+            return PLAIN if known.name == "len" else NOTHING
         if fits and owner is None and not node.starred and all(v.known for v in values):
             return self._compute(node, known, values)
         return PLAIN
@@ -186,14 +197,15 @@ class CallChecker:
             return report(node.function.span, "this is a value and cannot be called", None, "type")
         layer = callee.layer
         form = self.context.text(node.function)
-        if layer is not None and not node.arguments and not node.keywords:
+        none_needed = layer is not None and layer.signature is not None and not layer.signature.bind(0, [])
+        if layer is not None and not node.arguments and not node.keywords and not none_needed:
             help = f"put its input between the parentheses: `{form}({self.context.example_input()})`"
             report(node.span, f"{layer.name} is called without an input", help, "type")
             return Value("tensor", True)
         if layer is not None and layer.signature is not None:
             signature = layer.signature
             self.check_arguments(node, layer.name, (signature,), signature.keywords, "input", form)
-        return Value("tensor", any(v.reached for v in values))
+        return Value("tensor", any(v.reached for v in values) and not (layer is not None and layer.of_shapes))
 
     # -- settings -----------------------------------------------------------------------------------------------------
 
@@ -213,7 +225,7 @@ class CallChecker:
             help = f"write `{name}`, or give its head some: `{name}(width):`"
             self.context.report(call.span, f"{name} has no settings", help, "type")
         inputs = _head_signature(block.inputs, lambda default: "…")
-        return Value("layer", layer=UncalledLayer(name, signature=inputs))
+        return Value("layer", layer=UncalledLayer(name, signature=inputs, of_shapes=name in self.context.of_shapes))
 
     def check_series(self, node: Call) -> Value:
         """Check ``Sequential(…)``: layers, stacks, and generators of them."""
@@ -233,6 +245,8 @@ class CallChecker:
             found, help = self.context.text(argument), example
             if value.kind == "tensor":
                 found, help = "a tensor", f"inputs go in second parentheses: `Sequential(…)({found})`"
+            elif value.kind == "layers":
+                found, help = "a list of layers", f"write a star before it: `Sequential(*{found})`"
             report(argument.span, f"Sequential holds layers, found {found}", help, "type")
         return Value("layer", layer=UncalledLayer(SERIES, signature=signature))
 
@@ -261,8 +275,12 @@ class CallChecker:
 
     def _setting_value(self, argument: Expression, takes_layers: bool = True) -> Value:
         """Return the value of a setting. Where layers are taken, the name of a layer passes that layer on, shared."""
+        if takes_layers and isinstance(argument, ex.Subscript) and (item := self.names.item(argument)):
+            return item
         if isinstance(argument, Name) and takes_layers:
             binding = self.names.find(argument)
+            if binding is not None and binding.kind == "module":
+                return binding.value
             if binding is not None and (binding.layer is not None or binding.kind == "part"):
                 self.context.mark_read(binding.definitions)
                 return Value("layer", layer=binding.layer or UncalledLayer(argument.id))

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
+from fwdscope.functions.methods import ATTRIBUTES
 from fwdscope.functions.signature import Parameter, Signature
 from fwdscope.language import arithmetic, tree
 from fwdscope.language import expression as ex
@@ -58,6 +59,8 @@ class Checked:
     uses: Mapping[Span, Span]
     notes: tuple[Note, ...] = ()
     allow_import: bool = False
+    # Whether lines ask whether the network is in training mode.
+    asks_mode: bool = False
 
 
 def check(spec: tree.ModelSpec, allow_import: bool = False) -> Checked:
@@ -78,14 +81,15 @@ def check_all(spec: tree.ModelSpec, allow_import: bool = False) -> tuple[Checked
     top = {v.name: Binding("var", v.span, variables.get(v.name, NOTHING)) for v in spec.variables}
     sections.check_defaults(top)
     layer_valued = _layer_settings(spec)
-    for block in spec.blocks:
-        sections.check_block(block, top, layer_valued)
     uses = {block.name: sorted(_used_always(block.body, context.blocks)) for block in spec.blocks}
-    for circle in sort_by_use(uses, lambda name: uses[name])[1]:
+    order, circles = sort_by_use(uses, lambda name: uses[name])
+    for name in order:  # what a block gives is known before others use it
+        sections.check_block(context.blocks[name], top, layer_valued)
+    for circle in circles:
         message = f"these blocks contain themselves: {' → '.join(circle)}"
         help = "a block may use itself under an `if:` that ends it"
         context.report(context.blocks[circle[0]].span, message, help)
-    order = sections.check_model(top)
+    layers = sections.check_model(top)
     context.state = FlowState([dict(top)])
     sections.check_initialisers()
     for output in spec.expect.outputs:
@@ -97,7 +101,17 @@ def check_all(spec: tree.ModelSpec, allow_import: bool = False) -> tuple[Checked
         for block in spec.blocks
         if block.name in LAYERS
     )
-    checked = Checked(spec, constants, order, frozenset(flow.outside_flow), given, context.uses, notes, allow_import)
+    checked = Checked(
+        spec,
+        constants,
+        layers,
+        frozenset(flow.outside_flow),
+        given,
+        context.uses,
+        notes,
+        allow_import,
+        context.asks_mode,
+    )
     return checked, context.problems
 
 
@@ -145,7 +159,7 @@ class _SectionChecker:
         # It may also read a var that has a problem itself.
         read = (context.state.find(n.id) for n in ex.walk(node) if isinstance(n, Name))
         broken = isinstance(node, ex.Unparsed) or any(b is not None and b.value.kind == "unknown" for b in read)
-        if value.kind == "unknown" and len(context.problems) == reported and not broken:
+        if value.kind in ("unknown", "layers") and len(context.problems) == reported and not broken:
             help = "vars are numbers, strings, booleans and lists of such; a setting may be a layer"
             return context.report(node.span, f"the var {variable.name} holds a layer", help, "type")
         if value.known or value.kind != "plain":
@@ -190,7 +204,7 @@ class _SectionChecker:
             inputs[parameter.name] = self.context.body.define_input(parameter.name, parameter.span)
         self._enter_body([inputs, settings, dict(top)])
         self.flow.check_lines(block.body)
-        self.flow.close_body(block.body)
+        self.flow.close_body(block.body, block.name)
 
     def _enter_body(self, frames: list[dict[str, Binding]]) -> None:
         """Start the flow of a body with the first of its inputs, which are in the nearest frame."""
@@ -289,7 +303,7 @@ def _layer_settings(spec: tree.ModelSpec) -> set[tuple[str, str]]:
         more = {
             (name, setting)
             for inside, name, setting, node in calls
-            if _looks_like_layer(node, spec) or (isinstance(node, Name) and (inside, node.id) in found | named)
+            if _looks_like_layer(node, spec) or (inside, _base(node)) in found | named
         }
         if more <= found:
             return found
@@ -306,11 +320,20 @@ def _named_layers(spec: tree.ModelSpec) -> Iterator[tuple[str, str]]:
     for inside, line in _bodies(spec):
         if isinstance(line, tree.PartLine):
             yield inside, line.name
+        elif isinstance(line, tree.Modules):
+            yield from ((inside, entry.name) for entry in line.entries)
         elif isinstance(line, tree.Statement) and isinstance(line.target, ex.NameTarget):
             value = line.value
             applied = isinstance(value, Call) and _looks_like_layer(value.function, spec)
             if applied or _looks_like_layer(value, spec):
                 yield inside, line.target.name
+
+
+def _base(node: Expression) -> str:
+    """Return the name that a path of layers begins with: ``h`` of ``h[3].attn``; "" of an attribute of a tensor."""
+    while isinstance(node, ex.Subscript | ex.Attribute) and getattr(node, "name", "") not in ATTRIBUTES:
+        node = node.value
+    return node.id if isinstance(node, Name) else ""
 
 
 def _block_settings(spec: tree.ModelSpec) -> Iterator[tuple[str, str, str, Expression]]:

@@ -41,7 +41,8 @@ class _Composer:
         self.source = source
         self.problems: list[Problem] = []
         self.scalars: list[Scalar] = []
-        self.events: Iterator[yaml.Event] = yaml.parse(source.text, Loader=yaml.SafeLoader)
+        text, self.lists = _hide_lists_of_layers(source.text)
+        self.events: Iterator[yaml.Event] = yaml.parse(text, Loader=yaml.SafeLoader)
         self.nodes = 0
         self.max_nodes, self.max_depth = limit("nodes"), limit("nesting")
 
@@ -147,7 +148,8 @@ class _Composer:
         for key, value in entries:
             for scalar in (key, value):
                 if isinstance(scalar, Scalar) and _balance(scalar) > 0:
-                    piece = self.source.text[scalar.span.start : self.end_of_piece(scalar.span.start, span.end)]
+                    end = _end_of_brackets(self.source.text, scalar.span.start, span.end) or span.end
+                    piece = self.source.text[scalar.span.start : end]
                     prefix = f"{key.value}: " if key is not None and scalar is value else "- "
                     brackets = "{ }" if signs == "{" else "[ ]"
                     message = f"YAML splits {brackets} at every comma, also at the one inside this"
@@ -156,17 +158,10 @@ class _Composer:
                     return True
         return False
 
-    def end_of_piece(self, start: int, end: int) -> int:
-        """Return where the brackets of an expression that YAML cut are closed."""
-        depth = 0
-        for found in BRACKETS.finditer(self.source.text, start, end):
-            depth += 1 if found[0] in "([{" else -1
-            if depth == 0:
-                return found.end()
-        return end
-
     def scalar(self, value: str, span: Span, style: str) -> Scalar:
         raw = self.source[span]
+        if span.start in self.lists:
+            return Scalar(Text(raw, range(*span), span.end), span, style)
         if style == "plain":
             self.refuse_swallowed_line(raw, span)
         if style == "double":
@@ -207,6 +202,45 @@ class _Composer:
             if not inside and "#" in text[begin:at]:
                 continue
             yield Problem(self.source, Span(at, found.end()), "yaml", "there is a tab here", "write spaces")
+
+
+def _hide_lists_of_layers(text: str) -> tuple[str, set[int]]:
+    """Replace lists and mappings under ``modules:`` by plain text of their length, since YAML cuts them at commas.
+
+    ``convs: [Conv2d(8, 3) for i in range(n)]`` is one value. Returns the text and where such values begin.
+    """
+    found: list[tuple[int, int]] = []
+    for head in _MODULES.finditer(text) if "modules:" in text else ():
+        at, indent = head.end() + 1, len(head[1])
+        while (line := _LINE.match(text, at)) and line[0] and (len(line[1]) > indent or not line[2]):
+            at = line.end()
+            if value := _LIST.match(line[2]):
+                start = line.start(2) + value.end()
+                stop = _end_of_brackets(text, start)
+                if stop is None:  # YAML says so
+                    return text, set()
+                found.append((start, stop))
+                at = max(at, stop)
+    pieces, end = [], 0
+    for start, stop in sorted(set(found)):
+        pieces += [text[end:start], re.sub(r"\S", "x", text[start:stop])]
+        end = stop
+    return "".join([*pieces, text[end:]]), {start for start, _ in found}
+
+
+_MODULES = re.compile(r"^([ ]*)(?:- +)*modules:[ ]*(?:#.*)?\r?$", re.M)
+_LINE = re.compile(r"([ ]*)([^\r\n]*)(?:\r?\n|\r)?")
+_LIST = re.compile(r"[^\W\d]\w*[ ]*:[ ]+(?=[\[{])")
+
+
+def _end_of_brackets(text: str, start: int, end: int | None = None) -> int | None:
+    """Return where the bracket that opens at ``start`` is closed."""
+    depth = 0
+    for found in BRACKETS.finditer(text, start, len(text) if end is None else end):
+        depth += 1 if found[0] in "([{" else -1
+        if depth == 0:
+            return found.end()
+    return None
 
 
 def _span(event: yaml.Event) -> Span:

@@ -12,7 +12,7 @@ from fwdscope.language.arithmetic import ArithmeticProblem
 from fwdscope.language.call_checker import CallChecker
 from fwdscope.language.expression import Call, Expression, Name
 from fwdscope.language.name_resolver import NameResolver
-from fwdscope.language.scope import NOTHING, PLAIN, Binding, CheckContext, UncalledLayer, Value, merge
+from fwdscope.language.scope import NOTHING, PLAIN, UNKNOWN, Binding, CheckContext, UncalledLayer, Value, merge
 from fwdscope.limits import at_most, limit
 
 
@@ -33,24 +33,38 @@ class ExpressionChecker:
         if isinstance(node, ex.TupleOrList):
             return self._sequence(node, [self.operand(item) for item in node.items])
         value = self.visit(node)
+        if value.kind == "layers":
+            help = f"index it: `{self.context.text(node)}[0]({self.context.example_input()})`"
+            message = f"{self.context.text(node)} holds several layers"
+            return self.context.report(node.span, message, help, "type")
         if value.kind != "layer":
             return value
         name = value.layer.name if value.layer else "this"
-        help = f"call it: `{self.callable_text(node)}({self.context.example_input()})`"
+        signature = value.layer.signature if value.layer else None
+        given = self.context.example_input() if signature is None or signature.parameters else ""
+        help = f"call it: `{self.callable_text(node)}({given})`"
         return self.context.report(node.span, f"{name} is not called on an input", help, "type")
+
+    def listed(self, node: Expression) -> Value:
+        """Check an expression that may be a list of layers, and is used as a value otherwise."""
+        value = self.visit(node)
+        return self.operand(node) if value.kind == "layer" else value
 
     def callable_text(self, node: Expression) -> str:
         """Return a layer as text to which inputs in parentheses can be added."""
         shown = self.context.text(node)
         if isinstance(node, ex.Binary):
             return f"({shown})"
+        if isinstance(node, ex.Subscript):
+            return shown
         binding = self.context.state.find(node.id) if isinstance(node, Name) else None
         return shown if shown.endswith(")") or binding is not None else f"{shown}()"
 
     def _compute(self, values: list[Value], function: Callable[..., Any], node: Expression) -> Value:
         """Return the result of an operation, with its constant if the text shows all operands."""
         if any(v.kind == "tensor" for v in values):
-            return Value("tensor", any(v.reached for v in values))
+            several = isinstance(node, ex.Binary) and any(v.several for v in values)
+            return Value("tensor", any(v.reached for v in values), several=several)
         if any(v.kind == "unknown" for v in values):
             return NOTHING
         if not all(v.known for v in values):
@@ -156,8 +170,10 @@ class ExpressionChecker:
     def _sequence(self, node: ex.TupleOrList, values: list[Value] | None = None) -> Value:
         values = [self.visit(item) for item in node.items] if values is None else values
         if any(v.kind == "tensor" for v in values):
-            return Value("tensor", any(v.reached for v in values))
-        if any(v.kind in ("unknown", "layer") for v in values):
+            return Value("tensor", any(v.reached for v in values), several=True)
+        if values and all(v.kind == "layer" for v in values):
+            return Value("layers", layer=values[0].layer if len({v.layer for v in values}) == 1 else None)
+        if any(v.kind in ("unknown", "layer", "layers") for v in values):
             return NOTHING
         if all(v.known for v in values) and not any(isinstance(i, ex.Starred) for i in node.items):
             constants = [v.constant for v in values]
@@ -175,20 +191,27 @@ class ExpressionChecker:
                 self.refuse_data(self.operand(condition), condition, "the condition", help)
         element = self.visit(node.element)
         self.context.state = outer
-        return PLAIN if element.kind == "plain" else Value(element.kind, element.reached, layer=element.layer)
+        if element.kind == "layer" and node.kind == "list":
+            return Value("layers", layer=element.layer)
+        several = element.kind == "tensor"
+        return PLAIN if element.kind == "plain" else element._replace(constant=UNKNOWN, several=several)
 
     def bind_loop_names(self, target: ex.Target, iterable: Expression) -> None:
         """Check what a loop iterates over, and bind the loop's names."""
-        value, text = self.operand(iterable), self.context.text(iterable)
+        value, text = self.listed(iterable), self.context.text(iterable)
         if value.kind == "plain" and value.known and not isinstance(value.constant, tuple | list | range | str):
             help = f"write `range({text})`" if type(value.constant) is int else "write `range(n)`, or a list"
             value = self.context.report(iterable.span, f"{text} cannot be iterated over", help, "type")
         item = PLAIN if value.kind == "plain" else Value(value.kind, value.reached)
+        if value.kind == "layers":
+            item = Value("layer", layer=value.layer or UncalledLayer(text))
         for named in ex.targets(target):
             self.context.state.frames[0][named.name] = Binding("turn", named.span, item)
 
     def _subscript(self, node: ex.Subscript) -> Value:
-        value, index, text = self.operand(node.value), self.operand(node.index), self.context.text
+        value, index, text = self.listed(node.value), self.operand(node.index), self.context.text
+        if value.kind == "layers":
+            return Value("layer", layer=value.layer or UncalledLayer(text(node)))
         if value.kind == "plain" and value.known and not isinstance(value.constant, tuple | list | range | str):
             message = f"{text(node.value)} is {value.constant!r}, which has no items"
             return self.context.report(node.span, message, None, "type")
@@ -227,6 +250,6 @@ class ExpressionChecker:
         ex.Boolean: _boolean,
         ex.Conditional: _conditional,
         ex.TupleOrList: _sequence,
-        ex.Starred: lambda self, node: self.operand(node.value),
+        ex.Starred: lambda self, node: self.listed(node.value),
         ex.Comprehension: _comprehension,
     }

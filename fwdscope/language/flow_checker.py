@@ -12,7 +12,7 @@ from fwdscope.language import expression as ex
 from fwdscope.language import tree
 from fwdscope.language.expression import Call, Expression, Name
 from fwdscope.language.expression_checker import ExpressionChecker
-from fwdscope.language.names import OWN_TENSORS, suggestion
+from fwdscope.language.names import CONSTRUCTORS, OWN_TENSORS, suggestion
 from fwdscope.language.problems import Cause, Span
 from fwdscope.language.scope import NOTHING, Binding, CheckContext, Definition, FlowState, UncalledLayer, Value, join
 from fwdscope.limits import limit
@@ -30,6 +30,9 @@ class FlowChecker:
         self.outside_flow: set[Span] = set()
         # Lines with a problem of their own, of which it is not reported that nothing reads them.
         self.wrong: set[Span] = set()
+        self.module_lines: set[Span] = set()
+        # Lines whose value is a number, a string or a list of such.
+        self.plain: set[Span] = set()
         # The names of layers, parts, Parameters and Buffers, by the place of the body or part that they are in.
         self.given: dict[Span, set[str]] = {}
 
@@ -45,9 +48,10 @@ class FlowChecker:
                     self._check_part(line)
                 case tree.If():
                     self._check_choice(line)
+                case tree.Modules():
+                    self._check_modules(line)
                 case tree.For():
-                    self.expressions.bind_loop_names(line.target, line.iterable)
-                    self._check_loop(line.body)
+                    self._check_for(line)
                 case tree.While():
                     if line.limit is not None:
                         value, most = self.expressions.operand(line.limit), limit("items")
@@ -59,7 +63,67 @@ class FlowChecker:
                     self.expressions.operand(line.test)
                     self._check_loop(line.body)
                     self.expressions.operand(line.test)
+                    self._refuse_layers_of_rounds(line)
         body.later = outer
+
+    def _check_for(self, line: tree.For) -> None:
+        """Check a loop that is unrolled. Where it has a name, its layers are named within it."""
+        context = self.context
+        self.expressions.bind_loop_names(line.target, line.iterable)
+        if line.name_span is None:
+            self._check_loop(line.body)
+            return
+        self._claim_name(line.name, line.name_span, "loop")
+        owner, context.body.owner = context.body.owner, line.span
+        self._check_loop(line.body)
+        context.body.owner = owner
+        value = context.state.prev or NOTHING
+        inner = {named.name: context.state.frames[0][named.name] for named in _defined_names(line.body)}
+        found = Binding("part", line.name_span, value, context.state.flow, UncalledLayer(line.name), inner)
+        context.state.frames[0][line.name] = found
+
+    def _check_modules(self, line: tree.Modules) -> None:
+        """Check layers that lines call by name, and bind their names."""
+        context = self.context
+        self.module_lines.add(line.span)
+        for entry in line.entries:
+            reported = len(context.problems)
+            inner: dict[str, Binding] = {}
+            for one in entry.entries or (entry,):
+                value = self.expressions.visit(one.value)
+                good = value.kind == "layer" or (value.kind == "layers" and not entry.entries)
+                if not good and value.kind != "unknown" and not isinstance(one.value, ex.Unparsed):
+                    message = f"modules: {one.name} is no layer: {one.text}"
+                    help = f"write `{one.name}: Linear(8)`, or the line `{one.name} = {one.text}` below"
+                    context.report(one.value.span, message, help, "type")
+                inner[one.name] = Binding("module", one.span, value, layer=value.layer)
+            self._claim_name(entry.name, entry.span, "layer")
+            found = frozenset([self._definition(entry.span, entry.name, line.span)])
+            value = Value("layers") if entry.entries else inner[entry.name].value
+            layer = value.layer or UncalledLayer(entry.name)
+            names = {name: binding._replace(definitions=found) for name, binding in inner.items()}
+            binding = Binding("module", entry.span, value, found, layer, names if entry.entries else None)
+            context.state.frames[0][entry.name] = binding
+            if len(context.problems) > reported:
+                context.mark_read(found)
+
+    def _refuse_layers_of_rounds(self, loop: tree.While) -> None:
+        """Report layers that a line in a ``while`` makes: how many there would be, the data decide."""
+        layers = self.expressions.names
+        for line in tree.statements(loop.body):
+            nodes = [n for top in tree.expressions(line) for n in ex.walk(top)]
+            own = [n for n in nodes if isinstance(n, Name) and self.context.state.find(n.id) is None]
+            made = next((n for n in own if layers.is_layer_type(n.id) or n.id in CONSTRUCTORS), None)
+            if made is None:
+                continue
+            call = next((n for n in nodes if isinstance(n, Call) and n.function is made), made)
+            target = line.target if isinstance(line, tree.Statement) else None
+            name = target.name if isinstance(target, ex.NameTarget) else made.id.lower()
+            help = f"write `{name}: {self.context.text(call)}` under `modules:` above the loop, and here `{name}(prev)`"
+            if made.id in OWN_TENSORS or isinstance(line, tree.Modules):
+                help = "move this line above the loop"
+            message = f"{made.id} is made in a `while`, whose rounds the data decide"
+            self.context.report(line.span, message, help, "flow")
 
     def _check_loop(self, body: tuple[tree.Line, ...]) -> None:
         """Check a body that runs any number of times: its start may read what its end defines."""
@@ -100,11 +164,20 @@ class FlowChecker:
         owner, context.body.owner = context.body.owner, line.span
         self.check_lines(line.body)
         context.body.owner = owner
-        self._check_last_line(line.body)
         inner = context.state
-        context.state = FlowState(inner.frames[1:], inner.prev, inner.flow, inner.layers[1:])
-        value, layer, names = inner.prev or NOTHING, UncalledLayer(line.name), inner.frames[0]
-        context.state.frames[0][line.name] = Binding("part", line.span, value, inner.flow, layer, names)
+        result = self._result_of_shapes(line.body)
+        value, found = inner.prev or NOTHING, inner.flow
+        if result is not None:
+            context.mark_read(result)
+            own = self._definition(line.span, line.name, line.span)
+            own.outside_flow = True
+            value, found = Value("tensor", False), frozenset([own])
+            self.outside_flow.add(line.span)
+        else:
+            prev, flow = inner.prev, inner.flow
+        context.state = FlowState(inner.frames[1:], prev, flow, inner.layers[1:])
+        layer, names = UncalledLayer(line.name), inner.frames[0]
+        context.state.frames[0][line.name] = Binding("part", line.span, value, found, layer, names)
 
     def _claim_name(self, name: str, span: Span, what: str) -> None:
         context = self.context
@@ -143,7 +216,16 @@ class FlowChecker:
         value, layer = self._line_value(line)
         if line.promise is not None:
             self.check_shape(line.promise.shape)
+        if value.kind == "layers" and not context.in_graph:
+            name = line.target.name if isinstance(line.target, ex.NameTarget) else "layers"
+            example = context.example_input()
+            help = f"make them under `modules:`, `{name}: {line.text}`, and call them by number: `{name}[0]({example})`"
+            context.report(line.value.span, "a list of layers cannot be made on a line", help, "type")
+            value = NOTHING
+        self.plain |= {line.span} if value.kind == "plain" else set()
         flows = value.kind == "unknown" or (value.kind == "tensor" and value.reached)
+        if value.several and isinstance(line.target, ex.NameTarget):
+            flows = False  # a list of tensors, kept for later lines
         definitions = self._define(line, value, layer, flows)
         if context.in_graph:
             return
@@ -186,7 +268,9 @@ class FlowChecker:
                 help = f"write `{self.expressions.callable_text(node)}({context.example_input()})`"
                 message = "a line of a graph must name its inputs"
                 return context.report(node.span, message, help, "flow"), value.layer
-            return self._flow_into(node, value), value.layer
+            binding = context.state.find(node.id) if isinstance(node, Name) else None
+            shared = (binding is not None and binding.kind in ("module", "turn")) or isinstance(node, ex.Subscript)
+            return self._flow_into(node, value), None if shared else value.layer
         if not (isinstance(node, Call) and self._makes_layer(node.function)):
             return value, None
         reported = len(context.problems)
@@ -208,10 +292,14 @@ class FlowChecker:
 
     def _flow_into(self, node: Expression, value: Value) -> Value:
         context, layer = self.context, value.layer
+        signature = layer.signature if layer is not None else None
+        if layer is not None and signature is not None and not signature.parameters:
+            form = self.expressions.callable_text(node)
+            message = f"{layer.name} takes no input, and the line above would flow into it"
+            return context.report(node.span, message, f"call it: `name = {form}()`", "type")
         if context.state.prev is None:
             return self.expressions.names.previous(node.span)
         context.mark_read(context.state.flow)
-        signature = layer.signature if layer is not None else None
         if layer is not None and signature is not None and signature.bind(1, []):
             names, form = [p.name for p in signature.parameters if p.required], self.expressions.callable_text(node)
             known = [name if context.state.find(name) else context.example_input() for name in names]
@@ -224,7 +312,7 @@ class FlowChecker:
             message = f"{layer.name} needs {', '.join(names)}; only one value flows into it from the line above"
             context.report(node.span, message, help, "type")
             context.mark_read(d for d in context.body.definitions.values() if d.line in above)
-        return Value("tensor", context.state.prev.reached)
+        return Value("tensor", context.state.prev.reached and not (layer is not None and layer.of_shapes))
 
     def _define(
         self, line: tree.Statement, value: Value, layer: UncalledLayer | None, flows: bool
@@ -301,18 +389,37 @@ class FlowChecker:
             help = "a shape holds whole numbers, vars, settings and _"
             context.report(shape.span, f"{context.text(shape)} is not a size", help, "type")
 
-    def _check_last_line(self, lines: tuple[tree.Line, ...]) -> None:
+    def _result_of_shapes(self, lines: tuple[tree.Line, ...]) -> frozenset[Definition] | None:
+        """Return what the last line defines if it stands beside the flow: it is the result, and so flows on."""
         last = lines[-1] if lines else None
-        if isinstance(last, tree.Statement) and last.span in self.outside_flow and last.span not in self.wrong:
-            message = "the last line's value is the result, and this one depends on no input"
-            self.context.report(last.span, message, "end with a line that depends on an input", "flow")
-            self.wrong.add(last.span)
+        if last is None or last.span not in self.outside_flow or last.span in self.wrong:
+            return None
+        definitions = self.context.body.definitions.values()
+        found = frozenset([one for one in definitions if one.line == last.span])
+        if isinstance(last, tree.PartLine):
+            found = self.context.state.frames[0][last.name].definitions
+        self.outside_flow.discard(last.span)
+        return found
 
-    def close_body(self, lines: tuple[tree.Line, ...]) -> None:
-        """Check the result of a body, and report what nothing reads."""
-        self._check_last_line(lines)
+    def close_body(self, lines: tuple[tree.Line, ...], block: str | None = None) -> None:
+        """Check the result of a body, and report what nothing reads. That of a ``block`` may rest on shapes alone."""
+        last, result = lines[-1] if lines else None, self._result_of_shapes(lines)
+        if result is not None and last is not None:
+            self.context.mark_read(result)
+            if not any(self._reached(one.name) for one in result):
+                if block is not None and last.span not in self.plain:
+                    self.context.of_shapes.add(block)
+                else:
+                    message = "the last line's value is the result, and this one depends on no input"
+                    self.context.report(last.span, message, "end with a line that depends on an input", "flow")
+                    self.wrong.add(last.span)
         self.context.mark_read(self.context.state.flow)
         self.report_unread(self.context.body.definitions.values())
+
+    def _reached(self, name: str) -> bool:
+        """Whether the value of a name depends on an input: a list of tensors that do stands beside the flow too."""
+        binding = self.context.state.find(name) if name else None
+        return binding is not None and binding.value.reached
 
     def report_unread(self, definitions: Iterable[Definition]) -> None:
         """Report definitions that nothing reads."""
@@ -327,6 +434,11 @@ class FlowChecker:
             elif definition.shape_read:
                 message = f"nothing reads the values of {what}, only their shape"
                 help = "read it by `prev` or by its name, or remove it"
+            elif definition.line in self.module_lines:
+                binding = self.context.state.find(name)
+                several = binding is not None and binding.value.kind == "layers"
+                item = f".{next(iter(binding.inner))}" if binding and binding.inner else "[0]" * several
+                message, help = f"{name} is never called", f"call it on a line below: `{name}{item}(x)`, or remove it"
             elif definition.unpacked:
                 help = "write `_` in its place"
             elif definition.made and definition.called:
@@ -371,7 +483,9 @@ class FlowChecker:
         lines: list[tree.Statement] = []
         for line in self.context.spec.layers:
             if not isinstance(line, tree.Statement):
-                word = f"the part {line.name}" if isinstance(line, tree.PartLine) else f"{line.text.split()[0]}:"
+                word = "modules:" if isinstance(line, tree.Modules) else f"the part {getattr(line, 'name', '')}"
+                if isinstance(line, tree.For | tree.If | tree.While):
+                    word = f"{line.text.split()[0]}:"
                 help = "write it under `layers:`, or make it a block"
                 report(line.span, f"{word} is not allowed in a graph", help, "flow")
                 continue
@@ -438,6 +552,8 @@ def _defined_names(lines: tuple[tree.Line, ...]) -> Iterable[ex.NameTarget]:
                 yield from _defined_names(body)
             case tree.If(then=then, orelse=orelse):
                 yield from _defined_names((*then, *orelse))
+            case tree.Modules(entries=entries):
+                yield from (ex.NameTarget(entry.name, entry.span) for entry in entries)
 
 
 def sort_by_use(items: Iterable[K], uses: Callable[[K], Iterable[K]]) -> tuple[list[K], list[list[K]]]:

@@ -9,7 +9,7 @@ from fwdscope.functions.methods import ATTRIBUTES, METHODS
 from fwdscope.functions.refusals import EXCLUDED_ATTRIBUTES, function_refusal, method_refusal
 from fwdscope.language import expression as ex
 from fwdscope.language.expression import Expression, Name
-from fwdscope.language.names import CONSTRUCTORS, OTHER_FUNCTIONS, OTHER_LAYERS, fold, listed, nearest, suggestion
+from fwdscope.language.names import CONSTRUCTORS, MODE, OTHER_FUNCTIONS, OTHER_LAYERS, fold, listed, nearest, suggestion
 from fwdscope.language.problems import Cause, Span
 from fwdscope.language.scope import NOTHING, PLAIN, Binding, CheckContext, UncalledLayer, Value, Visitor
 from fwdscope.layers import LAYERS
@@ -35,6 +35,8 @@ class NameResolver:
         binding = self.context.state.find(node.id)
         if binding is not None:
             self.context.uses[node.span] = binding.span
+            if binding.kind == "module":  # however it is named, it will be called
+                self.context.mark_read(binding.definitions)
         return binding
 
     def is_layer_type(self, name: str) -> bool:
@@ -52,7 +54,9 @@ class NameResolver:
             return binding.value
         if name in CONSTANTS:
             return Value("plain", constant=CONSTANTS[name])
-        if name in DTYPES:
+        if name == MODE:
+            context.asks_mode = True
+        if name in DTYPES or name == MODE:
             return PLAIN
         if (name in context.body.later and name not in FUNCTIONS) or self._is_default_path(name):
             return self.report_unknown(name, node.span)
@@ -77,6 +81,22 @@ class NameResolver:
             return context.report(span, "there is no line above", "start with a line that reads an input", "flow")
         context.mark_read(context.state.flow)
         return context.state.prev
+
+    def item(self, node: Expression) -> Value | None:
+        """Return the layer that ``h[3]`` or ``stem.h[i]`` names: one of a stack, a part, a loop."""
+        base = node
+        while isinstance(base, ex.Subscript | ex.Attribute):
+            base = base.value
+        binding = self.context.state.find(base.id) if isinstance(base, Name) and base is not node else None
+        if binding is None or binding.kind == "module" or (binding.layer is None and binding.kind != "part"):
+            return None
+        if isinstance(node, ex.Attribute) and self.path(node) is None:
+            return None
+        for one in ex.walk(node):
+            if isinstance(one, ex.Subscript) and self.visitor.operand(one.index).kind == "tensor":
+                return None
+        self.context.uses[base.span] = binding.span
+        return Value("layer", layer=UncalledLayer(self.context.text(node)))
 
     def report_unknown(self, name: str, span: Span, called: bool = False) -> Value:
         """Report a name that means nothing here, unless a line that does not parse may define it."""
@@ -206,16 +226,23 @@ class NameResolver:
     def path(self, node: Expression) -> tuple[Binding, list[tuple[str, Span]]] | None:
         """Split ``stem.conv1.weight`` into the binding of ``stem`` and the names after it; ``h[0]`` is a copy of h."""
         names: list[tuple[str, Span]] = []
+        indices: list[Expression] = []
         while not isinstance(node, Name):
             if isinstance(node, ex.Attribute):
                 names.insert(0, (node.name, node.name_span))
                 node = node.value
-            elif names and isinstance(node, ex.Subscript) and type(getattr(node.index, "value", None)) is int:
+            elif names and isinstance(node, ex.Subscript):
+                indices.append(node.index)
                 node = node.value
             else:
                 return None
-        binding = self.find(node)
-        return (binding, names) if binding is not None and names else None
+        binding = self.context.state.find(node.id)
+        if binding is None or not names or (indices and binding.layer is None and binding.kind != "part"):
+            return None
+        self.find(node)
+        for index in indices:
+            self.visitor.operand(index)
+        return binding, names
 
     def unknown_module(self, node: ex.Attribute) -> Value | None:
         """Report ``nn.Linear`` or ``self.fc``; return a class of the user's own if imports are allowed.

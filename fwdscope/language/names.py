@@ -11,6 +11,8 @@ from fwdscope.functions.refusals import OTHER_KEYWORDS, OTHER_WORDS
 OWN_TENSORS = ("Parameter", "Buffer")
 SERIES = "Sequential"
 CONSTRUCTORS = (SERIES, *OWN_TENSORS)
+# True in training mode.
+MODE = "training"
 
 # Other names, and the one or ones that each may stand for.
 OtherNames = Mapping[str, str | tuple[str, ...]]

@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from fwdscope.language import expression as ex
 from fwdscope.language import grammar, tree
 from fwdscope.language.bodies import NodeParser
 from fwdscope.language.composer import compose
@@ -113,6 +112,8 @@ class _SpecParser(NodeParser):
             return
         for name in meant:
             help = _NO_SECTIONS.get(name) or suggestion(name, SECTIONS, _OTHER_SECTIONS)
+            if name in ("output", "outputs"):
+                help = f"the result is the last line of `layers:`: write there `- {_result(found[name][1])}`"
             self.report(found[name][0].span, f"unknown section {name}", help, "key")
         if "layers" in found and "graph" in found:
             cause = Cause("layers is here", found["layers"][0].span)
@@ -139,18 +140,11 @@ class _SpecParser(NodeParser):
         self.report(self.first_line(node.span), "expected a text", "put the text in quotes", "key")
         return None
 
-    def named(self, key: Scalar, what: str) -> str | None:
-        """Parse a key as a name. Returns None if it is not one, which is reported."""
-        target = self.attempt(grammar.parse_target, self.source, key.text)
-        if target is not None and not isinstance(target, ex.NameTarget):
-            self.report(key.span, f"{key.value} cannot be the name of {what}", "choose another name")
-        return target.name if isinstance(target, ex.NameTarget) else None
-
     def variables(self, node: YamlNode | None, given: Mapping[str, str]) -> tuple[tree.Variable, ...]:
         """Parse the section ``vars``, some of whose entries ``--set`` replaces."""
         result, known = [], []
         for key, node_value in self.mapping(node, "vars", "write `vars: {B: 1, d: 64}`"):
-            name = self.named(key, "a var")
+            name = self.plain_name(key.text, key.span, "a var")
             if name is None:
                 continue
             known.append(name)
@@ -192,7 +186,7 @@ class _SpecParser(NodeParser):
     def inputs(self, node: YamlNode | None) -> tuple[tree.Input, ...]:
         result = []
         for key, value in self.mapping(node, "inputs", _AN_INPUT):
-            name = self.named(key, "an input")
+            name = self.plain_name(key.text, key.span, "an input")
             sizes = re.search(r"\[([\w, ]+)\]", self.source[value.span])
             help = f"write `{key.value}: randn({sizes[1] if sizes else '1, 3, 224, 224'})`"
             scalar = self.scalar(value, "an expression that makes a tensor", help)
@@ -360,6 +354,15 @@ def _wrong_measure(name: str, figure: Figure, text: str) -> tuple[str, str] | No
     return f"{name} is {wanted}, found {found}: {text}", f"write `{name}: {units[measure]}`"
 
 
+def _result(node: YamlNode) -> str:
+    """Return the last line that a section ``outputs`` stands for."""
+    listed = node.items if isinstance(node, YamlList) else ()
+    values = [value for _, value in node.entries] if isinstance(node, YamlMapping) else listed
+    names = [one.value for one in values if isinstance(one, Scalar) and one.value.isidentifier()]
+    names = names or ([node.value] if isinstance(node, Scalar) and node.value else ["logits", "h"])
+    return names[0] if len(names) == 1 else f"({', '.join(names)})"
+
+
 _AN_INPUT = "write `inputs:` and below it `image: randn(1, 3, 224, 224)`"
 
 # What people call the sections elsewhere.
@@ -376,10 +379,6 @@ _OTHER_SECTIONS = {
 
 # Sections that a spec does not have, and what to do instead.
 _NO_SECTIONS = {
-    **dict.fromkeys(
-        ("output", "outputs"),
-        "remove it: the result is the last line of `layers:`, its shape `output:` under `expect:`",
-    ),
     **dict.fromkeys(("loss", "optimizer", "training", "train", "dataset"), "remove it: a spec is the forward pass"),
 }
 

@@ -18,7 +18,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 from fwdscope.functions.signature import Parameter, Signature
 from fwdscope.language.bodies import CONTROL
 from fwdscope.language.check import INITIALISERS
-from fwdscope.language.names import SERIES
+from fwdscope.language.names import CONSTRUCTORS, SERIES
 from fwdscope.language.parser import FIGURES, LANGUAGE_VERSION, LAYER_FIGURES, SECTIONS
 from fwdscope.layers import LAYERS, Buildable, Layer, page, settings
 from fwdscope.layers.base import required_inputs
@@ -47,6 +47,9 @@ _LOOP = r"\sin\s"
 _TARGET = rf"^(?:{_WORD}|[\s,()])+=(?!=)"
 # What comes before a layer type on a line: the line's name, and the number of a stack.
 _CALLED = rf"^(?:[^=]*=)?[\s(]*(?:{_WORD}+\s*\*\s*)?"
+# The call of something with a capital that is no layer type.
+_KNOWN = "|".join((*LAYERS, *CONSTRUCTORS))
+_UNKNOWN_LAYER = rf"^(?:[^=(]*=(?!=))?[\s(]*(?:{_WORD}+\s*\*\s*)?(?!(?:{_KNOWN})(?!{_WORD})){_CAPITAL}{_WORD}*\s*\("
 
 
 def _explained(text: str, *examples: Any) -> Schema:
@@ -118,7 +121,17 @@ _HELP: dict[str, Schema] = {
     "expect.peak_memory": _explained("Peak memory during the forward pass.", "<= 250 MiB"),
     "expect.peak_activations": _explained("Peak memory of activations alone.", "<= 50 MiB"),
     "expect.latency": _explained("The time of one forward pass, on a device.", "<= 40 ms on cpu"),
-    "for": _explained("A loop, unrolled while building: each round uses the same weights.", "t in range(T)"),
+    "for": _explained(
+        "A loop, unrolled while building. A layer made in a round is that round's own, at conv.0, conv.1; one made "
+        "under modules: and called in each round shares its weights.",
+        "i in range(3)",
+    ),
+    "for.name": _explained("The name of the loop, which the paths of its layers begin with: stages.0.conv.", "stages"),
+    "modules": _explained(
+        "Layers that lines call by name, made once, with the sizes of their first call: a layer, a list of layers, or "
+        "layers with names of their own.",
+        {"head": "Linear(10)", "convs": "[Conv2d(8, 3) for i in range(3)]"},
+    ),
     "if": _explained("A choice made while building, by vars, settings and shapes.", "stride > 1"),
     "while": _explained(
         "A loop that depends on data. A static report shows one round and says so.", "abs(x).sum() > 1"
@@ -142,10 +155,18 @@ def schema() -> Schema:
         "properties": {name: sections[name] | _help(name) for name in SECTIONS},
         "required": ["inputs"],
         "oneOf": [{"required": ["layers"]}, {"required": ["graph"]}],
+        # Where no line can name a layer with a capital, what is called with one is a layer type.
+        "if": {
+            "properties": {
+                "layers": {"items": {"type": "string", "not": {"pattern": rf"^[^=]*{_CAPITAL}[^=]*=(?!=)"}}},
+                "blocks": False,
+            }
+        },
+        "then": {"properties": {"layers": {"items": {"not": {"pattern": _UNKNOWN_LAYER}}}}},
         "additionalProperties": False,
         "$defs": {
             "lines": {"type": "array", "minItems": 1, "items": {"$ref": "#/$defs/line"}},
-            "line": {"anyOf": [_ref("text"), *map(_control, CONTROL), _ref("part")]},
+            "line": {"anyOf": [_ref("text"), *map(_control, CONTROL), _modules(), _ref("part")]},
             "text": _text(),
             "part": {
                 "description": "A named part, in line: `stem:` and a list below, or `branch(x):` called on a value. "
@@ -153,7 +174,7 @@ def schema() -> Schema:
                 "type": "object",
                 "minProperties": 1,
                 "maxProperties": 1,
-                "propertyNames": {"pattern": _PART, "not": {"enum": list(CONTROL)}},
+                "propertyNames": {"pattern": _PART, "not": {"enum": [*CONTROL, "modules"]}},
                 "additionalProperties": _ref("lines"),
                 "examples": [{"stem": ["conv1 = Conv2d(64, 7, stride=2, padding=3)", "ReLU"]}],
             },
@@ -221,11 +242,26 @@ def _expectations() -> Schema:
 def _control(word: str) -> Schema:
     inside = CONTROL[word]
     head = _ref("expression") if word != "for" else {"type": "string", "pattern": _LOOP}
-    bodies = {key: _ref("expression" if key == "limit" else "lines") | _help(key) for key in inside}
+    kinds = {"limit": _ref("expression"), "name": {"type": "string", "pattern": _NAME}}
+    bodies = {key: (kinds.get(key) or _ref("lines")) | _help(f"for.{key}" if key == "name" else key) for key in inside}
     return {
         "type": "object",
         "properties": {word: head | _help(word)} | bodies,
         "required": [word, inside[0]],
+        "additionalProperties": False,
+    }
+
+
+def _modules() -> Schema:
+    """Return the schema of ``modules:``. YAML may read a list of layers, which is one text, as a list of pieces."""
+    one = {"type": "string", "pattern": _SOMETHING}
+    listed = {"type": "array", "minItems": 1}
+    named = {"type": "object", "minProperties": 1}
+    names = {"propertyNames": {"pattern": _NAME}, "additionalProperties": {"anyOf": [one, listed, named]}}
+    return {
+        "type": "object",
+        "properties": {"modules": named | names | _help("modules")},
+        "required": ["modules"],
         "additionalProperties": False,
     }
 

@@ -25,12 +25,14 @@ UNKNOWN = object()
 class UncalledLayer:
     """A layer that is not called yet: a layer type or a block with its settings, or several in series.
 
-    ``signature`` describes its inputs, if known. Among settings it stands for the layer that the model will build.
+    ``signature`` describes its inputs, if known; what is ``of_shapes`` uses their shapes alone. Among settings it
+    stands for the layer that the model will build.
     """
 
     name: str
     layer: type[Layer] | None = None
     signature: Signature | None = None
+    of_shapes: bool = False
 
     def build(self, *inputs: Any) -> Any:
         """Make this pass as a layer where a setting takes one. Never called."""
@@ -41,13 +43,15 @@ class Value(NamedTuple):
     """What the text shows of a value.
 
     ``plain`` is a number, a string or a list of such; ``tensor`` is a tensor or something that holds tensors; ``layer``
-    is a layer that is not called yet. ``reached`` is whether it depends on an input.
+    is a layer that is not called yet, ``layers`` a list of such. ``reached`` is whether it depends on an input,
+    ``several`` whether the text shows a list or tuple of tensors.
     """
 
-    kind: Literal["plain", "tensor", "layer", "unknown"]
+    kind: Literal["plain", "tensor", "layer", "layers", "unknown"]
     reached: bool = False
     constant: Any = UNKNOWN
     layer: UncalledLayer | None = None
+    several: bool = False
 
     @property
     def known(self) -> bool:
@@ -67,7 +71,7 @@ def merge(first: Value, second: Value) -> Value:
     if "unknown" in (first.kind, second.kind):
         return NOTHING
     kind = first.kind if first.kind == second.kind else "tensor"
-    return Value(kind, first.reached or second.reached)
+    return Value(kind, first.reached or second.reached, several=first.several or second.several)
 
 
 @dataclass(eq=False, slots=True)
@@ -97,12 +101,12 @@ class Definition:
 
 
 class Binding(NamedTuple):
-    """The meaning of a name: an input, a setting, a var, a line's value, a part, or the variable of a loop.
+    """The meaning of a name: an input, a setting, a var, a line's value, a part, the variable of a loop, a module.
 
     ``layer`` is set if the name also names a layer; ``inner`` holds the names inside a part.
     """
 
-    kind: Literal["input", "setting", "var", "value", "part", "turn"]
+    kind: Literal["input", "setting", "var", "value", "part", "turn", "module"]
     span: Span
     value: Value
     definitions: frozenset[Definition] = frozenset()
@@ -164,6 +168,9 @@ class Visitor(Protocol):
     def operand(self, node: Expression) -> Value:
         """Check an expression used as a value: a layer that is not called yet is a problem."""
 
+    def listed(self, node: Expression) -> Value:
+        """Check an expression that may be a list of layers, and is used as a value otherwise."""
+
 
 class BodyState:
     """What has been read of one body: the model's or a block's. ``owner`` is the place of the body, or of a part."""
@@ -196,6 +203,9 @@ class CheckContext:
         self.in_graph = False
         # Above 0 while only the shape of what is read matters.
         self.shape_only = 0
+        # The blocks whose result rests on the shapes of their inputs alone, and whether a line asks for the mode.
+        self.of_shapes: set[str] = set()
+        self.asks_mode = False
         # Names in lines and heads that do not parse, which may be defined or read there.
         self.broken_names = {word for span in spec.broken for word in re.findall(r"[^\W\d]\w*", spec.source[span])}
         # Where each name that is read was defined, by the place where it is read.

@@ -41,13 +41,15 @@ class PartLine(Record):
 
 
 class For(Record):
-    """``for: target in iterable`` with ``do:``."""
+    """``for: target in iterable`` with ``do:`` and optionally ``name:``, which the paths of its layers begin with."""
 
     span: Span
     target: Target
     iterable: Expression
     body: tuple[Line, ...]
     text: str
+    name: str = ""
+    name_span: Span | None = None
 
 
 class If(Record):
@@ -70,7 +72,24 @@ class While(Record):
     text: str
 
 
-Line = Statement | PartLine | For | If | While
+class Module(Record):
+    """An entry of ``modules:``: a layer, a list of layers, or ``entries`` with names of their own."""
+
+    name: str
+    span: Span
+    value: Expression
+    text: str
+    entries: tuple[Module, ...] = ()
+
+
+class Modules(Record):
+    """``modules:`` with layers that lines call by name."""
+
+    span: Span
+    entries: tuple[Module, ...]
+
+
+Line = Statement | PartLine | For | If | While | Modules
 
 
 class BlockParameter(Record):
@@ -178,7 +197,7 @@ def bodies(line: Line) -> tuple[tuple[Line, ...], ...]:
     """Return the lists of lines inside a line."""
     if isinstance(line, If):
         return line.then, line.orelse
-    return () if isinstance(line, Statement) else (line.body,)
+    return () if isinstance(line, Statement | Modules) else (line.body,)
 
 
 def nested(line: Line) -> tuple[Line, ...]:
@@ -199,6 +218,8 @@ def expressions(line: Line) -> tuple[Expression, ...]:
             return (test,)
         case While(test=test, limit=limit):
             return (test,) if limit is None else (test, limit)
+        case Modules(entries=entries):
+            return tuple([layer.value for entry in entries for layer in (entry.entries or (entry,))])
 
 
 def statements(lines: tuple[Line, ...]) -> Iterator[Line]:
@@ -250,4 +271,6 @@ def _names(line: Line) -> list[str]:
             found += [named.name for named in targets(target)]
         case PartLine(name=name):
             found.append(name)
+        case Modules(entries=entries):
+            found += [entry.name for entry in entries]
     return found

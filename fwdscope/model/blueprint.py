@@ -62,13 +62,17 @@ class Blueprint:
     check_promises: bool = True
     # Promises that do not hold, by the place of their line.
     broken_promises: dict[Span, Problem] = field(default_factory=dict)
-    # Notes on loops whose number of rounds depends on data, by the place of their line.
-    data_dependent: dict[Span, str] = field(default_factory=dict)
+    # Notes on loops, by the place of their line: the data decide the rounds, or each round makes equal layers.
+    notes: dict[Span, str] = field(default_factory=dict)
     # What is wrong with the spec; None but while the network is built.
     problems: list[Problem] | None = None
     # The names that each line of a body reads for the last time, by the body's place.
     last_uses: dict[Span, Mapping[Span, tuple[str, ...]]] = field(default_factory=dict)
 
+    # Loops whose rounds have layers of their own, by the place of their line.
+    loops: set[Span] = field(default_factory=set)
+    # Whether the network is in training mode, which lines may ask.
+    training: bool = False
     # The settings that the section ``defaults`` gives a layer type, for those asked for so far.
     defaults: dict[str, dict[str, Any]] = field(default_factory=dict)
 
@@ -94,7 +98,7 @@ class Blueprint:
         parent: nn.Module,
         name: str,
         module: nn.Module,
-        template: Template,
+        template: Template | None,
         span: Span,
         sizes: Mapping[str, Any] = MappingProxyType({}),
     ) -> None:

@@ -31,13 +31,14 @@ def build(
     replaced: Mapping[str, Tensor] | None = None,
     dtype: torch.dtype = torch.float32,
     check_promises: bool = True,
+    training: bool = False,
 ) -> Network:
-    """Build the network of a checked spec on meta, in evaluation mode, and run it once on its example inputs.
+    """Build the network of a checked spec on meta, in one of its modes, and run it once on its example inputs.
 
     ``replaced`` are meta tensors in place of inputs of the spec (``--input``); promised shapes are not checked if one
     has another shape. Raises SpecError with every problem and every broken promise.
     """
-    network, problems = build_with_problems(checked, replaced, dtype, check_promises)
+    network, problems = build_with_problems(checked, replaced, dtype, check_promises, training)
     if problems:
         raise SpecError([*problems, *network.broken_promises])
     return network
@@ -48,16 +49,18 @@ def build_with_problems(
     replaced: Mapping[str, Tensor] | None = None,
     dtype: torch.dtype = torch.float32,
     check_promises: bool = True,
+    training: bool = False,
 ) -> tuple[Network, tuple[Problem, ...]]:
     """Build a network as :func:`build` does, and return it with its problems.
 
     With problems, it has the layers of the lines that are right. Raises SpecError if an input cannot be made.
     """
-    network, problems = _run(checked, dict(replaced or {}), dtype, check_promises)
+    how = dict(replaced or {}), dtype, check_promises, training
+    network, problems = _run(checked, *how)
     if any(problem.code in ("shape", "type") for problem in problems):
         # Once more, watched: what made each size costs time that a spec without problems need not spend.
         trail = Trail()
-        network, problems = _run(checked, dict(replaced or {}), dtype, check_promises, trail)
+        network, problems = _run(checked, *how, trail)
         known = {problem.message for problem in (*problems, *network.broken_promises)}
 
         def fits(text: str, others: Mapping[str, str]) -> bool:
@@ -66,7 +69,7 @@ def build_with_problems(
                 changed = check_source(
                     Source(checked.spec.source.name, text), {**given, **others}, checked.allow_import
                 )
-                network, left = _run(changed, dict(replaced or {}), dtype, check_promises)
+                network, left = _run(changed, *how)
             except SpecError:
                 return False
             return {problem.message for problem in (*left, *network.broken_promises)} < known
@@ -83,15 +86,20 @@ def build_with_problems(
 
 
 def _run(
-    checked: Checked, replaced: dict[str, Tensor], dtype: torch.dtype, check_promises: bool, trail: Trail | None = None
+    checked: Checked,
+    replaced: dict[str, Tensor],
+    dtype: torch.dtype,
+    check_promises: bool,
+    training: bool,
+    trail: Trail | None = None,
 ) -> tuple[Network, list[Problem]]:
     problems: list[Problem] = []
-    blueprint = Blueprint(checked, run_scope, dtype, problems=problems, observer=trail)
+    blueprint = Blueprint(checked, run_scope, dtype, problems=problems, observer=trail, training=training)
     with use_default_dtype_on_meta(dtype), torch.no_grad(), watching(trail.op if trail else None):
         example = example_inputs(checked)
         as_in_spec = all(n not in replaced or replaced[n].shape == t.shape for n, t in example.items())
         blueprint.check_promises = check_promises and as_in_spec
-        network = Network(blueprint, example | replaced).eval()
+        network = Network(blueprint, example | replaced).train(training)
         if trail is not None:
             trail.made.clear()  # of the inputs
         network(*network.example.values())
@@ -99,7 +107,7 @@ def _run(
         if not problems:
             problems += check_initialisers(network)
             problems += check_expectations(network)
-    return network.eval(), problems
+    return network.train(training), problems
 
 
 def example_inputs(checked: Checked, device: str = "meta") -> dict[str, Tensor]:

@@ -19,7 +19,7 @@ from fwdscope.language.arithmetic import ArithmeticProblem
 from fwdscope.language.call_checker import wrong_setting
 from fwdscope.language.evaluate import EvaluationContext, evaluate, evaluate_all, pattern
 from fwdscope.language.expression import Call, Expression, Name
-from fwdscope.language.names import SERIES
+from fwdscope.language.names import MODE, SERIES, listed
 from fwdscope.language.problems import Span, SpecError
 from fwdscope.layers import LAYERS, settings
 from fwdscope.layers.base import Setting, freeze, is_tensor, value_text
@@ -27,18 +27,19 @@ from fwdscope.limits import at_most, limit
 from fwdscope.model import shapes
 from fwdscope.model.blueprint import Blueprint
 from fwdscope.model.layer_calls import call_layer
-from fwdscope.model.modules import Body, PartScope, Scope, Series, layer_at
-from fwdscope.model.names import BodyNames, Frame
+from fwdscope.model.modules import Body, PartScope, Scope, Series, inner_part
+from fwdscope.model.names import BodyNames
 from fwdscope.model.templates import (
     TEMPLATES,
     BlockTemplate,
     ImportedTemplate,
+    LayerDict,
+    LayerList,
     LayerTemplate,
     SeriesTemplate,
     Shared,
     Template,
     flatten,
-    spec_text,
 )
 from fwdscope.model.values import FAILED, MISSING, Origin, Results, UpstreamFailed, first_tensor
 
@@ -54,6 +55,8 @@ class BodyContext(EvaluationContext):
     def __init__(self, names: BodyNames) -> None:
         super().__init__({}, passing=(UpstreamFailed, SpecError))
         self.names = names
+        # How many of the ``turns`` are rounds of loops.
+        self.loops = 0
         self.blueprint = names.blueprint
         # The place of the call whose layer gets the name of its line, and that name.
         self.layer_name: tuple[Span, str] | None = None
@@ -87,13 +90,15 @@ class BodyContext(EvaluationContext):
             return self._template(node.id, (), ())
         if node.id in CONSTANTS:
             return CONSTANTS[node.id]
+        if node.id == MODE:
+            return self.blueprint.training
         if node.id in DTYPES:
             return dtype_of(node.id)
         raise self.names.unknown(node.id)
 
     def attribute(self, node: ex.Attribute) -> Any:
         """Return ``value.name``."""
-        value = self.names.inside(node)
+        value = self.names.inside(node, self.evaluate)
         if value is not MISSING:
             if isinstance(value, nn.Module):
                 raise ArithmeticProblem("this is a layer", "call it, or name one of its tensors", "type")
@@ -101,6 +106,14 @@ class BodyContext(EvaluationContext):
         if node.name not in ATTRIBUTES and (dotted := self._own_class(node)):
             return self._imported(dotted, [], {})
         value = first_tensor(self.evaluate(node.value))
+        if isinstance(value, LayerDict):
+            return self.subscript(ex.Subscript(node.span, node.value, node), value, node.name)
+        if isinstance(value, Shared):
+            if value.module is None:
+                message = f"{value.name} is made by its first call, which comes later"
+                raise ArithmeticProblem(message, f"call {value.name} on a line above", "type")
+            found = self.names.tensor_of(value.module, [node.name])
+            return Shared(self.text(node), found) if isinstance(found, nn.Module) else found
         if not isinstance(value, Tensor):
             raise ArithmeticProblem(f".{node.name} is an attribute of tensors, found {value_text(value)}", None, "type")
         return attribute(ATTRIBUTES[node.name], value)
@@ -118,10 +131,15 @@ class BodyContext(EvaluationContext):
             message = f"{text} is the {len(value)} results of a layer, not one tensor"
             help = f"unpack them: `{pattern(value)} = {text}`, then `a{self.text(node)[len(text) :]}`"
             raise ArithmeticProblem(message, help, "type")
-        if isinstance(value, tuple | list | str):
+        if isinstance(value, tuple | list | str | LayerDict):
             try:
                 return value[index]
-            except (IndexError, TypeError) as error:
+            except LookupError as error:
+                if isinstance(value, LayerList | LayerDict):
+                    held = f"{len(value)} layers" if isinstance(value, LayerList) else listed(value)
+                    raise ArithmeticProblem(f"{self.text(node)}: {self.text(node.value)} holds {held}") from None
+                raise ArithmeticProblem(f"{self.text(node)} has no value: {error}") from None
+            except TypeError as error:
                 raise ArithmeticProblem(f"{self.text(node)} has no value: {error}") from None
         if not isinstance(value, Tensor):
             raise ArithmeticProblem(f"{self.text(node.value)} is {value!r} and cannot be indexed", None, "type")
@@ -186,8 +204,8 @@ class BodyContext(EvaluationContext):
 
     def _setting(self, node: Expression) -> Any:
         """Return the value of one setting; the name of a layer is the layer itself, shared."""
-        layer = self.names.find_layer(node.id) if isinstance(node, Name) else None
-        return Shared(layer, self.text(node)) if layer is not None else self.evaluate(node)
+        layer = self.names.layer(node, self.evaluate)
+        return Shared(self.text(node), layer) if layer is not None else self.evaluate(node)
 
     def _layer_template(self, name: str, values: Sequence[Any], named: dict[str, Any]) -> LayerTemplate:
         known = _settings_by_name(name)
@@ -266,6 +284,8 @@ class BodyContext(EvaluationContext):
         if isinstance(function, ex.Attribute):
             return self._call_attribute(node, function)
         if not isinstance(function, Name):
+            if isinstance(function, ex.Subscript) and (layer := self.names.layer(function, self.evaluate)) is not None:
+                return self._call_again(node, layer)
             callee = self.evaluate(function)
             if not isinstance(callee, TEMPLATES):
                 raise ArithmeticProblem(f"{self.text(function)} cannot be called", None, "type")
@@ -301,18 +321,15 @@ class BodyContext(EvaluationContext):
 
     def _call_attribute(self, node: Call, function: ex.Attribute) -> Any:
         """Call ``value.name(…)``: a layer of a part, a class of the user's own, or a method of a tensor."""
-        found = self.names.module_at(function)
-        inner = self.names.inside(function) if function.name not in METHODS or found else MISSING
-        if isinstance(inner, nn.Module):
-            return self._call_again(node, inner)
-        if found is not None and isinstance(found[0], Frame):
-            layer = layer_at(found[0].scope, found[1])
-            if layer is not None:
-                return self._call_again(node, layer)
+        layer = self.names.layer(function, self.evaluate)
+        if layer is not None:
+            return self._call_again(node, layer)
         if dotted := self._own_class(function):
             arguments, keywords = self._arguments(node)
             return self._imported(dotted, arguments, keywords)
         value = first_tensor(self.evaluate(function.value))
+        if isinstance(value, LayerDict | Shared):
+            return self.apply(node.span, self.attribute(function), *self._layer_inputs(node))
         arguments, keywords = self._arguments(node)
         if not isinstance(value, Tensor):
             message = f".{function.name} is a method of tensors, found {value_text(value)}"
@@ -346,13 +363,7 @@ class BodyContext(EvaluationContext):
         return tuple(arguments), keywords, tuple(self.names.origin(a) for a in node.arguments)
 
     def _call_again(self, node: Call, layer: nn.Module) -> Any:
-        if isinstance(layer, PartScope):
-            raise ArithmeticProblem("a part runs in its place and cannot be called again", "make it a block", "type")
-        arguments, keywords, origins = self._layer_inputs(node)
-        self.blueprint.input_origins = origins
-        template = self.blueprint.layers[layer].template
-        assert template is not None
-        return call_layer(self.names.scope, node.span, template, layer, "", arguments, keywords)
+        return self.apply(node.span, Shared(self.text(node.function), layer), *self._layer_inputs(node))
 
     def apply(
         self,
@@ -368,22 +379,40 @@ class BodyContext(EvaluationContext):
         self.layer_name = None
         if isinstance(template, SeriesTemplate) and not template.items:
             return arguments[0]
-        module, made = scope.sites.get(site) or (None, template)
-        if module is not None and made != template and self.blueprint.problems is not None:
-            message = f"{template.name} changes between rounds: {spec_text(made)} became {spec_text(template)}"
-            help = "in a loop a line is one layer; for a new layer each round, use a stack or `Sequential(… for …)`"
-            raise ArithmeticProblem(message, help, "shape")
-        template = made  # it knows its text already
         self.blueprint.input_origins = origins
-        name = label or (scope.free_name(template.name.lower()) if module is None else "")
-        value = call_layer(scope, span, template, module, name, arguments, keywords)
-        if module is None:
-            new = template.module if isinstance(template, Shared) else scope._modules[name]
-            assert new is not None
-            scope.sites[site] = (new, template)
-            if label and not label.isdigit():
-                scope.named[label] = new
+        module: nn.Module | None
+        if isinstance(template, Shared):
+            if isinstance(template.module, PartScope):
+                raise ArithmeticProblem(*_NOT_AGAIN)
+            value = call_layer(scope, span, template, None, "", arguments, keywords)
+            module = template.module
+        else:
+            module, template = scope.sites.get(site) or (None, template)  # it knows its text already
+            home, name = self.place(label, template.name.lower(), span) if module is None else (scope, "")
+            value = call_layer(home, span, template, module, name, arguments, keywords)
+            if module is None:
+                module = home._modules[name]
+                assert module is not None
+                scope.sites[site] = (module, template)
+        if label and not label.isdigit() and module is not None:
+            self.names.frame.scope.named[label] = module
         return value
+
+    def place(self, label: str, kind: str, span: Span) -> tuple[Scope, str]:
+        """Return the module that gets what is made now, and its name there. Each round of a loop makes its own."""
+        scope, rounds = self.names.scope, self.names.rounds
+        if not rounds:
+            return scope, label or scope.free_name(kind)
+        site = span, self.turns[self.loops :]
+        if not label and site not in scope.loops:
+            scope.loops[site] = scope.free_name(kind)
+        home = scope
+        for name in (label or scope.loops[site], *map(str, rounds[:-1])):
+            home = inner_part(home, name, span)
+        return home, str(rounds[-1])
+
+
+_NOT_AGAIN = "a part runs in its place and cannot be called again", "make it a block", "type"
 
 
 def _first_tensors(value: Any) -> Any:

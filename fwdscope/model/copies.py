@@ -24,7 +24,7 @@ from fwdscope.limits import at_most, limit
 from fwdscope.model.blueprint import Blueprint
 from fwdscope.model.events import CopyObserver
 from fwdscope.model.modules import Scope, Series
-from fwdscope.model.templates import BlockTemplate, LayerTemplate, SeriesTemplate, Shared, Template
+from fwdscope.model.templates import BlockTemplate, LayerTemplate, SeriesTemplate, Template
 from fwdscope.torch_private import storage_id, without_dispatch, without_functions
 
 Modules = Mapping[nn.Module, nn.Module]
@@ -132,10 +132,7 @@ class Copies:
         for old, new in modules.items():
             entry = blueprint.layers.get(old)
             if entry is not None:
-                template = entry.template
-                template = Shared(new, template.name) if isinstance(template, Shared) else template
-                path = after + entry.path.removeprefix(before)
-                blueprint.layers[new] = entry._replace(path=path, template=template)
+                blueprint.layers[new] = entry._replace(path=after + entry.path.removeprefix(before))
 
 
 def _signature(x: Tensor) -> tuple[Any, ...]:

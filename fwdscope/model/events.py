@@ -15,6 +15,10 @@ from fwdscope.report import Promise
 StepKey = tuple[str, str, int]
 
 
+# The type of a step that is a round of a loop, with layers of its own.
+ROUND = "round"
+
+
 def own_work_key(step: StepKey, position: int) -> StepKey:
     """The key of what a step computes itself after so many of the steps inside it."""
     return f"own {position}", step[1], step[2]

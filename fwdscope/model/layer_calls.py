@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from fwdscope.errors import LayerError
 from fwdscope.functions.signature import Signature
@@ -37,7 +37,9 @@ def call_layer(
 
     Several results are returned as Results.
     """
-    blueprint = scope.blueprint
+    blueprint, here = scope.blueprint, scope
+    if isinstance(template, Shared):
+        scope, template, module, name = _place_of(template, scope)
     layer = template.layer if isinstance(template, LayerTemplate) else None
     if blueprint.problems is not None or module is None:
         inputs = positional_inputs(layer, arguments, keywords) if layer is not None and keywords else arguments
@@ -53,7 +55,7 @@ def call_layer(
             _check_sizes(layer, blueprint.layers[module].sizes, sizes)
     observer = blueprint.observer
     if observer:
-        observer.begin(_step_start(scope, span, template, module, name), (arguments, keywords))
+        observer.begin(_step_start(here, span, template, module, name), (arguments, keywords))
     try:
         with blueprint.nested_block() if isinstance(template, BlockTemplate) else contextlib.nullcontext():
             value = module(*arguments, **keywords)
@@ -70,23 +72,55 @@ def call_layer(
     return Results(value) if several else value
 
 
+def _place_of(shared: Shared, scope: Scope) -> tuple[Scope, Template, nn.Module | None, str]:
+    """Where a layer that has its place is made or was made, from which template, and itself."""
+    module = shared.module
+    entry = scope.blueprint.layers.get(module) if module is not None else None
+    template = shared.template if entry is None else entry.template
+    return shared.home if isinstance(shared.home, Scope) else scope, template or shared, module, shared.key
+
+
 def run_series(series: Series, inputs: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
-    """Run the layers of a series: the first input passes through them, the others go to each."""
-    blueprint, (value, *others) = series.blueprint, inputs
-    copies = Copies(series, (*others, *keywords.values()))
-    origin, other_origins = blueprint.input_origins[:1], blueprint.input_origins[1:]
+    """Run the layers of a series: what one gives are the first inputs of the next, the others go to each."""
+    blueprint = series.blueprint
+    copies = Copies(series, (*inputs[1:], *keywords.values()))
+    origins, others = blueprint.input_origins, blueprint.input_origins[1:]
     span, repeated = blueprint.layers[series].span, series.template.name
+    value, given, named = inputs[0], inputs, keywords
     for i, item in enumerate(series.template.items):
-        blueprint.input_origins = origin + other_origins
-        name, given = str(i), first_tensor(value)
-        module = series._modules.get(name) or (item.module if isinstance(item, Shared) else None)
-        call = partial(call_layer, series, span, item, module, name, (given, *others), keywords)
-        value = copies.run(i, item, given, call)
-        origin = (Origin(f"copy {i} of {item.name}" if item.name == repeated else item.brief, span),)
+        if i:
+            last = series.template.items[i - 1]
+            shown = f"copy {i - 1} of {last.name}" if last.name == repeated else last.brief
+            given, named = _next_inputs(item, shown, value, inputs, keywords)
+            made = len(value) if type(value) is tuple else 1
+            origins = (Origin(shown, span),) * made + others[made - 1 :]
+        blueprint.input_origins = origins
+        call = partial(call_layer, series, span, item, series._modules.get(str(i)), str(i), given, named)
+        value = copies.run(i, item, given[0], call)
         if value is FAILED:
             return FAILED
     blueprint.input_origins = ()
     return value
+
+
+def _next_inputs(
+    item: Template, before: str, value: Any, inputs: tuple[Any, ...], keywords: dict[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Return the inputs of the next layer in a series: of several values the first ones, and the others once more."""
+    if type(value) is not tuple:
+        return (first_tensor(value), *inputs[1:]), keywords
+    while isinstance(item, SeriesTemplate) and item.items:
+        item = item.items[0]
+    names = [one.name for one in item.block.inputs] if isinstance(item, BlockTemplate) else []
+    if isinstance(item, LayerTemplate):
+        names = [one.name for one in Signature.parse(item.layer.forward).by_position]
+    if names and len(value) > len(names):
+        shapes = ", ".join(str(tuple(one.shape)) if isinstance(one, Tensor) else repr(one) for one in value)
+        takes = f"{item.name} takes {len(names)}: {', '.join(names)}"
+        message = f"{before} gives {len(value)} values, {shapes}, and {takes}"
+        help = f"let its last line give {'one' if len(names) == 1 else len(names)}, or let it take as many"
+        raise ArithmeticProblem(message, help, "shape")
+    return (*value, *inputs[len(value) :]), {k: v for k, v in keywords.items() if k not in names[: len(value)]}
 
 
 def _unrecorded(blueprint: Blueprint) -> contextlib.AbstractContextManager[Any]:
@@ -114,11 +148,11 @@ def _make_layer(
 def _step_start(scope: Scope, span: Span, template: Template, module: nn.Module, name: str) -> StepStart:
     """Return the start of a layer. One of another scope is labelled with its path, relative to this scope."""
     entry = scope.blueprint.layers.get(module)
-    made = (entry and entry.template) or template if isinstance(template, Shared) else template
-    kind = "stack" if isinstance(made, SeriesTemplate) else "block" if isinstance(made, BlockTemplate) else "layer"
+    stack, block = isinstance(template, SeriesTemplate), isinstance(template, BlockTemplate)
     path, here = entry.path if entry else name, scope.blueprint.path(scope)
     label = path.removeprefix(f"{here}.") if here else path
-    return StepStart(kind, path, made.name, made.brief, label, span, module)
+    kind = "stack" if stack else "block" if block else "layer"
+    return StepStart(kind, path, template.name, template.brief, label, span, module)
 
 
 def _check_sizes(layer: Layer, built: Mapping[str, Any], found: Mapping[str, Any]) -> None:

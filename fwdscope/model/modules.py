@@ -34,8 +34,15 @@ def layer_at(module: nn.Module, names: Sequence[str]) -> nn.Module | None:
     """Return the layer at a path in a module."""
     found: nn.Module | None = module
     for name in names:
-        found = found._modules.get(name) if found is not None else None
+        found = inner_module(found, name) if found is not None else None
     return found
+
+
+def inner_module(module: nn.Module, name: str) -> nn.Module | None:
+    """Return the layer of this name in a module; ``-1`` is the last."""
+    if name.startswith("-") and len(module._modules) >= -int(name):
+        name = list(module._modules)[int(name)]
+    return module._modules.get(name)
 
 
 class Scope(nn.Module):
@@ -48,11 +55,13 @@ class Scope(nn.Module):
     named: dict[str, nn.Module]
     # How many default names of each kind are taken.
     numbers: dict[str, int]
+    # The default names of layers that the rounds of a loop make, by the place of the call.
+    loops: dict[tuple[Span, tuple[int, ...]], str]
 
     def __init__(self, blueprint: Blueprint, span: Span) -> None:
         super().__init__()
         # Neither tensors nor modules, so nn.Module's slow __setattr__ is not needed.
-        vars(self).update(blueprint=blueprint, span=span, sites={}, named={}, numbers={})
+        vars(self).update(blueprint=blueprint, span=span, sites={}, named={}, numbers={}, loops={})
 
     def train(self, mode: bool = True) -> Self:
         """Set the mode of this module and all inside, even if a layer is named ``training``."""
@@ -105,7 +114,18 @@ class Body(Scope):
 
 
 class PartScope(Scope):
-    """A named part of a body. It contains layers; the body runs its lines."""
+    """A part of a body, or what a loop or a list makes under one name. It contains layers; the body runs its lines."""
+
+
+def inner_part(scope: Scope, name: str, span: Span) -> PartScope:
+    """Return the part of a scope with this name, made if there is none."""
+    part = scope._modules.get(name)
+    if part is None:
+        part = PartScope(scope.blueprint, span)
+        part.train(scope.training)
+        scope.blueprint.register(scope, name, part, None, span)
+    assert isinstance(part, PartScope)
+    return part
 
 
 class Series(Scope):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from torch import Tensor, nn
@@ -16,8 +16,10 @@ from fwdscope.language.expression import Expression, Name
 from fwdscope.language.names import suggestion
 from fwdscope.language.problems import Cause
 from fwdscope.model.blueprint import Blueprint
-from fwdscope.model.modules import Body, Scope
+from fwdscope.model.modules import Body, Scope, inner_module, layer_at
 from fwdscope.model.values import FAILED, MISSING, Origin, UpstreamFailed
+
+Evaluate = Callable[[Expression], Any]
 
 
 class Frame:
@@ -44,6 +46,9 @@ class BodyNames:
         self.blueprint: Blueprint = scope.blueprint
         self.settings: dict[str, Any] = settings or {}
         self.frames: list[Frame] = [Frame(scope)]
+        # The module that gets the layers that lines make now, and the rounds of loops that run in it.
+        self.scope: Scope = scope
+        self.rounds: tuple[int, ...] = ()
         self.prev: Any = None
         self.prev_origin: Origin | None = None
         # Paths of the tensors of other layers that the line reads.
@@ -60,15 +65,19 @@ class BodyNames:
         finally:
             self.choices.pop()
 
+    @contextlib.contextmanager
+    def making(self, scope: Scope, rounds: tuple[int, ...]) -> Iterator[None]:
+        """Layers are made in another module inside, or in another round."""
+        before, self.scope, self.rounds = (self.scope, self.rounds), scope, rounds
+        try:
+            yield
+        finally:
+            self.scope, self.rounds = before
+
     @property
     def frame(self) -> Frame:
         """The nearest frame."""
         return self.frames[0]
-
-    @property
-    def scope(self) -> Scope:
-        """The module whose line is running."""
-        return self.frames[0].scope
 
     def path(self, name: str) -> str:
         """Return the path of a name in the scope."""
@@ -119,30 +128,49 @@ class BodyNames:
 
     # -- paths: stem.conv1.weight, h[0].attn.weight -------------------------------------------------------------------
 
-    def module_at(self, node: Expression) -> tuple[nn.Module | Frame, list[str], Name] | None:
-        """Return the layer or part that a path begins with, and the names after it; None if it begins with a value."""
-        names: list[str] = []
+    def module_at(
+        self, node: Expression, evaluate: Evaluate, item: bool = False
+    ) -> tuple[nn.Module | Frame, list[str], Name] | None:
+        """Return the layer or part that a path begins with, and the names after it; None if it begins with a value.
+
+        ``h[3]`` alone is an ``item`` of a stack only where a layer is wanted, else of the stack's value.
+        """
+        steps: list[str | Expression] = []
         while not isinstance(node, Name):
             match node:
                 case ex.Attribute(value=value, name=name):
-                    names.insert(0, name)
-                case ex.Subscript(value=value, index=ex.Constant(value=number)) if names and type(number) is int:
-                    names.insert(0, str(number))
+                    steps.insert(0, name)
+                case ex.Subscript(value=value, index=index) if steps or item:
+                    steps.insert(0, index)
                 case _:
                     return None
             node = value
         for frame in self.frames:
-            if node.id in frame.parts:
-                return frame.parts[node.id], names, node
-            if node.id in frame.scope.named:
-                return frame.scope.named[node.id], names, node
+            home = frame.parts.get(node.id) or frame.scope.named.get(node.id)
+            if home is not None:
+                names = [one if isinstance(one, str) else _number(one, evaluate) for one in steps]
+                return (home, [one for one in names if one is not None], node) if None not in names else None
             if node.id in frame.names:
                 return None
         return None
 
-    def inside(self, node: ex.Attribute) -> Any:
+    def layer(self, node: Expression, evaluate: Evaluate) -> nn.Module | None:
+        """Return the layer that a name or path names, ``fc``, ``stem.conv1``, ``h[3].attn``, or None."""
+        if isinstance(node, Name):
+            return self.find_layer(node.id)
+        found = self.module_at(node, evaluate, item=True) if isinstance(node, ex.Attribute | ex.Subscript) else None
+        if found is None:
+            return None
+        home, names, _ = found
+        while isinstance(home, Frame) and names:
+            inner = home.parts.get(names[0]) or home.scope.named.get(names[0]) or home.scope
+            names = names if inner is home.scope else names[1:]
+            home = inner
+        return home.scope if isinstance(home, Frame) else layer_at(home, names)
+
+    def inside(self, node: ex.Attribute, evaluate: Evaluate) -> Any:
         """Return the value, tensor or layer at a path in a part or layer; MISSING for an attribute of a tensor."""
-        found = self.module_at(node)
+        found = self.module_at(node, evaluate)
         if found is None:
             return MISSING
         home, names, base = found
@@ -168,6 +196,7 @@ class BodyNames:
         here: Any = module
         for i, name in enumerate(names):
             inner = next((group[name] for group in _contents(here) if group.get(name) is not None), None)
+            inner = inner_module(here, name) if inner is None else inner
             if inner is None:
                 known = [n for group in _contents(here) for n, t in group.items() if t is not None]
                 path = self.blueprint.path(module, *names[:i])
@@ -179,6 +208,14 @@ class BodyNames:
         if isinstance(here, Tensor):
             self.reads.append(self.blueprint.path(module, *names))
         return here
+
+
+def _number(index: Expression, evaluate: Evaluate) -> str | None:
+    """Return an index in a path as a name; None if it is no whole number."""
+    if any(isinstance(one, ex.Call | ex.Slice) for one in ex.walk(index)):
+        return None
+    number = evaluate(index)
+    return str(number) if type(number) is int else None
 
 
 def _contents(module: nn.Module) -> tuple[dict[str, Any], ...]:

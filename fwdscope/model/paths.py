@@ -8,7 +8,7 @@ from torch import nn
 
 from fwdscope.language.names import suggestion
 from fwdscope.language.problems import Problem
-from fwdscope.model.modules import Network, Scope, Series, layer_at
+from fwdscope.model.modules import Network, Scope, layer_at
 
 
 def default_piece(network: Network, path: str, within: int | None = None) -> str | None:
@@ -19,7 +19,7 @@ def default_piece(network: Network, path: str, within: int | None = None) -> str
         inner = module._modules.get(piece) if module is not None else None
         given = network.blueprint.checked.given.get(module.span, ()) if isinstance(module, Scope) else (piece,)
         looked_at = within is None or i >= len(pieces) - within
-        if inner is not None and piece not in given and looked_at and not isinstance(module, Series):
+        if inner is not None and piece not in given and looked_at and not piece.isdigit():  # copies and rounds
             return piece
         module = inner
     return None

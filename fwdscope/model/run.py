@@ -19,18 +19,18 @@ from fwdscope.language import expression as ex
 from fwdscope.language.arithmetic import ArithmeticProblem
 from fwdscope.language.evaluate import EvaluationError, assign
 from fwdscope.language.expression import Call, Expression, Name
-from fwdscope.language.names import OWN_TENSORS
+from fwdscope.language.names import OWN_TENSORS, listed
 from fwdscope.language.problems import Cause, Span, SpecError
 from fwdscope.language.tree import last_uses
 from fwdscope.limits import at_most, limit
 from fwdscope.model import causes, promises, shapes
 from fwdscope.model.blueprint import DerivedTensor
 from fwdscope.model.context import BodyContext
-from fwdscope.model.events import LineResult, StepStart
+from fwdscope.model.events import ROUND, LineResult, StepStart
 from fwdscope.model.layer_calls import run_series
-from fwdscope.model.modules import Body, PartScope, Series
+from fwdscope.model.modules import Body, Series, inner_part
 from fwdscope.model.names import BodyNames, Frame
-from fwdscope.model.templates import TEMPLATES, Shared
+from fwdscope.model.templates import TEMPLATES, LayerDict, LayerList, Shared, Template
 from fwdscope.model.values import FAILED, Origin, UpstreamFailed, first_tensor
 from fwdscope.report import Promise
 
@@ -57,6 +57,8 @@ class BodyRun:
         self.context = BodyContext(self.names)
         self.evaluate = self.context.evaluate
         self.released = released
+        # The lists of layers under ``modules:``.
+        self.lists: list[tuple[tree.Module, list[Shared]]] = []
 
     def run(self, inputs: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
         """Run the lines on inputs and return the value of the last line."""
@@ -77,12 +79,16 @@ class BodyRun:
             first = self.body.inputs[0].name
             self.names.prev, self.names.prev_origin = frame.names[first], frame.origins.get(first)
         self._run_lines(self.body.lines)
+        if self.blueprint.problems is not None and not self.blueprint.problems:
+            self._check_calls()
         return self.names.prev
 
     def _run_lines(self, lines: tuple[tree.Line, ...]) -> None:
         for line in lines:
             if isinstance(line, tree.Statement):
                 self._run_statement(line)
+            elif isinstance(line, tree.Modules):
+                self._run_modules(line)
             else:
                 self._run_nested(line)
             for name in self.released.get(line.span, ()):
@@ -110,8 +116,48 @@ class BodyRun:
             self._report(error, head)
         self.names.prev = FAILED
         for inner in tree.statements((line,)):
-            for named in ex.targets(inner.target) if isinstance(inner, tree.Statement) else ():
-                self.names.frame.names[named.name] = FAILED
+            given = ex.targets(inner.target) if isinstance(inner, tree.Statement) else getattr(inner, "entries", ())
+            self.names.frame.names |= dict.fromkeys((named.name for named in given), FAILED)
+
+    def _run_modules(self, line: tree.Modules) -> None:
+        """Bind the names of ``modules:``. Their layers are made by the first calls."""
+        for entry in line.entries:
+            self.names.frame.names[entry.name] = FAILED
+            try:
+                self.names.frame.names[entry.name] = self._module(entry)
+            except UpstreamFailed:
+                pass
+            except (EvaluationError, ArithmeticProblem) as error:
+                self._report(error, entry.value)
+
+    def _module(self, entry: tree.Module) -> Shared | LayerList | LayerDict:
+        """Return what lines call by a name of ``modules:``."""
+        home, key = self.context.place(entry.name, "", entry.span)
+        if not entry.entries:
+            value = self.evaluate(entry.value)
+            if isinstance(value, TEMPLATES):
+                return value if isinstance(value, Shared) else Shared(entry.name, None, home, key, value)
+            templates = {str(i): one for i, one in enumerate(arithmetic.items(value))}
+        else:
+            templates = {one.name: self.evaluate(one.value) for one in entry.entries}
+        part = inner_part(home, key, entry.span)
+        shown = f"{entry.name}.{{}}" if entry.entries else f"{entry.name}[{{}}]"
+        found = {}
+        for name, one in templates.items():
+            if not isinstance(one, TEMPLATES):
+                raise EvaluationError(entry.value, ArithmeticProblem(f"{shown.format(name)} is no layer", None, "type"))
+            found[name] = one if isinstance(one, Shared) else Shared(shown.format(name), None, part, name, one)
+        self.lists.append((entry, list(found.values())))
+        return LayerDict(found) if entry.entries else LayerList(found.values())
+
+    def _check_calls(self) -> None:
+        """Report layers of a list that no line called, though others were: a network has no such weights."""
+        for entry, layers in self.lists:
+            unmade = [one.name for one in layers if one.module is None]
+            if unmade and len(unmade) < len(layers):
+                help = "make as many as lines call, or call it"
+                error = ArithmeticProblem(f"{listed(unmade)} {'is' if len(unmade) == 1 else 'are'} never called", help)
+                self._report(error, Name(entry.span, entry.name))
 
     def _choice(self, text: str, test: Expression) -> Cause:
         """The branch that a condition decides, with the values of its names."""
@@ -214,8 +260,9 @@ class BodyRun:
         assert isinstance(line.target, ex.NameTarget)
         assert isinstance(line.value, Call)
         assert isinstance(line.value.function, Name)
-        name, kind, scope = line.target.name, line.value.function.id, self.names.scope
-        tensor = scope.own_tensor(name)
+        name, kind = line.target.name, line.value.function.id
+        scope, key = self.context.place(name, "", line.span)
+        tensor = scope.own_tensor(key)
         if tensor is None:
             expression = line.value.arguments[0]
             made = self.evaluate(expression)
@@ -224,16 +271,17 @@ class BodyRun:
                 raise EvaluationError(expression, error)
             tensor = made.detach()
             if kind == "Buffer":
-                scope._buffers[name] = tensor
+                scope._buffers[key] = tensor
             else:
                 # Integers and booleans have no gradients.
                 trained = made.is_floating_point() or made.is_complex()
-                scope._parameters[name] = tensor = nn.Parameter(tensor, requires_grad=trained)
-            derived = DerivedTensor(tensor, scope, name, expression, self.names.snapshot())
+                scope._parameters[key] = tensor = nn.Parameter(tensor, requires_grad=trained)
+            derived = DerivedTensor(tensor, scope, key, expression, self.names.snapshot())
             self.blueprint.derived.append(derived)
         observer = self.blueprint.observer
         if observer:
-            observer.begin(StepStart("parameter", self.names.path(name), kind, line.text, name, line.span), ())
+            path = self.blueprint.path(scope, key)
+            observer.begin(StepStart("parameter", path, kind, line.text, name, line.span), ())
             observer.end(tensor)
         return tensor
 
@@ -249,14 +297,11 @@ class BodyRun:
     # -- parts, branches, loops ---------------------------------------------------------------------------------------
 
     def _run_part(self, line: tree.PartLine) -> None:
-        names, blueprint, scope = self.names, self.blueprint, self.names.scope
-        part = scope._modules.get(line.name)
-        if part is None:
-            part = PartScope(blueprint, line.span)
-            part.train(scope.training)
-            blueprint.register(scope, line.name, part, Shared(part, line.name), line.span)
-            scope.named[line.name] = part
-        assert isinstance(part, PartScope)
+        names, blueprint = self.names, self.blueprint
+        part = inner_part(*self.context.place(line.name, "", line.span), line.span)
+        names.frame.scope.named[line.name] = part
+        beside = line.span in blueprint.checked.outside_flow
+        before = (names.prev, names.prev_origin) if beside else None  # else it would be kept alive
         if line.inputs:
             names.prev, names.prev_origin = FAILED, names.origin(line.inputs[0])
             # If the input failed, the lines still run, since some may read other names.
@@ -270,10 +315,13 @@ class BodyRun:
         with self._step(StepStart("part", blueprint.path(part), "part", "", line.name, line.span, part)):
             names.frames.insert(0, frame)
             try:
-                self._run_lines(line.body)
+                with names.making(part, ()):
+                    self._run_lines(line.body)
             finally:
                 names.frames.pop(0)
         names.frame.names[line.name] = names.prev
+        if before is not None:
+            names.prev, names.prev_origin = before
         names.frame.parts[line.name] = frame
         names.frame.origins[line.name] = Origin(f"{line.name}:", line.span)
 
@@ -282,13 +330,51 @@ class BodyRun:
         if len(rounds) > limit("turns"):
             error = ArithmeticProblem(f"{len(rounds):,} rounds", at_most("turns"), "limit")
             raise EvaluationError(line.iterable, error)
-        with self._step(StepStart("loop", self.names.path(""), "for", line.text, "", line.span)):
+        names, context, blueprint = self.names, self.context, self.blueprint
+        part, outer, scope, around = None, context.turns, names.scope, names.rounds
+        if line.name:
+            part = inner_part(*context.place(line.name, "", line.span), line.span)
+            names.frame.scope.named[line.name] = part
+        path = names.path("") if part is None else blueprint.path(part)
+        with self._step(StepStart("loop", path, "for", line.text, line.name, line.span)):
             for i, item in enumerate(rounds):
-                assign(line.target, item, self.names.frame.names)
-                with self.names.choice(Cause(f"round {i + 1} of {line.text}", line.span)):
-                    self._run_round(line)
-                if self.names.prev is FAILED:
+                known = len(blueprint.layers)
+                assign(line.target, item, names.frame.names)
+                context.turns, context.loops = (*outer, i), len(outer) + 1
+                home = (scope, (*around, i)) if part is None else (inner_part(part, str(i), line.span), ())
+                with names.choice(Cause(f"round {i + 1} of {line.text}", line.span)), names.making(*home):
+                    start = StepStart("part", path if part is None else f"{path}.{i}", ROUND, "", str(i), line.span)
+                    self._run_round(line, start if line.span in blueprint.loops else None)
+                if i and len(blueprint.layers) > known and blueprint.problems is not None:
+                    blueprint.loops.add(line.span)
+                if names.prev is FAILED:
                     break
+        context.turns, context.loops = outer, len(outer)
+        if line.name:
+            names.frame.names[line.name] = names.prev
+        if blueprint.problems is not None and line.span in blueprint.loops and self._is_dimension(line.iterable):
+            self._note_equal_layers(line, len(rounds))
+
+    def _is_dimension(self, iterable: Expression) -> bool:
+        """Whether a loop runs over a dimension of an input: ``range(T)``, ``range(x.shape[1])``, ``x.unbind(1)``."""
+        nodes, spec = list(ex.walk(iterable)), self.blueprint.spec
+        sizes = {n.id for one in spec.inputs for n in ex.walk(one.value) if isinstance(n, Name)}
+        named = isinstance(iterable, Call) and any(isinstance(n, Name) and n.id in sizes for n in iterable.arguments)
+        shaped = any(isinstance(n, ex.Attribute) and n.name in ("shape", "unbind", "split", "chunk") for n in nodes)
+        return named or shaped
+
+    def _note_equal_layers(self, line: tree.For, rounds: int) -> None:
+        """Note layers with weights that every round made anew with equal settings, which is seldom meant over time."""
+        lines = [inner.span for inner in tree.statements(line.body)]
+        found: dict[Span, list[tuple[nn.Module, Template | None]]] = {}
+        for module, entry in self.blueprint.layers.items():
+            if entry.template is not None and any(s.start <= entry.span.start < s.end for s in lines):
+                found.setdefault(entry.span, []).append((module, entry.template))
+        for made in found.values():
+            (first, template), equal = made[0], all(one == made[0][1] for _, one in made)
+            if 1 < rounds == len(made) and equal and template is not None and any(True for _ in first.parameters()):
+                text = f"{rounds} layers of equal settings, {template.brief}, one a round; to share one, modules:"
+                self.blueprint.notes.setdefault(line.span, text)
 
     def _run_while(self, line: tree.While) -> None:
         """Run a loop that depends on data: one round on meta, on a device until the condition is false."""
@@ -315,10 +401,11 @@ class BodyRun:
         if observer:
             observer.end(self.names.prev)
 
-    def _run_round(self, line: tree.For | tree.While) -> None:
+    def _run_round(self, line: tree.For | tree.While, start: StepStart | None = None) -> None:
         if self.blueprint.observer:
             self.blueprint.observer.turn()
-        self._run_lines(line.body)
+        with self._step(start) if start else contextlib.nullcontext():
+            self._run_lines(line.body)
 
     def _run_one_round(self, line: tree.While) -> None:
         """Run one round of a loop that depends on data, which has to leave the shapes as they were."""
@@ -330,7 +417,7 @@ class BodyRun:
         elif test.numel() != 1:
             message = f"the condition has {test.numel():,} values, of shape {tuple(test.shape)}"
             raise EvaluationError(line.test, ArithmeticProblem(message, "add `.any()` or `.all()`", "type"))
-        self.blueprint.data_dependent.setdefault(line.span, note)
+        self.blueprint.notes.setdefault(line.span, note)
         before = {**names.frame.names, "prev": names.prev}
         if self.blueprint.observer:
             self.blueprint.observer.note(note)

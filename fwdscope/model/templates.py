@@ -83,19 +83,43 @@ class ImportedTemplate:
 
 @dataclass(frozen=True)
 class Shared:
-    """A layer that exists already and is used once more, with the same weights."""
+    """A layer that has its place already, and is used once more with the same weights.
 
-    module: nn.Module
+    One under ``modules:`` is made by its first call, in the module ``home``, under the name ``key``.
+    """
+
     name: str
+    made: nn.Module | None = None
+    home: nn.Module | None = None
+    key: str = ""
+    template: Template | None = None
 
     @property
     def brief(self) -> str:
         """The layer's name."""
         return self.name
 
+    @property
+    def module(self) -> nn.Module | None:
+        """The layer; None before its first call."""
+        return self.made if self.home is None else self.home._modules.get(self.key)
+
     def build(self, *inputs: Any) -> nn.Module:
         """Return the layer itself."""
+        if self.module is None:
+            help = "call it before another layer takes it as a setting"
+            raise ArithmeticProblem(f"{self.name} is not made before its first call", help, "type")
         return self.module
+
+
+class LayerList(tuple[Shared, ...]):
+    """Layers under one name of ``modules:``."""
+
+    __slots__ = ()
+
+
+class LayerDict(dict[str, Shared]):
+    """Layers with names of their own under one name of ``modules:``."""
 
 
 @dataclass(frozen=True)

@@ -193,9 +193,7 @@ class SpecSubject(Subject):
         self.training = training
         with point_at_set(checked.spec):
             inputs = {**{name: feed.make_meta_tensor() for name, feed in self.feeds.items()}, **(replaced or {})}
-            self.network = build(checked, inputs, getattr(torch, dtype))
-            if training:
-                self.network.train()
+            self.network = build(checked, inputs, getattr(torch, dtype), training=training)
             self.trace = trace(self.network)
         self.call = ModuleCall(self.network, tuple(self.network.example.values()), {})
 
@@ -208,8 +206,7 @@ class SpecSubject(Subject):
         fed = self.feeds.items()
         texts |= {name: feed.made_by for name, feed in fed}
         source, blueprint = self.checked.spec.source, self.network.blueprint
-        data_dependent = sorted(blueprint.data_dependent.items())
-        notes = [f"line {source.place(span.start)[0]}: {text}" for span, text in data_dependent]
+        notes = [f"line {source.place(at.start)[0]}: {text}" for at, text in sorted(blueprint.notes.items())]
         notes += [f"{name} is {feed.shape} from {feed.made_by}, in place of the spec's" for name, feed in fed]
         if not blueprint.check_promises:
             notes.append("promised shapes are not checked, since an input has another shape than the spec's")

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import MISSING, fields
 from functools import lru_cache
+from itertools import chain
 from typing import Any
 
 from torch import Tensor, nn
 
+from fwdscope.model.events import ROUND
 from fwdscope.report import LayerRow, Shape, TensorInfo
 from fwdscope.trace.memory import Mark, mark
 from fwdscope.trace.parameters import named_parameters, named_tensors, packs
@@ -134,7 +136,13 @@ def _step(node: Node, seen: dict[int, tuple[str, str]]) -> _Step:
     step = _Step(node)
     if node.rounds is not None:
         rounds = [_steps(turn, seen) for turn in node.rounds]
-        step.children, step.calls = _merge_rounds(rounds), len(rounds)
+        step.calls = len(rounds)
+        if rounds and all(len(turn) == 1 and turn[0].node.type == ROUND for turn in rounds):
+            # Rounds with layers of their own, as copies of a stack; one of a single step is that step.
+            apart = [turn[0].children for turn in rounds]
+            step.children = list(chain(*(apart if all(len(turn) == 1 for turn in apart) else rounds)))
+        else:
+            step.children = _merge_rounds(rounds)
     elif node.children:
         step.children = _join_calls(_steps(node.children, seen, node.path))
     for i, module in enumerate(node.copies or (), 1):
@@ -305,7 +313,9 @@ def _add_copies(kept: _Step, step: _Step) -> None:
 
 def _may_be_copies(one: Node, other: Node) -> bool:
     """A quick look at whether two neighbours can be copies of one block: most cannot."""
-    if one.text != other.text or one.type != other.type or one.module is None or other.module is None:
+    if one.text != other.text or one.type != other.type:
+        return False
+    if one.type != ROUND and (one.module is None or other.module is None):
         return False
     place = _place(one)
     return place is not None and place == _place(other) and _shapes(one.outputs) == _shapes(other.outputs)

@@ -136,7 +136,8 @@ def test_parameters_and_buffers_of_the_file_are_rows() -> None:
 def test_the_rounds_of_a_loop_are_merged() -> None:
     text = lines(
         "h = zeros(2, 4)",
-        "for: t in range(5)\n    do:\n      - h = tanh(Linear(4, bias=False)(x[:, t]) + h)",
+        "modules:\n      cell: Linear(4, bias=False)",
+        "for: t in range(5)\n    do:\n      - h = tanh(cell(x[:, t]) + h)",
         inputs="x: randn(2, 5, 8)",
     )
     found = report(text)
@@ -144,9 +145,9 @@ def test_the_rounds_of_a_loop_are_merged() -> None:
         ("h", "expression", 1, 0),
         ("", "loop", 5, 32),
         ("index", "expression", 5, 0),
-        ("linear", "layer", 5, 32),
+        ("cell", "layer", 5, 32),
         ("h", "expression", 5, 0),
-    ] or [row.path for row in found.layers if row.kind == "layer"] == ["linear"]
+    ] or [row.path for row in found.layers if row.kind == "layer"] == ["cell"]
     assert found.totals.params == 32
 
 

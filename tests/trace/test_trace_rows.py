@@ -94,7 +94,9 @@ HEADS = """
 inputs: {x: "randn(2, 8)"}
 layers:
   - h = Sequential(Linear(8), Linear(8))
+  - modules:
+      heads: 3 * Linear(8)
   - for: i in range(2)
     do:
-      - 3 * Linear(8)
+      - heads
 """

@@ -73,10 +73,13 @@ def _checked(checked: Checked, settings: CheckSettings, before: float) -> CheckR
     before += time.perf_counter() - read
     subject = SpecSubject(checked, {}, settings.dtype)
     network, report = subject.network, subject.report()
+    difference = FirstDifference(report, spec.source)
+    promised = list(_promises(network, report, difference))
+    if checked.asks_mode:
+        promised = _in_either_mode(promised, _in_training(checked, settings))
     seconds = time.perf_counter() - before
     latencies = expected_latencies(checked, settings.dtype)
-    difference = FirstDifference(report, spec.source)
-    points = [*_promises(network, report, difference), *_expectations(checked, report, difference, latencies)]
+    points = [*promised, *_expectations(checked, report, difference, latencies)]
     outcome = Outcome(
         spec.source.name,
         spec.name,
@@ -89,6 +92,28 @@ def _checked(checked: Checked, settings: CheckSettings, before: float) -> CheckR
         seconds=seconds,
     )
     return CheckResult(outcome, Baseline.of(report), not latencies and not settings.allow_import)
+
+
+def _in_training(checked: Checked, settings: CheckSettings) -> list[CheckPoint]:
+    """The promises of a spec in training mode. Raises SpecError where shapes do not fit in it."""
+    from fwdscope.run.subject import SpecSubject
+
+    try:
+        subject = SpecSubject(checked, {}, settings.dtype, training=True)
+    except SpecError as error:
+        raise SpecError([replace(one, message=f"in training mode, {one.message}") for one in error.problems]) from None
+    report = subject.report()
+    return list(_promises(subject.network, report, FirstDifference(report, checked.spec.source)))
+
+
+def _in_either_mode(evaluated: list[CheckPoint], trained: list[CheckPoint]) -> list[CheckPoint]:
+    """Each promise as the mode has it in which its line runs; one that only training breaks is said to be so."""
+    points = []
+    for one, other in zip(evaluated, trained, strict=True):
+        if other.state == "failed" and one.state != "failed":
+            other = replace(other, got=f"{other.got} in training mode")
+        points.append(other if one.state not in ("met", "failed") or "training mode" in str(other.got) else one)
+    return points
 
 
 def _promises(network: Network, report: Report, difference: FirstDifference) -> Iterator[CheckPoint]:
