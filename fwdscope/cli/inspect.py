@@ -272,7 +272,9 @@ def _write_picture(picture: Picture | None, output: Path | None) -> None:
 
         from fwdscope.render.maps import print_picture
 
-        print_picture(picture, Console())
+        console = Console()
+        # The prompt stands below.
+        print_picture(picture, console, console.height - 1)
     else:
         from fwdscope.render.maps import lines
 

@@ -11,15 +11,16 @@ from rich.console import Console
 from fwdscope import units
 from fwdscope.render.colours import NO_COLOUR, colour, share_of
 from fwdscope.render.maps import print_picture
-from fwdscope.report.pictures import Panel, Picture
+from fwdscope.report.pictures import Panel, Picture, panel_words, scale_words
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+    from PIL.ImageDraw import ImageDraw
 
-# Characters of a line of an SVG.
-SVG_WIDTH = 80
-# Pixels of a PNG: about the width of all panels, the largest side of a cell, a panel of bars, space between things.
-PNG_WIDTH = 720
+# Characters of a line of an SVG, and its lines.
+SVG_WIDTH, SVG_HEIGHT = 100, 40
+# Pixels of a PNG: about the size of all panels, the largest side of a cell, a panel of bars, space between things.
+PNG_SIZE = (960, 640)
 MAX_CELL = 32
 BARS_SIZE = (360, 240)
 MARGIN = 16
@@ -38,64 +39,114 @@ def svg(picture: Picture) -> str:
         color_system="truecolor",
         legacy_windows=False,
     )
-    print_picture(picture, console)
+    print_picture(picture, console, SVG_HEIGHT)
     title = "".join(c if c.isprintable() else " " for c in picture.title or "a tensor")
     return console.export_svg(title=title, unique_id="fwdscope")
 
 
 def png(picture: Picture) -> bytes:
-    """The picture as a PNG file: its title, panels, scale and axes. Raises ModuleNotFoundError without Pillow."""
+    """The picture as a PNG: its title, axes, panels, scale and notes. Raises ModuleNotFoundError without Pillow."""
     from PIL import Image, ImageDraw, ImageFont
 
-    across = math.ceil(math.sqrt(len(picture.panels)))
+    font = ImageFont.load_default(12)
+    # A single map has its scale below.
+    words = [panel_words(panel) if len(picture.panels) > 1 else (panel.label, "") for panel in picture.panels]
+    texts = [[*filter(None, (label, ", ".join(filter(None, scale))))] for label, *scale in words]
+    titles = max(1, *map(len, texts))
+    across = _across(picture)
     down = math.ceil(len(picture.panels) / across)
-    images = [_draw_panel(picture, panel, across) for panel in picture.panels]
+    images = [_draw_panel(picture, panel, across, down) for panel in picture.panels]
     width, height = images[0].size
-    texts = [f"{picture.down} ↓" * bool(picture.down) + f"   {picture.across} →" * bool(picture.across), *picture.notes]
+    place = max([width, *(math.ceil(font.getlength(_plain(text))) for lines in texts for text in lines)])
+    left = MARGIN + (LINE_HEIGHT if picture.down else 0)
+    top = MARGIN + LINE_HEIGHT * (1 + bool(picture.across))
+    bottom = top + down * (height + LINE_HEIGHT * titles + MARGIN // 2)
+    below = [*([_scale_words(picture)] if picture.kind == "bars" or picture.low is None else []), *picture.notes]
     size = (
-        2 * MARGIN + max(across * (width + MARGIN) - MARGIN, 2 * SCALE_SIZE[0]),
-        2 * MARGIN + LINE_HEIGHT * (3 + len(texts)) + down * (height + LINE_HEIGHT),
-    )
+        max([left + across * (place + MARGIN), left + 2 * SCALE_SIZE[0],
+             *(left + MARGIN + math.ceil(font.getlength(_plain(text))) for text in (picture.title, *below))]),
+        bottom + LINE_HEIGHT * (len(below) + (picture.kind == "map" and picture.low is not None)) + MARGIN,
+    )  # fmt: skip
     whole = Image.new("RGB", size, _WHITE)
-    draw, font = ImageDraw.Draw(whole), ImageFont.load_default(12)
+    draw = ImageDraw.Draw(whole)
     draw.text((MARGIN, MARGIN), _plain(picture.title), _INK, font)
-    for number, (panel, image) in enumerate(zip(picture.panels, images, strict=True)):
+    if picture.across:
+        draw.text((left, MARGIN + LINE_HEIGHT), _plain(picture.across), _INK, font)
+        _arrow(draw, left + math.ceil(font.getlength(_plain(picture.across))) + 6, MARGIN + LINE_HEIGHT + 8)
+    if picture.down:
+        label = Image.new("RGB", (math.ceil(font.getlength(_plain(picture.down))) + 24, LINE_HEIGHT), _WHITE)
+        ImageDraw.Draw(label).text((0, 0), _plain(picture.down), _INK, font)
+        _arrow(ImageDraw.Draw(label), label.width - 18, 8)
+        whole.paste(label.rotate(270, expand=True), (MARGIN - 4, top + LINE_HEIGHT * titles))
+    for number, (image, lines) in enumerate(zip(images, texts, strict=True)):
         row, column = divmod(number, across)
-        x, y = MARGIN + column * (width + MARGIN), MARGIN + LINE_HEIGHT * (row + 1) + row * height
-        draw.text((x, y), panel.label, _INK, font)
-        whole.paste(image, (x, y + LINE_HEIGHT))
-    y = MARGIN + LINE_HEIGHT * (down + 1) + down * height + MARGIN // 2
-    if picture.low is None or picture.high is None:
-        draw.text((MARGIN, y), "no finite value", _INK, font)
-    elif picture.kind == "bars":
-        ends = units.value(min(0.0, picture.low)), units.value(max(0.0, picture.high))
-        draw.text((MARGIN, y), _plain(f"from {ends[0]} to {ends[1]}"), _INK, font)
-    else:
-        low, high = _plain(units.value(picture.low)), _plain(units.value(picture.high))
-        x = MARGIN + int(draw.textlength(low, font)) + 6
-        draw.text((MARGIN, y), low, _INK, font)
+        x, y = left + column * (place + MARGIN), top + row * (height + LINE_HEIGHT * titles + MARGIN // 2)
+        for i, text in enumerate(lines):
+            draw.text((x, y + i * LINE_HEIGHT), _plain(text), _INK, font)
+        whole.paste(image, (x, y + LINE_HEIGHT * titles))
+    y = bottom
+    if picture.kind == "map" and picture.low is not None:
+        low, high = map(_plain, scale_words(picture))
+        x = left + int(font.getlength(low)) + 6
+        draw.text((left, y), low, _INK, font)
         for i in range(SCALE_SIZE[0]):
             draw.line((x + i, y, x + i, y + SCALE_SIZE[1]), colour(i / (SCALE_SIZE[0] - 1)))
         draw.text((x + SCALE_SIZE[0] + 6, y), high, _INK, font)
-    for i, text in enumerate(texts):
-        draw.text((MARGIN, y + LINE_HEIGHT * (i + 1)), _plain(text), _INK, font)
+        y += LINE_HEIGHT
+    for i, text in enumerate(below):
+        draw.text((left, y + LINE_HEIGHT * i), _plain(text), _INK, font)
     file = io.BytesIO()
     whole.save(file, "PNG")
     return file.getvalue()
 
 
-def _draw_panel(picture: Picture, panel: Panel, across: int) -> Image:
+def _scale_words(picture: Picture) -> str:
+    if picture.low is None or picture.high is None:
+        return "no finite value"
+    return f"from {units.value(min(0.0, picture.low))} to {units.value(max(0.0, picture.high))}"
+
+
+def _arrow(draw: ImageDraw, x: int, y: int) -> None:
+    """An arrow to the right, which Pillow's font lacks."""
+    draw.line((x, y, x + 14, y), _INK)
+    draw.line((x + 10, y - 3, x + 14, y, x + 10, y + 3), _INK)
+
+
+def _cell(picture: Picture, across: int, down: int) -> int:
+    """The pixels of a side of a cell, as many as whole panels leave room for."""
+    rows, columns = len(picture.panels[0].rows), len(picture.panels[0].rows[0])
+    return max(1, min(MAX_CELL, PNG_SIZE[0] // across // columns, PNG_SIZE[1] // down // rows))
+
+
+def _across(picture: Picture) -> int:
+    """How many panels stand side by side: those with the largest cells, no gaps, and the shape of a screen."""
+    count, (rows, columns) = len(picture.panels), (len(picture.panels[0].rows), len(picture.panels[0].rows[0]))
+
+    def quality(across: int) -> tuple[int, int, float]:
+        down = math.ceil(count / across)
+        return (
+            _cell(picture, across, down),
+            count - across * down,
+            -abs(math.log(across * columns / (down * rows) / 1.5)),
+        )
+
+    return max(range(1, count + 1), key=quality)
+
+
+def _draw_panel(picture: Picture, panel: Panel, across: int, down: int) -> Image:
     """One map with whole pixels for each cell, or the bars of one row."""
     from PIL import Image, ImageDraw
 
     if picture.kind == "map":
         rows, columns = len(panel.rows), len(panel.rows[0])
-        cell = max(1, min(MAX_CELL, PNG_WIDTH // across // columns))
-        # A few long rows become bands, so that they are visible.
+        cell = _cell(picture, across, down)
+        # Long maps become bands, so that they are visible.
         high = max(cell, min(MAX_CELL, columns * cell // (4 * rows)))
+        wide = max(cell, min(MAX_CELL, rows * cell // (4 * columns)))
+        low, top = panel.scale or (picture.low, picture.high)
         image = Image.new("RGB", (columns, rows), NO_COLOUR)
-        image.putdata([colour(share_of(value, picture.low, picture.high)) for row in panel.rows for value in row])
-        return image.resize((columns * cell, rows * high), Image.Resampling.NEAREST)
+        image.putdata([colour(share_of(value, low, top)) for row in panel.rows for value in row])
+        return image.resize((columns * wide, rows * high), Image.Resampling.NEAREST)
     values, (width, height) = panel.rows[0], BARS_SIZE
     width = max(width, len(values))
     low, high_value = min(0.0, picture.low or 0.0), max(0.0, picture.high or 0.0)
@@ -114,5 +165,5 @@ def _draw_panel(picture: Picture, panel: Panel, across: int) -> Image:
 
 def _plain(text: str) -> str:
     """The text without control characters, and without signs that Pillow's font lacks."""
-    text = text.replace("↓", "down").replace("→", "across").replace("−", "-")
+    text = text.replace("↓", "down").replace("→", "across").replace("−", "-").replace("×", "x")
     return "".join(c if c.isprintable() else " " for c in text)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from itertools import groupby, zip_longest
+from typing import NamedTuple
 
 from rich.console import Console
 from rich.style import Style
@@ -15,12 +16,14 @@ from rich.text import Text
 
 from fwdscope import units
 from fwdscope.render.colours import colour, grid, resampled, share_of
+from fwdscope.render.lines import wrap
 from fwdscope.render.rows import printable
-from fwdscope.report.pictures import Panel, Picture
+from fwdscope.report.pictures import Panel, Picture, panel_words, scale_words
 
-# Lines of a single map, of each of several maps, and of bars.
+# Lines of a whole picture by default, of a single map, of each of several maps at least, and of bars.
+HEIGHT = 40
 _MAX_LINES = 32
-_MAX_LINES_OF_SEVERAL = 12
+_MIN_LINES_OF_SEVERAL = 6
 _LINES_OF_BARS = 10
 _ROUNDING = 1e-9
 # Columns of each of several maps at least, and how often a cell is repeated at most.
@@ -38,22 +41,29 @@ _UP = " ▁▂▃▄▅▆▇█"
 _DOWN = " ▔▔▀▀▀▀██"
 
 
-def print_picture(picture: Picture, console: Console, width: int | None = None) -> None:
+def print_picture(picture: Picture, console: Console, height: int = HEIGHT) -> None:
     """Draw a picture on a console, as wide as it is; with shades where the console has fewer than 256 colours."""
     coloured = console.color_system in ("256", "truecolor") and not console.no_color
-    for line in lines(picture, width or console.width, coloured):
+    for line in lines(picture, console.width, coloured, height):
         console.print(line, no_wrap=True, overflow="ignore", crop=False, highlight=False)
 
 
-def lines(picture: Picture, width: int, coloured: bool = True) -> list[Text]:
-    """The lines of a picture, none of them wider than ``width`` except the text."""
-    drawn = _bars(picture, width, coloured) if picture.kind == "bars" else _maps(picture, width, coloured)
+def lines(picture: Picture, width: int, coloured: bool = True, height: int = HEIGHT) -> list[Text]:
+    """The lines of a picture: at most ``height``, if that is at least 14, and none wider than ``width`` but text."""
     words = [f"{picture.down} ↓" if picture.down else "", f"{picture.across} →" if picture.across else ""]
-    cells, room = len(picture.panels[0].rows[0]), max(line.cell_len for line in drawn) if drawn else width
-    fitted = ["averaged to fit"] if cells > room else []
-    notes = "  ·  ".join([word for word in words if word] + list(picture.notes) + fitted)
-    title = [Text(printable(picture.title), "bold")] if picture.title else []
-    return [*title, *drawn, *_scale(picture, coloured), *([Text(notes, "dim")] if notes else [])]
+    above = [Text(printable(picture.title), "bold")] if picture.title else []
+    above += [Text("  ".join(filter(None, words)), "dim")] if any(words) else []
+    # The scale and the notes stand below, the last of which says what does not fit.
+    below = 2 + len(wrap("  ·  ".join(picture.notes), width))
+    room = max(_MIN_LINES_OF_SEVERAL + 2, height - len(above) - below)
+    if picture.kind == "bars":
+        drawn, fitted = _bars(picture, width, coloured), ""
+    else:
+        drawn, fitted = _maps(picture, width, room, coloured)
+    if len(picture.panels[0].rows[0]) > max((line.cell_len for line in drawn), default=width):
+        fitted = "  ·  ".join(filter(None, (fitted, "averaged to fit")))
+    notes = "  ·  ".join([*picture.notes, *([fitted] if fitted else [])])
+    return [*above, *drawn, *_scale(picture, coloured), *(Text(line, "dim") for line in wrap(notes, width))]
 
 
 def _scale(picture: Picture, coloured: bool) -> list[Text]:
@@ -63,13 +73,14 @@ def _scale(picture: Picture, coloured: bool) -> list[Text]:
     unknown = any(cell is None for panel in picture.panels for row in panel.rows for cell in row)
     if picture.kind == "bars":
         return []
-    line = Text(f"{units.value(picture.low)} ")
+    low, high = scale_words(picture)
+    line = Text(f"{low} ")
     if coloured:
         for i in range(_SCALE_WIDTH):
             line.append("█", Style(color=_hex(i / (_SCALE_WIDTH - 1))))
     else:
         line.append(f"│{''.join(shade * 2 for shade in _SHADES)}│")
-    line.append(f" {units.value(picture.high)}")
+    line.append(f" {high}")
     if unknown:
         line.append("  █" if coloured else f"  {_NO_SHADE}", Style(color=_hex(None)) if coloured else "")
         line.append(" not finite")
@@ -80,25 +91,58 @@ def _hex(share: float | None) -> str:
     return "#{:02x}{:02x}{:02x}".format(*colour(share))
 
 
-def _maps(picture: Picture, width: int, coloured: bool) -> list[Text]:
-    """All panels, as many in a row as fit."""
-    several = len(picture.panels) > 1
-    size = _size(picture.panels[0], width, several)
-    across = max(1, (width + _GAP) // (max(size[1], _MIN_WIDTH_OF_SEVERAL if several else 1) + _GAP))
+class _Layout(NamedTuple):
+    """How many panels are drawn, how many side by side, the rows and columns of each, and the width of its place."""
+
+    shown: int
+    across: int
+    rows: int
+    columns: int
+    place: int
+    titles: int
+
+
+def _maps(picture: Picture, width: int, room: int, coloured: bool) -> tuple[list[Text], str]:
+    """As many panels as fit, as large as they can be side by side, and words on how many do not."""
+    panels = picture.panels
+    if len(panels) == 1:
+        size = _size(panels[0], width, 2 * min(_MAX_LINES, room))
+        return _panel(picture, panels[0], _Layout(1, 1, *size, size[1], 0), coloured), ""
+    most = max(1, (width + _GAP) // (_MIN_WIDTH_OF_SEVERAL + _GAP))
+    layouts = [_layout(picture, width, room, across) for across in range(1, min(most, len(panels)) + 1)]
+    best = max(layouts, key=lambda one: (one.shown, one.rows * one.columns, one.across))
     found: list[Text] = []
-    for numbers in grid(len(picture.panels), across):
-        drawn = [_panel(picture, picture.panels[i], size, several, coloured) for i in numbers]
+    for numbers in grid(best.shown, best.across):
+        drawn = [_panel(picture, panels[i], best, coloured) for i in numbers]
         found += [Text(" " * _GAP).join(parts) for parts in zip(*drawn, strict=True)]
-    return found
+    return found, f"{best.shown} of {len(panels)} maps drawn, as many as fit" if best.shown < len(panels) else ""
 
 
-def _size(panel: Panel, room: int, several: bool) -> tuple[int, int]:
+def _layout(picture: Picture, width: int, room: int, across: int) -> _Layout:
+    panels, place = picture.panels, (width + _GAP) // across - _GAP
+    titles = max(len(_titles(panel, place)) for panel in panels)
+    least = min(_MIN_LINES_OF_SEVERAL, room - titles)
+    each = max(least, room // -(-len(panels) // across) - titles)
+    shown = min(len(panels), across * (room // (each + titles)))
+    rows, columns = _size(panels[0], place, 2 * min(_MAX_LINES, each))
+    longest = max(len(line) for panel in panels for line in _titles(panel, place))
+    return _Layout(shown, across, rows, columns, min(place, max(columns, longest, _MIN_WIDTH_OF_SEVERAL)), titles)
+
+
+def _titles(panel: Panel, room: int) -> list[str]:
+    """The label of a map and its own scale, on one line if they fit."""
+    label, scale, beyond = panel_words(panel)
+    scale = f"{scale} ({beyond})" if beyond and len(scale) + len(beyond) + 3 <= room else scale
+    one_line = f"{label}  {scale}".strip()
+    return [line[:room] for line in ([one_line] if len(one_line) <= room else [label, scale])]
+
+
+def _size(panel: Panel, room: int, most_rows: int) -> tuple[int, int]:
     """The size of a map in cells, two to a line: enlarged by a whole number, or averaged to fit.
 
     Cells stay squares unless the map is so long that little would be left of its other side.
     """
     rows, columns = len(panel.rows), len(panel.rows[0])
-    most_rows = 2 * (_MAX_LINES_OF_SEVERAL if several else _MAX_LINES)
     if max(rows, columns) > _MAX_ASPECT * min(rows, columns):
         return _fitted(rows, most_rows), _fitted(columns, room)
     times = min(room / columns, most_rows / rows, _MAX_ENLARGEMENT)
@@ -111,23 +155,24 @@ def _fitted(cells: int, places: int) -> int:
     return min(places, cells * max(1, min(_MAX_ASPECT, places // cells)))
 
 
-def _panel(picture: Picture, panel: Panel, size: tuple[int, int], several: bool, coloured: bool) -> list[Text]:
-    height, width = size
+def _panel(picture: Picture, panel: Panel, layout: _Layout, coloured: bool) -> list[Text]:
     # A character is twice as high as wide, so a cell of a map in shades takes two rows.
-    cells = resampled(panel.rows, height if coloured else -(-height // 2), width)
-    shares = [[share_of(cell, picture.low, picture.high) for cell in row] for row in cells]
+    cells = resampled(panel.rows, layout.rows if coloured else -(-layout.rows // 2), layout.columns)
+    low, high = panel.scale or (picture.low, picture.high)
+    shares = [[share_of(cell, low, high) for cell in row] for row in cells]
     if coloured:
         drawn = list(_blocks(shares))
     else:
         most = len(_SHADES) - 1
         shades = ([_NO_SHADE if s is None else _SHADES[min(int(s * (most + 1)), most)] for s in row] for row in shares)
         drawn = [Text("".join(row)) for row in shades]
-    if not several:
+    if not layout.titles:
         return drawn
-    room = max(width, _MIN_WIDTH_OF_SEVERAL)
-    for line in drawn:
-        line.pad_right(room - width)
-    return [Text(printable(panel.label).ljust(room)[:room], "dim"), *drawn]
+    titles = [Text(printable(line), "dim") for line in _titles(panel, layout.place)]
+    texts = [*titles, *[Text()] * (layout.titles - len(titles)), *drawn]
+    for line in texts:
+        line.pad_right(layout.place - line.cell_len)
+    return texts
 
 
 def _blocks(shares: Sequence[Sequence[float | None]]) -> Iterator[Text]:

@@ -6,6 +6,8 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
+from fwdscope import units
+
 Index = tuple[int | slice, ...]
 
 _PATH = re.compile(r"(?P<path>[^\[\]]*)(?P<index>\[.*\])?", re.DOTALL)
@@ -16,11 +18,13 @@ _ENTRY = re.compile(r"-?[0-9]{1,18}|:")
 class Panel:
     """One map: rows of equal length, from the top. A cell is None if none of its values is finite.
 
-    ``label`` is the number of a head or a channel.
+    ``label`` is the number of a head or a channel. ``scale`` are the ends of its own scale, where it has one: colours
+    end there, and values may lie beyond.
     """
 
     rows: tuple[tuple[float | None, ...], ...]
     label: str = ""
+    scale: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -36,11 +40,29 @@ class Picture:
     panels: tuple[Panel, ...]
     low: float | None
     high: float | None
-    # The dimensions, as ``dim 2 (size 128)``; ``down`` is empty for bars.
+    # The dimensions, as ``query (size 128)`` or ``dim 2 (size 128)``; ``down`` is empty for bars.
     down: str
     across: str
     # Which part of the tensor is shown: ``the first of 8 along dim 0``.
     notes: tuple[str, ...] = ()
+
+
+def panel_words(panel: Panel) -> tuple[str, str, str]:
+    """What stands over a map: its label, its own scale, and the highest value if that lies beyond."""
+    if panel.scale is None:
+        return panel.label, "", ""
+    low, high = panel.scale
+    top = max((cell for row in panel.rows for cell in row if cell is not None), default=high)
+    return panel.label, f"{units.value(low)} … {units.value(high)}", f"max {units.value(top)}" * (top > high)
+
+
+def scale_words(picture: Picture) -> tuple[str, str]:
+    """The ends of the scale: the lowest and the highest value, or words if each of several maps has its own."""
+    if any(panel.scale for panel in picture.panels[1:]):
+        return "low", "high, each map by its own scale"
+    low, high = picture.panels[0].scale or (picture.low or 0.0, picture.high or 0.0)
+    beyond = panel_words(picture.panels[0])[2]
+    return units.value(low), units.value(high) + f" ({beyond})" * bool(beyond)
 
 
 def split_index(text: str) -> tuple[str, str]:

@@ -57,7 +57,7 @@ def run_on_device(subject: Subject, settings: RunSettings) -> tuple[Report, Pict
     if wanted is None or settings.show is None:
         return report, None
     row = next((row for row in report.layers if row.path == wanted.path), None)
-    return report, picture_of(settings.show, wanted, forward.kept, row)
+    return report, picture_of(settings.show, wanted, forward.kept, row, report)
 
 
 def _note_on_scratch(report: Report, kind: str) -> tuple[str, ...]:
