@@ -6,12 +6,12 @@ import gc
 import signal
 import sys
 
+from fwdscope.interrupt import end_program
+
 
 def main() -> None:
     """Run the command line."""
-    # Ctrl-C ends the program at once, as it does a program in C. A KeyboardInterrupt could come out anywhere in torch's
-    # import, where Python prints it as "ignored", with a traceback.
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, end_program)
     # A command ends before circles of garbage could matter, and looking for them among all that torch loads costs a
     # fifth of the whole run.
     gc.disable()

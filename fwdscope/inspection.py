@@ -13,7 +13,7 @@ from fwdscope.garbage_collection import without_garbage_collection
 from fwdscope.language.problems import SpecError
 from fwdscope.report import Report
 from fwdscope.report.sweep import SweepAxis, SweepPoint, combinations
-from fwdscope.settings import META, RunError, RunSettings, dtype_name
+from fwdscope.settings import META, Interrupted, RunError, RunSettings, dtype_name
 
 if TYPE_CHECKING:
     from torch import nn
@@ -68,7 +68,7 @@ def inspect_target(target: Target, settings: RunSettings = META) -> tuple[Report
     """The report of a target, and the picture that ``settings.show`` asks for. Raises InputError or SpecError."""
     if not target.is_report:
         only_on_meta = settings.device == "meta"
-        make = functools.partial(make_subject, target, settings.train, only_on_meta)
+        make = functools.partial(make_subject, target, settings.train, only_on_meta, settings.on_progress)
         return target.run_user_code(lambda: inspect_subject(make, settings))
     if settings.device not in (None, "auto", "meta") or settings.weights or settings.train or settings.show:
         options = "--device, --weights, --train and --show"
@@ -136,19 +136,30 @@ def run_sweep(
     return tuple(points), False
 
 
-def make_subject(target: Target, training: bool = False, only_on_meta: bool = False) -> Subject:
+def make_subject(
+    target: Target,
+    training: bool = False,
+    only_on_meta: bool = False,
+    on_progress: Callable[[str], None] = lambda _: None,
+) -> Subject:
     """The network of a target, traced on meta. Raises InputError or SpecError.
 
     A model that needs values is built and run on the CPU; with ``only_on_meta`` it raises InputError.
     """
     target.refuse_report(", which has no operators: give the spec or the module itself")
     if not target.is_module:
+        on_progress(f"reading {target.text}")
         checked, feeds = target.load_spec()
+        on_progress("loading torch")
         from fwdscope.run.subject import SpecSubject
 
+        on_progress(f"building {target.text}")
         return SpecSubject(checked, feeds, target.dtype, training)
+    on_progress("loading torch")
     from fwdscope.run.placement import ModuleCall
     from fwdscope.run.subject import ModuleSubject
+
+    on_progress(f"building {target.text}")
 
     def make() -> ModuleCall:
         return ModuleCall(*target.load_module(with_numbers=True))
@@ -203,7 +214,14 @@ def inspect_subject(make: Callable[[], Subject], settings: RunSettings) -> tuple
             subject = make()
         from fwdscope.run.runner import run_on_device
 
-        report, picture = run_on_device(subject, settings)
-    if settings.train and report.run is None:
-        report = replace(report, notes=("in training mode (--train)", *report.notes))
-    return report, picture
+        try:
+            report, picture = run_on_device(subject, settings)
+        except Interrupted as early:
+            raise Interrupted(_with_mode(early.report, settings)) from None
+    return _with_mode(report, settings), picture
+
+
+def _with_mode(report: Report, settings: RunSettings) -> Report:
+    """The report with a note if its figures are those of training; a run says so itself."""
+    is_noted = settings.train and report.run is None
+    return replace(report, notes=("in training mode (--train)", *report.notes)) if is_noted else report

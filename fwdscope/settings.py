@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from fwdscope.errors import InputError
 
-# Seconds that a run may take, by estimate, if the user did not ask for a device.
-RUN_BUDGET = 2.0
+if TYPE_CHECKING:
+    from fwdscope.report import Report
+
+# Seconds that a run may take if the user did not ask for a device.
+RUN_BUDGET = 5.0
 # Half the width of the median's 95 % interval, relative to the median, and the seconds that a benchmark may take.
 PRECISION = 0.02
 MEASURE_BUDGET = 5.0
@@ -28,6 +32,14 @@ def dtype_name(text: str) -> str:
 
 class RunError(InputError, ValueError):
     """A forward that cannot be run as asked: no such device, not enough memory, weights that do not fit."""
+
+
+class Interrupted(KeyboardInterrupt):
+    """A run that was ended early; ``report`` has what was known by then."""
+
+    def __init__(self, report: Report) -> None:
+        super().__init__()
+        self.report = report
 
 
 @dataclass(frozen=True)
@@ -59,6 +71,8 @@ class RunSettings(DeviceSettings):
     peaks: bool = False
     # The output to draw: ``layer1.0.conv1[0, 3]``, ``attn.weights``.
     show: str | None = None
+    # Called with the report on meta before anything runs on a device.
+    before_run: Callable[[Report], None] = lambda _: None
 
 
 META = RunSettings()

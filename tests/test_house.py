@@ -15,7 +15,7 @@ PACKAGE = ROOT / "fwdscope"
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 # What every package may import; these import one another at most.
-FOUNDATIONS = {"cache", "default_dtype", "errors", "garbage_collection", "limits", "units", "version"}
+FOUNDATIONS = {"cache", "default_dtype", "errors", "garbage_collection", "interrupt", "limits", "units", "version"}
 # The packages, and which others each may import at module level. Imports point one way: cli → render → (findings,
 # check, diff) → report, and model → layers, language. `report` and `language` know nothing of what is built from them.
 MAY_IMPORT = {

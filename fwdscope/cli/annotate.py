@@ -13,7 +13,9 @@ import typer
 from fwdscope.cli import completion
 from fwdscope.cli.boundary import FELL_SHORT, WRONG_INPUT, boundary, say, terminal_of
 from fwdscope.cli.options import AllowImport, Limits
+from fwdscope.cli.progress import show_progress
 from fwdscope.errors import InputError
+from fwdscope.interrupt import postponed
 from fwdscope.language.problems import SpecError
 from fwdscope.units import plural
 
@@ -93,13 +95,13 @@ def _annotate(file: SpecFile, lines: Literal["changed", "promised", "all"], writ
     from fwdscope.language import load
     from fwdscope.render.patch import patch
 
-    try:
-        checked = load(file.path, file.shown, {}, allow_import)
-    except OSError as error:
-        raise InputError(f"{file.shown} cannot be read: {error.strerror}") from None
     if allow_import:
         sys.path.insert(0, str(Path.cwd()))
-    found = annotation.annotate(checked, lines)
+    try:
+        with show_progress(f"building {file.shown}"):
+            found = annotation.annotate(load(file.path, file.shown, {}, allow_import), lines)
+    except OSError as error:
+        raise InputError(f"{file.shown} cannot be read: {error.strerror}") from None
     for line, why in found.notes:
         sys.stderr.write(f"{found.name}:{line}: note: {why}\n")
     if found.before == found.after:
@@ -122,7 +124,8 @@ def _write(path: Path, text: str) -> None:
     try:
         before = path.read_bytes()
         mark = codecs.BOM_UTF8 if before.startswith(codecs.BOM_UTF8) else b""
-        path.write_bytes(mark + text.encode())
+        with postponed():
+            path.write_bytes(mark + text.encode())
     except OSError as error:
         # The disk may be full: the old content still fits.
         with contextlib.suppress(OSError):

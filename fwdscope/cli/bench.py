@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -11,11 +10,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fwdscope.cli import options as opt
-from fwdscope.cli.boundary import INTERRUPTED, boundary, check_writable, choose_format, put, terminal_of
+from fwdscope.cli.boundary import boundary, check_writable, choose_format, put, terminal_of
 from fwdscope.cli.options import command_line, target_of
 from fwdscope.cli.progress import show_progress
 from fwdscope.cli.vary import parse_axes
 from fwdscope.errors import InputError
+from fwdscope.interrupt import INTERRUPTED, Stop
 from fwdscope.settings import MEASURE_BUDGET, PRECISION, BenchSettings
 
 if TYPE_CHECKING:
@@ -83,7 +83,8 @@ def bench(
     shown = _DEFAULT_LAYERS if layers is None else layers or None
 
     def command() -> None:
-        from fwdscope.commands.bench.request import BenchRequest, check_request, read_saved
+        with show_progress("loading torch"):
+            from fwdscope.commands.bench.request import BenchRequest, check_request, read_saved
 
         form = choose_format(format_, output, _FORMATS)
         request = BenchRequest(target_of(target, set_, input_, "float32", allow_import), settings, batch)
@@ -147,9 +148,8 @@ def _measure(request: BenchRequest) -> Measured:
     """One benchmark, with progress on stderr. Ctrl-C while it measures keeps what there is."""
     from fwdscope.commands.bench.request import run_benchmark
 
-    # By default Ctrl-C ends the program at once; here it becomes an exception, so that results are still written.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    with show_progress() as report_progress:
+    with show_progress() as report_progress, Stop() as stop:
+        stop.arm()
         settings = replace(request.settings, on_progress=report_progress)
         return run_benchmark(request._replace(settings=settings))
 

@@ -16,6 +16,7 @@ import typer
 
 from fwdscope.cli.options import split_pair
 from fwdscope.errors import InputError, ShapeError, causes, import_failure
+from fwdscope.interrupt import INTERRUPTED, postponed
 from fwdscope.language.names import listed, nearest
 from fwdscope.language.problems import SpecError
 from fwdscope.limits import LIMITS, raised
@@ -24,7 +25,7 @@ from fwdscope.version import __version__
 # The format that the ending of an output file chooses.
 ENDINGS = {".txt": "text", ".json": "json", ".csv": "csv", ".md": "markdown", ".xml": "junit"}
 
-FELL_SHORT, WRONG_INPUT, DEFECT, INTERRUPTED = 1, 2, 3, 130
+FELL_SHORT, WRONG_INPUT, DEFECT = 1, 2, 3
 
 
 def boundary(command: Callable[[], None], limits: list[str] | None = None) -> None:
@@ -147,7 +148,8 @@ def put(text: str, output: Path | None) -> None:
 def put_bytes(data: bytes, output: Path) -> None:
     """Write bytes to a file, and name it on stderr. Raises InputError if it cannot be written."""
     try:
-        output.write_bytes(data)
+        with postponed():
+            output.write_bytes(data)
     except OSError as error:
         raise InputError(f"{output} cannot be written: {error.strerror}") from None
     sys.stderr.write(f"wrote {output}\n")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import re
 import sys
 from pathlib import Path
@@ -13,12 +15,13 @@ from fwdscope.cli import completion
 from fwdscope.cli.boundary import boundary, check_writable, choose_format, put, say, terminal_of
 from fwdscope.cli.defaults import defaulted
 from fwdscope.cli.options import AllowImport, Limits, ModelDtype, ReportOutput, content_of
+from fwdscope.cli.progress import show_progress
 from fwdscope.errors import InputError
 from fwdscope.render.checks import FORMATS, render
 
 if TYPE_CHECKING:
     from fwdscope.commands.check.files import SpecFile
-    from fwdscope.commands.check.outcome import CheckRun
+    from fwdscope.commands.check.outcome import CheckRun, Outcome
     from fwdscope.commands.check.run import CheckPlan
 
 _TARGETS = (
@@ -95,11 +98,22 @@ def _run(files: tuple[SpecFile, ...], plan: CheckPlan, form: str, output: Path |
     from fwdscope.render.checks import text
     from fwdscope.render.lines import write
 
-    if form != "text" or output is not None:
-        run = check_files(files, plan)
-        put(render(run, form), output)
-        return run
+    lines = form == "text" and output is None
     colour, width = terminal_of()[1], text.name_width([file.shown for file in files])
-    run = check_files(files, plan, lambda outcome: say(write([text.line(outcome, width)], colour)))
-    say(write(text.closing(run), colour))
+    with contextlib.ExitStack() as stack:
+        report_progress = stack.enter_context(show_progress("loading torch"))
+        checked = itertools.count(1)
+
+        def on_outcome(outcome: Outcome) -> None:
+            if lines:
+                stack.close()  # the lines show how far it is
+                say(write([text.line(outcome, width)], colour))
+            else:
+                report_progress(f"{next(checked)} of {len(files)} checked")
+
+        run = check_files(files, plan, on_outcome)
+    if lines:
+        say(write(text.closing(run), colour))
+    else:
+        put(render(run, form), output)
     return run

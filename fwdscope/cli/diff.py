@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Annotated
 
 import typer
@@ -21,7 +22,9 @@ from fwdscope.cli.options import (
     split_pair,
     target_of,
 )
+from fwdscope.cli.progress import show_progress
 from fwdscope.errors import InputError
+from fwdscope.settings import META
 from fwdscope.targets import Target
 
 _TARGET = "A spec, a saved report (.json), either at a git revision (FILE@REV), or package.module:name."
@@ -66,9 +69,10 @@ def diff(
         sides = list(_sides(target_of(first, set_, None, dtype, allow_import), second, before, after))
         check_writable(output, [file for target, _, _ in sides for file in files_of(target)])
         names, reports = [name for _, name, _ in sides], []
-        for target, _, options in sides:
-            with point_at_options(options):
-                reports.append(inspect_target(target)[0])
+        with show_progress() as report_progress:
+            for target, _, options in sides:
+                with point_at_options(options):
+                    reports.append(inspect_target(target, replace(META, on_progress=report_progress))[0])
         compared = compare(*reports)
         width, color = terminal_of() if output is None else (140, False)
         put(render(compared, form, DiffOptions(depth, (names[0], names[1])), width, color), output)

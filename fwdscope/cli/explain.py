@@ -9,6 +9,7 @@ import typer
 from fwdscope.cli import completion
 from fwdscope.cli.boundary import boundary, put, terminal_of
 from fwdscope.cli.options import AllowImport, AsJson, Inputs, Limits, ModelDtype, NetworkText, Sets, target_of
+from fwdscope.cli.progress import show_progress
 from fwdscope.errors import InputError
 
 _LAYER = "The path of a layer, as in the report (layer1.0.conv2), or a line of the spec (:17)."
@@ -27,11 +28,14 @@ def explain(
     """Show how a layer's shape, parameters and costs are computed."""
 
     def command() -> None:
-        from fwdscope.commands.explain import explain as explain_layer
         from fwdscope.inspection import make_subject
         from fwdscope.render.explanation import draw
 
-        trace = make_subject(target_of(target, set_, input_, dtype, allow_import)).trace_every_copy()
+        with show_progress("loading torch") as report_progress:
+            from fwdscope.commands.explain import explain as explain_layer
+
+            inspected = target_of(target, set_, input_, dtype, allow_import)
+            trace = make_subject(inspected, on_progress=report_progress).trace_every_copy()
         try:
             found = explain_layer(trace, layer)
         except LookupError as error:

@@ -26,10 +26,11 @@ from fwdscope.cli.boundary import (
     write_error,
 )
 from fwdscope.cli.defaults import defaulted
+from fwdscope.cli.look import look_at
 from fwdscope.cli.options import command_line, target_of
-from fwdscope.cli.progress import show_progress
 from fwdscope.cli.vary import inspect_at_sizes, refuse_with_vary
 from fwdscope.errors import InputError, ShapeError
+from fwdscope.interrupt import INTERRUPTED
 from fwdscope.render import COLUMNS, FIGURES, FORMATS, Options, render
 from fwdscope.settings import RunSettings
 
@@ -115,12 +116,12 @@ def inspect(
         )  # fmt: skip
         check_writable(output, [weights, *(file for target in inspected for file in opt.files_of(target))])
         if show is not None:
-            _write_picture(_run(inspected[0], settings)[1], output)
+            _write_picture(look_at(inspected[0], settings).picture, output)
             return
         names = tuple(name.strip() for name in columns.split(",")) if columns else None
         options = Options(depth, names, None, "", output is not None and form == "json", sort, top)
         try:
-            found = _inspect_all(inspected, settings)
+            found, interrupted = _inspect_all(inspected, settings)
         except ShapeError as error:
             if partial and error.partial is not None:
                 _write([("", error.partial, options)], form, output)
@@ -130,14 +131,9 @@ def inspect(
             again = options._replace(target=_command_line(target, chosen, on, settings))
             shown.append((target.text, _with_estimates(report, accelerators, on or ""), again))
         _write(shown, form, output)
-        if len(found) < len(inspected):
-            raise typer.Exit(WRONG_INPUT)
-        uncounted = dict.fromkeys(name for _, report in found for name in report.uncounted)
-        if strict and uncounted:
-            complain(f"no counting rule for {', '.join(uncounted)}")
-            raise typer.Exit(FELL_SHORT)
-        if any(_falls_short(report) for target, report in found if not target.is_report):
-            raise typer.Exit(FELL_SHORT)
+        code = WRONG_INPUT if len(found) < len(inspected) else _exit_code(found, strict)
+        if interrupted or code:
+            raise typer.Exit(INTERRUPTED if interrupted else code)
 
     boundary(command, [*(limit or ()), *([f"mends={10**9}"] * suggest)])
 
@@ -172,30 +168,23 @@ def _check_targets(targets: list[Target], only_one: list[str]) -> None:
         raise InputError("--partial is for PyTorch models; every problem of a spec is reported at once")
 
 
-def _inspect_all(targets: list[Target], settings: RunSettings) -> list[tuple[Target, Report]]:
-    """The targets with their reports. Of several, one that is wrong is reported and left out; one alone raises."""
+def _inspect_all(targets: list[Target], settings: RunSettings) -> tuple[list[tuple[Target, Report]], bool]:
+    """The targets with their reports, and whether Ctrl-C ended a run, after which the others are left out.
+
+    Of several targets, one that is wrong is reported and left out; one alone raises.
+    """
     found = []
     for target in targets:
         try:
-            found.append((target, _run(target, settings)[0]))
+            look = look_at(target, settings)
+            found.append((target, look.report))
+            if look.interrupted:
+                return found, True
         except InputError as error:
             if len(targets) == 1:
                 raise
             write_error(error)
-    return found
-
-
-def _run(target: Target, settings: RunSettings) -> tuple[Report, Picture | None]:
-    """The report, and the picture that --show asks for; progress goes to stderr if that is a terminal."""
-    from fwdscope.inspection import inspect_target
-
-    if settings.device in ("auto", "meta") and (settings.weights is not None or settings.show is not None):
-        option = "--show" if settings.show is not None else "--weights"
-        raise InputError(f"{option} needs a forward on real numbers, which meta has none of: --device cpu")
-    latency = settings.latency and settings.show is None
-    peaks = latency and settings.device is not None
-    with show_progress() as report_progress:
-        return inspect_target(target, replace(settings, latency=latency, peaks=peaks, on_progress=report_progress))
+    return found, False
 
 
 def _find_accelerators(names: str | None) -> tuple[Accelerator, ...]:
@@ -219,8 +208,15 @@ def _with_estimates(report: Report, accelerators: tuple[Accelerator, ...], on: s
     return fastest_first(report) if "all" in [name.strip().lower() for name in on.split(",")] else report
 
 
-def _falls_short(report: Report) -> bool:
-    return bool(report.shortfalls) or any(row.promise and not row.promise.held for row in report.layers)
+def _exit_code(found: list[tuple[Target, Report]], strict: bool) -> int:
+    """1 if a promise or an expectation of a file is not met, or with ``strict`` an operator is not counted, else 0."""
+    uncounted = dict.fromkeys(name for _, report in found for name in report.uncounted)
+    if strict and uncounted:
+        complain(f"no counting rule for {', '.join(uncounted)}")
+        return FELL_SHORT
+    reports = [report for target, report in found if not target.is_report]
+    broken = (row.promise and not row.promise.held for report in reports for row in report.layers)
+    return FELL_SHORT * (any(report.shortfalls for report in reports) or any(broken))
 
 
 def _command_line(target: Target, device: str | None, on: str | None, settings: RunSettings) -> str:

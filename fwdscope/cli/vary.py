@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-import signal
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -11,10 +10,11 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from fwdscope.cli.boundary import FELL_SHORT, INTERRUPTED, check_writable, choose_format, complain, put, terminal_of
+from fwdscope.cli.boundary import FELL_SHORT, check_writable, choose_format, complain, put, terminal_of
 from fwdscope.cli.options import command_line, files_of
 from fwdscope.cli.progress import show_progress
 from fwdscope.errors import InputError
+from fwdscope.interrupt import INTERRUPTED, Stop
 from fwdscope.settings import META
 from fwdscope.targets import Target
 
@@ -66,9 +66,10 @@ def inspect_at_sizes(
     if target.is_module:
         raise InputError("--vary is for specs; give a module other inputs by --input NAME=8,3,224,224")
     axes = parse_axes(texts, target)
-    # By default Ctrl-C ends the program at once; here it becomes an exception, so that results are still written.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    with show_progress() as report_progress:
+    with show_progress("loading torch") as report_progress, Stop() as stop:
+        import torch  # noqa: F401  # until here Ctrl-C ends the program, then it ends the sweep
+
+        stop.arm()
 
         def report_at(values: Sequence[tuple[str, str]]) -> tuple[Report, bool]:
             report_progress(", ".join(f"{name}={value}" for name, value in values))

@@ -28,6 +28,7 @@ from fwdscope.cache import cache_folder
 from fwdscope.device import host
 from fwdscope.device.local import LocalDevice, find
 from fwdscope.device.table import published
+from fwdscope.interrupt import postponed
 from fwdscope.report import Peaks
 
 # Seconds for one figure; a repeat that began within them is finished.
@@ -97,10 +98,10 @@ def measure_peaks(device: LocalDevice | str, dtype: str, gauge: Gauge | None = N
         if name in taken:
             return taken[name].rate
         old = cached.get(name)
-        if old is not None and _is_fresh(old, gauge.now(), _AGE_IF_DOUBTFUL if exceeded else None):
+        if old is not None and _is_fresh(old, gauge.now(), gauge.age_if_doubtful, exceeded):
             return old.rate
         new = _Figure(take(), gauge.now(), device.kind == "cpu" and gauge.is_busy())
-        if old is not None and old.rate is not None and new.rate is not None and _is_fresh(old, new.at, _AGE):
+        if old is not None and old.rate is not None and new.rate is not None and 0 <= new.at - old.at < _AGE:
             new = replace(new, rate=max(old.rate, new.rate))
         taken[name] = new
         return new.rate
@@ -293,10 +294,9 @@ class _Figure:
     busy: bool
 
 
-def _is_fresh(figure: _Figure, now: float, age: float | None = None) -> bool:
+def _is_fresh(figure: _Figure, now: float, age_if_doubtful: float, doubtful: bool) -> bool:
     """Whether a figure is still good. One from the future is not."""
-    age = age if age is not None else _AGE_IF_DOUBTFUL if figure.busy else _AGE
-    return 0 <= now - figure.at < age
+    return 0 <= now - figure.at < (age_if_doubtful if doubtful or figure.busy else _AGE)
 
 
 def cache_file() -> Path | None:
@@ -319,6 +319,8 @@ class Gauge:
     threads: Callable[[], int] = torch.get_num_threads
     torch_version: str = torch.__version__
     file: Path | None = field(default_factory=cache_file)
+    # Seconds for which a figure is good that was measured while other programs ran.
+    age_if_doubtful: float = _AGE_IF_DOUBTFUL
 
 
 def _key(device: LocalDevice, gauge: Gauge) -> str:
@@ -365,7 +367,7 @@ def _store(file: Path | None, key: str, figures: Mapping[str, _Figure] | None) -
         return
     every = _read_cache(file)
     every[key] = {**every.get(key, {}), **figures} if figures is not None else {}
-    with suppress(OSError):
+    with suppress(OSError), postponed():
         file.parent.mkdir(parents=True, exist_ok=True)
         descriptor, name = tempfile.mkstemp(dir=file.parent, prefix=_FILE)
         try:

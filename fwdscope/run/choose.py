@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import torch
-
 from fwdscope.device.local import DeviceError, LocalDevice, find, preferred
-from fwdscope.report import Report
+from fwdscope.report import Peaks, Report
+from fwdscope.run.duration import Work, estimate_run, measure_speeds
 from fwdscope.settings import RUN_BUDGET, RunError, RunSettings
-from fwdscope.timing.layers import PASSES
+from fwdscope.trace import Node
 from fwdscope.units import byte_size
 
-# What a device of each kind does in a second: FLOPs (of the CPU, those of one thread), bytes read and written,
-# parameters made and initialised, operators launched with the statistics of their results. Low figures, since users
-# wait where the estimate is too short.
-_SPEEDS = {"cpu": (1.5e10, 4e9, 5e7, 4e3), "cuda": (2e12, 1e11, 5e8, 4e3), "mps": (5e11, 3e10, 2e8, 2e3)}
+# A slow device. What is quick even there needs no measurement of the one that is here.
+_SLOW = Peaks("", "", 1e10, 2e9, None, "measured")
 
 
 def find_device(text: str | None) -> LocalDevice:
@@ -24,30 +21,28 @@ def find_device(text: str | None) -> LocalDevice:
         raise RunError(f"--device {text}: {error}") from None
 
 
-def choose_device(settings: RunSettings, report: Report, operators: int) -> tuple[LocalDevice | None, str]:
+def choose_device(settings: RunSettings, report: Report, root: Node) -> tuple[LocalDevice | None, str]:
     """The device to run on; None, with the reason, if a run that was not asked for is too expensive.
 
-    Giving a device, weights or an output to show asks for a run. ``operators`` is how many a forward runs.
+    Giving a device, weights or an output to show asks for a run. ``root`` has the operators of the forward.
     """
     if settings.device is not None or settings.weights is not None or settings.show is not None:
         return find_device(settings.device), ""
     device, totals = preferred(), report.totals
-    passes = 1 + settings.stats + (2 * (PASSES + 1) if settings.latency else 0)
     memory = totals.peak_memory or totals.param_bytes + totals.buffer_bytes
     if device.free is not None and memory > device.free:
         return None, (
             f"not run: it needs {byte_size(memory)}, more than {device.device} has free; "
             f"--device {device.kind} shows both"
         )
-    # The time to make the weights and run the passes; rather too long than too short.
-    flops, traffic, parameters, launches = _SPEEDS[device.kind]
-    flops *= torch.get_num_threads() if device.kind == "cpu" else 1
-    moved = (totals.bytes_read or 0) + (totals.bytes_written or 0)
-    forward = (totals.flops or 0) / flops + moved / traffic + operators / launches
-    seconds = (totals.params + totals.buffers) / parameters + passes * forward
+    work = Work.of(root)
+    seconds = estimate_run(work, totals, _SLOW, device.kind, settings)
+    if seconds > RUN_BUDGET / 2:
+        settings.on_progress(f"measuring how fast {device.device} is")
+        seconds = estimate_run(work, totals, measure_speeds(device, report.dtype), device.kind, settings)
     if seconds > RUN_BUDGET:
         return None, (
-            f"not run: it could take {_about(seconds)} on {device.device}, more than {RUN_BUDGET:.0f} s; "
+            f"not run: it would take about {_about(seconds)} on {device.device}, more than {RUN_BUDGET:.0f} s; "
             f"--device {device.kind} runs it anyway"
         )
     return device, ""

@@ -15,7 +15,7 @@ from fwdscope.report import Latency, LayerRow, Totals
 from fwdscope.run.context import in_mode
 from fwdscope.run.prepare import Prepared, RowNodes
 from fwdscope.timing.clock import clock_for
-from fwdscope.timing.layers import PASSES, latencies, with_latencies
+from fwdscope.timing.layers import PASSES, LayerTimes, latencies, with_latencies
 from fwdscope.timing.sampling import SamplingPlan, measure
 
 # Seconds for the whole, and for the layers. A forward that takes longer runs once all the same.
@@ -44,24 +44,30 @@ class Times(NamedTuple):
     layers: float | None = None
     peak_memory: int | None = None
     notes: tuple[str, ...] = ()
+    # Whether Ctrl-C ended it early.
+    interrupted: bool = False
 
 
 def time_forward(ready: Prepared, rows: RowNodes) -> Times:
-    """Time a prepared network that ran before: first the whole, then its layers. Ctrl-C raises KeyboardInterrupt."""
+    """Time a prepared network that ran before: first the whole, then its layers. Ctrl-C keeps what there is."""
     subject, place = ready.subject, ready.place
     module, args, kwargs = ready.call
-    graph, _ = subject.straight_graph(ready.call)
-    run = partial(graph or module, *args, **kwargs)
-    with in_mode(module, subject.training), torch.inference_mode(), torch_default_dtype(subject.default_dtype):
-        samples = measure(run, clock_for(place), SamplingPlan(repeats=PASSES, budget=BUDGET))
-        peak = peak_memory(place, subject.totals(subject.trace), run)
-        times = latencies(module, args, kwargs, passes=PASSES, budget=BUDGET, graph=graph)
-    if samples.interrupted or times.interrupted:
-        raise KeyboardInterrupt
+    samples, peak, times, interrupted = None, None, LayerTimes(()), False
+    try:
+        graph, _ = subject.straight_graph(ready.call)
+        run = partial(graph or module, *args, **kwargs)
+        with in_mode(module, subject.training), torch.inference_mode(), torch_default_dtype(subject.default_dtype):
+            samples = measure(run, clock_for(place), SamplingPlan(repeats=PASSES, budget=BUDGET))
+            if not samples.interrupted:
+                peak = peak_memory(place, subject.totals(subject.trace), run)
+                times = latencies(module, args, kwargs, passes=PASSES, budget=BUDGET, graph=graph)
+    except KeyboardInterrupt:
+        interrupted = True
+    interrupted = interrupted or times.interrupted or (samples is not None and samples.interrupted)
     timed_rows, layers = with_latencies(rows, times)
-    whole = samples.latency if samples.times else None
+    whole = samples.latency if samples is not None and samples.times else None
     notes = ("noisy times: other programs are running",) if is_shared(ready.device) else ()
-    return Times(timed_rows, whole, layers, peak, notes)
+    return Times(timed_rows, whole, layers, peak, notes, interrupted)
 
 
 def is_shared(device: LocalDevice) -> bool:

@@ -16,27 +16,32 @@ from fwdscope.run.latency import Times, time_forward
 from fwdscope.run.prepare import Prepared, prepared
 from fwdscope.run.show import picture_of, wanted_output
 from fwdscope.run.subject import Subject
-from fwdscope.settings import RunSettings
+from fwdscope.settings import Interrupted, RunSettings
 from fwdscope.trace import without_compiling
 
 
 def run_on_device(subject: Subject, settings: RunSettings) -> tuple[Report, Picture | None]:
     """The report of a subject with its run, or with a note why there is none; and the picture that was asked for.
 
-    Raises RunError where it cannot be run as asked, SpecError where a line fails on real numbers, and what a module
-    raises.
+    Raises RunError where it cannot be run as asked, SpecError where a line fails on real numbers, what a module raises,
+    and Interrupted, with the report so far, at Ctrl-C.
     """
     report = subject.report()
-    device, note = choose_device(settings, report, subject.trace.root.count_operators())
-    if device is None:
-        return replace(report, notes=(*report.notes, note)), None
-    wanted = wanted_output(settings.show, report) if settings.show else None
-    with without_compiling(), prepared(subject, report, device, settings, copied=settings.train) as ready:
-        forward = observe(ready, settings.stats, wanted)
-        times = Times(tuple(row for row, _ in forward.rows))
-        if settings.latency:
-            settings.on_progress(f"timing on {device.device}")
-            times = time_forward(ready, forward.rows)
+    settings.before_run(report)
+    try:
+        device, note = choose_device(settings, report, subject.trace.root)
+        if device is None:
+            return replace(report, notes=(*report.notes, note)), None
+        wanted = wanted_output(settings.show, report) if settings.show else None
+        with without_compiling(), prepared(subject, report, device, settings, copied=settings.train) as ready:
+            forward = observe(ready, settings.stats, wanted)
+            times = Times(tuple(row for row, _ in forward.rows))
+            if settings.latency:
+                settings.on_progress(f"timing on {device.device}")
+                times = time_forward(ready, forward.rows)
+        peaks = None if times.interrupted else _peaks(ready, settings, times)
+    except KeyboardInterrupt:
+        raise Interrupted(report) from None
     run = Run(
         device=device.device,
         device_name=device.name,
@@ -48,12 +53,14 @@ def run_on_device(subject: Subject, settings: RunSettings) -> tuple[Report, Pict
         layers_latency=times.layers,
         peak_memory=times.peak_memory,
         first_nonfinite=forward.first_nonfinite,
-        peaks=_peaks(ready, settings, times),
+        peaks=peaks,
         threads=torch.get_num_threads() if device.kind == "cpu" else None,
         batch=ready.batch,
         notes=(*ready.weights.notes, *times.notes, *_note_on_scratch(report, device.kind)),
     )
     report = with_run(ready, forward, times.rows, run)
+    if times.interrupted:
+        raise Interrupted(report)
     if wanted is None or settings.show is None:
         return report, None
     row = next((row for row in report.layers if row.path == wanted.path), None)

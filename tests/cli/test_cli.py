@@ -333,8 +333,26 @@ def test_control_c_leaves_no_traceback(wait: float) -> None:
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
     assert err == ""
-    # Ended by the signal, which a shell shows as 130.
-    assert process.returncode == -signal.SIGINT
+    assert process.returncode == 130
+
+
+def test_control_c_leaves_no_file_half_written(tmp_path: Path) -> None:
+    """It comes between the opening of the file and the writing of its content."""
+    code = (
+        "import os, pathlib, signal, sys; from fwdscope.__main__ import main\n"
+        "write = pathlib.Path.write_bytes\n"
+        "def slow(self, data):\n"
+        "    self.touch()\n"
+        "    os.kill(os.getpid(), signal.SIGINT)\n"
+        "    write(self, data)\n"
+        "pathlib.Path.write_bytes = slow\n"
+        "main()\n"
+    )
+    file = tmp_path / "report.json"
+    command = [sys.executable, "-c", code, "inspect", "mlp_xor", "--device", "meta", "-o", str(file)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (130, "")
+    assert Report.loads(file.read_text()).name == "mlp-xor"
 
 
 def test_a_reader_that_stops_early_is_no_error() -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from fwdscope.commands.check.baselines import Baseline, Differences, RowDifference, compare, describe
 from fwdscope.commands.check.files import visible
 from fwdscope.commands.check.outcome import CheckMessage, CheckPoint, Outcome
+from fwdscope.interrupt import postponed
 from fwdscope.language.problems import Cause, Problem, Source, Span, SpecError
 from fwdscope.report import LayerRow, ReportError
 from fwdscope.targets import shipped_specs
@@ -99,7 +100,8 @@ def _written(file: Path, now: Baseline) -> CheckPoint:
     text, reason = now.dumps(), "unchanged"
     if not file.is_file() or file.read_text(encoding="utf-8", errors="replace") != text:
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(text, encoding="utf-8", newline="\n")
+        with postponed():
+            file.write_text(text, encoding="utf-8", newline="\n")
         reason = _WRITTEN
     return CheckPoint("baseline", "baseline", visible(file), "met", reason=reason)
 

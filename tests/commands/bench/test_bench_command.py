@@ -213,7 +213,7 @@ def test_ctrl_c_prints_what_was_measured_so_far(tmp_path: Path) -> None:
         "from fwdscope import cli\n"
         "import contextlib, fwdscope.cli.bench\n"
         "@contextlib.contextmanager\n"
-        "def telling():\n"
+        "def telling(text=''):\n"
         "    def say(text):\n"
         "        if text.startswith('20 repeats'):\n"
         "            os.kill(os.getpid(), signal.SIGINT)\n"
