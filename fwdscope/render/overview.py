@@ -16,6 +16,9 @@ from fwdscope.report import Report
 # What a report is called, the report, and how it is shown.
 NamedReport = tuple[str, Report, Options]
 
+# Columns are left out before names get shorter than this.
+_MIN_NAME = 28
+
 
 def render_several(reports: Sequence[NamedReport], format: str) -> str:
     """The reports in one of :data:`~fwdscope.render.FORMATS`. Raises ValueError for an unknown format or column."""
@@ -43,8 +46,9 @@ def _columns(reports: Sequence[NamedReport]) -> list[Column]:
     def time(report: Report) -> float | None:
         return report.run.latency.median if report.run and report.run.latency else None
 
+    names = [printable(name) for name, _, _ in reports]
     columns = [
-        Column("network", [printable(name) for name, _, _ in reports], cut="middle", min_width=12, is_code=True),
+        Column("network", names, cut="middle", min_width=min(_MIN_NAME, max(map(len, names))), is_code=True),
         column("params", lambda report: report.totals.params, lambda value: units.exact(int(value))),
         column("MACs", lambda report: report.totals.macs, units.count),
         column("FLOPs", lambda report: report.totals.flops, units.count, 1),

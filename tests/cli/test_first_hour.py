@@ -21,11 +21,14 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner, Result
 
+import fwdscope
 from fwdscope.cli import app
 from fwdscope.language.outline import layer_paths
 from fwdscope.language.parser import parse
 from fwdscope.language.problems import Source
 from fwdscope.render.maps import print_picture
+from fwdscope.render.overview import render_several
+from fwdscope.render.rows import Options
 from fwdscope.report.pictures import Panel, Picture
 from fwdscope.targets import shipped_specs
 
@@ -148,6 +151,15 @@ def test_several_targets_give_a_table_of_totals_and_each_report() -> None:
     # 2 · 4 + 4 + 4 + 1 parameters, and a line with two weights and a bias.
     assert [line.split()[:2] for line in lines[3:5]] == [["mlp_xor", "17"], ["perceptron", "3"]]
     assert sum("float32  ·  meta" in line for line in lines) == 2
+
+
+def test_a_narrow_table_of_totals_leaves_out_columns_before_it_cuts_names() -> None:
+    report = fwdscope.inspect("mlp_mnist")
+    named = [(name, report, Options(width=60)) for name in ("mobilenet_v3_large", "mlp_mnist")]
+    title, _, first, *_ = render_several(named, "table").splitlines()[1:]
+    assert "mobilenet_v3_large" in first
+    assert ("params" in title, "output" in title) == (True, False)
+    assert max(map(len, (title, first))) <= 60
 
 
 def test_several_targets_are_a_list_in_json_and_one_table_in_csv() -> None:
