@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from fwdscope.language import tree
-from fwdscope.language.expression import Binary, Call, Comprehension, Expression, Name, NameTarget
+from fwdscope.language.expression import Binary, Call, Comprehension, Expression, Name, NameTarget, TupleOrList
 from fwdscope.language.names import SERIES
 from fwdscope.layers import LAYERS
 
@@ -27,8 +27,22 @@ def _of_lines(spec: tree.ModelSpec, lines: tuple[tree.Line, ...], before: str, l
             case tree.PartLine(name=name, body=body):
                 yield before + name
                 yield from _of_lines(spec, body, f"{before}{name}.", level)
+            case tree.Modules(entries=entries):
+                yield from _of_entries(spec, entries, before, level)
             case tree.Statement(target=NameTarget(name=name), value=value):
                 yield from _of_layer(spec, value, before + name, level)
+
+
+def _of_entries(spec: tree.ModelSpec, entries: tuple[tree.Module, ...], before: str, level: int) -> Iterator[str]:
+    for one in entries:
+        path, value = before + one.name, one.value
+        if one.entries:
+            yield from _of_entries(spec, one.entries, f"{path}.", level)
+        elif isinstance(value, TupleOrList | Comprehension):
+            for index, layer in enumerate(value.items if isinstance(value, TupleOrList) else [value.element]):
+                yield from _of_layer(spec, layer, f"{path}.{index}", level)
+        else:
+            yield from _of_layer(spec, value, path, level)
 
 
 def _of_layer(spec: tree.ModelSpec, value: Expression, path: str, level: int) -> Iterator[str]:

@@ -23,14 +23,17 @@ from typer.testing import CliRunner, Result
 
 import fwdscope
 from fwdscope.cli import app
+from fwdscope.commands.explain import explain
+from fwdscope.inspection import make_subject
 from fwdscope.language.outline import layer_paths
 from fwdscope.language.parser import parse
 from fwdscope.language.problems import Source
+from fwdscope.language.source import read
 from fwdscope.render.maps import print_picture
 from fwdscope.render.overview import render_several
 from fwdscope.render.rows import Options
 from fwdscope.report.pictures import Panel, Picture
-from fwdscope.targets import shipped_specs
+from fwdscope.targets import Target, shipped_specs
 
 WRONG = "inputs: {x: 'rand(2, 3)'}\nlayers:\n  - Dense(8)\n"
 RIGHT = WRONG.replace("Dense(8)", "fc = Linear(8)")
@@ -221,6 +224,26 @@ def test_the_outline_of_a_spec_names_its_layers() -> None:
     # Of the stack the first copy; behind the stack inside `s`, its number of copies decides the paths.
     expected = ["h", "h.0", "h.0.fc", "s", "s.0", "s.0.fc", "s.1", "s.1.fc", "part", "part.out"]
     assert list(layer_paths(parse(Source("a", text)))) == expected
+
+
+def test_the_outline_names_the_layers_of_modules() -> None:
+    text = (
+        "inputs: {x: 'rand(2, 8)'}\nlayers:\n  - modules:\n      cell: Linear(8)\n"
+        "      convs: [Linear(8) for i in range(3)]\n      two: [Linear(8), ReLU]\n"
+        "      heads: {cls: Linear(8), box: Linear(4)}\n"
+        "  - y = cell(convs[0](convs[1](convs[2](two[0](two[1](x))))))\n  - cat([heads.cls(y), heads.box(y)], dim=1)\n"
+    )
+    # Of a comprehension the first: how many it makes depends on values.
+    expected = ["cell", "convs.0", "two.0", "two.1", "heads.cls", "heads.box"]
+    assert list(layer_paths(parse(Source("a", text)))) == expected
+
+
+@pytest.mark.parametrize("name", ["simple_rnn", "mobilenet_v2", "resnet18", "unet", "computation_graph"])
+def test_every_path_of_an_outline_can_be_explained(name: str) -> None:
+    trace = make_subject(Target(name)).trace_every_copy()
+    found = list(layer_paths(parse(read(shipped_specs()[name]))))
+    assert found
+    assert all(explain(trace, path).path for path in found)
 
 
 @pytest.mark.parametrize("command", ["", "inspect", "check", "layers"])
