@@ -73,7 +73,9 @@ def _named_outputs(network: Network, value: Any) -> tuple[tuple[str, Tensor], ..
             pass
         case tree.Statement(value=ex.Name(id=name)):
             pass
-        case tree.Statement(value=ex.TupleOrList(items=items)) if isinstance(value, tuple | list):
+        case tree.Statement(value=ex.TupleOrList(items=items)) if isinstance(value, tuple | list) and not any(
+            isinstance(item, ex.Starred) for item in items
+        ):
             written = [item.id if isinstance(item, ex.Name) and item.id != "prev" else None for item in items]
             names = [name or f"output.{i}" for i, name in enumerate(written)]
             return tuple([one for item, name in zip(value, names, strict=True) for one in named(item, name).items()])

@@ -54,6 +54,15 @@ def test_a_line_that_only_names_or_takes_apart_computes_nothing_and_is_no_row() 
     assert brief(report(text).layers) == [("lstm", "layer", "LSTM"), ("add", "expression", "add")]
 
 
+def test_results_given_by_a_star_are_numbered() -> None:
+    def names(last: str) -> list[str]:
+        return [one.name for one in report(lines("ys = [x + 1, x + 2]", "z = x + 3", last)).outputs]
+
+    assert names("(z, ys[0], ys[1])") == ["z", "output.1", "output.2"]
+    assert names("(*ys, z)") == names("(z, *ys)") == ["output.0", "output.1", "output.2"]
+    assert names("(*ys, z * 1, *[])") == ["output.0", "output.1", "output.2"]
+
+
 def test_what_is_computed_for_a_layer_stands_before_it_and_what_is_computed_with_it_behind() -> None:
     found = report(lines("x + Linear(8)(x * 2)"))
     # x * 2 and the sum are of one line; its row stands where its last operator ran.
