@@ -47,7 +47,8 @@ def annotate(
 
     Shapes are written as promises, `-> (B, 64, 56, 56)`, which `fwdscope check` checks. Nothing else in a file changes.
     A promise that is met stays as it is; of a broken one, only the wrong sizes change. A size that depends on a var
-    or a setting is written with its name; a size that differs between calls of a line is `_`.
+    or a setting is written with its name, in a block also by the size of an input, `x.shape[1]`; a size that differs
+    between calls of a line otherwise is `_`. Where shapes are added, all of a file stand in one column if lines allow.
     """
 
     def command() -> None:

@@ -33,7 +33,7 @@ Shape = tuple[int, ...] | ShapeTuple | None
 class LineCall(NamedTuple):
     """A call of a line. Equal calls are one."""
 
-    # Vars and settings that are integers, which its promise may name.
+    # What its promise may name: vars and settings that are integers, and in a block the sizes of its inputs.
     sizes: tuple[tuple[str, int], ...]
     shape: Shape
     # The shape of the line above.
@@ -124,6 +124,11 @@ class _LineRecorder:
     def _enter(self, body: Any, inputs: tuple[Any, ...]) -> None:
         named = {**body.blueprint.checked.variables, **body.settings}
         in_order = not body.blueprint.spec.graph or body is not self.network
+        for parameter, value in zip(body.inputs, inputs, strict=False) if body is not self.network else ():
+            shape = shape_of(value)
+            named |= {
+                f"{parameter.name}.shape[{i}]": size for i, size in enumerate(shape if type(shape) is tuple else ())
+            }
         self.sizes.append(tuple((name, value) for name, value in named.items() if type(value) is int))
         self.above.append(shape_of(inputs[0]) if inputs and in_order else None)
 

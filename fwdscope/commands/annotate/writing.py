@@ -6,7 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from fwdscope.commands.annotate.line_shapes import LineCall, LineShapes, Shape, ShapeTuple
 from fwdscope.commands.annotate.sizes import KnownSize, describe_size
@@ -24,6 +24,8 @@ from fwdscope.language.source import Scalar, YamlList, YamlMapping, YamlNode
 # Which lines without a promise get one: those whose shape differs from the line above, none, or every one.
 Lines = Literal["changed", "promised", "all"]
 
+# Methods that move dimensions.
+_MOVES = {"permute", "transpose", "movedim", "moveaxis", "swapaxes", "swapdims", "mT", "T", "t", "rot90"}
 # Columns between the longest line and the arrows. A line that ends beyond the last column does not move the others.
 GAP_BEFORE_ARROWS = 4
 LAST_COLUMN_OF_LINES = 84
@@ -44,8 +46,27 @@ class Annotation:
 
 # A span of the text and the text that replaces it.
 _Edit = tuple[Span, str]
-# A line that computes, and the names that its promise may use, the likeliest first.
-_AnnotatedLine = tuple[tree.Statement, tuple[str, ...]]
+
+
+class _AnnotatedLine(NamedTuple):
+    """A line that computes, and what its promise may use: names, the likeliest first, and sizes of a block's inputs."""
+
+    statement: tree.Statement
+    names: tuple[str, ...]
+    inputs: tuple[str, ...] = ()
+    # Whether a line of the block moves dimensions, so that a size may be that of another dimension of an input.
+    moves: bool = False
+
+    def names_of(self, dim: int, seen: Sequence[KnownSize]) -> list[str]:
+        """What a size in this dimension may be named by: the same dimension of an input, if that is the only one."""
+        found = list(self.names)
+        for name in self.inputs:
+            own = f"{name}.shape[{dim}]"
+            others = {known for one in seen for known in one.names if known.startswith(f"{name}.shape[")} - {own}
+            equal = (all(one.names.get(other) == one.names.get(own) for one in seen) for other in others)
+            if not (self.moves and any(equal)):
+                found.append(own)
+        return found
 
 
 def annotate(checked: Checked, lines: Lines = "changed") -> Annotation:
@@ -60,22 +81,25 @@ def annotate(checked: Checked, lines: Lines = "changed") -> Annotation:
     edits: list[_Edit] = []
     notes: list[tuple[int, str]] = []
     for line in _lines(checked.spec):
-        span, promise = line[0].span, line[0].promise
+        span, promise = line.statement.span, line.statement.promise
         calls = recorded.calls.get(span, ())
+        number = source.place(span.start)[0]
         if not calls and promise is not None:
-            notes.append((source.place(span.start)[0], "this line never ran, so its promise is not checked"))
+            notes.append((number, "this line never ran, so its promise is not checked"))
         if not calls or span in bracketed:
             continue
         if promise is None:
             changes = (isinstance(call.shape, ShapeTuple) or call.shape != _first(call.above) for call in calls)
             wanted = lines == "all" or (lines == "changed" and any(changes))
             text = _shape(line, recorded, None, source) if wanted else None
-            sizes = [size.strip() for size in re.findall(r"[^(),]*\w", text or "")]
+            sizes = [size.strip() for size in re.findall(r"[^(),]*\w", re.sub(r"\[.*?\]", "", text or ""))]
             # By default only if at least half of the sizes are known.
             if text is not None and (lines == "all" or 2 * sizes.count("_") <= len(sizes)):
                 # A quoted line ends before its closing quote.
                 end = span.end - (source.text[span.start] in "'\"")
                 added.append((span.start + len(source.text[span.start : end].rstrip()), text))
+            elif wanted and len(shapes := list(dict.fromkeys(call.shape for call in calls))) > 1 and None not in shapes:
+                notes.append((number, f"no shape is written: {_why_not(shapes)}"))
         elif not all(call.kept for call in calls):
             edits.append((promise.span, _shape(line, recorded, promise.shape, source) or "_"))
     refreshed = len(edits)
@@ -84,9 +108,21 @@ def annotate(checked: Checked, lines: Lines = "changed") -> Annotation:
     for place, text in sorted(edits, reverse=True):
         after = after[: place.start] + text + after[place.end :]
     specs = checked.spec, parse(Source(source.name, after))
-    was, now = ([(line.text, [t.name for t in ex.targets(line.target)]) for line, _ in _lines(one)] for one in specs)
+    was, now = ([_computes(line.statement) for line in _lines(one)] for one in specs)
     assert was == now, "a line would have been changed"
     return Annotation(source.name, source.text, after, len(added), refreshed, tuple(notes))
+
+
+def _computes(line: tree.Statement) -> tuple[str, list[str]]:
+    return line.text, [target.name for target in ex.targets(line.target)]
+
+
+def _why_not(shapes: Sequence[Shape]) -> str:
+    """Why shapes of the calls of a line cannot be described together."""
+    one, other = (str(shape.items if isinstance(shape, ShapeTuple) else shape) for shape in shapes[:2])
+    if len(set(map(_form, shapes))) > 1:
+        return f"this line gives {one} and {other}, not the same number of sizes"
+    return f"this line gives {one} and {other}, and no var, setting or input says when"
 
 
 def _first(shape: Shape) -> tuple[int, ...] | None:
@@ -104,19 +140,27 @@ def _lines(spec: tree.ModelSpec) -> list[_AnnotatedLine]:
     bodies.append((spec.layers, [], [one.name for one in spec.inputs]))
     found = []
     for body, settings, inputs in bodies:
-        made = set(inputs)
+        made: set[str] = set()
         for line in tree.statements(body):
             match line:
                 case tree.PartLine(name=name):
                     made.add(name)
                 case tree.Statement(target=target) | tree.For(target=target):
                     made.update(named.name for named in ex.targets(target))
-        known = [name for name in dict.fromkeys([*settings, *likely]) if name not in made]
+        nodes = (node for line in tree.statements(body) for top in tree.expressions(line) for node in ex.walk(top))
+        moves = any(
+            (isinstance(node, ex.Attribute) and node.name in _MOVES)
+            or (isinstance(node, ex.Call) and isinstance(node.function, Name) and node.function.id in _MOVES)
+            for node in nodes
+        )
+        # In a block, an input has the size that came in, unless a line gives its name another value.
+        sized = tuple(name for name in inputs if name not in made) if body is not spec.layers else ()
+        known = [name for name in dict.fromkeys([*settings, *likely]) if name not in made and name not in inputs]
         for line in tree.statements(body):
             if isinstance(line, tree.Statement):
                 own = [node.id for node in ex.walk(line.value) if isinstance(node, Name) and node.id in known]
-                found.append((line, tuple(dict.fromkeys([*own, *known]))))
-    return sorted(found, key=lambda line: line[0].span)
+                found.append(_AnnotatedLine(line, tuple(dict.fromkeys([*own, *known])), sized, moves))
+    return sorted(found, key=lambda line: line.statement.span)
 
 
 def _bracketed(source: Source) -> Iterator[Span]:
@@ -143,14 +187,14 @@ _Calls = tuple[tuple[Shape, LineCall], ...]
 
 def _shape(line: _AnnotatedLine, recorded: LineShapes, promised: Expression | None, source: Source) -> str | None:
     """Return the promise of a line, or None if nothing is the same at all of its calls."""
-    statement, names = line
-    calls, changed = recorded.calls[statement.span], recorded.changed.get(statement.span, ())
+    span = line.statement.span
+    calls, changed = recorded.calls[span], recorded.changed.get(span, ())
     runs = tuple((call.shape, call) for call in calls), tuple((call.shape, call) for call in changed)
-    text = _describe(runs, names, promised, source)
+    text = _describe(runs, line, promised, source)
     return text if re.search(r"\w(?<!_)", text) or text == "()" else None
 
 
-def _describe(runs: tuple[_Calls, _Calls], names: Sequence[str], promised: Expression | None, source: Source) -> str:
+def _describe(runs: tuple[_Calls, _Calls], line: _AnnotatedLine, promised: Expression | None, source: Source) -> str:
     """Return the text of shapes, with the promised sizes that are right; ``_`` if they differ in form.
 
     ``runs`` are the file as it is, and with vars changed.
@@ -164,11 +208,11 @@ def _describe(runs: tuple[_Calls, _Calls], names: Sequence[str], promised: Expre
         parts = promised.items
     if kind is ShapeTuple:
         texts = [
-            _describe((_inner(runs[0], i, count), _inner(runs[1], i, count)), names, part, source)
+            _describe((_inner(runs[0], i, count), _inner(runs[1], i, count)), line, part, source)
             for i, part in enumerate(parts)
         ]
     else:
-        texts = [_size(runs, i, count, names, part, source) for i, part in enumerate(parts)]
+        texts = [_size(runs, i, count, line, part, source) for i, part in enumerate(parts)]
     return f"({texts[0]},)" if count == 1 else f"({', '.join(texts)})"
 
 
@@ -184,13 +228,14 @@ def _form(shape: Shape) -> tuple[type, int] | None:
 
 
 def _size(
-    runs: tuple[_Calls, _Calls], i: int, rank: int, names: Sequence[str], promised: Expression | None, source: Source
+    runs: tuple[_Calls, _Calls], i: int, rank: int, line: _AnnotatedLine, promised: Expression | None, source: Source
 ) -> str:
     """Return the text of one size: as it was promised if that is right."""
     now, changed = (
         [KnownSize(one[i], dict(call.sizes)) for one, call in calls if isinstance(one, tuple) and len(one) == rank]
         for calls in runs
     )
+    names = line.names_of(i, [*now, *changed])
     if promised is not None and _is_right(promised, now, names):
         return " ".join(source[promised.span].split())
     return describe_size(now, changed, names)
@@ -210,22 +255,30 @@ def _is_right(promised: Expression, seen: Sequence[KnownSize], names: Sequence[s
 
 
 def _place_arrows(source: Source, spec: tree.ModelSpec, added: Sequence[tuple[int, str]]) -> Iterator[_Edit]:
-    """Iterate over new arrows: in the most common column of the others if a line leaves room, else in their own."""
-    columns: Counter[int] = Counter()
-    for line, _ in _lines(spec):
-        if line.promise is not None:
-            arrow = source.text.rindex("->", line.span.start, line.promise.span.start)
+    """Iterate over new arrows, and over the blanks before those there are, so that all stand in one column.
+
+    It is the most common one if every line leaves room, else the first that does. A line that ends beyond the last
+    column has its arrow behind it. Without a new arrow, the others stay.
+    """
+    given: dict[int, int] = {}
+    for line in _lines(spec) if added else ():
+        if (promise := line.statement.promise) is not None:
+            arrow = source.text.rindex("->", line.statement.span.start, promise.span.start)
+            end = len(source.text[:arrow].rstrip())
             # Only arrows on the line that they belong to count.
-            if "\n" not in source.text[len(source.text[:arrow].rstrip()) : arrow]:
-                columns[_column(source, arrow)] += 1
-    column = min(columns, key=lambda c: (-columns[c], c)) if columns else None
-    ends = {end: _column(source, end) for end, _ in added}
-    rest = [end for end in ends.values() if column is None or end + 1 > column]
-    own = max((end for end in rest if end <= LAST_COLUMN_OF_LINES), default=0) + GAP_BEFORE_ARROWS
+            if "\n" not in source.text[end:arrow]:
+                given[end] = arrow
+    ends = {end: _column(source, end) for end in (*given, *(end for end, _ in added))}
+    columns = Counter(_column(source, arrow) for arrow in given.values())
+    common = min(columns, key=lambda c: (-columns[c], c)) if columns else 0
+    longest = max((end for end in ends.values() if end <= max(LAST_COLUMN_OF_LINES, common - 1)), default=0)
+    column = common if longest < common else longest + GAP_BEFORE_ARROWS
+    blanks = {end: " " * (column - at if at < column else 2) for end, at in ends.items()}
+    for end, arrow in given.items():
+        if source.text[end:arrow] != blanks[end]:
+            yield Span(end, arrow), blanks[end]
     for end, text in added:
-        fits = [c for c in (column, own) if c is not None and ends[end] + 1 <= c]
-        room = fits[0] - ends[end] if fits else 2
-        yield Span(end, end), f"{' ' * room}-> {text}"
+        yield Span(end, end), f"{blanks[end]}-> {text}"
 
 
 def _column(source: Source, offset: int) -> int:

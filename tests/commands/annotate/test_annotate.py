@@ -124,6 +124,76 @@ def test_a_size_that_differs_between_copies_for_no_name_is_any_size() -> None:
     assert promises(annotated(spec("  - a = Half\n  - b = Half\n", blocks=blocks))) == ["(B, _)", "(B, 4)", "(B, 2)"]
 
 
+PYRAMID = """
+  Conv(width):
+    - Conv2d(width, 3, padding=1)
+    - Conv2d(2 * width, 1)
+  Down(width):
+    - MaxPool2d(2)
+    - Conv(width)
+  Up(width)(x, skip):
+    - up = ConvTranspose2d(width, 2, stride=2)
+    - cat([up, skip], dim=1)
+"""
+
+
+def test_a_block_used_at_several_sizes_promises_them_in_its_own_terms() -> None:
+    layers = (
+        "  - a = Conv(4)\n  - b = Down(8)\n  - c = Down(6)\n  - Down(2)\n  - d = Up(5)(prev, c)\n  - e = Up(3)(d, b)\n"
+    )
+    layers += "  - Up(7)(e, a)\n"
+    text = spec(layers, "B: 2, size: 32", "x: rand(B, 3, size, size)", f"blocks:{PYRAMID}")
+    after = annotated(text)
+    assert promises(after)[:6] == [
+        "(B, width, x.shape[2], x.shape[3])",
+        "(B, 2 * width, x.shape[2], x.shape[3])",
+        "(B, x.shape[1], x.shape[2] // 2, x.shape[3] // 2)",
+        "(B, 2 * width, x.shape[2] // 2, x.shape[3] // 2)",
+        "(B, width, 2 * x.shape[2], 2 * x.shape[3])",
+        # width and the channels of skip together: no product or quotient of two names
+        "(B, _, 2 * x.shape[2], 2 * x.shape[3])",
+    ]
+    assert broken(after) == []
+    assert broken(after.replace("size: 32", "size: 48")) == []
+    assert annotated(after) == after
+
+
+def test_a_size_of_an_input_is_written_for_sequences_too() -> None:
+    blocks = "blocks:\n  Head(n):\n    - Linear(n)\n    - prev[:, 1:]\n"
+    text = spec("  - a = Head(4)\n  - Head(6)\n", "B: 2, T: 9", "x: rand(B, T, 8)", blocks)
+    assert promises(annotated(text))[:2] == ["(B, x.shape[1], n)", "(B, x.shape[1] - 1, n)"]
+
+
+def test_an_input_that_a_line_gives_another_value_is_not_named() -> None:
+    blocks = "blocks:\n  Half(n):\n    - x = x[:, ::2]\n    - Linear(n)(x)\n"
+    text = spec("  - Half(4)\n  - Half(6)\n", "B: 2", "x: rand(B, 16, 8)", blocks)
+    assert promises(annotated(text, "all"))[:2] == ["(B, _, _)", "(B, _, n)"]
+
+
+@pytest.mark.parametrize("line", ["prev.permute(0, 1, 3, 2)", "prev.transpose(2, 3)", "transpose(prev, 2, 3)"])
+def test_a_size_that_may_be_that_of_another_dimension_is_not_named_where_dimensions_move(line: str) -> None:
+    blocks = f"blocks:\n  Turn(width):\n    - Conv2d(width, 2, stride=2)\n    - {line}\n"
+    square = spec("  - Turn(4)\n  - Turn(6)\n  - Turn(5)\n", "B: 2", "x: rand(B, 3, 16, 16)", blocks)
+    assert "x.shape" not in annotated(square, "all")
+    # With two sizes it is known which is which.
+    oblong = square.replace("16, 16", "16, 64")
+    assert promises(annotated(oblong))[0] == "(B, width, x.shape[2] // 2, x.shape[3] // 2)"
+
+
+def test_what_cannot_be_described_is_left_and_the_note_says_why() -> None:
+    blocks = "blocks:\n  Double:\n    - cat([x, x], dim=-1)\n"
+    found = annotate(checked(spec("  - a = Double\n  - b = Double()(a.unsqueeze(0))\n", blocks=blocks)))
+    assert found.notes == (
+        (7, "no shape is written: this line gives (2, 16) and (1, 2, 32), not the same number of sizes"),
+    )
+    # Rows of 8 · 3 and 8 · 5 values, by the shape of a constant.
+    blocks = "blocks:\n  Take(which):\n    - x[:, arange(7 if which == 'a' else 3)].flatten()\n"
+    odd = annotate(checked(spec("  - a = Take('a')\n  - b = Take('b')(x)\n  - cat([a, b])\n", blocks=blocks)))
+    assert odd.notes == (
+        (7, "no shape is written: this line gives (14,) and (6,), and no var, setting or input says when"),
+    )
+
+
 def test_a_block_used_at_several_ranks_gets_no_promise_of_its_own() -> None:
     blocks = "blocks:\n  Double:\n    - cat([x, x], dim=-1)\n"
     after = annotated(spec("  - a = Double\n  - b = Double()(a.unsqueeze(0))\n", blocks=blocks))
@@ -228,8 +298,8 @@ layers:
   - 'MaxPool2d(2)                       -> (B, 32, größe // 2, größe // 2)'    # quoted
   - Conv2d(64, 3,
       padding=1)                        -> (B, 64, größe // 2, größe // 2)    # went on
-  - "BatchNorm2d  -> (B, 64, größe // 2, _)"
-  - Flatten -> (B, 12544)
+  - "BatchNorm2d                        -> (B, 64, größe // 2, _)"
+  - Flatten                             -> (B, 12544)
   - fc = Linear(10)                     -> (B, 10)"""
 
 
@@ -250,8 +320,18 @@ def test_arrows_stand_under_one_another_and_in_the_column_of_those_there_are() -
     assert annotated(spec(bare)).endswith("  - Linear(4)          -> (B, 4)\n  - one = Linear(5)    -> (B, 5)\n")
     given = "  - Linear(4)       -> (B, 4)\n  - Linear(5)\n  - longer_than_that = Linear(6)\n"
     assert annotated(spec(given)).endswith(
-        "  - Linear(4)       -> (B, 4)\n  - Linear(5)       -> (B, 5)\n  - longer_than_that = Linear(6)    -> (B, 6)\n"
+        "  - Linear(4)                       -> (B, 4)\n"
+        "  - Linear(5)                       -> (B, 5)\n"
+        "  - longer_than_that = Linear(6)    -> (B, 6)\n"
     )
+    # The most common column, where all lines allow it.
+    two = "  - Linear(4)   -> (B, 4)\n  - Linear(5)       -> (B, 5)\n  - Linear(6)       -> (B, 6)\n  - Linear(7)\n"
+    assert annotated(spec(two)).endswith("".join(f"  - Linear({n})       -> (B, {n})\n" for n in (4, 5, 6, 7)))
+    # A line beyond the last column moves no other, and where nothing is new, nothing moves.
+    long = f"  - {'l' * 90} = Linear(4)\n  - Linear(5)\n"
+    assert annotated(spec(long)).endswith("= Linear(4)  -> (B, 4)\n  - Linear(5)    -> (B, 5)\n")
+    uneven = "  - Linear(4)   -> (B, 4)\n  - Linear(5)       -> (B, 5)\n"
+    assert annotated(spec(uneven)).endswith(uneven)
 
 
 def test_an_arrow_on_the_line_below_is_refreshed_there() -> None:
