@@ -26,6 +26,7 @@ MAY_IMPORT = {
     "settings": set(),
     "torch_private": set(),
     "report": set(),
+    "guide": set(),
     "layers": {"formula"},
     "functions": {"layers"},
     "language": {"functions", "layers"},
@@ -46,7 +47,7 @@ MAY_IMPORT = {
     "commands.diff": {"report"},
     "commands.explain": {"formula", "functions", "language", "layers", "ops", "report", "trace"},
     "render": {"commands.bench", "commands.check", "commands.diff", "commands.explain", "findings", "functions"}
-    | {"language", "layers", "report"},
+    | {"guide", "language", "layers", "report"},
     "cli": {"language", "render", "settings", "targets"},
 }
 # Where torch may stand at module level. Everywhere else it is imported by the function that needs it.

@@ -19,7 +19,9 @@ from typer.core import TyperGroup
 from fwdscope.version import __version__
 
 # In the order that help lists them.
-COMMANDS = ("inspect", "bench", "explain", "check", "diff", "annotate", "devices", "specs", "new", "layers", "schema")
+COMMANDS = (
+    "inspect", "bench", "explain", "check", "diff", "annotate", "guide", "specs", "new", "layers", "devices", "schema",
+)  # fmt: skip
 
 
 def _function(name: str) -> Callable[..., None]:
@@ -61,7 +63,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     help="Inspect the forward pass of a neural network: every layer's shapes, parameters and costs.",
     epilog=(
-        "A first look: fwdscope inspect resnet50   ·   All layer types: fwdscope layers   ·   "
+        "A first look: fwdscope inspect resnet50   ·   The language: fwdscope guide   ·   "
         "Defaults of options: [tool.fwdscope] in pyproject.toml"
     ),
 )

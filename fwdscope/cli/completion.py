@@ -41,6 +41,13 @@ def _files(incomplete: str) -> list[str]:
     return _files(found[0]) or found if len(found) == 1 and found[0].endswith("/") else found
 
 
+def topics(incomplete: str) -> list[str]:
+    """The pages of the guide."""
+    from fwdscope.guide import TOPICS
+
+    return [topic for topic in (*TOPICS, "all") if topic.startswith(incomplete)]
+
+
 def layers(ctx: typer.Context, incomplete: str) -> list[str]:
     """The layers of the spec that is typed before."""
     return [path for path in layers_of(str(ctx.params.get("target"))) if path.startswith(incomplete)]

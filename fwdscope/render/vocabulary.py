@@ -14,11 +14,13 @@ from fwdscope.functions.functions import CONSTANTS, DTYPES, FUNCTIONS
 from fwdscope.functions.methods import ATTRIBUTES, METHODS
 from fwdscope.functions.refusals import function_refusal, method_refusal
 from fwdscope.functions.vocabulary import Function
+from fwdscope.guide import topic_of
 from fwdscope.language.check import INITIALISERS
 from fwdscope.language.names import OTHER_FUNCTIONS, OTHER_LAYERS, nearest
 from fwdscope.language.schema import CONSTRUCTS, call, example
 from fwdscope.layers import LAYERS, Layer, Setting, describe, page, settings
 from fwdscope.layers.base import input_names
+from fwdscope.render.guide import guide_page
 from fwdscope.render.lines import Line, cells, write
 from fwdscope.render.table import GAP, Cell, Column, lay_out
 
@@ -101,6 +103,8 @@ def page_of(name: str, width: int, color: bool) -> str:
     bare = re.sub(r"\(.*", "", name).rpartition(".")[2] or name  # nn.Linear, x.view(…)
     if found := [entry for entry in entries() if entry.name == bare]:
         return write(_pages(found, width), color)
+    if topic := topic_of(bare):
+        return guide_page(topic, width, color)
     if refusal := function_refusal(bare) or method_refusal(bare):
         raise LookupError(f"{bare} is left out: {refusal}")
     meant = nearest(bare, [entry.name for entry in entries()], OTHER_FUNCTIONS | OTHER_LAYERS)
