@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 
+import fwdscope
 from fwdscope.commands.check.one import CheckSettings, check_source
 from fwdscope.guide import TOPICS, page, topic_of
 from fwdscope.language.problems import Source
+from fwdscope.render import render
 from fwdscope.render.guide import contents, guide_page
 from fwdscope.render.vocabulary import page_of
 
@@ -59,3 +61,12 @@ def test_in_a_terminal_a_page_fits_its_width() -> None:
 def test_the_readme_has_the_tables_of_the_guide() -> None:
     assert table(page("lines")) in README
     assert table(page("expect")) in README
+
+
+def test_a_report_is_a_picture_without_a_network() -> None:
+    report = fwdscope.inspect("mnist_cnn")
+    drawn = render(report, "svg")
+    assert drawn == render(report, "svg")
+    assert set(re.findall(r"https?://[^\"' <]+", drawn)) == {"http://www.w3.org/2000/svg"}
+    assert "421,642&#160;parameters" in drawn
+    assert "font-face" not in drawn

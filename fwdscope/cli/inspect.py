@@ -151,7 +151,7 @@ def _check_view(show: str | None, format: str | None, output: Path | None, view:
         for name in ["format"] * (format is not None) + given:
             raise InputError(f"--show draws one output instead of a report: leave --{name} out")
         return "table"
-    if format is None and output is not None and output.suffix.lower() in _PICTURES:
+    if format is None and output is not None and output.suffix.lower() == ".png":
         raise InputError(f"-o {output}: a picture is of one output: add --show PATH, as the report names it")
     form = choose_format(format, output, FORMATS)
     for name in given:

@@ -29,6 +29,7 @@ FORMATS: dict[str, ReportFormat] = {
     "json": ReportFormat("json", "the whole report as data, loads back", frozenset({"on"})),
     "csv": ReportFormat("csv", "one row a layer, all fields", _ROWS),
     "markdown": ReportFormat("markdown", "a table for pull requests and READMEs", _ROWS | {"columns", "on"}),
+    "svg": ReportFormat("svg", "the table as a picture", _ROWS | {"columns", "on"}),
 }
 
 
