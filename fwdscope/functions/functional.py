@@ -140,7 +140,8 @@ _ROWS = """
         # softmax(QKᵀ / √d)V; in a boolean attn_mask True may be attended to
 
 [attention] own
-    rope(input, theta=10_000, offset=0)  # rotary positions on (…, T, head_dim), halves paired as in Llama
+    rope(input, theta=10_000, offset=0, interleaved=False)
+        # rotary positions on (…, T, head_dim): halves are paired as in Llama, or neighbours
 
 [attention] own makes
     sinusoidal(length, dim, theta=10_000)           # positions (length, dim): sines in even columns, cosines in odd

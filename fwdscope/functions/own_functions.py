@@ -25,13 +25,13 @@ def sinusoidal(length: int, dim: int, theta: float = 10_000, device: Any = None)
     return torch.stack((angles.sin(), angles.cos()), dim=-1).flatten(1).to(default_dtype())
 
 
-def rope(input: Tensor, theta: float = 10_000, offset: int = 0) -> Tensor:
+def rope(input: Tensor, theta: float = 10_000, offset: int = 0, interleaved: bool = False) -> Tensor:
     """Rotary positions: rotates each pair of features by an angle that grows with the position.
 
     The input is (…, T, head_dim). Feature ``i`` is paired with ``i + head_dim / 2`` (rotate-half, as GPT-NeoX and Llama
-    do, not neighbours as in Su et al. 2021), and at position ``t`` the pair turns by
-    ``(t + offset) · theta^(−2i / head_dim)``. Angles are computed in float32 and their sines and cosines cast to the
-    input's dtype. ``offset`` is the position of the first row, if earlier rows are cached.
+    do) or, ``interleaved``, with its neighbour (as Su et al. 2021, GPT-J and DeepSeek do), and at position ``t`` the
+    pair turns by ``(t + offset) · theta^(−2i / head_dim)``. Angles are computed in float32 and their sines and cosines
+    cast to the input's dtype. ``offset`` is the position of the first row, if earlier rows are cached.
     Raises LayerError if head_dim is odd, or the input is not floating-point or has fewer than 2 dimensions.
     """
     import torch
@@ -44,9 +44,13 @@ def rope(input: Tensor, theta: float = 10_000, offset: int = 0) -> Tensor:
     length, dim = input.shape[-2:]
     _even("head_dim", dim)
     half = _angles(torch.arange(offset, offset + length, device=input.device), dim, theta)
-    angles = torch.cat((half, half), dim=-1)
-    first, second = input.chunk(2, dim=-1)
-    turned = torch.cat((-second, first), dim=-1)
+    if interleaved:
+        angles = half.repeat_interleave(2, dim=-1)
+        turned = torch.stack((-input[..., 1::2], input[..., ::2]), dim=-1).flatten(-2)
+    else:
+        angles = torch.cat((half, half), dim=-1)
+        first, second = input.chunk(2, dim=-1)
+        turned = torch.cat((-second, first), dim=-1)
     return input * angles.cos().to(input.dtype) + turned * angles.sin().to(input.dtype)
 
 

@@ -202,6 +202,9 @@ class ExpressionChecker:
         if value.kind == "plain" and value.known and not isinstance(value.constant, tuple | list | range | str):
             help = f"write `range({text})`" if type(value.constant) is int else "write `range(n)`, or a list"
             value = self.context.report(iterable.span, f"{text} cannot be iterated over", help, "type")
+        if isinstance(value.constant, str) and value.constant.lstrip().startswith(("[", "(")):
+            help = "write the list without quotes, as lists in lists: `[[3, [3, 4]], [4, [4, 5]]]`"
+            value = self.context.report(iterable.span, f"{text} is a string", help, "type")
         item = PLAIN if value.kind == "plain" else Value(value.kind, value.reached)
         if value.kind == "layers":
             item = Value("layer", layer=value.layer or UncalledLayer(text))

@@ -74,9 +74,11 @@ class FlowChecker:
             self._check_loop(line.body)
             return
         self._claim_name(line.name, line.name_span, "loop")
+        # Its layers are named within it, so that another loop may have the same names.
         owner, context.body.owner = context.body.owner, line.span
+        around, context.state.layers[0] = context.state.layers[0], {}
         self._check_loop(line.body)
-        context.body.owner = owner
+        context.body.owner, context.state.layers[0] = owner, around
         value = context.state.prev or NOTHING
         inner = {named.name: context.state.frames[0][named.name] for named in _defined_names(line.body)}
         found = Binding("part", line.name_span, value, context.state.flow, UncalledLayer(line.name), inner)
@@ -184,7 +186,7 @@ class FlowChecker:
         first = context.state.layers[0].get(name)
         if first is not None and first != span:
             again = f"; to apply the same layer again, call it: `{name}({context.example_input()})`"
-            help = f"each layer needs a name of its own{'' if name.isdigit() else again}"
+            help = f"each layer needs a name of its own{'' if name.isdigit() or what == 'loop' else again}"
             cause = Cause("first used here", first)
             context.report(span, f"{name} names two layers", help, "name", (cause,))
             return
@@ -205,11 +207,26 @@ class FlowChecker:
         name = call.function.id if isinstance(call, Call) and isinstance(call.function, Name) else ""
         if isinstance(call, Call) and name in OWN_TENSORS and name not in self.context.blocks:
             self._check_own_tensor(line, call, name)
+        elif pairs := self._own_tensors(line):
+            help = f"write each on a line of its own: {', '.join(f'`{one} = {made}`' for one, made in pairs)}"
+            self.context.report(line.value.span, "a Parameter or a Buffer needs a line of its own", help, "type")
         else:
             self._check_computation(line)
         if len(self.context.problems) > reported or isinstance(line.value, ex.Unparsed):
             self.wrong.add(line.span)
             self.context.mark_read(flow)  # the line may have been meant to read it
+
+    def _own_tensors(self, line: tree.Statement) -> list[tuple[str, str]]:
+        """Return the names and texts of ``a, b = Parameter(…), Buffer(…)``."""
+        if not (isinstance(line.target, ex.TupleTarget) and isinstance(line.value, ex.TupleOrList)):
+            return []
+        own = [isinstance(n, Call) and ex.spelled(n.function) in OWN_TENSORS for n in line.value.items]
+        names = [leaf.name for leaf in ex.leaves(line.target) if isinstance(leaf, ex.NameTarget)]
+        if not any(own) or len(names) != len(own):
+            return []
+        for named in ex.targets(line.target):
+            self._define_name(named, named.span, line.span, NOTHING, None, False)
+        return list(zip(names, map(self.context.text, line.value.items), strict=True))
 
     def _check_computation(self, line: tree.Statement) -> None:
         context = self.context

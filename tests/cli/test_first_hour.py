@@ -66,7 +66,6 @@ def refused(*arguments: str, stdin: str | None = None) -> str:
         ("inspect mlp_xor", "r.pdf", ".txt, .json, .csv, .md"),
         ("inspect mlp_xor", "r.dot", ".txt, .json, .csv, .md"),
         ("inspect mlp_xor", "r.PNG", "add --show PATH"),
-        
         ("bench mlp_xor", "r.md", ".txt, .json, .csv"),
         ("check mlp_xor", "r.html", ".txt, .json, .md, .xml"),
         ("diff mlp_xor perceptron", "r.yaml", ".txt, .json, .md"),

@@ -12,7 +12,7 @@ import pytest
 import torch
 from function_examples import CALLS, CallExample
 
-from fwdscope.functions import functions, refusals
+from fwdscope.functions import functions, own_functions, refusals
 from fwdscope.functions.functions import FUNCTIONS
 from fwdscope.functions.methods import ATTRIBUTES, METHODS
 from fwdscope.functions.signature import Signature
@@ -279,3 +279,12 @@ def test_the_test_of_the_import_can_fail() -> None:
         "from fwdscope.functions.resolution import implementation; from fwdscope.functions.functions import FUNCTIONS; "
         "implementation(FUNCTIONS['zeros'])(2)"
     )
+
+
+def test_interleaved_rotary_positions_are_gpt_js() -> None:
+    from transformers.models.gptj.modeling_gptj import apply_rotary_pos_emb, create_sinusoidal_positions
+
+    x = torch.randn(2, 3, 7, 16)
+    sin, cos = create_sinusoidal_positions(7, 16).split(8, -1)
+    expected = apply_rotary_pos_emb(x.transpose(1, 2), sin[None], cos[None]).transpose(1, 2)
+    torch.testing.assert_close(own_functions.rope(x, interleaved=True), expected)

@@ -248,3 +248,11 @@ def test_parallel_layers_are_not_said_to_be_in_series() -> None:
     report = SpecSubject(checked("- sum([Linear(8)(x) for i in range(3)])")).report()
     assert not [one for one in findings(report) if "between" in one.text]
     assert nn.Linear(8, 8).weight.numel() * 3 + 24 == report.totals.params
+
+
+def test_loops_with_names_may_have_layers_of_the_same_name() -> None:
+    loop = "- for: i in range(2)\n  name: {name}\n  do:\n    - resnets = 2 * Linear(8)\n"
+    built = network(loop.format(name="down") + loop.format(name="up"))
+    assert [p for p in paths(built) if p.endswith("resnets.1")] == [
+        f"{side}.{i}.resnets.1" for side in ("down", "up") for i in range(2)
+    ]

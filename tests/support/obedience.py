@@ -67,6 +67,8 @@ def _written(problem: Problem, text: str) -> Iterator[tuple[int, int, str]]:
         yield begin + match.end(), begin + (promise.start() if promise else len(line)), text
         if match[1]:
             yield begin + match.end(1), last, text
+    if match := re.match(r"\s*\w+:\s+", line):  # an entry of modules:
+        yield begin + match.end(), last, text
     yield begin + len(line) - len(line.lstrip()), last, text
     call = problem.source[problem.span]
     if re.fullmatch(r"\w+=\S+", text) and call.endswith(")"):
