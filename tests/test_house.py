@@ -39,6 +39,7 @@ MAY_IMPORT = {
     "run": {"device", "language", "layers", "model", "ops", "report", "settings", "targets", "timing", "trace"}
     | {"torch_private"},
     "inspection": {"language", "report", "settings"},
+    "kept": {"language", "report", "settings", "targets"},
     "findings": {"report"},
     "commands.annotate": {"inspection", "language", "report"},
     "commands.bench": {"device", "language", "model", "report", "run", "settings", "targets", "timing", "trace"}
@@ -48,7 +49,7 @@ MAY_IMPORT = {
     "commands.explain": {"formula", "functions", "language", "layers", "ops", "report", "trace"},
     "render": {"commands.bench", "commands.check", "commands.diff", "commands.explain", "findings", "functions"}
     | {"guide", "language", "layers", "report"},
-    "cli": {"language", "render", "settings", "targets"},
+    "cli": {"kept", "language", "render", "settings", "targets"},
 }
 # Where torch may stand at module level. Everywhere else it is imported by the function that needs it.
 MAY_LOAD_TORCH = {"commands.bench", "device", "model", "ops", "run", "targets", "timing", "torch_private", "trace"}

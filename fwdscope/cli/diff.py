@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Annotated
 
 import typer
 
 from fwdscope.cli import completion
 from fwdscope.cli.boundary import FELL_SHORT, boundary, check_writable, choose_format, complain, put, terminal_of
+from fwdscope.cli.look import NO_CACHE, look_at
 from fwdscope.cli.options import (
     AllowImport,
     Depth,
@@ -22,9 +22,7 @@ from fwdscope.cli.options import (
     split_pair,
     target_of,
 )
-from fwdscope.cli.progress import show_progress
 from fwdscope.errors import InputError
-from fwdscope.settings import META
 from fwdscope.targets import Target
 
 _TARGET = "A spec, a saved report (.json), either at a git revision (FILE@REV), or package.module:name."
@@ -45,6 +43,7 @@ def diff(
     dtype: ModelDtype = "float32",
     format_: Annotated[str | None, typer.Option("--format", metavar="FORMAT", help=_FORMAT)] = None,
     output: Output = None,
+    no_cache: Annotated[bool, typer.Option("--no-cache", help=NO_CACHE)] = False,
     allow_import: AllowImport = False,
     limit: Limits = None,
 ) -> None:
@@ -55,7 +54,6 @@ def diff(
 
     def command() -> None:
         from fwdscope.commands.diff import Condition, compare
-        from fwdscope.inspection import inspect_target
         from fwdscope.language.replaced import point_at_options
         from fwdscope.render.diff import FORMATS, DiffOptions, movement, render
 
@@ -69,10 +67,9 @@ def diff(
         sides = list(_sides(target_of(first, set_, None, dtype, allow_import), second, before, after))
         check_writable(output, [file for target, _, _ in sides for file in files_of(target)])
         names, reports = [name for _, name, _ in sides], []
-        with show_progress() as report_progress:
-            for target, _, options in sides:
-                with point_at_options(options):
-                    reports.append(inspect_target(target, replace(META, on_progress=report_progress))[0])
+        for target, _, options in sides:
+            with point_at_options(options):
+                reports.append(look_at(target, cached=not no_cache).report)
         compared = compare(*reports)
         width, color = terminal_of() if output is None else (140, False)
         put(render(compared, form, DiffOptions(depth, (names[0], names[1])), width, color), output)

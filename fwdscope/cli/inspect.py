@@ -26,7 +26,7 @@ from fwdscope.cli.boundary import (
     write_error,
 )
 from fwdscope.cli.defaults import defaulted
-from fwdscope.cli.look import look_at
+from fwdscope.cli.look import NO_CACHE, look_at
 from fwdscope.cli.options import command_line, target_of
 from fwdscope.cli.vary import inspect_at_sizes, refuse_with_vary
 from fwdscope.errors import InputError, ShapeError
@@ -85,6 +85,7 @@ def inspect(
     output: opt.ReportOutput = None,
     partial: Annotated[bool, typer.Option("--partial", help=_PARTIAL)] = False,
     suggest: Annotated[bool, typer.Option("--suggest", help=_SUGGEST)] = False,
+    no_cache: Annotated[bool, typer.Option("--no-cache", help=NO_CACHE)] = False,
     allow_import: opt.AllowImport = False,
     limit: opt.Limits = None,
 ) -> None:
@@ -121,7 +122,7 @@ def inspect(
         names = tuple(name.strip() for name in columns.split(",")) if columns else None
         options = Options(depth, names, None, "", output is not None and form == "json", sort, top)
         try:
-            found, interrupted = _inspect_all(inspected, settings)
+            found, interrupted = _inspect_all(inspected, settings, not no_cache, form)
         except ShapeError as error:
             if partial and error.partial is not None:
                 _write([("", error.partial, options)], form, output)
@@ -168,16 +169,24 @@ def _check_targets(targets: list[Target], only_one: list[str]) -> None:
         raise InputError("--partial is for PyTorch models; every problem of a spec is reported at once")
 
 
-def _inspect_all(targets: list[Target], settings: RunSettings) -> tuple[list[tuple[Target, Report]], bool]:
+def _inspect_all(
+    targets: list[Target], settings: RunSettings, cached: bool, form: str
+) -> tuple[list[tuple[Target, Report]], bool]:
     """The targets with their reports, and whether Ctrl-C ended a run, after which the others are left out.
 
-    Of several targets, one that is wrong is reported and left out; one alone raises.
+    Of several targets, one that is wrong is reported and left out; one alone raises. What is said of figures of an
+    earlier look stands in a text to read, or else on stderr, so that data are the same.
     """
     found = []
     for target in targets:
         try:
-            look = look_at(target, settings)
-            found.append((target, look.report))
+            look = look_at(target, settings, cached)
+            report = look.report
+            if look.note and form not in ("json", "csv"):
+                report = replace(report, notes=(*report.notes, look.note))
+            elif look.note and report.run:
+                sys.stderr.write(f"{target.text}: {look.note}\n")
+            found.append((target, report))
             if look.interrupted:
                 return found, True
         except InputError as error:

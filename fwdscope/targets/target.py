@@ -16,6 +16,7 @@ from fwdscope.targets.specs import explain_missing_spec, find_spec
 
 if TYPE_CHECKING:
     from fwdscope.language.check import Checked
+    from fwdscope.language.problems import Source
     from fwdscope.report import Report
     from fwdscope.targets.feeds import Feed
     from fwdscope.targets.module import ModuleAndInputs
@@ -80,26 +81,28 @@ class Target(NamedTuple):
         except UnicodeDecodeError:
             raise TargetError(f"{self.text} is not a report: it is not UTF-8") from None
 
-    def load_spec(self) -> tuple[Checked, dict[str, Feed]]:
-        """The checked spec, and the tensors that replace its inputs. Raises SpecError or InputError."""
-        from fwdscope.language import check_source, load
-        from fwdscope.language.source import decode, refuse_foreign
+    def read_spec(self) -> Source:
+        """The text of the spec. Raises InputError, or SpecError where it is no text of a spec."""
+        from fwdscope.language.source import decode, read, refuse_foreign
 
         data = read_at_revision(*self.revision) if self.revision else self.content
         if data is not None:
             name = self.text if self.revision else STDIN
             refuse_foreign(BytesIO(data), name)
-            source = decode(data, name)
-            checked = check_source(source, self.variables, self.allow_import)
-        else:
-            path = find_spec(self.text)
-            if path is None:
-                raise MissingTargetError(explain_missing_spec(self.text))
-            shown = self.text if path == Path(self.text) else path.name
-            try:
-                checked = load(path, shown, self.variables, self.allow_import)
-            except OSError as error:
-                raise TargetError(f"{self.text} cannot be read: {error.strerror}") from None
+            return decode(data, name)
+        path = find_spec(self.text)
+        if path is None:
+            raise MissingTargetError(explain_missing_spec(self.text))
+        try:
+            return read(path, self.text if path == Path(self.text) else path.name)
+        except OSError as error:
+            raise TargetError(f"{self.text} cannot be read: {error.strerror}") from None
+
+    def load_spec(self) -> tuple[Checked, dict[str, Feed]]:
+        """The checked spec, and the tensors that replace its inputs. Raises SpecError or InputError."""
+        from fwdscope.language import check_source
+
+        checked = check_source(self.read_spec(), self.variables, self.allow_import)
         if self.allow_import:
             sys.path.insert(0, str(Path.cwd()))
         feeds, names = self._feeds(), [one.name for one in checked.spec.inputs]

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
+import os
 from pathlib import Path
 
 import pytest
 from test_check import MLP, data, run, write
 
-from fwdscope.commands.check import cache
+from fwdscope import cache
 
 
 def cached(*arguments: str) -> list[bool]:
@@ -16,7 +16,7 @@ def cached(*arguments: str) -> list[bool]:
 
 
 def entries() -> list[Path]:
-    return sorted(cache.folder().glob("*"))
+    return sorted((cache.cache_folder() / "check").glob("*"))
 
 
 @pytest.mark.core
@@ -75,15 +75,30 @@ def test_a_broken_entry_is_written_anew(text: str) -> None:
     assert (cached("a.yaml"), cached("a.yaml")) == ([False], [True])
 
 
-def test_an_entry_with_parts_missing_is_written_anew() -> None:
+def test_an_entry_with_another_digit_is_written_anew() -> None:
     write("a.yaml")
     cached("a.yaml")
     (entry,) = entries()
-    kept = json.loads(entry.read_text())
-    for key in ("points", "state", "problems"):
-        broken = {**kept, "outcome": {name: value for name, value in kept["outcome"].items() if name != key}}
-        entry.write_text(json.dumps(broken))
-        assert cached("a.yaml") == [False], key
+    assert '"macs": 72' in entry.read_text()
+    entry.write_text(entry.read_text().replace('"macs": 72', '"macs": 73'))
+    assert cached("a.yaml") == [False]
+    assert '"macs": 72' in entry.read_text()
+
+
+def test_the_oldest_entries_make_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in "abc":
+        write(f"{name}.yaml", MLP + "# \n" * ord(name))
+    run("a.yaml", "b.yaml", "c.yaml")
+    ages = dict(zip(entries(), (300, 100, 200), strict=True))
+    for entry, age in ages.items():
+        os.utime(entry, (age, age))
+    monkeypatch.setattr(cache, "MOST_BYTES", 2 * max(entry.stat().st_size for entry in ages))
+    cache._make_room.cache_clear()
+    write("d.yaml")
+    run("d.yaml")
+    # One of the three had to go: that of 100.
+    assert [entry in entries() for entry in ages] == [True, False, True]
+    assert len(entries()) == 3
 
 
 def test_a_folder_that_cannot_be_written_costs_time_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
