@@ -265,7 +265,10 @@ class NodeParser:
             help = "indent the names below it further than the word modules"
             self.report(rest[0][0].span, f"{rest[0][0].value}: stands beside modules:, not in it", help, "key")
             return tree.Modules(head.span, ())
-        entries = self.mapping(value, "modules:", "write `- modules:` and below it, indented, `head: Linear(10)`")
+        form = "write `- modules:` and below it, indented, `head: Linear(10)`"
+        entries = self.mapping(value, "modules:", form)
+        if isinstance(value, YamlMapping) and not entries and not value.broken:
+            self.report(value.span, "modules: holds no layers", form, "key")
         return tree.Modules(head.span, tuple(self.module_entries(entries)))
 
     def module_entries(self, entries: Iterable[tuple[Scalar, YamlNode]], inner: bool = False) -> Iterator[tree.Module]:

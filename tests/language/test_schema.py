@@ -22,7 +22,7 @@ from fwdscope.language.problems import Source, SpecError
 from fwdscope.layers import LAYERS
 from fwdscope.layers.base import required_inputs
 
-GOOD = sorted([*ROOT.glob("specs/*.yaml"), *TESTS.glob("language/ok/*.yaml")])
+GOOD = sorted([*ROOT.glob("specs/*.yaml"), *TESTS.glob("language/ok/*.yaml"), *TESTS.glob("specs/networks/*.yaml")])
 SCHEMA = made.schema()
 VALIDATOR = Draft202012Validator(SCHEMA)
 
@@ -59,9 +59,15 @@ layers:
       - h = 2 * Block(d)
   - body = Sequential(Block(w) for w in [8, 8])
   - pooled = prev.mean((2, 3))
+  - modules:
+      shared: Linear(d)
+      more: [Linear(d, bias=False) for i in range(2)]
+      heads: {a: Linear(d), b: ReLU}
   - for: t in range(3)
+    name: rounds
     do:
       - fc = Linear(d)
+  - heads.b(heads.a(more[1](more[0](shared(prev)))))
   - while: abs(prev).sum() > 1
     do:
       - prev / 2
@@ -172,6 +178,13 @@ MISTAKES: dict[str, dict[str, Any]] = {
     "an if over a list": {"layers": [{"if": ["True"], "then": ["ReLU"]}]},
     "while without do": {"layers": [{"while": "x.sum() > 1", "limit": 10}]},
     "a list as limit": {"layers": [{"while": "x.sum() > 1", "do": ["ReLU"], "limit": [10]}]},
+    "a layer that does not exist": {"layers": ["Linaer(8)"]},
+    "another framework's layer": {"layers": ["fc = Dense(8)", "2 * Dense(8)"]},
+    "modules without layers": {"layers": [{"modules": {}}, "ReLU"]},
+    "modules as a list": {"layers": [{"modules": ["Linear(8)"]}, "ReLU"]},
+    "modules with a name that is none": {"layers": [{"modules": {"a-b": "Linear(8)"}}, "ReLU"]},
+    "lines beside modules": {"layers": [{"modules": {"a": "Linear(8)"}, "do": ["ReLU"]}, "a"]},
+    "a loop's name that is none": {"layers": [{"for": "i in range(3)", "name": "a-b", "do": ["ReLU"]}]},
     "version 2": {"version": 2},
     "version as a list": {"version": [1]},
     "a name of several": {"name": ["a", "b"]},

@@ -24,8 +24,9 @@ def lines_of_rows(draw: st.DrawFn) -> list[str]:
     """Lines that run on (B, d): every size is that of the last line, so that norms fit."""
     size, lines = "d", []
     for number in range(draw(st.integers(1, 5))):
-        kind = draw(st.sampled_from((*FLAT, "stack", "block", "named", "branch", "loop")))
-        if "Linear" in kind or kind in ("stack", "named"):
+        made = ("stack", "named", "rounds", "named rounds", "modules", "shared")
+        kind = draw(st.sampled_from((*FLAT, *made, "block", "branch", "loop")))
+        if "Linear" in kind or kind in made:
             size = draw(st.sampled_from(SIZES))
         match kind:
             case "stack":
@@ -36,6 +37,22 @@ def lines_of_rows(draw: st.DrawFn) -> list[str]:
                 lines += [f"  - a{number} = Linear({size})", f"  - relu(a{number}) + a{number}"]
             case "branch":
                 lines += ["  - if: B > 2", "    then:", "      - Tanh", "    else:", "      - Sigmoid"]
+            case "rounds" | "named rounds":
+                name = [f"    name: s{number}"] * (kind == "named rounds")
+                lines += [
+                    "  - for: i in range(n)",
+                    *name,
+                    "    do:",
+                    f"      - c{number} = Linear({size})",
+                    "      - ReLU",
+                ]
+            case "modules":
+                one = f"m{number}: [Linear({size}), Linear({size})]"
+                lines += ["  - modules:", f"      {one}", f"  - for: m in m{number}", "    do:", "      - m"]
+            case "shared":
+                lines += ["  - modules:", f"      f{number}: Linear({size})", f"  - Linear({size})"]
+                lines += [f"  - for: i in range({draw(st.sampled_from(('1', 'n')))})", "    do:"]
+                lines += ["      - sigmoid(prev)", f"      - f{number}(prev) if i == 0 else f{number}(prev) + 1"]
             case "loop":
                 lines += ["  - for: i in range(2)", "    do:", "      - relu(prev) * i"]
             case _:
