@@ -1,24 +1,30 @@
-"""A picture of a tensor as a file: SVG as the terminal draws it, by Rich, and PNG by Pillow, an optional extra."""
+"""A picture of a tensor as a file: SVG as the terminal draws it, and PNG by Pillow, an optional extra."""
 
 from __future__ import annotations
 
 import io
 import math
+from itertools import groupby
 from typing import TYPE_CHECKING
+from xml.sax.saxutils import escape
 
+from rich.color import Color
 from rich.console import Console
 
 from fwdscope import units
 from fwdscope.render.colours import NO_COLOUR, colour, share_of
-from fwdscope.render.maps import print_picture
+from fwdscope.render.lines import cells
+from fwdscope.render.maps import lines
 from fwdscope.report.pictures import Panel, Picture, panel_words, scale_words
 
 if TYPE_CHECKING:
     from PIL.Image import Image
     from PIL.ImageDraw import ImageDraw
 
-# Characters of a line of an SVG, and its lines.
-SVG_WIDTH, SVG_HEIGHT = 100, 40
+# Characters of a line of an SVG, its lines, and the pixels of a character.
+SVG_WIDTH, SVG_HEIGHT, SVG_CELL = 120, 50, (8, 16)
+# The part of a character that a block fills, in eighths from the top.
+_BLOCKS = {"▀": (0, 4), "▔": (0, 1), **{sign: (7 - i, 8) for i, sign in enumerate("▁▂▃▄▅▆▇█")}}
 # Pixels of a PNG: about the size of all panels, the largest side of a cell, a panel of bars, space between things.
 PNG_SIZE = (960, 640)
 MAX_CELL = 32
@@ -30,18 +36,39 @@ _WHITE, _INK, _BAR = (255, 255, 255), (64, 64, 64), (49, 104, 142)
 
 
 def svg(picture: Picture) -> str:
-    """The picture as an SVG file. The same picture gives the same file."""
-    console = Console(
-        record=True,
-        width=SVG_WIDTH,
-        file=io.StringIO(),
-        force_terminal=True,
-        color_system="truecolor",
-        legacy_windows=False,
-    )
-    print_picture(picture, console, SVG_HEIGHT)
+    """The picture as an SVG file: what the terminal draws. The same picture gives the same file."""
+    drawn = lines(picture, SVG_WIDTH, height=SVG_HEIGHT)
+    console = Console(file=io.StringIO(), color_system="truecolor", force_terminal=True, legacy_windows=False)
+    (across, down), shapes = SVG_CELL, []
+    for row, line in enumerate(drawn):
+        x, y = across, row * down + down // 2
+        for text, style, _ in line.render(console):
+            front, behind = _css(style.color if style else None) or "#404040", _css(style.bgcolor if style else None)
+            for parts, run in groupby(text, _BLOCKS.get):
+                piece = "".join(run)
+                if parts is not None:
+                    # Blocks are rectangles, which fit together in any font.
+                    rest = (parts[1], 8) if parts[0] == 0 else (0, parts[0])
+                    for fill, (top, end) in ((front, parts), (behind, rest)):
+                        size = f'width="{len(piece) * across}" height="{(end - top) * down // 8}"'
+                        shapes += [f'<rect x="{x}" y="{y + top * down // 8}" {size} fill="{fill}"/>'] * bool(fill)
+                elif piece.strip():
+                    plain = escape("".join(c if c.isprintable() else " " for c in piece))
+                    bold = ' font-weight="bold"' if style and style.bold else ""
+                    shapes.append(f'<text x="{x}" y="{y + down - 4}" fill="{front}"{bold}>{plain}</text>')
+                x += cells(piece) * across
     title = "".join(c if c.isprintable() else " " for c in picture.title or "a tensor")
-    return console.export_svg(title=title, unique_id="fwdscope")
+    width, height = (SVG_WIDTH + 2) * across, (len(drawn) + 1) * down
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" viewBox="0 0 {width} {height}" '
+        f'font-family="Menlo, Consolas, DejaVu Sans Mono, monospace" font-size="{down - 3}" xml:space="preserve">'
+        f"<title>{escape(title)}</title>"
+        f'<rect width="100%" height="100%" fill="white"/><g shape-rendering="crispEdges">{"".join(shapes)}</g></svg>\n'
+    )
+
+
+def _css(color: Color | None) -> str:
+    return color.get_truecolor().hex if color is not None and not color.is_default else ""
 
 
 def png(picture: Picture) -> bytes:
@@ -57,7 +84,7 @@ def png(picture: Picture) -> bytes:
     down = math.ceil(len(picture.panels) / across)
     images = [_draw_panel(picture, panel, across, down) for panel in picture.panels]
     width, height = images[0].size
-    place = max([width, *(math.ceil(font.getlength(_plain(text))) for lines in texts for text in lines)])
+    place = max([width, *(math.ceil(font.getlength(_plain(text))) for above in texts for text in above)])
     left = MARGIN + (LINE_HEIGHT if picture.down else 0)
     top = MARGIN + LINE_HEIGHT * (1 + bool(picture.across))
     bottom = top + down * (height + LINE_HEIGHT * titles + MARGIN // 2)
@@ -78,10 +105,10 @@ def png(picture: Picture) -> bytes:
         ImageDraw.Draw(label).text((0, 0), _plain(picture.down), _INK, font)
         _arrow(ImageDraw.Draw(label), label.width - 18, 8)
         whole.paste(label.rotate(270, expand=True), (MARGIN - 4, top + LINE_HEIGHT * titles))
-    for number, (image, lines) in enumerate(zip(images, texts, strict=True)):
+    for number, (image, above) in enumerate(zip(images, texts, strict=True)):
         row, column = divmod(number, across)
         x, y = left + column * (place + MARGIN), top + row * (height + LINE_HEIGHT * titles + MARGIN // 2)
-        for i, text in enumerate(lines):
+        for i, text in enumerate(above):
             draw.text((x, y + i * LINE_HEIGHT), _plain(text), _INK, font)
         whole.paste(image, (x, y + LINE_HEIGHT * titles))
     y = bottom

@@ -290,6 +290,23 @@ def test_an_svg_is_xml_that_says_title_axes_and_scale(made: Picture) -> None:
     assert "7.00" in text or "2.00" in text
 
 
+def test_the_cells_of_an_svg_are_rectangles_in_their_colours_that_fill_the_map() -> None:
+    root = ET.fromstring(svg(STAIRS))
+    found = [one.attrib for one in root.iter("{http://www.w3.org/2000/svg}rect") if one.get("fill") == "#fde725"]
+    # The cell with 7.0 and the end of the scale: eight characters of 8 pixels, four lines of 16.
+    area = sum(int(one["width"]) * int(one["height"]) for one in found)
+    assert area == 8 * 8 * 4 * 16 + 8 * 16
+    assert max(int(one["x"]) + int(one["width"]) for one in found) <= int(root.attrib["width"])
+
+
+def test_bars_of_an_svg_are_rectangles() -> None:
+    root = ET.fromstring(svg(BARS))
+    assert not any(set("▁▂▃▄▅▆▇█▀▔") & set(text) for text in root.itertext())
+    first = [one for one in root.iter("{http://www.w3.org/2000/svg}rect") if one.get("x") == str(8 * 8)]
+    # From 2 down to zero: two thirds of ten lines of 16 pixels, to an eighth of a line.
+    assert sum(int(one.attrib["height"]) for one in first) == pytest.approx(2 / 3 * 160, abs=16)
+
+
 def test_the_same_picture_gives_the_same_file() -> None:
     for made in (STAIRS, HEADS, BARS, replace(STAIRS, low=None, high=None, panels=(Panel(((None,),)),))):
         assert svg(made) == svg(made)
