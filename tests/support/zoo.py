@@ -18,11 +18,11 @@ def network(name: str, **variables: str) -> Network:
 
 
 @torch.no_grad()
-def stir(module: nn.Module, seed: int = 1) -> None:
+def stir(module: nn.Module, seed: int = 1, amount: float = 0.1) -> None:
     """Move every parameter and every running statistic off its initial value."""
     generator = torch.Generator().manual_seed(seed)
     for parameter in module.parameters():
-        parameter += 0.1 * torch.randn(parameter.shape, generator=generator)
+        parameter += amount * torch.randn(parameter.shape, generator=generator)
     for name, buffer in module.named_buffers():
         if name.endswith("running_mean"):
             buffer += 0.5 * torch.randn(buffer.shape, generator=generator)
