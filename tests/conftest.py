@@ -1,8 +1,12 @@
 """What all tests share."""
 
 import os
+import shutil
 import tempfile
+from collections.abc import Iterator
+from pathlib import Path
 
+import pytest
 from hypothesis import settings
 
 # Timings are never asserted. Where a run decides about a change, it tries the same examples each time.
@@ -12,3 +16,10 @@ settings.load_profile("fwdscope")
 # What is measured or checked once is remembered in the user's cache; tests have one of their own, and so have the
 # programs that they start.
 os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="fwdscope-cache-")
+
+
+@pytest.fixture(autouse=True)
+def forget_reports() -> Iterator[None]:
+    """What one test looked at is no earlier look of the next."""
+    yield
+    shutil.rmtree(Path(os.environ["XDG_CACHE_HOME"], "fwdscope", "inspect"), ignore_errors=True)

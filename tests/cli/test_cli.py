@@ -87,7 +87,7 @@ def test_every_format_contains_every_layer(mlp: str, form: str) -> None:
 def test_the_ending_of_the_output_file_chooses_the_format(mlp: str, tmp_path: Path) -> None:
     for ending, sign in ((".json", '{\n  "version": 1'), (".csv", "path,"), (".md", "| "), (".txt", " mlp")):
         target = tmp_path / f"report{ending}"
-        result = run("inspect", mlp, "-o", str(target))
+        result = run("inspect", mlp, "--no-cache", "-o", str(target))
         assert (result.exit_code, result.stdout, result.stderr) == (0, "", f"wrote {target}\n")
         assert sign in target.read_text()
 
@@ -291,7 +291,7 @@ def test_a_bug_of_ours_exits_3_and_asks_for_a_report(monkeypatch: pytest.MonkeyP
     def broken(*_: object) -> None:
         raise RuntimeError("boom")
 
-    monkeypatch.setattr("fwdscope.language.load", broken)
+    monkeypatch.setattr("fwdscope.language.check_source", broken)
     result = run("inspect", "mlp_xor")
     assert result.exit_code == 3
     assert "this is a bug in fwdscope" in result.stderr
