@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from fwdscope.cli import completion
-from fwdscope.cli.boundary import FELL_SHORT, WRONG_INPUT, boundary, say, terminal_of
+from fwdscope.cli.boundary import FELL_SHORT, WRONG_INPUT, boundary, say, terminal_of, write_error
 from fwdscope.cli.options import AllowImport, Limits
 from fwdscope.cli.progress import show_progress
 from fwdscope.errors import InputError
@@ -52,15 +52,13 @@ def annotate(
     """
 
     def command() -> None:
-        from fwdscope.render.problems import write_problems
-
         changed, wrong = False, False
         for file in _files(specs, write):
             try:
                 changed = _annotate(file, lines, write, allow_import) or changed
             except SpecError as error:
                 # The other files are annotated all the same.
-                write_problems(error, sys.stderr)
+                write_error(error)
                 wrong = True
         if wrong:
             raise typer.Exit(WRONG_INPUT)

@@ -64,15 +64,19 @@ def boundary(command: Callable[[], None], limits: list[str] | None = None) -> No
 
 
 def write_error(error: InputError) -> None:
-    """Print what is wrong with the input on stderr: each problem of a spec, or one message."""
-    if isinstance(error, SpecError):
-        from fwdscope.render.problems import write_problems
+    """Print what is wrong with the input on stderr."""
+    from fwdscope.render.lines import takes_color
 
-        write_problems(error, sys.stderr)
-    elif isinstance(error, ShapeError):
-        sys.stderr.write(f"{error}\n")
-    else:
-        complain(str(error))
+    sys.stderr.write(draw_error(error, takes_color(sys.stderr)))
+
+
+def draw_error(error: InputError, color: bool) -> str:
+    """What is wrong with the input: each problem of a spec, or one message."""
+    if isinstance(error, SpecError):
+        from fwdscope.render.problems import draw_problems
+
+        return draw_problems(error, color)
+    return f"{error}\n" if isinstance(error, ShapeError) else f"error: {error}\n"
 
 
 def complain(message: str) -> None:

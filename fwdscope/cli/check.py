@@ -16,6 +16,7 @@ from fwdscope.cli.boundary import boundary, check_writable, choose_format, put, 
 from fwdscope.cli.defaults import defaulted
 from fwdscope.cli.options import AllowImport, Limits, ModelDtype, ReportOutput, content_of
 from fwdscope.cli.progress import show_progress
+from fwdscope.cli.watch import watch_checks
 from fwdscope.errors import InputError
 from fwdscope.render.checks import FORMATS, render
 
@@ -32,6 +33,7 @@ _BASELINE = "Compare each report with the one kept in this folder."
 _UPDATE = "Write the baselines instead of comparing with them."
 _TOLERANCE = "How far costs may differ from the baseline, as 1%. Shapes and parameters must be equal."
 _JOBS = "Processes to use, at most one per core. Each loads torch, which pays off from a few hundred specs on."
+_WATCH = "Check again each time that a file is saved, with marks at what changed. Ctrl-C ends it."
 _NO_CACHE = "Build every spec, even if it has not changed since an earlier run."
 
 
@@ -48,6 +50,7 @@ def check(
         str | None, typer.Option("--format", metavar="FORMAT", help=f"{', '.join(FORMATS)}. Default: text.")
     ] = None,
     output: ReportOutput = None,
+    watch: Annotated[bool, typer.Option("--watch", help=_WATCH)] = False,
     no_cache: Annotated[bool, typer.Option("--no-cache", help=_NO_CACHE)] = False,
     dtype: ModelDtype = "float32",
     allow_import: AllowImport = False,
@@ -82,6 +85,10 @@ def check(
         plan = CheckPlan(CheckSettings(dtype, allow_import), jobs, not no_cache, folder)
         if "-" in (targets or []) and folder is not None:
             raise InputError("a baseline is of a file, and - is stdin: leave one of them out")
+        if watch:
+            if form != "text" or output is not None or update or "-" in (targets or []):
+                raise InputError("--watch shows outcomes on the screen: leave --format, -o, --update and - out")
+            watch_checks(targets or [], plan)
         found = files(targets or [], content_of("-") if "-" in (targets or []) else None)
         read = [file.path for file in found]
         check_writable(output, [*read, *map(folder.file, read)] if folder is not None else read)

@@ -29,6 +29,7 @@ from fwdscope.cli.defaults import defaulted
 from fwdscope.cli.look import NO_CACHE, look_at
 from fwdscope.cli.options import command_line, target_of
 from fwdscope.cli.vary import inspect_at_sizes, refuse_with_vary
+from fwdscope.cli.watch import watch_spec
 from fwdscope.errors import InputError, ShapeError
 from fwdscope.interrupt import INTERRUPTED
 from fwdscope.render import COLUMNS, FIGURES, FORMATS, Options, render
@@ -50,6 +51,8 @@ _PARTIAL = "Show the report up to the layer that fails, of a PyTorch model."
 _SUGGEST = "Try every change that may mend a problem, however large the network is."
 _VARY = "Shapes and costs at several sizes: B=1,8,32 or T=128:4096:x2 or T=128:1024:+128; also dtype. Repeatable."
 _SHOW = "Draw one output instead of the report: conv1, conv1[0,3], or attn.weights for attention weights."
+
+_WATCH = "Show the report again each time that the file is saved, with marks at what changed. Ctrl-C ends it."
 
 _PICTURES = (".png", ".svg")
 
@@ -85,6 +88,7 @@ def inspect(
     output: opt.ReportOutput = None,
     partial: Annotated[bool, typer.Option("--partial", help=_PARTIAL)] = False,
     suggest: Annotated[bool, typer.Option("--suggest", help=_SUGGEST)] = False,
+    watch: Annotated[bool, typer.Option("--watch", help=_WATCH)] = False,
     no_cache: Annotated[bool, typer.Option("--no-cache", help=NO_CACHE)] = False,
     allow_import: opt.AllowImport = False,
     limit: opt.Limits = None,
@@ -93,14 +97,13 @@ def inspect(
 
     def command() -> None:
         inspected = [target_of(text, set_, input_, dtype, allow_import) for text in targets]
-        only_one = {"show": show is not None, "partial": partial, "vary": bool(vary)}
+        only_one = {"watch": watch, "show": show is not None, "partial": partial, "vary": bool(vary)}
         _check_targets(inspected, [name for name, is_given in only_one.items() if is_given])
         unasked = defaulted(ctx)
         view = {"depth": depth, "columns": columns, "sort": sort, "top": top, "on": on}
         view = {name: None if name in unasked else view[name] for name in view}
-        chosen = device
-        if "device" in unasked and (vary or on is not None or any(target.is_report for target in inspected)):
-            chosen = None  # a default is for what runs
+        runs = not (watch or vary or on is not None or any(target.is_report for target in inspected))
+        chosen = device if runs or "device" not in unasked else None  # a default is for what runs
         if vary:
             refuse_with_vary(
                 {**view, "on": None, "device": chosen, "show": show, "weights": weights, "partial": partial}
@@ -108,11 +111,13 @@ def inspect(
             inspect_at_sizes(inspected[0], vary, train, _find_accelerators(on), strict, format_, output)
             return
         form = _check_view(show, format_, output, view)
+        if watch and output is not None:
+            raise InputError(f"--watch shows the report on the screen: leave -o {output} out")
         if weights_partial and weights is None:
             raise InputError("--weights-partial is for a file of weights: add --weights FILE")
         accelerators = _find_accelerators(on)
         settings = RunSettings(
-            "auto" if chosen is None and on is not None else chosen,
+            "auto" if chosen is None and (watch or on is not None) else chosen,
             seed, weights, weights_partial, train=train, stats=not no_stats, latency=not no_latency, show=show,
         )  # fmt: skip
         check_writable(output, [weights, *(file for target in inspected for file in opt.files_of(target))])
@@ -121,6 +126,13 @@ def inspect(
             return
         names = tuple(name.strip() for name in columns.split(",")) if columns else None
         options = Options(depth, names, None, "", output is not None and form == "json", sort, top)
+        if watch:
+            options = options._replace(target=_command_line(inspected[0], chosen, on, settings))
+
+            def draw(report: Report, options: Options) -> str:
+                return _text([("", _with_estimates(report, accelerators, on or ""), options)], form, None)
+
+            watch_spec(inspected[0], settings, not no_cache, draw, options)
         try:
             found, interrupted = _inspect_all(inspected, settings, not no_cache, form)
         except ShapeError as error:
@@ -163,6 +175,8 @@ def _check_view(show: str | None, format: str | None, output: Path | None, view:
 
 def _check_targets(targets: list[Target], only_one: list[str]) -> None:
     """Raise InputError for options that are not for these targets."""
+    if "watch" in only_one and len(only_one) > 1:
+        raise InputError(f"--watch shows the whole report: leave --{only_one[1]} out")
     if len(targets) > 1 and only_one:
         raise InputError(f"--{only_one[0]} is for one target; here are {len(targets)}")
     if "partial" in only_one and not targets[0].is_module:
@@ -245,6 +259,11 @@ def _command_line(target: Target, device: str | None, on: str | None, settings: 
 
 
 def _write(reports: list[NamedReport], form: str, output: Path | None) -> None:
+    if reports:
+        put(_text(reports, form, output), output)
+
+
+def _text(reports: list[NamedReport], form: str, output: Path | None) -> str:
     if form == "table" and output is None:
         width, color = terminal_of()
         room = width if sys.stdout.isatty() else None
@@ -253,9 +272,8 @@ def _write(reports: list[NamedReport], form: str, output: Path | None) -> None:
         if len(reports) > 1:
             from fwdscope.render.overview import render_several
 
-            put(render_several(reports, form), output)
-        elif reports:
-            put(render(reports[0][1], form, reports[0][2]), output)
+            return render_several(reports, form)
+        return render(reports[0][1], form, reports[0][2])
     except ValueError as error:
         # An unknown column; the message lists the known ones.
         raise InputError(str(error)) from None

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import re
-from typing import TextIO
 
 from fwdscope.language.problems import SpecError, count
-from fwdscope.render.lines import Line, takes_color, write
+from fwdscope.render.lines import Line, write
 
 # A line of a problem, and the style of each of its parts.
 _STYLES = (
@@ -17,11 +16,9 @@ _STYLES = (
 )
 
 
-def write_problems(error: SpecError, stream: TextIO) -> None:
-    """Write all problems and how many there are."""
-    lines = map(styled, str(error).split("\n"))
-    stream.write(write(lines, takes_color(stream)))
-    stream.write(f"\n{count(len(error.problems), 'problem')}\n")
+def draw_problems(error: SpecError, color: bool) -> str:
+    """All problems and how many there are."""
+    return write(map(styled, str(error).split("\n")), color) + f"\n{count(len(error.problems), 'problem')}\n"
 
 
 def styled(line: str) -> Line:

@@ -6,7 +6,8 @@ into the nearest row shown, whose figures include theirs. Nothing here knows abo
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Literal, NamedTuple
 
 from fwdscope import units
@@ -41,6 +42,8 @@ class Options(NamedTuple):
     sort: str | None = None
     top: int | None = None
     color: bool = False
+    # Marks in front of rows, by the row's id(): what changed since an earlier report.
+    marks: Mapping[int, str] = MappingProxyType({})
 
 
 class RowFigure(NamedTuple):

@@ -6,7 +6,7 @@ how wide each column is, what is shortened, and which columns are left out. A ro
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from fwdscope.render.lines import Line, cells, code_in_markdown, escape_markdown, pad, shorten
@@ -106,12 +106,11 @@ class Table(NamedTuple):
             pieces += _draw(texts[index], column, width, self.bar)
         return tuple(pieces)
 
-    def lines(self, below: Mapping[int, Iterable[Line]] | None = None) -> Iterator[Line]:
-        """The heading and all rows, each with the lines ``below`` it."""
+    def lines(self) -> Iterator[Line]:
+        """The heading and all rows."""
         yield from self.heading()
         for index in range(len(self.cells[0]) if self.cells else 0):
             yield self.row(index)
-            yield from (below or {}).get(index, ())
 
 
 def lay_out(columns: Sequence[Column], room: int, steps: Sequence[tuple[str, int]] = ()) -> Table:

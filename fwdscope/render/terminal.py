@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from fwdscope.findings import Finding, findings
 from fwdscope.render import estimates, summary
 from fwdscope.render.columns import chosen_columns
 from fwdscope.render.lines import Line, cells, hanging, next_steps, pack, shorten, wrap, write
 from fwdscope.render.rows import BROKEN, GUIDE, Options, ShownRow, View, is_broken, printable, view_for
-from fwdscope.render.table import GAP, lay_out
+from fwdscope.render.table import GAP, Table, lay_out
 from fwdscope.report import Report
 
 # The width of a file or a pipe, which have none.
@@ -39,9 +39,7 @@ def _lines(report: Report, options: Options, width: int) -> Iterator[Line]:
     steps = _STEPS if seen.sort is None else _STEPS_FLAT
     table = lay_out(chosen_columns(options, seen), width - 2 * _MARGIN, steps)
     prose = min(width - 2 * _MARGIN, max(table.width, _MIN_PROSE))
-    blocks = (
-        _header(report, prose),
-        table.lines({index: _remarks(shown, prose) for index, shown in enumerate(seen.rows)}) if seen.rows else (),
+    below = (
         _under(report, seen, table.left_out, prose),
         _sums(report, prose),
         estimates.lines(report, prose),
@@ -49,13 +47,17 @@ def _lines(report: Report, options: Options, width: int) -> Iterator[Line]:
         _findings(findings(report), prose),
         next_steps(summary.next_steps(report, seen, options), prose),
     )
+    rows = _rows(table, seen, options.marks, prose) if seen.rows else ()
     yield ()
-    for block in blocks:
+    for block in (_indented(_header(report, prose)), rows, *map(_indented, below)):
         lines = list(block)
         if lines:
-            for line in lines:
-                yield ((" " * _MARGIN, ""), *line)
+            yield from lines
             yield ()
+
+
+def _indented(lines: Iterable[Line]) -> Iterator[Line]:
+    return (((" " * _MARGIN, ""), *line) for line in lines)
 
 
 def _header(report: Report, width: int) -> Iterator[Line]:
@@ -79,6 +81,13 @@ def _header(report: Report, width: int) -> Iterator[Line]:
     for line in wrap(summary.values(report), width):
         yield ((line, "dim"),)
     yield from pack(summary.ran_on(report), width, "dim")
+
+
+def _rows(table: Table, seen: View, marks: Mapping[int, str], width: int) -> Iterator[Line]:
+    yield from _indented(table.heading())
+    for index, shown in enumerate(seen.rows):
+        yield ((f"{marks.get(id(shown.row), ''):{_MARGIN}}", "yellow"), *table.row(index))
+        yield from _indented(_remarks(shown, width))
 
 
 def _remarks(shown: ShownRow, width: int) -> Iterator[Line]:
