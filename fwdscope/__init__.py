@@ -28,9 +28,12 @@ if TYPE_CHECKING:
     from fwdscope.commands.diff import Comparison
     from fwdscope.commands.explain import Explanation
     from fwdscope.language.problems import SpecError
+    from fwdscope.ops.base import cost_rule, flops, macs
     from fwdscope.report import Report, ReportError
+    from fwdscope.run.recorded import Recorded
     from fwdscope.settings import RunError
     from fwdscope.targets import Target
+    from fwdscope.torchinfo import summary
 
 __all__ = [
     "FwdscopeError",
@@ -43,23 +46,32 @@ __all__ = [
     "__version__",
     "bench",
     "check",
+    "cost_rule",
     "diff",
     "explain",
+    "flops",
     "inspect",
     "load",
+    "macs",
+    "record",
+    "summary",
 ]
 
-# Errors that are imported when they are first asked for, so that `import fwdscope` stays fast.
-_LAZY_ERRORS = {
+# What is imported when it is first asked for, so that `import fwdscope` stays fast.
+_LAZY = {
     "ReportError": "fwdscope.report",
     "RunError": "fwdscope.settings",
     "SpecError": "fwdscope.language.problems",
+    "cost_rule": "fwdscope.ops.base",
+    "flops": "fwdscope.ops.base",
+    "macs": "fwdscope.ops.base",
+    "summary": "fwdscope.torchinfo",
 }
 
 
 def __getattr__(name: str) -> Any:
-    if name in _LAZY_ERRORS:
-        return getattr(importlib.import_module(_LAZY_ERRORS[name]), name)
+    if name in _LAZY:
+        return getattr(importlib.import_module(_LAZY[name]), name)
     raise AttributeError(f"module 'fwdscope' has no attribute {name!r}")
 
 
@@ -190,6 +202,17 @@ def check(
     folder = BaselineFolder(Path(baseline), update, tolerance) if baseline is not None else None
     plan = CheckPlan(CheckSettings(dtype, allow_import), jobs, cached, folder)
     return check_files(files([os.fspath(target) for target in targets]), plan)
+
+
+def record() -> Recorded:
+    """Record whatever runs in a ``with``, and report it: ``with fwdscope.record() as rec: …``, then ``rec.report``.
+
+    The modules that this thread calls are its rows, on the devices where they are, with gradients as they are; what
+    runs outside any module has rows of its own.
+    """
+    from fwdscope.run.recorded import Recorded
+
+    return Recorded()
 
 
 def load(path: str | os.PathLike[str]) -> Report:

@@ -15,7 +15,9 @@ PACKAGE = ROOT / "fwdscope"
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 # What every package may import; these import one another at most.
-FOUNDATIONS = {"cache", "default_dtype", "errors", "garbage_collection", "interrupt", "limits", "units", "version"}
+FOUNDATIONS = {
+    "cache", "default_dtype", "errors", "extensions", "garbage_collection", "interrupt", "limits", "units", "version",
+}  # fmt: skip
 # The packages, and which others each may import at module level. Imports point one way: cli → render → (findings,
 # check, diff) → report, and model → layers, language. `report` and `language` know nothing of what is built from them.
 MAY_IMPORT = {
@@ -50,6 +52,8 @@ MAY_IMPORT = {
     "render": {"commands.bench", "commands.check", "commands.diff", "commands.explain", "findings", "functions"}
     | {"guide", "language", "layers", "report"},
     "cli": {"kept", "language", "render", "settings", "targets"},
+    "pytest_plugin": set(),
+    "torchinfo": set(),
 }
 # Where torch may stand at module level. Everywhere else it is imported by the function that needs it.
 MAY_LOAD_TORCH = {"commands.bench", "device", "model", "ops", "run", "targets", "timing", "torch_private", "trace"}

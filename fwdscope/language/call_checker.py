@@ -212,6 +212,9 @@ class CallChecker:
     def check_layer(self, name: str, call: Call) -> Value:
         """Check the settings of a layer type or a block."""
         block = self.context.blocks.get(name)
+        if block is None and name not in LAYERS:  # another package's
+            self.arguments(call)
+            return Value("layer", layer=UncalledLayer(name))
         if block is None:
             if not self.check_layer_settings(call, LAYERS[name]):
                 return NOTHING

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from fwdscope.extensions import brought_layers
 from fwdscope.functions.functions import CONSTANTS, DTYPES, FUNCTIONS
 from fwdscope.functions.methods import ATTRIBUTES, METHODS
 from fwdscope.functions.refusals import EXCLUDED_ATTRIBUTES, function_refusal, method_refusal
@@ -41,7 +42,8 @@ class NameResolver:
 
     def is_layer_type(self, name: str) -> bool:
         """Whether a name is a layer type or a block, and nothing nearer hides it."""
-        return self.context.state.find(name) is None and (name in self.context.blocks or name in LAYERS)
+        brought = self.context.allow_import and name in brought_layers()
+        return self.context.state.find(name) is None and (name in self.context.blocks or name in LAYERS or brought)
 
     def resolve(self, node: Name) -> Value:
         """Return the value of a name that is no layer type."""

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from fwdscope.extensions import load_rules
 from fwdscope.language import check_source
 from fwdscope.language.arithmetic import ArithmeticProblem
 from fwdscope.language.check import Checked
@@ -38,6 +39,8 @@ def build(
     ``replaced`` are meta tensors in place of inputs of the spec (``--input``); promised shapes are not checked if one
     has another shape. Raises SpecError with every problem and every broken promise.
     """
+    if checked.allow_import:
+        load_rules()
     network, problems = build_with_problems(checked, replaced, dtype, check_promises, training)
     if problems:
         raise SpecError([*problems, *network.broken_promises])

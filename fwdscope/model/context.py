@@ -10,6 +10,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from fwdscope.errors import error_text
+from fwdscope.extensions import brought_layers
 from fwdscope.functions.functions import CONSTANTS, DTYPES, FUNCTIONS
 from fwdscope.functions.methods import ATTRIBUTES, METHODS
 from fwdscope.functions.resolution import attribute, dtype_of, implementation, method
@@ -90,6 +91,8 @@ class BodyContext(EvaluationContext):
             return self._template(node.id, (), ())
         if node.id in CONSTANTS:
             return CONSTANTS[node.id]
+        if self._is_brought(node.id):
+            return self._imported(brought_layers()[node.id], [], {})
         if node.id == MODE:
             return self.blueprint.training
         if node.id in DTYPES:
@@ -264,6 +267,10 @@ class BodyContext(EvaluationContext):
             raise ArithmeticProblem(message, at_most("layers"), "limit")
         return SeriesTemplate(items * times, partial(Series, self.blueprint))
 
+    def _is_brought(self, name: str) -> bool:
+        """Whether a name is a layer that another package brings."""
+        return name[:1].isupper() and self.blueprint.checked.allow_import and name in brought_layers()
+
     def _imported(self, dotted: str, arguments: Sequence[Any], keywords: dict[str, Any]) -> ImportedTemplate:
         module, _, name = dotted.rpartition(".")
         if not self.blueprint.checked.allow_import:
@@ -313,6 +320,8 @@ class BodyContext(EvaluationContext):
             return SeriesTemplate(items, partial(Series, self.blueprint))
         if self.blueprint.spec.block(name) or name in LAYERS:
             return self._template(name, node.arguments, node.keywords)
+        if self._is_brought(name):
+            return self._imported(brought_layers()[name], *self._arguments(node))
         function = FUNCTIONS[name]
         arguments, keywords = self._arguments(node)
         if function.makes:

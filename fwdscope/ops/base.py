@@ -142,6 +142,31 @@ def rule(*names: str, **facts: Any) -> Callable[[_Function], _Function]:
     return decorate
 
 
+def cost_rule(name: str) -> Callable[[Callable[..., Term | Iterable[Term]]], Callable[..., Term | Iterable[Term]]]:
+    """Say what an operator of your own costs: ``@fwdscope.cost_rule("mylib::attention")``.
+
+    The function takes the operator's arguments, tensors as their ``shape`` and ``dtype``, and returns a term of its
+    arithmetic or several, each with its formula: ``fwdscope.macs("scores", "B·H·T·S·D", B=…, H=…, T=…, S=…, D=…)``,
+    ``fwdscope.flops("softmax", "5·B·H·T·S", …)``. Bytes are those of every operand and result. Explanations show the
+    formulas. Raises ValueError if the operator has a rule.
+    """
+    operator = name.replace("::", ".").split(".")
+    if len(operator) != 2:
+        raise ValueError(f"{name}: an operator is named by its library: mylib::attention")
+    if ".".join(operator) in RULES:
+        raise ValueError(f"{name} has a rule already")
+
+    def decorate(terms: Callable[..., Term | Iterable[Term]]) -> Callable[..., Term | Iterable[Term]]:
+        def of_op(op: Op) -> Terms:
+            found = terms(*op.arguments, **dict(op.keywords))
+            return (found,) if isinstance(found, Term) else tuple(found)
+
+        register([".".join(operator)], Rule(of_op))
+        return terms
+
+    return decorate
+
+
 def no_terms(op: Op) -> Terms:
     """The terms of an operator that computes nothing."""
     return ()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import platform
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Any
@@ -61,54 +61,13 @@ class Subject(ABC):
 
     def report(self) -> Report:
         """The report of the forward on meta."""
-        layers = rows(self.trace)
-        is_counted: dict[str, bool] = {}
-        for record in self.trace.root.records():
-            name = record.op.name
-            is_counted[name] = record.cost is not None and is_counted.get(name, True)
-        return Report(
-            name=self.name,
-            inputs=tuple(tensor_info(name, tensor) for name, tensor in self.named_inputs(self.call).items()),
-            outputs=tuple(tensor_info(name, tensor) for name, tensor in self.trace.outputs),
-            layers=layers,
-            totals=self.totals(self.trace),
-            uncounted=tuple([name for name in is_counted if not is_counted[name]]),
-            unused=self.trace.unused,
-            environment=Environment(
-                __version__, platform.python_version(), torch.__version__, f"{platform.system()} {platform.machine()}"
-            ),
-            device=self.device,
-            dtype=self.dtype,
-            notes=(
-                *self.trace.notes,
-                *notes_on_fused_attention(self.trace),
-                *[_REGISTERED.format(name) for name in is_counted if is_counted[name] and not find(name)],
-            ),
-        )
+        inputs = self.named_inputs(self.call)
+        return report_of(self.trace, self.totals(self.trace), self.name, inputs, self.device, self.dtype)
 
     def totals(self, trace: Trace) -> Totals:
         """The sums over a forward of this network."""
         module = trace.module or unwrapped(self.call.module)
-        modules = named_modules(module)
-        params, trainable, param_bytes = sizes([tensor for _, tensor in named_parameters(module, modules)])
-        buffers, _, buffer_bytes = sizes([tensor for _, tensor in named_tensors(module, "buffers", modules)])
-        input_bytes = sizes(tensors_inside([self.call.args, self.call.kwargs]))[2]
-        macs, flops, read, written = trace.root.cost()
-        return Totals(
-            params=params,
-            trainable_params=trainable,
-            buffers=buffers,
-            param_bytes=param_bytes,
-            buffer_bytes=buffer_bytes,
-            macs=macs,
-            flops=flops,
-            bytes_read=read,
-            bytes_written=written,
-            peak_memory=param_bytes + buffer_bytes + input_bytes + trace.peak,
-            peak_activations=trace.peak,
-            input_bytes=input_bytes,
-            active_params=_active_parameters(modules, params),
-        )
+        return totals_of(trace, module, tensors_inside([self.call.args, self.call.kwargs]))
 
     def peak_by_batch(self, batch: int | None) -> Callable[[int], int] | None:
         """A function from a batch size to the bytes at the peak; None where the batch cannot be changed."""
@@ -357,6 +316,58 @@ class ModuleSubject(Subject):
     def run(self, call: ModuleCall, recorder: Recorder) -> Trace:
         """Run the placed module, recorded."""
         return record_module(unwrapped(call.module), call.args, call.kwargs, recorder, self.training)
+
+
+def report_of(trace: Trace, totals: Totals, name: str, inputs: Mapping[str, Tensor], device: str, dtype: str) -> Report:
+    """The report of a trace."""
+    layers = rows(trace)
+    is_counted: dict[str, bool] = {}
+    for record in trace.root.records():
+        operator = record.op.name
+        is_counted[operator] = record.cost is not None and is_counted.get(operator, True)
+    return Report(
+        name=name,
+        inputs=tuple(tensor_info(name, tensor) for name, tensor in inputs.items()),
+        outputs=tuple(tensor_info(name, tensor) for name, tensor in trace.outputs),
+        layers=layers,
+        totals=totals,
+        uncounted=tuple([name for name in is_counted if not is_counted[name]]),
+        unused=trace.unused,
+        environment=Environment(
+            __version__, platform.python_version(), torch.__version__, f"{platform.system()} {platform.machine()}"
+        ),
+        device=device,
+        dtype=dtype,
+        notes=(
+            *trace.notes,
+            *notes_on_fused_attention(trace),
+            *[_REGISTERED.format(name) for name in is_counted if is_counted[name] and not find(name)],
+        ),
+    )
+
+
+def totals_of(trace: Trace, module: nn.Module, inputs: Sequence[Tensor]) -> Totals:
+    """The sums over a trace of a module."""
+    modules = named_modules(module)
+    params, trainable, param_bytes = sizes([tensor for _, tensor in named_parameters(module, modules)])
+    buffers, _, buffer_bytes = sizes([tensor for _, tensor in named_tensors(module, "buffers", modules)])
+    input_bytes = sizes(inputs)[2]
+    macs, flops, read, written = trace.root.cost()
+    return Totals(
+        params=params,
+        trainable_params=trainable,
+        buffers=buffers,
+        param_bytes=param_bytes,
+        buffer_bytes=buffer_bytes,
+        macs=macs,
+        flops=flops,
+        bytes_read=read,
+        bytes_written=written,
+        peak_memory=param_bytes + buffer_bytes + input_bytes + trace.peak,
+        peak_activations=trace.peak,
+        input_bytes=input_bytes,
+        active_params=_active_parameters(modules, params),
+    )
 
 
 def _active_parameters(modules: Iterable[tuple[str, nn.Module]], params: int) -> int:

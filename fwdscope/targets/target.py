@@ -115,8 +115,10 @@ class Target(NamedTuple):
 
     def load_module(self, with_numbers: bool = False, only_on_meta: bool = False) -> ModuleAndInputs:
         """The PyTorch model and the inputs to call it on: see :func:`~fwdscope.targets.module.load_module`."""
+        from fwdscope.extensions import load_rules
         from fwdscope.targets.module import load_module
 
+        load_rules()
         if self.variables or self.dtype != "float32":
             raise InputError(f"{self.text} is code of your own; --set and --dtype are for specs")
         return load_module(self.text, self._feeds(), with_numbers, only_on_meta)

@@ -374,6 +374,13 @@ def without_compiling() -> contextlib.AbstractContextManager[Any]:
 
 def hook_modules(modules: Modules, recorder: Observer) -> Iterator[RemovableHandle]:
     """Hook a module and all inside it, given by their paths."""
+    for what in step_starts(modules):
+        assert what.module is not None
+        yield from hook(what.module, what, recorder)
+
+
+def step_starts(modules: Modules) -> Iterator[StepStart]:
+    """What the calls of a module and of all inside it are to an observer."""
     # A list of modules is never called, so its members are named from the module that calls them.
     lists = {path for path, inner in modules if isinstance(inner, nn.ModuleList | nn.ModuleDict)}
     for path, inner in modules:
@@ -388,4 +395,4 @@ def hook_modules(modules: Modules, recorder: Observer) -> Iterator[RemovableHand
         kind = "layer" if is_leaf else "stack" if isinstance(inner, nn.Sequential) else "block"
         name = inner._get_name()
         text = name if isinstance(inner, Wrapped | Scripted) else describe_module(inner)
-        yield from hook(inner, StepStart(kind, path, name, text, label or name, None, inner), recorder)
+        yield StepStart(kind, path, name, text, label or name, None, inner)

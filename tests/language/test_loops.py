@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from textwrap import dedent, indent
 
 import pytest
 import torch
 from torch import Tensor, nn
 
+from fwdscope.commands.check.one import CheckSettings, check_source
 from fwdscope.findings import findings
+from fwdscope.language.problems import Source
 from fwdscope.model import build
 from fwdscope.model.initialise import materialise
 from fwdscope.model.straight import straight
@@ -256,3 +259,20 @@ def test_loops_with_names_may_have_layers_of_the_same_name() -> None:
     assert [p for p in paths(built) if p.endswith("resnets.1")] == [
         f"{side}.{i}.resnets.1" for side in ("down", "up") for i in range(2)
     ]
+
+
+def test_what_is_expected_of_a_layer_of_any_round_is_found() -> None:
+    layers = """
+    - for: i in range(2)
+      do:
+        - for: j in range(3)
+          do:
+            - fc = Linear(8)
+            - act = ReLU
+        - out = Linear(8)
+        - Tanh
+    """
+    tail = "\nexpect:\n  layers:\n    fc.1.2: {params: 72}\n    out.1: {params: 72}\n    fc.0.1: {output: '(2, 8)'}\n"
+    text = f"inputs:\n  x: randn(2, 8)\nlayers:\n{indent(dedent(layers).strip(), '  ')}{tail}"
+    outcome = check_source(Source("rounds.yaml", text), CheckSettings()).outcome
+    assert [(point.state, point.got) for point in outcome.points] == [("met", "72"), ("met", "72"), ("met", "(2, 8)")]

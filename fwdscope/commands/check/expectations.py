@@ -69,7 +69,7 @@ def with_shortfalls(checked: Checked, report: Report, check_outputs: bool = True
     found = [one for one in verdicts(checked, report, check_outputs) if one.state == "failed"]
     given = [variable.name for variable in checked.spec.variables if variable.given is not None]
     if given and figures:
-        gone = [one for one in found if one.layer is not None and _row(report.layers, one.layer) is None]
+        gone = [one for one in found if one.layer is not None and row_at(report.layers, one.layer) is None]
         found = [one for one in found if one.span not in figures or one in gone]
         note = f"expected figures are not checked, since they are for the file's own {', '.join(given)}"
         report = replace(report, notes=(*report.notes, note))
@@ -96,7 +96,7 @@ def verdicts(
 
 
 def _check_figure(verdict: Verdict, one: ExpectedFigure, report: Report) -> Verdict:
-    row = _row(report.layers, one.layer) if one.layer is not None else None
+    row = row_at(report.layers, one.layer) if one.layer is not None else None
     if one.layer is not None and row is None:
         return replace(verdict, state="failed", got=f"no layer {one.layer}")
     value: int | None = getattr(row or report.totals, one.name, None)
@@ -115,7 +115,7 @@ def _check_figure(verdict: Verdict, one: ExpectedFigure, report: Report) -> Verd
 def _check_latency(verdict: Verdict, one: ExpectedFigure, measured: MeasuredLatency) -> Verdict:
     if measured.failed is not None:
         return replace(verdict, state="failed", got=f"nothing: {measured.failed}")
-    row = _row(measured.rows, one.layer) if one.layer is not None else None
+    row = row_at(measured.rows, one.layer) if one.layer is not None else None
     seconds = measured.whole if one.layer is None else row.latency if row is not None else None
     if seconds is None:
         reason = measured.missing or f"no latency of {one.layer or 'the whole'} was measured"
@@ -144,7 +144,7 @@ def distance(figure: units.Figure, value: float) -> str:
     return f"{math.ceil(gap):,}{unit}{part} {word if unit else whole}"
 
 
-def _row(rows: Sequence[LayerRow], path: str) -> LayerRow | None:
+def row_at(rows: Sequence[LayerRow], path: str) -> LayerRow | None:
     """The row of a layer; for a copy in a stack, the row that stands for all copies."""
     exact = next((row for row in rows if row.path == path and row.kind != "expression"), None)
     return exact or next((row for row in rows if path in folded_paths(rows, row)), None)
@@ -153,6 +153,21 @@ def _row(rows: Sequence[LayerRow], path: str) -> LayerRow | None:
 def folded_paths(rows: Sequence[LayerRow], row: LayerRow) -> set[str]:
     """All paths that a row stands for: its own, and those in the other copies of the stacks around it."""
     paths = {row.path}
+    above: list[LayerRow] = []
+    depth, rounds = row.depth, 0
+    for one in reversed(rows[: next(i for i, other in enumerate(rows) if other is row)]):
+        if one.depth < depth:
+            above.insert(0, one)
+            depth = one.depth
+    for one in above:
+        if one.type != "round" or one.path[-1:].isdigit():
+            continue
+        # A loop without a name: the round's number stands behind the name of the layer, conv.0.
+        place, rounds = len(one.path.split(".")) * bool(one.path) + 1 + rounds, rounds + 1
+        for pieces in [path.split(".") for path in paths] if one.kind == "copies" else ():
+            if len(pieces) > place and pieces[place].isdigit():
+                numbers = range(int(pieces[place]), int(pieces[place]) + one.repeat)
+                paths |= {".".join((*pieces[:place], str(number), *pieces[place + 1 :])) for number in numbers}
     for copies in rows:
         if copies.kind != "copies" or not (row.path == copies.path or row.path.startswith(copies.path + ".")):
             continue
@@ -167,7 +182,7 @@ def folded_paths(rows: Sequence[LayerRow], row: LayerRow) -> set[str]:
 def _outputs(checked: Checked, report: Report) -> Iterator[Verdict]:
     evaluate = partial(evaluate_plain, names=checked.variables)
     for one in checked.spec.expect.outputs:
-        row = _row(report.layers, one.layer) if one.layer is not None else None
+        row = row_at(report.layers, one.layer) if one.layer is not None else None
         got = row.output_shapes if row else tuple(output.shape for output in report.outputs)
         shown = str(got[0] if len(got) == 1 else got)
         met = _matches(one.shape, got, evaluate)
