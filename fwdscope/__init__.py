@@ -80,6 +80,7 @@ def inspect(
     /,
     *inputs: Any,
     variables: Mapping[str, object] | None = None,
+    arguments: Mapping[str, Any] | None = None,
     dtype: str = "float32",
     device: str | None = "auto",
     seed: int = 0,
@@ -92,7 +93,10 @@ def inspect(
     """Report every layer's shapes, parameters and costs, for a spec or a PyTorch module.
 
     ``fwdscope.inspect("resnet50", variables={"B": 8})`` reports a spec (a file, the name of one that ships, or
-    ``FILE@REV``, a file at a git revision) with entries of its ``vars`` replaced. ``fwdscope.inspect(module, x,
+    ``FILE@REV``, a file at a git revision) with entries of its ``vars`` replaced;
+    ``fwdscope.inspect("transformers:llama", arguments={"hidden_size": 512}, variables={"T": 128})`` a model of
+    transformers, timm, torchvision or diffusers, or one named as ``package.module:name``, built with these arguments
+    and inputs of these sizes. ``fwdscope.inspect(module, x,
     mask=m)`` runs a copy of ``module(x, mask=m)`` on the meta device, or where the module lives if values decide what
     it runs (``report.device`` says which, ``report.notes`` why). With ``device="meta"`` a module that needs values
     raises :class:`InputError`.
@@ -113,7 +117,7 @@ def inspect(
     settings = RunSettings(device, seed, file, train=train, stats=stats, latency=latency, peaks=latency)
     if not isinstance(target, str | os.PathLike):
         return inspect_module(target, inputs, keywords, settings)
-    return inspect_target(_target(target, inputs, keywords, variables, dtype), settings)[0]
+    return inspect_target(_target(target, inputs, keywords, variables, arguments, dtype), settings)[0]
 
 
 def bench(
@@ -121,6 +125,7 @@ def bench(
     /,
     *inputs: Any,
     variables: Mapping[str, object] | None = None,
+    arguments: Mapping[str, Any] | None = None,
     device: str | None = None,
     dtype: str = "float32",
     layers: bool = True,
@@ -139,7 +144,9 @@ def bench(
 
     settings = BenchSettings(device=device, dtype=dtype, layers=layers, budget=budget)
     if isinstance(target, str | os.PathLike):
-        measured = run_benchmark(BenchRequest(_target(target, inputs, keywords, variables, "float32"), settings))
+        measured = run_benchmark(
+            BenchRequest(_target(target, inputs, keywords, variables, arguments, "float32"), settings)
+        )
     else:
         from fwdscope.run.subject import ModuleSubject
 
@@ -155,6 +162,7 @@ def explain(
     /,
     *inputs: Any,
     variables: Mapping[str, object] | None = None,
+    arguments: Mapping[str, Any] | None = None,
     dtype: str = "float32",
     **keywords: Any,
 ) -> Explanation:
@@ -170,7 +178,7 @@ def explain(
     from fwdscope.run.subject import ModuleSubject
 
     if isinstance(target, str | os.PathLike):
-        subject = make_subject(_target(target, inputs, keywords, variables, dtype))
+        subject = make_subject(_target(target, inputs, keywords, variables, arguments, dtype))
         return explain_layer(subject.trace_every_copy(), layer)
     return explain_layer(ModuleSubject((target, inputs, keywords)).trace, layer)
 
@@ -239,6 +247,7 @@ def _target(
     inputs: tuple[Any, ...],
     keywords: dict[str, Any],
     variables: Mapping[str, object] | None,
+    arguments: Mapping[str, Any] | None,
     dtype: str,
 ) -> Target:
     """The target of a path or name. Raises TypeError for inputs, which are only for modules."""
@@ -247,4 +256,4 @@ def _target(
     if inputs or keywords:
         raise TypeError("a spec says its inputs itself; replace its vars with variables={...}")
     given = {name: str(value) for name, value in (variables or {}).items()}
-    return Target(os.fspath(target), given, dtype=dtype)
+    return Target(os.fspath(target), given, dtype=dtype, arguments=arguments or {})

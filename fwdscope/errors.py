@@ -80,8 +80,13 @@ def import_failure(error: BaseException) -> str | None:
 
 def needs_values(error: BaseException | None) -> bool:
     """Whether a forward failed on meta because it needs the values of tensors, or an operator that meta lacks."""
+    return any(map(lacks_values, causes(error)))
+
+
+def lacks_values(error: BaseException) -> bool:
+    """Whether this error itself, rather than its cause, is of a tensor without values."""
     kinds = (NotImplementedError, RuntimeError, TypeError, ValueError)
-    return any(isinstance(one, kinds) and re.search(_NO_VALUES, str(one), re.IGNORECASE) for one in causes(error))
+    return isinstance(error, kinds) and re.search(_NO_VALUES, str(error), re.IGNORECASE) is not None
 
 
 def causes(error: BaseException | None) -> Iterator[BaseException]:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import gc
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from fwdscope.errors import InputError, ShapeError, needs_values
+from fwdscope.errors import InputError, ShapeError, TargetError, error_text, needs_values
 from fwdscope.garbage_collection import without_garbage_collection
 from fwdscope.language.problems import SpecError
 from fwdscope.report import Report
 from fwdscope.report.sweep import SweepAxis, SweepPoint, combinations
 from fwdscope.settings import META, Interrupted, RunError, RunSettings, dtype_name
+from fwdscope.units import byte_size
 
 if TYPE_CHECKING:
     from torch import nn
@@ -84,7 +87,7 @@ def inspect_at(target: Target, values: Sequence[tuple[str, str]], settings: RunS
         elif name == "batch":
             target = with_batch(target, int(value))
         else:
-            target = target._replace(variables={**target.variables, name: value})
+            target = target.with_value(name, value)
     return inspect_target(target, settings)[0]
 
 
@@ -93,6 +96,8 @@ def with_batch(target: Target, batch: int) -> Target:
     from fwdscope.model.build import example_inputs
     from fwdscope.run.batch import batch_variable
 
+    if target.is_of_library and "B" not in target.variables:
+        return target.with_value("B", str(batch))
     checked, _ = target.load_spec()
     first = next(iter(example_inputs(checked).values()))
     name = batch_variable(checked, first.shape[0]) if first.dim() else None
@@ -162,10 +167,14 @@ def make_subject(
     on_progress(f"building {target.text}")
 
     def make() -> ModuleCall:
-        return ModuleCall(*target.load_module(with_numbers=True))
+        module, calls, _ = target.load_module(with_numbers=True)
+        return ModuleCall(module, *next(calls())[:2])
 
     def trace() -> Subject:
-        call = ModuleCall(*target.load_module(only_on_meta=only_on_meta))
+        if target.is_of_library:
+            return _trace_library(target, training, only_on_meta)
+        module, calls, _ = target.load_module(only_on_meta=only_on_meta)
+        call = ModuleCall(module, *next(calls())[:2])
         try:
             return ModuleSubject(call, training, make, only_on_meta)
         except Exception as error:
@@ -177,6 +186,64 @@ def make_subject(
             return ModuleSubject(make(), training, make)  # it was made on meta, but cannot run there
 
     return target.run_user_code(trace)
+
+
+def _trace_library(target: Target, training: bool, only_on_meta: bool) -> Subject:
+    """A library's model on the first inputs that it runs on: on meta, or with numbers if it needs them and fits."""
+    import torch
+
+    from fwdscope.device.local import free_memory
+    from fwdscope.run.placement import ModuleCall
+    from fwdscope.run.subject import ModuleSubject
+
+    def make(at: int) -> ModuleCall:
+        module, calls, _ = target.load_module(with_numbers=True)
+        return ModuleCall(module, *next(itertools.islice(calls(), at, None))[:2])
+
+    module, calls, notes = target.load_module(only_on_meta=only_on_meta)
+    failed: list[tuple[int, str, Exception]] = []
+    for at, (args, kwargs, text) in enumerate(calls()):
+        try:
+            call = ModuleCall(module, args, kwargs)
+            subject: Subject = ModuleSubject(call, training, functools.partial(make, at), only_on_meta=True)
+        except Exception as error:  # whatever the model raises on these
+            failed.append((at, text, error))
+        else:
+            return _with_notes(subject, text, notes)
+    if not failed:
+        raise TargetError(f"{target.text}: no inputs are known for it; {_forward(module)}")
+    if target.inputs or target.variables:
+        raise failed[0][2]
+    for_values = [one for one in failed if needs_values(one[2])]
+    _, text, first = (for_values or failed)[0]
+    said = error_text(first.__cause__ if type(first) is InputError and first.__cause__ else first)
+    reason = f"{target.text} does not run on {text}: {said}; {_forward(module)}"
+    needed, free = sum(p.numel() * p.element_size() for p in module.parameters()), free_memory(torch.device("cpu"))
+    if for_values and only_on_meta:
+        reason += ", or leave --device meta out"
+    elif for_values and free is not None and needed > free / 2:
+        reason = f"{target.text} does not run on meta with {text} ({said}), and its {byte_size(needed)} of weights "
+        reason += "are too large for the CPU here: make it smaller by --arg"
+    else:
+        for at, text, _ in for_values:
+            with contextlib.suppress(Exception):  # the first error is told
+                return _with_notes(ModuleSubject(make(at), training, functools.partial(make, at)), text, notes)
+    raise TargetError(reason) from first
+
+
+def _forward(module: nn.Module) -> str:
+    """How to feed a module."""
+    from fwdscope.targets.module import forward_names
+
+    if not forward_names(module):
+        return "it has no forward of its own: name one of its parts, by --arg class=…"
+    return f"give inputs by --input NAME=SHAPE (forward takes {', '.join(forward_names(module)[:12])})"
+
+
+def _with_notes(subject: Subject, text: str, notes: tuple[str, ...]) -> Subject:
+    fed = (f"fed with {text}",) if text else ()
+    subject.trace = replace(subject.trace, notes=(*fed, *notes, *subject.trace.notes))
+    return subject
 
 
 def _check_dtypes(target: Target, call: ModuleCall) -> None:

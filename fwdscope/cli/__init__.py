@@ -8,6 +8,7 @@ fwdscope. A command's file is imported when the command is used, and imports wha
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 import warnings
 from collections.abc import Callable
@@ -75,8 +76,9 @@ def run() -> int:
         # Reports use characters beyond ASCII; where the encoding lacks them, print question marks rather than fail.
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")
-    # torch's warnings are about its own calls, not about the network. Only the command line silences them.
+    # Warnings of torch and transformers are about their own calls, and silenced by the command line alone.
     warnings.simplefilter("ignore")
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     try:
         app(standalone_mode=True, prog_name="fwdscope")
     except SystemExit as stop:

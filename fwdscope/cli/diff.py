@@ -12,6 +12,7 @@ from fwdscope.cli.boundary import FELL_SHORT, boundary, check_writable, choose_f
 from fwdscope.cli.look import NO_CACHE, look_at
 from fwdscope.cli.options import (
     AllowImport,
+    Arguments,
     Depth,
     Limits,
     ModelDtype,
@@ -27,7 +28,8 @@ from fwdscope.targets import Target
 
 _TARGET = "A spec, a saved report (.json), either at a git revision (FILE@REV), or package.module:name."
 _SECOND = "The same, to compare with A. Default: A itself, with the vars of --before and --after."
-_BEFORE, _AFTER = "Replace a var of A: depth=12. Repeatable.", "Replace a var of B: depth=24. Repeatable."
+_BEFORE = "Replace a var of A, or an argument of a model: depth=12. Repeatable."
+_AFTER = "Replace a var of B, or an argument of a model: depth=24. Repeatable."
 _FAIL_ON = 'Exit with code 1 if this is so: "macs > +5%", "params > +1M", "peak_memory > 250 MiB". Repeatable.'
 _FORMAT = "text, markdown (for a pull request), json. Default: text."
 
@@ -40,6 +42,7 @@ def diff(
     depth: Depth = None,
     fail_on: Annotated[list[str] | None, typer.Option("--fail-on", metavar="CONDITION", help=_FAIL_ON)] = None,
     set_: Sets = None,
+    arg: Arguments = None,
     dtype: ModelDtype = "float32",
     format_: Annotated[str | None, typer.Option("--format", metavar="FORMAT", help=_FORMAT)] = None,
     output: Output = None,
@@ -64,7 +67,7 @@ def diff(
             raise InputError(f"--fail-on: {error}") from None
         if second is None and not before and not after:
             raise InputError(f"diff {first}: with what? Name a second target, or other vars: --after depth=24")
-        sides = list(_sides(target_of(first, set_, None, dtype, allow_import), second, before, after))
+        sides = list(_sides(target_of(first, set_, None, dtype, allow_import, arg), second, before, after))
         check_writable(output, [file for target, _, _ in sides for file in files_of(target)])
         names, reports = [name for _, name, _ in sides], []
         for target, _, options in sides:
@@ -94,5 +97,7 @@ def _sides(
         if twice := next((name for name in own if name in first.variables), None):
             raise InputError(f"{option} {twice}=… and --set {twice}=… are both given: leave one of them out")
         content = first.content if text == first.text else content_of(text)
-        target = first._replace(text=text, content=content, variables={**first.variables, **own})
+        target = first._replace(text=text, content=content)
+        for name, value in own.items():
+            target = target.with_value(name, value)
         yield target, " ".join([text, *(f"{name}={value}" for name, value in own.items())]), dict.fromkeys(own, option)

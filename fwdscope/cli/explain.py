@@ -8,7 +8,17 @@ import typer
 
 from fwdscope.cli import completion
 from fwdscope.cli.boundary import boundary, put, terminal_of
-from fwdscope.cli.options import AllowImport, AsJson, Inputs, Limits, ModelDtype, NetworkText, Sets, target_of
+from fwdscope.cli.options import (
+    AllowImport,
+    Arguments,
+    AsJson,
+    Inputs,
+    Limits,
+    ModelDtype,
+    NetworkText,
+    Sets,
+    target_of,
+)
 from fwdscope.cli.progress import show_progress
 from fwdscope.errors import InputError
 
@@ -19,6 +29,7 @@ def explain(
     target: NetworkText,
     layer: Annotated[str, typer.Argument(metavar="LAYER", help=_LAYER, autocompletion=completion.layers)],
     set_: Sets = None,
+    arg: Arguments = None,
     input_: Inputs = None,
     dtype: ModelDtype = "float32",
     as_json: AsJson = False,
@@ -34,7 +45,7 @@ def explain(
         with show_progress("loading torch") as report_progress:
             from fwdscope.commands.explain import explain as explain_layer
 
-            inspected = target_of(target, set_, input_, dtype, allow_import)
+            inspected = target_of(target, set_, input_, dtype, allow_import, arg)
             trace = make_subject(inspected, on_progress=report_progress).trace_every_copy()
         try:
             found = explain_layer(trace, layer)

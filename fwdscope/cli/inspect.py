@@ -71,6 +71,7 @@ def inspect(
     strict: Annotated[bool, typer.Option("--strict", help=_STRICT)] = False,
     set_: opt.Sets = None,
     vary: Annotated[list[str] | None, typer.Option("--vary", metavar="NAME=VALUES", help=_VARY)] = None,
+    arg: opt.Arguments = None,
     input_: opt.Inputs = None,
     dtype: opt.ModelDtype = "float32",
     device: opt.Device = None,
@@ -96,7 +97,7 @@ def inspect(
     """Show every layer's shapes, parameters and costs."""
 
     def command() -> None:
-        inspected = [target_of(text, set_, input_, dtype, allow_import) for text in targets]
+        inspected = [target_of(text, set_, input_, dtype, allow_import, arg) for text in targets]
         only_one = {"watch": watch, "show": show is not None, "partial": partial, "vary": bool(vary)}
         _check_targets(inspected, [name for name, is_given in only_one.items() if is_given])
         unasked = defaulted(ctx)

@@ -17,10 +17,12 @@ from fwdscope.settings import DTYPES, dtype_name
 from fwdscope.targets import Target, find_spec
 
 _NETWORK = (
-    "A spec file (FILE@REV in git, - from stdin), the name of a spec that ships with fwdscope, or package.module:name."
+    "A spec file (FILE@REV in git, - from stdin), the name of a spec that ships with fwdscope, or a PyTorch model: "
+    "package.module:name, transformers:llama, timm:resnet50, torchvision:resnet50, diffusers:FOLDER."
 )
 _TARGET = f"{_NETWORK[:-1]}; or a saved report (.json). Several get a table of their totals first."
 _INPUT = "Replace an input: image=8,3,224,224, or image=batch.npy (.npz, .pt)."
+_ARG = "An argument of a PyTorch model's function, class or configuration: width=64, layers=[2,2]. Repeatable."
 _IMPORT = "Allow specs to import your own layer classes. This runs their code."
 _LIMIT = f"Raise a limit on specs: {', '.join(LIMITS)}."
 _DTYPE = f"Dtype of weights, and of inputs that name none: {', '.join(DTYPES)}; or short: bf16, fp16, …"
@@ -42,6 +44,7 @@ def _parse_dtype(text: str) -> str:
 TargetTexts = Annotated[list[str], typer.Argument(metavar="TARGET", help=_TARGET, autocompletion=completion.targets)]
 NetworkText = Annotated[str, typer.Argument(metavar="TARGET", help=_NETWORK, autocompletion=completion.targets)]
 Sets = Annotated[list[str] | None, typer.Option("--set", metavar="VAR=VALUE", help="Replace a var of the spec: B=8.")]
+Arguments = Annotated[list[str] | None, typer.Option("--arg", metavar="NAME=VALUE", help=_ARG)]
 Inputs = Annotated[list[str] | None, typer.Option("--input", metavar="NAME=…", help=_INPUT)]
 ModelDtype = Annotated[
     str,
@@ -69,11 +72,17 @@ Train = Annotated[bool, typer.Option("--train", help=_TRAIN)]
 
 
 def target_of(
-    text: str, sets: list[str] | None, inputs: list[str] | None, dtype: str, allow_import: bool = False
+    text: str,
+    sets: list[str] | None,
+    inputs: list[str] | None,
+    dtype: str,
+    allow_import: bool = False,
+    arguments: list[str] | None = None,
 ) -> Target:
-    """The target that a command's options describe. Raises InputError for a --set that is not NAME=VALUE."""
+    """The target that a command's options describe. Raises InputError for a --set or --arg that is not NAME=VALUE."""
     variables = dict(split_pair(item, "--set", "B=8") for item in sets or ())
-    return Target(text, variables, tuple(inputs or ()), dtype, allow_import, content_of(text))
+    target = Target(text, variables, tuple(inputs or ()), dtype, allow_import, content_of(text))
+    return target.with_arguments(dict(split_pair(item, "--arg", "width=64") for item in arguments or ()))
 
 
 def content_of(text: str) -> bytes | None:
@@ -100,6 +109,7 @@ def command_line(target: Target, options: Mapping[str, object]) -> str:
     """A target and options, quoted for a shell; options that are None or False are left out."""
     words = [target.text]
     given = [("--set", f"{name}={value}") for name, value in target.variables.items()]
+    given += [("--arg", f"{name}={value}") for name, value in target.arguments.items()]
     given += [("--input", item) for item in target.inputs]
     for name, value in [*given, *options.items(), ("--allow-import", target.allow_import)]:
         if value is not None and value is not False:

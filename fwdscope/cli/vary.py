@@ -63,8 +63,6 @@ def inspect_at_sizes(
     form = choose_format(format, output, FORMATS)
     check_writable(output, files_of(target))
     target.refuse_report(", whose sizes are fixed: --vary needs the spec")
-    if target.is_module:
-        raise InputError("--vary is for specs; give a module other inputs by --input NAME=8,3,224,224")
     axes = parse_axes(texts, target)
     with show_progress("loading torch") as report_progress, Stop() as stop:
         import torch  # noqa: F401  # until here Ctrl-C ends the program, then it ends the sweep

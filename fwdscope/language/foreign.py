@@ -44,7 +44,7 @@ _TEXT = (
     (
         r"\A\s*\{(?s:.*)\"(model_type|architectures|transformers_version|_class_name)\"\s*:",
         "a Hugging Face configuration",
-        _MODULE,
+        "`fwdscope inspect transformers:FILE` builds its model, `diffusers:FOLDER` one of diffusers",
     ),
     (r"\"?class_name\"?\s*:\s*\"?(Sequential|Functional|Model)\b", "a Keras model", _MODULE),
     (r"\A\s*\{(?s:.*)\"weight_map\"\s*:", "the index of a checkpoint in several files", _MODULE),

@@ -44,7 +44,7 @@ class Feed:
         return torch.from_numpy(_read_array(self.name, self.path).copy())
 
     def make_tensor(self) -> Tensor:
-        """The tensor in the file, or random numbers: normal ones, or zeros and ones for integers."""
+        """The tensor in the file, or random numbers: normal ones, zeros and ones for integers, ones for a mask."""
         import torch
 
         if (values := self.read_tensor()) is not None:
@@ -52,7 +52,7 @@ class Feed:
         dtype = getattr(torch, self.dtype) if self.dtype else torch.get_default_dtype()
         if dtype.is_floating_point or dtype.is_complex:
             return torch.randn(self.shape, dtype=dtype)
-        return torch.randint(0, 2, self.shape).to(dtype)
+        return torch.randint(int("mask" in self.name), 2, self.shape).to(dtype)
 
 
 def dotted(name: str) -> str:

@@ -8,37 +8,77 @@ import importlib
 import inspect
 import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
-from typing import Any, TypeAlias, TypeVar, get_type_hints
+from types import MappingProxyType
+from typing import Any, NamedTuple, TypeAlias, TypeVar, get_type_hints
 
 import torch
 from torch import nn
 
 from fwdscope.errors import InputError, TargetError, error_text, needs_values
+from fwdscope.targets.arguments import check_arguments
 from fwdscope.targets.feeds import Feed
 
 T = TypeVar("T")
 
-# A module, and the arguments and keywords of its forward.
-ModuleAndInputs: TypeAlias = "tuple[nn.Module, tuple[Any, ...], dict[str, Any]]"
+# The arguments and keywords of a module's forward, and a text that says where they come from.
+Call: TypeAlias = "tuple[tuple[Any, ...], dict[str, Any], str]"
 
 
-def load_module(
-    text: str, feeds: Mapping[str, Feed], with_numbers: bool = False, only_on_meta: bool = False
-) -> ModuleAndInputs:
+class LoadedModel(NamedTuple):
+    """A module, what it may be called on, the likeliest first, and notes for its report."""
+
+    module: nn.Module
+    calls: Callable[[], Iterator[Call]]
+    notes: tuple[str, ...] = ()
+
+
+class Build(NamedTuple):
+    """How a model is built: with these arguments (``--arg``), and with numbers, on meta, or on meta alone."""
+
+    arguments: Mapping[str, Any] = MappingProxyType({})
+    with_numbers: bool = False
+    only_on_meta: bool = False
+
+
+def load_module(text: str, feeds: Mapping[str, Feed], how: Build) -> LoadedModel:
     """The model of ``package.module:name``, and the arguments to call it on. Raises TargetError.
 
     The name is a module, a module class, or a function that returns a module, perhaps with its inputs:
     ``module, (x, y)`` or ``module, {"ids": x}``. ``feeds`` (``--input``) go by the names of ``forward``'s parameters,
-    ``batch.x`` by a field or key of one. Weights and inputs are made on meta, unless ``with_numbers``, or if the code
-    needs values and not ``only_on_meta``. Importing runs the package's code.
+    ``batch.x`` by a field or key of one. Weights and inputs are made on meta, unless with numbers, or if the code
+    needs values and may run elsewhere. Importing runs the package's code.
     """
     sys.path.insert(0, str(Path.cwd()))
     with contextlib.redirect_stdout(sys.stderr):  # what the code prints is not part of the report
-        module, args, kwargs = _split(text, _make(text, with_numbers, only_on_meta))
-    known = [name for name, p in inspect.signature(module.forward).parameters.items() if p.kind is not p.VAR_KEYWORD]
-    made: dict[str, Any] = {}
+        module, args, kwargs = _split(text, _make(text, how))
+    fed, known = fed_values(text, module, feeds, how.with_numbers, args, kwargs), forward_names(module)
+    if not args and not kwargs and not fed and known:
+        form = f"--input {known[0]}={_example_input(module, known[0])}"
+        raise TargetError(f"{text} needs inputs, such as {form} (forward takes {', '.join(known)})")
+    return LoadedModel(module, lambda: iter([(args, kwargs | fed, "")]))
+
+
+def forward_names(module: nn.Module) -> list[str]:
+    """The names of the parameters of a module's forward."""
+    parameters = inspect.signature(module.forward).parameters
+    return [name for name, p in parameters.items() if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)]
+
+
+def fed_values(
+    text: str,
+    module: nn.Module,
+    feeds: Mapping[str, Feed],
+    with_numbers: bool,
+    args: Collection[Any] = (),
+    kwargs: Collection[str] = (),
+    integers: bool = False,
+) -> dict[str, Any]:
+    """What ``--input`` gives for parameters of forward, beside the arguments that there are; perhaps only ``integers``
+    with numbers. Raises TargetError.
+    """
+    known, made = forward_names(module), dict[str, Any]()
     for feed in feeds.values():
         name, *path = feed.name.split(".")
         if name not in known:
@@ -50,13 +90,10 @@ def load_module(
             home, last = home.setdefault(last, {}), key
             if not isinstance(home, dict):
                 raise TargetError(f"--input {feed.name}: another --input gives what it is in")
-        home[last] = feed.make_tensor() if with_numbers else feed.make_meta_tensor()
+        is_integer = integers and feed.dtype is not None and not feed.make_meta_tensor().is_floating_point()
+        home[last] = feed.make_tensor() if with_numbers or is_integer else feed.make_meta_tensor()
     types = _types_of(module.forward)
-    kwargs |= {name: _with_types(text, value, types.get(name)) for name, value in made.items()}
-    if not args and not kwargs and known:
-        form = f"--input {known[0]}={_example_input(module, known[0])}"
-        raise TargetError(f"{text} needs inputs, such as {form} (forward takes {', '.join(known)})")
-    return module, args, kwargs
+    return {name: _with_types(text, value, types.get(name)) for name, value in made.items()}
 
 
 def run_user_code(text: str, run: Callable[[], T]) -> T:
@@ -80,7 +117,7 @@ def _example_input(module: nn.Module, name: str) -> str:
     return next((forms[size].format(getattr(first, size)) for size in forms if hasattr(first, size)), "1,3,224,224")
 
 
-def _split(text: str, made: Any) -> ModuleAndInputs:
+def _split(text: str, made: Any) -> tuple[nn.Module, tuple[Any, ...], dict[str, Any]]:
     """The module that a name stands for, and the inputs that come with it."""
     module, given = made if isinstance(made, tuple) and len(made) == 2 else (made, ())
     if not isinstance(module, nn.Module):
@@ -133,29 +170,35 @@ def _import(text: str) -> Any:
     return found
 
 
-def _make(text: str, with_numbers: bool, only_on_meta: bool) -> Any:
-    """The named object if it is a module, else the result of calling it without arguments, on meta if possible."""
+def _make(text: str, how: Build) -> Any:
+    """The named object if it is a module, else the result of calling it with the arguments."""
     found = _import(text)
     if isinstance(found, nn.Module | tuple) or not callable(found):
+        if how.arguments:
+            raise TargetError(f"{text} is no function or class, so it takes no --arg")
         return found
-    try:
-        inspect.signature(found).bind()
-    except TypeError as error:
-        raise TargetError(f"{text} cannot be called without arguments ({error}): name a function that can") from None
-    except ValueError:
-        pass  # a callable written in C has no signature
-    if not with_numbers:
+    check_arguments(text, found, how.arguments)
+    return build(text, lambda: found(**how.arguments), how)
+
+
+def build(text: str, make: Callable[[], T], how: Build) -> T:
+    """The result of ``make``: on meta if possible, unless with numbers. Raises TargetError."""
+    if not how.with_numbers:
         try:
             with torch.device("meta"):
-                return found()
+                return make()
+        except InputError:
+            raise
         except (Exception, SystemExit) as error:
             # A model that reads values while it is built cannot be built on meta.
             if not needs_values(error):
                 raise TargetError(f"{text} raises {error_text(error)}") from error
-            if only_on_meta:
+            if how.only_on_meta:
                 what = f"{text} needs values while it is built, which tensors on meta do not have"
                 raise TargetError(f"{what}: leave --device meta out, or give --device cpu") from error
     try:
-        return found()
+        return make()
+    except InputError:
+        raise
     except (Exception, SystemExit) as error:
         raise TargetError(f"{text} raises {error_text(error)}") from error

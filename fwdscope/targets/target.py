@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from io import BytesIO
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from fwdscope.errors import InputError, MissingTargetError, TargetError
 from fwdscope.language.names import listed, nearest
@@ -19,19 +19,23 @@ if TYPE_CHECKING:
     from fwdscope.language.problems import Source
     from fwdscope.report import Report
     from fwdscope.targets.feeds import Feed
-    from fwdscope.targets.module import ModuleAndInputs
+    from fwdscope.targets.module import LoadedModel
 
 T = TypeVar("T")
 
 # What a spec from stdin is called.
 STDIN = "<stdin>"
+# Packages whose models are named as library:name, and the sizes of their inputs: batch, tokens or samples, height,
+# width, frames.
+LIBRARIES = ("transformers", "timm", "torchvision", "diffusers")
+SIZES = ("B", "T", "H", "W", "F")
 
 
 class Target(NamedTuple):
-    """What a command is pointed at: a spec or saved report, perhaps at a revision, or ``package.module:name``.
+    """What a command is pointed at: a spec or saved report, perhaps at a revision, or a PyTorch model.
 
-    ``variables`` replace vars of a spec (``--set``); ``inputs`` are the texts of ``--input``; ``content`` is that of
-    the spec where it is no file (stdin).
+    ``variables`` replace vars of a spec, or sizes of a library's inputs (``--set``); ``inputs`` are the texts of
+    ``--input``; ``content`` is that of the spec where it is no file (stdin); ``arguments`` build the model (``--arg``).
     """
 
     text: str
@@ -40,15 +44,16 @@ class Target(NamedTuple):
     dtype: str = "float32"
     allow_import: bool = False
     content: bytes | None = None
+    arguments: Mapping[str, Any] = MappingProxyType({})
 
     @property
     def is_report(self) -> bool:
         """Whether it is a saved report."""
-        return (self.revision or (self.text,))[0].endswith(".json")
+        return (self.revision or (self.text,))[0].endswith(".json") and not self.is_module
 
     @property
     def is_module(self) -> bool:
-        """Whether it is ``package.module:name``."""
+        """Whether it is a PyTorch model: ``package.module:name``, or ``library:name``."""
         return ":" in self.text and self.revision is None and find_spec(self.text) is None
 
     @property
@@ -85,6 +90,9 @@ class Target(NamedTuple):
         """The text of the spec. Raises InputError, or SpecError where it is no text of a spec."""
         from fwdscope.language.source import decode, read, refuse_foreign
 
+        if self.arguments:
+            raise InputError(f"{self.text} is a spec, whose vars --set replaces; --arg is for PyTorch models")
+
         data = read_at_revision(*self.revision) if self.revision else self.content
         if data is not None:
             name = self.text if self.revision else STDIN
@@ -113,15 +121,42 @@ class Target(NamedTuple):
                 raise InputError(f"--input {name}: there is no input {name}; {help}")
         return checked, feeds
 
-    def load_module(self, with_numbers: bool = False, only_on_meta: bool = False) -> ModuleAndInputs:
-        """The PyTorch model and the inputs to call it on: see :func:`~fwdscope.targets.module.load_module`."""
+    def with_arguments(self, texts: Mapping[str, str]) -> Target:
+        """The target with more arguments, given as texts. Raises InputError."""
+        if not texts:
+            return self
+        from fwdscope.targets.arguments import parse_value
+
+        values = {name: parse_value(f"--arg {name}", text) for name, text in texts.items()}
+        return self._replace(arguments={**self.arguments, **values})
+
+    def with_value(self, name: str, text: str) -> Target:
+        """The target with another value of a var of a spec, of a size of a library's inputs, or of an argument."""
+        if self.is_module and not (self.is_of_library and name in SIZES):
+            return self.with_arguments({name: text})
+        return self._replace(variables={**self.variables, name: text})
+
+    @property
+    def is_of_library(self) -> bool:
+        """Whether it is ``library:name``, whose inputs are known."""
+        return self.is_module and self.text.partition(":")[0] in LIBRARIES
+
+    def load_module(self, with_numbers: bool = False, only_on_meta: bool = False) -> LoadedModel:
+        """The PyTorch model and what it may be called on. Raises InputError."""
         from fwdscope.extensions import load_rules
-        from fwdscope.targets.module import load_module
+        from fwdscope.targets.module import Build, load_module
 
         load_rules()
-        if self.variables or self.dtype != "float32":
-            raise InputError(f"{self.text} is code of your own; --set and --dtype are for specs")
-        return load_module(self.text, self._feeds(), with_numbers, only_on_meta)
+        how = Build(self.arguments, with_numbers, only_on_meta)
+        if self.dtype != "float32":
+            raise InputError(f"{self.text} has its own dtypes; --dtype is for specs")
+        if self.is_of_library:
+            from fwdscope.targets.libraries import load_from_library
+
+            return load_from_library(self.text, self._feeds(), self.variables, how)
+        if self.variables:
+            raise InputError(f"{self.text} is code of your own; --set is for specs, --arg for its arguments")
+        return load_module(self.text, self._feeds(), how)
 
     def run_user_code(self, run: Callable[[], T]) -> T:
         """The result of ``run``; what the model of ``package.module:name`` raises becomes a TargetError."""

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from fwdscope.errors import InputError, needs_values
+from fwdscope.errors import InputError, lacks_values, needs_values
 from fwdscope.layers import describe_module
 from fwdscope.model.events import Observer, StepStart
 from fwdscope.model.process_state import preserve_generators
@@ -28,6 +28,7 @@ from fwdscope.ops.nested import named, tensors
 from fwdscope.ops.watch import NESTED, Uses
 from fwdscope.torch_private import fake_tensors, is_dynamo_loaded, lazy_hook, without_modes
 from fwdscope.trace.duplicate import Duplicate, Scripted, Wrapped, is_sharded, tensors_inside, unwrapped
+from fwdscope.trace.known_values import KnownValues, is_known
 from fwdscope.trace.memory import storage_ids
 from fwdscope.trace.parameters import Modules, named_modules, named_tensors
 from fwdscope.trace.record import Node, Recorder, SharedWeightWritten, Trace, hook, recording
@@ -133,6 +134,13 @@ def _trace_on_meta(module: nn.Module, args: Sequence[Any], kwargs: Mapping[str, 
         trace = _trace_copy(lambda: Duplicate(module, args, kwargs, meta_stand_in), training, uses)
     except Exception as error:
         autocast = _autocast_device(uses)
+        if autocast is None and needs_values(error) and any(map(is_known, tensors_inside([args, kwargs]))):
+            try:
+                return _trace_copy(lambda: Duplicate(module, args, kwargs, _known_stand_in), training, known=True)
+            except Exception as again:
+                # The first error says what the forward needs, unless it runs nowhere else.
+                if not lacks_values(again) and all(t.is_meta for t in module.parameters()):
+                    raise again from error
         # Only a forward that failed for the device alone, and not for want of numbers, may run on another.
         # Quantized kernels would read numbers that stand-ins do not have.
         for_numbers = not needs_values(error) or re.search(r"item\(\)|no data|nonzero|sparse|frozen", str(error))
@@ -167,8 +175,10 @@ def _autocast_device(uses: Uses) -> str | None:
     return next((use.removeprefix("autocast ") for use in sorted(uses) if use.startswith("autocast ")), None)
 
 
-def _trace_copy(duplicate: Callable[[], Duplicate], training: bool, uses: Uses | None = None) -> Trace:
-    """Run and record a copy. What the forward uses is added to ``uses``, also where it fails.
+def _trace_copy(
+    duplicate: Callable[[], Duplicate], training: bool, uses: Uses | None = None, known: bool = False
+) -> Trace:
+    """Run and record a copy, with ``known`` values. What the forward uses is added to ``uses``, also where it fails.
 
     It runs a second time, with gradients, if its forward takes some, and without compiling, if it compiles a part.
     """
@@ -179,7 +189,7 @@ def _trace_copy(duplicate: Callable[[], Duplicate], training: bool, uses: Uses |
         if with_gradients:
             run_with_autograd(copied.module)
         try:
-            trace = _record(copied, recorder, training)
+            trace = _record(copied, recorder, training, known)
         except Exception as error:
             if not with_gradients and _needs_gradients(error):
                 with_gradients = True
@@ -198,14 +208,14 @@ def _trace_copy(duplicate: Callable[[], Duplicate], training: bool, uses: Uses |
     return replace(trace, notes=(*trace.notes, note), takes_gradients=True)
 
 
-def _record(copied: Duplicate, recorder: Recorder, training: bool) -> Trace:
+def _record(copied: Duplicate, recorder: Recorder, training: bool, known: bool = False) -> Trace:
     for tensor in copied.stand_ins.values():
         if not nn.parameter.is_lazy(tensor):
             recorder.memory.exclude(tensor)
     for tensor in copied.shared:
         recorder.shared.update(storage_ids(tensor))
     with copied.shared_state_restored():
-        trace = record_module(copied.module, copied.args, copied.kwargs, recorder, training)
+        trace = record_module(copied.module, copied.args, copied.kwargs, recorder, training, known)
     notes = []
     for path, inner in named_modules(copied.module):
         homes = (inner._parameters, inner._buffers)
@@ -245,9 +255,14 @@ def run_with_autograd(module: nn.Module, gradients: bool = True) -> None:
 
 
 def record_module(
-    module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], recorder: Recorder, training: bool
+    module: nn.Module,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    recorder: Recorder,
+    training: bool,
+    known: bool = False,
 ) -> Trace:
-    """Run a module itself once, in evaluation or training mode, and record it.
+    """Run a module itself once, in evaluation or training mode, and record it; on meta perhaps with ``known`` values.
 
     The module, which stays in that mode, and its inputs keep what the forward does to them: call it on a copy.
     """
@@ -262,6 +277,8 @@ def record_module(
             _initialise_unrecorded(inner, recorder)
         weights = [t for _, inner in modules for t in _tensors_of(inner)]
         stack.enter_context(recording(recorder, weights, tensors([args, kwargs])))
+        if known:
+            stack.enter_context(KnownValues())
         value = module(*args, **kwargs)
     unused = recorder.unread([one for one in named_tensors(module, "parameters") if not _is_lazy(one[1])])
     outputs = tuple(named(value).items())
@@ -308,6 +325,10 @@ def meta_stand_in(tensor: Tensor) -> Tensor:
         return _like(tensor, torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device=META))
     # matmul folds its batch or not by whether the weight requires a gradient, also where none is computed.
     return _like(tensor, tensor.detach().to(META))
+
+
+def _known_stand_in(tensor: Tensor) -> Tensor:
+    return tensor.clone() if is_known(tensor) else meta_stand_in(tensor)
 
 
 def duplicate_with_values(

@@ -367,7 +367,7 @@ class State:
                 file.write(json.dumps([name, verdict, reason]) + "\n")
 
 
-def _too_long(*_: Any) -> None:
+def stop_after_too_long(*_: Any) -> None:
     raise TimeoutError(f"took more than {SECONDS_PER_MODEL} s")
 
 
@@ -384,7 +384,7 @@ def main() -> None:
     asked = parser.parse_args()
     warnings.simplefilter("ignore")
     logging.disable(logging.ERROR)
-    signal.signal(signal.SIGALRM, _too_long)
+    signal.signal(signal.SIGALRM, stop_after_too_long)
     state, counts = State(asked.state, asked.again), dict[str, int]()
     start = time.perf_counter()
     for library in asked.libraries or LIBRARIES:

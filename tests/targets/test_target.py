@@ -32,6 +32,13 @@ class Sized(nn.Module):
     def __init__(self, width):
         super().__init__()
 
+class Deep(nn.Sequential):
+    def __init__(self, width, layers=(8,), act="ReLU", bias=True, *, options=None):
+        sizes = [width, *layers]
+        pairs = [(nn.Linear(a, b, bias), getattr(nn, act)()) for a, b in zip(sizes, sizes[1:])]
+        super().__init__(*(one for pair in pairs for one in pair))
+        self.options = options
+
 def build():
     return Net()
 
@@ -101,6 +108,37 @@ def test_a_factory_a_class_and_a_module_are_inspected_with_the_inputs_given(name
     assert "x (3, 8)" in result.stdout
 
 
+@pytest.mark.core
+@pytest.mark.parametrize(
+    ("arguments", "params"),
+    [
+        (["width=8"], 8 * 8 + 8),
+        (["width=8", "layers=[2, 3]"], (8 * 2 + 2) + (2 * 3 + 3)),
+        (["width=2 * 4", "layers=(4,)", "act=GELU"], 8 * 4 + 4),
+        (["width=8", "layers=[4 for i in range(3)]", "bias=False", "act='Tanh'"], 8 * 4 + 2 * 4 * 4),
+        (["width=8", 'options={"a": [1, 2]}', "bias=true"], 8 * 8 + 8),
+    ],
+)
+def test_arguments_of_a_class_are_written_as_values_of_a_spec(arguments: list[str], params: int) -> None:
+    options = [option for one in arguments for option in ("--arg", one)]
+    result = run("ownnets:Deep", *options, "--input", "input=3,8", "--device", "meta", "--format", "json")
+    assert result.exit_code == 0, result.stderr
+    assert Report.loads(result.stdout).totals.params == params
+
+
+def test_one_model_is_compared_with_itself_at_other_arguments() -> None:
+    options = ("--arg", "width=8", "--before", "layers=[2]", "--after", "layers=[2, 2]")
+    (Path.cwd() / "small.py").write_text(
+        "from ownnets import *\ndef build(**k):\n    return Deep(**k), (torch.zeros(1, 8),)\n"
+    )
+    result = CliRunner().invoke(app, ["diff", "small:build", *options])
+    sys.modules.pop("small")
+    assert result.exit_code == 0, result.stderr
+    # from 8·2 + 2 to 8·2 + 2 + 2·2 + 2
+    assert "18" in result.stdout
+    assert "24" in result.stdout
+
+
 @pytest.mark.parametrize("name", ["with_tuple", "with_dictionary"])
 def test_a_factory_may_give_its_inputs_itself(name: str) -> None:
     result = run(f"ownnets:{name}")
@@ -114,12 +152,23 @@ def test_a_factory_may_give_its_inputs_itself(name: str) -> None:
         (("ownnets:build",), "ownnets:build needs inputs, such as --input x=1,8 (forward takes x, mask)"),
         (("ownnets:build", "--input", "y=3,8"), "--input y: forward takes x, mask"),
         (("ownnets:with_tuple", "--input", "x=3,8"), "gives that input itself"),
-        (("ownnets:missing",), "ownnets has no missing; it has Net, Sized, build"),
+        (("ownnets:missing",), "ownnets has no missing; it has Net, Sized, Deep, build"),
         (("nosuchpackage:build",), "nosuchpackage cannot be imported"),
         (("ownnets:number",), "gives int; expected a torch.nn.Module"),
         (("ownnets:Sized",), "cannot be called without arguments"),
+        (
+            ("ownnets:Deep", "--arg", "widht=8"),
+            "it is Deep(width, layers=(8,), act='ReLU', bias=True, *, options=None)",
+        ),
+        (("ownnets:Deep", "--arg", "width=8", "--arg", "more=1"), "got an unexpected keyword argument 'more'"),
+        (("ownnets:Deep", "--arg", "width"), "--arg width: write --arg width=64"),
+        (("ownnets:Deep", "--arg", "width=8 +"), "--arg width:1:"),
+        (("ownnets:Deep", "--arg", "width=seven / 2"), "seven has no value here"),
+        (("ownnets:Deep", "--arg", 'options={"a"}'), "is not JSON"),
+        (("ownnets:net", "--arg", "width=8"), "ownnets:net is no function or class, so it takes no --arg"),
+        (("mlp_xor", "--arg", "width=8"), "mlp_xor is a spec, whose vars --set replaces"),
         (("ownnets:build", "--input", "x=3,9"), "it was made with in_features=8, and its input has 9"),
-        (("ownnets:build", "--input", "x=3,8", "--set", "B=3"), "--set and --dtype are for specs"),
+        (("ownnets:build", "--input", "x=3,8", "--set", "B=3"), "--set is for specs, --arg for its arguments"),
         (("ownnets:build", "--input", "x=99999999999999999999,3"), "x=99999999999999999999,3 has too many elements"),
         (("ownnets:build", "--input", "x=0,99999999999999999999"), "has too many elements: at most 10,000,000,000,000"),
         (("ownnets:build", "--input", f"x=3,{10**4298}0"), "has too many elements"),

@@ -39,7 +39,7 @@ class BenchRequest(NamedTuple):
             elif name == "batch":
                 batch = int(value)
             else:
-                target = target._replace(variables={**target.variables, name: value})
+                target = target.with_value(name, value)
         return BenchRequest(target, settings, batch)
 
 
@@ -50,8 +50,10 @@ def check_request(request: BenchRequest, axes: Sequence[SweepAxis] = ()) -> None
     if settings.device is not None and settings.device.strip().lower() == "meta":
         raise InputError("--device meta computes nothing, so there is nothing to time; fwdscope inspect counts")
     target.refuse_report(": name the spec, and put the report behind --against")
-    if target.is_module and batch is not None:
-        raise InputError("--batch is for specs; give a module's inputs by --input NAME=8,3,224,224")
+    if target.is_module and not target.is_of_library and batch is not None:
+        raise InputError(
+            "--batch is for specs and models of libraries; give a module's inputs by --input NAME=8,3,224,224"
+        )
     fixed = {"dtype": settings.dtype != "float32", "threads": settings.threads is not None, "batch": batch is not None}
     for name in sorted(varied):
         if fixed.get(name):
