@@ -23,7 +23,15 @@ from fwdscope.limits import LIMITS, raised
 from fwdscope.version import __version__
 
 # The format that the ending of an output file chooses.
-ENDINGS = {".txt": "text", ".json": "json", ".csv": "csv", ".md": "markdown", ".svg": "svg", ".xml": "junit"}
+ENDINGS = {
+    ".txt": "text",
+    ".json": "json",
+    ".csv": "csv",
+    ".md": "markdown",
+    ".svg": "svg",
+    ".xml": "junit",
+    ".sarif": "sarif",
+}
 
 FELL_SHORT, WRONG_INPUT, DEFECT = 1, 2, 3
 

@@ -19,8 +19,10 @@ from fwdscope.cli.progress import show_progress
 from fwdscope.cli.watch import watch_checks
 from fwdscope.errors import InputError
 from fwdscope.render.checks import FORMATS, render
+from fwdscope.render.checks.badge import render_badge
 
 if TYPE_CHECKING:
+    from fwdscope.commands.check.baseline import BaselineFolder
     from fwdscope.commands.check.files import SpecFile
     from fwdscope.commands.check.outcome import CheckRun, Outcome
     from fwdscope.commands.check.run import CheckPlan
@@ -33,6 +35,10 @@ _BASELINE = "Compare each report with the one kept in this folder."
 _UPDATE = "Write the baselines instead of comparing with them."
 _TOLERANCE = "How far costs may differ from the baseline, as 1%. Shapes and parameters must be equal."
 _JOBS = "Processes to use, at most one per core. Each loads torch, which pays off from a few hundred specs on."
+_BADGE = (
+    "Write what shields.io's endpoint badge reads: params.json and macs.json the figure of the one spec checked, any "
+    "other name whether all is well."
+)
 _WATCH = "Check again each time that a file is saved, with marks at what changed. Ctrl-C ends it."
 _NO_CACHE = "Build every spec, even if it has not changed since an earlier run."
 
@@ -50,6 +56,7 @@ def check(
         str | None, typer.Option("--format", metavar="FORMAT", help=f"{', '.join(FORMATS)}. Default: text.")
     ] = None,
     output: ReportOutput = None,
+    badge: Annotated[Path | None, typer.Option(metavar="FILE", help=_BADGE)] = None,
     watch: Annotated[bool, typer.Option("--watch", help=_WATCH)] = False,
     no_cache: Annotated[bool, typer.Option("--no-cache", help=_NO_CACHE)] = False,
     dtype: ModelDtype = "float32",
@@ -62,24 +69,12 @@ def check(
     """
 
     def command() -> None:
-        from fwdscope.commands.check.baseline import BaselineFolder
         from fwdscope.commands.check.files import files
         from fwdscope.commands.check.one import CheckSettings
         from fwdscope.commands.check.run import CheckPlan
 
         form = choose_format(format_, output, FORMATS)
-        if baseline is None and (update or (tolerance is not None and "tolerance" not in defaulted(ctx))):
-            raise InputError(f"{'--update' if update else '--tolerance'} is for baselines: add --baseline FOLDER")
-        folder = None
-        if baseline is not None:
-            if not baseline.strip():
-                raise InputError("--baseline is empty; give a folder")
-            if Path(baseline).exists() and not Path(baseline).is_dir():
-                raise InputError(f"--baseline {baseline} is a file; give a folder")
-            percent = (tolerance or "0%").strip()
-            if not re.fullmatch(r"[0-9]+(\.[0-9]+)?\s*%", percent):
-                raise InputError(f"--tolerance {tolerance}: write a percentage, as in --tolerance 1%")
-            folder = BaselineFolder(Path(baseline), update, float(percent.removesuffix("%")) / 100)
+        folder = _baselines(baseline, update, tolerance, "tolerance" in defaulted(ctx))
         if allow_import:
             sys.path.insert(0, str(Path.cwd()))
         plan = CheckPlan(CheckSettings(dtype, allow_import), jobs, not no_cache, folder)
@@ -92,11 +87,34 @@ def check(
         found = files(targets or [], content_of("-") if "-" in (targets or []) else None)
         read = [file.path for file in found]
         check_writable(output, [*read, *map(folder.file, read)] if folder is not None else read)
-        code = _run(found, plan, form, output).exit_code
-        if code:
+        if badge is not None:
+            choose_format(None, badge, ("json",))
+            check_writable(badge, read)
+        run = _run(found, plan, form, output)
+        if badge is not None:
+            put(render_badge(run, badge.stem), badge)
+        if code := run.exit_code:
             raise typer.Exit(code)
 
     boundary(command, limit)
+
+
+def _baselines(baseline: str | None, update: bool, tolerance: str | None, by_default: bool) -> BaselineFolder | None:
+    """The folder of baselines, if one is given."""
+    from fwdscope.commands.check.baseline import BaselineFolder
+
+    if baseline is None:
+        if update or (tolerance is not None and not by_default):
+            raise InputError(f"{'--update' if update else '--tolerance'} is for baselines: add --baseline FOLDER")
+        return None
+    if not baseline.strip():
+        raise InputError("--baseline is empty; give a folder")
+    if Path(baseline).exists() and not Path(baseline).is_dir():
+        raise InputError(f"--baseline {baseline} is a file; give a folder")
+    percent = (tolerance or "0%").strip()
+    if not re.fullmatch(r"[0-9]+(\.[0-9]+)?\s*%", percent):
+        raise InputError(f"--tolerance {tolerance}: write a percentage, as in --tolerance 1%")
+    return BaselineFolder(Path(baseline), update, float(percent.removesuffix("%")) / 100)
 
 
 def _run(files: tuple[SpecFile, ...], plan: CheckPlan, form: str, output: Path | None) -> CheckRun:

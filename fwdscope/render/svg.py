@@ -6,7 +6,7 @@ import io
 import re
 
 from fwdscope.render import terminal
-from fwdscope.render.rows import Options
+from fwdscope.render.rows import Options, printable
 from fwdscope.report import Report
 
 _WIDTH = 110
@@ -22,8 +22,8 @@ def render(report: Report, options: Options) -> str:
     text = terminal.render(report, options._replace(width=width, color=True)).strip("\n")
     console = Console(record=True, width=width, file=io.StringIO(), force_terminal=True, color_system="truecolor")
     console.print(Text.from_ansi(text), "", sep="\n", soft_wrap=True)
-    title = f"fwdscope inspect {options.target or report.name}"
+    title = printable(f"fwdscope inspect {options.target or report.name}")
     drawn = console.export_svg(title=title, theme=MONOKAI, unique_id="fwdscope")
     # Rich's fonts come from elsewhere; the reader's own do.
     drawn = re.sub(r"@font-face \{.*?\}\s*|<!--.*?-->\s*", "", drawn, flags=re.S)
-    return drawn.replace("Fira Code", "ui-monospace, SFMono-Regular, Menlo, Consolas, DejaVu Sans Mono")
+    return drawn.replace("Fira Code", "ui-monospace, SFMono-Regular, Menlo, Consolas, DejaVu Sans Mono") + "\n"

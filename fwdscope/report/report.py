@@ -27,6 +27,8 @@ from typing import Annotated, Any, Literal, TypeVar
 from fwdscope.errors import InputError
 
 VERSION = 1
+# What the `$schema` of a saved report names; `fwdscope schema --report` prints it.
+SCHEMA = f"urn:fwdscope:report:{VERSION}"
 
 CONVENTION = (
     "MACs are the multiply-accumulates of matrix products and convolutions, bias excluded. "
@@ -347,8 +349,8 @@ class Report:
     convention: str = CONVENTION
 
     def to_json(self) -> dict[str, Any]:
-        """The report as JSON's own types, with ``version`` first."""
-        return {"version": VERSION, **typing.cast("dict[str, Any]", _plain(self))}
+        """The report as JSON's own types, with its schema and ``version`` first."""
+        return {"$schema": SCHEMA, "version": VERSION, **typing.cast("dict[str, Any]", _plain(self))}
 
     @classmethod
     def from_json(cls, data: Any) -> Report:
@@ -361,7 +363,8 @@ class Report:
             raise ReportError(
                 f"this report has version {shortened(data['version'])}; this fwdscope reads version {VERSION}"
             )
-        report = read_dataclass(cls, {key: value for key, value in data.items() if key != "version"}, "report")
+        own = {key: value for key, value in data.items() if key not in ("version", "$schema")}
+        report = read_dataclass(cls, own, "report")
         if report.run and report.run.latency and not report.run.latency.times:
             raise ReportError("report.run.latency.times: expected at least one time, found none")
         check_rows(report.layers)

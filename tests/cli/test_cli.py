@@ -85,7 +85,12 @@ def test_every_format_contains_every_layer(mlp: str, form: str) -> None:
 
 
 def test_the_ending_of_the_output_file_chooses_the_format(mlp: str, tmp_path: Path) -> None:
-    for ending, sign in ((".json", '{\n  "version": 1'), (".csv", "path,"), (".md", "| "), (".txt", " mlp")):
+    for ending, sign in (
+        (".json", '{\n  "$schema": "urn:fwdscope:report:1"'),
+        (".csv", "path,"),
+        (".md", "| "),
+        (".txt", " mlp"),
+    ):
         target = tmp_path / f"report{ending}"
         result = run("inspect", mlp, "--no-cache", "-o", str(target))
         assert (result.exit_code, result.stdout, result.stderr) == (0, "", f"wrote {target}\n")

@@ -28,7 +28,7 @@ def test_every_format_writes_whole_lines_without_colour(form: str, name: str) ->
 
 
 def test_an_unknown_format_is_told_with_those_there_are() -> None:
-    with pytest.raises(ValueError, match="unknown format 'xml'; there are: table, tree, json, csv, markdown"):
+    with pytest.raises(ValueError, match="unknown format 'xml'; there are: table, tree, json, csv, markdown, svg"):
         render(REPORTS["gpt2"], "xml")
 
 
@@ -160,7 +160,7 @@ import sys
 from fwdscope.render import FORMATS, Options, render
 from fwdscope.report import Report
 report = Report.loads(sys.stdin.read())
-for name in FORMATS:
+for name in FORMATS.keys() - {"svg"}:  # which Rich draws
     render(report, name, Options(color=True))
 loaded = [name for name in ("torch", "rich", "yaml", "typer") if name in sys.modules]
 print(loaded)
