@@ -21,6 +21,8 @@ def main() -> None:
     # Python looks for circles once more on its way out, in all that torch made: a quarter of a second. What is frozen
     # is left out of that; what stands in line for the end of the program still runs.
     gc.freeze()
+    # All is written: Ctrl-C is too late.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     sys.exit(code)
 
 

@@ -149,7 +149,9 @@ def _measure(request: BenchRequest) -> Measured:
     """One benchmark, with progress on stderr. Ctrl-C while it measures keeps what there is."""
     from fwdscope.commands.bench.request import run_benchmark
 
-    with show_progress() as report_progress, Stop() as stop:
+    with show_progress("loading torch") as report_progress, Stop() as stop:
+        import torch  # noqa: F401  # until here Ctrl-C ends the program, then it ends what is measured
+
         stop.arm()
         settings = replace(request.settings, on_progress=report_progress)
         return run_benchmark(request._replace(settings=settings))

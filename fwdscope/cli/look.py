@@ -79,8 +79,8 @@ def _look(target: Target, settings: RunSettings, before_run: Callable[[Report], 
         running = replace(settings, latency=latency, peaks=peaks, on_progress=report_progress, before_run=arm)
         try:
             return Look(*inspect_target(target, running))
-        except KeyboardInterrupt as early:
-            if not known or settings.show is not None:
+        except BaseException as early:  # in the middle of an import it comes out as another exception
+            if not (stop.interrupted or stop.timed_out) or settings.show is not None:
                 raise
             report = early.report if isinstance(early, Interrupted) else known[0]
     note = "not run" if report.run is None else "timing ended early"

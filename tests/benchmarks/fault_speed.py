@@ -26,7 +26,7 @@ def main() -> None:
         found = measure_in_turn(
             {
                 "torch": IMPORT_TORCH,
-                "right": (*FWDSCOPE, "inspect", str(SPEC), "--device", "meta"),
+                "right": (*FWDSCOPE, "inspect", str(SPEC), "--device", "meta", "--no-cache"),
                 "faulty": told,
             }
         )

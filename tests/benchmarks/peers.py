@@ -193,7 +193,7 @@ def print_times(installed: str) -> None:
             device = "meta" if said["meta"].get("macs") in (model.macs, said["cpu"].get("macs", "")) else "cpu"
             devices[counter, model.name], cells[counter, model.name] = device, _cell(said[device], model)
             commands[f"{counter} {model.name}"] = (sys.executable, __file__, "--ask", counter, model.name, device)
-    commands["command"] = (*FWDSCOPE, "inspect", "resnet50", "--device", "meta")
+    commands["command"] = (*FWDSCOPE, "inspect", "resnet50", "--device", "meta", "--no-cache")
     found = measure_in_turn(commands, 5, PYTHONPATH=_environment(installed)["PYTHONPATH"])
     print(f"| whole process, × `import torch` | {' | '.join(COUNTERS)} |")
     print("| --- " * (len(COUNTERS) + 1) + "|")

@@ -17,8 +17,8 @@ def main() -> None:
     found = measure_in_turn(
         {
             "torch": IMPORT_TORCH,
-            "resnet50": (*FWDSCOPE, "inspect", "resnet50", "--device", "meta"),
-            "llama3_405b": (*FWDSCOPE, "inspect", "llama3_405b", "--device", "meta"),
+            "resnet50": (*FWDSCOPE, "inspect", "resnet50", "--device", "meta", "--no-cache"),
+            "llama3_405b": (*FWDSCOPE, "inspect", "llama3_405b", "--device", "meta", "--no-cache"),
             "help": (*FWDSCOPE, "--help"),
             "python": (sys.executable, "-c", "pass"),
             "imports": (sys.executable, "-c", IMPORTS),

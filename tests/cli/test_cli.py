@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy
 import pytest
 import torch
+from paths import ROOT
 from typer.testing import CliRunner, Result
 
 from fwdscope.cli import app
@@ -327,11 +328,20 @@ def test_a_package_that_cannot_be_imported_is_no_bug_of_ours(
 
 
 @pytest.mark.parametrize("wait", [0.05, 0.2, 0.5, 0.9], ids="{} s".format)
-def test_control_c_leaves_no_traceback(wait: float) -> None:
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("inspect", "llama3_405b", "--format", "json"),
+        ("bench", "resnet50", "--device", "cpu", "--budget", "60", "--format", "json"),
+        ("check", "specs", "--no-cache", "--jobs", "2", "--format", "json"),
+    ],
+    ids=lambda arguments: arguments[0],
+)
+def test_control_c_leaves_no_traceback(arguments: tuple[str, ...], wait: float) -> None:
     """At any moment: while the program starts, while torch loads, while the network is built."""
     code = "import sys; from fwdscope.__main__ import main; print('ready', flush=True); main()"
-    command = [sys.executable, "-c", code, "inspect", "llama3_405b", "--format", "json"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    command = [sys.executable, "-c", code, *arguments]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT)
     assert process.stdout is not None
     assert process.stdout.readline() == "ready\n"
     time.sleep(wait)

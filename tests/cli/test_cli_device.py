@@ -6,10 +6,8 @@ import dataclasses
 import json
 import os
 import pty
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy
@@ -376,15 +374,19 @@ layers:
 def test_ctrl_c_ends_a_run_at_once(tmp_path: Path) -> None:
     spec = tmp_path / "slow.yaml"
     spec.write_text(SLOW)
-    command = [sys.executable, "-m", "fwdscope", "inspect", str(spec), "--device", "cpu", "--format", "json"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    time.sleep(5)
-    assert process.poll() is None
-    process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=20)
-    assert (process.returncode, err) == (130, b"")
+    code = (
+        "import os, signal, sys, threading, fwdscope.run.runner as runner; from fwdscope.cli import run\n"
+        "def observe(*given):\n"
+        "    threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()\n"
+        "    return original(*given)\n"
+        "original, runner.observe = runner.observe, observe\n"
+        "sys.exit(run())\n"
+    )
+    command = [sys.executable, "-c", code, "inspect", str(spec), "--device", "cpu", "--format", "json"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert (done.returncode, done.stderr) == (130, "")
     # What is known without the run: the report on meta.
-    found = Report.loads(out.decode())
+    found = Report.loads(done.stdout)
     assert (found.device, found.run, found.notes[-1]) == ("meta", None, "not run: interrupted")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import itertools
 import multiprocessing
+import multiprocessing.util
 import os
 import signal
 import threading
@@ -22,6 +23,7 @@ from fwdscope.commands.check.files import SpecFile, looks_like_spec
 from fwdscope.commands.check.one import CheckResult, CheckSettings, check_source
 from fwdscope.commands.check.outcome import CheckMessage, CheckRun, Outcome, state_of
 from fwdscope.errors import InputError, import_failure
+from fwdscope.interrupt import postponed, undone
 from fwdscope.language.problems import Source, SpecError
 from fwdscope.language.source import decode, read
 
@@ -116,8 +118,19 @@ def _fresh(sources: Sequence[Source], plan: CheckPlan) -> Iterator[CheckResult]:
     check = partial(_bounded, settings=plan.settings, bounds=bounds)
     # More processes than cores would only take memory, since each loads torch.
     processes = min(plan.jobs, len(sources), max(2, os.cpu_count() or 2))
-    with ProcessPoolExecutor(processes, multiprocessing.get_context("spawn"), _prepare) as pool:
-        yield from pool.map(check, sources)
+    with undone(_end_workers):
+        with postponed():  # a worker that is half started would say so at length
+            pool = ProcessPoolExecutor(processes, multiprocessing.get_context("spawn"), _prepare)
+            results = pool.map(check, sources)
+        with pool:
+            yield from results
+
+
+def _end_workers() -> None:
+    """End the workers at Ctrl-C, and free their semaphores, which Python would complain of."""
+    for worker in multiprocessing.active_children():
+        worker.kill()
+    multiprocessing.util._run_finalizers()  # type: ignore[attr-defined]
 
 
 def _prepare() -> None:
