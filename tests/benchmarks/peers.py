@@ -1,6 +1,6 @@
 """What well-known counters say of small modules, and how long they take, beside fwdscope and the right values.
 
-Run by hand: python tests/benchmarks/peers.py [--installed DIRECTORY] [--only WORD] [--no-times]
+Run by hand: python tests/benchmarks/peers.py [--installed DIRECTORY] [--only WORD] [--no-counts] [--no-times]
 
 Installs the counters into a directory of their own, which is removed at the end; ``--installed`` names one to keep.
 Prints the tables of the README's "Why trust these numbers". A counter meets each module in a process of its own, since
@@ -105,6 +105,11 @@ def _torchscan(model: Any, inputs: tuple[Any, ...]) -> Answer:
     return macs["known_value"], totals["parameters"]["value"], macs["status"] != "complete"
 
 
+def _none(model: Any, inputs: tuple[Any, ...]) -> Answer:
+    """What the others are given: the model, built, without a counter."""
+    return 0, None, False
+
+
 COUNTERS = {
     "fwdscope": _fwdscope,
     "FlopCounterMode": _flop_counter_mode,
@@ -127,7 +132,7 @@ def ask(counter: str, name: str, device: str) -> dict[str, Any]:
         torch.manual_seed(0)
         model, inputs = module.make().eval(), module.example()
         try:
-            macs, params, incomplete = COUNTERS[counter](model, inputs)
+            macs, params, incomplete = COUNTERS.get(counter, _none)(model, inputs)
         except Exception as error:
             return {"error": type(error).__name__, "text": str(error)}
     if macs is None:
@@ -193,12 +198,15 @@ def print_times(installed: str) -> None:
             device = "meta" if said["meta"].get("macs") in (model.macs, said["cpu"].get("macs", "")) else "cpu"
             devices[counter, model.name], cells[counter, model.name] = device, _cell(said[device], model)
             commands[f"{counter} {model.name}"] = (sys.executable, __file__, "--ask", counter, model.name, device)
+        for device in ("meta", "cpu"):
+            commands[f"{device} {model.name}"] = (sys.executable, __file__, "--ask", "none", model.name, device)
     commands["command"] = (*FWDSCOPE, "inspect", "resnet50", "--device", "meta", "--no-cache")
-    found = measure_in_turn(commands, 5, PYTHONPATH=_environment(installed)["PYTHONPATH"])
-    print(f"| whole process, × `import torch` | {' | '.join(COUNTERS)} |")
-    print("| --- " * (len(COUNTERS) + 1) + "|")
+    found = measure_in_turn(commands, 3, PYTHONPATH=_environment(installed)["PYTHONPATH"])
+    print(f"| whole process, × `import torch` | model alone | {' | '.join(COUNTERS)} |")
+    print("| --- " * (len(COUNTERS) + 2) + "|")
     for model in MODELS:
-        row = []
+        alone = {device: found[f"{device} {model.name}"].seconds / found["torch"].seconds for device in ("meta", "cpu")}
+        row = [", ".join(f"{ratio:.2f} on {device}" for device, ratio in alone.items())]
         for counter in COUNTERS:
             ratio = found[f"{counter} {model.name}"].seconds / found["torch"].seconds
             said = cells[counter, model.name]
@@ -217,6 +225,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--installed", default="", help="a directory for the counters, kept for the next run")
     parser.add_argument("--only", default="", help="modules whose name holds this")
+    parser.add_argument("--no-counts", action="store_true", help="print the times only")
     parser.add_argument("--no-times", action="store_true", help="print what is counted only")
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
@@ -224,7 +233,8 @@ def main() -> None:
         if not (Path(installed) / "torchinfo").exists():
             pip = (sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", installed)
             subprocess.run((*pip, *PEERS, *NEEDED), check=True)
-        print_counts(installed, asked.only)
+        if not asked.no_counts:
+            print_counts(installed, asked.only)
         if not asked.no_times:
             print_times(installed)
 

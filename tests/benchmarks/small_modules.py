@@ -77,7 +77,7 @@ def _tied() -> nn.Module:
 
 
 class Module(NamedTuple):
-    """A small module, shapes of its inputs (or highest index and shape), and what is right."""
+    """A small module, shapes of its inputs, behind ``int`` those of whole numbers, and what is right."""
 
     name: str
     make: Callable[[], nn.Module]
@@ -87,10 +87,9 @@ class Module(NamedTuple):
     params: int
 
     def example(self) -> tuple[Tensor, ...]:
-        """Inputs of these shapes; of (highest, shape) whole numbers."""
+        """Inputs of these shapes; whole numbers where it says so. On meta, other functions import sympy."""
         return tuple(
-            torch.randint(0, one[0] + 1, one[1]) if isinstance(one[1], tuple) else torch.randn(one)
-            for one in self.inputs
+            torch.zeros(one[1:], dtype=torch.long) if one[0] is int else torch.rand(one) for one in self.inputs
         )
 
 
@@ -109,7 +108,7 @@ MODULES = (
            fc=nn.Linear(8, 8, bias=False)), ((1, 8),), 2 * 8 * 8, "2·8·8", 64),
     Module("a class of your own from `Linear`", lambda: nn.Sequential(MyLinear(8, 8, bias=False)), ((1, 8),),
            64, "8·8", 64),
-    Module("`Embedding` tied to the head", _tied, ((49, (1, 7)),), 7 * 8 * 50, "7·8·50", 400),
+    Module("`Embedding` tied to the head", _tied, ((int, 1, 7),), 7 * 8 * 50, "7·8·50", 400),
     Module("`F.linear(x, w) @ v`", lambda: Call(lambda self, x: functional.linear(x, self.w) @ self.v,
            w=nn.Parameter(torch.randn(6, 8)), v=nn.Parameter(torch.randn(6, 4))), ((1, 10, 8),),
            10 * 8 * 6 + 10 * 6 * 4, "10·8·6 + 10·6·4", 72),
@@ -190,11 +189,12 @@ class Block(nn.Module):
 
 def _gpt2() -> nn.Module:
     """GPT-2 (124M) on 128 tokens, its head tied to the table."""
-    table = nn.Embedding(50257, 768)
     return Call(
-        lambda self, ids: functional.linear(self.norm(self.h(self.wte(ids) + self.wpe)), self.wte.weight),
-        wte=table,
-        wpe=nn.Parameter(torch.zeros(128, 768)),
+        lambda self, ids: functional.linear(
+            self.norm(self.h(functional.embedding(ids, self.wte) + self.wpe)), self.wte
+        ),
+        wte=nn.Parameter(torch.empty(50257, 768)),
+        wpe=nn.Parameter(torch.empty(128, 768)),
         h=nn.Sequential(*(Block() for _ in range(12))),
         norm=nn.LayerNorm(768),
     )
@@ -203,6 +203,6 @@ def _gpt2() -> nn.Module:
 # MACs of GPT-2: 12 blocks of 12·768² a token and attention of 2·128²·768, and the head of 768·50257 a token.
 MODELS = (
     Module("ResNet-50", _resnet50, ((1, 3, 224, 224),), 4_089_184_256, "torchvision", 25_557_032),
-    Module("GPT-2, 128 tokens", _gpt2, ((50256, (1, 128)),),
+    Module("GPT-2, 128 tokens", _gpt2, ((int, 1, 128),),
            128 * (12 * 12 * 768**2 + 768 * 50257) + 12 * 2 * 128**2 * 768, "", 124_439_808 - 896 * 768),
 )  # fmt: skip
