@@ -39,9 +39,9 @@ def inspect_spec(
     """
 
     def subject() -> Subject:
-        from fwdscope.run.subject import SpecSubject
+        from fwdscope.run.model_spec import subject_of
 
-        return SpecSubject(checked, feeds, dtype, settings.train)
+        return subject_of(checked, feeds, dtype, settings.train)
 
     return inspect_subject(subject, settings)[0]
 
@@ -156,10 +156,10 @@ def make_subject(
         on_progress(f"reading {target.text}")
         checked, feeds = target.load_spec()
         on_progress("loading torch")
-        from fwdscope.run.subject import SpecSubject
+        from fwdscope.run.model_spec import subject_of
 
         on_progress(f"building {target.text}")
-        return SpecSubject(checked, feeds, target.dtype, training)
+        return subject_of(checked, feeds, target.dtype, training)
     on_progress("loading torch")
     from fwdscope.run.placement import ModuleCall
     from fwdscope.run.subject import ModuleSubject

@@ -29,6 +29,9 @@ _LINES = "Lines that get a shape besides those that have one: those that change 
 _CHOICES = ("changed", "promised", "all")
 
 
+_DEPTH = "Of a model in code (`model:`): how many levels of its layers get a shape."
+
+
 def _parse_choice(text: str) -> str:
     if text not in _CHOICES:
         raise typer.BadParameter(f"{text!r} is not one of {', '.join(_CHOICES)}")
@@ -40,6 +43,7 @@ def annotate(
     write: Annotated[bool, typer.Option("--write", help=_WRITE)] = False,
     check: Annotated[bool, typer.Option("--check", help=_CHECK)] = False,
     lines: Annotated[Any, typer.Option(parser=_parse_choice, metavar="|".join(_CHOICES), help=_LINES)] = "changed",
+    depth: Annotated[int, typer.Option(min=1, metavar="N", help=_DEPTH)] = 1,
     allow_import: AllowImport = False,
     limit: Limits = None,
 ) -> None:
@@ -55,7 +59,7 @@ def annotate(
         changed, wrong = False, False
         for file in _files(specs, write):
             try:
-                changed = _annotate(file, lines, write, allow_import) or changed
+                changed = _annotate(file, lines, depth, write, allow_import) or changed
             except SpecError as error:
                 # The other files are annotated all the same.
                 write_error(error)
@@ -71,12 +75,14 @@ def annotate(
 def _files(specs: list[str], write: bool) -> list[SpecFile]:
     """The spec files that the targets name. Raises InputError if there are none, or if they may not be written."""
     from fwdscope.commands.check.files import files, looks_like_spec
-    from fwdscope.targets import shipped_specs
+    from fwdscope.targets import Target, shipped_specs
 
     if "-" in specs:
         raise InputError("annotate needs a file, and - is stdin")
     found = files(specs)
     for spec in specs:
+        if Target(spec).is_module:
+            raise InputError(f"{spec} is a PyTorch model: fwdscope new model.yaml --from {spec} writes a spec of it")
         if write and not Path(spec).exists() and spec.removesuffix(".yaml") in shipped_specs():
             raise InputError(f"{spec} ships with fwdscope: copy it to a file of yours to write into")
     try:
@@ -88,7 +94,9 @@ def _files(specs: list[str], write: bool) -> list[SpecFile]:
     return specs_found
 
 
-def _annotate(file: SpecFile, lines: Literal["changed", "promised", "all"], write: bool, allow_import: bool) -> bool:
+def _annotate(
+    file: SpecFile, lines: Literal["changed", "promised", "all"], depth: int, write: bool, allow_import: bool
+) -> bool:
     """Write or print the new text of a spec. False if its shapes are already right."""
     from fwdscope.commands import annotate as annotation
     from fwdscope.language import load
@@ -98,7 +106,7 @@ def _annotate(file: SpecFile, lines: Literal["changed", "promised", "all"], writ
         sys.path.insert(0, str(Path.cwd()))
     try:
         with show_progress(f"building {file.shown}"):
-            found = annotation.annotate(load(file.path, file.shown, {}, allow_import), lines)
+            found = annotation.annotate(load(file.path, file.shown, {}, allow_import), lines, depth)
     except OSError as error:
         raise InputError(f"{file.shown} cannot be read: {error.strerror}") from None
     for line, why in found.notes:

@@ -14,10 +14,14 @@ import typer
 from fwdscope.cli import completion
 from fwdscope.cli.boundary import boundary
 from fwdscope.errors import InputError, MissingTargetError
+from fwdscope.targets import Target
 from fwdscope.targets.specs import explain_missing_spec, find_spec
 
 _NAME = "The file to write, .yaml if it has no ending; never one that exists."
-_FROM = "A spec to copy: a file, or the name of one that ships. Default: a small network that shows the language."
+_FROM = (
+    "A spec to copy, a file or the name of one that ships; or a PyTorch model, package.module:name or timm:resnet50, "
+    "which the new spec holds to its shapes and costs. Default: a small network that shows the language."
+)
 
 _SCHEMA = "fwdscope.json"
 _LINE = f"# yaml-language-server: $schema={_SCHEMA}\n"
@@ -58,7 +62,8 @@ def new(
         file = Path(name) if name.endswith((".yaml", ".yml")) else Path(f"{name}.yaml")
         if not re.search(r"\w", file.stem):
             raise InputError(f"{name} is no name for a file: write fwdscope new model")
-        text = _renamed(_START if from_ is None else _read(from_), file.stem)
+        started = _START if from_ is None else _held(from_) if Target(from_).is_module else _read(from_)
+        text = _renamed(started, file.stem)
         try:
             with file.open("x", encoding="utf-8", newline="\n") as stream:
                 stream.write(text if text.startswith("# yaml-language-server:") else _LINE + text)
@@ -72,6 +77,15 @@ def new(
             sys.stderr.write(f"      fwdscope schema -o {shlex.quote(str(schema))}   (what editors complete by)\n")
 
     boundary(command)
+
+
+def _held(target: str) -> str:
+    """A spec that holds a model in code to what it is now. Raises InputError."""
+    from fwdscope.commands.annotate.model_in_code import new_text
+    from fwdscope.inspection import inspect_target
+    from fwdscope.settings import RunSettings
+
+    return "\n".join(new_text(target, inspect_target(Target(target), RunSettings("meta"))[0])) + "\n"
 
 
 def _read(source: str) -> str:

@@ -231,6 +231,9 @@ class _SectionChecker:
                 message = f"{one.name} is a var and an input"
                 context.report(one.span, message, "give one of them another name", "name", (cause,))
             inputs[one.name] = self.context.body.define_input(one.name, one.span)
+        if spec.model is not None:
+            self._check_model_in_code(spec.model, top)
+            return ()
         self._enter_body([inputs, dict(top)])
         if spec.graph:
             return self.flow.check_graph()
@@ -238,6 +241,19 @@ class _SectionChecker:
         if spec.layers:
             self.flow.close_body(spec.layers)
         return spec.layers
+
+    def _check_model_in_code(self, model: tree.ModelInCode, top: dict[str, Binding]) -> None:
+        """Check that a model in code may be imported, and that its arguments are numbers, texts and lists."""
+        context = self.context
+        context.state = FlowState([dict(top)])
+        for one in model.keywords:
+            value = self.expressions.operand(one.value)
+            if value.kind == "tensor":
+                help = "an argument is a number, a string, True, False, None or a list, perhaps of vars"
+                context.report(one.value.span, f"{one.name} is a tensor", help, "type")
+        if not context.allow_import:
+            help = f"run with --allow-import if you trust {model.target}"
+            context.report(model.span, "a model in code is imported, which runs its code", help, "import")
 
     def check_initialisers(self) -> None:
         """Check the names and settings in ``init``. What its keys match is known once the model is built."""

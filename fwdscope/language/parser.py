@@ -21,7 +21,9 @@ from fwdscope.units import Figure
 
 LANGUAGE_VERSION = 1
 # The sections of a file.
-SECTIONS = ("version", "name", "doc", "vars", "inputs", "defaults", "blocks", "layers", "graph", "init", "expect")
+SECTIONS = (
+    "version", "name", "doc", "vars", "inputs", "defaults", "blocks", "layers", "graph", "model", "init", "expect",
+)  # fmt: skip
 
 # The figures that ``expect`` may name besides ``output`` and ``layers``, and what each measures.
 FIGURES = {
@@ -82,6 +84,7 @@ class _SpecParser(NodeParser):
         found = {key.value: (key, value) for key, value in root.entries}
         self.check_sections(root, found)
         flow = "graph" if "graph" in found else "layers"
+        model = self.model(*found["model"]) if "model" in found else None
         key, body = found.get(flow, (None, None))
         get = {name: value for name, (_, value) in found.items()}
         file = self.source.name.replace("\\", "/").rsplit("/", 1)[-1]
@@ -93,11 +96,12 @@ class _SpecParser(NodeParser):
             inputs=self.inputs(get.get("inputs")),
             defaults=self.defaults(get.get("defaults")),
             blocks=self.blocks(get.get("blocks")),
-            layers=self.body(body, f"the section {flow}"),
+            layers=() if model is not None and body is None else self.body(body, f"the section {flow}"),
             layers_span=key.span if key else Span(0, 0),
             graph=flow == "graph",
             init=self.init(get.get("init")),
             expect=self.expect(get.get("expect")),
+            model=model,
             broken=tuple(self.broken),
         )
 
@@ -120,18 +124,45 @@ class _SpecParser(NodeParser):
             message = "a spec has layers or a graph, not both"
             help = "keep `layers:` for lines that run from top to bottom, `graph:` for lines in any order"
             self.report(found["graph"][0].span, message, help, "key", cause)
-        if not there & {"layers", "graph"}:
+        if "model" in found and (others := [name for name in ("layers", "graph", "blocks") if name in found]):
+            message = f"a spec has {others[0]} or a model in code, not both"
+            self.report(found["model"][0].span, message, f"remove `{others[0]}:` or `model:`", "key")
+        if not there & {"layers", "graph", "model"}:
             self.report(start, "there are no layers", "add `layers:` and a list of lines", "key")
         _, inputs = found.get("inputs", (None, None))
         if isinstance(inputs, YamlMapping) and not inputs.entries and not inputs.broken:
             self.report(inputs.span, "there are no inputs", _AN_INPUT, "key")
-        elif "inputs" not in there:
+        elif "inputs" not in there and "model" not in found:
             self.report(start, "there are no inputs", _AN_INPUT, "key")
         _, version = found.get("version", (None, None))
         if version is not None and not (isinstance(version, Scalar) and version.value == str(LANGUAGE_VERSION)):
             shown = f" {version.value}" if isinstance(version, Scalar) else ""
             help = f"write `version: {LANGUAGE_VERSION}`, or remove it"
             self.report(version.span, f"version{shown} of the language is unknown", help, "key")
+
+    def model(self, key: Scalar, node: YamlNode) -> tree.ModelInCode | None:
+        """Parse the section ``model``."""
+        form = "write `package.module:Name(width=64)`, `timm:resnet50` or `transformers:llama`"
+        if isinstance(node, YamlList):
+            self.report(key.span, "model: names a model in code, found a list", "a list of lines is `layers:`", "key")
+            return None
+        scalar = self.scalar(node, "a model in code", form)
+        if scalar is None:
+            return None
+        text = scalar.text.strip()
+        match = re.fullmatch(r"(?P<target>[\w.]+:[^\s(]+)(?P<call>\(.*\))?", text.value, re.S)
+        if match is None:
+            self.report(scalar.span, f"{text.value or 'this'} names no model in code", form)
+            return None
+        call: Expression | None = None
+        if match["call"]:  # its parentheses, as those of a call of anything
+            inside = text[match.start("call") :]
+            head = Text(f"m{inside.value}", (inside.offset(0), *inside.offsets), inside.end)
+            call = self.attempt(grammar.parse, self.source, head)
+            if isinstance(call, Call) and call.arguments:
+                self.report(call.arguments[0].span, "a model's arguments go by keyword", "write `width=64`")
+        keywords = call.keywords if isinstance(call, Call) else ()
+        return tree.ModelInCode(scalar.span, match["target"], keywords, text.value)
 
     def plain(self, node: YamlNode | None) -> str | None:
         """Read ``name`` or ``doc``: a plain text."""
@@ -300,7 +331,10 @@ class _SpecParser(NodeParser):
         for key, value in self.mapping(node, "expect", "write `expect:` and `params: 25_557_032`"):
             if key.value == "layers":
                 for path, inner in self.mapping(value, "layers", form):
-                    form = f"write `{path.value}: {{macs: 115.6M}}`"
+                    form = f"write `{path.value}: {{macs: 115.6M}}` or `{path.value}: (B, 64)`"
+                    if isinstance(inner, Scalar) and inner.value.startswith("("):
+                        outputs += [one for one in [self.expected_shape(inner, path)] if one]
+                        continue
                     entries += [(*entry, path) for entry in self.mapping(inner, path.value, form)]
             else:
                 entries.append((key, value, None))
@@ -311,6 +345,12 @@ class _SpecParser(NodeParser):
             elif found is not None:
                 outputs.append(found)
         return tree.Expectations(tuple(figures), tuple(outputs))
+
+    def expected_shape(self, scalar: Scalar, layer: Scalar | None) -> tree.ExpectedOutput | None:
+        """Parse the shape that a layer's output, or the network's, must have."""
+        shape = self.attempt(self.shape, scalar.text)
+        path, place = (layer.value, layer.span) if layer else (None, None)
+        return tree.ExpectedOutput(shape.span, shape, scalar.value, path, place) if shape else None
 
     def expected(
         self, key: Scalar, value: YamlNode, layer: Scalar | None
@@ -328,8 +368,7 @@ class _SpecParser(NodeParser):
         if scalar is None:
             return None
         if name == "output":
-            shape = self.attempt(self.shape, scalar.text)
-            return tree.ExpectedOutput(shape.span, shape, scalar.value, path, place) if shape else None
+            return self.expected_shape(scalar, layer)
         text, _, device = (part.strip() for part in scalar.value.partition(" on "))
         try:
             figure = Figure.parse(text)
@@ -367,7 +406,7 @@ _AN_INPUT = "write `inputs:` and below it `image: randn(1, 3, 224, 224)`"
 
 # What people call the sections elsewhere.
 _OTHER_SECTIONS = {
-    **dict.fromkeys(("model", "network", "modules", "backbone", "forward"), "layers"),
+    **dict.fromkeys(("network", "modules", "backbone", "forward"), "layers"),
     **dict.fromkeys(("var", "variables", "params", "constants"), "vars"),
     **dict.fromkeys(("checks", "expected"), "expect"),
     "input": "inputs",

@@ -90,6 +90,12 @@ _HELP: dict[str, Schema] = {
         "result is the line that no other reads.",
         ["out = h + Linear(64)(h)", "h = relu(x)"],
     ),
+    "model": _explained(
+        "Instead of layers: a model in code, which is imported (--allow-import). Its arguments may use vars.",
+        "ourpackage.models:Detector(width=width)",
+        "timm:resnet50",
+        "transformers:llama(num_hidden_layers=4)",
+    ),
     "init": _explained(
         "How weights are initialised. The key is the end of a path, or a layer type and its tensor; the value a "
         "function of torch.nn.init without the underscore. A path takes precedence over a type, a "
@@ -106,7 +112,11 @@ _HELP: dict[str, Schema] = {
         "(B, 1000)",
         "((B, T, vocab), (2, B, h))",
     ),
-    "expect.layers": _explained("Figures of single layers, by their path.", {"layer4.0.conv2": {"macs": "115.6M"}}),
+    "expect.layers": _explained(
+        "Figures or the shape of single layers, by their path.",
+        {"layer4.0.conv2": {"macs": "115.6M"}},
+        {"backbone.conv1": "(B, 64, 112, 112)"},
+    ),
     "expect.params": _explained("Parameters, each counted once however often it is used.", 25557032),
     "expect.trainable_params": _explained("Parameters that are trained.", 25557032),
     "expect.active_params": _explained("Parameters that one position uses: of a mixture's experts, the top k.", "13G"),
@@ -153,8 +163,7 @@ def schema() -> Schema:
         "description": "A neural network's forward pass: inputs, and the lines that compute on them.",
         "type": "object",
         "properties": {name: sections[name] | _help(name) for name in SECTIONS},
-        "required": ["inputs"],
-        "oneOf": [{"required": ["layers"]}, {"required": ["graph"]}],
+        "oneOf": [{"required": ["inputs", "layers"]}, {"required": ["inputs", "graph"]}, {"required": ["model"]}],
         # Where no line can name a layer with a capital, what is called with one is a layer type.
         "if": {
             "properties": {
@@ -221,6 +230,7 @@ def _sections() -> dict[str, Schema]:
         "blocks": mapping | {"propertyNames": {"pattern": _BLOCK}, "additionalProperties": _ref("lines")},
         "layers": _ref("lines"),
         "graph": {"type": "array", "minItems": 1, "items": {"type": "string", "pattern": _TARGET}},
+        "model": {"type": "string", "pattern": rf"^\s*(?:{_WORD}|\.)+:[^\s(]"},
         "init": mapping | {"propertyNames": {"pattern": _PATH}, "additionalProperties": initialiser},
         "expect": _expectations(),
     }
@@ -235,7 +245,8 @@ def _expectations() -> Schema:
     output = {"output": {"type": "string", "pattern": _SOMETHING} | _help("expect.output")}
     own = {name: figures[name] for name in LAYER_FIGURES}
     one = {"type": "object", "properties": output | own, "additionalProperties": False}
-    layers = {"layers": {"type": "object", "additionalProperties": one} | _help("expect.layers")}
+    shape = {"type": "string", "pattern": r"^\s*\("}
+    layers = {"layers": {"type": "object", "additionalProperties": {"anyOf": [one, shape]}} | _help("expect.layers")}
     return {"type": "object", "properties": output | layers | figures, "additionalProperties": False}
 
 

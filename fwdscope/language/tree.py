@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from fwdscope.language.expression import Attribute, Call, Expression, Name, Target, targets, walk
+from fwdscope.language.expression import Attribute, Call, Expression, Keyword, Name, Target, targets, walk
 from fwdscope.language.problems import Source, Span
 from fwdscope.language.record import Record
 from fwdscope.units import Figure
@@ -136,6 +136,15 @@ class Initialiser(Record):
     call: Call
 
 
+class ModelInCode(Record):
+    """The section ``model``: ``package.module:Name(width=width)``, ``timm:resnet50``."""
+
+    span: Span
+    target: str
+    keywords: tuple[Keyword, ...]
+    text: str
+
+
 class ExpectedFigure(Record):
     """``params: 25_557_032`` under ``expect``, of the layer named at ``place`` or the whole; ``on`` is a device."""
 
@@ -181,6 +190,7 @@ class ModelSpec:
     graph: bool
     init: tuple[Initialiser, ...]
     expect: Expectations
+    model: ModelInCode | None = None
     # Lines and heads of blocks and parts that do not parse.
     broken: tuple[Span, ...] = ()
 

@@ -35,11 +35,15 @@ class LoadedModel(NamedTuple):
 
 
 class Build(NamedTuple):
-    """How a model is built: with these arguments (``--arg``), and with numbers, on meta, or on meta alone."""
+    """How a model is built: with these arguments (``--arg``), and with numbers, on meta, or on meta alone.
+
+    Without ``needs_inputs`` they come from elsewhere.
+    """
 
     arguments: Mapping[str, Any] = MappingProxyType({})
     with_numbers: bool = False
     only_on_meta: bool = False
+    needs_inputs: bool = True
 
 
 def load_module(text: str, feeds: Mapping[str, Feed], how: Build) -> LoadedModel:
@@ -54,7 +58,7 @@ def load_module(text: str, feeds: Mapping[str, Feed], how: Build) -> LoadedModel
     with contextlib.redirect_stdout(sys.stderr):  # what the code prints is not part of the report
         module, args, kwargs = _split(text, _make(text, how))
     fed, known = fed_values(text, module, feeds, how.with_numbers, args, kwargs), forward_names(module)
-    if not args and not kwargs and not fed and known:
+    if how.needs_inputs and not args and not kwargs and not fed and known:
         form = f"--input {known[0]}={_example_input(module, known[0])}"
         raise TargetError(f"{text} needs inputs, such as {form} (forward takes {', '.join(known)})")
     return LoadedModel(module, lambda: iter([(args, kwargs | fed, "")]))

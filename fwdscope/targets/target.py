@@ -141,13 +141,15 @@ class Target(NamedTuple):
         """Whether it is ``library:name``, whose inputs are known."""
         return self.is_module and self.text.partition(":")[0] in LIBRARIES
 
-    def load_module(self, with_numbers: bool = False, only_on_meta: bool = False) -> LoadedModel:
-        """The PyTorch model and what it may be called on. Raises InputError."""
+    def load_module(
+        self, with_numbers: bool = False, only_on_meta: bool = False, needs_inputs: bool = True
+    ) -> LoadedModel:
+        """The PyTorch model and what it may be called on, if it ``needs_inputs``. Raises InputError."""
         from fwdscope.extensions import load_rules
         from fwdscope.targets.module import Build, load_module
 
         load_rules()
-        how = Build(self.arguments, with_numbers, only_on_meta)
+        how = Build(self.arguments, with_numbers, only_on_meta, needs_inputs)
         if self.dtype != "float32":
             raise InputError(f"{self.text} has its own dtypes; --dtype is for specs")
         if self.is_of_library:

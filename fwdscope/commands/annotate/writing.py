@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 from fwdscope.commands.annotate.line_shapes import LineCall, LineShapes, Shape, ShapeTuple
+from fwdscope.commands.annotate.model_in_code import with_expected_shapes
 from fwdscope.commands.annotate.sizes import KnownSize, describe_size
+from fwdscope.inspection import inspect_spec
 from fwdscope.language import expression as ex
 from fwdscope.language import tree
 from fwdscope.language.arithmetic import ArithmeticProblem
@@ -69,12 +71,17 @@ class _AnnotatedLine(NamedTuple):
         return found
 
 
-def annotate(checked: Checked, lines: Lines = "changed") -> Annotation:
+def annotate(checked: Checked, lines: Lines = "changed", depth: int = 1) -> Annotation:
     """Write the shapes of a spec after its lines; promises that are right stay as they are.
 
-    Raises SpecError if the spec cannot run.
+    Of a model in code they are written by path under ``expect``, down to a depth. Raises SpecError if the spec cannot
+    run.
     """
     source = checked.spec.source
+    if checked.spec.model is not None:
+        report = inspect_spec(checked)
+        after, new, old = with_expected_shapes(checked.spec, report, 0 if lines == "promised" else depth)
+        return Annotation(source.name, source.text, after, new, old)
     recorded = LineShapes(checked)
     bracketed = set(_bracketed(source))
     added: list[tuple[int, str]] = []

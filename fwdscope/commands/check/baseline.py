@@ -13,7 +13,7 @@ from fwdscope.commands.check.outcome import CheckMessage, CheckPoint, Outcome
 from fwdscope.interrupt import postponed
 from fwdscope.language.problems import Cause, Problem, Source, Span, SpecError
 from fwdscope.report import LayerRow, ReportError
-from fwdscope.targets import shipped_specs
+from fwdscope.targets import Target, shipped_specs
 
 # Rows listed after the first; each layer may differ.
 MAX_ROWS = 6
@@ -125,5 +125,6 @@ def remarks_on(folder: BaselineFolder, outcomes: Iterable[Outcome]) -> Iterator[
     if written := sum(point.reason == _WRITTEN for point in points):
         yield f"wrote {written} of {len(points)} baselines in {folder.path}"
     for file in sorted(folder.path.rglob("*.json")):
-        if not folder.spec(file).is_file():
+        spec = folder.spec(file)
+        if not spec.is_file() and not Target(spec.name).is_module:
             yield f"{visible(file)} is the baseline of a spec that is gone: delete it"

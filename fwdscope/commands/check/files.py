@@ -67,8 +67,8 @@ def _files(target: str) -> Iterator[SpecFile]:
         yield from (SpecFile(Path(one), visible(one), named=False) for one in matching)
     elif known := shipped_specs().get(target.removesuffix(".yaml")):
         yield SpecFile(known, known.name, named=True)
-    elif re.fullmatch(r"[\w.]+:[\w.]+", target):
-        raise TargetError(f"{target} is a PyTorch model, which promises and expects nothing; give a spec")
+    elif re.fullmatch(r"[\w.]+:(?!//)\S+", target):
+        yield SpecFile(path, target, True, f"model: {target}\n".encode())
     else:
         help = did_you_mean(path.stem, shipped_specs(), "specs that ship with fwdscope:")
         no_name = f", and no spec of that name; {help}" if "/" not in target else ""

@@ -12,6 +12,7 @@ from fwdscope.commands.check.baselines import Baseline
 from fwdscope.commands.check.expectations import MeasuredLatency, verdicts
 from fwdscope.commands.check.outcome import CheckMessage, CheckPoint, Outcome, state_of
 from fwdscope.commands.check.since import FirstDifference
+from fwdscope.errors import InputError
 from fwdscope.language import tree
 from fwdscope.language.problems import Problem, Source, Span, SpecError
 from fwdscope.report import Report
@@ -45,7 +46,7 @@ def check_source(source: Source, settings: CheckSettings) -> CheckResult:
     from fwdscope.language.parser import parse_all
 
     before = time.perf_counter()
-    name = Path(source.name).stem
+    name, spec = Path(source.name).stem, None
     try:
         spec, problems = parse_all(source)
         if spec is None:
@@ -57,6 +58,11 @@ def check_source(source: Source, settings: CheckSettings) -> CheckResult:
         return _checked(checked, settings, before)
     except SpecError as error:
         found = tuple(map(CheckMessage.of, error.problems))
+    except InputError as error:  # of a model in code
+        message, *detail = str(error).removeprefix("error: ").splitlines()
+        line, column = source.place(spec.model.span.start) if spec is not None and spec.model is not None else (1, 1)
+        text = f"{source.name}:{line}:{column}: error: {str(error).removeprefix('error: ')}"
+        found = (CheckMessage("model", message, line, column, tuple(detail), text),)
     except RecursionError:
         found = (CheckMessage("limit", "this is nested deeper than Python can follow"),)
     return CheckResult(Outcome(source.name, name, "invalid", problems=found, seconds=time.perf_counter() - before))
@@ -67,14 +73,14 @@ def _checked(checked: Checked, settings: CheckSettings, before: float) -> CheckR
     import torch  # noqa: F401  # imported first, since the spec's time does not include it
 
     from fwdscope.commands.check.latency import expected_latencies
-    from fwdscope.run.subject import SpecSubject
+    from fwdscope.run.model_spec import subject_of
 
     spec = checked.spec
     before += time.perf_counter() - read
-    subject = SpecSubject(checked, {}, settings.dtype)
-    network, report = subject.network, subject.report()
+    subject = subject_of(checked, {}, settings.dtype)
+    network, report = getattr(subject, "network", None), subject.report()
     difference = FirstDifference(report, spec.source)
-    promised = list(_promises(network, report, difference))
+    promised = list(_promises(network, report, difference)) if network is not None else []
     if checked.asks_mode:
         promised = _in_either_mode(promised, _in_training(checked, settings))
     seconds = time.perf_counter() - before
@@ -85,7 +91,7 @@ def _checked(checked: Checked, settings: CheckSettings, before: float) -> CheckR
         spec.name,
         state_of(points),
         tuple(points),
-        notes=tuple(_notes(checked, network, report)),
+        notes=tuple(_notes(checked, network, report)) if network is not None else (),
         params=report.totals.params,
         macs=report.totals.macs,
         at_least=bool(report.uncounted),

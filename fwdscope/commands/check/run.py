@@ -26,6 +26,7 @@ from fwdscope.errors import InputError, import_failure
 from fwdscope.interrupt import postponed, undone
 from fwdscope.language.problems import Source, SpecError
 from fwdscope.language.source import decode, read
+from fwdscope.targets import Target
 
 # Specs between two garbage collections: few, so that a collection is short.
 _SPECS_PER_COLLECTION = 5
@@ -171,6 +172,8 @@ def _tidy(number: int) -> None:
 def guarded(source: Source, settings: CheckSettings) -> CheckResult:
     """Check a file; a bug in fwdscope fails this file, and the others are still checked."""
     try:
+        if Target(source.name).is_module:  # named on the command line, so that it may be imported
+            settings = replace(settings, allow_import=True)
         return check_source(source, settings)
     except Exception as error:
         if os.environ.get("FWDSCOPE_DEBUG"):

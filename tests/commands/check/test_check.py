@@ -106,7 +106,6 @@ def test_a_spec_that_ships_goes_by_its_name() -> None:
         ("no/such.yaml", "there is no file or folder no/such.yaml"),
         ("*.nope", "no file matches *.nope"),
         ("report.json", "report.json: this is no fwdscope report"),
-        ("package.models:build", "is a PyTorch model"),
         ("empty", "holds no *.yaml"),
     ],
 )
@@ -477,7 +476,6 @@ def test_a_name_that_is_no_text_is_written_into_every_form(folder: Path) -> None
     [
         ([""], "a target is empty: give a spec file, a folder"),
         (["http://host/a.yaml"], "there is no file or folder http://host/a.yaml"),
-        (["pack.age:name"], "pack.age:name is a PyTorch model"),
         ([".", "--baseline", ""], "--baseline is empty; give a folder"),
         ([".", "--baseline", "b", "--tolerance", "١%"], "write a percentage, as in --tolerance 1%"),
         ([".", "-o", "no/folder.xml"], "no/folder.xml cannot be written: there is no folder no"),

@@ -1,0 +1,80 @@
+"""The network of a checked spec: of its lines, or the model in code that its section ``model`` names."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from torch import Tensor
+
+from fwdscope.language.check import Checked
+from fwdscope.language.evaluate import evaluate_plain
+from fwdscope.model.build import example_inputs
+from fwdscope.report import Report
+from fwdscope.run.batch import batch_variable, with_variable
+from fwdscope.run.placement import ModuleCall
+from fwdscope.run.subject import ModuleSubject, SpecSubject, Subject
+from fwdscope.targets import Target
+from fwdscope.targets.feeds import Feed
+from fwdscope.targets.module import forward_names
+
+
+def subject_of(
+    checked: Checked, feeds: Mapping[str, Feed] | None = None, dtype: str = "float32", training: bool = False
+) -> Subject:
+    """The network of a spec, traced on meta. Raises SpecError, and InputError for a model in code."""
+    if checked.spec.model is None:
+        return SpecSubject(checked, feeds, dtype, training)
+    subject = CodeSubject(checked, feeds or {}, training)
+    return subject if dtype == "float32" else subject.cast(dtype)
+
+
+class CodeSubject(ModuleSubject):
+    """A model in code with the inputs, vars and expectations of a spec."""
+
+    def __init__(
+        self, checked: Checked, feeds: Mapping[str, Feed], training: bool, replaced: Mapping[str, Tensor] | None = None
+    ) -> None:
+        assert checked.spec.model is not None
+        self.checked = checked
+        self.feeds = dict(feeds)
+        model = checked.spec.model
+        arguments = {one.name: evaluate_plain(one.value, checked.variables) for one in model.keywords}
+        target = Target(model.target, arguments=arguments)
+
+        def call(with_numbers: bool) -> ModuleCall:
+            loaded = target.load_module(with_numbers, needs_inputs=not checked.spec.inputs)
+            if not checked.spec.inputs:
+                return ModuleCall(loaded.module, *next(loaded.calls())[:2])
+            inputs = example_inputs(checked, "cpu" if with_numbers else "meta")
+            for name, feed in self.feeds.items():
+                inputs[name] = feed.make_tensor() if with_numbers else feed.make_meta_tensor()
+            inputs |= replaced or {}
+            # By name where forward has all of these, else by position.
+            if set(inputs) <= set(forward_names(loaded.module)):
+                return ModuleCall(loaded.module, (), dict(inputs))
+            return ModuleCall(loaded.module, tuple(inputs.values()), {})
+
+        super().__init__(call(False), training, lambda: call(True))
+        self.name = checked.spec.name
+
+    def report(self) -> Report:
+        """The report of the forward, with what the spec says itself."""
+        from fwdscope.commands.check.expectations import with_shortfalls
+
+        report, spec = super().report(), self.checked.spec
+        texts = {one.name: one.text for one in spec.inputs} | {n: feed.made_by for n, feed in self.feeds.items()}
+        names = [one.name for one in spec.inputs]
+        inputs = [
+            replace(one, made_by=texts.get(names[i] if i < len(names) else "", one.made_by))
+            for i, one in enumerate(report.inputs)
+        ]
+        report = replace(report, inputs=tuple(inputs), source=spec.source.name, doc=spec.doc)
+        return with_shortfalls(self.checked, report, check_outputs=not self.feeds)
+
+    def resized(self, batch: int, size: int) -> ModuleSubject:
+        """By the var that is the batch, or by the first dimension of every input."""
+        variable = batch_variable(self.checked, batch)
+        if variable is None:
+            return super().resized(batch, size)
+        return CodeSubject(with_variable(self.checked, variable, size), {}, self.training)
