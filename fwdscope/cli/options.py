@@ -101,7 +101,7 @@ def files_of(target: Target) -> Iterator[Path]:
     """The files that a target and its ``--input`` read; of ``package.module:name`` the module's, if it is here."""
     text = (target.revision or (target.text,))[0]
     module = Path(text.partition(":")[0].replace(".", "/") + ".py")
-    yield module if target.is_module else find_spec(text) or Path(text)
+    yield module if target.is_module and not target.is_program else find_spec(text) or Path(text)
     yield from (Path(item.partition("=")[2].strip()) for item in target.inputs)
 
 

@@ -53,8 +53,13 @@ class Target(NamedTuple):
 
     @property
     def is_module(self) -> bool:
-        """Whether it is a PyTorch model: ``package.module:name``, or ``library:name``."""
-        return ":" in self.text and self.revision is None and find_spec(self.text) is None
+        """Whether it is a PyTorch model: ``package.module:name``, ``library:name`` or an exported program."""
+        return self.is_program or (":" in self.text and self.revision is None and find_spec(self.text) is None)
+
+    @property
+    def is_program(self) -> bool:
+        """Whether it is a program of torch.export."""
+        return self.text.endswith(".pt2") and Path(self.text).is_file()
 
     @property
     def revision(self) -> tuple[str, str] | None:
@@ -152,6 +157,14 @@ class Target(NamedTuple):
         how = Build(self.arguments, with_numbers, only_on_meta, needs_inputs)
         if self.dtype != "float32":
             raise InputError(f"{self.text} has its own dtypes; --dtype is for specs")
+        if self.is_program:
+            from fwdscope.targets.exported import load_program
+
+            if self.variables or self.arguments:
+                raise InputError(
+                    f"{self.text} is exported; --set and --arg are for what is built, --input for its inputs"
+                )
+            return load_program(self.text, self._feeds(), how)
         if self.is_of_library:
             from fwdscope.targets.libraries import load_from_library
 
