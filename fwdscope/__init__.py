@@ -231,15 +231,21 @@ def load(path: str | os.PathLike[str]) -> Report:
 
 
 def diff(before: Report | str | os.PathLike[str], after: Report | str | os.PathLike[str]) -> Comparison:
-    """Compare two networks, each given as a report, a saved report (``.json``), a spec, or ``FILE@REV``.
+    """Compare two networks, each given as a report, a saved report (``.json``), a spec, ``FILE@REV`` or a file of
+    weights (names, shapes and dtypes).
 
     ``fwdscope.diff(a, b).total("macs").ratio`` is 0.05 if the second costs 5 % more; ``.changes`` are the rows that
     changed. Raises as :func:`inspect` does.
     """
     from fwdscope.commands.diff import compare
+    from fwdscope.inspection import inspect_target
     from fwdscope.report import Report
+    from fwdscope.targets.target import load_checkpoints
 
-    return compare(*(one if isinstance(one, Report) else inspect(one) for one in (before, after)))
+    sides = [one if isinstance(one, Report) else _target(one, (), {}, None, None, "float32") for one in (before, after)]
+    if all(not isinstance(one, Report) and one.is_checkpoint for one in sides):
+        return compare(*load_checkpoints([one for one in sides if not isinstance(one, Report)]))
+    return compare(*(one if isinstance(one, Report) else inspect_target(one)[0] for one in sides))
 
 
 def _target(

@@ -75,7 +75,8 @@ def inspect_target(target: Target, settings: RunSettings = META) -> tuple[Report
         return target.run_user_code(lambda: inspect_subject(make, settings))
     if settings.device not in (None, "auto", "meta") or settings.weights or settings.train or settings.show:
         options = "--device, --weights, --train and --show"
-        raise InputError(f"{target.text} is a saved report; {options} are for what can be run")
+        what = "file of weights" if target.is_checkpoint else "saved report"
+        raise InputError(f"{target.text} is a {what}; {options} are for what can be run")
     return target.load_report(), None
 
 

@@ -36,7 +36,7 @@ MAY_IMPORT = {
     "model": {"formula", "functions", "language", "layers", "ops", "report", "torch_private"},
     "trace": {"formula", "language", "layers", "model", "ops", "report", "torch_private"},
     "device": {"report"},
-    "targets": {"functions", "language"},
+    "targets": {"functions", "language", "report"},
     "timing": {"language", "layers", "model", "report", "trace"},
     "run": {"device", "language", "layers", "model", "ops", "report", "settings", "targets", "timing", "trace"}
     | {"torch_private"},

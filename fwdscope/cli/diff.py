@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -25,6 +25,10 @@ from fwdscope.cli.options import (
 )
 from fwdscope.errors import InputError
 from fwdscope.targets import Target
+from fwdscope.targets.target import load_checkpoints
+
+if TYPE_CHECKING:
+    from fwdscope.report import Report
 
 _TARGET = "A spec, a saved report (.json), either at a git revision (FILE@REV), or package.module:name."
 _SECOND = "The same, to compare with A. Default: A itself, with the vars of --before and --after."
@@ -69,7 +73,11 @@ def diff(
             raise InputError(f"diff {first}: with what? Name a second target, or other vars: --after depth=24")
         sides = list(_sides(target_of(first, set_, None, dtype, allow_import, arg), second, before, after))
         check_writable(output, [file for target, _, _ in sides for file in files_of(target)])
-        names, reports = [name for _, name, _ in sides], []
+        names = [name for _, name, _ in sides]
+        reports: list[Report] = []
+        if all(target.is_checkpoint for target, _, _ in sides):
+            reports += load_checkpoints([target for target, _, _ in sides])
+            sides = []
         for target, _, options in sides:
             with point_at_options(options):
                 reports.append(look_at(target, cached=not no_cache).report)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import BinaryIO
 
 _MODULE = "to inspect the network, build its module in Python and name that: `package.module:name`"
-_WEIGHTS = "`--weights` loads its state_dict into the spec of the network"
+_WEIGHTS = "`--weights` loads its state_dict into the spec of the network, `fwdscope inspect` shows it as .pt"
 _ARRAY = "`--input NAME=FILE` feeds it to an input of a spec"
 
 # Patterns of the first bytes.
@@ -17,7 +17,7 @@ _BINARY = (
     (rb".{4}TFL3", "a TensorFlow Lite model", _MODULE),
     (rb"\x08\x01\x12", "a TensorFlow SavedModel", _MODULE),
     (rb"\x08[\x02-\x1f][\x12\x1a\x22\x3a\x42]", "an ONNX model", _MODULE),
-    (rb".{4}\0\0\0\0\{\"", "a safetensors file", "`--weights` loads it into the spec of the network"),
+    (rb".{4}\0\0\0\0\{\"", "a safetensors file", "`fwdscope inspect` shows it if its name ends in .safetensors"),
     (rb"\x80[\x02-\x05]\x8a\nl\xfc\x9cF\xf9 j", "a file of torch.save", _WEIGHTS),
     (rb"\x80[\x02-\x05]", "a pickle", f"it is not loaded, since that could run code; {_MODULE}"),
     (rb"\x93NUMPY", "a NumPy array", _ARRAY),
@@ -30,7 +30,11 @@ _BINARY = (
 )
 # Ends of the names in a zip archive.
 _ZIPPED = (
-    (r"archive_format|serialized_exported_program\.json", "a program of torch.export", _MODULE),
+    (
+        r"archive_format|serialized_exported_program\.json",
+        "a program of torch.export",
+        "`fwdscope inspect` runs it as .pt2",
+    ),
     (r"constants\.pkl", "a TorchScript program", _MODULE),
     (r"data\.pkl", "a file of torch.save", _WEIGHTS),
     (r"model\.weights\.h5", "a Keras model", _MODULE),
@@ -47,7 +51,11 @@ _TEXT = (
         "`fwdscope inspect transformers:FILE` builds its model, `diffusers:FOLDER` one of diffusers",
     ),
     (r"\"?class_name\"?\s*:\s*\"?(Sequential|Functional|Model)\b", "a Keras model", _MODULE),
-    (r"\A\s*\{(?s:.*)\"weight_map\"\s*:", "the index of a checkpoint in several files", _MODULE),
+    (
+        r"\A\s*\{(?s:.*)\"weight_map\"\s*:",
+        "the index of a checkpoint in several files",
+        "`fwdscope inspect` shows it as .index.json",
+    ),
     (r"\"nbformat\"\s*:\s*\d", "a Jupyter notebook", _MODULE),
     (r"^(import [\w.]+( as \w+)?|from [\w.]+ import .*|class \w+.*:|def \w+\(.*)$", "Python code", _MODULE),
     (r"^\s*(- )?_target_\s*:", "a Hydra configuration", _MODULE),

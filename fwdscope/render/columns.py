@@ -288,6 +288,10 @@ COLUMNS: dict[str, LayerColumn] = {
         _number("line", _each(lambda s: Cell(UNKNOWN if s.row.line is None else str(s.row.line), style="dim")), 12),
     )
 }
+# Of a file of weights, which has no forward, and what some of them are called there.
+_COLUMNS_OF_WEIGHTS = ("layer", "type", "output", "params", "share", "memory")
+_STORED = ("parameter", "block", "copies")
+_TITLES_OF_WEIGHTS = {"type": "stored as", "output": "shape", "memory": "bytes"}
 DEFAULT_COLUMNS = ("layer", "type", "output", "params", "macs", "share")
 # With a run, in the order they stand; and those of them that need room to spare, the most telling first.
 _COLUMNS_OF_RUN = (
@@ -305,10 +309,12 @@ def chosen_columns(options: Options, seen: View) -> tuple[Column, ...]:
     """
     every = (*seen.rows, *seen.folded)
     ran = any(shown.row.stats is not None or shown.row.latency is not None for shown in every)
+    is_stored = bool(every) and all(s.row.macs is None and s.row.kind in _STORED for s in every)
     empty = _empty_columns(seen.rows, every)
     names = list(options.columns or [])
     if not names:
-        names = [name for name in (_COLUMNS_OF_RUN if ran else DEFAULT_COLUMNS) if name not in empty]
+        usual = _COLUMNS_OF_RUN if ran else _COLUMNS_OF_WEIGHTS if is_stored else DEFAULT_COLUMNS
+        names = [name for name in usual if name not in empty]
         if seen.sort and seen.sort not in names:
             names.insert(names.index("share") if "share" in names else len(names), seen.sort)
     unknown = [name for name in names if name not in COLUMNS]
@@ -317,6 +323,11 @@ def chosen_columns(options: Options, seen: View) -> tuple[Column, ...]:
     columns = []
     for name in dict.fromkeys(names):
         column = COLUMNS[name].fill(seen.rows)
+        if is_stored and name in _TITLES_OF_WEIGHTS:
+            column = column._replace(title=_TITLES_OF_WEIGHTS[name])
+        if is_stored and name == "output":  # modules have no shape
+            blank = [Cell() if cell == Cell(UNKNOWN, style="dim") else cell for cell in column.cells]
+            column = column._replace(cells=blank)
         if name == "share":
             of = FIGURES[seen.measure].title
             column = column._replace(title=f"share of {of}", short_title=f"of {of}")

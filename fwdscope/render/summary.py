@@ -37,7 +37,8 @@ _SENTENCE_END = re.compile(r"(?<=[\w)\]\"'][\w)\]\"'][.])(?<!al[.])\s+(?=[A-Z])"
 def title_parts(report: Report) -> tuple[str, ...]:
     """Name, dtype, device, version: ``resnet50``, ``float32``, ``meta``, ``torch 2.13.0``."""
     device = report.run.device if report.run else report.device
-    return (printable(report.name), report.dtype, device, f"torch {report.environment.torch.partition('+')[0]}")
+    torch = [f"torch {report.environment.torch.partition('+')[0]}"] if report.environment.torch else []
+    return (printable(report.name), report.dtype, device, *torch)
 
 
 def description(report: Report) -> str:
@@ -47,7 +48,9 @@ def description(report: Report) -> str:
 
 
 def flow(report: Report) -> str:
-    """``image (1, 3, 224, 224)  →  (1, 1000)``; dtypes only if they are not the report's."""
+    """``image (1, 3, 224, 224)  →  (1, 1000)``; dtypes only if they are not the report's. Empty without a forward."""
+    if report.is_stored:
+        return ""
     return f"{_tensors(report.inputs, report.dtype)}  →  {_tensors(report.outputs, report.dtype)}"
 
 
@@ -87,7 +90,7 @@ def totals(report: Report) -> tuple[str, ...]:
     sums = report.totals
     size = f" ({units.byte_size(sums.param_bytes)})" if sums.params else ""
     texts = [f"{units.plural(sums.params, 'parameter')}{size}"]
-    if sums.params:
+    if sums.params and not report.is_stored:
         frozen = sums.params - sums.trainable_params
         some = f"{units.exact(sums.trainable_params)} trainable, {units.exact(frozen)} frozen"
         texts.append("all trainable" if not frozen else some if sums.trainable_params else "all frozen")
@@ -303,7 +306,7 @@ def next_steps(report: Report, view: View, options: Options) -> tuple[str, ...]:
             steps.append(f"fwdscope inspect {target} --depth {view.depth + 1}")
         if view.sort is None and len(view.rows) + len(view.folded) > _SHORT_LIST:
             steps.append(f"fwdscope inspect {target} --top {_SHORT_LIST}")
-        if not options.saved and not shlex.split(target)[0].endswith(".json"):
+        if not options.saved and not report.is_stored and not shlex.split(target)[0].endswith(".json"):
             stem = re.sub(r"[^\w.-]+", "-", PurePath(report.name).name).strip("-.") or "report"
             steps.append(f"fwdscope inspect {target} --format json -o {stem}.json")
     # Parameters by layer type. A dotted type is a class of the reader's own, which has no page.

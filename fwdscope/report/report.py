@@ -29,6 +29,8 @@ from fwdscope.errors import InputError
 VERSION = 1
 # What the `$schema` of a saved report names; `fwdscope schema --report` prints it.
 SCHEMA = f"urn:fwdscope:report:{VERSION}"
+# The device of a file of weights.
+STORED = "as stored"
 
 CONVENTION = (
     "MACs are the multiply-accumulates of matrix products and convolutions, bias excluded. "
@@ -347,6 +349,11 @@ class Report:
     run: Run | None = None
     estimates: tuple[Estimate, ...] = ()
     convention: str = CONVENTION
+
+    @property
+    def is_stored(self) -> bool:
+        """Whether it is of a file of weights, which has no forward."""
+        return self.device == STORED
 
     def to_json(self) -> dict[str, Any]:
         """The report as JSON's own types, with its schema and ``version`` first."""

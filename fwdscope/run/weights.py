@@ -43,7 +43,7 @@ def match_weights(path: Path, model: nn.Module, partial: bool = False) -> Weight
     A note lists names that the model does not have. Raises RunError where the file cannot be read, and, unless
     ``partial``, where tensors of the model are missing or have another shape.
     """
-    found = _named(_read(path), path)
+    found = read_tensors(path, f"--weights {path}")
     own = dict(model.state_dict(keep_vars=True))
     unexpected = [name for name in found if name not in own]
     # A tied tensor may be saved under one of its names.
@@ -85,11 +85,16 @@ def load_into(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
 # --- files -----------------------------------------------------------------------------------------------------------
 
 
-def _read(path: Path) -> Any:
+def read_tensors(path: Path, called: str) -> dict[str, Tensor]:
+    """The tensors of a file by name; ``called`` names it in errors. Their numbers are mapped rather than read."""
+    return _named(_read(path, called), called)
+
+
+def _read(path: Path, called: str) -> Any:
     if path.suffix not in SUFFIXES:
-        raise RunError(f"--weights {path}: expected a file that ends in {', '.join(SUFFIXES)}")
+        raise RunError(f"{called}: expected a file that ends in {', '.join(SUFFIXES)}")
     if path.is_dir():
-        raise RunError(f"--weights {path} is a folder; expected a file of weights")
+        raise RunError(f"{called} is a folder; expected a file of weights")
     if not path.is_file():
         raise RunError(f"--weights: there is no file {path}")
     try:
@@ -97,7 +102,7 @@ def _read(path: Path) -> Any:
             try:
                 from safetensors.torch import load_file
             except ImportError:
-                raise RunError(f"--weights {path} needs safetensors: pip install 'fwdscope[safetensors]'") from None
+                raise RunError(f"{called} needs safetensors: pip install 'fwdscope[safetensors]'") from None
             return load_file(path)
         # Files of torch before 1.6 are not zip archives, and cannot be mapped into memory.
         with path.open("rb") as file:
@@ -111,10 +116,10 @@ def _read(path: Path) -> Any:
             reason = "it holds Python objects, which could run code; save `model.state_dict()` instead"
         elif isinstance(error, EOFError | pickle.UnpicklingError):
             reason = "it is empty, truncated, or was not written by torch.save"
-        raise RunError(f"--weights {path} cannot be read: {reason}") from None
+        raise RunError(f"{called} cannot be read: {reason}") from None
 
 
-def _named(loaded: Any, path: Path) -> dict[str, Tensor]:
+def _named(loaded: Any, called: str) -> dict[str, Tensor]:
     """The tensors by name, unwrapped from the dictionary that a training script saved."""
     for wrapper in _WRAPPERS:
         if isinstance(loaded, Mapping) and isinstance(loaded.get(wrapper), Mapping) and not _direct(loaded):
@@ -123,7 +128,7 @@ def _named(loaded: Any, path: Path) -> dict[str, Tensor]:
     tensors = _direct(loaded) if isinstance(loaded, Mapping) else {}
     if not tensors:
         holds = ", ".join(map(str, list(loaded)[:_LISTED])) if isinstance(loaded, Mapping) else type(loaded).__name__
-        raise RunError(f"--weights {path} holds no named tensors, only {holds or 'nothing'}")
+        raise RunError(f"{called} holds no named tensors, only {holds or 'nothing'}")
     for prefix in _PREFIXES:
         if all(name.startswith(prefix) for name in tensors):
             tensors = {name.removeprefix(prefix): tensor for name, tensor in tensors.items()}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
 from types import MappingProxyType
@@ -48,8 +48,15 @@ class Target(NamedTuple):
 
     @property
     def is_report(self) -> bool:
-        """Whether it is a saved report."""
-        return (self.revision or (self.text,))[0].endswith(".json") and not self.is_module
+        """Whether it is read as it is, without a forward: a saved report, or a file of weights."""
+        return (self.is_checkpoint or (self.revision or (self.text,))[0].endswith(".json")) and not self.is_module
+
+    @property
+    def is_checkpoint(self) -> bool:
+        """Whether it is a file of weights."""
+        return self.revision is None and self.text.endswith(
+            (".safetensors", ".index.json", ".pt", ".pth", ".bin", ".ckpt")
+        )
 
     @property
     def is_module(self) -> bool:
@@ -69,16 +76,17 @@ class Target(NamedTuple):
     def refuse_report(self, help: str) -> None:
         """Raise TargetError with this help if it is a saved report, or if its file is another program's."""
         if self.is_report:
-            self._replace(variables={}, inputs=(), dtype="float32").load_report()
-            raise TargetError(f"{self.text} is a saved report{help}")
+            self._replace(variables={}, inputs=(), arguments={}, dtype="float32").load_report()
+            raise TargetError(f"{self.text} is a {'file of weights' if self.is_checkpoint else 'saved report'}{help}")
 
     def load_report(self) -> Report:
         """The saved report. Raises InputError if the file is not one, or if an option is for specs only."""
         from fwdscope.language.foreign import recognise
         from fwdscope.report import Report, ReportError
 
-        if self.variables or self.inputs or self.dtype != "float32":
-            raise InputError(f"{self.text} is a saved report; --set, --input and --dtype are for specs")
+        if self.is_checkpoint:
+            return load_checkpoints([self])[0]
+        self._refuse_options("saved report")
         try:
             data = read_at_revision(*self.revision) if self.revision else Path(self.text).read_bytes()
             if what := recognise(BytesIO(data)):
@@ -90,6 +98,10 @@ class Target(NamedTuple):
             raise TargetError(f"{self.text}: {error}") from None
         except UnicodeDecodeError:
             raise TargetError(f"{self.text} is not a report: it is not UTF-8") from None
+
+    def _refuse_options(self, what: str) -> None:
+        if self.variables or self.inputs or self.arguments or self.dtype != "float32":
+            raise InputError(f"{self.text} is a {what}; --set, --arg, --input and --dtype are for specs and models")
 
     def read_spec(self) -> Source:
         """The text of the spec. Raises InputError, or SpecError where it is no text of a spec."""
@@ -190,3 +202,12 @@ class Target(NamedTuple):
         from fwdscope.targets.feeds import parse
 
         return {feed.name: feed for feed in map(parse, self.inputs)}
+
+
+def load_checkpoints(targets: Sequence[Target]) -> tuple[Report, ...]:
+    """The reports of files of weights, with rows that can be compared. Raises InputError."""
+    from fwdscope.targets.checkpoint import read_checkpoints
+
+    for target in targets:
+        target._refuse_options("file of weights")
+    return read_checkpoints([target.text for target in targets])

@@ -94,7 +94,7 @@ FILES = {
     "cut.pt": (zipped("data.pkl")[:300], "a zip archive"),
     "a.pickle": (pickle.dumps({"a": 1}), "a pickle"),
     "old.pickle": (pickle.dumps([1], protocol=2), "a pickle"),
-    "a.safetensors": (safetensors(), "a safetensors file"),
+    "weights.dat": (safetensors(), "a safetensors file"),
     "a.npy": (b"\x93NUMPY\x01\0v\0", "a NumPy array"),
     "a.png": (b"\x89PNG\r\n\x1a\n\0\0", "an image"),
     "a.jpg": (b"\xff\xd8\xff\xe0\0\x10JFIF", "an image"),

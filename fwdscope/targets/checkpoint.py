@@ -1,0 +1,280 @@
+"""A file of weights, ``.safetensors`` (one, or the index of many) or a state dict: a report of what it stores.
+
+There is no forward, so rows are the tensors by name, with shapes, dtypes and bytes. Of safetensors only the header is
+read; of a state dict none of the numbers.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import platform
+import re
+from collections import Counter
+from collections.abc import Container, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from fwdscope import units
+from fwdscope.errors import TargetError
+from fwdscope.language.foreign import recognise
+from fwdscope.report import Environment, LayerRow, Report, Totals
+from fwdscope.report.report import STORED, Kind
+from fwdscope.version import __version__
+
+_INDEX = ".index.json"
+_MAX_HEADER = 100_000_000
+_DTYPES = {
+    "F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16", "I64": "int64", "I32": "int32",
+    "I16": "int16", "I8": "int8", "U64": "uint64", "U32": "uint32", "U16": "uint16", "U8": "uint8", "BOOL": "bool",
+    "C64": "complex64", "F8_E4M3": "float8_e4m3fn", "F8_E5M2": "float8_e5m2", "F8_E8M0": "float8_e8m0fnu",
+}  # fmt: skip
+_STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
+
+
+@dataclass(frozen=True)
+class StoredTensor:
+    """A tensor of a file. ``params`` are the parameters that it stands for, ``form`` how they are packed."""
+
+    shape: tuple[int, ...]
+    dtype: str
+    nbytes: int
+    params: int = 0
+    form: str = ""
+
+    @property
+    def numel(self) -> int:
+        """The number of elements as stored."""
+        return math.prod(self.shape)
+
+
+def read_checkpoints(texts: Sequence[str]) -> tuple[Report, ...]:
+    """The reports of files of weights, whose rows fold the same neighbours. Raises InputError."""
+    read = [_read(Path(text)) for text in texts]
+    tree: _Tree = {}
+    known = {name for found, _ in read for name in found}
+    for name in sorted(known, key=lambda name: [_natural(piece) for piece in name.split(".")]):
+        above, last = _split(name, known)
+        home = tree
+        for piece in filter(None, above.split(".")):
+            home = home.setdefault(piece, {})
+        home[last] = tuple(found.get(name) for found, _ in read)
+    return tuple(_report(text, *read[side], tuple(_rows(tree, side, "", 1))) for side, text in enumerate(texts))
+
+
+def _report(text: str, found: Mapping[str, StoredTensor], notes: Sequence[str], rows: tuple[LayerRow, ...]) -> Report:
+    name, tensors = Path(text).name, list(found.values())
+    weights, others = ([one for one in tensors if bool(one.params) is kind] for kind in (True, False))
+    if packed := [tensor for tensor in tensors if tensor.form]:
+        forms = ", ".join(f"{count} as {form}" for form, count in Counter(one.form for one in packed).most_common())
+        count, size = units.count(sum(one.params for one in packed)), units.byte_size(sum(one.nbytes for one in packed))
+        notes = [*notes, f"quantised: {forms}, {count} parameters in {size}; their scales and the like are buffers"]
+    sizes = Counter[str]()
+    for tensor in tensors:
+        sizes[tensor.dtype] += tensor.nbytes
+    params = sum(tensor.params for tensor in weights)
+    return Report(
+        name=name,
+        inputs=(),
+        outputs=(),
+        layers=rows,
+        totals=Totals(
+            params=params,
+            trainable_params=params,
+            buffers=sum(tensor.numel for tensor in others),
+            param_bytes=sum(tensor.nbytes for tensor in weights),
+            buffer_bytes=sum(tensor.nbytes for tensor in others),
+        ),
+        environment=Environment(
+            __version__, platform.python_version(), "", f"{platform.system()} {platform.machine()}"
+        ),
+        source=text if text != name else None,
+        device=STORED,
+        dtype=max(sizes, key=lambda dtype: sizes[dtype], default="float32"),
+        notes=tuple(notes),
+    )
+
+
+# --- files -----------------------------------------------------------------------------------------------------------
+
+
+def _read(path: Path) -> tuple[dict[str, StoredTensor], list[str]]:
+    """The tensors of a file or an index, and notes."""
+    if not path.is_file():
+        raise TargetError(f"there is no file {path}")
+    notes = []
+    if path.name.endswith(_INDEX):
+        files = _shards(path)
+        found = {name: tensor for file in files for name, tensor in _read_header(file).items()}
+        notes.append(f"in {units.plural(len(files), 'file')}")
+    elif path.suffix == ".safetensors":
+        found = _read_header(path)
+    else:
+        found, tied = _read_saved(path)
+        notes += [f"{one} is {other}: counted once" for one, other in tied.items()]
+    return _with_parameters(found), notes
+
+
+def _read_header(path: Path) -> dict[str, StoredTensor]:
+    """The tensors of a safetensors file: a length of 8 bytes, JSON, and the numbers, which are not read."""
+    try:
+        with path.open("rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            text = file.read(length) if length <= _MAX_HEADER else b""
+            total = file.seek(0, 2)
+    except OSError as error:
+        raise TargetError(f"{path} cannot be read: {error.strerror}") from None
+    try:
+        header = json.loads(text)
+        header.pop("__metadata__", None)
+        found = {name: _stored(one) for name, one in header.items()}
+        end = max((one["data_offsets"][1] for one in header.values()), default=0)
+    except (ValueError, AttributeError, TypeError, KeyError, IndexError, RecursionError):
+        raise TargetError(f"{path} is no safetensors file: it has no header") from None
+    if missing := 8 + length + end - total:
+        what = f"{missing:,} bytes are missing" if missing > 0 else f"{-missing:,} bytes are too many"
+        raise TargetError(f"{path} is damaged or incomplete: {what} at its end")
+    return found
+
+
+def _stored(entry: Mapping[str, Any]) -> StoredTensor:
+    begin, end = entry["data_offsets"]
+    return StoredTensor(
+        tuple(map(int, entry["shape"])), _DTYPES.get(entry["dtype"], entry["dtype"].lower()), end - begin
+    )
+
+
+def _shards(index: Path) -> list[Path]:
+    """The files that an index names."""
+    try:
+        names = json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()
+        files = [index.parent / name for name in dict.fromkeys(names)]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        raise TargetError(f"{index} is no index of safetensors files: it has no weight_map") from None
+    if missing := [file.name for file in files if not file.is_file()]:
+        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+        raise TargetError(f"{index} names {missing[0]}{more}, which {'are' if more else 'is'} not beside it")
+    return files
+
+
+def _read_saved(path: Path) -> tuple[dict[str, StoredTensor], dict[str, str]]:
+    """The tensors of a state dict, and which of them are others."""
+    from fwdscope.run.weights import read_tensors
+    from fwdscope.torch_private import storage_id
+
+    with path.open("rb") as file:
+        if (what := recognise(file)) and "a file of torch.save" not in what:
+            raise TargetError(f"{path}: {what}")
+    found, tied, seen = dict[str, StoredTensor](), dict[str, str](), dict[Any, str]()
+    for name, tensor in read_tensors(path, str(path)).items():
+        place = (storage_id(tensor.untyped_storage()), tensor.storage_offset(), tensor.shape, tensor.stride())
+        first = seen.setdefault(place, name) if tensor.numel() else name
+        if first != name:
+            tied[name] = first
+            continue
+        dtype = str(tensor.dtype).removeprefix("torch.")
+        found[name] = StoredTensor(tuple(tensor.shape), dtype, tensor.numel() * tensor.element_size())
+    return found, tied
+
+
+# --- quantised weights -----------------------------------------------------------------------------------------------
+
+
+def _with_parameters(found: Mapping[str, StoredTensor]) -> dict[str, StoredTensor]:
+    """The tensors with the parameters that they stand for; scales, indices and statistics stand for none."""
+    modules: dict[str, dict[str, StoredTensor]] = {}
+    for name, tensor in found.items():
+        above, last = _split(name, found)
+        modules.setdefault(above, {})[last] = tensor
+    made = {}
+    for above, tensors in modules.items():
+        packed = _unpacked(tensors)
+        for last, tensor in tensors.items():
+            plain = tensor.dtype.startswith(("float", "bfloat", "complex")) and last not in _STATISTICS
+            params, form = packed.get(last, (tensor.numel if plain and (not packed or last == "bias") else 0, ""))
+            made[f"{above}.{last}".lstrip(".")] = replace(tensor, params=params, form=form)
+    return {name: made[name] for name in found}
+
+
+def _split(name: str, names: Container[str]) -> tuple[str, str]:
+    """The module of a tensor and its name there: ``fc`` and ``weight.absmax`` beside ``fc.weight``."""
+    pieces = name.split(".")
+    at = next((i for i in range(1, len(pieces)) if ".".join(pieces[:i]) in names), len(pieces))
+    return ".".join(pieces[: at - 1]), ".".join(pieces[at - 1 :])
+
+
+def _unpacked(tensors: Mapping[str, StoredTensor]) -> dict[str, tuple[int, str]]:
+    """The parameters that the packed weight of a module stands for, and its form."""
+    weight, packed, scales = tensors.get("weight"), tensors.get("qweight"), tensors.get("scales")
+    if packed is not None and scales is not None and len(packed.shape) == len(scales.shape) == 2:
+        rows, columns = packed.shape
+        features = scales.shape[1]
+        if columns == features:  # GPTQ packs along the inputs
+            zeros = tensors.get("qzeros")
+            bits = 32 * zeros.shape[-1] // features if zeros is not None and features else 4
+            inputs = rows * 32 // max(bits, 1)
+        else:  # AWQ along the outputs
+            bits, inputs = 32 * columns // max(features, 1), rows
+        return {"qweight": (inputs * features, f"{bits} bits in {packed.dtype}")}
+    if weight is not None and weight.dtype == "uint8" and "weight.absmax" in tensors:
+        kind = next((name.rpartition("__")[2] for name in tensors if "bitsandbytes__" in name), "4 bits")
+        return {"weight": (2 * weight.numel, f"{kind} in uint8")}
+    if weight is not None and weight.dtype == "int8" and "SCB" in tensors:
+        return {"weight": (weight.numel, "int8 with row scales")}
+    if weight is not None and weight.dtype.startswith("float8") and len(tensors) > 1:
+        return {"weight": (weight.numel, f"{weight.dtype} with scales")}
+    return {}
+
+
+# --- rows ------------------------------------------------------------------------------------------------------------
+
+
+# Modules by name; a tensor as it is in each file.
+_Tree = dict[str, Any]
+
+
+def _natural(name: str) -> list[tuple[int, str]]:
+    """A key that sorts 2 before 10."""
+    return [(int(piece), "") if piece.isdecimal() else (-1, piece) for piece in re.split(r"(\d+)", name)]
+
+
+def _rows(tree: _Tree, side: int, path: str, depth: int) -> Iterator[LayerRow]:
+    """The rows of a file: numbered neighbours that are equal in all files are one, modules of one thing have none."""
+    items = list(tree.items())
+    while items:
+        label, node, repeat, items = _run(items)
+        while isinstance(node, dict) and repeat == 1:
+            inner, below, times, rest = _run(list(node.items()))
+            if rest:
+                break
+            label, node, repeat = f"{label}.{inner}", below, times
+        full = f"{path}.{label}".lstrip(".")
+        if isinstance(node, dict):
+            inside = list(_rows(node, side, full, depth + 1))
+            own = [row for row in inside if row.depth == depth + 1]
+            params, buffers, nbytes = (
+                sum((getattr(row, name) or 0) * row.repeat for row in own)
+                for name in ("params", "buffers", "output_bytes")
+            )
+            kind: Kind = "copies" if repeat > 1 else "block"
+            row = LayerRow(full, "", kind, depth, "", label, params=params, trainable_params=params, buffers=buffers)
+            if inside:
+                yield replace(row, output_bytes=nbytes, repeat=repeat)
+                yield from inside
+        elif (one := node[side]) is not None:
+            row = LayerRow(full, one.dtype, "parameter", depth, one.form, label, output_shapes=(one.shape,))
+            held = 0 if one.params else one.numel
+            yield replace(
+                row, output_dtypes=(one.dtype,), params=one.params, trainable_params=one.params, buffers=held,
+                output_bytes=one.nbytes, repeat=repeat,
+            )  # fmt: skip
+
+
+def _run(items: list[tuple[str, Any]]) -> tuple[str, Any, int, list[tuple[str, Any]]]:
+    """The first of some neighbours with all that equal it, as ``0–11``, how many they are, and the others."""
+    (name, node), *_ = items
+    count = 1
+    while name.isdecimal() and count < len(items) and items[count] == (str(int(name) + count), node):
+        count += 1
+    return f"{name}–{items[count - 1][0]}" if count > 1 else name, node, count, items[count:]
