@@ -18,8 +18,8 @@ from fwdscope.cli.options import AllowImport, Limits, ModelDtype, ReportOutput, 
 from fwdscope.cli.progress import show_progress
 from fwdscope.cli.watch import watch_checks
 from fwdscope.errors import InputError
+from fwdscope.render.badge import render_badge
 from fwdscope.render.checks import FORMATS, render
-from fwdscope.render.checks.badge import render_badge
 
 if TYPE_CHECKING:
     from fwdscope.commands.check.baseline import BaselineFolder
