@@ -34,8 +34,8 @@ def _output(op: Op) -> tuple[Operand, ...] | None:
     x, sizes = op.operand(), op.at(1)
     if op.overload != "default" or not isinstance(sizes, tuple) or len(x.shape) != len(sizes) + 2 or not is_dense(x):
         return None
-    # A batch of one channel has both memory formats at once, and torch prefers channels last.
-    if 0 in x.shape or min(sizes) < 1 or 1 in x.shape or "float" not in x.dtype:
+    # One channel, or one pixel, has both memory formats at once, and torch prefers channels last.
+    if 0 in x.shape or min(sizes) < 1 or 1 in x.shape[1:] or "float" not in x.dtype:
         return None
     return (like(x, (*x.shape[:2], *sizes)),)
 

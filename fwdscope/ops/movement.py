@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 
 from fwdscope.formula import (
@@ -165,7 +166,7 @@ def _cat_window(op: Op, tensor: int) -> Passage | None:
 def _stack_output(op: Op) -> tuple[Operand, ...] | None:
     tensors: tuple[Operand, ...] = op.at(0)
     shape, dim = tensors[0].shape, existing_dimension(op.at(1, 0), len(tensors[0].shape) + 1)
-    if dim is None or len({(x.shape, x.dtype) for x in tensors}) > 1 or not is_dense(*tensors):
+    if dim is None or len({(x.shape, x.dtype) for x in tensors}) > 1:
         return None
     return (like(tensors[0], (*shape[:dim], len(tensors), *shape[dim:])),)
 
@@ -385,11 +386,13 @@ def _linspace_output(op: Op) -> tuple[Operand, ...] | None:
 
 
 def _arange_output(op: Op) -> tuple[Operand, ...] | None:
-    numbers = [b for b in op.arguments if type(b) is int]
+    numbers = [b for b in op.arguments if isinstance(b, int | float) and not isinstance(b, bool)]
     start, end, step = (0, *numbers, 1)[:3] if len(numbers) == 1 else (*numbers, 1, 1, 1)[:3]
-    if len(numbers) < len(op.arguments) or step == 0 or (end - start) * step < 0:
+    if len(numbers) < len(op.arguments) or step == 0 or not 0 <= (end - start) * step < math.inf:
         return None
-    return _new(op, (-((start - end) // step),), "int64")
+    if all(isinstance(one, int) for one in numbers):
+        return _new(op, (int(-((start - end) // step)),), "int64")
+    return _new(op, (math.ceil((end - start) / step),), DEFAULT)
 
 
 _moves("arange", _arange_output, asked_sizes, None, _written)
