@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import gc
 import itertools
@@ -227,8 +226,12 @@ def _trace_library(target: Target, training: bool, only_on_meta: bool) -> Subjec
         reason += "are too large for the CPU here: make it smaller by --arg"
     else:
         for at, text, _ in for_values:
-            with contextlib.suppress(Exception):  # the first error is told
-                return _with_notes(ModuleSubject(make(at), training, functools.partial(make, at)), text, notes)
+            try:
+                subject = ModuleSubject(make(at), training, functools.partial(make, at))
+            except Exception as error:
+                reason = f"{target.text} does not run on {text}: {error_text(error)}; {_forward(module)}"
+            else:
+                return _with_notes(subject, text, notes)
     raise TargetError(reason) from first
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import inspect
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import torch
 from torch import nn
@@ -64,8 +64,22 @@ class Example(NamedTuple):
         return [made] if self.in_list else made
 
 
-# Inputs by the names of forward's parameters.
-Examples = dict[str, Example]
+# Inputs by the names of forward's parameters; one may be a dictionary.
+Examples: TypeAlias = "dict[str, Example | Examples]"
+
+
+def make_inputs(examples: Examples, with_numbers: bool) -> dict[str, Any]:
+    """The inputs themselves."""
+    return {
+        name: make_inputs(one, with_numbers) if isinstance(one, dict) else one.make(with_numbers)
+        for name, one in examples.items()
+    }
+
+
+def describe_inputs(examples: Examples) -> str:
+    """``input_ids = ids(1, 32), …``, by which a report says what was fed."""
+    texts = (f"{{{describe_inputs(one)}}}" if isinstance(one, dict) else one.text for one in examples.values())
+    return ", ".join(f"{name} = {text}" for name, text in zip(examples, texts, strict=True))
 
 
 class Sizes:
@@ -110,7 +124,7 @@ def language_model(module: nn.Module, sizes: Sizes) -> Iterator[Examples]:
     required = [name for name, p in taken.items() if p.default is p.empty and p.kind in plain]
     has_decoder = any(getattr(part, "is_encoder_decoder", False) for part in parts(config))
     companions = [name for name in _COMPANIONS if name in taken and (has_decoder or not name.startswith("decoder"))]
-    make, seen, left, first = _Maker(module, sizes), set[tuple[str, ...]](), _MOST, Examples()
+    make, seen, left, first = _Maker(module, sizes), set[tuple[str, ...]](), _MOST, dict[str, Any]()
     main = getattr(module, "main_input_name", "input_ids")
     for asked in [(main,) if isinstance(main, str) else tuple(main), *_TOGETHER]:
         if asked and not set(asked) & taken.keys():
@@ -137,22 +151,32 @@ def diffusion(module: nn.Module, sizes: Sizes) -> Iterator[Examples]:
     side = config.get("sample_size") or 64
     height, width = side if isinstance(side, list | tuple) else (side, side)
     height, width, tokens = sizes("H", height), sizes("W", width), sizes("T", 77)
-    widths = [config.get(key) for key in ("cross_attention_dim", "joint_attention_dim", "caption_channels")]
+    widths = [config.get(key) for key in ("caption_channels", "joint_attention_dim", "cross_attention_dim")]
     latent = make.normal(make.batch, config.get("in_channels", 4), height, width)
-    known = {
+    known: Examples = {
         **dict.fromkeys(("sample", "hidden_states", "x"), latent),
         **dict.fromkeys(("timestep", "class_labels"), make.full(1, make.batch)),
         "encoder_hidden_states": make.normal(make.batch, tokens, next(filter(None, widths), 768)),
         "pooled_projections": make.normal(make.batch, config.get("pooled_projection_dim") or 768),
         "guidance": make.normal(make.batch),
+        "controlnet_cond": make.normal(make.batch, config.get("conditioning_channels", 3), 8 * height, 8 * width),
     }
     if "img_ids" in make.taken:  # patches in a row, with their places
         count = height * width // 4
         known["hidden_states"] = make.normal(make.batch, count, config.get("in_channels", 4))
         known |= {"img_ids": make.normal(count, 3), "txt_ids": make.normal(tokens, 3)}
-    asked = {"encoder_hidden_states", "pooled_projections", "img_ids", "txt_ids"}
+    asked = {"timestep", "encoder_hidden_states", "pooled_projections", "img_ids", "txt_ids"}
     asked |= {"guidance"} if config.get("guidance_embeds") else set()
     asked |= {"class_labels"} if config.get("num_class_embeds") or config.get("num_embeds_ada_norm") else set()
+    if config.get("addition_embed_type") == "text_time":  # six sizes of the image, each embedded, beside the text
+        times = 6 * config["addition_time_embed_dim"]
+        text = make.normal(make.batch, config["projection_class_embeddings_input_dim"] - times)
+        known["added_cond_kwargs"] = {"text_embeds": text, "time_ids": make.normal(make.batch, 6)}
+        asked |= {"added_cond_kwargs"}
+    elif "caption_channels" in config:
+        sizes_of_image = {"resolution": make.normal(make.batch, 2), "aspect_ratio": make.normal(make.batch, 1)}
+        known["added_cond_kwargs"] = dict(sizes_of_image)
+        asked |= {"added_cond_kwargs"}
     needed = {n: known[n] for n, p in make.taken.items() if n in known and (p.default is p.empty or n in asked)}
     yield needed
     yield {name: one for name, one in needed.items() if name != "encoder_hidden_states"}

@@ -20,7 +20,7 @@ from torch import nn
 
 from fwdscope.errors import InputError, TargetError, error_text, import_failure
 from fwdscope.language.names import did_you_mean, nearest
-from fwdscope.targets.examples import Examples, Sizes, diffusion, image, language_model
+from fwdscope.targets.examples import Examples, Sizes, describe_inputs, diffusion, image, language_model, make_inputs
 from fwdscope.targets.feeds import Feed
 from fwdscope.targets.module import Build, Call, LoadedModel, build, fed_values
 
@@ -44,8 +44,8 @@ def load_from_library(text: str, feeds: Mapping[str, Feed], variables: Mapping[s
         except (Exception, SystemExit) as error:  # whatever its code raises
             raise TargetError(f"{text}: {import_failure(error) or error_text(error)}") from error
         module = build(text, make, how).eval()
-        is_mixed = not how.with_numbers and len({tensor.is_meta for tensor in module.state_dict().values()}) > 1
-        if is_mixed:
+        places = {tensor.is_meta for tensor in (*module.parameters(), *module.buffers())}
+        if len(places) > 1 and not how.with_numbers:
             module.to("meta")
     fed = fed_values(text, module, feeds, how.with_numbers, integers=True)
 
@@ -53,10 +53,10 @@ def load_from_library(text: str, feeds: Mapping[str, Feed], variables: Mapping[s
         for found in examples(module, sizes):
             sizes.check(text)
             made = {key: one for key, one in found.items() if key not in fed}
-            tensors = {key: one.make(how.with_numbers) for key, one in made.items()}
-            yield (), {**tensors, **fed}, ", ".join(f"{key} = {one.text}" for key, one in made.items())
+            yield (), {**make_inputs(made, how.with_numbers), **fed}, describe_inputs(made)
 
-    return LoadedModel(module, calls)
+    is_on_cpu = places == {False} and not how.with_numbers
+    return LoadedModel(module, calls, ("built on the CPU, since its constructor needs values",) * is_on_cpu)
 
 
 def _unknown(text: str, name: str, names: list[str]) -> TargetError:
@@ -113,10 +113,9 @@ def _torchvision(package: Any, text: str, name: str, arguments: Mapping[str, Any
             yield image(module, sizes, [3, *([300, 300] if "ssd300" in name else [320, 320])], as_list=True)
             return
         transforms = models.get_model_weights(name).DEFAULT.transforms()
-        crop = getattr(transforms, "crop_size", None) or [224]
-        crop = [crop] if isinstance(crop, int) else list(crop)
-        side = arguments.get("image_size", crop[0])
-        shape = [3, *([side, crop[-1]] if "image_size" not in arguments else [side, side])]
+        side = getattr(module, "image_size", None) or getattr(transforms, "crop_size", None) or 224
+        sides = [side, side] if isinstance(side, int) else list(side)
+        shape = [3, sides[0], sides[-1]]
         if ".video" in kind:
             shape.insert(1, sizes("F", 16))
         if ".optical_flow" in kind:

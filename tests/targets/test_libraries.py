@@ -187,6 +187,48 @@ def test_a_configuration_that_is_of_no_model_is_said(written: object, said: str,
     assert said in str(caught.value)
 
 
+class Denoiser(nn.Module):
+    """What diffusers makes: it needs a latent image, a step, the text, and what stands in a dictionary."""
+
+    def __init__(self, **config: object) -> None:
+        super().__init__()
+        self.config = config
+        self.conv = nn.Conv2d(int(config["in_channels"]), 4, 3)  # type: ignore[call-overload]
+
+    def forward(self, sample, timestep, encoder_hidden_states=None, class_labels=None, added_cond_kwargs=None):  # type: ignore[no-untyped-def]
+        added = added_cond_kwargs["text_embeds"].sum(1) + added_cond_kwargs["time_ids"].sum(1)
+        return self.conv(sample) * (timestep + added + encoder_hidden_states.sum((1, 2)))[:, None, None, None]
+
+    @classmethod
+    def from_config(cls, config: dict[str, object]) -> Denoiser:
+        return cls(**config)
+
+
+def test_a_model_of_diffusers_is_named_by_its_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    package = ModuleType("diffusers")
+    vars(package).update(__spec__=transformers.__spec__, Denoiser=Denoiser)
+    monkeypatch.setitem(sys.modules, "diffusers", package)
+    written = {"_class_name": "Denoiser", "in_channels": 4, "sample_size": 16, "cross_attention_dim": 24,
+               "addition_embed_type": "text_time", "addition_time_embed_dim": 8,
+               "projection_class_embeddings_input_dim": 100}  # fmt: skip
+    (tmp_path / "unet").mkdir()
+    (tmp_path / "unet" / "config.json").write_text(json.dumps(written))
+    report = fwdscope.inspect(f"diffusers:{tmp_path / 'unet'}", variables={"B": 2}, device="meta")
+    assert {one.name: one.shape for one in report.inputs} == {
+        "sample": (2, 4, 16, 16),
+        "timestep": (2,),
+        "encoder_hidden_states": (2, 77, 24),
+        'added_cond_kwargs["text_embeds"]': (2, 100 - 6 * 8),
+        'added_cond_kwargs["time_ids"]': (2, 6),
+    }
+    (tmp_path / "model_index.json").write_text("{}")
+    with pytest.raises(TargetError, match="is a pipeline; name one of its models"):
+        fwdscope.inspect(f"diffusers:{tmp_path}")
+    (tmp_path / "unet" / "config.json").write_text(json.dumps({**written, "_class_name": "Nothing"}))
+    with pytest.raises(TargetError, match="diffusers has no model Nothing"):
+        fwdscope.inspect(f"diffusers:{tmp_path / 'unet'}")
+
+
 class Net(nn.Module):
     """What timm makes."""
 
