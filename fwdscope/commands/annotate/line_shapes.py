@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -54,27 +54,35 @@ class LineShapes:
         """The calls with each var changed, one after the other."""
         found: dict[Span, list[LineCall]] = {}
 
-        def run(values: Mapping[str, int]) -> bool:
-            """Run the spec with other values of vars, keep its calls, and return whether it can run."""
-            # Not every value makes a network: heads have to divide the width.
-            with contextlib.suppress(SpecError, RecursionError):
-                spec = parse(self.checked.spec.source, {name: str(value) for name, value in values.items()})
-                changed = check(replace(spec, init=(), expect=tree.Expectations()), self.checked.allow_import)
-                for span, calls in _run(changed, check_promises=False).items():
-                    found.setdefault(span, []).extend(calls)
-                return True
-            return False
+        def keep(changed: Checked) -> None:
+            for span, calls in _run(changed, check_promises=False).items():
+                found.setdefault(span, []).extend(calls)
 
-        numbers = {name: value for name, value in self.checked.variables.items() if type(value) is int}
-        # A stack of two shows what a stack of 126 does, in a fraction of the time.
-        low = {name: 2 for name in _stack_heights(self.checked.spec) if numbers.get(name, 0) > 2}
-        low = low if low and run(low) else {}
-        for name, value in numbers.items():
-            if name not in low:
-                # Multiples come first, since they keep its divisors.
-                others = dict.fromkeys((2 * value, 3 * value, value + 1, value // 2, value - 1))
-                any(run({**low, name: other}) for other in others if other not in (value, 0))
+        run_with_vars_changed(self.checked, keep)
         return {span: tuple(dict.fromkeys(calls)) for span, calls in found.items()}
+
+
+def run_with_vars_changed(checked: Checked, run: Callable[[Checked], None]) -> None:
+    """Run a spec with each of its vars changed, one after the other. ``run`` raises SpecError for values that fail."""
+    given = {one.name: one.given for one in checked.spec.variables if one.given is not None}
+
+    def runs(values: Mapping[str, int]) -> bool:
+        # Not every value makes a network: heads have to divide the width.
+        with contextlib.suppress(SpecError, RecursionError):
+            spec = parse(checked.spec.source, given | {name: str(value) for name, value in values.items()})
+            run(check(replace(spec, init=(), expect=tree.Expectations()), checked.allow_import))
+            return True
+        return False
+
+    numbers = {name: value for name, value in checked.variables.items() if type(value) is int}
+    # A stack of two shows what a stack of 126 does, in a fraction of the time.
+    low = {name: 2 for name in _stack_heights(checked.spec) if numbers.get(name, 0) > 2}
+    low = low if low and runs(low) else {}
+    for name, value in numbers.items():
+        if name not in low:
+            # Multiples come first, since they keep its divisors.
+            others = dict.fromkeys((2 * value, 3 * value, value + 1, value // 2, value - 1))
+            any(runs({**low, name: other}) for other in others if other not in (value, 0))
 
 
 def _stack_heights(spec: tree.ModelSpec) -> set[str]:
