@@ -6,8 +6,8 @@ From Python::
     report = fwdscope.inspect(module, x)         # the same for a PyTorch module and its inputs
     report = fwdscope.load("report.json")        # a saved report
 
-:func:`bench`, :func:`check`, :func:`diff` and :func:`explain` do what the commands of these names do. torch is loaded
-when a network is built, not by ``import fwdscope``. Every error is a :class:`FwdscopeError`.
+:func:`bench`, :func:`check`, :func:`diff`, :func:`explain` and :func:`export` do what the commands of these names do.
+torch is loaded when a network is built, not by ``import fwdscope``. Every error is a :class:`FwdscopeError`.
 """
 
 from __future__ import annotations
@@ -49,6 +49,7 @@ __all__ = [
     "cost_rule",
     "diff",
     "explain",
+    "export",
     "flops",
     "inspect",
     "load",
@@ -181,6 +182,32 @@ def explain(
         subject = make_subject(_target(target, inputs, keywords, variables, arguments, dtype))
         return explain_layer(subject.trace_every_copy(), layer)
     return explain_layer(ModuleSubject((target, inputs, keywords)).trace, layer)
+
+
+def export(
+    target: str | os.PathLike[str],
+    file: str | os.PathLike[str] | None = None,
+    *,
+    to: str = "python",
+    variables: Mapping[str, object] | None = None,
+    weights: str | os.PathLike[str] | None = None,
+) -> str | None:
+    """Export a spec: ``"python"`` is a module of PyTorch, ``"onnx"`` and ``"pt2"`` (``torch.export``) are files.
+
+    ``fwdscope.export("resnet50")`` returns the text of a module with a class for each block, whose ``state_dict`` has
+    the spec's keys; with a ``file``, the text goes there. The other formats need a ``file``, and take ``weights``.
+
+    Raises :class:`SpecError` for what cannot be exported, at its line, otherwise as :func:`inspect` does.
+    """
+    from fwdscope.commands.export import to_python, write
+
+    if to not in ("python", "onnx", "pt2") or (file is None and to != "python"):
+        raise InputError(f"export to {to!r}: there are python, and onnx and pt2, which need a file")
+    checked, _ = _target(target, (), {}, variables, None, "float32").load_spec()
+    if file is None:
+        return to_python(checked)
+    write(checked, to, Path(file), Path(weights) if weights is not None else None)
+    return None
 
 
 def check(

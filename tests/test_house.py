@@ -48,6 +48,7 @@ MAY_IMPORT = {
     | {"inspection", "torch_private"},
     "commands.check": {"commands.diff", "language", "report", "targets"},
     "commands.diff": {"report"},
+    "commands.export": {"commands.annotate", "functions", "language", "layers", "model", "ops", "run"},
     "commands.explain": {"formula", "functions", "language", "layers", "ops", "report", "trace"},
     "render": {"commands.bench", "commands.check", "commands.diff", "commands.explain", "findings", "functions"}
     | {"guide", "language", "layers", "report"},
@@ -56,7 +57,18 @@ MAY_IMPORT = {
     "torchinfo": set(),
 }
 # Where torch may stand at module level. Everywhere else it is imported by the function that needs it.
-MAY_LOAD_TORCH = {"commands.bench", "device", "model", "ops", "run", "targets", "timing", "torch_private", "trace"}
+MAY_LOAD_TORCH = {
+    "commands.bench",
+    "commands.export",
+    "device",
+    "model",
+    "ops",
+    "run",
+    "targets",
+    "timing",
+    "torch_private",
+    "trace",
+}
 
 
 def package(parts: tuple[str, ...]) -> str:

@@ -16,7 +16,7 @@ from fwdscope.functions.functions import CONSTANTS, DTYPES, FUNCTIONS
 from fwdscope.language import expression as ex
 from fwdscope.language import tree
 from fwdscope.language.expression import Call, Expression, Name
-from fwdscope.language.names import SERIES
+from fwdscope.language.names import MODE, SERIES
 from fwdscope.language.problems import Span
 from fwdscope.layers import Buildable, Layer, settings
 from fwdscope.model.templates import (
@@ -220,8 +220,11 @@ class Constructor:
 
     def value_text(self, node: Expression | None, values: Values, span: Span) -> str:
         """Return the value of a setting: the file's expression, or else a size or a number."""
-        if node is not None and not self.rests_on_rounds(node):
-            return self.constant(node)
+        names = {one.id for one in ex.walk(node) if isinstance(one, Name)} if node is not None else set()
+        if node is not None and MODE not in names and not self.rests_on_rounds(node):
+            text = self.constant(node)
+            # An expression of shapes alone is a number here.
+            return text if re.search(r"[^\W\d]", text) or not names else literal(values[0][1])
         if all(type(value) is int for _, value in values):
             return self.size(values, "size", span)
         now = [value for group, value in values if not group.view.changed]
@@ -580,12 +583,11 @@ class Constructor:
             if all(texts):
                 return f"{texts[0]} if {self.constant(node.test)} else {texts[1]}"
             return next(filter(None, texts))
-        made = [
-            group._replace(made=[(module, template)])
-            for group, template in values
-            for module in group.made[0][0].modules()
-            if (entry := group.view.body.blueprint.layers.get(module)) is not None and entry.template is template
-        ]
+        made: list[Group] = []
+        for group, value in values:
+            layers = group.view.body.blueprint.layers
+            inside = [one for one in group.made[0][0].modules() if one in layers and layers[one].template is value]
+            made += [group._replace(made=[(module, value)]) for module in inside]
         return _factory(self.element(node, made, span)) if made else "nn.Identity"
 
     # -- attributes ---------------------------------------------------------------------------------------------------

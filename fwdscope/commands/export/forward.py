@@ -336,12 +336,11 @@ class ClassWriter(Constructor):
 
     def _list_type(self, line: tree.Statement) -> str:
         """The type of a list that begins empty: of what later lines assign to its name."""
-        for one in tree.statements(self.body):
-            same = isinstance(one, tree.Statement) and ex.targets(one.target)[:1] and ex.targets(line.target)
-            if same and ex.targets(one.target)[0].name == ex.targets(line.target)[0].name:  # type: ignore[union-attr]
-                if found := [value for value in self.values_of(one.value) if value]:  # type: ignore[union-attr]
-                    return type_text(found[:1])
-        return "list[Tensor]"
+        names = [one.name for one in ex.targets(line.target)]
+        lines = [one for one in tree.statements(self.body) if isinstance(one, tree.Statement)]
+        again = [one for one in lines if [name.name for name in ex.targets(one.target)] == names]
+        lists = [value for one in again for value in self.values_of(one.value) if value]
+        return type_text(lists[:1]) or "list[Tensor]"
 
     def shape_text(self, results: list[Any]) -> str:
         """The shape of a line's value, if it differs from that of the line above."""
