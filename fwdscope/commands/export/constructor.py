@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 from torch import Tensor, nn
 
 from fwdscope.commands.annotate.sizes import KnownSize, describe_size
-from fwdscope.commands.export.observe import LayerRun, Turns, View
-from fwdscope.commands.export.shared import Module
+from fwdscope.commands.export.observe import LayerRun, Turns, BodyView
+from fwdscope.commands.export.shared import PythonModule
 from fwdscope.commands.export.text import bracketed, clause_text, literal, local_name, python, target_text
 from fwdscope.functions.functions import CONSTANTS, DTYPES, FUNCTIONS
 from fwdscope.language import expression as ex
@@ -43,7 +43,7 @@ _MAX_RUNS = 3
 class Group(NamedTuple):
     """The layers that an expression made in one round of one run; ``round`` counts those of a loop being written."""
 
-    view: View
+    view: BodyView
     turns: Turns
     made: list[tuple[nn.Module, Template]]
     round: int = 0
@@ -59,7 +59,7 @@ class Argument(NamedTuple):
     kind: str  # size, setting, var or flag
     type: str
     default: str | None
-    values: Mapping[View, Any]
+    values: Mapping[BodyView, Any]
     comment: str = ""
 
     @property
@@ -73,10 +73,10 @@ class Constructor:
 
     def __init__(
         self,
-        module: Module,
+        module: PythonModule,
         name: str,
         lines: tuple[tree.Line, ...],
-        views: Sequence[View],
+        views: Sequence[BodyView],
         block: tree.Block | None = None,
         part: bool = False,
     ) -> None:
@@ -89,7 +89,7 @@ class Constructor:
         self.made_depth = 0
         self.buffers: list[str] = []
         # The sizes so far as text, the latest last.
-        self.sizes: list[tuple[str, dict[View, int]]] = []
+        self.sizes: list[tuple[str, dict[BodyView, int]]] = []
         # The names of attributes, and of those without weights or a name, by the text that makes them.
         self.attributes: set[str] = set()
         self.unnamed: dict[str, str] = {}
@@ -108,7 +108,7 @@ class Constructor:
         """Return the call of a function."""
         raise NotImplementedError
 
-    def argument_of_setting(self, values: dict[View, Any], default: str | None) -> Argument:
+    def argument_of_setting(self, values: dict[BodyView, Any], default: str | None) -> Argument:
         """Return the argument for a setting of the block."""
         return Argument("setting", type_text(values.values()), default, values)
 
@@ -257,7 +257,7 @@ class Constructor:
             return found
         return self._argument(values, name, span)
 
-    def _whole_numbers(self, view: View) -> Iterator[tuple[str, int]]:
+    def _whole_numbers(self, view: BodyView) -> Iterator[tuple[str, int]]:
         names = {**view.variables, **view.body.settings}
         names |= {n: one.values[view] for n, one in self.arguments.items() if one.kind == "size" and view in one.values}
         return ((n, value) for n, value in names.items() if type(value) is int)
@@ -285,7 +285,7 @@ class Constructor:
 
     def _argument(self, values: Values, name: str, span: Span) -> str:
         """Return the name of a new argument of the class with these values: where it can, a size of an input."""
-        found: dict[View, int] = {}
+        found: dict[BodyView, int] = {}
         for group, value in values:
             if found.setdefault(group.view, value) != value:
                 message = "the sizes of these layers follow no rule that the constructor could state"
@@ -305,7 +305,7 @@ class Constructor:
 
     def _keep_size(self, text: str, values: Values) -> None:
         """Keep a size that later layers may take in."""
-        found: dict[View, int] = {}
+        found: dict[BodyView, int] = {}
         in_loop = {*(n for names in self.bound for n in names), *(n for names in self.rounds for n in names)}
         if in_loop.isdisjoint(re.findall(r"\w+", text)):
             for group, value in values:
@@ -315,9 +315,9 @@ class Constructor:
 
     # -- layers in series ---------------------------------------------------------------------------------------------
 
-    def groups(self, runs: Iterable[tuple[View, LayerRun]]) -> list[Group]:
+    def groups(self, runs: Iterable[tuple[BodyView, LayerRun]]) -> list[Group]:
         """Return what the calls of one layer made; of a stack its layers, one by one."""
-        found: dict[tuple[View, Turns], Group] = {}
+        found: dict[tuple[BodyView, Turns], Group] = {}
         for view, run in runs:
             made: list[tuple[nn.Module, Template]] = []
             if run.module is not None:
@@ -508,7 +508,7 @@ class Constructor:
         return _factory(text) if name == "expert" else text
 
     def construct(
-        self, writer: Constructor, groups: list[Group], view_of: Callable[[Group], View | None], call: Call | None
+        self, writer: Constructor, groups: list[Group], view_of: Callable[[Group], BodyView | None], call: Call | None
     ) -> str:
         """Return the call of a class that was written, with arguments of what is known here."""
         span = call.span if call else self.body[0].span
@@ -558,7 +558,7 @@ class Constructor:
             return self.name_of_rounds(name, [literal(by_round[i] == {True}) for i in range(max(by_round) + 1)])
         return self.flag_argument(name, {group.view: value for group, value in values}, span)
 
-    def flag_argument(self, name: str, values: dict[View, bool], span: Span) -> str:
+    def flag_argument(self, name: str, values: dict[BodyView, bool], span: Span) -> str:
         """Return an argument that says whether a branch is taken."""
         if self.is_network:
             raise self.module.problem(span, "which branch is taken differs between layers, by no rule to state")
@@ -610,7 +610,12 @@ class Constructor:
         return attribute
 
     def make_layer(
-        self, node: Expression, runs: list[tuple[View, LayerRun]], label: str, plain: bool, loops: Sequence[tree.For]
+        self,
+        node: Expression,
+        runs: list[tuple[BodyView, LayerRun]],
+        label: str,
+        plain: bool,
+        loops: Sequence[tree.For],
     ) -> str:
         """Let the constructor make the layer of a place, and return how ``forward`` reads it.
 
@@ -649,7 +654,7 @@ class Constructor:
         text = self.comprehension(node, (ex.Clause(loop.target, loop.iterable, ()),), rounds)
         return f"nn.ModuleList({text})"
 
-    def name_of(self, view: View, run: LayerRun, part: str = "") -> str:
+    def name_of(self, view: BodyView, run: LayerRun, part: str = "") -> str:
         """Return the first name of a layer's path here, or in a part."""
         assert run.module is not None
         path = view.body.blueprint.path(run.module)

@@ -11,8 +11,8 @@ from torch import Tensor
 from fwdscope.commands.annotate.sizes import KnownSize, describe_size
 from fwdscope.commands.export.constructor import Constructor, Group, type_text
 from fwdscope.commands.export.layout import docstring, lay_out
-from fwdscope.commands.export.observe import LayerRun, View
-from fwdscope.commands.export.shared import Module
+from fwdscope.commands.export.observe import LayerRun, BodyView
+from fwdscope.commands.export.shared import PythonModule
 from fwdscope.commands.export.text import bracketed, local_name, python, target_text
 from fwdscope.functions.functions import CONSTANTS, DTYPES, FUNCTIONS
 from fwdscope.functions.methods import ATTRIBUTES
@@ -41,10 +41,10 @@ class ClassWriter(Constructor):
 
     def __init__(
         self,
-        module: Module,
+        module: PythonModule,
         name: str,
         lines: tuple[tree.Line, ...],
-        views: Sequence[View],
+        views: Sequence[BodyView],
         block: tree.Block | None = None,
         outer: ClassWriter | None = None,
     ) -> None:
@@ -226,7 +226,7 @@ class ClassWriter(Constructor):
         return [value for view in self.views for turns, value in view.all(node)
                 if turns[: len(view.turns)] == view.turns]  # fmt: skip
 
-    def runs(self, span: Span) -> list[tuple[View, LayerRun]]:
+    def runs(self, span: Span) -> list[tuple[BodyView, LayerRun]]:
         """The calls of the layer at a place."""
         return [(view, run) for view in self.views for run in view.runs(span)]
 
@@ -599,7 +599,7 @@ class ClassWriter(Constructor):
 
     def _sequential(self, lines: tuple[tree.Line, ...], part: str) -> list[str] | None:
         """Return the arguments of a Sequential, if these are layers in series with a number among their names."""
-        found: list[tuple[tree.Statement, list[tuple[View, LayerRun]]]] = []
+        found: list[tuple[tree.Statement, list[tuple[BodyView, LayerRun]]]] = []
         for one in lines:
             if not isinstance(one, tree.Statement) or isinstance(one.target, ex.TupleTarget | ex.NameTarget):
                 return None
@@ -633,7 +633,7 @@ class ClassWriter(Constructor):
             texts += [line[8:] for line in lay_out(item, 12 if in_place else 20, comment, inside=True)]
         return texts if in_place else ["    OrderedDict(", "        [", *texts, "        ]", "    )"]
 
-    def _is_plain(self, runs: list[tuple[View, LayerRun]], inputs: int) -> bool:
+    def _is_plain(self, runs: list[tuple[BodyView, LayerRun]], inputs: int) -> bool:
         """Whether a stack can be called as a whole: one tensor goes from each layer to the next."""
         for _, run in runs:
             if isinstance(run.template, SeriesTemplate) and run.module is not None:

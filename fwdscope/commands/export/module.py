@@ -8,16 +8,16 @@ from collections.abc import Iterator, Sequence
 from fwdscope.commands.export.forward import ClassWriter
 from fwdscope.commands.export.initialisation import initialisation
 from fwdscope.commands.export.layout import docstring
-from fwdscope.commands.export.observe import View
-from fwdscope.commands.export.shared import Module
+from fwdscope.commands.export.observe import BodyView
+from fwdscope.commands.export.shared import PythonModule
 from fwdscope.commands.export.sources import SOURCES
 from fwdscope.language import tree
 from fwdscope.language.check import Checked
 
 
-def write_module(checked: Checked, views: Sequence[View]) -> str:
+def write_module(checked: Checked, views: Sequence[BodyView]) -> str:
     """Return the text of the module. Raises SpecError for what cannot be exported."""
-    module = Module(checked, views, _write_block)
+    module = PythonModule(checked, views, _write_block)
     name = module.class_name(checked.spec.name)
     network = ClassWriter(module, name, checked.layers, [view for view in views if view.body.template is None])
     network.inputs = [one.name for one in checked.spec.inputs]
@@ -26,7 +26,7 @@ def write_module(checked: Checked, views: Sequence[View]) -> str:
     return "\n".join(_lines(module)) + "\n"
 
 
-def _write_block(module: Module, block: tree.Block) -> ClassWriter:
+def _write_block(module: PythonModule, block: tree.Block) -> ClassWriter:
     views = [view for view in module.views if view.body.template and view.body.template.name == block.name]
     writer = ClassWriter(module, block.name, block.body, views, block)
     writer.doc = module.comment(block.span)
@@ -34,7 +34,7 @@ def _write_block(module: Module, block: tree.Block) -> ClassWriter:
     return writer
 
 
-def _lines(module: Module) -> Iterator[str]:
+def _lines(module: PythonModule) -> Iterator[str]:
     yield from docstring(module.spec.doc or f"The network {module.spec.name}.", 0)
     yield ""
     parts = [SOURCES[name].strip().split("\n") for name in sorted(module.helpers)]

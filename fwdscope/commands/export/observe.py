@@ -40,7 +40,7 @@ class LayerRun(NamedTuple):
 
 
 @dataclass(eq=False)
-class View:
+class BodyView:
     """One run of a block or of the network; or of a part of it, at a path, in one round of the loops around it."""
 
     body: Body
@@ -58,7 +58,7 @@ class View:
         """The vars of this run."""
         return dict(self.body.blueprint.checked.variables)
 
-    def inside(self, path: str, turns: Turns) -> View:
+    def inside(self, path: str, turns: Turns) -> BodyView:
         """The part of this run at another path, in one round."""
         return replace(self, path=path, turns=turns)
 
@@ -79,15 +79,15 @@ class View:
         return (run for run in self.calls.get(span, ()) if run.turns[: len(self.turns)] == self.turns)
 
 
-def observe(checked: Checked) -> list[View]:
+def observe(checked: Checked) -> list[BodyView]:
     """Return every run of every block, those of the file as it is first. Raises SpecError."""
     found = _views(build(checked), False)
     run_with_vars_changed(checked, lambda one: found.extend(_views(build(one, check_promises=False), True)))
     return found
 
 
-def _views(network: Network, changed: bool) -> list[View]:
-    found: list[View] = []
+def _views(network: Network, changed: bool) -> list[BodyView]:
+    found: list[BodyView] = []
     spec = network.spec
     bodies = (network.lines, *(block.body for block in spec.blocks))
     lines = [line for body in bodies for line in statements(body)]
@@ -96,7 +96,7 @@ def _views(network: Network, changed: bool) -> list[View]:
     def run(scope: Body | Series, inputs: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
         if isinstance(scope, Series):
             return run_series(scope, inputs, keywords)
-        view = View(scope, network.blueprint.path(scope), changed)
+        view = BodyView(scope, network.blueprint.path(scope), changed)
         found.append(view)
         return _RecordingRun(scope, view, nodes).run(inputs, keywords)
 
@@ -107,7 +107,7 @@ def _views(network: Network, changed: bool) -> list[View]:
 
 
 class _RecordingRun(BodyRun):
-    def __init__(self, body: Body, view: View, nodes: Mapping[int, Node]) -> None:
+    def __init__(self, body: Body, view: BodyView, nodes: Mapping[int, Node]) -> None:
         super().__init__(body, {})
         self.view = view
         self.context = _RecordingContext(self.names, view, nodes)
@@ -136,7 +136,7 @@ class _Values(dict[int, Any]):
 
 
 class _RecordingContext(BodyContext):
-    def __init__(self, names: BodyNames, view: View, nodes: Mapping[int, Node]) -> None:
+    def __init__(self, names: BodyNames, view: BodyView, nodes: Mapping[int, Node]) -> None:
         self.view, self._values = view, _Values(self, nodes)
         super().__init__(names)
 

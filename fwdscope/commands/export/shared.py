@@ -7,20 +7,20 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from fwdscope.commands.export.observe import View
+from fwdscope.commands.export.observe import BodyView
 from fwdscope.language import tree
 from fwdscope.language.check import Checked
 from fwdscope.language.problems import Problem, Source, Span, SpecError
 
 
 @dataclass(eq=False)
-class Module:
+class PythonModule:
     """A module of Python that is being written."""
 
     checked: Checked
-    views: Sequence[View]
+    views: Sequence[BodyView]
     # Writes the class of a block.
-    write_block: Callable[[Module, tree.Block], Any]
+    write_block: Callable[[PythonModule, tree.Block], Any]
     # Classes of the user's own, by the modules to import.
     imports: set[str] = field(default_factory=set)
     helpers: set[str] = field(default_factory=set)
