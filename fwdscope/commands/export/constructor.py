@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from torch import Tensor, nn
 
 from fwdscope.commands.annotate.sizes import KnownSize, describe_size
-from fwdscope.commands.export.observe import LayerRun, Turns, BodyView
+from fwdscope.commands.export.observe import BodyView, LayerRun, Turns
 from fwdscope.commands.export.shared import PythonModule
 from fwdscope.commands.export.text import bracketed, clause_text, literal, local_name, python, target_text
 from fwdscope.functions.functions import CONSTANTS, DTYPES, FUNCTIONS

@@ -11,7 +11,7 @@ from torch import Tensor
 from fwdscope.commands.annotate.sizes import KnownSize, describe_size
 from fwdscope.commands.export.constructor import Constructor, Group, type_text
 from fwdscope.commands.export.layout import docstring, lay_out
-from fwdscope.commands.export.observe import LayerRun, BodyView
+from fwdscope.commands.export.observe import BodyView, LayerRun
 from fwdscope.commands.export.shared import PythonModule
 from fwdscope.commands.export.text import bracketed, local_name, python, target_text
 from fwdscope.functions.functions import CONSTANTS, DTYPES, FUNCTIONS
