@@ -46,7 +46,7 @@ def test_help_the_vocabulary_and_the_schema_do_not_load_torch(arguments: tuple[s
     assert out
 
 
-@pytest.mark.parametrize("arguments", [("inspect",), ("explain", "resnet18"), ("inspect", "mlp_xor", "-o", "r.html")])
+@pytest.mark.parametrize("arguments", [("inspect",), ("explain", "resnet18"), ("inspect", "mlp_xor", "-o", "r.pdf")])
 def test_what_is_missing_or_refused_is_said_without_torch(arguments: tuple[str, ...]) -> None:
     code, out, loaded = probe(*arguments)
     assert (code, out, loaded) == (2, "", False)

@@ -25,6 +25,7 @@ def test_the_wheel_holds_the_specs_the_licence_and_the_mark_of_types(wheel: Path
     shipped = {f"fwdscope/specs/{path.name}" for path in (ROOT / "specs").glob("*.yaml")}
     assert len(shipped) >= 25
     assert shipped | {"fwdscope/py.typed", "fwdscope/cli/__init__.py", "fwdscope/data/accelerators.csv"} <= set(names)
+    assert {f"fwdscope/render/html/page.{ending}" for ending in ("html", "css", "js")} <= set(names)
     assert any(name.endswith("licenses/LICENSE") for name in names)
     assert not any(name.startswith(("tests/", "specs/")) for name in names)
 

@@ -29,6 +29,7 @@ ENDINGS = {
     ".csv": "csv",
     ".md": "markdown",
     ".svg": "svg",
+    ".html": "html",
     ".xml": "junit",
     ".sarif": "sarif",
 }

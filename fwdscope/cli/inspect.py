@@ -192,12 +192,14 @@ def _inspect_all(
     Of several targets, one that is wrong is reported and left out; one alone raises. What is said of figures of an
     earlier look stands in a text to read, or else on stderr, so that data are the same.
     """
+    if form == "html" and len(targets) > 1:
+        raise InputError(f"a page is of one network; here are {len(targets)}")
     found = []
     for target in targets:
         try:
             look = look_at(target, settings, cached)
             report = look.report
-            if look.note and form not in ("json", "csv"):
+            if look.note and form not in ("json", "csv", "html"):
                 report = replace(report, notes=(*report.notes, look.note))
             elif look.note and report.run:
                 sys.stderr.write(f"{target.text}: {look.note}\n")

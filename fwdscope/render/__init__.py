@@ -30,6 +30,7 @@ FORMATS: dict[str, ReportFormat] = {
     "csv": ReportFormat("csv", "one row a layer, all fields", _ROWS),
     "markdown": ReportFormat("markdown", "a table for pull requests and READMEs", _ROWS | {"columns", "on"}),
     "svg": ReportFormat("svg", "the table as a picture", _ROWS | {"columns", "on"}),
+    "html": ReportFormat("html", "a page to look at in a browser: graph, table, charts", frozenset({"on"})),
 }
 
 

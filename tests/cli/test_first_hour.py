@@ -62,7 +62,7 @@ def refused(*arguments: str, stdin: str | None = None) -> str:
 @pytest.mark.parametrize(
     ("command", "file", "endings"),
     [
-        ("inspect mlp_xor", "r.html", ".txt, .json, .csv, .md"),
+        ("inspect mlp_xor", "r.htm", ".txt, .json, .csv, .md, .svg, .html"),
         ("inspect mlp_xor", "r.pdf", ".txt, .json, .csv, .md"),
         ("inspect mlp_xor", "r.dot", ".txt, .json, .csv, .md"),
         ("inspect mlp_xor", "r.PNG", "add --show PATH"),

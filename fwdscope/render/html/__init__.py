@@ -1,0 +1,115 @@
+"""The report as one page that opens from disk in a browser: a template, a style sheet and a script, filled in.
+
+What the page shows of the report stands in it twice compressed, so that no text of a report is ever read as HTML: the
+report as :meth:`~fwdscope.report.Report.dumps` writes it, which the page lets one download, and the sentences around
+the table, as every format has them. The page's security policy names the hashes of its style sheet and its script, so
+that nothing else runs in it and nothing leaves it.
+"""
+
+from __future__ import annotations
+
+import html
+import json
+import zlib
+from base64 import b64encode
+from collections.abc import Iterator
+from hashlib import sha256
+from importlib import resources
+from string import Template
+from typing import Any
+
+from fwdscope.findings import findings
+from fwdscope.render import estimates, summary
+from fwdscope.render.rows import FIGURES, Options, View, is_broken, named, printable, view
+from fwdscope.report import Peaks, Report
+from fwdscope.report.roofline import roofline
+
+
+def render(report: Report, options: Options) -> str:
+    """The page."""
+    style, script = _part("page.css"), _part("page.js")
+    return Template(_part("page.html")).substitute(
+        title=html.escape(printable(report.name)),
+        style=style,
+        script=script,
+        style_hash=_hash(style),
+        script_hash=_hash(script),
+        report=_packed(report.dumps()),
+        words=_packed(json.dumps(_words(report), ensure_ascii=False)),
+    )
+
+
+def _part(name: str) -> str:
+    return resources.files(__name__).joinpath(name).read_text("utf-8")
+
+
+def _hash(text: str) -> str:
+    return b64encode(sha256(text.encode()).digest()).decode()
+
+
+def _packed(text: str) -> str:
+    return b64encode(zlib.compress(text.encode("utf-8", errors="backslashreplace"), 9)).decode()
+
+
+def _words(report: Report) -> dict[str, Any]:
+    """What the page says that the report does not hold: its sentences, totals that shares are of, and rooflines."""
+    seen = view(report, depth=max((row.depth for row in report.layers), default=1))
+    sums = [*summary.totals(report), summary.active(report)], [*summary.costs(report)], [*summary.times(report)]
+    memory = [summary.memory(report), summary.measured_memory(report)]
+    peaks = _peaks(report)
+    return {
+        "title": summary.title_parts(report),
+        "about": summary.description(report),
+        "flow": summary.flow(report),
+        "values": summary.values(report),
+        "ran": summary.ran_on(report),
+        "sums": [text for group in (*sums, memory) if (text := "  ·  ".join(filter(None, group)))],
+        "messages": list(_messages(report, seen)),
+        "estimates": ["".join(text for text, _ in line).rstrip() for line in estimates.lines(report, 120)],
+        "legend": [*summary.legend(seen), summary.convention(report)],
+        "measure": seen.measure,
+        "wholes": {name: figure.total(report) for name, figure in FIGURES.items() if figure.total is not None},
+        "peaks": None if peaks is None else peaks.name,
+        "roofs": [
+            None if peaks is None or (roof := roofline(row, peaks)) is None else [roof.bound, roof.share, roof.least]
+            for row in report.layers
+        ],
+    }
+
+
+def _peaks(report: Report) -> Peaks | None:
+    """The peaks of the device that ran it, else of the first that it was estimated for."""
+    if report.run is not None:
+        return report.run.peaks
+    return report.estimates[0].peaks if report.estimates else None
+
+
+def _messages(report: Report, seen: View) -> Iterator[dict[str, Any]]:
+    """Problems, findings and notes, each with the number of its row."""
+    lines: dict[int | None, int] = {}
+    paths: dict[str, int] = {}
+    for index, row in enumerate(report.layers):
+        lines.setdefault(row.line, index)
+        paths.setdefault(row.path, index)
+        paths.setdefault(row.label, index)
+
+    def message(level: str, text: str, row: int | None = None, advice: str | None = None) -> dict[str, Any]:
+        return {"level": level, "text": text, "row": row, "advice": printable(advice or "")}
+
+    broken = next((index for index, shown in enumerate(seen.rows) if shown.broke), None)
+    yield from (message("problem", text, broken) for text in [summary.broken(report)] if text)
+    uncounted = [index for index, row in enumerate(report.layers) if row.uncounted]
+    yield from (message("problem", text, max(uncounted, default=None)) for text in [summary.uncounted(report)] if text)
+    for shortfall, text in zip(report.shortfalls, summary.shortfalls(report), strict=True):
+        yield message("problem", text, paths.get(shortfall.what.partition(" ")[0]))
+    for index, row in enumerate(report.layers):
+        if row.promise and is_broken(row):
+            yield message("problem", f"{summary.broken_promise(row.promise)}: {named(row)}", index)
+    for finding in findings(report):
+        where = paths.get(finding.path) if finding.path else None
+        yield message(finding.level, printable(finding.text), where, finding.advice)
+    for text in summary.notes(report, ()):
+        yield message("note", text)
+    for index, row in enumerate(report.layers):
+        if row.note:
+            yield message("note", f"{named(row)}: {printable(row.note)}", index)

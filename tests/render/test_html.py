@@ -1,0 +1,336 @@
+"""The page: what it holds, and how it behaves in a headless Chromium, where there is one."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import re
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import sample_reports
+import sample_runs
+from browser import PROGRAM, Browser
+from made_reports import deep_network
+
+from fwdscope.render import render
+from fwdscope.render.columns import shapes_cell
+from fwdscope.report import Report, TensorInfo
+
+# Where HTML would do harm if it were read as such.
+HOSTILE = "<script>document.title='owned'</script>"
+
+
+def hostile() -> Report:
+    """A report whose every text is HTML."""
+    report = sample_reports.mlp()
+    rows = [
+        replace(
+            row, path=f"{HOSTILE}{i}", label=HOSTILE, type=HOSTILE, text=f"<b>{HOSTILE}", note="</script><img src=x>"
+        )
+        for i, row in enumerate(report.layers)
+    ]
+    image = TensorInfo("<svg onload=alert(1)>", (1, 3), "float32")
+    return replace(report, name=HOSTILE, doc=HOSTILE, notes=(HOSTILE,), layers=tuple(rows), inputs=(image,))
+
+
+def packed(page: str, id: str) -> str:
+    found = re.search(rf'id="page-{id}">([A-Za-z0-9+/=]*)</script>', page)
+    assert found is not None
+    return zlib.decompress(base64.b64decode(found[1])).decode()
+
+
+# --- the file --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.core
+def test_the_report_in_the_page_is_the_report() -> None:
+    for report in (sample_reports.resnet50(), sample_runs.overflown(), hostile()):
+        assert Report.loads(packed(render(report, "html"), "report")) == report
+
+
+def test_the_policy_lets_the_pages_own_script_and_style_alone() -> None:
+    page = render(sample_reports.mlp(), "html")
+    policy = re.search(r'http-equiv="Content-Security-Policy" content="([^"]*)"', page)
+    script = re.search(r'<script type="module">(.*?)</script>', page, re.S)
+    style = re.search(r"<style>(.*?)</style>", page, re.S)
+    assert policy is not None
+    assert script is not None
+    assert style is not None
+    assert policy[1].startswith("default-src 'none'; ")
+    for part in (script[1], style[1]):
+        assert f"'sha256-{base64.b64encode(hashlib.sha256(part.encode()).digest()).decode()}'" in policy[1]
+    assert "unsafe" not in policy[1]
+
+
+def test_no_text_of_a_report_is_html() -> None:
+    page = render(hostile(), "html")
+    assert page.count("<script") == page.count("</script>") == 3
+    assert "<title>&lt;script&gt;document.title=&#x27;owned&#x27;&lt;/script&gt;</title>" in page
+
+
+def test_the_page_names_no_address_but_that_of_svg() -> None:
+    page = render(sample_runs.ran(sample_reports.resnet50()), "html")
+    assert set(re.findall(r"https?://[^\"' )<]+", page)) == {"http://www.w3.org/2000/svg"}
+
+
+def test_pages_are_small() -> None:
+    report = deep_network()
+    assert sum(not row.depth < 3 for row in report.layers) == 2_000
+    assert len(render(report, "html").encode()) < 400_000
+    assert len(render(sample_runs.ran(report), "html").encode()) < 400_000
+    assert len(render(sample_runs.ran(sample_reports.resnet50()), "html").encode()) < 250_000
+
+
+def test_every_message_leads_to_its_row() -> None:
+    report = sample_reports.troubled()
+    messages = json.loads(packed(render(report, "html"), "words"))["messages"]
+    wrong = next(index for index, row in enumerate(report.layers) if row.promise and not row.promise.held)
+    assert any(one["level"] == "problem" and one["row"] == wrong for one in messages)
+    assert [one["level"] for one in messages] == sorted(
+        [one["level"] for one in messages], key=["problem", "warning", "note"].index
+    )
+
+
+# --- in a browser ----------------------------------------------------------------------------------------------------
+
+Shown = Callable[..., Browser]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    if PROGRAM is None:
+        pytest.skip("no Chromium here: apt-get install chromium")
+    with Browser() as started:
+        yield started
+
+
+@pytest.fixture
+def shown(browser: Browser, tmp_path: Path) -> Iterator[Shown]:
+    """Opens a report's page at a size. Whatever a test does there, nothing is logged and nothing asked for."""
+    file = tmp_path / "report.html"
+
+    def show(report: Report, width: int = 1440, dark: bool = False, link: str = "") -> Browser:
+        file.write_text(render(report, "html"), encoding="utf-8")
+        browser.size(width, 900, dark)
+        browser.open(file, link)
+        return browser
+
+    yield show
+    assert browser.complaints == []
+    assert set(browser.requests) == {file.absolute().as_uri()}
+
+
+# Expressions in the page.
+ROWS = "section.table tbody tr:not(.gap)"
+NAMES = f"[...document.querySelectorAll('{ROWS} .name')].map((cell) => cell.textContent.replace('▸', ''))"
+NODES = "[...document.querySelectorAll('.view .node .name')].map((name) => name.textContent)"
+CHOSEN = "document.querySelector('.panel h2')?.textContent"
+OPEN_ALL = "[...document.querySelectorAll('.table button')].find((one) => one.textContent === 'Open all').click()"
+WIDTH = "+document.querySelector('.view svg').getAttribute('width')"
+
+
+def cells(browser: Browser, number: int) -> list[str]:
+    """The texts of a column of the table."""
+    found: list[str] = browser.run(
+        f"[...document.querySelectorAll('{ROWS} td:nth-child({number})')].map((cell) => cell.textContent)"
+    )
+    return found
+
+
+def test_the_numbers_of_the_table_are_those_of_the_report(shown: Shown) -> None:
+    report = sample_reports.gpt2()
+    browser = shown(report)
+    browser.run(OPEN_ALL)
+    assert browser.run("document.querySelector('h1').textContent") == report.name
+    titles = browser.run("[...document.querySelectorAll('section.table th')].map((one) => one.textContent)")
+    assert [text.replace(",", "") or "0" for text in cells(browser, titles.index("params") + 1)] == [
+        str(row.params) for row in report.layers
+    ]
+    assert cells(browser, titles.index("output") + 1) == [shapes_cell(row.output_shapes) for row in report.layers]
+    assert f"{report.totals.params:,}" in browser.run("document.querySelector('.tiles').textContent")
+
+
+def test_parts_open_and_close_in_the_network_and_the_table_alike(shown: Shown) -> None:
+    browser = shown(sample_reports.resnet50())
+    before = browser.run(NAMES)
+    place = before.index("layer1") + 1
+    twist = f"section.table tbody tr:nth-child({place}) .twist"
+    was_open = browser.run(f"document.querySelector('{twist}').closest('tr').ariaExpanded") == "true"
+    browser.click(twist)
+    after = browser.run(NAMES)
+    assert len(after) < len(before) if was_open else len(after) > len(before)
+    assert len(browser.run(NODES)) == len(after)
+    browser.click(twist)
+    assert browser.run(NAMES) == before
+    browser.run(OPEN_ALL)
+    assert len(browser.run(NODES)) == len(sample_reports.resnet50().layers)
+
+
+def test_a_row_and_a_node_choose_each_other(shown: Shown) -> None:
+    report = sample_reports.resnet50()
+    browser = shown(report)
+    browser.click("section.table tbody tr:nth-child(1) .name")
+    assert browser.run(CHOSEN) == report.layers[0].path
+    assert browser.run("document.querySelector('.node.chosen .name').textContent") == report.layers[0].label
+    browser.click(".view .node:not(.chosen)")
+    name = browser.run(CHOSEN)
+    assert name != report.layers[0].path
+    assert browser.run("document.querySelector('tr[aria-selected=true] .name').title") == name
+    assert browser.run("decodeURIComponent(location.hash)") == f"#{name}"
+    browser.press("Escape")
+    assert browser.run("document.querySelector('.panel').hidden")
+
+
+def test_a_link_opens_the_parts_around_its_layer(shown: Shown) -> None:
+    report = sample_reports.resnet50()
+    deepest = max(report.layers, key=lambda row: row.depth)
+    browser = shown(report, link=f"#{deepest.path}")
+    assert browser.run(CHOSEN).startswith(deepest.path)
+    assert browser.run("document.querySelector('.node.chosen .name').textContent").startswith(deepest.label)
+
+
+def test_the_search_filters_the_table_marks_nodes_and_goes_on_with_enter(shown: Shown) -> None:
+    report = sample_reports.resnet50()
+    browser = shown(report)
+    browser.run("document.querySelector('input[type=search]').focus()")
+    browser.send("Input.insertText", text="conv2")
+    found = [row.path for row in report.layers if "conv2" in f"{row.path} {row.type} {row.text}".lower()]
+    listed = browser.run(
+        "[...document.querySelectorAll('section.table tbody tr:not(.gap):not(.around) .name')].map((one) => one.title)"
+    )
+    assert listed == found
+    for path in (*found[:2],):
+        browser.press("Enter")
+        assert browser.run(CHOSEN).startswith(path)
+    assert browser.run("document.querySelectorAll('.view .node.found').length") > 0
+
+
+def test_a_title_sorts_the_layers_without_nesting_then_the_other_way_then_not(shown: Shown) -> None:
+    report = sample_reports.resnet50()
+    browser = shown(report)
+    tree = browser.run(NAMES)
+    title = "section.table th:nth-child(4) button"
+    assert browser.run(f"document.querySelector('{title}').textContent") == "params"
+    browser.click(title)
+    params = [int(text.replace(",", "") or 0) for text in cells(browser, 4)]
+    assert params == sorted(params, reverse=True)
+    # Equal rows count together in a list, so that all of it is the network: 25,557,032 parameters.
+    assert sum(params) == report.totals.params
+    browser.click(title)
+    assert [int(text.replace(",", "") or 0) for text in cells(browser, 4)] == params[::-1]
+    browser.click(title)
+    assert browser.run(NAMES) == tree
+
+
+def test_keys_move_open_and_zoom(shown: Shown) -> None:
+    browser = shown(sample_reports.gpt2())
+    names = browser.run(NAMES)
+    browser.run("document.querySelector('.view').focus()")
+    browser.press("ArrowDown")
+    browser.press("ArrowDown")
+    assert browser.run("document.querySelector('tr[aria-selected=true] .name').textContent") == names[1]
+    width = browser.run("+document.querySelector('.view svg').getAttribute('width')")
+    browser.press("+")
+    assert browser.run("+document.querySelector('.view svg').getAttribute('width')") == pytest.approx(
+        1.25 * width, abs=2
+    )
+    browser.press("f")
+    fits = "(() => { const v = document.querySelector('.view'); return v.scrollHeight <= v.clientHeight + 1 })()"
+    assert browser.run(fits)
+
+
+def test_an_edge_that_skips_layers_goes_around_them(shown: Shown) -> None:
+    browser = shown(deep_network())
+    browser.run(OPEN_ALL)
+    lanes, crossed = browser.run(
+        """(() => {
+          const boxes = [...document.querySelectorAll('.view .node:not(.open) > rect:last-of-type')]
+            .map((rect) => rect.getBoundingClientRect());
+          const lanes = [...document.querySelectorAll('.view .wire.skip')];
+          const crosses = (path) => [0.3, 0.4, 0.5, 0.6, 0.7].some((part) => {
+            const { x, y } = path.getPointAtLength(path.getTotalLength() * part).matrixTransform(path.getScreenCTM());
+            return boxes.some((box) => x > box.left && x < box.right && y > box.top && y < box.bottom);
+          });
+          return [lanes.length, lanes.filter(crosses).length];
+        })()"""
+    )
+    # Each of the 250 blocks but the first takes its input around the seven layers that its sum adds it to.
+    assert (lanes, crossed) == (249, 0)
+
+
+def test_a_layers_panel_holds_its_statistics_and_links(shown: Shown) -> None:
+    report = sample_runs.ran(sample_reports.resnet50())
+    browser = shown(report, link=f"#{report.layers[0].path}")
+    text = browser.run("document.querySelector('.panel').textContent")
+    weight = report.layers[0].parameters[0]
+    assert " ".join(map(str, weight.shape)) in text
+    stats = report.layers[0].stats
+    assert stats is not None
+    assert stats.histogram is not None
+    bars = browser.run("document.querySelectorAll('.panel .histogram rect').length")
+    assert bars == sum(count > 0 for count in stats.histogram.counts)
+
+
+def test_a_run_is_drawn_as_charts(shown: Shown) -> None:
+    browser = shown(sample_runs.ran(sample_reports.resnet50()))
+    titles = browser.run("[...document.querySelectorAll('.chart h2')].map((one) => one.textContent)")
+    assert {"Roofline", "Values through the depth"} <= set(titles)
+    browser.click(".chart .slab")
+    assert browser.run(CHOSEN)
+
+
+def test_colour_is_by_the_figure_chosen(shown: Shown) -> None:
+    browser = shown(sample_reports.resnet50())
+    fills = "[...document.querySelectorAll('.view .node > rect:last-of-type')].map((one) => one.style.fill).join()"
+    before = browser.run(fills)
+    browser.run(
+        "{ const s = document.querySelector('select'); s.value = 'params'; s.dispatchEvent(new Event('change')) } 0"
+    )
+    assert browser.run(fills) != before
+
+
+def test_everything_from_a_report_is_text_to_the_page(shown: Shown) -> None:
+    browser = shown(hostile())
+    browser.run(OPEN_ALL)
+    assert browser.run("document.title") == HOSTILE
+    assert browser.run("document.querySelector('h1').textContent") == HOSTILE
+    assert browser.run(NAMES) == [HOSTILE] * len(hostile().layers)
+    browser.click("section.table tbody tr:nth-child(1) .name")
+    assert browser.run(CHOSEN) == f"{HOSTILE}0"
+    assert browser.run("document.querySelectorAll('img, script').length") == 3
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+@pytest.mark.parametrize("width", [390, 768, 1440])
+def test_nothing_is_wider_than_the_window(shown: Shown, width: int, dark: bool) -> None:
+    browser = shown(
+        sample_runs.ran(sample_reports.resnet50()), width, dark, f"#{sample_reports.resnet50().layers[0].path}"
+    )
+    assert browser.run("document.documentElement.scrollWidth") <= width
+    colour = browser.run("getComputedStyle(document.body).backgroundColor.match(/[0-9.]+/g).map(Number)")
+    assert (max(colour[:3]) < 60) == dark
+    browser.click(".tools button")
+    colour = browser.run("getComputedStyle(document.body).backgroundColor.match(/[0-9.]+/g).map(Number)")
+    assert (max(colour[:3]) < 60) != dark
+
+
+def test_the_report_can_be_downloaded(shown: Shown) -> None:
+    report = sample_reports.mlp()
+    browser = shown(report)
+    # A download of the browser's own would leave this test's folder.
+    keep = "(blob) => { done(blob.text()); return '#'; }"
+    browser.run(f"window.saved = new Promise((done) => {{ URL.createObjectURL = {keep}; }}); 0")
+    browser.click(".download")
+    assert Report.loads(browser.run("window.saved")) == report
+
+
+def test_a_network_without_layers_and_one_of_thousands_are_drawn(shown: Shown) -> None:
+    assert "no layers" in shown(replace(sample_reports.mlp(), layers=())).run("document.body.textContent")
+    browser = shown(deep_network())
+    browser.run(OPEN_ALL)
+    assert len(browser.run(NODES)) == len(deep_network().layers)
