@@ -10,7 +10,7 @@ import typer
 from fwdscope.errors import FwdscopeError
 from fwdscope.targets import find_spec, shipped_specs
 
-_ENDINGS = (".yaml", ".yml", ".json")
+_ENDINGS = (".yaml", ".yml", ".json", ".safetensors", ".pt2", ".pt", ".pth")
 
 
 def targets(incomplete: str) -> list[str]:

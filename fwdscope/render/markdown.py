@@ -16,7 +16,7 @@ from fwdscope.report import Report
 def render(report: Report, options: Options) -> str:
     """Title, table, totals, and everything that stands out or fell short."""
     seen = view_for(report, options)
-    facts = (summary.flow(report), *summary.title_parts(report)[1:], *summary.ran_on(report))
+    facts = filter(None, (summary.flow(report), *summary.title_parts(report)[1:], *summary.ran_on(report)))
     sums = [*summary.totals(report), summary.active(report), *summary.costs(report), summary.memory(report)]
     sums = [text for text in (*sums, summary.measured_memory(report), *summary.times(report)) if text]
     small_print = (*summary.legend(seen), summary.extent(seen), summary.convention(report))

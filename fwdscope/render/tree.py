@@ -22,7 +22,10 @@ from fwdscope.report import Report
 def render(report: Report, options: Options) -> str:
     """A line ``name: Type (shape) params, MACs`` for each row, indented by its level, between name and totals."""
     seen = view_for(report, options)
-    lines = [f"{printable(report.name)}: {summary.flow(report)}", *filter(None, [summary.values(report)])]
+    lines = [
+        f"{printable(report.name)}: {summary.flow(report)}".removesuffix(": "),
+        *filter(None, [summary.values(report)]),
+    ]
     lines += filter(None, ["  ·  ".join(summary.ran_on(report))])
     lines += map(_line, seen.rows)
     sums = "  ·  ".join(filter(None, [*summary.totals(report), summary.active(report)]))

@@ -153,14 +153,7 @@ def _transformers(package: Any, text: str, name: str, arguments: Mapping[str, An
     wanted = wanted or next(iter(config.architectures or ()), None) if written is not None else wanted
     model_class = found or _model_class(text, package, config, wanted)
 
-    def make() -> nn.Module:
-        module: nn.Module = model_class._from_config(config)
-        if "experts_implementation" not in arguments and hasattr(module, "set_experts_implementation"):
-            # torch refuses grouped products of float32 on meta; both take as many products, one for each chosen expert.
-            module.set_experts_implementation("batched_mm")  # type: ignore[operator]
-        return module
-
-    return make, language_model
+    return lambda: model_class._from_config(config), language_model
 
 
 def _read_configuration(text: str, name: str) -> dict[str, Any] | None:

@@ -26,6 +26,11 @@ from fwdscope.inspection import make_subject
 from fwdscope.targets import Target
 from fwdscope.trace.known_values import KnownValues
 
+# What is known to fail, with the reason. Anything else that fails is a fault.
+EXPECTED = {
+    "transformers:dots3_note_vision_encoder": "torch itself refuses its grouped products of float32 on meta",
+}
+
 
 def transformers_names() -> Iterator[str]:
     """Every model type of transformers."""
@@ -76,6 +81,10 @@ def judged(text: str) -> tuple[str, str]:
 def counted(call, device: str) -> int:
     """What torch's FLOP counter counts of a forward on the same inputs."""
     module, args, kwargs = call
+    for inner in module.modules():
+        # torch refuses grouped products of float32 on meta. As many are batched, one for each chosen expert.
+        if hasattr(type(inner), "set_experts_implementation"):
+            inner.set_experts_implementation("batched_mm")
     torch.manual_seed(0)
     with torch.no_grad(), Flops() as counter:
         if device == "meta":
@@ -118,6 +127,8 @@ def main() -> None:
                 signal.alarm(0)
                 state.note(text, *found)
             verdict, reason = state.verdicts[text]
+            if verdict == "FAILS" and text in EXPECTED:
+                verdict, reason = "expected", EXPECTED[text]
             counts[f"{library} {verdict}"] += 1
             if verdict != "ok":
                 print(f"{verdict:<6} {text}: {' '.join(reason.split())[:300]}", flush=True)
