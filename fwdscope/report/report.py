@@ -26,7 +26,8 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from fwdscope.errors import InputError
 
-VERSION = 1
+# A report of version 1 lacks `network_inputs`, `network_outputs` and `live_bytes` of rows.
+VERSION = 2
 # What the `$schema` of a saved report names; `fwdscope schema --report` prints it.
 SCHEMA = f"urn:fwdscope:report:{VERSION}"
 # The device of a file of weights.
@@ -148,6 +149,8 @@ class LayerRow:
     bytes_written: int | None = None
     # Bytes of the results of one call.
     output_bytes: int | None = None
+    # The most bytes of activations alive at once while it runs, in any of its copies and calls.
+    live_bytes: int | None = None
     # How many positions of the input one of the output depends on, along each axis of the windows: height and width,
     # or length. Of copies the last one's. None if no convolution or pooling came before.
     receptive_field: tuple[int, ...] | None = None
@@ -166,6 +169,9 @@ class LayerRow:
     # Indices in ``Report.layers`` of the childless rows whose results this row takes, in the order of its inputs,
     # without inputs of the network. None if they are not known.
     sources: tuple[int, ...] | None = None
+    # Of a childless row, the indices in ``Report.inputs`` of what it takes, and in ``Report.outputs`` of what it makes.
+    network_inputs: tuple[int, ...] = ()
+    network_outputs: tuple[int, ...] = ()
     promise: Promise | None = None
     note: str | None = None
     # Statistics of the results of a run: of all copies and calls together; and if the row stands for several copies,
@@ -366,9 +372,9 @@ class Report:
             raise ReportError("it is a sweep, a report for each size: it is for fwdscope bench --against")
         if not isinstance(data, dict) or "version" not in data:
             raise ReportError("this is no fwdscope report: it has no version")
-        if data["version"] != VERSION:
+        if type(data["version"]) is not int or not 1 <= data["version"] <= VERSION:
             raise ReportError(
-                f"this report has version {shortened(data['version'])}; this fwdscope reads version {VERSION}"
+                f"this report has version {shortened(data['version'])}; this fwdscope reads versions 1 to {VERSION}"
             )
         own = {key: value for key, value in data.items() if key not in ("version", "$schema")}
         report = read_dataclass(cls, own, "report")

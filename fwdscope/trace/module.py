@@ -276,13 +276,16 @@ def record_module(
         for _, inner in modules:
             _initialise_unrecorded(inner, recorder)
         weights = [t for _, inner in modules for t in _tensors_of(inner)]
-        stack.enter_context(recording(recorder, weights, tensors([args, kwargs])))
+        # In the order of the report's inputs, and any that it does not name.
+        inputs = [*named_arguments(module, args, kwargs).values(), *tensors([args, kwargs])]
+        stack.enter_context(recording(recorder, weights, inputs))
         if known:
             stack.enter_context(KnownValues())
         value = module(*args, **kwargs)
     unused = recorder.unread([one for one in named_tensors(module, "parameters") if not _is_lazy(one[1])])
     outputs = tuple(named(value).items())
-    return Trace(_whole(recorder), outputs, None, recorder.memory.peak, unused, recorder.fields())
+    makers = tuple([recorder.maker(tensor) for _, tensor in outputs])
+    return Trace(_whole(recorder), outputs, None, recorder.memory.peak, makers, unused, recorder.fields())
 
 
 def _whole(recorder: Recorder) -> Node:

@@ -37,7 +37,8 @@ def trace(network: Network, recorder: Recorder | None = None, inputs: Mapping[st
         value = network(*given)
     unused = recorder.unread(named_tensors(network, "parameters"))
     outputs = _named_outputs(network, value)
-    return Trace(recorder.root, outputs, network.spec.source, recorder.memory.peak, unused, recorder.fields())
+    makers = tuple([recorder.maker(tensor) for _, tensor in outputs])
+    return Trace(recorder.root, outputs, network.spec.source, recorder.memory.peak, makers, unused, recorder.fields())
 
 
 def hook_composites(network: Network, recorder: Observer) -> Iterator[RemovableHandle]:

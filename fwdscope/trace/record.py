@@ -55,7 +55,8 @@ class Node:
     # Few nodes set these; until then the class's defaults serve, as a long trace makes many nodes.
     tensor: Tensor | None = field(init=False, default=None)
     rounds: list[list[Node]] | None = field(init=False, default=None)
-    # The childless nodes that made its inputs, in the order of the inputs.
+    # The childless nodes that made its inputs, in the order of the inputs; one of kind ``input`` for an input of the
+    # network, whose number is its label.
     sources: tuple[Node, ...] = field(init=False, default=())
     call: int = field(init=False, default=1)
     # How many equal copies in a row it stands for, and the modules of those that did not run.
@@ -66,6 +67,8 @@ class Node:
     live: int = field(init=False, default=0)
     peak: int = field(init=False, default=0)
     first_flow: int = field(init=False, default=0)
+    # How many bytes more were alive when one of its equal copies began.
+    more_live: int = field(init=False, default=0)
     reads: tuple[str, ...] = field(init=False, default=())
     promise: Promise | None = field(init=False, default=None)
     note: str | None = field(init=False, default=None)
@@ -153,6 +156,8 @@ class Trace:
     source: Source | None
     # The most bytes of activations alive at once.
     peak: int
+    # The node that made each output; None if none did.
+    makers: tuple[Node | None, ...] = ()
     # Parameters that no operator read.
     unused: tuple[str, ...] = ()
     # The receptive fields' axes of tensors, by the identity of :attr:`Mark.ref`.
@@ -244,6 +249,9 @@ class Recorder:
         assert isinstance(node, Node)
         node.peak = self.memory.peak
         self.memory.peak = max(self.peaks.pop(), node.peak)
+        for child in node.children:
+            for one in child.nodes() if child.more_live else ():
+                one.peak += child.more_live
         if node.own is not None:
             if node.children:
                 self.end_own_work(node, outputs)
@@ -378,7 +386,8 @@ class Recorder:
         if node.copies is None:
             node.copies = []
         node.copies.append(modules[node.module])
-        memory.peak = max(memory.peak, memory.live + node.peak - node.live)
+        node.more_live = max(node.more_live, memory.live - node.live)
+        memory.peak = max(memory.peak, node.peak + memory.live - node.live)
         memory.add(result)
         made = self.mark(result)
         self.tensors[id(result)] = made, maker
@@ -449,6 +458,8 @@ class Recorder:
             self.tensors[id(tensor)] = one, node
         if record.workspace:
             self.memory.peak = max(self.memory.peak, self.memory.live + record.workspace)
+        if node is not here:  # it neither begins nor ends
+            node.peak = max(node.peak, self.memory.live + record.workspace)
 
     def computed(self, line: _Line, taken: Sequence[Tensor], made: Sequence[Mark]) -> Node:
         """The node of a running line, with the tensors of one more operator outside its layers."""
@@ -525,6 +536,9 @@ def recording(recorder: Recorder, weights: Iterable[Tensor], inputs: Sequence[Te
     for tensor in inputs:
         recorder.memory.exclude(tensor)
     recorder.inputs = recorder.marks(inputs)
+    for number, (tensor, one) in enumerate(zip(inputs, recorder.inputs, strict=True)):
+        if recorder.maker(tensor) is None:
+            recorder.tensors[id(tensor)] = one, Node("input", "", "", "the network's input", str(number))
     with torch.no_grad(), recorder.watch():
         yield
 

@@ -101,7 +101,8 @@ class Recording:
             if not root.children:
                 root, self.recorder.root.children = self.recorder.root, [root]
         outputs = tuple(self.outputs.items())
-        return Trace(root, outputs, None, self.recorder.memory.peak, (), self.recorder.fields(), module=self.whole)
+        makers, fields = tuple([self.recorder.maker(one) for _, one in outputs]), self.recorder.fields()
+        return Trace(root, outputs, None, self.recorder.memory.peak, makers, fields=fields, module=self.whole)
 
     @property
     def whole(self) -> nn.Module:

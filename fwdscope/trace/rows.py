@@ -102,7 +102,13 @@ def rows_with_nodes(trace: Trace) -> tuple[tuple[LayerRow, tuple[Node, ...]], ..
     for i, (step, _) in enumerate(flat):
         for node in step.nodes:
             index[node] = i
-    return tuple([(_row(step, depth, index, trace), tuple(step.nodes)) for step, depth in flat])
+    made: dict[int, list[int]] = {}
+    for number, maker in enumerate(trace.makers):
+        for i in _rows_of(() if maker is None else (maker,), index):
+            made.setdefault(i, []).append(number)
+    return tuple(
+        [(_row(step, depth, index, made.get(i, ()), trace), tuple(step.nodes)) for i, (step, depth) in enumerate(flat)]
+    )
 
 
 def _steps(nodes: Sequence[Node], seen: dict[int, tuple[str, str]], path: str = "") -> list[_Step]:
@@ -365,7 +371,7 @@ def _flatten(steps: list[_Step], depth: int) -> Iterator[tuple[_Step, int]]:
 _DEFAULTS: dict[str, Any] = {one.name: None if one.default is MISSING else one.default for one in fields(LayerRow)}
 
 
-def _row(step: _Step, depth: int, index: dict[Node, int], trace: Trace) -> LayerRow:
+def _row(step: _Step, depth: int, index: dict[Node, int], outputs_made: Sequence[int], trace: Trace) -> LayerRow:
     node, outputs = step.node, step.node.outputs
     # A copy of all fields' defaults, of which most rows keep a third.
     values = _DEFAULTS.copy()
@@ -399,7 +405,11 @@ def _row(step: _Step, depth: int, index: dict[Node, int], trace: Trace) -> Layer
         values["receptive_field"] = _receptive_field(step, trace)
     values["repeat"] = step.repeat
     values["reads"] = step.reads
-    values["sources"] = None if step.children else _rows_of(node.sources, index)
+    values["live_bytes"] = max([one.peak for one in step.nodes])
+    if not step.children:
+        values["sources"] = _rows_of(node.sources, index)
+        values["network_inputs"] = _network_inputs(node.sources, index)
+    values["network_outputs"] = tuple(outputs_made)
     values["promise"] = node.promise
     values["note"] = node.note
     row: LayerRow = object.__new__(LayerRow)
@@ -418,6 +428,17 @@ def _rows_of(nodes: tuple[Node, ...], index: Mapping[Node, int]) -> tuple[int, .
             found[index[node]] = None
         elif isinstance(node, OwnWork):
             found |= dict.fromkeys(_rows_of(node.sources, index))
+    return tuple(found)
+
+
+def _network_inputs(nodes: tuple[Node, ...], index: Mapping[Node, int]) -> tuple[int, ...]:
+    """The numbers of the network's inputs among nodes, and behind work without a row."""
+    found: dict[int, None] = {}
+    for node in nodes:
+        if node.kind == "input":
+            found[int(node.label)] = None
+        elif isinstance(node, OwnWork) and node not in index:
+            found |= dict.fromkeys(_network_inputs(node.sources, index))
     return tuple(found)
 
 

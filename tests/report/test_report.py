@@ -107,6 +107,9 @@ _rows = st.builds(
     reads=_tuples(_texts),
     parameters=_tuples(_tensors),
     sources=st.one_of(st.none(), _tuples(_counts)),
+    network_inputs=_tuples(_counts),
+    network_outputs=_tuples(_counts),
+    live_bytes=st.one_of(st.none(), _counts),
     promise=st.one_of(st.none(), _promises),
     note=st.one_of(st.none(), _texts),
     stats=st.one_of(st.none(), _stats),
@@ -174,6 +177,14 @@ def test_the_json_has_the_version_first_and_one_row_a_line() -> None:
     assert Report.loads(empty.dumps()) == empty
 
 
+def test_a_report_of_version_1_is_read() -> None:
+    added = ("network_inputs", "network_outputs", "live_bytes")
+    data = _changed(version=1)
+    data["layers"] = [{key: value for key, value in row.items() if key not in added} for row in data["layers"]]
+    assert Report.from_json(data).layers[0].network_inputs == ()
+    assert Report.from_json(data).layers[0].live_bytes is None
+
+
 def _changed(**changes: Any) -> dict[str, Any]:
     return REPORT.to_json() | changes
 
@@ -189,7 +200,9 @@ def _changed_row(**changes: Any) -> dict[str, Any]:
     [
         ([], "this is no fwdscope report: it has no version"),
         ({}, "this is no fwdscope report: it has no version"),
-        (_changed(version=99), "this report has version 99; this fwdscope reads version 1"),
+        (_changed(version=99), "this report has version 99; this fwdscope reads versions 1 to 2"),
+        (_changed(version=0), "this report has version 0; this fwdscope reads versions 1 to 2"),
+        (_changed(version=True), "this report has version True; this fwdscope reads versions 1 to 2"),
         (_changed(name=3), "report.name: expected str, found 3"),
         (_changed(colour="red"), "report: unknown key 'colour'"),
         (_changed(layers={}), "report.layers: expected a list, found {}"),

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from fwdscope.inspection import inspect_spec
+from fwdscope.inspection import inspect_module, inspect_spec
 from fwdscope.language import load
 from fwdscope.language.check import check
 from fwdscope.language.parser import parse
@@ -237,6 +237,47 @@ def test_what_a_layer_finds_out_about_its_inputs_is_no_row() -> None:
 def test_rows_know_which_rows_they_read() -> None:
     found = report(lines("a = Linear(8)", "b = Linear(8)(x)", "a + b"))
     assert [row.sources for row in found.layers] == [(), (), (0, 1)]
+
+
+def test_rows_know_which_inputs_they_read_and_which_outputs_they_make() -> None:
+    found = report(lines("a = Linear(8)", "a + y[:, 1:]", "ReLU", inputs="x: randn(2, 3)\n  y: randn(2, 9)"))
+    assert [row.network_inputs for row in found.layers] == [(0,), (1,), ()]
+    assert [row.network_outputs for row in found.layers] == [(), (), (0,)]
+
+
+def test_rows_know_which_inputs_of_a_module_they_read_whatever_the_order_of_a_call() -> None:
+    class Two(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.second = nn.Linear(4, 4), nn.Linear(3, 4)
+
+        def forward(self, x: Tensor, y: Tensor) -> dict[str, Tensor]:
+            return {"b": self.second(y), "a": self.first(x).relu()}
+
+    found = inspect_module(Two(), (), {"y": torch.rand(2, 3), "x": torch.rand(2, 4)})
+    by_name = {row.path: row for row in found.layers}
+    names = [one.name for one in found.inputs]
+    assert [names[i] for i in by_name["first"].network_inputs] == ["x"]
+    assert [names[i] for i in by_name["second"].network_inputs] == ["y"]
+    assert [found.outputs[i].name for i in by_name["second"].network_outputs] == ["b"]
+    assert [found.outputs[i].name for i in by_name["relu"].network_outputs] == ["a"]
+
+
+def test_rows_know_the_most_activations_alive_while_they_run() -> None:
+    # Floats of 4 bytes. a: its own 2·8. b: a and its own 2·16. The sum with a column of b: a, b and 2·8 of its own;
+    # the column is a view.
+    found = report(lines("a = Linear(8)", "b = Linear(16)", "a + b[:, :8]", inputs="x: randn(2, 3)"))
+    assert [row.live_bytes for row in found.layers] == [64, 64 + 128, 64 + 128 + 64]
+    assert found.totals.peak_activations == 256
+
+
+@pytest.mark.parametrize("spec", ["gpt2", "bert_base", "mixtral_8x7b", "unet", "lstm", "densenet121"])
+def test_the_most_activations_of_any_row_are_those_of_the_network(spec: str) -> None:
+    # Also in stacks of which one copy runs: the later ones begin with more alive.
+    found = inspect_spec(load(shipped_specs()[spec]))
+    around = set(parents(found.layers))
+    alive = [row.live_bytes or 0 for index, row in enumerate(found.layers) if index not in around]
+    assert max(alive) == found.totals.peak_activations
 
 
 # --- rows conserve ---------------------------------------------------------------------------------------------------

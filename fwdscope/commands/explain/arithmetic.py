@@ -64,7 +64,7 @@ def explain(trace: Trace, layer: str) -> Explanation:
         macs_of_calls=sum(_sum(one.records(), "macs") for one in calls),
         flops_of_calls=sum(_sum(one.records(), "flops") for one in calls),
         beside=beside,
-        sources=tuple(one.path or one.text for one in node.sources),
+        sources=tuple(one.path or one.text for one in node.sources if one.kind != "input"),
         reads=node.reads,
         note=node.note,
         **{of: _sum(records, of) for of in ("macs", "flops", "bytes_read", "bytes_written")},
@@ -128,7 +128,7 @@ def _inputs(node: Node) -> Iterator[InputTensor]:
     matched = len(node.sources) == len(node.inputs)
     for i, one in enumerate(node.inputs):
         source = node.sources[i] if matched else None
-        unmade = None if node.sources else "the network's input"
+        unmade = None if any(one.kind != "input" for one in node.sources) else "the network's input"
         made_by = (source.path or source.text) if source is not None else unmade
         yield InputTensor(one.shape, one.dtype, names[i] if i < len(names) else "", made_by)
 
