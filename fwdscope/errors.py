@@ -34,11 +34,12 @@ class MissingTargetError(TargetError, FileNotFoundError):
 
 class ShapeError(InputError, RuntimeError):
     """A PyTorch model whose forward fails on its inputs. The text says where and what would fit; its ``__cause__`` is
-    the error that torch raised, ``partial`` the report of what ran before.
+    the error that torch raised, ``partial`` the report of what ran before, ``device`` where it ran.
     """
 
     # A fwdscope.report.Report, which this file may not import; None if there is none.
     partial: Any = None
+    device: str = "meta"
 
 
 # Tensors, each with one of its dimensions, counted from the front or, negative, from the end.
@@ -56,6 +57,9 @@ class LayerError(FwdscopeError):
         super().__init__(message)
         self.message, self.help, self.sides, self.code = message, help, sides, code
 
+
+# Out-of-memory messages of allocators other than torch's own: the CPU's, Metal's, the driver's, cuBLAS's and cuDNN's.
+_OUT_OF_MEMORY = ("can't allocate memory", "out of memory", "STATUS_ALLOC_FAILED")
 
 # torch's messages for a tensor on meta: it has no values, an operator has no meta or fake implementation, or a function
 # takes only tensors of some devices.
@@ -86,7 +90,13 @@ def needs_values(error: BaseException | None) -> bool:
 def lacks_values(error: BaseException) -> bool:
     """Whether this error itself, rather than its cause, is of a tensor without values."""
     kinds = (NotImplementedError, RuntimeError, TypeError, ValueError)
-    return isinstance(error, kinds) and re.search(_NO_VALUES, str(error), re.IGNORECASE) is not None
+    is_others = isinstance(error, kinds) and not isinstance(error, FwdscopeError)
+    return is_others and re.search(_NO_VALUES, str(error), re.IGNORECASE) is not None
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether a device has no memory left, whichever library says so."""
+    return type(error).__name__ == "OutOfMemoryError" or any(words in str(error) for words in _OUT_OF_MEMORY)
 
 
 def causes(error: BaseException | None) -> Iterator[BaseException]:

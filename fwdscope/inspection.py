@@ -126,14 +126,14 @@ def run_sweep(
                 report, interrupted = report_at(values)
         except KeyboardInterrupt:
             return tuple(points), True
-        except (RunError, SpecError) as error:
+        except (RunError, SpecError, ShapeError) as error:
             if isinstance(error, SpecError) and any(
                 problem.code == "name" and problem.source.text not in dict(values).values()
                 for problem in error.problems
             ):
                 raise  # a name in the file or on the command line is wrong, so no combination can run
             text = error.problems[0].message if isinstance(error, SpecError) else str(error)
-            points.append(SweepPoint(values, None, text.splitlines()[0]))
+            points.append(SweepPoint(values, None, text.splitlines()[0].replace(": error: ", ": ", 1)))
             continue
         points += [SweepPoint(values, report)] * (report is not None)
         if interrupted:
@@ -159,7 +159,7 @@ def make_subject(
         from fwdscope.run.model_spec import subject_of
 
         on_progress(f"building {target.text}")
-        return subject_of(checked, feeds, target.dtype, training)
+        return subject_of(checked, feeds, target.dtype, training, only_on_meta)
     on_progress("loading torch")
     from fwdscope.run.placement import ModuleCall
     from fwdscope.run.subject import ModuleSubject
@@ -181,7 +181,7 @@ def make_subject(
             if isinstance(error, InputError) and not isinstance(error, ShapeError):
                 raise
             _check_dtypes(target, call)
-            if not needs_values(error) or not any(tensor.is_meta for tensor in call.tensors()):
+            if only_on_meta or not needs_values(error) or not any(tensor.is_meta for tensor in call.tensors()):
                 raise
             return ModuleSubject(make(), training, make)  # it was made on meta, but cannot run there
 
@@ -216,7 +216,7 @@ def _trace_library(target: Target, training: bool, only_on_meta: bool) -> Subjec
         raise failed[0][2]
     for_values = [one for one in failed if needs_values(one[2])]
     _, text, first = (for_values or failed)[0]
-    said = error_text(first.__cause__ if type(first) is InputError and first.__cause__ else first)
+    said = error_text(first.__cause__ if isinstance(first, InputError) and first.__cause__ else first)
     reason = f"{target.text} does not run on {text}: {said}; {_forward(module)}"
     needed, free = sum(p.numel() * p.element_size() for p in module.parameters()), free_memory(torch.device("cpu"))
     if for_values and only_on_meta:

@@ -180,7 +180,7 @@ def _check_targets(targets: list[Target], only_one: list[str]) -> None:
         raise InputError(f"--watch shows the whole report: leave --{only_one[1]} out")
     if len(targets) > 1 and only_one:
         raise InputError(f"--{only_one[0]} is for one target; here are {len(targets)}")
-    if "partial" in only_one and not targets[0].is_module:
+    if "partial" in only_one and not (targets[0].is_module or targets[0].load_spec()[0].spec.model):
         raise InputError("--partial is for PyTorch models; every problem of a spec is reported at once")
 
 

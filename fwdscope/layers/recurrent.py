@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar, Literal
 
-from fwdscope.errors import LayerError
+from fwdscope.errors import LayerError, Sides
 from fwdscope.formula import Shape, Size, Sizes, kept_size, set_size
 
 from .base import Count, Layer, Probability, Whole, inferred, shape_text, value_text
@@ -33,8 +33,8 @@ class _Layers(Layer, abstract=True):
             raise LayerError(f"{name} takes two states as hx, found {value_text(hx)}", f"write {name}(…)(x, (h, c))")
         return [("h", hx[0], vars(self).get("proj_size") or self.hidden_size), ("c", hx[1], self.hidden_size)]
 
-    def check_state(self, label: str, state: Any, expected: tuple[int, ...]) -> None:
-        """Reject a state with another shape."""
+    def check_state(self, label: str, state: Any, expected: tuple[int, ...], batch: Sides = ()) -> None:
+        """Reject a state with another shape; ``batch`` is the dimension of the input that its own must equal."""
         self.check_tensor(state, label)
         if tuple(state.shape) != expected:
             raise LayerError(
@@ -42,6 +42,7 @@ class _Layers(Layer, abstract=True):
                 "the sizes are (num_layers · directions, batch, hidden), the batch second also with batch_first"
                 if len(expected) == 3
                 else None,
+                (*batch, (state, 1)) if state.dim() == 3 and batch and state.shape[1] != expected[1] else (),
             )
         self.check_floating(state, label)
 
@@ -83,9 +84,10 @@ class _Recurrent(_Stacked, abstract=True):
             )
         if len(inputs) > 1 and inputs[1] is not None:
             # The batch is the second dimension of a state, also with batch_first.
-            batch = (int(x.shape[0 if self.batch_first else 1]),) if x.dim() == 3 else ()
+            side: Sides = ((x, 0 if self.batch_first else 1),) if x.dim() == 3 else ()
+            batch = [int(x.shape[dim]) for _, dim in side]
             for label, state, size in self.states(inputs[1]):
-                self.check_state(label, state, (self.num_layers * (1 + self.bidirectional), *batch, size))
+                self.check_state(label, state, (self.num_layers * (1 + self.bidirectional), *batch, size), side)
 
     def output_sizes(self, inputs: Sequence[Shape], outputs: Sequence[Shape]) -> Sequence[Sizes]:
         shape, directions = inputs[0], 1 + self.bidirectional

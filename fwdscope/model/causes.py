@@ -191,6 +191,7 @@ def _cause(text: str, value: Tensor, origin: Origin | None) -> Cause:
 
 # --- torch's own errors ----------------------------------------------------------------------------------------------
 
+_ONE_DEVICE = "make it where the input is, by `device=x.device`, or as a buffer, by `register_buffer`"
 _REWORDED = (
     (
         r"register_meta function for torch\.nonzero\(\)",
@@ -253,6 +254,20 @@ _REWORDED = (
         "batch norm in training mode needs more than one value a channel",
         "a batch of at least 2, evaluation mode, or no norm behind a pool to 1×1",
     ),
+    *(
+        (pattern, "tensors on {0} and {1} do not mix", _ONE_DEVICE)
+        for pattern in (
+            r"Expected all tensors to be on the same device.* is on (\S+), different from other tensors on (\S+)",
+            r"Expected all tensors to be on the same device.*devices, (\S+) and ([\w:]+)",
+            r"found two different devices (\S+), ([\w:]+)",
+        )
+    ),
+    (
+        r"not enough values to unpack \(expected (\d+), got (\d+)\)",
+        "{0} names for {1} values",
+        None,
+    ),
+    (r"too many values to unpack \(expected (\d+)\)", "only {0} names for more values", None),
     (r"too many indices for tensor of dimension (\d+)", "more indices than the {0} dimensions of the tensor", None),
     (
         r"expanded size of the tensor \((\d+)\) must match the existing size \((\d+)\) .* dimension (\d+)",

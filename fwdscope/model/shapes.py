@@ -96,10 +96,16 @@ def check_call(name: str, arguments: Sequence[Any], keywords: Mapping[str, Any])
         _check_dim(name, arguments, keywords)
 
 
+def arguments_by_name(name: str, arguments: Sequence[Any], keywords: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the arguments of a function or method by the names of its parameters, as far as they are known."""
+    fitting = FUNCTIONS[name].fit(len(arguments), tuple(keywords)) if name in FUNCTIONS else None
+    names = [p.name for p in fitting.signature.by_position] if fitting is not None else []
+    return {**dict(zip(names, arguments, strict=False)), **keywords}
+
+
 def _check_dim(name: str, arguments: Sequence[Any], keywords: Mapping[str, Any]) -> None:
     """Check that a dimension exists, which not all of torch's meta kernels do."""
-    names = FUNCTIONS[name].fit(len(arguments), tuple(keywords)).signature.by_position
-    given = {p.name: value for p, value in zip(names, arguments, strict=False)} | dict(keywords)
+    given = arguments_by_name(name, arguments, keywords)
     dim, x = given.get("dim", given.get("axis")), next(iter(given.values()), None)
     x = x[0] if isinstance(x, list | tuple) and x else x
     if not isinstance(x, Tensor) or type(dim) is not int:
@@ -168,7 +174,17 @@ def _check_view(name: str, arguments: Sequence[Any], keywords: Mapping[str, Any]
     if free > 1:
         raise LayerError(f"{name}: more than one size is -1 in {shown}", help)
     if free == 0 and known != x.numel():
-        raise LayerError(f"{name}: {x.numel():,} elements do not fill {shown}, which takes {known:,}", help)
+        message = f"{name}: {x.numel():,} elements do not fill {shown}, which takes {known:,}"
+        # What the shapes share in front is not wrong.
+        kept = next(i for i, (a, b) in enumerate([*zip(x.shape, sizes, strict=False), (0, 1)]) if a != b)
+        rest, found, places = sizes[kept:], math.prod(x.shape[kept:]), range(kept, len(sizes))
+        fits = [i for i in places if sizes[i] and math.prod(rest) and x.numel() % (known // sizes[i]) == 0]
+        if not fits:
+            wrong = f"{'·'.join(map(str, rest))} must be {found:,}, and is {math.prod(rest):,}"
+            raise LayerError(message, wrong if rest else None, tuple((x, i) for i in range(kept, x.dim())))
+        last = sizes[fits[-1]]
+        help = f"{x.numel() // (known // last)} fits in place of {last}; -1 there is inferred"
+        raise LayerError(message, help, tuple((x, i) for i in range(kept, x.dim())))
     if free and (known == 0 or x.numel() % known):
         raise LayerError(f"{name}: {x.numel():,} elements do not fill {shown}: {known:,} does not divide them")
 
@@ -206,7 +222,8 @@ def _check_attention(name: str, arguments: Sequence[Any], keywords: Mapping[str,
     for i in range(1, min(mask.dim(), len(scores)) + 1 if isinstance(mask, Tensor) else 0):
         if mask.shape[-i] not in (1, scores[-i]):
             message = f"attention: the mask {shape_text(mask)} does not broadcast to the scores {tuple(scores)}"
-            help = "the scores are (…, heads, queries, keys)"
+            wanted = [m if m in (1, s) else s for m, s in zip(mask.shape, scores[-mask.dim() :], strict=False)]
+            help = f"the scores are (…, heads, queries, keys): a mask of {tuple(wanted)} fits"
             raise LayerError(message, help, ((mask, -i),))
 
 

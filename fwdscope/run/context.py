@@ -5,14 +5,11 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 
-import torch
 from torch import nn
 
+from fwdscope.errors import is_out_of_memory
 from fwdscope.language.problems import SpecError
 from fwdscope.settings import RunError
-
-# Out-of-memory messages of allocators other than torch's own: the CPU's, Metal's, the driver's, cuBLAS's and cuDNN's.
-_OUT_OF_MEMORY = ("can't allocate memory", "out of memory", "STATUS_ALLOC_FAILED")
 
 
 @contextlib.contextmanager
@@ -23,9 +20,10 @@ def out_of_memory_as_run_error() -> Iterator[None]:
     except (SpecError, RuntimeError) as error:
         reason: BaseException | None = error
         while reason is not None:
-            if isinstance(reason, torch.OutOfMemoryError) or any(words in str(reason) for words in _OUT_OF_MEMORY):
-                message = f"the device ran out of memory: {str(reason).strip().splitlines()[0]}"
-                raise RunError(message) from error
+            if is_out_of_memory(reason):
+                from fwdscope.trace.failure import out_of_memory
+
+                raise RunError(out_of_memory(reason)) from error
             reason = reason.__cause__
         raise
 

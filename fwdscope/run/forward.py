@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
+from fwdscope.errors import FwdscopeError
 from fwdscope.ops.dispatch import OpRecord
 from fwdscope.report import RELUS, ActivationStats, NonFinite
 from fwdscope.run.context import out_of_memory_as_run_error
@@ -38,7 +39,7 @@ class ObservedForward:
 def observe(ready: Prepared, stats: bool = True, wanted: WantedOutput | None = None) -> ObservedForward:
     """Run a prepared network once, and add the statistics of its steps to the trace on meta.
 
-    Raises RunError where the device runs out of memory.
+    Raises RunError where the device runs out of memory, ShapeError where a model fails there that ran on meta.
     """
     meta, inputs = ready.subject.trace, ready.subject.named_inputs(ready.call)
     # In training mode a run changes the network, so there is only one, which records operators at once.
@@ -77,8 +78,17 @@ def observe(ready: Prepared, stats: bool = True, wanted: WantedOutput | None = N
 def _run(observation: Observation, inputs: Mapping[str, Tensor], ready: Prepared) -> tuple[Trace, dict[str, int]]:
     """A forward under observation, and the numbers of the network's inputs and outputs by name."""
     seen = {name: observation.look([tensor]) for name, tensor in inputs.items()}
-    with out_of_memory_as_run_error():
-        trace = ready.subject.run(ready.call, observation)
+    try:
+        with out_of_memory_as_run_error():
+            trace = ready.subject.run(ready.call, observation)
+    except FwdscopeError:
+        raise
+    except Exception as error:  # whatever a model raises that ran on meta
+        from fwdscope.trace.failure import explain_on_device
+
+        if (explained := explain_on_device(error)) is None:
+            raise
+        raise explained from error
     seen |= {name: observation.look([tensor]) for name, tensor in trace.outputs}
     return trace, {name: number for name, numbers in seen.items() for number in numbers}
 

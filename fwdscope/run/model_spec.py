@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from torch import Tensor
 
+from fwdscope.errors import needs_values
 from fwdscope.language.check import Checked
 from fwdscope.language.evaluate import evaluate_plain
 from fwdscope.model.build import example_inputs
@@ -16,16 +17,24 @@ from fwdscope.run.placement import ModuleCall
 from fwdscope.run.subject import ModuleSubject, SpecSubject, Subject
 from fwdscope.targets import Target
 from fwdscope.targets.feeds import Feed
-from fwdscope.targets.module import forward_names
+from fwdscope.targets.module import forward_names, run_user_code
 
 
 def subject_of(
-    checked: Checked, feeds: Mapping[str, Feed] | None = None, dtype: str = "float32", training: bool = False
+    checked: Checked,
+    feeds: Mapping[str, Feed] | None = None,
+    dtype: str = "float32",
+    training: bool = False,
+    only_on_meta: bool = False,
 ) -> Subject:
-    """The network of a spec, traced on meta. Raises SpecError, and InputError for a model in code."""
-    if checked.spec.model is None:
+    """The network of a spec, traced on meta; one in code that needs values on the CPU, unless ``only_on_meta``.
+
+    Raises SpecError, and InputError for a model in code.
+    """
+    model = checked.spec.model
+    if model is None:
         return SpecSubject(checked, feeds, dtype, training)
-    subject = CodeSubject(checked, feeds or {}, training)
+    subject = run_user_code(model.target, lambda: CodeSubject(checked, feeds or {}, training, {}, only_on_meta))
     return subject if dtype == "float32" else subject.cast(dtype)
 
 
@@ -33,7 +42,12 @@ class CodeSubject(ModuleSubject):
     """A model in code with the inputs, vars and expectations of a spec."""
 
     def __init__(
-        self, checked: Checked, feeds: Mapping[str, Feed], training: bool, replaced: Mapping[str, Tensor] | None = None
+        self,
+        checked: Checked,
+        feeds: Mapping[str, Feed],
+        training: bool,
+        replaced: Mapping[str, Tensor] | None = None,
+        only_on_meta: bool = False,
     ) -> None:
         assert checked.spec.model is not None
         self.checked = checked
@@ -55,7 +69,12 @@ class CodeSubject(ModuleSubject):
                 return ModuleCall(loaded.module, (), dict(inputs))
             return ModuleCall(loaded.module, tuple(inputs.values()), {})
 
-        super().__init__(call(False), training, lambda: call(True))
+        try:
+            super().__init__(call(False), training, lambda: call(True), only_on_meta)
+        except Exception as error:
+            if only_on_meta or not needs_values(error):
+                raise
+            super().__init__(call(True), training, lambda: call(True))
         self.name = checked.spec.name
 
     def report(self) -> Report:

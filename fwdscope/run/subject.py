@@ -262,7 +262,8 @@ class ModuleSubject(Subject):
                 module, self.call.args, self.call.kwargs, training=training, only_on_meta=only_on_meta
             )
         except ShapeError as error:
-            self.trace = trace_until_failure(module, self.call.args, self.call.kwargs, training)
+            self.device = error.device
+            self.trace = trace_until_failure(module, self.call.args, self.call.kwargs, training, error.device)
             error.partial = replace(self.report(), notes=("it fails behind the last layer shown",))
             raise
 

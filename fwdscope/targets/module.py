@@ -108,7 +108,10 @@ def run_user_code(text: str, run: Callable[[], T]) -> T:
     except InputError:
         raise
     except (Exception, SystemExit) as error:
-        raise TargetError(f"{text} cannot run on these inputs: {error_text(error)}") from error
+        from fwdscope.trace.failure import place_of
+
+        place = place_of(error)
+        raise TargetError(f"{text} cannot run on these inputs: {error_text(error)}{place and f' ({place})'}") from error
 
 
 def _example_input(module: nn.Module, name: str) -> str:

@@ -1,20 +1,23 @@
 """Explains why a module's forward failed: at which layer and line of the user's code, and where the sizes came from.
 
-The forward runs once more on a copy, watched by a :class:`fwdscope.model.trail.Trail`.
+The forward runs once more on a copy, watched by a :class:`fwdscope.model.trail.Trail`; an error that says enough, or
+that costs too much to see again, is told by its traceback alone (:func:`error_at_line`).
 """
 
 from __future__ import annotations
 
 import ast
 import contextlib
+import inspect
 import linecache
 import math
+import re
 import sys
 import sysconfig
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from types import FrameType
+from types import FrameType, MappingProxyType
 from typing import Any, NamedTuple
 
 import torch
@@ -24,13 +27,15 @@ from torch.overrides import TorchFunctionMode
 from fwdscope.default_dtype import use_default_dtype
 from fwdscope.errors import LayerError, ShapeError, Sides
 from fwdscope.formula import window_count
+from fwdscope.language.names import nearest
 from fwdscope.language.problems import Cause, Fix, Problem, Source, Span
 from fwdscope.layers import LAYERS, Layer, describe_module, layer_of
 from fwdscope.model import shapes
-from fwdscope.model.causes import apart_from_others, reworded, shortened
+from fwdscope.model.causes import MAX_CHARACTERS_OF_OPERAND, apart_from_others, reworded, shortened
 from fwdscope.model.layer_calls import positional_inputs
 from fwdscope.model.trail import SizeTrail, Step, Trail, is_leaf
-from fwdscope.ops.nested import tensors
+from fwdscope.ops import dispatch
+from fwdscope.ops.nested import named, tensors
 from fwdscope.ops.positions import Slide
 from fwdscope.ops.watch import watching
 
@@ -40,6 +45,17 @@ _LIBRARIES = tuple({sysconfig.get_path(name) for name in ("stdlib", "purelib", "
 # Operators by the names of the methods that stand for them.
 _OPERATORS = {"add": "+", "sub": "-", "mul": "*", "div": "/", "truediv": "/", "matmul": "@", "pow": "**"}
 MAX_CHANGES_SHOWN = 6
+# Places behind causes are aligned, but not behind a cause longer than most.
+MAX_ALIGNED = 70
+
+
+class _MisfitError(LayerError):
+    """A layer that was made for another size of its input."""
+
+    def __init__(self, setting: str, built: Any, size: int, sides: Sides) -> None:
+        message = f"it was made with {setting}={built}, and its input has {size}"
+        super().__init__(message, f"{setting}={size} fits, or an input that has {built}", sides)
+        self.setting, self.built, self.size = setting, built, size
 
 
 class _FailedCall(TorchFunctionMode):
@@ -62,6 +78,8 @@ class _CodeLine(NamedTuple):
     number: int
     end: int
     columns: tuple[int, int]
+    # The variables of the function there, of a line of a traceback.
+    variables: Mapping[str, Any] = MappingProxyType({})
 
     @property
     def text(self) -> str:
@@ -74,6 +92,25 @@ class _CodeLine(NamedTuple):
         path = Path(self.file)
         return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else path.name
 
+    @property
+    def place(self) -> str:
+        """Where it is, and its text."""
+        return f"{self.name}:{self.number}  {shortened(self.text)}"
+
+    @property
+    def expression(self) -> ast.AST:
+        """What was evaluated there, of a line of a traceback."""
+        lines = [linecache.getline(self.file, number) for number in range(self.number, self.end + 1)]
+        if not lines:
+            return ast.Module([], [])
+        lines[-1] = lines[-1][: self.columns[1]]
+        tree = _expression(f"({''.join(lines)[self.columns[0] :]})")
+        return (
+            tree.body[0].value
+            if isinstance(tree, ast.Module) and tree.body and isinstance(tree.body[0], ast.Expr)
+            else tree
+        )
+
 
 def explain_failure(
     error: Exception, module: nn.Module, inputs: Mapping[str, Tensor], run: Callable[[Trail], None]
@@ -82,17 +119,82 @@ def explain_failure(
 
     ``run`` runs a copy, ``module``, once more under an observer; ``inputs`` are its tensors by name.
     """
+    if _is_raised_by_user(error):
+        return None
     trail, failed = Trail(own_code=_own_line), _FailedCall()
     try:
         with failed, watching(trail.op), torch.no_grad():
             run(trail)
     except Exception as again:
-        lines = _user_lines(again)
-        # Without an operator or a call of torch's, the arguments are wrong, and Python's own error says so.
-        ran = failed.call is not None or trail.last or is_leaf(trail.stack[-1])
-        if type(again) is type(error) and ran and not _is_raised_by_user(again):
-            return _Failure(again, module, inputs, trail, failed.call, lines).explain()
+        if type(again) is type(error):
+            return _Failure(again, module, inputs, trail, failed.call).explain()
     return None
+
+
+def error_at_line(error: BaseException, message: str, code: str, help: str | None = None) -> ShapeError:
+    """An error of a module's forward at the line of the user's code that its traceback names, without a further run."""
+    lines, inside = _user_lines(error), _layer_of_traceback(error)
+    causes = [(f"in {inside}", "")] if inside else []
+    return _error(lines[-1] if lines else None, message, code, [*causes, *_callers(lines[:-1])], help)
+
+
+def explain_on_device(error: Exception) -> ShapeError | None:
+    """What an error that only a run on a device shows means; None if the user's code raised it on purpose, or ours."""
+    last = traceback.extract_tb(error.__traceback__)[-1].filename
+    if _is_raised_by_user(error) or (last.startswith(_OURS) and last != dispatch.__file__):
+        return None
+    message, help = reworded(str(error) or type(error).__name__)
+    return error_at_line(error, message, "device" if "device" in str(error) else "run", help)
+
+
+def out_of_memory(error: BaseException) -> str:
+    """A device's out-of-memory error: what it says, and the line and the layer that asked for the memory."""
+    lines, inside = _user_lines(error), _layer_of_traceback(error)
+    where = [*[f"at {line.place}" for line in lines[-1:]], *[f"in {inside}"] * bool(inside)]
+    text = f"the device ran out of memory: {str(error).strip().splitlines()[0]}"
+    return "\n  ".join([text, *where, "use a smaller dtype or smaller inputs"])
+
+
+def _layer_of_traceback(error: BaseException) -> str:
+    """The innermost module that an error was raised in, by its path in the outermost one."""
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    called = [one for frame in frames if isinstance(one := frame.f_locals.get("self"), nn.Module)]
+    paths = {id(inner): path for path, inner in called[0].named_modules() if path} if called else {}
+    inner = next((one for one in reversed(called) if id(one) in paths), None)
+    return f"{paths[id(inner)]} ({describe_module(inner)})" if inner is not None else ""
+
+
+def place_of(error: BaseException) -> str:
+    """The line of the user's code that led to an error: ``models.py:41``; empty if there is none."""
+    lines = _user_lines(error)
+    return f"{lines[-1].name}:{lines[-1].number}" if lines else ""
+
+
+def _error(
+    line: _CodeLine | None,
+    message: str,
+    code: str,
+    causes: Sequence[tuple[str, str]],
+    help: str | None,
+    fixes: tuple[Fix, ...] = (),
+) -> ShapeError:
+    """The error at a line; without one, as of a Sequential of torch's layers, the path alone says where."""
+    column = max((len(text) for text, where in causes if where and len(text) <= MAX_ALIGNED), default=0)
+    texts = tuple(f"{text:<{column}}  {where}" if where else text for text, where in dict.fromkeys(causes))
+    if line is None:
+        more = [f"  = {text}" for text in (*texts, *([f"help: {help}"] * bool(help)))]
+        return ShapeError("\n".join([f"error: {message} [{code}]", *more]))
+    source, span = _source(line)
+    return ShapeError(
+        str(Problem(source, span, code, message, None if fixes else help, tuple(map(Cause, texts)), fixes))
+    )
+
+
+def _callers(lines: Sequence[_CodeLine]) -> Iterator[tuple[str, str]]:
+    """The lines that called the one that failed, but for wrappers."""
+    for line in reversed(lines):
+        if "*args" not in line.text:
+            yield "called", line.place
 
 
 class _Failure:
@@ -105,40 +207,118 @@ class _Failure:
         inputs: Mapping[str, Tensor],
         trail: Trail,
         call: tuple[str, Sequence[Any], Mapping[str, Any]] | None,
-        lines: list[_CodeLine],
     ) -> None:
-        self.error, self.module, self.trail = error, module, trail
-        # Without one, as of a Sequential of torch's layers, the path alone says where.
+        self.error, self.module, self.trail, self.call = error, module, trail, call
+        lines = _user_lines(error)
         self.line = lines[-1] if lines else None
         self.outer_lines = lines[:-1]
         self.step = trail.stack[-1]
-        self.call = call
+        self.is_users = self.line is not None and not _is_code_of(self.line.file, *_LIBRARIES)
+        # Whether the user's line itself calls the layer or function that failed, rather than code of a library.
+        inner = [f.filename for f in traceback.extract_tb(error.__traceback__)]
+        inner = [file for file in inner if not _is_code_of(file, _TORCH, _OURS)]
+        self.is_direct = self.line is not None and inner[-1] == self.line.file
         self.names = {id(tensor): name for name, tensor in inputs.items()}
         self.names |= {id(p): name for name, p in (*module.named_parameters(), *module.named_buffers())}
 
     def explain(self) -> ShapeError:
         """The error in our words."""
         fact = self._fact()
-        help = fact.help or self._own_tensor_that_fits(fact.sides)
-        # Where results are unpacked no call fails: then what the last operator took.
-        last = self.trail.last if "unpack" in str(self.error) else ()
-        given = list(last) if self.call is None else tensors([*self.call[1:]])
-        given = list(self.step.given) if is_leaf(self.step) else given
-        ordinals = ("the first", "the second", "the third", "the fourth") if len(given) > 1 else ("its input",)
-        texts = {id(x): self.names.get(id(x), text) for x, text in zip(given, ordinals, strict=False)}
+        ways = (self._own_tensor_that_fits, self._setting_that_fits, self._multiple_that_fits)
+        help = next(filter(None, (fact.help, *(way(fact.sides) for way in ways))), None)
+        given, texts = self._operands()
+        if (fields := self._fields()) and "takes a tensor as" in fact.message:
+            texts = {id(x): name for name, x in fields.items()}
+            help = help or f"give one of its tensors: {' or '.join(fields)}"
         message = fact.message
         for i, key in enumerate(dict.fromkeys(id(x) for x, _ in fact.sides)):
             message = message.replace(f"{{{i}}}", texts.get(key, "the other"))
-        if is_leaf(self.step) and self.step.module is not None:
+        if self.step.module is not None and (is_leaf(self.step) or isinstance(fact, _WrongCallError)):
             path = self.step.path or "the module"
             message = f"{path} ({describe_module(self.step.module)}): {_without_type(message, self.step.module)}"
-        causes = tuple(dict.fromkeys(self._causes(given, texts, fact)))
-        if self.line is None:
-            more = [f"  = {text}" for text in (*(cause.text for cause in causes), *([f"help: {help}"] * bool(help)))]
-            return ShapeError("\n".join([f"error: {message} [{fact.code}]", *more]))
-        source, span = _source(self.line)
-        fixes = tuple(dict.fromkeys(self._fixes(fact, self.line)))
-        return ShapeError(str(Problem(source, span, fact.code, message, None if fixes else help, causes, fixes)))
+        causes = [*self._nones(), *self._causes(given, texts, fact)]
+        fixes = tuple(dict.fromkeys(self._fixes(fact, self.line))) if self.line is not None else ()
+        return _error(self.line, message, fact.code, causes, help, fixes)
+
+    def _operands(self) -> tuple[list[Tensor], dict[int, str]]:
+        """The tensors that the failed call took, and what the user's code calls them, by identity."""
+        unpacked = self._unpacked() if "unpack" in str(self.error) and self.call is None else None
+        if unpacked is not None:
+            return [unpacked[1]], {id(unpacked[1]): unpacked[0]}
+        given = tensors([*self.call[1:]]) if self.call is not None else []
+        given = list(self.step.given) if is_leaf(self.step) else given
+        texts: Sequence[str] = (
+            ("the first", "the second", "the third", "the fourth") if len(given) > 1 else ("its input",)
+        )
+        if self.is_direct and len(found := self._written(len(given))) == len(given):
+            texts = [shortened(text, MAX_CHARACTERS_OF_OPERAND) for text in found]
+        elif not (self.is_direct or self.call is None or is_leaf(self.step) or _sign(self.call[0])):
+            bound = shapes.arguments_by_name(*self.call)
+            known = {id(value): name for name, value in bound.items() if isinstance(value, Tensor)}
+            texts = [known.get(id(x), text) for x, text in zip(given, texts, strict=False)]
+        local = self.line.variables if self.line is not None else {}
+        named = {id(value): name for name, value in local.items() if isinstance(value, Tensor)} | self.names
+        return given, {id(x): named.get(id(x), text) for x, text in reversed([*zip(given, texts, strict=False)])}
+
+    def _fields(self) -> dict[str, Tensor]:
+        """The tensors in the only input of a layer, if it is an object with fields: ``out.logits``."""
+        value, *others = self.step.arguments or [None]
+        if not is_leaf(self.step) or others or value is None or isinstance(value, Tensor | tuple | list):
+            return {}
+        written = self._written(1) if self.is_direct else []
+        return named(value, shortened(written[0], MAX_CHARACTERS_OF_OPERAND) if written else "input")
+
+    def _unpacked(self) -> tuple[str, Tensor] | None:
+        """The tensor whose sizes were unpacked, ``x`` of ``b, t, d = x.shape``; else what the last operator took."""
+        assert self.line is not None
+        for node in ast.walk(_expression(self.line.text)):
+            if isinstance(node, ast.Attribute) and node.attr in ("shape", "size"):
+                text = ast.unparse(node.value)
+                found = [self.line.variables.get(text), *(self.trail.layers[-1].results if self.trail.layers else ())]
+                x = next((value for value in found if isinstance(value, Tensor)), None)
+                return (text, x) if x is not None else None
+        return ("the last operand", self.trail.last[0]) if self.trail.last else None
+
+    def _written(self, count: int) -> list[str]:
+        """How the user's line writes the operands of the call that failed, if that can be told."""
+        node = self.line.expression if self.line is not None else ast.Module([], [])
+        if isinstance(node, ast.BinOp):
+            return [ast.unparse(node.left), ast.unparse(node.right)]
+        if not isinstance(node, ast.Call) or (is_leaf(self.step) and self._layer_of(node) is not self.step.module):
+            return []
+        receiver = [node.func.value] if isinstance(node.func, ast.Attribute) else []
+        written = _flat([*node.args, *(keyword.value for keyword in node.keywords)])
+        found = [ast.unparse(one) for one in written if not isinstance(one, ast.Constant | ast.UnaryOp)]
+        if len(found) == count or is_leaf(self.step):
+            return found
+        return [ast.unparse(receiver[0]), *found[: count - 1]] if receiver else []
+
+    def _layer_of(self, node: ast.AST) -> nn.Module | None:
+        """The layer that a call names, ``self.conv(x)`` or ``conv(x)``."""
+        local = self.line.variables if self.line is not None else {}
+        if not isinstance(node, ast.Call):
+            return None
+        if isinstance(node.func, ast.Name):
+            return local.get(node.func.id)
+        is_own = isinstance(node.func, ast.Attribute) and ast.unparse(node.func.value) == "self"
+        home = local.get("self")
+        return home._modules.get(node.func.attr) if is_own and isinstance(home, nn.Module) else None  # type: ignore[attr-defined]
+
+    def _nones(self) -> Iterator[tuple[str, str]]:
+        """Why something is None where a tensor goes."""
+        if self.line is None or not self.is_direct or not re.search(r"None(Type)?\b", f"{self.error} {self._fact()}"):
+            return
+        for node in ast.walk(self.line.expression):
+            layer = self._layer_of(node)
+            if isinstance(layer, nn.Module):
+                calls = [one for one in self.trail.layers if one.module is layer]
+                if calls and calls[-1] is not self.step and not calls[-1].results:
+                    made = f"{calls[-1].path} ({describe_module(layer)}) returned no tensor"
+                    yield f"{shortened(ast.unparse(node), MAX_CHARACTERS_OF_OPERAND)}: {made}", _defined(layer)
+            elif isinstance(node, ast.Name) and self.line.variables.get(node.id, 0) is None:
+                owner = self.line.variables.get("self")
+                is_input = isinstance(owner, nn.Module) and node.id in inspect.signature(owner.forward).parameters
+                yield f"{node.id} is None", _defined(owner) if is_input else ""
 
     def _own_tensor_that_fits(self, sides: Sides) -> str | None:
         """The shape of a parameter or buffer of the module's own that would fit: it was made for other sizes."""
@@ -152,14 +332,46 @@ class _Failure:
                 return f"{made}: one of {tuple(shape)} fits, or an input that gives {x.shape[dim]}"
         return None
 
+    def _setting_that_fits(self, sides: Sides) -> str | None:
+        """The setting of a layer of the user's that gave one of two sizes, if a library or an input gave the other."""
+        if len(sides) != 2:
+            return None
+        found = []
+        for (x, dim), (y, other) in (sides, sides[::-1]):
+            change = next(iter(self.trail.follow(x, dim).changes), None)
+            if change is not None and change.setting is not None and self._made_at(change.step.path) is not None:
+                found.append(f"{change.step.path} with {change.setting}={y.shape[other]} fits")
+        return found[0] if len(found) == 1 else None
+
+    def _multiple_that_fits(self, sides: Sides) -> str | None:
+        """The sizes of an input that strides divide, where one of them rounds."""
+        for x, dim in sides:
+            trail = self.trail.follow(x, dim)
+            strides = [one.reading.stride for one in trail.changes if isinstance(one.reading, Slide)]
+            multiple = math.prod(strides)
+            grows = [one for one in trail.changes if not isinstance(one.reading, Slide)]
+            if 1 in strides or not all(len(one.before) == 1 and one.after % one.before[0] == 0 for one in grows):
+                continue
+            for end in trail.ends:
+                name, size = self.names.get(id(end.tensor)), int(end.tensor.shape[end.dim])
+                if name is not None and (rest := size % multiple):
+                    fitting = [n for n in (size - rest, size - rest + multiple) if n]
+                    text = " or ".join(map(str, fitting))
+                    return f"dimension {end.dim} of {name} must be a multiple of {multiple}: {text} instead of {size}"
+        return None
+
     def _fact(self) -> LayerError:
         """What is wrong, as a check of ours says it, else torch's sentence."""
+        if isinstance(self.error, TypeError) and (wrong := _wrong_call(self.step)) is not None:
+            return wrong
+        if isinstance(self.error, AttributeError) and (name := self.error.name) is not None:
+            return self._missing(name, self.error.obj)
         try:
             if is_leaf(self.step) and self.step.module is not None:
                 _check_layer(self.step.module, self.step.arguments)
             if self.call is not None:
                 name, args, kwargs = self.call
-                sign = _OPERATORS.get(name.strip("_").removeprefix("r"), _OPERATORS.get(name.strip("_")))
+                sign = _sign(name)
                 if sign is not None and len(args) > 1:
                     shapes.check_operands(sign, *args[:2])
                 shapes.check_call(name, args, kwargs)
@@ -169,53 +381,76 @@ class _Failure:
             # The checks are for the calls that a spec allows; of another, torch's own sentence serves.
             pass
         message, help = reworded(str(self.error) or type(self.error).__name__)
-        called = self.call[0].strip("_") if self.call is not None and not is_leaf(self.step) else ""
+        if not isinstance(self.error, TypeError | ValueError | RuntimeError | IndexError):
+            message = f"{type(self.error).__name__}: {message}"
+        called = (
+            self.call[0].strip("_").replace("getitem", "indexing")
+            if self.call is not None and not is_leaf(self.step)
+            else ""
+        )
         return LayerError(f"{called}: {message}" if called else message, help)
+
+    def _missing(self, name: str, owner: Any) -> LayerError:
+        """An attribute that something lacks: a layer that was not made, a method of None."""
+        written = (
+            [] if self.line is None else [n for n in ast.walk(self.line.expression) if isinstance(n, ast.Attribute)]
+        )
+        text = next((ast.unparse(node.value) for node in written if node.attr == name), "it")
+        if owner is None:
+            return LayerError(f"{text} is None, which has no {name}", code="type")
+        meant = nearest(name, [one for one in dir(owner) if not one.startswith("_")])
+        help = f"did you mean {text}.{meant}?" if meant else None
+        return LayerError(f"{text} ({type(owner).__name__}) has no {name}", help, code="name")
 
     # -- where the sizes came from ------------------------------------------------------------------------------------
 
-    def _causes(self, given: Sequence[Tensor], texts: Mapping[int, str], fact: LayerError) -> Iterator[Cause]:
+    def _causes(self, given: Sequence[Tensor], texts: Mapping[int, str], fact: LayerError) -> Iterator[tuple[str, str]]:
+        shows_dtype = len({x.dtype for x in given}) > 1 or "dtype" in fact.message or bool(_DTYPES.search(fact.message))
         for x in given[:4]:
             made = self.trail.maker(x)
             by = self._where(made.step) if made is not None else ""
             made_by = self._made_at(self.names[id(x)]) if id(x) in self.names else None
-            by = f"{made_by.name}:{made_by.number}  {shortened(made_by.text)}" if made_by is not None else by
-            yield self._cause(f"{texts.get(id(x), 'input')} {shapes.shape_text(x)}", by)
+            by = made_by.place if made_by is not None else by
+            dtype = f" {str(x.dtype).removeprefix('torch.')}" if shows_dtype else ""
+            yield f"{texts.get(id(x), 'input')} {shapes.shape_text(x)}{dtype}", by
         sides = fact.sides or self._sides(given, fact.message)
         trails = apart_from_others(sides, [self.trail.follow(x, dim) for x, dim in sides])
         for trail in trails:
             yield from self._trail(trail, kept=len(sides) == 1)
+        if isinstance(fact, _WrongCallError) and self.step.module is not None:
+            yield "its forward", _defined(self.step.module)
+        if not is_leaf(self.step) and self.step.path and self.is_users and not self.is_direct:
+            yield f"in {self.step.path}", type(self.step.module).__name__
+        seen: set[tuple[str, int]] = set()
         for step in self.trail.stack[:0:-1]:
             place = self._made_at(step.path)
-            if place is not None:
-                yield self._cause(f"{step.path} is made", f"{place.name}:{place.number}  {shortened(place.text)}")
-        for frame in [one for one in reversed(self.outer_lines) if "*args" not in one.text]:  # no wrappers
-            yield self._cause("called", f"{frame.name}:{frame.number}  {shortened(frame.text)}")
+            if place is not None and (place.file, place.number) not in seen:
+                seen.add((place.file, place.number))
+                yield f"{step.path} is made", place.place
+        yield from _callers(self.outer_lines)
 
-    def _trail(self, trail: SizeTrail, kept: bool) -> Iterator[Cause]:
+    def _trail(self, trail: SizeTrail, kept: bool) -> Iterator[tuple[str, str]]:
         windows = trail.windows[:2] if kept or not trail.changes else ()
         changes = (*(one for one in windows if one not in trail.changes), *trail.changes)
         if len(changes) > MAX_CHANGES_SHOWN:
             changes = (*changes[: MAX_CHANGES_SHOWN - 1], changes[-1])
         for change in changes:
-            yield self._cause(change.text, self._where(change.step))
+            yield change.text, self._where(change.step)
         for end in trail.ends:
             name = self.names.get(id(end.tensor))
             if name is not None:
                 place = self._made_at(name)
-                where = f"{place.name}:{place.number}  {shortened(place.text)}" if place is not None else ""
-                yield self._cause(f"{end.tensor.shape[end.dim]} is dimension {end.dim} of {name}", where)
+                size = end.tensor.shape[end.dim]
+                yield f"{size} is dimension {end.dim} of {name}", place.place if place is not None else ""
 
     def _sides(self, given: Sequence[Tensor], message: str) -> Sides:
         squeezed = [side for x in given if (side := self.trail.unsqueezed(x)) is not None]
         if squeezed or self.call is None:
             return tuple(squeezed or [(x, -1) for x in given if x.dim()])
-        digits = "".join(c if c.isdigit() else " " for c in message.replace(",", ""))
-        numbers = {int(n) for n in digits.split()} - {0, 1}
+        if _DTYPES.search(message) or "found None" in message:  # no size is wrong
+            return ()
+        numbers = {int(n) for n in re.findall(r"(?<![\w.])\d+(?![\w.])", message.replace(",", ""))} - {0, 1}
         return tuple((x, d) for x in given for d, size in enumerate(x.shape) if size in numbers)
-
-    def _cause(self, text: str, where: str) -> Cause:
-        return Cause(f"{text}  {where}" if where else text)
 
     def _where(self, step: Step) -> str:
         """A layer by its path and the line that makes it, or a line of code."""
@@ -224,10 +459,10 @@ class _Failure:
             made = f"  {place.name}:{place.number}" if place is not None else ""
             return f"{step.path}: {describe_module(step.module)}{made}"
         file, _, number = step.text.rpartition(":")
-        if not number.isdigit():
-            return step.path
-        line = _CodeLine(file, int(number), int(number), (0, 0))
-        return f"{line.name}:{number}  {shortened(line.text)}"
+        if number.isdigit():
+            around = f"{step.path}: " if step.path not in ("", self.step.path) else ""
+            return around + _CodeLine(file, int(number), int(number), (0, 0)).place
+        return ": ".join(filter(None, [step.path, describe_module(step.module) if step.module is not None else ""]))
 
     def _made_at(self, path: str) -> _CodeLine | None:
         """The line of a class that makes the module or parameter at a path: ``self.conv = nn.Conv2d(…)``."""
@@ -240,7 +475,9 @@ class _Failure:
             parent: type[nn.Module] = type(self.module.get_submodule(above))
         except AttributeError:
             return None
-        return _assignment(parent, name, tuple(places)) if name else None
+        found = _assignment(parent, name, tuple(places)) if name else None
+        # A library's lines say something only if the whole model is the library's.
+        return None if found is None or (self.is_users and _is_code_of(found.file, *_LIBRARIES)) else found
 
     # -- what would fit -----------------------------------------------------------------------------------------------
 
@@ -252,12 +489,11 @@ class _Failure:
             return
         if _fits_with_batch_first(module, self.step.arguments):
             yield from self._in_constructor("batch_first=True", None, line)
-        if not fact.sides:
+        if not isinstance(fact, _MisfitError):
+            return
+        if not fact.sides or not isinstance(wanted := fact.built, int):
             return
         (x, dim), *_ = fact.sides
-        wanted = getattr(module, "in_features", getattr(module, "in_channels", None))
-        if not isinstance(wanted, int) or wanted == x.shape[dim]:
-            return
         method = next(
             (f"flatten({d})" for d in range(1, x.dim() - 1) if math.prod(x.shape[d:]) == wanted),
             next((f"transpose({d}, {dim % x.dim()})" for d in range(1, x.dim()) if x.shape[d] == wanted), None)
@@ -269,7 +505,7 @@ class _Failure:
         if method is not None:
             yield from self._in_call(method, line)
         elif x.dim() == 2 or not any(isinstance(c.reading, Slide) for c in self.trail.follow(x, dim).changes):
-            yield from self._in_constructor(str(int(x.shape[dim])), wanted, line)
+            yield from self._in_constructor(str(int(x.shape[dim])), fact.setting, line)
 
     def _borders(self, sides: Sides, line: _CodeLine) -> Iterator[Fix]:
         """The line that makes a convolution, padded by half of its kernel where that makes the sizes equal."""
@@ -306,20 +542,89 @@ class _Failure:
                 start, end = argument.col_offset, argument.end_col_offset or 0
                 yield _fix(line, Span(start, end), f"{line.text[start:end]}.{method}")
 
-    def _in_constructor(self, right: str, wrong: int | None, line: _CodeLine) -> Iterator[Fix]:
-        """The line that makes the layer, with another number in place of a wrong one, or one more argument."""
+    def _in_constructor(self, right: str, setting: str | None, line: _CodeLine) -> Iterator[Fix]:
+        """The line that makes the layer, with another number for a setting, its first, or one more argument."""
         place = self._made_at(self.step.path)
         if place is None or place.number != place.end or place.file != line.file:
             return
-        if wrong is None:
+        if setting is None:
             if place.text.endswith(")"):
                 end = len(place.text)
                 yield _fix(place, Span(end - 1, end), f", {right})")
             return
-        numbers = [n for n in ast.walk(_expression(place.text)) if isinstance(n, ast.Constant) and n.value == wrong]
-        if len(numbers) == 1:
-            start, end = numbers[0].col_offset, numbers[0].end_col_offset or 0
-            yield _fix(place, Span(start, end), right)
+        kind = type(self.step.module).__name__
+        calls = [node for node in ast.walk(_expression(place.text)) if isinstance(node, ast.Call)]
+        made = [call for call in calls if ast.unparse(call.func).rpartition(".")[2] == kind]
+        given = [value for call in made for value in _argument(call, setting)]
+        if len(given) == 1 and all(isinstance(n, _ARITHMETIC) for n in ast.walk(given[0])):
+            yield _fix(place, Span(given[0].col_offset, given[0].end_col_offset or 0), right)
+
+
+# What a number is written with.
+_ARITHMETIC = (ast.Constant, ast.BinOp, ast.UnaryOp, ast.operator, ast.unaryop)
+_DTYPES = re.compile(r"\b(uint8|bool|b?float\d+|int\d+|complex\d+)\b")
+
+
+def _argument(call: ast.Call, setting: str) -> list[ast.expr]:
+    """The argument of a call for a setting that is its first."""
+    return [keyword.value for keyword in call.keywords if keyword.arg == setting] or call.args[:1]
+
+
+def _sign(name: str) -> str | None:
+    """The operator that a method stands for: ``+`` of ``__radd__``."""
+    return _OPERATORS.get(name.strip("_").removeprefix("r"), _OPERATORS.get(name.strip("_")))
+
+
+def _flat(written: Sequence[ast.expr]) -> Iterator[ast.expr]:
+    for one in written:
+        if isinstance(one, ast.List | ast.Tuple):
+            yield from _flat(one.elts)
+        else:
+            yield one
+
+
+class _WrongCallError(LayerError):
+    """A call of a module whose inputs are too many, too few or wrongly named."""
+
+
+def _wrong_call(step: Step) -> _WrongCallError | None:
+    """What does not fit in the call of a module."""
+    if step.module is None or not hasattr(step.module, "forward"):
+        return None
+    args, kwargs = step.arguments, dict[str, Any]()
+    if len(args) == 2 and isinstance(args[0], tuple) and isinstance(args[1], dict):
+        args, kwargs = args
+    signature = inspect.signature(step.module.forward)
+    try:
+        signature.bind(*args, **kwargs)
+        return None
+    except TypeError:
+        pass
+    known = [p for p in signature.parameters.values() if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
+    places = [p.name for p in known if p.kind is not p.KEYWORD_ONLY]
+    plain = [p.replace(annotation=p.empty) for p in signature.parameters.values()]
+    takes = f"it takes {signature.replace(parameters=plain, return_annotation=signature.empty)}"
+    for name in kwargs:
+        if name not in signature.parameters:
+            meant = nearest(name, [p.name for p in known])
+            return _WrongCallError(
+                f"forward has no input {name}: {takes}", f"did you mean {meant}?" if meant else None, code="call"
+            )
+    if len(args) > len(places):
+        return _WrongCallError(f"forward was given {len(args)} inputs by position: {takes}", code="call")
+    if twice := [name for name in places[: len(args)] if name in kwargs]:
+        return _WrongCallError(f"forward was given {twice[0]} twice, by position and by name: {takes}", code="call")
+    filled = {*places[: len(args)], *kwargs}
+    missing = [p.name for p in known if p.default is p.empty and p.name not in filled]
+    return _WrongCallError(f"forward was not given {' and '.join(missing)}: {takes}", code="call")
+
+
+def _defined(module: Any) -> str:
+    """Where the forward of a module of the user's is written."""
+    code = getattr(getattr(type(module), "forward", None), "__code__", None)
+    if code is None or _is_code_of(code.co_filename, _TORCH, *_LIBRARIES):
+        return ""
+    return _CodeLine(code.co_filename, code.co_firstlineno, code.co_firstlineno, (0, 0)).place
 
 
 def _assignment(kind: type[nn.Module], name: str, places: tuple[int, ...]) -> _CodeLine | None:
@@ -412,8 +717,7 @@ def _check_layer(module: nn.Module, arguments: Any) -> None:
         built = getattr(module, name, None)
         if size is not None and built is not None and built != size and (size,) != built:
             side = layer.side_of(name, *given)
-            message = f"it was made with {name}={built}, and its input has {size}"
-            raise LayerError(message, None, (side,) if side is not None else ())
+            raise _MisfitError(name, built, size, (side,) if side is not None else ())
 
 
 # --- lines of the user's code -----------------------------------------------------------------------------------------
@@ -425,12 +729,24 @@ def _is_code_of(file: str, *folders: str) -> bool:
 
 def _user_lines(error: BaseException) -> list[_CodeLine]:
     """The lines of the user's code that led to an error, or of a library's if there are none."""
-    found = [f for f in traceback.extract_tb(error.__traceback__) if not _is_code_of(f.filename, _TORCH, _OURS)]
-    found = [f for f in found if not _is_code_of(f.filename, *_LIBRARIES)] or found
-    return [
-        _CodeLine(f.filename, f.lineno or 1, f.end_lineno or f.lineno or 1, (f.colno or 0, f.end_colno or 0))
-        for f in found
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    found = [
+        (f, frame)
+        for f, frame in zip(traceback.extract_tb(error.__traceback__), frames, strict=True)
+        if not _is_code_of(f.filename, _TORCH, _OURS)
     ]
+    found = [one for one in found if not _is_code_of(one[0].filename, *_LIBRARIES)] or found
+    lines = []
+    for f, frame in found:
+        first, last = f.lineno or 1, f.end_lineno or f.lineno or 1
+        columns = _characters(f.filename, first, f.colno or 0), _characters(f.filename, last, f.end_colno or 0)
+        lines.append(_CodeLine(f.filename, first, last, columns, frame.f_locals))
+    return lines
+
+
+def _characters(file: str, line: int, column: int) -> int:
+    """The characters before a column, which a traceback counts in bytes."""
+    return len(linecache.getline(file, line).encode()[:column].decode(errors="ignore"))
 
 
 def _is_raised_by_user(error: BaseException) -> bool:
@@ -440,11 +756,13 @@ def _is_raised_by_user(error: BaseException) -> bool:
 
 
 def _own_line() -> str:
-    """The innermost line of the user's code that runs now, as ``file:line``."""
+    """The innermost line of the user's code that runs now, as ``file:line``; empty inside a library's module."""
     frame: FrameType | None = sys._getframe(1)
-    first: str = ""
+    first = ""
     while frame is not None and frame.f_code is not explain_failure.__code__:
         file = frame.f_code.co_filename
+        if first and frame.f_code is nn.Module._call_impl.__code__:
+            return ""
         if not _is_code_of(file, _TORCH, _OURS):
             place = f"{file}:{frame.f_lineno}"
             if not _is_code_of(file, *_LIBRARIES):

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from fwdscope.errors import InputError, lacks_values, needs_values
+from fwdscope.errors import InputError, ShapeError, is_out_of_memory, lacks_values, needs_values
 from fwdscope.layers import describe_module
 from fwdscope.model.events import Observer, StepStart
 from fwdscope.model.process_state import preserve_generators
@@ -60,33 +60,46 @@ def trace_module(
             if "NestedTensorImpl" in str(error):
                 raise InputError(NESTED) from error
             if not needs_values(error):
-                explained = _explain(error, module, args, kwargs, training)
+                explained = _explain(error, Duplicate(module, args, kwargs, meta_stand_in), training)
                 if explained is not None:
                     raise explained from error
                 raise
+            from fwdscope.model.causes import reworded
+            from fwdscope.trace.failure import error_at_line, place_of
+
             reason = re.split(r"[.;\n](?:\s|$)", str(error).strip(), maxsplit=1)[0][:100]  # the first sentence
-            if only_on_meta:
-                what = "the forward needs values, which tensors on meta do not have"
-                raise InputError(f"{what} ({reason}): leave --device meta out, or give --device cpu") from error
-            if any(t.is_meta for t in tensors_inside([args, kwargs])):
-                raise
-            notes = (f"not run on meta, since the forward needs values: {reason}",)
+            if only_on_meta or any(t.is_meta for t in (*tensors_inside([args, kwargs]), *module.parameters())):
+                message = f"the forward needs values here, which tensors on meta do not have: {reworded(reason)[0]}"
+                help = "leave --device meta out, or give --device cpu"
+                if not only_on_meta:
+                    help = "give it inputs and weights on the CPU, which have values"
+                raise error_at_line(error, message, "value", help) from error
+            place = place_of(error)
+            notes = (f"not run on meta, since the forward needs values{place and f' at {place}'}: {reason}",)
     devices = {t.device for t in (*module.parameters(), *module.buffers())} or {torch.device("cpu")}
     with preserve_generators(devices):
         try:
             trace = _trace_copy(lambda: duplicate_with_values(module, args, kwargs), training)
         except SharedWeightWritten:
             trace = _trace_copy(lambda: duplicate_with_values(module, args, kwargs, weights_change=True), training)
+        except Exception as error:
+            from fwdscope.trace.failure import error_at_line
+
+            if is_out_of_memory(error):
+                message = f"the device ran out of memory: {str(error).strip().splitlines()[0]}"
+                explained = error_at_line(error, message, "memory", "use a smaller dtype or smaller inputs")
+            else:
+                explained = _explain(error, duplicate_with_values(module, args, kwargs), training)
+            if explained is None:
+                raise
+            explained.device = min(map(str, devices))
+            raise explained from error
     return replace(trace, notes=(*notes, *trace.notes)), min(map(str, devices))
 
 
-def _explain(
-    error: Exception, module: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any], training: bool
-) -> Exception | None:
-    """What the error of a forward means; None if it says so itself."""
+def _explain(error: Exception, copied: Duplicate, training: bool) -> ShapeError | None:
+    """What the error of a forward means, seen in a further run of a copy; None if the user's code raised it."""
     from fwdscope.trace.failure import explain_failure  # only here, for few modules fail
-
-    copied = Duplicate(module, args, kwargs, meta_stand_in)
 
     def run(observer: Observer) -> None:
         with contextlib.ExitStack() as stack:
@@ -102,10 +115,12 @@ def _explain(
 
 
 def trace_until_failure(
-    module: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any], training: bool = False
+    module: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any], training: bool, device: str
 ) -> Trace:
-    """What a forward that fails on meta ran before."""
-    copied, recorder = Duplicate(unwrapped(module), args, kwargs, meta_stand_in), Recorder()
+    """What a forward that fails, on meta or on the device where it lives, ran before."""
+    module, recorder = unwrapped(module), Recorder()
+    on_meta = device == "meta"
+    copied = Duplicate(module, args, kwargs, meta_stand_in) if on_meta else duplicate_with_values(module, args, kwargs)
     with copied.shared_state_restored(), contextlib.suppress(Exception):  # it was explained
         record_module(copied.module, copied.args, copied.kwargs, recorder, training)
     while len(recorder.stack) > 1:

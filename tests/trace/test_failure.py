@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -67,7 +70,7 @@ def said(model: nn.Module, *inputs: Tensor, **options: bool) -> str:
     with pytest.raises(fwdscope.ShapeError) as caught:
         fwdscope.inspect(model, *inputs, **options)
     assert isinstance(caught.value.__cause__, RuntimeError | ValueError)  # torch's own
-    return str(caught.value)
+    return re.sub(" {2,}", "  ", str(caught.value))  # places are aligned
 
 
 @pytest.mark.core
@@ -82,7 +85,7 @@ def test_a_layer_of_another_size_is_named_with_its_path_the_users_line_and_the_l
 
 def test_a_parameter_made_for_another_picture_is_named() -> None:
     text = said(Positions(), torch.randn(2, 3, 224, 224))
-    assert "+: sizes differ in dimension 1: the first has 197, pos has 577" in text
+    assert "+: sizes differ in dimension 1: torch.cat([self.cls.expand(len(tokens),… has 197, pos has 577" in text
     assert "197 = 1 + 196" in text or "197 = 196 + 1" in text  # 224 / 16 = 14, 14 · 14 = 196
     assert "196 = 14·14" in text
     assert "self.pos = nn.Parameter(" in text
@@ -127,7 +130,7 @@ def test_an_operator_between_layers_names_what_made_both_sides() -> None:
             return x + y
 
     text = said(Residual(), torch.randn(1, 4, 6, 6))
-    assert "+: sizes differ in dimension 1: x has 4, the second has 8" in text
+    assert "+: sizes differ in dimension 1: x has 4, y has 8" in text
     assert "out_channels sets 8  conv: Conv2d 3×3" in text
 
 
@@ -166,11 +169,6 @@ def test_the_report_up_to_the_failing_layer_comes_with_the_error() -> None:
     assert report.totals.macs == 2 * (28**2 * 25 * 16 + 14**2 * 25 * 16 * 32)
 
 
-def test_a_missing_argument_is_left_to_pythons_own_words() -> None:
-    with pytest.raises(TypeError, match="missing 1 required positional argument: 'mask'"):
-        fwdscope.inspect(Masked(), torch.randn(2, 5, 8))
-
-
 def test_an_operand_that_is_none_is_said() -> None:
     class Sum(nn.Module):
         def forward(self, x: Tensor, y: Tensor | None) -> Tensor:
@@ -192,3 +190,178 @@ def test_lines_of_a_caller_are_not_taken_for_the_models() -> None:
     assert "2 (Linear): it was made with in_features=9, and its input has 8" in text
     assert "out_features sets 8  0: Linear" in text
     assert "test_failure.py" not in text
+
+
+# --- what only a run on a device shows ------------------------------------------------------------------------------
+
+# A call that fails as torch does, whose frames are not the user's.
+FAILS = compile("def fails(text):\n    raise RuntimeError(text)", "<torch>", "exec")
+
+
+class FailsOnDevice(nn.Module):
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.fc = nn.Linear(4, 4)
+        self.text = text
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.fc(x)
+        if x.device.type != "meta":
+            namespace: dict[str, Any] = {}
+            exec(FAILS, namespace)
+            namespace["fails"](self.text)
+        return y
+
+
+class Around(nn.Module):
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList([inner])
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.blocks[0](x)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Expected all tensors to be on the same device, but found at least two devices, cuda:0 and cpu!",
+        "Expected all tensors to be on the same device, but got x is on cuda:0, different from other tensors on cpu (",
+        "Unhandled FakeTensor Device Propagation for aten.mul.Tensor, found two different devices cuda:0, cpu",
+    ],
+)
+def test_tensors_on_two_devices_are_said_at_the_users_line(text: str) -> None:
+    with pytest.raises(fwdscope.ShapeError) as caught:
+        fwdscope.inspect(Around(FailsOnDevice(text)), torch.randn(2, 4), device="cpu")
+    said = str(caught.value)
+    assert "tensors on cuda:0 and cpu do not mix [device]" in said
+    assert 'namespace["fails"](self.text)' in said
+    assert "= in blocks.0 (FailsOnDevice)" in said
+    assert re.search(r"called +\S*test_failure.py:\d+  return self.blocks\[0\]\(x\)", said)
+    assert "register_buffer" in said
+
+
+@pytest.mark.parametrize("way", ["inspect", "bench"])
+def test_memory_that_ran_out_is_said_with_the_line_and_the_layer(way: str) -> None:
+    model = Around(FailsOnDevice("CUDA out of memory. Tried to allocate 20.00 GiB."))
+    with pytest.raises(fwdscope.RunError) as caught:
+        getattr(fwdscope, way)(model, torch.randn(2, 4), device="cpu")
+    assert "the device ran out of memory: CUDA out of memory. Tried to allocate 20.00 GiB." in str(caught.value)
+    assert re.search(r"at \S*test_failure.py:\d+  namespace", str(caught.value))
+    assert "in blocks.0 (FailsOnDevice)" in str(caught.value)
+
+
+def test_memory_that_ran_out_where_values_decide_is_said_too() -> None:
+    class Huge(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x.repeat(10**7, 10**7) if float(x.sum()) < 1e9 else x
+
+    with pytest.raises(fwdscope.ShapeError, match=r"test_failure.py:\d+:\d+: error: the device ran out of memory: "):
+        fwdscope.inspect(Huge(), torch.ones(2, 4))
+
+
+# --- values that decide ---------------------------------------------------------------------------------------------
+
+
+class Looks(nn.Module):
+    def __init__(self, out: int = 4) -> None:
+        super().__init__()
+        self.fc = nn.Linear(4, 4)
+        self.out = nn.Linear(out, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.fc(x)
+        if float(y.sum()) > 1e9:
+            y = y / 2
+        return self.out(y)
+
+
+def test_the_line_that_looks_at_a_value_is_named() -> None:
+    x = torch.randn(2, 4)
+    (note,) = fwdscope.inspect(Looks(), x).notes
+    assert re.fullmatch(
+        r"not run on meta, since the forward needs values at \S*test_failure.py:\d+: Tensor.item.*", note
+    )
+    for model, given, help in (
+        (Looks(), x, "leave --device meta out, or give --device cpu"),
+        (Looks().to("meta"), x.to("meta"), "give it inputs and weights on the CPU"),
+    ):
+        with pytest.raises(fwdscope.ShapeError) as caught:
+            fwdscope.inspect(model, given, device="meta" if given is x else "auto")
+        assert "if float(y.sum()) > 1e9:" in str(caught.value)
+        assert help in str(caught.value)
+        shapes = {row.path: row.output_shapes for row in caught.value.partial.layers}
+        assert shapes["fc"] == ((2, 4),)
+
+
+def test_a_model_that_runs_where_it_lives_fails_with_the_same_words() -> None:
+    model = Looks(5)
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    text = said(model, torch.randn(2, 4))
+    assert "out (Linear): it was made with in_features=5, and its input has 4" in text
+    assert "out_features sets 4  fc: Linear" in text
+    with pytest.raises(fwdscope.ShapeError) as caught:
+        fwdscope.inspect(model, torch.randn(2, 4))
+    assert (caught.value.device, caught.value.partial.device) == ("cpu", "cpu")
+    # 2 · 4 · 4, of fc alone
+    assert caught.value.partial.totals.macs == 32
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+
+
+# --- calls ----------------------------------------------------------------------------------------------------------
+
+
+class Called(nn.Module):
+    def forward(self, x: Tensor, mask: Tensor, *, scale: float = 1.0) -> Tensor:
+        return x * mask * scale
+
+
+@pytest.mark.parametrize(
+    ("args", "kwargs", "words"),
+    [
+        (1, {}, "forward was not given mask: it takes (x, mask, *, scale=1.0)"),
+        (0, {}, "forward was not given x and mask"),
+        (3, {}, "forward was given 3 inputs by position"),
+        (2, {"mask": 1}, "forward was given mask twice, by position and by name"),
+        (1, {"msak": 1}, "forward has no input msak"),
+        (2, {"scalee": 1}, "did you mean scale?"),
+    ],
+)
+def test_a_call_that_does_not_fit_forward_says_what_it_takes(args: int, kwargs: dict[str, Any], words: str) -> None:
+    with pytest.raises(fwdscope.ShapeError) as caught:
+        fwdscope.inspect(Called(), *[torch.ones(2)] * args, **kwargs)
+    assert f"the module (Called): {words}" in str(caught.value) or f"help: {words}" in str(caught.value)
+    assert isinstance(caught.value.__cause__, TypeError)
+
+
+# --- what would fit -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("sizes", "help"),
+    [
+        ((2, 10, 8, 12), "8·12 must be 100, and is 96"),
+        ((2, 10, 4, 12), "25 fits in place of 12"),
+        # 2000 / (10 · 100), where 2000 / (3 · 100) and 2000 / (3 · 10) are no whole numbers
+        ((3, 10, 100), "2 fits in place of 3"),
+    ],
+)
+def test_a_view_says_what_would_fill_it(sizes: tuple[int, ...], help: str) -> None:
+    class Views(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x.relu().view(sizes)
+
+    assert f"help: {help}" in said(Views(), torch.randn(2, 10, 100))
+
+
+def test_a_number_that_is_written_as_a_product_is_mended() -> None:
+    class Head(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.norm = nn.BatchNorm1d(num_features=4 * 4)
+            self.out = nn.Linear(3 * (2 + 1), 9)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.out(x)
+
+    assert "help: write self.out = nn.Linear(8, 9)" in said(Head(), torch.randn(2, 8))

@@ -59,13 +59,18 @@ def check_source(source: Source, settings: CheckSettings) -> CheckResult:
     except SpecError as error:
         found = tuple(map(CheckMessage.of, error.problems))
     except InputError as error:  # of a model in code
-        message, *detail = str(error).removeprefix("error: ").splitlines()
+        # A model's own error stands at a line of its code, which comes behind that of the spec.
+        said = str(error).removeprefix("error: ").replace(": error: ", ": ", 1)
+        message, *detail = said.splitlines()
         line, column = source.place(spec.model.span.start) if spec is not None and spec.model is not None else (1, 1)
-        text = f"{source.name}:{line}:{column}: error: {str(error).removeprefix('error: ')}"
+        is_target = spec is not None and spec.model is not None and spec.model.target == source.name
+        text = f"{source.name}{'' if is_target else f':{line}:{column}'}: error: {said}"
         found = (CheckMessage("model", message, line, column, tuple(detail), text),)
     except RecursionError:
         found = (CheckMessage("limit", "this is nested deeper than Python can follow"),)
-    return CheckResult(Outcome(source.name, name, "invalid", problems=found, seconds=time.perf_counter() - before))
+    outcome = Outcome(source.name, name, "invalid", problems=found, seconds=time.perf_counter() - before)
+    # The code of a model may change while its spec does not.
+    return CheckResult(outcome, can_be_cached=spec is None or spec.model is None)
 
 
 def _checked(checked: Checked, settings: CheckSettings, before: float) -> CheckResult:

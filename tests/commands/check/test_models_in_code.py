@@ -43,6 +43,29 @@ expect:
     body.1: {params: 36_928, output: '(B, width, 8, 8)'}
 """
 
+# A head made for pictures of 8, behind a look at values, which keeps the model from running on meta.
+HEADS = """
+from torch import nn
+class Head(nn.Module):
+    def __init__(self, looks=False):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3, padding=1)
+        self.out = nn.Linear(4 * 8 * 8, 10)
+        self.looks = looks
+    def forward(self, image):
+        y = self.conv(image)
+        if self.looks and y.sum() > 1e9:
+            y = -y
+        return self.out(y.flatten(1))
+"""
+HEAD = """\
+name: head
+vars: {size: 9}
+model: head_code:Head(looks=%s)
+inputs:
+  image: randn(2, 3, size, size)
+"""
+
 
 @pytest.fixture(autouse=True)
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
@@ -139,3 +162,34 @@ def test_a_module_is_held_to_its_baseline_without_a_file() -> None:
     assert "it was made with in_features=9, and its input has 8" in text
     assert "error: error" not in text
     assert "detector_code has no none" in text
+
+
+@pytest.mark.parametrize("looks", [False, True])
+def test_a_size_that_does_not_fit_is_told_at_the_line_of_the_code(here: Path, looks: bool) -> None:
+    (here / "head_code.py").write_text(HEADS)
+    (here / "head.yaml").write_text(HEAD % looks)
+    # 4 · 9 · 9, where 4 · 8 · 8 are expected
+    fault = "head_code.py:13:16: out (Linear): it was made with in_features=256, and its input has 324"
+    code, said = run("check", "head.yaml", "--allow-import")
+    assert (code, f"head.yaml:3:8: error: {fault}" in said) == (2, True), said
+    code, said = run("inspect", "head.yaml", "--allow-import", "--partial")
+    assert (code, fault.replace("16: ", "16: error: ") in said) == (2, True), said
+    assert "324" in said
+    assert "Conv2d 3×3" in said
+    code, said = run("inspect", "head.yaml", "--allow-import", "--vary", "size=8,9")
+    assert (code, fault[:40] in said, "2 10" in said) == (0, True, True), said
+    # What was wrong is not kept: the code may have been mended.
+    (here / "head.yaml").write_text((HEAD % looks).replace("size: 9", "size: 8"))
+    assert run("check", "head.yaml", "--allow-import")[0] == 0
+
+
+def test_a_target_that_does_not_fit_is_told_without_a_line_of_a_spec() -> None:
+    code, said = run("check", "detector_code:misfit")
+    assert (code, "detector_code:misfit: error: 1 (Linear): it was made with in_features=9" in said) == (2, True), said
+    # From what is kept, a mistake of code would be told after it was mended.
+    assert "unchanged" not in run("check", "detector_code:misfit")[1]
+
+
+def test_partial_is_refused_for_a_spec_with_layers(here: Path) -> None:
+    (here / "layers.yaml").write_text("inputs:\n  x: randn(2, 3)\nlayers:\n  - Linear(3)\n")
+    assert "--partial is for PyTorch models" in run("inspect", "layers.yaml", "--partial")[1]
