@@ -3,6 +3,7 @@
 from fwdscope.report.report import (
     CONVENTION,
     RELUS,
+    SCHEMA,
     VERSION,
     ActivationStats,
     Environment,
@@ -28,7 +29,29 @@ from fwdscope.report.report import (
 )
 
 __all__ = [
-    "CONVENTION", "RELUS", "VERSION", "ActivationStats", "Environment", "Estimate", "Histogram", "Latency", "LayerRow",
-    "NonFinite", "Peaks", "Promise", "Report", "ReportError", "Run", "Shape", "Shortfall", "TensorInfo", "Totals",
-    "dump_rows", "multiplicities", "parents", "parse_json", "quantile",
-]  # fmt: skip
+    "CONVENTION",
+    "RELUS",
+    "SCHEMA",
+    "VERSION",
+    "ActivationStats",
+    "Environment",
+    "Estimate",
+    "Histogram",
+    "Latency",
+    "LayerRow",
+    "NonFinite",
+    "Peaks",
+    "Promise",
+    "Report",
+    "ReportError",
+    "Run",
+    "Shape",
+    "Shortfall",
+    "TensorInfo",
+    "Totals",
+    "dump_rows",
+    "multiplicities",
+    "parents",
+    "parse_json",
+    "quantile",
+]

@@ -233,10 +233,10 @@ def test_an_input_that_does_not_fit_is_reported_at_its_line(mlp: str) -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("inspect", "resnet5"), "did you mean resnet50 or wide_resnet50_2?"),
+        (("inspect", "resnet5"), "did you mean resnet50, detr_resnet50 or wide_resnet50_2?"),
         (("inspect", "mlp"), "did you mean mlp_blocks, mlp_mnist, mlp_xor or fixed_hidden_mlp?"),
         (("inspect", "ResNet_50"), "did you mean resnet50?"),
-        (("inspect", "nothing_like_it"), "densenet121, edge_filters, efficientnet_b0, fixed_hidden_mlp, googlenet, … "),
+        (("inspect", "nothing_like_it"), "densenet121, detr_resnet50, edge_filters, … "),
         (("check", "mlp"), "did you mean mlp_blocks, mlp_mnist, mlp_xor or fixed_hidden_mlp?"),
         (("inspect", "nowhere.yaml"), "there is no file nowhere.yaml; give the path of a spec, or a name that"),
         (("inspect", "specs/resnet51.yml"), "did you mean resnet50?"),

@@ -151,7 +151,8 @@ def test_what_has_no_vars_is_refused(tmp_path: Path) -> None:
     saved = CliRunner().invoke(app, ["inspect", "net.json", "--vary", "B=1"])
     assert "net.json is a saved report, whose sizes are fixed: --vary needs the spec" in saved.stderr
     module = CliRunner().invoke(app, ["inspect", "torch.nn:ReLU", "--vary", "B=1"])
-    assert "--vary is for specs; give a module other inputs by --input NAME=8,3,224,224" in module.stderr
+    assert "torch.nn:ReLU cannot be called with B" in module.stderr
+    assert "it is ReLU(inplace=False): --arg name=value" in module.stderr
 
 
 def test_a_run_of_the_command_shown_below_measures_the_same() -> None:

@@ -9,6 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fwdscope.report import (
+    SCHEMA,
     VERSION,
     ActivationStats,
     Environment,
@@ -170,7 +171,7 @@ def test_the_strategy_covers_every_field() -> None:
 @pytest.mark.core
 def test_the_json_has_the_version_first_and_one_row_a_line() -> None:
     text = REPORT.dumps()
-    assert text.startswith(f'{{\n  "version": {VERSION},\n')
+    assert text.startswith(f'{{\n  "$schema": "{SCHEMA}",\n  "version": {VERSION},\n')
     assert sum('"path"' in line for line in text.splitlines()) == 2
     assert json.loads(text) == REPORT.to_json()
     empty = replace(REPORT, layers=())
