@@ -88,6 +88,7 @@ def _run(observation: Observation, inputs: Mapping[str, Tensor], ready: Prepared
 
         if (explained := explain_on_device(error)) is None:
             raise
+        explained.partial = replace(ready.subject.report(), notes=("it ran on meta, and fails on the device",))
         raise explained from error
     seen |= {name: observation.look([tensor]) for name, tensor in trace.outputs}
     return trace, {name: number for name, numbers in seen.items() for number in numbers}

@@ -34,7 +34,6 @@ from fwdscope.model import shapes
 from fwdscope.model.causes import MAX_CHARACTERS_OF_OPERAND, apart_from_others, reworded, shortened
 from fwdscope.model.layer_calls import positional_inputs
 from fwdscope.model.trail import SizeTrail, Step, Trail, is_leaf
-from fwdscope.ops import dispatch
 from fwdscope.ops.nested import named, tensors
 from fwdscope.ops.positions import Slide
 from fwdscope.ops.watch import watching
@@ -134,16 +133,19 @@ def explain_failure(
 def error_at_line(error: BaseException, message: str, code: str, help: str | None = None) -> ShapeError:
     """An error of a module's forward at the line of the user's code that its traceback names, without a further run."""
     lines, inside = _user_lines(error), _layer_of_traceback(error)
-    causes = [(f"in {inside}", "")] if inside else []
+    causes = [(f"in {inside}", "")] if inside and inside not in message else []
     return _error(lines[-1] if lines else None, message, code, [*causes, *_callers(lines[:-1])], help)
 
 
 def explain_on_device(error: Exception) -> ShapeError | None:
     """What an error that only a run on a device shows means; None if the user's code raised it on purpose, or ours."""
-    last = traceback.extract_tb(error.__traceback__)[-1].filename
-    if _is_raised_by_user(error) or (last.startswith(_OURS) and last != dispatch.__file__):
+    *_, (frame, _) = traceback.walk_tb(error.__traceback__)
+    is_call = "func" in frame.f_locals  # a mode of ours calls what torch hands it
+    if _is_raised_by_user(error) or (frame.f_code.co_filename.startswith(_OURS) and not is_call):
         return None
     message, help = reworded(str(error) or type(error).__name__)
+    if inside := _layer_of_traceback(error):
+        message = f"{inside}: {message}"
     return error_at_line(error, message, "device" if "device" in str(error) else "run", help)
 
 
@@ -752,7 +754,10 @@ def _characters(file: str, line: int, column: int) -> int:
 def _is_raised_by_user(error: BaseException) -> bool:
     """Whether the user's code, or a library's, raised the error itself."""
     last = traceback.extract_tb(error.__traceback__)[-1]
-    return not _is_code_of(last.filename, _TORCH, _OURS) and (last.line or "").startswith(("raise ", "assert "))
+    if _is_code_of(last.filename, _TORCH, _OURS):
+        return False
+    begun = linecache.getline(last.filename, last.lineno or 1).encode()[last.colno or 0 :]
+    return (last.line or "").startswith(("raise ", "assert ")) or begun.startswith((b"raise ", b"assert "))
 
 
 def _own_line() -> str:

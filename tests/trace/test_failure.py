@@ -106,8 +106,16 @@ def test_a_padding_mask_given_as_an_attention_mask_is_said_in_our_words() -> Non
 
 
 def test_what_the_users_code_raises_is_left_as_it_is() -> None:
-    with pytest.raises(ValueError, match="give a batch of pictures"):
-        fwdscope.inspect(Careful(), torch.randn(3))
+    class Terse(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            y = x.relu()
+            if y.dim() != 4: raise ValueError("give a batch of pictures")  # fmt: skip # noqa: E701
+            return y
+
+    for module in (Careful(), Terse()):
+        with pytest.raises(ValueError, match="give a batch of pictures") as caught:
+            fwdscope.inspect(module, torch.randn(3))
+        assert type(caught.value) is ValueError
 
 
 def test_a_model_that_failed_is_as_it_was_and_runs_on_inputs_that_fit() -> None:
@@ -234,11 +242,12 @@ def test_tensors_on_two_devices_are_said_at_the_users_line(text: str) -> None:
     with pytest.raises(fwdscope.ShapeError) as caught:
         fwdscope.inspect(Around(FailsOnDevice(text)), torch.randn(2, 4), device="cpu")
     said = str(caught.value)
-    assert "tensors on cuda:0 and cpu do not mix [device]" in said
+    assert "error: blocks.0 (FailsOnDevice): tensors on cuda:0 and cpu do not mix [device]" in said
     assert 'namespace["fails"](self.text)' in said
-    assert "= in blocks.0 (FailsOnDevice)" in said
     assert re.search(r"called +\S*test_failure.py:\d+  return self.blocks\[0\]\(x\)", said)
     assert "register_buffer" in said
+    # 2 · 4 · 4: the report on meta
+    assert caught.value.partial.totals.macs == 32
 
 
 @pytest.mark.parametrize("way", ["inspect", "bench"])

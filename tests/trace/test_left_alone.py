@@ -8,7 +8,9 @@ from __future__ import annotations
 import copy
 import dataclasses
 import functools
+import gc
 import random
+import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -403,3 +405,122 @@ def test_large_weights_that_no_forward_writes_are_not_copied(monkeypatch: pytest
     model.inner.register_forward_hook(lambda module, *_: ADDRESSES.append(module.weight.data_ptr()))
     fwdscope.inspect(model, torch.randn(2, 8))
     assert ADDRESSES[-1] == model.inner.weight.data_ptr()
+
+
+# --- errors ----------------------------------------------------------------------------------------------------------
+
+
+class Mistaken(Peeks):
+    """Keeps what it keeps, and then makes a mistake."""
+
+    def __init__(self, inner: nn.Module, mistake: str) -> None:
+        super().__init__(inner)
+        self.mistake = mistake
+        self.out = nn.Linear(9, 2)
+        self.half = nn.Linear(8, 2).half()
+        self.embed = nn.Embedding(8, 2)
+        self.none: Tensor | None = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.inner(x)
+        if self.mistake in ("behind a value", "value on meta", "memory", "device") and float(y.sum()) > 1e9:
+            return y
+        if self.mistake == "device" and not x.is_meta:
+            return y.to("meta").item()  # type: ignore[return-value]
+        match self.mistake:
+            case "size" | "behind a value":
+                return self.out(y)
+            case "operator":
+                return y + torch.zeros(3, device=y.device)
+            case "dtype":
+                return self.half(y)
+            case "whole numbers":
+                return self.embed(y)
+            case "none":
+                return y + self.none
+            case "call":
+                return self.inner(y, y)
+            case "attribute":
+                return self.outt(y)
+            case "memory":
+                return y.repeat(10**7, 10**7)
+            case "on a device" if not x.is_meta:
+                return self.out(y)
+        return y
+
+
+# What is raised, how the model is called and inspected.
+MISTAKES: dict[str, tuple[type[Exception], dict[str, Any]]] = {
+    **{name: (fwdscope.ShapeError, {}) for name in ("size", "operator", "dtype", "whole numbers", "none", "call")},
+    **{name: (fwdscope.ShapeError, {}) for name in ("attribute", "behind a value", "memory", "device")},
+    "on a device": (fwdscope.ShapeError, {"device": "cpu", "latency": False}),
+    "value on meta": (fwdscope.ShapeError, {"device": "meta"}),
+    "input too many": (fwdscope.ShapeError, {"y": torch.zeros(2)}),
+}
+
+
+def process_state() -> list[Any]:
+    """What an inspection may change of the process, and must not."""
+    return [
+        torch.get_rng_state().tolist(),
+        random.getstate(),
+        torch.get_default_dtype(),
+        torch.is_grad_enabled(),
+        torch.is_inference_mode_enabled(),
+        torch.get_default_device(),
+        torch.is_autocast_enabled("cpu"),
+        torch._C._len_torch_function_stack(),
+        torch._C._len_torch_dispatch_stack(),
+        len(nn.modules.module._global_forward_hooks),
+        len(nn.modules.module._global_forward_pre_hooks),
+        gc.isenabled(),
+    ]
+
+
+def failed(model: nn.Module, x: Tensor, mistake: str, **options: Any) -> fwdscope.ShapeError:
+    kind, given = MISTAKES[mistake]
+    with pytest.raises(kind) as caught:
+        fwdscope.inspect(model, x, **{**options, **given})
+    return caught.value
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+@pytest.mark.parametrize("kind", [InDict, OnClass, WrittenBuffer, ByHook, Random, Mode], ids=lambda kind: kind.__name__)
+def test_a_model_that_is_mistaken_is_left_alone(kind: type[Base], mistake: str) -> None:
+    model, x = Mistaken(kind(), mistake), torch.randn(2, 8)
+    before, process, given = state(model, {}), process_state(), x.clone()
+    error = failed(model, x, mistake)
+    assert state(model, {}) == before
+    assert process_state() == process
+    assert torch.equal(x, given)
+    assert error.partial is not None
+    assert str(failed(model, x, mistake)) == str(error)
+    hooks = [one._forward_hooks or one._forward_pre_hooks for one in model.modules() if one is not model.inner.fc]
+    assert not any(hooks)
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_mistake_in_one_thread_is_not_seen_in_another(mistake: str) -> None:
+    """One thread inspects a right model, another a wrong one, and each has what it has alone."""
+    right, wrong, x = Peeks(InDict()), Mistaken(WrittenBuffer(), mistake), torch.randn(2, 8)
+    report, text = fwdscope.inspect(right, x, device=None, latency=False), str(failed(wrong, x, mistake))
+    before, process = (state(right, {}), state(wrong, {})), process_state()
+    reports, texts, begun = [], [], threading.Barrier(2)
+
+    def inspect_right() -> None:
+        begun.wait()
+        reports.extend(fwdscope.inspect(right, x, device=None, latency=False) for _ in range(4))
+
+    def inspect_wrong() -> None:
+        begun.wait()
+        texts.extend(str(failed(wrong, x, mistake)) for _ in range(4))
+
+    threads = [threading.Thread(target=one) for one in (inspect_right, inspect_wrong)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert texts == [text] * 4
+    assert [(one.layers, one.totals) for one in reports] == [(report.layers, report.totals)] * 4
+    assert (state(right, {}), state(wrong, {})) == before
+    assert process_state() == process
