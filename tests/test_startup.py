@@ -80,6 +80,9 @@ def test_a_saved_report_is_shown_without_torch(tmp_path: Path) -> None:
     code, out, loaded = probe("inspect", str(saved))
     assert (code, loaded) == (0, False)
     assert "mlp" in out
+    page = tmp_path / "xor.html"
+    assert probe("inspect", str(saved), "-o", str(page)) == (0, "", False)
+    assert "mlp" in page.read_text(encoding="utf-8")
 
 
 def test_the_probe_sees_torch_where_it_is_loaded() -> None:

@@ -84,6 +84,10 @@ def test_a_name_without_an_ending_is_text(name: str) -> None:
     assert "17 parameters" in Path(name).read_text()
 
 
+def test_a_page_is_of_one_network() -> None:
+    assert "a page is of one network; here are 2" in refused("inspect", "mlp_xor", "perceptron", "-o", "r.html")
+
+
 def test_a_format_goes_under_any_name() -> None:
     assert run("inspect", "mlp_xor", "--device", "meta", "--format", "json", "-o", "r.dat").exit_code == 0
     assert json.loads(Path("r.dat").read_text())["name"] == "mlp-xor"

@@ -59,6 +59,7 @@ def _words(report: Report) -> dict[str, Any]:
     peaks = _peaks(report)
     return {
         "title": summary.title_parts(report),
+        "source": printable(report.source or ""),
         "about": summary.description(report),
         "flow": summary.flow(report),
         "values": summary.values(report),

@@ -114,7 +114,7 @@ const measure = FIGURES[words.measure] ?? Object.values(FIGURES)[0];
 
 // ---- What is chosen, open and sought --------------------------------------------------------------------------------
 
-const state = { chosen: null, open: new Set(), query: "", found: new Set(), sort: null, down: true, colour: measure };
+const state = { chosen: null, open: new Set(), query: "", found: new Set(), around: new Set(), sort: null, down: true, colour: measure };
 
 {
   // Down to the deepest level that fits on a screen.
@@ -140,8 +140,8 @@ function toggle(row) {
     for (let one = row; one.kids.length === 1 && one.kids[0].kids.length; one = one.kids[0]) state.open.add(one.kids[0].index);
   }
   if (state.chosen && [...ancestors(state.chosen)].some((one) => !state.open.has(one.index))) state.chosen = row;
-  network.draw(row);
   table.draw();
+  network.draw(row);
   showLayer();
 }
 
@@ -166,6 +166,7 @@ function seek(query) {
   const sought = query.toLowerCase().split(/\s+/).filter(Boolean);
   state.query = query.trim();
   state.found = new Set(sought.length ? rows.filter((row) => sought.every((word) => row.words.includes(word))).map((row) => row.index) : []);
+  state.around = new Set([...state.found].flatMap((index) => [...ancestors(rows[index])].map(idOf)));
   network.mark(false);
   table.draw();
 }
@@ -214,7 +215,7 @@ function drawHead() {
     make("div", { class: "head" },
       make("div", {},
         make("h1", {}, name),
-        make("p", { class: "muted" }, [...facts, report.source, ...words.ran].filter(Boolean).join("  ·  ")),
+        make("p", { class: "muted" }, [...facts, words.source, ...words.ran].filter(Boolean).join("  ·  ")),
         words.about && make("p", {}, words.about),
         (inputs.length || outputs.length) && make("p", { class: "flow" }, words.flow),
         words.values && make("p", { class: "flow muted" }, words.values)),
@@ -260,7 +261,7 @@ const again = (row) => [
 const described = (row) => [row.text || row.type, again(row)].filter(Boolean).join("  ");
 const known = (form) => (value) => (value == null ? "—" : value ? form(value) : "");
 const intensity = (row) => (row.flops == null || !moved(row) || row.uncounted.length ? null : row.flops / moved(row));
-const least = (row, text) => (row.uncounted.length && text !== "—" ? `≥${text}` : text);
+const least = (row, text) => (!row.uncounted.length || text === "—" ? text : text ? `≥${text}` : "—");
 
 // Each column: its title, a value to sort by, its text. `adds` says that equal rows add up in a list.
 const COLUMNS = [
@@ -271,8 +272,8 @@ const COLUMNS = [
   { name: "dtype", of: (row) => [...new Set(row.output_dtypes)].join(" · ") },
   { name: "params", of: (row) => row.params, text: known(exact), adds: true },
   { name: "macs", title: "MACs", of: (row) => row.macs, text: known(count), adds: true, least: true },
-  { name: "share", title: `share of ${measure?.title ?? "all"}`, of: (row) => (measure ? share(row, measure) : null), text: known(percent) },
   { name: "latency", of: (row) => row.latency, text: known(seconds), adds: true },
+  { name: "share", title: `share of ${measure?.title ?? "all"}`, of: (row) => (measure ? share(row, measure) : null), text: known(percent) },
   { name: "flops", title: "FLOPs", of: (row) => row.flops, text: known(count), adds: true, least: true },
   { name: "read", of: (row) => row.bytes_read, text: known(bytes), adds: true, least: true },
   { name: "written", of: (row) => row.bytes_written, text: known(bytes), adds: true, least: true },
@@ -351,9 +352,7 @@ table.choice = function () {
       .map(([, row]) => row);
   }
   if (!query) return visible();
-  const around = new Set();
-  for (const index of found) for (const one of ancestors(rows[index])) around.add(one.index);
-  return rows.filter((row) => found.has(row.index) || around.has(row.index));
+  return rows.filter((row) => found.has(row.index) || state.around.has(row.index));
 };
 
 table.draw = function (follow = false) {
@@ -518,8 +517,10 @@ const orderOf = (id) => (typeof id === "number" ? id : id[0] === "i" ? -1 : rows
 // All edges between rows without others inside, inputs and outputs. Where a row's sources are not known, the row before
 // it stands for them.
 const flows = [];
-for (const [index, row] of leaves.entries()) {
-  if (!row.sources && index && row.kind !== "parameter") flows.push([leaves[index - 1].index, row.index]);
+let before = null;
+for (const row of leaves) {
+  if (!row.sources && before && row.kind !== "parameter") flows.push([before.index, row.index]);
+  if (row.kind !== "parameter") before = row;
   for (const index of row.network_inputs ?? []) if (report.inputs[index]) flows.push([`i${index}`, row.index]);
   for (const source of row.sources ?? []) if (rows[source] && !rows[source].kids.length) flows.push([source, row.index]);
   for (const index of row.network_outputs ?? []) if (report.outputs[index]) flows.push([row.index, `o${index}`]);
@@ -640,8 +641,8 @@ function place(chain, nodes, placed) {
   let axis = 0;
   let above = null;
   const boxes = [];
-  for (const { node, u } of chain) {
-    const next = chain[chain.findIndex((step) => step.node === node) + 1]?.u;
+  for (const [index, { node, u }] of chain.entries()) {
+    const next = chain[index + 1]?.u;
     node.x = axis - (above ? node.enters(u) : node.leaves(next));
     if (above) boxes.push({ x0: axis, x1: axis, y0: above.y + above.h, y1: node.y, lane: true });
     boxes.push({ x0: node.x, x1: node.x + node.w, y0: node.y, y1: node.y + node.h, lane: Boolean(node.port) });
@@ -884,7 +885,7 @@ network.mark = function (follow) {
   const id = state.chosen?.index;
   for (const [index, { group }] of this.nodes) {
     group.classList.toggle("chosen", index === id);
-    group.classList.toggle("found", state.found.has(index) || (!state.open.has(index) && rows[index].kids.length > 0 && [...state.found].some((one) => one > index && [...ancestors(rows[one])].includes(rows[index]))));
+    group.classList.toggle("found", state.found.has(index) || (!state.open.has(index) && state.around.has(index)));
   }
   this.svg.classList.toggle("seeking", Boolean(state.query));
   for (const { path, from, to, u } of this.wires) path.classList.toggle("chosen", id !== undefined && (from === id || to === id || u === id));
@@ -931,7 +932,7 @@ function chart(title, about, drawn, wide = true) {
   card.style.margin = 0;
   at(".charts").append(card);
   const style = getComputedStyle(card);
-  card.append(drawn(card.clientWidth - parseFloat(style.paddingLeft) - parseFloat(style.paddingRight)));
+  card.append(fill(drawn(card.clientWidth - parseFloat(style.paddingLeft) - parseFloat(style.paddingRight)), { "aria-label": title }, []));
 }
 
 function pointed(row, element, tip) {
@@ -990,7 +991,7 @@ function drawMemory() {
   const held = leaves.filter((row) => row !== peak && row.index < peak.index && row.output_bytes && row.users.some((user) => user.index >= peak.index));
   const base = there <= 3 * peak.live_bytes ? there : 0;
   const about = `Activations are ${bytes(peak.live_bytes)} at the peak, in ${peak.name}${held.length ? `, beside results of ${held.slice(-4).map((row) => row.name).join(", ")}` : ""}. `
-    + `Weights, buffers and inputs are there throughout: ${bytes(there)}${base ? ", the grey band" : ", not drawn"}.`;
+    + `Weights, buffers and inputs are there throughout: ${bytes(there)}${base ? ", the grey band" : ", not drawn"}.${steps.some((row) => row.times > 1) ? " Equal copies are drawn once." : ""}`;
   chart("Memory over the pass", about, (width) => {
     const [height, left] = [190, 64];
     const most = base + peak.live_bytes;
@@ -1081,9 +1082,10 @@ function markCharts() {
 
 // ---- Start --------------------------------------------------------------------------------------------------------
 
+// The table first: it asks for its size, which is quick as long as the network has not changed.
 function redraw() {
-  network.draw();
   table.draw(true);
+  network.draw();
 }
 
 function followLink() {
