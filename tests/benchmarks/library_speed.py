@@ -4,6 +4,9 @@ Run by hand: python tests/benchmarks/library_speed.py [--runs N]
 
 The script imports the class, builds it on meta and runs it once. Both are whole processes, taken in turn, and the ratio
 is of the medians of user and system time, which other programs disturb less than the clock. The aim is at most 1.1.
+
+On two cores with torch 2.13 and transformers 5.24 it is 0.74 (3.5 s to 4.7 s): the script pays for the parts of torch
+that its kernels on meta import.
 """
 
 from __future__ import annotations
