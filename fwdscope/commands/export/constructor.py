@@ -63,6 +63,11 @@ class Argument(NamedTuple):
     comment: str = ""
 
     @property
+    def of_rounds(self) -> bool:
+        """Whether it has a value for each round of a loop."""
+        return self.kind in ("size", "flag") and self.type.startswith("tuple")
+
+    @property
     def order(self) -> tuple[bool, int]:
         """Its place: those with a default come last."""
         return self.default is not None, ("size", "setting", "var", "flag").index(self.kind)
@@ -97,6 +102,8 @@ class Constructor:
         # The names of the loops around what is made now, and the sizes that differ between their rounds.
         self.bound: list[set[str]] = []
         self.rounds: list[dict[str, list[str]]] = []
+        # The tests around a line in the loop that is being written.
+        self.conditions: list[Expression] = []
 
     # What the writer of the lines knows (:mod:`fwdscope.commands.export.forward`).
 
@@ -121,7 +128,7 @@ class Constructor:
     @property
     def settings(self) -> Mapping[str, Any]:
         """The settings of the block around."""
-        return self.views[0].body.settings
+        return self.views[0].settings
 
     def is_setting_or_var(self, name: str) -> bool:
         """Whether a name is that of a setting or var."""
@@ -133,7 +140,7 @@ class Constructor:
             return True
         if not self.is_setting_or_var(name):
             return False
-        values = {view: view.body.settings.get(name, view.variables.get(name)) for view in self.views}
+        values = {view: view.constants.get(name) for view in self.views}
         default, comment = None, ""
         if self.is_network:
             variables = self.module.checked.variables
@@ -193,7 +200,9 @@ class Constructor:
                     return self._sizes_at(node) or self.known_name(name)
                 return self.known_name(name)
             case ex.Attribute() | ex.Subscript():
-                return self._sizes_at(node)
+                plain = not any(isinstance(one, ex.Attribute | Call) for one in ex.walk(node))
+                names = [one.id for one in ex.walk(node) if isinstance(one, Name)]
+                return None if plain and all(map(self.constant_name, names)) else self._sizes_at(node)
             case Call(function=Name(id=name)) if name in FUNCTIONS and not self.constant_name(name):
                 return self.call_function(node, name, self.constant, False)
             case Call(function=ex.Attribute()):
@@ -248,7 +257,16 @@ class Constructor:
             (changed if group.view.changed else now).append(KnownSize(value, dict(self._whole_numbers(group.view))))
         if not now:
             return "0"  # of what is never made
-        text = describe_size(now, changed, list(dict.fromkeys(n for one in (*now, *changed) for n in one.names)))
+        names = list(dict.fromkeys(n for one in (*now, *changed) for n in one.names))
+        text = describe_size(now, changed, names)
+        if text.isdigit() and any(one.size != int(text) for one in changed):
+            # It rests on several vars, as one that a choice decides. A rule for one of them is better than none.
+            by_vars: dict[tuple[str, ...], list[KnownSize]] = {}
+            for group, value in values:
+                at = KnownSize(value, dict(self._whole_numbers(group.view)))
+                by_vars.setdefault(group.view.changed_vars, []).append(at)
+            texts = [describe_size(now, by_vars[one], names) for one in by_vars if one]
+            text = next((one for one in texts if not one.isdigit() and one != "_"), text)
         if text != "_":
             for word in re.findall(r"[^\W\d]\w*", text):
                 self.constant_name(word)
@@ -258,7 +276,7 @@ class Constructor:
         return self._argument(values, name, span)
 
     def _whole_numbers(self, view: BodyView) -> Iterator[tuple[str, int]]:
-        names = {**view.variables, **view.body.settings}
+        names = view.constants
         names |= {n: one.values[view] for n, one in self.arguments.items() if one.kind == "size" and view in one.values}
         return ((n, value) for n, value in names.items() if type(value) is int)
 
@@ -267,13 +285,34 @@ class Constructor:
         by_round: dict[int, list[tuple[Group, Any]]] = {}
         for group, value in values:
             by_round.setdefault(group.round, []).append((group, value))
-        now = [{value for group, value in one if not group.view.changed} for one in by_round.values()]
-        if any(len(one) > 1 for one in now):
-            return None
+        now = {i: {v for group, v in one if not group.view.changed} for i, one in by_round.items()}
+        if any(len(one) > 1 for one in now.values()):
+            return self._argument_of_rounds(values, name, "size")
         names = self.rounds.pop()
-        texts = [self.size(by_round.get(i, []), name, span) for i in range(max(by_round) + 1)]
+        count = max((i for i, one in now.items() if one), default=0) + 1
+        texts = [self.size(by_round.get(i, []), name, span) for i in range(count)]
         self.rounds.append(names)
         return self.name_of_rounds(name, texts)
+
+    def _argument_of_rounds(self, values: Values, name: str, kind: str) -> str | None:
+        """Return the name of a size or flag in the rounds of a loop, which an argument gives as a tuple."""
+        found: dict[BodyView, dict[int, Any]] = {}
+        for group, value in values:
+            if found.setdefault(group.view, {}).setdefault(group.round, value) != value:
+                return None
+        if self.is_network:
+            return None
+        tuples = {view: tuple(one.get(i, 0) for i in range(max(one) + 1)) for view, one in found.items()}
+        argument = self.free_argument(name if name.endswith("s") else f"{name}s")
+        hint = f"tuple[{'int' if kind == 'size' else 'bool'}, ...]"
+        self.arguments[argument] = Argument(kind, hint, None, tuples)
+        self.rounds[-1][name] = [argument]
+        return name
+
+    def free_argument(self, name: str) -> str:
+        """Return a name that no argument has."""
+        names = (name, *(f"{name}_{i}" for i in range(2, 99)))
+        return next(n for n in names if n not in self.arguments and not self.is_setting_or_var(n))
 
     def name_of_rounds(self, name: str, texts: list[str]) -> str:
         """Return a name that takes these values in the rounds of the loop being written."""
@@ -297,8 +336,7 @@ class Constructor:
                 every = dict(zip(self.views, sizes, strict=True))
                 if all(every[view] == value for view, value in found.items()):
                     found = {view: value for view, value in every.items() if value is not None}
-        name = next(n for n in (name, *(f"{name}_{i}" for i in range(2, 99)))
-                    if n not in self.arguments and not self.is_setting_or_var(n))  # fmt: skip
+        name = self.free_argument(name)
         self.arguments[name] = Argument("size", "int", None, found)
         self.sizes.append((name, found))
         return name
@@ -382,9 +420,9 @@ class Constructor:
         texts = self.elements(layer, groups)
         if count == "1" and len(texts) == 1:
             return texts[0]
-        if len(texts) == 1:
-            return f"*[{texts[0].removeprefix('*')} for _ in range({count})]"
-        raise self.module.problem(layer.span, "a stack of several layers cannot be exported", "make them a block")
+        if len(texts) == 1 and not texts[0].startswith("*"):
+            return f"*[{texts[0]} for _ in range({count})]"
+        return f"*[layer for _ in range({count}) for layer in ({', '.join(texts)},)]"
 
     def _unequal_copies(self, layer: Expression, copies: list[list[Group]]) -> str:
         """Return copies with a size that differs from one to the next."""
@@ -407,31 +445,44 @@ class Constructor:
                     break
                 rounds.append(Group(group.view, turns, group.made[at : at + count], i))
                 at += count
-        return f"*{self.comprehension(node.element, node.clauses, rounds)}"
+        return f"*{self.comprehension(node.clauses, lambda: self.elements(node.element, rounds))}"
 
-    def comprehension(self, element: Expression, clauses: tuple[ex.Clause, ...], rounds: list[Group]) -> str:
-        """Return a list with a layer a round; sizes that differ between the rounds stand beside its items."""
+    def comprehension(self, clauses: tuple[ex.Clause, ...], write: Callable[[], list[str]]) -> str:
+        """Return a list with what is written for a round; sizes that differ between rounds stand beside its items."""
         names = list(dict.fromkeys(one.name for clause in clauses for one in ex.targets(clause.target)))
         self.bound.append(set(names))
         self.rounds.append({})
-        texts = self.elements(element, rounds)
+        texts = write()
         heads = [clause_text(one, self.constant) for one in clauses]
         self.bound.pop()
         if sizes := self.rounds.pop():
             tables = ", ".join(map(_table, sizes.values()))
-            read = [n for n in names if re.search(rf"\b{n}\b", texts[0])]
+            read = [n for n in names if any(re.search(rf"\b{n}\b", text) for text in texts)]
             items, target = self.constant(clauses[0].iterable), target_text(clauses[0].target)
-            if len(clauses) > 1 or clauses[0].conditions:
+            if len(clauses) > 1:
                 target = f"{', '.join(read)}{',' * (len(read) == 1)}"
                 items = f"[({target}) {' '.join(heads)}]"
             if not read:
                 heads = [f"for {', '.join(sizes)} in {tables if len(sizes) == 1 else f'zip({tables})'}"]
             else:
                 target = f"({target})" if "," in target else target
-                heads = [f"for {', '.join(sizes)}, {target} in zip({tables}, {items})"]
-        if len(texts) != 1:
-            raise self.module.problem(element.span, "several layers a round cannot be exported", "make them a block")
-        return f"[{texts[0].removeprefix('*')} {' '.join(heads)}]"
+                tests = (
+                    "".join(f" if {self.constant(test)}" for test in clauses[0].conditions) if len(clauses) == 1 else ""
+                )
+                heads = [f"for {', '.join(sizes)}, {target} in zip({tables}, {items}){tests}"]
+        if len(texts) == 1 and not texts[0].startswith("*"):
+            return f"[{texts[0]} {' '.join(heads)}]"
+        return f"[layer {' '.join(heads)} for layer in ({', '.join(texts)},)]"
+
+    def whole(self, node: Expression, groups: list[Group]) -> str:
+        """Return the text of one module, also of layers in series."""
+        if not isinstance(groups[0].made[0][1], SeriesTemplate):
+            return self.elements(node, groups)[0]
+        inner = []
+        for group in groups:
+            module, series = group.made[0]
+            inner.append(group._replace(made=list(zip(module.children(), flatten(series), strict=True))))
+        return f"nn.Sequential({', '.join(self.elements(node, inner))})"
 
     # -- one layer ----------------------------------------------------------------------------------------------------
 
@@ -520,7 +571,12 @@ class Constructor:
         in_order = True
         for name, argument in sorted(writer.arguments.items(), key=lambda item: item[1].order):
             values = [(g, argument.values[v]) for g in groups if (v := view_of(g)) is not None and v in argument.values]
-            if argument.kind == "size":
+            if argument.of_rounds:
+                count = max((len(v) for g, v in values if not g.view.changed), default=0)
+                items = [[(g, v[i]) for g, v in values if i < len(v)] for i in range(count)]
+                write = self._flag if argument.kind == "flag" else self.size
+                text = f"({', '.join(write(item, name, span) for item in items)}{',' * (count == 1)})"
+            elif argument.kind == "size":
                 text = self.size(values, name, span)
             elif argument.kind == "flag":
                 text = self._flag(values, name, span)
@@ -555,7 +611,9 @@ class Constructor:
             if not group.view.changed:
                 by_round.setdefault(group.round, set()).add(value)
         if self.rounds and all(len(one) == 1 for one in by_round.values()):
-            return self.name_of_rounds(name, [literal(by_round[i] == {True}) for i in range(max(by_round) + 1)])
+            return self.name_of_rounds(name, [literal(by_round.get(i) == {True}) for i in range(max(by_round) + 1)])
+        if self.rounds and (found := self._argument_of_rounds(values, name, "flag")):
+            return found
         return self.flag_argument(name, {group.view: value for group, value in values}, span)
 
     def flag_argument(self, name: str, values: dict[BodyView, bool], span: Span) -> str:
@@ -622,6 +680,9 @@ class Constructor:
         ``plain`` is whether a stack can be called as a whole, ``loops`` are those around that make a layer a round.
         """
         names = {self.name_of(view, run) for view, run in runs if run.module is not None}
+        if len({run.turns for view, run in runs if view is runs[0][0]}) > 1 and not loops and len(names) > 1:
+            help = "make them under modules: and call them by number"
+            raise self.module.problem(node.span, "layers that a list on a line makes cannot be exported", help)
         series = isinstance(runs[0][1].template, SeriesTemplate)
         groups = self.groups(runs)
         if loops:
@@ -644,15 +705,27 @@ class Constructor:
         return self.register(self.unnamed[text], text, node.span)
 
     def _layers_of_loop(self, node: Expression, groups: list[Group], series: bool, loops: Sequence[tree.For]) -> str:
-        loop = loops[0]
-        if len(loops) > 1 or series:
-            what = "stacks made in loops" if series else "layers made in loops inside loops"
-            raise self.module.problem(node.span, f"{what} cannot be exported", "make the inner ones a block")
+        if len(loops) > 1:
+            message = "layers made in loops inside loops cannot be exported"
+            raise self.module.problem(node.span, message, "make the inner ones a block")
+        rounds = [group._replace(round=group.turns[-1]) for group in groups]
+        clause = ex.Clause(loops[0].target, self.rounds_of(loops[0]), tuple(self.conditions))
+        for view in self.views:
+            made = sorted(group.round for group in rounds if group.view is view)
+            if made != list(range(len(made))):
+                raise self.module.problem(node.span, "a layer that only later rounds make cannot be exported")
+
+        def write() -> list[str]:
+            texts = self.elements(node, rounds)
+            return [f"nn.Sequential({', '.join(texts)})"] if series else texts
+
+        return f"nn.ModuleList({self.comprehension((clause,), write)})"
+
+    def rounds_of(self, loop: tree.For) -> Expression:
+        """Return what a loop that makes layers goes over, which the constructor has to compute."""
         if self.rests_on_rounds(loop.iterable):
             raise self.module.problem(loop.iterable.span, "how many layers a loop makes has to follow from vars")
-        rounds = [group._replace(round=group.turns[-1]) for group in groups]
-        text = self.comprehension(node, (ex.Clause(loop.target, loop.iterable, ()),), rounds)
-        return f"nn.ModuleList({text})"
+        return loop.iterable
 
     def name_of(self, view: BodyView, run: LayerRun, part: str = "") -> str:
         """Return the first name of a layer's path here, or in a part."""
@@ -698,6 +771,8 @@ def _equal_runs(copies: list[Group]) -> list[list[Group]]:
 
 def _table(texts: list[str]) -> str:
     """Return the values of a size as a range if they grow evenly, or as a tuple."""
+    if len(texts) == 1 and texts[0].isidentifier():
+        return texts[0]  # an argument with the sizes
     numbers = [int(text) for text in texts if text.isdigit()]
     step = numbers[1] - numbers[0] if len(numbers) == len(texts) > _MAX_RUNS else 0
     if step and numbers == list(range(numbers[0], numbers[-1] + step, step)):
@@ -707,6 +782,14 @@ def _table(texts: list[str]) -> str:
 
 def type_text(values: Iterable[Any]) -> str:
     """Return the type of values as a hint."""
+    values = list(values)
+    tuples = [one for one in values if isinstance(one, tuple) and not isinstance(one, TEMPLATES)]
+    if len({len(one) for one in tuples}) == 1 and tuples and len(tuples[0]) < 7:
+        items = [type_text(one) for one in zip(*tuples, strict=True)]
+        same = len(items) > 2 and len(set(items)) == 1
+        whole = f"tuple[{f'{items[0]}, ...' if same else ', '.join(items) or '()'}]"
+        others = [one for one in values if one is None]
+        return f"{whole} | None" if others else whole
     kinds = dict.fromkeys(map(_type, values))
     if "float" in kinds:
         kinds.pop("int", None)

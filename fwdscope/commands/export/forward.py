@@ -19,10 +19,11 @@ from fwdscope.functions.methods import ATTRIBUTES
 from fwdscope.functions.python_functions import holds_tensor
 from fwdscope.language import expression as ex
 from fwdscope.language import tree
+from fwdscope.language.evaluate import assign
 from fwdscope.language.expression import Call, Expression, Name
 from fwdscope.language.names import MODE, OWN_TENSORS
 from fwdscope.language.problems import Span
-from fwdscope.model.templates import TEMPLATES, LayerDict, LayerTemplate, SeriesTemplate, Shared, flatten
+from fwdscope.model.templates import TEMPLATES, LayerDict, LayerTemplate, SeriesTemplate, Shared
 from fwdscope.model.values import Results
 
 # Layers that give several results.
@@ -71,7 +72,9 @@ class ClassWriter(Constructor):
         # Of a part: what it reads from outside with its type, whether that includes the flow, and the values of its
         # lines that are read outside.
         self.outer = outer
+        self.examples: dict[str, list[Any]] = {}
         self.free: dict[str, str] = {}
+        self.read_outside: dict[str, str] = {}
         self.reads_flow = False
         self.wanted: list[str] = []
         self.result: list[str] = []
@@ -81,7 +84,7 @@ class ClassWriter(Constructor):
     def write(self) -> None:
         """Write everything, and put the class behind those that it uses."""
         for one in self.block.settings if self.block is not None else ():
-            values = {view: view.body.settings[one.name] for view in self.views}
+            values = {view: view.settings[one.name] for view in self.views}
             default = None
             if one.default is not None and not any(isinstance(value, TEMPLATES) for value in values.values()):
                 names = [node for node in ex.walk(one.default) if isinstance(node, Name)]
@@ -111,9 +114,15 @@ class ClassWriter(Constructor):
         self.write_lines(self.body)
         self.result = [self.flow] if self.flow is not None else []
         last = self.statements[-1] if self.statements else None
-        if last is not None and last.names == (self.flow,) and last.text.startswith(f"{self.flow} = ("):
-            self.statements.pop()  # several results
+        line = self.body[-1]
+        is_tuple = (
+            isinstance(line, tree.Statement) and isinstance(line.value, ex.TupleOrList) and line.value.kind == "tuple"
+        )
+        if is_tuple and last is not None and last.names == (self.flow,) and last.text.startswith(f"{self.flow} = ("):
+            self.statements.pop()
             self.result = [last.text.partition(" = ")[2][1:-1]]
+        if self.result and re.fullmatch(r"\(\w+(, \w+)+\)", self.result[0]):
+            self.result = [self.result[0][1:-1]]
         self.result += [self.values[name] for name in self.wanted]
         self._leave_out_unread()
         self._add_hint()
@@ -122,16 +131,31 @@ class ClassWriter(Constructor):
         """Leave out lines that nothing reads, since only the constructor needs them; mark names that nothing reads."""
         for i in reversed(range(len(self.statements))):
             one = self.statements[i]
-            later = self.statements[0 if one.depth else i :]  # of a loop, the next round too
-            texts = [s.text.removeprefix(f"{s.names[0]} = ") if s.names else s.text for s in later if s is not one]
-            text = " ".join(texts + self.result)
-            unread = [name for name in one.names if not re.search(rf"\b{name}\b", text)]
+            unread = [name for name in one.names if not self._is_read(name, i)]
             if one.extra and len(unread) == len(one.names):
                 del self.statements[i]
             elif len(one.names) > 1 and unread:
                 left, _, right = one.text.partition(" = ")
                 words = re.split(r"(\W+)", left)
                 one.text = f"{''.join('_' * (word in unread) + word for word in words)} = {right}"
+
+    def _is_read(self, name: str, place: int) -> bool:
+        """Whether anything reads a name after a statement, before it is assigned again."""
+        depth, ways = self.statements[place].depth, [self.statements[place + 1 :]]
+        if depth:  # the next round of a loop reads it, too
+            start = max(i for i in range(place) if self.statements[i].depth == 0)
+            ways.append(self.statements[start:place])
+        word = re.compile(rf"\b{name}\b")
+        for way in ways:
+            for one in way:
+                if word.search(one.text.partition(" = ")[2] if one.names else one.text):
+                    return True
+                if one.names == (name,) and one.depth <= depth:
+                    break
+            else:
+                if any(word.search(text) for text in self.result):
+                    return True
+        return False
 
     def _add_hint(self) -> None:
         """Give the variable that is returned its type, which calls of modules do not show."""
@@ -205,10 +229,16 @@ class ClassWriter(Constructor):
             return type_text([view.result for view in self.views])
         values = [self.flow_values] if self.flow is not None else []
         for name in self.wanted:
-            line = self.definition(name)
-            values.append(self.values_of(line.value) if line else [])
+            values.append(self.examples.get(name) or self._unpacked_values(name, self.definition(name)))
         kinds = [type_text(one) for one in values]
         return kinds[0] if len(kinds) == 1 else f"tuple[{', '.join(kinds)}]"
+
+    def _unpacked_values(self, name: str, line: tree.Statement | None) -> list[Any]:
+        """Examples of a name that a line takes apart."""
+        if line is None or not isinstance(line.target, ex.TupleTarget):
+            return []
+        place = [isinstance(one, ex.NameTarget) and one.name == name for one in line.target.items].index(True)
+        return [value[place] for value in self.values_of(line.value)]
 
     def add(self, text: str, comment: str = "", names: Sequence[str] = (), extra: bool = False) -> _Statement:
         """Add a statement."""
@@ -277,7 +307,7 @@ class ClassWriter(Constructor):
                 case tree.For():
                     self._write_for(line)
                 case tree.While():
-                    self._write_rounds(line.body, lambda line=line: f"while {self.text(line.test)}:")  # type: ignore[misc]
+                    self._write_while(line)
                 case tree.PartLine():
                     self._write_part(line)
                 case tree.Modules():
@@ -313,6 +343,11 @@ class ClassWriter(Constructor):
     ) -> None:
         """Assign the value of a line to its names, and let it flow."""
         is_tensor = _are_results(results) or all(isinstance(value, Tensor) for value in results)
+        if isinstance(line.target, ex.TupleTarget) and self._write_apart(line, comment):
+            if not outside:
+                names = [local_name(one.name) for one in ex.targets(line.target)]
+                self.flow, self.flow_values, self.unpacked = f"({', '.join(names)})", results, None
+            return
         if isinstance(line.target, ex.TupleTarget):
             names = [local_name(one.name) for one in ex.targets(line.target)]
             statement = self.add(f"{target_text(line.target)} = {text}", comment, names, outside)
@@ -327,12 +362,31 @@ class ClassWriter(Constructor):
             target = next(n for n in ("results", "values", "items") if n not in self.read)
         if isinstance(results[0], list) and text == "[]":
             self.add(f"{target}: {self._list_type(line)} = []", comment, [target])
+        elif line.target is None and not is_tensor and re.fullmatch(r"\w+(, \w+)+", text):
+            target = f"({text})"
         elif text != target:
             self.assign(target, text, comment, outside)
         if isinstance(line.target, ex.NameTarget):
             self.values[line.target.name] = target
+            self.examples[line.target.name] = results
         if not outside:
             self.flow, self.flow_values, self.unpacked = target, results, None
+
+    def _write_apart(self, line: tree.Statement, comment: str) -> bool:
+        """Write ``a, b = c, d`` as a line for each, if none reads what another assigns."""
+        target, node = line.target, line.value
+        if not isinstance(target, ex.TupleTarget) or not isinstance(node, ex.TupleOrList):
+            return False
+        given = {one.name for one in ex.targets(target)}
+        read = {one.id for one in ex.walk(node) if isinstance(one, Name)}
+        pairs = list(zip(target.items, node.items, strict=False))
+        if given & read or any(not isinstance(one, ex.NameTarget) or isinstance(v, ex.Starred) for one, v in pairs):
+            return False
+        for one, value in pairs:
+            piece = line.replace(target=one, value=value)
+            self._bind(piece, self.text(value), local_name(one.name), self.values_of(value), comment, True)  # type: ignore[union-attr]
+            comment = ""
+        return True
 
     def _list_type(self, line: tree.Statement) -> str:
         """The type of a list that begins empty: of what later lines assign to its name."""
@@ -355,7 +409,7 @@ class ClassWriter(Constructor):
         for dim in range(rank):
             known: tuple[list[KnownSize], list[KnownSize]] = [], []
             for view, value in seen:
-                named = {n: v for n, v in (view.variables | view.body.settings).items() if type(v) is int}
+                named = {n: v for n, v in view.constants.items() if type(v) is int}
                 known[view.changed].append(KnownSize(value.shape[dim], named))
             texts.append(describe_size(*known, list(known[0][0].names)) if known[0] else "_")
         text = f"({', '.join(texts)}{',' * (rank == 1)})"
@@ -366,7 +420,9 @@ class ClassWriter(Constructor):
         """The value of the line above."""
         if self.flow is None and self.unpacked is not None:
             statement, text = self.unpacked
-            self.add(statement.text.replace(f" = {text}", f" = {self.variable}"), "", statement.names)
+            apart = statement.text.replace(f" = {text}", f" = {self.variable}")
+            place = self.statements.index(statement) + 1
+            self.statements.insert(place, _Statement(statement.depth, apart, "", statement.names, False))
             statement.text, statement.names = f"{self.variable} = {text}", (self.variable,)
             self.flow, self.unpacked = self.variable, None
         if self.flow is None and self.outer is not None:
@@ -389,6 +445,7 @@ class ClassWriter(Constructor):
             raise self.module.problem(line.span, "Parameters and Buffers made in loops cannot be exported")
         text, attribute = self.constant(call.arguments[0]), self.attribute(name, line.span)
         value = self.values_of(call.arguments[0])[0]
+        text += "" if value.is_contiguous() else ".contiguous()"
         if isinstance(call.function, Name) and call.function.id == "Buffer":
             self.buffers.append(name)
             self.make(f'self.register_buffer("{name}", {text})', self.module.comment(line.span))
@@ -420,30 +477,62 @@ class ClassWriter(Constructor):
         if comment := self.module.comment(line.test.span):
             self.add(f"# {comment}")
         makes = [self.makes_layers(body) for body in (line.then, line.orelse)]
+        in_loop = any(index for _, index in self.loops)
+        conditions = list(self.conditions)
+        if in_loop and any(makes):
+            self.conditions.append(line.test)
+            makes = [False, False]
         test = self._test_of_constructor(line) if any(makes) else ""
         head, flow, values = f"if {self.text(line.test)}:", self.flow, self.flow_values
         start = len(self.statements)
         ends: list[tuple[int, str | None]] = []
+        before, made_before = (set(self.attributes), dict(self.unnamed)), len(self.made)
+        attributes: set[str] = set()
         for body, word, made, no in ((line.then, head, makes[0], ""), (line.orelse, "else:", makes[1], "not ")):
             self.flow, self.flow_values = flow, values
+            if any(makes):  # either branch makes its own
+                self.attributes, self.unnamed = set(before[0]), dict(before[1])
             if body:
                 self.add(word)
                 self.depth += 1
                 if made:
-                    self.make(f"if {no}{bracketed(test, 4) if no else test}:")
+                    self.make("else:" if all(makes) and no else f"if {no}{bracketed(test, 4) if no else test}:")
                     self.made_depth += 1
                 self.write_lines(body)
                 self.made_depth -= made
                 self.depth -= 1
+            attributes |= self.attributes
             ends.append((len(self.statements), self.flow))
+            if in_loop and len(self.conditions) > len(conditions):
+                self.conditions[-1] = ex.Unary(line.test.span, "not", line.test)
+        self.conditions = conditions
+        if all(makes):
+            self._declare_twice_made(made_before)
+        self.attributes |= attributes
+        self.unnamed = dict(before[1]) if any(makes) else self.unnamed
+        self._join_flows(line, ends, start)
+
+    def _join_flows(self, line: tree.If, ends: list[tuple[int, str | None]], start: int) -> None:
+        """Let the values that two branches give have one name; ``ends`` are where each ends, and its value."""
         if len({text for _, text in ends}) > 1:
             for (place, text), body in reversed(list(zip(ends, (line.then, line.orelse), strict=True))):
                 if text != self.variable:
-                    made_of = _Statement(
-                        self.depth + bool(body), f"{self.variable} = {text}", "", [self.variable], False
-                    )
-                    self.statements.insert(place if body else start, made_of)
+                    made = f"{self.variable} = {text}"
+                    one = _Statement(self.depth + bool(body), made, "", [self.variable], False)
+                    self.statements.insert(place if body else start, one)
             self.flow = self.variable
+
+    def _declare_twice_made(self, start: int) -> None:
+        """Give attributes that either branch makes a type that covers both."""
+        first: dict[str, int] = {}
+        for i, (_, text, _) in enumerate(self.made[start:], start):
+            name, equals, _ = text.partition(" = ")
+            if equals and name in first:
+                other = self.made[first[name]]
+                if other[1].partition("(")[0] != text.partition("(")[0] and ":" not in other[1].partition(" = ")[0]:
+                    self.made[first[name]] = (other[0], other[1].replace(" = ", ": nn.Module = ", 1), other[2])
+            elif equals and name.startswith("self."):
+                first[name] = i
 
     def _test_of_constructor(self, line: tree.If) -> str:
         """Return the condition for the layers of a branch: as in the file, or an argument if it rests on shapes."""
@@ -457,7 +546,8 @@ class ClassWriter(Constructor):
 
     def _write_for(self, line: tree.For) -> None:
         if line.name:
-            raise self.module.problem(line.span, "a loop with a name cannot be exported", "make its lines a block")
+            self._write_named_loop(line)
+            return
         target, head, index = target_text(line.target), self.text(line.iterable), ""
         if found := re.fullmatch(r"list\((\w+\(.*\))\)", head):
             head = found[1]
@@ -474,11 +564,48 @@ class ClassWriter(Constructor):
         self._write_rounds(line.body, lambda: f"for {target} in {head}:")
         self.loops.pop()
 
-    def _write_rounds(self, body: tuple[tree.Line, ...], head: Callable[[], str]) -> None:
-        """Write the lines of a loop. The value that flows has one name in all rounds."""
-        beside = self.module.checked.outside_flow
-        flows = not all(isinstance(one, tree.Statement) and one.span in beside for one in body)
-        if flows:
+    def _write_while(self, line: tree.While) -> None:
+        self._write_rounds(line.body, lambda: f"while {self.text(line.test)}:", line.text)
+
+    def _write_named_loop(self, line: tree.For) -> None:
+        """Write a loop with a name: a class for its rounds, in a list."""
+        if self.loops:
+            raise self.module.problem(line.span, "a loop with a name in a loop cannot be exported", "make it a block")
+        views: dict[BodyView, tuple[BodyView, int]] = {}
+        for view in self.views:
+            for i, item in enumerate(view.at(line.iterable)):
+                items: dict[str, Any] = {}
+                assign(line.target, item, items)
+                path = ".".join(filter(None, (view.path, line.name, str(i))))
+                views[view.inside(path, (*view.turns, i), items)] = view, i
+        part = ClassWriter(self.module, self.module.class_name(line.name), line.body, list(views), None, self)
+        lines = [one for one in tree.statements(line.body) if isinstance(one, tree.Statement)]
+        given = {name.name for one in lines if not self.own_tensor(one) for name in ex.targets(one.target)}
+        part.wanted = sorted(given & {*_read_names(self.body, line), *self.values})
+        part.write()
+        groups = [Group(view, one.turns, [], i) for one, (view, i) in views.items()]
+        by_round = {(view, i): one for one, (view, i) in views.items()}
+        clause = ex.Clause(line.target, self.rounds_of(line), ())
+
+        def write() -> list[str]:
+            return [self.construct(part, groups, lambda group: by_round[group.view, group.round], None)]
+
+        text = f"nn.ModuleList({self.comprehension((clause,), write)})"
+        attribute = self.register(line.name, text, line.span, self.module.comment(line.iterable.span))
+        if part.reads_flow or part.flow is not None:
+            self._settle_flow()
+        arguments = [self._from_outside(name, None, part) for name in part.free]
+        names = [*([self.variable] if part.flow is not None else []), *map(local_name, part.wanted)]
+        self.values |= {name: local_name(name) for name in part.wanted}
+        self.add(f"for layer in {attribute}:")
+        self.depth += 1
+        self.add(f"{', '.join(names)} = layer({', '.join(arguments)})", "", names)
+        self.depth -= 1
+        self.layers[line.name], self.flow_values = attribute, part.flow_values or self.flow_values
+
+    def _write_rounds(self, body: tuple[tree.Line, ...], head: Callable[[], str], test: str = "") -> None:
+        """Write the lines of a loop. A value that flows into the next round has one name in all."""
+        if flows := self._reads_flow(body) or re.search(r"\bprev\b", test):
             self._settle_flow()
         self.add(head())
         self.depth += 1
@@ -486,6 +613,23 @@ class ClassWriter(Constructor):
         if flows:
             self._settle_flow()
         self.depth -= 1
+
+    def _reads_flow(self, lines: tuple[tree.Line, ...]) -> bool:
+        """Whether lines read the value that flows into them."""
+        for line in filter(self.ran, lines):
+            nodes = [node for top in tree.expressions(line) for node in ex.walk(top)]
+            if any(isinstance(node, Name) and node.id == "prev" for node in nodes):
+                return True
+            if isinstance(line, tree.Statement):
+                if not self.own_tensor(line) and isinstance(self.values_of(line.value)[0], TEMPLATES):
+                    return True
+                if line.span not in self.module.checked.outside_flow:
+                    return False
+            elif not (isinstance(line, tree.PartLine) and line.inputs) and any(
+                map(self._reads_flow, tree.bodies(line))
+            ):
+                return True
+        return False
 
     def _settle_flow(self) -> None:
         text = self.flow_text()
@@ -537,14 +681,15 @@ class ClassWriter(Constructor):
             return given or self.flow_text()
         if name.endswith("_layer") and name.removesuffix("_layer") in self.layers:
             return self.layers[name.removesuffix("_layer")]
-        return self.value(name) or name
+        return self.value(part.read_outside.get(name, name)) or name
 
     def _part_class(self, line: tree.PartLine) -> ClassWriter:
-        views = [view.inside(".".join(filter(None, (view.path, line.name))), view.turns) for view in self.views]
+        views = [view.inside(".".join(filter(None, (view.path, line.name))), view.turns, {}) for view in self.views]
         part = ClassWriter(self.module, self.module.class_name(line.name), line.body, views, None, self)
         nodes = [node for one in tree.statements(self.body) for top in tree.expressions(one) for node in ex.walk(top)]
         attributes = [node for node in nodes if isinstance(node, ex.Attribute)]
-        read = {node.name for node in attributes if ex.spelled(node) == f"{line.name}.{node.name}"}
+        whole = [node for node in attributes if any(view.all(node) for view in self.views)]
+        read = {node.name for node in whole if ex.spelled(node) == f"{line.name}.{node.name}"}
         defined = [n.name for one in line.body if isinstance(one, tree.Statement) and not self.own_tensor(one)
                    for n in ex.targets(one.target)]  # fmt: skip
         part.wanted = [name for name in defined if name in read]
@@ -559,15 +704,11 @@ class ClassWriter(Constructor):
                 groups = self._groups_under(entry.name, one.name if entry.entries else "", one.value)
                 if isinstance(one.value, ex.TupleOrList):
                     for i, item in enumerate(one.value.items):
-                        texts += self.elements(item, [g._replace(made=g.made[i : i + 1]) for g in groups])
-                elif isinstance(groups[0].made[0][1], SeriesTemplate):
-                    inner = []
-                    for group in groups:
-                        module, series = group.made[0]
-                        inner.append(group._replace(made=list(zip(module.children(), flatten(series), strict=True))))
-                    texts.append(f"nn.Sequential({', '.join(self.elements(one.value, inner))})")
+                        texts.append(self.whole(item, [g._replace(made=g.made[i : i + 1]) for g in groups]))
+                elif isinstance(one.value, ex.Comprehension):
+                    texts.append(f"*{self._list_of_modules(one.value, groups)}")
                 else:
-                    texts += self.elements(one.value, groups)
+                    texts.append(self.whole(one.value, groups))
             items = ", ".join(texts)
             if entry.entries:
                 pairs = (f'"{one.name}": {text}' for one, text in zip(entry.entries, texts, strict=True))
@@ -576,6 +717,10 @@ class ClassWriter(Constructor):
                 items = f"nn.ModuleList({items[1:] if items.startswith('*[') else f'[{items}]'})"
             attribute = self.register(entry.name, items, entry.span, self.module.comment(entry.span))
             self.values[entry.name] = self.layers[entry.name] = attribute
+
+    def _list_of_modules(self, node: ex.Comprehension, groups: list[Group]) -> str:
+        rounds = [g._replace(made=[one], round=i, turns=(*g.turns, i)) for g in groups for i, one in enumerate(g.made)]
+        return self.comprehension(node.clauses, lambda: [self.whole(node.element, rounds)])
 
     def _groups_under(self, name: str, key: str, node: Expression) -> list[Group]:
         """Return the layers under a name of ``modules:`` in each run."""
@@ -679,7 +824,8 @@ class ClassWriter(Constructor):
         names = [target] if several == 1 else [f"{target}_{i + 1}" for i in range(several)]
         for name, argument in zip(names, arguments, strict=False):
             if name != argument:
-                self.assign(name, argument)
+                optional = several > 1 and any(view.inputs.get(argument, 0) is None for view in self.views)
+                self.add(f"{name}{': Any' * optional} = {argument}", "", [name])
         first = "[0]" if _are_results([value]) else ""
         self.add(f"for layer in {text}:")
         self.depth += 1
@@ -729,13 +875,13 @@ class ClassWriter(Constructor):
                 given = [*map(self.operand, arguments), *(f"{k.name}={self.operand(k.value)}" for k in keywords)]
                 return f"{bracketed(self.operand(value), 20)}.{name}({', '.join(given)})"
             case ex.Binary(left=left, right=right) if self.is_results(left) or self.is_results(right):
-                return python(node, lambda one: self.operand(one) if one in (left, right) else self.replace(one))
+                return python(node, lambda one: None if one is node else self.operand(one))
         return None
 
     def _name(self, node: Expression, name: str) -> str:
         if name == "prev":
             return self.flow_whole()
-        if (text := self.value(name)) is not None:
+        if (text := self.value(name, node)) is not None:
             return text
         if name in CONSTANTS or name in DTYPES:
             return f"math.{name}" if name in CONSTANTS else f"torch.{DTYPES[name]}"
@@ -743,23 +889,23 @@ class ClassWriter(Constructor):
             raise self.module.problem(node.span, "a layer that is not called here cannot be exported")
         return "self.training" if name == MODE else local_name(name)  # of a comprehension
 
-    def value(self, name: str) -> str | None:
-        """Return the value of a name, here or outside of the part; None for any other name."""
+    def value(self, name: str, node: Expression | None = None) -> str | None:
+        """Return the value of a name, ``stem.h`` too, here or outside of the part; None for any other name."""
         if name in self.values:
             return self.values[name]
         if self.outer is not None and not self.is_setting_or_var(name) and self.outer.value(name) is not None:
-            views = self.outer.views
-            kind = type_text([view.inputs[name] for view in views if name in view.inputs]) or "Tensor"
-            self.free[local_name(name)] = kind
-            self.values[name] = local_name(name)
-            return local_name(name)
+            text = local_name(name.replace(".", "_"))
+            self.free[text] = (type_text(self.values_of(node)) if node is not None else "") or "Tensor"
+            self.values[name] = text
+            self.read_outside[text] = name
+            return text
         return self.store(name) if self.is_setting_or_var(name) else None
 
     def _attribute_text(self, node: ex.Attribute) -> str:
         """Return a tensor of a layer, a value of a part, or an attribute of a tensor."""
         spelled = ex.spelled(node)
-        if spelled is not None and spelled in self.values:
-            return self.values[spelled]
+        if spelled is not None and (text := self.value(spelled, node)) is not None:
+            return text
         base: Expression = node
         while isinstance(base, ex.Attribute | ex.Subscript):
             base = base.value
@@ -804,8 +950,9 @@ def _are_results(values: Sequence[Any]) -> bool:
     return bool(values) and all(isinstance(value, Results) for value in values)
 
 
-def _read_names(lines: tuple[tree.Line, ...]) -> Iterable[str]:
+def _read_names(lines: tuple[tree.Line, ...], without: tree.Line | None = None) -> Iterable[str]:
     """Return the names that the expressions of lines read."""
-    for line in tree.statements(lines):
+    inside = [*tree.statements((without,))] if without is not None else []
+    for line in (one for one in tree.statements(lines) if one not in inside):
         for top in tree.expressions(line):
             yield from (node.id for node in ex.walk(top) if isinstance(node, Name))

@@ -23,8 +23,10 @@ def lay_out(text: str, indent: int, comment: str = "", inside: bool = False) -> 
         return
     head = next((m.group() for m in re.finditer(r"^return |^.*? = ", text) if _is_outer(text, m.end())), "")
     pieces = _pieces(text[len(head) :].removesuffix(","))
-    cut = _last_bracket(text)
-    if head and (len(pieces) > 2 or (cut is None and len(pieces) > 1)):
+    cut = _last_bracket(text, indent)
+    # An expression in brackets that does not fit on one line is not opened alone.
+    alone = cut is not None and (_is_call(text, cut[0]) or indent + 4 + cut[1] - cut[0] <= MAX_COLUMNS)
+    if head and len(pieces) > 1 and (len(pieces) > 2 or not alone or text[-1] not in _CLOSE):
         yield f"{pad}{head}("
         for piece in pieces:
             yield from lay_out(piece, indent + 4, inside=True)
@@ -43,19 +45,23 @@ def _in_brackets(text: str, start: int, stop: int, indent: int) -> Iterator[str]
     pad, inner = " " * indent, text[start + 1 : stop]
     items = split_items(inner)
     parts = _cut(inner, r" (?=for )")
-    called = (
-        start > 0 and re.search(r"[\w\])]$", text[:start]) and not re.search(r"\b(in|if|else|and|or)$", text[:start])
-    )
     yield pad + text[: start + 1]
     if len(parts) > 1:
         for part in [inner] if len(pad + inner) + 4 <= MAX_COLUMNS else parts:
             yield from lay_out(part, indent + 4)
-    elif text[start] == "(" and not called and len(items) == 1 and not inner.endswith(","):
+    elif text[start] == "(" and not _is_call(text, start) and len(items) == 1 and not inner.endswith(","):
         yield from lay_out(inner, indent + 4, inside=True)
     else:
         for item in items:
             yield from lay_out(f"{item},", indent + 4, inside=True)
     yield pad + text[stop:]
+
+
+def _is_call(text: str, start: int) -> bool:
+    """Whether a bracket opens arguments or items, and is not around an expression."""
+    before = text[:start]
+    word = re.search(r"\b(in|if|else|and|or|not|return|is)$", before.rstrip())
+    return text[start] != "(" or (re.search(r"[\w\])]$", before) is not None and word is None)
 
 
 def _pieces(text: str) -> list[str]:
@@ -67,9 +73,9 @@ def _pieces(text: str) -> list[str]:
         if re.search(operators, outside):
             return _cut(text, rf"(?={operators})")
     calls = _cut(text, r"(?=\.\w+\()")
-    if len(calls) > 1 and re.fullmatch(r"[\w.]+", calls[0]) and calls[0] not in ("torch", "nn", "F", "math", "self"):
+    if len(calls) > 1 and re.fullmatch(r"[\w.]+", calls[0]):
         calls[:2] = ["".join(calls[:2])]
-    return calls if len(calls) > 2 or (len(calls) == 2 and re.match(r"[^(].*\)$", calls[0])) else [text]
+    return calls if len(calls) > 2 else [text]
 
 
 def _cut(text: str, pattern: str) -> list[str]:
@@ -102,16 +108,18 @@ def split_items(text: str) -> list[str]:
     return [*items, *filter(None, [text[start:].strip()])]
 
 
-def _last_bracket(text: str) -> tuple[int, int] | None:
-    """Return where the last outer brackets stand that hold something and are no index."""
-    found, start = None, 0
+def _last_bracket(text: str, indent: int) -> tuple[int, int] | None:
+    """Return where the last outer brackets stand that hold something and are no index, if what is before them fits."""
+    found: list[tuple[int, int]] = []
+    start = 0
     for i, depth in _depths(text):
         if text[i] in _OPEN and depth == 1:
             start = i
         elif text[i] in _CLOSE and depth == 0 and text[start + 1 : i].strip():
             is_index = text[start] == "[" and re.search(r"[\w\])]$", text[:start])
-            found = found if is_index else (start, i)
-    return found
+            found = found if is_index else [(start, i), *found]
+    fitting = [one for one in found if indent + one[0] < MAX_COLUMNS]
+    return next(iter(fitting or found), None)
 
 
 def _outside_brackets(text: str, keep: bool = False) -> str:

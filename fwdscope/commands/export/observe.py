@@ -45,22 +45,36 @@ class BodyView:
 
     body: Body
     path: str
-    # Whether vars have other values than in the file.
+    # Whether vars have other values than in the file, and those.
     changed: bool
+    original: Mapping[str, Any] = field(repr=False)
     values: dict[Node, list[tuple[Turns, Any]]] = field(default_factory=dict)
     calls: dict[Span, list[LayerRun]] = field(default_factory=dict)
     inputs: dict[str, Any] = field(default_factory=dict)
     result: Any = None
     turns: Turns = ()
+    # The names that the loops around give this round.
+    items: Mapping[str, Any] = field(default_factory=dict)
 
     @property
-    def variables(self) -> dict[str, Any]:
-        """The vars of this run."""
-        return dict(self.body.blueprint.checked.variables)
+    def settings(self) -> dict[str, Any]:
+        """The settings of the block, and what loops around this round give."""
+        return {**self.body.settings, **self.items}
 
-    def inside(self, path: str, turns: Turns) -> BodyView:
+    @property
+    def constants(self) -> dict[str, Any]:
+        """The vars and settings of this run."""
+        return {**self.body.blueprint.checked.variables, **self.settings}
+
+    @property
+    def changed_vars(self) -> tuple[str, ...]:
+        """The vars that have another value than in the file."""
+        checked = self.body.blueprint.checked
+        return tuple(n for n, value in checked.variables.items() if self.changed and value != self.original.get(n))
+
+    def inside(self, path: str, turns: Turns, items: Mapping[str, Any]) -> BodyView:
         """The part of this run at another path, in one round."""
-        return replace(self, path=path, turns=turns)
+        return replace(self, path=path, turns=turns, items={**self.items, **items})
 
     def at(self, node: Expression, turns: Turns = ()) -> Any:
         """The value of a node in a round, or the last one that loops inside gave it."""
@@ -81,12 +95,13 @@ class BodyView:
 
 def observe(checked: Checked) -> list[BodyView]:
     """Return every run of every block, those of the file as it is first. Raises SpecError."""
-    found = _views(build(checked), False)
-    run_with_vars_changed(checked, lambda one: found.extend(_views(build(one, check_promises=False), True)))
+    original = checked.variables
+    found = _views(build(checked), False, original)
+    run_with_vars_changed(checked, lambda one: found.extend(_views(build(one, check_promises=False), True, original)))
     return found
 
 
-def _views(network: Network, changed: bool) -> list[BodyView]:
+def _views(network: Network, changed: bool, original: Mapping[str, Any]) -> list[BodyView]:
     found: list[BodyView] = []
     spec = network.spec
     bodies = (network.lines, *(block.body for block in spec.blocks))
@@ -96,7 +111,7 @@ def _views(network: Network, changed: bool) -> list[BodyView]:
     def run(scope: Body | Series, inputs: tuple[Any, ...], keywords: dict[str, Any]) -> Any:
         if isinstance(scope, Series):
             return run_series(scope, inputs, keywords)
-        view = BodyView(scope, network.blueprint.path(scope), changed)
+        view = BodyView(scope, network.blueprint.path(scope), changed, original)
         found.append(view)
         return _RecordingRun(scope, view, nodes).run(inputs, keywords)
 

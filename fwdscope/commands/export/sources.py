@@ -9,15 +9,21 @@ def causal_mask(length: int, device: torch.device | None = None) -> Tensor:
     return torch.ones(length, length, dtype=torch.bool, device=device).tril()
 ''',
     "rope": '''
-def rope(input: Tensor, theta: float = 10_000, offset: int = 0) -> Tensor:
-    """Rotate each pair of features (i, i + head_dim / 2) by an angle of its position."""
+def rope(
+    input: Tensor, theta: float = 10_000, offset: int = 0, interleaved: bool = False
+) -> Tensor:
+    """Rotate pairs of features, of both halves or of neighbours, by their position."""
     length, dim = input.shape[-2:]
     positions = torch.arange(offset, offset + length, device=input.device).float()
     exponents = torch.arange(0, dim, 2, device=input.device).float() / dim
-    half = torch.outer(positions, 1.0 / theta**exponents)
-    angles = torch.cat((half, half), dim=-1)
-    first, second = input.chunk(2, dim=-1)
-    turned = torch.cat((-second, first), dim=-1)
+    angles = torch.outer(positions, 1.0 / theta**exponents)
+    if interleaved:
+        angles = angles.repeat_interleave(2, dim=-1)
+        turned = torch.stack((-input[..., 1::2], input[..., ::2]), dim=-1).flatten(-2)
+    else:
+        angles = torch.cat((angles, angles), dim=-1)
+        first, second = input.chunk(2, dim=-1)
+        turned = torch.cat((-second, first), dim=-1)
     return input * angles.cos().to(input.dtype) + turned * angles.sin().to(input.dtype)
 ''',
     "sinusoidal": '''

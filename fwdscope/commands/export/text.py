@@ -146,7 +146,7 @@ def _index(node: Expression, inner: Callable[[Expression], str]) -> str:
     if not isinstance(node, ex.Slice):
         return inner(node)
     lower, upper, step = (part and inner(part) for part in (node.lower, node.upper, node.step))
-    simple = all(_is_simple(part) for part in (lower, upper, step) if part)
+    simple = all(part.lstrip("-").replace("_", "").isalnum() for part in (lower, upper, step) if part)
     space = "" if simple else " "
     text = f"{lower or ''}{space if lower else ''}:{space + upper if upper else ''}"
     return f"{text}{space if upper else ''}:{space}{step}" if step else text
