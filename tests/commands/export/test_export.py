@@ -165,7 +165,7 @@ blocks:
         "- for: i in range(3)\n  do:\n    - fc = Linear(8 + i)\n    - ReLU",
         "- for: w, k in [(8, 1), (4, 2)]\n  do:\n    - fc = Linear(w)\n    - fc * k",
         "- for: i in range(2)\n  do:\n    - B\n    - prev * i",
-        "- for: i in range(3)\n  name: s\n  do:\n    - f = Linear(8 + i)\n    - if: i > 1\n      then:\n        - Linear(3)",
+        "- for: i in (0, 2)\n  name: s\n  do:\n    - f = Linear(8)\n    - if: i > 1\n      then:\n        - Linear(3)",
         "- y = x\n- for: i, k in [(1, 2), (3, 4)]\n  name: s\n  do:\n    - fc = Linear(8)\n    - y = y * k + fc\n- y",
         "- for: i in range(2)\n  do:\n    - h = 2 * Linear(8)\n    - if: i < 1\n      then:\n        - g = Linear(8)",
         "- for: i in range(3)\n  do:\n    - Res(8 - i // 2)",
