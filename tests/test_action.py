@@ -29,7 +29,6 @@ def environment(step: str, folder: Path, **inputs: str) -> dict[str, str]:
     texts = {key: str(value) for key, value in STEPS[step].get("env", {}).items()}
     for name, value in given.items():
         texts = {key: text.replace(f"${{{{ inputs.{name} }}}}", value) for key, text in texts.items()}
-    texts["ALLOW_IMPORT"] = "1" if given["allow-import"] == "true" else ""
     tools = folder / "tools"
     tools.mkdir(exist_ok=True)
     program = tools / "fwdscope"

@@ -263,8 +263,9 @@ class ModuleSubject(Subject):
             )
         except ShapeError as error:
             self.device = error.device
-            self.trace = trace_until_failure(module, self.call.args, self.call.kwargs, training, error.device)
-            error.partial = replace(self.report(), notes=("it fails behind the last layer shown",))
+            with contextlib.suppress(TypeError):  # inputs that have no stand-in on meta, as sparse ones
+                self.trace = trace_until_failure(module, self.call.args, self.call.kwargs, training, error.device)
+                error.partial = replace(self.report(), notes=("it fails behind the last layer shown",))
             raise
 
     def trace_every_copy(self) -> Trace:

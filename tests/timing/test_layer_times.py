@@ -92,7 +92,8 @@ def test_each_row_has_the_time_of_one_copy_and_what_contains_others_their_sum() 
 
 def test_the_rounds_of_a_loop_are_together() -> None:
     network, inputs, pairs = network_of(
-        "inputs: {x: 'randn(2, 8)'}\nlayers:\n  - for: t in range(4)\n    do:\n      - fc = Linear(8)\n  - ReLU\n"
+        "inputs: {x: 'randn(2, 8)'}\nlayers:\n  - modules:\n      fc: Linear(8)\n"
+        "  - for: t in range(4)\n    do:\n      - fc(prev)\n  - ReLU\n"
     )
     time = Time()
     slow_down(network.get_submodule("fc"), time, 0.005)

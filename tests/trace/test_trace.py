@@ -354,7 +354,7 @@ class Looking(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         y = self.norm(self.table(x))
         self.made_in_inference_mode = self.made_in_inference_mode  # type: ignore[assignment]
-        return y if x.sum().item() > 0 else -y
+        return y if y.sum().item() > 0 else -y
 
 
 @torch.inference_mode()

@@ -1,15 +1,17 @@
 #!/usr/bin/env bash
 # Keeps one comment on a pull request up to date: the check, and what moved against the base branch.
-# Takes from the environment: PULL_REQUEST, BASE_REF, GITHUB_REPOSITORY, GH_TOKEN, TARGETS, ALLOW_IMPORT if it is meant.
+# Takes from the environment: PULL_REQUEST, BASE_REF, GITHUB_REPOSITORY, GH_TOKEN, TARGETS, ALLOW_IMPORT.
 set -euo pipefail
 set -f    # fwdscope expands globs
 mark="<!-- fwdscope check -->"
 body=$(mktemp)
 read -r -d '' -a targets <<< "$TARGETS" || true
 
+options=()
+if [ "$ALLOW_IMPORT" = true ]; then options+=(--allow-import); fi
 {
   echo "$mark"
-  fwdscope check --format markdown ${ALLOW_IMPORT:+--allow-import} -- "${targets[@]}" || true
+  fwdscope check --format markdown "${options[@]}" -- "${targets[@]}" || true
 } > "$body"
 git fetch --quiet --depth=1 origin "$BASE_REF"
 git diff --name-only --diff-filter=M FETCH_HEAD -- '*.yaml' '*.yml' | while IFS= read -r file; do

@@ -36,7 +36,7 @@ def test_every_report_is_what_its_schema_says(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "change", [{"name": 3}, {"more": 1}, {"totals": {}}, {"device": None}, {"layers": [{"path": "x"}]}, {"version": 2}]
+    "change", [{"name": 3}, {"more": 1}, {"totals": {}}, {"device": None}, {"layers": [{"path": "x"}]}, {"version": 99}]
 )
 def test_the_schema_refuses_what_the_reader_refuses(change: dict[str, object]) -> None:
     data = json.loads(fwdscope.inspect("mlp_xor", device="meta").dumps()) | change

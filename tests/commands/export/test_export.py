@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import os
 import re
 import subprocess
 import sys
@@ -93,7 +94,15 @@ def same(spec: Checked, module: nn.Module) -> None:
         torch.testing.assert_close(ours, theirs, atol=1e-6, rtol=1e-5)
 
 
-@pytest.mark.parametrize("name", SPECS)
+# The others take minutes: FWDSCOPE_EVERY_SPEC=1 has them all.
+CHOSEN = {
+    "bert_base", "computation_graph", "convnext_tiny", "fixed_hidden_mlp", "gpt2", "llama3_8b", "lstm", "mlp_blocks",
+    "mnist_cnn", "moe_small", "norms", "resnet18", "simple_rnn", "squeezenet1_1", "transformer_base", "unet",
+    "vit_b_16",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SPECS if os.environ.get("FWDSCOPE_EVERY_SPEC") else sorted(CHOSEN))
 def test_a_module_has_the_keys_and_outputs_of_its_spec_at_other_sizes_too(name: str) -> None:
     """The text is that of the whole size; its arguments make the small one, so no size of the whole is left in it."""
     kind = network_of(text_of(name))
@@ -103,7 +112,7 @@ def test_a_module_has_the_keys_and_outputs_of_its_spec_at_other_sizes_too(name: 
 
 
 def test_modules_pass_ruff_and_mypy_and_import_torch_alone(tmp_path: Path) -> None:
-    for name in SPECS:
+    for name in sorted(CHOSEN):
         (tmp_path / f"{name}.py").write_text(text_of(name))
         imported = set(re.findall(r"^(?:import|from) (\w+)", text_of(name), re.M))
         assert imported <= {"torch", "math", "functools", "operator", "collections", "typing"}
