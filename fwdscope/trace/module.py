@@ -11,6 +11,7 @@ import inspect
 import random
 import re
 import sys
+import threading
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -405,10 +406,36 @@ def _process_state_kept() -> Iterator[None]:
             torch.set_default_dtype(dtype)
 
 
+class _Eager:
+    """Dynamo's stance is the process's: the first thread that needs it eager sets it, the last one restores it."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.users = 0
+        self.stance = contextlib.ExitStack()
+
+    @contextlib.contextmanager
+    def taken(self) -> Iterator[None]:
+        with self.lock:
+            if not self.users:
+                self.stance.enter_context(torch.compiler.set_stance("force_eager"))
+            self.users += 1
+        try:
+            yield
+        finally:
+            with self.lock:
+                self.users -= 1
+                if not self.users:
+                    self.stance.close()
+
+
+_EAGER = _Eager()
+
+
 def without_compiling() -> contextlib.AbstractContextManager[Any]:
     """Run compiled modules as they were written, without dynamo."""
     # Nothing is compiled where dynamo was never loaded, and loading it takes a second.
-    return torch.compiler.set_stance("force_eager") if is_dynamo_loaded() else contextlib.nullcontext()
+    return _EAGER.taken() if is_dynamo_loaded() else contextlib.nullcontext()
 
 
 def hook_modules(modules: Modules, recorder: Observer) -> Iterator[RemovableHandle]:

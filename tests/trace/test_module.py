@@ -258,6 +258,22 @@ class Nested(nn.Module):
         return self.inner(self.fc(x))
 
 
+def test_threads_that_end_in_any_order_leave_dynamo_as_it_was() -> None:
+    """Each inspects without compiling; the stance is that of the process, so the last to end restores it."""
+    import torch._dynamo
+
+    from fwdscope.trace import without_compiling
+
+    compiled: list[object] = []
+    first, second = without_compiling(), without_compiling()
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    second.__exit__(None, None, None)
+    torch.compile(nn.Linear(3, 3), backend=lambda graph, _: compiled.append(graph) or graph.forward)(torch.ones(1, 3))
+    assert len(compiled) == 1
+
+
 @pytest.mark.parametrize("device", ["meta", "cpu"])
 def test_a_compiled_module_is_reported_as_the_one_that_was_compiled(device: str) -> None:
     compiled: list[object] = []
