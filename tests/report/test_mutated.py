@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from reports_of_runs import report as report_of_run
 from typer.testing import CliRunner, Result
 
+import fwdscope
 from fwdscope.cli import app
 from fwdscope.commands.check.baselines import Baseline
 from fwdscope.device.table import accelerators_of
@@ -180,3 +181,9 @@ def test_a_text_that_no_report_has_is_refused(text: str) -> None:
     for loads in (Report.loads, Baseline.loads):
         with pytest.raises(ValueError, match=r"JSON|report|baseline"):
             loads(text)
+
+
+def test_a_baseline_with_half_a_character_is_refused() -> None:
+    data = Baseline.of(fwdscope.inspect("mlp_xor", device="meta")).to_json() | {"dtype": "\ud800"}
+    with pytest.raises(ReportError, match="it holds half of a character"):
+        Baseline.loads(json.dumps(data))

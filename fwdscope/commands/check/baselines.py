@@ -6,6 +6,7 @@ wrote it and no lines of the spec, so that it changes only with the network.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -65,6 +66,10 @@ class Baseline:
             raise ReportError("this is no baseline of fwdscope")
         if data.get("version") != VERSION:
             raise ReportError(f"it has version {shortened(data.get('version'))}; this fwdscope reads version {VERSION}")
+        try:
+            json.dumps(data, ensure_ascii=False).encode()
+        except UnicodeEncodeError:
+            raise ReportError("this is no baseline of fwdscope: it holds half of a character") from None
         try:
             return cls(data, _report(data))
         except (KeyError, TypeError, AttributeError, ValueError) as error:
