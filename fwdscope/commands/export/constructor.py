@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -73,7 +74,7 @@ class Argument(NamedTuple):
         return self.default is not None, ("size", "setting", "var", "flag").index(self.kind)
 
 
-class Constructor:
+class Constructor(ABC):
     """Writes the constructor of one class, whose body are ``lines`` of the network, of a block or of a part."""
 
     def __init__(
@@ -107,13 +108,13 @@ class Constructor:
 
     # What the writer of the lines knows (:mod:`fwdscope.commands.export.forward`).
 
+    @abstractmethod
     def known_name(self, name: str) -> str | None:
         """Return how the constructor reads a value that a line makes from no input."""
-        raise NotImplementedError
 
+    @abstractmethod
     def call_function(self, node: Call, name: str, inner: Callable[[Expression], str], forward: bool) -> str:
         """Return the call of a function."""
-        raise NotImplementedError
 
     def argument_of_setting(self, values: dict[BodyView, Any], default: str | None) -> Argument:
         """Return the argument for a setting of the block."""

@@ -19,6 +19,8 @@ from torch import Tensor, nn
 
 import fwdscope
 from fwdscope.commands.export import to_python
+from fwdscope.commands.export.sources import SOURCES
+from fwdscope.functions import own_functions
 from fwdscope.language import load
 from fwdscope.language.check import Checked
 from fwdscope.language.problems import SpecError
@@ -292,3 +294,16 @@ def test_the_command_writes_to_stdout_or_to_a_file_and_says_what_is_wrong_first(
     ):
         run = command(*words, folder=tmp_path)
         assert (run.returncode, message in run.stderr) == (2, True), run.stderr
+
+
+def test_functions_written_out_give_what_ours_give() -> None:
+    """They are the language's own, as text: what a module needs of them stands in it."""
+    names: dict[str, Any] = {"torch": torch, "Tensor": Tensor}
+    for name in ("causal_mask", "rope", "sinusoidal"):
+        exec(SOURCES[name], names)
+    x = torch.randn(2, 3, 7, 16)
+    for given in ({}, {"theta": 500.0, "offset": 3}, {"interleaved": True}, {"interleaved": True, "offset": 2}):
+        torch.testing.assert_close(names["rope"](x, **given), own_functions.rope(x, **given))
+    torch.testing.assert_close(names["sinusoidal"](9, 12), own_functions.sinusoidal(9, 12))
+    torch.testing.assert_close(names["sinusoidal"](5, 8, 100.0), own_functions.sinusoidal(5, 8, 100.0))
+    assert torch.equal(names["causal_mask"](6), own_functions.causal_mask(6))
