@@ -1,7 +1,7 @@
 """Reports kept of earlier looks: a second look at a spec that has not changed needs no torch.
 
-Shapes and costs are kept until something changes that decides them. What was measured in a run that nobody asked for is
-kept for an hour; a run on a device that was asked for is never kept.
+Shapes and costs are kept until something changes that decides them. What a run by default measured is kept for an hour;
+a run on a device that was asked for is never kept.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def entry_of(target: Target, settings: RunSettings) -> CacheEntry | None:
     try:
         source = target.read_spec()
     except SpecError:
-        return None  # told by those who load it
+        return None  # loading the spec reports it
     path = find_spec(target.text)
     where = str(path.absolute()) if path is not None else f"{Path.cwd()}: {target.text}"
     run = (settings.seed, settings.stats, settings.latency, platform.node()) if settings.device is None else ()

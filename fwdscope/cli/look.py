@@ -31,7 +31,7 @@ class Look(NamedTuple):
 
 
 def look_at(target: Target, settings: RunSettings = META, cached: bool = True) -> Look:
-    """The report of a target. A run that nobody asked for ends after ``RUN_BUDGET`` seconds.
+    """The report of a target. A run by default, not asked for, ends after ``RUN_BUDGET`` seconds.
 
     With ``cached``, that of an earlier look at the same text is taken. A new one is kept.
     """

@@ -262,8 +262,8 @@ class NodeParser:
     def modules(self, head: Scalar, value: YamlNode, rest: tuple[tuple[Scalar, YamlNode], ...]) -> tree.Modules:
         """Parse ``modules:`` and its layers."""
         if rest:
-            help = "indent the names below it further than the word modules"
-            self.report(rest[0][0].span, f"{rest[0][0].value}: stands beside modules:, not in it", help, "key")
+            help = "indent it further than the word modules"
+            self.report(rest[0][0].span, f"{rest[0][0].value}: is not indented under modules:", help, "key")
             return tree.Modules(head.span, ())
         form = "write `- modules:` and below it, indented, `head: Linear(10)`"
         entries = self.mapping(value, "modules:", form)

@@ -1,7 +1,7 @@
 """Explains why a module's forward failed: at which layer and line of the user's code, and where the sizes came from.
 
 The forward runs once more on a copy, watched by a :class:`fwdscope.model.trail.Trail`; an error that says enough, or
-that costs too much to see again, is told by its traceback alone (:func:`error_at_line`).
+is too expensive to reproduce, is explained from its traceback alone (:func:`error_at_line`).
 """
 
 from __future__ import annotations
@@ -282,7 +282,7 @@ class _Failure:
         return ("the last operand", self.trail.last[0]) if self.trail.last else None
 
     def _written(self, count: int) -> list[str]:
-        """How the user's line writes the operands of the call that failed, if that can be told."""
+        """The operands of the failed call as the user's line writes them, if they can be found."""
         node = self.line.expression if self.line is not None else ast.Module([], [])
         if isinstance(node, ast.BinOp):
             return [ast.unparse(node.left), ast.unparse(node.right)]

@@ -331,7 +331,7 @@ def test_a_package_that_cannot_be_imported_is_no_bug_of_ours(
 @pytest.mark.parametrize(
     "arguments",
     [
-        ("inspect", "llama3_405b", "--format", "json"),
+        ("inspect", "llama3_405b", "resnet50", "--no-cache", "--format", "json"),
         ("bench", "resnet50", "--device", "cpu", "--budget", "60", "--format", "json"),
         ("check", "specs", "--no-cache", "--jobs", "2", "--format", "json"),
     ],

@@ -186,7 +186,7 @@ def test_a_size_that_does_not_fit_is_told_at_the_line_of_the_code(here: Path, lo
 def test_a_target_that_does_not_fit_is_told_without_a_line_of_a_spec() -> None:
     code, said = run("check", "detector_code:misfit")
     assert (code, "detector_code:misfit: error: 1 (Linear): it was made with in_features=9" in said) == (2, True), said
-    # From what is kept, a mistake of code would be told after it was mended.
+    # A kept report would still show a mistake in the code after it was corrected.
     assert "unchanged" not in run("check", "detector_code:misfit")[1]
 
 
