@@ -1,25 +1,13 @@
-"""The report as one page that opens from disk in a browser: a template, a style sheet and a script, filled in.
-
-What the page shows of the report stands in it twice compressed, so that no text of a report is ever read as HTML: the
-report as :meth:`~fwdscope.report.Report.dumps` writes it, which the page lets one download, and the sentences around
-the table, as every format has them. The page's security policy names the hashes of its style sheet and its script, so
-that nothing else runs in it and nothing leaves it.
-"""
+"""The report as one page that opens from disk in a browser."""
 
 from __future__ import annotations
 
-import html
-import json
-import zlib
-from base64 import b64encode
 from collections.abc import Iterator
-from hashlib import sha256
-from importlib import resources
-from string import Template
 from typing import Any
 
 from fwdscope.findings import findings
 from fwdscope.render import estimates, summary
+from fwdscope.render.html.page import page
 from fwdscope.render.rows import FIGURES, Options, View, is_broken, named, printable, view
 from fwdscope.report import Peaks, Report
 from fwdscope.report.roofline import roofline
@@ -27,28 +15,7 @@ from fwdscope.report.roofline import roofline
 
 def render(report: Report, options: Options) -> str:
     """The page."""
-    style, script = _part("page.css"), _part("page.js")
-    return Template(_part("page.html")).substitute(
-        title=html.escape(printable(report.name)),
-        style=style,
-        script=script,
-        style_hash=_hash(style),
-        script_hash=_hash(script),
-        report=_packed(report.dumps()),
-        words=_packed(json.dumps(_words(report), ensure_ascii=False)),
-    )
-
-
-def _part(name: str) -> str:
-    return resources.files(__name__).joinpath(name).read_text("utf-8")
-
-
-def _hash(text: str) -> str:
-    return b64encode(sha256(text.encode()).digest()).decode()
-
-
-def _packed(text: str) -> str:
-    return b64encode(zlib.compress(text.encode("utf-8", errors="backslashreplace"), 9)).decode()
+    return page("report", report.name, report.dumps(), _words(report))
 
 
 def _words(report: Report) -> dict[str, Any]:

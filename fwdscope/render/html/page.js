@@ -1,84 +1,28 @@
-// The page of a report. All texts of the report become text nodes: nothing here sets HTML.
-
-const report = JSON.parse(await unpack("page-report", (text) => (unpack.report = text)));
-const words = JSON.parse(await unpack("page-words"));
-
-async function unpack(id, keep = (text) => text) {
-  const packed = Uint8Array.from(atob(document.getElementById(id).textContent), (letter) => letter.charCodeAt(0));
-  return keep(await new Response(new Blob([packed]).stream().pipeThrough(new DecompressionStream("deflate"))).text());
-}
-
-// ---- Making elements ----------------------------------------------------------------------------------------------
-
-const at = (selector) => document.querySelector(selector);
-
-function make(name, attributes = {}, ...inside) {
-  return fill(document.createElement(name), attributes, inside);
-}
-
-function draw(name, attributes = {}, ...inside) {
-  return fill(document.createElementNS("http://www.w3.org/2000/svg", name), attributes, inside);
-}
-
-function fill(element, attributes, inside) {
-  for (const [name, value] of Object.entries(attributes)) {
-    if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
-    else if (value === true) element.setAttribute(name, "");
-    else if (value !== false && value != null) element.setAttribute(name, value);
-  }
-  element.append(...inside.flat(Infinity).filter((one) => one != null && one !== false && one !== ""));
-  return element;
-}
-
-// ---- Numbers as text, as fwdscope/units.py writes them --------------------------------------------------------------
-
-function scaled(value, base, units) {
-  let [size, step] = [Math.abs(value), 0];
-  while (step + 1 < units.length && Number(size.toFixed(step ? 3 : 0)) >= base) [size, step] = [size / base, step + 1];
-  const digits = step === 0 && Number.isInteger(size) ? `${size}` : size.toFixed(size < 9.995 ? 2 : size < 99.95 ? 1 : 0);
-  return `${value < 0 ? "−" : ""}${digits} ${units[step]}`.trim();
-}
-const count = (value) => scaled(value, 1000, ["", "K", "M", "G", "T", "P", "E"]);
-const bytes = (value) => scaled(value, 1024, ["B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"]);
-const seconds = (value) => scaled(value * 1e9, 1000, ["ns", "µs", "ms", "s"]);
-const exact = (value) => value.toLocaleString("en-US");
-const shape = (sizes) => sizes.join(" ") || "()";
-const shapes = (many) => (many.length > 1 && new Set(many.map(shape)).size === 1
-  ? `(${shape(many[0])}) × ${many.length}` : many.map(shape).join(" · ") || "—");
-
-function percent(part) {
-  if (part > 0 && part < 0.0005) return "<0.1 %";
-  return part >= 0.9995 && part < 1 ? ">99.9 %" : `${(100 * part).toFixed(1)} %`;
-}
-
-function number(value) {
-  const size = Math.abs(value);
-  const places = size >= 100 ? 0 : size >= 10 ? 1 : size >= 1 ? 2 : size >= 0.1 ? 3 : 4;
-  const text = size && (size < 1e-3 || size >= 1e6) ? value.toExponential(2).replace("e+", "e") : size
-    ? value.toLocaleString("en-US", { minimumFractionDigits: places, maximumFractionDigits: places }) : "0";
-  return text.replaceAll("-", "−");
-}
+// The page of a report: its rows as a table, as a network and in charts, and one layer of them.
 
 // ---- The rows as a tree -------------------------------------------------------------------------------------------
 
-const rows = report.layers;
+// The networks on the page: of a comparison two, whose rows stand one after the other.
+const reports = words.kind === "diff" ? [report.before, report.after] : [report];
+const rows = reports.flatMap((one) => one.layers);
 const roots = [];
 const byKey = new Map();
-{
+for (const [side, { layers }] of reports.entries()) {
   const around = [];
-  rows.forEach((row, index) => {
+  const first = side * reports[0].layers.length;
+  layers.forEach((row, place) => {
     while (around.length && around.at(-1).depth >= row.depth) around.pop();
     const parent = around.at(-1) ?? null;
-    const name = row.path || `row-${index}`;
+    const name = `${side ? "after " : ""}${row.path || `row-${place}`}`;
     const twins = rows[byKey.get(name)]?.twins ?? 0;
     if (byKey.has(name)) rows[byKey.get(name)].twins = twins + 1;
     Object.assign(row, {
-      index, parent, kids: [], twins: 1, key: byKey.has(name) ? `${name}~${twins + 1}` : name,
-      times: row.repeat * (parent?.times ?? 1), wrong: row.promise?.held === false,
+      index: first + place, side, parent, kids: [], twins: 1, key: byKey.has(name) ? `${name}~${twins + 1}` : name,
+      times: row.repeat * (parent?.times ?? 1), wrong: row.promise?.held === false, sources: row.sources?.map((source) => first + source) ?? null,
       name: row.path || row.text || row.type, short: row.label || (row.kind === "expression" ? "" : row.path.split(".").at(-1)),
       words: `${row.path} ${row.type} ${row.text} ${row.kind}`.toLowerCase(), users: [],
     });
-    byKey.set(row.key, index);
+    byKey.set(row.key, row.index);
     (parent?.kids ?? roots).push(row);
     around.push(row);
   });
@@ -114,6 +58,13 @@ const measure = FIGURES[words.measure] ?? Object.values(FIGURES)[0];
 
 // ---- What is chosen, open and sought --------------------------------------------------------------------------------
 
+// The networks that are drawn, and what else there is to draw when a row was chosen, opened or sought.
+const networks = [];
+const views = {
+  chosen(where) { showLayer(); table.draw(where !== "table"); markCharts(); },
+  opened() { table.draw(); showLayer(); },
+  sought() { table.draw(); },
+};
 const state = { chosen: null, open: new Set(), query: "", found: new Set(), around: new Set(), sort: null, down: true, colour: measure };
 
 {
@@ -133,33 +84,33 @@ function* ancestors(row) {
 
 function toggle(row) {
   if (!row.kids.length) return;
-  if (state.open.has(row.index)) state.open.delete(row.index);
-  else {
-    state.open.add(row.index);
+  const closes = state.open.has(row.index);
+  for (const side of [row, row.other].filter(Boolean)) {
+    if (closes) state.open.delete(side.index);
+    else state.open.add(side.index);
     // A stack of one kind of copies opens with them.
-    for (let one = row; one.kids.length === 1 && one.kids[0].kids.length; one = one.kids[0]) state.open.add(one.kids[0].index);
+    if (!closes) for (let one = side; one.kids.length === 1 && one.kids[0].kids.length; one = one.kids[0]) state.open.add(one.kids[0].index);
   }
   if (state.chosen && [...ancestors(state.chosen)].some((one) => !state.open.has(one.index))) state.chosen = row;
-  table.draw();
-  network.draw(row);
-  showLayer();
+  views.opened();
+  for (const network of networks) network.draw(row.side === network.side ? row : row.other);
 }
 
 // Show a row in the network, the table and the panel; `where` is the view it was chosen in, which stays where it is.
 function choose(row, where) {
   state.chosen = row;
   let opened = false;
-  for (const one of row ? ancestors(row) : []) {
+  for (const one of [row, row?.other].filter(Boolean).flatMap((one) => [...ancestors(one)])) {
     opened ||= !state.open.has(one.index);
     state.open.add(one.index);
   }
   history.replaceState(null, "", row ? `#${encodeURIComponent(row.key)}` : location.pathname + location.search);
-  if (opened) network.draw();
   if (row && !where) at("section.graph").scrollIntoView({ block: "nearest" });
-  network.mark(where !== "network");
-  showLayer();
-  table.draw(where !== "table");
-  markCharts();
+  for (const network of networks) {
+    if (opened) network.draw();
+    network.mark(where !== network);
+  }
+  views.chosen(where);
 }
 
 function seek(query) {
@@ -167,8 +118,8 @@ function seek(query) {
   state.query = query.trim();
   state.found = new Set(sought.length ? rows.filter((row) => sought.every((word) => row.words.includes(word))).map((row) => row.index) : []);
   state.around = new Set([...state.found].flatMap((index) => [...ancestors(rows[index])].map(idOf)));
-  network.mark(false);
-  table.draw();
+  for (const network of networks) network.mark(false);
+  views.sought();
 }
 
 function chooseNext(step) {
@@ -186,12 +137,13 @@ function onKey(event) {
   const row = state.chosen;
   const order = state.sort ? table.shown : visible();
   const step = (by) => choose(order[Math.min(order.length - 1, Math.max(0, order.indexOf(row) + by))] ?? order[0]);
+  const zoom = (by) => networks.forEach((one) => one.zoom(by));
   const acts = {
     ArrowDown: () => step(1), ArrowUp: () => step(-1), Home: () => choose(order[0]), End: () => choose(order.at(-1)),
     ArrowRight: () => row?.kids.length && (state.open.has(row.index) ? choose(row.kids[0]) : toggle(row)),
     ArrowLeft: () => row && (state.open.has(row.index) ? toggle(row) : row.parent && choose(row.parent)),
     Enter: () => row && toggle(row), Escape: () => choose(null),
-    "+": () => network.zoom(1.25), "=": () => network.zoom(1.25), "-": () => network.zoom(0.8), 0: () => network.zoom(), f: () => network.fit(),
+    "+": () => zoom(1.25), "=": () => zoom(1.25), "-": () => zoom(0.8), 0: () => zoom(), f: () => networks.forEach((one) => one.fit()),
   };
   if (!acts[event.key]) return;
   event.preventDefault();
@@ -204,12 +156,6 @@ function drawHead() {
   const { totals, run, outputs, inputs } = report;
   const least = report.uncounted.length ? "≥ " : "";
   const moves = totals.bytes_read == null ? null : totals.bytes_read + totals.bytes_written;
-  const tile = (value, what, about) => make("div", { class: "card tile" }, make("b", {}, value), make("span", {}, what, about && make("br"), about));
-  const theme = make("button", { "aria-label": "Light or dark", title: "Light or dark", onclick: () => {
-    const dark = getComputedStyle(document.documentElement).colorScheme === "dark"
-      || (!document.documentElement.dataset.theme && matchMedia("(prefers-color-scheme: dark)").matches);
-    document.documentElement.dataset.theme = dark ? "light" : "dark";
-  } }, "◐");
   const [name, ...facts] = words.title;
   at("header").append(
     make("div", { class: "head" },
@@ -219,37 +165,17 @@ function drawHead() {
         words.about && make("p", {}, words.about),
         (inputs.length || outputs.length) && make("p", { class: "flow" }, words.flow),
         words.values && make("p", { class: "flow muted" }, words.values)),
-      make("div", { class: "tools" }, theme, make("button", { class: "download", onclick: download }, "Download JSON"))),
+      tools(report.name)),
     make("div", { class: "tiles" },
       tile(count(totals.params), "parameters", [exact(totals.params), totals.params ? ` · ${bytes(totals.param_bytes)}` : ""].join("")),
       totals.macs != null && tile(least + count(totals.macs), "MACs", `${least}${count(totals.flops ?? 0)} FLOPs`),
       moves != null && tile(least + bytes(moves), "moved", totals.flops && !least ? `${count(totals.flops / moves)} FLOPs per byte` : ""),
       totals.peak_memory != null && tile(bytes(totals.peak_memory), "peak memory", `activations ${bytes(totals.peak_activations ?? 0)}`),
       run?.latency && tile(seconds(run.latency.median), "a forward", run.batch ? `${count(run.batch / run.latency.median)} items/s` : "median")));
-  const titles = { problem: "problem", warning: "warning", note: "note" };
-  const items = words.messages.map(({ level, text, row, advice }) => make("li", { class: level },
-    make("span", {}, titles[level]),
-    make("div", {},
-      row == null ? text : make("button", { class: "link", onclick: () => choose(rows[row]) }, text),
-      advice && make("span", { class: "muted" }, ` — ${advice}`))));
-  const more = items.splice(6);
-  if (items.length) {
-    const list = make("ul", { class: "card messages" }, items);
-    if (more.length) list.append(make("li", {}, make("span"), make("button", { class: "link", onclick: (event) => event.target.parentNode.replaceWith(...more) }, `${more.length} more`)));
-    at("header").append(list);
-  }
+  at("header").append(messages(words.messages, (row) => choose(rows[row])));
   if (words.estimates.length) at("header").append(make("pre", { class: "card" }, words.estimates.join("\n")));
   at("footer").append(make("p", {}, words.sums.join("  ·  ")), make("p", {}, [...words.legend.filter(Boolean),
     `fwdscope ${report.environment.fwdscope}`, `python ${report.environment.python}`, report.environment.platform].join("  ·  ")));
-}
-
-function download() {
-  const link = make("a", {
-    href: URL.createObjectURL(new Blob([unpack.report], { type: "application/json" })),
-    download: `${report.name.replace(/[^\w.-]+/g, "-") || "report"}.json`,
-  });
-  link.click();
-  URL.revokeObjectURL(link.href);
 }
 
 // ---- The table ----------------------------------------------------------------------------------------------------
@@ -437,7 +363,7 @@ function showLayer() {
   const facts = make("dl", { class: "facts" });
   const fact = (name, ...value) => value.some((one) => one != null && one !== "" && one.length !== 0) && facts.append(make("div", { class: value.flat().length > 3 ? "wide" : null }, make("dt", {}, name), make("dd", {}, ...value)));
   const joined = (many) => many.flatMap((one, index) => (index ? [", ", one] : [one]));
-  const takes = (row.network_inputs ?? []).map((index) => report.inputs[index]?.name || `input ${index}`);
+  const takes = (row.network_inputs ?? []).map((index) => reports[row.side].inputs[index]?.name || `input ${index}`);
   const of = (figure, title = FIGURES[figure]?.title) => {
     const found = FIGURES[figure];
     const value = found?.of(row);
@@ -463,7 +389,7 @@ function showLayer() {
   if (row.uncounted.length) fact("no counting rule", row.uncounted.join(", "));
   if (row.promise) fact("promised", `${row.promise.text} ${row.promise.held ? "✓" : `✗ got ${row.promise.got ?? "another"}`}`);
   fact("takes", joined([...takes, ...(row.sources ?? []).slice(0, limit).map((index) => linkTo(rows[index]))]));
-  fact("goes to", joined([...row.users.slice(0, limit).map(linkTo), ...(row.network_outputs ?? []).map((index) => `output ${report.outputs[index]?.name ?? index}`)]));
+  fact("goes to", joined([...row.users.slice(0, limit).map(linkTo), ...(row.network_outputs ?? []).map((index) => `output ${reports[row.side].outputs[index]?.name ?? index}`)]));
   panel.replaceChildren(
     make("header", {}, make("div", {}, make("h2", { class: "code" }, row.name, row.repeat > 1 ? ` × ${row.repeat}` : ""),
       make("p", { class: "muted" }, joined([...ancestors(row)].reverse().map(linkTo)).map((one) => (one === ", " ? " › " : one)), row.parent ? " › " : "",
@@ -507,23 +433,22 @@ function statistics(row) {
 
 const SPACE = { below: 38, beside: 22, lane: 13, inside: 16, head: 36 };
 const ends = [
-  ...report.inputs.map((one, index) => ({ end: `i${index}`, name: one.name || "input", sizes: shape(one.shape), dtype: one.dtype, order: -1, parent: null })),
-  ...report.outputs.map((one, index) => ({ end: `o${index}`, name: one.name || "output", sizes: shape(one.shape), dtype: one.dtype, order: rows.length, parent: null })),
+  ...reports.flatMap(({ inputs }, side) => inputs.map((one, index) => ({ end: `i${side}.${index}`, side, name: one.name || "input", sizes: shape(one.shape), dtype: one.dtype }))),
+  ...reports.flatMap(({ outputs }, side) => outputs.map((one, index) => ({ end: `o${side}.${index}`, side, name: one.name || "output", sizes: shape(one.shape), dtype: one.dtype }))),
 ];
 const idOf = (one) => one.end ?? one.index;
 const thing = (id) => (typeof id === "number" ? rows[id] : ends.find((one) => one.end === id));
-const orderOf = (id) => (typeof id === "number" ? id : id[0] === "i" ? -1 : rows.length);
 
 // All edges between rows without others inside, inputs and outputs. Where a row's sources are not known, the row before
 // it stands for them.
 const flows = [];
 let before = null;
 for (const row of leaves) {
-  if (!row.sources && before && row.kind !== "parameter") flows.push([before.index, row.index]);
+  if (!row.sources && before?.side === row.side && row.kind !== "parameter") flows.push([before.index, row.index]);
   if (row.kind !== "parameter") before = row;
-  for (const index of row.network_inputs ?? []) if (report.inputs[index]) flows.push([`i${index}`, row.index]);
+  for (const index of row.network_inputs ?? []) if (reports[row.side].inputs[index]) flows.push([`i${row.side}.${index}`, row.index]);
   for (const source of row.sources ?? []) if (rows[source] && !rows[source].kids.length) flows.push([source, row.index]);
-  for (const index of row.network_outputs ?? []) if (report.outputs[index]) flows.push([row.index, `o${index}`]);
+  for (const index of row.network_outputs ?? []) if (reports[row.side].outputs[index]) flows.push([row.index, `o${row.side}.${index}`]);
 }
 const lineage = new Map([...ends, ...leaves].map((one) => [idOf(one), [...(typeof idOf(one) === "number" ? [...ancestors(one)].map(idOf) : []).reverse(), idOf(one)]]));
 
@@ -548,12 +473,10 @@ function linksOfParts() {
   return parts;
 }
 
-const cut = (text, most) => (text.length > most ? `${text.slice(0, most - 1)}…` : text);
-
 // A node with its size, what is written in it, and where edges of a result enter and leave it, from its left.
 function sized(one, parts) {
   const node = { id: idOf(one), one, x: 0, y: 0, links: [], enters: () => node.w / 2, leaves: () => node.w / 2 };
-  if (one.end) return Object.assign(node, { title: cut(one.name, 26), about: cut(`${one.sizes}${one.dtype === report.dtype ? "" : ` ${one.dtype}`}`, 34) }, box(one.name, `${one.sizes} ${one.dtype}`, 34));
+  if (one.end) return Object.assign(node, { title: cut(one.name, 26), about: cut(`${one.sizes}${one.dtype === reports[one.side].dtype ? "" : ` ${one.dtype}`}`, 34) }, box(one.name, `${one.sizes} ${one.dtype}`, 34));
   const times = one.repeat > 1 ? ` × ${one.repeat}` : one.kind === "loop" && one.calls > 1 ? ` × ${one.calls} rounds` : "";
   const about = one.kids.length && one.short === one.type ? "" : described(one);
   node.title = cut(one.short || one.type, 26) + times;
@@ -734,13 +657,13 @@ function pathOf(points) {
   }
   return `${path}L${kept.at(-1).map(short)}`;
 }
-const short = (value) => Math.round(value * 10) / 10;
 
 // ---- The network: its drawing -------------------------------------------------------------------------------------
 
-const network = { size: 1, nodes: new Map(), wires: [] };
+const networkOf = (side) => Object.assign(Object.create(Network), { side, size: 1, nodes: new Map(), wires: [] });
+const Network = {};
 
-network.make = function () {
+Network.make = function () {
   const figures = Object.entries(FIGURES);
   this.view = make("div", { class: "view", tabindex: 0, role: "group", "aria-label": "The network as a graph. Arrows choose, Enter opens, plus and minus zoom.", onkeydown: onKey });
   this.search = make("input", { type: "search", placeholder: "Search layers   /", "aria-label": "Search layers", oninput: (event) => seek(event.target.value),
@@ -759,7 +682,7 @@ network.make = function () {
   this.listen();
 };
 
-network.listen = function () {
+Network.listen = function () {
   const { view } = this;
   view.addEventListener("wheel", (event) => {
     if (!event.ctrlKey && !event.metaKey) return;
@@ -794,7 +717,7 @@ network.listen = function () {
     const row = rows[event.target.closest(".node")?.index];
     if (moved || !row) return;
     if (event.target.closest(".twist")) toggle(row);
-    else choose(row, "network");
+    else choose(row, this);
   });
   view.addEventListener("dblclick", (event) => {
     const row = rows[event.target.closest(".node")?.index];
@@ -803,21 +726,20 @@ network.listen = function () {
 };
 
 // Lay out and draw what is open; `anchor` is a row that stays where it is on the screen.
-network.draw = function (anchor) {
+Network.draw = function (anchor) {
   const { view } = this;
   const before = anchor && this.nodes.get(anchor.index);
   const seat = before && [before.left * this.size - view.scrollLeft, before.top * this.size - view.scrollTop];
   this.nodes.clear();
   this.wires = [];
-  const ins = ends.filter((one) => one.end[0] === "i");
-  const outs = ends.filter((one) => one.end[0] === "o");
   const linked = new Set(flows.flat());
-  const whole = layOut(null, [...ins, ...roots, ...outs].filter((one) => !one.end || linked.has(one.end)), linksOfParts());
+  const found = (kind) => ends.filter(({ side, end }) => side === this.side && end[0] === kind && linked.has(end));
+  const whole = layOut(null, [...found("i"), ...roots.filter((row) => row.side === this.side), ...found("o")], linksOfParts());
   const margin = 24;
   [this.w, this.h] = [whole.w + 2 * margin, whole.h + 2 * margin];
   const arrow = draw("marker", { id: "page-arrow", viewBox: "0 0 8 8", refX: 7, refY: 4, markerWidth: 7, markerHeight: 7, orient: "auto", markerUnits: "userSpaceOnUse" }, draw("path", { d: "M0 0.8L8 4L0 7.2z" }));
   arrow.firstChild.style.fill = "var(--wire)";
-  this.svg = draw("svg", { viewBox: `0 0 ${short(this.w)} ${short(this.h)}`, role: "img", "aria-label": `The network ${report.name}` }, draw("defs", {}, arrow), this.part(whole, margin, margin, margin, margin));
+  this.svg = draw("svg", { viewBox: `0 0 ${short(this.w)} ${short(this.h)}`, role: "img", "aria-label": `The network ${reports[this.side].name}` }, draw("defs", {}, arrow), this.part(whole, margin, margin, margin, margin));
   view.replaceChildren(this.svg);
   this.resize();
   this.paint();
@@ -827,7 +749,7 @@ network.draw = function (anchor) {
 };
 
 // The group of a laid out part at a place in the group around it; `left` and `top` are its place in the whole.
-network.part = function (laid, x, y, left, top) {
+Network.part = function (laid, x, y, left, top) {
   const group = draw("g", { transform: `translate(${short(x)} ${short(y)})` });
   for (const wire of laid.wires) {
     const [[px, py]] = wire.points;
@@ -841,7 +763,7 @@ network.part = function (laid, x, y, left, top) {
   return group;
 };
 
-network.node = function (node, left, top) {
+Network.node = function (node, left, top) {
   const { one, w, h } = node;
   const isOpen = Boolean(node.inner);
   const group = draw("g", { class: ["node", one.end ? "end" : one.kind, isOpen && "open", one.wrong && "wrong"].filter(Boolean).join(" "), transform: `translate(${short(node.x)} ${short(node.y)})` });
@@ -867,7 +789,7 @@ network.node = function (node, left, top) {
 };
 
 // Colour the nodes by the figure chosen: the darkest is the largest of those that are seen.
-network.paint = function () {
+Network.paint = function () {
   const figure = state.colour;
   if (!figure) return;
   const seen = [...this.nodes.values()].filter((node) => !node.isOpen);
@@ -881,8 +803,8 @@ network.paint = function () {
 };
 
 // Mark what is chosen and found; `follow` brings the chosen node into view.
-network.mark = function (follow) {
-  const id = state.chosen?.index;
+Network.mark = function (follow) {
+  const id = (state.chosen?.side === this.side ? state.chosen : state.chosen?.other)?.index;
   for (const [index, { group }] of this.nodes) {
     group.classList.toggle("chosen", index === id);
     group.classList.toggle("found", state.found.has(index) || (!state.open.has(index) && state.around.has(index)));
@@ -897,14 +819,14 @@ network.mark = function (follow) {
   if (y < view.scrollTop || y + h > view.scrollTop + view.clientHeight) view.scrollTop = y + h / 2 - view.clientHeight / 2;
 };
 
-network.resize = function () {
+Network.resize = function () {
   this.svg.setAttribute("width", Math.round(this.w * this.size));
   this.svg.setAttribute("height", Math.round(this.h * this.size));
   this.svg.classList.toggle("far", this.size < 0.45);
 };
 
 // Zoom by a factor around a place, or back to the size of text.
-network.zoom = function (by, around) {
+Network.zoom = function (by, around) {
   const { view } = this;
   const box = view.getBoundingClientRect();
   const [x, y] = around ? [around.clientX - box.left, around.clientY - box.top] : [box.width / 2, box.height / 2];
@@ -915,7 +837,7 @@ network.zoom = function (by, around) {
   view.scrollTo((view.scrollLeft + x) * grown - x, (view.scrollTop + y) * grown - y);
 };
 
-network.fit = function (smallest = 0) {
+Network.fit = function (smallest = 0) {
   const { view } = this;
   this.size = Math.max(smallest, Math.min(1, view.clientWidth / this.w, view.clientHeight / this.h));
   this.resize();
@@ -924,16 +846,7 @@ network.fit = function (smallest = 0) {
 
 // ---- Charts -------------------------------------------------------------------------------------------------------
 
-const tips = new WeakMap();
 const charts = { dots: [] };
-
-function chart(title, about, drawn, wide = true) {
-  const card = make("figure", { class: `card chart${wide ? " wide" : ""}` }, make("h2", {}, title), make("p", { class: "muted" }, about));
-  card.style.margin = 0;
-  at(".charts").append(card);
-  const style = getComputedStyle(card);
-  card.append(fill(drawn(card.clientWidth - parseFloat(style.paddingLeft) - parseFloat(style.paddingRight)), { "aria-label": title }, []));
-}
 
 function pointed(row, element, tip) {
   tips.set(element, `${row.name}${row.times > 1 ? ` × ${row.times}` : ""}\n${tip}`);
@@ -941,10 +854,6 @@ function pointed(row, element, tip) {
   charts.dots.push([row.index, element]);
   return element;
 }
-
-const canvas = (width, height, ...inside) => draw("svg", { viewBox: `0 0 ${width} ${height}`, height, role: "img" }, inside);
-const line = (x1, y1, x2, y2, kind = "axis") => draw("line", { class: kind, x1, y1, x2, y2 });
-const text = (x, y, words, anchor = "start", kind = "quiet") => draw("text", { x, y, "text-anchor": anchor, class: kind }, words);
 
 function drawCharts() {
   at(".charts").replaceChildren();
@@ -1065,27 +974,12 @@ function markCharts() {
   for (const [index, element] of charts.dots) element.classList.toggle("chosen", index === state.chosen?.index);
 }
 
-{
-  const tip = make("div", { class: "tip", hidden: true });
-  document.body.append(tip);
-  at(".charts").addEventListener("pointermove", (event) => {
-    const said = tips.get(event.target);
-    tip.hidden = !said;
-    if (!said) return;
-    tip.textContent = said;
-    tip.style.left = `${Math.min(event.clientX + 14, innerWidth - tip.offsetWidth - 8)}px`;
-    tip.style.top = `${Math.min(event.clientY + 14, innerHeight - tip.offsetHeight - 8)}px`;
-  });
-  at(".charts").addEventListener("pointerleave", () => { tip.hidden = true; });
-  at(".charts").addEventListener("click", (event) => event.target.index !== undefined && choose(rows[event.target.index]));
-}
-
 // ---- Start --------------------------------------------------------------------------------------------------------
 
-// The table first: it asks for its size, which is quick as long as the network has not changed.
 function redraw() {
+  // The table first: it asks for its size, which is quick as long as the network has not changed.
   table.draw(true);
-  network.draw();
+  for (const network of networks) network.draw();
 }
 
 function followLink() {
@@ -1093,18 +987,26 @@ function followLink() {
   if (index !== undefined && index !== state.chosen?.index) choose(rows[index]);
 }
 
-drawHead();
-network.make();
-network.draw();
-network.fit(Math.min(1, Math.max(0.7, network.view.clientWidth / network.w)));
-table.make();
-table.draw();
-followLink();
-addEventListener("hashchange", followLink);
-performance.mark("drawn");
-setTimeout(() => {
-  drawCharts();
-  performance.mark("charted");
-  let width = innerWidth;
-  addEventListener("resize", () => { if (innerWidth !== width) { width = innerWidth; drawCharts(); } });
-});
+function drawReport() {
+  const section = (name, label) => make("section", { class: name, "aria-label": label });
+  at("main").append(section("card graph", "Network"), make("div", { class: "side" },
+    make("aside", { class: "card panel", "aria-label": "Chosen layer", hidden: true }), section("card table", "Layers"), section("charts", "Charts")));
+  at(".charts").addEventListener("click", (event) => event.target.index !== undefined && choose(rows[event.target.index]));
+  drawHead();
+  const network = networkOf(0);
+  networks.push(network);
+  network.make();
+  network.draw();
+  network.fit(Math.min(1, Math.max(0.7, network.view.clientWidth / network.w)));
+  table.make();
+  table.draw();
+  followLink();
+  addEventListener("hashchange", followLink);
+  performance.mark("drawn");
+  setTimeout(() => {
+    drawnToWidth(drawCharts);
+    performance.mark("charted");
+  });
+}
+
+if (words.kind === "report") drawReport();

@@ -1,0 +1,136 @@
+// What all pages share. All texts of a report become text nodes: nothing here sets HTML.
+
+const report = JSON.parse(await unpack("page-report", (text) => (unpack.report = text)));
+const words = JSON.parse(await unpack("page-words"));
+
+async function unpack(id, keep = (text) => text) {
+  const packed = Uint8Array.from(atob(document.getElementById(id).textContent), (letter) => letter.charCodeAt(0));
+  return keep(await new Response(new Blob([packed]).stream().pipeThrough(new DecompressionStream("deflate"))).text());
+}
+
+// ---- Making elements ----------------------------------------------------------------------------------------------
+
+const at = (selector) => document.querySelector(selector);
+
+function make(name, attributes = {}, ...inside) {
+  return fill(document.createElement(name), attributes, inside);
+}
+
+function draw(name, attributes = {}, ...inside) {
+  return fill(document.createElementNS("http://www.w3.org/2000/svg", name), attributes, inside);
+}
+
+function fill(element, attributes, inside) {
+  for (const [name, value] of Object.entries(attributes)) {
+    if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
+    else if (value === true) element.setAttribute(name, "");
+    else if (value !== false && value != null) element.setAttribute(name, value);
+  }
+  element.append(...inside.flat(Infinity).filter((one) => one != null && one !== false && one !== ""));
+  return element;
+}
+
+// ---- Numbers as text, as fwdscope/units.py writes them --------------------------------------------------------------
+
+function scaled(value, base, units) {
+  let [size, step] = [Math.abs(value), 0];
+  while (step + 1 < units.length && Number(size.toFixed(step ? 3 : 0)) >= base) [size, step] = [size / base, step + 1];
+  const digits = step === 0 && Number.isInteger(size) ? `${size}` : size.toFixed(size < 9.995 ? 2 : size < 99.95 ? 1 : 0);
+  return `${value < 0 ? "−" : ""}${digits} ${units[step]}`.trim();
+}
+const count = (value) => scaled(value, 1000, ["", "K", "M", "G", "T", "P", "E"]);
+const bytes = (value) => scaled(value, 1024, ["B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"]);
+const seconds = (value) => scaled(value * 1e9, 1000, ["ns", "µs", "ms", "s"]);
+const exact = (value) => value.toLocaleString("en-US");
+const shape = (sizes) => sizes.join(" ") || "()";
+const shapes = (many) => (many.length > 1 && new Set(many.map(shape)).size === 1
+  ? `(${shape(many[0])}) × ${many.length}` : many.map(shape).join(" · ") || "—");
+
+function percent(part) {
+  if (part > 0 && part < 0.0005) return "<0.1 %";
+  return part >= 0.9995 && part < 1 ? ">99.9 %" : `${(100 * part).toFixed(1)} %`;
+}
+
+function number(value) {
+  const size = Math.abs(value);
+  const places = size >= 100 ? 0 : size >= 10 ? 1 : size >= 1 ? 2 : size >= 0.1 ? 3 : 4;
+  const text = size && (size < 1e-3 || size >= 1e6) ? value.toExponential(2).replace("e+", "e") : size
+    ? value.toLocaleString("en-US", { minimumFractionDigits: places, maximumFractionDigits: places }) : "0";
+  return text.replaceAll("-", "−");
+}
+
+const cut = (text, most) => (text.length > most ? `${text.slice(0, most - 1)}…` : text);
+const short = (value) => Math.round(value * 10) / 10;
+
+// ---- The head, as all pages have it ---------------------------------------------------------------------------------
+
+const tile = (value, what, about) => make("div", { class: "card tile" }, make("b", {}, value), make("span", {}, what, about && make("br"), about));
+
+// The buttons at its right; `name` is that of the file to download.
+function tools(name) {
+  const theme = make("button", { "aria-label": "Light or dark", title: "Light or dark", onclick: () => {
+    const dark = getComputedStyle(document.documentElement).colorScheme === "dark"
+      || (!document.documentElement.dataset.theme && matchMedia("(prefers-color-scheme: dark)").matches);
+    document.documentElement.dataset.theme = dark ? "light" : "dark";
+  } }, "◐");
+  return make("div", { class: "tools" }, theme, make("button", { class: "download", onclick: () => download(name) }, "Download JSON"));
+}
+
+function download(name) {
+  const link = make("a", {
+    href: URL.createObjectURL(new Blob([unpack.report], { type: "application/json" })),
+    download: `${name.replace(/[^\w.-]+/g, "-") || "report"}.json`,
+  });
+  link.click();
+  URL.revokeObjectURL(link.href);
+}
+
+// Problems, findings and notes, the first of them at once; `lead` goes to the place of one.
+function messages(all, lead) {
+  const titles = { problem: "problem", warning: "warning", note: "note" };
+  const items = all.map(({ level, text, row, advice }) => make("li", { class: level },
+    make("span", {}, titles[level]),
+    make("div", {},
+      row == null ? text : make("button", { class: "link", onclick: () => lead(row) }, text),
+      advice && make("span", { class: "muted" }, ` — ${advice}`))));
+  const more = items.splice(6);
+  const list = items.length ? make("ul", { class: "card messages" }, items) : "";
+  if (more.length) list.append(make("li", {}, make("span"), make("button", { class: "link", onclick: (event) => event.target.parentNode.replaceWith(...more) }, `${more.length} more`)));
+  return list;
+}
+
+// ---- Drawing charts -------------------------------------------------------------------------------------------------
+
+const tips = new WeakMap();
+function chart(title, about, drawn, wide = true) {
+  const card = make("figure", { class: `card chart${wide ? " wide" : ""}` }, make("h2", {}, title), make("p", { class: "muted" }, about));
+  card.style.margin = 0;
+  at(".charts").append(card);
+  const style = getComputedStyle(card);
+  card.append(fill(drawn(card.clientWidth - parseFloat(style.paddingLeft) - parseFloat(style.paddingRight)), { "aria-label": title }, []));
+}
+
+const canvas = (width, height, ...inside) => draw("svg", { viewBox: `0 0 ${width} ${height}`, height, role: "img" }, inside);
+const line = (x1, y1, x2, y2, kind = "axis") => draw("line", { class: kind, x1, y1, x2, y2 });
+const text = (x, y, words, anchor = "start", kind = "quiet") => draw("text", { x, y, "text-anchor": anchor, class: kind }, words);
+
+{
+  const tip = make("div", { class: "tip", hidden: true });
+  document.body.append(tip);
+  addEventListener("pointermove", (event) => {
+    const words = tips.get(event.target);
+    tip.hidden = !words;
+    if (!words) return;
+    tip.textContent = words;
+    tip.style.left = `${Math.min(event.clientX + 14, innerWidth - tip.offsetWidth - 8)}px`;
+    tip.style.top = `${Math.min(event.clientY + 14, innerHeight - tip.offsetHeight - 8)}px`;
+  });
+  document.documentElement.addEventListener("pointerleave", () => { tip.hidden = true; });
+}
+
+// Draw what depends on the width of the window, now and whenever it changes.
+function drawnToWidth(draw) {
+  draw();
+  let width = innerWidth;
+  addEventListener("resize", () => { if (innerWidth !== width) { width = innerWidth; draw(); } });
+}
