@@ -28,7 +28,7 @@ ENDINGS = {
     ".json": "json",
     ".csv": "csv",
     ".md": "markdown",
-    ".svg": "svg",
+    ".svg": "graph",
     ".html": "html",
     ".xml": "junit",
     ".sarif": "sarif",

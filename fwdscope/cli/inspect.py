@@ -33,6 +33,7 @@ from fwdscope.cli.watch import watch_spec
 from fwdscope.errors import InputError, ShapeError
 from fwdscope.interrupt import INTERRUPTED
 from fwdscope.render import COLUMNS, FIGURES, FORMATS, Options, render
+from fwdscope.render.nodes import COLOURS
 from fwdscope.settings import RunSettings
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
 _COLUMNS = f"Columns of the table, separated by commas: {', '.join(COLUMNS)}."
 _SORT = "List layers without nesting, those with the largest value first: macs, params, memory, …"
 _TOP = "List only the N layers that cost most."
+_COLOUR = f"What the nodes of a graph are coloured by: {', '.join(COLOURS)}."
 _STRICT = "Exit with code 1 if any operator has no counting rule."
 _ON = "Estimate time and memory on other hardware, without running: H100, or H100,T4, or all."
 _PARTIAL = "Show the report up to the layer that fails, of a PyTorch model."
@@ -68,6 +70,9 @@ def inspect(
         str | None, typer.Option(metavar="NAME", help=_SORT, autocompletion=completion.one_of(FIGURES))
     ] = None,
     top: Annotated[int | None, typer.Option(min=1, metavar="N", help=_TOP)] = None,
+    colour: Annotated[
+        str | None, typer.Option(metavar="NAME", help=_COLOUR, autocompletion=completion.one_of(COLOURS))
+    ] = None,
     strict: Annotated[bool, typer.Option("--strict", help=_STRICT)] = False,
     set_: opt.Sets = None,
     vary: Annotated[list[str] | None, typer.Option("--vary", metavar="NAME=VALUES", help=_VARY)] = None,
@@ -101,7 +106,7 @@ def inspect(
         only_one = {"watch": watch, "show": show is not None, "partial": partial, "vary": bool(vary)}
         _check_targets(inspected, [name for name, is_given in only_one.items() if is_given])
         unasked = defaulted(ctx)
-        view = {"depth": depth, "columns": columns, "sort": sort, "top": top, "on": on}
+        view = {"depth": depth, "columns": columns, "sort": sort, "top": top, "colour": colour, "on": on}
         view = {name: None if name in unasked else view[name] for name in view}
         runs = not (watch or vary or on is not None or any(target.is_report for target in inspected))
         chosen = device if runs or "device" not in unasked else None  # a default is for what runs
@@ -126,7 +131,7 @@ def inspect(
             _write_picture(look_at(inspected[0], settings).picture, output)
             return
         names = tuple(name.strip() for name in columns.split(",")) if columns else None
-        options = Options(depth, names, None, "", output is not None and form == "json", sort, top)
+        options = Options(depth, names, None, "", output is not None and form == "json", sort, top, colour=colour)
         if watch:
             options = options._replace(target=_command_line(inspected[0], chosen, on, settings))
 
@@ -192,14 +197,14 @@ def _inspect_all(
     Of several targets, one that is wrong is reported and left out; one alone raises. What is said of figures of an
     earlier look stands in a text to read, or else on stderr, so that data are the same.
     """
-    if form == "html" and len(targets) > 1:
-        raise InputError(f"a page is of one network; here are {len(targets)}")
+    if FORMATS[form].is_single and len(targets) > 1:
+        raise InputError(f"the format {form} is of one network; here are {len(targets)}")
     found = []
     for target in targets:
         try:
             look = look_at(target, settings, cached)
             report = look.report
-            if look.note and form not in ("json", "csv", "html"):
+            if look.note and not FORMATS[form].is_data:
                 report = replace(report, notes=(*report.notes, look.note))
             elif look.note and report.run:
                 sys.stderr.write(f"{target.text}: {look.note}\n")

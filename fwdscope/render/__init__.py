@@ -18,19 +18,26 @@ class ReportFormat(NamedTuple):
     file: str
     doc: str
     heeds: frozenset[str]
+    # Whether a file is of one report; and whether it is data for a program, which holds no remark on how it came about.
+    is_single: bool = False
+    is_data: bool = False
 
 
 # Options that choose rows and their order.
 _ROWS = frozenset({"depth", "sort", "top"})
+_GRAPH = frozenset({"depth", "colour"})
 
 FORMATS: dict[str, ReportFormat] = {
     "table": ReportFormat("terminal", "a tree-table for reading", _ROWS | {"columns", "width", "on"}),
     "tree": ReportFormat("tree", "indented plain text, for pasting", _ROWS | {"on"}),
-    "json": ReportFormat("json", "the whole report as data, loads back", frozenset({"on"})),
-    "csv": ReportFormat("csv", "one row a layer, all fields", _ROWS),
+    "json": ReportFormat("json", "the whole report as data, loads back", frozenset({"on"}), is_data=True),
+    "csv": ReportFormat("csv", "one row a layer, all fields", _ROWS, is_data=True),
     "markdown": ReportFormat("markdown", "a table for pull requests and READMEs", _ROWS | {"columns", "on"}),
-    "svg": ReportFormat("svg", "the table as a picture", _ROWS | {"columns", "on"}),
-    "html": ReportFormat("html", "a page to look at in a browser: graph, table, charts", frozenset({"on"})),
+    "svg": ReportFormat("svg", "the table as a picture", _ROWS | {"columns", "on"}, is_single=True),
+    "graph": ReportFormat("graph", "the network's graph as a picture, an SVG", _GRAPH, is_single=True, is_data=True),
+    "html": ReportFormat(
+        "html", "a page to look at in a browser: graph, table, charts", frozenset({"on"}), is_single=True, is_data=True
+    ),
 }
 
 

@@ -42,6 +42,8 @@ class Options(NamedTuple):
     sort: str | None = None
     top: int | None = None
     color: bool = False
+    # The figure that a graph is coloured by.
+    colour: str | None = None
     # Marks in front of rows, by the row's id(): what changed since an earlier report.
     marks: Mapping[int, str] = MappingProxyType({})
 

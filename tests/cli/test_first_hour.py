@@ -85,7 +85,9 @@ def test_a_name_without_an_ending_is_text(name: str) -> None:
 
 
 def test_a_page_is_of_one_network() -> None:
-    assert "a page is of one network; here are 2" in refused("inspect", "mlp_xor", "perceptron", "-o", "r.html")
+    assert "the format html is of one network; here are 2" in refused(
+        "inspect", "mlp_xor", "perceptron", "-o", "r.html"
+    )
 
 
 def test_a_format_goes_under_any_name() -> None:
