@@ -284,6 +284,40 @@ def test_a_run_is_drawn_as_charts(shown: Shown) -> None:
     assert browser.run(CHOSEN)
 
 
+def test_values_through_the_depth_leave_out_indices_and_keep_small_values_visible(shown: Shown) -> None:
+    report = sample_runs.ran(sample_reports.gpt2())
+    rows = list(report.layers)
+    indices = sample_reports.expression("arange(T)", 1, (1024,), output_dtypes=("int64",), sources=())
+    rows.append(replace(indices, stats=sample_runs.bell(1024, 5e6, 1e6)))
+    loud = next(i for i, row in enumerate(rows) if row.path == "ln_f")
+    rows[loud] = replace(rows[loud], stats=sample_runs.bell(9, 0.0, 3000.0))
+    browser = shown(replace(report, layers=tuple(rows)))
+    tall, *labels = browser.run(
+        """(() => {
+          const card = [...document.querySelectorAll('.chart')].find((one) => one.textContent.startsWith('Values'));
+          const path = card.querySelector('.area').getAttribute('d');
+          const points = path.split(/[ML]/).slice(1).map((one) => +one.split(' ')[1]);
+          const half = points.length / 2;
+          const spans = points.slice(0, half).map((y, index) => points.at(-1 - index) - y).sort((a, b) => a - b);
+          return [spans[half >> 1], ...[...card.querySelectorAll('text')].map((one) => one.textContent)];
+        })()"""
+    )
+    # A typical row is drawn as asinh(1) of asinh(3000 / 0.6) = 9.2, on either side: a tenth of the height of 182.
+    assert tall > 10
+    assert "1,000" in labels
+    assert "−1,000" in labels
+    assert "1.00e6" not in labels
+
+
+@pytest.mark.parametrize("width", [768, 1024, 1400, 1920])
+def test_no_column_of_the_table_is_cut(shown: Shown, width: int) -> None:
+    browser = shown(sample_runs.ran(sample_reports.resnet50()), width)
+    assert browser.run("(() => { const r = document.querySelector('.rows'); return r.scrollWidth <= r.clientWidth })()")
+    titles = browser.run("[...document.querySelectorAll('section.table th')].map((one) => one.textContent)")
+    assert {"layer", "type", "latency", "share of latency"} <= set(titles)
+    assert ("histogram" in titles) == (width == 1920)
+
+
 def test_colour_is_by_the_figure_chosen(shown: Shown) -> None:
     browser = shown(sample_reports.resnet50())
     fills = "[...document.querySelectorAll('.view .node > rect:last-of-type')].map((one) => one.style.fill).join()"

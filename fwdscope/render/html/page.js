@@ -237,7 +237,7 @@ const table = { height: 30, spare: 150, shown: [], first: -1, last: -1 };
 table.make = function () {
   const pick = make("details", { class: "pick" }, make("summary", {}, "Columns"),
     make("div", { class: "card" }, COLUMNS.slice(1).map((column) => make("label", {},
-      make("input", { type: "checkbox", checked: column.on, onchange: (event) => { column.on = event.target.checked; table.head(); table.draw(); } }), column.title))));
+      column.box = make("input", { type: "checkbox", onchange: (event) => { column.on = event.target.checked; table.head(); table.draw(); } }), column.title))));
   this.body = make("tbody");
   this.top = make("tr");
   this.scroll = make("div", { class: "rows", onscroll: () => this.fill() },
@@ -252,9 +252,27 @@ table.make = function () {
 
 table.head = function () {
   this.columns = COLUMNS.filter((column) => column.on);
+  for (const column of COLUMNS.slice(1)) column.box.checked = column.on;
   this.top.replaceChildren(...this.columns.map((column) => make("th", {
     class: column.right ? "right" : null, scope: "col", "aria-sort": state.sort === column ? (state.down ? "descending" : "ascending") : null,
   }, make("button", { onclick: () => this.sort(column), title: "Sort" }, column.title + (state.sort === column ? (state.down ? " ↓" : " ↑") : "")))));
+};
+
+// In a narrow window texts are cut shorter, and then the last figures left out, which a click under Columns brings back.
+table.fit = function () {
+  const { scroll } = this;
+  const isWide = () => scroll.scrollWidth > scroll.clientWidth;
+  for (const column of COLUMNS) if (column.left) [column.on, column.left] = [true, false];
+  this.head();
+  this.draw();
+  for (const width of [250, 200, 150]) if (width === 250 || isWide()) scroll.style.setProperty("--cell", `${width}px`);
+  for (const name of innerWidth < 700 ? [] : ["histogram", "std", "mean", "params", "output"]) {
+    const column = COLUMNS.find((one) => one.name === name);
+    if (!column.on || !isWide()) continue;
+    [column.on, column.left] = [false, true];
+    this.head();
+    this.draw();
+  }
 };
 
 // Once by the largest, once by the smallest, then as a tree again.
@@ -674,7 +692,7 @@ Network.make = function () {
       figures.length ? make("select", { "aria-label": "Colour by", onchange: (event) => { state.colour = FIGURES[event.target.value]; this.paint(); drawCharts(); } },
         figures.map(([name, { title }]) => make("option", { value: name, selected: FIGURES[name] === measure }, `Colour: ${title}`))) : "",
       this.scale = make("span", { class: "scale" }), make("span", { class: "grow" }),
-      tool("−", "Zoom out", () => this.zoom(0.8)), tool("+", "Zoom in", () => this.zoom(1.25)), tool("Fit", "Fit the whole network", () => this.fit())),
+      make("span", { class: "zoom" }, tool("−", "Zoom out", () => this.zoom(0.8)), tool("+", "Zoom in", () => this.zoom(1.25)), tool("Fit", "Fit the whole network", () => this.fit()))),
     this.view);
   addEventListener("keydown", (event) => {
     if (event.key === "/" && !/INPUT|SELECT/.test(document.activeElement.tagName)) { event.preventDefault(); this.search.focus(); }
@@ -862,7 +880,7 @@ function drawCharts() {
   if (leaves.some((row) => row.live_bytes)) drawMemory();
   const rated = words.roofs.some(Boolean);
   if (rated) drawRoofline();
-  if (leaves.filter((row) => row.stats?.mean != null).length > 1) drawDepth();
+  if (valued.filter(({ stats }) => stats.mean != null).length > 1) drawDepth();
   markCharts();
 }
 
@@ -872,7 +890,7 @@ function icicle(width) {
   const height = 26;
   const parts = [];
   const value = (row) => (figure.of(row) ?? 0) * row.times;
-  const total = Math.max(figure.whole || 0, roots.reduce((sum, row) => sum + value(row), 0)) || 1;
+  const total = roots.reduce((sum, row) => sum + value(row), 0) || 1;
   const put = (some, from) => {
     let x = from;
     for (const row of some) {
@@ -880,7 +898,7 @@ function icicle(width) {
       if (w < 0.4) { x += w; continue; }
       const rect = draw("rect", { class: "slab", x: short(x), y: (row.depth - 1) * height, width: short(w), height: height - 1, rx: 3 });
       rect.style.fill = `color-mix(in oklab, var(--heat) ${Math.round(10 + 65 * Math.sqrt(value(row) / total))}%, var(--card))`;
-      parts.push(pointed(row, rect, `${figure.text(figure.of(row) ?? 0)}${row.times > 1 ? " each" : ""} · ${percent(value(row) / total)}`));
+      parts.push(pointed(row, rect, `${figure.text(figure.of(row) ?? 0)}${row.times > 1 ? " each" : ""} · ${percent(figure.whole ? share(row, figure) : value(row) / total)}`));
       const room = Math.floor((w - 10) / 6.6);
       if (room > 2) { const name = text(short(x + 6), (row.depth - 1) * height + 17, cut(`${row.short || row.type}${row.repeat > 1 ? ` × ${row.repeat}` : ""}`, room), "start", ""); name.style.pointerEvents = "none"; parts.push(name); }
       put(row.kids, x);
@@ -950,23 +968,46 @@ function drawRoofline() {
   });
 }
 
+// Numbers between two, about so many, that are round.
+function roundNumbers(low, high, many) {
+  const rough = (high - low || 1) / many;
+  const ten = 10 ** Math.floor(Math.log10(rough));
+  const step = ten * [1, 2, 5, 10].find((one) => one * ten >= rough);
+  return Array.from({ length: Math.floor(high / step) - Math.ceil(low / step) + 1 }, (_, index) => (Math.ceil(low / step) + index) * step);
+}
+
+// Indices, counts and masks are left out: their sizes say nothing about the layers'.
+const valued = leaves.filter((row) => row.stats && row.kind !== "parameter" && row.output_dtypes.some((dtype) => /float|complex/.test(dtype)));
+
 function drawDepth() {
-  const steps = leaves.filter((row) => row.stats?.mean != null);
-  chart("Values through the depth", "Mean ± std of each layer's output, from the input to the output; below it the share of zeros.", (width) => {
-    const [height, left, band] = [230, 64, 34];
-    const low = Math.min(...steps.map(({ stats }) => stats.mean - stats.std));
-    const high = Math.max(...steps.map(({ stats }) => stats.mean + stats.std));
-    const step = (width - left) / steps.length;
-    const x = (index) => short(left + (index + 0.5) * step);
-    const y = (value) => short(height - band - 34 - ((value - low) / (high - low || 1)) * (height - band - 50));
-    const edge = (sign) => steps.map(({ stats }, index) => `${x(index)} ${y(stats.mean + sign * stats.std)}`);
+  const steps = valued.filter(({ stats }) => stats.mean != null);
+  const [low, high] = [Math.min(...steps.map(({ stats }) => stats.mean - stats.std)), Math.max(...steps.map(({ stats }) => stats.mean + stats.std))];
+  const sizes = steps.map(({ stats }) => Math.abs(stats.mean) + stats.std).sort((a, b) => a - b);
+  // Where few layers are far larger than most, the axis is linear up to a typical size and logarithmic beyond it.
+  const typical = sizes[sizes.length >> 1] || sizes.at(-1);
+  const bent = sizes.at(-1) > 12 * typical;
+  const scale = (value) => (bent ? Math.asinh(value / typical) : value);
+  const tens = Array.from({ length: 60 }, (_, index) => 10 ** (index - 30)).filter((one) => one > typical);
+  const marks = bent ? [0, ...tens, ...tens.map((one) => -one)].filter((one) => one >= low && one <= high) : roundNumbers(low, high, 4);
+  const [bottom, top] = [scale(Math.min(low, 0)), scale(Math.max(high, 0))];
+  const about = `Mean ± std of each layer's output, from the input to the output; below it the share of zeros.${bent ? ` The axis is logarithmic beyond ±${number(typical)}.` : ""}`;
+  chart("Values through the depth", about, (width) => {
+    const [height, left, band] = [250, 64, 34];
+    const step = (width - left) / valued.length;
+    const x = (row) => short(left + (valued.indexOf(row) + 0.5) * step);
+    const y = (value) => short(height - band - 34 - ((scale(value) - bottom) / (top - bottom || 1)) * (height - band - 50));
+    const edge = (sign) => steps.map((row) => `${x(row)} ${y(row.stats.mean + sign * row.stats.std)}`);
+    const apart = marks.filter((one, index) => !marks.slice(0, index).some((other) => Math.abs(y(one) - y(other)) < 16));
+    const bar = (row, tall, kind) => draw("rect", { class: kind, x: short(x(row) - step * 0.4), y: short(height - 18 - tall), width: short(step * 0.8), height: short(tall) });
     return canvas(width, height,
-      [low, (low + high) / 2, high].flatMap((value) => [line(left, y(value), width, y(value)), text(left - 8, y(value) + 4, number(value), "end")]),
+      apart.flatMap((value) => [line(left, y(value), width, y(value)), text(left - 8, y(value) + 4, number(value), "end")]),
       draw("path", { class: "area", d: `M${edge(1).join("L")}L${edge(-1).reverse().join("L")}Z` }),
-      draw("path", { class: "curve", d: `M${steps.map(({ stats }, index) => `${x(index)} ${y(stats.mean)}`).join("L")}` }),
-      steps.map((row, index) => { const tall = band * (part(row, "zeros") ?? 0); return draw("rect", { class: "base", x: x(index) - step * 0.4, y: height - 18 - tall, width: step * 0.8, height: tall }); }),
-      text(left - 8, height - 18 - band / 2, "zeros", "end"), text(left, height - 4, cut(steps[0].name, 40)), text(width, height - 4, cut(steps.at(-1).name, 40), "end"),
-      steps.map((row, index) => pointed(row, draw("rect", { class: "hit", x: left + index * step, y: 0, width: step, height: height - 18, fill: "transparent" }), `${spreadOf(row.stats)}\n${percent(part(row, "zeros") ?? 0)} zeros`)));
+      draw("path", { class: "curve", d: `M${steps.map((row) => `${x(row)} ${y(row.stats.mean)}`).join("L")}` }),
+      valued.map((row) => bar(row, band * (part(row, "zeros") ?? 0), "base")),
+      valued.filter(({ stats }) => stats.nans || stats.infs).map((row) => bar(row, height - 34, "nonfinite")),
+      text(left - 8, height - 18 - band / 2, "zeros", "end"), text(left, height - 4, cut(valued[0].name, 40)), text(width, height - 4, cut(valued.at(-1).name, 40), "end"),
+      valued.map((row, index) => pointed(row, draw("rect", { class: "hit", x: left + index * step, y: 0, width: step, height: height - 18, fill: "transparent" }),
+        [spreadOf(row.stats), `${percent(part(row, "zeros") ?? 0)} zeros`, row.stats.nans && `${exact(row.stats.nans)} NaN`, row.stats.infs && `${exact(row.stats.infs)} Inf`].filter(Boolean).join("\n"))));
   });
 }
 
@@ -999,7 +1040,7 @@ function drawReport() {
   network.draw();
   network.fit(Math.min(1, Math.max(0.7, network.view.clientWidth / network.w)));
   table.make();
-  table.draw();
+  drawnToWidth(() => table.fit());
   followLink();
   addEventListener("hashchange", followLink);
   performance.mark("drawn");
