@@ -36,7 +36,7 @@ _PRECISION = "Stop when the median's 95 % confidence interval is within ± this 
 _REPEATS = "Repeat exactly N times instead of until --precision is reached."
 _WARMUP = "Forwards before measuring. Default: until two in a row take about as long."
 _AGAINST = "Compare with a benchmark that was saved with -o FILE.json."
-_FORMATS = ("table", "json", "csv")
+_FORMATS = ("table", "json", "csv", "html")
 
 _DEFAULT_LAYERS = 15
 
@@ -117,6 +117,10 @@ def _benchmark(
         compared = _compare(before, (), report)
         next_steps = (f"{_command_line(request)} -o before.json", "then, changed: --against before.json")
         text = draw(report, *_width_and_colour(output), shown, compared, () if output else next_steps)
+    elif form == "html":
+        from fwdscope.render import html
+
+        text = html.draw(report, _compare(before, (), report))
     else:
         text = render(report, form)
     put(text, output)
@@ -128,6 +132,7 @@ def _sweep(
 ) -> bool:
     """Measure at all combinations and write the table. True if Ctrl-C ended it."""
     from fwdscope.commands.bench.request import run_sweep
+    from fwdscope.render.html.sweep import render as page_of
     from fwdscope.render.sweep import as_csv, draw_sweep
     from fwdscope.report.sweep import Sweep
 
@@ -139,7 +144,8 @@ def _sweep(
         put(as_csv(sweep), output)
     else:
         compared = [_compare(before, point.values, point.report) for point in points]
-        put(draw_sweep(sweep, *_width_and_colour(output), compared), output)
+        drawn = page_of(sweep, compared) if form == "html" else draw_sweep(sweep, *_width_and_colour(output), compared)
+        put(drawn, output)
     if not interrupted and all(point.report is None for point in points):
         raise InputError("no combination could be measured")
     return interrupted

@@ -56,11 +56,12 @@ def inspect_at_sizes(
 ) -> None:
     """``inspect --vary``: shapes and costs at all combinations, with estimates of the time on ``devices``."""
     from fwdscope.inspection import inspect_at, run_sweep
+    from fwdscope.render.html.sweep import render as page_of
     from fwdscope.render.sweep_costs import FORMATS, render
     from fwdscope.report.roofline import estimate
     from fwdscope.report.sweep import Sweep
 
-    form = choose_format(format, output, FORMATS)
+    form = choose_format(format, output, (*FORMATS, "html"))
     check_writable(output, files_of(target))
     target.refuse_report(", whose sizes are fixed: --vary needs the spec")
     axes = parse_axes(texts, target)
@@ -80,7 +81,8 @@ def inspect_at_sizes(
     again = command_line(target, {"--dtype": target.dtype if target.dtype != "float32" else None}) + varied
     steps = (f"fwdscope bench {again}", f"fwdscope inspect {again} -o sweep.csv")
     width, color = terminal_of() if output is None else (100, False)
-    put(render(Sweep(axes, points), form, width, color, steps), output)
+    sweep = Sweep(axes, points)
+    put(page_of(sweep) if form == "html" else render(sweep, form, width, color, steps), output)
     if interrupted:
         raise typer.Exit(INTERRUPTED)
     if all(point.report is None for point in points):

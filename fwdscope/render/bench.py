@@ -169,13 +169,17 @@ def _against(comparison: Speedup | None, width: int) -> Iterator[Line]:
         return
     faster = comparison.ratio < 1
     style = "" if not comparison.certain else GOOD if faster else BAD
-    text = f"{units.seconds(comparison.before)} before: {verdict(comparison)}"
-    yield from _labelled("against", text, width, style)
+    yield from _labelled("against", against(comparison), width, style)
     if comparison.certain:
         text = "the interval does not cover what else the machine did then and now"
         yield from wrapped(text, width, "dim", " " * _LABEL)
     for text in comparison.differs:
         yield from wrapped(f"differs: {text}", width, BAD, " " * _LABEL)
+
+
+def against(comparison: Speedup) -> str:
+    """The time before, and how much it changed."""
+    return f"{units.seconds(comparison.before)} before: {verdict(comparison)}"
 
 
 def verdict(comparison: Speedup) -> str:

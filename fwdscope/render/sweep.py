@@ -34,12 +34,17 @@ def draw_sweep(sweep: Sweep, width: int = 100, color: bool = False, compared: Se
     medians = [(point, run.latency.median) for point, _, run in _runs(sweep) if run.latency]
     blocks = (
         _head(sweep, width),
-        table(sweep, list(_rows(sweep, compared)), width),
+        table(sweep, list(timed_rows(sweep, compared)), width),
         _compared(sweep, width, compared),
         plot(sweep, medians, "median time", units.shared_seconds, width),
-        notes(grouped_notes(sweep, [(point, run.notes) for point, _, run in _runs(sweep)]), width),
+        notes(notes_of(sweep), width),
     )
     return write_blocks(blocks, color)
+
+
+def notes_of(sweep: Sweep) -> list[str]:
+    """The notes of all runs, each once."""
+    return grouped_notes(sweep, [(point, run.notes) for point, _, run in _runs(sweep)])
 
 
 def _runs(sweep: Sweep) -> list[tuple[SweepPoint, Report, Run]]:
@@ -55,12 +60,15 @@ def _head(sweep: Sweep, width: int) -> Iterator[Line]:
     if not measured:
         yield (("nothing was measured", BAD),)
         return
-    _, report, run = measured[0]
-    varied = {axis.name for axis in sweep.axes}
+    yield ((printable(measured[0][1].name), "bold"), (f"  ·  {ends_of(sweep)}", ""))
+    yield from wrapped("  ·  ".join(facts_of_sweep(sweep)), width, "dim")
+
+
+def facts_of_sweep(sweep: Sweep) -> list[str]:
+    """How all combinations were run."""
+    run, varied = _runs(sweep)[0][-1], {axis.name for axis in sweep.axes}
     facts = [fact for fact in facts_of(run) if not (varied & {"dtype"} and fact.startswith(run.dtype))]
-    facts = [fact for fact in facts if not ("threads" in varied and "thread" in fact)]
-    yield ((printable(report.name), "bold"), (f"  ·  {ends_of(sweep)}", ""))
-    yield from wrapped("  ·  ".join(facts), width, "dim")
+    return [fact for fact in facts if not ("threads" in varied and "thread" in fact)]
 
 
 def ends_of(sweep: Sweep) -> str:
@@ -108,7 +116,8 @@ def columns_of(rows: Sequence[Mapping[str, str]], varied: Sequence[str], missing
             yield Column(name, [Cell(text or missing, style=style) for text in texts], right=True, drop=drop)
 
 
-def _rows(sweep: Sweep, compared: Sequence[Speedup | None]) -> Iterator[dict[str, str]]:
+def timed_rows(sweep: Sweep, compared: Sequence[Speedup | None] = ()) -> Iterator[dict[str, str]]:
+    """The cells of each combination, by the titles of their columns."""
     medians = [run.latency.median for *_, run in _runs(sweep) if run.latency]
     far = bool(medians) and max(medians) > _FAR * min(medians)
     texts = iter(map(units.seconds, medians) if far else units.shared_seconds(medians))

@@ -54,10 +54,10 @@ def render(sweep: Sweep, form: str, width: int = 100, color: bool = False, comma
     width = max(width, 60)
     blocks = (
         [((title, "bold"), (f"  ·  {rest}", "")) for title, rest in _head(sweep)],
-        table(sweep, _rows(sweep), width),
+        table(sweep, cost_rows(sweep), width),
         _plot(sweep, width),
-        [line for text in _small_print(sweep) for line in wrapped(text, width, "dim", hanging="  ")],
-        notes(_notes(sweep), width),
+        [line for text in small_print(sweep) for line in wrapped(text, width, "dim", hanging="  ")],
+        notes(notes_of(sweep), width),
         next_steps(commands, width),
     )
     return write_blocks(blocks, color)
@@ -75,7 +75,8 @@ def _head(sweep: Sweep) -> Iterator[tuple[str, str]]:
         yield name, "  ·  ".join([ends_of(sweep), *facts, *where])
 
 
-def _rows(sweep: Sweep) -> list[dict[str, str]]:
+def cost_rows(sweep: Sweep) -> list[dict[str, str]]:
+    """The cells of each combination, by the titles of their columns."""
     rows = [{name: printable(value) for name, value in point.values} for point in sweep.points]
     known = [(row, point.report) for row, point in zip(rows, sweep.points, strict=True) if point.report is not None]
     for row, report in known:
@@ -107,7 +108,8 @@ def _plot(sweep: Sweep, width: int) -> Iterator[Line]:
             return
 
 
-def _small_print(sweep: Sweep) -> Iterator[str]:
+def small_print(sweep: Sweep) -> Iterator[str]:
+    """What the figures mean."""
     for _, report in _reports(sweep)[:1]:
         yield summary.convention(report)
         if report.estimates:
@@ -116,7 +118,8 @@ def _small_print(sweep: Sweep) -> Iterator[str]:
         yield f"{BROKEN}  needs more memory than the device has"
 
 
-def _notes(sweep: Sweep) -> list[str]:
+def notes_of(sweep: Sweep) -> list[str]:
+    """The notes of all combinations, each once."""
     of_points = [(point, (summary.uncounted(report), *report.notes)) for point, report in _reports(sweep)]
     return grouped_notes(sweep, [(point, list(filter(None, texts))) for point, texts in of_points])
 
@@ -124,12 +127,12 @@ def _notes(sweep: Sweep) -> list[str]:
 def _markdown(sweep: Sweep) -> Iterator[str]:
     for name, rest in _head(sweep):
         yield from (f"### {escape_markdown(name)}", "", escape_markdown(rest), "")
-    rows = _rows(sweep)
+    rows = cost_rows(sweep)
     for row, point in zip(rows, sweep.points, strict=True):
         row["problem"] = printable(point.problem or "")
     yield from markdown_table(list(columns_of(rows, [axis.name for axis in sweep.axes], missing="")))
-    small_print = [escape_markdown(text) for text in filter(None, _small_print(sweep))]
-    yield from ("", "  \n".join(small_print), *(f"\n- {escape_markdown(note)}" for note in _notes(sweep)))
+    texts = [escape_markdown(text) for text in filter(None, small_print(sweep))]
+    yield from ("", "  \n".join(texts), *(f"\n- {escape_markdown(note)}" for note in notes_of(sweep)))
 
 
 def _csv(sweep: Sweep) -> str:

@@ -16,12 +16,14 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import sys
 import types
 import typing
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache, partial
+from statistics import NormalDist
 from typing import Annotated, Any, Literal, TypeVar
 
 from fwdscope.errors import InputError
@@ -231,6 +233,35 @@ def quantile(ordered: Sequence[float], q: float) -> float:
     low = int(place)
     high = min(low + 1, len(ordered) - 1)
     return ordered[low] + (ordered[high] - ordered[low]) * (place - low)
+
+
+def median_interval(times: Sequence[float], confidence: float = 0.95) -> tuple[float, float] | None:
+    """The confidence interval of the median, by order statistics; None with too few times.
+
+    Each of n times is below the median with probability one half, so the number of those below it is binomial
+    (Conover, Practical Nonparametric Statistics, 3.2).
+    """
+    rank = _rank(len(times), confidence)
+    if rank is None:
+        return None
+    ordered = sorted(times)
+    return ordered[rank], ordered[-1 - rank]
+
+
+@cache
+def _rank(n: int, confidence: float) -> int | None:
+    """The largest rank (from 0) whose time exceeds the true median with probability (1 − confidence) / 2 at most."""
+    tail = (1 - confidence) / 2
+    if n > 1_000:
+        # The normal limit: 1.96 deviations of sqrt(n) / 2 for 95 %.
+        return math.floor((n - 1) / 2 + NormalDist().inv_cdf(tail) * math.sqrt(n) / 2)
+    below, rank = 0.0, None
+    for k in range(n // 2 + 1):
+        below += math.comb(n, k) / 2**n
+        if below > tail:
+            break
+        rank = k
+    return rank
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ import math
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from fwdscope.report.report import Report, ReportError, parse_json
 
@@ -62,12 +63,26 @@ class Sweep:
         }
         return json.dumps(data, indent=1, ensure_ascii=False) + "\n"
 
+    @classmethod
+    def from_json(cls, data: Any) -> Sweep:
+        """The sweep in data that :meth:`dumps` wrote. Raises ReportError for any other."""
+        points, vary = _points(data), data.get("vary")
+        if not vary or not isinstance(vary, dict) or not all(isinstance(values, list) for values in vary.values()):
+            raise ReportError("this sweep does not say what was varied")
+        if any([name for name, _ in point.values] != list(vary) for point in points):
+            raise ReportError("this sweep has a point with other names than those that were varied")
+        return cls(tuple(SweepAxis(name, tuple(map(str, values))) for name, values in vary.items()), points)
+
 
 def saved_points(text: str) -> tuple[SweepPoint, ...]:
     """The points of a saved sweep, or the single point of a saved report. Raises ReportError for other text."""
     data = parse_json(text)
     if not isinstance(data, dict) or "sweep" not in data:
         return (SweepPoint((), Report.from_json(data)),)
+    return _points(data)
+
+
+def _points(data: dict[str, Any]) -> tuple[SweepPoint, ...]:
     if data.get("version") != VERSION or not isinstance(data["sweep"], list):
         raise ReportError(f"this sweep has version {data.get('version')!r}; this fwdscope reads version {VERSION}")
     points: list[SweepPoint] = []

@@ -5,16 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache
-from statistics import NormalDist
 
 from fwdscope.garbage_collection import without_garbage_collection
-from fwdscope.report import Latency
+from fwdscope.report import Latency, median_interval
 from fwdscope.timing.clock import Clock
 
 PRECISION = 0.02
 BUDGET = 5.0
-CONFIDENCE = 0.95
 # A 95 % interval needs at least 6 repeats; a meaningful p90 some more.
 MIN_REPEATS = 10
 # Repeats whatever the budget is, since a single one may be an outlier.
@@ -159,35 +156,6 @@ def _repeats(run: Callable[[], object], clock: Clock, count: int, batch: int) ->
             run()
         spans.append((begin, clock.mark()))
     return [seconds / batch for seconds in clock.read(spans)]
-
-
-def median_interval(times: Sequence[float], confidence: float = CONFIDENCE) -> tuple[float, float] | None:
-    """The confidence interval of the median, by order statistics; None with too few times.
-
-    Each of n times is below the median with probability one half, so the number of those below it is binomial
-    (Conover, Practical Nonparametric Statistics, 3.2).
-    """
-    rank = _rank(len(times), confidence)
-    if rank is None:
-        return None
-    ordered = sorted(times)
-    return ordered[rank], ordered[-1 - rank]
-
-
-@cache
-def _rank(n: int, confidence: float) -> int | None:
-    """The largest rank (from 0) whose time exceeds the true median with probability (1 − confidence) / 2 at most."""
-    tail = (1 - confidence) / 2
-    if n > 1_000:
-        # The normal limit: 1.96 deviations of sqrt(n) / 2 for 95 %.
-        return math.floor((n - 1) / 2 + NormalDist().inv_cdf(tail) * math.sqrt(n) / 2)
-    below, rank = 0.0, None
-    for k in range(n // 2 + 1):
-        below += math.comb(n, k) / 2**n
-        if below > tail:
-            break
-        rank = k
-    return rank
 
 
 def relative_half_width(times: Sequence[float]) -> float | None:

@@ -12,8 +12,9 @@ from fake_clocks import Cuda, Time, taking
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fwdscope.report import median_interval
 from fwdscope.timing.clock import EventClock, HostClock
-from fwdscope.timing.sampling import Samples, SamplingPlan, measure, median_interval, relative_half_width
+from fwdscope.timing.sampling import Samples, SamplingPlan, measure, relative_half_width
 
 
 def measured(seconds: Iterator[float], plan: SamplingPlan) -> Samples:

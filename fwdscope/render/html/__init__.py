@@ -5,17 +5,28 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from fwdscope.commands.bench.speedup import Speedup
 from fwdscope.findings import findings
 from fwdscope.render import estimates, summary
+from fwdscope.render.bench import against
 from fwdscope.render.html.page import page
 from fwdscope.render.rows import FIGURES, Options, View, is_broken, named, printable, view
-from fwdscope.report import Peaks, Report
+from fwdscope.report import Peaks, Report, median_interval
 from fwdscope.report.roofline import roofline
 
 
 def render(report: Report, options: Options) -> str:
     """The page."""
-    return page("report", report.name, report.dumps(), _words(report))
+    return draw(report)
+
+
+def draw(report: Report, compared: Speedup | None = None) -> str:
+    """The page; ``compared`` says how the time compares with that of an earlier benchmark."""
+    words = _words(report)
+    if compared is not None:
+        texts = [f"against: {against(compared)}", *(f"against: differs: {text}" for text in compared.differs)]
+        words["messages"] = [{"level": "note", "text": printable(text)} for text in texts] + words["messages"]
+    return page("report", report.name, report.dumps(), words)
 
 
 def _words(report: Report) -> dict[str, Any]:
@@ -36,6 +47,7 @@ def _words(report: Report) -> dict[str, Any]:
         "estimates": ["".join(text for text, _ in line).rstrip() for line in estimates.lines(report, 120)],
         "legend": [*summary.legend(seen), summary.convention(report)],
         "measure": seen.measure,
+        "interval": median_interval(report.run.latency.times) if report.run and report.run.latency else None,
         "wholes": {name: figure.total(report) for name, figure in FIGURES.items() if figure.total is not None},
         "peaks": None if peaks is None else peaks.name,
         "roofs": [

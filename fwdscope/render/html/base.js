@@ -108,6 +108,7 @@ function chart(title, about, drawn, wide = true) {
   at(".charts").append(card);
   const style = getComputedStyle(card);
   card.append(fill(drawn(card.clientWidth - parseFloat(style.paddingLeft) - parseFloat(style.paddingRight)), { "aria-label": title }, []));
+  return card;
 }
 
 const canvas = (width, height, ...inside) => draw("svg", { viewBox: `0 0 ${width} ${height}`, height, role: "img" }, inside);
@@ -133,4 +134,49 @@ function drawnToWidth(draw) {
   draw();
   let width = innerWidth;
   addEventListener("resize", () => { if (innerWidth !== width) { width = innerWidth; draw(); } });
+}
+
+// ---- Times ----------------------------------------------------------------------------------------------------------
+
+const quantile = (ordered, q) => {
+  const place = q * (ordered.length - 1);
+  const low = Math.floor(place);
+  return ordered[low] + (ordered[Math.min(low + 1, ordered.length - 1)] - ordered[low]) * (place - low);
+};
+
+// The figures of repeats, and all of them in order beside their histogram. Those far above the median lie on the edge.
+function repeats(latency, interval) {
+  const ordered = [...latency.times].sort((a, b) => a - b);
+  const figures = [["median", seconds(latency.median)], ["95 % interval", interval ? `${interval.map(seconds).join(" … ")} · ±${percent((interval[1] - interval[0]) / 2 / latency.median)}` : "too few repeats"],
+    ["IQR", `${seconds(latency.iqr)} · ${percent(latency.iqr / latency.median)}`], ["p90", seconds(latency.p90)], ["p99", seconds(latency.p99)],
+    ["least … most", `${seconds(ordered[0])} … ${seconds(ordered.at(-1))}`], ["repeats", exact(ordered.length)]];
+  return [(width) => repeatsDrawn(width, latency, ordered, interval), make("dl", { class: "facts" }, figures.map(([name, value]) => make("div", {}, make("dt", {}, name), make("dd", {}, value))))];
+}
+
+function repeatsDrawn(width, latency, ordered, interval) {
+  const [height, left, room, top, names] = [210, 64, Math.min(150, width / 4), 12, 46];
+  const [q1, q3] = [quantile(ordered, 0.25), quantile(ordered, 0.75)];
+  const high = Math.min(ordered.at(-1), Math.max(latency.median + 3 * latency.iqr, latency.p90));
+  const low = high > ordered[0] ? ordered[0] : 0;
+  const right = width - room - names;
+  const y = (value) => short(top + (1 - (Math.min(value, high) - low) / (high - low || 1)) * (height - top - 26));
+  const x = (index) => short(left + 6 + ((index + 0.5) / ordered.length) * (right - left - 22));
+  const bins = Array(Math.min(32, Math.max(8, Math.round(ordered.length / 4)))).fill(0);
+  for (const time of ordered) if (time <= high) bins[Math.min(bins.length - 1, Math.floor(((time - low) / (high - low || 1)) * bins.length))] += 1;
+  const tall = (y(low) - y(high)) / bins.length;
+  const most = Math.max(...bins, 1);
+  const beyond = latency.times.filter((time) => time > high).length;
+  const band = (from, to, kind) => draw("rect", { class: kind, x: left, y: y(to), width: right + room - left, height: Math.max(1, short(y(from) - y(to))) });
+  // Names of lines keep apart from each other.
+  let last = -Infinity;
+  const named = [["p99", latency.p99], ["p90", latency.p90], ["median", latency.median]].filter(([, value]) => value <= high).map(([name, value]) => {
+    last = Math.max(y(value) + 4, last + 13);
+    return [line(left, y(value), right + room, y(value), name === "median" ? "middle" : "rule"), text(right + room + 6, last, name)];
+  });
+  return canvas(width, height,
+    [low, (low + high) / 2, high].flatMap((value) => [line(left, y(value), right, y(value)), text(left - 8, y(value) + 4, seconds(value), "end")]),
+    band(q1, q3, "between"), interval ? band(...interval, "certain") : null, named,
+    draw("path", { class: "repeats", d: latency.times.map((time, index) => `M${x(index)} ${y(time)}h0`).join("") }),
+    bins.map((many, index) => many > 0 && draw("rect", { class: "spark", x: right, y: short(y(low) - (index + 1) * tall), width: short((many / most) * room), height: Math.max(0.5, short(tall - 0.6)) })),
+    text(left, height - 6, `${exact(ordered.length)} repeats in order`), beyond ? text(right - 12, height - 6, `${exact(beyond)} beyond, on the upper edge`, "end") : null, text(right, height - 6, "how many"));
 }

@@ -876,6 +876,10 @@ function pointed(row, element, tip) {
 function drawCharts() {
   at(".charts").replaceChildren();
   charts.dots = [];
+  if (report.run?.latency?.times.length >= 5) {
+    const [drawn, figures] = repeats(report.run.latency, words.interval);
+    chart("Repeats", "Each forward of the whole network. The band is the interquartile range, the narrow one the 95 % confidence interval of the median.", drawn).append(figures);
+  }
   if (state.colour && rows.length > 1) chart(`${state.colour.title[0].toUpperCase()}${state.colour.title.slice(1)} by module`, "A line of blocks is a level of the network, the width of a block its share of all.", icicle);
   if (leaves.some((row) => row.live_bytes)) drawMemory();
   const rated = words.roofs.some(Boolean);

@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 from fwdscope.commands.bench.notes import notes_on
+from fwdscope.report import median_interval
 from fwdscope.settings import BenchSettings
 from fwdscope.timing.clock import HostClock
-from fwdscope.timing.sampling import Samples, median_interval
+from fwdscope.timing.sampling import Samples
 
 CPU = HostClock()
 GPU: Any = SimpleNamespace(asynchronous=True, resolution=5e-7)

@@ -1,0 +1,41 @@
+"""The page of a network at several sizes: curves, a table, and what is known of each combination."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from fwdscope.commands.bench.speedup import Speedup
+from fwdscope.render import bench, summary, sweep_costs
+from fwdscope.render import sweep as timed
+from fwdscope.render.html.page import page
+from fwdscope.render.rows import printable
+from fwdscope.report import median_interval
+from fwdscope.report.sweep import Sweep
+
+
+def render(sweep: Sweep, compared: Sequence[Speedup | None] = ()) -> str:
+    """The page; ``compared`` has for each point how it compares with an earlier benchmark."""
+    latencies = [point.report.run.latency if point.report and point.report.run else None for point in sweep.points]
+    is_timed = any(latencies)
+    rows = list(timed.timed_rows(sweep, compared)) if is_timed else sweep_costs.cost_rows(sweep)
+    report = next((point.report for point in sweep.points if point.report is not None), None)
+    name, *facts = summary.title_parts(report) if report else ("no combination could run",)
+    notes = timed.notes_of(sweep) if is_timed else sweep_costs.notes_of(sweep)
+    verdicts = [
+        f"{', '.join(map('='.join, point.values))}: {bench.against(one)}"
+        for point, one in zip(sweep.points, compared, strict=False)
+        if one is not None
+    ]
+    words = {
+        "name": name,
+        "ends": timed.ends_of(sweep),
+        "facts": timed.facts_of_sweep(sweep) if is_timed else facts,
+        "timed": is_timed,
+        "varied": [axis.name for axis in sweep.axes],
+        "columns": [column.title for column in timed.columns_of(rows, ())],
+        "rows": rows,
+        "intervals": [one and median_interval(one.times) for one in latencies],
+        "messages": [{"level": "note", "text": text} for text in (*verdicts, *map(printable, notes))],
+        "legend": [] if is_timed else [*sweep_costs.small_print(sweep)],
+    }
+    return page("sweep", name, sweep.dumps(), words)

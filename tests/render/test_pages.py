@@ -1,0 +1,147 @@
+"""The pages of sweeps, comparisons and checks, in a headless Chromium where there is one."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import reports_of_runs
+import sample_reports
+import sample_runs
+from browser import PROGRAM, Browser
+
+from fwdscope.commands.bench.speedup import against
+from fwdscope.render import html, sweep_costs
+from fwdscope.render.html.sweep import render as sweep_page
+from fwdscope.report import Estimate, Peaks, Report, parse_json
+from fwdscope.report.sweep import Sweep, SweepAxis, SweepPoint
+
+# Where HTML would do harm if it were read as such.
+HOSTILE = "<script>document.title='owned'</script>"
+
+Opened = Callable[..., Browser]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    if PROGRAM is None:
+        pytest.skip("no Chromium here: apt-get install chromium")
+    with Browser() as started:
+        yield started
+
+
+@pytest.fixture
+def opened(browser: Browser, tmp_path: Path) -> Iterator[Opened]:
+    """Opens a page at a size. Whatever a test does there, nothing is logged and nothing asked for."""
+    file = tmp_path / "page.html"
+
+    def open_page(page: str, width: int = 1440, dark: bool = False, link: str = "") -> Browser:
+        file.write_text(page, encoding="utf-8")
+        browser.size(width, 900, dark)
+        browser.open(file, link)
+        return browser
+
+    yield open_page
+    assert browser.complaints == []
+    assert set(browser.requests) == {file.absolute().as_uri()}
+    assert browser.run("document.documentElement.scrollWidth <= innerWidth")
+
+
+def texts(browser: Browser, selector: str) -> list[str]:
+    """The texts of all elements that a selector finds."""
+    found: list[str] = browser.run(f"[...document.querySelectorAll({selector!r})].map((one) => one.textContent)")
+    return found
+
+
+# --- benchmarks and sweeps -------------------------------------------------------------------------------------------
+
+
+def timed_sweep() -> Sweep:
+    """Two batch sizes and three lengths; one of them does not fit."""
+    points = []
+    for b, t in itertools.product((1, 8), (16, 64, 256)):
+        report = reports_of_runs.report([0.001 * b * t * (1 + i / 50) for i in range(9)])
+        points.append(SweepPoint((("B", str(b)), ("T", str(t))), report))
+    points[-1] = replace(points[-1], report=None, problem=f"out of memory {HOSTILE}")
+    return Sweep((SweepAxis("B", ("1", "8")), SweepAxis("T", ("16", "64", "256"))), tuple(points))
+
+
+def costs_sweep() -> Sweep:
+    def at(t: int) -> Report:
+        report = sample_reports.gpt2(t, depth=2)
+        peaks = [
+            Peaks(name, "float32", flops, 1e12, 2**33, "table") for name, flops in (("Fast", 1e15), ("Slow", 1e14))
+        ]
+        times = [Estimate(one, t * 1e9 / (one.flops or 1), None, None, 2**33 + t, t < 1000) for one in peaks]
+        return replace(report, estimates=tuple(times))
+
+    axis = SweepAxis("T", ("64", "256", "1024"))
+    return Sweep((axis,), tuple(SweepPoint((("T", t),), at(int(t))) for t in axis.values))
+
+
+def test_a_sweep_is_read_back_from_its_json() -> None:
+    for sweep in (timed_sweep(), costs_sweep()):
+        assert Sweep.from_json(parse_json(sweep.dumps())) == sweep
+
+
+def test_a_timed_sweep_has_a_curve_for_each_size_and_names_it(opened: Opened) -> None:
+    sweep = timed_sweep()
+    browser = opened(sweep_page(sweep))
+    # Latency, throughput, arithmetic; the memory is the same at each size.
+    assert texts(browser, ".chart h2") == ["Latency", "Throughput", "Arithmetic"]
+    assert texts(browser, ".chart:first-child .named") == ["B=8", "B=1"]
+    # Five of the six combinations ran: medians of nine evenly spaced times are the fifth, 1 + 4 / 50 of the least.
+    titles = texts(browser, "section.table th")
+    medians = texts(browser, f"section.table tbody td:nth-child({titles.index('median') + 1})")
+    assert medians == ["17.3 ms", "69.1 ms", "276.5 ms", "138.2 ms", "553.0 ms", f"out of memory {HOSTILE}"]
+    # On logarithmic scales the three lengths, each four times the one before, are equally far apart.
+    x = "[...document.querySelectorAll('.chart:first-child .point')].slice(0, 3).map((one) => +one.getAttribute('cx'))"
+    first, second, third = browser.run(x)
+    assert third - second == pytest.approx(second - first, abs=0.2)
+    browser.click(".check input")
+    first, second, third = browser.run(x)
+    assert (third - second) / (second - first) == pytest.approx((256 - 64) / (64 - 16), abs=0.05)
+
+
+def test_a_combination_shows_its_repeats_and_its_slowest_steps(opened: Opened) -> None:
+    sweep = timed_sweep()
+    browser = opened(sweep_page(sweep))
+    browser.click("section.table tbody tr:nth-child(2)")
+    facts = texts(browser, ".detail dd")
+    # Order statistics of 9 times: the 2nd to the 8th is the 95 % interval (Conover, 3.2).
+    assert {"69.1 ms", "65.3 ms … 73.0 ms · ±5.6 %", "9"} <= set(facts)
+    assert texts(browser, ".detail .bars td:first-child")[0] == "body.0.fc"
+    assert browser.run("document.querySelectorAll('.point.chosen').length") == 3
+    assert browser.run("decodeURIComponent(location.hash)") == "#B=1, T=64"
+    opened(sweep_page(sweep), 390, dark=True, link="#B=8, T=256")
+    assert HOSTILE in texts(browser, ".detail")[0]
+    assert browser.run("document.title") == "small"
+
+
+def test_a_sweep_of_costs_compares_devices(opened: Opened) -> None:
+    sweep = costs_sweep()
+    browser = opened(sweep_page(sweep))
+    assert texts(browser, ".chart h2") == ["Least time by device", "MACs", "Bytes moved", "Peak memory"]
+    assert texts(browser, ".chart:first-child .named") == ["Slow", "Fast"]
+    # At 1024 neither device has the memory.
+    assert browser.run("document.querySelectorAll('.chart:first-child .unfit').length") == 2
+    titles = texts(browser, "section.table th")
+    assert texts(browser, f"section.table tbody td:nth-child({titles.index('MACs') + 1})") == [
+        row["MACs"] for row in sweep_costs.cost_rows(sweep)
+    ]
+
+
+def test_the_page_of_a_benchmark_shows_its_repeats_and_what_it_is_compared_with(opened: Opened) -> None:
+    times = [0.010 + 0.0001 * (i % 7) for i in range(40)]
+    report = reports_of_runs.report([*times, 0.5])
+    before = reports_of_runs.report([2 * time for time in times])
+    browser = opened(html.draw(report, against(before, report)))
+    figures = texts(browser, ".chart:first-child dd")
+    assert figures[0] == "10.3 ms"
+    assert figures[-1] == "41"
+    assert "1 beyond, on the upper edge" in texts(browser, ".chart:first-child svg text")
+    assert any("20.6 ms before: 0.500 × the time" in text for text in texts(browser, ".messages li"))
+    opened(html.draw(sample_runs.ran(sample_reports.mlp())), 390)
