@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +15,8 @@ import sample_runs
 from browser import PROGRAM, Browser
 
 from fwdscope.commands.bench.speedup import against
-from fwdscope.render import html, sweep_costs
+from fwdscope.commands.check.outcome import CheckMessage, CheckPoint, CheckRun, Outcome
+from fwdscope.render import checks, html, sweep_costs
 from fwdscope.render.html.sweep import render as sweep_page
 from fwdscope.report import Estimate, Peaks, Report, parse_json
 from fwdscope.report.sweep import Sweep, SweepAxis, SweepPoint
@@ -52,7 +54,9 @@ def opened(browser: Browser, tmp_path: Path) -> Iterator[Opened]:
 
 def texts(browser: Browser, selector: str) -> list[str]:
     """The texts of all elements that a selector finds."""
-    found: list[str] = browser.run(f"[...document.querySelectorAll({selector!r})].map((one) => one.textContent)")
+    found: list[str] = browser.run(
+        f"[...document.querySelectorAll({json.dumps(selector)})].map((one) => one.textContent)"
+    )
     return found
 
 
@@ -145,3 +149,64 @@ def test_the_page_of_a_benchmark_shows_its_repeats_and_what_it_is_compared_with(
     assert "1 beyond, on the upper edge" in texts(browser, ".chart:first-child svg text")
     assert any("20.6 ms before: 0.500 × the time" in text for text in texts(browser, ".messages li"))
     opened(html.draw(sample_runs.ran(sample_reports.mlp())), 390)
+
+
+# --- checks ----------------------------------------------------------------------------------------------------------
+
+
+def checked() -> CheckRun:
+    wrong = CheckMessage("expect", "macs: expected 3, got 4", 9, 3, ("help: count them",), f"b.yaml:9:3: {HOSTILE}")
+    points = (
+        CheckPoint("promise", "shape of fc", "(B, 10)", "met", 4),
+        CheckPoint("expect", "macs", "3", "failed", 9, "4", "1 (33 %) too many", problem=wrong),
+        CheckPoint("expect", "latency", "< 1 ms", "skipped", 10, reason="no device"),
+    )
+    broken = CheckMessage("syntax", "this ( is never closed", 4, 11, text=f"c.yaml:4:11: error: {HOSTILE}")
+    return CheckRun(
+        (
+            Outcome("a.yaml", "a", "ok", points[:1], params=100, macs=4_000, cached=True),
+            Outcome("b.yaml", HOSTILE, "failed", points, params=100, macs=4_000, seconds=0.25),
+            Outcome(f"{HOSTILE}.yaml", "c", "invalid", problems=(broken,), seconds=0.5),
+            Outcome("notes.yaml", "notes", "skipped", reason="it is a workflow"),
+        ),
+        0.75,
+        ("1 baseline is of no spec",),
+    )
+
+
+FILES = "[...document.querySelectorAll('.file')].filter((one) => !one.hidden).map((one) => one.id.slice(5))"
+
+
+def test_a_check_is_read_back_from_its_json() -> None:
+    run = checked()
+    assert CheckRun.from_json(parse_json(checks.render(run, "json"))) == run
+
+
+def test_a_check_shows_problems_first_and_what_was_found(opened: Opened) -> None:
+    browser = opened(checks.render(checked(), "html"))
+    assert browser.run(FILES) == [f"{HOSTILE}.yaml", "b.yaml", "a.yaml", "notes.yaml"]
+    assert browser.run("[...document.querySelectorAll('details')].map((one) => one.open)") == [True, True, False, False]
+    assert texts(browser, ".tile b") == ["1", "2", "2", "1", "0.75 s"]
+    # The failed point comes first.
+    rows = texts(browser, "[id='file-b.yaml'] tbody tr:not(.because)")
+    assert rows == [
+        "✗line 9macs (1 (33 %) too many)34",
+        "–line 10latency< 1 msno device",
+        "✓line 4shape of fc(B, 10)as expected",
+    ]
+    assert f"c.yaml:4:11: error: {HOSTILE}" in texts(browser, "pre")
+    assert browser.run("document.title") == "fwdscope check"
+
+
+def test_files_are_filtered_and_linked(opened: Opened) -> None:
+    page = checks.render(checked(), "html")
+    browser = opened(page, 390, dark=True, link="#a.yaml")
+    assert browser.run("document.querySelector('.file.chosen').id") == "file-a.yaml"
+    assert browser.run("document.querySelector('.file.chosen').open")
+    browser.click(".chip.failed")
+    assert browser.run(FILES) == ["b.yaml"]
+    browser.click(".chip.failed")
+    browser.click("input[type=search]")
+    browser.send("Input.insertText", text="fc")
+    assert browser.run(FILES) == ["b.yaml", "a.yaml"]
+    assert texts(browser, "[role=status]") == ["2 of 4 files"]

@@ -8,7 +8,10 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from fwdscope.language.problems import Problem
+from fwdscope.report.report import ReportError, read_dataclass
 
+# Of the JSON of a check.
+VERSION = 1
 # From the best to the worst.
 State = Literal["ok", "skipped", "failed", "invalid", "crashed"]
 STATES: tuple[State, ...] = ("ok", "skipped", "failed", "invalid", "crashed")
@@ -101,6 +104,14 @@ class CheckRun:
     outcomes: tuple[Outcome, ...]
     seconds: float
     remarks: tuple[str, ...] = ()
+
+    @classmethod
+    def from_json(cls, data: Any) -> CheckRun:
+        """The run in data that ``check --format json`` wrote. Raises ReportError for any other."""
+        if data.get("version") != VERSION or not isinstance(data.get("specs"), list):
+            raise ReportError(f"this check has version {data.get('version')!r}; this fwdscope reads version {VERSION}")
+        whole = {"outcomes": data["specs"], "seconds": data.get("seconds"), "remarks": data.get("remarks", [])}
+        return read_dataclass(cls, whole, "check")
 
     @property
     def exit_code(self) -> int:

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from fwdscope.commands.check.outcome import CheckRun
 
 # In the order that help lists them; the first is the default.
-FORMATS = ("text", "github", "junit", "json", "markdown", "sarif")
+FORMATS = ("text", "github", "junit", "json", "markdown", "sarif", "html")
 
 
 def render(run: CheckRun, format: str) -> str:

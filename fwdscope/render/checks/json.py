@@ -5,10 +5,8 @@ from __future__ import annotations
 import json
 from collections import Counter
 
-from fwdscope.commands.check.outcome import CheckRun
+from fwdscope.commands.check.outcome import VERSION, CheckRun
 from fwdscope.version import __version__
-
-VERSION = 1
 
 
 def render(run: CheckRun) -> str:

@@ -20,7 +20,7 @@ from typing import Any
 from fwdscope.render.rows import printable
 
 # The files that are the script of each kind of page.
-_SCRIPTS = {"report": ("base", "page"), "sweep": ("base", "sweep")}
+_SCRIPTS = {"report": ("base", "page"), "sweep": ("base", "sweep"), "check": ("base", "check")}
 
 
 def page(kind: str, title: str, data: str, words: Mapping[str, Any]) -> str:
