@@ -13,11 +13,12 @@ __all__ = ["COLUMNS", "DEFAULT_COLUMNS", "FIGURES", "FORMATS", "Options", "Repor
 
 
 class ReportFormat(NamedTuple):
-    """A format: the file here whose ``render`` writes it, what it is for, and the options that affect it."""
+    """A format: the file here that writes it, what it is for, the options that affect it, and the function there."""
 
     file: str
     doc: str
     heeds: frozenset[str]
+    function: str = "render"
     # Whether a file is of one report; and whether it is data for a program, which holds no remark on how it came about.
     is_single: bool = False
     is_data: bool = False
@@ -35,6 +36,16 @@ FORMATS: dict[str, ReportFormat] = {
     "markdown": ReportFormat("markdown", "a table for pull requests and READMEs", _ROWS | {"columns", "on"}),
     "svg": ReportFormat("svg", "the table as a picture", _ROWS | {"columns", "on"}, is_single=True),
     "graph": ReportFormat("graph", "the network's graph as a picture, an SVG", _GRAPH, is_single=True, is_data=True),
+    "dot": ReportFormat("dot", "the graph for Graphviz", _GRAPH, is_single=True, is_data=True),
+    "mermaid": ReportFormat(
+        "mermaid", "the graph as GitHub draws it in a comment", _GRAPH, is_single=True, is_data=True
+    ),
+    "model-explorer": ReportFormat(
+        "model_explorer", "the graph for Google's Model Explorer", frozenset(), is_single=True, is_data=True
+    ),
+    "model-explorer-data": ReportFormat(
+        "model_explorer", "a figure of its nodes", frozenset({"colour"}), "render_data", is_single=True, is_data=True
+    ),
     "html": ReportFormat(
         "html", "a page to look at in a browser: graph, table, charts", frozenset({"on"}), is_single=True, is_data=True
     ),
@@ -45,5 +56,7 @@ def render(report: Report, format: str, options: Options | None = None) -> str:
     """The report in one of :data:`FORMATS`. Raises ValueError for an unknown format or column."""
     if format not in FORMATS:
         raise ValueError(f"unknown format {format!r}; there are: {', '.join(FORMATS)}")
-    text: str = importlib.import_module(f"fwdscope.render.{FORMATS[format].file}").render(report, options or Options())
+    form = FORMATS[format]
+    module = importlib.import_module(f"fwdscope.render.{form.file}")
+    text: str = getattr(module, form.function)(report, options or Options())
     return text

@@ -14,7 +14,7 @@ from xml.sax.saxutils import escape
 from fwdscope import units
 from fwdscope.render.layout import BELOW, HEAD, TEXT, TITLE, Box, Laid, Point, lay_out
 from fwdscope.render.lines import cells
-from fwdscope.render.nodes import Colouring, about, colour_by, edge_text, title
+from fwdscope.render.nodes import STEPS, Colouring, about, colour_by, edge_text, heat, step_of, title
 from fwdscope.render.rows import Options, is_broken, printable
 from fwdscope.report import Report
 from fwdscope.report.graph import Graph
@@ -22,8 +22,8 @@ from fwdscope.report.graph import Graph
 # Rows that are seen unless a depth is asked for.
 MOST_ROWS = 40
 _MARGIN, _TOP, _CORNER = 24, 64, 9
-# Steps of the colour of a node, and of the bar that explains them.
-_STEPS, _BAR = 12, 96
+# The bar that explains the colours.
+_BAR = 96
 _WIDTH_OF_ARROW, _LENGTH_OF_ARROW = 3.2, 7
 _FONT = "ui-monospace, SFMono-Regular, Menlo, Consolas, 'DejaVu Sans Mono', monospace"
 
@@ -42,7 +42,6 @@ _COLOURS = {
     "text": ("fill", "#18202c", "#e5e9f0"),
     "quiet": ("fill", "#586374", "#98a4b5"),
 }
-_PLAIN, _HEAT = ("ffffff", "151b23"), ("ff8f3a", "c9601c")
 
 
 def render(report: Report, options: Options) -> str:
@@ -87,20 +86,12 @@ def _facts(report: Report) -> str:
 
 def _style() -> str:
     def of(dark: bool) -> str:
-        heats = (
-            (f"h{step}", "fill", _mixed(_PLAIN[dark], _HEAT[dark], (0.06 + 0.74 * step / _STEPS) * (step > 0)))
-            for step in range(_STEPS + 1)
-        )
+        heats = ((f"h{step}", "fill", heat((step / STEPS) ** 2, dark)) for step in range(STEPS + 1))
         named = ((name, what, colours[dark]) for name, (what, *colours) in _COLOURS.items())
         return "".join(f".fwd-{name}{{{what}:{colour}}}" for name, what, colour in (*named, *heats))
 
     lines = ".fwd-wire,.fwd-skip{fill:none;stroke-width:1.3}"
     return f"{of(False)}{lines}@media (prefers-color-scheme:dark){{{of(True)}}}"
-
-
-def _mixed(plain: str, heat: str, part: float) -> str:
-    pairs = zip(bytes.fromhex(plain), bytes.fromhex(heat), strict=True)
-    return "#" + bytes(round(a + (b - a) * part) for a, b in pairs).hex()
 
 
 def _short(value: float) -> str:
@@ -120,9 +111,9 @@ def _scale(colouring: Colouring, at: Point) -> Iterator[str]:
     x, y = at
     yield _text(x, y + 9, colouring.title, "quiet")
     x += TEXT * cells(f"{colouring.title}  ")
-    for step in range(_STEPS):
-        kind, place = f"h{step + 1}", _short(x + step * _BAR / _STEPS)
-        yield f'<rect class="fwd-{kind}" x="{place}" y="{_short(y)}" width="{_BAR / _STEPS:.0f}" height="10"/>'
+    for step in range(STEPS):
+        kind, place = f"h{step + 1}", _short(x + step * _BAR / STEPS)
+        yield f'<rect class="fwd-{kind}" x="{place}" y="{_short(y)}" width="{_BAR / STEPS:.0f}" height="10"/>'
     yield _text(x + _BAR + 6, y + 9, colouring.most, "quiet")
 
 
@@ -161,7 +152,7 @@ def _node(graph: Graph, box: Box, colouring: Colouring | None, depth: int) -> It
     row = graph.report.layers[box.node] if is_row else None
     is_expression = row is not None and row.kind == "expression"
     amount = colouring.amounts.get(box.node) if colouring else None
-    step = math.ceil(_STEPS * math.sqrt(amount.part)) if amount else 0
+    step = step_of(amount.part) if amount else 0
     fill = ("odd", "box")[depth % 2] if box.inner else f"h{step}" if is_row else "end"
     edge = "wrong" if row and is_broken(row) else "edge" if is_row else "end-edge"
     radius = 14 if box.inner else 15 if not is_row or is_expression else _CORNER
@@ -181,10 +172,10 @@ def _node(graph: Graph, box: Box, colouring: Colouring | None, depth: int) -> It
         yield _text(11 + TITLE * cells(box.title) + 8, 19, box.about, "quiet")
         yield from _part(graph, box.inner, (box.left, HEAD), colouring, depth + 1)
     else:
-        yield _text(11, 35, box.about, "text" if step > _STEPS / 2 else "quiet", style="italic" * is_expression)
+        yield _text(11, 35, box.about, "text" if step > STEPS / 2 else "quiet", style="italic" * is_expression)
         if amount:
             yield _text(
-                box.w - 9, 19, amount.text.replace(" ", ""), "text" if step > _STEPS / 2 else "quiet", anchor="end"
+                box.w - 9, 19, amount.text.replace(" ", ""), "text" if step > STEPS / 2 else "quiet", anchor="end"
             )
     yield "</g>"
 

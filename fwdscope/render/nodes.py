@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection, Iterable
 from typing import NamedTuple
 
@@ -22,6 +23,25 @@ COLOURS: dict[str, Callable[[float], str]] = {
 }
 
 
+# Characters of a line of a label in a text that another program draws.
+MOST_LABEL = 60
+# Steps of the colour of a node, from none to the largest part; the colours of both in light and in dark.
+STEPS = 12
+_PLAIN, _HEAT = ("ffffff", "151b23"), ("ff8f3a", "c9601c")
+
+
+def step_of(part: float) -> int:
+    """The step of a node with a part of the largest amount: larger steps for what is small."""
+    return math.ceil(STEPS * math.sqrt(part))
+
+
+def heat(part: float, dark: bool = False) -> str:
+    """The colour of a node with a part of the largest amount."""
+    pairs = zip(bytes.fromhex(_PLAIN[dark]), bytes.fromhex(_HEAT[dark]), strict=True)
+    much = 0.06 + 0.74 * math.sqrt(part) if part else 0
+    return "#" + bytes(round(a + (b - a) * much) for a, b in pairs).hex()
+
+
 class Amount(NamedTuple):
     """How much of a figure a node has: its value, that as text, and its part of the largest of those seen."""
 
@@ -37,6 +57,11 @@ class Colouring(NamedTuple):
     title: str
     amounts: dict[int, Amount]
     most: str
+
+
+def key(graph: Graph, node: int) -> str:
+    """A name for a node that needs no quotes."""
+    return f"r{node}" if graph.is_row(node) else f"i{-1 - node}" if node < 0 else f"o{node - len(graph.report.layers)}"
 
 
 def title(graph: Graph, node: int, most: int = 60) -> str:

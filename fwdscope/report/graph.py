@@ -6,6 +6,7 @@ of rows more than its index. A row with others inside is open, or it is closed a
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection
 from typing import NamedTuple
 
@@ -42,6 +43,7 @@ class Graph:
     def __init__(self, report: Report) -> None:
         self.report = report
         rows = report.layers
+        self._paths = Counter(row.path for row in rows)
         self.around: tuple[int | None, ...] = parents(rows)
         self.inside: dict[int | None, list[int]] = {}
         for index, row in enumerate(self.around):
@@ -74,6 +76,10 @@ class Graph:
         """Whether it is a row, rather than an input or an output of the network."""
         return 0 <= node < len(self.report.layers)
 
+    def is_only(self, row: int) -> bool:
+        """Whether no other row has its path."""
+        return self._paths[self.report.layers[row].path] == 1
+
     def end(self, node: int) -> TensorInfo:
         """The input or the output of the network."""
         return self.report.inputs[-1 - node] if node < 0 else self.report.outputs[node - len(self.report.layers)]
@@ -89,9 +95,10 @@ class Graph:
             found.append(row)
         return found[::-1]
 
-    def opened(self, depth: int) -> frozenset[int]:
-        """The rows that are open where ``depth`` levels are seen."""
-        return frozenset(row for row in self.inside if row is not None and self.report.layers[row].depth < depth)
+    def opened(self, depth: int | None) -> frozenset[int]:
+        """The rows that are open where ``depth`` levels are seen, or all."""
+        rows = self.report.layers
+        return frozenset(row for row in self.inside if row is not None and (depth is None or rows[row].depth < depth))
 
     def depth_of(self, most: int) -> int:
         """The deepest level down to which at most so many rows are seen, at least 1."""

@@ -59,12 +59,25 @@ def refused(*arguments: str, stdin: str | None = None) -> str:
 # --- outputs ---------------------------------------------------------------------------------------------------------
 
 
+def test_an_ending_of_a_picture_or_a_program_writes_the_graph() -> None:
+    heads = {"g.svg": "<svg", "g.dot": 'digraph "mlp', "g.gv": 'digraph "mlp', "g.mmd": "---\ntitle: "}
+    for file, head in heads.items():
+        assert run("inspect", "mlp_xor", "--depth", "1", "--colour", "params", "-o", file).exit_code == 0
+        assert Path(file).read_text(encoding="utf-8").startswith(head)
+    assert "share of params" in Path("g.svg").read_text(encoding="utf-8")
+    assert "terminal" in run("inspect", "mlp_xor", "--format", "svg").stdout  # Rich's classes
+    assert "cannot colour by 'cost'; there are: macs" in refused(
+        "inspect", "mlp_xor", "--colour", "cost", "-o", "g.svg"
+    )
+    assert "--colour has no effect on the format table" in refused("inspect", "mlp_xor", "--colour", "macs")
+
+
 @pytest.mark.parametrize(
     ("command", "file", "endings"),
     [
-        ("inspect mlp_xor", "r.htm", ".txt, .json, .csv, .md, .svg, .html"),
+        ("inspect mlp_xor", "r.htm", ".txt, .json, .csv, .md, .svg, .dot, .gv, .mmd, .html"),
         ("inspect mlp_xor", "r.pdf", ".txt, .json, .csv, .md"),
-        ("inspect mlp_xor", "r.dot", ".txt, .json, .csv, .md"),
+        ("inspect mlp_xor", "r.graph", ".txt, .json, .csv, .md"),
         ("inspect mlp_xor", "r.PNG", "add --show PATH"),
         ("bench mlp_xor", "r.md", ".txt, .json, .csv"),
         ("check mlp_xor", "r.html", ".txt, .json, .md, .xml"),
@@ -85,6 +98,7 @@ def test_a_name_without_an_ending_is_text(name: str) -> None:
 
 
 def test_a_page_is_of_one_network() -> None:
+    assert "the format graph is of one network; here are 2" in refused("inspect", "mlp_xor", "lstm", "-o", "r.svg")
     assert "the format html is of one network; here are 2" in refused(
         "inspect", "mlp_xor", "perceptron", "-o", "r.html"
     )

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import re
+import shutil
+import subprocess
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator
 from itertools import pairwise
+from typing import Any
 
 import pytest
 import sample_reports
@@ -14,6 +19,8 @@ from hypothesis import strategies as st
 from fwdscope.render import Options, render
 from fwdscope.render.graph import svg
 from fwdscope.render.layout import Laid, lay_out
+from fwdscope.render.nodes import key
+from fwdscope.render.rows import printable
 from fwdscope.report import LayerRow, Report, TensorInfo, Totals
 from fwdscope.report.graph import Flow, Graph, Link
 
@@ -133,3 +140,143 @@ def test_a_picture_is_drawn_of_any_report() -> None:
     for one in (report(), report(row("a", sources=None)), report(row(HOSTILE, text=HOSTILE), name=HOSTILE)):
         root = ElementTree.fromstring(render(one, "graph", Options()))
         assert not list(root.iter("{http://www.w3.org/2000/svg}script"))
+
+
+EVIL = report(
+    row("end", text="1. one", network_inputs=(0,)),
+    row(HOSTILE, text=HOSTILE, sources=(0,)),
+    row("a/b", kind="block", type="- x", repeat=2),
+    row("a/b.c", 2, (1, 3), text="`md` **b** __c__ fa:fa-car #35; &lt; \\N"),
+    row("", sources=(0, 3), kind="expression", text="x + y", network_outputs=(0,)),
+    name=HOSTILE,
+)
+
+# A statement of Graphviz's language (https://graphviz.org/doc/info/lang.html), of those that are written.
+_STRING = r'"(?:[^"\\]|\\.)*"'
+_ATTRIBUTES = rf"(?:\w+=(?:\w+|[\d.]+|{_STRING})(?:[,;] )?)*"
+_STATEMENT = re.compile(
+    rf"(?:graph|node|edge|(?P<node>\w+)|(?P<source>\w+) -> (?P<target>\w+)) \[{_ATTRIBUTES}\]"
+    rf"|(?P<open>(?:digraph {_STRING}|subgraph cluster_\w+) \{{)|(?P<close>\}})|{_ATTRIBUTES}"
+)
+
+
+def test_graphviz_reads_the_graph_whatever_the_names() -> None:
+    text = render(EVIL, "dot")
+    found = [_STATEMENT.fullmatch(line.strip()) for line in text.splitlines()]
+    assert all(found), text
+    assert [bool(one and one["open"]) for one in found].count(True) == [
+        bool(one and one["close"]) for one in found
+    ].count(True)
+    graph = Graph(EVIL)
+    edges = [(one["source"], one["target"]) for one in found if one and one["source"]]
+    assert edges == [(key(graph, a), key(graph, b)) for a, b in graph.edges(graph.opened(None))]
+    # One of the copies takes what it made: a line back.
+    assert 'r3 -> r3 [label="2×3", constraint=false, style=dashed]' in text
+    assert r'label="c\n`md` **b** __c__ fa:fa-car #35; &amp;lt; \\N' in text
+    if program := shutil.which("dot"):
+        subprocess.run([program, "-Tcanon"], input=text.encode(), check=True, capture_output=True)
+    assert "cluster" not in render(EVIL, "dot", Options(depth=1))
+
+
+# Lines of a flowchart (https://mermaid.js.org/syntax/flowchart.html); within quotes, what could be markup is a number.
+_QUOTED = r'"(?:[^"#<>`*\[\]{}|\\;&]|#\d+;|<br/>)*"'
+_LINE = re.compile(
+    rf"(?P<node>\w+)(?:\(\[{_QUOTED}\]\)|\[\[{_QUOTED}\]\]|\[{_QUOTED}\]|\({_QUOTED}\))"
+    rf"|(?P<source>\w+) (?:-->|-\.->)(?:\|{_QUOTED}\|)? (?P<target>\w+)"
+    rf"|(?P<open>subgraph \w+ \[{_QUOTED}\])|(?P<close>end)|classDef \w+ [\w:#,-]+|class [\w,]+ \w+"
+)
+
+
+def test_mermaid_reads_the_graph_whatever_the_names() -> None:
+    head, title_line, dashes, chart, *lines = render(EVIL, "mermaid").splitlines()
+    assert (head, json.loads(title_line.removeprefix("title: ")), dashes, chart) == (
+        "---",
+        printable(HOSTILE),
+        "---",
+        "flowchart TB",
+    )
+    found = [_LINE.fullmatch(line.strip()) for line in lines]
+    assert all(found), lines
+    graph = Graph(EVIL)
+    edges = [(one["source"], one["target"]) for one in found if one and one["source"]]
+    assert edges == [(key(graph, a), key(graph, b)) for a, b in graph.edges(graph.opened(None))]
+    assert [one.lastgroup for one in found if one and one.lastgroup in ("open", "close")] == ["open", "close"]
+    labels = re.findall(_QUOTED, "\n".join(lines))
+    plain = [re.sub(r"#(\d+);", lambda sign: chr(int(sign[1])), label[1:-1]) for label in labels]
+    assert {"end<br/>1. one", printable(HOSTILE), "c<br/>`md` **b** __c__ fa:fa-car #35; &lt; \\N"} <= set(plain)
+    assert '["end<br/>1#46; one"]' in "".join(lines)
+
+
+def test_mermaid_folds_deeper_parts_until_it_has_400_edges() -> None:
+    def blocks(count: int, inside: int) -> Report:
+        rows = []
+        for block in range(count):
+            rows.append(row(f"b{block}", kind="block"))
+            before = [(len(rows) + i - 1 - (not i),) for i in range(inside)]
+            rows += [row(f"b{block}.{i}", 2, before[i] if block or i else ()) for i in range(inside)]
+        return report(*rows)
+
+    # A chain of 40 blocks of 10 layers has 399 edges, 39 of them between blocks; of 11 layers, 439.
+    assert render(blocks(40, 10), "mermaid").count("-->") == 399
+    assert render(blocks(40, 11), "mermaid").count("-->") == 39
+    with pytest.raises(ValueError, match="has 401 edges at depth 1, and Mermaid draws about 400: use --format graph"):
+        render(blocks(402, 1), "mermaid", Options(depth=1))
+
+
+# graph_builder.py and node_data_builder.py of ai-edge-model-explorer 0.1.34.
+_PAIRS = [{"key": str, "value": str}]
+_GRAPHS = {
+    "label": str,
+    "graphs": [
+        {
+            "id": str,
+            "groupNodeAttributes": {str: {str: str}},
+            "nodes": [
+                {
+                    **dict.fromkeys(("id", "label", "namespace"), str),
+                    "attrs": _PAIRS,
+                    "incomingEdges": [dict.fromkeys(("sourceNodeId", "sourceNodeOutputId", "targetNodeInputId"), str)],
+                    "outputsMetadata": [{"id": str, "attrs": _PAIRS}],
+                }
+            ],
+        }
+    ],
+}
+_DATA = {
+    str: {
+        "name": str,
+        "results": {str: {"value": (int, float)}},
+        "gradient": [{"stop": (int, float), "bgColor": str, "textColor": str}],
+    }
+}
+
+
+def has_form(value: object, form: Any) -> bool:
+    if isinstance(form, list):
+        return isinstance(value, list) and all(has_form(one, form[0]) for one in value)
+    if not isinstance(form, dict):
+        return isinstance(value, form)
+    if not isinstance(value, dict):
+        return False
+    if str in form:
+        return all(has_form(one, form[str]) for one in value.values())
+    return value.keys() == form.keys() and all(has_form(value[name], form[name]) for name in form)
+
+
+def test_model_explorer_gets_its_graph_and_its_node_data() -> None:
+    data = json.loads(render(EVIL, "model-explorer"))
+    assert has_form(data, _GRAPHS)
+    nodes = {node["id"]: node for node in data["graphs"][0]["nodes"]}
+    assert len(nodes) == 6
+    assert {edge["sourceNodeId"] for node in nodes.values() for edge in node["incomingEdges"]} <= set(nodes)
+    assert nodes["a/b.c"]["namespace"] == "a∕b × 2"
+    assert nodes["a/b.c"]["outputsMetadata"] == [{"id": "0", "attrs": [{"key": "shape", "value": "2×3"}]}]
+    assert set(data["graphs"][0]["groupNodeAttributes"]) == {"a∕b × 2"}
+    values = json.loads(render(EVIL, "model-explorer-data", Options(colour="params")))
+    assert has_form(values, _DATA)
+    results = values[data["graphs"][0]["id"]]["results"]
+    # Three parameters a row; of the block's layer there are two copies.
+    assert (results["a/b.c"], results["end"]) == ({"value": 6}, {"value": 3})
+    assert set(results) <= set(nodes)
+    with pytest.raises(ValueError, match="no layer has any latency: choose another with --colour"):
+        render(EVIL, "model-explorer-data", Options(colour="latency"))
