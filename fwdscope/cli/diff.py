@@ -35,7 +35,7 @@ _SECOND = "The same, to compare with A. Default: A itself, with the vars of --be
 _BEFORE = "Replace a var of A, or an argument of a model: depth=12. Repeatable."
 _AFTER = "Replace a var of B, or an argument of a model: depth=24. Repeatable."
 _FAIL_ON = 'Exit with code 1 if this is so: "macs > +5%", "params > +1M", "peak_memory > 250 MiB". Repeatable.'
-_FORMAT = "text, markdown (for a pull request), json. Default: text."
+_FORMAT = "text, markdown (for a pull request), json, html (both networks side by side). Default: text."
 
 
 def diff(
@@ -63,8 +63,9 @@ def diff(
         from fwdscope.commands.diff import Condition, compare
         from fwdscope.language.replaced import point_at_options
         from fwdscope.render.diff import FORMATS, DiffOptions, movement, render
+        from fwdscope.render.html.diff import render as page_of
 
-        form = choose_format(format_, output, FORMATS)
+        form = choose_format(format_, output, (*FORMATS, "html"))
         try:
             conditions = [Condition.parse(text) for text in fail_on or []]
         except ValueError as error:
@@ -83,7 +84,8 @@ def diff(
                 reports.append(look_at(target, cached=not no_cache).report)
         compared = compare(*reports)
         width, color = terminal_of() if output is None else (140, False)
-        put(render(compared, form, DiffOptions(depth, (names[0], names[1])), width, color), output)
+        options = DiffOptions(depth, (names[0], names[1]))
+        put(page_of(compared, options) if form == "html" else render(compared, form, options, width, color), output)
         try:
             met = [condition for condition in conditions if condition.met(compared)]
         except ValueError as error:

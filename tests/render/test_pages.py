@@ -16,7 +16,10 @@ from browser import PROGRAM, Browser
 
 from fwdscope.commands.bench.speedup import against
 from fwdscope.commands.check.outcome import CheckMessage, CheckPoint, CheckRun, Outcome
+from fwdscope.commands.diff import Comparison, compare
 from fwdscope.render import checks, html, sweep_costs
+from fwdscope.render.changes import DiffOptions
+from fwdscope.render.html.diff import render as diff_page
 from fwdscope.render.html.sweep import render as sweep_page
 from fwdscope.report import Estimate, Peaks, Report, parse_json
 from fwdscope.report.sweep import Sweep, SweepAxis, SweepPoint
@@ -210,3 +213,76 @@ def test_files_are_filtered_and_linked(opened: Opened) -> None:
     browser.send("Input.insertText", text="fc")
     assert browser.run(FILES) == ["b.yaml", "a.yaml"]
     assert texts(browser, "[role=status]") == ["2 of 4 files"]
+
+
+# --- comparisons -----------------------------------------------------------------------------------------------------
+
+CHANGES = "section.table tbody tr"
+CHOSEN = (
+    "[...document.querySelectorAll('.pair figure')].map((one) => one.querySelector('.node.chosen .name')?.textContent)"
+)
+
+
+def compared() -> Comparison:
+    """Twelve blocks of GPT-2 against three of another width."""
+    return compare(sample_reports.gpt2(), sample_reports.gpt2(d=512, depth=3))
+
+
+def test_a_comparison_draws_both_networks_and_lists_the_changes(opened: Opened) -> None:
+    one = compared()
+    browser = opened(diff_page(one, DiffOptions()))
+    totals = texts(browser, "section.totals tbody tr:first-child td")
+    before, after = one.before.totals.params, one.after.totals.params
+    assert totals[:4] == ["parameters", f"{before:,}", f"{after:,}", f"−{before - after:,}"]
+    assert texts(browser, ".pair figcaption") == ["before specs/gpt2.yaml", "after specs/gpt2.yaml"]
+    changed = [row for row in one.rows if row.kind == "changed"]
+    assert f"~ {len(changed)} changed" in texts(browser, ".chip")
+    assert browser.run(f"[...document.querySelectorAll('{CHANGES}.changed')].length") == len(changed)
+    assert browser.run("document.querySelectorAll('.pair figure:first-child .node.changed').length") > 3
+
+
+def test_a_change_is_chosen_in_both_networks(opened: Opened) -> None:
+    one = compared()
+    browser = opened(diff_page(one, DiffOptions()))
+    place = next(index for index, row in enumerate(one.rows) if row.kind == "changed" and row.row.kind == "layer")
+    change = one.rows[place]
+    assert change.before is not None
+    assert change.after is not None
+    browser.run(
+        f"[...document.querySelectorAll('{CHANGES} .name')].find((row) => row.title === {change.row.path!r}).click()"
+    )
+    assert browser.run(CHOSEN) == [change.before.label, change.after.label]
+    figures = dict(zip(texts(browser, ".panel td:first-child"), texts(browser, ".panel td:nth-child(3)"), strict=True))
+    assert figures["parameters"].replace(",", "") == f"{change.delta('params').after}"
+    # A node chosen in the second network is chosen in the first too, and in the list.
+    browser.click(".pair figure:last-child .node.changed:not(.chosen, .open)")
+    left, right = browser.run(CHOSEN)
+    assert left == right != change.after.label
+    assert browser.run(f"document.querySelector('{CHANGES}[aria-selected=true] .name').title").endswith(right)
+    browser.press("Escape")
+    assert browser.run(CHOSEN) == [None, None]
+
+
+def test_one_network_moves_with_the_other(opened: Opened) -> None:
+    browser = opened(diff_page(compared(), DiffOptions()))
+    browser.run("[...document.querySelectorAll('.view')].map((one) => (one.style.height = '200px'))")
+    browser.run("document.querySelector('.view').dispatchEvent(new Event('pointerenter'))")
+    browser.run("document.querySelector('.view').scrollTop = 200")
+    browser.run("new Promise((done) => setTimeout(done, 100))")
+    one, other = browser.run("[...document.querySelectorAll('.view')].map((one) => one.scrollTop)")
+    assert one == 200
+    assert other > 100
+
+
+def test_changes_are_filtered_and_hostile_names_stay_text(opened: Opened) -> None:
+    before = sample_reports.mlp()
+    layers = [replace(row, path=f"{HOSTILE}{i}", label=HOSTILE, text=f"<b>{i}") for i, row in enumerate(before.layers)]
+    browser = opened(
+        diff_page(compare(before, replace(before, source=HOSTILE, layers=tuple(layers))), DiffOptions()), 390, True
+    )
+    assert HOSTILE in texts(browser, "h1")[0]
+    assert any(HOSTILE in text for text in texts(browser, f"{CHANGES} .name"))
+    browser.click("section.table input[type=search]")
+    browser.send("Input.insertText", text="no such layer")
+    assert browser.run(f"[...document.querySelectorAll('{CHANGES}')].filter((row) => !row.hidden).length") == 0
+    assert browser.run("document.title") == "specs/mlp.yaml → <script>document.title='owned'</script>"

@@ -129,7 +129,7 @@ function chooseNext(step) {
   choose(rows[next ?? found.at(step > 0 ? 0 : -1)]);
 }
 
-const visible = () => rows.filter((row) => [...ancestors(row)].every((one) => state.open.has(one.index)));
+const visible = () => rows.filter((row) => row.side === (state.chosen?.side ?? reports.length - 1) && [...ancestors(row)].every((one) => state.open.has(one.index)));
 
 // The keys of the table and the network are the same.
 function onKey(event) {
@@ -484,7 +484,7 @@ function linksOfParts() {
     let common = 0;
     while (common < one.length - 1 && common < other.length - 1 && one[common] === other[common]) common += 1;
     if (!one.slice(0, common).every(isOpen)) continue;
-    add(common ? one[common - 1] : null, one[common], other[common], u);
+    add(common ? one[common - 1] : `side${thing(u).side}`, one[common], other[common], u);
     for (let level = common; level < other.length - 1 && isOpen(other[level]); level += 1) add(other[level], `in:${u}`, other[level + 1], u);
     for (let level = common; level < one.length - 1 && isOpen(one[level]); level += 1) add(one[level], one[level + 1], `out:${u}`, u);
   }
@@ -681,27 +681,24 @@ function pathOf(points) {
 const networkOf = (side) => Object.assign(Object.create(Network), { side, size: 1, nodes: new Map(), wires: [] });
 const Network = {};
 
-Network.make = function () {
-  const figures = Object.entries(FIGURES);
-  this.view = make("div", { class: "view", tabindex: 0, role: "group", "aria-label": "The network as a graph. Arrows choose, Enter opens, plus and minus zoom.", onkeydown: onKey });
-  this.search = make("input", { type: "search", placeholder: "Search layers   /", "aria-label": "Search layers", oninput: (event) => seek(event.target.value),
+// The bar above the network, or above both: search, colour and zoom. `choices` are the names of figures to colour by.
+function networkTools(choices, painted) {
+  const search = make("input", { type: "search", placeholder: "Search layers   /", "aria-label": "Search layers", oninput: (event) => seek(event.target.value),
     onkeydown: (event) => { if (event.key === "Enter") chooseNext(event.shiftKey ? -1 : 1); event.stopPropagation(); } });
-  const tool = (text, title, act) => make("button", { title, "aria-label": title, onclick: act }, text);
-  at("section.graph").append(
-    make("div", { class: "bar" }, make("span", { class: "search" }, this.search),
-      figures.length ? make("select", { "aria-label": "Colour by", onchange: (event) => { state.colour = FIGURES[event.target.value]; this.paint(); drawCharts(); } },
-        figures.map(([name, { title }]) => make("option", { value: name, selected: FIGURES[name] === measure }, `Colour: ${title}`))) : "",
-      this.scale = make("span", { class: "scale" }), make("span", { class: "grow" }),
-      make("span", { class: "zoom" }, tool("−", "Zoom out", () => this.zoom(0.8)), tool("+", "Zoom in", () => this.zoom(1.25)), tool("Fit", "Fit the whole network", () => this.fit()))),
-    this.view);
+  const tool = (text, title, act) => make("button", { title, "aria-label": title, onclick: () => networks.forEach(act) }, text);
   addEventListener("keydown", (event) => {
-    if (event.key === "/" && !/INPUT|SELECT/.test(document.activeElement.tagName)) { event.preventDefault(); this.search.focus(); }
+    if (event.key === "/" && !/INPUT|SELECT/.test(document.activeElement.tagName)) { event.preventDefault(); search.focus(); }
   });
-  this.listen();
-};
+  return make("div", { class: "bar" }, make("span", { class: "search" }, search),
+    choices.length ? make("select", { "aria-label": "Colour by", onchange: (event) => { state.colour = FIGURES[event.target.value]; networks.forEach((one) => one.paint()); painted(); } },
+      choices.map(([name, title]) => make("option", { value: name, selected: FIGURES[name] === state.colour }, `Colour: ${title}`))) : "",
+    make("span", { class: "scale" }), make("span", { class: "grow" }),
+    make("span", { class: "zoom" }, tool("−", "Zoom out", (one) => one.zoom(0.8)), tool("+", "Zoom in", (one) => one.zoom(1.25)), tool("Fit", "Fit the whole network", (one) => one.fit())));
+}
 
-Network.listen = function () {
-  const { view } = this;
+Network.make = function () {
+  const view = make("div", { class: "view", tabindex: 0, role: "group", "aria-label": `${reports[this.side].name} as a graph. Arrows choose, Enter opens, plus and minus zoom.`, onkeydown: onKey });
+  this.view = view;
   view.addEventListener("wheel", (event) => {
     if (!event.ctrlKey && !event.metaKey) return;
     event.preventDefault();
@@ -741,6 +738,7 @@ Network.listen = function () {
     const row = rows[event.target.closest(".node")?.index];
     if (row && !event.target.closest(".twist")) toggle(row);
   });
+  return view;
 };
 
 // Lay out and draw what is open; `anchor` is a row that stays where it is on the screen.
@@ -752,7 +750,7 @@ Network.draw = function (anchor) {
   this.wires = [];
   const linked = new Set(flows.flat());
   const found = (kind) => ends.filter(({ side, end }) => side === this.side && end[0] === kind && linked.has(end));
-  const whole = layOut(null, [...found("i"), ...roots.filter((row) => row.side === this.side), ...found("o")], linksOfParts());
+  const whole = layOut(`side${this.side}`, [...found("i"), ...roots.filter((row) => row.side === this.side), ...found("o")], linksOfParts());
   const margin = 24;
   [this.w, this.h] = [whole.w + 2 * margin, whole.h + 2 * margin];
   const arrow = draw("marker", { id: "page-arrow", viewBox: "0 0 8 8", refX: 7, refY: 4, markerWidth: 7, markerHeight: 7, orient: "auto", markerUnits: "userSpaceOnUse" }, draw("path", { d: "M0 0.8L8 4L0 7.2z" }));
@@ -784,7 +782,7 @@ Network.part = function (laid, x, y, left, top) {
 Network.node = function (node, left, top) {
   const { one, w, h } = node;
   const isOpen = Boolean(node.inner);
-  const group = draw("g", { class: ["node", one.end ? "end" : one.kind, isOpen && "open", one.wrong && "wrong"].filter(Boolean).join(" "), transform: `translate(${short(node.x)} ${short(node.y)})` });
+  const group = draw("g", { class: ["node", one.end ? "end" : one.kind, isOpen && "open", one.wrong && "wrong", one.change].filter(Boolean).join(" "), transform: `translate(${short(node.x)} ${short(node.y)})` });
   const radius = one.end || one.kind === "expression" ? 15 : 9;
   const frame = (by) => draw("rect", { class: by ? "behind" : null, x: by, y: by, width: short(w), height: short(h), rx: isOpen ? 14 : radius });
   if (one.repeat > 1) group.append(frame(8), frame(4));
@@ -809,15 +807,19 @@ Network.node = function (node, left, top) {
 // Colour the nodes by the figure chosen: the darkest is the largest of those that are seen.
 Network.paint = function () {
   const figure = state.colour;
-  if (!figure) return;
-  const seen = [...this.nodes.values()].filter((node) => !node.isOpen);
+  if (!figure) {
+    for (const { rect, worth, row } of this.nodes.values()) [rect.style.fill, worth.textContent] = ["", row.mark ?? ""];
+    at(".scale").replaceChildren();
+    return;
+  }
+  const seen = networks.flatMap(({ nodes }) => [...nodes.values()]).filter((node) => !node.isOpen);
   const most = Math.max(...seen.map(({ row }) => share(row, figure) ?? 0), 1e-12);
   for (const node of this.nodes.values()) {
     const value = share(node.row, figure);
     node.rect.style.fill = node.isOpen || !value ? "" : `color-mix(in oklab, var(--heat) ${Math.round(6 + 74 * Math.sqrt(value / most))}%, var(--card))`;
     node.worth.textContent = !value ? "" : figure.whole ? (value < 0.0005 ? "" : percent(value).replace(" ", "")) : figure.text(figure.of(node.row));
   }
-  this.scale.replaceChildren("0", make("i"), figure.whole ? percent(most) : figure.text(most * figure.most));
+  at(".scale").replaceChildren("0", make("i"), figure.whole ? percent(most) : figure.text(most * figure.most));
 };
 
 // Mark what is chosen and found; `follow` brings the chosen node into view.
@@ -1040,7 +1042,7 @@ function drawReport() {
   drawHead();
   const network = networkOf(0);
   networks.push(network);
-  network.make();
+  at("section.graph").append(networkTools(Object.entries(FIGURES).map(([name, { title }]) => [name, title]), drawCharts), network.make());
   network.draw();
   network.fit(Math.min(1, Math.max(0.7, network.view.clientWidth / network.w)));
   table.make();

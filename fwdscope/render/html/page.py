@@ -20,7 +20,12 @@ from typing import Any
 from fwdscope.render.rows import printable
 
 # The files that are the script of each kind of page.
-_SCRIPTS = {"report": ("base", "page"), "sweep": ("base", "sweep"), "check": ("base", "check")}
+_SCRIPTS = {
+    "report": ("base", "page"),
+    "sweep": ("base", "sweep"),
+    "check": ("base", "check"),
+    "diff": ("base", "page", "diff"),
+}
 
 
 def page(kind: str, title: str, data: str, words: Mapping[str, Any]) -> str:
