@@ -84,8 +84,8 @@ def diff(
                 reports.append(look_at(target, cached=not no_cache).report)
         compared = compare(*reports)
         width, color = terminal_of() if output is None else (140, False)
-        options = DiffOptions(depth, (names[0], names[1]))
-        put(page_of(compared, options) if form == "html" else render(compared, form, options, width, color), output)
+        chosen = DiffOptions(depth, (names[0], names[1]))
+        put(page_of(compared, chosen) if form == "html" else render(compared, form, chosen, width, color), output)
         try:
             met = [condition for condition in conditions if condition.met(compared)]
         except ValueError as error:

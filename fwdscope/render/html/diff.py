@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from typing import Any
 
 from fwdscope.commands.diff import Comparison
 from fwdscope.render import changes
@@ -19,7 +20,7 @@ def render(compared: Comparison, options: changes.DiffOptions) -> str:
     shown, *_ = changes.shown_rows(compared, options._replace(depth=sys.maxsize))
     names = changes.names_of(compared, options)
     figures = changes.figures_of(shown)
-    words = {
+    words: dict[str, Any] = {
         "names": names,
         "counts": changes.counts(compared),
         "legend": [changes.legend(shown), changes.quiet(compared)],
