@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache
 from types import CodeType
 from typing import Any, NamedTuple
@@ -18,6 +19,8 @@ Number = int | float
 Shape = tuple[int, ...]
 
 _SIGNS = str.maketrans({"·": "*", "−": "-", "⌊": "floor(", "⌋": ")", "⌈": "ceil(", "⌉": ")", ",": None})
+_PLAIN = re.compile(r"\w+")
+_DIMENSION = re.compile(r"\bsize_(\d+)")
 _SYMBOL = re.compile(r"[A-Za-z_][A-Za-z_0-9]*")
 _LITERAL = re.compile(r"(?<![A-Za-z_0-9.])(\d+)(?![A-Za-z_0-9.])")
 _FUNCTIONS: dict[str, Any] = {
@@ -104,7 +107,7 @@ class Size(NamedTuple):
     @property
     def is_plain(self) -> bool:
         """Whether there is nothing to compute: the input has this size, or a setting gives it."""
-        return re.fullmatch(r"\w+", self.formula) is not None
+        return _PLAIN.fullmatch(self.formula) is not None
 
     @property
     def is_kept(self) -> bool:
@@ -123,6 +126,62 @@ class Size(NamedTuple):
 
 
 Sizes = tuple[Size, ...]
+
+
+@dataclass(frozen=True)
+class Formula:
+    """A figure: its name, its formula in symbols and with numbers inserted, and its value.
+
+    It is ``plain`` if there is nothing to compute: the input has this size, or a setting gives it.
+    """
+
+    name: str
+    symbols: str
+    numbers: str
+    value: int
+    note: str = ""
+    plain: bool = False
+
+    @classmethod
+    def of(cls, size: Size) -> Formula:
+        """The formula of a size."""
+        symbols, name = size.formula, size.name
+        if "size_" in symbols or "size_" in name:
+            symbols, name = _DIMENSION.sub("size", symbols), _DIMENSION.sub(r"dimension \1", name)
+        return cls(name, symbols, size.with_numbers, size.value, size.note, size.is_plain)
+
+    @property
+    def text(self) -> str:
+        """``⌊(H + 2·padding − kernel_size) / stride⌋ + 1 = ⌊(224 + 2·3 − 7) / 2⌋ + 1 = 112``."""
+        return equation(self.symbols, self.numbers, f"{self.value:,}")
+
+
+def size_lines(sizes: Sequence[Formula], same_shape: bool = False) -> Iterator[str]:
+    """Formulas of a shape as texts: the sizes kept in one line, then a line for each that is computed or set."""
+    kept = [
+        size
+        for size in sizes
+        if size.plain and (size.symbols == size.name or (size.symbols == "size" and size.name.startswith("dimension ")))
+    ]
+    notes = "; ".join(dict.fromkeys(size.note for size in kept if size.note))
+    if sizes and len(kept) == len(sizes) and same_shape and not notes:
+        yield "the shape of the input"
+        return
+    if kept:
+        same = ", ".join(f"{size.name} = {size.value:,}" for size in kept)
+        yield f"unchanged: {same}" + (f"  ({notes})" if notes else "")
+    last: Formula | None = None
+    for size in sizes:
+        if size in kept:
+            continue
+        arithmetic = size.numbers, size.value, size.note
+        if last is not None and not size.plain and arithmetic == (last.numbers, last.value, last.note):
+            yield f"{size.name}′ = {size.value:,}, as {last.name}′"
+            continue
+        name = size.name if size.plain or size.name not in size.symbols else f"{size.name}′"
+        yield f"{name} = {size.text}" + (f"  ({size.note})" if size.note else "")
+        last = size
+
 
 # The names of the dimensions that windows slide over, by their number.
 SPATIAL = {1: ("L",), 2: ("H", "W"), 3: ("D", "H", "W")}

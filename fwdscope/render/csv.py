@@ -1,7 +1,7 @@
-"""The rows as CSV: one a layer, a column for every field of :class:`LayerRow`, all rows unless fewer are asked for.
+"""The rows as CSV: one a layer, a column for every field of :class:`LayerRow` but formulas and operators.
 
-Figures are those of one copy. The column ``times`` is how many equal rows the row stands for: over the rows
-that contain no other, the sum of a figure times that is the network's.
+All rows are written unless fewer are asked for. Figures are those of one copy. The column ``times`` is how many equal
+rows the row stands for: over the rows that contain no other, the sum of a figure times that is the network's.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Any
 
 from fwdscope.render.rows import Options, view_for
 from fwdscope.report import ActivationStats, Histogram, LayerRow, Report, TensorInfo, multiplicities
+from fwdscope.report.report import SHARED
 
 
 def render(report: Report, options: Options) -> str:
@@ -22,7 +23,7 @@ def render(report: Report, options: Options) -> str:
     Statistics of a run have columns of their own, as ``stats_mean``; a histogram is ``low..high:1 2 3``.
     """
     out = io.StringIO()
-    names = [name for field in dataclasses.fields(LayerRow) for name in _SEVERAL.get(field.name, (field.name,))]
+    names = [name for field in _FIELDS for name in _SEVERAL.get(field.name, (field.name,))]
     latency = report.run.latency if report.run else None
     whole = {f"whole_{name}": str(getattr(latency, name)) for name in ("median", "p90", "p99")} if latency else {}
     writer = csv.DictWriter(out, [*names, "times", *whole], lineterminator="\n")
@@ -35,6 +36,7 @@ def render(report: Report, options: Options) -> str:
     return out.getvalue()
 
 
+_FIELDS = [field for field in dataclasses.fields(LayerRow) if field.name not in SHARED]
 # Fields of several values, each in a column of its own.
 _SEVERAL = {
     "promise": {"promise": "text", "promise_held": "held", "promise_got": "got"},
@@ -44,7 +46,7 @@ _SEVERAL = {
 
 def _record(row: LayerRow) -> dict[str, str]:
     record = {}
-    for field in dataclasses.fields(row):
+    for field in _FIELDS:
         value, several = getattr(row, field.name), _SEVERAL.get(field.name)
         if several is None:
             record[field.name] = _field(field.name, value)

@@ -5,17 +5,17 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from fwdscope.commands.explain import Explanation, Formula, OperatorCost
+from fwdscope.commands.explain import Explanation
+from fwdscope.formula import size_lines
 from fwdscope.render.lines import MAX_PROSE, Line, write
 from fwdscope.render.rows import printable
-from fwdscope.units import byte_size, count_column, exact, plural, shape
+from fwdscope.report import OperatorCost
+from fwdscope.units import byte_size, count_column, exact, shape
 
 _COLOURS: Mapping[str, str] = {
     "": "", "name": "bold cyan", "heading": "bold", "dim": "dim", "number": "green", "warning": "red",
 }  # fmt: skip
 _INDENT = 2
-# Of a layer that unrolls into more operators, the rest is summed.
-MOST_OPERATORS = 40
 # Sums of more terms are not written out.
 _MOST_TERMS = 4
 # A name or a description is not cut shorter than this.
@@ -86,37 +86,10 @@ def _results(one: Explanation, width: int) -> Iterator[Line]:
     for result in one.outputs:
         facts = f"  {result.dtype}  {byte_size(result.bytes)}"
         yield ((" " * _INDENT, ""), (shape(result.shape), "number"), (facts, "dim"))
-        lines = tuple(_sizes(result.sizes, result.shape in known)) if result.sizes is not None else ()
+        lines = tuple(size_lines(result.sizes, result.shape in known)) if result.sizes is not None else ()
         if lines not in shown:
             yield from _formulas(lines, width)
         shown.append(lines)
-
-
-def _sizes(sizes: Sequence[Formula], same_shape: bool = False) -> Iterator[str]:
-    """Formulas of a shape as texts: the sizes kept in one line, then a line for each that is computed or set."""
-    kept = [
-        size
-        for size in sizes
-        if size.plain and (size.symbols == size.name or (size.symbols == "size" and size.name.startswith("dimension ")))
-    ]
-    notes = "; ".join(dict.fromkeys(size.note for size in kept if size.note))
-    if sizes and len(kept) == len(sizes) and same_shape and not notes:
-        yield "the shape of the input"
-        return
-    if kept:
-        same = ", ".join(f"{size.name} = {exact(size.value)}" for size in kept)
-        yield f"unchanged: {same}" + (f"  ({notes})" if notes else "")
-    last: Formula | None = None
-    for size in sizes:
-        if size in kept:
-            continue
-        arithmetic = size.numbers, size.value, size.note
-        if last is not None and not size.plain and arithmetic == (last.numbers, last.value, last.note):
-            yield f"{size.name}′ = {exact(size.value)}, as {last.name}′"
-            continue
-        name = size.name if size.plain or size.name not in size.symbols else f"{size.name}′"
-        yield f"{name} = {size.text}" + (f"  ({size.note})" if size.note else "")
-        last = size
 
 
 def _formulas(texts: Iterable[str], width: int, label: str = "") -> Iterator[Line]:
@@ -211,27 +184,20 @@ def _operators(one: Explanation, width: int) -> Iterator[Line]:
         return
     what = "OPERATORS" if not one.parts else "OPERATORS BETWEEN THEM"
     yield ((what, "heading"), ("  by their ATen names", "dim"))
-    shown = {text for result in one.outputs for text in _sizes(result.sizes or ())}
-    for operator in one.operators[:MOST_OPERATORS]:
+    shown = {text for result in one.outputs for text in size_lines(result.sizes or ())}
+    for operator in one.operators:
         yield from _operator(operator, shown, width)
-    rest = one.operators[MOST_OPERATORS:]
-    if rest:
-        number = sum(operator.times for operator in rest)
-        flops = sum((operator.flops or 0) * operator.times for operator in rest)
-        yield ((f"{' ' * _INDENT}and {plural(number, 'more operator')}: {exact(flops)} FLOPs", "dim"),)
 
 
 def _operator(one: OperatorCost, shown: set[str], width: int) -> Iterator[Line]:
     """An operator and its arithmetic, without the formulas of sizes that are ``shown`` above."""
     came, went = " ".join(map(shape, one.inputs)), " ".join(map(shape, one.outputs))
-    flow = f"{came} → {went}" if one.inputs else f"→ {went}"
+    flow = f"{came} → {went}".strip() if one.inputs or one.outputs else ""
     times = f"  × {exact(one.times)}" if one.times > 1 else ""
     for i, text in enumerate(textwrap.wrap(flow, max(width - _INDENT - len(one.name) - len(times) - 2, 30)) or [""]):
         name = one.name if i == 0 else " " * len(one.name)
         yield ((" " * _INDENT, ""), (name, "name"), (f"  {text}", ""), (times if i == 0 else "", "dim"))
-    if one.sizes is not None:
-        computed = [size for size in one.sizes if not size.plain and (size.note or size.numbers != exact(size.value))]
-        yield from _formulas((text for text in _sizes(computed) if text not in shown), width)
+    yield from _formulas((text for text in one.sizes if text not in shown), width)
     if one.flops is None:
         yield ((" " * 2 * _INDENT, ""), ("not counted: there is no rule for this operator", "warning"))
         return

@@ -28,8 +28,9 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from fwdscope.errors import InputError
 
-# A report of version 1 lacks `network_inputs`, `network_outputs` and `live_bytes` of rows.
-VERSION = 2
+# A report of version 1 lacks `network_inputs`, `network_outputs` and `live_bytes` of rows; one of version 2 `settings`,
+# `formulas`, `operators` and `latency_range`.
+VERSION = 3
 # What the `$schema` of a saved report names; `fwdscope schema --report` prints it.
 SCHEMA = f"urn:fwdscope:report:{VERSION}"
 # The device of a file of weights.
@@ -118,6 +119,27 @@ class Promise:
 
 
 @dataclass(frozen=True)
+class OperatorCost:
+    """An operator that ran, by its ATen name, and its cost; None if no rule counts it.
+
+    ``sizes`` are the computed sizes of its first result; ``macs_formula`` and ``flops_formula`` give the count in
+    symbols, with numbers inserted, and its value, and are empty if it is zero. ``times`` is the number of equal calls.
+    """
+
+    name: str
+    inputs: tuple[Shape, ...]
+    outputs: tuple[Shape, ...]
+    sizes: tuple[str, ...]
+    macs_formula: str
+    flops_formula: str
+    macs: int | None
+    flops: int | None
+    bytes_read: int | None
+    bytes_written: int | None
+    times: int = 1
+
+
+@dataclass(frozen=True)
 class LayerRow:
     """One step of the forward pass: a layer, a block, a stack, or an expression between them.
 
@@ -174,6 +196,12 @@ class LayerRow:
     # Of a childless row, the indices in ``Report.inputs`` of what it takes, and in ``Report.outputs`` of what it makes.
     network_inputs: tuple[int, ...] = ()
     network_outputs: tuple[int, ...] = ()
+    # The layer with all settings that are not the defaults, as a spec writes it: ``Conv2d(64, 7, stride=2)``.
+    settings: str = ""
+    # Of one call: how its sizes and the elements of its parameters come about, ``H′ = ⌊H / 2⌋ = ⌊9 / 2⌋ = 4``; and the
+    # operators that it runs itself.
+    formulas: tuple[str, ...] = ()
+    operators: tuple[OperatorCost, ...] = ()
     promise: Promise | None = None
     note: str | None = None
     # Statistics of the results of a run: of all copies and calls together; and if the row stands for several copies,
@@ -182,6 +210,8 @@ class LayerRow:
     copy_stds: tuple[Value | None, ...] = ()
     # Seconds on the device, the median of a few passes: of one copy, all its calls together.
     latency: float | None = None
+    # The fastest and the slowest of those passes.
+    latency_range: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -373,6 +403,8 @@ class Report:
     environment: Environment
     source: str | None = None
     doc: str | None = None
+    # The text of the spec, which the rows' lines are in.
+    spec: str | None = None
     device: str = "meta"
     dtype: str = "float32"
     # Whether the figures can be trusted: data-dependent lines, replaced inputs.
@@ -393,8 +425,19 @@ class Report:
         return self.device == STORED
 
     def to_json(self) -> dict[str, Any]:
-        """The report as JSON's own types, with its schema and ``version`` first."""
-        return {"$schema": SCHEMA, "version": VERSION, **typing.cast("dict[str, Any]", _plain(self))}
+        """The report as JSON's own types, with its schema and ``version`` first.
+
+        Each formula and each operator is there once, in a list of its own: rows have their indices in it.
+        """
+        found = {f.name: _plain(getattr(self, f.name)) for f in dataclasses.fields(self) if f.name != "layers"}
+        tables: dict[str, dict[Any, int]] = {name: {} for name in SHARED}
+        layers = []
+        for row in self.layers:
+            layers.append({name: _plain(value) for name, value in vars(row).items() if name not in tables})
+            for name, table in tables.items():
+                layers[-1][name] = [table.setdefault(value, len(table)) for value in getattr(row, name)]
+        shared = {name: [_plain(value) for value in table] for name, table in tables.items()}
+        return {"$schema": SCHEMA, "version": VERSION, **found, **shared, "layers": layers}
 
     @classmethod
     def from_json(cls, data: Any) -> Report:
@@ -407,7 +450,8 @@ class Report:
             raise ReportError(
                 f"this report has version {shortened(data['version'])}; this fwdscope reads versions 1 to {VERSION}"
             )
-        own = {key: value for key, value in data.items() if key not in ("version", "$schema")}
+        own = {key: value for key, value in data.items() if key not in ("version", "$schema", *SHARED)}
+        own |= {"layers": _with_shared(data)} if "layers" in data else {}
         report = read_dataclass(cls, own, "report")
         if report.run and report.run.latency and not report.run.latency.times:
             raise ReportError("report.run.latency.times: expected at least one time, found none")
@@ -425,13 +469,15 @@ class Report:
 
 
 def dump_rows(data: dict[str, Any], on_one_line: Sequence[str] = ()) -> str:
-    """Data as JSON text: each of its ``layers``, and each value of ``on_one_line``, on a line of its own."""
-    rest = {key: value for key, value in data.items() if key != "layers" and key not in on_one_line}
-    head = json.dumps(rest, indent=2, ensure_ascii=False)[:-2]
-    flat = "".join(f',\n  "{key}": {json.dumps(data[key])}' for key in on_one_line)
-    rows = ",\n    ".join(json.dumps(row, ensure_ascii=False) for row in data["layers"])
-    layers = f"\n    {rows}\n  " if rows else ""
-    return f'{head}{flat},\n  "layers": [{layers}]\n}}\n'
+    """Data as JSON text: each layer, formula and operator, and each value of ``on_one_line``, on a line of its own."""
+    lists = [key for key in (*SHARED, "layers") if key in data]
+    rest = {key: value for key, value in data.items() if key not in (*lists, *on_one_line)}
+    text = json.dumps(rest, indent=2, ensure_ascii=False)[:-2]
+    text += "".join(f',\n  "{key}": {json.dumps(data[key])}' for key in on_one_line)
+    for key in lists:
+        rows = ",\n    ".join(json.dumps(row, ensure_ascii=False) for row in data[key])
+        text += f',\n  "{key}": [' + (f"\n    {rows}\n  " if rows else "") + "]"
+    return f"{text}\n}}\n"
 
 
 def parents(rows: Sequence[LayerRow]) -> tuple[int | None, ...]:
@@ -477,6 +523,31 @@ def check_rows(rows: Sequence[LayerRow]) -> None:
             )
 
 
+# Fields of rows whose values many rows share.
+SHARED: dict[str, type] = {"formulas": str, "operators": OperatorCost}
+
+
+def _with_shared(data: dict[str, Any]) -> Any:
+    """The layers of a report's JSON with the formulas and operators that they have the indices of."""
+    tables = {}
+    for name, kind in SHARED.items():
+        tables[name] = _read(tuple[kind, ...], data.get(name, []), f"report.{name}")  # type: ignore[valid-type]
+    layers = data["layers"]
+    if not isinstance(layers, list) or not all(isinstance(row, dict) for row in layers):
+        return layers  # reading the rows reports it
+    filled = []
+    for i, row in enumerate(layers):
+        found = {}
+        for name, table in tables.items():
+            where = f"report.layers[{i}].{name}"
+            indices = _read(tuple[int, ...], row.get(name, []), where)
+            if any(not 0 <= index < len(table) for index in indices):
+                raise ReportError(f"{where}: expected indices in the {len(table)} {name}, found {shortened(row[name])}")
+            found[name] = [table[index] for index in indices]
+        filled.append(row | found)
+    return filled
+
+
 T = TypeVar("T")
 _hints = cache(partial(typing.get_type_hints, include_extras=True))
 
@@ -506,7 +577,7 @@ def _read(annotation: Any, value: Any, where: str, bounded: bool = True) -> Any:
             raise ReportError(f"{where}: expected one of {', '.join(map(repr, arguments))}, found {shortened(value)}")
         return value
     if dataclasses.is_dataclass(annotation) and isinstance(annotation, type):
-        return read_dataclass(annotation, value, where)
+        return value if type(value) is annotation else read_dataclass(annotation, value, where)
     if annotation is float and type(value) is int:
         value = float(check_number(value, where))
     if not isinstance(value, annotation) or (annotation is int and isinstance(value, bool)):

@@ -8,7 +8,7 @@ import types
 import typing
 from typing import Annotated, Any, Literal
 
-from fwdscope.report.report import LEAST, MOST, SCHEMA, VERSION, Report
+from fwdscope.report.report import LEAST, MOST, SCHEMA, SHARED, VERSION, Report
 
 _KINDS = {int: "integer", float: "number", str: "string", bool: "boolean", types.NoneType: "null"}
 
@@ -17,6 +17,11 @@ def schema() -> dict[str, Any]:
     """The schema (draft 2020-12) of a saved report, which its ``$schema`` names."""
     found: dict[str, Any] = {}
     whole = _of_dataclass(Report, found)
+    # Rows have the indices of what many share.
+    for name in SHARED:
+        shared = found["LayerRow"]["properties"][name]
+        found["LayerRow"]["properties"][name] = {"type": "array", "items": {"type": "integer", "minimum": 0}}
+        whole["properties"][name] = shared
     whole["properties"] = {"$schema": {"const": SCHEMA}, "version": {"const": VERSION}, **whole["properties"]}
     whole["required"] = ["version", *whole["required"]]
     return {

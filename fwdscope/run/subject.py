@@ -175,6 +175,7 @@ class SpecSubject(Subject):
             inputs=tuple(replace(one, made_by=texts[one.name]) for one in report.inputs),
             source=source.name,
             doc=self.checked.spec.doc,
+            spec=source.text,
             notes=(*notes, *report.notes),
         )
         return with_shortfalls(self.checked, report, check_outputs=blueprint.check_promises)

@@ -231,7 +231,9 @@ def with_latencies(
         else:
             inside[parent] = tuple(map(sum, zip(inside[parent], together, strict=True)))
     filled = [
-        dataclasses.replace(row, latency=statistics.median(one)) if is_timed else row
+        dataclasses.replace(row, latency=statistics.median(one), latency_range=(min(one), max(one)))
+        if is_timed
+        else row
         for row, one, is_timed in zip(rows, found, known, strict=True)
     ]
     return tuple(filled), statistics.median(whole)

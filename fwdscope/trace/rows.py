@@ -10,6 +10,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from fwdscope.arithmetic import Arithmetic
 from fwdscope.model.events import ROUND
 from fwdscope.report import LayerRow, Shape, TensorInfo
 from fwdscope.trace.memory import Mark, mark
@@ -106,8 +107,12 @@ def rows_with_nodes(trace: Trace) -> tuple[tuple[LayerRow, tuple[Node, ...]], ..
     for number, maker in enumerate(trace.makers):
         for i in _rows_of(() if maker is None else (maker,), index):
             made.setdefault(i, []).append(number)
+    arithmetic = Arithmetic()
     return tuple(
-        [(_row(step, depth, index, made.get(i, ()), trace), tuple(step.nodes)) for i, (step, depth) in enumerate(flat)]
+        [
+            (_row(step, depth, index, made.get(i, ()), trace, arithmetic), tuple(step.nodes))
+            for i, (step, depth) in enumerate(flat)
+        ]
     )
 
 
@@ -371,7 +376,9 @@ def _flatten(steps: list[_Step], depth: int) -> Iterator[tuple[_Step, int]]:
 _DEFAULTS: dict[str, Any] = {one.name: None if one.default is MISSING else one.default for one in fields(LayerRow)}
 
 
-def _row(step: _Step, depth: int, index: dict[Node, int], outputs_made: Sequence[int], trace: Trace) -> LayerRow:
+def _row(
+    step: _Step, depth: int, index: dict[Node, int], outputs_made: Sequence[int], trace: Trace, arithmetic: Arithmetic
+) -> LayerRow:
     node, outputs = step.node, step.node.outputs
     # A copy of all fields' defaults, of which most rows keep a third.
     values = _DEFAULTS.copy()
@@ -410,6 +417,7 @@ def _row(step: _Step, depth: int, index: dict[Node, int], outputs_made: Sequence
         values["sources"] = _rows_of(node.sources, index)
         values["network_inputs"] = _network_inputs(node.sources, index)
     values["network_outputs"] = tuple(outputs_made)
+    values["settings"], values["formulas"], values["operators"] = arithmetic.of(node, step.own)
     values["promise"] = node.promise
     values["note"] = node.note
     row: LayerRow = object.__new__(LayerRow)

@@ -71,7 +71,7 @@ def test_json_loads_back_into_the_same_report(mlp: str) -> None:
 
 def test_json_has_the_keys_that_programs_rely_on(mlp: str) -> None:
     data = json.loads(run("inspect", mlp, "--format", "json").stdout)
-    assert data["version"] == 2
+    assert data["version"] == 3
     assert {"params", "trainable_params", "buffers"} <= data["totals"].keys()
     assert {"inputs", "outputs", "environment", "layers"} <= data.keys()
     row = {"path", "type", "depth", "line", "input_shapes", "output_shapes", "params", "calls", "repeat"}
@@ -87,7 +87,7 @@ def test_every_format_contains_every_layer(mlp: str, form: str) -> None:
 
 def test_the_ending_of_the_output_file_chooses_the_format(mlp: str, tmp_path: Path) -> None:
     for ending, sign in (
-        (".json", '{\n  "$schema": "urn:fwdscope:report:2"'),
+        (".json", '{\n  "$schema": "urn:fwdscope:report:3"'),
         (".csv", "path,"),
         (".md", "| "),
         (".txt", " mlp"),

@@ -18,6 +18,7 @@ from fwdscope.report import (
     Latency,
     LayerRow,
     NonFinite,
+    OperatorCost,
     Peaks,
     Promise,
     Report,
@@ -77,6 +78,9 @@ _estimates = st.builds(Estimate, _peaks, *[_amounts] * 3, _unknown, st.sampled_f
 _tensors = st.builds(
     TensorInfo, _texts, _shapes, _texts, st.one_of(st.none(), _texts), stats=st.one_of(st.none(), _stats)
 )
+_operators = st.builds(
+    OperatorCost, _texts, *[_tuples(_shapes)] * 2, _tuples(_texts), *[_texts] * 2, *[_unknown] * 4, times=_counts
+)
 _promises = st.builds(Promise, _texts, st.booleans(), st.one_of(st.none(), _texts))
 _rows = st.builds(
     LayerRow,
@@ -85,6 +89,7 @@ _rows = st.builds(
     kind=st.sampled_from(["layer", "block", "stack", "copies", "part", "loop", "parameter", "expression"]),
     depth=st.integers(1, 9),
     text=_texts,
+    settings=_texts,
     label=_texts,
     line=_maybe,
     column=_maybe,
@@ -111,11 +116,14 @@ _rows = st.builds(
     network_inputs=_tuples(_counts),
     network_outputs=_tuples(_counts),
     live_bytes=st.one_of(st.none(), _counts),
+    formulas=_tuples(_texts),
+    operators=_tuples(_operators),
     promise=st.one_of(st.none(), _promises),
     note=st.one_of(st.none(), _texts),
     stats=st.one_of(st.none(), _stats),
     copy_stds=_tuples(_perhaps),
     latency=_amounts,
+    latency_range=_tuples(st.floats(1e-30, 1e29)),
 )
 
 
@@ -133,6 +141,7 @@ _reports = st.builds(
     environment=st.builds(Environment, _texts, _texts, _texts, _texts),
     source=st.one_of(st.none(), _texts),
     doc=st.one_of(st.none(), _texts),
+    spec=st.one_of(st.none(), _texts),
     device=_texts,
     dtype=_texts,
     notes=_tuples(_texts),
@@ -168,6 +177,20 @@ def test_the_strategy_covers_every_field() -> None:
         assert given_names == {field.name for field in fields(cls)}
 
 
+def test_formulas_and_operators_that_rows_share_are_written_once() -> None:
+    sum_ = OperatorCost("add", ((2,), (2,)), ((2,),), (), "", "N = 2", 0, 2, 16, 8)
+    rows = [
+        replace(ROW, formulas=("a", "b"), operators=(sum_,)),
+        replace(ROW, formulas=("b", "b"), operators=(sum_, replace(sum_, times=2))),
+    ]
+    report = replace(REPORT, layers=tuple(rows))
+    data = report.to_json()
+    assert data["formulas"] == ["a", "b"]
+    assert [one["times"] for one in data["operators"]] == [1, 2]
+    assert [(row["formulas"], row["operators"]) for row in data["layers"]] == [([0, 1], [0]), ([1, 1], [0, 1])]
+    assert Report.from_json(data) == report
+
+
 @pytest.mark.core
 def test_the_json_has_the_version_first_and_one_row_a_line() -> None:
     text = REPORT.dumps()
@@ -201,9 +224,9 @@ def _changed_row(**changes: Any) -> dict[str, Any]:
     [
         ([], "this is no fwdscope report: it has no version"),
         ({}, "this is no fwdscope report: it has no version"),
-        (_changed(version=99), "this report has version 99; this fwdscope reads versions 1 to 2"),
-        (_changed(version=0), "this report has version 0; this fwdscope reads versions 1 to 2"),
-        (_changed(version=True), "this report has version True; this fwdscope reads versions 1 to 2"),
+        (_changed(version=99), "this report has version 99; this fwdscope reads versions 1 to 3"),
+        (_changed(version=0), "this report has version 0; this fwdscope reads versions 1 to 3"),
+        (_changed(version=True), "this report has version True; this fwdscope reads versions 1 to 3"),
         (_changed(name=3), "report.name: expected str, found 3"),
         (_changed(colour="red"), "report: unknown key 'colour'"),
         (_changed(layers={}), "report.layers: expected a list, found {}"),
@@ -214,6 +237,9 @@ def _changed_row(**changes: Any) -> dict[str, Any]:
         (_changed_row(kind="leaf"), "report.layers[1].kind: expected one of 'layer', "),
         (_changed_row(output_shapes=[[1, "C"]]), "report.layers[1].output_shapes[0][1]: expected int, found 'C'"),
         (_changed_row(promise={"text": "(B,)"}), "report.layers[1].promise: missing 'held'"),
+        (_changed_row(formulas=[1]), "report.layers[1].formulas: expected indices in the 0 formulas, found [1]"),
+        (_changed_row(operators=["add"]), "report.layers[1].operators[0]: expected int, found 'add'"),
+        (_changed(operators=[{"name": "add"}]), "report.operators[0]: missing 'inputs'"),
         (_changed_row(sources=[None]), "report.layers[1].sources[0]: expected int, found None"),
     ],
 )

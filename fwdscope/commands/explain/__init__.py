@@ -5,6 +5,6 @@ data. :mod:`fwdscope.render.explanation` draws it.
 """
 
 from fwdscope.commands.explain.arithmetic import explain
-from fwdscope.commands.explain.explanation import Explanation, Formula, OperatorCost, Weight
+from fwdscope.commands.explain.explanation import Explanation, Weight
 
-__all__ = ["Explanation", "Formula", "OperatorCost", "Weight", "explain"]
+__all__ = ["Explanation", "Weight", "explain"]

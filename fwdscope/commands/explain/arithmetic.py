@@ -4,27 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-from fwdscope.commands.explain.explanation import (
-    Explanation,
-    Formula,
-    InnerStep,
-    InputTensor,
-    OperatorCost,
-    OutputTensor,
-    Weight,
-)
-from fwdscope.commands.explain.steps import find, inside, layer_type, steps, tensors
-from fwdscope.formula import Size, equation, insert_numbers
+from fwdscope.arithmetic import layer_type, operator_costs, result_formulas
+from fwdscope.commands.explain.explanation import Explanation, InnerStep, InputTensor, OutputTensor, Weight
+from fwdscope.commands.explain.steps import find, inside, steps, tensors
+from fwdscope.formula import Formula
 from fwdscope.functions.functions import FUNCTIONS
 from fwdscope.functions.methods import METHODS
-from fwdscope.layers import LAYERS, layer_of, output_sizes, page, parameter_size
+from fwdscope.layers import LAYERS, layer_of, page, parameter_size
 from fwdscope.layers.base import input_names, required_inputs
-from fwdscope.ops import result_sizes
 
 if TYPE_CHECKING:
     from fwdscope.trace import Node, OpRecord, Trace
@@ -51,7 +42,7 @@ def explain(trace: Trace, layer: str) -> Explanation:
         parameters=tuple(_weights(node, trace, "parameters")),
         buffers=tuple(_weights(node, trace, "buffers")),
         # Those of a step with parts are the ones that are in no part.
-        operators=tuple(_operators([*node.ops, *(op for one in parts if not one.is_step() for op in one.ops)])),
+        operators=operator_costs([*node.ops, *(op for one in parts if not one.is_step() for op in one.ops)]),
         parts=tuple(_inner_steps(node)),
         params=_params(node),
         output_bytes=sum(t.nbytes for t in node.outputs),
@@ -134,25 +125,8 @@ def _inputs(node: Node) -> Iterator[InputTensor]:
 
 
 def _outputs(node: Node) -> Iterator[OutputTensor]:
-    for one, sizes in zip(node.outputs, _result_sizes(node), strict=True):
-        formulas = None if sizes is None else tuple(map(_formula, sizes))
-        yield OutputTensor(one.shape, one.dtype, one.nbytes, formulas)
-
-
-def _result_sizes(node: Node) -> Sequence[Sequence[Size] | None]:
-    """The formulas of the results' sizes: the layer's own, else those of the only operator that ran."""
-    outputs = [one.shape for one in node.outputs]
-    if layer_type(node) is not None and node.module is not None:
-        return output_sizes(node.module, [one.shape for one in node.inputs], outputs)
-    # Each of several operators shows its own, since its input may differ from the expression's.
-    if len(node.ops) == 1 and [y.shape for y in node.ops[0].op.outputs] == outputs:
-        return result_sizes(node.ops[0].op)
-    return [None] * len(outputs)
-
-
-def _formula(size: Size) -> Formula:
-    symbols, name = re.sub(r"size_\d+", "size", size.formula), re.sub(r"^size_(\d+)$", r"dimension \1", size.name)
-    return Formula(name, symbols, size.with_numbers, size.value, size.note, size.is_plain)
+    for one, sizes in zip(node.outputs, result_formulas(node), strict=True):
+        yield OutputTensor(one.shape, one.dtype, one.nbytes, sizes)
 
 
 def _weights(node: Node, trace: Trace, what: str) -> Iterator[Weight]:
@@ -168,7 +142,7 @@ def _weights(node: Node, trace: Trace, what: str) -> Iterator[Weight]:
             name,
             shape,
             str(tensor.dtype).removeprefix("torch."),
-            _formula(parameter_size(layer, name, shape)),
+            Formula.of(parameter_size(layer, name, shape)),
             tensor.numel() * tensor.element_size(),
             tensor.requires_grad,
             tuple(users.get(id(tensor), ())),
@@ -189,32 +163,6 @@ def _users(trace: Trace, node: Node) -> dict[int, dict[str, None]]:
 
 def _sum(records: Iterable[OpRecord], of: str) -> int:
     return sum(getattr(record.cost, of) for record in records if record.cost is not None)
-
-
-def _operators(records: Iterable[OpRecord]) -> Iterator[OperatorCost]:
-    for found, times in Counter(map(_operator, records)).items():
-        yield dataclasses.replace(found, times=times)
-
-
-def _operator(record: OpRecord) -> OperatorCost:
-    op, cost = record.op, record.cost
-    # The formulas of its first result alone.
-    sizes = result_sizes(op)
-    terms = [term for term in cost.terms if term.macs] if cost is not None else []
-    symbols = " + ".join(term.formula for term in terms)
-    numbers = " + ".join(insert_numbers(term.formula, term.numbers) for term in terms)
-    return OperatorCost(
-        name=op.name.removeprefix("aten."),
-        inputs=tuple(x.shape for x in op.operands),
-        outputs=tuple(y.shape for y in op.outputs),
-        sizes=tuple(map(_formula, sizes[0])) if sizes and sizes[0] is not None else None,
-        macs_formula=equation(symbols, numbers, f"{cost.macs:,}") if cost is not None and terms else "",
-        flops_formula=cost.text if cost is not None and cost.terms else "",
-        macs=cost.macs if cost is not None else None,
-        flops=cost.flops if cost is not None else None,
-        bytes_read=cost.bytes_read if cost is not None else None,
-        bytes_written=cost.bytes_written if cost is not None else None,
-    )
 
 
 def _inner_steps(node: Node) -> Iterator[InnerStep]:

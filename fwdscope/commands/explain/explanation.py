@@ -7,28 +7,8 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from fwdscope.formula import equation
-from fwdscope.report import Shape
-
-
-@dataclass(frozen=True)
-class Formula:
-    """A figure: its name, its formula in symbols and with numbers inserted, and its value.
-
-    It is ``plain`` if there is nothing to compute: the input has this size, or a setting gives it.
-    """
-
-    name: str
-    symbols: str
-    numbers: str
-    value: int
-    note: str = ""
-    plain: bool = False
-
-    @property
-    def text(self) -> str:
-        """``⌊(H + 2·padding − kernel_size) / stride⌋ + 1 = ⌊(224 + 2·3 − 7) / 2⌋ + 1 = 112``."""
-        return equation(self.symbols, self.numbers, f"{self.value:,}")
+from fwdscope.formula import Formula
+from fwdscope.report import OperatorCost, Shape
 
 
 @dataclass(frozen=True)
@@ -62,27 +42,6 @@ class Weight:
     bytes: int
     trainable: bool = True
     shared: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class OperatorCost:
-    """An operator that ran, and its cost; None if it is not counted.
-
-    ``macs_formula`` and ``flops_formula`` give the count in symbols, with numbers inserted, and its value; they are
-    empty if the count is zero. ``times`` is the number of equal calls.
-    """
-
-    name: str
-    inputs: tuple[Shape, ...]
-    outputs: tuple[Shape, ...]
-    sizes: tuple[Formula, ...] | None
-    macs_formula: str
-    flops_formula: str
-    macs: int | None
-    flops: int | None
-    bytes_read: int | None
-    bytes_written: int | None
-    times: int = 1
 
 
 @dataclass(frozen=True)

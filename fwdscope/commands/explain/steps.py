@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from fwdscope.language.names import listed, nearest
-from fwdscope.layers import LAYERS
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -74,15 +73,6 @@ def _siblings(node: Node) -> Iterator[list[Node]]:
     yield from (node.children, *(node.rounds or ()))
     for child in inside(node):
         yield from _siblings(child)
-
-
-def layer_type(node: Node) -> str | None:
-    """The layer type of a node's module; None for a user's own class."""
-    if node.module is None:
-        return None
-    cls = type(node.module)
-    ours = cls.__module__.startswith(("torch.nn.", "fwdscope.layers."))
-    return cls.__name__ if ours and cls.__name__ in LAYERS else None
 
 
 def tensors(node: Node, what: str) -> Iterator[tuple[str, Tensor]]:

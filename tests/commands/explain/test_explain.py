@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 import subprocess
@@ -12,13 +13,16 @@ import pytest
 import torch
 from torch import nn
 
-from fwdscope.commands.explain import Explanation, Formula, OperatorCost, Weight, explain
+from fwdscope.arithmetic import MOST_OPERATORS, operator_costs
+from fwdscope.commands.explain import Explanation, Weight, explain
+from fwdscope.formula import Formula
 from fwdscope.language import load
 from fwdscope.language.check import check
 from fwdscope.language.parser import parse
 from fwdscope.language.source import Source
 from fwdscope.model import build
-from fwdscope.render.explanation import MOST_OPERATORS, draw
+from fwdscope.render.explanation import draw
+from fwdscope.report import OperatorCost
 from fwdscope.targets import shipped_specs
 from fwdscope.trace import Recorder, Trace, rows, trace, trace_module
 
@@ -99,6 +103,23 @@ def test_an_explanation_agrees_with_the_report(name: str) -> None:
             assert (found.bytes_read, found.bytes_written) == (row.bytes_read, row.bytes_written)
         for result in found.outputs:
             assert result.sizes is None or tuple(size.value for size in result.sizes) == result.shape
+
+
+@pytest.mark.parametrize("name", ["resnet50", "lstm", "moe_small"])
+def test_the_report_holds_the_arithmetic_of_an_explanation(name: str) -> None:
+    found = rows(spec(name))
+    paths = [row.path for row in found]
+    for row, after in itertools.zip_longest(found, found[1:]):
+        if not row.path or paths.count(row.path) > 1 or (after and after.depth > row.depth):
+            continue
+        explained = explain(spec(name), row.path)
+        assert row.operators == explained.operators
+        drawn = draw(explained, 500, False)
+        for line in row.formulas:
+            weight = line.partition(" = ")[0]
+            shown = line.partition(" = ")[2] if weight in [one.name for one in row.parameters] else line
+            assert re.sub(r"^output \d: ", "", shown) in drawn
+    assert any(row.formulas for row in found)
 
 
 @pytest.mark.core
@@ -260,7 +281,7 @@ def test_a_module_of_pythons_has_no_lines() -> None:
 # --- how it is drawn -------------------------------------------------------------------------------------------------
 
 FORMULA = Formula("H", "⌊H / 2⌋", "⌊9 / 2⌋", 4)
-OPERATOR = OperatorCost("halve", ((9,),), ((4,),), (FORMULA,), "", "N = 4", 0, 4, 36, 16)
+OPERATOR = OperatorCost("halve", ((9,),), ((4,),), ("H′ = ⌊H / 2⌋ = ⌊9 / 2⌋ = 4",), "", "N = 4", 0, 4, 36, 16)
 
 
 def made(**settings: object) -> Explanation:
@@ -302,10 +323,22 @@ def test_rare_facts_are_shown() -> None:
 
 
 def test_of_very_many_operators_some_are_shown_and_the_rest_is_summed() -> None:
-    many = tuple(OperatorCost(f"op{i}", (), (), None, "", "", 0, 10, 1, 1) for i in range(MOST_OPERATORS + 5))
-    drawn = draw(made(operators=many), 100, False)
-    # 5 · 10
-    assert "and 5 more operators: 50 FLOPs" in drawn
+    class Many(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            for i in range(MOST_OPERATORS + 5):
+                x = x.new_ones(i + 1) * 2
+            return x
+
+    found, _ = trace_module(Many(), (torch.rand(1),), {})
+    records = [record for record in found.root.records() if record.op.name == "aten.mul"]
+    shown = operator_costs(records)
+    # The products of 41, 42, … 45 elements.
+    assert (len(shown), shown[-1].name, shown[-1].flops) == (
+        MOST_OPERATORS + 1,
+        "5 more operators",
+        41 + 42 + 43 + 44 + 45,
+    )
+    assert draw(made(operators=shown[-1:]), 100, False).splitlines()[4:6] == ["  5 more operators", "    FLOPs  215"]
 
 
 @pytest.mark.parametrize("width", [60, 80, 140])
