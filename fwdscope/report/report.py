@@ -442,8 +442,8 @@ class Report:
     @classmethod
     def from_json(cls, data: Any) -> Report:
         """The report in data of :meth:`to_json`. Raises ReportError, with the place, for any other data."""
-        if isinstance(data, dict) and "sweep" in data:
-            raise ReportError("it is a sweep, a report for each size: it is for fwdscope bench --against")
+        if other := next((what for key, what in _OTHERS.items() if isinstance(data, dict) and key in data), None):
+            raise ReportError(f"it is {other}")
         if not isinstance(data, dict) or "version" not in data:
             raise ReportError("this is no fwdscope report: it has no version")
         if type(data["version"]) is not int or not 1 <= data["version"] <= VERSION:
@@ -547,6 +547,14 @@ def _with_shared(data: dict[str, Any]) -> Any:
         filled.append(row | found)
     return filled
 
+
+# What else the commands save as JSON, by a key of its own.
+_OTHERS = {
+    "sweep": "a sweep, a report for each size: it is for fwdscope bench --against and fwdscope view",
+    "specs": "a check: it is for fwdscope view",
+    "changes": "a comparison, without the networks themselves: fwdscope diff BEFORE AFTER -o page.html draws both",
+    "before": "two reports to compare: they are for fwdscope view",
+}
 
 T = TypeVar("T")
 _hints = cache(partial(typing.get_type_hints, include_extras=True))

@@ -81,17 +81,21 @@ class Target(NamedTuple):
 
     def load_report(self) -> Report:
         """The saved report. Raises InputError if the file is not one, or if an option is for specs only."""
-        from fwdscope.language.foreign import recognise
-        from fwdscope.report import Report, ReportError
+        from fwdscope.report import Report
 
-        if self.is_checkpoint:
-            return load_checkpoints([self])[0]
+        return load_checkpoints([self])[0] if self.is_checkpoint else self.read_saved(Report.loads)
+
+    def read_saved(self, read: Callable[[str], T]) -> T:
+        """What ``read`` makes of the text of the saved file. Raises InputError as :meth:`load_report` does."""
+        from fwdscope.language.foreign import recognise
+        from fwdscope.report import ReportError
+
         self._refuse_options("saved report")
         try:
             data = read_at_revision(*self.revision) if self.revision else Path(self.text).read_bytes()
             if what := recognise(BytesIO(data)):
                 raise TargetError(f"{self.text}: {what}")
-            return Report.loads(data.decode("utf-8"))
+            return read(data.decode("utf-8"))
         except OSError as error:
             raise TargetError(f"{self.text} cannot be read: {error.strerror}") from None
         except ReportError as error:

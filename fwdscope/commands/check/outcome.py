@@ -108,8 +108,10 @@ class CheckRun:
     @classmethod
     def from_json(cls, data: Any) -> CheckRun:
         """The run in data that ``check --format json`` wrote. Raises ReportError for any other."""
-        if data.get("version") != VERSION or not isinstance(data.get("specs"), list):
+        if data.get("version") != VERSION:
             raise ReportError(f"this check has version {data.get('version')!r}; this fwdscope reads version {VERSION}")
+        if not isinstance(data["specs"], list):
+            raise ReportError("this check has no list of specs")
         whole = {"outcomes": data["specs"], "seconds": data.get("seconds"), "remarks": data.get("remarks", [])}
         return read_dataclass(cls, whole, "check")
 
