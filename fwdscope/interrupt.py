@@ -89,5 +89,8 @@ class Stop:
 
     def _time_out(self) -> None:
         self.timed_out = True
-        if self._armed:
+        if self._armed and hasattr(signal, "pthread_kill"):
+            # A signal to the thread itself ends a wait in a call of the system too.
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+        elif self._armed:
             _thread.interrupt_main()

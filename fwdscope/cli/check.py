@@ -14,7 +14,7 @@ import typer
 from fwdscope.cli import completion
 from fwdscope.cli.boundary import boundary, check_writable, choose_format, put, say, terminal_of
 from fwdscope.cli.defaults import defaulted
-from fwdscope.cli.options import AllowImport, Limits, ModelDtype, ReportOutput, content_of
+from fwdscope.cli.options import AllowImport, Arguments, Limits, ModelDtype, ReportOutput, content_of, split_pair
 from fwdscope.cli.progress import show_progress
 from fwdscope.cli.watch import watch_checks
 from fwdscope.errors import InputError
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from fwdscope.commands.check.run import CheckPlan
 
 _TARGETS = (
-    "Spec files, folders, globs in quotes, names of specs that ship, or - for stdin. "
-    "Default: specs/, or the current folder."
+    "Spec files, folders, globs in quotes, names of specs that ship, PyTorch models as `inspect` takes them, or - for "
+    "stdin. Default: specs/, or the current folder."
 )
 _BASELINE = "Compare each report with the one kept in this folder."
 _UPDATE = "Write the baselines instead of comparing with them."
@@ -40,6 +40,7 @@ _BADGE = (
     "other name whether all is well."
 )
 _WATCH = "Check again each time that a file is saved, with marks at what changed. Ctrl-C ends it."
+_SIZES = "A size of the inputs of a library's model: B (batch), T (tokens), H, W, F (frames). Repeatable."
 _NO_CACHE = "Build every spec, even if it has not changed since an earlier run."
 
 
@@ -59,6 +60,8 @@ def check(
     badge: Annotated[Path | None, typer.Option(metavar="FILE", help=_BADGE)] = None,
     watch: Annotated[bool, typer.Option("--watch", help=_WATCH)] = False,
     no_cache: Annotated[bool, typer.Option("--no-cache", help=_NO_CACHE)] = False,
+    sizes: Annotated[list[str] | None, typer.Option("--set", metavar="SIZE=VALUE", help=_SIZES)] = None,
+    arguments: Arguments = None,
     dtype: ModelDtype = "float32",
     allow_import: AllowImport = False,
     limit: Limits = None,
@@ -84,7 +87,12 @@ def check(
             if form != "text" or output is not None or update or "-" in (targets or []):
                 raise InputError("--watch shows outcomes on the screen: leave --format, -o, --update and - out")
             watch_checks(targets or [], plan)
-        found = files(targets or [], content_of("-") if "-" in (targets or []) else None)
+        found = files(
+            targets or [],
+            content_of("-") if "-" in (targets or []) else None,
+            dict(split_pair(item, "--set", "B=8") for item in sizes or ()),
+            dict(split_pair(item, "--arg", "width=64") for item in arguments or ()),
+        )
         read = [file.path for file in found]
         check_writable(output, [*read, *map(folder.file, read)] if folder is not None else read)
         if badge is not None:

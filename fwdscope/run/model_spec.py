@@ -8,6 +8,7 @@ from dataclasses import replace
 from torch import Tensor
 
 from fwdscope.errors import needs_values
+from fwdscope.language import expression as ex
 from fwdscope.language.check import Checked
 from fwdscope.language.evaluate import evaluate_plain
 from fwdscope.model.build import example_inputs
@@ -15,7 +16,7 @@ from fwdscope.report import Report
 from fwdscope.run.batch import batch_variable, with_variable
 from fwdscope.run.placement import ModuleCall
 from fwdscope.run.subject import ModuleSubject, SpecSubject, Subject
-from fwdscope.targets import Target
+from fwdscope.targets import SIZES, Target
 from fwdscope.targets.feeds import Feed
 from fwdscope.targets.module import forward_names, run_user_code
 
@@ -55,6 +56,11 @@ class CodeSubject(ModuleSubject):
         model = checked.spec.model
         arguments = {one.name: evaluate_plain(one.value, checked.variables) for one in model.keywords}
         target = Target(model.target, arguments=arguments)
+        if target.is_of_library and not checked.spec.inputs:
+            # A var that no argument reads and that is called as a size of inputs is one.
+            read = {node.id for one in model.keywords for node in ex.walk(one.value) if isinstance(node, ex.Name)}
+            sizes = {name: str(checked.variables[name]) for name in SIZES if name in {*checked.variables} - read}
+            target = target._replace(variables=sizes)
 
         def call(with_numbers: bool) -> ModuleCall:
             loaded = target.load_module(with_numbers, needs_inputs=not checked.spec.inputs)

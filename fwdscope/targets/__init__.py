@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from fwdscope.targets.specs import find_spec, shipped_specs
-from fwdscope.targets.target import STDIN, Target
+from fwdscope.targets.target import SIZES, STDIN, Target
 
-__all__ = ["STDIN", "Target", "find_spec", "shipped_specs"]
+__all__ = ["SIZES", "STDIN", "Target", "find_spec", "shipped_specs"]

@@ -5,14 +5,15 @@ from __future__ import annotations
 import glob
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 from fwdscope.errors import TargetError
 from fwdscope.language.names import did_you_mean, nearest
 from fwdscope.language.parser import SECTIONS
-from fwdscope.targets import STDIN, Target, shipped_specs
+from fwdscope.targets import SIZES, STDIN, Target, shipped_specs
 
 
 @dataclass(frozen=True)
@@ -32,21 +33,40 @@ def visible(name: object) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(name))
 
 
-def files(targets: Sequence[str], stdin: bytes | None = None) -> tuple[SpecFile, ...]:
+def files(
+    targets: Sequence[str],
+    stdin: bytes | None = None,
+    sizes: Mapping[str, str] = MappingProxyType({}),
+    arguments: Mapping[str, str] = MappingProxyType({}),
+) -> tuple[SpecFile, ...]:
     """The files of all targets, each once, in the order given; inside a folder sorted. ``-`` is what ``stdin`` held.
 
-    Raises TargetError.
+    ``sizes`` of inputs and ``arguments`` are those of PyTorch models, which become specs that name a model. Raises
+    TargetError.
     """
     found: dict[Path, SpecFile] = {}
+    of_models = _of_models(sizes, arguments)
     for target in targets or ("specs" if Path("specs").is_dir() else ".",):
-        for file in [SpecFile(Path(STDIN), STDIN, True, stdin)] if target == "-" and stdin else _files(target):
+        stdin_file = [SpecFile(Path(STDIN), STDIN, True, stdin)] if target == "-" and stdin else None
+        for file in stdin_file or _files(target, *of_models):
             known = found.get(file.path.absolute())
             if known is None or (file.named and not known.named):
                 found[file.path.absolute()] = file
+    if any(of_models) and not any(Target(file.shown).is_module for file in found.values()):
+        raise TargetError("--set and --arg are for PyTorch models, and no target is one; a spec's vars stand in it")
     return tuple(found.values())
 
 
-def _files(target: str) -> Iterator[SpecFile]:
+def _of_models(sizes: Mapping[str, str], arguments: Mapping[str, str]) -> tuple[str, str]:
+    """The arguments and the section ``vars`` of a spec that names a model. Raises InputError."""
+    values = Target("").with_arguments(arguments).arguments
+    if unknown := [name for name in sizes if name not in SIZES]:
+        raise TargetError(f"--set {unknown[0]}: the sizes of a model's inputs are {', '.join(SIZES)}")
+    made = f"({', '.join(f'{name}={value!r}' for name, value in values.items())})" if values else ""
+    return made, "".join(f"  {name}: {value}\n" for name, value in sizes.items())
+
+
+def _files(target: str, arguments: str = "", sizes: str = "") -> Iterator[SpecFile]:
     if not target.strip():
         raise TargetError("a target is empty: give a spec file, a folder, a glob or the name of a spec that ships")
     path = Path(target)
@@ -68,7 +88,8 @@ def _files(target: str) -> Iterator[SpecFile]:
     elif known := shipped_specs().get(target.removesuffix(".yaml")):
         yield SpecFile(known, known.name, named=True)
     elif re.fullmatch(r"[\w.]+:(?!//)\S+", target):
-        yield SpecFile(path, target, True, f"model: {target}\n".encode())
+        variables = f"vars:\n{sizes}" if sizes else ""
+        yield SpecFile(path, target, True, f"{variables}model: {target}{arguments}\n".encode())
     else:
         help = did_you_mean(path.stem, shipped_specs(), "specs that ship with fwdscope:")
         no_name = f", and no spec of that name; {help}" if "/" not in target else ""

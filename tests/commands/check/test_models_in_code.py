@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -162,6 +163,26 @@ def test_a_module_is_held_to_its_baseline_without_a_file() -> None:
     assert "it was made with in_features=9, and its input has 8" in text
     assert "error: error" not in text
     assert "detector_code has no none" in text
+
+
+def test_sizes_and_arguments_of_a_model_on_the_command_line() -> None:
+    options = ("--arg", "num_hidden_layers=1", "--arg", "vocab_size=50", "--set", "T=8", "--set", "B=3")
+    code, text = run("check", "transformers:llama", *options, "--format", "json")
+    # Embedding and norm beside one layer: 4 · 4096² of attention, 3 · 4096 · 11008 of the MLP, two norms. Products of
+    # 24 tokens: the same weights, and the scores and the sum of values, both 3 · 8 · 8 · 4096.
+    layer = 4 * 4096**2 + 3 * 4096 * 11008
+    spec = json.loads(text)["specs"][0]
+    assert (code, spec["params"]) == (0, 50 * 4096 + 4096 + layer + 2 * 4096)
+    assert 0 <= spec["macs"] - 24 * layer - 2 * 3 * 8 * 8 * 4096 < 24 * 128  # the angles of positions
+    Path("llama.yaml").write_text(
+        "vars: {B: 3, T: 8, H: 64}\nmodel: transformers:llama(num_hidden_layers=1, hidden_size=H)\n"
+    )
+    assert (
+        "(3, 8) int64  →  last_hidden_state (3, 8, 64)"
+        in run("inspect", "llama.yaml", "--device", "meta", "--allow-import")[1]
+    )
+    assert "the sizes of a model's inputs are B, T" in run("check", "transformers:llama", "--set", "Q=1")[1]
+    assert "no target is one" in run("check", "llama.yaml", "--set", "T=1")[1]
 
 
 @pytest.mark.parametrize("looks", [False, True])
