@@ -63,14 +63,16 @@ def with_shortfalls(checked: Checked, report: Report, check_outputs: bool = True
     """The report with the expectations that it does not meet, except latencies, which are not measured on meta.
 
     ``check_outputs`` is False if an input has another shape than the spec's. If ``--set`` replaced a var, figures are
-    not compared, since they are those of the file's own vars, and a note says so.
+    not compared, since they are those of the file's own vars, and a note says so; layers that are gone have no shape.
     """
     place, figures = checked.spec.source.place, {one.span for one in checked.spec.expect.figures}
     found = [one for one in verdicts(checked, report, check_outputs) if one.state == "failed"]
     given = [variable.name for variable in checked.spec.variables if variable.given is not None]
-    if given and figures:
+    if given:
+        # A layer may be gone because the var is smaller.
         gone = [one for one in found if one.layer is not None and row_at(report.layers, one.layer) is None]
-        found = [one for one in found if one.span not in figures or one in gone]
+        found = [one for one in found if one.span not in figures and one not in gone]
+    if given and figures:
         note = f"expected figures are not checked, since they are for the file's own {', '.join(given)}"
         report = replace(report, notes=(*report.notes, note))
     shortfalls = [Shortfall(one.what, one.expected, one.got, *place(one.span.start)) for one in found]
