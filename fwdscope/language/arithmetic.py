@@ -9,6 +9,7 @@ from types import EllipsisType, NoneType
 from typing import Any
 
 from fwdscope.functions.python_functions import WHOLE_LIMIT
+from fwdscope.language.budget import ITEM, spend
 from fwdscope.layers.base import is_tensor, value_text
 from fwdscope.limits import at_most, limit
 
@@ -45,7 +46,10 @@ def binary(sign: str, left: Any, right: Any) -> Any:
     """Return ``left sign right``. Raises ArithmeticProblem for plain values; errors of tensors pass through."""
     if isinstance(left, _SIMPLE) and isinstance(right, _SIMPLE):
         _refuse_growth(sign, left, right)
-        return within(_plain(_BINARY[sign], sign, left, right))
+        value = within(_plain(_BINARY[sign], sign, left, right))
+        if isinstance(value, str | tuple | list):
+            spend(ITEM * len(value))
+        return value
     return _BINARY[sign](left, right)
 
 
@@ -90,6 +94,7 @@ def items(value: Any) -> list[Any]:
     if not isinstance(value, Iterable):
         raise ArithmeticProblem(f"{_shown(value)} cannot be iterated over", "put it in `range(…)`, or write a list")
     found = list(islice(value, most + 1))
+    spend(len(found) * (1 if shape else ITEM))
     if len(found) > most:
         raise ArithmeticProblem(f"there are more than {most:,} items", None, "limit")
     return found

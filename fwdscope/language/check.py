@@ -10,6 +10,7 @@ from fwdscope.functions.methods import ATTRIBUTES
 from fwdscope.functions.signature import Parameter, Signature
 from fwdscope.language import arithmetic, tree
 from fwdscope.language import expression as ex
+from fwdscope.language.budget import budgeted, move_to
 from fwdscope.language.evaluate import evaluate_plain
 from fwdscope.language.expression import Call, Expression, Name
 from fwdscope.language.expression_checker import ExpressionChecker
@@ -73,6 +74,11 @@ def check(spec: tree.ModelSpec, allow_import: bool = False) -> Checked:
 
 def check_all(spec: tree.ModelSpec, allow_import: bool = False) -> tuple[Checked, list[Problem]]:
     """Check a spec as :func:`check` does, and return the problems with the result."""
+    with budgeted(spec.source):
+        return _check_all(spec, allow_import)
+
+
+def _check_all(spec: tree.ModelSpec, allow_import: bool) -> tuple[Checked, list[Problem]]:
     context = CheckContext(spec, allow_import)
     expressions = ExpressionChecker(context)
     flow = FlowChecker(context, expressions)
@@ -145,6 +151,7 @@ class _SectionChecker:
 
     def _check_variable(self, variable: tree.Variable) -> Value:
         context, node = self.context, variable.value
+        move_to(variable.span)
         reported = len(context.problems)
         value = self.expressions.visit(node)
         if value.kind in ("tensor", "layer"):

@@ -12,10 +12,11 @@ from typing import Any
 from fwdscope.errors import FwdscopeError, LayerError
 from fwdscope.functions.functions import CONSTANTS, FUNCTIONS
 from fwdscope.functions.resolution import implementation
-from fwdscope.language import arithmetic
+from fwdscope.language import arithmetic, budget
 from fwdscope.language import expression as ex
 from fwdscope.language.arithmetic import ArithmeticProblem
 from fwdscope.language.expression import Expression
+from fwdscope.language.problems import SpecError
 
 
 class EvaluationError(FwdscopeError):
@@ -88,7 +89,7 @@ def evaluate(node: Expression, context: EvaluationContext) -> Any:
             context.values[id(node)] = value
         return value
     except Exception as error:
-        if isinstance(error, (EvaluationError, *context.passing)):
+        if isinstance(error, (EvaluationError, SpecError, *context.passing)):
             raise
         raise EvaluationError(node, error) from error
 
@@ -148,6 +149,7 @@ def _rounds(clauses: tuple[ex.Clause, ...], names: dict[str, Any], context: Eval
         return
     clause = clauses[0]
     for item in arithmetic.items(evaluate(clause.iterable, context)):
+        budget.spend(budget.ROUND)
         assign(clause.target, item, names)
         if all(context.is_true(evaluate(condition, context)) for condition in clause.conditions):
             yield from _rounds(clauses[1:], names, context)

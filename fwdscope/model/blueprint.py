@@ -13,6 +13,7 @@ from torch import nn
 
 from fwdscope.language import tree
 from fwdscope.language.arithmetic import ArithmeticProblem
+from fwdscope.language.budget import LAYER, spend
 from fwdscope.language.check import Checked
 from fwdscope.language.expression import Expression, Target
 from fwdscope.language.problems import Problem, Span
@@ -105,6 +106,7 @@ class Blueprint:
         """Put a new layer into its parent. Names like ``type`` are allowed, which ``add_module`` refuses."""
         if len(self.layers) >= limit("layers"):
             raise ArithmeticProblem(f"more than {limit('layers'):,} layers", at_most("layers"), "limit")
+        spend(LAYER)
         parent._modules[name] = module
         self.layers[module] = LayerEntry(self.path(parent, name), template, span, sizes)
 

@@ -10,6 +10,7 @@ from torch import Tensor
 from fwdscope.extensions import load_rules
 from fwdscope.language import check_source
 from fwdscope.language.arithmetic import ArithmeticProblem
+from fwdscope.language.budget import budgeted, move_to
 from fwdscope.language.check import Checked
 from fwdscope.language.evaluate import EvaluationError
 from fwdscope.language.problems import Problem, Source, Span, SpecError
@@ -98,7 +99,12 @@ def _run(
 ) -> tuple[Network, list[Problem]]:
     problems: list[Problem] = []
     blueprint = Blueprint(checked, run_scope, dtype, problems=problems, observer=trail, training=training)
-    with use_default_dtype_on_meta(dtype), torch.no_grad(), watching(trail.op if trail else None):
+    with (
+        budgeted(checked.spec.source),
+        use_default_dtype_on_meta(dtype),
+        torch.no_grad(),
+        watching(trail.op if trail else None),
+    ):
         example = example_inputs(checked)
         as_in_spec = all(n not in replaced or replaced[n].shape == t.shape for n, t in example.items())
         blueprint.check_promises = check_promises and as_in_spec
@@ -119,6 +125,7 @@ def example_inputs(checked: Checked, device: str = "meta") -> dict[str, Tensor]:
     problems: list[Problem] = []
     tensors: dict[str, Tensor] = {}
     for one in checked.spec.inputs:
+        move_to(one.span)
         context = plain_context(blueprint)
         try:
             value = context.evaluate(one.value)

@@ -17,6 +17,7 @@ from fwdscope.functions.resolution import attribute, dtype_of, implementation, m
 from fwdscope.language import arithmetic, tree
 from fwdscope.language import expression as ex
 from fwdscope.language.arithmetic import ArithmeticProblem
+from fwdscope.language.budget import ITEM, spend
 from fwdscope.language.call_checker import wrong_setting
 from fwdscope.language.evaluate import EvaluationContext, evaluate, evaluate_all, pattern
 from fwdscope.language.expression import Call, Expression, Name
@@ -355,7 +356,11 @@ class BodyContext(EvaluationContext):
     ) -> Any:
         """Check and call a function."""
         shapes.check_call(name, arguments, keywords)
-        return function(*arguments, **keywords)
+        value = function(*arguments, **keywords)
+        if type(value) in (tuple, list):  # of tensors, or of items
+            spend(len(value) * (1 if value and isinstance(value[0], Tensor) else ITEM))
+        spend(ITEM * sum(len(one) for one in arguments if isinstance(one, list | tuple | range)))
+        return value
 
     def _layer_inputs(self, node: Call) -> tuple[tuple[Any, ...], dict[str, Any], tuple[Origin | None, ...]]:
         """Return the inputs of a layer and the lines that made them. A state (``hx``) may be several results."""

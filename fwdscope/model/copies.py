@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from fwdscope.language.arithmetic import ArithmeticProblem
+from fwdscope.language.budget import COPY, spend
 from fwdscope.layers import Layer
 from fwdscope.limits import at_most, limit
 from fwdscope.model.blueprint import Blueprint
@@ -127,6 +128,7 @@ class Copies:
     def _register(self, source: _Source, name: str, modules: Modules) -> None:
         """Enter the modules of a copy in the series and in the blueprint, as those of the source are."""
         blueprint = self.blueprint
+        spend(COPY * len(modules))
         before, after = blueprint.path(source.module), blueprint.path(self.series, name)
         self.series._modules[name] = modules[source.module]
         for old, new in modules.items():

@@ -17,6 +17,7 @@ from fwdscope.errors import LayerError
 from fwdscope.language import arithmetic, tree
 from fwdscope.language import expression as ex
 from fwdscope.language.arithmetic import ArithmeticProblem
+from fwdscope.language.budget import move_to, spend
 from fwdscope.language.evaluate import EvaluationError, assign
 from fwdscope.language.expression import Call, Expression, Name
 from fwdscope.language.names import OWN_TENSORS, listed
@@ -97,6 +98,7 @@ class BodyRun:
     def _run_nested(self, line: tree.PartLine | tree.If | tree.For | tree.While) -> None:
         """Run a line with others inside. If its head fails, all names that the lines inside give have failed."""
         head: Expression = Name(line.span, "")
+        move_to(line.span)
         try:
             match line:
                 case tree.PartLine():
@@ -178,6 +180,8 @@ class BodyRun:
     def _run_statement(self, line: tree.Statement) -> None:
         """Compute a line, check its promise, bind its names and pass its value on to the next line."""
         names, observer, building = self.names, self.blueprint.observer, self.blueprint.problems is not None
+        around = move_to(line.span)
+        spend(1)
         names.reads = []
         self.context.values = {} if building else None
         if observer:
@@ -212,6 +216,7 @@ class BodyRun:
             observer.line_end(LineResult(line, names.path(label), label, texts, reads, promise), value)
         if not outside_flow:
             names.prev, names.prev_origin = value, origin
+        move_to(around)
 
     def _value(self, line: tree.Statement) -> Any:
         node, label = line.value, _label(line.target)
