@@ -18,6 +18,14 @@ settings.load_profile("fwdscope")
 os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="fwdscope-cache-")
 
 
+@pytest.fixture(scope="session", autouse=True)
+def peaks() -> None:
+    """The peaks of the CPU are known; tests/device and tests/cli/test_cli_devices.py measure them."""
+    from known_peaks import remember_peaks
+
+    remember_peaks(Path(os.environ["XDG_CACHE_HOME"]))
+
+
 @pytest.fixture(autouse=True)
 def forget_reports() -> Iterator[None]:
     """What one test looked at is no earlier look of the next."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from paths import SPECS
 
 # Runs the command line in this process and says on the last line of stderr whether torch was loaded.
 PROBE = """
@@ -91,19 +93,23 @@ def test_the_probe_sees_torch_where_it_is_loaded() -> None:
     assert (code, loaded) == (0, True)
 
 
-def test_an_inspect_on_meta_loads_neither_dynamo_nor_sympy() -> None:
+def test_the_specs_that_ship_keep_their_promises_and_load_neither_dynamo_nor_sympy() -> None:
     """Either would cost as much as torch itself; a rule that states its result saves torch's slow references."""
     code = (
-        "import sys, fwdscope\n"
-        "from fwdscope.targets import shipped_specs\n"
-        "for name in shipped_specs():\n"
-        "    fwdscope.inspect(name)\n"
-        "    found = [module for module in ('torch._dynamo', 'sympy') if module in sys.modules]\n"
-        "    if found:\n"
-        "        sys.exit(f'{name} loads {found}')\n"
+        "import sys; from fwdscope.cli import run\n"
+        "sys.argv = ['fwdscope', 'check', *sys.argv[1:], '--no-cache', '--format', 'json']\n"
+        "run()\n"
+        "print([one for one in ('torch._dynamo', 'sympy') if one in sys.modules], file=sys.stderr)\n"
     )
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert result.returncode == 0, result.stderr
+    result = subprocess.run([sys.executable, "-c", code, str(SPECS)], capture_output=True, text=True, check=False)
+    assert result.stderr == "[]\n"
+    found = json.loads(result.stdout)
+    assert found["exit_code"] == 0
+    assert len(found["specs"]) == len(list(SPECS.glob("*.yaml")))
+    for spec in found["specs"]:
+        assert (spec["state"], spec["notes"]) == ("ok", []), spec["file"]
+        # Each promises and expects something, and all of it was held.
+        assert {point["state"] for point in spec["points"]} == {"met"}, spec["file"]
     seen = subprocess.run(
         [sys.executable, "-c", "import sys, torch; torch.empty(2, device='meta').exp(); print('sympy' in sys.modules)"],
         capture_output=True,

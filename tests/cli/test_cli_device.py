@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy
 import pytest
 import torch
+from known_peaks import remember_peaks
 from typer.testing import CliRunner, Result
 
 import fwdscope
@@ -40,7 +41,7 @@ layers:
 @pytest.fixture(autouse=True)
 def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     """The device's peaks are remembered in a folder of the tests' own."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.getbasetemp() / "cache"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(remember_peaks(tmp_path_factory.getbasetemp() / "cache")))
 
 
 @pytest.fixture

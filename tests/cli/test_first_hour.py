@@ -18,6 +18,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+from known_peaks import remember_peaks
 from rich.console import Console
 from typer.testing import CliRunner, Result
 
@@ -42,7 +43,7 @@ RIGHT = WRONG.replace("Dense(8)", "fc = Linear(8)")
 @pytest.fixture(autouse=True)
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(remember_peaks(tmp_path / "cache")))
     return tmp_path
 
 
@@ -224,7 +225,7 @@ def test_a_missing_argument_is_answered_with_a_command_that_runs(command: str) -
     assert f"error: {name} needs " in said
     assert len(said.splitlines()) <= 5
     (example,) = [line.split(": ", 1)[1] for line in said.splitlines() if line.startswith("  for example: ")]
-    quick = ["--no-layers", "--budget", "0"] if name == "bench" else []
+    quick = {"bench": ["--no-layers", "--budget", "0"], "inspect": ["--device", "meta"]}.get(name, [])
     assert run(*example.split()[1:], *quick).exit_code == 0
 
 

@@ -291,8 +291,17 @@ def test_what_is_scaled_or_no_image_is_not(look: Look, input: str, lines: list[s
 # --- nothing of it over the specs that ship --------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["resnet18", "mnist_cnn", "squeezenet1_1", "transformer_encoder"])
-def test_shipped_specs_of_several_items_in_training_have_no_warning_about_values(name: str) -> None:
-    report = fwdscope.inspect(SHIPPED / f"{name}.yaml", variables={"B": 4}, device="cpu", latency=False, train=True)
+@pytest.mark.parametrize(
+    ("name", "sizes"),
+    [
+        ("resnet50", {"B": 4, "size": 64, "base": 16}),
+        ("mnist_cnn", {"B": 4}),
+        ("transformer_encoder", {"B": 4, "T": 10, "d": 64, "d_ff": 128, "vocab": 100, "depth": 2}),
+    ],
+)
+def test_shipped_specs_of_several_items_in_training_have_no_warning_about_values(
+    name: str, sizes: dict[str, int]
+) -> None:
+    report = fwdscope.inspect(SHIPPED / f"{name}.yaml", variables=sizes, device="cpu", latency=False, train=True)
     assert any(isinstance(row.stats, ActivationStats) and row.stats.item_std for row in report.layers)
     assert not about(report, "lost", "-fold", "raw values", "every item", "everywhere", "is the first with")

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+from known_peaks import remember_peaks
 from typer.testing import CliRunner
 
 import fwdscope
@@ -72,7 +73,7 @@ inputs:
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(remember_peaks(tmp_path / "cache")))
     (tmp_path / "detector_code.py").write_text(CODE)
     (tmp_path / "detector.yaml").write_text(SPEC)
     return tmp_path
