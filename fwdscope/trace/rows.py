@@ -48,6 +48,8 @@ class _Step:
         self.call = node.call
         self.repeat = node.repeat
         self.ops = node.ops
+        # Those of all calls that were joined.
+        self.sources = node.sources
         # Tensors of layers elsewhere that it reads.
         self.reads = node.reads
 
@@ -247,6 +249,7 @@ def _join(kept: _Step, later: _Step) -> None:
     kept.varies |= later.varies or _looks(kept.node.outputs) != _looks(later.node.outputs)
     kept.calls += later.calls
     kept.ops = [*kept.ops, *later.ops]
+    kept.sources = tuple(dict.fromkeys((*kept.sources, *later.sources)))
     kept.own, kept.own_buffers = [*kept.own, *later.own], [*kept.own_buffers, *later.own_buffers]
     kept.node = later.node
     kept.nodes = [*kept.nodes, *later.nodes]
@@ -414,8 +417,8 @@ def _row(
     values["reads"] = step.reads
     values["live_bytes"] = max([one.peak for one in step.nodes])
     if not step.children:
-        values["sources"] = _rows_of(node.sources, index)
-        values["network_inputs"] = _network_inputs(node.sources, index)
+        values["sources"] = _rows_of(step.sources, index)
+        values["network_inputs"] = _network_inputs(step.sources, index)
     values["network_outputs"] = tuple(outputs_made)
     values["settings"], values["formulas"], values["operators"] = arithmetic.of(node, step.own)
     values["promise"] = node.promise

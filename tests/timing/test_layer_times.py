@@ -90,6 +90,20 @@ def test_each_row_has_the_time_of_one_copy_and_what_contains_others_their_sum() 
     assert whole == pytest.approx(0.010 + 0.018 + 0.020)
 
 
+def test_each_row_has_the_range_of_its_passes() -> None:
+    network, inputs, pairs = network_of(STACKED)
+    time = Time()
+    for i, seconds in enumerate((0.001, 0.002, 0.006)):
+        slow_down(network.get_submodule(f"body.{i}.fc"), time, seconds)
+    (one,) = latencies(network, inputs, passes=1, clock=HostClock(time)).passes
+    rows, _ = with_latencies(pairs, LayerTimes((one, {step: 3 * spent for step, spent in one.items()})))
+    # Of one copy 3 ms in the first pass and 9 in the second, and three times as long for the stack.
+    assert {row.path: row.latency_range for row in rows if row.path in ("body", "body.0.fc")} == {
+        "body": pytest.approx((0.009, 0.027)),
+        "body.0.fc": pytest.approx((0.003, 0.009)),
+    }
+
+
 def test_the_rounds_of_a_loop_are_together() -> None:
     network, inputs, pairs = network_of(
         "inputs: {x: 'randn(2, 8)'}\nlayers:\n  - modules:\n      fc: Linear(8)\n"

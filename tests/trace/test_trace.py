@@ -239,6 +239,14 @@ def test_rows_know_which_rows_they_read() -> None:
     assert [row.sources for row in found.layers] == [(), (), (0, 1)]
 
 
+def test_a_row_of_a_loop_reads_what_each_of_its_rounds_reads() -> None:
+    loop = ["h = zeros(2, 8)", "fc = Linear(8)", "for: t in range(3)\n    do: [h = tanh(h + fc)]", "2 * h"]
+    found = report(lines(*loop))
+    assert [row.text for row in found.layers] == ["zeros(2, 8)", "Linear", "for t in range(3)", "tanh(h + fc)", "2 * h"]
+    # The zeros in the first round, itself in the others.
+    assert found.layers[3].sources == (0, 1, 3)
+
+
 def test_rows_know_which_inputs_they_read_and_which_outputs_they_make() -> None:
     found = report(lines("a = Linear(8)", "a + y[:, 1:]", "ReLU", inputs="x: randn(2, 3)\n  y: randn(2, 9)"))
     assert [row.network_inputs for row in found.layers] == [(0,), (1,), ()]

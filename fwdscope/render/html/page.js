@@ -374,47 +374,103 @@ function bars(counts, width, height, attributes = {}) {
 const spreadOf = (stats) => (stats.mean == null ? "no finite value" : `${number(stats.mean)} ± ${number(stats.std)}`);
 const linkTo = (row) => make("button", { class: "link code", onclick: () => choose(row) }, row.name);
 
+// What goes into a row and what takes its results: rows, and inputs and outputs of the network by name.
+function neighbours(row) {
+  const last = rows.findLastIndex((one) => one.index >= row.index && (one === row || [...ancestors(one)].includes(row)));
+  const inside = (id) => typeof id === "number" && id >= row.index && id <= last;
+  const outside = (ids) => [...new Set(ids)].map(thing).filter(Boolean);
+  return [outside(flows.filter(([u, v]) => inside(v) && !inside(u)).map(([u]) => u)), outside(flows.filter(([u, v]) => inside(u) && !inside(v)).map(([, v]) => v))];
+}
+
+// The row that has a tensor: `wte.weight` is of `wte`.
+const ownerOf = (name, side) => rows.find((one) => one.side === side && one.call === 1 && one.path && (one.path === name || one.parameters.some((tensor) => `${one.path}.${tensor.name}` === name)));
+
 function showLayer() {
   const [panel, row] = [at(".panel"), state.chosen];
   panel.hidden = !row;
   if (!row) return panel.replaceChildren();
   const facts = make("dl", { class: "facts" });
-  const fact = (name, ...value) => value.some((one) => one != null && one !== "" && one.length !== 0) && facts.append(make("div", { class: value.flat().length > 3 ? "wide" : null }, make("dt", {}, name), make("dd", {}, ...value)));
-  const joined = (many) => many.flatMap((one, index) => (index ? [", ", one] : [one]));
-  const takes = (row.network_inputs ?? []).map((index) => reports[row.side].inputs[index]?.name || `input ${index}`);
-  const of = (figure, title = FIGURES[figure]?.title) => {
+  const fact = (name, ...value) => value.some((one) => one != null && one !== "" && one.length !== 0) && facts.append(make("div", { class: value.flat().length > 6 ? "wide" : null }, make("dt", {}, name), make("dd", {}, ...value)));
+  const joined = (many, between = ", ") => many.flatMap((one, index) => (index ? [between, one] : [one]));
+  const of = (figure, more = "", title = FIGURES[figure]?.title) => {
     const found = FIGURES[figure];
     const value = found?.of(row);
-    if (value) fact(title, least(row, found.text(value)), found.whole ? ` · ${percent(share(row, found))} of all` : "");
+    if (value) fact(title, least(row, found.text(value)), more, found.whole ? ` · ${percent(share(row, found))} of all` : "");
   };
-  const limit = 12;
-  fact("output", shapes(row.output_shapes), row.varies ? " (differs between calls, the last)" : "");
+  const some = (many) => joined([...many.slice(0, 12).map((one) => (one.end ? one.name : linkTo(one))), ...(many.length > 12 ? [`${many.length - 12} more`] : [])]);
+  const [takes, users] = neighbours(row);
+  const [fastest, slowest] = row.latency_range;
   fact("input", row.input_shapes.length ? shapes(row.input_shapes) : null);
+  fact("output", shapes(row.output_shapes), row.varies ? " (differs between calls, the last)" : "");
   fact("dtype", [...new Set(row.output_dtypes)].join(", "));
-  fact("stands for", row.times > 1 ? `${row.times} equal ${row.times === row.repeat ? "copies" : "rows"}` : null, row.times > 1 ? "; figures are those of one" : null);
-  fact("calls", again(row));
+  fact("takes", some(takes));
+  fact("goes to", some(users));
+  fact("stands for", row.times > 1 ? `${exact(row.times)} equal ${row.times === row.repeat ? "copies" : "rows"}` : null, row.times > 1 ? "; figures are those of one" : null);
+  fact("calls", again({ ...row, reads: [] }));
+  fact("reads", joined(row.reads.map((name) => { const owner = ownerOf(name, row.side); return owner ? [linkTo(owner), name.slice(owner.path.length)] : name; })));
+  fact("weights read by", some(rows.filter((one) => one.reads.some((name) => row.parameters.length && ownerOf(name, one.side) === row))));
   if (row.params) fact("parameters", exact(row.params), row.trainable_params < row.params ? `, ${exact(row.trainable_params)} trainable` : "");
   if (row.buffers) fact("buffers", exact(row.buffers));
-  of("macs"); of("flops"); of("latency");
+  of("macs"); of("flops");
+  of("latency", slowest > fastest ? ` (${seconds(fastest)} … ${seconds(slowest)})` : "");
   if (moved(row)) fact("read, written", `${bytes(row.bytes_read)}, ${bytes(row.bytes_written)}`);
   fact("FLOPs per byte", intensity(row) ? number(intensity(row)) : null);
   of("memory");
   if (row.live_bytes) fact("activations alive, at most", bytes(row.live_bytes));
-  const roof = words.roofs[row.index];
-  if (roof) fact(`on ${words.peaks}`, `bound by ${roof[0] === "compute" ? "arithmetic" : "memory"}, at least ${seconds(roof[2])}`, roof[1] ? `, ${(100 * roof[1]).toFixed(0)} % of its roofline` : "");
   fact("receptive field", row.receptive_field?.join(" × "));
-  fact("line", row.line == null ? null : `${row.line}`);
   if (row.uncounted.length) fact("no counting rule", row.uncounted.join(", "));
   if (row.promise) fact("promised", `${row.promise.text} ${row.promise.held ? "✓" : `✗ got ${row.promise.got ?? "another"}`}`);
-  fact("takes", joined([...takes, ...(row.sources ?? []).slice(0, limit).map((index) => linkTo(rows[index]))]));
-  fact("goes to", joined([...row.users.slice(0, limit).map(linkTo), ...(row.network_outputs ?? []).map((index) => `output ${reports[row.side].outputs[index]?.name ?? index}`)]));
+  const about = row.settings || (row.path ? row.text || row.type : row.kind);
   panel.replaceChildren(
     make("header", {}, make("div", {}, make("h2", { class: "code" }, row.name, row.repeat > 1 ? ` × ${row.repeat}` : ""),
-      make("p", { class: "muted" }, joined([...ancestors(row)].reverse().map(linkTo)).map((one) => (one === ", " ? " › " : one)), row.parent ? " › " : "",
-        make("span", { class: "code" }, row.path ? row.text || row.type : row.kind), ` · ${row.kind}`)),
+      make("p", { class: "muted" }, [...ancestors(row)].reverse().flatMap((one) => [linkTo(one), " › "]), make("span", { class: "code" }, about), about === row.kind ? "" : ` · ${row.kind}`)),
       row.kids.length ? make("button", { onclick: () => toggle(row) }, state.open.has(row.index) ? "Close" : "Open") : "",
       make("button", { "aria-label": "Close the panel", onclick: () => choose(null) }, "✕")),
-    facts, ...parameters(row), ...statistics(row), row.note ? make("p", {}, make("h3", {}, "note"), row.note) : "");
+    row.note ? make("p", { class: "remark" }, row.note) : "", facts,
+    make("div", { class: "parts" }, [specLines(row), arithmetic(row), parameters(row), statistics(row), placeUnderRoof(row)].filter((part) => part.length).map((part) => make("section", {}, part))));
+}
+
+// The row's line in the spec, between its neighbours.
+function specLines(row) {
+  const { spec, source } = reports[row.side];
+  if (!spec || row.line == null) return [];
+  const lines = spec.split("\n");
+  return [make("h3", {}, `line ${row.line}${source ? ` of ${source}` : ""}`),
+    make("div", { class: "lines code" }, [row.line - 1, row.line, row.line + 1].filter((line) => line >= 1 && lines[line - 1]?.trim()).map((line) =>
+      make("div", { class: line === row.line ? "here" : "muted" }, make("span", { class: "muted" }, `${line}`), lines[line - 1])))];
+}
+
+// A computation step by step: `H′ = ⌊H / 2⌋ = ⌊9 / 2⌋ = 4` as its name, formula, numbers and result.
+function equation(line, name) {
+  const [left, ...steps] = name === undefined ? line.split(" = ") : [name, ...line.split(" = ")];
+  if (!steps.length || line.startsWith("unchanged")) return make("div", { class: "equation" }, make("span", { class: "muted" }, name ?? ""), make("span", { class: "muted" }, line));
+  return make("div", { class: "equation" }, make("span", { class: "muted" }, left), make("span", {}, steps.map((step, index) =>
+    make("span", { class: "step" }, index || name === undefined ? make("i", {}, "= ") : "", make(index === steps.length - 1 ? "b" : "span", {}, step), " "))));
+}
+
+function arithmetic(row) {
+  const { formulas, operators } = reports[row.side];
+  const own = (row.formulas ?? []).map((index) => formulas[index]);
+  const run = (row.operators ?? []).map((index) => operators[index]);
+  if (!own.length && !run.length) return [];
+  const costs = run.flatMap((one) => {
+    const flow = one.inputs.length || one.outputs.length ? `${one.inputs.map(shape).join(" · ")} → ${one.outputs.map(shape).join(" · ")}` : "";
+    const isFree = !one.flops && !one.bytes_read && !one.bytes_written;
+    return [make("div", { class: "operator" }, make("b", {}, one.name), one.times > 1 ? ` × ${exact(one.times)}` : "", make("span", { class: "muted" }, ` ${flow}`)),
+      one.sizes.filter((line) => !own.includes(line)).map((line) => equation(line)),
+      one.macs_formula ? equation(one.macs_formula, "MACs") : "", one.flops_formula ? equation(one.flops_formula, "FLOPs") : "",
+      one.flops == null ? equation("no rule counts this operator") : isFree ? equation("nothing is computed or moved")
+        : one.bytes_read || one.bytes_written ? make("div", { class: "equation" }, make("span", { class: "muted" }, "bytes"), make("span", {}, `${exact(one.bytes_read)} read, ${exact(one.bytes_written)} written`)) : ""];
+  });
+  // Of several results, which one it is stands above its sizes.
+  let last;
+  const sizes = own.flatMap((line) => {
+    const [, which, rest] = line.match(/^(output \d+): (.*)$/) ?? [line, undefined, line];
+    const head = which !== undefined && which !== last ? make("div", { class: "operator" }, make("b", {}, which)) : "";
+    last = which;
+    return [head, equation(rest)];
+  });
+  return [make("h3", {}, row.calls > 1 ? "arithmetic of one call" : "arithmetic"), make("div", { class: "code arithmetic" }, sizes, costs)];
 }
 
 function parameters(row) {
@@ -422,8 +478,17 @@ function parameters(row) {
   const cells = (tag, ...texts) => make("tr", {}, texts.map((text) => make(tag, {}, text)));
   const valued = row.parameters.some((one) => one.stats);
   return [make("h3", {}, "parameters"), make("table", { class: "plain" },
-    cells("th", "name", "shape", "dtype", "elements", ...(valued ? ["mean ± std"] : [])),
-    row.parameters.map((one) => cells("td", one.name, shape(one.shape), one.dtype, exact(one.shape.reduce((a, b) => a * b, 1)), ...(valued ? [one.stats ? spreadOf(one.stats) : "—"] : []))))];
+    make("thead", {}, cells("th", "name", "shape", "dtype", "elements", ...(valued ? ["mean ± std"] : []))),
+    make("tbody", {}, row.parameters.map((one) => cells("td", one.name, shape(one.shape), one.dtype, exact(one.shape.reduce((a, b) => a * b, 1)), ...(valued ? [one.stats ? spreadOf(one.stats) : "—"] : [])))))];
+}
+
+function placeUnderRoof(row) {
+  const roof = words.roofs?.[row.index];
+  if (!roof) return [];
+  const [bound, reached, shortest] = roof;
+  const about = `Bound by ${bound === "compute" ? "arithmetic" : "memory"}: at least ${seconds(shortest)}${reached ? `; it reached ${percent(reached)} of its roofline` : ""}.`;
+  const spot = rooflineSpot(row);
+  return [make("h3", {}, `roofline of ${words.peaks}`), make("p", {}, about), spot ? rooflineDrawing(420, 200, spot) : ""];
 }
 
 function statistics(row) {
@@ -469,6 +534,10 @@ for (const row of leaves) {
   for (const index of row.network_outputs ?? []) if (reports[row.side].outputs[index]) flows.push([row.index, `o${row.side}.${index}`]);
 }
 const lineage = new Map([...ends, ...leaves].map((one) => [idOf(one), [...(typeof idOf(one) === "number" ? [...ancestors(one)].map(idOf) : []).reverse(), idOf(one)]]));
+
+// Another name for a result, as in `p5 = prev`, is no step of its own.
+const linked = new Set(flows.flat());
+const isDrawn = (one) => one.end ? linked.has(one.end) : one.kind !== "expression" || one.kids.length > 0 || linked.has(one.index) || one.flops > 0 || one.bytes_written > 0;
 
 // The edges of each open part, between what is seen there: {from, to, u} for the result of u.
 function linksOfParts() {
@@ -516,7 +585,7 @@ function layOut(part, inside, parts) {
   const nodes = new Map();
   const port = (id) => nodes.set(id, { id, w: 0, h: 0, x: 0, y: 0, port: id.split(":")[0], enters: () => 0, leaves: () => 0 });
   for (const { from } of links) if (String(from).startsWith("in:") && !nodes.has(from)) port(from);
-  for (const one of inside) nodes.set(idOf(one), sized(one, parts));
+  for (const one of inside) if (isDrawn(one)) nodes.set(idOf(one), sized(one, parts));
   for (const { to } of links) if (String(to).startsWith("out:") && !nodes.has(to)) port(to);
   for (const node of nodes.values()) Object.assign(node, { before: [], after: [] });
   for (const link of links) if (!link.back) {
@@ -748,7 +817,6 @@ Network.draw = function (anchor) {
   const seat = before && [before.left * this.size - view.scrollLeft, before.top * this.size - view.scrollTop];
   this.nodes.clear();
   this.wires = [];
-  const linked = new Set(flows.flat());
   const found = (kind) => ends.filter(({ side, end }) => side === this.side && end[0] === kind && linked.has(end));
   const whole = layOut(`side${this.side}`, [...found("i"), ...roots.filter((row) => row.side === this.side), ...found("o")], linksOfParts());
   const margin = 24;
@@ -943,35 +1011,46 @@ function drawMemory() {
   });
 }
 
-function drawRoofline() {
-  const peaks = report.run ? report.run.peaks : report.estimates[0].peaks;
-  const timed = leaves.some((row) => row.latency && words.roofs[row.index]?.[1]);
-  const spots = leaves.filter((row) => words.roofs[row.index] && row.flops && moved(row) && (!timed || row.latency)).map((row) => {
-    const time = timed ? row.latency : words.roofs[row.index][2];
-    return { row, x: row.flops / moved(row), y: row.flops / time, time: time * row.times };
-  });
-  if (!spots.length) return;
+const peaks = reports.length > 1 ? null : report.run ? report.run.peaks : report.estimates?.[0]?.peaks;
+const timed = leaves.some((row) => row.latency && words.roofs?.[row.index]?.[1]);
+const rate = (value) => `${count(value)}${count(value).includes(" ") ? "" : " "}FLOP/s`;
+
+// Where a row is in the roofline; null where it computes nothing, or its time is not known.
+function rooflineSpot(row) {
+  const time = timed ? row.latency : words.roofs[row.index]?.[2];
+  return words.roofs[row.index] && row.flops && moved(row) && time ? { row, x: row.flops / moved(row), y: row.flops / time, time: time * row.times } : null;
+}
+
+// All layers under the roof, or one of them before the others.
+function rooflineDrawing(width, height, only) {
+  const spots = leaves.map(rooflineSpot).filter(Boolean);
   const whole = spots.reduce((sum, { time }) => sum + time, 0);
-  const rate = (value) => `${count(value)}${count(value).includes(" ") ? "" : " "}FLOP/s`;
+  const left = 78;
+  const ridge = peaks.flops / peaks.bandwidth;
+  const range = (values) => [Math.floor(Math.log10(Math.min(...values)) - 0.2), Math.ceil(Math.log10(Math.max(...values)) + 0.1)];
+  const seen = only ? [...spots, only] : spots;
+  const [x0, x1] = range([...seen.map(({ x }) => x), ridge / 4, ridge * 4]);
+  const [y0, y1] = range([...seen.map(({ y }) => y), peaks.flops]);
+  const x = (value) => short(left + ((Math.log10(value) - x0) / (x1 - x0)) * (width - left - 10));
+  const y = (value) => short(height - 36 - ((Math.log10(value) - y0) / (y1 - y0)) * (height - 50));
+  const decades = (from, to) => Array.from({ length: to - from + 1 }, (_, index) => 10 ** (from + index));
+  const shown = (many, room) => many.filter((_, index) => index % Math.ceil((many.length * 18) / room) === 0);
+  const lowest = Math.max(10 ** x0, 10 ** y0 / peaks.bandwidth);
+  const dot = ({ x: intensity, y: reached, time }, kind) => draw("circle", { class: `dot ${kind}`, cx: x(intensity), cy: y(reached), r: short(only ? 3 : 3 + 22 * Math.sqrt(time / whole)) });
+  return canvas(width, height,
+    decades(x0, x1).flatMap((one) => [line(x(one), y(10 ** y0), x(one), y(10 ** y1)), text(x(one), height - 20, one < 1 ? String(Number(one.toPrecision(1))) : count(one), "middle")]),
+    shown(decades(y0, y1), height - 50).flatMap((one) => [line(left, y(one), width - 10, y(one)), text(left - 8, y(one) + 4, rate(one), "end")]),
+    draw("path", { class: "roof", d: `M${x(lowest)} ${y(lowest * peaks.bandwidth)}L${x(ridge)} ${y(peaks.flops)}H${x(10 ** x1)}` }),
+    text(width - 10, height - 4, "FLOPs per byte", "end"),
+    only ? [spots.map((spot) => dot(spot, "faint")), fill(dot(only, "chosen"), { r: 7 }, [])]
+      : spots.sort((a, b) => b.time - a.time).map((spot) => pointed(spot.row, dot(spot, ""),
+        `${rate(spot.y)} at ${number(spot.x)} FLOPs/byte\n${seconds(spot.time / spot.row.times)}${spot.row.times > 1 ? " each" : ""}, ${percent(spot.time / whole)} of the time`)));
+}
+
+function drawRoofline() {
+  if (!leaves.some(rooflineSpot)) return;
   const about = `${peaks.name}, ${peaks.dtype}: ${rate(peaks.flops)} and ${bytes(peaks.bandwidth)}/s at most. A dot a layer, its area by time; ${timed ? "as measured" : "at the least time that it can take"}.`;
-  chart("Roofline", about, (width) => {
-    const [height, left] = [300, 78];
-    const ridge = peaks.flops / peaks.bandwidth;
-    const range = (values) => [Math.floor(Math.log10(Math.min(...values)) - 0.2), Math.ceil(Math.log10(Math.max(...values)) + 0.1)];
-    const [x0, x1] = range([...spots.map(({ x }) => x), ridge / 4, ridge * 4]);
-    const [y0, y1] = range([...spots.map(({ y }) => y), peaks.flops]);
-    const x = (value) => short(left + ((Math.log10(value) - x0) / (x1 - x0)) * (width - left - 10));
-    const y = (value) => short(height - 36 - ((Math.log10(value) - y0) / (y1 - y0)) * (height - 50));
-    const decades = (from, to) => Array.from({ length: to - from + 1 }, (_, index) => 10 ** (from + index));
-    const lowest = Math.max(10 ** x0, 10 ** y0 / peaks.bandwidth);
-    return canvas(width, height,
-      decades(x0, x1).flatMap((one) => [line(x(one), y(10 ** y0), x(one), y(10 ** y1)), text(x(one), height - 20, one < 1 ? String(Number(one.toPrecision(1))) : count(one), "middle")]),
-      decades(y0, y1).flatMap((one) => [line(left, y(one), width - 10, y(one)), text(left - 8, y(one) + 4, rate(one), "end")]),
-      draw("path", { class: "roof", d: `M${x(lowest)} ${y(lowest * peaks.bandwidth)}L${x(ridge)} ${y(peaks.flops)}H${x(10 ** x1)}` }),
-      text(width - 10, height - 4, "FLOPs per byte", "end"),
-      spots.sort((a, b) => b.time - a.time).map(({ row, x: intensity, y: reached, time }) => pointed(row, draw("circle", { class: "dot", cx: x(intensity), cy: y(reached), r: short(3 + 22 * Math.sqrt(time / whole)) }),
-        `${rate(reached)} at ${number(intensity)} FLOPs/byte\n${seconds(time / row.times)}${row.times > 1 ? " each" : ""}, ${percent(time / whole)} of the time`)));
-  });
+  chart("Roofline", about, (width) => rooflineDrawing(width, 300));
 }
 
 // Numbers between two, about so many, that are round.
@@ -1000,7 +1079,8 @@ function drawDepth() {
   chart("Values through the depth", about, (width) => {
     const [height, left, band] = [250, 64, 34];
     const step = (width - left) / valued.length;
-    const x = (row) => short(left + (valued.indexOf(row) + 0.5) * step);
+    const place = new Map(valued.map((row, index) => [row, index]));
+    const x = (row) => short(left + (place.get(row) + 0.5) * step);
     const y = (value) => short(height - band - 34 - ((scale(value) - bottom) / (top - bottom || 1)) * (height - band - 50));
     const edge = (sign) => steps.map((row) => `${x(row)} ${y(row.stats.mean + sign * row.stats.std)}`);
     const apart = marks.filter((one, index) => !marks.slice(0, index).some((other) => Math.abs(y(one) - y(other)) < 16));
