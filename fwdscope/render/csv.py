@@ -32,7 +32,8 @@ def render(report: Report, options: Options) -> str:
     if options.depth is not None or options.sort is not None or options.top is not None:
         rows = [(shown.row, shown.times) for shown in view_for(report, options).rows]
     for row, times in rows:
-        writer.writerow(_record(row) | {"times": str(times)} | whole)
+        texts = {name: _field(name, value) for name, value in record(row).items()}
+        writer.writerow(texts | {"times": str(times)} | whole)
     return out.getvalue()
 
 
@@ -44,15 +45,16 @@ _SEVERAL = {
 }
 
 
-def _record(row: LayerRow) -> dict[str, str]:
-    record = {}
+def record(row: LayerRow) -> dict[str, Any]:
+    """The value of each column."""
+    found: dict[str, Any] = {}
     for field in _FIELDS:
         value, several = getattr(row, field.name), _SEVERAL.get(field.name)
         if several is None:
-            record[field.name] = _field(field.name, value)
+            found[field.name] = value
         else:
-            record |= {name: _field(name, getattr(value, of, None)) for name, of in several.items()}
-    return record
+            found |= {name: getattr(value, of, None) for name, of in several.items()}
+    return found
 
 
 def _field(name: str, value: Any) -> str:

@@ -12,7 +12,7 @@ from fwdscope.render.rows import printable
 from fwdscope.report import OperatorCost
 from fwdscope.units import byte_size, count_column, exact, shape
 
-_COLOURS: Mapping[str, str] = {
+COLOURS: Mapping[str, str] = {
     "": "", "name": "bold cyan", "heading": "bold", "dim": "dim", "number": "green", "warning": "red",
 }  # fmt: skip
 _INDENT = 2
@@ -24,12 +24,16 @@ _LEAST = 10
 
 def draw(explanation: Explanation, width: int, color: bool) -> str:
     """Draw an explanation at a width, with ANSI colours if ``color`` is set."""
-    width = max(width, 40)
+    return write(lines_of(explanation, max(width, 40)), color, COLOURS)
+
+
+def lines_of(explanation: Explanation, width: int) -> list[Line]:
+    """The lines of an explanation, with the styles of :data:`COLOURS`."""
     lines: list[Line] = []
     for block in (_head, _incoming, _results, _weights, _parts, _operators, _totals):
         found = list(block(explanation, width))
         lines += [(), *found] if lines and found else found
-    return write(lines, color, _COLOURS)
+    return lines
 
 
 def _head(one: Explanation, width: int) -> Iterator[Line]:
@@ -88,11 +92,11 @@ def _results(one: Explanation, width: int) -> Iterator[Line]:
         yield ((" " * _INDENT, ""), (shape(result.shape), "number"), (facts, "dim"))
         lines = tuple(size_lines(result.sizes, result.shape in known)) if result.sizes is not None else ()
         if lines not in shown:
-            yield from _formulas(lines, width)
+            yield from formulas(lines, width)
         shown.append(lines)
 
 
-def _formulas(texts: Iterable[str], width: int, label: str = "") -> Iterator[Line]:
+def formulas(texts: Iterable[str], width: int, label: str = "") -> Iterator[Line]:
     """Formulas behind a label, each with its steps on lines of their own if it is too long for one."""
     indent = 2 * _INDENT
     room = max(width - indent - len(label), 20)
@@ -137,7 +141,7 @@ def _weights(one: Explanation, width: int) -> Iterator[Line]:
             yield (*line, (f"  {beside}" if len(beside) <= room else "", "dim"))
             yield from _below(remarks if beside == facts else "", width, "dim", 2 * _INDENT)
             if len(weight.shape) > 1 or weight.count.symbols != weight.count.numbers:
-                yield from _formulas([weight.count.text], width)
+                yield from formulas([weight.count.text], width)
 
 
 def _parts(one: Explanation, width: int) -> Iterator[Line]:
@@ -185,11 +189,11 @@ def _operators(one: Explanation, width: int) -> Iterator[Line]:
     what = "OPERATORS" if not one.parts else "OPERATORS BETWEEN THEM"
     yield ((what, "heading"), ("  by their ATen names", "dim"))
     shown = {text for result in one.outputs for text in size_lines(result.sizes or ())}
-    for operator in one.operators:
-        yield from _operator(operator, shown, width)
+    for ran in one.operators:
+        yield from operator(ran, shown, width)
 
 
-def _operator(one: OperatorCost, shown: set[str], width: int) -> Iterator[Line]:
+def operator(one: OperatorCost, shown: set[str], width: int) -> Iterator[Line]:
     """An operator and its arithmetic, without the formulas of sizes that are ``shown`` above."""
     came, went = " ".join(map(shape, one.inputs)), " ".join(map(shape, one.outputs))
     flow = f"{came} → {went}".strip() if one.inputs or one.outputs else ""
@@ -197,14 +201,14 @@ def _operator(one: OperatorCost, shown: set[str], width: int) -> Iterator[Line]:
     for i, text in enumerate(textwrap.wrap(flow, max(width - _INDENT - len(one.name) - len(times) - 2, 30)) or [""]):
         name = one.name if i == 0 else " " * len(one.name)
         yield ((" " * _INDENT, ""), (name, "name"), (f"  {text}", ""), (times if i == 0 else "", "dim"))
-    yield from _formulas((text for text in one.sizes if text not in shown), width)
+    yield from formulas((text for text in one.sizes if text not in shown), width)
     if one.flops is None:
         yield ((" " * 2 * _INDENT, ""), ("not counted: there is no rule for this operator", "warning"))
         return
     if one.macs_formula:
-        yield from _formulas([one.macs_formula], width, "MACs   ")
+        yield from formulas([one.macs_formula], width, "MACs   ")
     if one.flops_formula:
-        yield from _formulas([one.flops_formula], width, "FLOPs  ")
+        yield from formulas([one.flops_formula], width, "FLOPs  ")
     moved = f"{exact(one.bytes_read or 0)} read, {exact(one.bytes_written or 0)} written"
     if one.bytes_read or one.bytes_written:
         nothing = "" if one.flops else "; nothing is computed"

@@ -27,6 +27,7 @@ from statistics import NormalDist
 from typing import Annotated, Any, Literal, TypeVar
 
 from fwdscope.errors import InputError
+from fwdscope.shown import Paged, drawn
 
 # A report of version 1 lacks `network_inputs`, `network_outputs` and `live_bytes` of rows; one of version 2 `settings`,
 # `formulas`, `operators` and `latency_range`.
@@ -392,7 +393,7 @@ class Shortfall:
 
 
 @dataclass(frozen=True)
-class Report:
+class Report(Paged):
     """A forward pass, row by row. See the module's docstring for what the rows mean."""
 
     name: str
@@ -457,6 +458,17 @@ class Report:
             raise ReportError("report.run.latency.times: expected at least one time, found none")
         check_rows(report.layers)
         return report
+
+    def show(self, layer: str | None = None) -> None:
+        """Print the report, or all that it knows of one layer; in a notebook, display it.
+
+        Raises LookupError, with the nearest path, if there is no such layer.
+        """
+        drawn("show", self, layer)
+
+    def to_dataframe(self) -> Any:
+        """The rows as a ``pandas.DataFrame``, with the columns of the CSV. Raises ImportError without pandas."""
+        return drawn("dataframe", self)
 
     def dumps(self) -> str:
         """The report as JSON text, one row a line, so that it diffs well."""

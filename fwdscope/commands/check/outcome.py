@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from fwdscope.language.problems import Problem
 from fwdscope.report.report import ReportError, read_dataclass
+from fwdscope.shown import Paged
 
 # Of the JSON of a check.
 VERSION = 1
@@ -98,7 +99,7 @@ class Outcome:
 
 
 @dataclass(frozen=True)
-class CheckRun:
+class CheckRun(Paged):
     """The outcomes of all files in order, and remarks on the whole run (baselines written, stale ones)."""
 
     outcomes: tuple[Outcome, ...]

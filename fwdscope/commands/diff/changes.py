@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from fwdscope.commands.diff.matching import Item, Pair, matched
 from fwdscope.report import LayerRow, Report
+from fwdscope.shown import Paged
 
 Kind = Literal["added", "removed", "changed", "renamed", "moved", "same"]
 
@@ -81,7 +82,7 @@ class RowChange:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class Comparison(Paged):
     """Two reports and what changed from the first to the second.
 
     ``rows`` are all rows of both in the order of execution, a parent before what it contains.

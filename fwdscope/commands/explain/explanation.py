@@ -9,6 +9,7 @@ from typing import Any
 
 from fwdscope.formula import Formula
 from fwdscope.report import OperatorCost, Shape
+from fwdscope.shown import InNotebook
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ class InnerStep:
 
 
 @dataclass(frozen=True)
-class Explanation:
+class Explanation(InNotebook):
     """One step of the forward pass, explained. Counts are elements, sizes bytes, of one call."""
 
     path: str

@@ -30,8 +30,8 @@ _SCRIPTS = {
 
 def page(kind: str, title: str, data: str, words: Mapping[str, Any]) -> str:
     """The page of a kind, with its data as JSON text, and its words."""
-    style, script = _part("page.css"), "\n".join(_part(f"{name}.js") for name in _SCRIPTS[kind])
-    return Template(_part("page.html")).substitute(
+    style, script = part("page.css"), "\n".join(part(f"{name}.js") for name in _SCRIPTS[kind])
+    return Template(part("page.html")).substitute(
         title=html.escape(printable(title)),
         style=style,
         script=script,
@@ -42,7 +42,8 @@ def page(kind: str, title: str, data: str, words: Mapping[str, Any]) -> str:
     )
 
 
-def _part(name: str) -> str:
+def part(name: str) -> str:
+    """A file that pages are made of."""
     return resources.files("fwdscope.render.html").joinpath(name).read_text("utf-8")
 
 
