@@ -821,7 +821,7 @@ Network.draw = function (anchor) {
   const whole = layOut(`side${this.side}`, [...found("i"), ...roots.filter((row) => row.side === this.side), ...found("o")], linksOfParts());
   const margin = 24;
   [this.w, this.h] = [whole.w + 2 * margin, whole.h + 2 * margin];
-  const arrow = draw("marker", { id: "page-arrow", viewBox: "0 0 8 8", refX: 7, refY: 4, markerWidth: 7, markerHeight: 7, orient: "auto", markerUnits: "userSpaceOnUse" }, draw("path", { d: "M0 0.8L8 4L0 7.2z" }));
+  const arrow = draw("marker", { id: `page-arrow-${this.side}`, viewBox: "0 0 8 8", refX: 7, refY: 4, markerWidth: 7, markerHeight: 7, orient: "auto", markerUnits: "userSpaceOnUse" }, draw("path", { d: "M0 0.8L8 4L0 7.2z" }));
   arrow.firstChild.style.fill = "var(--wire)";
   this.svg = draw("svg", { viewBox: `0 0 ${short(this.w)} ${short(this.h)}`, role: "img", "aria-label": `The network ${reports[this.side].name}` }, draw("defs", {}, arrow), this.part(whole, margin, margin, margin, margin));
   view.replaceChildren(this.svg);
@@ -839,7 +839,7 @@ Network.part = function (laid, x, y, left, top) {
     const [[px, py]] = wire.points;
     if (wire.label != null) { if (wire.label) group.append(draw("text", { class: "label", x: short(px + 6), y: short(py) }, wire.label)); continue; }
     const kind = typeof wire.to === "number" && rows[wire.to].sources === null && !rows[wire.to].kids.length ? "guessed" : wire.kind;
-    const path = draw("path", { class: `wire ${kind} ${String(wire.to).startsWith("out:") ? "" : "tipped"}`, d: pathOf(wire.points) });
+    const path = draw("path", { class: `wire ${kind}`, "marker-end": String(wire.to).startsWith("out:") ? null : `url(#page-arrow-${this.side})`, d: pathOf(wire.points) });
     this.wires.push({ ...wire, path });
     group.append(path);
   }

@@ -183,7 +183,7 @@ function showPoint() {
   const latency = point.run?.latency;
   if (latency) {
     const [drawn, figures] = repeats(latency, words.intervals[point.index]);
-    panel.append(make("h3", {}, "repeats"), latency.times.length >= 5 ? drawn(panel.clientWidth - 38) : "", figures);
+    panel.append(make("h3", {}, "repeats"), latency.times.length >= 5 ? fill(drawn(panel.clientWidth - 38), { "aria-label": `Repeats at ${point.name}` }, []) : "", figures);
   }
   const timed = point.report ? slowest(point.report.layers) : [];
   if (timed.length) panel.append(make("h3", {}, "slowest steps"), make("table", { class: "bars" }, timed.slice(0, 10).map(({ row, time }) => {
