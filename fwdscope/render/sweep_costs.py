@@ -53,7 +53,7 @@ def render(sweep: Sweep, form: str, width: int = 100, color: bool = False, comma
         return "\n".join(_markdown(sweep)) + "\n"
     width = max(width, 60)
     blocks = (
-        [((title, "bold"), (f"  ·  {rest}", "")) for title, rest in _head(sweep)],
+        [((title, "bold"), (f"  ·  {rest}", "")) for title, rest in head(sweep)],
         table(sweep, cost_rows(sweep), width),
         _plot(sweep, width),
         [line for text in small_print(sweep) for line in wrapped(text, width, "dim", hanging="  ")],
@@ -67,7 +67,7 @@ def _reports(sweep: Sweep) -> list[tuple[SweepPoint, Report]]:
     return [(point, point.report) for point in sweep.points if point.report is not None]
 
 
-def _head(sweep: Sweep) -> Iterator[tuple[str, str]]:
+def head(sweep: Sweep) -> Iterator[tuple[str, str]]:
     """The name, and what was varied; nothing if no combination could be inspected."""
     for _, report in _reports(sweep)[:1]:
         name, dtype, *where = summary.title_parts(report)
@@ -125,7 +125,7 @@ def notes_of(sweep: Sweep) -> list[str]:
 
 
 def _markdown(sweep: Sweep) -> Iterator[str]:
-    for name, rest in _head(sweep):
+    for name, rest in head(sweep):
         yield from (f"### {escape_markdown(name)}", "", escape_markdown(rest), "")
     rows = cost_rows(sweep)
     for row, point in zip(rows, sweep.points, strict=True):

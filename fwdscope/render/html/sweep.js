@@ -131,7 +131,7 @@ function drawHead() {
     if (point) tiles.push(tile(`${figure.least?.(point) ?? ""}${figure.text(figure.of(point))}`, what, point.name));
   }
   fill(at("header"), {}, [
-    make("div", { class: "head" }, make("div", {}, make("h1", {}, words.name), make("p", { class: "muted" }, [words.ends, ...words.facts].join("  ·  "))), tools(`${words.name}-sweep`)),
+    make("div", { class: "head" }, make("div", {}, make("h1", {}, words.name), make("p", { class: "muted" }, words.facts)), tools(`${words.name}-sweep`)),
     make("div", { class: "tiles" }, tiles), messages(words.messages)]);
   at("footer").append(make("p", {}, words.legend.filter(Boolean).join("  ·  ")));
 }

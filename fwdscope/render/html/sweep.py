@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from fwdscope.commands.bench.speedup import Speedup
-from fwdscope.render import bench, summary, sweep_costs
+from fwdscope.render import bench, sweep_costs
 from fwdscope.render import sweep as timed
 from fwdscope.render.html.page import page
 from fwdscope.render.rows import printable
@@ -18,8 +18,7 @@ def render(sweep: Sweep, compared: Sequence[Speedup | None] = ()) -> str:
     latencies = [point.report.run.latency if point.report and point.report.run else None for point in sweep.points]
     is_timed = any(latencies)
     rows = list(timed.timed_rows(sweep, compared)) if is_timed else sweep_costs.cost_rows(sweep)
-    report = next((point.report for point in sweep.points if point.report is not None), None)
-    name, *facts = summary.title_parts(report) if report else ("no combination could run",)
+    name, facts = next(sweep_costs.head(sweep), ("no combination could run", ""))
     notes = timed.notes_of(sweep) if is_timed else sweep_costs.notes_of(sweep)
     verdicts = [
         f"{', '.join(map('='.join, point.values))}: {bench.against(one)}"
@@ -29,7 +28,7 @@ def render(sweep: Sweep, compared: Sequence[Speedup | None] = ()) -> str:
     words = {
         "name": name,
         "ends": timed.ends_of(sweep),
-        "facts": timed.facts_of_sweep(sweep) if is_timed else facts,
+        "facts": "  ·  ".join([timed.ends_of(sweep), *timed.facts_of_sweep(sweep)]) if is_timed else facts,
         "timed": is_timed,
         "varied": [axis.name for axis in sweep.axes],
         "columns": [column.title for column in timed.columns_of(rows, ())],
