@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import sample_reports
 import sample_runs
-from browser import PROGRAM, Browser
+from browser import Browser
 from made_reports import deep_network
 
 from fwdscope.render import render
@@ -99,14 +99,6 @@ def test_every_message_leads_to_its_row() -> None:
 # --- in a browser ----------------------------------------------------------------------------------------------------
 
 Shown = Callable[..., Browser]
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    if PROGRAM is None:
-        pytest.skip("no Chromium here: apt-get install chromium")
-    with Browser() as started:
-        yield started
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import pytest
 import reports_of_runs
 import sample_reports
 import sample_runs
-from browser import PROGRAM, Browser
+from browser import Browser
 
 from fwdscope.commands.bench.speedup import against
 from fwdscope.commands.check.outcome import CheckMessage, CheckPoint, CheckRun, Outcome
@@ -28,14 +28,6 @@ from fwdscope.report.sweep import Sweep, SweepAxis, SweepPoint
 HOSTILE = "<script>document.title='owned'</script>"
 
 Opened = Callable[..., Browser]
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    if PROGRAM is None:
-        pytest.skip("no Chromium here: apt-get install chromium")
-    with Browser() as started:
-        yield started
 
 
 @pytest.fixture
