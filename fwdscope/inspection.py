@@ -14,7 +14,7 @@ from fwdscope.garbage_collection import without_garbage_collection
 from fwdscope.language.problems import SpecError
 from fwdscope.report import Report
 from fwdscope.report.sweep import SweepAxis, SweepPoint, combinations
-from fwdscope.settings import META, Interrupted, RunError, RunSettings, dtype_name
+from fwdscope.settings import META, SHOW_ALL, Interrupted, RunError, RunSettings, dtype_name
 from fwdscope.units import byte_size
 
 if TYPE_CHECKING:
@@ -72,11 +72,15 @@ def inspect_target(target: Target, settings: RunSettings = META) -> tuple[Report
         only_on_meta = settings.device == "meta"
         make = functools.partial(make_subject, target, settings.train, only_on_meta, settings.on_progress)
         return target.run_user_code(lambda: inspect_subject(make, settings))
-    if settings.device not in (None, "auto", "meta") or settings.weights or settings.train or settings.show:
+    shows = settings.show and settings.show != SHOW_ALL
+    if settings.device not in (None, "auto", "meta") or settings.weights or settings.train or shows:
         options = "--device, --weights, --train and --show"
         what = "file of weights" if target.is_checkpoint else "saved report"
         raise InputError(f"{target.text} is a {what}; {options} are for what can be run")
-    return target.load_report(), None
+    report = target.load_report()
+    if settings.show and not report.strips:
+        raise InputError(f"{target.text} holds no pictures of outputs: save it by --show all --device cpu -o FILE.json")
+    return report, None
 
 
 def inspect_at(target: Target, values: Sequence[tuple[str, str]], settings: RunSettings = META) -> Report:

@@ -30,6 +30,10 @@ def dtype_name(text: str) -> str:
     return name
 
 
+# What ``show`` is for all outputs.
+SHOW_ALL = "all"
+
+
 class RunError(InputError, ValueError):
     """A forward that cannot be run as asked: no such device, not enough memory, weights that do not fit."""
 
@@ -69,8 +73,9 @@ class RunSettings(DeviceSettings):
     latency: bool = True
     # Whether the device's peaks may be measured if none are published.
     peaks: bool = False
-    # The output to draw: ``layer1.0.conv1[0, 3]``, ``attn.weights``.
+    # The output to draw: ``layer1.0.conv1[0, 3]``, ``attn.weights``; or ``all``, down to a depth.
     show: str | None = None
+    depth: int | None = None
     # Called with the report on meta before anything runs on a device.
     before_run: Callable[[Report], None] = lambda _: None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 from collections.abc import Mapping
 from dataclasses import replace
@@ -26,7 +27,7 @@ from fwdscope.cli.boundary import (
     write_error,
 )
 from fwdscope.cli.defaults import defaulted
-from fwdscope.cli.look import NO_CACHE, look_at
+from fwdscope.cli.look import NO_CACHE, Look, look_at
 from fwdscope.cli.options import command_line, target_of
 from fwdscope.cli.vary import inspect_at_sizes, refuse_with_vary
 from fwdscope.cli.watch import watch_spec
@@ -34,13 +35,12 @@ from fwdscope.errors import InputError, ShapeError
 from fwdscope.interrupt import INTERRUPTED
 from fwdscope.render import COLUMNS, FIGURES, FORMATS, Options, render
 from fwdscope.render.nodes import COLOURS
-from fwdscope.settings import RunSettings
+from fwdscope.settings import SHOW_ALL, RunSettings
 
 if TYPE_CHECKING:
     from fwdscope.device.table import Accelerator
     from fwdscope.render.overview import NamedReport
     from fwdscope.report import Report
-    from fwdscope.report.pictures import Picture
     from fwdscope.targets import Target
 
 _COLUMNS = f"Columns of the table, separated by commas: {', '.join(COLUMNS)}."
@@ -52,11 +52,13 @@ _ON = "Estimate time and memory on other hardware, without running: H100, or H10
 _PARTIAL = "Show the report up to the layer that fails, of a PyTorch model."
 _SUGGEST = "Try every change that may mend a problem, however large the network is."
 _VARY = "Shapes and costs at several sizes: B=1,8,32 or T=128:4096:x2 or T=128:1024:+128; also dtype. Repeatable."
-_SHOW = "Draw one output instead of the report: conv1, conv1[0,3], or attn.weights for attention weights."
+_SHOW = "Draw one output instead of the report: conv1, conv1[0,3], or attn.weights for attention weights; or all."
 
 _WATCH = "Show the report again each time that the file is saved, with marks at what changed. Ctrl-C ends it."
 
 _PICTURES = (".png", ".svg")
+# The formats of a report that keep the strips of --show all, and their endings.
+_WITH_STRIPS = {"json": ".json", "html": ".html"}
 
 
 def inspect(
@@ -122,13 +124,16 @@ def inspect(
         if weights_partial and weights is None:
             raise InputError("--weights-partial is for a file of weights: add --weights FILE")
         accelerators = _find_accelerators(on)
+        # A picture needs no times.
+        draws = show is not None and form not in _WITH_STRIPS
         settings = RunSettings(
             "auto" if chosen is None and (watch or on is not None) else chosen,
-            seed, weights, weights_partial, train=train, stats=not no_stats, latency=not no_latency, show=show,
+            seed, weights, weights_partial, train=train, stats=not no_stats, latency=not (no_latency or draws),
+            show=show, depth=depth,
         )  # fmt: skip
         check_writable(output, [weights, *(file for target in inspected for file in opt.files_of(target))])
-        if show is not None:
-            _write_picture(look_at(inspected[0], settings).picture, output)
+        if draws:
+            _write_picture(look_at(inspected[0], settings), output)
             return
         names = tuple(name.strip() for name in columns.split(",")) if columns else None
         options = Options(depth, names, None, "", output is not None and form == "json", sort, top, colour=colour)
@@ -161,15 +166,24 @@ def _check_view(show: str | None, format: str | None, output: Path | None, view:
     """The format to write. Raises InputError for options that have no effect on it, or on a picture."""
     given = [name for name, value in view.items() if value is not None]
     if show is not None:
-        if output is not None and output.suffix not in (*_PICTURES, ".txt", ""):
-            raise InputError(f"{output}: a picture is written as .png, .svg or .txt")
+        forms = _WITH_STRIPS if show == SHOW_ALL else {}
+        if output is not None and output.suffix not in (*_PICTURES, ".txt", "", *forms.values()):
+            endings = ", ".join([*forms.values(), ".png", ".svg"])
+            raise InputError(f"{output}: a picture is written as {endings} or .txt")
         if output is not None and output.suffix == ".png" and find_spec("PIL") is None:
             raise InputError(f"{output}: a PNG needs Pillow: pip install 'fwdscope[png]', or write .svg")
         if not show.strip():
             raise InputError("--show needs the path of an output, as the report names it: --show layer1.0.conv2")
-        for name in ["format"] * (format is not None) + given:
-            raise InputError(f"--show draws one output instead of a report: leave --{name} out")
-        return "table"
+        if format is not None and format not in forms:
+            raise InputError(
+                f"--show draws instead of a report: leave --format out{' or write json or html' * bool(forms)}"
+            )
+        for name in given:
+            if name != "depth" or show != SHOW_ALL:
+                raise InputError(
+                    f"--show draws {'outputs' if forms else 'one output'} instead of a report: leave --{name} out"
+                )
+        return format or next((form for form, end in forms.items() if output and output.suffix == end), "table")
     if format is None and output is not None and output.suffix.lower() == ".png":
         raise InputError(f"-o {output}: a picture is of one output: add --show PATH, as the report names it")
     form = choose_format(format, output, FORMATS)
@@ -287,27 +301,24 @@ def _text(reports: list[NamedReport], form: str, output: Path | None) -> str:
         raise InputError(str(error)) from None
 
 
-def _write_picture(picture: Picture | None, output: Path | None) -> None:
-    """Draw a picture in the terminal, or in a file by its ending. Raises InputError if it cannot be written."""
-    assert picture is not None
+def _write_picture(look: Look, output: Path | None) -> None:
+    """Draw an output, or the strips of a report, in the terminal or in a file by its ending."""
+    from rich.console import Console
+
+    from fwdscope.render import images, maps, strips
+
+    picture, report = look.picture, look.report
     if output is not None and output.suffix == ".png":
-        from fwdscope.render.images import png
-
-        put_bytes(png(picture), output)
+        put_bytes(images.png(picture) if picture else strips.png(report), output)
     elif output is not None and output.suffix == ".svg":
-        from fwdscope.render.images import svg
-
-        put(svg(picture), output)
+        put(images.svg(picture) if picture else strips.svg(report), output)
     elif output is None and (sys.stdout.isatty() or terminal_of()[1]):
-        from rich.console import Console
-
-        from fwdscope.render.maps import print_picture
-
         console = Console()
-        # The prompt stands below.
-        print_picture(picture, console, console.height - 1)
+        if picture:
+            maps.print_picture(picture, console, console.height - 1)  # the prompt stands below
+        else:
+            maps.print_drawing(functools.partial(strips.lines, report), console)
     else:
-        from fwdscope.render.maps import lines
-
-        width, _ = terminal_of()
-        put("\n".join(line.plain.rstrip() for line in lines(picture, width, coloured=False)), output)
+        width = terminal_of()[0]
+        drawn = maps.lines(picture, width, False) if picture else strips.lines(report, width, False)
+        put("\n".join(line.plain.rstrip() for line in drawn), output)

@@ -10,7 +10,7 @@ from fwdscope import kept
 from fwdscope.cli.progress import show_progress
 from fwdscope.errors import InputError
 from fwdscope.interrupt import Stop
-from fwdscope.settings import META, RUN_BUDGET, Interrupted, RunSettings
+from fwdscope.settings import META, RUN_BUDGET, SHOW_ALL, Interrupted, RunSettings
 from fwdscope.targets import Target
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def _look(target: Target, settings: RunSettings, before_run: Callable[[Report], 
     if settings.device in ("auto", "meta") and (settings.weights is not None or settings.show is not None):
         option = "--show" if settings.show is not None else "--weights"
         raise InputError(f"{option} needs a forward on real numbers, which meta has none of: --device cpu")
-    latency = settings.latency and settings.show is None
+    latency = settings.latency and settings.show in (None, SHOW_ALL)
     peaks = latency and settings.device is not None
     known: list[Report] = []
     with show_progress() as report_progress, Stop() as stop:

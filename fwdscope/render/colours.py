@@ -30,14 +30,6 @@ def colour(share: float | None) -> Colour:
     return red, green, blue
 
 
-def share_of(value: float | None, low: float | None, high: float | None) -> float | None:
-    """The position of a value between the ends of the scale, from 0 to 1; the middle if they are equal."""
-    if value is None or low is None or high is None:
-        return None
-    # Halves, because the distance of the ends may overflow a float.
-    return (value / 2 - low / 2) / (high / 2 - low / 2) if high > low else 0.5
-
-
 def resampled(rows: Rows, height: int, width: int) -> list[list[float | None]]:
     """The rows in another size: cells are repeated to enlarge them and averaged to shrink them."""
     down, across = _spans(len(rows), height), _spans(len(rows[0]), width)

@@ -12,10 +12,10 @@ from rich.color import Color
 from rich.console import Console
 
 from fwdscope import units
-from fwdscope.render.colours import NO_COLOUR, colour, share_of
+from fwdscope.render.colours import NO_COLOUR, colour
 from fwdscope.render.lines import cells
 from fwdscope.render.maps import lines
-from fwdscope.report.pictures import Panel, Picture, panel_words, scale_words
+from fwdscope.report.pictures import Panel, Picture, panel_words, scale_words, share_of
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -6,7 +6,7 @@ Without colours, shades replace them, one cell a character.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby, zip_longest
 from typing import NamedTuple
 
@@ -15,10 +15,10 @@ from rich.style import Style
 from rich.text import Text
 
 from fwdscope import units
-from fwdscope.render.colours import colour, grid, resampled, share_of
+from fwdscope.render.colours import Rows, colour, grid, resampled
 from fwdscope.render.lines import wrap
 from fwdscope.render.rows import printable
-from fwdscope.report.pictures import Panel, Picture, panel_words, scale_words
+from fwdscope.report.pictures import Panel, Picture, panel_words, scale_words, share_of
 
 # Lines of a whole picture by default, of a single map, of each of several maps at least, and of bars.
 HEIGHT = 40
@@ -43,8 +43,13 @@ _DOWN = " ▔▔▀▀▀▀██"
 
 def print_picture(picture: Picture, console: Console, height: int = HEIGHT) -> None:
     """Draw a picture on a console, as wide as it is; with shades where the console has fewer than 256 colours."""
+    print_drawing(lambda width, coloured: lines(picture, width, coloured, height), console)
+
+
+def print_drawing(draw: Callable[[int, bool], list[Text]], console: Console) -> None:
+    """Print what is drawn for the width of a console, and in colours or, where it has fewer than 256, in shades."""
     coloured = console.color_system in ("256", "truecolor") and not console.no_color
-    for line in lines(picture, console.width, coloured, height):
+    for line in draw(console.width, coloured):
         console.print(line, no_wrap=True, overflow="ignore", crop=False, highlight=False)
 
 
@@ -57,7 +62,7 @@ def lines(picture: Picture, width: int, coloured: bool = True, height: int = HEI
     below = 2 + len(wrap("  ·  ".join(picture.notes), width))
     room = max(_MIN_LINES_OF_SEVERAL + 2, height - len(above) - below)
     if picture.kind == "bars":
-        drawn, fitted = _bars(picture, width, coloured), ""
+        drawn, fitted = bars(picture, width, coloured), ""
     else:
         drawn, fitted = _maps(picture, width, room, coloured)
     if len(picture.panels[0].rows[0]) > max((line.cell_len for line in drawn), default=width):
@@ -157,15 +162,8 @@ def _fitted(cells: int, places: int) -> int:
 
 def _panel(picture: Picture, panel: Panel, layout: _Layout, coloured: bool) -> list[Text]:
     # A character is twice as high as wide, so a cell of a map in shades takes two rows.
-    cells = resampled(panel.rows, layout.rows if coloured else -(-layout.rows // 2), layout.columns)
     low, high = panel.scale or (picture.low, picture.high)
-    shares = [[share_of(cell, low, high) for cell in row] for row in cells]
-    if coloured:
-        drawn = list(_blocks(shares))
-    else:
-        most = len(_SHADES) - 1
-        shades = ([_NO_SHADE if s is None else _SHADES[min(int(s * (most + 1)), most)] for s in row] for row in shares)
-        drawn = [Text("".join(row)) for row in shades]
+    drawn = cells_of(panel.rows, layout.rows, layout.columns, (low, high), coloured)
     if not layout.titles:
         return drawn
     titles = [Text(printable(line), "dim") for line in _titles(panel, layout.place)]
@@ -173,6 +171,19 @@ def _panel(picture: Picture, panel: Panel, layout: _Layout, coloured: bool) -> l
     for line in texts:
         line.pad_right(layout.place - line.cell_len)
     return texts
+
+
+def cells_of(
+    rows: Rows, height: int, columns: int, scale: tuple[float | None, float | None], coloured: bool
+) -> list[Text]:
+    """A map in lines: two rows of cells each, or in shades one, as a character is twice as high as wide."""
+    cells = resampled(rows, height if coloured else -(-height // 2), columns)
+    shares = [[share_of(cell, *scale) for cell in row] for row in cells]
+    if coloured:
+        return list(_blocks(shares))
+    most = len(_SHADES) - 1
+    shades = ([_NO_SHADE if s is None else _SHADES[min(int(s * (most + 1)), most)] for s in row] for row in shares)
+    return [Text("".join(row)) for row in shades]
 
 
 def _blocks(shares: Sequence[Sequence[float | None]]) -> Iterator[Text]:
@@ -186,7 +197,7 @@ def _blocks(shares: Sequence[Sequence[float | None]]) -> Iterator[Text]:
         yield line
 
 
-def _bars(picture: Picture, width: int, coloured: bool) -> list[Text]:
+def bars(picture: Picture, width: int, coloured: bool, height: int = _LINES_OF_BARS) -> list[Text]:
     """Columns above a line of zeros, and below it where values are negative; the ends of the scale at their left."""
     if picture.low is None or picture.high is None:
         return []
@@ -197,7 +208,7 @@ def _bars(picture: Picture, width: int, coloured: bool) -> list[Text]:
     room = max(1, width - margin - 1)
     values = cells if len(cells) <= room else resampled([cells], 1, room)[0]
     each = max(1, min(6, room // len(values)))
-    unit, ups, downs = _bar_lines(low, high)
+    unit, ups, downs = _bar_lines(low, high, height)
     found = []
     for line in range(-ups, downs):
         label = top if line == -ups and ups else bottom if line == downs - 1 else "0" if line == 0 else ""
@@ -208,14 +219,14 @@ def _bars(picture: Picture, width: int, coloured: bool) -> list[Text]:
     return found
 
 
-def _bar_lines(low: float, high: float) -> tuple[float, int, int]:
+def _bar_lines(low: float, high: float, height: int) -> tuple[float, int, int]:
     """The value of one line, and the number of lines above and below zero."""
     if low == high:
         return 1.0, 1, 0
     # Tenths first, because the distance between two numbers may overflow a float.
-    share = high / _LINES_OF_BARS / (high / _LINES_OF_BARS - low / _LINES_OF_BARS)
-    ups = min(max(int(high > 0), round(_LINES_OF_BARS * share)), _LINES_OF_BARS - int(low < 0))
-    downs = _LINES_OF_BARS - ups
+    share = high / height / (high / height - low / height)
+    ups = min(max(int(high > 0), round(height * share)), height - int(low < 0))
+    downs = height - ups
     unit = max(high / ups if ups else 0.0, -low / downs if downs else 0.0)
     return unit, math.ceil(high / unit - _ROUNDING), math.ceil(-low / unit - _ROUNDING)
 

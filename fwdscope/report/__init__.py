@@ -1,5 +1,6 @@
 """The report of a forward pass, and what is derived from it alone: rooflines, and pictures of tensors. No torch."""
 
+from fwdscope.report.pictures import Strip
 from fwdscope.report.report import (
     CONVENTION,
     RELUS,
@@ -50,6 +51,7 @@ __all__ = [
     "Run",
     "Shape",
     "Shortfall",
+    "Strip",
     "TensorInfo",
     "Totals",
     "dump_rows",

@@ -65,10 +65,10 @@ class Graph:
                 found.append(Flow(before, index, True))
             if row.kind != "parameter":
                 before = index
-            found += [Flow(-1 - one, index, False) for one in row.network_inputs if one < len(self.report.inputs)]
-            known = (one for one in row.sources or () if one < len(rows) and one not in self.inside)
+            found += [Flow(-1 - one, index, False) for one in row.network_inputs if 0 <= one < len(self.report.inputs)]
+            known = (one for one in row.sources or () if 0 <= one < len(rows) and one not in self.inside)
             found += [Flow(one, index, False) for one in known]
-            outputs = (one for one in row.network_outputs if one < len(self.report.outputs))
+            outputs = (one for one in row.network_outputs if 0 <= one < len(self.report.outputs))
             found += [Flow(index, len(rows) + one, False) for one in outputs]
         return found
 

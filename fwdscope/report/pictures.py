@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import base64
 import re
+import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 from fwdscope import units
+
+# A value of a tensor: any finite number.
+Value = Annotated[float, (-sys.float_info.max, sys.float_info.max)]
 
 Index = tuple[int | slice, ...]
 
@@ -45,6 +51,64 @@ class Picture:
     across: str
     # Which part of the tensor is shown: ``the first of 8 along dim 0``.
     notes: tuple[str, ...] = ()
+
+
+# The byte of a cell without a finite value; the others are the positions between the ends of the scale.
+_NO_VALUE = 255
+
+
+@dataclass(frozen=True)
+class Strip:
+    """The output of one step of a run as a few small panels, of the first item of a batch.
+
+    ``maps`` are channels; ``lines`` are channels along one axis; ``grid`` is a sequence, positions down and features
+    across; ``bars`` is a vector. ``numbers`` are those of the ``of`` channels that are drawn, ``panels`` their cells,
+    row by row, a byte each, in base64: 0 at ``low`` to 254 at ``high``, 255 where no value is finite.
+    """
+
+    name: str
+    # The index in ``Report.layers``; None for an input of the network.
+    row: int | None
+    kind: Literal["maps", "lines", "grid", "bars"]
+    shape: tuple[int, ...]
+    height: int
+    width: int
+    panels: tuple[str, ...]
+    numbers: tuple[int, ...] = ()
+    of: int = 1
+    low: Value | None = None
+    high: Value | None = None
+    # The share of all values of the tensor that are zero, from 0 to 1.
+    zeros: float = 0.0
+
+    def shares(self) -> list[list[list[float | None]]]:
+        """The panels as rows of positions on the scale, from 0 to 1. Raises ValueError if one has another size."""
+        found = []
+        for panel in self.panels:
+            try:
+                cells = base64.b64decode(panel, validate=True)
+            except ValueError as error:
+                raise ValueError(f"a panel of {self.name} is no base64: {error}") from None
+            if not self.width or len(cells) != self.height * self.width:
+                raise ValueError(f"a panel of {self.name} has {len(cells)} cells, not {self.height} × {self.width}")
+            values = [None if cell == _NO_VALUE else cell / (_NO_VALUE - 1) for cell in cells]
+            found.append([values[i : i + self.width] for i in range(0, len(values), self.width)])
+        return found
+
+
+def share_of(value: float | None, low: float | None, high: float | None) -> float | None:
+    """The position of a value between the ends of the scale, from 0 to 1; the middle if they are equal."""
+    if value is None or low is None or high is None:
+        return None
+    # Halves, because the distance of the ends may overflow a float.
+    return (value / 2 - low / 2) / (high / 2 - low / 2) if high > low else 0.5
+
+
+def encode_cells(values: Sequence[float | None], low: float | None, high: float | None) -> str:
+    """The cells of a panel of a :class:`Strip` with this scale."""
+    shares = (share_of(value, low, high) for value in values)
+    cells = (_NO_VALUE if share is None else round(share * (_NO_VALUE - 1)) for share in shares)
+    return base64.b64encode(bytes(cells)).decode()
 
 
 def panel_words(panel: Panel) -> tuple[str, str, str]:

@@ -17,7 +17,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-import sys
 import types
 import typing
 from collections.abc import Sequence
@@ -27,6 +26,7 @@ from statistics import NormalDist
 from typing import Annotated, Any, Literal, TypeVar
 
 from fwdscope.errors import InputError
+from fwdscope.report.pictures import Strip, Value
 from fwdscope.shown import Paged, drawn
 
 # A report of version 1 lacks `network_inputs`, `network_outputs` and `live_bytes` of rows; one of version 2 `settings`,
@@ -45,8 +45,6 @@ CONVENTION = (
 
 # Figures of a file are 0, or lie between LEAST and MOST: sums, products and quotients of a few of them fit a float.
 MOST, LEAST = 10**30, 1e-30
-# A value of a tensor: any finite number.
-Value = Annotated[float, (-sys.float_info.max, sys.float_info.max)]
 Seconds = Annotated[float, (LEAST, MOST, False)]
 
 # Types of rows that are a ReLU.
@@ -418,6 +416,8 @@ class Report(Paged):
     # A run on a device, if one was asked for; estimates for devices that are not here.
     run: Run | None = None
     estimates: tuple[Estimate, ...] = ()
+    # Small pictures of outputs, in order of execution, if the run was to draw them all.
+    strips: tuple[Strip, ...] = ()
     convention: str = CONVENTION
 
     @property
@@ -457,6 +457,13 @@ class Report(Paged):
         if report.run and report.run.latency and not report.run.latency.times:
             raise ReportError("report.run.latency.times: expected at least one time, found none")
         check_rows(report.layers)
+        for index, strip in enumerate(report.strips):
+            if strip.row is not None and not 0 <= strip.row < len(report.layers):
+                raise ReportError(f"report.strips[{index}].row: there is no row {strip.row}")
+            try:
+                strip.shares()
+            except ValueError as error:
+                raise ReportError(f"report.strips[{index}]: {error}") from None
         return report
 
     def show(self, layer: str | None = None) -> None:

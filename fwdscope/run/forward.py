@@ -11,12 +11,13 @@ from torch import Tensor
 
 from fwdscope.errors import FwdscopeError
 from fwdscope.ops.dispatch import OpRecord
-from fwdscope.report import RELUS, ActivationStats, NonFinite
+from fwdscope.report import RELUS, ActivationStats, NonFinite, Strip
 from fwdscope.run.context import out_of_memory_as_run_error
 from fwdscope.run.decided import Decided, settle
 from fwdscope.run.observation import LookedAt, Observation, Statistics, WantedOutput
 from fwdscope.run.prepare import Prepared, RowNodes
 from fwdscope.run.statistics import Collector
+from fwdscope.run.strips import WantedStrips, strips_of
 from fwdscope.trace import Node, Trace, rows_with_nodes
 
 
@@ -32,20 +33,27 @@ class ObservedForward:
     outputs: Mapping[str, ActivationStats]
     first_nonfinite: NonFinite | None
     notes: tuple[str, ...]
-    # The output to show.
+    # The output to show, or the strips of all.
     kept: Tensor | None
+    strips: tuple[Strip, ...]
 
 
-def observe(ready: Prepared, stats: bool = True, wanted: WantedOutput | None = None) -> ObservedForward:
+def observe(
+    ready: Prepared, stats: bool = True, wanted: WantedOutput | None = None, strips: WantedStrips | None = None
+) -> ObservedForward:
     """Run a prepared network once, and add the statistics of its steps to the trace on meta.
 
     Raises RunError where the device runs out of memory, ShapeError where a model fails there that ran on meta.
     """
     meta, inputs = ready.subject.trace, ready.subject.named_inputs(ready.call)
     # In training mode a run changes the network, so there is only one, which records operators at once.
-    operators = ready.subject.training or wanted is not None or "dispatch" in meta.uses or _data_decide(meta.root)
+    is_shown = wanted is not None or strips is not None
+    operators = ready.subject.training or is_shown or "dispatch" in meta.uses or _data_decide(meta.root)
     relus = frozenset(node.step for node in meta.root.nodes() if node.type in RELUS)
-    observation = Observation(Collector(batch=ready.batch) if stats else None, wanted, operators, relus=relus)
+    taken: dict[Node, Strip] = {}
+    taker = strips.taker(taken) if strips else None
+    collector = Collector(batch=ready.batch) if stats else None
+    observation = Observation(collector, wanted, operators, relus=relus, on_output=taker)
     trace, numbers = _run(observation, inputs, ready)
     found = settle(meta, trace)
     if found.decided and not operators:
@@ -63,15 +71,17 @@ def observe(ready: Prepared, stats: bool = True, wanted: WantedOutput | None = N
         now = find_first_nonfinite(again, closer.statistics(), Decided(meta, {}, ()), closer.looked_at)
         if now is not None and (now.line, now.nans, now.infs) == (first.line, first.nans, first.infs):
             first = replace(first, operators=now.operators, operands=now.operands)
+    rows = _with_stats(rows_with_nodes(found.trace) if found.decided else ready.rows, found, statistics)
     figures = {name: statistics.figures[n] for name, n in numbers.items() if n in statistics.figures}
     return ObservedForward(
-        rows=_with_stats(rows_with_nodes(found.trace) if found.decided else ready.rows, found, statistics),
+        rows=rows,
         decided=found,
         inputs={name: figures[name] for name in inputs if name in figures},
         outputs={name: figures[name] for name, _ in trace.outputs if name in figures},
         first_nonfinite=first,
         notes=notes,
         kept=observation.kept,
+        strips=strips_of(strips, inputs, taken, found.ran, rows) if strips else (),
     )
 
 

@@ -57,6 +57,7 @@ class Observation(Recorder):
         operators: bool = True,
         closely: bool = False,
         relus: frozenset[StepKey | None] = frozenset(),
+        on_output: Callable[[Node, Tensor], None] | None = None,
     ) -> None:
         super().__init__()
         self.operators = operators
@@ -69,6 +70,8 @@ class Observation(Recorder):
         self.collector = collector
         self.wanted = wanted
         self.kept: Tensor | None = None
+        # Called with the first output of each step.
+        self.on_output = on_output
         # Numbers of the input and output tensors, by node.
         self.taken: dict[Node, tuple[int, ...]] = {}
         self.given: dict[Node, tuple[int, ...]] = {}
@@ -137,11 +140,15 @@ class Observation(Recorder):
                 for tensor in given:
                     self._seen.pop(id(weakref.ref(tensor)), None)
             self.looked_at.append(LookedAt(record, taken, self.look(given)))
-        if self.wanted is None:
+        if self.wanted is None and self.on_output is None:
             return
         if not isinstance(self.stack[-1], Node):
             self._last = next(iter(tensors(result)), self._last)
-        if self.wanted.attention and (weights := attention_weights(record.op, arguments, result)) is not None:
+        if (
+            self.wanted
+            and self.wanted.attention
+            and (weights := attention_weights(record.op, arguments, result)) is not None
+        ):
             self._attention = weights
 
     @contextlib.contextmanager
@@ -174,6 +181,9 @@ class Observation(Recorder):
 
     def keep(self, node: Node, output: Tensor | None) -> None:
         """Keep the first output of the wanted path, or the weights of the last attention inside it."""
+        if self.on_output is not None and output is not None:
+            with unrecorded():
+                self.on_output(node, output)
         if self.wanted is None or self.kept is not None or node.path != self.wanted.path:
             return
         with unrecorded():

@@ -15,8 +15,9 @@ from fwdscope.run.forward import ObservedForward, observe
 from fwdscope.run.latency import Times, time_forward
 from fwdscope.run.prepare import Prepared, prepared
 from fwdscope.run.show import picture_of, wanted_output
+from fwdscope.run.strips import wanted_strips
 from fwdscope.run.subject import Subject
-from fwdscope.settings import Interrupted, RunSettings
+from fwdscope.settings import SHOW_ALL, Interrupted, RunSettings
 from fwdscope.trace import without_compiling
 
 
@@ -32,9 +33,11 @@ def run_on_device(subject: Subject, settings: RunSettings) -> tuple[Report, Pict
         device, note = choose_device(settings, report, subject.trace.root)
         if device is None:
             return replace(report, notes=(*report.notes, note)), None
-        wanted = wanted_output(settings.show, report) if settings.show else None
+        shows_all = settings.show == SHOW_ALL
+        wanted = wanted_output(settings.show, report) if settings.show and not shows_all else None
         with without_compiling(), prepared(subject, report, device, settings, copied=settings.train) as ready:
-            forward = observe(ready, settings.stats, wanted)
+            strips = wanted_strips(report, ready.rows, settings.depth, ready.batch) if shows_all else None
+            forward = observe(ready, settings.stats, wanted, strips)
             times = Times(tuple(row for row, _ in forward.rows))
             if settings.latency:
                 settings.on_progress(f"timing on {device.device}")
@@ -94,6 +97,7 @@ def with_run(ready: Prepared, forward: ObservedForward, rows: tuple[LayerRow, ..
         outputs=tuple(replace(one, stats=forward.outputs.get(one.name)) for one in report.outputs),
         layers=rows,
         totals=ready.subject.totals(decided.trace) if decided.decided else report.totals,
+        strips=forward.strips,
         notes=(*forward.notes, *(note for note in report.notes if "shown is one round" not in note)),
         run=run,
     )

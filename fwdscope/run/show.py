@@ -46,13 +46,13 @@ def picture_of(text: str, wanted: WantedOutput, kept: Tensor | None, row: LayerR
     shape = f"({', '.join(map(str, kept.shape))})"
     try:
         title = "  ".join(filter(None, (path, kind, shape)))
-        names = _ATTENTION_DIMENSIONS[-kept.dim() :] if wanted.attention else _names_near(row, report) if row else ()
+        names = _ATTENTION_DIMENSIONS[-kept.dim() :] if wanted.attention else names_near(row, report) if row else ()
         return picture(kept, title, index, names=names if len(names) == kept.dim() else (), own_scales=wanted.attention)
     except ValueError as error:
         raise RunError(f"--show {text}: {error}") from None
 
 
-def _names_near(row: LayerRow, report: Report) -> tuple[str, ...]:
+def names_near(row: LayerRow, report: Report) -> tuple[str, ...]:
     """The names of an output's dimensions: by the layer type of the row or of the nearest one of the same shape, inside
     of it or before it; else by what the file promises of their shape.
     """

@@ -292,6 +292,21 @@ def test_one_output_is_drawn(net: str, tmp_path: Path) -> None:
         assert sign in file.read_bytes()[:200]
 
 
+def test_all_outputs_are_drawn_and_a_report_keeps_them(net: str, tmp_path: Path) -> None:
+    drawn = run(net, "--show", "all").stdout
+    assert "fc1" in drawn
+    for ending, sign in ((".png", b"\x89PNG"), (".svg", b"<svg"), (".html", b"<!doctype html>"), (".json", b"{")):
+        file = tmp_path / f"all{ending}"
+        result = run(net, "--show", "all", "-o", str(file))
+        assert (result.exit_code, result.stdout, result.stderr) == (0, "", f"wrote {file}\n")
+        assert file.read_bytes().startswith(sign)
+    invoke = CliRunner().invoke
+    assert invoke(app, ["inspect", str(tmp_path / "all.json"), "--show", "all"]).stdout == drawn
+    run(net, "-o", str(tmp_path / "none.json"))
+    result = invoke(app, ["inspect", str(tmp_path / "none.json"), "--show", "all"])
+    assert (result.exit_code, "holds no pictures of outputs" in result.stderr) == (2, True)
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -303,6 +318,9 @@ def test_one_output_is_drawn(net: str, tmp_path: Path) -> None:
         (("--show", "fc1", "--format", "json"), "leave --format out"),
         (("--show", "fc1", "--top", "3"), "leave --top out"),
         (("--show", "fc1", "-o", "fc1.json"), "written as .png, .svg or .txt"),
+        (("--show", "all", "-o", "all.csv"), "written as .json, .html, .png, .svg or .txt"),
+        (("--show", "all", "--format", "csv"), "leave --format out or write json or html"),
+        (("--show", "all", "--columns", "macs"), "leave --columns out"),
         (("--show", "fc1", "--device", "meta"), "--show needs a forward"),
     ],
 )

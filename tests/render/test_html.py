@@ -18,8 +18,10 @@ from browser import Browser
 from made_reports import deep_network
 
 from fwdscope.render import render
+from fwdscope.render.colours import colour
 from fwdscope.render.columns import shapes_cell
-from fwdscope.report import Report, TensorInfo
+from fwdscope.report import Report, Strip, TensorInfo
+from fwdscope.report.pictures import encode_cells
 
 # Where HTML would do harm if it were read as such.
 HOSTILE = "<script>document.title='owned'</script>"
@@ -343,6 +345,29 @@ def test_nothing_is_wider_than_the_window(shown: Shown, width: int, dark: bool) 
     browser.click(".tools button")
     colour = browser.run("getComputedStyle(document.body).backgroundColor.match(/[0-9.]+/g).map(Number)")
     assert (max(colour[:3]) < 60) != dark
+
+
+def test_the_outputs_of_a_run_are_drawn_as_strips(shown: Shown) -> None:
+    # A map of two cells, at the ends of the scale; and two bars, from −1 and to 3.
+    cells = encode_cells([0.0, 1.0], 0.0, 1.0)
+    strips = (
+        Strip("x <b>", None, "maps", (1, 1, 1, 2), 1, 2, (cells,), (0,), 1, 0.0, 1.0, 0.5),
+        Strip("fc1", 0, "bars", (1, 2), 1, 2, (cells,), low=-1.0, high=3.0),
+    )
+    browser = shown(replace(sample_runs.ran(sample_reports.mlp()), strips=strips))
+    texts = browser.run(
+        "[...document.querySelectorAll('.strips li')].map((one) => one.innerText.split('\\n').map((t) => t.trim()))"
+    )
+    assert [text[0] for text in texts] == ["x <b>", "fc1"]
+    assert texts[0][1:3] == ["input", "1×1×1×2"]
+    assert "50.0 % zeros" in texts[0]
+    pixels = "[...document.querySelector('.strips canvas').getContext('2d').getImageData(0, 0, 2, 1).data]"
+    assert browser.run(pixels) == [*colour(0.0), 255, *colour(1.0), 255]
+    widths = browser.run("[...document.querySelectorAll('.strips rect')].map((one) => +one.getAttribute('width'))")
+    assert widths == [19, 57]  # of 76 pixels for 4
+    browser.click(".strips li:nth-child(2) button")
+    assert browser.run(CHOSEN) == sample_reports.mlp().layers[0].path
+    assert browser.run("document.querySelectorAll('.strips li.chosen').length") == 1
 
 
 def test_the_report_can_be_downloaded(shown: Shown) -> None:

@@ -23,7 +23,7 @@ from fwdscope.report import ActivationStats, Histogram, NonFinite, Promise, Repo
 from fwdscope.report.roofline import estimate
 
 SPEC = "inputs:\n  x: randn(2, 4)\nlayers:\n  - linear = Linear(3)\n"
-FORMATS = ("table", "tree", "json", "csv", "markdown")
+FORMATS = ("table", "tree", "json", "csv", "markdown", "graph", "dot", "mermaid", "model-explorer")
 # A number for a number, a text for a text: most of what else could stand there is refused by its type.
 NUMBERS = (0, 1, -1, 3, 10**6, 10**17, 10**30, 10**31, 10**400, 0.5, -2.5, 5e-324, 1e300, -1e300, float("inf"),
            float("nan"))  # fmt: skip
@@ -39,6 +39,8 @@ def _full() -> dict[str, Any]:
     devices = accelerators_of(["H100", "T4"])
     report = replace(report, estimates=tuple(estimate(report, device.peaks("float32")) for device in devices))
     data = report.to_json()
+    data["strips"] = [{"name": "x", "row": 0, "kind": "maps", "shape": [1, 1, 1, 2], "height": 1, "width": 2}]
+    data["strips"][0] |= {"panels": ["AP8="], "numbers": [0], "low": -1.0, "high": 2.0, "zeros": 0.5}
     data["run"] |= {
         "first_nonfinite": _json(first),
         "peak_memory": 4096,
@@ -124,6 +126,8 @@ def test_any_mutation_of_a_report_is_shown_or_refused(folder: Path, data: Any, f
     file.write_text(json.dumps(data))
     result = _run("inspect", str(file), "--format", form, *more)
     assert result.exit_code in (0, 1, 2), (result.exception, result.stderr)
+    result = _run("inspect", str(file), "--show", "all")
+    assert result.exit_code in (0, 2), (result.exception, result.stderr)
     result = _run("diff", str(file), str(folder / "good.json"))
     assert result.exit_code in (0, 1, 2), (result.exception, result.stderr)
 

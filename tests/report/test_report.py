@@ -25,6 +25,7 @@ from fwdscope.report import (
     ReportError,
     Run,
     Shortfall,
+    Strip,
     TensorInfo,
     Totals,
     multiplicities,
@@ -131,6 +132,20 @@ def _as_tree(rows: tuple[LayerRow, ...]) -> tuple[LayerRow, ...]:
     return tuple(replace(row, depth=min(row.depth, index + 1)) for index, row in enumerate(rows))
 
 
+_strips = st.builds(
+    Strip,
+    _texts,
+    st.none(),
+    st.sampled_from(["maps", "lines", "grid", "bars"]),
+    _shapes,
+    st.just(1),
+    st.just(3),
+    _tuples(st.just("AP8B")),
+    _tuples(_counts),
+    _counts,
+    *[st.one_of(st.none(), st.floats(-1e300, 1e300))] * 2,
+    st.floats(0, 1).filter(lambda share: not share or share >= 1e-30),
+)
 _reports = st.builds(
     Report,
     name=_texts,
@@ -150,6 +165,7 @@ _reports = st.builds(
     unused=_tuples(_texts),
     run=st.one_of(st.none(), _runs),
     estimates=_tuples(_estimates),
+    strips=_tuples(_strips),
     convention=_texts,
 )
 

@@ -7,8 +7,9 @@ from typing import Any
 
 from fwdscope.commands.bench.speedup import Speedup
 from fwdscope.findings import findings
-from fwdscope.render import estimates, summary
+from fwdscope.render import estimates, strips, summary
 from fwdscope.render.bench import against
+from fwdscope.render.colours import colour
 from fwdscope.render.html.page import page
 from fwdscope.render.rows import FIGURES, Options, View, is_broken, named, printable, view
 from fwdscope.report import Peaks, Report, median_interval
@@ -49,6 +50,8 @@ def _words(report: Report) -> dict[str, Any]:
         "measure": seen.measure,
         "interval": median_interval(report.run.latency.times) if report.run and report.run.latency else None,
         "wholes": {name: figure.total(report) for name, figure in FIGURES.items() if figure.total is not None},
+        "strips": strips.caption(report),
+        "palette": b"".join(bytes(colour(i / 254)) for i in range(255)).hex() if report.strips else "",
         "peaks": None if peaks is None else peaks.name,
         "roofs": [
             None if peaks is None or (roof := roofline(row, peaks)) is None else [roof.bound, roof.share, roof.least]

@@ -946,6 +946,7 @@ function pointed(row, element, tip) {
 function drawCharts() {
   at(".charts").replaceChildren();
   charts.dots = [];
+  if (report.strips?.length) chart("Activations", words.strips, strips);
   if (report.run?.latency?.times.length >= 5) {
     const [drawn, figures] = repeats(report.run.latency, words.interval);
     chart("Repeats", "Each forward of the whole network. The band is the interquartile range, the narrow one the 95 % confidence interval of the median.", drawn).append(figures);

@@ -21,10 +21,10 @@ from fwdscope.render.rows import printable
 
 # The files that are the script of each kind of page.
 _SCRIPTS = {
-    "report": ("base", "page"),
+    "report": ("base", "strips", "page"),
     "sweep": ("base", "sweep"),
     "check": ("base", "check"),
-    "diff": ("base", "page", "diff"),
+    "diff": ("base", "strips", "page", "diff"),
 }
 
 
