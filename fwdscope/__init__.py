@@ -252,9 +252,10 @@ def record() -> Recorded:
 
 def load(path: str | os.PathLike[str]) -> Report:
     """Load a report that was saved as JSON. Raises :class:`ReportError` if the file is not one."""
+    from fwdscope import disk
     from fwdscope.report import Report
 
-    return Report.loads(Path(path).read_text(encoding="utf-8"))
+    return Report.loads(disk.read_text(Path(path)))
 
 
 def diff(before: Report | str | os.PathLike[str], after: Report | str | os.PathLike[str]) -> Comparison:

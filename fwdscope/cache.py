@@ -7,7 +7,6 @@ import hashlib
 import json
 import os
 import sys
-import tempfile
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -15,8 +14,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from fwdscope import version
-from fwdscope.interrupt import postponed
+from fwdscope import disk, version
 from fwdscope.limits import LIMITS, limit
 
 # Bytes of the entries of one kind; the oldest make room for new ones.
@@ -54,9 +52,9 @@ class CacheEntry:
         if (file := self._file()) is None:
             return None
         try:
-            digest, _, content = file.read_text(encoding="utf-8").partition("\n")
+            digest, _, content = disk.read_text(file).partition("\n")
             return json.loads(content) if digest == self._digest(content) else None
-        except (OSError, ValueError):
+        except (OSError, ValueError, RecursionError):
             return None
 
     def write(self, data: Any) -> None:
@@ -65,12 +63,10 @@ class CacheEntry:
             return
         # json.dumps runs in C; json.dump would write piece by piece in Python.
         content = json.dumps(data)
-        with suppress(OSError), postponed():
+        with suppress(OSError):
             file.parent.mkdir(parents=True, exist_ok=True)
             _make_room(file.parent)
-            with tempfile.NamedTemporaryFile("w", dir=file.parent, delete=False, encoding="utf-8") as stream:
-                stream.write(f"{self._digest(content)}\n{content}")
-            Path(stream.name).replace(file)
+            disk.write(file, f"{self._digest(content)}\n{content}", sync=False)
 
     def _file(self) -> Path | None:
         folder = cache_folder()

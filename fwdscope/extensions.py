@@ -5,10 +5,19 @@ Using one runs the package's code, so specs need ``--allow-import``; a target in
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from functools import cache
+from pathlib import Path
 
 from fwdscope.errors import InputError, error_text
+
+
+def import_from_here() -> None:
+    """Let imports find modules of the current folder, after all that is installed: a ``torch.py`` hides nothing."""
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.append(here)
 
 
 @cache

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from fwdscope import disk
+
 if TYPE_CHECKING:
     from torch import nn
 
@@ -91,10 +93,10 @@ class Assertions:
         now = Baseline.of(report)
         if self.update:
             file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_text(now.dumps(), encoding="utf-8", newline="\n")
+            disk.write(file, now.dumps())
             return report
         assert file.is_file(), f"there is no baseline {file}: pytest --fwdscope-update writes it"
-        found = compare(Baseline.loads(file.read_text(encoding="utf-8")), now, tolerance)
+        found = compare(Baseline.loads(disk.read_text(file)), now, tolerance)
         wrong = [f"in all: {describe(found.whole)}"] * bool(found.whole) + [str(row) for row in found.rows]
         assert not wrong, f"{_told(report, wrong)}\nif this is meant: pytest --fwdscope-update"
         return report

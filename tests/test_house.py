@@ -16,7 +16,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 # What every package may import; these import one another at most.
 FOUNDATIONS = {
-    "cache", "default_dtype", "errors", "extensions", "garbage_collection", "interrupt", "limits", "shown",
+    "cache", "default_dtype", "disk", "errors", "extensions", "garbage_collection", "interrupt", "limits", "shown",
     "units", "version",
 }  # fmt: skip
 # The packages, and which others each may import at module level. Imports point one way: cli → render → (findings,
@@ -212,6 +212,18 @@ def test_ruff_has_nothing_to_say(command: tuple[str, ...]) -> None:
 def test_types_hold() -> None:
     result = run(sys.executable, "-m", "mypy")
     assert result.returncode == 0, result.stdout + result.stderr
+
+
+# Files of the package itself and of the system, whose names no user gives.
+OPENS_FILES = {"disk.py", "cli/boundary.py", "cli/specs.py", "device/host.py", "guide/__init__.py"}
+
+
+def test_files_are_opened_in_one_place() -> None:
+    opening = r"\bopen\(|\.(read|write)_(text|bytes)\("
+    for path in sorted((ROOT / "fwdscope").rglob("*.py")):
+        lines = [line for line in path.read_text(encoding="utf-8").splitlines() if re.search(opening, line)]
+        others = [one for one in lines if not re.search(r"disk\.|resources|webbrowser|joinpath|archive\.open", one)]
+        assert not others or str(path.relative_to(ROOT / "fwdscope")) in OPENS_FILES, (path, others)
 
 
 def test_the_readme_gives_the_commands_that_are_run() -> None:

@@ -73,10 +73,14 @@ app = typer.Typer(
 
 def run() -> int:
     """Run the whole program: parse the arguments, run a command, return its exit code."""
+    # A stream that the caller closed is None. One that refuses what is written keeps other files from its descriptor.
+    sys.stdout = sys.stdout or os.fdopen(os.open(os.devnull, os.O_RDONLY), "w")
+    sys.stderr = sys.stderr or os.fdopen(os.open(os.devnull, os.O_WRONLY), "w")
     for stream in (sys.stdout, sys.stderr):
-        # Reports use characters beyond ASCII; where the encoding lacks them, print question marks rather than fail.
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="replace")
+        if not hasattr(stream, "reconfigure"):
+            continue
+        # Reports use characters beyond ASCII: a terminal without them shows question marks, a program reads UTF-8.
+        stream.reconfigure(errors="replace", **({} if stream.isatty() else {"encoding": "utf-8", "newline": "\n"}))
     # Warnings of torch and transformers are about their own calls, and silenced by the command line alone.
     warnings.simplefilter("ignore")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")

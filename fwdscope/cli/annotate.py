@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import codecs
-import contextlib
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from fwdscope import disk
 from fwdscope.cli import completion
 from fwdscope.cli.boundary import FELL_SHORT, WRONG_INPUT, boundary, say, terminal_of, write_error
 from fwdscope.cli.options import AllowImport, Limits
 from fwdscope.cli.progress import show_progress
 from fwdscope.errors import InputError
-from fwdscope.interrupt import postponed
+from fwdscope.extensions import import_from_here
 from fwdscope.language.problems import SpecError
 from fwdscope.units import plural
 
@@ -86,7 +86,11 @@ def _files(specs: list[str], write: bool) -> list[SpecFile]:
         if write and not Path(spec).exists() and spec.removesuffix(".yaml") in shipped_specs():
             raise InputError(f"{spec} ships with fwdscope: copy it to a file of yours to write into")
     try:
-        specs_found = [file for file in found if file.named or looks_like_spec(file.path.read_text("utf-8", "replace"))]
+        specs_found = [
+            file
+            for file in found
+            if file.named or looks_like_spec(disk.read_bytes(file.path).decode("utf-8", "replace"))
+        ]
     except OSError as error:
         raise InputError(f"{error.filename} cannot be read: {error.strerror}") from None
     if not specs_found:
@@ -103,7 +107,7 @@ def _annotate(
     from fwdscope.render.patch import patch
 
     if allow_import:
-        sys.path.insert(0, str(Path.cwd()))
+        import_from_here()
     try:
         with show_progress(f"building {file.shown}"):
             found = annotation.annotate(load(file.path, file.shown, {}, allow_import), lines, depth)
@@ -127,14 +131,8 @@ def _annotate(
 
 def _write(path: Path, text: str) -> None:
     """Write the text, keeping a byte order mark. Raises InputError if the file cannot be written."""
-    before = b""
     try:
-        before = path.read_bytes()
-        mark = codecs.BOM_UTF8 if before.startswith(codecs.BOM_UTF8) else b""
-        with postponed():
-            path.write_bytes(mark + text.encode())
+        mark = codecs.BOM_UTF8 if disk.read_bytes(path).startswith(codecs.BOM_UTF8) else b""
+        disk.write(path, mark + text.encode())
     except OSError as error:
-        # The disk may be full: the old content still fits.
-        with contextlib.suppress(OSError):
-            path.write_bytes(before)
         raise InputError(f"{path} cannot be written: {error.strerror}") from None

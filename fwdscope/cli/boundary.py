@@ -14,9 +14,10 @@ from pathlib import Path
 
 import typer
 
+from fwdscope import disk
 from fwdscope.cli.options import split_pair
 from fwdscope.errors import InputError, ShapeError, causes, import_failure
-from fwdscope.interrupt import INTERRUPTED, postponed
+from fwdscope.interrupt import INTERRUPTED
 from fwdscope.language.names import listed, nearest
 from fwdscope.language.problems import SpecError
 from fwdscope.limits import LIMITS, raised
@@ -164,8 +165,7 @@ def put(text: str, output: Path | None) -> None:
 def put_bytes(data: bytes, output: Path) -> None:
     """Write bytes to a file, and name it on stderr. Raises InputError if it cannot be written."""
     try:
-        with postponed():
-            output.write_bytes(data)
+        disk.write(output, data)
     except OSError as error:
         raise InputError(f"{output} cannot be written: {error.strerror}") from None
     sys.stderr.write(f"wrote {output}\n")

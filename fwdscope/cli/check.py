@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import itertools
 import re
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -18,6 +17,7 @@ from fwdscope.cli.options import AllowImport, Arguments, Limits, ModelDtype, Rep
 from fwdscope.cli.progress import show_progress
 from fwdscope.cli.watch import watch_checks
 from fwdscope.errors import InputError
+from fwdscope.extensions import import_from_here
 from fwdscope.render.badge import render_badge
 from fwdscope.render.checks import FORMATS, render
 
@@ -79,7 +79,7 @@ def check(
         form = choose_format(format_, output, FORMATS)
         folder = _baselines(baseline, update, tolerance, "tolerance" in defaulted(ctx))
         if allow_import:
-            sys.path.insert(0, str(Path.cwd()))
+            import_from_here()
         plan = CheckPlan(CheckSettings(dtype, allow_import), jobs, not no_cache, folder)
         if "-" in (targets or []) and folder is not None:
             raise InputError("a baseline is of a file, and - is stdin: leave one of them out")

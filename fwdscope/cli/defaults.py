@@ -9,6 +9,7 @@ from typing import Any
 
 import typer
 
+from fwdscope import disk
 from fwdscope.errors import InputError
 from fwdscope.language.names import did_you_mean, listed, nearest
 
@@ -38,7 +39,7 @@ def read_defaults() -> dict[str, Any]:
         return {}
     for file in (above / "pyproject.toml" for above in (here, *here.parents)):
         try:
-            text = file.read_text(encoding="utf-8")
+            text = disk.read_text(file)
             if "fwdscope" not in text:  # as in most, which need no parser
                 continue
             import tomllib

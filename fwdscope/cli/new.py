@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
 import sys
@@ -11,6 +12,7 @@ from typing import Annotated
 
 import typer
 
+from fwdscope import disk
 from fwdscope.cli import completion
 from fwdscope.cli.boundary import boundary
 from fwdscope.errors import InputError, MissingTargetError
@@ -64,11 +66,10 @@ def new(
             raise InputError(f"{name} is no name for a file: write fwdscope new model")
         started = _START if from_ is None else _held(from_) if Target(from_).is_module else _read(from_)
         text = _renamed(started, file.stem)
+        if os.path.lexists(file):
+            raise InputError(f"{file} exists and stays as it is: give another name")
         try:
-            with file.open("x", encoding="utf-8", newline="\n") as stream:
-                stream.write(text if text.startswith("# yaml-language-server:") else _LINE + text)
-        except FileExistsError:
-            raise InputError(f"{file} exists and stays as it is: give another name") from None
+            disk.write(file, text if text.startswith("# yaml-language-server:") else _LINE + text)
         except OSError as error:
             raise InputError(f"{file} cannot be written: {error.strerror}") from None
         sys.stderr.write(f"wrote {file}\nnext: fwdscope inspect {shlex.quote(str(file))}\n")
@@ -94,7 +95,7 @@ def _read(source: str) -> str:
     if path is None:
         raise MissingTargetError(explain_missing_spec(source))
     try:
-        return path.read_text(encoding="utf-8-sig")
+        return disk.read_bytes(path).decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{source} cannot be read: {error}") from None
 

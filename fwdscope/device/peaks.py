@@ -12,8 +12,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
-import tempfile
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -24,11 +22,11 @@ from typing import Any
 
 import torch
 
+from fwdscope import disk
 from fwdscope.cache import cache_folder
 from fwdscope.device import host
 from fwdscope.device.local import LocalDevice, find
 from fwdscope.device.table import published
-from fwdscope.interrupt import postponed
 from fwdscope.report import Peaks
 
 # Seconds for one figure; a repeat that began within them is finished.
@@ -331,7 +329,7 @@ def _key(device: LocalDevice, gauge: Gauge) -> str:
 def _read_cache(file: Path | None) -> dict[str, dict[str, _Figure]]:
     """All cached figures; none if the file is missing, broken or of another version."""
     try:
-        data: Any = json.loads(file.read_text(encoding="utf-8")) if file else {}
+        data: Any = json.loads(disk.read_text(file)) if file else {}
     except (OSError, ValueError, RecursionError):
         return {}
     found = data.get("devices") if isinstance(data, dict) and data.get("version") == _VERSION else None
@@ -367,13 +365,7 @@ def _store(file: Path | None, key: str, figures: Mapping[str, _Figure] | None) -
         return
     every = _read_cache(file)
     every[key] = {**every.get(key, {}), **figures} if figures is not None else {}
-    with suppress(OSError), postponed():
+    plain = {key: {name: asdict(one) for name, one in found.items()} for key, found in every.items()}
+    with suppress(OSError):
         file.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, name = tempfile.mkstemp(dir=file.parent, prefix=_FILE)
-        try:
-            with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
-                plain = {key: {name: asdict(one) for name, one in found.items()} for key, found in every.items()}
-                json.dump({"version": _VERSION, "devices": plain}, stream, indent=1)
-            Path(name).replace(file)
-        except OSError:
-            Path(name).unlink(missing_ok=True)
+        disk.write(file, json.dumps({"version": _VERSION, "devices": plain}, indent=1))

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import BinaryIO
 
+from fwdscope import disk
 from fwdscope.language.foreign import recognise
 from fwdscope.language.problems import Problem, Source, Span, SpecError
 from fwdscope.language.record import Record
@@ -93,7 +94,7 @@ YamlNode = Scalar | YamlList | YamlMapping
 
 def read(path: Path, name: str | None = None) -> Source:
     """Read a spec file. Raises SpecError if it is too large or not UTF-8, OSError if it cannot be read."""
-    with path.open("rb") as file:
+    with disk.open_file(path) as file:
         refuse_foreign(file, name or str(path))
         file.seek(0)
         return decode(file.read(limit("bytes") + 1), name or str(path))

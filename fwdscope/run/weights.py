@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import pickle
 import re
+import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from fwdscope import disk
 from fwdscope.language.names import nearest
 from fwdscope.settings import RunError
 from fwdscope.units import plural
@@ -105,8 +107,10 @@ def _read(path: Path, called: str) -> Any:
                 raise RunError(f"{called} needs safetensors: pip install 'fwdscope[safetensors]'") from None
             return load_file(path)
         # Files of torch before 1.6 are not zip archives, and cannot be mapped into memory.
-        with path.open("rb") as file:
+        with disk.open_file(path) as file:
             archive = file.read(2) == b"PK"
+            if archive and any(one.file_size > one.compress_size for one in zipfile.ZipFile(file).infolist()):
+                raise RunError(f"{called} cannot be read: it is compressed, which torch.save never does; save it again")
         return torch.load(path, weights_only=True, map_location="cpu", mmap=archive)
     except RunError:
         raise

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from fwdscope import units
+from fwdscope import disk, units
 from fwdscope.errors import TargetError
 from fwdscope.language.foreign import recognise
 from fwdscope.report import Environment, LayerRow, Report, Totals
@@ -119,7 +119,7 @@ def _read(path: Path) -> tuple[dict[str, StoredTensor], list[str]]:
 def _read_header(path: Path) -> dict[str, StoredTensor]:
     """The tensors of a safetensors file: a length of 8 bytes, JSON, and the numbers, which are not read."""
     try:
-        with path.open("rb") as file:
+        with disk.open_file(path) as file:
             length = int.from_bytes(file.read(8), "little")
             text = file.read(length) if length <= _MAX_HEADER else b""
             total = file.seek(0, 2)
@@ -148,7 +148,7 @@ def _stored(entry: Mapping[str, Any]) -> StoredTensor:
 def _shards(index: Path) -> list[Path]:
     """The files that an index names."""
     try:
-        names = json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()
+        names = json.loads(disk.read_text(index))["weight_map"].values()
         files = [index.parent / name for name in dict.fromkeys(names)]
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         raise TargetError(f"{index} is no index of safetensors files: it has no weight_map") from None
@@ -163,7 +163,7 @@ def _read_saved(path: Path) -> tuple[dict[str, StoredTensor], dict[str, str]]:
     from fwdscope.run.weights import read_tensors
     from fwdscope.torch_private import storage_id
 
-    with path.open("rb") as file:
+    with disk.open_file(path) as file:
         if (what := recognise(file)) and "a file of torch.save" not in what:
             raise TargetError(f"{path}: {what}")
     found, tied, seen = dict[str, StoredTensor](), dict[str, str](), dict[Any, str]()

@@ -18,6 +18,7 @@ from typing import Any
 
 from torch import nn
 
+from fwdscope import disk
 from fwdscope.errors import InputError, TargetError, error_text, import_failure
 from fwdscope.language.names import did_you_mean, nearest
 from fwdscope.targets.examples import Examples, Sizes, describe_inputs, diffusion, image, language_model, make_inputs
@@ -164,7 +165,7 @@ def _read_configuration(text: str, name: str) -> dict[str, Any] | None:
             raise TargetError(f"{text}: there is no file {path}; nothing is downloaded")
         return None
     try:
-        written = json.loads(path.read_text(encoding="utf-8"))
+        written = json.loads(disk.read_text(path))
     except (OSError, ValueError) as error:
         raise TargetError(f"{path} cannot be read: {error}") from None
     if not isinstance(written, dict):

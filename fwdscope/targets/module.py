@@ -9,7 +9,6 @@ import inspect
 import re
 import sys
 from collections.abc import Callable, Collection, Iterator, Mapping
-from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple, TypeAlias, TypeVar, get_type_hints
 
@@ -17,6 +16,7 @@ import torch
 from torch import nn
 
 from fwdscope.errors import InputError, TargetError, error_text, needs_values
+from fwdscope.extensions import import_from_here
 from fwdscope.targets.arguments import check_arguments
 from fwdscope.targets.feeds import Feed
 
@@ -54,7 +54,7 @@ def load_module(text: str, feeds: Mapping[str, Feed], how: Build) -> LoadedModel
     ``batch.x`` by a field or key of one. Weights and inputs are made on meta, unless with numbers, or if the code
     needs values and may run elsewhere. Importing runs the package's code.
     """
-    sys.path.insert(0, str(Path.cwd()))
+    import_from_here()
     with contextlib.redirect_stdout(sys.stderr):  # what the code prints is not part of the report
         module, args, kwargs = _split(text, _make(text, how))
     fed, known = fed_values(text, module, feeds, how.with_numbers, args, kwargs), forward_names(module)
@@ -165,6 +165,8 @@ def _import(text: str) -> Any:
     if path.endswith(".py") or "/" in path:
         dotted = path.removesuffix(".py").replace("/", ".").lstrip(".")
         raise TargetError(f"{path}:{name}: a module is named as in an import: {dotted}:{name}")
+    if wrong := next((one for one in (*path.split("."), *name.split(".")) if not one.isidentifier()), None):
+        raise TargetError(f"{text}: {wrong or 'nothing'} is no name of Python; a model is package.module:name")
     try:
         found: Any = importlib.import_module(path)
     except (Exception, SystemExit) as error:  # whatever its code raises

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 from pathlib import Path
 
+from fwdscope.disk import MOST_BYTES
 from fwdscope.errors import TargetError
 from fwdscope.targets.specs import find_spec
 
@@ -32,16 +34,26 @@ def read_at_revision(path: str, revision: str) -> bytes:
     commit = _git(folder, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}")
     if commit is None:
         raise TargetError(f"{target}: git knows no revision {revision}; in a shallow checkout, fetch it first")
-    data = _git(folder, "cat-file", "blob", f"{commit.decode().strip()}:./{name}")
+    blob = f"{commit.decode().strip()}:./{name}"
+    size = _git(folder, "cat-file", "-s", blob)
+    if size is not None and int(size) > MOST_BYTES:
+        raise TargetError(f"{target} holds {int(size):,} bytes; at most {MOST_BYTES:,} are read")
+    data = _git(folder, "cat-file", "blob", blob) if size is not None else None
     if data is None:
-        raise TargetError(f"{target}: {path} is no file in revision {revision}")
+        raise TargetError(f"{target}: {path} is no file in revision {revision}, or git has not fetched it")
     return data
+
+
+# A checkout's configuration may name programs. Nothing is fetched, so none of them runs.
+_ALONE = {"GIT_NO_LAZY_FETCH": "1", "GIT_ALLOW_PROTOCOL": "none", "GIT_TERMINAL_PROMPT": "0", "GIT_OPTIONAL_LOCKS": "0"}
+_PLAIN = ("-c", "core.fsmonitor=false", "-c", f"core.hooksPath={os.devnull}", "-c", "protocol.allow=never")
 
 
 def _git(folder: Path, *arguments: str) -> bytes | None:
     """The output of git, None if it fails. Raises TargetError if git is not installed."""
     try:
-        done = subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True, check=False)
+        command, environment = ["git", "-C", str(folder), *_PLAIN, *arguments], {**os.environ, **_ALONE}
+        done = subprocess.run(command, capture_output=True, check=False, env=environment)
     except FileNotFoundError:
         raise TargetError("FILE@REV needs git, which is not installed here") from None
     return done.stdout if done.returncode == 0 else None

@@ -28,6 +28,8 @@ def explain_missing_spec(target: str) -> str:
     if not target.strip():
         return "the target is empty: give a spec file or the name of a spec that ships"
     path = Path(target)
+    if path.exists() and not path.is_dir():
+        return f"{target} is no regular file: to read what a program writes, pipe it into -"
     if path.is_dir():
         return f"{target} is a folder; name one spec in it, as in {target.rstrip('/')}/NAME.yaml"
     if path.suffix in (".yaml", ".yml") and not likely(path.stem, shipped_specs()):

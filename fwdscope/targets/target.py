@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import sys
+import re
 from collections.abc import Callable, Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
+from fwdscope import disk
 from fwdscope.errors import InputError, MissingTargetError, TargetError
+from fwdscope.extensions import import_from_here
 from fwdscope.language.names import listed, nearest
 from fwdscope.targets.revision import read_at_revision, split_revision
 from fwdscope.targets.specs import explain_missing_spec, find_spec
@@ -61,7 +63,9 @@ class Target(NamedTuple):
     @property
     def is_module(self) -> bool:
         """Whether it is a PyTorch model: ``package.module:name``, ``library:name`` or an exported program."""
-        return self.is_program or (":" in self.text and self.revision is None and find_spec(self.text) is None)
+        on_a_drive = re.match(r"[A-Za-z]:[\\/]", self.text)  # of Windows
+        is_named = ":" in self.text and not on_a_drive and self.revision is None and find_spec(self.text) is None
+        return self.is_program or is_named
 
     @property
     def is_program(self) -> bool:
@@ -92,7 +96,7 @@ class Target(NamedTuple):
 
         self._refuse_options("saved report")
         try:
-            data = read_at_revision(*self.revision) if self.revision else Path(self.text).read_bytes()
+            data = read_at_revision(*self.revision) if self.revision else disk.read_bytes(Path(self.text))
             if what := recognise(BytesIO(data)):
                 raise TargetError(f"{self.text}: {what}")
             return read(data.decode("utf-8"))
@@ -133,7 +137,7 @@ class Target(NamedTuple):
 
         checked = check_source(self.read_spec(), self.variables, self.allow_import)
         if self.allow_import:
-            sys.path.insert(0, str(Path.cwd()))
+            import_from_here()
         feeds, names = self._feeds(), [one.name for one in checked.spec.inputs]
         for name in feeds:
             if name not in names:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from fwdscope import inspection
+from fwdscope import disk, inspection
 from fwdscope.errors import InputError
 from fwdscope.report import Report, ReportError
 from fwdscope.report.sweep import SweepAxis, SweepPoint, combinations, saved_points
@@ -129,7 +129,7 @@ def run_sweep(
 def read_saved(path: Path, axes: Sequence[SweepAxis]) -> tuple[SweepPoint, ...]:
     """The points of a saved benchmark. Raises InputError if none of them is of a size that ``axes`` measure."""
     try:
-        points = saved_points(path.read_text(encoding="utf-8"))
+        points = saved_points(disk.read_text(path))
     except OSError as error:
         raise InputError(f"--against {path} cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:

@@ -7,10 +7,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from fwdscope import disk
 from fwdscope.commands.check.baselines import Baseline, Differences, RowDifference, compare, describe
 from fwdscope.commands.check.files import visible
 from fwdscope.commands.check.outcome import CheckMessage, CheckPoint, Outcome
-from fwdscope.interrupt import postponed
 from fwdscope.language.problems import Cause, Problem, Source, Span, SpecError
 from fwdscope.report import LayerRow, ReportError
 from fwdscope.targets import Target, shipped_specs
@@ -55,9 +55,9 @@ class BaselineFolder:
         file = self.file(spec)
         shown = visible(file)
         if self.update:
-            return _written(file, now)
+            return _written(file, now, self.path)
         try:
-            old = Baseline.loads(file.read_text(encoding="utf-8"))
+            old = Baseline.loads(disk.read_text(file))
             wrong = "" if old.convention == now.convention else f"the baseline {shown} counts by another convention"
         except FileNotFoundError:
             wrong = f"there is no baseline {shown}"
@@ -95,13 +95,12 @@ class BaselineFolder:
         return Problem(source, span, "baseline", message, help, tuple(causes))
 
 
-def _written(file: Path, now: Baseline) -> CheckPoint:
+def _written(file: Path, now: Baseline, folder: Path) -> CheckPoint:
     """Write a baseline unless it is unchanged, so that the time of its file stays."""
     text, reason = now.dumps(), "unchanged"
-    if not file.is_file() or file.read_text(encoding="utf-8", errors="replace") != text:
+    if not file.is_file() or disk.read_bytes(file) != text.encode():
         file.parent.mkdir(parents=True, exist_ok=True)
-        with postponed():
-            file.write_text(text, encoding="utf-8", newline="\n")
+        disk.write(file, text, inside=folder)
         reason = _WRITTEN
     return CheckPoint("baseline", "baseline", visible(file), "met", reason=reason)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from fwdscope import disk
 from fwdscope.errors import InputError
 from fwdscope.language.check import Checked
 
@@ -28,7 +29,7 @@ def to_python(checked: Checked) -> str:
 def write(checked: Checked, form: str, file: Path, weights: Path | None = None) -> None:
     """Write the network of a spec to a file. Raises InputError, SpecError, and OSError if it cannot be written."""
     if form == "python":
-        file.write_text(to_python(checked), encoding="utf-8")
+        disk.write(file, to_python(checked))
         return
     from fwdscope.commands.export.programs import check_packages, write_program
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import torch
 
+from fwdscope import disk
 from fwdscope.errors import InputError, error_text
 from fwdscope.language.check import Checked
 from fwdscope.model import build
@@ -57,10 +58,11 @@ def write_program(checked: Checked, form: str, file: Path, weights: Path | None 
             graph = straight(network, list(inputs.values())).eval()
             with _quiet():
                 program = torch.export.export(graph, tuple(inputs.values()))
-                if form == "onnx":
+                if form == "onnx":  # which names a file of weights beside it
                     torch.onnx.export(program, f=str(file), input_names=list(inputs), dynamo=True, verbose=False)
                 else:
-                    torch.export.save(program, file)
+                    with disk.replacing(file) as beside:
+                        torch.export.save(program, beside)
         except NotStraight as reason:
             raise InputError(f"{checked.spec.name} cannot be traced: {reason}; --to python can say it") from None
         except (RuntimeError, NotImplementedError, AssertionError) as error:
