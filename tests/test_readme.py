@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
+from pathlib import Path
 
 import pytest
 import torch
@@ -37,6 +38,14 @@ def test_the_consoles_of_the_readme_show_what_is_printed() -> None:
         README.write_text(text, encoding="utf-8")
     for block in BLOCK.finditer(text):
         assert block["output"] == printed(block["command"])
+
+
+def test_the_graph_of_the_readme_is_what_is_drawn(tmp_path: Path) -> None:
+    kept, drawn = ROOT / ".github" / "graph.svg", tmp_path / "graph.svg"
+    CliRunner().invoke(app, ["inspect", "multi_head_attention", "--device", "meta", "-o", str(drawn)])
+    if os.environ.get("UPDATE_GOLDEN"):
+        kept.write_bytes(drawn.read_bytes())
+    assert kept.read_bytes() == drawn.read_bytes()
 
 
 @pytest.mark.parametrize("text", re.findall(r"```yaml\n(.*?)```", README.read_text(encoding="utf-8"), re.S))

@@ -63,10 +63,13 @@ def refused(*arguments: str, stdin: str | None = None) -> str:
 def test_an_ending_of_a_picture_or_a_program_writes_the_graph() -> None:
     heads = {"g.svg": "<svg", "g.dot": 'digraph "mlp', "g.gv": 'digraph "mlp', "g.mmd": "---\ntitle: "}
     for file, head in heads.items():
-        assert run("inspect", "mlp_xor", "--depth", "1", "--colour", "params", "-o", file).exit_code == 0
+        assert (
+            run("inspect", "mlp_xor", "--device", "meta", "--depth", "1", "--colour", "params", "-o", file).exit_code
+            == 0
+        )
         assert Path(file).read_text(encoding="utf-8").startswith(head)
     assert "share of params" in Path("g.svg").read_text(encoding="utf-8")
-    assert "terminal" in run("inspect", "mlp_xor", "--format", "svg").stdout  # Rich's classes
+    assert "terminal" in run("inspect", "mlp_xor", "--device", "meta", "--format", "svg").stdout  # Rich's classes
     assert "cannot colour by 'cost'; there are: macs" in refused(
         "inspect", "mlp_xor", "--colour", "cost", "-o", "g.svg"
     )
