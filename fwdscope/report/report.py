@@ -580,6 +580,8 @@ _hints = cache(partial(typing.get_type_hints, include_extras=True))
 
 
 def _plain(value: Any) -> Any:
+    if value is None or isinstance(value, str | int | float):  # as mostly
+        return value
     if dataclasses.is_dataclass(value):
         return {f.name: _plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
     if isinstance(value, tuple | list):

@@ -7,14 +7,13 @@ import hashlib
 import json
 import re
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import sample_reports
 import sample_runs
-from browser import Browser
+from browser import Browser, Opened
 from made_reports import deep_network
 
 from fwdscope.render import render
@@ -104,19 +103,13 @@ Shown = Callable[..., Browser]
 
 
 @pytest.fixture
-def shown(browser: Browser, tmp_path: Path) -> Iterator[Shown]:
-    """Opens a report's page at a size. Whatever a test does there, nothing is logged and nothing asked for."""
-    file = tmp_path / "report.html"
+def shown(opened: Opened) -> Shown:
+    """Opens a report's page at a size."""
 
     def show(report: Report, width: int = 1440, dark: bool = False, link: str = "") -> Browser:
-        file.write_text(render(report, "html"), encoding="utf-8")
-        browser.size(width, 900, dark)
-        browser.open(file, link)
-        return browser
+        return opened(render(report, "html"), width, dark, link)
 
-    yield show
-    assert browser.complaints == []
-    assert set(browser.requests) == {file.absolute().as_uri()}
+    return show
 
 
 # Expressions in the page.

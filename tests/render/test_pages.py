@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Callable, Iterator
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import reports_of_runs
 import sample_reports
 import sample_runs
-from browser import Browser
+from browser import Browser, Opened
 
 from fwdscope.commands.bench.speedup import against
 from fwdscope.commands.check.outcome import CheckMessage, CheckPoint, CheckRun, Outcome
@@ -26,25 +24,6 @@ from fwdscope.report.sweep import Sweep, SweepAxis, SweepPoint
 
 # Where HTML would do harm if it were read as such.
 HOSTILE = "<script>document.title='owned'</script>"
-
-Opened = Callable[..., Browser]
-
-
-@pytest.fixture
-def opened(browser: Browser, tmp_path: Path) -> Iterator[Opened]:
-    """Opens a page at a size. Whatever a test does there, nothing is logged and nothing asked for."""
-    file = tmp_path / "page.html"
-
-    def open_page(page: str, width: int = 1440, dark: bool = False, link: str = "") -> Browser:
-        file.write_text(page, encoding="utf-8")
-        browser.size(width, 900, dark)
-        browser.open(file, link)
-        return browser
-
-    yield open_page
-    assert browser.complaints == []
-    assert set(browser.requests) == {file.absolute().as_uri()}
-    assert browser.run("document.documentElement.scrollWidth <= innerWidth")
 
 
 def texts(browser: Browser, selector: str) -> list[str]:

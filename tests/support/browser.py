@@ -9,6 +9,7 @@ import os
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -149,3 +150,7 @@ class Browser:
         self.run("0")
         sent = [event["params"] for event in self.events if event.get("method") == "Network.requestWillBeSent"]
         return [one["request"]["url"] for one in sent if not one["request"]["url"].startswith("about:")]
+
+
+# Opens a page at a size and a link: ``opened(html, width=1440, dark=False, link="")``.
+Opened = Callable[..., Browser]

@@ -32,10 +32,18 @@ function fill(element, attributes, inside) {
 
 // ---- Numbers as text, as fwdscope/units.py writes them --------------------------------------------------------------
 
+// As Python rounds: what lies exactly between two goes to the even one.
+function fixed(value, digits) {
+  const halves = value * 2 ** (digits + 1);
+  if (!Number.isInteger(halves) || halves % 2 === 0) return value.toFixed(digits);
+  const below = Math.floor(value * 10 ** digits);
+  return ((below + (below % 2)) / 10 ** digits).toFixed(digits);
+}
+
 function scaled(value, base, units) {
   let [size, step] = [Math.abs(value), 0];
-  while (step + 1 < units.length && Number(size.toFixed(step ? 3 : 0)) >= base) [size, step] = [size / base, step + 1];
-  const digits = step === 0 && Number.isInteger(size) ? `${size}` : size.toFixed(size < 9.995 ? 2 : size < 99.95 ? 1 : 0);
+  while (step + 1 < units.length && Number(fixed(size, step ? 0 : 3)) >= base) [size, step] = [size / base, step + 1];
+  const digits = step === 0 && Number.isInteger(size) ? `${size}` : fixed(size, size < 9.995 ? 2 : size < 99.95 ? 1 : 0);
   return `${value < 0 ? "−" : ""}${digits} ${units[step]}`.trim();
 }
 const count = (value) => scaled(value, 1000, ["", "K", "M", "G", "T", "P", "E"]);
@@ -48,7 +56,7 @@ const shapes = (many) => (many.length > 1 && new Set(many.map(shape)).size === 1
 
 function percent(part) {
   if (part > 0 && part < 0.0005) return "<0.1 %";
-  return part >= 0.9995 && part < 1 ? ">99.9 %" : `${(100 * part).toFixed(1)} %`;
+  return part >= 0.9995 && part < 1 ? ">99.9 %" : `${fixed(100 * part, 1)} %`;
 }
 
 function number(value) {

@@ -488,7 +488,7 @@ function placeUnderRoof(row) {
   const [bound, reached, shortest] = roof;
   const about = `Bound by ${bound === "compute" ? "arithmetic" : "memory"}: at least ${seconds(shortest)}${reached ? `; it reached ${percent(reached)} of its roofline` : ""}.`;
   const spot = rooflineSpot(row);
-  return [make("h3", {}, `roofline of ${words.peaks}`), make("p", {}, about), spot ? rooflineDrawing(420, 200, spot) : ""];
+  return [make("h3", {}, `roofline of ${words.peaks}`), make("p", {}, about), spot ? fill(rooflineDrawing(420, 200, spot), { "aria-label": "Its place under the roofline" }, []) : ""];
 }
 
 function statistics(row) {
@@ -990,7 +990,7 @@ function drawMemory() {
   const peak = steps.reduce((most, row) => (row.live_bytes > most.live_bytes ? row : most));
   const there = totals.param_bytes + totals.buffer_bytes + (totals.input_bytes ?? 0);
   // What results of rows before the peak are still to be read then.
-  const held = leaves.filter((row) => row !== peak && row.index < peak.index && row.output_bytes && row.users.some((user) => user.index >= peak.index));
+  const held = leaves.filter((row) => row !== peak && row.kind !== "parameter" && row.index < peak.index && row.output_bytes && row.users.some((user) => user.index >= peak.index));
   const base = there <= 3 * peak.live_bytes ? there : 0;
   const about = `Activations are ${bytes(peak.live_bytes)} at the peak, in ${peak.name}${held.length ? `, beside results of ${held.slice(-4).map((row) => row.name).join(", ")}` : ""}. `
     + `Weights, buffers and inputs are there throughout: ${bytes(there)}${base ? ", the grey band" : ", not drawn"}.${steps.some((row) => row.times > 1) ? " Equal copies are drawn once." : ""}`;
