@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import importlib
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from fwdscope.commands.check.outcome import CheckRun
     from fwdscope.commands.diff import Comparison
     from fwdscope.commands.explain import Explanation
+    from fwdscope.commands.explain.value import ValueExplanation
     from fwdscope.language.problems import SpecError
     from fwdscope.ops.base import cost_rule, flops, macs
     from fwdscope.report import Report, ReportError
@@ -165,23 +166,40 @@ def explain(
     variables: Mapping[str, object] | None = None,
     arguments: Mapping[str, Any] | None = None,
     dtype: str = "float32",
+    value: Sequence[int] | None = None,
+    output: int = 0,
+    device: str | None = None,
+    seed: int = 0,
+    weights: str | os.PathLike[str] | None = None,
     **keywords: Any,
-) -> Explanation:
+) -> Explanation | ValueExplanation:
     """Explain how a layer's shape, parameters and costs are computed: formulas with the numbers put in.
 
     ``fwdscope.explain("resnet50", "layer1.0.conv2")`` explains a layer of a spec, by its path or its line (``":17"``);
     ``fwdscope.explain(module, "encoder.0", x)`` a layer of a PyTorch module that is called on ``x``.
 
+    ``value=(0, 3, 5, 5)`` explains that number of the layer's output, or of its ``output`` 1, 2, …: how the numbers
+    that went in gave it, step by step. The network runs once on ``device``, the CPU by default, with the weights and
+    inputs that :func:`inspect` makes from ``seed`` or loads from ``weights``; a module has its own.
+
     Raises LookupError with the nearest paths if there is no such layer, otherwise as :func:`inspect` does.
     """
     from fwdscope.commands.explain import explain as explain_layer
     from fwdscope.inspection import make_subject
-    from fwdscope.run.subject import ModuleSubject
+    from fwdscope.run.subject import ModuleSubject, Subject
 
+    subject: Subject
     if isinstance(target, str | os.PathLike):
         subject = make_subject(_target(target, inputs, keywords, variables, arguments, dtype))
+    else:
+        subject = ModuleSubject((target, inputs, keywords))
+    if value is None:
         return explain_layer(subject.trace_every_copy(), layer)
-    return explain_layer(ModuleSubject((target, inputs, keywords)).trace, layer)
+    from fwdscope.settings import DeviceSettings
+    from fwdscope.values import explain_value
+
+    file = Path(weights) if weights is not None else None
+    return explain_value(subject, layer, value, DeviceSettings(device, seed, file), output)
 
 
 def export(

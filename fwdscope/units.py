@@ -144,6 +144,20 @@ def value(number: float) -> str:
     return _minus(f"{number:,.{decimals}f}") if size else "0"
 
 
+def number(given: float) -> str:
+    """A number in five significant digits, fewer if it has no more: ``−0.012346``, ``12.5``, ``1.2346e−8``, ``∞``."""
+    if not math.isfinite(given) or not given:
+        return value(given)
+    if given == int(given) and abs(given) < 1e6:
+        return str(int(given)).replace("-", "−")
+    size = math.floor(math.log10(abs(given)))
+    digits = next((n for n in (0, 1, 2, 3) if float(f"{given:.{n}e}") == given), 4)
+    text = (
+        f"{given:.{max(0, digits - size)}f}" if -4 <= size < 6 else re.sub(r"e([+-])0?", r"e\1", f"{given:.{digits}e}")
+    )
+    return text.replace("-", "−").replace("+", "")
+
+
 def whole(number: int) -> str:
     """A value of a tensor of whole numbers: ``−1,024``."""
     return _minus(exact(number))

@@ -51,6 +51,7 @@ MAY_IMPORT = {
     "commands.check": {"commands.diff", "language", "report", "targets"},
     "commands.diff": {"report"},
     "commands.export": {"commands.annotate", "functions", "language", "layers", "model", "ops", "run"},
+    "values": {"commands.explain", "model", "ops", "report", "run", "settings", "torch_private", "trace"},
     "commands.explain": {"arithmetic", "formula", "functions", "language", "layers", "report", "trace"},
     "render": {
         "commands.bench",
@@ -78,6 +79,7 @@ MAY_LOAD_TORCH = {
     "timing",
     "torch_private",
     "trace",
+    "values",
 }
 
 

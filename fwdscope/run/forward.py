@@ -18,7 +18,7 @@ from fwdscope.run.observation import LookedAt, Observation, Statistics, WantedOu
 from fwdscope.run.prepare import Prepared, RowNodes
 from fwdscope.run.statistics import Collector
 from fwdscope.run.strips import WantedStrips, strips_of
-from fwdscope.trace import Node, Trace, rows_with_nodes
+from fwdscope.trace import Node, Recorder, Trace, rows_with_nodes
 
 
 @dataclass(frozen=True)
@@ -88,9 +88,16 @@ def observe(
 def _run(observation: Observation, inputs: Mapping[str, Tensor], ready: Prepared) -> tuple[Trace, dict[str, int]]:
     """A forward under observation, and the numbers of the network's inputs and outputs by name."""
     seen = {name: observation.look([tensor]) for name, tensor in inputs.items()}
+    trace = run_recorded(ready, observation)
+    seen |= {name: observation.look([tensor]) for name, tensor in trace.outputs}
+    return trace, {name: number for name, numbers in seen.items() for number in numbers}
+
+
+def run_recorded(ready: Prepared, recorder: Recorder) -> Trace:
+    """A forward of a prepared network under a recorder. Raises as :func:`observe` does."""
     try:
         with out_of_memory_as_run_error():
-            trace = ready.subject.run(ready.call, observation)
+            return ready.subject.run(ready.call, recorder)
     except FwdscopeError:
         raise
     except Exception as error:  # whatever a model raises that ran on meta
@@ -100,8 +107,6 @@ def _run(observation: Observation, inputs: Mapping[str, Tensor], ready: Prepared
             raise
         explained.partial = replace(ready.subject.report(), notes=("it ran on meta, and fails on the device",))
         raise explained from error
-    seen |= {name: observation.look([tensor]) for name, tensor in trace.outputs}
-    return trace, {name: number for name, numbers in seen.items() for number in numbers}
 
 
 def _data_decide(root: Node) -> bool:

@@ -23,6 +23,14 @@ _NAMES = {
 MOST_NAMES = 3
 
 
+def operator_name(name: str) -> str:
+    """An operator as people write it: add for aten.add_, softmax for aten._softmax."""
+    if not name.startswith("aten."):
+        return name
+    name = name.removeprefix("aten.")
+    return _NAMES.get(name) or name.strip("_").removeprefix("native_")
+
+
 def main_operators(records: Sequence[OpRecord]) -> tuple[str, ...]:
     """The names of the operators that cost something, in order: those with FLOPs, else those that move bytes.
 
@@ -31,10 +39,7 @@ def main_operators(records: Sequence[OpRecord]) -> tuple[str, ...]:
     flops: dict[str, float] = {}
     moved: dict[str, float] = {}
     for record in records:
-        name, figures = record.op.name, record.figures
-        if name.startswith("aten."):  # as people write it: add for aten.add_, softmax for aten._softmax
-            name = name.removeprefix("aten.")
-            name = _NAMES.get(name) or name.strip("_").removeprefix("native_")
+        name, figures = operator_name(record.op.name), record.figures
         unknown = math.inf if record.cost is None else 0
         flops[name] = flops.get(name, 0) + figures[1] + unknown
         moved[name] = moved.get(name, 0) + figures[2] + figures[3]

@@ -1,0 +1,604 @@
+"""How operators compute an element of their result, but for the element-wise ones and the recurrent ones."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from fwdscope.commands.explain.value import Grid, GridRow
+from fwdscope.run.calls import Held, Index, replaced
+
+from .derivation import FEW, StepWriter, ValueColumn, broadcast, rule, shown_rows, take
+from .elementwise import LOSSES
+from .quantity import ATOM, Quantity, Writing, atom, exp, largest, log, sigmoid, sqrt
+
+# --- products --------------------------------------------------------------------------------------------------------
+
+
+@rule("mm", "bmm", "mv", "dot", "addmm", "baddbmm", "addmv", "addbmm")
+def _product(w: StepWriter, at: Index) -> Quantity:
+    adds = w.call.name[:3] in ("add", "bad")
+    left, right = w.args[adds : adds + 2]
+    batch, row, column = at[: left.values.dim() - 2], at[left.values.dim() - 2 : left.values.dim() - 1], at[-1:]
+    if right.values.dim() == 1:
+        row, column = at, ()
+    ks = range(right.values.shape[0 if right.values.dim() == 1 else -2])
+    w.sentence = "each input times its weight, summed" if adds else "a row times a column, element by element, summed"
+    pairs = [(left, [(*batch, *row, k) for k in ks]), (right, [(*batch, k, *column) for k in ks])]
+    total = w.products(
+        *pairs, symbol={"score": "query·key", "head": "softmax·value"}.get(w.derivation.names[id(w.call)], "")
+    )
+    if not adds:
+        return total
+    bias = w.number(w.args[0], broadcast(at, w.args[0]))
+    w.sentence += ", plus the bias"
+    alpha, beta = w.call.keywords.get("alpha", 1), w.call.keywords.get("beta", 1)
+    return (total if alpha == 1 else alpha * total) + (bias if beta == 1 else beta * bias)
+
+
+@rule("_trilinear")
+def _bilinear(w: StepWriter, at: Index) -> Quantity:
+    w.sentence = "each pair of inputs times its weight, summed"
+    *_, summed = w.args[:7]
+    inputs, expanded = w.args[:3], w.args[3:6]
+    dims = inputs[0].values.dim() + len(expanded[0])
+    sizes = {dim: max(x.values.shape[dim - sum(e < dim for e in ex)] for x, ex in zip(inputs, expanded, strict=True)
+                      if dim not in ex) for dim in summed}  # fmt: skip
+    factors: list[tuple[Held, list[Index]]] = [(x, []) for x in inputs]
+    for chosen in itertools.product(*(range(sizes[dim]) for dim in summed)):
+        rest, picked = iter(at), dict(zip(summed, chosen, strict=True))
+        whole = [picked[dim] if dim in picked else next(rest) for dim in range(dims)]
+        for (x, indices), ex in zip(factors, expanded, strict=True):
+            kept = [i for dim, i in enumerate(whole) if dim not in ex]
+            indices.append(tuple(0 if size == 1 else i for i, size in zip(kept, x.values.shape, strict=True)))
+    return w.products(*factors)
+
+
+def _reach(p: int, k: int, size: int, stride: int, padding: int, dilation: int, transposed: bool) -> int | None:
+    """The position of the input that tap k of a kernel takes for position p of the output; None beyond the input."""
+    at, rest = divmod(p + padding - k * dilation, stride) if transposed else (p * stride - padding + k * dilation, 0)
+    return at if not rest and 0 <= at < size else None
+
+
+@rule("convolution", "_convolution", "cudnn_convolution", "mkldnn_convolution", "convolution_overrideable")
+def _convolution(w: StepWriter, at: Index) -> Quantity:
+    x, weight, bias, stride, padding, dilation, transposed, _, groups = w.args[:9]
+    item, channel, *place = at
+    each_in, each_out = (
+        x.values.shape[1] // groups,
+        weight.values.shape[1 if transposed else 0] // (1 if transposed else groups),
+    )
+    group, own = divmod(channel, each_out)
+    channels, kernel = [group * each_in + c for c in range(each_in)], weight.values.shape[2:]
+    settings = [
+        (*(s[d] if len(s) > 1 else s[0] for s in (stride, padding, dilation)), transposed) for d in range(len(kernel))
+    ]
+    reached = [
+        [_reach(p, k, size, *setting) for k in range(taps)]
+        for p, taps, size, setting in zip(place, kernel, x.values.shape[2:], settings, strict=True)
+    ]
+
+    def weight_at(c: int, taps: Sequence[int]) -> Index:
+        return (c, own, *taps) if transposed else (channel, c - group * each_in, *taps)
+
+    def input_at(c: int, taps: Sequence[int]) -> Index | None:
+        spot = [row[k] for row, k in zip(reached, taps, strict=True)]
+        return None if None in spot else (item, c, *spot)  # type: ignore[arg-type]
+
+    if transposed or math.prod(kernel) == 1:
+        taps = list(itertools.product(*map(range, kernel)))
+        pairs = [(i, weight_at(c, k)) for c in channels for k in taps if (i := input_at(c, k)) is not None]
+        w.sentence = (
+            "each input that reaches this place times the kernel's weight there, summed"
+            if transposed
+            else ("a kernel of one position: each channel times its weight, summed")
+        )
+        total = w.products((x, [i for i, _ in pairs]), (weight, [k for _, k in pairs]))
+    else:
+        w.sentence = "the window of the input times the kernel, summed over all channels"
+        lines = []
+        for c, depth in itertools.product(channels, itertools.product(*map(range, kernel[:-2]))):
+            rows = [[(*depth, *k) for k in row] for row in _rows(kernel[-2:])]
+            cells = [[input_at(c, k) for k in row] for row in rows]
+            weights = [[weight_at(c, k) for k in row] for row in rows]
+            pairs = [(a, b) for ra, rb in zip(cells, weights, strict=True) for a, b in zip(ra, rb, strict=True) if a]
+            total_here = (
+                float((take(x, [a for a, _ in pairs]) * take(weight, [b for _, b in pairs])).sum()) if pairs else 0.0
+            )
+            lines.append((x, cells, weights, total_here))
+        total = _windows_of(w, weight, lines)
+    if bias is not None:
+        w.sentence += ", plus the bias"
+        total = total + w.number(bias, (channel,))
+    return total
+
+
+def _windows_of(w: StepWriter, weight: Held, lines: Sequence[Any]) -> Quantity:
+    shown, drawn = set(shown_rows(len(lines), *FEW)), []
+    for i, (x, cells, weights, value) in enumerate(lines):
+        grids: tuple[Grid, ...] = ()
+        if i in shown:
+            grids = w.grid(x, cells), w.grid(weight, weights)
+            pairs = zip(*(grid.rows for grid in grids), strict=True)
+            products = tuple(
+                tuple(None if a is None or b is None else a * b for a, b in zip(*rows, strict=True)) for rows in pairs
+            )
+            blank = replace(grids[0], tensor="product", kind="other", before=(), rows=products)
+            grids += (replace(blank, down=(None,) * len(products), across=(None,) * len(products[0])),)
+        drawn.append((grids, value))
+    first = next((cell for _, cells, _, _ in lines for row in cells for cell in row if cell is not None), None)
+    if first is not None:
+        w.derivation.derive(lines[0][0], first)
+    return atom(w.windows(drawn, "sum of the products"), "Σ x·weight")
+
+
+def _rows(shape: Sequence[int]) -> list[list[tuple[int, ...]]]:
+    """The positions of a plane, row by row; of a line as one row."""
+    return [[(*r, k) for k in range(shape[-1])] for r in itertools.product(*map(range, shape[:-1]))]
+
+
+# --- pools -----------------------------------------------------------------------------------------------------------
+
+
+def _pool(w: StepWriter, at: Index, spans: Sequence[Sequence[int | None]], maximum: bool) -> tuple[list[Index], Index]:
+    """Add the window of a pool as grids, the largest marked: what is in it, and the index of the largest."""
+    x, before = w.args[0], at[: len(at) - len(spans)]
+
+    def index(spot: Sequence[int | None]) -> Index | None:
+        known = [i for i in spot if i is not None]
+        return (*before, *known) if len(known) == len(spot) else None
+
+    inside = [found for spot in itertools.product(*spans) if (found := index(spot)) is not None]
+    best = inside[int(take(x, inside).argmax())]
+    w.derivation.derive(x, best if maximum else inside[0])
+    for depth in itertools.product(*spans[:-2]):
+        cells = [[index((*depth, *row, k)) for k in spans[-1]] for row in itertools.product(*spans[-2:-1])]
+        marks = [(i, j) for i, row in enumerate(cells) for j, cell in enumerate(row) if maximum and cell == best]
+        if any(cell is not None for row in cells for cell in row):
+            w.parts.append(GridRow((w.grid(x, cells, marks[0] if marks else None),)))
+    return inside, best
+
+
+def _fixed(w: StepWriter, at: Index, dims: int, dilation: Any = 1) -> list[list[int | None]]:
+    """The window of a pool with a kernel size, stride and padding."""
+    kernel, stride, padding = w.args[1], w.argument(2, default=()) or w.args[1], w.argument(3, default=0)
+    each = [_each(value, dims) for value in (stride, padding, dilation)]
+    sizes = w.args[0].values.shape[-dims:]
+    return [
+        [_reach(p, k, size, s, pad, d, False) for k in range(taps)]
+        for p, taps, size, s, pad, d in zip(at[-dims:], _each(kernel, dims), sizes, *each, strict=True)
+    ]
+
+
+def _each(value: Any, dims: int) -> list[int]:
+    return [value] * dims if isinstance(value, int) else list(value) * (dims // len(value))
+
+
+def _adaptive(w: StepWriter, at: Index) -> list[list[int | None]]:
+    sizes = w.args[1]
+    pairs = zip(
+        at[-len(sizes) :],
+        w.args[0].values.shape[-len(sizes) :],
+        w.call.results[0].values.shape[-len(sizes) :],
+        strict=True,
+    )
+    return [list(range(p * size // out, -(-(p + 1) * size // out))) for p, size, out in pairs]
+
+
+@rule("max_pool1d", "max_pool2d", "max_pool2d_with_indices", "max_pool3d_with_indices", "adaptive_max_pool2d",
+      "adaptive_max_pool3d", "fractional_max_pool2d", "fractional_max_pool3d")  # fmt: skip
+def _max_pool(w: StepWriter, at: Index) -> Quantity:
+    name = w.call.name
+    dims = int(name[name.index("pool") + 4])
+    if name.startswith("adaptive"):
+        spans = _adaptive(w, at)
+    elif name.startswith("fractional"):
+        spans = []
+        samples = w.args[3].values
+        for d, (p, size, taps, out) in enumerate(
+            zip(at[-dims:], w.args[0].values.shape[-dims:], _each(w.args[1], dims), _each(w.args[2], dims), strict=True)
+        ):
+            # As ATen's FractionalMaxPooling.h, generate_intervals; the last sample is that of the width.
+            item, channel = (at[0], at[1]) if len(at) > dims + 1 else (0, at[0])
+            u = float(samples[item, channel, dims - 1 - d if dims == 2 else d])
+            alpha = (size - taps) / (out - 1) if out > 1 else 0.0
+            start = size - taps if p == out - 1 else int((p + u) * alpha) - int(u * alpha)
+            spans.append(list(range(start, start + taps)))
+    else:
+        spans = _fixed(w, at, dims, w.argument(4, default=1))
+    w.sentence = "the largest number of the window"
+    _, best = _pool(w, at, spans, True)
+    w.symbol(w.derivation.element(w.args[0], best))
+    return atom(float(w.args[0].values[best]), "max(window)")
+
+
+@rule("avg_pool1d", "avg_pool2d", "avg_pool3d", "_adaptive_avg_pool2d", "_adaptive_avg_pool3d", "adaptive_avg_pool1d",
+      "adaptive_avg_pool2d", "adaptive_avg_pool3d")  # fmt: skip
+def _avg_pool(w: StepWriter, at: Index) -> Quantity:
+    w.sentence = "the mean of the window"
+    if "adaptive" in w.call.name:
+        spans, divisor = _adaptive(w, at), None
+    else:
+        dims = int(w.call.name[8])
+        spans, divisor = _fixed(w, at, dims), w.argument(6)
+        if divisor is None and w.argument(5, default=True):
+            # Padding counts, but not what the window has beyond it.
+            kernel, padding = _each(w.args[1], dims), _each(w.argument(3, default=0), dims)
+            stride = _each(w.argument(2, default=()) or w.args[1], dims)
+            sizes = w.args[0].values.shape[-dims:]
+            starts = [p * s - pad for p, s, pad in zip(at[-dims:], stride, padding, strict=True)]
+            divisor = math.prod(
+                min(a + k, size + pad) - a for a, k, size, pad in zip(starts, kernel, sizes, padding, strict=True)
+            )
+    inside, _ = _pool(w, at, spans, False)
+    total = float(take(w.args[0], inside).sum())
+    return atom(total, "Σ window") / (divisor or len(inside))
+
+
+# --- normalisation and distributions ---------------------------------------------------------------------------------
+
+
+def _moments(w: StepWriter, x: Held, indices: Sequence[Index]) -> tuple[Quantity, Quantity]:
+    """Add the mean and the variance of elements."""
+    values, n = take(x, indices), len(indices)
+    mean = w.equation("mean", atom(float(values.sum()), "Σ x") / n)
+    squares = atom(float(((values - mean.value) ** 2).sum()), "Σ (x − mean)²")
+    return mean, w.equation("variance", squares / n, "variance")
+
+
+def _values(w: StepWriter, x: Held, indices: Sequence[Index], at: Index) -> None:
+    """Add the numbers that a normalisation takes together, the one that is explained marked."""
+    title = f"{len(indices):,} numbers are normalised together"
+    w.table(title, len(indices), w.elements(x, indices), marked=indices.index(at))
+
+
+def _normalised(
+    w: StepWriter, x: Held, at: Index, mean: Quantity, variance: Quantity, eps: float, affine: Any
+) -> Quantity:
+    scaled = w.equation("x̂", (w.number(x, at) - mean) / sqrt(variance + atom(eps, "eps")))
+    for held, index, sign in affine:
+        if held is not None and held.values.numel():
+            other = w.number(held, index)
+            scaled = scaled * other if sign == "·" else scaled + other
+    return scaled
+
+
+@rule("native_batch_norm", "_native_batch_norm_legit", "_native_batch_norm_legit_no_training", "cudnn_batch_norm",
+      "miopen_batch_norm", "_batch_norm_with_update", "_batch_norm_no_update")  # fmt: skip
+def _batch_norm(w: StepWriter, at: Index) -> Quantity:
+    x, weight, bias, mean, variance = w.args[:5]
+    channel, eps = at[1:2], w.args[-1]
+    learned = w.call.name.endswith("no_training") or w.args[5] is False
+    if learned:
+        w.sentence = "normalised by the running mean and variance of the channel, as training left them"
+        numbers = w.number(mean, channel), w.number(variance, channel)
+    else:
+        w.sentence = "normalised by the mean and variance of the channel"
+        sizes = x.values.shape
+        indices = [(n, *channel, *rest) for n, *rest in itertools.product(range(sizes[0]), *map(range, sizes[2:]))]
+        _values(w, x, indices, at)
+        numbers = _moments(w, x, indices)
+    return _normalised(w, x, at, *numbers, eps, ((weight, channel, "·"), (bias, channel, "+")))
+
+
+@rule("native_layer_norm")
+def _layer_norm(w: StepWriter, at: Index) -> Quantity:
+    x, shape, weight, bias, eps = w.args[:5]
+    w.sentence = "normalised by the mean and variance of its features"
+    before, own = at[: len(at) - len(shape)], at[len(at) - len(shape) :]
+    indices = [(*before, *rest) for rest in itertools.product(*map(range, shape))]
+    _values(w, x, indices, at)
+    return _normalised(w, x, at, *_moments(w, x, indices), eps, ((weight, own, "·"), (bias, own, "+")))
+
+
+@rule("native_group_norm")
+def _group_norm(w: StepWriter, at: Index) -> Quantity:
+    x, weight, bias, _, channels, _, groups, eps = w.args[:8]
+    w.sentence = "normalised by the mean and variance of its group of channels"
+    each = channels // groups
+    first = at[1] // each * each
+    spots = itertools.product(range(first, first + each), *map(range, x.values.shape[2:]))
+    indices = [(at[0], *spot) for spot in spots]
+    _values(w, x, indices, at)
+    return _normalised(w, x, at, *_moments(w, x, indices), eps, ((weight, at[1:2], "·"), (bias, at[1:2], "+")))
+
+
+@rule("_fused_rms_norm")
+def _rms_norm(w: StepWriter, at: Index) -> Quantity:
+    x, shape, weight, eps = w.args[:4]
+    w.sentence = "divided by the root of the mean square of its features"
+    indices = [(*at[: len(at) - len(shape)], *rest) for rest in itertools.product(*map(range, shape))]
+    _values(w, x, indices, at)
+    squares = w.equation("mean square", atom(float((take(x, indices) ** 2).sum()), "Σ x²") / len(indices))
+    eps = torch.finfo(x.values.dtype).eps if eps is None else eps
+    scaled = w.number(x, at) / sqrt(squares + atom(eps, "eps"))
+    return scaled if weight is None else scaled * w.number(weight, at[len(at) - len(shape) :])
+
+
+@rule("_softmax", "_log_softmax", "_safe_softmax")
+def _softmax(w: StepWriter, at: Index) -> Quantity:
+    x, dim = w.args[0], w.args[1] % max(1, w.args[0].values.dim()) if at else 0
+    size = x.values.shape[dim] if at else 1
+    indices = [(*at[:dim], i, *at[dim + 1 :]) for i in range(size)] if at else [()]
+    w.sentence = "each score's exponential over the sum of all; the largest score is taken off first"
+    own = at[dim] if at else 0
+    row = (*at[:dim], *at[dim + 1 :]) if at else ()
+    if str(row) not in w.call.memo:  # else it is another number of a row that is shown
+        w.call.memo[str(row)] = _exponentials(w, x, indices, own)
+    top: Quantity
+    total: Quantity
+    top, total = w.call.memo[str(row)]
+    z = w.number(x, at)
+    if "log" in w.call.name:
+        w.sentence = "the logarithm of the softmax: the score less the logarithm of the sum of all exponentials"
+        return z - top - log(total)
+    return exp(z - top) / total
+
+
+def _exponentials(w: StepWriter, x: Held, indices: Sequence[Index], own: int) -> tuple[Quantity, Quantity]:
+    values = take(x, indices)
+    powers = (values - values.max()).exp()
+    name = w.derivation.derive(x, indices[own]).name
+    columns = ValueColumn("exp(x − max)", powers, "sum"), ValueColumn("softmax", powers / powers.sum(), "sum")
+    w.table("", len(indices), w.elements(x, indices, name), *columns, marked=own)
+    highest = w.equation("max", atom(float(values.max()), "largest score"))
+    return highest, w.equation("sum", atom(float(powers.sum()), "Σ exp(x − max)"), "sum")
+
+
+@rule("scaled_dot_product_attention")
+def _attention(w: StepWriter, at: Index) -> Quantity:
+    query, key, value = w.args[:3]
+    mask, causal, scale = w.argument(3, "attn_mask"), w.argument(5, "is_causal", False), w.argument(6, "scale")
+    *batch, t, d = at
+    heads = list(batch)
+    if w.argument(7, "enable_gqa", False):
+        heads[-1] //= query.values.shape[-3] // key.values.shape[-3]
+
+    def of(held: Held, before: Sequence[int], row: int, column: int) -> Index:
+        sizes = held.values.shape[:-2]
+        return (*(0 if size == 1 else i for i, size in zip(before, sizes, strict=True)), row, column)
+
+    features, keys = range(query.values.shape[-1]), range(key.values.shape[-2])
+    factor = query.values.shape[-1] ** -0.5 if scale is None else scale
+    q = take(query, [of(query, batch, t, e) for e in features])
+    dots = [float((q * take(key, [of(key, heads, j, e) for e in features])).sum()) for j in keys]
+    scores = torch.tensor([dot * factor for dot in dots], dtype=torch.float64)
+    if causal:
+        scores[t + 1 :] = -math.inf
+    if mask is not None:
+        sizes = (*batch, t)
+        rows = torch.stack([mask.values[broadcast((*sizes, j), mask)] for j in keys])
+        scores = scores.masked_fill(~rows, -math.inf) if rows.dtype == torch.bool else scores + rows.double()
+    top = scores.max()
+    weights = (scores - top).exp() / (scores - top).exp().sum()
+    used = [j for j in keys if weights[j]] or list(keys)
+    first, hidden = used[0], len(keys) - len(used)
+    w.sentence = "the query's products with all keys, scaled, are scores; their softmax weighs the values"
+    w.equation("scale", 1 / sqrt(len(features)) if scale is None else atom(factor, "scale"))
+    dot = w.products(
+        (query, [of(query, batch, t, e) for e in features]), (key, [of(key, heads, first, e) for e in features]),
+        title=f"query {t} times key {first}", symbol="query·key",
+    )  # fmt: skip
+    if mask is None:
+        w.equation(f"score of key {first}", dot * atom(factor, "scale"))
+    spots = [of(value, heads, j, d) for j in used]
+    columns = [
+        ValueColumn("", lambda i: f"key {used[i]}"), ValueColumn("q·k", torch.tensor(dots, dtype=torch.float64)[used]),
+        ValueColumn("score", scores[used]), ValueColumn("softmax", weights[used], "sum"), w.elements(value, spots),
+    ]  # fmt: skip
+    title = f"query {t}: score = q·k·scale{' + mask' * (mask is not None)}, and the scores' softmax times the values"
+    title += f"; {hidden:,} keys are masked" * bool(hidden)
+    return w.total(title, columns, weights[used] * take(value, spots), "Σ softmax·value")
+
+
+@rule("embedding")
+def _embedding(w: StepWriter, at: Index) -> Quantity:
+    weight, ids = w.args[:2]
+    row = int(ids.values[at[:-1]])
+    w.sentence = f"row {row} of the table, as {w.derivation.element(ids, at[:-1]).text} = {row}"
+    return w.number(weight, (row, at[-1]))
+
+
+# --- reductions ------------------------------------------------------------------------------------------------------
+
+
+def _reduced(x: Held, at: Index, dims: Any, keeps: bool) -> list[Index]:
+    """The elements that a reduction takes together."""
+    count = x.values.dim()
+    every = [dims] if isinstance(dims, int) else dims
+    gone = sorted({d % count for d in every}) if every else list(range(count))
+    rest = iter([i for d, i in enumerate(at) if d not in gone] if keeps else at)
+    fixed = {d: next(rest) for d in range(count) if d not in gone}
+    return list(itertools.product(*([fixed[d]] if d in fixed else range(x.values.shape[d]) for d in range(count))))
+
+
+@rule(
+    "sum",
+    "mean",
+    "nansum",
+    "prod",
+    "amax",
+    "amin",
+    "max",
+    "min",
+    "var",
+    "std",
+    "logsumexp",
+    "linalg_vector_norm",
+    "norm",
+)
+def _reduction(w: StepWriter, at: Index) -> Quantity:
+    x, name = w.args[0], w.call.name
+    norm = "norm" in name
+    dims = w.argument(1 + norm, "dim", None) if len(w.args) > 1 + norm or "dim" in w.call.keywords else None
+    keeps = len(at) == x.values.dim()
+    indices = _reduced(x, at, dims, keeps)
+    n = len(indices)
+    values = take(x, indices)
+    if name in ("sum", "mean"):
+        w.sentence = "the mean" if name == "mean" else "the sum"
+        w.sentence += f" of {n:,} numbers"
+        total = w.products((x, indices))
+        return total / n if name == "mean" else total
+    if name == "logsumexp":
+        top, total = _exponentials(w, x, indices, 0)
+        return top + log(total)
+    if name in ("var", "std"):
+        w.sentence = f"of {n:,} numbers"
+        correction = w.call.keywords.get("correction", 1)
+        mean = w.equation("mean", atom(float(values.sum()), "Σ x") / n)
+        variance = atom(float(((values - mean.value) ** 2).sum()), "Σ (x − mean)²") / (
+            n - (1 if correction is None else correction)
+        )
+        return sqrt(variance) if name == "std" else variance
+    column = w.elements(x, indices)
+    if norm:
+        p = float(w.argument(1, "ord" if name != "norm" else "p", 2) or 2)
+        w.sentence = "the length of a vector" if p == 2 else f"the {p:g}-norm of a vector"
+        power = "x²" if p == 2 else f"|x|^{p:g}"
+        total = w.total("", [column], values.abs() ** p, f"Σ {power}", power)
+        return sqrt(total) if p == 2 else total ** (1 / p)
+    marked = None if name == "prod" else int(values.argmax() if "max" in name else values.argmin())
+    words = "product" if marked is None else "largest" if "max" in name else "smallest"
+    w.sentence = f"the {words} of {n:,} numbers"
+    w.table("", n, column, marked=marked)
+    return atom(float(values.prod() if marked is None else values[marked]), f"{name.removeprefix('a')} x")
+
+
+@rule("glu")
+def _glu(w: StepWriter, at: Index) -> Quantity:
+    x, dim = w.args[0], w.argument(1, default=-1) % len(at)
+    w.sentence = "the first half of the input, gated by the sigmoid of the second"
+    second = (*at[:dim], at[dim] + x.values.shape[dim] // 2, *at[dim + 1 :])
+    return w.number(x, at) * sigmoid(w.number(x, second))
+
+
+@rule("index_add")
+def _index_add(w: StepWriter, at: Index) -> Quantity:
+    w.sentence = "what was added at this place"
+    return w.added(w.call, at)
+
+
+# --- losses ----------------------------------------------------------------------------------------------------------
+
+
+def _each_value(w: StepWriter, reduction: int) -> torch.Tensor:
+    """The values of a loss before they are reduced."""
+    args = list(
+        replaced(w.args, Held, lambda one: one.values.double() if one.values.is_floating_point() else one.values)
+    )
+    if len(args) > reduction:
+        args[reduction] = 0
+    keywords = {**w.call.keywords, **({"reduction": 0} if len(args) <= reduction else {})}
+    made = w.call.function(*args, **keywords)
+    found: torch.Tensor = made if isinstance(made, torch.Tensor) else made[0]
+    return found
+
+
+def _reduce(w: StepWriter, values: torch.Tensor, reduction: int, *columns: ValueColumn) -> Quantity:
+    """Add a table of the values of a loss: their mean or their sum."""
+    total = w.total("", columns, values.flatten(), "Σ loss", "loss")
+    return total / values.numel() if reduction == 1 else total
+
+
+@rule(*LOSSES)
+def _loss(w: StepWriter, at: Index) -> Quantity:
+    position = {"binary_cross_entropy": 3, "binary_cross_entropy_with_logits": 4}.get(w.call.name, 2)
+    reduction = w.argument(position, "reduction", 1)
+    if reduction == 0:
+        return w.elementwise(at)
+    w.sentence = f"the {'mean' if reduction == 1 else 'sum'} of the loss of every element"
+    values = _each_value(w, position)
+    w.equation("the first", w.elementwise((0,) * values.dim()))
+    spots = list(itertools.product(*map(range, values.shape)))
+    columns = [w.elements(held, [broadcast(index, held) for index in spots]) for held in w.args[:2]]
+    return _reduce(w, values, reduction, *columns)
+
+
+@rule("multi_margin_loss", "multilabel_margin_loss_forward")
+def _margin_loss(w: StepWriter, at: Index) -> Quantity:
+    x, target = w.args[:2]
+    many = w.call.name.startswith("multilabel")
+    position = 2 if many else 5
+    reduction = w.argument(position, "reduction", 1)
+    values = _each_value(w, position)
+    sample = at if reduction == 0 else (0,) * values.dim()
+    scores = range(x.values.shape[-1])
+    if many:
+        labels = list(itertools.takewhile(lambda j: j >= 0, target.values[sample].tolist()))
+        pairs = [(j, i) for j in labels for i in scores if i not in labels]
+        margin, p, weight = atom(1.0), 1, None
+        w.sentence = (
+            "how far each label's score falls short of each other class's score plus 1, summed, over the classes"
+        )
+    else:
+        label = int(target.values[sample])
+        pairs = [(label, i) for i in scores if i != label]
+        p, margin = w.argument(2, "p", 1), atom(float(w.argument(3, "margin", 1)), "margin")
+        weight = w.argument(4, "weight")
+        w.sentence = (
+            "how far the label's score falls short of each other class's score plus the margin, over the classes"
+        )
+    terms = [largest(0, margin - w.number(x, (*sample, j)) + w.number(x, (*sample, i))) for j, i in pairs]
+    terms = [term if p == 1 else term**p for term in terms]
+    for (j, i), term in list(zip(pairs, terms, strict=True))[:4]:
+        w.equation(f"label {j}, class {i}", term)
+    total = atom(sum(term.value for term in terms), "Σ")
+    if weight is not None:
+        total = w.number(weight, (label,)) * total
+    own = total / len(scores)
+    if reduction == 0 or not values.dim():
+        return own
+    w.equation("sample 0", own)
+    return _reduce(w, values, reduction, ValueColumn("", lambda i: f"sample {i}"))
+
+
+@rule("_ctc_loss")
+def _ctc_loss(w: StepWriter, at: Index) -> Quantity:
+    """The forward variables α of Graves et al. (2006), section 4.1, in logarithms."""
+    scores, targets, inputs, lengths = w.args[:4]
+    blank = w.argument(4, "blank", 0)
+    item = at[0] if at else 0
+    lengths, inputs = (one.values.tolist() if isinstance(one, Held) else list(one) for one in (lengths, inputs))
+    start = sum(lengths[:item])
+    flat = targets.values.dim() == 1
+    labels = (targets.values[start : start + lengths[item]] if flat else targets.values[item, : lengths[item]]).tolist()
+    states = [blank, *itertools.chain.from_iterable((label, blank) for label in labels)]
+    batched = scores.values.dim() == 3
+
+    def index(t: int, label: int) -> Index:
+        return (t, item, label) if batched else (t, label)
+
+    def log_sum(values: Sequence[float]) -> float:
+        return float(torch.tensor(values, dtype=torch.float64).logsumexp(0))
+
+    alpha: list[list[float]] = []
+    for t in range(inputs[item]):
+        row = []
+        for s, label in enumerate(states):
+            before = [0.0 if s < 2 else -math.inf] if t == 0 else [alpha[-1][s]]
+            if t and s:
+                before.append(alpha[-1][s - 1])
+            if t and s > 1 and label not in (blank, states[s - 2]):
+                before.append(alpha[-1][s - 2])
+            row.append(log_sum(before) + float(scores.values[index(t, label)]))
+        alpha.append(row)
+    w.derivation.derive(scores, index(0, states[0]))
+    w.sentence = "α sums the probabilities of all alignments in time: a label stays or moves on, past a blank by two"
+    names = ["blank" if label == blank else f"label {label}" for label in states]
+    logs = torch.tensor(alpha, dtype=torch.float64)
+    columns = [ValueColumn(name, logs[:, s]) for s, name in enumerate(names)]
+    w.table("log α of each time and label", len(alpha), ValueColumn("", lambda t: f"t = {t}"), *columns)
+    ends = [
+        atom(value, f"α[{len(alpha) - 1}, {name}]") for value, name in list(zip(alpha[-1], names, strict=True))[-2:]
+    ]
+    first, *others = ends
+    sums = [one.value for one in ends]
+    return -first.join(
+        log_sum(sums), lambda *x: Writing(f"ln({' + '.join(f'exp({one.text})' for one in x)})", ATOM), *others
+    )
