@@ -19,9 +19,10 @@ from fwdscope.commands.explain.value import (
     ValueStep,
     ValueTable,
 )
-from fwdscope.render.colours import colour, share_of
+from fwdscope.render.colours import colour
 from fwdscope.render.lines import cells, next_steps, pack, wrap
 from fwdscope.render.rows import printable
+from fwdscope.report.pictures import share_of
 
 _INDENT = 3
 _GAP = 3
