@@ -97,6 +97,17 @@ def test_every_message_leads_to_its_row() -> None:
     )
 
 
+def test_a_tied_weight_leads_to_its_layer_and_a_note_on_a_line_to_the_row_there() -> None:
+    report = sample_reports.gpt2()
+    rows = tuple(replace(row, line=7 + index) for index, row in enumerate(report.layers))
+    report = replace(report, layers=rows, notes=("line 9: the data decide how often this runs",))
+    messages = json.loads(packed(render(report, "html"), "words"))["messages"]
+    leads = {one["text"].partition(":")[0]: one["row"] for one in messages}
+    wte = next(index for index, row in enumerate(rows) if row.path == "wte")
+    assert next(row for text, row in leads.items() if text.endswith("wte.weight")) == wte
+    assert leads["line 9"] == 2
+
+
 # --- in a browser ----------------------------------------------------------------------------------------------------
 
 Shown = Callable[..., Browser]

@@ -69,10 +69,10 @@ def _peaks(report: Report) -> Peaks | None:
 
 def _messages(report: Report, seen: View) -> Iterator[dict[str, Any]]:
     """Problems, findings and notes, each with the number of its row."""
-    lines: dict[int | None, int] = {}
+    lines: dict[str, int] = {}
     paths: dict[str, int] = {}
     for index, row in enumerate(report.layers):
-        lines.setdefault(row.line, index)
+        lines.setdefault(f"line {row.line}", index)
         paths.setdefault(row.path, index)
         paths.setdefault(row.label, index)
 
@@ -89,10 +89,11 @@ def _messages(report: Report, seen: View) -> Iterator[dict[str, Any]]:
         if row.promise and is_broken(row):
             yield message("problem", f"{summary.broken_promise(row.promise)}: {named(row)}", index)
     for finding in findings(report):
-        where = paths.get(finding.path) if finding.path else None
+        path = finding.path or ""  # of a layer, or of a tensor of one
+        where = paths.get(path, paths.get(path.rpartition(".")[0])) if path else None
         yield message(finding.level, printable(finding.text), where, finding.advice)
     for text in summary.notes(report, ()):
-        yield message("note", text)
+        yield message("note", text, lines.get(text.partition(":")[0]))
     for index, row in enumerate(report.layers):
         if row.note:
             yield message("note", f"{named(row)}: {printable(row.note)}", index)
