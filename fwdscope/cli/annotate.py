@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import codecs
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -11,7 +10,7 @@ import typer
 
 from fwdscope import disk
 from fwdscope.cli import completion
-from fwdscope.cli.boundary import FELL_SHORT, WRONG_INPUT, boundary, say, terminal_of, write_error
+from fwdscope.cli.boundary import FELL_SHORT, WRONG_INPUT, boundary, say, tell, terminal_of, write_error
 from fwdscope.cli.options import AllowImport, Limits
 from fwdscope.cli.progress import show_progress
 from fwdscope.errors import InputError
@@ -114,9 +113,9 @@ def _annotate(
     except OSError as error:
         raise InputError(f"{file.shown} cannot be read: {error.strerror}") from None
     for line, why in found.notes:
-        sys.stderr.write(f"{found.name}:{line}: note: {why}\n")
+        tell(f"{found.name}:{line}: note: {why}\n")
     if found.before == found.after:
-        sys.stderr.write(f"{found.name}: nothing to change\n")
+        tell(f"{found.name}: nothing to change\n")
         return False
     if write:
         _write(file.path, found.after)
@@ -125,7 +124,7 @@ def _annotate(
     counts = [f"{count} {word}" for count, word in ((found.added, "new"), (found.refreshed, "refreshed")) if count]
     shapes = plural(found.added + found.refreshed, "shape")
     ending = "written" if write else "to write: add --write"
-    sys.stderr.write(f"{found.name}: {shapes} ({', '.join(counts)}) {ending}\n")
+    tell(f"{found.name}: {shapes} ({', '.join(counts)}) {ending}\n")
     return True
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shlex
 import shutil
@@ -21,6 +22,7 @@ from fwdscope.interrupt import INTERRUPTED
 from fwdscope.language.names import listed, nearest
 from fwdscope.language.problems import SpecError
 from fwdscope.limits import LIMITS, raised
+from fwdscope.printable import shown
 from fwdscope.version import __version__
 
 # The format that the ending of an output file chooses.
@@ -72,7 +74,7 @@ def boundary(command: Callable[[], None], limits: list[str] | None = None) -> No
         if os.environ.get("FWDSCOPE_DEBUG"):
             traceback.print_exc()
         else:
-            sys.stderr.write("Set FWDSCOPE_DEBUG=1 for a traceback, and please report it with the spec.\n")
+            tell("Set FWDSCOPE_DEBUG=1 for a traceback, and please report it with the spec.\n")
         raise typer.Exit(DEFECT) from None
 
 
@@ -80,7 +82,7 @@ def write_error(error: InputError) -> None:
     """Print what is wrong with the input on stderr."""
     from fwdscope.render.lines import takes_color
 
-    sys.stderr.write(draw_error(error, takes_color(sys.stderr)))
+    tell(draw_error(error, takes_color(sys.stderr)))
 
 
 def draw_error(error: InputError, color: bool) -> str:
@@ -94,7 +96,7 @@ def draw_error(error: InputError, color: bool) -> str:
 
 def complain(message: str) -> None:
     """Print one error on stderr."""
-    sys.stderr.write(f"error: {message}\n")
+    tell(f"error: {message}\n")
 
 
 def _parse_limit(text: str) -> tuple[str, int]:
@@ -159,7 +161,7 @@ def put(text: str, output: Path | None) -> None:
         say(text)
         return
     # The name of a file may hold bytes that are not UTF-8.
-    put_bytes(text.encode("utf-8", errors="backslashreplace"), output)
+    put_bytes(shown(text).encode("utf-8", errors="backslashreplace"), output)
 
 
 def put_bytes(data: bytes, output: Path) -> None:
@@ -168,7 +170,7 @@ def put_bytes(data: bytes, output: Path) -> None:
         disk.write(output, data)
     except OSError as error:
         raise InputError(f"{output} cannot be written: {error.strerror}") from None
-    sys.stderr.write(f"wrote {output}\n")
+    tell(f"wrote {output}\n")
 
 
 def page(text: str) -> None:
@@ -191,14 +193,25 @@ def say(text: str) -> None:
 
     Raises InputError if stdout cannot be written.
     """
+    from fwdscope.render.lines import takes_color
+
     try:
-        sys.stdout.write(text)
+        sys.stdout.write(shown(text, takes_color(sys.stdout)))
         sys.stdout.flush()
     except BrokenPipeError:
         _close_stdout()
     except OSError as error:
         _close_stdout()
         raise InputError(f"stdout cannot be written: {error.strerror}") from None
+
+
+def tell(text: str) -> None:
+    """Write text to stderr. If it cannot be written, the exit code says enough."""
+    from fwdscope.render.lines import takes_color
+
+    with contextlib.suppress(OSError):
+        sys.stderr.write(shown(text, takes_color(sys.stderr)))
+        sys.stderr.flush()
 
 
 def _close_stdout() -> None:

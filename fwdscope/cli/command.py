@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import shlex
-import sys
 from typing import Any, NoReturn
 
 import typer
 from typer.core import TyperCommand
 
-from fwdscope.cli.boundary import WRONG_INPUT, complain
+from fwdscope.cli.boundary import WRONG_INPUT, complain, tell
 from fwdscope.cli.defaults import KEYS, keys_of, read_defaults
 from fwdscope.errors import InputError
 from fwdscope.language.names import listed
@@ -69,5 +68,5 @@ class CommandWithDefaults(TyperCommand):
 def _stop(message: str, *lines: str) -> NoReturn:
     """Print what is wrong and what to type, and exit with code 2."""
     complain(message)
-    sys.stderr.write("".join(f"  {line}\n" for line in lines))
+    tell("".join(f"  {line}\n" for line in lines))
     raise typer.Exit(WRONG_INPUT)

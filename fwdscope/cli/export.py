@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from fwdscope.cli import completion
-from fwdscope.cli.boundary import boundary, check_writable, put
+from fwdscope.cli.boundary import boundary, check_writable, put, tell
 from fwdscope.cli.options import AllowImport, Limits, Output, Sets, WeightsFile, files_of, target_of
 from fwdscope.cli.progress import show_progress
 from fwdscope.errors import InputError
@@ -55,7 +54,7 @@ def export(
         if text:
             put(text, file)
         else:
-            sys.stderr.write(f"wrote {file}\n")
+            tell(f"wrote {file}\n")
 
     boundary(command, limit)
 

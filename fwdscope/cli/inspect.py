@@ -23,6 +23,7 @@ from fwdscope.cli.boundary import (
     complain,
     put,
     put_bytes,
+    tell,
     terminal_of,
     write_error,
 )
@@ -221,7 +222,7 @@ def _inspect_all(
             if look.note and not FORMATS[form].is_data:
                 report = replace(report, notes=(*report.notes, look.note))
             elif look.note and report.run:
-                sys.stderr.write(f"{target.text}: {look.note}\n")
+                tell(f"{target.text}: {look.note}\n")
             found.append((target, report))
             if look.interrupted:
                 return found, True

@@ -6,7 +6,6 @@ import json
 import os
 import re
 import shlex
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -14,7 +13,7 @@ import typer
 
 from fwdscope import disk
 from fwdscope.cli import completion
-from fwdscope.cli.boundary import boundary
+from fwdscope.cli.boundary import boundary, tell
 from fwdscope.errors import InputError, MissingTargetError
 from fwdscope.targets import Target
 from fwdscope.targets.specs import explain_missing_spec, find_spec
@@ -72,10 +71,10 @@ def new(
             disk.write(file, text if text.startswith("# yaml-language-server:") else _LINE + text)
         except OSError as error:
             raise InputError(f"{file} cannot be written: {error.strerror}") from None
-        sys.stderr.write(f"wrote {file}\nnext: fwdscope inspect {shlex.quote(str(file))}\n")
+        tell(f"wrote {file}\nnext: fwdscope inspect {shlex.quote(str(file))}\n")
         schema = file.parent / _SCHEMA
         if not schema.exists():
-            sys.stderr.write(f"      fwdscope schema -o {shlex.quote(str(schema))}   (what editors complete by)\n")
+            tell(f"      fwdscope schema -o {shlex.quote(str(schema))}   (what editors complete by)\n")
 
     boundary(command)
 

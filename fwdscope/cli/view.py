@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import sys
 import tempfile
 import webbrowser
 from pathlib import Path
@@ -13,7 +12,7 @@ import typer
 
 from fwdscope.cli import completion
 from fwdscope.cli import options as opt
-from fwdscope.cli.boundary import boundary, check_writable, choose_format, put_bytes, say
+from fwdscope.cli.boundary import boundary, check_writable, choose_format, put_bytes, say, tell
 from fwdscope.cli.defaults import defaulted
 from fwdscope.cli.look import look_at
 from fwdscope.cli.options import target_of
@@ -63,7 +62,7 @@ def view(
         if no_open:
             say(f"{file.absolute()}\n")
         elif not webbrowser.open(file.absolute().as_uri()):
-            sys.stderr.write("no browser was found here: open the file in one\n")
+            tell("no browser was found here: open the file in one\n")
         if interrupted:
             raise typer.Exit(INTERRUPTED)
 

@@ -7,9 +7,10 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from fwdscope import units
 from fwdscope.commands.bench.speedup import Speedup
+from fwdscope.printable import printable
 from fwdscope.render.estimates import SOURCES
 from fwdscope.render.lines import MAX_PROSE, Line, hanging, next_steps, pad, paragraph, write
-from fwdscope.render.rows import again, described, printable
+from fwdscope.render.rows import again, described
 from fwdscope.render.table import Cell, Column, lay_out, share_style
 from fwdscope.report import Latency, LayerRow, Report, Run, multiplicities, parents
 from fwdscope.report.roofline import roofline, utilisation, whole_time

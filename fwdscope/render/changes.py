@@ -11,7 +11,8 @@ from typing import NamedTuple
 from fwdscope import units
 from fwdscope.commands.diff import Comparison, Delta, RowChange
 from fwdscope.commands.diff.changes import QUIET
-from fwdscope.render.rows import MOST_ROWS, described, printable
+from fwdscope.printable import printable
+from fwdscope.render.rows import MOST_ROWS, described
 from fwdscope.report import LayerRow, Shape
 
 MARKS = {"added": "+", "removed": "−", "changed": "~", "renamed": "=", "moved": "»", "same": " "}

@@ -11,6 +11,7 @@ from itertools import accumulate, pairwise
 from typing import Any, Literal, NamedTuple
 
 from fwdscope import units
+from fwdscope.printable import printable
 from fwdscope.render.rows import (
     AGAIN,
     AT_LEAST,
@@ -27,7 +28,6 @@ from fwdscope.render.rows import (
     intensity,
     is_broken,
     named,
-    printable,
 )
 from fwdscope.render.table import Cell, Column
 from fwdscope.report import Histogram, Shape

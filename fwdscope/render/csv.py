@@ -11,6 +11,7 @@ import dataclasses
 import io
 from typing import Any
 
+from fwdscope.printable import cell
 from fwdscope.render.rows import Options, view_for
 from fwdscope.report import ActivationStats, Histogram, LayerRow, Report, TensorInfo, multiplicities
 from fwdscope.report.report import SHARED
@@ -69,7 +70,7 @@ def _field(name: str, value: Any) -> str:
     if isinstance(value, tuple):
         # A tuple of shapes contains tuples of sizes; any other contains values that are written as fields are.
         return ";".join(_shape(item) if name.endswith("_shapes") else _field(name, item) for item in value)
-    return str(value)
+    return cell(value) if isinstance(value, str) else str(value)
 
 
 def _shape(sizes: tuple[int, ...]) -> str:

@@ -8,9 +8,10 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from fwdscope import units
+from fwdscope.printable import printable
 from fwdscope.render.estimates import SOURCES, byte_rate, sold
 from fwdscope.render.lines import write
-from fwdscope.render.rows import UNKNOWN, printable
+from fwdscope.render.rows import UNKNOWN
 from fwdscope.render.table import Column, lay_out
 from fwdscope.report import Peaks
 

@@ -9,6 +9,7 @@ import json
 from collections.abc import Iterator, Sequence
 
 from fwdscope.commands.diff import Comparison
+from fwdscope.printable import printable
 from fwdscope.render.changes import (
     MARKS,
     TITLES,
@@ -27,7 +28,7 @@ from fwdscope.render.changes import (
     totals,
 )
 from fwdscope.render.lines import Line, code_in_markdown, escape_markdown, paragraph, write
-from fwdscope.render.rows import GUIDE, printable
+from fwdscope.render.rows import GUIDE
 from fwdscope.render.table import Cell, Column, lay_out, markdown_table
 
 __all__ = ["FORMATS", "DiffOptions", "movement", "render"]

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 
+from fwdscope.printable import printable
 from fwdscope.render.lines import shorten
 from fwdscope.render.nodes import MOST_LABEL, Colouring, about, colour_by, edge_text, heat, key, title
-from fwdscope.render.rows import Options, printable
+from fwdscope.render.rows import Options
 from fwdscope.report import Report
 from fwdscope.report.graph import Graph
 

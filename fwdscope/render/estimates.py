@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 
 from fwdscope import units
+from fwdscope.printable import printable
 from fwdscope.render.lines import Line, paragraph
-from fwdscope.render.rows import BROKEN, UNKNOWN, printable
+from fwdscope.render.rows import BROKEN, UNKNOWN
 from fwdscope.render.table import Cell, Column, lay_out
 from fwdscope.report import Estimate, Peaks, Report
 from fwdscope.report.roofline import ridge

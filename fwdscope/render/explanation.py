@@ -7,8 +7,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from fwdscope.commands.explain import Explanation
 from fwdscope.formula import size_lines
+from fwdscope.printable import printable
 from fwdscope.render.lines import MAX_PROSE, Line, write
-from fwdscope.render.rows import printable
 from fwdscope.report import OperatorCost
 from fwdscope.units import byte_size, count_column, exact, shape
 

@@ -12,10 +12,11 @@ from itertools import pairwise
 from xml.sax.saxutils import escape
 
 from fwdscope import units
+from fwdscope.printable import printable
 from fwdscope.render.layout import BELOW, HEAD, TEXT, TITLE, Box, Laid, Point, lay_out
 from fwdscope.render.lines import cells
 from fwdscope.render.nodes import STEPS, Colouring, about, colour_by, edge_text, heat, step_of, title
-from fwdscope.render.rows import Options, is_broken, printable
+from fwdscope.render.rows import Options, is_broken
 from fwdscope.report import Report
 from fwdscope.report.graph import Graph
 

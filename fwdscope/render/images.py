@@ -12,6 +12,7 @@ from rich.color import Color
 from rich.console import Console
 
 from fwdscope import units
+from fwdscope.printable import printable, shown
 from fwdscope.render.colours import NO_COLOUR, colour
 from fwdscope.render.lines import cells
 from fwdscope.render.maps import lines
@@ -53,11 +54,11 @@ def svg(picture: Picture) -> str:
                         size = f'width="{len(piece) * across}" height="{(end - top) * down // 8}"'
                         shapes += [f'<rect x="{x}" y="{y + top * down // 8}" {size} fill="{fill}"/>'] * bool(fill)
                 elif piece.strip():
-                    plain = escape("".join(c if c.isprintable() else " " for c in piece))
+                    plain = escape(shown(piece))
                     bold = ' font-weight="bold"' if style and style.bold else ""
                     shapes.append(f'<text x="{x}" y="{y + down - 4}" fill="{front}"{bold}>{plain}</text>')
                 x += cells(piece) * across
-    title = "".join(c if c.isprintable() else " " for c in picture.title or "a tensor")
+    title = printable(picture.title or "a tensor")
     width, height = (SVG_WIDTH + 2) * across, (len(drawn) + 1) * down
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" viewBox="0 0 {width} {height}" '
@@ -193,4 +194,4 @@ def _draw_panel(picture: Picture, panel: Panel, across: int, down: int) -> Image
 def _plain(text: str) -> str:
     """The text without control characters, and without signs that Pillow's font lacks."""
     text = text.replace("↓", "down").replace("→", "across").replace("−", "-").replace("×", "x")
-    return "".join(c if c.isprintable() else " " for c in text)
+    return printable(text)

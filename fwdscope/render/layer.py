@@ -6,10 +6,11 @@ from collections.abc import Iterator
 
 from fwdscope import units
 from fwdscope.language.names import nearest
+from fwdscope.printable import printable
 from fwdscope.render.columns import shapes_cell, spark
 from fwdscope.render.explanation import formulas, operator
 from fwdscope.render.lines import MAX_PROSE, Line, hanging
-from fwdscope.render.rows import FIGURES, again, described, named, printable
+from fwdscope.render.rows import FIGURES, again, described, named
 from fwdscope.render.summary import broken_promise, spread
 from fwdscope.report import LayerRow, Report, multiplicities, parents
 from fwdscope.report.roofline import roofline

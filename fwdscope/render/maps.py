@@ -15,9 +15,9 @@ from rich.style import Style
 from rich.text import Text
 
 from fwdscope import units
+from fwdscope.printable import printable
 from fwdscope.render.colours import Rows, colour, grid, resampled
 from fwdscope.render.lines import wrap
-from fwdscope.render.rows import printable
 from fwdscope.report.pictures import Panel, Picture, panel_words, scale_words, share_of
 
 # Lines of a whole picture by default, of a single map, of each of several maps at least, and of bars.

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from fwdscope.findings import findings
+from fwdscope.printable import printable
 from fwdscope.render import estimates, summary
 from fwdscope.render.columns import chosen_columns
 from fwdscope.render.lines import escape_markdown
-from fwdscope.render.rows import Options, View, is_broken, named, printable, view_for
+from fwdscope.render.rows import Options, View, is_broken, named, view_for
 from fwdscope.render.table import markdown_table
 from fwdscope.report import Report
 

@@ -6,9 +6,10 @@ import json
 import re
 from collections.abc import Collection, Iterator
 
+from fwdscope.printable import printable
 from fwdscope.render.lines import shorten
 from fwdscope.render.nodes import MOST_LABEL, STEPS, Colouring, about, colour_by, edge_text, heat, key, step_of, title
-from fwdscope.render.rows import Options, printable
+from fwdscope.render.rows import Options
 from fwdscope.report import Report
 from fwdscope.report.graph import Graph
 

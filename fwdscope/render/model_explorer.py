@@ -10,8 +10,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from fwdscope import units
+from fwdscope.printable import printable
 from fwdscope.render.nodes import about, colour_by, heat, title
-from fwdscope.render.rows import FIGURES, Options, named, printable
+from fwdscope.render.rows import FIGURES, Options, named
 from fwdscope.report import Report
 from fwdscope.report.graph import Graph
 

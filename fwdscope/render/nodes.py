@@ -7,8 +7,9 @@ from collections.abc import Callable, Collection, Iterable
 from typing import NamedTuple
 
 from fwdscope import units
+from fwdscope.printable import printable
 from fwdscope.render.lines import shorten
-from fwdscope.render.rows import FIGURES, again, described, printable, view
+from fwdscope.render.rows import FIGURES, again, described, view
 from fwdscope.report import multiplicities
 from fwdscope.report.graph import Graph
 

@@ -16,6 +16,7 @@ from fwdscope.commands.check.outcome import CheckRun
 from fwdscope.commands.diff import Comparison
 from fwdscope.commands.explain import Explanation
 from fwdscope.findings import findings
+from fwdscope.printable import printable
 from fwdscope.render import changes, checks, csv, graph, html, layer, summary, terminal
 from fwdscope.render.checks import words
 from fwdscope.render.columns import chosen_columns, shapes_cell
@@ -23,7 +24,7 @@ from fwdscope.render.explanation import COLOURS, lines_of
 from fwdscope.render.html.diff import render as page_of_diff
 from fwdscope.render.html.page import part
 from fwdscope.render.lines import MAX_PROSE, Line, takes_color, write
-from fwdscope.render.rows import Options, printable, view
+from fwdscope.render.rows import Options, view
 from fwdscope.render.table import Cell
 from fwdscope.report import Report, multiplicities
 

@@ -7,9 +7,10 @@ import io
 from collections.abc import Callable, Sequence
 
 from fwdscope import units
+from fwdscope.printable import cell, printable
 from fwdscope.render import render
 from fwdscope.render.lines import write
-from fwdscope.render.rows import AT_LEAST, Options, printable
+from fwdscope.render.rows import AT_LEAST, Options
 from fwdscope.render.table import Column, lay_out, markdown_table
 from fwdscope.report import Report
 
@@ -68,5 +69,5 @@ def _csv(names: Sequence[str], texts: Sequence[str]) -> str:
     fields = ["network", *dict.fromkeys(field for head in heads for field in head)]
     writer = csv.DictWriter(out, fields, lineterminator="\n")
     writer.writeheader()
-    writer.writerows({"network": name, **row} for name, rows in zip(names, tables, strict=True) for row in rows)
+    writer.writerows({"network": cell(name), **row} for name, rows in zip(names, tables, strict=True) for row in rows)
     return out.getvalue()

@@ -11,6 +11,7 @@ from types import MappingProxyType
 from typing import Literal, NamedTuple
 
 from fwdscope import units
+from fwdscope.printable import printable
 from fwdscope.report import LayerRow, Report, multiplicities, parents
 from fwdscope.report.roofline import Roofline, roofline, steps, whole_time
 
@@ -208,11 +209,6 @@ def _first_broken(report: Report, depth: int) -> tuple[LayerRow | None, str]:
     while index is not None and report.layers[index].depth > depth:
         index = around[index]
     return None if index is None else report.layers[index], "NaN" if first.nans else "infinity"
-
-
-def printable(text: str) -> str:
-    """A text of the spec on one line, with control characters, which a terminal would obey, made visible."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in " ".join(text.split()))
 
 
 def described(row: LayerRow) -> str:

@@ -18,10 +18,11 @@ from xml.sax.saxutils import escape
 from rich.text import Text
 
 from fwdscope import units
+from fwdscope.printable import printable
 from fwdscope.render.colours import Rows, colour
 from fwdscope.render.lines import shorten, wrap
 from fwdscope.render.maps import bars, cells_of
-from fwdscope.render.rows import described, printable
+from fwdscope.render.rows import described
 from fwdscope.report import Report, Strip, multiplicities
 from fwdscope.report.pictures import Panel, Picture
 

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import PurePath
 
 from fwdscope import units
+from fwdscope.printable import printable
 from fwdscope.render.estimates import SOURCES
 from fwdscope.render.rows import (
     AGAIN,
@@ -22,7 +23,6 @@ from fwdscope.render.rows import (
     again,
     is_broken,
     named,
-    printable,
 )
 from fwdscope.report import CONVENTION, ActivationStats, Promise, Report, TensorInfo, parents
 from fwdscope.report.roofline import utilisation, whole_time

@@ -7,8 +7,9 @@ import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from fwdscope.printable import printable
 from fwdscope.render import terminal
-from fwdscope.render.rows import Options, printable
+from fwdscope.render.rows import Options
 from fwdscope.report import Report
 
 if TYPE_CHECKING:

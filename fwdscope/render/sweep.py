@@ -12,9 +12,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from fwdscope import units
 from fwdscope.commands.bench.speedup import Speedup
+from fwdscope.printable import cell, printable
 from fwdscope.render.bench import BAD, GOOD, facts_of, notes, verdict, wrapped, write_blocks
 from fwdscope.render.lines import Line, shorten
-from fwdscope.render.rows import UNKNOWN, printable
+from fwdscope.render.rows import UNKNOWN
 from fwdscope.render.table import Cell, Column, lay_out
 from fwdscope.report import Report, Run
 from fwdscope.report.roofline import utilisation
@@ -278,5 +279,6 @@ def as_csv(sweep: Sweep) -> str:
             figures = [latency.median, latency.iqr, latency.p90, latency.p99, len(latency.times), run.batch]
             figures += [totals.flops, totals.macs, run.peak_memory]
         cells = [value for _, value in point.values]
-        writer.writerow([*cells, *("" if one is None else one for one in figures), point.problem or ""])
+        problem = cell(point.problem or "")
+        writer.writerow([*cells, *("" if one is None else one for one in figures), problem])
     return file.getvalue()

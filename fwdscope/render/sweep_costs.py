@@ -8,10 +8,11 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 from fwdscope import units
+from fwdscope.printable import cell, printable
 from fwdscope.render import estimates, summary
 from fwdscope.render.bench import notes, wrapped, write_blocks
 from fwdscope.render.lines import Line, escape_markdown, next_steps
-from fwdscope.render.rows import BROKEN, printable
+from fwdscope.render.rows import BROKEN
 from fwdscope.render.sweep import columns_of, ends_of, grouped_notes, plot, table
 from fwdscope.render.table import markdown_table
 from fwdscope.report import Report, TensorInfo
@@ -149,5 +150,5 @@ def _csv(sweep: Sweep) -> str:
             cells += ["" if figure is None else str(figure) for figure in figures]
         else:
             cells += [""] * (2 + len(_FIGURES) + len(devices))
-        writer.writerow([*cells, point.problem or ""])
+        writer.writerow([*cells, cell(point.problem or "")])
     return file.getvalue()

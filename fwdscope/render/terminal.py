@@ -7,10 +7,11 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from fwdscope.findings import Finding, findings
+from fwdscope.printable import printable
 from fwdscope.render import estimates, summary
 from fwdscope.render.columns import chosen_columns
 from fwdscope.render.lines import Line, cells, hanging, next_steps, pack, shorten, wrap, write
-from fwdscope.render.rows import BROKEN, GUIDE, Options, ShownRow, View, is_broken, printable, view_for
+from fwdscope.render.rows import BROKEN, GUIDE, Options, ShownRow, View, is_broken, view_for
 from fwdscope.render.table import GAP, Table, lay_out
 from fwdscope.report import Report
 

@@ -3,19 +3,9 @@
 from __future__ import annotations
 
 from fwdscope import units
+from fwdscope.printable import printable
 from fwdscope.render import estimates, summary
-from fwdscope.render.rows import (
-    AT_LEAST,
-    FIGURES,
-    Options,
-    ShownRow,
-    again,
-    described,
-    is_broken,
-    named,
-    printable,
-    view_for,
-)
+from fwdscope.render.rows import AT_LEAST, FIGURES, Options, ShownRow, again, described, is_broken, named, view_for
 from fwdscope.report import Report
 
 

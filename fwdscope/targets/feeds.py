@@ -13,6 +13,7 @@ from zipfile import ZipFile
 from fwdscope import disk
 from fwdscope.errors import InputError
 from fwdscope.functions.functions import DTYPES
+from fwdscope.language.names import listed
 from fwdscope.limits import limit
 
 if TYPE_CHECKING:
@@ -115,7 +116,7 @@ def _read_pt(name: str, path: Path, device: str) -> Tensor:
         name = name.rpartition(".")[2]
     tensor = loaded.get(name) if isinstance(loaded, dict) else loaded
     if not isinstance(tensor, torch.Tensor):
-        known = f": it contains {', '.join(map(str, loaded))}" if isinstance(loaded, dict) else ""
+        known = f": it contains {listed(map(str, loaded))}" if isinstance(loaded, dict) else ""
         raise InputError(f"{path} contains no tensor {name}{known}")
     return tensor.detach()
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from fwdscope import disk
 from fwdscope.commands.check.baselines import Baseline, Differences, RowDifference, compare, describe
-from fwdscope.commands.check.files import visible
 from fwdscope.commands.check.outcome import CheckMessage, CheckPoint, Outcome
 from fwdscope.language.problems import Cause, Problem, Source, Span, SpecError
+from fwdscope.printable import printable
 from fwdscope.report import LayerRow, ReportError
 from fwdscope.targets import Target, shipped_specs
 
@@ -53,7 +53,7 @@ class BaselineFolder:
         Raises OSError if a file cannot be read or written, SpecError if it is no baseline.
         """
         file = self.file(spec)
-        shown = visible(file)
+        shown = printable(file)
         if self.update:
             return _written(file, now, self.path)
         try:
@@ -102,7 +102,7 @@ def _written(file: Path, now: Baseline, folder: Path) -> CheckPoint:
         file.parent.mkdir(parents=True, exist_ok=True)
         disk.write(file, text, inside=folder)
         reason = _WRITTEN
-    return CheckPoint("baseline", "baseline", visible(file), "met", reason=reason)
+    return CheckPoint("baseline", "baseline", printable(file), "met", reason=reason)
 
 
 def _failed(problem: Problem, expected: str = "") -> CheckPoint:
@@ -126,4 +126,4 @@ def remarks_on(folder: BaselineFolder, outcomes: Iterable[Outcome]) -> Iterator[
     for file in sorted(folder.path.rglob("*.json")):
         spec = folder.spec(file)
         if not spec.is_file() and not Target(spec.name).is_module:
-            yield f"{visible(file)} is the baseline of a spec that is gone: delete it"
+            yield f"{printable(file)} is the baseline of a spec that is gone: delete it"

@@ -13,6 +13,7 @@ from types import MappingProxyType
 from fwdscope.errors import TargetError
 from fwdscope.language.names import did_you_mean, nearest
 from fwdscope.language.parser import SECTIONS
+from fwdscope.printable import printable
 from fwdscope.targets import SIZES, STDIN, Target, shipped_specs
 
 
@@ -26,11 +27,6 @@ class SpecFile:
     shown: str
     named: bool
     content: bytes | None = None
-
-
-def visible(name: object) -> str:
-    """The name of a file with control characters, which a terminal or a CI log would obey, as escapes."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(name))
 
 
 def files(
@@ -72,19 +68,19 @@ def _files(target: str, arguments: str = "", sizes: str = "") -> Iterator[SpecFi
     path = Path(target)
     if path.is_file():
         Target(target).refuse_report(", not a spec")
-        yield SpecFile(path, visible(target), named=True)
+        yield SpecFile(path, printable(target), named=True)
     elif path.is_dir():
         inside = list(_walk(path))
         if not inside:
-            raise TargetError(f"the folder {visible(target)} holds no *.yaml")
-        yield from (SpecFile(one, visible(one), named=False) for one in inside)
+            raise TargetError(f"the folder {printable(target)} holds no *.yaml")
+        yield from (SpecFile(one, printable(one), named=False) for one in inside)
     elif glob.has_magic(target):
         # Path.glob takes no absolute pattern.
         every = glob.glob(target, recursive=True)  # noqa: PTH207
         matching = sorted(one for one in every if Path(one).is_file())
         if not matching:
             raise TargetError(f"no file matches {target}")
-        yield from (SpecFile(Path(one), visible(one), named=False) for one in matching)
+        yield from (SpecFile(Path(one), printable(one), named=False) for one in matching)
     elif known := shipped_specs().get(target.removesuffix(".yaml")):
         yield SpecFile(known, known.name, named=True)
     elif re.fullmatch(r"[\w.]+:(?!//)\S+", target):
@@ -93,7 +89,7 @@ def _files(target: str, arguments: str = "", sizes: str = "") -> Iterator[SpecFi
     else:
         help = did_you_mean(path.stem, shipped_specs(), "specs that ship with fwdscope:")
         no_name = f", and no spec of that name; {help}" if "/" not in target else ""
-        raise TargetError(f"there is no file or folder {visible(target)}{no_name}")
+        raise TargetError(f"there is no file or folder {printable(target)}{no_name}")
 
 
 def _walk(folder: Path) -> Iterator[Path]:

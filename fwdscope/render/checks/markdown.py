@@ -6,9 +6,9 @@ import re
 from collections.abc import Iterator
 
 from fwdscope.commands.check.outcome import CheckRun, Outcome
+from fwdscope.printable import printable
 from fwdscope.render.checks import words
 from fwdscope.render.lines import escape_markdown
-from fwdscope.render.rows import printable
 from fwdscope.render.table import Column, markdown_table
 
 _SIGNS = {"ok": "✅", "skipped": "➖", "failed": "❌", "invalid": "❌", "crashed": "💥"}

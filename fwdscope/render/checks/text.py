@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from fwdscope.commands.check.outcome import CheckRun, Outcome
+from fwdscope.printable import printable
 from fwdscope.render.checks import words
 from fwdscope.render.lines import Line, cells, pad, write
 from fwdscope.render.problems import styled
-from fwdscope.render.rows import printable
 
 _STYLES = {"ok": "green", "skipped": "dim", "failed": "red", "invalid": "red", "crashed": "magenta"}
 _VERDICT_WIDTH = 22  # "failed 12 of 34"

@@ -7,11 +7,12 @@ from typing import Any
 
 from fwdscope.commands.bench.speedup import Speedup
 from fwdscope.findings import findings
+from fwdscope.printable import printable
 from fwdscope.render import estimates, strips, summary
 from fwdscope.render.bench import against
 from fwdscope.render.colours import colour
 from fwdscope.render.html.page import page
-from fwdscope.render.rows import FIGURES, Options, View, is_broken, named, printable, view
+from fwdscope.render.rows import FIGURES, Options, View, is_broken, named, view
 from fwdscope.report import Peaks, Report, median_interval
 from fwdscope.report.roofline import roofline
 

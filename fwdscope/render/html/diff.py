@@ -6,9 +6,9 @@ import sys
 from typing import Any
 
 from fwdscope.commands.diff import Comparison
+from fwdscope.printable import printable
 from fwdscope.render import changes
 from fwdscope.render.html.page import page
-from fwdscope.render.rows import printable
 
 _FIGURES = ("params", "macs", "flops", "latency")
 

@@ -17,7 +17,7 @@ from importlib import resources
 from string import Template
 from typing import Any
 
-from fwdscope.render.rows import printable
+from fwdscope.printable import printable
 
 # The files that are the script of each kind of page.
 _SCRIPTS = {

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from fwdscope.commands.bench.speedup import Speedup
+from fwdscope.printable import printable
 from fwdscope.render import bench, sweep_costs
 from fwdscope.render import sweep as timed
 from fwdscope.render.html.page import page
-from fwdscope.render.rows import printable
 from fwdscope.report import median_interval
 from fwdscope.report.sweep import Sweep
 
