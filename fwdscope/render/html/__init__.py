@@ -8,7 +8,7 @@ from typing import Any
 from fwdscope.commands.bench.speedup import Speedup
 from fwdscope.findings import findings
 from fwdscope.printable import printable
-from fwdscope.render import estimates, strips, summary
+from fwdscope.render import estimates, summary
 from fwdscope.render.bench import against
 from fwdscope.render.colours import colour
 from fwdscope.render.html.page import page
@@ -51,7 +51,7 @@ def _words(report: Report) -> dict[str, Any]:
         "measure": seen.measure,
         "interval": median_interval(report.run.latency.times) if report.run and report.run.latency else None,
         "wholes": {name: figure.total(report) for name, figure in FIGURES.items() if figure.total is not None},
-        "strips": strips.caption(report),
+        "strips": _caption(report) if report.strips else "",
         "palette": b"".join(bytes(colour(i / 254)) for i in range(255)).hex() if report.strips else "",
         "peaks": None if peaks is None else peaks.name,
         "roofs": [
@@ -59,6 +59,12 @@ def _words(report: Report) -> dict[str, Any]:
             for row in report.layers
         ],
     }
+
+
+def _caption(report: Report) -> str:
+    from fwdscope.render.strips import caption  # which loads Rich
+
+    return caption(report)
 
 
 def _peaks(report: Report) -> Peaks | None:
