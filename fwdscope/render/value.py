@@ -19,9 +19,9 @@ from fwdscope.commands.explain.value import (
     ValueStep,
     ValueTable,
 )
+from fwdscope.printable import printable
 from fwdscope.render.colours import colour
 from fwdscope.render.lines import cells, next_steps, pack, wrap
-from fwdscope.render.rows import printable
 from fwdscope.report.pictures import share_of
 
 _INDENT = 3
