@@ -18,7 +18,7 @@ from typing import BinaryIO
 from fwdscope.interrupt import postponed
 
 # Bytes of a file of data: reports, baselines, indices, configurations.
-MOST_BYTES = 512 * 1024**2
+MOST_BYTES = 64 * 1024**2
 
 _KINDS = {stat.S_IFIFO: "a named pipe", stat.S_IFSOCK: "a socket", stat.S_IFCHR: "a device", stat.S_IFBLK: "a device",
           stat.S_IFDIR: "a folder"}  # fmt: skip

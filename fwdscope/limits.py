@@ -24,6 +24,7 @@ LIMITS: dict[str, int] = {
     "blocks": 64,  # nested
     "rounds": 1_000,  # of a `while` without `limit:`
     "elements": 10**13,  # of a tensor
+    "rows": 25_000,  # of a report or a baseline that is read
     "mends": 3_000,  # layers built while changes that may mend a problem are tried: about half a second
 }
 

@@ -17,17 +17,20 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import sys
 import types
 import typing
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 from statistics import NormalDist
 from typing import Annotated, Any, Literal, TypeVar
 
 from fwdscope.errors import InputError
+from fwdscope.limits import at_most, limit
 from fwdscope.report.pictures import Strip, Value
 from fwdscope.shown import Paged, drawn
+from fwdscope.units import byte_size
 
 # A report of version 1 lacks `network_inputs`, `network_outputs` and `live_bytes` of rows; one of version 2 `settings`,
 # `formulas`, `operators` and `latency_range`.
@@ -46,6 +49,8 @@ CONVENTION = (
 # Figures of a file are 0, or lie between LEAST and MOST: sums, products and quotients of a few of them fit a float.
 MOST, LEAST = 10**30, 1e-30
 Seconds = Annotated[float, (LEAST, MOST, False)]
+# How deep rows of a file may be nested.
+DEEPEST = 256
 
 # Types of rows that are a ReLU.
 RELUS = ("ReLU", "relu", "ReLU6", "relu6")
@@ -519,8 +524,16 @@ def multiplicities(rows: Sequence[LayerRow]) -> tuple[int, ...]:
     return tuple(found)
 
 
+# Bytes of memory that values of JSON take for each of these characters, at most; and that one text may take.
+_BYTES = {"[": 72, "{": 72, ":": 50, '"': 25, ",": 32}
+MOST_MEMORY = 256 * 1024**2
+
+
 def parse_json(text: str) -> Any:
     """The data of a JSON text. Raises ReportError."""
+    needed = sys.getsizeof(text) + sum(text.count(character) * size for character, size in _BYTES.items())
+    if needed > MOST_MEMORY:
+        raise ReportError(f"reading it takes {byte_size(needed)} of memory; at most {byte_size(MOST_MEMORY)} are used")
     try:
         return json.loads(text)
     except json.JSONDecodeError as error:
@@ -531,11 +544,18 @@ def parse_json(text: str) -> Any:
         raise ReportError("this is no JSON that fwdscope wrote: a number has too many digits") from None
 
 
+def check_count(rows: Sequence[object]) -> None:
+    """Raise ReportError for a file of more rows than are read."""
+    if len(rows) > limit("rows"):
+        raise ReportError(f"it has {len(rows):,} rows; {at_most('rows')}")
+
+
 def check_rows(rows: Sequence[LayerRow]) -> None:
     """Raise ReportError where rows of a file are no tree: deeper than those before them allow, or too many copies."""
     for index, (row, times) in enumerate(zip(rows, multiplicities(rows), strict=True)):
-        if not 1 <= row.depth <= index + 1:
-            raise ReportError(f"report.layers[{index}].depth: expected 1 to {index + 1}, found {row.depth}")
+        deepest = min(index + 1, DEEPEST)
+        if not 1 <= row.depth <= deepest:
+            raise ReportError(f"report.layers[{index}].depth: expected 1 to {deepest}, found {row.depth}")
         if times > MOST:
             raise ReportError(
                 f"report.layers[{index}].repeat: expected at most {MOST:g} copies with the rows around it"
@@ -554,17 +574,22 @@ def _with_shared(data: dict[str, Any]) -> Any:
     layers = data["layers"]
     if not isinstance(layers, list) or not all(isinstance(row, dict) for row in layers):
         return layers  # reading the rows reports it
-    filled = []
+    check_count(layers)
+    rows = []
+    read_row, read_indices = _reader(LayerRow), _reader(tuple[int, ...])
     for i, row in enumerate(layers):
-        found = {}
-        for name, table in tables.items():
-            where = f"report.layers[{i}].{name}"
-            indices = _read(tuple[int, ...], row.get(name, []), where)
-            if any(not 0 <= index < len(table) for index in indices):
-                raise ReportError(f"{where}: expected indices in the {len(table)} {name}, found {shortened(row[name])}")
-            found[name] = [table[index] for index in indices]
-        filled.append(row | found)
-    return filled
+        found, name = {}, ""
+        try:
+            for name, table in tables.items():
+                found[name] = [table[index] for index in read_indices(row.get(name, []))]
+            rows.append(read_row(row | found))
+        except IndexError:
+            wrong = f": expected indices in the {len(table)} {name}, found {shortened(row[name])}"
+            raise ReportError(f"report.layers[{i}].{name}{wrong}") from None
+        except ReportError as error:
+            part = "" if len(found) == len(tables) else f".{name}"
+            raise ReportError(f"report.layers[{i}]{part}{error}") from None
+    return rows
 
 
 # What else the commands save as JSON, by a key of its own.
@@ -576,7 +601,6 @@ _OTHERS = {
 }
 
 T = TypeVar("T")
-_hints = cache(partial(typing.get_type_hints, include_extras=True))
 
 
 def _plain(value: Any) -> Any:
@@ -589,31 +613,81 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def _read(annotation: Any, value: Any, where: str, bounded: bool = True) -> Any:
+# Reads one value of JSON. A ReportError that it raises begins at the value: ``: expected int, found 'x'``.
+_Read = Callable[[Any], Any]
+
+
+@cache
+def _reader(annotation: Any, bounded: bool = True) -> _Read:
+    """What reads the values of an annotation."""
     origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
     if origin is Annotated:
-        return check_number(_read(arguments[0], value, where, False), where, *arguments[1])
+        inner = _reader(arguments[0], False)
+        return lambda value: check_number(inner(value), "", *arguments[1])
     if origin in (types.UnionType, typing.Union):
-        if value is None:
-            return None
-        return _read(next(a for a in arguments if a is not types.NoneType), value, where)
+        inner = _reader(next(a for a in arguments if a is not types.NoneType))
+        return lambda value: None if value is None else inner(value)
     if origin is tuple:
-        if not isinstance(value, list):
-            raise ReportError(f"{where}: expected a list, found {shortened(value)}")
-        return tuple(_read(arguments[0], item, f"{where}[{i}]") for i, item in enumerate(value))
+        return partial(_read_list, _reader(arguments[0]))
     if origin is Literal:
-        if value not in arguments:
-            raise ReportError(f"{where}: expected one of {', '.join(map(repr, arguments))}, found {shortened(value)}")
-        return value
+        return partial(_read_literal, arguments)
     if dataclasses.is_dataclass(annotation) and isinstance(annotation, type):
-        return value if type(value) is annotation else read_dataclass(annotation, value, where)
-    if annotation is float and type(value) is int:
-        value = float(check_number(value, where))
-    if not isinstance(value, annotation) or (annotation is int and isinstance(value, bool)):
-        raise ReportError(f"{where}: expected {annotation.__name__}, found {shortened(value)}")
-    if annotation is str and not value.isascii() and any("\ud800" <= letter <= "\udfff" for letter in value):
-        raise ReportError(f"{where}: expected text, found half of a character in {value!r}")
-    return check_number(value, where) if bounded and annotation in (int, float) else value
+        return _reader_of_dataclass(annotation)
+    return partial(_read_plain, annotation, bounded and annotation in (int, float))
+
+
+def _read_list(read: _Read, value: Any) -> tuple[Any, ...]:
+    if not isinstance(value, list):
+        raise ReportError(f": expected a list, found {shortened(value)}")
+    found: list[Any] = []
+    try:
+        for item in value:
+            found.append(read(item))  # its length is the place of an error
+    except ReportError as error:
+        raise ReportError(f"[{len(found)}]{error}") from None
+    return tuple(found)
+
+
+def _read_literal(allowed: tuple[Any, ...], value: Any) -> Any:
+    if value not in allowed:
+        raise ReportError(f": expected one of {', '.join(map(repr, allowed))}, found {shortened(value)}")
+    return value
+
+
+def _read_plain(kind: Any, bounded: bool, value: Any) -> Any:
+    if kind is float and type(value) is int:
+        value = float(check_number(value, ""))
+    if type(value) is not kind:
+        raise ReportError(f": expected {kind.__name__}, found {shortened(value)}")
+    if kind is str and not value.isascii() and any("\ud800" <= letter <= "\udfff" for letter in value):
+        raise ReportError(f": expected text, found half of a character in {value!r}")
+    return check_number(value, "") if bounded else value
+
+
+def _reader_of_dataclass(cls: type) -> _Read:
+    fields = dataclasses.fields(cls)
+    required = [f.name for f in fields if f.default is dataclasses.MISSING]
+    hints, readers = typing.get_type_hints(cls, include_extras=True), dict[str, _Read]()
+
+    def read(value: Any) -> Any:
+        if type(value) is cls:
+            return value
+        if not isinstance(value, dict):
+            raise ReportError(f": expected an object, found {shortened(value)}")
+        found: dict[str, Any] = {}
+        try:
+            for name, item in value.items():
+                found[name] = readers[name](item)
+        except ReportError as error:
+            raise ReportError(f".{name}{error}") from None
+        except KeyError:
+            raise ReportError(f": unknown key {name!r}") from None
+        if missing := [name for name in required if name not in found]:
+            raise ReportError(f": missing {missing[0]!r}")
+        return cls(**found)
+
+    readers |= {f.name: _reader(hints[f.name]) for f in fields}
+    return read
 
 
 def check_number(value: float, where: str, low: float = LEAST, high: float = MOST, zero: bool = True) -> float:
@@ -631,14 +705,11 @@ def shortened(value: Any) -> str:
 
 def read_dataclass(cls: type[T], value: Any, where: str) -> T:
     """An object of a dataclass from JSON, checked against its annotations. Raises ReportError with the place."""
-    if not isinstance(value, dict):
-        raise ReportError(f"{where}: expected an object, found {shortened(value)}")
-    fields = {f.name: f for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
-    unknown = sorted(value.keys() - fields.keys())
-    if unknown:
-        raise ReportError(f"{where}: unknown key {unknown[0]!r}")
-    missing = [name for name, f in fields.items() if name not in value and f.default is dataclasses.MISSING]
-    if missing:
-        raise ReportError(f"{where}: missing {missing[0]!r}")
-    hints = _hints(typing.cast(type, cls))
-    return cls(**{name: _read(hints[name], item, f"{where}.{name}") for name, item in value.items()})
+    return typing.cast(T, _read(cls, value, where))
+
+
+def _read(annotation: Any, value: Any, where: str) -> Any:
+    try:
+        return _reader(annotation)(value)
+    except ReportError as error:
+        raise ReportError(f"{where}{error}") from None

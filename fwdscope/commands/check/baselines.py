@@ -6,14 +6,15 @@ wrote it and no lines of the spec, so that it changes only with the network.
 
 from __future__ import annotations
 
+import bisect
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from fwdscope.commands import diff
 from fwdscope.report import Environment, LayerRow, Report, ReportError, Shape, TensorInfo, Totals
-from fwdscope.report.report import check_number, check_rows, dump_rows, parse_json, shortened
+from fwdscope.report.report import check_count, check_number, check_rows, dump_rows, parse_json, shortened
 
 VERSION = 1
 EXACT = ("params", "trainable_params", "buffers")
@@ -107,6 +108,7 @@ class Baseline:
 
 def _report(data: Mapping[str, Any]) -> Report:
     totals = {str(name): _whole(value, f"totals, {name}") for name, value in data["totals"].items()}
+    check_count(data["layers"])
     rows = tuple(_rows(data["layers"]))
     check_rows(rows)
     params = totals.get("params", 0)
@@ -137,13 +139,14 @@ def _figures(figures: dict[str, int]) -> dict[str, int]:
 def _rows(data: Sequence[Mapping[str, Any]]) -> Iterator[LayerRow]:
     """The rows of a file, nested by their paths; an expression is inside the row before it."""
     paths = [str(row["path"]) for row in data]
-    around = {path[: match.start()] for path in paths if _is_path(path) for match in re.finditer(r"\.", path)}
+    inner = sorted(filter(_is_path, set(paths)))
     open_paths: list[str] = []
     for path, row in zip(paths, data, strict=True):
         while _is_path(path) and open_paths and not path.startswith(f"{open_paths[-1]}."):
             open_paths.pop()
         yield _row_from_json(path, dict(row), len(open_paths) + 1)
-        if path in around:
+        after = bisect.bisect(inner, f"{path}.")
+        if after < len(inner) and inner[after].startswith(f"{path}."):
             open_paths.append(path)
 
 
@@ -242,13 +245,14 @@ def _rows_that_differ(changes: Sequence[diff.RowChange], tolerance: float) -> It
     found: list[tuple[int, RowDifference]] = []
     # The depth of the new or removed row that the loop is in.
     skipped: int | None = None
-    for index, change in enumerate(changes):
+    preceding, following = list(_neighbours(changes)), list(_neighbours(reversed(changes)))[::-1]
+    for change, earlier, later in zip(changes, preceding, following, strict=True):
         if skipped is not None and change.depth > skipped and change.kind in ("added", "removed"):
             continue
         skipped = change.depth if change.kind in ("added", "removed") else None
         row, details = change.row, tuple(_details(change, tolerance))
         if change.after is None:
-            found.append((change.depth, _gone(changes, index)))
+            found.append((change.depth, _gone(change, earlier, later[0])))
         elif change.before is None or change.kind == "moved" or details:
             was = f" was {change.before.path}" if change.before and change.kind == "moved" else ""
             text = was + ": " * bool(details) if change.before else f" ({row.type}) is new"
@@ -263,20 +267,26 @@ def _rows_that_differ(changes: Sequence[diff.RowChange], tolerance: float) -> It
             yield one
 
 
-def _gone(changes: Sequence[diff.RowChange], index: int) -> RowDifference:
-    """A removed row, with the place of the row that now follows it, else of its predecessor."""
-    gone = changes[index]
-    for where, others in (("before", changes[index + 1 :]), ("after", changes[:index][::-1])):
-        for other in others:
-            if other.depth < gone.depth:
-                break
-            if other.depth == gone.depth and other.after is not None:
-                row = other.after
-                text = f" ({gone.row.type}) is gone, it was {where} {row.path}"
-                return RowDifference(gone.row.path, text, (), row.line, row.column)
-    around = next((one.after for one in changes[:index][::-1] if one.depth < gone.depth and one.after), None)
-    place = (around.line, around.column) if around else (None, None)
-    return RowDifference(gone.row.path, f" ({gone.row.type}) is gone", (), *place)
+_Neighbours = tuple[LayerRow | None, LayerRow | None]
+
+
+def _neighbours(changes: Iterable[diff.RowChange]) -> Iterator[_Neighbours]:
+    """For each row the last before it that is still there: beside it, and around it."""
+    last: list[LayerRow | None] = []  # at each depth
+    for change in changes:
+        del last[change.depth :]
+        last += [None] * (change.depth - len(last))
+        yield last[-1], next((row for row in last[-2::-1] if row), None)
+        last[-1] = change.after or last[-1]
+
+
+def _gone(change: diff.RowChange, earlier: _Neighbours, later: LayerRow | None) -> RowDifference:
+    """A removed row, with the place of the row that now follows it, else of its predecessor, else around it."""
+    beside = later or earlier[0]
+    text = f", it was {'before' if later else 'after'} {beside.path}" if beside else ""
+    at = beside or earlier[1]
+    place = (at.line, at.column) if at else (None, None)
+    return RowDifference(change.row.path, f" ({change.row.type}) is gone{text}", (), *place)
 
 
 def _details(change: diff.RowChange, tolerance: float) -> Iterator[Difference]:

@@ -8,7 +8,7 @@ its kind changes it.
 from __future__ import annotations
 
 import re
-from collections import Counter
+from collections import Counter, defaultdict, deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -16,8 +16,8 @@ from itertools import takewhile
 
 from fwdscope.report import LayerRow, multiplicities, parents
 
-# With more pairs of neighbours an alignment takes too long, and only names are matched.
-_MAX_PAIRS = 250_000
+# With more pairs of neighbours, or in all alignments together, it takes too long, and only names are matched.
+_MAX_PAIRS, _MAX_PAIRS_IN_ALL = 250_000, 1_000_000
 
 
 @dataclass(eq=False)
@@ -40,6 +40,11 @@ class Item:
     def leaves(self) -> tuple[str, ...]:
         """The types of the single steps inside, in order; its own type if there are none."""
         return tuple(leaf for child in self.children for leaf in child.leaves) or (self.row.type,)
+
+    @cached_property
+    def counts(self) -> Counter[str]:
+        """How many of the steps inside are of each type."""
+        return Counter(self.leaves)
 
     @cached_property
     def figures(self) -> tuple[object, ...]:
@@ -86,23 +91,32 @@ def items(rows: Sequence[LayerRow]) -> list[Item]:
 
 def matched(before: Sequence[LayerRow], after: Sequence[LayerRow]) -> tuple[Pair, ...]:
     """The rows of both, matched, in the order of the second; a removed row is where it was."""
-    return _with_moves(_level(items(before), items(after)))
+    aligner = _Aligner()
+    return _with_moves(aligner.level(items(before), items(after)), aligner)
 
 
-def _level(before: Sequence[Item], after: Sequence[Item]) -> tuple[Pair, ...]:
-    return tuple(
-        Pair(a, b, _level(a.children if a else (), b.children if b else ())) for a, b in _aligned(before, after)
-    )
+class _Aligner:
+    """Aligns levels of two trees, as long as all of it stays quick."""
 
+    def __init__(self) -> None:
+        self._left = _MAX_PAIRS_IN_ALL
 
-def _aligned(before: Sequence[Item], after: Sequence[Item]) -> list[tuple[Item | None, Item | None]]:
-    """Two lists of neighbours side by side, in order."""
-    start = _same_ends(before, after)
-    stop = _same_ends(before[start:][::-1], after[start:][::-1])
-    head = list(zip(before[:start], after[:start], strict=True))
-    tail = list(zip(before[len(before) - stop :], after[len(after) - stop :], strict=True))
-    middle = _best(before[start : len(before) - stop], after[start : len(after) - stop])
-    return [*head, *middle, *tail]
+    def level(self, before: Sequence[Item], after: Sequence[Item]) -> tuple[Pair, ...]:
+        """Two lists of neighbours with all inside them, matched."""
+        aligned = self._aligned(before, after)
+        return tuple(Pair(a, b, self.level(a.children if a else (), b.children if b else ())) for a, b in aligned)
+
+    def _aligned(self, before: Sequence[Item], after: Sequence[Item]) -> list[tuple[Item | None, Item | None]]:
+        """Two lists of neighbours side by side, in order."""
+        start = _same_ends(before, after)
+        stop = _same_ends(before[start:][::-1], after[start:][::-1])
+        head = list(zip(before[:start], after[:start], strict=True))
+        tail = list(zip(before[len(before) - stop :], after[len(after) - stop :], strict=True))
+        before, after = before[start : len(before) - stop], after[start : len(after) - stop]
+        pairs = len(before) * len(after)
+        align = _best if pairs <= min(_MAX_PAIRS, self._left) else _by_name
+        self._left -= pairs * (align is _best)
+        return [*head, *align(before, after), *tail]
 
 
 def _same_ends(before: Sequence[Item], after: Sequence[Item]) -> int:
@@ -117,8 +131,6 @@ def _same_ends(before: Sequence[Item], after: Sequence[Item]) -> int:
 
 def _best(before: Sequence[Item], after: Sequence[Item]) -> list[tuple[Item | None, Item | None]]:
     """The alignment of the highest total likeness."""
-    if len(before) * len(after) > _MAX_PAIRS:
-        return _by_name(before, after)
     rows, columns = len(before), len(after)
     alike = [[likeness(a, b) for b in after] for a in before]
     # best[i][j]: the highest total likeness of before[i:] and after[j:].
@@ -165,7 +177,7 @@ def likeness(a: Item, b: Item) -> float:
     named = bool(a.name) and a.name == b.name
     typed = a.row.type == b.row.type
     # The share of the steps inside that both have.
-    common = (Counter(a.leaves) & Counter(b.leaves)).total() if a.leaves != b.leaves else len(a.leaves)
+    common = (a.counts & b.counts).total() if a.leaves != b.leaves else len(a.leaves)
     inside = common / max(len(a.leaves), len(b.leaves))
     shaped = a.row.output_shapes == b.row.output_shapes
     sized = a.row.params == b.row.params
@@ -180,7 +192,7 @@ def likeness(a: Item, b: Item) -> float:
     return score + 0.5 * (a.row.kind == b.row.kind)
 
 
-def _with_moves(pairs: tuple[Pair, ...]) -> tuple[Pair, ...]:
+def _with_moves(pairs: tuple[Pair, ...], aligner: _Aligner) -> tuple[Pair, ...]:
     """The pairs after matching rows that moved: of the same type and figures, first those of the same name."""
     every = [one for pair in pairs for one in pair.within()]
     gone = [pair.before for pair in every if pair.before and not pair.after]
@@ -190,30 +202,37 @@ def _with_moves(pairs: tuple[Pair, ...]) -> tuple[Pair, ...]:
     old: set[Item] = set()
     new: set[Item] = set()
     for by_name in (True, False):
+        alike: defaultdict[object, deque[Item]] = defaultdict(deque)
+        for b in new_rows:
+            alike[_identity(b, by_name)].append(b)
         for item in gone:
             if item in old or not item.row.params:
                 continue
-            for b in new_rows:
-                same = item.row.type == b.row.type and item.figures == b.figures
-                if b not in new and same and (item.name == b.name or not by_name):
-                    found[b] = item
-                    old.update(item.within())
-                    new.update(b.within())
-                    break
+            candidates = alike[_identity(item, by_name)]
+            while candidates and candidates[0] in new:
+                candidates.popleft()
+            if candidates:
+                found[candidates[0]] = item
+                old.update(item.within())
+                new.update(candidates[0].within())
     if not found:
         return pairs
     taken = set(found.values())
-    return tuple(put for pair in pairs for put in _put(pair, found, taken))
+    return tuple(put for pair in pairs for put in _put(pair, found, taken, aligner))
 
 
-def _put(pair: Pair, found: dict[Item, Item], taken: set[Item]) -> Iterator[Pair]:
+def _identity(item: Item, by_name: bool) -> object:
+    return item.row.type, item.figures, item.name if by_name else ""
+
+
+def _put(pair: Pair, found: dict[Item, Item], taken: set[Item], aligner: _Aligner) -> Iterator[Pair]:
     """A pair with the rows that moved into it, and without those that moved away."""
     if pair.before is None and pair.after in found:
         assert pair.after is not None
         moved = found[pair.after]
-        yield Pair(moved, pair.after, _level(moved.children, pair.after.children), moved=True)
+        yield Pair(moved, pair.after, aligner.level(moved.children, pair.after.children), moved=True)
     elif pair.after is not None or pair.before not in taken:
-        children = tuple(put for child in pair.children for put in _put(child, found, taken))
+        children = tuple(put for child in pair.children for put in _put(child, found, taken, aligner))
         lost = pair.before is not None and pair.after is None
         away = tuple(item for item in pair.before.within() if item in taken) if lost and pair.before else ()
         yield Pair(pair.before, pair.after, children, pair.moved, away)
