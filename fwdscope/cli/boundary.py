@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import shlex
 import shutil
@@ -112,8 +113,9 @@ def terminal_of() -> tuple[int, bool]:
     """The width of stdout, and whether it takes colour."""
     from fwdscope.render.lines import takes_color
 
-    width = os.get_terminal_size(sys.stdout.fileno()).columns if sys.stdout.isatty() else 100
-    return width, takes_color(sys.stdout)
+    # A terminal without a size, as some programs start one, says 0.
+    width = os.get_terminal_size(sys.stdout.fileno()).columns if sys.stdout.isatty() else 0
+    return width or 100, takes_color(sys.stdout)
 
 
 def check_writable(output: Path | None, read: Iterable[Path | None] = ()) -> None:
@@ -202,6 +204,8 @@ def say(text: str) -> None:
         _close_stdout()
     except OSError as error:
         _close_stdout()
+        if os.name == "nt" and error.errno == errno.EINVAL:  # what a closed pipe is there
+            return
         raise InputError(f"stdout cannot be written: {error.strerror}") from None
 
 

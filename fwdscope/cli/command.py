@@ -25,6 +25,7 @@ class CommandWithDefaults(TyperCommand):
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Parse the arguments; where one is missing, show an example and exit with code 2."""
         parameters = {parameter.name: parameter for parameter in self.params}
+        named: dict[str, Any] = {}
         if not ctx.resilient_parsing and not {"-h", "--help"} & set(args):
             try:
                 given = read_defaults()
@@ -33,7 +34,10 @@ class CommandWithDefaults(TyperCommand):
                 _stop(str(error))
             ctx.default_map = named
         try:
-            return super().parse_args(ctx, list(args))
+            rest = super().parse_args(ctx, list(args))
+            # Some versions of typer take defaults of options alone from the map.
+            ctx.params |= {name: value for name, value in named.items() if not ctx.params.get(name, True)}
+            return rest
         except typer.BadParameter as error:
             # Only click's MissingParameter, which typer does not export, has a type of parameter.
             parameter = error.param

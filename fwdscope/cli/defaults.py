@@ -90,8 +90,7 @@ def _from_here(folder: Path, path: str) -> str:
 
 
 def _shown(file: Path) -> str:
-    near = os.path.relpath(file)
-    return str(file) if near.startswith(os.pardir) else near
+    return str(file.relative_to(Path.cwd())) if file.is_relative_to(Path.cwd()) else str(file)
 
 
 def defaulted(context: typer.Context) -> set[str]:

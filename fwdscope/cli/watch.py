@@ -20,8 +20,9 @@ from fwdscope.cli.look import look_at
 from fwdscope.cli.progress import show_progress
 from fwdscope.errors import InputError
 from fwdscope.interrupt import INTERRUPTED
+from fwdscope.printable import shown
 from fwdscope.render import Options, view
-from fwdscope.render.lines import Line, write
+from fwdscope.render.lines import Line, takes_color, write
 from fwdscope.settings import RunSettings
 from fwdscope.targets import Target, find_spec
 
@@ -107,7 +108,11 @@ class Screen:
 
     def show(self, text: str) -> None:
         """Replace what is shown, line by line, so that nothing flickers."""
-        say("\033[H" + text.replace("\n", "\033[K\n") + "\033[J" if self._size is not None else text)
+        if self._size is None:
+            say(text)
+            return
+        sys.stdout.write("\033[H" + shown(text, takes_color(sys.stdout)).replace("\n", "\033[K\n") + "\033[J")
+        sys.stdout.flush()
 
     def is_resized(self) -> bool:
         """Whether its size is another than when this was asked last."""

@@ -55,6 +55,8 @@ def binary(sign: str, left: Any, right: Any) -> Any:
 
 def unary(sign: str, value: Any) -> Any:
     """Return ``sign value``."""
+    if sign == "~" and isinstance(value, bool):
+        raise ArithmeticProblem(f"~{value} is a number in Python", f"write `not {value}`", "type")
     if isinstance(value, _SIMPLE):
         return _plain(_UNARY[sign], sign, value)
     return _UNARY[sign](value)

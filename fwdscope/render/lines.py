@@ -30,9 +30,13 @@ _CODES = {
 
 
 def takes_color(stream: TextIO) -> bool:
-    """Whether to write colours to a stream: NO_COLOR and FORCE_COLOR decide, empty or not as Rich reads them."""
-    forced = os.environ.get("FORCE_COLOR")
-    return not os.environ.get("NO_COLOR") and (stream.isatty() if forced is None else forced != "")
+    """Whether to write colours to a stream: NO_COLOR, FORCE_COLOR and TERM decide, as Rich reads them."""
+    forced, terminal = os.environ.get("FORCE_COLOR"), os.environ.get("TERM", "").lower()
+    if os.environ.get("NO_COLOR") or terminal in ("dumb", "unknown"):
+        return False
+    # Consoles of Windows before its Terminal print the codes.
+    reads_codes = os.name != "nt" or bool({"WT_SESSION", "ANSICON", "TERM", "TERM_PROGRAM"} & os.environ.keys())
+    return stream.isatty() and reads_codes if forced is None else forced != ""
 
 
 def write(lines: Iterable[Line], color: bool, styles: Mapping[str, str] | None = None) -> str:

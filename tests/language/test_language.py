@@ -584,7 +584,6 @@ def test_yaml_may_be_written_in_many_ways(text: str) -> None:
         ("('a' if 3 in (1, 2) else 'b')", "b"),
         ("sqrt(16) * pi", 4 * math.pi),
         ("sum(range(5)) + len('abc')", 13),
-        ("~true | 0", -2),
     ],
 )
 def test_values_are_expressions_of_the_language(text: str, value: object) -> None:

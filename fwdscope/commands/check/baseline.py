@@ -36,7 +36,10 @@ class BaselineFolder:
         parent = self.path.absolute().parent
         if spec in shipped_specs().values() and not spec.absolute().is_relative_to(parent):
             return self.path / _SHIPPED / f"{spec.name}.json"
-        seen = os.path.relpath(spec.absolute(), parent)
+        try:
+            seen = os.path.relpath(spec.absolute(), parent)
+        except ValueError:  # on another drive of Windows
+            seen = spec.absolute().as_posix().replace(":", "")
         pieces = [_ABOVE if piece == os.pardir else piece for piece in Path(seen).parts]
         return self.path.joinpath(*pieces[:-1], f"{pieces[-1]}.json")
 
