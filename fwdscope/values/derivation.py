@@ -52,7 +52,7 @@ _MOVES: dict[str, tuple[int, ...]] = {
             "cat", "stack", "repeat", "roll", "flip", "constant_pad_nd", "pixel_shuffle", "pixel_unshuffle", "gather",
             "channel_shuffle", "im2col", "index", "index_select", "index_fill", "masked_fill", "masked_select", "take",
             "tril", "triu", "max_unpool2d", "max_unpool3d", "diag", "diagonal_copy", "rot90", "_unsafe_view",
-            "_reshape_copy", "repeat_interleave", "expand_copy", "permute_copy", "view_copy", "unfold_copy",
+            "block_diag", "repeat_interleave", "expand_copy", "permute_copy", "view_copy", "unfold_copy",
             *(f"{kind}_pad{d}d" for kind in ("reflection", "replication") for d in (1, 2, 3)),
             *(f"upsample_nearest{d}d" for d in (1, 2, 3)), *(f"_upsample_nearest_exact{d}d" for d in (1, 2, 3)),
         ),
@@ -72,7 +72,7 @@ _MADE = frozenset(
     (
         "zeros", "ones", "full", "empty", "zeros_like", "ones_like", "full_like", "empty_like", "new_zeros", "new_ones",
         "new_full", "new_empty", "fill", "zero", "resize_as", "arange", "linspace", "eye", "scalar_tensor", "rand",
-        "randn", "randint", "rand_like", "randn_like", "uniform", "normal", "bernoulli",
+        "randn", "randint", "randint_like", "exponential", "rand_like", "randn_like", "uniform", "normal", "bernoulli",
     )
 )  # fmt: skip
 # What the parts of an attention do, by their names.
@@ -166,7 +166,8 @@ class Derivation:
                 if isinstance(moved, tuple) and call.name == "topk":
                     self._picked(call, at)
                 if isinstance(moved, float):
-                    return Spot(Element(operator_name(f"aten.{call.name}"), (), moved, "other"))
+                    # As it was read: torch itself may write into what it made.
+                    return Spot(Element(operator_name(f"aten.{call.name}"), (), float(held.values[index]), "other"))
                 return Spot(None, call, number, at) if moved is None else self.spot(*moved)
         return Spot(self._outside(held, index, place))
 
@@ -264,18 +265,24 @@ class Derivation:
             return element
         self.begun[key] = element
         writer = StepWriter(self, call, spot.result)
-        made = RULES.get(call.name)
-        if made is not None:
-            quantity = made(writer, spot.at)
-        elif call.name in ELEMENTWISE and spot.result == 0:
-            quantity = writer.elementwise(spot.at)
-        else:
-            quantity = writer.weighted(spot.at)
-        writer.equation("", quantity)
         name = operator_name(f"aten.{call.name}").removesuffix("_with_indices").removesuffix("_forward")
+        quantity = self._computed(writer, spot)
+        if not _is_near(quantity.value, element.value, call.results[spot.result]):
+            # A setting that no rule knows: rather nothing than a wrong derivation.
+            writer = StepWriter(self, call, spot.result)
+            quantity = atom(element.value).noted(f"how {name} computes it is not shown")
+        writer.equation("", quantity)
         writer.sentence = _ROLES.get(element.tensor, writer.sentence)
         self.steps.append(ValueStep(name, element, writer.sentence, tuple(writer.parts)))
         return element
+
+    def _computed(self, writer: StepWriter, spot: Spot) -> Quantity:
+        assert spot.call is not None
+        if (made := RULES.get(spot.call.name)) is not None:
+            return made(writer, spot.at)
+        if spot.call.name in ELEMENTWISE and spot.result == 0:
+            return writer.elementwise(spot.at)
+        return writer.weighted(spot.at)
 
 
 class ValueColumn(NamedTuple):
@@ -322,7 +329,8 @@ class StepWriter:
             inner = StepWriter(self.derivation, spot.call)
             inner._symbols = dict(self._symbols)
             found = inner.elementwise(spot.at)
-            if len(found.symbols.text) <= _LONGEST:
+            near = _is_near(found.value, float(spot.call.results[0].values[spot.at]), spot.call.results[0])
+            if len(found.symbols.text) <= _LONGEST and near:
                 self.operands.update(inner.operands)
                 self._symbols.update(inner._symbols)
                 return found
@@ -486,7 +494,10 @@ class StepWriter:
     def _gradient(self, at: Index) -> tuple[Held, Tensor] | None:
         """The first argument that the result depends on, and the gradient of an element of the result by it."""
         held = next((x for x in _flat(self.args) if isinstance(x, Held) and x.values.is_floating_point()), None)
-        if held is None or self.call.function is None:
+        # torch has no derivative of the form that runs without gradients.
+        name = self.call.name.removesuffix("_forward_only")
+        function = self.call.function if name == self.call.name else getattr(torch.ops.aten, name)
+        if held is None or function is None:
             return None
         variable = held.values.double().requires_grad_()
 
@@ -495,7 +506,7 @@ class StepWriter:
 
         try:
             with torch.enable_grad():
-                made = self.call.function(*replaced(self.args, Held, value), **_keywords(self.call, value))
+                made = function(*replaced(self.args, Held, value), **_keywords(self.call, value))
                 made = made if isinstance(made, Tensor) else made[self.result]
                 gradient = torch.autograd.grad(made[at], variable, allow_unused=True)[0]
         except (RuntimeError, NotImplementedError):  # an operator without a derivative, or not in double precision
@@ -503,8 +514,40 @@ class StepWriter:
         return (held, gradient.to_dense()) if gradient is not None else None
 
 
+def _is_near(computed: float, value: float, result: Held) -> bool:
+    """Whether a number computed in double precision is what the run gives, but for the rounding of its dtype."""
+    rounding = 0.05 if result.values.dtype.itemsize < 4 else 1e-3
+    return computed == value or not abs(computed - value) > rounding * max(1.0, abs(value))
+
+
+class Box(Sequence[Index]):
+    """The indices of a part of a tensor, in order: a range along each dimension."""
+
+    def __init__(self, *ranges: range) -> None:
+        self.ranges = ranges
+
+    def __len__(self) -> int:
+        return math.prod(map(len, self.ranges))
+
+    def __getitem__(self, i: Any) -> Any:
+        found = []
+        for one in reversed(self.ranges):
+            i, rest = divmod(i, len(one))
+            found.append(one[rest])
+        return tuple(reversed(found))
+
+    def index(self, at: Index, *_: int) -> int:
+        """Which of the indices this one is."""
+        found = 0
+        for one, i in zip(self.ranges, at, strict=True):
+            found = found * len(one) + one.index(i)
+        return found
+
+
 def take(held: Held, indices: Sequence[Index]) -> Tensor:
     """Elements of a tensor, in double precision."""
+    if isinstance(indices, Box):
+        return held.values[tuple(slice(one.start, one.stop) for one in indices.ranges)].flatten().double()
     if not held.values.dim():
         return held.values.double().expand(len(indices))
     return held.values[tuple(torch.tensor(indices, dtype=torch.int64).T)].double()

@@ -57,6 +57,9 @@ def _lerp(x: Quantity, end: Quantity, weight: Quantity) -> Quantity:
     return x + weight * (end - x)
 
 
+_is_zero = holds("=", operator.eq)
+_ROUNDINGS = {name: function(name, getattr(torch, name)) for name in ("floor", "trunc")}
+
 Function = Callable[..., Any]
 
 # Losses that may be reduced to a mean or a sum; ``reduction`` is 0 for neither, 1 for the mean, 2 for the sum.
@@ -77,7 +80,7 @@ ACTIVATIONS: dict[str, Function] = {
     "relu": lambda x: largest(0, x),
     "leaky_relu": lambda x, negative_slope=0.01: when(x, 0, x, negative_slope * x),
     "_prelu_kernel": lambda x, weight: when(x, 0, x, weight * x),
-    "rrelu_with_noise": lambda x, noise, lower=1 / 8, upper=1 / 3: when(x, 0, x, (lower + upper) / 2 * x),
+    "rrelu_with_noise": lambda x, noise, lower=1 / 8, upper=1 / 3, *_: when(x, 0, x, (lower + upper) / 2 * x),
     "elu": _elu,
     "celu": lambda x, alpha=1: when(x, 0, x, alpha * (exp(x / alpha) - 1)),
     "gelu": _gelu,
@@ -104,7 +107,8 @@ ELEMENTWISE: dict[str, Function] = {
     "sub": lambda x, y, alpha=1: x - _scaled(alpha, y),
     "rsub": lambda x, y, alpha=1: y - _scaled(alpha, x),
     "mul": lambda x, y: x * y,
-    "div": lambda x, y: x / y,
+    "div": lambda x, y, rounding_mode=None: _ROUNDINGS[rounding_mode](x / y) if rounding_mode else x / y,
+    "logical_not": lambda x: _is_zero(x, 0),
     "pow": lambda x, y: x**y,
     "square": lambda x: x**2,
     "neg": lambda x: -x,
@@ -134,7 +138,8 @@ ELEMENTWISE: dict[str, Function] = {
         name: function(name, getattr(torch, name))
         for name in (
             "sin", "cos", "tan", "sinh", "cosh", "asin", "acos", "atan", "atan2", "log1p", "log2", "log10", "expm1",
-            "erfc", "sign", "floor", "ceil", "round", "trunc", "remainder", "fmod", "logaddexp",
+            "erfc", "erfinv", "lgamma", "digamma", "sinc", "exp2", "asinh", "acosh", "atanh", "hypot", "heaviside",
+            "logit", "sign", "sgn", "floor", "floor_divide", "ceil", "round", "trunc", "remainder", "fmod", "logaddexp",
         )
     },
 }  # fmt: skip

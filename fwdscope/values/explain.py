@@ -112,13 +112,12 @@ def _explained(
         notes.append(
             f"{name} is a {what} with others inside; {ends}" if what == "module" else f"{name} is a {what}; {ends}"
         )
-    if steps:
-        own = replace(steps[-1], element=address)
-        steps = [*steps[:-1], own]
-        computed = own.result.value
+    if result.kind == "step":
+        steps = [*steps[:-1], replace(steps[-1], element=address)]
+        computed = steps[-1].result.value
     else:
         computed = result.value
-        steps = [_passed_on(address, result, [call.name for call in keeper.kept if call.owner in (node, last)])]
+        steps = [*steps, _passed_on(address, result, [call.name for call in keeper.kept if call.owner in (node, last)])]
     scale = max(1.0, abs(address.value)) * _ROUNDING
     dtype = str(held.values.dtype).removeprefix("torch.")
     if math.isfinite(address.value) and abs(computed - address.value) > scale:

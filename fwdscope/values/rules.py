@@ -13,7 +13,7 @@ import torch
 from fwdscope.commands.explain.value import Grid, GridRow
 from fwdscope.run.calls import Held, Index, replaced
 
-from .derivation import FEW, StepWriter, ValueColumn, broadcast, rule, shown_rows, take
+from .derivation import FEW, Box, StepWriter, ValueColumn, broadcast, rule, shown_rows, take
 from .elementwise import LOSSES
 from .quantity import ATOM, Quantity, Writing, atom, exp, largest, log, sigmoid, sqrt
 
@@ -243,12 +243,12 @@ def _avg_pool(w: StepWriter, at: Index) -> Quantity:
 # --- normalisation and distributions ---------------------------------------------------------------------------------
 
 
-def _moments(w: StepWriter, x: Held, indices: Sequence[Index]) -> tuple[Quantity, Quantity]:
+def _moments(w: StepWriter, x: Held, indices: Sequence[Index], correction: Any = 0) -> tuple[Quantity, Quantity]:
     """Add the mean and the variance of elements."""
     values, n = take(x, indices), len(indices)
     mean = w.equation("mean", atom(float(values.sum()), "Σ x") / n)
     squares = atom(float(((values - mean.value) ** 2).sum()), "Σ (x − mean)²")
-    return mean, w.equation("variance", squares / n, "variance")
+    return mean, w.equation("variance", squares / (n - (1 if correction is None else correction)))
 
 
 def _values(w: StepWriter, x: Held, indices: Sequence[Index], at: Index) -> None:
@@ -280,7 +280,7 @@ def _batch_norm(w: StepWriter, at: Index) -> Quantity:
     else:
         w.sentence = "normalised by the mean and variance of the channel"
         sizes = x.values.shape
-        indices = [(n, *channel, *rest) for n, *rest in itertools.product(range(sizes[0]), *map(range, sizes[2:]))]
+        indices = Box(range(sizes[0]), _only(at[1]), *map(range, sizes[2:]))
         _values(w, x, indices, at)
         numbers = _moments(w, x, indices)
     return _normalised(w, x, at, *numbers, eps, ((weight, channel, "·"), (bias, channel, "+")))
@@ -291,7 +291,7 @@ def _layer_norm(w: StepWriter, at: Index) -> Quantity:
     x, shape, weight, bias, eps = w.args[:5]
     w.sentence = "normalised by the mean and variance of its features"
     before, own = at[: len(at) - len(shape)], at[len(at) - len(shape) :]
-    indices = [(*before, *rest) for rest in itertools.product(*map(range, shape))]
+    indices = Box(*map(_only, before), *map(range, shape))
     _values(w, x, indices, at)
     return _normalised(w, x, at, *_moments(w, x, indices), eps, ((weight, own, "·"), (bias, own, "+")))
 
@@ -302,8 +302,7 @@ def _group_norm(w: StepWriter, at: Index) -> Quantity:
     w.sentence = "normalised by the mean and variance of its group of channels"
     each = channels // groups
     first = at[1] // each * each
-    spots = itertools.product(range(first, first + each), *map(range, x.values.shape[2:]))
-    indices = [(at[0], *spot) for spot in spots]
+    indices = Box(_only(at[0]), range(first, first + each), *map(range, x.values.shape[2:]))
     _values(w, x, indices, at)
     return _normalised(w, x, at, *_moments(w, x, indices), eps, ((weight, at[1:2], "·"), (bias, at[1:2], "+")))
 
@@ -312,7 +311,7 @@ def _group_norm(w: StepWriter, at: Index) -> Quantity:
 def _rms_norm(w: StepWriter, at: Index) -> Quantity:
     x, shape, weight, eps = w.args[:4]
     w.sentence = "divided by the root of the mean square of its features"
-    indices = [(*at[: len(at) - len(shape)], *rest) for rest in itertools.product(*map(range, shape))]
+    indices = Box(*map(_only, at[: len(at) - len(shape)]), *map(range, shape))
     _values(w, x, indices, at)
     squares = w.equation("mean square", atom(float((take(x, indices) ** 2).sum()), "Σ x²") / len(indices))
     eps = torch.finfo(x.values.dtype).eps if eps is None else eps
@@ -407,20 +406,22 @@ def _embedding(w: StepWriter, at: Index) -> Quantity:
 # --- reductions ------------------------------------------------------------------------------------------------------
 
 
-def _reduced(x: Held, at: Index, dims: Any, keeps: bool) -> list[Index]:
+def _reduced(x: Held, at: Index, dims: Any, keeps: bool) -> Box:
     """The elements that a reduction takes together."""
     count = x.values.dim()
     every = [dims] if isinstance(dims, int) else dims
-    gone = sorted({d % count for d in every}) if every else list(range(count))
+    gone = {d % count for d in every} if every else set(range(count))
     rest = iter([i for d, i in enumerate(at) if d not in gone] if keeps else at)
-    fixed = {d: next(rest) for d in range(count) if d not in gone}
-    return list(itertools.product(*([fixed[d]] if d in fixed else range(x.values.shape[d]) for d in range(count))))
+    return Box(*(range(size) if d in gone else _only(next(rest)) for d, size in enumerate(x.values.shape)))
+
+
+def _only(i: int) -> range:
+    return range(i, i + 1)
 
 
 @rule(
     "sum",
     "mean",
-    "nansum",
     "prod",
     "amax",
     "amin",
@@ -428,6 +429,8 @@ def _reduced(x: Held, at: Index, dims: Any, keeps: bool) -> list[Index]:
     "min",
     "var",
     "std",
+    "var_mean",
+    "std_mean",
     "logsumexp",
     "linalg_vector_norm",
     "norm",
@@ -448,14 +451,10 @@ def _reduction(w: StepWriter, at: Index) -> Quantity:
     if name == "logsumexp":
         top, total = _exponentials(w, x, indices, 0)
         return top + log(total)
-    if name in ("var", "std"):
+    if name[:3] in ("var", "std"):
         w.sentence = f"of {n:,} numbers"
-        correction = w.call.keywords.get("correction", 1)
-        mean = w.equation("mean", atom(float(values.sum()), "Σ x") / n)
-        variance = atom(float(((values - mean.value) ** 2).sum()), "Σ (x − mean)²") / (
-            n - (1 if correction is None else correction)
-        )
-        return sqrt(variance) if name == "std" else variance
+        mean, variance = _moments(w, x, indices, w.call.keywords.get("correction", 1))
+        return mean if w.result else sqrt(variance) if name[:3] == "std" else variance
     column = w.elements(x, indices)
     if norm:
         p = float(w.argument(1, "ord" if name != "norm" else "p", 2) or 2)
