@@ -21,7 +21,7 @@ from fwdscope.commands.explain.value import (
 )
 from fwdscope.printable import printable
 from fwdscope.render.colours import colour
-from fwdscope.render.lines import cells, next_steps, pack, wrap
+from fwdscope.render.lines import cells, next_steps, pack, shorten, wrap
 from fwdscope.report.pictures import share_of
 
 _INDENT = 3
@@ -31,6 +31,8 @@ _MOST_ROWS = 11
 _PADDING = "pad"
 # Behind a dark colour white is read better, behind a light one black; the luminance is Rec. 601's.
 _LIGHT = 140
+# A column of addresses is not cut shorter than this.
+_LEAST = 16
 # As many commands to go on with.
 _MOST_NEXT = 2
 
@@ -147,27 +149,29 @@ def _equation(one: Equation, label: str, width: int, is_last: bool) -> Iterator[
 def _table(table: ValueTable, width: int) -> Iterator[Text]:
     if table.title:
         yield from (Text(line, "dim") for line in wrap(printable(table.title), width))
-    columns = [_column(title, [row.cells[i] if i < len(row.cells) else None for row in table.rows])
-               for i, title in enumerate(table.columns)]  # fmt: skip
-    shown = [column for column in columns if any(column[1])]
+    columns = [
+        _column(title, [row.cells[i] for row in table.rows if i < len(row.cells)])
+        for i, title in enumerate(table.columns)
+    ]
+    columns = [one for one in columns if any(one[1])]
+    # If there is not enough room, titles are cut first, then the widest column of addresses.
+    rooms = [max(map(cells, (title, *texts))) for title, texts, _ in columns]
+    room = width - 2 * len(rooms)
+    if sum(rooms) > room:
+        rooms = [
+            max(map(cells, texts)) if is_text else room
+            for room, (_, texts, is_text) in zip(rooms, columns, strict=True)
+        ]
+        widest = rooms.index(max(rooms))
+        rooms[widest] = max(_LEAST, rooms[widest] + min(0, room - sum(rooms)))
     for i in range(-1, len(table.rows)):
-        kind = table.rows[i].kind if i >= 0 else "head"
-        style = {"head": "dim", "rest": "dim", "marked": "bold green"}.get(kind, "")
+        kind = table.rows[i].kind if i >= 0 else "rest"
+        style = {"rest": "dim", "marked": "bold green"}.get(kind, "")
         line = Text("▸ " if kind == "marked" else "  ", style)
-        for title, texts, is_text in shown:
-            room = max(cells(text) for text in (title, *texts))
-            text = title if i < 0 else texts[i]
-            line.append((text.ljust(room) if is_text else text.rjust(room)) + " " * 2, style)
-        if line.cell_len > width + 2 and i < 0 and len(shown) > 3:
-            # The names of tensors give way first.
-            shown = [(_cut(title), texts, is_text) for title, texts, is_text in shown]
-            yield from _table(ValueTable("", tuple(_cut(title) for title in table.columns), table.rows), width + 1000)
-            return
+        for (title, texts, is_text), fits in zip(columns, rooms, strict=True):
+            text = shorten(title if i < 0 else texts[i], fits, "middle")
+            line.append(f"{text:<{fits}}  " if is_text else f"{text:>{fits}}  ")
         yield line
-
-
-def _cut(title: str) -> str:
-    return title if len(title) <= 12 else "…" + title[-11:]
 
 
 def _column(title: str, column: Sequence[Cell]) -> tuple[str, list[str], bool]:

@@ -520,7 +520,7 @@ def _is_near(computed: float, value: float, result: Held) -> bool:
     return computed == value or not abs(computed - value) > rounding * max(1.0, abs(value))
 
 
-class Box(Sequence[Index]):
+class IndexBox(Sequence[Index]):
     """The indices of a part of a tensor, in order: a range along each dimension."""
 
     def __init__(self, *ranges: range) -> None:
@@ -546,7 +546,7 @@ class Box(Sequence[Index]):
 
 def take(held: Held, indices: Sequence[Index]) -> Tensor:
     """Elements of a tensor, in double precision."""
-    if isinstance(indices, Box):
+    if isinstance(indices, IndexBox):
         return held.values[tuple(slice(one.start, one.stop) for one in indices.ranges)].flatten().double()
     if not held.values.dim():
         return held.values.double().expand(len(indices))

@@ -13,7 +13,7 @@ import torch
 from fwdscope.commands.explain.value import Grid, GridRow
 from fwdscope.run.calls import Held, Index, replaced
 
-from .derivation import FEW, Box, StepWriter, ValueColumn, broadcast, rule, shown_rows, take
+from .derivation import FEW, IndexBox, StepWriter, ValueColumn, broadcast, rule, shown_rows, take
 from .elementwise import LOSSES
 from .quantity import ATOM, Quantity, Writing, atom, exp, largest, log, sigmoid, sqrt
 
@@ -280,7 +280,7 @@ def _batch_norm(w: StepWriter, at: Index) -> Quantity:
     else:
         w.sentence = "normalised by the mean and variance of the channel"
         sizes = x.values.shape
-        indices = Box(range(sizes[0]), _only(at[1]), *map(range, sizes[2:]))
+        indices = IndexBox(range(sizes[0]), _only(at[1]), *map(range, sizes[2:]))
         _values(w, x, indices, at)
         numbers = _moments(w, x, indices)
     return _normalised(w, x, at, *numbers, eps, ((weight, channel, "·"), (bias, channel, "+")))
@@ -291,7 +291,7 @@ def _layer_norm(w: StepWriter, at: Index) -> Quantity:
     x, shape, weight, bias, eps = w.args[:5]
     w.sentence = "normalised by the mean and variance of its features"
     before, own = at[: len(at) - len(shape)], at[len(at) - len(shape) :]
-    indices = Box(*map(_only, before), *map(range, shape))
+    indices = IndexBox(*map(_only, before), *map(range, shape))
     _values(w, x, indices, at)
     return _normalised(w, x, at, *_moments(w, x, indices), eps, ((weight, own, "·"), (bias, own, "+")))
 
@@ -302,7 +302,7 @@ def _group_norm(w: StepWriter, at: Index) -> Quantity:
     w.sentence = "normalised by the mean and variance of its group of channels"
     each = channels // groups
     first = at[1] // each * each
-    indices = Box(_only(at[0]), range(first, first + each), *map(range, x.values.shape[2:]))
+    indices = IndexBox(_only(at[0]), range(first, first + each), *map(range, x.values.shape[2:]))
     _values(w, x, indices, at)
     return _normalised(w, x, at, *_moments(w, x, indices), eps, ((weight, at[1:2], "·"), (bias, at[1:2], "+")))
 
@@ -311,7 +311,7 @@ def _group_norm(w: StepWriter, at: Index) -> Quantity:
 def _rms_norm(w: StepWriter, at: Index) -> Quantity:
     x, shape, weight, eps = w.args[:4]
     w.sentence = "divided by the root of the mean square of its features"
-    indices = Box(*map(_only, at[: len(at) - len(shape)]), *map(range, shape))
+    indices = IndexBox(*map(_only, at[: len(at) - len(shape)]), *map(range, shape))
     _values(w, x, indices, at)
     squares = w.equation("mean square", atom(float((take(x, indices) ** 2).sum()), "Σ x²") / len(indices))
     eps = torch.finfo(x.values.dtype).eps if eps is None else eps
@@ -406,13 +406,13 @@ def _embedding(w: StepWriter, at: Index) -> Quantity:
 # --- reductions ------------------------------------------------------------------------------------------------------
 
 
-def _reduced(x: Held, at: Index, dims: Any, keeps: bool) -> Box:
+def _reduced(x: Held, at: Index, dims: Any, keeps: bool) -> IndexBox:
     """The elements that a reduction takes together."""
     count = x.values.dim()
     every = [dims] if isinstance(dims, int) else dims
     gone = {d % count for d in every} if every else set(range(count))
     rest = iter([i for d, i in enumerate(at) if d not in gone] if keeps else at)
-    return Box(*(range(size) if d in gone else _only(next(rest)) for d, size in enumerate(x.values.shape)))
+    return IndexBox(*(range(size) if d in gone else _only(next(rest)) for d, size in enumerate(x.values.shape)))
 
 
 def _only(i: int) -> range:
