@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import gc
-import signal
 import sys
 
-from fwdscope.interrupt import end_program
+from fwdscope.interrupt import handle_signals, ignore_signals
 
 
 def main() -> None:
     """Run the command line."""
-    signal.signal(signal.SIGINT, end_program)
+    handle_signals()
     # A command ends before circles of garbage could matter, and looking for them among all that torch loads costs a
     # fifth of the whole run.
     gc.disable()
@@ -21,8 +20,7 @@ def main() -> None:
     # Python looks for circles once more on its way out, in all that torch made: a quarter of a second. What is frozen
     # is left out of that; what stands in line for the end of the program still runs.
     gc.freeze()
-    # All is written: Ctrl-C is too late.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    ignore_signals()  # all is written
     sys.exit(code)
 
 

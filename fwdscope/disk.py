@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from fwdscope.interrupt import postponed
+from fwdscope.interrupt import undone
 
 # Bytes of a file of data: reports, baselines, indices, configurations.
 MOST_BYTES = 64 * 1024**2
@@ -56,7 +56,7 @@ def write(path: Path, data: bytes | str, inside: Path | None = None, sync: bool 
     A link is followed inside the folder ``inside``, by default that of the file. Raises OSError.
     """
     data = data.encode() if isinstance(data, str) else data
-    with postponed(), replacing(path, inside, sync) as beside:
+    with replacing(path, inside, sync) as beside:
         beside.write_bytes(data)
 
 
@@ -72,14 +72,15 @@ def replacing(path: Path, inside: Path | None = None, sync: bool = True) -> Iter
     # The mode of a new file is what the umask leaves of 666.
     mode = stat.S_IMODE(place.stat().st_mode) if place.exists() else 0o666
     beside = place.with_name(f".{place.name[:100]}.{secrets.token_hex(4)}")
-    try:
-        os.close(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode))
-        yield beside
-        if sync:
-            with beside.open("rb+") as stream:
-                os.fsync(stream.fileno())
-        beside.replace(place)
-    except BaseException:
-        with suppress(OSError):
-            beside.unlink()
-        raise
+    with undone(lambda: beside.unlink(missing_ok=True)):
+        try:
+            os.close(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode))
+            yield beside
+            if sync:
+                with beside.open("rb+") as stream:
+                    os.fsync(stream.fileno())
+            beside.replace(place)
+        except BaseException:
+            with suppress(OSError):
+                beside.unlink()
+            raise

@@ -1,4 +1,6 @@
-"""Ctrl-C: it ends the program at once with code 130, or only a run, so that what is known can still be written."""
+"""Signals: Ctrl-C, SIGTERM and SIGHUP end the program at once; Ctrl-C may end only a run, so that what is known can
+still be written.
+"""
 
 from __future__ import annotations
 
@@ -8,29 +10,47 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
+from typing import Any
 
-INTERRUPTED = 130
-# What the end of the program undoes first, such as a line of progress.
-_undo: list[Callable[[], None]] = []
-_postponed = _pending = False
+INTERRUPTED = 128 + signal.SIGINT
+SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+# What the end of the program undoes first: a line of progress, a file that is half written, a child.
+_undo: list[Callable[[], object]] = []
+_postponed, _pending = False, 0
 
 
-def end_program(*_: object) -> None:
-    """End the program, as the handler of SIGINT.
+def handle_signals() -> None:
+    """From now on the signals end the program with 128 and their number; one that nohup ignores stays ignored."""
+    for number in SIGNALS:
+        if number == signal.SIGINT or signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, end_program)
 
-    A KeyboardInterrupt could come out anywhere, as in torch's import, where Python prints it as "ignored".
+
+def ignore_signals() -> None:
+    """From now on the signals are too late."""
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+
+
+def end_program(number: int = signal.SIGINT, _: object = None) -> None:
+    """End the program, as the handler of a signal.
+
+    An exception could come out anywhere, as in torch's import, where Python prints it as "ignored".
     """
     global _pending
     if _postponed:
-        _pending = True
+        _pending = _pending or number
         return
-    for undo in reversed(_undo):
-        undo()
-    os._exit(INTERRUPTED)
+    ignore_signals()
+    try:
+        for undo in reversed(_undo):
+            undo()
+    finally:
+        os._exit(128 + number)
 
 
 @contextlib.contextmanager
-def undone(undo: Callable[[], None]) -> Iterator[None]:
+def undone(undo: Callable[[], object]) -> Iterator[None]:
     """Have the end of the program call ``undo`` while inside."""
     _undo.append(undo)
     try:
@@ -41,7 +61,7 @@ def undone(undo: Callable[[], None]) -> Iterator[None]:
 
 @contextlib.contextmanager
 def postponed() -> Iterator[None]:
-    """End the program only after what is inside, so that no file is left half written."""
+    """End the program only after what is inside, so that it is done or not begun."""
     global _postponed, _pending
     before, _postponed = _postponed, True
     try:
@@ -49,8 +69,29 @@ def postponed() -> Iterator[None]:
     finally:
         _postponed = before
         if _pending and not before:
-            _pending = False
-            end_program()
+            number, _pending = _pending, 0
+            end_program(number)
+
+
+def run_command(
+    command: list[str], input: bytes | None = None, timeout: float | None = None, **options: Any
+) -> tuple[int, bytes]:
+    """The exit code of a command and what it wrote to a pipe; it ends with the program.
+
+    Raises OSError if it cannot be run, subprocess.TimeoutExpired after ``timeout`` seconds.
+    """
+    import subprocess  # not loaded by commands that start none
+
+    with contextlib.ExitStack() as stack:
+        with postponed():
+            process = stack.enter_context(subprocess.Popen(command, **options))
+            stack.enter_context(undone(process.terminate))
+        try:
+            written, _ = process.communicate(input, timeout)
+        except BaseException:
+            process.kill()
+            raise
+    return process.returncode, written
 
 
 class Stop:
@@ -76,16 +117,19 @@ class Stop:
         return self
 
     def __exit__(self, *_: object) -> None:
+        was_armed, self._armed = self._armed, False
         if self._timer is not None:
             self._timer.cancel()
-        if self._armed:
-            self._armed = False
+            self._timer.join()  # its signal has come, and is ignored
+        if was_armed:
             signal.signal(signal.SIGINT, self._before)
 
-    def _raise(self, *_: object) -> None:
+    def _raise(self, number: int, frame: Any) -> None:
         if self._armed:
             self.interrupted = not self.timed_out
             raise KeyboardInterrupt
+        if not self.timed_out and callable(self._before):
+            self._before(number, frame)
 
     def _time_out(self) -> None:
         self.timed_out = True

@@ -19,7 +19,7 @@ import typer
 from fwdscope import disk
 from fwdscope.cli.options import split_pair
 from fwdscope.errors import InputError, ShapeError, causes, import_failure
-from fwdscope.interrupt import INTERRUPTED
+from fwdscope.interrupt import INTERRUPTED, run_command
 from fwdscope.language.names import listed, nearest
 from fwdscope.language.problems import SpecError
 from fwdscope.limits import LIMITS, raised
@@ -185,7 +185,7 @@ def page(text: str) -> None:
     # Ctrl-C is the pager's own key.
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        subprocess.run(command, input=text.encode(), env={"LESS": "FRX", **os.environ}, check=False)
+        run_command(command, text.encode(), stdin=subprocess.PIPE, env={"LESS": "FRX", **os.environ})
     finally:
         signal.signal(signal.SIGINT, before)
 

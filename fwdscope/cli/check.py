@@ -35,6 +35,7 @@ _BASELINE = "Compare each report with the one kept in this folder."
 _UPDATE = "Write the baselines instead of comparing with them."
 _TOLERANCE = "How far costs may differ from the baseline, as 1%. Shapes and parameters must be equal."
 _JOBS = "Processes to use, at most one per core. Each loads torch, which pays off from a few hundred specs on."
+_TIMEOUT = "Seconds for one spec, in a process of its own; then it has crashed. Default: 600 with --jobs, else none."
 _BADGE = (
     "Write what shields.io's endpoint badge reads: params.json and macs.json the figure of the one spec checked, any "
     "other name whether all is well."
@@ -53,6 +54,7 @@ def check(
     update: Annotated[bool, typer.Option("--update", help=_UPDATE)] = False,
     tolerance: Annotated[str | None, typer.Option(metavar="PERCENT", help=_TOLERANCE)] = None,
     jobs: Annotated[int, typer.Option("-j", "--jobs", min=1, metavar="N", help=_JOBS)] = 1,
+    timeout: Annotated[float | None, typer.Option(min=1, metavar="SECONDS", help=_TIMEOUT)] = None,
     format_: Annotated[
         str | None, typer.Option("--format", metavar="FORMAT", help=f"{', '.join(FORMATS)}. Default: text.")
     ] = None,
@@ -80,7 +82,7 @@ def check(
         folder = _baselines(baseline, update, tolerance, "tolerance" in defaulted(ctx))
         if allow_import:
             import_from_here()
-        plan = CheckPlan(CheckSettings(dtype, allow_import), jobs, not no_cache, folder)
+        plan = CheckPlan(CheckSettings(dtype, allow_import), jobs, not no_cache, folder, timeout)
         if "-" in (targets or []) and folder is not None:
             raise InputError("a baseline is of a file, and - is stdin: leave one of them out")
         if watch:

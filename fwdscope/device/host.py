@@ -16,6 +16,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from fwdscope.interrupt import run_command
+
 
 @dataclass(frozen=True)
 class HostMemory:
@@ -33,7 +35,8 @@ Ask = Callable[[Sequence[str]], str]
 
 def _ask(command: Sequence[str]) -> str:
     try:
-        return subprocess.run(command, capture_output=True, text=True, timeout=5, check=False).stdout
+        pipe, ignored = subprocess.PIPE, subprocess.DEVNULL
+        return run_command(list(command), timeout=5, stdout=pipe, stderr=ignored)[1].decode("utf-8", "replace")
     except (OSError, subprocess.SubprocessError):
         return ""
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from fwdscope.disk import MOST_BYTES
 from fwdscope.errors import TargetError
+from fwdscope.interrupt import run_command
 from fwdscope.targets.specs import find_spec
 
 
@@ -53,7 +54,8 @@ def _git(folder: Path, *arguments: str) -> bytes | None:
     """The output of git, None if it fails. Raises TargetError if git is not installed."""
     try:
         command, environment = ["git", "-C", str(folder), *_PLAIN, *arguments], {**os.environ, **_ALONE}
-        done = subprocess.run(command, capture_output=True, check=False, env=environment)
+        pipe, ignored = subprocess.PIPE, subprocess.DEVNULL
+        code, written = run_command(command, stdin=ignored, stdout=pipe, stderr=ignored, env=environment)
     except FileNotFoundError:
         raise TargetError("FILE@REV needs git, which is not installed here") from None
-    return done.stdout if done.returncode == 0 else None
+    return written if code == 0 else None

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy
 import pytest
 import torch
-from paths import ROOT
 from typer.testing import CliRunner, Result
 
 from fwdscope.cli import app
@@ -325,49 +322,6 @@ def test_a_package_that_cannot_be_imported_is_no_bug_of_ours(
     done = subprocess.run(call, capture_output=True, text=True, env=environment, check=False)
     assert f"torch cannot be imported: {reason}" in done.stdout + done.stderr
     assert "bug in fwdscope" not in done.stdout + done.stderr
-
-
-@pytest.mark.parametrize("wait", [0.05, 0.2, 0.5, 0.9], ids="{} s".format)
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        ("inspect", "llama3_405b", "resnet50", "--no-cache", "--format", "json"),
-        ("bench", "resnet50", "--device", "cpu", "--budget", "60", "--format", "json"),
-        ("check", "specs", "--no-cache", "--jobs", "2", "--format", "json"),
-    ],
-    ids=lambda arguments: arguments[0],
-)
-def test_control_c_leaves_no_traceback(arguments: tuple[str, ...], wait: float) -> None:
-    """At any moment: while the program starts, while torch loads, while the network is built."""
-    code = "import sys; from fwdscope.__main__ import main; print('ready', flush=True); main()"
-    command = [sys.executable, "-c", code, *arguments]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT)
-    assert process.stdout is not None
-    assert process.stdout.readline() == "ready\n"
-    time.sleep(wait)
-    process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=60)
-    assert err == ""
-    assert process.returncode == 130
-
-
-def test_control_c_leaves_no_file_half_written(tmp_path: Path) -> None:
-    """It comes between the opening of the file and the writing of its content."""
-    code = (
-        "import os, pathlib, signal, sys; from fwdscope.__main__ import main\n"
-        "write = pathlib.Path.write_bytes\n"
-        "def slow(self, data):\n"
-        "    if 'report.json' in self.name:\n"
-        "        os.kill(os.getpid(), signal.SIGINT)\n"
-        "    write(self, data)\n"
-        "pathlib.Path.write_bytes = slow\n"
-        "main()\n"
-    )
-    file = tmp_path / "report.json"
-    command = [sys.executable, "-c", code, "inspect", "mlp_xor", "--device", "meta", "-o", str(file)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stderr) == (130, "")
-    assert Report.loads(file.read_text()).name == "mlp-xor"
 
 
 def test_a_reader_that_stops_early_is_no_error() -> None:

@@ -2,17 +2,10 @@
 
 from __future__ import annotations
 
-import gc
-import itertools
-import multiprocessing
-import multiprocessing.util
 import os
-import signal
-import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
 
@@ -22,26 +15,24 @@ from fwdscope.commands.check.baseline import BaselineFolder, remarks_on
 from fwdscope.commands.check.files import SpecFile, looks_like_spec
 from fwdscope.commands.check.one import CheckResult, CheckSettings, check_source
 from fwdscope.commands.check.outcome import CheckMessage, CheckRun, Outcome, state_of
-from fwdscope.errors import InputError, import_failure
-from fwdscope.interrupt import postponed, undone
+from fwdscope.commands.check.workers import TIMEOUT, check_in_workers, tidy
+from fwdscope.errors import InputError, error_text, import_failure, is_out_of_memory
 from fwdscope.language.problems import Source, SpecError
 from fwdscope.language.source import decode, read
 from fwdscope.targets import Target
 
-# Specs between two garbage collections: few, so that a collection is short.
-_SPECS_PER_COLLECTION = 5
-# The number of the next spec that this worker process checks.
-_number = itertools.count(1)
-
 
 @dataclass(frozen=True)
 class CheckPlan:
-    """How to check: the number of processes, whether outcomes are cached, and the baselines to compare with."""
+    """How to check: the number of processes, whether outcomes are cached, the baselines to compare with, and the
+    seconds that one spec may take in a process of its own.
+    """
 
     settings: CheckSettings = field(default_factory=CheckSettings)
     jobs: int = 1
     cached: bool = True
     folder: BaselineFolder | None = None
+    timeout: float | None = None
 
 
 def check_files(
@@ -110,63 +101,20 @@ def _read(file: SpecFile) -> Source | Outcome:
 
 def _fresh(sources: Sequence[Source], plan: CheckPlan) -> Iterator[CheckResult]:
     """The results for files that the cache does not know."""
-    if plan.jobs < 2 or len(sources) < 2:
+    if plan.timeout is None and (plan.jobs < 2 or len(sources) < 2):
         for number, source in enumerate(sources, 1):
             yield guarded(source, plan.settings)
-            _tidy(number)
+            tidy(number)
         return
     bounds = {name: limits.limit(name) for name in limits.LIMITS}
     check = partial(_bounded, settings=plan.settings, bounds=bounds)
-    # More processes than cores would only take memory, since each loads torch.
-    processes = min(plan.jobs, len(sources), max(2, os.cpu_count() or 2))
-    with undone(_end_workers):
-        with postponed():  # a worker that is half started would say so at length
-            pool = ProcessPoolExecutor(processes, multiprocessing.get_context("spawn"), _prepare)
-            results = pool.map(check, sources)
-        with pool:
-            yield from results
-
-
-def _end_workers() -> None:
-    """End the workers at Ctrl-C, and free their semaphores, which Python would complain of."""
-    for worker in multiprocessing.active_children():
-        worker.kill()
-    multiprocessing.util._run_finalizers()  # type: ignore[attr-defined]
-
-
-def _prepare() -> None:
-    """Set up a worker process as ``__main__`` sets up the program."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-    gc.disable()
-
-    def end_with_parent() -> None:
-        # If the program is killed, a worker would wait for work forever.
-        if (parent := multiprocessing.parent_process()) is not None:
-            parent.join()
-            os._exit(1)
-
-    threading.Thread(target=end_with_parent, daemon=True).start()
+    yield from check_in_workers(sources, check, plan.jobs, plan.timeout or TIMEOUT)
 
 
 def _bounded(source: Source, settings: CheckSettings, bounds: dict[str, int]) -> CheckResult:
     """Check a file in a worker process, under the limits of the program."""
     with limits.raised(bounds):
-        result = guarded(source, settings)
-    _tidy(next(_number))
-    return result
-
-
-def _tidy(number: int) -> None:
-    """Free the networks that were built: they have reference cycles, and the program runs without garbage collection.
-
-    Objects that the first spec loaded, above all torch's, are frozen: collecting them takes longer than the specs.
-    """
-    if gc.isenabled():
-        return  # called from Python, where garbage collection runs by itself
-    if number == 1:
-        gc.freeze()
-    elif number % _SPECS_PER_COLLECTION == 0:
-        gc.collect()
+        return guarded(source, settings)
 
 
 def guarded(source: Source, settings: CheckSettings) -> CheckResult:
@@ -178,8 +126,10 @@ def guarded(source: Source, settings: CheckSettings) -> CheckResult:
     except Exception as error:
         if os.environ.get("FWDSCOPE_DEBUG"):
             traceback.print_exc()
-        bug = f"this is a bug in fwdscope, not in your spec: {type(error).__name__}: {error}"
-        reason = import_failure(error) or bug
+        reason = f"this is a bug in fwdscope, not in your spec: {type(error).__name__}: {error}"
+        if isinstance(error, MemoryError) or is_out_of_memory(error):
+            reason = f"memory ran out: {error_text(error)}"
+        reason = import_failure(error) or reason
         return CheckResult(Outcome(source.name, source.name, "crashed", reason=reason), can_be_cached=False)
 
 
