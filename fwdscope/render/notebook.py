@@ -12,12 +12,16 @@ from html import escape
 from importlib import import_module
 from typing import Any, NamedTuple
 
+from rich.console import Console
+from rich.style import Style
+
 from fwdscope.commands.check.outcome import CheckRun
 from fwdscope.commands.diff import Comparison
 from fwdscope.commands.explain import Explanation
+from fwdscope.commands.explain.value import ValueExplanation
 from fwdscope.findings import findings
 from fwdscope.printable import printable
-from fwdscope.render import changes, checks, csv, graph, html, layer, summary, terminal
+from fwdscope.render import changes, checks, csv, graph, html, layer, summary, terminal, value
 from fwdscope.render.checks import words
 from fwdscope.render.columns import chosen_columns, shapes_cell
 from fwdscope.render.explanation import COLOURS, lines_of
@@ -33,9 +37,10 @@ _MOST_ROWS = 800
 
 
 def html_of(one: Any) -> str:
-    """What a notebook shows of a report, a comparison, an explanation or a check."""
+    """What a notebook shows of a report, a comparison, an explanation of a layer or a number, or a check."""
     drawn: dict[type, Callable[[Any], list[str]]] = {
         Report: _report, Comparison: _comparison, Explanation: _explanation, CheckRun: _check,
+        ValueExplanation: _value,
     }  # fmt: skip
     return _framed(*drawn[type(one)](one))
 
@@ -256,6 +261,17 @@ def _comparison(compared: Comparison) -> list[str]:
 
 def _explanation(one: Explanation) -> list[str]:
     return [_lines(lines_of(one, MAX_PROSE))]
+
+
+def _value(one: ValueExplanation) -> list[str]:
+    def span(text: str, style: Style | None) -> str:
+        if style is None or style.bgcolor is None or style.color is None:
+            return _styled(text, str(style or ""))
+        return f'<span style="color:{style.color.name};background:{style.bgcolor.name}">{escape(text)}</span>'
+
+    console = Console()
+    texts = (line.render(console) for line in value.lines(one, MAX_PROSE))
+    return [f"<pre>{chr(10).join(''.join(span(text, style) for text, style, _ in line) for line in texts)}</pre>"]
 
 
 def _check(run: CheckRun) -> list[str]:

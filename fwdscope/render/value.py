@@ -183,7 +183,7 @@ def _column(title: str, column: Sequence[Cell]) -> tuple[str, list[str], bool]:
     texts = units.value_column(values, [scale] * len(values), fewer=-1)
     room = max(map(len, texts), default=0)
     addresses = [
-        (cell.indices if cell.tensor == title else cell.text) if isinstance(cell, Element) else "" for cell in column
+        (cell.indices if cell.name == title else cell.text) if isinstance(cell, Element) else "" for cell in column
     ]
     has_addresses = any(isinstance(cell, Element) for cell in column)
     widest = max(map(len, addresses), default=0)

@@ -94,7 +94,7 @@ class CallKeeper(Recorder):
         self.shown = shown
         # The steps, besides those wanted, in which operators are kept until it is clear whose they are.
         self._around = {("step", *key[1:]) for key in wanted if key[0].startswith("own")}
-        self._lines = any(key[0] == "line" for key in wanted)
+        self._lines = [key[1] for key in wanted if key[0] == "line"]
         # Names of weights and inputs by the identity of the tensor.
         self.names = names
         self.kept: list[KeptCall] = []
@@ -174,7 +174,11 @@ class CallKeeper(Recorder):
 
     def _may_keep(self) -> bool:
         here = self.stack[-1]
-        return self._lines if not isinstance(here, Node) else here.step in self.wanted or here.step in self._around
+        if isinstance(here, Node):
+            return here.step in self.wanted or here.step in self._around
+        # The path of a line begins with that of what it is in.
+        around = next(node.path for node in reversed(self.stack) if isinstance(node, Node))
+        return any(f"{path}.".startswith(f"{around}." if around else "") for path in self._lines)
 
     def _settle(self, line: Any, node: Node | None, wanted: bool) -> None:
         """Hand the operators of a line that ended to its step, or drop them."""

@@ -473,7 +473,7 @@ class StepWriter:
         value = float(self.call.results[self.result].values[at])
         known = (words for begin, words in _WEIGHTED.items() if self.call.name.startswith(begin))
         self.sentence = next(known, "numbers of the input, each times its coefficient, summed")
-        found = self._gradient(at)
+        found = self.gradient(at)
         if found is not None:
             held, gradient = found
             indices = [tuple(index) for index in gradient.nonzero().tolist()]
@@ -491,7 +491,7 @@ class StepWriter:
         self.sentence = ""
         return atom(value).noted(f"how {operator_name(f'aten.{self.call.name}')} computes it is not shown")
 
-    def _gradient(self, at: Index) -> tuple[Held, Tensor] | None:
+    def gradient(self, at: Index) -> tuple[Held, Tensor] | None:
         """The first argument that the result depends on, and the gradient of an element of the result by it."""
         held = next((x for x in _flat(self.args) if isinstance(x, Held) and x.values.is_floating_point()), None)
         # torch has no derivative of the form that runs without gradients.

@@ -69,11 +69,8 @@ def _reach(p: int, k: int, size: int, stride: int, padding: int, dilation: int, 
 def _convolution(w: StepWriter, at: Index) -> Quantity:
     x, weight, bias, stride, padding, dilation, transposed, _, groups = w.args[:9]
     item, channel, *place = at
-    each_in, each_out = (
-        x.values.shape[1] // groups,
-        weight.values.shape[1 if transposed else 0] // (1 if transposed else groups),
-    )
-    group, own = divmod(channel, each_out)
+    each_in, sizes = x.values.shape[1] // groups, weight.values.shape
+    group, own = divmod(channel, sizes[1] if transposed else sizes[0] // groups)
     channels, kernel = [group * each_in + c for c in range(each_in)], weight.values.shape[2:]
     settings = [
         (*(s[d] if len(s) > 1 else s[0] for s in (stride, padding, dilation)), transposed) for d in range(len(kernel))
@@ -93,11 +90,12 @@ def _convolution(w: StepWriter, at: Index) -> Quantity:
     if transposed or math.prod(kernel) == 1:
         taps = list(itertools.product(*map(range, kernel)))
         pairs = [(i, weight_at(c, k)) for c in channels for k in taps if (i := input_at(c, k)) is not None]
-        w.sentence = (
-            "each input that reaches this place times the kernel's weight there, summed"
+        what = (
+            "input that reaches this place times the kernel's weight there"
             if transposed
-            else ("a kernel of one position: each channel times its weight, summed")
+            else "channel times its weight"
         )
+        w.sentence = f"each {what}, summed"
         total = w.products((x, [i for i, _ in pairs]), (weight, [k for _, k in pairs]))
     else:
         w.sentence = "the window of the input times the kernel, summed over all channels"
@@ -107,10 +105,8 @@ def _convolution(w: StepWriter, at: Index) -> Quantity:
             cells = [[input_at(c, k) for k in row] for row in rows]
             weights = [[weight_at(c, k) for k in row] for row in rows]
             pairs = [(a, b) for ra, rb in zip(cells, weights, strict=True) for a, b in zip(ra, rb, strict=True) if a]
-            total_here = (
-                float((take(x, [a for a, _ in pairs]) * take(weight, [b for _, b in pairs])).sum()) if pairs else 0.0
-            )
-            lines.append((x, cells, weights, total_here))
+            both = (take(x, [a for a, _ in pairs]), take(weight, [b for _, b in pairs])) if pairs else (torch.zeros(1),)
+            lines.append((x, cells, weights, float(torch.stack(both).prod(0).sum())))
         total = _windows_of(w, weight, lines)
     if bias is not None:
         w.sentence += ", plus the bias"
@@ -180,14 +176,9 @@ def _each(value: Any, dims: int) -> list[int]:
 
 
 def _adaptive(w: StepWriter, at: Index) -> list[list[int | None]]:
-    sizes = w.args[1]
-    pairs = zip(
-        at[-len(sizes) :],
-        w.args[0].values.shape[-len(sizes) :],
-        w.call.results[0].values.shape[-len(sizes) :],
-        strict=True,
-    )
-    return [list(range(p * size // out, -(-(p + 1) * size // out))) for p, size, out in pairs]
+    dims = len(w.args[1])
+    sizes = (held.values.shape[-dims:] for held in (w.args[0], w.call.results[0]))
+    return [list(range(p * n // out, -(-(p + 1) * n // out))) for p, n, out in zip(at[-dims:], *sizes, strict=True)]
 
 
 @rule("max_pool1d", "max_pool2d", "max_pool2d_with_indices", "max_pool3d_with_indices", "adaptive_max_pool2d",
@@ -221,23 +212,12 @@ def _max_pool(w: StepWriter, at: Index) -> Quantity:
       "adaptive_avg_pool2d", "adaptive_avg_pool3d")  # fmt: skip
 def _avg_pool(w: StepWriter, at: Index) -> Quantity:
     w.sentence = "the mean of the window"
-    if "adaptive" in w.call.name:
-        spans, divisor = _adaptive(w, at), None
-    else:
-        dims = int(w.call.name[8])
-        spans, divisor = _fixed(w, at, dims), w.argument(6)
-        if divisor is None and w.argument(5, default=True):
-            # Padding counts, but not what the window has beyond it.
-            kernel, padding = _each(w.args[1], dims), _each(w.argument(3, default=0), dims)
-            stride = _each(w.argument(2, default=()) or w.args[1], dims)
-            sizes = w.args[0].values.shape[-dims:]
-            starts = [p * s - pad for p, s, pad in zip(at[-dims:], stride, padding, strict=True)]
-            divisor = math.prod(
-                min(a + k, size + pad) - a for a, k, size, pad in zip(starts, kernel, sizes, padding, strict=True)
-            )
+    spans = _adaptive(w, at) if "adaptive" in w.call.name else _fixed(w, at, int(w.call.name[8]))
     inside, _ = _pool(w, at, spans, False)
-    total = float(take(w.args[0], inside).sum())
-    return atom(total, "Σ window") / (divisor or len(inside))
+    # Padding may count too: the gradient of the mean has the number that it divides by.
+    gradient = w.gradient(at)
+    divisor = round(1 / float(gradient[1][inside[0]])) if gradient else len(inside)
+    return atom(float(take(w.args[0], inside).sum()), "Σ window") / divisor
 
 
 # --- normalisation and distributions ---------------------------------------------------------------------------------
@@ -321,14 +301,12 @@ def _rms_norm(w: StepWriter, at: Index) -> Quantity:
 
 @rule("_softmax", "_log_softmax", "_safe_softmax")
 def _softmax(w: StepWriter, at: Index) -> Quantity:
-    x, dim = w.args[0], w.args[1] % max(1, w.args[0].values.dim()) if at else 0
-    size = x.values.shape[dim] if at else 1
-    indices = [(*at[:dim], i, *at[dim + 1 :]) for i in range(size)] if at else [()]
+    x, dim = w.args[0], w.args[1] % len(at)
+    row = (*at[:dim], *at[dim + 1 :])
+    indices = [(*at[:dim], i, *at[dim + 1 :]) for i in range(x.values.shape[dim])]
     w.sentence = "each score's exponential over the sum of all; the largest score is taken off first"
-    own = at[dim] if at else 0
-    row = (*at[:dim], *at[dim + 1 :]) if at else ()
     if str(row) not in w.call.memo:  # else it is another number of a row that is shown
-        w.call.memo[str(row)] = _exponentials(w, x, indices, own)
+        w.call.memo[str(row)] = _exponentials(w, x, indices, at[dim])
     top: Quantity
     total: Quantity
     top, total = w.call.memo[str(row)]
@@ -419,22 +397,8 @@ def _only(i: int) -> range:
     return range(i, i + 1)
 
 
-@rule(
-    "sum",
-    "mean",
-    "prod",
-    "amax",
-    "amin",
-    "max",
-    "min",
-    "var",
-    "std",
-    "var_mean",
-    "std_mean",
-    "logsumexp",
-    "linalg_vector_norm",
-    "norm",
-)
+@rule("sum", "mean", "prod", "amax", "amin", "max", "min", "var", "std", "var_mean", "std_mean", "logsumexp", "norm",
+      "linalg_vector_norm")  # fmt: skip
 def _reduction(w: StepWriter, at: Index) -> Quantity:
     x, name = w.args[0], w.call.name
     norm = "norm" in name
@@ -444,8 +408,7 @@ def _reduction(w: StepWriter, at: Index) -> Quantity:
     n = len(indices)
     values = take(x, indices)
     if name in ("sum", "mean"):
-        w.sentence = "the mean" if name == "mean" else "the sum"
-        w.sentence += f" of {n:,} numbers"
+        w.sentence = f"the {name} of {n:,} numbers"
         total = w.products((x, indices))
         return total / n if name == "mean" else total
     if name == "logsumexp":
@@ -488,12 +451,9 @@ def _index_add(w: StepWriter, at: Index) -> Quantity:
 
 def _each_value(w: StepWriter, reduction: int) -> torch.Tensor:
     """The values of a loss before they are reduced."""
-    args = list(
-        replaced(w.args, Held, lambda one: one.values.double() if one.values.is_floating_point() else one.values)
-    )
-    if len(args) > reduction:
-        args[reduction] = 0
-    keywords = {**w.call.keywords, **({"reduction": 0} if len(args) <= reduction else {})}
+    args = replaced(w.args, Held, lambda one: one.values.double() if one.values.is_floating_point() else one.values)
+    keywords = {} if len(args) > reduction else {"reduction": 0}
+    args[reduction : reduction + 1] = [0] * (not keywords)
     made = w.call.function(*args, **keywords)
     found: torch.Tensor = made if isinstance(made, torch.Tensor) else made[0]
     return found
@@ -532,22 +492,18 @@ def _margin_loss(w: StepWriter, at: Index) -> Quantity:
         labels = list(itertools.takewhile(lambda j: j >= 0, target.values[sample].tolist()))
         pairs = [(j, i) for j in labels for i in scores if i not in labels]
         margin, p, weight = atom(1.0), 1, None
-        w.sentence = (
-            "how far each label's score falls short of each other class's score plus 1, summed, over the classes"
-        )
+        w.sentence = "by how much each label's score is less than 1 above each other class's, over the classes"
     else:
         label = int(target.values[sample])
         pairs = [(label, i) for i in scores if i != label]
         p, margin = w.argument(2, "p", 1), atom(float(w.argument(3, "margin", 1)), "margin")
         weight = w.argument(4, "weight")
-        w.sentence = (
-            "how far the label's score falls short of each other class's score plus the margin, over the classes"
-        )
+        w.sentence = "by how much the label's score is less than a margin above each other class's, over the classes"
     terms = [largest(0, margin - w.number(x, (*sample, j)) + w.number(x, (*sample, i))) for j, i in pairs]
     terms = [term if p == 1 else term**p for term in terms]
-    for (j, i), term in list(zip(pairs, terms, strict=True))[:4]:
-        w.equation(f"label {j}, class {i}", term)
-    total = atom(sum(term.value for term in terms), "Σ")
+    w.equation("label {}, class {}".format(*pairs[0]), terms[0])
+    column = ValueColumn("", lambda k: "label {}, class {}".format(*pairs[k]))
+    total = w.total("", [column], torch.tensor([one.value for one in terms], dtype=torch.float64), "Σ term", "term")
     if weight is not None:
         total = w.number(weight, (label,)) * total
     own = total / len(scores)
@@ -564,9 +520,9 @@ def _ctc_loss(w: StepWriter, at: Index) -> Quantity:
     blank = w.argument(4, "blank", 0)
     item = at[0] if at else 0
     lengths, inputs = (one.values.tolist() if isinstance(one, Held) else list(one) for one in (lengths, inputs))
-    start = sum(lengths[:item])
-    flat = targets.values.dim() == 1
-    labels = (targets.values[start : start + lengths[item]] if flat else targets.values[item, : lengths[item]]).tolist()
+    # The targets stand side by side, or one after the other.
+    start = sum(lengths[:item]) if targets.values.dim() == 1 else item * targets.values.shape[1]
+    labels = targets.values.flatten()[start : start + lengths[item]].tolist()
     states = [blank, *itertools.chain.from_iterable((label, blank) for label in labels)]
     batched = scores.values.dim() == 3
 
@@ -593,11 +549,10 @@ def _ctc_loss(w: StepWriter, at: Index) -> Quantity:
     logs = torch.tensor(alpha, dtype=torch.float64)
     columns = [ValueColumn(name, logs[:, s]) for s, name in enumerate(names)]
     w.table("log α of each time and label", len(alpha), ValueColumn("", lambda t: f"t = {t}"), *columns)
-    ends = [
-        atom(value, f"α[{len(alpha) - 1}, {name}]") for value, name in list(zip(alpha[-1], names, strict=True))[-2:]
-    ]
-    first, *others = ends
-    sums = [one.value for one in ends]
+    first, *others = (
+        atom(v, f"α[{len(alpha) - 1}, {name}]") for v, name in zip(alpha[-1][-2:], names[-2:], strict=True)
+    )
+    sums = alpha[-1][-2:]
     return -first.join(
         log_sum(sums), lambda *x: Writing(f"ln({' + '.join(f'exp({one.text})' for one in x)})", ATOM), *others
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -333,6 +334,14 @@ def test_the_drawing_keeps_to_its_width(net: Subject, layer: str, value: str, wi
     assert max(map(len, drawn.splitlines())) <= width
     coloured = lines(found, width, True, "net.yaml {layer}")
     assert [line.plain.rstrip() for line in coloured] == [line.rstrip() for line in drawn.splitlines()]
+
+
+def test_a_notebook_shows_it_in_colours(net: Subject) -> None:
+    text = explained(net, "conv", "0,3,0,4")._repr_html_()
+    assert '<span class="bold cyan">conv[0, 3, 0, 4]</span>' in text
+    assert len(re.findall("background:#", text)) == 3 * (
+        2 * 6 + 9
+    )  # of each channel two rows of x and products, a kernel
 
 
 def test_a_long_sum_is_shortened_in_the_middle() -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from fwdscope.report import Shape
+from fwdscope.shown import InNotebook
 
 
 @dataclass(frozen=True)
@@ -136,7 +137,7 @@ class ValueStep:
 
 
 @dataclass(frozen=True)
-class ValueExplanation:
+class ValueExplanation(InNotebook):
     """One number of an output, explained by the steps that computed it, in their order.
 
     ``element`` is its address, with the number that the run gave; ``computed`` is the result of the last step, computed
