@@ -273,6 +273,8 @@ class Derivation:
             quantity = atom(element.value).noted(f"how {name} computes it is not shown")
         writer.equation("", quantity)
         writer.sentence = _ROLES.get(element.tensor, writer.sentence)
+        if writer.has_example:
+            writer.sentence += "; one of the numbers that go in is derived above"
         self.steps.append(ValueStep(name, element, writer.sentence, tuple(writer.parts)))
         return element
 
@@ -313,6 +315,8 @@ class StepWriter:
         self.args = call.args
         self.parts: list[Part] = []
         self.sentence = ""
+        # Whether numbers go in of which only one is derived.
+        self.has_example = False
         self.operands: dict[tuple[str, Index, int], Element] = {}
         self._symbols: dict[str, tuple[str, Index, int]] = {}
 
@@ -395,10 +399,11 @@ class StepWriter:
             last = i
         self.parts.append(ValueTable(title, tuple(one.title for one in columns), tuple(rows)))
 
-    def elements(self, held: Held, indices: Sequence[Index], title: str = "") -> ValueColumn:
-        """A column of elements; the first one that is computed here is derived."""
-        name = title or self.derivation.derive(held, indices[0]).name
-        return ValueColumn(name, lambda i: self.derivation.element(held, indices[i]))
+    def elements(self, held: Held, indices: Sequence[Index], example: int = 0) -> ValueColumn:
+        """A column of elements; of those that are computed here, one is derived."""
+        one = self.derivation.derive(held, indices[example])
+        self.has_example |= one.kind == "step" and len(indices) > 1
+        return ValueColumn(one.name, lambda i: self.derivation.element(held, indices[i]))
 
     def products(
         self,

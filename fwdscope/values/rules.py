@@ -320,9 +320,8 @@ def _softmax(w: StepWriter, at: Index) -> Quantity:
 def _exponentials(w: StepWriter, x: Held, indices: Sequence[Index], own: int) -> tuple[Quantity, Quantity]:
     values = take(x, indices)
     powers = (values - values.max()).exp()
-    name = w.derivation.derive(x, indices[own]).name
     columns = ValueColumn("exp(x − max)", powers, "sum"), ValueColumn("softmax", powers / powers.sum(), "sum")
-    w.table("", len(indices), w.elements(x, indices, name), *columns, marked=own)
+    w.table("", len(indices), w.elements(x, indices, own), *columns, marked=own)
     highest = w.equation("max", atom(float(values.max()), "largest score"))
     return highest, w.equation("sum", atom(float(powers.sum()), "Σ exp(x − max)"), "sum")
 
