@@ -90,6 +90,7 @@ def inspect(
     train: bool = False,
     stats: bool = True,
     latency: bool = True,
+    past: int = 0,
     **keywords: Any,
 ) -> Report:
     """Report every layer's shapes, parameters and costs, for a spec or a PyTorch module.
@@ -108,6 +109,9 @@ def inspect(
     ``seed`` or loaded from the file ``weights`` (.safetensors, .pt, .pth); a module keeps its own. It runs in
     evaluation mode, or in training mode with ``train``. ``stats=False`` and ``latency=False`` leave a part out.
 
+    ``past`` is the number of earlier positions whose keys and values are kept: ``report.totals.kv_cache`` are the bytes
+    of these, the rows' ``cached`` the tensors, and all costs those of the step behind them.
+
     Raises :class:`SpecError` with every problem of a spec and its place, :class:`TargetError` (a FileNotFoundError) if
     there is no such spec, :class:`RunError` if it cannot run as asked, :class:`ShapeError` where a module's inputs or
     layers do not fit, with torch's error as its cause, and whatever the module itself raises.
@@ -118,8 +122,9 @@ def inspect(
     file = Path(weights) if weights is not None else None
     settings = RunSettings(device, seed, file, train=train, stats=stats, latency=latency, peaks=latency)
     if not isinstance(target, str | os.PathLike):
-        return inspect_module(target, inputs, keywords, settings)
-    return inspect_target(_target(target, inputs, keywords, variables, arguments, dtype), settings)[0]
+        return inspect_module(target, inputs, keywords, settings, past)
+    given = _target(target, inputs, keywords, variables, arguments, dtype)._replace(past=past)
+    return inspect_target(given, settings)[0]
 
 
 def bench(

@@ -50,6 +50,7 @@ def inspect_module(
     args: Sequence[Any] = (),
     kwargs: Mapping[str, Any] | None = None,
     settings: RunSettings = META,
+    past: int = 0,
 ) -> Report:
     """The report of a module on example inputs: its forward on meta, and then a run on a device if ``settings`` name
     one.
@@ -61,13 +62,24 @@ def inspect_module(
     def subject() -> Subject:
         from fwdscope.run.subject import ModuleSubject
 
-        return ModuleSubject((module, args, kwargs or {}), settings.train, only_on_meta=settings.device == "meta")
+        only_on_meta = settings.device == "meta"
+        return ModuleSubject((module, args, kwargs or {}), settings.train, only_on_meta=only_on_meta, past=past)
 
+    _refuse_run(past, settings)
     return inspect_subject(subject, settings)[0]
+
+
+def _refuse_run(past: int, settings: RunSettings) -> None:
+    """Raise InputError where a step behind earlier positions is to run: they have no numbers."""
+    if past < 0:
+        raise InputError(f"past={past}: the number of earlier positions is 0 or more")
+    if past and settings.device not in ("auto", "meta"):
+        raise InputError("earlier positions (--past) are counted, and have no numbers for a run: leave the device out")
 
 
 def inspect_target(target: Target, settings: RunSettings = META) -> tuple[Report, Picture | None]:
     """The report of a target, and the picture that ``settings.show`` asks for. Raises InputError or SpecError."""
+    _refuse_run(target.past, settings)
     if not target.is_report:
         only_on_meta = settings.device == "meta"
         make = functools.partial(make_subject, target, settings.train, only_on_meta, settings.on_progress)
@@ -163,7 +175,7 @@ def make_subject(
         from fwdscope.run.model_spec import subject_of
 
         on_progress(f"building {target.text}")
-        return subject_of(checked, feeds, target.dtype, training, only_on_meta)
+        return subject_of(checked, feeds, target.dtype, training, only_on_meta, target.past)
     on_progress("loading torch")
     from fwdscope.run.placement import ModuleCall
     from fwdscope.run.subject import ModuleSubject
@@ -180,14 +192,14 @@ def make_subject(
         module, calls, _ = target.load_module(only_on_meta=only_on_meta)
         call = ModuleCall(module, *next(calls())[:2])
         try:
-            return ModuleSubject(call, training, make, only_on_meta)
+            return ModuleSubject(call, training, make, only_on_meta, target.past)
         except Exception as error:
             if isinstance(error, InputError) and not isinstance(error, ShapeError):
                 raise
             _check_dtypes(target, call)
             if only_on_meta or not needs_values(error) or not any(tensor.is_meta for tensor in call.tensors()):
                 raise
-            return ModuleSubject(make(), training, make)  # it was made on meta, but cannot run there
+            return ModuleSubject(make(), training, make, past=target.past)  # it was made on meta, but cannot run there
 
     return target.run_user_code(trace)
 

@@ -46,7 +46,16 @@ def entry_of(target: Target, settings: RunSettings) -> CacheEntry | None:
     path = find_spec(target.text)
     where = str(path.absolute()) if path is not None else f"{Path.cwd()}: {target.text}"
     run = (settings.seed, settings.stats, settings.latency, platform.node()) if settings.device is None else ()
-    name = (where, source.name, sorted(target.variables.items()), target.inputs, target.dtype, settings.train, run)
+    name = (
+        where,
+        source.name,
+        sorted(target.variables.items()),
+        target.inputs,
+        target.dtype,
+        target.past,
+        settings.train,
+        run,
+    )
     decisive = sorted(item for item in os.environ.items() if item[0].startswith(_DECISIVE))
     return CacheEntry("inspect", name, (source.text, decisive, os.cpu_count()))
 

@@ -82,6 +82,7 @@ def inspect(
     arg: opt.Arguments = None,
     input_: opt.Inputs = None,
     dtype: opt.ModelDtype = "float32",
+    past: opt.Past = None,
     device: opt.Device = None,
     on: Annotated[str | None, typer.Option(metavar="NAMES", help=_ON, autocompletion=completion.hardware)] = None,
     seed: opt.Seed = 0,
@@ -105,7 +106,7 @@ def inspect(
     """Show every layer's shapes, parameters and costs."""
 
     def command() -> None:
-        inspected = [target_of(text, set_, input_, dtype, allow_import, arg) for text in targets]
+        inspected = [target_of(text, set_, input_, dtype, allow_import, arg, past) for text in targets]
         only_one = {"watch": watch, "show": show is not None, "partial": partial, "vary": bool(vary)}
         _check_targets(inspected, [name for name, is_given in only_one.items() if is_given])
         unasked = defaulted(ctx)
@@ -128,7 +129,7 @@ def inspect(
         # A picture needs no times.
         draws = show is not None and form not in _WITH_STRIPS
         settings = RunSettings(
-            "auto" if chosen is None and (watch or on is not None) else chosen,
+            "auto" if chosen is None and (watch or on is not None or past) else chosen,
             seed, weights, weights_partial, train=train, stats=not no_stats, latency=not (no_latency or draws),
             show=show, depth=depth,
         )  # fmt: skip

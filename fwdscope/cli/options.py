@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import sys
 from collections.abc import Iterator, Mapping
@@ -68,6 +69,19 @@ Device = Annotated[
 Seed = Annotated[int, typer.Option("--seed", metavar="N", min=0, max=2**32 - 2, help=_SEED)]
 WeightsFile = Annotated[Path | None, typer.Option("--weights", metavar="FILE", help=_WEIGHTS)]
 WeightsPartial = Annotated[bool, typer.Option("--weights-partial", help=_PARTIAL)]
+_PAST = "Behind N earlier positions, whose keys and values are kept: --set T=1 --past 8k is a step of generation."
+
+
+def parse_positions(text: str) -> int:
+    """``8192`` or ``8k``, which is 8 · 1024. Raises BadParameter for what is no number of positions."""
+    match = re.fullmatch(r"(\d[\d_]*)([kKmM]?)", text.strip())
+    number = int(match[1].replace("_", "")) * {"": 1, "k": 2**10, "m": 2**20}[match[2].lower()] if match else 0
+    if not 0 < number <= 10**12:
+        raise typer.BadParameter(f"{text} is no number of positions: write 8192 or 8k")
+    return number
+
+
+Past = Annotated[int | None, typer.Option("--past", parser=parse_positions, metavar="N", help=_PAST)]
 Train = Annotated[bool, typer.Option("--train", help=_TRAIN)]
 
 
@@ -78,10 +92,11 @@ def target_of(
     dtype: str,
     allow_import: bool = False,
     arguments: list[str] | None = None,
+    past: int | None = None,
 ) -> Target:
     """The target that a command's options describe. Raises InputError for a --set or --arg that is not NAME=VALUE."""
     variables = dict(split_pair(item, "--set", "B=8") for item in sets or ())
-    target = Target(text, variables, tuple(inputs or ()), dtype, allow_import, content_of(text))
+    target = Target(text, variables, tuple(inputs or ()), dtype, allow_import, content_of(text), past=past or 0)
     return target.with_arguments(dict(split_pair(item, "--arg", "width=64") for item in arguments or ()))
 
 
@@ -111,6 +126,7 @@ def command_line(target: Target, options: Mapping[str, object]) -> str:
     given = [("--set", f"{name}={value}") for name, value in target.variables.items()]
     given += [("--arg", f"{name}={value}") for name, value in target.arguments.items()]
     given += [("--input", item) for item in target.inputs]
+    given += [("--past", str(target.past))] * bool(target.past)
     for name, value in [*given, *options.items(), ("--allow-import", target.allow_import)]:
         if value is not None and value is not False:
             words += [name] if value is True else [name, str(value)]

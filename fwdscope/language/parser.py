@@ -40,6 +40,7 @@ FIGURES = {
     "bytes_written": "bytes",
     "peak_memory": "bytes",
     "peak_activations": "bytes",
+    "kv_cache": "bytes",
     "latency": "seconds",
 }
 # The figures of a single layer.

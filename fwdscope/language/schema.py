@@ -130,6 +130,7 @@ _HELP: dict[str, Schema] = {
     "expect.bytes_written": _explained("Bytes that operators write: each result once.", "<= 200 MB"),
     "expect.peak_memory": _explained("Peak memory during the forward pass.", "<= 250 MiB"),
     "expect.peak_activations": _explained("Peak memory of activations alone.", "<= 50 MiB"),
+    "expect.kv_cache": _explained("Bytes that generation keeps of one earlier position, as with --past 1.", "128 KiB"),
     "expect.latency": _explained("The time of one forward pass, on a device.", "<= 40 ms on cpu"),
     "for": _explained(
         "A loop, unrolled while building. A layer made in a round is that round's own, at conv.0, conv.1; one made "

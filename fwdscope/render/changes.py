@@ -19,12 +19,12 @@ MARKS = {"added": "+", "removed": "−", "changed": "~", "renamed": "=", "moved"
 TITLES = {
     "params": "parameters", "trainable_params": "trainable", "active_params": "active parameters",
     "buffers": "in buffers", "macs": "MACs", "flops": "FLOPs", "bytes": "bytes moved", "peak_memory": "peak memory",
-    "peak_activations": "peak activations", "latency": "latency",
+    "peak_activations": "peak activations", "kv_cache": "KV cache", "latency": "latency",
 }  # fmt: skip
 # Totals that are shown even if they did not change.
 _ALWAYS = ("params", "macs")
 _EXACT = ("params", "trainable_params", "buffers")
-_BYTES = ("bytes", "bytes_read", "bytes_written", "peak_memory", "peak_activations")
+_BYTES = ("bytes", "bytes_read", "bytes_written", "peak_memory", "peak_activations", "kv_cache")
 
 
 class DiffOptions(NamedTuple):

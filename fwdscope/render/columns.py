@@ -247,7 +247,7 @@ _text = partial(_column, cut="end", min_width=12)
 
 def _scaled(name: str, drop: int, title: str = "") -> LayerColumn:
     """The column of a figure that is read by its size rather than to the last digit."""
-    shared = units.shared_bytes if name in ("read", "written", "memory") else units.shared_counts
+    shared = units.shared_bytes if name in ("read", "written", "memory", "kv_cache") else units.shared_counts
     return _number(name, _scaled_cells(name, shared), drop, _scaled_cells(name, partial(shared, digits=4)), title)
 
 
@@ -268,6 +268,8 @@ COLUMNS: dict[str, LayerColumn] = {
         _number("intensity", _intensity_cells, 7, title="FLOPs/byte"),
         # Bytes of the results of one call.
         _scaled("memory", 6),
+        # Bytes kept between steps of generation.
+        _scaled("kv_cache", 4, "cache"),
         _number("receptive", _each(_receptive_cell), 8, title="receptive field"),
         # Operators without a counting rule.
         _text("uncounted", _each(lambda s: Cell(printable(", ".join(s.row.uncounted)), style=WRONG)), 8),
@@ -292,7 +294,7 @@ COLUMNS: dict[str, LayerColumn] = {
 _COLUMNS_OF_WEIGHTS = ("layer", "type", "output", "params", "share", "memory")
 _STORED = ("parameter", "block", "copies")
 _TITLES_OF_WEIGHTS = {"type": "stored as", "output": "shape", "memory": "bytes"}
-DEFAULT_COLUMNS = ("layer", "type", "output", "params", "macs", "share")
+DEFAULT_COLUMNS = ("layer", "type", "output", "params", "kv_cache", "macs", "share")
 # With a run, in the order they stand; and those of them that need room to spare, the most telling first.
 _COLUMNS_OF_RUN = (
     *("layer", "type", "output", "params", "macs", "latency", "share"),
@@ -347,6 +349,7 @@ def _empty_columns(rows: Sequence[ShownRow], every: Sequence[ShownRow]) -> set[s
     filled = {
         "share": any(shown.share is not None for shown in rows),
         "macs": any(shown.row.macs or shown.row.uncounted for shown in every),
+        "kv_cache": any(shown.row.kv_cache for shown in every),
         "latency": any(shown.row.latency is not None for shown in every),
         "roof": any(shown.roof is not None and shown.roof.share is not None for shown in rows),
         "nonfinite": any(shown.broke or ((s := shown.row.stats) is not None and s.nans) for shown in rows),

@@ -179,7 +179,7 @@ def _report(report: Report) -> list[str]:
         for index, shown in enumerate(seen.rows)
     ]
     sums = [*summary.totals(report), summary.active(report), *summary.costs(report), summary.memory(report)]
-    sums = [text for text in (*sums, summary.measured_memory(report), *summary.times(report)) if text]
+    sums += [summary.measured_memory(report), *summary.kept(report), *summary.times(report)]
     points = [summary.broken(report), summary.uncounted(report), *summary.shortfalls(report)]
     points += [printable(one.text) + (f" — {one.advice}" if one.advice else "") for one in findings(report)]
     points += [f"note: {text}" for text in summary.notes(report, ())]

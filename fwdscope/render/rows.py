@@ -85,6 +85,7 @@ FIGURES: dict[str, RowFigure] = {
     "read": RowFigure("bytes read", lambda row: row.bytes_read, lambda report: report.totals.bytes_read),
     "written": RowFigure("bytes written", lambda row: row.bytes_written, lambda report: report.totals.bytes_written),
     "intensity": RowFigure("arithmetic intensity", intensity),
+    "kv_cache": RowFigure("KV cache", lambda row: row.kv_cache, lambda report: report.totals.kv_cache, counted=False),
     "memory": RowFigure("memory", lambda row: row.output_bytes, counted=False),
     "trainable": RowFigure(
         "trainable", lambda row: row.trainable_params, lambda report: report.totals.trainable_params, counted=False

@@ -24,7 +24,8 @@ from fwdscope.render.rows import (
     is_broken,
     named,
 )
-from fwdscope.report import CONVENTION, ActivationStats, Promise, Report, TensorInfo, parents
+from fwdscope.report import CONVENTION, ActivationStats, Promise, Report, TensorInfo, multiplicities, parents
+from fwdscope.report.generation import bytes_a_position, bytes_kept
 from fwdscope.report.roofline import utilisation, whole_time
 
 _SHORT_LIST = 10
@@ -133,10 +134,29 @@ def memory(report: Report) -> str:
     others = (("buffers", sums.buffer_bytes), ("inputs", sums.input_bytes or 0))
     parts = (
         ("weights", sums.param_bytes),
+        ("cache", sums.kv_cache or 0),
         *((name, size) for name, size in others if size * 100 >= sums.peak_memory),
         ("activations", sums.peak_activations or 0),
     )
     return f"peak memory {units.byte_sum(sums.peak_memory, parts)}"
+
+
+_KINDS = {"past": "KV cache", "window": "windows", "encoder": "of the encoder", "state": "state"}
+
+
+def kept(report: Report) -> tuple[str, ...]:
+    """``KV cache 1.00 GiB behind 8,192 positions``, ``128 KiB a position``; empty without earlier positions."""
+    if not report.past:
+        return ()
+    parts = {kind: size for kind in _KINDS if (size := bytes_kept(report, kind))}
+    texts = [f"{_KINDS[kind]} {units.byte_size(size)}" for kind, size in parts.items()]
+    texts[0] += f" behind {units.plural(report.past, 'position')}"
+    if each := bytes_a_position(report):
+        rows = zip(report.layers, multiplicities(report.layers), strict=True)
+        layers = sum(times for row, times in rows if any(one.kind == "past" for one in row.cached))
+        many = f", {units.byte_size(each / layers)} in each of {layers} layers" if layers > 1 else ""
+        texts.insert(1, f"{units.byte_size(each)} a position{many}")
+    return tuple(texts)
 
 
 def ran_on(report: Report) -> tuple[str, ...]:

@@ -112,7 +112,8 @@ def _under(report: Report, seen: View, left_out: Sequence[str], width: int) -> I
 def _sums(report: Report, width: int) -> Iterator[Line]:
     params = [*summary.totals(report), *filter(None, [summary.active(report)])]
     memory = [*filter(None, [summary.memory(report), summary.measured_memory(report)])]
-    groups = [texts for texts in (summary.times(report), params, summary.costs(report), memory) if texts]
+    every = (summary.times(report), params, summary.costs(report), memory, summary.kept(report))
+    groups = [texts for texts in every if texts]
     (((first, _), *rest), *lines), *others = (pack(texts, width) for texts in groups)
     stressed, space, behind = first.partition(" (") if "forward" in first else (first, "", "")
     yield ((stressed, "bold"), (space + behind, ""), *rest)

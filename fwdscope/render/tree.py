@@ -19,7 +19,9 @@ def render(report: Report, options: Options) -> str:
     lines += filter(None, ["  ·  ".join(summary.ran_on(report))])
     lines += map(_line, seen.rows)
     sums = "  ·  ".join(filter(None, [*summary.totals(report), summary.active(report)]))
-    memory = "  ·  ".join(filter(None, [summary.memory(report), summary.measured_memory(report)]))
+    memory = "  ·  ".join(
+        filter(None, [summary.memory(report), summary.measured_memory(report), *summary.kept(report)])
+    )
     times, costs = ("  ·  ".join(texts) for texts in (summary.times(report), summary.costs(report)))
     lines += [text for text in (times, sums, costs, memory) if text]
     lines += ["".join(text for text, _ in line).rstrip() for line in estimates.lines(report, 120)]

@@ -144,6 +144,21 @@ class OperatorCost:
 
 
 @dataclass(frozen=True)
+class CachedTensor:
+    """A tensor that is kept between steps of generation: with the earlier positions as they are before the step.
+
+    ``past`` grows with the positions, ``encoder`` is what an encoder gave once, ``state`` is that of a recurrent layer.
+    Repeated elements count once, in ``shape`` and in ``nbytes``.
+    """
+
+    name: str
+    kind: Literal["past", "encoder", "state"]
+    shape: Shape
+    dtype: str
+    nbytes: int
+
+
+@dataclass(frozen=True)
 class LayerRow:
     """One step of the forward pass: a layer, a block, a stack, or an expression between them.
 
@@ -208,6 +223,10 @@ class LayerRow:
     operators: tuple[OperatorCost, ...] = ()
     promise: Promise | None = None
     note: str | None = None
+    # What it keeps between steps of generation, and the bytes of that here and inside, of one copy; None without
+    # earlier positions.
+    cached: tuple[CachedTensor, ...] = ()
+    kv_cache: int | None = None
     # Statistics of the results of a run: of all copies and calls together; and if the row stands for several copies,
     # for each in order how far its items differ, or in a batch of one its std.
     stats: ActivationStats | None = None
@@ -238,6 +257,8 @@ class Totals:
     input_bytes: int | None = None
     # Parameters that one position uses: all of them, unless a mixture of experts skips some.
     active_params: int | None = None
+    # Bytes kept between steps of generation, which are part of the peak; None without earlier positions.
+    kv_cache: int | None = None
 
 
 @dataclass(frozen=True)
@@ -418,6 +439,8 @@ class Report(Paged):
     uncounted: tuple[str, ...] = ()
     # Parameters declared but read by no operator.
     unused: tuple[str, ...] = ()
+    # The number of earlier positions whose keys and values are kept (``--past``).
+    past: int | None = None
     # A run on a device, if one was asked for; estimates for devices that are not here.
     run: Run | None = None
     estimates: tuple[Estimate, ...] = ()

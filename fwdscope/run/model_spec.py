@@ -27,6 +27,7 @@ def subject_of(
     dtype: str = "float32",
     training: bool = False,
     only_on_meta: bool = False,
+    past: int = 0,
 ) -> Subject:
     """The network of a spec, traced on meta; one in code that needs values on the CPU, unless ``only_on_meta``.
 
@@ -34,8 +35,8 @@ def subject_of(
     """
     model = checked.spec.model
     if model is None:
-        return SpecSubject(checked, feeds, dtype, training)
-    subject = run_user_code(model.target, lambda: CodeSubject(checked, feeds or {}, training, {}, only_on_meta))
+        return SpecSubject(checked, feeds, dtype, training, past=past)
+    subject = run_user_code(model.target, lambda: CodeSubject(checked, feeds or {}, training, {}, only_on_meta, past))
     return subject if dtype == "float32" else subject.cast(dtype)
 
 
@@ -49,6 +50,7 @@ class CodeSubject(ModuleSubject):
         training: bool,
         replaced: Mapping[str, Tensor] | None = None,
         only_on_meta: bool = False,
+        past: int = 0,
     ) -> None:
         assert checked.spec.model is not None
         self.checked = checked
@@ -76,11 +78,11 @@ class CodeSubject(ModuleSubject):
             return ModuleCall(loaded.module, tuple(inputs.values()), {})
 
         try:
-            super().__init__(call(False), training, lambda: call(True), only_on_meta)
+            super().__init__(call(False), training, lambda: call(True), only_on_meta, past)
         except Exception as error:
             if only_on_meta or not needs_values(error):
                 raise
-            super().__init__(call(True), training, lambda: call(True))
+            super().__init__(call(True), training, lambda: call(True), past=past)
         self.name = checked.spec.name
 
     def report(self) -> Report:
@@ -95,11 +97,15 @@ class CodeSubject(ModuleSubject):
             for i, one in enumerate(report.inputs)
         ]
         report = replace(report, inputs=tuple(inputs), source=spec.source.name, doc=spec.doc)
-        return with_shortfalls(self.checked, report, check_outputs=not self.feeds)
+        return with_shortfalls(self.checked, report, not self.feeds, self.cache_a_position(self.checked))
+
+    def behind(self, past: int) -> ModuleSubject:
+        """Built again."""
+        return CodeSubject(self.checked, self.feeds, self.training, past=past)
 
     def resized(self, batch: int, size: int) -> ModuleSubject:
         """By the var that is the batch, or by the first dimension of every input."""
         variable = batch_variable(self.checked, batch)
         if variable is None:
             return super().resized(batch, size)
-        return CodeSubject(with_variable(self.checked, variable, size), {}, self.training)
+        return CodeSubject(with_variable(self.checked, variable, size), {}, self.training, past=self.past)

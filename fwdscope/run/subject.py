@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-from fwdscope.errors import ShapeError
+from fwdscope.errors import InputError, ShapeError
 from fwdscope.language.check import Checked
 from fwdscope.language.replaced import point_at_set
 from fwdscope.model import build
@@ -56,13 +56,21 @@ class Subject(ABC):
     name: str
     dtype: str
     training: bool
+    # Earlier positions whose keys and values are kept.
+    past: int = 0
 
     # --- on meta -----------------------------------------------------------------------------------------------------
 
     def report(self) -> Report:
         """The report of the forward on meta."""
         inputs = self.named_inputs(self.call)
-        return report_of(self.trace, self.totals(self.trace), self.name, inputs, self.device, self.dtype)
+        report = report_of(self.trace, self.totals(self.trace), self.name, inputs, self.device, self.dtype)
+        if not self.past:
+            return report
+        if not report.totals.kv_cache:
+            message = f"--past: {self.name} keeps nothing of earlier positions: no attention or recurrent layer is seen"
+            raise InputError(message)
+        return replace(report, past=self.past, notes=(*report.notes, *_notes_on_past(self.trace, tuple(inputs))))
 
     def totals(self, trace: Trace) -> Totals:
         """The sums over a forward of this network."""
@@ -83,6 +91,17 @@ class Subject(ABC):
         except Exception:  # whatever a network raises on inputs of a size that it was not made for
             return None
         return peak
+
+    def cache_a_position(self, checked: Checked) -> int | None:
+        """Bytes that one earlier position keeps, if the spec expects some number of them."""
+        if all(one.name != "kv_cache" for one in checked.spec.expect.figures):
+            return None
+        behind = self.behind(1)
+        return behind.totals(behind.trace).kv_cache
+
+    @abstractmethod
+    def behind(self, past: int) -> Subject:
+        """The same network behind earlier positions."""
 
     @abstractmethod
     def trace_every_copy(self) -> Trace:
@@ -144,8 +163,10 @@ class SpecSubject(Subject):
         dtype: str = "float32",
         training: bool = False,
         replaced: Mapping[str, Tensor] | None = None,
+        past: int = 0,
     ) -> None:
         self.checked = checked
+        self.past = past
         self.feeds = dict(feeds or {})
         self.name = checked.spec.name
         self.dtype = dtype
@@ -153,7 +174,7 @@ class SpecSubject(Subject):
         with point_at_set(checked.spec):
             inputs = {**{name: feed.make_meta_tensor() for name, feed in self.feeds.items()}, **(replaced or {})}
             self.network = build(checked, inputs, getattr(torch, dtype), training=training)
-            self.trace = trace(self.network)
+            self.trace = trace(self.network, past=past)
         self.call = ModuleCall(self.network, tuple(self.network.example.values()), {})
 
     def report(self) -> Report:
@@ -178,7 +199,12 @@ class SpecSubject(Subject):
             spec=source.text,
             notes=(*notes, *report.notes),
         )
-        return with_shortfalls(self.checked, report, check_outputs=blueprint.check_promises)
+        expected = self.cache_a_position(self.checked)
+        return with_shortfalls(self.checked, report, blueprint.check_promises, expected)
+
+    def behind(self, past: int) -> SpecSubject:
+        """Built again."""
+        return SpecSubject(self.checked, self.feeds, self.dtype, self.training, past=past)
 
     def trace_every_copy(self) -> Trace:
         """A further run on meta, if copies were repeated in the first."""
@@ -194,13 +220,14 @@ class SpecSubject(Subject):
         """By the var that the batch is, else by the first dimension of every input that begins with it."""
         variable = batch_variable(self.checked, batch)
         if variable is not None:
-            return SpecSubject(with_variable(self.checked, variable, size), {}, self.dtype, self.training)
+            checked = with_variable(self.checked, variable, size)
+            return SpecSubject(checked, {}, self.dtype, self.training, past=self.past)
         inputs = resize(self.named_inputs(self.call), batch, size)
-        return SpecSubject(self.checked, {}, self.dtype, self.training, inputs)
+        return SpecSubject(self.checked, {}, self.dtype, self.training, inputs, self.past)
 
     def cast(self, dtype: str) -> SpecSubject:
         """Built again; inputs whose lines name a dtype keep it."""
-        return SpecSubject(self.checked, self.feeds, dtype, self.training)
+        return SpecSubject(self.checked, self.feeds, dtype, self.training, past=self.past)
 
     @contextlib.contextmanager
     def placed(
@@ -247,8 +274,10 @@ class ModuleSubject(Subject):
         training: bool = False,
         make: Callable[[], ModuleCall] | None = None,
         only_on_meta: bool = False,
+        past: int = 0,
     ) -> None:
         module, args, kwargs = call
+        self.past = past
         self.call = ModuleCall(module, tuple(args), dict(kwargs))
         # What runs on a device, and the dtype it gets there: of a cast module `call` is a copy, on meta where possible.
         self.original = self.call
@@ -260,7 +289,7 @@ class ModuleSubject(Subject):
         self.dtype = dtype_name(first.dtype) if first is not None else "float32"
         try:
             self.trace, self.device = trace_module(
-                module, self.call.args, self.call.kwargs, training=training, only_on_meta=only_on_meta
+                module, self.call.args, self.call.kwargs, training=training, only_on_meta=only_on_meta, past=past
             )
         except ShapeError as error:
             self.device = error.device
@@ -268,6 +297,10 @@ class ModuleSubject(Subject):
                 self.trace = trace_until_failure(module, self.call.args, self.call.kwargs, training, error.device)
                 error.partial = replace(self.report(), notes=("it fails behind the last layer shown",))
             raise
+
+    def behind(self, past: int) -> ModuleSubject:
+        """Traced again."""
+        return ModuleSubject(self.call, self.training, self.make, past=past)
 
     def trace_every_copy(self) -> Trace:
         """The trace itself: every call of a module is recorded."""
@@ -280,7 +313,8 @@ class ModuleSubject(Subject):
     def resized(self, batch: int, size: int) -> ModuleSubject:
         """By the first dimension of every input that begins with the batch."""
         module, args, kwargs = self.call
-        return ModuleSubject((module, resize(args, batch, size), resize(kwargs, batch, size)), self.training)
+        call = module, resize(args, batch, size), resize(kwargs, batch, size)
+        return ModuleSubject(call, self.training, past=self.past)
 
     def cast(self, dtype: str) -> ModuleSubject:
         """The original is cast when it is placed; until then a copy says what that gives."""
@@ -291,7 +325,7 @@ class ModuleSubject(Subject):
         )
         with copied.shared_state_restored():
             call = move(ModuleCall(copied.module, copied.args, copied.kwargs), torch.device(self.device), to)
-            subject = ModuleSubject(call, self.training, self.make)
+            subject = ModuleSubject(call, self.training, self.make, past=self.past)
         subject.name, subject.original, subject.cast_to = self.name, self.original, to
         return subject
 
@@ -355,6 +389,7 @@ def totals_of(trace: Trace, module: nn.Module, inputs: Sequence[Tensor]) -> Tota
     params, trainable, param_bytes = sizes([tensor for _, tensor in named_parameters(module, modules)])
     buffers, _, buffer_bytes = sizes([tensor for _, tensor in named_tensors(module, "buffers", modules)])
     input_bytes = sizes(inputs)[2]
+    kept = sum([one.nbytes for node in trace.root.nodes() for one in node.cached])
     macs, flops, read, written = trace.root.cost()
     return Totals(
         params=params,
@@ -366,10 +401,26 @@ def totals_of(trace: Trace, module: nn.Module, inputs: Sequence[Tensor]) -> Tota
         flops=flops,
         bytes_read=read,
         bytes_written=written,
-        peak_memory=param_bytes + buffer_bytes + input_bytes + trace.peak,
+        peak_memory=param_bytes + buffer_bytes + input_bytes + trace.peak + kept,
         peak_activations=trace.peak,
         input_bytes=input_bytes,
         active_params=_active_parameters(modules, params),
+        kv_cache=kept if trace.past is not None else None,
+    )
+
+
+def _notes_on_past(trace: Trace, inputs: Sequence[str]) -> Iterator[str]:
+    """How the step of generation was counted, where that is not plain."""
+    past = trace.past
+    if past is None:
+        return
+    yield from past.notes
+    if past.fixed:
+        names = " and ".join(inputs[i] for i in past.fixed if i < len(inputs))
+        yield f"what {names} alone decides ran with the first position: it is kept, and not counted in the step"
+    yield (
+        "arange, rotary tables and masks cost what they cost for the new positions alone; "
+        "a window in a mask is not seen: all positions are kept and read"
     )
 
 

@@ -47,6 +47,8 @@ class Target(NamedTuple):
     allow_import: bool = False
     content: bytes | None = None
     arguments: Mapping[str, Any] = MappingProxyType({})
+    # Earlier positions whose keys and values are kept (``--past``).
+    past: int = 0
 
     @property
     def is_report(self) -> bool:
@@ -108,8 +110,9 @@ class Target(NamedTuple):
             raise TargetError(f"{self.text} is not a report: it is not UTF-8") from None
 
     def _refuse_options(self, what: str) -> None:
-        if self.variables or self.inputs or self.arguments or self.dtype != "float32":
-            raise InputError(f"{self.text} is a {what}; --set, --arg, --input and --dtype are for specs and models")
+        if self.variables or self.inputs or self.arguments or self.dtype != "float32" or self.past:
+            options = "--set, --arg, --input, --dtype and --past"
+            raise InputError(f"{self.text} is a {what}; {options} are for specs and models")
 
     def read_spec(self) -> Source:
         """The text of the spec. Raises InputError, or SpecError where it is no text of a spec."""

@@ -105,8 +105,11 @@ class Memory:
         watcher = self._watchers.get(id(tensor))
         return watcher is not None and watcher() is tensor
 
-    def add(self, tensor: Tensor) -> None:
-        """Count a tensor that an operator made; one on a known storage is a view and takes no bytes."""
+    def add(self, tensor: Tensor, growth: float = 1) -> None:
+        """Count a tensor that an operator made; one on a known storage is a view and takes no bytes.
+
+        It counts as ``growth`` times as large.
+        """
         identity = id(tensor)
         watcher = self._watchers.get(identity)
         if watcher is not None and watcher() is tensor:
@@ -118,7 +121,7 @@ class Memory:
                 continue
             known = self._storages.get(key)
             if known is None:
-                size = storage.nbytes()
+                size = storage.nbytes() if growth == 1 else round(storage.nbytes() * growth)
                 self._storages[key] = 1, size
                 self.live += size
                 if self.live > self.peak:

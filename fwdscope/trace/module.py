@@ -45,8 +45,11 @@ def trace_module(
     where_it_lives: bool = False,
     training: bool = False,
     only_on_meta: bool = False,
+    past: int = 0,
 ) -> tuple[Trace, str]:
     """Run a copy of a module once and record it; also the device it ran on.
+
+    With ``past`` it is counted as behind so many earlier positions, which takes a run more.
 
     It runs on meta in evaluation mode, or in training mode. A forward that needs the values of tensors runs where the
     module lives, and ``Trace.notes`` say why, or raises InputError if it may run ``only_on_meta``; so does any where
@@ -56,7 +59,7 @@ def trace_module(
     notes: tuple[str, ...] = ()
     if not where_it_lives:
         try:
-            return _trace_on_meta(module, args, kwargs, training), "meta"
+            return _trace_on_meta(module, args, kwargs, training, past), "meta"
         except Exception as error:
             if "NestedTensorImpl" in str(error):
                 raise InputError(NESTED) from error
@@ -80,9 +83,10 @@ def trace_module(
     devices = {t.device for t in (*module.parameters(), *module.buffers())} or {torch.device("cpu")}
     with preserve_generators(devices):
         try:
-            trace = _trace_copy(lambda: duplicate_with_values(module, args, kwargs), training)
+            trace = _trace_copy(lambda: duplicate_with_values(module, args, kwargs), training, past)
         except SharedWeightWritten:
-            trace = _trace_copy(lambda: duplicate_with_values(module, args, kwargs, weights_change=True), training)
+            copy = functools.partial(duplicate_with_values, module, args, kwargs, weights_change=True)
+            trace = _trace_copy(copy, training, past)
         except Exception as error:
             from fwdscope.trace.failure import error_at_line
 
@@ -143,16 +147,18 @@ def named_arguments(module: nn.Module, args: Sequence[Any], kwargs: Mapping[str,
     return {key: tensor for name, value in bound.items() for key, tensor in named(value, name).items()}
 
 
-def _trace_on_meta(module: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any], training: bool) -> Trace:
+def _trace_on_meta(
+    module: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any], training: bool, past: int
+) -> Trace:
     uses: Uses = set()
     failed: Exception | None = None
     try:
-        trace = _trace_copy(lambda: Duplicate(module, args, kwargs, meta_stand_in), training, uses)
+        trace = _trace_copy(lambda: Duplicate(module, args, kwargs, meta_stand_in), training, past, uses)
     except Exception as error:
         autocast = _autocast_device(uses)
         if autocast is None and needs_values(error) and any(map(is_known, tensors_inside([args, kwargs]))):
             try:
-                return _trace_copy(lambda: Duplicate(module, args, kwargs, _known_stand_in), training, known=True)
+                return _trace_copy(lambda: Duplicate(module, args, kwargs, _known_stand_in), training, past, known=True)
             except Exception as again:
                 # The first error says what the forward needs, unless it runs nowhere else.
                 if not lacks_values(again) and all(t.is_meta for t in module.parameters()):
@@ -180,7 +186,7 @@ def _trace_on_meta(module: nn.Module, args: Sequence[Any], kwargs: Mapping[str, 
 
     try:
         with fake_tensors():
-            return _trace_copy(lambda: Duplicate(module, args, kwargs, stand_in), training)
+            return _trace_copy(lambda: Duplicate(module, args, kwargs, stand_in), training, past)
     except Exception:
         if failed is not None:
             raise failed from None
@@ -192,16 +198,16 @@ def _autocast_device(uses: Uses) -> str | None:
 
 
 def _trace_copy(
-    duplicate: Callable[[], Duplicate], training: bool, uses: Uses | None = None, known: bool = False
+    duplicate: Callable[[], Duplicate], training: bool, past: int, uses: Uses | None = None, known: bool = False
 ) -> Trace:
     """Run and record a copy, with ``known`` values. What the forward uses is added to ``uses``, also where it fails.
 
     It runs a second time, with gradients, if its forward takes some, and without compiling, if it compiles a part.
     """
     was_loaded = is_dynamo_loaded()
-    with_gradients = False
+    with_gradients, behind = False, None
     while True:
-        copied, recorder = duplicate(), Recorder()
+        copied, recorder = duplicate(), Recorder(past=behind)
         if with_gradients:
             run_with_autograd(copied.module)
         try:
@@ -214,7 +220,9 @@ def _trace_copy(
             else:
                 raise
         else:
-            break
+            if not past or behind is not None:
+                break
+            behind = recorder.find_past([tensor for _, tensor in trace.outputs], past)
         finally:
             if uses is not None:
                 uses |= recorder.uses
@@ -301,7 +309,8 @@ def record_module(
     unused = recorder.unread([one for one in named_tensors(module, "parameters") if not _is_lazy(one[1])])
     outputs = tuple(named(value).items())
     makers = tuple([recorder.maker(tensor) for _, tensor in outputs])
-    return Trace(_whole(recorder), outputs, None, recorder.memory.peak, makers, unused, recorder.fields())
+    root, peak, fields = _whole(recorder), recorder.memory.peak, recorder.fields()
+    return Trace(root, outputs, None, peak, makers, unused, fields, past=recorder.past)
 
 
 def _whole(recorder: Recorder) -> Node:

@@ -19,12 +19,20 @@ from fwdscope.trace.parameters import named_tensors
 from fwdscope.trace.record import Recorder, Trace, hook, recording
 
 
-def trace(network: Network, recorder: Recorder | None = None, inputs: Mapping[str, Tensor] | None = None) -> Trace:
+def trace(
+    network: Network, recorder: Recorder | None = None, inputs: Mapping[str, Tensor] | None = None, past: int = 0
+) -> Trace:
     """Run a network once and record it, on its example inputs if no others are given.
+
+    With ``past`` it is counted as behind so many earlier positions, which takes a run more.
 
     Equal copies of a stack are one node, unless ``recorder`` is given: one of a subclass may look at more. The network
     is left as it was, also after an exception.
     """
+    if past:
+        first = Recorder()
+        outputs = trace(network, first, inputs).outputs
+        recorder = Recorder(past=first.find_past([tensor for _, tensor in outputs], past))
     recorder = recorder or Recorder(repeats=True)
     given = tuple((inputs or network.example).values())
     with contextlib.ExitStack() as stack:
@@ -38,7 +46,8 @@ def trace(network: Network, recorder: Recorder | None = None, inputs: Mapping[st
     unused = recorder.unread(named_tensors(network, "parameters"))
     outputs = _named_outputs(network, value)
     makers = tuple([recorder.maker(tensor) for _, tensor in outputs])
-    return Trace(recorder.root, outputs, network.spec.source, recorder.memory.peak, makers, unused, recorder.fields())
+    root, peak, fields = recorder.root, recorder.memory.peak, recorder.fields()
+    return Trace(root, outputs, network.spec.source, peak, makers, unused, fields, past=recorder.past)
 
 
 def hook_composites(network: Network, recorder: Observer) -> Iterator[RemovableHandle]:

@@ -26,11 +26,12 @@ from fwdscope.ops.dispatch import OpRecord, read
 from fwdscope.ops.nested import tensors
 from fwdscope.ops.op import Op
 from fwdscope.ops.watch import Uses, watching
-from fwdscope.report import Promise
+from fwdscope.report import CachedTensor, Promise
 from fwdscope.torch_private import without_functions
 from fwdscope.trace.memory import Mark, Memory, mark, storage_ids
 from fwdscope.trace.own_work import main_operators
 from fwdscope.trace.parameters import named_tensors
+from fwdscope.trace.past import Past, find_past
 from fwdscope.trace.receptive.fields import OperatorFlow, RepeatedFlows, receptive_fields
 from fwdscope.trace.receptive.windows import Axis
 
@@ -72,6 +73,8 @@ class Node:
     reads: tuple[str, ...] = field(init=False, default=())
     promise: Promise | None = field(init=False, default=None)
     note: str | None = field(init=False, default=None)
+    # What it keeps between steps of generation.
+    cached: tuple[CachedTensor, ...] = field(init=False, default=())
     # What its module computes itself right now, since a module inside it was called last.
     own: _Line | None = field(init=False, default=None)
 
@@ -170,6 +173,8 @@ class Trace:
     uses: frozenset[str] = frozenset()
     # Whether it fails without gradients.
     takes_gradients: bool = False
+    # The earlier positions that it is counted with.
+    past: Past | None = None
 
 
 class SharedWeightWritten(Exception):  # noqa: N818 - the module is copied whole, and runs again
@@ -184,11 +189,13 @@ def _written(op: Op, args: Any, kwargs: Any) -> list[Tensor]:
 class Recorder:
     """Builds the tree of steps while a network runs.
 
-    With ``repeats`` equal copies of a stack on meta run once and are one node (:mod:`fwdscope.model.copies`).
+    With ``repeats`` equal copies of a stack on meta run once and are one node (:mod:`fwdscope.model.copies`). With
+    ``past`` operators are counted as behind earlier positions, as found in a recording without.
     """
 
-    def __init__(self, repeats: bool = False) -> None:
+    def __init__(self, repeats: bool = False, past: Past | None = None) -> None:
         self.repeats = repeats
+        self.past = past
         self.root = Node("block", "", "", "")
         self.stack: list[Node | _Line] = [self.root]
         self.calls: dict[nn.Module, int] = {}
@@ -221,6 +228,11 @@ class Recorder:
         exclude, known = self.memory.exclude, self.weights
         for tensor in weights:
             known[id(tensor)] = tensor, exclude(tensor)
+
+    def find_past(self, outputs: Iterable[Tensor], positions: int) -> Past:
+        """What so many earlier positions change of what was recorded."""
+        inputs, made = ([one.ref for one in marks] for marks in (self.inputs, self.marks(tuple(outputs))))
+        return find_past(self.flows, inputs, made, positions)
 
     # -- events of the network ----------------------------------------------------------------------------------------
 
@@ -258,6 +270,8 @@ class Recorder:
             else:  # no module inside was called: all operators are the module's own
                 line, node.own = node.own, None
                 node.ops = line.ops
+                if line.node is not None:
+                    node.cached, node.note = line.node.cached, node.note or line.node.note
                 for identity, made in line.made.items():
                     if self.tensors[identity] == (made, line.node):
                         self.tensors[identity] = made, node
@@ -433,33 +447,49 @@ class Recorder:
         if type(here) is Node and here.module is not None and here.module._modules:
             here = here.own or self.begin_own_work(here)
         taken, given = tensors(arguments if arguments[1] else arguments[0]), tensors(result)
-        here.ops.append(record)
-        if len(given) == len(record.results) and record.cost is not None:
+        number, results, behind = len(self.flows), record.results, self.past
+        is_skipped = behind is not None and number in behind.skipped
+        if behind is not None:
+            record = behind.record(number, record)
+        if not is_skipped:
+            here.ops.append(record)
+        if len(given) == len(results) and record.cost is not None:
             # As Mark(…) and OperatorFlow(…), which are functions of Python's that do this.
-            made = [tuple.__new__(Mark, (*x, ref(one))) for x, one in zip(record.results, given)]  # noqa: B905
+            made = [tuple.__new__(Mark, (*x, ref(one))) for x, one in zip(results, given)]  # noqa: B905
         else:
             made = list(map(mark, given))
         refs = (made[0][3],) if len(made) == 1 else tuple([one[3] for one in made])
         self.flows.append(tuple.__new__(OperatorFlow, (record.op, tuple(map(ref, taken)), refs)))
+        self._follow_weights(record.op, arguments, taken)
+        node = here if type(here) is Node else self.computed(here, taken, made)  # type: ignore[arg-type]
+        for tensor, one in zip(given, made):  # noqa: B905
+            if is_skipped:
+                self.memory.exclude(tensor)
+            else:
+                self.memory.add(tensor, 1 if behind is None else behind.growth(number))
+            self.tensors[id(tensor)] = one, node
+        workspace = 0 if is_skipped else record.workspace
+        if workspace:
+            self.memory.peak = max(self.memory.peak, self.memory.live + workspace)
+        if node is not here:  # it neither begins nor ends
+            node.peak = max(node.peak, self.memory.live + workspace)
+        if behind is not None:
+            node.cached += tuple(behind.cached.get(number, ()))
+            node.note = behind.note(number, record) or node.note
+
+    def _follow_weights(self, op: Op, arguments: Any, taken: Sequence[Tensor]) -> None:
+        """Note the weights that an operator reads, and whether it writes one."""
         for tensor in taken:
             weight = self.weights.get(id(tensor))
             if weight is not None:
                 self.read.update(weight[1])
             elif not self.memory.follows(tensor):
                 self.read.update(storage_ids(tensor))
-        if record.op.in_place or "out" in (arguments[1] or ()):
-            written = {id for tensor in _written(record.op, *arguments) for id in storage_ids(tensor)}
+        if op.in_place or "out" in (arguments[1] or ()):
+            written = {id for tensor in _written(op, *arguments) for id in storage_ids(tensor)}
             if not self.memory.excluded.isdisjoint(written):
                 weights = [ids for weight, ids in self.weights.values() if isinstance(weight, nn.Parameter)]
                 self.uses |= set() if written.isdisjoint(chain.from_iterable(weights)) else {"writes"}
-        node = here if type(here) is Node else self.computed(here, taken, made)  # type: ignore[arg-type]
-        for tensor, one in zip(given, made):  # noqa: B905
-            self.memory.add(tensor)
-            self.tensors[id(tensor)] = one, node
-        if record.workspace:
-            self.memory.peak = max(self.memory.peak, self.memory.live + record.workspace)
-        if node is not here:  # it neither begins nor ends
-            node.peak = max(node.peak, self.memory.live + record.workspace)
 
     def computed(self, line: _Line, taken: Sequence[Tensor], made: Sequence[Mark]) -> Node:
         """The node of a running line, with the tensors of one more operator outside its layers."""

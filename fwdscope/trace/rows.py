@@ -37,6 +37,7 @@ class _Step:
     own_buffers: _Named = _NONE
     _figures: tuple[int, ...] | None = None
     _elements: tuple[int, int, int] | None = None
+    _kept: int | None = None
 
     def __init__(self, node: Node) -> None:
         # The node that gives the row its shapes: of the last call that was joined, in the first copy.
@@ -52,6 +53,8 @@ class _Step:
         self.sources = node.sources
         # Tensors of layers elsewhere that it reads.
         self.reads = node.reads
+        # What it keeps itself between steps of generation, all calls together.
+        self.cached = node.cached
 
     @property
     def figures(self) -> tuple[int, ...]:
@@ -78,6 +81,14 @@ class _Step:
                 buffers += child.repeat * more[2]
             self._elements = params, trainable, buffers
         return self._elements
+
+    @property
+    def kept(self) -> int:
+        """Bytes that are kept between steps of generation, here and inside, of one copy."""
+        if self._kept is None:
+            own = sum([one.nbytes for one in self.cached])
+            self._kept = own + sum([child.repeat * child.kept for child in self.children])
+        return self._kept
 
     def uncounted(self) -> dict[str, None]:
         """Names of operators here and inside that have no rule."""
@@ -249,6 +260,7 @@ def _join(kept: _Step, later: _Step) -> None:
     kept.varies |= later.varies or _looks(kept.node.outputs) != _looks(later.node.outputs)
     kept.calls += later.calls
     kept.ops = [*kept.ops, *later.ops]
+    kept.cached += later.cached
     kept.sources = tuple(dict.fromkeys((*kept.sources, *later.sources)))
     kept.own, kept.own_buffers = [*kept.own, *later.own], [*kept.own_buffers, *later.own_buffers]
     kept.node = later.node
@@ -349,7 +361,8 @@ def _signature(step: _Step, copy: str) -> Any:
     reads = [name.removeprefix(f"{copy}.") for name in step.reads]
     return (
         node.kind, node.type, node.text, _looks(node.inputs), _looks(node.outputs), reads, node.promise, node.note,
-        step.call, step.calls, step.varies, _tensors(step.own), _tensors(step.own_buffers), sum_figures(step.ops),
+        step.call, step.calls, step.varies, step.cached, _tensors(step.own), _tensors(step.own_buffers),
+        sum_figures(step.ops),
         tuple([record.op.name for record in step.ops if record.cost is None]),
         tuple([(child.repeat, _signature(child, copy)) for child in step.children]),
     )  # fmt: skip
@@ -423,6 +436,8 @@ def _row(
     values["settings"], values["formulas"], values["operators"] = arithmetic.of(node, step.own)
     values["promise"] = node.promise
     values["note"] = node.note
+    if trace.past is not None:
+        values["cached"], values["kv_cache"] = step.cached, step.kept
     row: LayerRow = object.__new__(LayerRow)
     # As LayerRow(**values), which for being frozen sets its fields one by one and takes ten times as long.
     object.__setattr__(row, "__dict__", values)

@@ -59,21 +59,25 @@ class Verdict:
     reason: str | None = None
 
 
-def with_shortfalls(checked: Checked, report: Report, check_outputs: bool = True) -> Report:
+def with_shortfalls(
+    checked: Checked, report: Report, check_outputs: bool = True, kv_cache: int | None = None
+) -> Report:
     """The report with the expectations that it does not meet, except latencies, which are not measured on meta.
 
-    ``check_outputs`` is False if an input has another shape than the spec's. If ``--set`` replaced a var, figures are
-    not compared, since they are those of the file's own vars, and a note says so; layers that are gone have no shape.
+    ``check_outputs`` is False if an input has another shape than the spec's. If ``--set`` replaced a var, or ``--past``
+    is given, figures are not compared, since they are those of the file itself, and a note says so; layers that are
+    gone have no shape.
     """
     place, figures = checked.spec.source.place, {one.span for one in checked.spec.expect.figures}
-    found = [one for one in verdicts(checked, report, check_outputs) if one.state == "failed"]
+    found = [one for one in verdicts(checked, report, check_outputs, kv_cache=kv_cache) if one.state == "failed"]
     given = [variable.name for variable in checked.spec.variables if variable.given is not None]
-    if given:
+    if given or report.past:
         # A layer may be gone because the var is smaller.
         gone = [one for one in found if one.layer is not None and row_at(report.layers, one.layer) is None]
         found = [one for one in found if one.span not in figures and one not in gone]
-    if given and figures:
-        note = f"expected figures are not checked, since they are for the file's own {', '.join(given)}"
+    if (given or report.past) and figures:
+        of = f"the file's own {', '.join(given)}" if given else "a forward without --past"
+        note = f"expected figures are not checked, since they are for {of}"
         report = replace(report, notes=(*report.notes, note))
     shortfalls = [Shortfall(one.what, one.expected, one.got, *place(one.span.start)) for one in found]
     return replace(report, shortfalls=tuple(shortfalls))
@@ -84,8 +88,12 @@ def verdicts(
     report: Report,
     check_outputs: bool = True,
     latencies: Mapping[str | None, MeasuredLatency] | None = None,
+    kv_cache: int | None = None,
 ) -> tuple[Verdict, ...]:
-    """The result of every expectation, in the file's order; ``latencies`` are the measured ones, by device."""
+    """The result of every expectation, in the file's order; ``latencies`` are the measured ones, by device.
+
+    ``kv_cache`` is what one earlier position keeps.
+    """
     found = [*_outputs(checked, report)] if check_outputs else []
     for one in checked.spec.expect.figures:
         verdict = Verdict(_what(one.name, one.layer), one.text, one.span, "met", one.layer)
@@ -93,15 +101,15 @@ def verdicts(
             measured = (latencies or {}).get(one.on, MeasuredLatency(missing="not measured"))
             found.append(_check_latency(verdict, one, measured))
         else:
-            found.append(_check_figure(verdict, one, report))
+            found.append(_check_figure(verdict, one, report, kv_cache))
     return tuple(sorted(found, key=lambda verdict: verdict.span))
 
 
-def _check_figure(verdict: Verdict, one: ExpectedFigure, report: Report) -> Verdict:
+def _check_figure(verdict: Verdict, one: ExpectedFigure, report: Report, kv_cache: int | None) -> Verdict:
     row = row_at(report.layers, one.layer) if one.layer is not None else None
     if one.layer is not None and row is None:
         return replace(verdict, state="failed", got=f"no layer {one.layer}")
-    value: int | None = getattr(row or report.totals, one.name, None)
+    value: int | None = kv_cache if one.name == "kv_cache" else getattr(row or report.totals, one.name, None)
     if value is None:
         return replace(verdict, state="failed", got="nothing: it is not counted here")
     uncounted = (row or report).uncounted if one.name in _COUNTED else ()

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fwdscope.commands.check.baselines import Baseline
-from fwdscope.commands.check.expectations import MeasuredLatency, verdicts
+from fwdscope.commands.check.expectations import Verdict, verdicts
 from fwdscope.commands.check.outcome import CheckMessage, CheckPoint, Outcome, state_of
 from fwdscope.commands.check.since import FirstDifference
 from fwdscope.errors import InputError
@@ -90,7 +90,8 @@ def _checked(checked: Checked, settings: CheckSettings, before: float) -> CheckR
         promised = _in_either_mode(promised, _in_training(checked, settings))
     seconds = time.perf_counter() - before
     latencies = expected_latencies(checked, settings.dtype)
-    points = [*promised, *_expectations(checked, report, difference, latencies)]
+    found = verdicts(checked, report, latencies=latencies, kv_cache=subject.cache_a_position(checked))
+    points = [*promised, *_expectations(checked, found, difference)]
     outcome = Outcome(
         spec.source.name,
         spec.name,
@@ -149,11 +150,9 @@ def _promises(network: Network, report: Report, difference: FirstDifference) -> 
         yield point
 
 
-def _expectations(
-    checked: Checked, report: Report, difference: FirstDifference, latencies: Mapping[str | None, MeasuredLatency]
-) -> Iterator[CheckPoint]:
+def _expectations(checked: Checked, found: Iterable[Verdict], difference: FirstDifference) -> Iterator[CheckPoint]:
     source = checked.spec.source
-    for one in verdicts(checked, report, latencies=latencies):
+    for one in found:
         line = source.place(one.span.start)[0]
         message = None
         if one.state == "failed":

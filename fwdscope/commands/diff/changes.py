@@ -183,7 +183,7 @@ def _sum(pair: Pair, side: Literal["before", "after"], name: str) -> float | Non
 
 FIGURES = (
     *("params", "trainable_params", "active_params", "buffers", "macs", "flops", "bytes", "bytes_read"),
-    *("bytes_written", "param_bytes", "buffer_bytes", "peak_memory", "peak_activations", "latency"),
+    *("bytes_written", "param_bytes", "buffer_bytes", "peak_memory", "peak_activations", "kv_cache", "latency"),
 )
 
 

@@ -19,7 +19,16 @@ _FORM = re.compile(
     r"\s*(?P<name>\w+)\s*(?P<sign>>=|<=|>|<)\s*(?P<by>[+−-]?)\s*(?P<number>[^%\s][^%]*?)\s*(?P<percent>%?)\s*"
 )
 _EXAMPLES = 'write "macs > +5%", "params > +1M" or "peak_memory > 250 MiB"'
-_BYTES = ("bytes", "bytes_read", "bytes_written", "param_bytes", "buffer_bytes", "peak_memory", "peak_activations")
+_BYTES = (
+    "bytes",
+    "bytes_read",
+    "bytes_written",
+    "param_bytes",
+    "buffer_bytes",
+    "peak_memory",
+    "peak_activations",
+    "kv_cache",
+)
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,7 @@ def _words(report: Report) -> dict[str, Any]:
     """What the page says that the report does not hold: its sentences, totals that shares are of, and rooflines."""
     seen = view(report, depth=max((row.depth for row in report.layers), default=1))
     sums = [*summary.totals(report), summary.active(report)], [*summary.costs(report)], [*summary.times(report)]
-    memory = [summary.memory(report), summary.measured_memory(report)]
+    memory = [summary.memory(report), summary.measured_memory(report), *summary.kept(report)]
     peaks = _peaks(report)
     return {
         "title": summary.title_parts(report),

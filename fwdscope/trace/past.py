@@ -1,0 +1,451 @@
+"""One step of generation behind earlier positions: what is kept of these, and which operators meet them.
+
+The forward of the new positions is recorded and read here. Each attention keeps the smallest set of tensors that its
+keys and values can be made from and that serve nothing else: keys and values as they are, heads that are repeated later
+once, or the latent vector of multi-head latent attention. Behind these tensors every operator runs over the earlier
+positions too, as far as the attention itself; in a second recording they are counted with tensors as long as that. What
+only an encoder's input decides ran with the first position, and what the decoder takes of it is kept.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, NamedTuple
+
+from fwdscope.ops import Op, find
+from fwdscope.ops.dispatch import OpRecord, record_of
+from fwdscope.ops.op import Operand
+from fwdscope.ops.positions import Cut, Passing, Through
+from fwdscope.report import CachedTensor, Shape
+from fwdscope.trace.receptive.fields import OperatorFlow, RepeatedFlows
+
+_WHOLE = ("aten.scaled_dot_product_attention", "higher_order.flex_attention")
+_SOFTMAX = ("aten._softmax", "aten.softmax", "aten._safe_softmax")
+_PRODUCTS = ("aten.mm", "aten.bmm", "aten.addmm", "aten.baddbmm", "aten.matmul")
+_REDUCED = ("aten.mean", "aten.sum", "aten.amax")
+_RECURRENT = ("aten.lstm", "aten.gru", "aten.rnn_tanh", "aten.rnn_relu")
+_CELLS = tuple([f"{name}_cell" for name in _RECURRENT])
+_OUTSIDE = -1
+
+
+class Growth(NamedTuple):
+    """The dimension of positions of an operator's inputs and results, by their places: ``length`` new positions."""
+
+    length: int
+    inputs: dict[int, int]
+    outputs: dict[int, int]
+
+
+@dataclass
+class Past:
+    """What earlier positions change of a recorded forward, by the numbers of its operators in order."""
+
+    positions: int
+    grown: dict[int, Growth] = field(default_factory=dict)
+    # Operators that ran with the first position.
+    skipped: set[int] = field(default_factory=set)
+    cached: dict[int, list[CachedTensor]] = field(default_factory=dict)
+    # Operators that make keys and values of what is kept, in each step.
+    rebuilt: set[int] = field(default_factory=set)
+    # The places of the network's inputs that an encoder takes.
+    fixed: tuple[int, ...] = ()
+    notes: list[str] = field(default_factory=list)
+
+    def growth(self, number: int) -> float:
+        """How many times larger an operator's results are with the earlier positions."""
+        found = self.grown.get(number)
+        return (found.length + self.positions) / found.length if found is not None and found.outputs else 1
+
+    def note(self, number: int, record: OpRecord) -> str | None:
+        """What to say of an operator that makes keys and values of what is kept."""
+        is_product = number in self.rebuilt and record.figures[0]
+        return f"over all positions, {self.positions:,} of them from the cache" if is_product else None
+
+    def record(self, number: int, record: OpRecord) -> OpRecord:
+        """An operator's record with the earlier positions."""
+        found = self.grown.get(number)
+        if found is None:
+            return record
+        op, longer = record.op, (found.length, found.length + self.positions)
+        inputs = iter([_grow(x, found.inputs.get(i), *longer) for i, x in enumerate(op.operands)])
+        outputs = tuple([_grow(x, found.outputs.get(i), *longer) for i, x in enumerate(op.outputs)])
+        arguments = _replaced(op.arguments, inputs)
+        keywords = tuple([(name, value if name == "out" else _replaced(value, inputs)) for name, value in op.keywords])
+        return record_of(Op(op.name, op.overload, arguments, keywords, outputs))
+
+
+def _grow(x: Operand, dim: int | None, before: int, after: int) -> Operand:
+    """An operand with ``after`` positions instead of ``before`` along a dimension, which may hold others beside."""
+    if dim is None:
+        return x
+    step, n = x.stride[dim], x.shape[dim]
+    shape = (*x.shape[:dim], n // before * after, *x.shape[dim + 1 :])
+    stride = [s // before * after if step and d != dim and s >= step * n else s for d, s in enumerate(x.stride)]
+    return x._replace(shape=shape, stride=tuple(stride))
+
+
+def _replaced(value: Any, operands: Iterator[Operand]) -> Any:
+    """An argument with other operands, in their order."""
+    if isinstance(value, Operand):
+        return next(operands)
+    if isinstance(value, tuple) and value and not isinstance(value[0], int):
+        return tuple([_replaced(item, operands) for item in value])
+    return value
+
+
+def _input_dim(op: Op, place: int, result: int, dim: int) -> int | None:
+    """The dimension of an input that a dimension of a result is; None where it is none, or positions are mixed."""
+    rule, x, out = find(op.name), op.operands[place].shape, op.outputs[result].shape
+    window = rule.window if rule is not None else None
+    if op.name in _SOFTMAX or (window is Passing.SAME and place == 0):
+        return dim
+    if window is Passing.BROADCAST:
+        at = dim - len(out) + len(x)
+        return at if at >= 0 and x[at] == out[dim] else None
+    if window is Passing.RESHAPED:
+        return _reshaped_dim(out, dim, x)
+    if op.name in _REDUCED:
+        dims = op.at(1) if isinstance(op.at(1), tuple) else (op.at(1),)
+        left = [d for d in range(len(x)) if None not in dims and d not in {n % len(x) for n in dims}]
+        kept = range(len(x)) if op.at(2) else left
+        return kept[dim] if len(kept) == len(out) and kept[dim] in left else None
+    if not callable(window):
+        return None
+    found = window(op, place)
+    passage = found[result] if isinstance(found, list) else found
+    source = passage.dims[dim] if passage is not None and dim < len(passage.dims) else None
+    if isinstance(source, Through) and source.reading == Cut(0):
+        source = source.dim
+    return source if isinstance(source, int) and x[source] == out[dim] else None
+
+
+def _reshaped_dim(shape: Shape, dim: int, other: Shape) -> int | None:
+    """The dimension of another shape of the same elements that holds a dimension of this one."""
+    before = math.prod(shape[:dim])
+    fits = []
+    for d, n in enumerate(other):
+        at = math.prod(other[:d])
+        if before % at == 0 and at * n % (before * shape[dim]) == 0:
+            fits.append(d)
+    # Of dimensions of size 1, which all fit, that with the same ones before it or behind it.
+    same = [d for d in fits if other[d] == shape[dim]] or fits
+    alike = [d for d in same if other[:d] == shape[:dim] or other[d + 1 :] == shape[dim + 1 :]]
+    return next(iter(alike or same), None)
+
+
+class _Flow(NamedTuple):
+    """An operator, and numbers for its inputs and results: a tensor that is written in place has a new one."""
+
+    op: Op
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+
+
+class _Attention(NamedTuple):
+    """An attention: its first operator, the numbers of its query, keys and values, and its operators' growth."""
+
+    at: int
+    query: int
+    keys: tuple[int, int]  # and the dimension of their positions
+    values: tuple[int, int]
+    length: int
+    growth: dict[int, Growth]
+    is_masked: bool
+
+
+class _Graph:
+    """The operators of a forward: what made each tensor, what takes it, and the network's inputs that it depends on."""
+
+    def __init__(self, flows: Sequence[OperatorFlow | RepeatedFlows], inputs: Sequence[object]) -> None:
+        self.flows: list[_Flow] = []
+        self.depends: list[int] = [1 << i for i in range(len(inputs))]
+        self.operands: dict[int, Operand] = {}
+        self.maker: dict[int, int] = {}
+        self.takers: dict[int, list[tuple[int, int]]] = {}
+        self.numbers = {id(one): i for i, one in enumerate(inputs)}
+        # Written-out attention whose parts are not recognised, by its softmax.
+        self.unread: list[int] = []
+        for i, flow in enumerate(flows):
+            assert isinstance(flow, OperatorFlow), "every copy runs"
+            taken = [self.numbers[id(one)] if id(one) in self.numbers else self._number(one, 0) for one in flow.inputs]
+            depends = 0
+            for place, (number, x) in enumerate(zip(taken, flow.op.operands, strict=False)):
+                depends |= self.depends[number]
+                self.operands[number] = x
+                self.takers.setdefault(number, []).append((i, place))
+            made = [self._number(one, depends) for one in flow.outputs]
+            self.maker |= dict.fromkeys(made, i)
+            self.operands |= zip(made, flow.op.outputs, strict=False)
+            self.flows.append(_Flow(flow.op, tuple(taken), tuple(made)))
+
+    def _number(self, one: object, depends: int) -> int:
+        self.depends.append(depends)
+        self.numbers[id(one)] = len(self.depends) - 1
+        return len(self.depends) - 1
+
+    # -- attention ----------------------------------------------------------------------------------------------------
+
+    def attentions(self) -> Iterator[_Attention]:
+        """Every attention that is recognised: as one operator, or written out around a softmax."""
+        for i, (op, inputs, _) in enumerate(self.flows):
+            if op.name in _WHOLE:
+                key, value = op.operand(1).shape, op.operand(2).shape
+                dims = {1: len(key) - 2, 2: len(value) - 2}
+                if len(inputs) > 3 and self._has_positions(op.operands[3].shape, -1, key[-2]):
+                    dims[3] = len(op.operands[3].shape) - 1
+                # A mask that is the same for all queries hides what pads a sequence.
+                by_query = len(inputs) > 3 and self._has_positions(op.operands[3].shape, -2, op.operand().shape[-2])
+                is_masked = by_query or bool(op.at(5) or op.keyword("is_causal")) or op.name != _WHOLE[0]
+                growth = {i: Growth(key[-2], dims, {})}
+                yield _Attention(i, inputs[0], (inputs[1], dims[1]), (inputs[2], dims[2]), key[-2], growth, is_masked)
+            elif op.name in _SOFTMAX:
+                made = self._scores(i)
+                if made is not None and self.depends[self.flows[made[0]].inputs[-1]]:
+                    found = self._written_out(*made)
+                    self.unread += [i] * (found is None)
+                    yield from [found] if found else []
+
+    def _has_positions(self, shape: Shape, at: int, length: int) -> bool:
+        return len(shape) > 1 and len(shape) >= -at and shape[at] == length
+
+    def _scores(self, softmax: int) -> tuple[int, int] | None:
+        """The product that makes what a softmax takes, and the dimension of that; None where there is none."""
+        (op, (value, *_), _), made = self.flows[softmax], self.maker.get(self.flows[softmax].inputs[0])
+        dim = op.at(1) % max(1, len(op.output.shape))
+        while made is not None and self.flows[made].op.name not in _PRODUCTS:
+            op, inputs, outputs = self.flows[made]
+            j = outputs.index(value)
+            of_inputs = [(number, place) for place, number in enumerate(inputs) if self.depends[number]]
+            sources = ((number, _input_dim(op, place, j, dim)) for number, place in of_inputs)
+            value, at = next(((number, at) for number, at in sources if at is not None), (_OUTSIDE, 0))
+            made, dim = self.maker.get(value), at or 0
+        return (made, dim) if made is not None else None
+
+    def _written_out(self, product: int, dim: int) -> _Attention | None:
+        """The attention whose scores an operator makes: the product of queries and keys."""
+        op, inputs, (scores, *_) = self.flows[product]
+        rank, first = len(op.output.shape), len(inputs) - 2
+        if rank < 2 or dim < rank - 2 or not self.depends[inputs[first]]:
+            return None
+        place = first + (dim == rank - 1)  # keys are the second factor of q·kᵀ
+        key_dim, length = _input_dim(op, place, 0, dim), op.output.shape[dim]
+        if key_dim is None:
+            return None
+        growth = {product: Growth(length, {place: key_dim}, {0: dim})}
+        if first and self._has_positions(op.operands[0].shape, dim - rank, length):  # a mask that is added
+            growth[product].inputs[0] = dim - rank + len(op.operands[0].shape)
+        values, is_masked = self._follow_scores(scores, dim, length, growth)
+        if values is None:
+            return None
+        query = inputs[first + (place == first)]
+        return _Attention(product, query, (inputs[place], key_dim), values, length, growth, is_masked or first > 0)
+
+    def _follow_scores(
+        self, scores: int, dim: int, length: int, growth: dict[int, Growth]
+    ) -> tuple[tuple[int, int] | None, bool]:
+        """The values that scores meet, with the dimension of their positions, and whether scores are masked before.
+
+        What takes scores grows. The values are None where not all can be followed.
+        """
+        waiting, values, is_masked = [(scores, dim)], None, False
+        while waiting:
+            number, dim = waiting.pop()
+            for i, place in self.takers.get(number, ()):
+                if i == _OUTSIDE:
+                    continue
+                op, taken, outputs = self.flows[i]
+                if op.name in _PRODUCTS:
+                    one, rank = len(taken) - 2, len(op.operands[place].shape)
+                    if place < one or dim != (rank - 1 if place == one else rank - 2):
+                        return None, False
+                    other = one + (place == one)
+                    value_dim = len(op.operands[other].shape) - (2 if place == one else 1)
+                    values = taken[other], value_dim
+                    growth[i] = Growth(length, {place: dim, other: value_dim}, {})
+                    continue
+                known = growth.setdefault(i, Growth(length, {}, {}))
+                known.inputs[place] = dim
+                for j, out in enumerate(op.outputs):
+                    at = next((d for d in range(len(out.shape)) if _input_dim(op, place, j, d) == dim), None)
+                    if at is None:
+                        return None, False
+                    waiting += [(outputs[j], at)] * (j not in known.outputs)
+                    known.outputs[j] = at
+                    for other, x in enumerate(op.operands):
+                        if other != place and self._has_positions(x.shape, at - len(out.shape), length):
+                            known.inputs.setdefault(other, at - len(out.shape) + len(x.shape))
+                            is_masked = True
+        return values, is_masked
+
+    # -- what is kept -------------------------------------------------------------------------------------------------
+
+    def kept(self, attention: _Attention) -> tuple[dict[int, tuple[int, str]], dict[int, Growth]]:
+        """What an attention keeps of earlier positions: tensors with the dimension of these and a name; and the growth
+        of the operators that make keys and values of it in each step."""
+        dims, growth = dict([attention.keys, attention.values]), dict[int, Growth]()
+        ends = {(i, place) for i, one in attention.growth.items() for place in one.inputs}
+        edges: dict[int, set[int]] = {}
+        for i in range(max(attention.growth), -1, -1):
+            op, inputs, outputs = self.flows[i]
+            if dims.keys().isdisjoint(outputs):
+                continue
+            takers = [taker for number in outputs for taker in self.takers.get(number, ())]
+            results = {j: dims[number] for j, number in enumerate(outputs) if number in dims}
+            if not all(taker[0] in growth or taker in ends for taker in takers):
+                continue
+            found: dict[int, int] = {}
+            for place, number in enumerate(inputs):
+                at = {_input_dim(op, place, j, dim) for j, dim in results.items()}
+                d = at.pop() if len(at) == 1 else None
+                if d is not None and op.operands[place].shape[d] % attention.length == 0 and dims.get(number, d) == d:
+                    found[place] = d
+            if all(place in found for place, number in enumerate(inputs) if self.depends[number]):
+                growth[i] = Growth(attention.length, found, results)
+                for place, d in found.items():
+                    if self.depends[inputs[place]]:
+                        dims[inputs[place]] = d
+                        edges.setdefault(inputs[place], set()).update(outputs)
+        ends_at = {attention.keys[0], attention.values[0]}
+        sizes: dict[int, float] = {}
+        for number in dims:
+            is_made = self.maker.get(number) in growth or number in ends_at
+            sizes[number] = self.operands[number].nbytes if is_made else math.inf
+        sources = [number for number in dims if self.maker.get(number) not in growth]
+        cut, behind = smallest_cut(edges, sizes, sources, ends_at)
+        grown = {i: one for i, one in growth.items() if not behind.isdisjoint(self.flows[i].outputs)}
+        becomes: dict[int, set[str]] = {attention.keys[0]: {"keys"}}
+        becomes.setdefault(attention.values[0], set()).add("values")
+        for i in sorted(growth, reverse=True):
+            names = set[str]().union(*[becomes.get(number, ()) for number in self.flows[i].outputs])
+            for number in self.flows[i].inputs:
+                becomes.setdefault(number, set()).update(names)
+        names_of = {number: "latent" if len(becomes[number]) > 1 else min(becomes[number]) for number in cut}
+        return {number: (dims[number], names_of[number]) for number in cut}, grown
+
+
+def smallest_cut(
+    edges: Mapping[int, Iterable[int]], sizes: Mapping[int, float], sources: Iterable[int], ends: Iterable[int]
+) -> tuple[list[int], set[int]]:
+    """The nodes of least size in all without which no path leads from a source to an end, and the nodes behind them.
+
+    Of several such sets, the one nearest to the ends (Ford and Fulkerson 1956; paths by Edmonds and Karp 1972).
+    """
+    # A node is an edge of its size from 2n to 2n + 1.
+    start, end, left = -1, -2, dict[int, dict[int, float]]()
+
+    def connect(one: int, other: int, size: float) -> None:
+        left.setdefault(one, {})[other] = size
+        left.setdefault(other, {}).setdefault(one, 0)
+
+    for number, size in sizes.items():
+        connect(2 * number, 2 * number + 1, size)
+    for number, following in edges.items():
+        for other in following:
+            if other in sizes:
+                connect(2 * number + 1, 2 * other, math.inf)
+    for number in sources:
+        connect(start, 2 * number, math.inf)
+    for number in ends:
+        connect(2 * number + 1, end, math.inf)
+    while path := _path(left, start, end):
+        most = min(left[one][other] for one, other in path)
+        for one, other in path:
+            left[one][other] -= most if left[one][other] != math.inf else 0
+            left[other][one] += most
+    reaching, waiting = {end}, [end]
+    for node in waiting:
+        fresh = [other for other in left[node] if left[other].get(node, 0) > 0 and other not in reaching]
+        reaching |= set(fresh)
+        waiting += fresh
+    cut = [number for number in sizes if 2 * number not in reaching and 2 * number + 1 in reaching]
+    return cut, {number for number in sizes if 2 * number in reaching}
+
+
+def _path(left: Mapping[int, Mapping[int, float]], start: int, end: int) -> list[tuple[int, int]]:
+    """The shortest path along edges that have something left, as its edges; empty where there is none."""
+    came: dict[int, int] = {start: start}
+    waiting = [start]
+    for node in waiting:
+        fresh = [other for other, size in left.get(node, {}).items() if size > 0 and other not in came]
+        came |= dict.fromkeys(fresh, node)
+        waiting += fresh
+    path = []
+    while end in came and end != start:
+        path.append((came[end], end))
+        end = came[end]
+    return path
+
+
+_Kind = Literal["past", "encoder", "state"]
+
+
+def _cached(x: Operand, name: str, kind: _Kind, dim: int = 0, *longer: int) -> CachedTensor:
+    x = _grow(x, dim, *longer) if longer else x
+    shape = tuple([n for n, step in zip(x.shape, x.stride, strict=True) if step or n == 1])  # others repeat it
+    return CachedTensor(name, kind, shape, x.dtype, x.nbytes)
+
+
+def find_past(
+    flows: Sequence[OperatorFlow | RepeatedFlows], inputs: Sequence[object], outputs: Iterable[object], positions: int
+) -> Past:
+    """What so many earlier positions change of a recorded forward of which every copy ran."""
+    graph, past = _Graph(flows, inputs), Past(positions)
+    for one in outputs:
+        if id(one) in graph.numbers:
+            graph.takers.setdefault(graph.numbers[id(one)], []).append((_OUTSIDE, 0))
+    found, depends = list(graph.attentions()), graph.depends
+    # Queries that depend on an input that keys and values do not meet those of an encoder.
+    fixed = 0
+    for each in found:
+        read = depends[each.keys[0]] | depends[each.values[0]]
+        fixed |= read if depends[each.query] & ~read else 0
+    past.fixed = tuple([i for i in range(len(inputs)) if fixed >> i & 1])
+    for i, flow in enumerate(graph.flows):
+        if flow.outputs and depends[flow.outputs[0]] and not depends[flow.outputs[0]] & ~fixed:
+            past.skipped.add(i)
+    names = {number: name for one in found for number, name in ((one.keys[0], "keys"), (one.values[0], "values"))}
+    growing = [each for each in found if depends[each.keys[0]] & ~fixed]
+    kept: set[int] = set()
+    several = (_held(graph, past.skipped, names), _states(graph, past.skipped), _growing(graph, growing, past))
+    for at, number, tensor in itertools.chain(*several):
+        if number not in kept:
+            past.cached.setdefault(at, []).append(tensor)
+        kept.add(number)
+    if any(not each.is_masked and each.length > 1 for each in growing):
+        past.notes.append("some attention is not causal: earlier keys and values are counted as kept all the same")
+    if count := len(graph.unread):
+        what = f"{count} softmaxes over products are" if count > 1 else "a softmax over a product is"
+        past.notes.append(f"{what} not recognised as attention, and counted without earlier positions")
+    return past
+
+
+def _growing(graph: _Graph, attentions: Iterable[_Attention], past: Past) -> Iterator[tuple[int, int, CachedTensor]]:
+    """What attentions keep of earlier positions; the growth of operators is put into ``past``."""
+    for one in attentions:
+        tensors, growth = graph.kept(one)
+        past.grown |= {**growth, **one.growth}
+        past.rebuilt |= growth.keys()
+        for number, (dim, name) in tensors.items():
+            yield one.at, number, _cached(graph.operands[number], name, "past", dim, one.length, past.positions)
+
+
+def _held(graph: _Graph, skipped: set[int], names: Mapping[int, str]) -> Iterator[tuple[int, int, CachedTensor]]:
+    """What a step takes of what ran with the first position."""
+    for i, flow in enumerate(graph.flows):
+        for number in flow.inputs if i not in skipped else ():
+            if graph.maker.get(number) in skipped:
+                yield i, number, _cached(graph.operands[number], names.get(number, "encoded"), "encoder")
+
+
+def _states(graph: _Graph, skipped: set[int]) -> Iterator[tuple[int, int, CachedTensor]]:
+    """The states of recurrent layers: of a cell that is called in turn, those of the last call."""
+    for i, (op, taken, made) in enumerate(graph.flows):
+        if i in skipped or op.name not in (*_RECURRENT, *_CELLS):
+            continue
+        following = [graph.flows[taker] for number in made for taker, _ in graph.takers.get(number, ()) if taker >= 0]
+        if op.name in _RECURRENT or not any(flow.inputs[-4:] == taken[-4:] for flow in following):
+            for number, x in list(zip(made, op.outputs, strict=False))[op.name in _RECURRENT :]:
+                yield i, number, _cached(x, "state", "state")

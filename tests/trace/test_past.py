@@ -1,0 +1,233 @@
+"""A step of generation behind earlier positions: what is kept of them, and what the step costs."""
+
+from __future__ import annotations
+
+import functools
+from collections import Counter
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812
+from torch.utils.flop_counter import FlopCounterMode
+
+import fwdscope
+from fwdscope.errors import InputError
+from fwdscope.report import Report, multiplicities
+from fwdscope.report.generation import bytes_a_position, bytes_kept, kept_tensors
+from fwdscope.trace.past import smallest_cut
+
+
+@functools.cache
+def report_of(spec: str, past: int, dtype: str = "bfloat16", **variables: int) -> Report:
+    return fwdscope.inspect(spec, variables=variables, past=past, dtype=dtype)
+
+
+def kept(report: Report) -> Counter[tuple[str, str, tuple[int, ...]]]:
+    found: Counter[tuple[str, str, tuple[int, ...]]] = Counter()
+    for one, times in kept_tensors(report):
+        found[one.name, one.kind, one.shape] += times
+    return found
+
+
+def test_llama_3_8b_keeps_128_kib_a_position() -> None:
+    # Llama 3 8B: 32 layers, 8 heads of keys and values, 128 features a head (Grattafiori et al. 2024, table 3), so
+    # 2 · 32 · 8 · 128 values of 2 bytes are 128 KiB a position. vLLM and NVIDIA's "Mastering LLM Techniques" give
+    # 2 · layers · heads · head_dim · bytes for it.
+    report = report_of("llama3_8b", 8192, T=1)
+    assert bytes_a_position(report) == 2 * 32 * 8 * 128 * 2 == 128 * 1024
+    assert report.totals.kv_cache == 8192 * 128 * 1024
+    assert kept(report) == {
+        ("keys", "past", (1, 8, 8192, 128)): 32,
+        ("values", "past", (1, 8, 8192, 128)): 32,
+    }
+    # Queries meet 8,192 keys more in 32 heads of 128 features, and so the values: 2 · 32 · 8,192 · 128 a layer.
+    alone = report_of("llama3_8b", 0, T=1)
+    assert report.totals.macs - alone.totals.macs == 32 * 2 * 32 * 8192 * 128
+    # They are read once, whatever the number of queries that share a head.
+    assert report.totals.bytes_read - alone.totals.bytes_read == report.totals.kv_cache
+    assert report.totals.bytes_written == alone.totals.bytes_written
+    assert report.totals.peak_memory - alone.totals.peak_memory == report.totals.kv_cache
+    assert alone.totals.kv_cache is None
+    rows = zip(report.layers, multiplicities(report.layers), strict=True)
+    assert sum(one.nbytes * times for row, times in rows for one in row.cached) == report.totals.kv_cache
+    assert next(row for row in report.layers if row.path == "model").kv_cache == report.totals.kv_cache
+
+
+def test_multi_head_latent_attention_keeps_the_latent_and_makes_keys_and_values_of_it() -> None:
+    # DeepSeek-V2 keeps a latent of 512 values and a rotated key of 64, shared by all heads, in each layer: 576
+    # values (DeepSeek-AI 2024, section 2.1.3 and table 1: (4 + 1/2)·d_h = 576 with d_h = 128).
+    report, alone = (report_of("deepseek_v2_lite", past, T=1, depth=3) for past in (1000, 0))
+    assert bytes_a_position(report) == 3 * 576 * 2
+    assert kept(report) == {("latent", "past", (1000, 512)): 3, ("keys", "past", (1, 1000, 64)): 3}
+    # A layer, for 1,000 positions more: kv_b_proj makes 16 · (128 + 128) values of the 512, and 16 queries meet keys of
+    # 192 features and values of 128.
+    assert report.totals.macs - alone.totals.macs == 3 * 1000 * (512 * 16 * 256 + 16 * (192 + 128))
+    # The keys and values that are made are alive for a moment: 4,096 values, and 16 · 192 of the keys put together.
+    assert report.totals.peak_activations > 1000 * (4096 + 3072) * 2
+    row = next(row for row in report.layers if row.path.endswith("kv_b_proj"))
+    assert row.note == "over all positions, 1,000 of them from the cache"
+
+
+@pytest.mark.parametrize(
+    ("spec", "sizes", "past", "encoder"),
+    [
+        # 6 layers, 8 heads of 64 for keys and as many for values; those of the encoder's 64 positions once.
+        ("t5_small", {"T": 1}, 6 * 2 * 8 * 64, 6 * 2 * 8 * 64 * 64),
+        # 4 layers, 6 heads of 64, 1,500 positions of the encoder.
+        ("whisper_tiny", {"T": 1}, 4 * 2 * 6 * 64, 4 * 2 * 6 * 64 * 1500),
+        # 6 layers, 8 heads of 64, 30 positions of the encoder, a batch of 2.
+        ("transformer_base", {"T": 1, "B": 1}, 6 * 2 * 8 * 64, 6 * 2 * 8 * 64 * 30),
+    ],
+)  # fmt: skip
+def test_cross_attention_keeps_the_encoders_keys_which_do_not_grow(
+    spec: str, sizes: dict[str, int], past: int, encoder: int
+) -> None:
+    short, long = (report_of(spec, n, **sizes) for n in (100, 1100))
+    assert bytes_a_position(short) == bytes_a_position(long) == past * 2
+    assert bytes_kept(short, "encoder") == bytes_kept(long, "encoder") == encoder * 2
+    # The encoder does not run in the step, nor do the projections of what it gave.
+    for row in long.layers:
+        if ".encoder." in f".{row.path}." or row.path.endswith(
+            ("EncDecAttention.k", "cross_attn.k", "encoder_attn.k_proj")
+        ):
+            assert not row.macs, row.path
+    assert any("alone decides ran with the first position" in note for note in long.notes)
+
+
+def test_recurrent_layers_have_a_state_whatever_the_positions() -> None:
+    # h and c of 2 layers, 20 wide, for a batch of 3.
+    report = report_of("lstm", 1000, dtype="float32", T=1)
+    assert bytes_kept(report, "state") == report.totals.kv_cache == 2 * 2 * 3 * 20 * 4
+    assert bytes_a_position(report) == 0
+    assert report.totals.macs == report_of("lstm", 0, dtype="float32", T=1).totals.macs
+
+
+class Heads(nn.Module):
+    """Attention of four heads that share two of keys and values, as ``way`` writes it."""
+
+    def __init__(self, way: str, width: int = 32) -> None:
+        super().__init__()
+        self.way, self.q, self.kv = way, nn.Linear(width, width), nn.Linear(width, width)
+
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        q = self.q(x).unflatten(-1, (4, 8)).transpose(1, 2)
+        k, v = self.kv(x).unflatten(-1, (4, 8)).transpose(1, 2).chunk(2, 1)
+        if self.way == "gqa":
+            y = F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=True)
+        elif self.way == "mask":
+            y = F.scaled_dot_product_attention(q, k, v, mask, enable_gqa=True)
+        else:
+            if self.way == "interleaved":
+                k, v = (t.repeat_interleave(2, 1) for t in (k, v))
+            else:
+                k, v = (t[:, :, None].expand(-1, -1, 2, -1, -1).reshape(t.shape[0], 4, -1, 8) for t in (k, v))
+            scores = q @ k.mT / 8**0.5
+            scores = 50 * torch.tanh(scores / 50) if self.way == "capped" else scores
+            y = torch.softmax(scores if mask is None else scores + mask, -1) @ v
+        return y.transpose(1, 2).flatten(2)
+
+
+class Cached(Heads):
+    """The same with keys and values of earlier positions, for torch's own counter."""
+
+    def forward(self, x: Tensor, mask: Tensor | None = None, past: int = 7) -> Tensor:
+        with torch.no_grad():
+            earlier = torch.zeros(x.shape[0], past, x.shape[2])
+            q = self.q(x).unflatten(-1, (4, 8)).transpose(1, 2)
+            k, v = self.kv(x).unflatten(-1, (4, 8)).transpose(1, 2).chunk(2, 1)
+            more = earlier.unflatten(-1, (4, 8)).transpose(1, 2).chunk(2, 1)
+            k, v = (torch.cat([one, t], 2).repeat_interleave(2, 1) for one, t in zip(more, (k, v), strict=True))
+            return (torch.softmax(q @ k.mT / 8**0.5, -1) @ v).transpose(1, 2).flatten(2)
+
+
+@pytest.mark.parametrize("way", ["gqa", "mask", "interleaved", "expanded", "capped"])
+@pytest.mark.parametrize("length", [1, 3])
+@pytest.mark.parametrize("batch", [1, 2])
+def test_heads_that_queries_share_are_kept_once_however_attention_is_written(way: str, length: int, batch: int) -> None:
+    x = torch.randn(batch, length, 32)
+    mask = torch.zeros(length, length) if way in ("mask", "interleaved") else None
+    report = (
+        fwdscope.inspect(Heads(way), x, mask, past=7) if mask is not None else fwdscope.inspect(Heads(way), x, past=7)
+    )
+    assert kept(report) == {("keys", "past", (batch, 2, 7, 8)): 1, ("values", "past", (batch, 2, 7, 8)): 1}
+    with FlopCounterMode(display=False) as counter:
+        Cached(way)(x)
+    assert 2 * report.totals.macs == counter.get_total_flops()  # torch's counts products alone
+    assert report.outputs[0].shape == (batch, length, 32)
+
+
+def test_repeated_heads_are_made_of_all_positions() -> None:
+    # k and v of 2 heads of 8 are repeated to 4: 4 · 8 · (7 + 1) values each are written, by the copy and nothing else.
+    alone, behind = (fwdscope.inspect(Heads("interleaved"), torch.randn(1, 1, 32), past=n) for n in (0, 7))
+    scores = 3 * 4 * 7 * 4  # products, quotients and softmax, of 4 heads
+    assert behind.totals.bytes_written - alone.totals.bytes_written == 2 * 4 * 8 * 7 * 4 + scores
+    # 7 positions more: the repeated keys and values are alive together.
+    assert behind.totals.peak_activations - alone.totals.peak_activations == 2 * 4 * 8 * 7 * 4 + 2 * 4 * 7 * 4
+
+
+@pytest.mark.parametrize("need_weights", [True, False])
+def test_multihead_attention_keeps_keys_and_values(need_weights: bool) -> None:
+    class Model(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.attention = nn.MultiheadAttention(32, 4, batch_first=True)
+
+        def forward(self, x: Tensor) -> Tensor:
+            mask = nn.Transformer.generate_square_subsequent_mask(x.shape[1], device=x.device)
+            return self.attention(x, x, x, attn_mask=mask, need_weights=need_weights)[0]
+
+    alone, behind = (fwdscope.inspect(Model(), torch.randn(2, 3, 32), past=n) for n in (0, 5))
+    assert bytes_a_position(behind) == 2 * 32 * 4
+    # 5 keys and values more for 3 queries of each of 2 sequences, 32 features.
+    assert behind.totals.macs - alone.totals.macs == 2 * 2 * 3 * 5 * 32
+
+
+def test_attention_that_is_not_recognised_is_said_not_to_be() -> None:
+    class Odd(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            weights = torch.softmax(x @ x.mT, -1)
+            return F.scaled_dot_product_attention(x, x, x, is_causal=True) + weights.cumsum(-1) @ x
+
+    report = fwdscope.inspect(Odd(), torch.randn(1, 3, 8), past=4)
+    assert any("a softmax over a product is not recognised as attention" in note for note in report.notes)
+
+
+def test_a_network_that_keeps_nothing_is_refused() -> None:
+    with pytest.raises(InputError, match="--past: resnet18 keeps nothing of earlier positions"):
+        fwdscope.inspect("resnet18", past=10)
+    with pytest.raises(InputError, match="have no numbers for a run"):
+        fwdscope.inspect("gpt2", past=10, device="cpu")
+
+
+def test_attention_that_is_not_causal_is_said() -> None:
+    assert any("is not causal" in note for note in report_of("bert_base", 10).notes)
+    assert not any("is not causal" in note for note in report_of("gpt2", 10, T=2).notes)
+
+
+def test_the_smallest_cut_nearest_to_the_end() -> None:
+    # 0 → 1 → 2 → 4 and 1 → 3 → 4: the middle is one node of 5, and behind it two of 2 each are less; 4 has 9.
+    edges = {0: [1], 1: [2, 3], 2: [4], 3: [4]}
+    assert smallest_cut(edges, {0: 8, 1: 5, 2: 2, 3: 2, 4: 9}, [0], [4]) == ([2, 3], {4})
+    # Of equals, the one nearest to the end.
+    assert smallest_cut(edges, {0: 4, 1: 4, 2: 2, 3: 2, 4: 4}, [0], [4]) == ([4], set())
+
+
+def test_expectations_speak_of_one_position(tmp_path) -> None:  # type: ignore[no-untyped-def]
+    text = """
+name: tiny
+vars: {B: 1, T: 4, d: 8}
+inputs: {x: "randn(B, T, d)"}
+layers:
+  - q, k, v = Linear(3 * d)(x).chunk(3, -1)
+  - scaled_dot_product_attention(q.unsqueeze(1), k.unsqueeze(1), v.unsqueeze(1), is_causal=True)
+expect:
+  kv_cache: 64
+"""
+    spec = tmp_path / "tiny.yaml"
+    spec.write_text(text)  # keys and values of 8 numbers of 4 bytes
+    assert fwdscope.check(spec, cached=False).exit_code == 0
+    spec.write_text(text.replace("64", "65"))
+    assert fwdscope.check(spec, cached=False).exit_code == 1
+    assert fwdscope.inspect(spec).shortfalls[0].what == "kv_cache"
+    assert not fwdscope.inspect(spec, past=3).shortfalls
