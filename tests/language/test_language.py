@@ -657,3 +657,9 @@ def test_a_checked_spec_knows_where_each_name_that_is_read_was_defined() -> None
     source = one.spec.source
     uses = {(source[use], source.place(use.start)[0]): source.place(at.start)[0] for use, at in one.uses.items()}
     assert uses == {("d", 5): 3, ("fc", 6): 5, ("x", 6): 2}
+
+
+def test_the_complement_of_a_truth_is_refused() -> None:
+    """Python deprecates it in 3.12; it would be -2."""
+    with pytest.raises(SpecError, match="~True is a number in Python"):
+        checked("- ReLU", "vars:\n  v: ~true | 0")
