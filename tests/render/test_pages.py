@@ -257,3 +257,13 @@ def test_changes_are_filtered_and_hostile_names_stay_text(opened: Opened) -> Non
     browser.send("Input.insertText", text="no such layer")
     assert browser.run(f"[...document.querySelectorAll('{CHANGES}')].filter((row) => !row.hidden).length") == 0
     assert browser.run("document.title") == "specs/mlp.yaml → <script>document.title='owned'</script>"
+
+
+@pytest.mark.parametrize("kind", ["sweep", "check", "diff"])
+def test_axe_finds_no_violation_on_other_pages(opened: Opened, kind: str) -> None:
+    page = {
+        "sweep": lambda: sweep_page(timed_sweep()),
+        "check": lambda: checks.render(checked(), "html"),
+        "diff": lambda: diff_page(compared(), DiffOptions()),
+    }[kind]()
+    assert "color-contrast" in opened(page, 390, True).passed_by_axe()

@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Callable
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -107,6 +108,20 @@ class Browser:
         found = self.send("Runtime.evaluate", expression=code, awaitPromise=True, returnByValue=True)
         assert "exceptionDetails" not in found, found["exceptionDetails"]
         return found["result"].get("value")
+
+    def passed_by_axe(self) -> set[str]:
+        """The rules of axe-core that the page passes. Raises AssertionError with those that it breaks."""
+        # Through the protocol, past the page's security policy.
+        self.run(resources.files("axe_core_python").joinpath("axe.min.js").read_text("utf-8") + "; 0")
+        found = self.run(
+            """axe.run().then(({ violations, passes, incomplete }) => ({
+              violations: violations.map(({ id, nodes }) => `${id}: ${nodes.map(({ html }) => html)}`),
+              passed: passes.map(({ id }) => id),
+              errors: incomplete.filter(({ error }) => error).map(({ id, error }) => `${id}: ${error.message}`),
+            }))"""
+        )
+        assert not found["violations"] + found["errors"], found
+        return set(found["passed"])
 
     def click(self, selector: str) -> None:
         """Click with the mouse on the middle of the first element that a selector finds."""

@@ -75,8 +75,8 @@ list.inner = function (file) {
   return make("div", { class: "inside" },
     make("p", { class: "muted" }, make("a", { class: "link", href: `#${encodeURIComponent(file.file)}`, title: "A link to this file" }, "Link"), file.name === file.file ? "" : ` · ${file.name}`, ` · ${file.points.length} checked`),
     file.state === "crashed" || file.state === "skipped" ? make("p", { class: file.state === "crashed" ? "wrong" : "" }, file.reason ?? "") : "",
-    file.problems.map((one) => make("pre", { class: "problem" }, one.text || [`${file.file}${one.line == null ? "" : `:${one.line}:${one.column}`}: ${one.message}`, ...one.detail].join("\n"))),
-    points.length ? make("div", { class: "scroll" }, make("table", { class: "plain points" }, make("thead", {}, make("tr", {}, ["", "", "checked", "expected", "found"].map((name) => make("th", { scope: name ? "col" : null }, name)))), make("tbody", {}, points.map(point)))) : "",
+    file.problems.map((one) => make("pre", { class: "problem", tabindex: 0 }, one.text || [`${file.file}${one.line == null ? "" : `:${one.line}:${one.column}`}: ${one.message}`, ...one.detail].join("\n"))),
+    points.length ? make("div", { class: "scroll", tabindex: 0 }, make("table", { class: "plain points" }, make("thead", {}, make("tr", {}, ["", "", "checked", "expected", "found"].map((name) => make("th", { scope: name ? "col" : null }, name)))), make("tbody", {}, points.map(point)))) : "",
     file.notes.map((one) => make("p", { class: "muted" }, one.text || one.message)));
 };
 

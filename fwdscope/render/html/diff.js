@@ -81,7 +81,7 @@ function drawComparison() {
     bar.style.width = `${(100 * (value ?? 0)) / (Math.max(...both) || 1)}%`;
     return bar;
   }));
-  at("section.totals").append(make("div", { class: "scroll" }, make("table", { class: "plain figures" },
+  at("section.totals").append(make("div", { class: "scroll", tabindex: 0 }, make("table", { class: "plain figures" },
     make("thead", {}, make("tr", {}, cellsOf("th", ["total", "before", "after", "difference", "", ""], 1))),
     make("tbody", {}, words.totals.map(([from, to, title, was, is, change, part, tone]) => make("tr", {}, cellsOf("td", [title, was, is, make("span", { class: tone }, change || "="), make("span", { class: tone }, change ? part : ""), beside(from, to)], 1)))))));
   at("footer").append(make("p", {}, words.legend.filter(Boolean).join("  ·  ")));
@@ -153,7 +153,7 @@ function showPair() {
   panel.replaceChildren(
     make("header", {}, make("div", {}, make("h2", { class: "code" }, row.name), make("p", { class: "muted" }, kind === "same" ? "as before" : kind)),
       row.kids.length ? make("button", { onclick: () => toggle(row) }, state.open.has(row.index) ? "Close" : "Open") : "", make("button", { "aria-label": "Close the panel", onclick: () => choose(null) }, "✕")),
-    make("div", { class: "scroll" }, make("table", { class: "plain figures" }, make("thead", {}, make("tr", {}, cellsOf("th", ["", "before", "after", "difference"], 1))),
+    make("div", { class: "scroll", tabindex: 0 }, make("table", { class: "plain figures" }, make("thead", {}, make("tr", {}, cellsOf("th", ["", "before", "after", "difference"], 1))),
       make("tbody", {}, lines.map((texts) => make("tr", {}, cellsOf("td", texts, 1)))))));
 }
 
