@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 import torch
-from function_examples import CALLS, CallExample, call
+from around import Around, Calls
+from function_examples import CALLS
 from layer_examples import EXAMPLES, PADS, WINDOWS, Example
 from torch import Tensor, nn
 from typer.testing import CliRunner
@@ -91,15 +92,6 @@ def module_of(example: Example, inputs: tuple[Any, ...]) -> nn.Module:
     return made.eval()
 
 
-class Around(nn.Module):
-    def __init__(self, layer: nn.Module) -> None:
-        super().__init__()
-        self.layer = layer
-
-    def forward(self, *inputs: Any) -> Any:
-        return self.layer(*inputs)
-
-
 @pytest.mark.filterwarnings("ignore:LSTM with projections", "ignore:enable_nested_tensor")
 @pytest.mark.parametrize("example", EXAMPLES, ids=str)
 def test_a_number_of_every_layer_type_is_what_torch_gives(example: Example) -> None:
@@ -118,23 +110,6 @@ def test_a_number_of_every_layer_type_is_what_torch_gives(example: Example) -> N
 
 # Functions whose numbers have no derivation, which their explanation says.
 NOT_SHOWN = {"scatter_add", "scatter_reduce", "angle", "cumprod", "logcumsumexp", "irfft", "irfft2"}
-
-
-class Calls(nn.Module):
-    def __init__(self, example: CallExample) -> None:
-        super().__init__()
-        vars(self)["call"] = example
-
-    def forward(self, *given: Tensor) -> Any:
-        replaced = iter(given)
-
-        def same(value: Any) -> Any:
-            if isinstance(value, list | tuple):
-                return type(value)(map(same, value))
-            return next(replaced) if isinstance(value, Tensor) else value
-
-        args, kwargs = self.call.arguments("cpu")
-        return call(self.call.entry, "cpu")(*same(args), **{name: same(value) for name, value in kwargs.items()})
 
 
 def test_a_number_of_every_function_is_what_torch_gives() -> None:
