@@ -176,6 +176,7 @@ def explain(
     device: str | None = None,
     seed: int = 0,
     weights: str | os.PathLike[str] | None = None,
+    past: int = 0,
     **keywords: Any,
 ) -> Explanation | ValueExplanation:
     """Explain how a layer's shape, parameters and costs are computed: formulas with the numbers put in.
@@ -185,7 +186,8 @@ def explain(
 
     ``value=(0, 3, 5, 5)`` explains that number of the layer's output, or of its ``output`` 1, 2, …: how the numbers
     that went in gave it, step by step. The network runs once on ``device``, the CPU by default, with the weights and
-    inputs that :func:`inspect` makes from ``seed`` or loads from ``weights``; a module has its own.
+    inputs that :func:`inspect` makes from ``seed`` or loads from ``weights``; a module has its own. Without ``value``,
+    ``past`` is the number of earlier positions, as for :func:`inspect`.
 
     Raises LookupError with the nearest paths if there is no such layer, otherwise as :func:`inspect` does.
     """
@@ -195,9 +197,9 @@ def explain(
 
     subject: Subject
     if isinstance(target, str | os.PathLike):
-        subject = make_subject(_target(target, inputs, keywords, variables, arguments, dtype))
+        subject = make_subject(_target(target, inputs, keywords, variables, arguments, dtype)._replace(past=past))
     else:
-        subject = ModuleSubject((target, inputs, keywords))
+        subject = ModuleSubject((target, inputs, keywords), past=past)
     if value is None:
         return explain_layer(subject.trace_every_copy(), layer)
     from fwdscope.settings import DeviceSettings

@@ -102,6 +102,8 @@ def inspect_at(target: Target, values: Sequence[tuple[str, str]], settings: RunS
             target = target._replace(dtype=dtype_name(value))
         elif name == "batch":
             target = with_batch(target, int(value))
+        elif name == "past":
+            target = target._replace(past=int(value))
         else:
             target = target.with_value(name, value)
     return inspect_target(target, settings)[0]

@@ -67,6 +67,15 @@ def shape_cell(sizes: Iterable[int]) -> str:
     return " ".join(map(str, sizes)) or "()"
 
 
+def positions(text: str) -> int:
+    """A number of positions: ``8192``, or ``8k``, which is 8 · 1024. Raises ValueError."""
+    match = re.fullmatch(r"(\d[\d_]*)([kKmM]?)", text.strip())
+    number = int(match[1].replace("_", "")) * {"": 1, "k": 2**10, "m": 2**20}[match[2].lower()] if match else 0
+    if not 0 < number <= 10**12:
+        raise ValueError(f"{text} is no number of positions: write 8192 or 8k")
+    return number
+
+
 def plural(number: int, noun: str) -> str:
     """``1 layer``, ``1,200 layers``."""
     return f"{exact(number)} {noun}{'s' * (number != 1)}"

@@ -21,6 +21,7 @@ from fwdscope.cli.options import (
     ModelDtype,
     NetworkText,
     Output,
+    Past,
     Seed,
     Sets,
     WeightsFile,
@@ -49,6 +50,7 @@ def explain(
     arg: Arguments = None,
     input_: Inputs = None,
     dtype: ModelDtype = "float32",
+    past: Past = None,
     device: Device = None,
     seed: Seed = 0,
     weights: WeightsFile = None,
@@ -64,7 +66,7 @@ def explain(
         from fwdscope.inspection import make_subject
         from fwdscope.settings import DeviceSettings
 
-        inspected = target_of(target, set_, input_, dtype, allow_import, arg)
+        inspected = target_of(target, set_, input_, dtype, allow_import, arg, past)
         is_picture = output is not None and output.suffix.lower() == ".svg"
         form = "json" if as_json else "svg" if is_picture else choose_format(None, output, ("text", "json"))
         check_writable(output)
@@ -74,6 +76,8 @@ def explain(
             given = [name for name, one in options.items() if one is not None and name[2:] not in unasked]
             for name in (*given, *([f"-o {output}"] * is_picture)):
                 raise InputError(f"{name} is for a number of the output: add --value, as in --value 0,3,5,5")
+        elif past:
+            raise InputError("--past has no numbers of earlier positions: leave --value out")
         elif device == "meta" and "device" not in unasked:
             raise InputError("--device meta has no numbers, only shapes: leave it out to run on the CPU")
         with show_progress("loading torch") as report_progress:

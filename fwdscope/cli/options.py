@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shlex
 import sys
 from collections.abc import Iterator, Mapping
@@ -16,6 +15,7 @@ from fwdscope.errors import InputError
 from fwdscope.limits import LIMITS, limit
 from fwdscope.settings import DTYPES, dtype_name
 from fwdscope.targets import Target, find_spec
+from fwdscope.units import positions
 
 _NETWORK = (
     "A spec file (FILE@REV in git, - from stdin), the name of a spec that ships with fwdscope, or a PyTorch model: "
@@ -72,16 +72,14 @@ WeightsPartial = Annotated[bool, typer.Option("--weights-partial", help=_PARTIAL
 _PAST = "Behind N earlier positions, whose keys and values are kept: --set T=1 --past 8k is a step of generation."
 
 
-def parse_positions(text: str) -> int:
-    """``8192`` or ``8k``, which is 8 · 1024. Raises BadParameter for what is no number of positions."""
-    match = re.fullmatch(r"(\d[\d_]*)([kKmM]?)", text.strip())
-    number = int(match[1].replace("_", "")) * {"": 1, "k": 2**10, "m": 2**20}[match[2].lower()] if match else 0
-    if not 0 < number <= 10**12:
-        raise typer.BadParameter(f"{text} is no number of positions: write 8192 or 8k")
-    return number
+def _parse_positions(text: str) -> int:
+    try:
+        return positions(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
 
 
-Past = Annotated[int | None, typer.Option("--past", parser=parse_positions, metavar="N", help=_PAST)]
+Past = Annotated[int | None, typer.Option("--past", parser=_parse_positions, metavar="N", help=_PAST)]
 Train = Annotated[bool, typer.Option("--train", help=_TRAIN)]
 
 

@@ -180,7 +180,7 @@ def _module_type() -> type[nn.Module]:
             total: Tensor | None = None
             for number, expert in enumerate(self.experts):
                 places, slots = self.load(chosen, number)
-                if total is not None and places.shape[0] == 0:
+                if total is not None and places.shape[0] == 0 and not chosen.is_meta:
                     continue
                 output = expert(rows.index_select(0, places)) * weights[places, slots].unsqueeze(-1)
                 if total is None:
@@ -192,9 +192,14 @@ def _module_type() -> type[nn.Module]:
             return total.reshape(*input.shape[:-1], *total.shape[1:])
 
         def load(self, chosen: Tensor, number: int) -> tuple[Tensor, Tensor]:
-            """The rows that an expert gets, and its rank among their choices; the expected number without data."""
+            """The rows that an expert gets, and its rank among their choices; the expected number without data.
+
+            Fewer rows than experts reach as many experts, one row each.
+            """
             if chosen.is_meta:
-                count = expected_rows(chosen.shape[0], self.top_k, len(self.experts))
+                rows = chosen.shape[0] * self.top_k
+                is_reached = number < rows or rows >= len(self.experts)
+                count = expected_rows(chosen.shape[0], self.top_k, len(self.experts)) * is_reached
                 places = torch.arange(count, device=chosen.device)
                 return places, torch.zeros_like(places)
             places, slots = torch.where(chosen == number)

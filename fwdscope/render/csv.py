@@ -13,7 +13,7 @@ from typing import Any
 
 from fwdscope.printable import cell
 from fwdscope.render.rows import Options, view_for
-from fwdscope.report import ActivationStats, Histogram, LayerRow, Report, TensorInfo, multiplicities
+from fwdscope.report import ActivationStats, CachedTensor, Histogram, LayerRow, Report, TensorInfo, multiplicities
 from fwdscope.report.report import SHARED
 
 
@@ -63,7 +63,7 @@ def _field(name: str, value: Any) -> str:
         return ""
     if isinstance(value, bool):
         return "true" if value else "false"
-    if isinstance(value, TensorInfo):
+    if isinstance(value, TensorInfo | CachedTensor):
         return f"{value.name}:{_shape(value.shape)}"
     if isinstance(value, Histogram):
         return f"{value.low}..{value.high}:{' '.join(map(str, value.counts))}"

@@ -30,7 +30,7 @@ def draw(explanation: Explanation, width: int, color: bool) -> str:
 def lines_of(explanation: Explanation, width: int) -> list[Line]:
     """The lines of an explanation, with the styles of :data:`COLOURS`."""
     lines: list[Line] = []
-    for block in (_head, _incoming, _results, _weights, _parts, _operators, _totals):
+    for block in (_head, _incoming, _results, _weights, _cached, _parts, _operators, _totals):
         found = list(block(explanation, width))
         lines += [(), *found] if lines and found else found
     return lines
@@ -142,6 +142,22 @@ def _weights(one: Explanation, width: int) -> Iterator[Line]:
             yield from _below(remarks if beside == facts else "", width, "dim", 2 * _INDENT)
             if len(weight.shape) > 1 or weight.count.symbols != weight.count.numbers:
                 yield from formulas([weight.count.text], width)
+
+
+_KEPT = {"past": "of each earlier position", "encoder": "of the encoder, once", "state": "whatever the positions"}
+
+
+def _cached(one: Explanation, width: int) -> Iterator[Line]:
+    """What is kept between steps of generation."""
+    if not one.cached:
+        return
+    whole = sum(tensor.nbytes * times for tensor, times in one.cached)
+    yield (("CACHE", "heading"), (f"  {exact(whole)} bytes, {byte_size(whole)}", "dim"))
+    names, shapes = [tensor.name for tensor, _ in one.cached], [shape(tensor.shape) for tensor, _ in one.cached]
+    for (tensor, times), name, sizes in zip(one.cached, names, shapes, strict=True):
+        many = f"  × {exact(times)}" * (times > 1)
+        line: Line = ((" " * _INDENT, ""), (name.ljust(_room(names)), "name"), (f"  {sizes.ljust(_room(shapes))}", ""))
+        yield (*line, (f"  {tensor.dtype}  {byte_size(tensor.nbytes)}{many}  {_KEPT[tensor.kind]}", "dim"))
 
 
 def _parts(one: Explanation, width: int) -> Iterator[Line]:

@@ -20,6 +20,7 @@ def render(report: Report, options: Options) -> str:
     facts = filter(None, (summary.flow(report), *summary.title_parts(report)[1:], *summary.ran_on(report)))
     sums = [*summary.totals(report), summary.active(report), *summary.costs(report), summary.memory(report)]
     sums += [summary.measured_memory(report), *summary.kept(report), *summary.times(report)]
+    sums = [text for text in sums if text]
     small_print = (*summary.legend(seen), summary.extent(seen), summary.convention(report))
     drawn = ["".join(text for text, _ in line).rstrip() for line in estimates.lines(report, 120)]
     blocks = (

@@ -180,6 +180,7 @@ def _report(report: Report) -> list[str]:
     ]
     sums = [*summary.totals(report), summary.active(report), *summary.costs(report), summary.memory(report)]
     sums += [summary.measured_memory(report), *summary.kept(report), *summary.times(report)]
+    sums = [text for text in sums if text]
     points = [summary.broken(report), summary.uncounted(report), *summary.shortfalls(report)]
     points += [printable(one.text) + (f" — {one.advice}" if one.advice else "") for one in findings(report)]
     points += [f"note: {text}" for text in summary.notes(report, ())]

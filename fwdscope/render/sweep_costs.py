@@ -38,6 +38,7 @@ _FIGURES = {
     "flops": _TotalsFigure("FLOPs", *_COUNT),
     "bytes_read": _TotalsFigure("read", *_BYTES),
     "bytes_written": _TotalsFigure("written", *_BYTES),
+    "kv_cache": _TotalsFigure("KV cache", *_BYTES),
     "peak_memory": _TotalsFigure("peak memory", *_BYTES),
 }
 # The plot is of the first that is not the same everywhere.
@@ -140,15 +141,18 @@ def _csv(sweep: Sweep) -> str:
     """A line for each combination: its values, the shapes as ``1x3x224x224``, the totals, the problem."""
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
-    devices = dict.fromkeys(one.peaks.name for _, report in _reports(sweep) for one in report.estimates)
-    writer.writerow([*(axis.name for axis in sweep.axes), "input", "output", *_FIGURES, *devices, "problem"])
+    reports = [report for _, report in _reports(sweep)]
+    devices = dict.fromkeys(one.peaks.name for report in reports for one in report.estimates)
+    has_cache = any(report.past for report in reports)
+    names = [name for name in _FIGURES if name != "kv_cache" or has_cache]
+    writer.writerow([*(axis.name for axis in sweep.axes), "input", "output", *names, *devices, "problem"])
     for point in sweep.points:
         cells = [value for _, value in point.values]
         if (report := point.report) is not None:
             cells += [_shapes(ends).replace(", ", ";").replace(" ", "x") for ends in (report.inputs, report.outputs)]
-            figures = [*(getattr(report.totals, name) for name in _FIGURES), *(one.seconds for one in report.estimates)]
+            figures = [*(getattr(report.totals, name) for name in names), *(one.seconds for one in report.estimates)]
             cells += ["" if figure is None else str(figure) for figure in figures]
         else:
-            cells += [""] * (2 + len(_FIGURES) + len(devices))
+            cells += [""] * (2 + len(names) + len(devices))
         writer.writerow([*cells, cell(point.problem or "")])
     return file.getvalue()

@@ -1,7 +1,7 @@
 """Reports of one network at several sizes: parsing ``--vary``, and the results.
 
 ``--vary B=1,8,32`` lists values, ``T=128:4096:x2`` doubles from 128 to 4096, ``T=128:1024:+128`` adds; both ends are
-included. Several axes are combined, the last one changing fastest.
+included. ``1k`` is 1024. Several axes are combined, the last one changing fastest.
 """
 
 from __future__ import annotations
@@ -15,11 +15,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from fwdscope.report.report import Report, ReportError, parse_json
+from fwdscope.units import positions
 
 MOST = 200
 VERSION = 1
 
-_RANGE = re.compile(r"(?P<first>\d+):(?P<last>\d+)(?::(?P<sign>[x×*+])?(?P<step>\d+))?\Z")
+_RANGE = re.compile(r"(?P<first>\d+[kKmM]?):(?P<last>\d+[kKmM]?)(?::(?P<sign>[x×*+])?(?P<step>\d+))?\Z")
 _EXAMPLE = "write --vary B=1,8,32 or --vary T=128:4096:x2 (doubling) or T=128:1024:+128 (adding)"
 
 
@@ -107,6 +108,8 @@ def parse(text: str) -> SweepAxis:
         found += _values(piece.strip(), text)
     if len(found) > MOST:
         raise ValueError(f"--vary {text}: {len(found):,} values; at most {MOST} are tried")
+    if name == "past":
+        found = [str(positions(value)) for value in found]
     return SweepAxis(name, tuple(dict.fromkeys(found)))
 
 
@@ -118,7 +121,8 @@ def _values(piece: str, text: str) -> list[str]:
         if ":" in piece:
             raise ValueError(f"--vary {text}: {piece} is not a range; {_EXAMPLE}")
         return [piece]
-    first, last, step = int(match["first"]), int(match["last"]), int(match["step"] or 1)
+    first, last = (0 if end == "0" else positions(end) for end in (match["first"], match["last"]))
+    step = int(match["step"] or 1)
     grows = match["sign"] in ("x", "×", "*")
     if first > last or step < (2 if grows else 1) or (grows and first == 0):
         raise ValueError(f"--vary {text}: {piece} does not grow from {first} to {last}; {_EXAMPLE}")

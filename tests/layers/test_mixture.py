@@ -126,3 +126,14 @@ def test_a_shared_network_of_another_width_is_refused(width: int) -> None:
     (problem,) = refused.value.problems
     # 2 · 3 rows.
     assert problem.message == f"MixtureOfExperts: the shared network gives (6, {width}), and the experts (6, 8)"
+
+
+def test_one_row_runs_through_its_experts_alone() -> None:
+    # Of a single row, 4 of 16 experts of 3 · 24 · 8 weights, the shared one of 3 · 24 · 16, and the router's 24 · 16.
+    report = inspect_spec(check(parse(Source("mixture.yaml", SPEC.format(settings="")), {"B": "1", "T": "1"})))
+    assert report.totals.macs == 4 * 3 * 24 * 8 + 3 * 24 * 16 + 24 * 16
+    # The weights of the others are not read, and still are the network's.
+    experts = [row for row in report.layers if row.type == "Expert" and row.path.startswith("mlp.experts")]
+    assert [(row.repeat, bool(row.bytes_read)) for row in experts] == [(4, True), (12, False)]
+    assert report.totals.params == 16 * 3 * 24 * 8 + 3 * 24 * 16 + 24 * 16
+    assert not report.unused

@@ -231,3 +231,22 @@ expect:
     assert fwdscope.check(spec, cached=False).exit_code == 1
     assert fwdscope.inspect(spec).shortfalls[0].what == "kv_cache"
     assert not fwdscope.inspect(spec, past=3).shortfalls
+
+
+def test_a_sweep_takes_numbers_of_positions() -> None:
+    from fwdscope.report.sweep import parse
+
+    assert parse("past=1k:8k:x2").values == ("1024", "2048", "4096", "8192")
+    assert parse("past=500,2k").values == ("500", "2048")
+    with pytest.raises(ValueError, match="10x is no number of positions: write 8192 or 8k"):
+        parse("past=10x")
+
+
+def test_explain_shows_what_is_kept_and_the_arithmetic_with_it() -> None:
+    found = fwdscope.explain("llama3_8b", "model.layers.0.self_attn", variables={"T": 1, "depth": 1}, past=1024)
+    assert [(one.name, one.shape, times) for one, times in found.cached] == [
+        ("keys", (1, 8, 1024, 128), 1),
+        ("values", (1, 8, 1024, 128), 1),
+    ]
+    # Four projections of 4,096 by 4,096, 1,024, 1,024 and 4,096, and 32 heads that meet 1,025 keys and values of 128.
+    assert found.macs == 4096 * (4096 + 1024 + 1024 + 4096) + 2 * 32 * 1025 * 128

@@ -69,6 +69,8 @@ def check_axes(axes: Sequence[SweepAxis], target: Target) -> None:
     for axis in axes:
         if axis.name in target.variables:
             raise InputError(f"--vary {axis.name} and --set {axis.name}=… are both given: leave one of them out")
+        if axis.name == "past" and target.past:
+            raise InputError("--vary past and --past are both given: leave one of them out")
         for value in axis.values:
             _check_value(axis.name, value)
 

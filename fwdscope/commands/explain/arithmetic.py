@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from itertools import groupby
 from typing import TYPE_CHECKING
@@ -58,6 +59,7 @@ def explain(trace: Trace, layer: str) -> Explanation:
         sources=tuple(one.path or one.text for one in node.sources if one.kind != "input"),
         reads=node.reads,
         note=node.note,
+        cached=tuple(Counter(tensor for one in node.nodes() for tensor in one.cached).items()),
         **{of: _sum(records, of) for of in ("macs", "flops", "bytes_read", "bytes_written")},
     )
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fwdscope.formula import Formula
-from fwdscope.report import OperatorCost, Shape
+from fwdscope.report import CachedTensor, OperatorCost, Shape
 from fwdscope.shown import InNotebook
 
 
@@ -94,6 +94,8 @@ class Explanation(InNotebook):
     sources: tuple[str, ...] = ()
     reads: tuple[str, ...] = ()
     note: str | None = None
+    # What it keeps between steps of generation, here and inside, each with how many are alike.
+    cached: tuple[tuple[CachedTensor, int], ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """The explanation as JSON's own types."""
