@@ -88,6 +88,7 @@ def inspect(
     seed: int = 0,
     weights: str | os.PathLike[str] | None = None,
     train: bool = False,
+    training: bool | Mapping[str, Any] = False,
     stats: bool = True,
     latency: bool = True,
     past: int = 0,
@@ -112,15 +113,22 @@ def inspect(
     ``past`` is the number of earlier positions whose keys and values are kept: ``report.totals.kv_cache`` are the bytes
     of these, the rows' ``cached`` the tensors, and all costs those of the step behind them.
 
+    ``training=True`` works out a training step on the meta device: ``report.training`` has what forward, loss, backward
+    and optimizer compute and hold, and the rows' ``backward`` each layer's part. A mapping says how it trains, by the
+    names of the options: ``training={"optimizer": "sgd", "loss": "cross_entropy"}``.
+
     Raises :class:`SpecError` with every problem of a spec and its place, :class:`TargetError` (a FileNotFoundError) if
     there is no such spec, :class:`RunError` if it cannot run as asked, :class:`ShapeError` where a module's inputs or
     layers do not fit, with torch's error as its cause, and whatever the module itself raises.
     """
     from fwdscope.inspection import inspect_module, inspect_target
-    from fwdscope.settings import RunSettings
+    from fwdscope.settings import RunSettings, TrainingSettings
 
     file = Path(weights) if weights is not None else None
-    settings = RunSettings(device, seed, file, train=train, stats=stats, latency=latency, peaks=latency)
+    step = TrainingSettings.of(training) if training is not False else None
+    if step is not None and device not in ("auto", "meta"):
+        raise InputError(f"a training step is worked out on meta, without a run: leave device={device!r} out")
+    settings = RunSettings(device, seed, file, train=train, training=step, stats=stats, latency=latency, peaks=latency)
     if not isinstance(target, str | os.PathLike):
         return inspect_module(target, inputs, keywords, settings, past)
     given = _target(target, inputs, keywords, variables, arguments, dtype)._replace(past=past)

@@ -14,7 +14,7 @@ from fwdscope.garbage_collection import without_garbage_collection
 from fwdscope.language.problems import SpecError
 from fwdscope.report import Report
 from fwdscope.report.sweep import SweepAxis, SweepPoint, combinations
-from fwdscope.settings import META, SHOW_ALL, Interrupted, RunError, RunSettings, dtype_name
+from fwdscope.settings import META, SHOW_ALL, Interrupted, RunError, RunSettings, Training, dtype_name
 from fwdscope.units import byte_size
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def inspect_spec(
     def subject() -> Subject:
         from fwdscope.run.model_spec import subject_of
 
-        return subject_of(checked, feeds, dtype, settings.train)
+        return subject_of(checked, feeds, dtype, settings.mode)
 
     return inspect_subject(subject, settings)[0]
 
@@ -63,14 +63,16 @@ def inspect_module(
         from fwdscope.run.subject import ModuleSubject
 
         only_on_meta = settings.device == "meta"
-        return ModuleSubject((module, args, kwargs or {}), settings.train, only_on_meta=only_on_meta, past=past)
+        return ModuleSubject((module, args, kwargs or {}), settings.mode, only_on_meta=only_on_meta, past=past)
 
     _refuse_run(past, settings)
     return inspect_subject(subject, settings)[0]
 
 
 def _refuse_run(past: int, settings: RunSettings) -> None:
-    """Raise InputError where a step behind earlier positions is to run: they have no numbers."""
+    """Raise InputError where a step behind earlier positions is to run, for they have no numbers, or to train."""
+    if past and settings.training:
+        raise InputError("earlier positions (--past) are of generation: leave them out of a training step")
     if past < 0:
         raise InputError(f"past={past}: the number of earlier positions is 0 or more")
     if past and settings.device not in ("auto", "meta"):
@@ -82,11 +84,11 @@ def inspect_target(target: Target, settings: RunSettings = META) -> tuple[Report
     _refuse_run(target.past, settings)
     if not target.is_report:
         only_on_meta = settings.device == "meta"
-        make = functools.partial(make_subject, target, settings.train, only_on_meta, settings.on_progress)
+        make = functools.partial(make_subject, target, settings.mode, only_on_meta, settings.on_progress)
         return target.run_user_code(lambda: inspect_subject(make, settings))
     shows = settings.show and settings.show != SHOW_ALL
-    if settings.device not in (None, "auto", "meta") or settings.weights or settings.train or shows:
-        options = "--device, --weights, --train and --show"
+    if settings.device not in (None, "auto", "meta") or settings.weights or settings.mode or shows:
+        options = "--device, --weights, --train, --training and --show"
         what = "file of weights" if target.is_checkpoint else "saved report"
         raise InputError(f"{target.text} is a {what}; {options} are for what can be run")
     report = target.load_report()
@@ -161,7 +163,7 @@ def run_sweep(
 
 def make_subject(
     target: Target,
-    training: bool = False,
+    training: Training = False,
     only_on_meta: bool = False,
     on_progress: Callable[[str], None] = lambda _: None,
 ) -> Subject:
@@ -206,7 +208,7 @@ def make_subject(
     return target.run_user_code(trace)
 
 
-def _trace_library(target: Target, training: bool, only_on_meta: bool) -> Subject:
+def _trace_library(target: Target, training: Training, only_on_meta: bool) -> Subject:
     """A library's model on the first inputs that it runs on: on meta, or with numbers if it needs them and fits."""
     import torch
 

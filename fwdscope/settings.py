@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from fwdscope.errors import InputError
 
@@ -60,6 +60,38 @@ class DeviceSettings:
     on_progress: Callable[[str], None] = lambda _: None
 
 
+LOSSES = ("cross_entropy", "mse", "sum")
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """A training step: its loss, one of :data:`LOSSES`, or None for the network's own; its optimizer with settings."""
+
+    loss: str | None = None
+    optimizer: str = "adamw"
+
+    @classmethod
+    def of(cls, given: Mapping[str, Any] | bool) -> TrainingSettings:
+        """The settings of these names. Raises InputError for one that there is not."""
+        settings = {} if isinstance(given, bool) else dict(given)
+        known = [one.name for one in fields(cls)]
+        for name in settings:
+            if name not in known:
+                raise InputError(f"training has no setting {name!r}; there are {', '.join(known)}")
+        if settings.get("loss") not in (None, *LOSSES):
+            raise InputError(f"the loss {settings['loss']!r} is none of {', '.join(LOSSES)}")
+        return cls(**settings)
+
+    @property
+    def given_optimizer(self) -> str | None:
+        """The optimizer if it is not the default one."""
+        return self.optimizer if self.optimizer != "adamw" else None
+
+
+# How a network is looked at: in evaluation mode, in training mode, or in a whole training step.
+Training: TypeAlias = bool | TrainingSettings
+
+
 @dataclass(frozen=True)
 class RunSettings(DeviceSettings):
     """What ``inspect`` does on a device. On ``meta`` nothing runs: there are only shapes and costs.
@@ -69,6 +101,8 @@ class RunSettings(DeviceSettings):
 
     device: str | None = "auto"
     train: bool = False
+    # A training step instead of a forward.
+    training: TrainingSettings | None = None
     stats: bool = True
     latency: bool = True
     # Whether the device's peaks may be measured if none are published.
@@ -78,6 +112,11 @@ class RunSettings(DeviceSettings):
     depth: int | None = None
     # Called with the report on meta before anything runs on a device.
     before_run: Callable[[Report], None] = lambda _: None
+
+    @property
+    def mode(self) -> Training:
+        """How the network is looked at."""
+        return self.training or self.train
 
 
 META = RunSettings()

@@ -100,6 +100,22 @@ def storage_id(storage: UntypedStorage) -> int:
     return getattr(storage, "_cdata", None) or id(storage)
 
 
+# How many nodes autograd has made in this thread: the number that the next one gets. Without the name, what a backward
+# runs is not filed under layers.
+autograd_number: Callable[[], int] = getattr(getattr(torch._C, "_autograd", None), "_get_sequence_nr", lambda: 0)
+
+
+def number_of(node: Any) -> int:
+    """The number that autograd gave one of its nodes. Without the name 0."""
+    return int(getattr(node, "_sequence_nr", int)())
+
+
+def uses_of(tensor: Tensor) -> tuple[int, int]:
+    """How many things hold a tensor, and how many its storage. Without the names, no gradient is taken for shared."""
+    storage, count = tensor.untyped_storage(), getattr(torch._C, "_storage_Use_Count", lambda _: 0)
+    return int(getattr(tensor, "_use_count", int)()), int(count(getattr(storage, "_cdata", 0)))
+
+
 def coo_parts(tensor: Tensor) -> tuple[Tensor, Tensor]:
     """Indices and values of a sparse COO tensor; ``indices()`` and ``values()`` refuse one that is not coalesced."""
     if hasattr(tensor, "_indices") and hasattr(tensor, "_values"):

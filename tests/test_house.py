@@ -36,7 +36,7 @@ MAY_IMPORT = {
     "language": {"functions", "layers"},
     "ops": {"formula", "torch_private"},
     "model": {"formula", "functions", "language", "layers", "ops", "report", "torch_private"},
-    "trace": {"arithmetic", "formula", "language", "layers", "model", "ops", "report", "torch_private"},
+    "trace": {"arithmetic", "formula", "language", "layers", "model", "ops", "report", "settings"} | {"torch_private"},
     "device": {"report"},
     "targets": {"functions", "language", "report"},
     "timing": {"language", "layers", "model", "report", "trace"},

@@ -89,6 +89,9 @@ def inspect(
     weights: opt.WeightsFile = None,
     weights_partial: opt.WeightsPartial = False,
     train: opt.Train = False,
+    training: opt.Training = False,
+    loss: opt.Loss = None,
+    optimizer: opt.Optimizer = None,
     no_stats: Annotated[bool, typer.Option("--no-stats", help="Leave out the statistics of activations.")] = False,
     no_latency: Annotated[bool, typer.Option("--no-latency", help="Leave out the times.")] = False,
     show: Annotated[str | None, typer.Option(metavar="PATH", help=_SHOW)] = None,
@@ -114,6 +117,10 @@ def inspect(
         view = {name: None if name in unasked else view[name] for name in view}
         runs = not (watch or vary or on is not None or any(target.is_report for target in inspected))
         chosen = device if runs or "device" not in unasked else None  # a default is for what runs
+        runs_on = chosen not in (None, "auto", "meta") and chosen
+        others = {"device": runs_on, "on": on, "watch": watch, "vary": vary, "show": show, "weights": weights,
+                  "past": past}  # fmt: skip
+        step = opt.training_of(training, {"loss": loss, "optimizer": optimizer}, others)
         if vary:
             refuse_with_vary(
                 {**view, "on": None, "device": chosen, "show": show, "weights": weights, "partial": partial}
@@ -129,9 +136,9 @@ def inspect(
         # A picture needs no times.
         draws = show is not None and form not in _WITH_STRIPS
         settings = RunSettings(
-            "auto" if chosen is None and (watch or on is not None or past) else chosen,
-            seed, weights, weights_partial, train=train, stats=not no_stats, latency=not (no_latency or draws),
-            show=show, depth=depth,
+            "auto" if chosen is None and (watch or step or on is not None or past) else chosen,
+            seed, weights, weights_partial, train=train, training=step, stats=not no_stats,
+            latency=not (no_latency or draws), show=show, depth=depth,
         )  # fmt: skip
         check_writable(output, [weights, *(file for target in inspected for file in opt.files_of(target))])
         if draws:
@@ -276,6 +283,9 @@ def _command_line(target: Target, device: str | None, on: str | None, settings: 
         "--weights-partial": settings.partial,
         "--seed": settings.seed or None,
         "--train": settings.train,
+        "--training": settings.training is not None,
+        "--loss": settings.training and settings.training.loss,
+        "--optimizer": settings.training and settings.training.given_optimizer,
         "--no-stats": not settings.stats,
         "--no-latency": not settings.latency,
     }

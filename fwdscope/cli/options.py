@@ -13,7 +13,7 @@ import typer
 from fwdscope.cli import completion
 from fwdscope.errors import InputError
 from fwdscope.limits import LIMITS, limit
-from fwdscope.settings import DTYPES, dtype_name
+from fwdscope.settings import DTYPES, LOSSES, TrainingSettings, dtype_name
 from fwdscope.targets import Target, find_spec
 from fwdscope.units import positions
 
@@ -32,6 +32,9 @@ _DEVICES = ("cpu", "cuda", "mps", "meta")
 _SEED = "Random seed of weights, inputs and dropout."
 _WEIGHTS = "Load weights from a .safetensors, .pt or .pth file; names and shapes must match."
 _PARTIAL = "Initialize parameters that --weights lacks or has in another shape."
+_TRAINING = "What a training step costs: forward, loss, backward and optimizer, and the memory over all of them."
+_LOSS = f"The loss of --training: {', '.join(LOSSES)}. Default: the network's own, else the sum of its outputs."
+_OPTIMIZER = "The optimizer of --training: sgd, momentum, adam, adamw, adafactor, …; sgd:momentum=0.9. Default: adamw."
 _TRAIN = "Run in training mode: dropout drops, batch norms use the batch. Default: evaluation mode."
 
 
@@ -81,6 +84,31 @@ def _parse_positions(text: str) -> int:
 
 Past = Annotated[int | None, typer.Option("--past", parser=_parse_positions, metavar="N", help=_PAST)]
 Train = Annotated[bool, typer.Option("--train", help=_TRAIN)]
+
+
+Training = Annotated[bool, typer.Option("--training", help=_TRAINING)]
+Loss = Annotated[
+    str | None, typer.Option("--loss", metavar="NAME", help=_LOSS, autocompletion=completion.one_of(LOSSES))
+]
+Optimizer = Annotated[str | None, typer.Option("--optimizer", metavar="NAME", help=_OPTIMIZER)]
+
+
+def training_of(
+    training: bool, given: Mapping[str, str | None], others: Mapping[str, object]
+) -> TrainingSettings | None:
+    """The training step with settings by the names of their options; None without ``--training``.
+
+    Raises InputError for a setting without it, and with it for another option that was given.
+    """
+    settings = {name: value for name, value in given.items() if value is not None}
+    if settings and not training:
+        raise InputError(f"--{next(iter(settings))} is of a training step: add --training")
+    if not training:
+        return None
+    for name, value in others.items():
+        if value:
+            raise InputError(f"--training works out one step on meta, without a run: leave --{name} out")
+    return TrainingSettings.of(settings)
 
 
 def target_of(

@@ -7,16 +7,18 @@ gradients are counted as they are derived in each rule; a choice between two gra
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from .attention import product_of_scores
 from .base import (
     Output,
+    Results,
     Rule,
     Term,
     Terms,
     elements,
     flops,
+    is_dense,
     like,
     macs,
     no_terms,
@@ -29,15 +31,34 @@ from .convolution import gradient
 from .interpolation import filter_sizes
 from .op import Op, Operand
 from .pooling import adaptive_taps
+from .promotion import is_floating
 from .recurrent import RNN_MODES
 
 
-def _like_the_gradient(op: Op) -> tuple[Operand, ...] | None:
+def _like_the_gradient(op: Op) -> Results | None:
     tensors = op.operands
     if any((x.shape, x.dtype, x.stride) != (tensors[0].shape, tensors[0].dtype, tensors[0].stride) for x in tensors):
         return None
     made = like(tensors[0])
     return (made,) if made.stride == tensors[0].stride else None
+
+
+def _like(place: int) -> Output:
+    """The gradient of an argument, where all tensors are contiguous and of one dtype, as every kernel makes it."""
+
+    def output(op: Op) -> Results | None:
+        x, floats = op.operand(place), {one.dtype for one in op.operands if is_floating(one.dtype)}
+        return (like(x),) if floats == {x.dtype} and is_dense(*op.operands) else None
+
+    return output
+
+
+def _wanted(op: Op, mask: Sequence[bool], *given: Operand | None) -> Results | None:
+    """Contiguous gradients of tensors, None where a mask does not want one or there is no tensor."""
+    tensors = [x for x in op.operands if is_floating(x.dtype)]
+    if len({x.dtype for x in tensors}) != 1 or not is_dense(*tensors):
+        return None
+    return tuple([like(x) if wanted and x is not None else None for wanted, x in zip(mask, given, strict=True)])
 
 
 def _elementwise(count: int, what: str, names: str, of: int = 0, output: Output | None = _like_the_gradient) -> None:
@@ -71,7 +92,7 @@ _elementwise(8, "comparison, abs, negation, exp, sum, quotient, difference, prod
 # g·σ(b) and g·a·σ(b)·(1 - σ(b))
 register_formula("glu_backward", "sigmoid 4, product, difference, two products", "8·N", elements)
 # g·mask·scale
-register_formula("native_dropout_backward", "two products", "2·N", elements)
+register_formula("native_dropout_backward", "two products", "2·N", elements, output=_like(0))
 
 
 @rule("gelu_backward", output=_like_the_gradient)
@@ -114,10 +135,18 @@ def logit(op: Op) -> Terms:
 # -- softmax and norms ------------------------------------------------------------------------------------------------
 
 
+def _of_softmax(op: Op) -> Results | None:
+    return _like(0)(op) if op.at(3) == op.operand().dtype else None
+
+
 # (g - Σ g·y)·y: product n, sum n-1, difference n, product n
-register_formula("_softmax_backward_data", "product, sum, difference, product", "R·(4·n - 1)", rows_of(2))
+register_formula(
+    "_softmax_backward_data", "product, sum, difference, product", "R·(4·n - 1)", rows_of(2), output=_of_softmax
+)
 # g - exp(y)·Σ g: sum n-1, exp n, product n, difference n
-register_formula("_log_softmax_backward_data", "sum, exp, product, difference", "R·(4·n - 1)", rows_of(2))
+register_formula(
+    "_log_softmax_backward_data", "sum, exp, product, difference", "R·(4·n - 1)", rows_of(2), output=_of_softmax
+)
 
 
 def _through_statistics(rows: int, n: int) -> Term:
@@ -137,7 +166,11 @@ def _affine_gradients(elements: int, channels: int, weight: bool, bias: bool, kn
         yield flops("bias: sum", "N - C", N=elements, C=channels)
 
 
-@rule("native_layer_norm_backward")
+def _of_layer_norm(op: Op) -> Results | None:
+    return _wanted(op, op.at(7), op.operand(1), op.at(5), op.at(6))
+
+
+@rule("native_layer_norm_backward", output=_of_layer_norm)
 def layer_norm(op: Op) -> Iterator[Term]:
     """Through mean and variance of each row, with a product with the weight."""
     elements, n, (x, weight, bias) = op.operand().numel, math.prod(op.at(2)), op.at(7)
@@ -148,7 +181,7 @@ def layer_norm(op: Op) -> Iterator[Term]:
     yield from _affine_gradients(elements, n, weight and op.at(5) is not None, bias and op.at(6) is not None, x)
 
 
-@rule("_fused_rms_norm_backward")
+@rule("_fused_rms_norm_backward", output=lambda op: _wanted(op, op.at(5), op.operand(1), op.at(4)))
 def rms_norm(op: Op) -> Iterator[Term]:
     """(ĝ - x̂·mean(ĝ·x̂))·rstd: x̂ n, products n, mean n, product, difference and product n; then the weight's."""
     elements, n, (x, weight) = op.operand().numel, math.prod(op.at(2)), op.at(5)
@@ -159,7 +192,12 @@ def rms_norm(op: Op) -> Iterator[Term]:
     yield from _affine_gradients(elements, n, weight and op.at(4) is not None, False, x)
 
 
-@rule("native_group_norm_backward")
+def _of_group_norm(op: Op) -> Results | None:
+    weight = op.at(4)
+    return None if weight is None else _wanted(op, op.at(9), op.operand(1), weight, weight)
+
+
+@rule("native_group_norm_backward", output=_of_group_norm)
 def group_norm(op: Op) -> Iterator[Term]:
     """Through mean and variance of each group, with a product with the weight."""
     elements, channels, (x, weight, bias) = op.operand().numel, op.at(6), op.at(9)
@@ -171,7 +209,14 @@ def group_norm(op: Op) -> Iterator[Term]:
     yield from _affine_gradients(elements, channels, weight, bias, x)
 
 
-@rule("native_batch_norm_backward", "batch_norm_backward")
+def _of_batch_norm(op: Op) -> Results | None:
+    weight = op.at(2)
+    if op.name != "aten.native_batch_norm_backward" or weight is None:
+        return None
+    return _wanted(op, op.at(9), op.operand(1), weight, weight)
+
+
+@rule("native_batch_norm_backward", "batch_norm_backward", output=_of_batch_norm)
 def batch_norm(op: Op) -> Iterator[Term]:
     """In evaluation g·weight·rsqrt(variance + eps). In training through the batch's statistics.
 
@@ -201,7 +246,12 @@ def batch_norm_by_cudnn(op: Op) -> Iterator[Term]:
 # -- products ---------------------------------------------------------------------------------------------------------
 
 
-@rule("convolution_backward")
+def _of_convolution(op: Op) -> Results | None:
+    x, weight, bias = op.operand(1), op.operand(2), op.at(3)
+    return _wanted(op, op.at(10), x, weight, like(weight, bias) if bias else None)
+
+
+@rule("convolution_backward", output=_of_convolution)
 def convolution(op: Op) -> Iterator[Term]:
     """For the input and for the weight as many MACs as the convolution; for the bias a sum of the gradients."""
     grad, x, weight = op.operand(0), op.operand(1), op.operand(2)
@@ -231,6 +281,14 @@ def attention(op: Op) -> Iterator[Term]:
     scores = {name: numbers[name] for name in "BLS"}
     yield flops("scale, difference, exp, difference, product, scale", "6·B·L·S", **scores)
     yield flops("Σ dO·O", "B·L·(2·V - 1)", **{name: numbers[name] for name in "BLV"})
+    if op.name == "aten._scaled_dot_product_efficient_attention_backward":
+        if op.at(9):
+            yield flops("dropout of P and dP", "4·B·L·S", **scores)
+        if (mask := op.at(4)) is not None and op.at(10)[3]:
+            # Where it is broadcast, as over the batch, the gradients of the scores are added up.
+            yield flops("mask", "B·L·S - N", **scores, N=mask.numel)
+        if mask is not None and mask.dtype != "bool":
+            yield flops("scores with the mask", "B·L·S", **scores)
 
 
 # Results of the gradients of a unit's step: of an LSTM tanh(c) again, of the state (5), of the gates (four each) and of
@@ -274,7 +332,9 @@ def through_fused_cell(op: Op) -> Iterator[Term]:
 # -- what moved data adds it up again ----------------------------------------------------------------------------------
 
 # Each gradient is added to its row, or where the maximum or the copied element was.
-_elementwise(1, "sum", """embedding_dense embedding max_pool2d_with_indices max_pool3d_with_indices adaptive_max_pool2d
+_elementwise(1, "sum", "max_pool2d_with_indices", output=_like(1))
+_elementwise(1, "sum", "embedding_dense", output=lambda op: (like(op.operand(), (op.at(2), op.operand().shape[-1])),))
+_elementwise(1, "sum", """embedding max_pool3d_with_indices adaptive_max_pool2d
 adaptive_max_pool3d fractional_max_pool2d fractional_max_pool3d reflection_pad1d reflection_pad2d reflection_pad3d
 replication_pad1d replication_pad2d replication_pad3d upsample_nearest1d upsample_nearest2d upsample_nearest3d
 _upsample_nearest_exact1d _upsample_nearest_exact2d _upsample_nearest_exact3d unfold""", output=None)  # fmt: skip
@@ -333,7 +393,7 @@ def _through_samples(op: Op, d: int) -> Iterator[Term]:
         yield flops("scale", "d·points", d=d, points=points)
 
 
-@rule("avg_pool2d_backward", "avg_pool3d_backward")
+@rule("avg_pool2d_backward", "avg_pool3d_backward", output=_like(1))
 def avg_pool(op: Op) -> Terms:
     """Each gradient is divided, and added to every tap."""
     dims = 2 if "2d" in op.name else 3
@@ -342,7 +402,7 @@ def avg_pool(op: Op) -> Terms:
     return (flops("quotient, sums", "N·(k + 1)", N=op.operand().numel, k=taps),)
 
 
-@rule("_adaptive_avg_pool2d_backward", "_adaptive_avg_pool3d_backward")
+@rule("_adaptive_avg_pool2d_backward", "_adaptive_avg_pool3d_backward", output=_like(1))
 def adaptive_avg_pool(op: Op) -> Terms:
     """Each gradient is divided, and added to every tap of its window."""
     grad, x, dims = op.operand(0), op.operand(1), 2 if "2d" in op.name else 3
@@ -351,7 +411,7 @@ def adaptive_avg_pool(op: Op) -> Terms:
 
 
 # A loss that is a mean has a factor of 1/n in each gradient. 2·(x - y)·g/n:
-_elementwise(3, "difference, two products", "mse_loss", 1, None)
+_elementwise(3, "difference, two products", "mse_loss", 1, _like(1))
 # (x - y)·g/n within β, where smooth_l1 divides by β, and ±g/n outside, which huber multiplies by δ: both are counted
 _elementwise(6, "difference, two comparisons, two products, quotient", "smooth_l1_loss", 1, None)
 _elementwise(6, "difference, two comparisons, three products", "huber_loss", 1, None)
@@ -424,8 +484,12 @@ def weight_norm(op: Op) -> Iterator[Term]:
 
 # -g/n at the target of each row
 register_formula(
-    "nll_loss_backward nll_loss2d_backward", "negation, quotient", "2·R", lambda op: {"R": op.operand(2).numel}
-)
+    "nll_loss_backward nll_loss2d_backward", "negation, quotient", "2·R", lambda op: {"R": op.operand(2).numel},
+    output=_like(1),
+)  # fmt: skip
 # The gradient is put where it came from, among zeros.
-register(("slice_backward", "select_backward", "diagonal_backward"), Rule(no_terms))
+register(
+    ("slice_backward", "select_backward", "diagonal_backward"),
+    Rule(no_terms, lambda op: (like(op.operand(), op.at(1)),)),
+)
 register(("value_selecting_reduction_backward", "masked_scatter_backward"), Rule(no_terms))

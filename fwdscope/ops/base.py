@@ -92,7 +92,9 @@ class Cost(NamedTuple):
 
 Terms: TypeAlias = "Iterable[Term] | None"
 Traffic: TypeAlias = Callable[[Op], tuple[int, int]]
-Output: TypeAlias = "Callable[[Op], tuple[Operand, ...] | None]"
+Output: TypeAlias = "Callable[[Op], Results | None]"
+# The results of a call; None for one that it was not asked for, as a gradient.
+Results: TypeAlias = "tuple[Operand | None, ...]"
 ResultSizes: TypeAlias = Sequence[Sequence[Size]]
 # How the positions of a call's n-th tensor pass into its results, or into each of them; None where they are mixed.
 Window: TypeAlias = "Passing | Callable[[Op, int], Passage | list[Passage] | None]"
@@ -236,7 +238,7 @@ def _terms(op: Op) -> Terms:
     return (macs("torch's flop registry", "registered_products", registered_products=count // 2),)
 
 
-def infer(op: Op, default_dtype: str = "float32") -> tuple[Operand, ...] | None:
+def infer(op: Op, default_dtype: str = "float32") -> Results | None:
     """The results of an operator, from its arguments alone; None if torch has to be asked.
 
     ``default_dtype`` is the dtype that integers become where an operator needs floating point. For an in-place operator
@@ -248,10 +250,10 @@ def infer(op: Op, default_dtype: str = "float32") -> tuple[Operand, ...] | None:
     outputs = found.output(op)
     if outputs is None:
         return None
-    if DEFAULT not in [x.dtype for x in outputs]:
+    if DEFAULT not in [x.dtype for x in outputs if x is not None]:
         return outputs
     size = ITEMSIZE[default_dtype]
-    return tuple([x._replace(dtype=default_dtype, itemsize=size) if x.dtype == DEFAULT else x for x in outputs])
+    return tuple([x._replace(dtype=default_dtype, itemsize=size) if x and x.dtype == DEFAULT else x for x in outputs])
 
 
 def result_sizes(op: Op) -> tuple[Sizes | None, ...]:

@@ -16,7 +16,7 @@ from torch import Tensor
 from fwdscope.default_dtype import default_dtype
 from fwdscope.torch_private import coo_parts
 
-from .base import Cost, cost, find, infer
+from .base import Cost, Results, cost, find, infer
 from .nested import tensors
 from .op import Op, Operand, SparseOperand, Value
 from .promotion import ITEMSIZE, is_complex, is_floating
@@ -106,10 +106,9 @@ def _outputs(result: Any) -> tuple[Operand, ...]:
     return tuple(map(operand, tensors(result)))
 
 
-def make(outputs: tuple[Operand, ...]) -> tuple[Tensor, ...]:
+def make(outputs: Results) -> tuple[Tensor | None, ...]:
     """New tensors on meta for the results that a rule states."""
-    made = [torch.empty_strided(shape, stride, dtype=_TORCH[dtype], device=META) for shape, dtype, _, stride in outputs]
-    return tuple(made)
+    return tuple([x and torch.empty_strided(x[0], x[3], dtype=_TORCH[x[1]], device=META) for x in outputs])
 
 
 class OpRecord(NamedTuple):
@@ -147,6 +146,8 @@ class _Known(NamedTuple):
     shape: tuple[int, ...] = ()
     stride: tuple[int, ...] = ()
     dtype: torch.dtype | None = None
+    # The results if there are several.
+    outputs: Results = ()
 
 
 # Calls on meta by what :func:`_describe` finds in their arguments.
@@ -170,7 +171,7 @@ def run(func: Any, args: Any, kwargs: Any) -> tuple[Any, OpRecord]:
     known = _KNOWN.get(found)
     if known is None:
         known = _remember(found, _work_out(func, args, kwargs))
-    record, is_stated, is_special, shape, stride, dtype = known
+    record, is_stated, is_special, shape, stride, dtype, results = known
     if not is_stated:
         result = _ask_torch(func, args, kwargs or {})
         outputs = _outputs(result)
@@ -179,7 +180,7 @@ def run(func: Any, args: Any, kwargs: Any) -> tuple[Any, OpRecord]:
             record = _remember(found, _Known(record_of(op), False)).record
         return result, record
     if is_special:
-        return args[0] if record.op.in_place else make(record.op.outputs), record
+        return args[0] if record.op.in_place else make(results), record
     return torch.empty_strided(shape, stride, dtype=dtype, device=META), record
 
 
@@ -216,10 +217,10 @@ def _work_out(func: Any, args: Any, kwargs: Any) -> _Known:
     outputs = _infer_results(op)
     if outputs is None:
         return _Known(record_of(op, False), False)
-    record = record_of(op._replace(outputs=outputs))
+    record = record_of(op._replace(outputs=tuple(filter(None, outputs))))
     if op.in_place or len(outputs) > 1:
-        return _Known(record, True, True)
-    shape, dtype, _, stride = outputs[0]
+        return _Known(record, True, True, outputs=outputs)
+    ((shape, dtype, _, stride),) = record.op.outputs
     return _Known(record, True, False, shape, stride, _TORCH[dtype])
 
 
@@ -235,19 +236,19 @@ def _run_once(func: Any, args: Any, kwargs: Any) -> tuple[Any, OpRecord]:
         if any(type(x) is SparseOperand for x in (*op.operands, *op.outputs)):
             op = _read_sparse(op, args)
         return result, record_of(op)
-    record = record_of(op._replace(outputs=outputs))
+    record = record_of(op._replace(outputs=tuple(filter(None, outputs))))
     if op.in_place:
         return args[0], record
     made = make(outputs)
     return (made if len(made) > 1 else made[0]), record
 
 
-def _infer_results(op: Op) -> tuple[Operand, ...] | None:
+def _infer_results(op: Op) -> Results | None:
     """The results of a call by its rule, if it states them; for an operator in place, its first argument."""
     outputs = infer(op, _DTYPES[default_dtype()])
     if outputs is not None and op.in_place:
         this = op.operand()
-        return (this,) if (outputs[0].shape, outputs[0].dtype) == (this.shape, this.dtype) else None
+        return (this,) if outputs[0] and (outputs[0].shape, outputs[0].dtype) == (this.shape, this.dtype) else None
     return outputs
 
 

@@ -57,7 +57,7 @@ def _dims(dim: object, ndim: int) -> set[int] | None:
     return found if None not in found and len(found) == len(named) else None  # type: ignore[return-value]
 
 
-def _output(dtype: Callable[[Operand], str | None], results: int = 1) -> Output:
+def _output(dtype: Callable[[Operand], str | None], results: int = 1) -> Callable[[Op], tuple[Operand, ...] | None]:
     """Results of a dtype, where ``dim`` and ``keepdim`` are the arguments behind the tensor."""
 
     def output(op: Op) -> tuple[Operand, ...] | None:

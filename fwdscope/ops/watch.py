@@ -26,6 +26,7 @@ from fwdscope.torch_private import OperatorMode, is_transformed
 
 from .base import find
 from .dispatch import OpRecord, operand, read, record_of, run
+from .kernels import KERNELS
 from .op import Op
 
 NESTED = "a nested tensor has no shape, as its rows differ in length: pad it, or give its values() to the layers"
@@ -34,8 +35,8 @@ NESTED = "a nested tensor has no shape, as its rows differ in length: pad it, or
 OnOperator = Callable[[OpRecord, Any, Any], None]
 # Is called after each operator with its arguments and its result, where no record is wanted.
 OnUnread = Callable[[Any, Any], None]
-# Is called before each operator with its arguments, and may raise.
-BeforeOperator = Callable[[Any, Any, Any], None]
+# Is called before each operator with its arguments; may raise, or give the result and the record of what runs instead.
+BeforeOperator = Callable[[Any, Any, Any], "tuple[Any, OpRecord] | None"]
 # What a forward may use that decides how it can be run: ``torch.autocast`` for a type of device; gradients or
 # ``torch.func``, which inference mode forbids; higher-order operators and classes of tensors, which need dispatch;
 # operators that write parameters.
@@ -67,8 +68,10 @@ class _Watch:
         on_unread: OnUnread | None,
         uses: Uses | None,
         before: BeforeOperator | None = None,
+        is_training: bool = False,
     ) -> None:
         self.before = before
+        self.is_training = is_training
         self.on_operator = on_operator
         self.on_unread = on_unread
         self.uses = uses
@@ -121,11 +124,10 @@ class _Dispatch(OperatorMode):
             return self._run_higher_order(func, args, kwargs or {})
         if namespace == "_c10d_functional" and watch.uses is not None:
             watch.uses.add("autograd")  # inference mode forbids the tensors that these give
-        if watch.before is not None:
-            watch.before(func, args, kwargs)
+        instead = watch.before(func, args, kwargs) if watch.before is not None else None
         if watch.on_unread is not None:
             return watch.run(func, args, kwargs)
-        result, record = run(func, args, kwargs)
+        result, record = instead or run(func, args, kwargs)
         if not watch.inside and watch.on_operator is not None:
             watch.on_operator(record, (args, kwargs), result)
         return result
@@ -201,6 +203,8 @@ class _Functions(TorchFunctionMode):
                 uses.add("autocast cpu")
             elif torch.is_autocast_enabled("cuda"):
                 uses.add("autocast cuda")
+        if self.watch.is_training and func in KERNELS and torch.is_grad_enabled():
+            return KERNELS[func](self.watch, *args, **(kwargs or {}))
         if func not in _SEEN or is_transformed():
             return func(*args, **kwargs) if kwargs else func(*args)
         if func in _WHOLE:
@@ -216,14 +220,15 @@ def watching(
     on_unread: OnUnread | None = None,
     uses: Uses | None = None,
     before: BeforeOperator | None = None,
+    is_training: bool = False,
 ) -> Iterator[None]:
     """Watch the operators that run inside. torch takes no fused path for inference under a function mode.
 
     ``on_operator`` gets a record of each. With ``on_unread`` operators are not read, which on a device takes longer
     than running a small one. What the forward uses is added to ``uses``. Without any, meta tensors still take the short
-    way by rules.
+    way by rules. For a backward on meta, ``is_training`` lets attention and dropout run as the kernels that train.
     """
-    watch = _Watch(on_operator, on_unread, uses, before)
+    watch = _Watch(on_operator, on_unread, uses, before, is_training)
     # Looking for cycles takes half of the time of a long trace.
     with without_garbage_collection(), _Functions(watch), _Dispatch(watch):
         yield

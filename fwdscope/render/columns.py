@@ -247,7 +247,8 @@ _text = partial(_column, cut="end", min_width=12)
 
 def _scaled(name: str, drop: int, title: str = "") -> LayerColumn:
     """The column of a figure that is read by its size rather than to the last digit."""
-    shared = units.shared_bytes if name in ("read", "written", "memory", "kv_cache") else units.shared_counts
+    in_bytes = name in ("read", "written", "memory", "kv_cache", "saved")
+    shared = units.shared_bytes if in_bytes else units.shared_counts
     return _number(name, _scaled_cells(name, shared), drop, _scaled_cells(name, partial(shared, digits=4)), title)
 
 
@@ -262,6 +263,9 @@ COLUMNS: dict[str, LayerColumn] = {
         _number("params", _exact_cells("params"), 2, _scaled_cells("params", partial(units.shared_counts, digits=4))),
         _scaled("macs", 4, "MACs"),
         _number("share", _each(lambda s: Cell(units.share(s.share), share=s.share) if s.share else Cell()), 3),
+        # Of a training step.
+        _scaled("backward", 4, "backward MACs"),
+        _scaled("saved", 3),
         _scaled("flops", 5, "FLOPs"),
         _scaled("read", 6),
         _scaled("written", 6),
@@ -295,6 +299,7 @@ _COLUMNS_OF_WEIGHTS = ("layer", "type", "output", "params", "share", "memory")
 _STORED = ("parameter", "block", "copies")
 _TITLES_OF_WEIGHTS = {"type": "stored as", "output": "shape", "memory": "bytes"}
 DEFAULT_COLUMNS = ("layer", "type", "output", "params", "kv_cache", "macs", "share")
+_COLUMNS_OF_STEP = ("layer", "type", "output", "params", "macs", "backward", "saved", "share")
 # With a run, in the order they stand; and those of them that need room to spare, the most telling first.
 _COLUMNS_OF_RUN = (
     *("layer", "type", "output", "params", "macs", "latency", "share"),
@@ -312,10 +317,11 @@ def chosen_columns(options: Options, seen: View) -> tuple[Column, ...]:
     every = (*seen.rows, *seen.folded)
     ran = any(shown.row.stats is not None or shown.row.latency is not None for shown in every)
     is_stored = bool(every) and all(s.row.macs is None and s.row.kind in _STORED for s in every)
+    of_forward = _COLUMNS_OF_STEP if any(shown.row.backward for shown in every) else DEFAULT_COLUMNS
     empty = _empty_columns(seen.rows, every)
     names = list(options.columns or [])
     if not names:
-        usual = _COLUMNS_OF_RUN if ran else _COLUMNS_OF_WEIGHTS if is_stored else DEFAULT_COLUMNS
+        usual = _COLUMNS_OF_RUN if ran else _COLUMNS_OF_WEIGHTS if is_stored else of_forward
         names = [name for name in usual if name not in empty]
         if seen.sort and seen.sort not in names:
             names.insert(names.index("share") if "share" in names else len(names), seen.sort)

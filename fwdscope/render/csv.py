@@ -13,7 +13,16 @@ from typing import Any
 
 from fwdscope.printable import cell
 from fwdscope.render.rows import Options, view_for
-from fwdscope.report import ActivationStats, CachedTensor, Histogram, LayerRow, Report, TensorInfo, multiplicities
+from fwdscope.report import (
+    ActivationStats,
+    Backward,
+    CachedTensor,
+    Histogram,
+    LayerRow,
+    Report,
+    TensorInfo,
+    multiplicities,
+)
 from fwdscope.report.report import SHARED
 
 
@@ -42,6 +51,7 @@ _FIELDS = [field for field in dataclasses.fields(LayerRow) if field.name not in 
 # Fields of several values, each in a column of its own.
 _SEVERAL = {
     "promise": {"promise": "text", "promise_held": "held", "promise_got": "got"},
+    "backward": {f"backward_{field.name}": field.name for field in dataclasses.fields(Backward)},
     "stats": {f"stats_{field.name}": field.name for field in dataclasses.fields(ActivationStats)},
 }
 

@@ -60,6 +60,8 @@ class RowFigure(NamedTuple):
     # Whether 0 is a value like any other, and whether a list begins with the smallest.
     zero_counts: bool = False
     ascending: bool = False
+    # Whether it is of the backward, which has operators of its own.
+    of_backward: bool = False
 
 
 def intensity(row: LayerRow) -> float | None:
@@ -92,6 +94,18 @@ FIGURES: dict[str, RowFigure] = {
     ),
     "buffers": RowFigure("buffers", lambda row: row.buffers, lambda report: report.totals.buffers, counted=False),
     "calls": RowFigure("calls", lambda row: row.calls, counted=False),
+    "backward": RowFigure(
+        "backward MACs",
+        lambda row: row.backward.macs if row.backward else None,
+        lambda report: report.training.phase("backward").macs if report.training else None,
+        of_backward=True,
+    ),
+    "saved": RowFigure(
+        "bytes saved for the backward",
+        lambda row: row.backward.saved_bytes if row.backward else None,
+        lambda report: report.training.saved_bytes if report.training else None,
+        counted=False,
+    ),
     "latency": RowFigure("time", lambda row: row.latency, whole_time, counted=False),
     "mean": _of_values("mean"),
     "std": _of_values("std"),
@@ -133,7 +147,8 @@ class ShownRow(NamedTuple):
 
     def at_least(self, figure: RowFigure) -> bool:
         """Whether the figure is a lower bound."""
-        return figure.counted and bool(self.row.uncounted)
+        row = self.row
+        return figure.counted and bool(row.backward and row.backward.uncounted if figure.of_backward else row.uncounted)
 
 
 class View(NamedTuple):

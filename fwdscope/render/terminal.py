@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from fwdscope.findings import Finding, findings
 from fwdscope.printable import printable
-from fwdscope.render import estimates, summary
+from fwdscope.render import estimates, summary, training
 from fwdscope.render.columns import chosen_columns
 from fwdscope.render.lines import Line, cells, hanging, next_steps, pack, shorten, wrap, write
 from fwdscope.render.rows import BROKEN, GUIDE, Options, ShownRow, View, is_broken, view_for
@@ -112,7 +112,8 @@ def _under(report: Report, seen: View, left_out: Sequence[str], width: int) -> I
 def _sums(report: Report, width: int) -> Iterator[Line]:
     params = [*summary.totals(report), *filter(None, [summary.active(report)])]
     memory = [*filter(None, [summary.memory(report), summary.measured_memory(report)])]
-    every = (summary.times(report), params, summary.costs(report), memory, summary.kept(report))
+    step = training.costs(report), training.memory(report)
+    every = (summary.times(report), params, summary.costs(report), memory, summary.kept(report), *step)
     groups = [texts for texts in every if texts]
     (((first, _), *rest), *lines), *others = (pack(texts, width) for texts in groups)
     stressed, space, behind = first.partition(" (") if "forward" in first else (first, "", "")
@@ -121,7 +122,7 @@ def _sums(report: Report, width: int) -> Iterator[Line]:
 
 
 def _problems(report: Report, seen: View, width: int) -> Iterator[Line]:
-    whole = (summary.broken(report), summary.uncounted(report))
+    whole = (summary.broken(report), summary.uncounted(report), training.uncounted(report))
     for text in filter(None, (*whole, *summary.shortfalls(report), *summary.folded_promises(seen))):
         yield from hanging("", text, width, "red")
     for note in summary.notes(report, seen.folded):

@@ -31,6 +31,7 @@ from fwdscope.report.report import (
     parse_json,
     quantile,
 )
+from fwdscope.report.training import Backward, Moment, Phase, TrainingStep
 
 __all__ = [
     "CONVENTION",
@@ -38,15 +39,18 @@ __all__ = [
     "SCHEMA",
     "VERSION",
     "ActivationStats",
+    "Backward",
     "CachedTensor",
     "Environment",
     "Estimate",
     "Histogram",
     "Latency",
     "LayerRow",
+    "Moment",
     "NonFinite",
     "OperatorCost",
     "Peaks",
+    "Phase",
     "Promise",
     "Report",
     "ReportError",
@@ -56,6 +60,7 @@ __all__ = [
     "Strip",
     "TensorInfo",
     "Totals",
+    "TrainingStep",
     "dump_rows",
     "median_interval",
     "multiplicities",

@@ -29,6 +29,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from fwdscope.errors import InputError
 from fwdscope.limits import at_most, limit
 from fwdscope.report.pictures import Strip, Value
+from fwdscope.report.training import PHASES, Backward, TrainingStep
 from fwdscope.shown import Paged, drawn
 from fwdscope.units import byte_size
 
@@ -227,6 +228,8 @@ class LayerRow:
     # earlier positions.
     cached: tuple[CachedTensor, ...] = ()
     kv_cache: int | None = None
+    # Of a training step.
+    backward: Backward | None = None
     # Statistics of the results of a run: of all copies and calls together; and if the row stands for several copies,
     # for each in order how far its items differ, or in a batch of one its std.
     stats: ActivationStats | None = None
@@ -251,7 +254,7 @@ class Totals:
     bytes_read: int | None = None
     bytes_written: int | None = None
     # The most bytes alive at once in an inference forward: weights, buffers and inputs throughout, and the
-    # activations apart.
+    # activations apart. None where the forward is part of a training step.
     peak_memory: int | None = None
     peak_activations: int | None = None
     input_bytes: int | None = None
@@ -444,6 +447,8 @@ class Report(Paged):
     # A run on a device, if one was asked for; estimates for devices that are not here.
     run: Run | None = None
     estimates: tuple[Estimate, ...] = ()
+    # The training step that the forward is part of, if one was asked for.
+    training: TrainingStep | None = None
     # Small pictures of outputs, in order of execution, if the run was to draw them all.
     strips: tuple[Strip, ...] = ()
     convention: str = CONVENTION
@@ -485,6 +490,8 @@ class Report(Paged):
         if report.run and report.run.latency and not report.run.latency.times:
             raise ReportError("report.run.latency.times: expected at least one time, found none")
         check_rows(report.layers)
+        if report.training is not None:
+            _check_step(report.training, len(report.layers))
         for index, strip in enumerate(report.strips):
             if strip.row is not None and not 0 <= strip.row < len(report.layers):
                 raise ReportError(f"report.strips[{index}].row: there is no row {strip.row}")
@@ -583,6 +590,15 @@ def check_rows(rows: Sequence[LayerRow]) -> None:
             raise ReportError(
                 f"report.layers[{index}].repeat: expected at most {MOST:g} copies with the rows around it"
             )
+
+
+def _check_step(step: TrainingStep, rows: int) -> None:
+    """Raise ReportError where a training step lacks a part, or points at a row that there is not."""
+    if (found := tuple(one.name for one in step.phases)) != PHASES:
+        raise ReportError(f"report.training.phases: expected {', '.join(PHASES)}, found {', '.join(found) or 'none'}")
+    for row in {step.peak_row, *(one.row for one in step.curve)}:
+        if row is not None and not 0 <= row < rows:
+            raise ReportError(f"report.training: there is no row {row}")
 
 
 # Fields of rows whose values many rows share.

@@ -48,7 +48,7 @@ def observe(
     meta, inputs = ready.subject.trace, ready.subject.named_inputs(ready.call)
     # In training mode a run changes the network, so there is only one, which records operators at once.
     is_shown = wanted is not None or strips is not None
-    operators = ready.subject.training or is_shown or "dispatch" in meta.uses or _data_decide(meta.root)
+    operators = bool(ready.subject.training) or is_shown or "dispatch" in meta.uses or _data_decide(meta.root)
     relus = frozenset(node.step for node in meta.root.nodes() if node.type in RELUS)
     taken: dict[Node, Strip] = {}
     taker = strips.taker(taken) if strips else None

@@ -56,7 +56,11 @@ def time_forward(ready: Prepared, rows: RowNodes) -> Times:
     try:
         graph, _ = subject.straight_graph(ready.call)
         run = partial(graph or module, *args, **kwargs)
-        with in_mode(module, subject.training), torch.inference_mode(), torch_default_dtype(subject.default_dtype):
+        with (
+            in_mode(module, bool(subject.training)),
+            torch.inference_mode(),
+            torch_default_dtype(subject.default_dtype),
+        ):
             samples = measure(run, clock_for(place), SamplingPlan(repeats=PASSES, budget=BUDGET))
             if not samples.interrupted:
                 peak = peak_memory(place, subject.totals(subject.trace), run)

@@ -16,6 +16,7 @@ from fwdscope.report import Report
 from fwdscope.run.batch import batch_variable, with_variable
 from fwdscope.run.placement import ModuleCall
 from fwdscope.run.subject import ModuleSubject, SpecSubject, Subject
+from fwdscope.settings import Training
 from fwdscope.targets import SIZES, Target
 from fwdscope.targets.feeds import Feed
 from fwdscope.targets.module import forward_names, run_user_code
@@ -25,7 +26,7 @@ def subject_of(
     checked: Checked,
     feeds: Mapping[str, Feed] | None = None,
     dtype: str = "float32",
-    training: bool = False,
+    training: Training = False,
     only_on_meta: bool = False,
     past: int = 0,
 ) -> Subject:
@@ -47,7 +48,7 @@ class CodeSubject(ModuleSubject):
         self,
         checked: Checked,
         feeds: Mapping[str, Feed],
-        training: bool,
+        training: Training,
         replaced: Mapping[str, Tensor] | None = None,
         only_on_meta: bool = False,
         past: int = 0,

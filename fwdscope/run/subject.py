@@ -28,8 +28,9 @@ from fwdscope.run.batch import batch_variable, resize, with_variable
 from fwdscope.run.fused_attention import notes_on_fused_attention
 from fwdscope.run.placement import ModuleCall, is_on, move, moved_call, real_inputs
 from fwdscope.run.weights import load_into
+from fwdscope.settings import Training
 from fwdscope.targets.feeds import Feed
-from fwdscope.trace import Recorder, Trace, rows, trace, trace_module
+from fwdscope.trace import Recorder, Trace, rows_with_nodes, trace, trace_module
 from fwdscope.trace.duplicate import Duplicate, tensors_inside, unwrapped
 from fwdscope.trace.memory import sizes
 from fwdscope.trace.module import (
@@ -40,6 +41,7 @@ from fwdscope.trace.module import (
     trace_until_failure,
 )
 from fwdscope.trace.parameters import named_modules, named_parameters, named_tensors
+from fwdscope.trace.training import recorder_of, step_of
 from fwdscope.version import __version__
 
 _REGISTERED = "{}: counted by the formula registered with torch.utils.flop_counter; MACs are half of its FLOPs"
@@ -55,7 +57,7 @@ class Subject(ABC):
     device: str = "meta"
     name: str
     dtype: str
-    training: bool
+    training: Training
     # Earlier positions whose keys and values are kept.
     past: int = 0
 
@@ -161,7 +163,7 @@ class SpecSubject(Subject):
         checked: Checked,
         feeds: Mapping[str, Feed] | None = None,
         dtype: str = "float32",
-        training: bool = False,
+        training: Training = False,
         replaced: Mapping[str, Tensor] | None = None,
         past: int = 0,
     ) -> None:
@@ -173,8 +175,8 @@ class SpecSubject(Subject):
         self.training = training
         with point_at_set(checked.spec):
             inputs = {**{name: feed.make_meta_tensor() for name, feed in self.feeds.items()}, **(replaced or {})}
-            self.network = build(checked, inputs, getattr(torch, dtype), training=training)
-            self.trace = trace(self.network, past=past)
+            self.network = build(checked, inputs, getattr(torch, dtype), training=bool(training))
+            self.trace = trace(self.network, None if past else recorder_of(training, repeats=True), past=past)
         self.call = ModuleCall(self.network, tuple(self.network.example.values()), {})
 
     def report(self) -> Report:
@@ -271,7 +273,7 @@ class ModuleSubject(Subject):
     def __init__(
         self,
         call: tuple[nn.Module, Iterable[Any], Mapping[str, Any]],
-        training: bool = False,
+        training: Training = False,
         make: Callable[[], ModuleCall] | None = None,
         only_on_meta: bool = False,
         past: int = 0,
@@ -357,7 +359,7 @@ class ModuleSubject(Subject):
 
 def report_of(trace: Trace, totals: Totals, name: str, inputs: Mapping[str, Tensor], device: str, dtype: str) -> Report:
     """The report of a trace."""
-    layers = rows(trace)
+    with_nodes = rows_with_nodes(trace)
     is_counted: dict[str, bool] = {}
     for record in trace.root.records():
         operator = record.op.name
@@ -366,8 +368,9 @@ def report_of(trace: Trace, totals: Totals, name: str, inputs: Mapping[str, Tens
         name=name,
         inputs=tuple(tensor_info(name, tensor) for name, tensor in inputs.items()),
         outputs=tuple(tensor_info(name, tensor) for name, tensor in trace.outputs),
-        layers=layers,
+        layers=tuple([row for row, _ in with_nodes]),
         totals=totals,
+        training=step_of(trace, with_nodes, totals),
         uncounted=tuple([name for name in is_counted if not is_counted[name]]),
         unused=trace.unused,
         environment=Environment(
@@ -401,8 +404,8 @@ def totals_of(trace: Trace, module: nn.Module, inputs: Sequence[Tensor]) -> Tota
         flops=flops,
         bytes_read=read,
         bytes_written=written,
-        peak_memory=param_bytes + buffer_bytes + input_bytes + trace.peak + kept,
-        peak_activations=trace.peak,
+        peak_memory=None if trace.step else param_bytes + buffer_bytes + input_bytes + trace.peak + kept,
+        peak_activations=None if trace.step else trace.peak,
         input_bytes=input_bytes,
         active_params=_active_parameters(modules, params),
         kv_cache=kept if trace.past is not None else None,

@@ -27,12 +27,14 @@ from fwdscope.model.process_state import preserve_generators
 from fwdscope.ops.dispatch import META, is_sparse
 from fwdscope.ops.nested import named, tensors
 from fwdscope.ops.watch import NESTED, Uses
+from fwdscope.settings import Training
 from fwdscope.torch_private import fake_tensors, is_dynamo_loaded, lazy_hook, without_modes
 from fwdscope.trace.duplicate import Duplicate, Scripted, Wrapped, is_sharded, tensors_inside, unwrapped
 from fwdscope.trace.known_values import KnownValues, is_known
 from fwdscope.trace.memory import storage_ids
 from fwdscope.trace.parameters import Modules, named_modules, named_tensors
 from fwdscope.trace.record import Node, Recorder, SharedWeightWritten, Trace, hook, recording
+from fwdscope.trace.training import recorder_of
 
 # Weights of at most so many bytes are copied when a module runs where it lives; larger ones are shared with the copy.
 MAX_COPIED_WEIGHTS = 512 * 2**20
@@ -43,7 +45,7 @@ def trace_module(
     args: Sequence[Any],
     kwargs: Mapping[str, Any],
     where_it_lives: bool = False,
-    training: bool = False,
+    training: Training = False,
     only_on_meta: bool = False,
     past: int = 0,
 ) -> tuple[Trace, str]:
@@ -102,7 +104,7 @@ def trace_module(
     return replace(trace, notes=(*notes, *trace.notes)), min(map(str, devices))
 
 
-def _explain(error: Exception, copied: Duplicate, training: bool) -> ShapeError | None:
+def _explain(error: Exception, copied: Duplicate, training: Training) -> ShapeError | None:
     """What the error of a forward means, seen in a further run of a copy; None if the user's code raised it."""
     from fwdscope.trace.failure import explain_failure  # only here, for few modules fail
 
@@ -111,7 +113,7 @@ def _explain(error: Exception, copied: Duplicate, training: bool) -> ShapeError 
             stack.enter_context(copied.shared_state_restored())
             stack.enter_context(without_compiling())
             stack.enter_context(_process_state_kept())
-            copied.module.train(training)
+            copied.module.train(bool(training))
             for handle in hook_modules(named_modules(copied.module), observer):
                 stack.callback(handle.remove)
             copied.module(*copied.args, **copied.kwargs)
@@ -120,7 +122,7 @@ def _explain(error: Exception, copied: Duplicate, training: bool) -> ShapeError 
 
 
 def trace_until_failure(
-    module: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any], training: bool, device: str
+    module: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any], training: Training, device: str
 ) -> Trace:
     """What a forward that fails, on meta or on the device where it lives, ran before."""
     module, recorder = unwrapped(module), Recorder()
@@ -148,7 +150,7 @@ def named_arguments(module: nn.Module, args: Sequence[Any], kwargs: Mapping[str,
 
 
 def _trace_on_meta(
-    module: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any], training: bool, past: int
+    module: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any], training: Training, past: int
 ) -> Trace:
     uses: Uses = set()
     failed: Exception | None = None
@@ -198,7 +200,7 @@ def _autocast_device(uses: Uses) -> str | None:
 
 
 def _trace_copy(
-    duplicate: Callable[[], Duplicate], training: bool, past: int, uses: Uses | None = None, known: bool = False
+    duplicate: Callable[[], Duplicate], training: Training, past: int, uses: Uses | None = None, known: bool = False
 ) -> Trace:
     """Run and record a copy, with ``known`` values. What the forward uses is added to ``uses``, also where it fails.
 
@@ -207,7 +209,7 @@ def _trace_copy(
     was_loaded = is_dynamo_loaded()
     with_gradients, behind = False, None
     while True:
-        copied, recorder = duplicate(), Recorder(past=behind)
+        copied, recorder = duplicate(), recorder_of(training, past=behind)
         if with_gradients:
             run_with_autograd(copied.module)
         try:
@@ -232,7 +234,7 @@ def _trace_copy(
     return replace(trace, notes=(*trace.notes, note), takes_gradients=True)
 
 
-def _record(copied: Duplicate, recorder: Recorder, training: bool, known: bool = False) -> Trace:
+def _record(copied: Duplicate, recorder: Recorder, training: Training, known: bool = False) -> Trace:
     for tensor in copied.stand_ins.values():
         if not nn.parameter.is_lazy(tensor):
             recorder.memory.exclude(tensor)
@@ -283,7 +285,7 @@ def record_module(
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
     recorder: Recorder,
-    training: bool,
+    training: Training,
     known: bool = False,
 ) -> Trace:
     """Run a module itself once, in evaluation or training mode, and record it; on meta perhaps with ``known`` values.
@@ -293,7 +295,7 @@ def record_module(
     with contextlib.ExitStack() as stack:
         stack.enter_context(without_compiling())
         stack.enter_context(_process_state_kept())
-        module.train(training)
+        module.train(bool(training))
         modules = named_modules(module)
         for handle in hook_modules(modules, recorder):
             stack.callback(handle.remove)
@@ -306,11 +308,12 @@ def record_module(
         if known:
             stack.enter_context(KnownValues())
         value = module(*args, **kwargs)
+        outputs = tuple(named(value).items())
+        recorder.finish(module, dict(outputs))
     unused = recorder.unread([one for one in named_tensors(module, "parameters") if not _is_lazy(one[1])])
-    outputs = tuple(named(value).items())
     makers = tuple([recorder.maker(tensor) for _, tensor in outputs])
     root, peak, fields = _whole(recorder), recorder.memory.peak, recorder.fields()
-    return Trace(root, outputs, None, peak, makers, unused, fields, past=recorder.past)
+    return Trace(root, outputs, None, peak, makers, unused, fields, past=recorder.past, step=recorder.step)
 
 
 def _whole(recorder: Recorder) -> Node:

@@ -43,11 +43,13 @@ def trace(
         network.blueprint.observer = recorder
         stack.enter_context(recording(recorder, weights, given))
         value = network(*given)
+        outputs = _named_outputs(network, value)
+        recorder.finish(network, dict(outputs))
     unused = recorder.unread(named_tensors(network, "parameters"))
-    outputs = _named_outputs(network, value)
     makers = tuple([recorder.maker(tensor) for _, tensor in outputs])
     root, peak, fields = recorder.root, recorder.memory.peak, recorder.fields()
-    return Trace(root, outputs, network.spec.source, peak, makers, unused, fields, past=recorder.past)
+    source = network.spec.source
+    return Trace(root, outputs, source, peak, makers, unused, fields, past=recorder.past, step=recorder.step)
 
 
 def hook_composites(network: Network, recorder: Observer) -> Iterator[RemovableHandle]:

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from itertools import chain
-from typing import Any
+from typing import Any, NamedTuple, cast
 from weakref import ref
 
 import torch
@@ -27,6 +28,7 @@ from fwdscope.ops.nested import tensors
 from fwdscope.ops.op import Op
 from fwdscope.ops.watch import Uses, watching
 from fwdscope.report import CachedTensor, Promise
+from fwdscope.report.training import PhaseName
 from fwdscope.torch_private import without_functions
 from fwdscope.trace.memory import Mark, Memory, mark, storage_ids
 from fwdscope.trace.own_work import main_operators
@@ -77,6 +79,9 @@ class Node:
     cached: tuple[CachedTensor, ...] = field(init=False, default=())
     # What its module computes itself right now, since a module inside it was called last.
     own: _Line | None = field(init=False, default=None)
+    # Of a training step, the operators of its own backward, and the bytes that it is the first to keep for that.
+    backward: list[OpRecord] = field(init=False, default=cast("list[OpRecord]", ()))
+    saved: int = field(init=False, default=0)
 
     def records(self) -> Iterator[OpRecord]:
         """The operators that ran here and inside, those of equal copies once."""
@@ -103,6 +108,10 @@ class Node:
     def cost(self) -> tuple[int, int, int, int]:
         """MACs, FLOPs, bytes read and bytes written here and inside, of one copy."""
         return sum_figures(self.ops, [(child.repeat, child.cost()) for child in self.inside()])
+
+    def backward_cost(self) -> tuple[int, int, int, int]:
+        """The same of the backward."""
+        return sum_figures(self.backward, [(child.repeat, child.backward_cost()) for child in self.inside()])
 
     def count_operators(self) -> int:
         """How many operators ran here and inside, in one copy."""
@@ -175,6 +184,39 @@ class Trace:
     takes_gradients: bool = False
     # The earlier positions that it is counted with.
     past: Past | None = None
+    # The training step, if the forward was one's.
+    step: RecordedStep | None = None
+
+
+class Part(NamedTuple):
+    """A part of a training step: what it ran that is filed under no node, and each stretch of work of one node.
+
+    A stretch has the most bytes alive in it, beside weights, buffers, inputs and the optimizer's state.
+    """
+
+    name: PhaseName
+    records: list[OpRecord]
+    stretches: list[tuple[Node | None, int]]
+
+
+@dataclass(frozen=True)
+class RecordedStep:
+    """A training step."""
+
+    loss: str
+    optimizer: str
+    parts: tuple[Part, ...]
+    # Bytes of the optimizer's state, of gradients and targets, and of what was kept when the forward was through.
+    state: int
+    gradients: int
+    targets: int
+    saved: int
+    # The most bytes alive, of those the gradients and what is kept for the backward, and the part and node there.
+    peak: int
+    peak_gradients: int
+    peak_saved: int
+    peak_part: PhaseName
+    peak_node: Node | None
 
 
 class SharedWeightWritten(Exception):  # noqa: N818 - the module is copied whole, and runs again
@@ -218,6 +260,14 @@ class Recorder:
         self.shared: set[int] = set()
         # What the forward used that decides how it can be run.
         self.uses: Uses = set()
+        self.step: RecordedStep | None = None
+
+    def gradients(self) -> AbstractContextManager[Any]:
+        """Whether the forward runs with gradients: without."""
+        return torch.no_grad()
+
+    def finish(self, module: nn.Module, outputs: Mapping[str, Tensor]) -> None:
+        """Look further when the forward of a module gave its outputs, before hooks and modes are removed."""
 
     def fields(self) -> dict[int, tuple[Axis, ...] | None]:
         """The receptive fields of all tensors that depend on the inputs."""
@@ -431,7 +481,7 @@ class Recorder:
 
     # -- operators ----------------------------------------------------------------------------------------------------
 
-    def watch(self) -> contextlib.AbstractContextManager[None]:
+    def watch(self) -> AbstractContextManager[None]:
         """Record every operator that runs inside."""
         return watching(self.op, uses=self.uses, before=self.refuse_writes if self.shared else None)
 
@@ -561,7 +611,7 @@ class Recorder:
 
 @contextlib.contextmanager
 def recording(recorder: Recorder, weights: Iterable[Tensor], inputs: Sequence[Tensor]) -> Iterator[None]:
-    """Record what runs inside, without gradients. Weights and inputs are not counted as activations."""
+    """Record what runs inside. Weights and inputs are not counted as activations."""
     recorder.add_weights(weights)
     for tensor in inputs:
         recorder.memory.exclude(tensor)
@@ -569,7 +619,7 @@ def recording(recorder: Recorder, weights: Iterable[Tensor], inputs: Sequence[Te
     for number, (tensor, one) in enumerate(zip(inputs, recorder.inputs, strict=True)):
         if recorder.maker(tensor) is None:
             recorder.tensors[id(tensor)] = one, Node("input", "", "", "the network's input", str(number))
-    with torch.no_grad(), recorder.watch():
+    with recorder.gradients(), recorder.watch():
         yield
 
 

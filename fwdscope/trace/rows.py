@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from fwdscope.arithmetic import Arithmetic
 from fwdscope.model.events import ROUND
-from fwdscope.report import LayerRow, Shape, TensorInfo
+from fwdscope.report import Backward, LayerRow, Shape, TensorInfo
 from fwdscope.trace.memory import Mark, mark
 from fwdscope.trace.parameters import named_parameters, named_tensors, packs
 from fwdscope.trace.record import Node, OwnWork, Trace, sum_figures
@@ -36,6 +36,7 @@ class _Step:
     own: _Named = _NONE
     own_buffers: _Named = _NONE
     _figures: tuple[int, ...] | None = None
+    _backward_figures: tuple[int, ...] | None = None
     _elements: tuple[int, int, int] | None = None
     _kept: int | None = None
 
@@ -49,6 +50,8 @@ class _Step:
         self.call = node.call
         self.repeat = node.repeat
         self.ops = node.ops
+        self.backward = node.backward
+        self.saved = node.saved
         # Those of all calls that were joined.
         self.sources = node.sources
         # Tensors of layers elsewhere that it reads.
@@ -62,6 +65,15 @@ class _Step:
         if self._figures is None:
             self._figures = sum_figures(self.ops, [(child.repeat, child.figures) for child in self.children])
         return self._figures
+
+    @property
+    def backward_figures(self) -> tuple[int, ...]:
+        """The same of the backward, and the bytes kept for it."""
+        if self._backward_figures is None:
+            inside = [(child.repeat, child.backward_figures) for child in self.children]
+            figures = sum_figures(self.backward, inside)
+            self._backward_figures = (*figures, self.saved + sum([n * one[4] for n, one in inside]))
+        return self._backward_figures
 
     @property
     def elements(self) -> tuple[int, int, int]:
@@ -90,11 +102,12 @@ class _Step:
             self._kept = own + sum([child.repeat * child.kept for child in self.children])
         return self._kept
 
-    def uncounted(self) -> dict[str, None]:
-        """Names of operators here and inside that have no rule."""
-        names = dict.fromkeys([record.op.name for record in self.ops if record.cost is None])
+    def uncounted(self, backward: bool = False) -> dict[str, None]:
+        """Names of operators here and inside that have no rule, of the forward or the backward."""
+        records = self.backward if backward else self.ops
+        names = dict.fromkeys([record.op.name for record in records if record.cost is None])
         for child in self.children:
-            names |= child.uncounted()
+            names |= child.uncounted(backward)
         return names
 
 
@@ -143,7 +156,7 @@ def _steps(nodes: Sequence[Node], seen: dict[int, tuple[str, str]], path: str = 
         for name, tensor in node.weights:
             if name and id(tensor) not in seen:
                 steps.append(_tensor_step(f"{path}.{name}".removeprefix("."), name, tensor, seen))
-        if any(step.figures) or step.uncounted():
+        if any(step.figures) or step.uncounted() or any(step.backward_figures) or step.uncounted(backward=True):
             steps.append(step)
     return steps
 
@@ -259,7 +272,8 @@ def _join(kept: _Step, later: _Step) -> None:
     """Let a step stand for a later call too. Shapes are those of the last call."""
     kept.varies |= later.varies or _looks(kept.node.outputs) != _looks(later.node.outputs)
     kept.calls += later.calls
-    kept.ops = [*kept.ops, *later.ops]
+    kept.ops, kept.backward = [*kept.ops, *later.ops], [*kept.backward, *later.backward]
+    kept.saved += later.saved
     kept.cached += later.cached
     kept.sources = tuple(dict.fromkeys((*kept.sources, *later.sources)))
     kept.own, kept.own_buffers = [*kept.own, *later.own], [*kept.own_buffers, *later.own_buffers]
@@ -362,8 +376,9 @@ def _signature(step: _Step, copy: str) -> Any:
     return (
         node.kind, node.type, node.text, _looks(node.inputs), _looks(node.outputs), reads, node.promise, node.note,
         step.call, step.calls, step.varies, step.cached, _tensors(step.own), _tensors(step.own_buffers),
-        sum_figures(step.ops),
-        tuple([record.op.name for record in step.ops if record.cost is None]),
+        sum_figures(step.ops), tuple([record.op.name for record in step.ops if record.cost is None]),
+        sum_figures(step.backward), tuple([record.op.name for record in step.backward if record.cost is None]),
+        step.saved,
         tuple([(child.repeat, _signature(child, copy)) for child in step.children]),
     )  # fmt: skip
 
@@ -438,6 +453,9 @@ def _row(
     values["note"] = node.note
     if trace.past is not None:
         values["cached"], values["kv_cache"] = step.cached, step.kept
+    if trace.step is not None:
+        macs, flops, read, written, saved = step.backward_figures
+        values["backward"] = Backward(macs, flops, read, written, saved, tuple(step.uncounted(backward=True)))
     row: LayerRow = object.__new__(LayerRow)
     # As LayerRow(**values), which for being frozen sets its fields one by one and takes ten times as long.
     object.__setattr__(row, "__dict__", values)

@@ -12,14 +12,18 @@ from fwdscope.report import (
     SCHEMA,
     VERSION,
     ActivationStats,
+    Backward,
+    CachedTensor,
     Environment,
     Estimate,
     Histogram,
     Latency,
     LayerRow,
+    Moment,
     NonFinite,
     OperatorCost,
     Peaks,
+    Phase,
     Promise,
     Report,
     ReportError,
@@ -28,9 +32,11 @@ from fwdscope.report import (
     Strip,
     TensorInfo,
     Totals,
+    TrainingStep,
     multiplicities,
     parents,
 )
+from fwdscope.report.training import PHASES
 
 _texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
 _counts = st.integers(0, 2**62)
@@ -120,6 +126,11 @@ _rows = st.builds(
     formulas=_tuples(_texts),
     operators=_tuples(_operators),
     promise=st.one_of(st.none(), _promises),
+    cached=_tuples(
+        st.builds(CachedTensor, _texts, st.sampled_from(["past", "encoder", "state"]), _shapes, _texts, _counts)
+    ),
+    kv_cache=_unknown,
+    backward=st.one_of(st.none(), st.builds(Backward, *[_counts] * 5, _tuples(_texts))),
     note=st.one_of(st.none(), _texts),
     stats=st.one_of(st.none(), _stats),
     copy_stds=_tuples(_perhaps),
@@ -146,6 +157,18 @@ _strips = st.builds(
     *[st.one_of(st.none(), st.floats(-1e300, 1e300))] * 2,
     st.floats(0, 1).filter(lambda share: not share or share >= 1e-30),
 )
+_phases = st.sampled_from(PHASES)
+_steps = st.builds(
+    TrainingStep,
+    _texts,
+    _texts,
+    st.tuples(*[st.builds(Phase, st.just(name), *[_counts] * 5, _tuples(_texts)) for name in PHASES]),
+    *[_counts] * 5,
+    _phases,
+    st.none(),
+    *[_counts] * 2,
+    _tuples(st.builds(Moment, _phases, st.none(), _counts)),
+)
 _reports = st.builds(
     Report,
     name=_texts,
@@ -165,6 +188,8 @@ _reports = st.builds(
     unused=_tuples(_texts),
     run=st.one_of(st.none(), _runs),
     estimates=_tuples(_estimates),
+    past=_unknown,
+    training=st.one_of(st.none(), _steps),
     strips=_tuples(_strips),
     convention=_texts,
 )

@@ -1,0 +1,89 @@
+"""What a training step costs: forward, loss, backward and optimizer, and the memory over all of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+PhaseName = Literal["forward", "loss", "backward", "optimizer"]
+PHASES: tuple[PhaseName, ...] = ("forward", "loss", "backward", "optimizer")
+
+
+@dataclass(frozen=True)
+class Backward:
+    """The backward of one copy of a row, all its calls together."""
+
+    macs: int
+    flops: int
+    bytes_read: int
+    bytes_written: int
+    # Bytes of activations that the row is the first to keep for its backward, each storage once.
+    saved_bytes: int
+    # Operators without a rule.
+    uncounted: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A part of a training step: its costs, and the most bytes alive in it."""
+
+    name: PhaseName
+    macs: int
+    flops: int
+    bytes_read: int
+    bytes_written: int
+    peak_memory: int
+    uncounted: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Moment:
+    """A stretch of a training step: the most bytes alive while one row works; None is what belongs to no row."""
+
+    phase: PhaseName
+    row: int | None
+    memory: int
+
+
+@dataclass(frozen=True)
+class TrainingStep:
+    """A training step behind the first, when the optimizer has its state and the gradients of the last are freed."""
+
+    # What the loss is, and the optimizer with its settings.
+    loss: str
+    optimizer: str
+    phases: tuple[Phase, ...]
+    # Bytes of the gradients of all parameters, of the optimizer's state, of the loss's targets, and of what is kept for
+    # the backward when the forward is through.
+    gradient_bytes: int
+    state_bytes: int
+    target_bytes: int
+    saved_bytes: int
+    # The most bytes alive, with weights, buffers, inputs, targets and the optimizer's state, and where that is; and of
+    # them those of gradients and of what is kept for the backward.
+    peak_memory: int
+    peak_phase: PhaseName
+    peak_row: int | None
+    peak_gradients: int
+    peak_saved: int
+    # Each stretch in the order of time.
+    curve: tuple[Moment, ...]
+
+    def phase(self, name: PhaseName) -> Phase:
+        """A part of the step."""
+        return next(one for one in self.phases if one.name == name)
+
+    @property
+    def macs(self) -> int:
+        """MACs of the whole step."""
+        return sum(one.macs for one in self.phases)
+
+    @property
+    def flops(self) -> int:
+        """FLOPs of the whole step."""
+        return sum(one.flops for one in self.phases)
+
+    @property
+    def uncounted(self) -> tuple[str, ...]:
+        """Operators without a rule, of all parts."""
+        return tuple(dict.fromkeys(name for one in self.phases for name in one.uncounted))

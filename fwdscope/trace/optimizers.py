@@ -1,0 +1,133 @@
+"""A step of torch's own optimizers on meta: its operators, the state that it keeps, and what it needs meanwhile."""
+
+from __future__ import annotations
+
+import inspect
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from fwdscope.errors import InputError
+from fwdscope.ops.dispatch import OpRecord, read, record_of
+from fwdscope.ops.nested import tensors
+from fwdscope.ops.watch import watching
+from fwdscope.trace.memory import Memory, size_of
+
+# Those of torch that step by gradients alone, by their names in lower case.
+_OPTIMIZERS = {
+    name.lower(): getattr(torch.optim, name)
+    for name in (
+        "Adadelta",
+        "Adafactor",
+        "Adagrad",
+        "Adam",
+        "AdamW",
+        "Adamax",
+        "ASGD",
+        "Muon",
+        "NAdam",
+        "RAdam",
+        "RMSprop",
+        "Rprop",
+        "SGD",
+    )
+    if hasattr(torch.optim, name)
+}
+
+
+class Stepped(NamedTuple):
+    """A step of an optimizer for all parameters: its text, its operators, bytes of state, and bytes while it runs."""
+
+    name: str
+    records: list[OpRecord]
+    state: int
+    workspace: int
+
+
+def step_optimizer(text: str, parameters: Sequence[Tensor]) -> Stepped:
+    """A late step of an optimizer, given as ``adamw`` or ``sgd:momentum=0.9``, for parameters with a gradient.
+
+    Parameters of one shape, strides and dtype take the same step, parameter by parameter.
+    """
+    kind, settings = parse_optimizer(text)
+    # Without torch's wrappers, which load dynamo.
+    plain = {name: inspect.unwrap(getattr(kind, name)) for name in ("add_param_group", "step")}
+    kind = type(kind.__name__, (kind,), plain)
+    alike = Counter((p.shape, p.stride(), p.dtype) for p in parameters)
+    records: list[OpRecord] = []
+    state = workspace = 0
+    for (shape, stride, dtype), count in alike.items():
+        parameter, grad = (torch.empty_strided(shape, stride, dtype=dtype, device="meta") for _ in range(2))
+        parameter = nn.Parameter(parameter)
+        parameter.grad = grad
+        try:
+            optimizer = kind([parameter], **settings)
+        except (TypeError, ValueError) as error:
+            raise InputError(f"--optimizer {text}: {error}") from None
+        made, kept, needed = _late_step(optimizer)
+        records += made * count
+        state += count * kept
+        workspace = max(workspace, needed)
+    return Stepped(text, records, state, workspace)
+
+
+def _late_step(optimizer: torch.optim.Optimizer) -> tuple[list[OpRecord], int, int]:
+    """The operators of a step, the bytes of the state, and those that it needs meanwhile."""
+    _step(optimizer)
+    states, memory = list(optimizer.state.values()), Memory()
+    for state in states:
+        if isinstance(steps := state.get("step"), Tensor):
+            steps.fill_(10_000)  # RAdam's first steps are others
+    for tensor in tensors([*optimizer.param_groups[0]["params"], states]):
+        memory.exclude(tensor)
+    records: list[OpRecord] = []
+
+    def look(record: OpRecord, arguments: Any, result: Any) -> None:
+        records.append(record)
+        for tensor in tensors(result):
+            memory.add(tensor)
+
+    _step(optimizer, look)
+    return records, sum(map(size_of, tensors(states))), memory.peak
+
+
+def parse_optimizer(text: str) -> tuple[Any, dict[str, Any]]:
+    """The class and the settings of an optimizer's text. Raises InputError."""
+    name, _, given = text.partition(":")
+    name, settings = name.strip().lower(), {}
+    if name == "momentum":
+        name, settings = "sgd", {"momentum": 0.9}
+    if name not in _OPTIMIZERS:
+        known = ", ".join(sorted([*_OPTIMIZERS, "momentum"]))
+        raise InputError(f"--optimizer {text}: there is no optimizer {name!r}; there are {known}")
+    known_settings = inspect.signature(_OPTIMIZERS[name]).parameters
+    for pair in filter(None, given.split(",")):
+        key, _, value = (part.strip() for part in pair.partition("="))
+        if key not in known_settings or not value:
+            settable = ", ".join(list(known_settings)[1:])
+            raise InputError(f"--optimizer {text}: write {name}:NAME=VALUE with a setting of it: {settable}")
+        settings[key] = _value(text, value)
+    return _OPTIMIZERS[name], {"foreach": False, **settings} if "foreach" in known_settings else settings
+
+
+def _value(text: str, value: str) -> Any:
+    words = {"true": True, "false": False, "none": None}
+    if value.lower() in words:
+        return words[value.lower()]
+    try:
+        return int(value) if value.lstrip("+-").isdigit() else float(value)
+    except ValueError:
+        raise InputError(f"--optimizer {text}: expected a number, true or false, found {value!r}") from None
+
+
+def _step(optimizer: torch.optim.Optimizer, look: Any = None) -> None:
+    def value_of(func: Any, args: Any, kwargs: Any) -> Any:
+        # Adafactor asks for a norm's value, which no figure depends on.
+        is_asked = func.name() == "aten::_local_scalar_dense" and args[0].is_meta
+        return (1.0, record_of(read(func, args, kwargs or {}, None))) if is_asked else None
+
+    with torch.no_grad(), watching(look, before=value_of):
+        inspect.unwrap(type(optimizer).step)(optimizer)
