@@ -10,6 +10,7 @@ from typing import TypeVar
 
 from fwdscope.language import expression as ex
 from fwdscope.language import tree
+from fwdscope.language.budget import move_to
 from fwdscope.language.expression import Call, Expression, Name
 from fwdscope.language.expression_checker import ExpressionChecker
 from fwdscope.language.names import CONSTRUCTORS, OWN_TENSORS, suggestion
@@ -41,6 +42,7 @@ class FlowChecker:
         body = self.context.body
         outer, body.later = body.later, {**body.later, **{named.name: named.span for named in _defined_names(lines)}}
         for line in lines:
+            move_to(line.span)
             match line:
                 case tree.Statement():
                     self.check_statement(line)

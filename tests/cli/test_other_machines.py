@@ -70,7 +70,7 @@ def test_colours_are_decided_as_rich_decides(
     os.close(leader)
 
 
-@pytest.mark.parametrize("encoding", ["ascii", "cp1252", "latin-1"])
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252"])
 def test_what_programs_read_is_utf8_whatever_the_locale(encoding: str, tmp_path: Path) -> None:
     spec = tmp_path / "ö→.yaml"
     spec.write_text("name: ö→中\ninputs:\n  x: randn(2)\nlayers:\n  - Linear(3)\n", encoding="utf-8")
