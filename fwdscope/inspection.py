@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from fwdscope.language.check import Checked
+    from fwdscope.report import CachedTensor
     from fwdscope.report.pictures import Picture
     from fwdscope.run.placement import ModuleCall
     from fwdscope.run.subject import Subject
@@ -224,17 +225,17 @@ def _trace_library(target: Target, training: Training, only_on_meta: bool) -> Su
     failed: list[tuple[int, str, Exception]] = []
     for at, (args, kwargs, text) in enumerate(calls()):
         try:
-            call = ModuleCall(module, args, kwargs)
-            subject: Subject = ModuleSubject(call, training, functools.partial(make, at), only_on_meta=True)
+            call, kept = _behind_own_cache(target, ModuleCall(module, args, kwargs))
+            subject: Subject = ModuleSubject(call, training, functools.partial(make, at), True, target.past, kept)
         except Exception as error:  # whatever the model raises on these
             failed.append((at, text, error))
         else:
-            return _with_notes(subject, text, notes)
+            return _with_notes(subject, f"{text} before the step" if kept else text, notes)
     if not failed:
         raise TargetError(f"{target.text}: no inputs are known for it; {_forward(module)}")
     if target.inputs or target.variables:
         raise failed[0][2]
-    for_values = [one for one in failed if needs_values(one[2])]
+    for_values = [one for one in failed if needs_values(one[2]) and not target.past]
     _, text, first = (for_values or failed)[0]
     said = error_text(first.__cause__ if isinstance(first, InputError) and first.__cause__ else first)
     reason = f"{target.text} does not run on {text}: {said}; {_forward(module)}"
@@ -253,6 +254,16 @@ def _trace_library(target: Target, training: Training, only_on_meta: bool) -> Su
             else:
                 return _with_notes(subject, text, notes)
     raise TargetError(reason) from first
+
+
+def _behind_own_cache(target: Target, call: ModuleCall) -> tuple[ModuleCall, Mapping[int, CachedTensor] | None]:
+    """A call of a transformers model with its own cache of earlier positions, and the tensors of this."""
+    if not target.past or not target.text.startswith("transformers:"):
+        return call, None
+    from fwdscope.targets.own_cache import behind_own_cache
+
+    kwargs, kept = behind_own_cache(call.module, call.kwargs, target.past, target.variables.get("T"))
+    return call._replace(kwargs=kwargs), kept
 
 
 def _forward(module: nn.Module) -> str:

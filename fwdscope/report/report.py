@@ -148,12 +148,13 @@ class OperatorCost:
 class CachedTensor:
     """A tensor that is kept between steps of generation: with the earlier positions as they are before the step.
 
-    ``past`` grows with the positions, ``encoder`` is what an encoder gave once, ``state`` is that of a recurrent layer.
+    ``past`` grows with the positions, ``window`` up to its length, ``encoder`` is what an encoder gave once, ``state``
+    is that of a recurrent layer.
     Repeated elements count once, in ``shape`` and in ``nbytes``.
     """
 
     name: str
-    kind: Literal["past", "encoder", "state"]
+    kind: Literal["past", "window", "encoder", "state"]
     shape: Shape
     dtype: str
     nbytes: int

@@ -23,7 +23,7 @@ from fwdscope.language.replaced import point_at_set
 from fwdscope.model import build
 from fwdscope.model.process_state import torch_default_dtype
 from fwdscope.ops import find
-from fwdscope.report import Environment, Report, TensorInfo, Totals
+from fwdscope.report import CachedTensor, Environment, Report, TensorInfo, Totals
 from fwdscope.run.batch import batch_variable, resize, with_variable
 from fwdscope.run.fused_attention import notes_on_fused_attention
 from fwdscope.run.placement import ModuleCall, is_on, move, moved_call, real_inputs
@@ -277,9 +277,10 @@ class ModuleSubject(Subject):
         make: Callable[[], ModuleCall] | None = None,
         only_on_meta: bool = False,
         past: int = 0,
+        cache: Mapping[int, CachedTensor] | None = None,
     ) -> None:
         module, args, kwargs = call
-        self.past = past
+        self.past, self.cache = past, cache
         self.call = ModuleCall(module, tuple(args), dict(kwargs))
         # What runs on a device, and the dtype it gets there: of a cast module `call` is a copy, on meta where possible.
         self.original = self.call
@@ -291,14 +292,26 @@ class ModuleSubject(Subject):
         self.dtype = dtype_name(first.dtype) if first is not None else "float32"
         try:
             self.trace, self.device = trace_module(
-                module, self.call.args, self.call.kwargs, training=training, only_on_meta=only_on_meta, past=past
-            )
+                module, self.call.args, self.call.kwargs, training=training, only_on_meta=only_on_meta,
+                past=past, cache=cache,
+            )  # fmt: skip
         except ShapeError as error:
             self.device = error.device
             with contextlib.suppress(TypeError):  # inputs that have no stand-in on meta, as sparse ones
                 self.trace = trace_until_failure(module, self.call.args, self.call.kwargs, training, error.device)
                 error.partial = replace(self.report(), notes=("it fails behind the last layer shown",))
             raise
+
+    def totals(self, trace: Trace) -> Totals:
+        """The sums over a forward, in which a cache of its own is no input."""
+        if self.cache is None:
+            return super().totals(trace)
+        inputs = [one for one in tensors_inside([self.call.args, self.call.kwargs]) if id(one) not in self.cache]
+        found = totals_of(trace, trace.module or unwrapped(self.call.module), inputs)
+        kept = sum(one.nbytes for one in self.cache.values())
+        # Its tensors live and end as activations do.
+        peak = (found.peak_memory or 0) - (found.kv_cache or 0)
+        return replace(found, kv_cache=kept, peak_memory=peak, peak_activations=(found.peak_activations or 0) - kept)
 
     def behind(self, past: int) -> ModuleSubject:
         """Traced again."""
@@ -418,6 +431,9 @@ def _notes_on_past(trace: Trace, inputs: Sequence[str]) -> Iterator[str]:
     if past is None:
         return
     yield from past.notes
+    if past.is_of_network:
+        yield "a step with the network's own cache, which its code keeps, copies and replaces"
+        return
     if past.fixed:
         names = " and ".join(inputs[i] for i in past.fixed if i < len(inputs))
         yield f"what {names} alone decides ran with the first position: it is kept, and not counted in the step"

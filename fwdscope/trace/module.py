@@ -27,15 +27,19 @@ from fwdscope.model.process_state import preserve_generators
 from fwdscope.ops.dispatch import META, is_sparse
 from fwdscope.ops.nested import named, tensors
 from fwdscope.ops.watch import NESTED, Uses
+from fwdscope.report import CachedTensor
 from fwdscope.settings import Training
 from fwdscope.torch_private import fake_tensors, is_dynamo_loaded, lazy_hook, without_modes
 from fwdscope.trace.duplicate import Duplicate, Scripted, Wrapped, is_sharded, tensors_inside, unwrapped
 from fwdscope.trace.known_values import KnownValues, is_known
 from fwdscope.trace.memory import storage_ids
 from fwdscope.trace.parameters import Modules, named_modules, named_tensors
+from fwdscope.trace.past import Past
 from fwdscope.trace.record import Node, Recorder, SharedWeightWritten, Trace, hook, recording
 from fwdscope.trace.training import recorder_of
 
+# The tensors of a network's own cache of earlier positions, by the ``id`` of each.
+Cache = Mapping[int, CachedTensor]
 # Weights of at most so many bytes are copied when a module runs where it lives; larger ones are shared with the copy.
 MAX_COPIED_WEIGHTS = 512 * 2**20
 
@@ -48,10 +52,12 @@ def trace_module(
     training: Training = False,
     only_on_meta: bool = False,
     past: int = 0,
+    cache: Cache | None = None,
 ) -> tuple[Trace, str]:
     """Run a copy of a module once and record it; also the device it ran on.
 
-    With ``past`` it is counted as behind so many earlier positions, which takes a run more.
+    With ``past`` it is counted as behind so many earlier positions, which takes a run more, unless they are in a
+    ``cache`` that is among the inputs.
 
     It runs on meta in evaluation mode, or in training mode. A forward that needs the values of tensors runs where the
     module lives, and ``Trace.notes`` say why, or raises InputError if it may run ``only_on_meta``; so does any where
@@ -61,7 +67,7 @@ def trace_module(
     notes: tuple[str, ...] = ()
     if not where_it_lives:
         try:
-            return _trace_on_meta(module, args, kwargs, training, past), "meta"
+            return _trace_on_meta(module, args, kwargs, training, past, cache), "meta"
         except Exception as error:
             if "NestedTensorImpl" in str(error):
                 raise InputError(NESTED) from error
@@ -150,12 +156,17 @@ def named_arguments(module: nn.Module, args: Sequence[Any], kwargs: Mapping[str,
 
 
 def _trace_on_meta(
-    module: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any], training: Training, past: int
+    module: nn.Module,
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any],
+    training: Training,
+    past: int,
+    cache: Cache | None,
 ) -> Trace:
     uses: Uses = set()
     failed: Exception | None = None
     try:
-        trace = _trace_copy(lambda: Duplicate(module, args, kwargs, meta_stand_in), training, past, uses)
+        trace = _trace_copy(lambda: Duplicate(module, args, kwargs, meta_stand_in), training, past, uses, cache=cache)
     except Exception as error:
         autocast = _autocast_device(uses)
         if autocast is None and needs_values(error) and any(map(is_known, tensors_inside([args, kwargs]))):
@@ -200,7 +211,12 @@ def _autocast_device(uses: Uses) -> str | None:
 
 
 def _trace_copy(
-    duplicate: Callable[[], Duplicate], training: Training, past: int, uses: Uses | None = None, known: bool = False
+    duplicate: Callable[[], Duplicate],
+    training: Training,
+    past: int,
+    uses: Uses | None = None,
+    known: bool = False,
+    cache: Cache | None = None,
 ) -> Trace:
     """Run and record a copy, with ``known`` values. What the forward uses is added to ``uses``, also where it fails.
 
@@ -209,7 +225,8 @@ def _trace_copy(
     was_loaded = is_dynamo_loaded()
     with_gradients, behind = False, None
     while True:
-        copied, recorder = duplicate(), recorder_of(training, past=behind)
+        copied = duplicate()
+        recorder = recorder_of(training, past=behind) if cache is None else _recorder_of_cache(copied, past, cache)
         if with_gradients:
             run_with_autograd(copied.module)
         try:
@@ -232,6 +249,16 @@ def _trace_copy(
         return trace
     note = "the forward takes gradients, so it ran with them: what their backward reads stays in memory"
     return replace(trace, notes=(*trace.notes, note), takes_gradients=True)
+
+
+def _recorder_of_cache(copied: Duplicate, past: int, cache: Cache) -> Recorder:
+    """A recorder for a copy with a cache among its inputs, whose tensors end where the network replaces them."""
+    # From now on those of the copy alone keep them alive.
+    held = {copied.stand_ins.pop(key): one for key, one in cache.items()}
+    recorder = Recorder(past=Past(past, is_of_network=True, own={id(tensor): one for tensor, one in held.items()}))
+    for tensor in held:
+        recorder.memory.add(tensor)
+    return recorder
 
 
 def _record(copied: Duplicate, recorder: Recorder, training: Training, known: bool = False) -> Trace:
@@ -304,6 +331,7 @@ def record_module(
         weights = [t for _, inner in modules for t in _tensors_of(inner)]
         # In the order of the report's inputs, and any that it does not name.
         inputs = [*named_arguments(module, args, kwargs).values(), *tensors([args, kwargs])]
+        inputs = [tensor for tensor in inputs if not recorder.memory.follows(tensor)]  # but for a cache
         stack.enter_context(recording(recorder, weights, inputs))
         if known:
             stack.enter_context(KnownValues())

@@ -52,6 +52,9 @@ class Past:
     rebuilt: set[int] = field(default_factory=set)
     # The places of the network's inputs that an encoder takes.
     fixed: tuple[int, ...] = ()
+    # The tensors of the network's own cache, which it takes and replaces, by their identity.
+    own: dict[int, CachedTensor] = field(default_factory=dict)
+    is_of_network: bool = False
     notes: list[str] = field(default_factory=list)
 
     def growth(self, number: int) -> float:

@@ -524,7 +524,8 @@ class Recorder:
         if node is not here:  # it neither begins nor ends
             node.peak = max(node.peak, self.memory.live + workspace)
         if behind is not None:
-            node.cached += tuple(behind.cached.get(number, ()))
+            kept = (behind.own.pop(id(tensor), None) for tensor in taken) if behind.own else ()
+            node.cached += (*behind.cached.get(number, ()), *filter(None, kept))
             node.note = behind.note(number, record) or node.note
 
     def _follow_weights(self, op: Op, arguments: Any, taken: Sequence[Tensor]) -> None:
