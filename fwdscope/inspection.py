@@ -260,7 +260,7 @@ def _behind_own_cache(target: Target, call: ModuleCall) -> tuple[ModuleCall, Map
     """A call of a transformers model with its own cache of earlier positions, and the tensors of this."""
     if not target.past or not target.text.startswith("transformers:"):
         return call, None
-    from fwdscope.targets.own_cache import behind_own_cache
+    from fwdscope.run.own_cache import behind_own_cache
 
     kwargs, kept = behind_own_cache(call.module, call.kwargs, target.past, target.variables.get("T"))
     return call._replace(kwargs=kwargs), kept
