@@ -44,19 +44,27 @@ def _like_the_gradient(op: Op) -> Results | None:
 
 
 def _like(place: int) -> Output:
-    """The gradient of an argument, where all tensors are contiguous and of one dtype, as every kernel makes it."""
+    """The gradient of an argument, where all tensors are of one dtype and contiguous, as every kernel makes it.
+
+    If it is not laid out as the gradient of the result is, that may have any strides.
+    """
 
     def output(op: Op) -> Results | None:
         x, floats = op.operand(place), {one.dtype for one in op.operands if is_floating(one.dtype)}
-        return (like(x),) if floats == {x.dtype} and is_dense(*op.operands) else None
+        return (like(x),) if floats == {x.dtype} and is_dense(*op.operands[min(place, 1) :]) else None
 
     return output
+
+
+def _contiguous(op: Op) -> Results | None:
+    """The gradient of the second argument, for operators that torch's meta device does not know."""
+    return (like(op.operand(1)),)
 
 
 def _wanted(op: Op, mask: Sequence[bool], *given: Operand | None) -> Results | None:
     """Contiguous gradients of tensors, None where a mask does not want one or there is no tensor."""
     tensors = [x for x in op.operands if is_floating(x.dtype)]
-    if len({x.dtype for x in tensors}) != 1 or not is_dense(*tensors):
+    if len({x.dtype for x in tensors}) != 1 or not is_dense(*tensors[1:]):
         return None
     return tuple([like(x) if wanted and x is not None else None for wanted, x in zip(mask, given, strict=True)])
 
@@ -313,12 +321,16 @@ def through_onednn(op: Op) -> Iterator[Term]:
 
 @rule("_cudnn_rnn_backward")
 def through_cudnn(op: Op) -> Iterator[Term]:
-    """All layers and directions."""
+    """All layers and directions: for what went in, and for the weights if they are to have gradients."""
     steps, weights, stride = math.prod(op.operand(0).shape[:-1]), op.at(1), op.at(2)
-    products = sum(w.numel for w in weights if len(w.shape) == 2)
-    yield macs("gradients of inputs and weights", "2·T·W", T=steps, W=products)
+    products, has_weights = sum(w.numel for w in weights if len(w.shape) == 2), op.at(21, (True,))[-1]
+    yield macs("gradients of inputs", "T·W", T=steps, W=products)
+    if has_weights:
+        yield macs("gradients of weights", "T·W", T=steps, W=products)
     for _ in range(0, len(weights), stride):
-        yield from _through_cell(RNN_MODES[op.at(10)], steps, op.at(11), stride >= 4)
+        yield from _through_cell(RNN_MODES[op.at(10)], steps, op.at(11), has_weights and stride >= 4)
+    if op.at(15) and (layers := op.at(13)) > 1:
+        yield flops("dropout between layers", "2·T·D·(layers - 1)", T=steps, D=op.operand(6).shape[-1], layers=layers)
 
 
 @rule("_thnn_fused_lstm_cell_backward_impl", "_thnn_fused_gru_cell_backward")
@@ -333,9 +345,10 @@ def through_fused_cell(op: Op) -> Iterator[Term]:
 
 # Each gradient is added to its row, or where the maximum or the copied element was.
 _elementwise(1, "sum", "max_pool2d_with_indices", output=_like(1))
+_elementwise(1, "sum", "fractional_max_pool3d", output=_contiguous)
 _elementwise(1, "sum", "embedding_dense", output=lambda op: (like(op.operand(), (op.at(2), op.operand().shape[-1])),))
 _elementwise(1, "sum", """embedding max_pool3d_with_indices adaptive_max_pool2d
-adaptive_max_pool3d fractional_max_pool2d fractional_max_pool3d reflection_pad1d reflection_pad2d reflection_pad3d
+adaptive_max_pool3d fractional_max_pool2d reflection_pad1d reflection_pad2d reflection_pad3d
 replication_pad1d replication_pad2d replication_pad3d upsample_nearest1d upsample_nearest2d upsample_nearest3d
 _upsample_nearest_exact1d _upsample_nearest_exact2d _upsample_nearest_exact3d unfold""", output=None)  # fmt: skip
 # A gradient is shared out along each dimension in turn, and the last shares are added up.
@@ -430,7 +443,7 @@ def cross_entropy(op: Op) -> Iterator[Term]:
         yield flops("mean", "N", **numbers)
 
 
-@rule("multi_margin_loss_backward", "multilabel_margin_loss_backward")
+@rule("multi_margin_loss_backward", "multilabel_margin_loss_backward", output=_contiguous)
 def margins(op: Op) -> Iterator[Term]:
     """Each class within the margin of the right one, or of one target, gets the gradient, and the target loses it."""
     x, is_multi = op.operand(1), op.name == "aten.multi_margin_loss_backward"
@@ -444,7 +457,7 @@ def margins(op: Op) -> Iterator[Term]:
     yield flops("product", "R·C", **numbers)
 
 
-@rule("_ctc_loss_backward")
+@rule("_ctc_loss_backward", output=_contiguous)
 def ctc_loss(op: Op) -> Iterator[Term]:
     """The backward variables as the forward ones: 13 each; where both meet a sum and a log-sum-exp of two, 8.
 

@@ -41,7 +41,7 @@ from fwdscope.trace.module import (
     trace_until_failure,
 )
 from fwdscope.trace.parameters import named_modules, named_parameters, named_tensors
-from fwdscope.trace.training import recorder_of, step_of
+from fwdscope.trace.training import notes_on_step, recorder_of, step_of
 from fwdscope.version import __version__
 
 _REGISTERED = "{}: counted by the formula registered with torch.utils.flop_counter; MACs are half of its FLOPs"
@@ -394,6 +394,7 @@ def report_of(trace: Trace, totals: Totals, name: str, inputs: Mapping[str, Tens
         notes=(
             *trace.notes,
             *notes_on_fused_attention(trace),
+            *notes_on_step(trace),
             *[_REGISTERED.format(name) for name in is_counted if is_counted[name] and not find(name)],
         ),
     )

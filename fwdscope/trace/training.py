@@ -310,6 +310,15 @@ def step_of(trace: Trace, rows: Sequence[tuple[LayerRow, tuple[Node, ...]]], tot
     )  # fmt: skip
 
 
+def notes_on_step(trace: Trace) -> Iterator[str]:
+    """What the figures of a training step leave out."""
+    if trace.step and any(r.op.name == "aten._cudnn_rnn_backward" for n in trace.root.nodes() for r in n.backward):
+        yield (
+            "recurrent layers keep the gates and states of each step for the backward; "
+            "what cuDNN reserves beyond these is not published"
+        )
+
+
 def recorder_of(training: Training, repeats: bool = False, past: Past | None = None) -> Recorder:
     """The recorder of a forward, or of a whole training step."""
     return StepRecorder(training) if isinstance(training, TrainingSettings) else Recorder(repeats, past)

@@ -5,14 +5,22 @@ from __future__ import annotations
 import copy
 import warnings
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
+from counting import on_meta
+from function_examples import CALLS, CallExample
+from layer_examples import EXAMPLES
+from test_coverage import modules, runs_on_meta
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
+from torch.utils._pytree import tree_map
 
-from fwdscope.ops import Cost, Op, Operand, cost
+from fwdscope.ops import Cost, Op, Operand, cost, infer
 from fwdscope.ops.base import tensor
+from fwdscope.ops.dispatch import operand, read
+from fwdscope.ops.nested import tensors
 from fwdscope.ops.watch import watching
 
 # --- FLOPs of one backward operator ----------------------------------------------------------------------------------
@@ -185,3 +193,84 @@ def test_a_fused_cell_and_cudnns_batch_norm() -> None:
     assert norm is not None
     # 23 and 16 for each of 5 · 6, and sums of 24 and 18 biases over five; nine for each of 24 elements, three weights.
     assert (lstm.flops, gru.flops, norm.flops) == (23 * 30 + 4 * 24, 16 * 30 + 4 * 18, 9 * 24 + 3)
+
+
+# --- every layer and function ----------------------------------------------------------------------------------------
+
+
+def with_gradients(value: Any) -> Any:
+    """A value with tensors of its own that take gradients, where torch has any."""
+
+    def leaf(x: Any) -> Any:
+        takes = isinstance(x, Tensor) and (x.is_floating_point() or x.is_complex())
+        return x.detach().clone().requires_grad_() if takes else x
+
+    return tree_map(leaf, value)
+
+
+def costs_of_backward(run: Callable[[], Any]) -> tuple[int, int]:
+    """The MACs and FLOPs of a backward. Each operator has a rule; where that states the results, they are torch's."""
+    found = []
+    stated: list[Any] = []
+
+    def state(func: Any, args: Any, kwargs: Any) -> None:
+        stated.append(infer(read(func, args, kwargs, None)))
+
+    def look(record: Any, arguments: Any, result: Any) -> None:
+        assert record.cost is not None, f"no rule for {record.op.name}"
+        found.append(record.figures)
+        results, made = stated.pop() if stated else None, [result] if isinstance(result, Tensor) else result
+        if results is not None and not record.op.in_place and record.op.name.endswith("_backward"):
+            for one, x in zip(results, made, strict=True):
+                assert (one is None) == (x is None), record.op
+                # The stride of a dimension of size 1 addresses nothing.
+                if x is not None and 1 not in x.shape:
+                    assert operand(x) == one, record.op
+
+    with warnings.catch_warnings(), watching(is_training=True):
+        warnings.simplefilter("ignore")
+        outputs = [x for x in tensors(run()) if x.requires_grad]
+        loss = sum((x.abs() if x.is_complex() else x).square().sum() for x in outputs)
+    if isinstance(loss, Tensor):
+        with watching(look, before=state, is_training=True):
+            loss.backward()
+    return sum(one[0] for one in found), sum(one[1] for one in found)
+
+
+def test_the_backward_of_every_layer_is_counted_alike_on_meta_and_on_a_cpu() -> None:
+    for example in EXAMPLES:
+        module, inputs = modules(example)
+
+        def found(module: nn.Module, inputs: tuple[Any, ...], takes_all: bool) -> tuple[int, int]:
+            given = with_gradients(inputs) if takes_all else (with_gradients(inputs[0]), *inputs[1:])
+            return costs_of_backward(lambda: module.train()(*given))
+
+        takes_all = "Loss" not in example.name  # a loss's targets take none
+        costs = found(module, inputs, takes_all)
+        if runs_on_meta(example) and example.settings.get("momentum", 0) is not None:  # which asks for a number
+            module.zero_grad()
+            assert found(on_meta(module), on_meta(inputs), takes_all) == costs, example
+
+
+# What has no gradient in torch, as a whole or of one argument.
+WITHOUT_GRADIENT = ("bernoulli", "floor_divide", "heaviside")
+FIRST_ALONE = ("nll_loss", "soft_margin_loss", "binary_cross_entropy_with_logits")
+
+
+def backward_of_call(call: CallExample, device: str) -> tuple[int, int]:
+    args, kwargs = call.arguments(device)
+    if call.name in FIRST_ALONE:
+        args[0] = with_gradients(args[0])
+    else:
+        args, kwargs = with_gradients((args, kwargs))
+    call.arguments = lambda _: (args, kwargs)  # type: ignore[method-assign]
+    try:
+        return costs_of_backward(lambda: call.run(device))
+    finally:
+        del call.arguments
+
+
+def test_the_backward_of_every_function_is_counted_alike_on_meta_and_on_a_cpu() -> None:
+    for call in CALLS:
+        if call.name not in WITHOUT_GRADIENT:
+            assert backward_of_call(call, "meta") == backward_of_call(call, "cpu"), call.text

@@ -295,3 +295,14 @@ def test_attention_keeps_no_scores() -> None:
     assert report.training.saved_bytes == 4 * (100 * 24 + 100 * 8 + 200)
     # Scores again, and four products more, of 2 heads of width 4; and the weight's gradient.
     assert report.training.phase("backward").macs == 5 * 2 * 100 * 100 * 4 + 100 * 8 * 24
+
+
+def test_a_recurrent_layer_keeps_gates_and_states_of_each_step() -> None:
+    report = trained(nn.LSTM(4, 6, batch_first=True), torch.rand(2, 3, 4))
+    (row,) = report.layers
+    assert row.backward is not None
+    # Two sequences of three steps: each product of 24 · (4 + 6) again for what went in and for the weights.
+    assert (row.macs, row.backward.macs) == (6 * 240, 2 * 6 * 240)
+    # Of each step four gates and the cell, and the output; of both first states, which are zeros.
+    assert row.backward.saved_bytes == 4 * (6 * 5 * 6 + 6 * 6 + 2 * 2 * 6)
+    assert any("what cuDNN reserves" in note for note in report.notes)
