@@ -323,4 +323,6 @@ def _target(
     if inputs or keywords:
         raise TypeError("a spec says its inputs itself; replace its vars with variables={...}")
     given = {name: str(value) for name, value in (variables or {}).items()}
-    return Target(os.fspath(target), given, dtype=dtype, arguments=arguments or {})
+    # From Python, a program is loaded as torch.export.load does.
+    text = os.fspath(target)
+    return Target(text, given, dtype=dtype, arguments=arguments or {}, allow_import=text.endswith(".pt2"))

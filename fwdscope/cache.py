@@ -7,15 +7,17 @@ import hashlib
 import json
 import os
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from fwdscope import disk, version
 from fwdscope.limits import LIMITS, limit
+
+T = TypeVar("T")
 
 # Bytes of the entries of one kind; the oldest make room for new ones.
 MOST_BYTES = 128 * 1024**2
@@ -47,14 +49,14 @@ class CacheEntry:
     name: tuple[object, ...]
     key: tuple[object, ...]
 
-    def read(self) -> Any:
-        """What was written with this key; None if there is nothing, or only something damaged."""
+    def read(self, make: Callable[[Any], T]) -> T | None:
+        """What ``make`` makes of what was written with this key; None if there is nothing, or it is wrong anyhow."""
         if (file := self._file()) is None:
             return None
         try:
             digest, _, content = disk.read_text(file).partition("\n")
-            return json.loads(content) if digest == self._digest(content) else None
-        except (OSError, ValueError, RecursionError):
+            return make(json.loads(content)) if digest == self._digest(content) else None
+        except (OSError, ValueError, RecursionError, KeyError, TypeError, AttributeError):
             return None
 
     def write(self, data: Any) -> None:

@@ -13,12 +13,17 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from fwdscope.interrupt import undone
 
+if TYPE_CHECKING:
+    from zipfile import ZipFile
+
 # Bytes of a file of data: reports, baselines, indices, configurations.
 MOST_BYTES = 64 * 1024**2
+# Bytes of the list of an archive's members, which takes ten times as much memory.
+_MOST_BYTES_AT_ONCE = 8 * 1024**2
 
 _KINDS = {stat.S_IFIFO: "a named pipe", stat.S_IFSOCK: "a socket", stat.S_IFCHR: "a device", stat.S_IFBLK: "a device",
           stat.S_IFDIR: "a folder"}  # fmt: skip
@@ -32,7 +37,11 @@ def open_file(path: Path) -> BinaryIO:
     if stat.S_ISREG(mode):
         return os.fdopen(descriptor, "rb")
     os.close(descriptor)
-    raise OSError(errno.EINVAL, f"it is {_KINDS.get(stat.S_IFMT(mode), 'no file')}, not a regular file", str(path))
+    raise OSError(errno.EINVAL, _irregular(mode), str(path))
+
+
+def _irregular(mode: int) -> str:
+    return f"it is {_KINDS.get(stat.S_IFMT(mode), 'no file')}, not a regular file"
 
 
 def read_bytes(path: Path, most: int = MOST_BYTES) -> bytes:
@@ -50,12 +59,43 @@ def read_text(path: Path, most: int = MOST_BYTES) -> str:
     return read_bytes(path, most).decode("utf-8")
 
 
-def write(path: Path, data: bytes | str, inside: Path | None = None, sync: bool = True) -> None:
-    """Replace a file in one step; what is no regular file, as ``/dev/stdout``, is written to as it is.
+class _ShortReads:
+    """A file that refuses to read much at once, as Python does with the list of all members of an archive."""
 
-    A link is followed inside the folder ``inside``, by default that of the file. Raises OSError.
+    def __init__(self, file: BinaryIO) -> None:
+        self._file, self.seek, self.tell, self.seekable = file, file.seek, file.tell, file.seekable
+
+    def read(self, size: int = -1) -> bytes:
+        if size > _MOST_BYTES_AT_ONCE:
+            raise OSError(errno.EFBIG, f"its members are too many: a list of {size:,} bytes")
+        return self._file.read(size if size >= 0 else _MOST_BYTES_AT_ONCE)
+
+
+def open_zip(file: BinaryIO) -> ZipFile:
+    """A zip archive, of which nothing is unpacked yet. Raises OSError for too many members, zipfile.BadZipFile."""
+    from zipfile import ZipFile  # not loaded where no archive is read
+
+    short: Any = _ShortReads(file)
+    return ZipFile(short)
+
+
+def refuse_compressed(file: BinaryIO) -> None:
+    """Raise OSError for an archive whose members are compressed, which torch would unpack into memory."""
+    if any(one.file_size > one.compress_size for one in open_zip(file).infolist()):
+        raise OSError(errno.EINVAL, "it is compressed, which torch.save never does; save it again")
+
+
+def write(path: Path, data: bytes | str, inside: Path | None = None, sync: bool = True, special: bool = False) -> None:
+    """Replace a file in one step. A link is followed inside the folder ``inside``, by default that of the file.
+
+    If ``special`` are allowed, what is no regular file, as ``/dev/stdout``, is written to as it is. Raises OSError.
     """
     data = data.encode() if isinstance(data, str) else data
+    if special and path.exists() and not path.is_file():  # /dev/stdout is a link, to what no path may name
+        with os.fdopen(os.open(path, os.O_WRONLY | getattr(os, "O_NONBLOCK", 0)), "wb") as stream:
+            os.set_blocking(stream.fileno(), True)
+            stream.write(data)
+        return
     with replacing(path, inside, sync) as beside:
         beside.write_bytes(data)
 
@@ -63,9 +103,8 @@ def write(path: Path, data: bytes | str, inside: Path | None = None, sync: bool 
 @contextmanager
 def replacing(path: Path, inside: Path | None = None, sync: bool = True) -> Iterator[Path]:
     """A new file beside a file, which it replaces once it is written; see :func:`write`."""
-    if path.exists() and not path.is_file():  # /dev/stdout is a link, to what no path may name
-        yield path
-        return
+    if path.exists() and not path.is_file():
+        raise OSError(errno.EINVAL, _irregular(path.stat().st_mode), str(path))
     place = path.resolve()
     if not place.is_relative_to((inside or path.parent).resolve()):
         raise OSError(errno.ELOOP, f"a link leads out of its folder, to {place}", str(path))

@@ -72,6 +72,13 @@ def error_text(error: BaseException) -> str:
     return type(error).__name__ + (f": {lines[0]}" if lines else "")
 
 
+def reason(error: BaseException) -> str:
+    """The first line of an exception's message; its type if it has none."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+
+
 def import_failure(error: BaseException) -> str | None:
     """The message for an exception that the import of another package raised; None for any other."""
     frames = [(f.f_globals.get("__name__", ""), f.f_code.co_name) for f, _ in traceback.walk_tb(error.__traceback__)]

@@ -55,13 +55,8 @@ def entry_of(target: Target, settings: RunSettings) -> CacheEntry | None:
 
 def find(entry: CacheEntry, settings: RunSettings) -> Kept | None:
     """The report of an earlier look; None if there is none."""
-    data = entry.read()
-    if data is None:
-        return None
-    age = time.time() - data["at"]
-    if settings.device is None and not 0 <= age < MAX_AGE:
-        return None
-    return Kept(Report.from_json(data["report"]), age)
+    kept = entry.read(lambda data: Kept(Report.from_json(data["report"]), time.time() - data["at"]))
+    return None if kept and settings.device is None and not 0 <= kept.age < MAX_AGE else kept
 
 
 def keep(entry: CacheEntry, report: Report) -> None:

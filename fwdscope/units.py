@@ -259,6 +259,8 @@ class _Number(NamedTuple):
 def _number(text: str) -> _Number:
     stripped = text.strip()
     match = _NUMBER.match(stripped)
+    if len(stripped) > 60:
+        raise ValueError(f"{stripped[:20]!r}… has {len(stripped):,} characters; numbers look like 25_557_032 or 4.09G")
     if not stripped:
         raise ValueError("a number is missing; numbers look like 25_557_032, 4.09G or 250 MiB")
     if re.fullmatch(r"\d{1,3}(,\d{3})+", stripped):

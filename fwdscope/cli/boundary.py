@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import re
 import shlex
 import shutil
 import signal
@@ -71,6 +72,12 @@ def boundary(command: Callable[[], None], limits: list[str] | None = None) -> No
         if failure := import_failure(error):
             complain(failure)
             raise typer.Exit(WRONG_INPUT) from None
+        if isinstance(error, OSError):
+            complain(f"{error.filename or 'the current folder'}: {error.strerror or error}")
+            raise typer.Exit(WRONG_INPUT) from None
+        if isinstance(error, MemoryError):
+            complain("memory ran out; smaller sizes need less")
+            raise typer.Exit(WRONG_INPUT) from None
         complain(f"this is a bug in fwdscope {__version__}, not in your spec: {type(error).__name__}: {error}")
         if os.environ.get("FWDSCOPE_DEBUG"):
             traceback.print_exc()
@@ -104,8 +111,8 @@ def _parse_limit(text: str) -> tuple[str, int]:
     name, value = split_pair(text, "--limit", "items=2000000")
     if name not in LIMITS:
         raise InputError(f"--limit {name}: there is no such limit; there are {listed(LIMITS, 20)}")
-    if not value.replace("_", "").isdigit():
-        raise InputError(f"--limit {text}: a limit is a whole number")
+    if not re.fullmatch(r"[0-9][0-9_]{0,25}", value):
+        raise InputError(f"--limit {name}: a limit is a whole number, of at most 26 digits")
     return name, int(value)
 
 
@@ -169,7 +176,7 @@ def put(text: str, output: Path | None) -> None:
 def put_bytes(data: bytes, output: Path) -> None:
     """Write bytes to a file, and name it on stderr. Raises InputError if it cannot be written."""
     try:
-        disk.write(output, data)
+        disk.write(output, data, special=True)
     except OSError as error:
         raise InputError(f"{output} cannot be written: {error.strerror}") from None
     tell(f"wrote {output}\n")

@@ -54,7 +54,7 @@ def check(
     update: Annotated[bool, typer.Option("--update", help=_UPDATE)] = False,
     tolerance: Annotated[str | None, typer.Option(metavar="PERCENT", help=_TOLERANCE)] = None,
     jobs: Annotated[int, typer.Option("-j", "--jobs", min=1, metavar="N", help=_JOBS)] = 1,
-    timeout: Annotated[float | None, typer.Option(min=1, metavar="SECONDS", help=_TIMEOUT)] = None,
+    timeout: Annotated[float | None, typer.Option(min=1, max=10**6, metavar="SECONDS", help=_TIMEOUT)] = None,
     format_: Annotated[
         str | None, typer.Option("--format", metavar="FORMAT", help=f"{', '.join(FORMATS)}. Default: text.")
     ] = None,

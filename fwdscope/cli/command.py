@@ -8,9 +8,8 @@ from typing import Any, NoReturn
 import typer
 from typer.core import TyperCommand
 
-from fwdscope.cli.boundary import WRONG_INPUT, complain, tell
+from fwdscope.cli.boundary import WRONG_INPUT, boundary, complain, tell
 from fwdscope.cli.defaults import KEYS, keys_of, read_defaults
-from fwdscope.errors import InputError
 from fwdscope.language.names import listed
 from fwdscope.targets.specs import explain_missing_spec, find_spec
 
@@ -27,11 +26,9 @@ class CommandWithDefaults(TyperCommand):
         parameters = {parameter.name: parameter for parameter in self.params}
         named: dict[str, Any] = {}
         if not ctx.resilient_parsing and not {"-h", "--help"} & set(args):
-            try:
-                given = read_defaults()
-                named = {KEYS[key][0]: given[key] for key in keys_of(self.name or "", parameters) if key in given}
-            except InputError as error:
-                _stop(str(error))
+            given: dict[str, Any] = {}
+            boundary(lambda: given.update(read_defaults()))
+            named = {KEYS[key][0]: given[key] for key in keys_of(self.name or "", parameters) if key in given}
             ctx.default_map = named
         try:
             rest = super().parse_args(ctx, list(args))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,6 +13,7 @@ import typer
 from fwdscope import disk
 from fwdscope.errors import InputError
 from fwdscope.language.names import did_you_mean, listed, nearest
+from fwdscope.limits import limit
 
 # Each key, the parameter that it is the default of, and what it holds; ``check`` is the targets of that command.
 KEYS = {
@@ -39,7 +41,7 @@ def read_defaults() -> dict[str, Any]:
         return {}
     for file in (above / "pyproject.toml" for above in (here, *here.parents)):
         try:
-            text = disk.read_text(file)
+            text = disk.read_text(file, limit("bytes"))
             if "fwdscope" not in text:  # as in most, which need no parser
                 continue
             import tomllib
@@ -85,7 +87,7 @@ def _checked(file: Path, table: object) -> dict[str, Any]:
 
 def _from_here(folder: Path, path: str) -> str:
     """A path of a ``pyproject.toml`` as seen from the current folder; a spec that ships keeps its name."""
-    is_name = "/" not in path and not any(folder.glob(path))
+    is_name = "/" not in path and not glob.has_magic(path) and not (folder / path).exists()
     return path if is_name or Path(path).is_absolute() else os.path.relpath(folder / path)
 
 

@@ -24,7 +24,7 @@ _NETWORK = (
 _TARGET = f"{_NETWORK[:-1]}; or a saved report (.json). Several get a table of their totals first."
 _INPUT = "Replace an input: image=8,3,224,224, or image=batch.npy (.npz, .pt)."
 _ARG = "An argument of a PyTorch model's function, class or configuration: width=64, layers=[2,2]. Repeatable."
-_IMPORT = "Allow specs to import your own layer classes. This runs their code."
+_IMPORT = "Allow specs to import your own layer classes, and .pt2 to be loaded. This runs their code."
 _LIMIT = f"Raise a limit on specs: {', '.join(LIMITS)}."
 _DTYPE = f"Dtype of weights, and of inputs that name none: {', '.join(DTYPES)}; or short: bf16, fp16, …"
 _DEVICE = "Where to run: cpu, cuda, cuda:1, mps; or meta, for shapes and costs alone."

@@ -32,6 +32,8 @@ _GROWTH = 10_000.0
 # Fewer layers make no trend; a straight line has to explain so much of the logarithms' variance, and no single layer
 # more than half of the change, or it is a step.
 _LEAST_LAYERS = 4
+# Rows of more layers are not searched: that takes the square of their number.
+_MOST_LAYERS = 500
 _STRAIGHT = 0.8
 _LARGEST_STEP = 0.5
 # bfloat16 has 8 significant bits: items that differ by less than this part of their values are equal in it.
@@ -197,7 +199,7 @@ def _trend(spreads: Sequence[float | None]) -> _Trend | None:
     None if there is none. What is no number or 0 ends a row.
     """
     logs: list[float] = []
-    for spread in spreads:
+    for spread in spreads[:_MOST_LAYERS]:
         if spread is None or not math.isfinite(spread) or spread <= 0:
             break
         logs.append(math.log(spread))

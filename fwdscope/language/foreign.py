@@ -6,6 +6,8 @@ import re
 from collections.abc import Iterator
 from typing import BinaryIO
 
+from fwdscope.disk import open_zip
+
 _MODULE = "to inspect the network, build its module in Python and name that: `package.module:name`"
 _WEIGHTS = "`--weights` loads its state_dict into the spec of the network, `fwdscope inspect` shows it as .pt"
 _ARRAY = "`--input NAME=FILE` feeds it to an input of a spec"
@@ -46,7 +48,7 @@ _TEXT = (
     (r"^['\"]?(layers|graph)['\"]?\s*:", "", ""),
     (r"^\[(net|network)\]\s*$", "a Darknet model file", _MODULE),
     (
-        r"\A\s*\{(?s:.*)\"(model_type|architectures|transformers_version|_class_name)\"\s*:",
+        r"\A\s*+\{(?s:.*)\"(model_type|architectures|transformers_version|_class_name)\"\s*:",
         "a Hugging Face configuration",
         "`fwdscope inspect transformers:FILE` builds its model, `diffusers:FOLDER` one of diffusers",
     ),
@@ -57,9 +59,9 @@ _TEXT = (
         "`fwdscope inspect` shows it as .index.json",
     ),
     (r"\"nbformat\"\s*:\s*\d", "a Jupyter notebook", _MODULE),
-    (r"^(import [\w.]+( as \w+)?|from [\w.]+ import .*|class \w+.*:|def \w+\(.*)$", "Python code", _MODULE),
-    (r"^\s*(- )?_target_\s*:", "a Hydra configuration", _MODULE),
-    (r"^\s*(- )?class_path\s*:", "a Lightning configuration", _MODULE),
+    (r"^(import [\w.]+( as \w+)?|from [\w.]+ import .*|class \w++.*:|def \w+\(.*)$", "Python code", _MODULE),
+    (r"^[ \t]*(- )?_target_\s*:", "a Hydra configuration", _MODULE),
+    (r"^[ \t]*(- )?class_path\s*:", "a Lightning configuration", _MODULE),
     (r":\s*\$\{[\w.:]+\}", "an OmegaConf configuration", _MODULE),
 )
 # Keys at the top of YAML files.
@@ -86,11 +88,11 @@ def recognise(file: BinaryIO) -> str | None:
 def _kinds(file: BinaryIO, head: bytes) -> Iterator[tuple[str, str]]:
     """What a file may be, the likeliest first."""
     if head.startswith(b"PK\x03\x04"):
-        import zipfile
+        from zipfile import BadZipFile
 
         try:
-            names = zipfile.ZipFile(file).namelist()
-        except zipfile.BadZipFile:
+            names = open_zip(file).namelist()
+        except BadZipFile:
             names = [""]
         yield from ((what, how) for end, what, how in _ZIPPED if any(re.search(f"(?:{end})$", name) for name in names))
     yield from ((what, how) for start, what, how in _BINARY if re.match(start, head, re.DOTALL))

@@ -19,6 +19,8 @@ from fwdscope.errors import InputError
 MAX_EXCERPT_COLUMNS = 110
 # The most characters of a message or a help text.
 MAX_MESSAGE_CHARACTERS = 400
+# The most problems that are shown.
+MAX_PROBLEMS = 100
 
 
 class Span(NamedTuple):
@@ -117,14 +119,19 @@ class Problem:
 
 
 class SpecError(InputError):
-    """All problems that a stage found, sorted by place, without repetitions."""
+    """All problems that a stage found, sorted by place, without repetitions; beyond many, how many more."""
 
     def __init__(self, problems: Iterable[Problem]) -> None:
         unique: dict[tuple[str, Span, str], Problem] = {}
         for problem in problems:
             unique.setdefault((problem.source.name, problem.span, problem.message), problem)
-        self.problems = tuple(sorted(unique.values(), key=lambda p: (p.source.name, p.span, p.message)))
-        super().__init__(count(len(self.problems), "problem"))
+        found = sorted(unique.values(), key=lambda p: (p.source.name, p.span, p.message))
+        self.total = len(found)
+        if more := found[MAX_PROBLEMS:]:
+            message = f"{count(len(more), 'more problem')} from here on"
+            found[MAX_PROBLEMS:] = [Problem(more[0].source, more[0].span, "limit", message)]
+        self.problems = tuple(found)
+        super().__init__(count(self.total, "problem"))
 
     def __str__(self) -> str:
         return "\n\n".join(str(problem) for problem in self.problems)
@@ -141,17 +148,18 @@ def _draw(problem: Problem) -> Iterable[str]:
     yield f"{source.at(span.start)}: error: {problem.message} [{problem.code}]"
     if not source.text:
         return
+    line = source.line(number)
+    offset = max(0, min(column - 21, len(line) - MAX_EXCERPT_COLUMNS))
     # One printable character for each of the line, so that the carets stay aligned.
-    line = "".join(" " if c.isspace() else c if c.isprintable() else "�" for c in source.line(number))
-    first = column - 1
-    last = max(first + 1, min(len(line), first + (span.end - span.start)))
-    offset = max(0, min(first - 20, len(line) - MAX_EXCERPT_COLUMNS))
-    shown = line[offset : offset + MAX_EXCERPT_COLUMNS]
+    excerpt = line[offset : offset + MAX_EXCERPT_COLUMNS]
+    shown = "".join(" " if c.isspace() else c if c.isprintable() else "�" for c in excerpt)
+    first = column - 1 - offset
+    last = max(first + 1, first + (span.end - span.start))
     margin = " " * len(str(number))
     yield f"{margin} |"
     yield f"{number} | {'…' if offset else ''}{shown}".rstrip()
-    marked = line[first : min(last, offset + MAX_EXCERPT_COLUMNS)]
-    pad = " " * (width(line[offset:first]) + bool(offset))
+    marked = shown[first:last]
+    pad = " " * (width(shown[:first]) + bool(offset))
     yield f"{margin} | {pad}{'^' * max(1, width(marked))}"
     explained = [(cause.text, cause.span) for cause in problem.causes]
     helped = [(problem.help and f"help: {problem.help}", None)] if problem.help else []

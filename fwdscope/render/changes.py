@@ -13,7 +13,7 @@ from fwdscope.commands.diff import Comparison, Delta, RowChange
 from fwdscope.commands.diff.changes import QUIET
 from fwdscope.printable import printable
 from fwdscope.render.rows import MOST_ROWS, described
-from fwdscope.report import LayerRow, Shape
+from fwdscope.report import LayerRow, Shape, depth_within
 
 MARKS = {"added": "+", "removed": "−", "changed": "~", "renamed": "=", "moved": "»", "same": " "}
 TITLES = {
@@ -50,8 +50,7 @@ def shown_rows(compared: Comparison, options: DiffOptions) -> tuple[list[Shown],
     every = _changed(compared.rows)
     depths = [change.depth for change in every]
     deepest = max(depths, default=0)
-    fitting = [d for d in range(1, deepest + 1) if sum(depth <= d for depth in depths) <= MOST_ROWS]
-    depth = options.depth or max(fitting, default=1)
+    depth = options.depth or depth_within(depths, MOST_ROWS)
     shown: list[Shown] = []
     for change in every:
         if change.depth <= depth:

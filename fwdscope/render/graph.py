@@ -22,6 +22,8 @@ from fwdscope.report.graph import Graph
 
 # Rows that are seen unless a depth is asked for.
 MOST_ROWS = 40
+# Rows that are drawn at most, each with ten edges.
+MOST_DRAWN = 2_000
 _MARGIN, _TOP, _CORNER = 24, 64, 9
 # The bar that explains the colours.
 _BAR = 96
@@ -53,10 +55,18 @@ def render(report: Report, options: Options) -> str:
 def svg(report: Report, depth: int | None = None, colour: str | None = None) -> str:
     """The network with the rows of ``depth`` levels, by default of as many as fit, as an SVG file or part of a page.
 
-    ``colour`` is the figure that nodes are coloured by. Raises ValueError if there is no such figure.
+    ``colour`` is the figure that nodes are coloured by. Raises ValueError if there is no such figure, or too much to
+    draw.
     """
     graph = Graph(report)
-    opened = graph.opened(graph.depth_of(MOST_ROWS) if depth is None else depth)
+    depth = depth or graph.depth_of(MOST_ROWS)
+    opened = graph.opened(depth)
+    rows, flows = sum(row.depth <= depth for row in report.layers), len(graph.flows)
+    if max(rows, flows / 10) > MOST_DRAWN:
+        raise ValueError(
+            f"the graph has {rows:,} rows at depth {depth} and {flows:,} edges in all; at most {MOST_DRAWN:,} and "
+            f"{10 * MOST_DRAWN:,} are drawn: use a smaller --depth, or --format dot"
+        )
     colouring = colour_by(graph, opened, colour)
     laid = lay_out(graph, opened)
     head = printable(report.name)

@@ -10,7 +10,7 @@ from fwdscope.printable import printable
 from fwdscope.render.lines import shorten
 from fwdscope.render.nodes import MOST_LABEL, STEPS, Colouring, about, colour_by, edge_text, heat, key, step_of, title
 from fwdscope.render.rows import Options
-from fwdscope.report import Report
+from fwdscope.report import Report, depth_within
 from fwdscope.report.graph import Graph
 
 # Mermaid refuses more than 500 edges and 50,000 characters.
@@ -20,7 +20,8 @@ MOST_EDGES, MOST_TEXT = 400, 45_000
 def render(report: Report, options: Options) -> str:
     """The text, down to ``depth`` or as deep as Mermaid draws. Raises ValueError where that is too much for it."""
     graph = Graph(report)
-    deepest = max((row.depth for row in report.layers), default=1)
+    # A row takes at least 15 characters.
+    deepest = depth_within([row.depth for row in report.layers], MOST_TEXT // 15)
     for depth in range(deepest, 0, -1) if options.depth is None else (options.depth,):
         opened = graph.opened(depth)
         edges = graph.edges(opened)

@@ -30,7 +30,7 @@ from fwdscope.render.html.page import part
 from fwdscope.render.lines import MAX_PROSE, Line, takes_color, write
 from fwdscope.render.rows import Options, view
 from fwdscope.render.table import Cell
-from fwdscope.report import Report, multiplicities
+from fwdscope.report import Report, depth_within, multiplicities
 
 # More rows make the notebook slow; deeper ones are left out.
 _MOST_ROWS = 800
@@ -160,9 +160,7 @@ _WIDEST = 40
 
 
 def _report(report: Report) -> list[str]:
-    usual, depth = view(report), max((row.depth for row in report.layers), default=1)
-    while depth > 1 and sum(row.depth <= depth for row in report.layers) > _MOST_ROWS:
-        depth -= 1
+    usual, depth = view(report), depth_within([row.depth for row in report.layers], _MOST_ROWS)
     seen = view(report, depth)
     name, *facts = summary.title_parts(report)
     every = {column.name or column.title: column for column in chosen_columns(Options(depth=depth), seen)}
@@ -189,8 +187,15 @@ def _report(report: Report) -> list[str]:
         _table(columns, rows) if rows else "",
         _below(*sums, summary.extent(seen)),
         _points(filter(None, points)),
-        _folded("Graph", graph.svg(report)) if rows and not report.is_stored else "",
+        _folded("Graph", drawn) if rows and not report.is_stored and (drawn := _graph(report)) else "",
     ]
+
+
+def _graph(report: Report) -> str:
+    try:
+        return graph.svg(report)
+    except ValueError:
+        return ""  # it is too large to be drawn
 
 
 _TONES = {"more": "yellow", "less": "green"}
@@ -240,7 +245,7 @@ def _comparison(compared: Comparison) -> list[str]:
         ("output", "", 22),
         *((title, "right", 22) for _, title, _ in figures),
     ]
-    graphs = "".join(graph.svg(report) for report in (compared.before, compared.after) if report.layers)
+    graphs = "".join(_graph(report) for report in (compared.before, compared.after) if report.layers)
     return [
         _head(" → ".join(changes.names_of(compared, options)), changes.counts(compared)),
         _table(

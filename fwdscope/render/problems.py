@@ -18,7 +18,7 @@ _STYLES = (
 
 def draw_problems(error: SpecError, color: bool) -> str:
     """All problems and how many there are."""
-    return write(map(styled, str(error).split("\n")), color) + f"\n{count(len(error.problems), 'problem')}\n"
+    return write(map(styled, str(error).split("\n")), color) + f"\n{count(error.total, 'problem')}\n"
 
 
 def styled(line: str) -> Line:

@@ -12,7 +12,7 @@ from typing import Literal, NamedTuple
 
 from fwdscope import units
 from fwdscope.printable import printable
-from fwdscope.report import LayerRow, Report, multiplicities, parents
+from fwdscope.report import LayerRow, Report, depth_within, multiplicities, parents
 from fwdscope.report.roofline import Roofline, roofline, steps, whole_time
 
 # The table shows as many levels as fit on about one screen, unless --depth asks for more.
@@ -175,8 +175,7 @@ def view(report: Report, depth: int | None = None, sort: str | None = None, top:
         raise ValueError(f"cannot sort by {sort!r}; there are: {', '.join(FIGURES)}")
     rows, flat = report.layers, sort is not None or top is not None
     deepest = max((row.depth for row in rows), default=1)
-    fitting = (level for level in range(deepest, 1, -1) if sum(row.depth <= level for row in rows) <= MOST_ROWS)
-    default = deepest if flat else next(fitting, 1)
+    default = deepest if flat else depth_within([row.depth for row in rows], MOST_ROWS)
     shown_depth = default if depth is None else max(1, min(depth, deepest))
     # Shares are of the figure sorted by if rows add up to it, else of the time if it was measured, of MACs, of params.
     measures = [name for name in (sort, "latency", "macs", "params") if name]

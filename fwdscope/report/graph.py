@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Collection
 from typing import NamedTuple
 
-from fwdscope.report.report import Report, Shape, TensorInfo, parents
+from fwdscope.report.report import Report, Shape, TensorInfo, depth_within, parents
 
 
 class Flow(NamedTuple):
@@ -102,17 +102,16 @@ class Graph:
 
     def depth_of(self, most: int) -> int:
         """The deepest level down to which at most so many rows are seen, at least 1."""
-        depths = [row.depth for row in self.report.layers]
-        levels = range(max(depths, default=1), 1, -1)
-        return next((level for level in levels if sum(depth <= level for depth in depths) <= most), 1)
+        return depth_within([row.depth for row in self.report.layers], most)
 
     def edges(self, opened: Collection[int]) -> dict[tuple[int, int], list[Flow]]:
         """What flows between the nodes that are seen, those that contain others apart."""
         found: dict[tuple[int, int], list[Flow]] = {}
-        lineages = {node: self.lineage(node) for flow in self.flows for node in flow[:2]}
-        seen = {node: next(one for one in line if one not in opened) for node, line in lineages.items()}
+        seen: dict[int, int] = {}
+        for row, around in enumerate(self.around):
+            seen[row] = row if around is None or seen[around] in opened else seen[around]
         for flow in self.flows:
-            source, target = seen[flow.source], seen[flow.target]
+            source, target = seen.get(flow.source, flow.source), seen.get(flow.target, flow.target)
             if source != target or flow.source == flow.target == source:
                 found.setdefault((source, target), []).append(flow)
         return found

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
@@ -55,6 +55,7 @@ class Picture:
 
 # The byte of a cell without a finite value; the others are the positions between the ends of the scale.
 _NO_VALUE = 255
+_MOST_CELLS = 65_536
 
 
 @dataclass(frozen=True)
@@ -81,9 +82,8 @@ class Strip:
     # The share of all values of the tensor that are zero, from 0 to 1.
     zeros: float = 0.0
 
-    def shares(self) -> list[list[list[float | None]]]:
-        """The panels as rows of positions on the scale, from 0 to 1. Raises ValueError if one has another size."""
-        found = []
+    def cells(self) -> Iterator[bytes]:
+        """The cells of each panel. Raises ValueError if one has another size, or more cells than are drawn."""
         for panel in self.panels:
             try:
                 cells = base64.b64decode(panel, validate=True)
@@ -91,6 +91,14 @@ class Strip:
                 raise ValueError(f"a panel of {self.name} is no base64: {error}") from None
             if not self.width or len(cells) != self.height * self.width:
                 raise ValueError(f"a panel of {self.name} has {len(cells)} cells, not {self.height} × {self.width}")
+            if len(cells) > _MOST_CELLS:
+                raise ValueError(f"a panel of {self.name} has {len(cells)} cells; at most {_MOST_CELLS} are drawn")
+            yield cells
+
+    def shares(self) -> list[list[list[float | None]]]:
+        """The panels as rows of positions on the scale, from 0 to 1. Raises ValueError as :meth:`cells` does."""
+        found = []
+        for cells in self.cells():
             values = [None if cell == _NO_VALUE else cell / (_NO_VALUE - 1) for cell in cells]
             found.append([values[i : i + self.width] for i in range(0, len(values), self.width)])
         return found

@@ -20,6 +20,7 @@ import math
 import sys
 import types
 import typing
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
@@ -497,7 +498,7 @@ class Report(Paged):
             if strip.row is not None and not 0 <= strip.row < len(report.layers):
                 raise ReportError(f"report.strips[{index}].row: there is no row {strip.row}")
             try:
-                strip.shares()
+                deque(strip.cells(), 0)
             except ValueError as error:
                 raise ReportError(f"report.strips[{index}]: {error}") from None
         return report
@@ -547,6 +548,15 @@ def parents(rows: Sequence[LayerRow]) -> tuple[int | None, ...]:
     return tuple(found)
 
 
+def depth_within(depths: Sequence[int], most: int) -> int:
+    """The deepest level down to which at most so many rows, of these depths, are seen; at least 1."""
+    at, found, seen = Counter(depths), 1, 0
+    for depth in range(1, max(depths, default=1) + 1):
+        seen += at[depth]
+        found = depth if seen <= most else found
+    return found
+
+
 def multiplicities(rows: Sequence[LayerRow]) -> tuple[int, ...]:
     """For each row how many equal ones it stands for: its ``repeat`` times that of every row around it."""
     found: list[int] = []
@@ -575,10 +585,10 @@ def parse_json(text: str) -> Any:
         raise ReportError("this is no JSON that fwdscope wrote: a number has too many digits") from None
 
 
-def check_count(rows: Sequence[object]) -> None:
+def check_count(rows: Sequence[object], what: str = "rows") -> None:
     """Raise ReportError for a file of more rows than are read."""
     if len(rows) > limit("rows"):
-        raise ReportError(f"it has {len(rows):,} rows; {at_most('rows')}")
+        raise ReportError(f"it has {len(rows):,} {what}; {at_most('rows')}")
 
 
 def check_rows(rows: Sequence[LayerRow]) -> None:
@@ -591,6 +601,8 @@ def check_rows(rows: Sequence[LayerRow]) -> None:
             raise ReportError(
                 f"report.layers[{index}].repeat: expected at most {MOST:g} copies with the rows around it"
             )
+    if (edges := sum(len(row.sources or ()) for row in rows)) > 10 * limit("rows"):
+        raise ReportError(f"its rows have {edges:,} sources; at most {10 * limit('rows'):,}, ten a row of --limit rows")
 
 
 def _check_step(step: TrainingStep, rows: int) -> None:

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from fwdscope.report.report import Report, ReportError, parse_json
+from fwdscope.report.report import Report, ReportError, check_count, parse_json
 from fwdscope.units import positions
 
 MOST = 200
@@ -68,7 +68,7 @@ class Sweep:
     def from_json(cls, data: Any) -> Sweep:
         """The sweep in data that :meth:`dumps` wrote. Raises ReportError for any other."""
         points, vary = _points(data), data.get("vary")
-        if not vary or not isinstance(vary, dict) or not all(isinstance(values, list) for values in vary.values()):
+        if not vary or not isinstance(vary, dict) or not all(one and isinstance(one, list) for one in vary.values()):
             raise ReportError("this sweep does not say what was varied")
         if any([name for name, _ in point.values] != list(vary) for point in points):
             raise ReportError("this sweep has a point with other names than those that were varied")
@@ -86,6 +86,7 @@ def saved_points(text: str) -> tuple[SweepPoint, ...]:
 def _points(data: dict[str, Any]) -> tuple[SweepPoint, ...]:
     if data.get("version") != VERSION or not isinstance(data["sweep"], list):
         raise ReportError(f"this sweep has version {data.get('version')!r}; this fwdscope reads version {VERSION}")
+    check_count(data["sweep"], "points")
     points: list[SweepPoint] = []
     for item in data["sweep"]:
         if not isinstance(item, dict) or not isinstance(item.get("values"), dict):
@@ -117,6 +118,8 @@ def _values(piece: str, text: str) -> list[str]:
     if not piece:
         raise ValueError(f"--vary {text}: a value is missing between commas; {_EXAMPLE}")
     match = _RANGE.match(piece)
+    if match is not None and len(piece) > 60:
+        raise ValueError(f"--vary {text[:60]}…: a range of {len(piece):,} characters; {_EXAMPLE}")
     if match is None:
         if ":" in piece:
             raise ValueError(f"--vary {text}: {piece} is not a range; {_EXAMPLE}")

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import pickle
 import re
-import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from fwdscope import disk
+from fwdscope.errors import reason
 from fwdscope.language.names import nearest
 from fwdscope.settings import RunError
 from fwdscope.units import plural
@@ -109,18 +109,18 @@ def _read(path: Path, called: str) -> Any:
         # Files of torch before 1.6 are not zip archives, and cannot be mapped into memory.
         with disk.open_file(path) as file:
             archive = file.read(2) == b"PK"
-            if archive and any(one.file_size > one.compress_size for one in zipfile.ZipFile(file).infolist()):
-                raise RunError(f"{called} cannot be read: it is compressed, which torch.save never does; save it again")
+            if archive:
+                disk.refuse_compressed(file)
         return torch.load(path, weights_only=True, map_location="cpu", mmap=archive)
     except RunError:
         raise
     except Exception as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        why = reason(error)
         if isinstance(error, pickle.UnpicklingError) and re.search("Unsupported (global|class)", str(error)):
-            reason = "it holds Python objects, which could run code; save `model.state_dict()` instead"
+            why = "it holds Python objects, which could run code; save `model.state_dict()` instead"
         elif isinstance(error, EOFError | pickle.UnpicklingError):
-            reason = "it is empty, truncated, or was not written by torch.save"
-        raise RunError(f"{called} cannot be read: {reason}") from None
+            why = "it is empty, truncated, or was not written by torch.save"
+        raise RunError(f"{called} cannot be read: {why}") from None
 
 
 def _named(loaded: Any, called: str) -> dict[str, Tensor]:

@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from fwdscope.errors import InputError, TargetError
+from fwdscope.errors import InputError, TargetError, reason
 from fwdscope.language import expression as ex
 from fwdscope.language import grammar
 from fwdscope.language.arithmetic import ArithmeticProblem
@@ -25,7 +25,7 @@ def parse_value(option: str, text: str) -> Any:
         try:
             return json.loads(text)
         except ValueError as error:
-            raise InputError(f"{option}={text} is not JSON: {error}") from None
+            raise InputError(f"{option}={text[:60]}{'…' * (len(text) > 60)} is not JSON: {reason(error)}") from None
     source = Source(option, text)
     node = grammar.parse(source, Text(text, range(len(text)), len(text)))
     if (word := ex.spelled(node)) is not None:

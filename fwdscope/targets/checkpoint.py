@@ -6,25 +6,27 @@ read; of a state dict none of the numbers.
 
 from __future__ import annotations
 
-import json
 import math
 import platform
 import re
 from collections import Counter
-from collections.abc import Container, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from fwdscope import disk, units
-from fwdscope.errors import TargetError
+from fwdscope.errors import TargetError, reason
 from fwdscope.language.foreign import recognise
-from fwdscope.report import Environment, LayerRow, Report, Totals
-from fwdscope.report.report import STORED, Kind
+from fwdscope.limits import limit
+from fwdscope.report import Environment, LayerRow, Report, ReportError, Totals, parse_json
+from fwdscope.report.report import STORED, Kind, check_count, read_dataclass, shortened
 from fwdscope.version import __version__
 
 _INDEX = ".index.json"
-_MAX_HEADER = 100_000_000
+# Characters of the name of a tensor.
+_MAX_NAME = 1_000
 _DTYPES = {
     "F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16", "I64": "int64", "I32": "int32",
     "I16": "int16", "I8": "int8", "U64": "uint64", "U32": "uint32", "U16": "uint16", "U8": "uint8", "BOOL": "bool",
@@ -53,17 +55,21 @@ def read_checkpoints(texts: Sequence[str]) -> tuple[Report, ...]:
     """The reports of files of weights, whose rows fold the same neighbours. Raises InputError."""
     read = [_read(Path(text)) for text in texts]
     tree: _Tree = {}
-    known = {name for found, _ in read for name in found}
-    for name in sorted(known, key=lambda name: [_natural(piece) for piece in name.split(".")]):
-        above, last = _split(name, known)
+    homes = _homes({name for found, _ in read for name in found})
+    for name in sorted(homes, key=lambda name: [_natural(piece) for piece in name.split(".")]):
+        above, last = homes[name]
         home = tree
         for piece in filter(None, above.split(".")):
             home = home.setdefault(piece, {})
         home[last] = tuple(found.get(name) for found, _ in read)
-    return tuple(_report(text, *read[side], tuple(_rows(tree, side, "", 1))) for side, text in enumerate(texts))
+    return tuple(
+        _report(text, *read[side], tuple(islice(_rows(tree, side, "", 1), limit("rows") + 1)))
+        for side, text in enumerate(texts)
+    )
 
 
 def _report(text: str, found: Mapping[str, StoredTensor], notes: Sequence[str], rows: tuple[LayerRow, ...]) -> Report:
+    check_count(rows, "rows or more")
     name, tensors = Path(text).name, list(found.values())
     weights, others = ([one for one in tensors if bool(one.params) is kind] for kind in (True, False))
     if packed := [tensor for tensor in tensors if tensor.form]:
@@ -113,6 +119,10 @@ def _read(path: Path) -> tuple[dict[str, StoredTensor], list[str]]:
     else:
         found, tied = _read_saved(path)
         notes += [f"{one} is {other}: counted once" for one, other in tied.items()]
+    for name in found:
+        pieces = name.split(".")
+        if not all(pieces) or len(pieces) > limit("nesting") or len(name) > _MAX_NAME:
+            raise TargetError(f"{path} has a tensor of no name that torch gives: {shortened(name)}")
     return _with_parameters(found), notes
 
 
@@ -121,41 +131,56 @@ def _read_header(path: Path) -> dict[str, StoredTensor]:
     try:
         with disk.open_file(path) as file:
             length = int.from_bytes(file.read(8), "little")
-            text = file.read(length) if length <= _MAX_HEADER else b""
+            text = file.read(length) if length <= disk.MOST_BYTES else b""
             total = file.seek(0, 2)
     except OSError as error:
         raise TargetError(f"{path} cannot be read: {error.strerror}") from None
     try:
-        header = json.loads(text)
+        header = parse_json(text.decode())
+        if not isinstance(header, dict):
+            raise ReportError("it is no object")
         header.pop("__metadata__", None)
-        found = {name: _stored(one) for name, one in header.items()}
-        end = max((one["data_offsets"][1] for one in header.values()), default=0)
-    except (ValueError, AttributeError, TypeError, KeyError, IndexError, RecursionError):
-        raise TargetError(f"{path} is no safetensors file: it has no header") from None
+        entries = {name: read_dataclass(_Entry, one, shortened(name)) for name, one in header.items()}
+        found = {name: one.stored(name) for name, one in entries.items()}
+    except (ReportError, UnicodeDecodeError) as error:
+        raise TargetError(f"{path} is no safetensors file: it has no header ({reason(error)})") from None
+    end = max((one.data_offsets[1] for one in entries.values()), default=0)
     if missing := 8 + length + end - total:
         what = f"{missing:,} bytes are missing" if missing > 0 else f"{-missing:,} bytes are too many"
         raise TargetError(f"{path} is damaged or incomplete: {what} at its end")
     return found
 
 
-def _stored(entry: Mapping[str, Any]) -> StoredTensor:
-    begin, end = entry["data_offsets"]
-    return StoredTensor(
-        tuple(map(int, entry["shape"])), _DTYPES.get(entry["dtype"], entry["dtype"].lower()), end - begin
-    )
+@dataclass(frozen=True)
+class _Entry:
+    """What a header says of a tensor."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    data_offsets: tuple[int, ...]
+
+    def stored(self, name: str) -> StoredTensor:
+        begin, end = self.data_offsets if len(self.data_offsets) == 2 else (1, 0)
+        if begin > end or len(self.shape) > 64 or math.prod(self.shape) >= 2**63 or len(self.dtype) > 20:
+            raise ReportError(f"{shortened(name)}: no tensor is of {shortened(self)}")
+        return StoredTensor(self.shape, _DTYPES.get(self.dtype, self.dtype.lower()), end - begin)
 
 
 def _shards(index: Path) -> list[Path]:
     """The files that an index names."""
     try:
-        names = json.loads(disk.read_text(index))["weight_map"].values()
-        files = [index.parent / name for name in dict.fromkeys(names)]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        raise TargetError(f"{index} is no index of safetensors files: it has no weight_map") from None
-    if missing := [file.name for file in files if not file.is_file()]:
-        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
-        raise TargetError(f"{index} names {missing[0]}{more}, which {'are' if more else 'is'} not beside it")
-    return files
+        data = parse_json(disk.read_text(index))
+    except (OSError, ReportError, UnicodeDecodeError) as error:
+        raise TargetError(f"{index} cannot be read: {reason(error)}") from None
+    named = data.get("weight_map") if isinstance(data, dict) else None
+    names = dict.fromkeys(map(str, named.values())) if isinstance(named, dict) else {}
+    if not names or len(names) > limit("turns"):
+        raise TargetError(f"{index} is no index of safetensors files: its weight_map names {len(names):,} files")
+    for name in names:
+        # Its files are beside it, whatever it says.
+        if len(name) > 255 or Path(name).name != name or not (index.parent / name).is_file():
+            raise TargetError(f"{index} names {name[:60]}, which is not beside it")
+    return [index.parent / name for name in names]
 
 
 def _read_saved(path: Path) -> tuple[dict[str, StoredTensor], dict[str, str]]:
@@ -184,8 +209,9 @@ def _read_saved(path: Path) -> tuple[dict[str, StoredTensor], dict[str, str]]:
 def _with_parameters(found: Mapping[str, StoredTensor]) -> dict[str, StoredTensor]:
     """The tensors with the parameters that they stand for; scales, indices and statistics stand for none."""
     modules: dict[str, dict[str, StoredTensor]] = {}
+    homes = _homes(found)
     for name, tensor in found.items():
-        above, last = _split(name, found)
+        above, last = homes[name]
         modules.setdefault(above, {})[last] = tensor
     made = {}
     for above, tensors in modules.items():
@@ -193,15 +219,19 @@ def _with_parameters(found: Mapping[str, StoredTensor]) -> dict[str, StoredTenso
         for last, tensor in tensors.items():
             plain = tensor.dtype.startswith(("float", "bfloat", "complex")) and last not in _STATISTICS
             params, form = packed.get(last, (tensor.numel if plain and (not packed or last == "bias") else 0, ""))
-            made[f"{above}.{last}".lstrip(".")] = replace(tensor, params=params, form=form)
+            made[f"{above}.{last}".lstrip(".")] = StoredTensor(tensor.shape, tensor.dtype, tensor.nbytes, params, form)
     return {name: made[name] for name in found}
 
 
-def _split(name: str, names: Container[str]) -> tuple[str, str]:
-    """The module of a tensor and its name there: ``fc`` and ``weight.absmax`` beside ``fc.weight``."""
-    pieces = name.split(".")
-    at = next((i for i in range(1, len(pieces)) if ".".join(pieces[:i]) in names), len(pieces))
-    return ".".join(pieces[: at - 1]), ".".join(pieces[at - 1 :])
+def _homes(names: Iterable[str]) -> dict[str, tuple[str, str]]:
+    """The module of each tensor and its name there: ``fc`` and ``weight.absmax`` beside ``fc.weight``."""
+    homes, outer = {}, ""
+    # A name comes right before those that begin with it and a dot.
+    for name in sorted(names, key=lambda name: name.split(".")):
+        outer = outer if outer and name.startswith(f"{outer}.") else name
+        above = outer.rpartition(".")[0]
+        homes[name] = above, name[len(above) + bool(above) :]
+    return homes
 
 
 def _unpacked(tensors: Mapping[str, StoredTensor]) -> dict[str, tuple[int, str]]:
@@ -241,12 +271,13 @@ def _natural(name: str) -> list[tuple[int, str]]:
 
 def _rows(tree: _Tree, side: int, path: str, depth: int) -> Iterator[LayerRow]:
     """The rows of a file: numbered neighbours that are equal in all files are one, modules of one thing have none."""
-    items = list(tree.items())
-    while items:
-        label, node, repeat, items = _run(items)
+    items, at = list(tree.items()), 0
+    while at < len(items):
+        label, node, repeat = _run(items, at)
+        at += repeat
         while isinstance(node, dict) and repeat == 1:
-            inner, below, times, rest = _run(list(node.items()))
-            if rest:
+            inner, below, times = _run(list(node.items()))
+            if times < len(node):
                 break
             label, node, repeat = f"{label}.{inner}", below, times
         full = f"{path}.{label}".lstrip(".")
@@ -258,23 +289,24 @@ def _rows(tree: _Tree, side: int, path: str, depth: int) -> Iterator[LayerRow]:
                 for name in ("params", "buffers", "output_bytes")
             )
             kind: Kind = "copies" if repeat > 1 else "block"
-            row = LayerRow(full, "", kind, depth, "", label, params=params, trainable_params=params, buffers=buffers)
             if inside:
-                yield replace(row, output_bytes=nbytes, repeat=repeat)
+                yield LayerRow(
+                    full, "", kind, depth, "", label, params=params, trainable_params=params, buffers=buffers,
+                    output_bytes=nbytes, repeat=repeat,
+                )  # fmt: skip
                 yield from inside
         elif (one := node[side]) is not None:
-            row = LayerRow(full, one.dtype, "parameter", depth, one.form, label, output_shapes=(one.shape,))
-            held = 0 if one.params else one.numel
-            yield replace(
-                row, output_dtypes=(one.dtype,), params=one.params, trainable_params=one.params, buffers=held,
-                output_bytes=one.nbytes, repeat=repeat,
+            yield LayerRow(
+                full, one.dtype, "parameter", depth, one.form, label, output_shapes=(one.shape,),
+                output_dtypes=(one.dtype,), params=one.params, trainable_params=one.params,
+                buffers=0 if one.params else one.numel, output_bytes=one.nbytes, repeat=repeat,
             )  # fmt: skip
 
 
-def _run(items: list[tuple[str, Any]]) -> tuple[str, Any, int, list[tuple[str, Any]]]:
-    """The first of some neighbours with all that equal it, as ``0–11``, how many they are, and the others."""
-    (name, node), *_ = items
+def _run(items: Sequence[tuple[str, Any]], at: int = 0) -> tuple[str, Any, int]:
+    """The neighbour at a place with all that follow and equal it, as ``0–11``, and how many they are."""
+    name, node = items[at]
     count = 1
-    while name.isdecimal() and count < len(items) and items[count] == (str(int(name) + count), node):
+    while name.isdecimal() and at + count < len(items) and items[at + count] == (str(int(name) + count), node):
         count += 1
-    return f"{name}–{items[count - 1][0]}" if count > 1 else name, node, count, items[count:]
+    return f"{name}–{items[at + count - 1][0]}" if count > 1 else name, node, count

@@ -6,18 +6,23 @@ import contextlib
 import math
 import re
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from zipfile import ZipFile
 
 from fwdscope import disk
-from fwdscope.errors import InputError
+from fwdscope.errors import InputError, reason
 from fwdscope.functions.functions import DTYPES
 from fwdscope.language.names import listed
-from fwdscope.limits import limit
+from fwdscope.limits import at_most, limit
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+
+_MOST_DIMENSIONS = 64
+# NumPy reads headers of up to 10,000 characters.
+_HEADER_BYTES = 20_000
 
 
 @dataclass(frozen=True)
@@ -77,11 +82,7 @@ def parse(text: str) -> Feed:
         dtype = DTYPES[shape["dtype"]] if shape["dtype"] else None
         # Python reads no number of thousands of digits.
         numbers = tuple(int(size) if len(size) < 99 else 10**99 for size in texts if size)
-        if math.prod(size or 1 for size in numbers) > limit("elements"):
-            raise InputError(
-                f"--input {text} has too many elements: at most {limit('elements'):,} (--limit elements=N)"
-            )
-        return Feed(name, numbers, dtype, "--input")
+        return Feed(name, _checked(f"--input {text[:60]}", numbers), dtype, "--input")
     path = Path(value)
     if path.suffix not in (".npy", ".npz", ".pt"):
         raise InputError(f"{value} is neither a shape (1,3,224,224) nor a file that ends in .npy, .npz, .pt")
@@ -96,7 +97,17 @@ def parse(text: str) -> Feed:
 
     if not isinstance(getattr(torch, dtype, None), torch.dtype):
         raise InputError(f"{path} has the dtype {dtype}, which torch lacks")
-    return Feed(name, sizes, dtype, str(path), path)
+    return Feed(name, _checked(str(path), sizes), dtype, str(path), path)
+
+
+def _checked(what: str, sizes: tuple[int, ...]) -> tuple[int, ...]:
+    """Sizes that a tensor may have. Raises InputError for others."""
+    if len(sizes) > _MOST_DIMENSIONS or min(sizes, default=0) < 0:
+        wrong = f"{len(sizes):,} dimensions" if len(sizes) > _MOST_DIMENSIONS else f"a size of {min(sizes)}"
+        raise InputError(f"{what} has {wrong}: torch's tensors have at most {_MOST_DIMENSIONS}, of sizes from 0")
+    if math.prod(size or 1 for size in sizes) > limit("elements"):
+        raise InputError(f"{what} has too many elements: {at_most('elements')}")
+    return sizes
 
 
 def _read_pt(name: str, path: Path, device: str) -> Tensor:
@@ -105,13 +116,11 @@ def _read_pt(name: str, path: Path, device: str) -> Tensor:
 
     try:
         with disk.open_file(path) as file:
-            if file.read(2) == b"PK" and any(one.file_size > one.compress_size for one in ZipFile(file).infolist()):
-                raise InputError(f"{path} cannot be read: it is compressed, which torch.save never does; save it again")
+            if file.read(2) == b"PK":
+                disk.refuse_compressed(file)
         loaded = torch.load(path, weights_only=True, map_location=device)
-    except InputError:
-        raise
     except Exception as error:
-        raise InputError(f"{path} cannot be read: {str(error).splitlines()[0]}") from None
+        raise InputError(f"{path} cannot be read: {reason(error)}") from None
     if isinstance(loaded, dict) and name not in loaded:
         name = name.rpartition(".")[2]
     tensor = loaded.get(name) if isinstance(loaded, dict) else loaded
@@ -128,20 +137,21 @@ def _stored_array(name: str, path: Path) -> tuple[str, tuple[int, ...], str]:
         with disk.open_file(path) as file, contextlib.ExitStack() as stack:
             stream: Any = file
             if path.suffix == ".npz":
-                archive = stack.enter_context(ZipFile(file))
+                archive = stack.enter_context(disk.open_zip(file))
                 names = [one.removesuffix(".npy") for one in archive.namelist()]
                 name = name if name in names else name.rpartition(".")[2]
                 if name not in names and len(names) != 1:
-                    raise InputError(f"{path} contains no array {name}: it contains {', '.join(names[:8])}")
+                    raise InputError(f"{path} contains no array {name}: it contains {listed(names, 8)}")
                 name = name if name in names else names[0]
                 stream = stack.enter_context(archive.open(archive.namelist()[names.index(name)]))
+            stream = BytesIO(stream.read(_HEADER_BYTES))  # of a member that unpacks to more, no more is unpacked
             first = numpy.lib.format.read_magic(stream) == (1, 0)
             header = numpy.lib.format
             shape, _, dtype = (header.read_array_header_1_0 if first else header.read_array_header_2_0)(stream)
     except InputError:
         raise
     except Exception as error:
-        raise InputError(f"{path} cannot be read: {str(error).splitlines()[0]}") from None
+        raise InputError(f"{path} cannot be read: {reason(error)}") from None
     if dtype.hasobject:
         raise InputError(f"{path} cannot be read: it holds Python objects, which could run code; save numbers")
     return name, tuple(shape), str(dtype)
@@ -154,7 +164,7 @@ def _read_array(name: str, path: Path) -> Any:
         loaded = _numpy(path).load(path, mmap_mode="r", allow_pickle=False)
         return loaded[key] if path.suffix == ".npz" else loaded
     except Exception as error:
-        raise InputError(f"{path} cannot be read: {str(error).splitlines()[0]}") from None
+        raise InputError(f"{path} cannot be read: {reason(error)}") from None
 
 
 def _numpy(path: Path) -> Any:

@@ -183,6 +183,8 @@ class Target(NamedTuple):
         if self.is_program:
             from fwdscope.targets.exported import load_program
 
+            if not self.allow_import:
+                raise InputError(f"{self.text}: torch.export runs code that such a file holds: --allow-import loads it")
             if self.variables or self.arguments:
                 raise InputError(
                     f"{self.text} is exported; --set and --arg are for what is built, --input for its inputs"

@@ -91,7 +91,9 @@ def test_inputs_have_the_names_of_forward_and_are_replaced_within_the_exports_ra
     torch.export.save(program, file)
 
     def run(shape: str) -> tuple[int, str]:
-        result = CliRunner().invoke(app, ["inspect", str(file), "--input", f"x={shape}", "--device", "meta"])
+        result = CliRunner().invoke(
+            app, ["inspect", str(file), "--allow-import", "--input", f"x={shape}", "--device", "meta"]
+        )
         return result.exit_code, result.output
 
     code, text = run("5,3,16")

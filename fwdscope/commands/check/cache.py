@@ -6,6 +6,7 @@ Each file and dtype has one entry, which is replaced when the spec changes.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from fwdscope.cache import CacheEntry
 from fwdscope.commands.check.baselines import Baseline
@@ -20,12 +21,13 @@ def find(source: Source, path: Path, settings: CheckSettings, with_kept: bool) -
 
     ``with_kept`` also reads the part for baselines, which is most of an entry.
     """
-    data = None if settings.allow_import else _entry(source, path, settings).read()
-    if data is None:
-        return None
-    kept = Baseline.from_json(data["kept"]) if with_kept and data["kept"] is not None else None
-    outcome = read_dataclass(Outcome, {**data["outcome"], "cached": True, "seconds": 0.0}, "outcome")
-    return CheckResult(outcome, kept)
+
+    def result(data: Any) -> CheckResult:
+        kept = Baseline.from_json(data["kept"]) if with_kept and data["kept"] is not None else None
+        outcome = read_dataclass(Outcome, {**data["outcome"], "cached": True, "seconds": 0.0}, "outcome")
+        return CheckResult(outcome, kept)
+
+    return None if settings.allow_import else _entry(source, path, settings).read(result)
 
 
 def keep(source: Source, path: Path, settings: CheckSettings, result: CheckResult) -> None:

@@ -75,9 +75,12 @@ def _files(target: str, arguments: str = "", sizes: str = "") -> Iterator[SpecFi
             raise TargetError(f"the folder {printable(target)} holds no *.yaml")
         yield from (SpecFile(one, printable(one), named=False) for one in inside)
     elif glob.has_magic(target):
-        # Path.glob takes no absolute pattern.
-        every = glob.glob(target, recursive=True)  # noqa: PTH207
-        matching = sorted(one for one in every if Path(one).is_file())
+        # Unlike glob.glob, Path.glob follows no link for ``**``, which could lead around in circles.
+        parts = [p if p == "**" else re.sub(r"\*+", "*", p) for p in path.relative_to(path.anchor).parts]
+        hidden = any(part.startswith(".") for part in parts)
+        every = Path(path.anchor).glob(str(Path(*parts)))
+        seen = (one for one in every if hidden or not any(part.startswith(".") for part in one.parts))
+        matching = sorted(str(one) for one in seen if one.is_file())
         if not matching:
             raise TargetError(f"no file matches {target}")
         yield from (SpecFile(Path(one), printable(one), named=False) for one in matching)

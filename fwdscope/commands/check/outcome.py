@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from fwdscope.language.problems import Problem
-from fwdscope.report.report import ReportError, read_dataclass
+from fwdscope.report.report import ReportError, check_count, read_dataclass
 from fwdscope.shown import Paged
 
 # Of the JSON of a check.
@@ -113,6 +113,7 @@ class CheckRun(Paged):
             raise ReportError(f"this check has version {data.get('version')!r}; this fwdscope reads version {VERSION}")
         if not isinstance(data["specs"], list):
             raise ReportError("this check has no list of specs")
+        check_count(data["specs"], "specs")
         whole = {"outcomes": data["specs"], "seconds": data.get("seconds"), "remarks": data.get("remarks", [])}
         return read_dataclass(cls, whole, "check")
 
