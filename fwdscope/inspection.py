@@ -21,12 +21,12 @@ if TYPE_CHECKING:
     from torch import nn
 
     from fwdscope.language.check import Checked
-    from fwdscope.report import CachedTensor
     from fwdscope.report.pictures import Picture
     from fwdscope.run.placement import ModuleCall
     from fwdscope.run.subject import Subject
     from fwdscope.targets import Target
     from fwdscope.targets.feeds import Feed
+    from fwdscope.trace.module import OwnCache
 
 
 def inspect_spec(
@@ -96,6 +96,33 @@ def inspect_target(target: Target, settings: RunSettings = META) -> tuple[Report
     if settings.show and not report.strips:
         raise InputError(f"{target.text} holds no pictures of outputs: save it by --show all --device cpu -o FILE.json")
     return report, None
+
+
+def with_generation(target: Target, report: Report) -> Report:
+    """The report of a step of generation whose estimates say what follows for other batches and lengths."""
+    from fwdscope.report import generation
+    from fwdscope.run.batch import batch_name, positions_name
+
+    names = batch_name(target), positions_name(target, report)
+
+    @functools.cache
+    def at(past: int, **sizes: int) -> Report | None:
+        other = target._replace(past=past)
+        for name, size in sizes.items():
+            other = other._replace(variables={**other.variables, name: str(size)})
+        try:
+            return inspect_target(other, META)[0]
+        except (InputError, ShapeError, SpecError):  # a size that the network was not made for
+            return None
+
+    def step_at(number: int, past: int) -> Report | None:
+        if number == generation.sequences(report):
+            return report if past == report.past else at(past)
+        return at(past, **{names[0]: number}) if names[0] else None
+
+    prompt = at(0, **{names[1]: report.past}) if names[1] and report.past else None
+    estimates = (generation.with_generation(report, one, step_at, prompt) for one in report.estimates)
+    return replace(report, estimates=tuple(estimates))
 
 
 def inspect_at(target: Target, values: Sequence[tuple[str, str]], settings: RunSettings = META) -> Report:
@@ -256,7 +283,7 @@ def _trace_library(target: Target, training: Training, only_on_meta: bool) -> Su
     raise TargetError(reason) from first
 
 
-def _behind_own_cache(target: Target, call: ModuleCall) -> tuple[ModuleCall, Mapping[int, CachedTensor] | None]:
+def _behind_own_cache(target: Target, call: ModuleCall) -> tuple[ModuleCall, OwnCache | None]:
     """A call of a transformers model with its own cache of earlier positions, and the tensors of this."""
     if not target.past or not target.text.startswith("transformers:"):
         return call, None

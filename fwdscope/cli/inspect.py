@@ -150,7 +150,7 @@ def inspect(
             options = options._replace(target=_command_line(inspected[0], chosen, on, settings))
 
             def draw(report: Report, options: Options) -> str:
-                return _text([("", _with_estimates(report, accelerators, on or ""), options)], form, None)
+                return _text([("", _with_estimates(inspected[0], report, accelerators, on or ""), options)], form, None)
 
             watch_spec(inspected[0], settings, not no_cache, draw, options)
         try:
@@ -162,7 +162,7 @@ def inspect(
         shown: list[NamedReport] = []
         for target, report in found:
             again = options._replace(target=_command_line(target, chosen, on, settings))
-            shown.append((target.text, _with_estimates(report, accelerators, on or ""), again))
+            shown.append((target.text, _with_estimates(target, report, accelerators, on or ""), again))
         _write(shown, form, output)
         code = WRONG_INPUT if len(found) < len(inspected) else _exit_code(found, strict)
         if interrupted or code:
@@ -253,12 +253,16 @@ def _find_accelerators(names: str | None) -> tuple[Accelerator, ...]:
         raise InputError(f"--on {names}: {error}") from None
 
 
-def _with_estimates(report: Report, accelerators: tuple[Accelerator, ...], on: str) -> Report:
+def _with_estimates(target: Target, report: Report, accelerators: tuple[Accelerator, ...], on: str) -> Report:
     """The report with the estimates of ``--on``; with ``all``, the fastest devices first."""
     from fwdscope.report.roofline import estimate, fastest_first
 
     if accelerators:
         report = replace(report, estimates=tuple(estimate(report, one.peaks(report.dtype)) for one in accelerators))
+        if report.past and not target.is_report:
+            from fwdscope.inspection import with_generation
+
+            report = with_generation(target, report)
     return fastest_first(report) if "all" in [name.strip().lower() for name in on.split(",")] else report
 
 

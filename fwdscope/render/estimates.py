@@ -10,6 +10,7 @@ from fwdscope.render.lines import Line, paragraph
 from fwdscope.render.rows import BROKEN, UNKNOWN
 from fwdscope.render.table import Cell, Column, lay_out
 from fwdscope.report import Estimate, Peaks, Report
+from fwdscope.report.generation import bytes_kept, sequences
 from fwdscope.report.roofline import ridge
 
 # Where peaks come from.
@@ -54,13 +55,15 @@ def _in_words(report: Report, one: Estimate, width: int) -> Iterator[Line]:
         why = f"no {peaks.dtype} peak is published" if is_counted else "the report has no operation counts"
         yield from _paragraph(f"{device}no time, since {why}", width, "bold")
     else:
-        answer = f"{device}at least {units.seconds(one.seconds)}"
+        answer = f"{device}at least {units.seconds(one.seconds)}{' a step' * bool(report.past)}"
         first, *rest = _paragraph(f"{answer} by {SOURCES[peaks.source]} peaks ({rates(peaks)})", width, "")
         text = "".join(piece for piece, _ in first)
         yield ((text[: len(answer)], "bold"), (text[len(answer) :], ""))
         yield from rest
         yield from _paragraph(f"  {bound_in_words(report, one)}", width, "")
     yield from _paragraph(f"  {fit_in_words(one)}", width, "red" if one.fits is False else "")
+    for text in generation_in_words(report, one):
+        yield from _paragraph(f"  {text}", width, "")
 
 
 def rates(peaks: Peaks) -> str:
@@ -105,6 +108,30 @@ def fit_in_words(one: Estimate) -> str:
     return f"fits: {needs}, {of}" if one.fits else f"{BROKEN} does not fit: {needs}, {of}"
 
 
+def generation_in_words(report: Report, one: Estimate) -> Iterator[str]:
+    """``at most 208 tokens/s a user``, what bounds a step with more sequences, and the most of them that fit."""
+    found, batch = one.generation, sequences(report)
+    if found is None:
+        return
+    rates = [f"{units.count(found.rate)} tokens/s a user"] if found.rate else []
+    if found.rate_of_all and batch > 1:
+        rates.append(f"{units.count(found.rate_of_all)} with all {units.exact(batch)}")
+    texts = [f"at most {', '.join(rates)}"] if rates else []
+    if found.prompt_seconds is not None:
+        texts.append(f"first token behind a prompt as long: at least {units.seconds(found.prompt_seconds)}")
+    if texts:
+        yield "  ·  ".join(texts)
+    if found.stays_memory_bound:
+        yield "memory-bound with any number of sequences: one more moves more than it computes"
+    elif found.compute_bound_from is not None:
+        yield f"compute-bound from {units.plural(found.compute_bound_from, 'sequence')} on"
+    most = [f"{units.plural(found.most_sequences, 'sequence')}"] if found.most_sequences is not None else []
+    if found.most_positions is not None and bytes_kept(report, "past"):
+        most.append(f"a context of {units.plural(found.most_positions, 'position')}")
+    if most:
+        yield f"room for {' of as many positions, or '.join(most)}"
+
+
 def sold(memory: int) -> str:
     """Memory in the unit that devices are sold by, 10^9 bytes: ``80 GB``."""
     return f"{memory / 1e9:.3g} GB"
@@ -135,9 +162,11 @@ def columns(found: Sequence[Estimate]) -> tuple[Column, ...]:
         cells = [Cell(text, style=style) for text, style in zip(texts, styles, strict=True)]
         return Column(title, cells, right=right, drop=drop)
 
+    of_generation = [column(title, texts, drop=drop) for title, texts, drop in _generation_columns(found)]
     return (
         column("device", (printable(one.peaks.name) for one in found), right=False),
         column("at least", least),
+        *of_generation,
         column("arithmetic", compute, drop=2),
         column("traffic", memory, drop=2),
         column("bound by", map(bound, found), right=False, drop=1),
@@ -145,6 +174,26 @@ def columns(found: Sequence[Estimate]) -> tuple[Column, ...]:
         column("memory", (sold(one.peaks.memory) if one.peaks.memory else UNKNOWN for one in found)),
         column("needed", needed),
     )
+
+
+def _generation_columns(found: Sequence[Estimate]) -> Iterator[tuple[str, list[str], int]]:
+    """The titles and cells of what follows from a step of generation; none for any other forward."""
+    made = [one.generation for one in found]
+    if not any(made):
+        return
+    rates = [one.rate_of_all if one else None for one in made]
+    prompts = [one.prompt_seconds if one else None for one in made]
+    yield "tokens/s", [units.count(rate) if rate else UNKNOWN for rate in rates], 0
+    yield "first token", [UNKNOWN if time is None else units.seconds(time) for time in prompts], 0
+    turns = [_known(one.compute_bound_from) if one else UNKNOWN for one in made]
+    never = [one is not None and bool(one.stays_memory_bound) for one in made]
+    yield "compute-bound at", ["never" if is_so else turn for turn, is_so in zip(turns, never, strict=True)], 3
+    yield "sequences", [_known(one.most_sequences) if one else UNKNOWN for one in made], 1
+    yield "context", [_known(one.most_positions) if one else UNKNOWN for one in made], 1
+
+
+def _known(number: int | None) -> str:
+    return UNKNOWN if number is None else units.exact(number)
 
 
 def _times(found: Sequence[Estimate]) -> tuple[tuple[str, ...], ...]:

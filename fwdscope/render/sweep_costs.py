@@ -102,6 +102,13 @@ def _shapes(tensors: Sequence[TensorInfo]) -> str:
 
 
 def _plot(sweep: Sweep, width: int) -> Iterator[Line]:
+    # Of steps of generation the time, where there is one.
+    timed = [(point, report.estimates[0]) for point, report in _reports(sweep) if report.past and report.estimates]
+    times = [(point, one.seconds) for point, one in timed if one.seconds]
+    if len({seconds for _, seconds in times}) > 1:
+        title = f"least time of a step, on {printable(timed[0][1].peaks.name)}"
+        yield from plot(sweep, times, title, lambda ys: [*map(units.seconds, ys)], width)
+        return
     for name in _PLOTTED:
         values = [(point, getattr(report.totals, name) or 0) for point, report in _reports(sweep)]
         if len({value for _, value in values}) > 1 and all(value > 0 for _, value in values):

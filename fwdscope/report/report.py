@@ -387,6 +387,23 @@ class Run:
 
 
 @dataclass(frozen=True)
+class GenerationEstimate:
+    """What follows from the least time of a step of generation, for other batches and lengths; None is not known."""
+
+    # Seconds of a forward over a prompt as long as the earlier positions: the time to the first token.
+    prompt_seconds: float | None
+    # New positions a second, of one sequence and of all.
+    rate: float | None
+    rate_of_all: float | None
+    # The number of sequences from which a step is compute-bound, or that it is memory-bound with any number of them.
+    compute_bound_from: int | None
+    stays_memory_bound: bool | None
+    # The most sequences with as many positions that fit, and the most positions of as many sequences.
+    most_sequences: int | None
+    most_positions: int | None
+
+
+@dataclass(frozen=True)
 class Estimate:
     """The least time of a forward on a device that is not here, if every operator ran at the device's peak."""
 
@@ -398,6 +415,8 @@ class Estimate:
     # Bytes needed at the peak, and whether the device has them.
     needed: int | None
     fits: bool | None
+    # Of a step of generation.
+    generation: GenerationEstimate | None = None
 
 
 @dataclass(frozen=True)
@@ -444,8 +463,9 @@ class Report(Paged):
     uncounted: tuple[str, ...] = ()
     # Parameters declared but read by no operator.
     unused: tuple[str, ...] = ()
-    # The number of earlier positions whose keys and values are kept (``--past``).
+    # The number of earlier positions whose keys and values are kept (``--past``), and of new ones in each sequence.
     past: int | None = None
+    new_positions: int | None = None
     # A run on a device, if one was asked for; estimates for devices that are not here.
     run: Run | None = None
     estimates: tuple[Estimate, ...] = ()

@@ -13,6 +13,7 @@ from fwdscope.language.expression import Constant
 from fwdscope.language.problems import SpecError
 from fwdscope.model.build import example_inputs
 from fwdscope.report import Report
+from fwdscope.targets import Target
 from fwdscope.trace.duplicate import replace_tensors
 
 
@@ -36,17 +37,43 @@ def resize(value: Any, batch: int, size: int) -> Any:
 
 def batch_variable(checked: Checked, batch: int) -> str | None:
     """The var that sets the first size of the first input and nothing else of it; None if there is none."""
-    first = checked.spec.inputs[0].name
-    before = tuple(example_inputs(checked)[first].shape)
+    return _variable(checked, checked.spec.inputs[0].name, 0, batch)
+
+
+def _variable(checked: Checked, of: str, dim: int, size: int) -> str | None:
+    """The var that sets a size of an input and nothing else of it; None if there is none."""
+    before = tuple(example_inputs(checked)[of].shape)
     for name, value in checked.variables.items():
-        if type(value) is not int or value != batch:
+        if type(value) is not int or value != size:
             continue
         try:
-            after = tuple(example_inputs(with_variable(checked, name, batch + 1))[first].shape)
+            after = tuple(example_inputs(with_variable(checked, name, size + 1))[of].shape)
         except SpecError:
             continue
-        if after == (before[0] + 1, *before[1:]):
+        if after == (*before[:dim], before[dim] + 1, *before[dim + 1 :]):
             return name
+    return None
+
+
+def batch_name(target: Target) -> str | None:
+    """What sets the batch of a target: a var of a spec, or a size of a library's inputs; None if nothing does."""
+    if target.is_module:
+        return "B" if target.is_of_library else None
+    checked, feeds = target.load_spec()
+    first = next(iter(example_inputs(checked).values()), None) if checked.spec.inputs and not feeds else None
+    return batch_variable(checked, first.shape[0]) if first is not None and first.dim() else None
+
+
+def positions_name(target: Target, report: Report) -> str | None:
+    """What sets the number of new positions of a target: the second size of its last input that has one of its own."""
+    if target.is_module:
+        is_decoder = all(one.kind != "encoder" for row in report.layers for one in row.cached)
+        return "T" if target.text.startswith("transformers:") and is_decoder else None
+    checked, feeds = target.load_spec()
+    for name, one in reversed(example_inputs(checked).items()) if not feeds else ():
+        found = _variable(checked, name, 1, one.shape[1]) if one.dim() > 1 else None
+        if found is not None:
+            return found
     return None
 
 

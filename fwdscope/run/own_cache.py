@@ -17,6 +17,7 @@ from fwdscope.errors import InputError
 from fwdscope.ops.nested import tensors
 from fwdscope.ops.watch import watching
 from fwdscope.report import CachedTensor
+from fwdscope.trace.module import OwnCache
 
 # What outputs and parameters of a forward call a cache.
 _NAMES = ("past_key_values", "cache", "cache_params", "state", "mems")
@@ -26,8 +27,8 @@ _NEW = ("input_ids", "decoder_input_ids", "inputs_embeds", "token_type_ids")
 
 def behind_own_cache(
     module: nn.Module, kwargs: Mapping[str, Any], positions: int, length: str | None
-) -> tuple[dict[str, Any], dict[int, CachedTensor]]:
-    """The arguments of a step behind so many positions, and the tensors of its cache by their identity.
+) -> tuple[dict[str, Any], OwnCache]:
+    """The arguments of a step behind so many positions, and its cache.
 
     A step has one new position, or as many as a decoder alone is asked for by ``length``. Raises InputError where the
     model gives no cache.
@@ -53,7 +54,7 @@ def behind_own_cache(
         step["encoder_outputs"] = (encoded,)
     with torch.no_grad(), watching():
         kept = dict(_kept(cache, positions, filled))
-    return {**step, **asked, place: cache}, kept
+    return {**step, **asked, place: cache}, OwnCache(kept, new)
 
 
 def _kept(cache: Any, positions: int, filled: int) -> Iterator[tuple[int, CachedTensor]]:

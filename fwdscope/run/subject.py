@@ -23,7 +23,7 @@ from fwdscope.language.replaced import point_at_set
 from fwdscope.model import build
 from fwdscope.model.process_state import torch_default_dtype
 from fwdscope.ops import find
-from fwdscope.report import CachedTensor, Environment, Report, TensorInfo, Totals
+from fwdscope.report import Environment, Report, TensorInfo, Totals
 from fwdscope.run.batch import batch_variable, resize, with_variable
 from fwdscope.run.fused_attention import notes_on_fused_attention
 from fwdscope.run.placement import ModuleCall, is_on, move, moved_call, real_inputs
@@ -34,6 +34,7 @@ from fwdscope.trace import Recorder, Trace, rows_with_nodes, trace, trace_module
 from fwdscope.trace.duplicate import Duplicate, tensors_inside, unwrapped
 from fwdscope.trace.memory import sizes
 from fwdscope.trace.module import (
+    OwnCache,
     duplicate_with_values,
     meta_stand_in,
     record_module,
@@ -72,7 +73,9 @@ class Subject(ABC):
         if not report.totals.kv_cache:
             message = f"--past: {self.name} keeps nothing of earlier positions: no attention or recurrent layer is seen"
             raise InputError(message)
-        return replace(report, past=self.past, notes=(*report.notes, *_notes_on_past(self.trace, tuple(inputs))))
+        new = self.trace.past.new if self.trace.past is not None else None
+        notes = (*report.notes, *_notes_on_past(self.trace, tuple(inputs)))
+        return replace(report, past=self.past, new_positions=new, notes=notes)
 
     def totals(self, trace: Trace) -> Totals:
         """The sums over a forward of this network."""
@@ -277,7 +280,7 @@ class ModuleSubject(Subject):
         make: Callable[[], ModuleCall] | None = None,
         only_on_meta: bool = False,
         past: int = 0,
-        cache: Mapping[int, CachedTensor] | None = None,
+        cache: OwnCache | None = None,
     ) -> None:
         module, args, kwargs = call
         self.past, self.cache = past, cache
@@ -306,9 +309,10 @@ class ModuleSubject(Subject):
         """The sums over a forward, in which a cache of its own is no input."""
         if self.cache is None:
             return super().totals(trace)
-        inputs = [one for one in tensors_inside([self.call.args, self.call.kwargs]) if id(one) not in self.cache]
+        held = self.cache.tensors
+        inputs = [one for one in tensors_inside([self.call.args, self.call.kwargs]) if id(one) not in held]
         found = totals_of(trace, trace.module or unwrapped(self.call.module), inputs)
-        kept = sum(one.nbytes for one in self.cache.values())
+        kept = sum(one.nbytes for one in held.values())
         # Its tensors live and end as activations do.
         peak = (found.peak_memory or 0) - (found.kv_cache or 0)
         return replace(found, kv_cache=kept, peak_memory=peak, peak_activations=(found.peak_activations or 0) - kept)
@@ -432,6 +436,8 @@ def _notes_on_past(trace: Trace, inputs: Sequence[str]) -> Iterator[str]:
     if past is None:
         return
     yield from past.notes
+    if past.new is not None and past.new > 1:
+        yield f"a step of {past.new:,} new positions: --set T=1, or what their number is called, is one token"
     if past.is_of_network:
         yield "a step with the network's own cache, which its code keeps, copies and replaces"
         return

@@ -14,7 +14,7 @@ import sys
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -38,8 +38,14 @@ from fwdscope.trace.past import Past
 from fwdscope.trace.record import Node, Recorder, SharedWeightWritten, Trace, hook, recording
 from fwdscope.trace.training import recorder_of
 
-# The tensors of a network's own cache of earlier positions, by the ``id`` of each.
-Cache = Mapping[int, CachedTensor]
+
+class OwnCache(NamedTuple):
+    """The tensors of a network's own cache of earlier positions, by the ``id`` of each, and how many are new."""
+
+    tensors: Mapping[int, CachedTensor]
+    new: int
+
+
 # Weights of at most so many bytes are copied when a module runs where it lives; larger ones are shared with the copy.
 MAX_COPIED_WEIGHTS = 512 * 2**20
 
@@ -52,7 +58,7 @@ def trace_module(
     training: Training = False,
     only_on_meta: bool = False,
     past: int = 0,
-    cache: Cache | None = None,
+    cache: OwnCache | None = None,
 ) -> tuple[Trace, str]:
     """Run a copy of a module once and record it; also the device it ran on.
 
@@ -161,7 +167,7 @@ def _trace_on_meta(
     kwargs: Mapping[str, Any],
     training: Training,
     past: int,
-    cache: Cache | None,
+    cache: OwnCache | None,
 ) -> Trace:
     uses: Uses = set()
     failed: Exception | None = None
@@ -216,7 +222,7 @@ def _trace_copy(
     past: int,
     uses: Uses | None = None,
     known: bool = False,
-    cache: Cache | None = None,
+    cache: OwnCache | None = None,
 ) -> Trace:
     """Run and record a copy, with ``known`` values. What the forward uses is added to ``uses``, also where it fails.
 
@@ -251,11 +257,13 @@ def _trace_copy(
     return replace(trace, notes=(*trace.notes, note), takes_gradients=True)
 
 
-def _recorder_of_cache(copied: Duplicate, past: int, cache: Cache) -> Recorder:
+def _recorder_of_cache(copied: Duplicate, past: int, cache: OwnCache) -> Recorder:
     """A recorder for a copy with a cache among its inputs, whose tensors end where the network replaces them."""
     # From now on those of the copy alone keep them alive.
-    held = {copied.stand_ins.pop(key): one for key, one in cache.items()}
-    recorder = Recorder(past=Past(past, is_of_network=True, own={id(tensor): one for tensor, one in held.items()}))
+    held = {copied.stand_ins.pop(key): one for key, one in cache.tensors.items()}
+    recorder = Recorder(
+        past=Past(past, new=cache.new, is_of_network=True, own={id(tensor): one for tensor, one in held.items()})
+    )
     for tensor in held:
         recorder.memory.add(tensor)
     return recorder

@@ -55,6 +55,8 @@ class Past:
     # The tensors of the network's own cache, which it takes and replaces, by their identity.
     own: dict[int, CachedTensor] = field(default_factory=dict)
     is_of_network: bool = False
+    # The new positions of a sequence; None where they are not known.
+    new: int | None = None
     notes: list[str] = field(default_factory=list)
 
     def growth(self, number: int) -> float:
@@ -417,6 +419,7 @@ def find_past(
         if number not in kept:
             past.cached.setdefault(at, []).append(tensor)
         kept.add(number)
+    past.new = growing[0].length if growing else None
     if any(not each.is_masked and each.length > 1 for each in growing):
         past.notes.append("some attention is not causal: earlier keys and values are counted as kept all the same")
     if count := len(graph.unread):

@@ -127,7 +127,9 @@ _rows = st.builds(
     operators=_tuples(_operators),
     promise=st.one_of(st.none(), _promises),
     cached=_tuples(
-        st.builds(CachedTensor, _texts, st.sampled_from(["past", "encoder", "state"]), _shapes, _texts, _counts)
+        st.builds(
+            CachedTensor, _texts, st.sampled_from(["past", "window", "encoder", "state"]), _shapes, _texts, _counts
+        )
     ),
     kv_cache=_unknown,
     backward=st.one_of(st.none(), st.builds(Backward, *[_counts] * 5, _tuples(_texts))),
@@ -189,6 +191,7 @@ _reports = st.builds(
     run=st.one_of(st.none(), _runs),
     estimates=_tuples(_estimates),
     past=_unknown,
+    new_positions=_unknown,
     training=st.one_of(st.none(), _steps),
     strips=_tuples(_strips),
     convention=_texts,
