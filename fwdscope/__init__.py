@@ -27,10 +27,10 @@ if TYPE_CHECKING:
     from fwdscope.commands.check.outcome import CheckRun
     from fwdscope.commands.diff import Comparison
     from fwdscope.commands.explain import Explanation
-    from fwdscope.commands.explain.value import ValueExplanation
     from fwdscope.language.problems import SpecError
     from fwdscope.ops.base import cost_rule, flops, macs
     from fwdscope.report import Report, ReportError
+    from fwdscope.report.value import ValueExplanation
     from fwdscope.run.recorded import Recorded
     from fwdscope.settings import RunError
     from fwdscope.targets import Target
@@ -210,8 +210,8 @@ def explain(
         subject = ModuleSubject((target, inputs, keywords), past=past)
     if value is None:
         return explain_layer(subject.trace_every_copy(), layer)
+    from fwdscope.run.explain import explain_value
     from fwdscope.settings import DeviceSettings
-    from fwdscope.values import explain_value
 
     file = Path(weights) if weights is not None else None
     return explain_value(subject, layer, value, DeviceSettings(device, seed, file), output)

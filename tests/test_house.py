@@ -40,8 +40,9 @@ MAY_IMPORT = {
     "device": {"report"},
     "targets": {"functions", "language", "report"},
     "timing": {"language", "layers", "model", "report", "trace"},
+    "values": {"model", "ops", "report", "torch_private", "trace"},
     "run": {"device", "language", "layers", "model", "ops", "report", "settings", "targets", "timing", "trace"}
-    | {"torch_private"},
+    | {"torch_private", "values"},
     "inspection": {"language", "report", "settings"},
     "kept": {"language", "report", "settings", "targets"},
     "findings": {"report"},
@@ -51,7 +52,6 @@ MAY_IMPORT = {
     "commands.check": {"commands.diff", "language", "report", "targets"},
     "commands.diff": {"report"},
     "commands.export": {"commands.annotate", "functions", "language", "layers", "model", "ops", "run"},
-    "values": {"commands.explain", "model", "ops", "report", "run", "settings", "torch_private", "trace"},
     "commands.explain": {"arithmetic", "formula", "functions", "language", "layers", "report", "trace"},
     "render": {
         "commands.bench",

@@ -33,7 +33,7 @@ from fwdscope.cli.progress import show_progress
 from fwdscope.errors import InputError
 
 if TYPE_CHECKING:
-    from fwdscope.commands.explain.value import ValueExplanation
+    from fwdscope.report.value import ValueExplanation
 
 _LAYER = "The path of a layer, as in the report (layer1.0.conv2), or a line of the spec (:17)."
 _VALUE = "Explain one number of the output, by its indices: 0,3,5,5. The network runs once, on the CPU by default."
@@ -84,7 +84,7 @@ def explain(
             subject = make_subject(inspected, on_progress=report_progress)
             try:
                 if value is not None:
-                    from fwdscope.values import explain_value, parse_index
+                    from fwdscope.run.explain import explain_value, parse_index
 
                     place = None if "device" in unasked and device == "meta" else device
                     settings = DeviceSettings(place, seed, weights, weights_partial, report_progress)

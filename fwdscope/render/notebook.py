@@ -18,7 +18,6 @@ from rich.style import Style
 from fwdscope.commands.check.outcome import CheckRun
 from fwdscope.commands.diff import Comparison
 from fwdscope.commands.explain import Explanation
-from fwdscope.commands.explain.value import ValueExplanation
 from fwdscope.findings import findings
 from fwdscope.printable import printable
 from fwdscope.render import changes, checks, csv, graph, html, layer, summary, terminal, value
@@ -31,6 +30,7 @@ from fwdscope.render.lines import MAX_PROSE, Line, takes_color, write
 from fwdscope.render.rows import Options, view
 from fwdscope.render.table import Cell
 from fwdscope.report import Report, depth_within, multiplicities
+from fwdscope.report.value import ValueExplanation
 
 # More rows make the notebook slow; deeper ones are left out.
 _MOST_ROWS = 800

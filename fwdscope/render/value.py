@@ -9,7 +9,11 @@ from rich.style import Style
 from rich.text import Text
 
 from fwdscope import units
-from fwdscope.commands.explain.value import (
+from fwdscope.printable import printable
+from fwdscope.render.colours import colour
+from fwdscope.render.lines import cells, next_steps, pack, shorten, wrap
+from fwdscope.report.pictures import share_of
+from fwdscope.report.value import (
     Cell,
     Element,
     Equation,
@@ -19,10 +23,6 @@ from fwdscope.commands.explain.value import (
     ValueStep,
     ValueTable,
 )
-from fwdscope.printable import printable
-from fwdscope.render.colours import colour
-from fwdscope.render.lines import cells, next_steps, pack, shorten, wrap
-from fwdscope.report.pictures import share_of
 
 _INDENT = 3
 _GAP = 3
@@ -208,7 +208,7 @@ def _scale(grids: Sequence[Grid]) -> tuple[float, float]:
 
 def _grids(row: GridRow, width: int, coloured: bool, scales: Mapping[str, tuple[float, float]]) -> Iterator[Text]:
     """Grids side by side, ``x · weight = product``, and what they give; without the products if there is no room."""
-    results = "   ".join(f"{name} = {units.number(value)}" for name, value in row.results if name)
+    results = "   ".join(f"{one.name} = {units.number(one.value)}" for one in row.results if one.name)
     if row.rest:
         yield Text(f"… {row.rest:,} more   {results}", "dim")
         return

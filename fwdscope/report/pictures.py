@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import base64
 import re
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Literal
 
 from fwdscope import units
-
-# A value of a tensor: any finite number.
-Value = Annotated[float, (-sys.float_info.max, sys.float_info.max)]
+from fwdscope.report.value import KeptValue, Value, lean
 
 Index = tuple[int | slice, ...]
 
@@ -81,6 +78,8 @@ class Strip:
     high: Value | None = None
     # The share of all values of the tensor that are zero, from 0 to 1.
     zeros: float = 0.0
+    # How the numbers of a small output came about.
+    values: tuple[KeptValue, ...] = lean(())
 
     def cells(self) -> Iterator[bytes]:
         """The cells of each panel. Raises ValueError if one has another size, or more cells than are drawn."""

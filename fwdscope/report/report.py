@@ -29,8 +29,9 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from fwdscope.errors import InputError
 from fwdscope.limits import at_most, limit
-from fwdscope.report.pictures import Strip, Value
+from fwdscope.report.pictures import Strip
 from fwdscope.report.training import PHASES, Backward, TrainingStep
+from fwdscope.report.value import Value
 from fwdscope.shown import Paged, drawn
 from fwdscope.units import byte_size
 
@@ -545,8 +546,10 @@ class Report(Paged):
 
 
 def dump_rows(data: dict[str, Any], on_one_line: Sequence[str] = ()) -> str:
-    """Data as JSON text: each layer, formula and operator, and each value of ``on_one_line``, on a line of its own."""
-    lists = [key for key in (*SHARED, "layers") if key in data]
+    """Data as JSON text: each layer, strip, formula and operator, and each value of ``on_one_line``, on a line of its
+    own.
+    """
+    lists = [key for key in (*SHARED, *["strips"] * bool(data.get("strips")), "layers") if key in data]
     rest = {key: value for key, value in data.items() if key not in (*lists, *on_one_line)}
     text = json.dumps(rest, indent=2, ensure_ascii=False)[:-2]
     text += "".join(f',\n  "{key}": {json.dumps(data[key])}' for key in on_one_line)
@@ -679,7 +682,8 @@ def _plain(value: Any) -> Any:
     if value is None or isinstance(value, str | int | float):  # as mostly
         return value
     if dataclasses.is_dataclass(value):
-        return {f.name: _plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        found = ((f, getattr(value, f.name)) for f in dataclasses.fields(value))
+        return {f.name: _plain(item) for f, item in found if not (f.metadata and item == f.default)}
     if isinstance(value, tuple | list):
         return [_plain(item) for item in value]
     return value
@@ -697,8 +701,9 @@ def _reader(annotation: Any, bounded: bool = True) -> _Read:
         inner = _reader(arguments[0], False)
         return lambda value: check_number(inner(value), "", *arguments[1])
     if origin in (types.UnionType, typing.Union):
-        inner = _reader(next(a for a in arguments if a is not types.NoneType))
-        return lambda value: None if value is None else inner(value)
+        kinds = [a for a in arguments if a is not types.NoneType]
+        inner = _reader(kinds[0]) if len(kinds) == 1 else partial(_read_one_of, kinds)
+        return lambda value: None if value is None and len(kinds) < len(arguments) else inner(value)
     if origin is tuple:
         return partial(_read_list, _reader(arguments[0]))
     if origin is Literal:
@@ -718,6 +723,17 @@ def _read_list(read: _Read, value: Any) -> tuple[Any, ...]:
     except ReportError as error:
         raise ReportError(f"[{len(found)}]{error}") from None
     return tuple(found)
+
+
+def _read_one_of(kinds: Sequence[Any], value: Any) -> Any:
+    for kind in kinds:
+        if dataclasses.is_dataclass(kind):
+            fits = isinstance(value, dict) and value.keys() <= {f.name for f in dataclasses.fields(kind)}
+        else:
+            fits = isinstance(value, str) == (kind is str) and not isinstance(value, dict)
+        if fits:
+            return _reader(kind)(value)
+    raise ReportError(f": expected another kind of value, found {shortened(value)}")
 
 
 def _read_literal(allowed: tuple[Any, ...], value: Any) -> Any:

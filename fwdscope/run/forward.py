@@ -33,9 +33,9 @@ class ObservedForward:
     outputs: Mapping[str, ActivationStats]
     first_nonfinite: NonFinite | None
     notes: tuple[str, ...]
-    # The output to show, or the strips of all.
+    # The output to show, or the strips of all with their steps.
     kept: Tensor | None
-    strips: tuple[Strip, ...]
+    strips: tuple[tuple[Strip, Node | None], ...]
 
 
 def observe(

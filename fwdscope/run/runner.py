@@ -11,6 +11,7 @@ from fwdscope.report import LayerRow, Peaks, Report, Run
 from fwdscope.report.pictures import Picture
 from fwdscope.run.choose import choose_device
 from fwdscope.run.exceeded import check_against_peak
+from fwdscope.run.explain import explained_strips
 from fwdscope.run.forward import ObservedForward, observe
 from fwdscope.run.latency import Times, time_forward
 from fwdscope.run.prepare import Prepared, prepared
@@ -39,6 +40,9 @@ def run_on_device(subject: Subject, settings: RunSettings) -> tuple[Report, Pict
             strips = wanted_strips(report, ready.rows, settings.depth, ready.batch) if shows_all else None
             forward = observe(ready, settings.stats, wanted, strips)
             times = Times(tuple(row for row, _ in forward.rows))
+            shown = tuple(strip for strip, _ in forward.strips)
+            if strips is not None and not settings.train:
+                shown = explained_strips(ready, strips, forward.strips)
             if settings.latency:
                 settings.on_progress(f"timing on {device.device}")
                 times = time_forward(ready, forward.rows)
@@ -61,7 +65,7 @@ def run_on_device(subject: Subject, settings: RunSettings) -> tuple[Report, Pict
         batch=ready.batch,
         notes=(*ready.weights.notes, *times.notes, *_note_on_scratch(report, device.kind)),
     )
-    report = with_run(ready, forward, times.rows, run)
+    report = replace(with_run(ready, forward, times.rows, run), strips=shown)
     if times.interrupted:
         raise Interrupted(report)
     if wanted is None or settings.show is None:
@@ -97,7 +101,6 @@ def with_run(ready: Prepared, forward: ObservedForward, rows: tuple[LayerRow, ..
         outputs=tuple(replace(one, stats=forward.outputs.get(one.name)) for one in report.outputs),
         layers=rows,
         totals=ready.subject.totals(decided.trace) if decided.decided else report.totals,
-        strips=forward.strips,
         notes=(*forward.notes, *(note for note in report.notes if "shown is one round" not in note)),
         run=run,
     )

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, TypeVar
+from typing import Literal, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
@@ -85,33 +86,58 @@ def evenly(values: Sequence[T], most: int) -> list[T]:
     return [values[round(i * (len(values) - 1) / (most - 1))] for i in range(most)]
 
 
-def strip_of(tensor: Tensor, names: Sequence[str] = (), batch: int | None = None) -> Strip | None:
-    """The strip of a tensor, still without a name; None of one without values."""
-    whole = tensor.detach()
-    if not whole.numel() or whole.layout != torch.strided or whole.is_quantized:
-        return None
-    zeros = float((whole == 0).double().mean()) if whole.device.type != "mps" else float((whole == 0).float().mean())
+class Drawn(NamedTuple):
+    """The values that a strip draws: panels of rows, and how many values the item has that they are of."""
+
+    kind: Literal["maps", "lines", "grid", "bars"]
+    panels: Tensor
+    numbers: Sequence[int]
+    of: int
+    total: int
+
+
+def drawn_of(whole: Tensor, names: Sequence[str], batch: int | None) -> Drawn:
+    """The values of a tensor that a strip draws, of the first item of a batch."""
     part = whole[0] if whole.dim() > 3 or (whole.dim() > 1 and whole.shape[0] in (1, batch)) else whole
+    count = part.numel()
     has_channels = "channel" in names[-part.dim() :][:1]
     while part.dim() > 3:
         # The middle of a volume, and of what else there is.
         part = part[:, part.shape[1] // 2]
     if part.dim() == 3 and part.shape[1:].numel() == 1:
         part = part.flatten()
-    kind: Literal["maps", "lines", "grid", "bars"]
-    sizes, numbers = part.shape, [0]
-    if part.dim() == 3:
-        kind, numbers = "maps", evenly(range(sizes[0]), CHANNELS)
-        part = part[numbers]
-    elif part.dim() == 2 and has_channels:
-        kind, numbers = "lines", evenly(range(sizes[0]), CHANNELS)
-        part = part[numbers][:, evenly(range(sizes[1]), POINTS)][:, None]
-    elif part.dim() == 2:
-        kind = "grid"
-        part = part[evenly(range(sizes[0]), POSITIONS)][:, evenly(range(sizes[1]), FEATURES)][None]
-    else:
-        kind, part = "bars", part.reshape(-1)
-        part = part[evenly(range(len(part)), BARS)][None, None]
+    sizes = part.shape
+    if part.dim() == 3 or (part.dim() == 2 and has_channels):
+        numbers = evenly(range(sizes[0]), CHANNELS)
+        if part.dim() == 3:
+            return Drawn("maps", part[numbers], numbers, sizes[0], count)
+        return Drawn("lines", part[numbers][:, evenly(range(sizes[1]), POINTS)][:, None], numbers, sizes[0], count)
+    if part.dim() == 2:
+        part = part[evenly(range(sizes[0]), POSITIONS)][:, evenly(range(sizes[1]), FEATURES)]
+        return Drawn("grid", part[None], [0], 1, count)
+    part = part.reshape(-1)
+    return Drawn("bars", part[evenly(range(len(part)), BARS)][None, None], [0], 1, count)
+
+
+def drawn_cells(
+    shape: Sequence[int], names: Sequence[str], batch: int | None
+) -> tuple[list[tuple[int, ...] | None], int]:
+    """The index of the number in each cell of a strip, None in one of several; and how many numbers its item has."""
+    places = torch.arange(math.prod(shape)).reshape(tuple(shape))
+    drawn = drawn_of(places, names, batch)
+    if drawn.kind == "maps" and max(drawn.panels.shape[1:]) > SIDE:
+        return [None] * drawn.panels.numel(), drawn.total
+    found = torch.stack(torch.unravel_index(drawn.panels.flatten(), places.shape), -1) if shape else places[None, None]
+    return [tuple(map(int, index)) if shape else () for index in found.tolist()], drawn.total
+
+
+def strip_of(tensor: Tensor, names: Sequence[str] = (), batch: int | None = None) -> Strip | None:
+    """The strip of a tensor, still without a name; None of one without values."""
+    whole = tensor.detach()
+    if not whole.numel() or whole.layout != torch.strided or whole.is_quantized:
+        return None
+    zeros = float((whole == 0).double().mean()) if whole.device.type != "mps" else float((whole == 0).float().mean())
+    kind, part, numbers, of, _ = drawn_of(whole, names, batch)
     values = part.cpu()
     values = values.to(torch.complex128).abs() if values.is_complex() else values.double()
     if kind == "maps":
@@ -125,7 +151,6 @@ def strip_of(tensor: Tensor, names: Sequence[str] = (), batch: int | None = None
     low, high = (float(known.min()), float(known.max())) if known.numel() else (None, None)
     cells = [[value if value - value == 0 else None for value in panel.flatten().tolist()] for panel in values]
     panels = tuple(encode_cells(panel, low, high) for panel in cells)
-    of = sizes[0] if kind in ("maps", "lines") else 1
     height, width = values.shape[1:]
     return Strip("", None, kind, tuple(whole.shape), height, width, panels, tuple(numbers), of, low, high, zeros)
 
@@ -136,9 +161,11 @@ def strips_of(
     taken: Mapping[Node, Strip],
     ran: Mapping[Node, Node],
     rows: RowNodes,
-) -> tuple[Strip, ...]:
-    """The strips of the inputs and of the steps that ran, in order, where ``rows`` are those of the report."""
-    found = [replace(strip, name=name) for name, one in inputs.items() if (strip := strip_of(one, (), wanted.batch))]
+) -> tuple[tuple[Strip, Node | None], ...]:
+    """The strips of the inputs and of the steps that ran, with these, in order; ``rows`` are those of the report."""
+    found: list[tuple[Strip, Node | None]] = [
+        (replace(strip, name=name), None) for name, one in inputs.items() if (strip := strip_of(one, (), wanted.batch))
+    ]
     places = {ran.get(node, node): index for index, (_, nodes) in enumerate(rows) for node in nodes}
     by_path = {step.path: step for step in reversed(list(taken))}
     for _, nodes in wanted.rows:
@@ -148,7 +175,7 @@ def strips_of(
             if step not in taken or step not in places:
                 continue
             # A line that gives a result on makes nothing.
-            if node.path or taken[step].panels != found[-1].panels:
+            if node.path or taken[step].panels != found[-1][0].panels:
                 row = rows[places[step]][0]
-                found.append(replace(taken[step], name=node.path or row.text or row.type, row=places[step]))
+                found.append((replace(taken[step], name=node.path or row.text or row.type, row=places[step]), node))
     return tuple(found)

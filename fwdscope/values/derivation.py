@@ -15,19 +15,21 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from fwdscope.commands.explain.value import (
+from fwdscope.model.events import StepKey
+from fwdscope.report.value import (
     Cell,
     Element,
     Equation,
     Grid,
     GridRow,
     Part,
+    Subtotal,
     TableRow,
     ValueStep,
     ValueTable,
 )
-from fwdscope.run.calls import CallKeeper, Held, Index, KeptCall, replaced
 from fwdscope.trace.own_work import operator_name
+from fwdscope.values.calls import CallKeeper, Held, Index, KeptCall, is_of, replaced
 
 from .elementwise import ELEMENTWISE
 from .quantity import Quantity, atom
@@ -115,20 +117,22 @@ class Spot(NamedTuple):
 class Derivation:
     """The steps that led to elements of the tensors that a :class:`CallKeeper` kept."""
 
-    def __init__(self, keeper: CallKeeper) -> None:
+    def __init__(self, keeper: CallKeeper, keys: frozenset[StepKey]) -> None:
         self.keeper = keeper
+        self.kept = [call for call in keeper.kept if is_of(call.owner, keys)]
+        self.outputs = [(node, outputs) for node, outputs in keeper.outputs if is_of(node, keys)]
         self.steps: list[ValueStep] = []
         self.begun: dict[tuple[int, int, Index], Element] = {}
         # Whether some of what the steps rest on was left out.
         self.cut = False
         numbers: dict[str, itertools.count[int]] = {}
         self.names = {}
-        for call in keeper.kept:
+        for call in self.kept:
             if call.writes and not _moves(call):
                 name = operator_name(f"aten.{call.name}").removesuffix("_with_indices").removesuffix("_forward")
                 n = next(numbers.setdefault(name, itertools.count(1)))
                 self.names[id(call)] = name if n == 1 else f"{name}_{n}"
-        for call in keeper.kept:
+        for call in self.kept:
             self._name_attention(call)
 
     def _name_attention(self, call: KeptCall) -> None:
@@ -155,7 +159,7 @@ class Derivation:
     def spot(self, held: Held, index: Index) -> Spot:
         """Where an element of a tensor comes from, through views and moves."""
         place = held.place(index)
-        for call in reversed(self.keeper.kept):
+        for call in reversed(self.kept):
             if call.time >= held.time or not call.writes:
                 continue
             for number, one in enumerate(call.results):
@@ -193,7 +197,7 @@ class Derivation:
 
     def _outside(self, held: Held, index: Index, place: tuple[int, int]) -> Element:
         value = float(held.values[index])
-        for one in sorted(self.keeper.named, key=lambda one: one.held.tensor is not held.tensor):
+        for one in sorted(self.keeper.named, key=lambda one: (one.held.tensor is not held.tensor, not one.is_known)):
             at = one.held.index_of(place)
             if at is None:
                 continue
@@ -241,7 +245,7 @@ class Derivation:
         assert spot.call is not None
         made = spot.call.results[spot.result]
         value, place = float(made.values[spot.at]), made.place(spot.at)
-        for node, outputs in self.keeper.outputs:
+        for node, outputs in self.outputs:
             for number, one in enumerate(outputs):
                 if one.time > spot.call.time and (at := one.index_of(place)) is not None:
                     return Element(node.path or node.type, at, value, "step", number)
@@ -463,10 +467,12 @@ class StepWriter:
             if skipped:
                 rest = sum(value for _, value in skipped)
                 running += rest
-                self.parts.append(GridRow((), (("together", rest), ("sum so far", running)), len(skipped)))
+                self.parts.append(
+                    GridRow((), (Subtotal("together", rest), Subtotal("sum so far", running)), len(skipped))
+                )
             running += lines[i][1]
-            so_far = (("sum so far", running),) if len(lines) > 1 else ()
-            self.parts.append(GridRow(tuple(lines[i][0]), ((what, lines[i][1]), *so_far)))
+            so_far = (Subtotal("sum so far", running),) if len(lines) > 1 else ()
+            self.parts.append(GridRow(tuple(lines[i][0]), (Subtotal(what, lines[i][1]), *so_far)))
             last = i
         return running
 

@@ -8,8 +8,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from fwdscope.commands.explain.value import Element
-from fwdscope.run.calls import Held, Index
+from fwdscope.report.value import Element
+from fwdscope.values.calls import Held, Index
 
 from .derivation import StepWriter, ValueColumn, rule
 from .quantity import Quantity, atom, largest, sigmoid, tanh

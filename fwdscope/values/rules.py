@@ -10,8 +10,8 @@ from typing import Any
 
 import torch
 
-from fwdscope.commands.explain.value import Grid, GridRow
-from fwdscope.run.calls import Held, Index, replaced
+from fwdscope.report.value import Grid, GridRow
+from fwdscope.values.calls import Held, Index, replaced
 
 from .derivation import FEW, IndexBox, StepWriter, ValueColumn, broadcast, rule, shown_rows, take
 from .elementwise import LOSSES

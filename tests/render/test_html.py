@@ -19,8 +19,21 @@ from made_reports import deep_network
 from fwdscope.render import render
 from fwdscope.render.colours import colour
 from fwdscope.render.columns import shapes_cell
+from fwdscope.render.value import draw
 from fwdscope.report import Report, Strip, TensorInfo
 from fwdscope.report.pictures import encode_cells
+from fwdscope.report.value import (
+    Element,
+    Equation,
+    Grid,
+    GridRow,
+    KeptValue,
+    Subtotal,
+    TableRow,
+    ValueExplanation,
+    ValueStep,
+    ValueTable,
+)
 
 # Where HTML would do harm if it were read as such.
 HOSTILE = "<script>document.title='owned'</script>"
@@ -372,6 +385,50 @@ def test_the_outputs_of_a_run_are_drawn_as_strips(shown: Shown) -> None:
     browser.click(".strips li:nth-child(2) button")
     assert browser.run(CHOSEN) == sample_reports.mlp().layers[0].path
     assert browser.run("document.querySelectorAll('.strips li.chosen').length") == 1
+
+
+def test_a_click_on_a_number_shows_how_it_is_computed_as_the_terminal_does(shown: Shown) -> None:
+    report = sample_runs.ran(sample_reports.mlp())
+    first, second = (row.path for row in report.layers[:2])
+    x, w = (
+        Element(name, (0, i), v, kind) for i, name, v, kind in ((0, "x<b>", 0.25, "input"), (1, first, -3.0, "layer"))
+    )
+    result = Element(second, (0, 1), -1234.5678, "layer")
+    products = ValueTable(
+        "terms", ("x<b>", "w", "product"), (TableRow((x, w, 0.75)), TableRow(("… 9 more", None, 1e-9), "rest"))
+    )
+    window = Grid("x<b>", "input", 0, (0,), ((0.25, None), (2.0, -1.0)), (0, 1), (4, 5), (1, 1))
+    parts = (products, GridRow((window,), (Subtotal("sum of the products", 7.0),)))
+    step = ValueStep("linear", result, "summed", (*parts, Equation("", "x·w", "0.25·3", result.value, (x, w), "so")))
+    bars = Strip(first, 0, "bars", (1, 2), 1, 2, (encode_cells([0.0, 1.0], 0.0, 1.0),), low=-3.0, high=3.0)
+    kept = KeptValue(1, replace(w, index=(0, 1)), (replace(step, operator="relu"),))
+    strips = (replace(bars, values=(kept,)), replace(bars, name=second, row=1, values=(KeptValue(1, result, (step,)),)))
+    browser = shown(replace(report, strips=strips), 390, True)
+    # The second of two bars.
+    browser.run(
+        "(() => { const panel = document.querySelectorAll('.explained')[1]; const box = panel.getBoundingClientRect();"
+        "panel.dispatchEvent(new MouseEvent('click', {clientX: box.x + 5, clientY: box.y + 0.75 * box.height})); })()"
+    )
+    assert browser.run(CHOSEN) == second
+    text = browser.run("document.querySelector('.steps').innerText")
+    explanation = ValueExplanation(result, result.value, "", "", (1, 2), "float32", "cpu", 0, None, (step,))
+    terminal = draw(explanation, 100).split("linear", 1)[1]
+
+    def numbers(text: str) -> list[str]:
+        return sorted(re.findall(r"−?[0-9][0-9.,e−]*", text))
+
+    assert numbers(text) == numbers(terminal)
+    assert not [
+        words for words in ("linear", "summed", "terms", "so", "pad", "x<b>[0]", "… 9 more") if words not in text
+    ], text
+    assert browser.run("document.documentElement.scrollWidth") <= 390
+    assert {"color-contrast", "button-name", "scrollable-region-focusable"} <= browser.passed_by_axe()
+    # An operand leads to its own layer, and there to how it came about; the keyboard is where it leads.
+    browser.run(f"document.querySelector('.steps [aria-label=\"{first}[0, 1]\"]').click()")
+    assert browser.run(CHOSEN) == first
+    assert browser.run("document.activeElement.getAttribute('aria-label')") == f"{first}[0, 1] = −3"
+    assert browser.run("document.querySelector('.steps b').textContent.trim()") == "relu"
+    assert browser.run("decodeURIComponent(location.hash)") == f"#{first}[0, 1]"
 
 
 def test_the_report_can_be_downloaded(shown: Shown) -> None:

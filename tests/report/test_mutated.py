@@ -41,6 +41,13 @@ def _full() -> dict[str, Any]:
     data = report.to_json()
     data["strips"] = [{"name": "x", "row": 0, "kind": "maps", "shape": [1, 1, 1, 2], "height": 1, "width": 2}]
     data["strips"][0] |= {"panels": ["AP8="], "numbers": [0], "low": -1.0, "high": 2.0, "zeros": 0.5}
+    element = {"tensor": "x", "index": [0], "value": 2.0, "kind": "input", "output": 1}
+    parts: list[Any] = [{"title": "", "columns": ["x"], "rows": [{"cells": [element, 1.0, "", None], "kind": "rest"}]}]
+    grid = {"tensor": "x", "kind": "other", "output": 0, "before": [0], "rows": [[1.0, None]], "down": [0]}
+    parts += [{"grids": [grid | {"across": [0, None], "marked": [0, 1]}], "results": [{"name": "sum", "value": 1.0}]}]
+    parts += [{"name": "", "symbols": "x", "numbers": "2", "value": 2.0, "operands": [element], "note": ""}]
+    step = {"operator": "add", "element": element, "sentence": "", "parts": parts}
+    data["strips"][0]["values"] = [{"cell": 0, "element": element, "steps": [step], "notes": [""]}]
     data["run"] |= {
         "first_nonfinite": _json(first),
         "peak_memory": 4096,

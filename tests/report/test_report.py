@@ -37,6 +37,7 @@ from fwdscope.report import (
     parents,
 )
 from fwdscope.report.training import PHASES
+from fwdscope.report.value import Element, Equation, Grid, GridRow, KeptValue, Subtotal, TableRow, ValueStep, ValueTable
 
 _texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
 _counts = st.integers(0, 2**62)
@@ -145,6 +146,28 @@ def _as_tree(rows: tuple[LayerRow, ...]) -> tuple[LayerRow, ...]:
     return tuple(replace(row, depth=min(row.depth, index + 1)) for index, row in enumerate(rows))
 
 
+ELEMENT = Element("fc", (0, 2), -1e-9, "layer", 1)
+# Of everything that a step may hold: a table of elements, numbers and texts, grids with padding, an equation.
+_value = KeptValue(
+    2,
+    ELEMENT,
+    (
+        ValueStep(
+            "linear",
+            ELEMENT,
+            "é",
+            (
+                ValueTable("", ("x", "y"), (TableRow((ELEMENT, 1.5, "−∞", None), "marked"), TableRow((), "rest"))),
+                GridRow(
+                    (Grid("x", "input", 0, (0,), ((1.0, None),), (0,), (None, 1), (0, 1)),), (Subtotal("sum", 0.0),)
+                ),
+                GridRow((), (), 3),
+                Equation("", "x", "1", 1.0, (ELEMENT,), "since x > 0"),
+            ),
+        ),
+    ),
+    ("a note",),
+)
 _strips = st.builds(
     Strip,
     _texts,
@@ -158,6 +181,7 @@ _strips = st.builds(
     _counts,
     *[st.one_of(st.none(), st.floats(-1e300, 1e300))] * 2,
     st.floats(0, 1).filter(lambda share: not share or share >= 1e-30),
+    _tuples(st.sampled_from([_value, KeptValue(0, ELEMENT, ())])),
 )
 _phases = st.sampled_from(PHASES)
 _steps = st.builds(

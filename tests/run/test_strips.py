@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch import nn
 
-from fwdscope.inspection import inspect_target
+from fwdscope.inspection import inspect_module, inspect_target, make_subject
 from fwdscope.report import Report, Strip
+from fwdscope.run.explain import explain_value
 from fwdscope.run.strips import evenly, strip_of
-from fwdscope.settings import RunSettings
+from fwdscope.settings import DeviceSettings, RunSettings
 from fwdscope.targets import Target
 
 SPEC = """
@@ -76,6 +78,45 @@ def test_a_strip_holds_the_first_item_and_the_zeros_of_all(reports: dict[int | N
     assert (pool.kind, pool.width, flat.kind) == ("bars", 1, "bars")
     assert Report.loads(reports[None].dumps()) == reports[None]
     assert inspect_target(Target("mlp_xor"), RunSettings(device="cpu", latency=False))[0].strips == ()
+
+
+def test_the_numbers_of_small_outputs_keep_how_they_are_computed() -> None:
+    settings = RunSettings(device="cpu", latency=False, show="all")
+    report, _ = inspect_target(Target("mlp_xor"), settings)
+    x, hidden, relu, output = report.strips
+    # 4 numbers of the first of 4 items, which are drawn one below the other.
+    assert [(one.cell, one.element.text) for one in hidden.values] == [(i, f"hidden[0, {i}]") for i in range(4)]
+    assert (len(x.values), len(relu.values), len(output.values)) == (0, 4, 1)
+    subject = make_subject(Target("mlp_xor"))
+    for strip, index in ((hidden, (0, 2)), (relu, (0, 2)), (output, (0, 0))):
+        assert strip.values[index[1]].steps == explain_value(subject, strip.name, index, DeviceSettings("cpu")).steps
+    # In JSON, strips without such numbers have no place for them.
+    assert Report.loads(report.dumps()) == report
+    assert '"values": []' not in report.dumps()
+
+
+def test_numbers_that_another_run_would_not_give_are_not_explained() -> None:
+    class Counts(nn.Module):
+        calls = 0
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            self.calls += 1
+            return x + torch.arange(5) * self.calls
+
+    settings = RunSettings(device="cpu", latency=False, show="all")
+    for inner, count in ((nn.Tanh(), 5), (Counts(), 0)):
+        report = inspect_module(nn.Sequential(inner), (torch.zeros(1, 5),), settings=settings)
+        assert [len(strip.values) for strip in report.strips] == [0, count]
+
+
+def test_of_a_large_output_nothing_is_explained() -> None:
+    # 129 numbers of the one item, and 128 that fewer bars are drawn of.
+    settings = RunSettings(device="cpu", latency=False, show="all")
+    for size, count in ((129, 0), (128, 32)):
+        report = inspect_module(nn.Sequential(nn.Tanh()), (torch.zeros(1, size),), settings=settings)
+        assert len(report.strips[1].values) == count
+    # The last bar is the last number.
+    assert report.strips[1].values[-1].element.index == (0, 127)
 
 
 def test_large_maps_are_means_and_of_many_channels_some_are_drawn() -> None:

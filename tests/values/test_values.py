@@ -20,15 +20,15 @@ from typer.testing import CliRunner
 
 import fwdscope
 from fwdscope.cli import app
-from fwdscope.commands.explain.value import Equation, GridRow, ValueExplanation, ValueTable
 from fwdscope.inspection import inspect_target, make_subject
 from fwdscope.layers import LAYERS
 from fwdscope.ops.nested import tensors
 from fwdscope.render.value import draw, lines
+from fwdscope.report.value import Equation, GridRow, Subtotal, ValueExplanation, ValueTable
+from fwdscope.run.explain import explain_value, parse_index
 from fwdscope.run.subject import ModuleSubject, Subject
 from fwdscope.settings import DeviceSettings, RunError, RunSettings
 from fwdscope.targets import Target
-from fwdscope.values import explain_value, parse_index
 
 CPU = DeviceSettings("cpu")
 FIRST = {example.name: example for example in reversed(EXAMPLES)}
@@ -166,7 +166,7 @@ def test_a_convolution_is_a_window_times_the_kernel_channel_by_channel() -> None
     assert first.grids[1].rows == ((1.0, 2.0), (3.0, 4.0))
     assert first.grids[2].rows == ((None, None), (0.0, 4.0))
     # 0·3 + 1·4 = 4, and 9·7 + 10·8 = 143
-    assert [dict(one.results)["sum so far"] for one in (first, second)] == [4.0, 147.0]
+    assert [one.results[-1] for one in (first, second)] == [Subtotal("sum so far", 4.0), Subtotal("sum so far", 147.0)]
     assert found.computed == 147.0
 
 

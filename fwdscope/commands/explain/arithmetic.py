@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 
 from fwdscope.arithmetic import layer_type, operator_costs, result_formulas
 from fwdscope.commands.explain.explanation import Explanation, InnerStep, InputTensor, OutputTensor, Weight
-from fwdscope.commands.explain.steps import find, inside, steps, tensors
 from fwdscope.formula import Formula
 from fwdscope.functions.functions import FUNCTIONS
 from fwdscope.functions.methods import METHODS
 from fwdscope.layers import LAYERS, layer_of, page, parameter_size
 from fwdscope.layers.base import input_names, required_inputs
+from fwdscope.trace.steps import find, inside, steps, tensors
 
 if TYPE_CHECKING:
     from fwdscope.trace import Node, OpRecord, Trace

@@ -64,7 +64,8 @@ def _words(report: Report) -> dict[str, Any]:
 def _caption(report: Report) -> str:
     from fwdscope.render.strips import caption  # which loads Rich
 
-    return caption(report)
+    some = "click a number of a small output to see how it is computed"
+    return "  ·  ".join([caption(report), *[some] * any(strip.values for strip in report.strips)])
 
 
 def _peaks(report: Report) -> Peaks | None:

@@ -65,7 +65,7 @@ const views = {
   opened() { table.draw(); showLayer(); },
   sought() { table.draw(); },
 };
-const state = { chosen: null, open: new Set(), query: "", found: new Set(), around: new Set(), sort: null, down: true, colour: measure };
+const state = { chosen: null, value: null, open: new Set(), query: "", found: new Set(), around: new Set(), sort: null, down: true, colour: measure };
 
 {
   // Down to the deepest level that fits on a screen.
@@ -96,15 +96,17 @@ function toggle(row) {
   for (const network of networks) network.draw(row.side === network.side ? row : row.other);
 }
 
-// Show a row in the network, the table and the panel; `where` is the view it was chosen in, which stays where it is.
-function choose(row, where) {
+// Show a row in the network, the table and the panel, there with a number of its output, if one was chosen; `where` is
+// the view it was chosen in, which stays where it is.
+function choose(row, where, value = null) {
   state.chosen = row;
+  state.value = value;
   let opened = false;
   for (const one of [row, row?.other].filter(Boolean).flatMap((one) => [...ancestors(one)])) {
     opened ||= !state.open.has(one.index);
     state.open.add(one.index);
   }
-  history.replaceState(null, "", row ? `#${encodeURIComponent(row.key)}` : location.pathname + location.search);
+  history.replaceState(null, "", row ? `#${encodeURIComponent(row.key + (value ? indices(value.element) : ""))}` : location.pathname + location.search);
   if (row && !where) at("section.graph").scrollIntoView({ block: "nearest" });
   for (const network of networks) {
     if (opened) network.draw();
@@ -426,7 +428,7 @@ function showLayer() {
       make("p", { class: "muted" }, [...ancestors(row)].reverse().flatMap((one) => [linkTo(one), " › "]), make("span", { class: "code" }, about), about === row.kind ? "" : ` · ${row.kind}`)),
       row.kids.length ? make("button", { onclick: () => toggle(row) }, state.open.has(row.index) ? "Close" : "Open") : "",
       make("button", { "aria-label": "Close the panel", onclick: () => choose(null) }, "✕")),
-    row.note ? make("p", { class: "remark" }, row.note) : "", facts,
+    row.note ? make("p", { class: "remark" }, row.note) : "", ...derivation(row), facts,
     make("div", { class: "parts" }, [specLines(row), arithmetic(row), parameters(row), statistics(row), placeUnderRoof(row)].filter((part) => part.length).map((part) => make("section", {}, part))));
 }
 
@@ -1111,8 +1113,11 @@ function redraw() {
 }
 
 function followLink() {
-  const index = byKey.get(decodeURIComponent(location.hash.slice(1)));
-  if (index !== undefined && index !== state.chosen?.index) choose(rows[index]);
+  const link = decodeURIComponent(location.hash.slice(1));
+  const [, name, at] = link.match(/^(.*?)(\[[0-9, ]*\])?$/s);
+  const index = byKey.get(link) ?? byKey.get(name);
+  const value = [...explained.values()].flat().find(({ strip, value: { element } }) => strip.row === index && indices(element) === at)?.value;
+  if (index !== undefined && (index !== state.chosen?.index || (value && value !== state.value))) choose(rows[index], undefined, value);
 }
 
 function drawReport() {

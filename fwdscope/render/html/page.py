@@ -21,10 +21,10 @@ from fwdscope.printable import printable
 
 # The files that are the script of each kind of page.
 _SCRIPTS = {
-    "report": ("base", "strips", "page"),
+    "report": ("base", "strips", "values", "page"),
     "sweep": ("base", "sweep"),
     "check": ("base", "check"),
-    "diff": ("base", "strips", "page", "diff"),
+    "diff": ("base", "strips", "values", "page", "diff"),
 }
 
 

@@ -8,7 +8,7 @@ function strips() {
     const ends = [strip.low, strip.high].map((value) => (value == null ? "—" : number(value)));
     const element = make("li", {}, make("button", { class: "link", disabled: !row, onclick: () => choose(row) }, make("b", {}, strip.name)),
       make("span", { class: "muted" }, row ? row.text || row.type : "input"), make("span", { class: "muted" }, strip.shape.join("×")),
-      make("div", { class: `panels ${strip.kind}`, role: "img", "aria-label": `${strip.name}: ${ends.join(" to ")}` }, strip.panels.map((panel, index) => panelOf(strip, panel, index))),
+      make("div", { class: `panels ${strip.kind}`, role: "img", "aria-label": `${strip.name}: ${ends.join(" to ")}` }, strip.panels.map((panel, index) => explainedPanel(strip, panel, index))),
       make("i", { class: "ramp" }), make("span", { class: "ends muted" }, make("span", {}, ends[0]), make("span", {}, ends[1])),
       make("span", { class: "muted" }, strip.zeros ? `${percent(strip.zeros)} zeros` : "\u00a0"));
     if (row) charts.dots.push([row.index, element]);
@@ -16,8 +16,28 @@ function strips() {
   }));
 }
 
+const panelCells = (panel) => Uint8Array.from(atob(panel), (letter) => letter.charCodeAt(0));
+
+// A picture whose cells lead to how their numbers came about; by the keyboard, the panel of the layer has them.
+function explainedPanel(strip, panel, index) {
+  const picture = panelOf(strip, panel, index);
+  if (!strip.cells.size) return picture;
+  const valueAt = ({ clientX, clientY }) => {
+    const { left, top, width, height } = picture.getBoundingClientRect();
+    const [across, down] = [(clientX - left) / width, (clientY - top) / height].map((part) => Math.max(0, Math.min(part, 0.999)));
+    const place = strip.kind === "bars" ? Math.floor(down * strip.width)
+      : strip.kind === "lines" ? Math.round(across * (strip.width - 1)) : Math.floor(down * strip.height) * strip.width + Math.floor(across * strip.width);
+    return strip.cells.get(index * strip.height * strip.width + place);
+  };
+  return fill(picture, {
+    class: "explained",
+    onclick: (event) => valueAt(event) && chooseValue(rows[strip.row], valueAt(event)),
+    onpointermove: (event) => tips.set(picture, valueAt(event) ? `${address(valueAt(event).element)} = ${digits(valueAt(event).element.value)}` : ""),
+  }, []);
+}
+
 function panelOf(strip, panel, index) {
-  const cells = Uint8Array.from(atob(panel), (letter) => letter.charCodeAt(0));
+  const cells = panelCells(panel);
   const { width, height, low, high } = strip;
   const colour = (cell) => `#${words.palette.slice(6 * cell, 6 * cell + 6)}`;
   if (strip.kind === "bars") {

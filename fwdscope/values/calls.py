@@ -11,14 +11,14 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from fwdscope.model.events import LineResult, StepKey
 from fwdscope.ops.dispatch import OpRecord
 from fwdscope.ops.nested import tensors
 from fwdscope.ops.watch import watching
-from fwdscope.run.observation import unrecorded
-from fwdscope.torch_private import storage_id
+from fwdscope.torch_private import storage_id, without_modes
 from fwdscope.trace import Node, OwnWork, Recorder
 
 Index = tuple[int, ...]
@@ -81,6 +81,11 @@ class NamedTensor:
     maker: Node | None
     output: int | None
 
+    @property
+    def is_known(self) -> bool:
+        """Whether it is named, or an output of a step that has ended."""
+        return bool(self.name) or self.output is not None
+
 
 class CallKeeper(Recorder):
     """Keeps the operators of the steps with the keys ``wanted``, and the outputs of those and of ``shown``.
@@ -88,7 +93,7 @@ class CallKeeper(Recorder):
     The key ``("own", path, call)`` is all that a step computes itself between the steps inside it.
     """
 
-    def __init__(self, wanted: frozenset[StepKey], shown: StepKey, names: Mapping[int, str]) -> None:
+    def __init__(self, wanted: frozenset[StepKey], shown: frozenset[StepKey | None], names: Mapping[int, str]) -> None:
         super().__init__()
         self.wanted = wanted
         self.shown = shown
@@ -127,8 +132,6 @@ class CallKeeper(Recorder):
                 func, (args, keywords) = None, self._hold((arguments[0], arguments[1] or {}))
         super().op(record, arguments, result)
         if kept:
-            here = self.stack[-1]
-            owner = (here.own or here) if isinstance(here, Node) else here
             name = record.op.name.removeprefix("aten.").rstrip("_")
             read: set[int] = set()
             replaced([args, keywords], Held, lambda one: read.add(one.storage))
@@ -136,7 +139,9 @@ class CallKeeper(Recorder):
             results = tuple([self._hold_one(one, made=True) for one in tensors(result)])
             writes = (record.op.in_place and name not in _VIEWS_IN_PLACE) or "out" in keywords
             writes = writes or any(one.storage not in read for one in results)
-            self.kept.append(KeptCall(name, func, tuple(args), keywords, results, self._time - 1, writes, owner))
+            self.kept.append(
+                KeptCall(name, func, tuple(args), keywords, results, self._time - 1, writes, self._owner())
+            )
 
     def end(self, outputs: Any) -> None:
         """End a step, and hold its outputs if it is kept."""
@@ -144,7 +149,7 @@ class CallKeeper(Recorder):
         assert isinstance(node, Node)
         own, has_parts = node.own, bool(node.children)
         # Before the step counts as the maker of what it only passes on.
-        held = self._hold(tensors(outputs)) if node.step in self.wanted or node.step == self.shown else None
+        held = self._hold(tensors(outputs)) if node.step in self.wanted or node.step in self.shown else None
         super().end(outputs)
         if own is not None and not has_parts:
             self._settle(own, node, node.step in self.wanted)
@@ -155,7 +160,7 @@ class CallKeeper(Recorder):
         """End what a module computed itself, and keep it if it is wanted."""
         line = node.own
         own = super().end_own_work(node, following)
-        wanted = own.step in self.wanted or (own.step is not None and ("own", *own.step[1:]) in self.wanted)
+        wanted = is_of(own, self.wanted)
         self._settle(line, own, wanted)
         if wanted:
             self._finish(own)
@@ -171,6 +176,10 @@ class CallKeeper(Recorder):
         self._settle(pending, node, wanted)
         if wanted and node is not None:
             self._finish(node)
+
+    def _owner(self) -> Any:
+        here = self.stack[-1]
+        return (here.own or here) if isinstance(here, Node) else here
 
     def _may_keep(self) -> bool:
         here = self.stack[-1]
@@ -195,10 +204,12 @@ class CallKeeper(Recorder):
         return replaced(value, Tensor, self._hold_one)
 
     def _hold_one(self, tensor: Tensor, made: bool = False) -> Held:
-        with unrecorded():
+        with torch.no_grad(), without_modes():
             held = self._held(tensor)
-            made = made or any(one.tensor is tensor for call in self.kept for one in call.results)
-            if not made and not any(one.held.tensor is tensor for one in self.named):
+            made = made or any(
+                one.tensor is tensor for call in self.kept if call.owner is self._owner() for one in call.results
+            )
+            if not made and not any(one.held.tensor is tensor and one.is_known for one in self.named):
                 maker, output = self.maker(tensor), None
                 whole = held
                 # What was unpacked from the output of a step has its address there.
@@ -206,7 +217,8 @@ class CallKeeper(Recorder):
                     given = mark.ref()
                     if given is not None and storage_id(given.untyped_storage()) == held.storage and output is None:
                         output, whole = number, held if given is tensor else self._held(given)
-                self.named.append(NamedTensor(whole, self.names.get(id(tensor), ""), maker, output))
+                if maker is not None or id(tensor) in self.names:
+                    self.named.append(NamedTensor(whole, self.names.get(id(tensor), ""), maker, output))
         return held
 
     def _held(self, tensor: Tensor) -> Held:
@@ -214,6 +226,11 @@ class CallKeeper(Recorder):
         values = tensor.detach().cpu() if is_weight else tensor.detach().to("cpu", copy=True)
         storage, offset = storage_id(tensor.untyped_storage()), int(tensor.storage_offset())
         return Held(tensor, values, self._time, storage, offset, tuple(tensor.stride()))
+
+
+def is_of(node: Node, keys: frozenset[StepKey]) -> bool:
+    """Whether a step has one of some keys; ``("own", path, call)`` is that of all own work in a step."""
+    return node.step is not None and (node.step in keys or ("own", *node.step[1:]) in keys)
 
 
 def replaced(value: Any, kind: type, change: Callable[[Any], Any]) -> Any:

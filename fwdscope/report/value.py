@@ -1,15 +1,26 @@
-"""How one number of an output came about, as plain data: steps, each an equation with the numbers that went in."""
+"""How one number of an output came about, as plain data: steps, each an equation with the numbers that went in.
+
+``lean`` fields stand in JSON only where they are not the default.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import json
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from fwdscope.report import Shape
 from fwdscope.shown import InNotebook
+
+# A value of a tensor: any finite number.
+Value = Annotated[float, (-sys.float_info.max, sys.float_info.max)]
+
+
+def lean(default: Any) -> Any:
+    """A field that is left out of JSON where it is the default."""
+    return dataclasses.field(default=default, metadata={"lean": True})
 
 
 @dataclass(frozen=True)
@@ -21,10 +32,10 @@ class Element:
 
     tensor: str
     index: tuple[int, ...]
-    value: float
+    value: Value
     kind: Literal["input", "parameter", "layer", "step", "other"]
     # Which of the outputs of the layer it is in.
-    output: int = 0
+    output: int = lean(0)
 
     @property
     def indices(self) -> str:
@@ -49,12 +60,12 @@ class Equation:
     name: str
     symbols: str
     numbers: str
-    value: float
-    operands: tuple[Element, ...] = ()
-    note: str = ""
+    value: Value
+    operands: tuple[Element, ...] = lean(())
+    note: str = lean("")
 
 
-Cell = Element | float | str | None
+Cell = Element | Value | str | None
 
 
 @dataclass(frozen=True)
@@ -62,7 +73,7 @@ class TableRow:
     """Cells under the columns of a table; ``rest`` stands for rows that are left out, with their sums."""
 
     cells: tuple[Cell, ...]
-    kind: Literal["", "marked", "rest"] = ""
+    kind: Literal["", "marked", "rest"] = lean("")
 
 
 @dataclass(frozen=True)
@@ -85,10 +96,10 @@ class Grid:
     kind: str
     output: int
     before: tuple[int, ...]
-    rows: tuple[tuple[float | None, ...], ...]
+    rows: tuple[tuple[Value | None, ...], ...]
     down: tuple[int | None, ...]
     across: tuple[int | None, ...]
-    marked: tuple[int, int] | None = None
+    marked: tuple[int, int] | None = lean(None)
 
     @property
     def title(self) -> str:
@@ -106,14 +117,22 @@ class Grid:
 
 
 @dataclass(frozen=True)
+class Subtotal:
+    """A named number beside grids."""
+
+    name: str
+    value: Value
+
+
+@dataclass(frozen=True)
 class GridRow:
     """Grids side by side, and what they give: the sum of their products, and the sum up to here. ``rest`` stands for
     as many rows that are left out.
     """
 
     grids: tuple[Grid, ...]
-    results: tuple[tuple[str, float], ...] = ()
-    rest: int = 0
+    results: tuple[Subtotal, ...] = lean(())
+    rest: int = lean(0)
 
 
 Part = Equation | ValueTable | GridRow
@@ -137,6 +156,16 @@ class ValueStep:
 
 
 @dataclass(frozen=True)
+class KeptValue:
+    """A number that a strip draws, with the steps that computed it. ``cell`` counts the cells of all panels."""
+
+    cell: int
+    element: Element
+    steps: tuple[ValueStep, ...]
+    notes: tuple[str, ...] = lean(())
+
+
+@dataclass(frozen=True)
 class ValueExplanation(InNotebook):
     """One number of an output, explained by the steps that computed it, in their order.
 
@@ -148,7 +177,7 @@ class ValueExplanation(InNotebook):
     computed: float
     text: str
     kind: str
-    shape: Shape
+    shape: tuple[int, ...]
     dtype: str
     device: str
     seed: int
