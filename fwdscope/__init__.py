@@ -199,7 +199,7 @@ def explain(
 
     Raises LookupError with the nearest paths if there is no such layer, otherwise as :func:`inspect` does.
     """
-    from fwdscope.commands.explain import explain as explain_layer
+    from fwdscope.commands.explain.arithmetic import explain as explain_layer
     from fwdscope.inspection import make_subject
     from fwdscope.run.subject import ModuleSubject, Subject
 

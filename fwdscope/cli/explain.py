@@ -92,7 +92,7 @@ def explain(
                         lambda: explain_value(subject, layer, parse_index(value), settings, of)
                     )
                 else:
-                    from fwdscope.commands.explain import explain as explain_layer
+                    from fwdscope.commands.explain.arithmetic import explain as explain_layer
 
                     explanation = explain_layer(subject.trace_every_copy(), layer)
             except LookupError as error:

@@ -24,7 +24,7 @@ from typer.testing import CliRunner, Result
 
 import fwdscope
 from fwdscope.cli import app
-from fwdscope.commands.explain import explain
+from fwdscope.commands.explain.arithmetic import explain
 from fwdscope.inspection import make_subject
 from fwdscope.language.outline import layer_paths
 from fwdscope.language.parser import parse

@@ -1,10 +1,9 @@
 """Explain the arithmetic of one layer: every figure of its row as a formula, with the numbers inserted.
 
-:func:`explain` finds a step of a trace by its path or its line and returns an :class:`Explanation`, which is plain
-data. :mod:`fwdscope.render.explanation` draws it.
+:func:`fwdscope.commands.explain.arithmetic.explain`, which loads torch, finds a step of a trace by its path or its line
+and returns an :class:`Explanation`, which is plain data. :mod:`fwdscope.render.explanation` draws it.
 """
 
-from fwdscope.commands.explain.arithmetic import explain
 from fwdscope.commands.explain.explanation import Explanation, Weight
 
-__all__ = ["Explanation", "Weight", "explain"]
+__all__ = ["Explanation", "Weight"]

@@ -14,7 +14,8 @@ import torch
 from torch import nn
 
 from fwdscope.arithmetic import MOST_OPERATORS, operator_costs
-from fwdscope.commands.explain import Explanation, Weight, explain
+from fwdscope.commands.explain import Explanation, Weight
+from fwdscope.commands.explain.arithmetic import explain
 from fwdscope.formula import Formula
 from fwdscope.language import load
 from fwdscope.language.check import check
