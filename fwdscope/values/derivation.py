@@ -87,6 +87,8 @@ _WEIGHTED = {
     "nll_loss": "the log-probabilities of the labels, each times −1 over their number, or by their classes' weights",
     "upsample": "the neighbours in the input, each times its share",
     "_upsample": "the neighbours in the input, each times its share",
+    "fractional_max_pool": "the largest number of its window",
+    "_trilinear": "the numbers of the first input, each times those of the second by their weights, summed",
     "col2im": "the numbers of all patches that cover this place, summed",
     "_embedding_bag": "the rows of the bag, each times its share",
 }

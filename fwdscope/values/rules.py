@@ -15,7 +15,7 @@ from fwdscope.values.calls import Held, Index, replaced
 
 from .derivation import FEW, IndexBox, StepWriter, ValueColumn, broadcast, rule, shown_rows, take
 from .elementwise import LOSSES
-from .quantity import ATOM, Quantity, Writing, atom, exp, largest, log, sigmoid, sqrt
+from .quantity import Quantity, atom, exp, log, sigmoid, sqrt
 
 # --- products --------------------------------------------------------------------------------------------------------
 
@@ -39,24 +39,6 @@ def _product(w: StepWriter, at: Index) -> Quantity:
     w.sentence += ", plus the bias"
     alpha, beta = w.call.keywords.get("alpha", 1), w.call.keywords.get("beta", 1)
     return (total if alpha == 1 else alpha * total) + (bias if beta == 1 else beta * bias)
-
-
-@rule("_trilinear")
-def _bilinear(w: StepWriter, at: Index) -> Quantity:
-    w.sentence = "each pair of inputs times its weight, summed"
-    *_, summed = w.args[:7]
-    inputs, expanded = w.args[:3], w.args[3:6]
-    dims = inputs[0].values.dim() + len(expanded[0])
-    sizes = {dim: max(x.values.shape[dim - sum(e < dim for e in ex)] for x, ex in zip(inputs, expanded, strict=True)
-                      if dim not in ex) for dim in summed}  # fmt: skip
-    factors: list[tuple[Held, list[Index]]] = [(x, []) for x in inputs]
-    for chosen in itertools.product(*(range(sizes[dim]) for dim in summed)):
-        rest, picked = iter(at), dict(zip(summed, chosen, strict=True))
-        whole = [picked[dim] if dim in picked else next(rest) for dim in range(dims)]
-        for (x, indices), ex in zip(factors, expanded, strict=True):
-            kept = [i for dim, i in enumerate(whole) if dim not in ex]
-            indices.append(tuple(0 if size == 1 else i for i, size in zip(kept, x.values.shape, strict=True)))
-    return w.products(*factors)
 
 
 def _reach(p: int, k: int, size: int, stride: int, padding: int, dilation: int, transposed: bool) -> int | None:
@@ -182,26 +164,11 @@ def _adaptive(w: StepWriter, at: Index) -> list[list[int | None]]:
 
 
 @rule("max_pool1d", "max_pool2d", "max_pool2d_with_indices", "max_pool3d_with_indices", "adaptive_max_pool2d",
-      "adaptive_max_pool3d", "fractional_max_pool2d", "fractional_max_pool3d")  # fmt: skip
+      "adaptive_max_pool3d")  # fmt: skip
 def _max_pool(w: StepWriter, at: Index) -> Quantity:
     name = w.call.name
     dims = int(name[name.index("pool") + 4])
-    if name.startswith("adaptive"):
-        spans = _adaptive(w, at)
-    elif name.startswith("fractional"):
-        spans = []
-        samples = w.args[3].values
-        for d, (p, size, taps, out) in enumerate(
-            zip(at[-dims:], w.args[0].values.shape[-dims:], _each(w.args[1], dims), _each(w.args[2], dims), strict=True)
-        ):
-            # As ATen's FractionalMaxPooling.h, generate_intervals; the last sample is that of the width.
-            item, channel = (at[0], at[1]) if len(at) > dims + 1 else (0, at[0])
-            u = float(samples[item, channel, dims - 1 - d if dims == 2 else d])
-            alpha = (size - taps) / (out - 1) if out > 1 else 0.0
-            start = size - taps if p == out - 1 else int((p + u) * alpha) - int(u * alpha)
-            spans.append(list(range(start, start + taps)))
-    else:
-        spans = _fixed(w, at, dims, w.argument(4, default=1))
+    spans = _adaptive(w, at) if name.startswith("adaptive") else _fixed(w, at, dims, w.argument(4, default=1))
     w.sentence = "the largest number of the window"
     _, best = _pool(w, at, spans, True)
     w.symbol(w.derivation.element(w.args[0], best))
@@ -448,22 +415,6 @@ def _index_add(w: StepWriter, at: Index) -> Quantity:
 # --- losses ----------------------------------------------------------------------------------------------------------
 
 
-def _each_value(w: StepWriter, reduction: int) -> torch.Tensor:
-    """The values of a loss before they are reduced."""
-    args = replaced(w.args, Held, lambda one: one.values.double() if one.values.is_floating_point() else one.values)
-    keywords = {} if len(args) > reduction else {"reduction": 0}
-    args[reduction : reduction + 1] = [0] * (not keywords)
-    made = w.call.function(*args, **keywords)
-    found: torch.Tensor = made if isinstance(made, torch.Tensor) else made[0]
-    return found
-
-
-def _reduce(w: StepWriter, values: torch.Tensor, reduction: int, *columns: ValueColumn) -> Quantity:
-    """Add a table of the values of a loss: their mean or their sum."""
-    total = w.total("", columns, values.flatten(), "Σ loss", "loss")
-    return total / values.numel() if reduction == 1 else total
-
-
 @rule(*LOSSES)
 def _loss(w: StepWriter, at: Index) -> Quantity:
     position = {"binary_cross_entropy": 3, "binary_cross_entropy_with_logits": 4}.get(w.call.name, 2)
@@ -471,87 +422,12 @@ def _loss(w: StepWriter, at: Index) -> Quantity:
     if reduction == 0:
         return w.elementwise(at)
     w.sentence = f"the {'mean' if reduction == 1 else 'sum'} of the loss of every element"
-    values = _each_value(w, position)
+    args = replaced(w.args, Held, lambda one: one.values.double() if one.values.is_floating_point() else one.values)
+    keywords = {} if len(args) > position else {"reduction": 0}
+    args[position : position + 1] = [0] * (not keywords)
+    values: torch.Tensor = w.call.function(*args, **keywords)
     w.equation("the first", w.elementwise((0,) * values.dim()))
     spots = list(itertools.product(*map(range, values.shape)))
     columns = [w.elements(held, [broadcast(index, held) for index in spots]) for held in w.args[:2]]
-    return _reduce(w, values, reduction, *columns)
-
-
-@rule("multi_margin_loss", "multilabel_margin_loss_forward")
-def _margin_loss(w: StepWriter, at: Index) -> Quantity:
-    x, target = w.args[:2]
-    many = w.call.name.startswith("multilabel")
-    position = 2 if many else 5
-    reduction = w.argument(position, "reduction", 1)
-    values = _each_value(w, position)
-    sample = at if reduction == 0 else (0,) * values.dim()
-    scores = range(x.values.shape[-1])
-    if many:
-        labels = list(itertools.takewhile(lambda j: j >= 0, target.values[sample].tolist()))
-        pairs = [(j, i) for j in labels for i in scores if i not in labels]
-        margin, p, weight = atom(1.0), 1, None
-        w.sentence = "by how much each label's score is less than 1 above each other class's, over the classes"
-    else:
-        label = int(target.values[sample])
-        pairs = [(label, i) for i in scores if i != label]
-        p, margin = w.argument(2, "p", 1), atom(float(w.argument(3, "margin", 1)), "margin")
-        weight = w.argument(4, "weight")
-        w.sentence = "by how much the label's score is less than a margin above each other class's, over the classes"
-    terms = [largest(0, margin - w.number(x, (*sample, j)) + w.number(x, (*sample, i))) for j, i in pairs]
-    terms = [term if p == 1 else term**p for term in terms]
-    w.equation("label {}, class {}".format(*pairs[0]), terms[0])
-    column = ValueColumn("", lambda k: "label {}, class {}".format(*pairs[k]))
-    total = w.total("", [column], torch.tensor([one.value for one in terms], dtype=torch.float64), "Σ term", "term")
-    if weight is not None:
-        total = w.number(weight, (label,)) * total
-    own = total / len(scores)
-    if reduction == 0 or not values.dim():
-        return own
-    w.equation("sample 0", own)
-    return _reduce(w, values, reduction, ValueColumn("", lambda i: f"sample {i}"))
-
-
-@rule("_ctc_loss")
-def _ctc_loss(w: StepWriter, at: Index) -> Quantity:
-    """The forward variables α of Graves et al. (2006), section 4.1, in logarithms."""
-    scores, targets, inputs, lengths = w.args[:4]
-    blank = w.argument(4, "blank", 0)
-    item = at[0] if at else 0
-    lengths, inputs = (one.values.tolist() if isinstance(one, Held) else list(one) for one in (lengths, inputs))
-    # The targets stand side by side, or one after the other.
-    start = sum(lengths[:item]) if targets.values.dim() == 1 else item * targets.values.shape[1]
-    labels = targets.values.flatten()[start : start + lengths[item]].tolist()
-    states = [blank, *itertools.chain.from_iterable((label, blank) for label in labels)]
-    batched = scores.values.dim() == 3
-
-    def index(t: int, label: int) -> Index:
-        return (t, item, label) if batched else (t, label)
-
-    def log_sum(values: Sequence[float]) -> float:
-        return float(torch.tensor(values, dtype=torch.float64).logsumexp(0))
-
-    alpha: list[list[float]] = []
-    for t in range(inputs[item]):
-        row = []
-        for s, label in enumerate(states):
-            before = [0.0 if s < 2 else -math.inf] if t == 0 else [alpha[-1][s]]
-            if t and s:
-                before.append(alpha[-1][s - 1])
-            if t and s > 1 and label not in (blank, states[s - 2]):
-                before.append(alpha[-1][s - 2])
-            row.append(log_sum(before) + float(scores.values[index(t, label)]))
-        alpha.append(row)
-    w.derivation.derive(scores, index(0, states[0]))
-    w.sentence = "α sums the probabilities of all alignments in time: a label stays or moves on, past a blank by two"
-    names = ["blank" if label == blank else f"label {label}" for label in states]
-    logs = torch.tensor(alpha, dtype=torch.float64)
-    columns = [ValueColumn(name, logs[:, s]) for s, name in enumerate(names)]
-    w.table("log α of each time and label", len(alpha), ValueColumn("", lambda t: f"t = {t}"), *columns)
-    first, *others = (
-        atom(v, f"α[{len(alpha) - 1}, {name}]") for v, name in zip(alpha[-1][-2:], names[-2:], strict=True)
-    )
-    sums = alpha[-1][-2:]
-    return -first.join(
-        log_sum(sums), lambda *x: Writing(f"ln({' + '.join(f'exp({one.text})' for one in x)})", ATOM), *others
-    )
+    total = w.total("", columns, values.flatten(), "Σ loss", "loss")
+    return total / values.numel() if reduction == 1 else total
