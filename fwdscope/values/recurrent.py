@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -24,31 +23,14 @@ _BEFORE = {"lstm": "the states h′ and c′ before"} | dict.fromkeys(("gru", "r
 
 
 class RecurrentCell(NamedTuple):
-    """One layer in one direction: its kind, its weights, and what was before the step that is explained."""
+    """One layer in one direction: its kind, and its weights."""
 
     kind: str
     w_ih: Held
     w_hh: Held
     b_ih: Held | None
     b_hh: Held | None
-    project: Held | None
     relu: bool
-
-    def run(self, x: Tensor, h: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
-        """The next hidden and cell state, in double precision."""
-        from_x, from_h = self.w_ih.values.double() @ x, self.w_hh.values.double() @ h
-        from_x = from_x if self.b_ih is None else from_x + self.b_ih.values.double()
-        from_h = from_h if self.b_hh is None else from_h + self.b_hh.values.double()
-        if self.kind == "rnn":
-            return ((from_x + from_h).relu() if self.relu else (from_x + from_h).tanh()), c
-        if self.kind == "gru":
-            (xr, xz, xn), (hr, hz, hn) = from_x.chunk(3), from_h.chunk(3)
-            n, z = (xn + (xr + hr).sigmoid() * hn).tanh(), (xz + hz).sigmoid()
-            return (1 - z) * n + z * h, c
-        i, f, g, o = (from_x + from_h).chunk(4)
-        c = f.sigmoid() * c + i.sigmoid() * g.tanh()
-        h = o.sigmoid() * c.tanh()
-        return (h if self.project is None else self.project.values.double() @ h), c
 
 
 @rule("lstm_cell", "gru_cell", "rnn_tanh_cell", "rnn_relu_cell")
@@ -56,11 +38,11 @@ def _cell(w: StepWriter, at: Index) -> Quantity:
     x, hx, w_ih, w_hh = w.args[:4]
     b_ih, b_hh = w.argument(4, "b_ih"), w.argument(5, "b_hh")
     states = hx if isinstance(hx, list) else [hx]
-    cell = RecurrentCell(w.call.name.split("_")[0], w_ih, w_hh, b_ih, b_hh, None, "relu" in w.call.name)
+    cell = RecurrentCell(w.call.name.split("_")[0], w_ih, w_hh, b_ih, b_hh, "relu" in w.call.name)
     *item, unit = at
     w.sentence = f"one step from its input x and {_BEFORE[cell.kind]}"
-    rows = [[(held, (*item, i)) for i in range(held.values.shape[-1])] for held in (x, *states)]
-    return _write(w, cell, unit, *(_elements(w, row) for row in rows), wants_c=w.result == 1)
+    rows = [[w.derivation.element(held, (*item, i)) for i in range(held.values.shape[-1])] for held in (x, *states)]
+    return _write(w, cell, unit, *rows, wants_c=w.result == 1)
 
 
 @rule("lstm", "gru", "rnn_tanh", "rnn_relu")
@@ -80,38 +62,35 @@ def _sequence(w: StepWriter, at: Index) -> Quantity:
         t = 0 if backward else steps - 1
     size = len(flat) // (layers * directions)
 
-    def cell(layer: int, backward: int) -> RecurrentCell:
-        own = flat[(layer * directions + backward) * size :][:size]
-        b_ih, b_hh = own[2:4] if has_bias else (None, None)
-        project = own[-1] if size in (3, 5) else None
-        return RecurrentCell(kind, own[0], own[1], b_ih, b_hh, project, "relu" in w.call.name)
+    if size in (3, 5) and w.result < 2:
+        return atom(float(w.call.results[w.result].values[at])).noted("a projection of the state is not shown")
 
     def input_at(time: int, i: int) -> Index:
         return (item, time, i) if batch_first else (time, item, i)
 
+    def run(inputs: Tensor, layer: int, direction: int, count: int) -> tuple[Tensor, list[Tensor]]:
+        """The outputs of one layer in one direction, and its states after so many steps."""
+        place = layer * directions + direction
+        now = [one.values[place, item].double()[None, None] for one in states]
+        if not count:
+            return inputs, now
+        weights = [one.values.double() for one in flat[place * size :][:size]]
+        given = (inputs.flip(0) if direction else inputs)[:count, None]
+        settings = has_bias, 1, 0.0, False, False, False
+        made, *now = getattr(torch, w.call.name)(given, now if len(now) > 1 else now[0], weights, *settings)
+        return (made.flip(0) if direction else made)[:, 0], now
+
     inputs = (x.values.double() if batch_first else x.values.double().transpose(0, 1))[item]
-    before = None
-    for each in range(layer + 1):
-        outputs = []
-        for direction in range(directions):
-            h, *c = (one.values[each * directions + direction, item].double() for one in states)
-            made: dict[int, Tensor] = {}
-            cells = c[0] if c else h
-            for time in reversed(range(steps)) if direction else range(steps):
-                if (each, direction, time) == (layer, backward, t):
-                    before = h, cells, inputs[time]
-                h, cells = cell(each, direction).run(inputs[time], h, cells)
-                made[time] = h
-            outputs.append(torch.stack([made[time] for time in range(steps)]))
-        inputs = torch.cat(outputs, -1)
-    assert before is not None
+    for each in range(layer):
+        inputs = torch.cat([run(inputs, each, direction, steps)[0] for direction in range(directions)], -1)
+    before = [one.flatten() for one in run(inputs, layer, backward, steps - 1 - t if backward else t)[1]]
     previous = t + 1 if backward else t - 1
     is_first, place = not 0 <= previous < steps, layer * directions + backward
     below = [
         w.derivation.element(x, input_at(t, i))
         if layer == 0
         else Element(f"output of layer {layer - 1}", (t, i), float(value), "other")
-        for i, value in enumerate(before[2])
+        for i, value in enumerate(inputs[t])
     ]
     names = ("h", "c") if len(states) > 1 else ("h",)
     olds = []
@@ -127,11 +106,10 @@ def _sequence(w: StepWriter, at: Index) -> Quantity:
         olds.append(old)
     w.sentence = f"step {t} (0 to {steps - 1})" + f", layer {layer} (0 to {layers - 1})" * (layers > 1)
     w.sentence += ", backward" * bool(backward) + f": from its input x and {_BEFORE[kind]}"
-    return _write(w, cell(layer, backward), unit, below, *olds, wants_c=w.result == 2)
-
-
-def _elements(w: StepWriter, row: Sequence[tuple[Held, Index]]) -> list[Element]:
-    return [w.derivation.element(*one) for one in row]
+    own = flat[place * size :][:size]
+    b_ih, b_hh = own[2:4] if has_bias else (None, None)
+    cell = RecurrentCell(kind, own[0], own[1], b_ih, b_hh, "relu" in w.call.name)
+    return _write(w, cell, unit, below, *olds, wants_c=w.result == 2)
 
 
 def _write(
@@ -144,21 +122,7 @@ def _write(
     *,
     wants_c: bool,
 ) -> Quantity:
-    """The equations of one unit: its gates in order, and its state; of a projection first the sum over the units."""
-    if cell.project is not None and not wants_c:
-        vectors = [torch.tensor([one.value for one in part], dtype=torch.float64) for part in (x, h, c or [])]
-        states = cell._replace(project=None).run(*vectors)[0]
-        hidden = _write(w, cell._replace(project=None), 0, x, h, c, wants_c=False)
-        w.equation("unit 0", hidden)
-        units = [Element("unit", (i,), float(value), "other") for i, value in enumerate(states)]
-        weights = [w.derivation.element(cell.project, (unit, i)) for i in range(len(units))]
-        return _dot(
-            w,
-            units,
-            weights,
-            f"h = W_hr·units: the projection to {cell.project.values.shape[0]} numbers",
-            "Σ W_hr·unit",
-        )
+    """The equations of one unit: its gates in order, and its state."""
     size = cell.w_hh.values.shape[0] // len(_GATES[cell.kind])
     gates: dict[str, Quantity] = {}
     for number, (letter, name) in enumerate(_GATES[cell.kind]):
