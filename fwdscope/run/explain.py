@@ -43,8 +43,9 @@ from fwdscope.values.derivation import Derivation
 from fwdscope.values.elementwise import ACTIVATIONS
 
 # Outputs of at most so many numbers of one item are explained on the page: at most so many numbers of a report, in so
-# many seconds and so many bytes of JSON.
+# many seconds and so many bytes of JSON, unless one more forward takes long.
 MOST_NUMBERS_OF_LAYER, MOST_NUMBERS, MOST_SECONDS, MOST_BYTES = 128, 256, 3.0, 300_000
+MOST_MACS = 10**10
 # How far the number of the run may be from the one computed in double precision before a note says so.
 _ROUNDING = 1e-5
 
@@ -119,7 +120,7 @@ def explained_strips(
                 sources[i] = _source(node, 0), cells
                 left -= len(cells)
     strips = [strip for strip, _ in found]
-    if not sources:
+    if not sources or (ready.report.totals.macs or 0) > MOST_MACS:
         return tuple(strips)
     keys = frozenset[StepKey]().union(*(source.keys for source, _ in sources.values()))
     keeper = _run(ready, keys, frozenset(source.shown for source, _ in sources.values()))
@@ -128,20 +129,18 @@ def explained_strips(
         held, strip = _held(keeper, source.shown, 0), strips[i]
         names = wanted.names.get(source.node.path, ())
         again = strip_of(held.values, names, wanted.batch) if held is not None else None
-        if held is None or again is None or time.monotonic() > end:
+        if held is None or again is None:
             continue
         if (again.panels, again.low, again.high) != (strip.panels, strip.low, strip.high):
             continue
         values = []
         for cell, at in enumerate(cells):
-            if at is not None:
+            if at is not None and room > 0 and time.monotonic() < end:
                 steps, notes, _ = _derived(Derivation(keeper, source.keys), source, held, at)
                 value = KeptValue(cell, steps[-1].element, tuple(map(_finite, steps)), notes)
                 with contextlib.suppress(ValueError):  # JSON has no infinite numbers
                     room -= len(json.dumps(dataclasses.asdict(value), allow_nan=False))
                     values.append(value)
-        if room < 0:
-            break
         strips[i] = replace(strip, values=tuple(values))
     return tuple(strips)
 

@@ -62,7 +62,7 @@ function derivation(row) {
         const value = strip.cells.get(index * strip.height * strip.width + place);
         return value ? shaded(make("button", { "aria-label": `${address(value.element)} = ${digits(value.element.value)}`, "aria-pressed": String(value === state.value), onclick: () => chooseValue(row, value) }, number(value.element.value)), shade) : make("span");
       }));
-      if (across) numbers.style.gridTemplateColumns = `repeat(${across}, minmax(54px, 1fr))`;
+      if (across) numbers.style.gridTemplateColumns = `repeat(${across}, minmax(62px, 1fr))`;
       return [strip.of > 1 ? make("p", { class: "muted" }, `channel ${strip.numbers[index]}`) : "", numbers];
     });
     const chosen = [...strip.cells.values()].find((value) => value === state.value);
