@@ -104,9 +104,8 @@ def test_numbers_that_another_run_would_not_give_are_not_explained() -> None:
             return x + torch.arange(5) * self.calls
 
     settings = RunSettings(device="cpu", latency=False, show="all")
-    for inner, count in ((nn.Tanh(), 5), (Counts(), 0)):
-        report = inspect_module(nn.Sequential(inner), (torch.zeros(1, 5),), settings=settings)
-        assert [len(strip.values) for strip in report.strips] == [0, count]
+    report = inspect_module(nn.Sequential(Counts()), (torch.zeros(1, 5),), settings=settings)
+    assert [len(strip.values) for strip in report.strips] == [0, 0]
 
 
 def test_of_a_large_output_nothing_is_explained() -> None:
