@@ -105,7 +105,7 @@ def replacing(path: Path, inside: Path | None = None, sync: bool = True) -> Iter
     """A new file beside a file, which it replaces once it is written; see :func:`write`."""
     if path.exists() and not path.is_file():
         raise OSError(errno.EINVAL, _irregular(path.stat().st_mode), str(path))
-    place = path.resolve()
+    place = Path(os.path.realpath(path))  # unlike resolve(), it takes a circle of links
     if not place.is_relative_to((inside or path.parent).resolve()):
         raise OSError(errno.ELOOP, f"a link leads out of its folder, to {place}", str(path))
     # The mode of a new file is what the umask leaves of 666.

@@ -20,7 +20,7 @@ LIMITS: dict[str, int] = {
     "exponent": 64,  # in an expression
     "turns": 10_000,  # copies of a stack, rounds of a `for`, tensors that one is taken apart into
     "layers": 100_000,  # of a network
-    "steps": 200_000,  # of a build: lines run, layers made, pieces of tensors, items of lists
+    "steps": 100_000,  # of a build: lines run, layers made, pieces of tensors, items of lists
     "blocks": 64,  # nested
     "rounds": 1_000,  # of a `while` without `limit:`
     "elements": 10**13,  # of a tensor

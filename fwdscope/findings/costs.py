@@ -28,7 +28,7 @@ def _most_in_one(network: RowGraph) -> Iterator[Finding]:
         return
     for i in weighted:
         row = network.rows[i]
-        if network.times[i] == 1 and row.params * 2 >= total:
+        if network.times[i] == 1 and row.params * 2 >= total > 0:
             made = _table_or_matrix(row)
             share = units.share(row.params / total)
             text = f"{row_name(row)} has {share} of the parameters: {units.exact(row.params)}{made}"

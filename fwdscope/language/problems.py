@@ -103,6 +103,8 @@ class Problem:
     help: str | None = None
     causes: tuple[Cause, ...] = ()
     fixes: tuple[Fix, ...] = ()
+    # How many there are, in the last of very many.
+    stands_for: int = 1
 
     def __post_init__(self) -> None:
         # Both may quote the file, whose text may be long and have line breaks.
@@ -126,10 +128,11 @@ class SpecError(InputError):
         for problem in problems:
             unique.setdefault((problem.source.name, problem.span, problem.message), problem)
         found = sorted(unique.values(), key=lambda p: (p.source.name, p.span, p.message))
-        self.total = len(found)
+        self.total = sum(problem.stands_for for problem in found)
         if more := found[MAX_PROBLEMS:]:
-            message = f"{count(len(more), 'more problem')} from here on"
-            found[MAX_PROBLEMS:] = [Problem(more[0].source, more[0].span, "limit", message)]
+            left = sum(problem.stands_for for problem in more)
+            message = f"{count(left, 'more problem')} from here on"
+            found[MAX_PROBLEMS:] = [Problem(more[0].source, more[0].span, "limit", message, stands_for=left)]
         self.problems = tuple(found)
         super().__init__(count(self.total, "problem"))
 

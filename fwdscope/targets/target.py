@@ -66,8 +66,10 @@ class Target(NamedTuple):
     def is_module(self) -> bool:
         """Whether it is a PyTorch model: ``package.module:name``, ``library:name`` or an exported program."""
         on_a_drive = re.match(r"[A-Za-z]:[\\/]", self.text)  # of Windows
-        is_named = ":" in self.text and not on_a_drive and self.revision is None and find_spec(self.text) is None
-        return self.is_program or is_named
+        module, colon, _ = self.text.partition(":")
+        is_a_file = find_spec(self.text) is not None or Path(module).is_file()  # spec.yaml:12 is no module
+        is_named = colon and not on_a_drive and not is_a_file and self.revision is None
+        return self.is_program or bool(is_named)
 
     @property
     def is_program(self) -> bool:

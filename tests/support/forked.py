@@ -5,6 +5,7 @@ It reads a command a line, as JSON, and writes what became of it.
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import resource
@@ -89,11 +90,24 @@ def _run(ask: dict[str, Any]) -> None:
 
 def serve() -> None:
     """Fork a child for each line."""
-    import torch  # noqa: F401
+    import numpy  # noqa: F401
 
-    import fwdscope.inspection
-    import fwdscope.render.html  # noqa: F401
+    from fwdscope.cli import COMMANDS
+    from fwdscope.commands.check import one
+    from fwdscope.commands.check.one import CheckSettings
+    from fwdscope.language.problems import Source
+    from fwdscope.render import FORMATS, Options, render
+    from fwdscope.report import Report
 
+    # What each command imports is imported once.
+    for name in COMMANDS:
+        importlib.import_module(f"fwdscope.cli.{name}")
+    spec = "inputs: {x: 'rand(2, 3)'}\nlayers: [fc = Linear(1)]\n"
+    made = one.check_source(Source("a.yaml", spec), CheckSettings())
+    assert made.kept is not None
+    for form in FORMATS:
+        if not FORMATS[form].is_single:
+            render(Report.from_json(made.kept.report.to_json()), form, Options())
     answers = os.dup(1)
     for line in sys.stdin:
         ask = json.loads(line)
