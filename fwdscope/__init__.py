@@ -92,6 +92,8 @@ def inspect(
     stats: bool = True,
     latency: bool = True,
     past: int = 0,
+    weights_dtype: str | None = None,
+    kv_dtype: str | None = None,
     **keywords: Any,
 ) -> Report:
     """Report every layer's shapes, parameters and costs, for a spec or a PyTorch module.
@@ -111,7 +113,8 @@ def inspect(
     evaluation mode, or in training mode with ``train``. ``stats=False`` and ``latency=False`` leave a part out.
 
     ``past`` is the number of earlier positions whose keys and values are kept: ``report.totals.kv_cache`` are the bytes
-    of these, the rows' ``cached`` the tensors, and all costs those of the step behind them.
+    of these, the rows' ``cached`` the tensors, and all costs those of the step behind them. With
+    ``weights_dtype="int4:g128"`` weights count as stored in that format, with ``kv_dtype="fp8"`` keys and values.
 
     ``training=True`` works out a training step on the meta device: ``report.training`` has what forward, loss, backward
     and optimizer compute and hold, and the rows' ``backward`` each layer's part. A mapping says how it trains, by the
@@ -122,16 +125,19 @@ def inspect(
     layers do not fit, with torch's error as its cause, and whatever the module itself raises.
     """
     from fwdscope.inspection import inspect_module, inspect_target
+    from fwdscope.report.stored import Stored, parse_format
     from fwdscope.settings import RunSettings, TrainingSettings
 
+    formats = (None if text is None else parse_format(text) for text in (weights_dtype, kv_dtype))
+    stored = Stored(*formats)
     file = Path(weights) if weights is not None else None
     step = TrainingSettings.of(training) if training is not False else None
     if step is not None and device not in ("auto", "meta"):
         raise InputError(f"a training step is worked out on meta, without a run: leave device={device!r} out")
     settings = RunSettings(device, seed, file, train=train, training=step, stats=stats, latency=latency, peaks=latency)
     if not isinstance(target, str | os.PathLike):
-        return inspect_module(target, inputs, keywords, settings, past)
-    given = _target(target, inputs, keywords, variables, arguments, dtype)._replace(past=past)
+        return inspect_module(target, inputs, keywords, settings, past, stored)
+    given = _target(target, inputs, keywords, variables, arguments, dtype)._replace(past=past, stored=stored)
     return inspect_target(given, settings)[0]
 
 

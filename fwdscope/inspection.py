@@ -13,6 +13,7 @@ from fwdscope.errors import InputError, ShapeError, TargetError, error_text, nee
 from fwdscope.garbage_collection import without_garbage_collection
 from fwdscope.language.problems import SpecError
 from fwdscope.report import Report
+from fwdscope.report.stored import Stored, as_stored
 from fwdscope.report.sweep import SweepAxis, SweepPoint, combinations
 from fwdscope.settings import META, SHOW_ALL, Interrupted, RunError, RunSettings, Training, dtype_name
 from fwdscope.units import byte_size
@@ -52,6 +53,7 @@ def inspect_module(
     kwargs: Mapping[str, Any] | None = None,
     settings: RunSettings = META,
     past: int = 0,
+    stored: Stored = Stored(),  # noqa: B008 - it is immutable
 ) -> Report:
     """The report of a module on example inputs: its forward on meta, and then a run on a device if ``settings`` name
     one.
@@ -66,12 +68,17 @@ def inspect_module(
         only_on_meta = settings.device == "meta"
         return ModuleSubject((module, args, kwargs or {}), settings.mode, only_on_meta=only_on_meta, past=past)
 
-    _refuse_run(past, settings)
-    return inspect_subject(subject, settings)[0]
+    _refuse_run(past, settings, stored)
+    report = inspect_subject(subject, settings)[0]
+    return as_stored(report, stored) if any(stored) else report
 
 
-def _refuse_run(past: int, settings: RunSettings) -> None:
+def _refuse_run(past: int, settings: RunSettings, stored: Stored, text: str = "") -> None:
     """Raise InputError where a step behind earlier positions is to run, for they have no numbers, or to train."""
+    if stored.cache is not None and (not past or text.startswith("transformers:")):
+        raise InputError("--kv-dtype is for --past, and not for a model of transformers, whose own cache has its dtype")
+    if any(stored) and (settings.training or settings.device not in ("auto", "meta")):
+        raise InputError("--weights-dtype and --kv-dtype are counted for a forward on meta: leave the run or step out")
     if past and settings.training:
         raise InputError("earlier positions (--past) are of generation: leave them out of a training step")
     if past < 0:
@@ -82,11 +89,12 @@ def _refuse_run(past: int, settings: RunSettings) -> None:
 
 def inspect_target(target: Target, settings: RunSettings = META) -> tuple[Report, Picture | None]:
     """The report of a target, and the picture that ``settings.show`` asks for. Raises InputError or SpecError."""
-    _refuse_run(target.past, settings)
+    _refuse_run(target.past, settings, target.stored, target.text)
     if not target.is_report:
         only_on_meta = settings.device == "meta"
         make = functools.partial(make_subject, target, settings.mode, only_on_meta, settings.on_progress)
-        return target.run_user_code(lambda: inspect_subject(make, settings))
+        report, picture = target.run_user_code(lambda: inspect_subject(make, settings))
+        return (as_stored(report, target.stored) if any(target.stored) else report), picture
     shows = settings.show and settings.show != SHOW_ALL
     if settings.device not in (None, "auto", "meta") or settings.weights or settings.mode or shows:
         options = "--device, --weights, --train, --training and --show"

@@ -36,6 +36,7 @@ from fwdscope.errors import InputError, ShapeError
 from fwdscope.interrupt import INTERRUPTED
 from fwdscope.render import COLUMNS, FIGURES, FORMATS, Options, render
 from fwdscope.render.nodes import COLOURS
+from fwdscope.report.stored import Stored
 from fwdscope.settings import SHOW_ALL, RunSettings
 
 if TYPE_CHECKING:
@@ -83,6 +84,8 @@ def inspect(
     input_: opt.Inputs = None,
     dtype: opt.ModelDtype = "float32",
     past: opt.Past = None,
+    weights_dtype: opt.WeightsFormat = None,
+    kv_dtype: opt.CacheFormat = None,
     device: opt.Device = None,
     on: Annotated[str | None, typer.Option(metavar="NAMES", help=_ON, autocompletion=completion.hardware)] = None,
     seed: opt.Seed = 0,
@@ -110,6 +113,7 @@ def inspect(
 
     def command() -> None:
         inspected = [target_of(text, set_, input_, dtype, allow_import, arg, past) for text in targets]
+        inspected = [one._replace(stored=Stored(weights_dtype, kv_dtype)) for one in inspected]
         only_one = {"watch": watch, "show": show is not None, "partial": partial, "vary": bool(vary)}
         _check_targets(inspected, [name for name, is_given in only_one.items() if is_given])
         unasked = defaulted(ctx)
@@ -136,7 +140,7 @@ def inspect(
         # A picture needs no times.
         draws = show is not None and form not in _WITH_STRIPS
         settings = RunSettings(
-            "auto" if chosen is None and (watch or step or on is not None or past) else chosen,
+            "auto" if chosen is None and (watch or step or on is not None or past or weights_dtype) else chosen,
             seed, weights, weights_partial, train=train, training=step, stats=not no_stats,
             latency=not (no_latency or draws), show=show, depth=depth,
         )  # fmt: skip

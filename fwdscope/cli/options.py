@@ -13,6 +13,7 @@ import typer
 from fwdscope.cli import completion
 from fwdscope.errors import InputError
 from fwdscope.limits import LIMITS, limit
+from fwdscope.report.stored import Format, parse_format
 from fwdscope.settings import DTYPES, LOSSES, TrainingSettings, dtype_name
 from fwdscope.targets import Target, find_spec
 from fwdscope.units import positions
@@ -83,6 +84,23 @@ def _parse_positions(text: str) -> int:
 
 
 Past = Annotated[int | None, typer.Option("--past", parser=_parse_positions, metavar="N", help=_PAST)]
+_WEIGHTS_DTYPE = "Count weights as stored in int8, int4 or fp8, with scales: int4:g128 has one for each 128 of a row."
+_KV_DTYPE = "Count keys and values of earlier positions as stored in fp8, int8 or int4."
+
+
+def _parse_format(text: str) -> Format:
+    try:
+        return parse_format(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+
+
+WeightsFormat = Annotated[
+    Format | None, typer.Option("--weights-dtype", parser=_parse_format, metavar="FORMAT", help=_WEIGHTS_DTYPE)
+]
+CacheFormat = Annotated[
+    Format | None, typer.Option("--kv-dtype", parser=_parse_format, metavar="FORMAT", help=_KV_DTYPE)
+]
 Train = Annotated[bool, typer.Option("--train", help=_TRAIN)]
 
 
@@ -152,7 +170,12 @@ def command_line(target: Target, options: Mapping[str, object]) -> str:
     given = [("--set", f"{name}={value}") for name, value in target.variables.items()]
     given += [("--arg", f"{name}={value}") for name, value in target.arguments.items()]
     given += [("--input", item) for item in target.inputs]
-    given += [("--past", str(target.past))] * bool(target.past)
+    stored = {
+        "--past": target.past or None,
+        "--weights-dtype": target.stored.weights,
+        "--kv-dtype": target.stored.cache,
+    }
+    given += [(name, str(value)) for name, value in stored.items() if value is not None]
     for name, value in [*given, *options.items(), ("--allow-import", target.allow_import)]:
         if value is not None and value is not False:
             words += [name] if value is True else [name, str(value)]

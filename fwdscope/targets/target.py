@@ -13,6 +13,7 @@ from fwdscope import disk
 from fwdscope.errors import InputError, MissingTargetError, TargetError
 from fwdscope.extensions import import_from_here
 from fwdscope.language.names import listed, nearest
+from fwdscope.report.stored import Stored
 from fwdscope.targets.revision import read_at_revision, split_revision
 from fwdscope.targets.specs import explain_missing_spec, find_spec
 
@@ -49,6 +50,8 @@ class Target(NamedTuple):
     arguments: Mapping[str, Any] = MappingProxyType({})
     # Earlier positions whose keys and values are kept (``--past``).
     past: int = 0
+    # How weights and what is kept of earlier positions are stored (``--weights-dtype``, ``--kv-dtype``).
+    stored: Stored = Stored()
 
     @property
     def is_report(self) -> bool:
@@ -112,8 +115,8 @@ class Target(NamedTuple):
             raise TargetError(f"{self.text} is not a report: it is not UTF-8") from None
 
     def _refuse_options(self, what: str) -> None:
-        if self.variables or self.inputs or self.arguments or self.dtype != "float32" or self.past:
-            options = "--set, --arg, --input, --dtype and --past"
+        if self.variables or self.inputs or self.arguments or self.dtype != "float32" or self.past or any(self.stored):
+            options = "--set, --arg, --input, --dtype, --past, --weights-dtype and --kv-dtype"
             raise InputError(f"{self.text} is a {what}; {options} are for specs and models")
 
     def read_spec(self) -> Source:

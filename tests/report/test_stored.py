@@ -1,0 +1,87 @@
+"""Weights and caches as they are stored: bytes with scales, in memory and in what operators read."""
+
+from __future__ import annotations
+
+import functools
+
+import pytest
+
+from fwdscope.errors import InputError
+from fwdscope.inspection import inspect_target
+from fwdscope.report import Report
+from fwdscope.report.stored import Format, Stored, parse_format
+from fwdscope.targets import Target
+
+NONE = Stored()
+
+
+@functools.cache
+def report_of(name: str, stored: Stored = NONE, past: int = 0, **variables: int) -> Report:
+    sizes = {key: str(value) for key, value in variables.items()}
+    return inspect_target(Target(name, sizes, past=past, dtype="bfloat16", stored=stored))[0]
+
+
+@pytest.mark.parametrize(
+    ("text", "nbytes"),
+    [
+        ("int8", 6 * 100 + 6 * 2),  # a scale of 2 bytes for each of 6 rows
+        ("int4", 6 * 50 + 6 * 2),
+        ("int8:g32", 6 * 100 + 6 * 4 * 2),  # 100 are 4 groups of at most 32
+        ("int4:g100", 6 * 50 + 6 * 2),
+        ("fp8", 6 * 100 + 4),  # one of 4 bytes
+    ],
+)
+def test_a_format_has_its_scales(text: str, nbytes: int) -> None:
+    assert parse_format(text).nbytes((6, 100), "bfloat16") == nbytes
+    assert str(parse_format(text)) == text
+    assert parse_format(text).nbytes((100,), "bfloat16") is None  # a bias
+    assert parse_format(text).nbytes((6, 100), "int64") is None
+
+
+@pytest.mark.parametrize("text", ["int9", "int4:128", "int4:g0", "fp8:g128", ""])
+def test_other_formats_are_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="is no format of stored numbers: write int8, int4 or fp8"):
+        parse_format(text)
+
+
+def test_a_step_reads_the_weights_as_they_are_stored() -> None:
+    dense, stored = (report_of("gpt2", one, T=1, depth=2) for one in (NONE, Stored(Format("int8"))))
+    # Of each of 2 blocks: the four products by 768, of 768 by 3,072 four, and the head; 2 bytes become 1, and a row has
+    # a scale of 2 bytes. Of the tables, a row is looked up.
+    linear = 2 * 768 * (2304 + 768 + 3072 + 3072)
+    rows = 2 * (2304 + 768 + 3072 + 768)
+    saved = linear - 2 * rows + 50257 * 768 - 2 * 50257
+    looked_up = 2 * (768 - 2)
+    assert dense.totals.bytes_read - stored.totals.bytes_read == saved + looked_up
+    tables = (1024 * 768 - 2 * 1024) + (50257 * 768 - 2 * 50257)
+    assert dense.totals.param_bytes - stored.totals.param_bytes == linear - 2 * rows + tables
+    assert dense.totals.peak_memory - stored.totals.peak_memory == linear - 2 * rows + tables
+    # What is computed stays.
+    assert (dense.totals.flops, dense.totals.params) == (stored.totals.flops, stored.totals.params)
+    top = sum(row.bytes_read * row.repeat for row in stored.layers if row.depth == 1)
+    assert top == stored.totals.bytes_read
+
+
+def test_a_cache_in_fp8_is_half_of_one_in_bfloat16_and_read_so() -> None:
+    dense, stored = (report_of("gpt2", one, 100, T=1, depth=2) for one in (NONE, Stored(cache=Format("fp8"))))
+    # Keys and values of 2 layers, 768 wide; each tensor has a scale of 4 bytes.
+    half = 2 * 2 * 100 * 768
+    assert stored.totals.kv_cache == half + 2 * 2 * 4
+    saved = half - 2 * 2 * 4
+    assert dense.totals.kv_cache - stored.totals.kv_cache == saved
+    assert dense.totals.bytes_read - stored.totals.bytes_read == saved
+    assert dense.totals.peak_memory - stored.totals.peak_memory == saved
+    assert stored.layers[0].kv_cache is not None
+
+
+def test_a_weight_that_is_read_in_parts_is_said_to_be() -> None:
+    # The packed projections of cross attention are read as those of the query and those of keys and values.
+    report = report_of("transformer_decoder_layer", Stored(Format("int8")))
+    assert any("1 weight read in parts" in note for note in report.notes)
+
+
+def test_formats_are_for_what_is_counted() -> None:
+    with pytest.raises(InputError, match="--kv-dtype is for --past"):
+        report_of("gpt2", Stored(cache=Format("fp8")))
+    with pytest.raises(InputError, match="--kv-dtype is for --past, and not for a model of transformers"):
+        inspect_target(Target("transformers:gpt2", past=10, stored=Stored(cache=Format("fp8"))))
