@@ -125,8 +125,8 @@ def inspect(
     layers do not fit, with torch's error as its cause, and whatever the module itself raises.
     """
     from fwdscope.inspection import inspect_module, inspect_target
-    from fwdscope.report.stored import Stored, parse_format
     from fwdscope.settings import RunSettings, TrainingSettings
+    from fwdscope.storage import Stored, parse_format
 
     formats = (None if text is None else parse_format(text) for text in (weights_dtype, kv_dtype))
     stored = Stored(*formats)

@@ -13,9 +13,10 @@ from fwdscope.errors import InputError, ShapeError, TargetError, error_text, nee
 from fwdscope.garbage_collection import without_garbage_collection
 from fwdscope.language.problems import SpecError
 from fwdscope.report import Report
-from fwdscope.report.stored import Stored, as_stored
+from fwdscope.report.stored import as_stored
 from fwdscope.report.sweep import SweepAxis, SweepPoint, combinations
 from fwdscope.settings import META, SHOW_ALL, Interrupted, RunError, RunSettings, Training, dtype_name
+from fwdscope.storage import Stored
 from fwdscope.units import byte_size
 
 if TYPE_CHECKING:

@@ -36,8 +36,8 @@ from fwdscope.errors import InputError, ShapeError
 from fwdscope.interrupt import INTERRUPTED
 from fwdscope.render import COLUMNS, FIGURES, FORMATS, Options, render
 from fwdscope.render.nodes import COLOURS
-from fwdscope.report.stored import Stored
 from fwdscope.settings import SHOW_ALL, RunSettings
+from fwdscope.storage import Stored
 
 if TYPE_CHECKING:
     from fwdscope.device.table import Accelerator

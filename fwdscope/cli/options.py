@@ -13,8 +13,8 @@ import typer
 from fwdscope.cli import completion
 from fwdscope.errors import InputError
 from fwdscope.limits import LIMITS, limit
-from fwdscope.report.stored import Format, parse_format
 from fwdscope.settings import DTYPES, LOSSES, TrainingSettings, dtype_name
+from fwdscope.storage import Format, parse_format
 from fwdscope.targets import Target, find_spec
 from fwdscope.units import positions
 

@@ -12,49 +12,10 @@ import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from typing import NamedTuple
 
 from fwdscope import units
-from fwdscope.report.report import CachedTensor, LayerRow, Report, Shape, TensorInfo, multiplicities, parents
-
-_BITS = {"int8": 8, "int4": 4, "fp8": 8}
-_ITEMSIZE = {"float64": 8, "float32": 4, "float16": 2, "bfloat16": 2}
-
-
-class Format(NamedTuple):
-    """A format of stored numbers; a scale for each ``group`` of a row's elements, None for each row."""
-
-    name: str
-    group: int | None = None
-
-    def __str__(self) -> str:
-        return self.name + (f":g{self.group}" if self.group else "")
-
-    def nbytes(self, shape: Shape, dtype: str) -> int | None:
-        """The bytes of a tensor of a dtype as stored; None if it stays as it is."""
-        itemsize, elements = _ITEMSIZE.get(dtype), math.prod(shape)
-        if itemsize is None or len(shape) < 2:
-            return None
-        if self.name == "fp8":
-            return elements + 4
-        groups = math.ceil(shape[-1] / self.group) if self.group else 1
-        return math.ceil(elements * _BITS[self.name] / 8) + elements // max(1, shape[-1]) * groups * itemsize
-
-
-class Stored(NamedTuple):
-    """The formats of weights and of what is kept of earlier positions; None as they are computed with."""
-
-    weights: Format | None = None
-    cache: Format | None = None
-
-
-def parse_format(text: str) -> Format:
-    """``int8``, ``int4:g128``, ``fp8``. Raises ValueError for any other."""
-    match = re.fullmatch(r"(int8|int4|fp8)(?::g(\d+))?", text.strip().lower())
-    if match is None or (match[2] and (match[1] == "fp8" or not int(match[2]))):
-        raise ValueError(f"{text} is no format of stored numbers: write int8, int4 or fp8, and int4:g128 for groups")
-    return Format(match[1], int(match[2]) if match[2] else None)
-
+from fwdscope.report.report import CachedTensor, LayerRow, Report, TensorInfo, multiplicities, parents
+from fwdscope.storage import ITEMSIZE, Format, Stored
 
 # Operators that read weights: products, convolutions, recurrent layers, and tables.
 _READING = re.compile(r"(add|badd)?b?mm|linear|matmul|mv|convolution|lstm|gru|rnn_\w+|embedding|index_select")
@@ -119,7 +80,7 @@ def _notes(report: Report, stored: Stored, param_bytes: int, unmatched: int) -> 
 def _saved(one: TensorInfo, format: Format | None) -> int:
     """Bytes fewer of a parameter as stored."""
     found = format.nbytes(one.shape, one.dtype) if format is not None else None
-    return 0 if found is None else math.prod(one.shape) * _ITEMSIZE[one.dtype] - found
+    return 0 if found is None else math.prod(one.shape) * ITEMSIZE[one.dtype] - found
 
 
 def _bytes_kept(one: CachedTensor, format: Format | None) -> int:

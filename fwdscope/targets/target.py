@@ -13,7 +13,7 @@ from fwdscope import disk
 from fwdscope.errors import InputError, MissingTargetError, TargetError
 from fwdscope.extensions import import_from_here
 from fwdscope.language.names import listed, nearest
-from fwdscope.report.stored import Stored
+from fwdscope.storage import Stored
 from fwdscope.targets.revision import read_at_revision, split_revision
 from fwdscope.targets.specs import explain_missing_spec, find_spec
 

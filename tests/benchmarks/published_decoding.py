@@ -29,7 +29,7 @@ from __future__ import annotations
 from fwdscope.device.table import accelerator
 from fwdscope.inspection import inspect_target
 from fwdscope.report.roofline import estimate
-from fwdscope.report.stored import Stored, parse_format
+from fwdscope.storage import Stored, parse_format
 from fwdscope.targets import Target
 
 LLAMA_2_7B = {"vocab": "32000", "kv_heads": "32", "d_ff": "11008", "theta": "10000"}

@@ -9,7 +9,7 @@ import pytest
 from fwdscope.errors import InputError
 from fwdscope.inspection import inspect_target
 from fwdscope.report import Report
-from fwdscope.report.stored import Format, Stored, parse_format
+from fwdscope.storage import Format, Stored, parse_format
 from fwdscope.targets import Target
 
 NONE = Stored()

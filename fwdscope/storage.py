@@ -1,0 +1,46 @@
+"""Formats that weights and caches are stored in: ``int8``, ``int4:g128``, ``fp8``."""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import NamedTuple
+
+_BITS = {"int8": 8, "int4": 4, "fp8": 8}
+# The bytes of an element, of the dtypes that are stored otherwise.
+ITEMSIZE = {"float64": 8, "float32": 4, "float16": 2, "bfloat16": 2}
+
+
+class Format(NamedTuple):
+    """A format of stored numbers; a scale for each ``group`` of a row's elements, None for each row."""
+
+    name: str
+    group: int | None = None
+
+    def __str__(self) -> str:
+        return self.name + (f":g{self.group}" if self.group else "")
+
+    def nbytes(self, shape: tuple[int, ...], dtype: str) -> int | None:
+        """The bytes of a tensor of a dtype as stored; None if it stays as it is."""
+        itemsize, elements = ITEMSIZE.get(dtype), math.prod(shape)
+        if itemsize is None or len(shape) < 2:
+            return None
+        if self.name == "fp8":
+            return elements + 4
+        groups = math.ceil(shape[-1] / self.group) if self.group else 1
+        return math.ceil(elements * _BITS[self.name] / 8) + elements // max(1, shape[-1]) * groups * itemsize
+
+
+class Stored(NamedTuple):
+    """The formats of weights and of what is kept of earlier positions; None as they are computed with."""
+
+    weights: Format | None = None
+    cache: Format | None = None
+
+
+def parse_format(text: str) -> Format:
+    """``int8``, ``int4:g128``, ``fp8``. Raises ValueError for any other."""
+    match = re.fullmatch(r"(int8|int4|fp8)(?::g(\d+))?", text.strip().lower())
+    if match is None or (match[2] and (match[1] == "fp8" or not int(match[2]))):
+        raise ValueError(f"{text} is no format of stored numbers: write int8, int4 or fp8, and int4:g128 for groups")
+    return Format(match[1], int(match[2]) if match[2] else None)
