@@ -109,7 +109,7 @@ class Copies:
         with without_dispatch(), without_functions():
             result = _like(x)
         if self.observer:
-            self.observer.repeat(x, result, modules)
+            result = self.observer.repeat(x, result, modules)
         return result
 
     def _duplicate(self, source: _Source) -> Modules | None:

@@ -110,5 +110,8 @@ class CopyObserver(Observer, Protocol):
     def may_repeat(self, modules: Mapping[nn.Module, nn.Module]) -> bool:
         """Whether a copy would be recorded as the layer that just ended; ``modules`` maps that one's to the copy's."""
 
-    def repeat(self, x: Tensor, result: Tensor, modules: Mapping[nn.Module, nn.Module]) -> None:
-        """A copy of the layer that just ended is run on ``x``, the result of that one, and gives ``result``."""
+    def repeat(self, x: Tensor, result: Tensor, modules: Mapping[nn.Module, nn.Module]) -> Tensor:
+        """A copy of the layer that just ended is run on ``x``, the result of that one, and gives what is returned.
+
+        That is ``result``, or a tensor like it.
+        """

@@ -30,6 +30,7 @@ from .base import (
 from .convolution import gradient
 from .interpolation import filter_sizes
 from .op import Op, Operand
+from .pointwise import elementwise_result
 from .pooling import adaptive_taps
 from .promotion import is_floating
 from .recurrent import RNN_MODES
@@ -37,10 +38,9 @@ from .recurrent import RNN_MODES
 
 def _like_the_gradient(op: Op) -> Results | None:
     tensors = op.operands
-    if any((x.shape, x.dtype, x.stride) != (tensors[0].shape, tensors[0].dtype, tensors[0].stride) for x in tensors):
+    if len({(x.shape, x.dtype) for x in tensors}) != 1:
         return None
-    made = like(tensors[0])
-    return (made,) if made.stride == tensors[0].stride else None
+    return elementwise_result(tensors, tensors[0].dtype)
 
 
 def _like(place: int) -> Output:
@@ -61,10 +61,13 @@ def _contiguous(op: Op) -> Results | None:
     return (like(op.operand(1)),)
 
 
-def _wanted(op: Op, mask: Sequence[bool], *given: Operand | None) -> Results | None:
-    """Contiguous gradients of tensors, None where a mask does not want one or there is no tensor."""
+def _wanted(op: Op, mask: Sequence[bool], *given: Operand | None, of_any: bool = False) -> Results | None:
+    """Contiguous gradients of tensors, None where a mask does not want one or there is no tensor.
+
+    Where tensors have to be contiguous for that, unless those ``of_any`` give one, the result's gradient need not be.
+    """
     tensors = [x for x in op.operands if is_floating(x.dtype)]
-    if len({x.dtype for x in tensors}) != 1 or not is_dense(*tensors[1:]):
+    if len({x.dtype for x in tensors}) != 1 or not (of_any or is_dense(*tensors[1:])):
         return None
     return tuple([like(x) if wanted and x is not None else None for wanted, x in zip(mask, given, strict=True)])
 
@@ -175,7 +178,7 @@ def _affine_gradients(elements: int, channels: int, weight: bool, bias: bool, kn
 
 
 def _of_layer_norm(op: Op) -> Results | None:
-    return _wanted(op, op.at(7), op.operand(1), op.at(5), op.at(6))
+    return _wanted(op, op.at(7), op.operand(1), op.at(5), op.at(6), of_any=True)
 
 
 @rule("native_layer_norm_backward", output=_of_layer_norm)

@@ -42,6 +42,7 @@ from fwdscope.trace.module import (
     trace_until_failure,
 )
 from fwdscope.trace.parameters import named_modules, named_parameters, named_tensors
+from fwdscope.trace.step_memory import CopiesDifferError
 from fwdscope.trace.training import notes_on_step, recorder_of, step_of
 from fwdscope.version import __version__
 
@@ -179,7 +180,10 @@ class SpecSubject(Subject):
         with point_at_set(checked.spec):
             inputs = {**{name: feed.make_meta_tensor() for name, feed in self.feeds.items()}, **(replaced or {})}
             self.network = build(checked, inputs, getattr(torch, dtype), training=bool(training))
-            self.trace = trace(self.network, None if past else recorder_of(training, repeats=True), past=past)
+            try:
+                self.trace = trace(self.network, None if past else recorder_of(training, repeats=True), past=past)
+            except CopiesDifferError:
+                self.trace = trace(self.network, recorder_of(training))
         self.call = ModuleCall(self.network, tuple(self.network.example.values()), {})
 
     def report(self) -> Report:

@@ -442,7 +442,7 @@ class Recorder:
                 before[node.module] = before.get(node.module, self.calls[node.module]) - 1
         return all(self.calls.get(modules[old], 0) == n for old, n in before.items() if old in modules)
 
-    def repeat(self, x: Tensor, result: Tensor, modules: Mapping[nn.Module, nn.Module]) -> None:
+    def repeat(self, x: Tensor, result: Tensor, modules: Mapping[nn.Module, nn.Module]) -> Tensor:
         """Count one more copy of the layer that just ended, with modules of its own, run on that one's result ``x``."""
         node, memory, maker = self.parent()[-1], self.memory, self.maker(x)
         assert node.module is not None
@@ -452,6 +452,7 @@ class Recorder:
         node.copies.append(modules[node.module])
         node.more_live = max(node.more_live, memory.live - node.live)
         memory.peak = max(memory.peak, node.peak + memory.live - node.live)
+        result = self.result_of_copy(node, x, result, modules)
         memory.add(result)
         made = self.mark(result)
         self.tensors[id(result)] = made, maker
@@ -465,6 +466,11 @@ class Recorder:
                 self._copy_reads(old, new)
                 if old in self.calls:
                     self.calls[new] = self.calls[old]
+        return result
+
+    def result_of_copy(self, node: Node, x: Tensor, result: Tensor, modules: Mapping[nn.Module, nn.Module]) -> Tensor:
+        """What a copy gives, and leaves behind: nothing but its result."""
+        return result
 
     def _copy_reads(self, one: nn.Module, other: nn.Module) -> None:
         """Count the weights of a module as read if those of another are."""

@@ -10,6 +10,8 @@ outputs and loss live until its end.
 from __future__ import annotations
 
 import contextlib
+import gc
+import re
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -18,63 +20,36 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F  # noqa: N812
 
 from fwdscope.errors import InputError
+from fwdscope.model.events import StepStart
 from fwdscope.ops.dispatch import OpRecord, run
 from fwdscope.ops.nested import named
 from fwdscope.ops.watch import watching
 from fwdscope.report import LayerRow, Moment, Phase, Totals, TrainingStep
 from fwdscope.report.training import PhaseName
 from fwdscope.settings import Training, TrainingSettings
-from fwdscope.torch_private import autograd_number, number_of, uses_of, without_modes
-from fwdscope.trace.memory import Memory, size_of, storage_ids
+from fwdscope.torch_private import autograd_number, is_dynamo_loaded, number_of, uses_of, without_modes
+from fwdscope.trace.memory import size_of, sizes, storage_ids
+from fwdscope.trace.objective import loss_of
 from fwdscope.trace.optimizers import step_optimizer
 from fwdscope.trace.past import Past
 from fwdscope.trace.record import Node, Part, RecordedStep, Recorder, Trace, sum_figures
+from fwdscope.trace.step_memory import CopiesDifferError, CopiesOfStep, NextCopy, StepMemory, empty_bytes
 
 _ADD, _ADD_IN_PLACE = torch.ops.aten.add.Tensor, torch.ops.aten.add_.Tensor
-
-
-class _StepMemory(Memory):
-    """Follows storages, and those among them that the backward needs or that hold a parameter's gradient."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        # The bytes alive of each kind, and the kinds of storages.
-        self.sums = {"saved": 0, "gradient": 0}
-        self.kinds: dict[int, str] = {}
-
-    def mark(self, tensor: Tensor, kind: str) -> tuple[int, ...]:
-        """Say what the storages of a tensor are for, and return those that had no kind."""
-        self.add(tensor)
-        fresh = tuple(key for key in storage_ids(tensor) if key in self._storages and key not in self.kinds)
-        for key in fresh:
-            self.kinds[key] = kind
-            self.sums[kind] += self._storages[key][1]
-        return fresh
-
-    def size(self, key: int) -> int:
-        """The bytes of a storage that is alive, else 0."""
-        return self._storages.get(key, (0, 0))[1]
-
-    def _die(self, identity: int, keys: list[int]) -> None:
-        sizes = {key: self.size(key) for key in keys}
-        super()._die(identity, keys)
-        for key, size in sizes.items():
-            if key not in self._storages and key in self.kinds:
-                self.sums[self.kinds.pop(key)] -= size
 
 
 class StepRecorder(Recorder):
     """Records a forward, and when it is through, the rest of a training step."""
 
-    def __init__(self, settings: TrainingSettings) -> None:
-        super().__init__()
+    def __init__(self, settings: TrainingSettings, repeats: bool = False) -> None:
+        super().__init__(repeats)
         self.settings = settings
+        self.has_dynamo = is_dynamo_loaded()
         # Found before anything runs, as inside another backward it would be less.
         self.own_uses = _uses_of_an_own_gradient()
-        self.memory: _StepMemory = _StepMemory()
+        self.memory: StepMemory = StepMemory()
         # For each operator of the forward the number of autograd's next node, and the list that it is filed in, which
         # is that of its node when the node has ended.
         self.numbers: list[int] = []
@@ -83,6 +58,16 @@ class StepRecorder(Recorder):
         self.backwards: dict[int, list[OpRecord]] = {}
         # The storages that are kept for the backward, and the list of the first step that keeps them.
         self.keepers: dict[int, list[OpRecord]] = {}
+        # All storages that were kept, in order; their number, and that of all storages made, when each node began.
+        self.kept: list[int] = []
+        self.before: dict[Node, tuple[int, int]] = {}
+        # Copies of stacks that did not run, by the node of that which did; the parameters of these for those of others.
+        self.copies: dict[Node, CopiesOfStep] = {}
+        self.twins: dict[int, Tensor] = {}
+        # Of these, the ones whose backward runs, the innermost last.
+        self.open: list[CopiesOfStep] = []
+        self.held: list[Tensor] = []
+        self.targets: list[Tensor] = []
         self.parts: dict[PhaseName, list[OpRecord]] = {"forward": []}
         self.stretches: dict[PhaseName, list[tuple[list[OpRecord], int]]] = {"forward": []}
         self.part: PhaseName = "forward"
@@ -116,6 +101,10 @@ class StepRecorder(Recorder):
 
     def op(self, record: OpRecord, arguments: Any, result: Any) -> None:
         """File an operator of any part."""
+        if not self.has_dynamo and is_dynamo_loaded():
+            # Python's references of the kernel that loaded it hold tensors in cycles.
+            self.has_dynamo = True
+            gc.collect()
         if self.part == "forward":
             super().op(record, arguments, result)
             home = self.here()
@@ -136,9 +125,14 @@ class StepRecorder(Recorder):
             stretches.append((home, live))
         elif live > stretches[-1][1]:
             stretches[-1] = home, live
+        self.reach_top(live, self.memory.sums["gradient"], self.memory.sums["saved"], home)
+
+    def reach_top(self, live: int, gradients: int, saved: int, home: list[OpRecord]) -> None:
+        """The same for the peak of all, and for the rise inside copies that stand for others."""
         if live > self.top[0]:
-            sums = self.memory.sums
-            self.top = live, sums["gradient"], sums["saved"], self.part, home
+            self.top = live, gradients, saved, self.part, home
+        for copies in self.open:
+            copies.reach(live, gradients, saved, home)
 
     def begin_part(self, name: PhaseName) -> None:
         """Start a part of the step."""
@@ -151,9 +145,77 @@ class StepRecorder(Recorder):
     def keep(self, tensor: Tensor) -> Tensor:
         """Note that autograd keeps a tensor."""
         fresh = self.memory.mark(tensor, "saved")
-        home = self.here()
-        self.keepers |= dict.fromkeys(fresh, home)
+        self.keepers |= dict.fromkeys(fresh, self.here())
+        self.kept += storage_ids(tensor)
         return tensor
+
+    # -- copies of a stack that do not run ----------------------------------------------------------------------------
+
+    def begin(self, what: StepStart, inputs: Any) -> None:
+        """Start a node."""
+        super().begin(what, inputs)
+        if self.repeats:
+            node = self.stack[-1]
+            assert isinstance(node, Node)
+            self.before[node] = len(self.kept), self.memory.made
+
+    def is_repeatable(self, x: Tensor, others: Sequence[Tensor], result: Tensor) -> bool:
+        """Whether further copies keep what the layer that just ended keeps."""
+        node = self.parent()[-1]
+        number, made = self.before[node]
+        kept = set(self.kept[number:])
+        if any(other is x or other.requires_grad for other in others) or self.maker(result) not in set(node.nodes()):
+            return False
+        own, (before,), (behind,) = {id(one.ops) for one in node.nodes()}, storage_ids(x), storage_ids(result)
+        keeps_x, keeps_result = before in kept, behind in self.keepers
+        first = {key for key in kept if id(self.keepers.get(key)) in own}
+        # The first to keep a copy's input is the copy itself, or the one before, whose result it is.
+        is_first = before in first
+        if any(self.memory.born.get(key, made) < made for key in first - {before}):
+            return False  # what all copies keep, as a mask, is kept once
+        left = self.memory.live - node.live - self.memory.size(behind)
+        self.copies[node] = CopiesOfStep(node, own, left, keeps_x, keeps_result)
+        return is_first == (keeps_x and not keeps_result)
+
+    def may_repeat(self, modules: Mapping[nn.Module, nn.Module]) -> bool:
+        """Whether the same parameters of a copy are trained."""
+        trained = [
+            [p.requires_grad for p in module.parameters(recurse=False)] for module in (*modules, *modules.values())
+        ]
+        return trained[: len(modules)] == trained[len(modules) :] and super().may_repeat(modules)
+
+    def result_of_copy(self, node: Node, x: Tensor, result: Tensor, modules: Mapping[nn.Module, nn.Module]) -> Tensor:
+        """What a copy gives, with a backward, and leaves behind: what the layer that just ended kept for its own."""
+        copies = self.copies[node]
+        self.reach(self.memory.live + node.peak - node.live, node.ops)
+        self.stretches["forward"].append(([], 0))  # so that each copy has a stretch of its own
+        copies.gradients = 0
+        for old, new in modules.items():
+            for (_, one), (_, twin) in zip(old._parameters.items(), new._parameters.items(), strict=True):
+                if one is not None and twin is not None and one.requires_grad:
+                    self.twins[id(twin)] = one
+                    copies.gradients += size_of(one)
+        connected: Tensor = NextCopy.apply(self.memory, self.replay, copies, x)
+        return connected
+
+    def replay(self, copies: CopiesOfStep, gradient: Tensor) -> None:
+        """The backward of a copy that did not run begins: it is as that of the one that did, which is still to come."""
+        if 0 in gradient.stride():  # as the first of all, where one number fills it, which is less to read
+            raise CopiesDifferError
+        sums, stretches = self.memory.sums, self.stretches["backward"]
+        copies.starts.append((self.memory.live, sums["gradient"], sums["saved"], len(stretches)))
+        stretches.append((copies.node.ops, 0))
+        self.memory.mark(empty_bytes(copies.gradients, self.held), "gradient")
+        if len(copies.starts) == copies.node.repeat - 1:
+            self.open.append(copies)
+
+    def close(self) -> None:
+        """The backward of the innermost copy that stands for others is through."""
+        copies = self.open.pop()
+        for live, gradients, saved, place in copies.starts:
+            rise, more, less = copies.rise
+            self.stretches["backward"][place] = copies.node.ops, live + rise
+            self.reach_top(live + rise, gradients + more, saved + less, copies.at)
 
     # -- loss and backward --------------------------------------------------------------------------------------------
 
@@ -161,75 +223,62 @@ class StepRecorder(Recorder):
         """Run the rest of the step."""
         trained = [p for p in module.parameters() if p.requires_grad]
         self.begin_part("loss")
-        loss, name, targets = self.loss(outputs)
-        saved, hooks = self.memory.sums["saved"], []
+        loss, name = loss_of(outputs, self.settings.loss, self.make_target)
+        saved = self.memory.sums["saved"]
         owners = {id(node.ops): node for node in self.root.nodes()}
         for key, home in self.keepers.items():
             if (node := owners.get(id(home))) is not None:
                 node.saved += self.memory.size(key)
-        self.begin_part("backward")
-        self.hook_nodes(loss)
-        for parameter in trained:
-            hooks.append(parameter.register_post_accumulate_grad_hook(self.mark_gradient))
-        loss.backward()
-        for hook in hooks:
-            hook.remove()
+        self.run_backward(loss, trained)
         for identity, records in self.backwards.items():
             if (node := owners.get(identity)) is not None:
                 node.backward = records
             else:
                 self.parts["backward"] += records
-        with_gradient = [p for p in trained if p.grad is not None]
+        with_gradient = [p for p in trained if self.twins.get(id(p), p).grad is not None]
         self.begin_part("optimizer")
         with without_modes():
             stepped = step_optimizer(self.settings.optimizer, with_gradient)
         self.parts["optimizer"] += stepped.records
         self.reach(self.memory.live + stepped.workspace, self.running)
-        live, gradients, kept, part, at = self.top
         parts = []
-        for part_name, records in self.parts.items():
-            stretches = [(owners.get(id(one)), peak) for one, peak in self.stretches[part_name]]
-            parts.append(Part(part_name, records, stretches))
-        total = sum(size_of(p.grad) for p in with_gradient if p.grad is not None)
+        for part, records in self.parts.items():
+            stretches = [(owners.get(id(one)), peak) for one, peak in self.stretches[part] if peak]
+            parts.append(Part(part, records, stretches))
+        live, gradients, kept, part, at = self.top
         self.step = RecordedStep(
-            name, stepped.name, tuple(parts), stepped.state, total, targets, saved,
-            live, gradients, kept, part, owners.get(id(at)),
+            name, stepped.name, tuple(parts), stepped.state, sizes(with_gradient)[2],
+            sizes(self.targets)[2], saved, live, gradients, kept, part, owners.get(id(at)),
         )  # fmt: skip
         for parameter in trained:
             parameter.grad = None
+        self.held.clear()
 
-    def loss(self, outputs: Mapping[str, Tensor]) -> tuple[Tensor, str, int]:
-        """The loss, what it is, and the bytes of its targets.
-
-        It is an output of the name, or the only output if that is a single number; else of the logits if an output is
-        called so, and of all outputs otherwise.
-        """
-        differentiable = {name: x for name, x in outputs.items() if x.requires_grad}
-        if not differentiable:
-            raise InputError("there is nothing to train: no output depends on a trainable parameter")
-        chosen = {name: x for name, x in differentiable.items() if name in ("loss", "logits")} or differentiable
-        kind, (first, x) = self.settings.loss, next(iter(chosen.items()))
-        if kind is None and x.dim() == 0 and (first == "loss" or len(chosen) == 1):
-            return x, f"the network's own {first}" if first != "output" else "the network's own", 0
-        if kind in (None, "sum"):
-            total = x.sum()
-            for other in list(chosen.values())[1:]:
-                total = total + other.sum()
-            return total, f"sum of {', '.join(chosen)}", 0
-        classes = 1 if x.dim() in (2, 4, 5) else x.dim() - 1
+    def make_target(self, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+        """A tensor that is there throughout, as the inputs are."""
         with without_modes():
-            if kind == "mse":
-                target = torch.empty(x.shape, dtype=x.dtype, device=x.device)
-            elif x.dim():
-                shape = (*x.shape[:classes], *x.shape[classes + 1 :])
-                target = torch.empty(shape, dtype=torch.int64, device=x.device)
-            else:
-                raise InputError(f"--loss cross_entropy: the output {first} is a single number, without classes")
-        self.memory.exclude(target)
-        if kind == "mse":
-            return F.mse_loss(x, target), f"mse of {first}", size_of(target)
-        logits, flat = (x.flatten(0, -2), target.flatten()) if classes == x.dim() - 1 != 1 else (x, target)
-        return F.cross_entropy(logits, flat), f"cross_entropy of {first}", size_of(target)
+            self.targets.append(torch.empty(shape, dtype=dtype, device="meta"))
+        self.memory.exclude(self.targets[-1])
+        return self.targets[-1]
+
+    def run_backward(self, loss: Tensor, trained: Sequence[Tensor]) -> None:
+        """Take the gradients of a loss."""
+        self.begin_part("backward")
+        self.hook_nodes(loss)
+        hooks = [parameter.register_post_accumulate_grad_hook(self.mark_gradient) for parameter in trained]
+        try:
+            loss.backward()
+        except RuntimeError as error:
+            found = re.match(r"derivative for aten::(\w+) is not implemented", str(error))
+            if found is None:
+                raise
+            raise InputError(f"there is no training step: torch has no derivative of {found[1]}") from error
+        while self.open:
+            self.close()
+        for hook in hooks:
+            hook.remove()
+        if any(copies.starts and copies.gradients != copies.own_gradients() for copies in self.copies.values()):
+            raise CopiesDifferError
 
     def hook_nodes(self, loss: Tensor) -> None:
         """Be called at the begin and end of the backward of each of autograd's nodes."""
@@ -251,6 +300,10 @@ class StepRecorder(Recorder):
     def enter(self, home: list[OpRecord], gradients: Any) -> None:
         """The backward of a node begins."""
         self.running, self.sums_gradients = home, False
+        while self.open and self.open[-1].start is not None and id(home) not in self.open[-1].inside:
+            self.close()
+        if self.open and self.open[-1].start is None:
+            self.open[-1].start = self.memory.live, self.memory.sums["gradient"], self.memory.sums["saved"]
 
     def leave(self, results: Any, gradients: Any) -> None:
         """The backward of a node ends: the engine adds its results to what other nodes gave."""
@@ -321,4 +374,4 @@ def notes_on_step(trace: Trace) -> Iterator[str]:
 
 def recorder_of(training: Training, repeats: bool = False, past: Past | None = None) -> Recorder:
     """The recorder of a forward, or of a whole training step."""
-    return StepRecorder(training) if isinstance(training, TrainingSettings) else Recorder(repeats, past)
+    return StepRecorder(training, repeats) if isinstance(training, TrainingSettings) else Recorder(repeats, past)

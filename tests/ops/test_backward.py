@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -198,6 +198,15 @@ def test_a_fused_cell_and_cudnns_batch_norm() -> None:
 # --- every layer and function ----------------------------------------------------------------------------------------
 
 
+@pytest.fixture
+def _one_thread() -> Iterator[None]:
+    """Many small operators take longer on several threads."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 def with_gradients(value: Any) -> Any:
     """A value with tensors of its own that take gradients, where torch has any."""
 
@@ -208,8 +217,11 @@ def with_gradients(value: Any) -> Any:
     return tree_map(leaf, value)
 
 
-def costs_of_backward(run: Callable[[], Any]) -> tuple[int, int]:
-    """The MACs and FLOPs of a backward. Each operator has a rule; where that states the results, they are torch's."""
+def costs_of_backward(run: Callable[[], Any], spread: bool = False) -> tuple[int, int]:
+    """The MACs and FLOPs of a backward. Each operator has a rule; where that states the results, they are torch's.
+
+    The gradient of the result is one number that is ``spread``, or a tensor of its own.
+    """
     found = []
     stated: list[Any] = []
 
@@ -230,25 +242,28 @@ def costs_of_backward(run: Callable[[], Any]) -> tuple[int, int]:
     with warnings.catch_warnings(), watching(is_training=True):
         warnings.simplefilter("ignore")
         outputs = [x for x in tensors(run()) if x.requires_grad]
-        loss = sum((x.abs() if x.is_complex() else x).square().sum() for x in outputs)
+        whole = [x.abs() if x.is_complex() else x for x in outputs]
+        loss = sum(x.sum() if spread else x.square().sum() for x in whole)
     if isinstance(loss, Tensor):
         with watching(look, before=state, is_training=True):
             loss.backward()
     return sum(one[0] for one in found), sum(one[1] for one in found)
 
 
+@pytest.mark.usefixtures("_one_thread")
 def test_the_backward_of_every_layer_is_counted_alike_on_meta_and_on_a_cpu() -> None:
     for example in EXAMPLES:
         module, inputs = modules(example)
 
-        def found(module: nn.Module, inputs: tuple[Any, ...], takes_all: bool) -> tuple[int, int]:
+        def found(module: nn.Module, inputs: tuple[Any, ...], takes_all: bool, spread: bool = False) -> tuple[int, int]:
+            module.zero_grad()
             given = with_gradients(inputs) if takes_all else (with_gradients(inputs[0]), *inputs[1:])
-            return costs_of_backward(lambda: module.train()(*given))
+            return costs_of_backward(lambda: module.train()(*given), spread)
 
         takes_all = "Loss" not in example.name  # a loss's targets take none
+        found(module, inputs, takes_all, spread=True)
         costs = found(module, inputs, takes_all)
         if runs_on_meta(example) and example.settings.get("momentum", 0) is not None:  # which asks for a number
-            module.zero_grad()
             assert found(on_meta(module), on_meta(inputs), takes_all) == costs, example
 
 
@@ -270,6 +285,7 @@ def backward_of_call(call: CallExample, device: str) -> tuple[int, int]:
         del call.arguments
 
 
+@pytest.mark.usefixtures("_one_thread")
 def test_the_backward_of_every_function_is_counted_alike_on_meta_and_on_a_cpu() -> None:
     for call in CALLS:
         if call.name not in WITHOUT_GRADIENT:

@@ -4,25 +4,33 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
 import torch
+from paths import SPECS
 from test_memory import CASES as NETWORKS
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 from torch.profiler import ProfilerActivity, profile, record_function
 
 import fwdscope
+from fwdscope.language import load
+from fwdscope.model import build
 from fwdscope.report import Report, TrainingStep
+from fwdscope.run.subject import totals_of
+from fwdscope.settings import TrainingSettings
+from fwdscope.trace import rows_with_nodes, trace
+from fwdscope.trace.step_memory import CopiesDifferError
+from fwdscope.trace.training import recorder_of, step_of
 
 
 def trained(module: nn.Module, *inputs: Any, **settings: Any) -> Report:
     return fwdscope.inspect(module, *inputs, training=settings or True)
 
 
-def step_of(module: nn.Module, *inputs: Any, **settings: Any) -> TrainingStep:
+def step_for(module: nn.Module, *inputs: Any, **settings: Any) -> TrainingStep:
     step = trained(module, *inputs, **settings).training
     assert step is not None
     return step
@@ -76,7 +84,7 @@ def test_tied_weights_have_one_gradient_and_one_state() -> None:
         def forward(self, ids: Tensor) -> Tensor:
             return F.linear(self.table(ids), self.table.weight)
 
-    step = step_of(Tied(), torch.tensor([[1, 2, 3]]), optimizer="adam")
+    step = step_for(Tied(), torch.tensor([[1, 2, 3]]), optimizer="adam")
     assert step.gradient_bytes == 10 * 4 * 4
     assert step.state_bytes == 2 * 160 + 4  # exp_avg, exp_avg_sq, and the number of steps
 
@@ -111,7 +119,7 @@ def test_a_step_of_resnet_50() -> None:
     ],
 )
 def test_the_state_of_an_optimizer(optimizer: str, tensors: int) -> None:
-    step = step_of(nn.Linear(30, 20), torch.rand(2, 30), optimizer=optimizer)
+    step = step_for(nn.Linear(30, 20), torch.rand(2, 30), optimizer=optimizer)
     # So many tensors like each parameter, and numbers for each of the two.
     assert 0 <= step.state_bytes - tensors * 4 * 620 <= 16
     assert step.uncounted == ()
@@ -306,3 +314,41 @@ def test_a_recurrent_layer_keeps_gates_and_states_of_each_step() -> None:
     # Of each step four gates and the cell, and the output; of both first states, which are zeros.
     assert row.backward.saved_bytes == 4 * (6 * 5 * 6 + 6 * 6 + 2 * 2 * 6)
     assert any("what cuDNN reserves" in note for note in report.notes)
+
+
+# Stacks whose copies are alike, and such whose first keeps what the others need too, or where the last gets another
+# gradient than the others.
+STACKS = {
+    "gpt2": {"T": 8, "depth": 5, "vocab": 50, "d": 24, "heads": 2},
+    "resnet50": {"size": 64},
+    "transformer_encoder": {},
+    "llama3_8b": {"T": 4, "depth": 5},
+    "convnext_tiny": {},
+}
+
+
+@pytest.mark.parametrize("name", STACKS)
+def test_a_copy_of_a_stack_stands_for_others(name: str) -> None:
+    variables = {key: str(value) for key, value in STACKS[name].items()}
+    checked = load(SPECS / f"{name}.yaml", variables=variables)
+    found = []
+    for repeats in (True, False):
+        network = build(checked, training=True)
+        try:
+            traced = trace(network, recorder_of(TrainingSettings(loss="sum"), repeats))
+        except CopiesDifferError:
+            assert name == "transformer_encoder"
+            continue
+        with_nodes = rows_with_nodes(traced)
+        step = step_of(traced, with_nodes, totals_of(traced, network, list(network.example.values())))
+        assert step is not None
+        ran = len(list(traced.root.nodes()))
+        found.append((ran, replace(step, curve=()), [row for row, _ in with_nodes], max(m.memory for m in step.curve)))
+    if len(found) == 2:
+        assert found[0][0] < found[1][0]
+        assert found[0][1:] == found[1][1:]
+
+
+def test_what_has_no_derivative_is_named() -> None:
+    with pytest.raises(fwdscope.InputError, match="torch has no derivative of heaviside"):
+        fwdscope.inspect("perceptron", training=True)

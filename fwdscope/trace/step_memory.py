@@ -1,0 +1,121 @@
+"""The memory of a training step: what is kept for the backward, and by copies of a stack that do not run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fwdscope.ops.dispatch import OpRecord
+from fwdscope.torch_private import without_modes
+from fwdscope.trace.memory import Memory, size_of, storage_ids
+from fwdscope.trace.record import Node
+
+
+class StepMemory(Memory):
+    """Follows storages, and those among them that the backward needs or that hold a parameter's gradient."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        # The bytes alive of each kind, the kinds of storages, and how many others had been made before each.
+        self.sums = {"saved": 0, "gradient": 0}
+        self.kinds: dict[int, str] = {}
+        self.born: dict[int, int] = {}
+        self.made = 0
+
+    def add(self, tensor: Tensor, growth: float = 1) -> None:
+        """Count a tensor that an operator made."""
+        fresh = [key for key in storage_ids(tensor) if key not in self._storages]
+        super().add(tensor, growth)
+        for key in fresh:
+            self.born[key] = self.made
+            self.made += 1
+
+    def mark(self, tensor: Tensor, kind: str) -> tuple[int, ...]:
+        """Say what the storages of a tensor are for, and return those that had no kind."""
+        self.add(tensor)
+        fresh = tuple(key for key in storage_ids(tensor) if key in self._storages and key not in self.kinds)
+        for key in fresh:
+            self.kinds[key] = kind
+            self.sums[kind] += self._storages[key][1]
+        return fresh
+
+    def size(self, key: int) -> int:
+        """The bytes of a storage that is alive, else 0."""
+        return self._storages.get(key, (0, 0))[1]
+
+    def _die(self, identity: int, keys: list[int]) -> None:
+        sizes = {key: self.size(key) for key in keys}
+        super()._die(identity, keys)
+        for key, size in sizes.items():
+            if key not in self._storages and key in self.kinds:
+                self.sums[self.kinds.pop(key)] -= size
+
+
+class CopiesDifferError(Exception):
+    """A copy of a stack got other gradients than its parameters say, so that none may stand for others."""
+
+
+class CopiesOfStep:
+    """A copy of a stack that ran, for others that did not: what it leaves in memory, and its backward's rise."""
+
+    def __init__(self, node: Node, inside: set[int], left: int, keeps_input: bool, keeps_result: bool) -> None:
+        self.node, self.inside, self.left = node, inside, left
+        self.keeps_input, self.keeps_result = keeps_input, keeps_result
+        # The bytes of its parameters' gradients.
+        self.gradients = 0
+        # When the backward of each other copy began: bytes alive, of gradients, kept, and its place in the stretches.
+        self.starts: list[tuple[int, int, int, int]] = []
+        # The same when its own began, and the most by which they rose, and in which list.
+        self.start: tuple[int, int, int] | None = None
+        self.rise = (0, 0, 0)
+        self.at: list[OpRecord] = node.ops
+
+    def reach(self, live: int, gradients: int, saved: int, home: list[OpRecord]) -> None:
+        """Note that so many bytes are alive."""
+        if self.start is not None and id(home) in self.inside and live - self.start[0] > self.rise[0]:
+            self.rise = live - self.start[0], gradients - self.start[1], saved - self.start[2]
+            self.at = home
+
+    def own_gradients(self) -> int:
+        """The bytes of the gradients that its parameters got."""
+        module = self.node.module
+        return sum(size_of(p.grad) for p in module.parameters() if p.grad is not None) if module is not None else 0
+
+
+class NextCopy(torch.autograd.Function):
+    """A copy of a stack that does not run, with a node in autograd's graph."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, memory: StepMemory, replay: Callable[[CopiesOfStep, Tensor], None], copies: CopiesOfStep, x: Tensor
+    ) -> Tensor:
+        """A result like the input; what the copy would keep is there until its backward is through."""
+        with without_modes():
+            result = torch.empty_strided(x.shape, x.stride(), dtype=x.dtype, device=x.device)
+            ctx.kept = [x] * copies.keeps_input + [result.detach()] * copies.keeps_result
+            empty_bytes(copies.left, ctx.kept)
+        for tensor in ctx.kept:
+            memory.mark(tensor, "saved")
+        ctx.memory, ctx.replay, ctx.copies = memory, replay, copies
+        return result
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Any:
+        """A gradient like the one that came, in its place."""
+        (gradient,) = gradients
+        ctx.replay(ctx.copies, gradient)
+        del ctx.kept
+        with without_modes():
+            made = torch.empty_strided(gradient.shape, gradient.stride(), dtype=gradient.dtype, device=gradient.device)
+        ctx.memory.add(made)
+        return None, None, None, made
+
+
+def empty_bytes(count: int, held: list[Tensor]) -> Tensor:
+    """So many bytes on meta, alive as long as a list holds them."""
+    with without_modes():
+        held.append(torch.empty(count, dtype=torch.uint8, device="meta"))
+    return held[-1]
