@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import pytest
@@ -42,6 +43,7 @@ CASES: dict[str, tuple[dict[str, Any], int, int]] = {
 }  # fmt: skip
 
 
+@functools.cache
 def inspect(name: str, past: int = PAST, **more: Any) -> fwdscope.report.Report:
     return fwdscope.inspect(f"transformers:{name}", arguments={**CASES[name][0], **more}, past=past)
 
