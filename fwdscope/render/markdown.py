@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from fwdscope.findings import findings
 from fwdscope.printable import printable
-from fwdscope.render import estimates, summary
+from fwdscope.render import estimates, summary, training
 from fwdscope.render.columns import chosen_columns
 from fwdscope.render.lines import escape_markdown
 from fwdscope.render.rows import Options, View, is_broken, named, view_for
@@ -20,6 +20,7 @@ def render(report: Report, options: Options) -> str:
     facts = filter(None, (summary.flow(report), *summary.title_parts(report)[1:], *summary.ran_on(report)))
     sums = [*summary.totals(report), summary.active(report), *summary.costs(report), summary.memory(report)]
     sums += [summary.measured_memory(report), *summary.kept(report), *summary.times(report)]
+    sums += [*training.costs(report), *training.memory(report), training.uncounted(report)]
     sums = [text for text in sums if text]
     small_print = (*summary.legend(seen), summary.extent(seen), summary.convention(report))
     drawn = ["".join(text for text, _ in line).rstrip() for line in estimates.lines(report, 120)]

@@ -18,6 +18,7 @@ from torch.profiler import ProfilerActivity, profile, record_function
 import fwdscope
 from fwdscope.language import load
 from fwdscope.model import build
+from fwdscope.render import render
 from fwdscope.report import Report, TrainingStep
 from fwdscope.run.subject import totals_of
 from fwdscope.settings import TrainingSettings
@@ -104,6 +105,8 @@ def test_a_step_of_resnet_50() -> None:
     # The flow of time: no curve ends above the peak, and each point belongs to a row.
     assert max(one.memory for one in report.training.curve) == report.training.peak_memory
     assert report.loads(report.dumps()) == report
+    for form in ("table", "tree", "markdown"):
+        assert "1.97 × the MACs of the forward" in render(report, form)
 
 
 @pytest.mark.parametrize(
