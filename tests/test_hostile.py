@@ -29,9 +29,9 @@ def forks() -> Iterator[forked.Forks]:
 
 def as_program(hostile: Hostile, folder: Path, environment: dict[str, str]) -> forked.Ended:
     cpu, memory = (hostile.limits.get(name, usual) for name, usual in (("cpu", 2), ("memory", forked.MEMORY)))
-    stdin = folder / "stdin"
+    stdin = folder / "stdin"  # -P: as an installed program, it does not look for modules here first
     done = subprocess.run(
-        [sys.executable, "-m", "fwdscope", *hostile.command], capture_output=True, cwd=folder, check=False,
+        [sys.executable, "-P", "-m", "fwdscope", *hostile.command], capture_output=True, cwd=folder, check=False,
         env={**os.environ, **environment}, stdin=stdin.open("rb") if stdin.exists() else subprocess.DEVNULL,
         preexec_fn=lambda: forked.limit(cpu + TORCH_SECONDS, int(memory) + TORCH_MEMORY),
     )  # fmt: skip
