@@ -84,8 +84,8 @@ def test_links_are_followed_inside_the_folder_alone(tmp_path: Path) -> None:
 
 
 def test_a_stream_is_written_to_as_it_is(tmp_path: Path) -> None:
-    code = "from pathlib import Path; from fwdscope import disk; disk.write(Path('/dev/stdout'), 'text')"
+    code = "from pathlib import Path; from fwdscope import disk; disk.write(Path('/dev/stdout'), 'text', special=True)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "text"
     with pytest.raises(OSError, match="No space left"):
-        disk.write(Path("/dev/full"), "text" * 10_000)
+        disk.write(Path("/dev/full"), "text" * 10_000, special=True)

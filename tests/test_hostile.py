@@ -1,7 +1,7 @@
 """Inputs of strangers end with the right exit code, in 2 s of the processor and 400 MB beyond the import of torch.
 
-Each runs in a process of its own, forked from one that has imported torch. ``FWDSCOPE_HOSTILE=1`` starts each as a
-program instead.
+A third of each kind runs in processes forked from one that has imported torch. ``FWDSCOPE_HOSTILE=1`` starts all of
+them, each as a program.
 """
 
 from __future__ import annotations
@@ -42,8 +42,10 @@ def as_program(hostile: Hostile, folder: Path, environment: dict[str, str]) -> f
 @pytest.mark.skipif(sys.platform != "linux", reason="needs limits of address space")
 @pytest.mark.parametrize("kind", KINDS)
 def test_an_input_of_a_stranger_ends_well(kind: str, forks: forked.Forks, tmp_path: Path) -> None:
-    wrong = []
+    wrong, whole = [], bool(os.environ.get("FWDSCOPE_HOSTILE"))
     for number, (name, hostile) in enumerate(KINDS[kind].items()):
+        if number % 3 and not whole:
+            continue
         folder = tmp_path / str(number)
         for file, content in hostile.files.items():
             (folder / file).parent.mkdir(parents=True, exist_ok=True)
@@ -52,7 +54,7 @@ def test_an_input_of_a_stranger_ends_well(kind: str, forks: forked.Forks, tmp_pa
         if hostile.prepare is not None:
             hostile.prepare(folder)
         environment = {"XDG_CACHE_HOME": str(folder / "cache")}
-        if os.environ.get("FWDSCOPE_HOSTILE"):
+        if whole:
             ended = as_program(hostile, folder, environment)
         else:
             ended = forks.run(list(hostile.command), folder, environment, **hostile.limits)

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from fwdscope.errors import FwdscopeError
 from fwdscope.ops.dispatch import OpRecord
 from fwdscope.torch_private import without_modes
 from fwdscope.trace.memory import Memory, size_of, storage_ids
@@ -54,7 +55,7 @@ class StepMemory(Memory):
                 self.sums[self.kinds.pop(key)] -= size
 
 
-class CopiesDifferError(Exception):
+class CopiesDifferError(FwdscopeError):
     """A copy of a stack got other gradients than its parameters say, so that none may stand for others."""
 
 

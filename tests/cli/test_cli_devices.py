@@ -17,6 +17,10 @@ PROBE = """
 import sys
 from fwdscope.cli import run
 sys.argv = ["fwdscope", *sys.argv[1:]]
+if sys.argv[1] == "devices" and "--all" not in sys.argv:
+    from fwdscope.device import peaks
+    for one in (peaks.product_rate, peaks.convolution_rate, peaks.copy_rate):  # enough to see that they are measured
+        one.__defaults__ = tuple(0.02 if value == peaks.BUDGET else value for value in one.__defaults__)
 code = run()
 print("torch" in sys.modules, file=sys.stderr)
 sys.exit(code)

@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 from paths import ROOT
 
-MOMENTS = int(os.environ.get("FWDSCOPE_SIGNALS", "2"))
+MOMENTS = int(os.environ.get("FWDSCOPE_SIGNALS", "1"))
 # The longest command among them, on a busy machine.
 SECONDS = 60
 START = "import sys; from fwdscope.__main__ import main; print('ready', flush=True); main()"

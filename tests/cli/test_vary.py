@@ -55,7 +55,7 @@ def test_every_combination_has_its_shapes_and_costs() -> None:
         assert row["problem"] == ""
 
 
-@pytest.mark.parametrize("width", [80, 100, 140])
+@pytest.mark.parametrize("width", [80, 140])
 def test_the_table_and_the_plot_fit_the_terminal(width: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("fwdscope.cli.vary.terminal_of", lambda: (width, False))
     text = run("--vary", "B=1,3", "--vary", "T=4:16:x2", "--on", "H100,T4").stdout
