@@ -166,7 +166,9 @@ def with_batch(target: Target, batch: int) -> Target:
 
 
 def run_sweep(
-    axes: Sequence[SweepAxis], report_at: Callable[[tuple[tuple[str, str], ...]], tuple[Report | None, bool]]
+    axes: Sequence[SweepAxis],
+    report_at: Callable[[tuple[tuple[str, str], ...]], tuple[Report | None, bool]],
+    with_weights: bool = False,
 ) -> tuple[tuple[SweepPoint, ...], bool]:
     """The report at each combination, and whether Ctrl-C ended the sweep, which ``report_at`` may say too.
 
@@ -176,8 +178,9 @@ def run_sweep(
 
     points: list[SweepPoint] = []
     for values in combinations(axes):
-        # The command line runs without garbage collection, and the last network, with its weights, refers to itself.
-        gc.collect()
+        # The command line runs without garbage collection, and the last network refers to itself. What is young alone
+        # takes a moment; but weights have to go, also where Python collected in between.
+        gc.collect(2 if with_weights and gc.isenabled() else 0)
         try:
             with point_at_options(dict.fromkeys(dict(values), "--vary")):
                 report, interrupted = report_at(values)

@@ -125,7 +125,7 @@ def run_sweep(
         run = measured.report.run
         return (measured.report if run is not None and run.latency is not None else None), measured.interrupted
 
-    return inspection.run_sweep(axes, report_at)
+    return inspection.run_sweep(axes, report_at, with_weights=True)
 
 
 def read_saved(path: Path, axes: Sequence[SweepAxis]) -> tuple[SweepPoint, ...]:

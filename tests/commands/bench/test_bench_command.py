@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import signal
 import subprocess
@@ -29,8 +30,11 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True)
-def _as_a_command(cache: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def _as_a_command(cache: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(signal, "signal", lambda *_: None)
+    gc.freeze()  # what all tests loaded, which a command has not
+    yield
+    gc.unfreeze()
 
 
 def run(*arguments: str) -> Result:
