@@ -165,11 +165,12 @@ def test_a_computer_with_unknown_load_counts_as_idle() -> None:
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux says how much memory a process had at most")
 def test_the_growth_of_the_process_is_that_of_what_a_function_holds_at_most() -> None:
     def hold() -> None:
-        both = [bytearray(b"1") * (24 * 2**20), bytearray(b"2") * (24 * 2**20)]
+        both = [bytearray(b"1") * (40 * 2**20), bytearray(b"2") * (40 * 2**20)]
         both.clear()
-        one = bytearray(b"3") * (32 * 2**20)
+        one = bytearray(b"3") * (48 * 2**20)
         del one
 
-    # 24 + 24 MiB at once, then 32; the interpreter itself takes or gives back some.
-    assert 44 * 2**20 <= (host.memory_growth(hold) or 0) <= 56 * 2**20
+    # 40 + 40 MiB at once, then 48; the interpreter itself takes or gives back some. From 32 MiB on, glibc always gives
+    # back what is freed.
+    assert 76 * 2**20 <= (host.memory_growth(hold) or 0) <= 88 * 2**20
     assert (host.memory_growth(lambda: None) or 0) < 8 * 2**20
