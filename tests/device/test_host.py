@@ -170,7 +170,6 @@ def test_the_growth_of_the_process_is_that_of_what_a_function_holds_at_most() ->
         one = bytearray(b"3") * (48 * 2**20)
         del one
 
-    # 40 + 40 MiB at once, then 48; the interpreter itself takes or gives back some. From 32 MiB on, glibc always gives
-    # back what is freed.
-    assert 76 * 2**20 <= (host.memory_growth(hold) or 0) <= 88 * 2**20
+    # 40 + 40 MiB at once, then 48, where the allocator may not have given back all by then; in all they are 128.
+    assert 76 * 2**20 <= (host.memory_growth(hold) or 0) <= 100 * 2**20
     assert (host.memory_growth(lambda: None) or 0) < 8 * 2**20
