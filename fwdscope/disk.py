@@ -1,7 +1,7 @@
 """The one way in which files are read and written.
 
-Only regular files are read, up to a size that is checked first. A file is written beside its place and renamed, so that
-a failure leaves the old one. What cannot be is an OSError whose ``strerror`` is the reason.
+Only regular files are read, up to a size that is checked first. A file is written under a temporary name
+and renamed, so that a failure leaves the old one. Failures are OSErrors whose ``strerror`` is the reason.
 """
 
 from __future__ import annotations
@@ -96,13 +96,13 @@ def write(path: Path, data: bytes | str, inside: Path | None = None, sync: bool 
             os.set_blocking(stream.fileno(), True)
             stream.write(data)
         return
-    with replacing(path, inside, sync) as beside:
-        beside.write_bytes(data)
+    with replacing(path, inside, sync) as temporary:
+        temporary.write_bytes(data)
 
 
 @contextmanager
 def replacing(path: Path, inside: Path | None = None, sync: bool = True) -> Iterator[Path]:
-    """A new file beside a file, which it replaces once it is written; see :func:`write`."""
+    """A temporary file in the folder of ``path``, which replaces it when the block ends; see :func:`write`."""
     if path.exists() and not path.is_file():
         raise OSError(errno.EINVAL, _irregular(path.stat().st_mode), str(path))
     place = Path(os.path.realpath(path))  # unlike resolve(), it takes a circle of links
@@ -110,16 +110,16 @@ def replacing(path: Path, inside: Path | None = None, sync: bool = True) -> Iter
         raise OSError(errno.ELOOP, f"a link leads out of its folder, to {place}", str(path))
     # The mode of a new file is what the umask leaves of 666.
     mode = stat.S_IMODE(place.stat().st_mode) if place.exists() else 0o666
-    beside = place.with_name(f".{place.name[:100]}.{secrets.token_hex(4)}")
-    with undone(lambda: beside.unlink(missing_ok=True)):
+    temporary = place.with_name(f".{place.name[:100]}.{secrets.token_hex(4)}")
+    with undone(lambda: temporary.unlink(missing_ok=True)):
         try:
-            os.close(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode))
-            yield beside
+            os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode))
+            yield temporary
             if sync:
-                with beside.open("rb+") as stream:
+                with temporary.open("rb+") as stream:
                     os.fsync(stream.fileno())
-            beside.replace(place)
+            temporary.replace(place)
         except BaseException:
             with suppress(OSError):
-                beside.unlink()
+                temporary.unlink()
             raise

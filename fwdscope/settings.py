@@ -79,7 +79,7 @@ class TrainingSettings:
             if name not in known:
                 raise InputError(f"training has no setting {name!r}; there are {', '.join(known)}")
         if settings.get("loss") not in (None, *LOSSES):
-            raise InputError(f"the loss {settings['loss']!r} is none of {', '.join(LOSSES)}")
+            raise InputError(f"loss {settings['loss']!r}: expected one of {', '.join(LOSSES)}")
         return cls(**settings)
 
     @property

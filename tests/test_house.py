@@ -16,8 +16,8 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 # What every package may import; these import one another at most.
 FOUNDATIONS = {
-    "cache", "default_dtype", "disk", "errors", "extensions", "garbage_collection", "interrupt", "limits",
-    "printable", "shown", "storage", "units", "version",
+    "cache", "default_dtype", "disk", "display", "errors", "extensions", "garbage_collection", "interrupt", "limits",
+    "printable", "storage", "units", "version",
 }  # fmt: skip
 # The packages, and which others each may import at module level. Imports point one way: cli → render → (findings,
 # check, diff) → report, and model → layers, language. `report` and `language` know nothing of what is built from them.

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import sample_reports
 
-from fwdscope.printable import cell, printable, shown
+from fwdscope.printable import cell, escaped, printable
 from fwdscope.render import FORMATS, render
 from fwdscope.render.lines import write
 from fwdscope.report import Report
@@ -36,14 +36,14 @@ def hostile(report: Report) -> Report:
 
 def test_what_is_obeyed_becomes_an_escape() -> None:
     assert printable(HOSTILE) == r"a\x1b]0;owned\x07\x1b[2J\u202eb c \x9b31m\x00"
-    assert shown("a\tb\n\x1b[1mc\u202e") == "a\tb\n\\u001b[1mc\\u202e"
+    assert escaped("a\tb\n\x1b[1mc\u202e") == "a\tb\n\\u001b[1mc\\u202e"
     # Colours that fwdscope itself wrote stay on a terminal; whatever else a text holds does not.
-    assert shown("\x1b[1mc\x1b[0m\x1b[2J\u202e", color=True) == "\x1b[1mc\x1b[0m\\u001b[2J\\u202e"
+    assert escaped("\x1b[1mc\x1b[0m\x1b[2J\u202e", color=True) == "\x1b[1mc\x1b[0m\\u001b[2J\\u202e"
     assert write([(("\x1b[31mred", "bold"),)], color=True) == "\x1b[1m\\u001b[31mred\x1b[0m\n"
 
 
 def test_json_reads_an_escape_as_the_character() -> None:
-    assert json.loads(shown(json.dumps(HOSTILE, ensure_ascii=False))) == HOSTILE
+    assert json.loads(escaped(json.dumps(HOSTILE, ensure_ascii=False))) == HOSTILE
 
 
 @pytest.mark.parametrize(
@@ -55,7 +55,7 @@ def test_formulas_are_quoted(text: str, found: str) -> None:
 
 @pytest.mark.parametrize("form", [name for name in FORMATS if name != "json"])
 def test_no_format_lets_a_text_of_a_report_be_obeyed(form: str) -> None:
-    text = shown(render(hostile(sample_reports.mlp()), form))
+    text = escaped(render(hostile(sample_reports.mlp()), form))
     assert not set(OBEYED) & set(text)
 
 

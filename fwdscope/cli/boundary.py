@@ -24,7 +24,7 @@ from fwdscope.interrupt import INTERRUPTED, run_command
 from fwdscope.language.names import listed, nearest
 from fwdscope.language.problems import SpecError
 from fwdscope.limits import LIMITS, raised
-from fwdscope.printable import shown
+from fwdscope.printable import escaped
 from fwdscope.version import __version__
 
 # The format that the ending of an output file chooses.
@@ -170,7 +170,7 @@ def put(text: str, output: Path | None) -> None:
         say(text)
         return
     # The name of a file may hold bytes that are not UTF-8.
-    put_bytes(shown(text).encode("utf-8", errors="backslashreplace"), output)
+    put_bytes(escaped(text).encode("utf-8", errors="backslashreplace"), output)
 
 
 def put_bytes(data: bytes, output: Path) -> None:
@@ -205,7 +205,7 @@ def say(text: str) -> None:
     from fwdscope.render.lines import takes_color
 
     try:
-        sys.stdout.write(shown(text, takes_color(sys.stdout)))
+        sys.stdout.write(escaped(text, takes_color(sys.stdout)))
         sys.stdout.flush()
     except BrokenPipeError:
         _close_stdout()
@@ -221,7 +221,7 @@ def tell(text: str) -> None:
     from fwdscope.render.lines import takes_color
 
     with contextlib.suppress(OSError):
-        sys.stderr.write(shown(text, takes_color(sys.stderr)))
+        sys.stderr.write(escaped(text, takes_color(sys.stderr)))
         sys.stderr.flush()
 
 

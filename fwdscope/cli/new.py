@@ -63,6 +63,8 @@ def new(
         file = Path(name) if name.endswith((".yaml", ".yml")) else Path(f"{name}.yaml")
         if not re.search(r"\w", file.stem):
             raise InputError(f"{name} is no name for a file: write fwdscope new model")
+        if from_ is not None and Target(from_).is_program:
+            raise InputError(f"{from_} is an exported program; a spec names a model in code, package.module:name")
         started = _START if from_ is None else _held(from_) if Target(from_).is_module else _read(from_)
         text = _renamed(started, file.stem)
         if os.path.lexists(file):

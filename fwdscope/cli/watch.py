@@ -20,7 +20,7 @@ from fwdscope.cli.look import look_at
 from fwdscope.cli.progress import show_progress
 from fwdscope.errors import InputError
 from fwdscope.interrupt import INTERRUPTED
-from fwdscope.printable import shown
+from fwdscope.printable import escaped
 from fwdscope.render import Options, view
 from fwdscope.render.lines import Line, takes_color, write
 from fwdscope.settings import RunSettings
@@ -111,7 +111,7 @@ class Screen:
         if self._size is None:
             say(text)
             return
-        sys.stdout.write("\033[H" + shown(text, takes_color(sys.stdout)).replace("\n", "\033[K\n") + "\033[J")
+        sys.stdout.write("\033[H" + escaped(text, takes_color(sys.stdout)).replace("\n", "\033[K\n") + "\033[J")
         sys.stdout.flush()
 
     def is_resized(self) -> bool:

@@ -12,7 +12,7 @@ from rich.color import Color
 from rich.console import Console
 
 from fwdscope import units
-from fwdscope.printable import printable, shown
+from fwdscope.printable import escaped, printable
 from fwdscope.render.colours import NO_COLOUR, colour
 from fwdscope.render.lines import cells
 from fwdscope.render.maps import lines
@@ -54,7 +54,7 @@ def svg(picture: Picture) -> str:
                         size = f'width="{len(piece) * across}" height="{(end - top) * down // 8}"'
                         shapes += [f'<rect x="{x}" y="{y + top * down // 8}" {size} fill="{fill}"/>'] * bool(fill)
                 elif piece.strip():
-                    plain = escape(shown(piece))
+                    plain = escape(escaped(piece))
                     bold = ' font-weight="bold"' if style and style.bold else ""
                     shapes.append(f'<text x="{x}" y="{y + down - 4}" fill="{front}"{bold}>{plain}</text>')
                 x += cells(piece) * across

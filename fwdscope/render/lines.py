@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TextIO
 
 from fwdscope.language.problems import width as width_of
-from fwdscope.printable import shown
+from fwdscope.printable import escaped
 
 Line = Sequence[tuple[str, str]]
 
@@ -42,7 +42,7 @@ def takes_color(stream: TextIO) -> bool:
 def write(lines: Iterable[Line], color: bool, styles: Mapping[str, str] | None = None) -> str:
     """The lines as text; ``styles`` maps the names of styles that are not Rich's own."""
     if not color:
-        return "".join(shown("".join(text for text, _ in line)).rstrip() + "\n" for line in lines)
+        return "".join(escaped("".join(text for text, _ in line)).rstrip() + "\n" for line in lines)
     return "".join(_colored(line, styles or {}) + "\n" for line in lines)
 
 
@@ -55,7 +55,7 @@ def _colored(line: Line, styles: Mapping[str, str]) -> str:
     texts = []
     for text, style in pieces:
         codes = ";".join(_CODES[word] for word in styles.get(style, style).split())
-        text = shown(text)
+        text = escaped(text)
         texts.append(f"\x1b[{codes}m{text}\x1b[0m" if codes and text else text)
     return "".join(texts)
 

@@ -27,12 +27,12 @@ from functools import cache, partial
 from statistics import NormalDist
 from typing import Annotated, Any, Literal, TypeVar
 
+from fwdscope.display import Paged, drawn
 from fwdscope.errors import InputError
 from fwdscope.limits import at_most, limit
 from fwdscope.report.pictures import Strip
 from fwdscope.report.training import PHASES, Backward, TrainingStep
 from fwdscope.report.value import Value
-from fwdscope.shown import Paged, drawn
 from fwdscope.units import byte_size
 
 # A report of version 1 lacks `network_inputs`, `network_outputs` and `live_bytes` of rows; one of version 2 `settings`,

@@ -47,7 +47,7 @@ class Moment:
 
 @dataclass(frozen=True)
 class TrainingStep:
-    """A training step behind the first, when the optimizer has its state and the gradients of the last are freed."""
+    """A training step after the first: the optimizer has its state, and the gradients of the step before are freed."""
 
     # What the loss is, and the optimizer with its settings.
     loss: str

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from fwdscope.shown import InNotebook
+from fwdscope.display import InNotebook
 
 # A value of a tensor: any finite number.
 Value = Annotated[float, (-sys.float_info.max, sys.float_info.max)]

@@ -189,7 +189,7 @@ class Target(NamedTuple):
             from fwdscope.targets.exported import load_program
 
             if not self.allow_import:
-                raise InputError(f"{self.text}: torch.export runs code that such a file holds: --allow-import loads it")
+                raise InputError(f"loading {self.text} may run code that it holds: add --allow-import if you trust it")
             if self.variables or self.arguments:
                 raise InputError(
                     f"{self.text} is exported; --set and --arg are for what is built, --input for its inputs"

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from fwdscope.errors import InputError
+from fwdscope.language.names import did_you_mean
 from fwdscope.ops.dispatch import OpRecord, read, record_of
 from fwdscope.ops.nested import tensors
 from fwdscope.ops.watch import watching
@@ -101,8 +102,8 @@ def parse_optimizer(text: str) -> tuple[Any, dict[str, Any]]:
     if name == "momentum":
         name, settings = "sgd", {"momentum": 0.9}
     if name not in _OPTIMIZERS:
-        known = ", ".join(sorted([*_OPTIMIZERS, "momentum"]))
-        raise InputError(f"--optimizer {text}: there is no optimizer {name!r}; there are {known}")
+        help = did_you_mean(name, [*_OPTIMIZERS, "momentum"], "there are", most=20)
+        raise InputError(f"--optimizer {text}: there is no optimizer {name!r}; {help}")
     known_settings = inspect.signature(_OPTIMIZERS[name]).parameters
     for pair in filter(None, given.split(",")):
         key, _, value = (part.strip() for part in pair.partition("="))

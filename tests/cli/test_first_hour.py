@@ -461,6 +461,12 @@ def test_specs_prints_the_spec_of_a_name_and_lists_those_of_a_word() -> None:
     assert json.loads(run("specs", "mlp_xor", "--json").stdout)["specs"][0]["name"] == "mlp_xor"
 
 
+def test_no_spec_is_made_from_an_exported_program() -> None:
+    Path("net.pt2").write_bytes(b"PK")
+    assert "net.pt2 is an exported program" in refused("new", "held", "--from", "net.pt2")
+    assert not Path("held.yaml").exists()
+
+
 @pytest.mark.parametrize("name", ["model", "sub/model.yaml", "model.v2", "it's", "null", "3d"])
 @pytest.mark.parametrize("source", [None, "resnet18", "sub/mine.yaml"])
 def test_a_new_spec_is_right_and_is_called_as_its_file(name: str, source: str | None) -> None:

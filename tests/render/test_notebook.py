@@ -17,9 +17,9 @@ import sample_runs
 import fwdscope
 from fwdscope.commands.check.outcome import CheckPoint, CheckRun, Outcome
 from fwdscope.commands.diff import compare
+from fwdscope.display import InNotebook
 from fwdscope.render import Options, checks, csv, layer, render
 from fwdscope.report import Report, multiplicities
-from fwdscope.shown import InNotebook
 
 HOSTILE = "<script>alert(1)</script>"
 

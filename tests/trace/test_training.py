@@ -14,6 +14,7 @@ from test_memory import CASES as NETWORKS
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 from torch.profiler import ProfilerActivity, profile, record_function
+from torch.utils.flop_counter import FlopCounterMode
 
 import fwdscope
 from fwdscope.language import load
@@ -109,6 +110,45 @@ def test_a_step_of_resnet_50() -> None:
         assert "1.97 × the MACs of the forward" in render(report, form)
 
 
+def by_flop_counter(module: nn.Module, *inputs: Tensor) -> int:
+    """The MACs of forward and backward that torch's own counter sees on meta, with the loss of an inspection."""
+    with FlopCounterMode(display=False) as counter:
+        found = module(*inputs)
+        sum([one.sum() for one in (found if isinstance(found, tuple) else (found,))]).backward()
+    return int(counter.get_total_flops()) // 2
+
+
+@pytest.mark.parametrize(
+    ("name", "sizes"),
+    [
+        ("mlp_mnist", {}),
+        ("mnist_cnn", {"B": "2"}),
+        ("resnet18", {}),
+        ("squeezenet1_1", {}),
+        ("unet", {"height": "64", "width": "64"}),
+        ("densenet121", {}),
+        ("multi_head_attention", {}),
+        ("attention_single_head", {}),
+        ("mlp_blocks", {}),
+    ],
+)
+def test_the_backward_of_a_spec_has_the_macs_of_torchs_counter(name: str, sizes: dict[str, str]) -> None:
+    checked = load(SPECS / f"{name}.yaml", variables=sizes)
+    report, network = fwdscope.inspect(SPECS / f"{name}.yaml", variables=sizes, training=True), build(checked)
+    assert report.training is not None
+    counted = report.training.phase("forward").macs, report.training.phase("backward").macs
+    assert sum(one or 0 for one in counted) == by_flop_counter(network, *network.example.values())
+
+
+def test_torchs_counter_counts_grouped_convolutions_too_high() -> None:
+    """Of 8 groups the gradients are of as many MACs each as the forward; torch takes the weight as if it had one."""
+    conv, x = nn.Conv2d(8, 8, 3, groups=8, device="meta"), torch.rand(1, 8, 6, 6, device="meta", requires_grad=True)
+    step = step_for(conv, x)
+    forward = 8 * 4 * 4 * 3 * 3
+    assert (step.phase("forward").macs, step.phase("backward").macs) == (forward, 2 * forward)
+    assert by_flop_counter(conv, x) > 3 * forward
+
+
 @pytest.mark.parametrize(
     ("optimizer", "tensors"),
     [
@@ -134,7 +174,8 @@ def test_wrong_settings_say_what_there_is() -> None:
         ({"optimizer": "lion"}, "there is no optimizer 'lion'"),
         ({"optimizer": "sgd:rate=1"}, "with a setting of it: lr, momentum"),
         ({"optimizer": "sgd:lr=x"}, "expected a number"),
-        ({"loss": "hinge"}, "is none of cross_entropy, mse, sum"),
+        ({"optimizer": "adamm"}, "did you mean adam"),
+        ({"loss": "hinge"}, "expected one of cross_entropy, mse, sum"),
         ({"los": "mse"}, "training has no setting 'los'"),
     ):
         with pytest.raises(fwdscope.InputError, match=message):

@@ -113,19 +113,19 @@ def _report(data: Mapping[str, Any]) -> Report:
     check_rows(rows)
     params = totals.get("params", 0)
     trainable, buffers = totals.get("trainable_params", params), totals.get("buffers", 0)
-    dtype = str(data["dtype"])
+    dtype = _string(data["dtype"], "dtype")
     inputs, outputs = (
         tuple(TensorInfo("", shape, dtype) for shape in _shapes(data[side])) for side in ("inputs", "outputs")
     )
     return Report(
-        str(data["name"]),
+        _string(data["name"], "name"),
         inputs,
         outputs,
         rows,
         Totals(params, trainable, buffers, 0, 0, **{name: totals.get(name) for name in COSTS}),
         Environment("", "", "", ""),
         dtype=dtype,
-        convention=str(data["convention"]),
+        convention=_string(data["convention"], "convention"),
     )
 
 
@@ -138,7 +138,7 @@ def _figures(figures: dict[str, int]) -> dict[str, int]:
 
 def _rows(data: Sequence[Mapping[str, Any]]) -> Iterator[LayerRow]:
     """The rows of a file, nested by their paths; an expression is inside the row before it."""
-    paths = [str(row["path"]) for row in data]
+    paths = [_string(row["path"], "path") for row in data]
     inner = sorted(filter(_is_path, set(paths)))
     open_paths: list[str] = []
     for path, row in zip(paths, data, strict=True):
@@ -156,7 +156,7 @@ def _is_path(path: str) -> bool:
 
 def _row_from_json(path: str, rest: dict[str, Any], depth: int) -> LayerRow:
     del rest["path"]
-    type_, output = str(rest.pop("type")), _shapes(rest.pop("output"))
+    type_, output = _string(rest.pop("type"), f"{path}, type"), _shapes(rest.pop("output"))
     line, column = rest.pop("place", (None, None))
     if unknown := rest.keys() - {*EXACT, *_ROW_COSTS, "repeat", "calls"}:
         raise TypeError(f"{path}: unknown key {min(unknown)!r}")
@@ -177,6 +177,12 @@ def _row_from_json(path: str, rest: dict[str, Any], depth: int) -> LayerRow:
 
 def _shapes(data: Any) -> tuple[Shape, ...]:
     return tuple(tuple(_whole(size) for size in shape) for shape in data)
+
+
+def _string(value: Any, where: str) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{where}: expected text, found {shortened(value)}")
+    return value
 
 
 def _whole(value: Any, where: str = "a size") -> int:

@@ -7,9 +7,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from fwdscope.display import Paged
 from fwdscope.language.problems import Problem
 from fwdscope.report.report import ReportError, check_count, read_dataclass
-from fwdscope.shown import Paged
 
 # Of the JSON of a check.
 VERSION = 1

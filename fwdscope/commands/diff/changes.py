@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from fwdscope.commands.diff.matching import Item, Pair, matched
+from fwdscope.display import Paged
 from fwdscope.report import LayerRow, Report
-from fwdscope.shown import Paged
 
 Kind = Literal["added", "removed", "changed", "renamed", "moved", "same"]
 

@@ -7,9 +7,9 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
+from fwdscope.display import InNotebook
 from fwdscope.formula import Formula
 from fwdscope.report import CachedTensor, OperatorCost, Shape
-from fwdscope.shown import InNotebook
 
 
 @dataclass(frozen=True)

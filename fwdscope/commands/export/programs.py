@@ -61,8 +61,8 @@ def write_program(checked: Checked, form: str, file: Path, weights: Path | None 
                 if form == "onnx":  # which names a file of weights beside it
                     torch.onnx.export(program, f=str(file), input_names=list(inputs), dynamo=True, verbose=False)
                 else:
-                    with disk.replacing(file) as beside:
-                        torch.export.save(program, beside)
+                    with disk.replacing(file) as temporary:
+                        torch.export.save(program, temporary)
         except NotStraight as reason:
             raise InputError(f"{checked.spec.name} cannot be traced: {reason}; --to python can say it") from None
         except (RuntimeError, NotImplementedError, AssertionError) as error:

@@ -207,6 +207,16 @@ def test_a_file_that_is_no_baseline_is_wrong_input_with_a_way_out(text: str) -> 
     assert run("a.yaml", "--baseline", "base").exit_code == 2
 
 
+@pytest.mark.parametrize(("old", "place"), [('"type": "Linear"', "fc1, type"), ('"dtype": "float32"', "dtype")])
+def test_a_field_of_another_type_is_named(old: str, place: str) -> None:
+    write("a.yaml")
+    run("a.yaml", "--baseline", "base", "--update")
+    file = Path("base/a.yaml.json")
+    assert old in file.read_text()
+    file.write_text(file.read_text().replace(old, old.partition(" ")[0] + " 3"))
+    assert f"{place}: expected text, found 3" in run("a.yaml", "--baseline", "base").stdout
+
+
 def test_another_convention_is_one_problem_rather_than_one_a_layer() -> None:
     write("a.yaml")
     run("a.yaml", "--baseline", "base", "--update")
