@@ -20,14 +20,14 @@ _postponed, _pending = False, 0
 
 
 def handle_signals() -> None:
-    """From now on the signals end the program with 128 and their number; one that nohup ignores stays ignored."""
+    """Install the handlers: a signal ends the program with 128 plus its number; one ignored by nohup stays ignored."""
     for number in SIGNALS:
         if number == signal.SIGINT or signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, end_program)
 
 
 def ignore_signals() -> None:
-    """From now on the signals are too late."""
+    """Ignore the signals: all is written."""
     for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)
 

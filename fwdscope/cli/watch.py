@@ -38,7 +38,7 @@ _POLL, _SETTLED, _GONE = 0.03, 0.02, 1.0
 # Seconds after which a file with problems is shown: before that it may be half of one.
 _HALF_WRITTEN = 0.1
 
-# What tells two states of a file apart; None if it is not there.
+# Identifies a state of a file; None if it is not there.
 _State = tuple[int, int, int] | None
 
 

@@ -1,4 +1,4 @@
-"""The paths of a spec's layers as its text alone tells them: for completion and hints, which build nothing."""
+"""The paths of a spec's layers, found in its text alone, for completion and hints."""
 
 from __future__ import annotations
 

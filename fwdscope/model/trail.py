@@ -43,7 +43,7 @@ class Step:
     given: tuple[Tensor, ...] = ()
     inputs: tuple[Shape, ...] = ()
     outputs: tuple[Shape, ...] = ()
-    # The results by identity, which tells which of them a tensor is.
+    # The results by identity, to find which of them a tensor is.
     results: tuple[Tensor, ...] = ()
     # How many steps began before it.
     number: int = 0

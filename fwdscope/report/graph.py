@@ -14,7 +14,7 @@ from fwdscope.report.report import Report, Shape, TensorInfo, depth_within, pare
 
 
 class Flow(NamedTuple):
-    """A result of ``source`` that goes into ``target``, both without others inside.
+    """A result of ``source`` that goes into ``target``; both are leaves.
 
     It is guessed where a report does not know what a row takes: then the row before stands for it.
     """
@@ -33,12 +33,12 @@ class Link(NamedTuple):
 
     @property
     def back(self) -> bool:
-        """Whether it goes to a row before: the next round of a loop takes it."""
+        """Whether it goes back to an earlier row, as from one round of a loop to the next."""
         return self.source is not None and self.target is not None and self.source >= self.target
 
 
 class Graph:
-    """``inside``: the nodes right inside each row, and under None the outermost. ``flows``: what goes where."""
+    """``inside``: the children of each row, and of the network under None. ``flows``: the edges."""
 
     def __init__(self, report: Report) -> None:
         self.report = report
@@ -96,7 +96,7 @@ class Graph:
         return found[::-1]
 
     def opened(self, depth: int | None) -> frozenset[int]:
-        """The rows that are open where ``depth`` levels are seen, or all."""
+        """The rows to open so that ``depth`` levels are visible; all if it is None."""
         rows = self.report.layers
         return frozenset(row for row in self.inside if row is not None and (depth is None or rows[row].depth < depth))
 
@@ -105,7 +105,7 @@ class Graph:
         return depth_within([row.depth for row in self.report.layers], most)
 
     def edges(self, opened: Collection[int]) -> dict[tuple[int, int], list[Flow]]:
-        """What flows between the nodes that are seen, those that contain others apart."""
+        """The edges between visible nodes, without those that are open."""
         found: dict[tuple[int, int], list[Flow]] = {}
         seen: dict[int, int] = {}
         for row, around in enumerate(self.around):

@@ -230,7 +230,7 @@ def _derived(
 
 
 def _passed_on(address: Element, source: Element, ran: Sequence[str]) -> ValueStep:
-    """The step of a layer that only passes a number on."""
+    """The step of a layer that only moves a number."""
     names = ", ".join(dict.fromkeys(operator_name(f"aten.{name}") for name in ran))
     sentence = {
         "parameter": "a parameter or buffer: learned, or set when the weights are made",

@@ -41,7 +41,7 @@ class Growth(NamedTuple):
 
 @dataclass
 class Past:
-    """What earlier positions change of a recorded forward, by the numbers of its operators in order."""
+    """How earlier positions change the operators of a recorded forward, by their numbers in running order."""
 
     positions: int
     grown: dict[int, Growth] = field(default_factory=dict)
@@ -65,7 +65,7 @@ class Past:
         return (found.length + self.positions) / found.length if found is not None and found.outputs else 1
 
     def note(self, number: int, record: OpRecord) -> str | None:
-        """What to say of an operator that makes keys and values of what is kept."""
+        """The note on an operator that computes keys and values from the cache."""
         is_product = number in self.rebuilt and record.figures[0]
         return f"over all positions, {self.positions:,} of them from the cache" if is_product else None
 
@@ -83,7 +83,7 @@ class Past:
 
 
 def _grow(x: Operand, dim: int | None, before: int, after: int) -> Operand:
-    """An operand with ``after`` positions instead of ``before`` along a dimension, which may hold others beside."""
+    """An operand with ``after`` positions instead of ``before`` along a dimension or a factor of it."""
     if dim is None:
         return x
     step, n = x.stride[dim], x.shape[dim]
@@ -102,7 +102,7 @@ def _replaced(value: Any, operands: Iterator[Operand]) -> Any:
 
 
 def _input_dim(op: Op, place: int, result: int, dim: int) -> int | None:
-    """The dimension of an input that a dimension of a result is; None where it is none, or positions are mixed."""
+    """The input dimension that becomes a dimension of the result; None if there is none, or if positions are mixed."""
     rule, x, out = find(op.name), op.operands[place].shape, op.outputs[result].shape
     window = rule.window if rule is not None else None
     if op.name in _SOFTMAX or (window is Passing.SAME and place == 0):
@@ -142,7 +142,7 @@ def _reshaped_dim(shape: Shape, dim: int, other: Shape) -> int | None:
 
 
 class _Flow(NamedTuple):
-    """An operator, and numbers for its inputs and results: a tensor that is written in place has a new one."""
+    """An operator with numbers for its inputs and results; writing a tensor in place gives it a new number."""
 
     op: Op
     inputs: tuple[int, ...]
@@ -217,7 +217,7 @@ class _Graph:
         return len(shape) > 1 and len(shape) >= -at and shape[at] == length
 
     def _scores(self, softmax: int) -> tuple[int, int] | None:
-        """The product that makes what a softmax takes, and the dimension of that; None where there is none."""
+        """The matrix product whose result a softmax normalises, and the dimension; None if there is none."""
         (op, (value, *_), _), made = self.flows[softmax], self.maker.get(self.flows[softmax].inputs[0])
         dim = op.at(1) % max(1, len(op.output.shape))
         while made is not None and self.flows[made].op.name not in _PRODUCTS:
@@ -230,7 +230,7 @@ class _Graph:
         return (made, dim) if made is not None else None
 
     def _written_out(self, product: int, dim: int) -> _Attention | None:
-        """The attention whose scores an operator makes: the product of queries and keys."""
+        """The attention whose scores, queries times keys, this operator computes."""
         op, inputs, (scores, *_) = self.flows[product]
         rank, first = len(op.output.shape), len(inputs) - 2
         if rank < 2 or dim < rank - 2 or not self.depends[inputs[first]]:
@@ -334,7 +334,7 @@ class _Graph:
 def smallest_cut(
     edges: Mapping[int, Iterable[int]], sizes: Mapping[int, float], sources: Iterable[int], ends: Iterable[int]
 ) -> tuple[list[int], set[int]]:
-    """The nodes of least size in all without which no path leads from a source to an end, and the nodes behind them.
+    """A minimum cut: the nodes of least total size that separate the sources from the end, and the nodes after them.
 
     Of several such sets, the one nearest to the ends (Ford and Fulkerson 1956; paths by Edmonds and Karp 1972).
     """
@@ -370,7 +370,7 @@ def smallest_cut(
 
 
 def _path(left: Mapping[int, Mapping[int, float]], start: int, end: int) -> list[tuple[int, int]]:
-    """The shortest path along edges that have something left, as its edges; empty where there is none."""
+    """The shortest path along edges with capacity left, as its edges; empty if there is none."""
     came: dict[int, int] = {start: start}
     waiting = [start]
     for node in waiting:
@@ -396,7 +396,7 @@ def _cached(x: Operand, name: str, kind: _Kind, dim: int = 0, *longer: int) -> C
 def find_past(
     flows: Sequence[OperatorFlow | RepeatedFlows], inputs: Sequence[object], outputs: Iterable[object], positions: int
 ) -> Past:
-    """What so many earlier positions change of a recorded forward of which every copy ran."""
+    """The effect of ``past`` earlier positions on a recorded forward in which every copy of a stack ran."""
     graph, past = _Graph(flows, inputs), Past(positions)
     for one in outputs:
         if id(one) in graph.numbers:
@@ -429,7 +429,7 @@ def find_past(
 
 
 def _growing(graph: _Graph, attentions: Iterable[_Attention], past: Past) -> Iterator[tuple[int, int, CachedTensor]]:
-    """What attentions keep of earlier positions; the growth of operators is put into ``past``."""
+    """The tensors that attentions cache; the growth of operators is recorded in ``past``."""
     for one in attentions:
         tensors, growth = graph.kept(one)
         past.grown |= {**growth, **one.growth}
@@ -439,7 +439,7 @@ def _growing(graph: _Graph, attentions: Iterable[_Attention], past: Past) -> Ite
 
 
 def _held(graph: _Graph, skipped: set[int], names: Mapping[int, str]) -> Iterator[tuple[int, int, CachedTensor]]:
-    """What a step takes of what ran with the first position."""
+    """The tensors of the first position's forward that a later step reads."""
     for i, flow in enumerate(graph.flows):
         for number in flow.inputs if i not in skipped else ():
             if graph.maker.get(number) in skipped:
@@ -447,7 +447,7 @@ def _held(graph: _Graph, skipped: set[int], names: Mapping[int, str]) -> Iterato
 
 
 def _states(graph: _Graph, skipped: set[int]) -> Iterator[tuple[int, int, CachedTensor]]:
-    """The states of recurrent layers: of a cell that is called in turn, those of the last call."""
+    """The states of recurrent layers; for a cell called several times, those of the last call."""
     for i, (op, taken, made) in enumerate(graph.flows):
         if i in skipped or op.name not in (*_RECURRENT, *_CELLS):
             continue

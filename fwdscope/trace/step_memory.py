@@ -1,4 +1,4 @@
-"""The memory of a training step: what is kept for the backward, and by copies of a stack that do not run."""
+"""The memory of a training step: tensors saved for the backward, also by copies of a stack that do not run."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from fwdscope.trace.record import Node
 
 
 class StepMemory(Memory):
-    """Follows storages, and those among them that the backward needs or that hold a parameter's gradient."""
+    """Tracks live storages, and which of them are saved for the backward or hold a parameter's gradient."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -35,7 +35,7 @@ class StepMemory(Memory):
             self.made += 1
 
     def mark(self, tensor: Tensor, kind: str) -> tuple[int, ...]:
-        """Say what the storages of a tensor are for, and return those that had no kind."""
+        """Set the kind of a tensor's storages; returns those that had none."""
         self.add(tensor)
         fresh = tuple(key for key in storage_ids(tensor) if key in self._storages and key not in self.kinds)
         for key in fresh:
@@ -56,11 +56,11 @@ class StepMemory(Memory):
 
 
 class CopiesDifferError(FwdscopeError):
-    """A copy of a stack got other gradients than its parameters say, so that none may stand for others."""
+    """A copy of a stack got gradients that its parameters do not predict, so every copy has to run."""
 
 
 class CopiesOfStep:
-    """A copy of a stack that ran, for others that did not: what it leaves in memory, and its backward's rise."""
+    """A copy of a stack that ran, in place of others: the bytes it keeps, and how far its backward raises memory."""
 
     def __init__(self, node: Node, inside: set[int], left: int, keeps_input: bool, keeps_result: bool) -> None:
         self.node, self.inside, self.left = node, inside, left
@@ -75,25 +75,25 @@ class CopiesOfStep:
         self.at: list[OpRecord] = node.ops
 
     def reach(self, live: int, gradients: int, saved: int, home: list[OpRecord]) -> None:
-        """Note that so many bytes are alive."""
+        """Record the number of live bytes."""
         if self.start is not None and id(home) in self.inside and live - self.start[0] > self.rise[0]:
             self.rise = live - self.start[0], gradients - self.start[1], saved - self.start[2]
             self.at = home
 
     def own_gradients(self) -> int:
-        """The bytes of the gradients that its parameters got."""
+        """The bytes of its parameters' gradients."""
         module = self.node.module
         return sum(size_of(p.grad) for p in module.parameters() if p.grad is not None) if module is not None else 0
 
 
 class NextCopy(torch.autograd.Function):
-    """A copy of a stack that does not run, with a node in autograd's graph."""
+    """An autograd function for a copy of a stack that does not run."""
 
     @staticmethod
     def forward(
         ctx: Any, memory: StepMemory, replay: Callable[[CopiesOfStep, Tensor], None], copies: CopiesOfStep, x: Tensor
     ) -> Tensor:
-        """A result like the input; what the copy would keep is there until its backward is through."""
+        """Return a tensor like the input; the bytes that the copy would save are alive until its backward ends."""
         with without_modes():
             result = torch.empty_strided(x.shape, x.stride(), dtype=x.dtype, device=x.device)
             ctx.kept = [x] * copies.keeps_input + [result.detach()] * copies.keeps_result
@@ -105,7 +105,7 @@ class NextCopy(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Any:
-        """A gradient like the one that came, in its place."""
+        """Return a gradient of the same shape as the incoming one."""
         (gradient,) = gradients
         ctx.replay(ctx.copies, gradient)
         del ctx.kept
@@ -116,7 +116,7 @@ class NextCopy(torch.autograd.Function):
 
 
 def empty_bytes(count: int, held: list[Tensor]) -> Tensor:
-    """So many bytes on meta, alive as long as a list holds them."""
+    """A meta tensor of so many bytes, alive as long as the list that holds it."""
     with without_modes():
         held.append(torch.empty(count, dtype=torch.uint8, device="meta"))
     return held[-1]

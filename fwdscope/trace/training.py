@@ -41,7 +41,7 @@ _ADD, _ADD_IN_PLACE = torch.ops.aten.add.Tensor, torch.ops.aten.add_.Tensor
 
 
 class StepRecorder(Recorder):
-    """Records a forward, and when it is through, the rest of a training step."""
+    """Records a forward, then the rest of a training step."""
 
     def __init__(self, settings: TrainingSettings, repeats: bool = False) -> None:
         super().__init__(repeats)
@@ -78,7 +78,7 @@ class StepRecorder(Recorder):
         self.top: tuple[int, int, int, PhaseName, list[OpRecord]] = (-1, 0, 0, "forward", [])
 
     def gradients(self) -> AbstractContextManager[Any]:
-        """With gradients."""
+        """Enable gradients while the forward runs."""
 
         @contextlib.contextmanager
         def taking() -> Iterator[None]:
@@ -89,18 +89,18 @@ class StepRecorder(Recorder):
         return taking()
 
     def watch(self) -> AbstractContextManager[None]:
-        """Record every operator that runs inside, by the kernels that train."""
+        """Record every operator that runs inside, as the kernels used in training."""
         return watching(self.op, uses=self.uses, before=self.add_in_place, is_training=True)
 
     def here(self) -> list[OpRecord]:
-        """The list that the last operator of the forward was filed in."""
+        """The list of operators of the current row."""
         if self.part != "forward":
             return self.parts[self.part]
         here = self.stack[-1]
         return (here.own or here).ops if type(here) is Node else here.ops
 
     def op(self, record: OpRecord, arguments: Any, result: Any) -> None:
-        """File an operator of any part."""
+        """Record an operator of any phase."""
         if not self.has_dynamo and is_dynamo_loaded():
             # Python's references of the kernel that loaded it hold tensors in cycles.
             self.has_dynamo = True
@@ -119,7 +119,7 @@ class StepRecorder(Recorder):
         self.reach(self.memory.live + record.workspace, home)
 
     def reach(self, live: int, home: list[OpRecord]) -> None:
-        """Note that so many bytes are alive."""
+        """Record the number of live bytes."""
         stretches = self.stretches[self.part]
         if not stretches or stretches[-1][0] is not home:
             stretches.append((home, live))
@@ -128,14 +128,14 @@ class StepRecorder(Recorder):
         self.reach_top(live, self.memory.sums["gradient"], self.memory.sums["saved"], home)
 
     def reach_top(self, live: int, gradients: int, saved: int, home: list[OpRecord]) -> None:
-        """The same for the peak of all, and for the rise inside copies that stand for others."""
+        """Update the overall peak, and the peak inside copies that stand for others."""
         if live > self.top[0]:
             self.top = live, gradients, saved, self.part, home
         for copies in self.open:
             copies.reach(live, gradients, saved, home)
 
     def begin_part(self, name: PhaseName) -> None:
-        """Start a part of the step."""
+        """Start a phase of the step."""
         self.part = name
         self.running = self.parts[name] = []
         self.stretches[name] = []
@@ -143,7 +143,7 @@ class StepRecorder(Recorder):
     # -- what the backward needs --------------------------------------------------------------------------------------
 
     def keep(self, tensor: Tensor) -> Tensor:
-        """Note that autograd keeps a tensor."""
+        """Record that autograd saves a tensor."""
         fresh = self.memory.mark(tensor, "saved")
         self.keepers |= dict.fromkeys(fresh, self.here())
         self.kept += storage_ids(tensor)
@@ -185,7 +185,7 @@ class StepRecorder(Recorder):
         return trained[: len(modules)] == trained[len(modules) :] and super().may_repeat(modules)
 
     def result_of_copy(self, node: Node, x: Tensor, result: Tensor, modules: Mapping[nn.Module, nn.Module]) -> Tensor:
-        """What a copy gives, with a backward, and leaves behind: what the layer that just ended kept for its own."""
+        """The result of a copy that does not run, with a backward and with the bytes that the copy before it saved."""
         copies = self.copies[node]
         self.reach(self.memory.live + node.peak - node.live, node.ops)
         self.stretches["forward"].append(([], 0))  # so that each copy has a stretch of its own
@@ -199,7 +199,7 @@ class StepRecorder(Recorder):
         return connected
 
     def replay(self, copies: CopiesOfStep, gradient: Tensor) -> None:
-        """The backward of a copy that did not run begins: it is as that of the one that did, which is still to come."""
+        """Start the backward of a copy that did not run; it costs what that of the copy that ran will cost."""
         if 0 in gradient.stride():  # as the first of all, where one number fills it, which is less to read
             raise CopiesDifferError
         sums, stretches = self.memory.sums, self.stretches["backward"]
@@ -210,7 +210,7 @@ class StepRecorder(Recorder):
             self.open.append(copies)
 
     def close(self) -> None:
-        """The backward of the innermost copy that stands for others is through."""
+        """End the backward of the innermost copy that stands for others."""
         copies = self.open.pop()
         for live, gradients, saved, place in copies.starts:
             rise, more, less = copies.rise
@@ -255,7 +255,7 @@ class StepRecorder(Recorder):
         self.held.clear()
 
     def make_target(self, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
-        """A tensor that is there throughout, as the inputs are."""
+        """Count a tensor that lives for the whole step, as inputs do."""
         with without_modes():
             self.targets.append(torch.empty(shape, dtype=dtype, device="meta"))
         self.memory.exclude(self.targets[-1])
@@ -281,7 +281,7 @@ class StepRecorder(Recorder):
             raise CopiesDifferError
 
     def hook_nodes(self, loss: Tensor) -> None:
-        """Be called at the begin and end of the backward of each of autograd's nodes."""
+        """Hook the beginning and the end of the backward of each autograd node."""
         waiting = [loss.grad_fn]
         seen = set(waiting)
         while waiting:
@@ -298,7 +298,7 @@ class StepRecorder(Recorder):
                     waiting.append(following)
 
     def enter(self, home: list[OpRecord], gradients: Any) -> None:
-        """The backward of a node begins."""
+        """Called before the backward of an autograd node."""
         self.running, self.sums_gradients = home, False
         while self.open and self.open[-1].start is not None and id(home) not in self.open[-1].inside:
             self.close()
@@ -306,16 +306,16 @@ class StepRecorder(Recorder):
             self.open[-1].start = self.memory.live, self.memory.sums["gradient"], self.memory.sums["saved"]
 
     def leave(self, results: Any, gradients: Any) -> None:
-        """The backward of a node ends: the engine adds its results to what other nodes gave."""
+        """Called after the backward of an autograd node, before the engine sums gradients."""
         self.sums_gradients = True
 
     def mark_gradient(self, parameter: Tensor) -> None:
-        """A parameter has its gradient."""
+        """Called when a parameter has its gradient."""
         if parameter.grad is not None:
             self.memory.mark(parameter.grad, "gradient")
 
     def add_in_place(self, func: Any, args: Any, kwargs: Any) -> tuple[Any, OpRecord] | None:
-        """Add gradients in place where the engine does without a dispatch mode: nothing else has the first one."""
+        """Add gradients in place where the engine does so without a dispatch mode: to one that only it holds."""
         if func is _ADD and self.sums_gradients and uses_of(args[0]) <= self.own_uses:
             result, record = run(_ADD_IN_PLACE, args, kwargs)
             return result, record
@@ -324,7 +324,7 @@ class StepRecorder(Recorder):
 
 @cache
 def _uses_of_an_own_gradient() -> tuple[int, int]:
-    """What :func:`uses_of` finds when the engine adds to a gradient that nothing else has."""
+    """The reference count that :func:`uses_of` returns for a gradient that only the engine holds."""
     found: list[tuple[int, int]] = []
 
     def look(func: Any, args: Any, kwargs: Any) -> None:
@@ -338,7 +338,7 @@ def _uses_of_an_own_gradient() -> tuple[int, int]:
 
 
 def step_of(trace: Trace, rows: Sequence[tuple[LayerRow, tuple[Node, ...]]], totals: Totals) -> TrainingStep | None:
-    """What a report says of the training step of a trace, by the indices of the rows that stand for nodes."""
+    """The training step of a report, from that of a trace and the row index of each node."""
     step = trace.step
     if step is None:
         return None
@@ -364,7 +364,7 @@ def step_of(trace: Trace, rows: Sequence[tuple[LayerRow, tuple[Node, ...]]], tot
 
 
 def notes_on_step(trace: Trace) -> Iterator[str]:
-    """What the figures of a training step leave out."""
+    """Notes on what the figures of a training step leave out."""
     if trace.step and any(r.op.name == "aten._cudnn_rnn_backward" for n in trace.root.nodes() for r in n.backward):
         yield (
             "recurrent layers keep the gates and states of each step for the backward; "

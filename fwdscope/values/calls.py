@@ -29,7 +29,7 @@ _VIEWS_IN_PLACE = frozenset(("squeeze", "unsqueeze", "t", "transpose", "as_strid
 
 @dataclass(eq=False)
 class Held:
-    """A tensor as it was at a time: ``values`` are its numbers, on the CPU. It stays alive, and so does its place."""
+    """A tensor at one moment: ``values`` is a copy on the CPU; the tensor stays alive, with its address."""
 
     tensor: Tensor
     values: Tensor
@@ -43,7 +43,7 @@ class Held:
         return self.storage, self.offset + sum(i * stride for i, stride in zip(index, self.stride, strict=True))
 
     def index_of(self, place: tuple[int, int]) -> Index | None:
-        """The index of the element at a place; None if it is not in this tensor."""
+        """The index of the element at an address; None if it is not in this tensor."""
         storage, position = place
         if storage != self.storage or not self.values.numel():
             return None

@@ -16,13 +16,13 @@ _SUPERSCRIPTS = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 class Writing(NamedTuple):
-    """A formula as text, and what binds it together."""
+    """A formula as text, and the precedence of its outermost operator."""
 
     text: str
     binds: int
 
     def inside(self, binds: int, first: bool = False) -> str:
-        """The text, in parentheses if it binds looser; a minus stands without them where nothing is before it."""
+        """The text, in parentheses if its precedence is lower; a leading minus needs none."""
         return f"({self.text})" if self.binds < binds and not (first and self.binds == _NEGATIVE) else self.text
 
 

@@ -87,7 +87,7 @@ class _Worker:
             self.pipe.send(source)
 
     def result(self) -> CheckResult | None:
-        """What became of the spec; None while it is being checked."""
+        """The outcome of the spec; None while it is being checked."""
         try:
             if self.pipe.poll():
                 result: CheckResult = self.pipe.recv()
@@ -134,7 +134,7 @@ def _blocked() -> Iterator[None]:
 
 
 def _work(pipe: Connection[CheckResult, Source], check: Check) -> None:
-    """Check what comes until nothing does, as a worker process; it is set up as ``__main__`` sets up the program."""
+    """Run a worker process: check specs until there are no more. It is set up as ``__main__`` sets up the program."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the program ends it
     if hasattr(signal, "pthread_sigmask"):
         signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
