@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from fwdscope.report import LayerRow, Report
+    from fwdscope.settings import TrainingSettings
 
 _FOLDER = "fwdscope_baselines"
 
@@ -57,24 +58,38 @@ class Assertions:
         assert not wrong, _told(report, wrong)
         return report
 
-    def assert_budget(self, model: nn.Module, inputs: Any, layer: str = "", **figures: str | int) -> Report:
+    def assert_budget(
+        self,
+        model: nn.Module,
+        inputs: Any,
+        layer: str = "",
+        training: Mapping[str, Any] | bool = True,
+        **figures: str | int,
+    ) -> Report:
         """Figures of the module, or of a layer, are as a spec's ``expect`` writes them: ``macs="<= 4.2G"``.
 
-        ``params=25_557_032`` is exact, ``macs="4.09G"`` rounded, ``peak_memory="<= 250 MiB"`` a bound. Returns the
-        report. Raises AssertionError with every figure that differs.
+        ``params=25_557_032`` is exact, ``macs="4.09G"`` rounded, ``peak_memory="<= 250 MiB"`` a bound;
+        ``train_memory="<= 8 GiB"`` is of a training step, whose settings ``training`` may give:
+        ``{"optimizer": "sgd"}``. Returns the report. Raises AssertionError with every figure that differs.
         """
         __tracebackhide__ = True
-        from fwdscope.language.parser import FIGURES, LAYER_FIGURES
+        from fwdscope.language.parser import FIGURES, LAYER_FIGURES, STEP_FIGURES
+        from fwdscope.settings import TrainingSettings
         from fwdscope.units import Figure
 
         report, wrong = _report(model, inputs), []
+        step = None
+        if {*figures} & {*STEP_FIGURES} and not layer:
+            step = _report(model, inputs, TrainingSettings.of(training)).training
         row = _row(report, layer) if layer else None
         known = [name for name in (LAYER_FIGURES if layer else FIGURES) if name != "latency"]
         for name, text in figures.items():
             if name not in known:
                 raise TypeError(f"assert_budget: there is no figure {name}; there are {', '.join(known)}")
-            value = getattr(row or report.totals, name)
-            counted = not (row or report).uncounted or name not in ("macs", "flops", "bytes_read", "bytes_written")
+            of_step = step if name in STEP_FIGURES else None
+            value = of_step.figures[name] if of_step else getattr(row or report.totals, name)
+            costs = ("macs", "flops", "bytes_read", "bytes_written", "train_flops")
+            counted = not (of_step or row or report).uncounted or name not in costs
             if value is None or not counted or not Figure.parse(str(text)).holds(value):
                 got = "unknown" if value is None else f"{value:,}" if counted else f"at least {value:,}"
                 wrong.append(f"{layer} {name}: expected {text}, got {got}".strip())
@@ -102,12 +117,14 @@ class Assertions:
         return report
 
 
-def _report(model: nn.Module, inputs: Any) -> Report:
+def _report(model: nn.Module, inputs: Any, training: TrainingSettings | None = None) -> Report:
     from fwdscope.inspection import inspect_module
+    from fwdscope.settings import RunSettings
 
+    settings = RunSettings(training=training)
     if isinstance(inputs, Mapping):
-        return inspect_module(model, (), inputs)
-    return inspect_module(model, inputs if isinstance(inputs, tuple | list) else (inputs,))
+        return inspect_module(model, (), inputs, settings)
+    return inspect_module(model, inputs if isinstance(inputs, tuple | list) else (inputs,), None, settings)
 
 
 def _row(report: Report, path: str) -> LayerRow:

@@ -227,6 +227,7 @@ def test_shapes(fwdscope):
 
 def test_budget(fwdscope):
     fwdscope.assert_budget(NET, X, params="<= 60", macs="<= 0.2K")
+    fwdscope.assert_budget(NET, X, saved_activations=4 * 3 * 8, training={{"optimizer": "sgd"}})
 
 def test_budget_of_a_layer(fwdscope):
     fwdscope.assert_budget(NET, (X,), layer="2", params=18)

@@ -33,7 +33,7 @@ MAY_IMPORT = {
     "guide": set(),
     "layers": {"formula"},
     "functions": {"layers"},
-    "language": {"functions", "layers"},
+    "language": {"functions", "layers", "settings"},
     "ops": {"formula", "torch_private"},
     "model": {"formula", "functions", "language", "layers", "ops", "report", "torch_private"},
     "trace": {"arithmetic", "formula", "language", "layers", "model", "ops", "report", "settings"} | {"torch_private"},

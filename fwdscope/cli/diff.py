@@ -15,15 +15,20 @@ from fwdscope.cli.options import (
     Arguments,
     Depth,
     Limits,
+    Loss,
     ModelDtype,
+    Optimizer,
     Output,
     Sets,
+    Training,
     content_of,
     files_of,
     split_pair,
     target_of,
+    training_of,
 )
 from fwdscope.errors import InputError
+from fwdscope.settings import META, RunSettings
 from fwdscope.targets import Target
 from fwdscope.targets.target import load_checkpoints
 
@@ -48,6 +53,9 @@ def diff(
     set_: Sets = None,
     arg: Arguments = None,
     dtype: ModelDtype = "float32",
+    training: Training = False,
+    loss: Loss = None,
+    optimizer: Optimizer = None,
     format_: Annotated[str | None, typer.Option("--format", metavar="FORMAT", help=_FORMAT)] = None,
     output: Output = None,
     no_cache: Annotated[bool, typer.Option("--no-cache", help=NO_CACHE)] = False,
@@ -74,6 +82,7 @@ def diff(
             raise InputError(f"diff {first}: with what? Name a second target, or other vars: --after depth=24")
         sides = list(_sides(target_of(first, set_, None, dtype, allow_import, arg), second, before, after))
         check_writable(output, [file for target, _, _ in sides for file in files_of(target)])
+        step = training_of(training, {"loss": loss, "optimizer": optimizer}, {})
         names = [name for _, name, _ in sides]
         reports: list[Report] = []
         if all(target.is_checkpoint for target, _, _ in sides):
@@ -81,7 +90,8 @@ def diff(
             sides = []
         for target, _, options in sides:
             with point_at_options(options):
-                reports.append(look_at(target, cached=not no_cache).report)
+                settings = META if target.is_report else RunSettings(training=step)
+                reports.append(look_at(target, settings, not no_cache).report)
         compared = compare(*reports)
         width, color = terminal_of() if output is None else (140, False)
         chosen = DiffOptions(depth, (names[0], names[1]))

@@ -7,7 +7,8 @@ Names are resolved by the next stage, :mod:`fwdscope.language.check`.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import fields
 
 from fwdscope.language import grammar, tree
 from fwdscope.language.bodies import NodeParser
@@ -17,7 +18,8 @@ from fwdscope.language.names import listed, nearest, suggestion
 from fwdscope.language.problems import Cause, Problem, Source, Span, SpecError
 from fwdscope.language.record import Record
 from fwdscope.language.source import Scalar, Text, YamlList, YamlMapping, YamlNode
-from fwdscope.units import Figure
+from fwdscope.settings import LOSSES, TrainingSettings
+from fwdscope.units import Figure, positions
 
 LANGUAGE_VERSION = 1
 # The sections of a file.
@@ -41,8 +43,13 @@ FIGURES = {
     "peak_memory": "bytes",
     "peak_activations": "bytes",
     "kv_cache": "bytes",
+    "train_memory": "bytes",
+    "saved_activations": "bytes",
+    "train_flops": "count",
     "latency": "seconds",
 }
+# Those of a training step.
+STEP_FIGURES = ("train_memory", "saved_activations", "train_flops")
 # The figures of a single layer.
 LAYER_FIGURES = ("params", "trainable_params", "buffers", "macs", "flops", "bytes_read", "bytes_written", "latency")
 
@@ -329,6 +336,8 @@ class _SpecParser(NodeParser):
         outputs: list[tree.ExpectedOutput] = []
         form = "write `layer4.0.conv2: {macs: 115.6M}`"
         entries: list[tuple[Scalar, YamlNode, Scalar | None]] = []
+        training: tuple[tree.TrainingSetting, ...] = ()
+        step: Scalar | None = None
         for key, value in self.mapping(node, "expect", "write `expect:` and `params: 25_557_032`"):
             if key.value == "layers":
                 for path, inner in self.mapping(value, "layers", form):
@@ -337,15 +346,35 @@ class _SpecParser(NodeParser):
                         outputs += [one for one in [self.expected_shape(inner, path)] if one]
                         continue
                     entries += [(*entry, path) for entry in self.mapping(inner, path.value, form)]
+            elif key.value == "training":
+                step, training = key, tuple(self.training(value))
             else:
                 entries.append((key, value, None))
+        if step is not None and training and not {name.value for name, _, _ in entries} & {*STEP_FIGURES}:
+            self.report(step.span, "nothing is expected of the training step", "add `train_memory: <= 80 GiB`", "key")
         for name, item, layer in entries:
             found = self.expected(name, item, layer)
             if isinstance(found, tree.ExpectedFigure):
                 figures.append(found)
             elif found is not None:
                 outputs.append(found)
-        return tree.Expectations(tuple(figures), tuple(outputs))
+        return tree.Expectations(tuple(figures), tuple(outputs), training)
+
+    def training(self, node: YamlNode) -> Iterator[tree.TrainingSetting]:
+        """Parse the settings of the training step whose figures are expected."""
+        known = [one.name for one in fields(TrainingSettings)]
+        for key, value in self.mapping(node, "training", "write `training: {optimizer: adamw, loss: cross_entropy}`"):
+            name = key.value
+            if name not in known:
+                message = f"{name} is a figure of the step, not a setting" if name in FIGURES else None
+                help = "write it under `expect:`, beside `training:`" if message else suggestion(name, known)
+                self.report(key.span, message or f"a training step has no setting {name}", help, "key")
+                continue
+            given = self.scalar(value, "a name", f"write `{name}: {'adamw' if name == 'optimizer' else 'mse'}`")
+            if given is not None and name == "loss" and given.value not in LOSSES:
+                self.report(given.span, f"there is no loss {given.value}", suggestion(given.value, LOSSES), "value")
+            elif given is not None:
+                yield tree.TrainingSetting(name, given.span, given.value)
 
     def expected_shape(self, scalar: Scalar, layer: Scalar | None) -> tree.ExpectedOutput | None:
         """Parse the shape that a layer's output, or the network's, must have."""
@@ -358,7 +387,7 @@ class _SpecParser(NodeParser):
     ) -> tree.ExpectedFigure | tree.ExpectedOutput | None:
         """Parse one expectation, of a layer or of the whole network."""
         name = key.value
-        known = ("output", *LAYER_FIGURES) if layer else ("output", "layers", *FIGURES)
+        known = ("output", *LAYER_FIGURES) if layer else ("output", "layers", "training", *FIGURES)
         if name not in known:
             message = f"{name} is a figure of the whole network, not of a layer" if name in FIGURES else None
             self.report(key.span, message or f"unknown expectation {name}", suggestion(name, known), "key")
@@ -371,17 +400,26 @@ class _SpecParser(NodeParser):
         if name == "output":
             return self.expected_shape(scalar, layer)
         text, _, device = (part.strip() for part in scalar.value.partition(" on "))
+        text, _, behind = (part.strip() for part in text.partition(" past "))
         try:
             figure = Figure.parse(text)
         except ValueError as error:
             self.report(scalar.span, f"{text or 'nothing'} is not a figure", str(error), "value")
             return None
-        if device and name != "latency":
+        try:
+            past = positions(behind) if behind else 1
+        except ValueError as error:
+            message, _, help = str(error).partition(": ")
+            self.report(scalar.span, message, help, "value")
+            return None
+        if behind and name != "kv_cache":
+            self.report(scalar.span, f"{name} has no earlier positions", f"write `{name}: {text}`", "value")
+        elif device and name != "latency":
             self.report(scalar.span, f"{name} is the same on every device", f"write `{name}: {text}`", "value")
         elif wrong := _wrong_measure(name, figure, text):
             self.report(scalar.span, *wrong, "value")
             return None
-        return tree.ExpectedFigure(name, scalar.span, figure, scalar.value, path, device or None, place)
+        return tree.ExpectedFigure(name, scalar.span, figure, scalar.value, path, device or None, place, past)
 
 
 def _wrong_measure(name: str, figure: Figure, text: str) -> tuple[str, str] | None:

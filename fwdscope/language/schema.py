@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import types
 import typing
+from dataclasses import fields
 from typing import Annotated, Any, Literal, NamedTuple
 
 from fwdscope.functions.signature import Parameter, Signature
@@ -22,6 +23,7 @@ from fwdscope.language.names import CONSTRUCTORS, SERIES
 from fwdscope.language.parser import FIGURES, LANGUAGE_VERSION, LAYER_FIGURES, SECTIONS
 from fwdscope.layers import LAYERS, Buildable, Layer, page, settings
 from fwdscope.layers.base import required_inputs
+from fwdscope.settings import LOSSES, TrainingSettings
 
 Schema = dict[str, Any]
 
@@ -130,7 +132,22 @@ _HELP: dict[str, Schema] = {
     "expect.bytes_written": _explained("Bytes that operators write: each result once.", "<= 200 MB"),
     "expect.peak_memory": _explained("Peak memory during the forward pass.", "<= 250 MiB"),
     "expect.peak_activations": _explained("Peak memory of activations alone.", "<= 50 MiB"),
-    "expect.kv_cache": _explained("Bytes that generation keeps of one earlier position, as with --past 1.", "128 KiB"),
+    "expect.kv_cache": _explained(
+        "Bytes that generation keeps of one earlier position, as with --past 1, or of N: past 8k.",
+        "128 KiB",
+        "<= 1 GiB past 8k",
+    ),
+    "expect.train_memory": _explained("Peak memory of a training step, as inspect --training finds it.", "<= 80 GiB"),
+    "expect.saved_activations": _explained("Bytes saved for the backward when the forward ends.", "<= 20 GiB"),
+    "expect.train_flops": _explained("FLOPs of a training step: forward, loss, backward and optimizer.", "24.9G"),
+    "expect.training": _explained(
+        "The training step that train_memory, saved_activations and train_flops are of.",
+        {"optimizer": "sgd:momentum=0.9", "loss": "cross_entropy"},
+    ),
+    "expect.training.optimizer": _explained("As --optimizer. Left out, it is adamw.", "sgd:momentum=0.9", "adafactor"),
+    "expect.training.loss": _explained(
+        "As --loss. Left out, it is the network's own, else the sum of its outputs.", "cross_entropy"
+    ),
     "expect.latency": _explained("The time of one forward pass, on a device.", "<= 40 ms on cpu"),
     "for": _explained(
         "A loop, unrolled while building. A layer made in a round is that round's own, at conv.0, conv.1; one made "
@@ -248,7 +265,14 @@ def _expectations() -> Schema:
     one = {"type": "object", "properties": output | own, "additionalProperties": False}
     shape = {"type": "string", "pattern": r"^\s*\("}
     layers = {"layers": {"type": "object", "additionalProperties": {"anyOf": [one, shape]}} | _help("expect.layers")}
-    return {"type": "object", "properties": output | layers | figures, "additionalProperties": False}
+    settings = {
+        one.name: ({"enum": list(LOSSES)} if one.name == "loss" else {"type": "string"})
+        | _help(f"expect.training.{one.name}")
+        for one in fields(TrainingSettings)
+    }
+    step = {"type": "object", "properties": settings, "additionalProperties": False} | _help("expect.training")
+    properties = output | layers | {"training": step} | figures
+    return {"type": "object", "properties": properties, "additionalProperties": False}
 
 
 def _control(word: str) -> Schema:

@@ -146,7 +146,10 @@ class ModelInCode(Record):
 
 
 class ExpectedFigure(Record):
-    """``params: 25_557_032`` under ``expect``, of the layer named at ``place`` or the whole; ``on`` is a device."""
+    """``params: 25_557_032`` under ``expect``, of the layer named at ``place`` or the whole; ``on`` is a device.
+
+    ``past`` is the number of earlier positions of a cache.
+    """
 
     name: str
     span: Span
@@ -155,6 +158,15 @@ class ExpectedFigure(Record):
     layer: str | None = None
     on: str | None = None
     place: Span | None = None
+    past: int = 1
+
+
+class TrainingSetting(Record):
+    """``optimizer: adamw`` in ``training`` under ``expect``."""
+
+    name: str
+    span: Span
+    value: str
 
 
 class ExpectedOutput(Record):
@@ -172,6 +184,7 @@ class Expectations(Record):
 
     figures: tuple[ExpectedFigure, ...] = ()
     outputs: tuple[ExpectedOutput, ...] = ()
+    training: tuple[TrainingSetting, ...] = ()
 
 
 @dataclass(frozen=True)

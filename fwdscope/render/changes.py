@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 from fwdscope import units
-from fwdscope.commands.diff import Comparison, Delta, RowChange
+from fwdscope.commands.diff import BYTES, Comparison, Delta, RowChange
 from fwdscope.commands.diff.changes import QUIET
 from fwdscope.printable import printable
 from fwdscope.render.rows import MOST_ROWS, described
@@ -19,12 +19,12 @@ MARKS = {"added": "+", "removed": "−", "changed": "~", "renamed": "=", "moved"
 TITLES = {
     "params": "parameters", "trainable_params": "trainable", "active_params": "active parameters",
     "buffers": "in buffers", "macs": "MACs", "flops": "FLOPs", "bytes": "bytes moved", "peak_memory": "peak memory",
-    "peak_activations": "peak activations", "kv_cache": "KV cache", "latency": "latency",
+    "peak_activations": "peak activations", "kv_cache": "KV cache", "train_flops": "FLOPs of a training step",
+    "train_memory": "peak memory of a step", "saved_activations": "saved activations", "latency": "latency",
 }  # fmt: skip
 # Totals that are shown even if they did not change.
 _ALWAYS = ("params", "macs")
 _EXACT = ("params", "trainable_params", "buffers")
-_BYTES = ("bytes", "bytes_read", "bytes_written", "peak_memory", "peak_activations", "kv_cache")
 
 
 class DiffOptions(NamedTuple):
@@ -139,8 +139,14 @@ def _remarks(change: RowChange, before: LayerRow, after: LayerRow) -> Iterator[s
         yield f"trainable {before.trainable_params:,} → {after.trainable_params:,}"
     if "buffers" in what and "params" not in what:
         yield f"in buffers {before.buffers:,} → {after.buffers:,}"
-    if what - QUIET <= {"bytes_read", "bytes_written", "flops", "output_bytes"}:
-        for name, title in (("flops", "FLOPs"), ("bytes_read", "bytes read"), ("bytes_written", "bytes written")):
+    figures = {
+        "flops": "FLOPs",
+        "backward_macs": "backward MACs",
+        "bytes_read": "bytes read",
+        "bytes_written": "bytes written",
+    }
+    if what - QUIET <= {*figures, "output_bytes", "saved_activations"}:
+        for name, title in figures.items():
             delta = change.delta(name)
             if delta.change:
                 share = f" ({percent(delta)})" if delta.ratio is not None else ""
@@ -150,7 +156,7 @@ def _remarks(change: RowChange, before: LayerRow, after: LayerRow) -> Iterator[s
 def _format(name: str) -> Callable[[float], str]:
     if name in _EXACT:
         return lambda value: units.exact(int(value))
-    return units.seconds if name == "latency" else units.byte_size if name in _BYTES else units.count
+    return units.seconds if name == "latency" else units.byte_size if name in BYTES else units.count
 
 
 def _signed(delta: Delta) -> str:
@@ -207,7 +213,8 @@ def tone(delta: Delta) -> str:
 def figures_of(shown: Sequence[Shown]) -> list[tuple[str, str, list[tuple[str, str]]]]:
     """The figures that changed: name, title, and the change and its percentage for each row."""
     made = []
-    for name, title in (("params", "parameters"), ("macs", "MACs"), ("latency", "time")):
+    titles = {"params": "parameters", "macs": "MACs", "saved_activations": "saved", "latency": "time"}
+    for name, title in titles.items():
         deltas = [row.change.delta(name) for row in shown]
         moved = [d.change or 0 for d in deltas]
         if not any(moved):
@@ -216,6 +223,8 @@ def figures_of(shown: Sequence[Shown]) -> list[tuple[str, str, list[tuple[str, s
             sizes = units.count_column([abs(int(change)) for change in moved])
         elif name == "macs":
             sizes = units.shared_counts([abs(int(change)) for change in moved])
+        elif name == "saved_activations":
+            sizes = [units.byte_size(abs(int(change))) if change else "" for change in moved]
         else:
             sizes = [units.seconds(abs(change)) if change else "" for change in moved]
         signed = [

@@ -33,12 +33,13 @@ from fwdscope.report.report import (
     parse_json,
     quantile,
 )
-from fwdscope.report.training import Backward, Moment, Phase, TrainingStep
+from fwdscope.report.training import STEP_FIGURES, Backward, Moment, Phase, TrainingStep
 
 __all__ = [
     "CONVENTION",
     "RELUS",
     "SCHEMA",
+    "STEP_FIGURES",
     "VERSION",
     "ActivationStats",
     "Backward",

@@ -9,6 +9,10 @@ PhaseName = Literal["forward", "loss", "backward", "optimizer"]
 PHASES: tuple[PhaseName, ...] = ("forward", "loss", "backward", "optimizer")
 
 
+# The figures of a step that expectations, baselines and comparisons name.
+STEP_FIGURES = ("train_memory", "saved_activations", "train_flops")
+
+
 @dataclass(frozen=True)
 class Backward:
     """The backward of one copy of a row, all its calls together."""
@@ -82,6 +86,11 @@ class TrainingStep:
     def flops(self) -> int:
         """FLOPs of the whole step."""
         return sum(one.flops for one in self.phases)
+
+    @property
+    def figures(self) -> dict[str, int]:
+        """Those of :data:`STEP_FIGURES`."""
+        return dict(zip(STEP_FIGURES, (self.peak_memory, self.saved_bytes, self.flops), strict=True))
 
     @property
     def uncounted(self) -> tuple[str, ...]:

@@ -98,11 +98,11 @@ class CodeSubject(ModuleSubject):
             for i, one in enumerate(report.inputs)
         ]
         report = replace(report, inputs=tuple(inputs), source=spec.source.name, doc=spec.doc)
-        return with_shortfalls(self.checked, report, not self.feeds, self.cache_a_position(self.checked))
+        return with_shortfalls(self.checked, report, not self.feeds, *self.other_passes(self.checked, report))
 
-    def behind(self, past: int) -> ModuleSubject:
+    def again(self, training: Training, past: int = 0) -> ModuleSubject:
         """Built again."""
-        return CodeSubject(self.checked, self.feeds, self.training, past=past)
+        return CodeSubject(self.checked, self.feeds, training, past=past)
 
     def resized(self, batch: int, size: int) -> ModuleSubject:
         """By the var that is the batch, or by the first dimension of every input."""

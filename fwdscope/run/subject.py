@@ -19,16 +19,17 @@ from torch import Tensor, fx, nn
 
 from fwdscope.errors import InputError, ShapeError
 from fwdscope.language.check import Checked
+from fwdscope.language.problems import Problem, SpecError
 from fwdscope.language.replaced import point_at_set
 from fwdscope.model import build
 from fwdscope.model.process_state import torch_default_dtype
 from fwdscope.ops import find
-from fwdscope.report import Environment, Report, TensorInfo, Totals
+from fwdscope.report import STEP_FIGURES, Environment, Report, TensorInfo, Totals, TrainingStep
 from fwdscope.run.batch import batch_variable, resize, with_variable
 from fwdscope.run.fused_attention import notes_on_fused_attention
 from fwdscope.run.placement import ModuleCall, is_on, move, moved_call, real_inputs
 from fwdscope.run.weights import load_into
-from fwdscope.settings import Training
+from fwdscope.settings import Training, TrainingSettings
 from fwdscope.targets.feeds import Feed
 from fwdscope.trace import Recorder, Trace, rows_with_nodes, trace, trace_module
 from fwdscope.trace.duplicate import Duplicate, tensors_inside, unwrapped
@@ -98,16 +99,33 @@ class Subject(ABC):
             return None
         return peak
 
-    def cache_a_position(self, checked: Checked) -> int | None:
-        """Bytes that one earlier position keeps, if the spec expects some number of them."""
-        if all(one.name != "kv_cache" for one in checked.spec.expect.figures):
-            return None
-        behind = self.behind(1)
-        return behind.totals(behind.trace).kv_cache
+    def other_passes(
+        self, checked: Checked, report: Report | None = None
+    ) -> tuple[dict[int, int | None], TrainingStep | None]:
+        """What a spec expects something of besides its forward: bytes kept of earlier positions, and a training step.
+
+        The step is that of a ``report`` of this network, if it is the expected one. Raises SpecError where there is
+        none, or no optimizer of that name.
+        """
+        expect = checked.spec.expect
+        numbers = sorted({one.past for one in expect.figures if one.name == "kv_cache"})
+        behind = {past: self.again(False, past) for past in numbers}
+        caches = {past: subject.totals(subject.trace).kv_cache for past, subject in behind.items()}
+        settings = TrainingSettings.of({one.name: one.value for one in expect.training})
+        if report is not None or not any(one.name in STEP_FIGURES for one in expect.figures):
+            return caches, report.training if report is not None and self.training == settings else None
+        try:
+            subject = self.again(settings)
+        except InputError as error:
+            at = next((one for one in expect.training if str(error).startswith(f"--{one.name} ")), None)
+            span = at.span if at else next(one.span for one in expect.figures if one.name in STEP_FIGURES)
+            message, _, help = (str(error).partition(": ")[2] if at else str(error)).partition("; ")
+            raise SpecError([Problem(checked.spec.source, span, "training", message, help or None)]) from None
+        return caches, Subject.report(subject).training
 
     @abstractmethod
-    def behind(self, past: int) -> Subject:
-        """The same network behind earlier positions."""
+    def again(self, training: Training, past: int = 0) -> Subject:
+        """The same network, looked at in another mode or behind earlier positions."""
 
     @abstractmethod
     def trace_every_copy(self) -> Trace:
@@ -208,12 +226,11 @@ class SpecSubject(Subject):
             spec=source.text,
             notes=(*notes, *report.notes),
         )
-        expected = self.cache_a_position(self.checked)
-        return with_shortfalls(self.checked, report, blueprint.check_promises, expected)
+        return with_shortfalls(self.checked, report, blueprint.check_promises, *self.other_passes(self.checked, report))
 
-    def behind(self, past: int) -> SpecSubject:
+    def again(self, training: Training, past: int = 0) -> SpecSubject:
         """Built again."""
-        return SpecSubject(self.checked, self.feeds, self.dtype, self.training, past=past)
+        return SpecSubject(self.checked, self.feeds, self.dtype, training, past=past)
 
     def trace_every_copy(self) -> Trace:
         """A further run on meta, if copies were repeated in the first."""
@@ -321,9 +338,9 @@ class ModuleSubject(Subject):
         peak = (found.peak_memory or 0) - (found.kv_cache or 0)
         return replace(found, kv_cache=kept, peak_memory=peak, peak_activations=(found.peak_activations or 0) - kept)
 
-    def behind(self, past: int) -> ModuleSubject:
+    def again(self, training: Training, past: int = 0) -> ModuleSubject:
         """Traced again."""
-        return ModuleSubject(self.call, self.training, self.make, past=past)
+        return ModuleSubject(self.call, training, self.make, past=past)
 
     def trace_every_copy(self) -> Trace:
         """The trace itself: every call of a module is recorded."""

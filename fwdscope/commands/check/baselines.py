@@ -13,7 +13,17 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from fwdscope.commands import diff
-from fwdscope.report import Environment, LayerRow, Report, ReportError, Shape, TensorInfo, Totals
+from fwdscope.report import (
+    STEP_FIGURES,
+    Environment,
+    LayerRow,
+    Report,
+    ReportError,
+    Shape,
+    TensorInfo,
+    Totals,
+    TrainingStep,
+)
 from fwdscope.report.report import check_count, check_number, check_rows, dump_rows, parse_json, shortened
 
 VERSION = 1
@@ -22,7 +32,7 @@ COSTS = ("macs", "flops", "bytes_read", "bytes_written", "peak_memory")
 _ROW_COSTS = COSTS[:4]
 # Differences that are always shown; the others follow from them.
 _SHOWN_FIRST = frozenset(
-    {"type", "output", "outputs", "inputs", "dtype", "repeat", "calls", "params", "macs", "peak_memory"}
+    {"type", "output", "outputs", "inputs", "dtype", "repeat", "calls", "params", "macs", "peak_memory", *STEP_FIGURES}
 )
 
 
@@ -36,9 +46,9 @@ class Baseline:
         self._data, self._report = data, report
 
     @classmethod
-    def of(cls, report: Report) -> Baseline:
-        """The baseline of a report."""
-        totals = {name: getattr(report.totals, name) for name in (*EXACT, *COSTS)}
+    def of(cls, report: Report, step: TrainingStep | None = None) -> Baseline:
+        """The baseline of a report, with the figures of a training step."""
+        totals = {name: getattr(report.totals, name) for name in (*EXACT, *COSTS)} | (step.figures if step else {})
         layers = []
         for row in report.layers:
             output = [list(shape) for shape in row.output_shapes]
@@ -97,6 +107,11 @@ class Baseline:
     def convention(self) -> str:
         """How the figures were counted."""
         return str(self._data["convention"])
+
+    @property
+    def step_figures(self) -> dict[str, int | None]:
+        """The figures of a training step; None where it has none."""
+        return {name: self._data["totals"].get(name) for name in STEP_FIGURES}
 
     @property
     def report(self) -> Report:
@@ -244,6 +259,8 @@ def compare(old: Baseline, new: Baseline, tolerance: float = 0.0) -> Differences
     )
     whole = [one for one in sides if one.before != one.now]
     whole += _figures_that_differ(before.totals, after.totals, (*EXACT, *COSTS), tolerance)
+    for name, one in old.step_figures.items():
+        whole += _difference(name, one, new.step_figures[name], tolerance)
     return Differences(tuple(whole), tuple(_rows_that_differ(diff.compare(before, after).rows, tolerance)))
 
 
@@ -314,10 +331,16 @@ def _figures_that_differ(
 ) -> Iterator[Difference]:
     trainable_are_all = all(one.params == one.trainable_params for one in (before, after))
     for name in names:
-        old, new = (getattr(one, name) or 0 for one in (before, after))
-        slack = tolerance * old if name in COSTS else 0
-        if abs(new - old) > slack and not (name == "trainable_params" and trainable_are_all):
-            yield Difference(name, f"{old:,}", f"{new:,}", 100 * (new - old) / old if old else None)
+        if not (name == "trainable_params" and trainable_are_all):
+            old, new = (getattr(one, name) or 0 for one in (before, after))
+            yield from _difference(name, old, new, tolerance * (name in COSTS))
+
+
+def _difference(name: str, before: int | None, after: int | None, tolerance: float) -> Iterator[Difference]:
+    old, new = before or 0, after or 0
+    if abs(new - old) > tolerance * old:
+        was, now = ("none" if one is None else f"{one:,}" for one in (before, after))
+        yield Difference(name, was, now, 100 * (new - old) / old if old and after is not None else None)
 
 
 def _text(shapes: Sequence[Shape]) -> str:

@@ -15,7 +15,7 @@ from fwdscope.language.arithmetic import ArithmeticProblem
 from fwdscope.language.evaluate import evaluate_plain
 from fwdscope.language.expression import Expression, Name
 from fwdscope.language.problems import Span
-from fwdscope.report import LayerRow, Report, Shape, Shortfall
+from fwdscope.report import STEP_FIGURES, LayerRow, Report, Shape, Shortfall, TrainingStep
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     Evaluate = Callable[[Expression], object]
 
 # Figures that are lower bounds if an operator has no counting rule.
-_COUNTED = frozenset({"macs", "flops", "bytes_read", "bytes_written"})
+_COUNTED = frozenset({"macs", "flops", "bytes_read", "bytes_written", "train_flops"})
 
 
 @dataclass(frozen=True)
@@ -60,23 +60,32 @@ class Verdict:
 
 
 def with_shortfalls(
-    checked: Checked, report: Report, check_outputs: bool = True, kv_cache: int | None = None
+    checked: Checked,
+    report: Report,
+    check_outputs: bool = True,
+    caches: Mapping[int, int | None] | None = None,
+    step: TrainingStep | None = None,
 ) -> Report:
     """The report with the expectations that it does not meet, except latencies, which are not measured on meta.
 
     ``check_outputs`` is False if an input has another shape than the spec's. If ``--set`` replaced a var, or ``--past``
-    is given, figures are not compared, since they are those of the file itself, and a note says so; layers that are
-    gone have no shape.
+    or ``--training`` is given, figures are not compared, since they are those of the file's own forward, and a note
+    says so; layers that are gone have no shape. Figures of a training step are compared if it is the expected ``step``.
     """
-    place, figures = checked.spec.source.place, {one.span for one in checked.spec.expect.figures}
-    found = [one for one in verdicts(checked, report, check_outputs, kv_cache=kv_cache) if one.state == "failed"]
+    place, expected = checked.spec.source.place, checked.spec.expect.figures
+    found = [one for one in verdicts(checked, report, check_outputs, None, caches, step) if one.state == "failed"]
     given = [variable.name for variable in checked.spec.variables if variable.given is not None]
-    if given or report.past:
+    others = report.past or report.training
+    apart = {one.span for one in expected if given or (others and not (step and one.name in step.figures))}
+    if given or others:
         # A layer may be gone because the var is smaller.
         gone = [one for one in found if one.layer is not None and row_at(report.layers, one.layer) is None]
-        found = [one for one in found if one.span not in figures and one not in gone]
-    if (given or report.past) and figures:
+        found = [one for one in found if one.span not in apart and one not in gone]
+    if apart:
         of = f"the file's own {', '.join(given)}" if given else "a forward without --past"
+        if report.training and not given:
+            is_other = any(one.name in report.training.figures for one in expected) and step is None
+            of = "the step under `expect: training`" if is_other else "a forward without --training"
         note = f"expected figures are not checked, since they are for {of}"
         report = replace(report, notes=(*report.notes, note))
     shortfalls = [Shortfall(one.what, one.expected, one.got, *place(one.span.start)) for one in found]
@@ -88,11 +97,12 @@ def verdicts(
     report: Report,
     check_outputs: bool = True,
     latencies: Mapping[str | None, MeasuredLatency] | None = None,
-    kv_cache: int | None = None,
+    caches: Mapping[int, int | None] | None = None,
+    step: TrainingStep | None = None,
 ) -> tuple[Verdict, ...]:
     """The result of every expectation, in the file's order; ``latencies`` are the measured ones, by device.
 
-    ``kv_cache`` is what one earlier position keeps.
+    ``caches`` are the bytes that numbers of earlier positions keep. Figures of a training step are left out without it.
     """
     found = [*_outputs(checked, report)] if check_outputs else []
     for one in checked.spec.expect.figures:
@@ -100,20 +110,27 @@ def verdicts(
         if one.name == "latency":
             measured = (latencies or {}).get(one.on, MeasuredLatency(missing="not measured"))
             found.append(_check_latency(verdict, one, measured))
-        else:
-            found.append(_check_figure(verdict, one, report, kv_cache))
+        elif one.name not in STEP_FIGURES:
+            value = (caches or {}).get(one.past) if one.name == "kv_cache" else None
+            found.append(_check_figure(verdict, one, report, value))
+        elif step is not None:
+            found.append(_check_value(verdict, one, step.figures[one.name], step.uncounted))
     return tuple(sorted(found, key=lambda verdict: verdict.span))
 
 
-def _check_figure(verdict: Verdict, one: ExpectedFigure, report: Report, kv_cache: int | None) -> Verdict:
+def _check_figure(verdict: Verdict, one: ExpectedFigure, report: Report, value: int | None) -> Verdict:
     row = row_at(report.layers, one.layer) if one.layer is not None else None
     if one.layer is not None and row is None:
         return replace(verdict, state="failed", got=f"no layer {one.layer}")
-    value: int | None = kv_cache if one.name == "kv_cache" else getattr(row or report.totals, one.name, None)
+    if one.name != "kv_cache":
+        value = getattr(row or report.totals, one.name, None)
     if value is None:
         return replace(verdict, state="failed", got="nothing: it is not counted here")
-    uncounted = (row or report).uncounted if one.name in _COUNTED else ()
-    if uncounted:
+    return _check_value(verdict, one, value, (row or report).uncounted)
+
+
+def _check_value(verdict: Verdict, one: ExpectedFigure, value: int, uncounted: Sequence[str]) -> Verdict:
+    if uncounted and one.name in _COUNTED:
         # The true value may be larger: only a value beyond the upper bound, or one without an upper bound, is certain.
         beyond = one.figure.high is not None and value > one.figure.high
         if not beyond and (one.figure.high is not None or not one.figure.holds(value)):

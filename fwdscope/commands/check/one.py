@@ -89,8 +89,9 @@ def _checked(checked: Checked, settings: CheckSettings, before: float) -> CheckR
     if checked.asks_mode:
         promised = _in_either_mode(promised, _in_training(checked, settings))
     seconds = time.perf_counter() - before
+    caches, step = subject.other_passes(checked)
     latencies = expected_latencies(checked, settings.dtype)
-    found = verdicts(checked, report, latencies=latencies, kv_cache=subject.cache_a_position(checked))
+    found = verdicts(checked, report, True, latencies, caches, step)
     points = [*promised, *_expectations(checked, found, difference)]
     outcome = Outcome(
         spec.source.name,
@@ -103,7 +104,7 @@ def _checked(checked: Checked, settings: CheckSettings, before: float) -> CheckR
         at_least=bool(report.uncounted),
         seconds=seconds,
     )
-    return CheckResult(outcome, Baseline.of(report), not latencies and not settings.allow_import)
+    return CheckResult(outcome, Baseline.of(report, step), not latencies and not settings.allow_import)
 
 
 def _in_training(checked: Checked, settings: CheckSettings) -> list[CheckPoint]:

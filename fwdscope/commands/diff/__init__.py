@@ -6,7 +6,7 @@ change is a :class:`Condition`.
 
 from __future__ import annotations
 
-from fwdscope.commands.diff.changes import FIGURES, Comparison, Delta, Kind, RowChange, compare
+from fwdscope.commands.diff.changes import BYTES, FIGURES, Comparison, Delta, Kind, RowChange, compare
 from fwdscope.commands.diff.conditions import Condition
 
-__all__ = ["FIGURES", "Comparison", "Condition", "Delta", "Kind", "RowChange", "compare"]
+__all__ = ["BYTES", "FIGURES", "Comparison", "Condition", "Delta", "Kind", "RowChange", "compare"]

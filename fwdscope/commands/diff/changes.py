@@ -9,12 +9,15 @@ from typing import Any, Literal
 
 from fwdscope.commands.diff.matching import Item, Pair, matched
 from fwdscope.display import Paged
-from fwdscope.report import LayerRow, Report
+from fwdscope.report import STEP_FIGURES, LayerRow, Report
 
 Kind = Literal["added", "removed", "changed", "renamed", "moved", "same"]
 
 # Figures of a row that add up over copies and over rows.
-SUMS = ("params", "trainable_params", "buffers", "macs", "flops", "bytes_read", "bytes_written", "latency")
+SUMS = ("params", "trainable_params", "buffers", "macs", "flops", "bytes_read", "bytes_written", "latency",
+"backward_macs", "saved_activations")  # fmt: skip
+# Those of the backward in a training step: compared where both have one.
+_OF_BACKWARD = {"backward_macs": "macs", "saved_activations": "saved_bytes"}
 # The other fields that are compared.
 FACTS = ("type", "text", "repeat", "calls", "call", "output_shapes", "output_dtypes", "output_bytes",
 "receptive_field", "reads", "uncounted")  # fmt: skip
@@ -156,12 +159,21 @@ def _differing(before: Item | None, after: Item | None, words: Mapping[str, str]
     if before.name != after.name:
         yield "name"
     for name in (*FACTS, *SUMS):
-        one, other = getattr(before.row, name), getattr(after.row, name)
+        one, other = row_figure(before.row, name), row_figure(after.row, name)
+        if name in _OF_BACKWARD and None in (one, other):
+            continue
         if name in ("text", "reads") or (name == "type" and before.children and after.children):
             # A line that only uses the new name of a layer or a block did not change.
             one, other = _reworded(one, words), _reworded(other, {})
         if one != other:
             yield name
+
+
+def row_figure(row: LayerRow, name: str) -> Any:
+    """A figure or another field of a row; None where it is not known."""
+    if (of_backward := _OF_BACKWARD.get(name)) is None:
+        return getattr(row, name)
+    return None if row.backward is None else getattr(row.backward, of_backward)
 
 
 def _reworded(text: str | tuple[str, ...], words: Mapping[str, str]) -> str:
@@ -174,16 +186,22 @@ def _sum(pair: Pair, side: Literal["before", "after"], name: str) -> float | Non
     item: Item | None = getattr(pair, side)
     if item is None:
         return sum(_sum(child, side, name) or 0 for child in pair.children)
-    value = getattr(item.row, name)
+    value = row_figure(item.row, name)
     if value is None:
         return None
-    away = sum((getattr(other.row, name) or 0) * other.times for other in pair.away)
+    away = sum((row_figure(other.row, name) or 0) * other.times for other in pair.away)
     return float(value * item.times - away) if name == "latency" else int(value * item.times - away)
 
 
 FIGURES = (
     *("params", "trainable_params", "active_params", "buffers", "macs", "flops", "bytes", "bytes_read"),
-    *("bytes_written", "param_bytes", "buffer_bytes", "peak_memory", "peak_activations", "kv_cache", "latency"),
+    *("bytes_written", "param_bytes", "buffer_bytes", "peak_memory", "peak_activations", "kv_cache"),
+    *("train_flops", "train_memory", "saved_activations", "latency"),
+)
+# Those in bytes.
+BYTES = (
+    *("bytes", "bytes_read", "bytes_written", "param_bytes", "buffer_bytes", "peak_memory", "peak_activations"),
+    *("kv_cache", "train_memory", "saved_activations"),
 )
 
 
@@ -193,7 +211,8 @@ def _total(report: Report, name: str) -> float | None:
     if name == "bytes":
         read, written = report.totals.bytes_read, report.totals.bytes_written
         return None if read is None or written is None else read + written
-    value: float | None = getattr(report.totals, name)
+    step = report.training.figures if report.training else {}
+    value: float | None = step.get(name) if name in STEP_FIGURES else getattr(report.totals, name)
     return value
 
 
@@ -212,6 +231,13 @@ def _notes(before: Report, after: Report) -> Iterator[str]:
         devices = [run.device_name for run in runs if run is not None]
         if devices[0] != devices[1]:
             yield f"the latencies are of different devices: {devices[0]}, then {devices[1]}"
+    steps = [before.training, after.training]
+    if steps[0] and steps[1]:
+        texts = [f"{step.optimizer} and {step.loss}" for step in steps if step]
+        if texts[0] != texts[1]:
+            yield f"the training steps differ: {texts[0]}, then {texts[1]}"
+    elif any(steps):
+        yield f"only the {'first' if steps[0] else 'second'} is of a training step; its forward is in training mode"
     for report, which in ((before, "first"), (after, "second")):
         if report.uncounted:
             yield f"no rule counts {', '.join(report.uncounted)} in the {which}: its costs are at least what is shown"

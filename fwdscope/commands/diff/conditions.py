@@ -10,7 +10,8 @@ from fractions import Fraction
 from typing import Literal
 
 from fwdscope import units
-from fwdscope.commands.diff.changes import FIGURES, Comparison
+from fwdscope.commands.diff.changes import BYTES, FIGURES, Comparison
+from fwdscope.report import STEP_FIGURES
 
 _OPERATORS: dict[str, Callable[[Fraction, Fraction], bool]] = {
     ">": operator.gt, ">=": operator.ge, "<": operator.lt, "<=": operator.le,
@@ -19,16 +20,6 @@ _FORM = re.compile(
     r"\s*(?P<name>\w+)\s*(?P<sign>>=|<=|>|<)\s*(?P<by>[+−-]?)\s*(?P<number>[^%\s][^%]*?)\s*(?P<percent>%?)\s*"
 )
 _EXAMPLES = 'write "macs > +5%", "params > +1M" or "peak_memory > 250 MiB"'
-_BYTES = (
-    "bytes",
-    "bytes_read",
-    "bytes_written",
-    "param_bytes",
-    "buffer_bytes",
-    "peak_memory",
-    "peak_activations",
-    "kv_cache",
-)
 
 
 @dataclass(frozen=True)
@@ -63,7 +54,7 @@ class Condition:
         if delta.after is None or (delta.before is None and self.of != "value"):
             which = "the second" if delta.after is None else "the first"
             how = "; a report of a run has one: fwdscope inspect TARGET --device cpu -o run.json"
-            how = how if self.name == "latency" else ""
+            how = how if self.name == "latency" else "; add --training" * (self.name in STEP_FIGURES)
             raise ValueError(f"{self.text}: {which} has no {self.name}{how}")
         before, after = Fraction(delta.before or 0), Fraction(delta.after or 0)
         if self.of == "value":
@@ -82,7 +73,7 @@ def _bound(name: str, number: str, of: str) -> Fraction:
         figure = units.Figure.parse(f"<= {number}")
     except ValueError as error:
         raise ValueError(f"{error}; {_EXAMPLES}") from None
-    wanted = None if of == "percent" else "bytes" if name in _BYTES else "seconds" if name == "latency" else None
+    wanted = None if of == "percent" else "bytes" if name in BYTES else "seconds" if name == "latency" else None
     if figure.measure != wanted and not (figure.measure is None and number.strip().strip("0_.") == ""):
         if figure.measure is None and wanted == "bytes" and number.strip().replace("_", "").isdigit():
             return Fraction(int(number.replace("_", "")))

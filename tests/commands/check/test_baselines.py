@@ -242,3 +242,18 @@ def test_the_baseline_of_a_shipped_spec_has_the_same_path_on_every_machine() -> 
     assert (held.exit_code, "gone" in held.stdout) == (0, False)
     Path("b/__shipped__/mlp_xor.yaml.json").rename("b/__shipped__/no_such.yaml.json")
     assert "no_such.yaml.json is the baseline of a spec that is gone" in run("mlp_xor", "--baseline", "b").stdout
+
+
+def test_the_figures_of_an_expected_training_step_are_kept_and_compared() -> None:
+    text = NET + "expect:\n  train_memory: <= 1 MiB\n"
+    kept = baseline(text)
+    assert set(kept.step_figures) <= set(kept.to_json()["totals"])
+    assert Baseline.loads(kept.dumps()).dumps() == kept.dumps()
+    # SGD keeps nothing, AdamW two numbers a parameter and the number of steps a tensor.
+    params, tensors = kept.to_json()["totals"]["params"], 2 * 6
+    other = text.replace("expect:", "expect:\n  training: {optimizer: sgd}")
+    (memory, flops) = compare(kept, baseline(other)).whole
+    before, after = (int(one.replace(",", "")) for one in (memory.before, memory.now))
+    assert (memory.what, flops.what) == ("train_memory", "train_flops")
+    assert before - after >= 4 * (2 * params + tensors)
+    assert str(compare(kept, baseline()).whole[0]).endswith("→ none")

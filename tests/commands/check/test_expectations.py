@@ -7,12 +7,15 @@ import dataclasses
 import pytest
 
 from fwdscope.commands.check.expectations import MeasuredLatency, Verdict, distance, verdicts
+from fwdscope.commands.check.one import CheckSettings, check_source
 from fwdscope.inspection import inspect_spec
 from fwdscope.language.check import check
 from fwdscope.language.parser import parse
 from fwdscope.language.problems import SpecError
 from fwdscope.language.source import Source
 from fwdscope.report import Shortfall
+from fwdscope.run.subject import SpecSubject
+from fwdscope.settings import RunSettings, TrainingSettings
 from fwdscope.units import Figure
 
 SPEC = """\
@@ -173,3 +176,93 @@ def test_a_layer_that_a_replaced_var_took_away_is_not_checked() -> None:
 
 def test_several_fall_short_in_the_files_order() -> None:
     assert [s.what for s in shortfalls("params: 1", "output: (B,)", "buffers: 2")] == ["params", "output", "buffers"]
+
+
+# --- a training step -------------------------------------------------------------------------------------------------
+
+STEP = """\
+inputs:
+  x: randn(4, 8)
+layers:
+  - fc1 = Linear(16)
+  - ReLU
+  - fc2 = Linear(3)
+expect:
+  training: {optimizer: sgd:momentum=0.9, loss: cross_entropy}
+"""
+# Kept when the forward ends: the ReLU's result, which it and fc2 need, the log-probabilities, and the sum of the
+# classes' weights of the loss; x and the targets are there anyway.
+SAVED = 4 * (4 * 16 + 4 * 3 + 1)
+PARAMETERS_OF_STEP = 8 * 16 + 16 + 16 * 3 + 3
+
+
+def points(text: str) -> dict[str, str]:
+    """The actual value of each expectation, or the first problem."""
+    found = check_source(Source("step.yaml", text), CheckSettings()).outcome
+    return {one.what: one.got for one in found.points} or {"problem": found.problems[0].text}
+
+
+def test_figures_of_a_training_step_are_those_of_inspect() -> None:
+    text = STEP + f"  saved_activations: {SAVED}\n  train_memory: <= 4 KiB\n  train_flops: 1\n"
+    checked = check(parse(Source("step.yaml", text)))
+    settings = TrainingSettings("cross_entropy", "sgd:momentum=0.9")
+    report = inspect_spec(checked, settings=RunSettings(training=settings))
+    assert report.training is not None
+    assert [(one.what, one.line) for one in report.shortfalls] == [("train_flops", 11)]
+    values = {name: f"{value:,}" for name, value in report.training.figures.items()}
+    assert points(text) == values
+    assert values["saved_activations"] == str(SAVED)
+    # Without momentum one number fewer a parameter is kept over the whole step.
+    plain = points(text.replace(":momentum=0.9", ""))["train_memory"]
+    assert report.training.peak_memory - int(plain.replace(",", "")) == 4 * PARAMETERS_OF_STEP
+
+
+def test_a_step_runs_only_where_it_is_expected(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked: list[object] = []
+    again = SpecSubject.again
+    monkeypatch.setattr(SpecSubject, "again", lambda *given: looked.append(given[1]) or again(*given))
+    text = STEP.partition("  training")[0]
+    points(text + "  params: 195\n")
+    assert not looked
+    points(text + "  train_flops: 1\n")
+    assert looked == [TrainingSettings()]
+
+
+def test_figures_of_another_step_are_not_compared() -> None:
+    checked = check(parse(Source("step.yaml", STEP + "  train_flops: 1\n  peak_memory: 1\n")))
+    of_forward = inspect_spec(checked)
+    assert [one.what for one in of_forward.shortfalls] == ["peak_memory"]
+    assert not of_forward.notes
+    of_step = inspect_spec(checked, settings=RunSettings(training=TrainingSettings()))
+    assert not of_step.shortfalls
+    assert "they are for the step under `expect: training`" in of_step.notes[-1]
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "message"),
+    [
+        ("sgdd", "step.yaml:8:25: error: there is no optimizer 'sgdd' [training]"),
+        ("sgd:momentum=-1", "step.yaml:8:25: error: Invalid momentum value: -1 [training]"),
+    ],
+)
+def test_a_wrong_optimizer_is_shown_at_its_place(optimizer: str, message: str) -> None:
+    text = STEP.replace("sgd:momentum=0.9", optimizer) + "  train_flops: 1\n"
+    assert points(text)["problem"].startswith(message)
+
+
+def test_a_network_that_has_nothing_to_train_is_shown_at_the_figure() -> None:
+    problem = points("inputs: {x: 'randn(2)'}\nlayers:\n  - x + 1\nexpect:\n  train_flops: 1\n")["problem"]
+    assert problem.startswith("step.yaml:5:16: error: there is nothing to train")
+
+
+def test_a_cache_is_expected_of_a_number_of_positions() -> None:
+    text = """
+vars: {B: 1, T: 4, d: 8}
+inputs: {x: "randn(B, T, d)"}
+layers:
+  - q, k, v = Linear(3 * d)(x).chunk(3, -1)
+  - scaled_dot_product_attention(q.unsqueeze(1), k.unsqueeze(1), v.unsqueeze(1), is_causal=True)
+expect:
+  kv_cache: 64 KiB past 1k
+"""  # keys and values of 8 numbers of 4 bytes
+    assert points(text) == {"kv_cache": "65,536"}

@@ -24,6 +24,7 @@ from fwdscope.language.parser import parse
 from fwdscope.language.problems import Source
 from fwdscope.render.diff import FORMATS, DiffOptions, render
 from fwdscope.report import Latency, LayerRow, Report, Run
+from fwdscope.settings import RunSettings, TrainingSettings
 from fwdscope.targets import shipped_specs
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -141,7 +142,8 @@ def test_what_changes_are_told_of_is_every_figure_of_a_row() -> None:
     apart = {"path", "kind", "depth", "label", "line", "column", "input_shapes", "varies", "parameters", "sources"}
     apart |= {"promise", "note", "stats", "copy_stds", "network_inputs", "network_outputs", "live_bytes"}
     apart |= {"operators", "formulas", "settings", "latency_range", "backward", "cached", "kv_cache"}
-    assert {f.name for f in fields(LayerRow)} - apart == {*SUMS, *FACTS}
+    of_backward = {"backward_macs", "saved_activations"}
+    assert {f.name for f in fields(LayerRow)} - apart == {*SUMS, *FACTS} - of_backward
 
 
 # --- matching --------------------------------------------------------------------------------------------------------
@@ -554,3 +556,49 @@ def test_the_python_function_takes_reports_files_and_names(files: Path) -> None:
 def test_formats_are_those_that_render_knows() -> None:
     with pytest.raises(ValueError, match=", ".join(FORMATS)):
         render(compare(net("Linear(8)"), net("Linear(8)")), "html", DiffOptions())
+
+
+# --- training steps --------------------------------------------------------------------------------------------------
+
+
+def step_of(*layers: str, optimizer: str = "adamw") -> Report:
+    lines = "".join(f"  - {layer}\n" for layer in layers)
+    text = f"name: t\ninputs:\n  x: randn(2, 8)\nlayers:\n{lines}"
+    settings = RunSettings(training=TrainingSettings(optimizer=optimizer))
+    return inspect_spec(check(parse(Source("spec.yaml", text))), settings=settings)
+
+
+def test_the_figures_of_training_steps_are_compared() -> None:
+    compared = compare(step_of("a = Linear(8)", "b = Linear(4)"), step_of("a = Linear(8)", "Tanh", "b = Linear(4)"))
+    # Either b needs its input, 2 · 8 numbers of 4 bytes, and tanh keeps its result, which is that input.
+    assert compared.total("saved_activations").change == 0
+    assert compared.total("peak_memory").before is None
+    (added,) = compared.changes[:1]
+    assert added.delta("saved_activations").change == 2 * 8 * 4
+    # 1 for each result, and 3 in the backward: y · y, 1 − that, times the gradient.
+    assert compared.total("train_flops").change == 16 + 3 * 16
+    text = render(compared, "text", DiffOptions())
+    assert "FLOPs of a training step" in text
+    assert Condition.parse("train_memory > 1").met(compared)
+
+
+def test_a_step_is_not_compared_with_a_forward_or_another_step_in_silence() -> None:
+    one = step_of("a = Linear(8)")
+    (note,) = compare(one, net("a = Linear(8)")).notes
+    assert note == "only the first is of a training step; its forward is in training mode"
+    assert compare(one, net("a = Linear(8)")).changes == ()
+    (note,) = compare(one, step_of("a = Linear(8)", optimizer="sgd")).notes
+    assert note == "the training steps differ: adamw and sum of a, then sgd and sum of a"
+
+
+def test_diff_takes_the_options_of_a_training_step(tmp_path: Path) -> None:
+    spec = tmp_path / "net.yaml"
+    spec.write_text("vars: {d: 8}\ninputs: {x: 'randn(2, 8)'}\nlayers:\n  - a = Linear(d)\n")
+    saved = tmp_path / "net.json"
+    saved.write_text(fwdscope.inspect(spec, training={"optimizer": "sgd"}).dumps())
+    ran = CliRunner().invoke(app, ["diff", str(saved), str(spec), "--training", "--optimizer", "sgd"])
+    assert "nothing changed" in ran.output, ran.output
+    ran = CliRunner().invoke(app, ["diff", str(spec), "--after", "d=9", "--fail-on", "train_memory > 1"])
+    assert "has no train_memory; add --training" in ran.output, ran.output
+    ran = CliRunner().invoke(app, ["diff", str(spec), "--after", "d=9", "--loss", "mse"])
+    assert "--loss is of a training step: add --training" in ran.output
