@@ -223,6 +223,13 @@ def broadcast_sizes(*shapes: Shape) -> Sizes:
     )
 
 
+@cache
+def divisors(number: int) -> tuple[int, ...]:
+    """The divisors of a number from 1, in order; above 10^12 only those up to 10^6 and what these leave."""
+    small = [d for d in range(1, min(math.isqrt(number), 10**6) + 1) if number % d == 0]
+    return tuple(dict.fromkeys((*small, *(number // d for d in reversed(small)))))
+
+
 def window_count(
     size: int, kernel: int, stride: int, padding: int = 0, dilation: int = 1, *, ceil_mode: bool = False
 ) -> int:

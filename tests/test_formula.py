@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn import functional as F  # noqa: N812
 
-from fwdscope.formula import Size, count_windows, evaluate, regroup, span_windows, window_count, window_span
+from fwdscope.formula import Size, count_windows, divisors, evaluate, regroup, span_windows, window_count, window_span
 
 
 @pytest.mark.core
@@ -81,3 +81,10 @@ def test_windows_span_what_torch_makes_and_their_formula_says(kernel: int) -> No
             made = F.conv_transpose1d(torch.zeros(1, 1, size), weight, None, *settings).shape[-1]
             assert window_span(size, kernel, stride, padding, dilation, extra) == made
             assert span_windows("L", size, kernel, stride, padding, dilation, extra).value == made
+
+
+def test_divisors_of_large_numbers_cost_little() -> None:
+    for number in (1, 2, 12, 36, 97, 1024):
+        assert list(divisors(number)) == [d for d in range(1, number + 1) if number % d == 0]
+    assert divisors(83_250_029) == (1, 383, 217_363, 83_250_029)  # 383 · 217,363
+    assert divisors(2**62)[:3] == (1, 2, 4)

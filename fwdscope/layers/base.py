@@ -37,7 +37,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple,
 
 from fwdscope.default_dtype import default_dtype
 from fwdscope.errors import LayerError
-from fwdscope.formula import SPATIAL, Shape, Size, Sizes, kept_size, kept_sizes
+from fwdscope.formula import SPATIAL, Shape, Size, Sizes, divisors, kept_size, kept_sizes
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -455,7 +455,7 @@ class Layer:
         if size % divisor == 0:
             return
         common = math.gcd(size, other)
-        fitting = [d for d in range(1, common + 1) if common % d == 0]
+        fitting = divisors(common)
         near = sorted(
             {max(d for d in fitting if d < divisor), min((d for d in fitting if d > divisor), default=fitting[-1])}
         )

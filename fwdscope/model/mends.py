@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 from torch import Tensor
 
 from fwdscope.errors import Sides
+from fwdscope.formula import divisors
 from fwdscope.functions.functions import FUNCTIONS
 from fwdscope.functions.methods import METHODS
 from fwdscope.language import expression as ex
@@ -378,13 +379,13 @@ class _Candidates:
         if name == "groups" and isinstance(node, Name):
             for change in self._changes():
                 yield from (Edit(((node.span, text),)) for text in self._texts(change))
-        divisors = sorted((d for d in range(1, size + 1) if size % d == 0), key=lambda d: abs(d - number))
-        if len(divisors) > 1 and abs(divisors[0] - number) < abs(divisors[1] - number):
+        near = sorted(divisors(size), key=lambda d: abs(d - number))
+        if len(near) > 1 and abs(near[0] - number) < abs(near[1] - number):
             for variable in self.spec.variables:
                 if isinstance(node, Name) and variable.name == node.id:
-                    yield self._var(variable, divisors[0])
+                    yield self._var(variable, near[0])
             if isinstance(node, Constant):
-                yield Edit(((node.span, str(divisors[0])),))
+                yield Edit(((node.span, str(near[0])),))
 
     def _texts(self, change: Change) -> Iterator[str]:
         """The text of the setting that gives a size."""

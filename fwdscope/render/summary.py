@@ -146,9 +146,9 @@ _KINDS = {"past": "KV cache", "window": "windows", "encoder": "of the encoder", 
 
 def kept(report: Report) -> tuple[str, ...]:
     """``KV cache 1.00 GiB behind 8,192 positions``, ``128 KiB a position``; empty without earlier positions."""
-    if not report.past:
-        return ()
     parts = {kind: size for kind in _KINDS if (size := bytes_kept(report, kind))}
+    if not (report.past and parts):
+        return ()
     texts = [f"{_KINDS[kind]} {units.byte_size(size)}" for kind, size in parts.items()]
     texts[0] += f" behind {units.plural(report.past, 'position')}"
     if each := bytes_a_position(report):
