@@ -20,8 +20,8 @@ from typing import Any
 import atheris
 import torch  # noqa: F401  # before what is instrumented
 
-HERE = Path(__file__).parents[1]
-sys.path[:0] = [str(HERE / "support"), str(HERE / "language")]
+sys.path[:0] = [str(Path(__file__).parents[1] / "support"), str(Path(__file__).parents[2])]
+
 with atheris.instrument_imports(include=["fwdscope"]):
     import fwdscope
 
@@ -29,14 +29,16 @@ with atheris.instrument_imports(include=["fwdscope"]):
     for path in sorted(package.rglob("*.py")):
         if path.stem not in ("__main__", "pytest_plugin", "__init__"):
             importlib.import_module(".".join(path.relative_to(package.parent).with_suffix("").parts))
+    import attempts
+    from spec_pieces import FRAGMENTS
+
     from fwdscope.commands.check.baselines import Baseline
     from fwdscope.inspection import inspect_spec
     from fwdscope.language.check import check
     from fwdscope.language.parser import parse
     from fwdscope.language.problems import Source
 
-import attempts
-from test_fuzz import ERR, FRAGMENTS
+HERE = Path(__file__).parents[1]
 
 SPEC = """vars: {B: 2, d: 4, n: 2, rate: 0.1, bias: True, kind: "'relu'"}
 inputs:
@@ -59,17 +61,18 @@ def main(kind: str, seconds: int) -> None:
     target = folder / "net.yaml"
     target.write_text(SPEC)
     texts = [path.read_bytes() for path in sorted((HERE.parent / "specs").glob("**/*.yaml"))]
-    texts += [path.read_bytes() for path in sorted((HERE / "language/ok").glob("*.yaml"))]
+    right = [*texts, *(path.read_bytes() for path in sorted((HERE / "language/ok").glob("*.yaml")))]
+    texts = [*right, *(path.read_bytes() for path in sorted((HERE / "language/err").glob("*.yaml")))]
     report = inspect_spec(check(parse(Source("net.yaml", SPEC))))
     kept = Baseline.of(report)
     seeds: dict[str, list[bytes]] = {
-        "spec": [text for text in texts if len(text) < 4000] + ERR,
+        "spec": [text for text in texts if len(text) < 4000],
         "option": [text.encode() for text in SETTINGS],
         "report": [report.dumps().encode()],
         "baseline": [kept.dumps().encode()],
     }
     if kind in ("report", "baseline"):
-        for text in texts:
+        for text in right:
             if len(text) < 1500:
                 one = inspect_spec(check(parse(Source("one.yaml", text.decode()))))
                 seeds[kind].append((one.dumps() if kind == "report" else Baseline.of(one).dumps()).encode())
@@ -120,7 +123,7 @@ def _text(data: bytes, draw: random.Random, texts: list[bytes]) -> bytes:
                 text = "\n".join(lines)
             case 3:
                 lines = text.split("\n")
-                others = draw.choice(texts).decode().split("\n")
+                others = draw.choice(texts).decode(errors="replace").split("\n")
                 lines.insert(draw.randint(0, len(lines)), draw.choice(others))
                 text = "\n".join(lines)
             case _:

@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 import yaml
+from attempts import check_places
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
+from spec_pieces import FRAGMENTS
 
 from fwdscope.language.check import check
 from fwdscope.language.composer import compose
@@ -21,128 +23,6 @@ from fwdscope.limits import LIMITS
 OK = [path.read_text(encoding="utf-8") for path in sorted((Path(__file__).parent / "ok").glob("*.yaml"))]
 ERR = [path.read_bytes() for path in sorted((Path(__file__).parent / "err").glob("*.yaml"))]
 QUICK = settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
-
-# Pieces of specs, and text that YAML and Python read in odd ways; one per line, `⏎` for a line break.
-FRAGMENTS = [
-    piece.replace("⏎", "\n").replace("⇥", "\t").replace("␣", " ")
-    for piece in r"""
-inputs:⏎
-layers:⏎
-graph:⏎
-vars:⏎
-blocks:⏎
-defaults:⏎
-init:⏎
-expect:⏎
-name:␣
-doc:␣
-⏎inputs:⏎  x: randn(2, 8)⏎layers:⏎  -␣
-⏎␣␣-␣
-⏎␣␣␣␣-␣
-⏎␣␣␣␣
-⏎
--␣
-for:␣
-do:
-if:␣
-then:
-else:
-while:␣
-limit:␣
-x
-prev
-_
-d
-B
-␣=␣
-Block
-Block(d):
-Block(d)(x, y):
-Linear(8)
-Linear
-Conv2d(3, 64, 7)
-ReLU
-relu(x)
-x + y
-x @ w
-␣-> (B, 8)
-->
-=>
-(
-)
-[
-]
-{
-}
-'
-"
-#
-␣#␣
-|
-:
-:␣
-,
-*
-&a
-*a
-!tag
-%
-@
-`
-?
-?␣
->
-\
-⇥
-é
-漢
-😀
-−
-’
-0
-010
-1e-5
-yes
-no
-null
-True
-None
-lambda a: a
-a := b
-f'{x}'
-**
-//
-^
-;
-=
-==
-+=
-...
-x[:, 1: 3]
-x[0]
-x.shape
-x.add_(1)
-nn.Linear(8)
-self.fc
-in
-not
-and
-is
-import os
-__import__('os')
-x.__class__
-(((((
------
-for t in range(3)
-[t for t in x]
-3 * Block
-6 * Linear(8)(x)
-Sequential(ReLU, GELU)
-Parameter(ones(8))
-2 ** 99
-9 ** 9 ** 9
-""".strip("\n").split("\n")
-] + ["\r\n", "\r", "\u2028", "\x85", "\ufeff", "\u00a0", "\x00"]
 
 
 def seconds(data: bytes) -> tuple[float, SpecError | None]:
@@ -160,17 +40,8 @@ def read(data: bytes) -> None:
     took, error = seconds(data)
     # Garbage collection may fall into one reading, but not into each of three.
     assert took < 1 or min(seconds(data)[0] for _ in range(2)) < 1
-    if error is None:
-        return
-    problems, drawn = error.problems, str(error)
-    assert problems
-    text = data.decode("utf-8-sig", errors="replace")
-    for problem in problems:
-        for span in (problem.span, *(cause.span for cause in problem.causes if cause.span)):
-            assert 0 <= span.start <= span.end <= len(text)
-        assert problem.message
-        assert "\n" not in problem.message
-        assert f":{problem.line}:" in drawn
+    if error is not None:
+        check_places(error, data)
 
 
 @QUICK

@@ -37,16 +37,24 @@ def show(report: Report, form: int = 0) -> None:
     assert Report.loads(report.dumps()).dumps() == report.dumps()
 
 
+def check_places(error: SpecError, data: bytes) -> None:
+    """Every problem has a message of one line and a place in the text, as have the causes of it."""
+    size, drawn = len(data.decode("utf-8-sig", errors="replace")), str(error)
+    assert error.problems
+    for problem in error.problems:
+        for span in (problem.span, *(cause.span for cause in problem.causes if cause.span)):
+            assert 0 <= span.start <= span.end <= size
+        assert problem.message
+        assert "\n" not in problem.message
+        assert f":{problem.line}:" in drawn
+
+
 def spec(data: bytes, form: int = 0) -> bool:
     """Inspect a spec. Returns whether it is one that runs."""
     try:
         report = inspect_spec(check(parse(decode(data, "any.yaml"))))
     except SpecError as error:
-        text = data.decode("utf-8-sig", errors="replace")
-        assert error.problems
-        for problem in error.problems:
-            assert 0 <= problem.span.start <= problem.span.end <= len(text)
-            assert f":{problem.line}:" in str(error)
+        check_places(error, data)
         return False
     except InputError:
         return False
