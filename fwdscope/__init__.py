@@ -118,7 +118,7 @@ def inspect(
 
     ``training=True`` works out a training step on the meta device: ``report.training`` has what forward, loss, backward
     and optimizer compute and hold, and the rows' ``backward`` each layer's part. A mapping says how it trains, by the
-    names of the options: ``training={"optimizer": "sgd", "loss": "cross_entropy"}``.
+    names of the options: ``training={"optimizer": "sgd", "train_only": ["*lora*"], "accumulate": 4}``.
 
     Raises :class:`SpecError` with every problem of a spec and its place, :class:`TargetError` (a FileNotFoundError) if
     there is no such spec, :class:`RunError` if it cannot run as asked, :class:`ShapeError` where a module's inputs or

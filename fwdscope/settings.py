@@ -61,6 +61,7 @@ class DeviceSettings:
 
 
 LOSSES = ("cross_entropy", "mse", "sum")
+AUTOCAST_DTYPES = ("bfloat16", "float16")
 
 
 @dataclass(frozen=True)
@@ -69,10 +70,20 @@ class TrainingSettings:
 
     loss: str | None = None
     optimizer: str = "adamw"
+    # Patterns of paths, in which * stands for any characters: of the parameters that are trained, all of them without
+    # one; and of the modules whose activations are computed again in the backward.
+    train_only: tuple[str, ...] = ()
+    checkpoint: tuple[str, ...] = ()
+    # The number of forwards and backwards before the optimizer steps.
+    accumulate: int = 1
+    # The dtype that autocast casts to: bfloat16 or float16.
+    autocast: str | None = None
+    # Whether the optimizer holds float32 copies of weights in a smaller dtype, and steps these.
+    master_weights: bool = False
 
     @classmethod
     def of(cls, given: Mapping[str, Any] | bool) -> TrainingSettings:
-        """The settings of these names. Raises InputError for one that there is not."""
+        """The settings of these names. Raises InputError for one that there is not, or a wrong value."""
         settings = {} if isinstance(given, bool) else dict(given)
         known = [one.name for one in fields(cls)]
         for name in settings:
@@ -80,12 +91,21 @@ class TrainingSettings:
                 raise InputError(f"training has no setting {name!r}; there are {', '.join(known)}")
         if settings.get("loss") not in (None, *LOSSES):
             raise InputError(f"loss {settings['loss']!r}: expected one of {', '.join(LOSSES)}")
+        for name in ("train_only", "checkpoint"):
+            patterns = settings.get(name) or ()
+            settings[name] = (patterns,) if isinstance(patterns, str) else tuple(patterns)
+        if type(number := settings.get("accumulate", 1)) is not int or number < 1:
+            raise InputError(f"accumulate={number!r}: the number of micro-batches is 1 or more")
+        if (dtype := settings.get("autocast")) is not None:
+            settings["autocast"] = _SHORT_DTYPES.get(str(dtype).lower(), str(dtype))
+            if settings["autocast"] not in AUTOCAST_DTYPES:
+                raise InputError(f"autocast {dtype!r}: expected {' or '.join(AUTOCAST_DTYPES)}")
         return cls(**settings)
 
-    @property
-    def given_optimizer(self) -> str | None:
-        """The optimizer if it is not the default one."""
-        return self.optimizer if self.optimizer != "adamw" else None
+    def options(self) -> dict[str, Any]:
+        """Its options on the command line, where they differ from the defaults."""
+        given = {one.name: getattr(self, one.name) for one in fields(self) if getattr(self, one.name) != one.default}
+        return {"--training": True, **{f"--{name.replace('_', '-')}": value for name, value in given.items()}}
 
 
 # How a network is looked at: in evaluation mode, in training mode, or in a whole training step.

@@ -95,6 +95,9 @@ def inspect(
     training: opt.Training = False,
     loss: opt.Loss = None,
     optimizer: opt.Optimizer = None,
+    train_only: opt.TrainOnly = None,
+    accumulate: opt.Accumulate = None,
+    master_weights: opt.MasterWeights = False,
     no_stats: Annotated[bool, typer.Option("--no-stats", help="Leave out the statistics of activations.")] = False,
     no_latency: Annotated[bool, typer.Option("--no-latency", help="Leave out the times.")] = False,
     show: Annotated[str | None, typer.Option(metavar="PATH", help=_SHOW)] = None,
@@ -124,7 +127,9 @@ def inspect(
         runs_on = chosen not in (None, "auto", "meta") and chosen
         others = {"device": runs_on, "on": on, "watch": watch, "vary": vary, "show": show, "weights": weights,
                   "past": past}  # fmt: skip
-        step = opt.training_of(training, {"loss": loss, "optimizer": optimizer}, others)
+        given = {"loss": loss, "optimizer": optimizer, "train_only": train_only, "accumulate": accumulate,
+                 "master_weights": master_weights}  # fmt: skip
+        step = opt.training_of(training, given, others)
         if vary:
             refuse_with_vary(
                 {**view, "on": None, "device": chosen, "show": show, "weights": weights, "partial": partial}
@@ -291,9 +296,7 @@ def _command_line(target: Target, device: str | None, on: str | None, settings: 
         "--weights-partial": settings.partial,
         "--seed": settings.seed or None,
         "--train": settings.train,
-        "--training": settings.training is not None,
-        "--loss": settings.training and settings.training.loss,
-        "--optimizer": settings.training and settings.training.given_optimizer,
+        **(settings.training.options() if settings.training else {}),
         "--no-stats": not settings.stats,
         "--no-latency": not settings.latency,
     }

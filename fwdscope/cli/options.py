@@ -36,6 +36,9 @@ _PARTIAL = "Initialize parameters that --weights lacks or has in another shape."
 _TRAINING = "What a training step costs: forward, loss, backward and optimizer, and the memory over all of them."
 _LOSS = f"The loss of --training: {', '.join(LOSSES)}. Default: the network's own, else the sum of its outputs."
 _OPTIMIZER = "The optimizer of --training: sgd, momentum, adam, adamw, adafactor, …; sgd:momentum=0.9. Default: adamw."
+_TRAIN_ONLY = "Freeze the parameters that no PATTERN matches, by their paths: '*lora*', fc. Repeatable."
+_ACCUMULATE = "Add up the gradients of N micro-batches before the optimizer steps."
+_MASTER_WEIGHTS = "With --dtype bf16: float32 copies of the weights, which the optimizer holds and steps."
 _TRAIN = "Run in training mode: dropout drops, batch norms use the batch. Default: evaluation mode."
 
 
@@ -109,18 +112,19 @@ Loss = Annotated[
     str | None, typer.Option("--loss", metavar="NAME", help=_LOSS, autocompletion=completion.one_of(LOSSES))
 ]
 Optimizer = Annotated[str | None, typer.Option("--optimizer", metavar="NAME", help=_OPTIMIZER)]
+TrainOnly = Annotated[list[str] | None, typer.Option("--train-only", metavar="PATTERN", help=_TRAIN_ONLY)]
+Accumulate = Annotated[int | None, typer.Option("--accumulate", min=1, metavar="N", help=_ACCUMULATE)]
+MasterWeights = Annotated[bool, typer.Option("--master-weights", help=_MASTER_WEIGHTS)]
 
 
-def training_of(
-    training: bool, given: Mapping[str, str | None], others: Mapping[str, object]
-) -> TrainingSettings | None:
+def training_of(training: bool, given: Mapping[str, object], others: Mapping[str, object]) -> TrainingSettings | None:
     """The training step with settings by the names of their options; None without ``--training``.
 
     Raises InputError for a setting without it, and with it for another option that was given.
     """
-    settings = {name: value for name, value in given.items() if value is not None}
+    settings = {name: value for name, value in given.items() if value}
     if settings and not training:
-        raise InputError(f"--{next(iter(settings))} is of a training step: add --training")
+        raise InputError(f"--{next(iter(settings)).replace('_', '-')} is of a training step: add --training")
     if not training:
         return None
     for name, value in others.items():
@@ -176,7 +180,9 @@ def command_line(target: Target, options: Mapping[str, object]) -> str:
         "--kv-dtype": target.stored.cache,
     }
     given += [(name, str(value)) for name, value in stored.items() if value is not None]
-    for name, value in [*given, *options.items(), ("--allow-import", target.allow_import)]:
+    for name, value in options.items():
+        given += [(name, one) for one in (value if isinstance(value, tuple) else (value,))]
+    for name, value in [*given, ("--allow-import", target.allow_import)]:
         if value is not None and value is not False:
             words += [name] if value is True else [name, str(value)]
     return shlex.join(words)

@@ -14,7 +14,10 @@ def costs(report: Report) -> tuple[str, ...]:
     if step is None:
         return ()
     sign = f"{AT_LEAST} " * bool(step.uncounted)
-    texts = [f"a training step {sign}{units.count(step.flops)} FLOPs"]
+    asked = f" of {step.accumulate} micro-batches" * (step.accumulate > 1) + f" in {step.autocast}" * bool(
+        step.autocast
+    )
+    texts = [f"a training step{asked} {sign}{units.count(step.flops)} FLOPs"]
     for phase in step.phases:
         sign = f"{AT_LEAST} " * bool(phase.uncounted)
         text = f"{phase.name} {sign}{units.count(phase.flops)}"
@@ -23,7 +26,8 @@ def costs(report: Report) -> tuple[str, ...]:
         elif phase.name == "optimizer":
             text += f" ({printable(step.optimizer)})"
         elif phase.name == "backward" and (forward := step.phase("forward")).macs and not step.uncounted:
-            text += f" ({phase.macs / forward.macs:.3g} × the MACs of the forward)"
+            text += f" ({phase.macs / forward.macs:.3g} × the MACs of the forward"
+            text += f", {units.count(step.recomputed_flops)} recomputed)" if step.recomputed_flops else ")"
         texts.append(text)
     return tuple(texts)
 
@@ -36,15 +40,18 @@ def memory(report: Report) -> tuple[str, ...]:
     where = "" if step.peak_row is None else f" of {named(report.layers[step.peak_row])}"
     known = (
         ("weights", sums.param_bytes),
-        ("optimizer state", step.state_bytes),
+        ("master weights", step.master_bytes),
+        ("optimizer state", step.state_bytes - step.master_bytes),
         ("gradients", step.peak_gradients),
         ("saved activations", step.peak_saved),
+        ("cast weights", step.peak_casts),
     )
     rest = step.peak_memory - sum(size for _, size in known)
     parts = [(name, size) for name, size in (*known, ("other", rest)) if size * 200 >= step.peak_memory]
     saved = f"{units.byte_size(step.saved_bytes)} saved for the backward when the forward ends"
     peak = f"peak memory {units.byte_sum(step.peak_memory, parts)} in the {step.peak_phase}{where}"
-    return peak, saved, f"gradients of all parameters {units.byte_size(step.gradient_bytes)}"
+    trained = "trained " * (sums.trainable_params < sums.params)
+    return peak, saved, f"gradients of all {trained}parameters {units.byte_size(step.gradient_bytes)}"
 
 
 def uncounted(report: Report) -> str:

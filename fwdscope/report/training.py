@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from fwdscope.report.value import lean
+
 PhaseName = Literal["forward", "loss", "backward", "optimizer"]
 PHASES: tuple[PhaseName, ...] = ("forward", "loss", "backward", "optimizer")
 
@@ -25,11 +27,14 @@ class Backward:
     saved_bytes: int
     # Operators without a rule.
     uncounted: tuple[str, ...] = ()
+    # What repeats the forward of a checkpointed module, which is in the figures above.
+    recomputed_macs: int = lean(0)
+    recomputed_flops: int = lean(0)
 
 
 @dataclass(frozen=True)
 class Phase:
-    """A part of a training step: its costs, and the most bytes alive in it."""
+    """A part of a training step: its costs, of all micro-batches together, and the most bytes alive in it."""
 
     name: PhaseName
     macs: int
@@ -51,14 +56,17 @@ class Moment:
 
 @dataclass(frozen=True)
 class TrainingStep:
-    """A training step after the first: the optimizer has its state, and the gradients of the step before are freed."""
+    """A training step after the first: the optimizer has its state, and the gradients of the step before are freed.
+
+    Costs are of the whole step, those of rows of one micro-batch.
+    """
 
     # What the loss is, and the optimizer with its settings.
     loss: str
     optimizer: str
     phases: tuple[Phase, ...]
-    # Bytes of the gradients of all parameters, of the optimizer's state, of the loss's targets, and of what is kept for
-    # the backward when the forward is through.
+    # Bytes of the gradients of all parameters, of the optimizer's state with its copies of weights, of the loss's
+    # targets, and of what is kept for the backward when the forward is through.
     gradient_bytes: int
     state_bytes: int
     target_bytes: int
@@ -72,6 +80,17 @@ class TrainingStep:
     peak_saved: int
     # Each stretch in the order of time.
     curve: tuple[Moment, ...]
+    # Micro-batches; the dtype that autocast casts to; patterns of the parameters trained and the modules checkpointed.
+    accumulate: int = lean(1)
+    autocast: str | None = lean(None)
+    train_only: tuple[str, ...] = lean(())
+    checkpoint: tuple[str, ...] = lean(())
+    # Bytes of the optimizer's float32 copies of weights, and at the peak of weights that autocast has cast.
+    master_bytes: int = lean(0)
+    peak_casts: int = lean(0)
+    # What the backward computes again of checkpointed modules, which is in its costs.
+    recomputed_macs: int = lean(0)
+    recomputed_flops: int = lean(0)
 
     def phase(self, name: PhaseName) -> Phase:
         """A part of the step."""

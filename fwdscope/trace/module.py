@@ -331,6 +331,7 @@ def record_module(
         stack.enter_context(without_compiling())
         stack.enter_context(_process_state_kept())
         module.train(bool(training))
+        stack.enter_context(recorder.prepared(module))
         modules = named_modules(module)
         for handle in hook_modules(modules, recorder):
             stack.callback(handle.remove)

@@ -36,6 +36,7 @@ def trace(
     recorder = recorder or Recorder(repeats=True)
     given = tuple((inputs or network.example).values())
     with contextlib.ExitStack() as stack:
+        stack.enter_context(recorder.prepared(network))
         for handle in hook_composites(network, recorder):
             stack.callback(handle.remove)
         weights = [tensor for what in ("parameters", "buffers") for _, tensor in named_tensors(network, what)]

@@ -40,29 +40,50 @@ _OPTIMIZERS = {
 
 
 class Stepped(NamedTuple):
-    """A step of an optimizer for all parameters: its text, its operators, bytes of state, and bytes while it runs."""
+    """A step of an optimizer for all parameters: its operators, and its bytes.
 
-    name: str
+    The state includes ``master``, its copies of weights. Of the most bytes alive in it beside what was alive before,
+    some are gradients.
+    """
+
     records: list[OpRecord]
     state: int
+    master: int
     workspace: int
+    more_gradients: int
 
 
-def step_optimizer(text: str, parameters: Sequence[Tensor]) -> Stepped:
+def step_optimizer(text: str, parameters: Sequence[Tensor], with_master: bool = False) -> Stepped:
     """A late step of an optimizer, given as ``adamw`` or ``sgd:momentum=0.9``, for parameters with a gradient.
 
-    Parameters of one shape, strides and dtype take the same step, parameter by parameter.
+    Parameters of one shape, strides and dtype take the same step, parameter by parameter. ``with_master`` the optimizer
+    holds float32 copies of those in a smaller dtype: all gradients are cast to float32, each of them freed when it is
+    cast, and the copies are stepped and copied into the parameters.
     """
     kind, settings = parse_optimizer(text)
     # Without torch's wrappers, which load dynamo.
     plain = {name: inspect.unwrap(getattr(kind, name)) for name in ("add_param_group", "step")}
     kind = type(kind.__name__, (kind,), plain)
     alike = Counter((p.shape, p.stride(), p.dtype) for p in parameters)
+    copied = {dtype for _, _, dtype in alike if with_master and dtype in (torch.bfloat16, torch.float16)}
+    if with_master and not copied:
+        raise InputError("--master-weights: no trained parameter is in a smaller dtype than float32; add --dtype bf16")
     records: list[OpRecord] = []
-    state = workspace = 0
+
+    def copying(record: OpRecord, arguments: Any, result: Any) -> None:
+        records.append(record)
+
+    state = master = workspace = 0
     for (shape, stride, dtype), count in alike.items():
-        parameter, grad = (torch.empty_strided(shape, stride, dtype=dtype, device="meta") for _ in range(2))
-        parameter = nn.Parameter(parameter)
+        weight, grad = (torch.empty_strided(shape, stride, dtype=dtype, device="meta") for _ in range(2))
+        parameter = nn.Parameter(weight)
+        if dtype in copied:
+            parameter = nn.Parameter(torch.empty_strided(shape, stride, dtype=torch.float32, device="meta"))
+            master += count * size_of(parameter)
+            with torch.no_grad(), watching(copying):
+                grad = grad.to(torch.float32)
+                weight.copy_(parameter)
+            records += records[-2:] * (count - 1)
         parameter.grad = grad
         try:
             optimizer = kind([parameter], **settings)
@@ -72,7 +93,14 @@ def step_optimizer(text: str, parameters: Sequence[Tensor]) -> Stepped:
         records += made * count
         state += count * kept
         workspace = max(workspace, needed)
-    return Stepped(text, records, state, workspace)
+    casts = most = 0
+    for one in parameters:
+        if one.dtype in copied:
+            casts += 4 * one.numel()
+            most = max(most, casts)
+            casts -= size_of(one)
+    workspace += casts
+    return Stepped(records, state + master, master, max(most, workspace), most if most > workspace else casts)
 
 
 def _late_step(optimizer: torch.optim.Optimizer) -> tuple[list[OpRecord], int, int]:

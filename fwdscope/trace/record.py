@@ -29,6 +29,7 @@ from fwdscope.ops.op import Op
 from fwdscope.ops.watch import Uses, watching
 from fwdscope.report import CachedTensor, Promise
 from fwdscope.report.training import PhaseName
+from fwdscope.settings import TrainingSettings
 from fwdscope.torch_private import without_functions
 from fwdscope.trace.memory import Mark, Memory, mark, storage_ids
 from fwdscope.trace.own_work import main_operators
@@ -199,22 +200,33 @@ class Part(NamedTuple):
     stretches: list[tuple[Node | None, int]]
 
 
+class Levels(NamedTuple):
+    """Bytes alive, and of these the gradients, what is saved for the backward, and weights cast by autocast."""
+
+    live: int
+    gradients: int
+    saved: int
+    casts: int
+
+
 @dataclass(frozen=True)
 class RecordedStep:
-    """A training step."""
+    """A training step, whose parts are those of one micro-batch."""
 
+    settings: TrainingSettings
     loss: str
-    optimizer: str
     parts: tuple[Part, ...]
-    # Bytes of the optimizer's state, of gradients and targets, and of what was kept when the forward was through.
+    # What adds the gradients to those of the micro-batches before.
+    additions: list[OpRecord]
+    # Bytes of the optimizer's state, of its copies of weights in this, of gradients and targets, and of what was kept
+    # when the forward was through.
     state: int
+    master: int
     gradients: int
     targets: int
     saved: int
-    # The most bytes alive, of those the gradients and what is kept for the backward, and the part and node there.
-    peak: int
-    peak_gradients: int
-    peak_saved: int
+    # The most bytes alive, beside what is alive throughout, and the part and node there.
+    peak: Levels
     peak_part: PhaseName
     peak_node: Node | None
 
@@ -261,6 +273,10 @@ class Recorder:
         # What the forward used that decides how it can be run.
         self.uses: Uses = set()
         self.step: RecordedStep | None = None
+
+    def prepared(self, module: nn.Module) -> AbstractContextManager[Any]:
+        """Change a module for as long as it is recorded: not at all."""
+        return contextlib.nullcontext()
 
     def gradients(self) -> AbstractContextManager[Any]:
         """Whether the forward runs with gradients: without."""

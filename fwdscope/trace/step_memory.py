@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from operator import sub
 from typing import Any
 
 import torch
@@ -12,7 +13,7 @@ from fwdscope.errors import FwdscopeError
 from fwdscope.ops.dispatch import OpRecord
 from fwdscope.torch_private import without_modes
 from fwdscope.trace.memory import Memory, size_of, storage_ids
-from fwdscope.trace.record import Node
+from fwdscope.trace.record import Levels, Node
 
 
 class StepMemory(Memory):
@@ -21,7 +22,7 @@ class StepMemory(Memory):
     def __init__(self) -> None:
         super().__init__()
         # The bytes alive of each kind, the kinds of storages, and how many others had been made before each.
-        self.sums = {"saved": 0, "gradient": 0}
+        self.sums = {"gradient": 0, "saved": 0, "cast": 0}
         self.kinds: dict[int, str] = {}
         self.born: dict[int, int] = {}
         self.made = 0
@@ -42,6 +43,10 @@ class StepMemory(Memory):
             self.kinds[key] = kind
             self.sums[kind] += self._storages[key][1]
         return fresh
+
+    def levels(self, more: int = 0) -> Levels:
+        """The bytes alive, with more that nothing follows, and those of each kind."""
+        return Levels(self.live + more, *self.sums.values())
 
     def size(self, key: int) -> int:
         """The bytes of a storage that is alive, else 0."""
@@ -67,23 +72,23 @@ class CopiesOfStep:
         self.keeps_input, self.keeps_result = keeps_input, keeps_result
         # The bytes of its parameters' gradients.
         self.gradients = 0
-        # When the backward of each other copy began: bytes alive, of gradients, kept, and its place in the stretches.
-        self.starts: list[tuple[int, int, int, int]] = []
+        # The bytes alive when the backward of each other copy began, and its place in the stretches.
+        self.starts: list[tuple[Levels, int]] = []
         # The same when its own began, and the most by which they rose, and in which list.
-        self.start: tuple[int, int, int] | None = None
-        self.rise = (0, 0, 0)
+        self.start: Levels | None = None
+        self.rise = Levels(0, 0, 0, 0)
         self.at: list[OpRecord] = node.ops
 
-    def reach(self, live: int, gradients: int, saved: int, home: list[OpRecord]) -> None:
+    def reach(self, levels: Levels, home: list[OpRecord]) -> None:
         """Record the number of live bytes."""
-        if self.start is not None and id(home) in self.inside and live - self.start[0] > self.rise[0]:
-            self.rise = live - self.start[0], gradients - self.start[1], saved - self.start[2]
+        if self.start is not None and id(home) in self.inside and levels.live - self.start.live > self.rise.live:
+            self.rise = Levels(*map(sub, levels, self.start))
             self.at = home
 
-    def own_gradients(self) -> int:
-        """The bytes of its parameters' gradients."""
+    def own_gradients(self, with_gradient: Collection[int]) -> int:
+        """The bytes of its parameters' gradients; ``with_gradient`` are the ids of the parameters that got one."""
         module = self.node.module
-        return sum(size_of(p.grad) for p in module.parameters() if p.grad is not None) if module is not None else 0
+        return sum(size_of(p) for p in module.parameters() if id(p) in with_gradient) if module is not None else 0
 
 
 class NextCopy(torch.autograd.Function):

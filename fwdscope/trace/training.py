@@ -16,6 +16,7 @@ from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from functools import cache, partial
+from operator import add
 from typing import Any
 
 import torch
@@ -34,7 +35,8 @@ from fwdscope.trace.memory import size_of, sizes, storage_ids
 from fwdscope.trace.objective import loss_of
 from fwdscope.trace.optimizers import step_optimizer
 from fwdscope.trace.past import Past
-from fwdscope.trace.record import Node, Part, RecordedStep, Recorder, Trace, sum_figures
+from fwdscope.trace.patterns import freeze_others
+from fwdscope.trace.record import Levels, Node, Part, RecordedStep, Recorder, Trace, sum_figures
 from fwdscope.trace.step_memory import CopiesDifferError, CopiesOfStep, NextCopy, StepMemory, empty_bytes
 
 _ADD, _ADD_IN_PLACE = torch.ops.aten.add.Tensor, torch.ops.aten.add_.Tensor
@@ -74,8 +76,18 @@ class StepRecorder(Recorder):
         # The list whose backward runs, and whether its node is through, so that its gradients are added to others.
         self.running: list[OpRecord] = []
         self.sums_gradients = False
-        # The most bytes alive: with gradients, what is kept, the part and the list.
-        self.top: tuple[int, int, int, PhaseName, list[OpRecord]] = (-1, 0, 0, "forward", [])
+        # The most bytes alive, the part and the list.
+        self.top: tuple[Levels, PhaseName, list[OpRecord]] = (Levels(-1, 0, 0, 0), "forward", [])
+        # The parameters that got a gradient, and the storages of those that hold one of earlier micro-batches.
+        self.with_gradient: set[int] = set()
+        self.accumulated: set[int] = set()
+
+    @contextlib.contextmanager
+    def prepared(self, module: nn.Module) -> Iterator[None]:
+        """Freeze what is not trained."""
+        if self.settings.train_only:
+            freeze_others(module, self.settings.train_only)
+        yield
 
     def gradients(self) -> AbstractContextManager[Any]:
         """Enable gradients while the forward runs."""
@@ -112,27 +124,28 @@ class StepRecorder(Recorder):
             for tensor in named(result).values():
                 self.memory.add(tensor)
             home = self.parts[self.part] if self.part == "loss" else self.running
-            (self.backwards.setdefault(id(home), []) if self.part == "backward" else home).append(record)
+            if self.accumulated.isdisjoint(storage_ids(result) if record.op.name == "aten.add_" else ()):
+                (self.backwards.setdefault(id(home), []) if self.part == "backward" else home).append(record)
         if self.part != "backward":
             self.numbers.append(autograd_number())
             self.lists.append(home)
-        self.reach(self.memory.live + record.workspace, home)
+        self.reach(self.memory.levels(record.workspace), home)
 
-    def reach(self, live: int, home: list[OpRecord]) -> None:
+    def reach(self, levels: Levels, home: list[OpRecord]) -> None:
         """Record the number of live bytes."""
         stretches = self.stretches[self.part]
         if not stretches or stretches[-1][0] is not home:
-            stretches.append((home, live))
-        elif live > stretches[-1][1]:
-            stretches[-1] = home, live
-        self.reach_top(live, self.memory.sums["gradient"], self.memory.sums["saved"], home)
+            stretches.append((home, levels[0]))
+        elif levels[0] > stretches[-1][1]:
+            stretches[-1] = home, levels[0]
+        self.reach_top(levels, home)
 
-    def reach_top(self, live: int, gradients: int, saved: int, home: list[OpRecord]) -> None:
+    def reach_top(self, levels: Levels, home: list[OpRecord]) -> None:
         """Update the overall peak, and the peak inside copies that stand for others."""
-        if live > self.top[0]:
-            self.top = live, gradients, saved, self.part, home
+        if levels[0] > self.top[0][0]:
+            self.top = levels, self.part, home
         for copies in self.open:
-            copies.reach(live, gradients, saved, home)
+            copies.reach(levels, home)
 
     def begin_part(self, name: PhaseName) -> None:
         """Start a phase of the step."""
@@ -187,7 +200,7 @@ class StepRecorder(Recorder):
     def result_of_copy(self, node: Node, x: Tensor, result: Tensor, modules: Mapping[nn.Module, nn.Module]) -> Tensor:
         """The result of a copy that does not run, with a backward and with the bytes that the copy before it saved."""
         copies = self.copies[node]
-        self.reach(self.memory.live + node.peak - node.live, node.ops)
+        self.reach(self.memory.levels(node.peak - node.live), node.ops)
         self.stretches["forward"].append(([], 0))  # so that each copy has a stretch of its own
         copies.gradients = 0
         for old, new in modules.items():
@@ -202,20 +215,21 @@ class StepRecorder(Recorder):
         """Start the backward of a copy that did not run; it costs what that of the copy that ran will cost."""
         if 0 in gradient.stride():  # as the first of all, where one number fills it, which is less to read
             raise CopiesDifferError
-        sums, stretches = self.memory.sums, self.stretches["backward"]
-        copies.starts.append((self.memory.live, sums["gradient"], sums["saved"], len(stretches)))
+        stretches = self.stretches["backward"]
+        copies.starts.append((self.memory.levels(), len(stretches)))
         stretches.append((copies.node.ops, 0))
-        self.memory.mark(empty_bytes(copies.gradients, self.held), "gradient")
+        if self.settings.accumulate == 1:
+            self.memory.mark(empty_bytes(copies.gradients, self.held), "gradient")
         if len(copies.starts) == copies.node.repeat - 1:
             self.open.append(copies)
 
     def close(self) -> None:
         """End the backward of the innermost copy that stands for others."""
         copies = self.open.pop()
-        for live, gradients, saved, place in copies.starts:
-            rise, more, less = copies.rise
-            self.stretches["backward"][place] = copies.node.ops, live + rise
-            self.reach_top(live + rise, gradients + more, saved + less, copies.at)
+        for levels, place in copies.starts:
+            reached = Levels(*map(add, levels, copies.rise))
+            self.stretches["backward"][place] = copies.node.ops, reached.live
+            self.reach_top(reached, copies.at)
 
     # -- loss and backward --------------------------------------------------------------------------------------------
 
@@ -235,20 +249,22 @@ class StepRecorder(Recorder):
                 node.backward = records
             else:
                 self.parts["backward"] += records
-        with_gradient = [p for p in trained if self.twins.get(id(p), p).grad is not None]
+        with_gradient = [p for p in trained if id(self.twins.get(id(p), p)) in self.with_gradient]
         self.begin_part("optimizer")
         with without_modes():
-            stepped = step_optimizer(self.settings.optimizer, with_gradient)
+            stepped = step_optimizer(self.settings.optimizer, with_gradient, self.settings.master_weights)
+            adds = [run(_ADD_IN_PLACE, (p.grad, p.grad), {})[1] for p in with_gradient if self.accumulated]
         self.parts["optimizer"] += stepped.records
-        self.reach(self.memory.live + stepped.workspace, self.running)
+        levels = self.memory.levels(stepped.workspace)
+        self.reach(levels._replace(gradients=levels.gradients + stepped.more_gradients), self.running)
         parts = []
         for part, records in self.parts.items():
             stretches = [(owners.get(id(one)), peak) for one, peak in self.stretches[part] if peak]
             parts.append(Part(part, records, stretches))
-        live, gradients, kept, part, at = self.top
+        levels, part, at = self.top
         self.step = RecordedStep(
-            name, stepped.name, tuple(parts), stepped.state, sizes(with_gradient)[2],
-            sizes(self.targets)[2], saved, live, gradients, kept, part, owners.get(id(at)),
+            self.settings, name, tuple(parts), adds, stepped.state, stepped.master, sizes(with_gradient)[2],
+            sizes(self.targets)[2], saved, levels, part, owners.get(id(at)),
         )  # fmt: skip
         for parameter in trained:
             parameter.grad = None
@@ -266,6 +282,11 @@ class StepRecorder(Recorder):
         self.begin_part("backward")
         self.hook_nodes(loss)
         hooks = [parameter.register_post_accumulate_grad_hook(self.mark_gradient) for parameter in trained]
+        if self.settings.accumulate > 1:  # those of a micro-batch before, which are alive throughout
+            for parameter in trained:
+                with without_modes():
+                    parameter.grad = torch.empty_like(parameter.detach())
+                self.accumulated.update(self.memory.exclude(parameter.grad))
         try:
             loss.backward()
         except RuntimeError as error:
@@ -277,8 +298,9 @@ class StepRecorder(Recorder):
             self.close()
         for hook in hooks:
             hook.remove()
-        if any(copies.starts and copies.gradients != copies.own_gradients() for copies in self.copies.values()):
-            raise CopiesDifferError
+        for copies in self.copies.values():
+            if copies.starts and copies.gradients != copies.own_gradients(self.with_gradient):
+                raise CopiesDifferError
 
     def hook_nodes(self, loss: Tensor) -> None:
         """Hook the beginning and the end of the backward of each autograd node."""
@@ -303,7 +325,7 @@ class StepRecorder(Recorder):
         while self.open and self.open[-1].start is not None and id(home) not in self.open[-1].inside:
             self.close()
         if self.open and self.open[-1].start is None:
-            self.open[-1].start = self.memory.live, self.memory.sums["gradient"], self.memory.sums["saved"]
+            self.open[-1].start = self.memory.levels()
 
     def leave(self, results: Any, gradients: Any) -> None:
         """Called after the backward of an autograd node, before the engine sums gradients."""
@@ -312,6 +334,7 @@ class StepRecorder(Recorder):
     def mark_gradient(self, parameter: Tensor) -> None:
         """Called when a parameter has its gradient."""
         if parameter.grad is not None:
+            self.with_gradient.add(id(parameter))
             self.memory.mark(parameter.grad, "gradient")
 
     def add_in_place(self, func: Any, args: Any, kwargs: Any) -> tuple[Any, OpRecord] | None:
@@ -343,7 +366,10 @@ def step_of(trace: Trace, rows: Sequence[tuple[LayerRow, tuple[Node, ...]]], tot
     if step is None:
         return None
     index = {node: i for i, (_, nodes) in enumerate(rows) for node in nodes}
+    times = step.settings.accumulate
+    accumulated = step.gradients if times > 1 else 0
     always = totals.param_bytes + totals.buffer_bytes + (totals.input_bytes or 0) + step.targets + step.state
+    always += accumulated
     phases, curve = [], []
     for name, records, stretches in step.parts:
         figures, unknown = sum_figures(records), {r.op.name: None for r in records if r.cost is None}
@@ -353,13 +379,18 @@ def step_of(trace: Trace, rows: Sequence[tuple[LayerRow, tuple[Node, ...]]], tot
         elif name == "backward":
             figures = sum_figures(records, [(1, trace.root.backward_cost())])
             unknown |= {r.op.name: None for n in trace.root.nodes() for r in n.backward if r.cost is None}
-        peak = max([bytes for _, bytes in stretches], default=0) + always
-        phases.append(Phase(name, *figures, peak, tuple(unknown)))
+        if name != "optimizer":
+            added = [(times - 1, record.figures) for record in step.additions if name == "backward"]
+            figures = sum_figures((), [(times, figures), *added])
+        highest = max([bytes for _, bytes in stretches], default=0) + always
+        phases.append(Phase(name, *figures, highest, tuple(unknown)))
         curve += [Moment(name, None if node is None else index.get(node), always + peak) for node, peak in stretches]
+    peak, settings = step.peak, step.settings
     return TrainingStep(
-        step.loss, step.optimizer, tuple(phases), step.gradients, step.state, step.targets, step.saved,
-        always + step.peak, step.peak_part, None if step.peak_node is None else index.get(step.peak_node),
-        step.peak_gradients, step.peak_saved, tuple(curve),
+        step.loss, settings.optimizer, tuple(phases), step.gradients, step.state, step.targets, step.saved,
+        always + peak.live, step.peak_part, None if step.peak_node is None else index.get(step.peak_node),
+        accumulated + peak.gradients, peak.saved, tuple(curve), times, settings.autocast, settings.train_only,
+        settings.checkpoint, step.master, peak.casts,
     )  # fmt: skip
 
 

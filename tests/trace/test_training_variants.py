@@ -1,0 +1,225 @@
+"""Ways to train: what each changes of a step's costs and memory, by hand and by a run on a CPU."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from fnmatch import fnmatch
+from typing import Any, NamedTuple
+
+import pytest
+import torch
+from test_training import Lora, Shared, allocations, peak_without_scratch, step_for, trained
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812
+from torch.profiler import ProfilerActivity, profile, record_function
+
+import fwdscope
+
+
+class FusedDropout(nn.Module):
+    """A dropout that keeps its mask as a GPU's does, also on a CPU."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.native_dropout(x, 0.1, True)[0]
+
+
+class Block(nn.Module):
+    """A residual block with a normalisation and a dropout."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.norm, self.drop = nn.LayerNorm(width), FusedDropout()
+        self.up, self.down = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.drop(self.down(F.gelu(self.up(self.norm(x)))))
+
+
+class Tied(nn.Module):
+    """Blocks between a table and its transpose."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table = nn.Embedding(50, 24)
+        self.blocks = nn.ModuleList(Block(24) for _ in range(3))
+
+    def forward(self, ids: Tensor) -> Tensor:
+        x = self.table(ids)
+        for block in self.blocks:
+            x = block(x)
+        return F.linear(x, self.table.weight)
+
+
+class Convolutions(nn.Module):
+    """Convolutions with batch norms, one of them beside a shortcut, and a head."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(inplace=True))
+        self.body = nn.Sequential(nn.Conv2d(8, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU())
+        self.head = nn.Linear(8, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stem(x)
+        return self.head((x + self.body(x)).mean((2, 3)))
+
+
+def tokens() -> Tensor:
+    return torch.randint(0, 50, (4, 12))
+
+
+class Case(NamedTuple):
+    """A network with its inputs, and how it is trained."""
+
+    make: Callable[[], nn.Module]
+    inputs: Callable[[], Tensor]
+    settings: dict[str, Any]
+
+
+CASES = {
+    "frozen blocks": Case(Tied, tokens, {"train_only": ["blocks.1", "*norm*"]}),
+    "frozen stem": Case(Convolutions, lambda: torch.rand(2, 3, 10, 10), {"train_only": ["head", "body.1"]}),
+    "frozen table": Case(Shared, tokens, {"train_only": ["layer"]}),
+    "tied, accumulated": Case(Tied, tokens, {"accumulate": 3}),
+    "convolutions, accumulated": Case(Convolutions, lambda: torch.rand(2, 3, 10, 10), {"accumulate": 2}),
+    "shared, accumulated": Case(Shared, tokens, {"accumulate": 2}),
+    "lora, accumulated": Case(Lora, lambda: torch.rand(32, 64), {"accumulate": 2, "train_only": ["a", "b.*.weight"]}),
+}
+
+
+def prepare(case: Case) -> nn.Module:
+    module = case.make().train()
+    for name, parameter in module.named_parameters():
+        if (only := case.settings.get("train_only")) is not None:
+            parameter.requires_grad_(any(fnmatch(name, one) or name.startswith(f"{one}.") for one in only))
+    return module
+
+
+def run(module: nn.Module, x: Tensor, case: Case) -> None:
+    for _ in range(case.settings.get("accumulate", 1)):
+        output = module(x)
+        loss = output.sum()
+        loss.backward()
+        del output, loss
+    module.zero_grad()
+
+
+@functools.cache
+def measured() -> dict[str, int]:
+    """The peaks of the steps of all cases but for the optimizer, on a CPU, by the events of torch's allocator."""
+    made = {name: (prepare(case), case.inputs(), case) for name, case in CASES.items()}
+    for one in made.values():
+        run(*one)  # kernels keep what they prepare at the first call
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiled:
+        for name, one in made.items():
+            with record_function(f"step of {name}"):
+                run(*one)
+    assert profiled.profiler is not None
+    roots = {root.name: root for root in profiled.profiler.kineto_results.experimental_event_tree()}
+    return {
+        name: peak_without_scratch(sorted(allocations(roots[f"step of {name}"]), key=lambda event: event.time))
+        for name in CASES
+    }
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_the_peak_is_that_of_the_allocator_to_the_byte(name: str) -> None:
+    case = CASES[name]
+    report = trained(case.make(), case.inputs(), loss="sum", optimizer="sgd", **case.settings)
+    step, totals = report.training, report.totals
+    assert step is not None
+    assert totals.input_bytes is not None
+    assert step.peak_memory - totals.param_bytes - totals.buffer_bytes - totals.input_bytes == measured()[name]
+
+
+# --- frozen parameters -----------------------------------------------------------------------------------------------
+
+
+def test_only_what_is_trained_has_a_gradient_and_a_state() -> None:
+    net = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 2))
+    report = trained(net, torch.rand(4, 8), train_only="2", optimizer="adam")
+    assert report.training is not None
+    assert report.totals.trainable_params == 34
+    assert report.training.gradient_bytes == 4 * 34
+    assert report.training.state_bytes == 2 * 4 * 34 + 2 * 4  # two tensors each, and two numbers of steps
+    # 4·16·2 MACs for the weight of the last layer, and nothing behind it.
+    assert [row.backward.macs if row.backward else None for row in report.layers] == [0, 0, 4 * 16 * 2]
+    # What goes into the last layer is all that is kept; and the module itself is as it was.
+    assert report.training.saved_bytes == 4 * 4 * 16
+    assert all(parameter.requires_grad for parameter in net.parameters())
+    assert report.training.train_only == ("2",)
+
+
+def test_a_tied_weight_is_trained_by_either_name() -> None:
+    net = nn.Sequential(nn.Linear(4, 4, bias=False), nn.Linear(4, 4))
+    net[1].weight = net[0].weight
+    assert step_for(net, torch.rand(1, 4), train_only="1.weight").gradient_bytes == 4 * 16
+
+
+def test_a_copy_of_a_stack_is_frozen_by_its_own_path() -> None:
+    of_one, of_all = (
+        fwdscope.inspect("gpt2", variables={"T": 8, "depth": 4}, training={"train_only": pattern})
+        for pattern in ("h.2.*", "h")
+    )
+    assert of_all.totals.trainable_params == 4 * of_one.totals.trainable_params
+    assert of_one.training is not None
+    assert of_all.training is not None
+    assert of_all.training.gradient_bytes == 4 * of_one.training.gradient_bytes
+
+
+def test_a_pattern_without_a_match_names_what_there_is() -> None:
+    net = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
+    with pytest.raises(fwdscope.InputError, match=r"--train-only 2: no parameter .* there are 0, 0.bias"):
+        trained(net, torch.rand(1, 2), train_only=["0", "2"])
+    with pytest.raises(fwdscope.InputError, match=r"did you mean h\.0\.mlp"):
+        fwdscope.inspect("gpt2", variables={"T": 8, "depth": 1}, training={"train_only": "h.0.mpl"})
+
+
+# --- micro-batches ---------------------------------------------------------------------------------------------------
+
+
+def test_micro_batches_are_forwards_and_backwards_and_one_optimizer() -> None:
+    net, x = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2)), torch.rand(5, 3)
+    one, three = (step_for(net, x, loss="mse", optimizer="sgd", accumulate=n) for n in (1, 3))
+    for name in ("forward", "loss", "backward"):
+        assert three.phase(name).macs == 3 * one.phase(name).macs
+        # The gradients of 26 parameters are added twice.
+        assert three.phase(name).flops == 3 * one.phase(name).flops + 2 * 26 * (name == "backward")
+    assert three.phase("optimizer").flops == one.phase("optimizer").flops == 2 * 26
+    assert (three.accumulate, three.gradient_bytes) == (3, one.gradient_bytes)
+    # All gradients are there from the first moment on.
+    assert three.peak_gradients == three.gradient_bytes == 4 * 26
+    assert three.phase("forward").peak_memory == one.phase("forward").peak_memory + 4 * 26
+
+
+def test_a_parameter_without_a_gradient_accumulates_none() -> None:
+    class Unused(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.used, self.unused = nn.Linear(2, 2), nn.Linear(2, 2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.used(x)
+
+    one, two = (step_for(Unused(), torch.rand(1, 2), accumulate=n) for n in (1, 2))
+    assert one.gradient_bytes == two.gradient_bytes == two.peak_gradients == 4 * 6
+
+
+# --- master weights --------------------------------------------------------------------------------------------------
+
+
+def test_master_weights_are_held_in_float32_with_their_states() -> None:
+    net = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2)).to(torch.bfloat16)
+    step = step_for(net, torch.rand(5, 3, dtype=torch.bfloat16), optimizer="adam", master_weights=True)
+    plain = step_for(net, torch.rand(5, 3, dtype=torch.bfloat16), optimizer="adam")
+    assert step.gradient_bytes == plain.gradient_bytes == 2 * 26
+    assert step.master_bytes == 4 * 26
+    # Beside these two tensors of float32 each, and four numbers of steps.
+    assert step.state_bytes == 3 * 4 * 26 + 4 * 4
+    assert (plain.master_bytes, plain.state_bytes) == (0, 2 * 2 * 26 + 4 * 4)
+    # A cast of each gradient and a copy of each weight move bytes and compute nothing.
+    assert step.phase("optimizer").flops == plain.phase("optimizer").flops
+    assert step.phase("optimizer").bytes_read > plain.phase("optimizer").bytes_read
+    with pytest.raises(fwdscope.InputError, match="add --dtype bf16"):
+        step_for(nn.Linear(2, 2), torch.rand(1, 2), master_weights=True)
