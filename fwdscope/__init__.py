@@ -151,13 +151,15 @@ def bench(
     dtype: str = "float32",
     layers: bool = True,
     budget: float = 5.0,
+    past: int = 0,
     **keywords: Any,
 ) -> Report:
     """Measure how long a forward takes: ``report.run.latency`` and the rows' ``latency``, in seconds.
 
     ``fwdscope.bench("resnet50", variables={"B": 8}, device="cuda")`` measures a spec; ``fwdscope.bench(module, x)`` a
     PyTorch module in evaluation mode, on a copy. ``device`` None is the fastest here; weights and inputs are cast to
-    ``dtype``; ``budget`` is the seconds for the whole model, and as many for its layers. ``report.run.notes`` say how
+    ``dtype``; ``budget`` is the seconds for the whole model, and as many for its layers. With ``past`` it is a step
+    behind so many earlier positions, with tensors for what is kept of them. ``report.run.notes`` say how
     far the times can be trusted. Ctrl-C raises KeyboardInterrupt. Raises as :func:`inspect` does.
     """
     from fwdscope.commands.bench.request import BenchRequest, measure, run_benchmark
@@ -165,13 +167,12 @@ def bench(
 
     settings = BenchSettings(device=device, dtype=dtype, layers=layers, budget=budget)
     if isinstance(target, str | os.PathLike):
-        measured = run_benchmark(
-            BenchRequest(_target(target, inputs, keywords, variables, arguments, "float32"), settings)
-        )
+        given = _target(target, inputs, keywords, variables, arguments, "float32")._replace(past=past)
+        measured = run_benchmark(BenchRequest(given, settings))
     else:
         from fwdscope.run.subject import ModuleSubject
 
-        measured = measure(ModuleSubject((target, inputs, keywords)), settings)
+        measured = measure(ModuleSubject((target, inputs, keywords), past=past), settings)
     if measured.interrupted:
         raise KeyboardInterrupt
     return measured.report

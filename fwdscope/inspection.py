@@ -258,7 +258,8 @@ def _trace_library(target: Target, training: Training, only_on_meta: bool) -> Su
 
     def make(at: int) -> ModuleCall:
         module, calls, _ = target.load_module(with_numbers=True)
-        return ModuleCall(module, *next(itertools.islice(calls(), at, None))[:2])
+        args, kwargs, _ = next(itertools.islice(calls(), at, None))
+        return _behind_own_cache(target, ModuleCall(module, args, kwargs))[0]
 
     module, calls, notes = target.load_module(only_on_meta=only_on_meta)
     failed: list[tuple[int, str, Exception]] = []

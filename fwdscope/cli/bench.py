@@ -62,6 +62,7 @@ def bench(
     weights: opt.WeightsFile = None,
     set_: opt.Sets = None,
     arg: opt.Arguments = None,
+    past: opt.Past = None,
     input_: opt.Inputs = None,
     format_: Annotated[
         str | None, typer.Option("--format", metavar="FORMAT", help=f"{', '.join(_FORMATS)}. Default: table.")
@@ -88,7 +89,7 @@ def bench(
             from fwdscope.commands.bench.request import BenchRequest, check_request, read_saved
 
         form = choose_format(format_, output, _FORMATS)
-        request = BenchRequest(target_of(target, set_, input_, "float32", allow_import, arg), settings, batch)
+        request = BenchRequest(target_of(target, set_, input_, "float32", allow_import, arg, past), settings, batch)
         axes = parse_axes(vary or (), request.target)
         check_writable(output, [*opt.files_of(request.target), against, weights])
         before = read_saved(against, axes) if against is not None else ()

@@ -79,8 +79,7 @@ def inspect_at_sizes(
         points, interrupted = run_sweep(axes, report_at)
     varied = "".join(f" --vary {shlex.quote(text)}" for text in texts)
     again = command_line(target, {"--dtype": target.dtype if target.dtype != "float32" else None}) + varied
-    bench = [f"fwdscope bench {again}"] * (not target.past and all(axis.name != "past" for axis in axes))
-    steps = (*bench, f"fwdscope inspect {again} -o sweep.csv")
+    steps = (f"fwdscope bench {again}", f"fwdscope inspect {again} -o sweep.csv")
     width, color = terminal_of() if output is None else (100, False)
     sweep = Sweep(axes, points)
     put(page_of(sweep) if form == "html" else render(sweep, form, width, color, steps), output)

@@ -8,11 +8,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from fwdscope import units
 from fwdscope.commands.bench.speedup import Speedup
 from fwdscope.printable import printable
-from fwdscope.render.estimates import SOURCES
+from fwdscope.render.estimates import SOURCES, byte_rate
 from fwdscope.render.lines import MAX_PROSE, Line, hanging, next_steps, pad, paragraph, write
 from fwdscope.render.rows import again, described
+from fwdscope.render.summary import kept
 from fwdscope.render.table import Cell, Column, lay_out, share_style
 from fwdscope.report import Latency, LayerRow, Report, Run, multiplicities, parents
+from fwdscope.report.generation import items, sequences
 from fwdscope.report.roofline import roofline, utilisation, whole_time
 
 GOOD, BAD = "green", "yellow"
@@ -65,7 +67,8 @@ def _head(report: Report, width: int) -> Iterator[Line]:
         yield ((name, "bold"),)
         yield from wrapped("  ·  ".join(facts), width)
     shapes = [", ".join(f"{one.name} {one.shape}" for one in ends) for ends in (report.inputs, report.outputs)]
-    yield from wrapped(f"{shapes[0]}  →  {shapes[1]}", width, "dim")
+    behind = f"  behind {units.plural(report.past, 'position')}" if report.past else ""
+    yield from wrapped(f"{shapes[0]}{behind}  →  {shapes[1]}", width, "dim")
 
 
 def facts_of(run: Run) -> list[str]:
@@ -86,7 +89,7 @@ def _whole(report: Report, width: int) -> Iterator[Line]:
         return
     latency = run.latency
     lines: list[str] = []
-    for text in _latency_words(latency, run):
+    for text in _latency_words(latency, report):
         # As many on each line as fit.
         if lines and len(lines[-1]) + 3 + len(text) <= width - _LABEL - 1:
             lines[-1] += f"   {text}"
@@ -99,6 +102,9 @@ def _whole(report: Report, width: int) -> Iterator[Line]:
         text = f"{units.exact(len(latency.times))}, {range_}"
         yield ((pad("repeats", _LABEL), "dim"), (columns, "cyan"), ("  " * bool(columns) + text, "dim"))
     yield from _arithmetic(report, run, latency, width)
+    if report.past:
+        yield from _traffic(report, run, latency, width)
+        yield from _labelled("cache", "  ·  ".join(kept(report)), width)
     if run.peak_memory is not None:
         yield from _labelled("memory", f"{units.byte_size(run.peak_memory)} peak (measured)", width)
     elif report.totals.peak_memory is not None:
@@ -114,14 +120,18 @@ def _labelled(label: str, text: str, width: int, style: str = "") -> Iterator[Li
     return hanging(pad(label, _LABEL), text, min(width - 2, MAX_PROSE + _LABEL), style)
 
 
-def _latency_words(latency: Latency, run: Run) -> list[str]:
+def _latency_words(latency: Latency, report: Report) -> list[str]:
     if len(latency.times) == 1:
         words = [f"{units.seconds(latency.median)}, one repeat"]
     else:
         spread = f"IQR {units.seconds(latency.iqr)} ({100 * latency.iqr / latency.median:.1f} %)"
         words = [f"{units.seconds(latency.median)} median", spread]
         words += [f"p90 {units.seconds(latency.p90)}", f"p99 {units.seconds(latency.p99)}"]
-    return [*words, f"{units.count(run.batch / latency.median)} items/s"] if run.batch else words
+    number, unit = items(report)
+    words += [f"{units.count(number / latency.median)} {unit}/s"] if number else []
+    if number and unit == "tokens" and (users := sequences(report)) > 1:
+        words.append(f"{units.count(number / users / latency.median)} a user")
+    return words
 
 
 def distribution(latency: Latency, bins: int) -> tuple[str, str]:
@@ -163,6 +173,17 @@ def _arithmetic(report: Report, run: Run, latency: Latency, width: int) -> Itera
     elif run.peaks:
         text += f"; no {run.peaks.dtype} peak of {printable(run.peaks.name)} is known"
     yield from _labelled("arithmetic", text, width)
+
+
+def _traffic(report: Report, run: Run, latency: Latency, width: int) -> Iterator[Line]:
+    sums = report.totals
+    moved = (sums.bytes_read or 0) + (sums.bytes_written or 0)
+    rate = moved / latency.median
+    text = f"{units.byte_size(moved)} at {byte_rate(rate)}"
+    if run.peaks and run.peaks.bandwidth:
+        peak = f"{SOURCES[run.peaks.source]} {byte_rate(run.peaks.bandwidth)}"
+        text += f": {units.share(rate / run.peaks.bandwidth)} of peak ({peak})"
+    yield from _labelled("traffic", text, width)
 
 
 def _against(comparison: Speedup | None, width: int) -> Iterator[Line]:

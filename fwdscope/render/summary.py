@@ -25,7 +25,7 @@ from fwdscope.render.rows import (
     named,
 )
 from fwdscope.report import CONVENTION, ActivationStats, Promise, Report, TensorInfo, multiplicities, parents
-from fwdscope.report.generation import bytes_a_position, bytes_kept
+from fwdscope.report.generation import bytes_a_position, bytes_kept, items
 from fwdscope.report.roofline import utilisation, whole_time
 
 _SHORT_LIST = 10
@@ -189,9 +189,10 @@ def times(report: Report) -> tuple[str, ...]:
     whole = run.latency.median
     repeats = f"median of {len(run.latency.times)}, IQR {units.seconds(run.latency.iqr)}"
     repeats = repeats if len(run.latency.times) > 1 else "once"
-    texts = [f"{units.seconds(whole)} a forward ({repeats})"]
-    if run.batch and whole:
-        texts.append(f"{units.count(run.batch / whole)} items/s")
+    number, unit = items(report)
+    texts = [f"{units.seconds(whole)} a {'step' if report.past else 'forward'} ({repeats})"]
+    if number and whole:
+        texts.append(f"{units.count(number / whole)} {unit}/s")
     if run.layers_latency and whole:
         texts.append(
             f"layers sum to {units.seconds(run.layers_latency)}, {units.share(run.layers_latency / whole)} of it"

@@ -18,6 +18,7 @@ from fwdscope.render.lines import Line, shorten
 from fwdscope.render.rows import UNKNOWN
 from fwdscope.render.table import Cell, Column, lay_out
 from fwdscope.report import Report, Run
+from fwdscope.report.generation import items
 from fwdscope.report.roofline import utilisation
 from fwdscope.report.sweep import Sweep, SweepPoint
 
@@ -79,7 +80,7 @@ def ends_of(sweep: Sweep) -> str:
 
 
 # Columns that are left out where there is no room, the last first.
-_DROPPED = ("memory", "per item", "FLOP/s", "FLOPs", "read", "written", "input", "traced peak", "spread")
+_DROPPED = ("memory", "per item", "per token", "FLOP/s", "FLOPs", "read", "written", "input", "traced peak", "spread")
 
 
 def table(sweep: Sweep, rows: Sequence[Mapping[str, str]], width: int) -> Iterator[Line]:
@@ -126,13 +127,14 @@ def timed_rows(sweep: Sweep, compared: Sequence[Speedup | None] = ()) -> Iterato
         row = {name: printable(value) for name, value in point.values}
         run = point.report.run if point.report else None
         if point.report and run and (latency := run.latency):
+            (number, unit), time = items(point.report), latency.median
             totals, flops = point.report.totals, point.report.totals.flops
             used = utilisation(point.report, run.peaks, latency.median) if run.peaks else None
             row |= {
                 "median": next(texts),
                 "spread": f"{100 * latency.iqr / latency.median:.0f} %",
-                "items/s": units.count(run.batch / latency.median) if run.batch else "",
-                "per item": units.seconds(latency.median / run.batch) if run.batch else "",
+                f"{unit}/s": units.count(number / time) if number else "",
+                f"per {unit[:-1]}": units.seconds(time / number) if number else "",
                 "FLOPs": units.count(flops) if flops is not None else "",
                 "FLOP/s": units.count(flops / latency.median) if flops is not None else "",
                 "of peak": f"{100 * used:.0f} %" if used is not None else "",

@@ -36,6 +36,13 @@ def bytes_a_position(report: Report) -> float | None:
     return bytes_kept(report, "past") / report.past / sequences(report) if report.past else None
 
 
+def items(report: Report) -> tuple[int | None, str]:
+    """How many items a forward of a run takes, and what they are: tokens in a step of generation."""
+    if report.past and report.new_positions:
+        return report.new_positions * sequences(report), "tokens"
+    return report.run.batch if report.run else None, "items"
+
+
 def with_generation(report: Report, one: Estimate, step_at: StepAt, prompt: Report | None) -> Estimate:
     """The estimate of a step with what follows for other batches and lengths.
 

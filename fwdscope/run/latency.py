@@ -32,7 +32,7 @@ def peak_memory(place: torch.device, totals: Totals, run: Callable[[], object]) 
         run()
         return torch.cuda.max_memory_allocated(place)
     grown = host.memory_growth(run) if place.type == "cpu" else None
-    held = (totals.param_bytes, totals.buffer_bytes, totals.input_bytes)
+    held = (totals.param_bytes, totals.buffer_bytes, totals.input_bytes, totals.kv_cache)
     return grown + sum(size or 0 for size in held) if grown else None
 
 

@@ -26,14 +26,15 @@ def check_memory(
     """
     if device.free is None or memory <= device.free:
         return
+    cache = f"cache {byte_size(totals.kv_cache)}, " if totals.kv_cache else ""
     message = (
-        f"the forward needs {byte_size(memory)} (weights {byte_size(totals.param_bytes + totals.buffer_bytes)}, "
+        f"the forward needs {byte_size(memory)} (weights {byte_size(totals.param_bytes + totals.buffer_bytes)}, {cache}"
         f"inputs {byte_size(totals.input_bytes or 0)}, activations {byte_size(totals.peak_activations or 0)} at the "
         f"peak), and {device.device} ({device.name}) has {byte_size(device.free)} free"
     )
     peak = peak_by_batch(batch)
     if peak is None or batch is None or batch < 2:
-        help = "use a smaller dtype or smaller inputs"
+        help = f"use a smaller dtype or {'fewer earlier positions' if cache else 'smaller inputs'}"
     elif largest := largest_batch(device.free, peak, batch):
         help = f"the largest batch that fits is {largest:,}, not {batch:,}"
     else:

@@ -89,7 +89,9 @@ def _of_layer(layer: Any, positions: int, filled: int) -> Iterator[tuple[int, Ca
 
 
 def _longer(x: Tensor, positions: int) -> Tensor:
-    return x.new_empty((*x.shape[:-2], positions, x.shape[-1]))
+    # Numbers of the model's own: memory that was never written would be read from one page of zeros on a CPU.
+    longer = x.new_empty((*x.shape[:-2], positions, x.shape[-1]))
+    return longer if x.is_meta else longer.copy_(x[..., :1, :])
 
 
 def _entry(x: Tensor, name: str, kind: Any) -> tuple[int, CachedTensor]:

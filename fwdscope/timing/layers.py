@@ -90,11 +90,15 @@ def _passes(
             module(*args, **kwargs)
             return watch.read()
 
-        if not isinstance(module, Network):
+        if graph is None and not isinstance(module, Network):
             watch = Stopwatch(clock)
             for handle in hook_modules(named_modules(module), watch):
                 stack.callback(handle.remove)
             yield watched
+            return
+        if not isinstance(module, Network):
+            assert graph is not None
+            yield _GraphPass(graph, None, args, clock)
             return
         stack.enter_context(torch_default_dtype(module.blueprint.dtype))
         try:
@@ -126,7 +130,7 @@ def _observing(network: Network, clock: Clock, delays: LaunchDelays) -> Iterator
 class _GraphPass:
     """Runs a graph node by node, with marks around each call."""
 
-    def __init__(self, graph: fx.GraphModule, network: Network, inputs: tuple[Any, ...], clock: Clock) -> None:
+    def __init__(self, graph: fx.GraphModule, network: Network | None, inputs: tuple[Any, ...], clock: Clock) -> None:
         self.graph = graph
         self.network = network
         self.inputs = inputs
@@ -142,7 +146,7 @@ class _GraphPass:
         runner = _Runner(self, None)
         runner.run(*self.inputs, enable_io_processing=False)
         times = runner.read()
-        if self.composites:
+        if self.composites and self.network is not None:
             with _observing(self.network, self.clock, self.delays_inside) as watch:
                 _Runner(self, watch).run(*self.inputs, enable_io_processing=False)
                 times |= watch.read()

@@ -38,6 +38,8 @@ class BenchRequest(NamedTuple):
                 settings = replace(settings, threads=int(value))
             elif name == "batch":
                 batch = int(value)
+            elif name == "past":
+                target = target._replace(past=int(value))
             else:
                 target = target.with_value(name, value)
         return BenchRequest(target, settings, batch)
@@ -58,6 +60,8 @@ def check_request(request: BenchRequest, axes: Sequence[SweepAxis] = ()) -> None
     for name in sorted(varied):
         if fixed.get(name):
             raise InputError(f"--vary {name} and --{name} are both given: leave one of them out")
+    if settings.autocast and (target.past or "past" in varied):
+        raise InputError("--autocast is not for a step behind earlier positions (--past): --dtype alone casts it")
     if settings.autocast and settings.dtype == "float32" and "dtype" not in varied:
         raise InputError("--autocast needs --dtype bfloat16 or float16: what to cast to")
     if settings.threads is not None:
@@ -103,6 +107,9 @@ def run_benchmark(request: BenchRequest) -> Measured:
         target = inspection.with_batch(target, batch)
     if not target.is_module:
         target = target._replace(dtype="float32" if settings.autocast else settings.dtype)
+    elif target.past and target.text.startswith("transformers:") and settings.dtype != "float32":
+        # Its own cache may hold states of another dtype.
+        target = target._replace(arguments={"dtype": settings.dtype, **target.arguments})
     subject = inspection.make_subject(target)
     return target.run_user_code(lambda: measure(subject, settings))
 

@@ -63,6 +63,7 @@ def against(before: Report, now: Report) -> Speedup | None:
         ("device", f"{old.device} ({old.device_name})", f"{new.device} ({new.device_name})"),
         ("dtype", old.dtype, new.dtype),
         ("inputs", *(", ".join(f"{one.name} {one.shape}" for one in run.inputs) for run in (before, now))),
+        ("earlier positions", before.past or 0, now.past or 0),
         ("threads", old.threads, new.threads),
         ("compiled", old.compiled, new.compiled),
         ("channels last", old.channels_last, new.channels_last),

@@ -9,6 +9,7 @@ from torch import Tensor, fx
 
 from fwdscope.report import Report
 from fwdscope.run.choose import find_device
+from fwdscope.run.decoding import with_buffers, with_own_cache
 from fwdscope.run.forward import observe
 from fwdscope.run.placement import ModuleCall
 from fwdscope.run.prepare import Prepared, RowNodes, prepared
@@ -16,6 +17,7 @@ from fwdscope.run.runner import with_run
 from fwdscope.run.subject import Subject
 from fwdscope.settings import BenchSettings
 from fwdscope.trace.duplicate import replace_tensors
+from fwdscope.units import plural
 
 
 @dataclass(frozen=True)
@@ -38,8 +40,10 @@ def make_workload(subject: Subject, settings: BenchSettings) -> Workload:
     with prepared(subject, report, device, settings, settings.channels_last) as ready:
         if settings.channels_last:
             ready = replace(ready, call=_channels_last(ready.call))
-        graph, reason = subject.straight_graph(ready.call)
         rows = ready.rows
+        if subject.past:
+            return _behind_past(subject, ready, report)
+        graph, reason = subject.straight_graph(ready.call)
         if graph is None or any(node.meta.get("inside") for node in graph.graph.nodes):
             # Branches that depend on data, and the path of a composite layer, are known only on the device.
             forward = observe(ready, stats=False)
@@ -49,6 +53,20 @@ def make_workload(subject: Subject, settings: BenchSettings) -> Workload:
         reason = f"{reason}: the latency includes evaluating the spec's lines"
     report = replace(report, layers=tuple(row for row, _ in rows), device=device.device)
     return Workload(ready, report, rows, graph, (*((reason,) if reason else ()), *ready.weights.notes))
+
+
+def _behind_past(subject: Subject, ready: Prepared, report: Report) -> Workload:
+    """A step behind earlier positions, with tensors for what is kept of these."""
+    graph, positions = None, plural(subject.past, "earlier position")
+    if getattr(subject, "cache", None) is not None:
+        ready = replace(ready, call=with_own_cache(ready.call))
+        note = f"its own cache is put back to {positions} before each step"
+    else:
+        graph, inputs = with_buffers(subject, ready.call)
+        ready = replace(ready, call=ModuleCall(graph, inputs, {}))
+        note = f"the operators run one by one; what is new is written in place behind {positions}"
+    report = replace(report, device=ready.device.device)
+    return Workload(ready, report, ready.rows, graph, (note, *ready.weights.notes))
 
 
 def _channels_last(call: ModuleCall) -> ModuleCall:

@@ -49,6 +49,7 @@ def _words(report: Report) -> dict[str, Any]:
         "estimates": ["".join(text for text, _ in line).rstrip() for line in estimates.lines(report, 120)],
         "legend": [*summary.legend(seen), summary.convention(report)],
         "measure": seen.measure,
+        "rate": next((text for text in summary.times(report)[1:] if text.endswith("s/s")), ""),
         "interval": median_interval(report.run.latency.times) if report.run and report.run.latency else None,
         "wholes": {name: figure.total(report) for name, figure in FIGURES.items() if figure.total is not None},
         "strips": _caption(report) if report.strips else "",

@@ -173,7 +173,8 @@ function drawHead() {
       totals.macs != null && tile(least + count(totals.macs), "MACs", `${least}${count(totals.flops ?? 0)} FLOPs`),
       moves != null && tile(least + bytes(moves), "moved", totals.flops && !least ? `${count(totals.flops / moves)} FLOPs per byte` : ""),
       totals.peak_memory != null && tile(bytes(totals.peak_memory), "peak memory", `activations ${bytes(totals.peak_activations ?? 0)}`),
-      run?.latency && tile(seconds(run.latency.median), "a forward", run.batch ? `${count(run.batch / run.latency.median)} items/s` : "median")));
+      totals.kv_cache && tile(bytes(totals.kv_cache), rows.some((row) => row.cached.some(({ kind }) => kind === "past" || kind === "window")) ? "KV cache" : "state", `behind ${exact(report.past)} positions`),
+      run?.latency && tile(seconds(run.latency.median), report.past ? "a step" : "a forward", words.rate || "median")));
   at("header").append(messages(words.messages, (row) => choose(rows[row])));
   if (words.estimates.length) at("header").append(make("pre", { class: "card" }, words.estimates.join("\n")));
   at("footer").append(make("p", {}, words.sums.join("  ·  ")), make("p", {}, [...words.legend.filter(Boolean),

@@ -18,7 +18,7 @@ const least = (point) => (point.report?.uncounted.length ? "≥ " : "");
 // What is drawn: a value of a point, as text, and how far it spreads.
 const FIGURES = words.timed ? [
   { title: "Latency", about: "Median of a forward; the band is the interquartile range.", of: latencyOf, text: seconds, spread: quarters },
-  { title: "Throughput", about: "Items a second.", of: (point) => (point.run?.batch ? point.run.batch / latencyOf(point) : null), text: (value) => `${count(value)} items/s` },
+  { title: "Throughput", about: words.unit === "tokens" ? "Tokens a second." : "Items a second.", of: (point) => (words.items[point.index] ? words.items[point.index] / latencyOf(point) : null), text: (value) => `${count(value)} ${words.unit}/s` },
   { title: "Arithmetic", about: "FLOPs a second.", of: (point) => (point.totals?.flops && !least(point) ? point.totals.flops / latencyOf(point) : null), text: rate },
   points.some(({ run }) => run?.peak_memory != null)
     ? { title: "Peak memory", about: "As measured.", of: (point) => point.run?.peak_memory ?? null, text: bytes }

@@ -10,6 +10,7 @@ from fwdscope.render import bench, sweep_costs
 from fwdscope.render import sweep as timed
 from fwdscope.render.html.page import page
 from fwdscope.report import median_interval
+from fwdscope.report.generation import items
 from fwdscope.report.sweep import Sweep
 
 
@@ -33,6 +34,8 @@ def render(sweep: Sweep, compared: Sequence[Speedup | None] = ()) -> str:
         "varied": [axis.name for axis in sweep.axes],
         "columns": [column.title for column in timed.columns_of(rows, ())],
         "rows": rows,
+        "items": [point.report and items(point.report)[0] for point in sweep.points],
+        "unit": next((items(point.report)[1] for point in sweep.points if point.report), "items"),
         "intervals": [one and median_interval(one.times) for one in latencies],
         "messages": [{"level": "note", "text": text} for text in (*verdicts, *map(printable, notes))],
         "legend": [] if is_timed else [*sweep_costs.small_print(sweep)],

@@ -14,7 +14,9 @@ import pytest
 from known_peaks import remember_peaks
 from typer.testing import CliRunner, Result
 
+from fwdscope import units
 from fwdscope.cli import app
+from fwdscope.render import summary
 from fwdscope.report import Report, multiplicities
 from fwdscope.report.sweep import saved_points
 
@@ -74,6 +76,42 @@ def test_shapes_and_counts_are_those_of_the_static_report(tmp_path: Path) -> Non
         assert [(row.path, row.output_shapes, row.params, row.flops) for row in report.layers] == [
             (row.path, row.output_shapes, row.params, row.flops) for row in static.layers
         ]
+
+
+LLAMA = [f"--set={size}" for size in ("T=1", "d=64", "heads=4", "kv_heads=2", "depth=2", "d_ff=128", "vocab=100")]
+
+
+def test_a_step_of_generation_is_measured_behind_a_real_cache(tmp_path: Path) -> None:
+    import fwdscope
+
+    report = saved(tmp_path, "llama3_8b", *LLAMA, "--set=B=2", "--past", "100", *QUICK)
+    variables = dict(one.removeprefix("--set=").split("=") for one in (*LLAMA, "--set=B=2"))
+    assert report.totals == fwdscope.inspect("llama3_8b", variables=variables, past=100).totals
+    assert (report.past, report.new_positions) == (100, 1)
+    assert report.run is not None
+    assert any("written in place behind 100 earlier positions" in note for note in report.run.notes)
+    assert all(row.latency is not None for row in report.layers)
+    # Two tokens a step, one of each sequence.
+    rate = 2 / report.run.latency.median if report.run.latency else 0.0
+    text = run(
+        "llama3_8b", *LLAMA, "--set=B=2", "--past", "8", *QUICK, "--against", str(tmp_path / "report.json")
+    ).output
+    assert "differs: earlier positions 100 then, 8 now" in text
+    assert "tokens/s" in text
+    assert "a user" in text
+    assert f"{units.count(rate)} tokens/s" in summary.times(report)
+
+
+def test_a_sweep_measures_steps_behind_several_numbers_of_positions() -> None:
+    result = run("llama3_8b", *LLAMA, *QUICK, "--vary", "past=8,16", "--format", "csv")
+    assert result.exit_code == 0, result.output
+    assert [line.split(",")[0] for line in result.output.splitlines()] == ["past", "8", "16"]
+
+
+def test_a_step_is_not_measured_under_autocast() -> None:
+    result = run("llama3_8b", *LLAMA, "--past", "8", "--autocast", "--dtype", "bf16")
+    assert result.exit_code == 2
+    assert "--autocast is not for a step behind earlier positions" in result.output
 
 
 def test_what_the_data_decide_is_counted_as_it_ran(tmp_path: Path) -> None:
