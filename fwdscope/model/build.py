@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from fwdscope.extensions import load_rules
-from fwdscope.language import check_source
+from fwdscope.language import check_source, tree
+from fwdscope.language import expression as ex
 from fwdscope.language.arithmetic import ArithmeticProblem
 from fwdscope.language.budget import budgeted, move_to
 from fwdscope.language.check import Checked
@@ -25,6 +27,7 @@ from fwdscope.model.modules import Network
 from fwdscope.model.paths import check_expectations
 from fwdscope.model.run import run_scope
 from fwdscope.model.trail import Trail
+from fwdscope.ops.nested import named
 from fwdscope.ops.watch import watching
 
 
@@ -141,3 +144,24 @@ def example_inputs(checked: Checked, device: str = "meta") -> dict[str, Tensor]:
     if problems:
         raise SpecError(problems)
     return tensors
+
+
+def named_outputs(network: Network, value: Any) -> tuple[tuple[str, Tensor], ...]:
+    """The results by the names in the last line, or as ``output``; the parts of one result are numbered."""
+    last = network.lines[-1]
+    match last:
+        case tree.PartLine(name=name) | tree.Statement(target=ex.NameTarget(name=name)):
+            pass
+        case tree.Statement(value=ex.Name(id=name)):
+            pass
+        case tree.Statement(value=ex.TupleOrList(items=items)) if isinstance(value, tuple | list) and not any(
+            isinstance(item, ex.Starred) for item in items
+        ):
+            written = [item.id if isinstance(item, ex.Name) and item.id != "prev" else None for item in items]
+            names = [name or f"output.{i}" for i, name in enumerate(written)]
+            return tuple([one for item, name in zip(value, names, strict=True) for one in named(item, name).items()])
+        case _:
+            name = "output"
+    if name == "prev":
+        name = "output"
+    return tuple(named(value, name).items())

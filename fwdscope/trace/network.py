@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from fwdscope.language import expression as ex
-from fwdscope.language import tree
 from fwdscope.layers import describe_module
+from fwdscope.model.build import named_outputs
 from fwdscope.model.events import Observer, StepStart
 from fwdscope.model.modules import Body, Network, Scope, Series
-from fwdscope.ops.nested import named
 from fwdscope.trace.parameters import named_tensors
 from fwdscope.trace.record import Recorder, Trace, hook, recording
 
@@ -44,7 +41,7 @@ def trace(
         network.blueprint.observer = recorder
         stack.enter_context(recording(recorder, weights, given))
         value = network(*given)
-        outputs = _named_outputs(network, value)
+        outputs = named_outputs(network, value)
         recorder.finish(network, dict(outputs))
     unused = recorder.unread(named_tensors(network, "parameters"))
     makers = tuple([recorder.maker(tensor) for _, tensor in outputs])
@@ -76,24 +73,3 @@ def hook_composites(network: Network, recorder: Observer) -> Iterator[RemovableH
             text = template.brief if template is not None else describe_module(inner)
             what = StepStart(kind, f"{entry.path}.{name}", inner._get_name(), text, label, entry.span, inner)
             yield from hook(inner, what, recorder)
-
-
-def _named_outputs(network: Network, value: Any) -> tuple[tuple[str, Tensor], ...]:
-    """The results by the names in the last line, or as ``output``; the parts of one result are numbered."""
-    last = network.lines[-1]
-    match last:
-        case tree.PartLine(name=name) | tree.Statement(target=ex.NameTarget(name=name)):
-            pass
-        case tree.Statement(value=ex.Name(id=name)):
-            pass
-        case tree.Statement(value=ex.TupleOrList(items=items)) if isinstance(value, tuple | list) and not any(
-            isinstance(item, ex.Starred) for item in items
-        ):
-            written = [item.id if isinstance(item, ex.Name) and item.id != "prev" else None for item in items]
-            names = [name or f"output.{i}" for i, name in enumerate(written)]
-            return tuple([one for item, name in zip(value, names, strict=True) for one in named(item, name).items()])
-        case _:
-            name = "output"
-    if name == "prev":
-        name = "output"
-    return tuple(named(value, name).items())

@@ -15,7 +15,7 @@ from fwdscope import disk
 from fwdscope.errors import InputError, error_text
 from fwdscope.language.check import Checked
 from fwdscope.model import build
-from fwdscope.model.build import example_inputs
+from fwdscope.model.build import example_inputs, named_outputs
 from fwdscope.model.initialise import materialise
 from fwdscope.model.process_state import seed_generators, torch_default_dtype
 from fwdscope.model.straight import NotStraight, straight
@@ -59,7 +59,11 @@ def write_program(checked: Checked, form: str, file: Path, weights: Path | None 
             with _quiet():
                 program = torch.export.export(graph, tuple(inputs.values()))
                 if form == "onnx":  # which names a file of weights beside it
-                    torch.onnx.export(program, f=str(file), input_names=list(inputs), dynamo=True, verbose=False)
+                    with torch.no_grad():
+                        outputs = [name for name, _ in named_outputs(network, graph(*inputs.values()))]
+                    torch.onnx.export(
+                        program, f=str(file), input_names=list(inputs), output_names=outputs, dynamo=True, verbose=False
+                    )
                 else:
                     with disk.replacing(file) as temporary:
                         torch.export.save(program, temporary)

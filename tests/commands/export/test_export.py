@@ -275,6 +275,24 @@ def test_from_python_and_to_a_program_of_torch(tmp_path: Path) -> None:
         fwdscope.export("fixed_hidden_mlp", tmp_path / "f.pt2", to="pt2")
 
 
+@pytest.mark.parametrize(("name", "outputs"), [("mnist_cnn", ["fc2"]), ("lstm", ["out", "h", "c"])])
+def test_onnx_gives_the_same_outputs_under_the_names_of_the_spec(
+    name: str, outputs: list[str], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("onnxscript")
+    runtime = pytest.importorskip("onnxruntime")
+    for form in ("onnx", "pt2"):
+        fwdscope.export(name, tmp_path / f"m.{form}", to=form)
+    assert capfd.readouterr().err == ""
+    session = runtime.InferenceSession(tmp_path / "m.onnx")
+    assert [one.name for one in session.get_outputs()] == outputs
+    inputs = {one.name: torch.randn(one.shape) for one in session.get_inputs()}
+    expected = torch.export.load(tmp_path / "m.pt2").module()(*inputs.values())
+    expected = (expected,) if isinstance(expected, torch.Tensor) else expected
+    for found, one in zip(session.run(None, {k: v.numpy() for k, v in inputs.items()}), expected, strict=True):
+        torch.testing.assert_close(torch.from_numpy(found), one, rtol=1e-4, atol=1e-5)
+
+
 def command(*words: str, folder: Path) -> subprocess.CompletedProcess[str]:
     line = [sys.executable, "-m", "fwdscope", "export", *words]
     return subprocess.run(line, cwd=folder, capture_output=True, text=True, check=False)
