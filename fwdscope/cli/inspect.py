@@ -125,8 +125,7 @@ def inspect(
         runs = not (watch or vary or on is not None or any(target.is_report for target in inspected))
         chosen = device if runs or "device" not in unasked else None  # a default is for what runs
         runs_on = chosen not in (None, "auto", "meta") and chosen
-        others = {"device": runs_on, "on": on, "watch": watch, "vary": vary, "show": show, "weights": weights,
-                  "past": past}  # fmt: skip
+        others = {"device": runs_on, "watch": watch, "show": show, "weights": weights, "past": past}
         given = {"loss": loss, "optimizer": optimizer, "train_only": train_only, "accumulate": accumulate,
                  "master_weights": master_weights}  # fmt: skip
         step = opt.training_of(training, given, others)
@@ -134,7 +133,8 @@ def inspect(
             refuse_with_vary(
                 {**view, "on": None, "device": chosen, "show": show, "weights": weights, "partial": partial}
             )
-            inspect_at_sizes(inspected[0], vary, train, _find_accelerators(on), strict, format_, output)
+            settings = RunSettings("auto", train=train, training=step)
+            inspect_at_sizes(inspected[0], vary, settings, on, _find_accelerators(on), strict, format_, output)
             return
         form = _check_view(show, format_, output, view)
         if watch and output is not None:
@@ -264,10 +264,13 @@ def _find_accelerators(names: str | None) -> tuple[Accelerator, ...]:
 
 def _with_estimates(target: Target, report: Report, accelerators: tuple[Accelerator, ...], on: str) -> Report:
     """The report with the estimates of ``--on``; with ``all``, the fastest devices first."""
-    from fwdscope.report.roofline import estimate, fastest_first
+    from fwdscope.report.roofline import estimate, fastest_first, with_least
+    from fwdscope.report.throughput import dtype_of_products
 
     if accelerators:
-        report = replace(report, estimates=tuple(estimate(report, one.peaks(report.dtype)) for one in accelerators))
+        dtype = dtype_of_products(report)
+        report = replace(report, estimates=tuple(estimate(report, one.peaks(dtype)) for one in accelerators))
+        report = with_least(report, report.estimates[0].peaks) if len(report.estimates) == 1 else report
         if report.past and not target.is_report:
             from fwdscope.inspection import with_generation
 

@@ -15,7 +15,7 @@ from fwdscope.cli.options import command_line, files_of
 from fwdscope.cli.progress import show_progress
 from fwdscope.errors import InputError
 from fwdscope.interrupt import INTERRUPTED, Stop
-from fwdscope.settings import META
+from fwdscope.settings import RunSettings
 from fwdscope.targets import Target
 
 if TYPE_CHECKING:
@@ -48,18 +48,20 @@ def refuse_with_vary(options: Mapping[str, object]) -> None:
 def inspect_at_sizes(
     target: Target,
     texts: Sequence[str],
-    train: bool,
+    settings: RunSettings,
+    on: str | None,
     devices: tuple[Accelerator, ...],
     strict: bool,
     format: str | None,
     output: Path | None,
 ) -> None:
-    """``inspect --vary``: shapes and costs at all combinations, with estimates of the time on ``devices``."""
+    """``inspect --vary``: shapes and costs at all combinations, with estimates of the time on the devices of ``on``."""
     from fwdscope.inspection import inspect_at, run_sweep
     from fwdscope.render.html.sweep import render as page_of
     from fwdscope.render.sweep_costs import FORMATS, render
     from fwdscope.report.roofline import estimate
     from fwdscope.report.sweep import Sweep
+    from fwdscope.report.throughput import dtype_of_products
 
     form = choose_format(format, output, (*FORMATS, "html"))
     check_writable(output, files_of(target))
@@ -72,14 +74,17 @@ def inspect_at_sizes(
 
         def report_at(values: Sequence[tuple[str, str]]) -> tuple[Report, bool]:
             report_progress(", ".join(f"{name}={value}" for name, value in values))
-            report = inspect_at(target, values, replace(META, train=train))
-            estimates = tuple(estimate(report, one.peaks(report.dtype)) for one in devices)
+            report = inspect_at(target, values, settings)
+            estimates = tuple(estimate(report, one.peaks(dtype_of_products(report))) for one in devices)
             return replace(report, estimates=estimates), False
 
         points, interrupted = run_sweep(axes, report_at)
     varied = "".join(f" --vary {shlex.quote(text)}" for text in texts)
-    again = command_line(target, {"--dtype": target.dtype if target.dtype != "float32" else None}) + varied
-    steps = (f"fwdscope bench {again}", f"fwdscope inspect {again} -o sweep.csv")
+    given = {"--dtype": target.dtype if target.dtype != "float32" else None}
+    step = settings.training.options() if settings.training else {}
+    bench = [f"fwdscope bench {command_line(target, given)}{varied}"] * (not step)
+    again = command_line(target, {**given, **step, "--on": on}) + varied
+    steps = (*bench, f"fwdscope inspect {again} -o sweep.csv")
     width, color = terminal_of() if output is None else (100, False)
     sweep = Sweep(axes, points)
     put(page_of(sweep) if form == "html" else render(sweep, form, width, color, steps), output)

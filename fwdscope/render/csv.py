@@ -34,9 +34,11 @@ def render(report: Report, options: Options) -> str:
     """
     out = io.StringIO()
     names = [name for field in _FIELDS for name in _SEVERAL.get(field.name, (field.name,))]
+    if all(row.least is None for row in report.layers):
+        names = [name for name in names if name not in ("least", "backward_least")]
     latency = report.run.latency if report.run else None
     whole = {f"whole_{name}": str(getattr(latency, name)) for name in ("median", "p90", "p99")} if latency else {}
-    writer = csv.DictWriter(out, [*names, "times", *whole], lineterminator="\n")
+    writer = csv.DictWriter(out, [*names, "times", *whole], extrasaction="ignore", lineterminator="\n")
     writer.writeheader()
     rows = list(zip(report.layers, multiplicities(report.layers), strict=True))
     if options.depth is not None or options.sort is not None or options.top is not None:

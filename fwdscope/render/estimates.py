@@ -12,6 +12,7 @@ from fwdscope.render.table import Cell, Column, lay_out
 from fwdscope.report import Estimate, Peaks, Report
 from fwdscope.report.generation import bytes_kept, sequences
 from fwdscope.report.roofline import ridge
+from fwdscope.report.throughput import items
 
 # Where peaks come from.
 SOURCES = {"table": "published", "measured": "measured"}
@@ -30,7 +31,7 @@ def lines(report: Report, width: int) -> Iterator[Line]:
         yield from _in_words(report, found[0], width)
     else:
         yield ((heading(found), "bold"),)
-        yield from lay_out(columns(found), width).lines()
+        yield from lay_out(columns(report), width).lines()
         unrated = dict.fromkeys(one.peaks.dtype for one in found if not one.peaks.flops)
         if unrated:
             yield from _paragraph(f"{UNKNOWN}  no {' or '.join(unrated)} peak is published", width, "dim")
@@ -55,11 +56,15 @@ def _in_words(report: Report, one: Estimate, width: int) -> Iterator[Line]:
         why = f"no {peaks.dtype} peak is published" if is_counted else "the report has no operation counts"
         yield from _paragraph(f"{device}no time, since {why}", width, "bold")
     else:
-        answer = f"{device}at least {units.seconds(one.seconds)}{' a step' * bool(report.past)}"
+        answer = f"{device}at least {units.seconds(one.seconds)}{' a step' * bool(report.past or one.phases)}"
         first, *rest = _paragraph(f"{answer} by {SOURCES[peaks.source]} peaks ({rates(peaks)})", width, "")
         text = "".join(piece for piece, _ in first)
         yield ((text[: len(answer)], "bold"), (text[len(answer) :], ""))
         yield from rest
+        if one.phases:
+            parts = [f"{part.name} {units.seconds(part.seconds)}" for part in one.phases if part.seconds]
+            rates_of_one = [f"at most {rate} {what}/s" for what, (rate, *_) in rates_of_items(report)]
+            yield from _paragraph(f"  {', '.join(parts)}{''.join(f'  ·  {text}' for text in rates_of_one)}", width, "")
         yield from _paragraph(f"  {bound_in_words(report, one)}", width, "")
     yield from _paragraph(f"  {fit_in_words(one)}", width, "red" if one.fits is False else "")
     for text in generation_in_words(report, one):
@@ -80,19 +85,27 @@ def byte_rate(value: float) -> str:
     return f"{units.count(value)}B/s"
 
 
+def rates_of_items(report: Report) -> Iterator[tuple[str, list[str]]]:
+    """``tokens`` or ``samples`` with how many a second there are at most by each estimate; nothing if not known."""
+    if found := items(report):
+        times = [one.seconds for one in report.estimates]
+        yield found[1], [units.count(found[0] / time) if time else UNKNOWN for time in times]
+
+
 def bound_in_words(report: Report, one: Estimate) -> str:
     """``arithmetic 1.2 ms, traffic 3.4 ms: memory-bound (58 FLOPs per byte, ridge at 295)``."""
-    sums = report.totals
-    moved = (sums.bytes_read or 0) + (sums.bytes_written or 0)
-    facts = [f"{units.count(sums.flops / moved)} FLOPs per byte"] if sums.flops is not None and moved else []
+    parts = report.training.phases if report.training else (report.totals,)
+    flops = None if report.totals.flops is None else sum(part.flops or 0 for part in parts)
+    moved = sum((part.bytes_read or 0) + (part.bytes_written or 0) for part in parts)
+    facts = [f"{units.count(flops / moved)} FLOPs per byte"] if flops is not None and moved else []
     meeting = ridge(one.peaks)
     if meeting is not None:
         facts.append(f"ridge at {meeting:.0f}")
-        flops, bandwidth = one.peaks.convolution_flops, one.peaks.bandwidth
-        if flops and bandwidth and flops != one.peaks.flops:
-            facts.append(f"of convolutions at {flops / bandwidth:.0f}")
-    parts = f"arithmetic {units.seconds(one.compute_seconds or 0)}, traffic {units.seconds(one.memory_seconds or 0)}"
-    return f"{parts}: {bound(one)}-bound" + (f" ({', '.join(facts)})" if facts else "")
+        rate, bandwidth = one.peaks.convolution_flops, one.peaks.bandwidth
+        if rate and bandwidth and rate != one.peaks.flops:
+            facts.append(f"of convolutions at {rate / bandwidth:.0f}")
+    times = f"arithmetic {units.seconds(one.compute_seconds or 0)}, traffic {units.seconds(one.memory_seconds or 0)}"
+    return f"{times}: {bound(one)}-bound" + (f" ({', '.join(facts)})" if facts else "")
 
 
 def fit_in_words(one: Estimate) -> str:
@@ -144,10 +157,14 @@ def bound(one: Estimate) -> str:
     return "compute" if one.compute_seconds >= one.memory_seconds else "memory"
 
 
-def columns(found: Sequence[Estimate]) -> tuple[Column, ...]:
+def columns(report: Report) -> tuple[Column, ...]:
     """The columns of the table of estimates."""
+    found = report.estimates
     ridges = [ridge(one.peaks) for one in found]
-    least, compute, memory = _times(found)
+    phases = [part.name for part in found[0].phases if part.name != "loss"]
+    named = [{part.name: part.seconds for part in one.phases} for one in found]
+    wholes = [[getattr(one, name) for one in found] for name in ("seconds", "compute_seconds", "memory_seconds")]
+    least, compute, memory, *of_phases = _in_one_unit([*wholes, *[[one[name] for one in named] for name in phases]])
     styles = ["red" if one.fits is False else "dim" if one.seconds is None else "" for one in found]
 
     needed = []
@@ -167,10 +184,12 @@ def columns(found: Sequence[Estimate]) -> tuple[Column, ...]:
         column("device", (printable(one.peaks.name) for one in found), right=False),
         column("at least", least),
         *of_generation,
-        column("arithmetic", compute, drop=2),
-        column("traffic", memory, drop=2),
-        column("bound by", map(bound, found), right=False, drop=1),
-        column("ridge", (f"{at:.0f}" if at else UNKNOWN for at in ridges), drop=3),
+        *[column(name, texts, drop=2) for name, texts in zip(phases, of_phases, strict=True)],
+        *[column(f"{what}/s", rates) for what, rates in rates_of_items(report) if phases],
+        column("arithmetic", compute, drop=2 + bool(phases)),
+        column("traffic", memory, drop=2 + bool(phases)),
+        column("bound by", map(bound, found), right=False, drop=1 + bool(phases)),
+        column("ridge", (f"{at:.0f}" if at else UNKNOWN for at in ridges), drop=3 + bool(phases)),
         column("memory", (sold(one.peaks.memory) if one.peaks.memory else UNKNOWN for one in found)),
         column("needed", needed),
     )
@@ -196,12 +215,10 @@ def _known(number: int | None) -> str:
     return UNKNOWN if number is None else units.exact(number)
 
 
-def _times(found: Sequence[Estimate]) -> tuple[tuple[str, ...], ...]:
-    """The whole, arithmetic and traffic of each estimate, all in one unit so that they compare."""
-    values = [getattr(one, name) for name in ("seconds", "compute_seconds", "memory_seconds") for one in found]
-    texts = iter(units.shared_seconds([value for value in values if value is not None]))
-    cells = [UNKNOWN if value is None else next(texts) for value in values]
-    return tuple(tuple(cells[start : start + len(found)]) for start in range(0, len(cells), len(found)))
+def _in_one_unit(columns: Sequence[Sequence[float | None]]) -> list[list[str]]:
+    """Columns of times, all in one unit so that they compare."""
+    texts = iter(units.shared_seconds([value for values in columns for value in values if value is not None]))
+    return [[UNKNOWN if value is None else next(texts) for value in values] for values in columns]
 
 
 def _beyond(times: float) -> str:

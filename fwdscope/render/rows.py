@@ -80,6 +80,15 @@ def _of_values(name: Literal["mean", "std", "min", "max"], ascending: bool = Fal
     return RowFigure(name, lambda row: getattr(row.stats, name, None), None, False, True, ascending)
 
 
+def _least_time(report: Report) -> float | None:
+    return report.estimates[0].seconds if len(report.estimates) == 1 else None
+
+
+def _least_of_backward(report: Report) -> float | None:
+    phases = report.estimates[0].phases if len(report.estimates) == 1 else ()
+    return next((phase.seconds for phase in phases if phase.name == "backward"), None)
+
+
 FIGURES: dict[str, RowFigure] = {
     "params": RowFigure("params", lambda row: row.params, lambda report: report.totals.params, counted=False),
     "macs": RowFigure("MACs", lambda row: row.macs, lambda report: report.totals.macs),
@@ -107,6 +116,13 @@ FIGURES: dict[str, RowFigure] = {
         counted=False,
     ),
     "latency": RowFigure("time", lambda row: row.latency, whole_time, counted=False),
+    "least": RowFigure("least time", lambda row: row.least, _least_time),
+    "least_backward": RowFigure(
+        "least time of the backward",
+        lambda row: row.backward.least if row.backward else None,
+        _least_of_backward,
+        of_backward=True,
+    ),
     "mean": _of_values("mean"),
     "std": _of_values("std"),
     "min": _of_values("min", ascending=True),
@@ -177,8 +193,9 @@ def view(report: Report, depth: int | None = None, sort: str | None = None, top:
     deepest = max((row.depth for row in rows), default=1)
     default = deepest if flat else depth_within([row.depth for row in rows], MOST_ROWS)
     shown_depth = default if depth is None else max(1, min(depth, deepest))
-    # Shares are of the figure sorted by if rows add up to it, else of the time if it was measured, of MACs, of params.
-    measures = [name for name in (sort, "latency", "macs", "params") if name]
+    # Shares are of the figure sorted by if rows add up to it, else of the time if it was measured, or of the least time
+    # of a training step if that is known, of MACs, of params.
+    measures = [name for name in (sort, "latency", "least" if report.training else "", "macs", "params") if name]
     sums = [(name, total(report)) for name in measures if (total := FIGURES[name].total) is not None]
     measure, whole = next(((name, value) for name, value in sums if value), ("params", None))
     peaks = report.run.peaks if report.run else None

@@ -9,13 +9,14 @@ from typing import NamedTuple
 
 from fwdscope import units
 from fwdscope.printable import cell, printable
-from fwdscope.render import estimates, summary
+from fwdscope.render import estimates, summary, training
 from fwdscope.render.bench import notes, wrapped, write_blocks
+from fwdscope.render.estimates import rates_of_items
 from fwdscope.render.lines import Line, escape_markdown, next_steps
 from fwdscope.render.rows import BROKEN
 from fwdscope.render.sweep import columns_of, ends_of, grouped_notes, plot, table
 from fwdscope.render.table import markdown_table
-from fwdscope.report import Report, TensorInfo
+from fwdscope.report import Report, TensorInfo, TrainingStep
 from fwdscope.report.sweep import Sweep, SweepPoint
 
 FORMATS = ("table", "json", "csv", "markdown")
@@ -23,26 +24,48 @@ FORMATS = ("table", "json", "csv", "markdown")
 _FAR = 1000
 
 
-class _TotalsFigure(NamedTuple):
-    """A figure of the totals: the title of its column, how a column is written in one unit, and how a value is."""
+class _SweptFigure(NamedTuple):
+    """A figure of the whole: the title of its column, how a column is written in one unit, how a value is, its value.
+
+    Without a value of its own it is that of its name in the totals.
+    """
 
     title: str
     together: Callable[[Sequence[int]], list[str]]
     alone: Callable[[float], str]
+    of: Callable[[TrainingStep], int] | None = None
 
 
 _COUNT, _BYTES = (units.shared_counts, units.count), (units.shared_bytes, units.byte_size)
 _FIGURES = {
-    "params": _TotalsFigure("params", units.count_column, units.count),
-    "macs": _TotalsFigure("MACs", *_COUNT),
-    "flops": _TotalsFigure("FLOPs", *_COUNT),
-    "bytes_read": _TotalsFigure("read", *_BYTES),
-    "bytes_written": _TotalsFigure("written", *_BYTES),
-    "kv_cache": _TotalsFigure("KV cache", *_BYTES),
-    "peak_memory": _TotalsFigure("peak memory", *_BYTES),
+    "params": _SweptFigure("params", units.count_column, units.count),
+    "macs": _SweptFigure("MACs", *_COUNT),
+    "flops": _SweptFigure("FLOPs", *_COUNT),
+    "bytes_read": _SweptFigure("read", *_BYTES),
+    "bytes_written": _SweptFigure("written", *_BYTES),
+    "kv_cache": _SweptFigure("KV cache", *_BYTES),
+    "peak_memory": _SweptFigure("peak memory", *_BYTES),
+}
+_FIGURES_OF_STEP = {
+    "params": _FIGURES["params"],
+    "train_macs": _SweptFigure("MACs", *_COUNT, lambda step: step.macs),
+    "train_flops": _SweptFigure("FLOPs", *_COUNT, lambda step: step.flops),
+    "saved_activations": _SweptFigure("saved", *_BYTES, lambda step: step.saved_bytes),
+    "train_memory": _SweptFigure("peak memory", *_BYTES, lambda step: step.peak_memory),
 }
 # The plot is of the first that is not the same everywhere.
-_PLOTTED = ("macs", "peak_memory", "flops", "params")
+_PLOTTED = ("macs", "train_macs", "peak_memory", "train_memory", "flops", "params")
+
+
+def _figures(sweep: Sweep) -> dict[str, _SweptFigure]:
+    return _FIGURES_OF_STEP if any(report.training for _, report in _reports(sweep)) else _FIGURES
+
+
+def _value(report: Report, name: str, figure: _SweptFigure) -> int | None:
+    if figure.of is not None and report.training is not None:
+        return figure.of(report.training)
+    value: int | None = getattr(report.totals, name)
+    return value
 
 
 def render(sweep: Sweep, form: str, width: int = 100, color: bool = False, commands: Sequence[str] = ()) -> str:
@@ -83,14 +106,16 @@ def cost_rows(sweep: Sweep) -> list[dict[str, str]]:
     known = [(row, point.report) for row, point in zip(rows, sweep.points, strict=True) if point.report is not None]
     for row, report in known:
         row |= {"input": _shapes(report.inputs), "output": _shapes(report.outputs)}
-    for name, figure in _FIGURES.items():
-        found = [(row, value) for row, report in known if (value := getattr(report.totals, name)) is not None]
+    for name, figure in _figures(sweep).items():
+        found = [(row, value) for row, report in known if (value := _value(report, name, figure)) is not None]
         values = [value for _, value in found]
         near = any(values) and max(values) <= _FAR * min(filter(None, values))
         texts = figure.together(values) if near else [figure.alone(value) if value else "" for value in values]
         for (row, _), text in zip(found, texts, strict=True):
             row[figure.title] = text or "0" * any(values)
     for row, report in known:
+        for what, (rate, *others) in rates_of_items(report) if report.training and report.estimates else ():
+            row |= {f"{what}/s": rate} if not others else {}
         for one in report.estimates:
             time = units.seconds(one.seconds) if one.seconds is not None else ""
             row[printable(one.peaks.name)] = f"{time} {BROKEN}".strip() if one.fits is False else time
@@ -102,17 +127,19 @@ def _shapes(tensors: Sequence[TensorInfo]) -> str:
 
 
 def _plot(sweep: Sweep, width: int) -> Iterator[Line]:
-    # Of steps of generation the time, where there is one.
-    timed = [(point, report.estimates[0]) for point, report in _reports(sweep) if report.past and report.estimates]
+    # Of steps of generation and of training the time, where there is one.
+    stepped = [(point, report) for point, report in _reports(sweep) if report.past or report.training]
+    timed = [(point, report.estimates[0]) for point, report in stepped if report.estimates]
     times = [(point, one.seconds) for point, one in timed if one.seconds]
     if len({seconds for _, seconds in times}) > 1:
         title = f"least time of a step, on {printable(timed[0][1].peaks.name)}"
         yield from plot(sweep, times, title, lambda ys: [*map(units.seconds, ys)], width)
         return
-    for name in _PLOTTED:
-        values = [(point, getattr(report.totals, name) or 0) for point, report in _reports(sweep)]
+    for name, figure in (
+        (name, figures[name]) for figures in [_figures(sweep)] for name in _PLOTTED if name in figures
+    ):
+        values = [(point, _value(report, name, figure) or 0) for point, report in _reports(sweep)]
         if len({value for _, value in values}) > 1 and all(value > 0 for _, value in values):
-            figure = _FIGURES[name]
             yield from plot(sweep, values, figure.title, lambda ys, one=figure.alone: [*map(one, ys)], width)  # type: ignore[misc]
             return
 
@@ -121,6 +148,8 @@ def small_print(sweep: Sweep) -> Iterator[str]:
     """What the figures mean."""
     for _, report in _reports(sweep)[:1]:
         yield summary.convention(report)
+        if step := report.training:
+            yield f"figures of a training step: loss {printable(step.loss)}, optimizer {printable(step.optimizer)}"
         if report.estimates:
             yield f"{estimates.heading(report.estimates)}: the least time"
     if any(one.fits is False for _, report in _reports(sweep) for one in report.estimates):
@@ -129,7 +158,10 @@ def small_print(sweep: Sweep) -> Iterator[str]:
 
 def notes_of(sweep: Sweep) -> list[str]:
     """The notes of all combinations, each once."""
-    of_points = [(point, (summary.uncounted(report), *report.notes)) for point, report in _reports(sweep)]
+    of_points = [
+        (point, (summary.uncounted(report), training.uncounted(report), *report.notes))
+        for point, report in _reports(sweep)
+    ]
     return grouped_notes(sweep, [(point, list(filter(None, texts))) for point, texts in of_points])
 
 
@@ -151,15 +183,16 @@ def _csv(sweep: Sweep) -> str:
     reports = [report for _, report in _reports(sweep)]
     devices = dict.fromkeys(one.peaks.name for report in reports for one in report.estimates)
     has_cache = any(report.past for report in reports)
-    names = [name for name in _FIGURES if name != "kv_cache" or has_cache]
-    writer.writerow([*(axis.name for axis in sweep.axes), "input", "output", *names, *devices, "problem"])
+    figures = {name: one for name, one in _figures(sweep).items() if name != "kv_cache" or has_cache}
+    writer.writerow([*(axis.name for axis in sweep.axes), "input", "output", *figures, *devices, "problem"])
     for point in sweep.points:
         cells = [value for _, value in point.values]
         if (report := point.report) is not None:
             cells += [_shapes(ends).replace(", ", ";").replace(" ", "x") for ends in (report.inputs, report.outputs)]
-            figures = [*(getattr(report.totals, name) for name in names), *(one.seconds for one in report.estimates)]
-            cells += ["" if figure is None else str(figure) for figure in figures]
+            values = [_value(report, name, one) for name, one in figures.items()]
+            found = [*values, *(one.seconds for one in report.estimates)]
+            cells += ["" if value is None else str(value) for value in found]
         else:
-            cells += [""] * (2 + len(names) + len(devices))
+            cells += [""] * (2 + len(figures) + len(devices))
         writer.writerow([*cells, cell(point.problem or "")])
     return file.getvalue()

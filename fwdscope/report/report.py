@@ -31,8 +31,8 @@ from fwdscope.display import Paged, drawn
 from fwdscope.errors import InputError
 from fwdscope.limits import at_most, limit
 from fwdscope.report.pictures import Strip
-from fwdscope.report.training import PHASES, Backward, TrainingStep
-from fwdscope.report.value import Value
+from fwdscope.report.training import PHASES, Backward, PhaseName, TrainingStep
+from fwdscope.report.value import Value, lean
 from fwdscope.units import byte_size
 
 # A report of version 1 lacks `network_inputs`, `network_outputs` and `live_bytes` of rows; one of version 2 `settings`,
@@ -241,6 +241,9 @@ class LayerRow:
     latency: float | None = None
     # The fastest and the slowest of those passes.
     latency_range: tuple[float, ...] = ()
+    # The least seconds on the one device of ``--on``, of one copy: of a forward, or of forward and backward of all
+    # micro-batches of a training step.
+    least: float | None = lean(None)
 
 
 @dataclass(frozen=True)
@@ -405,8 +408,18 @@ class GenerationEstimate:
 
 
 @dataclass(frozen=True)
+class PhaseEstimate:
+    """The least time of a part of a training step: as a whole, and of its arithmetic and its traffic alone."""
+
+    name: PhaseName
+    seconds: float | None
+    compute_seconds: float | None
+    memory_seconds: float | None
+
+
+@dataclass(frozen=True)
 class Estimate:
-    """The least time of a forward on a device that is not here, if every operator ran at the device's peak."""
+    """The least time of a forward or a training step on a device that is not here, every operator at its peak."""
 
     peaks: Peaks
     # Every layer at the slower of its arithmetic and its traffic, summed; then all arithmetic and all traffic alone.
@@ -418,6 +431,8 @@ class Estimate:
     fits: bool | None
     # Of a step of generation.
     generation: GenerationEstimate | None = None
+    # Of a training step, whose phases these are.
+    phases: tuple[PhaseEstimate, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -490,7 +505,8 @@ class Report(Paged):
         tables: dict[str, dict[Any, int]] = {name: {} for name in SHARED}
         layers = []
         for row in self.layers:
-            layers.append({name: _plain(value) for name, value in vars(row).items() if name not in tables})
+            given = {k: v for k, v in vars(row).items() if k not in tables and (k != "least" or v is not None)}
+            layers.append({name: _plain(value) for name, value in given.items()})
             for name, table in tables.items():
                 layers[-1][name] = [table.setdefault(value, len(table)) for value in getattr(row, name)]
         shared = {name: [_plain(value) for value in table] for name, table in tables.items()}

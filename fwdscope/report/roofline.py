@@ -14,9 +14,19 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, NamedTuple, TypeAlias
 
-from fwdscope.report import Estimate, LayerRow, Peaks, Report, multiplicities, parents
+from fwdscope.report import (
+    Backward,
+    Estimate,
+    LayerRow,
+    Peaks,
+    Phase,
+    PhaseEstimate,
+    Report,
+    multiplicities,
+    parents,
+)
 
 
 @dataclass(frozen=True)
@@ -57,7 +67,7 @@ def ridge(peaks: Peaks) -> float | None:
     return peaks.flops / peaks.bandwidth if peaks.flops and peaks.bandwidth else None
 
 
-def _moved(row: LayerRow) -> int | None:
+def _moved(row: LayerRow | Backward | Phase) -> int | None:
     if row.bytes_read is None or row.bytes_written is None:
         return None
     return row.bytes_read + row.bytes_written
@@ -75,37 +85,65 @@ def _peak(row: LayerRow, peaks: Peaks) -> float | None:
     return max(peaks.convolution_flops, peaks.flops or 0.0) if windowed else peaks.flops
 
 
+_Seconds: TypeAlias = tuple[float | None, float | None, float | None]
+
+
+class _Work(NamedTuple):
+    """What is done so many times: FLOPs and bytes, None if not known, and the peak FLOP/s for it."""
+
+    flops: int | None
+    moved: int | None
+    times: int
+    peak: float | None
+
+
 def estimate(report: Report, peaks: Peaks) -> Estimate:
-    """The least time of a forward on a device, and whether it fits into its memory.
+    """The least time of a forward, or of a training step, on a device, and whether it fits into its memory.
 
-    ``seconds`` is the sum of :func:`roofline`'s ``least`` over the steps, one after the other. Operators that were not
-    counted are left out, of the time and of the memory needed. Seconds are None if the report did not count or the
-    device's peak is not known.
+    ``seconds`` is the sum of :func:`roofline`'s ``least`` over the layers, one after the other, in each phase.
+    Operators that were not counted are left out, of the time and of the memory needed. Seconds are None if the report
+    did not count or the device's peak is not known.
     """
-    every = list(steps(report.layers))
-    compute = _seconds((row.flops, times, _peak(row, peaks)) for row, times in every)
-    memory = _seconds((_moved(row), times, peaks.bandwidth) for row, times in every)
-    each: float | None = None
-    if compute is not None and memory is not None:
-        known = ((roofline(replace(row, uncounted=()), peaks), times) for row, times in every)
-        each = sum(times * one.least for one, times in known if one)
-    needed = report.totals.peak_memory
+    step, turns = report.training, report.training.accumulate if report.training else 1
+    every = [(row, times * turns, _peak(row, peaks)) for row, times in steps(report.layers)]
+    works = {"forward": [_Work(row.flops, _moved(row), times, peak) for row, times, peak in every]}
+    if step is not None:
+        backwards = [(row.backward, times, peak) for row, times, peak in every if row.backward is not None]
+        works["backward"] = [_Work(one.flops, _moved(one), times, peak) for one, times, peak in backwards]
+        for phase in step.phases:  # and what is done in none of the layers
+            found = works.setdefault(phase.name, [])
+            flops = phase.flops - sum((one.flops or 0) * one.times for one in found)
+            moved = (_moved(phase) or 0) - sum((one.moved or 0) * one.times for one in found)
+            found.append(_Work(max(0, flops), max(0, moved), 1, peaks.flops))
+    times = {name: _sums([_seconds(one, peaks) for one in found]) for name, found in works.items()}
+    phases = tuple([PhaseEstimate(one.name, *times[one.name]) for one in step.phases]) if step is not None else ()
+    needed = step.peak_memory if step is not None else report.totals.peak_memory
     fits = needed <= peaks.memory if needed is not None and peaks.memory is not None else None
-    return Estimate(peaks, each, compute, memory, needed, fits)
+    return Estimate(peaks, *_sums([*times.values()]), needed, fits, phases=phases)
 
 
-def _seconds(parts: Iterator[tuple[int | None, int, float | None]]) -> float | None:
-    """The sum of amounts over their rates; None if any of them is not known."""
-    total = 0.0
-    for amount, times, rate in parts:
-        if amount is None or not rate:
-            return None
-        total += amount * times / rate
-    return total
+def _seconds(work: _Work, peaks: Peaks) -> _Seconds:
+    """The least seconds of a work, those of its arithmetic, and those of its traffic."""
+    compute, memory = (
+        None if amount is None or not rate else amount * work.times / rate
+        for amount, rate in ((work.flops, work.peak), (work.moved, peaks.bandwidth))
+    )
+    return None if compute is None or memory is None else max(compute, memory), compute, memory
 
 
-# Fields of a row that add up over rows.
+def _sums(times: Sequence[_Seconds]) -> _Seconds:
+    """The sums of some times; None if any of them is not known."""
+
+    def total(of: int) -> float | None:
+        values = [one[of] for one in times]
+        return None if None in values else sum(value or 0.0 for value in values)
+
+    return total(0), total(1), total(2)
+
+
+# Fields of a row, and of its backward, that add up over rows.
 _ADDING = ("params", "trainable_params", "buffers", "macs", "flops", "bytes_read", "bytes_written")
+_OF_BACKWARD = ("macs", "flops", "bytes_read", "bytes_written", "saved_bytes")
 
 
 def steps(rows: Sequence[LayerRow], depth: int | None = None) -> Iterator[tuple[LayerRow, int]]:
@@ -113,6 +151,35 @@ def steps(rows: Sequence[LayerRow], depth: int | None = None) -> Iterator[tuple[
 
     What a container does by itself is a step too, so that all steps together are the network.
     """
+    return ((row, times) for _, row, times in _numbered_steps(rows, depth))
+
+
+def with_least(report: Report, peaks: Peaks) -> Report:
+    """The report with the least time of each row on a device; what contains others takes as long as they do."""
+    rows, times, turns = report.layers, [(0.0, 0.0)] * len(report.layers), getattr(report.training, "accumulate", 1)
+    for index, row, _ in _numbered_steps(rows):
+        peak, of_backward = _peak(row, peaks), row.backward
+        forward = _seconds(_Work(row.flops, _moved(row), turns, peak), peaks)[0]
+        backward = (
+            0.0
+            if of_backward is None
+            else _seconds(_Work(of_backward.flops, _moved(of_backward), turns, peak), peaks)[0]
+        )
+        if forward is None or backward is None:
+            return report
+        times[index] = forward + backward, backward
+    for index, around in reversed(list(enumerate(parents(rows)))):
+        if around is not None:
+            (whole, backward), n = times[index], rows[index].repeat
+            times[around] = times[around][0] + n * whole, times[around][1] + n * backward
+    layers = [
+        replace(row, least=whole, backward=row.backward and replace(row.backward, least=backward))
+        for row, (whole, backward) in zip(rows, times, strict=True)
+    ]
+    return replace(report, layers=tuple(layers))
+
+
+def _numbered_steps(rows: Sequence[LayerRow], depth: int | None = None) -> Iterator[tuple[int, LayerRow, int]]:
     inside: dict[int, list[LayerRow]] = {}
     for row, around in zip(rows, parents(rows), strict=True):
         if around is not None and (depth is None or row.depth <= depth):
@@ -121,19 +188,31 @@ def steps(rows: Sequence[LayerRow], depth: int | None = None) -> Iterator[tuple[
         children = inside.get(index)
         if children is None:
             if depth is None or row.depth <= depth:
-                yield row, times
+                yield index, row, times
             continue
-        own: dict[str, int] = {}
-        for name in _ADDING:
-            if whole := getattr(row, name):
-                own[name] = max(0, whole - sum((getattr(child, name) or 0) * child.repeat for child in children))
+        own = _without(row, [(child, child.repeat) for child in children], _ADDING)
         unknown = tuple(name for name in row.uncounted if not any(name in child.uncounted for child in children))
-        if unknown or any(own.values()):
+        backward, its_own = row.backward, dict[str, int]()
+        if backward is not None:
+            parts = [(child.backward, child.repeat) for child in children if child.backward is not None]
+            its_own = _without(backward, parts, _OF_BACKWARD)
+            left = tuple(name for name in backward.uncounted if not any(name in one.uncounted for one, _ in parts))
+            backward = replace(backward, **dict.fromkeys(_OF_BACKWARD, 0) | its_own, uncounted=left)
+        if unknown or any(own.values()) or any(its_own.values()) or (backward and backward.uncounted):
             text = f"{row.text or row.type}, itself"
             # Its values and its time are those of what it contains.
-            bare = replace(row, text=text, uncounted=unknown, output_bytes=None, stats=None, latency=None)
+            bare = replace(row, text=text, uncounted=unknown, output_bytes=None, stats=None, latency=None, least=None)
             # Not typed by its fields' names: they are those of `_ADDING`, all counts.
-            yield replace(bare, **own), times  # type: ignore[arg-type]
+            yield index, replace(bare, backward=backward, **own), times  # type: ignore[arg-type]
+
+
+def _without(whole: object, parts: Sequence[tuple[object, int]], names: Sequence[str]) -> dict[str, int]:
+    """Figures of a whole without its parts, each so many times; those that the whole does not have are left out."""
+    return {
+        name: max(0, value - sum((getattr(part, name) or 0) * times for part, times in parts))
+        for name in names
+        if (value := getattr(whole, name))
+    }
 
 
 def fastest_first(report: Report) -> Report:

@@ -1,4 +1,4 @@
-"""The batch size of a network: reading it off a report, and giving it another value."""
+"""Giving a network another batch size, and other numbers of positions."""
 
 from __future__ import annotations
 
@@ -15,14 +15,6 @@ from fwdscope.model.build import example_inputs
 from fwdscope.report import Report
 from fwdscope.targets import Target
 from fwdscope.trace.duplicate import replace_tensors
-
-
-def batch_of(report: Report) -> int | None:
-    """The first size of the first input, if the first output has it too; None otherwise."""
-    if not report.inputs or not report.outputs:
-        return None
-    first, result = report.inputs[0].shape, report.outputs[0].shape
-    return first[0] if first and result and first[0] == result[0] else None
 
 
 def resize(value: Any, batch: int, size: int) -> Any:

@@ -11,7 +11,7 @@ import torch
 from fwdscope.device.local import LocalDevice, free_memory
 from fwdscope.model.process_state import seed_generators
 from fwdscope.report import LayerRow, Report
-from fwdscope.run.batch import batch_of
+from fwdscope.report.throughput import batch_of
 from fwdscope.run.context import out_of_memory_as_run_error
 from fwdscope.run.memory_guard import check_memory
 from fwdscope.run.placement import ModuleCall

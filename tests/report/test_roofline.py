@@ -13,8 +13,9 @@ import pytest
 from fwdscope.device.table import accelerator, accelerators_of
 from fwdscope.inspection import inspect_spec
 from fwdscope.language import load
-from fwdscope.report import Environment, LayerRow, Peaks, Report, TensorInfo, Totals
-from fwdscope.report.roofline import estimate, fastest_first, ridge, roofline, utilisation
+from fwdscope.report import Backward, Environment, LayerRow, Peaks, Phase, Report, TensorInfo, Totals, TrainingStep
+from fwdscope.report.roofline import estimate, fastest_first, ridge, roofline, steps, utilisation, with_least
+from fwdscope.report.throughput import items
 from fwdscope.targets import shipped_specs
 
 # 100 FLOP/s and 10 bytes/s: the roofs meet at 10 FLOPs per byte.
@@ -196,6 +197,79 @@ def test_estimates_are_saved_with_the_report_and_made_of_a_saved_one() -> None:
     found = estimated(report, (ROOFS, replace(ROOFS, flops=None, memory=None)))
     assert Report.loads(found.dumps()) == found
     assert estimated(Report.loads(report.dumps()), (ROOFS,)).estimates == found.estimates[:1]
+
+
+# --- a training step -------------------------------------------------------------------------------------------------
+
+
+def trained(*rows: LayerRow, own: int = 0) -> Report:
+    """A step whose backward has ``own`` bytes that belong to no row, behind a loss and before an optimizer."""
+    report = network(*rows)
+    tops = [(one.repeat, one.backward) for one in rows if one.depth == 1 and one.backward is not None]
+    flops, read = (sum(n * getattr(one, name) for n, one in tops) for name in ("flops", "bytes_read"))
+    forward = (report.totals.macs or 0, report.totals.flops or 0, report.totals.bytes_read or 0, 0)
+    phases = (
+        Phase("forward", *forward, 0),
+        Phase("loss", 0, 10, 15, 5, 0),
+        Phase("backward", 0, flops, read + own, 0, 0),
+        Phase("optimizer", 0, 50, 200, 100, 0),
+    )
+    step = TrainingStep("sum", "sgd", phases, 0, 0, 0, 0, 700, "backward", None, 0, 0, ())
+    return replace(report, training=step)
+
+
+def backward(flops: int, read: int) -> Backward:
+    return Backward(0, flops, read, 0, 0)
+
+
+def test_a_step_takes_the_slower_of_the_two_in_each_layer_of_each_phase() -> None:
+    # Forward 6 s and 5 s, as above; backward max(12, 3) and max(2, 6), and 40 bytes, 4 s, in no row.
+    rows = row("a", 600, 20, backward=backward(1200, 30)), row("b", 100, 50, backward=backward(200, 60))
+    found = estimate(trained(*rows, own=40), ROOFS)
+    # Loss: max(10 / 100, 20 / 10). Optimizer: max(50 / 100, 300 / 10).
+    assert [(one.name, one.seconds) for one in found.phases] == [
+        ("forward", 11.0), ("loss", 2.0), ("backward", 12.0 + 6.0 + 4.0), ("optimizer", 30.0),
+    ]  # fmt: skip
+    # Arithmetic 7 + 0.1 + 14 + 0.5, traffic 7 + 2 + 13 + 30.
+    assert (found.seconds, found.compute_seconds, found.memory_seconds) == (65.0, pytest.approx(21.6), 52.0)
+    assert (found.needed, found.fits) == (700, True)
+    assert estimate(trained(*rows), replace(ROOFS, flops=None)).seconds is None
+
+
+def test_each_row_has_its_least_time_and_a_container_that_of_what_is_in_it() -> None:
+    # Two copies of 6 s forward and 12 s backward, and 100 FLOPs of the block's own backward with 30 bytes: 3 s.
+    inner = row("h.0.fc", 600, 20, backward=backward(1200, 30))
+    block = row("h.0", 600, 20, kind="copies", repeat=2, backward=backward(1300, 60))
+    stack = row("h", 1200, 40, kind="stack", backward=backward(2600, 120))
+    report = trained(stack, block, inner)
+    assert [(one.text, times) for one, times in steps(report.layers)] == [("Linear, itself", 2), ("", 2)]
+    timed = with_least(report, ROOFS)
+    assert [(one.least, one.backward and one.backward.least) for one in timed.layers] == [(42, 30), (21, 15), (18, 12)]
+    assert estimate(report, ROOFS).phases[2].seconds == 30.0
+    assert Report.loads(timed.dumps()) == timed
+    assert with_least(report, replace(ROOFS, flops=None)) == report
+
+
+def test_micro_batches_take_as_often_as_long_and_the_optimizer_does_not() -> None:
+    report = trained(row("a", 600, 20, backward=backward(1200, 30)))
+    assert report.training is not None
+    phases = [replace(one, flops=4 * one.flops, bytes_read=4 * one.bytes_read) for one in report.training.phases[:3]]
+    step = replace(report.training, phases=(*phases, report.training.phases[3]), accumulate=4)
+    report = replace(report, training=step, inputs=(TensorInfo("x", (2, 8), "int64"),))
+    # Loss: max(40 / 100, (60 + 5) / 10).
+    assert [one.seconds for one in estimate(report, ROOFS).phases] == [24.0, 6.5, 48.0, 30.0]
+    assert with_least(report, ROOFS).layers[0].least == 72.0
+    assert items(report) == (64, "tokens")
+
+
+@pytest.mark.parametrize(
+    ("dtype", "shape", "found"),
+    [("int64", (4, 128), (512, "tokens")), ("float32", (4, 3, 8, 8), (4, "samples")), ("float32", (), None)],
+)
+def test_items_are_tokens_where_the_input_is_of_whole_numbers(
+    dtype: str, shape: tuple[int, ...], found: object
+) -> None:
+    assert items(replace(network(row()), inputs=(TensorInfo("x", shape, dtype),))) == found
 
 
 # --- against published numbers ---------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ const state = { chosen: null, log: true };
 const latencyOf = (point) => point.run?.latency?.median ?? null;
 const quarters = (point) => { const ordered = [...point.run.latency.times].sort((a, b) => a - b); return [quantile(ordered, 0.25), quantile(ordered, 0.75)]; };
 const rate = (value) => `${count(value)}${count(value).includes(" ") ? "" : " "}FLOP/s`;
-const least = (point) => (point.report?.uncounted.length ? "≥ " : "");
+const least = (point) => (point.report?.uncounted.length || point.report?.training?.phases.some(({ uncounted }) => uncounted.length) ? "≥ " : "");
 // What is drawn: a value of a point, as text, and how far it spreads.
 const FIGURES = words.timed ? [
   { title: "Latency", about: "Median of a forward; the band is the interquartile range.", of: latencyOf, text: seconds, spread: quarters },
@@ -23,6 +23,11 @@ const FIGURES = words.timed ? [
   points.some(({ run }) => run?.peak_memory != null)
     ? { title: "Peak memory", about: "As measured.", of: (point) => point.run?.peak_memory ?? null, text: bytes }
     : { title: "Peak memory", about: "Of weights, inputs and activations, as traced.", of: (point) => point.totals?.peak_memory ?? null, text: bytes },
+] : points.some(({ report }) => report?.training) ? [
+  { title: "Training step", about: "FLOPs of forward, loss, backward and optimizer.", of: (point) => point.report?.training.phases.reduce((sum, { flops }) => sum + flops, 0) ?? null, text: count, least },
+  { title: "Peak memory", about: "Weights, gradients, optimizer state and activations.", of: (point) => point.report?.training.peak_memory ?? null, text: bytes },
+  { title: "Saved activations", about: "Kept for the backward when the forward ends.", of: (point) => point.report?.training.saved_bytes ?? null, text: bytes },
+  { title: "Parameters", about: "", of: (point) => point.totals?.params ?? null, text: count },
 ] : [
   { title: "MACs", about: "Of one forward.", of: (point) => point.totals?.macs ?? null, text: count, least },
   { title: "Bytes moved", about: "Read and written by all operators.", of: (point) => (point.totals?.bytes_read == null ? null : point.totals.bytes_read + point.totals.bytes_written), text: bytes, least },
