@@ -96,6 +96,7 @@ def inspect(
     loss: opt.Loss = None,
     optimizer: opt.Optimizer = None,
     train_only: opt.TrainOnly = None,
+    checkpoint: opt.Checkpoint = None,
     accumulate: opt.Accumulate = None,
     master_weights: opt.MasterWeights = False,
     no_stats: Annotated[bool, typer.Option("--no-stats", help="Leave out the statistics of activations.")] = False,
@@ -126,8 +127,8 @@ def inspect(
         chosen = device if runs or "device" not in unasked else None  # a default is for what runs
         runs_on = chosen not in (None, "auto", "meta") and chosen
         others = {"device": runs_on, "watch": watch, "show": show, "weights": weights, "past": past}
-        given = {"loss": loss, "optimizer": optimizer, "train_only": train_only, "accumulate": accumulate,
-                 "master_weights": master_weights}  # fmt: skip
+        given = {"loss": loss, "optimizer": optimizer, "train_only": train_only, "checkpoint": checkpoint,
+                 "accumulate": accumulate, "master_weights": master_weights}  # fmt: skip
         step = opt.training_of(training, given, others)
         if vary:
             refuse_with_vary(

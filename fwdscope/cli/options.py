@@ -37,6 +37,9 @@ _TRAINING = "What a training step costs: forward, loss, backward and optimizer, 
 _LOSS = f"The loss of --training: {', '.join(LOSSES)}. Default: the network's own, else the sum of its outputs."
 _OPTIMIZER = "The optimizer of --training: sgd, momentum, adam, adamw, adafactor, …; sgd:momentum=0.9. Default: adamw."
 _TRAIN_ONLY = "Freeze the parameters that no PATTERN matches, by their paths: '*lora*', fc. Repeatable."
+_CHECKPOINT = (
+    "Compute the modules whose paths match again in the backward, and keep only their inputs: 'h.*'. Repeatable."
+)
 _ACCUMULATE = "Add up the gradients of N micro-batches before the optimizer steps."
 _MASTER_WEIGHTS = "With --dtype bf16: float32 copies of the weights, which the optimizer holds and steps."
 _TRAIN = "Run in training mode: dropout drops, batch norms use the batch. Default: evaluation mode."
@@ -113,6 +116,7 @@ Loss = Annotated[
 ]
 Optimizer = Annotated[str | None, typer.Option("--optimizer", metavar="NAME", help=_OPTIMIZER)]
 TrainOnly = Annotated[list[str] | None, typer.Option("--train-only", metavar="PATTERN", help=_TRAIN_ONLY)]
+Checkpoint = Annotated[list[str] | None, typer.Option("--checkpoint", metavar="PATTERN", help=_CHECKPOINT)]
 Accumulate = Annotated[int | None, typer.Option("--accumulate", min=1, metavar="N", help=_ACCUMULATE)]
 MasterWeights = Annotated[bool, typer.Option("--master-weights", help=_MASTER_WEIGHTS)]
 

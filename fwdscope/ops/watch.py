@@ -221,14 +221,15 @@ def watching(
     uses: Uses | None = None,
     before: BeforeOperator | None = None,
     is_training: bool = False,
-) -> Iterator[None]:
+) -> Iterator[TorchFunctionMode]:
     """Watch the operators that run inside. torch takes no fused path for inference under a function mode.
 
     ``on_operator`` gets a record of each. With ``on_unread`` operators are not read, which on a device takes longer
     than running a small one. What the forward uses is added to ``uses``. Without any, meta tensors still take the short
     way by rules. For a backward on meta, ``is_training`` lets attention and dropout run as the kernels that train.
+    Yields the function mode, which torch turns off while a backward runs.
     """
     watch = _Watch(on_operator, on_unread, uses, before, is_training)
     # Looking for cycles takes half of the time of a long trace.
-    with without_garbage_collection(), _Functions(watch), _Dispatch(watch):
-        yield
+    with without_garbage_collection(), _Functions(watch) as functions, _Dispatch(watch):
+        yield functions

@@ -51,6 +51,9 @@ def memory(report: Report) -> tuple[str, ...]:
     saved = f"{units.byte_size(step.saved_bytes)} saved for the backward when the forward ends"
     peak = f"peak memory {units.byte_sum(step.peak_memory, parts)} in the {step.peak_phase}{where}"
     trained = "trained " * (sums.trainable_params < sums.params)
+    if step.recomputed_bytes:
+        again = f"{units.byte_size(step.recomputed_bytes)} computed again instead"
+        saved += f", {again} ({', '.join(map(printable, step.checkpoint))})"
     return peak, saved, f"gradients of all {trained}parameters {units.byte_size(step.gradient_bytes)}"
 
 

@@ -93,6 +93,8 @@ class TrainingStep:
     # What the backward computes again of checkpointed modules, which is in its costs.
     recomputed_macs: int = lean(0)
     recomputed_flops: int = lean(0)
+    # Bytes that the forward of one micro-batch does not keep for this.
+    recomputed_bytes: int = lean(0)
 
     def phase(self, name: PhaseName) -> Phase:
         """A part of the step."""

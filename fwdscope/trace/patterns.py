@@ -6,6 +6,7 @@ from collections.abc import Collection, Sequence
 from fnmatch import fnmatchcase
 
 from torch import nn
+from torch.jit import ScriptModule
 
 from fwdscope.errors import InputError
 from fwdscope.language.names import did_you_mean
@@ -30,6 +31,26 @@ def freeze_others(module: nn.Module, patterns: Sequence[str]) -> None:
     for parameter in paths.values():
         if id(parameter) not in trained:
             parameter.requires_grad_(False)
+
+
+def find_checkpointed(module: nn.Module, patterns: Sequence[str]) -> dict[str, list[nn.Module]]:
+    """The modules to checkpoint for each pattern that matches the path of one, or of a list around it.
+
+    Of modules inside one another the outermost. Raises InputError for a pattern that matches none.
+    """
+    modules = {path: inner for path, inner in named_modules(module) if path and not isinstance(inner, ScriptModule)}
+    called = {path for path, inner in modules.items() if type(inner).forward is not nn.Module.forward}
+    found: dict[str, list[nn.Module]] = {}
+    for pattern in patterns:
+        matched = [path for path in modules if _matches(pattern, path)]
+        if not matched:
+            raise _no_match("--checkpoint", pattern, "module", modules)
+        found[pattern] = [
+            modules[path]
+            for path in matched
+            if path in called and not any(path.startswith(f"{other}.") for other in called.intersection(matched))
+        ]
+    return found
 
 
 def _matches(pattern: str, path: str) -> bool:

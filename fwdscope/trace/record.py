@@ -83,6 +83,9 @@ class Node:
     # Of a training step, the operators of its own backward, and the bytes that it is the first to keep for that.
     backward: list[OpRecord] = field(init=False, default=cast("list[OpRecord]", ()))
     saved: int = field(init=False, default=0)
+    # Of these operators, those that computed its forward again, and the bytes that this brought back.
+    recomputed: list[OpRecord] = field(init=False, default=cast("list[OpRecord]", ()))
+    recomputed_bytes: int = field(init=False, default=0)
 
     def records(self) -> Iterator[OpRecord]:
         """The operators that ran here and inside, those of equal copies once."""
@@ -113,6 +116,13 @@ class Node:
     def backward_cost(self) -> tuple[int, int, int, int]:
         """The same of the backward."""
         return sum_figures(self.backward, [(child.repeat, child.backward_cost()) for child in self.inside()])
+
+    def recomputed_cost(self) -> tuple[int, int, int]:
+        """MACs and FLOPs of what was computed again here and inside, and the bytes that this brought back."""
+        inside = [(child.repeat, child.recomputed_cost()) for child in self.inside()]
+        macs, flops, *_ = sum_figures(self.recomputed)
+        own = macs, flops, self.recomputed_bytes
+        return tuple([n + sum([times * one[i] for times, one in inside]) for i, n in enumerate(own)])  # type: ignore[return-value]
 
     def count_operators(self) -> int:
         """How many operators ran here and inside, in one copy."""
@@ -503,7 +513,7 @@ class Recorder:
 
     # -- operators ----------------------------------------------------------------------------------------------------
 
-    def watch(self) -> AbstractContextManager[None]:
+    def watch(self) -> AbstractContextManager[Any]:
         """Record every operator that runs inside."""
         return watching(self.op, uses=self.uses, before=self.refuse_writes if self.shared else None)
 

@@ -52,6 +52,7 @@ class _Step:
         self.ops = node.ops
         self.backward = node.backward
         self.saved = node.saved
+        self.recomputed = node.recomputed
         # Those of all calls that were joined.
         self.sources = node.sources
         # Tensors of layers elsewhere that it reads.
@@ -68,11 +69,12 @@ class _Step:
 
     @property
     def backward_figures(self) -> tuple[int, ...]:
-        """The same of the backward, and the bytes kept for it."""
+        """The same of the backward, the bytes kept for it, and the MACs and FLOPs of the forward in it."""
         if self._backward_figures is None:
             inside = [(child.repeat, child.backward_figures) for child in self.children]
-            figures = sum_figures(self.backward, inside)
-            self._backward_figures = (*figures, self.saved + sum([n * one[4] for n, one in inside]))
+            own = (*sum_figures(self.backward), self.saved, *sum_figures(self.recomputed)[:2])
+            figures = [n + sum([times * one[i] for times, one in inside]) for i, n in enumerate(own)]
+            self._backward_figures = tuple(figures)
         return self._backward_figures
 
     @property
@@ -274,6 +276,7 @@ def _join(kept: _Step, later: _Step) -> None:
     kept.calls += later.calls
     kept.ops, kept.backward = [*kept.ops, *later.ops], [*kept.backward, *later.backward]
     kept.saved += later.saved
+    kept.recomputed = [*kept.recomputed, *later.recomputed]
     kept.cached += later.cached
     kept.sources = tuple(dict.fromkeys((*kept.sources, *later.sources)))
     kept.own, kept.own_buffers = [*kept.own, *later.own], [*kept.own_buffers, *later.own_buffers]
@@ -378,7 +381,7 @@ def _signature(step: _Step, copy: str) -> Any:
         step.call, step.calls, step.varies, step.cached, _tensors(step.own), _tensors(step.own_buffers),
         sum_figures(step.ops), tuple([record.op.name for record in step.ops if record.cost is None]),
         sum_figures(step.backward), tuple([record.op.name for record in step.backward if record.cost is None]),
-        step.saved,
+        step.saved, sum_figures(step.recomputed),
         tuple([(child.repeat, _signature(child, copy)) for child in step.children]),
     )  # fmt: skip
 
@@ -454,8 +457,9 @@ def _row(
     if trace.past is not None:
         values["cached"], values["kv_cache"] = step.cached, step.kept
     if trace.step is not None:
-        macs, flops, read, written, saved = step.backward_figures
-        values["backward"] = Backward(macs, flops, read, written, saved, tuple(step.uncounted(backward=True)))
+        macs, flops, read, written, saved, *again = step.backward_figures
+        unknown = tuple(step.uncounted(backward=True))
+        values["backward"] = Backward(macs, flops, read, written, saved, unknown, *again)
     row: LayerRow = object.__new__(LayerRow)
     # As LayerRow(**values), which for being frozen sets its fields one by one and takes ten times as long.
     object.__setattr__(row, "__dict__", values)

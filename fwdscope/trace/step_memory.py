@@ -44,6 +44,14 @@ class StepMemory(Memory):
             self.sums[kind] += self._storages[key][1]
         return fresh
 
+    def mark_since(self, made: int, kind: str) -> int:
+        """Set the kind of the living storages without one that were made since; returns their bytes."""
+        fresh = [key for key in self._storages if self.born.get(key, -1) >= made and key not in self.kinds]
+        self.kinds |= dict.fromkeys(fresh, kind)
+        found = sum(self.size(key) for key in fresh)
+        self.sums[kind] += found
+        return found
+
     def levels(self, more: int = 0) -> Levels:
         """The bytes alive, with more that nothing follows, and those of each kind."""
         return Levels(self.live + more, *self.sums.values())

@@ -13,7 +13,7 @@ import contextlib
 import gc
 import re
 from bisect import bisect_right
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from functools import cache, partial
 from operator import add
@@ -31,11 +31,12 @@ from fwdscope.report import LayerRow, Moment, Phase, Totals, TrainingStep
 from fwdscope.report.training import PhaseName
 from fwdscope.settings import Training, TrainingSettings
 from fwdscope.torch_private import autograd_number, is_dynamo_loaded, number_of, uses_of, without_modes
+from fwdscope.trace.checkpointing import checkpointed
 from fwdscope.trace.memory import size_of, sizes, storage_ids
 from fwdscope.trace.objective import loss_of
 from fwdscope.trace.optimizers import step_optimizer
 from fwdscope.trace.past import Past
-from fwdscope.trace.patterns import freeze_others
+from fwdscope.trace.patterns import find_checkpointed, freeze_others
 from fwdscope.trace.record import Levels, Node, Part, RecordedStep, Recorder, Trace, sum_figures
 from fwdscope.trace.step_memory import CopiesDifferError, CopiesOfStep, NextCopy, StepMemory, empty_bytes
 
@@ -82,12 +83,27 @@ class StepRecorder(Recorder):
         self.with_gradient: set[int] = set()
         self.accumulated: set[int] = set()
 
+        # The modules that each pattern checkpoints, those that were called, and how many of them are running.
+        self.checkpointed: dict[str, list[nn.Module]] = {}
+        self.ran: set[nn.Module] = set()
+        self.regions = 0
+        # The node whose forward is computed again, or was just now, and how many storages had been made before.
+        self.again: Node | None = None
+        self.restored: tuple[Node, int] | None = None
+
     @contextlib.contextmanager
     def prepared(self, module: nn.Module) -> Iterator[None]:
-        """Freeze what is not trained."""
+        """Freeze what is not trained, and checkpoint modules."""
         if self.settings.train_only:
             freeze_others(module, self.settings.train_only)
-        yield
+        self.checkpointed = find_checkpointed(module, self.settings.checkpoint)
+        with contextlib.ExitStack() as stack:
+            for inner in {one for found in self.checkpointed.values() for one in found}:
+                own = vars(inner)
+                restore = partial(own.__setitem__, "forward", own["forward"]) if "forward" in own else None
+                stack.callback(restore or partial(own.pop, "forward"))
+                own["forward"] = checkpointed(inner, self.region, self.begin_region)
+            yield
 
     def gradients(self) -> AbstractContextManager[Any]:
         """Enable gradients while the forward runs."""
@@ -100,9 +116,11 @@ class StepRecorder(Recorder):
 
         return taking()
 
-    def watch(self) -> AbstractContextManager[None]:
+    @contextlib.contextmanager
+    def watch(self) -> Iterator[None]:
         """Record every operator that runs inside, as the kernels used in training."""
-        return watching(self.op, uses=self.uses, before=self.add_in_place, is_training=True)
+        with watching(self.op, uses=self.uses, before=self.add_in_place, is_training=True) as self.functions:
+            yield
 
     def here(self) -> list[OpRecord]:
         """The list of operators of the current row."""
@@ -121,8 +139,14 @@ class StepRecorder(Recorder):
             super().op(record, arguments, result)
             home = self.here()
         else:
+            if self.restored is not None and self.again is None:
+                node, made = self.restored
+                node.recomputed_bytes += self.memory.mark_since(made, "saved")
+                self.restored = None
             for tensor in named(result).values():
                 self.memory.add(tensor)
+            if self.again is not None:
+                self.again.recomputed.append(record)
             home = self.parts[self.part] if self.part == "loss" else self.running
             if self.accumulated.isdisjoint(storage_ids(result) if record.op.name == "aten.add_" else ()):
                 (self.backwards.setdefault(id(home), []) if self.part == "backward" else home).append(record)
@@ -162,6 +186,40 @@ class StepRecorder(Recorder):
         self.kept += storage_ids(tensor)
         return tensor
 
+    @contextlib.contextmanager
+    def region(self) -> Iterator[None]:
+        """Run the forward of a checkpointed module, in which every copy of a stack runs."""
+        self.regions += 1
+        try:
+            yield
+        finally:
+            self.regions -= 1
+
+    def begin_region(self) -> Callable[[], AbstractContextManager[None]]:
+        """Start a checkpointed module; returns what is entered when it is computed again."""
+        node = self.stack[-1]
+        assert isinstance(node, Node)
+        assert node.module is not None
+        self.ran.add(node.module)
+        node.recomputed = []
+        return partial(self.compute_again, node)
+
+    @contextlib.contextmanager
+    def compute_again(self, node: Node) -> Iterator[None]:
+        """Record what runs inside as a part of the backward of a node, without steps of its own."""
+        around = self.running, self.sums_gradients, self.again
+        self.running, self.sums_gradients, self.again = node.ops, False, node
+        self.restored = node, self.memory.made
+        silent = dict.fromkeys(("begin", "end", "turn", "line", "line_end", "note"), lambda *_: None)
+        vars(self).update(silent)
+        try:
+            with self.region(), self.functions:
+                yield
+        finally:
+            self.running, self.sums_gradients, self.again = around
+            for name in silent:
+                del vars(self)[name]
+
     # -- copies of a stack that do not run ----------------------------------------------------------------------------
 
     def begin(self, what: StepStart, inputs: Any) -> None:
@@ -174,6 +232,8 @@ class StepRecorder(Recorder):
 
     def is_repeatable(self, x: Tensor, others: Sequence[Tensor], result: Tensor) -> bool:
         """Whether further copies keep what the layer that just ended keeps."""
+        if self.regions:
+            return False
         node = self.parent()[-1]
         number, made = self.before[node]
         kept = set(self.kept[number:])
@@ -191,7 +251,10 @@ class StepRecorder(Recorder):
         return is_first == (keeps_x and not keeps_result)
 
     def may_repeat(self, modules: Mapping[nn.Module, nn.Module]) -> bool:
-        """Whether the same parameters of a copy are trained."""
+        """Whether the same parameters of a copy are trained, and the same modules checkpointed."""
+        chosen = {one for found in self.checkpointed.values() for one in found}
+        if any((old in chosen) != (new in chosen) for old, new in modules.items()):
+            return False
         trained = [
             [p.requires_grad for p in module.parameters(recurse=False)] for module in (*modules, *modules.values())
         ]
@@ -236,6 +299,10 @@ class StepRecorder(Recorder):
     def finish(self, module: nn.Module, outputs: Mapping[str, Tensor]) -> None:
         """Run the rest of the step."""
         trained = [p for p in module.parameters() if p.requires_grad]
+        ran = {one for node in self.root.nodes() for one in node.copies or ()} | self.ran
+        for pattern, modules in self.checkpointed.items():
+            if ran.isdisjoint(modules):
+                raise InputError(f"--checkpoint {pattern}: no module that it matches is called in the forward")
         self.begin_part("loss")
         loss, name = loss_of(outputs, self.settings.loss, self.make_target)
         saved = self.memory.sums["saved"]
@@ -385,12 +452,12 @@ def step_of(trace: Trace, rows: Sequence[tuple[LayerRow, tuple[Node, ...]]], tot
         highest = max([bytes for _, bytes in stretches], default=0) + always
         phases.append(Phase(name, *figures, highest, tuple(unknown)))
         curve += [Moment(name, None if node is None else index.get(node), always + peak) for node, peak in stretches]
-    peak, settings = step.peak, step.settings
+    peak, settings, repeated = step.peak, step.settings, trace.root.recomputed_cost()
     return TrainingStep(
         step.loss, settings.optimizer, tuple(phases), step.gradients, step.state, step.targets, step.saved,
         always + peak.live, step.peak_part, None if step.peak_node is None else index.get(step.peak_node),
         accumulated + peak.gradients, peak.saved, tuple(curve), times, settings.autocast, settings.train_only,
-        settings.checkpoint, step.master, peak.casts,
+        settings.checkpoint, step.master, peak.casts, times * repeated[0], times * repeated[1], repeated[2],
     )  # fmt: skip
 
 

@@ -362,24 +362,28 @@ def test_a_recurrent_layer_keeps_gates_and_states_of_each_step() -> None:
 
 # Stacks whose copies are alike, and such whose first keeps what the others need too, or where the last gets another
 # gradient than the others.
-STACKS = {
-    "gpt2": {"T": 8, "depth": 5, "vocab": 50, "d": 24, "heads": 2},
-    "resnet50": {"size": 64},
-    "transformer_encoder": {},
-    "llama3_8b": {"T": 4, "depth": 5},
-    "convnext_tiny": {},
+STACKS: dict[str, tuple[dict[str, int], dict[str, Any]]] = {
+    "gpt2": ({"T": 8, "depth": 5, "vocab": 50, "d": 24, "heads": 2}, {}),
+    "gpt2 of micro-batches": ({"T": 8, "depth": 5, "vocab": 50, "d": 24, "heads": 2}, {"accumulate": 2}),
+    "gpt2 checkpointed": ({"T": 8, "depth": 5, "vocab": 50, "d": 24, "heads": 2}, {"checkpoint": "h.*"}),
+    "gpt2 with a checkpoint": ({"T": 8, "depth": 6, "vocab": 50, "d": 24, "heads": 2}, {"checkpoint": "h.2"}),
+    "resnet50": ({"size": 64}, {}),
+    "transformer_encoder": ({}, {}),
+    "llama3_8b": ({"T": 4, "depth": 5}, {"checkpoint": "*.mlp", "train_only": "*norm*"}),
+    "convnext_tiny": ({}, {}),
 }
 
 
 @pytest.mark.parametrize("name", STACKS)
 def test_a_copy_of_a_stack_stands_for_others(name: str) -> None:
-    variables = {key: str(value) for key, value in STACKS[name].items()}
-    checked = load(SPECS / f"{name}.yaml", variables=variables)
+    sizes, settings = STACKS[name]
+    variables = {key: str(value) for key, value in sizes.items()}
+    checked = load(SPECS / f"{name.partition(' ')[0]}.yaml", variables=variables)
     found = []
     for repeats in (True, False):
         network = build(checked, training=True)
         try:
-            traced = trace(network, recorder_of(TrainingSettings(loss="sum"), repeats))
+            traced = trace(network, recorder_of(TrainingSettings.of({"loss": "sum", **settings}), repeats))
         except CopiesDifferError:
             assert name == "transformer_encoder"
             continue

@@ -13,8 +13,11 @@ from test_training import Lora, Shared, allocations, peak_without_scratch, step_
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 from torch.profiler import ProfilerActivity, profile, record_function
+from torch.utils.checkpoint import checkpoint
+from torch.utils.flop_counter import FlopCounterMode
 
 import fwdscope
+from fwdscope.render import render
 
 
 class FusedDropout(nn.Module):
@@ -81,6 +84,12 @@ CASES = {
     "frozen blocks": Case(Tied, tokens, {"train_only": ["blocks.1", "*norm*"]}),
     "frozen stem": Case(Convolutions, lambda: torch.rand(2, 3, 10, 10), {"train_only": ["head", "body.1"]}),
     "frozen table": Case(Shared, tokens, {"train_only": ["layer"]}),
+    "checkpointed blocks": Case(Tied, tokens, {"checkpoint": ["blocks.*"]}),
+    "checkpointed body": Case(Convolutions, lambda: torch.rand(2, 3, 10, 10), {"checkpoint": ["stem", "body"]}),
+    "a checkpointed layer, called three times": Case(Shared, tokens, {"checkpoint": ["layer"]}),
+    "checkpointed, frozen and accumulated": Case(
+        Tied, tokens, {"checkpoint": ["blocks"], "train_only": ["*norm*", "blocks.1"], "accumulate": 2}
+    ),
     "tied, accumulated": Case(Tied, tokens, {"accumulate": 3}),
     "convolutions, accumulated": Case(Convolutions, lambda: torch.rand(2, 3, 10, 10), {"accumulate": 2}),
     "shared, accumulated": Case(Shared, tokens, {"accumulate": 2}),
@@ -93,6 +102,11 @@ def prepare(case: Case) -> nn.Module:
     for name, parameter in module.named_parameters():
         if (only := case.settings.get("train_only")) is not None:
             parameter.requires_grad_(any(fnmatch(name, one) or name.startswith(f"{one}.") for one in only))
+    for name, inner in module.named_modules():
+        chosen = any(name.rstrip(".0123456789") == one.rstrip(".*") for one in case.settings.get("checkpoint", ()))
+        if chosen and not isinstance(inner, nn.ModuleList):  # a list is not called, the modules in it are
+            # A CPU's generator would keep a state of 5,056 bytes, a GPU's one of 16 on the host.
+            inner.forward = functools.partial(checkpoint, inner.forward, use_reentrant=False, preserve_rng_state=False)
     return module
 
 
@@ -204,6 +218,67 @@ def test_a_parameter_without_a_gradient_accumulates_none() -> None:
 
     one, two = (step_for(Unused(), torch.rand(1, 2), accumulate=n) for n in (1, 2))
     assert one.gradient_bytes == two.gradient_bytes == two.peak_gradients == 4 * 6
+
+
+# --- checkpointing ---------------------------------------------------------------------------------------------------
+
+
+def test_a_checkpointed_module_is_computed_again_up_to_the_last_tensor_that_is_needed() -> None:
+    net = nn.Sequential(nn.Linear(8, 8), nn.Sequential(nn.Linear(8, 32), nn.GELU(), nn.Linear(32, 8)))
+    plain, report = (trained(net, torch.rand(4, 8), checkpoint=patterns) for patterns in ((), "1"))
+    step, before = report.training, plain.training
+    assert step is not None
+    assert before is not None
+    # The first layer and the GELU inside; the second is not needed, for its backward takes only what goes in.
+    assert step.recomputed_macs == 4 * 8 * 32
+    assert step.phase("backward").macs == before.phase("backward").macs + 4 * 8 * 32
+    # 2 a MAC and a GELU's FLOPs for each of 4·32 elements.
+    (gelu,) = (row.flops for row in report.layers if row.type == "GELU")
+    assert step.recomputed_flops == 2 * 4 * 8 * 32 + 4 * 32 + (gelu or 0)
+    assert step.phase("backward").flops == before.phase("backward").flops + step.recomputed_flops
+    # Not kept are the results of the first layer, which the GELU needs, and of the GELU; kept is what goes in.
+    assert (step.recomputed_bytes, before.saved_bytes - step.saved_bytes) == (2 * 4 * 4 * 32,) * 2
+    rows = {row.path: row.backward for row in report.layers}
+    assert {path: one.recomputed_macs for path, one in rows.items() if one} == {
+        "0": 0, "1": 4 * 8 * 32, "1.0": 0, "1.1": 0, "1.2": 0
+    }  # fmt: skip
+    assert report.loads(report.dumps()) == report
+    assert "recomputed" in render(report, "table")
+    assert all("forward" not in vars(inner) for inner in net.modules())
+
+
+def test_recomputed_attention_is_fused_as_in_the_forward() -> None:
+    step = fwdscope.inspect(
+        "gpt2", variables={"T": 16, "depth": 3, "d": 32, "heads": 4}, training={"checkpoint": "h.*"}
+    ).training
+    assert step is not None
+    # Of each block all but the last layer, 4·32 · 32 MACs a position: three projections and one, the first of the
+    # MLP, and scores and their product with the values, 2·16·32 a position.
+    assert step.recomputed_macs == 3 * 16 * (32 * (3 * 32 + 32 + 4 * 32) + 2 * 16 * 32)
+
+
+@pytest.mark.parametrize("name", ["checkpointed blocks", "checkpointed body"])
+def test_forward_and_backward_have_the_macs_of_torchs_counter(name: str) -> None:
+    case = CASES[name]
+    step = step_for(case.make(), case.inputs(), loss="sum", **case.settings)
+    module, x = prepare(case), case.inputs()
+    with FlopCounterMode(display=False) as counter:
+        module(x).sum().backward()
+    assert step.phase("forward").macs + step.phase("backward").macs == counter.get_total_flops() // 2
+
+
+def test_what_cannot_be_checkpointed_is_said() -> None:
+    class Half(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.used, self.unused = nn.Linear(2, 2), nn.Linear(2, 2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.used(x)
+
+    for pattern, message in (("used.weight", "no module has this path"), ("unused", "no module that it matches is")):
+        with pytest.raises(fwdscope.InputError, match=message):
+            trained(Half(), torch.rand(1, 2), checkpoint=pattern)
 
 
 # --- master weights --------------------------------------------------------------------------------------------------
