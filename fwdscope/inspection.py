@@ -129,7 +129,9 @@ def with_generation(target: Target, report: Report) -> Report:
             return report if past == report.past else at(past)
         return at(past, **{names[0]: number}) if names[0] else None
 
-    prompt = at(0, **{names[1]: report.past}) if names[1] and report.past else None
+    # A loop over the prompt's positions would run on meta as often.
+    loops = any(row.kind == "loop" for row in report.layers)
+    prompt = at(0, **{names[1]: report.past}) if names[1] and report.past and not loops else None
     estimates = (generation.with_generation(report, one, step_at, prompt) for one in report.estimates)
     return replace(report, estimates=tuple(estimates))
 

@@ -177,7 +177,7 @@ def _all_frozen(network: RowGraph) -> Iterator[Finding]:
 def _one_pixel(network: RowGraph) -> Iterator[Finding]:
     """Kernels on maps of a single pixel, where all but their middle is on padding."""
     lost = []
-    for _, row in network.of_type(*_CONVOLUTIONS):
+    for _, row in network.of_type(*_CONVOLUTIONS) if not network.report.past else ():
         weight = parameter(row, "weight")
         maps = row.input_shapes[0][-_CONVOLUTIONS[row.type] :] if row.input_shapes else ()
         if weight and math.prod(weight[2:]) > 1 and set(maps) == {1}:

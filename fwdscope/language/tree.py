@@ -252,6 +252,17 @@ def statements(lines: tuple[Line, ...]) -> Iterator[Line]:
         yield from statements(nested(line))
 
 
+def carried_names(line: For) -> list[str]:
+    """Return the names that a round of a loop reads before it gives them a value, as the last round left them."""
+    found, given = dict[str, None](), set[str]()
+    for inner in statements(line.body):
+        reads = [node.id for top in expressions(inner) for node in walk(top) if isinstance(node, Name)]
+        found |= dict.fromkeys(name for name in reads if name not in given)
+        if isinstance(inner, Statement | For):
+            given |= {named.name for named in targets(inner.target)}
+    return [name for name in found if name in given]
+
+
 # --- where each name of a body is used last ---------------------------------------------------------------------------
 
 

@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, NamedTuple
+from weakref import ref
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from fwdscope.language import tree
 from fwdscope.language.arithmetic import ArithmeticProblem
@@ -47,6 +48,16 @@ class LayerEntry(NamedTuple):
     sizes: Mapping[str, Any] = MappingProxyType({})
 
 
+class Carried(NamedTuple):
+    """A tensor that the rounds of a loop over positions carry on: as it was before them and as they left it."""
+
+    name: str
+    loop: str
+    rounds: int
+    first: ref[Tensor]
+    last: ref[Tensor]
+
+
 @dataclass(eq=False)
 class Blueprint:
     """What all modules of one network share."""
@@ -72,6 +83,8 @@ class Blueprint:
 
     # Loops whose rounds have layers of their own, by the place of their line.
     loops: set[Span] = field(default_factory=set)
+    # What loops over positions carried in the current run.
+    carried: list[Carried] = field(default_factory=list)
     # Whether the network is in training mode, which lines may ask.
     training: bool = False
     # The settings that the section ``defaults`` gives a layer type, for those asked for so far.

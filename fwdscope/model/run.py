@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Mapping
 from typing import Any
+from weakref import ref
 
 import torch
 from torch import Tensor, nn
@@ -25,7 +26,7 @@ from fwdscope.language.problems import Cause, Span, SpecError
 from fwdscope.language.tree import last_uses
 from fwdscope.limits import at_most, limit
 from fwdscope.model import causes, promises, shapes
-from fwdscope.model.blueprint import DerivedTensor
+from fwdscope.model.blueprint import Carried, DerivedTensor
 from fwdscope.model.context import BodyContext
 from fwdscope.model.events import ROUND, LineResult, StepStart
 from fwdscope.model.layer_calls import run_series
@@ -341,6 +342,10 @@ class BodyRun:
             part = inner_part(*context.place(line.name, "", line.span), line.span)
             names.frame.scope.named[line.name] = part
         path = names.path("") if part is None else blueprint.path(part)
+        is_read = blueprint.observer is not None and self._is_dimension(line.iterable)
+        carried = {name: names.find(name) for name in tree.carried_names(line)} if is_read else {}
+        before = {name: (ref(one), one.shape) for name, one in carried.items() if isinstance(one, Tensor)}
+        del carried  # which would keep them alive
         with self._step(StepStart("loop", path, "for", line.text, line.name, line.span)):
             for i, item in enumerate(rounds):
                 known = len(blueprint.layers)
@@ -355,6 +360,9 @@ class BodyRun:
                 if names.prev is FAILED:
                     break
         context.turns, context.loops = outer, len(outer)
+        for name, (first, size) in before.items():
+            if isinstance(last := names.find(name), Tensor) and last.shape == size:
+                blueprint.carried.append(Carried(name, line.text, len(rounds), first, ref(last)))
         if line.name:
             names.frame.names[line.name] = names.prev
         if blueprint.problems is not None and line.span in blueprint.loops and self._is_dimension(line.iterable):

@@ -27,7 +27,7 @@ from fwdscope.settings import RunError
 from fwdscope.torch_private import without_modes
 from fwdscope.trace import Recorder
 from fwdscope.trace.duplicate import unwrapped
-from fwdscope.trace.past import Growth, Past
+from fwdscope.trace.past import Past
 from fwdscope.trace.shared_state import snapshot
 
 _VIEWS = ("aten.view", "aten._unsafe_view", "aten._reshape_alias", "aten.reshape")
@@ -95,7 +95,7 @@ class _Writer(Recorder):
         self.nodes: dict[int, tuple[ref[Tensor], fx.Node]] = {}
         # Nodes whose tensors have the earlier positions, and the buffers of others that operators meet with them.
         self.longer: set[fx.Node] = set()
-        self.buffers: dict[tuple[fx.Node, int], fx.Node] = {}
+        self.buffers: dict[tuple[fx.Node, int, int], fx.Node] = {}
         # Each node with the id of the list that its record is in.
         self.written: list[tuple[fx.Node, int]] = []
 
@@ -118,10 +118,20 @@ class _Writer(Recorder):
             if not isinstance(value, Tensor):
                 return value
             node, dim = self.node_of(value), growth.inputs.get(next(places)) if growth else None
-            return node if growth is None or dim is None or node in self.longer else self.grow(node, value, dim, growth)
+            if growth is None or dim is None or node in self.longer:
+                return node
+            return self.grow(node, value, dim, growth.length, self.behind.positions)
 
         keywords = {name: value for name, value in sorted((arguments[1] or {}).items()) if name != "out"}
         args, kwargs = fx.node.map_aggregate((tuple(arguments[0]), keywords), node_of)
+        if number in self.behind.windows:
+            size, dim = self.behind.windows[number]
+            x = arguments[0][0]
+            window = self.grow(args[0], x, dim, x.shape[dim], size)
+            if record.op.name == "aten.convolution":
+                args = (window, *args[1:4], [0], *args[5:])
+            else:  # of a shift, all but the last
+                args = window, dim, 0, record.op.output.shape[dim]
         function, args, kwargs = self.call_of(number, record, args, dict(kwargs))
         node = self.graph.call_function(function, args, kwargs)
         here: Any = self.stack[-1]
@@ -142,6 +152,8 @@ class _Writer(Recorder):
         if function is None:
             raise RunError(f"--past: {op.name} cannot be run by its name, which a step with a cache takes")
         growth = self.behind.grown.get(number)
+        if number in self.behind.windows and name == "constant_pad_nd":
+            return torch.ops.aten.slice.Tensor, args, {}
         if growth is None:
             return function, args, kwargs
         grown = self.behind.record(number, record).op
@@ -169,19 +181,22 @@ class _Writer(Recorder):
         """Where the network runs."""
         return next(iter([weight.device for weight, _ in self.weights.values()]), torch.device("cpu"))
 
-    def grow(self, node: fx.Node, new: Tensor, dim: int, growth: Growth) -> fx.Node:
-        """The node of a tensor at the end of a buffer of all positions, laid out as it is."""
-        if (node, dim) not in self.buffers:
-            self.buffers[node, dim] = self.graph.call_function(_write, self.make_buffer(node, new, dim, growth))
-        return self.buffers[node, dim]
+    def grow(self, node: fx.Node, new: Tensor, dim: int, length: int, earlier: int) -> fx.Node:
+        """The node of a tensor of some new positions at the end of a buffer of earlier ones too, laid out as it is."""
+        if (node, dim, earlier) not in self.buffers:
+            made = self.make_buffer(node, new, dim, length, earlier)
+            self.buffers[node, dim, earlier] = self.graph.call_function(_write, made)
+        return self.buffers[node, dim, earlier]
 
-    def make_buffer(self, node: fx.Node, new: Tensor, dim: int, growth: Growth) -> tuple[fx.Node, fx.Node, fx.Node]:
+    def make_buffer(
+        self, node: fx.Node, new: Tensor, dim: int, length: int, earlier: int
+    ) -> tuple[fx.Node, fx.Node, fx.Node]:
         # What broadcasting repeats is there once.
         repeated = [d for d in range(new.dim()) if new.shape[d] > 1 and not new.stride(d)]
         once = functools.reduce(lambda x, d: x.narrow(d, 0, 1), repeated, new)
         for d in repeated:
             node = self.graph.call_method("narrow", (node, d, 0, 1))
-        times, every = new.shape[dim] // growth.length, growth.length + self.behind.positions
+        times, every = new.shape[dim] // length, length + earlier
         sizes = [times * every if d == dim else n for d, n in enumerate(once.shape)]
         strides = tuple(once.stride())
         order = sorted(range(new.dim()), key=lambda d: -strides[d])
@@ -191,7 +206,7 @@ class _Writer(Recorder):
         # Each earlier position is like the first new one, which all others may see. Memory that was never written
         # would be read from one page of zeros on a CPU.
         parts.copy_(given.narrow(dim + 1, 0, 1))
-        place = parts.narrow(dim + 1, self.behind.positions, growth.length)
+        place = parts.narrow(dim + 1, earlier, length)
         place = place.squeeze(dim) if times == 1 else place
         whole = buffer.expand([n if d in repeated else -1 for d, n in enumerate(new.shape)])
         return self.constant(whole), self.constant(place), node
@@ -200,7 +215,8 @@ class _Writer(Recorder):
         """The node that gives a tensor: a constant, if no operator of the step made it."""
         known = self.nodes.get(id(tensor))
         if known is None or known[0]() is not tensor:
-            self.set_node(tensor, self.constant(tensor))
+            # Zeros are written, so that they are not read from one page of these on a CPU.
+            self.set_node(tensor, self.constant(tensor if id(tensor) in self.weights else tensor.clone()))
         return self.nodes[id(tensor)][1]
 
     def set_node(self, tensor: Tensor, node: fx.Node) -> None:

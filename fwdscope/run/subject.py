@@ -73,7 +73,10 @@ class Subject(ABC):
         if not self.past:
             return report
         if not report.totals.kv_cache:
-            message = f"--past: {self.name} keeps nothing of earlier positions: no attention or recurrent layer is seen"
+            message = (
+                f"--past: {self.name} keeps nothing of earlier positions: no attention, recurrent layer or causal "
+                "convolution is seen, and no loop of a spec over positions; a loop in Python is not followed"
+            )
             raise InputError(message)
         new = self.trace.past.new if self.trace.past is not None else None
         notes = (*report.notes, *_notes_on_past(self.trace, tuple(inputs)))
@@ -465,6 +468,8 @@ def _notes_on_past(trace: Trace, inputs: Sequence[str]) -> Iterator[str]:
     if past.fixed:
         names = " and ".join(inputs[i] for i in past.fixed if i < len(inputs))
         yield f"what {names} alone decides ran with the first position: it is kept, and not counted in the step"
+    if not past.grown:
+        return
     yield (
         "arange, rotary tables and masks cost what they cost for the new positions alone; "
         "a window in a mask is not seen: all positions are kept and read"

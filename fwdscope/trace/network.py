@@ -32,6 +32,7 @@ def trace(
         recorder = Recorder(past=first.find_past([tensor for _, tensor in outputs], past))
     recorder = recorder or Recorder(repeats=True)
     given = tuple((inputs or network.example).values())
+    recorder.carried = network.blueprint.carried = []
     with contextlib.ExitStack() as stack:
         stack.enter_context(recorder.prepared(network))
         for handle in hook_composites(network, recorder):

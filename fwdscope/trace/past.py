@@ -9,14 +9,18 @@ only an encoder's input decides ran with the first position, and what the decode
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import operator
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
+from fwdscope.model.blueprint import Carried
 from fwdscope.ops import Op, find
 from fwdscope.ops.dispatch import OpRecord, record_of
+from fwdscope.ops.layout import contiguous
 from fwdscope.ops.op import Operand
 from fwdscope.ops.positions import Cut, Passing, Through
 from fwdscope.report import CachedTensor, Shape
@@ -48,6 +52,10 @@ class Past:
     # Operators that ran with the first position.
     skipped: set[int] = field(default_factory=set)
     cached: dict[int, list[CachedTensor]] = field(default_factory=dict)
+    # Operators whose window is full: how many inputs before the new ones each meets, and along which dimension; and the
+    # records of those that are others then.
+    windows: dict[int, tuple[int, int]] = field(default_factory=dict)
+    replaced: dict[int, OpRecord] = field(default_factory=dict)
     # Operators that make keys and values of what is kept, in each step.
     rebuilt: set[int] = field(default_factory=set)
     # The places of the network's inputs that an encoder takes.
@@ -62,6 +70,9 @@ class Past:
     def growth(self, number: int) -> float:
         """How many times larger an operator's results are with the earlier positions."""
         found = self.grown.get(number)
+        if number in self.replaced:
+            new = self.replaced[number].op.output.shape[-1]
+            return new / (new + self.windows[number][0])
         return (found.length + self.positions) / found.length if found is not None and found.outputs else 1
 
     def note(self, number: int, record: OpRecord) -> str | None:
@@ -73,7 +84,7 @@ class Past:
         """An operator's record with the earlier positions."""
         found = self.grown.get(number)
         if found is None:
-            return record
+            return self.replaced.get(number, record)
         op, longer = record.op, (found.length, found.length + self.positions)
         inputs = iter([_grow(x, found.inputs.get(i), *longer) for i, x in enumerate(op.operands)])
         outputs = tuple([_grow(x, found.outputs.get(i), *longer) for i, x in enumerate(op.outputs)])
@@ -190,6 +201,18 @@ class _Graph:
         self.depends.append(depends)
         self.numbers[id(one)] = len(self.depends) - 1
         return len(self.depends) - 1
+
+    def loops(self, carried: Iterable[Carried]) -> list[tuple[Carried, int, int]]:
+        """What loops carry that takes up inputs on the way, with the numbers of its first and last tensor."""
+        found = [(one, self.numbers.get(id(one.first)), self.numbers.get(id(one.last))) for one in carried]
+        known = [(one, first, last) for one, first, last in found if first is not None and last is not None]
+        return [(one, first, last) for one, first, last in known if self.depends[last] & ~self.depends[first]]
+
+    def pass_on(self) -> None:
+        """Let results depend on all that operands do."""
+        for _, taken, made in self.flows:
+            for number in made:
+                self.depends[number] |= functools.reduce(operator.or_, [self.depends[one] for one in taken], 0)
 
     # -- attention ----------------------------------------------------------------------------------------------------
 
@@ -394,7 +417,11 @@ def _cached(x: Operand, name: str, kind: _Kind, dim: int = 0, *longer: int) -> C
 
 
 def find_past(
-    flows: Sequence[OperatorFlow | RepeatedFlows], inputs: Sequence[object], outputs: Iterable[object], positions: int
+    flows: Sequence[OperatorFlow | RepeatedFlows],
+    inputs: Sequence[object],
+    outputs: Iterable[object],
+    positions: int,
+    carried: Iterable[Carried] = (),
 ) -> Past:
     """The effect of ``past`` earlier positions on a recorded forward in which every copy of a stack ran."""
     graph, past = _Graph(flows, inputs), Past(positions)
@@ -407,6 +434,13 @@ def find_past(
     for each in found:
         read = depends[each.keys[0]] | depends[each.values[0]]
         fixed |= read if depends[each.query] & ~read else 0
+    # What decides how a state begins ran with the first position too.
+    loops = graph.loops(carried)
+    for _, first, last in loops:
+        fixed |= depends[first]
+        past.skipped |= {graph.maker[first]} if first in graph.maker else set()
+        depends[first] |= depends[last]
+    graph.pass_on() if loops else None
     past.fixed = tuple([i for i in range(len(inputs)) if fixed >> i & 1])
     for i, flow in enumerate(graph.flows):
         if flow.outputs and depends[flow.outputs[0]] and not depends[flow.outputs[0]] & ~fixed:
@@ -414,12 +448,19 @@ def find_past(
     names = {number: name for one in found for number, name in ((one.keys[0], "keys"), (one.values[0], "values"))}
     growing = [each for each in found if depends[each.keys[0]] & ~fixed]
     kept: set[int] = set()
-    several = (_held(graph, past.skipped, names), _states(graph, past.skipped), _growing(graph, growing, past))
+    several = (
+        _carried(graph, loops),
+        _held(graph, past.skipped, names, {first for _, first, _ in loops}),
+        _states(graph, past),
+        _windows(graph, past),
+        _growing(graph, growing, past),
+    )
     for at, number, tensor in itertools.chain(*several):
         if number not in kept:
             past.cached.setdefault(at, []).append(tensor)
         kept.add(number)
-    past.new = growing[0].length if growing else None
+    past.new = next((n for n in (*[one.length for one in growing], *[one.rounds for one, *_ in loops])), past.new)
+    past.notes += dict.fromkeys(f"{one.loop} carries {one.name} from one position to the next" for one, *_ in loops)
     if any(not each.is_masked and each.length > 1 for each in growing):
         past.notes.append("some attention is not causal: earlier keys and values are counted as kept all the same")
     if count := len(graph.unread):
@@ -438,20 +479,72 @@ def _growing(graph: _Graph, attentions: Iterable[_Attention], past: Past) -> Ite
             yield one.at, number, _cached(graph.operands[number], name, "past", dim, one.length, past.positions)
 
 
-def _held(graph: _Graph, skipped: set[int], names: Mapping[int, str]) -> Iterator[tuple[int, int, CachedTensor]]:
-    """The tensors of the first position's forward that a later step reads."""
+def _held(
+    graph: _Graph, skipped: set[int], names: Mapping[int, str], states: Container[int]
+) -> Iterator[tuple[int, int, CachedTensor]]:
+    """The tensors of the first position's forward that a later step reads, but for states."""
     for i, flow in enumerate(graph.flows):
         for number in flow.inputs if i not in skipped else ():
-            if graph.maker.get(number) in skipped:
+            if graph.maker.get(number) in skipped and number not in states:
                 yield i, number, _cached(graph.operands[number], names.get(number, "encoded"), "encoder")
 
 
-def _states(graph: _Graph, skipped: set[int]) -> Iterator[tuple[int, int, CachedTensor]]:
+def _carried(graph: _Graph, loops: Iterable[tuple[Carried, int, int]]) -> Iterator[tuple[int, int, CachedTensor]]:
+    """What loops over positions carry, where an operator first reads it."""
+    for one, first, last in loops:
+        at = next((i for i, _ in graph.takers.get(first, ()) if i != _OUTSIDE), graph.maker[last])
+        yield at, last, _cached(graph.operands[last], one.name, "state")
+
+
+def _states(graph: _Graph, past: Past) -> Iterator[tuple[int, int, CachedTensor]]:
     """The states of recurrent layers; for a cell called several times, those of the last call."""
     for i, (op, taken, made) in enumerate(graph.flows):
-        if i in skipped or op.name not in (*_RECURRENT, *_CELLS):
+        if i in past.skipped or op.name not in (*_RECURRENT, *_CELLS):
             continue
         following = [graph.flows[taker] for number in made for taker, _ in graph.takers.get(number, ()) if taker >= 0]
+        if op.name in _RECURRENT and op.overload == "input":
+            past.new = op.operand().shape[1 if op.at(8) else 0]
+            note = "a bidirectional layer reads later positions too, so that its state alone goes on with none"
+            past.notes += [note] * (bool(op.at(7)) and note not in past.notes)
         if op.name in _RECURRENT or not any(flow.inputs[-4:] == taken[-4:] for flow in following):
             for number, x in list(zip(made, op.outputs, strict=False))[op.name in _RECURRENT :]:
                 yield i, number, _cached(x, "state", "state")
+
+
+def _windows(graph: _Graph, past: Past) -> Iterator[tuple[int, int, CachedTensor]]:
+    """The last inputs of causal convolutions and of shifts by padding, which the next step reads again."""
+    for i, (op, taken, made) in enumerate(graph.flows):
+        if i in past.skipped or not made or not taken or not graph.depends[taken[0]]:
+            continue
+        x, size, dim, name = op.operands[0], 0, -1, "conv state"
+        takers = [graph.flows[taker].op for taker, _ in graph.takers.get(made[0], ()) if taker != _OUTSIDE]
+        if op.name == "aten.constant_pad_nd":
+            pads = op.at(1)
+            padded = [d for d in range(len(pads) // 2) if pads[2 * d] or pads[2 * d + 1]]
+            if len(padded) == 1:
+                before, after = pads[2 * padded[0] : 2 * padded[0] + 2]
+                name, dim = ("conv state" if not after else "shift state"), -1 - padded[0]
+                feeds = dim == -1 and takers and all(_span(one) == before and one.at(4) == (0,) for one in takers)
+                size = before if before > 0 and (after == -before or (after == 0 and feeds)) else 0
+        elif (span := _span(op)) and op.at(4) == (span,):
+            new = x.shape[-1]
+            cut = (one.name == "aten.slice" and not one.at(2) and one.output.shape[-1] == new for one in takers)
+            size = span if takers and all(cut) else 0
+        if not size:
+            continue
+        past.new = past.new or x.shape[dim]
+        past.windows[i] = size, dim % len(x.shape)
+        if op.name == "aten.convolution":
+            longer, out = (*x.shape[:-1], new + size), (*op.output.shape[:-1], new)
+            arguments = x._replace(shape=longer, stride=contiguous(longer)), *op.arguments[1:4], (0,), *op.arguments[5:]
+            result = op.output._replace(shape=out, stride=contiguous(out))
+            past.replaced[i] = record_of(op._replace(arguments=arguments, outputs=(result,)))
+        shape = [size if d == dim % len(x.shape) else n for d, n in enumerate(x.shape)]
+        yield i, taken[0], CachedTensor(name, "state", tuple(shape), x.dtype, math.prod(shape) * x.itemsize)
+
+
+def _span(op: Op) -> int:
+    """How many positions before its own a convolution over a sequence reads; 0 for another operator."""
+    if op.name != "aten.convolution" or len(op.operand().shape) != 3 or op.at(3) != (1,) or op.at(6):
+        return 0
+    return int((op.operand(1).shape[-1] - 1) * op.at(5)[0])

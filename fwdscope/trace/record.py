@@ -22,6 +22,7 @@ from torch.utils.hooks import RemovableHandle
 from fwdscope.language import expression as ex
 from fwdscope.language.expression import Expression
 from fwdscope.language.problems import Source, Span
+from fwdscope.model.blueprint import Carried
 from fwdscope.model.events import LineResult, Observer, StepCounter, StepKey, StepStart, own_work_key
 from fwdscope.ops.dispatch import OpRecord, read
 from fwdscope.ops.nested import tensors
@@ -283,6 +284,8 @@ class Recorder:
         # What the forward used that decides how it can be run.
         self.uses: Uses = set()
         self.step: RecordedStep | None = None
+        # What the loops of a spec over positions carried from round to round.
+        self.carried: list[Carried] = []
 
     def prepared(self, module: nn.Module) -> AbstractContextManager[Any]:
         """Change a module for as long as it is recorded: not at all."""
@@ -308,7 +311,7 @@ class Recorder:
     def find_past(self, outputs: Iterable[Tensor], positions: int) -> Past:
         """What so many earlier positions change of what was recorded."""
         inputs, made = ([one.ref for one in marks] for marks in (self.inputs, self.marks(tuple(outputs))))
-        return find_past(self.flows, inputs, made, positions)
+        return find_past(self.flows, inputs, made, positions, self.carried)
 
     # -- events of the network ----------------------------------------------------------------------------------------
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 from torch import Tensor, fx, nn
@@ -10,7 +12,7 @@ from torch.nn import functional as F  # noqa: N812
 import fwdscope
 from fwdscope.errors import InputError
 from fwdscope.inspection import make_subject
-from fwdscope.run.decoding import with_buffers, with_own_cache
+from fwdscope.run.decoding import _write, with_buffers, with_own_cache
 from fwdscope.run.subject import ModuleSubject, Subject
 from fwdscope.targets import Target
 
@@ -55,11 +57,7 @@ def step_of(subject: Subject) -> tuple[fx.GraphModule, tuple[Tensor, ...]]:
 
 def places_of(step: fx.GraphModule) -> list[Tensor]:
     """Where a step writes its new keys and values, in each of its buffers behind PAST positions."""
-    return [
-        getattr(step, node.args[1].target)
-        for node in step.graph.nodes
-        if getattr(node.target, "__name__", "") == "_write"
-    ]
+    return [getattr(step, node.args[1].target) for node in step.graph.nodes if node.target is _write]
 
 
 @pytest.mark.parametrize("way", ["causal", "mask", "latent", "interleaved", "expanded"])
@@ -101,6 +99,51 @@ def test_a_specs_step_has_the_tensors_that_its_report_counts() -> None:
     assert all(
         node.meta["step"] in steps for node in step.graph.nodes if node.op == "call_function" and "step" in node.meta
     )
+
+
+RECURRENT = """
+name: recurrent
+vars: {B: 2, T: 1, d: 8}
+inputs: {x: "randn(B, T, d)"}
+layers:
+  - conv = Conv1d(d, 3, padding=4, dilation=2)(x.mT)[..., :T]
+  - padded = Conv1d(d, 2)(pad(conv, (1, 0))).mT
+  - shifted = padded + pad(padded, (0, 0, 1, -1))
+  - modules: {mix: Linear(d)}
+  - h, ys = zeros(B, d), []
+  - for: t in range(T)
+    do:
+      - h = tanh(mix(cat([shifted[:, t], h], 1)))
+      - ys = ys + [h]
+  - (stack(ys, 1), h)
+"""
+
+
+def test_steps_of_a_recurrence_give_what_a_forward_over_all_positions_gives(tmp_path: Path) -> None:
+    spec = tmp_path / "recurrent.yaml"
+    spec.write_text(RECURRENT)
+    subject = make_subject(Target(str(spec), past=PAST))
+    # 4 inputs behind the dilated convolution, 1 behind the other, 1 of the shift, and the state: all of 8 channels.
+    assert subject.report().totals.kv_cache == 2 * 8 * (4 + 1 + 1 + 1) * 4
+    x = torch.randn(2, PAST + 2, 8)
+    with subject.placed(CPU, 0, {}, False) as call, torch.no_grad():
+        step, _ = with_buffers(subject, call)
+        weights = call.module.state_dict()
+        windows = [getattr(step, node.args[0].target) for node in step.graph.nodes if node.target is _write]
+        state = next(one for one in step.buffers() if tuple(one.shape) == (2, 8) and not isinstance(one, nn.Parameter))
+        for one in (*windows, state):
+            one.zero_()
+        found = []
+        for t in range(PAST + 2):
+            y, h = step(x[:, t : t + 1])
+            found.append(y)
+            state.copy_(h)
+            for one in windows:
+                dim = 1 if one.shape[-1] == 8 else 2
+                one.copy_(one.roll(-1, dim))
+    whole = make_subject(Target(str(spec), {"T": str(PAST + 2)}))
+    with whole.placed(CPU, 0, weights, False) as call, torch.no_grad():
+        assert torch.allclose(torch.cat(found, 1), call.module(x)[0], atol=1e-5)
 
 
 def test_what_an_encoder_decides_does_not_run_in_a_step() -> None:

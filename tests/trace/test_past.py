@@ -103,6 +103,71 @@ def test_recurrent_layers_have_a_state_whatever_the_positions() -> None:
     assert report.totals.macs == report_of("lstm", 0, dtype="float32", T=1).totals.macs
 
 
+def test_what_a_loop_over_positions_carries_is_the_state() -> None:
+    sizes = {"depth": 2, "d": 64, "vocab": 100, "T": 1}
+    report, longer = (report_of("mamba_130m", past, **sizes) for past in (100, 1000))
+    # 128 channels with 16 numbers each, in float32 whatever the model, and the last 3 inputs of a convolution of 4. The
+    # published code keeps 4 inputs, of which its next step reads 3.
+    assert kept(report) == {("s", "state", (1, 128, 16)): 2, ("conv state", "state", (1, 128, 3)): 2}
+    assert report.totals.kv_cache == longer.totals.kv_cache == 2 * (128 * 16 * 4 + 128 * 3 * 2)
+    # The projections of a layer, the convolution for one position, and the state's 16 numbers by c.
+    layer = 64 * 256 + 128 * 4 + 128 * (48 + 2 * 16) + 48 * 128 + 128 * 16 + 128 * 64
+    assert report.totals.macs == 2 * layer + 64 * 100
+    # The forward alone pads the convolution to four results, and writes the zeros that the state begins with.
+    alone = report_of("mamba_130m", 0, **sizes)
+    assert alone.totals.macs - report.totals.macs == 2 * 3 * 128 * 4
+    assert alone.totals.bytes_written - report.totals.bytes_written == 2 * (3 * 128 * 2 + 128 * 16 * 4)
+    assert "for t in range(T) carries s from one position to the next" in report.notes
+    assert not any("rotary" in note for note in report.notes)
+
+
+RWKV = "tests/specs/networks/rwkv4_169m.yaml"
+
+
+def test_a_shift_by_one_position_keeps_one() -> None:
+    # As the model of transformers, whose state is five tensors (1, d, layers): what the two shifts saw last, the
+    # numerator, the denominator and the largest exponent (tests/run/test_own_cache.py).
+    report = report_of(RWKV, 100, dtype="float32", depth=2, d=64, vocab=100, T=1)
+    assert report.totals.kv_cache == 5 * 2 * 64 * 4
+    assert Counter(one.name for one, _ in kept_tensors(report)) == {"shift state": 4, "num": 2, "den": 2, "top": 2}
+
+
+def test_causal_convolutions_keep_their_window() -> None:
+    # 4 stacks of dilations 1, 2, 4 … 512 over 32 channels, two convolutions a layer, and the first one.
+    report = report_of("wavenet", 100, dtype="float32", T=1)
+    assert report.totals.kv_cache == (4 * 1023 + 1) * 32 * 4
+    assert report.new_positions == 1
+    assert report.totals.macs == 2_726_297_600 // 4096  # of the file's 4,096 positions
+
+
+def test_a_decoders_loop_does_not_run_its_encoder_again() -> None:
+    report = report_of("tests/specs/networks/bahdanau.yaml", 10, dtype="float32", T=1)
+    assert bytes_kept(report, "encoder") == 30 * (2000 + 1000) * 4  # its states, and the keys made of them
+    assert bytes_kept(report, "state") == 1000 * 4
+    assert not next(row for row in report.layers if row.path == "encoder").macs
+    # query, scores of 30 states, the context, the cell, the readout and the output.
+    cell = 3 * 1000 * (620 + 2000 + 1000)
+    assert report.totals.macs == 10**6 + 30 * 1000 + 30 * 2000 + cell + 3620 * 1000 + 500 * 30_000
+
+
+def test_a_loop_that_takes_up_no_inputs_is_no_recurrence(tmp_path) -> None:  # type: ignore[no-untyped-def]
+    spec = tmp_path / "refine.yaml"
+    spec.write_text("""
+name: refine
+vars: {B: 1, T: 3, d: 8}
+inputs: {x: "randn(B, T, d)"}
+layers:
+  - modules: {step: Linear(d)}
+  - y = x
+  - for: t in range(T)
+    do:
+      - y = y + step(y)
+  - y * 2
+""")
+    with pytest.raises(InputError, match="refine keeps nothing of earlier positions"):
+        fwdscope.inspect(spec, past=3)
+
+
 class Heads(nn.Module):
     """Attention of four heads that share two of keys and values, as ``way`` writes it."""
 
