@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 from collections.abc import Sequence
 from pathlib import Path
 from typing import BinaryIO
@@ -111,10 +112,11 @@ def decode(data: bytes, name: str) -> Source:
     if len(data) > limit("bytes"):
         message = f"the file is larger than {limit('bytes'):,} bytes"
         raise SpecError([Problem(Source(name, ""), Span(0, 0), "limit", message, at_most("bytes"))])
+    data = data.removeprefix(codecs.BOM_UTF8)
     try:
-        return Source(name, data.decode("utf-8-sig"))
+        return Source(name, data.decode())
     except UnicodeDecodeError as error:
-        good = Source(name, data[: error.start].decode("utf-8-sig"))
+        good = Source(name, data[: error.start].decode())
         message = f"byte 0x{data[error.start]:02x} is not UTF-8"
         problem = Problem(good, Span(len(good.text), len(good.text)), "yaml", message, "save the file as UTF-8")
         raise SpecError([problem]) from None

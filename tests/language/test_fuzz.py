@@ -146,10 +146,19 @@ def test_a_file_too_large_is_refused() -> None:
     assert decode(b"#" * LIMITS["bytes"], "large.yaml").text
 
 
-def test_bytes_that_are_not_utf_8_have_a_place() -> None:
+# A byte order mark is no column, and half of one is wrong at its beginning.
+@pytest.mark.parametrize(
+    ("data", "place", "byte"),
+    [
+        ("layers:\n  - größe".encode("latin-1"), "2:7", "0xf6"),
+        (b"\xef\xbb\xbfa: \xfft", "1:4", "0xff"),
+        (b"\xef\xbb\xffa", "1:1", "0xef"),
+    ],
+)
+def test_bytes_that_are_not_utf_8_have_a_place(data: bytes, place: str, byte: str) -> None:
     with pytest.raises(SpecError) as error:
-        decode("layers:\n  - größe".encode("latin-1"), "latin.yaml")
-    assert str(error.value).startswith("latin.yaml:2:7: error: byte 0xf6 is not UTF-8")
+        decode(data, "latin.yaml")
+    assert str(error.value).startswith(f"latin.yaml:{place}: error: byte {byte} is not UTF-8")
 
 
 @pytest.mark.parametrize(

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import signal
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
 
+from fwdscope import disk
 from fwdscope.commands.bench.notes import notes_on
 from fwdscope.commands.bench.workload import Workload
 from fwdscope.device.local import LocalDevice
 from fwdscope.device.peaks import find_peaks
+from fwdscope.interrupt import undone
 from fwdscope.model.process_state import torch_default_dtype
 from fwdscope.report import Peaks, Report, Run
 from fwdscope.run.context import in_mode, out_of_memory_as_run_error
@@ -103,10 +109,21 @@ def _whole(workload: Workload, settings: BenchSettings) -> Callable[[], Any]:
     return lambda: module(*args, **kwargs)
 
 
+def _kill_children(pid: int) -> None:
+    """Kill what torch.compile started, which would go on for half a minute; only Linux tells what that is."""
+    for file in Path(f"/proc/{pid}/task").glob("*/children"):
+        with contextlib.suppress(OSError):  # it has ended
+            for child in map(int, disk.read_text(file).split()):
+                _kill_children(child)
+                os.kill(child, signal.SIGKILL)
+
+
 @contextlib.contextmanager
 def _ready_to_run(ready: Prepared, settings: BenchSettings) -> Iterator[None]:
     """With the threads asked for, in evaluation mode without gradients, in the network's dtype or under autocast."""
     with contextlib.ExitStack() as stack:
+        if settings.compiled:
+            stack.enter_context(undone(partial(_kill_children, os.getpid())))
         stack.callback(torch.set_num_threads, torch.get_num_threads())
         if settings.threads is not None:
             torch.set_num_threads(settings.threads)
