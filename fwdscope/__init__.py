@@ -192,6 +192,7 @@ def explain(
     seed: int = 0,
     weights: str | os.PathLike[str] | None = None,
     past: int = 0,
+    training: bool | Mapping[str, Any] = False,
     **keywords: Any,
 ) -> Explanation | ValueExplanation:
     """Explain how a layer's shape, parameters and costs are computed: formulas with the numbers put in.
@@ -202,19 +203,24 @@ def explain(
     ``value=(0, 3, 5, 5)`` explains that number of the layer's output, or of its ``output`` 1, 2, …: how the numbers
     that went in gave it, step by step. The network runs once on ``device``, the CPU by default, with the weights and
     inputs that :func:`inspect` makes from ``seed`` or loads from ``weights``; a module has its own. Without ``value``,
-    ``past`` is the number of earlier positions, as for :func:`inspect`.
+    ``past`` is the number of earlier positions and ``training`` a training step, as for :func:`inspect`.
 
     Raises LookupError with the nearest paths if there is no such layer, otherwise as :func:`inspect` does.
     """
     from fwdscope.commands.explain.arithmetic import explain as explain_layer
     from fwdscope.inspection import make_subject
     from fwdscope.run.subject import ModuleSubject, Subject
+    from fwdscope.settings import TrainingSettings
 
+    if training is not False and (past or value is not None):
+        raise InputError("a training step has neither a value nor earlier positions (past) to explain")
+    step = TrainingSettings.of(training) if training is not False else False
     subject: Subject
     if isinstance(target, str | os.PathLike):
-        subject = make_subject(_target(target, inputs, keywords, variables, arguments, dtype)._replace(past=past))
+        given = _target(target, inputs, keywords, variables, arguments, dtype)._replace(past=past)
+        subject = make_subject(given, step)
     else:
-        subject = ModuleSubject((target, inputs, keywords), past=past)
+        subject = ModuleSubject((target, inputs, keywords), step, past=past)
     if value is None:
         return explain_layer(subject.trace_every_copy(), layer)
     from fwdscope.run.explain import explain_value

@@ -64,6 +64,11 @@ def operator_costs(records: Sequence[OpRecord]) -> tuple[OperatorCost, ...]:
     return (*costs[:MOST_OPERATORS], last)
 
 
+def backward_costs(records: Sequence[OpRecord]) -> tuple[OperatorCost, ...]:
+    """The operators of a backward, without views, which cost nothing."""
+    return operator_costs([record for record in records if record.cost is None or any(record.figures)])
+
+
 @lru_cache(maxsize=4096)
 def _operator_cost(record: OpRecord) -> OperatorCost:
     op, cost = record.op, record.cost

@@ -18,16 +18,20 @@ from fwdscope.cli.options import (
     Device,
     Inputs,
     Limits,
+    Loss,
     ModelDtype,
     NetworkText,
+    Optimizer,
     Output,
     Past,
     Seed,
     Sets,
+    Training,
     WeightsFile,
     WeightsPartial,
     command_line,
     target_of,
+    training_of,
 )
 from fwdscope.cli.progress import show_progress
 from fwdscope.errors import InputError
@@ -51,6 +55,9 @@ def explain(
     input_: Inputs = None,
     dtype: ModelDtype = "float32",
     past: Past = None,
+    training: Training = False,
+    loss: Loss = None,
+    optimizer: Optimizer = None,
     device: Device = None,
     seed: Seed = 0,
     weights: WeightsFile = None,
@@ -80,8 +87,9 @@ def explain(
             raise InputError("--past has no numbers of earlier positions: leave --value out")
         elif device == "meta" and "device" not in unasked:
             raise InputError("--device meta has no numbers, only shapes: leave it out to run on the CPU")
+        step = training_of(training, {"loss": loss, "optimizer": optimizer}, {"value": value, "past": past})
         with show_progress("loading torch") as report_progress:
-            subject = make_subject(inspected, on_progress=report_progress)
+            subject = make_subject(inspected, step or False, on_progress=report_progress)
             try:
                 if value is not None:
                     from fwdscope.run.explain import explain_value, parse_index

@@ -9,7 +9,7 @@ from fwdscope.commands.explain import Explanation
 from fwdscope.formula import size_lines
 from fwdscope.printable import printable
 from fwdscope.render.lines import MAX_PROSE, Line, write
-from fwdscope.report import OperatorCost
+from fwdscope.report import Backward, OperatorCost
 from fwdscope.units import byte_size, count_column, exact, shape
 
 COLOURS: Mapping[str, str] = {
@@ -30,7 +30,7 @@ def draw(explanation: Explanation, width: int, color: bool) -> str:
 def lines_of(explanation: Explanation, width: int) -> list[Line]:
     """The lines of an explanation, with the styles of :data:`COLOURS`."""
     lines: list[Line] = []
-    for block in (_head, _incoming, _results, _weights, _cached, _parts, _operators, _totals):
+    for block in (_head, _incoming, _results, _weights, _cached, _parts, _operators, _backward, _totals):
         found = list(block(explanation, width))
         lines += [(), *found] if lines and found else found
     return lines
@@ -200,13 +200,20 @@ def _room(column: Sequence[str]) -> int:
 
 
 def _operators(one: Explanation, width: int) -> Iterator[Line]:
-    if not one.operators:
-        return
-    what = "OPERATORS" if not one.parts else "OPERATORS BETWEEN THEM"
-    yield ((what, "heading"), ("  by their ATen names", "dim"))
     shown = {text for result in one.outputs for text in size_lines(result.sizes or ())}
-    for ran in one.operators:
-        yield from operator(ran, shown, width)
+    yield from operators("OPERATORS" if not one.parts else "OPERATORS BETWEEN THEM", one.operators, shown, width)
+
+
+def _backward(one: Explanation, width: int) -> Iterator[Line]:
+    yield from operators("BACKWARD" if not one.parts else "BACKWARD BETWEEN THEM", one.backward_operators, set(), width)
+
+
+def operators(title: str, some: Sequence[OperatorCost], shown: set[str], width: int) -> Iterator[Line]:
+    """Operators under a title, without the formulas of sizes that are ``shown`` above."""
+    if some:
+        yield ((title, "heading"), ("  by their ATen names", "dim"))
+    for one in some:
+        yield from operator(one, shown, width)
 
 
 def operator(one: OperatorCost, shown: set[str], width: int) -> Iterator[Line]:
@@ -233,6 +240,19 @@ def operator(one: OperatorCost, shown: set[str], width: int) -> Iterator[Line]:
         yield ((" " * 2 * _INDENT, ""), ("free: nothing is computed or moved", "dim"))
 
 
+def backward_facts(one: Backward | None, macs: int) -> Iterator[tuple[str, str]]:
+    """What a backward computes, and what is kept for it."""
+    if one is None:
+        return
+    least = "≥ " if one.uncounted else ""
+    times = f", {one.macs / macs:.3g} × those of the forward" if macs and not least else ""
+    yield "backward", f"{least}{exact(one.macs)} MACs{times}, {exact(one.flops)} FLOPs"
+    yield "", f"{least}{exact(one.bytes_read)} bytes read, {exact(one.bytes_written)} written"
+    saved = f"{exact(one.saved_bytes)} bytes, {byte_size(one.saved_bytes)}"
+    yield "saved for it", saved if one.saved_bytes else "nothing that an earlier layer does not keep already"
+    yield "not counted", ", ".join(one.uncounted)
+
+
 def _totals(one: Explanation, width: int) -> Iterator[Line]:
     yield (("IN ALL", "heading"),)
     least = "≥ " if one.uncounted else ""
@@ -246,6 +266,7 @@ def _totals(one: Explanation, width: int) -> Iterator[Line]:
         ("bytes", f"{least}{exact(one.bytes_read)} read, {exact(one.bytes_written)} written"),
         ("intensity", f"{one.flops / moved:.3g} FLOPs a byte" if moved else ""),
         ("output", f"{exact(one.output_bytes)} bytes, {byte_size(one.output_bytes)}"),
+        *backward_facts(one.backward, one.macs),
         ("receptive field", f"{field} of the input, for each output" if field else ""),
         ("calls", f"{calls} {exact(one.macs_of_calls)} MACs, {exact(one.flops_of_calls)} FLOPs" if calls else ""),
         ("not counted", ", ".join(one.uncounted)),

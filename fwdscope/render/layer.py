@@ -8,7 +8,7 @@ from fwdscope import units
 from fwdscope.language.names import nearest
 from fwdscope.printable import printable
 from fwdscope.render.columns import shapes_cell, spark
-from fwdscope.render.explanation import formulas, operator
+from fwdscope.render.explanation import backward_facts, formulas, operators
 from fwdscope.render.lines import MAX_PROSE, Line, hanging
 from fwdscope.render.rows import FIGURES, again, described, named
 from fwdscope.render.summary import broken_promise, spread
@@ -39,10 +39,9 @@ def lines(report: Report, index: int, width: int = MAX_PROSE) -> Iterator[Line]:
     if row.formulas:
         yield from ((), (("FORMULAS", "heading"),))
         yield from formulas(row.formulas, width)
-    if row.operators:
-        yield from ((), (("OPERATORS", "heading"), ("  by their ATen names", "dim")))
-        for one in row.operators:
-            yield from operator(one, set(row.formulas), width)
+    for title, some in (("OPERATORS", row.operators), ("BACKWARD", row.backward_operators)):
+        found = list(operators(title, some, set(row.formulas), width))
+        yield from [(), *found] if found else ()
 
 
 def _facts(report: Report, index: int) -> Iterator[tuple[str, str]]:
@@ -73,6 +72,7 @@ def _facts(report: Report, index: int) -> Iterator[tuple[str, str]]:
             figure.title,
             f"{text}  ({units.share(value * times / whole)} of all)" if value and whole else text if value else "",
         )
+    yield from backward_facts(row.backward, row.macs or 0)
     yield "receptive field", "×".join(map(str, row.receptive_field or ()))
     yield "not counted", ", ".join(row.uncounted)
     yield "latency", _latency(report, row)

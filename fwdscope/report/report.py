@@ -231,8 +231,9 @@ class LayerRow:
     # earlier positions.
     cached: tuple[CachedTensor, ...] = ()
     kv_cache: int | None = None
-    # Of a training step.
+    # Of a training step: the backward of one copy, and the operators of one call's that it runs itself.
     backward: Backward | None = None
+    backward_operators: tuple[OperatorCost, ...] = ()
     # Statistics of the results of a run: of all copies and calls together; and if the row stands for several copies,
     # for each in order how far its items differ, or in a batch of one its std.
     stats: ActivationStats | None = None
@@ -502,10 +503,12 @@ class Report(Paged):
         Each formula and each operator is there once, in a list of its own: rows have their indices in it.
         """
         found = {f.name: _plain(getattr(self, f.name)) for f in dataclasses.fields(self) if f.name != "layers"}
-        tables: dict[str, dict[Any, int]] = {name: {} for name in SHARED}
+        has_backward = any(row.backward_operators for row in self.layers)
+        names = [name for name in SHARED if has_backward or name != "backward_operators"]
+        tables: dict[str, dict[Any, int]] = {name: {} for name in names}
         layers = []
         for row in self.layers:
-            given = {k: v for k, v in vars(row).items() if k not in tables and (k != "least" or v is not None)}
+            given = {k: v for k, v in vars(row).items() if k not in SHARED and (k != "least" or v is not None)}
             layers.append({name: _plain(value) for name, value in given.items()})
             for name, table in tables.items():
                 layers[-1][name] = [table.setdefault(value, len(table)) for value in getattr(row, name)]
@@ -654,7 +657,7 @@ def _check_step(step: TrainingStep, rows: int) -> None:
 
 
 # Fields of rows whose values many rows share.
-SHARED: dict[str, type] = {"formulas": str, "operators": OperatorCost}
+SHARED: dict[str, type] = {"formulas": str, "operators": OperatorCost, "backward_operators": OperatorCost}
 
 
 def _with_shared(data: dict[str, Any]) -> Any:

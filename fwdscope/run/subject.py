@@ -238,7 +238,7 @@ class SpecSubject(Subject):
     def trace_every_copy(self) -> Trace:
         """A further run on meta, if copies were repeated in the first."""
         if any(node.repeat > 1 for node in self.trace.root.nodes()):
-            self.trace = trace(self.network, Recorder())
+            self.trace = trace(self.network, recorder_of(self.training))
         return self.trace
 
     def named_inputs(self, call: ModuleCall) -> dict[str, Tensor]:

@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from fwdscope.arithmetic import Arithmetic
+from fwdscope.arithmetic import Arithmetic, backward_costs
 from fwdscope.model.events import ROUND
 from fwdscope.report import Backward, LayerRow, Shape, TensorInfo
 from fwdscope.trace.memory import Mark, mark
@@ -460,6 +460,7 @@ def _row(
         macs, flops, read, written, saved, *again = step.backward_figures
         unknown = tuple(step.uncounted(backward=True))
         values["backward"] = Backward(macs, flops, read, written, saved, unknown, *again)
+        values["backward_operators"] = backward_costs(node.backward)
     row: LayerRow = object.__new__(LayerRow)
     # As LayerRow(**values), which for being frozen sets its fields one by one and takes ten times as long.
     object.__setattr__(row, "__dict__", values)

@@ -9,13 +9,14 @@ from collections.abc import Iterable, Iterator
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-from fwdscope.arithmetic import layer_type, operator_costs, result_formulas
+from fwdscope.arithmetic import backward_costs, layer_type, operator_costs, result_formulas
 from fwdscope.commands.explain.explanation import Explanation, InnerStep, InputTensor, OutputTensor, Weight
 from fwdscope.formula import Formula
 from fwdscope.functions.functions import FUNCTIONS
 from fwdscope.functions.methods import METHODS
 from fwdscope.layers import LAYERS, layer_of, page, parameter_size
 from fwdscope.layers.base import input_names, required_inputs
+from fwdscope.report import Backward
 from fwdscope.trace.steps import find, inside, steps, tensors
 
 if TYPE_CHECKING:
@@ -29,7 +30,8 @@ def explain(trace: Trace, layer: str) -> Explanation:
     """
     node, beside = find(trace, layer)
     calls = [one for one in steps(trace.root) if _is_call_of(one, node)]
-    records, parts = list(node.records()), inside(node)
+    records = list(node.records())
+    own = [node, *(one for one in inside(node) if not one.is_step())]
     axes = trace.fields.get(id(node.outputs[0].ref)) if node.outputs else None
     line, column = trace.source.place(node.span.start) if node.span and trace.source else (None, None)
     return Explanation(
@@ -43,7 +45,7 @@ def explain(trace: Trace, layer: str) -> Explanation:
         parameters=tuple(_weights(node, trace, "parameters")),
         buffers=tuple(_weights(node, trace, "buffers")),
         # Those of a step with parts are the ones that are in no part.
-        operators=operator_costs([*node.ops, *(op for one in parts if not one.is_step() for op in one.ops)]),
+        operators=operator_costs([op for one in own for op in one.ops]),
         parts=tuple(_inner_steps(node)),
         params=_params(node),
         output_bytes=sum(t.nbytes for t in node.outputs),
@@ -60,6 +62,8 @@ def explain(trace: Trace, layer: str) -> Explanation:
         reads=node.reads,
         note=node.note,
         cached=tuple(Counter(tensor for one in node.nodes() for tensor in one.cached).items()),
+        backward=_backward(node) if trace.step is not None else None,
+        backward_operators=backward_costs([op for one in own for op in one.backward]),
         **{of: _sum(records, of) for of in ("macs", "flops", "bytes_read", "bytes_written")},
     )
 
@@ -71,6 +75,13 @@ def _is_call_of(one: Node, other: Node) -> bool:
     if other.module is not None:
         return one.module is other.module
     return (one.path, one.kind, one.type, one.span) == (other.path, other.kind, other.type, other.span)
+
+
+def _backward(node: Node) -> Backward:
+    every = list(node.nodes())
+    saved = sum(one.saved for one in every)
+    uncounted = dict.fromkeys(r.op.name for one in every for r in one.backward if r.cost is None)
+    return Backward(*node.backward_cost(), saved, tuple(uncounted))
 
 
 _KINDS = {

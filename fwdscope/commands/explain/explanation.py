@@ -9,7 +9,7 @@ from typing import Any
 
 from fwdscope.display import InNotebook
 from fwdscope.formula import Formula
-from fwdscope.report import CachedTensor, OperatorCost, Shape
+from fwdscope.report import Backward, CachedTensor, OperatorCost, Shape
 
 
 @dataclass(frozen=True)
@@ -96,6 +96,9 @@ class Explanation(InNotebook):
     note: str | None = None
     # What it keeps between steps of generation, here and inside, each with how many are alike.
     cached: tuple[tuple[CachedTensor, int], ...] = ()
+    # Its backward in a training step, here and inside, and the operators of that as those of the forward.
+    backward: Backward | None = None
+    backward_operators: tuple[OperatorCost, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """The explanation as JSON's own types."""

@@ -8,7 +8,7 @@ from typing import Any
 from fwdscope.commands.bench.speedup import Speedup
 from fwdscope.findings import findings
 from fwdscope.printable import printable
-from fwdscope.render import estimates, summary
+from fwdscope.render import estimates, summary, training
 from fwdscope.render.bench import against
 from fwdscope.render.colours import colour
 from fwdscope.render.html.page import page
@@ -36,6 +36,7 @@ def _words(report: Report) -> dict[str, Any]:
     seen = view(report, depth=max((row.depth for row in report.layers), default=1))
     sums = [*summary.totals(report), summary.active(report)], [*summary.costs(report)], [*summary.times(report)]
     memory = [summary.memory(report), summary.measured_memory(report), *summary.kept(report)]
+    step = training.costs(report), training.memory(report)
     peaks = _peaks(report)
     return {
         "title": summary.title_parts(report),
@@ -44,7 +45,7 @@ def _words(report: Report) -> dict[str, Any]:
         "flow": summary.flow(report),
         "values": summary.values(report),
         "ran": summary.ran_on(report),
-        "sums": [text for group in (*sums, memory) if (text := "  ·  ".join(filter(None, group)))],
+        "sums": [text for group in (*sums, memory, *step) if (text := "  ·  ".join(filter(None, group)))],
         "messages": list(_messages(report, seen)),
         "estimates": ["".join(text for text, _ in line).rstrip() for line in estimates.lines(report, 120)],
         "legend": [*summary.legend(seen), summary.convention(report)],
@@ -92,6 +93,7 @@ def _messages(report: Report, seen: View) -> Iterator[dict[str, Any]]:
     yield from (message("problem", text, broken) for text in [summary.broken(report)] if text)
     uncounted = [index for index, row in enumerate(report.layers) if row.uncounted]
     yield from (message("problem", text, max(uncounted, default=None)) for text in [summary.uncounted(report)] if text)
+    yield from (message("problem", text) for text in [training.uncounted(report)] if text)
     for shortfall, text in zip(report.shortfalls, summary.shortfalls(report), strict=True):
         yield message("problem", text, paths.get(shortfall.what.partition(" ")[0]))
     for index, row in enumerate(report.layers):

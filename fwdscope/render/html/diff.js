@@ -172,6 +172,11 @@ Object.assign(views, {
   at("main").className = "sweep";
   at("main").append(section("card totals", "Totals"), section("card graph both", "Both networks"),
     make("aside", { class: "card panel below", "aria-label": "Chosen layer", hidden: true }), section("card table", "Changes"));
+  if (reports.some(({ training }) => training)) {
+    at("section.totals").after(section("charts", "Charts"));
+    at(".charts").addEventListener("click", (event) => event.target.index !== undefined && choose(rows[event.target.index]));
+    drawnToWidth(() => { at(".charts").replaceChildren(); drawStep(); });
+  }
   drawComparison();
   drawNetworks();
   list.make();

@@ -42,6 +42,8 @@ const FIGURES = {
   moved: { title: "bytes moved", of: moved, whole: (words.wholes.read ?? 0) + (words.wholes.written ?? 0), text: bytes },
   memory: { title: "memory of the output", of: (row) => row.output_bytes, text: bytes },
   live: { title: "share of the peak", of: (row) => row.live_bytes, text: bytes },
+  backward: { title: "backward MACs", of: (row) => row.backward?.macs, whole: words.wholes.backward, text: count },
+  saved: { title: "bytes saved for the backward", of: (row) => row.backward?.saved_bytes, whole: words.wholes.saved, text: bytes },
   zeros: { title: "zeros", of: (row) => part(row, "zeros"), most: 1, text: percent },
   bad: { title: "NaN and Inf", of: (row) => (row.stats ? part(row, "nans") + part(row, "infs") : null), most: 1, text: percent },
 };
@@ -155,7 +157,7 @@ function onKey(event) {
 // ---- The head -----------------------------------------------------------------------------------------------------
 
 function drawHead() {
-  const { totals, run, outputs, inputs } = report;
+  const { totals, run, outputs, inputs, training } = report;
   const least = report.uncounted.length ? "≥ " : "";
   const moves = totals.bytes_read == null ? null : totals.bytes_read + totals.bytes_written;
   const [name, ...facts] = words.title;
@@ -172,6 +174,8 @@ function drawHead() {
       tile(count(totals.params), "parameters", [exact(totals.params), totals.params ? ` · ${bytes(totals.param_bytes)}` : ""].join("")),
       totals.macs != null && tile(least + count(totals.macs), "MACs", `${least}${count(totals.flops ?? 0)} FLOPs`),
       moves != null && tile(least + bytes(moves), "moved", totals.flops && !least ? `${count(totals.flops / moves)} FLOPs per byte` : ""),
+      training && tile(`${training.phases.some(({ uncounted }) => uncounted.length) ? "≥ " : ""}${count(training.phases.reduce((sum, { flops }) => sum + flops, 0))}`, "FLOPs of a training step", `with ${training.optimizer}`),
+      training && tile(bytes(training.peak_memory), "peak memory of the step", `saved activations ${bytes(training.saved_bytes)}`),
       totals.peak_memory != null && tile(bytes(totals.peak_memory), "peak memory", `activations ${bytes(totals.peak_activations ?? 0)}`),
       totals.kv_cache && tile(bytes(totals.kv_cache), rows.some((row) => row.cached.some(({ kind }) => kind === "past" || kind === "window")) ? "KV cache" : "state", `behind ${exact(report.past)} positions`),
       run?.latency && tile(seconds(run.latency.median), report.past ? "a step" : "a forward", words.rate || "median")));
@@ -201,6 +205,8 @@ const COLUMNS = [
   { name: "dtype", of: (row) => [...new Set(row.output_dtypes)].join(" · ") },
   { name: "params", of: (row) => row.params, text: known(exact), adds: true },
   { name: "macs", title: "MACs", of: (row) => row.macs, text: known(count), adds: true, least: true },
+  { name: "backward", title: "backward MACs", of: (row) => row.backward?.macs, text: known(count), adds: true },
+  { name: "saved", of: (row) => row.backward?.saved_bytes, text: known(bytes), adds: true },
   { name: "latency", of: (row) => row.latency, text: known(seconds), adds: true },
   { name: "share", title: `share of ${measure?.title ?? "all"}`, of: (row) => (measure ? share(row, measure) : null), text: known(percent) },
   { name: "flops", title: "FLOPs", of: (row) => row.flops, text: known(count), adds: true, least: true },
@@ -227,7 +233,7 @@ const COLUMNS = [
   { name: "line", of: (row) => row.line, text: (value) => value ?? "—" },
 ];
 const ran = rows.some((row) => row.stats || row.latency != null);
-const SHOWN = new Set(ran ? ["layer", "type", "output", "params", "macs", "latency", "share", "mean", "std", "histogram"] : ["layer", "type", "output", "params", "macs", "share"]);
+const SHOWN = new Set(ran ? ["layer", "type", "output", "params", "macs", "latency", "share", "mean", "std", "histogram"] : ["layer", "type", "output", "params", "macs", "backward", "saved", "share"]);
 for (const column of COLUMNS) {
   column.title ??= column.name;
   column.right ??= column.text !== undefined;
@@ -419,7 +425,14 @@ function showLayer() {
   if (moved(row)) fact("read, written", `${bytes(row.bytes_read)}, ${bytes(row.bytes_written)}`);
   fact("FLOPs per byte", intensity(row) ? number(intensity(row)) : null);
   of("memory");
-  if (row.live_bytes) fact("activations alive, at most", bytes(row.live_bytes));
+  if (row.live_bytes && !reports[row.side].training) fact("activations alive, at most", bytes(row.live_bytes));
+  if (row.backward) {
+    const { macs, flops, bytes_read: read, bytes_written: written, saved_bytes: saved } = row.backward;
+    of("backward", row.macs && macs ? ` (${number(macs / row.macs)} × the forward's)` : "");
+    fact("backward FLOPs", flops ? count(flops) : null);
+    fact("backward read, written", read + written ? `${bytes(read)}, ${bytes(written)}` : null);
+    of("saved");
+  }
   fact("receptive field", row.receptive_field?.join(" × "));
   if (row.uncounted.length) fact("no counting rule", row.uncounted.join(", "));
   if (row.promise) fact("promised", `${row.promise.text} ${row.promise.held ? "✓" : `✗ got ${row.promise.got ?? "another"}`}`);
@@ -452,11 +465,12 @@ function equation(line, name) {
 }
 
 function arithmetic(row) {
-  const { formulas, operators } = reports[row.side];
+  const { formulas, operators, backward_operators: backward } = reports[row.side];
   const own = (row.formulas ?? []).map((index) => formulas[index]);
   const run = (row.operators ?? []).map((index) => operators[index]);
-  if (!own.length && !run.length) return [];
-  const costs = run.flatMap((one) => {
+  const later = (row.backward_operators ?? []).map((index) => backward[index]);
+  if (!own.length && !run.length && !later.length) return [];
+  const costs = (some) => some.flatMap((one) => {
     const flow = one.inputs.length || one.outputs.length ? `${one.inputs.map(shape).join(" · ")} → ${one.outputs.map(shape).join(" · ")}` : "";
     const isFree = !one.flops && !one.bytes_read && !one.bytes_written;
     return [make("div", { class: "operator" }, make("b", {}, one.name), one.times > 1 ? ` × ${exact(one.times)}` : "", make("span", { class: "muted" }, ` ${flow}`)),
@@ -473,7 +487,8 @@ function arithmetic(row) {
     last = which;
     return [head, equation(rest)];
   });
-  return [make("h3", {}, row.calls > 1 ? "arithmetic of one call" : "arithmetic"), make("div", { class: "code arithmetic" }, sizes, costs)];
+  return [make("h3", {}, row.calls > 1 ? "arithmetic of one call" : "arithmetic"), make("div", { class: "code arithmetic" }, sizes, costs(run)),
+    later.length ? [make("h3", {}, row.calls > 1 ? "backward of one call" : "backward"), make("div", { class: "code arithmetic" }, costs(later))] : []];
 }
 
 function parameters(row) {
@@ -955,7 +970,8 @@ function drawCharts() {
     chart("Repeats", "Each forward of the whole network. The band is the interquartile range, the narrow one the 95 % confidence interval of the median.", drawn).append(figures);
   }
   if (state.colour && rows.length > 1) chart(`${state.colour.title[0].toUpperCase()}${state.colour.title.slice(1)} by module`, "A line of blocks is a level of the network, the width of a block its share of all.", icicle);
-  if (leaves.some((row) => row.live_bytes)) drawMemory();
+  if (report.training) drawStep();
+  else if (leaves.some((row) => row.live_bytes)) drawMemory();
   const rated = words.roofs.some(Boolean);
   if (rated) drawRoofline();
   if (valued.filter(({ stats }) => stats.mean != null).length > 1) drawDepth();
@@ -1013,6 +1029,72 @@ function drawMemory() {
       text(left, height - 5, cut(steps[0].name, 40)), text(width, height - 5, cut(steps.at(-1).name, 40), "end"),
       steps.map((row, index) => { const hit = pointed(row, draw("rect", { class: "hit", x: left + index * step, y: 0, width: step, height: height - 22, fill: "transparent" }), `${bytes(row.live_bytes)} of activations alive`); return hit; }));
   });
+}
+
+// The memory of a training step in the order of time, phase by phase: of one what it is made of, of two both curves.
+function drawStep() {
+  const steps = reports.map(({ training, totals }, side) => training && {
+    ...training, side, there: totals.param_bytes + totals.buffer_bytes + (totals.input_bytes ?? 0) + training.target_bytes,
+    curve: training.curve.map((one) => ({ ...one, row: one.row == null ? null : rows[one.row + side * reports[0].layers.length] })),
+  }).filter(Boolean);
+  const alone = steps.length === 1 ? steps[0] : null;
+  const within = (row) => (row.kids.length ? row.kids.reduce((sum, kid) => sum + within(kid), 0) : 1);
+  // A copy that stands for others is one stretch, and takes as long as what is in it.
+  const long = ({ row }) => (row?.kind === "copies" ? within(row) : 1);
+  const partsOf = (step, { memory, gradients, saved }) => {
+    const known = [["weights, buffers, inputs", step.there], ["optimizer state", step.state_bytes], ["gradients", gradients], ["saved activations", saved]];
+    return [...known, ["other activations", memory - known.reduce((sum, [, size]) => sum + size, 0)]];
+  };
+  const peakOf = (step) => step.curve.reduce((most, one) => (one.memory > most.memory ? one : most));
+  const about = steps.map((step) => {
+    const peak = peakOf(step);
+    return `${alone ? "" : step.side ? "After: " : "Before: "}${bytes(peak.memory)} at the peak, in the ${peak.phase}${peak.row ? ` of ${peak.row.name}` : ""}, with ${step.optimizer}.`;
+  }).join(" ");
+  const card = chart("Memory over a training step", about, (width) => {
+    const [height, left, bottom] = [250, 64, 226];
+    const most = Math.max(...steps.map((step) => step.peak_memory));
+    const y = (value) => short(bottom - (value / most) * (bottom - 22));
+    const names = steps[0].phases.map(({ name }) => name);
+    const lengths = names.map((name) => Math.max(...steps.map((step) => step.curve.filter(({ phase }) => phase === name).reduce((sum, one) => sum + long(one), 0))));
+    // Each phase has room for its name; the rest goes by how much is in it.
+    const rooms = names.map((name) => 6.4 * name.length + 8);
+    const rest = Math.max(0, width - left - rooms.reduce((a, b) => a + b, 0)) / (lengths.reduce((a, b) => a + b, 0) || 1);
+    let x = left;
+    const bands = names.map((name, index) => ({ name, from: x, to: (x += rooms[index] + rest * lengths[index]) }));
+    for (const step of steps) for (const { name, from, to } of bands) {
+      const some = step.curve.filter(({ phase }) => phase === name);
+      const whole = some.reduce((sum, one) => sum + long(one), 0);
+      let passed = 0;
+      for (const one of some) {
+        one.from = from + (passed / whole) * (to - from);
+        one.to = from + ((passed += long(one)) / whole) * (to - from);
+      }
+    }
+    const outline = (step, of) => step.curve.map((one) => `V${y(of(one))}H${short(one.to)}`).join("");
+    const layers = alone ? partsOf(alone, alone.curve[0]).map((_, index) => index).reverse() : [];
+    const upTo = (one, index) => partsOf(alone, one).slice(0, index + 1).reduce((sum, [, size]) => sum + size, 0);
+    const marked = steps.flatMap((step) => {
+      const peak = peakOf(step);
+      const [at, after] = [(peak.from + peak.to) / 2, (peak.from + peak.to) / 2 > width / 2];
+      return alone ? [line(short(at), y(peak.memory), short(at), bottom, "rule"), text(short(after ? at - 6 : at + 6), y(peak.memory) - 6, `peak ${bytes(peak.memory)}`, after ? "end" : "start", "")] : [];
+    });
+    return canvas(width, height,
+      bands.map(({ name, from, to }, index) => [index % 2 ? draw("rect", { class: "phase", x: short(from), y: 8, width: short(to - from), height: bottom - 8 }) : null, text(short((from + to) / 2), height - 6, name, "middle")]),
+      [0, 0.5, 1].flatMap((part) => [line(left, y(most * part), width, y(most * part)), text(left - 8, y(most * part) + 4, bytes(most * part), "end")]),
+      layers.map((index) => draw("path", { class: `held held-${index}`, d: `M${left} ${bottom}${outline(alone, (one) => upTo(one, index))}V${bottom}Z` })),
+      alone ? null : steps.map((step) => draw("path", { class: step.side ? "curve" : "curve former", d: `M${left} ${y(step.curve[0].memory)}${outline(step, ({ memory }) => memory)}` })),
+      marked,
+      steps.at(-1).curve.map((one) => {
+        const hit = draw("rect", { class: "hit", x: short(one.from), y: 8, width: short(Math.max(0.5, one.to - one.from)), height: bottom - 8, fill: "transparent" });
+        const tip = `${one.phase}: ${bytes(one.memory)}${alone ? partsOf(alone, one).filter(([, size]) => size > 0).map(([name, size]) => `\n${bytes(size)} ${name}`).join("") : ""}`;
+        if (one.row) return pointed(one.row, hit, tip);
+        tips.set(hit, tip);
+        return hit;
+      }));
+  });
+  card.append(make("div", { class: "legend muted" }, alone
+    ? partsOf(alone, peakOf(alone)).map(([name, size], index) => make("span", {}, make("i", { class: `held-${index}` }), `${name} ${bytes(size)}`))
+    : words.names.map((name, side) => make("span", {}, make("i", { class: side ? "latter" : "former" }), name))));
 }
 
 const peaks = reports.length > 1 ? null : report.run ? report.run.peaks : report.estimates?.[0]?.peaks;

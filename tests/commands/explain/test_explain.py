@@ -13,6 +13,7 @@ import pytest
 import torch
 from torch import nn
 
+import fwdscope
 from fwdscope.arithmetic import MOST_OPERATORS, operator_costs
 from fwdscope.commands.explain import Explanation, Weight
 from fwdscope.commands.explain.arithmetic import explain
@@ -24,8 +25,11 @@ from fwdscope.language.source import Source
 from fwdscope.model import build
 from fwdscope.render.explanation import draw
 from fwdscope.report import OperatorCost
+from fwdscope.run.subject import SpecSubject
+from fwdscope.settings import TrainingSettings
 from fwdscope.targets import shipped_specs
 from fwdscope.trace import Recorder, Trace, rows, trace, trace_module
+from fwdscope.trace.training import recorder_of
 
 
 def traced(text: str) -> Trace:
@@ -370,3 +374,37 @@ def test_json_holds_all_of_it() -> None:
 def test_drawing_needs_no_torch() -> None:
     script = "import sys, fwdscope.render.explanation, fwdscope.commands.explain; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
+
+
+# --- the backward ----------------------------------------------------------------------------------------------------
+
+
+def test_the_backward_is_explained_as_the_forward_is() -> None:
+    text = lines("a = Linear(6)", "ReLU", "b = Linear(4)")
+    step = trace(build(check(parse(Source("test.yaml", text)))), recorder_of(TrainingSettings()))
+    found = explain(step, "b")
+    assert found.backward is not None
+    # Of the input 2 · 4 · 6, of the weight 4 · 2 · 6; the bias sums 2 gradients for each of 4.
+    inputs, weight, bias = found.backward_operators
+    assert [one.macs_formula for one in (inputs, weight)] == ["M·K·N = 2·4·6 = 48", "M·K·N = 4·2·6 = 48"]
+    assert bias.flops_formula == "R·(n - 1) = 4·(2 - 1) = 4"
+    assert (found.backward.macs, found.backward.flops) == (96, 196)
+    # The ReLU keeps its result, which b needs too.
+    assert (found.backward.saved_bytes, explain(step, "relu").backward.saved_bytes) == (0, 2 * 6 * 4)
+    drawn = draw(found, 100, False)
+    assert "backward      96 MACs, 2 × those of the forward, 196 FLOPs" in drawn
+    assert "saved for it  nothing that an earlier layer does not keep already" in drawn
+    row = next(row for row in rows(step) if row.path == "b")
+    assert (row.backward, row.backward_operators) == (found.backward, found.backward_operators)
+    assert explain(traced(text), "b").backward is None
+
+
+def test_every_copy_of_a_stack_has_its_backward() -> None:
+    checked = check(parse(Source("test.yaml", BLOCKS)))
+    subject = SpecSubject(checked, training=TrainingSettings())
+    blocks = [explain(subject.trace_every_copy(), f"h.{i}").backward for i in range(3)]
+    # Only the first has an input that needs no gradient: the products for it, 2 · 8 · 8 MACs, are none there.
+    assert [one.macs for one in blocks if one] == [2 * 2 * 8 * 8] * 3
+    assert fwdscope.explain("mnist_cnn", "conv1", training=True).backward is not None
+    with pytest.raises(fwdscope.InputError, match="neither a value nor earlier positions"):
+        fwdscope.explain("mnist_cnn", "conv1", training=True, value=(0, 0, 0, 0))
