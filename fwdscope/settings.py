@@ -94,6 +94,8 @@ class TrainingSettings:
         for name in ("train_only", "checkpoint"):
             patterns = settings.get(name) or ()
             settings[name] = (patterns,) if isinstance(patterns, str) else tuple(patterns)
+        if type(copies := settings.get("master_weights", False)) is not bool:
+            raise InputError(f"master_weights={copies!r}: expected True or False")
         if type(number := settings.get("accumulate", 1)) is not int or number < 1:
             raise InputError(f"accumulate={number!r}: the number of micro-batches is 1 or more")
         if (dtype := settings.get("autocast")) is not None:

@@ -11,16 +11,19 @@ from fwdscope.cli import completion
 from fwdscope.cli.boundary import FELL_SHORT, boundary, check_writable, choose_format, complain, put, terminal_of
 from fwdscope.cli.look import NO_CACHE, look_at
 from fwdscope.cli.options import (
+    Accumulate,
     AllowImport,
     Arguments,
     Depth,
     Limits,
     Loss,
+    MasterWeights,
     ModelDtype,
     Optimizer,
     Output,
     Sets,
     Training,
+    TrainOnly,
     content_of,
     files_of,
     split_pair,
@@ -56,6 +59,9 @@ def diff(
     training: Training = False,
     loss: Loss = None,
     optimizer: Optimizer = None,
+    train_only: TrainOnly = None,
+    accumulate: Accumulate = None,
+    master_weights: MasterWeights = False,
     format_: Annotated[str | None, typer.Option("--format", metavar="FORMAT", help=_FORMAT)] = None,
     output: Output = None,
     no_cache: Annotated[bool, typer.Option("--no-cache", help=NO_CACHE)] = False,
@@ -82,7 +88,9 @@ def diff(
             raise InputError(f"diff {first}: with what? Name a second target, or other vars: --after depth=24")
         sides = list(_sides(target_of(first, set_, None, dtype, allow_import, arg), second, before, after))
         check_writable(output, [file for target, _, _ in sides for file in files_of(target)])
-        step = training_of(training, {"loss": loss, "optimizer": optimizer}, {})
+        given = {"loss": loss, "optimizer": optimizer, "train_only": train_only, "accumulate": accumulate,
+                 "master_weights": master_weights}  # fmt: skip
+        step = training_of(training, given, {})
         names = [name for _, name, _ in sides]
         reports: list[Report] = []
         if all(target.is_checkpoint for target, _, _ in sides):

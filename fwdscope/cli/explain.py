@@ -27,6 +27,7 @@ from fwdscope.cli.options import (
     Seed,
     Sets,
     Training,
+    TrainOnly,
     WeightsFile,
     WeightsPartial,
     command_line,
@@ -58,6 +59,7 @@ def explain(
     training: Training = False,
     loss: Loss = None,
     optimizer: Optimizer = None,
+    train_only: TrainOnly = None,
     device: Device = None,
     seed: Seed = 0,
     weights: WeightsFile = None,
@@ -80,14 +82,15 @@ def explain(
         unasked = defaulted(ctx)
         if value is None:
             options = {"--device": device, "--seed": seed or None, "--weights": weights, "--of": of or None}
-            given = [name for name, one in options.items() if one is not None and name[2:] not in unasked]
-            for name in (*given, *([f"-o {output}"] * is_picture)):
+            needless = [name for name, one in options.items() if one is not None and name[2:] not in unasked]
+            for name in (*needless, *([f"-o {output}"] * is_picture)):
                 raise InputError(f"{name} is for a number of the output: add --value, as in --value 0,3,5,5")
         elif past:
             raise InputError("--past has no numbers of earlier positions: leave --value out")
         elif device == "meta" and "device" not in unasked:
             raise InputError("--device meta has no numbers, only shapes: leave it out to run on the CPU")
-        step = training_of(training, {"loss": loss, "optimizer": optimizer}, {"value": value, "past": past})
+        given = {"loss": loss, "optimizer": optimizer, "train_only": train_only}
+        step = training_of(training, given, {"value": value, "past": past})
         with show_progress("loading torch") as report_progress:
             subject = make_subject(inspected, step or False, on_progress=report_progress)
             try:

@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import fields
 
+from fwdscope.errors import InputError
 from fwdscope.language import grammar, tree
 from fwdscope.language.bodies import NodeParser
 from fwdscope.language.composer import compose
@@ -18,7 +19,7 @@ from fwdscope.language.names import listed, nearest, suggestion
 from fwdscope.language.problems import Cause, Problem, Source, Span, SpecError
 from fwdscope.language.record import Record
 from fwdscope.language.source import Scalar, Text, YamlList, YamlMapping, YamlNode
-from fwdscope.settings import LOSSES, TrainingSettings
+from fwdscope.settings import TrainingSettings
 from fwdscope.units import Figure, positions
 
 LANGUAGE_VERSION = 1
@@ -362,19 +363,26 @@ class _SpecParser(NodeParser):
 
     def training(self, node: YamlNode) -> Iterator[tree.TrainingSetting]:
         """Parse the settings of the training step whose figures are expected."""
-        known = [one.name for one in fields(TrainingSettings)]
+        defaults = {one.name: one.default for one in fields(TrainingSettings)}
         for key, value in self.mapping(node, "training", "write `training: {optimizer: adamw, loss: cross_entropy}`"):
             name = key.value
-            if name not in known:
+            if name not in defaults:
                 message = f"{name} is a figure of the step, not a setting" if name in FIGURES else None
-                help = "write it under `expect:`, beside `training:`" if message else suggestion(name, known)
+                help = "write it under `expect:`, beside `training:`" if message else suggestion(name, defaults)
                 self.report(key.span, message or f"a training step has no setting {name}", help, "key")
                 continue
-            given = self.scalar(value, "a name", f"write `{name}: {'adamw' if name == 'optimizer' else 'mse'}`")
-            if given is not None and name == "loss" and given.value not in LOSSES:
-                self.report(given.span, f"there is no loss {given.value}", suggestion(given.value, LOSSES), "value")
-            elif given is not None:
-                yield tree.TrainingSetting(name, given.span, given.value)
+            form, takes_several = f"write `{name}: {_TYPICAL[name]}`", isinstance(defaults[name], tuple)
+            nodes = value.items if isinstance(value, YamlList) and takes_several else (value,)
+            texts = [one.value for one in (self.scalar(node, "a value", form) for node in nodes) if one is not None]
+            if not texts or len(texts) < len(nodes):
+                continue
+            found = tuple(texts) if takes_several else _setting(texts[0], defaults[name])
+            try:
+                TrainingSettings.of({name: found})
+            except InputError as error:
+                self.report(value.span, str(error), form, "value")
+            else:
+                yield tree.TrainingSetting(name, value.span, found)
 
     def expected_shape(self, scalar: Scalar, layer: Scalar | None) -> tree.ExpectedOutput | None:
         """Parse the shape that a layer's output, or the network's, must have."""
@@ -420,6 +428,20 @@ class _SpecParser(NodeParser):
             self.report(scalar.span, *wrong, "value")
             return None
         return tree.ExpectedFigure(name, scalar.span, figure, scalar.value, path, device or None, place, past)
+
+
+# A value of each setting of a training step.
+_TYPICAL = {
+    "loss": "cross_entropy", "optimizer": "adamw", "train_only": "'*lora*'", "checkpoint": "'h.*'", "accumulate": "4",
+    "autocast": "bf16", "master_weights": "true",
+}  # fmt: skip
+
+
+def _setting(text: str, default: object) -> object:
+    """The value of a setting, of the kind of its default; the text itself where it is of no such kind."""
+    if isinstance(default, bool):
+        return {"true": True, "false": False}.get(text.lower(), text)
+    return int(text) if isinstance(default, int) and re.fullmatch(r"[0-9][0-9_]*", text) else text
 
 
 def _wrong_measure(name: str, figure: Figure, text: str) -> tuple[str, str] | None:

@@ -148,6 +148,11 @@ _HELP: dict[str, Schema] = {
     "expect.training.loss": _explained(
         "As --loss. Left out, it is the network's own, else the sum of its outputs.", "cross_entropy"
     ),
+    "expect.training.train_only": _explained("Patterns of the parameters that are trained, as --train-only.", "*lora*"),
+    "expect.training.checkpoint": _explained("Patterns of modules that the backward computes again.", "h.*"),
+    "expect.training.accumulate": _explained("Micro-batches before the optimizer steps, as --accumulate.", 4),
+    "expect.training.autocast": _explained("The dtype that autocast casts to.", "bf16"),
+    "expect.training.master_weights": _explained("Whether the optimizer holds float32 copies of weights.", True),
     "expect.latency": _explained("The time of one forward pass, on a device.", "<= 40 ms on cpu"),
     "for": _explained(
         "A loop, unrolled while building. A layer made in a round is that round's own, at conv.0, conv.1; one made "
@@ -265,11 +270,15 @@ def _expectations() -> Schema:
     one = {"type": "object", "properties": output | own, "additionalProperties": False}
     shape = {"type": "string", "pattern": r"^\s*\("}
     layers = {"layers": {"type": "object", "additionalProperties": {"anyOf": [one, shape]}} | _help("expect.layers")}
-    settings = {
-        one.name: ({"enum": list(LOSSES)} if one.name == "loss" else {"type": "string"})
-        | _help(f"expect.training.{one.name}")
-        for one in fields(TrainingSettings)
+    text = {"type": "string", "pattern": _SOMETHING}
+    kinds: dict[str, Schema] = {
+        "loss": {"enum": list(LOSSES)},
+        **{name: {"anyOf": [text, {"type": "array", "items": text}]} for name in ("train_only", "checkpoint")},
+        "accumulate": {"type": ["integer", "string"], "pattern": "^[0-9][0-9_]*$", "minimum": 1},
+        "master_weights": {"enum": [True, False, "true", "false", "True", "False"]},
     }
+    names = [one.name for one in fields(TrainingSettings)]
+    settings = {name: kinds.get(name, text) | _help(f"expect.training.{name}") for name in names}
     step = {"type": "object", "properties": settings, "additionalProperties": False} | _help("expect.training")
     properties = output | layers | {"training": step} | figures
     return {"type": "object", "properties": properties, "additionalProperties": False}

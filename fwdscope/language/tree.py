@@ -166,7 +166,7 @@ class TrainingSetting(Record):
 
     name: str
     span: Span
-    value: str
+    value: object
 
 
 class ExpectedOutput(Record):

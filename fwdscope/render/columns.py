@@ -212,7 +212,7 @@ def _nonfinite_cell(shown: ShownRow) -> Cell:
 
 
 _SPARK_WIDTH = 10
-_HEIGHTS = " ▁▂▃▄▅▆▇█"
+HEIGHTS = " ▁▂▃▄▅▆▇█"
 
 
 def spark(histogram: Histogram, width: int) -> str:
@@ -227,7 +227,7 @@ def spark(histogram: Histogram, width: int) -> str:
     heights = [upto[whole] * width + (rest and rest * histogram.counts[whole]) for whole, rest in edges]
     sums = [high - low for low, high in pairwise(heights)]
     highest = max(sums) or 1
-    return "".join(_HEIGHTS[-(-count * 8 // highest)] for count in sums)
+    return "".join(HEIGHTS[-(-count * 8 // highest)] for count in sums)
 
 
 def _histogram_cell(shown: ShownRow) -> Cell:

@@ -119,6 +119,7 @@ def _sums(report: Report, width: int) -> Iterator[Line]:
     stressed, space, behind = first.partition(" (") if "forward" in first else (first, "", "")
     yield ((stressed, "bold"), (space + behind, ""), *rest)
     yield from itertools.chain(lines, *others)
+    yield from training.curve(report, width)
 
 
 def _problems(report: Report, seen: View, width: int) -> Iterator[Line]:

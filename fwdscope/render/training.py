@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from functools import partial
+from itertools import takewhile
+from operator import lt
+
 from fwdscope import units
 from fwdscope.printable import printable
+from fwdscope.render.columns import HEIGHTS
+from fwdscope.render.lines import Line
 from fwdscope.render.rows import AT_LEAST, named
-from fwdscope.report import Report
+from fwdscope.report import PHASES, Report
 
 
 def costs(report: Report) -> tuple[str, ...]:
@@ -55,6 +62,35 @@ def memory(report: Report) -> tuple[str, ...]:
         again = f"{units.byte_size(step.recomputed_bytes)} computed again instead"
         saved += f", {again} ({', '.join(map(printable, step.checkpoint))})"
     return peak, saved, f"gradients of all {trained}parameters {units.byte_size(step.gradient_bytes)}"
+
+
+# The columns of the curve, at least and at most.
+_NARROWEST, _WIDEST = 50, 110
+
+
+def curve(report: Report, width: int) -> Iterator[Line]:
+    """The memory over the step, from its least to its peak, above the names of the phases."""
+    step, rows = report.training, report.layers
+    if step is None or len(step.curve) < _NARROWEST // 2 or width < _NARROWEST:
+        return
+    low, high = (pick(one.memory for one in step.curve) for pick in (min, max))
+    ends = units.byte_size(low), units.byte_size(high)
+    # Each stretch once; that of a copy that stands for others as often as there are rows in it.
+    drawn: dict[str, list[int]] = {name: [] for name in PHASES}
+    for one in step.curve:
+        depth = rows[one.row].depth if one.row is not None and rows[one.row].kind == "copies" else len(rows)
+        inside = takewhile(partial(lt, depth), (row.depth for row in rows[(one.row or 0) + 1 :]))
+        drawn[one.phase] += [one.memory] * max(1, sum(1 for _ in inside))
+    spare = min(width, _WIDEST) - len(" ".join(ends)) - 2 - sum(len(name) + 3 for name in PHASES)
+    bars = names = ""
+    for name, every in drawn.items():
+        room = len(name) + 3 + spare * len(every) // sum(map(len, drawn.values()))
+        for i in range(room):  # a column has the most of its part
+            start, end = i * len(every) // room, (i + 1) * len(every) // room
+            bars += HEIGHTS[1 + 7 * (max(every[start : max(end, start + 1)], default=low) - low) // max(1, high - low)]
+        names += f"└ {name}".ljust(room)
+    yield ((f"{ends[0]} ", "dim"), (bars, "cyan"), (f" {ends[1]}", "dim"))
+    yield ((" " * (len(ends[0]) + 1) + names.rstrip(), "dim"),)
 
 
 def uncounted(report: Report) -> str:

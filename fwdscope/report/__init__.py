@@ -34,10 +34,11 @@ from fwdscope.report.report import (
     parse_json,
     quantile,
 )
-from fwdscope.report.training import STEP_FIGURES, Backward, Moment, Phase, TrainingStep
+from fwdscope.report.training import PHASES, STEP_FIGURES, Backward, Moment, Phase, TrainingStep
 
 __all__ = [
     "CONVENTION",
+    "PHASES",
     "RELUS",
     "SCHEMA",
     "STEP_FIGURES",

@@ -54,6 +54,10 @@ class Moment:
     phase: PhaseName
     row: int | None
     memory: int
+    # Of these the gradients, what is kept for the backward, and weights that autocast has cast.
+    gradients: int = 0
+    saved: int = 0
+    casts: int = lean(0)
 
 
 @dataclass(frozen=True)

@@ -208,7 +208,7 @@ class Part(NamedTuple):
 
     name: PhaseName
     records: list[OpRecord]
-    stretches: list[tuple[Node | None, int]]
+    stretches: list[tuple[Node | None, Levels]]
 
 
 class Levels(NamedTuple):
@@ -218,6 +218,9 @@ class Levels(NamedTuple):
     gradients: int
     saved: int
     casts: int
+
+
+NOTHING = Levels(0, 0, 0, 0)
 
 
 @dataclass(frozen=True)

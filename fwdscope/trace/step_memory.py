@@ -13,7 +13,7 @@ from fwdscope.errors import FwdscopeError
 from fwdscope.ops.dispatch import OpRecord
 from fwdscope.torch_private import without_modes
 from fwdscope.trace.memory import Memory, size_of, storage_ids
-from fwdscope.trace.record import Levels, Node
+from fwdscope.trace.record import NOTHING, Levels, Node
 
 
 class StepMemory(Memory):
@@ -73,10 +73,12 @@ class CopiesDifferError(FwdscopeError):
 
 
 class CopiesOfStep:
-    """A copy of a stack that ran, in place of others: the bytes it keeps, and how far its backward raises memory."""
+    """A copy of a stack that ran, in place of others: the bytes it keeps, and how far it raises memory."""
 
-    def __init__(self, node: Node, inside: set[int], left: int, keeps_input: bool, keeps_result: bool) -> None:
-        self.node, self.inside, self.left = node, inside, left
+    def __init__(
+        self, node: Node, inside: set[int], left: int, keeps_input: bool, keeps_result: bool, forward_rise: Levels
+    ) -> None:
+        self.node, self.inside, self.left, self.forward_rise = node, inside, left, forward_rise
         self.keeps_input, self.keeps_result = keeps_input, keeps_result
         # The bytes of its parameters' gradients.
         self.gradients = 0
@@ -84,7 +86,7 @@ class CopiesOfStep:
         self.starts: list[tuple[Levels, int]] = []
         # The same when its own began, and the most by which they rose, and in which list.
         self.start: Levels | None = None
-        self.rise = Levels(0, 0, 0, 0)
+        self.rise = NOTHING
         self.at: list[OpRecord] = node.ops
 
     def reach(self, levels: Levels, home: list[OpRecord]) -> None:

@@ -16,7 +16,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from functools import cache, partial
-from operator import add
+from operator import add, sub
 from typing import Any
 
 import torch
@@ -37,7 +37,7 @@ from fwdscope.trace.objective import loss_of
 from fwdscope.trace.optimizers import step_optimizer
 from fwdscope.trace.past import Past
 from fwdscope.trace.patterns import find_checkpointed, freeze_others
-from fwdscope.trace.record import Levels, Node, Part, RecordedStep, Recorder, Trace, sum_figures
+from fwdscope.trace.record import NOTHING, Levels, Node, Part, RecordedStep, Recorder, Trace, sum_figures
 from fwdscope.trace.step_memory import CopiesDifferError, CopiesOfStep, NextCopy, StepMemory, empty_bytes
 
 _ADD, _ADD_IN_PLACE = torch.ops.aten.add.Tensor, torch.ops.aten.add_.Tensor
@@ -61,9 +61,10 @@ class StepRecorder(Recorder):
         self.backwards: dict[int, list[OpRecord]] = {}
         # The storages that are kept for the backward, and the list of the first step that keeps them.
         self.keepers: dict[int, list[OpRecord]] = {}
-        # All storages that were kept, in order; their number, and that of all storages made, when each node began.
+        # All storages that were kept, in order; their number, that of all storages made, that of the stretches, and the
+        # bytes alive, when each node began.
         self.kept: list[int] = []
-        self.before: dict[Node, tuple[int, int]] = {}
+        self.before: dict[Node, tuple[int, int, int, Levels]] = {}
         # Copies of stacks that did not run, by the node of that which did; the parameters of these for those of others.
         self.copies: dict[Node, CopiesOfStep] = {}
         self.twins: dict[int, Tensor] = {}
@@ -72,13 +73,13 @@ class StepRecorder(Recorder):
         self.held: list[Tensor] = []
         self.targets: list[Tensor] = []
         self.parts: dict[PhaseName, list[OpRecord]] = {"forward": []}
-        self.stretches: dict[PhaseName, list[tuple[list[OpRecord], int]]] = {"forward": []}
+        self.stretches: dict[PhaseName, list[tuple[list[OpRecord], Levels]]] = {"forward": []}
         self.part: PhaseName = "forward"
         # The list whose backward runs, and whether its node is through, so that its gradients are added to others.
         self.running: list[OpRecord] = []
         self.sums_gradients = False
         # The most bytes alive, the part and the list.
-        self.top: tuple[Levels, PhaseName, list[OpRecord]] = (Levels(-1, 0, 0, 0), "forward", [])
+        self.top: tuple[Levels, PhaseName, list[OpRecord]] = (NOTHING._replace(live=-1), "forward", [])
         # The parameters that got a gradient, and the storages of those that hold one of earlier micro-batches.
         self.with_gradient: set[int] = set()
         self.accumulated: set[int] = set()
@@ -159,9 +160,9 @@ class StepRecorder(Recorder):
         """Record the number of live bytes."""
         stretches = self.stretches[self.part]
         if not stretches or stretches[-1][0] is not home:
-            stretches.append((home, levels[0]))
-        elif levels[0] > stretches[-1][1]:
-            stretches[-1] = home, levels[0]
+            stretches.append((home, levels))
+        elif levels[0] > stretches[-1][1][0]:
+            stretches[-1] = home, levels
         self.reach_top(levels, home)
 
     def reach_top(self, levels: Levels, home: list[OpRecord]) -> None:
@@ -228,14 +229,14 @@ class StepRecorder(Recorder):
         if self.repeats:
             node = self.stack[-1]
             assert isinstance(node, Node)
-            self.before[node] = len(self.kept), self.memory.made
+            self.before[node] = len(self.kept), self.memory.made, len(self.stretches[self.part]), self.memory.levels()
 
     def is_repeatable(self, x: Tensor, others: Sequence[Tensor], result: Tensor) -> bool:
         """Whether further copies keep what the layer that just ended keeps."""
         if self.regions:
             return False
         node = self.parent()[-1]
-        number, made = self.before[node]
+        number, made, place, start = self.before[node]
         kept = set(self.kept[number:])
         if any(other is x or other.requires_grad for other in others) or self.maker(result) not in set(node.nodes()):
             return False
@@ -247,7 +248,9 @@ class StepRecorder(Recorder):
         if any(self.memory.born.get(key, made) < made for key in first - {before}):
             return False  # what all copies keep, as a mask, is kept once
         left = self.memory.live - node.live - self.memory.size(behind)
-        self.copies[node] = CopiesOfStep(node, own, left, keeps_x, keeps_result)
+        highest = max([levels for _, levels in self.stretches["forward"][place:]], default=start)
+        rise = Levels(*map(sub, highest, start))
+        self.copies[node] = CopiesOfStep(node, own, left, keeps_x, keeps_result, rise)
         return is_first == (keeps_x and not keeps_result)
 
     def may_repeat(self, modules: Mapping[nn.Module, nn.Module]) -> bool:
@@ -263,8 +266,8 @@ class StepRecorder(Recorder):
     def result_of_copy(self, node: Node, x: Tensor, result: Tensor, modules: Mapping[nn.Module, nn.Module]) -> Tensor:
         """The result of a copy that does not run, with a backward and with the bytes that the copy before it saved."""
         copies = self.copies[node]
-        self.reach(self.memory.levels(node.peak - node.live), node.ops)
-        self.stretches["forward"].append(([], 0))  # so that each copy has a stretch of its own
+        self.reach(Levels(*map(add, self.memory.levels(), copies.forward_rise)), node.ops)
+        self.stretches["forward"].append(([], NOTHING))  # so that each copy has a stretch of its own
         copies.gradients = 0
         for old, new in modules.items():
             for (_, one), (_, twin) in zip(old._parameters.items(), new._parameters.items(), strict=True):
@@ -280,7 +283,7 @@ class StepRecorder(Recorder):
             raise CopiesDifferError
         stretches = self.stretches["backward"]
         copies.starts.append((self.memory.levels(), len(stretches)))
-        stretches.append((copies.node.ops, 0))
+        stretches.append((copies.node.ops, NOTHING))
         if self.settings.accumulate == 1:
             self.memory.mark(empty_bytes(copies.gradients, self.held), "gradient")
         if len(copies.starts) == copies.node.repeat - 1:
@@ -291,7 +294,7 @@ class StepRecorder(Recorder):
         copies = self.open.pop()
         for levels, place in copies.starts:
             reached = Levels(*map(add, levels, copies.rise))
-            self.stretches["backward"][place] = copies.node.ops, reached.live
+            self.stretches["backward"][place] = copies.node.ops, reached
             self.reach_top(reached, copies.at)
 
     # -- loss and backward --------------------------------------------------------------------------------------------
@@ -326,7 +329,7 @@ class StepRecorder(Recorder):
         self.reach(levels._replace(gradients=levels.gradients + stepped.more_gradients), self.running)
         parts = []
         for part, records in self.parts.items():
-            stretches = [(owners.get(id(one)), peak) for one, peak in self.stretches[part] if peak]
+            stretches = [(owners.get(id(one)), peak) for one, peak in self.stretches[part] if peak.live]
             parts.append(Part(part, records, stretches))
         levels, part, at = self.top
         self.step = RecordedStep(
@@ -449,9 +452,11 @@ def step_of(trace: Trace, rows: Sequence[tuple[LayerRow, tuple[Node, ...]]], tot
         if name != "optimizer":
             added = [(times - 1, record.figures) for record in step.additions if name == "backward"]
             figures = sum_figures((), [(times, figures), *added])
-        highest = max([bytes for _, bytes in stretches], default=0) + always
+        highest = max([levels.live for _, levels in stretches], default=0) + always
         phases.append(Phase(name, *figures, highest, tuple(unknown)))
-        curve += [Moment(name, None if node is None else index.get(node), always + peak) for node, peak in stretches]
+        for node, (live, gradients, saved, casts) in stretches:
+            row = None if node is None else index.get(node)
+            curve.append(Moment(name, row, always + live, accumulated + gradients, saved, casts))
     peak, settings, repeated = step.peak, step.settings, trace.root.recomputed_cost()
     return TrainingStep(
         step.loss, settings.optimizer, tuple(phases), step.gradients, step.state, step.targets, step.saved,

@@ -20,7 +20,7 @@ from fwdscope.render import render
 from fwdscope.render.colours import colour
 from fwdscope.render.columns import shapes_cell
 from fwdscope.render.value import draw
-from fwdscope.report import Report, Strip, TensorInfo
+from fwdscope.report import PHASES, Report, Strip, TensorInfo
 from fwdscope.report.pictures import encode_cells
 from fwdscope.report.value import (
     Element,
@@ -446,3 +446,26 @@ def test_a_network_without_layers_and_one_of_thousands_are_drawn(shown: Shown) -
     browser = shown(deep_network())
     browser.run(OPEN_ALL)
     assert len(browser.run(NODES)) == len(deep_network().layers)
+
+
+def test_the_memory_of_a_training_step_is_drawn_by_what_it_is_made_of(shown: Shown) -> None:
+    browser = shown(sample_reports.trained())
+    chart = "[...document.querySelectorAll('.chart')].find((one) => one.textContent.startsWith('Memory over a train'))"
+
+    def texts(selector: str) -> list[str]:
+        found: list[str] = browser.run(f"[...{chart}.querySelectorAll('{selector}')].map((one) => one.textContent)")
+        return found
+
+    # The most is held in the backward of relu: 2 MiB each of state, gradients and saved activations, and 1 more.
+    assert "in the backward of relu" in texts("p")[0]
+    state, gradients, saved, other = texts(".legend span")[1:]
+    assert (state, gradients) == ("optimizer state 2.00 MiB", "gradients 2.00 MiB")
+    assert (saved, other) == ("saved activations 2.00 MiB", "other 1.00 MiB")
+    assert [one for one in texts("text") if one in PHASES] == list(PHASES)
+    # A stretch leads to its row.
+    browser.click(".chart .hit:last-of-type")
+    assert not browser.run(CHOSEN)
+    browser.run(f"{chart}.querySelectorAll('.hit')[5].dispatchEvent(new MouseEvent('click', {{ bubbles: true }}))")
+    assert browser.run(CHOSEN) == "fc2"
+    assert "backward MACs" in browser.run("document.querySelector('.panel').textContent")
+    assert "color-contrast" in browser.passed_by_axe()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 from dataclasses import replace
 
 import pytest
@@ -267,3 +268,10 @@ def test_axe_finds_no_violation_on_other_pages(opened: Opened, kind: str) -> Non
         "diff": lambda: diff_page(compared(), DiffOptions()),
     }[kind]()
     assert "color-contrast" in opened(page, 390, True).passed_by_axe()
+
+
+def test_two_training_steps_are_two_curves(opened: Opened) -> None:
+    browser = opened(diff_page(compare(sample_reports.trained(), sample_reports.trained(2)), DiffOptions()))
+    assert browser.run("document.querySelectorAll('.chart path.curve').length") == 2
+    about = browser.run("document.querySelector('.chart p').textContent")
+    assert re.findall(r"[\d.]+ MiB", about) == ["7.39 MiB", "14.4 MiB"]  # weights, and 7 or 14 MiB

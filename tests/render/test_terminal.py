@@ -11,7 +11,8 @@ from rich.cells import cell_len
 from fwdscope.render import Options, terminal
 from fwdscope.render.lines import shorten, wrap
 from fwdscope.render.table import bar_of, share_style
-from fwdscope.report import LayerRow, Report, Totals
+from fwdscope.render.training import curve
+from fwdscope.report import PHASES, LayerRow, Report, Totals
 
 ALL = {
     "resnet50": sample_reports.resnet50(),
@@ -170,3 +171,20 @@ def test_a_number_stays_with_its_unit() -> None:
         "MACs",
     ]
     assert wrap("3 Get one and of 12 KiB", 20) == ["3 Get one and of", "12 KiB"]
+
+
+@pytest.mark.parametrize("width", [60, 100, 140])
+def test_the_memory_of_a_training_step_is_a_line_above_its_phases(width: int) -> None:
+    report = sample_reports.trained()
+    assert not list(curve(report, width))  # of so few layers there is nothing to see
+    assert report.training is not None
+    step = replace(report.training, curve=report.training.curve * 4)
+    bars, names = ("".join(text for text, _ in line) for line in curve(replace(report, training=step), width))
+    # 101,770 weights of 4 bytes and a state of 2 MiB; 5 MiB more at the peak.
+    assert bars.startswith("2.39 MiB ▁")
+    assert bars.endswith(" 7.39 MiB")
+    # The least is in the forward, the peak in the backward: a column of eight heights, the same for both.
+    at = {name: names.index(name) - 2 for name in PHASES}
+    assert set(bars[at["loss"] : at["backward"]]) == {"▆"}
+    assert bars.index("█") in range(at["backward"], at["optimizer"])
+    assert len(bars) <= width

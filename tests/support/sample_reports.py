@@ -8,14 +8,19 @@ from dataclasses import replace
 from typing import Any
 
 from fwdscope.report import (
+    PHASES,
+    Backward,
     Environment,
     LayerRow,
+    Moment,
+    Phase,
     Promise,
     Report,
     Shape,
     Shortfall,
     TensorInfo,
     Totals,
+    TrainingStep,
 )
 
 ENVIRONMENT = Environment(fwdscope="0.1.0", python="3.11.9", torch="2.13.0+cpu", platform="linux")
@@ -270,6 +275,35 @@ def mlp(**fields: Any) -> Report:
         layer("fc2", "Linear", (32, 10), {"weight": (10, 128), "bias": (10,)}, input_shapes=((32, 128),)),
     ]
     return report("mlp", [TensorInfo("image", (32, 1, 28, 28), "float32")], rows, **fields)
+
+
+def trained(scale: int = 1) -> Report:
+    """A training step of the MLP, of one stretch for each layer, and one that belongs to none: MiB times ``scale``."""
+    base = mlp()
+    there = base.totals.param_bytes + base.totals.buffer_bytes + (base.totals.input_bytes or 0)
+    # Phase, row, MiB of gradients, of what is saved, and of all else but the weights and the state of 2 MiB.
+    flow = (
+        *(("forward", row, 0, row, 0) for row in range(4)),
+        ("loss", None, 0, 4, 0),
+        *(("backward", row, 4 - row, row, 1 if row == 2 else 0) for row in (3, 2, 1)),
+        ("optimizer", None, 3, 0, 0),
+    )
+    state, mega = 2 * scale * 2**20, scale * 2**20
+    curve = tuple(
+        Moment(phase, row, there + state + mega * (gradients + saved + other), mega * gradients, mega * saved)
+        for phase, row, gradients, saved, other in flow
+    )
+    phases = tuple(
+        Phase(name, 10, 20, 30, 40, max(one.memory for one in curve if one.phase == name)) for name in PHASES
+    )
+    peak = max(curve, key=lambda one: one.memory)
+    rows = tuple(replace(row, backward=Backward(5, 6, 7, 8, mega)) for row in base.layers)
+    step = TrainingStep(
+        "sum of fc2", "adamw", phases, 3 * mega, state, 0, 4 * mega, peak.memory, peak.phase, peak.row,
+        peak.gradients, peak.saved, curve,
+    )  # fmt: skip
+    totals = replace(base.totals, peak_memory=None, peak_activations=None)
+    return replace(base, layers=rows, training=step, totals=totals)
 
 
 def troubled() -> Report:

@@ -20,7 +20,7 @@ import fwdscope
 from fwdscope.language import load
 from fwdscope.model import build
 from fwdscope.render import render
-from fwdscope.report import Report, TrainingStep
+from fwdscope.report import PHASES, Report, TrainingStep
 from fwdscope.run.subject import totals_of
 from fwdscope.settings import TrainingSettings
 from fwdscope.trace import rows_with_nodes, trace
@@ -103,7 +103,13 @@ def test_a_step_of_resnet_50() -> None:
     )
     # 25,557,032 parameters of float32 twice, and 161 numbers of steps.
     assert report.training.state_bytes == 2 * 102_228_128 + 161 * 4
-    # The flow of time: no curve ends above the peak, and each point belongs to a row.
+    # The flow of time: no curve ends above the peak, whose parts are those of its point, and in the end all gradients
+    # are there and nothing that was saved.
+    peak = next(one for one in report.training.curve if one.memory == report.training.peak_memory)
+    assert (peak.gradients, peak.saved) == (report.training.peak_gradients, report.training.peak_saved)
+    last = report.training.curve[-1]
+    assert (last.gradients, last.saved) == (report.training.gradient_bytes, 0)
+    assert report.training.curve[0].gradients == 0
     assert max(one.memory for one in report.training.curve) == report.training.peak_memory
     assert report.loads(report.dumps()) == report
     for form in ("table", "tree", "markdown"):
@@ -391,7 +397,8 @@ def test_a_copy_of_a_stack_stands_for_others(name: str) -> None:
         step = step_of(traced, with_nodes, totals_of(traced, network, list(network.example.values())))
         assert step is not None
         ran = len(list(traced.root.nodes()))
-        found.append((ran, replace(step, curve=()), [row for row, _ in with_nodes], max(m.memory for m in step.curve)))
+        highest = [max((m.memory, m.gradients, m.saved) for m in step.curve if m.phase == name) for name in PHASES]
+        found.append((ran, replace(step, curve=()), [row for row, _ in with_nodes], highest))
     if len(found) == 2:
         assert found[0][0] < found[1][0]
         assert found[0][1:] == found[1][1:]

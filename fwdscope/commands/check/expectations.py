@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
     Evaluate = Callable[[Expression], object]
 
+# Figures that are others in training.
+_OF_FORWARD = frozenset({"flops", "bytes_read", "bytes_written", "peak_memory", "peak_activations", "kv_cache"})
 # Figures that are lower bounds if an operator has no counting rule.
 _COUNTED = frozenset({"macs", "flops", "bytes_read", "bytes_written", "train_flops"})
 
@@ -69,25 +71,30 @@ def with_shortfalls(
     """The report with the expectations that it does not meet, except latencies, which are not measured on meta.
 
     ``check_outputs`` is False if an input has another shape than the spec's. If ``--set`` replaced a var, or ``--past``
-    or ``--training`` is given, figures are not compared, since they are those of the file's own forward, and a note
-    says so; layers that are gone have no shape. Figures of a training step are compared if it is the expected ``step``.
+    is given, figures are not compared, since they are those of the file itself, and a note says so, as with
+    ``--training`` of those that training changes; layers that are gone have no shape. Figures of a training step are
+    compared if it is the expected ``step``.
     """
     place, expected = checked.spec.source.place, checked.spec.expect.figures
     found = [one for one in verdicts(checked, report, check_outputs, None, caches, step) if one.state == "failed"]
     given = [variable.name for variable in checked.spec.variables if variable.given is not None]
-    others = report.past or report.training
-    apart = {one.span for one in expected if given or (others and not (step and one.name in step.figures))}
-    if given or others:
+    # What the figures that are not compared are of.
+    apart: dict[Span, str] = {}
+    for one in expected:
+        if given:
+            apart[one.span] = f"the file's own {', '.join(given)}"
+        elif report.past:
+            apart[one.span] = "a forward without --past"
+        elif report.training and one.name in _OF_FORWARD:
+            apart[one.span] = "a forward without --training"
+        elif report.training and step is None and one.name in STEP_FIGURES:
+            apart[one.span] = "a step with the file's own settings"
+    if given or report.past:
         # A layer may be gone because the var is smaller.
-        gone = [one for one in found if one.layer is not None and row_at(report.layers, one.layer) is None]
-        found = [one for one in found if one.span not in apart and one not in gone]
-    if apart:
-        of = f"the file's own {', '.join(given)}" if given else "a forward without --past"
-        if report.training and not given:
-            is_other = any(one.name in report.training.figures for one in expected) and step is None
-            of = "the step under `expect: training`" if is_other else "a forward without --training"
-        note = f"expected figures are not checked, since they are for {of}"
-        report = replace(report, notes=(*report.notes, note))
+        found = [one for one in found if one.layer is None or row_at(report.layers, one.layer) is not None]
+    found = [one for one in found if one.span not in apart]
+    notes = [f"expected figures are not checked, since they are for {of}" for of in dict.fromkeys(apart.values())]
+    report = replace(report, notes=(*report.notes, *notes))
     shortfalls = [Shortfall(one.what, one.expected, one.got, *place(one.span.start)) for one in found]
     return replace(report, shortfalls=tuple(shortfalls))
 

@@ -1041,9 +1041,10 @@ function drawStep() {
   const within = (row) => (row.kids.length ? row.kids.reduce((sum, kid) => sum + within(kid), 0) : 1);
   // A copy that stands for others is one stretch, and takes as long as what is in it.
   const long = ({ row }) => (row?.kind === "copies" ? within(row) : 1);
-  const partsOf = (step, { memory, gradients, saved }) => {
-    const known = [["weights, buffers, inputs", step.there], ["optimizer state", step.state_bytes], ["gradients", gradients], ["saved activations", saved]];
-    return [...known, ["other activations", memory - known.reduce((sum, [, size]) => sum + size, 0)]];
+  const partsOf = (step, { memory, gradients, saved, casts = 0 }) => {
+    const [master, state] = [step.master_bytes ?? 0, step.state_bytes];
+    const known = [["weights, buffers, inputs", step.there], ["optimizer state", state - master], ["gradients", gradients], ["saved activations", saved], ["master weights", master], ["cast weights", casts]];
+    return [...known, ["other", memory - known.reduce((sum, [, size]) => sum + size, 0)]];
   };
   const peakOf = (step) => step.curve.reduce((most, one) => (one.memory > most.memory ? one : most));
   const about = steps.map((step) => {
@@ -1079,11 +1080,11 @@ function drawStep() {
       return alone ? [line(short(at), y(peak.memory), short(at), bottom, "rule"), text(short(after ? at - 6 : at + 6), y(peak.memory) - 6, `peak ${bytes(peak.memory)}`, after ? "end" : "start", "")] : [];
     });
     return canvas(width, height,
-      bands.map(({ name, from, to }, index) => [index % 2 ? draw("rect", { class: "phase", x: short(from), y: 8, width: short(to - from), height: bottom - 8 }) : null, text(short((from + to) / 2), height - 6, name, "middle")]),
+      bands.map(({ name, from, to }) => text(short((from + to) / 2), height - 6, name, "middle")),
       [0, 0.5, 1].flatMap((part) => [line(left, y(most * part), width, y(most * part)), text(left - 8, y(most * part) + 4, bytes(most * part), "end")]),
       layers.map((index) => draw("path", { class: `held held-${index}`, d: `M${left} ${bottom}${outline(alone, (one) => upTo(one, index))}V${bottom}Z` })),
       alone ? null : steps.map((step) => draw("path", { class: step.side ? "curve" : "curve former", d: `M${left} ${y(step.curve[0].memory)}${outline(step, ({ memory }) => memory)}` })),
-      marked,
+      bands.slice(1).map(({ from }) => line(short(from), 8, short(from), height - 4, "phase")), marked,
       steps.at(-1).curve.map((one) => {
         const hit = draw("rect", { class: "hit", x: short(one.from), y: 8, width: short(Math.max(0.5, one.to - one.from)), height: bottom - 8, fill: "transparent" });
         const tip = `${one.phase}: ${bytes(one.memory)}${alone ? partsOf(alone, one).filter(([, size]) => size > 0).map(([name, size]) => `\n${bytes(size)} ${name}`).join("") : ""}`;
@@ -1093,7 +1094,7 @@ function drawStep() {
       }));
   });
   card.append(make("div", { class: "legend muted" }, alone
-    ? partsOf(alone, peakOf(alone)).map(([name, size], index) => make("span", {}, make("i", { class: `held-${index}` }), `${name} ${bytes(size)}`))
+    ? partsOf(alone, peakOf(alone)).map(([name, size], index) => size > 0 && make("span", {}, make("i", { class: `held-${index}` }), `${name} ${bytes(size)}`))
     : words.names.map((name, side) => make("span", {}, make("i", { class: side ? "latter" : "former" }), name))));
 }
 
