@@ -14,6 +14,7 @@ from fwdscope.cli.options import (
     Accumulate,
     AllowImport,
     Arguments,
+    Checkpoint,
     Depth,
     Limits,
     Loss,
@@ -60,6 +61,7 @@ def diff(
     loss: Loss = None,
     optimizer: Optimizer = None,
     train_only: TrainOnly = None,
+    checkpoint: Checkpoint = None,
     accumulate: Accumulate = None,
     master_weights: MasterWeights = False,
     format_: Annotated[str | None, typer.Option("--format", metavar="FORMAT", help=_FORMAT)] = None,
@@ -88,8 +90,8 @@ def diff(
             raise InputError(f"diff {first}: with what? Name a second target, or other vars: --after depth=24")
         sides = list(_sides(target_of(first, set_, None, dtype, allow_import, arg), second, before, after))
         check_writable(output, [file for target, _, _ in sides for file in files_of(target)])
-        given = {"loss": loss, "optimizer": optimizer, "train_only": train_only, "accumulate": accumulate,
-                 "master_weights": master_weights}  # fmt: skip
+        given = {"loss": loss, "optimizer": optimizer, "train_only": train_only, "checkpoint": checkpoint,
+                 "accumulate": accumulate, "master_weights": master_weights}  # fmt: skip
         step = training_of(training, given, {})
         names = [name for _, name, _ in sides]
         reports: list[Report] = []

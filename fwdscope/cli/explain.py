@@ -15,6 +15,7 @@ from fwdscope.cli.options import (
     AllowImport,
     Arguments,
     AsJson,
+    Checkpoint,
     Device,
     Inputs,
     Limits,
@@ -60,6 +61,7 @@ def explain(
     loss: Loss = None,
     optimizer: Optimizer = None,
     train_only: TrainOnly = None,
+    checkpoint: Checkpoint = None,
     device: Device = None,
     seed: Seed = 0,
     weights: WeightsFile = None,
@@ -89,7 +91,7 @@ def explain(
             raise InputError("--past has no numbers of earlier positions: leave --value out")
         elif device == "meta" and "device" not in unasked:
             raise InputError("--device meta has no numbers, only shapes: leave it out to run on the CPU")
-        given = {"loss": loss, "optimizer": optimizer, "train_only": train_only}
+        given = {"loss": loss, "optimizer": optimizer, "train_only": train_only, "checkpoint": checkpoint}
         step = training_of(training, given, {"value": value, "past": past})
         with show_progress("loading torch") as report_progress:
             subject = make_subject(inspected, step or False, on_progress=report_progress)

@@ -135,6 +135,7 @@ _rows = st.builds(
     kv_cache=_unknown,
     backward=st.one_of(st.none(), st.builds(Backward, *[_counts] * 5, _tuples(_texts))),
     backward_operators=_tuples(_operators),
+    least=_amounts,
     note=st.one_of(st.none(), _texts),
     stats=st.one_of(st.none(), _stats),
     copy_stds=_tuples(_perhaps),
