@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from fwdscope.errors import InputError, ShapeError, TargetError, error_text, needs_values
 from fwdscope.garbage_collection import without_garbage_collection
 from fwdscope.language.problems import SpecError
-from fwdscope.report import Report
+from fwdscope.report import LargestBatch, Report
 from fwdscope.report.stored import as_stored
 from fwdscope.report.sweep import SweepAxis, SweepPoint, combinations
 from fwdscope.settings import META, SHOW_ALL, Interrupted, RunError, RunSettings, Training, dtype_name
@@ -152,19 +152,43 @@ def inspect_at(target: Target, values: Sequence[tuple[str, str]], settings: RunS
 
 def with_batch(target: Target, batch: int) -> Target:
     """The target with another batch, given by the var that is the first size of the first input."""
-    from fwdscope.model.build import example_inputs
-    from fwdscope.run.batch import batch_variable
+    from fwdscope.run.batch import batch_name
 
-    if target.is_of_library and "B" not in target.variables:
-        return target.with_value("B", str(batch))
-    checked, _ = target.load_spec()
-    first = next(iter(example_inputs(checked).values()))
-    name = batch_variable(checked, first.shape[0]) if first.dim() else None
+    name = batch_name(target)
+    if name is None and target.inputs:
+        raise InputError("--batch and --input are both given: leave one of them out")
     if name is None:
         raise InputError(f"--batch: no var of {target.text} is the first size of its first input; use --input")
     if name in target.variables:
         raise InputError(f"the batch is the var {name} of {target.text}: give one of them, not both")
-    return target._replace(variables={**target.variables, name: str(batch)})
+    return target.with_value(name, str(batch))
+
+
+def with_largest_batch(
+    target: Target, settings: RunSettings, memory: int, on_progress: Callable[[str], None] = lambda _: None
+) -> tuple[Target, LargestBatch]:
+    """The target with the largest batch that fits into so many bytes, or with one of 1, and what the next one needs.
+
+    Raises InputError where nothing sets the batch, or where the memory does not grow with it.
+    """
+    from fwdscope.run.batch import largest_batch
+
+    @functools.cache
+    def peak(batch: int) -> int:
+        on_progress(f"a batch of {batch:,}")
+        report = inspect_target(with_batch(target, batch), settings)[0]
+        needed = report.training.peak_memory if report.training is not None else report.totals.peak_memory
+        if needed is None:
+            raise InputError(f"--batch max: the memory that {target.text} needs is not known")
+        return needed
+
+    try:
+        peak(1)
+    except (SpecError, ShapeError):  # as batch norms, which need several values
+        found = largest_batch(memory, peak, 2)
+    else:
+        found = largest_batch(memory, peak)
+    return with_batch(target, found or 1), LargestBatch(found, peak(found + 1))
 
 
 def run_sweep(

@@ -30,6 +30,7 @@ from fwdscope.cli.boundary import (
 from fwdscope.cli.defaults import defaulted
 from fwdscope.cli.look import NO_CACHE, Look, look_at
 from fwdscope.cli.options import command_line, target_of
+from fwdscope.cli.progress import show_progress
 from fwdscope.cli.vary import inspect_at_sizes, refuse_with_vary
 from fwdscope.cli.watch import watch_spec
 from fwdscope.errors import InputError, ShapeError
@@ -42,7 +43,7 @@ from fwdscope.storage import Stored
 if TYPE_CHECKING:
     from fwdscope.device.table import Accelerator
     from fwdscope.render.overview import NamedReport
-    from fwdscope.report import Report
+    from fwdscope.report import LargestBatch, Report
     from fwdscope.targets import Target
 
 _COLUMNS = f"Columns of the table, separated by commas: {', '.join(COLUMNS)}."
@@ -83,6 +84,7 @@ def inspect(
     arg: opt.Arguments = None,
     input_: opt.Inputs = None,
     dtype: opt.ModelDtype = "float32",
+    batch: opt.Batch = None,
     past: opt.Past = None,
     weights_dtype: opt.WeightsFormat = None,
     kv_dtype: opt.CacheFormat = None,
@@ -131,9 +133,8 @@ def inspect(
                  "accumulate": accumulate, "master_weights": master_weights}  # fmt: skip
         step = opt.training_of(training, given, others)
         if vary:
-            refuse_with_vary(
-                {**view, "on": None, "device": chosen, "show": show, "weights": weights, "partial": partial}
-            )
+            others = {"show": show, "weights": weights, "partial": partial, "batch": batch}
+            refuse_with_vary({**view, "on": None, "device": chosen, **others})
             settings = RunSettings("auto", train=train, training=step)
             inspect_at_sizes(inspected[0], vary, settings, on, _find_accelerators(on), strict, format_, output)
             return
@@ -150,6 +151,7 @@ def inspect(
             seed, weights, weights_partial, train=train, training=step, stats=not no_stats,
             latency=not (no_latency or draws), show=show, depth=depth,
         )  # fmt: skip
+        inspected, largest = _with_batches(inspected, batch, settings, accelerators, watch or show is not None)
         check_writable(output, [weights, *(file for target in inspected for file in opt.files_of(target))])
         if draws:
             _write_picture(look_at(inspected[0], settings), output)
@@ -172,7 +174,8 @@ def inspect(
         shown: list[NamedReport] = []
         for target, report in found:
             again = options._replace(target=_command_line(target, chosen, on, settings))
-            shown.append((target.text, _with_estimates(target, report, accelerators, on or ""), again))
+            report = _with_estimates(target, report, accelerators, on or "", largest.get(id(target)))
+            shown.append((target.text, report, again))
         _write(shown, form, output)
         code = WRONG_INPUT if len(found) < len(inspected) else _exit_code(found, strict)
         if interrupted or code:
@@ -263,7 +266,42 @@ def _find_accelerators(names: str | None) -> tuple[Accelerator, ...]:
         raise InputError(f"--on {names}: {error}") from None
 
 
-def _with_estimates(target: Target, report: Report, accelerators: tuple[Accelerator, ...], on: str) -> Report:
+def _with_batches(
+    targets: list[Target],
+    batch: int | str | None,
+    settings: RunSettings,
+    accelerators: tuple[Accelerator, ...],
+    is_other: bool,
+) -> tuple[list[Target], dict[int, LargestBatch]]:
+    """The targets with another batch size; if that is ``max``, the largest one that fits into a device's memory.
+
+    Those largest ones are by the target's ``id()``.
+    """
+    from fwdscope.inspection import with_batch, with_largest_batch
+
+    if batch is None:
+        return targets, {}
+    for target in targets:
+        target.refuse_report(", whose sizes are fixed: --batch needs the spec")
+    if isinstance(batch, int):
+        return [with_batch(target, batch) for target in targets], {}
+    if len(accelerators) != 1 or settings.device not in ("auto", "meta") or is_other:
+        raise InputError("--batch max finds what fits into one device's memory, without a run: add --on H100")
+    memory = accelerators[0].peaks("float32").memory
+    if memory is None:
+        raise InputError(f"--batch max: the memory of {accelerators[0].name} is not known")
+    with show_progress("loading torch") as on_progress:
+        found = [with_largest_batch(target, settings, memory, on_progress) for target in targets]
+    return [target for target, _ in found], {id(target): largest for target, largest in found}
+
+
+def _with_estimates(
+    target: Target,
+    report: Report,
+    accelerators: tuple[Accelerator, ...],
+    on: str,
+    largest: LargestBatch | None = None,
+) -> Report:
     """The report with the estimates of ``--on``; with ``all``, the fastest devices first."""
     from fwdscope.report.roofline import estimate, fastest_first, with_least
     from fwdscope.report.throughput import dtype_of_products
@@ -271,7 +309,9 @@ def _with_estimates(target: Target, report: Report, accelerators: tuple[Accelera
     if accelerators:
         dtype = dtype_of_products(report)
         report = replace(report, estimates=tuple(estimate(report, one.peaks(dtype)) for one in accelerators))
-        report = with_least(report, report.estimates[0].peaks) if len(report.estimates) == 1 else report
+        if len(report.estimates) == 1:
+            report = with_least(report, report.estimates[0].peaks)
+            report = replace(report, estimates=(replace(report.estimates[0], largest_batch=largest),))
         if report.past and not target.is_report:
             from fwdscope.inspection import with_generation
 

@@ -107,6 +107,16 @@ WeightsFormat = Annotated[
 CacheFormat = Annotated[
     Format | None, typer.Option("--kv-dtype", parser=_parse_format, metavar="FORMAT", help=_KV_DTYPE)
 ]
+_BATCH = "Batch size; with max the largest that fits into the memory of the device of --on."
+
+
+def _parse_batch(text: str) -> int | str:
+    if text == "max" or (text.isdigit() and int(text)):
+        return text if text == "max" else int(text)
+    raise typer.BadParameter(f"{text!r}: expected a whole number above 0, or max")
+
+
+Batch = Annotated[int | None, typer.Option("--batch", parser=_parse_batch, metavar="N", help=_BATCH)]
 Train = Annotated[bool, typer.Option("--train", help=_TRAIN)]
 
 

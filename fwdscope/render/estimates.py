@@ -9,6 +9,7 @@ from fwdscope.printable import printable
 from fwdscope.render.lines import Line, paragraph
 from fwdscope.render.rows import BROKEN, UNKNOWN
 from fwdscope.render.table import Cell, Column, lay_out
+from fwdscope.render.training import parts_of_peak
 from fwdscope.report import Estimate, Peaks, Report
 from fwdscope.report.generation import bytes_kept, sequences
 from fwdscope.report.roofline import ridge
@@ -67,6 +68,8 @@ def _in_words(report: Report, one: Estimate, width: int) -> Iterator[Line]:
             yield from _paragraph(f"  {', '.join(parts)}{''.join(f'  ·  {text}' for text in rates_of_one)}", width, "")
         yield from _paragraph(f"  {bound_in_words(report, one)}", width, "")
     yield from _paragraph(f"  {fit_in_words(one)}", width, "red" if one.fits is False else "")
+    for text in largest_batch_in_words(report, one):
+        yield from _paragraph(f"  {text}", width, "bold" if one.fits else "red")
     for text in generation_in_words(report, one):
         yield from _paragraph(f"  {text}", width, "")
 
@@ -119,6 +122,21 @@ def fit_in_words(one: Estimate) -> str:
     of = f"{units.share(times)} of" if times <= 1 else _beyond(times).replace("%", "% of")
     of += f" its {sold(one.peaks.memory)}"
     return f"fits: {needs}, {of}" if one.fits else f"{BROKEN} does not fit: {needs}, {of}"
+
+
+def largest_batch_in_words(report: Report, one: Estimate) -> Iterator[str]:
+    """``largest batch 213: 310 MiB left, and 214 needs 74.6 GiB``; or what the memory of a batch of 1 is made of."""
+    found = one.largest_batch
+    if found is None or one.needed is None or one.peaks.memory is None:
+        return
+    if found.batch:
+        left, following = units.byte_size(one.peaks.memory - one.needed), units.byte_size(found.next_needed)
+        n, after = units.exact(found.batch), units.exact(found.batch + 1)
+        yield f"largest batch {n}: {left} left, and {after} needs {following}"
+    else:
+        parts = sorted(parts_of_peak(report), key=lambda part: (part[0] == "other", -part[1]))
+        texts = [f"{name} {units.byte_size(size)}" for name, size in parts if size * 20 >= one.needed]
+        yield f"{BROKEN} not even a batch of 1 fits: {', '.join(texts)}"
 
 
 def generation_in_words(report: Report, one: Estimate) -> Iterator[str]:

@@ -24,6 +24,7 @@ from fwdscope.render.rows import (
     is_broken,
     named,
 )
+from fwdscope.render.training import parts_of_peak
 from fwdscope.report import CONVENTION, ActivationStats, Promise, Report, TensorInfo, multiplicities, parents
 from fwdscope.report.generation import bytes_a_position, bytes_kept, items
 from fwdscope.report.roofline import utilisation, whole_time
@@ -131,13 +132,11 @@ def memory(report: Report) -> str:
     if sums.peak_memory is None:
         return ""
     # Buffers and inputs are mentioned from 1 % on.
-    others = (("buffers", sums.buffer_bytes), ("inputs", sums.input_bytes or 0))
-    parts = (
-        ("weights", sums.param_bytes),
-        ("cache", sums.kv_cache or 0),
-        *((name, size) for name, size in others if size * 100 >= sums.peak_memory),
-        ("activations", sums.peak_activations or 0),
-    )
+    parts = [
+        (name, size)
+        for name, size in parts_of_peak(report)
+        if name not in ("buffers", "inputs") or size * 100 >= sums.peak_memory
+    ]
     return f"peak memory {units.byte_sum(sums.peak_memory, parts)}"
 
 

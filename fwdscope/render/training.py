@@ -45,6 +45,22 @@ def memory(report: Report) -> tuple[str, ...]:
     if step is None:
         return ()
     where = "" if step.peak_row is None else f" of {named(report.layers[step.peak_row])}"
+    parts = [(name, size) for name, size in parts_of_peak(report) if size * 200 >= step.peak_memory]
+    saved = f"{units.byte_size(step.saved_bytes)} saved for the backward when the forward ends"
+    peak = f"peak memory {units.byte_sum(step.peak_memory, parts)} in the {step.peak_phase}{where}"
+    trained = "trained " * (sums.trainable_params < sums.params)
+    if step.recomputed_bytes:
+        again = f"{units.byte_size(step.recomputed_bytes)} computed again instead"
+        saved += f", {again} ({', '.join(map(printable, step.checkpoint))})"
+    return peak, saved, f"gradients of all {trained}parameters {units.byte_size(step.gradient_bytes)}"
+
+
+def parts_of_peak(report: Report) -> tuple[tuple[str, int], ...]:
+    """What the memory of a forward or a training step is made of at its peak."""
+    step, sums = report.training, report.totals
+    if step is None:
+        kept = ("cache", sums.kv_cache or 0), ("buffers", sums.buffer_bytes), ("inputs", sums.input_bytes or 0)
+        return ("weights", sums.param_bytes), *kept, ("activations", sums.peak_activations or 0)
     known = (
         ("weights", sums.param_bytes),
         ("master weights", step.master_bytes),
@@ -53,15 +69,7 @@ def memory(report: Report) -> tuple[str, ...]:
         ("saved activations", step.peak_saved),
         ("cast weights", step.peak_casts),
     )
-    rest = step.peak_memory - sum(size for _, size in known)
-    parts = [(name, size) for name, size in (*known, ("other", rest)) if size * 200 >= step.peak_memory]
-    saved = f"{units.byte_size(step.saved_bytes)} saved for the backward when the forward ends"
-    peak = f"peak memory {units.byte_sum(step.peak_memory, parts)} in the {step.peak_phase}{where}"
-    trained = "trained " * (sums.trainable_params < sums.params)
-    if step.recomputed_bytes:
-        again = f"{units.byte_size(step.recomputed_bytes)} computed again instead"
-        saved += f", {again} ({', '.join(map(printable, step.checkpoint))})"
-    return peak, saved, f"gradients of all {trained}parameters {units.byte_size(step.gradient_bytes)}"
+    return *known, ("other", step.peak_memory - sum(size for _, size in known))
 
 
 # The columns of the curve, at least and at most.

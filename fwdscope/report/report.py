@@ -419,6 +419,14 @@ class PhaseEstimate:
 
 
 @dataclass(frozen=True)
+class LargestBatch:
+    """The largest batch that fits into a device's memory, 0 if none does, and the bytes that the next one needs."""
+
+    batch: int
+    next_needed: int
+
+
+@dataclass(frozen=True)
 class Estimate:
     """The least time of a forward or a training step on a device that is not here, every operator at its peak."""
 
@@ -434,6 +442,8 @@ class Estimate:
     generation: GenerationEstimate | None = None
     # Of a training step, whose phases these are.
     phases: tuple[PhaseEstimate, ...] = ()
+    # If it was looked for; the report is of this batch, or of the smallest one where none fits.
+    largest_batch: LargestBatch | None = None
 
 
 @dataclass(frozen=True)

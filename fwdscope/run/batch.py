@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from fwdscope.errors import InputError
 from fwdscope.language.check import Checked, check
 from fwdscope.language.expression import Constant
 from fwdscope.language.problems import SpecError
@@ -15,6 +18,33 @@ from fwdscope.model.build import example_inputs
 from fwdscope.report import Report
 from fwdscope.targets import Target
 from fwdscope.trace.duplicate import replace_tensors
+
+_MOST = 2**36
+# Bytes at the peak, by the batch size.
+PeakByBatch = Callable[[int], int]
+
+
+def largest_batch(free: int, peak: PeakByBatch, start: int = 1, beyond: int | None = None) -> int:
+    """The largest batch below ``beyond`` that fits into ``free`` bytes, 0 if none does; ``start`` is one that runs.
+
+    The batch that is returned and the next one were looked at. Memory is nearly linear in the batch, so that lines
+    through what is known come first, and bisection corrects them. Raises InputError if the memory does not grow.
+    """
+    known = {n: peak(n) for n in (start, 2 * start)}
+    for turn in itertools.count():
+        low = max((n for n, size in known.items() if size <= free), default=0)
+        high = min((n for n, size in known.items() if size > free), default=beyond)
+        if high is not None and high - low <= 1:
+            return low
+        if low > _MOST:
+            raise InputError(f"a batch of {low:,} fits too: its memory does not grow with the batch")
+        one, other = sorted(sorted(known, key=lambda n: abs(known[n] - free))[:2])
+        growth = known[other] - known[one]
+        line = one + (free - known[one]) * (other - one) // growth if growth > 0 else 8 * other
+        guess = (line, line + 1, (low + (high or 4 * low)) // 2)[turn % 3]
+        guess = max(guess, low + 1) if high is None else min(max(guess, low + 1), high - 1)
+        known[guess] = peak(guess)
+    raise AssertionError
 
 
 def resize(value: Any, batch: int, size: int) -> Any:

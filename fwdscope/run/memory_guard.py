@@ -6,11 +6,9 @@ from collections.abc import Callable
 
 from fwdscope.device.local import LocalDevice
 from fwdscope.report import Totals
+from fwdscope.run.batch import PeakByBatch, largest_batch
 from fwdscope.settings import RunError
 from fwdscope.units import byte_size
-
-# Bytes at the peak of a forward, by its batch size.
-PeakByBatch = Callable[[int], int]
 
 
 def check_memory(
@@ -35,29 +33,8 @@ def check_memory(
     peak = peak_by_batch(batch)
     if peak is None or batch is None or batch < 2:
         help = f"use a smaller dtype or {'fewer earlier positions' if cache else 'smaller inputs'}"
-    elif largest := largest_batch(device.free, peak, batch):
+    elif largest := largest_batch(device.free, peak, 1, batch):
         help = f"the largest batch that fits is {largest:,}, not {batch:,}"
     else:
         help = "not even a batch of 1 fits"
     raise RunError(f"{message}\n  {help}; --device meta shows shapes and costs without running it")
-
-
-def largest_batch(free: int, peak: PeakByBatch, batch: int) -> int:
-    """The largest batch below ``batch`` whose forward fits into ``free`` bytes; 0 if none does.
-
-    Memory is nearly linear in the batch, so a linear guess comes first, and bisection corrects it.
-    """
-    one = peak(1)
-    if one > free:
-        return 0
-    each = max(1, peak(2) - one)
-    guesses = [min(batch - 1, 1 + (free - one) // each)] * 2
-    guesses[1] += 1
-    low, high = 1, batch
-    while high - low > 1:
-        guess = min(max(guesses.pop(0), low + 1), high - 1) if guesses else (low + high) // 2
-        if peak(guess) <= free:
-            low = guess
-        else:
-            high = guess
-    return low

@@ -1,4 +1,4 @@
-"""``inspect --training`` with ``--on`` and ``--vary``."""
+"""``inspect --training`` with ``--on``, ``--vary`` and ``--batch``."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import csv
 import io
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner, Result
@@ -80,3 +81,62 @@ def test_a_sweep_of_steps_says_what_was_stepped_and_draws_its_time() -> None:
 def test_the_page_of_a_sweep_has_the_steps_figures() -> None:
     assert run("--vary", "B=1,2", "-o", "page.html").exit_code == 0
     assert "Saved activations" in Path("page.html").read_text()
+
+
+# --- the largest batch -----------------------------------------------------------------------------------------------
+
+
+def fitted(*arguments: str) -> dict[str, Any]:
+    result = CliRunner().invoke(app, ["inspect", *arguments, "--format", "json"])
+    assert (result.exit_code, result.stderr) == (0, "")
+    found: dict[str, Any] = json.loads(result.stdout)
+    return found
+
+
+def test_the_largest_batch_of_a_forward() -> None:
+    saved = fitted("net.yaml", "--batch", "max", "--on", "T4")
+    (found,) = saved["estimates"]
+    # 96 weights; for each item the input and, at the peak, the results of hidden and relu: 3 · 8 numbers of 4 bytes.
+    batch = (16 * 10**9 - 4 * 96) // 96
+    assert found["largest_batch"] == {"batch": batch, "next_needed": 4 * 96 + 96 * (batch + 1)}
+    assert (found["needed"], found["fits"]) == (4 * 96 + 96 * batch, True)
+    assert saved["inputs"][0]["shape"] == [batch, 8]
+
+
+def test_the_largest_batch_of_a_step_is_that_of_the_report() -> None:
+    text = run("--batch", "max", "--on", "T4", "--optimizer", "sgd").stdout
+    (line,) = [line.strip() for line in text.splitlines() if "largest batch" in line]
+    number = line.split(":")[0].removeprefix("largest batch ").replace(",", "")
+    # The same by hand: at this batch it fits, at the next it does not.
+    assert f"--set B={number}" in text
+    for batch, fits in ((int(number), True), (int(number) + 1, False)):
+        given = ("net.yaml", "--training", "--optimizer", "sgd", "--batch", str(batch), "--on", "T4")
+        (found,) = fitted(*given)["estimates"]
+        assert (found["fits"], found["largest_batch"]) == (fits, None)
+
+
+def test_where_not_even_one_fits_it_is_said_what_decides() -> None:
+    Path("net.yaml").write_text(SPEC.replace("d: 8", "d: 40_000"))
+    text = run("--batch", "max", "--on", "T4").stdout
+    # 1.6e9 and 1.6e5 weights of 4 bytes, their gradients, and two states of AdamW as large.
+    assert "not even a batch of 1 fits: optimizer state 11.9 GiB, weights 5.96 GiB, gradients 5.96 GiB" in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--batch", "max"], "--batch max finds what fits into one device's memory, without a run: add --on H100"),
+        (["--batch", "max", "--on", "H100,T4"], "into one device's memory"),
+        (
+            ["--batch", "max", "--on", "T4", "--set", "B=3"],
+            "the batch is the var B of net.yaml: give one of them, not both",
+        ),
+        (["--batch", "2", "--input", "x=3,8"], "--batch and --input are both given"),
+        (["--batch", "2", "--vary", "B=1,2"], "leave --batch out"),
+        (["--batch", "0"], "'0': expected a whole number above 0, or max"),
+    ],
+)
+def test_batches_that_cannot_be_looked_for(arguments: list[str], message: str) -> None:
+    result = run(*arguments)
+    assert result.exit_code == 2
+    assert message in result.stderr
