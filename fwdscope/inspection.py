@@ -74,10 +74,10 @@ def inspect_module(
     return as_stored(report, stored) if any(stored) else report
 
 
-def _refuse_run(past: int, settings: RunSettings, stored: Stored, text: str = "") -> None:
+def _refuse_run(past: int, settings: RunSettings, stored: Stored) -> None:
     """Raise InputError where a step behind earlier positions is to run, for they have no numbers, or to train."""
-    if stored.cache is not None and (not past or text.startswith("transformers:")):
-        raise InputError("--kv-dtype is for --past, and not for a model of transformers, whose own cache has its dtype")
+    if stored.cache is not None and not past:
+        raise InputError("--kv-dtype is for what is kept of earlier positions: add --past")
     if any(stored) and (settings.training or settings.device not in ("auto", "meta")):
         raise InputError("--weights-dtype and --kv-dtype are counted for a forward on meta: leave the run or step out")
     if past and settings.training:
@@ -90,7 +90,7 @@ def _refuse_run(past: int, settings: RunSettings, stored: Stored, text: str = ""
 
 def inspect_target(target: Target, settings: RunSettings = META) -> tuple[Report, Picture | None]:
     """The report of a target, and the picture that ``settings.show`` asks for. Raises InputError or SpecError."""
-    _refuse_run(target.past, settings, target.stored, target.text)
+    _refuse_run(target.past, settings, target.stored)
     if not target.is_report:
         only_on_meta = settings.device == "meta"
         make = functools.partial(make_subject, target, settings.mode, only_on_meta, settings.on_progress)

@@ -144,7 +144,12 @@ def _weights(one: Explanation, width: int) -> Iterator[Line]:
                 yield from formulas([weight.count.text], width)
 
 
-_KEPT = {"past": "of each earlier position", "encoder": "of the encoder, once", "state": "whatever the positions"}
+_KEPT = {
+    "past": "of each earlier position",
+    "window": "of the last positions",
+    "encoder": "of the encoder, once",
+    "state": "whatever the positions",
+}
 
 
 def _cached(one: Explanation, width: int) -> Iterator[Line]:

@@ -13,10 +13,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fwdscope.errors import InputError
+from fwdscope.errors import InputError, needs_values
 from fwdscope.ops.nested import tensors
 from fwdscope.ops.watch import watching
 from fwdscope.report import CachedTensor
+from fwdscope.trace.known_values import KnownValues
 from fwdscope.trace.module import OwnCache
 
 # What outputs and parameters of a forward call a cache.
@@ -35,8 +36,7 @@ def behind_own_cache(
     """
     taken = inspect.signature(module.forward).parameters
     asked = {"use_cache": True} if "use_cache" in taken else {}
-    with torch.no_grad(), watching():
-        result = module(**{**kwargs, **asked})
+    result = _filled(module, {**kwargs, **asked})
     found = {name: result[name] for name in _NAMES if isinstance(result, Mapping) and result.get(name) is not None}
     if not found:
         raise InputError(f"--past: {type(module).__name__} gives no cache of earlier positions")
@@ -55,6 +55,18 @@ def behind_own_cache(
     with torch.no_grad(), watching():
         kept = dict(_kept(cache, positions, filled))
     return {**step, **asked, place: cache}, OwnCache(kept, new)
+
+
+def _filled(module: nn.Module, kwargs: Mapping[str, Any]) -> Any:
+    """What a model gives, on meta with the numbers of its inputs if it needs them."""
+    with torch.no_grad(), watching():
+        try:
+            return module(**kwargs)
+        except Exception as error:
+            if not needs_values(error):
+                raise
+        with KnownValues():
+            return module(**kwargs)
 
 
 def _kept(cache: Any, positions: int, filled: int) -> Iterator[tuple[int, CachedTensor]]:

@@ -177,7 +177,8 @@ def _trace_on_meta(
         autocast = _autocast_device(uses)
         if autocast is None and needs_values(error) and any(map(is_known, tensors_inside([args, kwargs]))):
             try:
-                return _trace_copy(lambda: Duplicate(module, args, kwargs, _known_stand_in), training, past, known=True)
+                copy = functools.partial(Duplicate, module, args, kwargs, _known_stand_in)
+                return _trace_copy(copy, training, past, known=True, cache=cache)
             except Exception as again:
                 # The first error says what the forward needs, unless it runs nowhere else.
                 if not lacks_values(again) and all(t.is_meta for t in module.parameters()):

@@ -11,6 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import fwdscope
 from fwdscope.report.generation import bytes_kept, kept_tensors
+from fwdscope.trace.duplicate import tensors_inside
 
 transformers = pytest.importorskip("transformers")
 
@@ -38,6 +39,12 @@ CASES: dict[str, tuple[dict[str, Any], int, int]] = {
     # 4 heads of 16 in each of 2 layers of the decoder, and those of the encoder's 32 positions.
     "t5": ({"d_model": 64, "num_heads": 4, "d_kv": 16, "d_ff": 128, "num_layers": 2, "num_decoder_layers": 2,
             "vocab_size": 100}, 2 * 2 * 64, 2 * 2 * 64 * 32),
+    # As t5, but with 32 positions of the encoder's 64 values in 4 heads.
+    "bart": ({"d_model": 64, "encoder_layers": 2, "decoder_layers": 2, "decoder_attention_heads": 4, "vocab_size": 100,
+              "encoder_attention_heads": 4, "encoder_ffn_dim": 128, "decoder_ffn_dim": 128},
+             2 * 2 * 64, 2 * 2 * 64 * 32),
+    # Five numbers for each of 64 channels in each of 2 layers: what two shifts saw last, and three of the recurrence.
+    "rwkv": ({"hidden_size": 64, "num_hidden_layers": 2, "vocab_size": 100}, 0, 5 * 2 * 64),
     # 4 inputs of the convolution and 8 numbers of the state for each of 2 · 64 channels in each of 2 layers.
     "mamba": ({"hidden_size": 64, "num_hidden_layers": 2, "state_size": 8, "vocab_size": 100}, 0, 2 * 128 * (4 + 8)),
 }  # fmt: skip
@@ -59,17 +66,20 @@ def test_a_model_keeps_what_its_own_cache_keeps(name: str) -> None:
     assert sum(one.nbytes * times for one, times in kept_tensors(report)) == report.totals.kv_cache
 
 
-@pytest.mark.parametrize("name", ["llama", "qwen2", "mistral", "gemma2", "gpt2", "deepseek_v3", "t5"])
+@pytest.mark.parametrize("name", ["llama", "qwen2", "mistral", "gemma2", "gpt2", "deepseek_v3", "t5", "bart"])
 def test_a_step_behind_its_own_cache_costs_what_torch_counts(name: str) -> None:
     # The model on the CPU: it fills its cache with PAST positions, and takes one more.
     settings, _, _ = CASES[name]
     config = transformers.AutoConfig.for_model(name, **settings)
     model = transformers.AutoModel.from_config(config, attn_implementation="eager").eval()
     ids = torch.zeros(1, PAST, dtype=torch.int64)
-    encoder = {"input_ids": torch.zeros(1, 32, dtype=torch.int64)} if name == "t5" else {}
+    encoder = {"input_ids": torch.zeros(1, 32, dtype=torch.int64)} if name in ("t5", "bart") else {}
     new = "decoder_input_ids" if encoder else "input_ids"
     with torch.no_grad():
         first = model(**encoder, **{new: ids}, use_cache=True)
+        # The bytes of its cache are those that are counted, but for the lengths that windows hold.
+        held = sum(one.numel() * one.element_size() for one in tensors_inside(first.past_key_values) if one.dim())
+        assert held == inspect(name).totals.kv_cache
         given = {"encoder_outputs": (first.encoder_last_hidden_state,)} if encoder else {}
         with FlopCounterMode(display=False) as counter:
             model(**given, **{new: ids[:, :1]}, cache=first.past_key_values)
@@ -107,6 +117,17 @@ def test_mamba_keeps_a_state_in_float32_whatever_the_model() -> None:
         ("conv_states", "bfloat16"),
         ("recurrent_states", "float32"),
     }
+
+
+def test_a_cache_of_its_own_is_counted_as_stored() -> None:
+    whole, stored = (
+        inspect("mistral"),
+        fwdscope.inspect("transformers:mistral", arguments=CASES["mistral"][0], past=PAST, kv_dtype="int8"),
+    )
+    # Keys and values of 16 positions, 2 heads of 16, 2 layers: a byte each, and a scale of 4 for each row of 16.
+    values = 2 * 2 * 2 * 16 * 16
+    assert stored.totals.kv_cache == values + values // 16 * 4
+    assert whole.totals.bytes_read - stored.totals.bytes_read == 4 * values - stored.totals.kv_cache
 
 
 def test_a_model_without_a_cache_is_refused() -> None:
