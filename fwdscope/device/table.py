@@ -39,6 +39,8 @@ class Accelerator:
     vendor: str
     # Its ``torch.cuda.get_device_name``; empty if torch has none, or the same for several devices.
     torch_name: str
+    # Other names that people write.
+    aliases: tuple[str, ...]
     float32: float | None
     tf32: float | None
     float16: float | None
@@ -48,6 +50,9 @@ class Accelerator:
     # Bytes, and bytes per second.
     memory: int | None
     bandwidth: float
+    # The most FLOP/s in bfloat16, and bytes per second, that were measured and published; None if none are.
+    achieved_bfloat16: float | None
+    achieved_bandwidth: float | None
     source: str
     primary_source: str
     caveats: str
@@ -64,7 +69,14 @@ class Accelerator:
         # Only cuDNN, NVIDIA's library, uses TF32 by default.
         convolutions = self.tf32 if dtype == "float32" and self.vendor == "NVIDIA" else None
         memory = int(self.memory * _METAL_SHARE) if self.memory is not None and self.vendor == "Apple" else self.memory
-        return Peaks(self.name, dtype, self.rate(dtype), self.bandwidth, memory, "table", convolutions)
+        reached = [
+            round(achieved / peak, 3) if achieved and peak else None
+            for achieved, peak in (
+                (self.achieved_bfloat16, self.bfloat16),
+                (self.achieved_bandwidth, self.bandwidth),
+            )
+        ]
+        return Peaks(self.name, dtype, self.rate(dtype), self.bandwidth, memory, "table", convolutions, *reached)
 
 
 @cache
@@ -82,6 +94,7 @@ def _accelerator(row: dict[str, str]) -> Accelerator:
         name=row["name"],
         vendor=row["vendor"],
         torch_name=row["torch_name"],
+        aliases=tuple(filter(None, row["aliases"].split("|"))),
         float32=rate("fp32_tflops"),
         tf32=rate("tf32_tflops"),
         float16=rate("fp16_tflops"),
@@ -90,6 +103,8 @@ def _accelerator(row: dict[str, str]) -> Accelerator:
         int8=rate("int8_tops"),
         memory=int(row["memory_GB"]) * 10**9 if row["memory_GB"] else None,
         bandwidth=float(row["bandwidth_GBps"]) * 1e9,
+        achieved_bfloat16=rate("achieved_bf16_tflops"),
+        achieved_bandwidth=float(row["achieved_GBps"]) * 1e9 if row["achieved_GBps"] else None,
         source=row["source"],
         primary_source=row["primary_source"],
         caveats=row["caveats"],
@@ -107,8 +122,13 @@ def accelerator(text: str) -> Accelerator:
     """
     asked = _words(text)
     if _models(asked):
-        # M3 is an Apple M3 rather than an M3 Max; H100 is the first of the H100s.
-        found = [one for one in accelerators() if asked <= _words(one.name) | _words(one.torch_name)]
+        # M3 is an Apple M3 rather than an M3 Max; H100 is the first of the H100s; an RTX 2080 is no RTX 2080 Ti.
+        found = [
+            one
+            for one in accelerators()
+            if asked in map(_words, one.aliases)
+            or (asked <= _words(one.name) | _words(one.torch_name) and not (_words(one.name) - asked) & {"ti"})
+        ]
         if found:
             return min(found, key=lambda one: len((_words(one.name) & _GRADES) - asked))
     near = nearest(text, [one.name for one in accelerators()])
@@ -129,7 +149,24 @@ def published(torch_name: str) -> Accelerator | None:
 _GRADES = frozenset({"pro", "max", "ultra"})
 _FORMS = _GRADES | {"sxm", "pcie", "nvl", "hbm3", "hbm2"}
 # Words that do not distinguish devices.
-_MAKERS = frozenset({"nvidia", "tesla", "geforce", "amd", "instinct", "google", "apple", "gpu", "rtx", "cloud", "tpu"})
+_MAKERS = frozenset(
+    {
+        "nvidia",
+        "tesla",
+        "geforce",
+        "amd",
+        "instinct",
+        "google",
+        "apple",
+        "gpu",
+        "rtx",
+        "cloud",
+        "tpu",
+        "intel",
+        "aws",
+        "jetson",
+    }
+)
 
 
 def _words(name: str) -> frozenset[str]:

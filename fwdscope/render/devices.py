@@ -76,15 +76,25 @@ _DROPS = {"float32": 0, "tf32": 3, "bfloat16": 0, "float16": 2, "float8": 4, "in
 def draw_published(found: Sequence[Accelerator], width: int, color: bool) -> str:
     """The table of published figures."""
     rates = {name: [getattr(one, name) for one in found] for name in _DROPS}
-    teras = {name: [UNKNOWN if one is None else f"{one / 1e12:,.1f} T" for one in rates[name]] for name in rates}
+    teras = {name: [UNKNOWN if one is None else f"{one / 1e12:,.1f}" for one in rates[name]] for name in rates}
+    peaks = [one.peaks("bfloat16") for one in found]
+    reached = {
+        "bf16 reached": [one.achieved_flops for one in peaks],
+        "GB/s reached": [one.achieved_bandwidth for one in peaks],
+    }
     columns = (
         Column("device", tuple(one.name for one in found)),
         *(Column(name, teras[name], right=True, drop=drop) for name, drop in _DROPS.items()),
         Column("memory", tuple(sold(one.memory) if one.memory else UNKNOWN for one in found), right=True),
-        Column("bandwidth", tuple(f"{text}B/s" for text in _shared([one.bandwidth for one in found])), right=True),
+        Column("GB/s", tuple(f"{one.bandwidth / 1e9:,.0f}" for one in found), right=True),
+        *(
+            Column(title, tuple(f"{100 * one:.0f} %" if one else UNKNOWN for one in shares), right=True, drop=6)
+            for title, shares in reached.items()
+        ),
     )
     notes = (
-        "FLOP/s of dense matrix products, by dtype; in brackets the GPU cores of Apple's",
+        "TFLOP/s of dense matrix products, by dtype; in brackets the GPU cores of Apple's",
+        *(("reached: the share of the peak that was measured and published",) if width >= 120 else ()),
         "sources and caveats: fwdscope devices --all --json",
     )
     return write([*lay_out(columns, width).lines(), *[((note, "dim"),) for note in notes]], color)

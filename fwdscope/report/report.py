@@ -343,6 +343,9 @@ class Peaks:
     # FLOP/s of convolutions if torch computes them faster than matrix products: on GPUs in TF32 for float32, on CPUs by
     # another library.
     convolution_flops: float | None = None
+    # The shares of the peaks of products and of the bandwidth that were measured and published; None if none are.
+    achieved_flops: float | None = None
+    achieved_bandwidth: float | None = None
 
 
 @dataclass(frozen=True)
