@@ -100,6 +100,7 @@ def inspect(
     train_only: opt.TrainOnly = None,
     checkpoint: opt.Checkpoint = None,
     accumulate: opt.Accumulate = None,
+    autocast: opt.StepAutocast = None,
     master_weights: opt.MasterWeights = False,
     no_stats: Annotated[bool, typer.Option("--no-stats", help="Leave out the statistics of activations.")] = False,
     no_latency: Annotated[bool, typer.Option("--no-latency", help="Leave out the times.")] = False,
@@ -130,7 +131,7 @@ def inspect(
         runs_on = chosen not in (None, "auto", "meta") and chosen
         others = {"device": runs_on, "watch": watch, "show": show, "weights": weights, "past": past}
         given = {"loss": loss, "optimizer": optimizer, "train_only": train_only, "checkpoint": checkpoint,
-                 "accumulate": accumulate, "master_weights": master_weights}  # fmt: skip
+                 "accumulate": accumulate, "autocast": autocast, "master_weights": master_weights}  # fmt: skip
         step = opt.training_of(training, given, others)
         if vary:
             others = {"show": show, "weights": weights, "partial": partial, "batch": batch}

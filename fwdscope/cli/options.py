@@ -41,6 +41,7 @@ _CHECKPOINT = (
     "Compute the modules whose paths match again in the backward, and keep only their inputs: 'h.*'. Repeatable."
 )
 _ACCUMULATE = "Add up the gradients of N micro-batches before the optimizer steps."
+_STEP_AUTOCAST = "Run forward and loss under torch's autocast, as on a GPU: bf16 or fp16."
 _MASTER_WEIGHTS = "With --dtype bf16: float32 copies of the weights, which the optimizer holds and steps."
 _TRAIN = "Run in training mode: dropout drops, batch norms use the batch. Default: evaluation mode."
 
@@ -128,6 +129,7 @@ Optimizer = Annotated[str | None, typer.Option("--optimizer", metavar="NAME", he
 TrainOnly = Annotated[list[str] | None, typer.Option("--train-only", metavar="PATTERN", help=_TRAIN_ONLY)]
 Checkpoint = Annotated[list[str] | None, typer.Option("--checkpoint", metavar="PATTERN", help=_CHECKPOINT)]
 Accumulate = Annotated[int | None, typer.Option("--accumulate", min=1, metavar="N", help=_ACCUMULATE)]
+StepAutocast = Annotated[str | None, typer.Option("--autocast", metavar="DTYPE", help=_STEP_AUTOCAST)]
 MasterWeights = Annotated[bool, typer.Option("--master-weights", help=_MASTER_WEIGHTS)]
 
 

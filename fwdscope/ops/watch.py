@@ -51,9 +51,10 @@ _SEEN = _WHOLE | {torch.nn.functional.multi_head_attention_forward}
 
 
 @cache
-def _without_modes_asked(function: Any) -> Callable[..., Any]:
+def without_modes_asked(function: Any) -> Callable[..., Any]:
     """A copy of a Python function of torch's that does not call the function mode again, which would never end."""
-    names = {**function.__globals__, "has_torch_function": lambda _: False}
+    asked = dict.fromkeys(("", "_unary", "_variadic"), lambda *_: False)
+    names = {**function.__globals__, **{f"has_torch_function{kind}": answer for kind, answer in asked.items()}}
     copy = types.FunctionType(function.__code__, names, function.__name__, function.__defaults__, function.__closure__)
     copy.__kwdefaults__ = function.__kwdefaults__
     return copy
@@ -211,7 +212,7 @@ class _Functions(TorchFunctionMode):
             return self.watch.run(func, args, kwargs)
         # torch turns a mode off inside the function it was called for, and this one calls attention.
         with self:
-            return _without_modes_asked(func)(*args, **(kwargs or {}))
+            return without_modes_asked(func)(*args, **(kwargs or {}))
 
 
 @contextlib.contextmanager

@@ -21,9 +21,8 @@ def costs(report: Report) -> tuple[str, ...]:
     if step is None:
         return ()
     sign = f"{AT_LEAST} " * bool(step.uncounted)
-    asked = f" of {step.accumulate} micro-batches" * (step.accumulate > 1) + f" in {step.autocast}" * bool(
-        step.autocast
-    )
+    asked = f" of {step.accumulate} micro-batches" if step.accumulate > 1 else ""
+    asked += f" under autocast to {step.autocast}" if step.autocast else ""
     texts = [f"a training step{asked} {sign}{units.count(step.flops)} FLOPs"]
     for phase in step.phases:
         sign = f"{AT_LEAST} " * bool(phase.uncounted)

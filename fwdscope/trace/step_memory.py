@@ -76,10 +76,12 @@ class CopiesOfStep:
     """A copy of a stack that ran, in place of others: the bytes it keeps, and how far it raises memory."""
 
     def __init__(
-        self, node: Node, inside: set[int], left: int, keeps_input: bool, keeps_result: bool, forward_rise: Levels
+        self, node: Node, inside: set[int], left: tuple[int, int, int], keeps_x: bool, keeps_y: bool, rise: Levels
     ) -> None:
-        self.node, self.inside, self.left, self.forward_rise = node, inside, left, forward_rise
-        self.keeps_input, self.keeps_result = keeps_input, keeps_result
+        # The bytes that it keeps for its backward: those of its own, and weights that autocast has cast. The other
+        # weights that it has cast are kept until autocast ends.
+        self.node, self.inside, (self.left, self.casts, self.casts_in_cache) = node, inside, left
+        self.keeps_input, self.keeps_result, self.forward_rise = keeps_x, keeps_y, rise
         # The bytes of its parameters' gradients.
         self.gradients = 0
         # The bytes alive when the backward of each other copy began, and its place in the stretches.
@@ -115,6 +117,7 @@ class NextCopy(torch.autograd.Function):
             empty_bytes(copies.left, ctx.kept)
         for tensor in ctx.kept:
             memory.mark(tensor, "saved")
+        memory.mark(empty_bytes(copies.casts, ctx.kept), "cast")
         ctx.memory, ctx.replay, ctx.copies = memory, replay, copies
         return result
 

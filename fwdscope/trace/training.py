@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 from fwdscope.errors import InputError
 from fwdscope.model.events import StepStart
+from fwdscope.ops.autocast import Autocast
 from fwdscope.ops.dispatch import OpRecord, run
 from fwdscope.ops.nested import named
 from fwdscope.ops.watch import watching
@@ -61,10 +62,14 @@ class StepRecorder(Recorder):
         self.backwards: dict[int, list[OpRecord]] = {}
         # The storages that are kept for the backward, and the list of the first step that keeps them.
         self.keepers: dict[int, list[OpRecord]] = {}
-        # All storages that were kept, in order; their number, that of all storages made, that of the stretches, and the
-        # bytes alive, when each node began.
+        # All storages that were kept, in order, and those of weights that autocast has cast; their numbers, that of all
+        # storages made, that of the stretches, and the bytes alive, when each node began.
         self.kept: list[int] = []
-        self.before: dict[Node, tuple[int, int, int, Levels]] = {}
+        self.casts: list[int] = []
+        self.before: dict[Node, tuple[int, int, int, int, Levels]] = {}
+        # What copies that did not run would have cast, and autocast keeps.
+        self.autocast: Autocast | None = None
+        self.casts_of_copies: list[Tensor] = []
         # Copies of stacks that did not run, by the node of that which did; the parameters of these for those of others.
         self.copies: dict[Node, CopiesOfStep] = {}
         self.twins: dict[int, Tensor] = {}
@@ -120,8 +125,26 @@ class StepRecorder(Recorder):
     @contextlib.contextmanager
     def watch(self) -> Iterator[None]:
         """Record every operator that runs inside, as the kernels used in training."""
-        with watching(self.op, uses=self.uses, before=self.add_in_place, is_training=True) as self.functions:
+        watch = watching(self.op, uses=self.uses, before=self.add_in_place, is_training=True)
+        with watch as self.functions, self.casting() as self.autocast:
             yield
+
+    @contextlib.contextmanager
+    def casting(self) -> Iterator[Autocast | None]:
+        """Cast by autocast if it is asked for, until the end or before."""
+        if self.settings.autocast is None:
+            yield None
+            return
+        with Autocast(getattr(torch, self.settings.autocast), self.cast_weight) as autocast:
+            try:
+                yield autocast
+            finally:
+                autocast.end()
+
+    def cast_weight(self, cast: Tensor) -> None:
+        """Record a weight that autocast has cast."""
+        self.memory.mark(cast, "cast")
+        self.casts += storage_ids(cast)
 
     def here(self) -> list[OpRecord]:
         """The list of operators of the current row."""
@@ -214,7 +237,7 @@ class StepRecorder(Recorder):
         silent = dict.fromkeys(("begin", "end", "turn", "line", "line_end", "note"), lambda *_: None)
         vars(self).update(silent)
         try:
-            with self.region(), self.functions:
+            with self.region(), self.functions, self.casting():
                 yield
         finally:
             self.running, self.sums_gradients, self.again = around
@@ -229,15 +252,16 @@ class StepRecorder(Recorder):
         if self.repeats:
             node = self.stack[-1]
             assert isinstance(node, Node)
-            self.before[node] = len(self.kept), self.memory.made, len(self.stretches[self.part]), self.memory.levels()
+            counts = len(self.kept), len(self.casts), self.memory.made, len(self.stretches[self.part])
+            self.before[node] = (*counts, self.memory.levels())
 
     def is_repeatable(self, x: Tensor, others: Sequence[Tensor], result: Tensor) -> bool:
         """Whether further copies keep what the layer that just ended keeps."""
         if self.regions:
             return False
         node = self.parent()[-1]
-        number, made, place, start = self.before[node]
-        kept = set(self.kept[number:])
+        number, cast, made, place, start = self.before[node]
+        kept, casts = set(self.kept[number:]), set(self.casts[cast:])
         if any(other is x or other.requires_grad for other in others) or self.maker(result) not in set(node.nodes()):
             return False
         own, (before,), (behind,) = {id(one.ops) for one in node.nodes()}, storage_ids(x), storage_ids(result)
@@ -247,10 +271,11 @@ class StepRecorder(Recorder):
         is_first = before in first
         if any(self.memory.born.get(key, made) < made for key in first - {before}):
             return False  # what all copies keep, as a mask, is kept once
-        left = self.memory.live - node.live - self.memory.size(behind)
+        in_cache, casts_kept = (sum(map(self.memory.size, one)) for one in (casts - kept, casts & kept))
+        left = self.memory.live - node.live - self.memory.size(behind) - in_cache - casts_kept
         highest = max([levels for _, levels in self.stretches["forward"][place:]], default=start)
         rise = Levels(*map(sub, highest, start))
-        self.copies[node] = CopiesOfStep(node, own, left, keeps_x, keeps_result, rise)
+        self.copies[node] = CopiesOfStep(node, own, (left, casts_kept, in_cache), keeps_x, keeps_result, rise)
         return is_first == (keeps_x and not keeps_result)
 
     def may_repeat(self, modules: Mapping[nn.Module, nn.Module]) -> bool:
@@ -268,6 +293,7 @@ class StepRecorder(Recorder):
         copies = self.copies[node]
         self.reach(Levels(*map(add, self.memory.levels(), copies.forward_rise)), node.ops)
         self.stretches["forward"].append(([], NOTHING))  # so that each copy has a stretch of its own
+        self.memory.mark(empty_bytes(copies.casts_in_cache, self.casts_of_copies), "cast")
         copies.gradients = 0
         for old, new in modules.items():
             for (_, one), (_, twin) in zip(old._parameters.items(), new._parameters.items(), strict=True):
@@ -308,6 +334,9 @@ class StepRecorder(Recorder):
                 raise InputError(f"--checkpoint {pattern}: no module that it matches is called in the forward")
         self.begin_part("loss")
         loss, name = loss_of(outputs, self.settings.loss, self.make_target)
+        if self.autocast is not None:
+            self.autocast.end()
+            self.casts_of_copies.clear()
         saved = self.memory.sums["saved"]
         owners = {id(node.ops): node for node in self.root.nodes()}
         for key, home in self.keepers.items():

@@ -373,10 +373,11 @@ STACKS: dict[str, tuple[dict[str, int], dict[str, Any]]] = {
     "gpt2 of micro-batches": ({"T": 8, "depth": 5, "vocab": 50, "d": 24, "heads": 2}, {"accumulate": 2}),
     "gpt2 checkpointed": ({"T": 8, "depth": 5, "vocab": 50, "d": 24, "heads": 2}, {"checkpoint": "h.*"}),
     "gpt2 with a checkpoint": ({"T": 8, "depth": 6, "vocab": 50, "d": 24, "heads": 2}, {"checkpoint": "h.2"}),
+    "gpt2 under autocast": ({"T": 8, "depth": 5, "vocab": 50, "d": 24, "heads": 2}, {"autocast": "bf16"}),
     "resnet50": ({"size": 64}, {}),
     "transformer_encoder": ({}, {}),
     "llama3_8b": ({"T": 4, "depth": 5}, {"checkpoint": "*.mlp", "train_only": "*norm*"}),
-    "convnext_tiny": ({}, {}),
+    "convnext_tiny": ({}, {"autocast": "fp16"}),
 }
 
 

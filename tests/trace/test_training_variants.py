@@ -17,6 +17,7 @@ from torch.utils.checkpoint import checkpoint
 from torch.utils.flop_counter import FlopCounterMode
 
 import fwdscope
+from fwdscope.ops import autocast
 from fwdscope.render import render
 
 
@@ -90,6 +91,16 @@ CASES = {
     "checkpointed, frozen and accumulated": Case(
         Tied, tokens, {"checkpoint": ["blocks"], "train_only": ["*norm*", "blocks.1"], "accumulate": 2}
     ),
+    "blocks under autocast": Case(Tied, tokens, {"autocast": "bf16"}),
+    "convolutions under autocast": Case(Convolutions, lambda: torch.rand(2, 3, 10, 10), {"autocast": "bf16"}),
+    "a layer called three times under autocast": Case(Shared, tokens, {"autocast": "bf16"}),
+    "lora under autocast": Case(Lora, lambda: torch.rand(32, 64), {"autocast": "bf16"}),
+    "checkpointed and accumulated under autocast": Case(
+        Tied, tokens, {"autocast": "bf16", "checkpoint": ["blocks.*"], "accumulate": 2}
+    ),
+    "a checkpointed layer called three times under autocast": Case(
+        Shared, tokens, {"autocast": "bf16", "checkpoint": ["layer"]}
+    ),
     "tied, accumulated": Case(Tied, tokens, {"accumulate": 3}),
     "convolutions, accumulated": Case(Convolutions, lambda: torch.rand(2, 3, 10, 10), {"accumulate": 2}),
     "shared, accumulated": Case(Shared, tokens, {"accumulate": 2}),
@@ -112,8 +123,9 @@ def prepare(case: Case) -> nn.Module:
 
 def run(module: nn.Module, x: Tensor, case: Case) -> None:
     for _ in range(case.settings.get("accumulate", 1)):
-        output = module(x)
-        loss = output.sum()
+        with torch.autocast("cpu", torch.bfloat16, enabled="autocast" in case.settings):
+            output = module(x)
+            loss = output.sum()
         loss.backward()
         del output, loss
     module.zero_grad()
@@ -137,9 +149,15 @@ def measured() -> dict[str, int]:
     }
 
 
+# What autocast on a CPU casts, of what these networks call; the lists of a GPU are held to torch's below.
+CPU_LISTS = {"LOWER": {"linear", "matmul", "conv2d"}, "FLOAT32": set(), "FLOAT32_RESULT": set(), "WIDEST": {"cat"}}
+
+
 @pytest.mark.parametrize("name", CASES)
-def test_the_peak_is_that_of_the_allocator_to_the_byte(name: str) -> None:
+def test_the_peak_is_that_of_the_allocator_to_the_byte(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     case = CASES[name]
+    for kind, names in CPU_LISTS.items():
+        monkeypatch.setattr(autocast, kind, names)
     report = trained(case.make(), case.inputs(), loss="sum", optimizer="sgd", **case.settings)
     step, totals = report.training, report.totals
     assert step is not None
