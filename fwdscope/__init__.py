@@ -192,6 +192,8 @@ def explain(
     seed: int = 0,
     weights: str | os.PathLike[str] | None = None,
     past: int = 0,
+    weights_dtype: str | None = None,
+    kv_dtype: str | None = None,
     training: bool | Mapping[str, Any] = False,
     **keywords: Any,
 ) -> Explanation | ValueExplanation:
@@ -203,18 +205,22 @@ def explain(
     ``value=(0, 3, 5, 5)`` explains that number of the layer's output, or of its ``output`` 1, 2, …: how the numbers
     that went in gave it, step by step. The network runs once on ``device``, the CPU by default, with the weights and
     inputs that :func:`inspect` makes from ``seed`` or loads from ``weights``; a module has its own. Without ``value``,
-    ``past`` is the number of earlier positions and ``training`` a training step, as for :func:`inspect`.
+    ``past``, ``weights_dtype``, ``kv_dtype`` and ``training`` are as for :func:`inspect`.
 
     Raises LookupError with the nearest paths if there is no such layer, otherwise as :func:`inspect` does.
     """
+    from fwdscope.commands.explain.arithmetic import as_stored
     from fwdscope.commands.explain.arithmetic import explain as explain_layer
-    from fwdscope.inspection import make_subject
+    from fwdscope.inspection import make_subject, refuse_stored
     from fwdscope.run.subject import ModuleSubject, Subject
     from fwdscope.settings import TrainingSettings
+    from fwdscope.storage import Stored, parse_format
 
     if training is not False and (past or value is not None):
         raise InputError("a training step has neither a value nor earlier positions (past) to explain")
     step = TrainingSettings.of(training) if training is not False else False
+    stored = Stored(*(None if text is None else parse_format(text) for text in (weights_dtype, kv_dtype)))
+    refuse_stored(stored, past, is_counted=value is None and not step)
     subject: Subject
     if isinstance(target, str | os.PathLike):
         given = _target(target, inputs, keywords, variables, arguments, dtype)._replace(past=past)
@@ -222,7 +228,9 @@ def explain(
     else:
         subject = ModuleSubject((target, inputs, keywords), step, past=past)
     if value is None:
-        return explain_layer(subject.trace_every_copy(), layer)
+        trace = subject.trace_every_copy()
+        found = explain_layer(trace, layer)
+        return as_stored(found, trace, layer, stored) if any(stored) else found
     from fwdscope.run.explain import explain_value
     from fwdscope.settings import DeviceSettings
 

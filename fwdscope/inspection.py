@@ -76,16 +76,21 @@ def inspect_module(
 
 def _refuse_run(past: int, settings: RunSettings, stored: Stored) -> None:
     """Raise InputError where a step behind earlier positions is to run, for they have no numbers, or to train."""
-    if stored.cache is not None and not past:
-        raise InputError("--kv-dtype is for what is kept of earlier positions: add --past")
-    if any(stored) and (settings.training or settings.device not in ("auto", "meta")):
-        raise InputError("--weights-dtype and --kv-dtype are counted for a forward on meta: leave the run or step out")
+    refuse_stored(stored, past, not settings.training and settings.device in ("auto", "meta"))
     if past and settings.training:
         raise InputError("earlier positions (--past) are of generation: leave them out of a training step")
     if past < 0:
         raise InputError(f"past={past}: the number of earlier positions is 0 or more")
     if past and settings.device not in ("auto", "meta"):
         raise InputError("earlier positions (--past) are counted, and have no numbers for a run: leave the device out")
+
+
+def refuse_stored(stored: Stored, past: int, is_counted: bool) -> None:
+    """Raise InputError for formats of stored numbers without what they are of, or where it is not only counted."""
+    if stored.cache is not None and not past:
+        raise InputError("--kv-dtype is for what is kept of earlier positions: add --past")
+    if any(stored) and not is_counted:
+        raise InputError("--weights-dtype and --kv-dtype are counted for a forward on meta: leave the run or step out")
 
 
 def inspect_target(target: Target, settings: RunSettings = META) -> tuple[Report, Picture | None]:
@@ -130,7 +135,7 @@ def with_generation(target: Target, report: Report) -> Report:
         return at(past, **{names[0]: number}) if names[0] else None
 
     # A loop over the prompt's positions would run on meta as often.
-    loops = any(row.kind == "loop" for row in report.layers)
+    loops = generation.bytes_kept(report, "state") and any(row.kind == "loop" for row in report.layers)
     prompt = at(0, **{names[1]: report.past}) if names[1] and report.past and not loops else None
     estimates = (generation.with_generation(report, one, step_at, prompt) for one in report.estimates)
     return replace(report, estimates=tuple(estimates))

@@ -30,6 +30,19 @@ class Format(NamedTuple):
         groups = math.ceil(shape[-1] / self.group) if self.group else 1
         return math.ceil(elements * _BITS[self.name] / 8) + elements // max(1, shape[-1]) * groups * itemsize
 
+    def formula(self, shape: tuple[int, ...], dtype: str) -> str:
+        """How :meth:`nbytes` comes about: ``1,024·4,096·4/8 + 1,024·32·2 = 2,162,688``; empty if nothing changes."""
+        nbytes = self.nbytes(shape, dtype)
+        if nbytes is None:
+            return ""
+        *rows, last = [f"{n:,}" for n in shape]
+        elements = "·".join((*rows, last))
+        if self.name == "fp8":
+            return f"{elements} + 4 = {nbytes:,}"
+        groups = (f"{math.ceil(shape[-1] / self.group):,}",) if self.group else ()
+        scales = "·".join((*rows, *groups, str(ITEMSIZE[dtype])))
+        return f"{elements}{'·4/8' if self.name == 'int4' else ''} + {scales} = {nbytes:,}"
+
 
 class Stored(NamedTuple):
     """The formats of weights and of what is kept of earlier positions; None as they are computed with."""

@@ -15,6 +15,7 @@ from fwdscope.cli.options import (
     AllowImport,
     Arguments,
     AsJson,
+    CacheFormat,
     Checkpoint,
     Device,
     Inputs,
@@ -30,6 +31,7 @@ from fwdscope.cli.options import (
     Training,
     TrainOnly,
     WeightsFile,
+    WeightsFormat,
     WeightsPartial,
     command_line,
     target_of,
@@ -57,6 +59,8 @@ def explain(
     input_: Inputs = None,
     dtype: ModelDtype = "float32",
     past: Past = None,
+    weights_dtype: WeightsFormat = None,
+    kv_dtype: CacheFormat = None,
     training: Training = False,
     loss: Loss = None,
     optimizer: Optimizer = None,
@@ -74,14 +78,16 @@ def explain(
     """Show how a layer's shape, parameters and costs are computed, or with --value one number of its output."""
 
     def command() -> None:
-        from fwdscope.inspection import make_subject
+        from fwdscope.inspection import make_subject, refuse_stored
         from fwdscope.settings import DeviceSettings
+        from fwdscope.storage import Stored
 
         inspected = target_of(target, set_, input_, dtype, allow_import, arg, past)
         is_picture = output is not None and output.suffix.lower() == ".svg"
         form = "json" if as_json else "svg" if is_picture else choose_format(None, output, ("text", "json"))
         check_writable(output)
-        unasked = defaulted(ctx)
+        unasked, stored = defaulted(ctx), Stored(weights_dtype, kv_dtype)
+        refuse_stored(stored, past or 0, is_counted=value is None and not training)
         if value is None:
             options = {"--device": device, "--seed": seed or None, "--weights": weights, "--of": of or None}
             needless = [name for name, one in options.items() if one is not None and name[2:] not in unasked]
@@ -105,9 +111,12 @@ def explain(
                         lambda: explain_value(subject, layer, parse_index(value), settings, of)
                     )
                 else:
+                    from fwdscope.commands.explain.arithmetic import as_stored
                     from fwdscope.commands.explain.arithmetic import explain as explain_layer
 
-                    explanation = explain_layer(subject.trace_every_copy(), layer)
+                    trace = subject.trace_every_copy()
+                    explanation = explain_layer(trace, layer)
+                    explanation = as_stored(explanation, trace, layer, stored) if any(stored) else explanation
             except LookupError as error:
                 raise InputError(str(error.args[0])) from None
         if value is not None:

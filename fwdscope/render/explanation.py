@@ -9,7 +9,8 @@ from fwdscope.commands.explain import Explanation
 from fwdscope.formula import size_lines
 from fwdscope.printable import printable
 from fwdscope.render.lines import MAX_PROSE, Line, write
-from fwdscope.report import Backward, OperatorCost
+from fwdscope.report import Backward, OperatorCost, Shape
+from fwdscope.storage import parse_format
 from fwdscope.units import byte_size, count_column, exact, shape
 
 COLOURS: Mapping[str, str] = {
@@ -132,7 +133,8 @@ def _weights(one: Explanation, width: int) -> Iterator[Line]:
         column, wide = _room(names), _room(shapes)
         for weight, name, sizes in zip(weights, names, shapes, strict=True):
             line: Line = ((" " * _INDENT, ""), (name.ljust(column), "name"), (f"  {sizes.ljust(wide)}", ""))
-            facts = f"{weight.dtype}  {byte_size(weight.bytes)}"
+            stored = _as_stored(weight.shape, weight.dtype, one.weights_format) if title == "PARAMETERS" else ""
+            facts = f"{one.weights_format if stored else weight.dtype}  {byte_size(weight.bytes)}"
             room = width - _INDENT - column - wide - 2 * 2
             frozen = "not trained" if title == "PARAMETERS" and not weight.trainable else ""
             shared = f"shared with {', '.join(map(printable, weight.shared))}" if weight.shared else ""
@@ -142,6 +144,12 @@ def _weights(one: Explanation, width: int) -> Iterator[Line]:
             yield from _below(remarks if beside == facts else "", width, "dim", 2 * _INDENT)
             if len(weight.shape) > 1 or weight.count.symbols != weight.count.numbers:
                 yield from formulas([weight.count.text], width)
+            yield from formulas([stored] * bool(stored), width, "bytes  ")
+
+
+def _as_stored(sizes: Shape, dtype: str, format: str | None) -> str:
+    """The bytes of a tensor as stored, with those of its scales, as a formula; empty if it stays as it is."""
+    return parse_format(format).formula(sizes, dtype) if format else ""
 
 
 _KEPT = {
@@ -162,7 +170,10 @@ def _cached(one: Explanation, width: int) -> Iterator[Line]:
     for (tensor, times), name, sizes in zip(one.cached, names, shapes, strict=True):
         many = f"  × {exact(times)}" * (times > 1)
         line: Line = ((" " * _INDENT, ""), (name.ljust(_room(names)), "name"), (f"  {sizes.ljust(_room(shapes))}", ""))
-        yield (*line, (f"  {tensor.dtype}  {byte_size(tensor.nbytes)}{many}  {_KEPT[tensor.kind]}", "dim"))
+        stored = _as_stored(tensor.shape, tensor.dtype, one.cache_format) if tensor.kind != "state" else ""
+        held = one.cache_format if stored else tensor.dtype
+        yield (*line, (f"  {held}  {byte_size(tensor.nbytes)}{many}  {_KEPT[tensor.kind]}", "dim"))
+        yield from formulas([stored] * bool(stored), width, "bytes  ")
 
 
 def _parts(one: Explanation, width: int) -> Iterator[Line]:

@@ -17,6 +17,7 @@ from fwdscope.render.rows import BROKEN
 from fwdscope.render.sweep import columns_of, ends_of, grouped_notes, plot, table
 from fwdscope.render.table import markdown_table
 from fwdscope.report import Report, TensorInfo, TrainingStep
+from fwdscope.report.generation import items
 from fwdscope.report.sweep import Sweep, SweepPoint
 
 FORMATS = ("table", "json", "csv", "markdown")
@@ -119,6 +120,9 @@ def cost_rows(sweep: Sweep) -> list[dict[str, str]]:
         for one in report.estimates:
             time = units.seconds(one.seconds) if one.seconds is not None else ""
             row[printable(one.peaks.name)] = f"{time} {BROKEN}".strip() if one.fits is False else time
+        (number, unit), times = items(report), [one.seconds for one in report.estimates]
+        if unit == "tokens" and number and len(times) == 1 and times[0]:
+            row["tokens/s"] = units.count(number / times[0])
     return rows
 
 

@@ -10,11 +10,20 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from fwdscope import units
-from fwdscope.report.report import CachedTensor, LayerRow, Report, TensorInfo, multiplicities, parents
+from fwdscope.report.report import (
+    CachedTensor,
+    LayerRow,
+    OperatorCost,
+    Report,
+    Shape,
+    TensorInfo,
+    multiplicities,
+    parents,
+)
 from fwdscope.storage import ITEMSIZE, Format, Stored
 
 # Operators that read weights: products, convolutions, recurrent layers, and tables.
@@ -24,9 +33,9 @@ _READING = re.compile(r"(add|badd)?b?mm|linear|matmul|mv|convolution|lstm|gru|rn
 def as_stored(report: Report, stored: Stored) -> Report:
     """The report with the bytes of weights and of the cache as they are stored, in memory and in traffic."""
     rows, around, times = report.layers, parents(report.layers), multiplicities(report.layers)
-    weights = {f"{row.path}.{one.name}".lstrip("."): one for row in rows for one in row.parameters}
+    weights = _weights(rows)
     reading = [_saved_reading(row, weights, stored.weights) for row in rows]
-    cached = [tuple(replace(one, nbytes=_bytes_kept(one, stored.cache)) for one in row.cached) for row in rows]
+    cached = [cached_as_stored(row.cached, stored.cache) for row in rows]
     kept = [
         sum(a.nbytes - b.nbytes for a, b in zip(row.cached, new, strict=True))
         for row, new in zip(rows, cached, strict=True)
@@ -83,9 +92,48 @@ def _saved(one: TensorInfo, format: Format | None) -> int:
     return 0 if found is None else math.prod(one.shape) * ITEMSIZE[one.dtype] - found
 
 
-def _bytes_kept(one: CachedTensor, format: Format | None) -> int:
-    found = format.nbytes(one.shape, one.dtype) if format is not None and one.kind != "state" else None
-    return one.nbytes if found is None else found
+def bytes_as_stored(nbytes: int, shape: Shape, dtype: str, format: Format | None) -> int:
+    """The bytes of a tensor as stored, which are ``nbytes`` if it stays as it is."""
+    found = format.nbytes(shape, dtype) if format is not None else None
+    return nbytes if found is None else found
+
+
+def cached_as_stored(cached: Iterable[CachedTensor], format: Format | None) -> tuple[CachedTensor, ...]:
+    """What is kept, with its bytes as stored; states stay as they are."""
+    return tuple(
+        one if one.kind == "state" else replace(one, nbytes=bytes_as_stored(one.nbytes, one.shape, one.dtype, format))
+        for one in cached
+    )
+
+
+def _weights(rows: Sequence[LayerRow]) -> dict[str, TensorInfo]:
+    return {f"{row.path}.{one.name}".lstrip("."): one for row in rows for one in row.parameters}
+
+
+def bytes_saved_inside(rows: Sequence[LayerRow], index: int, stored: Stored) -> int:
+    """Bytes fewer that a row and those inside it read as stored, in one call of it."""
+    weights, around = _weights(rows), parents(rows)
+    saved, times = 0, {index: 1}
+    for i in range(index, len(rows)):
+        if i != index and around[i] not in times:
+            continue
+        times.setdefault(i, times.get(around[i] or 0, 1) * rows[i].repeat)
+        kept = sum(one.nbytes for one in rows[i].cached)
+        kept -= sum(one.nbytes for one in cached_as_stored(rows[i].cached, stored.cache))
+        saved += times[i] * (_saved_reading(rows[i], weights, stored.weights)[0] + kept)
+    return saved // rows[index].calls
+
+
+def bytes_saved_by(ran: OperatorCost, weights: Iterable[TensorInfo], format: Format | None) -> int:
+    """Bytes fewer that one call of an operator reads of weights."""
+    if format is None or not _READING.fullmatch(ran.name) or not ran.bytes_read:
+        return 0
+    saved = 0
+    for one in weights:
+        if one.shape in ran.inputs or one.shape[::-1] in ran.inputs:
+            looked_up = ran.name in ("embedding", "index_select")
+            saved += round(_saved(one, format) * (math.prod(ran.outputs[0]) / math.prod(one.shape) if looked_up else 1))
+    return saved
 
 
 def _saved_reading(row: LayerRow, weights: Mapping[str, TensorInfo], format: Format | None) -> tuple[int, int]:
@@ -93,16 +141,9 @@ def _saved_reading(row: LayerRow, weights: Mapping[str, TensorInfo], format: For
 
     Of a table the rows that are looked up are read.
     """
-    saved = missed = 0
     own = [*row.parameters, *(weights[name] for name in row.reads if name in weights)]
-    reading = [ran for ran in row.operators if _READING.fullmatch(ran.name)]
-    for one in own if format is not None and reading else ():
-        fewer = _saved(one, format)
-        found = [ran for ran in reading if one.shape in ran.inputs or one.shape[::-1] in ran.inputs]
-        missed += bool(fewer) and not found
-        for ran in found if fewer else ():
-            if ran.bytes_read:
-                looked_up = ran.name in ("embedding", "index_select")
-                share = math.prod(ran.outputs[0]) / math.prod(one.shape) if looked_up else 1
-                saved += round(fewer * share) * ran.times * row.calls
-    return saved, missed
+    reading = [ran for ran in row.operators if _READING.fullmatch(ran.name)] if format is not None else []
+    saved = sum(bytes_saved_by(ran, own, format) * ran.times * row.calls for ran in reading)
+    read = {shape for ran in reading for shape in ran.inputs}
+    unread = [one for one in own if one.shape not in read and one.shape[::-1] not in read]
+    return saved, sum(_saved(one, format) > 0 for one in unread) if reading else 0

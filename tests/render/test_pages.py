@@ -13,6 +13,7 @@ import sample_reports
 import sample_runs
 from browser import Browser, Opened
 
+from fwdscope import units
 from fwdscope.commands.bench.speedup import against
 from fwdscope.commands.check.outcome import CheckMessage, CheckPoint, CheckRun, Outcome
 from fwdscope.commands.diff import Comparison, compare
@@ -111,6 +112,24 @@ def test_a_sweep_of_costs_compares_devices(opened: Opened) -> None:
     assert texts(browser, f"section.table tbody td:nth-child({titles.index('MACs') + 1})") == [
         row["MACs"] for row in sweep_costs.cost_rows(sweep)
     ]
+
+
+def test_a_sweep_of_steps_of_generation_has_their_cache_and_tokens_a_second(opened: Opened) -> None:
+    sweep = costs_sweep()
+
+    def step(report: Report) -> Report:
+        return replace(
+            report, past=100, new_positions=1, estimates=report.estimates[:1],
+            totals=replace(report.totals, kv_cache=2**20 * report.inputs[0].shape[1]),
+        )  # fmt: skip
+
+    sweep = replace(sweep, points=tuple(replace(one, report=one.report and step(one.report)) for one in sweep.points))
+    browser = opened(sweep_page(sweep))
+    assert texts(browser, ".chart h2")[:3] == ["Least time by device", "Throughput by device", "Cache"]
+    # A token a step of each sequence, which takes 64, 256 or 1,024 times 1e9 FLOPs at 1e15 a second.
+    batch = sweep.points[0].report.inputs[0].shape[0] if sweep.points[0].report else 0
+    rates = [row["tokens/s"] for row in sweep_costs.cost_rows(sweep)]
+    assert rates == [units.count(batch * 1e6 / t) for t in (64, 256, 1024)]
 
 
 def test_the_page_of_a_benchmark_shows_its_repeats_and_what_it_is_compared_with(opened: Opened) -> None:

@@ -6,8 +6,10 @@ import functools
 
 import pytest
 
+import fwdscope
 from fwdscope.errors import InputError
 from fwdscope.inspection import inspect_target
+from fwdscope.render.explanation import draw
 from fwdscope.report import Report
 from fwdscope.storage import Format, Stored, parse_format
 from fwdscope.targets import Target
@@ -78,6 +80,34 @@ def test_a_weight_that_is_read_in_parts_is_said_to_be() -> None:
     # The packed projections of cross attention are read as those of the query and those of keys and values.
     report = report_of("transformer_decoder_layer", Stored(Format("int8")))
     assert any("1 weight read in parts" in note for note in report.notes)
+
+
+def test_explain_shows_the_bytes_as_stored_with_their_scales() -> None:
+    sizes = {"d": 64, "heads": 4, "kv_heads": 2, "depth": 2, "d_ff": 128, "vocab": 100, "T": 1}
+    ask = functools.partial(fwdscope.explain, "llama3_8b", variables=sizes, past=10, weights_dtype="int4:g32")
+    dense = fwdscope.explain("llama3_8b", "model.layers.1.self_attn.k_proj", variables=sizes, past=10)
+    found = ask("model.layers.1.self_attn.k_proj", kv_dtype="int8")
+    # 32 rows of 64: half a byte each, and two scales of 4 bytes a row.
+    assert [one.bytes for one in found.parameters] == [32 * 64 // 2 + 32 * 2 * 4]
+    assert dense.bytes_read - found.bytes_read == 4 * 32 * 64 - found.parameters[0].bytes
+    product = next(one for one in found.operators if one.name == "mm")
+    assert product.bytes_read == found.bytes_read
+    text = draw(found, 100, color=False)
+    assert "int4:g32" in text
+    assert "bytes  32·64·4/8 + 32·2·4 = 1,280" in text
+
+    whole = ask("model.layers.1.self_attn", kv_dtype="int8")
+    assert "bytes  1·2·10·16 + 1·2·10·4 = 400" in draw(whole, 100, color=False)
+    # Of the block: what its four products and its cache read fewer.
+    before = fwdscope.explain("llama3_8b", "model.layers.1.self_attn", variables=sizes, past=10)
+    weights = [(64, 64), (32, 64), (32, 64), (64, 64)]
+    saved = sum(4 * n * m - n * m // 2 - n * m // 32 * 4 for n, m in weights)
+    assert before.bytes_read - whole.bytes_read == saved + 2 * (4 * 320 - 400)
+    attention = ask("model.layers.1.self_attn.scaled_dot_product_attention", kv_dtype="int8").operators[-1]
+    # A query of 64, keys and values of 10 positions as stored and of one as computed, each of 32.
+    assert attention.bytes_read == 4 * (64 + 2 * 32) + 2 * 400
+    with pytest.raises(InputError, match="--kv-dtype is for what is kept"):
+        fwdscope.explain("gpt2", "wte", kv_dtype="fp8")
 
 
 def test_formats_are_for_what_is_counted() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -16,10 +17,13 @@ from fwdscope.functions.functions import FUNCTIONS
 from fwdscope.functions.methods import METHODS
 from fwdscope.layers import LAYERS, layer_of, page, parameter_size
 from fwdscope.layers.base import input_names, required_inputs
-from fwdscope.report import Backward
+from fwdscope.report import Backward, TensorInfo
+from fwdscope.report.stored import bytes_as_stored, bytes_saved_by, bytes_saved_inside, cached_as_stored
+from fwdscope.trace.rows import rows_with_nodes
 from fwdscope.trace.steps import find, inside, steps, tensors
 
 if TYPE_CHECKING:
+    from fwdscope.storage import Stored
     from fwdscope.trace import Node, OpRecord, Trace
 
 
@@ -61,10 +65,47 @@ def explain(trace: Trace, layer: str) -> Explanation:
         sources=tuple(one.path or one.text for one in node.sources if one.kind != "input"),
         reads=node.reads,
         note=node.note,
+        weights_format=None,
+        cache_format=None,
         cached=tuple(Counter(tensor for one in node.nodes() for tensor in one.cached).items()),
         backward=_backward(node) if trace.step is not None else None,
         backward_operators=backward_costs([op for one in own for op in one.backward]),
         **{of: _sum(records, of) for of in ("macs", "flops", "bytes_read", "bytes_written")},
+    )
+
+
+def as_stored(one: Explanation, trace: Trace, layer: str, stored: Stored) -> Explanation:
+    """An explanation with the bytes of weights and of the cache as they are stored."""
+    node, pairs = find(trace, layer)[0], rows_with_nodes(trace)
+    index = next((i for i, (_, nodes) in enumerate(pairs) if node in nodes), None)
+    weights = [TensorInfo(each.name, each.shape, each.dtype) for each in one.parameters]
+    saved = [bytes_saved_by(ran, weights, stored.weights) for ran in one.operators]
+    kept = [tensor for tensor, _ in one.cached]
+    fewer = cached_as_stored(kept, stored.cache)
+    # What is kept is read by the operator with an input as large, alone or with the new positions.
+    past, new = (trace.past.positions, trace.past.new or 0) if trace.past is not None else (1, 0)
+    inputs = [[math.prod(shape) * past for shape in ran.inputs] if ran.bytes_read else [] for ran in one.operators]
+    for tensor, less in zip(kept, fewer, strict=True):
+        sizes = math.prod(tensor.shape) * past, math.prod(tensor.shape) * (past + new)
+        i, size = next(((i, n) for i, of in enumerate(inputs) for n in sizes if n in of), (None, 0))
+        if i is not None:
+            inputs[i].remove(size)
+            saved[i] += tensor.nbytes - less.nbytes
+    inside = bytes_saved_inside([row for row, _ in pairs], index, stored) if index is not None else sum(saved)
+    return dataclasses.replace(
+        one,
+        weights_format=str(stored.weights) if stored.weights else None,
+        cache_format=str(stored.cache) if stored.cache else None,
+        parameters=tuple(
+            dataclasses.replace(each, bytes=bytes_as_stored(each.bytes, each.shape, each.dtype, stored.weights))
+            for each in one.parameters
+        ),
+        operators=tuple(
+            dataclasses.replace(ran, bytes_read=ran.bytes_read - less) if ran.bytes_read else ran
+            for ran, less in zip(one.operators, saved, strict=True)
+        ),
+        cached=tuple(zip(fewer, [times for _, times in one.cached], strict=True)),
+        bytes_read=one.bytes_read - inside,
     )
 
 

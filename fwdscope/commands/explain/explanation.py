@@ -96,6 +96,9 @@ class Explanation(InNotebook):
     note: str | None = None
     # What it keeps between steps of generation, here and inside, each with how many are alike.
     cached: tuple[tuple[CachedTensor, int], ...] = ()
+    # The formats that weights and caches are stored in, of which bytes are then.
+    weights_format: str | None = None
+    cache_format: str | None = None
     # Its backward in a training step, here and inside, and the operators of that as those of the forward.
     backward: Backward | None = None
     backward_operators: tuple[OperatorCost, ...] = ()

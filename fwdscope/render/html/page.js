@@ -204,6 +204,7 @@ const COLUMNS = [
   { name: "output", of: (row) => shapes(row.output_shapes) + (row.varies ? " ~" : "") },
   { name: "dtype", of: (row) => [...new Set(row.output_dtypes)].join(" · ") },
   { name: "params", of: (row) => row.params, text: known(exact), adds: true },
+  { name: "cache", of: (row) => row.kv_cache, text: known(bytes), adds: true },
   { name: "macs", title: "MACs", of: (row) => row.macs, text: known(count), adds: true, least: true },
   { name: "backward", title: "backward MACs", of: (row) => row.backward?.macs, text: known(count), adds: true },
   { name: "saved", of: (row) => row.backward?.saved_bytes, text: known(bytes), adds: true },
@@ -233,7 +234,7 @@ const COLUMNS = [
   { name: "line", of: (row) => row.line, text: (value) => value ?? "—" },
 ];
 const ran = rows.some((row) => row.stats || row.latency != null);
-const SHOWN = new Set(ran ? ["layer", "type", "output", "params", "macs", "latency", "share", "mean", "std", "histogram"] : ["layer", "type", "output", "params", "macs", "backward", "saved", "share"]);
+const SHOWN = new Set(ran ? ["layer", "type", "output", "params", "cache", "macs", "latency", "share", "mean", "std", "histogram"] : ["layer", "type", "output", "params", "cache", "macs", "backward", "saved", "share"]);
 for (const column of COLUMNS) {
   column.title ??= column.name;
   column.right ??= column.text !== undefined;

@@ -29,6 +29,7 @@ const FIGURES = words.timed ? [
   { title: "Saved activations", about: "Kept for the backward when the forward ends.", of: (point) => point.report?.training.saved_bytes ?? null, text: bytes },
   { title: "Parameters", about: "", of: (point) => point.totals?.params ?? null, text: count },
 ] : [
+  ...(points.some(({ totals }) => totals?.kv_cache) ? [{ title: "Cache", about: "Keys and values of earlier positions, and states.", of: (point) => point.totals?.kv_cache ?? null, text: bytes }] : []),
   { title: "MACs", about: "Of one forward.", of: (point) => point.totals?.macs ?? null, text: count, least },
   { title: "Bytes moved", about: "Read and written by all operators.", of: (point) => (point.totals?.bytes_read == null ? null : point.totals.bytes_read + point.totals.bytes_written), text: bytes, least },
   { title: "Peak memory", about: "Weights, inputs and activations.", of: (point) => point.totals?.peak_memory ?? null, text: bytes },
@@ -39,6 +40,7 @@ if (devices.length) FIGURES.unshift({
   title: "Least time by device", about: "If every operator ran at the device's peak. A hollow dot needs more memory than the device has.", text: seconds,
   series: devices, find: (point, device) => point.report?.estimates.find(({ peaks }) => peaks.name === device),
 });
+if (devices.length && words.unit === "tokens") FIGURES.splice(1, 0, { ...FIGURES[0], title: "Throughput by device", about: "Tokens a second of all sequences, at most.", rate: true, text: (value) => `${count(value)} tokens/s` });
 
 // ---- Lines of a figure ------------------------------------------------------------------------------------------------
 
@@ -47,7 +49,7 @@ function seriesOf(figure) {
   const found = new Map();
   for (const point of points) for (const device of figure.series ?? [""]) {
     const one = figure.find?.(point, device);
-    const value = figure.find ? one?.seconds : figure.of(point);
+    const value = figure.rate ? one?.seconds && words.items[point.index] / one.seconds : figure.find ? one?.seconds : figure.of(point);
     if (value == null) continue;
     const name = [device, point.others].filter(Boolean).join(", ");
     if (!found.has(name)) found.set(name, []);
